@@ -1,0 +1,39 @@
+//! Every bound of the format and the protocol, with its unit in its name.
+
+/// Longest object key, in bytes (FORMAT 3).
+pub const OBJECT_KEY_MAX_BYTES: usize = 1024;
+/// Longest name, in bytes of UTF-8 (FORMAT 10).
+pub const NAME_MAX_BYTES: usize = 1024;
+/// Longest header, magic to MAC (FORMAT 3).
+pub const HEADER_MAX_BYTES: usize = 65_536;
+/// Most recipient stanzas in a header (FORMAT 3).
+pub const RECIPIENTS_MAX: usize = 32;
+/// Most parts in a blob (FORMAT 6).
+pub const PARTS_MAX: u64 = 262_144;
+/// Longest sealed facts of a footer (FORMAT 7).
+pub const FACTS_MAX_BYTES: usize = 1024;
+/// Longest key file (FORMAT 11).
+pub const KEY_FILE_MAX_BYTES: usize = 65_536;
+
+/// Longest body of a control frame (PROTOCOL 3).
+pub const FRAME_MAX_BYTES: usize = 131_072;
+/// Longest slice: a sealed part of 16 MiB and room for what a later part needs (PROTOCOL 9).
+pub const SLICE_MAX_BYTES: u32 = 16_842_752;
+/// Most requests that may be unanswered on one connection (PROTOCOL 9).
+pub const PIPELINE_MAX: usize = 64;
+/// Most sections of one Get (PROTOCOL 5).
+pub const SECTIONS_MAX: usize = 64;
+/// Most entries in one page of a listing (PROTOCOL 6).
+pub const PAGE_MAX_ENTRIES: u32 = 1000;
+/// Longest cursor of a listing (PROTOCOL 5).
+pub const CURSOR_MAX_BYTES: usize = 64;
+/// Longest label of a device, in bytes of UTF-8 (PROTOCOL 5).
+pub const LABEL_MAX_BYTES: usize = 64;
+/// Longest text of an error answer, in bytes of UTF-8 (PROTOCOL 6).
+pub const ERROR_TEXT_MAX_BYTES: usize = 256;
+/// Time for the hello and the TLS handshake (PROTOCOL 9).
+pub const HANDSHAKE_SECONDS: u64 = 10;
+/// Time without a byte in either direction after which a server closes (PROTOCOL 9).
+pub const IDLE_SECONDS: u32 = 120;
+/// Longest TLS record with its 5-byte header (RFC 8446, 5.2).
+pub const TLS_RECORD_MAX_BYTES: usize = 16_640 + 5;

@@ -1,0 +1,167 @@
+//! What a blob is called: by its user, and by the server.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::limits::{NAME_MAX_BYTES, OBJECT_KEY_MAX_BYTES};
+
+/// What the user calls a blob (FORMAT 10): UTF-8, relative, no `.` or `..`, no control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobName(String);
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// Nothing there.
+    #[error("a name cannot be empty")]
+    Empty,
+    /// Over [`NAME_MAX_BYTES`].
+    #[error("a name has at most {NAME_MAX_BYTES} bytes, this one has {0}")]
+    TooLong(usize),
+    /// A control character, which a terminal or a file system would act upon.
+    #[error("a name has no control characters, this one has U+{0:04X}")]
+    Control(u32),
+    /// An absolute path, a doubled or a trailing slash.
+    #[error("a name is relative and has no empty components")]
+    EmptyComponent,
+    /// `.` or `..`.
+    #[error("a name has no component \"{0}\"")]
+    Dots(String),
+}
+
+impl BlobName {
+    /// Accepts `text` as a name.
+    ///
+    /// # Errors
+    /// Says which rule of FORMAT 10 it breaks.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.len() > NAME_MAX_BYTES {
+            return Err(NameError::TooLong(text.len()));
+        }
+        if let Some(control) = text.chars().find(|c| c.is_control()) {
+            return Err(NameError::Control(u32::from(control)));
+        }
+        for component in text.split('/') {
+            match component {
+                "" => return Err(NameError::EmptyComponent),
+                "." | ".." => return Err(NameError::Dots(component.to_owned())),
+                _ => {}
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its last component: what a file made from it is called.
+    #[must_use]
+    pub fn base_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for BlobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the server knows an object by: 1 to 1,024 opaque bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
+pub struct ObjectKey(Vec<u8>);
+
+/// A key that is empty or over [`OBJECT_KEY_MAX_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("an object key has 1 to {OBJECT_KEY_MAX_BYTES} bytes, this one has {0}")]
+pub struct KeyLengthError(pub usize);
+
+impl ObjectKey {
+    /// Accepts `bytes` as a key.
+    ///
+    /// # Errors
+    /// When there are none, or more than [`OBJECT_KEY_MAX_BYTES`].
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, KeyLengthError> {
+        let bytes = bytes.into();
+        if bytes.is_empty() || bytes.len() > OBJECT_KEY_MAX_BYTES {
+            return Err(KeyLengthError(bytes.len()));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<u8>> for ObjectKey {
+    type Error = KeyLengthError;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, Self::Error> {
+        Self::new(bytes)
+    }
+}
+
+impl From<ObjectKey> for Vec<u8> {
+    fn from(key: ObjectKey) -> Self {
+        key.0
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectKey({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_names_are_accepted() {
+        for name in ["a", "secret.bin", "images/app.img", "Grüße/日本.txt", "...", "a b", "-"] {
+            assert_eq!(BlobName::parse(name).map(|n| n.to_string()), Ok(name.to_owned()));
+        }
+        assert_eq!(BlobName::parse("images/app.img").unwrap().base_name(), "app.img");
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        assert_eq!(BlobName::parse(""), Err(NameError::Empty));
+        for name in ["/etc/passwd", "a//b", "a/", "/"] {
+            assert_eq!(BlobName::parse(name), Err(NameError::EmptyComponent), "{name}");
+        }
+        for name in ["..", "../x", "a/../b", "a/..", ".", "./a"] {
+            assert!(matches!(BlobName::parse(name), Err(NameError::Dots(_))), "{name}");
+        }
+        assert_eq!(BlobName::parse("a\nb"), Err(NameError::Control(10)));
+        assert_eq!(BlobName::parse("a\0"), Err(NameError::Control(0)));
+        assert_eq!(BlobName::parse("\u{9b}31m"), Err(NameError::Control(0x9b)));
+        assert_eq!(BlobName::parse(&"x".repeat(1025)), Err(NameError::TooLong(1025)));
+    }
+
+    #[test]
+    fn keys_are_bounded() {
+        assert_eq!(ObjectKey::new(""), Err(KeyLengthError(0)));
+        assert!(ObjectKey::new(vec![0xff; 1024]).is_ok());
+        assert_eq!(ObjectKey::new(vec![0; 1025]), Err(KeyLengthError(1025)));
+    }
+}

@@ -1,0 +1,3 @@
+//! `zserve`: the zput server.
+
+fn main() {}
