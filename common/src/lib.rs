@@ -15,6 +15,8 @@
 //! A server imports `proto`, `name`, `digest`, `limits` and [`blob::envelope`]; what opens a blob is
 //! none of its business.
 
+pub mod aead;
+pub mod chunked;
 pub mod digest;
 pub mod limits;
 pub mod name;
