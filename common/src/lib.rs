@@ -16,8 +16,11 @@
 //! none of its business.
 
 pub mod aead;
+pub mod age;
 pub mod chunked;
 pub mod digest;
+pub mod keys;
 pub mod limits;
+mod long_bech32;
 pub mod name;
 pub mod proto;

@@ -15,6 +15,13 @@ pub const FACTS_MAX_BYTES: usize = 1024;
 /// Longest key file (FORMAT 11).
 pub const KEY_FILE_MAX_BYTES: usize = 65_536;
 
+/// Most identities in a file of them.
+pub const IDENTITIES_MAX: usize = 32;
+/// Longest host name of a remote, in bytes (RFC 1035, 2.3.4, without its length octets).
+pub const HOST_MAX_BYTES: usize = 253;
+/// Longest path of a remote, in bytes of UTF-8 (Linux's PATH_MAX without its NUL).
+pub const REMOTE_PATH_MAX_BYTES: usize = 4095;
+
 /// Longest body of a control frame (PROTOCOL 3).
 pub const FRAME_MAX_BYTES: usize = 131_072;
 /// Longest slice: a sealed part of 16 MiB and room for what a later part needs (PROTOCOL 9).

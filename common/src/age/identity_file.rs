@@ -1,0 +1,59 @@
+//! Files of identities as `age-keygen` writes them.
+
+use thiserror::Error;
+
+use super::identity::{Identity, IdentityError};
+use crate::limits::{IDENTITIES_MAX, KEY_FILE_MAX_BYTES};
+
+/// Why a text is not a file of identities. It never repeats a line, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum IdentityFileError {
+    /// Over [`KEY_FILE_MAX_BYTES`].
+    #[error("an identity file has at most {KEY_FILE_MAX_BYTES} bytes, this one has {0}")]
+    TooLong(usize),
+    /// An age file: the identities in it are encrypted.
+    #[error("the identity file is encrypted: decrypt it first (age -d)")]
+    Encrypted,
+    /// A line that is neither a comment nor an identity. Lines count from 1.
+    #[error("line {line} of the identity file: {error}")]
+    Line {
+        /// Which one.
+        line: usize,
+        /// What is wrong with it.
+        error: IdentityError,
+    },
+    /// Nothing but comments.
+    #[error("there is no identity in the identity file")]
+    None,
+    /// Over [`IDENTITIES_MAX`].
+    #[error("there are more than {IDENTITIES_MAX} identities in the identity file")]
+    TooMany,
+}
+
+/// The identities of a file: one a line; empty lines and those that begin with `#` are skipped.
+///
+/// # Errors
+/// Says which line is not an identity, or that there is none.
+pub fn parse_identity_file(text: &str) -> Result<Vec<Identity>, IdentityFileError> {
+    if text.len() > KEY_FILE_MAX_BYTES {
+        return Err(IdentityFileError::TooLong(text.len()));
+    }
+    if text.starts_with("age-encryption.org/") || text.starts_with("-----BEGIN AGE ENCRYPTED FILE")
+    {
+        return Err(IdentityFileError::Encrypted);
+    }
+    let mut identities = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if identities.len() == IDENTITIES_MAX {
+            return Err(IdentityFileError::TooMany);
+        }
+        let identity =
+            line.parse().map_err(|error| IdentityFileError::Line { line: index + 1, error })?;
+        identities.push(identity);
+    }
+    if identities.is_empty() { Err(IdentityFileError::None) } else { Ok(identities) }
+}

@@ -1,0 +1,32 @@
+//! age's recipients, identities and stanzas (c2sp.org/age), as FORMAT 4 uses them.
+//!
+//! Only the part of age that wraps a file key: the blob around it is our own. Two types of recipient
+//! are known, [`x25519`](Recipient::X25519) and the post-quantum hybrid
+//! [`mlkem768x25519`](Recipient::MlKem768X25519), so keys made by `age-keygen` work here and keys
+//! made here work there.
+//!
+//! ```text
+//! FileKey ──Recipient::wrap──▶ Stanza ──encode──▶ text ──parse_all──▶ [Stanza] ──unwrap_file_key──▶ FileKey
+//! ```
+//!
+//! Everything that age's own reader checks is checked: canonical base64, numbers of arguments, exact
+//! lengths of shares and bodies, shared secrets of zeros, and a bound on the stanzas.
+
+mod file_key;
+mod identity;
+mod identity_file;
+mod mlkem768x25519;
+mod recipient;
+mod stanza;
+mod unwrap;
+mod x25519;
+
+#[cfg(test)]
+mod tests;
+
+pub use file_key::FileKey;
+pub use identity::{Identity, IdentityError};
+pub use identity_file::{IdentityFileError, parse_identity_file};
+pub use recipient::{Recipient, RecipientError, WrapError};
+pub use stanza::{Stanza, StanzaError};
+pub use unwrap::{UnwrapError, unwrap_file_key};

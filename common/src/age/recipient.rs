@@ -1,0 +1,117 @@
+//! Public keys: who may open what is sealed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rand::CryptoRng;
+use thiserror::Error;
+
+use super::file_key::FileKey;
+use super::stanza::Stanza;
+use super::{mlkem768x25519, x25519};
+use crate::long_bech32::{self, Bech32Error};
+
+const X25519_PREFIX: &str = "age";
+const HYBRID_PREFIX: &str = "age1pq";
+
+/// A recipient: `age1…` or `age1pq…`. It seals; only its [`Identity`](super::Identity) opens.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// Elliptic curves only: whoever keeps the ciphertext until there is a quantum computer can open it.
+    X25519(X25519Recipient),
+    /// ML-KEM-768 and X25519 together.
+    MlKem768X25519(HybridRecipient),
+}
+
+/// An X25519 public key: canonical, not of low order.
+#[derive(Clone, PartialEq, Eq)]
+pub struct X25519Recipient([u8; x25519::POINT_BYTES]);
+
+/// An X-Wing public key that has been checked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HybridRecipient(mlkem768x25519::PublicKey);
+
+/// Why a text is not a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RecipientError {
+    /// Not an age recipient of a type that is known here.
+    #[error("not an age recipient of a known type: those begin with \"age1\" or \"age1pq1\"")]
+    UnknownType,
+    /// The text is damaged.
+    #[error("not an age recipient: {0}")]
+    Text(#[from] Bech32Error),
+    /// The text is fine; the key that it carries is not.
+    #[error("not an age recipient: the key in it is not a valid public key")]
+    Key,
+}
+
+/// The file key could not be wrapped. No recipient that was parsed or derived gives this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the file key cannot be wrapped for this recipient")]
+pub struct WrapError;
+
+impl Recipient {
+    /// Wraps `file_key` for this recipient, with fresh randomness.
+    ///
+    /// # Errors
+    /// [`WrapError`] when the algorithms refuse the key.
+    pub fn wrap(&self, file_key: &FileKey, rng: &mut dyn CryptoRng) -> Result<Stanza, WrapError> {
+        match self {
+            Self::X25519(key) => x25519::wrap(&key.0, file_key, rng),
+            Self::MlKem768X25519(key) => key.0.wrap(file_key, rng),
+        }
+    }
+
+    /// Whether what is sealed to it stays sealed for a quantum computer.
+    #[must_use]
+    pub const fn is_post_quantum(&self) -> bool {
+        matches!(self, Self::MlKem768X25519(_))
+    }
+
+    pub(super) fn of_x25519(seed: &[u8; 32]) -> Self {
+        Self::X25519(X25519Recipient(x25519::public_key(seed)))
+    }
+
+    pub(super) fn of_hybrid(key: mlkem768x25519::PublicKey) -> Self {
+        Self::MlKem768X25519(HybridRecipient(key))
+    }
+}
+
+impl FromStr for Recipient {
+    type Err = RecipientError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("age1pq1") {
+            let key = long_bech32::decode(HYBRID_PREFIX, text)?;
+            let key = mlkem768x25519::PublicKey::from_bytes(&key).ok_or(RecipientError::Key)?;
+            return Ok(Self::of_hybrid(key));
+        }
+        // The data part has no `1`, so another one means a longer prefix: a plugin's or a newer type.
+        if !text.starts_with("age1") || text[4..].contains('1') {
+            return Err(RecipientError::UnknownType);
+        }
+        let key = long_bech32::decode(X25519_PREFIX, text)?;
+        let key = key.as_slice().try_into().map_err(|_| RecipientError::Key)?;
+        if !x25519::is_canonical(&key) || x25519::is_low_order(&key) {
+            return Err(RecipientError::Key);
+        }
+        Ok(Self::X25519(X25519Recipient(key)))
+    }
+}
+
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::X25519(key) => f.write_str(&long_bech32::encode(X25519_PREFIX, &key.0)),
+            Self::MlKem768X25519(key) => {
+                f.write_str(&long_bech32::encode(HYBRID_PREFIX, &key.0.to_bytes()))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recipient({self})")
+    }
+}

@@ -1,0 +1,195 @@
+//! The text of a stanza: parsed, encoded, not yet understood.
+
+use std::str;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use thiserror::Error;
+
+use crate::limits::RECIPIENTS_MAX;
+
+/// Columns of a full body line; the last line is shorter.
+const COLUMNS: usize = 64;
+/// What a stanza begins with.
+const MARK: &[u8] = b"-> ";
+
+/// One recipient stanza: the file key wrapped for one recipient, of whatever type.
+///
+/// Its encoding is canonical: `parse_all(encode(x)) == x` and nothing else parses to `x`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stanza {
+    kind: String,
+    arguments: Vec<String>,
+    body: Vec<u8>,
+}
+
+/// Why a text is not a list of stanzas. `stanza` counts from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StanzaError {
+    /// Nothing there.
+    #[error("there is no recipient stanza")]
+    None,
+    /// Over [`RECIPIENTS_MAX`].
+    #[error("there are more than {RECIPIENTS_MAX} recipient stanzas")]
+    TooMany,
+    /// It does not begin with `-> `.
+    #[error("stanza {stanza} does not begin with \"-> \"")]
+    Mark {
+        /// Which one.
+        stanza: usize,
+    },
+    /// The text ends before the short line that ends a stanza.
+    #[error("stanza {stanza} is cut short")]
+    Truncated {
+        /// Which one.
+        stanza: usize,
+    },
+    /// An argument is empty or has a character outside `!` to `~`.
+    #[error("stanza {stanza} has an argument that is empty or not of visible ASCII")]
+    Argument {
+        /// Which one.
+        stanza: usize,
+    },
+    /// A body line is over 64 columns.
+    #[error("stanza {stanza} has a body line of more than {COLUMNS} columns")]
+    LongLine {
+        /// Which one.
+        stanza: usize,
+    },
+    /// The body is padded, not canonical or not base64 at all.
+    #[error("stanza {stanza} has a body that is not canonical base64")]
+    Base64 {
+        /// Which one.
+        stanza: usize,
+    },
+}
+
+impl Stanza {
+    /// A stanza of type `kind`.
+    ///
+    /// # Errors
+    /// [`StanzaError::Argument`] when `kind` or an argument could not be written in a stanza.
+    pub fn new(
+        kind: impl Into<String>,
+        arguments: Vec<String>,
+        body: Vec<u8>,
+    ) -> Result<Self, StanzaError> {
+        let kind = kind.into();
+        if !is_argument(kind.as_bytes()) || !arguments.iter().all(|a| is_argument(a.as_bytes())) {
+            return Err(StanzaError::Argument { stanza: 0 });
+        }
+        Ok(Self { kind, arguments, body })
+    }
+
+    /// A stanza with one argument, the base64 of `share`: both known types are like this.
+    pub(super) fn with_share(kind: &'static str, share: &[u8], body: Vec<u8>) -> Self {
+        Self { kind: kind.to_owned(), arguments: vec![STANDARD_NO_PAD.encode(share)], body }
+    }
+
+    /// Its type: the first argument.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The arguments behind the type.
+    #[must_use]
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
+    /// The decoded body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Parses the whole of `text` as 1 to [`RECIPIENTS_MAX`] stanzas, one after the other.
+    ///
+    /// # Errors
+    /// Says which stanza breaks which rule.
+    pub fn parse_all(text: &[u8]) -> Result<Vec<Self>, StanzaError> {
+        let mut stanzas = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            if stanzas.len() == RECIPIENTS_MAX {
+                return Err(StanzaError::TooMany);
+            }
+            let (stanza, behind) = Self::parse_one(stanzas.len(), rest)?;
+            stanzas.push(stanza);
+            rest = behind;
+        }
+        if stanzas.is_empty() { Err(StanzaError::None) } else { Ok(stanzas) }
+    }
+
+    /// ```text
+    /// stanza     = arg-line *full-line final-line
+    /// arg-line   = "-> " argument *(SP argument) LF
+    /// argument   = 1*VCHAR
+    /// full-line  = 64base64char LF
+    /// final-line = *63base64char LF
+    /// ```
+    fn parse_one(stanza: usize, text: &[u8]) -> Result<(Self, &[u8]), StanzaError> {
+        if !text.starts_with(MARK) {
+            return Err(StanzaError::Mark { stanza });
+        }
+        let (line, mut rest) = line(stanza, &text[MARK.len()..])?;
+        let mut words = Vec::new();
+        for word in line.split(|&byte| byte == b' ') {
+            let word = str::from_utf8(word).map_err(|_| StanzaError::Argument { stanza })?;
+            if !is_argument(word.as_bytes()) {
+                return Err(StanzaError::Argument { stanza });
+            }
+            words.push(word.to_owned());
+        }
+        let kind = words.remove(0); // `split` gives at least one word
+
+        let mut base64 = Vec::new();
+        loop {
+            let (line, behind) = self::line(stanza, rest)?;
+            if line.len() > COLUMNS {
+                return Err(StanzaError::LongLine { stanza });
+            }
+            base64.extend_from_slice(line);
+            rest = behind;
+            // "The body MUST end with a line shorter than 64 characters, which MAY be empty."
+            if line.len() < COLUMNS {
+                break;
+            }
+        }
+        // "decoders MUST reject non-canonical encodings and encodings ending with `=`"
+        let body = STANDARD_NO_PAD.decode(&base64).map_err(|_| StanzaError::Base64 { stanza })?;
+        Ok((Self { kind, arguments: words, body }, rest))
+    }
+
+    /// Appends the stanza's text to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(MARK);
+        out.extend_from_slice(self.kind.as_bytes());
+        for argument in &self.arguments {
+            out.push(b' ');
+            out.extend_from_slice(argument.as_bytes());
+        }
+        out.push(b'\n');
+        let base64 = STANDARD_NO_PAD.encode(&self.body);
+        let mut lines = base64.as_bytes().chunks_exact(COLUMNS);
+        for line in &mut lines {
+            out.extend_from_slice(line);
+            out.push(b'\n');
+        }
+        out.extend_from_slice(lines.remainder());
+        out.push(b'\n');
+    }
+}
+
+/// `argument = 1*VCHAR`
+fn is_argument(word: &[u8]) -> bool {
+    !word.is_empty() && word.iter().all(u8::is_ascii_graphic)
+}
+
+/// The line at the start of `text`, and what follows its LF.
+fn line(stanza: usize, text: &[u8]) -> Result<(&[u8], &[u8]), StanzaError> {
+    let end =
+        text.iter().position(|&byte| byte == b'\n').ok_or(StanzaError::Truncated { stanza })?;
+    Ok((&text[..end], &text[end + 1..]))
+}

@@ -1,0 +1,181 @@
+//! Invites: how a new device comes to an account on a server (PROTOCOL, "Invites").
+
+use std::fmt;
+use std::str::FromStr;
+
+use rand::CryptoRng;
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::public::ServerPublicKey;
+use super::remote::{Remote, RemoteError};
+use crate::long_bech32::{self, Bech32Error};
+
+/// What an invite's text begins with, in front of Bech32's `1`.
+const PREFIX: &str = "zputinvite";
+/// The only version of the bytes within.
+const VERSION: u8 = 1;
+
+/// An invite: where the server is, how to know it, and the secret that is spent there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// A server, never an embedded store.
+    pub address: Remote,
+    /// The key that the server must show.
+    pub server_key: ServerPublicKey,
+    /// What `Join` hands over.
+    pub secret: InviteSecret,
+}
+
+/// The 32 random bytes of an invite: zeroized on drop, never shown by `Debug`, compared in constant time.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct InviteSecret([u8; 32]);
+
+impl InviteSecret {
+    /// A fresh secret.
+    pub fn generate(rng: &mut dyn CryptoRng) -> Self {
+        let mut secret = Self([0; 32]);
+        rng.fill_bytes(&mut secret.0);
+        secret
+    }
+
+    /// A secret that came in a `Join`.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for InviteSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for InviteSecret {}
+
+impl fmt::Debug for InviteSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InviteSecret([secret])")
+    }
+}
+
+/// Why a text is not an invite. It never repeats the text.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InviteError {
+    /// The text is damaged or something else's.
+    #[error("not an invite: {0}")]
+    Text(#[from] Bech32Error),
+    /// From a newer version.
+    #[error("the invite is of version {0}, this program knows version {VERSION}")]
+    Version(u8),
+    /// Fewer bytes than a key and a secret.
+    #[error("not an invite: it is too short")]
+    TooShort,
+    /// The address is not a remote.
+    #[error("the invite's address is not valid: {0}")]
+    Address(#[from] RemoteError),
+    /// The address is not UTF-8, not a server's, or not in its canonical form.
+    #[error("the invite's address is not that of a server")]
+    NotAServer,
+}
+
+impl Invite {
+    /// The invite's text, which holds the secret.
+    ///
+    /// It parses again when `address` is a server's that [`Remote`] would parse.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let address = self.address.to_string();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(1 + 32 + 32 + address.len()));
+        bytes.push(VERSION);
+        bytes.extend_from_slice(self.server_key.as_bytes());
+        bytes.extend_from_slice(self.secret.as_bytes());
+        bytes.extend_from_slice(address.as_bytes());
+        long_bech32::encode(PREFIX, &bytes)
+    }
+}
+
+impl FromStr for Invite {
+    type Err = InviteError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = long_bech32::decode(PREFIX, text)?;
+        let (&version, bytes) = bytes.split_first().ok_or(InviteError::TooShort)?;
+        if version != VERSION {
+            return Err(InviteError::Version(version));
+        }
+        let (server_key, bytes) = bytes.split_first_chunk().ok_or(InviteError::TooShort)?;
+        let (secret, address) = bytes.split_first_chunk().ok_or(InviteError::TooShort)?;
+        let address: Remote =
+            std::str::from_utf8(address).map_err(|_| InviteError::NotAServer)?.parse()?;
+        if matches!(address, Remote::Embedded(_)) {
+            return Err(InviteError::NotAServer);
+        }
+        Ok(Self {
+            address,
+            server_key: ServerPublicKey::from_bytes(*server_key),
+            secret: InviteSecret::from_bytes(*secret),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invite(address: &str) -> Invite {
+        Invite {
+            address: address.parse().unwrap(),
+            server_key: ServerPublicKey::from_bytes([0x11; 32]),
+            secret: InviteSecret::from_bytes([0x22; 32]),
+        }
+    }
+
+    /// The text was computed by another implementation of Bech32 (BIP 173's Python).
+    const TEXT: &str = "zputinvite1qyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3z0fc82ap69uhk27rpd4cxcefwdaexww3hxs6rw05kxuz";
+
+    #[test]
+    fn an_invite_has_the_text_of_protocol() {
+        let invite = invite("zput://example.org:7447");
+        assert_eq!(invite.to_text().as_str(), TEXT);
+        assert_eq!(TEXT.parse(), Ok(invite));
+    }
+
+    #[test]
+    fn long_addresses_fit() {
+        let long = invite(&format!("unix:///{}", "a".repeat(4094)));
+        assert_eq!(long.to_text().parse(), Ok(long));
+        let ipv6 = invite("zput://[2001:db8::1]:7447");
+        assert_eq!(ipv6.to_text().parse(), Ok(ipv6));
+    }
+
+    #[test]
+    fn what_is_not_an_invite_is_refused() {
+        let encode = |bytes: &[u8]| long_bech32::encode(PREFIX, bytes);
+        let parse = |bytes: &[u8]| encode(bytes).parse::<Invite>().unwrap_err();
+        assert_eq!(parse(&[]), InviteError::TooShort);
+        assert_eq!(parse(&[1; 64]), InviteError::TooShort);
+        assert_eq!(parse(&[2; 80]), InviteError::Version(2));
+        assert_eq!(parse(&[1; 65]), InviteError::Address(RemoteError::Scheme));
+        assert_eq!(parse(&[&[1; 65][..], b"file:///a"].concat()), InviteError::NotAServer);
+        assert_eq!(parse(&[&[1; 65][..], b"\xff"].concat()), InviteError::NotAServer);
+        let other = long_bech32::encode("age", &[1; 80]);
+        let wrong = InviteError::Text(Bech32Error::Prefix("zputinvite"));
+        assert_eq!(other.parse::<Invite>(), Err(wrong));
+    }
+
+    #[test]
+    fn the_secret_does_not_show() {
+        let shown = format!("{:?}", invite("zput://example.org:7447"));
+        assert!(shown.contains("[secret]") && shown.contains("1111"));
+        assert!(!shown.contains("2222") && !shown.contains("34, 34"));
+    }
+}

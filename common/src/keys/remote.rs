@@ -1,0 +1,179 @@
+//! Where a server or an embedded store is.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::limits::{HOST_MAX_BYTES, REMOTE_PATH_MAX_BYTES};
+
+/// Where a server or an embedded store is: `zput://HOST:PORT`, `unix:///PATH` or `file:///PATH`.
+///
+/// Percent-encoding is not part of this syntax: a `%` in a path is just a `%`, and one in a host is
+/// refused. `Display` writes what `parse` reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Remote {
+    /// A server by TCP.
+    Tcp {
+        /// A host name, an IPv4 address, or an IPv6 address without its brackets.
+        host: String,
+        /// Never 0.
+        port: u16,
+    },
+    /// A server by a Unix socket at this absolute path.
+    Unix(String),
+    /// A store in this absolute path, served in the client's own process.
+    Embedded(String),
+}
+
+/// Why a text is not a remote.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RemoteError {
+    /// None of the three schemes.
+    #[error("a remote begins with zput://, unix:/// or file:///")]
+    Scheme,
+    /// No host in front of the port, or one with characters that no host has.
+    #[error("the remote's host is not a name or an address (an IPv6 address stands in brackets)")]
+    Host,
+    /// No port, or one outside 1 to 65,535.
+    #[error("the remote needs a port from 1 to 65535 behind its host: zput://HOST:PORT")]
+    Port,
+    /// Something behind the port.
+    #[error("a path behind HOST:PORT is not supported: a server has one store")]
+    PathBehindPort,
+    /// Not an absolute path, too long, or with a control character.
+    #[error(
+        "the remote's path must be absolute, of at most {REMOTE_PATH_MAX_BYTES} bytes and without \
+         control characters"
+    )]
+    Path,
+}
+
+impl FromStr for Remote {
+    type Err = RemoteError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(address) = text.strip_prefix("zput://") {
+            parse_address(address)
+        } else if let Some(path) = text.strip_prefix("unix://") {
+            parse_path(path).map(Self::Unix)
+        } else if let Some(path) = text.strip_prefix("file://") {
+            parse_path(path).map(Self::Embedded)
+        } else {
+            Err(RemoteError::Scheme)
+        }
+    }
+}
+
+fn parse_address(address: &str) -> Result<Remote, RemoteError> {
+    if let Some((_, path)) = address.split_once('/') {
+        // A lone slash is what people are used to type, but one spelling is enough.
+        let _ = path;
+        return Err(RemoteError::PathBehindPort);
+    }
+    let (host, port) = if let Some(bracketed) = address.strip_prefix('[') {
+        let (host, behind) = bracketed.split_once(']').ok_or(RemoteError::Host)?;
+        host.parse::<Ipv6Addr>().map_err(|_| RemoteError::Host)?;
+        (host, behind.strip_prefix(':').ok_or(RemoteError::Port)?)
+    } else {
+        let (host, port) = address.split_once(':').ok_or(RemoteError::Port)?;
+        if !is_host(host) || port.contains(':') {
+            return Err(RemoteError::Host);
+        }
+        (host, port)
+    };
+    // `parse` alone would take "+1" and "01".
+    if port.starts_with('0') || !port.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(RemoteError::Port);
+    }
+    let port = port.parse().map_err(|_| RemoteError::Port)?;
+    Ok(Remote::Tcp { host: host.to_owned(), port })
+}
+
+/// Letters, digits, dots, dashes and underscores: what host names and IPv4 addresses are made of.
+fn is_host(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= HOST_MAX_BYTES
+        && host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_'))
+}
+
+fn parse_path(path: &str) -> Result<String, RemoteError> {
+    let sound = path.starts_with('/')
+        && path.len() <= REMOTE_PATH_MAX_BYTES
+        && !path.chars().any(char::is_control);
+    if sound { Ok(path.to_owned()) } else { Err(RemoteError::Path) }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "zput://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "zput://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix://{path}"),
+            Self::Embedded(path) => write!(f, "file://{path}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remotes_are_read_and_written() {
+        let tcp = |host: &str, port| Remote::Tcp { host: host.into(), port };
+        for (text, remote) in [
+            ("zput://example.org:7447", tcp("example.org", 7447)),
+            ("zput://10.0.0.1:1", tcp("10.0.0.1", 1)),
+            ("zput://[::1]:65535", tcp("::1", 65535)),
+            ("zput://my_host-2:80", tcp("my_host-2", 80)),
+            ("unix:///run/zput.sock", Remote::Unix("/run/zput.sock".into())),
+            ("file:///srv/a b%20/ü", Remote::Embedded("/srv/a b%20/ü".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(remote.clone()), "{text}");
+            assert_eq!(remote.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_remote_is_refused_with_its_reason() {
+        use RemoteError::{Host, Path, PathBehindPort, Port, Scheme};
+        for (text, error) in [
+            ("", Scheme),
+            ("example.org:7447", Scheme),
+            ("https://example.org:7447", Scheme),
+            ("ZPUT://example.org:7447", Scheme),
+            ("zput://", Port),
+            ("zput://example.org", Port),
+            ("zput://example.org:", Port),
+            ("zput://example.org:0", Port),
+            ("zput://example.org:01", Port),
+            ("zput://example.org:+1", Port),
+            ("zput://example.org:65536", Port),
+            ("zput://[::1]", Port),
+            ("zput://[::1]7447", Port),
+            ("zput://:7447", Host),
+            ("zput://::1:7447", Host),
+            ("zput://[::1:7447", Host),
+            ("zput://[example.org]:7447", Host),
+            ("zput://[fe80::1%25eth0]:7447", Host),
+            ("zput://a%20b:7447", Host),
+            ("zput://user@example.org:7447", Host),
+            ("zput://exa mple:7447", Host),
+            ("zput://example.org:7447/", PathBehindPort),
+            ("zput://example.org:7447/mount", PathBehindPort),
+            ("unix://relative", Path),
+            ("unix://", Path),
+            ("file://host/path", Path),
+            ("file:///a\nb", Path),
+            ("file:///a\0", Path),
+        ] {
+            assert_eq!(text.parse::<Remote>(), Err(error), "{text:?}");
+        }
+        let long = format!("zput://{}:1", "a".repeat(254));
+        assert_eq!(long.parse::<Remote>(), Err(Host));
+        let long = format!("file:///{}", "a".repeat(4095));
+        assert_eq!(long.parse::<Remote>(), Err(Path));
+    }
+}

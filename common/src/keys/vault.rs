@@ -1,0 +1,171 @@
+//! What the members of a vault share.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use rand::CryptoRng;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::derive;
+use crate::name::{BlobName, ObjectKey};
+
+/// The vault: 32 random bytes that every member's key file holds.
+///
+/// Zeroized on drop; never shown by `Debug`; compared in constant time.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct VaultSecret([u8; 32]);
+
+impl VaultSecret {
+    /// A new vault.
+    pub fn generate(rng: &mut dyn CryptoRng) -> Self {
+        let mut secret = Self([0; 32]);
+        rng.fill_bytes(&mut secret.0);
+        secret
+    }
+
+    /// A secret that was read from a key file.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// What turns names into object keys (FORMAT 10, `name_key`).
+    #[must_use]
+    pub fn name_key(&self) -> NameKey {
+        NameKey(derive::key(&self.0, "zput/v1/vault/name"))
+    }
+
+    /// What vouches for blobs (FORMAT 10, `vault_mac_key`).
+    #[must_use]
+    pub fn mac_key(&self) -> VaultMacKey {
+        VaultMacKey(derive::key(&self.0, "zput/v1/vault/mac"))
+    }
+}
+
+impl PartialEq for VaultSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for VaultSecret {}
+
+impl fmt::Debug for VaultSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VaultSecret([secret])")
+    }
+}
+
+/// The key under which names become object keys; zeroized on drop.
+#[derive(Clone)]
+pub struct NameKey(Zeroizing<[u8; 32]>);
+
+impl NameKey {
+    /// FORMAT 10: "lower-case hex of HMAC(name_key, name), 64 bytes".
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "64 bytes are within the bounds of an object key")]
+    pub fn object_key(&self, name: &BlobName) -> ObjectKey {
+        let digest = hmac(&self.0, &[name.as_str().as_bytes()]).finalize().into_bytes();
+        ObjectKey::new(hex::encode(digest)).expect("64 bytes")
+    }
+}
+
+impl fmt::Debug for NameKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NameKey([secret])")
+    }
+}
+
+/// The key under which a vault vouches for its blobs; zeroized on drop.
+#[derive(Clone)]
+pub struct VaultMacKey(Zeroizing<[u8; 32]>);
+
+/// The vault does not vouch for this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the vault's MAC does not match")]
+pub struct VaultMacMismatch;
+
+impl VaultMacKey {
+    /// HMAC-SHA-256 of `pieces`, one behind the other.
+    #[must_use]
+    pub fn mac(&self, pieces: &[&[u8]]) -> [u8; 32] {
+        hmac(&self.0, pieces).finalize().into_bytes().into()
+    }
+
+    /// Compares `mac` with that of `pieces`, in constant time.
+    ///
+    /// # Errors
+    /// [`VaultMacMismatch`] when they differ.
+    pub fn verify(&self, pieces: &[&[u8]], mac: &[u8; 32]) -> Result<(), VaultMacMismatch> {
+        hmac(&self.0, pieces).verify_slice(mac).map_err(|_| VaultMacMismatch)
+    }
+}
+
+impl fmt::Debug for VaultMacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VaultMacKey([secret])")
+    }
+}
+
+#[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+fn hmac(key: &[u8; 32], pieces: &[&[u8]]) -> Hmac<Sha256> {
+    let mut hmac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
+    for piece in pieces {
+        hmac.update(piece);
+    }
+    hmac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All values computed by Python's `hmac` from the secret 00 01 … 1F.
+    #[test]
+    fn derived_keys_have_fixed_values() {
+        let vault = VaultSecret::from_bytes(std::array::from_fn(|i| i as u8));
+        let name_key = vault.name_key();
+        assert_eq!(
+            hex::encode(*name_key.0),
+            "3b729bacb230201011b1dc584a68fa8dc52e530c3d2ae094258fd83120ab56f0"
+        );
+        let object_key = name_key.object_key(&BlobName::parse("Grüße/secret.bin").unwrap());
+        assert_eq!(
+            object_key.as_bytes(),
+            b"e86141dc4f570226aa49f55b118446c0934782521310c5831bb60dc9f381a653"
+        );
+        let mac_key = vault.mac_key();
+        assert_eq!(
+            hex::encode(*mac_key.0),
+            "098129b76281bb7824d40c853b48c3b642ba2782068b7a16660f28e30d854ee8"
+        );
+        let mac = mac_key.mac(&[b"zput/v1/vault-mac", &[7; 64]]);
+        assert_eq!(
+            hex::encode(mac),
+            "dcb79faef942a08d7857c20865a8d681826a6df0b61ec4d9efbbacf824edf184"
+        );
+        assert_eq!(mac_key.verify(&[b"zput/v1/", b"vault-mac", &[7; 64]], &mac), Ok(()));
+        for at in [0, 31] {
+            let mut wrong = mac;
+            wrong[at] ^= 1;
+            let verdict = mac_key.verify(&[b"zput/v1/vault-mac", &[7; 64]], &wrong);
+            assert_eq!(verdict, Err(VaultMacMismatch), "{at}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        let vault = VaultSecret::from_bytes([0x5a; 32]);
+        let shown = format!("{vault:?} {:?} {:?}", vault.name_key(), vault.mac_key());
+        assert_eq!(shown, "VaultSecret([secret]) NameKey([secret]) VaultMacKey([secret])");
+    }
+}

@@ -1,0 +1,127 @@
+//! Bech32 without its length limit: how age keys and invites are written.
+//!
+//! c2sp.org/age: "Bech32 is as specified in BIP173, but without length limits on the data part. Note
+//! that Bech32 strings can only be all uppercase or all lowercase, but the checksum is always computed
+//! over the lowercase string."
+
+use bech32::primitives::decode::UncheckedHrpstring;
+use bech32::{Bech32, Checksum, Hrp};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Why a text is not the Bech32 text that was expected. It never repeats the text, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Bech32Error {
+    /// Characters, case or separator are not those of Bech32.
+    #[error("it is not Bech32 text")]
+    NotBech32,
+    /// It is something else's Bech32 text.
+    #[error("it does not begin with \"{0}1\"")]
+    Prefix(&'static str),
+    /// Mistyped or cut short.
+    #[error("its checksum does not match: it was mistyped or cut short")]
+    Checksum,
+    /// Padding bits or letter case that no encoder writes.
+    #[error("it is not in its canonical form")]
+    NotCanonical,
+}
+
+/// BIP 173's checksum for texts of any length.
+enum LongBech32 {}
+
+impl Checksum for LongBech32 {
+    type MidstateRepr = <Bech32 as Checksum>::MidstateRepr;
+    type CorrectionField = <Bech32 as Checksum>::CorrectionField;
+    const ROOT_GENERATOR: Self::CorrectionField = Bech32::ROOT_GENERATOR;
+    const ROOT_EXPONENTS: core::ops::RangeInclusive<usize> = Bech32::ROOT_EXPONENTS;
+    const CODE_LENGTH: usize = usize::MAX;
+    const CHECKSUM_LENGTH: usize = Bech32::CHECKSUM_LENGTH;
+    const GENERATOR_SH: [Self::MidstateRepr; 5] = Bech32::GENERATOR_SH;
+    const TARGET_RESIDUE: Self::MidstateRepr = Bech32::TARGET_RESIDUE;
+}
+
+/// `data` behind the human-readable `prefix`, in the prefix's letter case.
+///
+/// `prefix` is a constant of this crate: ASCII of one case.
+pub(crate) fn encode(prefix: &'static str, data: &[u8]) -> Zeroizing<String> {
+    let hrp = Hrp::parse_unchecked(prefix);
+    // Enough from the start: a buffer that grows would leave copies of a secret behind.
+    let length = prefix.len() + 1 + data.len().div_ceil(5) * 8 + LongBech32::CHECKSUM_LENGTH;
+    let mut text = Zeroizing::new(String::with_capacity(length));
+    let written = if prefix.starts_with(|c: char| c.is_ascii_uppercase()) {
+        bech32::encode_upper_to_fmt::<LongBech32, String>(&mut text, hrp, data)
+    } else {
+        bech32::encode_lower_to_fmt::<LongBech32, String>(&mut text, hrp, data)
+    };
+    debug_assert!(written.is_ok(), "writing to a string fails only at the code's length limit");
+    text
+}
+
+/// The data behind `prefix` in `text`; only what [`encode`] would write is accepted.
+pub(crate) fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<Vec<u8>>, Bech32Error> {
+    let parsed = UncheckedHrpstring::new(text).map_err(|_| Bech32Error::NotBech32)?;
+    if parsed.hrp() != Hrp::parse_unchecked(prefix) {
+        return Err(Bech32Error::Prefix(prefix));
+    }
+    let checked =
+        parsed.validate_and_remove_checksum::<LongBech32>().map_err(|_| Bech32Error::Checksum)?;
+    let bytes = checked.byte_iter();
+    let mut data = Zeroizing::new(Vec::with_capacity(bytes.len()));
+    data.extend(bytes);
+    if encode(prefix, &data).as_str() != text {
+        return Err(Bech32Error::NotCanonical);
+    }
+    Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_consistent() {
+        LongBech32::sanity_check();
+    }
+
+    /// BIP 173's own valid string, which is 90 characters and 82 of data, all zero.
+    #[test]
+    fn a_published_string_is_read() {
+        let text = "11qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqc8247j";
+        // 82 characters carry 51 bytes and two bits of padding.
+        assert_eq!(decode("1", text).unwrap().as_slice(), [0; 51]);
+    }
+
+    #[test]
+    fn damaged_text_is_refused() {
+        // Computed by another implementation (BIP 173's Python).
+        let text = "zputtest1qqqsyqcyq5rqwzqfmy0rck";
+        assert_eq!(encode("zputtest", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]).as_str(), text);
+        assert_eq!(decode("zputtest", "zputtest1").unwrap_err(), Bech32Error::Checksum);
+        assert_eq!(decode("zputtest", "").unwrap_err(), Bech32Error::NotBech32);
+        assert_eq!(decode("zputtest", "zputtest").unwrap_err(), Bech32Error::NotBech32);
+        assert_eq!(decode("other", text).unwrap_err(), Bech32Error::Prefix("other"));
+        assert_eq!(
+            decode("zputtest", &text.to_ascii_uppercase()).unwrap_err(),
+            Bech32Error::NotCanonical
+        );
+        let mixed = text.replace("qqq", "QQQ");
+        assert_eq!(decode("zputtest", &mixed).unwrap_err(), Bech32Error::NotBech32);
+        for at in 9..text.len() {
+            let mut damaged = text.as_bytes().to_vec();
+            damaged[at] = if damaged[at] == b'q' { b'p' } else { b'q' };
+            let damaged = String::from_utf8(damaged).unwrap();
+            assert_eq!(decode("zputtest", &damaged).unwrap_err(), Bech32Error::Checksum, "{at}");
+        }
+    }
+
+    /// A valid checksum over padding bits that are not zero (made by hand: the last of the five-bit
+    /// groups carries a bit that belongs to no byte).
+    #[test]
+    fn padding_bits_are_zero() {
+        use bech32::{Fe32, Fe32IterExt};
+        let hrp = Hrp::parse_unchecked("zputtest");
+        let groups = [Fe32::P, Fe32::P];
+        let text: String = groups.into_iter().with_checksum::<LongBech32>(&hrp).chars().collect();
+        assert_eq!(decode("zputtest", &text).unwrap_err(), Bech32Error::NotCanonical);
+    }
+}
