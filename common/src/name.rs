@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
 use crate::limits::{NAME_MAX_BYTES, OBJECT_KEY_MAX_BYTES};
@@ -76,8 +76,7 @@ impl fmt::Display for BlobName {
 }
 
 /// What the server knows an object by: 1 to 1,024 opaque bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(Vec<u8>);
 
 /// A key that is empty or over [`OBJECT_KEY_MAX_BYTES`].
@@ -131,9 +130,63 @@ impl fmt::Debug for ObjectKey {
     }
 }
 
+impl Serialize for ObjectKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+/// Looks at the length before it allocates: whoever wrote the bytes does not choose how much.
+impl<'de> Deserialize<'de> for ObjectKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = ObjectKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "1 to {OBJECT_KEY_MAX_BYTES} bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<ObjectKey, E> {
+                if bytes.len() > OBJECT_KEY_MAX_BYTES {
+                    return Err(E::custom(KeyLengthError(bytes.len())));
+                }
+                ObjectKey::new(bytes).map_err(E::custom)
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<ObjectKey, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = seq.next_element()? {
+                    bytes.push(byte);
+                    if bytes.len() > OBJECT_KEY_MAX_BYTES {
+                        return Err(de::Error::custom(KeyLengthError(bytes.len())));
+                    }
+                }
+                ObjectKey::new(bytes).map_err(de::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_bounded_where_it_is_read() {
+        let key = ObjectKey::new("abc").unwrap();
+        assert_eq!(postcard::to_allocvec(&key).unwrap(), [3, b'a', b'b', b'c']);
+        assert_eq!(postcard::from_bytes::<ObjectKey>(&[3, b'a', b'b', b'c']).unwrap(), key);
+        assert!(postcard::from_bytes::<ObjectKey>(&[0]).is_err());
+        let mut long = vec![0x81, 0x08]; // 1,025
+        long.resize(2 + 1025, 7);
+        assert!(postcard::from_bytes::<ObjectKey>(&long).is_err());
+        assert_eq!(serde_json::from_str::<ObjectKey>("[97,98,99]").unwrap(), key);
+        assert_eq!(serde_json::to_string(&key).unwrap(), "[97,98,99]");
+    }
 
     #[test]
     fn ordinary_names_are_accepted() {

@@ -4,9 +4,22 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use thiserror::Error;
 
-use crate::{digest::Digest, name::ObjectKey};
+pub use super::error_code::{ErrorCode, RemoteError};
+use super::{
+    bounded::{Bytes, List, OptionBytes},
+    hello::{CLIENT_HELLO_MAX_BYTES, SERVER_HELLO_MAX_BYTES},
+};
+use crate::{
+    digest::Digest,
+    limits::{
+        CURSOR_MAX_BYTES, ERROR_TEXT_MAX_BYTES, HEADER_MAX_BYTES, LABEL_MAX_BYTES,
+        PAGE_MAX_ENTRIES, SECTIONS_MAX, SLICE_MAX_BYTES,
+    },
+    name::ObjectKey,
+};
 
 /// Commit time in ns since 1970 by the server's clock, strictly increasing per key.
 #[derive(
@@ -67,8 +80,10 @@ pub enum Request {
     /// Both hellos, as the client sent and received them.
     Echo {
         /// The client's hello.
+        #[serde(with = "Bytes::<CLIENT_HELLO_MAX_BYTES>")]
         client: Vec<u8>,
         /// The server's hello.
+        #[serde(with = "Bytes::<SERVER_HELLO_MAX_BYTES>")]
         server: Vec<u8>,
     },
     /// Are you there?
@@ -87,6 +102,7 @@ pub enum Request {
         /// Of which version; the current one when absent.
         version: Option<Version>,
         /// Which stretches, in this order.
+        #[serde(deserialize_with = "List::<SECTIONS_MAX>::deserialize")]
         sections: Vec<Section>,
         /// The kind that the reader accepts.
         kind: Kind,
@@ -101,6 +117,7 @@ pub enum Request {
     /// A page of the catalogue.
     List {
         /// Where the page before ended.
+        #[serde(with = "OptionBytes::<CURSOR_MAX_BYTES>")]
         after: Option<Vec<u8>>,
         /// Most entries wanted.
         limit: u32,
@@ -158,8 +175,10 @@ pub enum Response {
     /// Both hellos, as the server received and sent them.
     Echo {
         /// The client's hello.
+        #[serde(with = "Bytes::<CLIENT_HELLO_MAX_BYTES>")]
         client: Vec<u8>,
         /// The server's hello.
+        #[serde(with = "Bytes::<SERVER_HELLO_MAX_BYTES>")]
         server: Vec<u8>,
     },
     /// Here I am.
@@ -184,13 +203,16 @@ pub enum Response {
     /// A page of the catalogue.
     Page {
         /// Its entries.
+        #[serde(deserialize_with = "List::<{ PAGE_MAX_ENTRIES as usize }>::deserialize")]
         entries: Vec<Entry>,
         /// Where the next page begins; absent on the last.
+        #[serde(with = "OptionBytes::<CURSOR_MAX_BYTES>")]
         next: Option<Vec<u8>>,
     },
     /// A page of an object's versions.
     Versions {
         /// Newest first.
+        #[serde(deserialize_with = "List::<{ PAGE_MAX_ENTRIES as usize }>::deserialize")]
         versions: Vec<VersionInfo>,
         /// Where the next page begins; absent on the last.
         next: Option<Version>,
@@ -238,6 +260,7 @@ pub struct Entry {
     /// Its current version.
     pub info: Info,
     /// Its header, where asked for.
+    #[serde(with = "OptionBytes::<HEADER_MAX_BYTES>")]
     pub header: Option<Vec<u8>>,
 }
 
@@ -326,74 +349,6 @@ impl fmt::Debug for Scopes {
     }
 }
 
-/// A failure as the peer is told of it: a code and a short text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteError {
-    /// Which (PROTOCOL 7).
-    pub code: u8,
-    /// For a person; echoes no secret and no path.
-    pub text: String,
-}
-
-/// The codes of PROTOCOL 7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum ErrorCode {
-    /// The peer broke the protocol or sent an object that breaks the format.
-    Malformed = 1,
-    /// Unknown device, scope missing, invite unknown, spent or expired.
-    Denied = 2,
-    /// No such object or version.
-    NotFound = 3,
-    /// A condition does not hold.
-    Exists = 4,
-    /// Disk full or quota reached.
-    Full = 5,
-    /// A limit is reached; try again.
-    Busy = 6,
-    /// A slice does not match its digest.
-    Digest = 7,
-    /// A section lies outside the object.
-    Range = 8,
-    /// The object is of the other kind.
-    Kind = 9,
-    /// No upload is open, or one is open already.
-    State = 10,
-    /// The server failed.
-    Internal = 11,
-    /// No common protocol version.
-    Version = 12,
-    /// No common mode.
-    Mode = 13,
-    /// The volume takes no writes until it has been verified.
-    Suspect = 14,
-}
-
-impl ErrorCode {
-    const ALL: [Self; 14] = [
-        Self::Malformed,
-        Self::Denied,
-        Self::NotFound,
-        Self::Exists,
-        Self::Full,
-        Self::Busy,
-        Self::Digest,
-        Self::Range,
-        Self::Kind,
-        Self::State,
-        Self::Internal,
-        Self::Version,
-        Self::Mode,
-        Self::Suspect,
-    ];
-
-    /// The code with this number.
-    #[must_use]
-    pub fn from_u8(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| *code as u8 == number)
-    }
-}
-
 /// Secrets do not reach a log by way of `Debug`.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -421,50 +376,130 @@ impl fmt::Debug for Request {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A message as a frame carries it.
+pub trait Message: Serialize + DeserializeOwned {
+    /// Holds the values against the bounds of PROTOCOL 5, 6 and 9, on both ways.
+    ///
+    /// # Errors
+    /// Which bound does not hold.
+    fn check(&self) -> Result<(), OutOfBounds>;
 
-    /// The variant numbers of PROTOCOL 5 and 6, as literals.
-    #[test]
-    fn variant_numbers_are_those_of_the_protocol() {
-        let key = ObjectKey::new("k").unwrap();
-        let request = |r: &Request| postcard::to_allocvec(r).unwrap();
-        assert_eq!(request(&Request::Ping), [1]);
-        assert_eq!(
-            request(&Request::Get {
-                key: key.clone(),
-                version: None,
-                sections: vec![Section::Header, Section::Range { offset: 1, length: 300 }],
-                kind: Kind::Sealed,
-            }),
-            [3, 1, b'k', 0, 2, 0, 2, 1, 0xac, 0x02, 0]
-        );
-        assert_eq!(request(&Request::Commit), [9]);
-        assert_eq!(request(&Request::Restore { key, version: Version(5) }), [12, 1, b'k', 5]);
-        let error = Response::Error(RemoteError { code: 3, text: "no".into() });
-        assert_eq!(postcard::to_allocvec(&error).unwrap(), [12, 3, 2, b'n', b'o']);
-    }
+    /// How many raw bytes follow the message's frame on the stream.
+    fn announces(&self) -> u64;
+}
 
-    #[test]
-    fn reserved_and_free_numbers_are_refused() {
-        for number in 13..=16 {
-            assert!(postcard::from_bytes::<Request>(&[number, 0, 0, 0]).is_err());
+/// A message whose values no peer may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OutOfBounds {
+    /// Over [`SECTIONS_MAX`].
+    #[error("a request has at most {SECTIONS_MAX} sections, this one has {0}")]
+    Sections(usize),
+    /// Over [`LABEL_MAX_BYTES`], or with control characters.
+    #[error("a label has at most {LABEL_MAX_BYTES} bytes and no control characters")]
+    Label,
+    /// Over [`CURSOR_MAX_BYTES`].
+    #[error("a cursor has at most {CURSOR_MAX_BYTES} bytes, this one has {0}")]
+    Cursor(usize),
+    /// A page of nothing.
+    #[error("the limit of a page is at least 1")]
+    PageLimit,
+    /// Over [`PAGE_MAX_ENTRIES`].
+    #[error("a page has at most {PAGE_MAX_ENTRIES} entries, this one has {0}")]
+    Page(usize),
+    /// Empty, or over [`SLICE_MAX_BYTES`].
+    #[error("a slice has 1 to {SLICE_MAX_BYTES} bytes, this one has {0}")]
+    Slice(u32),
+    /// Over [`HEADER_MAX_BYTES`].
+    #[error("a header has at most {HEADER_MAX_BYTES} bytes, this one has {0}")]
+    Header(usize),
+    /// Over [`ERROR_TEXT_MAX_BYTES`].
+    #[error("an error's text has at most {ERROR_TEXT_MAX_BYTES} bytes, this one has {0}")]
+    ErrorText(usize),
+    /// Longer than any hello.
+    #[error("an echoed hello is longer than any hello")]
+    Echo,
+}
+
+impl Message for Request {
+    fn check(&self) -> Result<(), OutOfBounds> {
+        match self {
+            Self::Echo { client, server } => check_echo(client, server),
+            Self::Join { label, .. }
+                if label.len() > LABEL_MAX_BYTES || label.chars().any(char::is_control) =>
+            {
+                Err(OutOfBounds::Label)
+            }
+            Self::Get { sections, .. } if sections.len() > SECTIONS_MAX => {
+                Err(OutOfBounds::Sections(sections.len()))
+            }
+            Self::List { limit: 0, .. } | Self::Versions { limit: 0, .. } => {
+                Err(OutOfBounds::PageLimit)
+            }
+            Self::List { after, .. } => check_cursor(after.as_deref()),
+            Self::Slice { length, .. } if !(1..=SLICE_MAX_BYTES).contains(length) => {
+                Err(OutOfBounds::Slice(*length))
+            }
+            _ => Ok(()),
         }
     }
 
-    #[test]
-    fn scopes_read_as_words() {
-        assert_eq!(Scopes::ALL.to_string(), "put,get,list,delete");
-        assert_eq!(Scopes::named("list"), Some(Scopes::LIST));
-        assert!(!Scopes::PUT.allows(Scopes::GET));
-        assert!(Scopes::PUT.and(Scopes::GET).allows(Scopes::GET));
-    }
-
-    #[test]
-    fn a_secret_does_not_show_in_debug() {
-        let join = Request::Join { secret: [0x5a; 32], label: "x".into() };
-        assert!(!format!("{join:?}").contains("90"));
-        assert!(!format!("{join:?}").contains("5a"));
+    fn announces(&self) -> u64 {
+        match self {
+            Self::Slice { length, .. } => u64::from(*length),
+            _ => 0,
+        }
     }
 }
+
+impl Message for Response {
+    fn check(&self) -> Result<(), OutOfBounds> {
+        match self {
+            Self::Echo { client, server } => check_echo(client, server),
+            Self::Page { entries, next } => {
+                check_page(entries.len())?;
+                for header in entries.iter().filter_map(|entry| entry.header.as_ref()) {
+                    if header.len() > HEADER_MAX_BYTES {
+                        return Err(OutOfBounds::Header(header.len()));
+                    }
+                }
+                check_cursor(next.as_deref())
+            }
+            Self::Versions { versions, .. } => check_page(versions.len()),
+            Self::Error(error) if error.text.len() > ERROR_TEXT_MAX_BYTES => {
+                Err(OutOfBounds::ErrorText(error.text.len()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn announces(&self) -> u64 {
+        match self {
+            Self::Object { payload, .. } => *payload,
+            _ => 0,
+        }
+    }
+}
+
+fn check_echo(client: &[u8], server: &[u8]) -> Result<(), OutOfBounds> {
+    if client.len() > CLIENT_HELLO_MAX_BYTES || server.len() > SERVER_HELLO_MAX_BYTES {
+        return Err(OutOfBounds::Echo);
+    }
+    Ok(())
+}
+
+fn check_cursor(cursor: Option<&[u8]>) -> Result<(), OutOfBounds> {
+    match cursor {
+        Some(bytes) if bytes.len() > CURSOR_MAX_BYTES => Err(OutOfBounds::Cursor(bytes.len())),
+        _ => Ok(()),
+    }
+}
+
+fn check_page(entries: usize) -> Result<(), OutOfBounds> {
+    if entries > PAGE_MAX_ENTRIES as usize {
+        return Err(OutOfBounds::Page(entries));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

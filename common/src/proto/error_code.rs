@@ -1,0 +1,137 @@
+//! How a failure is told to the peer (PROTOCOL 7).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::ERROR_TEXT_MAX_BYTES;
+
+/// A failure as the peer is told of it: a code and a short text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteError {
+    /// Which (PROTOCOL 7).
+    pub code: u8,
+    /// For a person; echoes no secret and no path.
+    pub text: String,
+}
+
+/// The codes of PROTOCOL 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ErrorCode {
+    /// The peer broke the protocol or sent an object that breaks the format.
+    Malformed = 1,
+    /// Unknown device, scope missing, invite unknown, spent or expired.
+    Denied = 2,
+    /// No such object or version.
+    NotFound = 3,
+    /// A condition does not hold.
+    Exists = 4,
+    /// Disk full or quota reached.
+    Full = 5,
+    /// A limit is reached; try again.
+    Busy = 6,
+    /// A slice does not match its digest.
+    Digest = 7,
+    /// A section lies outside the object.
+    Range = 8,
+    /// The object is of the other kind.
+    Kind = 9,
+    /// No upload is open, or one is open already.
+    State = 10,
+    /// The server failed.
+    Internal = 11,
+    /// No common protocol version.
+    Version = 12,
+    /// No common mode.
+    Mode = 13,
+    /// The volume takes no writes until it has been verified.
+    Suspect = 14,
+}
+
+impl RemoteError {
+    /// A failure of this code; `text` loses its control characters and what is over
+    /// [`ERROR_TEXT_MAX_BYTES`].
+    #[must_use]
+    pub fn new(code: ErrorCode, text: &str) -> Self {
+        Self { code: code as u8, text: short_text(text) }
+    }
+
+    /// Its code, where this version knows it.
+    #[must_use]
+    pub fn known(&self) -> Option<ErrorCode> {
+        ErrorCode::from_u8(self.code)
+    }
+}
+
+/// What a terminal may be shown: the peer wrote the text.
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.known() {
+            Some(code) => write!(f, "{code:?}: {}", short_text(&self.text)),
+            None => write!(f, "code {}: {}", self.code, short_text(&self.text)),
+        }
+    }
+}
+
+/// `text` without control characters, cut to [`ERROR_TEXT_MAX_BYTES`] at a character's end.
+pub(super) fn short_text(text: &str) -> String {
+    let mut short = String::new();
+    for c in text.chars() {
+        let c = if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        if short.len() + c.len_utf8() > ERROR_TEXT_MAX_BYTES {
+            break;
+        }
+        short.push(c);
+    }
+    short
+}
+
+impl ErrorCode {
+    const ALL: [Self; 14] = [
+        Self::Malformed,
+        Self::Denied,
+        Self::NotFound,
+        Self::Exists,
+        Self::Full,
+        Self::Busy,
+        Self::Digest,
+        Self::Range,
+        Self::Kind,
+        Self::State,
+        Self::Internal,
+        Self::Version,
+        Self::Mode,
+        Self::Suspect,
+    ];
+
+    /// The code with this number.
+    #[must_use]
+    pub fn from_u8(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| *code as u8 == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_the_numbers_of_the_protocol() {
+        assert_eq!(ErrorCode::from_u8(1), Some(ErrorCode::Malformed));
+        assert_eq!(ErrorCode::from_u8(7), Some(ErrorCode::Digest));
+        assert_eq!(ErrorCode::from_u8(13), Some(ErrorCode::Mode));
+        assert_eq!(ErrorCode::from_u8(14), Some(ErrorCode::Suspect));
+        assert_eq!(ErrorCode::from_u8(0), None);
+        assert_eq!(ErrorCode::from_u8(15), None);
+    }
+
+    #[test]
+    fn a_text_is_cut_and_cleaned() {
+        let error = RemoteError::new(ErrorCode::Full, &"\u{1b}ä".repeat(100));
+        assert_eq!(error.text.len(), 255);
+        assert!(error.text.starts_with("\u{fffd}ä\u{fffd}ä"));
+        let foreign = RemoteError { code: 99, text: "a\nb".into() };
+        assert_eq!(foreign.to_string(), "code 99: a\u{fffd}b");
+    }
+}

@@ -1,0 +1,109 @@
+//! What goes out next, in order: control bytes, and raw payload that the caller holds.
+
+use std::collections::VecDeque;
+
+/// The next stretch of the outgoing stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transmit {
+    /// Control bytes, handed over: the caller writes all of them before it asks again.
+    Bytes(Vec<u8>),
+    /// So many raw bytes are the caller's to send. It is named again, with what is left of it,
+    /// until all of it was reported as sent.
+    Payload(u64),
+}
+
+/// The queue of what goes out.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Transmit>,
+    control_bytes: usize,
+}
+
+impl Outbox {
+    /// Appends control bytes; small neighbours travel together.
+    pub(super) fn push(&mut self, bytes: Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.control_bytes += bytes.len();
+        match self.queue.back_mut() {
+            Some(Transmit::Bytes(last)) if last.len() + bytes.len() <= TOGETHER_MAX_BYTES => {
+                last.extend_from_slice(&bytes);
+            }
+            _ => self.queue.push_back(Transmit::Bytes(bytes)),
+        }
+    }
+
+    /// Appends `length` raw bytes of the caller's.
+    pub(super) fn push_payload(&mut self, length: u64) {
+        if length > 0 {
+            self.queue.push_back(Transmit::Payload(length));
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Transmit> {
+        if let Some(Transmit::Payload(left)) = self.queue.front() {
+            return Some(Transmit::Payload(*left));
+        }
+        let next = self.queue.pop_front();
+        if let Some(Transmit::Bytes(bytes)) = &next {
+            self.control_bytes -= bytes.len();
+        }
+        self.shrink();
+        next
+    }
+
+    /// Notes that `length` bytes of the payload in front were sent.
+    pub(super) fn payload_sent(&mut self, length: u64) {
+        if let Some(Transmit::Payload(left)) = self.queue.front_mut() {
+            *left = left.saturating_sub(length);
+            if *left == 0 {
+                self.queue.pop_front();
+                self.shrink();
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Control bytes that nobody has taken yet.
+    pub(super) fn control_bytes(&self) -> usize {
+        self.control_bytes
+    }
+
+    /// An idle connection holds no room for a queue.
+    fn shrink(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+}
+
+/// Up to this size control bytes are copied together into one write.
+const TOGETHER_MAX_BYTES: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_kept_and_payload_is_named_until_it_is_sent() {
+        let mut outbox = Outbox::default();
+        outbox.push(vec![1]);
+        outbox.push(vec![2]);
+        outbox.push_payload(10);
+        outbox.push(vec![3]);
+        assert_eq!(outbox.control_bytes(), 3);
+        assert_eq!(outbox.next(), Some(Transmit::Bytes(vec![1, 2])));
+        assert_eq!(outbox.next(), Some(Transmit::Payload(10)));
+        outbox.payload_sent(4);
+        assert_eq!(outbox.next(), Some(Transmit::Payload(6)));
+        outbox.payload_sent(6);
+        assert_eq!(outbox.next(), Some(Transmit::Bytes(vec![3])));
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.control_bytes(), 0);
+        assert_eq!(outbox.next(), None);
+    }
+}

@@ -1,0 +1,298 @@
+//! The server's end of a connection: bytes and time in, requests out, answers back.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    channel::Channel,
+    hello::{Carries, ClientHello, HelloReader, Mode, ServerHello, ServerLimits},
+    link::Link,
+    message::{ErrorCode, RemoteError, Request, Response},
+    outbox::Transmit,
+    session::{Event, SessionError, Wants},
+    tls::ServerTls,
+};
+use crate::limits::{FRAME_MAX_BYTES, PIPELINE_MAX};
+
+/// What a listener's connections have in common.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The listener's key; without one it carries no `tls`.
+    pub tls: Option<ServerTls>,
+    /// Whether it carries `plaintext` too.
+    pub allow_plaintext: bool,
+    /// What its hello says that it accepts. Longer pipelines than [`PIPELINE_MAX`] and longer
+    /// frames than [`FRAME_MAX_BYTES`] are cut to these.
+    pub limits: ServerLimits,
+}
+
+/// The server's end of one connection.
+///
+/// The caller owns the socket. It hands in what it read and writes out what it is given:
+///
+/// - While [`wants`](Self::wants) is `Control`, bytes go to [`handle_input`](Self::handle_input),
+///   which takes a part of them and stops exactly in front of raw payload.
+/// - While it is `Payload`, they are the caller's, who reports how many there were.
+/// - [`poll_event`](Self::poll_event) says what came of them. Each request is answered by exactly
+///   one [`send`](Self::send), in order.
+/// - [`poll_transmit`](Self::poll_transmit) gives what to write, in order.
+///
+/// After an error that [is fatal](SessionError::is_fatal) what is queued may still be written
+/// (a refusal, an alert); then the connection is closed.
+#[derive(Debug)]
+pub struct ServerSession {
+    config: Arc<ServerConfig>,
+    link: Link<Request>,
+    phase: Phase,
+    unanswered: usize,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The client says hello.
+    Hello(HelloReader),
+    /// The handshake, where there is one, and the client's echo.
+    Echo { client: Vec<u8>, server: Vec<u8>, mode: Mode },
+    /// Requests.
+    Open,
+}
+
+impl ServerSession {
+    /// A connection that was accepted at `now`.
+    #[must_use]
+    pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
+        let max_frame = usize::try_from(config.limits.max_frame).unwrap_or(usize::MAX);
+        Self {
+            config,
+            link: Link::new(max_frame, now),
+            phase: Phase::Hello(HelloReader::of_client()),
+            unanswered: 0,
+        }
+    }
+
+    /// How the next bytes of the stream are to be taken.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        match self.link.wants() {
+            Wants::Control if !self.has_room() => Wants::Nothing,
+            wants => wants,
+        }
+    }
+
+    /// Takes control bytes, cut anywhere; returns how many. It leaves what is behind an announced
+    /// payload's beginning, and everything while [`wants`](Self::wants) is not `Control`.
+    ///
+    /// # Errors
+    /// When the peer broke the protocol; the session is over. Events from before stay.
+    pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<usize, SessionError> {
+        self.link.alive()?;
+        let mut rest = bytes;
+        self.advance(&mut rest)?;
+        let taken = bytes.len() - rest.len();
+        if taken > 0 {
+            self.link.touch(now);
+        }
+        Ok(taken)
+    }
+
+    /// So many bytes of raw payload were received.
+    pub fn payload_received(&mut self, now: Instant, length: u64) {
+        self.link.payload_received(now, length);
+    }
+
+    /// The stream has ended, and all before its end was taken.
+    ///
+    /// # Errors
+    /// When it may not end here; the session is over.
+    pub fn handle_eof(&mut self) -> Result<(), SessionError> {
+        self.link.handle_eof(false)
+    }
+
+    /// What happened. While the answers that wait to be written are over
+    /// [`OUTBOX_MAX_BYTES`] the next request is held back: poll again after writing.
+    pub fn poll_event(&mut self) -> Option<Event<Request>> {
+        let full = self.link.outbox.control_bytes() >= OUTBOX_MAX_BYTES;
+        self.link.next_event(|event| full && matches!(event, Event::Message(_)))
+    }
+
+    /// What is to be written next. Bytes are handed over; a payload is named until
+    /// [`payload_sent`](Self::payload_sent) has counted all of it.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        self.link.poll_transmit(now)
+    }
+
+    /// So many bytes of the raw payload were written.
+    pub fn payload_sent(&mut self, now: Instant, length: u64) {
+        self.link.payload_sent(now, length);
+    }
+
+    /// Whether something is to be written.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.link.outbox.is_empty()
+    }
+
+    /// Answers the oldest unanswered request. The payload of an `Object` is queued behind it.
+    /// There may be new events afterwards.
+    ///
+    /// # Errors
+    /// When there is nothing to answer or the answer breaks a bound (it was not sent and the
+    /// session goes on), or when the session is over.
+    pub fn send(&mut self, answer: &Response) -> Result<(), SessionError> {
+        self.link.alive()?;
+        if self.unanswered == 0 || matches!(answer, Response::Echo { .. }) {
+            return Err(SessionError::NothingToAnswer);
+        }
+        if let Err(error) = self.link.send(answer, FRAME_MAX_BYTES) {
+            return Err(self.link.fail(error));
+        }
+        self.unanswered -= 1;
+        // A record may have held more requests than there was room for.
+        self.advance(&mut &[][..])
+    }
+
+    /// Requests that were not answered yet.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// Nothing more is taken or sent; what is queued, and in `tls` a `close_notify` behind it,
+    /// still goes out.
+    pub fn close(&mut self) {
+        self.link.close();
+    }
+
+    /// This side is at work on an answer: the silence is not the peer's.
+    pub fn keep_alive(&mut self, now: Instant) {
+        self.link.touch(now);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), unless something happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.link.deadline(self.idle())
+    }
+
+    /// Whether the deadline has passed: the session is over, the connection is to be closed.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        self.link.handle_timeout(now, self.idle())
+    }
+
+    fn idle(&self) -> Option<Duration> {
+        Some(Duration::from_secs(u64::from(self.config.limits.idle_seconds)))
+    }
+
+    fn has_room(&self) -> bool {
+        self.unanswered < usize::from(self.config.limits.max_pipeline).min(PIPELINE_MAX)
+    }
+
+    /// Goes on as far as `input` and the pipeline allow.
+    fn advance(&mut self, input: &mut &[u8]) -> Result<(), SessionError> {
+        while self.wants() == Wants::Control {
+            match self.step(input) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Err(self.refuse(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// One step; false when it takes more input.
+    fn step(&mut self, input: &mut &[u8]) -> Result<bool, SessionError> {
+        match &mut self.phase {
+            Phase::Hello(reader) => match reader.read(input)? {
+                Some(hello) => self.answer_hello(hello)?,
+                None => return Ok(false),
+            },
+            Phase::Echo { .. } if !self.link.channel.is_open() => {
+                if input.is_empty() {
+                    return Ok(false);
+                }
+                self.link.shake_hands(input)?;
+            }
+            Phase::Echo { .. } => match self.link.receive(input, false)? {
+                Some(Request::Echo { client, server }) => self.answer_echo(client, server)?,
+                Some(_) => return Err(SessionError::EchoMisplaced),
+                None => return Ok(false),
+            },
+            Phase::Open => match self.link.receive(input, false)? {
+                Some(Request::Echo { .. }) => return Err(SessionError::EchoMisplaced),
+                Some(Request::Slice { length, .. }) if length > self.config.limits.max_slice => {
+                    return Err(SessionError::SliceTooLong(length));
+                }
+                Some(request) => {
+                    self.unanswered += 1;
+                    self.link.push_event(Event::Message(request));
+                }
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    fn answer_hello(&mut self, client: Vec<u8>) -> Result<(), SessionError> {
+        let carries =
+            Carries { tls: self.config.tls.is_some(), plaintext: self.config.allow_plaintext };
+        let answer =
+            ServerHello::answer(&ClientHello::parse(&client)?, carries, self.config.limits);
+        let server = answer.encode();
+        self.link.outbox.push(server.clone());
+        let mode = match answer {
+            ServerHello::Accepted { mode, .. } => mode,
+            ServerHello::Refused(refusal) => return Err(SessionError::Refused(refusal)),
+        };
+        if let (Mode::Tls, Some(tls)) = (mode, &self.config.tls) {
+            self.link.channel = Channel::of_server(tls)?;
+        }
+        self.phase = Phase::Echo { client, server, mode };
+        Ok(())
+    }
+
+    /// PROTOCOL 3: "A side that finds another hello in it closes the connection."
+    fn answer_echo(
+        &mut self,
+        said_client: Vec<u8>,
+        said_server: Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let Phase::Echo { client, server, mode } = &self.phase else {
+            return Err(SessionError::EchoMisplaced);
+        };
+        if said_client != *client || said_server != *server {
+            return Err(SessionError::EchoMismatch);
+        }
+        let mode = *mode;
+        let peer = self.link.channel.peer()?;
+        let echo = Response::Echo { client: said_client, server: said_server };
+        self.link.send(&echo, FRAME_MAX_BYTES)?;
+        self.link.connect(Event::Connected { peer, mode });
+        self.phase = Phase::Open;
+        Ok(())
+    }
+
+    /// Ends the session. A client whose turn it is hears why.
+    fn refuse(&mut self, error: SessionError) -> SessionError {
+        let malformed = matches!(
+            error,
+            SessionError::Frame(_)
+                | SessionError::BehindAnnouncement
+                | SessionError::EchoMisplaced
+                | SessionError::SliceTooLong(_)
+        );
+        if malformed && self.link.is_connected() && self.unanswered == 0 {
+            let answer =
+                Response::Error(RemoteError::new(ErrorCode::Malformed, &error.to_string()));
+            if let Err(unsent) = self.link.send(&answer, FRAME_MAX_BYTES) {
+                self.link.fail(unsent);
+            }
+        }
+        self.link.fail(error)
+    }
+}
+
+/// From this many control bytes that wait to be written on, requests are held back: a client that
+/// asks for pages and reads none does not fill the server's memory.
+pub const OUTBOX_MAX_BYTES: usize = 2 * FRAME_MAX_BYTES;

@@ -1,0 +1,119 @@
+//! What both sides' sessions have in common, as a caller sees it.
+
+use thiserror::Error;
+
+use super::{
+    frame::FrameError,
+    hello::{HelloError, Mode},
+    message::RemoteError,
+};
+
+/// How the next bytes of the stream are to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// As control bytes, by `handle_input`.
+    Control,
+    /// As raw payload: so many bytes, which `payload_received` is told of.
+    Payload {
+        /// What is left of it.
+        remaining: u64,
+    },
+    /// Not at all: as many requests as may be are unanswered, or the session is over. `send` and
+    /// `poll_transmit` may change that; look again after them.
+    Nothing,
+}
+
+/// What came of the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<M> {
+    /// Both sides agree on what was said in the hellos; messages follow.
+    Connected {
+        /// On a server: the client's Ed25519 public key, whose holder it has proven to be;
+        /// nothing on a `plaintext` connection. On a client nothing: the server's key is pinned.
+        peer: Option<[u8; 32]>,
+        /// How the frames travel.
+        mode: Mode,
+    },
+    /// A message; where it announces raw payload, that follows on the stream.
+    Message(M),
+    /// All of the payload was received. Does not come for a payload of no bytes.
+    PayloadDone,
+    /// The peer sends nothing any more, and said so where it could.
+    Closed,
+}
+
+/// Why a session does not go on, or does not send a message.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum SessionError {
+    /// The peer's hello is none, or one that cannot be accepted.
+    #[error(transparent)]
+    Hello(#[from] HelloError),
+    /// The server refuses the connection: it told the client so, or this side was told.
+    #[error("the server refuses the connection: {0}")]
+    Refused(RemoteError),
+    /// TLS failed: another key, a signature that is not the key's, damage, an alert.
+    #[error("TLS failed: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A record over what RFC 8446, 5.2 allows.
+    #[error("a TLS record cannot have a body of {0} bytes")]
+    RecordTooLong(usize),
+    /// The peer sent a frame that is none. After it the stream has no meaning.
+    #[error("the peer broke the protocol: {0}")]
+    Frame(#[source] FrameError),
+    /// PROTOCOL 2: "Bytes behind an announcing frame in the same record are a protocol error."
+    #[error("the peer broke the protocol: bytes behind a frame that announces payload")]
+    BehindAnnouncement,
+    /// PROTOCOL 3: "The first frame in each direction is `Echo`", and no other is.
+    #[error("the peer broke the protocol: an echo is the first message, and only that")]
+    EchoMisplaced,
+    /// PROTOCOL 3: "somebody changed one on its way."
+    #[error("the hellos were changed on their way")]
+    EchoMismatch,
+    /// An answer that fits no request, or not the one whose turn it is.
+    #[error("the server answered what was not asked")]
+    UnexpectedAnswer,
+    /// A request was sent before the server said hello, and it accepts less than that.
+    #[error("the server accepts less than was asked of it before it said so")]
+    EarlyUnsendable,
+    /// A slice over what this server said it accepts.
+    #[error("the peer broke the protocol: a slice of {0} bytes")]
+    SliceTooLong(u32),
+    /// The stream ended where it may not.
+    #[error("the connection was cut")]
+    Truncated,
+    /// No connection within [`HANDSHAKE_SECONDS`](crate::limits::HANDSHAKE_SECONDS).
+    #[error("the peer took too long to say hello")]
+    HandshakeTimeout,
+    /// No byte for as long as a connection may be idle.
+    #[error("the peer was silent for too long")]
+    IdleTimeout,
+    /// The session was closed by this side.
+    #[error("the connection is closed")]
+    Closed,
+    /// The message was not sent: it breaks a bound or what the peer accepts.
+    #[error("this message cannot be sent: {0}")]
+    Unsendable(#[source] FrameError),
+    /// The message was not sent: this slice is longer than the server accepts.
+    #[error("a slice of {0} bytes is longer than the server accepts")]
+    SliceUnsendable(u32),
+    /// The message was not sent: as many requests as may be are unanswered.
+    #[error("too many requests are unanswered")]
+    PipelineFull,
+    /// The message was not sent: there is no request that it could answer.
+    #[error("there is nothing to answer")]
+    NothingToAnswer,
+}
+
+impl SessionError {
+    /// Whether the session is over; after the others it is as it was before the call.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unsendable(_)
+                | Self::SliceUnsendable(_)
+                | Self::PipelineFull
+                | Self::NothingToAnswer
+        )
+    }
+}

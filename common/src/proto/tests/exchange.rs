@@ -1,0 +1,190 @@
+//! What two honest ends say to each other.
+
+use proptest::prelude::*;
+
+use super::pair::{DEVICE_SEED, Pair, public};
+use crate::{
+    digest::Digest,
+    name::ObjectKey,
+    proto::{
+        Event, Mode, SessionError,
+        message::{
+            Condition, Entry, Info, Kind, RemoteError, Request, Response, Section, Version,
+            VersionInfo, VersionState,
+        },
+    },
+};
+
+const KEY: &str = "the-object-key-0123456789";
+const LABEL: &str = "the-label-of-a-laptop";
+
+const INFO: Info = Info {
+    version: Version(1_700_000_000_000_000_001),
+    kind: Kind::Sealed,
+    length: 70_000,
+    header_length: 300,
+    footer_length: 200,
+};
+
+fn key() -> ObjectKey {
+    ObjectKey::new(KEY).unwrap()
+}
+
+/// One of each request, with a slice of `slice` bytes.
+fn requests(slice: &[u8]) -> Vec<Request> {
+    let (key, version) = (key(), Version(7));
+    vec![
+        Request::Ping,
+        Request::Join { secret: [7; 32], label: LABEL.into() },
+        Request::Get {
+            key: key.clone(),
+            version: None,
+            sections: vec![Section::Header, Section::Footer, Section::Body],
+            kind: Kind::Sealed,
+        },
+        Request::Stat { key: key.clone(), version: Some(version) },
+        Request::List { after: Some(vec![9; 64]), limit: 1000, headers: true },
+        Request::Versions { key: key.clone(), after: None, limit: 3 },
+        Request::Begin { key: key.clone(), kind: Kind::Sealed, condition: Condition::Absent },
+        Request::Slice { length: slice.len() as u32, digest: Digest::of(slice) },
+        Request::Commit,
+        Request::Abort,
+        Request::Delete { key: key.clone(), condition: Condition::Version(version) },
+        Request::Restore { key, version },
+        Request::Get {
+            key: ObjectKey::new("absent").unwrap(),
+            version: None,
+            sections: vec![],
+            kind: Kind::Plain,
+        },
+    ]
+}
+
+/// A server that knows the object of [`KEY`], whose sections are `object`.
+fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
+    let version = Version(8);
+    let answer = match request {
+        Request::Echo { .. } => unreachable!("the session's own"),
+        Request::Ping => Response::Pong,
+        Request::Join { .. } => Response::Joined { scopes: crate::proto::message::Scopes::ALL },
+        Request::Get { key, .. } if key.as_bytes() == KEY.as_bytes() => {
+            let payload = object.len() as u64;
+            return (Response::Object { info: INFO, payload }, object.to_vec());
+        }
+        Request::Get { .. } => Response::Error(RemoteError { code: 3, text: "no".into() }),
+        Request::Stat { .. } => Response::Stat { info: INFO },
+        // Longer than a record: a frame may span several.
+        Request::List { .. } => Response::Page {
+            entries: vec![Entry { key: key(), info: INFO, header: Some(vec![3; 20_000]) }; 6],
+            next: Some(vec![1; 64]),
+        },
+        Request::Versions { .. } => Response::Versions {
+            versions: vec![VersionInfo {
+                version,
+                kind: Kind::Plain,
+                length: 5,
+                state: VersionState::Trash,
+            }],
+            next: None,
+        },
+        Request::Begin { .. } => Response::Begun,
+        Request::Slice { .. } => Response::SliceHeld,
+        Request::Commit | Request::Restore { .. } => Response::Committed { version },
+        Request::Abort => Response::Aborted,
+        Request::Delete { .. } => Response::Deleted { version },
+    };
+    (answer, Vec::new())
+}
+
+/// Bytes that would mean something to TLS: application data, an alert, a handshake message.
+fn records(length: usize) -> Vec<u8> {
+    b"\x17\x03\x03\x00\x05close\x15\x03\x03\x00\x02\x01\x00\x16\x03\x03\x40\x00"
+        .iter()
+        .copied()
+        .cycle()
+        .take(length)
+        .collect()
+}
+
+/// Runs [`requests`] over `pair` and says what both ends saw.
+fn exchange(mut pair: Pair, slice: &[u8], object: &[u8]) -> Pair {
+    for request in requests(slice) {
+        pair.client.session.send(&request).unwrap();
+    }
+    pair.client.supply.extend(slice);
+    pair.run(|request| answer(request, object)).unwrap();
+    pair.client.session.close();
+    pair.settle().unwrap();
+    pair
+}
+
+fn expected_by_server(mode: Mode, slice: &[u8]) -> Vec<Event<Request>> {
+    let peer = (mode == Mode::Tls).then(|| public(DEVICE_SEED));
+    let mut events = vec![Event::Connected { peer, mode }];
+    for request in requests(slice) {
+        let announces = matches!(request, Request::Slice { .. });
+        events.push(Event::Message(request));
+        if announces {
+            events.push(Event::PayloadDone);
+        }
+    }
+    if mode == Mode::Tls {
+        events.push(Event::Closed);
+    }
+    events
+}
+
+fn expected_by_client(mode: Mode, slice: &[u8], object: &[u8]) -> Vec<Event<Response>> {
+    let mut events = vec![Event::Connected { peer: None, mode }];
+    for request in requests(slice) {
+        let (response, payload) = answer(&request, object);
+        events.push(Event::Message(response));
+        if !payload.is_empty() {
+            events.push(Event::PayloadDone);
+        }
+    }
+    events
+}
+
+fn holds(mode: Mode, pair: &Pair, slice: &[u8], object: &[u8]) {
+    assert_eq!(pair.server.events, expected_by_server(mode, slice));
+    assert_eq!(pair.client.events, expected_by_client(mode, slice, object));
+    assert!(pair.server.payload == slice, "the slice arrived as it was sent");
+    assert!(pair.client.payload == object, "the sections arrived as they were sent");
+}
+
+#[test]
+fn every_request_is_answered_in_both_modes() {
+    for mode in [Mode::Plaintext, Mode::Tls] {
+        let (slice, object) = (records(40_000), records(70_000));
+        let mut pair = exchange(Pair::new(mode), &slice, &object);
+        holds(mode, &pair, &slice, &object);
+        assert_eq!(pair.server.session.handle_eof(), Ok(()));
+        assert_eq!(pair.client.session.handle_eof(), Err(SessionError::Closed));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// In `tls` the bytes differ from run to run, so the ends run live; what they see must not.
+    #[test]
+    fn no_split_changes_what_both_ends_see(
+        tls: bool,
+        steps in prop::collection::vec(prop_oneof![1..=7_usize, 1..=300_usize, 1..=40_000_usize], 1..40),
+        slice in 1..3_000_usize,
+        object in 0..30_000_usize,
+        noise: bool,
+    ) {
+        let mode = if tls { Mode::Tls } else { Mode::Plaintext };
+        let bytes = |length| match noise {
+            true => (0..length).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect(),
+            false => records(length),
+        };
+        let (slice, object) = (bytes(slice), bytes(object));
+        let mut pair = Pair::new(mode);
+        pair.steps = steps;
+        let pair = exchange(pair, &slice, &object);
+        holds(mode, &pair, &slice, &object);
+    }
+}

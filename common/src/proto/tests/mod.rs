@@ -1,0 +1,4 @@
+//! Both ends against each other, and each against what a hostile peer sends.
+
+mod exchange;
+mod pair;

@@ -1,0 +1,270 @@
+//! TLS as PROTOCOL 2 wants it: version 1.3, X25519MLKEM768, raw Ed25519 keys on both sides
+//! (RFC 7250), no tickets, no resumption, no early data.
+//!
+//! What a peer's key *means* is decided elsewhere. Here a client accepts exactly the key it has
+//! pinned, a server any Ed25519 key, and both only with a signature that the key made.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
+    PeerMisbehaved, ServerConfig, SignatureScheme,
+    client::{
+        AlwaysResolvesClientRawPublicKeys, Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key,
+    },
+    pki_types::{
+        CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+    },
+    server::{
+        AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    sign::CertifiedKey,
+    time_provider::TimeProvider,
+    version::TLS13,
+};
+use zeroize::Zeroizing;
+
+/// A server's side of TLS: its key, and every client's.
+#[derive(Clone)]
+pub struct ServerTls(pub(super) Arc<ServerConfig>);
+
+impl ServerTls {
+    /// A server with the Ed25519 key of this seed.
+    ///
+    /// # Errors
+    /// When the TLS library refuses the key.
+    pub fn new(seed: &[u8; 32]) -> Result<Self, Error> {
+        let provider = Arc::new(provider());
+        let verifier = AnyDevice { algorithms: provider.signature_verification_algorithms };
+        let resolver = AlwaysResolvesServerRawPublicKeys::new(Arc::new(raw_key(seed)?));
+        let mut config = ServerConfig::builder_with_details(provider, Arc::new(NoClock))
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::new(resolver));
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerTls")
+    }
+}
+
+/// A client's side of TLS: its key, and the one server's.
+#[derive(Clone)]
+pub struct ClientTls(pub(super) Arc<ClientConfig>);
+
+impl ClientTls {
+    /// A client with the Ed25519 key of this seed, of the server with this public key.
+    ///
+    /// # Errors
+    /// When the TLS library refuses the key.
+    pub fn new(device_seed: &[u8; 32], server: &[u8; 32]) -> Result<Self, Error> {
+        let provider = Arc::new(provider());
+        let verifier = PinnedServer {
+            spki: spki(server),
+            algorithms: provider.signature_verification_algorithms,
+        };
+        let resolver = AlwaysResolvesClientRawPublicKeys::new(Arc::new(raw_key(device_seed)?));
+        let mut config = ClientConfig::builder_with_details(provider, Arc::new(NoClock))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(resolver));
+        config.resumption = Resumption::disabled();
+        config.enable_sni = false;
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientTls")
+    }
+}
+
+/// The name that a client calls its server by; it goes nowhere, the key is what counts.
+pub(super) fn server_name() -> Result<ServerName<'static>, Error> {
+    ServerName::try_from("zput").map_err(|e| Error::General(e.to_string()))
+}
+
+/// The Ed25519 public key in a SubjectPublicKeyInfo.
+///
+/// # Errors
+/// When it is another kind of key.
+pub(super) fn public_key(spki: &[u8]) -> Result<[u8; 32], Error> {
+    spki.strip_prefix(&SPKI_PREFIX)
+        .and_then(|key| key.try_into().ok())
+        .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
+}
+
+/// RFC 8410, 4: the SubjectPublicKeyInfo of an Ed25519 key, up to the key.
+const SPKI_PREFIX: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// RFC 8410, 7: the PrivateKeyInfo of an Ed25519 seed, up to the seed.
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+
+fn spki(key: &[u8; 32]) -> [u8; 44] {
+    let mut spki = [0; 44];
+    spki[..12].copy_from_slice(&SPKI_PREFIX);
+    spki[12..].copy_from_slice(key);
+    spki
+}
+
+fn raw_key(seed: &[u8; 32]) -> Result<CertifiedKey, Error> {
+    let mut pkcs8 = Zeroizing::new([0; 48]);
+    pkcs8[..16].copy_from_slice(&PKCS8_PREFIX);
+    pkcs8[16..].copy_from_slice(seed);
+    let key = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(&pkcs8[..]))?;
+    let spki = key.public_key().ok_or(Error::General("a key without its public half".into()))?;
+    Ok(CertifiedKey::new(vec![CertificateDer::from(spki.to_vec())], key))
+}
+
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768],
+        ..aws_lc_rs::default_provider()
+    }
+}
+
+/// Raw keys have no dates, so nothing needs the clock that rustls asks for.
+#[derive(Debug)]
+struct NoClock;
+
+impl TimeProvider for NoClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::ZERO))
+    }
+}
+
+/// "The client pins the server's key": this one, byte for byte.
+#[derive(Debug)]
+struct PinnedServer {
+    spki: [u8; 44],
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for PinnedServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if end_entity.as_ref() != self.spki || !intermediates.is_empty() {
+            return Err(Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            ));
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(not_this_version())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+/// Any Ed25519 key whose holder proves that it is theirs: "the client's key is its account", and
+/// what an unknown one may do is not for TLS to say.
+#[derive(Debug)]
+struct AnyDevice {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for AnyDevice {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        public_key(end_entity)?;
+        if !intermediates.is_empty() {
+            return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(not_this_version())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+/// The signature of RFC 8446, 4.4.3, by the raw key itself.
+fn verify_signature(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    if signature.scheme != SignatureScheme::ED25519 {
+        return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+    }
+    let spki = SubjectPublicKeyInfoDer::from(cert.as_ref());
+    verify_tls13_signature_with_raw_key(message, &spki, signature, algorithms)
+}
+
+/// Never asked for: only 1.3 is configured.
+fn not_this_version() -> Error {
+    PeerMisbehaved::AttemptedDowngradeToTls12WhenTls13IsSupported.into()
+}
