@@ -13,7 +13,7 @@ use super::{
     session::SessionError,
     tls::{self, ClientTls, ServerTls},
 };
-use crate::limits::TLS_RECORD_MAX_BYTES;
+use crate::{keys::DevicePublicKey, limits::TLS_RECORD_MAX_BYTES};
 
 /// How frames travel once the hellos are through.
 #[derive(Debug)]
@@ -46,12 +46,12 @@ impl Channel {
         }
     }
 
-    /// The Ed25519 key that the peer has proven to hold.
-    pub(super) fn peer(&self) -> Result<Option<[u8; 32]>, SessionError> {
+    /// The client, by the key that it has proven to hold.
+    pub(super) fn device(&self) -> Result<Option<DevicePublicKey>, SessionError> {
         match self {
             Self::Plaintext => Ok(None),
             Self::Tls(tls) => match tls.connection.peer_certificates() {
-                Some([key]) => Ok(Some(tls::public_key(key)?)),
+                Some([key]) => Ok(Some(tls::device(key)?)),
                 _ => Err(SessionError::Tls(rustls::Error::NoCertificatesPresented)),
             },
         }

@@ -117,17 +117,12 @@ impl ClientHello {
     /// # Errors
     /// When it is not a client hello.
     pub fn parse(bytes: &[u8]) -> Result<Self, HelloError> {
-        let fields = fields(bytes, CLIENT_MAGIC, CLIENT_LENGTHS)?;
-        let Some(([min_version, max_version, modes, features @ ..], _)) =
-            fields.split_first_chunk::<CLIENT_FIELDS_BYTES>()
-        else {
-            return Err(HelloError::Length(fields.len()));
-        };
+        let mut fields = Fields::of(bytes, CLIENT_MAGIC, CLIENT_LENGTHS)?;
         Ok(Self {
-            min_version: *min_version,
-            max_version: *max_version,
-            modes: *modes,
-            features: u32::from_be_bytes(*features),
+            min_version: fields.u8()?,
+            max_version: fields.u8()?,
+            modes: fields.u8()?,
+            features: fields.u32()?,
         })
     }
 }
@@ -203,65 +198,31 @@ impl ServerHello {
     /// # Errors
     /// When it is not a server hello, or holds what no server may say.
     pub fn parse(bytes: &[u8]) -> Result<Self, HelloError> {
-        let fields = fields(bytes, SERVER_MAGIC, SERVER_LENGTHS)?;
-        let Some((fixed, reason)) = fields.split_first_chunk::<SERVER_FIELDS_BYTES>() else {
-            return Err(HelloError::Length(fields.len()));
+        let mut fields = Fields::of(bytes, SERVER_MAGIC, SERVER_LENGTHS)?;
+        let (status, version, mode) = (fields.u8()?, fields.u8()?, fields.u8()?);
+        let features = fields.u32()?;
+        let limits = ServerLimits {
+            max_frame: fields.u32()?,
+            max_slice: fields.u32()?,
+            max_pipeline: fields.u16()?,
+            idle_seconds: fields.u32()?,
         };
-        // status version mode features[4] max_frame[4] max_slice[4] max_pipeline[2] idle[4]
-        // reserved[4] reason_length
-        let [
-            status,
-            version,
-            mode,
-            f0,
-            f1,
-            f2,
-            f3,
-            m0,
-            m1,
-            m2,
-            m3,
-            s0,
-            s1,
-            s2,
-            s3,
-            p0,
-            p1,
-            i0,
-            i1,
-            i2,
-            i3,
-            _,
-            _,
-            _,
-            _,
-            reason_length,
-        ] = *fixed;
-        if usize::from(reason_length) != reason.len() {
-            return Err(HelloError::Length(fields.len()));
+        let _reserved = fields.u32()?;
+        if usize::from(fields.u8()?) != fields.0.len() {
+            return Err(HelloError::Length(bytes.len() - PREFIX_BYTES));
         }
-        let reason = std::str::from_utf8(reason).map_err(|_| HelloError::Reason)?;
+        let reason = std::str::from_utf8(fields.0).map_err(|_| HelloError::Reason)?;
         if status != 0 {
             return Ok(Self::Refused(RemoteError { code: status, text: short_text(reason) }));
         }
         if !reason.is_empty() {
             return Err(HelloError::Reason);
         }
-        let limits = ServerLimits {
-            max_frame: u32::from_be_bytes([m0, m1, m2, m3]),
-            max_slice: u32::from_be_bytes([s0, s1, s2, s3]),
-            max_pipeline: u16::from_be_bytes([p0, p1]),
-            idle_seconds: u32::from_be_bytes([i0, i1, i2, i3]),
-        };
         if limits.max_frame == 0 || limits.max_slice == 0 || limits.max_pipeline == 0 {
             return Err(HelloError::Limits);
         }
-        Ok(Self::Accepted {
-            version,
-            mode: Mode::from_u8(mode).ok_or(HelloError::Mode(mode))?,
-            features: u32::from_be_bytes([f0, f1, f2, f3]),
-            limits,
-        })
+        let mode = Mode::from_u8(mode).ok_or(HelloError::Mode(mode))?;
+        Ok(Self::Accepted { version, mode, features, limits })
     }
 }
 
@@ -357,23 +318,44 @@ const SERVER_LENGTHS: RangeInclusive<usize> =
     SERVER_FIELDS_BYTES..=SERVER_HELLO_MAX_BYTES - PREFIX_BYTES;
 const REASON_MAX_BYTES: usize = 255;
 
-/// What follows the magic and the length.
-fn fields(
-    bytes: &[u8],
-    magic: [u8; 8],
-    lengths: RangeInclusive<usize>,
-) -> Result<&[u8], HelloError> {
-    let Some((prefix, fields)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
-        return Err(HelloError::Length(bytes.len()));
-    };
-    if prefix[..8] != magic {
-        return Err(HelloError::Magic);
+/// What of a hello's fields was not read yet.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// What follows the magic and the length.
+    fn of(
+        bytes: &'a [u8],
+        magic: [u8; 8],
+        lengths: RangeInclusive<usize>,
+    ) -> Result<Self, HelloError> {
+        let mut fields = Self(bytes);
+        if fields.take()? != magic {
+            return Err(HelloError::Magic);
+        }
+        let length = usize::from(fields.u16()?);
+        if length != fields.0.len() || !lengths.contains(&length) {
+            return Err(HelloError::Length(length));
+        }
+        Ok(fields)
     }
-    let length = usize::from(u16::from_be_bytes([prefix[8], prefix[9]]));
-    if length != fields.len() || !lengths.contains(&length) {
-        return Err(HelloError::Length(length));
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], HelloError> {
+        let (field, rest) = self.0.split_first_chunk().ok_or(HelloError::Length(self.0.len()))?;
+        self.0 = rest;
+        Ok(*field)
     }
-    Ok(fields)
+
+    fn u8(&mut self) -> Result<u8, HelloError> {
+        self.take().map(u8::from_be_bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, HelloError> {
+        self.take().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, HelloError> {
+        self.take().map(u32::from_be_bytes)
+    }
 }
 
 /// A reason that its length byte can count.
@@ -386,133 +368,4 @@ fn reason_text(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BOTH: Carries = Carries { tls: true, plaintext: true };
-
-    #[test]
-    fn hellos_have_the_bytes_of_the_protocol() {
-        let client = ClientHello::only(Mode::Tls).encode();
-        assert_eq!(client, *b"zput/c1\n\x00\x07\x01\x01\x02\x00\x00\x00\x00");
-        let server = ServerHello::Accepted {
-            version: 1,
-            mode: Mode::Tls,
-            features: 0,
-            limits: ServerLimits::default(),
-        };
-        assert_eq!(
-            server.encode(),
-            *b"zput/s1\n\x00\x1a\x00\x01\x02\x00\x00\x00\x00\x00\x02\x00\x00\x01\x01\x00\x00\x00\x40\x00\x00\x00\x78\x00\x00\x00\x00\x00"
-        );
-        assert_eq!(ServerHello::parse(&server.encode()), Ok(server));
-        let refused = ServerHello::Refused(RemoteError { code: 13, text: "no".into() });
-        let bytes = refused.encode();
-        assert_eq!(bytes[8..11], [0, 28, 13]);
-        assert_eq!(bytes[35..], [2, b'n', b'o']);
-        assert_eq!(ServerHello::parse(&bytes), Ok(refused));
-    }
-
-    #[test]
-    fn the_server_picks_tls_whenever_it_is_offered() {
-        let limits = ServerLimits::default();
-        let pick = |modes, carries| {
-            let client = ClientHello { min_version: 1, max_version: 1, modes, features: 0 };
-            match ServerHello::answer(&client, carries, limits) {
-                ServerHello::Accepted { mode, .. } => Ok(mode),
-                ServerHello::Refused(error) => Err(error.code),
-            }
-        };
-        assert_eq!(pick(0b11, BOTH), Ok(Mode::Tls));
-        assert_eq!(pick(0b1111_1110, BOTH), Ok(Mode::Tls));
-        assert_eq!(pick(0b01, BOTH), Ok(Mode::Plaintext));
-        assert_eq!(pick(0b01, Carries { tls: true, plaintext: false }), Err(13));
-        assert_eq!(pick(0b10, Carries { tls: false, plaintext: true }), Err(13));
-        // A client that would rather have tls is not talked out of it.
-        assert_eq!(pick(0b11, Carries { tls: false, plaintext: true }), Err(13));
-        assert_eq!(pick(0b1111_1100, BOTH), Err(13));
-    }
-
-    #[test]
-    fn a_version_that_is_not_spoken_is_refused() {
-        for (min_version, max_version) in [(2, 9), (0, 0), (2, 1)] {
-            let client = ClientHello { min_version, max_version, modes: 3, features: 0 };
-            let answer = ServerHello::answer(&client, BOTH, ServerLimits::default());
-            assert!(matches!(answer, ServerHello::Refused(RemoteError { code: 12, .. })));
-        }
-        let client = ClientHello { min_version: 0, max_version: 7, modes: 3, features: u32::MAX };
-        let answer = ServerHello::answer(&client, BOTH, ServerLimits::default());
-        assert!(matches!(answer, ServerHello::Accepted { version: 1, features: 0, .. }));
-    }
-
-    #[test]
-    fn a_longer_client_hello_is_read_and_a_too_long_one_refused() {
-        let mut long = b"zput/c1\n\x00\x40\x01\x02\x03\x00\x00\x00\x01".to_vec();
-        long.resize(74, 0xaa);
-        assert_eq!(
-            ClientHello::parse(&long),
-            Ok(ClientHello { min_version: 1, max_version: 2, modes: 3, features: 1 })
-        );
-        long[9] = 65;
-        long.push(0);
-        assert_eq!(ClientHello::parse(&long), Err(HelloError::Length(65)));
-        assert_eq!(
-            ClientHello::parse(b"zput/c1\n\x00\x06\x01\x01\x02\0\0\0"),
-            Err(HelloError::Length(6))
-        );
-    }
-
-    #[test]
-    fn a_server_hello_says_nothing_that_it_may_not() {
-        let good = ServerHello::Accepted {
-            version: 1,
-            mode: Mode::Tls,
-            features: 0,
-            limits: ServerLimits::default(),
-        }
-        .encode();
-        let with = |at: usize, value: u8| {
-            let mut bytes = good.clone();
-            bytes[at] = value;
-            ServerHello::parse(&bytes)
-        };
-        assert_eq!(with(0, b'Z'), Err(HelloError::Magic));
-        assert_eq!(with(9, 27), Err(HelloError::Length(27)));
-        assert_eq!(with(12, 3), Err(HelloError::Mode(3)));
-        assert_eq!(with(26, 0), Err(HelloError::Limits));
-        assert_eq!(with(35, 1), Err(HelloError::Length(26)));
-        let mut reasoned = good.clone();
-        reasoned[9] += 1;
-        reasoned[35] = 1;
-        reasoned.push(b'x');
-        assert_eq!(ServerHello::parse(&reasoned), Err(HelloError::Reason));
-        reasoned[10] = 2;
-        reasoned[36] = 0xff;
-        assert_eq!(ServerHello::parse(&reasoned), Err(HelloError::Reason));
-        reasoned[36] = 0x1b;
-        assert_eq!(
-            ServerHello::parse(&reasoned),
-            Ok(ServerHello::Refused(RemoteError { code: 2, text: "\u{fffd}".into() }))
-        );
-    }
-
-    #[test]
-    fn a_reader_stops_behind_the_hello_and_at_the_first_wrong_byte() {
-        let bytes = [ClientHello::only(Mode::Plaintext).encode(), b"next".to_vec()].concat();
-        for split in 0..=bytes.len() {
-            let mut reader = HelloReader::of_client();
-            let (mut first, mut second) = bytes.split_at(split);
-            let hello = match reader.read(&mut first).unwrap() {
-                Some(hello) => hello,
-                None => reader.read(&mut second).unwrap().unwrap(),
-            };
-            assert_eq!(hello.len(), 17);
-            assert_eq!([first, second].concat(), b"next");
-        }
-        assert_eq!(HelloReader::of_client().read(&mut &b"GET /"[..]), Err(HelloError::Magic));
-        assert_eq!(
-            HelloReader::of_server().read(&mut &b"zput/s1\n\x01\x1b"[..]),
-            Err(HelloError::Length(283))
-        );
-    }
-}
+mod tests;

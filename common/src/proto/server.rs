@@ -265,7 +265,7 @@ impl ServerSession {
             return Err(SessionError::EchoMismatch);
         }
         let mode = *mode;
-        let peer = self.link.channel.peer()?;
+        let peer = self.link.channel.device()?;
         let echo = Response::Echo { client: said_client, server: said_server };
         self.link.send(&echo, FRAME_MAX_BYTES)?;
         self.link.connect(Event::Connected { peer, mode });

@@ -7,6 +7,7 @@ use super::{
     hello::{HelloError, Mode},
     message::RemoteError,
 };
+use crate::keys::DevicePublicKey;
 
 /// How the next bytes of the stream are to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +29,9 @@ pub enum Wants {
 pub enum Event<M> {
     /// Both sides agree on what was said in the hellos; messages follow.
     Connected {
-        /// On a server: the client's Ed25519 public key, whose holder it has proven to be;
-        /// nothing on a `plaintext` connection. On a client nothing: the server's key is pinned.
-        peer: Option<[u8; 32]>,
+        /// On a server: the client's key, which it has proven to hold; nothing on a `plaintext`
+        /// connection. On a client nothing: the server's key is pinned.
+        peer: Option<DevicePublicKey>,
         /// How the frames travel.
         mode: Mode,
     },

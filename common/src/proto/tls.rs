@@ -29,19 +29,21 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
+use crate::keys::{DevicePublicKey, DeviceTlsKey, ServerKeySeed, ServerPublicKey};
+
 /// A server's side of TLS: its key, and every client's.
 #[derive(Clone)]
 pub struct ServerTls(pub(super) Arc<ServerConfig>);
 
 impl ServerTls {
-    /// A server with the Ed25519 key of this seed.
+    /// A server with this key.
     ///
     /// # Errors
     /// When the TLS library refuses the key.
-    pub fn new(seed: &[u8; 32]) -> Result<Self, Error> {
+    pub fn new(key: &ServerKeySeed) -> Result<Self, Error> {
         let provider = Arc::new(provider());
         let verifier = AnyDevice { algorithms: provider.signature_verification_algorithms };
-        let resolver = AlwaysResolvesServerRawPublicKeys::new(Arc::new(raw_key(seed)?));
+        let resolver = AlwaysResolvesServerRawPublicKeys::new(Arc::new(raw_key(key.as_bytes())?));
         let mut config = ServerConfig::builder_with_details(provider, Arc::new(NoClock))
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(Arc::new(verifier))
@@ -63,17 +65,18 @@ impl fmt::Debug for ServerTls {
 pub struct ClientTls(pub(super) Arc<ClientConfig>);
 
 impl ClientTls {
-    /// A client with the Ed25519 key of this seed, of the server with this public key.
+    /// A client with this key, of the server with that one.
     ///
     /// # Errors
     /// When the TLS library refuses the key.
-    pub fn new(device_seed: &[u8; 32], server: &[u8; 32]) -> Result<Self, Error> {
+    pub fn new(device: &DeviceTlsKey, server: &ServerPublicKey) -> Result<Self, Error> {
         let provider = Arc::new(provider());
         let verifier = PinnedServer {
-            spki: spki(server),
+            spki: spki(server.as_bytes()),
             algorithms: provider.signature_verification_algorithms,
         };
-        let resolver = AlwaysResolvesClientRawPublicKeys::new(Arc::new(raw_key(device_seed)?));
+        let resolver =
+            AlwaysResolvesClientRawPublicKeys::new(Arc::new(raw_key(device.as_bytes())?));
         let mut config = ClientConfig::builder_with_details(provider, Arc::new(NoClock))
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
@@ -96,13 +99,14 @@ pub(super) fn server_name() -> Result<ServerName<'static>, Error> {
     ServerName::try_from("zput").map_err(|e| Error::General(e.to_string()))
 }
 
-/// The Ed25519 public key in a SubjectPublicKeyInfo.
+/// The device whose key is in a SubjectPublicKeyInfo.
 ///
 /// # Errors
 /// When it is another kind of key.
-pub(super) fn public_key(spki: &[u8]) -> Result<[u8; 32], Error> {
+pub(super) fn device(spki: &[u8]) -> Result<DevicePublicKey, Error> {
     spki.strip_prefix(&SPKI_PREFIX)
         .and_then(|key| key.try_into().ok())
+        .map(DevicePublicKey::from_bytes)
         .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
 }
 
@@ -216,7 +220,7 @@ impl ClientCertVerifier for AnyDevice {
         intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        public_key(end_entity)?;
+        device(end_entity)?;
         if !intermediates.is_empty() {
             return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
         }

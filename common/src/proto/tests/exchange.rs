@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::pair::{DEVICE_SEED, Pair, public};
+use super::pair::{Pair, device_key};
 use crate::{
     digest::Digest,
     name::ObjectKey,
@@ -119,7 +119,7 @@ fn exchange(mut pair: Pair, slice: &[u8], object: &[u8]) -> Pair {
 }
 
 fn expected_by_server(mode: Mode, slice: &[u8]) -> Vec<Event<Request>> {
-    let peer = (mode == Mode::Tls).then(|| public(DEVICE_SEED));
+    let peer = (mode == Mode::Tls).then(|| device_key().public_key());
     let mut events = vec![Event::Connected { peer, mode }];
     for request in requests(slice) {
         let announces = matches!(request, Request::Slice { .. });

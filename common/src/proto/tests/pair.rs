@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::keys::{DeviceSeed, DeviceTlsKey, ServerKeySeed};
 use crate::proto::{
     ClientConfig, ClientSession, Event, Mode, ServerConfig, ServerLimits, ServerSession,
     SessionError, Transmit, Wants,
@@ -13,16 +14,19 @@ use crate::proto::{
     tls::{ClientTls, ServerTls},
 };
 
-pub(super) const SERVER_SEED: [u8; 32] = [0x51; 32];
-pub(super) const DEVICE_SEED: [u8; 32] = [0xd0; 32];
+/// The server's key in all tests.
+pub(super) fn server_key() -> ServerKeySeed {
+    ServerKeySeed::from_bytes([0x51; 32])
+}
 
-pub(super) fn public(seed: [u8; 32]) -> [u8; 32] {
-    ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes()
+/// The client's key in all tests.
+pub(super) fn device_key() -> DeviceTlsKey {
+    DeviceSeed::from_bytes([0xd0; 32]).tls_key()
 }
 
 pub(super) fn server_config() -> ServerConfig {
     ServerConfig {
-        tls: Some(ServerTls::new(&SERVER_SEED).unwrap()),
+        tls: Some(ServerTls::new(&server_key()).unwrap()),
         allow_plaintext: true,
         limits: ServerLimits::default(),
     }
@@ -31,7 +35,9 @@ pub(super) fn server_config() -> ServerConfig {
 pub(super) fn client_config(mode: Mode) -> ClientConfig {
     match mode {
         Mode::Plaintext => ClientConfig::Plaintext,
-        Mode::Tls => ClientConfig::Tls(ClientTls::new(&DEVICE_SEED, &public(SERVER_SEED)).unwrap()),
+        Mode::Tls => {
+            ClientConfig::Tls(ClientTls::new(&device_key(), &server_key().public_key()).unwrap())
+        }
     }
 }
 

@@ -1,0 +1,128 @@
+use super::*;
+
+const BOTH: Carries = Carries { tls: true, plaintext: true };
+
+#[test]
+fn hellos_have_the_bytes_of_the_protocol() {
+    let client = ClientHello::only(Mode::Tls).encode();
+    assert_eq!(client, *b"zput/c1\n\x00\x07\x01\x01\x02\x00\x00\x00\x00");
+    let server = ServerHello::Accepted {
+        version: 1,
+        mode: Mode::Tls,
+        features: 0,
+        limits: ServerLimits::default(),
+    };
+    assert_eq!(
+        server.encode(),
+        *b"zput/s1\n\x00\x1a\x00\x01\x02\x00\x00\x00\x00\x00\x02\x00\x00\x01\x01\x00\x00\x00\x40\x00\x00\x00\x78\x00\x00\x00\x00\x00"
+    );
+    assert_eq!(ServerHello::parse(&server.encode()), Ok(server));
+    let refused = ServerHello::Refused(RemoteError { code: 13, text: "no".into() });
+    let bytes = refused.encode();
+    assert_eq!(bytes[8..11], [0, 28, 13]);
+    assert_eq!(bytes[35..], [2, b'n', b'o']);
+    assert_eq!(ServerHello::parse(&bytes), Ok(refused));
+}
+
+#[test]
+fn the_server_picks_tls_whenever_it_is_offered() {
+    let limits = ServerLimits::default();
+    let pick = |modes, carries| {
+        let client = ClientHello { min_version: 1, max_version: 1, modes, features: 0 };
+        match ServerHello::answer(&client, carries, limits) {
+            ServerHello::Accepted { mode, .. } => Ok(mode),
+            ServerHello::Refused(error) => Err(error.code),
+        }
+    };
+    assert_eq!(pick(0b11, BOTH), Ok(Mode::Tls));
+    assert_eq!(pick(0b1111_1110, BOTH), Ok(Mode::Tls));
+    assert_eq!(pick(0b01, BOTH), Ok(Mode::Plaintext));
+    assert_eq!(pick(0b01, Carries { tls: true, plaintext: false }), Err(13));
+    assert_eq!(pick(0b10, Carries { tls: false, plaintext: true }), Err(13));
+    // A client that would rather have tls is not talked out of it.
+    assert_eq!(pick(0b11, Carries { tls: false, plaintext: true }), Err(13));
+    assert_eq!(pick(0b1111_1100, BOTH), Err(13));
+}
+
+#[test]
+fn a_version_that_is_not_spoken_is_refused() {
+    for (min_version, max_version) in [(2, 9), (0, 0), (2, 1)] {
+        let client = ClientHello { min_version, max_version, modes: 3, features: 0 };
+        let answer = ServerHello::answer(&client, BOTH, ServerLimits::default());
+        assert!(matches!(answer, ServerHello::Refused(RemoteError { code: 12, .. })));
+    }
+    let client = ClientHello { min_version: 0, max_version: 7, modes: 3, features: u32::MAX };
+    let answer = ServerHello::answer(&client, BOTH, ServerLimits::default());
+    assert!(matches!(answer, ServerHello::Accepted { version: 1, features: 0, .. }));
+}
+
+#[test]
+fn a_longer_client_hello_is_read_and_a_too_long_one_refused() {
+    let mut long = b"zput/c1\n\x00\x40\x01\x02\x03\x00\x00\x00\x01".to_vec();
+    long.resize(74, 0xaa);
+    assert_eq!(
+        ClientHello::parse(&long),
+        Ok(ClientHello { min_version: 1, max_version: 2, modes: 3, features: 1 })
+    );
+    long[9] = 65;
+    long.push(0);
+    assert_eq!(ClientHello::parse(&long), Err(HelloError::Length(65)));
+    assert_eq!(
+        ClientHello::parse(b"zput/c1\n\x00\x06\x01\x01\x02\0\0\0"),
+        Err(HelloError::Length(6))
+    );
+}
+
+#[test]
+fn a_server_hello_says_nothing_that_it_may_not() {
+    let good = ServerHello::Accepted {
+        version: 1,
+        mode: Mode::Tls,
+        features: 0,
+        limits: ServerLimits::default(),
+    }
+    .encode();
+    let with = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        ServerHello::parse(&bytes)
+    };
+    assert_eq!(with(0, b'Z'), Err(HelloError::Magic));
+    assert_eq!(with(9, 27), Err(HelloError::Length(27)));
+    assert_eq!(with(12, 3), Err(HelloError::Mode(3)));
+    assert_eq!(with(26, 0), Err(HelloError::Limits));
+    assert_eq!(with(35, 1), Err(HelloError::Length(26)));
+    let mut reasoned = good.clone();
+    reasoned[9] += 1;
+    reasoned[35] = 1;
+    reasoned.push(b'x');
+    assert_eq!(ServerHello::parse(&reasoned), Err(HelloError::Reason));
+    reasoned[10] = 2;
+    reasoned[36] = 0xff;
+    assert_eq!(ServerHello::parse(&reasoned), Err(HelloError::Reason));
+    reasoned[36] = 0x1b;
+    assert_eq!(
+        ServerHello::parse(&reasoned),
+        Ok(ServerHello::Refused(RemoteError { code: 2, text: "\u{fffd}".into() }))
+    );
+}
+
+#[test]
+fn a_reader_stops_behind_the_hello_and_at_the_first_wrong_byte() {
+    let bytes = [ClientHello::only(Mode::Plaintext).encode(), b"next".to_vec()].concat();
+    for split in 0..=bytes.len() {
+        let mut reader = HelloReader::of_client();
+        let (mut first, mut second) = bytes.split_at(split);
+        let hello = match reader.read(&mut first).unwrap() {
+            Some(hello) => hello,
+            None => reader.read(&mut second).unwrap().unwrap(),
+        };
+        assert_eq!(hello.len(), 17);
+        assert_eq!([first, second].concat(), b"next");
+    }
+    assert_eq!(HelloReader::of_client().read(&mut &b"GET /"[..]), Err(HelloError::Magic));
+    assert_eq!(
+        HelloReader::of_server().read(&mut &b"zput/s1\n\x01\x1b"[..]),
+        Err(HelloError::Length(283))
+    );
+}
