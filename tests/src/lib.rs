@@ -1,1 +1,28 @@
-//! zput-tests
+//! What the tests that cross crates share: the built commands, machines with a home of their own, and
+//! servers that are stopped when the test is over.
+
+mod commands;
+mod home;
+mod server;
+
+pub use commands::command_path;
+pub use home::{Home, Ran};
+pub use server::ServerProcess;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// Where `program` is installed, if it is.
+#[must_use]
+pub fn installed(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// The root of the workspace.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}

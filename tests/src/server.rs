@@ -1,0 +1,127 @@
+//! A `zserve` process on loopback, with a port of the kernel's choosing.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::{Home, command_path};
+
+/// A running server. It is killed when dropped; [`ServerProcess::stop`] ends it as an operator would.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    address: String,
+    store: PathBuf,
+}
+
+impl ServerProcess {
+    /// Starts `zserve` on `store` and waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(store: &Path, args: &[&str]) -> Self {
+        Self::start_by(Command::new(command_path("zserve")), store, args)
+    }
+
+    /// As [`ServerProcess::start`], with `zserve` or a tracer of it as `command`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_by(mut command: Command, store: &Path, args: &[&str]) -> Self {
+        let mut child = command
+            .arg("--store")
+            .arg(store)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("zserve does not start: {e}"));
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout)
+                .read_line(&mut line)
+                .unwrap_or_else(|e| panic!("zserve says nothing: {e}"));
+        }
+        let address = line
+            .trim_end()
+            .strip_prefix("zserve: ready on ")
+            .and_then(|addresses| addresses.split_whitespace().next())
+            .unwrap_or_else(|| panic!("zserve's first line is {line:?}"))
+            .trim_end_matches(',')
+            .to_owned();
+        Self { child, address, store: store.to_owned() }
+    }
+
+    /// `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its store.
+    #[must_use]
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// An invite to this server.
+    ///
+    /// # Panics
+    /// When `zserve invite` fails.
+    #[must_use]
+    pub fn invite(&self, args: &[&str]) -> String {
+        let output = Command::new(command_path("zserve"))
+            .arg("invite")
+            .arg("--store")
+            .arg(&self.store)
+            .args(["--address", &self.address])
+            .args(args)
+            .output()
+            .unwrap_or_else(|e| panic!("zserve invite does not start: {e}"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Makes `home` a client of this server, with a key file of its own.
+    ///
+    /// # Panics
+    /// When `zkey join` fails.
+    pub fn admit(&self, home: &Home) {
+        let _joined = home.run_with("zkey", ["join"], self.invite(&[]).as_bytes()).ok();
+    }
+
+    /// Ends it with SIGTERM and waits. Gives its exit code.
+    ///
+    /// # Panics
+    /// When it cannot be signalled or waited for.
+    pub fn stop(mut self) -> Option<i32> {
+        self.terminate();
+        self.child.wait().unwrap_or_else(|e| panic!("zserve: {e}")).code()
+    }
+
+    fn terminate(&self) {
+        if let Some(pid) =
+            i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
+        {
+            let _gone_already = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _reaped_already = self.child.wait();
+    }
+}

@@ -1,0 +1,185 @@
+//! Style as a test: what may import what, what `common` may touch, how long a file may grow.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use zput_tests::workspace;
+
+/// What a server may know of `zput_common`: nothing in here opens a blob.
+const SERVER_MAY_IMPORT: [&str; 9] = [
+    "blob::envelope",
+    "digest",
+    "keys::device",
+    "keys::invite",
+    "keys::public",
+    "keys::remote",
+    "limits",
+    "name",
+    "proto",
+];
+
+/// What a crate without sockets, files, processes, threads and a clock does not say.
+const COMMON_MUST_NOT_SAY: [&str; 9] = [
+    "std::net",
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "std::env",
+    "SystemTime::now",
+    "Instant::now",
+    "tracing::",
+    "println!",
+];
+
+/// A file that outgrows this holds a second concept.
+const FILE_MAX_LINES: usize = 700;
+
+fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no sources in {}", directory.display());
+    found
+}
+
+fn crate_sources(name: &str) -> Vec<(PathBuf, String)> {
+    sources(&workspace().join(name).join("src"))
+}
+
+/// A line without its `//` comment. Good enough for sources without `//` in string literals that
+/// name a path of this crate.
+fn code(text: &str) -> String {
+    text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+}
+
+/// Every path that `text` names below `root`, with the braces of `use` trees expanded.
+fn paths_below(root: &str, text: &str) -> Vec<String> {
+    let text = code(text);
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices(&format!("{root}::")) {
+        expand(&text[at + root.len() + 2..], "", &mut found);
+    }
+    found
+}
+
+/// Appends the paths of the use tree that `text` begins with. Returns what is behind it.
+fn expand<'a>(text: &'a str, prefix: &str, found: &mut Vec<String>) -> &'a str {
+    let text = text.trim_start();
+    if let Some(mut rest) = text.strip_prefix('{') {
+        loop {
+            rest = rest.trim_start();
+            if let Some(behind) = rest.strip_prefix('}') {
+                return behind;
+            }
+            let before = rest;
+            rest = expand(rest, prefix, found).trim_start();
+            rest = rest.strip_prefix(',').unwrap_or(rest);
+            if rest.len() == before.len() {
+                return rest;
+            }
+        }
+    }
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let path = if prefix.is_empty() {
+        text[..end].to_owned()
+    } else {
+        format!("{prefix}::{}", &text[..end])
+    };
+    match text[end..].strip_prefix("::") {
+        Some(rest) => expand(rest, &path, found),
+        None => {
+            found.push(path);
+            &text[end..]
+        }
+    }
+}
+
+#[test]
+fn use_trees_are_expanded() {
+    let text = "use zput_common::{\n blob::{envelope, open::Header},\n name::ObjectKey, // x\n};\nzput_common::age::FileKey";
+    assert_eq!(
+        paths_below("zput_common", text),
+        ["blob::envelope", "blob::open::Header", "name::ObjectKey", "age::FileKey"]
+    );
+}
+
+#[test]
+fn the_server_does_not_import_what_opens_a_blob() {
+    let mut checked = 0;
+    for (file, text) in crate_sources("server") {
+        for path in paths_below("zput_common", &text) {
+            let allowed = SERVER_MAY_IMPORT
+                .iter()
+                .any(|may| path == *may || path.starts_with(&format!("{may}::")));
+            assert!(allowed, "{} imports zput_common::{path}", file.display());
+            checked += 1;
+        }
+        assert!(!text.contains("zput_client"), "{} imports the client", file.display());
+    }
+    assert!(checked > 10, "the scan found only {checked} imports: it no longer sees them");
+}
+
+#[test]
+fn common_has_no_sockets_no_files_no_clock_and_does_not_log() {
+    for (file, text) in crate_sources("common") {
+        let text = code(&text);
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+        if file.ends_with("tests.rs") {
+            continue;
+        }
+        for word in COMMON_MUST_NOT_SAY {
+            assert!(!text.contains(word), "{} says {word}", file.display());
+        }
+        for upstream in ["zput_client", "zput_server"] {
+            assert!(!text.contains(upstream), "{} imports {upstream}", file.display());
+        }
+    }
+}
+
+#[test]
+fn files_stay_short_enough_to_read() {
+    for name in ["common", "server", "client", "tests", "examples"] {
+        for (file, text) in crate_sources(name) {
+            let lines = text.lines().count();
+            assert!(lines <= FILE_MAX_LINES, "{} has {lines} lines", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let mut names = Vec::new();
+    for page in ["SECURITY.md", "docs/STORE.md"] {
+        let text = fs::read_to_string(workspace().join(page)).unwrap();
+        for row in text.lines().filter(|l| l.starts_with("| ")) {
+            let Some(cell) = row.trim_end_matches('|').rsplit('|').next() else { continue };
+            for quoted in cell.split('`').skip(1).step_by(2) {
+                if let Some((_, test)) = quoted.rsplit_once("::") {
+                    names.push((page, test.to_owned()));
+                }
+            }
+        }
+    }
+    assert!(names.len() >= 20, "the pages name only {} tests", names.len());
+    let mut all = String::new();
+    for name in ["common", "server", "client", "tests"] {
+        for (_, text) in sources(&workspace().join(name)) {
+            all.push_str(&text);
+        }
+    }
+    for (page, test) in names {
+        assert!(all.contains(&format!("fn {test}(")), "{page} names {test}, which does not exist");
+    }
+}
