@@ -288,6 +288,22 @@ impl Opening {
         Self { parameters, derived: None, chunk: 0, partial: Partial::new(), failed: None }
     }
 
+    /// How many of the next `available` bytes reach exactly to the end of a full chunk: bytes that are
+    /// pushed in such pieces are decrypted where they lie and none is set aside.
+    #[must_use]
+    pub fn reach(&self, available: usize) -> usize {
+        let wanted = if self.derived.is_none() { PREFIX_BYTES } else { SEALED_CHUNK_BYTES };
+        let missing = if self.derived.is_some() && self.partial.is_empty() {
+            0
+        } else {
+            wanted.saturating_sub(self.partial.bytes().len())
+        };
+        match available.checked_sub(missing) {
+            Some(behind) => available - behind % SEALED_CHUNK_BYTES,
+            None => 0,
+        }
+    }
+
     /// Takes the next bytes of the message and writes the plaintext of each chunk that they complete to
     /// the front of `plaintext`; returns how many bytes those are. `plaintext` must have room for
     /// them: whole chunks of 16 KiB, at most one more than `sealed` holds.

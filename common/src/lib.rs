@@ -17,6 +17,7 @@
 
 pub mod aead;
 pub mod age;
+pub mod blob;
 pub mod chunked;
 pub mod digest;
 pub mod keys;

@@ -1,0 +1,438 @@
+//! Opening, in the order of trust (FORMAT 9). Each state is made by the check in front of it, and only by that.
+//!
+//! ```text
+//! Header ─1→ Unwrapped ─2→ Authenticated ─3→ Named ─4→ Vouched ─5→ Trusted ─6→ OpenedPart
+//! 1 an identity unwraps the file key      4 footer: file MAC, vault MAC, signature, writer
+//! 2 header MAC; metadata is opened        5 not older than what was seen
+//! 3 the key is the one asked for          6 the part's digest is the footer's
+//! ```
+//!
+//! A check that is left out does not compile. Parts of a blob whose footer was not looked at:
+//!
+//! ```compile_fail
+//! use zput_common::blob::open::Named;
+//! fn skip_the_footer(named: Named) {
+//!     let _ = named.open_part(0, Vec::new());
+//! }
+//! ```
+//!
+//! Parts of a blob that may be an old one:
+//!
+//! ```compile_fail
+//! use zput_common::blob::open::Vouched;
+//! fn skip_the_generation(vouched: Vouched) {
+//!     let _ = vouched.open_part(0, Vec::new());
+//! }
+//! ```
+//!
+//! Metadata of a header that was not authenticated:
+//!
+//! ```compile_fail
+//! use zput_common::blob::open::Unwrapped;
+//! fn skip_the_header_mac(unwrapped: Unwrapped) {
+//!     let _ = unwrapped.metadata();
+//! }
+//! ```
+//!
+//! And this is how it goes:
+//!
+//! ```
+//! use zput_common::blob::open::{OpenError, Trusted};
+//! fn first_part(trusted: &Trusted, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+//!     let mut part = trusted.open_part(0, Vec::new())?;
+//!     part.push(sealed)?;
+//!     Ok(part.finish()?.into_buffer())
+//! }
+//! ```
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::derive::DerivedKeys;
+use super::facts::{Facts, FactsError};
+use super::footer::{self, Footer, FooterError, VaultSeal};
+use super::header::{Header, HeaderError};
+use super::layout::Layout;
+use super::metadata::{Metadata, MetadataError};
+use super::part::{PartError, PartOpening, PartReader};
+use super::seal;
+use super::transcript::Transcript;
+use crate::aead::Engine;
+use crate::age::{self, Identity, UnwrapError};
+use crate::chunked::{self, ChunkError};
+use crate::digest::Digest;
+use crate::keys::{VaultMacKey, WriterPublicKey};
+use crate::name::ObjectKey;
+
+/// Why a blob is not opened.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// The header is malformed.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// A recipient stanza is malformed.
+    #[error(transparent)]
+    Stanza(#[from] UnwrapError),
+    /// The blob was sealed for others.
+    #[error("the blob was not sealed for any of these identities")]
+    NoIdentityMatches,
+    /// The header was changed, or made by somebody without the file key.
+    #[error("the header is not the one that was sealed")]
+    HeaderMac,
+    /// The sealed metadata does not open.
+    #[error("the metadata does not open: {0}")]
+    SealedMetadata(ChunkError),
+    /// The metadata is refused.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// Another object than the one asked for.
+    #[error("the blob was sealed for another object: {}", found.as_ref().map_or("none".to_owned(), ToString::to_string))]
+    WrongObject {
+        /// What it was sealed for.
+        found: Option<ObjectKey>,
+    },
+    /// The footer is malformed.
+    #[error(transparent)]
+    Footer(#[from] FooterError),
+    /// The footer does not belong to this header, or was made by somebody without the file key.
+    #[error("the footer is not the one that was sealed")]
+    FileMac,
+    /// The vault does not vouch for the blob: who made it has no part in the vault.
+    #[error("the vault does not vouch for the blob")]
+    VaultMac,
+    /// The blob says that a vault vouches for it, and there is no vault key to tell.
+    #[error("the blob is a vault's, and the vault's key is not here")]
+    NoVaultKey,
+    /// The writer's signature does not hold.
+    #[error("the signature of writer {0} does not hold")]
+    Signature(WriterPublicKey),
+    /// Signed by somebody else than the writers that are pinned.
+    #[error("writer {0} is not one of those that are pinned")]
+    UnpinnedWriter(WriterPublicKey),
+    /// Nobody vouches for the blob.
+    #[error("nobody vouches for the blob: it was sealed outside any vault")]
+    Bare,
+    /// The sealed facts do not open.
+    #[error("the footer's facts do not open: {0}")]
+    SealedFacts(ChunkError),
+    /// The facts are malformed.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// A newer blob has been seen under this key.
+    #[error("the blob is of generation {found}, and {seen} has been seen")]
+    Rollback {
+        /// The newest generation seen.
+        seen: u64,
+        /// This one's.
+        found: u64,
+    },
+    /// Another blob of the same generation has been seen under this key.
+    #[error("the blob is another one of generation {generation} than has been seen")]
+    Equivocation {
+        /// That of both.
+        generation: u64,
+    },
+    /// A part is wrong.
+    #[error(transparent)]
+    Part(#[from] PartError),
+}
+
+impl Header {
+    /// Step 1: finds the stanza that one of `identities` opens.
+    ///
+    /// # Errors
+    /// When none does, or a stanza is malformed.
+    pub fn unwrap_file_key(self, identities: &[Identity]) -> Result<Unwrapped, OpenError> {
+        let file_key = age::unwrap_file_key(self.stanzas(), identities)?;
+        let file_key = file_key.ok_or(OpenError::NoIdentityMatches)?;
+        let keys = DerivedKeys::new(self.suite(), &self.salt, &file_key);
+        Ok(Unwrapped { header: self, keys })
+    }
+}
+
+/// The file key is there; nothing in the header is proven.
+#[derive(Debug)]
+pub struct Unwrapped {
+    header: Header,
+    keys: DerivedKeys,
+}
+
+impl Unwrapped {
+    /// Step 2: checks the header MAC and opens the metadata. `engine` will open the parts too.
+    ///
+    /// # Errors
+    /// When the header is not the one that was sealed.
+    pub fn authenticate(self, engine: Engine) -> Result<Authenticated, OpenError> {
+        let Self { header, keys } = self;
+        let (bytes, mac) = header.split_mac().ok_or(OpenError::HeaderMac)?;
+        keys.header_mac.verify(&[bytes], mac).map_err(|_| OpenError::HeaderMac)?;
+        let sealed = header.metadata();
+        let plain = chunked::open(header.suite(), engine, &keys.metadata, seal::METADATA, sealed)
+            .map_err(OpenError::SealedMetadata)?;
+        let metadata = Metadata::parse(&plain)?;
+        Ok(Authenticated(Contents { header, keys, engine, metadata }))
+    }
+}
+
+/// What the states share once the header is authentic.
+struct Contents {
+    header: Header,
+    keys: DerivedKeys,
+    engine: Engine,
+    metadata: Metadata,
+}
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents")
+            .field("object_key", &self.header.object_key())
+            .field("generation", &self.header.generation())
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The header was made by somebody who had the file key.
+#[derive(Debug)]
+pub struct Authenticated(Contents);
+
+/// Which object a reader wants.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// The one stored under this key.
+    Key(&'a ObjectKey),
+    /// Whatever this is: a blob that came as a file, from no server.
+    Any,
+}
+
+impl Authenticated {
+    /// What the file is, by its author's word.
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
+    /// When it was sealed, by its author's word.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.0.header.generation()
+    }
+
+    /// What it was sealed for.
+    #[must_use]
+    pub const fn object_key(&self) -> Option<&ObjectKey> {
+        self.0.header.object_key()
+    }
+
+    /// Step 3: compares the header's key with the one asked for.
+    ///
+    /// # Errors
+    /// When it is another, or none.
+    pub fn for_key(self, asked: Asked<'_>) -> Result<Named, OpenError> {
+        match asked {
+            Asked::Key(key) if self.object_key() != Some(key) => {
+                Err(OpenError::WrongObject { found: self.object_key().cloned() })
+            }
+            Asked::Key(_) | Asked::Any => Ok(Named(self.0)),
+        }
+    }
+}
+
+/// It is the object that was asked for.
+#[derive(Debug)]
+pub struct Named(Contents);
+
+/// Who has to vouch for a blob.
+#[derive(Clone, Copy, Debug)]
+pub struct Vouching<'a> {
+    /// The vault it must be of. Without one a vault's blob is taken for a bare one, since its MAC tells
+    /// nothing.
+    pub vault: Option<&'a VaultMacKey>,
+    /// Who may have signed it; empty = any member of the vault.
+    pub writers: &'a [WriterPublicKey],
+    /// What becomes of a blob that no vault vouches for.
+    pub bare: BarePolicy,
+}
+
+/// What becomes of a blob that no vault vouches for: whoever knows the recipient can have made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarePolicy {
+    /// It is refused.
+    Refuse,
+    /// It is opened, unless writers are pinned: nobody signed it.
+    Accept,
+}
+
+impl Vouching<'_> {
+    /// The writer, where somebody trusted vouches for them: the vault, or whoever pinned them.
+    fn check(
+        &self,
+        vault: Option<&VaultSeal>,
+        transcript: &Transcript,
+    ) -> Result<Option<WriterPublicKey>, OpenError> {
+        let Some(VaultSeal { mac, writer, signature }) = vault else {
+            return match self.bare {
+                BarePolicy::Accept if self.writers.is_empty() => Ok(None),
+                BarePolicy::Accept | BarePolicy::Refuse => Err(OpenError::Bare),
+            };
+        };
+        match (self.vault, self.bare) {
+            (Some(key), _) => key
+                .verify(&[footer::VAULT_MAC, transcript.as_bytes()], mac)
+                .map_err(|_| OpenError::VaultMac)?,
+            (None, BarePolicy::Accept) => {}
+            (None, BarePolicy::Refuse) => return Err(OpenError::NoVaultKey),
+        }
+        writer
+            .verify(&footer::signed(transcript), signature)
+            .map_err(|_| OpenError::Signature(*writer))?;
+        if !self.writers.is_empty() && !self.writers.contains(writer) {
+            return Err(OpenError::UnpinnedWriter(*writer));
+        }
+        let is_vouched_for = self.vault.is_some() || !self.writers.is_empty();
+        Ok(is_vouched_for.then_some(*writer))
+    }
+}
+
+impl Named {
+    /// Step 4: parses the footer against the header; checks the file MAC, the vault MAC, the signature and
+    /// the writer; opens the facts.
+    ///
+    /// # Errors
+    /// When the footer is not this blob's, or not vouched for as `vouching` demands.
+    pub fn vouched_by(self, footer: &[u8], vouching: &Vouching<'_>) -> Result<Vouched, OpenError> {
+        let Contents { header, keys, engine, .. } = &self.0;
+        let footer = Footer::parse(footer, header)?;
+        let transcript = footer.transcript;
+        keys.footer_mac
+            .verify(&[footer::FILE_MAC, transcript.as_bytes()], &footer.file_mac)
+            .map_err(|_| OpenError::FileMac)?;
+        let writer = vouching.check(footer.vault.as_ref(), &transcript)?;
+        let facts = if footer.facts.is_empty() {
+            Facts::default()
+        } else {
+            let suite = header.suite();
+            let plain = chunked::open(suite, *engine, &keys.footer, seal::FACTS, &footer.facts)
+                .map_err(OpenError::SealedFacts)?;
+            Facts::parse(&plain)?
+        };
+        let Footer { layout, digests, .. } = footer;
+        Ok(Vouched { contents: self.0, layout, digests, facts, transcript, writer })
+    }
+
+    /// A reader of this blob's parts as they come from a pipe, with the footer last.
+    pub(super) fn part_reader(&self, part: u64, plain_length: u64, buffer: Vec<u8>) -> PartReader {
+        self.0.part_reader(part, plain_length, buffer)
+    }
+
+    pub(super) const fn header(&self) -> &Header {
+        &self.0.header
+    }
+}
+
+impl Contents {
+    fn part_reader(&self, part: u64, plain_length: u64, buffer: Vec<u8>) -> PartReader {
+        let suite = self.header.suite();
+        PartReader::new(suite, self.engine, &self.keys.payload, part, plain_length, buffer)
+    }
+}
+
+/// Everything but the age of the blob is vouched for.
+#[derive(Debug)]
+pub struct Vouched {
+    contents: Contents,
+    layout: Layout,
+    digests: Vec<Digest>,
+    facts: Facts,
+    transcript: Transcript,
+    writer: Option<WriterPublicKey>,
+}
+
+/// The newest blob that has been seen under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its generation.
+    pub generation: u64,
+    /// What tells it from others of that generation.
+    pub transcript: Transcript,
+}
+
+impl Vouched {
+    /// Step 5: compares the generation with the newest one `seen` under this key; `None` when none was, or
+    /// when the user wants an old one.
+    ///
+    /// # Errors
+    /// When it is lower, or the same one belongs to another blob.
+    pub fn not_older_than(self, seen: Option<&Seen>) -> Result<Trusted, OpenError> {
+        let generation = self.contents.header.generation();
+        if let Some(seen) = seen {
+            if generation < seen.generation {
+                return Err(OpenError::Rollback { seen: seen.generation, found: generation });
+            }
+            if generation == seen.generation && self.transcript != seen.transcript {
+                return Err(OpenError::Equivocation { generation });
+            }
+        }
+        Ok(Trusted(self))
+    }
+}
+
+/// A blob whose parts may be opened. It can be shared: parts open one beside the other.
+#[derive(Debug)]
+pub struct Trusted(Vouched);
+
+impl Trusted {
+    /// What the file is.
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        &self.0.contents.metadata
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    /// What to remember, so that an older blob is noticed.
+    #[must_use]
+    pub const fn seen(&self) -> Seen {
+        let generation = self.0.contents.header.generation();
+        Seen { generation, transcript: self.0.transcript }
+    }
+
+    /// Who signed the blob; `None` when nobody who is trusted did.
+    #[must_use]
+    pub const fn writer(&self) -> Option<WriterPublicKey> {
+        self.0.writer
+    }
+
+    /// SHA-256 of the plaintext, if the writer added it.
+    #[must_use]
+    pub const fn sha256(&self) -> Option<[u8; 32]> {
+        self.0.facts.sha256
+    }
+
+    /// Step 6: opens part `index`. `buffer` is that of an earlier part, as
+    /// [`into_buffer`](super::part::OpenedPart::into_buffer) gave it, or an empty one.
+    ///
+    /// # Errors
+    /// When there is no such part.
+    pub fn open_part(&self, index: u64, buffer: Vec<u8>) -> Result<PartOpening, PartError> {
+        let expected = self.digest(index)?;
+        let plain_length = self.layout().plain_part_len(index).ok_or_else(|| self.no(index))?;
+        let reader = self.0.contents.part_reader(index, plain_length, buffer);
+        Ok(PartOpening::new(reader, expected))
+    }
+
+    /// The digest of part `index`.
+    pub(super) fn digest(&self, index: u64) -> Result<Digest, PartError> {
+        let digest = usize::try_from(index).ok().and_then(|index| self.0.digests.get(index));
+        digest.copied().ok_or_else(|| self.no(index))
+    }
+
+    fn no(&self, part: u64) -> PartError {
+        PartError::NoSuchPart { part, parts: self.layout().parts() }
+    }
+}

@@ -1,0 +1,239 @@
+//! One part of a blob (FORMAT 6): opened as it arrives, released when its digest is the footer's.
+//!
+//! The ciphertext is hashed in pieces that are long enough for BLAKE3 to use the whole width of the machine and
+//! short enough to be still in the cache when they are decrypted, from where they lie to where they stay.
+
+use std::fmt;
+use std::ops::Deref;
+
+use thiserror::Error;
+
+use crate::aead::{Engine, Suite};
+use crate::chunked::{ChunkError, InputKey, Opening, sealed_len};
+use crate::digest::{Digest, Hasher};
+
+/// Bytes that are hashed before they are decrypted, and the other way round. BLAKE3 takes whole subtrees, so
+/// pieces begin at multiples of a power of two; 128 KiB twice, sealed and plain, are in every L2 cache.
+pub(super) const PIECE_BYTES: usize = 131_072;
+
+/// What is wrong with a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PartError {
+    /// The blob has fewer parts.
+    #[error("there is no part {part}: the blob has {parts}")]
+    NoSuchPart {
+        /// The one asked for, from 0.
+        part: u64,
+        /// How many there are.
+        parts: u64,
+    },
+    /// There are fewer bytes than the part has.
+    #[error("part {part} is truncated")]
+    Truncated {
+        /// Which one, from 0.
+        part: u64,
+    },
+    /// There are more bytes than the part has.
+    #[error("part {part} has bytes behind its end")]
+    TooLong {
+        /// Which one, from 0.
+        part: u64,
+    },
+    /// It is not the part that the footer lists.
+    #[error("part {part} is not the one that the footer vouches for")]
+    DigestMismatch {
+        /// Which one, from 0.
+        part: u64,
+    },
+    /// It does not authenticate.
+    #[error("part {part}: {error}")]
+    Chunk {
+        /// Which one, from 0.
+        part: u64,
+        /// What is wrong with it.
+        error: ChunkError,
+    },
+}
+
+/// `"part" || u64(i)`: the context of part `i`.
+pub(super) fn context(part: u64) -> [u8; 12] {
+    let mut context = *b"part\0\0\0\0\0\0\0\0";
+    if let Some(number) = context.last_chunk_mut() {
+        *number = part.to_be_bytes();
+    }
+    context
+}
+
+/// A part that is being received; made by [`Trusted::open_part`](super::open::Trusted::open_part).
+///
+/// Its plaintext is out of reach until [`finish`](Self::finish) has compared the digest:
+///
+/// ```compile_fail
+/// fn release_early(part: zput_common::blob::part::PartOpening) -> Vec<u8> {
+///     part.into_buffer()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct PartOpening {
+    reader: PartReader,
+    expected: Digest,
+}
+
+impl PartOpening {
+    pub(super) const fn new(reader: PartReader, expected: Digest) -> Self {
+        Self { reader, expected }
+    }
+
+    /// Takes the next bytes of the part, as many as there are.
+    ///
+    /// # Errors
+    /// When they do not authenticate, or are more than the part has. The part fails once and for all.
+    pub fn push(&mut self, ciphertext: &[u8]) -> Result<(), PartError> {
+        self.reader.push(ciphertext)
+    }
+
+    /// The part has ended: compares its digest with the footer's.
+    ///
+    /// # Errors
+    /// When bytes are missing, or it is another part than the footer vouches for.
+    pub fn finish(self) -> Result<OpenedPart, PartError> {
+        let part = self.reader.part;
+        let (plaintext, digest) = self.reader.finish()?;
+        if digest == self.expected {
+            Ok(OpenedPart { plaintext })
+        } else {
+            Err(PartError::DigestMismatch { part })
+        }
+    }
+}
+
+/// The plaintext of a part that the footer vouches for.
+pub struct OpenedPart {
+    plaintext: Vec<u8>,
+}
+
+impl OpenedPart {
+    /// Its buffer, to be given to the next part as it is: emptied, it would have to be filled again.
+    #[must_use]
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.plaintext
+    }
+}
+
+impl Deref for OpenedPart {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.plaintext
+    }
+}
+
+impl fmt::Debug for OpenedPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenedPart({} bytes)", self.plaintext.len())
+    }
+}
+
+/// Opens a part and computes its digest, whoever is to compare it.
+pub(super) struct PartReader {
+    part: u64,
+    sealed_length: u64,
+    received: u64,
+    hasher: Hasher,
+    opening: Opening,
+    /// As long as the part's plaintext.
+    plaintext: Vec<u8>,
+    written: usize,
+    failed: Option<PartError>,
+}
+
+impl PartReader {
+    /// A reader of part `part`, which has `plain_length` bytes of plaintext.
+    pub(super) fn new(
+        suite: Suite,
+        engine: Engine,
+        key: &InputKey,
+        part: u64,
+        plain_length: u64,
+        buffer: Vec<u8>,
+    ) -> Self {
+        Self {
+            part,
+            sealed_length: sealed_len(plain_length),
+            received: 0,
+            hasher: Hasher::new(),
+            opening: Opening::new(suite, engine, key, &context(part)),
+            // A part has at most 16 MiB.
+            plaintext: of_length(buffer, plain_length as usize),
+            written: 0,
+            failed: None,
+        }
+    }
+
+    pub(super) fn push(&mut self, ciphertext: &[u8]) -> Result<(), PartError> {
+        if self.failed.is_none() {
+            self.failed = self.push_unless_failed(ciphertext).err();
+        }
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    fn push_unless_failed(&mut self, ciphertext: &[u8]) -> Result<(), PartError> {
+        let missing = self.sealed_length - self.received;
+        if ciphertext.len() as u64 > missing {
+            return Err(PartError::TooLong { part: self.part });
+        }
+        // Hashed up to the next multiple of PIECE_BYTES, decrypted up to the last full chunk before it.
+        let mut opened = ciphertext;
+        let mut unhashed = ciphertext;
+        while !unhashed.is_empty() {
+            let to_boundary = PIECE_BYTES - (self.received % PIECE_BYTES as u64) as usize;
+            let (piece, behind) = unhashed.split_at(to_boundary.min(unhashed.len()));
+            self.hasher.update(piece);
+            self.received += piece.len() as u64;
+            unhashed = behind;
+            let hashed = opened.len() - unhashed.len();
+            let (chunks, behind) = opened.split_at(self.opening.reach(hashed));
+            self.decrypt(chunks)?;
+            opened = behind;
+        }
+        self.decrypt(opened)
+    }
+
+    fn decrypt(&mut self, ciphertext: &[u8]) -> Result<(), PartError> {
+        let room = self.plaintext.get_mut(self.written..).unwrap_or_default();
+        let written = self.opening.push(ciphertext, room);
+        self.written += written.map_err(|error| PartError::Chunk { part: self.part, error })?;
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<(Vec<u8>, Digest), PartError> {
+        let part = self.part;
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.received != self.sealed_length {
+            return Err(PartError::Truncated { part });
+        }
+        let room = self.plaintext.get_mut(self.written..).unwrap_or_default();
+        self.opening.finish(room).map_err(|error| PartError::Chunk { part, error })?;
+        Ok((self.plaintext, self.hasher.finish()))
+    }
+}
+
+impl fmt::Debug for PartReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartReader")
+            .field("part", &self.part)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A buffer of `length` bytes, by way of `buffer`: only what it lacks is filled.
+pub(super) fn of_length(mut buffer: Vec<u8>, length: usize) -> Vec<u8> {
+    if buffer.capacity() < length {
+        return vec![0; length];
+    }
+    buffer.resize(length, 0);
+    buffer
+}

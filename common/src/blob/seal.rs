@@ -1,0 +1,298 @@
+//! Sealing: header, parts in order, footer.
+
+use std::fmt;
+
+use rand::CryptoRng;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use super::derive::{DerivedKeys, HeaderSalt};
+use super::facts::Facts;
+use super::footer::{self, Provenance};
+use super::header::{Draft, Header, HeaderError};
+use super::layout::{PartSize, TooManyParts};
+use super::metadata::{Metadata, MetadataError};
+use super::part::{self, PIECE_BYTES};
+use super::transcript::Transcript;
+use crate::aead::{Engine, EngineFailure, Suite};
+use crate::age::{FileKey, Recipient, WrapError};
+use crate::chunked::{
+    self, CHUNK_BYTES, PREFIX_BYTES, SEALED_CHUNK_BYTES, SealMessageError, Sealing, sealed_len,
+};
+use crate::digest::{Digest, Hasher};
+use crate::limits::{FACTS_MAX_BYTES, HEADER_MAX_BYTES, PARTS_MAX, RECIPIENTS_MAX};
+use crate::name::ObjectKey;
+
+/// What a blob is sealed as.
+#[derive(Clone, Debug)]
+pub struct SealOptions {
+    /// Which AEAD.
+    pub suite: Suite,
+    /// Whose code.
+    pub engine: Engine,
+    /// Plaintext bytes of a full part.
+    pub part_size: PartSize,
+    /// What the object will be stored under; `None` seals for no key.
+    pub object_key: Option<ObjectKey>,
+    /// The clock in ns since 1970, or one more than the newest generation known for this key, whichever is
+    /// greater.
+    pub generation: u64,
+    /// What the file is.
+    pub metadata: Metadata,
+    /// Whether the footer gets the SHA-256 of the plaintext.
+    pub sha256: bool,
+}
+
+/// Why a blob could not be sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SealError {
+    /// None, or more than [`RECIPIENTS_MAX`].
+    #[error("a blob has 1 to {RECIPIENTS_MAX} recipients, not {0}")]
+    Recipients(usize),
+    /// A recipient's key cannot be used.
+    #[error(transparent)]
+    Wrap(#[from] WrapError),
+    /// The metadata cannot be written.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The header would be longer than [`HEADER_MAX_BYTES`].
+    #[error("the header would have more than {HEADER_MAX_BYTES} bytes")]
+    HeaderTooLong,
+    /// The header that was made is not one: a defect, found before anything was sealed.
+    #[error("the header that was made is refused: {0}")]
+    Header(#[from] HeaderError),
+    /// More plaintext at once than a part holds.
+    #[error("{0} bytes are more than a part holds")]
+    PartTooLong(usize),
+    /// A part shorter than the part size has been sealed already, and was the last.
+    #[error("nothing follows the short last part")]
+    AfterLast,
+    /// The blob ends only behind a part that is shorter than the part size; it may be empty.
+    #[error("the short last part has not been sealed")]
+    NoLast,
+    /// More than [`PARTS_MAX`].
+    #[error(transparent)]
+    TooManyParts(#[from] TooManyParts),
+    /// The cipher engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineFailure),
+}
+
+impl From<SealMessageError> for SealError {
+    fn from(error: SealMessageError) -> Self {
+        match error {
+            // A part has at most 1,025 chunks.
+            SealMessageError::TooLong => Self::PartTooLong(usize::MAX),
+            SealMessageError::Engine(error) => Self::Engine(error),
+        }
+    }
+}
+
+/// A blob that is being sealed, under a file key of its own.
+pub struct Sealer {
+    header: Header,
+    keys: DerivedKeys,
+    engine: Engine,
+    digests: Vec<Digest>,
+    total_length: u64,
+    has_last: bool,
+    sha256: Option<Sha256>,
+}
+
+/// What ends a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedFooter {
+    /// The footer itself.
+    pub bytes: Vec<u8>,
+    /// What was vouched for: kept with the generation, it tells the blob from every other.
+    pub transcript: Transcript,
+    /// Bytes of plaintext in all parts.
+    pub total_length: u64,
+}
+
+impl Sealer {
+    /// Draws a file key, wraps it for each of `recipients` and makes the header.
+    ///
+    /// # Errors
+    /// When there are no recipients or too many, or the header cannot be made from these options.
+    pub fn new(
+        options: SealOptions,
+        recipients: &[Recipient],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, SealError> {
+        let SealOptions { suite, engine, part_size, object_key, generation, metadata, sha256 } =
+            options;
+        if recipients.is_empty() || recipients.len() > RECIPIENTS_MAX {
+            return Err(SealError::Recipients(recipients.len()));
+        }
+        let file_key = FileKey::generate(rng);
+        let salt = HeaderSalt::generate(rng);
+        let keys = DerivedKeys::new(suite, &salt, &file_key);
+        let mut stanzas = Vec::with_capacity(recipients.len());
+        for recipient in recipients {
+            stanzas.push(recipient.wrap(&file_key, rng)?);
+        }
+        let plain = metadata.encode()?;
+        let mut sealed = Vec::new();
+        chunked::seal(suite, engine, &keys.metadata, METADATA, &plain, rng, &mut sealed)?;
+        let draft = Draft {
+            suite,
+            part_size,
+            salt,
+            generation,
+            object_key: object_key.as_ref(),
+            stanzas: &stanzas,
+            metadata: &sealed,
+        };
+        let bytes = draft.encode(&keys.header_mac).ok_or(SealError::HeaderTooLong)?;
+        Ok(Self {
+            header: Header::parse(&bytes)?,
+            keys,
+            engine,
+            digests: Vec::new(),
+            total_length: 0,
+            has_last: false,
+            sha256: sha256.then(Sha256::new),
+        })
+    }
+
+    /// The header: the first bytes of the blob.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        self.header.as_bytes()
+    }
+
+    /// Plaintext bytes of a full part.
+    #[must_use]
+    pub const fn part_size(&self) -> PartSize {
+        self.header.part_size()
+    }
+
+    /// How many parts have been sealed.
+    #[must_use]
+    pub const fn parts(&self) -> u64 {
+        self.digests.len() as u64
+    }
+
+    /// Seals the next part; one that is shorter than the part size, if only by a byte, is the last. `out`
+    /// becomes the sealed part, whatever it held; the digest is that of `out`.
+    ///
+    /// Give the same `out` again as it is: emptied, it would have to be filled again.
+    ///
+    /// # Errors
+    /// Behind the last part, above the part size, at the last possible part if it is a full one, and when
+    /// the engine fails. The part then counts as not sealed, and may be sealed again: it gets a fresh salt.
+    pub fn seal_part(
+        &mut self,
+        plaintext: &[u8],
+        rng: &mut dyn CryptoRng,
+        out: &mut Vec<u8>,
+    ) -> Result<Digest, SealError> {
+        let part_size = self.part_size().bytes();
+        let length = plaintext.len() as u64;
+        if self.has_last {
+            return Err(SealError::AfterLast);
+        }
+        if length > part_size {
+            return Err(SealError::PartTooLong(plaintext.len()));
+        }
+        let is_last = length < part_size;
+        if !is_last && self.parts() + 1 >= PARTS_MAX {
+            return Err(TooManyParts(self.total_length + length).into());
+        }
+        let digest = self.seal_into(plaintext, rng, out)?;
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(plaintext);
+        }
+        self.digests.push(digest);
+        self.total_length += length;
+        self.has_last = is_last;
+        Ok(digest)
+    }
+
+    /// Encrypts some chunks and then hashes them while they are in the cache; see [`PIECE_BYTES`].
+    fn seal_into(
+        &self,
+        plaintext: &[u8],
+        rng: &mut dyn CryptoRng,
+        out: &mut Vec<u8>,
+    ) -> Result<Digest, SealError> {
+        let context = part::context(self.parts());
+        let suite = self.header.suite();
+        let (mut sealing, prefix) =
+            Sealing::begin(suite, self.engine, &self.keys.payload, &context, rng)?;
+        // At most 16 MiB and a little.
+        let sealed_length = sealed_len(plaintext.len() as u64) as usize;
+        let mut sealed = part::of_length(std::mem::take(out), sealed_length);
+        let mut hasher = Hasher::new();
+        let mut hashed = 0;
+        let mut written = PREFIX_BYTES;
+        sealed.get_mut(..PREFIX_BYTES).ok_or(EngineFailure)?.copy_from_slice(&prefix);
+        let mut chunks = plaintext.chunks_exact(CHUNK_BYTES);
+        for chunk in &mut chunks {
+            let end = written + SEALED_CHUNK_BYTES;
+            sealing.seal_chunk(chunk, sealed.get_mut(written..end).ok_or(EngineFailure)?)?;
+            written = end;
+            if written - hashed >= PIECE_BYTES {
+                let end = hashed + PIECE_BYTES;
+                hasher.update(sealed.get(hashed..end).ok_or(EngineFailure)?);
+                hashed = end;
+            }
+        }
+        let last = sealed.get_mut(written..).ok_or(EngineFailure)?;
+        sealing.seal_chunk(chunks.remainder(), last)?;
+        hasher.update(sealed.get(hashed..).ok_or(EngineFailure)?);
+        *out = sealed;
+        Ok(hasher.finish())
+    }
+
+    /// Makes the footer.
+    ///
+    /// # Errors
+    /// When the short last part has not been sealed, and when the engine fails.
+    pub fn finish(
+        self,
+        provenance: Provenance<'_>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<SealedFooter, SealError> {
+        if !self.has_last {
+            return Err(SealError::NoLast);
+        }
+        let sha256 = self.sha256.map(|hash| hash.finalize().into());
+        let facts = Facts { sha256 };
+        let mut sealed = Vec::new();
+        if !facts.is_empty() {
+            let key = &self.keys.footer;
+            let plain = facts.encode();
+            chunked::seal(self.header.suite(), self.engine, key, FACTS, &plain, rng, &mut sealed)?;
+        }
+        debug_assert!(sealed.len() <= FACTS_MAX_BYTES, "one fact of 34 bytes");
+        let mut bytes = self.total_length.to_be_bytes().to_vec();
+        for digest in &self.digests {
+            bytes.extend_from_slice(digest.as_bytes());
+        }
+        bytes.extend_from_slice(&(sealed.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(&sealed);
+        bytes.push(provenance.number());
+        let transcript = Transcript::of(self.header.vouched(), &bytes);
+        let file_mac = self.keys.footer_mac.mac(&[footer::FILE_MAC, transcript.as_bytes()]);
+        bytes.extend_from_slice(&file_mac);
+        provenance.seal(&transcript, &mut bytes);
+        footer::append_tail(&mut bytes);
+        Ok(SealedFooter { bytes, transcript, total_length: self.total_length })
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer")
+            .field("parts", &self.digests.len())
+            .field("total_length", &self.total_length)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The context of the sealed metadata (FORMAT 3).
+pub(super) const METADATA: &[u8] = b"metadata";
+/// The context of the sealed facts (FORMAT 7).
+pub(super) const FACTS: &[u8] = b"facts";
