@@ -20,8 +20,8 @@ pub const CLIENT_MAGIC: [u8; 8] = *b"zput/c1\n";
 pub const SERVER_MAGIC: [u8; 8] = *b"zput/s1\n";
 /// Longest client hello: "a server of version 1 accepts up to 64".
 pub const CLIENT_HELLO_MAX_BYTES: usize = PREFIX_BYTES + 64;
-/// Longest server hello: "26 plus the length of the reason, at most 282".
-pub const SERVER_HELLO_MAX_BYTES: usize = PREFIX_BYTES + 282;
+/// Longest server hello: "26 plus the length of the reason, at most 281".
+pub const SERVER_HELLO_MAX_BYTES: usize = PREFIX_BYTES + 281;
 
 const PREFIX_BYTES: usize = 10;
 const CLIENT_FIELDS_BYTES: usize = 7;

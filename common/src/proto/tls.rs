@@ -71,16 +71,12 @@ impl ClientTls {
     /// When the TLS library refuses the key.
     pub fn new(device: &DeviceTlsKey, server: &ServerPublicKey) -> Result<Self, Error> {
         let provider = Arc::new(provider());
-        let verifier = PinnedServer {
-            spki: spki(server.as_bytes()),
-            algorithms: provider.signature_verification_algorithms,
-        };
         let resolver =
             AlwaysResolvesClientRawPublicKeys::new(Arc::new(raw_key(device.as_bytes())?));
         let mut config = ClientConfig::builder_with_details(provider, Arc::new(NoClock))
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(pinned(server))
             .with_client_cert_resolver(Arc::new(resolver));
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
@@ -125,13 +121,19 @@ fn spki(key: &[u8; 32]) -> [u8; 44] {
     spki
 }
 
-fn raw_key(seed: &[u8; 32]) -> Result<CertifiedKey, Error> {
+pub(super) fn raw_key(seed: &[u8; 32]) -> Result<CertifiedKey, Error> {
     let mut pkcs8 = Zeroizing::new([0; 48]);
     pkcs8[..16].copy_from_slice(&PKCS8_PREFIX);
     pkcs8[16..].copy_from_slice(seed);
     let key = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(&pkcs8[..]))?;
     let spki = key.public_key().ok_or(Error::General("a key without its public half".into()))?;
     Ok(CertifiedKey::new(vec![CertificateDer::from(spki.to_vec())], key))
+}
+
+/// Accepts the server with this key and no other.
+pub(super) fn pinned(server: &ServerPublicKey) -> Arc<PinnedServer> {
+    let algorithms = provider().signature_verification_algorithms;
+    Arc::new(PinnedServer { spki: spki(server.as_bytes()), algorithms })
 }
 
 fn provider() -> CryptoProvider {
@@ -153,7 +155,7 @@ impl TimeProvider for NoClock {
 
 /// "The client pins the server's key": this one, byte for byte.
 #[derive(Debug)]
-struct PinnedServer {
+pub(super) struct PinnedServer {
     spki: [u8; 44],
     algorithms: WebPkiSupportedAlgorithms,
 }

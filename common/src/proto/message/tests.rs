@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::frame::{self, FrameError};
 
 /// The variant numbers of PROTOCOL 5 and 6, as literals.
 #[test]
@@ -41,4 +42,129 @@ fn a_secret_does_not_show_in_debug() {
     let join = Request::Join { secret: [0x5a; 32], label: "x".into() };
     assert!(!format!("{join:?}").contains("90"));
     assert!(!format!("{join:?}").contains("5a"));
+}
+
+/// A body as a peer of another make might write it.
+fn request(body: &[u8]) -> Result<Request, FrameError> {
+    frame::decode(body)
+}
+
+fn response(body: &[u8]) -> Result<Response, FrameError> {
+    frame::decode(body)
+}
+
+/// `head`, `count` times `element`, `tail`.
+fn body(head: &[u8], element: &[u8], count: usize, tail: &[u8]) -> Vec<u8> {
+    [head, &element.repeat(count), tail].concat()
+}
+
+fn refused<M: std::fmt::Debug>(result: Result<M, FrameError>) {
+    assert!(matches!(result, Err(FrameError::Encoding(_))), "{result:?}");
+}
+
+#[test]
+fn a_get_has_at_most_64_sections() {
+    assert!(request(&body(&[3, 1, b'k', 0, 64], &[1], 64, &[0])).is_ok());
+    refused(request(&body(&[3, 1, b'k', 0, 65], &[1], 65, &[0])));
+    // A number of sections that is not there: 2^32 - 1.
+    refused(request(&[3, 1, b'k', 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 1]));
+}
+
+#[test]
+fn keys_and_cursors_are_bounded() {
+    assert!(request(&body(&[4, 0x80, 0x08], b"k", 1024, &[0])).is_ok());
+    refused(request(&body(&[4, 0x81, 0x08], b"k", 1025, &[0])));
+    refused(request(&[4, 0, 0]));
+    assert!(request(&body(&[5, 1, 64], b"c", 64, &[1, 0])).is_ok());
+    refused(request(&body(&[5, 1, 65], b"c", 65, &[1, 0])));
+    refused(response(&body(&[5, 0, 1, 65], b"c", 65, &[])));
+}
+
+#[test]
+fn labels_are_bounded_and_clean() {
+    let join = |length: u8, letter: &[u8]| {
+        request(&body(&[2], &[7], 32, &body(&[length], letter, usize::from(length), &[])))
+    };
+    assert!(join(64, b"x").is_ok());
+    assert_eq!(join(65, b"x"), Err(OutOfBounds::Label.into()));
+    assert_eq!(join(1, b"\n"), Err(OutOfBounds::Label.into()));
+    refused(join(1, b"\xff"));
+}
+
+#[test]
+fn a_page_of_nothing_is_not_asked_for() {
+    assert!(request(&[5, 0, 1, 0]).is_ok());
+    assert_eq!(request(&[5, 0, 0, 0]), Err(OutOfBounds::PageLimit.into()));
+    assert!(request(&[6, 1, b'k', 0, 1]).is_ok());
+    assert_eq!(request(&[6, 1, b'k', 0, 0]), Err(OutOfBounds::PageLimit.into()));
+}
+
+#[test]
+fn a_slice_has_a_byte_and_no_more_than_its_bound() {
+    let slice = |length: &[u8]| request(&body(&[&[8], length].concat(), &[5], 32, &[]));
+    assert_eq!(slice(&[0]), Err(OutOfBounds::Slice(0).into()));
+    assert!(slice(&[1]).is_ok());
+    // 16,842,752 and one more.
+    assert!(slice(&[0x80, 0x80, 0x84, 0x08]).is_ok());
+    assert_eq!(slice(&[0x81, 0x80, 0x84, 0x08]), Err(OutOfBounds::Slice(16_842_753).into()));
+    assert_eq!(slice(&[1]).map(|slice| slice.announces()), Ok(1));
+}
+
+#[test]
+fn pages_are_bounded() {
+    let entry = [1, b'k', 1, 0, 1, 1, 1, 0];
+    assert!(response(&body(&[5, 0xe8, 0x07], &entry, 1000, &[0])).is_ok());
+    refused(response(&body(&[5, 0xe9, 0x07], &entry, 1001, &[0])));
+    let version = [1, 0, 1, 0];
+    assert!(response(&body(&[6, 0xe8, 0x07], &version, 1000, &[0])).is_ok());
+    refused(response(&body(&[6, 0xe9, 0x07], &version, 1001, &[0])));
+    let header = |length: &[u8], bytes| {
+        let head = [&[5, 1, 1, b'k', 1, 0, 1, 1, 1, 1], length].concat();
+        response(&body(&head, &[9], bytes, &[0]))
+    };
+    assert!(header(&[0x80, 0x80, 0x04], 65_536).is_ok());
+    refused(header(&[0x81, 0x80, 0x04], 65_537));
+}
+
+#[test]
+fn texts_and_echoes_are_bounded() {
+    assert!(response(&body(&[12, 1, 0x80, 0x02], b"t", 256, &[])).is_ok());
+    assert_eq!(
+        response(&body(&[12, 1, 0x81, 0x02], b"t", 257, &[])),
+        Err(OutOfBounds::ErrorText(257).into())
+    );
+    assert!(request(&body(&[0, 74], b"c", 74, &[0])).is_ok());
+    refused(request(&body(&[0, 75], b"c", 75, &[0])));
+    refused(response(&body(&[0, 0, 0xa4, 0x02], b"s", 292, &[])));
+}
+
+#[test]
+fn what_a_peer_would_refuse_is_not_sent() {
+    let key = ObjectKey::new("k").unwrap();
+    let get = |count| Request::Get {
+        key: key.clone(),
+        version: None,
+        sections: vec![Section::All; count],
+        kind: Kind::Sealed,
+    };
+    assert!(frame::encode(&get(64), 1000).is_ok());
+    assert_eq!(frame::encode(&get(65), 1000), Err(OutOfBounds::Sections(65).into()));
+    let list = Request::List { after: Some(vec![0; 65]), limit: 1, headers: false };
+    assert_eq!(frame::encode(&list, 1000), Err(OutOfBounds::Cursor(65).into()));
+    let info = Info {
+        version: Version(1),
+        kind: Kind::Sealed,
+        length: 1,
+        header_length: 1,
+        footer_length: 1,
+    };
+    let page = |header, count| Response::Page {
+        entries: vec![Entry { key: key.clone(), info, header: Some(vec![0; header]) }; count],
+        next: None,
+    };
+    assert_eq!(frame::encode(&page(65_537, 1), 131_072), Err(OutOfBounds::Header(65_537).into()));
+    assert_eq!(frame::encode(&page(0, 1001), 131_072), Err(OutOfBounds::Page(1001).into()));
+    assert_eq!(frame::encode(&page(65_536, 2), 131_072), Err(FrameError::Length(131_097)));
+    let echo = Request::Echo { client: vec![0; 75], server: vec![] };
+    assert_eq!(frame::encode(&echo, 1000), Err(OutOfBounds::Echo.into()));
 }

@@ -2,12 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::pair::{Pair, device_key};
+use super::pair::{Pair, device_key, server_key};
 use crate::{
     digest::Digest,
+    limits::FRAME_MAX_BYTES,
     name::ObjectKey,
     proto::{
-        Event, Mode, SessionError,
+        Event, Mode, SessionError, frame,
         message::{
             Condition, Entry, Info, Kind, RemoteError, Request, Response, Section, Version,
             VersionInfo, VersionState,
@@ -159,9 +160,47 @@ fn every_request_is_answered_in_both_modes() {
         let (slice, object) = (records(40_000), records(70_000));
         let mut pair = exchange(Pair::new(mode), &slice, &object);
         holds(mode, &pair, &slice, &object);
+        // Payload went past the sessions, as it was: they took all other bytes and none of it.
+        assert!(contains(&pair.upstream, &slice) && contains(&pair.downstream, &object));
+        assert_eq!(pair.server.taken, pair.upstream.len() - 40_000);
+        assert_eq!(pair.client.taken, pair.downstream.len() - 70_000);
         assert_eq!(pair.server.session.handle_eof(), Ok(()));
         assert_eq!(pair.client.session.handle_eof(), Err(SessionError::Closed));
     }
+}
+
+/// What travels in `tls` says nothing to who listens, save the hellos and the payload, which is
+/// ciphertext already.
+#[test]
+fn a_listener_finds_no_frame_in_tls() {
+    let (slice, object) = (records(500), records(500));
+    let seen = |mode| {
+        let pair = exchange(Pair::new(mode), &slice, &object);
+        let wire = [pair.upstream, pair.downstream].concat();
+        let mut secrets = vec![
+            KEY.as_bytes().to_vec(),
+            LABEL.as_bytes().to_vec(),
+            vec![7; 32],
+            Digest::of(&slice).as_bytes().to_vec(),
+            vec![3; 32],
+            device_key().public_key().as_bytes().to_vec(),
+            server_key().public_key().as_bytes().to_vec(),
+        ];
+        for request in requests(&slice) {
+            secrets.push(frame::encode(&request, FRAME_MAX_BYTES).unwrap());
+            secrets.push(frame::encode(&answer(&request, &object).0, FRAME_MAX_BYTES).unwrap());
+        }
+        // A frame of a few bytes may turn up by chance.
+        secrets.retain(|secret| secret.len() > 5);
+        (secrets.len(), secrets.iter().filter(|secret| contains(&wire, secret)).count())
+    };
+    // 19 of the frames are that long. In `plaintext` all is there but the two keys.
+    assert_eq!(seen(Mode::Plaintext), (26, 24));
+    assert_eq!(seen(Mode::Tls), (26, 0));
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 proptest! {

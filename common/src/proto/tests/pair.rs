@@ -89,17 +89,20 @@ pub(super) struct End<S: Session> {
     pub(super) events: Vec<Event<S::In>>,
     /// All raw payload that came.
     pub(super) payload: Vec<u8>,
+    /// Bytes that went into the session.
+    pub(super) taken: usize,
     /// Raw payload to send, as the session asks for it.
     pub(super) supply: VecDeque<u8>,
 }
 
 impl<S: Session> End<S> {
-    fn new(session: S) -> Self {
+    pub(super) fn new(session: S) -> Self {
         Self {
             session,
             unread: Vec::new(),
             events: Vec::new(),
             payload: Vec::new(),
+            taken: 0,
             supply: VecDeque::new(),
         }
     }
@@ -111,7 +114,10 @@ impl<S: Session> End<S> {
             let taken = match self.session.wants() {
                 Wants::Nothing => 0,
                 Wants::Control => match self.session.handle_input(now, &self.unread) {
-                    Ok(taken) => taken,
+                    Ok(taken) => {
+                        self.taken += taken;
+                        taken
+                    }
                     Err(error) => {
                         self.collect();
                         return Err(error);

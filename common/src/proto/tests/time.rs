@@ -1,0 +1,295 @@
+//! Deadlines, the pipeline and what waits to be written, in simulated time.
+
+use std::time::Duration;
+
+use super::pair::Pair;
+use crate::{
+    digest::Digest,
+    name::ObjectKey,
+    proto::{
+        Event, Mode, SessionError, Transmit, Wants,
+        message::{Entry, Info, Kind, Request, Response, Section, Version},
+        server::OUTBOX_MAX_BYTES,
+    },
+};
+
+const BOTH: [Mode; 2] = [Mode::Plaintext, Mode::Tls];
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn connected(mode: Mode) -> Pair {
+    let mut pair = Pair::new(mode);
+    pair.settle().unwrap();
+    assert_eq!(pair.server.events.len(), 1);
+    assert_eq!(pair.client.events.len(), 1);
+    pair
+}
+
+#[test]
+fn a_handshake_takes_ten_seconds_at_most() {
+    for mode in BOTH {
+        let mut pair = Pair::new(mode);
+        let start = pair.now;
+        // Bytes that come one at a time do not prolong it.
+        let hello = pair.client.transmit(start);
+        for (i, byte) in (0..9).zip(hello) {
+            pair.server.deliver(start + seconds(i), &[byte]).unwrap();
+        }
+        assert_eq!(pair.server.session.deadline(), Some(start + seconds(10)));
+        assert_eq!(pair.client.session.deadline(), Some(start + seconds(10)));
+        assert!(!pair.server.session.handle_timeout(start + Duration::from_millis(9_999)));
+        assert!(!pair.client.session.handle_timeout(start + Duration::from_millis(9_999)));
+        assert!(pair.server.session.handle_timeout(start + seconds(10)));
+        assert!(pair.client.session.handle_timeout(start + seconds(10)));
+        assert_eq!(
+            pair.server.session.handle_input(start, b"x"),
+            Err(SessionError::HandshakeTimeout)
+        );
+        assert_eq!(pair.server.session.deadline(), None);
+        assert_eq!(pair.server.session.wants(), Wants::Nothing);
+    }
+}
+
+#[test]
+fn a_server_closes_after_120_idle_seconds() {
+    for mode in BOTH {
+        let mut pair = connected(mode);
+        let moved = pair.server.session.deadline().unwrap() - seconds(120);
+        assert!(pair.now - moved < seconds(1));
+        // A byte in either direction moves the clock.
+        pair.now += seconds(100);
+        pair.client.session.send(&Request::Ping).unwrap();
+        let up = pair.client.transmit(pair.now);
+        pair.server.deliver(pair.now, &up[..1]).unwrap();
+        assert_eq!(pair.server.session.deadline(), Some(pair.now + seconds(120)));
+        pair.server.deliver(pair.now, &up[1..]).unwrap();
+        pair.now += seconds(100);
+        pair.server.session.send(&Response::Pong).unwrap();
+        assert_eq!(pair.server.session.deadline(), Some(pair.now + seconds(20)));
+        pair.server.transmit(pair.now);
+        assert_eq!(pair.server.session.deadline(), Some(pair.now + seconds(120)));
+        pair.now += seconds(30);
+        pair.server.session.keep_alive(pair.now);
+        assert!(!pair.server.session.handle_timeout(pair.now + seconds(119)));
+        assert!(pair.server.session.handle_timeout(pair.now + seconds(120)));
+        assert_eq!(
+            pair.server.session.handle_input(pair.now, b"x"),
+            Err(SessionError::IdleTimeout)
+        );
+    }
+}
+
+#[test]
+fn payload_moves_the_clock_of_both_ends() {
+    let mut pair = connected(Mode::Tls);
+    let slice = Request::Slice { length: 1000, digest: Digest::of(b"") };
+    pair.client.session.send(&slice).unwrap();
+    pair.settle().unwrap();
+    for _ in 0..5 {
+        pair.now += seconds(110);
+        pair.client.session.payload_sent(pair.now, 100);
+        pair.server.session.payload_received(pair.now, 100);
+        assert_eq!(pair.server.session.deadline(), Some(pair.now + seconds(120)));
+        assert_eq!(pair.client.session.deadline(), Some(pair.now + seconds(600)));
+    }
+    assert_eq!(pair.server.session.wants(), Wants::Payload { remaining: 500 });
+    assert_eq!(pair.client.session.poll_transmit(pair.now), Some(Transmit::Payload(500)));
+    // None is no progress.
+    let later = pair.now + seconds(1);
+    pair.client.session.payload_sent(later, 0);
+    pair.server.session.payload_received(later, 0);
+    assert_eq!(pair.server.session.deadline(), Some(pair.now + seconds(120)));
+    assert_eq!(pair.client.session.deadline(), Some(pair.now + seconds(600)));
+    pair.server.session.payload_received(later, 500);
+    assert_eq!(pair.server.session.poll_event(), Some(Event::PayloadDone));
+    assert_eq!(pair.server.session.wants(), Wants::Control);
+}
+
+#[test]
+fn a_client_that_waits_for_nothing_has_no_deadline() {
+    let mut pair = connected(Mode::Plaintext);
+    assert_eq!(pair.client.session.deadline(), None);
+    assert!(!pair.client.session.handle_timeout(pair.now + seconds(1_000_000)));
+    pair.client.session.send(&Request::Commit).unwrap();
+    pair.client.transmit(pair.now);
+    assert_eq!(pair.client.session.deadline(), Some(pair.now + seconds(600)));
+    assert!(pair.client.session.handle_timeout(pair.now + seconds(600)));
+}
+
+#[test]
+fn a_client_asks_no_more_than_the_server_takes() {
+    for mode in BOTH {
+        let mut pair = connected(mode);
+        for room in (1..=64).rev() {
+            assert_eq!(pair.client.session.room(), room);
+            pair.client.session.send(&Request::Ping).unwrap();
+        }
+        assert_eq!(pair.client.session.send(&Request::Ping), Err(SessionError::PipelineFull));
+        pair.settle().unwrap();
+        assert_eq!(pair.server.messages().len(), 64);
+        assert_eq!(pair.server.session.wants(), Wants::Nothing);
+        assert_eq!(pair.server.session.handle_input(pair.now, &[0, 0, 0, 1, 1]), Ok(0));
+        pair.server.session.send(&Response::Pong).unwrap();
+        assert_eq!(pair.server.session.wants(), Wants::Control);
+        pair.settle().unwrap();
+        assert_eq!(pair.client.session.room(), 1);
+    }
+}
+
+#[test]
+fn the_payload_of_the_last_request_that_fits_is_taken() {
+    let mut pair = connected(Mode::Tls);
+    for _ in 0..63 {
+        pair.client.session.send(&Request::Ping).unwrap();
+    }
+    pair.client.session.send(&Request::Slice { length: 3, digest: Digest::of(b"abc") }).unwrap();
+    pair.client.supply.extend(b"abc");
+    pair.settle().unwrap();
+    assert_eq!(pair.server.payload, b"abc");
+    assert_eq!(pair.server.session.wants(), Wants::Nothing);
+}
+
+#[test]
+fn what_was_asked_early_leaves_as_far_as_the_server_takes_it() {
+    for mode in BOTH {
+        let mut server = super::pair::server_config();
+        server.limits.max_pipeline = 3;
+        let mut pair = Pair::with(super::pair::client_config(mode), server);
+        for _ in 0..5 {
+            pair.client.session.send(&Request::Ping).unwrap();
+        }
+        assert_eq!(pair.client.session.room(), 59);
+        pair.settle().unwrap();
+        assert_eq!(pair.server.messages().len(), 3);
+        assert_eq!(pair.client.session.room(), 0);
+        pair.run(|_| (Response::Pong, Vec::new())).unwrap();
+        assert_eq!(pair.client.messages().len(), 5);
+        assert_eq!(pair.client.session.room(), 3);
+    }
+}
+
+#[test]
+fn a_slice_over_what_the_server_takes_is_not_sent() {
+    let slice = |length| Request::Slice { length, digest: Digest::of(b"") };
+    let small = || {
+        let mut server = super::pair::server_config();
+        server.limits.max_slice = 1000;
+        Pair::with(super::pair::client_config(Mode::Tls), server)
+    };
+    let mut pair = small();
+    pair.settle().unwrap();
+    let sent = pair.client.session.send(&slice(1001));
+    assert_eq!(sent, Err(SessionError::SliceUnsendable(1001)));
+    assert_eq!(pair.client.session.send(&slice(1000)), Ok(()));
+    // Early it cannot be known; then it ends the connection before a byte of it left.
+    let mut pair = small();
+    pair.client.session.send(&slice(1001)).unwrap();
+    assert_eq!(pair.settle(), Err(SessionError::EarlyUnsendable));
+    // A client that sends it all the same is refused.
+    let mut pair = small();
+    pair.settle().unwrap();
+    let mut other = connected(Mode::Plaintext);
+    other.client.session.send(&slice(1001)).unwrap();
+    let frame = other.client.transmit(other.now);
+    let mut server = super::pair::server_config();
+    server.limits.max_slice = 1000;
+    let mut pair = Pair::with(super::pair::client_config(Mode::Plaintext), server);
+    pair.settle().unwrap();
+    let refused = pair.server.deliver(pair.now, &frame);
+    assert_eq!(refused, Err(SessionError::SliceTooLong(1001)));
+}
+
+#[test]
+fn requests_are_held_back_while_answers_are_not_read() {
+    let mut pair = connected(Mode::Tls);
+    for _ in 0..64 {
+        let list = Request::List { after: None, limit: 1000, headers: true };
+        pair.client.session.send(&list).unwrap();
+    }
+    let up = pair.client.transmit(pair.now);
+    assert_eq!(pair.server.session.handle_input(pair.now, &up), Ok(up.len()));
+    let info = Info {
+        version: Version(1),
+        kind: Kind::Sealed,
+        length: 1,
+        header_length: 1,
+        footer_length: 1,
+    };
+    let entry = Entry { key: ObjectKey::new("k").unwrap(), info, header: Some(vec![0; 65_000]) };
+    let page = Response::Page { entries: vec![entry; 2], next: None };
+    let mut served = 0;
+    while let Some(event) = pair.server.session.poll_event() {
+        assert!(matches!(event, Event::Message(_)));
+        pair.server.session.send(&page).unwrap();
+        served += 1;
+    }
+    // Three pages of 130,000 bytes are over 262,144, two are not.
+    assert_eq!(served, 3);
+    assert_eq!(OUTBOX_MAX_BYTES, 262_144);
+    assert!(pair.server.session.poll_transmit(pair.now).is_some());
+    assert!(pair.server.session.poll_transmit(pair.now).is_some());
+    assert!(pair.server.session.poll_event().is_some());
+}
+
+#[test]
+fn a_server_answers_what_it_was_asked() {
+    let mut pair = connected(Mode::Plaintext);
+    assert_eq!(pair.server.session.send(&Response::Pong), Err(SessionError::NothingToAnswer));
+    pair.client.session.send(&Request::Ping).unwrap();
+    pair.settle().unwrap();
+    let echo = Response::Echo { client: vec![], server: vec![] };
+    assert_eq!(pair.server.session.send(&echo), Err(SessionError::NothingToAnswer));
+    assert_eq!(pair.server.session.send(&Response::Pong), Ok(()));
+    assert_eq!(pair.server.session.send(&Response::Pong), Err(SessionError::NothingToAnswer));
+}
+
+#[test]
+fn an_object_of_the_other_kind_is_no_answer() {
+    let mut pair = connected(Mode::Plaintext);
+    let get = Request::Get {
+        key: ObjectKey::new("k").unwrap(),
+        version: None,
+        sections: vec![Section::All],
+        kind: Kind::Sealed,
+    };
+    pair.client.session.send(&get).unwrap();
+    let info = Info {
+        version: Version(1),
+        kind: Kind::Plain,
+        length: 3,
+        header_length: 0,
+        footer_length: 0,
+    };
+    let result = pair.run(|_| (Response::Object { info, payload: 3 }, b"abc".to_vec()));
+    assert_eq!(result, Err(SessionError::UnexpectedAnswer));
+    assert!(pair.client.messages().is_empty());
+}
+
+#[test]
+fn a_closed_session_takes_and_sends_nothing() {
+    for mode in BOTH {
+        let mut pair = connected(mode);
+        pair.client.session.close();
+        assert_eq!(pair.client.session.send(&Request::Ping), Err(SessionError::Closed));
+        assert_eq!(pair.client.session.wants(), Wants::Nothing);
+        assert_eq!(pair.client.session.handle_input(pair.now, b"x"), Err(SessionError::Closed));
+        assert_eq!(pair.client.session.has_output(), mode == Mode::Tls);
+        assert_eq!(pair.settle(), Ok(()));
+        assert_eq!(pair.server.session.handle_eof(), Ok(()));
+        pair.server.transmit(pair.now);
+        assert_eq!(pair.server.events.last(), Some(&Event::Closed));
+        assert_eq!(pair.server.events.len(), 2);
+    }
+}
+
+#[test]
+fn a_server_that_closes_owing_an_answer_has_cut_the_connection() {
+    let mut pair = connected(Mode::Tls);
+    pair.client.session.send(&Request::Commit).unwrap();
+    let up = pair.client.transmit(pair.now);
+    pair.server.deliver(pair.now, &up).unwrap();
+    pair.server.session.close();
+    assert_eq!(pair.settle(), Err(SessionError::Truncated));
+}
