@@ -11,7 +11,7 @@ use zput_common::{
     age::{FileKey, Recipient},
     chunked::{self, InputKey},
     digest::Digest,
-    keys::{KeyFile, VaultMacKey, WriterKey},
+    keys::{KeyFile, VaultMacKey, WriterKey, WriterPublicKey},
     name::ObjectKey,
 };
 
@@ -43,17 +43,29 @@ pub struct Forgery {
     pub plaintext: Vec<u8>,
     /// The plaintext of the facts, if any.
     pub facts: Option<Vec<u8>>,
-    /// Who vouches.
-    pub provenance: Provenance,
+    /// Who vouches; nobody for a bare blob.
+    pub voucher: Option<Voucher>,
 }
 
 /// Who vouches for a blob.
 #[derive(Clone, Debug)]
-pub enum Provenance {
-    /// A vault and a writer.
-    Vault(VaultMacKey, WriterKey),
-    /// Nobody.
-    Bare,
+pub struct Voucher {
+    /// The vault.
+    pub vault: VaultMacKey,
+    /// Who signs.
+    pub writer: WriterKey,
+    /// Who is said to have signed.
+    pub claimed: WriterPublicKey,
+}
+
+impl Voucher {
+    /// What a member of the vault vouches with.
+    #[must_use]
+    pub fn of(key_file: &KeyFile) -> Self {
+        let writer = key_file.device_seed().writer_key();
+        let claimed = writer.public_key();
+        Self { vault: key_file.vault_secret().mac_key(), writer, claimed }
+    }
 }
 
 /// A blob in its pieces, to be put together in whatever way.
@@ -104,10 +116,7 @@ impl Forgery {
             metadata: metadata(name.as_bytes(), 1_600_000_000, 0, 0o640),
             plaintext: plaintext.to_vec(),
             facts: None,
-            provenance: Provenance::Vault(
-                key_file.vault_secret().mac_key(),
-                key_file.device_seed().writer_key(),
-            ),
+            voucher: Some(Voucher::of(key_file)),
         }
     }
 
@@ -168,22 +177,19 @@ impl Forgery {
         let facts = facts.unwrap_or_default();
         footer.extend_from_slice(&length(facts.len()));
         footer.extend_from_slice(&facts);
-        footer.push(match self.provenance {
-            Provenance::Vault(..) => 1,
-            Provenance::Bare => 2,
-        });
+        footer.push(if self.voucher.is_some() { 1 } else { 2 });
         let transcript: [u8; 64] = Sha512::new_with_prefix("zput/v1/transcript")
             .chain_update(self.framing())
-            .chain_update(&length(sealed_metadata.len()))
+            .chain_update(length(sealed_metadata.len()))
             .chain_update(sealed_metadata)
             .chain_update(&footer)
             .finalize()
             .into();
         let mac_key = self.key("footer-mac");
         footer.extend_from_slice(&mac(&mac_key, &[b"zput/v1/file-mac", &transcript]));
-        if let Provenance::Vault(vault, writer) = &self.provenance {
+        if let Some(Voucher { vault, writer, claimed }) = &self.voucher {
             footer.extend_from_slice(&vault.mac(&[b"zput/v1/vault-mac", &transcript]));
-            footer.extend_from_slice(writer.public_key().as_bytes());
+            footer.extend_from_slice(claimed.as_bytes());
             let signed = [&b"zput/v1/writer"[..], &transcript].concat();
             footer.extend_from_slice(&writer.sign(&signed));
         }
@@ -232,8 +238,16 @@ impl Forgery {
         let mut message = Vec::new();
         let key = InputKey::from_bytes(self.key(purpose));
         let rng = &mut rand::rng();
-        chunked::seal(self.cipher(), Engine::RustCrypto, &key, context, plaintext, rng, &mut message)
-            .unwrap_or_else(|e| panic!("sealing: {e}"));
+        chunked::seal(
+            self.cipher(),
+            Engine::RustCrypto,
+            &key,
+            context,
+            plaintext,
+            rng,
+            &mut message,
+        )
+        .unwrap_or_else(|e| panic!("sealing: {e}"));
         message
     }
 

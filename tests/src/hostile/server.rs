@@ -128,7 +128,6 @@ impl HostileServer {
     }
 
     /// What it keeps.
-    #[must_use]
     pub fn shelf(&self) -> MutexGuard<'_, Shelf> {
         locked(&self.shared.shelf)
     }
@@ -166,7 +165,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             Event::Connected { .. } | Event::PayloadDone => continue,
             Event::Closed => return Ok(()),
         };
-        let slice = wire.payload()?;
+        let slice = if request.announces() > 0 { wire.payload()? } else { Vec::new() };
         let mut answer = locked(&shared.shelf).answer(&request, &slice, &mut upload);
         if let Some(lie) = locked(&shared.lie).as_mut() {
             answer = lie(&request, answer);

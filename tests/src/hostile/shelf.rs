@@ -148,10 +148,13 @@ impl Shelf {
                 }
                 let payload: Vec<u8> =
                     sections.iter().flat_map(|section| stored.section(section)).copied().collect();
-                let response = Response::Object { info: stored.info, payload: payload.len() as u64 };
+                let response =
+                    Response::Object { info: stored.info, payload: payload.len() as u64 };
                 return Ok(Answer { payload: Payload::Bytes(payload), ..response.into() });
             }
-            Request::Stat { key, version } => Response::Stat { info: self.find(key, *version)?.info },
+            Request::Stat { key, version } => {
+                Response::Stat { info: self.find(key, *version)?.info }
+            }
             Request::List { headers, .. } => Response::Page {
                 entries: self
                     .objects
