@@ -1,1 +1,4 @@
 //! zput-server
+
+pub mod store;
+mod sys;

@@ -3,7 +3,6 @@
 
 mod commands;
 mod home;
-pub mod hostile;
 mod server;
 
 pub use commands::command_path;

@@ -1,0 +1,128 @@
+//! Accounts: one file per device, which an operator may read, edit and delete.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use zput_common::{keys::public::DevicePublicKey, limits::LABEL_MAX_BYTES, proto::message::Scopes};
+
+use super::{
+    FORMAT, Store,
+    error::{Doing, StoreError},
+    layout::CLIENTS,
+    small_file,
+};
+use crate::sys::fs;
+
+/// What the operator knows of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// What it is called.
+    pub label: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// When it joined, to the second.
+    pub joined: SystemTime,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountFile {
+    format: u64,
+    label: String,
+    scopes: Vec<String>,
+    joined: String,
+}
+
+impl Store {
+    /// What a device may do; `None` for one that has not joined. The file is read each time: what an operator changes
+    /// holds from the next connection on.
+    ///
+    /// # Errors
+    /// [`StoreError::Account`] when its file cannot be understood.
+    pub fn scopes_of(&self, device: &DevicePublicKey) -> Result<Option<Scopes>, StoreError> {
+        Ok(self.account(device)?.map(|account| account.scopes))
+    }
+
+    /// A device's account.
+    ///
+    /// # Errors
+    /// [`StoreError::Account`] when its file cannot be understood.
+    pub fn account(&self, device: &DevicePublicKey) -> Result<Option<Account>, StoreError> {
+        let dir = self.clients_dir()?;
+        let Some(text) = small_file::read(dir.as_fd(), &file_name(device))? else {
+            return Ok(None);
+        };
+        let file: AccountFile = parse(&text)?;
+        check_format(file.format)?;
+        let joined = humantime::parse_rfc3339(&file.joined)
+            .map_err(|error| StoreError::Account(error.to_string()))?;
+        Ok(Some(Account { label: file.label, scopes: parse_scopes(&file.scopes)?, joined }))
+    }
+
+    /// Writes a device's account, durably. One that it has already keeps its scopes and gains these.
+    pub(super) fn add_account(
+        &self,
+        device: &DevicePublicKey,
+        label: &str,
+        scopes: Scopes,
+    ) -> Result<Scopes, StoreError> {
+        let before = self.scopes_of(device)?.unwrap_or(Scopes::NONE);
+        let scopes = before.and(scopes);
+        let file = AccountFile {
+            format: FORMAT,
+            label: label.to_owned(),
+            scopes: scopes.names().map(str::to_owned).collect(),
+            joined: date(self.clock().now_ns()),
+        };
+        let text = write(&file)?;
+        small_file::write(self.clients_dir()?.as_fd(), &file_name(device), &text)?;
+        Ok(scopes)
+    }
+
+    fn clients_dir(&self) -> Result<OwnedFd, StoreError> {
+        fs::open_dir(self.root(), CLIENTS).doing("open the accounts")
+    }
+}
+
+fn file_name(device: &DevicePublicKey) -> String {
+    format!("{}.toml", device)
+}
+
+/// Labels end up on an operator's terminal.
+pub(super) fn check_label(label: &str) -> Result<(), StoreError> {
+    if label.len() > LABEL_MAX_BYTES || label.chars().any(char::is_control) {
+        return Err(StoreError::Label);
+    }
+    Ok(())
+}
+
+/// The values of a file.
+pub(super) fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, StoreError> {
+    toml::from_str(text).map_err(|error| StoreError::Account(error.message().to_owned()))
+}
+
+/// The text of a file.
+pub(super) fn write(values: &impl Serialize) -> Result<String, StoreError> {
+    toml::to_string(values).map_err(|error| StoreError::Account(error.to_string()))
+}
+
+pub(super) fn check_format(format: u64) -> Result<(), StoreError> {
+    if format == FORMAT { Ok(()) } else { Err(StoreError::Account(format!("format {format}"))) }
+}
+
+pub(super) fn parse_scopes(names: &[String]) -> Result<Scopes, StoreError> {
+    names.iter().try_fold(Scopes::NONE, |scopes, name| match Scopes::named(name) {
+        Some(scope) => Ok(scopes.and(scope)),
+        None => Err(StoreError::Account(format!("no scope is called {name:?}"))),
+    })
+}
+
+/// A point in time as RFC 3339, in UTC, to the second.
+pub(super) fn date(ns: u64) -> String {
+    // A u64 of ns ends in the year 2554.
+    let time = UNIX_EPOCH + Duration::from_nanos(ns);
+    humantime::format_rfc3339_seconds(time).to_string()
+}

@@ -1,0 +1,149 @@
+//! From an upload to the current version, durably (STORE, "Put" 3 to 8).
+
+use std::os::unix::fs::FileExt;
+
+use zput_common::{
+    blob::envelope::{self, Envelope, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES},
+    proto::message::{Condition, Kind, Version},
+};
+
+use super::{
+    Store,
+    error::{Doing, Flaw, StoreError},
+    layout::{ObjectName, Shelf},
+    object::Object,
+    record::Trailer,
+    shard::LockedShard,
+    upload::{Received, Target, Upload},
+};
+use crate::sys::fs;
+
+impl Upload {
+    /// Makes the object the current version. When this returns its version, it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Malformed`] when a sealed object's header, key or
+    /// footer length do not fit. After [`StoreError::Io`] the object may or may not be there; never in part.
+    pub fn commit(self) -> Result<Version, StoreError> {
+        let (store, target, received) = self.into_received()?;
+        let envelope = check_payload(&target, &received)?;
+        // The expensive one, before anybody waits for the lock.
+        fs::sync_data(received.staged.file()).doing("sync an upload")?;
+
+        let name = ObjectName::of(&target.key);
+        let shard = LockedShard::exclusive(store.root(), name.shard())?;
+        let current = shard.current(&target.key)?;
+        check_condition(target.condition, &shard, current.as_ref())?;
+        let version = next_version(store.clock().now_ns(), &shard, name, current.as_ref())?;
+
+        let Received { staged, table, length } = received;
+        let trailer = Trailer {
+            key: target.key,
+            kind: target.kind,
+            version,
+            payload_length: length,
+            header_length: envelope.header_length,
+            footer_length: envelope.footer_length,
+            client: target.client,
+            slice_count: table.count(),
+            slices_digest: table.digest(),
+        };
+        let mut record = table.into_bytes();
+        record.extend_from_slice(&trailer.encode());
+        staged.file().write_all_at(&record, length).doing("write a record")?;
+        fs::sync_data(staged.file()).doing("sync a record")?;
+
+        if let Some(current) = &current {
+            shard.link_current_to(Shelf::History, current)?;
+        }
+        staged.place(shard.dir(Shelf::Objects), &name.to_string())?;
+        if current.is_some() {
+            shard.sync(Shelf::History)?;
+        }
+        shard.sync(Shelf::Objects)?;
+        fs::sync_dir(store.staging()).doing("sync a directory")?;
+        Ok(version)
+    }
+}
+
+/// Spares a client the sending of an object whose condition does not hold already.
+pub(super) fn refuse_hopeless(store: &Store, target: &Target) -> Result<(), StoreError> {
+    if target.condition == Condition::Any {
+        return Ok(());
+    }
+    let shard = LockedShard::shared(store.root(), ObjectName::of(&target.key).shard())?;
+    check_condition(target.condition, &shard, shard.current(&target.key)?.as_ref())
+}
+
+/// Whether `condition` holds of the current version.
+///
+/// "Already there" is an acknowledgement as good as "committed": whoever renamed the current version into place may have
+/// been killed before it made the name durable, so that is done here first.
+pub(super) fn check_condition(
+    condition: Condition,
+    shard: &LockedShard,
+    current: Option<&Object>,
+) -> Result<(), StoreError> {
+    let current = current.map(Object::version);
+    if holds(condition, current) {
+        return Ok(());
+    }
+    shard.sync(Shelf::Objects)?;
+    Err(StoreError::Exists(current))
+}
+
+/// Whether `condition` holds where `current` is the current version.
+pub(super) fn holds(condition: Condition, current: Option<Version>) -> bool {
+    match condition {
+        Condition::Any => true,
+        Condition::Absent => current.is_none(),
+        Condition::Version(wanted) => current == Some(wanted),
+    }
+}
+
+/// STORE: "max(clock, newest version of this key in objects, history and trash + 1)". The current one need not be
+/// the newest: it may have come back from the trash.
+fn next_version(
+    now_ns: u64,
+    shard: &LockedShard,
+    name: ObjectName,
+    current: Option<&Object>,
+) -> Result<Version, StoreError> {
+    let newest = shard.newest_shelved(name)?.max(current.map(Object::version));
+    match newest {
+        None => Ok(Version(now_ns)),
+        Some(newest) => match newest.0.checked_add(1) {
+            Some(above) => Ok(Version(now_ns.max(above))),
+            None => Err(StoreError::VersionsExhausted(newest)),
+        },
+    }
+}
+
+/// Checks the payload as far as a server can: magic, header length, the header's key, footer length. A plain object
+/// has an envelope of zeros.
+fn check_payload(target: &Target, received: &Received) -> Result<Envelope, StoreError> {
+    let prefix = read(received, 0, PREFIX_BYTES as u64)?;
+    if target.kind == Kind::Plain {
+        return if prefix.starts_with(&HEADER_MAGIC) {
+            Err(Flaw::PlainLooksSealed.into())
+        } else {
+            Ok(Envelope { header_length: 0, footer_length: 0 })
+        };
+    }
+    let tail_begin = received.length.saturating_sub(TAIL_BYTES as u64);
+    let tail = read(received, tail_begin, received.length)?;
+    let envelope = Envelope::new(&prefix, &tail, received.length).map_err(Flaw::from)?;
+    let header = read(received, 0, envelope.header_length.into())?;
+    if envelope::object_key(&header).map_err(Flaw::from)? != target.key.as_bytes() {
+        return Err(Flaw::OtherKey.into());
+    }
+    Ok(envelope)
+}
+
+/// The bytes from `begin` to `end`, as far as the upload has them: at most a header.
+fn read(received: &Received, begin: u64, end: u64) -> Result<Vec<u8>, StoreError> {
+    let end = end.min(received.length);
+    let mut bytes = vec![0; (end - begin) as usize];
+    received.staged.file().read_exact_at(&mut bytes, begin).doing("read an upload")?;
+    Ok(bytes)
+}

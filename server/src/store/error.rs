@@ -1,0 +1,223 @@
+//! What can go wrong in a store.
+
+use std::io;
+
+use thiserror::Error;
+use zput_common::{
+    blob::envelope::EnvelopeError,
+    proto::message::{ErrorCode, Version},
+};
+
+/// Why a store did not do what it was asked. No text of it has a path or a secret.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    // Opening.
+    /// The path leads to a file.
+    #[error("this is not a directory")]
+    NotADirectory,
+    /// A directory of something else.
+    #[error(
+        "this directory is neither empty nor a store (it has no zput-store.toml): name an empty one"
+    )]
+    Foreign,
+    /// A store that a later zput made.
+    #[error(
+        "this store has format {found}, this zput knows format {}: use a newer zput",
+        super::FORMAT
+    )]
+    NewerFormat {
+        /// The format it says it has.
+        found: u64,
+    },
+    /// Nothing can be written there.
+    #[error("this directory cannot be written to: {0}")]
+    NotWritable(#[source] io::Error),
+    /// A directory or a file of the layout is not there, or is something else (a link, say).
+    #[error("the store's {0} is missing or is not what a store makes: restore it from a backup")]
+    Missing(String),
+    /// `zput-store.toml` or `server.key` do not hold what they should.
+    #[error("the store's {0} is damaged: restore it from a backup")]
+    Damaged(&'static str),
+
+    // Objects.
+    /// No such object, or no such version of it.
+    #[error("no such object or version")]
+    NotFound,
+    /// The condition does not hold: this is the current version, if there is one.
+    #[error("the condition does not hold: the current version is another one, or there is none")]
+    Exists(Option<Version>),
+    /// A file whose record does not hold: bit rot, or a strange hand.
+    #[error("a stored object is damaged: {0}")]
+    Corrupt(#[from] Rot),
+    /// No version number is left above this one.
+    #[error("no version is left above {0}")]
+    VersionsExhausted(Version),
+    /// A section lies outside the object, or the object has no such section.
+    #[error("a section lies outside the object")]
+    Range,
+
+    // Uploads.
+    /// A slice does not match its digest.
+    #[error("a slice does not match its digest")]
+    Digest,
+    /// The upload is gone: an earlier call ended it.
+    #[error("the upload is gone")]
+    UploadGone,
+    /// The upload broke a rule.
+    #[error("the object breaks the format: {0}")]
+    Malformed(#[from] Flaw),
+
+    // Accounts.
+    /// An invite that nobody made, or that was spent.
+    #[error("this invite is unknown or spent")]
+    InviteUnknown,
+    /// An invite whose time is over.
+    #[error("this invite has expired")]
+    InviteExpired,
+    /// A label that is too long or has control characters.
+    #[error("a label has at most 64 bytes and no control characters")]
+    Label,
+    /// A cursor that no page of a listing ended with.
+    #[error("this is no cursor of a listing")]
+    Cursor,
+    /// An account or an invite that cannot be read: a person edited it, perhaps.
+    #[error("an account or invite file is damaged: {0}")]
+    Account(String),
+
+    // The system.
+    /// A system call failed.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// How it failed.
+        source: io::Error,
+    },
+}
+
+/// What is wrong with an object file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Rot {
+    /// It is a link, a directory, a pipe.
+    #[error("not a regular file")]
+    NotAFile,
+    /// Too short for a record.
+    #[error("shorter than a record")]
+    Short,
+    /// The last bytes are not the record's magic.
+    #[error("no record at its end")]
+    Magic,
+    /// The trailer does not match its digest.
+    #[error("its record does not match its digest")]
+    TrailerDigest,
+    /// A field of the trailer has a value that this version does not write.
+    #[error("its record has an impossible field")]
+    Field,
+    /// The lengths of the record do not add up to the file's.
+    #[error("its length is not the one in its record")]
+    Length,
+    /// It has another object's name, or another version's.
+    #[error("its record belongs to another object or version")]
+    Misplaced,
+    /// The slices do not match their digest.
+    #[error("its table of slices does not match its digest")]
+    SliceTable,
+    /// A slice does not match its digest.
+    #[error("slice {0} does not match its digest")]
+    Slice(u32),
+    /// Two different files claim to be one version.
+    #[error("two files claim to be the same version")]
+    Twins,
+}
+
+/// Which rule an upload broke.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Flaw {
+    /// Longer than a slice may be.
+    #[error("a slice of {0} bytes is too long")]
+    SliceLength(u32),
+    /// More slices than an object may have.
+    #[error("too many slices")]
+    SliceCount,
+    /// A slice was begun before the one before it ended, bytes came outside one, or too many or too few of them.
+    #[error("bytes and slices do not fit each other")]
+    SliceFraming,
+    /// The framing of a sealed object does not hold.
+    #[error("{0}")]
+    Envelope(#[from] EnvelopeError),
+    /// The header names another object.
+    #[error("the header's key is not the object's")]
+    OtherKey,
+    /// A plain object that begins like a sealed one.
+    #[error("a plain object begins with the magic of a sealed one")]
+    PlainLooksSealed,
+}
+
+impl StoreError {
+    /// What a peer is told (PROTOCOL 7).
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound => ErrorCode::NotFound,
+            Self::Exists(_) => ErrorCode::Exists,
+            Self::Range => ErrorCode::Range,
+            Self::Digest => ErrorCode::Digest,
+            Self::UploadGone => ErrorCode::State,
+            Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
+            Self::InviteUnknown | Self::InviteExpired => ErrorCode::Denied,
+            Self::Io { source, .. } => code_of(source),
+            Self::NotADirectory
+            | Self::Foreign
+            | Self::NewerFormat { .. }
+            | Self::NotWritable(_)
+            | Self::Missing(_)
+            | Self::Damaged(_)
+            | Self::Corrupt(_)
+            | Self::VersionsExhausted(_)
+            | Self::Account(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+fn code_of(error: &io::Error) -> ErrorCode {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => ErrorCode::Full,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => ErrorCode::Busy,
+        _ => ErrorCode::Internal,
+    }
+}
+
+/// Says what was being done when a call failed.
+pub(super) trait Doing<T> {
+    fn doing(self, what: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Io { doing, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers are those of asm-generic/errno.h.
+    #[test]
+    fn errors_of_the_system_have_the_codes_of_the_protocol() {
+        for (errno, code) in [
+            (28, ErrorCode::Full),
+            (122, ErrorCode::Full),
+            (27, ErrorCode::Full),
+            (24, ErrorCode::Busy),
+            (23, ErrorCode::Busy),
+            (5, ErrorCode::Internal),
+            (30, ErrorCode::Internal),
+        ] {
+            let error =
+                StoreError::Io { doing: "write", source: io::Error::from_raw_os_error(errno) };
+            assert_eq!(error.code(), code, "errno {errno}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The versions of one object.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use zput_common::{
+    limits::PAGE_MAX_ENTRIES,
+    name::ObjectKey,
+    proto::message::{Version, VersionInfo, VersionState},
+};
+
+use super::{
+    Store,
+    error::StoreError,
+    layout::{ObjectName, Shelf},
+    object::Object,
+    shard::{LockedShard, open_object},
+};
+
+impl Store {
+    /// Opens a version of an object: the current one when `version` is absent; else any that [`Store::versions`]
+    /// lists, deleted ones too.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the file's record does not hold.
+    pub fn lookup(&self, key: &ObjectKey, version: Option<Version>) -> Result<Object, StoreError> {
+        let name = ObjectName::of(key);
+        let current = open_object(self.root(), &name.current_path(), key);
+        let Some(version) = version else {
+            return current?.ok_or(StoreError::NotFound);
+        };
+        if let Ok(Some(object)) = current
+            && object.version() == version
+        {
+            return Ok(object);
+        }
+        // It may be moving from one shelf to another at this moment: look while nothing moves.
+        let shard = LockedShard::shared(self.root(), name.shard())?;
+        for shelf in [Shelf::History, Shelf::Trash] {
+            if let Some(object) = shard.shelved(shelf, key, version)? {
+                return Ok(object);
+            }
+        }
+        match shard.current(key)? {
+            Some(object) if object.version() == version => Ok(object),
+            _ => Err(StoreError::NotFound),
+        }
+    }
+
+    /// A page of an object's versions, newest first, and where the next page begins (absent on the last). A page holds
+    /// at least one and at most `limit` and 1,000 of them. A version whose record has rotted is left out and logged.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the object has no version at all.
+    pub fn versions(
+        &self,
+        key: &ObjectKey,
+        after: Option<Version>,
+        limit: u32,
+    ) -> Result<(Vec<VersionInfo>, Option<Version>), StoreError> {
+        let limit = limit.clamp(1, PAGE_MAX_ENTRIES) as usize;
+        let name = ObjectName::of(key);
+        let shard = LockedShard::shared(self.root(), name.shard())?;
+        let mut page = NewestOf { after, most: limit + 1, found: BTreeMap::new(), any: false };
+        // A crash may leave one version in two places (STORE, "Put"): what is found last counts.
+        for version in shard.versions(Shelf::History, name)? {
+            page.offer(version?, VersionState::History);
+        }
+        for version in shard.versions(Shelf::Trash, name)? {
+            page.offer(version?, VersionState::Trash);
+        }
+        match shard.current(key) {
+            Ok(Some(current)) => page.offer(current.version(), VersionState::Current),
+            Ok(None) => {}
+            Err(StoreError::Corrupt(rot)) => {
+                page.any = true;
+                tracing::warn!(object = %name, %rot, "a current version is damaged");
+            }
+            Err(error) => return Err(error),
+        }
+        if !page.any {
+            return Err(StoreError::NotFound);
+        }
+        let next = page.found.keys().nth(limit - 1).map(|version| version.0);
+        let next = next.filter(|_| page.found.len() > limit);
+        let mut versions = Vec::new();
+        for (Reverse(version), state) in page.found.into_iter().take(limit) {
+            let object = match state {
+                VersionState::Current => shard.current(key),
+                VersionState::History => shard.shelved(Shelf::History, key, version),
+                VersionState::Trash => shard.shelved(Shelf::Trash, key, version),
+            };
+            match object {
+                Ok(Some(object)) => {
+                    let info = object.info();
+                    let (kind, length) = (info.kind, info.length);
+                    versions.push(VersionInfo { version, kind, length, state });
+                }
+                Ok(None) => {}
+                Err(StoreError::Corrupt(rot)) => {
+                    tracing::warn!(object = %name, %version, %rot, "a version is damaged");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((versions, next))
+    }
+}
+
+/// The newest `most` versions that come after the page before.
+struct NewestOf {
+    after: Option<Version>,
+    most: usize,
+    found: BTreeMap<Reverse<Version>, VersionState>,
+    /// Whether there are versions at all, on this page or before it.
+    any: bool,
+}
+
+impl NewestOf {
+    fn offer(&mut self, version: Version, state: VersionState) {
+        self.any = true;
+        if self.after.is_some_and(|after| version >= after) {
+            return;
+        }
+        self.found.insert(Reverse(version), state);
+        if self.found.len() > self.most {
+            self.found.pop_last();
+        }
+    }
+}

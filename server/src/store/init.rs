@@ -1,0 +1,178 @@
+//! Making a store, and recognising one.
+
+use std::{
+    fs::DirBuilder,
+    io::ErrorKind,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, FileExt},
+    },
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+use zput_common::keys::server::ServerKeySeed;
+
+use super::{
+    FORMAT,
+    error::{Doing, StoreError},
+    layout::{CLIENTS, INVITES, LOCKS, QUARANTINE, STAGING, STORE_FILE, Shard, Shelf},
+    server_key, small_file,
+};
+use crate::sys::fs::{self, EntryKind};
+
+/// The store's file while the rest is still being made: a directory that has it is a store that nobody finished.
+const UNFINISHED: &str = ".tmp-zput-store.toml";
+/// What a fresh ext4 has in its root.
+const LOST_AND_FOUND: &str = "lost+found";
+
+const STORE_FILE_TEXT: &str = "\
+# This directory is a zput store. docs/STORE.md says what is in it.
+format = 1
+";
+
+#[derive(Serialize, Deserialize)]
+struct StoreFile {
+    // A newer format may have more fields.
+    format: u64,
+}
+
+/// Opens the store in `path`, or makes one where nothing is yet. Two processes that do it at once make one store.
+pub(super) fn open_or_make(path: &Path) -> Result<(OwnedFd, ServerKeySeed), StoreError> {
+    make_durable_dir(path)?;
+    let root = fs::open_root(path).map_err(|error| match error.kind() {
+        ErrorKind::NotADirectory => StoreError::NotADirectory,
+        ErrorKind::PermissionDenied => StoreError::NotWritable(error),
+        _ => StoreError::Io { doing: "open the store's directory", source: error },
+    })?;
+    fs::check_writable(&root).map_err(StoreError::NotWritable)?;
+    {
+        // Held while it is looked at or made.
+        let alone = fs::open_dir(&root, ".").doing("open the store's directory")?;
+        fs::lock(&alone).doing("lock the store's directory")?;
+        match small_file::read(root.as_fd(), STORE_FILE)? {
+            Some(text) => check_store_file(&text)?,
+            None => make(root.as_fd())?,
+        }
+    }
+    check_layout(root.as_fd())?;
+    let server_key = server_key::read(root.as_fd())?;
+    Ok((root, server_key))
+}
+
+/// Makes the directory and those above it, as far as they are missing, each one's name durable.
+fn make_durable_dir(path: &Path) -> Result<(), StoreError> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    let mut missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.exists()).collect();
+    while let Some(dir) = missing.pop() {
+        // The last ancestor of a relative path is "".
+        if dir.as_os_str().is_empty() {
+            continue;
+        }
+        match builder.create(dir) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(match error.kind() {
+                    ErrorKind::NotADirectory => StoreError::NotADirectory,
+                    ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                        StoreError::NotWritable(error)
+                    }
+                    _ => StoreError::Io { doing: "make the store's directory", source: error },
+                });
+            }
+            _ => {}
+        }
+        let parent = match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let parent = fs::open_root(parent).doing("open the directory above")?;
+        fs::sync_dir(parent).doing("sync a directory")?;
+    }
+    Ok(())
+}
+
+fn check_store_file(text: &str) -> Result<(), StoreError> {
+    let file: StoreFile = toml::from_str(text).map_err(|_| StoreError::Damaged(STORE_FILE))?;
+    match file.format {
+        FORMAT => Ok(()),
+        found if found > FORMAT => Err(StoreError::NewerFormat { found }),
+        _ => Err(StoreError::Damaged(STORE_FILE)),
+    }
+}
+
+/// Makes a store in an empty directory, or goes on where somebody stopped. The store's file gets its name last.
+fn make(root: BorrowedFd<'_>) -> Result<(), StoreError> {
+    let names = fs::names(root).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let names = names.doing("read a directory")?;
+    let unfinished = names.iter().any(|name| name == UNFINISHED);
+    if !unfinished && names.iter().any(|name| name != LOST_AND_FOUND) {
+        return Err(StoreError::Foreign);
+    }
+    if !unfinished {
+        fs::create(root, UNFINISHED).doing("make a store")?;
+        fs::sync_dir(root).doing("sync a directory")?;
+    }
+    for dir in [STAGING, QUARANTINE, LOCKS, CLIENTS, INVITES] {
+        fs::make_dir(root, dir).doing("make a store")?;
+    }
+    let locks = fs::open_dir(root, LOCKS).doing("make a store")?;
+    for shard in Shard::all() {
+        match fs::create(&locks, &shard.to_string()) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            result => drop(result.doing("make a store")?),
+        }
+    }
+    fs::sync_dir(&locks).doing("sync a directory")?;
+    for shelf in Shelf::ALL {
+        fs::make_dir(root, shelf.name()).doing("make a store")?;
+        let shelf = fs::open_dir(root, shelf.name()).doing("make a store")?;
+        for shard in Shard::all() {
+            fs::make_dir(&shelf, &shard.to_string()).doing("make a store")?;
+        }
+        fs::sync_dir(&shelf).doing("sync a directory")?;
+    }
+    server_key::make(root)?;
+    let file = fs::open_lock(root, UNFINISHED).doing("make a store")?;
+    file.write_all_at(STORE_FILE_TEXT.as_bytes(), 0).doing("make a store")?;
+    fs::sync_data(&file).doing("sync a file")?;
+    fs::rename(root, UNFINISHED, root, STORE_FILE).doing("make a store")?;
+    fs::sync_dir(root).doing("sync a directory")
+}
+
+/// Every directory is there and is one. (A missing `objects/ab` would look like objects that nobody put.)
+fn check_layout(root: BorrowedFd<'_>) -> Result<(), StoreError> {
+    for dir in [STAGING, QUARANTINE, CLIENTS, INVITES] {
+        check_kind(root, dir, EntryKind::Directory, dir)?;
+    }
+    check_shards(root, LOCKS, EntryKind::File)?;
+    for shelf in Shelf::ALL {
+        check_shards(root, shelf.name(), EntryKind::Directory)?;
+    }
+    Ok(())
+}
+
+fn check_shards(root: BorrowedFd<'_>, dir: &str, wanted: EntryKind) -> Result<(), StoreError> {
+    check_kind(root, dir, EntryKind::Directory, dir)?;
+    let fd = fs::open_dir(root, dir).doing("open a directory")?;
+    for shard in Shard::all() {
+        check_kind(fd.as_fd(), &shard.to_string(), wanted, &format!("{dir}/{shard}"))?;
+    }
+    Ok(())
+}
+
+fn check_kind(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    wanted: EntryKind,
+    path: &str,
+) -> Result<(), StoreError> {
+    match fs::identity_at(dir, name) {
+        Ok(identity) if identity.kind == wanted => Ok(()),
+        Ok(_) => Err(StoreError::Missing(path.to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(StoreError::Missing(path.to_owned()))
+        }
+        Err(error) => Err(error).doing("look at a directory"),
+    }
+}

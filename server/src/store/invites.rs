@@ -1,0 +1,99 @@
+//! Invites: one file per unspent one, named by the hash of its secret.
+
+use std::{
+    io::ErrorKind,
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+use zput_common::{
+    keys::{invite::InviteSecret, public::DevicePublicKey},
+    proto::message::Scopes,
+};
+
+use super::{
+    FORMAT, Store,
+    accounts::{check_format, check_label, date, parse, parse_scopes, write},
+    error::{Doing, StoreError},
+    layout::INVITES,
+    small_file,
+    staging::random,
+};
+use crate::sys::fs;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InviteFile {
+    format: u64,
+    scopes: Vec<String>,
+    expires: String,
+}
+
+impl Store {
+    /// Makes an invite for one device, and returns its secret, which is written nowhere.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create_invite(
+        &self,
+        scopes: Scopes,
+        valid_for: Duration,
+    ) -> Result<InviteSecret, StoreError> {
+        let secret = InviteSecret::from_bytes(*Zeroizing::new(random::<32>()?));
+        let valid_for = u64::try_from(valid_for.as_nanos()).unwrap_or(u64::MAX);
+        let file = InviteFile {
+            format: FORMAT,
+            scopes: scopes.names().map(str::to_owned).collect(),
+            expires: date(self.clock().now_ns().saturating_add(valid_for)),
+        };
+        let dir = self.invites_dir()?;
+        small_file::write(dir.as_fd(), &file_name(&secret), &write(&file)?)?;
+        Ok(secret)
+    }
+
+    /// Spends an invite and gives the device an account with its scopes, beside those that it may have already. Returns
+    /// what the device may do now.
+    ///
+    /// # Errors
+    /// [`StoreError::InviteUnknown`], [`StoreError::InviteExpired`]; [`StoreError::Label`], which spends nothing.
+    pub fn redeem_invite(
+        &self,
+        secret: &InviteSecret,
+        device: &DevicePublicKey,
+        label: &str,
+    ) -> Result<Scopes, StoreError> {
+        check_label(label)?;
+        let dir = self.invites_dir()?;
+        let name = file_name(secret);
+        let text = small_file::read(dir.as_fd(), &name)?.ok_or(StoreError::InviteUnknown)?;
+        // STORE: "Invites are spent by unlink + fsync(invites) before the client's file is written". Of two devices
+        // only one gets to unlink it.
+        match fs::unlink(&dir, &name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StoreError::InviteUnknown);
+            }
+            result => result.doing("spend an invite")?,
+        }
+        fs::sync_dir(&dir).doing("sync a directory")?;
+
+        let invite: InviteFile = parse(&text)?;
+        check_format(invite.format)?;
+        let expires = humantime::parse_rfc3339(&invite.expires)
+            .map_err(|error| StoreError::Account(error.to_string()))?;
+        if UNIX_EPOCH + Duration::from_nanos(self.clock().now_ns()) >= expires {
+            return Err(StoreError::InviteExpired);
+        }
+        self.add_account(device, label, parse_scopes(&invite.scopes)?)
+    }
+
+    fn invites_dir(&self) -> Result<OwnedFd, StoreError> {
+        fs::open_dir(self.root(), INVITES).doing("open the invites")
+    }
+}
+
+fn file_name(secret: &InviteSecret) -> String {
+    format!("{}.toml", hex::encode(Sha256::digest(secret.as_bytes())))
+}

@@ -1,0 +1,134 @@
+//! The store: the file system is the database (docs/STORE.md).
+//!
+//! ```text
+//!            Store
+//!   put        get, list        accounts
+//!    │             │                │
+//!  upload ─ commit │  delete     invites
+//!    │         │   │    │           │
+//!    │      shard (lock)            │
+//!    │         │   │    │           │
+//!  staging   record, object    small_file
+//!    └─────────┴───┴────┴───────────┘
+//!              layout      sys::fs
+//! ```
+//!
+//! Every call here blocks, so a server makes them on pool threads. Readers take no lock: they open one file, and the bytes
+//! of a version never change. Writers of a key are ordered by flock(2) on its shard, which holds across processes.
+//! Nothing is reached but by a descriptor of the store's directory, no name holds what a client chose, and no error
+//! has a path in it.
+
+mod accounts;
+mod clock;
+mod commit;
+mod delete;
+mod error;
+mod history;
+mod init;
+mod invites;
+mod layout;
+mod list;
+mod object;
+mod record;
+mod server_key;
+mod shard;
+mod small_file;
+mod staging;
+mod upload;
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
+
+use zput_common::{
+    keys::{public::DevicePublicKey, server::ServerKeySeed},
+    name::ObjectKey,
+    proto::message::{Condition, Kind},
+};
+
+pub use self::{
+    accounts::Account,
+    clock::Clock,
+    error::{Flaw, Rot, StoreError},
+    object::Object,
+    upload::Upload,
+};
+use self::{
+    error::Doing,
+    layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX},
+    upload::Target,
+};
+use crate::sys::fs;
+
+/// The format of the store and of all its small files.
+const FORMAT: u64 = 1;
+
+/// An open store. Clones are the same store; any number of threads and processes may use it at once.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: OwnedFd,
+    staging: Arc<OwnedFd>,
+    clock: Clock,
+    server_key: ServerKeySeed,
+}
+
+impl Store {
+    /// Opens the store in `dir`; makes one when `dir` is empty or does not exist. Uploads that no living process works
+    /// on are removed.
+    ///
+    /// # Errors
+    /// Refuses what is neither empty nor a store, a store of a newer format, and a directory that it cannot write to.
+    pub fn open(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
+        let (root, server_key) = init::open_or_make(dir)?;
+        let staging = fs::open_dir(&root, STAGING).doing("open the staging directory")?;
+        staging::sweep(staging.as_fd(), "")?;
+        staging::sweep(root.as_fd(), TEMPORARY_PREFIX)?;
+        for name in [CLIENTS, INVITES] {
+            let dir = fs::open_dir(&root, name).doing("open a directory")?;
+            staging::sweep(dir.as_fd(), TEMPORARY_PREFIX)?;
+        }
+        Ok(Self(Arc::new(Inner { root, staging: Arc::new(staging), clock, server_key })))
+    }
+
+    /// The server's key.
+    #[must_use]
+    pub fn server_key(&self) -> &ServerKeySeed {
+        &self.0.server_key
+    }
+
+    /// Begins an upload. A condition that does not hold now is refused at once; whether it holds is decided at the commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`].
+    pub fn begin(
+        &self,
+        key: &ObjectKey,
+        kind: Kind,
+        condition: Condition,
+        client: Option<DevicePublicKey>,
+    ) -> Result<Upload, StoreError> {
+        let target = Target { key: key.clone(), kind, condition, client };
+        commit::refuse_hopeless(self, &target)?;
+        Upload::begin(self.clone(), target)
+    }
+
+    fn root(&self) -> BorrowedFd<'_> {
+        self.0.root.as_fd()
+    }
+
+    fn staging(&self) -> &Arc<OwnedFd> {
+        &self.0.staging
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+}
+
+#[cfg(test)]
+mod tests;

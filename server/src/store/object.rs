@@ -1,0 +1,102 @@
+//! One version of an object, open to be read.
+
+use std::{fs::File, ops::Range, os::unix::fs::FileExt, sync::Arc};
+
+use zput_common::{
+    name::ObjectKey,
+    proto::message::{Info, Kind, Section, Version},
+};
+
+use super::{
+    error::{Doing, Rot, StoreError},
+    record::Trailer,
+};
+
+/// One version of an object. It stays readable as long as this value lives, whatever happens to its name:
+/// the bytes of a version never change.
+#[derive(Clone, Debug)]
+pub struct Object {
+    file: Arc<File>,
+    trailer: Arc<Trailer>,
+}
+
+impl Object {
+    /// Takes `file` for a version of the object `key`, if its record says so.
+    pub(super) fn of(file: File, key: &ObjectKey) -> Result<Self, StoreError> {
+        let object = Self::read(file)?;
+        if object.key() != key {
+            return Err(Rot::Misplaced.into());
+        }
+        Ok(object)
+    }
+
+    /// Takes `file` for a version of whichever object its record names.
+    pub(super) fn read(file: File) -> Result<Self, StoreError> {
+        let trailer = Arc::new(Trailer::read(&file)?);
+        Ok(Self { file: Arc::new(file), trailer })
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> &ObjectKey {
+        &self.trailer.key
+    }
+
+    /// What peers are told of it.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        self.trailer.info()
+    }
+
+    /// Which version it is.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.trailer.version
+    }
+
+    /// The open file. The object is its first [`Info::length`] bytes; what follows is the server's own.
+    #[must_use]
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    pub(super) fn trailer(&self) -> &Trailer {
+        &self.trailer
+    }
+
+    /// The stretch of the file that a section of a Get asks for, in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Range`] for one that ends beyond the object, and for the header, the footer and the body of a plain
+    /// object (PROTOCOL 5).
+    pub fn section(&self, section: Section) -> Result<Range<u64>, StoreError> {
+        let Info { kind, length, header_length, footer_length, .. } = self.info();
+        let body = u64::from(header_length)..length.saturating_sub(footer_length.into());
+        match (kind, section) {
+            (_, Section::All) => Ok(0..length),
+            (_, Section::Range { offset, length: wanted }) => match offset.checked_add(wanted) {
+                Some(end) if end <= length => Ok(offset..end),
+                _ => Err(StoreError::Range),
+            },
+            (Kind::Plain, _) => Err(StoreError::Range),
+            (Kind::Sealed, Section::Header) => Ok(0..body.start),
+            (Kind::Sealed, Section::Body) => Ok(body),
+            (Kind::Sealed, Section::Footer) => Ok(body.end..length),
+        }
+    }
+
+    /// The header of a sealed object, at most 64 KiB; `None` for a plain one.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read_header(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.trailer.kind {
+            Kind::Plain => Ok(None),
+            Kind::Sealed => {
+                let mut header = vec![0; self.trailer.header_length as usize];
+                self.file.read_exact_at(&mut header, 0).doing("read an object's header")?;
+                Ok(Some(header))
+            }
+        }
+    }
+}

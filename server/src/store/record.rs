@@ -1,0 +1,218 @@
+//! The record at the end of every object file (STORE, "The record").
+//!
+//! ```text
+//! file = payload || slices || trailer
+//! ```
+
+use std::{fs::File, os::unix::fs::FileExt};
+
+use zput_common::{
+    digest::Digest,
+    keys::public::DevicePublicKey,
+    name::ObjectKey,
+    proto::message::{Info, Kind, Version},
+};
+
+use super::error::{Doing, Rot, StoreError};
+use crate::sys::fs::{self, EntryKind};
+
+/// STORE: `\x8Azputrec`.
+const MAGIC: [u8; 8] = *b"\x8azputrec";
+const RECORD_FORMAT: u8 = 1;
+/// The trailer without its key.
+const FIXED_BYTES: usize = 136;
+/// The longest trailer.
+const TRAILER_MAX_BYTES: usize = zput_common::limits::OBJECT_KEY_MAX_BYTES + FIXED_BYTES;
+
+/// What stands for no device.
+const ANONYMOUS: [u8; 32] = [0; 32];
+
+/// One row of the table of slices: `length[4] || BLAKE3-256[32]`.
+pub(super) const SLICE_ROW_BYTES: usize = 36;
+
+/// What the server knows of one version of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trailer {
+    pub(super) key: ObjectKey,
+    pub(super) kind: Kind,
+    pub(super) version: Version,
+    pub(super) payload_length: u64,
+    /// 0 for a plain object.
+    pub(super) header_length: u32,
+    /// 0 for a plain object.
+    pub(super) footer_length: u32,
+    /// The device that wrote it; `None` for an anonymous one.
+    pub(super) client: Option<DevicePublicKey>,
+    pub(super) slice_count: u32,
+    pub(super) slices_digest: Digest,
+}
+
+impl Trailer {
+    /// Its bytes, as they end a file.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let key = self.key.as_bytes();
+        let mut out = Vec::with_capacity(key.len() + FIXED_BYTES);
+        out.extend_from_slice(key);
+        out.push(RECORD_FORMAT);
+        out.push(match self.kind {
+            Kind::Sealed => 0,
+            Kind::Plain => 1,
+        });
+        out.extend_from_slice(&self.version.0.to_be_bytes());
+        out.extend_from_slice(&self.payload_length.to_be_bytes());
+        out.extend_from_slice(&self.header_length.to_be_bytes());
+        out.extend_from_slice(&self.footer_length.to_be_bytes());
+        out.extend_from_slice(
+            self.client.as_ref().map_or(&ANONYMOUS[..], |client| client.as_bytes()),
+        );
+        out.extend_from_slice(&self.slice_count.to_be_bytes());
+        out.extend_from_slice(self.slices_digest.as_bytes());
+        // An `ObjectKey` has at most 1,024 bytes.
+        out.extend_from_slice(&(key.len() as u16).to_be_bytes());
+        out.extend_from_slice(Digest::of(&out).as_bytes());
+        out.extend_from_slice(&MAGIC);
+        out
+    }
+
+    /// Reads the trailer of `file` and checks it against its digest and the file's length. The payload and
+    /// the table of slices are not read.
+    pub(super) fn read(file: &File) -> Result<Self, StoreError> {
+        let identity = fs::identity(file).doing("look at an object")?;
+        if identity.kind != EntryKind::File {
+            return Err(Rot::NotAFile.into());
+        }
+        let file_length = identity.length;
+        let mut tail = [0; TRAILER_MAX_BYTES];
+        let tail_length = file_length.min(TRAILER_MAX_BYTES as u64);
+        let tail = &mut tail[..tail_length as usize];
+        file.read_exact_at(tail, file_length - tail_length).doing("read an object's record")?;
+        let trailer = Self::parse(tail)?;
+        if trailer.file_length() != Some(file_length) {
+            return Err(Rot::Length.into());
+        }
+        Ok(trailer)
+    }
+
+    /// The trailer that `tail` ends with.
+    fn parse(tail: &[u8]) -> Result<Self, Rot> {
+        let (rest, magic) = tail.split_last_chunk::<8>().ok_or(Rot::Short)?;
+        if *magic != MAGIC {
+            return Err(Rot::Magic);
+        }
+        let (rest, digest) = rest.split_last_chunk::<32>().ok_or(Rot::Short)?;
+        let (_, key_length) = rest.split_last_chunk::<2>().ok_or(Rot::Short)?;
+        let key_length = usize::from(u16::from_be_bytes(*key_length));
+        // What the digest covers: the trailer up to it.
+        let covered = key_length + FIXED_BYTES - MAGIC.len() - Digest::BYTES;
+        let begin = rest.len().checked_sub(covered).ok_or(Rot::Short)?;
+        let covered = &rest[begin..];
+        if Digest::of(covered).as_bytes() != digest {
+            return Err(Rot::TrailerDigest);
+        }
+        let mut fields = Fields(&covered[key_length..]);
+        if fields.take::<1>()? != [RECORD_FORMAT] {
+            return Err(Rot::Field);
+        }
+        let kind = match fields.take()? {
+            [0] => Kind::Sealed,
+            [1] => Kind::Plain,
+            _ => return Err(Rot::Field),
+        };
+        Ok(Self {
+            key: ObjectKey::new(&covered[..key_length]).map_err(|_| Rot::Field)?,
+            kind,
+            version: Version(u64::from_be_bytes(fields.take()?)),
+            payload_length: u64::from_be_bytes(fields.take()?),
+            header_length: u32::from_be_bytes(fields.take()?),
+            footer_length: u32::from_be_bytes(fields.take()?),
+            client: Some(fields.take()?)
+                .filter(|client| *client != ANONYMOUS)
+                .map(DevicePublicKey::from_bytes),
+            slice_count: u32::from_be_bytes(fields.take()?),
+            slices_digest: Digest::from_bytes(fields.take()?),
+        })
+    }
+
+    /// STORE: "`payload_length + 36 × slice_count + key_length + 136`"; `None` when that is beyond a u64.
+    fn file_length(&self) -> Option<u64> {
+        self.payload_length
+            .checked_add(SLICE_ROW_BYTES as u64 * u64::from(self.slice_count))?
+            .checked_add((self.key.as_bytes().len() + FIXED_BYTES) as u64)
+    }
+
+    /// What peers are told of this version.
+    pub(super) fn info(&self) -> Info {
+        Info {
+            version: self.version,
+            kind: self.kind,
+            length: self.payload_length,
+            header_length: self.header_length,
+            footer_length: self.footer_length,
+        }
+    }
+}
+
+/// Fields of fixed length, one after the other.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Rot> {
+        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(Rot::Short)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+}
+
+/// The table of slices, as it is on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SliceTable(Vec<u8>);
+
+impl SliceTable {
+    /// Reads the table of the file that ends with `trailer`, and checks it against its digest.
+    pub(super) fn read(file: &File, trailer: &Trailer) -> Result<Self, StoreError> {
+        let mut rows = vec![0; SLICE_ROW_BYTES * trailer.slice_count as usize];
+        file.read_exact_at(&mut rows, trailer.payload_length).doing("read an object's record")?;
+        let table = Self(rows);
+        let total = table.rows().map(|(length, _)| u64::from(length)).sum::<u64>();
+        if table.digest() != trailer.slices_digest || total != trailer.payload_length {
+            return Err(Rot::SliceTable.into());
+        }
+        Ok(table)
+    }
+
+    /// Appends a slice.
+    pub(super) fn push(&mut self, length: u32, digest: &Digest) {
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(digest.as_bytes());
+    }
+
+    /// How many slices.
+    pub(super) fn count(&self) -> u32 {
+        // At most `upload::SLICES_MAX` are pushed, and a table that was read had its count from a u32.
+        (self.0.len() / SLICE_ROW_BYTES) as u32
+    }
+
+    /// Length and digest of each slice.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (u32, Digest)> {
+        self.0.as_chunks::<SLICE_ROW_BYTES>().0.iter().map(|row| {
+            let mut length = [0; 4];
+            let mut digest = [0; 32];
+            length.copy_from_slice(&row[..4]);
+            digest.copy_from_slice(&row[4..]);
+            (u32::from_be_bytes(length), Digest::from_bytes(digest))
+        })
+    }
+
+    /// The digest of the whole table.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::of(&self.0)
+    }
+
+    /// Its bytes.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

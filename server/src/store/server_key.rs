@@ -1,0 +1,55 @@
+//! The file of the server's own key. The key is made with the store; clients pin its public half.
+
+use std::os::fd::BorrowedFd;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+use zput_common::keys::server::ServerKeySeed;
+
+use super::{FORMAT, error::StoreError, layout::SERVER_KEY_FILE, small_file, staging::random};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServerKeyFile {
+    format: u64,
+    seed: String,
+}
+
+impl Drop for ServerKeyFile {
+    fn drop(&mut self) {
+        use zeroize::Zeroize as _;
+        self.seed.zeroize();
+    }
+}
+
+/// The key of the store, which must be there.
+pub(super) fn read(root: BorrowedFd<'_>) -> Result<ServerKeySeed, StoreError> {
+    let text = small_file::read(root, SERVER_KEY_FILE)?;
+    let text = text.ok_or_else(|| StoreError::Missing(SERVER_KEY_FILE.to_owned()))?;
+    let damaged = StoreError::Damaged(SERVER_KEY_FILE);
+    let Ok(file) = toml::from_str::<ServerKeyFile>(&text) else {
+        return Err(damaged);
+    };
+    let mut seed = Zeroizing::new([0; 32]);
+    match hex::decode_to_slice(file.seed.as_bytes(), &mut *seed) {
+        Ok(()) if file.format == FORMAT => Ok(ServerKeySeed::from_bytes(*seed)),
+        _ => Err(damaged),
+    }
+}
+
+/// Makes a key, unless an unfinished attempt to make the store has made one.
+pub(super) fn make(root: BorrowedFd<'_>) -> Result<(), StoreError> {
+    if small_file::read(root, SERVER_KEY_FILE)?.is_some() {
+        return Ok(());
+    }
+    let seed = Zeroizing::new(random::<32>()?);
+    let seed = Zeroizing::new(hex::encode(*seed));
+    let text = Zeroizing::new(format!(
+        "# The key that this server proves itself with. Clients pin its public half: back this\n\
+         # file up, and show it to nobody.\n\
+         format = {FORMAT}\n\
+         seed = \"{}\"\n",
+        *seed
+    ));
+    small_file::write(root, SERVER_KEY_FILE, &text)
+}

@@ -1,0 +1,49 @@
+//! Small TOML files: read whole, written beside their place and renamed.
+
+use std::{
+    fs::File,
+    io::{ErrorKind, Read as _},
+    os::{fd::BorrowedFd, unix::fs::FileExt},
+};
+
+use zeroize::Zeroizing;
+
+use super::{
+    error::{Doing, StoreError},
+    layout::TEMPORARY_PREFIX,
+    staging::Staged,
+};
+use crate::sys::fs;
+
+/// Longest of these files.
+const SMALL_FILE_MAX_BYTES: u64 = 64 * 1024;
+
+/// The text of a file, if it is there; nothing of one that is too long or not UTF-8 (`InvalidData`).
+pub(super) fn read(
+    dir: BorrowedFd<'_>,
+    name: &str,
+) -> Result<Option<Zeroizing<String>>, StoreError> {
+    let file = match fs::open_read(dir, name) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.doing("open a file")?,
+    };
+    text(file).map(Some).doing("read a file")
+}
+
+fn text(file: File) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let length = file.take(SMALL_FILE_MAX_BYTES + 1).read_to_string(&mut text)?;
+    if length as u64 > SMALL_FILE_MAX_BYTES {
+        return Err(ErrorKind::InvalidData.into());
+    }
+    Ok(text)
+}
+
+/// Writes a file, in place of what is there; when this returns, it is durable.
+pub(super) fn write(dir: BorrowedFd<'_>, name: &str, text: &str) -> Result<(), StoreError> {
+    let staged = Staged::create(&dir, TEMPORARY_PREFIX)?;
+    staged.file().write_all_at(text.as_bytes(), 0).doing("write a file")?;
+    fs::sync_data(staged.file()).doing("sync a file")?;
+    staged.place(dir, name)?;
+    fs::sync_dir(dir).doing("sync a directory")
+}

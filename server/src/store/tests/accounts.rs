@@ -1,0 +1,152 @@
+//! Accounts and invites.
+
+use std::time::Duration;
+
+use zput_common::{
+    keys::{invite::InviteSecret, public::DevicePublicKey},
+    proto::message::{ErrorCode, Scopes},
+};
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const LAPTOP: DevicePublicKey = DevicePublicKey::from_bytes([0xaa; 32]);
+const PHONE: DevicePublicKey = DevicePublicKey::from_bytes([0xbb; 32]);
+
+fn client_file(home: &Home, digits: &str) -> PathBuf {
+    home.path().join("clients").join(format!("{}.toml", digits.repeat(32)))
+}
+
+#[test]
+fn an_invite_makes_one_account() {
+    let mut home = Home::new();
+    home.set_time(1_700_000_000_123_456_789);
+    assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), None);
+    let scopes = Scopes::PUT.and(Scopes::LIST);
+    let secret = home.store.create_invite(scopes, HOUR).unwrap();
+    let joined = home.store.redeem_invite(&secret, &LAPTOP, "my laptop").unwrap();
+    assert_eq!(joined, scopes);
+    let again = home.store.redeem_invite(&secret, &PHONE, "thief").unwrap_err();
+    assert_eq!(again.code(), ErrorCode::Denied);
+    home.reopen();
+    assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), Some(scopes));
+    assert_eq!(home.store.scopes_of(&PHONE).unwrap(), None);
+    let account = home.store.account(&LAPTOP).unwrap().unwrap();
+    assert_eq!(account.label, "my laptop");
+    assert_eq!(
+        fs::read_to_string(client_file(&home, "aa")).unwrap(),
+        "format = 1\nlabel = \"my laptop\"\nscopes = [\"put\", \"list\"]\n\
+         joined = \"2023-11-14T22:13:20Z\"\n"
+    );
+}
+
+#[test]
+fn an_invite_is_stored_by_the_hash_of_its_secret_alone() {
+    let home = Home::new();
+    home.set_time(1_700_000_000_000_000_000);
+    let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
+    let names = names_in(&home.path().join("invites"));
+    assert_eq!(names.len(), 1);
+    assert_eq!(names[0].len(), 64 + 5);
+    let text = fs::read_to_string(home.path().join("invites").join(&names[0])).unwrap();
+    assert_eq!(
+        text,
+        "format = 1\nscopes = [\"put\", \"get\", \"list\", \"delete\"]\n\
+         expires = \"2023-11-14T23:13:20Z\"\n"
+    );
+    assert!(!names[0].contains(&hex::encode(secret.as_bytes())));
+    // SHA-256 of 32 zero bytes, a well-known value.
+    let zeros = "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925";
+    let path = home.path().join("invites").join(format!("{zeros}.toml"));
+    fs::write(path, text).unwrap();
+    let zeros = InviteSecret::from_bytes([0; 32]);
+    assert_eq!(home.store.redeem_invite(&zeros, &PHONE, "").unwrap(), Scopes::ALL);
+}
+
+#[test]
+fn an_invite_ends_with_its_time() {
+    let home = Home::new();
+    home.set_time(1_700_000_000_000_000_000);
+    let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
+    home.set_time(1_700_003_600_000_000_000);
+    let late = home.store.redeem_invite(&secret, &LAPTOP, "laptop").unwrap_err();
+    assert!(matches!(late, StoreError::InviteExpired));
+    assert_eq!(late.code(), ErrorCode::Denied);
+    assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), None);
+    // Spent all the same.
+    home.set_time(1_700_000_000_000_000_000);
+    let again = home.store.redeem_invite(&secret, &LAPTOP, "laptop").unwrap_err();
+    assert!(matches!(again, StoreError::InviteUnknown));
+    // One moment before the end is in time.
+    let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
+    home.set_time(1_700_003_599_999_999_999);
+    home.store.redeem_invite(&secret, &LAPTOP, "laptop").unwrap();
+}
+
+#[test]
+fn a_second_invite_adds_scopes() {
+    let home = Home::new();
+    for scopes in [Scopes::PUT, Scopes::GET] {
+        let secret = home.store.create_invite(scopes, HOUR).unwrap();
+        home.store.redeem_invite(&secret, &LAPTOP, "laptop").unwrap();
+    }
+    let both = Scopes::PUT.and(Scopes::GET);
+    assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), Some(both));
+}
+
+#[test]
+fn a_label_that_does_not_fit_spends_nothing() {
+    let home = Home::new();
+    let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
+    for label in ["\u{1b}[31m", "a\nb", &"x".repeat(65)] {
+        let error = home.store.redeem_invite(&secret, &LAPTOP, label).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Malformed);
+    }
+    home.store.redeem_invite(&secret, &LAPTOP, &"x".repeat(64)).unwrap();
+}
+
+#[test]
+fn of_many_devices_one_redeems_an_invite() {
+    let home = Home::new();
+    for _ in 0..20 {
+        let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
+        let devices = (0..6u8).map(|i| DevicePublicKey::from_bytes([i; 32]));
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let (store, secret) = (&home.store, &secret);
+            let threads: Vec<_> = devices
+                .map(|device| scope.spawn(move || store.redeem_invite(secret, &device, "x")))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+        for error in results.into_iter().filter_map(Result::err) {
+            assert!(matches!(error, StoreError::InviteUnknown), "{error:?}");
+        }
+    }
+    assert_eq!(names_in(&home.path().join("invites")), Vec::<String>::new());
+}
+
+#[test]
+fn an_account_that_cannot_be_understood_may_do_nothing() {
+    let home = Home::new();
+    let good = "format = 1\nlabel = \"x\"\nscopes = [\"get\"]\njoined = \"2026-01-01T00:00:00Z\"\n";
+    let path = client_file(&home, "aa");
+    fs::write(&path, good).unwrap();
+    assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), Some(Scopes::GET));
+    for (from, to) in [
+        ("format = 1", "format = 2"),
+        ("\"get\"", "\"root\""),
+        ("label", "lable"),
+        ("2026-01", "2026-13"),
+        ("[", ""),
+    ] {
+        fs::write(&path, good.replace(from, to)).unwrap();
+        let error = home.store.scopes_of(&LAPTOP).unwrap_err();
+        assert!(matches!(error, StoreError::Account(_)), "{to}: {error:?}");
+        assert_eq!(error.code(), ErrorCode::Internal);
+    }
+    fs::write(&path, [b'x'; 70_000]).unwrap();
+    assert!(home.store.scopes_of(&LAPTOP).is_err());
+    fs::remove_file(&path).unwrap();
+    assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), None);
+}

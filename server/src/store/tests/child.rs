@@ -1,0 +1,147 @@
+//! A second process on the same store: this test program once more, playing one of a few parts.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    process::{ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use super::*;
+
+const ROLE: &str = "ZPUT_TEST_ROLE";
+const STORE: &str = "ZPUT_TEST_STORE";
+/// What its lines begin with among those of the test harness.
+const MARK: &str = "child: ";
+
+/// The other process.
+pub(super) struct Child {
+    process: std::process::Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Child {
+    pub(super) fn start(role: &str, store: &Path) -> Self {
+        let program = std::env::current_exe().unwrap();
+        Self::spawn(Command::new(program), role, store).unwrap()
+    }
+
+    /// As another user; `None` where that is not possible.
+    pub(super) fn start_as(uid: u32, role: &str, store: &Path) -> Option<Self> {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.uid(uid).gid(uid);
+        Self::spawn(command, role, store)
+    }
+
+    fn spawn(mut command: Command, role: &str, store: &Path) -> Option<Self> {
+        command
+            .args(["--exact", "store::tests::child::child", "--ignored", "--nocapture"])
+            .env(ROLE, role)
+            .env(STORE, store)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut process = command.spawn().ok()?;
+        let input = process.stdin.take().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Some(Self { process, input, output })
+    }
+
+    /// The next line that it says; empty when it is dead.
+    pub(super) fn line(&mut self) -> String {
+        let mut line = String::new();
+        while self.output.read_line(&mut line).unwrap() > 0 {
+            // The harness writes the name of the test in front.
+            if let Some((_, said)) = line.trim_end().split_once(MARK) {
+                return said.to_owned();
+            }
+            line.clear();
+        }
+        line
+    }
+
+    pub(super) fn say(&mut self, line: &str) {
+        writeln!(self.input, "{line}").unwrap();
+    }
+
+    pub(super) fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Waits for its end, which has to be a good one.
+    pub(super) fn finish(mut self) {
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+fn tell(line: impl std::fmt::Display) {
+    println!("{MARK}{line}");
+}
+
+fn hear() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+#[test]
+#[ignore = "not a test: the second process that other tests start"]
+fn child() {
+    let role = std::env::var(ROLE).expect("started by a test");
+    let path = PathBuf::from(std::env::var_os(STORE).unwrap());
+    let store = Store::open(&path, Clock::system());
+    match role.as_str() {
+        "open" => match store {
+            Ok(_) => tell("opened"),
+            Err(error) => tell(error),
+        },
+        "upload" => upload(&store.unwrap()),
+        "race" => concurrency::race(&store.unwrap(), 0xc1),
+        "count" => concurrency::count(&store.unwrap()),
+        "put" => report(put(&store.unwrap(), "a", &[b'n'; 5000], Condition::Any)),
+        "put absent" => report(put(&store.unwrap(), "a", b"new", Condition::Absent)),
+        "delete" => report(store.unwrap().delete(&key("a"), Condition::Any).map(|v| v.0)),
+        "restore" => restore(&store.unwrap(), VersionState::Trash),
+        "restore copy" => restore(&store.unwrap(), VersionState::History),
+        "join" => join(&store.unwrap()),
+        other => panic!("no role is called {other}"),
+    }
+}
+
+fn upload(store: &Store) {
+    let body = b"from the child";
+    let mut upload = store.begin(&key("child's"), Kind::Plain, Condition::Any, None).unwrap();
+    upload.start_slice(body.len() as u32, Digest::of(body)).unwrap();
+    upload.write(&body[..5]).unwrap();
+    tell("uploading");
+    assert_eq!(hear(), "commit");
+    upload.write(&body[5..]).unwrap();
+    upload.end_slice().unwrap();
+    upload.commit().unwrap();
+    tell("committed");
+}
+
+/// The last version of "a" in this state.
+fn restore(store: &Store, state: VersionState) {
+    let (versions, _) = store.versions(&key("a"), None, 1000).unwrap();
+    let version = versions.iter().find(|version| version.state == state).unwrap().version;
+    tell("ready");
+    report(store.restore(&key("a"), version).map(|version| version.0));
+}
+
+fn join(store: &Store) {
+    use std::time::Duration;
+    use zput_common::{keys::public::DevicePublicKey, proto::message::Scopes};
+    let secret = store.create_invite(Scopes::GET, Duration::from_secs(60)).unwrap();
+    tell("ready");
+    let device = DevicePublicKey::from_bytes([0xaa; 32]);
+    report(store.redeem_invite(&secret, &device, "x").map(|_| 0));
+}
+
+fn report(result: Result<u64, StoreError>) {
+    match result {
+        Ok(version) => tell(format!("ok {version}")),
+        Err(error) => tell(format!("{:?}: {error}", error.code())),
+    }
+}

@@ -1,0 +1,215 @@
+//! Many threads, and two processes, on one store.
+
+use std::{
+    collections::HashMap,
+    io::BufRead,
+    sync::{Barrier, atomic::AtomicBool},
+    thread,
+    time::Duration,
+};
+
+use super::{child::Child, *};
+
+const ROUNDS: u32 = 40;
+
+/// Each contender puts each key once, if it is absent; returns the keys that it won.
+fn contend(store: &Store, me: u8, mut start: impl FnMut(u32)) -> Vec<u32> {
+    let mut won = Vec::new();
+    for round in 0..ROUNDS {
+        start(round);
+        // Two slices, so that there is something between begin and commit.
+        match put(store, &format!("round {round}"), &[me; 1500], Condition::Absent) {
+            Ok(_) => won.push(round),
+            Err(StoreError::Exists(Some(_))) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    won
+}
+
+fn check_winners(home: &Home, winners: &[(u8, Vec<u32>)]) {
+    let mut by_round = HashMap::new();
+    for (who, won) in winners {
+        for round in won {
+            assert_eq!(by_round.insert(*round, *who), None, "two winners of round {round}");
+        }
+    }
+    for round in 0..ROUNDS {
+        let body = home.body(&format!("round {round}")).unwrap();
+        assert_eq!(body, [by_round[&round]; 1500]);
+        assert_eq!(home.states(&format!("round {round}")).len(), 1);
+    }
+    assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn of_many_threads_one_puts_what_was_absent() {
+    let home = Home::new();
+    let barrier = Barrier::new(6);
+    let winners: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..6u8)
+            .map(|me| {
+                // Clones of one store, and stores of their own.
+                let store = match me % 2 {
+                    0 => home.store.clone(),
+                    _ => open(&home.path(), &home.time).unwrap(),
+                };
+                let barrier = &barrier;
+                scope.spawn(move || (me, contend(&store, me, |_| _ = barrier.wait())))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    check_winners(&home, &winners);
+}
+
+/// The part of the other process: a line of input is the start of a round.
+pub(super) fn race(store: &Store, me: u8) {
+    let mut input = std::io::stdin().lock().lines();
+    println!("child: ready");
+    let won = contend(store, me, |_| drop(input.next().unwrap().unwrap()));
+    println!("child: {won:?}");
+}
+
+#[test]
+fn of_two_processes_one_puts_what_was_absent() {
+    let home = Home::new();
+    let mut child = Child::start("race", &home.path());
+    assert_eq!(child.line(), "ready");
+    let won = contend(&home.store, 1, |round| {
+        child.say("go");
+        // Now the one, now the other is a little earlier.
+        thread::sleep(Duration::from_micros(u64::from(round % 8) * 100));
+    });
+    let theirs = child.line();
+    let theirs = theirs.trim_matches(['[', ']']).split(", ").filter(|round| !round.is_empty());
+    let theirs = theirs.map(|round| round.parse().unwrap()).collect();
+    child.finish();
+    check_winners(&home, &[(1, won), (0xc1, theirs)]);
+}
+
+/// Adds 1 to the number in "counter" twenty times, each time on the condition that nobody else has meanwhile.
+pub(super) fn count(store: &Store) {
+    for _ in 0..20 {
+        loop {
+            let object = store.lookup(&key("counter"), None).unwrap();
+            let number: u32 = String::from_utf8(read(&object)).unwrap().parse().unwrap();
+            let next = (number + 1).to_string();
+            let condition = Condition::Version(object.version());
+            match put(store, "counter", next.as_bytes(), condition) {
+                Ok(_) => break,
+                Err(StoreError::Exists(_)) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+}
+
+/// Promise 3, across threads and processes: no increment is lost, no version is given twice.
+#[test]
+fn conditional_puts_count_without_a_loss() {
+    let home = Home::new();
+    home.put("counter", b"0");
+    let child = Child::start("count", &home.path());
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| count(&home.store));
+        }
+    });
+    child.finish();
+    assert_eq!(home.body("counter"), Some(b"80".to_vec()));
+    assert_eq!(home.states("counter").len(), 81);
+}
+
+/// Promise 2: whatever writers do, a reader gets one whole version.
+#[test]
+fn readers_see_whole_versions() {
+    let home = Home::new();
+    home.put("a", &[0; 100]);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reads = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        // It is never gone: versions are replaced.
+                        let body = home.body("a").unwrap();
+                        assert_eq!(body.len(), 100 * (usize::from(body[0]) + 1));
+                        assert!(body.iter().all(|byte| *byte == body[0]));
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for i in 0..60u8 {
+            home.put("a", &vec![i; 100 * (usize::from(i) + 1)]);
+        }
+        done.store(true, Ordering::Relaxed);
+        for reader in readers {
+            assert!(reader.join().unwrap() > 0);
+        }
+    });
+}
+
+/// A version that is being deleted, restored and replaced can be got by its number all the while.
+#[test]
+fn a_version_is_found_while_it_moves() {
+    let home = Home::new();
+    let version = home.put("a", b"first");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(get(&home.store, "a", Some(version)), Some(b"first".to_vec()));
+                let (versions, _) = home.store.versions(&key("a"), None, 1000).unwrap();
+                let there = versions.iter().filter(|v| v.version.0 == version).count();
+                assert_eq!(there, 1);
+            }
+        });
+        for _ in 0..40 {
+            home.store.delete(&key("a"), Condition::Any).unwrap();
+            home.store.restore(&key("a"), Version(version)).unwrap();
+        }
+        home.put("a", b"second");
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(home.states("a").len(), 2);
+}
+
+/// A listing shows everything that stays, though its neighbours come and go.
+#[test]
+fn a_list_misses_nothing_that_stays() {
+    let home = Home::in_memory();
+    let stays: Vec<String> = (0..50).map(|i| format!("stays {i}")).collect();
+    for name in &stays {
+        home.put(name, b"1");
+    }
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..40 {
+                home.put(&format!("comes {i}"), b"1");
+                home.put(&stays[i % 50], b"2");
+                home.store.delete(&key(&format!("comes {i}")), Condition::Any).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            let mut found = HashMap::new();
+            let mut after: Option<Vec<u8>> = None;
+            loop {
+                let (page, next) = home.store.list(after.as_deref(), 7, false).unwrap();
+                for entry in page {
+                    assert_eq!(found.insert(entry.key, ()), None);
+                }
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert!(stays.iter().all(|name| found.contains_key(&key(name))));
+        }
+    });
+}

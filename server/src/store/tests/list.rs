@@ -1,0 +1,123 @@
+//! The catalogue: complete at any number of entries, each page bounded.
+
+use std::collections::BTreeSet;
+
+use zput_common::{
+    limits::FRAME_MAX_BYTES,
+    proto::message::{Entry, ErrorCode, Response},
+};
+
+use super::*;
+
+/// All pages; and how many there were.
+fn pages(store: &Store, limit: u32, headers: bool) -> Vec<Vec<Entry>> {
+    let mut pages = Vec::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let (entries, next) = store.list(after.as_deref(), limit, headers).unwrap();
+        let response = Response::Page { entries: entries.clone(), next: next.clone() };
+        assert!(postcard_len(&response) <= FRAME_MAX_BYTES);
+        assert!(next.as_ref().is_none_or(|cursor| cursor.len() <= 64));
+        pages.push(entries);
+        after = next;
+        if after.is_none() {
+            return pages;
+        }
+    }
+}
+
+/// The length of a body in postcard, without postcard: an upper bound from PROTOCOL 4 to 6.
+fn postcard_len(response: &Response) -> usize {
+    let Response::Page { entries, next } = response else { panic!("{response:?}") };
+    let bytes = |b: &[u8]| b.len() + 3;
+    let entries: usize = entries
+        .iter()
+        .map(|e| bytes(e.key.as_bytes()) + 31 + 1 + e.header.as_deref().map_or(0, bytes))
+        .sum();
+    1 + 3 + entries + 1 + next.as_deref().map_or(0, bytes)
+}
+
+#[test]
+fn a_list_is_complete_and_in_one_order_whatever_the_pages() {
+    let home = Home::in_memory();
+    let keys: BTreeSet<_> = (0..700).map(|i| key(&format!("key {i}"))).collect();
+    for key in &keys {
+        let upload = home.store.begin(key, Kind::Plain, Condition::Any, None).unwrap();
+        upload.commit().unwrap();
+    }
+    let whole = pages(&home.store, 1000, false).concat();
+    for limit in [1, 3, 699, 700, 701, 0, u32::MAX] {
+        let pages = pages(&home.store, limit, false);
+        let most = limit.clamp(1, 1000) as usize;
+        assert!(pages.iter().all(|page| page.len() <= most), "limit {limit}");
+        assert_eq!(pages.concat(), whole, "limit {limit}");
+    }
+    assert_eq!(whole.len(), 700);
+    assert_eq!(whole.iter().map(|e| e.key.clone()).collect::<BTreeSet<_>>(), keys);
+    let hashes: Vec<_> = whole.iter().map(|e| ObjectName::of(&e.key)).collect();
+    assert!(hashes.is_sorted());
+}
+
+#[test]
+fn a_page_has_no_more_than_a_thousand_entries() {
+    let home = Home::in_memory();
+    for i in 0..1001 {
+        let key = key(&format!("key {i}"));
+        home.store.begin(&key, Kind::Plain, Condition::Any, None).unwrap().commit().unwrap();
+    }
+    let pages: Vec<_> = pages(&home.store, u32::MAX, false).iter().map(Vec::len).collect();
+    assert_eq!(pages, [1000, 1]);
+}
+
+#[test]
+fn pages_with_the_longest_headers_and_keys_fit_a_frame() {
+    let home = Home::in_memory();
+    for i in 0..5u8 {
+        let mut name = vec![i; 1024];
+        name[0] = b'k';
+        let object = ObjectKey::new(name.clone()).unwrap();
+        let mut header = sealed(&"x".repeat(1024), b"")[0].clone();
+        header.resize(65_536, 9);
+        header[10..14].copy_from_slice(&65_536u32.to_be_bytes());
+        header[58..58 + 1024].copy_from_slice(&name);
+        let mut upload = home.store.begin(&object, Kind::Sealed, Condition::Any, None).unwrap();
+        for slice in [&header, &vec![0; 100], &sealed("", b"")[2]] {
+            upload.start_slice(slice.len() as u32, Digest::of(slice)).unwrap();
+            upload.write(slice).unwrap();
+            upload.end_slice().unwrap();
+        }
+        upload.commit().unwrap();
+    }
+    let with = pages(&home.store, 1000, true);
+    assert_eq!(with.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1, 1, 1]);
+    let header = with[0][0].header.as_ref().unwrap();
+    assert_eq!((header.len(), &header[..5]), (65_536, &b"\x8azput"[..]));
+    let without = pages(&home.store, 1000, false);
+    assert_eq!(without.iter().map(Vec::len).collect::<Vec<_>>(), [5]);
+    assert!(without[0].iter().all(|entry| entry.header.is_none()));
+}
+
+#[test]
+fn rotten_objects_shorten_a_page_and_not_the_list() {
+    let home = Home::in_memory();
+    for i in 0..40 {
+        home.put(&format!("key {i}"), b"1");
+    }
+    for i in 0..30 {
+        fs::write(home.object_path(&format!("key {i}")), "rubbish").unwrap();
+    }
+    let pages = pages(&home.store, 5, false);
+    assert!(pages.len() >= 8, "each page looks at 5 files");
+    let found: BTreeSet<_> = pages.concat().into_iter().map(|e| e.key).collect();
+    assert_eq!(found, (30..40).map(|i| key(&format!("key {i}"))).collect());
+}
+
+#[test]
+fn only_cursors_are_cursors() {
+    let home = Home::in_memory();
+    for cursor in [&b""[..], &[0; 31], &[0; 33], &[0; 64]] {
+        let error = home.store.list(Some(cursor), 10, false).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Malformed);
+    }
+    assert_eq!(home.store.list(Some(&[0xff; 32]), 10, false).unwrap(), (vec![], None));
+}

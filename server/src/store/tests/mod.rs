@@ -1,0 +1,167 @@
+//! What docs/STORE.md promises, on real file systems.
+
+mod accounts;
+mod child;
+mod concurrency;
+mod damage;
+mod list;
+mod model;
+mod opening;
+mod uploads;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tempfile::TempDir;
+use zput_common::{
+    digest::Digest,
+    name::ObjectKey,
+    proto::message::{Condition, Kind, Version, VersionInfo, VersionState},
+};
+
+use super::{Clock, Object, Store, StoreError, layout::ObjectName};
+
+/// A store in a directory of its own, whose clock says what it is told.
+struct Home {
+    store: Store,
+    time: Arc<AtomicU64>,
+    dir: TempDir,
+}
+
+impl Home {
+    /// On the file system of temporary files, where a sync costs what it costs.
+    fn new() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// In memory where there is such a file system: for tests that make many stores.
+    fn in_memory() -> Self {
+        let shm = Path::new("/dev/shm");
+        if shm.is_dir() { Self::within(shm) } else { Self::new() }
+    }
+
+    fn within(parent: &Path) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        let time = Arc::new(AtomicU64::new(1000));
+        let store = open(&dir.path().join("store"), &time).unwrap();
+        Self { store, time, dir }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    fn reopen(&mut self) {
+        self.store = open(&self.path(), &self.time).unwrap();
+    }
+
+    fn set_time(&self, ns: u64) {
+        self.time.store(ns, Ordering::Relaxed);
+    }
+
+    /// `objects/ab/<H>` of a key.
+    fn object_path(&self, key: &str) -> PathBuf {
+        self.path().join(ObjectName::of(&self::key(key)).current_path())
+    }
+
+    /// `<shelf>/ab/<H>.<version>`, spelled out.
+    fn shelf_path(&self, shelf: &str, key: &str, version: u64) -> PathBuf {
+        let name = ObjectName::of(&self::key(key)).to_string();
+        self.path().join(shelf).join(&name[..2]).join(format!("{name}.{version:020}"))
+    }
+
+    fn put(&self, key: &str, body: &[u8]) -> u64 {
+        put(&self.store, key, body, Condition::Any).unwrap()
+    }
+
+    fn body(&self, key: &str) -> Option<Vec<u8>> {
+        get(&self.store, key, None)
+    }
+
+    fn states(&self, key: &str) -> Vec<(u64, VersionState)> {
+        match self.store.versions(&self::key(key), None, 1000) {
+            Ok((versions, None)) => versions.iter().map(|v| (v.version.0, v.state)).collect(),
+            Err(StoreError::NotFound) => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn staged(&self) -> usize {
+        names_in(&self.path().join("staging")).len()
+    }
+}
+
+fn open(path: &Path, time: &Arc<AtomicU64>) -> Result<Store, StoreError> {
+    let time = Arc::clone(time);
+    Store::open(path, Clock::new(move || time.load(Ordering::Relaxed)))
+}
+
+fn key(text: &str) -> ObjectKey {
+    ObjectKey::new(text).unwrap()
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Puts a plain object in slices of 1,000 bytes.
+fn put(store: &Store, key: &str, body: &[u8], condition: Condition) -> Result<u64, StoreError> {
+    put_slices(store, key, Kind::Plain, condition, body.chunks(1000)).map(|version| version.0)
+}
+
+fn put_slices<'a>(
+    store: &Store,
+    key: &str,
+    kind: Kind,
+    condition: Condition,
+    slices: impl Iterator<Item = &'a [u8]>,
+) -> Result<Version, StoreError> {
+    let mut upload = store.begin(&self::key(key), kind, condition, None)?;
+    for slice in slices {
+        upload.start_slice(slice.len() as u32, Digest::of(slice))?;
+        upload.write(slice)?;
+        upload.end_slice()?;
+    }
+    upload.commit()
+}
+
+fn read(object: &Object) -> Vec<u8> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = vec![0; object.info().length as usize];
+    object.file().read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+fn get(store: &Store, key: &str, version: Option<u64>) -> Option<Vec<u8>> {
+    match store.lookup(&self::key(key), version.map(Version)) {
+        Ok(object) => Some(read(&object)),
+        Err(StoreError::NotFound) => None,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// Header, body and footer that have the framing of a sealed blob (FORMAT 3 and 7) and nothing in them.
+fn sealed(key: &str, body: &[u8]) -> [Vec<u8>; 3] {
+    let mut header = b"\x8azput\r\n\x1a".to_vec();
+    header.extend_from_slice(&[0, 1]);
+    header.extend_from_slice(&200u32.to_be_bytes());
+    header.extend_from_slice(&[1, 24]);
+    header.extend_from_slice(&[7; 40]);
+    header.extend_from_slice(&(key.len() as u16).to_be_bytes());
+    header.extend_from_slice(key.as_bytes());
+    header.resize(200, 9);
+    let mut footer = vec![5; 150];
+    footer[138..142].copy_from_slice(&150u32.to_be_bytes());
+    footer[142..].copy_from_slice(b"\x8azputend");
+    [header, body.to_vec(), footer]
+}

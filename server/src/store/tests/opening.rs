@@ -1,0 +1,278 @@
+//! Making, recognising and refusing stores.
+
+use std::{
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    process::Command,
+    thread,
+};
+
+use super::{child::Child, *};
+
+fn at(path: &Path) -> Result<Store, StoreError> {
+    Store::open(path, Clock::system())
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_new_store_has_the_layout_of_the_document() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("srv/zput");
+    let store = at(&path).unwrap();
+    assert_eq!(
+        names_in(&path),
+        [
+            "clients",
+            "history",
+            "invites",
+            "locks",
+            "objects",
+            "quarantine",
+            "server.key",
+            "staging",
+            "trash",
+            "zput-store.toml"
+        ]
+    );
+    for shelf in ["objects", "history", "trash", "locks"] {
+        let names = names_in(&path.join(shelf));
+        assert_eq!(names.len(), 256);
+        assert_eq!((&*names[0], &*names[0xab], &*names[255]), ("00", "ab", "ff"));
+    }
+    for made in ["", "../", "objects", "objects/ab", "clients", "staging", "invites", "locks"] {
+        assert_eq!(mode(&path.join(made)), 0o700, "{made}");
+    }
+    put(&store, "abc", b"1", Condition::Any).unwrap();
+    // SHA-256("abc") of FIPS 180-2, B.1.
+    let object = "objects/ba/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    for made in ["server.key", "zput-store.toml", "locks/ba", object] {
+        assert_eq!(mode(&path.join(made)), 0o600, "{made}");
+    }
+    let text = fs::read_to_string(path.join("zput-store.toml")).unwrap();
+    assert!(text.lines().any(|line| line == "format = 1"));
+}
+
+#[test]
+fn the_server_key_stays() {
+    let mut home = Home::new();
+    let seed = *home.store.server_key().as_bytes();
+    assert_ne!(seed, [0; 32]);
+    home.reopen();
+    assert_eq!(*home.store.server_key().as_bytes(), seed);
+    let text = fs::read_to_string(home.path().join("server.key")).unwrap();
+    assert!(text.contains(&format!("seed = \"{}\"", hex::encode(seed))));
+    assert_ne!(Home::new().store.server_key().as_bytes(), &seed);
+
+    for damage in ["", "format = 1\nseed = \"00\"\n", &text.replace("format = 1", "format = 2")] {
+        fs::write(home.path().join("server.key"), damage).unwrap();
+        assert!(matches!(at(&home.path()), Err(StoreError::Damaged("server.key"))), "{damage}");
+    }
+    // A store without its key does not make itself another one: clients have pinned this one.
+    fs::remove_file(home.path().join("server.key")).unwrap();
+    assert!(matches!(at(&home.path()), Err(StoreError::Missing(name)) if name == "server.key"));
+}
+
+#[test]
+fn stores_that_are_opened_at_once_are_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let seeds: Vec<[u8; 32]> = thread::scope(|scope| {
+        let path = &path;
+        let threads: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| *at(path).unwrap().server_key().as_bytes())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(seeds.iter().all(|seed| *seed == seeds[0]));
+}
+
+#[test]
+fn an_empty_directory_becomes_a_store_and_a_foreign_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("lost+found")).unwrap();
+    at(dir.path()).unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), "x").unwrap();
+    let error = at(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Foreign));
+    assert!(error.to_string().contains("neither empty nor a store"));
+    assert_eq!(names_in(dir.path()), ["thesis.tex"]);
+}
+
+#[test]
+fn a_file_is_not_a_store() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for path in [file.path(), &file.path().join("store")] {
+        let error = at(path).unwrap_err();
+        assert!(matches!(error, StoreError::NotADirectory), "{error:?}");
+        assert_eq!(error.to_string(), "this is not a directory");
+    }
+}
+
+#[test]
+fn a_newer_store_is_refused_and_not_touched() {
+    let home = Home::new();
+    let staged = home.path().join("staging/left-over");
+    fs::write(&staged, "x").unwrap();
+    let file = home.path().join("zput-store.toml");
+    fs::write(&file, "format = 2\nshards = 4096\n").unwrap();
+    let error = at(&home.path()).unwrap_err();
+    assert!(matches!(error, StoreError::NewerFormat { found: 2 }));
+    assert_eq!(
+        error.to_string(),
+        "this store has format 2, this zput knows format 1: use a newer zput"
+    );
+    assert!(staged.exists());
+    for damage in ["", "format = 0", "format = \"1\"", "\0"] {
+        fs::write(&file, damage).unwrap();
+        assert!(matches!(at(&home.path()), Err(StoreError::Damaged("zput-store.toml"))));
+    }
+}
+
+#[test]
+fn a_store_with_a_piece_missing_is_refused() {
+    for piece in ["objects/ab", "history/00", "trash/ff", "staging", "clients", "locks/7f"] {
+        let home = Home::in_memory();
+        let path = home.path().join(piece);
+        let aside = home.dir.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        let missing = |result| matches!(result, Err(StoreError::Missing(name)) if name == piece);
+        assert!(missing(at(&home.path())), "{piece}");
+        symlink(&aside, &path).unwrap();
+        assert!(missing(at(&home.path())), "{piece}");
+    }
+}
+
+#[test]
+fn a_store_that_nobody_finished_is_finished() {
+    let whole = Home::in_memory();
+    let key = fs::read(whole.path().join("server.key")).unwrap();
+    // As it is made: step by step, with the store's file named last.
+    for stop in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        fs::write(path.join(".tmp-zput-store.toml"), if stop == 4 { "form" } else { "" }).unwrap();
+        if stop >= 1 {
+            fs::create_dir(path.join("locks")).unwrap();
+            fs::write(path.join("locks/00"), "").unwrap();
+        }
+        if stop >= 2 {
+            fs::create_dir_all(path.join("objects/00")).unwrap();
+            fs::write(path.join(".tmp-00112233445566778899aabbccddeeff"), "seed = ").unwrap();
+        }
+        if stop >= 3 {
+            fs::write(path.join("server.key"), &key).unwrap();
+        }
+        let store = at(path).unwrap();
+        let kept = store.server_key().as_bytes() == whole.store.server_key().as_bytes();
+        assert_eq!(kept, stop >= 3, "stop {stop}");
+        assert_eq!(names_in(path), names_in(&whole.path()), "stop {stop}");
+        put(&store, "a", b"1", Condition::Any).unwrap();
+        at(path).unwrap();
+    }
+}
+
+#[test]
+fn what_nobody_works_on_is_swept() {
+    let mut home = Home::new();
+    for left in ["staging/0123", "staging/x", ".tmp-1", "clients/.tmp-2", "invites/.tmp-3"] {
+        fs::write(home.path().join(left), "x").unwrap();
+    }
+    fs::write(home.path().join("clients/kept.toml"), "x").unwrap();
+    let outside = home.dir.path().join("outside");
+    fs::write(&outside, "x").unwrap();
+    symlink(&outside, home.path().join("staging/link")).unwrap();
+    home.reopen();
+    assert_eq!(names_in(&home.path().join("staging")), ["link"]);
+    assert_eq!(names_in(&home.path().join("clients")), ["kept.toml"]);
+    assert_eq!(names_in(&home.path().join("invites")), Vec::<String>::new());
+    assert!(!home.path().join(".tmp-1").exists());
+    assert!(outside.exists());
+}
+
+#[test]
+fn an_upload_of_a_living_process_is_not_swept() {
+    let mut home = Home::new();
+    // Of this process, and of another one.
+    let mut mine = home.store.begin(&key("mine"), Kind::Plain, Condition::Any, None).unwrap();
+    mine.start_slice(2, Digest::of(b"ab")).unwrap();
+    mine.write(b"a").unwrap();
+    let mut child = Child::start("upload", &home.path());
+    assert_eq!(child.line(), "uploading");
+    assert_eq!(home.staged(), 2);
+    home.reopen();
+    assert_eq!(home.staged(), 2);
+    mine.write(b"b").unwrap();
+    mine.end_slice().unwrap();
+    mine.commit().unwrap();
+    child.say("commit");
+    assert_eq!(child.line(), "committed");
+    child.finish();
+    assert_eq!(home.body("mine"), Some(b"ab".to_vec()));
+    assert_eq!(home.body("child's"), Some(b"from the child".to_vec()));
+
+    // Of a dead one.
+    let mut child = Child::start("upload", &home.path());
+    assert_eq!(child.line(), "uploading");
+    child.kill();
+    assert_eq!(home.staged(), 1);
+    home.reopen();
+    assert_eq!(home.staged(), 0);
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn a_directory_without_permission_is_refused() {
+    let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir();
+    let dir = dir.unwrap();
+    let path = dir.path().join("store");
+    fs::create_dir(&path).unwrap();
+    let me = fs::metadata(&path).unwrap().uid();
+    let say = if is_root() {
+        // Root may write anywhere: ask as nobody.
+        let nobody = 65534;
+        chown(&path, Some(nobody), Some(nobody)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();
+        let Some(mut child) = Child::start_as(nobody, "open", &path) else {
+            eprintln!("skipped: the test's program cannot be run by another user");
+            return;
+        };
+        let line = child.line();
+        child.finish();
+        line
+    } else {
+        assert_ne!(me, 0);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();
+        at(&path).unwrap_err().to_string()
+    };
+    assert!(say.starts_with("this directory cannot be written to: Permission denied"), "{say}");
+    assert_eq!(names_in(&path), Vec::<String>::new());
+}
+
+#[test]
+fn a_read_only_file_system_is_refused() {
+    let home = Home::new();
+    let target = home.dir.path().join("mounted");
+    fs::create_dir(&target).unwrap();
+    let mount = |arguments: &[&str]| {
+        let output = Command::new("mount").args(arguments).arg(&target).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let source = home.path();
+    if !is_root() || !mount(&["--bind", source.to_str().unwrap()]) {
+        eprintln!("skipped: mount(8) is not allowed here");
+        return;
+    }
+    let read_only = mount(&["-o", "remount,ro,bind"]);
+    let result = at(&target);
+    let status = Command::new("umount").arg(&target).status().unwrap();
+    assert!(read_only && status.success());
+    let error = result.unwrap_err();
+    assert!(matches!(error, StoreError::NotWritable(_)), "{error:?}");
+    assert!(error.to_string().contains("Read-only file system"), "{error}");
+}

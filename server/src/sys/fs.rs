@@ -1,0 +1,214 @@
+//! Calls on files and directories.
+//!
+//! Nothing here takes an absolute path except [`open_root`]: everything else is named relative to a
+//! descriptor of a directory, by openat2(2), which the kernel walks without following a link.
+
+use std::{
+    fs::File,
+    io,
+    num::NonZeroU64,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::fs::{
+    Access, Advice, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags,
+};
+
+/// What every file is created with (STORE: "Directories are 0700, files 0600").
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const DIR_MODE: Mode = Mode::RWXU;
+
+/// openat2(2): no component may be a symbolic link or a magic link, lead above the directory or onto
+/// another mount (a rename or link to there would fail with `EXDEV`, at the worst moment).
+const INSIDE: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// What an entry of a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A link, a pipe, a socket, a device: nothing that a store makes.
+    Other,
+}
+
+impl From<FileType> for EntryKind {
+    fn from(kind: FileType) -> Self {
+        match kind {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Directory,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Which file a descriptor or a name stands for, and how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The device and the inode: equal for two names of one file.
+    pub(crate) inode: (u64, u64),
+    /// What it is.
+    pub(crate) kind: EntryKind,
+    /// Bytes.
+    pub(crate) length: u64,
+    /// Whether it has a name still.
+    pub(crate) named: bool,
+}
+
+impl From<rustix::fs::Stat> for Identity {
+    fn from(stat: rustix::fs::Stat) -> Self {
+        Self {
+            inode: (stat.st_dev, stat.st_ino),
+            kind: FileType::from_raw_mode(stat.st_mode).into(),
+            length: u64::try_from(stat.st_size).unwrap_or(0),
+            named: stat.st_nlink > 0,
+        }
+    }
+}
+
+/// Opens the directory that the operator named. Links in its path are the operator's own.
+pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// Opens a directory inside `dir`.
+pub(crate) fn open_dir(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    inside(dir, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+}
+
+/// Opens a file inside `dir` to read. `O_NONBLOCK`: a pipe that somebody planted does not hang the
+/// open; a regular file does not notice it.
+pub(crate) fn open_read(dir: impl AsFd, name: &str) -> io::Result<File> {
+    inside(dir, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).map(File::from)
+}
+
+/// Creates a file inside `dir` that was not there (`O_EXCL`), to read and write.
+pub(crate) fn create(dir: impl AsFd, name: &str) -> io::Result<File> {
+    inside(dir, name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, FILE_MODE).map(File::from)
+}
+
+/// Opens a file inside `dir` to lock it, for which flock(2) needs no particular access.
+pub(crate) fn open_lock(dir: impl AsFd, name: &str) -> io::Result<File> {
+    inside(dir, name, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty()).map(File::from)
+}
+
+fn inside(dir: impl AsFd, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat2(dir, name, flags | OFlags::CLOEXEC, mode, INSIDE)?)
+}
+
+/// Makes a directory inside `dir`; one that is there already is as good.
+pub(crate) fn make_dir(dir: impl AsFd, name: &str) -> io::Result<()> {
+    match rustix::fs::mkdirat(dir, name, DIR_MODE) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether entries can be made in `dir`: says `EACCES`, or `EROFS` even to root.
+pub(crate) fn check_writable(dir: impl AsFd) -> io::Result<()> {
+    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    Ok(rustix::fs::accessat(dir, ".", access, AtFlags::empty())?)
+}
+
+/// The names in `dir` but for `.` and `..`, in the file system's own order. Names that are not UTF-8
+/// are none of a store's and are left out.
+pub(crate) fn names(dir: impl AsFd) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+    Ok(Dir::read_from(dir)?.filter_map(|entry| match entry {
+        Ok(entry) => match entry.file_name().to_str() {
+            Ok("." | "..") | Err(_) => None,
+            Ok(name) => Some(Ok(name.to_owned())),
+        },
+        Err(error) => Some(Err(error.into())),
+    }))
+}
+
+/// What a descriptor stands for.
+pub(crate) fn identity(file: impl AsFd) -> io::Result<Identity> {
+    Ok(rustix::fs::fstat(file)?.into())
+}
+
+/// What a name in `dir` stands for; of a link, the link itself.
+pub(crate) fn identity_at(dir: impl AsFd, name: &str) -> io::Result<Identity> {
+    Ok(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.into())
+}
+
+/// fdatasync(2): data, and of the metadata the size and what else is needed to read it back.
+///
+/// Never called again after an error: the kernel marks the pages clean when their write-back fails and
+/// reports it once per open file description, so a second call would say that all is well.
+pub(crate) fn sync_data(file: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::fdatasync(file)?)
+}
+
+/// fsync(2) of a directory: the entries that were made, renamed or removed in it.
+pub(crate) fn sync_dir(dir: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::fsync(dir)?)
+}
+
+/// Asks the kernel to start writing a stretch of `file` back, and does not wait for it.
+///
+/// sync_file_range(2) is what this is meant for, but rustix has no safe wrapper of it. Linux answers
+/// `POSIX_FADV_DONTNEED` (mm/fadvise.c) by starting the same asynchronous write-back of the range and then dropping
+/// those of its pages that are clean already, which right after a write are next to none. It reports no errors:
+/// they stay with the file until the next [`sync_data`].
+pub(crate) fn start_write_back(file: impl AsFd, offset: u64, length: u64) {
+    if let Some(length) = NonZeroU64::new(length) {
+        // Advice: a file system that takes none loses speed, and nothing else.
+        let _ = rustix::fs::fadvise(file, offset, Some(length), Advice::DontNeed);
+    }
+}
+
+/// flock(2) `LOCK_EX`, waiting. It belongs to the open file description: closing the file, or the end of
+/// the process however it comes, releases it; two opens in one process exclude each other.
+pub(crate) fn lock(file: impl AsFd) -> io::Result<()> {
+    wait_for_lock(file, FlockOperation::LockExclusive)
+}
+
+/// flock(2) `LOCK_SH`, waiting.
+pub(crate) fn lock_shared(file: impl AsFd) -> io::Result<()> {
+    wait_for_lock(file, FlockOperation::LockShared)
+}
+
+/// flock(2) `LOCK_EX | LOCK_NB`: whether it was free.
+pub(crate) fn try_lock(file: impl AsFd) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn wait_for_lock(file: impl AsFd, operation: FlockOperation) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::flock(file.as_fd(), operation))?)
+}
+
+/// linkat(2): a second name for the same file; of a link the link itself is linked. Never replaces.
+pub(crate) fn link(
+    from: impl AsFd,
+    old_name: &str,
+    to: impl AsFd,
+    new_name: &str,
+) -> io::Result<()> {
+    Ok(rustix::fs::linkat(from, old_name, to, new_name, AtFlags::empty())?)
+}
+
+/// renameat(2): replaces what has the new name, atomically.
+pub(crate) fn rename(
+    from: impl AsFd,
+    old_name: &str,
+    to: impl AsFd,
+    new_name: &str,
+) -> io::Result<()> {
+    Ok(rustix::fs::renameat(from, old_name, to, new_name)?)
+}
+
+/// unlinkat(2) of a file; of a link, the link itself.
+pub(crate) fn unlink(dir: impl AsFd, name: &str) -> io::Result<()> {
+    Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
+}

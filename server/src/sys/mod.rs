@@ -1,0 +1,3 @@
+//! System calls: thin, safe wrappers over rustix. Each says which facts of the kernel it relies on.
+
+pub(crate) mod fs;
