@@ -3,6 +3,7 @@
 
 mod commands;
 mod home;
+pub mod hostile;
 mod server;
 
 pub use commands::command_path;

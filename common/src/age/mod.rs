@@ -24,6 +24,8 @@ mod x25519;
 #[cfg(test)]
 mod tests;
 
+pub use crate::long_bech32::Bech32Error;
+
 pub use file_key::FileKey;
 pub use identity::{Identity, IdentityError};
 pub use identity_file::{IdentityFileError, parse_identity_file};

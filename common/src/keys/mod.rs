@@ -11,6 +11,8 @@
 
 pub mod device;
 pub mod invite;
+pub mod keyfile;
+pub mod passphrase;
 pub mod public;
 pub mod remote;
 pub mod server;
@@ -20,6 +22,8 @@ mod derive;
 
 pub use device::{DeviceSeed, DeviceTlsKey, WriterKey};
 pub use invite::{Invite, InviteError, InviteSecret};
+pub use keyfile::{KeyFile, KeyFileError, LockedKeyFile, ModePolicy, Names, ParsedKeyFile, Role};
+pub use passphrase::PassphraseError;
 pub use public::{
     DevicePublicKey, PublicKeyError, ServerPublicKey, SignatureError, WriterPublicKey,
 };

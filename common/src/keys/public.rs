@@ -91,17 +91,16 @@ public_key! {
 }
 
 impl WriterPublicKey {
-    /// Verifies `signature` over `message`, strictly (FORMAT 1): no small-order keys, canonical
-    /// encodings of key, point and scalar, and the equation without the cofactor.
+    /// Verifies `signature` over `message`, strictly (FORMAT 1): no small-order key or point, canonical
+    /// encodings of point and scalar, and the equation without the cofactor.
+    ///
+    /// A key has no second spelling under which anybody could sign: of the 19 values that the field's
+    /// order leaves over, those that are points are of small order or have no known private key.
     ///
     /// # Errors
     /// [`SignatureError`] when it does not hold.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), SignatureError> {
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_| SignatureError)?;
-        // The library takes another spelling of the same point for its key.
-        if key.to_edwards().compress().as_bytes() != &self.0 {
-            return Err(SignatureError);
-        }
         key.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| SignatureError)
     }
 }

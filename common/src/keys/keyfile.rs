@@ -1,0 +1,453 @@
+//! Key files: one text that is a machine's whole capability (FORMAT 11).
+//!
+//! ```text
+//! text ──parse──▶ Open(KeyFile)
+//!             └─▶ Locked(LockedKeyFile) ──unlock──▶ KeyFile ──to_toml, to_toml_locked──▶ text
+//! ```
+
+use std::fmt;
+
+use rand::CryptoRng;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::device::DeviceSeed;
+use super::invite::Invite;
+use super::passphrase::{PassphraseError, Protected};
+use super::public::{ServerPublicKey, WriterPublicKey};
+use super::remote::Remote;
+use super::vault::VaultSecret;
+use crate::age::{Identity, Recipient};
+use crate::limits::{KEY_FILE_MAX_BYTES, RECIPIENTS_MAX};
+use crate::name::{BlobName, ObjectKey};
+
+mod text;
+
+/// What a key file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Puts and opens.
+    Full,
+    /// Opens what others put.
+    Get,
+    /// Puts, and cannot open even what it put itself.
+    Put,
+}
+
+impl Role {
+    /// As key files write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Get => "get",
+            Self::Put => "put",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether connections are protected: local policy, never the peer's choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModePolicy {
+    /// TLS with pinned keys.
+    #[default]
+    Tls,
+    /// Frames in the clear; blobs are sealed all the same.
+    Plaintext,
+}
+
+impl ModePolicy {
+    /// As key files write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Plaintext => "plaintext",
+        }
+    }
+}
+
+/// What a server sees of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Names {
+    /// A keyed hash.
+    #[default]
+    Sealed,
+    /// The name itself.
+    Clear,
+}
+
+impl Names {
+    /// As key files write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Clear => "clear",
+        }
+    }
+}
+
+/// An open key file. `Debug` shows no secret; secrets are zeroized on drop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFile {
+    role: Role,
+    /// Where the server or the store is; `None` until somebody says.
+    pub remote: Option<Remote>,
+    /// How to speak to it.
+    pub mode: ModePolicy,
+    /// The key that the server must show.
+    pub server_key: Option<ServerPublicKey>,
+    /// What the server sees of names.
+    pub names: Names,
+    /// Who may open what is put from here.
+    pub recipients: Vec<Recipient>,
+    /// Whose blobs are taken; empty = those of any member of the vault.
+    pub writers: Vec<WriterPublicKey>,
+    secrets: Secrets,
+}
+
+/// A key file whose secrets wait for their passphrase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedKeyFile {
+    role: Role,
+    remote: Option<Remote>,
+    mode: ModePolicy,
+    server_key: Option<ServerPublicKey>,
+    names: Names,
+    recipients: Vec<Recipient>,
+    writers: Vec<WriterPublicKey>,
+    protected: Protected,
+}
+
+/// What a key file's text holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParsedKeyFile {
+    /// Everything.
+    Open(KeyFile),
+    /// Everything but the secrets.
+    Locked(LockedKeyFile),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Secrets {
+    device_seed: DeviceSeed,
+    vault_secret: VaultSecret,
+    identity: Option<Identity>,
+}
+
+/// What is wrong with a key file. It never repeats a value, which may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum KeyFileError {
+    /// Over [`KEY_FILE_MAX_BYTES`].
+    #[error("a key file has at most {KEY_FILE_MAX_BYTES} bytes, this one has {0}")]
+    TooLong(usize),
+    /// Not TOML, a field that is missing, unknown or twice there, or a value of another type.
+    #[error("line {line} of the key file: {message}")]
+    Toml {
+        /// Where, from 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// From a newer version.
+    #[error("the key file is of format {0}, this program knows format 1")]
+    Format(i64),
+    /// A value that its field cannot have.
+    #[error("{field} of the key file: {reason}")]
+    Field {
+        /// Its name.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A secret is neither there nor under `protected`.
+    #[error("the key file has no {0}")]
+    Missing(&'static str),
+    /// Secrets stand both in the clear and under `protected`.
+    #[error("the key file has both protected and unprotected secrets")]
+    TwiceProtected,
+    /// A `put` file must not be able to open.
+    #[error("the role is put, yet the key file has an identity")]
+    IdentityInPut,
+    /// A `full` or `get` file must be able to open.
+    #[error("the role is {0}, yet the key file has no identity")]
+    NoIdentity(Role),
+    /// Nobody could open what a `full` or `put` file seals.
+    #[error("the role is {0}, yet the key file has no recipients")]
+    NoRecipients(Role),
+    /// Over [`RECIPIENTS_MAX`].
+    #[error("a key file has at most {RECIPIENTS_MAX} recipients")]
+    TooManyRecipients,
+    /// A server without a key to know it by.
+    #[error("the mode is tls, yet the key file has no server_key")]
+    NoServerKey,
+    /// This role cannot give that one away.
+    #[error("a key file of role {from} cannot make one of role {to}")]
+    Export {
+        /// What it is.
+        from: Role,
+        /// What was asked for.
+        to: Role,
+    },
+    /// The passphrase.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+}
+
+impl KeyFile {
+    /// A new vault with a fresh post-quantum identity, as `zkey new` makes it.
+    pub fn generate(rng: &mut dyn CryptoRng) -> Self {
+        let identity = Identity::generate_hybrid(rng);
+        Self::from_identity(identity, rng)
+    }
+
+    /// A new vault around an identity that exists already, such as `age-keygen`'s.
+    pub fn from_identity(identity: Identity, rng: &mut dyn CryptoRng) -> Self {
+        Self {
+            role: Role::Full,
+            remote: None,
+            mode: ModePolicy::default(),
+            server_key: None,
+            names: Names::default(),
+            recipients: vec![identity.to_recipient()],
+            writers: Vec::new(),
+            secrets: Secrets {
+                device_seed: DeviceSeed::generate(rng),
+                vault_secret: VaultSecret::generate(rng),
+                identity: Some(identity),
+            },
+        }
+    }
+
+    /// A key file of `role` for another device of the same vault, with a device seed of its own.
+    ///
+    /// A `put` file gets no identity. A `get` file gets no recipients, and pins this device's writer key
+    /// beside the ones that are pinned here, so that one captured reader cannot forge for the others;
+    /// whoever wants it otherwise changes `writers`.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Export`] when this file cannot do itself what the other should.
+    pub fn export(&self, role: Role, rng: &mut dyn CryptoRng) -> Result<Self, KeyFileError> {
+        if self.role != Role::Full && self.role != role {
+            return Err(KeyFileError::Export { from: self.role, to: role });
+        }
+        let mut file = self.clone();
+        file.role = role;
+        file.secrets.device_seed = DeviceSeed::generate(rng);
+        match role {
+            Role::Full => {}
+            Role::Put => file.secrets.identity = None,
+            Role::Get => file.recipients.clear(),
+        }
+        let own = self.secrets.device_seed.writer_key().public_key();
+        if self.role == Role::Full && role == Role::Get && !file.writers.contains(&own) {
+            file.writers.insert(0, own);
+        }
+        Ok(file)
+    }
+
+    /// Takes over the address and the key of the server that `invite` is for.
+    pub fn accept(&mut self, invite: &Invite) {
+        self.remote = Some(invite.address.clone());
+        self.server_key = Some(invite.server_key);
+        self.mode = ModePolicy::Tls;
+    }
+
+    /// Seals to `recipient` too from now on; `false` when it is one already.
+    ///
+    /// # Errors
+    /// [`KeyFileError::TooManyRecipients`].
+    pub fn add_recipient(&mut self, recipient: Recipient) -> Result<bool, KeyFileError> {
+        if self.recipients.contains(&recipient) {
+            return Ok(false);
+        }
+        if self.recipients.len() == RECIPIENTS_MAX {
+            return Err(KeyFileError::TooManyRecipients);
+        }
+        self.recipients.push(recipient);
+        Ok(true)
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// This device.
+    #[must_use]
+    pub const fn device_seed(&self) -> &DeviceSeed {
+        &self.secrets.device_seed
+    }
+
+    /// The vault it is a member of.
+    #[must_use]
+    pub const fn vault_secret(&self) -> &VaultSecret {
+        &self.secrets.vault_secret
+    }
+
+    /// What opens; `None` in a `put` file.
+    #[must_use]
+    pub const fn identity(&self) -> Option<&Identity> {
+        self.secrets.identity.as_ref()
+    }
+
+    /// What the server knows the blob of this name by.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "names and object keys have the same bounds")]
+    pub fn object_key(&self, name: &BlobName) -> ObjectKey {
+        match self.names {
+            Names::Sealed => self.secrets.vault_secret.name_key().object_key(name),
+            Names::Clear => ObjectKey::new(name.as_str()).expect("1 to 1,024 bytes"),
+        }
+    }
+
+    /// Parses a key file's text.
+    ///
+    /// # Errors
+    /// Says what is wrong, and in which line or field.
+    pub fn parse(text: &str) -> Result<ParsedKeyFile, KeyFileError> {
+        text::parse(text)
+    }
+
+    /// The file's text, secrets included. [`KeyFile::parse`] gives the same key file back.
+    ///
+    /// # Errors
+    /// When `parse` would refuse it.
+    pub fn to_toml(&self) -> Result<Zeroizing<String>, KeyFileError> {
+        self.check()?;
+        text::write(self, None)
+    }
+
+    /// The file's text with its secrets under `passphrase`.
+    ///
+    /// # Errors
+    /// When `parse` would refuse it, or the passphrase is empty.
+    pub fn to_toml_locked(
+        &self,
+        passphrase: &str,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Zeroizing<String>, KeyFileError> {
+        self.check()?;
+        let protected = Protected::lock(passphrase, &self.secrets.to_bytes(), rng)?;
+        text::write(self, Some(&protected))
+    }
+
+    /// The rules between the fields.
+    fn check(&self) -> Result<(), KeyFileError> {
+        let Self { role, remote, mode, server_key, recipients, .. } = self;
+        match (role, &self.secrets.identity) {
+            (Role::Put, Some(_)) => return Err(KeyFileError::IdentityInPut),
+            (Role::Full | Role::Get, None) => return Err(KeyFileError::NoIdentity(*role)),
+            _ => {}
+        }
+        check_open(*role, remote.as_ref(), *mode, server_key.as_ref(), recipients)
+    }
+}
+
+/// The rules between the fields that are no secrets.
+fn check_open(
+    role: Role,
+    remote: Option<&Remote>,
+    mode: ModePolicy,
+    server_key: Option<&ServerPublicKey>,
+    recipients: &[Recipient],
+) -> Result<(), KeyFileError> {
+    if recipients.is_empty() && role != Role::Get {
+        return Err(KeyFileError::NoRecipients(role));
+    }
+    if recipients.len() > RECIPIENTS_MAX {
+        return Err(KeyFileError::TooManyRecipients);
+    }
+    let Some(remote) = remote else { return Ok(()) };
+    // A remote can be put together without its parser.
+    if remote.to_string().parse().as_ref() != Ok(remote) {
+        let reason = "it could not be read again".to_owned();
+        return Err(KeyFileError::Field { field: "remote", reason });
+    }
+    let server = !matches!(remote, Remote::Embedded(_));
+    if server && mode == ModePolicy::Tls && server_key.is_none() {
+        return Err(KeyFileError::NoServerKey);
+    }
+    Ok(())
+}
+
+impl LockedKeyFile {
+    /// Opens the secrets; this takes about a second, and 64 MiB, by design.
+    ///
+    /// # Errors
+    /// [`PassphraseError::Wrong`], and whatever [`KeyFile::parse`] would say about an open file.
+    pub fn unlock(&self, passphrase: &str) -> Result<KeyFile, KeyFileError> {
+        let secrets = Secrets::from_bytes(&self.protected.unlock(passphrase)?)?;
+        let file = KeyFile {
+            role: self.role,
+            remote: self.remote.clone(),
+            mode: self.mode,
+            server_key: self.server_key,
+            names: self.names,
+            recipients: self.recipients.clone(),
+            writers: self.writers.clone(),
+            secrets,
+        };
+        file.check()?;
+        Ok(file)
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Where the server or the store is.
+    #[must_use]
+    pub const fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
+    }
+}
+
+impl Secrets {
+    /// FORMAT 11: `device_seed[32] || vault_secret[32] || identity text (may be empty)`.
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let identity = self.identity.as_ref().map(Identity::to_secret_string);
+        let identity = identity.as_ref().map_or("", |text| text.as_str());
+        let mut bytes = Zeroizing::new(Vec::with_capacity(64 + identity.len()));
+        bytes.extend_from_slice(self.device_seed.as_bytes());
+        bytes.extend_from_slice(self.vault_secret.as_bytes());
+        bytes.extend_from_slice(identity.as_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, KeyFileError> {
+        let malformed = |reason: &str| KeyFileError::Field {
+            field: "protected.sealed",
+            reason: reason.to_owned(),
+        };
+        let short = || malformed("there are fewer secrets in it than there must be");
+        let (device_seed, bytes) = bytes.split_first_chunk().ok_or_else(short)?;
+        let (vault_secret, identity) = bytes.split_first_chunk().ok_or_else(short)?;
+        let identity = match std::str::from_utf8(identity) {
+            Ok("") => None,
+            Ok(text) => Some(
+                text.parse()
+                    .map_err(|error: crate::age::IdentityError| malformed(&error.to_string()))?,
+            ),
+            Err(_) => return Err(malformed("the identity in it is not text")),
+        };
+        Ok(Self {
+            device_seed: DeviceSeed::from_bytes(*device_seed),
+            vault_secret: VaultSecret::from_bytes(*vault_secret),
+            identity,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Those against whom zput must hold (SECURITY.md): a server that lies, a client that does not keep
+//! to the protocol, somebody on the line between the two, and authors of blobs who know a secret or
+//! two.
+//!
+//! ```text
+//!  forge ─────▶ shelf ─▶ server ◀──── zget, zput, the library
+//!  (blobs)      (honest   (what it        ▲
+//!                answers)  says instead)  │ proxy (what arrives instead)
+//!                                         ▼
+//!                         client ─────▶ zserve
+//! ```
+//!
+//! An attack states only what it changes: everything else is honest.
+
+mod client;
+pub mod forge;
+mod proxy;
+mod server;
+mod shelf;
+mod wire;
+
+pub use client::HostileClient;
+pub use forge::Forgery;
+pub use proxy::{Conversation, Damage, Direction, Proxy};
+pub use server::{Answer, HostileServer, Payload, RawServer};
+pub use shelf::{Shelf, Stored};
