@@ -238,6 +238,25 @@ fn another_server_than_the_pinned_one_is_refused() {
 }
 
 #[test]
+fn the_pinned_key_counts_only_with_its_signature() {
+    use super::pair::Pair;
+    use crate::proto::{ClientConfig, ServerConfig, tls::ServerTls};
+
+    let other = ServerKeySeed::from_bytes([0x52; 32]);
+    let shown = tls::raw_key(server_key().as_bytes()).unwrap().cert;
+    let stolen = CertifiedKey::new(shown, tls::raw_key(other.as_bytes()).unwrap().key);
+    let mut config = rustls::ServerConfig::clone(&ServerTls::new(&other).unwrap().0);
+    config.cert_resolver =
+        Arc::new(rustls::server::AlwaysResolvesServerRawPublicKeys::new(Arc::new(stolen)));
+    let server = ServerConfig { tls: Some(ServerTls(Arc::new(config))), ..server_config() };
+    let client = ClientTls::new(&device_key(), &server_key().public_key()).unwrap();
+    let mut pair = Pair::with(ClientConfig::Tls(client), server);
+    let bad = rustls::CertificateError::BadSignature;
+    assert_eq!(pair.settle(), Err(SessionError::Tls(Error::InvalidCertificate(bad))));
+    assert!(pair.client.events.is_empty());
+}
+
+#[test]
 fn nothing_may_stand_behind_an_announcement_in_its_record() {
     let mut foreign = Foreign::connected(honest());
     let both = [encode(&slice(4)), encode(&Request::Ping)].concat();
@@ -389,6 +408,27 @@ fn the_first_message_is_an_echo_and_no_other_is() {
     assert_eq!(foreign.say(&encode(&echo)), Err(SessionError::EchoMisplaced));
 }
 
+/// Accepts version 1, `plaintext`, no features, with the limits of PROTOCOL 9.
+const SERVER_HELLO: &[u8; 36] = b"zput/s1\n\x00\x1a\x00\x01\x01\x00\x00\x00\x00\
+\x00\x02\x00\x00\x01\x01\x00\x00\x00\x40\x00\x00\x00\x78\x00\x00\x00\x00\x00";
+
+#[test]
+fn a_client_goes_along_with_nothing_that_it_did_not_offer() {
+    use crate::proto::{ClientConfig, hello::HelloError};
+
+    let given = |at: usize, value: u8| {
+        let now = std::time::Instant::now();
+        let mut client = End::new(ClientSession::new(&ClientConfig::Plaintext, now).unwrap());
+        let mut hello = *SERVER_HELLO;
+        hello[at] = value;
+        client.deliver(now, &hello)
+    };
+    assert_eq!(given(11, 1), Ok(()));
+    assert_eq!(given(11, 2), Err(HelloError::VersionNotOffered(2).into()));
+    assert_eq!(given(12, 2), Err(HelloError::ModeNotOffered(Mode::Tls).into()));
+    assert_eq!(given(16, 1), Err(HelloError::FeaturesNotOffered(1).into()));
+}
+
 /// A client session on the other end of which a script speaks `plaintext`.
 fn scripted(answers: &[u8]) -> (End<ClientSession>, Result<(), SessionError>) {
     use crate::proto::ClientConfig;
@@ -396,12 +436,13 @@ fn scripted(answers: &[u8]) -> (End<ClientSession>, Result<(), SessionError>) {
     let now = std::time::Instant::now();
     let mut client = End::new(ClientSession::new(&ClientConfig::Plaintext, now).unwrap());
     client.session.send(&Request::Ping).unwrap();
-    let hello = b"zput/s1\n\x00\x1a\x00\x01\x01\x00\x00\x00\x00\x00\x02\x00\x00\x01\x01\x00\x00\x00\x40\x00\x00\x00\x78\x00\x00\x00\x00\x00";
+    let hello = SERVER_HELLO;
     let echo = Response::Echo {
         client: ClientHello::only(Mode::Plaintext).encode(),
         server: hello.to_vec(),
     };
-    let script = [hello, &frame::encode(&echo, FRAME_MAX_BYTES).unwrap()[..], answers].concat();
+    let script =
+        [&hello[..], &frame::encode(&echo, FRAME_MAX_BYTES).unwrap()[..], answers].concat();
     let result = client.deliver(now, &script);
     (client, result)
 }

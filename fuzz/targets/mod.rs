@@ -1,0 +1,24 @@
+//! The functions under fuzz: bytes in, a panic when a promise does not hold.
+
+mod client_session;
+mod hello;
+mod message;
+mod server_session;
+
+/// A function under fuzz.
+pub(crate) type Target = fn(&[u8]);
+
+/// All of them, by the names of their corpora.
+pub(crate) const TARGETS: &[(&str, Target)] = &[
+    ("hello", hello::run),
+    ("message", message::run),
+    ("server_session", server_session::run),
+    ("client_session", client_session::run),
+];
+
+/// Runs the target of this name.
+pub(crate) fn run(name: &str, input: &[u8]) {
+    for (_, target) in TARGETS.iter().filter(|(known, _)| *known == name) {
+        target(input);
+    }
+}
