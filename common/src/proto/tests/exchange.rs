@@ -226,4 +226,27 @@ proptest! {
         let pair = exchange(pair, &slice, &object);
         holds(mode, &pair, &slice, &object);
     }
+
+    /// What one flipped bit of a `tls` stream can do: cut the exchange short, never change it.
+    /// (There is no payload here: its digest is for those who know it.)
+    #[test]
+    fn a_flipped_bit_of_tls_changes_no_message(up: bool, at in 0..6_000_usize, bit in 0..8_u8) {
+        let mut pair = Pair::new(Mode::Tls);
+        pair.flip = Some((up, at, bit));
+        let mut said = vec![Event::Connected { peer: Some(device_key().public_key()), mode: Mode::Tls }];
+        let mut heard = vec![Event::Connected { peer: None, mode: Mode::Tls }];
+        let requests = requests(b"x").into_iter().filter(|r| !matches!(r, Request::Slice { .. }));
+        for request in requests {
+            pair.client.session.send(&request).unwrap();
+            heard.push(Event::Message(answer(&request, b"").0));
+            said.push(Event::Message(request));
+        }
+        let result = pair.run(|request| answer(request, b""));
+        let length = if up { pair.upstream.len() } else { pair.downstream.len() };
+        prop_assert!(said.starts_with(&pair.server.events));
+        prop_assert!(heard.starts_with(&pair.client.events));
+        // A record's version, which TLS does not look at, may be flipped without harm.
+        let whole = pair.server.events == said && pair.client.events == heard;
+        prop_assert!(whole || at < length, "{} of {}: {:?}", at, length, result);
+    }
 }

@@ -184,7 +184,9 @@ pub(super) struct Pair {
     pub(super) upstream: Vec<u8>,
     /// All that the server has sent.
     pub(super) downstream: Vec<u8>,
-    /// Requests that [`Pair::answer`] has answered.
+    /// A bit that the wire flips: whether on the way up, at which byte, which one.
+    pub(super) flip: Option<(bool, usize, u8)>,
+    /// Requests that [`Pair::run`] has answered.
     answered: usize,
     /// Sizes in which the wire delivers, over and over.
     pub(super) steps: Vec<usize>,
@@ -204,6 +206,7 @@ impl Pair {
             server: End::new(ServerSession::new(Arc::new(server), now)),
             upstream: Vec::new(),
             downstream: Vec::new(),
+            flip: None,
             answered: 0,
             steps: vec![usize::MAX],
             step: 0,
@@ -214,12 +217,14 @@ impl Pair {
     pub(super) fn settle(&mut self) -> Result<(), SessionError> {
         loop {
             self.now += Duration::from_millis(1);
-            let up = self.client.transmit(self.now);
+            let mut up = self.client.transmit(self.now);
+            self.damage(true, self.upstream.len(), &mut up);
             self.upstream.extend_from_slice(&up);
             for piece in self.pieces(&up) {
                 self.server.deliver(self.now, piece)?;
             }
-            let down = self.server.transmit(self.now);
+            let mut down = self.server.transmit(self.now);
+            self.damage(false, self.downstream.len(), &mut down);
             self.downstream.extend_from_slice(&down);
             for piece in self.pieces(&down) {
                 self.client.deliver(self.now, piece)?;
@@ -249,6 +254,15 @@ impl Pair {
             self.answered += 1;
             // What was read before there was room.
             self.server.deliver(self.now, &[])?;
+        }
+    }
+
+    fn damage(&self, up: bool, from: usize, bytes: &mut [u8]) {
+        if let Some((way, at, bit)) = self.flip
+            && way == up
+            && let Some(byte) = at.checked_sub(from).and_then(|at| bytes.get_mut(at))
+        {
+            *byte ^= 1 << bit;
         }
     }
 
