@@ -46,7 +46,7 @@ pub enum PassphraseError {
     /// Another passphrase, or the file was changed: the two cannot be told apart.
     #[error("the passphrase is wrong, or the key file is damaged")]
     Wrong,
-    /// The file asks for more than [`COST_MAX`], or for what Argon2id does not allow.
+    /// The file asks for more than 1 GiB, 16 passes or 16 lanes, or for what Argon2id does not allow.
     #[error("the key file asks for costs of Argon2id that are not allowed")]
     Cost,
     /// The memory that Argon2id needs cannot be had.

@@ -67,9 +67,8 @@ impl FromStr for Remote {
 }
 
 fn parse_address(address: &str) -> Result<Remote, RemoteError> {
-    if let Some((_, path)) = address.split_once('/') {
-        // A lone slash is what people are used to type, but one spelling is enough.
-        let _ = path;
+    // A lone slash too: one spelling is enough.
+    if address.contains('/') {
         return Err(RemoteError::PathBehindPort);
     }
     let (host, port) = if let Some(bracketed) = address.strip_prefix('[') {

@@ -295,6 +295,20 @@ fn unknown_missing_and_doubled_fields_are_refused_by_line() {
     assert!(error.to_string().contains("unknown field `colour`"), "{error}");
 }
 
+/// serde's own words for a value of another type repeat the value.
+#[test]
+fn a_secret_without_its_quotes_is_not_repeated() {
+    let quoted = format!("\"{DEVICE_SEED}\"");
+    for value in
+        ["2021222324252627", "20212223.24252627", "[2021222324252627]", "true", "2021-12-31"]
+    {
+        let text = written_by_hand().replacen(&quoted, value, 1);
+        let error = KeyFile::parse(&text).unwrap_err();
+        assert!(matches!(error, KeyFileError::Toml { line: 8, .. }), "{error}");
+        assert!(!error.to_string().contains("2021"), "{error}");
+    }
+}
+
 #[test]
 fn protected_tables_that_break_a_rule_are_refused() {
     let good = locked_by_another_program();
