@@ -1,4 +1,51 @@
-//! zput-server
+//! The server of zput: it stores what it is given and streams it back, and can open none of it.
+//!
+//! ```text
+//!   listener          takes connections in
+//!      ↓
+//!   worker            one thread, one epoll; owns its connections, gives them turns
+//!      ↓
+//!   session           one connection: the protocol's state, the request being served
+//!      ↓
+//!   handler           what is to be done about a request, by value
+//!      ↓
+//!   catalog ──────►   store        the disk: on the threads of the pool
+//!      ↓
+//!   transfer          payload from file to socket, by sendfile(2)
+//!      ↓
+//!   wire, sys         the socket and its readiness; system calls
+//! ```
+//!
+//! A worker never waits for the disk and a pool thread never touches a socket. Every wait of a
+//! connection is backed by a witness: that the socket said `WouldBlock` (and will speak up when it
+//! no longer does), or that a job is under way (and will wake the connection when it ends).
+//!
+//! | bound | where |
+//! |---|---|
+//! | connections | [`server::DEFAULT_MAX_CONNECTIONS`] |
+//! | bytes a connection moves in a turn | `session::turn::TURN_BYTES` |
+//! | memory for uploads | `engine::UPLOAD_MEMORY_BYTES` |
+//! | jobs that wait | two for each connection |
+//! | unread control bytes of a connection | `worker::SCRATCH_BYTES` |
 
+pub mod address;
+mod catalog;
+pub mod config;
+pub mod embedded;
+mod engine;
+mod handler;
+pub mod invite;
+mod listener;
+pub mod log;
+mod pool;
+pub mod server;
+mod session;
 pub mod store;
 mod sys;
+mod transfer;
+mod wire;
+mod worker;
+
+pub use address::{BoundAddress, ListenAddress};
+pub use embedded::EmbeddedServer;
+pub use server::{Server, ServerError, ServerHandle, ServerOptions, Stats, Stopper};

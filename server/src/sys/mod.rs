@@ -1,3 +1,4 @@
 //! System calls: thin, safe wrappers over rustix. Each says which facts of the kernel it relies on.
 
 pub(crate) mod fs;
+pub(crate) mod net;

@@ -1,0 +1,244 @@
+//! The requests that need the disk, as jobs for the pool.
+//!
+//! A job holds all it needs and blocks as long as it likes; what comes of it is a value. Nothing here
+//! knows a socket.
+
+use std::fmt;
+
+use tracing::error;
+use zput_common::{
+    digest::Digest,
+    keys::{DevicePublicKey, InviteSecret},
+    name::ObjectKey,
+    proto::message::{
+        Condition, ErrorCode, Info, Kind, RemoteError, Response, Scopes, Section, Version,
+    },
+};
+
+use crate::{
+    store::{Store, StoreError, Upload},
+    transfer::Transfer,
+    worker::Buffer,
+};
+
+/// Something to do on the disk.
+pub(crate) enum Job {
+    /// What may this device do?
+    Account(DevicePublicKey),
+    /// Spend an invite.
+    Join { device: DevicePublicKey, secret: InviteSecret, label: String },
+    /// Find an object and the stretches of it that were asked for.
+    Open { key: ObjectKey, version: Option<Version>, sections: Vec<Section>, kind: Kind },
+    /// What is known of an object.
+    Stat { key: ObjectKey, version: Option<Version> },
+    /// A page of the catalogue.
+    List { after: Option<Vec<u8>>, limit: u32, headers: bool },
+    /// A page of an object's versions.
+    Versions { key: ObjectKey, after: Option<Version>, limit: u32 },
+    /// Into the trash.
+    Delete { key: ObjectKey, condition: Condition },
+    /// Out of it, or out of history.
+    Restore { key: ObjectKey, version: Version },
+    /// Open an upload.
+    Begin { key: ObjectKey, kind: Kind, condition: Condition, client: Option<DevicePublicKey> },
+    /// Hash and write received bytes.
+    Append(Append),
+    /// Make an upload durable and current.
+    Commit(Box<Upload>),
+    /// Remove what an upload staged.
+    Abort(Box<Upload>),
+}
+
+/// Received bytes of one slice, in order.
+pub(crate) struct Append {
+    /// Where they go.
+    pub(crate) upload: Box<Upload>,
+    /// The slice's length and digest, with its first bytes.
+    pub(crate) start: Option<(u32, Digest)>,
+    /// The bytes.
+    pub(crate) buffers: Vec<Buffer>,
+    /// Whether they end the slice, so that its digest is to be compared.
+    pub(crate) end: bool,
+}
+
+/// What came of a job.
+pub(crate) enum Done {
+    /// This is the answer.
+    Answer(Response),
+    /// The answer is this error.
+    Refused(ErrorCode),
+    /// What a device may do; nothing known of it when absent.
+    Account(Result<Option<Scopes>, ErrorCode>),
+    /// The device has an account, or not.
+    Joined(Result<Scopes, ErrorCode>),
+    /// An object to be sent.
+    Opened(Info, Transfer),
+    /// An upload is open.
+    Begun(Box<Upload>),
+    /// Bytes were written, or the upload is gone; the buffers are free again.
+    Appended {
+        /// The upload, if it lives.
+        upload: Result<Box<Upload>, ErrorCode>,
+        /// Whether the slice was ended.
+        end: bool,
+        /// The buffers that held the bytes.
+        buffers: Vec<Buffer>,
+    },
+    /// The job panicked, and so many buffers with it.
+    Panicked {
+        /// How many.
+        buffers: usize,
+    },
+}
+
+impl Job {
+    /// How many buffers it holds.
+    pub(crate) fn buffers(&self) -> usize {
+        if let Self::Append(append) = self { append.buffers.len() } else { 0 }
+    }
+
+    /// Does it. Blocks.
+    pub(crate) fn run(self, store: &Store) -> Done {
+        match self {
+            Self::Account(device) => {
+                Done::Account(store.scopes_of(&device).map_err(|e| told(&e)))
+            }
+            Self::Join { device, secret, label } => Done::Joined(
+                store.redeem_invite(&secret, &device, &label).map_err(|e| told(&e)),
+            ),
+            Self::Open { key, version, sections, kind } => {
+                open(store, &key, version, &sections, kind)
+            }
+            Self::Stat { key, version } => answer(
+                store.lookup(&key, version).map(|object| Response::Stat { info: object.info() }),
+            ),
+            Self::List { after, limit, headers } => {
+                answer(
+                    store
+                        .list(after.as_deref(), limit, headers)
+                        .map(|(entries, next)| Response::Page { entries, next }),
+                )
+            }
+            Self::Versions { key, after, limit } => answer(
+                store
+                    .versions(&key, after, limit)
+                    .map(|(versions, next)| Response::Versions { versions, next }),
+            ),
+            Self::Delete { key, condition } => answer(
+                store.delete(&key, condition).map(|version| Response::Deleted { version }),
+            ),
+            Self::Restore { key, version } => answer(
+                store.restore(&key, version).map(|version| Response::Committed { version }),
+            ),
+            Self::Begin { key, kind, condition, client } => {
+                match store.begin(&key, kind, condition, client) {
+                    Ok(upload) => Done::Begun(Box::new(upload)),
+                    Err(e) => Done::Refused(told(&e)),
+                }
+            }
+            Self::Append(append) => append.run(),
+            Self::Commit(upload) => {
+                answer(upload.commit().map(|version| Response::Committed { version }))
+            }
+            Self::Abort(upload) => {
+                drop(upload);
+                Done::Answer(Response::Aborted)
+            }
+        }
+    }
+}
+
+impl Append {
+    fn run(self) -> Done {
+        let Self { mut upload, start, buffers, end } = self;
+        let written = (|| {
+            if let Some((length, digest)) = start {
+                upload.start_slice(length, digest)?;
+            }
+            for buffer in &buffers {
+                upload.write(buffer.filled())?;
+            }
+            if end { upload.end_slice() } else { Ok(()) }
+        })();
+        let upload = match written {
+            Ok(()) => Ok(upload),
+            // Dropping it removes what was staged: work for the disk, so here.
+            Err(e) => Err(told(&e)),
+        };
+        Done::Appended { upload, end, buffers }
+    }
+}
+
+fn open(
+    store: &Store,
+    key: &ObjectKey,
+    version: Option<Version>,
+    sections: &[Section],
+    kind: Kind,
+) -> Done {
+    let opened = store.lookup(key, version).and_then(|object| {
+        let stretches: Result<Vec<_>, _> = sections.iter().map(|s| object.section(*s)).collect();
+        Ok((object, stretches?))
+    });
+    match opened {
+        Ok((object, _)) if object.info().kind != kind => Done::Refused(ErrorCode::Kind),
+        Ok((object, stretches)) => match Transfer::new(object.file().clone(), stretches) {
+            Ok(transfer) => Done::Opened(object.info(), transfer),
+            Err(_) => Done::Refused(ErrorCode::Range),
+        },
+        Err(e) => Done::Refused(told(&e)),
+    }
+}
+
+fn answer(result: Result<Response, StoreError>) -> Done {
+    result.map_or_else(|e| Done::Refused(told(&e)), Done::Answer)
+}
+
+/// What the peer is told of a failure. What the operator must know of it goes to the log.
+fn told(failure: &StoreError) -> ErrorCode {
+    let code = failure.code();
+    if matches!(code, ErrorCode::Internal | ErrorCode::Suspect | ErrorCode::Full) {
+        error!(%failure, "the store failed");
+    }
+    code
+}
+
+/// The answer that says no. Its text depends on the code alone: it echoes no secret and no path.
+pub(crate) fn refused(code: ErrorCode) -> Response {
+    let text = match code {
+        ErrorCode::Malformed => "malformed request or object",
+        ErrorCode::Denied => "denied",
+        ErrorCode::NotFound => "no such object or version",
+        ErrorCode::Exists => "the condition does not hold",
+        ErrorCode::Full => "disk full or quota reached",
+        ErrorCode::Busy => "the server is busy, try again",
+        ErrorCode::Digest => "the slice does not match its digest",
+        ErrorCode::Range => "a section lies outside the object",
+        ErrorCode::Kind => "an object of the other kind, or one not carried here",
+        ErrorCode::State => "no upload is open, or one is open already",
+        ErrorCode::Internal => "the server failed; its log says how",
+        ErrorCode::Version => "no common protocol version",
+        ErrorCode::Mode => "no common mode",
+        ErrorCode::Suspect => "the volume takes no writes until it has been verified",
+    };
+    Response::Error(RemoteError { code: code as u8, text: text.to_owned() })
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Account(_) => "Account",
+            Self::Join { .. } => "Join",
+            Self::Open { .. } => "Open",
+            Self::Stat { .. } => "Stat",
+            Self::List { .. } => "List",
+            Self::Versions { .. } => "Versions",
+            Self::Delete { .. } => "Delete",
+            Self::Restore { .. } => "Restore",
+            Self::Begin { .. } => "Begin",
+            Self::Append(_) => "Append",
+            Self::Commit(_) => "Commit",
+            Self::Abort(_) => "Abort",
+        })
+    }
+}

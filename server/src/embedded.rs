@@ -1,0 +1,89 @@
+//! A server inside of another program, over socket pairs: the same workers, sessions and store.
+//!
+//! Its connections are `plaintext` and may do everything, unsealed objects included: whoever holds
+//! the other end holds the store's directory as well.
+
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tracing::warn;
+use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes};
+
+use crate::{
+    engine::{Engine, EngineOptions},
+    session::Door,
+    store::Store,
+    wire::Socket,
+};
+
+/// Threads for the disk: one for each direction of a busy client, and one for what is small.
+const POOL_THREADS: usize = 3;
+
+/// Connections of one program to itself.
+const SEATS: usize = 64;
+
+/// How long requests under way may take when the program lets go of its server.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Seconds without a byte after which a connection ends. The program may wait for a person to type
+/// a passphrase: nobody else wants the place.
+const IDLE_SECONDS: u32 = 86_400;
+
+/// A server inside this program. Dropping it lets requests under way end and stops its threads.
+pub struct EmbeddedServer {
+    engine: Option<Engine>,
+    door: Arc<Door>,
+}
+
+/// Serves `store` and gives the client's end of a first connection.
+///
+/// # Errors
+/// When sockets or threads cannot be had.
+pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
+    let engine = Engine::start(
+        store,
+        EngineOptions { workers: 1, pool_threads: POOL_THREADS, seats: SEATS },
+    )?;
+    let limits = ServerLimits { idle_seconds: IDLE_SECONDS, ..ServerLimits::default() };
+    let door = Arc::new(Door {
+        session: Arc::new(ServerConfig { tls: None, allow_plaintext: true, limits }),
+        plaintext: Scopes::ALL,
+        unsealed: true,
+    });
+    let server = EmbeddedServer { engine: Some(engine), door };
+    Ok((server.connect()?, server))
+}
+
+impl EmbeddedServer {
+    /// The client's end of another connection.
+    ///
+    /// # Errors
+    /// When a socket pair cannot be had, or this program has 64 connections already.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let socket = Socket::Unix(mio::net::UnixStream::from_std(ours));
+        let refused = match &self.engine {
+            Some(engine) => engine.admission().admit(socket, &self.door, "embedded".to_owned()),
+            None => Some(socket),
+        };
+        match refused {
+            None => Ok(theirs),
+            Some(_) => Err(io::Error::other("too many connections to the embedded server")),
+        }
+    }
+}
+
+impl Drop for EmbeddedServer {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take()
+            && let Err(failure) = engine.stop(Instant::now() + DRAIN)
+        {
+            warn!(%failure, "the embedded server did not stop cleanly");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Workers and pool together: everything that serves a connection once it is there.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::{
+    pool::{Pool, PoolThreads},
+    session::Door,
+    store::Store,
+    wire::Socket,
+    worker::{self, Arrival, BUFFER_BYTES, BUFFERS_PER_CONNECTION, Inbox, Seats, WorkerOptions},
+};
+
+/// Memory for uploads, over all workers: what dozens of peers at 10 Gbit/s need while a disk
+/// catches its breath.
+const UPLOAD_MEMORY_BYTES: usize = 32 * 1024 * 1024;
+
+/// How an engine is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EngineOptions {
+    /// Worker threads.
+    pub(crate) workers: usize,
+    /// Threads for the disk.
+    pub(crate) pool_threads: usize,
+    /// Most connections.
+    pub(crate) seats: usize,
+}
+
+/// Running workers and their pool.
+pub(crate) struct Engine {
+    admission: Admission,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    pool: PoolThreads,
+    rounds: Arc<AtomicU64>,
+    ended: (Sender<Ended>, Receiver<Ended>),
+}
+
+/// Why a running server comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was asked to.
+    Asked,
+    /// A thread ended that should not have.
+    Thread,
+}
+
+/// Says that a thread has ended, when dropped: by a panic too.
+#[derive(Clone, Debug)]
+pub(crate) struct AtEnd(Sender<Ended>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        // A full channel has the news already.
+        let _told = self.0.try_send(Ended::Thread);
+    }
+}
+
+/// The way in for new connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    inboxes: Arc<[Inbox]>,
+    seats: Seats,
+    next: Arc<AtomicUsize>,
+}
+
+impl Admission {
+    /// Hands a connection to the next worker. Gives the socket back when there is no seat.
+    pub(crate) fn admit(&self, socket: Socket, door: &Arc<Door>, peer: String) -> Option<Socket> {
+        let Some(seat) = self.seats.take() else { return Some(socket) };
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1);
+        if let Some(inbox) = self.inboxes.get(turn) {
+            inbox.arrived(Arrival { socket, door: Arc::clone(door), peer, seat });
+        }
+        None
+    }
+}
+
+impl Engine {
+    /// Starts workers and pool.
+    pub(crate) fn start(store: &Store, options: EngineOptions) -> io::Result<Self> {
+        let ended = bounded(1);
+        let rounds = Arc::new(AtomicU64::new(0));
+        // One job for each connection, and one for each that has left but whose job has not.
+        let queue = 2 * options.seats;
+        let (pool, pool_threads) = Pool::start(store, options.pool_threads, queue)?;
+        let share = UPLOAD_MEMORY_BYTES / BUFFER_BYTES / options.workers.max(1);
+        let mut inboxes = Vec::with_capacity(options.workers);
+        let mut threads = Vec::with_capacity(options.workers);
+        for number in 0..options.workers {
+            let running = worker::start(
+                WorkerOptions {
+                    number,
+                    seats: options.seats,
+                    buffers: share.max(BUFFERS_PER_CONNECTION),
+                    pool: pool.clone(),
+                    rounds: Arc::clone(&rounds),
+                },
+                AtEnd(ended.0.clone()),
+            )?;
+            inboxes.push(running.inbox);
+            threads.push(running.thread);
+        }
+        let admission = Admission {
+            inboxes: inboxes.into(),
+            seats: Seats::new(options.seats),
+            next: Arc::default(),
+        };
+        Ok(Self { admission, threads, pool: pool_threads, rounds, ended })
+    }
+
+    /// The way in.
+    pub(crate) fn admission(&self) -> Admission {
+        self.admission.clone()
+    }
+
+    /// Says when a thread outside of the engine has ended that should not have.
+    pub(crate) fn at_end(&self) -> AtEnd {
+        AtEnd(self.ended.0.clone())
+    }
+
+    /// Where to say that the server is to stop.
+    pub(crate) fn stopper(&self) -> Sender<Ended> {
+        self.ended.0.clone()
+    }
+
+    /// Waits until the server is to stop, or a thread has ended.
+    pub(crate) fn wait(&self) -> Ended {
+        self.ended.1.recv().unwrap_or(Ended::Thread)
+    }
+
+    /// Times that a worker woke up, over all of them.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.admission.seats.taken()
+    }
+
+    /// Ends what is under way, by `until` at the latest, and then all threads.
+    pub(crate) fn stop(self, until: Instant) -> io::Result<()> {
+        for inbox in self.admission.inboxes.iter() {
+            inbox.drain(until);
+        }
+        let mut result = Ok(());
+        for thread in self.threads {
+            let ended =
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+            result = result.and(ended);
+        }
+        // The workers had the pool's other handles; the last jobs still run.
+        self.pool.join();
+        result
+    }
+}

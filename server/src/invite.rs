@@ -1,0 +1,85 @@
+//! `zserve invite`: lets one device in.
+//!
+//! The store's files are the database, so this works beside a running server.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use zput_common::{
+    keys::{Invite, Remote},
+    proto::message::Scopes,
+};
+
+use crate::{
+    address::ListenAddress,
+    store::{Store, StoreError},
+};
+
+/// Why there is no invite.
+#[derive(Debug, Error)]
+pub enum InviteFailure {
+    /// The address is not one that a client can connect to.
+    #[error("\"{0}\" is no address that a client can connect to: write HOST:PORT or unix:/path")]
+    Address(ListenAddress),
+    /// The store did not take it.
+    #[error("the store did not take the invite: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// Makes an invite to the server of `store` at `address`, for one device, which gets `scopes` if
+/// it comes within `valid_for`.
+///
+/// # Errors
+/// When the address is none for a client, or the store cannot be written.
+pub fn make(
+    store: &Store,
+    address: &ListenAddress,
+    scopes: Scopes,
+    valid_for: Duration,
+) -> Result<Invite, InviteFailure> {
+    let remote = match address {
+        ListenAddress::Tcp(text) => format!("zput://{text}"),
+        ListenAddress::Unix(path) => format!("unix://{}", path.display()),
+    };
+    let address: Remote =
+        remote.parse().map_err(|_| InviteFailure::Address(address.clone()))?;
+    let secret = store.create_invite(scopes, valid_for)?;
+    Ok(Invite {
+        address,
+        server_key: store.server_key().public_key(),
+        secret,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use zput_common::keys::DevicePublicKey;
+
+    use super::*;
+    use crate::store::Clock;
+
+    #[test]
+    fn an_invite_says_where_the_server_is_and_can_be_redeemed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Clock::system()).unwrap();
+        let day = Duration::from_secs(86_400);
+        let address = "backup.example:7399".parse().unwrap();
+        let invite = make(&store, &address, Scopes::PUT, day).unwrap();
+        assert_eq!(invite.address.to_string(), "zput://backup.example:7399");
+        assert_eq!(invite.server_key, store.server_key().public_key());
+        let device = DevicePublicKey::from_bytes([7; 32]);
+        let redeem = || store.redeem_invite(&invite.secret, &device, "x");
+        assert_eq!(redeem().unwrap(), Scopes::PUT);
+        assert!(redeem().is_err());
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Clock::system()).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let failure = make(&store, &address, Scopes::PUT, Duration::from_secs(60)).unwrap_err();
+        assert!(matches!(failure, InviteFailure::Address(_)));
+        assert_eq!(std::fs::read_dir(dir.path().join("invites")).unwrap().count(), 0);
+    }
+}

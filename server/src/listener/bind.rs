@@ -1,0 +1,212 @@
+//! Listening sockets: made, and what comes out of them.
+
+use std::{
+    fs, io,
+    net::{SocketAddr, ToSocketAddrs},
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
+};
+
+use mio::{
+    event::Source,
+    net::{TcpListener, UnixListener},
+};
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use tracing::warn;
+
+use crate::{
+    address::{BoundAddress, ListenAddress},
+    sys,
+    wire::Socket,
+};
+
+/// Connections that the kernel keeps until they are accepted; it caps this at its `somaxconn`.
+const BACKLOG: i32 = 1024;
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    /// Over TCP.
+    Tcp(TcpListener, SocketAddr),
+    /// Over a Unix domain socket.
+    Unix(UnixListener, SocketFile),
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// Its socket.
+    pub(crate) socket: Socket,
+    /// Who it is, for the log.
+    pub(crate) peer: String,
+    /// Whether it is a TCP peer on this machine.
+    pub(crate) loopback: bool,
+}
+
+impl Listener {
+    /// Listens on `address`; with `congestion`, for all TCP connections that come of it.
+    pub(crate) fn bind(address: &ListenAddress, congestion: Option<&str>) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(text) => bind_tcp(text, congestion),
+            ListenAddress::Unix(path) => bind_unix(path),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> BoundAddress {
+        match self {
+            Self::Tcp(_, address) => BoundAddress::Tcp(*address),
+            Self::Unix(_, file) => BoundAddress::Unix(file.path.clone()),
+        }
+    }
+
+    /// As the event source that it is.
+    pub(crate) fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(listener, _) => listener,
+            Self::Unix(listener, _) => listener,
+        }
+    }
+
+    /// Accepts once; the socket is non-blocking.
+    pub(crate) fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener, _) => {
+                let (stream, peer) = listener.accept()?;
+                Ok(Accepted {
+                    socket: Socket::Tcp(stream),
+                    peer: peer.to_string(),
+                    loopback: peer.ip().to_canonical().is_loopback(),
+                })
+            }
+            Self::Unix(listener, file) => {
+                let (stream, _) = listener.accept()?;
+                let peer = format!("unix:{}", file.path.display());
+                Ok(Accepted { socket: Socket::Unix(stream), peer, loopback: false })
+            }
+        }
+    }
+}
+
+fn bind_tcp(text: &str, congestion: Option<&str>) -> io::Result<Listener> {
+    let mut failure = io::Error::other("the name has no address");
+    for address in text.to_socket_addrs()? {
+        let bound = (|| {
+            let kind = Type::STREAM.nonblocking();
+            let socket = RawSocket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+            // Without it a server cannot come back while connections of the last one linger.
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            if let Some(name) = congestion {
+                sys::net::set_congestion(&socket, name)?;
+            }
+            socket.listen(BACKLOG)?;
+            let listener = TcpListener::from_std(socket.into());
+            let address = listener.local_addr()?;
+            Ok(Listener::Tcp(listener, address))
+        })();
+        match bound {
+            Ok(listener) => return Ok(listener),
+            Err(e) => failure = e,
+        }
+    }
+    Err(failure)
+}
+
+fn bind_unix(path: &Path) -> io::Result<Listener> {
+    let listen = || -> io::Result<Listener> {
+        let socket = RawSocket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        socket.listen(BACKLOG)?;
+        let file = SocketFile::of(path)?;
+        Ok(Listener::Unix(UnixListener::from_std(socket.into()), file))
+    };
+    match listen() {
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+            fs::remove_file(path)?;
+            listen()
+        }
+        result => result,
+    }
+}
+
+/// Whether `path` is a socket that nothing listens on: what a server leaves that was killed.
+fn is_stale(path: &Path) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let refused = |e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
+    is_socket && UnixStream::connect(path).is_err_and(refused)
+}
+
+/// The file of a Unix domain socket; removed when dropped, if it is still this socket's.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = |found: fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
+        if fs::symlink_metadata(&self.path).is_ok_and(ours)
+            && let Err(failure) = fs::remove_file(&self.path)
+        {
+            warn!(path = %self.path.display(), %failure, "cannot remove a socket");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unix(path: &Path) -> io::Result<Listener> {
+        Listener::bind(&ListenAddress::Unix(path.to_owned()), None)
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        // A listener that is dropped by std leaves its file behind, as a killed server does.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let living = unix(&path).unwrap();
+        assert_eq!(unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(UnixStream::connect(&path).is_ok(), "the living one was left alone");
+        drop(living);
+        assert!(!path.exists(), "it cleans up after itself");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("precious");
+        fs::write(&path, "data").unwrap();
+        assert_eq!(unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "data");
+    }
+
+    #[test]
+    fn port_0_is_chosen_by_the_kernel() {
+        let any = ListenAddress::Tcp("127.0.0.1:0".into());
+        let listener = Listener::bind(&any, None).unwrap();
+        assert_ne!(listener.address().tcp().unwrap().port(), 0);
+    }
+
+    #[test]
+    fn an_unknown_congestion_control_is_an_error() {
+        let any = ListenAddress::Tcp("127.0.0.1:0".into());
+        assert!(Listener::bind(&any, Some("no-such-control")).is_err());
+    }
+}

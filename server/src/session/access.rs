@@ -1,0 +1,148 @@
+//! Who a peer is and what it may ask (PROTOCOL 5).
+//!
+//! The handler takes an [`Admitted`] and nothing else, and only [`Standing::admit`] makes one: a
+//! request whose scope was not checked cannot be served.
+
+use zput_common::{
+    keys::DevicePublicKey,
+    proto::message::{Request, Scopes},
+};
+
+/// What a connection's peer is to this server.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// A device without an account: it may send a Join, once.
+    Stranger(DevicePublicKey),
+    /// A device with an account.
+    Member(DevicePublicKey, Scopes),
+    /// A peer without a key, on a plaintext connection.
+    Anonymous(Scopes),
+}
+
+/// A request that its sender may make.
+#[derive(Debug)]
+pub(crate) struct Admitted(Request);
+
+impl Admitted {
+    /// The request.
+    pub(crate) fn into_request(self) -> Request {
+        self.0
+    }
+}
+
+/// A request that its sender may not make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    /// Whether the connection ends with the answer: always for strangers, and where the bytes of a
+    /// put may be on their way already, for those are not to be read (PROTOCOL 5).
+    pub(crate) close: bool,
+}
+
+impl Standing {
+    /// Its device, where it has an account.
+    pub(crate) const fn member(&self) -> Option<DevicePublicKey> {
+        if let Self::Member(device, _) = self { Some(*device) } else { None }
+    }
+
+    /// Lets a request through, or not.
+    pub(crate) fn admit(&self, request: Request) -> Result<Admitted, Denied> {
+        let scopes = match self {
+            // PROTOCOL 5: "the only request that an unknown device may send".
+            Self::Stranger(_) => {
+                return match request {
+                    Request::Join { .. } => Ok(Admitted(request)),
+                    _ => Err(Denied { close: true }),
+                };
+            }
+            Self::Member(_, scopes) | Self::Anonymous(scopes) => *scopes,
+        };
+        let (needed, close) = match &request {
+            Request::Get { .. } | Request::Stat { .. } | Request::Versions { .. } => {
+                (Scopes::GET, false)
+            }
+            Request::List { .. } => (Scopes::LIST, false),
+            Request::Begin { .. } | Request::Slice { .. } | Request::Commit | Request::Abort => {
+                (Scopes::PUT, true)
+            }
+            Request::Delete { .. } | Request::Restore { .. } => (Scopes::DELETE, false),
+            Request::Ping => (Scopes::NONE, false),
+            // Only a device can have an account, and this one has it; the echo is the session's.
+            Request::Join { .. } | Request::Echo { .. } => return Err(Denied { close: true }),
+        };
+        if scopes.allows(needed) { Ok(Admitted(request)) } else { Err(Denied { close }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zput_common::{
+        digest::Digest,
+        name::ObjectKey,
+        proto::message::{Condition, Kind, Version},
+    };
+
+    use super::*;
+
+    /// Every request, with the one scope of PROTOCOL 5 that allows it and whether its denial closes.
+    fn table() -> Vec<(Request, Option<&'static str>, bool)> {
+        let key = || ObjectKey::new("k").unwrap();
+        let (kind, condition) = (Kind::Sealed, Condition::Any);
+        let get = Request::Get { key: key(), version: None, sections: vec![], kind };
+        vec![
+            (get, Some("get"), false),
+            (Request::Stat { key: key(), version: None }, Some("get"), false),
+            (Request::Versions { key: key(), after: None, limit: 1 }, Some("get"), false),
+            (Request::List { after: None, limit: 1, headers: false }, Some("list"), false),
+            (Request::Begin { key: key(), kind, condition }, Some("put"), true),
+            (Request::Slice { length: 1, digest: Digest::of(b"") }, Some("put"), true),
+            (Request::Commit, Some("put"), true),
+            (Request::Abort, Some("put"), true),
+            (Request::Delete { key: key(), condition }, Some("delete"), false),
+            (Request::Restore { key: key(), version: Version(1) }, Some("delete"), false),
+            (Request::Ping, None, false),
+        ]
+    }
+
+    fn device() -> DevicePublicKey {
+        DevicePublicKey::from_bytes([7; 32])
+    }
+
+    fn join() -> Request {
+        Request::Join { secret: [0; 32], label: String::new() }
+    }
+
+    #[test]
+    fn each_request_needs_its_own_scope_and_no_other() {
+        for scope in ["put", "get", "list", "delete"] {
+            let scopes = Scopes::named(scope).unwrap();
+            for standing in [Standing::Member(device(), scopes), Standing::Anonymous(scopes)] {
+                for (request, needed, close) in table() {
+                    let name = format!("{request:?} with {scope}");
+                    let admitted = standing.admit(request).map(|_| ());
+                    if needed.is_none_or(|needed| needed == scope) {
+                        assert_eq!(admitted, Ok(()), "{name}");
+                    } else {
+                        assert_eq!(admitted, Err(Denied { close }), "{name}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stranger_may_only_join() {
+        let stranger = Standing::Stranger(device());
+        for (request, _, _) in table() {
+            assert_eq!(stranger.admit(request).map(|_| ()), Err(Denied { close: true }));
+        }
+        assert!(stranger.admit(join()).is_ok());
+    }
+
+    #[test]
+    fn joining_needs_a_device_without_an_account() {
+        let all = Scopes::ALL;
+        for standing in [Standing::Anonymous(all), Standing::Member(device(), all)] {
+            assert_eq!(standing.admit(join()).map(|_| ()), Err(Denied { close: true }));
+        }
+    }
+}

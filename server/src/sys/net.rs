@@ -1,0 +1,112 @@
+//! Sockets: the calls that `std` and `mio` do not have. All of them are safe wrappers of `rustix`.
+//!
+//! Every call is made on non-blocking descriptors; `EINTR` is repeated here and nowhere else.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use rustix::{
+    io::{Errno, retry_on_intr},
+    net::{SendFlags, sockopt},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+
+/// Writes to a socket without raising `SIGPIPE`.
+///
+/// `more` says that bytes follow at once: the kernel holds back a partial segment so that they
+/// leave together (`MSG_MORE`, send(2)); a Unix socket ignores it.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Result<usize> {
+    let mut flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    if more {
+        flags |= SendFlags::MORE;
+    }
+    Ok(retry_on_intr(|| rustix::net::send(socket, bytes, flags))?)
+}
+
+/// Moves up to `count` bytes of `file` from `offset` into `socket` inside the kernel (sendfile(2)).
+///
+/// Returns how many were moved; 0 means that the file ends at or before `offset`.
+pub(crate) fn sendfile(
+    socket: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    count: usize,
+) -> io::Result<usize> {
+    let mut position = offset;
+    Ok(retry_on_intr(|| rustix::fs::sendfile(socket, file, Some(&mut position), count))?)
+}
+
+/// Sets the congestion control of a TCP socket or listener (tcp(7), `TCP_CONGESTION`).
+///
+/// Fails with `ENOENT` where the kernel has none of that name, and with `EPERM` where this
+/// process may not use it.
+pub(crate) fn set_congestion(socket: impl AsFd, name: &str) -> io::Result<()> {
+    Ok(sockopt::set_tcp_congestion(socket, name)?)
+}
+
+/// Sends small segments at once (`TCP_NODELAY`).
+pub(crate) fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(socket, true)?)
+}
+
+/// Whether accept(2) failed because descriptors or kernel memory ran out: trying again at once
+/// would fail at once.
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+/// Raises the soft limit of open descriptors to the hard one; returns the limit in force.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return current.unwrap_or(u64::MAX);
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum.unwrap_or(u64::MAX),
+        Err(_) => current.unwrap_or(u64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::net::UnixStream,
+    };
+
+    use super::*;
+
+    #[test]
+    fn sendfile_begins_at_the_offset_and_says_where_the_file_ends() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        assert_eq!(sendfile(ours.as_fd(), file.as_fd(), 7, 100).unwrap(), 3);
+        assert_eq!(sendfile(ours.as_fd(), file.as_fd(), 10, 100).unwrap(), 0);
+        let mut got = [0; 3];
+        theirs.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"789");
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_is_an_error_and_no_signal() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert_eq!(
+            send(ours.as_fd(), b"x", false).unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
+    }
+
+    #[test]
+    fn exhaustion_is_told_from_other_failures() {
+        assert!(is_exhaustion(&io::Error::from_raw_os_error(24)));
+        assert!(is_exhaustion(&io::Error::from_raw_os_error(23)));
+        assert!(!is_exhaustion(&io::Error::from_raw_os_error(103)));
+    }
+}

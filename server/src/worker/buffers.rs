@@ -1,0 +1,125 @@
+//! The buffers that uploads are received into: a bounded number for each worker.
+//!
+//! A buffer travels from the worker to the pool and back. A connection that is put aside holds one
+//! only while its job is under way, so whoever waits for a buffer waits for the disk and never for
+//! a slow peer.
+
+/// Bytes of one buffer: large enough that hashing and writing it cost more than handing it over,
+/// small enough that a core's second-level cache holds it.
+pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Most buffers that one connection holds: one being filled, and those that wait for the pool.
+pub(crate) const BUFFERS_PER_CONNECTION: usize = 4;
+
+/// Received bytes of a slice, in order.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    bytes: Box<[u8]>,
+    filled: usize,
+}
+
+impl Buffer {
+    fn new() -> Self {
+        Self { bytes: vec![0; BUFFER_BYTES].into_boxed_slice(), filled: 0 }
+    }
+
+    /// The bytes received so far.
+    pub(crate) fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+
+    /// Where the next bytes go, at most `most` of them.
+    pub(crate) fn room(&mut self, most: u64) -> &mut [u8] {
+        let free = self.bytes.len() - self.filled;
+        let end = self.filled + usize::try_from(most).unwrap_or(free).min(free);
+        self.bytes.get_mut(self.filled..end).unwrap_or_default()
+    }
+
+    /// `n` bytes of [`Self::room`] were received.
+    pub(crate) fn received(&mut self, n: usize) {
+        self.filled = (self.filled + n).min(self.bytes.len());
+    }
+
+    /// Whether nothing was received yet.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Whether there is no room left.
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled == self.bytes.len()
+    }
+}
+
+/// A worker's buffers: those not in use, and how many there are in all.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    free: Vec<Buffer>,
+    made: usize,
+    most: usize,
+}
+
+impl Buffers {
+    /// No buffer yet, and never more than `most`.
+    pub(crate) const fn new(most: usize) -> Self {
+        Self { free: Vec::new(), made: 0, most }
+    }
+
+    /// An empty buffer, unless all are in use.
+    pub(crate) fn take(&mut self) -> Option<Buffer> {
+        if let Some(buffer) = self.free.pop() {
+            return Some(buffer);
+        }
+        if self.made == self.most {
+            return None;
+        }
+        self.made += 1;
+        Some(Buffer::new())
+    }
+
+    /// Gives a buffer back; whatever it held is forgotten.
+    pub(crate) fn give(&mut self, mut buffer: Buffer) {
+        buffer.filled = 0;
+        self.free.push(buffer);
+    }
+
+    /// `n` buffers will never be given back; others may be made in their place.
+    pub(crate) const fn lost(&mut self, n: usize) {
+        self.made = self.made.saturating_sub(n);
+    }
+
+    /// Whether [`Self::take`] would give one.
+    pub(crate) fn available(&self) -> bool {
+        !self.free.is_empty() || self.made < self.most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_never_more_than_the_bound() {
+        let mut buffers = Buffers::new(2);
+        let first = buffers.take().unwrap();
+        let _second = buffers.take().unwrap();
+        assert!(!buffers.available());
+        assert!(buffers.take().is_none());
+        buffers.give(first);
+        assert!(buffers.available());
+        assert!(buffers.take().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_buffer_fills_up_to_its_end_and_no_further() {
+        let mut buffer = Buffer::new();
+        assert_eq!(buffer.room(3).len(), 3);
+        buffer.room(3).copy_from_slice(b"abc");
+        buffer.received(3);
+        assert_eq!(buffer.filled(), b"abc");
+        assert_eq!(buffer.room(u64::MAX).len(), 262_141);
+        buffer.received(262_141);
+        assert!(buffer.is_full());
+        assert!(buffer.room(1).is_empty());
+    }
+}

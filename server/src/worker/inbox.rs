@@ -1,0 +1,75 @@
+//! What others tell a worker: connections that have arrived, jobs that are done.
+
+use std::{sync::Arc, time::Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use mio::Waker;
+use tracing::error;
+
+use super::{SlotId, seat::Seat};
+use crate::{catalog::Done, session::Door, wire::Socket};
+
+/// A connection that has arrived.
+pub(crate) struct Arrival {
+    /// Its socket.
+    pub(crate) socket: Socket,
+    /// By which door it came.
+    pub(crate) door: Arc<Door>,
+    /// Who it is, for the log.
+    pub(crate) peer: String,
+    /// Its share of the connection limit.
+    pub(crate) seat: Seat,
+}
+
+/// A message to a worker.
+pub(super) enum Message {
+    Arrived(Arrival),
+    Done(SlotId, Done),
+    /// End what is under way, until this time.
+    Drain(Instant),
+}
+
+/// The way into a worker. Its channel has room for one arrival and one job for each seat, so a
+/// sender never waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    messages: Sender<Message>,
+    waker: Arc<Waker>,
+}
+
+/// Messages besides those that belong to a seat: the drain, and a second one that hurries.
+const EXTRA_MESSAGES: usize = 4;
+
+impl Inbox {
+    /// An inbox for a server with so many `seats`.
+    pub(super) fn new(waker: Waker, seats: usize) -> (Self, Receiver<Message>) {
+        let (messages, incoming) = bounded(2 * seats + EXTRA_MESSAGES);
+        (Self { messages, waker: Arc::new(waker) }, incoming)
+    }
+
+    fn tell(&self, message: Message) -> bool {
+        if self.messages.send(message).is_err() {
+            return false;
+        }
+        // Without the wake the message would wait for the next event, maybe for ever.
+        if let Err(failure) = self.waker.wake() {
+            error!(%failure, "cannot wake a worker");
+        }
+        true
+    }
+
+    /// Hands a connection over. Returns whether the worker is still there.
+    pub(crate) fn arrived(&self, arrival: Arrival) -> bool {
+        self.tell(Message::Arrived(arrival))
+    }
+
+    /// Hands over what came of a job. Returns whether the worker is still there.
+    pub(crate) fn done(&self, slot: SlotId, done: Done) -> bool {
+        self.tell(Message::Done(slot, done))
+    }
+
+    /// Asks the worker to stop by `until`. Returns whether it is still there.
+    pub(crate) fn drain(&self, until: Instant) -> bool {
+        self.tell(Message::Drain(until))
+    }
+}

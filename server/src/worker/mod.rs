@@ -1,0 +1,369 @@
+//! A worker: one thread, one epoll, and the connections it owns.
+//!
+//! Nothing but a worker touches its sockets. Whatever happens to a connection (an event, a job's
+//! end, a deadline) puts it in the run queue; the queue is walked round by round, each connection
+//! gets one turn a round, and between rounds new events are looked at. A connection leaves the
+//! queue only with a verdict, and each verdict to wait carries the proof that something will end
+//! the wait.
+
+mod buffers;
+mod inbox;
+mod seat;
+mod slots;
+mod timers;
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::Receiver;
+use mio::{Events, Poll, Token, Waker};
+use tracing::{debug, error, warn};
+
+pub(crate) use buffers::{BUFFERS_PER_CONNECTION, BUFFER_BYTES, Buffer, Buffers};
+pub(crate) use inbox::{Arrival, Inbox};
+pub(crate) use seat::{Seat, Seats};
+pub(crate) use slots::SlotId;
+
+use crate::{
+    catalog::{Done, Job},
+    pool::Pool,
+    session::{Connection, Desk, End, Verdict},
+    wire::Wire,
+};
+use inbox::Message;
+use slots::Slots;
+use timers::Timers;
+
+/// The waker's token; connections have their place's number.
+const WAKER: Token = Token(usize::MAX);
+
+/// Events taken at once; more come with the next round.
+const EVENTS_PER_ROUND: usize = 256;
+
+/// Bytes read at once where they are not a slice's: a full pipeline of small requests, or several
+/// TLS records.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// How a worker is set up.
+pub(crate) struct WorkerOptions {
+    /// Which one, for its name.
+    pub(crate) number: usize,
+    /// Seats of the whole server: each may be a connection of this worker.
+    pub(crate) seats: usize,
+    /// Most buffers for uploads.
+    pub(crate) buffers: usize,
+    /// Where disk work goes.
+    pub(crate) pool: Pool,
+    /// Counts rounds: a server that has nothing to do stands still.
+    pub(crate) rounds: Arc<AtomicU64>,
+}
+
+/// A worker that was started.
+pub(crate) struct RunningWorker {
+    /// The way in.
+    pub(crate) inbox: Inbox,
+    /// Its thread, which ends with an error when epoll fails.
+    pub(crate) thread: JoinHandle<io::Result<()>>,
+}
+
+/// Starts a worker. `at_end` is dropped when its thread ends, whyever.
+pub(crate) fn start(
+    options: WorkerOptions,
+    at_end: impl Send + 'static,
+) -> io::Result<RunningWorker> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    let (inbox, incoming) = Inbox::new(waker, options.seats);
+    let name = format!("worker-{}", options.number);
+    let mut worker = Worker {
+        poll,
+        inbox: inbox.clone(),
+        incoming,
+        pool: options.pool,
+        rounds: options.rounds,
+        connections: Slots::new(),
+        queue: VecDeque::new(),
+        starved: VecDeque::new(),
+        timers: Timers::new(),
+        buffers: Buffers::new(options.buffers),
+        scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+        drain: None,
+    };
+    let thread = thread::Builder::new().name(name).spawn(move || {
+        let _at_end = at_end;
+        worker.run()
+    })?;
+    Ok(RunningWorker { inbox, thread })
+}
+
+/// A connection and where it is in the worker's queues.
+struct Seated {
+    connection: Connection,
+    /// In the run queue.
+    queued: bool,
+    /// In the queue for buffers.
+    starved: bool,
+    /// When its timer fires.
+    armed: Option<Instant>,
+    /// Given back when the connection is gone.
+    _seat: Seat,
+}
+
+struct Worker {
+    poll: Poll,
+    inbox: Inbox,
+    incoming: Receiver<Message>,
+    pool: Pool,
+    rounds: Arc<AtomicU64>,
+    connections: Slots<Seated>,
+    /// Connections with something to do, each at most once.
+    queue: VecDeque<SlotId>,
+    /// Connections that wait for a buffer, in the order they came.
+    starved: VecDeque<SlotId>,
+    timers: Timers<SlotId>,
+    buffers: Buffers,
+    scratch: Box<[u8]>,
+    /// Set when the server stops: when the last connections are cut off.
+    drain: Option<Instant>,
+}
+
+impl Worker {
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_ROUND);
+        loop {
+            self.wait(&mut events)?;
+            self.rounds.fetch_add(1, Ordering::Relaxed);
+            let now = Instant::now();
+            for event in &events {
+                if event.token() != WAKER
+                    && let Some((id, seated)) = self.connections.at(event.token().0)
+                {
+                    seated.connection.wire().woken(event);
+                    self.enqueue(id);
+                }
+            }
+            self.read_inbox(now);
+            self.fire_timers(now);
+            self.run_round(now);
+            if let Some(until) = self.drain
+                && (self.connections.len() == 0 || until <= Instant::now())
+            {
+                return self.cut_off();
+            }
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = if self.queue.is_empty() {
+            let now = Instant::now();
+            let drain = self.drain.map(|until| until.saturating_duration_since(now));
+            match (self.timers.wait(now), drain) {
+                (Some(timer), Some(drain)) => Some(timer.min(drain)),
+                (timer, drain) => timer.or(drain),
+            }
+        } else {
+            Some(Duration::ZERO)
+        };
+        match self.poll.poll(events, timeout) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Takes the messages that are there now; each adds one connection to the queue at most.
+    fn read_inbox(&mut self, now: Instant) {
+        for _ in 0..self.incoming.len() {
+            match self.incoming.try_recv() {
+                Ok(Message::Arrived(arrival)) => self.seat(arrival, now),
+                Ok(Message::Done(id, done)) => self.deliver(id, done, now),
+                Ok(Message::Drain(until)) => {
+                    self.drain = Some(self.drain.map_or(until, |before| before.min(until)));
+                    self.connections.ids().into_iter().for_each(|id| self.enqueue(id));
+                }
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn seat(&mut self, arrival: Arrival, now: Instant) {
+        let Arrival { socket, door, peer, seat } = arrival;
+        debug!(peer, "arrived");
+        let connection = Connection::new(Wire::new(socket), door, peer, now);
+        let id = self.connections.insert(Seated {
+            connection,
+            queued: false,
+            starved: false,
+            armed: None,
+            _seat: seat,
+        });
+        let Some(seated) = self.connections.get(id) else { return };
+        match seated.connection.wire().register(self.poll.registry(), Token(id.index)) {
+            Ok(()) => self.enqueue(id),
+            Err(error) => self.close(id, &End::Socket(error)),
+        }
+    }
+
+    fn deliver(&mut self, id: SlotId, done: Done, now: Instant) {
+        let mut desk = Desk {
+            pool: &self.pool,
+            inbox: &self.inbox,
+            slot: id,
+            buffers: &mut self.buffers,
+            scratch: &mut self.scratch,
+            draining: self.drain.is_some(),
+        };
+        match self.connections.get(id) {
+            Some(seated) => match seated.connection.deliver(done, now, &mut desk) {
+                Ok(()) => self.enqueue(id),
+                Err(end) => self.close(id, &end),
+            },
+            None => self.reclaim(done),
+        }
+        self.feed_starved();
+    }
+
+    /// A job ended after its connection.
+    fn reclaim(&mut self, done: Done) {
+        match done {
+            Done::Begun(upload) => self.pool.discard(Job::Abort(upload)),
+            Done::Appended { upload, buffers, .. } => {
+                buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));
+                if let Ok(upload) = upload {
+                    self.pool.discard(Job::Abort(upload));
+                }
+            }
+            Done::Panicked { buffers } => self.buffers.lost(buffers),
+            Done::Answer(_)
+            | Done::Refused(_)
+            | Done::Account(_)
+            | Done::Joined(_)
+            | Done::Opened(..) => {}
+        }
+    }
+
+    fn starve(&mut self, id: SlotId) {
+        if let Some(seated) = self.connections.get(id)
+            && !seated.starved
+        {
+            seated.starved = true;
+            self.starved.push_back(id);
+        }
+        self.feed_starved();
+    }
+
+    /// Gives everyone who waits for a buffer another turn, as long as there are buffers.
+    fn feed_starved(&mut self) {
+        if self.buffers.available() {
+            while let Some(id) = self.starved.pop_front() {
+                if let Some(seated) = self.connections.get(id) {
+                    seated.starved = false;
+                }
+                self.enqueue(id);
+            }
+        }
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        while let Some((when, id)) = self.timers.fired(now) {
+            let Some(seated) = self.connections.get(id).filter(|s| s.armed == Some(when)) else {
+                continue;
+            };
+            seated.armed = None;
+            match seated.connection.expire(now) {
+                Ok(()) => self.enqueue(id),
+                Err(end) => self.close(id, &end),
+            }
+        }
+    }
+
+    /// One turn for each connection that is in the queue now.
+    fn run_round(&mut self, now: Instant) {
+        for _ in 0..self.queue.len() {
+            let Some(id) = self.queue.pop_front() else { return };
+            let Some(seated) = self.connections.get(id) else { continue };
+            seated.queued = false;
+            let mut desk = Desk {
+                pool: &self.pool,
+                inbox: &self.inbox,
+                slot: id,
+                buffers: &mut self.buffers,
+                scratch: &mut self.scratch,
+                draining: self.drain.is_some(),
+            };
+            match seated.connection.turn(now, &mut desk) {
+                Verdict::Park(_blocked) => self.arm(id),
+                Verdict::Again(_spent) => {
+                    self.arm(id);
+                    self.enqueue(id);
+                }
+                Verdict::Starved(_no_buffer) => {
+                    self.arm(id);
+                    self.starve(id);
+                }
+                Verdict::Close(end) => self.close(id, &end),
+            }
+        }
+    }
+
+    fn enqueue(&mut self, id: SlotId) {
+        if let Some(seated) = self.connections.get(id)
+            && !seated.queued
+        {
+            seated.queued = true;
+            self.queue.push_back(id);
+        }
+    }
+
+    /// Sees to it that a timer fires no later than the connection's deadline.
+    fn arm(&mut self, id: SlotId) {
+        let Some(seated) = self.connections.get(id) else { return };
+        let Some(deadline) = seated.connection.deadline() else { return };
+        if seated.armed.is_none_or(|armed| deadline < armed) {
+            seated.armed = Some(deadline);
+            self.timers.set(deadline, id);
+        }
+    }
+
+    fn close(&mut self, id: SlotId, end: &End) {
+        let Some(seated) = self.connections.remove(id) else { return };
+        let peer = seated.connection.peer();
+        match end {
+            End::Stuck(_) => error!(peer, %end, "closed"),
+            End::NoPool | End::Unsayable(_) | End::Transfer(_) => warn!(peer, %end, "closed"),
+            End::Done
+            | End::FarewellTimeout
+            | End::Idle
+            | End::Socket(_)
+            | End::Truncated(_) => debug!(peer, %end, "closed"),
+        }
+        let (upload, buffers) = seated.connection.into_leftovers();
+        buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));
+        if let Some(upload) = upload {
+            self.pool.discard(Job::Abort(upload));
+        }
+        self.feed_starved();
+    }
+
+    /// Ends what is still there, and the worker.
+    fn cut_off(&mut self) -> io::Result<()> {
+        let left = self.connections.len();
+        if left > 0 {
+            warn!(left, "connections cut off at the end of the drain");
+        }
+        for id in self.connections.ids() {
+            self.close(id, &End::Done);
+        }
+        Ok(())
+    }
+}

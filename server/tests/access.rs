@@ -1,0 +1,151 @@
+//! Who may do what (PROTOCOL 5).
+
+mod peer;
+
+use peer::{Gone, Home, Peer, begin, code, get, key, public, sealed, seed, serve};
+use zput_common::{
+    proto::{
+        ClientConfig,
+        message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
+    },
+};
+
+/// A server that lets nobody in without a key.
+fn guarded() -> Home {
+    serve(|options| {
+        options.plaintext = Scopes::NONE;
+        options.allow_unsealed = false;
+    })
+}
+
+fn join(home: &Home, scopes: Scopes) -> Request {
+    Request::Join { secret: *home.invite(scopes).as_bytes(), label: "laptop".to_owned() }
+}
+
+/// One request for each scope.
+fn requests() -> [(&'static str, Request); 6] {
+    let condition = Condition::Any;
+    [
+        ("get", get("k", &[Section::All], Kind::Sealed)),
+        ("get", Request::Stat { key: key("k"), version: None }),
+        ("get", Request::Versions { key: key("k"), after: None, limit: 1 }),
+        ("list", Request::List { after: None, limit: 1, headers: false }),
+        ("delete", Request::Delete { key: key("k"), condition }),
+        ("delete", Request::Restore { key: key("k"), version: Version(1) }),
+    ]
+}
+
+#[test]
+fn without_plaintext_scopes_there_are_no_plaintext_connections() {
+    let home = guarded();
+    let Err(Gone(why)) = Peer::connect(home.tcp(), &ClientConfig::Plaintext) else {
+        panic!("connected")
+    };
+    assert!(why.contains("refuses"), "{why}");
+}
+
+#[test]
+fn a_stranger_is_denied_and_left_whatever_it_asks() {
+    let home = guarded();
+    let put = ("put", begin("k", Kind::Sealed));
+    let ping = ("", Request::Ping);
+    for (_, request) in requests().into_iter().chain([put, ping]) {
+        let mut peer = home.device(&seed(9));
+        assert_eq!(code(&peer.ask(&request).unwrap()), Some(ErrorCode::Denied), "{request:?}");
+        assert!(peer.end().is_empty(), "closed after {request:?}");
+    }
+}
+
+#[test]
+fn a_stranger_joins_once_and_is_known_from_then_on() {
+    let home = guarded();
+    let mut peer = home.device(&seed(1));
+    let answer = peer.ask(&join(&home, Scopes::GET.and(Scopes::LIST))).unwrap();
+    assert_eq!(answer, Response::Joined { scopes: Scopes::GET.and(Scopes::LIST) });
+    let list = Request::List { after: None, limit: 1, headers: false };
+    assert!(matches!(peer.ask(&list).unwrap(), Response::Page { .. }));
+    // Another connection of the same device.
+    assert!(matches!(home.device(&seed(1)).ask(&list).unwrap(), Response::Page { .. }));
+    assert_eq!(
+        home.store.scopes_of(&public(&seed(1))).unwrap(),
+        Some(Scopes::GET.and(Scopes::LIST))
+    );
+}
+
+#[test]
+fn a_wrong_invite_is_denied_and_there_is_no_second_try() {
+    let home = guarded();
+    let good = join(&home, Scopes::ALL);
+    let mut peer = home.device(&seed(1));
+    peer.say(&Request::Join { secret: [0x5a; 32], label: String::new() });
+    peer.say(&good);
+    let said = peer.end();
+    assert_eq!(said.iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Denied)]);
+    assert_eq!(home.store.scopes_of(&public(&seed(1))).unwrap(), None);
+    // The good invite was not spent by it.
+    assert!(matches!(home.device(&seed(1)).ask(&good).unwrap(), Response::Joined { .. }));
+}
+
+#[test]
+fn each_scope_allows_its_requests_and_no_others() {
+    let home = guarded();
+    for (n, scope) in ["put", "get", "list", "delete"].into_iter().enumerate() {
+        let device = seed(u8::try_from(n).unwrap());
+        home.enroll(&device, Scopes::named(scope).unwrap());
+        let mut peer = home.device(&device);
+        for (needed, request) in requests() {
+            let answer = peer.ask(&request).unwrap();
+            let denied = code(&answer) == Some(ErrorCode::Denied);
+            assert_eq!(denied, needed != scope, "{request:?} with {scope}: {answer:?}");
+        }
+        assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+        let answer = peer.ask(&begin("k", Kind::Sealed)).unwrap();
+        if scope == "put" {
+            assert_eq!(answer, Response::Begun);
+        } else {
+            assert_eq!(code(&answer), Some(ErrorCode::Denied));
+            assert!(peer.end().is_empty(), "closed");
+        }
+    }
+}
+
+#[test]
+fn plaintext_scopes_are_those_of_the_operator() {
+    let home = serve(|options| options.plaintext = Scopes::GET);
+    let mut peer = home.plain();
+    for (needed, request) in requests() {
+        let answer = peer.ask(&request).unwrap();
+        let denied = code(&answer) == Some(ErrorCode::Denied);
+        assert_eq!(denied, needed != "get", "{request:?}: {answer:?}");
+    }
+    let answer = peer.ask(&join(&home, Scopes::ALL)).unwrap();
+    assert_eq!(code(&answer), Some(ErrorCode::Denied), "there is no key that could have an account");
+}
+
+/// PROTOCOL 5: "The slices of an unknown device, or of one that may not put, are not read at all".
+#[test]
+fn slices_that_may_not_be_put_are_not_read() {
+    let home = guarded();
+    home.enroll(&seed(1), Scopes::GET);
+    let [header, body, footer] = sealed("k", 200_000);
+    for device in [seed(1), seed(9)] {
+        let mut peer = home.device(&device);
+        peer.say(&begin("k", Kind::Sealed));
+        for slice in [&header, &body, &footer] {
+            peer.say_slice(slice);
+        }
+        peer.say(&Request::Commit);
+        let said = peer.end();
+        assert_eq!(said.iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Denied)]);
+    }
+    assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn a_slice_without_a_begin_needs_the_scope_too() {
+    let home = guarded();
+    home.enroll(&seed(1), Scopes::GET);
+    let mut peer = home.device(&seed(1));
+    peer.say_slice(b"x");
+    assert_eq!(peer.end().iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Denied)]);
+}

@@ -1,0 +1,357 @@
+//! Bytes that come slowly, in pieces, or not at all, and peers that share a worker.
+
+mod peer;
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use peer::{Home, PATIENCE, Peer, begin, bytes, get, serve, until};
+use socket2::{Domain, Socket, Type};
+use zput_common::proto::{
+    ClientConfig,
+    message::{Kind, Request, Response, Section},
+};
+
+/// The one object file of a store.
+fn object_file(home: &Home) -> PathBuf {
+    let shards = fs::read_dir(home.dir.path().join("objects")).unwrap();
+    let files = shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+    let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    files[0].clone()
+}
+
+/// A connection whose peer can have only little on its way.
+fn narrow(home: &Home) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&home.server.addresses()[0].tcp().unwrap().into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// sendfile moves a part, then the socket is full, then it has room again, many times.
+#[test]
+fn a_slow_reader_gets_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let unix = format!("unix:{}", path.display());
+    let home = serve(|options| options.listen.push(unix.parse().unwrap()));
+    let object = bytes(12_000_000);
+    home.plain().put("k", &object, 6_000_000);
+
+    let tcp = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    read_slowly(tcp, &object);
+    let stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    read_slowly(Peer::connect(stream, &ClientConfig::Plaintext).unwrap(), &object);
+}
+
+fn read_slowly<S: Read + Write>(mut peer: Peer<S>, object: &[u8]) {
+    let sections = [Section::Range { offset: 3, length: 5_000_000 }, Section::All];
+    let answer = peer.ask(&get("k", &sections, Kind::Plain)).unwrap();
+    assert!(matches!(answer, Response::Object { payload: 17_000_000, .. }));
+    let mut got = Vec::new();
+    let mut pauses = 0;
+    while got.len() < 17_000_000 {
+        if got.len() > pauses * 1_000_000 {
+            pauses += 1;
+            thread::sleep(Duration::from_millis(10));
+        }
+        got.extend(peer.some_payload(usize::MAX).unwrap());
+    }
+    assert!(got == [&object[3..5_000_003], object].concat());
+    assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+}
+
+#[test]
+fn a_small_get_is_answered_while_large_ones_stream() {
+    let home = serve(|options| options.workers = 1);
+    let mut small = home.plain();
+    let object = bytes(16_000_000);
+    small.put("large", &object, 16_000_000);
+    small.put("small", b"0123456789", 10);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            let mut large = home.plain();
+            let done = &done;
+            scope.spawn(move || {
+                // 1 GB of payload from 16 MB on disk, again and again.
+                while !done.load(Ordering::Relaxed) {
+                    large.say(&get("large", &[Section::All; 64], Kind::Plain));
+                    let answer = large.hear().unwrap();
+                    assert!(matches!(answer, Response::Object { payload: 1_024_000_000, .. }));
+                    while !large.some_payload(usize::MAX).unwrap().is_empty() {
+                        if done.load(Ordering::Relaxed) {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(50));
+        let mut worst = Duration::ZERO;
+        for _ in 0..50 {
+            let start = Instant::now();
+            let got = small.get("small", &[Section::All]);
+            worst = worst.max(start.elapsed());
+            if got.map(|(_, bytes)| bytes).as_deref() != Ok(b"0123456789") {
+                done.store(true, Ordering::Relaxed);
+                panic!("another object");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        // One turn of each of three others is 0.5 ms; a whole one of their answers is 200 ms.
+        assert!(worst < Duration::from_millis(150), "a small get took {worst:?}");
+    });
+}
+
+#[test]
+fn many_readers_at_once_each_get_their_own_bytes() {
+    let home = serve(|_| {});
+    let object = bytes(4_000_000);
+    home.plain().put("k", &object, 4_000_000);
+    thread::scope(|scope| {
+        for n in 0..40_usize {
+            let (home, object) = (&home, &object);
+            scope.spawn(move || {
+                let mut peer = home.plain();
+                let (offset, length) = (n * 10_007, 2_000_000 + n);
+                let range = Section::Range { offset: offset as u64, length: length as u64 };
+                let (_, got) = peer.get("k", &[range]).unwrap();
+                assert!(got == object[offset..offset + length], "reader {n}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_file_that_is_truncated_under_a_get_closes_the_connection() {
+    let home = serve(|_| {});
+    let object = bytes(16_000_000);
+    home.plain().put("k", &object, 16_000_000);
+    let mut peer = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    let answer = peer.ask(&get("k", &[Section::All; 8], Kind::Plain)).unwrap();
+    assert!(matches!(answer, Response::Object { payload: 128_000_000, .. }));
+    let cut = File::options().write(true).open(object_file(&home)).unwrap();
+    cut.set_len(1_000_000).unwrap();
+    let mut got = 0;
+    let closed = loop {
+        match peer.some_payload(usize::MAX) {
+            Ok(bytes) if bytes.is_empty() => break None,
+            Ok(bytes) => got += bytes.len(),
+            Err(gone) => break Some(gone),
+        }
+    };
+    assert!(closed.is_some(), "128,000,000 bytes of a file that has 1,000,000");
+    assert!(got < 128_000_000);
+    until("the connection is gone", || home.server.stats().connections == 0);
+    assert_stands_still(&home);
+}
+
+/// The workers do not turn while nobody asks anything of them.
+fn assert_stands_still(home: &Home) {
+    thread::sleep(Duration::from_millis(50));
+    let before = home.server.stats();
+    thread::sleep(Duration::from_millis(300));
+    let after = home.server.stats();
+    // A late job's end, at most.
+    assert!(after.rounds - before.rounds <= 2, "{before:?} {after:?}");
+}
+
+#[test]
+fn a_server_with_nothing_to_do_stands_still() {
+    let home = serve(|_| {});
+    let object = bytes(16_000_000);
+    home.plain().put("k", &object, 16_000_000);
+    let _idle = home.plain();
+    let _silent = home.tcp();
+    // One that does not read what it asked for.
+    let mut full = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    full.ask(&get("k", &[Section::All], Kind::Plain)).unwrap();
+    // One in the middle of a slice.
+    let mut half = home.plain();
+    assert_eq!(half.ask(&begin("h", Kind::Plain)).unwrap(), Response::Begun);
+    half.say_slice(&bytes(1_000_000));
+    let written = half.written();
+    half.stream.write_all(&written[..500_000]).unwrap();
+    // One that will not send any more.
+    let mut ended = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    ended.ask(&get("k", &[Section::All], Kind::Plain)).unwrap();
+    ended.stream.shutdown(Shutdown::Write).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(home.server.stats().connections, 5);
+    assert_stands_still(&home);
+    assert!(full.payload().unwrap() == object);
+    assert!(ended.payload().unwrap() == object);
+}
+
+#[test]
+fn a_client_that_vanishes_leaves_no_staging_file() {
+    let home = serve(|_| {});
+    for sent in [0, 1, 100_000, 700_000] {
+        let mut peer = home.plain();
+        assert_eq!(peer.ask(&begin("k", Kind::Plain)).unwrap(), Response::Begun);
+        assert_eq!(home.staged(), 1);
+        peer.say_slice(&bytes(1_000_000));
+        let written = peer.written();
+        peer.stream.write_all(&written[..sent]).unwrap();
+        drop(peer);
+        until("the staging file is gone", || home.staged() == 0);
+    }
+    // Reset in the middle, with answers unread.
+    let mut peer = home.plain();
+    assert_eq!(peer.ask(&begin("k", Kind::Plain)).unwrap(), Response::Begun);
+    peer.say_slice(&bytes(1_000_000));
+    peer.flush().unwrap();
+    peer.stream.set_nonblocking(false).unwrap();
+    socket2::SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    until("the staging file is gone", || home.staged() == 0);
+    until("all connections are gone", || home.server.stats().connections == 0);
+    assert_eq!(peer::count(&home.dir.path().join("staging")), 0);
+}
+
+#[test]
+fn half_a_connection_is_enough_for_answers() {
+    let home = serve(|_| {});
+    let object = bytes(3_000_000);
+    let mut peer = home.plain();
+    peer.say(&begin("k", Kind::Plain));
+    peer.say_slice(&object);
+    peer.say(&Request::Commit);
+    peer.say(&get("k", &[Section::All], Kind::Plain));
+    peer.flush().unwrap();
+    peer.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(peer.hear().unwrap(), Response::Begun);
+    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+    assert!(matches!(peer.hear().unwrap(), Response::Committed { .. }));
+    assert!(matches!(peer.hear().unwrap(), Response::Object { .. }));
+    assert!(peer.payload().unwrap() == object);
+    assert!(peer.end().is_empty());
+    until("the connection is gone", || home.server.stats().connections == 0);
+}
+
+/// Writes a few bytes at a time, as many as a small generator says.
+struct Splitting {
+    stream: TcpStream,
+    state: u64,
+}
+
+impl Splitting {
+    fn next(&mut self, below: u64) -> u64 {
+        // SplitMix64's step and one round of mixing are random enough to cut with.
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed >> 32) % below
+    }
+}
+
+impl Write for Splitting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let most = [1, 7, 60, 9_000][usize::try_from(self.next(4)).unwrap()];
+        let n = usize::try_from(1 + self.next(most)).unwrap().min(bytes.len());
+        if self.next(50) == 0 {
+            thread::sleep(Duration::from_micros(self.next(500)));
+        }
+        self.stream.write(&bytes[..n])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl Read for Splitting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = [1, 7, 60, 9_000][usize::try_from(self.next(4)).unwrap()];
+        let n = usize::try_from(1 + self.next(most)).unwrap().min(buffer.len());
+        self.stream.read(&mut buffer[..n])
+    }
+}
+
+#[test]
+fn bytes_may_come_in_any_pieces() {
+    let home = serve(|_| {});
+    thread::scope(|scope| {
+        for lane in 0..10_u64 {
+            let home = &home;
+            scope.spawn(move || {
+                for n in 0..10 {
+                    let state = lane * 10 + n;
+                    let stream = Splitting { stream: home.tcp(), state };
+                    let mut peer = Peer::connect(stream, &ClientConfig::Plaintext).unwrap();
+                    let (name, object) = (format!("k{state}"), bytes(10_000 + 1_000 * n as usize));
+                    peer.put(&name, &object, 3_333);
+                    assert!(peer.get(&name, &[Section::All]).unwrap().1 == object, "seed {state}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn bytes_may_come_in_any_pieces_over_tls() {
+    let home = serve(|_| {});
+    let device = peer::seed(3);
+    home.enroll(&device, zput_common::proto::message::Scopes::ALL);
+    for state in 0..10 {
+        let stream = Splitting { stream: home.tcp(), state };
+        let mut peer = Peer::connect(stream, &home.tls(&device)).unwrap();
+        let name = format!("k{state}");
+        let slices = peer::sealed(&name, 20_000);
+        peer.say(&begin(&name, Kind::Sealed));
+        slices.iter().for_each(|slice| peer.say_slice(slice));
+        peer.say(&Request::Commit);
+        assert_eq!(peer.hear().unwrap(), Response::Begun);
+        for _ in 0..3 {
+            assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+        }
+        assert!(matches!(peer.hear().unwrap(), Response::Committed { .. }));
+        peer.ask(&get(&name, &[Section::All], Kind::Sealed)).unwrap();
+        assert!(peer.payload().unwrap() == slices.concat(), "seed {state}");
+    }
+}
+
+/// More uploads at once than the worker has buffers for: each waits its turn, none for ever.
+#[test]
+fn uploads_share_the_buffers() {
+    let home = serve(|options| {
+        options.workers = 1;
+        options.pool_threads = 2;
+    });
+    let object = bytes(2_000_000);
+    thread::scope(|scope| {
+        // 128 buffers of 256 KiB; each of these wants four.
+        for n in 0..48 {
+            let (home, object) = (&home, &object);
+            scope.spawn(move || {
+                let mut peer = home.plain();
+                peer.put(&format!("k{n}"), object, 2_000_000);
+            });
+        }
+    });
+    assert!(home.plain().get("k47", &[Section::All]).unwrap().1 == object);
+}
+
+#[test]
+fn a_replaced_object_is_still_sent_as_it_was() {
+    let home = serve(|_| {});
+    let (old, new) = (bytes(16_000_000), vec![7; 1000]);
+    home.plain().put("k", &old, 16_000_000);
+    let mut peer = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    peer.ask(&get("k", &[Section::All], Kind::Plain)).unwrap();
+    home.plain().put("k", &new, 1000);
+    assert!(peer.payload().unwrap() == old);
+    assert_eq!(peer.get("k", &[Section::All]).unwrap().1, new);
+}

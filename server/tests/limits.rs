@@ -1,0 +1,181 @@
+//! Limits, deadlines, garbage, and the end of a server.
+
+mod peer;
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use peer::{Gone, Home, Peer, begin, bytes, code, get, serve, until};
+use zput_common::{
+    digest::Digest,
+    proto::{
+        ClientConfig,
+        message::{ErrorCode, Kind, Request, Response, Section},
+    },
+};
+
+/// Reads until the server closes; gives how long that took.
+fn until_closed(mut stream: TcpStream) -> Duration {
+    let start = Instant::now();
+    let mut rest = Vec::new();
+    // A reset is an end as well.
+    let _end = stream.read_to_end(&mut rest);
+    start.elapsed()
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_time() {
+    let home = serve(|options| options.idle_seconds = 1);
+    let peer = home.plain();
+    let mut uploading = home.plain();
+    assert_eq!(uploading.ask(&begin("k", Kind::Plain)).unwrap(), Response::Begun);
+    let mut busy = home.plain();
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(250));
+        assert_eq!(busy.ask(&Request::Ping).unwrap(), Response::Pong);
+    }
+    assert!(until_closed(peer.stream) < Duration::from_secs(1));
+    assert!(uploading.end().is_empty());
+    until("the upload is gone", || home.staged() == 0);
+    assert_eq!(busy.ask(&Request::Ping).unwrap(), Response::Pong);
+}
+
+/// A peer that asks and does not read is idle too, and the object is let go.
+#[test]
+fn a_reader_that_does_not_read_is_closed_in_time() {
+    let home = serve(|options| options.idle_seconds = 1);
+    home.plain().put("k", &bytes(16_000_000), 16_000_000);
+    let mut peer = home.plain();
+    peer.ask(&get("k", &[Section::All; 64], Kind::Plain)).unwrap();
+    until("it is closed", || home.server.stats().connections == 0);
+}
+
+#[test]
+fn a_handshake_has_a_deadline() {
+    let home = serve(|_| {});
+    let (silent, mut half) = (home.tcp(), home.tcp());
+    half.write_all(b"zput/c1\n\x00").unwrap();
+    for stream in [silent, half] {
+        let took = until_closed(stream);
+        assert!(took < Duration::from_secs(13), "{took:?}");
+    }
+    until("both are gone", || home.server.stats().connections == 0);
+}
+
+#[test]
+fn at_the_connection_limit_a_peer_is_told_so() {
+    let home = serve(|options| options.max_connections = 2);
+    let (mut first, second) = (home.plain(), home.plain());
+    let mut refused = 0;
+    for _ in 0..5 {
+        match Peer::connect(home.tcp(), &ClientConfig::Plaintext) {
+            Ok(_) => panic!("a third connection"),
+            // The refusal, unless the reset overtook it.
+            Err(Gone(why)) => refused += usize::from(why.contains("too many connections")),
+        }
+    }
+    assert!(refused > 0);
+    assert_eq!(first.ask(&Request::Ping).unwrap(), Response::Pong);
+    drop(second);
+    until("there is a seat", || Peer::connect(home.tcp(), &ClientConfig::Plaintext).is_ok());
+    assert_eq!(first.ask(&Request::Ping).unwrap(), Response::Pong);
+}
+
+#[test]
+fn garbage_is_turned_away() {
+    let home = serve(|_| {});
+    for garbage in [
+        &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"zput/c1\n\x00\x07\x02\x09\x01\x00\x00\x00\x00",
+        b"zput/c1\n\xff\xff",
+        b"\0",
+    ] {
+        let mut stream = home.tcp();
+        stream.write_all(garbage).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(until_closed(stream) < Duration::from_secs(5), "{garbage:?}");
+    }
+    // After the handshake: a frame that is none.
+    let mut peer = home.plain();
+    peer.stream.write_all(b"\x00\x00\x00\x01\x77").unwrap();
+    assert_eq!(peer.end().iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Malformed)]);
+    let mut peer = home.plain();
+    peer.stream.write_all(b"\xff\xff\xff\xff").unwrap();
+    assert_eq!(peer.end().iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Malformed)]);
+    drop(home.tcp());
+    until("all are gone", || home.server.stats().connections == 0);
+    assert_eq!(home.plain().ask(&Request::Ping).unwrap(), Response::Pong);
+}
+
+/// A peer that pours in more than was asked for after its put was refused is cut off.
+#[test]
+fn a_peer_that_pours_after_its_dismissal_is_cut_off() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    peer.stream.write_all(b"\x00\x00\x00\x01\x77").unwrap();
+    let megabyte = vec![0; 1_000_000];
+    let cut = (0..200).any(|_| peer.stream.write_all(&megabyte).is_err());
+    assert!(cut, "200 MB were taken from a peer that was dismissed");
+    until("it is gone", || home.server.stats().connections == 0);
+}
+
+#[test]
+fn what_is_under_way_ends_before_the_server_does() {
+    let home = serve(|_| {});
+    let object = bytes(16_000_000);
+    home.plain().put("k", &object, 16_000_000);
+    let address = home.server.addresses()[0].tcp().unwrap();
+    let idle = home.plain();
+    let mut getting = home.plain();
+    let answer = getting.ask(&get("k", &[Section::All; 4], Kind::Plain)).unwrap();
+    assert!(matches!(answer, Response::Object { payload: 64_000_000, .. }));
+    let mut putting = home.plain();
+    assert_eq!(putting.ask(&begin("new", Kind::Plain)).unwrap(), Response::Begun);
+
+    let Home { server, store, dir } = home;
+    let stopping = thread::spawn(move || server.shutdown());
+    assert!(until_closed(idle.stream) < Duration::from_secs(3), "an idle one is closed at once");
+    until("nobody is let in any more", || TcpStream::connect(address).is_err());
+    assert!(getting.payload().unwrap() == object.repeat(4));
+    putting.say_slice(b"late");
+    putting.say(&Request::Commit);
+    assert_eq!(putting.hear().unwrap(), Response::SliceHeld);
+    assert!(matches!(putting.hear().unwrap(), Response::Committed { .. }));
+    assert!(putting.end().is_empty(), "the server takes its leave");
+    assert!(getting.end().is_empty());
+    stopping.join().unwrap().unwrap();
+    assert_eq!(store.lookup(&peer::key("new"), None).unwrap().info().length, 4);
+    drop(dir);
+}
+
+#[test]
+fn a_drain_has_an_end() {
+    let home = serve(|options| options.drain = Duration::from_millis(300));
+    home.plain().put("k", &bytes(16_000_000), 16_000_000);
+    let mut stuck = home.plain();
+    stuck.ask(&get("k", &[Section::All; 64], Kind::Plain)).unwrap();
+    let mut putting = home.plain();
+    putting.say(&begin("new", Kind::Plain));
+    putting.say(&Request::Slice { length: 1_000_000, digest: Digest::of(b"") });
+    assert_eq!(putting.hear().unwrap(), Response::Begun);
+    let start = Instant::now();
+    let Home { server, dir, .. } = home;
+    server.shutdown().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(peer::count(&dir.path().join("staging")), 0);
+}
+
+#[test]
+fn a_stopper_ends_the_wait_from_another_thread() {
+    let home = serve(|_| {});
+    let stopper = home.server.stopper().unwrap();
+    let waiting = thread::spawn(move || home.server.wait());
+    stopper.stop();
+    stopper.stop();
+    waiting.join().unwrap().unwrap();
+}

@@ -1,0 +1,347 @@
+//! A client for tests: the protocol's client session over a blocking socket, and servers to talk to.
+#![allow(dead_code, reason = "each test program uses another part of it")]
+#![allow(unreachable_pub, reason = "a module of test programs")]
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+    net::TcpStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use zput_common::{
+    digest::Digest,
+    keys::{DevicePublicKey, DeviceSeed, InviteSecret},
+    name::ObjectKey,
+    proto::{
+        ClientConfig, ClientSession, Event, Transmit, Wants,
+        message::{Condition, ErrorCode, Info, Kind, Request, Response, Scopes, Section, Version},
+        tls::ClientTls,
+    },
+};
+use zput_server::{
+    Server, ServerHandle, ServerOptions,
+    store::{Clock, Store},
+};
+
+/// Longest wait for anything: a test that needs longer has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server on a directory of its own.
+pub struct Home {
+    pub server: ServerHandle,
+    pub store: Store,
+    pub dir: TempDir,
+}
+
+/// A server that lets anybody do everything in clear, unless `change` says otherwise.
+pub fn serve(change: impl FnOnce(&mut ServerOptions)) -> Home {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Clock::system()).unwrap();
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let mut options = ServerOptions::new(store.clone(), listen);
+    options.plaintext = Scopes::ALL;
+    options.allow_unsealed = true;
+    options.workers = 2;
+    options.pool_threads = 4;
+    options.drain = Duration::from_secs(5);
+    change(&mut options);
+    let server = Server::bind(options).unwrap().spawn().unwrap();
+    Home { server, store, dir }
+}
+
+impl Home {
+    pub fn tcp(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.server.addresses()[0].tcp().unwrap()).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// An anonymous client.
+    pub fn plain(&self) -> Peer<TcpStream> {
+        Peer::connect(self.tcp(), &ClientConfig::Plaintext).unwrap()
+    }
+
+    /// A client with this key, known or not.
+    pub fn device(&self, seed: &DeviceSeed) -> Peer<TcpStream> {
+        Peer::connect(self.tcp(), &self.tls(seed)).unwrap()
+    }
+
+    pub fn tls(&self, seed: &DeviceSeed) -> ClientConfig {
+        let server = self.store.server_key().public_key();
+        ClientConfig::Tls(ClientTls::new(&seed.tls_key(), &server).unwrap())
+    }
+
+    /// Gives a device an account without the network.
+    pub fn enroll(&self, seed: &DeviceSeed, scopes: Scopes) {
+        let secret = self.invite(scopes);
+        self.store.redeem_invite(&secret, &public(seed), "test").unwrap();
+    }
+
+    pub fn invite(&self, scopes: Scopes) -> InviteSecret {
+        self.store.create_invite(scopes, Duration::from_secs(60)).unwrap()
+    }
+
+    /// Files of uploads under way.
+    pub fn staged(&self) -> usize {
+        count(&self.dir.path().join("staging"))
+    }
+}
+
+pub fn public(seed: &DeviceSeed) -> DevicePublicKey {
+    seed.tls_key().public_key()
+}
+
+pub fn seed(byte: u8) -> DeviceSeed {
+    DeviceSeed::from_bytes([byte; 32])
+}
+
+pub fn count(dir: &Path) -> usize {
+    std::fs::read_dir(dir).unwrap().count()
+}
+
+/// Waits until `condition` holds; fails when it never does.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Why a peer got no answer: the text of what ended the connection.
+#[derive(Debug)]
+pub struct Gone(pub String);
+
+/// The client's end of a connection.
+pub struct Peer<S> {
+    pub stream: S,
+    pub session: ClientSession,
+    /// Read and not taken.
+    unread: VecDeque<u8>,
+    /// Bytes of slices that were announced.
+    outgoing: VecDeque<u8>,
+    /// Why the session has ended.
+    over: Option<Gone>,
+}
+
+impl<S: Read + Write> Peer<S> {
+    /// Says hello and waits until both sides agree.
+    pub fn connect(stream: S, config: &ClientConfig) -> Result<Self, Gone> {
+        let session = ClientSession::new(config, Instant::now()).unwrap();
+        let (unread, outgoing) = Default::default();
+        let mut peer = Self { stream, session, unread, outgoing, over: None };
+        match peer.event()? {
+            Event::Connected { .. } => Ok(peer),
+            other => Err(Gone(format!("{other:?} instead of a connection"))),
+        }
+    }
+
+    /// What is to be written now, taken from the session.
+    pub fn written(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let now = Instant::now();
+        while let Some(transmit) = self.session.poll_transmit(now) {
+            match transmit {
+                Transmit::Bytes(control) => bytes.extend(control),
+                Transmit::Payload(n) => {
+                    let n = usize::try_from(n).unwrap().min(self.outgoing.len());
+                    if n == 0 {
+                        break;
+                    }
+                    bytes.extend(self.outgoing.drain(..n));
+                    self.session.payload_sent(now, n as u64);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Writes all that is queued, in one call.
+    pub fn flush(&mut self) -> Result<(), Gone> {
+        let bytes = self.written();
+        if bytes.is_empty() { Ok(()) } else { self.stream.write_all(&bytes).map_err(gone) }
+    }
+
+    /// Queues a request.
+    pub fn say(&mut self, request: &Request) {
+        self.session.send(request).unwrap();
+    }
+
+    /// Queues a slice with its bytes and its right digest.
+    pub fn say_slice(&mut self, bytes: &[u8]) {
+        self.say_slice_as(bytes, Digest::of(bytes));
+    }
+
+    pub fn say_slice_as(&mut self, bytes: &[u8], digest: Digest) {
+        self.say(&Request::Slice { length: u32::try_from(bytes.len()).unwrap(), digest });
+        self.outgoing.extend(bytes);
+    }
+
+    /// Writes and reads until something happens.
+    pub fn event(&mut self) -> Result<Event<Response>, Gone> {
+        loop {
+            // A server that has said its last word does not read any more.
+            if let Err(why) = self.flush() {
+                self.over.get_or_insert(why);
+            }
+            if let Some(event) = self.session.poll_event() {
+                return Ok(event);
+            }
+            // What was heard before the end counts.
+            if let Some(why) = self.over.take() {
+                return Err(why);
+            }
+            if self.unread.is_empty() {
+                self.fill()?;
+            }
+            let (bytes, _) = self.unread.as_slices();
+            match self.session.handle_input(Instant::now(), bytes) {
+                Ok(taken) => drop(self.unread.drain(..taken)),
+                Err(error) => self.over = Some(Gone(error.to_string())),
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), Gone> {
+        let mut buffer = vec![0; 65_536];
+        let n = self.stream.read(&mut buffer).map_err(gone)?;
+        if n == 0 {
+            return Err(Gone("the server closed".to_owned()));
+        }
+        self.unread.extend(&buffer[..n]);
+        Ok(())
+    }
+
+    /// The next answer.
+    pub fn hear(&mut self) -> Result<Response, Gone> {
+        loop {
+            match self.event()? {
+                Event::Message(response) => return Ok(response),
+                Event::PayloadDone => {}
+                other => return Err(Gone(format!("{other:?}"))),
+            }
+        }
+    }
+
+    /// Asks and hears.
+    pub fn ask(&mut self, request: &Request) -> Result<Response, Gone> {
+        self.say(request);
+        self.hear()
+    }
+
+    /// Up to `n` payload bytes, however many come with one read.
+    pub fn some_payload(&mut self, n: usize) -> Result<Vec<u8>, Gone> {
+        let Wants::Payload { remaining } = self.session.wants() else {
+            return Ok(Vec::new());
+        };
+        if self.unread.is_empty() {
+            self.fill()?;
+        }
+        let n = n.min(self.unread.len()).min(usize::try_from(remaining).unwrap());
+        let bytes: Vec<u8> = self.unread.drain(..n).collect();
+        self.session.payload_received(Instant::now(), bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    /// All payload bytes that were announced.
+    pub fn payload(&mut self) -> Result<Vec<u8>, Gone> {
+        let mut payload = Vec::new();
+        while matches!(self.session.wants(), Wants::Payload { .. }) {
+            payload.extend(self.some_payload(usize::MAX)?);
+        }
+        Ok(payload)
+    }
+
+    /// A get of a plain object.
+    pub fn get(&mut self, name: &str, sections: &[Section]) -> Result<(Info, Vec<u8>), Response> {
+        match self.ask(&get(name, sections, Kind::Plain)).unwrap() {
+            Response::Object { info, payload } => {
+                let bytes = self.payload().unwrap();
+                assert_eq!(bytes.len() as u64, payload);
+                Ok((info, bytes))
+            }
+            other => Err(other),
+        }
+    }
+
+    /// A put of a plain object in slices of `slice` bytes, all in one flight.
+    pub fn put(&mut self, name: &str, bytes: &[u8], slice: usize) -> Version {
+        self.say(&begin(name, Kind::Plain));
+        let slices = bytes.chunks(slice).count();
+        assert!(slices <= 60, "one flight");
+        bytes.chunks(slice).for_each(|slice| self.say_slice(slice));
+        self.say(&Request::Commit);
+        assert_eq!(self.hear().unwrap(), Response::Begun);
+        for _ in 0..slices {
+            assert_eq!(self.hear().unwrap(), Response::SliceHeld);
+        }
+        match self.hear().unwrap() {
+            Response::Committed { version } => version,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Reads until the server ends the connection; gives what else it said.
+    pub fn end(mut self) -> Vec<Response> {
+        let mut said = Vec::new();
+        loop {
+            match self.event() {
+                Ok(Event::Message(response)) => said.push(response),
+                Ok(Event::Closed) => {}
+                Ok(_) => {}
+                Err(Gone(why)) => {
+                    assert!(!why.contains("timed out") && !why.contains("unavailable"), "{why}");
+                    return said;
+                }
+            }
+        }
+    }
+}
+
+fn gone(error: io::Error) -> Gone {
+    Gone(error.to_string())
+}
+
+pub fn key(name: &str) -> ObjectKey {
+    ObjectKey::new(name).unwrap()
+}
+
+pub fn begin(name: &str, kind: Kind) -> Request {
+    Request::Begin { key: key(name), kind, condition: Condition::Any }
+}
+
+pub fn get(name: &str, sections: &[Section], kind: Kind) -> Request {
+    Request::Get { key: key(name), version: None, sections: sections.to_vec(), kind }
+}
+
+/// The code of an error answer.
+pub fn code(response: &Response) -> Option<ErrorCode> {
+    match response {
+        Response::Error(error) => error.known(),
+        _ => None,
+    }
+}
+
+/// Bytes that repeat nowhere within a gigabyte: a counter in every eight.
+pub fn bytes(length: usize) -> Vec<u8> {
+    let mixed = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    (0..length as u64 / 8 + 1).flat_map(mixed).take(length).collect()
+}
+
+/// Header, body and footer of an object with the framing of a sealed one (FORMAT 3 and 7). The
+/// server can read no more of it than this.
+pub fn sealed(name: &str, body: usize) -> [Vec<u8>; 3] {
+    let mut header = b"\x8Azput\r\n\x1A\x00\x01\x00\x00\x01\x2c".to_vec();
+    header.resize(56, 7);
+    header.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
+    header.extend(name.as_bytes());
+    header.resize(300, 9);
+    let mut footer = vec![5; 88];
+    footer.extend(b"\x00\x00\x00\x64\x8Azputend");
+    [header, bytes(body), footer]
+}

@@ -1,0 +1,253 @@
+//! Every request, answered over a socket.
+
+mod peer;
+
+use std::os::unix::net::UnixStream;
+
+use peer::{Peer, begin, bytes, code, get, key, sealed, seed, serve};
+use zput_common::{
+    digest::Digest,
+    proto::{
+        ClientConfig,
+        message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, VersionState},
+    },
+};
+use zput_server::embedded;
+
+#[test]
+fn what_was_put_is_got() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    let object = bytes(3_000_000);
+    let version = peer.put("k", &object, 1_000_000);
+    let (info, got) = peer.get("k", &[Section::All]).unwrap();
+    assert_eq!((info.version, info.length), (version, 3_000_000));
+    assert!(got == object);
+    let sections = [
+        Section::Range { offset: 2_999_999, length: 1 },
+        Section::Range { offset: 0, length: 0 },
+        Section::Range { offset: 5, length: 100_000 },
+    ];
+    let (_, got) = peer.get("k", &sections).unwrap();
+    assert!(got == [&object[2_999_999..], &object[5..100_005]].concat());
+    assert_eq!(peer.get("k", &[]).unwrap().1, b"");
+}
+
+#[test]
+fn an_object_of_no_bytes_is_an_object() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    peer.put("empty", b"", 1);
+    assert_eq!(peer.get("empty", &[Section::All]).unwrap().1, b"");
+    assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+}
+
+#[test]
+fn errors_are_answers_and_the_connection_goes_on() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    peer.put("k", b"0123456789", 10);
+    for (request, expected) in [
+        (get("absent", &[Section::All], Kind::Plain), ErrorCode::NotFound),
+        (get("k", &[Section::All], Kind::Sealed), ErrorCode::Kind),
+        (get("k", &[Section::Header], Kind::Plain), ErrorCode::Range),
+        (get("k", &[Section::Range { offset: 5, length: 6 }], Kind::Plain), ErrorCode::Range),
+        (Request::Stat { key: key("absent"), version: None }, ErrorCode::NotFound),
+        (Request::Delete { key: key("absent"), condition: Condition::Any }, ErrorCode::NotFound),
+        (Request::Delete { key: key("k"), condition: Condition::Absent }, ErrorCode::Exists),
+        (Request::Commit, ErrorCode::State),
+        (Request::Abort, ErrorCode::State),
+    ] {
+        let answer = peer.ask(&request).unwrap();
+        assert_eq!(code(&answer), Some(expected), "{request:?}");
+    }
+    assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+}
+
+#[test]
+fn the_catalogue_is_served() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    let first = peer.put("a", b"1", 1);
+    let second = peer.put("a", b"22", 2);
+    peer.put("b", b"3", 1);
+
+    let list = Request::List { after: None, limit: 1000, headers: true };
+    let Response::Page { entries, next } = peer.ask(&list).unwrap() else { panic!() };
+    let mut keys: Vec<_> = entries.iter().map(|e| (e.key.to_string(), e.info.length)).collect();
+    keys.sort();
+    assert_eq!(keys, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+    assert_eq!(next, None);
+
+    let versions = Request::Versions { key: key("a"), after: None, limit: 10 };
+    let Response::Versions { versions, .. } = peer.ask(&versions).unwrap() else { panic!() };
+    let found: Vec<_> = versions.iter().map(|v| (v.version, v.state)).collect();
+    assert_eq!(found, [(second, VersionState::Current), (first, VersionState::History)]);
+
+    let delete = Request::Delete { key: key("a"), condition: Condition::Any };
+    assert_eq!(peer.ask(&delete).unwrap(), Response::Deleted { version: second });
+    assert_eq!(
+        code(&peer.get("a", &[Section::All]).unwrap_err()),
+        Some(ErrorCode::NotFound)
+    );
+    let restore = Request::Restore { key: key("a"), version: second };
+    assert_eq!(peer.ask(&restore).unwrap(), Response::Committed { version: second });
+    assert_eq!(peer.get("a", &[Section::All]).unwrap().1, b"22");
+    let stat = Request::Stat { key: key("a"), version: Some(first) };
+    let Response::Stat { info } = peer.ask(&stat).unwrap() else { panic!() };
+    assert_eq!(info.length, 1);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    let object = bytes(100_000);
+    peer.put("k", &object, 100_000);
+    for n in 0..20 {
+        peer.say(&get("k", &[Section::Range { offset: n * 1000, length: 1000 }], Kind::Plain));
+        peer.say(&Request::Ping);
+        peer.say(&get("absent", &[], Kind::Plain));
+    }
+    for n in 0..20 {
+        let answer = peer.hear().unwrap();
+        assert!(matches!(answer, Response::Object { payload: 1000, .. }), "{n}: {answer:?}");
+        assert!(peer.payload().unwrap() == object[n * 1000..(n + 1) * 1000]);
+        assert_eq!(peer.hear().unwrap(), Response::Pong);
+        assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::NotFound));
+    }
+}
+
+#[test]
+fn over_tls_a_sealed_object_goes_in_and_out_and_an_unsealed_one_does_not() {
+    let home = serve(|_| {});
+    let device = seed(1);
+    home.enroll(&device, Scopes::ALL);
+    let mut peer = home.device(&device);
+    let [header, body, footer] = sealed("blob", 5_000_000);
+    peer.say(&begin("blob", Kind::Sealed));
+    for slice in [&header, &body, &footer] {
+        peer.say_slice(slice);
+    }
+    peer.say(&Request::Commit);
+    assert_eq!(peer.hear().unwrap(), Response::Begun);
+    for _ in 0..3 {
+        assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+    }
+    assert!(matches!(peer.hear().unwrap(), Response::Committed { .. }));
+    let asked = [Section::Footer, Section::Header, Section::Body];
+    let answer = peer.ask(&get("blob", &asked, Kind::Sealed)).unwrap();
+    let Response::Object { info, payload } = answer else { panic!("{answer:?}") };
+    assert_eq!((info.header_length, info.footer_length, payload), (300, 100, 5_000_400));
+    assert!(peer.payload().unwrap() == [&footer[..], &header, &body].concat());
+
+    home.plain().put("clear", b"x", 1);
+    let answer = peer.ask(&get("clear", &[Section::All], Kind::Plain)).unwrap();
+    assert_eq!(code(&answer), Some(ErrorCode::Kind));
+    let answer = peer.ask(&begin("clear", Kind::Plain)).unwrap();
+    assert_eq!(code(&answer), Some(ErrorCode::Kind));
+    assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+}
+
+#[test]
+fn unsealed_objects_need_the_operators_word() {
+    let home = serve(|options| options.allow_unsealed = false);
+    let mut peer = home.plain();
+    assert_eq!(code(&peer.ask(&begin("k", Kind::Plain)).unwrap()), Some(ErrorCode::Kind));
+    let answer = peer.ask(&get("k", &[], Kind::Plain)).unwrap();
+    assert_eq!(code(&answer), Some(ErrorCode::Kind));
+}
+
+#[test]
+fn a_wrong_digest_ends_the_upload_and_not_the_connection() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    let slice = bytes(2_000_000);
+    peer.say(&begin("k", Kind::Plain));
+    peer.say_slice(&slice);
+    peer.say_slice_as(&slice, Digest::of(b"something else"));
+    // PROTOCOL 5: "the slices that are still on their way are read, thrown away and answered State".
+    peer.say_slice(&slice);
+    peer.say(&Request::Commit);
+    peer.say(&Request::Ping);
+    assert_eq!(peer.hear().unwrap(), Response::Begun);
+    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::Digest));
+    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::State));
+    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::State));
+    assert_eq!(peer.hear().unwrap(), Response::Pong);
+    assert_eq!(home.staged(), 0);
+    // The connection has room for a new upload.
+    peer.put("k", &slice, 500_000);
+    assert!(peer.get("k", &[Section::All]).unwrap().1 == slice);
+}
+
+#[test]
+fn a_second_begin_is_refused_and_ends_the_first() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    assert_eq!(peer.ask(&begin("a", Kind::Plain)).unwrap(), Response::Begun);
+    assert_eq!(home.staged(), 1);
+    assert_eq!(code(&peer.ask(&begin("b", Kind::Plain)).unwrap()), Some(ErrorCode::State));
+    peer.say_slice(b"for b, not for a");
+    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::State));
+    assert_eq!(code(&peer.ask(&Request::Commit).unwrap()), Some(ErrorCode::State));
+    peer::until("the staging file is gone", || home.staged() == 0);
+}
+
+#[test]
+fn an_abort_leaves_nothing() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    peer.say(&begin("k", Kind::Plain));
+    peer.say_slice(b"bytes");
+    peer.say(&Request::Abort);
+    assert_eq!(peer.hear().unwrap(), Response::Begun);
+    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+    assert_eq!(peer.hear().unwrap(), Response::Aborted);
+    assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn a_sealed_put_that_is_not_sealed_ends_the_connection() {
+    let home = serve(|_| {});
+    let mut peer = home.plain();
+    peer.say(&begin("k", Kind::Sealed));
+    peer.say_slice(b"not the magic of a sealed blob");
+    peer.say(&Request::Commit);
+    peer.say(&Request::Ping);
+    let said: Vec<_> = peer.end().iter().map(code).collect();
+    assert_eq!(said.last(), Some(&Some(ErrorCode::Malformed)), "{said:?}");
+}
+
+#[test]
+fn unix_sockets_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("zput.sock");
+    let unix = format!("unix:{}", path.display()).parse().unwrap();
+    let home = serve(|options| options.listen = vec![unix]);
+    let stream = UnixStream::connect(&path).unwrap();
+    let mut peer = Peer::connect(stream, &ClientConfig::Plaintext).unwrap();
+    let object = bytes(2_000_000);
+    peer.put("k", &object, 1_000_000);
+    assert!(peer.get("k", &[Section::All]).unwrap().1 == object);
+    drop(peer);
+    home.server.shutdown().unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_embedded_server_serves_its_own_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = zput_server::store::Clock::system();
+    let store = zput_server::store::Store::open(dir.path(), clock).unwrap();
+    let (stream, server) = embedded::serve(&store).unwrap();
+    let mut peer = Peer::connect(stream, &ClientConfig::Plaintext).unwrap();
+    let object = bytes(5_000_000);
+    peer.put("k", &object, 1_000_000);
+    let second = server.connect().unwrap();
+    let mut second = Peer::connect(second, &ClientConfig::Plaintext).unwrap();
+    assert!(second.get("k", &[Section::All]).unwrap().1 == object);
+    drop((peer, second));
+    drop(server);
+}

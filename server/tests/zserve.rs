@@ -1,0 +1,279 @@
+//! The program: its command line, its one line, its signals, its memory and its system calls.
+
+mod peer;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use peer::{PATIENCE, Peer, bytes, get, seed};
+use rustix::process::{Pid, Signal, kill_process};
+use zput_common::{
+    keys::Invite,
+    proto::{
+        ClientConfig,
+        message::{Kind, Request, Response, Scopes, Section},
+        tls::ClientTls,
+    },
+};
+
+const ZSERVE: &str = env!("CARGO_BIN_EXE_zserve");
+
+/// A running server; killed when dropped.
+struct Running {
+    child: Child,
+    address: String,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let Some(address) = line.trim_end().strip_prefix("zserve: ready on ") else {
+            let mut said = String::new();
+            child.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+            panic!("{line:?}, {said}")
+        };
+        let address = address.to_owned();
+        Self { child, address }
+    }
+
+    fn plain(&self) -> Peer<TcpStream> {
+        Peer::connect(self.tcp(), &ClientConfig::Plaintext).unwrap()
+    }
+
+    fn tcp(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end; gives its exit code, its other lines on stdout, and its log.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let start = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < PATIENCE, "the server does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+        let (mut out, mut log) = Default::default();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code(), out, log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn zserve(store: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(ZSERVE);
+    command.arg("--store").arg(store).args(["--listen", "127.0.0.1:0"]).args(arguments);
+    command.env_remove("RUST_LOG");
+    command
+}
+
+fn open(store: &Path, arguments: &[&str]) -> Running {
+    let everything = ["--plaintext", "put,get,list,delete", "--allow-unsealed"];
+    Running::start(zserve(store, &[&everything, arguments].concat()))
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(ZSERVE).args(arguments).output().unwrap()
+}
+
+#[test]
+fn it_says_where_it_listens_in_one_line_and_stops_on_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let server = open(&dir.path().join("store"), &["--listen", "127.0.0.1:0"]);
+        let (first, second) = server.address.split_once(", ").unwrap();
+        for address in [first, second] {
+            let stream = TcpStream::connect(address).unwrap();
+            let mut peer = Peer::connect(stream, &ClientConfig::Plaintext).unwrap();
+            assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+        }
+        server.signal(signal);
+        let (code, rest, log) = server.end();
+        assert_eq!((code, rest.as_str()), (Some(0), ""), "{log}");
+    }
+}
+
+#[test]
+fn a_get_under_way_outlives_the_first_signal_and_not_the_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(&dir.path().join("store"), &[]);
+    let object = bytes(16_000_000);
+    server.plain().put("k", &object, 16_000_000);
+    let mut peer = server.plain();
+    peer.ask(&get("k", &[Section::All; 2], Kind::Plain)).unwrap();
+    server.signal(Signal::TERM);
+    peer::until("the door is shut", || TcpStream::connect(&server.address).is_err());
+    assert!(peer.payload().unwrap() == object.repeat(2));
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+
+    let server = open(&dir.path().join("store"), &[]);
+    let mut peer = server.plain();
+    peer.ask(&get("k", &[Section::All; 64], Kind::Plain)).unwrap();
+    server.signal(Signal::TERM);
+    peer::until("the door is shut", || TcpStream::connect(&server.address).is_err());
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(143), "{log}");
+}
+
+#[test]
+fn an_invite_made_beside_a_running_server_lets_a_device_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let server = Running::start(zserve(&store, &[]));
+    let path = store.to_str().unwrap();
+    let arguments =
+        ["invite", "--store", path, "--address", &server.address, "--scopes", "get,list"];
+    let output = run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "the invite alone");
+    let explained = String::from_utf8(output.stderr).unwrap();
+    assert!(explained.contains("get,list") && explained.contains("until 2"), "{explained}");
+
+    let invite: Invite = text.trim().parse().unwrap();
+    let device = seed(1);
+    let tls = ClientTls::new(&device.tls_key(), &invite.server_key).unwrap();
+    let mut peer = Peer::connect(server.tcp(), &ClientConfig::Tls(tls)).unwrap();
+    let secret = *invite.secret.as_bytes();
+    let joined = peer.ask(&Request::Join { secret, label: "laptop".to_owned() }).unwrap();
+    assert_eq!(joined, Response::Joined { scopes: Scopes::GET.and(Scopes::LIST) });
+}
+
+#[test]
+fn the_log_is_json_when_asked_and_holds_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let server = open(&store, &["--log-format", "json", "--log", "trace"]);
+    let output = run(&["invite", "--store", store.to_str().unwrap(), "--address", &server.address]);
+    let invite: Invite = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    let tls = ClientTls::new(&seed(1).tls_key(), &invite.server_key).unwrap();
+    let mut peer = Peer::connect(server.tcp(), &ClientConfig::Tls(tls)).unwrap();
+    let secret = *invite.secret.as_bytes();
+    peer.ask(&Request::Join { secret, label: "laptop".to_owned() }).unwrap();
+    server.signal(Signal::TERM);
+    let (_, _, log) = server.end();
+    assert!(log.lines().count() > 3);
+    assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
+    assert!(!log.contains(&hex::encode(secret)) && !log.contains(&format!("{secret:?}")));
+}
+
+#[test]
+fn failures_have_their_exit_codes_and_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    assert_eq!(run(&[]).status.code(), Some(2));
+    assert_eq!(run(&["--store", path]).status.code(), Some(2));
+    assert_eq!(run(&["--store", path, "--listen", "nowhere"]).status.code(), Some(2));
+    assert_eq!(run(&["invite", "--store", path]).status.code(), Some(2));
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+    fs::write(dir.path().join("something"), "else").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let fresh = dir.path().join("fresh");
+    let fresh = fresh.to_str().unwrap();
+    for arguments in [
+        ["--store", path, "--listen", "127.0.0.1:0"],
+        ["--store", fresh, "--listen", &taken],
+    ] {
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("zserve: ") && said.lines().count() == 1, "{said}");
+    }
+    let _ = taken;
+}
+
+/// Peak memory stays where it is said to stay, whatever is put.
+#[test]
+fn memory_does_not_grow_with_what_is_put() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(&dir.path().join("store"), &[]);
+    let object = bytes(64_000_000);
+    thread::scope(|scope| {
+        for n in 0..4 {
+            let (server, object) = (&server, &object);
+            scope.spawn(move || server.plain().put(&format!("k{n}"), object, 16_000_000));
+        }
+    });
+    server.plain().get("k0", &[Section::All]).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kibibytes < 96 * 1024, "{kibibytes} KiB");
+}
+
+/// The payload of a get never enters the process: it leaves by sendfile(2), and of the object's file
+/// only the record at its end is read.
+#[test]
+fn a_get_is_sent_by_sendfile() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let store = dir.path().join("store");
+    {
+        let server = open(&store, &[]);
+        server.plain().put("k", &bytes(16_000_000), 16_000_000);
+    }
+    let mut command = Command::new("strace");
+    let calls = "trace=openat2,openat,open,read,readv,pread64,preadv,preadv2,mmap,close,sendfile";
+    command.args(["-f", "-qq", "-e", calls, "-e", "signal=none", "-o"]).arg(&trace);
+    let inner = zserve(&store, &["--plaintext", "get", "--allow-unsealed"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let server = Running::start(command);
+    let (_, got) = server.plain().get("k", &[Section::All]).unwrap();
+    assert!(got == bytes(16_000_000));
+
+    let trace = fs::read_to_string(&trace).unwrap();
+    let opened = trace.lines().find(|line| line.contains("open") && is_object(line));
+    let opened = opened.unwrap_or_else(|| panic!("no object was opened:\n{trace}"));
+    let fd = opened.rsplit("= ").next().unwrap().trim();
+    let after = trace.split_once(opened).unwrap().1;
+    let result = |line: &str| line.rsplit("= ").next().unwrap().trim().parse::<u64>().unwrap_or(0);
+    let on_object = |line: &str, call: &str| line.contains(&format!("{call}({fd},"));
+    let read: u64 = after
+        .lines()
+        .filter(|l| ["read", "readv", "pread64", "preadv", "preadv2"].iter().any(|c| on_object(l, c)))
+        .map(result)
+        .sum();
+    // STORE: "key_length + 136" bytes of trailer, and a key of one byte.
+    assert!(read <= 4096, "{read} bytes of the object were read");
+    assert!(!after.lines().any(|l| l.contains("mmap(") && l.contains(&format!(", {fd}, 0"))));
+    let sent: u64 = after.lines().filter(|l| l.contains("sendfile(")).map(result).sum();
+    assert_eq!(sent, 16_000_000);
+}
+
+/// Whether a line of the trace opens a file named by 64 hex digits.
+fn is_object(line: &str) -> bool {
+    line.split('"').any(|name| {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
