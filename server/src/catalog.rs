@@ -100,36 +100,32 @@ impl Job {
     /// Does it. Blocks.
     pub(crate) fn run(self, store: &Store) -> Done {
         match self {
-            Self::Account(device) => {
-                Done::Account(store.scopes_of(&device).map_err(|e| told(&e)))
+            Self::Account(device) => Done::Account(store.scopes_of(&device).map_err(|e| told(&e))),
+            Self::Join { device, secret, label } => {
+                Done::Joined(store.redeem_invite(&secret, &device, &label).map_err(|e| told(&e)))
             }
-            Self::Join { device, secret, label } => Done::Joined(
-                store.redeem_invite(&secret, &device, &label).map_err(|e| told(&e)),
-            ),
             Self::Open { key, version, sections, kind } => {
                 open(store, &key, version, &sections, kind)
             }
             Self::Stat { key, version } => answer(
                 store.lookup(&key, version).map(|object| Response::Stat { info: object.info() }),
             ),
-            Self::List { after, limit, headers } => {
-                answer(
-                    store
-                        .list(after.as_deref(), limit, headers)
-                        .map(|(entries, next)| Response::Page { entries, next }),
-                )
-            }
+            Self::List { after, limit, headers } => answer(
+                store
+                    .list(after.as_deref(), limit, headers)
+                    .map(|(entries, next)| Response::Page { entries, next }),
+            ),
             Self::Versions { key, after, limit } => answer(
                 store
                     .versions(&key, after, limit)
                     .map(|(versions, next)| Response::Versions { versions, next }),
             ),
-            Self::Delete { key, condition } => answer(
-                store.delete(&key, condition).map(|version| Response::Deleted { version }),
-            ),
-            Self::Restore { key, version } => answer(
-                store.restore(&key, version).map(|version| Response::Committed { version }),
-            ),
+            Self::Delete { key, condition } => {
+                answer(store.delete(&key, condition).map(|version| Response::Deleted { version }))
+            }
+            Self::Restore { key, version } => {
+                answer(store.restore(&key, version).map(|version| Response::Committed { version }))
+            }
             Self::Begin { key, kind, condition, client } => {
                 match store.begin(&key, kind, condition, client) {
                     Ok(upload) => Done::Begun(Box::new(upload)),

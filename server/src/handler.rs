@@ -62,9 +62,7 @@ pub(crate) fn decide(
         Request::Versions { key, after, limit } => Step::Ask(Job::Versions { key, after, limit }),
         Request::Delete { key, condition } => Step::Ask(Job::Delete { key, condition }),
         Request::Restore { key, version } => Step::Ask(Job::Restore { key, version }),
-        Request::Begin { .. } if upload.is_some() => {
-            Step::Refuse(ErrorCode::State, upload.take())
-        }
+        Request::Begin { .. } if upload.is_some() => Step::Refuse(ErrorCode::State, upload.take()),
         Request::Begin { kind, .. } if !carried(kind) => Step::Refuse(ErrorCode::Kind, None),
         Request::Begin { key, kind, condition } => {
             Step::Ask(Job::Begin { key, kind, condition, client: facts.standing.member() })

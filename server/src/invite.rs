@@ -41,14 +41,9 @@ pub fn make(
         ListenAddress::Tcp(text) => format!("zput://{text}"),
         ListenAddress::Unix(path) => format!("unix://{}", path.display()),
     };
-    let address: Remote =
-        remote.parse().map_err(|_| InviteFailure::Address(address.clone()))?;
+    let address: Remote = remote.parse().map_err(|_| InviteFailure::Address(address.clone()))?;
     let secret = store.create_invite(scopes, valid_for)?;
-    Ok(Invite {
-        address,
-        server_key: store.server_key().public_key(),
-        secret,
-    })
+    Ok(Invite { address, server_key: store.server_key().public_key(), secret })
 }
 
 #[cfg(test)]

@@ -26,15 +26,10 @@ use zput_common::proto::{
     message::{ErrorCode, RemoteError},
 };
 
-pub(crate) use bind::Listener;
 use bind::Accepted;
+pub(crate) use bind::Listener;
 
-use crate::{
-    engine::Admission,
-    session::Door,
-    sys,
-    wire::Socket,
-};
+use crate::{engine::Admission, session::Door, sys, wire::Socket};
 
 /// The waker's token; listeners have their number.
 const WAKER: Token = Token(usize::MAX);

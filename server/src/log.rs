@@ -23,7 +23,9 @@ pub enum LogFormat {
 #[derive(Debug, Error)]
 pub enum LogError {
     /// A filter that is none.
-    #[error("--log or RUST_LOG is no log filter ({0}): write, for example, info or zput_server=debug")]
+    #[error(
+        "--log or RUST_LOG is no log filter ({0}): write, for example, info or zput_server=debug"
+    )]
     Filter(#[from] ParseError),
     /// This program logs already.
     #[error("this program logs already")]

@@ -111,8 +111,8 @@ fn run(store: &Store, incoming: &Receiver<Order>) {
         let buffers = job.buffers();
         // A job that panics must still be answered: its connection waits for it and nothing else.
         // The store's invariants live on disk, and what a job holds in memory dies with it.
-        let done = catch_unwind(AssertUnwindSafe(|| job.run(store)))
-            .unwrap_or(Done::Panicked { buffers });
+        let done =
+            catch_unwind(AssertUnwindSafe(|| job.run(store))).unwrap_or(Done::Panicked { buffers });
         if let Some(ReplyTo { inbox, slot }) = reply
             && !inbox.done(slot, done)
         {

@@ -1,8 +1,9 @@
 //! A server: listeners over an engine over a store.
 
 use std::{
-    io, thread,
+    io,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -181,8 +182,8 @@ impl Server {
             door,
             tune_loopback: options.congestion.is_none(),
         };
-        let acceptor = Acceptor::start(listeners, reception, engine.at_end())
-            .map_err(ServerError::Start)?;
+        let acceptor =
+            Acceptor::start(listeners, reception, engine.at_end()).map_err(ServerError::Start)?;
         Ok(ServerHandle {
             addresses,
             drain: options.drain,

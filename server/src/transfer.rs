@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_file_that_ends_early_is_an_error_and_not_an_end() {
         let (mut wire, _peer) = wire();
-        let mut transfer = Transfer::new(file(b"0123456789"), [0..12]).unwrap();
+        let mut transfer = Transfer::new(file(b"0123456789"), [0..12, 0..0]).unwrap();
         assert_eq!(transfer.step(&mut wire, 100).unwrap(), Stepped::Moved(10));
         assert!(matches!(
             transfer.step(&mut wire, 100),
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn the_sum_fits_63_bits() {
         let half = 0..1u64 << 62;
-        assert!(Transfer::new(file(b""), [half.clone()]).is_ok());
+        assert!(Transfer::new(file(b""), [half.clone(), 0..0]).is_ok());
         assert_eq!(Transfer::new(file(b""), [half.clone(), half.clone()]).unwrap_err(), TooLong);
         assert_eq!(Transfer::new(file(b""), vec![half; 5]).unwrap_err(), TooLong);
     }

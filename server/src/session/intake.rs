@@ -98,7 +98,8 @@ impl Intake {
         }
         let upload = self.upload.take()?;
         let whole = end || paused;
-        let count = self.held.iter().take_while(|b| b.is_full() || (whole && !b.is_empty())).count();
+        let count =
+            self.held.iter().take_while(|b| b.is_full() || (whole && !b.is_empty())).count();
         let buffers: Vec<Buffer> = self.held.drain(..count).collect();
         self.lent = buffers.len();
         Some(Append { upload, start: self.start.take(), buffers, end })

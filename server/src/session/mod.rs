@@ -18,11 +18,7 @@ mod farewell;
 mod intake;
 mod turn;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::Instant,
-};
+use std::{fmt, sync::Arc, time::Instant};
 
 use thiserror::Error;
 use tracing::{debug, info, warn};
@@ -257,12 +253,7 @@ impl Connection {
         }
     }
 
-    fn serve(
-        &mut self,
-        request: Request,
-        now: Instant,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), End> {
+    fn serve(&mut self, request: Request, now: Instant, desk: &mut Desk<'_>) -> Result<(), End> {
         let Some(standing) = &self.standing else {
             return Err(End::Stuck("a request before the handshake"));
         };
@@ -317,7 +308,12 @@ impl Connection {
     }
 
     /// Takes what came of the job under way.
-    pub(crate) fn deliver(&mut self, done: Done, now: Instant, desk: &mut Desk<'_>) -> Result<(), End> {
+    pub(crate) fn deliver(
+        &mut self,
+        done: Done,
+        now: Instant,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), End> {
         self.ticket = None;
         // The time that the disk took is not the peer's silence.
         self.session.keep_alive(now);

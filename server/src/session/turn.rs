@@ -7,8 +7,7 @@ use tracing::debug;
 use zput_common::proto::{Transmit, Wants};
 
 use super::{
-    BudgetSpent, Connection, Desk, End, NoBuffer, Outgoing, Task, Verdict,
-    farewell::Phase,
+    BudgetSpent, Connection, Desk, End, NoBuffer, Outgoing, Task, Verdict, farewell::Phase,
     intake::NoRoom,
 };
 use crate::{
@@ -96,7 +95,10 @@ impl Connection {
             (Phase::Open, Task::Receiving(intake)) => intake.wants_bytes(desk.buffers),
             (Phase::Open, Task::Asked | Task::Sending(_)) | (Phase::Leaving { .. }, _) => false,
         };
-        let wanted = Wanted { read: read && self.ticket_allows_reading(), write: !self.nothing_to_put_out() };
+        let wanted = Wanted {
+            read: read && self.ticket_allows_reading(),
+            write: !self.nothing_to_put_out(),
+        };
         self.wire.blocked(wanted, self.ticket.as_ref()).map(Verdict::Park).ok_or(End::Stuck(
             match self.task {
                 Task::Idle => "Idle",

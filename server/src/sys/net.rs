@@ -97,10 +97,7 @@ mod tests {
     fn a_peer_that_is_gone_is_an_error_and_no_signal() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
-        assert_eq!(
-            send(ours.as_fd(), b"x", false).unwrap_err().kind(),
-            io::ErrorKind::BrokenPipe
-        );
+        assert_eq!(send(ours.as_fd(), b"x", false).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

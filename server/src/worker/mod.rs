@@ -27,7 +27,7 @@ use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token, Waker};
 use tracing::{debug, error, warn};
 
-pub(crate) use buffers::{BUFFERS_PER_CONNECTION, BUFFER_BYTES, Buffer, Buffers};
+pub(crate) use buffers::{BUFFER_BYTES, BUFFERS_PER_CONNECTION, Buffer, Buffers};
 pub(crate) use inbox::{Arrival, Inbox};
 pub(crate) use seat::{Seat, Seats};
 pub(crate) use slots::SlotId;
@@ -341,11 +341,9 @@ impl Worker {
         match end {
             End::Stuck(_) => error!(peer, %end, "closed"),
             End::NoPool | End::Unsayable(_) | End::Transfer(_) => warn!(peer, %end, "closed"),
-            End::Done
-            | End::FarewellTimeout
-            | End::Idle
-            | End::Socket(_)
-            | End::Truncated(_) => debug!(peer, %end, "closed"),
+            End::Done | End::FarewellTimeout | End::Idle | End::Socket(_) | End::Truncated(_) => {
+                debug!(peer, %end, "closed")
+            }
         }
         let (upload, buffers) = seated.connection.into_leftovers();
         buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));

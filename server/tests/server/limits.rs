@@ -1,7 +1,5 @@
 //! Limits, deadlines, garbage, and the end of a server.
 
-mod peer;
-
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -9,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peer::{Gone, Home, Peer, begin, bytes, code, get, serve, until};
+use super::peer::{self, Gone, Home, Peer, begin, bytes, code, get, serve, until};
 use zput_common::{
     digest::Digest,
     proto::{
@@ -100,13 +98,15 @@ fn garbage_is_turned_away() {
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(until_closed(stream) < Duration::from_secs(5), "{garbage:?}");
     }
-    // After the handshake: a frame that is none.
-    let mut peer = home.plain();
-    peer.stream.write_all(b"\x00\x00\x00\x01\x77").unwrap();
-    assert_eq!(peer.end().iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Malformed)]);
-    let mut peer = home.plain();
-    peer.stream.write_all(b"\xff\xff\xff\xff").unwrap();
-    assert_eq!(peer.end().iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Malformed)]);
+    // After the handshake: a frame of an unknown message, and one that is too long.
+    for garbage in [b"\x00\x00\x00\x01\x77", b"\xff\xff\xff\xff\x00"] {
+        let mut peer = home.plain();
+        peer.stream.write_all(garbage).unwrap();
+        let mut said = Vec::new();
+        peer.stream.read_to_end(&mut said).unwrap();
+        // PROTOCOL 6 and 7: answer 12, Error, with the code 1, Malformed.
+        assert_eq!(said[4..6], [12, 1], "{said:?}");
+    }
     drop(home.tcp());
     until("all are gone", || home.server.stats().connections == 0);
     assert_eq!(home.plain().ask(&Request::Ping).unwrap(), Response::Pong);

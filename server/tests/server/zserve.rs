@@ -1,7 +1,5 @@
 //! The program: its command line, its one line, its signals, its memory and its system calls.
 
-mod peer;
-
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
@@ -12,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peer::{PATIENCE, Peer, bytes, get, seed};
+use super::peer::{self, PATIENCE, Peer, bytes, get, seed};
 use rustix::process::{Pid, Signal, kill_process};
 use zput_common::{
     keys::Invite,
@@ -196,10 +194,9 @@ fn failures_have_their_exit_codes_and_one_line() {
     let taken = taken.local_addr().unwrap().to_string();
     let fresh = dir.path().join("fresh");
     let fresh = fresh.to_str().unwrap();
-    for arguments in [
-        ["--store", path, "--listen", "127.0.0.1:0"],
-        ["--store", fresh, "--listen", &taken],
-    ] {
+    for arguments in
+        [["--store", path, "--listen", "127.0.0.1:0"], ["--store", fresh, "--listen", &taken]]
+    {
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8(output.stderr).unwrap();
@@ -260,7 +257,9 @@ fn a_get_is_sent_by_sendfile() {
     let on_object = |line: &str, call: &str| line.contains(&format!("{call}({fd},"));
     let read: u64 = after
         .lines()
-        .filter(|l| ["read", "readv", "pread64", "preadv", "preadv2"].iter().any(|c| on_object(l, c)))
+        .filter(|l| {
+            ["read", "readv", "pread64", "preadv", "preadv2"].iter().any(|c| on_object(l, c))
+        })
         .map(result)
         .sum();
     // STORE: "key_length + 136" bytes of trailer, and a key of one byte.

@@ -1,7 +1,5 @@
 //! Bytes that come slowly, in pieces, or not at all, and peers that share a worker.
 
-mod peer;
-
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
@@ -13,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peer::{Home, PATIENCE, Peer, begin, bytes, get, serve, until};
+use super::peer::{self, Home, PATIENCE, Peer, begin, bytes, get, serve, until};
 use socket2::{Domain, Socket, Type};
 use zput_common::proto::{
     ClientConfig,

@@ -1,10 +1,8 @@
 //! Every request, answered over a socket.
 
-mod peer;
-
 use std::os::unix::net::UnixStream;
 
-use peer::{Peer, begin, bytes, code, get, key, sealed, seed, serve};
+use super::peer::{self, Peer, begin, bytes, code, get, key, sealed, seed, serve};
 use zput_common::{
     digest::Digest,
     proto::{
@@ -86,10 +84,7 @@ fn the_catalogue_is_served() {
 
     let delete = Request::Delete { key: key("a"), condition: Condition::Any };
     assert_eq!(peer.ask(&delete).unwrap(), Response::Deleted { version: second });
-    assert_eq!(
-        code(&peer.get("a", &[Section::All]).unwrap_err()),
-        Some(ErrorCode::NotFound)
-    );
+    assert_eq!(code(&peer.get("a", &[Section::All]).unwrap_err()), Some(ErrorCode::NotFound));
     let restore = Request::Restore { key: key("a"), version: second };
     assert_eq!(peer.ask(&restore).unwrap(), Response::Committed { version: second });
     assert_eq!(peer.get("a", &[Section::All]).unwrap().1, b"22");

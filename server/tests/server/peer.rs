@@ -1,6 +1,4 @@
 //! A client for tests: the protocol's client session over a blocking socket, and servers to talk to.
-#![allow(dead_code, reason = "each test program uses another part of it")]
-#![allow(unreachable_pub, reason = "a module of test programs")]
 
 use std::{
     collections::VecDeque,
@@ -27,17 +25,17 @@ use zput_server::{
 };
 
 /// Longest wait for anything: a test that needs longer has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server on a directory of its own.
-pub struct Home {
-    pub server: ServerHandle,
-    pub store: Store,
-    pub dir: TempDir,
+pub(crate) struct Home {
+    pub(crate) server: ServerHandle,
+    pub(crate) store: Store,
+    pub(crate) dir: TempDir,
 }
 
 /// A server that lets anybody do everything in clear, unless `change` says otherwise.
-pub fn serve(change: impl FnOnce(&mut ServerOptions)) -> Home {
+pub(crate) fn serve(change: impl FnOnce(&mut ServerOptions)) -> Home {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Clock::system()).unwrap();
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
@@ -53,7 +51,7 @@ pub fn serve(change: impl FnOnce(&mut ServerOptions)) -> Home {
 }
 
 impl Home {
-    pub fn tcp(&self) -> TcpStream {
+    pub(crate) fn tcp(&self) -> TcpStream {
         let stream = TcpStream::connect(self.server.addresses()[0].tcp().unwrap()).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -62,50 +60,50 @@ impl Home {
     }
 
     /// An anonymous client.
-    pub fn plain(&self) -> Peer<TcpStream> {
+    pub(crate) fn plain(&self) -> Peer<TcpStream> {
         Peer::connect(self.tcp(), &ClientConfig::Plaintext).unwrap()
     }
 
     /// A client with this key, known or not.
-    pub fn device(&self, seed: &DeviceSeed) -> Peer<TcpStream> {
+    pub(crate) fn device(&self, seed: &DeviceSeed) -> Peer<TcpStream> {
         Peer::connect(self.tcp(), &self.tls(seed)).unwrap()
     }
 
-    pub fn tls(&self, seed: &DeviceSeed) -> ClientConfig {
+    pub(crate) fn tls(&self, seed: &DeviceSeed) -> ClientConfig {
         let server = self.store.server_key().public_key();
         ClientConfig::Tls(ClientTls::new(&seed.tls_key(), &server).unwrap())
     }
 
     /// Gives a device an account without the network.
-    pub fn enroll(&self, seed: &DeviceSeed, scopes: Scopes) {
+    pub(crate) fn enroll(&self, seed: &DeviceSeed, scopes: Scopes) {
         let secret = self.invite(scopes);
         self.store.redeem_invite(&secret, &public(seed), "test").unwrap();
     }
 
-    pub fn invite(&self, scopes: Scopes) -> InviteSecret {
+    pub(crate) fn invite(&self, scopes: Scopes) -> InviteSecret {
         self.store.create_invite(scopes, Duration::from_secs(60)).unwrap()
     }
 
     /// Files of uploads under way.
-    pub fn staged(&self) -> usize {
+    pub(crate) fn staged(&self) -> usize {
         count(&self.dir.path().join("staging"))
     }
 }
 
-pub fn public(seed: &DeviceSeed) -> DevicePublicKey {
+pub(crate) fn public(seed: &DeviceSeed) -> DevicePublicKey {
     seed.tls_key().public_key()
 }
 
-pub fn seed(byte: u8) -> DeviceSeed {
+pub(crate) fn seed(byte: u8) -> DeviceSeed {
     DeviceSeed::from_bytes([byte; 32])
 }
 
-pub fn count(dir: &Path) -> usize {
+pub(crate) fn count(dir: &Path) -> usize {
     std::fs::read_dir(dir).unwrap().count()
 }
 
 /// Waits until `condition` holds; fails when it never does.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
@@ -115,12 +113,12 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Why a peer got no answer: the text of what ended the connection.
 #[derive(Debug)]
-pub struct Gone(pub String);
+pub(crate) struct Gone(pub(crate) String);
 
 /// The client's end of a connection.
-pub struct Peer<S> {
-    pub stream: S,
-    pub session: ClientSession,
+pub(crate) struct Peer<S> {
+    pub(crate) stream: S,
+    pub(crate) session: ClientSession,
     /// Read and not taken.
     unread: VecDeque<u8>,
     /// Bytes of slices that were announced.
@@ -131,7 +129,7 @@ pub struct Peer<S> {
 
 impl<S: Read + Write> Peer<S> {
     /// Says hello and waits until both sides agree.
-    pub fn connect(stream: S, config: &ClientConfig) -> Result<Self, Gone> {
+    pub(crate) fn connect(stream: S, config: &ClientConfig) -> Result<Self, Gone> {
         let session = ClientSession::new(config, Instant::now()).unwrap();
         let (unread, outgoing) = Default::default();
         let mut peer = Self { stream, session, unread, outgoing, over: None };
@@ -142,7 +140,7 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// What is to be written now, taken from the session.
-    pub fn written(&mut self) -> Vec<u8> {
+    pub(crate) fn written(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let now = Instant::now();
         while let Some(transmit) = self.session.poll_transmit(now) {
@@ -162,28 +160,28 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// Writes all that is queued, in one call.
-    pub fn flush(&mut self) -> Result<(), Gone> {
+    pub(crate) fn flush(&mut self) -> Result<(), Gone> {
         let bytes = self.written();
         if bytes.is_empty() { Ok(()) } else { self.stream.write_all(&bytes).map_err(gone) }
     }
 
     /// Queues a request.
-    pub fn say(&mut self, request: &Request) {
+    pub(crate) fn say(&mut self, request: &Request) {
         self.session.send(request).unwrap();
     }
 
     /// Queues a slice with its bytes and its right digest.
-    pub fn say_slice(&mut self, bytes: &[u8]) {
+    pub(crate) fn say_slice(&mut self, bytes: &[u8]) {
         self.say_slice_as(bytes, Digest::of(bytes));
     }
 
-    pub fn say_slice_as(&mut self, bytes: &[u8], digest: Digest) {
+    pub(crate) fn say_slice_as(&mut self, bytes: &[u8], digest: Digest) {
         self.say(&Request::Slice { length: u32::try_from(bytes.len()).unwrap(), digest });
         self.outgoing.extend(bytes);
     }
 
     /// Writes and reads until something happens.
-    pub fn event(&mut self) -> Result<Event<Response>, Gone> {
+    pub(crate) fn event(&mut self) -> Result<Event<Response>, Gone> {
         loop {
             // A server that has said its last word does not read any more.
             if let Err(why) = self.flush() {
@@ -218,7 +216,7 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// The next answer.
-    pub fn hear(&mut self) -> Result<Response, Gone> {
+    pub(crate) fn hear(&mut self) -> Result<Response, Gone> {
         loop {
             match self.event()? {
                 Event::Message(response) => return Ok(response),
@@ -229,13 +227,13 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// Asks and hears.
-    pub fn ask(&mut self, request: &Request) -> Result<Response, Gone> {
+    pub(crate) fn ask(&mut self, request: &Request) -> Result<Response, Gone> {
         self.say(request);
         self.hear()
     }
 
     /// Up to `n` payload bytes, however many come with one read.
-    pub fn some_payload(&mut self, n: usize) -> Result<Vec<u8>, Gone> {
+    pub(crate) fn some_payload(&mut self, n: usize) -> Result<Vec<u8>, Gone> {
         let Wants::Payload { remaining } = self.session.wants() else {
             return Ok(Vec::new());
         };
@@ -249,7 +247,7 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// All payload bytes that were announced.
-    pub fn payload(&mut self) -> Result<Vec<u8>, Gone> {
+    pub(crate) fn payload(&mut self) -> Result<Vec<u8>, Gone> {
         let mut payload = Vec::new();
         while matches!(self.session.wants(), Wants::Payload { .. }) {
             payload.extend(self.some_payload(usize::MAX)?);
@@ -258,7 +256,11 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// A get of a plain object.
-    pub fn get(&mut self, name: &str, sections: &[Section]) -> Result<(Info, Vec<u8>), Response> {
+    pub(crate) fn get(
+        &mut self,
+        name: &str,
+        sections: &[Section],
+    ) -> Result<(Info, Vec<u8>), Response> {
         match self.ask(&get(name, sections, Kind::Plain)).unwrap() {
             Response::Object { info, payload } => {
                 let bytes = self.payload().unwrap();
@@ -270,7 +272,7 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// A put of a plain object in slices of `slice` bytes, all in one flight.
-    pub fn put(&mut self, name: &str, bytes: &[u8], slice: usize) -> Version {
+    pub(crate) fn put(&mut self, name: &str, bytes: &[u8], slice: usize) -> Version {
         self.say(&begin(name, Kind::Plain));
         let slices = bytes.chunks(slice).count();
         assert!(slices <= 60, "one flight");
@@ -287,7 +289,7 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// Reads until the server ends the connection; gives what else it said.
-    pub fn end(mut self) -> Vec<Response> {
+    pub(crate) fn end(mut self) -> Vec<Response> {
         let mut said = Vec::new();
         loop {
             match self.event() {
@@ -307,20 +309,20 @@ fn gone(error: io::Error) -> Gone {
     Gone(error.to_string())
 }
 
-pub fn key(name: &str) -> ObjectKey {
+pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::new(name).unwrap()
 }
 
-pub fn begin(name: &str, kind: Kind) -> Request {
+pub(crate) fn begin(name: &str, kind: Kind) -> Request {
     Request::Begin { key: key(name), kind, condition: Condition::Any }
 }
 
-pub fn get(name: &str, sections: &[Section], kind: Kind) -> Request {
+pub(crate) fn get(name: &str, sections: &[Section], kind: Kind) -> Request {
     Request::Get { key: key(name), version: None, sections: sections.to_vec(), kind }
 }
 
 /// The code of an error answer.
-pub fn code(response: &Response) -> Option<ErrorCode> {
+pub(crate) fn code(response: &Response) -> Option<ErrorCode> {
     match response {
         Response::Error(error) => error.known(),
         _ => None,
@@ -328,14 +330,14 @@ pub fn code(response: &Response) -> Option<ErrorCode> {
 }
 
 /// Bytes that repeat nowhere within a gigabyte: a counter in every eight.
-pub fn bytes(length: usize) -> Vec<u8> {
+pub(crate) fn bytes(length: usize) -> Vec<u8> {
     let mixed = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
     (0..length as u64 / 8 + 1).flat_map(mixed).take(length).collect()
 }
 
 /// Header, body and footer of an object with the framing of a sealed one (FORMAT 3 and 7). The
 /// server can read no more of it than this.
-pub fn sealed(name: &str, body: usize) -> [Vec<u8>; 3] {
+pub(crate) fn sealed(name: &str, body: usize) -> [Vec<u8>; 3] {
     let mut header = b"\x8Azput\r\n\x1A\x00\x01\x00\x00\x01\x2c".to_vec();
     header.resize(56, 7);
     header.extend(u16::try_from(name.len()).unwrap().to_be_bytes());

@@ -1,13 +1,9 @@
 //! Who may do what (PROTOCOL 5).
 
-mod peer;
-
-use peer::{Gone, Home, Peer, begin, code, get, key, public, sealed, seed, serve};
-use zput_common::{
-    proto::{
-        ClientConfig,
-        message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
-    },
+use super::peer::{Gone, Home, Peer, begin, code, get, key, public, sealed, seed, serve};
+use zput_common::proto::{
+    ClientConfig,
+    message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
 };
 
 /// A server that lets nobody in without a key.
@@ -119,7 +115,11 @@ fn plaintext_scopes_are_those_of_the_operator() {
         assert_eq!(denied, needed != "get", "{request:?}: {answer:?}");
     }
     let answer = peer.ask(&join(&home, Scopes::ALL)).unwrap();
-    assert_eq!(code(&answer), Some(ErrorCode::Denied), "there is no key that could have an account");
+    assert_eq!(
+        code(&answer),
+        Some(ErrorCode::Denied),
+        "there is no key that could have an account"
+    );
 }
 
 /// PROTOCOL 5: "The slices of an unknown device, or of one that may not put, are not read at all".

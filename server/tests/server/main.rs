@@ -1,0 +1,9 @@
+//! The server over sockets: in this process, embedded, and as the program.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod access;
+mod flow;
+mod limits;
+mod peer;
+mod serve;
+mod zserve;
