@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::peer::{self, Gone, Home, Peer, begin, bytes, code, get, serve, until};
+use super::peer::{self, Gone, Home, Peer, begin, bytes, get, serve, until};
 use zput_common::{
     digest::Digest,
     proto::{
         ClientConfig,
-        message::{ErrorCode, Kind, Request, Response, Section},
+        message::{Kind, Request, Response, Section},
     },
 };
 
