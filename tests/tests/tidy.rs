@@ -11,10 +11,10 @@ use zput_tests::workspace;
 const SERVER_MAY_IMPORT: [&str; 9] = [
     "blob::envelope",
     "digest",
-    "keys::device",
     "keys::invite",
     "keys::public",
     "keys::remote",
+    "keys::server",
     "limits",
     "name",
     "proto",

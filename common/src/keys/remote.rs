@@ -1,7 +1,7 @@
 //! Where a server or an embedded store is.
 
+use core::net::Ipv6Addr;
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use thiserror::Error;

@@ -364,8 +364,10 @@ fn debug_shows_no_secret() {
 fn remote() -> impl Strategy<Value = Remote> {
     prop_oneof![
         ("[a-z0-9.-]{1,30}", 1_u16..).prop_map(|(host, port)| Remote::Tcp { host, port }),
-        any::<u128>()
-            .prop_map(|ip| Remote::Tcp { host: std::net::Ipv6Addr::from(ip).to_string(), port: 1 }),
+        any::<u128>().prop_map(|ip| Remote::Tcp {
+            host: core::net::Ipv6Addr::from(ip).to_string(),
+            port: 1
+        }),
         "/\\PC{0,40}".prop_map(Remote::Unix),
         "/\\PC{0,40}".prop_map(Remote::Embedded),
     ]
