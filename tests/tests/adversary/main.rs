@@ -1,3 +1,7 @@
 //! Every attack of SECURITY.md, played against the real client and the real server.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod clients;
+mod garbage;
+mod guarded;
 mod harness;

@@ -1,0 +1,381 @@
+//! Clients that ask for what is not theirs, and clients that lie about what they bring.
+
+use std::{thread, time::Duration};
+
+use zput_common::{
+    digest::Digest,
+    limits::{OBJECT_KEY_MAX_BYTES, SLICE_MAX_BYTES},
+    proto::message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
+};
+
+use crate::guarded::{Guarded, begin, blob, code, device, get, join, key, put};
+
+/// One of each, for the object "k".
+fn requests() -> Vec<Request> {
+    let (kind, condition) = (Kind::Sealed, Condition::Any);
+    vec![
+        get(b"k", vec![Section::All]),
+        get(b"k", vec![Section::Header]),
+        Request::Stat { key: key(b"k"), version: None },
+        Request::Versions { key: key(b"k"), after: None, limit: 1000 },
+        Request::List { after: None, limit: 1000, headers: true },
+        Request::Delete { key: key(b"k"), condition },
+        Request::Restore { key: key(b"k"), version: Version(1) },
+        Request::Begin { key: key(b"k"), kind, condition },
+        Request::Commit,
+        Request::Abort,
+        Request::Ping,
+    ]
+}
+
+#[test]
+fn an_unknown_device_gets_nothing() {
+    let guarded = Guarded::new(&[]);
+    let member = guarded.member("put,get,list,delete");
+    put(&mut guarded.connect(&member), b"k", &blob(b"k", b"secret"));
+    let before = guarded.tree();
+    for request in requests() {
+        let mut stranger = guarded.connect(&device());
+        let answer = stranger.ask(&request).unwrap();
+        assert_eq!(code(&answer), Some(ErrorCode::Denied), "{request:?}");
+        assert!(stranger.is_hung_up_on(), "{request:?}");
+    }
+    // A whole put without waiting for the answers.
+    let mut stranger = guarded.connect(&device());
+    stranger.send(&begin(b"k")).unwrap();
+    let _maybe_gone = stranger.slice(&blob(b"k", &[7; 100_000]));
+    assert_eq!(code(&stranger.receive().unwrap()), Some(ErrorCode::Denied));
+    assert!(stranger.receive().is_err());
+    let after = guarded.tree();
+    for (path, bytes) in &before {
+        assert!(after.get(path) == Some(bytes), "{} changed", path.display());
+    }
+    guarded.is_well();
+}
+
+#[test]
+fn a_device_that_may_put_can_neither_read_nor_list_nor_delete() {
+    let guarded = Guarded::new(&[]);
+    let backup = guarded.member("put");
+    let mut client = guarded.connect(&backup);
+    let (first, second) = (blob(b"k", b"the first"), blob(b"k", b"the second"));
+    let Response::Committed { version } = put(&mut client, b"k", &first) else { panic!() };
+    for request in requests() {
+        if matches!(
+            request,
+            Request::Begin { .. } | Request::Commit | Request::Abort | Request::Ping
+        ) {
+            continue;
+        }
+        assert_eq!(code(&client.ask(&request).unwrap()), Some(ErrorCode::Denied), "{request:?}");
+    }
+    // What it puts on top destroys nothing.
+    assert!(matches!(put(&mut client, b"k", &second), Response::Committed { .. }));
+    let mut reader = guarded.connect(&guarded.member("get"));
+    let old = Request::Get {
+        key: key(b"k"),
+        version: Some(version),
+        sections: vec![Section::All],
+        kind: Kind::Sealed,
+    };
+    assert!(matches!(reader.ask(&old).unwrap(), Response::Object { .. }));
+    assert!(reader.payload().unwrap() == first);
+    assert!(matches!(reader.ask(&get(b"k", vec![Section::All])).unwrap(), Response::Object { .. }));
+    assert!(reader.payload().unwrap() == second);
+    // And who reads cannot put.
+    assert_eq!(code(&reader.ask(&begin(b"k")).unwrap()), Some(ErrorCode::Denied));
+    assert!(reader.is_hung_up_on());
+    assert_eq!(guarded.staged(), 0);
+}
+
+#[test]
+fn an_invite_works_once_and_in_its_time() {
+    let guarded = Guarded::new(&[]);
+    let invite = guarded.invite(&["--scopes", "get"]);
+    let joined = guarded.connect(&device()).ask(&join(&invite)).unwrap();
+    assert_eq!(joined, Response::Joined { scopes: Scopes::GET });
+    let mut second = guarded.connect(&device());
+    assert_eq!(code(&second.ask(&join(&invite)).unwrap()), Some(ErrorCode::Denied));
+    assert!(second.is_hung_up_on());
+
+    let expired = guarded.invite(&["--expires", "1ms"]);
+    thread::sleep(Duration::from_millis(50));
+    let mut late = guarded.connect(&device());
+    assert_eq!(code(&late.ask(&join(&expired)).unwrap()), Some(ErrorCode::Denied));
+
+    // Two at once: one of them gets it.
+    let invite = guarded.invite(&["--scopes", "put,get,list,delete"]);
+    let race = |_| {
+        let mut client = guarded.connect(&device());
+        let invite = &invite;
+        move || client.ask(&join(invite)).unwrap()
+    };
+    let racers: Vec<_> = (0..8).map(race).collect();
+    let answers: Vec<Response> = thread::scope(|scope| {
+        let running: Vec<_> = racers.into_iter().map(|racer| scope.spawn(racer)).collect();
+        running.into_iter().map(|racer| racer.join().unwrap()).collect()
+    });
+    let joined = answers.iter().filter(|a| matches!(a, Response::Joined { .. })).count();
+    assert_eq!(joined, 1, "{answers:?}");
+    assert!(
+        answers.iter().all(|a| {
+            code(a) == Some(ErrorCode::Denied) || matches!(a, Response::Joined { .. })
+        })
+    );
+}
+
+#[test]
+fn invites_cannot_be_guessed_on_one_connection() {
+    let guarded = Guarded::new(&[]);
+    let invite = guarded.invite(&[]);
+    let mut client = guarded.connect(&device());
+    let mut guess = |secret| client.send(&Request::Join { secret, label: String::new() });
+    for wrong in 0..20 {
+        let mut secret = *invite.secret.as_bytes();
+        secret[wrong] ^= 1;
+        guess(secret).unwrap();
+    }
+    let _maybe_gone = guess(*invite.secret.as_bytes());
+    assert_eq!(code(&client.receive().unwrap()), Some(ErrorCode::Denied));
+    assert!(client.receive().is_err());
+    // The right one behind them was not heard, and is still good.
+    let joined = guarded.connect(&device()).ask(&join(&invite)).unwrap();
+    assert_eq!(joined, Response::Joined { scopes: Scopes::ALL });
+}
+
+/// The digest travels inside the protected channel; the bytes of the slice do not.
+#[test]
+fn a_slice_that_is_not_the_one_announced_ends_the_upload() {
+    let guarded = Guarded::new(&[]);
+    let mut client = guarded.connect(&guarded.member("put,get"));
+    let blob = blob(b"k", &[7; 100_000]);
+    for at in [0, 1, 65_535, blob.len() - 1] {
+        let mut damaged = blob.clone();
+        damaged[at] ^= 1;
+        client.send(&begin(b"k")).unwrap();
+        let length = u32::try_from(blob.len()).unwrap();
+        client.send(&Request::Slice { length, digest: Digest::of(&blob) }).unwrap();
+        client.write(&damaged).unwrap();
+        client.slice(b"behind it").unwrap();
+        client.send(&Request::Commit).unwrap();
+        let answers: Vec<_> = (0..4).map(|_| client.receive().unwrap()).collect();
+        assert_eq!(answers[0], Response::Begun);
+        let codes: Vec<_> = answers[1..].iter().map(|answer| code(answer).unwrap()).collect();
+        assert_eq!(codes, [ErrorCode::Digest, ErrorCode::State, ErrorCode::State]);
+        assert!(guarded.forgets_uploads());
+    }
+    let stat = Request::Stat { key: key(b"k"), version: None };
+    assert_eq!(code(&client.ask(&stat).unwrap()), Some(ErrorCode::NotFound));
+}
+
+#[test]
+fn an_object_that_is_not_what_it_claims_is_not_committed() {
+    let guarded = Guarded::new(&["--plaintext", "put,get", "--allow-unsealed"]);
+    let honest = blob(b"k", b"hello");
+    let framing = |offset: usize, bytes: &[u8]| {
+        let mut changed = honest.clone();
+        changed[offset..offset + bytes.len()].copy_from_slice(bytes);
+        changed
+    };
+    let end = honest.len();
+    let sealed = [
+        ("another key in its header", blob(b"another", b"hello")),
+        ("a longer key in its header", blob(b"kk", b"hello")),
+        ("no key in its header", {
+            let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
+            let author = zput_common::keys::KeyFile::from_identity(identity, &mut rand::rng());
+            let forgery =
+                zput_tests::hostile::Forgery::honest(&author, &key(b"k"), "name", b"hello");
+            zput_tests::hostile::Forgery { object_key: Vec::new(), ..forgery }.seal()
+        }),
+        ("no magic", framing(0, b"\x00")),
+        ("a version that is not known", framing(8, &[0, 2])),
+        ("a header of 4 GiB", framing(10, &[0xff; 4])),
+        ("a header longer than the blob", framing(10, &[0, 0, 0xff, 0xff])),
+        ("no footer", framing(end - 1, b"\x00")),
+        ("a footer of 4 GiB", framing(end - 12, &[0xff; 4])),
+        ("a footer longer than the blob", framing(end - 12, &[0, 0, 0xff, 0xff])),
+        ("nothing but a header", honest[..200].to_vec()),
+        ("a single byte", vec![0x8a]),
+        ("clear bytes", b"not sealed at all".to_vec()),
+    ];
+    let device = guarded.member("put,get");
+    for (what, object) in &sealed {
+        let mut client = guarded.connect(&device);
+        let answer = put(&mut client, b"k", object);
+        assert_eq!(code(&answer), Some(ErrorCode::Malformed), "{what}: {answer:?}");
+        assert!(client.is_hung_up_on(), "{what}");
+    }
+    // Nothing at all.
+    let mut client = guarded.connect(&device);
+    assert_eq!(client.ask(&begin(b"k")).unwrap(), Response::Begun);
+    assert_eq!(code(&client.ask(&Request::Commit).unwrap()), Some(ErrorCode::Malformed));
+
+    // A sealed blob as an unsealed object: a reader would take it for what it is not.
+    let plain = Request::Begin { key: key(b"k"), kind: Kind::Plain, condition: Condition::Any };
+    let mut client = guarded.plain();
+    client.send(&plain).unwrap();
+    client.slice(&honest).unwrap();
+    client.send(&Request::Commit).unwrap();
+    let answers: Vec<_> = (0..3).map(|_| client.receive().unwrap()).collect();
+    assert_eq!(code(&answers[2]), Some(ErrorCode::Malformed), "{answers:?}");
+
+    // And no clear payload on a protected connection, either way.
+    let mut client = guarded.plain();
+    client.send(&plain).unwrap();
+    client.slice(b"clear").unwrap();
+    client.send(&Request::Commit).unwrap();
+    let answers: Vec<_> = (0..3).map(|_| client.receive().unwrap()).collect();
+    assert!(matches!(answers[2], Response::Committed { .. }), "{answers:?}");
+    let mut client = guarded.connect(&device);
+    assert_eq!(code(&client.ask(&plain).unwrap()), Some(ErrorCode::Kind));
+    let mut client = guarded.connect(&device);
+    let read = Request::Get {
+        key: key(b"k"),
+        version: None,
+        sections: vec![Section::All],
+        kind: Kind::Plain,
+    };
+    assert_eq!(code(&client.ask(&read).unwrap()), Some(ErrorCode::Kind));
+    // Nor in place of a sealed one.
+    let sealed = get(b"k", vec![Section::All]);
+    assert_eq!(code(&client.ask(&sealed).unwrap()), Some(ErrorCode::Kind));
+    assert!(guarded.forgets_uploads());
+}
+
+#[test]
+fn no_key_reaches_outside_the_store() {
+    let guarded = Guarded::new(&[]);
+    let mut client = guarded.connect(&guarded.member("put,get,list,delete"));
+    let keys: [&[u8]; 14] = [
+        b"../../escaped",
+        b"/etc/zput-escaped",
+        b"..",
+        b".",
+        b"a/../../../b",
+        b"\0",
+        b"a\0b",
+        b"..\\..\\x",
+        b"%2e%2e%2f",
+        b"~/x",
+        b"../server.key",
+        b"\n\r\t\x1b[2J",
+        b"objects/00/../../staging/x",
+        &[0xff; OBJECT_KEY_MAX_BYTES],
+    ];
+    let before = guarded.tree();
+    let shapes = |of: &Guarded| -> Vec<String> {
+        let added: Vec<_> =
+            of.tree().into_keys().filter(|path| !before.contains_key(path)).collect();
+        added
+            .iter()
+            .map(|path| path.strip_prefix(of.server.store()).unwrap().to_str().unwrap())
+            .map(|path| path.chars().map(|c| if c.is_ascii_hexdigit() { 'x' } else { c }).collect())
+            .collect()
+    };
+    for hostile in keys {
+        let blob = blob(hostile, b"hello");
+        for _ in 0..2 {
+            let answer = put(&mut client, hostile, &blob);
+            assert!(matches!(answer, Response::Committed { .. }), "{answer:?}");
+        }
+        let answer = client.ask(&get(hostile, vec![Section::All])).unwrap();
+        assert!(matches!(answer, Response::Object { .. }), "{answer:?}");
+        assert!(client.payload().unwrap() == blob);
+        let delete = Request::Delete { key: key(hostile), condition: Condition::Any };
+        let Response::Deleted { version } = client.ask(&delete).unwrap() else { panic!() };
+        let restore = Request::Restore { key: key(hostile), version };
+        assert!(matches!(client.ask(&restore).unwrap(), Response::Committed { .. }));
+    }
+    // Whatever is there now has a name that no client chose.
+    let shapes = shapes(&guarded);
+    let name = "x".repeat(64);
+    let version = "x".repeat(20);
+    let expected = [
+        format!("objects/xx/{name}"),
+        format!("history/xx/{name}.{version}"),
+        format!("trash/xx/{name}.{version}"),
+    ];
+    assert!(shapes.len() >= 2 * keys.len(), "{shapes:?}");
+    for shape in shapes {
+        let is_lock = shape.starts_with("locks/xx") && shape.len() == 8;
+        assert!(is_lock || expected.contains(&shape), "{shape}");
+    }
+    // What was there before is as it was.
+    let after = guarded.tree();
+    for (path, bytes) in &before {
+        assert!(after.get(path) == Some(bytes), "{} changed", path.display());
+    }
+}
+
+#[test]
+fn a_client_that_vanishes_leaves_nothing_behind() {
+    let guarded = Guarded::new(&[]);
+    let device = guarded.member("put,get");
+    let blob = blob(b"k", &[7; 200_000]);
+    let length = u32::try_from(blob.len()).unwrap();
+    let slice = Request::Slice { length, digest: Digest::of(&blob) };
+    for written in [0, 1, 100_000, blob.len() - 1] {
+        let mut client = guarded.connect(&device);
+        assert_eq!(client.ask(&begin(b"k")).unwrap(), Response::Begun);
+        client.send(&slice).unwrap();
+        client.write(&blob[..written]).unwrap();
+        client.vanish();
+        assert!(guarded.forgets_uploads(), "after {written} bytes");
+    }
+    // Between its requests.
+    let mut client = guarded.connect(&device);
+    assert_eq!(client.ask(&begin(b"k")).unwrap(), Response::Begun);
+    client.vanish();
+    assert!(guarded.forgets_uploads());
+    let mut client = guarded.connect(&device);
+    client.send(&begin(b"k")).unwrap();
+    client.slice(&blob).unwrap();
+    assert_eq!(client.receive().unwrap(), Response::Begun);
+    assert_eq!(client.receive().unwrap(), Response::SliceHeld);
+    assert_eq!(guarded.staged(), 1);
+    client.vanish();
+    assert!(guarded.forgets_uploads());
+    let stat = Request::Stat { key: key(b"k"), version: None };
+    let mut client = guarded.connect(&device);
+    assert_eq!(code(&client.ask(&stat).unwrap()), Some(ErrorCode::NotFound));
+    // With the commit on its way: all of it or nothing, and nothing staged.
+    for _ in 0..8 {
+        let mut client = guarded.connect(&device);
+        client.send(&begin(b"k")).unwrap();
+        client.slice(&blob).unwrap();
+        client.send(&Request::Commit).unwrap();
+        client.vanish();
+    }
+    assert!(guarded.forgets_uploads());
+    let mut client = guarded.connect(&device);
+    match client.ask(&get(b"k", vec![Section::All])).unwrap() {
+        Response::Object { .. } => assert!(client.payload().unwrap() == blob),
+        answer => assert_eq!(code(&answer), Some(ErrorCode::NotFound)),
+    }
+    guarded.is_well();
+}
+
+/// The session refuses these before a byte of them is read, so nothing is allocated for them.
+#[test]
+fn no_slice_is_longer_than_a_part() {
+    let guarded = Guarded::new(&["--plaintext", "put"]);
+    for length in [0, SLICE_MAX_BYTES + 1, u32::MAX] {
+        let mut client = guarded.plain();
+        assert_eq!(client.ask(&begin(b"k")).unwrap(), Response::Begun);
+        let mut varint = Vec::new();
+        let mut left = length;
+        while left >= 0x80 {
+            varint.push((left & 0x7f) as u8 | 0x80);
+            left >>= 7;
+        }
+        varint.push(left as u8);
+        let body = [&[8][..], &varint, &[0; 32]].concat();
+        client
+            .write(&[&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat())
+            .unwrap();
+        assert_eq!(code(&client.receive().unwrap()), Some(ErrorCode::Malformed), "{length}");
+        assert!(client.is_hung_up_on());
+        assert!(guarded.forgets_uploads());
+    }
+}

@@ -1,0 +1,167 @@
+//! A `zserve` process with a store of its own, for hostile clients.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use zput_common::{
+    age::Identity,
+    keys::{DeviceSeed, DeviceTlsKey, Invite, KeyFile},
+    name::ObjectKey,
+    proto::{
+        ClientConfig,
+        message::{Condition, ErrorCode, Kind, Request, Response, Section},
+        tls::ClientTls,
+    },
+};
+use zput_tests::{
+    ServerProcess,
+    hostile::{Forgery, HostileClient},
+};
+
+/// The server; everything it may touch is below `root`.
+pub(crate) struct Guarded {
+    pub(crate) server: ServerProcess,
+    root: TempDir,
+}
+
+impl Guarded {
+    pub(crate) fn new(args: &[&str]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let server = ServerProcess::start(&root.path().join("store"), args);
+        Self { server, root }
+    }
+
+    pub(crate) fn invite(&self, args: &[&str]) -> Invite {
+        self.server.invite(args).parse().unwrap()
+    }
+
+    /// A connection of the device with this key.
+    pub(crate) fn connect(&self, device: &DeviceTlsKey) -> HostileClient {
+        let key = self.invite(&[]).server_key;
+        let tls = ClientTls::new(device, &key).unwrap();
+        HostileClient::connect(self.server.address(), &ClientConfig::Tls(tls)).unwrap()
+    }
+
+    /// A connection without TLS.
+    pub(crate) fn plain(&self) -> HostileClient {
+        HostileClient::connect(self.server.address(), &ClientConfig::Plaintext).unwrap()
+    }
+
+    /// A device that the server knows and that may do this.
+    pub(crate) fn member(&self, scopes: &str) -> DeviceTlsKey {
+        let device = device();
+        let joined = self.connect(&device).ask(&join(&self.invite(&["--scopes", scopes]))).unwrap();
+        assert!(matches!(joined, Response::Joined { .. }), "{joined:?}");
+        device
+    }
+
+    /// Every file and directory below the root, with what is in it.
+    pub(crate) fn tree(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut tree = BTreeMap::new();
+        walk(self.root.path(), &mut tree);
+        tree
+    }
+
+    /// Files of uploads under way.
+    pub(crate) fn staged(&self) -> usize {
+        fs::read_dir(self.server.store().join("staging")).unwrap().count()
+    }
+
+    /// Whether nothing is staged any more, soon.
+    pub(crate) fn forgets_uploads(&self) -> bool {
+        soon(|| self.staged() == 0)
+    }
+
+    /// Most memory that the server ever had, in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The server still does what it should, for those who behave.
+    #[track_caller]
+    pub(crate) fn is_well(&self) {
+        let device = self.member("put,get,list,delete");
+        let mut client = self.connect(&device);
+        let blob = blob(b"is it well?", b"it is");
+        assert!(matches!(put(&mut client, b"is it well?", &blob), Response::Committed { .. }));
+        let get = get(b"is it well?", vec![Section::All]);
+        assert!(matches!(client.ask(&get).unwrap(), Response::Object { .. }));
+        assert!(client.payload().unwrap() == blob);
+    }
+}
+
+fn walk(directory: &Path, tree: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = fs::symlink_metadata(&path).unwrap().file_type();
+        assert!(kind.is_dir() || kind.is_file(), "{}", path.display());
+        if kind.is_dir() {
+            walk(&path, tree);
+            tree.insert(path, Vec::new());
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            tree.insert(path, bytes);
+        }
+    }
+}
+
+/// Whether `holds` within the time that a busy machine may need.
+pub(crate) fn soon(holds: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    while !holds() {
+        if begun.elapsed() > Duration::from_secs(10) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+pub(crate) fn device() -> DeviceTlsKey {
+    DeviceSeed::generate(&mut rand::rng()).tls_key()
+}
+
+pub(crate) fn key(bytes: &[u8]) -> ObjectKey {
+    ObjectKey::new(bytes).unwrap()
+}
+
+pub(crate) fn join(invite: &Invite) -> Request {
+    Request::Join { secret: *invite.secret.as_bytes(), label: "somebody".to_owned() }
+}
+
+pub(crate) fn begin(of: &[u8]) -> Request {
+    Request::Begin { key: key(of), kind: Kind::Sealed, condition: Condition::Any }
+}
+
+pub(crate) fn get(of: &[u8], sections: Vec<Section>) -> Request {
+    Request::Get { key: key(of), version: None, sections, kind: Kind::Sealed }
+}
+
+/// A blob of nobody's vault, for this key.
+pub(crate) fn blob(of: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    let identity = Identity::generate_x25519(&mut rand::rng());
+    let author = KeyFile::from_identity(identity, &mut rand::rng());
+    Forgery::honest(&author, &key(of), "name", plaintext).seal()
+}
+
+/// Puts `blob` as one slice, however the server takes it; gives its last answer.
+pub(crate) fn put(client: &mut HostileClient, of: &[u8], blob: &[u8]) -> Response {
+    client.send(&begin(of)).unwrap();
+    client.slice(blob).unwrap();
+    client.send(&Request::Commit).unwrap();
+    assert_eq!(client.receive().unwrap(), Response::Begun);
+    assert_eq!(client.receive().unwrap(), Response::SliceHeld);
+    client.receive().unwrap()
+}
+
+/// The code of an answer that says no.
+pub(crate) fn code(answer: &Response) -> Option<ErrorCode> {
+    if let Response::Error(error) = answer { error.known() } else { None }
+}
