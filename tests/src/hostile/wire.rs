@@ -115,7 +115,14 @@ impl<S: Session> Wire<S> {
             };
             // What the session says last, such as an alert, still goes out.
             let flushed = self.flush();
-            let taken = taken.map_err(io::Error::other)?;
+            let taken = match taken {
+                Ok(taken) => taken,
+                // What was said before the end was said.
+                Err(error) => match self.session.poll_event() {
+                    Some(event) => return Ok(event),
+                    None => return Err(io::Error::other(error)),
+                },
+            };
             flushed?;
             self.incoming.drain(..taken);
             if taken == 0 && self.session.wants() == Wants::Control {

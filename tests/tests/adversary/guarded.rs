@@ -31,7 +31,7 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     pub(crate) fn new(args: &[&str]) -> Self {
-        let root = tempfile::tempdir().unwrap();
+        let root = quick_directory();
         let server = ServerProcess::start(&root.path().join("store"), args);
         Self { server, root }
     }
@@ -110,6 +110,11 @@ fn walk(directory: &Path, tree: &mut BTreeMap<PathBuf, Vec<u8>>) {
             tree.insert(path, bytes);
         }
     }
+}
+
+/// A directory in memory where there is one: what is played here is not a power cut.
+pub(crate) fn quick_directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Whether `holds` within the time that a busy machine may need.
