@@ -13,8 +13,8 @@ use crate::chunked::{ChunkError, InputKey, Opening, sealed_len};
 use crate::digest::{Digest, Hasher};
 
 /// Bytes that are hashed before they are decrypted, and the other way round. BLAKE3 takes whole subtrees, so
-/// pieces begin at multiples of a power of two; 128 KiB twice, sealed and plain, are in every L2 cache.
-pub(super) const PIECE_BYTES: usize = 131_072;
+/// pieces begin at multiples of a power of two; 256 KiB twice, sealed and plain, are in an L2 cache of 1 MiB.
+pub(super) const PIECE_BYTES: usize = 262_144;
 
 /// What is wrong with a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
