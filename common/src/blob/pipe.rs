@@ -108,6 +108,12 @@ impl PipeOpener {
         Ok(true)
     }
 
+    /// Bytes of memory that it has asked for, used or not.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.held.capacity() + self.plaintext.capacity() + self.digests.capacity() * Digest::BYTES
+    }
+
     /// The pipe has ended: checks the footer as [`Named::vouched_by`] and
     /// [`Vouched::not_older_than`](super::open::Vouched::not_older_than) do, compares the digests of the parts
     /// that were released with the footer's, and opens the rest.
