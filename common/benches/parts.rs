@@ -3,6 +3,8 @@
 //! `open` is what a get does with each part: digest, chunks, comparison with the footer. The ciphertext comes
 //! in pieces of 256 KiB, as from a socket, and once more in small ones.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
+
 use std::hint::black_box;
 use std::time::Duration;
 

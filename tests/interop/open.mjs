@@ -12,7 +12,7 @@ import { gcm } from "@noble/ciphers/aes.js";
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { blake3 } from "@noble/hashes/blake3.js";
-import { expand, hkdf } from "@noble/hashes/hkdf.js";
+import { hkdf } from "@noble/hashes/hkdf.js";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256, sha512 } from "@noble/hashes/sha2.js";
 import { Stanza } from "age-encryption";
@@ -50,11 +50,22 @@ class Reader {
 
 const sealedLength = (p) => PREFIX + p + TAG * (Math.floor(p / CHUNK) + 1);
 
+// HKDF-Expand with SHA-512 (RFC 5869). The library's refuses an input key shorter than the hash, which is what
+// the scheme's keys are.
+function expand(key, info, length) {
+  let block = new Uint8Array(), out = block;
+  for (let number = 1; out.length < length; number++) {
+    block = hmac(sha512, key, concat(block, info, Uint8Array.of(number)));
+    out = concat(out, block);
+  }
+  return out.subarray(0, length);
+}
+
 // FORMAT 1: one message of c2sp.org/chunked-encryption
 function openMessage(suite, key, context, message) {
   need(message.length >= PREFIX + TAG, "a message is shorter than its prefix and one tag");
-  const info = concat(ascii("c2sp.org/chunked-encryption@v1+" + suite.name), [0], message.subarray(0, 24), context);
-  const derived = expand(sha512, key, info, 32 + 12 + 32);
+  const info = concat(ascii("c2sp.org/chunked-encryption@v1+" + suite.name), Uint8Array.of(0), message.subarray(0, 24), context);
+  const derived = expand(key, info, 32 + 12 + 32);
   need(same(derived.subarray(44), message.subarray(24, 56)), "the commitment does not match");
   const out = [];
   let last = CHUNK;

@@ -22,7 +22,9 @@ const PLAINTEXT: &[u8] = b"zero-copy, zero-knowledge\n";
 /// Makes the golden blob again, from the bytes that BLAKE3 gives for `zput golden blob 1`.
 fn seal() -> (World, Blob) {
     let mut world = World::new("zput golden blob 1");
-    let blob = world.seal(SealOptions { sha256: true, ..options() }, PLAINTEXT);
+    world.asked = world.vault.name_key().object_key(&metadata().name);
+    let object_key = Some(world.asked.clone());
+    let blob = world.seal(SealOptions { object_key, sha256: true, ..options() }, PLAINTEXT);
     (world, blob)
 }
 
@@ -33,9 +35,9 @@ fn the_golden_blob_is_made_again_byte_for_byte() {
     assert_eq!(*world.identity.to_secret_string(), *IDENTITY.trim_end());
     assert_eq!(
         Digest::of(GOLDEN).to_string(),
-        "e1eebf357eb0a2b394c9563f67f918e14607d92ef30778c85e1f9550d0fbd87e"
+        "9785c79476ea0bea894aff58b562c3d584dca9876446dbd7a66da317ebdb687f"
     );
-    assert_eq!(GOLDEN.len(), 729);
+    assert_eq!(GOLDEN.len(), 779);
 }
 
 #[test]
@@ -104,8 +106,8 @@ fn the_golden_blob_is_what_the_format_page_says() {
     assert_eq!(take(&mut at, 1), [16], "part_size_log2");
     let header_salt = take(&mut at, 32);
     assert_eq!(uint(take(&mut at, 8)), 1_700_000_000_000_000_000, "generation");
-    assert_eq!(take(&mut at, 2), [0, 14], "key_length");
-    assert_eq!(take(&mut at, 14), b"images/app.img");
+    assert_eq!(take(&mut at, 2), [0, 64], "key_length");
+    let object_key = take(&mut at, 64);
     let key_end = at;
     let stanzas_length = uint(take(&mut at, 2)) as usize;
     let stanzas = take(&mut at, stanzas_length);
@@ -166,16 +168,24 @@ fn the_golden_blob_is_what_the_format_page_says() {
     transcript.update(&GOLDEN[footer_start..vouched_end]);
     let transcript: [u8; 64] = transcript.finalize().into();
     assert_eq!(hmac(&key("footer-mac"), [&b"zput/v1/file-mac"[..], &transcript]), file_mac);
-    let mut vault_mac_key = [0; 32];
     let vault_secret = hex::decode(VAULT.trim_end()).unwrap();
-    Hkdf::<Sha512>::new(Some(b""), &vault_secret)
-        .expand(b"zput/v1/vault/mac", &mut vault_mac_key)
-        .unwrap();
-    assert_eq!(hmac(&vault_mac_key, [&b"zput/v1/vault-mac"[..], &transcript]), vault_mac);
+    let vault_key = |info: &[u8]| {
+        let mut key = [0; 32];
+        Hkdf::<Sha512>::new(Some(b""), &vault_secret).expand(info, &mut key).unwrap();
+        key
+    };
+    assert_eq!(
+        hmac(&vault_key(b"zput/v1/vault/mac"), [&b"zput/v1/vault-mac"[..], &transcript]),
+        vault_mac
+    );
     let writer = VerifyingKey::from_bytes(writer.try_into().unwrap()).unwrap();
     let signed = [&b"zput/v1/writer"[..], &transcript].concat();
     let signature = Signature::from_bytes(signature.try_into().unwrap());
     writer.verify_strict(&signed, &signature).unwrap();
+
+    // Section 10: the object key of a sealed name.
+    let name = hmac(&vault_key(b"zput/v1/vault/name"), [&b"images/app.img"[..]]);
+    assert_eq!(object_key, hex::encode(name).as_bytes());
 
     // Section 8: the facts.
     let facts = open_message(&key("footer"), b"facts", facts);

@@ -63,18 +63,21 @@ impl TryCryptoRng for SeededRng {}
 /// A vault, one of its devices, and an identity.
 struct World {
     identity: Identity,
+    vault: VaultSecret,
     mac_key: VaultMacKey,
     writer: WriterKey,
     rng: SeededRng,
+    /// What readers ask for.
+    asked: ObjectKey,
 }
 
 impl World {
     fn new(seed: &str) -> Self {
         let mut rng = SeededRng::new(seed);
         let identity = Identity::generate_x25519(&mut rng);
-        let mac_key = VaultSecret::generate(&mut rng).mac_key();
+        let vault = VaultSecret::generate(&mut rng);
         let writer = DeviceSeed::generate(&mut rng).writer_key();
-        Self { identity, mac_key, writer, rng }
+        Self { identity, mac_key: vault.mac_key(), vault, writer, rng, asked: key() }
     }
 
     fn sealer(&mut self, options: SealOptions) -> Sealer {
@@ -119,7 +122,7 @@ impl World {
         Header::parse(header)?
             .unwrap_file_key(std::slice::from_ref(&self.identity))?
             .authenticate(Engine::default())?
-            .for_key(Asked::Key(&key()))
+            .for_key(Asked::Key(&self.asked))
     }
 
     fn trusted(&self, header: &[u8], footer: &[u8]) -> Result<Trusted, OpenError> {

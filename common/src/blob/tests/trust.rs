@@ -23,7 +23,7 @@ fn a_stranger_s_identity_does_not_open() {
     let blob = world.seal(options(), b"secret");
     let stranger = Identity::generate_x25519(&mut world.rng);
     let header = || Header::parse(&blob.header).unwrap();
-    let refused = header().unwrap_file_key(&[stranger.clone()]).unwrap_err();
+    let refused = header().unwrap_file_key(std::slice::from_ref(&stranger)).unwrap_err();
     assert_eq!(refused, OpenError::NoIdentityMatches);
     assert_eq!(header().unwrap_file_key(&[]).unwrap_err(), OpenError::NoIdentityMatches);
     assert!(header().unwrap_file_key(&[stranger, world.identity.clone()]).is_ok());
