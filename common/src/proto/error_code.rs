@@ -74,11 +74,12 @@ impl fmt::Display for RemoteError {
     }
 }
 
-/// `text` without control characters, cut to [`ERROR_TEXT_MAX_BYTES`] at a character's end.
+/// `text` with `?` for control characters, which makes none longer, cut to
+/// [`ERROR_TEXT_MAX_BYTES`] at a character's end.
 pub(super) fn short_text(text: &str) -> String {
     let mut short = String::new();
     for c in text.chars() {
-        let c = if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let c = if c.is_control() { '?' } else { c };
         if short.len() + c.len_utf8() > ERROR_TEXT_MAX_BYTES {
             break;
         }
@@ -128,10 +129,10 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_and_cleaned() {
-        let error = RemoteError::new(ErrorCode::Full, &"\u{1b}ä".repeat(100));
-        assert_eq!(error.text.len(), 255);
-        assert!(error.text.starts_with("\u{fffd}ä\u{fffd}ä"));
+        let error = RemoteError::new(ErrorCode::Full, &"x\u{1b}ä".repeat(100));
+        assert_eq!(error.text.len(), 256);
+        assert!(error.text.starts_with("x?äx?ä"));
         let foreign = RemoteError { code: 99, text: "a\nb".into() };
-        assert_eq!(foreign.to_string(), "code 99: a\u{fffd}b");
+        assert_eq!(foreign.to_string(), "code 99: a?b");
     }
 }
