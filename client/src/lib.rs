@@ -1,1 +1,52 @@
-//! zput-client
+//! The zput client: seals files before they leave the machine, verifies and opens them when they
+//! come back.
+//!
+//! ```text
+//!              cmd            what the commands do; bin/ calls it
+//!               ↓
+//!             client          a key file, a connection when one is needed
+//!    ↙     ↙    ↓    ↘    ↘
+//!  put   get  list stat remove          offline
+//!   ↓     ↓                                ↓
+//! source sink                         source, sink
+//! seal   receive
+//! send
+//!    ↘    ↓    ↙
+//!     connection              the socket; the session of zput-common says what its bytes mean
+//!         ↓
+//!      embedded               a server in this process, where the key file names a store
+//!
+//! keystore  seen  directories  atomic      files of this user
+//! progress  terminal  cleanup              the person in front, and what must not stay behind
+//! ```
+//!
+//! The library reports and never prints; it draws its randomness from the operating system and its
+//! times from the clock.
+
+pub mod atomic;
+pub mod cleanup;
+pub mod client;
+pub mod cmd;
+pub mod connection;
+pub mod directories;
+pub mod embedded;
+pub mod error;
+pub mod get;
+pub mod keystore;
+pub mod list;
+pub mod offline;
+pub mod progress;
+pub mod put;
+pub mod remove;
+pub mod seen;
+pub mod sink;
+pub mod source;
+pub mod stat;
+pub mod terminal;
+
+mod receive;
+mod seal;
+mod send;
+
+pub use client::Client;
+pub use error::{ClientError, ExitCode};

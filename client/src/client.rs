@@ -1,0 +1,191 @@
+//! A client: a key file, what this machine has seen, and a connection that is made when it is needed.
+
+use std::fmt;
+
+use zput_common::{
+    blob::open::{BarePolicy, Vouching},
+    keys::{Invite, KeyFile, ModePolicy, Remote, VaultMacKey},
+    proto::{
+        ClientConfig, Mode,
+        message::{ErrorCode, Request, Response, Scopes},
+        tls::ClientTls,
+    },
+};
+use zput_server::EmbeddedServer;
+
+use crate::{
+    connection::{Connection, ConnectionError},
+    directories::Directories,
+    embedded,
+    error::ClientError,
+    seen::Record,
+};
+
+/// What puts, gets, lists and removes.
+pub struct Client {
+    // The connection goes first: its server drains behind it.
+    connection: Option<Connection>,
+    server: Option<EmbeddedServer>,
+    key_file: KeyFile,
+    remote: Remote,
+    mac_key: VaultMacKey,
+    record: Record,
+}
+
+impl Client {
+    /// A client with the capability of `key_file`. Nobody is called yet.
+    ///
+    /// # Errors
+    /// When the key file does not say where the server is.
+    pub fn new(key_file: KeyFile, directories: &Directories) -> Result<Self, ClientError> {
+        let remote = key_file.remote.clone().ok_or(ClientError::NoRemote)?;
+        let mac_key = key_file.vault_secret().mac_key();
+        let record = Record::of_vault(directories, &vault_id(&mac_key));
+        Ok(Self { connection: None, server: None, key_file, remote, mac_key, record })
+    }
+
+    /// The key file.
+    #[must_use]
+    pub fn key_file(&self) -> &KeyFile {
+        &self.key_file
+    }
+
+    /// Where the server is.
+    #[must_use]
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// What this machine has seen of the vault.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Redeems an invite: from now on the server knows this device.
+    ///
+    /// # Errors
+    /// When the invite is unknown, spent or expired.
+    pub fn join(&mut self, invite: &Invite, label: &str) -> Result<Scopes, ClientError> {
+        let secret = *invite.secret.as_bytes();
+        let request = Request::Join { secret, label: label.to_owned() };
+        let connection = self.connection()?;
+        match connection.ask(&request)? {
+            Response::Joined { scopes } => Ok(scopes),
+            _ => Err(connection.unexpected("not whether this device joined").into()),
+        }
+    }
+
+    /// The connection, made now if there is none.
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection, ClientError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    fn connect(&mut self) -> Result<Connection, ClientError> {
+        let remote = self.remote.clone();
+        match &remote {
+            Remote::Embedded(path) => match &self.server {
+                None => {
+                    let (connection, server) = embedded::connect(path, &remote)?;
+                    self.server = Some(server);
+                    Ok(connection)
+                }
+                Some(server) => embedded::reconnect(server, &remote),
+            },
+            Remote::Tcp { host, port } => {
+                let config = self.config()?;
+                Ok(Connection::tcp(remote.clone(), host, *port, &config)?)
+            }
+            Remote::Unix(path) => {
+                let config = self.config()?;
+                Ok(Connection::unix(remote.clone(), path, &config)?)
+            }
+        }
+    }
+
+    fn config(&self) -> Result<ClientConfig, ClientError> {
+        if self.key_file.mode == ModePolicy::Plaintext {
+            return Ok(ClientConfig::Plaintext);
+        }
+        let Some(server_key) = &self.key_file.server_key else {
+            return Err(ClientError::NoRemote);
+        };
+        let device = self.key_file.device_seed().tls_key();
+        let tls = ClientTls::new(&device, server_key).map_err(|error| {
+            ConnectionError::Session { remote: self.remote.clone(), error: error.into() }
+        })?;
+        Ok(ClientConfig::Tls(tls))
+    }
+
+    /// How payload travels on this client's connections.
+    pub(crate) fn mode(&self) -> Mode {
+        match (&self.remote, self.key_file.mode) {
+            (Remote::Embedded(_), _) | (_, ModePolicy::Plaintext) => Mode::Plaintext,
+            (Remote::Tcp { .. } | Remote::Unix(_), ModePolicy::Tls) => Mode::Tls,
+        }
+    }
+
+    /// Who has to vouch for a blob of this vault.
+    pub(crate) fn vouching(&self) -> Vouching<'_> {
+        Vouching {
+            vault: Some(&self.mac_key),
+            writers: &self.key_file.writers,
+            bare: BarePolicy::Refuse,
+        }
+    }
+
+    /// A get that failed leaves payload behind, unless the server refused it in the first place.
+    pub(crate) fn after<T>(&mut self, got: Result<T, ClientError>) -> Result<T, ClientError> {
+        if let Err(error) = &got
+            && !matches!(error, ClientError::Connection(ConnectionError::Refused { .. }))
+        {
+            self.connection = None;
+        }
+        got
+    }
+
+    /// After a failure: where the connection still makes sense, `settle` ends what was under way on
+    /// it; otherwise it is given up, and the next request makes another.
+    pub(crate) fn recover(
+        &mut self,
+        error: &ClientError,
+        settle: impl FnOnce(&mut Connection) -> Result<(), ConnectionError>,
+    ) {
+        let is_spoiled = match error {
+            ClientError::Connection(ConnectionError::Refused { error, .. }) => {
+                ErrorCode::from_u8(error.code) == Some(ErrorCode::Malformed)
+            }
+            ClientError::Connection(_) => true,
+            _ => false,
+        };
+        self.connection =
+            self.connection.take().filter(|_| !is_spoiled).and_then(|mut connection| {
+                // One that cannot be settled is dropped; the failure itself is told already.
+                settle(&mut connection).is_ok().then_some(connection)
+            });
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.remote)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close();
+        }
+    }
+}
+
+/// What tells the vaults of one machine apart; says nothing about their secrets.
+fn vault_id(mac_key: &VaultMacKey) -> String {
+    let id = mac_key.mac(&[b"zput/v1/vault-id"]);
+    hex::encode(id.first_chunk::<16>().unwrap_or(&[0; 16]))
+}

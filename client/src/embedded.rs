@@ -1,0 +1,163 @@
+//! The embedded store: a server in this very process, over a socket pair.
+//!
+//! With nothing configured, the first put makes a key file and a store. It does so only where neither
+//! exists: a store without a key file is somebody's lost half, and is not papered over.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+use zput_common::{
+    keys::{KeyFile, Remote},
+    proto::ClientConfig,
+};
+use zput_server::{
+    EmbeddedServer, embedded,
+    store::{Clock, Store, StoreError},
+};
+
+use crate::{
+    atomic::{self, Existing},
+    connection::Connection,
+    directories::Directories,
+    error::{ClientError, ExitCode},
+    keystore::KeyPath,
+};
+
+/// Why the embedded store cannot be used.
+#[derive(Debug, Error)]
+pub enum EmbeddedError {
+    /// The key file names a store that is not there.
+    #[error("there is no store {} (restore it from a backup, or set remote in the key file)", .0.display())]
+    NoStore(PathBuf),
+    /// A store whose key file is gone, or names no store.
+    #[error(
+        "there is a store {} and {} is not its key file (restore that from your backup: nothing else \
+         opens the store; or move the store away)",
+        store.display(), key_file.display()
+    )]
+    NoKeyFile {
+        /// The store.
+        store: PathBuf,
+        /// Where its key file was.
+        key_file: PathBuf,
+    },
+    /// The store does not open.
+    #[error("the store {}: {error}", path.display())]
+    Store {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        error: StoreError,
+    },
+    /// The server does not start.
+    #[error("cannot start the embedded server: {0}")]
+    Start(io::Error),
+    /// Something has a path that no key file can name.
+    #[error("{} cannot be named in a key file: it is not UTF-8", .0.display())]
+    Path(PathBuf),
+    /// A file of this user.
+    #[error("cannot use {}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+impl EmbeddedError {
+    /// What the command's exit code says of it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoKeyFile { .. } => ExitCode::Key,
+            Self::NoStore(_) => ExitCode::NotFound,
+            _ => ExitCode::Other,
+        }
+    }
+}
+
+/// What the first put made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The key file.
+    pub key_file: PathBuf,
+    /// The store.
+    pub store: PathBuf,
+}
+
+/// Makes what the first put needs where there is neither: a key file and a store. Does nothing where
+/// the key file is there.
+///
+/// # Errors
+/// [`EmbeddedError::NoKeyFile`] for half of it.
+pub fn first_use(directories: &Directories) -> Result<Option<Made>, ClientError> {
+    let path = KeyPath { path: directories.default_key_file(), is_named: false };
+    if path.exists()? {
+        return Ok(None);
+    }
+    let mut key_file = KeyFile::generate(&mut rand::rng());
+    settle(&mut key_file, &path, Existing::Keep, directories).map(Some)
+}
+
+/// Makes a store for a key file that names none (`zkey new` makes such), and notes it there.
+///
+/// # Errors
+/// [`EmbeddedError::NoKeyFile`] when there is a store already: it is another key file's.
+pub fn settle(
+    key_file: &mut KeyFile,
+    path: &KeyPath,
+    existing: Existing,
+    directories: &Directories,
+) -> Result<Made, ClientError> {
+    let store = directories.embedded_store();
+    let is_taken = atomic::is_taken(&store)
+        .map_err(|error| EmbeddedError::File { path: store.clone(), error })?;
+    if is_taken {
+        return Err(EmbeddedError::NoKeyFile { store, key_file: path.path.clone() }.into());
+    }
+    let Some(text) = store.to_str() else { return Err(EmbeddedError::Path(store).into()) };
+    key_file.remote = Some(Remote::Embedded(text.to_owned()));
+    // The key file first: what is interrupted here leaves no store without its key.
+    path.save(key_file, existing)?;
+    open(&store)?;
+    Ok(Made { key_file: path.path.clone(), store })
+}
+
+/// A connection to the store at `path`, which must be there, and the server behind it.
+///
+/// # Errors
+/// When there is none, or it does not open.
+pub fn connect(path: &str, remote: &Remote) -> Result<(Connection, EmbeddedServer), ClientError> {
+    let path = Path::new(path);
+    if !path.is_dir() {
+        return Err(EmbeddedError::NoStore(path.to_owned()).into());
+    }
+    let store = open(path)?;
+    let (stream, server) = embedded::serve(&store).map_err(EmbeddedError::Start)?;
+    let connection = Connection::on(stream, remote.clone(), &ClientConfig::Plaintext)?;
+    Ok((connection, server))
+}
+
+fn open(path: &Path) -> Result<Store, EmbeddedError> {
+    // Its parents are this user's own directories; the store makes no more than itself.
+    atomic::make_directory(atomic::directory_of(path))
+        .map_err(|error| EmbeddedError::File { path: path.to_owned(), error })?;
+    Store::open(path, Clock::system())
+        .map_err(|error| EmbeddedError::Store { path: path.to_owned(), error })
+}
+
+/// Another connection to a server that runs already.
+///
+/// # Errors
+/// When the server takes no more.
+pub(crate) fn reconnect(
+    server: &EmbeddedServer,
+    remote: &Remote,
+) -> Result<Connection, ClientError> {
+    let stream = server.connect().map_err(EmbeddedError::Start)?;
+    Ok(Connection::on(stream, remote.clone(), &ClientConfig::Plaintext)?)
+}

@@ -1,0 +1,353 @@
+//! What can go wrong, as the user is told of it, and the exit code that a script sees.
+
+use std::{fmt, io, path::PathBuf};
+
+use thiserror::Error;
+use zput_common::{
+    age::{IdentityFileError, RecipientError},
+    blob::{
+        envelope::EnvelopeError, header::HeaderError, open::OpenError, part::PartError,
+        seal::SealError,
+    },
+    keys::{InviteError, Remote, Role},
+    name::NameError,
+    proto::{
+        SessionError,
+        message::{ErrorCode, RemoteError},
+    },
+};
+
+use crate::{
+    connection::ConnectionError, embedded::EmbeddedError, keystore::KeystoreError, seen::SeenError,
+    sink::SinkError, source::SourceError, terminal::printable,
+};
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// All is well.
+    Ok = 0,
+    /// None of the others.
+    Other = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// Some of several failed.
+    Some = 3,
+    /// There is no such blob.
+    NotFound = 4,
+    /// Try again.
+    Temporary = 5,
+    /// The server does not let this device.
+    Denied = 6,
+    /// A key is missing, or is the wrong one.
+    Key = 7,
+    /// Somebody changed something, or serves something old.
+    Integrity = 8,
+    /// The disk or a quota is full.
+    Full = 9,
+    /// It is there already.
+    Exists = 10,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The connection, or what the server said on it.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// What was to be put.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Where it was to go.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The rollback record.
+    #[error(transparent)]
+    Seen(#[from] SeenError),
+    /// The key file.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The embedded store.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// Sealing.
+    #[error("cannot seal: {0}")]
+    Seal(#[from] SealError),
+    /// What came is not what was put.
+    #[error("{}{}", printable(&.0.to_string()), advice(.0))]
+    Open(#[from] OpenError),
+    /// The server says lengths that no sealed blob has.
+    #[error("the server's answer fits no sealed blob: {0}")]
+    Envelope(&'static str),
+    /// The name cannot be one.
+    #[error("{0}")]
+    Name(#[from] NameError),
+    /// A recipient's text.
+    #[error("not a recipient: {0}")]
+    Recipient(#[from] RecipientError),
+    /// An invite.
+    #[error("{0}")]
+    Invite(#[from] InviteError),
+    /// An identity file.
+    #[error("{}: {error}", path.display())]
+    Identities {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: IdentityFileError,
+    },
+    /// The key file does not say where the server is.
+    #[error("the key file names no server (zkey join takes an invite; or set remote in it)")]
+    NoRemote,
+    /// This key file seals and does not open.
+    #[error(
+        "this key file has the role {0} and cannot open blobs (use one of role full or get: --key PATH)"
+    )]
+    CannotOpen(Role),
+    /// This key file opens and does not seal.
+    #[error(
+        "this key file has the role {0} and cannot put (use one of role full or put: --key PATH)"
+    )]
+    CannotPut(Role),
+    /// Unsealed bytes have no place on a protected connection.
+    #[error(
+        "unsealed objects move only on plaintext connections, and the key file says mode = \"tls\""
+    )]
+    UnsealedOverTls,
+    /// More was asked for than there is.
+    #[error("bytes {offset} to {end} were asked for, and there are {length}")]
+    Range {
+        /// First byte asked for.
+        offset: u64,
+        /// Behind the last byte asked for.
+        end: u64,
+        /// What there is.
+        length: u64,
+    },
+    /// Another put of this name was faster and has a higher generation.
+    #[error("another put of this name was finished meanwhile; nothing was stored (try again)")]
+    Overtaken,
+    /// A thread of the pipeline could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// A thread of the pipeline ended without a word.
+    #[error("internal error: the pipeline ended early")]
+    Incomplete,
+    /// Something about this machine.
+    #[error("{what}: {error}")]
+    Local {
+        /// What.
+        what: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A combination of arguments that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Of several, some failed; each was told of already.
+    #[error("{failed} of {all} failed")]
+    Several {
+        /// How many failed.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+    },
+}
+
+impl ClientError {
+    /// What the command's exit code says of it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Connection(error) => of_connection(error),
+            Self::Source(SourceError::Changed(_)) => ExitCode::Temporary,
+            Self::Source(SourceError::Read { error, .. })
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
+                ExitCode::NotFound
+            }
+            Self::Source(_) => ExitCode::Other,
+            Self::Sink(SinkError::Exists(_)) => ExitCode::Exists,
+            Self::Sink(error) if error.is_full() => ExitCode::Full,
+            Self::Sink(_) => ExitCode::Other,
+            Self::Seen(SeenError::Conflict | SeenError::Unreadable(_)) => ExitCode::Integrity,
+            Self::Seen(SeenError::File { .. }) => ExitCode::Other,
+            Self::Keystore(error) => error.exit_code(),
+            Self::Embedded(error) => error.exit_code(),
+            Self::Seal(SealError::Recipients(_) | SealError::Wrap(_)) => ExitCode::Key,
+            Self::Seal(_) => ExitCode::Other,
+            Self::Open(OpenError::NoIdentityMatches | OpenError::NoVaultKey) => ExitCode::Key,
+            Self::Open(_) | Self::Envelope(_) => ExitCode::Integrity,
+            Self::Name(_) | Self::Usage(_) | Self::Range { .. } => ExitCode::Usage,
+            Self::Recipient(_)
+            | Self::Invite(_)
+            | Self::Identities { .. }
+            | Self::NoRemote
+            | Self::CannotOpen(_)
+            | Self::CannotPut(_) => ExitCode::Key,
+            Self::UnsealedOverTls => ExitCode::Usage,
+            Self::Overtaken => ExitCode::Temporary,
+            Self::Thread(_) | Self::Incomplete | Self::Local { .. } => ExitCode::Other,
+            Self::Several { .. } => ExitCode::Some,
+        }
+    }
+}
+
+impl From<HeaderError> for ClientError {
+    fn from(error: HeaderError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+impl From<EnvelopeError> for ClientError {
+    fn from(error: EnvelopeError) -> Self {
+        HeaderError::Envelope(error).into()
+    }
+}
+
+impl From<PartError> for ClientError {
+    fn from(error: PartError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+fn of_connection(error: &ConnectionError) -> ExitCode {
+    match error {
+        ConnectionError::Resolve { .. }
+        | ConnectionError::Connect { .. }
+        | ConnectionError::Socket { .. } => ExitCode::Temporary,
+        ConnectionError::Refused { error, .. } => of_code(error.code),
+        ConnectionError::Unexpected { .. } => ExitCode::Other,
+        ConnectionError::Session { error, .. } => match error {
+            SessionError::Refused(error) => of_code(error.code),
+            SessionError::Tls(_) | SessionError::EchoMismatch => ExitCode::Integrity,
+            SessionError::Truncated
+            | SessionError::HandshakeTimeout
+            | SessionError::IdleTimeout
+            | SessionError::Closed => ExitCode::Temporary,
+            _ => ExitCode::Other,
+        },
+    }
+}
+
+fn of_code(code: u8) -> ExitCode {
+    match ErrorCode::from_u8(code) {
+        Some(ErrorCode::Denied) => ExitCode::Denied,
+        Some(ErrorCode::NotFound) => ExitCode::NotFound,
+        Some(ErrorCode::Exists) => ExitCode::Exists,
+        Some(ErrorCode::Full) => ExitCode::Full,
+        Some(ErrorCode::Busy | ErrorCode::Suspect) => ExitCode::Temporary,
+        Some(ErrorCode::Digest) => ExitCode::Integrity,
+        Some(
+            ErrorCode::Malformed
+            | ErrorCode::Range
+            | ErrorCode::Kind
+            | ErrorCode::State
+            | ErrorCode::Internal
+            | ErrorCode::Version
+            | ErrorCode::Mode,
+        )
+        | None => ExitCode::Other,
+    }
+}
+
+/// What a user is told when the server refuses: what happened, where, and what to do next. The
+/// server's own words stand only where they may say more.
+pub(crate) struct Refusal<'a> {
+    pub(crate) remote: &'a Remote,
+    pub(crate) error: &'a RemoteError,
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remote, error } = self;
+        let text = printable(&error.text);
+        match ErrorCode::from_u8(error.code) {
+            Some(ErrorCode::NotFound) => {
+                write!(f, "not found on {remote} (zls lists what is there)")
+            }
+            Some(ErrorCode::Denied) => write!(
+                f,
+                "denied by {remote}: {text} (its operator gives invites and scopes; zkey join redeems one)"
+            ),
+            Some(ErrorCode::Exists) => write!(f, "exists already on {remote}"),
+            Some(ErrorCode::Full) => write!(f, "{remote} is full (its operator can make room)"),
+            Some(ErrorCode::Busy) => write!(f, "{remote} is busy: {text} (try again)"),
+            Some(ErrorCode::Suspect) => write!(
+                f,
+                "{remote} takes nothing until its operator has verified its volume (try again later)"
+            ),
+            Some(ErrorCode::Digest) => {
+                write!(f, "the bytes were damaged on their way to {remote} (try again)")
+            }
+            Some(ErrorCode::Kind) => write!(
+                f,
+                "{remote}: {text} (--plaintext is for unsealed objects, and only for those)"
+            ),
+            Some(ErrorCode::Internal) => write!(f, "{remote} failed: {text} (its log says how)"),
+            Some(code) => write!(f, "{remote} refused ({code:?}): {text}"),
+            None => write!(f, "{remote} refused (code {}): {text}", error.code),
+        }
+    }
+}
+
+/// What to do about a blob that is not opened.
+fn advice(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::NoIdentityMatches => " (is this the right key file? --key PATH names another)",
+        OpenError::Rollback { .. } | OpenError::Equivocation { .. } => {
+            ": the server gives something else than the newest (--allow-rollback accepts it, \
+             --at VERSION asks for an old one)"
+        }
+        OpenError::Bare => " (zopen --bare opens such a blob)",
+        OpenError::UnpinnedWriter(_) => " (writers in the key file lists them)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u8) -> ClientError {
+        let remote = Remote::Tcp { host: "example.org".into(), port: 7447 };
+        let error = RemoteError { code, text: "no\x1b[2J".into() };
+        ConnectionError::Refused { remote, error }.into()
+    }
+
+    /// The table of DESIGN 9 for the codes of PROTOCOL 7, and one that is none.
+    #[test]
+    fn the_servers_codes_become_exit_codes() {
+        let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 1];
+        for (code, exit) in (1..).zip(expected) {
+            assert_eq!(refused(code).exit_code() as u8, exit, "code {code}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_next_step() {
+        assert_eq!(
+            refused(3).to_string(),
+            "not found on zput://example.org:7447 (zls lists what is there)"
+        );
+        assert_eq!(
+            ClientError::from(OpenError::Rollback { seen: 9, found: 8 }).to_string(),
+            "the blob is of generation 8, and 9 has been seen: the server gives something else than \
+             the newest (--allow-rollback accepts it, --at VERSION asks for an old one)"
+        );
+    }
+
+    #[test]
+    fn a_servers_text_cannot_act_on_a_terminal() {
+        for code in 0..=20 {
+            assert!(!refused(code).to_string().contains('\x1b'), "code {code}");
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! A get: receive → open → sink.
+//!
+//! ```text
+//! server ──header, footer, parts──▶ this thread ──blocks of 1 MiB──▶ open ──verified parts──▶ sink
+//! ```
+//!
+//! One request asks for the header, the footer and the parts, in this order, so the whole blob is
+//! vouched for before its first part comes, and it costs one round trip. What the server says about
+//! lengths is bounded before anything is allocated by it.
+
+use std::ops::Range;
+
+use zput_common::{
+    aead::Engine,
+    blob::{
+        envelope::longest_footer,
+        header::Header,
+        metadata::Metadata,
+        open::{Asked, Seen, Trusted},
+    },
+    keys::{Role, WriterPublicKey},
+    limits::{HEADER_MAX_BYTES, PARTS_MAX},
+    name::{BlobName, ObjectKey},
+    proto::{
+        Mode,
+        message::{Info, Kind, Request, Response, Section, Version},
+    },
+};
+
+use crate::{
+    client::Client,
+    connection::Connection,
+    error::ClientError,
+    progress::Progress,
+    receive::{Blocks, receive, receive_small},
+    sink::Sink,
+};
+
+/// The longest footer there is (FORMAT 9).
+const FOOTER_MAX_BYTES: u64 = longest_footer(PARTS_MAX);
+
+/// Which bytes of the plaintext are wanted: from `start` to before `end`, or to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRange {
+    /// The first byte.
+    pub start: u64,
+    /// Behind the last byte; `None` for all that follows.
+    pub end: Option<u64>,
+}
+
+/// How a blob is got.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GetOptions {
+    /// Which version; the current one when absent. A version that was asked for by its number may be
+    /// an old one, and the record of what was seen is neither asked nor moved.
+    pub version: Option<Version>,
+    /// Only these bytes.
+    pub range: Option<ByteRange>,
+    /// Accept an older blob than was seen before, and take it for the newest from now on.
+    pub allow_rollback: bool,
+}
+
+/// What a get came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetReceipt {
+    /// Which version it was.
+    pub version: Version,
+    /// The blob's generation.
+    pub generation: u64,
+    /// Bytes that went into the sink.
+    pub length: u64,
+    /// What the file is, by its author's word. The name may be another than the one asked for.
+    pub metadata: Metadata,
+    /// Who signed it.
+    pub writer: Option<WriterPublicKey>,
+    /// SHA-256 of the whole plaintext, by its writer's word.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// A blob that is vouched for, of which no part was opened yet.
+pub(crate) struct Found {
+    pub(crate) info: Info,
+    pub(crate) recipients: usize,
+    pub(crate) trusted: Trusted,
+}
+
+/// How a blob is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) key: &'a ObjectKey,
+    pub(crate) version: Option<Version>,
+    pub(crate) allow_rollback: bool,
+    /// Whether the parts follow on the connection.
+    pub(crate) body: bool,
+}
+
+impl Client {
+    /// Gets the blob called `name`; only what is verified reaches `sink`.
+    ///
+    /// # Errors
+    /// When there is none, it cannot be opened, or anything about it is not as it was sealed. Then
+    /// what `sink` got is genuine but not all of it.
+    pub fn get(
+        &mut self,
+        name: &BlobName,
+        options: &GetOptions,
+        sink: &mut dyn Sink,
+        progress: &dyn Progress,
+    ) -> Result<GetReceipt, ClientError> {
+        let key = self.key_file().object_key(name);
+        let got = self.get_sealed(&key, options, sink, progress);
+        progress.end();
+        self.after(got)
+    }
+
+    fn get_sealed(
+        &mut self,
+        key: &ObjectKey,
+        options: &GetOptions,
+        sink: &mut dyn Sink,
+        progress: &dyn Progress,
+    ) -> Result<GetReceipt, ClientError> {
+        let wanted = Wanted {
+            key,
+            version: options.version,
+            allow_rollback: options.allow_rollback,
+            body: options.range.is_none(),
+        };
+        let Found { info, trusted, .. } = self.find(&wanted)?;
+        let layout = trusted.layout();
+        let total = layout.total_length();
+        let range = within(options.range, total)?;
+        let length = range.end - range.start;
+        progress.begin(Some(length));
+        let parts = if options.range.is_some() {
+            layout.parts_of(range.clone())
+        } else {
+            0..layout.parts()
+        };
+        if !parts.is_empty() {
+            let sealed = sealed_stretch(&trusted, &parts);
+            let connection = self.connection()?;
+            if !wanted.body {
+                let section =
+                    Section::Range { offset: sealed.start, length: sealed.end - sealed.start };
+                let request = Request::Get {
+                    key: key.clone(),
+                    version: Some(info.version),
+                    sections: vec![section],
+                    kind: Kind::Sealed,
+                };
+                let (_, payload) = object(connection, &request)?;
+                if payload != sealed.end - sealed.start {
+                    return Err(ClientError::Envelope("the range has another length"));
+                }
+            }
+            receive(connection, sealed.end - sealed.start, |blocks| {
+                open(&trusted, parts, range, blocks, sink, progress)
+            })?;
+        }
+        Ok(GetReceipt {
+            version: info.version,
+            generation: trusted.seen().generation,
+            length,
+            metadata: trusted.metadata().clone(),
+            writer: trusted.writer(),
+            sha256: trusted.sha256(),
+        })
+    }
+
+    /// Gets the unsealed object called `name`. Nobody vouches for it but the server.
+    ///
+    /// # Errors
+    /// When there is none, or the connection is a protected one.
+    pub fn get_unsealed(
+        &mut self,
+        name: &BlobName,
+        options: &GetOptions,
+        sink: &mut dyn Sink,
+        progress: &dyn Progress,
+    ) -> Result<(Version, u64), ClientError> {
+        self.refuse_unsealed_over_tls()?;
+        let key = self.key_file().object_key(name);
+        let got = self.get_plain(key, options, sink, progress);
+        progress.end();
+        self.after(got)
+    }
+
+    fn get_plain(
+        &mut self,
+        key: ObjectKey,
+        options: &GetOptions,
+        sink: &mut dyn Sink,
+        progress: &dyn Progress,
+    ) -> Result<(Version, u64), ClientError> {
+        let connection = self.connection()?;
+        let mut version = options.version;
+        let mut section = Section::All;
+        let mut expected = None;
+        if options.range.is_some() {
+            let Response::Stat { info } =
+                connection.ask(&Request::Stat { key: key.clone(), version })?
+            else {
+                return Err(connection.unexpected("not what it knows of the object").into());
+            };
+            let range = within(options.range, info.length)?;
+            let length = range.end - range.start;
+            version = Some(info.version);
+            section = Section::Range { offset: range.start, length };
+            expected = Some(length);
+        }
+        let request = Request::Get { key, version, sections: vec![section], kind: Kind::Plain };
+        let (info, payload) = object(connection, &request)?;
+        if info.kind != Kind::Plain || payload != expected.unwrap_or(info.length) {
+            return Err(ClientError::Envelope("not the unsealed bytes that were asked for"));
+        }
+        progress.begin(Some(payload));
+        receive(connection, payload, |blocks| {
+            let mut left = payload;
+            while left > 0 {
+                let Some(bytes) = blocks.next(left) else { return Err(ClientError::Incomplete) };
+                left -= bytes.len() as u64;
+                progress.advance(bytes.len() as u64);
+                sink.write(bytes)?;
+            }
+            Ok(())
+        })?;
+        Ok((info.version, payload))
+    }
+
+    /// Asks for header and footer and takes them through the order of trust (FORMAT 9, 1 to 6).
+    pub(crate) fn find(&mut self, wanted: &Wanted<'_>) -> Result<Found, ClientError> {
+        let Some(identity) = self.key_file().identity().cloned() else {
+            return Err(ClientError::CannotOpen(Role::Put));
+        };
+        let mut sections = vec![Section::Header, Section::Footer];
+        if wanted.body {
+            sections.push(Section::Body);
+        }
+        let request = Request::Get {
+            key: wanted.key.clone(),
+            version: wanted.version,
+            sections,
+            kind: Kind::Sealed,
+        };
+        let connection = self.connection()?;
+        let (info, payload) = object(connection, &request)?;
+        check_lengths(&info, payload, wanted)?;
+        let header = receive_small(connection, info.header_length)?;
+        let footer = receive_small(connection, info.footer_length)?;
+
+        let header = Header::parse(&header)?;
+        let recipients = header.stanzas().len();
+        let vouched = header
+            .unwrap_file_key(&[identity])?
+            .authenticate(Engine::default())?
+            .for_key(Asked::Key(wanted.key))?
+            .vouched_by(&footer, &self.vouching())?;
+        let newest = match wanted.version {
+            None => self.record().newest(wanted.key)?,
+            Some(_) => None,
+        };
+        let accept = wanted.allow_rollback;
+        let trusted = vouched.not_older_than(newest.as_ref().filter(|_| !accept))?;
+        if trusted.layout().object_length(info.footer_length) != info.length {
+            return Err(ClientError::Envelope("the lengths do not add up"));
+        }
+        if wanted.version.is_none() {
+            self.note(wanted, newest, &trusted.seen())?;
+        }
+        Ok(Found { info, recipients, trusted })
+    }
+
+    /// Moves the record of what was seen.
+    fn note(
+        &self,
+        wanted: &Wanted<'_>,
+        newest: Option<Seen>,
+        seen: &Seen,
+    ) -> Result<(), ClientError> {
+        match newest {
+            Some(newest) if newest == *seen => Ok(()),
+            Some(newest) if wanted.allow_rollback && newest.generation >= seen.generation => {
+                Ok(self.record().accept(wanted.key, seen)?)
+            }
+            _ => Ok(self.record().advance(wanted.key, seen)?),
+        }
+    }
+
+    pub(crate) fn refuse_unsealed_over_tls(&self) -> Result<(), ClientError> {
+        match self.mode() {
+            Mode::Plaintext => Ok(()),
+            Mode::Tls => Err(ClientError::UnsealedOverTls),
+        }
+    }
+}
+
+/// Asks for sections of an object.
+fn object(connection: &mut Connection, request: &Request) -> Result<(Info, u64), ClientError> {
+    match connection.ask(request)? {
+        Response::Object { info, payload } => Ok((info, payload)),
+        _ => Err(connection.unexpected("not the object").into()),
+    }
+}
+
+/// Nothing is allocated or awaited by a length that a sealed blob cannot have.
+fn check_lengths(info: &Info, payload: u64, wanted: &Wanted<'_>) -> Result<(), ClientError> {
+    let refuse = |what| Err(ClientError::Envelope(what));
+    let (header, footer) = (u64::from(info.header_length), u64::from(info.footer_length));
+    if info.kind != Kind::Sealed {
+        return refuse("it is unsealed");
+    }
+    if wanted.version.is_some_and(|version| version != info.version) {
+        return refuse("it is another version");
+    }
+    if header == 0 || header > HEADER_MAX_BYTES as u64 {
+        return refuse("its header cannot be so long");
+    }
+    if footer == 0 || footer > FOOTER_MAX_BYTES {
+        return refuse("its footer cannot be so long");
+    }
+    if header + footer > info.length {
+        return refuse("header and footer are longer than the blob");
+    }
+    if payload != if wanted.body { info.length } else { header + footer } {
+        return refuse("the payload is not what was asked for");
+    }
+    Ok(())
+}
+
+/// The bytes of the plaintext that are wanted, if there are so many.
+fn within(range: Option<ByteRange>, total: u64) -> Result<Range<u64>, ClientError> {
+    let Some(ByteRange { start, end }) = range else { return Ok(0..total) };
+    let wanted_end = end.unwrap_or(total);
+    if start > wanted_end || wanted_end > total {
+        return Err(ClientError::Range { offset: start, end: wanted_end, length: total });
+    }
+    Ok(start..wanted_end)
+}
+
+/// Where in the object these parts are.
+fn sealed_stretch(trusted: &Trusted, parts: &Range<u64>) -> Range<u64> {
+    let layout = trusted.layout();
+    let start = layout.part_offset(parts.start).unwrap_or(layout.footer_offset());
+    let end = layout.part_offset(parts.end).unwrap_or(layout.footer_offset());
+    start..end
+}
+
+/// Opens `parts` and hands on what of `range` is in them.
+fn open(
+    trusted: &Trusted,
+    parts: Range<u64>,
+    range: Range<u64>,
+    blocks: &mut Blocks,
+    sink: &mut dyn Sink,
+    progress: &dyn Progress,
+) -> Result<(), ClientError> {
+    let layout = trusted.layout();
+    let part_bytes = layout.part_size().bytes();
+    let mut buffer = Vec::new();
+    for index in parts {
+        let mut part = trusted.open_part(index, buffer)?;
+        let mut left = layout.sealed_part_len(index).unwrap_or(0);
+        while left > 0 {
+            let Some(bytes) = blocks.next(left) else { return Err(ClientError::Incomplete) };
+            left -= bytes.len() as u64;
+            part.push(bytes)?;
+        }
+        let opened = part.finish()?;
+        let begins = index * part_bytes;
+        let wanted =
+            clamp(range.start, begins, opened.len())..clamp(range.end, begins, opened.len());
+        let wanted = opened.get(wanted).unwrap_or_default();
+        sink.write(wanted)?;
+        progress.advance(wanted.len() as u64);
+        buffer = opened.into_buffer();
+    }
+    Ok(())
+}
+
+/// Where `offset` of the plaintext falls in a part of `length` bytes that begins at `begins`.
+fn clamp(offset: u64, begins: u64, length: usize) -> usize {
+    usize::try_from(offset.saturating_sub(begins)).map_or(length, |offset| offset.min(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(length: u64, header_length: u32, footer_length: u32) -> Info {
+        Info { version: Version(7), kind: Kind::Sealed, length, header_length, footer_length }
+    }
+
+    fn refusal(info: &Info, payload: u64, version: Option<Version>, body: bool) -> Option<String> {
+        let key = ObjectKey::new("k").unwrap();
+        let wanted = Wanted { key: &key, version, allow_rollback: false, body };
+        check_lengths(info, payload, &wanted).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn lengths_that_no_blob_has_are_refused_before_anything_is_allocated() {
+        assert_eq!(refusal(&info(1000, 300, 200), 1000, None, true), None);
+        assert_eq!(refusal(&info(1000, 300, 200), 500, None, false), None);
+        let of = |what: &str| Some(format!("the server's answer fits no sealed blob: {what}"));
+        let (header, footer) = ("its header cannot be so long", "its footer cannot be so long");
+        assert_eq!(refusal(&info(1000, 0, 200), 1000, None, true), of(header));
+        assert_eq!(refusal(&info(u64::MAX, 65_537, 200), u64::MAX, None, true), of(header));
+        assert_eq!(refusal(&info(1000, 300, 0), 1000, None, true), of(footer));
+        assert_eq!(refusal(&info(u64::MAX, 300, 8_389_816), u64::MAX, None, true), of(footer));
+        assert_eq!(
+            refusal(&info(499, 300, 200), 499, None, true),
+            of("header and footer are longer than the blob")
+        );
+        let payload = "the payload is not what was asked for";
+        assert_eq!(refusal(&info(1000, 300, 200), 1001, None, true), of(payload));
+        assert_eq!(refusal(&info(1000, 300, 200), 1000, None, false), of(payload));
+        assert_eq!(
+            refusal(&info(1000, 300, 200), 1000, Some(Version(6)), true),
+            of("it is another version")
+        );
+        let plain = Info { kind: Kind::Plain, ..info(1000, 300, 200) };
+        assert_eq!(refusal(&plain, 1000, None, true), of("it is unsealed"));
+    }
+
+    #[test]
+    fn ranges_are_inside_or_refused() {
+        let range = |start, end| within(Some(ByteRange { start, end }), 10).ok();
+        assert_eq!(range(0, Some(10)), Some(0..10));
+        assert_eq!(range(3, None), Some(3..10));
+        assert_eq!(range(10, None), Some(10..10));
+        assert_eq!(range(0, Some(11)), None);
+        assert_eq!(range(11, None), None);
+        assert_eq!(range(u64::MAX, Some(u64::MAX)), None);
+        assert_eq!(within(None, 10).ok(), Some(0..10));
+    }
+
+    #[test]
+    fn offsets_fall_into_parts() {
+        assert_eq!(clamp(5, 10, 4), 0);
+        assert_eq!(clamp(12, 10, 4), 2);
+        assert_eq!(clamp(u64::MAX, 10, 4), 4);
+    }
+}

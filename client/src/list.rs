@@ -1,0 +1,182 @@
+//! A listing: every page, every header opened.
+//!
+//! A header is authentic by the file key, which whoever knows a recipient could have made. What binds
+//! a name to its key is the vault's name key: an entry whose name does not lead to its own key is none.
+
+use std::collections::BTreeSet;
+
+use zput_common::{
+    aead::Engine,
+    age::Identity,
+    blob::{
+        header::Header,
+        layout::Layout,
+        metadata::Metadata,
+        open::{Asked, OpenError},
+    },
+    chunked::plain_len,
+    keys::Role,
+    limits::PAGE_MAX_ENTRIES,
+    name::{BlobName, ObjectKey},
+    proto::message::{Entry, Info, Kind, Request, Response, Version, VersionInfo},
+};
+
+use crate::{client::Client, error::ClientError};
+
+/// A blob, as a listing knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is, by its author's word; its name leads to its key.
+    pub metadata: Metadata,
+    /// Its current version: when the server committed it, in ns since 1970.
+    pub version: Version,
+    /// The blob's generation.
+    pub generation: u64,
+    /// Bytes of plaintext, as they follow from the lengths that the server says.
+    pub length: u64,
+    /// Bytes of the stored object.
+    pub stored: u64,
+}
+
+/// An object that is not listed, and why.
+#[derive(Debug)]
+pub struct Unlisted {
+    /// The object.
+    pub key: ObjectKey,
+    /// Why not.
+    pub error: ClientError,
+}
+
+/// Everything on a server, as far as a key file can tell.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The vault's blobs, by name.
+    pub blobs: Vec<Listed>,
+    /// How many objects are sealed to others.
+    pub foreign: usize,
+    /// How many objects are not sealed at all.
+    pub unsealed: usize,
+    /// Objects that claim to be the vault's and are not what they claim.
+    pub damaged: Vec<Unlisted>,
+}
+
+impl Client {
+    /// Lists the blobs whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// When the key file cannot open headers, or the server refuses.
+    pub fn list(&mut self, prefix: &str) -> Result<Listing, ClientError> {
+        let Some(identity) = self.key_file().identity().cloned() else {
+            return Err(ClientError::CannotOpen(Role::Put));
+        };
+        let identities = [identity];
+        let mut listing = Listing::default();
+        let mut seen = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let (entries, next) = self.page(after)?;
+            for entry in entries {
+                // A page may overlap the one before when objects come and go.
+                if seen.insert(entry.key.clone()) {
+                    self.sort_in(entry, &identities, prefix, &mut listing);
+                }
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        listing.blobs.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        Ok(listing)
+    }
+
+    fn page(
+        &mut self,
+        after: Option<Vec<u8>>,
+    ) -> Result<(Vec<Entry>, Option<Vec<u8>>), ClientError> {
+        let request =
+            Request::List { after: after.clone(), limit: PAGE_MAX_ENTRIES, headers: true };
+        let connection = self.connection()?;
+        match connection.ask(&request)? {
+            // A server that stands still would be asked for ever.
+            Response::Page { next, .. } if next.is_some() && next == after => {
+                Err(connection.unexpected("a page that leads to itself").into())
+            }
+            Response::Page { entries, next } => Ok((entries, next)),
+            _ => Err(connection.unexpected("not a page").into()),
+        }
+    }
+
+    fn sort_in(&self, entry: Entry, identities: &[Identity], prefix: &str, listing: &mut Listing) {
+        if entry.info.kind == Kind::Plain {
+            listing.unsealed += 1;
+            return;
+        }
+        match self.read_entry(&entry, identities) {
+            Ok(listed) if listed.metadata.name.as_str().starts_with(prefix) => {
+                listing.blobs.push(listed);
+            }
+            Ok(_) => {}
+            Err(ClientError::Open(OpenError::NoIdentityMatches)) => listing.foreign += 1,
+            Err(error) => listing.damaged.push(Unlisted { key: entry.key, error }),
+        }
+    }
+
+    fn read_entry(&self, entry: &Entry, identities: &[Identity]) -> Result<Listed, ClientError> {
+        let Some(header) = &entry.header else {
+            return Err(ClientError::Envelope("its header is missing"));
+        };
+        let header = Header::parse(header)?;
+        let generation = header.generation();
+        let length = plain_length(&header, &entry.info)
+            .ok_or(ClientError::Envelope("the lengths do not add up"))?;
+        let authentic = header.unwrap_file_key(identities)?.authenticate(Engine::default())?;
+        let metadata = authentic.metadata().clone();
+        authentic.for_key(Asked::Key(&entry.key))?;
+        if self.key_file().object_key(&metadata.name) != entry.key {
+            return Err(ClientError::Envelope("its name leads to another object"));
+        }
+        let (version, stored) = (entry.info.version, entry.info.length);
+        Ok(Listed { metadata, version, generation, length, stored })
+    }
+
+    /// Lists all versions of `name`, newest first.
+    ///
+    /// # Errors
+    /// When there is none, or the server refuses.
+    pub fn versions(&mut self, name: &BlobName) -> Result<Vec<VersionInfo>, ClientError> {
+        let key = self.key_file().object_key(name);
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let request = Request::Versions { key: key.clone(), after, limit: PAGE_MAX_ENTRIES };
+            let connection = self.connection()?;
+            match connection.ask(&request)? {
+                Response::Versions { versions, next } => {
+                    // Newest first: a page that does not go down would be asked for ever.
+                    if next.is_some() && after.is_some() && next >= after {
+                        return Err(connection.unexpected("a page that leads back").into());
+                    }
+                    all.extend(versions);
+                    match next {
+                        Some(next) => after = Some(next),
+                        None => return Ok(all),
+                    }
+                }
+                _ => return Err(connection.unexpected("not the versions").into()),
+            }
+        }
+    }
+}
+
+/// The length of the plaintext of an object of these lengths (FORMAT 6, read backwards).
+fn plain_length(header: &Header, info: &Info) -> Option<u64> {
+    let around = u64::from(header.length()) + u64::from(info.footer_length);
+    let payload = info.length.checked_sub(around)?;
+    let part_size = header.part_size();
+    let full = payload / part_size.sealed_bytes();
+    let last = plain_len(payload % part_size.sealed_bytes())?;
+    let total = full.checked_mul(part_size.bytes())?.checked_add(last)?;
+    let layout = Layout::new(header.length(), part_size, total).ok()?;
+    (layout.object_length(info.footer_length) == info.length).then_some(total)
+}

@@ -1,0 +1,94 @@
+//! How far a transfer is: the library reports through a small trait, the commands draw.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Hears how a transfer goes on. Called from whichever thread does the work.
+pub trait Progress: Send + Sync {
+    /// A transfer of `total` bytes begins; `None` when the source cannot say.
+    fn begin(&self, total: Option<u64>);
+    /// `bytes` more were handed on.
+    fn advance(&self, bytes: u64);
+    /// The transfer ended, well or not.
+    fn end(&self);
+}
+
+/// Says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _total: Option<u64>) {}
+    fn advance(&self, _bytes: u64) {}
+    fn end(&self) {}
+}
+
+/// A bar on stderr with rate and time left; it draws only when stderr is a terminal.
+#[derive(Debug)]
+pub struct Bar {
+    bar: ProgressBar,
+}
+
+/// Redraws a second.
+const REDRAWS_PER_SECOND: u8 = 8;
+
+impl Bar {
+    /// A bar for what `label` names, or nothing at all when stderr is no terminal.
+    #[must_use]
+    pub fn on_terminal(label: &str) -> Option<Self> {
+        if !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_message(label.to_owned());
+        Some(Self { bar })
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, total: Option<u64>) {
+        let template = match total {
+            Some(total) => {
+                self.bar.set_length(total);
+                "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}"
+            }
+            None => "{msg} {spinner} {bytes} {binary_bytes_per_sec} {elapsed}",
+        };
+        // A template that does not parse leaves the default style.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
+        self.bar.reset();
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_parse() {
+        for template in [
+            "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}",
+            "{msg} {spinner} {bytes} {binary_bytes_per_sec} {elapsed}",
+        ] {
+            assert!(ProgressStyle::with_template(template).is_ok());
+        }
+    }
+}

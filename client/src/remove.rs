@@ -1,0 +1,43 @@
+//! Into the trash, and out of it.
+
+use zput_common::{
+    name::BlobName,
+    proto::message::{Condition, Request, Response, Version},
+};
+
+use crate::{client::Client, error::ClientError, get::GetOptions};
+
+impl Client {
+    /// Moves the current version of `name` to the server's trash; gives that version.
+    ///
+    /// # Errors
+    /// When there is none, or the server refuses.
+    pub fn remove(&mut self, name: &BlobName) -> Result<Version, ClientError> {
+        let key = self.key_file().object_key(name);
+        let request = Request::Delete { key, condition: Condition::Any };
+        let connection = self.connection()?;
+        match connection.ask(&request)? {
+            Response::Deleted { version } => Ok(version),
+            _ => Err(connection.unexpected("not what was deleted").into()),
+        }
+    }
+
+    /// Makes an earlier or deleted version of `name` the current one; gives its new version. Where the
+    /// key file can open it, this machine takes it for the newest from now on.
+    ///
+    /// # Errors
+    /// When there is no such version, the server refuses, or what it restored is not the vault's.
+    pub fn restore(&mut self, name: &BlobName, version: Version) -> Result<Version, ClientError> {
+        let key = self.key_file().object_key(name);
+        let connection = self.connection()?;
+        let restored = match connection.ask(&Request::Restore { key, version })? {
+            Response::Committed { version } => version,
+            _ => return Err(connection.unexpected("not what was restored").into()),
+        };
+        if self.key_file().identity().is_some() {
+            let accept = GetOptions { allow_rollback: true, ..GetOptions::default() };
+            self.stat(name, &accept)?;
+        }
+        Ok(restored)
+    }
+}

@@ -1,0 +1,341 @@
+//! Where plaintext goes: a file that appears complete or not at all, or a stream.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, IsTerminal, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{FileTypeExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use thiserror::Error;
+
+use crate::{
+    atomic::{directory_of, is_taken, sync_directory, temp_in},
+    cleanup::FileGuard,
+};
+
+/// Takes verified plaintext, in order.
+pub trait Sink: Send {
+    /// Appends `plaintext`.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transfer ends.
+    fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError>;
+}
+
+/// Why an output could not be made.
+#[derive(Debug, Error)]
+pub enum SinkError {
+    /// Something has this name, and nobody said that it may go.
+    #[error("{} exists already (--force replaces it)", .0.display())]
+    Exists(PathBuf),
+    /// A block device was named without `--force`.
+    #[error("{} is a block device (--force writes over it)", .0.display())]
+    BlockDevice(PathBuf),
+    /// A directory stands where the file should go.
+    #[error("{} is a directory", .0.display())]
+    Directory(PathBuf),
+    /// The file system refused.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// What was written.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+impl SinkError {
+    /// Whether the disk or a quota is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Write { error, .. } if matches!(
+            error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// What a file output takes from its blob's metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits; only `0o777` of them are used.
+    pub mode: u32,
+    /// Modification time: seconds since 1970.
+    pub mtime_s: i64,
+    /// Nanoseconds of that second.
+    pub mtime_ns: u32,
+}
+
+impl Attributes {
+    /// The modification time, where this machine's clock can express it.
+    fn modified(&self) -> Option<SystemTime> {
+        let seconds = Duration::from_secs(self.mtime_s.unsigned_abs());
+        let whole = if self.mtime_s >= 0 {
+            SystemTime::UNIX_EPOCH.checked_add(seconds)?
+        } else {
+            SystemTime::UNIX_EPOCH.checked_sub(seconds)?
+        };
+        whole.checked_add(Duration::from_nanos(u64::from(self.mtime_ns)))
+    }
+}
+
+/// Plaintext into memory.
+impl Sink for Vec<u8> {
+    fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
+        self.extend_from_slice(plaintext);
+        Ok(())
+    }
+}
+
+/// An output named by a path, or stdout.
+#[derive(Debug)]
+pub enum Output {
+    /// A regular file: written beside its target, renamed by [`Output::commit`].
+    File(FileSink),
+    /// Stdout, a pipe, a device: written as it comes.
+    Stream(StreamSink),
+}
+
+impl Output {
+    /// Stdout.
+    ///
+    /// # Errors
+    /// When stdout is closed.
+    pub fn stdout() -> Result<Self, SinkError> {
+        let path = PathBuf::from("stdout");
+        match io::stdout().as_fd().try_clone_to_owned() {
+            Ok(fd) => Ok(Self::Stream(StreamSink { file: File::from(fd), path })),
+            Err(error) => Err(SinkError::Write { path, error }),
+        }
+    }
+
+    /// The output of this path. Devices, pipes and sockets are opened as they are; anything else
+    /// becomes a new file, and with `force` it may take the place of one (of a link, if it is one).
+    ///
+    /// # Errors
+    /// [`SinkError::Exists`] before anything is written, so that nobody waits for a transfer in vain.
+    pub fn at(path: &Path, force: bool) -> Result<Self, SinkError> {
+        let failed = |error| SinkError::Write { path: path.to_owned(), error };
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => return Err(SinkError::Directory(path.to_owned())),
+            Ok(metadata) if metadata.file_type().is_block_device() && !force => {
+                return Err(SinkError::BlockDevice(path.to_owned()));
+            }
+            Ok(metadata) if !metadata.is_file() => {
+                let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+                return Ok(Self::Stream(StreamSink { file, path: path.to_owned() }));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        if !force && is_taken(path).map_err(failed)? {
+            return Err(SinkError::Exists(path.to_owned()));
+        }
+        FileSink::beside(path, force).map(Self::File)
+    }
+
+    /// Whether this is a terminal.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.file.is_terminal())
+    }
+
+    /// All is verified: a file is synced and gets its name.
+    ///
+    /// # Errors
+    /// When that fails; the target is then as it was.
+    pub fn commit(self, attributes: Option<Attributes>) -> Result<(), SinkError> {
+        match self {
+            Self::File(file) => file.commit(attributes),
+            Self::Stream(_) => Ok(()),
+        }
+    }
+}
+
+impl Sink for Output {
+    fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
+        match self {
+            Self::File(file) => file.write(plaintext),
+            Self::Stream(stream) => stream.write(plaintext),
+        }
+    }
+}
+
+/// A file under way beside its target. Dropped, it vanishes.
+#[derive(Debug)]
+pub struct FileSink {
+    temp: tempfile::NamedTempFile,
+    guard: FileGuard,
+    target: PathBuf,
+    force: bool,
+}
+
+impl FileSink {
+    fn beside(target: &Path, force: bool) -> Result<Self, SinkError> {
+        let temp = temp_in(directory_of(target))
+            .map_err(|error| SinkError::Write { path: target.to_owned(), error })?;
+        let guard = FileGuard::new(temp.path());
+        Ok(Self { temp, guard, target: target.to_owned(), force })
+    }
+
+    fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
+        let written = self.temp.as_file_mut().write_all(plaintext);
+        written.map_err(|error| SinkError::Write { path: self.target.clone(), error })
+    }
+
+    fn commit(self, attributes: Option<Attributes>) -> Result<(), SinkError> {
+        let Self { temp, guard, target, force } = self;
+        let failed = |error| SinkError::Write { path: target.clone(), error };
+        if let Some(attributes) = attributes {
+            let file = temp.as_file();
+            file.set_permissions(Permissions::from_mode(attributes.mode & 0o777))
+                .map_err(failed)?;
+            // A time that this machine cannot express is left at now.
+            if let Some(modified) = attributes.modified() {
+                file.set_modified(modified).map_err(failed)?;
+            }
+        }
+        temp.as_file().sync_all().map_err(failed)?;
+        let named = if force { temp.persist(&target) } else { temp.persist_noclobber(&target) };
+        match named {
+            Ok(_file) => {}
+            Err(e) if !force && e.error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(SinkError::Exists(target));
+            }
+            Err(e) => return Err(failed(e.error)),
+        }
+        drop(guard);
+        sync_directory(directory_of(&target)).map_err(failed)
+    }
+}
+
+/// Something that takes bytes as they come.
+#[derive(Debug)]
+pub struct StreamSink {
+    file: File,
+    path: PathBuf,
+}
+
+impl StreamSink {
+    /// The stream behind `fd`; `path` names it in errors.
+    #[must_use]
+    pub fn new(fd: OwnedFd, path: PathBuf) -> Self {
+        Self { file: File::from(fd), path }
+    }
+
+    fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
+        let written = self.file.write_all(plaintext);
+        written.map_err(|error| SinkError::Write { path: self.path.clone(), error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_only_when_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let mut output = Output::at(&target, false).unwrap();
+        output.write(b"hello ").unwrap();
+        output.write(b"world").unwrap();
+        assert!(!target.exists());
+        let attributes = Attributes { mode: 0o4751, mtime_s: 1_000_000_000, mtime_ns: 5 };
+        output.commit(Some(attributes)).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"hello world");
+        let metadata = fs::metadata(&target).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o751);
+        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 5));
+        assert_eq!(names(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn times_before_1970_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let attributes = Attributes { mode: 0o600, mtime_s: -2, mtime_ns: 500_000_000 };
+        Output::at(&target, false).unwrap().commit(Some(attributes)).unwrap();
+        let metadata = fs::metadata(&target).unwrap();
+        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-2, 500_000_000));
+    }
+
+    #[test]
+    fn what_is_dropped_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut output = Output::at(&dir.path().join("out"), false).unwrap();
+        output.write(b"half").unwrap();
+        assert_eq!(names(dir.path()).len(), 1);
+        drop(output);
+        assert_eq!(names(dir.path()), [""; 0]);
+    }
+
+    #[test]
+    fn nothing_is_overwritten_without_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        fs::write(&target, "old").unwrap();
+        assert!(matches!(Output::at(&target, false), Err(SinkError::Exists(_))));
+        let mut output = Output::at(&target, true).unwrap();
+        output.write(b"new").unwrap();
+        output.commit(None).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_file_that_appears_meanwhile_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let output = Output::at(&target, false).unwrap();
+        fs::write(&target, "other's").unwrap();
+        assert!(matches!(output.commit(None), Err(SinkError::Exists(_))));
+        assert_eq!(fs::read(&target).unwrap(), b"other's");
+        assert_eq!(names(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn a_dangling_link_exists_and_is_replaced_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, elsewhere) = (dir.path().join("link"), dir.path().join("elsewhere"));
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        assert!(matches!(Output::at(&link, false), Err(SinkError::Exists(_))));
+        Output::at(&link, true).unwrap().commit(None).unwrap();
+        assert!(!elsewhere.exists());
+        assert!(fs::symlink_metadata(&link).unwrap().is_file());
+    }
+
+    #[test]
+    fn devices_are_written_as_they_are() {
+        let mut output = Output::at(Path::new("/dev/null"), false).unwrap();
+        assert!(matches!(output, Output::Stream(_)));
+        output.write(b"x").unwrap();
+        output.commit(None).unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart() {
+        let mut output = Output::at(Path::new("/dev/full"), false).unwrap();
+        let error = output.write(b"x").unwrap_err();
+        assert!(error.is_full(), "{error}");
+    }
+
+    #[test]
+    fn a_directory_is_no_output() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Output::at(dir.path(), true), Err(SinkError::Directory(_))));
+    }
+}
