@@ -1,0 +1,192 @@
+//! What the commands do, one module each.
+//!
+//! Data and JSON go to stdout, everything else to stderr. A failure is one line that names the thing,
+//! what happened to it and what to do next, and an exit code (DESIGN 9).
+
+pub mod zget;
+pub mod zkey;
+pub mod zls;
+pub mod zopen;
+pub mod zput;
+pub mod zrestore;
+pub mod zrm;
+pub mod zseal;
+pub mod zstat;
+
+mod format;
+
+use std::{
+    fmt,
+    io::{self, Write},
+    path::PathBuf,
+    process,
+};
+
+use clap::{Args, Parser};
+use serde::Serialize;
+
+use crate::{
+    Client, ClientError, ExitCode, cleanup,
+    directories::Directories,
+    keystore::KeyPath,
+    progress::{Bar, Progress, Silent},
+    terminal::printable,
+};
+
+/// Runs a command: arguments in, exit code out.
+pub fn run<A: Parser>(
+    name: &'static str,
+    command: fn(A, &Console) -> Result<(), Failure>,
+) -> process::ExitCode {
+    let arguments = A::parse();
+    let console = Console { name };
+    let ended = cleanup::on_signals()
+        .map_err(|error| local("cannot watch for signals", error).into())
+        .and_then(|()| command(arguments, &console));
+    match ended {
+        Ok(()) => ExitCode::Ok.into(),
+        Err(failure) => {
+            cleanup::give_up();
+            console.tell(&failure);
+            failure.error.exit_code().into()
+        }
+    }
+}
+
+/// Why a command failed, and at what.
+#[derive(Debug)]
+pub struct Failure {
+    /// The name, file or version it failed at.
+    thing: Option<String>,
+    error: ClientError,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(thing) = &self.thing {
+            write!(f, "{}: ", printable(thing))?;
+        }
+        write!(f, "{}", printable(&self.error.to_string()))
+    }
+}
+
+impl<E: Into<ClientError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { thing: None, error: error.into() }
+    }
+}
+
+/// Names the thing that an operation failed at.
+pub(crate) trait At<T> {
+    fn at(self, thing: impl fmt::Display) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<ClientError>> At<T> for Result<T, E> {
+    fn at(self, thing: impl fmt::Display) -> Result<T, Failure> {
+        self.map_err(|error| Failure { thing: Some(thing.to_string()), error: error.into() })
+    }
+}
+
+/// Where a command speaks.
+#[derive(Debug)]
+pub struct Console {
+    name: &'static str,
+}
+
+impl Console {
+    /// A line on stderr.
+    pub(crate) fn tell(&self, what: &dyn fmt::Display) {
+        // There is nobody left to be told that stderr is gone.
+        let _told = writeln!(io::stderr(), "{}: {what}", self.name);
+    }
+
+    /// A line of data on stdout.
+    pub(crate) fn print(&self, line: &dyn fmt::Display) -> Result<(), ClientError> {
+        writeln!(io::stdout(), "{line}").map_err(|error| local("cannot write to stdout", error))
+    }
+
+    /// An object of JSON, on a line of its own.
+    pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), ClientError> {
+        let text = serde_json::to_string(value)
+            .map_err(|error| local("cannot write JSON", io::Error::other(error)))?;
+        self.print(&text)
+    }
+
+    /// Progress on the terminal, if stderr is one.
+    pub(crate) fn progress(&self, label: &str) -> Box<dyn Progress> {
+        match Bar::on_terminal(&printable(label)) {
+            Some(bar) => Box::new(bar),
+            None => Box::new(Silent),
+        }
+    }
+
+    /// Does something with each of `things`; a failure of one does not keep the others from it.
+    pub(crate) fn each<T>(
+        &self,
+        things: Vec<T>,
+        mut act: impl FnMut(T) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let all = things.len();
+        let mut failed = 0;
+        for thing in things {
+            match act(thing) {
+                Ok(()) => {}
+                Err(failure) if all == 1 => return Err(failure),
+                Err(failure) => {
+                    failed += 1;
+                    self.tell(&failure);
+                }
+            }
+        }
+        if failed == 0 { Ok(()) } else { Err(ClientError::Several { failed, all }.into()) }
+    }
+}
+
+/// Which key file.
+#[derive(Args, Clone, Debug)]
+pub struct KeyArguments {
+    /// Key file to use [default: $ZPUT_KEY, else $XDG_CONFIG_HOME/zput/default.zkey]
+    #[arg(long = "key", value_name = "PATH")]
+    key: Option<PathBuf>,
+}
+
+impl KeyArguments {
+    pub(crate) fn path(&self, directories: &Directories) -> KeyPath {
+        KeyPath::find(self.key.as_deref(), directories)
+    }
+
+    /// A client by this key file.
+    pub(crate) fn client(&self, console: &Console) -> Result<Client, Failure> {
+        let directories = directories()?;
+        let path = self.path(&directories);
+        let key_file = open_key_file(&path, console)?;
+        Ok(Client::new(key_file, &directories)?)
+    }
+}
+
+/// Opens a key file, and says so when others may read it.
+pub(crate) fn open_key_file(
+    path: &KeyPath,
+    console: &Console,
+) -> Result<zput_common::keys::KeyFile, ClientError> {
+    let key_file = path.open()?;
+    if path.is_exposed() {
+        let path = path.path.display();
+        console
+            .tell(&format_args!("warning: others can read the key file {path} (chmod 600 {path})"));
+    }
+    Ok(key_file)
+}
+
+pub(crate) fn directories() -> Result<Directories, ClientError> {
+    Directories::of_user()
+        .map_err(|error| local("cannot find your home directory", io::Error::other(error)))
+}
+
+pub(crate) fn local(what: &str, error: io::Error) -> ClientError {
+    ClientError::Local { what: what.to_owned(), error }
+}
+
+pub(crate) fn usage(text: impl Into<String>) -> Failure {
+    ClientError::Usage(text.into()).into()
+}

@@ -1,0 +1,169 @@
+//! `zopen`: opens a sealed file without a server.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap::Parser;
+use zeroize::Zeroizing;
+use zput_common::{
+    age::{Identity, parse_identity_file},
+    blob::open::{BarePolicy, Vouching},
+    keys::{KeyFile, Role},
+};
+
+use super::{
+    Console, Failure, KeyArguments, directories, local, open_key_file, usage, zseal::SUFFIX,
+};
+use crate::{ClientError, offline, sink::Output, source::FileSource};
+
+const EXAMPLES: &str = "\
+Examples:
+  zopen secret.bin.zput                    into secret.bin
+  cat home.tar.zput | zopen - | tar x      from a pipe
+  zopen -i key.txt -o plan plan.zput       with an identity that age-keygen made
+
+A file is verified to its end before anything is written, and appears only when all of it is there.
+From a pipe the proof comes last: plaintext flows as it authenticates, and if the exit code is not 0,
+what came out must be thrown away.
+
+Exit codes: 0 ok, 1 other, 2 usage, 7 key missing or wrong, 8 integrity, 9 disk full, 10 the output
+exists.";
+
+/// Opens a sealed file without a server
+#[derive(Parser, Debug)]
+#[command(name = "zopen", version, after_long_help = EXAMPLES)]
+pub struct Arguments {
+    /// Sealed file; `-` is stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Open with the age identities in this file, and take blobs that nobody vouches for; may be given
+    /// several times
+    #[arg(short, long = "identity", value_name = "PATH", conflicts_with = "key")]
+    identities: Vec<PathBuf>,
+
+    /// Where to; `-` is stdout [default: FILE without .zput, or stdout for stdin]
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+
+    /// Replace the output file if it is there
+    #[arg(long)]
+    force: bool,
+
+    /// Open a blob that no vault vouches for, too
+    #[arg(long)]
+    bare: bool,
+
+    #[command(flatten)]
+    key: KeyArguments,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the blob was not opened, or not to its end.
+pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
+    if arguments.identities.is_empty() {
+        let key_file = open_key_file(&arguments.key.path(&directories()?), console)?;
+        return open_with_key_file(&key_file, &arguments, console);
+    }
+    let mut identities = Vec::new();
+    for path in &arguments.identities {
+        identities.extend(read_identities(path)?);
+    }
+    let vouching = Vouching { vault: None, writers: &[], bare: BarePolicy::Accept };
+    open(&identities, &vouching, &arguments, console)
+}
+
+fn open_with_key_file(
+    key_file: &KeyFile,
+    arguments: &Arguments,
+    console: &Console,
+) -> Result<(), Failure> {
+    let Some(identity) = key_file.identity() else {
+        return Err(ClientError::CannotOpen(Role::Put).into());
+    };
+    let mac_key = key_file.vault_secret().mac_key();
+    let vouching = Vouching {
+        vault: Some(&mac_key),
+        writers: &key_file.writers,
+        bare: if arguments.bare { BarePolicy::Accept } else { BarePolicy::Refuse },
+    };
+    open(std::slice::from_ref(identity), &vouching, arguments, console)
+}
+
+fn open(
+    identities: &[Identity],
+    vouching: &Vouching<'_>,
+    arguments: &Arguments,
+    console: &Console,
+) -> Result<(), Failure> {
+    let path = arguments.file.as_path();
+    let is_stdin = path == Path::new("-");
+    let source = if is_stdin { FileSource::stdin()? } else { FileSource::open(path)? };
+    let mut output = output(arguments, is_stdin)?;
+    let progress = console.progress(&path.display().to_string());
+    let (file, progress) = (source.file(), &*progress);
+    let opened = if !is_stdin && source.is_regular() {
+        offline::open_file(file, path, identities, vouching, &mut output, progress)
+    } else {
+        let path = if is_stdin { Path::new("stdin") } else { path };
+        offline::open_pipe(file, path, identities, vouching, &mut output, progress)
+    };
+    let thing = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
+    let opened = super::At::at(opened, thing)?;
+    output.commit(Some(opened.attributes()))?;
+    Ok(())
+}
+
+/// The output's name follows from the file's, never from the blob's metadata.
+fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
+    let output = match &arguments.output {
+        Some(path) if path == Path::new("-") => Output::stdout(),
+        Some(path) => Output::at(path, arguments.force),
+        None if is_stdin => Output::stdout(),
+        None => {
+            let text = arguments.file.to_str().and_then(|file| file.strip_suffix(SUFFIX));
+            match text {
+                Some(text) if !text.is_empty() && !text.ends_with('/') => {
+                    Output::at(Path::new(text), arguments.force)
+                }
+                _ => {
+                    let file = arguments.file.display();
+                    return Err(usage(format!(
+                        "{file} does not end in {SUFFIX}: say where to, by -o PATH"
+                    )));
+                }
+            }
+        }
+    };
+    Ok(output?)
+}
+
+/// Longest identity file that is read, in bytes: some hundred identities.
+const IDENTITY_FILE_MAX_BYTES: u64 = 65_536;
+
+/// The identities of an `age-keygen` file.
+pub(crate) fn read_identities(path: &Path) -> Result<Vec<Identity>, ClientError> {
+    let describe = |error| local(&format!("cannot read {}", path.display()), error);
+    let length = fs::metadata(path).map_err(describe)?.len();
+    if length > IDENTITY_FILE_MAX_BYTES {
+        return Err(describe(io::Error::from(io::ErrorKind::FileTooLarge)));
+    }
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(describe)?);
+    parse_identity_file(&text)
+        .map_err(|error| ClientError::Identities { path: path.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

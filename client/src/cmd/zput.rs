@@ -1,0 +1,355 @@
+//! `zput`: seals files and stores them.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+use zput_common::{
+    aead::Suite,
+    keys::{KeyFile, Role},
+    name::BlobName,
+    proto::message::Condition,
+};
+
+use super::{At, Console, Failure, KeyArguments, directories, format, open_key_file, usage};
+use crate::{
+    Client, ClientError,
+    atomic::Existing,
+    directories::Directories,
+    embedded::{self, Made},
+    put::{PutOptions, PutReceipt},
+    source::{CommandSource, FileSource, Source, SourceError},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  zput secret.bin                          store a file under its own name
+  zput --prefix plans *.pdf                store files as plans/NAME
+  tar c home | zput --name home.tar -      store what a pipe gives
+  zput --exec --name pg/main -- pg_dump main
+                                           store what a command prints, if it succeeds
+  zput --if-absent --name lock token       fail with exit code 10 if it is there
+
+With nothing configured, zput makes a key file and a store in your home and says where they are.
+
+Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
+7 key missing or wrong, 8 integrity, 9 disk or quota full, 10 exists.";
+
+/// Seals files and stores them
+#[derive(Parser, Debug)]
+#[command(name = "zput", version, after_long_help = EXAMPLES)]
+pub struct Arguments {
+    /// Files to store, each under its last path component; `-` is stdin and needs --name
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Name to store the one FILE under
+    #[arg(long, value_name = "NAME", conflicts_with = "prefix")]
+    name: Option<String>,
+
+    /// What to put in front of the names: FILE is stored as PREFIX/FILE
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
+
+    /// Run the command behind `--` and store what it prints; if it fails, store nothing
+    #[arg(long, requires = "name")]
+    exec: bool,
+
+    /// Store only if the name is not taken; otherwise fail with exit code 10
+    #[arg(long)]
+    if_absent: bool,
+
+    /// Cipher to seal with
+    #[arg(long, value_enum, default_value_t = SuiteName::Aes)]
+    suite: SuiteName,
+
+    /// Note the SHA-256 of each file in its blob, for zstat to show
+    #[arg(long, conflicts_with = "plaintext")]
+    sha256: bool,
+
+    /// Store the bytes as they are, sealed to nobody; only on plaintext connections
+    #[arg(long)]
+    plaintext: bool,
+
+    /// Print a line of JSON for each file stored
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    key: KeyArguments,
+
+    /// The command and its arguments, for --exec
+    #[arg(value_name = "COMMAND", last = true)]
+    command: Vec<OsString>,
+}
+
+/// The ciphers by the names that people type.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SuiteName {
+    /// AES-256-GCM
+    Aes,
+    /// ChaCha20-Poly1305
+    Chacha,
+}
+
+impl From<SuiteName> for Suite {
+    fn from(name: SuiteName) -> Self {
+        match name {
+            SuiteName::Aes => Self::Aes256Gcm,
+            SuiteName::Chacha => Self::ChaCha20Poly1305,
+        }
+    }
+}
+
+/// What is put where.
+#[derive(Debug)]
+enum Task {
+    File { path: PathBuf, name: BlobName },
+    Stdin { name: BlobName },
+    Command { command: OsString, arguments: Vec<OsString>, name: BlobName },
+}
+
+impl Task {
+    const fn name(&self) -> &BlobName {
+        match self {
+            Self::File { name, .. } | Self::Stdin { name } | Self::Command { name, .. } => name,
+        }
+    }
+
+    /// Whether a file can be opened.
+    fn check(&self) -> Result<(), SourceError> {
+        match self {
+            Self::File { path, .. } => FileSource::open(path).map(drop),
+            Self::Stdin { .. } | Self::Command { .. } => Ok(()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    version: String,
+    generation: Option<String>,
+    length: u64,
+    key: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a file was not stored.
+pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
+    let tasks = tasks(&mut arguments)?;
+    // Nothing is set up for the sake of what cannot be read.
+    if tasks.iter().all(|task| task.check().is_err()) {
+        return console.each(tasks, |task| task.check().map_err(Failure::from));
+    }
+    let directories = directories()?;
+    let key_file = key_file(&arguments, &directories, console)?;
+    if key_file.role() == Role::Get {
+        return Err(ClientError::CannotPut(Role::Get).into());
+    }
+    let mut client = Client::new(key_file, &directories)?;
+    let options = PutOptions {
+        suite: arguments.suite.into(),
+        condition: if arguments.if_absent { Condition::Absent } else { Condition::Any },
+        sha256: arguments.sha256,
+        unsealed: arguments.plaintext,
+    };
+    console.each(tasks, |task| {
+        let name = task.name().clone();
+        let receipt = put(&mut client, task, &options, console)?;
+        if arguments.json {
+            console.print_json(&Line {
+                name: name.as_str(),
+                version: format::number(receipt.version.0),
+                generation: receipt.generation.map(format::number),
+                length: receipt.length,
+                key: receipt.key.to_string(),
+            })?;
+        }
+        Ok(())
+    })
+}
+
+fn put(
+    client: &mut Client,
+    task: Task,
+    options: &PutOptions,
+    console: &Console,
+) -> Result<PutReceipt, Failure> {
+    match task {
+        Task::File { path, name } => {
+            // An error of the source names its path itself.
+            let source = FileSource::open(&path)?;
+            put_from(client, &name, source, options, console)
+        }
+        Task::Stdin { name } => put_from(client, &name, FileSource::stdin()?, options, console),
+        Task::Command { command, arguments, name } => {
+            let source = CommandSource::start(&command, &arguments)?;
+            put_from(client, &name, source, options, console)
+        }
+    }
+}
+
+fn put_from(
+    client: &mut Client,
+    name: &BlobName,
+    source: impl Source + 'static,
+    options: &PutOptions,
+    console: &Console,
+) -> Result<PutReceipt, Failure> {
+    let progress = console.progress(name.as_str());
+    client.put(name, source, options, &*progress).at(name)
+}
+
+/// The key file; on the first put of all, a new one with a store.
+fn key_file(
+    arguments: &Arguments,
+    directories: &Directories,
+    console: &Console,
+) -> Result<KeyFile, Failure> {
+    let path = arguments.key.path(directories);
+    if !path.is_named
+        && let Some(made) = embedded::first_use(directories)?
+    {
+        tell_made(&made, true, console);
+    }
+    let mut key_file = open_key_file(&path, console)?;
+    if key_file.remote.is_none() && !path.is_named && !path.is_locked()? {
+        let made = embedded::settle(&mut key_file, &path, Existing::Replace, directories)?;
+        tell_made(&made, false, console);
+    }
+    Ok(key_file)
+}
+
+fn tell_made(made: &Made, is_new: bool, console: &Console) {
+    if is_new {
+        let path = made.key_file.display();
+        console.tell(&format_args!("made a key file: {path}"));
+        console.tell(&"back it up: what is sealed to a key that is lost stays sealed");
+    }
+    console.tell(&format_args!("made a store: {}", made.store.display()));
+}
+
+/// What the arguments ask for, each under its name; the names do not clash.
+fn tasks(arguments: &mut Arguments) -> Result<Vec<Task>, Failure> {
+    let mut files = std::mem::take(&mut arguments.files);
+    let mut behind = std::mem::take(&mut arguments.command);
+    let given_name = arguments.name.as_deref().map(BlobName::parse).transpose().at("--name")?;
+    if arguments.exec {
+        let Some(name) = given_name else { return Err(usage("--exec needs --name")) };
+        if !files.is_empty() {
+            return Err(usage("--exec takes a command behind `--`, and no files"));
+        }
+        if behind.is_empty() {
+            return Err(usage(
+                "--exec needs a command: zput --exec --name NAME -- COMMAND ARGUMENTS",
+            ));
+        }
+        let command = behind.remove(0);
+        return Ok(vec![Task::Command { command, arguments: behind, name }]);
+    }
+    // Without --exec, `--` only says that what follows are no flags.
+    files.extend(behind.into_iter().map(PathBuf::from));
+    if files.is_empty() {
+        return Err(usage("nothing to store: name a file, or `-` for stdin (zput --help)"));
+    }
+    if given_name.is_some() && files.len() > 1 {
+        return Err(usage("--name is for one file; --prefix is for several"));
+    }
+    let mut tasks: Vec<Task> = Vec::with_capacity(files.len());
+    for path in files {
+        let task = if path.as_os_str() == "-" {
+            let Some(name) = given_name.clone() else {
+                return Err(usage("stdin has no name: zput --name NAME -"));
+            };
+            Task::Stdin { name }
+        } else {
+            let name = match &given_name {
+                Some(name) => name.clone(),
+                None => name_of(&path, arguments.prefix.as_deref())?,
+            };
+            Task::File { path, name }
+        };
+        if let Some(other) = tasks.iter().find(|other| other.name() == task.name()) {
+            return Err(usage(format!("two files would be stored as {}", other.name())));
+        }
+        tasks.push(task);
+    }
+    Ok(tasks)
+}
+
+/// The last component of `path`, behind `prefix`.
+fn name_of(path: &Path, prefix: Option<&str>) -> Result<BlobName, Failure> {
+    let Some(last) = path.file_name() else {
+        return Err(usage(format!("{} has no name: give one by --name", path.display())));
+    };
+    let Some(last) = last.to_str() else {
+        return Err(usage(format!("{} is not UTF-8: give a name by --name", path.display())));
+    };
+    let name = match prefix {
+        Some(prefix) => format!("{}/{last}", prefix.strip_suffix('/').unwrap_or(prefix)),
+        None => last.to_owned(),
+    };
+    BlobName::parse(&name).at(path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(line: &[&str]) -> Result<Vec<String>, String> {
+        let mut arguments =
+            Arguments::try_parse_from(line).map_err(|error| error.kind().to_string())?;
+        tasks(&mut arguments)
+            .map(|tasks| tasks.iter().map(|task| task.name().to_string()).collect())
+            .map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn names_are_last_components_behind_the_prefix() {
+        assert_eq!(names(&["zput", "/a/b.txt", "c"]).unwrap(), ["b.txt", "c"]);
+        assert_eq!(names(&["zput", "--prefix", "x/y", "a/b"]).unwrap(), ["x/y/b"]);
+        assert_eq!(names(&["zput", "--prefix", "x/", "a/b"]).unwrap(), ["x/b"]);
+        assert_eq!(names(&["zput", "--name", "n/m", "a/b"]).unwrap(), ["n/m"]);
+        assert_eq!(names(&["zput", "--name", "n", "-"]).unwrap(), ["n"]);
+        assert_eq!(names(&["zput", "--", "-x"]).unwrap(), ["-x"]);
+        assert_eq!(names(&["zput", "--exec", "--name", "n", "--", "ls", "-l"]).unwrap(), ["n"]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            &["zput"][..],
+            &["zput", "-"],
+            &["zput", "a", "-"],
+            &["zput", "--name", "n", "a", "b"],
+            &["zput", "--name", "../n", "a"],
+            &["zput", "--name", "/n", "a"],
+            &["zput", "--name", "a\nb", "a"],
+            &["zput", "--name", "n", "--prefix", "p", "a"],
+            &["zput", "--prefix", "..", "a"],
+            &["zput", "--prefix", "", "a"],
+            &["zput", "x/a", "y/a"],
+            &["zput", ".."],
+            &["zput", "/"],
+            &["zput", "--exec", "--", "ls"],
+            &["zput", "--exec", "--name", "n"],
+            &["zput", "--exec", "--name", "n", "a", "--", "ls"],
+            &["zput", "--suite", "rot13", "a"],
+            &["zput", "--plaintext", "--sha256", "a"],
+        ] {
+            assert!(names(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn help_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}
