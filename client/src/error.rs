@@ -13,6 +13,7 @@ use zput_common::{
     name::NameError,
     proto::{
         SessionError,
+        hello::HelloError,
         message::{ErrorCode, RemoteError},
     },
 };
@@ -224,16 +225,37 @@ fn of_connection(error: &ConnectionError) -> ExitCode {
         | ConnectionError::Connect { .. }
         | ConnectionError::Socket { .. } => ExitCode::Temporary,
         ConnectionError::Refused { error, .. } => of_code(error.code),
-        ConnectionError::Unexpected { .. } => ExitCode::Other,
-        ConnectionError::Session { error, .. } => match error {
-            SessionError::Refused(error) => of_code(error.code),
-            SessionError::Tls(_) | SessionError::EchoMismatch => ExitCode::Integrity,
-            SessionError::Truncated
-            | SessionError::HandshakeTimeout
-            | SessionError::IdleTimeout
-            | SessionError::Closed => ExitCode::Temporary,
+        ConnectionError::Unexpected { .. } => ExitCode::Integrity,
+        ConnectionError::Session { error, .. } => of_session(error),
+    }
+}
+
+/// A connection on which something was said that nobody who keeps to the protocol says was tampered
+/// with, by the server or on its way; one that merely ends can be tried again.
+fn of_session(error: &SessionError) -> ExitCode {
+    match error {
+        // Whoever is on the line can have said this: it says nothing about any blob.
+        SessionError::Refused(error) => match error.known() {
+            Some(ErrorCode::Busy) => ExitCode::Temporary,
             _ => ExitCode::Other,
         },
+        SessionError::Tls(_)
+        | SessionError::RecordTooLong(_)
+        | SessionError::Frame(_)
+        | SessionError::BehindAnnouncement
+        | SessionError::EchoMisplaced
+        | SessionError::EchoMismatch
+        | SessionError::UnexpectedAnswer
+        | SessionError::Hello(
+            HelloError::VersionNotOffered(_)
+            | HelloError::ModeNotOffered(_)
+            | HelloError::FeaturesNotOffered(_),
+        ) => ExitCode::Integrity,
+        SessionError::Truncated
+        | SessionError::HandshakeTimeout
+        | SessionError::IdleTimeout
+        | SessionError::Closed => ExitCode::Temporary,
+        _ => ExitCode::Other,
     }
 }
 
@@ -314,6 +336,8 @@ fn advice(error: &OpenError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use zput_common::proto::Mode;
+
     use super::*;
 
     fn refused(code: u8) -> ClientError {
@@ -328,6 +352,28 @@ mod tests {
         let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 1];
         for (code, exit) in (1..).zip(expected) {
             assert_eq!(refused(code).exit_code() as u8, exit, "code {code}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_honest_says_is_an_integrity_error() {
+        let exit = |error| {
+            let remote = Remote::Tcp { host: "example.org".into(), port: 7447 };
+            ClientError::from(ConnectionError::Session { remote, error }).exit_code() as u8
+        };
+        assert_eq!(exit(HelloError::ModeNotOffered(Mode::Plaintext).into()), 8);
+        assert_eq!(exit(HelloError::VersionNotOffered(2).into()), 8);
+        assert_eq!(exit(HelloError::FeaturesNotOffered(1).into()), 8);
+        assert_eq!(exit(SessionError::EchoMismatch), 8);
+        assert_eq!(exit(SessionError::UnexpectedAnswer), 8);
+        assert_eq!(exit(SessionError::BehindAnnouncement), 8);
+        assert_eq!(exit(SessionError::Truncated), 5);
+        // Another protocol is no attack.
+        assert_eq!(exit(HelloError::Magic.into()), 1);
+        // Nobody can say "not found" or "exists" before it is known who speaks.
+        for (code, expected) in (1..).zip([1, 1, 1, 1, 1, 5, 1, 1, 1, 1, 1, 1, 1, 1, 1]) {
+            let refused = RemoteError { code, text: String::new() };
+            assert_eq!(exit(SessionError::Refused(refused)), expected, "code {code}");
         }
     }
 

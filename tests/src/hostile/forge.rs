@@ -142,6 +142,18 @@ impl Forgery {
         Pieces { header, parts, footer }
     }
 
+    /// The same blob for these recipients: nothing that is vouched for changes.
+    ///
+    /// # Panics
+    /// As [`Forgery::seal`].
+    #[must_use]
+    pub fn for_others(&self, pieces: &Pieces) -> Pieces {
+        let sealed = chunked::sealed_len(self.metadata.len() as u64) as usize;
+        let end = pieces.header.len() - 32;
+        let header = self.header(&pieces.header[end - sealed..end]);
+        Pieces { header, ..pieces.clone() }
+    }
+
     /// The sealed parts, with fresh salts.
     ///
     /// # Panics

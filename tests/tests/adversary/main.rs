@@ -5,3 +5,5 @@ mod clients;
 mod garbage;
 mod guarded;
 mod harness;
+mod served;
+mod victim;
