@@ -73,8 +73,10 @@ impl Client {
         let mut listing = Listing::default();
         let mut seen = BTreeSet::new();
         let mut after = None;
+        let mut pages = Pages::default();
         loop {
             let (entries, next) = self.page(after)?;
+            let known = seen.len();
             for entry in entries {
                 // A page may overlap the one before when objects come and go.
                 if seen.insert(entry.key.clone()) {
@@ -82,6 +84,7 @@ impl Client {
                 }
             }
             match next {
+                Some(_) if !pages.lead_on(seen.len() - known) => return Err(self.endless()),
                 Some(next) => after = Some(next),
                 None => break,
             }
@@ -94,16 +97,18 @@ impl Client {
         &mut self,
         after: Option<Vec<u8>>,
     ) -> Result<(Vec<Entry>, Option<Vec<u8>>), ClientError> {
-        let request =
-            Request::List { after: after.clone(), limit: PAGE_MAX_ENTRIES, headers: true };
+        let request = Request::List { after, limit: PAGE_MAX_ENTRIES, headers: true };
         let connection = self.connection()?;
         match connection.ask(&request)? {
-            // A server that stands still would be asked for ever.
-            Response::Page { next, .. } if next.is_some() && next == after => {
-                Err(connection.unexpected("a page that leads to itself").into())
-            }
             Response::Page { entries, next } => Ok((entries, next)),
             _ => Err(connection.unexpected("not a page").into()),
+        }
+    }
+
+    fn endless(&mut self) -> ClientError {
+        match self.connection() {
+            Ok(connection) => connection.unexpected("a listing without end").into(),
+            Err(error) => error,
         }
     }
 
@@ -148,6 +153,7 @@ impl Client {
         let key = self.key_file().object_key(name);
         let mut all = Vec::new();
         let mut after = None;
+        let mut pages = Pages::default();
         loop {
             let request = Request::Versions { key: key.clone(), after, limit: PAGE_MAX_ENTRIES };
             let connection = self.connection()?;
@@ -157,8 +163,10 @@ impl Client {
                     if next.is_some() && after.is_some() && next >= after {
                         return Err(connection.unexpected("a page that leads back").into());
                     }
+                    let news = versions.len();
                     all.extend(versions);
                     match next {
+                        Some(_) if !pages.lead_on(news) => return Err(self.endless()),
                         Some(next) => after = Some(next),
                         None => return Ok(all),
                     }
@@ -166,6 +174,28 @@ impl Client {
                 _ => return Err(connection.unexpected("not the versions").into()),
             }
         }
+    }
+}
+
+/// Most objects, or versions, of one listing: what is kept of each must fit into memory.
+const LISTED_MAX: usize = 1 << 22;
+/// Most pages in a row with nothing that was not listed before. An honest server leaves a page empty
+/// when each of a thousand objects is damaged.
+const IDLE_PAGES_MAX: usize = 64;
+
+/// How far a listing has come: the cursors are the server's, and may lead round and round.
+#[derive(Debug, Default)]
+struct Pages {
+    listed: usize,
+    idle: usize,
+}
+
+impl Pages {
+    /// Counts a page with so many things that were not listed before; whether to ask for the next.
+    fn lead_on(&mut self, news: usize) -> bool {
+        self.listed += news;
+        self.idle = if news == 0 { self.idle + 1 } else { 0 };
+        self.listed <= LISTED_MAX && self.idle < IDLE_PAGES_MAX
     }
 }
 
@@ -179,4 +209,29 @@ fn plain_length(header: &Header, info: &Info) -> Option<u64> {
     let total = full.checked_mul(part_size.bytes())?.checked_add(last)?;
     let layout = Layout::new(header.length(), part_size, total).ok()?;
     (layout.object_length(info.footer_length) == info.length).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_that_leads_nowhere_ends() {
+        let mut pages = Pages::default();
+        for _ in 0..63 {
+            assert!(pages.lead_on(0));
+        }
+        assert!(pages.lead_on(1));
+        for _ in 0..63 {
+            assert!(pages.lead_on(0));
+        }
+        assert!(!pages.lead_on(0));
+    }
+
+    #[test]
+    fn a_listing_has_a_size() {
+        let mut pages = Pages::default();
+        assert!(pages.lead_on(4_194_304));
+        assert!(!pages.lead_on(1));
+    }
 }
