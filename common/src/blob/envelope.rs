@@ -195,6 +195,12 @@ mod tests {
         let mut long_key = header();
         long_key[56..58].copy_from_slice(&1025_u16.to_be_bytes());
         assert_eq!(object_key(&long_key), Err(EnvelopeError::KeyLength(1025)));
+        let mut longest = long_key.clone();
+        longest[10..14].copy_from_slice(&65_536_u32.to_be_bytes());
+        longest.resize(65_536, 0);
+        assert_eq!(object_key(&longest), Err(EnvelopeError::KeyLength(1025)));
+        longest[56..58].copy_from_slice(&1024_u16.to_be_bytes());
+        assert_eq!(object_key(&longest).map(<[u8]>::len), Ok(1024));
         // 300 bytes of header hold a key of at most 206.
         long_key[56..58].copy_from_slice(&207_u16.to_be_bytes());
         long_key.resize(300, 0);

@@ -9,7 +9,7 @@
 //!
 //! A check that is left out does not compile. Parts of a blob whose footer was not looked at:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! use zput_common::blob::open::Named;
 //! fn skip_the_footer(named: Named) {
 //!     let _ = named.open_part(0, Vec::new());
@@ -18,7 +18,7 @@
 //!
 //! Parts of a blob that may be an old one:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! use zput_common::blob::open::Vouched;
 //! fn skip_the_generation(vouched: Vouched) {
 //!     let _ = vouched.open_part(0, Vec::new());
@@ -27,7 +27,7 @@
 //!
 //! Metadata of a header that was not authenticated:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! use zput_common::blob::open::Unwrapped;
 //! fn skip_the_header_mac(unwrapped: Unwrapped) {
 //!     let _ = unwrapped.metadata();

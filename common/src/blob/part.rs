@@ -68,7 +68,7 @@ pub(super) fn context(part: u64) -> [u8; 12] {
 ///
 /// Its plaintext is out of reach until [`finish`](Self::finish) has compared the digest:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// fn release_early(part: zput_common::blob::part::PartOpening) -> Vec<u8> {
 ///     part.into_buffer()
 /// }

@@ -296,3 +296,41 @@ impl fmt::Debug for Sealer {
 pub(super) const METADATA: &[u8] = b"metadata";
 /// The context of the sealed facts (FORMAT 7).
 pub(super) const FACTS: &[u8] = b"facts";
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::age::Identity;
+    use crate::name::BlobName;
+
+    /// FORMAT 6: "At most 262,144 parts". A full one in the last place would need another behind it.
+    #[test]
+    fn the_last_possible_part_is_short() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let name = BlobName::parse("long").unwrap();
+        let options = SealOptions {
+            suite: Suite::Aes256Gcm,
+            engine: Engine::default(),
+            part_size: PartSize::MIN,
+            object_key: None,
+            generation: 1,
+            metadata: Metadata { name, mtime_s: 0, mtime_ns: 0, mode: 0 },
+            sha256: false,
+        };
+        let recipients = [Identity::generate_x25519(&mut rng).to_recipient()];
+        let mut sealer = Sealer::new(options, &recipients, &mut rng).unwrap();
+        sealer.digests = vec![Digest::of(b""); 262_142];
+        sealer.total_length = 262_142 * 65_536;
+        let (part, mut sealed) = (vec![0; 65_536], Vec::new());
+        assert!(sealer.seal_part(&part, &mut rng, &mut sealed).is_ok());
+        let refused = sealer.seal_part(&part, &mut rng, &mut sealed);
+        assert_eq!(refused, Err(SealError::TooManyParts(TooManyParts(262_144 * 65_536))));
+        assert!(sealer.seal_part(&part[1..], &mut rng, &mut sealed).is_ok());
+        let footer = sealer.finish(Provenance::Bare, &mut rng).unwrap();
+        assert_eq!(footer.total_length, 262_144 * 65_536 - 1);
+        assert_eq!(footer.bytes.len(), 87 + 32 * 262_143);
+    }
+}

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::blob::envelope::EnvelopeError;
 use crate::blob::footer::FooterError;
+use crate::blob::layout::TooManyParts;
 use crate::blob::part::PartError;
 use crate::blob::pipe::PipeOpener;
 use crate::chunked::ChunkError;
@@ -231,6 +232,18 @@ fn a_footer_that_ends_with_a_full_part_ends_in_an_error() {
     let (plaintext, result) = read(&world, &blob.header, &object, 10_000);
     assert_eq!(plaintext.len(), PART);
     assert_eq!(result.unwrap_err(), PartError::NoSuchPart { part: 1, parts: 1 }.into());
+}
+
+/// FORMAT 6: "At most 262,144 parts". The last possible one cannot be full.
+#[test]
+fn the_number_of_parts_is_bounded() {
+    let mut world = World::new("pipe bound");
+    let header = world.seal(options(), b"").header;
+    let endless = vec![0; 9 << 20];
+    let mut pipe = world.named(&header).unwrap().from_pipe();
+    pipe.pretend_released(262_143);
+    let expected = FooterError::TooManyParts(TooManyParts(262_144 * 65_536));
+    assert_eq!(pipe.push(&mut &endless[..]), Err(OpenError::Footer(expected)));
 }
 
 #[test]
