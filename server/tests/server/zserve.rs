@@ -240,7 +240,8 @@ fn a_get_is_sent_by_sendfile() {
         server.plain().put("k", &bytes(16_000_000), 16_000_000);
     }
     let mut command = Command::new("strace");
-    let calls = "trace=openat2,openat,open,read,readv,pread64,preadv,preadv2,mmap,close,sendfile";
+    let calls =
+        "trace=openat2,openat,open,read,readv,pread64,preadv,preadv2,mmap,close,sendto,sendfile";
     command.args(["-f", "-qq", "-e", calls, "-e", "signal=none", "-o"]).arg(&trace);
     let inner = zserve(&store, &["--plaintext", "get", "--allow-unsealed"]);
     command.arg(inner.get_program()).args(inner.get_args());
@@ -267,6 +268,9 @@ fn a_get_is_sent_by_sendfile() {
     assert!(!after.lines().any(|l| l.contains("mmap(") && l.contains(&format!(", {fd}, 0"))));
     let sent: u64 = after.lines().filter(|l| l.contains("sendfile(")).map(result).sum();
     assert_eq!(sent, 16_000_000);
+    // The answer is held back until its first bytes are there.
+    let announced = after.lines().find(|line| line.contains("sendto("));
+    assert!(announced.is_some_and(|line| line.contains("MSG_MORE")), "{announced:?}");
 }
 
 /// Whether a line of the trace opens a file named by 64 hex digits.
