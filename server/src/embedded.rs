@@ -26,6 +26,9 @@ const POOL_THREADS: usize = 3;
 /// Connections of one program to itself.
 const SEATS: usize = 64;
 
+/// Memory for uploads: two connections that write as fast as they can.
+const UPLOAD_MEMORY_BYTES: usize = 2 * 1024 * 1024;
+
 /// How long requests under way may take when the program lets go of its server.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -46,7 +49,12 @@ pub struct EmbeddedServer {
 pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
     let engine = Engine::start(
         store,
-        EngineOptions { workers: 1, pool_threads: POOL_THREADS, seats: SEATS },
+        EngineOptions {
+            workers: 1,
+            pool_threads: POOL_THREADS,
+            seats: SEATS,
+            upload_memory_bytes: UPLOAD_MEMORY_BYTES,
+        },
     )?;
     let limits = ServerLimits { idle_seconds: IDLE_SECONDS, ..ServerLimits::default() };
     let door = Arc::new(Door {

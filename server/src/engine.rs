@@ -17,12 +17,8 @@ use crate::{
     session::Door,
     store::Store,
     wire::Socket,
-    worker::{self, Arrival, BUFFER_BYTES, BUFFERS_PER_CONNECTION, Inbox, Seats, WorkerOptions},
+    worker::{self, Arrival, BUFFER_BYTES, Inbox, Seats, WorkerOptions},
 };
-
-/// Memory for uploads, over all workers: what dozens of peers at 10 Gbit/s need while a disk
-/// catches its breath.
-const UPLOAD_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +29,8 @@ pub(crate) struct EngineOptions {
     pub(crate) pool_threads: usize,
     /// Most connections.
     pub(crate) seats: usize,
+    /// Memory for uploads, over all workers; each has one buffer at least.
+    pub(crate) upload_memory_bytes: usize,
 }
 
 /// Running workers and their pool.
@@ -92,7 +90,7 @@ impl Engine {
         // One job for each connection, and one for each that has left but whose job has not.
         let queue = 2 * options.seats;
         let (pool, pool_threads) = Pool::start(store, options.pool_threads, queue)?;
-        let share = UPLOAD_MEMORY_BYTES / BUFFER_BYTES / options.workers.max(1);
+        let share = options.upload_memory_bytes / BUFFER_BYTES / options.workers.max(1);
         let mut inboxes = Vec::with_capacity(options.workers);
         let mut threads = Vec::with_capacity(options.workers);
         for number in 0..options.workers {
@@ -100,7 +98,7 @@ impl Engine {
                 WorkerOptions {
                     number,
                     seats: options.seats,
-                    buffers: share.max(BUFFERS_PER_CONNECTION),
+                    buffers: share.max(1),
                     pool: pool.clone(),
                     rounds: Arc::clone(&rounds),
                 },

@@ -24,7 +24,7 @@
 //! |---|---|
 //! | connections | [`server::DEFAULT_MAX_CONNECTIONS`] |
 //! | bytes a connection moves in a turn | `session::turn::TURN_BYTES` |
-//! | memory for uploads | `engine::UPLOAD_MEMORY_BYTES` |
+//! | memory for uploads | [`server::DEFAULT_UPLOAD_MEMORY_BYTES`] |
 //! | jobs that wait | two for each connection |
 //! | unread control bytes of a connection | `worker::SCRATCH_BYTES` |
 

@@ -28,6 +28,10 @@ use crate::{
 /// hold and the memory for uploads this stays under 96 MiB.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
 
+/// Memory for uploads over all workers, unless told otherwise: what dozens of peers at 10 Gbit/s
+/// need while a disk catches its breath.
+pub const DEFAULT_UPLOAD_MEMORY_BYTES: usize = 32 * 1024 * 1024;
+
 /// How long requests under way may take to end when a server stops, unless told otherwise.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
@@ -64,6 +68,8 @@ pub struct ServerOptions {
     pub workers: usize,
     /// Threads that wait for the disk.
     pub pool_threads: usize,
+    /// Memory that slices are received into, over all workers; each has 256 KiB at least.
+    pub upload_memory_bytes: usize,
     /// The congestion control of all TCP connections. Without one the system's is left as it is,
     /// except that peers on the loopback interface get `cubic` where there is one.
     pub congestion: Option<String>,
@@ -85,6 +91,7 @@ impl ServerOptions {
             idle_seconds: IDLE_SECONDS,
             workers: cores,
             pool_threads: (2 * cores).clamp(POOL_THREADS_MIN, POOL_THREADS_MAX),
+            upload_memory_bytes: DEFAULT_UPLOAD_MEMORY_BYTES,
             congestion: None,
             drain: DEFAULT_DRAIN,
         }
@@ -95,10 +102,21 @@ impl ServerOptions {
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", next_step(source))]
     Listen {
         /// Which.
         address: ListenAddress,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel has no such congestion control, or this process may not use it.
+    #[error(
+        "cannot use congestion control \"{name}\" ({source}): choose one of \
+         /proc/sys/net/ipv4/tcp_allowed_congestion_control"
+    )]
+    Congestion {
+        /// Which.
+        name: String,
         /// Why.
         source: io::Error,
     },
@@ -119,6 +137,17 @@ pub enum ServerError {
     Ended,
 }
 
+/// What to do about an address that cannot be listened on.
+fn next_step(failure: &io::Error) -> &'static str {
+    match failure.kind() {
+        io::ErrorKind::AddrInUse => "; stop what listens there, or choose another",
+        io::ErrorKind::AddrNotAvailable => "; choose an address of this machine",
+        io::ErrorKind::PermissionDenied => "; choose a port from 1024 on, or a path of your own",
+        io::ErrorKind::NotFound => "; make its directory first",
+        _ => "",
+    }
+}
+
 /// A server that listens and does not serve yet.
 #[derive(Debug)]
 pub struct Server {
@@ -134,6 +163,10 @@ impl Server {
     pub fn bind(options: ServerOptions) -> Result<Self, ServerError> {
         if options.listen.is_empty() {
             return Err(ServerError::NoAddress);
+        }
+        if let Some(name) = &options.congestion {
+            sys::net::try_congestion(name)
+                .map_err(|source| ServerError::Congestion { name: name.clone(), source })?;
         }
         let bind = |address: &ListenAddress| {
             Listener::bind(address, options.congestion.as_deref())
@@ -174,6 +207,7 @@ impl Server {
                 workers: options.workers.max(1),
                 pool_threads: options.pool_threads.max(1),
                 seats: seats(options.max_connections),
+                upload_memory_bytes: options.upload_memory_bytes,
             },
         )
         .map_err(ServerError::Start)?;

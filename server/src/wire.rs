@@ -191,6 +191,13 @@ impl Wire {
         if ready || !waits { None } else { Some(Blocked(())) }
     }
 
+    /// As if an event had said that both directions are ready.
+    #[cfg(test)]
+    pub(crate) const fn wake_for_test(&mut self) {
+        self.readable = true;
+        self.writable = true;
+    }
+
     /// Tells the peer that no more bytes come. A peer that is gone already is no error.
     pub(crate) fn end_writing(&self) {
         // ENOTCONN: the peer reset the connection first, which ends it as well.

@@ -21,7 +21,7 @@ mod turn;
 use std::{fmt, sync::Arc, time::Instant};
 
 use thiserror::Error;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 use zput_common::{
     keys::DevicePublicKey,
     proto::{
@@ -260,7 +260,7 @@ impl Connection {
         let admitted = match standing.admit(request) {
             Ok(admitted) => admitted,
             Err(denied) => {
-                warn!(peer = self.peer, "denied");
+                info!(peer = self.peer, "denied");
                 self.say(&refused(ErrorCode::Denied))?;
                 if denied.close {
                     self.leave(now);

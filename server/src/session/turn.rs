@@ -95,10 +95,7 @@ impl Connection {
             (Phase::Open, Task::Receiving(intake)) => intake.wants_bytes(desk.buffers),
             (Phase::Open, Task::Asked | Task::Sending(_)) | (Phase::Leaving { .. }, _) => false,
         };
-        let wanted = Wanted {
-            read: read && self.ticket_allows_reading(),
-            write: !self.nothing_to_put_out(),
-        };
+        let wanted = Wanted { read, write: !self.nothing_to_put_out() };
         self.wire.blocked(wanted, self.ticket.as_ref()).map(Verdict::Park).ok_or(End::Stuck(
             match self.task {
                 Task::Idle => "Idle",
@@ -108,11 +105,6 @@ impl Connection {
                 Task::Sending(_) => "Sending",
             },
         ))
-    }
-
-    /// While a job is under way only a slice's further bytes are read.
-    fn ticket_allows_reading(&self) -> bool {
-        self.ticket.is_none() || matches!(self.task, Task::Receiving(_))
     }
 
     pub(super) fn nothing_to_put_out(&self) -> bool {
@@ -226,23 +218,13 @@ impl Connection {
         match self.session.handle_input(now, &self.unread) {
             Ok(0) => Err(End::Stuck("bytes that the session does not take")),
             Ok(taken) => {
-                self.forget_unread(taken);
+                forget(&mut self.unread, taken);
                 Ok(Took::Something)
             }
             Err(error) => {
                 self.break_off(now, &error);
                 Ok(Took::Something)
             }
-        }
-    }
-
-    /// The first `n` unread bytes were taken. Memory is not kept for the next time: most
-    /// connections never need it again.
-    fn forget_unread(&mut self, n: usize) {
-        if n >= self.unread.len() {
-            self.unread = Vec::new();
-        } else {
-            self.unread.drain(..n);
         }
     }
 
@@ -289,13 +271,8 @@ impl Connection {
                 }
             } else {
                 let n = room.len().min(self.unread.len());
-                let (head, _) = self.unread.split_at(n);
-                room.iter_mut().zip(head).for_each(|(to, from)| *to = *from);
-                if n == self.unread.len() {
-                    self.unread = Vec::new();
-                } else {
-                    self.unread.drain(..n);
-                }
+                room[..n].copy_from_slice(&self.unread[..n]);
+                forget(&mut self.unread, n);
                 n
             };
             intake.received(n);
@@ -303,7 +280,6 @@ impl Connection {
             budget.spend(n);
             took = Took::Something;
         }
-        let Task::Receiving(intake) = &mut self.task else { return Ok(took) };
         intake.give_back_empty(desk.buffers);
         if self.ticket.is_none() {
             if let Some(append) = intake.next_job(paused) {
@@ -335,7 +311,7 @@ impl Connection {
             }
         } else {
             let n = most.min(self.unread.len());
-            self.forget_unread(n);
+            forget(&mut self.unread, n);
             n
         };
         self.session.payload_received(now, n as u64);
@@ -356,3 +332,16 @@ impl Connection {
         }
     }
 }
+
+/// The first `n` unread bytes were taken. Memory is not kept for the next time: most connections
+/// never need it again.
+fn forget(unread: &mut Vec<u8>, n: usize) {
+    if n >= unread.len() {
+        *unread = Vec::new();
+    } else {
+        unread.drain(..n);
+    }
+}
+
+#[cfg(test)]
+mod tests;

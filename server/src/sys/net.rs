@@ -46,6 +46,15 @@ pub(crate) fn set_congestion(socket: impl AsFd, name: &str) -> io::Result<()> {
     Ok(sockopt::set_tcp_congestion(socket, name)?)
 }
 
+/// Whether [`set_congestion`] would work.
+pub(crate) fn try_congestion(name: &str) -> io::Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    set_congestion(
+        socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?,
+        name,
+    )
+}
+
 /// Sends small segments at once (`TCP_NODELAY`).
 pub(crate) fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(socket, true)?)

@@ -73,3 +73,28 @@ impl Inbox {
         self.tell(Message::Drain(until))
     }
 }
+
+/// The worker's end of an inbox, in the hands of a test.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Overheard(Receiver<Message>);
+
+#[cfg(test)]
+impl Overheard {
+    /// An inbox that a test listens to instead of a worker.
+    pub(crate) fn inbox() -> (Inbox, Self) {
+        let poll = mio::Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (inbox, incoming) = Inbox::new(waker, 8);
+        (inbox, Self(incoming))
+    }
+
+    /// What came of the next job.
+    pub(crate) fn done(&self) -> Done {
+        match self.0.recv_timeout(std::time::Duration::from_secs(20)) {
+            Ok(Message::Done(_, done)) => done,
+            Ok(_) => panic!("another message"),
+            Err(_) => panic!("no job has ended"),
+        }
+    }
+}

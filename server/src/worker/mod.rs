@@ -28,6 +28,8 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::{debug, error, warn};
 
 pub(crate) use buffers::{BUFFER_BYTES, BUFFERS_PER_CONNECTION, Buffer, Buffers};
+#[cfg(test)]
+pub(crate) use inbox::Overheard;
 pub(crate) use inbox::{Arrival, Inbox};
 pub(crate) use seat::{Seat, Seats};
 pub(crate) use slots::SlotId;

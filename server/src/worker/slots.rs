@@ -9,6 +9,14 @@ pub(crate) struct SlotId {
     generation: u64,
 }
 
+#[cfg(test)]
+impl SlotId {
+    /// An address where nobody sits.
+    pub(crate) const fn for_test() -> Self {
+        Self { index: 0, generation: 0 }
+    }
+}
+
 #[derive(Debug)]
 struct Slot<T> {
     generation: u64,

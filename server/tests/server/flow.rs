@@ -321,25 +321,45 @@ fn bytes_may_come_in_any_pieces_over_tls() {
     }
 }
 
-/// More uploads at once than the worker has buffers for: each waits its turn, none for ever.
+/// One buffer for all: everybody waits for it in turn, and nobody for ever.
 #[test]
 fn uploads_share_the_buffers() {
     let home = serve(|options| {
         options.workers = 1;
-        options.pool_threads = 2;
+        options.pool_threads = 1;
+        options.upload_memory_bytes = 256 * 1024;
     });
     let object = bytes(2_000_000);
     thread::scope(|scope| {
-        // 128 buffers of 256 KiB; each of these wants four.
-        for n in 0..48 {
+        for n in 0..8 {
             let (home, object) = (&home, &object);
             scope.spawn(move || {
                 let mut peer = home.plain();
-                peer.put(&format!("k{n}"), object, 2_000_000);
+                peer.put(&format!("k{n}"), object, 1_000_000);
             });
         }
     });
-    assert!(home.plain().get("k47", &[Section::All]).unwrap().1 == object);
+    assert!(home.plain().get("k7", &[Section::All]).unwrap().1 == object);
+}
+
+/// A peer that pauses in the middle of a slice does not sleep on a buffer that others need.
+#[test]
+fn a_slow_upload_holds_up_no_other() {
+    let home = serve(|options| {
+        options.workers = 1;
+        options.upload_memory_bytes = 256 * 1024;
+    });
+    let object = bytes(1_000_000);
+    let mut slow: Vec<_> = (0..3).map(|_| home.plain()).collect();
+    for (n, peer) in slow.iter_mut().enumerate() {
+        assert_eq!(peer.ask(&begin(&format!("s{n}"), Kind::Plain)).unwrap(), Response::Begun);
+        peer.say_slice(&object);
+        let written = peer.written();
+        peer.stream.write_all(&written[..100_000 + n]).unwrap();
+    }
+    thread::sleep(Duration::from_millis(50));
+    home.plain().put("k", &object, 1_000_000);
+    assert!(home.plain().get("k", &[Section::All]).unwrap().1 == object);
 }
 
 #[test]

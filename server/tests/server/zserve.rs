@@ -190,8 +190,8 @@ fn failures_have_their_exit_codes_and_one_line() {
     assert_eq!(run(&["invite", "--store", path]).status.code(), Some(2));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
     fs::write(dir.path().join("something"), "else").unwrap();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap().to_string();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
     let fresh = dir.path().join("fresh");
     let fresh = fresh.to_str().unwrap();
     for arguments in
@@ -202,7 +202,9 @@ fn failures_have_their_exit_codes_and_one_line() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.starts_with("zserve: ") && said.lines().count() == 1, "{said}");
     }
-    let _ = taken;
+    let arguments = ["--store", fresh, "--listen", "127.0.0.1:0", "--congestion", "no-such"];
+    let said = String::from_utf8(run(&arguments).stderr).unwrap();
+    assert!(said.starts_with("zserve: cannot use congestion control \"no-such\""), "{said}");
 }
 
 /// Peak memory stays where it is said to stay, whatever is put.
