@@ -1,0 +1,457 @@
+//! The commands with nothing configured: a key file and a store in the home.
+
+mod support;
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use support::{Machine, copy, files, names};
+
+#[test]
+fn the_first_put_makes_a_key_file_and_a_store_and_says_where() {
+    let machine = Machine::new();
+    machine.write("secret.bin", "the plans");
+    let ran = machine.run("zput secret.bin").ok();
+    let (key_file, store) = (machine.key_file(), machine.store());
+    let ran = ran.says(key_file.to_str().unwrap()).says(store.to_str().unwrap());
+    ran.says("back it up");
+    assert_eq!(fs::metadata(&key_file).unwrap().mode() & 0o7777, 0o600);
+    assert!(store.is_dir());
+    fs::remove_file(machine.path("secret.bin")).unwrap();
+    let ran = machine.run("zget secret.bin").ok();
+    assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""));
+    assert_eq!(machine.read("secret.bin"), b"the plans");
+    assert_eq!(machine.names(), ["secret.bin"]);
+}
+
+#[test]
+fn the_second_put_makes_nothing() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    let key_file = fs::read(machine.key_file()).unwrap();
+    assert_eq!(machine.run("zput a").ok().stderr, "");
+    assert_eq!(fs::read(machine.key_file()).unwrap(), key_file);
+}
+
+#[test]
+fn what_cannot_be_read_sets_nothing_up() {
+    let machine = Machine::new();
+    machine.run("zput missing").code(4).says("cannot read missing");
+    machine.run("zput missing /").code(3).says("zput: 2 of 2 failed");
+    assert_eq!(names(machine.home()), ["work"]);
+}
+
+#[test]
+fn a_store_without_its_key_file_is_not_papered_over() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    fs::remove_file(machine.key_file()).unwrap();
+    machine.run("zput a").code(7).says("restore that from your backup");
+    assert!(!machine.key_file().exists());
+    machine.run("zget -o b a").code(7).says("there is no key file");
+}
+
+#[test]
+fn a_key_file_without_its_store_is_not_papered_over() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    fs::rename(machine.store(), machine.path("gone")).unwrap();
+    machine.run("zput a").code(4).says("there is no store");
+    machine.run("zget -o b a").code(4).says("there is no store");
+    assert!(!machine.store().exists());
+}
+
+#[test]
+fn a_new_key_file_gets_its_store_by_the_first_put() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zkey new --names clear").ok();
+    machine.run("zls").code(7).says("names no server");
+    machine.run("zput a").ok().says("made a store");
+    machine.run("zget -o - a").ok();
+    let stat = machine.run("zstat --json a").ok();
+    assert_eq!(stat.json("key"), "a");
+}
+
+#[test]
+fn a_key_file_that_is_named_must_be_there() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput --key other.zkey a").code(7).says("there is no key file other.zkey");
+    let ran = machine.command("zput").arg("a").env("ZPUT_KEY", "env.zkey").output().unwrap();
+    assert_eq!(ran.status.code(), Some(7));
+    assert_eq!(names(machine.home()), ["work"]);
+}
+
+#[test]
+fn the_directories_are_those_of_xdg() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    let run = |name: &str, argument: &str| {
+        let mut command = machine.command(name);
+        for (variable, directory) in
+            [("XDG_CONFIG_HOME", "c"), ("XDG_DATA_HOME", "d"), ("XDG_STATE_HOME", "s")]
+        {
+            command.env(variable, machine.home().join(directory));
+        }
+        command.arg(argument).output().unwrap().status.code()
+    };
+    assert_eq!(run("zput", "a"), Some(0));
+    assert!(machine.home().join("c/zput/default.zkey").is_file());
+    assert!(machine.home().join("d/zput/store").is_dir());
+    assert!(machine.home().join("s/zput/seen").is_dir());
+    assert_eq!(names(machine.home()), ["c", "d", "s", "work"]);
+}
+
+#[test]
+fn an_output_is_kept_unless_forced() {
+    let machine = Machine::new();
+    machine.write("a", "new");
+    machine.run("zput a").ok();
+    machine.write("a", "old");
+    machine.run("zget a").code(10).says("a exists already (--force replaces it)");
+    assert_eq!(machine.read("a"), b"old");
+    machine.run("zget --force a").ok();
+    assert_eq!(machine.read("a"), b"new");
+    assert_eq!(machine.names(), ["a"]);
+}
+
+#[test]
+fn what_is_not_there_is_not_found_and_leaves_nothing() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    let store = machine.store();
+    let expected =
+        format!("zget: b: not found on file://{} (zls lists what is there)\n", store.display());
+    assert_eq!(machine.run("zget b").code(4).stderr, expected);
+    machine.run("zget --at 5 -o c a").code(4);
+    machine.run("zrm b").code(4);
+    machine.run("zstat b").code(4);
+    machine.run("zrestore a 5").code(4);
+    assert_eq!(machine.names(), ["a"]);
+}
+
+#[test]
+fn some_of_several_is_exit_code_three_and_a_line_for_each() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.write("b", "2");
+    let ran = machine.run("zput a missing b").code(3).says("cannot read missing");
+    assert!(ran.stderr.ends_with("zput: 1 of 3 failed\n"), "{}", ran.stderr);
+    fs::create_dir(machine.path("out")).unwrap();
+    let ran = machine.run("zget -o out/ a missing b other").code(3);
+    assert_eq!(ran.stderr.lines().count(), 3, "{}", ran.stderr);
+    assert_eq!(names(&machine.path("out")), ["a", "b"]);
+    machine.run("zrm a missing").code(3);
+    assert_eq!(machine.run("zls").ok().text(), "b\n");
+}
+
+#[test]
+fn names_are_given_by_flags() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.write("b", "2");
+    machine.run("zput --prefix x/y a b").ok();
+    machine.run("zput --name plans/z a").ok();
+    machine.run_on(b"piped", "zput --name pipe -").ok();
+    assert_eq!(machine.run("zls").ok().text(), "pipe\nplans/z\nx/y/a\nx/y/b\n");
+    assert_eq!(machine.run("zls x/").ok().text(), "x/y/a\nx/y/b\n");
+    assert_eq!(machine.run("zget -o - pipe").ok().stdout, b"piped");
+    machine.run_on(b"piped", "zput -").code(2);
+    machine.run("zput --name ../x a").code(2);
+    machine.run("zput").code(2);
+    machine.run("zget ../../etc/passwd").code(2);
+    machine.run("zget --no-such-flag a").code(2);
+}
+
+#[test]
+fn if_absent_keeps_what_is_there() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput --if-absent a").ok();
+    machine.write("a", "2");
+    machine.run("zput --if-absent a").code(10).says("exists already");
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
+    machine.run("zput a").ok();
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"2");
+}
+
+#[test]
+fn a_command_that_fails_stores_nothing() {
+    let machine = Machine::new();
+    let exec = |script: &str| {
+        machine.run_with("zput", ["--exec", "--name", "n", "--", "sh", "-c", script])
+    };
+    exec("echo dump").ok();
+    exec("echo half; exit 3").code(1).says("sh failed with exit status: 3; nothing was stored");
+    exec("head -c 40000000 /dev/zero; exit 1").code(1);
+    exec("kill -9 $$").code(1);
+    machine.run("zput --exec --name n -- /nonexistent/program").code(1).says("cannot run");
+    assert_eq!(machine.run("zget -o - n").ok().stdout, b"dump\n");
+    assert_eq!(names(&machine.store().join("staging")), [""; 0]);
+    assert_eq!(machine.run("zstat --versions n").ok().text().lines().count(), 1);
+}
+
+#[test]
+fn a_source_that_changes_while_it_is_read_stores_nothing() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    machine.write("big", vec![7; 300_000_000]);
+    let child =
+        machine.command("zput").arg("big").stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let file = File::options().append(true).open(machine.path("big")).unwrap();
+    for i in 0..200 {
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(i)).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("changed while it was read"));
+    assert_eq!(machine.run("zls").ok().text(), "a\n");
+    assert_eq!(names(&machine.store().join("staging")), [""; 0]);
+}
+
+#[test]
+fn times_and_permissions_come_back_and_no_more_than_those() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    fs::set_permissions(machine.path("a"), fs::Permissions::from_mode(0o4751)).unwrap();
+    File::options()
+        .write(true)
+        .open(machine.path("a"))
+        .unwrap()
+        .set_modified(UNIX_EPOCH + Duration::new(1_000_000_000, 123))
+        .unwrap();
+    machine.run("zput a").ok();
+    machine.run("zget -o b a").ok();
+    let metadata = fs::metadata(machine.path("b")).unwrap();
+    assert_eq!(metadata.mode() & 0o7777, 0o751);
+    assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 123));
+    let listed = machine.run("zls -l").ok().text();
+    assert!(listed.starts_with("rwxr-x--x              1 2001-09-09T01:46:40Z "), "{listed}");
+}
+
+#[test]
+fn ranges_are_exact_and_inside() {
+    let machine = Machine::new();
+    let bytes: Vec<u8> = (0..40_000_000u32).map(|i| (i ^ i >> 8 ^ i >> 16) as u8).collect();
+    machine.write("big", &bytes);
+    machine.run("zput big").ok();
+    for (range, expected) in [
+        ("0-0", &bytes[..1]),
+        ("0-1023", &bytes[..1024]),
+        ("16777215-16777216", &bytes[16_777_215..16_777_217]),
+        ("16777216-33554431", &bytes[16_777_216..33_554_432]),
+        ("39999999-39999999", &bytes[39_999_999..]),
+        ("39999000-", &bytes[39_999_000..]),
+        ("5-39999999", &bytes[5..]),
+        ("40000000-", b""),
+    ] {
+        let ran = machine.run(&format!("zget --range {range} -o - big")).ok();
+        assert!(ran.stdout == expected, "{range}: {} bytes", ran.stdout.len());
+    }
+    machine.run("zget --range 0-40000000 -o x big").code(2).says("40000000");
+    machine.run("zget --range 40000001- -o x big").code(2);
+    machine.run("zget --range 5-4 -o x big").code(2);
+    assert_eq!(machine.names(), ["big"]);
+}
+
+#[test]
+fn outputs_can_be_devices_and_directories() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput --name x/a a").ok();
+    machine.run("zget -o /dev/null x/a").ok();
+    machine.run("zget -o /dev/full x/a").code(9);
+    fs::create_dir(machine.path("d")).unwrap();
+    machine.run("zget -o d x/a").ok();
+    machine.run("zget -o none/ x/a").code(1);
+    assert_eq!(names(&machine.path("d")), ["a"]);
+    assert_eq!(machine.names(), ["a", "d"]);
+}
+
+#[test]
+fn removed_and_earlier_versions_come_back() {
+    let machine = Machine::new();
+    machine.write("a", "one");
+    let first = machine.run("zput --json a").ok().json("version");
+    let first = first.as_str().unwrap().to_owned();
+    machine.write("a", "two");
+    machine.run("zput a").ok();
+    assert_eq!(machine.run(&format!("zget --at {first} -o - a")).ok().stdout, b"one");
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"two");
+    let removed = machine.run("zrm --json a").ok().json("version");
+    machine.run("zget -o - a").code(4);
+    let versions = machine.run("zstat --versions a").ok().text();
+    assert!(versions.contains("trash") && versions.contains("history"), "{versions}");
+    machine.run(&format!("zrestore a {}", removed.as_str().unwrap())).ok();
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"two");
+    // Whoever restores an old version has decided so.
+    machine.run(&format!("zrestore a {first}")).ok();
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"one");
+}
+
+#[test]
+fn an_old_version_is_an_integrity_error_until_somebody_accepts_it() {
+    let machine = Machine::new();
+    machine.write("a", "one");
+    machine.run("zput a").ok();
+    let old = machine.path("old-store");
+    copy(&machine.store(), &old);
+    machine.write("a", "two");
+    machine.run("zput a").ok();
+    fs::remove_dir_all(machine.store()).unwrap();
+    copy(&old, &machine.store());
+    fs::remove_file(machine.path("a")).unwrap();
+
+    machine.run("zget a").code(8).says("--allow-rollback");
+    machine.run("zget -o - a").code(8);
+    machine.run("zstat a").code(8);
+    assert_eq!(machine.names(), ["old-store"]);
+    let versions = machine.run("zstat --versions --json a").ok();
+    let version = versions.json("version");
+    let at = format!("zget --at {} -o - a", version.as_str().unwrap());
+    assert_eq!(machine.run(&at).ok().stdout, b"one");
+    machine.run("zget -o - a").code(8);
+    assert_eq!(machine.run("zget --allow-rollback -o - a").ok().stdout, b"one");
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"one");
+}
+
+#[test]
+fn a_put_is_seen_so_that_its_own_machine_notices_a_rollback() {
+    let machine = Machine::new();
+    machine.write("a", "one");
+    machine.run("zput a").ok();
+    let seen = machine.home().join(".local/state/zput/seen");
+    let records: Vec<_> = files(&seen).into_iter().filter(|path| !path.ends_with("lock")).collect();
+    assert_eq!(records.len(), 1);
+    fs::write(&records[0], "rubbish").unwrap();
+    machine.run("zget -o - a").code(8).says("cannot be understood");
+    machine.run("zput a").code(8);
+}
+
+#[test]
+fn damage_in_the_store_reaches_no_file() {
+    let machine = Machine::new();
+    machine.write("a", vec![1; 100_000]);
+    machine.run("zput a").ok();
+    let objects = files(&machine.store().join("objects"));
+    assert_eq!(objects.len(), 1);
+    let sound = fs::read(&objects[0]).unwrap();
+    // Header, first chunk, last chunk of the part, footer.
+    for offset in [20, 60, 3000, 50_000, 102_000] {
+        let mut damaged = sound.clone();
+        damaged[offset] ^= 1;
+        fs::write(&objects[0], damaged).unwrap();
+        let ran = machine.run("zget -o b a");
+        assert!(matches!(ran.code, Some(1 | 7 | 8)), "{offset}: {:?} {}", ran.code, ran.stderr);
+        assert_eq!(machine.names(), ["a"], "{offset}");
+    }
+    let mut damaged = sound.clone();
+    damaged[50_000] ^= 1;
+    fs::write(&objects[0], damaged).unwrap();
+    let ran = machine.run("zget -o - a").code(8);
+    assert_eq!(ran.stdout, b"");
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let machine = Machine::new();
+    machine.write("a", "abc");
+    let put = machine.run("zput --json --sha256 a").ok();
+    assert_eq!(put.json("name"), "a");
+    assert_eq!(put.json("length"), 3);
+    let get = machine.run("zget --json -o b a").ok();
+    assert_eq!(get.json("output"), "b");
+    assert_eq!(get.json("version"), put.json("version"));
+    let list = machine.run("zls --json").ok();
+    assert_eq!((list.json("name"), list.json("length")), ("a".into(), 3.into()));
+    let stat = machine.run("zstat --json a").ok();
+    assert_eq!(stat.json("generation"), put.json("generation"));
+    // SHA-256("abc"), FIPS 180-2.
+    assert_eq!(
+        stat.json("sha256"),
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+    assert_eq!(stat.json("recipients"), 1);
+    machine.run("zget --json -o - a").code(2);
+}
+
+#[test]
+fn either_cipher_round_trips() {
+    let machine = Machine::new();
+    machine.write("a", vec![9; 70_000]);
+    for suite in ["aes", "chacha"] {
+        machine.run(&format!("zput --suite {suite} a")).ok();
+        assert!(machine.run("zget -o - a").ok().stdout == vec![9; 70_000]);
+    }
+}
+
+#[test]
+fn unsealed_objects_are_another_kind() {
+    let machine = Machine::new();
+    machine.write("a", "in the clear");
+    machine.run("zput --plaintext a").ok();
+    assert_eq!(machine.run("zget --plaintext -o - a").ok().stdout, b"in the clear");
+    assert_eq!(machine.run("zget --plaintext --range 3-5 -o - a").ok().stdout, b"the");
+    machine.run("zget -o - a").code(1).says("--plaintext");
+    machine.run("zls").ok().says("1 more are not sealed");
+    machine.run("zput a").ok();
+    machine.run("zget --plaintext -o - a").code(1);
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"in the clear");
+}
+
+#[test]
+fn signals_leave_nothing_behind() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let machine = Machine::new();
+    machine.write("a", vec![1; 20_000_000]);
+    machine.run("zput a").ok();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        // A pipe that nobody reads: zseal waits with a temporary file in its hands.
+        let mut child = machine
+            .command("zseal")
+            .args(["-o", "out", "--name", "n", "-"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let waiting = || machine.names().iter().any(|name| name.starts_with(".zput-"));
+        while !waiting() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(machine.names(), ["a"]);
+    }
+    // A child is not left running.
+    let mut child = machine
+        .command("zput")
+        .args(["--exec", "--name", "n", "--", "sh", "-c", "echo $$ > pid; exec sleep 1000"])
+        .spawn()
+        .unwrap();
+    let pid = loop {
+        match fs::read_to_string(machine.path("pid")) {
+            Ok(text) if text.ends_with('\n') => break text.trim().to_owned(),
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let status = format!("/proc/{pid}/stat");
+    for _ in 0..200 {
+        // Gone, or a zombie that init has yet to reap.
+        match fs::read_to_string(&status) {
+            Ok(text) if !text.contains(") Z ") => std::thread::sleep(Duration::from_millis(10)),
+            _ => return,
+        }
+    }
+    panic!("the command is still running");
+}

@@ -1,0 +1,159 @@
+//! `zkey`: key files are made, shown, shared and protected.
+
+mod support;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::MetadataExt,
+    process::Stdio,
+};
+
+use support::{Machine, program};
+
+#[test]
+fn a_key_file_is_made_once() {
+    let machine = Machine::new();
+    machine.run("zkey new").ok().says("back it up");
+    let key_file = fs::read(machine.key_file()).unwrap();
+    assert_eq!(fs::metadata(machine.key_file()).unwrap().mode() & 0o7777, 0o600);
+    machine.run("zkey new").code(10).says("--force");
+    assert_eq!(fs::read(machine.key_file()).unwrap(), key_file);
+    machine.run("zkey new --force").ok();
+    assert_ne!(fs::read(machine.key_file()).unwrap(), key_file);
+    machine.run("zkey new --key other.zkey --names clear").ok();
+    assert!(machine.run("zkey show --key other.zkey").ok().text().contains("names      clear"));
+}
+
+#[test]
+fn what_is_shown_is_not_secret() {
+    let machine = Machine::new();
+    machine.run("zkey new").ok();
+    let text = fs::read_to_string(machine.key_file()).unwrap();
+    let secrets: Vec<&str> = ["device_seed", "vault_secret", "identity"]
+        .iter()
+        .map(|field| {
+            let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+            line.split('"').nth(1).unwrap()
+        })
+        .collect();
+    for line in ["zkey show", "zkey public", "zkey public --json"] {
+        let shown = machine.run(line).ok().text();
+        for secret in &secrets {
+            assert!(secret.len() >= 64 && !shown.contains(secret), "{line}");
+        }
+    }
+    assert!(machine.run("zkey public").ok().text().starts_with("recipient age1pq1"));
+}
+
+#[test]
+fn exports_can_do_less_and_are_kept() {
+    let machine = Machine::new();
+    machine.run("zkey new").ok();
+    machine.run("zkey export --put-only -o put.zkey").ok();
+    machine.run("zkey export --get-only -o get.zkey").ok();
+    assert!(machine.run("zkey show --key put.zkey").ok().text().contains("role       put"));
+    assert!(machine.run("zkey show --key get.zkey").ok().text().contains("role       get"));
+    machine.run("zkey export --get-only -o put.zkey").code(10);
+    machine.run("zkey export --full --key put.zkey -o full.zkey").code(7);
+    machine.run("zkey export --get-only --key put.zkey -o full.zkey").code(7);
+    machine.run("zkey export -o full.zkey").code(2);
+    assert_eq!(machine.names(), ["get.zkey", "put.zkey"]);
+    assert!(machine.run("zkey export --put-only -o -").ok().text().contains("role = \"put\""));
+}
+
+#[test]
+fn an_exported_key_file_does_not_name_this_machines_store() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    machine.run("zkey export --full -o other.zkey").ok();
+    assert!(machine.run("zkey show --key other.zkey").ok().text().contains("remote     none"));
+}
+
+#[test]
+fn a_key_file_that_others_can_read_is_told_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    fs::set_permissions(machine.key_file(), fs::Permissions::from_mode(0o644)).unwrap();
+    machine.run("zls").ok().says("others can read the key file");
+}
+
+#[test]
+fn without_a_terminal_nobody_is_asked() {
+    let machine = Machine::new();
+    machine.run("zkey new").ok();
+    // A session of its own has no controlling terminal, whoever runs the tests.
+    let mut command = std::process::Command::new("setsid");
+    let output = command
+        .args(["-w", program("zkey"), "passphrase", "set"])
+        .env("HOME", machine.home())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7));
+}
+
+/// Runs a command line on a terminal of its own, where `typed` is typed line by line as it is asked.
+fn on_terminal(machine: &Machine, line: &[&str], typed: &[&str]) -> (Option<i32>, String) {
+    let words: Vec<String> = std::iter::once(program(line[0]).to_owned())
+        .chain(line[1..].iter().map(|w| (*w).to_owned()))
+        .collect();
+    let mut child = std::process::Command::new("script")
+        .args(["-q", "-e", "-c", &words.join(" "), "/dev/null"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", machine.home())
+        .current_dir(machine.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut shown = Vec::new();
+    let mut block = [0; 1024];
+    let mut typed = typed.iter();
+    loop {
+        match stdout.read(&mut block).unwrap() {
+            0 => break,
+            read => shown.extend_from_slice(&block[..read]),
+        }
+        if shown.ends_with(b": ")
+            && let Some(line) = typed.next()
+        {
+            writeln!(stdin, "{line}").unwrap();
+        }
+    }
+    (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
+}
+
+#[test]
+fn a_passphrase_is_set_asked_for_changed_and_taken_off() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    let run = |line: &[&str], typed: &[&str]| on_terminal(&machine, line, typed);
+    let locked = || fs::read_to_string(machine.key_file()).unwrap().contains("[protected]");
+
+    assert_eq!(run(&["zkey", "passphrase", "set"], &["one", "two"]).0, Some(2));
+    assert!(!locked());
+    let (code, shown) = run(&["zkey", "passphrase", "set"], &["hunter2", "hunter2"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(locked() && !shown.contains("hunter2"), "{shown}");
+    assert!(!fs::read_to_string(machine.key_file()).unwrap().contains("AGE-SECRET-KEY"));
+
+    let (code, shown) = run(&["zget", "-o", "b", "a"], &["wrong", "hunter2"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert_eq!(machine.read("b"), b"1");
+    let (code, _) = run(&["zget", "-o", "c", "a"], &["wrong", "wrong", "wrong"]);
+    assert_eq!(code, Some(7));
+    assert!(machine.run("zkey show").ok().text().contains("under a passphrase"));
+
+    assert_eq!(run(&["zkey", "passphrase", "change"], &["hunter2", "new", "new"]).0, Some(0));
+    assert_eq!(run(&["zls"], &["new"]).0, Some(0));
+    assert_eq!(run(&["zkey", "passphrase", "remove"], &["new"]).0, Some(0));
+    assert!(!locked());
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
+}

@@ -1,0 +1,249 @@
+//! The commands against a server, over TLS and over plaintext connections.
+
+mod support;
+
+use std::{fs, thread, time::Duration};
+
+use support::{Machine, Served, names};
+use zput_common::proto::message::Scopes;
+
+#[test]
+fn a_machine_joins_puts_and_gets() {
+    let served = Served::start();
+    let machine = Machine::new();
+    machine.write("invite.txt", served.invite(Scopes::ALL) + "\n");
+    let ran = machine.run("zkey join --invite-file invite.txt --label laptop").ok();
+    ran.says("as laptop: may put,get,list,delete").says("made a key file").says("back it up");
+    machine.write("secret.bin", "the plans");
+    assert_eq!(machine.run("zput --name plans/secret.bin secret.bin").ok().stderr, "");
+    assert_eq!(machine.run("zls").ok().text(), "plans/secret.bin\n");
+    machine.run("zget -o copy plans/secret.bin").ok();
+    assert_eq!(machine.read("copy"), b"the plans");
+    machine.run("zrm plans/secret.bin").ok();
+    assert_eq!(machine.run("zls").ok().text(), "");
+    machine.run("zkey show").ok();
+}
+
+#[test]
+fn an_invite_works_once_and_what_fails_leaves_no_key_file() {
+    let served = Served::start();
+    let invite = served.invite(Scopes::ALL);
+    let first = Machine::new();
+    first.run_on(invite.as_bytes(), "zkey join").ok();
+    let second = Machine::new();
+    second.run_on(invite.as_bytes(), "zkey join").code(6).says("denied");
+    assert!(!second.key_file().exists());
+    assert_eq!(names(second.key_file().parent().unwrap()), [""; 0]);
+    second.run_on(b"zputinvite1rubbish", "zkey join").code(7);
+    second.run_on(b"", "zkey join").code(7);
+    second.run("zkey join --invite-file missing").code(1);
+}
+
+#[test]
+fn joining_another_server_needs_force() {
+    let (one, two) = (Served::start(), Served::start());
+    let machine = one.member();
+    let key_file = fs::read(machine.key_file()).unwrap();
+    machine.run_on(two.invite(Scopes::ALL).as_bytes(), "zkey join").code(2).says("--force");
+    assert_eq!(fs::read(machine.key_file()).unwrap(), key_file);
+    machine.run_on(one.invite(Scopes::ALL).as_bytes(), "zkey join").ok();
+    machine.run_on(two.invite(Scopes::ALL).as_bytes(), "zkey join --force").ok();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    assert_eq!(machine.run("zls").ok().text(), "a\n");
+}
+
+#[test]
+fn a_backup_host_puts_and_nothing_else() {
+    let served = Served::start();
+    let laptop = served.member();
+    laptop.run("zkey export --put-only -o backup.zkey").ok();
+    let host = Machine::new();
+    host.write("backup.zkey", laptop.read("backup.zkey"));
+    host.run_on(served.invite(Scopes::PUT).as_bytes(), "zkey join --key backup.zkey").ok();
+    let text = String::from_utf8(host.read("backup.zkey")).unwrap();
+    assert!(!text.contains("AGE-SECRET-KEY"));
+    host.run("zput --key backup.zkey --exec --name pg/main -- echo dump").ok();
+    for line in ["zget pg/main", "zls", "zstat pg/main"] {
+        host.run(&format!("{line} --key backup.zkey")).code(7).says("cannot open");
+    }
+    for line in ["zrm pg/main", "zrestore pg/main 1", "zstat --versions pg/main"] {
+        host.run(&format!("{line} --key backup.zkey")).code(6).says("denied");
+    }
+    assert_eq!(laptop.run("zget -o - pg/main").ok().stdout, b"dump\n");
+}
+
+#[test]
+fn a_fleet_machine_takes_what_its_publisher_put_and_nothing_else() {
+    let served = Served::start();
+    let laptop = served.member();
+    laptop.write("app.img", "image");
+    laptop.run("zput app.img").ok();
+    laptop.run("zkey export --get-only -o fleet.zkey").ok();
+    laptop.run("zkey export --full -o other.zkey").ok();
+    let fleet = Machine::new();
+    fleet.write("fleet.zkey", laptop.read("fleet.zkey"));
+    fleet.run_on(served.invite(Scopes::GET).as_bytes(), "zkey join --key fleet.zkey").ok();
+    assert_eq!(fleet.run("zget --key fleet.zkey -o - app.img").ok().stdout, b"image");
+    fleet.write("forged", "x");
+    fleet.run("zput --key fleet.zkey forged").code(7).says("cannot put");
+    fleet.run("zls --key fleet.zkey").code(6);
+    // Another member of the vault is not the publisher.
+    let other = Machine::new();
+    other.write("k.zkey", laptop.read("other.zkey"));
+    other.run_on(served.invite(Scopes::ALL).as_bytes(), "zkey join --key k.zkey").ok();
+    other.write("app.img", "forged");
+    other.run("zput --key k.zkey app.img").ok();
+    fleet.run("zget --key fleet.zkey -o - app.img").code(8).says("pinned");
+    assert_eq!(laptop.run("zget -o - app.img").ok().stdout, b"forged");
+}
+
+#[test]
+fn a_device_that_was_not_invited_gets_nothing() {
+    let served = Served::start();
+    let laptop = served.member();
+    laptop.run("zkey export --full -o copy.zkey").ok();
+    let stranger = Machine::new();
+    stranger.write("k.zkey", laptop.read("copy.zkey"));
+    stranger.write("a", vec![1; 3_000_000]);
+    for line in ["zput a", "zget -o x a", "zls", "zrm a"] {
+        stranger.run(&format!("{line} --key k.zkey")).code(6).says("denied by zput://127.0.0.1");
+    }
+    assert_eq!(stranger.names(), ["a", "k.zkey"]);
+    assert_eq!(served.staging(), [""; 0]);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_temporary() {
+    let mut served = Served::start();
+    let machine = served.member();
+    served.stop();
+    machine.write("a", "1");
+    machine.run("zput a").code(5).says("is the server running?");
+    machine.run("zget -o b a").code(5);
+    assert_eq!(machine.names(), ["a"]);
+}
+
+#[test]
+fn another_servers_key_is_an_integrity_error() {
+    let (one, two) = (Served::start(), Served::start());
+    let machine = one.member();
+    let text = fs::read_to_string(machine.key_file()).unwrap();
+    let moved = text.replace(&one.remote().to_string(), &two.remote().to_string());
+    assert_ne!(moved, text);
+    fs::write(machine.key_file(), moved).unwrap();
+    machine.run("zls").code(8);
+}
+
+#[test]
+fn no_mode_but_the_key_files_is_spoken() {
+    // A server that speaks plaintext to anybody does not make a client do so.
+    let served = Served::with(|options| {
+        options.plaintext = Scopes::ALL;
+        options.allow_unsealed = true;
+    });
+    let machine = served.member();
+    machine.write("a", "1");
+    machine.run("zput --plaintext a").code(2).says("plaintext connections");
+    machine.run("zget --plaintext -o b a").code(2);
+    let text = fs::read_to_string(machine.key_file()).unwrap();
+    fs::write(machine.key_file(), text.replace("\"tls\"", "\"plaintext\"")).unwrap();
+    machine.run("zput a").ok();
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
+    machine.run("zput --plaintext --name b a").ok();
+    assert_eq!(machine.run("zget --plaintext -o - b").ok().stdout, b"1");
+    // And a server that does not is refused.
+    let strict = Served::start();
+    let other = strict.member();
+    let text = fs::read_to_string(other.key_file()).unwrap();
+    fs::write(other.key_file(), text.replace("\"tls\"", "\"plaintext\"")).unwrap();
+    other.run("zls").code(1);
+}
+
+#[test]
+fn one_failure_of_several_does_not_spoil_the_connection() {
+    let served = Served::start();
+    let machine = served.member();
+    machine.write("a", "1");
+    machine.write("b", "2");
+    machine.write("c", vec![3; 20_000_000]);
+    machine.run("zput a").ok();
+    let ran = machine.run("zput --if-absent a b c").code(3);
+    assert!(ran.stderr.ends_with("zput: 1 of 3 failed\n"), "{}", ran.stderr);
+    fs::create_dir(machine.path("out")).unwrap();
+    machine.run("zget -o out/ a no b nor c").code(3);
+    assert_eq!(names(&machine.path("out")), ["a", "b", "c"]);
+    assert!(fs::read(machine.path("out/c")).unwrap() == vec![3; 20_000_000]);
+    assert_eq!(served.staging(), [""; 0]);
+}
+
+#[test]
+fn every_page_is_listed() {
+    let served = Served::start();
+    let machine = served.member();
+    let mut expected = String::new();
+    let mut line = "zput --prefix p".to_owned();
+    for i in 0..150 {
+        machine.write(&format!("f{i:03}"), "x");
+        line += &format!(" f{i:03}");
+        expected += &format!("p/f{i:03}\n");
+    }
+    machine.run(&line).ok();
+    assert_eq!(machine.run("zls").ok().text(), expected);
+}
+
+#[test]
+fn a_vault_next_door_is_not_listed() {
+    let served = Served::start();
+    let (one, two) = (served.member(), served.member());
+    one.write("a", "1");
+    one.run("zput a").ok();
+    two.write("b", "2");
+    two.run("zput b").ok();
+    assert_eq!(one.run("zls").ok().says("1 more are sealed to others").text(), "a\n");
+    two.run("zget -o x a").code(4);
+}
+
+/// Lengths around every boundary, through both ciphers' parts and chunks.
+#[test]
+fn every_length_comes_back() {
+    let served = Served::start();
+    let machine = served.member();
+    let part = 16 * 1024 * 1024;
+    for length in [0, 1, 16_383, 16_384, 16_385, part - 1, part, part + 1, 2 * part, 3 * part + 5] {
+        let bytes: Vec<u8> = (0..length as u32).map(|i| (i ^ i >> 7 ^ i >> 17) as u8).collect();
+        machine.write("a", &bytes);
+        machine.run("zput a").ok();
+        assert_eq!(machine.run("zstat --json a").ok().json("length"), length);
+        assert_eq!(machine.run("zls --json").ok().json("length"), length);
+        machine.run("zget --force -o b a").ok();
+        assert!(machine.read("b") == bytes, "{length}");
+        let ran = machine.run_on(&bytes, "zput --name a -").ok();
+        drop(ran);
+        assert!(machine.run("zget -o - a").ok().stdout == bytes, "{length} from a pipe");
+    }
+}
+
+/// 96 MiB, whatever the length.
+#[test]
+fn memory_does_not_grow_with_the_length() {
+    const LIMIT_KIB: u64 = 96 * 1024;
+    let served = Served::start();
+    let machine = served.member();
+    machine.write("big", vec![5; 400_000_000]);
+    for line in [&["zput", "big"][..], &["zget", "-o", "copy", "big"]] {
+        let mut child = machine.command(line[0]).args(&line[1..]).spawn().unwrap();
+        let mut peak = 0;
+        while child.try_wait().unwrap().is_none() {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
+            let line = status.unwrap_or_default();
+            let now = line.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let now = now.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+            peak = peak.max(now.unwrap_or(0));
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(peak > 16 * 1024, "{line:?} was not measured: {peak} KiB");
+        assert!(peak < LIMIT_KIB, "{line:?}: {peak} KiB");
+    }
+}
