@@ -172,13 +172,15 @@ fn open(
     sections: &[Section],
     kind: Kind,
 ) -> Done {
-    let opened = store.lookup(key, version).and_then(|object| {
-        let stretches: Result<Vec<_>, _> = sections.iter().map(|s| object.section(*s)).collect();
-        Ok((object, stretches?))
-    });
-    match opened {
-        Ok((object, _)) if object.info().kind != kind => Done::Refused(ErrorCode::Kind),
-        Ok((object, stretches)) => match Transfer::new(object.file().clone(), stretches) {
+    let object = match store.lookup(key, version) {
+        // Sections of the other kind lie outside of it as well; that it is the other kind says more.
+        Ok(object) if object.info().kind != kind => return Done::Refused(ErrorCode::Kind),
+        Ok(object) => object,
+        Err(e) => return Done::Refused(told(&e)),
+    };
+    let stretches: Result<Vec<_>, _> = sections.iter().map(|s| object.section(*s)).collect();
+    match stretches {
+        Ok(stretches) => match Transfer::new(object.file().clone(), stretches) {
             Ok(transfer) => Done::Opened(object.info(), transfer),
             Err(_) => Done::Refused(ErrorCode::Range),
         },

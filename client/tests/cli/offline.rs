@@ -1,10 +1,8 @@
 //! `zseal` and `zopen`: no server.
 
-mod support;
-
 use std::{fs, process::Command};
 
-use support::Machine;
+use crate::support::Machine;
 
 /// A machine with a key file.
 fn machine() -> Machine {

@@ -1,7 +1,5 @@
 //! `zkey`: key files are made, shown, shared and protected.
 
-mod support;
-
 use std::{
     fs,
     io::{Read, Write},
@@ -9,7 +7,7 @@ use std::{
     process::Stdio,
 };
 
-use support::{Machine, program};
+use crate::support::{Machine, program};
 
 #[test]
 fn a_key_file_is_made_once() {

@@ -1,5 +1,4 @@
 //! Machines and servers for the tests of the commands.
-#![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use std::{
     ffi::OsStr,
@@ -188,7 +187,11 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() { copy(&from, &to) } else { drop(fs::copy(from, to).unwrap()) }
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
     }
 }
 

@@ -1,0 +1,10 @@
+//! The commands as people and scripts run them: a home with nothing in it, command lines, what they
+//! print, how they exit, and what they leave behind.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+mod embedded;
+mod keys;
+mod offline;
+mod server;
+mod support;
