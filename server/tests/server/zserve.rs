@@ -241,17 +241,24 @@ fn a_get_is_sent_by_sendfile() {
         let server = open(&store, &[]);
         server.plain().put("k", &bytes(16_000_000), 16_000_000);
     }
+    // -D: the server is this program's child, and strace is not, so that ending it ends both.
     let mut command = Command::new("strace");
+    command.arg("-D");
     let calls =
         "trace=openat2,openat,open,read,readv,pread64,preadv,preadv2,mmap,close,sendto,sendfile";
-    command.args(["-f", "-qq", "-e", calls, "-e", "signal=none", "-o"]).arg(&trace);
+    command.args(["-f", "-e", calls, "-e", "signal=none", "-o"]).arg(&trace);
     let inner = zserve(&store, &["--plaintext", "get", "--allow-unsealed"]);
     command.arg(inner.get_program()).args(inner.get_args());
     let server = Running::start(command);
     let (_, got) = server.plain().get("k", &[Section::All]).unwrap();
     assert!(got == bytes(16_000_000));
 
-    let trace = fs::read_to_string(&trace).unwrap();
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    let read = || fs::read_to_string(&trace).unwrap();
+    peer::until("strace has ended", || read().contains("+++ exited with 0 +++\n"));
+    let trace = read();
     let opened = trace.lines().find(|line| line.contains("open") && is_object(line));
     let opened = opened.unwrap_or_else(|| panic!("no object was opened:\n{trace}"));
     let fd = opened.rsplit("= ").next().unwrap().trim();
