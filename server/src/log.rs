@@ -1,6 +1,6 @@
 //! Logs: to stderr, as text or JSON.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum;
 use thiserror::Error;
@@ -39,7 +39,11 @@ pub enum LogError {
 pub fn start(format: LogFormat, filter: Option<&str>) -> Result<(), LogError> {
     let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
     let filter = filter.or(from_environment.as_deref()).unwrap_or(DEFAULT_FILTER);
-    let lines = fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(io::stderr);
+    let lines = fmt()
+        .with_env_filter(EnvFilter::try_new(filter)?)
+        // Colours are for people in front of it, not for a journal.
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     match format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().try_init(),
