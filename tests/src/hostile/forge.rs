@@ -37,6 +37,8 @@ pub struct Forgery {
     pub object_key: Vec<u8>,
     /// To whom the file key is wrapped.
     pub recipients: Vec<Recipient>,
+    /// These stanzas, instead of ones for the recipients.
+    pub stanzas: Option<Vec<u8>>,
     /// The plaintext of the metadata; [`metadata`] makes it.
     pub metadata: Vec<u8>,
     /// The plaintext.
@@ -113,6 +115,7 @@ impl Forgery {
             generation: 1_700_000_000_000_000_000,
             object_key: key.as_bytes().to_vec(),
             recipients: key_file.recipients.clone(),
+            stanzas: None,
             metadata: metadata(name.as_bytes(), 1_600_000_000, 0, 0o640),
             plaintext: plaintext.to_vec(),
             facts: None,
@@ -135,9 +138,17 @@ impl Forgery {
     /// As [`Forgery::seal`].
     #[must_use]
     pub fn pieces(&self) -> Pieces {
+        self.pieces_with(self.parts())
+    }
+
+    /// The blob in its pieces, with these parts and a footer that vouches for them.
+    ///
+    /// # Panics
+    /// As [`Forgery::seal`].
+    #[must_use]
+    pub fn pieces_with(&self, parts: Vec<Vec<u8>>) -> Pieces {
         let sealed = self.message("metadata", b"metadata", &self.metadata);
         let header = self.header(&sealed);
-        let parts = self.parts();
         let footer = self.footer(&sealed, &parts);
         Pieces { header, parts, footer }
     }
@@ -148,10 +159,24 @@ impl Forgery {
     /// As [`Forgery::seal`].
     #[must_use]
     pub fn for_others(&self, pieces: &Pieces) -> Pieces {
-        let sealed = chunked::sealed_len(self.metadata.len() as u64) as usize;
-        let end = pieces.header.len() - 32;
-        let header = self.header(&pieces.header[end - sealed..end]);
+        let header = self.header(self.sealed_metadata(&pieces.header));
         Pieces { header, ..pieces.clone() }
+    }
+
+    /// A footer that vouches for these parts behind this header.
+    ///
+    /// # Panics
+    /// As [`Forgery::seal`].
+    #[must_use]
+    pub fn footer_of(&self, header: &[u8], parts: &[Vec<u8>]) -> Vec<u8> {
+        self.footer(self.sealed_metadata(header), parts)
+    }
+
+    /// The last field but the MAC of a header of this name.
+    fn sealed_metadata<'a>(&self, header: &'a [u8]) -> &'a [u8] {
+        let sealed = chunked::sealed_len(self.metadata.len() as u64) as usize;
+        let end = header.len() - 32;
+        &header[end - sealed..end]
     }
 
     /// The sealed parts, with fresh salts.
@@ -213,12 +238,7 @@ impl Forgery {
 
     /// FORMAT 3.
     fn header(&self, sealed_metadata: &[u8]) -> Vec<u8> {
-        let file_key = FileKey::from_bytes(self.file_key);
-        let mut stanzas = Vec::new();
-        for recipient in &self.recipients {
-            let stanza = recipient.wrap(&file_key, &mut rand::rng());
-            stanza.unwrap_or_else(|e| panic!("a recipient: {e}")).encode(&mut stanzas);
-        }
+        let stanzas = self.stanzas.clone().unwrap_or_else(|| self.stanzas());
         let mut rest = length(stanzas.len()).to_vec();
         rest.extend_from_slice(&stanzas);
         rest.extend_from_slice(&length(sealed_metadata.len()));
@@ -233,6 +253,21 @@ impl Forgery {
         let mac = mac(&self.key("header-mac"), &[&header]);
         header.extend_from_slice(&mac);
         header
+    }
+
+    /// A stanza for each recipient, with fresh shares.
+    ///
+    /// # Panics
+    /// When a recipient's key is none.
+    #[must_use]
+    pub fn stanzas(&self) -> Vec<u8> {
+        let file_key = FileKey::from_bytes(self.file_key);
+        let mut stanzas = Vec::new();
+        for recipient in &self.recipients {
+            let stanza = recipient.wrap(&file_key, &mut rand::rng());
+            stanza.unwrap_or_else(|e| panic!("a recipient: {e}")).encode(&mut stanzas);
+        }
+        stanzas
     }
 
     /// The header's fields up to the key, but for its length: what the transcript begins with.

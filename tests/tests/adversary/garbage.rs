@@ -1,16 +1,25 @@
 //! Bytes that are no protocol, and silence that is none either.
 
 use std::{
+    fs::{self, File},
     io::{Read, Write},
     net::TcpStream,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use zput_common::proto::message::{ErrorCode, Request, Response};
-use zput_tests::hostile::HostileClient;
+use zput_common::{
+    keys::Invite,
+    proto::{
+        ClientConfig,
+        message::{ErrorCode, Request, Response, Section},
+        tls::ClientTls,
+    },
+};
+use zput_tests::{ServerProcess, command_path, hostile::HostileClient};
 
-use crate::guarded::{Guarded, code};
+use crate::guarded::{Guarded, code, device, get, quick_directory};
 
 /// PROTOCOL 1: an honest client hello for these modes.
 fn hello(modes: u8) -> Vec<u8> {
@@ -192,4 +201,36 @@ fn a_client_that_stops_in_the_middle_is_hung_up_on() {
         }
     });
     assert!(guarded.forgets_uploads());
+}
+
+/// A log is read in terminals and kept for long: no escapes, and no secret of anybody's.
+#[test]
+fn what_clients_say_does_not_reach_the_log_as_it_is() {
+    let root = quick_directory();
+    let path = root.path().join("log");
+    let mut zserve = Command::new(command_path("zserve"));
+    zserve.stderr(File::create(&path).unwrap());
+    let args = ["--log", "trace", "--plaintext", "get"];
+    let server = ServerProcess::start_by(zserve, &root.path().join("store"), &args);
+    let invite: Invite = server.invite(&[]).parse().unwrap();
+    let wrong = [0x5a; 32];
+    for secret in [wrong, *invite.secret.as_bytes()] {
+        let tls = ClientTls::new(&device(), &invite.server_key).unwrap();
+        let mut client = HostileClient::connect(server.address(), &ClientConfig::Tls(tls)).unwrap();
+        let label = "\u{202e}a label".to_owned();
+        let _answered = client.ask(&Request::Join { secret, label }).unwrap();
+        let _maybe_denied = client.ask(&get(b"\x1b]0;pwned\x07\n", vec![Section::All]));
+    }
+    let babble = [b"\x1b[2J".to_vec(), [&hello(1)[..], b"\x1b[2J"].concat()];
+    for bytes in babble {
+        HostileClient::babble(server.address(), &bytes).unwrap();
+    }
+    assert_eq!(server.stop(), Some(0));
+    let log = fs::read_to_string(path).unwrap();
+    assert!(log.contains("joined"), "{log}");
+    assert!(log.chars().all(|c| c == '\n' || !c.is_control()), "{log:?}");
+    for secret in [&wrong, invite.secret.as_bytes()] {
+        assert!(!log.contains(&hex::encode(secret)), "{log}");
+        assert!(!log.contains(&format!("{secret:?}")), "{log}");
+    }
 }

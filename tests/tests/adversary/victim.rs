@@ -19,6 +19,8 @@ use zput_tests::{
     hostile::{Forgery, HostileServer, Stored},
 };
 
+use crate::guarded::quick_directory;
+
 /// What the blob's name is everywhere here.
 pub(crate) const NAME: &str = "plans/secret.bin";
 /// What the file is called that `zget` makes of it.
@@ -42,14 +44,8 @@ impl Victim {
         lead(&mut member, mode, server.remote(), server.key());
         let name = BlobName::parse(NAME).unwrap();
         let key = member.object_key(&name);
-        let victim = Self {
-            server,
-            home: Home::new(),
-            member,
-            name,
-            key,
-            state: tempfile::tempdir().unwrap(),
-        };
+        let victim =
+            Self { server, home: Home::new(), member, name, key, state: quick_directory() };
         victim.install(&victim.member);
         victim
     }
@@ -64,14 +60,32 @@ impl Victim {
         Forgery::honest(&self.member, &self.key, NAME, plaintext)
     }
 
-    /// The server has `blob` now, and nothing else under this key.
+    /// The server has `blob` now and nothing else under this key, and this machine has never seen
+    /// another.
     pub(crate) fn serve(&self, blob: Vec<u8>) {
+        self.serve_stored(Stored::new(1, blob));
+    }
+
+    /// As [`Victim::serve`], with a description of the server's own.
+    pub(crate) fn serve_stored(&self, stored: Stored) {
+        self.forget();
+        self.server.shelf().replace(&self.key, stored);
+    }
+
+    /// The server has `blob` now, and nothing else under this key.
+    pub(crate) fn serve_next(&self, blob: Vec<u8>) {
         self.server.shelf().replace(&self.key, Stored::new(1, blob));
     }
 
-    /// The server has this now, and nothing else under this key.
-    pub(crate) fn serve_stored(&self, stored: Stored) {
-        self.server.shelf().replace(&self.key, stored);
+    /// Loses the record of what was seen: a refusal is then for what a blob is, and not for what was
+    /// there before it.
+    fn forget(&self) {
+        for state in [self.directories().state, self.home.path().join(".local/state/zput")] {
+            match fs::remove_dir_all(state) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => panic!("{e}"),
+                _ => {}
+            }
+        }
     }
 
     /// The library gets the blob: what it says, and what reached the sink.

@@ -1,0 +1,346 @@
+//! A server that lies about what it has, talks without end, or talks to the terminal.
+
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use zput_common::{
+    keys::ModePolicy,
+    name::ObjectKey,
+    proto::message::{
+        Entry, Info, Kind, RemoteError, Request, Response, Version, VersionInfo, VersionState,
+    },
+};
+use zput_tests::{
+    Ran,
+    hostile::{Answer, Forgery, Payload, RawServer, Stored, forge::metadata},
+};
+
+use crate::victim::{NAME, Victim, is_for_terminals, lead};
+
+const SMALL: &[u8] = b"the quick brown fox jumps over the lazy dog";
+
+/// Runs a command of the victim's; it has this long before it counts as caught in a loop.
+fn run_for(victim: &Victim, command: &str, args: &[&str], limit: Duration) -> Ran {
+    let mut run: Command = victim.home.command(command);
+    run.arg("--key").arg(victim.home.path().join("victim.zkey")).args(args);
+    let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > limit {
+            child.kill().unwrap();
+            panic!("{command} {args:?} is caught in a loop");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn lengths_that_are_lies_are_refused() {
+    let victim = Victim::new(ModePolicy::Tls);
+    let honest = Stored::new(1, victim.honest(SMALL).seal());
+    let Info { length, header_length, footer_length, .. } = honest.info;
+    let info = |length, header_length, footer_length| Info {
+        length,
+        header_length,
+        footer_length,
+        ..honest.info
+    };
+    let lies = [
+        ("a header of 4 GiB", info(length, u32::MAX, footer_length)),
+        ("a header of 4 GiB in a long blob", info(u64::MAX, u32::MAX, footer_length)),
+        ("a footer of 4 GiB", info(length, header_length, u32::MAX)),
+        ("both, in a long blob", info(u64::MAX, u32::MAX, u32::MAX)),
+        ("a header of 64 KiB and a byte", info(u64::MAX, 65_537, footer_length)),
+        ("no header", info(length, 0, footer_length)),
+        ("no footer", info(length, header_length, 0)),
+        ("nothing at all", info(0, 0, 0)),
+        ("a blob without end", info(u64::MAX, header_length, footer_length)),
+        ("a blob of 4 TiB", info(1 << 42, header_length, footer_length)),
+        ("a byte more", info(length + 1, header_length, footer_length)),
+        ("a byte less", info(length - 1, header_length, footer_length)),
+        ("a byte more of header", info(length, header_length + 1, footer_length)),
+        ("a byte less of header", info(length, header_length - 1, footer_length)),
+        ("a byte more of footer", info(length, header_length, footer_length + 1)),
+        ("a byte less of footer", info(length, header_length, footer_length - 1)),
+    ];
+    victim.serve_stored(honest.clone());
+    for (what, info) in lies {
+        // With the payload that is there, with the one that is said to be there, and without end.
+        for endless in [false, true] {
+            for announced in [None, Some(info.length)] {
+                victim.server.lie(move |_, answer| {
+                    let Response::Object { payload, .. } = answer.response else { return answer };
+                    let payload = announced.unwrap_or(payload);
+                    let response = Response::Object { info, payload };
+                    if endless {
+                        Answer { response, payload: Payload::Endless(0x8a), ..answer }
+                    } else {
+                        Answer { response, ..answer }
+                    }
+                });
+                let (exit, sink) = victim.exit();
+                // A payload that is shorter than announced ends the connection.
+                let is_cut = !endless && announced.is_some_and(|n| n > length);
+                assert!(exit == 8 || (is_cut && exit == 5), "{what}: {exit}, endless: {endless}");
+                assert!(sink.is_empty(), "{what}");
+            }
+        }
+    }
+    victim.server.repent();
+    victim.accepts(SMALL);
+}
+
+/// As much as is announced is taken, and no more is believed.
+#[test]
+fn a_payload_that_is_not_what_was_asked_for_is_refused() {
+    let victim = Victim::new(ModePolicy::Tls);
+    victim.serve(victim.honest(SMALL).seal());
+    for change in [i64::MIN, -1000, -1, 1, 1000, i64::MAX] {
+        victim.server.lie(move |_, answer| {
+            let Response::Object { info, payload } = answer.response else { return answer };
+            let payload = payload.saturating_add_signed(change);
+            Answer { response: Response::Object { info, payload }, ..answer }
+        });
+        victim.refuses(8, b"");
+    }
+    // Bytes behind the payload: they are no record of TLS.
+    victim.server.lie(|request, answer| {
+        let mut bytes = answer.bytes().to_vec();
+        if matches!(request, Request::Get { .. }) {
+            bytes.extend_from_slice(&[0x17; 100]);
+        }
+        Answer { payload: Payload::Bytes(bytes), ..answer }
+    });
+    // The blob itself was whole, and nothing more was asked for.
+    victim.accepts(SMALL);
+}
+
+#[test]
+fn memory_is_not_the_servers_to_fill() {
+    let victim = Victim::new(ModePolicy::Tls);
+    let honest = Stored::new(1, victim.honest(SMALL).seal());
+    victim.serve_stored(honest.clone());
+    for (header_length, footer_length) in [(u32::MAX, u32::MAX), (65_536, 8_389_815)] {
+        victim.server.lie(move |_, answer| {
+            let Response::Object { info, .. } = answer.response else { return answer };
+            let info = Info { length: u64::MAX, header_length, footer_length, ..info };
+            let response = Response::Object { info, payload: u64::MAX };
+            Answer { response, payload: Payload::Endless(0x8a), ..answer }
+        });
+        let mut zget = victim.home.command("zget");
+        zget.arg("--key").arg(victim.home.path().join("victim.zkey")).args(["-o", "-", NAME]);
+        zget.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = zget.spawn().unwrap();
+        let used = wait4::Wait4::wait4(child).unwrap();
+        assert_eq!(used.status.code(), Some(8));
+        let peak = used.rusage.maxrss;
+        assert!(peak < 64 * 1024 * 1024, "{peak} bytes");
+    }
+}
+
+#[test]
+fn answers_to_something_else_are_refused() {
+    let victim = Victim::new(ModePolicy::Tls);
+    let stored = Stored::new(1, victim.honest(SMALL).seal());
+    let info = stored.info;
+    victim.serve_stored(stored);
+    let version = Version(1);
+    let answers = [
+        Response::Pong,
+        Response::Stat { info },
+        Response::Page { entries: Vec::new(), next: None },
+        Response::Versions { versions: Vec::new(), next: None },
+        Response::Begun,
+        Response::SliceHeld,
+        Response::Committed { version },
+        Response::Aborted,
+        Response::Deleted { version },
+        Response::Object { info, payload: 0 },
+    ];
+    victim.home.write("file", SMALL);
+    for answer in answers {
+        let name = format!("{answer:?}");
+        let said = answer.clone();
+        victim.server.lie(move |_, _| said.clone().into());
+        victim.refuses(8, b"");
+        for (command, args) in [
+            ("zls", &[][..]),
+            ("zstat", &[NAME]),
+            ("zstat", &["--versions", NAME]),
+            ("zrm", &[NAME]),
+            ("zrestore", &[NAME, "1"]),
+            ("zput", &["file"]),
+        ] {
+            let fits = match (command, &answer) {
+                ("zls", Response::Page { .. }) | ("zrm", Response::Deleted { .. }) => true,
+                ("zstat", Response::Versions { .. }) => args.len() == 2,
+                _ => false,
+            };
+            if !fits {
+                let ran = run_for(&victim, command, args, Duration::from_secs(20));
+                assert_eq!(ran.code, Some(8), "{command} {args:?}, {name}: {}", ran.stderr);
+            }
+        }
+    }
+}
+
+/// The cursors are the server's: it can lead a client round and round.
+#[test]
+fn a_listing_without_end_ends() {
+    let victim = Victim::new(ModePolicy::Tls);
+    victim.serve(victim.honest(SMALL).seal());
+    let cursors: [fn(u64) -> Vec<u8>; 3] =
+        [|_| vec![7], |n| vec![(n % 2) as u8], |n| n.to_be_bytes().to_vec()];
+    for (i, cursor) in cursors.into_iter().enumerate() {
+        for empty in [false, true] {
+            let mut page = 0;
+            victim.server.lie(move |_, answer| match answer.response {
+                Response::Page { mut entries, .. } => {
+                    page += 1;
+                    if empty {
+                        entries.clear();
+                    }
+                    Response::Page { entries, next: Some(cursor(page)) }.into()
+                }
+                _ => answer,
+            });
+            let ran = run_for(&victim, "zls", &[], Duration::from_secs(20)).ended(8);
+            assert!(ran.stdout.is_empty(), "cursor {i}");
+        }
+    }
+    // Versions go down, and can do so for ever; or round and round.
+    let downs: [fn(u64) -> u64; 3] = [|n| u64::MAX - n, |_| 7, |n| 8 + n % 2];
+    for (i, down) in downs.into_iter().enumerate() {
+        let mut page = 0;
+        victim.server.lie(move |_, answer| match answer.response {
+            Response::Versions { .. } => {
+                page += 1;
+                Response::Versions { versions: Vec::new(), next: Some(Version(down(page))) }.into()
+            }
+            _ => answer,
+        });
+        let args = ["--versions", NAME];
+        let ran = run_for(&victim, "zstat", &args, Duration::from_secs(20)).ended(8);
+        assert!(ran.stdout.is_empty(), "versions {i}");
+    }
+    // A server may hold much, and say so in pages that overlap.
+    victim.server.repent();
+    let ran = victim.run("zls", &[]).ok();
+    assert_eq!(ran.text(), format!("{NAME}\n"));
+}
+
+#[test]
+fn a_listing_shows_only_what_the_vault_named() {
+    let victim = Victim::new(ModePolicy::Tls);
+    let honest = victim.honest(SMALL);
+    victim.serve(honest.seal());
+    let other_key = ObjectKey::new("0".repeat(64)).unwrap();
+    let named = |name: &[u8], key: &ObjectKey| {
+        let metadata = metadata(name, i64::MAX, 999_999_999, u32::MAX);
+        Forgery { metadata, object_key: key.as_bytes().to_vec(), ..honest.clone() }.pieces().header
+    };
+    let entry = |key: &ObjectKey, header: Option<Vec<u8>>| Entry {
+        key: key.clone(),
+        info: Info {
+            version: Version(u64::MAX),
+            kind: Kind::Sealed,
+            length: u64::MAX,
+            header_length: u32::MAX,
+            footer_length: u32::MAX,
+        },
+        header,
+    };
+    let hostile = [
+        // A member's blob of another name, here under a key that is not its own.
+        entry(&other_key, Some(named(NAME.as_bytes(), &victim.key))),
+        entry(&other_key, Some(named(NAME.as_bytes(), &other_key))),
+        entry(&other_key, None),
+        entry(&other_key, Some(Vec::new())),
+        entry(&other_key, Some(vec![0x1b; 65_536])),
+        entry(&other_key, Some(named(b"\x1b]0;pwned\x07", &other_key))),
+        entry(&other_key, Some(named(b"../../escaped", &other_key))),
+        entry(&other_key, Some(named(b"\xff\xfe", &other_key))),
+        entry(&other_key, Some(named("a\u{202e}b\u{200f}".as_bytes(), &other_key))),
+        entry(&ObjectKey::new("\x1b[2J\n").unwrap(), Some(vec![0x1b; 100])),
+        entry(&ObjectKey::new(vec![0xff; 1024]).unwrap(), None),
+    ];
+    for entry in hostile {
+        let what = format!("{:?}", entry.key);
+        victim.server.lie(move |_, answer| match answer.response {
+            Response::Page { mut entries, next } => {
+                entries.push(entry.clone());
+                Response::Page { entries, next }.into()
+            }
+            _ => answer,
+        });
+        for args in [&[][..], &["-l"], &["--json"]] {
+            let ran = victim.run("zls", args).ended(8);
+            assert!(is_for_terminals(&ran.stderr), "{what}: {:?}", ran.stderr);
+            assert!(is_for_terminals(&ran.text()), "{what}: {:?}", ran.text());
+            assert_eq!(ran.text().lines().count(), 1, "{what}: {}", ran.text());
+            assert!(ran.text().contains(NAME), "{what}: {}", ran.text());
+        }
+    }
+    // The same object twice is listed once.
+    victim.server.lie(|_, answer| match answer.response {
+        Response::Page { entries, next } => {
+            Response::Page { entries: [entries.clone(), entries].concat(), next }.into()
+        }
+        _ => answer,
+    });
+    assert_eq!(victim.run("zls", &[]).ok().text(), format!("{NAME}\n"));
+    // Sizes, times and states that no server has are shown as they are.
+    victim.server.lie(|_, answer| match answer.response {
+        Response::Versions { .. } => {
+            let state = VersionState::Trash;
+            let version = Version(u64::MAX);
+            let version = VersionInfo { version, kind: Kind::Plain, length: u64::MAX, state };
+            Response::Versions { versions: vec![version; 1000], next: None }.into()
+        }
+        _ => answer,
+    });
+    let ran = victim.run("zstat", &["--versions", NAME]);
+    assert!(matches!(ran.code, Some(0 | 8)), "{:?}: {}", ran.code, ran.stderr);
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_a_server_says_does_not_reach_the_terminal_as_it_is() {
+    let victim = Victim::new(ModePolicy::Tls);
+    victim.serve(victim.honest(SMALL).seal());
+    victim.home.write("file", SMALL);
+    let texts = ["\x1b]0;pwned\x07\x1b[2J", "a\r\nzget: all is well", "\u{202e}dne\u{9b}31m\0"];
+    for code in 0..=15_u8 {
+        let text = texts[usize::from(code) % texts.len()].to_owned();
+        let error = RemoteError { code, text };
+        victim.server.lie(move |_, _| Response::Error(error.clone()).into());
+        for (command, args) in [("zget", &[NAME][..]), ("zls", &[]), ("zput", &["file"])] {
+            let ran = victim.run(command, args);
+            assert_ne!(ran.code, Some(0), "{command}, code {code}");
+            assert!(is_for_terminals(&ran.stderr), "{command}, code {code}: {:?}", ran.stderr);
+            assert_eq!(ran.stderr.lines().count(), 1, "{command}: {:?}", ran.stderr);
+            assert!(ran.stdout.is_empty());
+        }
+    }
+    // And in its hello, before anybody knows who it is.
+    for text in texts {
+        for code in [3_u8, 6, 99] {
+            let mut hello = b"zput/s1\n".to_vec();
+            let length = u16::try_from(26 + text.len()).unwrap();
+            hello.extend_from_slice(&length.to_be_bytes());
+            hello.push(code);
+            hello.extend_from_slice(&[0; 24]);
+            hello.push(u8::try_from(text.len()).unwrap());
+            hello.extend_from_slice(text.as_bytes());
+            let raw = RawServer::saying(hello);
+            let mut member = victim.member.clone();
+            lead(&mut member, ModePolicy::Tls, raw.remote(), victim.server.key());
+            victim.install(&member);
+            // Nobody has shown a key: only "busy" is believed.
+            victim.refuses(if code == 6 { 5 } else { 1 }, b"");
+        }
+    }
+}
