@@ -229,6 +229,7 @@ impl Connection {
         self.send(&Request::Slice { length, digest })?;
         let mut rest = bytes;
         while !rest.is_empty() {
+            self.check()?;
             match self.gather() {
                 Gathered::Payload if self.outgoing.len() + rest.len() <= GATHER_BYTES => {
                     self.outgoing.extend_from_slice(rest);
@@ -338,13 +339,19 @@ impl Connection {
         Ok(filled)
     }
 
-    /// Ends the connection in order.
+    /// Ends the connection in order. A peer that takes nothing more is not waited for.
     pub fn close(mut self) {
         self.session.close();
-        // A peer that is gone already is closed as well.
-        while let Gathered::All = self.gather() {
-            if self.is_flushed() || self.write_outgoing().is_err() {
-                return;
+        while self.gather() == Gathered::All && !self.is_flushed() {
+            let rest = self.outgoing.get(self.written..).unwrap_or_default();
+            match send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(sent) => self.written += sent,
+                Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            if self.is_flushed() {
+                self.outgoing.clear();
+                self.written = 0;
             }
         }
     }
@@ -557,5 +564,50 @@ fn until(at: Instant, now: Instant) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(left.subsec_nanos()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, sync::mpsc, thread};
+
+    use super::*;
+
+    /// Runs `act`, which may hang where it is wrong.
+    fn ends(act: impl FnOnce() + Send + 'static) -> bool {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            act();
+            let _nobody_waits = done.send(());
+        });
+        is_done.recv_timeout(Duration::from_secs(10)).is_ok()
+    }
+
+    fn over(stream: UnixStream) -> Connection {
+        Connection::on(stream, Remote::Unix("/x".into()), &ClientConfig::Plaintext).unwrap()
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_not_waited_for_at_the_end() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        while (&ours).write(&[0; 65_536]).is_ok() {}
+        ours.set_nonblocking(false).unwrap();
+        assert!(ends(move || over(ours).close()));
+        drop(theirs);
+    }
+
+    #[test]
+    fn a_peer_that_hangs_up_before_its_hello_ends_a_slice() {
+        for said in [&b""[..], b"zput/s1\n", b"rubbish"] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(said).unwrap();
+            theirs.shutdown(std::net::Shutdown::Write).unwrap();
+            let slice = move || {
+                assert!(over(ours).send_slice(b"slice", Digest::of(b"slice")).is_err());
+            };
+            assert!(ends(slice), "{said:?}");
+            drop(theirs);
+        }
     }
 }
