@@ -201,11 +201,17 @@ fn told(failure: &StoreError) -> ErrorCode {
     code
 }
 
-/// The answer that says no. Its text depends on the code alone: it echoes no secret and no path.
+/// The answer to a request that its sender may not make.
+pub(crate) fn denial(why: &'static str) -> Response {
+    Response::Error(RemoteError { code: ErrorCode::Denied as u8, text: why.to_owned() })
+}
+
+/// The answer that says no. Its text depends on the code alone: it echoes no secret and no path. Of what
+/// the store does, only an invite is ever denied.
 pub(crate) fn refused(code: ErrorCode) -> Response {
     let text = match code {
         ErrorCode::Malformed => "malformed request or object",
-        ErrorCode::Denied => "denied",
+        ErrorCode::Denied => "the invite is unknown, spent or expired",
         ErrorCode::NotFound => "no such object or version",
         ErrorCode::Exists => "the condition does not hold",
         ErrorCode::Full => "disk full or quota reached",

@@ -1,5 +1,6 @@
 //! What both sides' sessions have in common, as a caller sees it.
 
+use rustls::CertificateError;
 use thiserror::Error;
 
 use super::{
@@ -53,7 +54,7 @@ pub enum SessionError {
     #[error("the server refuses the connection: {0}")]
     Refused(RemoteError),
     /// TLS failed: another key, a signature that is not the key's, damage, an alert.
-    #[error("TLS failed: {0}")]
+    #[error("{}", told(.0))]
     Tls(#[from] rustls::Error),
     /// A record over what RFC 8446, 5.2 allows.
     #[error("a TLS record cannot have a body of {0} bytes")]
@@ -103,6 +104,18 @@ pub enum SessionError {
     /// The message was not sent: there is no request that it could answer.
     #[error("there is nothing to answer")]
     NothingToAnswer,
+}
+
+/// What TLS is said to have failed at. rustls has no words for a pinned key that is not the peer's.
+fn told(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
+            "the server's key is not the one that is pinned: somebody else answers, or the server was \
+             set up anew (then zkey join takes a new invite from its operator)"
+                .to_owned()
+        }
+        other => format!("TLS failed: {other}"),
+    }
 }
 
 impl SessionError {

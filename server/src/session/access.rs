@@ -33,6 +33,8 @@ impl Admitted {
 /// A request that its sender may not make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
+    /// What its sender is told.
+    pub(crate) why: &'static str,
     /// Whether the connection ends with the answer: always for strangers, and where the bytes of a
     /// put may be on their way already, for those are not to be read (PROTOCOL 5).
     pub(crate) close: bool,
@@ -51,25 +53,29 @@ impl Standing {
             Self::Stranger(_) => {
                 return match request {
                     Request::Join { .. } => Ok(Admitted(request)),
-                    _ => Err(Denied { close: true }),
+                    _ => Err(Denied { why: "this device has no account here", close: true }),
                 };
             }
             Self::Member(_, scopes) | Self::Anonymous(scopes) => *scopes,
         };
-        let (needed, close) = match &request {
+        let (needed, why, close) = match &request {
             Request::Get { .. } | Request::Stat { .. } | Request::Versions { .. } => {
-                (Scopes::GET, false)
+                (Scopes::GET, "this device may not get", false)
             }
-            Request::List { .. } => (Scopes::LIST, false),
+            Request::List { .. } => (Scopes::LIST, "this device may not list", false),
             Request::Begin { .. } | Request::Slice { .. } | Request::Commit | Request::Abort => {
-                (Scopes::PUT, true)
+                (Scopes::PUT, "this device may not put", true)
             }
-            Request::Delete { .. } | Request::Restore { .. } => (Scopes::DELETE, false),
-            Request::Ping => (Scopes::NONE, false),
+            Request::Delete { .. } | Request::Restore { .. } => {
+                (Scopes::DELETE, "this device may not delete", false)
+            }
+            Request::Ping => return Ok(Admitted(request)),
             // Only a device can have an account, and this one has it; the echo is the session's.
-            Request::Join { .. } | Request::Echo { .. } => return Err(Denied { close: true }),
+            Request::Join { .. } | Request::Echo { .. } => {
+                return Err(Denied { why: "nobody can join on this connection", close: true });
+            }
         };
-        if scopes.allows(needed) { Ok(Admitted(request)) } else { Err(Denied { close }) }
+        if scopes.allows(needed) { Ok(Admitted(request)) } else { Err(Denied { why, close }) }
     }
 }
 
@@ -122,7 +128,10 @@ mod tests {
                     if needed.is_none_or(|needed| needed == scope) {
                         assert_eq!(admitted, Ok(()), "{name}");
                     } else {
-                        assert_eq!(admitted, Err(Denied { close }), "{name}");
+                        let told = needed.map(|needed| format!("this device may not {needed}"));
+                        let denied = admitted.unwrap_err();
+                        assert_eq!(Some(denied.why), told.as_deref(), "{name}");
+                        assert_eq!(denied.close, close, "{name}");
                     }
                 }
             }
@@ -133,7 +142,8 @@ mod tests {
     fn a_stranger_may_only_join() {
         let stranger = Standing::Stranger(device());
         for (request, _, _) in table() {
-            assert_eq!(stranger.admit(request).map(|_| ()), Err(Denied { close: true }));
+            let denied = Denied { why: "this device has no account here", close: true };
+            assert_eq!(stranger.admit(request).map(|_| ()), Err(denied));
         }
         assert!(stranger.admit(join()).is_ok());
     }
@@ -142,7 +152,8 @@ mod tests {
     fn joining_needs_a_device_without_an_account() {
         let all = Scopes::ALL;
         for standing in [Standing::Anonymous(all), Standing::Member(device(), all)] {
-            assert_eq!(standing.admit(join()).map(|_| ()), Err(Denied { close: true }));
+            let denied = Denied { why: "nobody can join on this connection", close: true };
+            assert_eq!(standing.admit(join()).map(|_| ()), Err(denied));
         }
     }
 }

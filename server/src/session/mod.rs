@@ -31,7 +31,7 @@ use zput_common::{
 };
 
 use crate::{
-    catalog::{Done, Job, refused},
+    catalog::{Done, Job, denial, refused},
     handler::{Facts, Step, decide},
     pool::{Pool, ReplyTo, Ticket},
     store::Upload,
@@ -260,8 +260,8 @@ impl Connection {
         let admitted = match standing.admit(request) {
             Ok(admitted) => admitted,
             Err(denied) => {
-                info!(peer = self.peer, "denied");
-                self.say(&refused(ErrorCode::Denied))?;
+                info!(peer = self.peer, why = denied.why, "denied");
+                self.say(&denial(denied.why))?;
                 if denied.close {
                     self.leave(now);
                 }

@@ -226,7 +226,13 @@ fn another_server_than_the_pinned_one_is_refused() {
     let client = ClientTls::new(&device_key(), &server_key().public_key()).unwrap();
     let mut pair = Pair::with(ClientConfig::Tls(client), server);
     let refused = rustls::CertificateError::ApplicationVerificationFailure;
-    assert_eq!(pair.settle(), Err(SessionError::Tls(Error::InvalidCertificate(refused))));
+    let refused = SessionError::Tls(Error::InvalidCertificate(refused));
+    assert_eq!(
+        refused.to_string(),
+        "the server's key is not the one that is pinned: somebody else answers, or the server was \
+         set up anew (then zkey join takes a new invite from its operator)"
+    );
+    assert_eq!(pair.settle(), Err(refused));
     assert!(pair.client.events.is_empty());
     // The server hears of it.
     let alert = pair.client.transmit(pair.now);
