@@ -1,0 +1,60 @@
+//! A server and a client in one program, over TLS on loopback: a file goes there and comes back.
+//!
+//! ```text
+//! cargo run -p zput-examples --example quickstart
+//! ```
+
+use std::{fs, time::Duration};
+
+use anyhow::{Result, ensure};
+use zput_client::{
+    Client, directories::Directories, get::GetOptions, progress::Silent, put::PutOptions,
+    sink::Output, source::FileSource,
+};
+use zput_common::{keys::KeyFile, name::BlobName, proto::message::Scopes};
+use zput_server::{
+    Server, ServerOptions, invite,
+    store::{Clock, Store},
+};
+
+fn main() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let at = |name: &str| home.path().join(name);
+
+    // The server: a store is a directory, port 0 is any free port.
+    let store = Store::open(&at("store"), Clock::system())?;
+    let options = ServerOptions::new(store.clone(), vec!["127.0.0.1:0".parse()?]);
+    let server = Server::bind(options)?.spawn()?;
+    let address = server.addresses()[0].to_string();
+    println!("a server listens on {address}");
+
+    // Its operator lets one device in. The invite holds the server's key, which the client pins.
+    let invite = invite::make(&store, &address.parse()?, Scopes::ALL, Duration::from_secs(60))?;
+
+    // The client: a key file is its whole capability. A real one is saved, and backed up.
+    let mut key_file = KeyFile::generate(&mut rand::rng());
+    key_file.accept(&invite);
+    let directories = Directories { config: at("config"), data: at("data"), state: at("state") };
+    let mut client = Client::new(key_file, &directories)?;
+    let scopes = client.join(&invite, "quickstart")?;
+    println!("this device joined, and may {scopes}");
+
+    // Put: sealed here, before anything leaves.
+    let plans = "the plans\n".repeat(2_000_000);
+    fs::write(at("plans.txt"), &plans)?;
+    let name = BlobName::parse("plans/first")?;
+    let put =
+        client.put(&name, FileSource::open(&at("plans.txt"))?, &PutOptions::default(), &Silent)?;
+    println!("put {} bytes as {name}; the server knows it as {}", put.length, put.key);
+
+    // Get: the file appears when all of it is verified, and not before.
+    let mut output = Output::at(&at("again.txt"), false)?;
+    let got = client.get(&name, &GetOptions::default(), &mut output, &Silent)?;
+    output.commit(None)?;
+    println!("got {} bytes of version {}", got.length, got.version.0);
+
+    ensure!(got.version == put.version, "that is another version");
+    ensure!(fs::read_to_string(at("again.txt"))? == plans, "that is not what was put");
+    println!("they are the same");
+    Ok(())
+}
