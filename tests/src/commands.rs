@@ -16,12 +16,24 @@ use crate::workspace;
 #[must_use]
 pub fn command_path(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || built(&["--bins", "-p", "zput-client", "-p", "zput-server"]);
     DIRECTORY.get_or_init(build).join(name)
 }
 
-/// Builds every command once and says where they are. A test binary lives in
-/// `<target>/<profile>/deps`; the commands belong two levels up.
-fn build() -> PathBuf {
+/// The built example `name`.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn example_path(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || built(&["--examples", "-p", "zput-examples"]).join("examples");
+    DIRECTORY.get_or_init(build).join(name)
+}
+
+/// Builds `what` and says where it is. A test binary lives in `<target>/<profile>/deps`; what is built
+/// belongs two levels up.
+fn built(what: &[&str]) -> PathBuf {
     let own = env::current_exe().unwrap_or_else(|e| panic!("the test binary has no path: {e}"));
     let directory = own
         .ancestors()
@@ -30,16 +42,7 @@ fn build() -> PathBuf {
         .to_owned();
     let release = directory.ends_with("release");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--bins",
-        "-p",
-        "zput-client",
-        "-p",
-        "zput-server",
-    ]);
+    cargo.args(["build", "--quiet", "--locked"]).args(what);
     if release {
         cargo.arg("--release");
     }
@@ -51,6 +54,6 @@ fn build() -> PathBuf {
         .stdin(Stdio::null())
         .status()
         .unwrap_or_else(|e| panic!("cargo does not start: {e}"));
-    assert!(status.success(), "the commands do not build: {status}");
+    assert!(status.success(), "{what:?} do not build: {status}");
     directory
 }

@@ -115,11 +115,35 @@ impl Home {
         std::fs::read(self.file(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    /// The command `name` as this machine would run it: an environment with nothing but a path and
-    /// this home.
+    /// Where its key file is when nobody says otherwise.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.root.path().join(".config/zput/default.zkey")
+    }
+
+    /// What the key file says of `field`, a string.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    #[must_use]
+    pub fn key_field(&self, field: &str) -> String {
+        let path = self.key_file();
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        let begins = format!("{field} = \"");
+        let value = text.lines().find_map(|line| line.strip_prefix(&begins)?.strip_suffix('"'));
+        value.unwrap_or_else(|| panic!("{path:?} has no {field}")).to_owned()
+    }
+
+    /// The command `name` as this machine would run it.
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(command_path(name));
+        self.program(command_path(name))
+    }
+
+    /// A program as this machine would run it: in an environment with nothing but a path and this home.
+    #[must_use]
+    pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(self.root.path().join("work"))
             .env_clear()

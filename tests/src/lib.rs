@@ -4,10 +4,12 @@
 mod commands;
 mod home;
 pub mod hostile;
+mod pattern;
 mod server;
 
-pub use commands::command_path;
+pub use commands::{command_path, example_path};
 pub use home::{Home, Ran};
+pub use pattern::{Pattern, Same};
 pub use server::ServerProcess;
 
 use std::{

@@ -37,6 +37,7 @@ impl ServerProcess {
             .arg(store)
             .args(["--listen", "127.0.0.1:0"])
             .args(args)
+            .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -73,6 +74,19 @@ impl ServerProcess {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it has had, in bytes.
+    ///
+    /// # Panics
+    /// When `/proc` does not say so.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kibibytes.unwrap_or_else(|| panic!("{path} has no VmHWM: {status}")) * 1024
     }
 
     /// An invite to this server.
