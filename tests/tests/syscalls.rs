@@ -1,0 +1,348 @@
+//! What the processes ask of the kernel, and in which order: seen by strace, where it is installed.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    fs,
+    io::Cursor,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use zput_client::{
+    Client, directories::Directories, keystore::KeyPath, progress::Silent, put::PutOptions,
+};
+use zput_common::name::BlobName;
+use zput_tests::{Home, Pattern, Ran, ServerProcess, command_path, installed};
+
+/// What moves bytes, names them, or makes them durable.
+const CALLS: &str = "trace=openat,openat2,read,readv,pread64,preadv,preadv2,mmap,splice,copy_file_range,sendfile,write,\
+     writev,pwrite64,sendto,sendmsg,recvfrom,recvmsg,link,linkat,rename,renameat,renameat2,unlink,unlinkat,fsync,\
+     fdatasync,sync_file_range,syncfs";
+/// How long strace may take to write its last line.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A system call as strace(1) tells of it, descriptors with their paths.
+#[derive(Debug)]
+struct Call {
+    name: String,
+    arguments: String,
+    result: i64,
+    /// The lines of the trace in which it began and returned.
+    began: usize,
+    ended: usize,
+}
+
+impl Call {
+    fn is(&self, names: &[&str]) -> bool {
+        names.contains(&self.name.as_str())
+    }
+
+    /// The path, or the kind of socket, that its first argument is a descriptor of.
+    fn path(&self) -> Option<&str> {
+        let (number, rest) = self.arguments.split_once('<')?;
+        number.parse::<u32>().ok()?;
+        rest.split_once('>').map(|(path, _)| path)
+    }
+
+    /// Whether that holds `text`.
+    fn on(&self, text: &str) -> bool {
+        self.path().is_some_and(|path| path.contains(text))
+    }
+
+    fn is_send(&self) -> bool {
+        self.is(&["write", "writev", "sendto", "sendmsg"]) && self.on("socket:")
+    }
+
+    fn is_receipt(&self) -> bool {
+        self.is(&["read", "readv", "recvfrom", "recvmsg"]) && self.on("socket:") && self.result > 0
+    }
+
+    fn is_rename(&self) -> bool {
+        self.is(&["rename", "renameat", "renameat2"])
+    }
+}
+
+/// The calls of a whole trace, in the order in which they returned.
+fn calls(trace: &str) -> Vec<Call> {
+    let mut under_way: Vec<(&str, usize, &str)> = Vec::new();
+    let mut calls = Vec::new();
+    for (number, line) in trace.lines().enumerate() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        if let Some(begun) = rest.strip_suffix(" <unfinished ...>") {
+            under_way.push((thread, number, begun));
+            continue;
+        }
+        let (began, text) = match rest.strip_prefix("<... ") {
+            None => (number, rest.to_owned()),
+            Some(resumed) => {
+                let at = under_way.iter().position(|(other, ..)| *other == thread).unwrap();
+                let (_, began, begun) = under_way.swap_remove(at);
+                let (_, end) = resumed.split_once(" resumed>").unwrap();
+                (began, format!("{begun}{end}"))
+            }
+        };
+        // Signals and ends are no calls.
+        let Some((name, rest)) = text.split_once('(').filter(|(name, _)| !name.contains(' '))
+        else {
+            continue;
+        };
+        let Some((arguments, result)) = rest.rsplit_once(" = ") else { continue };
+        let result: String =
+            result.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
+        calls.push(Call {
+            name: name.to_owned(),
+            arguments: arguments.trim_end().trim_end_matches(')').to_owned(),
+            // mmap gives an address, an exit nothing: nobody asks for those.
+            result: result.parse().unwrap_or(0),
+            began,
+            ended: number,
+        });
+    }
+    calls
+}
+
+/// Says so where there is no strace, or none that may trace.
+fn can_trace() -> bool {
+    let Some(strace) = installed("strace") else {
+        eprintln!("skipped: strace is not installed");
+        return false;
+    };
+    let may = Command::new(strace).args(["-qq", "-o", "/dev/null", "true"]).output();
+    let may = may.is_ok_and(|output| output.status.success());
+    if !may {
+        eprintln!("skipped: strace may not trace here");
+    }
+    may
+}
+
+/// A server under strace, and where its trace goes.
+fn traced_server(home: &Home) -> (ServerProcess, PathBuf) {
+    let trace = home.path().join("trace");
+    let mut command = Command::new("strace");
+    // -D: the tracer is nobody's parent, so the child is the server itself.
+    command.args(["-D", "-f", "-y", "-q", "-s", "8", "-e", CALLS, "-o"]).arg(&trace);
+    command.arg(command_path("zserve"));
+    (ServerProcess::start_by(command, &home.path().join("store"), &[]), trace)
+}
+
+/// Stops the server, and gives its calls.
+fn stopped(server: ServerProcess, trace: &Path) -> Vec<Call> {
+    let pid = server.pid().to_string();
+    assert_eq!(server.stop(), Some(0));
+    let started = Instant::now();
+    loop {
+        let text = fs::read_to_string(trace).unwrap();
+        let last = |line: &str| line.starts_with(&pid) && line.ends_with("+++ exited with 0 +++");
+        if text.lines().any(last) {
+            return calls(&text);
+        }
+        assert!(started.elapsed() < PATIENCE, "strace does not end:\n{text}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a command under strace; gives its calls.
+fn traced(home: &Home, name: &str, arguments: &[&str]) -> Vec<Call> {
+    let trace = home.path().join("trace");
+    let inner = home.command(name);
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-qq", "-s", "8", "-e", CALLS, "-o"]).arg(&trace);
+    command.arg(inner.get_program()).args(arguments);
+    command.current_dir(home.file(".")).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let _ran = Ran::from(command.output().unwrap()).ok();
+    calls(&fs::read_to_string(trace).unwrap())
+}
+
+/// The one object of a store.
+fn only_object(store: &Path) -> PathBuf {
+    let objects: Vec<_> = fs::read_dir(store.join("objects"))
+        .unwrap()
+        .flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap())
+        .map(|object| object.unwrap().path())
+        .collect();
+    let [object] = &objects[..] else { panic!("{objects:?}") };
+    object.clone()
+}
+
+/// The payload leaves the server by sendfile(2) alone: no byte of it passes through its memory. Of the
+/// object's file it reads no more than its own record at the end.
+#[test]
+fn a_payload_leaves_by_sendfile_and_is_not_read() {
+    if !can_trace() {
+        return;
+    }
+    let home = Home::new();
+    let (server, trace) = traced_server(&home);
+    server.admit(&home);
+    let bytes = Pattern::bytes(1, 40_000_000);
+    let _stored = home.run_with("zput", ["--name", "blob", "-"], &bytes).ok();
+    let object = only_object(server.store());
+    // STORE, the record: 36 bytes for each of header, three parts and footer; a key of 64; 136.
+    let length = i64::try_from(fs::metadata(&object).unwrap().len()).unwrap();
+    let payload = length - 5 * 36 - 64 - 136;
+    // The longest trailer begins here: a key of 1,024, and 136.
+    let record = length - 1160;
+    let object = object.to_str().unwrap().to_owned();
+
+    assert!(home.run("zget", ["-o", "-", "blob"]).ok().stdout == bytes);
+    let calls = stopped(server, &trace);
+    let opened = calls
+        .iter()
+        .position(|call| {
+            call.is(&["openat", "openat2"])
+                && call.arguments.contains(&object[object.len() - 64..])
+                && call.result >= 0
+        })
+        .unwrap_or_else(|| panic!("the object was not opened"));
+    // The put is over when its object is opened for the get.
+    let calls = &calls[opened..];
+    let sent: i64 = calls
+        .iter()
+        .filter(|call| call.is(&["sendfile"]) && call.arguments.contains(&format!("<{object}>")))
+        .map(|call| call.result.max(0))
+        .sum();
+    assert_eq!(sent, payload);
+    for call in calls {
+        if call.on(&object) && call.is(&["pread64", "preadv", "preadv2"]) {
+            let offset: i64 = call.arguments.rsplit(", ").next().unwrap().parse().unwrap();
+            assert!(offset >= record, "it reads the payload: {call:?}");
+        } else if call.on(&object) {
+            assert!(call.is(&["openat", "openat2"]), "it touches the payload: {call:?}");
+        }
+        let maps = call.is(&["mmap", "splice", "copy_file_range"]);
+        assert!(!(maps && call.arguments.contains(&object)), "it maps the payload: {call:?}");
+    }
+    let written: i64 = calls.iter().filter(|c| c.is_send()).map(|c| c.result.max(0)).sum();
+    assert!(written < 16_384, "{written} bytes were copied into sockets");
+}
+
+/// STORE, "Put": data and record are on disk before the object has its name, the name is on disk before
+/// the client hears of it.
+#[test]
+fn a_put_is_answered_when_all_of_it_is_on_disk() {
+    if !can_trace() {
+        return;
+    }
+    let home = Home::new();
+    let (server, trace) = traced_server(&home);
+    server.admit(&home);
+    let key_file = KeyPath { path: home.key_file(), is_named: true }.open().unwrap();
+    let directories = Directories {
+        config: home.path().join("c"),
+        data: home.path().join("d"),
+        state: home.path().join("s"),
+    };
+    // One connection for all three puts: whatever the server says between two of them is an answer.
+    let mut client = Client::new(key_file, &directories).unwrap();
+    for (name, length) in [("a", 20_000_000), ("a", 1_000_000), ("b", 100)] {
+        let source = Cursor::new(Pattern::bytes(length, length));
+        let name = BlobName::parse(name).unwrap();
+        client.put(&name, source, &PutOptions::default(), &Silent).unwrap();
+    }
+    drop(client);
+    let store = server.store().to_str().unwrap().to_owned();
+    let calls = stopped(server, &trace);
+
+    let renames: Vec<&Call> =
+        calls.iter().filter(|c| c.is_rename() && c.arguments.contains("/objects/")).collect();
+    assert_eq!(renames.len(), 3, "{renames:#?}");
+    for (n, rename) in renames.iter().enumerate() {
+        assert_eq!(rename.result, 0);
+        let staging = format!("{store}/staging/");
+        let upload = rename.arguments.split('"').nth(1).unwrap();
+        let staged = format!("{staging}{upload}");
+
+        // Before the name: data and record were written, and synced after that.
+        let on_staged = |call: &&Call| call.on(&staged) && call.ended < rename.began;
+        let last_write = calls
+            .iter()
+            .filter(on_staged)
+            .rfind(|c| c.is(&["write", "writev", "pwrite64"]))
+            .unwrap_or_else(|| panic!("put {n}: nothing was written"));
+        let synced = calls
+            .iter()
+            .filter(on_staged)
+            .find(|c| c.is(&["fdatasync", "fsync"]) && c.began > last_write.ended)
+            .unwrap_or_else(|| panic!("put {n}: the record was not synced"));
+        assert_eq!(synced.result, 0);
+
+        // Behind the name, before the answer: the directories.
+        let answer = calls
+            .iter()
+            .filter(|c| c.is_send() && c.began > rename.began)
+            .min_by_key(|c| c.began)
+            .unwrap_or_else(|| panic!("put {n}: it was not answered"));
+        let heard = calls.iter().filter(|c| c.is_receipt() && c.ended > rename.ended);
+        let heard = heard.map(|c| c.ended).min().unwrap_or(usize::MAX);
+        assert!(answer.began < heard, "put {n}: the answer came before the name");
+        let directory = |kind: &str| {
+            let shard = format!("{store}/{kind}");
+            calls
+                .iter()
+                .filter(|c| c.is(&["fsync"]) && c.result == 0 && c.on(&shard))
+                .any(|c| c.began > rename.ended && c.ended < answer.began)
+        };
+        assert!(directory("objects/"), "put {n}: objects/ab was not synced before the answer");
+        assert!(directory("staging"), "put {n}: staging was not synced before the answer");
+
+        // A second version: the first one has its name in history before it loses its own.
+        let linked = calls.iter().find(|c| {
+            c.is(&["link", "linkat"])
+                && c.arguments.contains("/history/")
+                && c.result == 0
+                && c.ended < rename.began
+                && n.checked_sub(1).is_none_or(|before| c.began > renames[before].ended)
+        });
+        assert_eq!(linked.is_some(), n == 1, "put {n}: {linked:?}");
+        assert_eq!(directory("history/"), n == 1, "put {n}: the sync of history/ab");
+    }
+}
+
+/// A file gets its name when its bytes are on disk, and the directory is synced after that.
+fn is_published(calls: &[Call], directory: &Path, name: &str) {
+    let rename = calls
+        .iter()
+        .find(|c| {
+            (c.is_rename() || c.is(&["link", "linkat"]))
+                && c.result == 0
+                && c.arguments.contains(&format!("{name}\""))
+        })
+        .unwrap_or_else(|| panic!("{name} was not renamed"));
+    let temporary = |c: &&Call| c.on("/.zput-") && c.ended < rename.began;
+    let written = calls.iter().filter(temporary).rfind(|c| c.is(&["write", "writev", "pwrite64"]));
+    let written = written.unwrap_or_else(|| panic!("{name} was not written beside its target"));
+    let synced = calls
+        .iter()
+        .filter(temporary)
+        .any(|c| c.is(&["fsync", "fdatasync"]) && c.result == 0 && c.began > written.ended);
+    assert!(synced, "{name} was renamed before it was synced");
+    let named = calls.iter().any(|c| {
+        c.is(&["fsync"])
+            && c.result == 0
+            && c.began > rename.ended
+            && c.path().map(Path::new) == Some(directory)
+    });
+    assert!(named, "the directory of {name} was not synced");
+}
+
+#[test]
+fn what_a_client_writes_is_on_disk_before_it_has_its_name() {
+    if !can_trace() {
+        return;
+    }
+    let home = Home::new();
+    home.write("blob", &Pattern::bytes(1, 17_000_000));
+    // The first put of all makes a key file.
+    let put = traced(&home, "zput", &["blob"]);
+    is_published(&put, &home.path().join(".config/zput"), "default.zkey");
+
+    let work = home.path().join("work").canonicalize().unwrap();
+    let get = traced(&home, "zget", &["-o", "got", "blob"]);
+    is_published(&get, &work, "got");
+    let again = traced(&home, "zget", &["--force", "-o", "got", "blob"]);
+    is_published(&again, &work, "got");
+}
