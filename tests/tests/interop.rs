@@ -1,0 +1,194 @@
+//! Others read what zput writes, and zput reads what others wrote: an independent reader of the format
+//! (`tests/interop/open.mjs`, on node), and age's own key generator.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use zput_tests::{Home, Pattern, Ran, installed, workspace};
+
+/// Three parts, the last of 5 bytes.
+const THREE_PARTS: u64 = 33_554_437;
+
+/// The independent reader, where it can run.
+fn reader() -> Option<PathBuf> {
+    let directory = workspace().join("tests/interop");
+    if installed("node").is_none() {
+        eprintln!("skipped: node is not installed");
+        return None;
+    }
+    if !directory.join("node_modules").is_dir() {
+        eprintln!("skipped: the reader's packages are not installed (npm ci in tests/interop)");
+        return None;
+    }
+    Some(directory.join("open.mjs"))
+}
+
+/// A home whose key file is around the identity of a hybrid key of its own, or of age-keygen's.
+fn member(hybrid: bool) -> Option<Home> {
+    let home = Home::new();
+    if hybrid {
+        let _made = home.run("zkey", ["new"]).ok();
+        return Some(home);
+    }
+    age_keygen(&home, "age.key")?;
+    let _made = home.run("zkey", ["import", "--identity", "age.key"]).ok();
+    Some(home)
+}
+
+/// An identity by age-keygen in `file`; its recipient.
+fn age_keygen(home: &Home, file: &str) -> Option<String> {
+    if installed("age-keygen").is_none() {
+        eprintln!("skipped: age-keygen is not installed");
+        return None;
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = home.program("age-keygen");
+        Ran::from(command.args(arguments).output().unwrap()).ok()
+    };
+    let _made = run(&["-o", file]);
+    Some(run(&["-y", file]).text().trim().to_owned())
+}
+
+/// Opens `blob` by the reader: its exit code, what came out, what it said.
+fn open(reader: &Path, home: &Home, vault: &str, blob: &str) -> Ran {
+    let mut command = Command::new("node");
+    command.arg(reader).args(["identity", vault, blob]).current_dir(home.file("."));
+    Ran::from(command.output().unwrap())
+}
+
+/// Writes what the reader needs of a key file.
+fn hand_out_secrets(home: &Home) {
+    home.write("identity", home.key_field("identity").as_bytes());
+    home.write("vault", home.key_field("vault_secret").as_bytes());
+}
+
+/// The one object of the embedded store, without the server's record (STORE, "The record").
+fn only_blob(home: &Home) -> Vec<u8> {
+    let objects = home.path().join(".local/share/zput/store/objects");
+    let mut files = fs::read_dir(objects)
+        .unwrap()
+        .flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap())
+        .map(|object| object.unwrap().path());
+    let mut blob = fs::read(files.next().unwrap()).unwrap();
+    assert_eq!(files.next(), None);
+    let end = blob.len();
+    // From the end: magic 8, digest 32, key length 2, digest of the slices 32, their count 4.
+    assert_eq!(blob[end - 8..], *b"\x8Azputrec");
+    let key_length = u16::from_be_bytes(blob[end - 42..end - 40].try_into().unwrap());
+    let slices = u32::from_be_bytes(blob[end - 78..end - 74].try_into().unwrap());
+    blob.truncate(end - 136 - usize::from(key_length) - 36 * slices as usize);
+    blob
+}
+
+fn reads_what_zput_stored(hybrid: bool, suite: &str) {
+    let Some(reader) = reader() else { return };
+    let Some(home) = member(hybrid) else { return };
+    hand_out_secrets(&home);
+    let bytes = Pattern::bytes(1, THREE_PARTS);
+    let put = ["--suite", suite, "--sha256", "--name", "plans/big", "-"];
+    let _stored = home.run_with("zput", put, &bytes).ok();
+    home.write("blob", &only_blob(&home));
+    let opened = open(&reader, &home, "vault", "blob").ok();
+    assert!(opened.stdout == bytes, "{} bytes came", opened.stdout.len());
+
+    // What zseal seals by the same key file is a member's blob as well; its key is none.
+    home.write("sealed", &bytes[..100_000]);
+    let _sealed = home.run("zseal", ["--suite", suite, "-o", "small", "sealed"]).ok();
+    let _opened = home.run("zopen", ["-o", "opened", "small"]).ok();
+    assert!(home.read("opened") == bytes[..100_000]);
+}
+
+#[test]
+fn the_reader_opens_what_zput_stored_for_a_hybrid_identity_by_aes() {
+    reads_what_zput_stored(true, "aes");
+}
+
+#[test]
+fn the_reader_opens_what_zput_stored_for_a_hybrid_identity_by_chacha() {
+    reads_what_zput_stored(true, "chacha");
+}
+
+#[test]
+fn the_reader_opens_what_zput_stored_for_an_x25519_identity_by_aes() {
+    reads_what_zput_stored(false, "aes");
+}
+
+#[test]
+fn the_reader_opens_what_zput_stored_for_an_x25519_identity_by_chacha() {
+    reads_what_zput_stored(false, "chacha");
+}
+
+#[test]
+fn the_reader_opens_what_zseal_sealed_to_a_recipient() {
+    let Some(reader) = reader() else { return };
+    for (hybrid, suite, length) in [
+        (true, "aes", THREE_PARTS),
+        (true, "chacha", 0),
+        (false, "aes", 16_384),
+        (false, "chacha", THREE_PARTS),
+    ] {
+        let Some(home) = member(hybrid) else { return };
+        hand_out_secrets(&home);
+        let public = home.run("zkey", ["public"]).ok().text();
+        let recipient = public.lines().find_map(|line| line.strip_prefix("recipient ")).unwrap();
+        home.write("plain", &Pattern::bytes(2, length));
+        let sealed =
+            home.run("zseal", ["--suite", suite, "-r", recipient, "-o", "blob", "plain"]).ok();
+        assert_eq!(
+            sealed.stderr,
+            "zseal: sealed outside any vault: nobody vouches for who made this blob\n"
+        );
+        let opened = open(&reader, &home, "-", "blob").ok();
+        assert!(opened.stdout == home.read("plain"), "{length} bytes by {suite}");
+        // It is no vault's, and who asks for one's hears that.
+        let _refused = open(&reader, &home, "vault", "blob").ended(1);
+        let _refused = home.run("zopen", ["-o", "x", "blob"]).ended(8);
+    }
+}
+
+#[test]
+fn the_reader_refuses_a_flipped_byte_and_another_vault() {
+    let Some(reader) = reader() else { return };
+    let Some(home) = member(true) else { return };
+    hand_out_secrets(&home);
+    let _stored = home.run_with("zput", ["--name", "x", "--sha256", "-"], &[7; 20_000]).ok();
+    let blob = only_blob(&home);
+    home.write("blob", &blob);
+    let _opened = open(&reader, &home, "vault", "blob").ok();
+    // Spread over header, part and footer, first and last byte included.
+    for n in 0..=15 {
+        let at = (blob.len() - 1) * n / 15;
+        let mut flipped = blob.clone();
+        flipped[at] ^= 0x10;
+        home.write("flipped", &flipped);
+        let refused = open(&reader, &home, "vault", "flipped").ended(1);
+        assert!(refused.stdout.is_empty(), "byte {at}");
+        assert!(refused.stderr.starts_with("open.mjs: "), "byte {at}: {}", refused.stderr);
+    }
+    home.write("vault", &[b'7'; 64]);
+    let _refused = open(&reader, &home, "vault", "blob").ended(1);
+}
+
+#[test]
+fn an_identity_of_age_keygen_seals_and_opens() {
+    let home = Home::new();
+    let Some(recipient) = age_keygen(&home, "age.key") else { return };
+    assert!(recipient.starts_with("age1"), "{recipient}");
+    let bytes = Pattern::bytes(3, 17_000_000);
+    home.write("plain", &bytes);
+    let _sealed = home.run("zseal", ["-r", &recipient, "plain"]).ok();
+    let _opened = home.run("zopen", ["-i", "age.key", "-o", "again", "plain.zput"]).ok();
+    assert!(home.read("again") == bytes);
+    // Through pipes, too.
+    let sealed = home.run_with("zseal", ["-r", &recipient, "-"], &bytes).ok().stdout;
+    let opened = home.run_with("zopen", ["-i", "age.key", "-"], &sealed).ok();
+    assert!(opened.stdout == bytes);
+    // Another identity of the same kind does not open it.
+    let _other = age_keygen(&home, "other.key").unwrap();
+    let _refused = home.run("zopen", ["-i", "other.key", "-o", "x", "plain.zput"]).ended(7);
+    assert!(!home.file("x").exists());
+}
