@@ -1,6 +1,9 @@
 //! The functions under fuzz: bytes in, a panic when a promise does not hold.
 
 mod client_session;
+mod footer;
+mod golden;
+mod header;
 mod hello;
 mod message;
 mod server_session;
@@ -10,6 +13,8 @@ pub(crate) type Target = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
 pub(crate) const TARGETS: &[(&str, Target)] = &[
+    ("header", header::run),
+    ("footer", footer::run),
     ("hello", hello::run),
     ("message", message::run),
     ("server_session", server_session::run),
