@@ -33,6 +33,13 @@ impl Child {
         Self::spawn(command, role, store)
     }
 
+    /// Under a program that is given this one's path as its last argument.
+    pub(super) fn start_under(wrapper: &[&str], role: &str, store: &Path) -> Option<Self> {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(std::env::current_exe().unwrap());
+        Self::spawn(command, role, store)
+    }
+
     fn spawn(mut command: Command, role: &str, store: &Path) -> Option<Self> {
         command
             .args(["--exact", "store::tests::child::child", "--ignored", "--nocapture"])
@@ -73,6 +80,11 @@ impl Child {
     pub(super) fn finish(mut self) {
         assert!(self.process.wait().unwrap().success());
     }
+
+    /// Waits for its end, of whatever kind.
+    pub(super) fn wait(mut self) {
+        self.process.wait().unwrap();
+    }
 }
 
 fn tell(line: impl std::fmt::Display) {
@@ -99,14 +111,21 @@ fn child() {
         "upload" => upload(&store.unwrap()),
         "race" => concurrency::race(&store.unwrap(), 0xc1),
         "count" => concurrency::count(&store.unwrap()),
-        "put" => report(put(&store.unwrap(), "a", &[b'n'; 5000], Condition::Any)),
-        "put absent" => report(put(&store.unwrap(), "a", b"new", Condition::Absent)),
-        "delete" => report(store.unwrap().delete(&key("a"), Condition::Any).map(|v| v.0)),
+        "put" => report(put(&ready(store), "a", &[b'n'; 5000], Condition::Any)),
+        "put absent" => report(put(&ready(store), "a", b"new", Condition::Absent)),
+        "delete" => report(ready(store).delete(&key("a"), Condition::Any).map(|v| v.0)),
         "restore" => restore(&store.unwrap(), VersionState::Trash),
         "restore copy" => restore(&store.unwrap(), VersionState::History),
         "join" => join(&store.unwrap()),
         other => panic!("no role is called {other}"),
     }
+}
+
+/// Says that the store is open and that what comes now is the part itself.
+fn ready(store: Result<Store, StoreError>) -> Store {
+    let store = store.unwrap();
+    tell("ready");
+    store
 }
 
 fn upload(store: &Store) {

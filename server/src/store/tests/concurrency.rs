@@ -44,7 +44,7 @@ fn check_winners(home: &Home, winners: &[(u8, Vec<u32>)]) {
 
 #[test]
 fn of_many_threads_one_puts_what_was_absent() {
-    let home = Home::new();
+    let home = Home::on_disk();
     let barrier = Barrier::new(6);
     let winners: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..6u8)
@@ -73,7 +73,7 @@ pub(super) fn race(store: &Store, me: u8) {
 
 #[test]
 fn of_two_processes_one_puts_what_was_absent() {
-    let home = Home::new();
+    let home = Home::on_disk();
     let mut child = Child::start("race", &home.path());
     assert_eq!(child.line(), "ready");
     let won = contend(&home.store, 1, |round| {
@@ -108,7 +108,7 @@ pub(super) fn count(store: &Store) {
 /// Promise 3, across threads and processes: no increment is lost, no version is given twice.
 #[test]
 fn conditional_puts_count_without_a_loss() {
-    let home = Home::new();
+    let home = Home::on_disk();
     home.put("counter", b"0");
     let child = Child::start("count", &home.path());
     thread::scope(|scope| {
@@ -124,7 +124,7 @@ fn conditional_puts_count_without_a_loss() {
 /// Promise 2: whatever writers do, a reader gets one whole version.
 #[test]
 fn readers_see_whole_versions() {
-    let home = Home::new();
+    let home = Home::on_disk();
     home.put("a", &[0; 100]);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -156,7 +156,7 @@ fn readers_see_whole_versions() {
 /// A version that is being deleted, restored and replaced can be got by its number all the while.
 #[test]
 fn a_version_is_found_while_it_moves() {
-    let home = Home::new();
+    let home = Home::on_disk();
     let version = home.put("a", b"first");
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -181,7 +181,7 @@ fn a_version_is_found_while_it_moves() {
 /// A listing shows everything that stays, though its neighbours come and go.
 #[test]
 fn a_list_misses_nothing_that_stays() {
-    let home = Home::in_memory();
+    let home = Home::new();
     let stays: Vec<String> = (0..50).map(|i| format!("stays {i}")).collect();
     for name in &stays {
         home.put(name, b"1");

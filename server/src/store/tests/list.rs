@@ -39,7 +39,7 @@ fn postcard_len(response: &Response) -> usize {
 
 #[test]
 fn a_list_is_complete_and_in_one_order_whatever_the_pages() {
-    let home = Home::in_memory();
+    let home = Home::new();
     let keys: BTreeSet<_> = (0..700).map(|i| key(&format!("key {i}"))).collect();
     for key in &keys {
         let upload = home.store.begin(key, Kind::Plain, Condition::Any, None).unwrap();
@@ -60,7 +60,7 @@ fn a_list_is_complete_and_in_one_order_whatever_the_pages() {
 
 #[test]
 fn a_page_has_no_more_than_a_thousand_entries() {
-    let home = Home::in_memory();
+    let home = Home::new();
     for i in 0..1001 {
         let key = key(&format!("key {i}"));
         home.store.begin(&key, Kind::Plain, Condition::Any, None).unwrap().commit().unwrap();
@@ -71,7 +71,7 @@ fn a_page_has_no_more_than_a_thousand_entries() {
 
 #[test]
 fn pages_with_the_longest_headers_and_keys_fit_a_frame() {
-    let home = Home::in_memory();
+    let home = Home::new();
     for i in 0..5u8 {
         let mut name = vec![i; 1024];
         name[0] = b'k';
@@ -99,7 +99,7 @@ fn pages_with_the_longest_headers_and_keys_fit_a_frame() {
 
 #[test]
 fn rotten_objects_shorten_a_page_and_not_the_list() {
-    let home = Home::in_memory();
+    let home = Home::new();
     for i in 0..40 {
         home.put(&format!("key {i}"), b"1");
     }
@@ -114,7 +114,7 @@ fn rotten_objects_shorten_a_page_and_not_the_list() {
 
 #[test]
 fn only_cursors_are_cursors() {
-    let home = Home::in_memory();
+    let home = Home::new();
     for cursor in [&b""[..], &[0; 31], &[0; 33], &[0; 64]] {
         let error = home.store.list(Some(cursor), 10, false).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Malformed);

@@ -3,10 +3,13 @@
 mod accounts;
 mod child;
 mod concurrency;
+mod crash;
 mod damage;
+mod full;
 mod list;
 mod model;
 mod opening;
+mod order;
 mod uploads;
 
 use std::{
@@ -35,15 +38,14 @@ struct Home {
 }
 
 impl Home {
-    /// On the file system of temporary files, where a sync costs what it costs.
+    /// In [`memory`], because a store is a thousand files to begin with.
     fn new() -> Self {
-        Self::within(&std::env::temp_dir())
+        Self::within(&memory())
     }
 
-    /// In memory where there is such a file system: for tests that make many stores.
-    fn in_memory() -> Self {
-        let shm = Path::new("/dev/shm");
-        if shm.is_dir() { Self::within(shm) } else { Self::new() }
+    /// On the file system of temporary files, where a sync costs what it costs.
+    fn on_disk() -> Self {
+        Self::within(&std::env::temp_dir())
     }
 
     fn within(parent: &Path) -> Self {
@@ -95,6 +97,12 @@ impl Home {
     fn staged(&self) -> usize {
         names_in(&self.path().join("staging")).len()
     }
+}
+
+/// A file system in memory, if there is one.
+fn memory() -> PathBuf {
+    let shm = PathBuf::from("/dev/shm");
+    if shm.is_dir() { shm } else { std::env::temp_dir() }
 }
 
 fn open(path: &Path, time: &Arc<AtomicU64>) -> Result<Store, StoreError> {

@@ -243,7 +243,7 @@ proptest! {
     /// Promises 2 and 3, for one caller at a time.
     #[test]
     fn a_store_does_what_a_map_of_versions_does(steps in steps()) {
-        let mut home = Home::in_memory();
+        let mut home = Home::new();
         let mut model = Model { time: 1000, ..Model::default() };
         for one in &steps {
             step(&mut home, &mut model, one);

@@ -18,7 +18,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn a_new_store_has_the_layout_of_the_document() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir_in(memory()).unwrap();
     let path = dir.path().join("srv/zput");
     let store = at(&path).unwrap();
     assert_eq!(
@@ -76,7 +76,7 @@ fn the_server_key_stays() {
 
 #[test]
 fn stores_that_are_opened_at_once_are_one() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir_in(memory()).unwrap();
     let path = dir.path().join("store");
     let seeds: Vec<[u8; 32]> = thread::scope(|scope| {
         let path = &path;
@@ -89,11 +89,11 @@ fn stores_that_are_opened_at_once_are_one() {
 
 #[test]
 fn an_empty_directory_becomes_a_store_and_a_foreign_one_does_not() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir_in(memory()).unwrap();
     fs::create_dir(dir.path().join("lost+found")).unwrap();
     at(dir.path()).unwrap();
 
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir_in(memory()).unwrap();
     fs::write(dir.path().join("thesis.tex"), "x").unwrap();
     let error = at(dir.path()).unwrap_err();
     assert!(matches!(error, StoreError::Foreign));
@@ -134,7 +134,7 @@ fn a_newer_store_is_refused_and_not_touched() {
 #[test]
 fn a_store_with_a_piece_missing_is_refused() {
     for piece in ["objects/ab", "history/00", "trash/ff", "staging", "clients", "locks/7f"] {
-        let home = Home::in_memory();
+        let home = Home::new();
         let path = home.path().join(piece);
         let aside = home.dir.path().join("aside");
         fs::rename(&path, &aside).unwrap();
@@ -147,11 +147,11 @@ fn a_store_with_a_piece_missing_is_refused() {
 
 #[test]
 fn a_store_that_nobody_finished_is_finished() {
-    let whole = Home::in_memory();
+    let whole = Home::new();
     let key = fs::read(whole.path().join("server.key")).unwrap();
     // As it is made: step by step, with the store's file named last.
     for stop in 0..5 {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir_in(memory()).unwrap();
         let path = dir.path();
         fs::write(path.join(".tmp-zput-store.toml"), if stop == 4 { "form" } else { "" }).unwrap();
         if stop >= 1 {

@@ -1,0 +1,197 @@
+//! Every state that a crash can leave: made by hand, step by step as STORE has them, and by killing a process at each
+//! of its system calls.
+
+use super::{
+    order::{Traced, trace},
+    *,
+};
+
+/// The store is whole and goes on working: of "a" there is `current`, and these are its versions.
+fn check(home: &mut Home, case: &str, current: Option<&[u8]>, states: &[(u64, VersionState)]) {
+    home.reopen();
+    assert_eq!(home.staged(), 0, "{case}");
+    assert_eq!(home.body("a").as_deref(), current, "{case}");
+    assert_eq!(home.states("a"), states, "{case}");
+    let (entries, _) = home.store.list(None, 10, false).unwrap();
+    assert_eq!(entries.len(), usize::from(current.is_some()), "{case}");
+
+    // A put, a delete and a restore on top of it, none of which loses a version.
+    let next = home.put("a", b"next");
+    assert_eq!(home.body("a"), Some(b"next".to_vec()), "{case}");
+    for (version, _) in states {
+        assert!(get(&home.store, "a", Some(*version)).is_some(), "{case}: {version} is lost");
+    }
+    assert_eq!(home.states("a").len(), states.len() + 1, "{case}");
+    assert_eq!(home.store.delete(&key("a"), Condition::Any).unwrap().0, next, "{case}");
+    assert_eq!(home.store.restore(&key("a"), Version(next)).unwrap().0, next, "{case}");
+    assert_eq!(home.states("a").len(), states.len() + 1, "{case}");
+}
+
+/// A store with version 1000 of "a", and the file that version 1001 will be, as it is in staging before step 6.
+fn before_step_6() -> (Home, PathBuf) {
+    let scratch = Home::new();
+    scratch.put("a", b"old");
+    scratch.put("a", b"new");
+    let home = Home::new();
+    home.put("a", b"old");
+    let staged = home.path().join("staging/00112233445566778899aabbccddeeff");
+    fs::copy(scratch.object_path("a"), &staged).unwrap();
+    (home, staged)
+}
+
+const OLD: (u64, VersionState) = (1000, VersionState::Current);
+const OLD_KEPT: (u64, VersionState) = (1000, VersionState::History);
+const NEW: (u64, VersionState) = (1001, VersionState::Current);
+
+#[test]
+fn put_5_a_torn_record_is_never_seen() {
+    let (mut home, staged) = before_step_6();
+    let length = fs::metadata(&staged).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&staged).unwrap();
+    file.set_len(length - 20).unwrap();
+    check(&mut home, "step 5", Some(b"old"), &[OLD]);
+}
+
+#[test]
+fn put_6_a_whole_file_in_staging_is_no_object() {
+    let (mut home, _) = before_step_6();
+    check(&mut home, "before step 6", Some(b"old"), &[OLD]);
+}
+
+#[test]
+fn put_7_the_current_version_under_history_too_counts_once() {
+    let (mut home, _) = before_step_6();
+    fs::hard_link(home.object_path("a"), home.shelf_path("history", "a", 1000)).unwrap();
+    check(&mut home, "before step 7", Some(b"old"), &[OLD]);
+    // It was found there by the next put, and taken for what it is.
+    assert!(home.shelf_path("history", "a", 1000).exists());
+}
+
+#[test]
+fn put_8_a_renamed_object_is_the_current_one() {
+    let (mut home, staged) = before_step_6();
+    fs::hard_link(home.object_path("a"), home.shelf_path("history", "a", 1000)).unwrap();
+    fs::rename(staged, home.object_path("a")).unwrap();
+    check(&mut home, "before step 8", Some(b"new"), &[NEW, OLD_KEPT]);
+}
+
+#[test]
+fn put_8_a_staging_name_that_came_back_is_swept() {
+    // A file system may bring the old name back when only the new one's directory was synced.
+    let (mut home, staged) = before_step_6();
+    fs::hard_link(home.object_path("a"), home.shelf_path("history", "a", 1000)).unwrap();
+    fs::rename(&staged, home.object_path("a")).unwrap();
+    fs::hard_link(home.object_path("a"), &staged).unwrap();
+    check(&mut home, "staging not synced", Some(b"new"), &[NEW, OLD_KEPT]);
+}
+
+#[test]
+fn delete_a_version_in_the_trash_too_is_current_still() {
+    let mut home = Home::new();
+    home.put("a", b"old");
+    fs::hard_link(home.object_path("a"), home.shelf_path("trash", "a", 1000)).unwrap();
+    check(&mut home, "before unlink", Some(b"old"), &[OLD]);
+
+    let mut home = Home::new();
+    home.put("a", b"old");
+    fs::hard_link(home.object_path("a"), home.shelf_path("trash", "a", 1000)).unwrap();
+    home.reopen();
+    home.store.delete(&key("a"), Condition::Version(Version(1000))).unwrap();
+    check(&mut home, "deleted again", None, &[(1000, VersionState::Trash)]);
+}
+
+#[test]
+fn delete_after_the_unlink_is_a_delete() {
+    let mut home = Home::new();
+    home.put("a", b"old");
+    fs::rename(home.object_path("a"), home.shelf_path("trash", "a", 1000)).unwrap();
+    check(&mut home, "after unlink", None, &[(1000, VersionState::Trash)]);
+}
+
+#[test]
+fn delete_after_half_a_put_leaves_one_version_in_the_trash() {
+    let mut home = Home::new();
+    home.put("a", b"old");
+    fs::hard_link(home.object_path("a"), home.shelf_path("history", "a", 1000)).unwrap();
+    home.store.delete(&key("a"), Condition::Any).unwrap();
+    check(&mut home, "history and trash", None, &[(1000, VersionState::Trash)]);
+}
+
+#[test]
+fn restore_a_version_still_in_the_trash_is_current() {
+    let mut home = Home::new();
+    home.put("a", b"old");
+    home.store.delete(&key("a"), Condition::Any).unwrap();
+    fs::hard_link(home.shelf_path("trash", "a", 1000), home.object_path("a")).unwrap();
+    check(&mut home, "before unlink", Some(b"old"), &[OLD]);
+}
+
+/// What a killed process was doing, and how "a" has to be afterwards: as before, or as if it had been done.
+struct Attempt {
+    role: &'static str,
+    before: fn(&Home),
+    old: Option<&'static [u8]>,
+    new: Option<&'static [u8]>,
+}
+
+const ATTEMPTS: [Attempt; 4] = [
+    Attempt {
+        role: "put",
+        before: |home| _ = home.put("a", b"old"),
+        old: Some(b"old"),
+        new: Some(&[b'n'; 5000]),
+    },
+    Attempt { role: "put absent", before: |_| {}, old: None, new: Some(b"new") },
+    Attempt {
+        role: "delete",
+        before: |home| _ = home.put("a", b"old"),
+        old: Some(b"old"),
+        new: None,
+    },
+    Attempt {
+        role: "restore",
+        before: |home| {
+            home.put("a", b"old");
+            home.store.delete(&key("a"), Condition::Any).unwrap();
+        },
+        old: None,
+        new: Some(b"old"),
+    },
+];
+
+/// The calls that change something, or make it durable.
+const CALLS: [&str; 7] =
+    ["pwrite64", "fdatasync", "fsync", "linkat", "renameat", "unlinkat", "flock"];
+
+/// Promise 4, and promise 1 for what was there before: killed at whichever call, a change is there wholly or not at all.
+#[test]
+fn a_process_killed_at_any_call_leaves_a_whole_store() {
+    let mut kills = 0;
+    for attempt in &ATTEMPTS {
+        for call in CALLS {
+            for nth in 1.. {
+                let mut home = Home::new();
+                (attempt.before)(&home);
+                let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
+                let Some(Traced { said, .. }) = trace(&[&inject], attempt.role, &home) else {
+                    eprintln!("skipped: strace(1) is not installed or may not trace");
+                    return;
+                };
+                let done = said.starts_with("ok ");
+                let case = format!("{} killed at {call} {nth}", attempt.role);
+                let now = home.body("a");
+                assert!(
+                    now.as_deref() == attempt.new || (!done && now.as_deref() == attempt.old),
+                    "{case}"
+                );
+                let states = home.states("a");
+                check(&mut home, &case, now.as_deref(), &states);
+                if done {
+                    break;
+                }
+                kills += 1;
+            }
+        }
+    }
+    assert!(kills >= 30, "{kills} kills");
+}

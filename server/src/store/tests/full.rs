@@ -1,0 +1,97 @@
+//! Promise 7: a full disk fails puts cleanly, gives the space back, and stops nobody else.
+
+use std::process::Command;
+
+use zput_common::proto::message::ErrorCode;
+
+use super::{child::Child, *};
+
+/// A file system of its own in memory, unmounted when dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `None` where mount(8) is not allowed.
+    fn new(parent: &Path, options: &str) -> Option<Self> {
+        let path = parent.join("mounted");
+        fs::create_dir(&path).unwrap();
+        let output =
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
+        output.is_ok_and(|output| output.status.success()).then_some(Self(path))
+    }
+
+    fn free_bytes(&self) -> u64 {
+        let stat = rustix::fs::statvfs(&self.0).unwrap();
+        stat.f_bfree * stat.f_frsize
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_fails_puts_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::new(dir.path(), "size=8m") else {
+        eprintln!("skipped: mount(8) is not allowed here");
+        return;
+    };
+    let store = Store::open(&disk.0.join("store"), Clock::system()).unwrap();
+    let mebibyte = vec![7; 1 << 20];
+    let versions: Vec<u64> =
+        (0..3).map(|_| put(&store, "a", &mebibyte, Condition::Any).unwrap()).collect();
+    let free = disk.free_bytes();
+
+    let mut upload = store.begin(&key("b"), Kind::Plain, Condition::Any, None).unwrap();
+    let error = (0..8)
+        .try_for_each(|_| {
+            upload.start_slice(1 << 20, Digest::of(&mebibyte))?;
+            upload.write(&mebibyte)?;
+            upload.end_slice()
+        })
+        .unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Full, "{error}");
+    // The upload is still in the caller's hands, its space is not.
+    assert_eq!(disk.free_bytes(), free);
+    assert_eq!(upload.commit().unwrap_err().code(), ErrorCode::State);
+
+    // Filled to the last byte by another upload: gets, deletes and restores go on.
+    let mut upload = store.begin(&key("b"), Kind::Plain, Condition::Any, None).unwrap();
+    while disk.free_bytes() >= 1 << 20 {
+        upload.start_slice(1 << 20, Digest::of(&mebibyte)).unwrap();
+        upload.write(&mebibyte).unwrap();
+        upload.end_slice().unwrap();
+    }
+    let rest = vec![7; disk.free_bytes() as usize];
+    upload.start_slice(rest.len() as u32, Digest::of(&rest)).unwrap();
+    upload.write(&rest).unwrap();
+    upload.end_slice().unwrap();
+    assert_eq!(disk.free_bytes(), 0);
+    let object = store.lookup(&key("a"), None).unwrap();
+    assert_eq!(read(&object), mebibyte);
+    assert_eq!(put(&store, "c", b"1", Condition::Any).unwrap_err().code(), ErrorCode::Full);
+    assert_eq!(store.delete(&key("a"), Condition::Any).unwrap().0, versions[2]);
+    assert_eq!(store.restore(&key("a"), Version(versions[2])).unwrap().0, versions[2]);
+    drop(upload);
+    assert_eq!(disk.free_bytes(), free);
+    put(&store, "c", b"1", Condition::Any).unwrap();
+}
+
+/// The same with a limit on the length of files, which every user can set: the write that goes beyond it fails.
+#[test]
+fn a_write_beyond_the_limit_fails_the_put() {
+    let home = Home::new();
+    home.put("a", b"old");
+    // 4 blocks of 512 bytes (POSIX sh). A process that is not told to ignore SIGXFSZ dies of it.
+    let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 4; exec \"$@\"", "sh"];
+    let mut child = Child::start_under(&limited, "put", &home.path()).unwrap();
+    assert_eq!(child.line(), "ready");
+    let said = child.line();
+    child.finish();
+    assert_eq!(said.split(':').next(), Some("Full"), "{said}");
+    assert_eq!(home.staged(), 0);
+    assert_eq!(home.body("a"), Some(b"old".to_vec()));
+    assert_eq!(home.states("a").len(), 1);
+}

@@ -1,0 +1,276 @@
+//! The order of system calls, as strace(1) sees it, and what happens when one of them fails.
+//!
+//! A test on a live system cannot show that something was durable before it was acknowledged; the order of the calls can.
+
+use super::{child::Child, *};
+
+/// What a traced process said, and the calls that it made between "ready" and that.
+pub(super) struct Traced {
+    /// Empty when it was killed.
+    pub(super) said: String,
+    pub(super) calls: Vec<String>,
+}
+
+/// Plays `role` under strace with these `-e` arguments; `None` where that cannot be done.
+pub(super) fn trace(expressions: &[&str], role: &str, home: &Home) -> Option<Traced> {
+    let log = home.dir.path().join("strace");
+    let calls = "trace=write,pwrite64,fdatasync,fsync,flock,linkat,renameat,unlinkat";
+    let mut command = vec!["strace", "-f", "-y", "-o", log.to_str().unwrap(), "-e", calls];
+    for expression in expressions {
+        command.extend(["-e", expression]);
+    }
+    let mut child = Child::start_under(&command, role, &home.path())?;
+    let ready = child.line();
+    let said = child.line();
+    child.wait();
+    let log = fs::read_to_string(log).ok()?;
+    // A process that was killed before it was ready leaves a log, and a strace that may not trace an empty one.
+    if ready.is_empty() && !log.contains("killed by SIGKILL") {
+        return None;
+    }
+    Some(Traced { said, calls: calls_between(&log, &home.path()) })
+}
+
+/// The calls on the store between the two lines that the child wrote, in words.
+fn calls_between(log: &str, store: &Path) -> Vec<String> {
+    let store = format!("{}/", store.canonicalize().unwrap().display());
+    let begin = log.find("child: ready").unwrap_or(log.len());
+    let end = log[begin..].find("child: ok").map_or(log.len(), |at| begin + at);
+    let lines = log[begin..end].lines().filter(|line| line.contains(&store));
+    lines.map(|line| describe(line, &store)).collect()
+}
+
+/// `123 fdatasync(7</store/staging/0123>) = 0` in words: "fdatasync staging/*".
+fn describe(line: &str, store: &str) -> String {
+    let call = line.split_once(' ').unwrap().1.trim_start();
+    let (name, arguments) = call.split_once('(').unwrap();
+    // Descriptors are shown as 7</path>, names as "name"; a name follows the descriptor that it is relative to.
+    let mut places = Vec::new();
+    for piece in arguments.split(", ") {
+        if let Some((_, path)) = piece.split_once(store) {
+            let path = path.split(['>', ')']).next().unwrap();
+            places.push(place(path.trim_end_matches(" (deleted)")));
+        } else if let Some(entry) = piece.strip_prefix('"')
+            && name != "pwrite64"
+        {
+            let entry = entry.split('"').next().unwrap();
+            if let Some(dir) = places.pop() {
+                places.push(place(&format!("{dir}/{entry}")));
+            }
+        }
+    }
+    let lock = if arguments.contains("LOCK_EX") { " exclusively" } else { "" };
+    let failed = if line.contains(" = -1 ") { " fails" } else { "" };
+    format!("{name} {}{lock}{failed}", places.join(" -> "))
+}
+
+/// A path of the store without what differs from run to run: shards and random names.
+fn place(path: &str) -> String {
+    let words = path.split('/').map(|part| match part.len() {
+        2 if part != ".." => "ab",
+        32 => "*",
+        37 if part.starts_with(".tmp-") => ".tmp",
+        64 => "H",
+        69 => "X.toml",
+        85 => "H.version",
+        _ => part,
+    });
+    words.collect::<Vec<_>>().join("/")
+}
+
+/// Runs `role` in a store where `before` was done, and returns its calls.
+fn calls_of(role: &str, before: fn(&Home)) -> Option<Vec<String>> {
+    let home = Home::new();
+    before(&home);
+    let Some(traced) = trace(&[], role, &home) else {
+        eprintln!("skipped: strace(1) is not installed or may not trace");
+        return None;
+    };
+    assert!(traced.said.starts_with("ok "), "{}", traced.said);
+    Some(traced.calls)
+}
+
+/// Promise 1: STORE, "Put" 1 to 8.
+#[test]
+fn a_put_is_durable_before_it_is_acknowledged() {
+    let Some(calls) = calls_of("put", |home| _ = home.put("a", b"old")) else { return };
+    assert_eq!(
+        calls,
+        [
+            // 1. The staging file, locked.
+            "flock staging/* exclusively",
+            // 2. Slices.
+            "pwrite64 staging/*",
+            "pwrite64 staging/*",
+            "pwrite64 staging/*",
+            "pwrite64 staging/*",
+            "pwrite64 staging/*",
+            // 3. Data, before the lock.
+            "fdatasync staging/*",
+            // 4.
+            "flock locks/ab exclusively",
+            // 5. The record.
+            "pwrite64 staging/*",
+            "fdatasync staging/*",
+            // 6, 7, 8.
+            "linkat objects/ab/H -> history/ab/H.version",
+            "renameat staging/* -> objects/ab/H",
+            "fsync history/ab",
+            "fsync objects/ab",
+            "fsync staging",
+        ]
+    );
+}
+
+#[test]
+fn a_first_put_has_no_history() {
+    let Some(calls) = calls_of("put absent", |_| {}) else { return };
+    assert_eq!(
+        calls,
+        [
+            "flock locks/ab",
+            "flock staging/* exclusively",
+            "pwrite64 staging/*",
+            "fdatasync staging/*",
+            "flock locks/ab exclusively",
+            "pwrite64 staging/*",
+            "fdatasync staging/*",
+            "renameat staging/* -> objects/ab/H",
+            "fsync objects/ab",
+            "fsync staging",
+        ]
+    );
+}
+
+/// Promise 1: "'Already there' means the same."
+#[test]
+fn already_there_is_durable_too() {
+    let home = Home::new();
+    home.put("a", b"old");
+    let Some(traced) = trace(&[], "put absent", &home) else {
+        eprintln!("skipped: strace(1) is not installed or may not trace");
+        return;
+    };
+    assert!(traced.said.starts_with("Exists:"), "{}", traced.said);
+    assert_eq!(traced.calls, ["flock locks/ab", "fsync objects/ab"]);
+}
+
+#[test]
+fn a_delete_is_in_the_trash_before_it_is_gone() {
+    let Some(calls) = calls_of("delete", |home| _ = home.put("a", b"old")) else { return };
+    assert_eq!(
+        calls,
+        [
+            "flock locks/ab exclusively",
+            "linkat objects/ab/H -> trash/ab/H.version",
+            "fsync trash/ab",
+            "unlinkat objects/ab/H",
+            "fsync objects/ab",
+        ]
+    );
+}
+
+#[test]
+fn a_restore_is_back_before_it_leaves_the_trash() {
+    let before = |home: &Home| {
+        home.put("a", b"old");
+        home.store.delete(&key("a"), Condition::Any).unwrap();
+    };
+    let Some(calls) = calls_of("restore", before) else { return };
+    assert_eq!(
+        calls,
+        [
+            "flock locks/ab exclusively",
+            "linkat trash/ab/H.version -> objects/ab/H",
+            "fsync objects/ab",
+            "unlinkat trash/ab/H.version",
+            "fsync trash/ab",
+        ]
+    );
+}
+
+#[test]
+fn a_restored_copy_is_put_like_any_other() {
+    let before = |home: &Home| {
+        home.put("a", b"old");
+        home.put("a", b"new");
+    };
+    let Some(calls) = calls_of("restore copy", before) else { return };
+    assert_eq!(
+        calls,
+        [
+            "flock locks/ab exclusively",
+            "flock staging/* exclusively",
+            "pwrite64 staging/*",
+            "fdatasync staging/*",
+            "flock locks/ab exclusively",
+            "pwrite64 staging/*",
+            "fdatasync staging/*",
+            "linkat objects/ab/H -> history/ab/H.version",
+            "renameat staging/* -> objects/ab/H",
+            "fsync history/ab",
+            "fsync objects/ab",
+            "fsync staging",
+        ]
+    );
+}
+
+/// STORE, "Invites": "spent by unlink + fsync(invites) before the client's file is written".
+#[test]
+fn an_invite_is_spent_before_it_is_good_for_anything() {
+    let Some(calls) = calls_of("join", |_| {}) else { return };
+    assert_eq!(
+        calls,
+        [
+            "unlinkat invites/X.toml",
+            "fsync invites",
+            "flock clients/.tmp exclusively",
+            "pwrite64 clients/.tmp",
+            "fdatasync clients/.tmp",
+            "renameat clients/.tmp -> clients/X.toml",
+            "fsync clients",
+        ]
+    );
+}
+
+/// STORE and DESIGN, promise 6: when a sync fails, the put fails, that sync is not tried again, and the file is discarded.
+#[test]
+fn a_failed_sync_fails_the_put_and_is_not_repeated() {
+    for (nth, expected) in [
+        (1, &["fdatasync staging/* fails", "unlinkat staging/*"][..]),
+        (2, &["fdatasync staging/* fails", "unlinkat staging/*"][..]),
+    ] {
+        let home = Home::new();
+        home.put("a", b"old");
+        let inject = format!("inject=fdatasync:error=EIO:when={nth}");
+        let Some(Traced { said, calls }) = trace(&[&inject], "put", &home) else {
+            eprintln!("skipped: strace(1) is not installed or may not trace");
+            return;
+        };
+        assert_eq!(said.split(':').next(), Some("Internal"), "{said}");
+        assert_eq!(calls[calls.len() - 2..], *expected, "sync {nth}");
+        assert_eq!(home.staged(), 0);
+        assert_eq!(home.body("a"), Some(b"old".to_vec()));
+        assert_eq!(home.states("a").len(), 1);
+    }
+}
+
+#[test]
+fn a_failed_sync_of_a_directory_fails_the_put() {
+    for nth in 1..=3 {
+        let home = Home::new();
+        home.put("a", b"old");
+        let inject = format!("inject=fsync:error=EIO:when={nth}");
+        let Some(Traced { said, calls }) = trace(&[&inject], "put", &home) else {
+            eprintln!("skipped: strace(1) is not installed or may not trace");
+            return;
+        };
+        assert_eq!(said.split(':').next(), Some("Internal"), "{said}");
+        assert!(calls.last().unwrap().starts_with("fsync "), "{calls:?}");
+        assert!(calls.last().unwrap().ends_with(" fails"), "{calls:?}");
+        // Not acknowledged, so it may be there; wholly, and with its history.
+        assert_eq!(home.body("a"), Some(vec![b'n'; 5000]));
+        assert_eq!(home.states("a").len(), 2);
+        assert_eq!(home.staged(), 0);
+    }
+}
