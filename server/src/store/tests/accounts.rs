@@ -1,6 +1,6 @@
 //! Accounts and invites.
 
-use std::time::Duration;
+use std::{sync::Barrier, time::Duration};
 
 use zput_common::{
     keys::{invite::InviteSecret, public::DevicePublicKey},
@@ -108,13 +108,19 @@ fn a_label_that_does_not_fit_spends_nothing() {
 #[test]
 fn of_many_devices_one_redeems_an_invite() {
     let home = Home::new();
-    for _ in 0..20 {
+    for _ in 0..100 {
+        let barrier = Barrier::new(6);
         let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
         let devices = (0..6u8).map(|i| DevicePublicKey::from_bytes([i; 32]));
         let results: Vec<_> = std::thread::scope(|scope| {
-            let (store, secret) = (&home.store, &secret);
+            let (store, secret, barrier) = (&home.store, &secret, &barrier);
             let threads: Vec<_> = devices
-                .map(|device| scope.spawn(move || store.redeem_invite(secret, &device, "x")))
+                .map(|device| {
+                    scope.spawn(move || {
+                        barrier.wait();
+                        store.redeem_invite(secret, &device, "x")
+                    })
+                })
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });

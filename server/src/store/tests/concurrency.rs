@@ -12,6 +12,15 @@ use super::{child::Child, *};
 
 const ROUNDS: u32 = 40;
 
+/// Ends the loops of other threads, also when its own thread fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Each contender puts each key once, if it is absent; returns the keys that it won.
 fn contend(store: &Store, me: u8, mut start: impl FnMut(u32)) -> Vec<u32> {
     let mut won = Vec::new();
@@ -143,10 +152,11 @@ fn readers_see_whole_versions() {
                 })
             })
             .collect();
+        let ends = Ends(&done);
         for i in 0..60u8 {
             home.put("a", &vec![i; 100 * (usize::from(i) + 1)]);
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         for reader in readers {
             assert!(reader.join().unwrap() > 0);
         }
@@ -168,12 +178,12 @@ fn a_version_is_found_while_it_moves() {
                 assert_eq!(there, 1);
             }
         });
+        let _ends = Ends(&done);
         for _ in 0..40 {
             home.store.delete(&key("a"), Condition::Any).unwrap();
             home.store.restore(&key("a"), Version(version)).unwrap();
         }
         home.put("a", b"second");
-        done.store(true, Ordering::Relaxed);
     });
     assert_eq!(home.states("a").len(), 2);
 }
@@ -189,12 +199,12 @@ fn a_list_misses_nothing_that_stays() {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
+            let _ends = Ends(&done);
             for i in 0..40 {
                 home.put(&format!("comes {i}"), b"1");
                 home.put(&stays[i % 50], b"2");
                 home.store.delete(&key(&format!("comes {i}")), Condition::Any).unwrap();
             }
-            done.store(true, Ordering::Relaxed);
         });
         while !done.load(Ordering::Relaxed) {
             let mut found = HashMap::new();

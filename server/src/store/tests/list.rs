@@ -19,6 +19,7 @@ fn pages(store: &Store, limit: u32, headers: bool) -> Vec<Vec<Entry>> {
         assert!(postcard_len(&response) <= FRAME_MAX_BYTES);
         assert!(next.as_ref().is_none_or(|cursor| cursor.len() <= 64));
         pages.push(entries);
+        assert!(pages.len() < 2000, "the cursor does not get on");
         after = next;
         if after.is_none() {
             return pages;
