@@ -7,5 +7,6 @@ mod garbage;
 mod guarded;
 mod harness;
 mod lies;
+mod line;
 mod served;
 mod victim;
