@@ -8,5 +8,6 @@ mod guarded;
 mod harness;
 mod lies;
 mod line;
+mod puts;
 mod served;
 mod victim;

@@ -1,0 +1,353 @@
+//! What a put tells a server, what a server can make of it, and what it can say to it.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use zput_common::{
+    blob::header::Header,
+    keys::{Invite, KeyFile, ModePolicy, ParsedKeyFile, Role},
+    name::BlobName,
+    proto::message::{Condition, ErrorCode, Kind, RemoteError, Request, Response, Version},
+};
+use zput_tests::{
+    Home,
+    hostile::{Answer, Forgery},
+};
+
+use crate::{
+    guarded::Guarded,
+    victim::{NAME, Victim, member},
+};
+
+const SECRET: &[u8] = b"a secret that is long enough to be looked for, in any place at all";
+
+/// What kind of request an answer is a lie to.
+fn step(request: &Request) -> &'static str {
+    match request {
+        Request::Begin { .. } => "begin",
+        Request::Slice { .. } => "slice",
+        Request::Commit => "commit",
+        _ => "else",
+    }
+}
+
+/// Files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { left.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}
+
+/// Whether this machine has noted that it saw a blob.
+fn has_seen(victim: &Victim) -> bool {
+    files(&victim.home.path().join(".local/state"))
+        .iter()
+        .any(|path| path.file_name().unwrap().len() == 64)
+}
+
+fn holds(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn a_wrong_acknowledgement_is_none() {
+    let victim = Victim::new(ModePolicy::Tls);
+    victim.home.write("file", SECRET);
+    let zput = || victim.run("zput", &["--name", NAME, "file"]);
+    let version = Version(7);
+    let answers = [
+        Response::Begun,
+        Response::SliceHeld,
+        Response::Committed { version },
+        Response::Aborted,
+        Response::Deleted { version },
+        Response::Pong,
+    ];
+    // The right answer at the wrong time: "committed" to the first slice, or to the begin.
+    for at in ["begin", "slice", "commit"] {
+        for answer in &answers {
+            let is_right = matches!(
+                (at, answer),
+                ("begin", Response::Begun)
+                    | ("slice", Response::SliceHeld)
+                    | ("commit", Response::Committed { .. })
+            );
+            if is_right {
+                continue;
+            }
+            let said = answer.clone();
+            victim.server.lie(
+                move |request, answer| {
+                    if step(request) == at { said.clone().into() } else { answer }
+                },
+            );
+            let ran = zput().ended(8);
+            assert!(ran.stdout.is_empty());
+            assert!(!has_seen(&victim), "{answer:?} to {at} was believed");
+        }
+        // A refusal is a refusal, whenever it comes.
+        for (code, exit) in [
+            (ErrorCode::Denied, 6),
+            (ErrorCode::Exists, 10),
+            (ErrorCode::Full, 9),
+            (ErrorCode::Busy, 5),
+            (ErrorCode::Digest, 8),
+            (ErrorCode::Malformed, 1),
+        ] {
+            victim.server.lie(move |request, answer| {
+                if step(request) == at {
+                    Response::Error(RemoteError::new(code, "no")).into()
+                } else {
+                    answer
+                }
+            });
+            let _refused = zput().ended(exit);
+            assert!(!has_seen(&victim), "{code:?} to {at}");
+        }
+        // And so is the end.
+        victim.server.lie(move |request, answer| Answer {
+            hang_up: step(request) == at && at != "commit",
+            ..answer
+        });
+        if at != "commit" {
+            let _cut = zput().ended(5);
+            assert!(!has_seen(&victim), "cut at {at}");
+        }
+    }
+    victim.server.repent();
+    let _done = zput().ok();
+    assert!(has_seen(&victim));
+    victim.accepts(SECRET);
+}
+
+/// An acknowledgement is a server's word. What it then gives back is not what was put: that shows.
+#[test]
+fn a_server_that_keeps_something_else_is_found_out() {
+    let victim = Victim::new(ModePolicy::Tls);
+    victim.home.write("old", b"the old one");
+    victim.home.write("new", b"the new one");
+    let _put = victim.run("zput", &["--name", NAME, "old"]).ok();
+    let old = victim.server.shelf().get(&victim.key).unwrap().clone();
+    let _put = victim.run("zput", &["--name", NAME, "new"]).ok();
+    victim.accepts(b"the new one");
+    // It forgets the new one: the machine that put it knows better, without ever having got it.
+    victim.server.shelf().replace(&victim.key, old);
+    let said = victim.refuses(8, b"");
+    assert!(said.contains("generation"), "{said}");
+    // What it claims to have restored is not what is there.
+    victim.server.lie(|request, answer| match request {
+        Request::Restore { .. } => Response::Committed { version: Version(9) }.into(),
+        _ => answer,
+    });
+    let forged = Forgery { voucher: None, ..victim.honest(b"forged") };
+    victim.serve_next(forged.seal());
+    let _refused = victim.run("zrestore", &[NAME, "1"]).ended(8);
+}
+
+#[test]
+fn what_leaves_the_machine_is_sealed() {
+    let victim = Victim::new(ModePolicy::Tls);
+    let name = "plans/a-name-that-nobody-else-has";
+    victim.home.write("file", SECRET);
+    let _put = victim.run("zput", &["--name", name, "file"]).ok();
+    let _got = victim.run("zget", &["-o", "-", name]).ok();
+    let _listed = victim.run("zls", &[]).ok();
+    let _known = victim.run("zstat", &[name]).ok();
+    let _removed = victim.run("zrm", &[name]).ok();
+    let key = victim.member.object_key(&BlobName::parse(name).unwrap());
+    assert_eq!(key.as_bytes().len(), 64);
+    let asked = victim.server.asked();
+    assert!(asked.len() > 8, "{asked:?}");
+    for request in &asked {
+        match request {
+            Request::Begin { key: of, kind, condition } => {
+                assert_eq!((of, *kind, *condition), (&key, Kind::Sealed, Condition::Any));
+            }
+            Request::Get { key: of, kind, .. } => assert_eq!((of, *kind), (&key, Kind::Sealed)),
+            Request::Stat { key: of, .. } | Request::Delete { key: of, .. } => assert_eq!(of, &key),
+            Request::Slice { .. } | Request::Commit | Request::List { .. } => {}
+            other => panic!("{other:?} was not to be asked"),
+        }
+    }
+    // The blob: to whom the key file says, and to nobody else.
+    let _put = victim.run("zput", &["--name", name, "file"]).ok();
+    let blob = victim.server.shelf().get(&key).unwrap().clone();
+    let header = &blob.bytes[..blob.info.header_length as usize];
+    let header = Header::parse(header).unwrap();
+    assert_eq!(header.stanzas().len(), victim.member.recipients.len());
+    assert!(!holds(&blob.bytes, &SECRET[..12]));
+    assert!(!holds(&blob.bytes, b"a-name-that"));
+}
+
+/// DESIGN 3: "recipients and pinned keys come only from the local key file, never from the network".
+#[test]
+fn no_server_changes_a_key_file() {
+    let victim = Victim::new(ModePolicy::Tls);
+    victim.home.write("file", SECRET);
+    let path = victim.home.path().join("victim.zkey");
+    let before = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mode());
+    for round in 0..2 {
+        for (command, args) in [
+            ("zput", &["--name", NAME, "file"][..]),
+            ("zget", &["-o", "-", NAME]),
+            ("zls", &[]),
+            ("zstat", &[NAME]),
+            ("zrm", &[NAME]),
+        ] {
+            let _ran = victim.run(command, args);
+        }
+        let after = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mode());
+        assert!(before == after, "the key file was changed");
+        if round == 0 {
+            let text = "recipients = [\"age1\"]\nserver_key = \"\"";
+            victim.server.lie(move |_, _| {
+                Response::Error(RemoteError { code: 2, text: text.into() }).into()
+            });
+        }
+    }
+    // A stanza that the server adds to a blob on its shelf is under no MAC.
+    victim.server.repent();
+    let mine = Forgery { file_key: [7; 16], ..victim.honest(SECRET) };
+    let theirs = Forgery { recipients: member().recipients, ..mine.clone() };
+    let pieces = mine.pieces();
+    let both = [mine.stanzas(), theirs.stanzas()].concat();
+    let stuffed = Forgery { file_key: [8; 16], stanzas: Some(both), ..mine.clone() };
+    victim.serve(stuffed.for_others(&pieces).join());
+    let said = victim.refuses(8, b"");
+    assert!(said.contains("the header is not the one that was sealed"), "{said}");
+    victim.serve(pieces.join());
+    victim.accepts(SECRET);
+}
+
+/// Everything that is on a server's disk, after two devices have joined and put, got and removed.
+#[test]
+fn a_stolen_disk_tells_nothing() {
+    let guarded = Guarded::new(&[]);
+    let name = "plans/a-name-that-nobody-else-has";
+    let mut needles: Vec<Vec<u8>> = vec![
+        name.into(),
+        b"a-name-that".to_vec(),
+        b"AGE-SECRET-KEY".to_vec(),
+        b"zputinvite".to_vec(),
+    ];
+    needles.extend(SECRET.chunks_exact(12).map(<[u8]>::to_vec));
+    let spent = guarded.server.invite(&[]);
+    let unspent = guarded.server.invite(&[]);
+    let home = Home::new();
+    let _made = home.run("zkey", ["new"]).ok();
+    let _joined = home.run_with("zkey", ["join"], spent.as_bytes()).ok();
+    home.write("file", SECRET);
+    for _ in 0..2 {
+        let _put = home.run("zput", ["--name", name, "file"]).ok();
+    }
+    assert!(home.run("zget", ["-o", "-", name]).ok().stdout == SECRET);
+    let _removed = home.run("zrm", [name]).ok();
+    for text in [&spent, &unspent] {
+        let invite: Invite = text.parse().unwrap();
+        needles.push(invite.secret.as_bytes().to_vec());
+        needles.push(hex::encode(invite.secret.as_bytes()).into_bytes());
+    }
+    let key_file =
+        files(home.path()).into_iter().find(|p| p.extension().is_some_and(|e| e == "zkey"));
+    let text = fs::read_to_string(key_file.unwrap()).unwrap();
+    let ParsedKeyFile::Open(key_file) = KeyFile::parse(&text).unwrap() else { panic!() };
+    for secret in [
+        key_file.vault_secret().as_bytes(),
+        key_file.device_seed().as_bytes(),
+        key_file.device_seed().tls_key().as_bytes(),
+    ] {
+        needles.push(secret.to_vec());
+        needles.push(hex::encode(secret).into_bytes());
+    }
+    needles.push(key_file.identity().unwrap().to_secret_string().as_bytes().to_vec());
+    let tree = guarded.tree();
+    let mut sealed = 0;
+    for (path, bytes) in &tree {
+        for needle in &needles {
+            let shown = path.to_string_lossy();
+            let what = String::from_utf8_lossy(needle);
+            assert!(!holds(bytes, needle), "{what:?} is in {shown}");
+            assert!(!holds(shown.as_bytes(), needle), "{what:?} is in {shown}");
+        }
+        sealed += usize::from(holds(bytes, b"\x8Azputend"));
+        if !bytes.is_empty() {
+            assert_eq!(fs::metadata(path).unwrap().mode() & 0o77, 0, "{}", path.display());
+        }
+    }
+    assert_eq!(sealed, 2, "the two versions are there, sealed");
+}
+
+/// DESIGN 3: "a backup host taken over". Whoever has its key file can put more, and that is all.
+#[test]
+fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
+    let guarded = Guarded::new(&[]);
+    let owner = Home::new();
+    let _made = owner.run("zkey", ["new"]).ok();
+    let _joined = owner.run_with("zkey", ["join"], guarded.server.invite(&[]).as_bytes()).ok();
+    owner.write("file", SECRET);
+    let _put = owner.run("zput", ["--name", "other", "file"]).ok();
+    let _exported = owner.run("zkey", ["export", "--put-only", "-o", "backup.zkey"]).ok();
+    let backup = Home::new();
+    backup.write("k", &owner.read("backup.zkey"));
+    let invite = guarded.server.invite(&["--scopes", "put"]);
+    let _joined = backup.run_with("zkey", ["join", "--key", "k"], invite.as_bytes()).ok();
+    backup.write("dump", b"the first dump");
+    let _put = backup.run("zput", ["--key", "k", "--name", "dump", "dump"]).ok();
+    let version = owner.run("zstat", ["--json", "dump"]).ok().text();
+    let version: serde_json::Value = serde_json::from_str(&version).unwrap();
+    let version = version["version"].as_str().unwrap();
+
+    // Its own, and others'.
+    for name in ["dump", "other"] {
+        for (command, args, codes) in [
+            ("zget", &["-o", "-"][..], [6, 7]),
+            ("zstat", &[], [6, 7]),
+            ("zstat", &["--versions"], [6, 6]),
+            ("zrm", &[], [6, 6]),
+        ] {
+            let args = ["--key", "k"].iter().chain(args).chain(std::iter::once(&name));
+            let ran = backup.run(command, args);
+            assert!(
+                codes.map(Some).contains(&ran.code),
+                "{command}: {:?} {}",
+                ran.code,
+                ran.stderr
+            );
+            assert!(ran.stdout.is_empty());
+        }
+        let ran = backup.run("zrestore", ["--key", "k", name, version]).ended(6);
+        assert!(ran.stdout.is_empty());
+    }
+    let ran = backup.run("zls", ["--key", "k"]);
+    assert!(matches!(ran.code, Some(6 | 7)), "{}", ran.stderr);
+    for role in ["--get-only", "--full"] {
+        let ran = backup.run("zkey", ["export", role, "--key", "k", "-o", "more.zkey"]);
+        assert_ne!(ran.code, Some(0), "{role}");
+        assert!(!backup.file("more.zkey").exists());
+    }
+    // It puts rubbish on top of both; what was there is still there.
+    backup.write("dump", b"rubbish");
+    for name in ["dump", "other"] {
+        let _put = backup.run("zput", ["--key", "k", "--name", name, "dump"]).ok();
+    }
+    let got = owner.run("zget", ["-o", "-", "--at", version, "dump"]).ok();
+    assert_eq!(got.text(), "the first dump");
+    let versions = owner.run("zstat", ["--versions", "--json", "other"]).ok().text();
+    let first: serde_json::Value = serde_json::from_str(versions.lines().last().unwrap()).unwrap();
+    let first = first["version"].as_str().unwrap();
+    assert!(owner.run("zget", ["-o", "-", "--at", first, "other"]).ok().stdout == SECRET);
+    // Its key file says so itself.
+    let text = String::from_utf8(backup.read("k")).unwrap();
+    let ParsedKeyFile::Open(key_file) = KeyFile::parse(&text).unwrap() else { panic!() };
+    assert_eq!(key_file.role(), Role::Put);
+    assert!(!text.contains("AGE-SECRET-KEY"));
+}
