@@ -262,3 +262,22 @@ fn framing_that_no_writer_makes_is_refused() {
     victim.serve(Forgery { stanzas, ..honest.clone() }.seal());
     victim.accepts(SMALL);
 }
+
+/// A member can claim a generation that nothing can follow. An owner who restores what was there before
+/// is rid of it.
+#[test]
+fn a_generation_beyond_all_clocks_can_be_undone() {
+    let victim = Victim::new(ModePolicy::Tls);
+    let version = victim.server.shelf().put(&victim.key, victim.honest(SMALL).seal());
+    victim.accepts(SMALL);
+    let last = Forgery { generation: u64::MAX, ..victim.honest(b"the last word") };
+    victim.server.shelf().put(&victim.key, last.seal());
+    victim.accepts(b"the last word");
+    victim.home.write("file", b"newer");
+    let put = ["--name", NAME, "file"];
+    let _nothing_follows = victim.run("zput", &put).ended(5);
+    let _restored = victim.run("zrestore", &[NAME, &version.to_string()]).ok();
+    victim.accepts(SMALL);
+    let _put = victim.run("zput", &put).ok();
+    victim.accepts(b"newer");
+}
