@@ -23,6 +23,7 @@ use thiserror::Error;
 use zput_common::{
     digest::Digest,
     keys::Remote,
+    limits::IDLE_SECONDS,
     proto::{
         ClientConfig, ClientSession, Event, SessionError, Transmit, Wants,
         message::{RemoteError, Request, Response},
@@ -214,6 +215,7 @@ impl Connection {
     /// # Errors
     /// When the request breaks a bound, or the connection is over.
     pub fn send(&mut self, request: &Request) -> Result<(), ConnectionError> {
+        self.check()?;
         self.session.send(request).map_err(|error| self.session_error(error))
     }
 
@@ -290,6 +292,19 @@ impl Connection {
     pub fn ask(&mut self, request: &Request) -> Result<Response, ConnectionError> {
         self.send(request)?;
         self.answer()
+    }
+
+    /// How many requests may be sent before an answer has to be received.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.session.room()
+    }
+
+    /// The silence after which the server closes; none where it says no such time.
+    #[must_use]
+    pub fn idle_limit(&self) -> Option<Duration> {
+        let seconds = self.session.limits().map_or(IDLE_SECONDS, |limits| limits.idle_seconds);
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
     /// Requests that were not answered yet.
@@ -398,6 +413,7 @@ impl Connection {
                 Err(Errno::INTR) => {}
                 Err(error) => {
                     self.hear_last_words();
+                    self.check()?;
                     return Err(self.socket_error(error.into()));
                 }
             }

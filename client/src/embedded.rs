@@ -4,7 +4,7 @@
 //! exists: a store without a key file is somebody's lost half, and is not papered over.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -103,7 +103,8 @@ pub fn first_use(directories: &Directories) -> Result<Option<Made>, ClientError>
     settle(&mut key_file, &path, Existing::Keep, directories).map(Some)
 }
 
-/// Makes a store for a key file that names none (`zkey new` makes such), and notes it there.
+/// Makes a store for a key file that names none (`zkey new` makes such), and notes it there. What
+/// fails leaves neither a store nor a key file that names one.
 ///
 /// # Errors
 /// [`EmbeddedError::NoKeyFile`] when there is a store already: it is another key file's.
@@ -120,11 +121,37 @@ pub fn settle(
         return Err(EmbeddedError::NoKeyFile { store, key_file: path.path.clone() }.into());
     }
     let Some(text) = store.to_str() else { return Err(EmbeddedError::Path(store).into()) };
-    key_file.remote = Some(Remote::Embedded(text.to_owned()));
-    // The key file first: what is interrupted here leaves no store without its key.
-    path.save(key_file, existing)?;
-    open(&store)?;
+    let remote = Remote::Embedded(text.to_owned());
+    let failed = |error| EmbeddedError::File { path: store.clone(), error };
+    // Whatever can fail about a store does so here, while nothing names it; dropped, it vanishes.
+    let parent = atomic::directory_of(&store);
+    atomic::make_directory(parent).map_err(failed)?;
+    let nursery =
+        tempfile::Builder::new().prefix(".zput-store-").tempdir_in(parent).map_err(failed)?;
+    let newborn = nursery.path().join("store");
+    drop(open(&newborn)?);
+    // Then the key file: of two first puts at once, one has its key file refused and makes nothing.
+    key_file.remote = Some(remote);
+    if let Err(error) = path.save(key_file, existing) {
+        key_file.remote = None;
+        return Err(error.into());
+    }
+    if let Err(error) = fs::rename(&newborn, &store) {
+        key_file.remote = None;
+        take_back(key_file, path, existing)?;
+        return Err(failed(error).into());
+    }
+    atomic::sync_directory(parent).map_err(failed)?;
     Ok(Made { key_file: path.path.clone(), store })
+}
+
+/// The store that a key file names could not be put into its place: the file is as it was before.
+fn take_back(key_file: &KeyFile, path: &KeyPath, existing: Existing) -> Result<(), ClientError> {
+    match existing {
+        Existing::Keep => fs::remove_file(&path.path).map_err(|error| path.file_error(error))?,
+        Existing::Replace => path.save(key_file, Existing::Replace)?,
+    }
+    Ok(())
 }
 
 /// A connection to the store at `path`, which must be there, and the server behind it.
@@ -143,9 +170,6 @@ pub fn connect(path: &str, remote: &Remote) -> Result<(Connection, EmbeddedServe
 }
 
 fn open(path: &Path) -> Result<Store, EmbeddedError> {
-    // Its parents are this user's own directories; the store makes no more than itself.
-    atomic::make_directory(atomic::directory_of(path))
-        .map_err(|error| EmbeddedError::File { path: path.to_owned(), error })?;
     Store::open(path, Clock::system())
         .map_err(|error| EmbeddedError::Store { path: path.to_owned(), error })
 }

@@ -14,7 +14,7 @@ use zput_common::{
     proto::{
         SessionError,
         hello::HelloError,
-        message::{ErrorCode, RemoteError},
+        message::{ErrorCode, RemoteError, Version},
     },
 };
 
@@ -135,6 +135,18 @@ pub enum ClientError {
     /// Another put of this name was faster and has a higher generation.
     #[error("another put of this name was finished meanwhile; nothing was stored (try again)")]
     Overtaken,
+    /// The blob is stored, and this machine has no note of it.
+    #[error(
+        "stored as version {}, but this machine will not notice if the server goes back behind it: \
+         {error} (there is no need to put it again)",
+        version.0
+    )]
+    Unrecorded {
+        /// The version that the server made durable.
+        version: Version,
+        /// What is wrong with the rollback record.
+        error: SeenError,
+    },
     /// A thread of the pipeline could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -195,7 +207,9 @@ impl ClientError {
             | Self::CannotPut(_) => ExitCode::Key,
             Self::UnsealedOverTls => ExitCode::Usage,
             Self::Overtaken => ExitCode::Temporary,
-            Self::Thread(_) | Self::Incomplete | Self::Local { .. } => ExitCode::Other,
+            Self::Unrecorded { .. } | Self::Thread(_) | Self::Incomplete | Self::Local { .. } => {
+                ExitCode::Other
+            }
             Self::Several { .. } => ExitCode::Some,
         }
     }

@@ -133,16 +133,14 @@ impl Client {
         .map_err(ClientError::Thread)?;
 
         let record = self.record().clone();
-        let mut sealed = stage.pieces.iter();
         // The header is there only once the source could be read; only then is anybody called.
-        let Some(Sealed::Header(header)) = sealed.next().transpose()? else {
-            return Err(ClientError::Incomplete);
-        };
+        let first = stage.pieces.recv().map_err(|_| ClientError::Incomplete)?;
+        let Sealed::Header(header) = first? else { return Err(ClientError::Incomplete) };
         let connection = self.connection()?;
         let mut upload = Upload::begin(connection, &key, Kind::Sealed, options.condition)?;
         upload.slice(&header, Digest::of(&header))?;
-        for piece in sealed {
-            match piece? {
+        loop {
+            match upload.next_piece(&stage.pieces)?? {
                 Sealed::Header(_) => return Err(ClientError::Incomplete),
                 Sealed::Part { ciphertext, digest, plaintext_bytes } => {
                     upload.slice(&ciphertext, digest)?;
@@ -160,13 +158,14 @@ impl Client {
                     }
                     let version = upload.commit()?;
                     let seen = Seen { generation, transcript: footer.transcript };
-                    record.advance(&key, &seen)?;
+                    record
+                        .advance(&key, &seen)
+                        .map_err(|error| ClientError::Unrecorded { version, error })?;
                     let length = footer.total_length;
                     return Ok(PutReceipt { key, version, generation: Some(generation), length });
                 }
             }
         }
-        Err(ClientError::Incomplete)
     }
 
     fn put_unsealed(
@@ -179,12 +178,12 @@ impl Client {
         self.refuse_unsealed_over_tls()?;
         let key = self.key_file().object_key(name);
         let stage = seal::read(source, SLICE_BYTES).map_err(ClientError::Thread)?;
-        let mut parts = stage.pieces.iter();
-        let mut next = Some(parts.next().ok_or(ClientError::Incomplete)??);
+        let mut part = stage.pieces.recv().map_err(|_| ClientError::Incomplete)??;
         let connection = self.connection()?;
         let mut upload = Upload::begin(connection, &key, Kind::Plain, options.condition)?;
         let mut length = 0;
-        while let Some(Part { plaintext, is_last }) = next {
+        loop {
+            let Part { plaintext, is_last } = part;
             if !plaintext.is_empty() {
                 upload.slice(&plaintext, Digest::of(&plaintext))?;
             }
@@ -196,9 +195,8 @@ impl Client {
             }
             // The reader may have had its last buffer.
             let _kept = stage.emptied.send(plaintext);
-            next = parts.next().transpose()?;
+            part = upload.next_piece(&stage.pieces)??;
         }
-        Err(ClientError::Incomplete)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The last stage of a put: slices on their way to the server, and its answers.
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use zput_common::{
     digest::Digest,
     name::ObjectKey,
@@ -13,6 +14,9 @@ use crate::{
 
 /// Slices that may be unanswered while the next one is sent.
 const WINDOW: usize = 4;
+/// Pings in the time of silence that the server puts up with: one may be late, and one lost to a busy
+/// machine.
+const PINGS_PER_IDLE: u32 = 3;
 /// Bytes of a slice of what has no parts: of a footer, or of an unsealed object.
 pub(crate) const SLICE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -29,15 +33,43 @@ impl<'c> Upload<'c> {
         kind: Kind,
         condition: Condition,
     ) -> Result<Self, ClientError> {
-        connection.send(&Request::Begin { key: key.clone(), kind, condition })?;
-        Ok(Self { connection })
+        let mut upload = Self { connection };
+        upload.send(&Request::Begin { key: key.clone(), kind, condition })?;
+        Ok(upload)
+    }
+
+    /// The next piece of what is put. The source may take its time: meanwhile the server hears that
+    /// somebody is still there.
+    pub(crate) fn next_piece<T>(&mut self, pieces: &Receiver<T>) -> Result<T, ClientError> {
+        loop {
+            let piece = match self.connection.idle_limit() {
+                Some(idle) => pieces.recv_timeout(idle / PINGS_PER_IDLE),
+                None => pieces.recv().map_err(RecvTimeoutError::from),
+            };
+            match piece {
+                Ok(piece) => return Ok(piece),
+                Err(RecvTimeoutError::Timeout) => self.keep_alive()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(ClientError::Incomplete),
+            }
+        }
+    }
+
+    /// Hears that the server is there, and all that it has said before. Slices that were gathered
+    /// leave as well.
+    fn keep_alive(&mut self) -> Result<(), ClientError> {
+        self.send(&Request::Ping)?;
+        while self.connection.unanswered() > 0 {
+            let answer = self.connection.receive()?;
+            self.accept(answer)?;
+        }
+        Ok(())
     }
 
     /// Sends a slice; then hears the answers that are there, and waits for one where too many are not.
     pub(crate) fn slice(&mut self, bytes: &[u8], digest: Digest) -> Result<(), ClientError> {
-        if let Err(error) = self.connection.send_slice(bytes, digest) {
-            return Err(self.connection.refusal().unwrap_or(error).into());
-        }
+        self.make_room()?;
+        let sent = self.connection.send_slice(bytes, digest);
+        self.explain(sent)?;
         while let Some(answer) = self.connection.heard() {
             self.accept(answer)?;
         }
@@ -49,8 +81,8 @@ impl<'c> Upload<'c> {
     }
 
     /// Makes it the current version, durably.
-    pub(crate) fn commit(self) -> Result<Version, ClientError> {
-        self.connection.send(&Request::Commit)?;
+    pub(crate) fn commit(mut self) -> Result<Version, ClientError> {
+        self.send(&Request::Commit)?;
         loop {
             match self.connection.answer()? {
                 Response::Committed { version } => return Ok(version),
@@ -59,9 +91,29 @@ impl<'c> Upload<'c> {
         }
     }
 
+    fn send(&mut self, request: &Request) -> Result<(), ClientError> {
+        self.make_room()?;
+        let sent = self.connection.send(request);
+        self.explain(sent)
+    }
+
+    /// A server may take fewer unanswered requests than the window.
+    fn make_room(&mut self) -> Result<(), ClientError> {
+        while self.connection.room() == 0 {
+            let answer = self.connection.receive()?;
+            self.accept(answer)?;
+        }
+        Ok(())
+    }
+
+    /// A connection that ended: the server may have said why.
+    fn explain(&mut self, sent: Result<(), ConnectionError>) -> Result<(), ClientError> {
+        sent.map_err(|error| self.connection.refusal().unwrap_or(error).into())
+    }
+
     fn accept(&self, answer: Response) -> Result<(), ClientError> {
         match answer {
-            Response::Begun | Response::SliceHeld => Ok(()),
+            Response::Begun | Response::SliceHeld | Response::Pong => Ok(()),
             Response::Error(error) => {
                 Err(ConnectionError::Refused { remote: self.connection.remote().clone(), error }
                     .into())
@@ -74,9 +126,103 @@ impl<'c> Upload<'c> {
 /// Gives an upload up after an error: tells the server, and hears the answers that are still to come,
 /// so that the connection can be used again.
 pub(crate) fn abort(connection: &mut Connection) -> Result<(), ConnectionError> {
+    while connection.room() == 0 {
+        connection.receive()?;
+    }
     connection.send(&Request::Abort)?;
     while connection.unanswered() > 0 {
         connection.receive()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixStream,
+        sync::Arc,
+        thread,
+        time::Instant,
+    };
+
+    use zput_common::{
+        keys::Remote,
+        proto::{
+            ClientConfig, Event, ServerConfig, ServerLimits, Transmit, Wants, server::ServerSession,
+        },
+    };
+
+    use super::*;
+
+    /// A server that takes everything, until its peer is gone.
+    fn serve(mut stream: UnixStream, limits: ServerLimits) {
+        let config = ServerConfig { tls: None, allow_plaintext: true, limits };
+        let mut session = ServerSession::new(Arc::new(config), Instant::now());
+        let mut block = vec![0; 65_536];
+        loop {
+            let received = stream.read(&mut block).unwrap_or(0);
+            if received == 0 {
+                return;
+            }
+            let mut rest = &block[..received];
+            while !rest.is_empty() {
+                match session.wants() {
+                    Wants::Payload { remaining } => {
+                        let now = rest.len().min(usize::try_from(remaining).unwrap());
+                        session.payload_received(Instant::now(), now as u64);
+                        rest = &rest[now..];
+                    }
+                    Wants::Control => {
+                        let taken = session.handle_input(Instant::now(), rest).unwrap();
+                        rest = &rest[taken..];
+                    }
+                    Wants::Nothing => {}
+                }
+                while let Some(event) = session.poll_event() {
+                    let answer = match event {
+                        Event::Message(Request::Begin { .. }) => Response::Begun,
+                        Event::Message(Request::Ping) => Response::Pong,
+                        Event::Message(Request::Abort) => Response::Aborted,
+                        Event::Message(Request::Commit) => {
+                            Response::Committed { version: Version(9) }
+                        }
+                        Event::PayloadDone => Response::SliceHeld,
+                        _ => continue,
+                    };
+                    session.send(&answer).unwrap();
+                }
+                while let Some(Transmit::Bytes(bytes)) = session.poll_transmit(Instant::now()) {
+                    stream.write_all(&bytes).unwrap();
+                }
+            }
+        }
+    }
+
+    fn begin<'c>(connection: &'c mut Connection, key: &ObjectKey) -> Upload<'c> {
+        Upload::begin(connection, key, Kind::Plain, Condition::Any).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_takes_few_requests_at_once_is_waited_for() {
+        for max_pipeline in [1, 2, 5] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let limits = ServerLimits { max_pipeline, ..ServerLimits::default() };
+            let server = thread::spawn(move || serve(theirs, limits));
+            let remote = Remote::Unix("/server".into());
+            let mut connection = Connection::on(ours, remote, &ClientConfig::Plaintext).unwrap();
+            let key = ObjectKey::new("k").unwrap();
+            let mut upload = begin(&mut connection, &key);
+            for _ in 0..20 {
+                upload.slice(b"slice", Digest::of(b"slice")).unwrap();
+            }
+            upload.keep_alive().unwrap();
+            assert_eq!(upload.commit().unwrap(), Version(9), "{max_pipeline}");
+            let mut upload = begin(&mut connection, &key);
+            upload.slice(b"slice", Digest::of(b"slice")).unwrap();
+            abort(&mut connection).unwrap();
+            connection.close();
+            server.join().unwrap();
+        }
+    }
 }

@@ -18,6 +18,9 @@ use crate::{
     cleanup::FileGuard,
 };
 
+/// Where the system does not say its umask: a file is its owner's alone.
+const UMASK_UNKNOWN: u32 = 0o077;
+
 /// Takes verified plaintext, in order.
 pub trait Sink: Send {
     /// Appends `plaintext`.
@@ -61,7 +64,7 @@ impl SinkError {
 /// What a file output takes from its blob's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// Permission bits; only `0o777` of them are used.
+    /// Permission bits; only `0o777` of them are used, and none that the reader's umask keeps back.
     pub mode: u32,
     /// Modification time: seconds since 1970.
     pub mtime_s: i64,
@@ -190,7 +193,7 @@ impl FileSink {
         let failed = |error| SinkError::Write { path: target.clone(), error };
         if let Some(attributes) = attributes {
             let file = temp.as_file();
-            file.set_permissions(Permissions::from_mode(attributes.mode & 0o777))
+            file.set_permissions(Permissions::from_mode(attributes.mode & 0o777 & !umask()))
                 .map_err(failed)?;
             // A time that this machine cannot express is left at now.
             if let Some(modified) = attributes.modified() {
@@ -209,6 +212,19 @@ impl FileSink {
         drop(guard);
         sync_directory(directory_of(&target)).map_err(failed)
     }
+}
+
+/// What this process keeps back from every file's mode. An author's bits are not obeyed further than
+/// the reader's own programs would go (`tar` without `-p` does the same). proc(5): reading it there
+/// disturbs no other thread, which umask(2) does.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    umask_in(&status).unwrap_or(UMASK_UNKNOWN)
+}
+
+fn umask_in(status: &str) -> Option<u32> {
+    let text = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(text.trim(), 8).ok()
 }
 
 /// Something that takes bytes as they come.
@@ -261,6 +277,14 @@ mod tests {
         assert_eq!(metadata.mode() & 0o7777, 0o751);
         assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 5));
         assert_eq!(names(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn the_umask_is_read_from_proc() {
+        let status = "Name:\tzget\nUmask:\t0027\nState:\tR (running)\n";
+        assert_eq!(umask_in(status), Some(0o027));
+        assert_eq!(umask_in("Name:\tzget\n"), None);
+        assert_eq!(umask_in("Umask:\tnine\n"), None);
     }
 
     #[test]

@@ -453,3 +453,42 @@ fn signals_leave_nothing_behind() {
     }
     panic!("the command is still running");
 }
+
+#[test]
+fn a_first_put_that_fails_leaves_nothing_in_the_way_of_the_next() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    // No place for a store.
+    let share = machine.home().join(".local/share");
+    fs::create_dir_all(share.parent().unwrap()).unwrap();
+    fs::write(&share, "").unwrap();
+    machine.run("zput a").code(1);
+    assert!(!machine.key_file().exists());
+    fs::remove_file(&share).unwrap();
+    // No place for a key file.
+    let config = machine.key_file().parent().unwrap().to_owned();
+    fs::create_dir_all(config.parent().unwrap()).unwrap();
+    let _made_before = fs::remove_dir(&config);
+    std::os::unix::fs::symlink("/nonexistent/directory", &config).unwrap();
+    machine.run("zput a").code(10);
+    fs::remove_file(&config).unwrap();
+    let data = machine.store().parent().unwrap().to_owned();
+    assert_eq!(names(&data), [""; 0]);
+    machine.run("zput a").ok().says("made a key file").says("made a store");
+    assert_eq!(names(&data), ["store"]);
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
+}
+
+#[test]
+fn a_store_that_fails_leaves_a_key_file_without_one_as_it_was() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zkey new").ok();
+    let before = fs::read(machine.key_file()).unwrap();
+    fs::create_dir_all(machine.home().join(".local")).unwrap();
+    fs::write(machine.home().join(".local/share"), "").unwrap();
+    machine.run("zput a").code(1);
+    assert_eq!(fs::read(machine.key_file()).unwrap(), before);
+    fs::remove_file(machine.home().join(".local/share")).unwrap();
+    machine.run("zput a").ok();
+}

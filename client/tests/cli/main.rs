@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod embedded;
+mod endings;
 mod keys;
 mod offline;
 mod server;

@@ -1,0 +1,174 @@
+//! Connections that end, or seem to: a put tells it at once, and outlives a source that takes its time.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read},
+    net::{TcpListener, TcpStream},
+    os::unix::fs::MetadataExt,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Machine, Ran, Served, names, program};
+use zput_common::proto::message::Scopes;
+
+/// Far more than any of these takes, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a command that has to end by itself.
+#[track_caller]
+fn run_bounded(machine: &Machine, line: &str) -> Ran {
+    let mut words = line.split_whitespace();
+    let mut command = machine.command(words.next().unwrap());
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("{line} does not end");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().unwrap().into()
+}
+
+/// Lets the machine's key file name another address, with the same key.
+fn redirect(machine: &Machine, from: &Served, to: &str) {
+    let text = fs::read_to_string(machine.key_file()).unwrap();
+    let moved = text.replace(&from.remote().to_string(), to);
+    assert_ne!(moved, text);
+    fs::write(machine.key_file(), moved).unwrap();
+}
+
+/// A member's machine with something small and something large to put.
+fn member_with_files(served: &Served) -> Machine {
+    let machine = served.member();
+    machine.write("small", "1");
+    machine.write("large", vec![7; 40_000_000]);
+    machine
+}
+
+#[test]
+fn a_put_to_another_servers_key_ends() {
+    let (one, two) = (Served::start(), Served::start());
+    let machine = member_with_files(&one);
+    redirect(&machine, &one, &two.remote().to_string());
+    for file in ["small", "large"] {
+        run_bounded(&machine, &format!("zput {file}")).code(8);
+    }
+}
+
+#[test]
+fn a_put_in_a_mode_that_the_server_refuses_ends() {
+    let served = Served::start();
+    let machine = member_with_files(&served);
+    let text = fs::read_to_string(machine.key_file()).unwrap();
+    fs::write(machine.key_file(), text.replace("\"tls\"", "\"plaintext\"")).unwrap();
+    for file in ["small", "large"] {
+        run_bounded(&machine, &format!("zput {file}")).code(1);
+    }
+}
+
+#[test]
+fn a_put_to_a_server_without_a_seat_ends() {
+    let served = Served::with(|options| options.max_connections = 1);
+    let machine = member_with_files(&served);
+    for file in ["small", "large"] {
+        // Whoever holds the seat is silent; who gets none is told so.
+        let _held = loop {
+            let mut held = TcpStream::connect(served.address).unwrap();
+            held.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            match held.read(&mut [0; 64]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break held,
+                _ => thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        run_bounded(&machine, &format!("zput {file}")).code(5).says("too many connections");
+    }
+}
+
+#[test]
+fn a_put_to_a_server_that_closes_before_the_echo_ends() {
+    let served = Served::start();
+    let machine = member_with_files(&served);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for (i, stream) in listener.incoming().enumerate() {
+            // One resets, with unread bytes; one hears the client's flight out and closes in order.
+            if i % 2 == 1 {
+                let mut stream = stream.unwrap();
+                stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+                while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {}
+            }
+        }
+    });
+    redirect(&machine, &served, &format!("zput://{address}"));
+    for file in ["small", "small", "large", "large"] {
+        run_bounded(&machine, &format!("zput {file}")).code(5);
+    }
+}
+
+#[test]
+fn a_source_slower_than_the_servers_idle_limit_is_put() {
+    let served = Served::with(|options| {
+        options.idle_seconds = 2;
+        options.plaintext = Scopes::ALL;
+        options.allow_unsealed = true;
+    });
+    let slow = "head -c 16777216 /dev/zero; sleep 6; echo end";
+    let machine = served.member();
+    let exec = |more: &[&str]| {
+        let line = [more, &["--exec", "--name", "slow", "--", "sh", "-c", slow]].concat();
+        machine.run_with("zput", line).ok();
+    };
+    exec(&[]);
+    assert_eq!(machine.run("zstat --json slow").ok().json("length"), 16_777_220);
+    let text = fs::read_to_string(machine.key_file()).unwrap();
+    fs::write(machine.key_file(), text.replace("\"tls\"", "\"plaintext\"")).unwrap();
+    exec(&["--plaintext"]);
+    assert_eq!(machine.run("zget --plaintext -o - slow").ok().stdout.len(), 16_777_220);
+    assert_eq!(served.staging(), [""; 0]);
+}
+
+#[test]
+fn what_is_stored_and_not_noted_is_told_to_be_stored() {
+    let served = Served::start();
+    let machine = served.member();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    let seen = machine.home().join(".local/state/zput/seen");
+    let lock = seen.join(&names(&seen)[0]).join("lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    machine.write("a", "22");
+    let ran = machine.run("zput a").code(1).says("stored as version ").says("rollback record");
+    fs::remove_dir(&lock).unwrap();
+    let stat = machine.run("zstat --json a").ok();
+    assert_eq!(stat.json("length"), 2);
+    let version = stat.json("version").as_str().unwrap().to_owned();
+    ran.says(&format!("stored as version {version},"));
+}
+
+#[test]
+fn an_authors_mode_goes_no_further_than_the_readers_umask() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(machine.path("a"), everybody).unwrap();
+    machine.run("zput a").ok();
+    let zget = machine.command("zget");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 027; exec \"$0\" -o b a", program("zget")]);
+    shell.current_dir(machine.path(""));
+    for (name, value) in zget.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    assert!(shell.status().unwrap().success());
+    assert_eq!(fs::metadata(machine.path("b")).unwrap().mode() & 0o7777, 0o750);
+}
