@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use zeroize::Zeroize as _;
 use zput_common::{
     blob::open::{BarePolicy, Vouching},
     keys::{Invite, KeyFile, ModePolicy, Remote, VaultMacKey},
@@ -67,10 +68,14 @@ impl Client {
     /// # Errors
     /// When the invite is unknown, spent or expired.
     pub fn join(&mut self, invite: &Invite, label: &str) -> Result<Scopes, ClientError> {
-        let secret = *invite.secret.as_bytes();
-        let request = Request::Join { secret, label: label.to_owned() };
         let connection = self.connection()?;
-        match connection.ask(&request)? {
+        let mut request =
+            Request::Join { secret: *invite.secret.as_bytes(), label: label.to_owned() };
+        let answer = connection.ask(&request);
+        if let Request::Join { secret, .. } = &mut request {
+            secret.zeroize();
+        }
+        match answer? {
             Response::Joined { scopes } => Ok(scopes),
             _ => Err(connection.unexpected("not whether this device joined").into()),
         }
