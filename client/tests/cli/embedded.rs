@@ -217,6 +217,32 @@ fn a_source_that_changes_while_it_is_read_stores_nothing() {
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
 }
 
+/// Otherwise the newest blob would be one of an older generation, which every reader refuses.
+#[test]
+fn a_put_that_was_overtaken_by_a_newer_one_stores_nothing() {
+    let machine = Machine::new();
+    machine.write("a", "first");
+    machine.run("zput --name n a").ok();
+    let script = "touch started; while [ ! -e go ]; do sleep 0.01; done; echo slow";
+    let slow = machine
+        .command("zput")
+        .args(["--exec", "--name", "n", "--", "sh", "-c", script])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !machine.path("started").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    machine.write("a", "fast");
+    machine.run("zput --name n a").ok();
+    machine.write("go", "");
+    let output = slow.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("another put of this name"));
+    assert_eq!(machine.run("zget -o - n").ok().stdout, b"fast");
+    assert_eq!(names(&machine.store().join("staging")), [""; 0]);
+}
+
 #[test]
 fn times_and_permissions_come_back_and_no_more_than_those() {
     let machine = Machine::new();
