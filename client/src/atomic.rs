@@ -34,8 +34,7 @@ impl Staged {
     pub fn write(target: &Path, contents: &[u8]) -> io::Result<Self> {
         let directory = directory_of(target);
         make_directory(directory)?;
-        let mut temp = temp_in(directory)?;
-        let guard = FileGuard::new(temp.path());
+        let (mut temp, guard) = FileGuard::make(directory)?;
         temp.write_all(contents)?;
         temp.as_file().sync_all()?;
         Ok(Self { temp, guard })
@@ -67,11 +66,6 @@ pub fn write(target: &Path, contents: &[u8], existing: Existing) -> io::Result<(
 /// Makes `directory` and what is missing above it, with mode 0700.
 pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-/// An empty temporary file of mode 0600 with a name that says whose it is.
-pub(crate) fn temp_in(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().prefix(".zput-").suffix(".tmp").tempfile_in(directory)
 }
 
 /// The directory that holds `target`.

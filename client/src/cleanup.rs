@@ -1,29 +1,37 @@
-//! What must not outlive the process: temporary files and children.
+//! What must not outlive the process: temporary files, children, a terminal without echo.
 //!
-//! [`on_signals`] starts a thread that, on SIGINT or SIGTERM, ends the children, removes the files and
-//! leaves with 130 or 143. A SIGKILL or a power cut can leave a temporary file; its name begins with
+//! [`on_signals`] starts a thread that, on SIGINT or SIGTERM, ends the children, removes the files, gives
+//! the echo back and leaves with 130 or 143. Whatever it would have to see to is made under the lock
+//! that it takes, so no signal falls between making and noting. A SIGKILL or a power cut can leave a temporary file; its name begins with
 //! `.zput-` and ends in `.tmp`, and it is never the target itself.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    process::{Child, Command},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr},
+};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
 };
 
 static LEFT_BEHIND: Mutex<LeftBehind> =
-    Mutex::new(LeftBehind { files: BTreeSet::new(), children: BTreeMap::new() });
+    Mutex::new(LeftBehind { files: BTreeSet::new(), children: BTreeMap::new(), terminal: None });
 
 struct LeftBehind {
     files: BTreeSet<PathBuf>,
     children: BTreeMap<u32, Pid>,
+    /// One without echo, and what it was before.
+    terminal: Option<(Arc<File>, Termios)>,
 }
 
 fn left_behind() -> MutexGuard<'static, LeftBehind> {
@@ -35,11 +43,18 @@ fn left_behind() -> MutexGuard<'static, LeftBehind> {
 pub struct FileGuard(PathBuf);
 
 impl FileGuard {
-    /// Watches over the file at `path`.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
-        left_behind().files.insert(path.to_owned());
-        Self(path.to_owned())
+    /// Makes an empty temporary file of mode 0600 in `directory`, with a name that says whose it is,
+    /// and watches over it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn make(directory: &Path) -> io::Result<(tempfile::NamedTempFile, Self)> {
+        let mut left = left_behind();
+        let file =
+            tempfile::Builder::new().prefix(".zput-").suffix(".tmp").tempfile_in(directory)?;
+        left.files.insert(file.path().to_owned());
+        let guard = Self(file.path().to_owned());
+        Ok((file, guard))
     }
 }
 
@@ -55,19 +70,58 @@ impl Drop for FileGuard {
 pub struct ChildGuard(u32);
 
 impl ChildGuard {
-    /// Watches over the child with this process id.
-    #[must_use]
-    pub fn new(id: u32) -> Self {
+    /// Starts `command` and watches over it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(command: &mut Command) -> io::Result<(Child, Self)> {
+        let mut left = left_behind();
+        let child = command.spawn()?;
+        let id = child.id();
         if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-            left_behind().children.insert(id, pid);
+            left.children.insert(id, pid);
         }
-        Self(id)
+        Ok((child, Self(id)))
     }
 }
 
 impl Drop for ChildGuard {
     fn drop(&mut self) {
         left_behind().children.remove(&self.0);
+    }
+}
+
+/// A terminal that shows nothing of what is typed for as long as this guard lives.
+#[derive(Debug)]
+pub struct EchoGuard(());
+
+impl EchoGuard {
+    /// Turns the echo off, and forgets what was typed before.
+    ///
+    /// # Errors
+    /// When this is no terminal.
+    pub fn hide(terminal: &Arc<File>) -> io::Result<Self> {
+        let mut left = left_behind();
+        let shown = tcgetattr(terminal)?;
+        let mut hidden = shown.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
+        left.terminal = Some((Arc::clone(terminal), shown));
+        Ok(Self(()))
+    }
+}
+
+impl Drop for EchoGuard {
+    fn drop(&mut self) {
+        show(&mut left_behind());
+    }
+}
+
+/// Gives a terminal its echo back.
+fn show(left: &mut LeftBehind) {
+    if let Some((terminal, shown)) = left.terminal.take() {
+        // A terminal that went away shows nothing any more.
+        let _shown = tcsetattr(&*terminal, OptionalActions::Now, &shown);
     }
 }
 
@@ -80,8 +134,8 @@ pub fn on_signals() -> io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             // The lock is kept until the end, so that nothing is added behind the sweep.
-            let left = left_behind();
-            sweep(&left);
+            let mut left = left_behind();
+            sweep(&mut left);
             std::process::exit(128 + signal);
         }
     })?;
@@ -91,10 +145,11 @@ pub fn on_signals() -> io::Result<()> {
 /// Ends the children and removes the files that are there still: the command gives up, and threads that
 /// would have done it may be stuck in a read.
 pub fn give_up() {
-    sweep(&left_behind());
+    sweep(&mut left_behind());
 }
 
-fn sweep(left: &LeftBehind) {
+fn sweep(left: &mut LeftBehind) {
+    show(left);
     for pid in left.children.values() {
         // One that has ended already is what was wanted.
         let _ended = kill_process(*pid, Signal::TERM);
@@ -110,10 +165,10 @@ mod tests {
 
     #[test]
     fn guards_are_forgotten_when_dropped() {
-        let path = Path::new("/nonexistent/guarded");
-        let guard = FileGuard::new(path);
-        assert!(left_behind().files.contains(path));
+        let directory = tempfile::tempdir().unwrap();
+        let (file, guard) = FileGuard::make(directory.path()).unwrap();
+        assert!(left_behind().files.contains(file.path()));
         drop(guard);
-        assert!(!left_behind().files.contains(path));
+        assert!(!left_behind().files.contains(file.path()));
     }
 }

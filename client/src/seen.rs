@@ -235,7 +235,9 @@ mod tests {
                 let record = record(dir.path());
                 scope.spawn(move || {
                     for i in 0..25 {
-                        record.advance(&key(), &seen(1 + worker + 4 * i, 1)).unwrap();
+                        let mine = 1 + worker + 4 * i;
+                        record.advance(&key(), &seen(mine, 1)).unwrap();
+                        assert!(generation(&record) >= Some(mine));
                     }
                 });
             }

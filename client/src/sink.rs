@@ -14,7 +14,7 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    atomic::{directory_of, is_taken, sync_directory, temp_in},
+    atomic::{directory_of, is_taken, sync_directory},
     cleanup::FileGuard,
 };
 
@@ -177,9 +177,8 @@ pub struct FileSink {
 
 impl FileSink {
     fn beside(target: &Path, force: bool) -> Result<Self, SinkError> {
-        let temp = temp_in(directory_of(target))
+        let (temp, guard) = FileGuard::make(directory_of(target))
             .map_err(|error| SinkError::Write { path: target.to_owned(), error })?;
-        let guard = FileGuard::new(temp.path());
         Ok(Self { temp, guard, target: target.to_owned(), force })
     }
 

@@ -190,9 +190,10 @@ impl CommandSource {
     /// When it cannot be started.
     pub fn start<S: AsRef<OsStr>>(command: &OsStr, arguments: &[S]) -> Result<Self, SourceError> {
         let failed = |error| SourceError::Start { command: command.to_owned(), error };
-        let mut child =
-            Command::new(command).args(arguments).stdout(Stdio::piped()).spawn().map_err(failed)?;
-        let guard = Some(ChildGuard::new(child.id()));
+        let mut process = Command::new(command);
+        process.args(arguments).stdout(Stdio::piped());
+        let (mut child, guard) = ChildGuard::spawn(&mut process).map_err(failed)?;
+        let guard = Some(guard);
         let Some(output) = child.stdout.take() else {
             return Err(failed(io::Error::from(io::ErrorKind::BrokenPipe)));
         };

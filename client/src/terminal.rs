@@ -3,9 +3,16 @@
 //! Names, metadata and error texts come from others; on their way to a terminal everything that one
 //! would act upon is escaped. Prompts go to `/dev/tty` and nowhere else, so a script is never asked.
 
-use std::{borrow::Cow, fs::OpenOptions, io};
+use std::{
+    borrow::Cow,
+    fs::OpenOptions,
+    io::{self, Read, Write},
+    sync::Arc,
+};
 
 use zeroize::Zeroizing;
+
+use crate::cleanup::EchoGuard;
 
 /// `text` with control characters, and characters that reorder or hide others, as `\u{…}`.
 #[must_use]
@@ -39,12 +46,31 @@ pub fn can_ask() -> bool {
     OpenOptions::new().read(true).write(true).open("/dev/tty").is_ok()
 }
 
-/// Asks on `/dev/tty` for something that is not shown while it is typed.
+/// Longest line that is taken, in bytes: a terminal gives no longer one (`termios(3)`).
+const LINE_MAX_BYTES: usize = 4096;
+
+/// Asks on `/dev/tty` for something that is not shown while it is typed. The echo is off before the
+/// question is there, so that not even the fastest typist is shown.
 ///
 /// # Errors
 /// When there is no terminal, or it goes away.
 pub fn ask_secret(prompt: &str) -> io::Result<Zeroizing<String>> {
-    rpassword::prompt_password(prompt).map(Zeroizing::new)
+    let terminal = Arc::new(OpenOptions::new().read(true).write(true).open("/dev/tty")?);
+    let hidden = EchoGuard::hide(&terminal)?;
+    (&*terminal).write_all(printable(prompt).as_bytes())?;
+    // Allocated at once, so that no copy of a secret is left behind by growing.
+    let mut byte = Zeroizing::new([0; 1]);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LINE_MAX_BYTES));
+    while bytes.len() < LINE_MAX_BYTES {
+        if (&*terminal).read(&mut *byte)? == 0 || byte[0] == b'\n' {
+            break;
+        }
+        bytes.push(byte[0]);
+    }
+    drop(hidden);
+    (&*terminal).write_all(b"\n")?;
+    let text = str::from_utf8(&bytes).map_err(io::Error::other)?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 #[cfg(test)]

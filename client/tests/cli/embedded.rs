@@ -350,6 +350,22 @@ fn an_old_version_is_an_integrity_error_until_somebody_accepts_it() {
 }
 
 #[test]
+fn a_get_is_seen_so_that_a_machine_that_never_puts_notices_a_rollback() {
+    let machine = Machine::new();
+    machine.write("a", "one");
+    machine.run("zput a").ok();
+    let old = machine.path("old-store");
+    copy(&machine.store(), &old);
+    machine.write("a", "two");
+    machine.run("zput a").ok();
+    fs::remove_dir_all(machine.home().join(".local/state/zput")).unwrap();
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"two");
+    fs::remove_dir_all(machine.store()).unwrap();
+    copy(&old, &machine.store());
+    assert_eq!(machine.run("zget -o - a").code(8).stdout, b"");
+}
+
+#[test]
 fn a_put_is_seen_so_that_its_own_machine_notices_a_rollback() {
     let machine = Machine::new();
     machine.write("a", "one");

@@ -3,7 +3,19 @@
 use std::{fs, thread, time::Duration};
 
 use crate::support::{Machine, Served, names};
-use zput_common::proto::message::Scopes;
+use zput_common::{
+    aead::{Engine, Suite},
+    age::Recipient,
+    blob::{
+        footer::Provenance,
+        layout::PartSize,
+        metadata::Metadata,
+        seal::{SealOptions, Sealer},
+    },
+    digest::Digest,
+    name::{BlobName, ObjectKey},
+    proto::message::{Condition, Kind, Scopes},
+};
 
 #[test]
 fn a_machine_joins_puts_and_gets() {
@@ -199,6 +211,46 @@ fn a_vault_next_door_is_not_listed() {
     two.run("zput b").ok();
     assert_eq!(one.run("zls").ok().says("1 more are sealed to others").text(), "a\n");
     two.run("zget -o x a").code(4);
+}
+
+/// Whoever knows a recipient can seal a header with any name in it; only the vault's name key leads from
+/// that name to its key.
+#[test]
+fn a_name_that_leads_elsewhere_is_not_listed() {
+    let served = Served::start();
+    let machine = served.member();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    let public = machine.run("zkey public --json").ok().json("recipients");
+    let recipient: Recipient = public[0].as_str().unwrap().parse().unwrap();
+    let key = ObjectKey::new("elsewhere").unwrap();
+    let options = SealOptions {
+        suite: Suite::default(),
+        engine: Engine::default(),
+        part_size: PartSize::MAX,
+        object_key: Some(key.clone()),
+        generation: 1,
+        metadata: Metadata {
+            name: BlobName::parse("forged").unwrap(),
+            mtime_s: 0,
+            mtime_ns: 0,
+            mode: 0o600,
+        },
+        sha256: false,
+    };
+    let mut sealer = Sealer::new(options, &[recipient], &mut rand::rng()).unwrap();
+    let mut blob = sealer.header().to_vec();
+    let mut part = Vec::new();
+    sealer.seal_part(b"x", &mut rand::rng(), &mut part).unwrap();
+    blob.extend_from_slice(&part);
+    blob.extend_from_slice(&sealer.finish(Provenance::Bare, &mut rand::rng()).unwrap().bytes);
+    let mut upload = served.store.begin(&key, Kind::Sealed, Condition::Any, None).unwrap();
+    upload.start_slice(blob.len() as u32, Digest::of(&blob)).unwrap();
+    upload.write(&blob).unwrap();
+    upload.end_slice().unwrap();
+    upload.commit().unwrap();
+    let ran = machine.run("zls").code(8).says("object elsewhere: ");
+    assert_eq!(ran.text(), "a\n");
 }
 
 /// Lengths around every boundary, through both ciphers' parts and chunks.
