@@ -1,9 +1,12 @@
 //! Members of the vault as authors: whatever a blob says of itself, it goes where the user said.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{fs, os::unix::fs::MetadataExt, process::Command};
 
 use zput_common::{age::FileKey, keys::ModePolicy};
-use zput_tests::hostile::{Forgery, forge::metadata};
+use zput_tests::{
+    Ran, command_path,
+    hostile::{Forgery, forge::metadata},
+};
 
 use crate::victim::{FILE, NAME, Victim, is_for_terminals, member};
 
@@ -77,23 +80,33 @@ fn a_file_is_named_by_what_was_asked_for() {
     }
 }
 
+/// What an author allows to everybody is not what this machine's user does.
 #[test]
-fn modes_lose_their_special_bits() {
+fn modes_lose_their_special_bits_and_what_the_umask_keeps_back() {
     let victim = Victim::new(ModePolicy::Tls);
-    for (sealed, kept) in [
-        (0o4755, 0o755),
-        (0o2777, 0o777),
-        (0o1777, 0o777),
-        (0o7777, 0o777),
-        (u32::MAX, 0o777),
-        (0o100_644, 0o644),
-        (0, 0),
+    let zget = |umask: &str| -> Ran {
+        let mut sh = Command::new("sh");
+        sh.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]).arg(command_path("zget"));
+        sh.arg("--key").arg(victim.home.path().join("victim.zkey")).arg(NAME);
+        sh.current_dir(victim.home.file("")).env_clear().env("HOME", victim.home.path());
+        sh.output().unwrap().into()
+    };
+    for (sealed, bare, masked) in [
+        (0o4755, 0o755, 0o750),
+        (0o2777, 0o777, 0o750),
+        (0o1777, 0o777, 0o750),
+        (0o7777, 0o777, 0o750),
+        (u32::MAX, 0o777, 0o750),
+        (0o100_644, 0o644, 0o640),
+        (0, 0, 0),
     ] {
         victim.serve(with_metadata(&victim, metadata(NAME.as_bytes(), 0, 0, sealed)));
-        let _got = victim.run("zget", &[NAME]).ok();
-        let mode = fs::symlink_metadata(victim.home.file(FILE)).unwrap().mode();
-        assert_eq!(mode & 0o7777, kept, "{sealed:o}");
-        fs::remove_file(victim.home.file(FILE)).unwrap();
+        for (umask, kept) in [("000", bare), ("027", masked)] {
+            let _got = zget(umask).ok();
+            let mode = fs::symlink_metadata(victim.home.file(FILE)).unwrap().mode();
+            assert_eq!(mode & 0o7777, kept, "{sealed:o} under {umask}");
+            fs::remove_file(victim.home.file(FILE)).unwrap();
+        }
     }
 }
 
@@ -173,7 +186,7 @@ fn metadata_and_facts_that_are_none_are_refused() {
     victim.accepts(SMALL);
 }
 
-/// DESIGN 3: "two keys, two plaintexts for one ciphertext". A stanza for a second recipient that wraps
+/// SECURITY: "two plaintexts for one ciphertext". A stanza for a second recipient that wraps
 /// another file key opens nothing: the header's MAC is of one file key.
 #[test]
 fn one_blob_has_one_plaintext() {

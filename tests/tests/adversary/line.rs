@@ -296,7 +296,7 @@ fn what_a_get_asks_cannot_be_changed_on_its_way() {
     }
 }
 
-/// DESIGN 3: "corrupt an upload on the wire".
+/// SECURITY: "corrupt an upload on the wire".
 #[test]
 fn an_upload_cannot_be_changed_on_its_way() {
     let line = Line::new();
@@ -409,7 +409,7 @@ fn another_server_is_not_spoken_to() {
     assert!(other.shelf().is_empty());
 }
 
-/// DESIGN 3: "mode is local policy, never the peer's choice".
+/// SECURITY: "the mode is local policy".
 #[test]
 fn a_server_cannot_talk_a_client_out_of_tls() {
     let line = Line::new();

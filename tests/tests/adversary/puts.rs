@@ -188,7 +188,7 @@ fn what_leaves_the_machine_is_sealed() {
     assert!(!holds(&blob.bytes, b"a-name-that"));
 }
 
-/// DESIGN 3: "recipients and pinned keys come only from the local key file, never from the network".
+/// SECURITY: "both come from the local key file only".
 #[test]
 fn no_server_changes_a_key_file() {
     let victim = Victim::new(ModePolicy::Tls);
@@ -286,7 +286,7 @@ fn a_stolen_disk_tells_nothing() {
     assert_eq!(sealed, 2, "the two versions are there, sealed");
 }
 
-/// DESIGN 3: "a backup host taken over". Whoever has its key file can put more, and that is all.
+/// SECURITY: "take over a backup host". Whoever has its key file can put more, and that is all.
 #[test]
 fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
     let guarded = Guarded::new(&[]);

@@ -220,7 +220,7 @@ fn parts_that_are_moved_dropped_repeated_or_replaced_are_refused() {
     victim.accepts(&plaintext);
 }
 
-/// DESIGN 3: "the object key is inside the authenticated header and is compared with the one asked
+/// SECURITY: "the object key is in the authenticated header and is compared with the one asked
 /// for".
 #[test]
 fn a_blob_under_another_name_is_refused() {
@@ -378,7 +378,7 @@ fn a_captured_reader_cannot_forge_for_the_others() {
     victim.accepts(b"by another member");
 }
 
-/// DESIGN 3: "a reader or link holder (has the file key) and the server together rewrite a blob".
+/// SECURITY: "a reader who has the file key rewrites a blob together with the server".
 #[test]
 fn who_holds_the_file_key_cannot_rewrite_the_blob() {
     let victim = Victim::new(ModePolicy::Tls);
