@@ -55,11 +55,11 @@ impl Upload {
 
         if let Some(current) = &current {
             shard.link_current_to(Shelf::History, current)?;
-        }
-        staged.place(shard.dir(Shelf::Objects), &name.to_string())?;
-        if current.is_some() {
+            // Before the rename takes its old name away: no file system promises an order between two directories, and
+            // after a power cut an acknowledged version must have one name at least.
             shard.sync(Shelf::History)?;
         }
+        staged.place(shard.dir(Shelf::Objects), &name.to_string())?;
         shard.sync(Shelf::Objects)?;
         fs::sync_dir(store.staging()).doing("sync a directory")?;
         Ok(version)
