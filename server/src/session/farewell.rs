@@ -6,7 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Connection, End, Outgoing};
+use zput_common::limits::HANDSHAKE_SECONDS;
+
+use super::{Connection, End, Outgoing, access::Standing};
+
+/// Time from the accept until the server knows whom it serves: a hello, a handshake and, for a device without an
+/// account, the answer to its Join (PROTOCOL 9).
+pub(super) const INTRODUCTION: Duration = Duration::from_secs(HANDSHAKE_SECONDS);
 
 /// Longest farewell: past a round trip around the world and one retransmission.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -72,7 +78,19 @@ impl Connection {
             Phase::Leaving { until } | Phase::Lingering { until, .. } => Some(until),
             // While a job is under way it is the server that the peer waits for.
             Phase::Open if self.ticket.is_some() => None,
-            Phase::Open => self.session.deadline(),
+            Phase::Open => match (self.session.deadline(), self.introduction_deadline()) {
+                (Some(session), Some(introduction)) => Some(session.min(introduction)),
+                (session, introduction) => session.or(introduction),
+            },
+        }
+    }
+
+    /// When a peer that the server does not know has had its time. Bytes do not move it: who may do nothing yet does
+    /// not hold a seat by sending one byte now and then.
+    fn introduction_deadline(&self) -> Option<Instant> {
+        match &self.standing {
+            None | Some(Standing::Stranger(_)) => Some(self.introduced_by),
+            Some(Standing::Member(..) | Standing::Anonymous(_)) => None,
         }
     }
 
@@ -85,10 +103,17 @@ impl Connection {
             Phase::Leaving { until } | Phase::Lingering { until, .. } if until <= now => {
                 Err(End::FarewellTimeout)
             }
-            Phase::Open if self.ticket.is_none() && self.session.handle_timeout(now) => {
+            Phase::Open if self.ticket.is_none() => {
+                let end = if self.introduction_deadline().is_some_and(|deadline| deadline <= now) {
+                    End::Stranger
+                } else if self.session.handle_timeout(now) {
+                    End::Idle
+                } else {
+                    return Ok(());
+                };
                 // A peer that does not even take what is on its way would not take a farewell.
                 if !matches!(self.outgoing, Outgoing::Nothing) {
-                    return Err(End::Idle);
+                    return Err(end);
                 }
                 self.leave(now);
                 Ok(())

@@ -40,7 +40,7 @@ use crate::{
     worker::{Buffer, Buffers, Inbox, SlotId},
 };
 use access::Standing;
-use farewell::Phase;
+use farewell::{INTRODUCTION, Phase};
 use intake::Intake;
 
 /// What a listener lets its peers do.
@@ -101,6 +101,9 @@ pub(crate) enum End {
     /// The farewell took too long.
     #[error("the peer did not take its leave in time")]
     FarewellTimeout,
+    /// A device without an account did not join in time.
+    #[error("a device without an account did not join in time")]
+    Stranger,
     /// Nothing moved for too long while the peer had to act.
     #[error("the peer was idle for too long")]
     Idle,
@@ -132,6 +135,8 @@ pub(crate) struct Connection {
     peer: String,
     /// Unknown until the handshake is over and the account was looked up.
     standing: Option<Standing>,
+    /// When it is over for a peer that the server does not know, whatever moves.
+    introduced_by: Instant,
     /// Whether unsealed objects move here.
     unsealed: bool,
     task: Task,
@@ -180,6 +185,7 @@ impl Connection {
             door,
             peer,
             standing: None,
+            introduced_by: now + INTRODUCTION,
             unsealed: false,
             task: Task::Idle,
             upload: None,

@@ -343,9 +343,12 @@ impl Worker {
         match end {
             End::Stuck(_) => error!(peer, %end, "closed"),
             End::NoPool | End::Unsayable(_) | End::Transfer(_) => warn!(peer, %end, "closed"),
-            End::Done | End::FarewellTimeout | End::Idle | End::Socket(_) | End::Truncated(_) => {
-                debug!(peer, %end, "closed")
-            }
+            End::Done
+            | End::FarewellTimeout
+            | End::Stranger
+            | End::Idle
+            | End::Socket(_)
+            | End::Truncated(_) => debug!(peer, %end, "closed"),
         }
         let (upload, buffers) = seated.connection.into_leftovers();
         buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));

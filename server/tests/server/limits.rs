@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::peer::{self, Gone, Home, Peer, begin, bytes, get, serve, until};
+use super::peer::{self, Gone, Home, Peer, begin, bytes, get, seed, serve, until};
 use zput_common::{
     digest::Digest,
     proto::{
         ClientConfig,
-        message::{Kind, Request, Response, Section},
+        message::{Kind, Request, Response, Scopes, Section},
     },
 };
 
@@ -62,6 +62,40 @@ fn a_handshake_has_a_deadline() {
         assert!(took < Duration::from_secs(13), "{took:?}");
     }
     until("both are gone", || home.server.stats().connections == 0);
+}
+
+/// PROTOCOL 9: bytes do not move the deadline of a device without an account; a member's has none but the idle time.
+#[test]
+fn a_stranger_has_one_deadline_whatever_it_sends() {
+    let home = serve(|_| {});
+    let member = seed(1);
+    home.enroll(&member, Scopes::GET);
+    let start = Instant::now();
+    let silent = home.device(&seed(8)).stream;
+    let (stranger, member) = (home.device(&seed(9)), home.device(&member));
+    // The header of a TLS record of 16,384 bytes, and then one byte now and then.
+    let trickle = |mut stream: TcpStream, most: Duration| {
+        let (begin, mut rest) = (Instant::now(), [0; 100]);
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        stream.write_all(b"\x17\x03\x03\x40\x00").unwrap();
+        while begin.elapsed() < most {
+            match stream.read(&mut rest) {
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                Ok(n) if n > 0 => {}
+                _closed => return true,
+            }
+            if stream.write_all(b"x").is_err() {
+                return true;
+            }
+        }
+        false
+    };
+    let closed = thread::spawn(move || trickle(member.stream, Duration::from_secs(14)));
+    assert!(trickle(stranger.stream, Duration::from_secs(14)), "a seat held by a trickle");
+    assert!(start.elapsed() > Duration::from_secs(9), "{:?}", start.elapsed());
+    until_closed(silent);
+    assert!(start.elapsed() < Duration::from_secs(14), "{:?}", start.elapsed());
+    assert!(!closed.join().unwrap(), "a member may be slow");
 }
 
 #[test]
