@@ -1,5 +1,6 @@
 //! What is to be done about a request: decided by value, done by the session.
 
+use zeroize::Zeroizing;
 use zput_common::{
     digest::Digest,
     keys::InviteSecret,
@@ -46,13 +47,16 @@ pub(crate) fn decide(
     let carried = |kind| kind == Kind::Sealed || facts.unsealed;
     match admitted.into_request() {
         Request::Ping => Step::Answer(Response::Pong),
-        Request::Join { secret, label } => match facts.standing {
-            Standing::Stranger(device) => {
-                let secret = InviteSecret::from_bytes(secret);
-                Step::Ask(Job::Join { device: *device, secret, label })
+        Request::Join { secret, label } => {
+            let secret = Zeroizing::new(secret);
+            match facts.standing.device() {
+                Some(device) => {
+                    let secret = InviteSecret::from_bytes(*secret);
+                    Step::Ask(Job::Join { device, secret, label })
+                }
+                None => Step::Refuse(ErrorCode::Denied, None),
             }
-            Standing::Member(..) | Standing::Anonymous(_) => Step::Refuse(ErrorCode::Denied, None),
-        },
+        }
         Request::Get { kind, .. } if !carried(kind) => Step::Answer(refused(ErrorCode::Kind)),
         Request::Get { key, version, sections, kind } => {
             Step::Ask(Job::Open { key, version, sections, kind })

@@ -334,9 +334,9 @@ impl Connection {
                 Ok(())
             }
             Done::Joined(Ok(scopes)) => {
-                if let Some(Standing::Stranger(device)) = &self.standing {
+                if let Some(device) = self.standing.as_ref().and_then(Standing::device) {
                     info!(peer = self.peer, %scopes, "a device joined");
-                    self.standing = Some(Standing::Member(*device, scopes));
+                    self.standing = Some(Standing::Member(device, scopes));
                 }
                 self.say(&Response::Joined { scopes })
             }
@@ -346,7 +346,7 @@ impl Connection {
                 Ok(())
             }
             Done::Joined(Err(code)) => {
-                // PROTOCOL 5: "the only request that an unknown device may send, once".
+                // PROTOCOL 5: "After a Join that is refused the connection ends".
                 self.say(&refused(code))?;
                 self.leave(now);
                 Ok(())

@@ -69,6 +69,9 @@ impl Store {
         label: &str,
         scopes: Scopes,
     ) -> Result<Scopes, StoreError> {
+        let dir = self.clients_dir()?;
+        // A device may redeem two invites at once.
+        fs::lock(&dir).doing("lock the accounts")?;
         let before = self.scopes_of(device)?.unwrap_or(Scopes::NONE);
         let scopes = before.and(scopes);
         let file = AccountFile {
@@ -78,7 +81,7 @@ impl Store {
             joined: date(self.clock().now_ns()),
         };
         let text = write(&file)?;
-        small_file::write(self.clients_dir()?.as_fd(), &file_name(device), &text)?;
+        small_file::write(dir.as_fd(), &file_name(device), &text)?;
         Ok(scopes)
     }
 

@@ -57,6 +57,9 @@ impl Store {
     /// Spends an invite and gives the device an account with its scopes, beside those that it may have already. Returns
     /// what the device may do now.
     ///
+    /// A device that has an account is told its scopes where the invite is unknown or spent: it may have spent
+    /// it itself and have lost the answer.
+    ///
     /// # Errors
     /// [`StoreError::InviteUnknown`], [`StoreError::InviteExpired`]; [`StoreError::Label`], which spends nothing.
     pub fn redeem_invite(
@@ -66,6 +69,17 @@ impl Store {
         label: &str,
     ) -> Result<Scopes, StoreError> {
         check_label(label)?;
+        match self.spend(secret) {
+            Ok(scopes) => self.add_account(device, label, scopes),
+            Err(StoreError::InviteUnknown) => {
+                self.scopes_of(device)?.ok_or(StoreError::InviteUnknown)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Spends an invite; gives its scopes.
+    fn spend(&self, secret: &InviteSecret) -> Result<Scopes, StoreError> {
         let dir = self.invites_dir()?;
         let name = file_name(secret);
         let text = small_file::read(dir.as_fd(), &name)?.ok_or(StoreError::InviteUnknown)?;
@@ -86,7 +100,7 @@ impl Store {
         if UNIX_EPOCH + Duration::from_nanos(self.clock().now_ns()) >= expires {
             return Err(StoreError::InviteExpired);
         }
-        self.add_account(device, label, parse_scopes(&invite.scopes)?)
+        parse_scopes(&invite.scopes)
     }
 
     fn invites_dir(&self) -> Result<OwnedFd, StoreError> {

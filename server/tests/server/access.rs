@@ -82,6 +82,38 @@ fn a_wrong_invite_is_denied_and_there_is_no_second_try() {
     assert!(matches!(home.device(&seed(1)).ask(&good).unwrap(), Response::Joined { .. }));
 }
 
+/// PROTOCOL 5: the scopes of a second invite are added, on this connection and the next.
+#[test]
+fn a_member_that_joins_again_gains_scopes() {
+    let home = guarded();
+    home.enroll(&seed(1), Scopes::GET);
+    let list = Request::List { after: None, limit: 1, headers: false };
+    let mut peer = home.device(&seed(1));
+    assert_eq!(code(&peer.ask(&list).unwrap()), Some(ErrorCode::Denied));
+    let both = Scopes::GET.and(Scopes::LIST);
+    let answer = peer.ask(&join(&home, Scopes::LIST)).unwrap();
+    assert_eq!(answer, Response::Joined { scopes: both });
+    assert!(matches!(peer.ask(&list).unwrap(), Response::Page { .. }));
+    assert_eq!(home.store.scopes_of(&public(&seed(1))).unwrap(), Some(both));
+}
+
+/// PROTOCOL 5: the answer to a Join that was lost can be asked for again.
+#[test]
+fn a_member_that_joins_with_a_spent_invite_is_told_its_scopes() {
+    let home = guarded();
+    let invite = join(&home, Scopes::GET);
+    for _ in 0..2 {
+        let answer = home.device(&seed(1)).ask(&invite).unwrap();
+        assert_eq!(answer, Response::Joined { scopes: Scopes::GET });
+    }
+    let mut peer = home.device(&seed(1));
+    let unknown = Request::Join { secret: [0x5a; 32], label: String::new() };
+    assert_eq!(peer.ask(&unknown).unwrap(), Response::Joined { scopes: Scopes::GET });
+    assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+    let answer = home.device(&seed(2)).ask(&invite).unwrap();
+    assert_eq!(code(&answer), Some(ErrorCode::Denied), "of another device it is spent");
+}
+
 #[test]
 fn each_scope_allows_its_requests_and_no_others() {
     let home = guarded();

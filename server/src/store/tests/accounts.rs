@@ -94,6 +94,43 @@ fn a_second_invite_adds_scopes() {
     assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), Some(both));
 }
 
+/// STORE: "a lost answer can be asked for again".
+#[test]
+fn a_device_with_an_account_may_ask_again_and_others_may_not() {
+    let home = Home::new();
+    let secret = home.store.create_invite(Scopes::PUT, HOUR).unwrap();
+    for _ in 0..2 {
+        assert_eq!(home.store.redeem_invite(&secret, &LAPTOP, "laptop").unwrap(), Scopes::PUT);
+    }
+    let unknown = InviteSecret::from_bytes([7; 32]);
+    assert_eq!(home.store.redeem_invite(&unknown, &LAPTOP, "laptop").unwrap(), Scopes::PUT);
+    for secret in [&secret, &unknown] {
+        let error = home.store.redeem_invite(secret, &PHONE, "thief").unwrap_err();
+        assert!(matches!(error, StoreError::InviteUnknown));
+    }
+    assert_eq!(home.store.scopes_of(&PHONE).unwrap(), None);
+}
+
+#[test]
+fn invites_that_one_device_redeems_at_once_all_count() {
+    let home = Home::new();
+    for byte in 0..20u8 {
+        let device = DevicePublicKey::from_bytes([byte; 32]);
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for name in ["put", "get", "list", "delete"] {
+                let invite = home.store.create_invite(Scopes::named(name).unwrap(), HOUR).unwrap();
+                let (store, device, start) = (&home.store, &device, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    store.redeem_invite(&invite, device, "x").unwrap();
+                });
+            }
+        });
+        assert_eq!(home.store.scopes_of(&device).unwrap(), Some(Scopes::ALL));
+    }
+}
+
 #[test]
 fn a_label_that_does_not_fit_spends_nothing() {
     let home = Home::new();
