@@ -22,7 +22,7 @@ use zput_server::{
     BoundAddress, Server, Stopper,
     config::{Cli, Command, InviteArgs, ServeArgs},
     invite, log,
-    store::{Clock, Store},
+    store::{Clock, Store, StoreError},
 };
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> Result<()> {
     log::start(args.log_format, args.log.as_deref())?;
-    let store = open(&args.store)?;
+    let store = open_store(&args.store, Store::open)?;
     // From here on signals wait until somebody looks at them.
     let signals = Signals::new([SIGINT, SIGTERM]).context("cannot take signals")?;
     let server = Server::bind(args.into_options(store))?.spawn()?;
@@ -77,7 +77,8 @@ fn announce(addresses: &[BoundAddress]) -> io::Result<()> {
 }
 
 fn print_invite(args: &InviteArgs) -> Result<()> {
-    let store = open(&args.store)?;
+    // A mistyped directory must not become a server of its own.
+    let store = open_store(&args.store, Store::open_existing)?;
     let invite = invite::make(&store, &args.address, args.scopes, args.expires)?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", invite.to_text().as_str()).context("cannot print the invite")?;
@@ -92,7 +93,6 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
     Ok(())
 }
 
-fn open(dir: &Path) -> Result<Store> {
-    Store::open(dir, Clock::system())
-        .with_context(|| format!("cannot open the store {}", dir.display()))
+fn open_store(dir: &Path, open: fn(&Path, Clock) -> Result<Store, StoreError>) -> Result<Store> {
+    open(dir, Clock::system()).with_context(|| format!("cannot open the store {}", dir.display()))
 }

@@ -20,6 +20,11 @@ pub enum StoreError {
         "this directory is neither empty nor a store (it has no zput-store.toml): name an empty one"
     )]
     Foreign,
+    /// A store was to be there, and is not.
+    #[error(
+        "no store is there (no zput-store.toml): name the directory that zserve serves, or start zserve on it first"
+    )]
+    NoStore,
     /// A store that a later zput made.
     #[error(
         "this store has format {found}, this zput knows format {}: use a newer zput",
@@ -168,6 +173,7 @@ impl StoreError {
             Self::Io { source, .. } => code_of(source),
             Self::NotADirectory
             | Self::Foreign
+            | Self::NoStore
             | Self::NewerFormat { .. }
             | Self::NotWritable(_)
             | Self::Missing(_)

@@ -40,7 +40,21 @@ struct StoreFile {
 /// Opens the store in `path`, or makes one where nothing is yet. Two processes that do it at once make one store.
 pub(super) fn open_or_make(path: &Path) -> Result<(OwnedFd, ServerKeySeed), StoreError> {
     make_durable_dir(path)?;
+    open(path, make)
+}
+
+/// Opens the store in `path`, which must be there.
+pub(super) fn open_existing(path: &Path) -> Result<(OwnedFd, ServerKeySeed), StoreError> {
+    open(path, |_| Err(StoreError::NoStore))
+}
+
+/// Opens the store in `path`; `missing` is what to do in a directory that is none.
+fn open(
+    path: &Path,
+    missing: fn(BorrowedFd<'_>) -> Result<(), StoreError>,
+) -> Result<(OwnedFd, ServerKeySeed), StoreError> {
     let root = fs::open_root(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => StoreError::NoStore,
         ErrorKind::NotADirectory => StoreError::NotADirectory,
         ErrorKind::PermissionDenied => StoreError::NotWritable(error),
         _ => StoreError::Io { doing: "open the store's directory", source: error },
@@ -52,7 +66,7 @@ pub(super) fn open_or_make(path: &Path) -> Result<(OwnedFd, ServerKeySeed), Stor
         fs::lock(&alone).doing("lock the store's directory")?;
         match small_file::read(root.as_fd(), STORE_FILE)? {
             Some(text) => check_store_file(&text)?,
-            None => make(root.as_fd())?,
+            None => missing(root.as_fd())?,
         }
     }
     check_layout(root.as_fd())?;

@@ -84,7 +84,21 @@ impl Store {
     /// # Errors
     /// Refuses what is neither empty nor a store, a store of a newer format, and a directory that it cannot write to.
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
-        let (root, server_key) = init::open_or_make(dir)?;
+        Self::opened(init::open_or_make(dir)?, clock)
+    }
+
+    /// Opens the store in `dir` as [`Self::open`] does, and makes none.
+    ///
+    /// # Errors
+    /// [`StoreError::NoStore`], and those of [`Self::open`].
+    pub fn open_existing(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
+        Self::opened(init::open_existing(dir)?, clock)
+    }
+
+    fn opened(
+        (root, server_key): (OwnedFd, ServerKeySeed),
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
         let staging = fs::open_dir(&root, STAGING).doing("open the staging directory")?;
         staging::sweep(staging.as_fd(), "")?;
         staging::sweep(root.as_fd(), TEMPORARY_PREFIX)?;

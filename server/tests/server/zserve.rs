@@ -162,6 +162,33 @@ fn an_invite_made_beside_a_running_server_lets_a_device_in() {
     assert_eq!(joined, Response::Joined { scopes: Scopes::GET.and(Scopes::LIST) });
 }
 
+/// A mistyped directory is no store, and does not become one.
+#[test]
+fn an_invite_needs_a_store_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (typo, empty, foreign) =
+        (dir.path().join("typo"), dir.path().join("empty"), dir.path().join("foreign"));
+    fs::create_dir(&empty).unwrap();
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("thesis.tex"), "x").unwrap();
+    for store in [&typo, &empty, &foreign] {
+        let path = store.to_str().unwrap();
+        let output = run(&["invite", "--store", path, "--address", "zput.example:7799"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(output.stdout.is_empty());
+        assert_eq!(
+            String::from_utf8(output.stderr).unwrap(),
+            format!(
+                "zserve: cannot open the store {path}: no store is there (no zput-store.toml): \
+                 name the directory that zserve serves, or start zserve on it first\n"
+            )
+        );
+    }
+    assert!(!typo.exists());
+    assert_eq!(peer::count(&empty), 0);
+    assert_eq!(peer::count(&foreign), 1);
+}
+
 #[test]
 fn the_log_is_json_when_asked_and_holds_no_secret() {
     let dir = tempfile::tempdir().unwrap();
