@@ -23,6 +23,18 @@ use crate::sys::fs;
 /// upload to 9.5 MB.
 pub(super) const SLICES_MAX: u32 = PARTS_MAX as u32 + 256;
 
+/// Slices of any length that an upload may have: header, footer, a short last part, small objects (PROTOCOL 9).
+const FREE_SLICES: u64 = 64;
+
+/// Bytes received for each slice beyond those (PROTOCOL 9): every part but the last is longer. So memory grows
+/// with what a peer sends, 36 bytes for each of these, and not with how finely it cuts it.
+const BYTES_PER_SLICE: u64 = 65_536;
+
+/// How many slices there may be where `received` bytes are held.
+fn slices_allowed(received: u64) -> u64 {
+    (FREE_SLICES + received / BYTES_PER_SLICE).min(SLICES_MAX.into())
+}
+
 /// An object on its way in. Dropping it, or any error, removes what was received and gives the space back.
 #[derive(Debug)]
 pub struct Upload {
@@ -81,7 +93,7 @@ impl Upload {
             if length > SLICE_MAX_BYTES {
                 return Err(Flaw::SliceLength(length).into());
             }
-            if received.table.count() == SLICES_MAX {
+            if u64::from(received.table.count()) >= slices_allowed(received.length) {
                 return Err(Flaw::SliceCount.into());
             }
             let begin = received.length;
@@ -153,5 +165,25 @@ impl Upload {
             self.received = None;
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slices_allowed_grow_with_the_bytes_received_up_to_a_bound() {
+        for (received, allowed) in [
+            (0, 64),
+            (65_535, 64),
+            (65_536, 65),
+            (16 * 1024 * 1024, 320),
+            (17_192_452_095, 262_399),
+            (17_192_452_096, 262_400),
+            (u64::MAX, 262_400),
+        ] {
+            assert_eq!(slices_allowed(received), allowed, "{received}");
+        }
     }
 }

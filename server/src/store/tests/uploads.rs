@@ -99,11 +99,21 @@ fn an_upload_has_so_many_slices_and_no_more() {
     let home = Home::new();
     let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
     let empty = Digest::of(b"");
-    // 262,144 parts, and 256 for header and footer.
-    for _ in 0..262_400 {
-        upload.start_slice(0, empty).unwrap();
+    let free = |upload: &mut Upload, count| {
+        for _ in 0..count {
+            upload.start_slice(0, empty).unwrap();
+            upload.end_slice().unwrap();
+        }
+    };
+    // PROTOCOL 9: 64, and one for each 65,536 bytes received.
+    free(&mut upload, 62);
+    for length in [65_535, 65_537] {
+        let bytes = vec![7; length];
+        upload.start_slice(bytes.len() as u32, Digest::of(&bytes)).unwrap();
+        upload.write(&bytes).unwrap();
         upload.end_slice().unwrap();
     }
+    free(&mut upload, 2);
     let error = upload.start_slice(0, empty).unwrap_err();
     assert!(matches!(error, StoreError::Malformed(Flaw::SliceCount)), "{error:?}");
 }
