@@ -145,10 +145,15 @@ fn a_label_that_does_not_fit_spends_nothing() {
 #[test]
 fn of_many_devices_one_redeems_an_invite() {
     let home = Home::new();
-    for _ in 0..100 {
+    for round in 0..100u8 {
         let barrier = Barrier::new(6);
         let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
-        let devices = (0..6u8).map(|i| DevicePublicKey::from_bytes([i; 32]));
+        // New ones each round: a device with an account is told its scopes.
+        let devices = (0..6u8).map(|i| {
+            let mut bytes = [round; 32];
+            bytes[0] = i;
+            DevicePublicKey::from_bytes(bytes)
+        });
         let results: Vec<_> = std::thread::scope(|scope| {
             let (store, secret, barrier) = (&home.store, &secret, &barrier);
             let threads: Vec<_> = devices

@@ -99,7 +99,7 @@ fn an_upload_has_so_many_slices_and_no_more() {
     let home = Home::new();
     let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
     let empty = Digest::of(b"");
-    let free = |upload: &mut Upload, count| {
+    let free = |upload: &mut crate::store::Upload, count: usize| {
         for _ in 0..count {
             upload.start_slice(0, empty).unwrap();
             upload.end_slice().unwrap();
