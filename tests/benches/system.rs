@@ -24,7 +24,6 @@ use zput_tests::{Home, ServerProcess, installed};
 
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 const MIB: f64 = 1024.0 * 1024.0;
-const CLOCK_TICKS_PER_SECOND: f64 = 100.0;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -316,7 +315,7 @@ fn cpu_of(pids: &[u32]) -> Result<f64, Failure> {
             ticks += field.parse::<f64>()?;
         }
     }
-    Ok(ticks / CLOCK_TICKS_PER_SECOND)
+    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
 }
 
 fn random_file(path: &Path, size: u64) -> Result<(), Failure> {
