@@ -63,9 +63,10 @@ mod tests {
         assert_eq!(invite.address.to_string(), "zput://backup.example:7399");
         assert_eq!(invite.server_key, store.server_key().public_key());
         let device = DevicePublicKey::from_bytes([7; 32]);
-        let redeem = || store.redeem_invite(&invite.secret, &device, "x");
-        assert_eq!(redeem().unwrap(), Scopes::PUT);
-        assert!(redeem().is_err());
+        let other = DevicePublicKey::from_bytes([8; 32]);
+        let redeem = |device| store.redeem_invite(&invite.secret, device, "x");
+        assert_eq!(redeem(&device).unwrap(), Scopes::PUT);
+        assert!(redeem(&other).is_err());
     }
 
     #[test]

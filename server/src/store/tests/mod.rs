@@ -124,7 +124,9 @@ fn names_in(dir: &Path) -> Vec<String> {
 
 /// Puts a plain object in slices of 1,000 bytes.
 fn put(store: &Store, key: &str, body: &[u8], condition: Condition) -> Result<u64, StoreError> {
-    put_slices(store, key, Kind::Plain, condition, body.chunks(1000)).map(|version| version.0)
+    // Several slices, and not more than small ones may be.
+    let slices = body.chunks(1000.max(body.len() / 32));
+    put_slices(store, key, Kind::Plain, condition, slices).map(|version| version.0)
 }
 
 fn put_slices<'a>(
