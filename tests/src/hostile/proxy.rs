@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use zput_common::keys::Remote;
@@ -64,8 +64,9 @@ struct Shared {
     recorded: Mutex<Vec<Arc<Mutex<Conversation>>>>,
 }
 
-/// Once damage is done, a peer that waits for bytes which never come is hung up on after this.
-const PATIENCE_AFTER_DAMAGE: Duration = Duration::from_millis(400);
+/// Once damage is done and nothing has moved in either direction for this long, each side waits for
+/// bytes that never come: both are hung up on.
+const PATIENCE_AFTER_DAMAGE: Duration = Duration::from_millis(800);
 
 impl Proxy {
     /// Stands before the server at `target`.
@@ -123,13 +124,19 @@ impl fmt::Debug for Proxy {
 struct Line {
     conversation: Arc<Mutex<Conversation>>,
     is_damaged: AtomicBool,
+    /// When a byte last passed.
+    moved: Mutex<Instant>,
 }
 
 fn pass(client: TcpStream, target: SocketAddr, shared: &Shared) -> io::Result<()> {
     let server = TcpStream::connect(target)?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let line = Line { conversation: Arc::default(), is_damaged: AtomicBool::new(false) };
+    let line = Line {
+        conversation: Arc::default(),
+        is_damaged: AtomicBool::new(false),
+        moved: Mutex::new(Instant::now()),
+    };
     locked(&shared.recorded).push(line.conversation.clone());
     let damage = locked(&shared.damage).clone();
     let of = |direction| match &damage {
@@ -154,14 +161,12 @@ fn pump(
 ) {
     let mut tampering = Tampering { damage, offset: 0, kept: VecDeque::new() };
     let mut block = [0; 65_536];
-    let mut idle = Duration::ZERO;
-    let tick = Duration::from_millis(10);
-    let _is_set = from.set_read_timeout(Some(tick));
+    let _is_set = from.set_read_timeout(Some(Duration::from_millis(10)));
     loop {
         match from.read(&mut block) {
             Ok(0) => break,
             Ok(received) => {
-                idle = Duration::ZERO;
+                *locked(&line.moved) = Instant::now();
                 let bytes = &block[..received];
                 {
                     let mut conversation = locked(&line.conversation);
@@ -179,7 +184,7 @@ fn pump(
                 }
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                idle += tick;
+                let idle = locked(&line.moved).elapsed();
                 if line.is_damaged.load(Ordering::Acquire) && idle >= PATIENCE_AFTER_DAMAGE {
                     break;
                 }

@@ -100,6 +100,11 @@ impl Shelf {
         self.objects.insert(key.clone(), vec![stored]);
     }
 
+    /// There is nothing under `key`.
+    pub fn remove(&mut self, key: &ObjectKey) {
+        self.objects.remove(key);
+    }
+
     /// The current version of `key`.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<&Stored> {

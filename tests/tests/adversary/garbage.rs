@@ -139,7 +139,7 @@ fn a_slow_hello_is_hung_up_on() {
             stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
             let mut drip = drip.iter();
             let mut block = [0; 1000];
-            while begun.elapsed() < Duration::from_secs(15) {
+            while begun.elapsed() < Duration::from_secs(30) {
                 match stream.read(&mut block) {
                     Ok(0) => return begun.elapsed(),
                     Ok(_) => {}
@@ -169,7 +169,7 @@ fn a_slow_hello_is_hung_up_on() {
         let running: Vec<_> = clients.into_iter().map(|client| scope.spawn(client)).collect();
         for (i, client) in running.into_iter().enumerate() {
             let lasted = client.join().unwrap();
-            let expected = Duration::from_secs(9)..Duration::from_secs(14);
+            let expected = Duration::from_secs(9)..Duration::from_secs(25);
             assert!(expected.contains(&lasted), "client {i} after {lasted:?}");
         }
     });
@@ -196,7 +196,7 @@ fn a_client_that_stops_in_the_middle_is_hung_up_on() {
                 let begun = Instant::now();
                 assert!(client.is_hung_up_on());
                 let lasted = begun.elapsed();
-                assert!(lasted < Duration::from_secs(6), "{middle:?} after {lasted:?}");
+                assert!(lasted < Duration::from_secs(15), "{middle:?} after {lasted:?}");
             });
         }
     });

@@ -7,7 +7,7 @@ use std::{
 
 use zput_common::{
     keys::ModePolicy,
-    name::ObjectKey,
+    name::{BlobName, ObjectKey},
     proto::message::{
         Entry, Info, Kind, RemoteError, Request, Response, Version, VersionInfo, VersionState,
     },
@@ -242,16 +242,21 @@ fn a_listing_shows_only_what_the_vault_named() {
         let metadata = metadata(name, i64::MAX, 999_999_999, u32::MAX);
         Forgery { metadata, object_key: key.as_bytes().to_vec(), ..honest.clone() }.pieces().header
     };
-    let entry = |key: &ObjectKey, header: Option<Vec<u8>>| Entry {
-        key: key.clone(),
-        info: Info {
-            version: Version(u64::MAX),
-            kind: Kind::Sealed,
-            length: u64::MAX,
-            header_length: u32::MAX,
-            footer_length: u32::MAX,
-        },
-        header,
+    let stored = victim.server.shelf().get(&victim.key).unwrap().clone();
+    // Lengths that add up, so that it is the rest which is refused.
+    let entry = |key: &ObjectKey, header: Option<Vec<u8>>| {
+        let header_length = header.as_ref().map_or(0, Vec::len) as u32;
+        let around = u64::from(stored.info.header_length);
+        let length = stored.info.length - around + u64::from(header_length);
+        let info = Info { length, header_length, ..stored.info };
+        Entry { key: key.clone(), info, header }
+    };
+    let lengths = Info {
+        version: Version(u64::MAX),
+        length: u64::MAX,
+        header_length: u32::MAX,
+        footer_length: u32::MAX,
+        ..stored.info
     };
     let hostile = [
         // A member's blob of another name, here under a key that is not its own.
@@ -266,24 +271,41 @@ fn a_listing_shows_only_what_the_vault_named() {
         entry(&other_key, Some(named("a\u{202e}b\u{200f}".as_bytes(), &other_key))),
         entry(&ObjectKey::new("\x1b[2J\n").unwrap(), Some(vec![0x1b; 100])),
         entry(&ObjectKey::new(vec![0xff; 1024]).unwrap(), None),
+        Entry { info: lengths, ..entry(&victim.key, Some(honest.pieces().header)) },
     ];
     for entry in hostile {
         let what = format!("{:?}", entry.key);
+        let entry_key = entry.key.clone();
         victim.server.lie(move |_, answer| match answer.response {
             Response::Page { mut entries, next } => {
+                // The honest one does not make up for one of the same key.
+                entries.retain(|honest| honest.key != entry.key);
                 entries.push(entry.clone());
                 Response::Page { entries, next }.into()
             }
             _ => answer,
         });
+        let shown = usize::from(entry_key != victim.key);
         for args in [&[][..], &["-l"], &["--json"]] {
             let ran = victim.run("zls", args).ended(8);
             assert!(is_for_terminals(&ran.stderr), "{what}: {:?}", ran.stderr);
             assert!(is_for_terminals(&ran.text()), "{what}: {:?}", ran.text());
-            assert_eq!(ran.text().lines().count(), 1, "{what}: {}", ran.text());
-            assert!(ran.text().contains(NAME), "{what}: {}", ran.text());
+            assert_eq!(ran.text().lines().count(), shown, "{what}: {}", ran.text());
+            assert!(shown == 0 || ran.text().contains(NAME), "{what}: {}", ran.text());
         }
     }
+    // A name that is one, and that a terminal would still act upon.
+    let name = "a\u{202e}b";
+    let key = victim.member.object_key(&BlobName::parse(name).unwrap());
+    let blob = Forgery::honest(&victim.member, &key, name, SMALL).seal();
+    victim.server.repent();
+    victim.server.shelf().replace(&key, Stored::new(1, blob));
+    for args in [&[][..], &["-l"]] {
+        let ran = victim.run("zls", args).ok();
+        assert_eq!(ran.text().lines().count(), 2, "{}", ran.text());
+        assert!(is_for_terminals(&ran.text()), "{:?}", ran.text());
+    }
+    victim.server.shelf().remove(&key);
     // The same object twice is listed once.
     victim.server.lie(|_, answer| match answer.response {
         Response::Page { entries, next } => {
