@@ -36,7 +36,7 @@ impl Upload {
         check_condition(target.condition, &shard, current.as_ref())?;
         let version = next_version(store.clock().now_ns(), &shard, name, current.as_ref())?;
 
-        let Received { staged, table, length } = received;
+        let Received { staged, table, length, .. } = received;
         let trailer = Trailer {
             key: target.key,
             kind: target.kind,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zput_common::{
     digest::{Digest, Hasher},
     keys::public::DevicePublicKey,
-    limits::{PARTS_MAX, SLICE_MAX_BYTES},
+    limits::{HEADER_MAX_BYTES, PARTS_MAX, SLICE_MAX_BYTES},
     name::ObjectKey,
     proto::message::{Condition, Kind},
 };
@@ -29,6 +29,10 @@ const FREE_SLICES: u64 = 64;
 /// Bytes received for each slice beyond those (PROTOCOL 9): every part but the last is longer. So memory grows
 /// with what a peer sends, 36 bytes for each of these, and not with how finely it cuts it.
 const BYTES_PER_SLICE: u64 = 65_536;
+
+/// Bytes of an upload's end that stay in the page cache. What lies before them, but for the header, is dropped as soon
+/// as it is on the disk, so that a long put neither evicts what others are being served nor waits for fresh pages.
+const CACHED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How many slices there may be where `received` bytes are held.
 fn slices_allowed(received: u64) -> u64 {
@@ -61,6 +65,20 @@ pub(super) struct Received {
     pub(super) table: SliceTable,
     /// Bytes in the file.
     pub(super) length: u64,
+    /// What lies between the longest header and here was dropped from the page cache.
+    pub(super) cached_from: u64,
+}
+
+impl Received {
+    /// The slice that begins at `begin` is complete: the kernel begins to write it, and drops what it wrote long ago.
+    fn write_back(&mut self, begin: u64) {
+        fs::start_write_back(self.staged.file(), begin, self.length - begin);
+        let cached_from = self.length.saturating_sub(CACHED_BYTES);
+        if cached_from > self.cached_from {
+            fs::drop_cached(self.staged.file(), self.cached_from, cached_from - self.cached_from);
+            self.cached_from = cached_from;
+        }
+    }
 }
 
 /// The slice that is being received.
@@ -75,7 +93,12 @@ struct Slice {
 impl Upload {
     pub(super) fn begin(store: Store, target: Target) -> Result<Self, StoreError> {
         let staged = Staged::create(store.staging(), "")?;
-        let received = Received { staged, table: SliceTable::default(), length: 0 };
+        let received = Received {
+            staged,
+            table: SliceTable::default(),
+            length: 0,
+            cached_from: HEADER_MAX_BYTES as u64,
+        };
         Ok(Self { store, target, received: Some(received), slice: None })
     }
 
@@ -134,7 +157,7 @@ impl Upload {
                 return Err(StoreError::Digest);
             }
             received.table.push(slice.length, &slice.digest);
-            fs::start_write_back(received.staged.file(), slice.begin, slice.length.into());
+            received.write_back(slice.begin);
             Ok(())
         })
     }

@@ -158,6 +158,11 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> io::Result<()> {
 /// those of its pages that are clean already, which right after a write are next to none. It reports no errors:
 /// they stay with the file until the next [`sync_data`].
 pub(crate) fn start_write_back(file: impl AsFd, offset: u64, length: u64) {
+    drop_cached(file, offset, length);
+}
+
+/// Asks the kernel to drop those pages of a stretch of `file` from its cache that are on the disk.
+pub(crate) fn drop_cached(file: impl AsFd, offset: u64, length: u64) {
     if let Some(length) = NonZeroU64::new(length) {
         // Advice: a file system that takes none loses speed, and nothing else.
         let _ = rustix::fs::fadvise(file, offset, Some(length), Advice::DontNeed);
