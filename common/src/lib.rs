@@ -3,7 +3,7 @@
 //! This crate has no sockets, no files and no clock: bytes, time and randomness are arguments.
 //!
 //! ```text
-//!            name  digest  limits
+//!        name  digest  limits  cursor
 //!                 ↑
 //!        aead → chunked            age
 //!                 ↑                 ↑
@@ -12,13 +12,14 @@
 //!                                 proto
 //! ```
 //!
-//! A server imports `proto`, `name`, `digest`, `limits` and [`blob::envelope`]; what opens a blob is
-//! none of its business.
+//! A server imports `proto`, `name`, `digest`, `limits`, `cursor` and [`blob::envelope`]; what opens
+//! a blob is none of its business.
 
 pub mod aead;
 pub mod age;
 pub mod blob;
 pub mod chunked;
+pub mod cursor;
 pub mod digest;
 pub mod keys;
 pub mod limits;

@@ -9,8 +9,9 @@ use std::{
 use zput_tests::workspace;
 
 /// What a server may know of `zput_common`: nothing in here opens a blob.
-const SERVER_MAY_IMPORT: [&str; 15] = [
+const SERVER_MAY_IMPORT: [&str; 16] = [
     "blob::envelope",
+    "cursor",
     "digest",
     "keys::DevicePublicKey",
     "keys::Invite",

@@ -6,8 +6,8 @@
 
 use thiserror::Error;
 
-use super::cursor::Cursor;
 use crate::chunked::sealed_len;
+use crate::cursor::Cursor;
 use crate::limits::{HEADER_MAX_BYTES, OBJECT_KEY_MAX_BYTES, PARTS_MAX};
 
 /// What a header begins with (FORMAT 3).

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::cursor::Cursor;
+use crate::cursor::Cursor;
 
 /// The late facts of a blob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

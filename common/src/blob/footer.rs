@@ -3,11 +3,11 @@
 
 use thiserror::Error;
 
-use super::cursor::Cursor;
 use super::envelope::{self, EnvelopeError, FOOTER_MAGIC, TAIL_BYTES};
 use super::header::Header;
 use super::layout::{Layout, TooManyParts};
 use super::transcript::Transcript;
+use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::keys::{VaultMacKey, WriterKey, WriterPublicKey};
 use crate::limits::FACTS_MAX_BYTES;

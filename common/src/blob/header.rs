@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use super::cursor::Cursor;
 use super::derive::{HeaderSalt, MacKey};
 use super::envelope::{self, EnvelopeError, HEADER_MAGIC, VERSION};
 use super::layout::PartSize;
 use crate::aead::Suite;
 use crate::age::{Stanza, StanzaError};
+use crate::cursor::Cursor;
 use crate::limits::HEADER_MAX_BYTES;
 use crate::name::{KeyLengthError, ObjectKey};
 

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::cursor::Cursor;
+use crate::cursor::Cursor;
 use crate::name::{BlobName, NameError};
 
 /// The permission bits that a reader keeps.

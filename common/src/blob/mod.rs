@@ -26,7 +26,6 @@ pub mod pipe;
 pub mod seal;
 pub mod transcript;
 
-mod cursor;
 mod derive;
 #[cfg(test)]
 mod tests;

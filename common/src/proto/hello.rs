@@ -10,7 +10,10 @@ use super::{
     error_code::{ErrorCode, short_text},
     message::RemoteError,
 };
-use crate::limits::{FRAME_MAX_BYTES, IDLE_SECONDS, PIPELINE_MAX, SLICE_MAX_BYTES};
+use crate::{
+    cursor::Cursor,
+    limits::{FRAME_MAX_BYTES, IDLE_SECONDS, PIPELINE_MAX, SLICE_MAX_BYTES},
+};
 
 /// The version of this implementation.
 pub const VERSION: u8 = 1;
@@ -117,8 +120,12 @@ impl ClientHello {
     /// # Errors
     /// When it is not a client hello.
     pub fn parse(bytes: &[u8]) -> Result<Self, HelloError> {
-        let mut fields = Fields::of(bytes, CLIENT_MAGIC, CLIENT_LENGTHS)?;
-        Ok(Self {
+        let fields = fields(bytes, CLIENT_MAGIC, CLIENT_LENGTHS)?;
+        Self::read(fields).ok_or(HelloError::Length(fields.rest().len()))
+    }
+
+    fn read(mut fields: Cursor<'_>) -> Option<Self> {
+        Some(Self {
             min_version: fields.u8()?,
             max_version: fields.u8()?,
             modes: fields.u8()?,
@@ -198,20 +205,11 @@ impl ServerHello {
     /// # Errors
     /// When it is not a server hello, or holds what no server may say.
     pub fn parse(bytes: &[u8]) -> Result<Self, HelloError> {
-        let mut fields = Fields::of(bytes, SERVER_MAGIC, SERVER_LENGTHS)?;
-        let (status, version, mode) = (fields.u8()?, fields.u8()?, fields.u8()?);
-        let features = fields.u32()?;
-        let limits = ServerLimits {
-            max_frame: fields.u32()?,
-            max_slice: fields.u32()?,
-            max_pipeline: fields.u16()?,
-            idle_seconds: fields.u32()?,
-        };
-        let _reserved = fields.u32()?;
-        if usize::from(fields.u8()?) != fields.0.len() {
-            return Err(HelloError::Length(bytes.len() - PREFIX_BYTES));
-        }
-        let reason = std::str::from_utf8(fields.0).map_err(|_| HelloError::Reason)?;
+        let fields = fields(bytes, SERVER_MAGIC, SERVER_LENGTHS)?;
+        let length = HelloError::Length(fields.rest().len());
+        let ServerFields { status, version, mode, features, limits, reason } =
+            ServerFields::read(fields).ok_or(length)?;
+        let reason = str::from_utf8(reason).map_err(|_| HelloError::Reason)?;
         if status != 0 {
             return Ok(Self::Refused(RemoteError { code: status, text: short_text(reason) }));
         }
@@ -318,43 +316,48 @@ const SERVER_LENGTHS: RangeInclusive<usize> =
     SERVER_FIELDS_BYTES..=SERVER_HELLO_MAX_BYTES - PREFIX_BYTES;
 const REASON_MAX_BYTES: usize = 255;
 
-/// What of a hello's fields was not read yet.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    /// What follows the magic and the length.
-    fn of(
-        bytes: &'a [u8],
-        magic: [u8; 8],
-        lengths: RangeInclusive<usize>,
-    ) -> Result<Self, HelloError> {
-        let mut fields = Self(bytes);
-        if fields.take()? != magic {
-            return Err(HelloError::Magic);
-        }
-        let length = usize::from(fields.u16()?);
-        if length != fields.0.len() || !lengths.contains(&length) {
-            return Err(HelloError::Length(length));
-        }
-        Ok(fields)
+/// What follows the magic and the length.
+fn fields(
+    bytes: &[u8],
+    magic: [u8; 8],
+    lengths: RangeInclusive<usize>,
+) -> Result<Cursor<'_>, HelloError> {
+    let mut fields = Cursor::new(bytes);
+    if fields.array().ok_or(HelloError::Length(bytes.len()))? != magic {
+        return Err(HelloError::Magic);
     }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], HelloError> {
-        let (field, rest) = self.0.split_first_chunk().ok_or(HelloError::Length(self.0.len()))?;
-        self.0 = rest;
-        Ok(*field)
+    let length = usize::from(fields.u16().ok_or(HelloError::Length(fields.rest().len()))?);
+    if length != fields.rest().len() || !lengths.contains(&length) {
+        return Err(HelloError::Length(length));
     }
+    Ok(fields)
+}
 
-    fn u8(&mut self) -> Result<u8, HelloError> {
-        self.take().map(u8::from_be_bytes)
-    }
+/// A server hello's fields as they stand, not yet understood.
+struct ServerFields<'a> {
+    status: u8,
+    version: u8,
+    mode: u8,
+    features: u32,
+    limits: ServerLimits,
+    reason: &'a [u8],
+}
 
-    fn u16(&mut self) -> Result<u16, HelloError> {
-        self.take().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, HelloError> {
-        self.take().map(u32::from_be_bytes)
+impl<'a> ServerFields<'a> {
+    /// `None` when they do not fill what `fields` has left exactly.
+    fn read(mut fields: Cursor<'a>) -> Option<Self> {
+        let (status, version, mode) = (fields.u8()?, fields.u8()?, fields.u8()?);
+        let features = fields.u32()?;
+        let limits = ServerLimits {
+            max_frame: fields.u32()?,
+            max_slice: fields.u32()?,
+            max_pipeline: fields.u16()?,
+            idle_seconds: fields.u32()?,
+        };
+        let _reserved = fields.u32()?;
+        let reason_length = fields.u8()?;
+        let reason = fields.take(reason_length.into())?;
+        fields.is_at_end().then_some(Self { status, version, mode, features, limits, reason })
     }
 }
 

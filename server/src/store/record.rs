@@ -7,6 +7,7 @@
 use std::{fs::File, os::unix::fs::FileExt};
 
 use zput_common::{
+    cursor::Cursor,
     digest::Digest,
     keys::public::DevicePublicKey,
     name::ObjectKey,
@@ -109,27 +110,28 @@ impl Trailer {
         if Digest::of(covered).as_bytes() != digest {
             return Err(Rot::TrailerDigest);
         }
-        let mut fields = Fields(&covered[key_length..]);
-        if fields.take::<1>()? != [RECORD_FORMAT] {
+        let (key, fields) = covered.split_at(key_length);
+        let fields = Fields::read(fields).ok_or(Rot::Short)?;
+        if fields.format != RECORD_FORMAT {
             return Err(Rot::Field);
         }
-        let kind = match fields.take()? {
-            [0] => Kind::Sealed,
-            [1] => Kind::Plain,
+        let kind = match fields.kind {
+            0 => Kind::Sealed,
+            1 => Kind::Plain,
             _ => return Err(Rot::Field),
         };
         Ok(Self {
-            key: ObjectKey::new(&covered[..key_length]).map_err(|_| Rot::Field)?,
+            key: ObjectKey::new(key).map_err(|_| Rot::Field)?,
             kind,
-            version: Version(u64::from_be_bytes(fields.take()?)),
-            payload_length: u64::from_be_bytes(fields.take()?),
-            header_length: u32::from_be_bytes(fields.take()?),
-            footer_length: u32::from_be_bytes(fields.take()?),
-            client: Some(fields.take()?)
+            version: Version(fields.version),
+            payload_length: fields.payload_length,
+            header_length: fields.header_length,
+            footer_length: fields.footer_length,
+            client: Some(fields.client)
                 .filter(|client| *client != ANONYMOUS)
                 .map(DevicePublicKey::from_bytes),
-            slice_count: u32::from_be_bytes(fields.take()?),
-            slices_digest: Digest::from_bytes(fields.take()?),
+            slice_count: fields.slice_count,
+            slices_digest: Digest::from_bytes(fields.slices_digest),
         })
     }
 
@@ -152,14 +154,33 @@ impl Trailer {
     }
 }
 
-/// Fields of fixed length, one after the other.
-struct Fields<'a>(&'a [u8]);
+/// A trailer's fields behind its key as they stand, not yet understood.
+struct Fields {
+    format: u8,
+    kind: u8,
+    version: u64,
+    payload_length: u64,
+    header_length: u32,
+    footer_length: u32,
+    client: [u8; 32],
+    slice_count: u32,
+    slices_digest: [u8; 32],
+}
 
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Rot> {
-        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(Rot::Short)?;
-        self.0 = rest;
-        Ok(*field)
+impl Fields {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(bytes);
+        Some(Self {
+            format: cursor.u8()?,
+            kind: cursor.u8()?,
+            version: cursor.u64()?,
+            payload_length: cursor.u64()?,
+            header_length: cursor.u32()?,
+            footer_length: cursor.u32()?,
+            client: cursor.array()?,
+            slice_count: cursor.u32()?,
+            slices_digest: cursor.array()?,
+        })
     }
 }
 
