@@ -3,127 +3,52 @@
 //! The socket is polled for both directions while something is to be written, so an answer that comes
 //! early is heard, and a server that hangs up while it is written to is asked for its last words.
 
+mod error;
+mod incoming;
+mod outgoing;
+mod stream;
+
 use std::{
     collections::VecDeque,
     fmt, io,
-    net::{TcpStream, ToSocketAddrs},
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::net::UnixStream,
-    },
+    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-    net::{RecvFlags, SendFlags, recv, send, sockopt},
-};
-use thiserror::Error;
+use rustix::{event::PollFlags, io::Errno};
 use zput_common::{
     digest::Digest,
     keys::Remote,
     limits::IDLE_SECONDS,
     proto::{
-        ClientConfig, ClientSession, Event, SessionError, Transmit, Wants,
-        message::{RemoteError, Request, Response},
+        ClientConfig, ClientSession, Event, SessionError, Wants,
+        message::{Request, Response},
     },
 };
 
-use crate::error::Refusal;
-
-/// Time for each address of a host to take the connection.
-const CONNECT_SECONDS: u64 = 10;
-/// Control bytes that are read at once. Payload that comes in with them is copied once.
-const CONTROL_READ_BYTES: usize = 16 * 1024;
-/// Output is gathered up to this size before it is written, so that a small put is one packet.
-const GATHER_BYTES: usize = 64 * 1024;
+pub use self::error::ConnectionError;
+use self::{
+    incoming::Incoming,
+    outgoing::{Gathered, Outgoing},
+    stream::Stream,
+};
 
 /// A connection. Requests go out in order and are answered in order.
 pub struct Connection {
     stream: Stream,
     session: ClientSession,
-    outgoing: Vec<u8>,
-    written: usize,
-    incoming: Vec<u8>,
-    taken: usize,
+    outgoing: Outgoing,
+    incoming: Incoming,
     answers: VecDeque<Response>,
     failure: Option<Failure>,
     remote: Remote,
 }
 
-/// Why a connection could not be made or does not go on.
-#[derive(Debug, Error)]
-pub enum ConnectionError {
-    /// The host's name leads nowhere.
-    #[error("cannot find {host}: {error}")]
-    Resolve {
-        /// Which host.
-        host: String,
-        /// Why not.
-        error: io::Error,
-    },
-    /// Nobody takes the connection.
-    #[error("cannot connect to {remote}: {error} (is the server running?)")]
-    Connect {
-        /// Where to.
-        remote: Remote,
-        /// Why not, of the last address tried.
-        error: io::Error,
-    },
-    /// The socket failed.
-    #[error("the connection to {remote} failed: {error} (try again)")]
-    Socket {
-        /// Where to.
-        remote: Remote,
-        /// How.
-        error: io::Error,
-    },
-    /// The session does not go on.
-    #[error("{remote}: {error}")]
-    Session {
-        /// Where to.
-        remote: Remote,
-        /// Why.
-        error: SessionError,
-    },
-    /// The server refused a request.
-    #[error("{}", Refusal { remote, error })]
-    Refused {
-        /// Where to.
-        remote: Remote,
-        /// Code and text.
-        error: RemoteError,
-    },
-    /// An answer that does not fit what was asked.
-    #[error("{remote} answered what was not asked: {what}")]
-    Unexpected {
-        /// Where to.
-        remote: Remote,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
-
+/// What ended the connection; told by the next call that needs it.
 #[derive(Debug)]
 enum Failure {
     Socket(io::Error),
     Session(SessionError),
-}
-
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
 }
 
 impl Connection {
@@ -137,22 +62,7 @@ impl Connection {
         port: u16,
         config: &ClientConfig,
     ) -> Result<Self, ConnectionError> {
-        let addresses = (host, port)
-            .to_socket_addrs()
-            .map_err(|error| ConnectionError::Resolve { host: host.to_owned(), error })?;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, Duration::from_secs(CONNECT_SECONDS)) {
-                Ok(stream) => {
-                    if let Err(error) = tune(&stream) {
-                        return Err(ConnectionError::Connect { remote, error });
-                    }
-                    return Self::over(Stream::Tcp(stream), remote, config);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(ConnectionError::Connect { remote, error: last })
+        Self::over(Stream::tcp(&remote, host, port)?, remote, config)
     }
 
     /// Connects by a Unix socket.
@@ -164,10 +74,7 @@ impl Connection {
         path: &str,
         config: &ClientConfig,
     ) -> Result<Self, ConnectionError> {
-        match UnixStream::connect(path) {
-            Ok(stream) => Self::over(Stream::Unix(stream), remote, config),
-            Err(error) => Err(ConnectionError::Connect { remote, error }),
-        }
+        Self::over(Stream::unix(&remote, path)?, remote, config)
     }
 
     /// Speaks over a stream that is connected already.
@@ -191,10 +98,8 @@ impl Connection {
             Ok(session) => Ok(Self {
                 stream,
                 session,
-                outgoing: Vec::new(),
-                written: 0,
-                incoming: Vec::new(),
-                taken: 0,
+                outgoing: Outgoing::default(),
+                incoming: Incoming::default(),
                 answers: VecDeque::new(),
                 failure: None,
                 remote,
@@ -232,18 +137,20 @@ impl Connection {
         let mut rest = bytes;
         while !rest.is_empty() {
             self.check()?;
-            match self.gather() {
-                Gathered::Payload if self.outgoing.len() + rest.len() <= GATHER_BYTES => {
-                    self.outgoing.extend_from_slice(rest);
+            match self.outgoing.gather(&mut self.session) {
+                Gathered::Payload if self.outgoing.has_room_for(rest.len()) => {
+                    self.outgoing.append(rest);
                     self.session.payload_sent(Instant::now(), rest.len() as u64);
                     return Ok(());
                 }
-                Gathered::Payload if self.is_flushed() => {
+                Gathered::Payload if self.outgoing.is_flushed() => {
                     let sent = self.write_some(rest)?;
                     self.session.payload_sent(Instant::now(), sent as u64);
                     rest = &rest[sent..];
                 }
-                Gathered::Payload | Gathered::All if !self.is_flushed() => self.write_outgoing()?,
+                Gathered::Payload | Gathered::All if !self.outgoing.is_flushed() => {
+                    self.write_outgoing()?
+                }
                 // The server has to say hello before more can go out.
                 Gathered::Payload | Gathered::All => self.wait(PollFlags::IN)?,
             }
@@ -262,8 +169,8 @@ impl Connection {
                 return Ok(answer);
             }
             self.check()?;
-            match self.gather() {
-                _ if !self.is_flushed() => self.write_outgoing()?,
+            match self.outgoing.gather(&mut self.session) {
+                _ if !self.outgoing.is_flushed() => self.write_outgoing()?,
                 Gathered::All => self.wait(PollFlags::IN)?,
                 Gathered::Payload => {
                     return Err(self.unexpected("an answer is awaited before a slice was sent"));
@@ -325,15 +232,15 @@ impl Connection {
             let room = block.len() - filled;
             let most = usize::try_from(remaining).map_or(room, |remaining| room.min(remaining));
             let target = &mut block[filled..filled + most];
-            let held = &self.incoming[self.taken..];
+            let held = self.incoming.rest();
             let received = if held.is_empty() {
-                match recv(&self.stream, &mut *target, RecvFlags::DONTWAIT) {
-                    Ok((_, 0)) => {
+                match self.stream.receive(target) {
+                    Ok(0) => {
                         let ended = self.session.handle_eof();
                         let error = ended.err().unwrap_or(SessionError::Truncated);
                         return Err(self.session_error(error));
                     }
-                    Ok((_, received)) => received,
+                    Ok(received) => received,
                     Err(Errno::AGAIN) if filled > 0 => break,
                     Err(Errno::AGAIN) => {
                         self.wait_for(PollFlags::IN)?;
@@ -345,7 +252,7 @@ impl Connection {
             } else {
                 let now = held.len().min(most);
                 target[..now].copy_from_slice(&held[..now]);
-                self.taken += now;
+                self.incoming.advance(now);
                 now
             };
             filled += received;
@@ -354,52 +261,44 @@ impl Connection {
         Ok(filled)
     }
 
+    /// The next answer, if it came already.
+    pub fn heard(&mut self) -> Option<Response> {
+        if self.answers.is_empty() {
+            self.read_control();
+        }
+        self.answers.pop_front()
+    }
+
+    /// The server's own word for why the connection ended, where it left one.
+    pub fn refusal(&mut self) -> Option<ConnectionError> {
+        while let Some(answer) = self.answers.pop_front() {
+            if let Response::Error(error) = answer {
+                return Some(ConnectionError::Refused { remote: self.remote.clone(), error });
+            }
+        }
+        None
+    }
+
     /// Ends the connection in order. A peer that takes nothing more is not waited for.
     pub fn close(mut self) {
         self.session.close();
-        while self.gather() == Gathered::All && !self.is_flushed() {
-            let rest = self.outgoing.get(self.written..).unwrap_or_default();
-            match send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(sent) => self.written += sent,
+        while self.outgoing.gather(&mut self.session) == Gathered::All
+            && !self.outgoing.is_flushed()
+        {
+            match self.stream.send(self.outgoing.rest()) {
+                Ok(sent) => self.outgoing.advance(sent),
                 Err(Errno::INTR) => {}
                 Err(_) => return,
             }
-            if self.is_flushed() {
-                self.outgoing.clear();
-                self.written = 0;
-            }
         }
-    }
-
-    /// Takes what the session has to send, up to a payload.
-    fn gather(&mut self) -> Gathered {
-        loop {
-            if self.outgoing.len() >= GATHER_BYTES {
-                return Gathered::All;
-            }
-            match self.session.poll_transmit(Instant::now()) {
-                Some(Transmit::Bytes(bytes)) if self.outgoing.is_empty() => self.outgoing = bytes,
-                Some(Transmit::Bytes(bytes)) => self.outgoing.extend_from_slice(&bytes),
-                Some(Transmit::Payload(_)) => return Gathered::Payload,
-                None => return Gathered::All,
-            }
-        }
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.written == self.outgoing.len()
     }
 
     /// Writes some of what was gathered.
     fn write_outgoing(&mut self) -> Result<(), ConnectionError> {
         let outgoing = std::mem::take(&mut self.outgoing);
-        let sent = self.write_some(&outgoing[self.written..]);
+        let sent = self.write_some(outgoing.rest());
         self.outgoing = outgoing;
-        self.written += sent?;
-        if self.is_flushed() {
-            self.outgoing.clear();
-            self.written = 0;
-        }
+        self.outgoing.advance(sent?);
         Ok(())
     }
 
@@ -407,7 +306,7 @@ impl Connection {
     fn write_some(&mut self, bytes: &[u8]) -> Result<usize, ConnectionError> {
         loop {
             self.check()?;
-            match send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            match self.stream.send(bytes) {
                 Ok(sent) => return Ok(sent),
                 Err(Errno::AGAIN) => self.wait(PollFlags::IN | PollFlags::OUT)?,
                 Err(Errno::INTR) => {}
@@ -440,24 +339,21 @@ impl Connection {
             if self.session.handle_timeout(now) {
                 return Err(self.session_error(SessionError::IdleTimeout));
             }
-            let timeout = self.session.deadline().map(|at| until(at, now));
-            let mut fds = [PollFd::new(&self.stream, flags)];
-            match poll(&mut fds, timeout.as_ref()) {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(fds[0].revents()),
-                Err(error) => return Err(self.socket_error(error.into())),
+            let timeout = self.session.deadline().map(|at| at.saturating_duration_since(now));
+            let ready = self
+                .stream
+                .wait(flags, timeout)
+                .map_err(|error| self.socket_error(error.into()))?;
+            if !ready.is_empty() {
+                return Ok(ready);
             }
         }
     }
 
     /// Reads control bytes, as many as there are.
     fn read_control(&mut self) -> Read {
-        if self.taken == self.incoming.len() {
-            self.incoming.resize(CONTROL_READ_BYTES, 0);
-            self.taken = 0;
-            let received = recv(&self.stream, &mut *self.incoming, RecvFlags::DONTWAIT);
-            self.incoming.truncate(received.map_or(0, |(_, received)| received));
-            match received.map(|(_, received)| received) {
+        if self.incoming.is_empty() {
+            match self.incoming.fill(&self.stream) {
                 Ok(0) => {
                     let ended = self.session.handle_eof();
                     self.fail(Failure::Session(ended.err().unwrap_or(SessionError::Closed)));
@@ -477,10 +373,10 @@ impl Connection {
 
     /// Gives control bytes to the session, and keeps the answers that come of them.
     fn take_control(&mut self) {
-        while self.taken < self.incoming.len() && self.session.wants() == Wants::Control {
-            match self.session.handle_input(Instant::now(), &self.incoming[self.taken..]) {
+        while !self.incoming.is_empty() && self.session.wants() == Wants::Control {
+            match self.session.handle_input(Instant::now(), self.incoming.rest()) {
                 Ok(0) => break,
-                Ok(taken) => self.taken += taken,
+                Ok(taken) => self.incoming.advance(taken),
                 Err(error) => {
                     self.fail(Failure::Session(error));
                     break;
@@ -509,24 +405,6 @@ impl Connection {
         }
     }
 
-    /// The next answer, if it came already.
-    pub fn heard(&mut self) -> Option<Response> {
-        if self.answers.is_empty() {
-            self.read_control();
-        }
-        self.answers.pop_front()
-    }
-
-    /// The server's own word for why the connection ended, where it left one.
-    pub fn refusal(&mut self) -> Option<ConnectionError> {
-        while let Some(answer) = self.answers.pop_front() {
-            if let Response::Error(error) = answer {
-                return Some(ConnectionError::Refused { remote: self.remote.clone(), error });
-            }
-        }
-        None
-    }
-
     pub(crate) fn unexpected(&self, what: &'static str) -> ConnectionError {
         ConnectionError::Unexpected { remote: self.remote.clone(), what }
     }
@@ -546,15 +424,6 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Where the session's output stands after gathering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gathered {
-    /// All of it is in `outgoing`, or as much as is gathered at once.
-    All,
-    /// The caller's payload is next.
-    Payload,
-}
-
 /// What came of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Read {
@@ -563,67 +432,5 @@ enum Read {
     End,
 }
 
-/// Requests are small and come in flights: they leave at once. On loopback a congestion control that
-/// paces (BBR) costs more than half of the throughput.
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    if stream.peer_addr()?.ip().is_loopback() {
-        // A kernel without it goes on with its default.
-        let _kept = sockopt::set_tcp_congestion(stream, "cubic");
-    }
-    Ok(())
-}
-
-fn until(at: Instant, now: Instant) -> Timespec {
-    let left = at.saturating_duration_since(now);
-    Timespec {
-        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(left.subsec_nanos()),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::{io::Write, sync::mpsc, thread};
-
-    use super::*;
-
-    /// Runs `act`, which may hang where it is wrong.
-    fn ends(act: impl FnOnce() + Send + 'static) -> bool {
-        let (done, is_done) = mpsc::channel();
-        thread::spawn(move || {
-            act();
-            let _nobody_waits = done.send(());
-        });
-        is_done.recv_timeout(Duration::from_secs(10)).is_ok()
-    }
-
-    fn over(stream: UnixStream) -> Connection {
-        Connection::on(stream, Remote::Unix("/x".into()), &ClientConfig::Plaintext).unwrap()
-    }
-
-    #[test]
-    fn a_peer_that_takes_nothing_is_not_waited_for_at_the_end() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        while (&ours).write(&[0; 65_536]).is_ok() {}
-        ours.set_nonblocking(false).unwrap();
-        assert!(ends(move || over(ours).close()));
-        drop(theirs);
-    }
-
-    #[test]
-    fn a_peer_that_hangs_up_before_its_hello_ends_a_slice() {
-        for said in [&b""[..], b"zput/s1\n", b"rubbish"] {
-            let (ours, mut theirs) = UnixStream::pair().unwrap();
-            theirs.write_all(said).unwrap();
-            theirs.shutdown(std::net::Shutdown::Write).unwrap();
-            let slice = move || {
-                assert!(over(ours).send_slice(b"slice", Digest::of(b"slice")).is_err());
-            };
-            assert!(ends(slice), "{said:?}");
-            drop(theirs);
-        }
-    }
-}
+mod tests;

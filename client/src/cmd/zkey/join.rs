@@ -1,0 +1,130 @@
+//! `zkey join`: redeems an invite.
+
+use std::{
+    fs::{self, File},
+    io::{self, IsTerminal, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use zeroize::Zeroizing;
+use zput_common::{
+    keys::{Invite, KeyFile},
+    limits::LABEL_MAX_BYTES,
+};
+
+use super::{
+    super::{At, Console, Failure, KeyArguments, directories, local, usage},
+    make::tell_made,
+};
+use crate::{
+    Client, ClientError,
+    atomic::{Existing, Staged},
+    keystore::Unlocked,
+    terminal,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Join {
+    /// File that holds the invite; `-` is stdin [default: stdin, or ask if that is a terminal]
+    #[arg(long, value_name = "PATH")]
+    invite_file: Option<PathBuf>,
+    /// What the server's operator sees this device as [default: the host name]
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
+    /// Leave the server or the store that the key file names, for this one
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    key: KeyArguments,
+}
+
+impl Join {
+    pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
+        let label = self.label.unwrap_or_else(host_name);
+        if label.len() > LABEL_MAX_BYTES {
+            return Err(usage(format!("a label has at most {LABEL_MAX_BYTES} bytes")));
+        }
+        let invite = read_invite(self.invite_file.as_deref())?;
+        let directories = directories()?;
+        let path = self.key.path(&directories);
+        let existed = path.exists()?;
+        let mut unlocked = if existed {
+            path.unlock()?
+        } else {
+            Unlocked { key_file: KeyFile::generate(&mut rand::rng()), passphrase: None }
+        };
+        if let Some(remote) = &unlocked.key_file.remote
+            && *remote != invite.address
+            && !self.force
+        {
+            let (path, address) = (path.path.display(), &invite.address);
+            return Err(usage(format!(
+                "{path} is for {remote} already (--force leaves that for {address}; --key PATH makes another key file)"
+            )));
+        }
+        unlocked.key_file.accept(&invite);
+
+        // An invite is spent by its first use: whatever can fail here has to fail before.
+        let text = unlocked.to_text().map_err(|error| path.malformed(error))?;
+        let staged = Staged::write(&path.path, text.as_bytes()).map_err(|e| path.file_error(e))?;
+        let mut client = Client::new(unlocked.key_file, &directories)?;
+        let scopes = client.join(&invite, &label).at("the invite")?;
+        let existing = if existed { Existing::Replace } else { Existing::Keep };
+        staged.publish(&path.path, existing).map_err(|error| path.file_error(error))?;
+        console.tell(&format_args!("joined {} as {label}: may {scopes}", invite.address));
+        if !existed {
+            tell_made(&path, console);
+        }
+        Ok(())
+    }
+}
+
+/// Longest file that an invite is looked for in, in bytes.
+const INVITE_FILE_MAX_BYTES: u64 = 16_384;
+/// What an invite begins with.
+const INVITE_PREFIX: &str = "zputinvite1";
+
+/// From the file, from stdin, or from a person: never from an argument, which others can see.
+fn read_invite(file: Option<&Path>) -> Result<Invite, Failure> {
+    let text = match file {
+        None if io::stdin().is_terminal() => Zeroizing::new(
+            terminal::ask_secret("Invite: ")
+                .map_err(|error| local("cannot ask for the invite", error))?
+                .to_string(),
+        ),
+        None => read_bounded(io::stdin(), "stdin")?,
+        Some(path) if path == Path::new("-") => read_bounded(io::stdin(), "stdin")?,
+        Some(path) => {
+            let name = path.display().to_string();
+            let file =
+                File::open(path).map_err(|error| local(&format!("cannot read {name}"), error))?;
+            read_bounded(file, &name)?
+        }
+    };
+    let is_invite = |line: &&str| line.starts_with(INVITE_PREFIX);
+    let line = text.lines().map(str::trim).find(is_invite).unwrap_or_else(|| text.trim());
+    Ok(line.parse::<Invite>()?)
+}
+
+fn read_bounded(from: impl Read, name: &str) -> Result<Zeroizing<String>, ClientError> {
+    let mut text = Zeroizing::new(String::new());
+    from.take(INVITE_FILE_MAX_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| local(&format!("cannot read {name}"), error))?;
+    Ok(text)
+}
+
+/// What the machine is called, as far as a label holds it.
+fn host_name() -> String {
+    // A machine without a name is a machine all the same.
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let mut label = String::new();
+    for c in name.trim().chars().filter(|c| !c.is_control()) {
+        if label.len() + c.len_utf8() > LABEL_MAX_BYTES {
+            break;
+        }
+        label.push(c);
+    }
+    if label.is_empty() { "unnamed".to_owned() } else { label }
+}

@@ -1,0 +1,89 @@
+//! `zkey new` and `zkey import`: key files of a new vault.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use zput_common::keys::{KeyFile, Names};
+
+use super::{
+    super::{Console, Failure, KeyArguments, directories, usage, zopen::read_identities},
+    existing,
+};
+use crate::keystore::KeyPath;
+
+#[derive(Args, Debug)]
+pub(super) struct New {
+    #[command(flatten)]
+    made: Made,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Import {
+    /// File that age-keygen wrote, with one identity
+    #[arg(long, value_name = "PATH")]
+    identity: PathBuf,
+    #[command(flatten)]
+    made: Made,
+}
+
+/// What is said of every key file that is made.
+#[derive(Args, Debug)]
+struct Made {
+    /// What a server sees of names
+    #[arg(long, value_enum, default_value_t = NamesArgument::Sealed)]
+    names: NamesArgument,
+    /// Replace the key file that is there; what only it opens is lost
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    key: KeyArguments,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum NamesArgument {
+    /// A keyed hash
+    Sealed,
+    /// The names themselves
+    Clear,
+}
+
+impl From<NamesArgument> for Names {
+    fn from(names: NamesArgument) -> Self {
+        match names {
+            NamesArgument::Sealed => Self::Sealed,
+            NamesArgument::Clear => Self::Clear,
+        }
+    }
+}
+
+impl New {
+    pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
+        self.made.save(KeyFile::generate(&mut rand::rng()), console)
+    }
+}
+
+impl Import {
+    pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
+        let mut identities = read_identities(&self.identity)?;
+        let (Some(only), true) = (identities.pop(), identities.is_empty()) else {
+            let path = self.identity.display();
+            return Err(usage(format!("{path} must hold one identity, and not more")));
+        };
+        self.made.save(KeyFile::from_identity(only, &mut rand::rng()), console)
+    }
+}
+
+impl Made {
+    fn save(self, mut key_file: KeyFile, console: &Console) -> Result<(), Failure> {
+        let path = self.key.path(&directories()?);
+        key_file.names = self.names.into();
+        path.save(&key_file, existing(self.force))?;
+        tell_made(&path, console);
+        Ok(())
+    }
+}
+
+pub(super) fn tell_made(path: &KeyPath, console: &Console) {
+    console.tell(&format_args!("made a key file: {}", path.path.display()));
+    console.tell(&"back it up: what is sealed to a key that is lost stays sealed");
+}

@@ -1,0 +1,64 @@
+//! Why there is no connection, or none any more.
+
+use std::io;
+
+use thiserror::Error;
+use zput_common::{
+    keys::Remote,
+    proto::{SessionError, message::RemoteError},
+};
+
+use crate::error::Refusal;
+
+/// Why a connection could not be made or does not go on.
+#[derive(Debug, Error)]
+pub enum ConnectionError {
+    /// The host's name leads nowhere.
+    #[error("cannot find {host}: {error}")]
+    Resolve {
+        /// Which host.
+        host: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Nobody takes the connection.
+    #[error("cannot connect to {remote}: {error} (is the server running?)")]
+    Connect {
+        /// Where to.
+        remote: Remote,
+        /// Why not, of the last address tried.
+        error: io::Error,
+    },
+    /// The socket failed.
+    #[error("the connection to {remote} failed: {error} (try again)")]
+    Socket {
+        /// Where to.
+        remote: Remote,
+        /// How.
+        error: io::Error,
+    },
+    /// The session does not go on.
+    #[error("{remote}: {error}")]
+    Session {
+        /// Where to.
+        remote: Remote,
+        /// Why.
+        error: SessionError,
+    },
+    /// The server refused a request.
+    #[error("{}", Refusal { remote, error })]
+    Refused {
+        /// Where to.
+        remote: Remote,
+        /// Code and text.
+        error: RemoteError,
+    },
+    /// An answer that does not fit what was asked.
+    #[error("{remote} answered what was not asked: {what}")]
+    Unexpected {
+        /// Where to.
+        remote: Remote,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}

@@ -1,0 +1,70 @@
+//! What is to be written: the session's output, gathered so that a small put is one packet.
+
+use std::time::Instant;
+
+use zput_common::proto::{ClientSession, Transmit};
+
+/// Output is gathered up to this size before it is written.
+const GATHER_BYTES: usize = 64 * 1024;
+
+/// Where the session's output stands after gathering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gathered {
+    /// All of it is gathered, or as much as is gathered at once.
+    All,
+    /// The caller's payload is next.
+    Payload,
+}
+
+/// Bytes that were gathered, and how many of them were written.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Outgoing {
+    /// Takes what the session has to send, up to a payload.
+    pub(super) fn gather(&mut self, session: &mut ClientSession) -> Gathered {
+        loop {
+            if self.bytes.len() >= GATHER_BYTES {
+                return Gathered::All;
+            }
+            match session.poll_transmit(Instant::now()) {
+                Some(Transmit::Bytes(bytes)) if self.bytes.is_empty() => self.bytes = bytes,
+                Some(Transmit::Bytes(bytes)) => self.bytes.extend_from_slice(&bytes),
+                Some(Transmit::Payload(_)) => return Gathered::Payload,
+                None => return Gathered::All,
+            }
+        }
+    }
+
+    /// Whether `more` bytes fit into what is gathered at once.
+    pub(super) fn has_room_for(&self, more: usize) -> bool {
+        self.bytes.len() + more <= GATHER_BYTES
+    }
+
+    /// Puts payload behind what was gathered.
+    pub(super) fn append(&mut self, payload: &[u8]) {
+        self.bytes.extend_from_slice(payload);
+    }
+
+    /// What was not written yet.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    /// Whether all of it was written.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+
+    /// `count` bytes of the rest were written.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.written += count;
+        if self.is_flushed() {
+            self.bytes.clear();
+            self.written = 0;
+        }
+    }
+}
