@@ -19,7 +19,7 @@ use zput_common::{
         open::{Asked, Seen, Trusted},
     },
     keys::{Role, WriterPublicKey},
-    limits::{HEADER_MAX_BYTES, PARTS_MAX},
+    limits::PARTS_MAX,
     name::{BlobName, ObjectKey},
     proto::{
         Mode,
@@ -149,7 +149,7 @@ impl Client {
                     sections: vec![section],
                     kind: Kind::Sealed,
                 };
-                let (_, payload) = object(connection, &request)?;
+                let Answer { payload, .. } = object(connection, &request)?;
                 if payload != sealed.end - sealed.start {
                     return Err(ClientError::Envelope("the range has another length"));
                 }
@@ -210,7 +210,7 @@ impl Client {
             expected = Some(length);
         }
         let request = Request::Get { key, version, sections: vec![section], kind: Kind::Plain };
-        let (info, payload) = object(connection, &request)?;
+        let Answer { info, payload, .. } = object(connection, &request)?;
         if info.kind != Kind::Plain || payload != expected.unwrap_or(info.length) {
             return Err(ClientError::Envelope("not the unsealed bytes that were asked for"));
         }
@@ -244,9 +244,9 @@ impl Client {
             kind: Kind::Sealed,
         };
         let connection = self.connection()?;
-        let (info, payload) = object(connection, &request)?;
-        check_lengths(&info, payload, wanted)?;
-        let header = receive_small(connection, info.header_length)?;
+        let Answer { info, header, payload } = object(connection, &request)?;
+        let header = header.unwrap_or_default();
+        check_lengths(&info, header.len(), payload, wanted)?;
         let footer = receive_small(connection, info.footer_length)?;
 
         let header = Header::parse(&header)?;
@@ -295,34 +295,48 @@ impl Client {
     }
 }
 
+/// What a server answers to a Get.
+struct Answer {
+    info: Info,
+    header: Option<Vec<u8>>,
+    /// Raw bytes that follow.
+    payload: u64,
+}
+
 /// Asks for sections of an object.
-fn object(connection: &mut Connection, request: &Request) -> Result<(Info, u64), ClientError> {
+fn object(connection: &mut Connection, request: &Request) -> Result<Answer, ClientError> {
     match connection.ask(request)? {
-        Response::Object { info, payload } => Ok((info, payload)),
+        Response::Object { info, header, payload } => Ok(Answer { info, header, payload }),
         _ => Err(connection.unexpected("not the object").into()),
     }
 }
 
 /// Nothing is allocated or awaited by a length that a sealed blob cannot have.
-fn check_lengths(info: &Info, payload: u64, wanted: &Wanted<'_>) -> Result<(), ClientError> {
+fn check_lengths(
+    info: &Info,
+    header: usize,
+    payload: u64,
+    wanted: &Wanted<'_>,
+) -> Result<(), ClientError> {
     let refuse = |what| Err(ClientError::Envelope(what));
-    let (header, footer) = (u64::from(info.header_length), u64::from(info.footer_length));
+    let footer = u64::from(info.footer_length);
     if info.kind != Kind::Sealed {
         return refuse("it is unsealed");
     }
     if wanted.version.is_some_and(|version| version != info.version) {
         return refuse("it is another version");
     }
-    if header == 0 || header > HEADER_MAX_BYTES as u64 {
-        return refuse("its header cannot be so long");
+    if info.header_length as usize != header || header == 0 {
+        return refuse("its header has another length");
     }
+    let header = header as u64;
     if footer == 0 || footer > FOOTER_MAX_BYTES {
         return refuse("its footer cannot be so long");
     }
     if header + footer > info.length {
         return refuse("header and footer are longer than the blob");
     }
-    if payload != if wanted.body { info.length } else { header + footer } {
+    if payload != if wanted.body { info.length - header } else { footer } {
         return refuse("the payload is not what was asked for");
     }
     Ok(())
@@ -391,35 +405,37 @@ mod tests {
         Info { version: Version(7), kind: Kind::Sealed, length, header_length, footer_length }
     }
 
+    /// Of an answer whose header has 300 bytes.
     fn refusal(info: &Info, payload: u64, version: Option<Version>, body: bool) -> Option<String> {
         let key = ObjectKey::new("k").unwrap();
         let wanted = Wanted { key: &key, version, allow_rollback: false, body };
-        check_lengths(info, payload, &wanted).err().map(|error| error.to_string())
+        check_lengths(info, 300, payload, &wanted).err().map(|error| error.to_string())
     }
 
     #[test]
     fn lengths_that_no_blob_has_are_refused_before_anything_is_allocated() {
-        assert_eq!(refusal(&info(1000, 300, 200), 1000, None, true), None);
-        assert_eq!(refusal(&info(1000, 300, 200), 500, None, false), None);
+        assert_eq!(refusal(&info(1000, 300, 200), 700, None, true), None);
+        assert_eq!(refusal(&info(1000, 300, 200), 200, None, false), None);
         let of = |what: &str| Some(format!("the server's answer fits no sealed blob: {what}"));
-        let (header, footer) = ("its header cannot be so long", "its footer cannot be so long");
-        assert_eq!(refusal(&info(1000, 0, 200), 1000, None, true), of(header));
-        assert_eq!(refusal(&info(u64::MAX, 65_537, 200), u64::MAX, None, true), of(header));
-        assert_eq!(refusal(&info(1000, 300, 0), 1000, None, true), of(footer));
+        let (header, footer) = ("its header has another length", "its footer cannot be so long");
+        assert_eq!(refusal(&info(1000, 0, 200), 700, None, true), of(header));
+        assert_eq!(refusal(&info(1000, 299, 200), 700, None, true), of(header));
+        assert_eq!(refusal(&info(1000, 301, 200), 700, None, true), of(header));
+        assert_eq!(refusal(&info(1000, 300, 0), 700, None, true), of(footer));
         assert_eq!(refusal(&info(u64::MAX, 300, 8_389_816), u64::MAX, None, true), of(footer));
         assert_eq!(
-            refusal(&info(499, 300, 200), 499, None, true),
+            refusal(&info(499, 300, 200), 199, None, true),
             of("header and footer are longer than the blob")
         );
         let payload = "the payload is not what was asked for";
-        assert_eq!(refusal(&info(1000, 300, 200), 1001, None, true), of(payload));
-        assert_eq!(refusal(&info(1000, 300, 200), 1000, None, false), of(payload));
+        assert_eq!(refusal(&info(1000, 300, 200), 701, None, true), of(payload));
+        assert_eq!(refusal(&info(1000, 300, 200), 700, None, false), of(payload));
         assert_eq!(
-            refusal(&info(1000, 300, 200), 1000, Some(Version(6)), true),
+            refusal(&info(1000, 300, 200), 700, Some(Version(6)), true),
             of("it is another version")
         );
         let plain = Info { kind: Kind::Plain, ..info(1000, 300, 200) };
-        assert_eq!(refusal(&plain, 1000, None, true), of("it is unsealed"));
+        assert_eq!(refusal(&plain, 700, None, true), of("it is unsealed"));
     }
 
     #[test]

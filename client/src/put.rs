@@ -23,7 +23,7 @@ use zput_common::{
     digest::Digest,
     keys::Role,
     name::{BlobName, ObjectKey},
-    proto::message::{Condition, Kind, Version},
+    proto::message::{Condition, HeaderSlice, Version},
 };
 
 use crate::{
@@ -137,8 +137,8 @@ impl Client {
         let first = stage.pieces.recv().map_err(|_| ClientError::Incomplete)?;
         let Sealed::Header(header) = first? else { return Err(ClientError::Incomplete) };
         let connection = self.connection()?;
-        let mut upload = Upload::begin(connection, &key, Kind::Sealed, options.condition)?;
-        upload.slice(&header, Digest::of(&header))?;
+        let header = Some(HeaderSlice::of(header));
+        let mut upload = Upload::begin(connection, &key, header, options.condition)?;
         loop {
             match upload.next_piece(&stage.pieces)?? {
                 Sealed::Header(_) => return Err(ClientError::Incomplete),
@@ -180,7 +180,7 @@ impl Client {
         let stage = seal::read(source, SLICE_BYTES).map_err(ClientError::Thread)?;
         let mut part = stage.pieces.recv().map_err(|_| ClientError::Incomplete)??;
         let connection = self.connection()?;
-        let mut upload = Upload::begin(connection, &key, Kind::Plain, options.condition)?;
+        let mut upload = Upload::begin(connection, &key, None, options.condition)?;
         let mut length = 0;
         loop {
             let Part { plaintext, is_last } = part;

@@ -4,7 +4,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use zput_common::{
     digest::Digest,
     name::ObjectKey,
-    proto::message::{Condition, Kind, Request, Response, Version},
+    proto::message::{Condition, HeaderSlice, Kind, Request, Response, Version},
 };
 
 use crate::{
@@ -26,15 +26,16 @@ pub(crate) struct Upload<'c> {
 }
 
 impl<'c> Upload<'c> {
-    /// Opens it; the answer is heard later.
+    /// Opens it, with the header of a sealed object or without one; the answer is heard later.
     pub(crate) fn begin(
         connection: &'c mut Connection,
         key: &ObjectKey,
-        kind: Kind,
+        header: Option<HeaderSlice>,
         condition: Condition,
     ) -> Result<Self, ClientError> {
         let mut upload = Self { connection };
-        upload.send(&Request::Begin { key: key.clone(), kind, condition })?;
+        let kind = if header.is_some() { Kind::Sealed } else { Kind::Plain };
+        upload.send(&Request::Begin { key: key.clone(), kind, condition, header })?;
         Ok(upload)
     }
 
@@ -200,7 +201,7 @@ mod tests {
     }
 
     fn begin<'c>(connection: &'c mut Connection, key: &ObjectKey) -> Upload<'c> {
-        Upload::begin(connection, key, Kind::Plain, Condition::Any).unwrap()
+        Upload::begin(connection, key, None, Condition::Any).unwrap()
     }
 
     #[test]

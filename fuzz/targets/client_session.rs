@@ -113,7 +113,7 @@ fn requests() -> Vec<Request> {
         Request::Get {
             key: key.clone(),
             version: None,
-            sections: vec![Section::All],
+            sections: vec![Section::Header, Section::Body],
             kind: Kind::Sealed,
         },
         Request::Stat { key: key.clone(), version: None },

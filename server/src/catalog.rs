@@ -11,7 +11,8 @@ use zput_common::{
     keys::{DevicePublicKey, InviteSecret},
     name::ObjectKey,
     proto::message::{
-        Condition, ErrorCode, Info, Kind, RemoteError, Response, Scopes, Section, Version,
+        Condition, ErrorCode, HeaderSlice, Info, Kind, RemoteError, Response, Scopes, Section,
+        Version,
     },
 };
 
@@ -40,7 +41,13 @@ pub(crate) enum Job {
     /// Out of it, or out of history.
     Restore { key: ObjectKey, version: Version },
     /// Open an upload.
-    Begin { key: ObjectKey, kind: Kind, condition: Condition, client: Option<DevicePublicKey> },
+    Begin {
+        key: ObjectKey,
+        kind: Kind,
+        condition: Condition,
+        header: Option<HeaderSlice>,
+        client: Option<DevicePublicKey>,
+    },
     /// Hash and write received bytes.
     Append(Append),
     /// Make an upload durable and current.
@@ -71,8 +78,8 @@ pub(crate) enum Done {
     Account(Result<Option<Scopes>, ErrorCode>),
     /// The device has an account, or not.
     Joined(Result<Scopes, ErrorCode>),
-    /// An object to be sent.
-    Opened(Info, Transfer),
+    /// An object to be sent, and its header where it was asked for.
+    Opened(Info, Option<Vec<u8>>, Transfer),
     /// An upload is open.
     Begun(Box<Upload>),
     /// Bytes were written, or the upload is gone; the buffers are free again.
@@ -126,8 +133,14 @@ impl Job {
             Self::Restore { key, version } => {
                 answer(store.restore(&key, version).map(|version| Response::Committed { version }))
             }
-            Self::Begin { key, kind, condition, client } => {
-                match store.begin(&key, kind, condition, client) {
+            Self::Begin { key, kind, condition, header, client } => {
+                let begun = store.begin(&key, kind, condition, client).and_then(|mut upload| {
+                    if let Some(HeaderSlice { bytes, digest }) = header {
+                        upload.write_header(&bytes, digest)?;
+                    }
+                    Ok(upload)
+                });
+                match begun {
                     Ok(upload) => Done::Begun(Box::new(upload)),
                     Err(e) => Done::Refused(told(&e)),
                 }
@@ -178,10 +191,18 @@ fn open(
         Ok(object) => object,
         Err(e) => return Done::Refused(told(&e)),
     };
-    let stretches: Result<Vec<_>, _> = sections.iter().map(|s| object.section(*s)).collect();
+    let is_header = |section: &&Section| matches!(section, Section::Header);
+    let header = match sections.iter().find(is_header).map(|_| object.read_header()).transpose() {
+        Ok(None) => None,
+        Ok(Some(Some(header))) => Some(header),
+        Ok(Some(None)) => return Done::Refused(ErrorCode::Range),
+        Err(e) => return Done::Refused(told(&e)),
+    };
+    let raw = sections.iter().filter(|section| !is_header(section));
+    let stretches: Result<Vec<_>, _> = raw.map(|section| object.section(*section)).collect();
     match stretches {
         Ok(stretches) => match Transfer::new(object.file().clone(), stretches) {
-            Ok(transfer) => Done::Opened(object.info(), transfer),
+            Ok(transfer) => Done::Opened(object.info(), header, transfer),
             Err(_) => Done::Refused(ErrorCode::Range),
         },
         Err(e) => Done::Refused(told(&e)),

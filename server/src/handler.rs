@@ -68,8 +68,9 @@ pub(crate) fn decide(
         Request::Restore { key, version } => Step::Ask(Job::Restore { key, version }),
         Request::Begin { .. } if upload.is_some() => Step::Refuse(ErrorCode::State, upload.take()),
         Request::Begin { kind, .. } if !carried(kind) => Step::Refuse(ErrorCode::Kind, None),
-        Request::Begin { key, kind, condition } => {
-            Step::Ask(Job::Begin { key, kind, condition, client: facts.standing.member() })
+        Request::Begin { key, kind, condition, header } => {
+            let client = facts.standing.member();
+            Step::Ask(Job::Begin { key, kind, condition, header, client })
         }
         Request::Slice { length, digest } => match upload.take() {
             Some(upload) => Step::Receive(upload, length, digest),

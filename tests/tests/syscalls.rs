@@ -183,7 +183,10 @@ fn a_payload_leaves_by_sendfile_and_is_not_read() {
     let object = only_object(server.store());
     // STORE, the record: 36 bytes for each of header, three parts and footer; a key of 64; 136.
     let length = i64::try_from(fs::metadata(&object).unwrap().len()).unwrap();
-    let payload = length - 5 * 36 - 64 - 136;
+    // FORMAT 3: the header says how long it is. It travels inside the answer, not with the payload.
+    let prefix: [u8; 14] = fs::read(&object).unwrap()[..14].try_into().unwrap();
+    let header = i64::from(u32::from_be_bytes(prefix[10..].try_into().unwrap()));
+    let payload = length - header - 5 * 36 - 64 - 136;
     // The longest trailer begins here: a key of 1,024, and 136.
     let record = length - 1160;
     let object = object.to_str().unwrap().to_owned();
@@ -209,7 +212,8 @@ fn a_payload_leaves_by_sendfile_and_is_not_read() {
     for call in calls {
         if call.on(&object) && call.is(&["pread64", "preadv", "preadv2"]) {
             let offset: i64 = call.arguments.rsplit(", ").next().unwrap().parse().unwrap();
-            assert!(offset >= record, "it reads the payload: {call:?}");
+            let is_header = offset == 0 && call.result == header;
+            assert!(is_header || offset >= record, "it reads the payload: {call:?}");
         } else if call.on(&object) {
             assert!(call.is(&["openat", "openat2"]), "it touches the payload: {call:?}");
         }

@@ -9,7 +9,7 @@ use super::{
     channel::Channel,
     hello::{ClientHello, HelloError, HelloReader, Mode, ServerHello, ServerLimits, VERSION},
     link::Link,
-    message::{Kind, Message as _, Request, Response},
+    message::{Kind, Message as _, Request, Response, Section},
     outbox::Transmit,
     session::{Event, SessionError, Wants},
     tls::ClientTls,
@@ -334,8 +334,12 @@ impl ClientSession {
 enum Expected {
     Pong,
     Joined,
-    /// "Get.kind is the kind the reader asks for": the other one is not taken for it.
-    Object(Kind),
+    /// "Get.kind is the kind the reader asks for": the other one is not taken for it. The header is
+    /// there where it was asked for, and only there.
+    Object {
+        kind: Kind,
+        header: bool,
+    },
     Stat,
     Page,
     Versions,
@@ -353,7 +357,9 @@ impl Expected {
             Request::Echo { .. } => return None,
             Request::Ping => Self::Pong,
             Request::Join { .. } => Self::Joined,
-            Request::Get { kind, .. } => Self::Object(*kind),
+            Request::Get { kind, sections, .. } => {
+                Self::Object { kind: *kind, header: sections.contains(&Section::Header) }
+            }
             Request::Stat { .. } => Self::Stat,
             Request::List { .. } => Self::Page,
             Request::Versions { .. } => Self::Versions,
@@ -371,7 +377,9 @@ impl Expected {
             Response::Echo { .. } => false,
             Response::Pong => self == Self::Pong,
             Response::Joined { .. } => self == Self::Joined,
-            Response::Object { info, .. } => self == Self::Object(info.kind),
+            Response::Object { info, header, .. } => {
+                self == Self::Object { kind: info.kind, header: header.is_some() }
+            }
             Response::Stat { .. } => self == Self::Stat,
             Response::Page { .. } => self == Self::Page,
             Response::Versions { .. } => self == Self::Versions,

@@ -54,24 +54,43 @@ pub enum Condition {
     Version(Version),
 }
 
-/// A stretch of an object, in bytes.
+/// What of an object is asked for. All but the header travels raw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Section {
-    /// The header of a sealed object.
+    /// The header of a sealed object, inside the answer.
     Header,
     /// The footer of a sealed object.
     Footer,
-    /// `length` bytes from `offset` of the object.
+    /// `length` bytes from `offset` of the object; of a sealed one, behind its header.
     Range {
         /// First byte.
         offset: u64,
         /// Number of bytes.
         length: u64,
     },
-    /// The whole object.
+    /// The whole of a plain object.
     All,
     /// The parts of a sealed object: all between header and footer.
     Body,
+}
+
+/// The header of a sealed object, as its upload begins with it. It names the object, so it travels inside a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderSlice {
+    /// Its bytes, magic to MAC.
+    #[serde(with = "Bytes::<HEADER_MAX_BYTES>")]
+    pub bytes: Vec<u8>,
+    /// Their digest.
+    pub digest: Digest,
+}
+
+impl HeaderSlice {
+    /// `bytes` with their digest.
+    #[must_use]
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let digest = Digest::of(&bytes);
+        Self { bytes, digest }
+    }
 }
 
 /// What a client asks (PROTOCOL 5).
@@ -141,6 +160,8 @@ pub enum Request {
         kind: Kind,
         /// What must hold at its commit.
         condition: Condition,
+        /// Its first slice, where it is sealed.
+        header: Option<HeaderSlice>,
     },
     /// The next slice of the upload; `length` raw bytes follow.
     Slice {
@@ -192,6 +213,9 @@ pub enum Response {
     Object {
         /// Of the object they belong to.
         info: Info,
+        /// The object's header, where asked for.
+        #[serde(with = "OptionBytes::<HEADER_MAX_BYTES>")]
+        header: Option<Vec<u8>>,
         /// Number of raw bytes.
         payload: u64,
     },
@@ -364,7 +388,7 @@ impl fmt::Debug for Request {
             Self::Versions { key, after, limit } => {
                 write!(f, "Versions({key}, {after:?}, {limit})")
             }
-            Self::Begin { key, kind, condition } => {
+            Self::Begin { key, kind, condition, .. } => {
                 write!(f, "Begin({key}, {kind:?}, {condition:?})")
             }
             Self::Slice { length, .. } => write!(f, "Slice({length})"),
@@ -409,6 +433,9 @@ pub enum OutOfBounds {
     /// Empty, or over [`SLICE_MAX_BYTES`].
     #[error("a slice has 1 to {SLICE_MAX_BYTES} bytes, this one has {0}")]
     Slice(u32),
+    /// A sealed object's upload without a header, or a plain one's with one.
+    #[error("an upload begins with a header where the object is sealed, and only there")]
+    HeaderMisplaced,
     /// Over [`HEADER_MAX_BYTES`].
     #[error("a header has at most {HEADER_MAX_BYTES} bytes, this one has {0}")]
     Header(usize),
@@ -436,6 +463,12 @@ impl Message for Request {
                 Err(OutOfBounds::PageLimit)
             }
             Self::List { after, .. } => check_cursor(after.as_deref()),
+            Self::Begin { kind, header, .. } => {
+                if header.is_some() != (*kind == Kind::Sealed) {
+                    return Err(OutOfBounds::HeaderMisplaced);
+                }
+                check_header(header.as_ref().map(|header| &*header.bytes))
+            }
             Self::Slice { length, .. } if !(1..=SLICE_MAX_BYTES).contains(length) => {
                 Err(OutOfBounds::Slice(*length))
             }
@@ -457,14 +490,13 @@ impl Message for Response {
             Self::Echo { client, server } => check_echo(client, server),
             Self::Page { entries, next } => {
                 check_page(entries.len())?;
-                for header in entries.iter().filter_map(|entry| entry.header.as_ref()) {
-                    if header.len() > HEADER_MAX_BYTES {
-                        return Err(OutOfBounds::Header(header.len()));
-                    }
+                for entry in entries {
+                    check_header(entry.header.as_deref())?;
                 }
                 check_cursor(next.as_deref())
             }
             Self::Versions { versions, .. } => check_page(versions.len()),
+            Self::Object { header, .. } => check_header(header.as_deref()),
             Self::Error(error) if error.text.len() > ERROR_TEXT_MAX_BYTES => {
                 Err(OutOfBounds::ErrorText(error.text.len()))
             }
@@ -490,6 +522,13 @@ fn check_echo(client: &[u8], server: &[u8]) -> Result<(), OutOfBounds> {
 fn check_cursor(cursor: Option<&[u8]>) -> Result<(), OutOfBounds> {
     match cursor {
         Some(bytes) if bytes.len() > CURSOR_MAX_BYTES => Err(OutOfBounds::Cursor(bytes.len())),
+        _ => Ok(()),
+    }
+}
+
+fn check_header(header: Option<&[u8]>) -> Result<(), OutOfBounds> {
+    match header {
+        Some(bytes) if bytes.len() > HEADER_MAX_BYTES => Err(OutOfBounds::Header(bytes.len())),
         _ => Ok(()),
     }
 }

@@ -109,7 +109,7 @@ mod tests {
             (Request::Stat { key: key(), version: None }, Some("get"), false),
             (Request::Versions { key: key(), after: None, limit: 1 }, Some("get"), false),
             (Request::List { after: None, limit: 1, headers: false }, Some("list"), false),
-            (Request::Begin { key: key(), kind, condition }, Some("put"), true),
+            (Request::Begin { key: key(), kind, condition, header: None }, Some("put"), true),
             (Request::Slice { length: 1, digest: Digest::of(b"") }, Some("put"), true),
             (Request::Commit, Some("put"), true),
             (Request::Abort, Some("put"), true),

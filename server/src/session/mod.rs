@@ -355,12 +355,12 @@ impl Connection {
                 self.upload = Some(upload);
                 self.say(&Response::Begun)
             }
-            Done::Opened(info, transfer) => {
+            Done::Opened(info, header, transfer) => {
                 let payload = transfer.left();
                 if payload > 0 {
                     self.task = Task::Sending(transfer);
                 }
-                self.say(&Response::Object { info, payload })
+                self.say(&Response::Object { info, header, payload })
             }
             Done::Appended { upload, end, buffers } => {
                 buffers.into_iter().for_each(|buffer| desk.buffers.give(buffer));

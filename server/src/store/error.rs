@@ -150,6 +150,14 @@ pub enum Flaw {
     /// The framing of a sealed object does not hold.
     #[error("{0}")]
     Envelope(#[from] EnvelopeError),
+    /// What an upload begins with is not one header.
+    #[error("a header of {stated} bytes came as {found}")]
+    HeaderLength {
+        /// What it says itself.
+        stated: u32,
+        /// How many bytes came.
+        found: usize,
+    },
     /// The header names another object.
     #[error("the header's key is not the object's")]
     OtherKey,

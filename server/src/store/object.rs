@@ -64,22 +64,24 @@ impl Object {
         &self.trailer
     }
 
-    /// The stretch of the file that a section of a Get asks for, in bytes.
+    /// The stretch of the file that a section of a Get asks for, in bytes. The header of a sealed object is in none:
+    /// it names the object, and stretches travel raw.
     ///
     /// # Errors
-    /// [`StoreError::Range`] for one that ends beyond the object, and for the header, the footer and the body of a plain
-    /// object (PROTOCOL 5).
+    /// [`StoreError::Range`] for one that ends beyond the object, for one that would have a header, and for the footer
+    /// and the body of a plain object (PROTOCOL 5).
     pub fn section(&self, section: Section) -> Result<Range<u64>, StoreError> {
         let Info { kind, length, header_length, footer_length, .. } = self.info();
         let body = u64::from(header_length)..length.saturating_sub(footer_length.into());
         match (kind, section) {
-            (_, Section::All) => Ok(0..length),
+            (Kind::Plain, Section::All) => Ok(0..length),
             (_, Section::Range { offset, length: wanted }) => match offset.checked_add(wanted) {
-                Some(end) if end <= length => Ok(offset..end),
+                Some(end) if offset >= body.start && end <= length => Ok(offset..end),
                 _ => Err(StoreError::Range),
             },
-            (Kind::Plain, _) => Err(StoreError::Range),
-            (Kind::Sealed, Section::Header) => Ok(0..body.start),
+            (Kind::Plain, _) | (Kind::Sealed, Section::All | Section::Header) => {
+                Err(StoreError::Range)
+            }
             (Kind::Sealed, Section::Body) => Ok(body),
             (Kind::Sealed, Section::Footer) => Ok(body.end..length),
         }

@@ -4,6 +4,7 @@ use std::os::{fd::OwnedFd, unix::fs::FileExt};
 use std::sync::Arc;
 
 use zput_common::{
+    blob::envelope,
     digest::{Digest, Hasher},
     keys::public::DevicePublicKey,
     limits::{HEADER_MAX_BYTES, PARTS_MAX, SLICE_MAX_BYTES},
@@ -100,6 +101,23 @@ impl Upload {
             cached_from: HEADER_MAX_BYTES as u64,
         };
         Ok(Self { store, target, received: Some(received), slice: None })
+    }
+
+    /// The header of a sealed object, its first slice.
+    ///
+    /// # Errors
+    /// [`StoreError::Malformed`] when `bytes` are not one whole header, or name another object; [`StoreError::Digest`].
+    pub fn write_header(&mut self, bytes: &[u8], digest: Digest) -> Result<(), StoreError> {
+        let stated = envelope::header_length(bytes).map_err(Flaw::from)?;
+        if stated as usize != bytes.len() {
+            return Err(Flaw::HeaderLength { stated, found: bytes.len() }.into());
+        }
+        if envelope::object_key(bytes).map_err(Flaw::from)? != self.target.key.as_bytes() {
+            return Err(Flaw::OtherKey.into());
+        }
+        self.start_slice(stated, digest)?;
+        self.write(bytes)?;
+        self.end_slice()
     }
 
     /// Announces the next slice: how many bytes, and their digest.

@@ -15,7 +15,10 @@ use zput_common::{
     name::ObjectKey,
     proto::{
         ClientConfig, ClientSession, Event, Transmit, Wants,
-        message::{Condition, ErrorCode, Info, Kind, Request, Response, Scopes, Section, Version},
+        message::{
+            Condition, ErrorCode, HeaderSlice, Info, Kind, Request, Response, Scopes, Section,
+            Version,
+        },
         tls::ClientTls,
     },
 };
@@ -262,7 +265,7 @@ impl<S: Read + Write> Peer<S> {
         sections: &[Section],
     ) -> Result<(Info, Vec<u8>), Response> {
         match self.ask(&get(name, sections, Kind::Plain)).unwrap() {
-            Response::Object { info, payload } => {
+            Response::Object { info, payload, .. } => {
                 let bytes = self.payload().unwrap();
                 assert_eq!(bytes.len() as u64, payload);
                 Ok((info, bytes))
@@ -313,8 +316,11 @@ pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::new(name).unwrap()
 }
 
+/// Of a plain object, or of a sealed one with a header as of [`sealed`].
 pub(crate) fn begin(name: &str, kind: Kind) -> Request {
-    Request::Begin { key: key(name), kind, condition: Condition::Any }
+    let [header, ..] = sealed(name, 0);
+    let header = (kind == Kind::Sealed).then(|| HeaderSlice::of(header));
+    Request::Begin { key: key(name), kind, condition: Condition::Any, header }
 }
 
 pub(crate) fn get(name: &str, sections: &[Section], kind: Kind) -> Request {

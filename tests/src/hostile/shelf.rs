@@ -151,10 +151,14 @@ impl Shelf {
                 if stored.info.kind != *kind {
                     return Err(refuse(ErrorCode::Kind));
                 }
+                let is_header = |section: &&Section| matches!(section, Section::Header);
+                let header = sections.iter().find(is_header);
+                let header = header.map(|section| stored.section(section).to_vec());
+                let raw = sections.iter().filter(|section| !is_header(section));
                 let payload: Vec<u8> =
-                    sections.iter().flat_map(|section| stored.section(section)).copied().collect();
+                    raw.flat_map(|section| stored.section(section)).copied().collect();
                 let response =
-                    Response::Object { info: stored.info, payload: payload.len() as u64 };
+                    Response::Object { info: stored.info, header, payload: payload.len() as u64 };
                 return Ok(Answer { payload: Payload::Bytes(payload), ..response.into() });
             }
             Request::Stat { key, version } => {
@@ -193,12 +197,12 @@ impl Shelf {
                     next: None,
                 }
             }
-            Request::Begin { key, condition, .. } => {
+            Request::Begin { key, condition, header, .. } => {
                 if upload.is_some() {
                     return Err(refuse(ErrorCode::State));
                 }
-                *upload =
-                    Some(Upload { key: key.clone(), condition: *condition, bytes: Vec::new() });
+                let bytes = header.iter().flat_map(|header| header.bytes.clone()).collect();
+                *upload = Some(Upload { key: key.clone(), condition: *condition, bytes });
                 Response::Begun
             }
             Request::Slice { digest, .. } => {

@@ -8,20 +8,21 @@ use zput_common::{
     proto::message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
 };
 
-use crate::guarded::{Guarded, begin, blob, code, device, get, join, key, put};
+use crate::guarded::{Guarded, begin, begin_blob, blob, code, device, get, join, key, put, whole};
 
 /// One of each, for the object "k".
 fn requests() -> Vec<Request> {
-    let (kind, condition) = (Kind::Sealed, Condition::Any);
+    let condition = Condition::Any;
+    let header = vec![Section::Header];
     vec![
-        get(b"k", vec![Section::All]),
-        get(b"k", vec![Section::Header]),
+        get(b"k"),
+        Request::Get { key: key(b"k"), version: None, sections: header, kind: Kind::Sealed },
         Request::Stat { key: key(b"k"), version: None },
         Request::Versions { key: key(b"k"), after: None, limit: 1000 },
         Request::List { after: None, limit: 1000, headers: true },
         Request::Delete { key: key(b"k"), condition },
         Request::Restore { key: key(b"k"), version: Version(1) },
-        Request::Begin { key: key(b"k"), kind, condition },
+        begin(b"k"),
         Request::Commit,
         Request::Abort,
         Request::Ping,
@@ -75,13 +76,11 @@ fn a_device_that_may_put_can_neither_read_nor_list_nor_delete() {
     let old = Request::Get {
         key: key(b"k"),
         version: Some(version),
-        sections: vec![Section::All],
+        sections: vec![Section::Header, Section::Body, Section::Footer],
         kind: Kind::Sealed,
     };
-    assert!(matches!(reader.ask(&old).unwrap(), Response::Object { .. }));
-    assert!(reader.payload().unwrap() == first);
-    assert!(matches!(reader.ask(&get(b"k", vec![Section::All])).unwrap(), Response::Object { .. }));
-    assert!(reader.payload().unwrap() == second);
+    assert!(whole(&mut reader, &old) == Ok(first));
+    assert!(whole(&mut reader, &get(b"k")) == Ok(second));
     // And who reads cannot put.
     assert_eq!(code(&reader.ask(&begin(b"k")).unwrap()), Some(ErrorCode::Denied));
     assert!(reader.is_hung_up_on());
@@ -212,7 +211,12 @@ fn an_object_that_is_not_what_it_claims_is_not_committed() {
     assert_eq!(code(&client.ask(&Request::Commit).unwrap()), Some(ErrorCode::Malformed));
 
     // A sealed blob as an unsealed object: a reader would take it for what it is not.
-    let plain = Request::Begin { key: key(b"k"), kind: Kind::Plain, condition: Condition::Any };
+    let plain = Request::Begin {
+        key: key(b"k"),
+        kind: Kind::Plain,
+        condition: Condition::Any,
+        header: None,
+    };
     let mut client = guarded.plain();
     client.send(&plain).unwrap();
     client.slice(&honest).unwrap();
@@ -238,8 +242,7 @@ fn an_object_that_is_not_what_it_claims_is_not_committed() {
     };
     assert_eq!(code(&client.ask(&read).unwrap()), Some(ErrorCode::Kind));
     // Nor in place of a sealed one.
-    let sealed = get(b"k", vec![Section::All]);
-    assert_eq!(code(&client.ask(&sealed).unwrap()), Some(ErrorCode::Kind));
+    assert_eq!(code(&client.ask(&get(b"k")).unwrap()), Some(ErrorCode::Kind));
     assert!(guarded.forgets_uploads());
 }
 
@@ -270,9 +273,7 @@ fn no_key_reaches_outside_the_store() {
             let answer = put(&mut client, hostile, &blob);
             assert!(matches!(answer, Response::Committed { .. }), "{answer:?}");
         }
-        let answer = client.ask(&get(hostile, vec![Section::All])).unwrap();
-        assert!(matches!(answer, Response::Object { .. }), "{answer:?}");
-        assert!(client.payload().unwrap() == blob);
+        assert!(whole(&mut client, &get(hostile)) == Ok(blob));
         let delete = Request::Delete { key: key(hostile), condition: Condition::Any };
         let Response::Deleted { version } = client.ask(&delete).unwrap() else { panic!() };
         let restore = Request::Restore { key: key(hostile), version };
@@ -338,16 +339,17 @@ fn a_client_that_vanishes_leaves_nothing_behind() {
     // With the commit on its way: all of it or nothing, and nothing staged.
     for _ in 0..8 {
         let mut client = guarded.connect(&device);
-        client.send(&begin(b"k")).unwrap();
-        client.slice(&blob).unwrap();
+        let (begin, rest) = begin_blob(b"k", &blob);
+        client.send(&begin).unwrap();
+        client.slice(rest).unwrap();
         client.send(&Request::Commit).unwrap();
         client.vanish();
     }
     assert!(guarded.forgets_uploads());
     let mut client = guarded.connect(&device);
-    match client.ask(&get(b"k", vec![Section::All])).unwrap() {
-        Response::Object { .. } => assert!(client.payload().unwrap() == blob),
-        answer => assert_eq!(code(&answer), Some(ErrorCode::NotFound)),
+    match whole(&mut client, &get(b"k")) {
+        Ok(stored) => assert!(stored == blob),
+        Err(answer) => assert_eq!(code(&answer), Some(ErrorCode::NotFound)),
     }
     guarded.is_well();
 }

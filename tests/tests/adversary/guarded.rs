@@ -10,11 +10,12 @@ use std::{
 use tempfile::TempDir;
 use zput_common::{
     age::Identity,
+    blob::envelope,
     keys::{DeviceSeed, DeviceTlsKey, Invite, KeyFile},
     name::ObjectKey,
     proto::{
         ClientConfig,
-        message::{Condition, ErrorCode, Kind, Request, Response, Section},
+        message::{Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Section},
         tls::ClientTls,
     },
 };
@@ -93,9 +94,7 @@ impl Guarded {
         let mut client = self.connect(&device);
         let blob = blob(b"is it well?", b"it is");
         assert!(matches!(put(&mut client, b"is it well?", &blob), Response::Committed { .. }));
-        let get = get(b"is it well?", vec![Section::All]);
-        assert!(matches!(client.ask(&get).unwrap(), Response::Object { .. }));
-        assert!(client.payload().unwrap() == blob);
+        assert!(whole(&mut client, &get(b"is it well?")) == Ok(blob));
     }
 }
 
@@ -143,12 +142,34 @@ pub(crate) fn join(invite: &Invite) -> Request {
     Request::Join { secret: *invite.secret.as_bytes(), label: "somebody".to_owned() }
 }
 
+/// With the header of some blob of this key.
 pub(crate) fn begin(of: &[u8]) -> Request {
-    Request::Begin { key: key(of), kind: Kind::Sealed, condition: Condition::Any }
+    begin_blob(of, &blob(of, b"")).0
 }
 
-pub(crate) fn get(of: &[u8], sections: Vec<Section>) -> Request {
+/// With the header that `blob` says it has, and the bytes behind it; one that has none is all header.
+pub(crate) fn begin_blob<'b>(of: &[u8], blob: &'b [u8]) -> (Request, &'b [u8]) {
+    let header = envelope::header_length(blob).map_or(blob.len(), |length| length as usize);
+    let (header, rest) = blob.split_at_checked(header).unwrap_or((blob, b""));
+    let header = Some(HeaderSlice::of(header.to_vec()));
+    let (kind, condition) = (Kind::Sealed, Condition::Any);
+    (Request::Begin { key: key(of), kind, condition, header }, rest)
+}
+
+/// All of the current version.
+pub(crate) fn get(of: &[u8]) -> Request {
+    let sections = vec![Section::Header, Section::Body, Section::Footer];
     Request::Get { key: key(of), version: None, sections, kind: Kind::Sealed }
+}
+
+/// The blob that `get` asks for, or the server's answer that it has none.
+pub(crate) fn whole(client: &mut HostileClient, get: &Request) -> Result<Vec<u8>, Response> {
+    match client.ask(get).unwrap() {
+        Response::Object { header: Some(header), .. } => {
+            Ok([header, client.payload().unwrap()].concat())
+        }
+        answer => Err(answer),
+    }
 }
 
 /// A blob of nobody's vault, for this key.
@@ -158,13 +179,21 @@ pub(crate) fn blob(of: &[u8], plaintext: &[u8]) -> Vec<u8> {
     Forgery::honest(&author, &key(of), "name", plaintext).seal()
 }
 
-/// Puts `blob` as one slice, however the server takes it; gives its last answer.
+/// Puts `blob` as a header and one slice, however the server takes it; gives the commit's answer, or the
+/// one that says no to the header.
 pub(crate) fn put(client: &mut HostileClient, of: &[u8], blob: &[u8]) -> Response {
-    client.send(&begin(of)).unwrap();
-    client.slice(blob).unwrap();
+    let (begin, rest) = begin_blob(of, blob);
+    match client.ask(&begin).unwrap() {
+        Response::Begun => {}
+        refusal => return refusal,
+    }
+    if !rest.is_empty() {
+        client.slice(rest).unwrap();
+    }
     client.send(&Request::Commit).unwrap();
-    assert_eq!(client.receive().unwrap(), Response::Begun);
-    assert_eq!(client.receive().unwrap(), Response::SliceHeld);
+    if !rest.is_empty() {
+        assert_eq!(client.receive().unwrap(), Response::SliceHeld);
+    }
     client.receive().unwrap()
 }
 

@@ -69,8 +69,12 @@ fn both_ends_and_the_line_between_them_can_behave() {
     for config in [ClientConfig::Plaintext, tls] {
         let mut client = HostileClient::connect(proxy.address(), &config).unwrap();
         let key = ObjectKey::new("k").unwrap();
-        let begin =
-            Request::Begin { key: key.clone(), kind: Kind::Plain, condition: Condition::Any };
+        let begin = Request::Begin {
+            key: key.clone(),
+            kind: Kind::Plain,
+            condition: Condition::Any,
+            header: None,
+        };
         client.send(&begin).unwrap();
         client.slice(b"hello ").unwrap();
         client.slice(b"world").unwrap();
@@ -89,7 +93,7 @@ fn both_ends_and_the_line_between_them_can_behave() {
         };
         let info =
             Info { version, kind: Kind::Plain, length: 11, header_length: 0, footer_length: 0 };
-        assert_eq!(client.ask(&get).unwrap(), Response::Object { info, payload: 14 });
+        assert_eq!(client.ask(&get).unwrap(), Response::Object { info, header: None, payload: 14 });
         assert_eq!(client.payload().unwrap(), b"hello worldwor");
         assert_eq!(client.ask(&Request::Ping).unwrap(), Response::Pong);
 

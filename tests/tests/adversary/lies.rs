@@ -72,9 +72,11 @@ fn lengths_that_are_lies_are_refused() {
         for endless in [false, true] {
             for announced in [None, Some(info.length)] {
                 victim.server.lie(move |_, answer| {
-                    let Response::Object { payload, .. } = answer.response else { return answer };
+                    let Response::Object { header, payload, .. } = answer.response else {
+                        return answer;
+                    };
                     let payload = announced.unwrap_or(payload);
-                    let response = Response::Object { info, payload };
+                    let response = Response::Object { info, header, payload };
                     if endless {
                         Answer { response, payload: Payload::Endless(0x8a), ..answer }
                     } else {
@@ -100,9 +102,9 @@ fn a_payload_that_is_not_what_was_asked_for_is_refused() {
     victim.serve(victim.honest(SMALL).seal());
     for change in [i64::MIN, -1000, -1, 1, 1000, i64::MAX] {
         victim.server.lie(move |_, answer| {
-            let Response::Object { info, payload } = answer.response else { return answer };
+            let Response::Object { info, header, payload } = answer.response else { return answer };
             let payload = payload.saturating_add_signed(change);
-            Answer { response: Response::Object { info, payload }, ..answer }
+            Answer { response: Response::Object { info, header, payload }, ..answer }
         });
         victim.refuses(8, b"");
     }
@@ -125,9 +127,9 @@ fn memory_is_not_the_servers_to_fill() {
     victim.serve_stored(honest.clone());
     for (header_length, footer_length) in [(u32::MAX, u32::MAX), (65_536, 8_389_815)] {
         victim.server.lie(move |_, answer| {
-            let Response::Object { info, .. } = answer.response else { return answer };
+            let Response::Object { info, header, .. } = answer.response else { return answer };
             let info = Info { length: u64::MAX, header_length, footer_length, ..info };
-            let response = Response::Object { info, payload: u64::MAX };
+            let response = Response::Object { info, header, payload: u64::MAX };
             Answer { response, payload: Payload::Endless(0x8a), ..answer }
         });
         let mut zget = victim.home.command("zget");
@@ -158,7 +160,8 @@ fn answers_to_something_else_are_refused() {
         Response::Committed { version },
         Response::Aborted,
         Response::Deleted { version },
-        Response::Object { info, payload: 0 },
+        Response::Object { info, header: None, payload: 0 },
+        Response::Object { info, header: Some(vec![0x8a; 65_536]), payload: 0 },
     ];
     victim.home.write("file", SMALL);
     for answer in answers {

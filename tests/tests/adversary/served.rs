@@ -80,7 +80,7 @@ fn a_blob_that_is_cut_anywhere_is_refused() {
     }
     // Announced as a whole, and then the connection is cut.
     victim.serve(blob.clone());
-    for length in 0..blob.len() {
+    for length in 0..blob.len() - stored.info.header_length as usize {
         victim.server.lie(move |_, answer| {
             let bytes = answer.bytes()[..length].to_vec();
             Answer { payload: Payload::Bytes(bytes), ..answer }
@@ -307,9 +307,9 @@ fn another_version_than_the_one_asked_for_is_refused() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.server.shelf().put(&victim.key, victim.honest(SMALL).seal());
     victim.server.lie(|_, answer| match answer.response {
-        Response::Object { mut info, payload } => {
+        Response::Object { mut info, header, payload } => {
             info.version = Version(2);
-            Answer { response: Response::Object { info, payload }, ..answer }
+            Answer { response: Response::Object { info, header, payload }, ..answer }
         }
         _ => answer,
     });
@@ -434,9 +434,9 @@ fn an_unsealed_object_is_no_sealed_one() {
                 stored.info.footer_length = footer;
                 victim.serve_stored(stored);
                 victim.server.lie(move |_, answer| match answer.response {
-                    Response::Object { mut info, payload } => {
+                    Response::Object { mut info, header, payload } => {
                         info.kind = kind;
-                        Answer { response: Response::Object { info, payload }, ..answer }
+                        Answer { response: Response::Object { info, header, payload }, ..answer }
                     }
                     _ => answer,
                 });

@@ -16,6 +16,13 @@ fn variant_numbers_are_those_of_the_protocol() {
         }),
         [3, 1, b'k', 0, 2, 0, 2, 1, 0xac, 0x02, 0]
     );
+    let begin = Request::Begin {
+        key: key.clone(),
+        kind: Kind::Sealed,
+        condition: Condition::Any,
+        header: Some(HeaderSlice { bytes: vec![7, 8], digest: Digest::from_bytes([9; 32]) }),
+    };
+    assert_eq!(request(&begin), [&[7, 1, b'k', 0, 0, 1, 2, 7, 8][..], &[9; 32]].concat());
     assert_eq!(request(&Request::Commit), [9]);
     assert_eq!(request(&Request::Restore { key, version: Version(5) }), [12, 1, b'k', 5]);
     let error = Response::Error(RemoteError { code: 3, text: "no".into() });
@@ -158,6 +165,22 @@ fn what_a_peer_would_refuse_is_not_sent() {
         header_length: 1,
         footer_length: 1,
     };
+    let begin = |kind, header: Option<usize>| Request::Begin {
+        key: key.clone(),
+        kind,
+        condition: Condition::Any,
+        header: header.map(|length| HeaderSlice::of(vec![0; length])),
+    };
+    assert!(frame::encode(&begin(Kind::Sealed, Some(65_536)), 131_072).is_ok());
+    assert!(frame::encode(&begin(Kind::Plain, None), 131_072).is_ok());
+    let too_long = frame::encode(&begin(Kind::Sealed, Some(65_537)), 131_072);
+    assert_eq!(too_long, Err(OutOfBounds::Header(65_537).into()));
+    for misplaced in [begin(Kind::Sealed, None), begin(Kind::Plain, Some(300))] {
+        let refused = frame::encode(&misplaced, 131_072);
+        assert_eq!(refused, Err(OutOfBounds::HeaderMisplaced.into()));
+    }
+    let object = Response::Object { info, header: Some(vec![0; 65_537]), payload: 0 };
+    assert_eq!(frame::encode(&object, 131_072), Err(OutOfBounds::Header(65_537).into()));
     let page = |header, count| Response::Page {
         entries: vec![Entry { key: key.clone(), info, header: Some(vec![0; header]) }; count],
         next: None,

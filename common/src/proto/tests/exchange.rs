@@ -10,8 +10,8 @@ use crate::{
     proto::{
         Event, Mode, SessionError, frame,
         message::{
-            Condition, Entry, Info, Kind, RemoteError, Request, Response, Section, Version,
-            VersionInfo, VersionState,
+            Condition, Entry, HeaderSlice, Info, Kind, RemoteError, Request, Response, Section,
+            Version, VersionInfo, VersionState,
         },
     },
 };
@@ -46,7 +46,12 @@ fn requests(slice: &[u8]) -> Vec<Request> {
         Request::Stat { key: key.clone(), version: Some(version) },
         Request::List { after: Some(vec![9; 64]), limit: 1000, headers: true },
         Request::Versions { key: key.clone(), after: None, limit: 3 },
-        Request::Begin { key: key.clone(), kind: Kind::Sealed, condition: Condition::Absent },
+        Request::Begin {
+            key: key.clone(),
+            kind: Kind::Sealed,
+            condition: Condition::Absent,
+            header: Some(HeaderSlice::of(vec![4; 65_536])),
+        },
         Request::Slice { length: slice.len() as u32, digest: Digest::of(slice) },
         Request::Commit,
         Request::Abort,
@@ -70,7 +75,8 @@ fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
         Request::Join { .. } => Response::Joined { scopes: crate::proto::message::Scopes::ALL },
         Request::Get { key, .. } if key.as_bytes() == KEY.as_bytes() => {
             let payload = object.len() as u64;
-            return (Response::Object { info: INFO, payload }, object.to_vec());
+            let header = Some(vec![4; 65_536]);
+            return (Response::Object { info: INFO, header, payload }, object.to_vec());
         }
         Request::Get { .. } => Response::Error(RemoteError { code: 3, text: "no".into() }),
         Request::Stat { .. } => Response::Stat { info: INFO },

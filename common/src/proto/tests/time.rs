@@ -245,6 +245,33 @@ fn a_server_answers_what_it_was_asked() {
     assert_eq!(pair.server.session.send(&Response::Pong), Err(SessionError::NothingToAnswer));
 }
 
+/// PROTOCOL 6: "header: where asked for, and only there".
+#[test]
+fn a_header_is_there_where_it_was_asked_for_and_only_there() {
+    for (sections, header, is_fit) in [
+        (vec![Section::Footer, Section::Header], Some(vec![7; 300]), true),
+        (vec![Section::Footer, Section::Header], None, false),
+        (vec![Section::Footer], Some(vec![7; 300]), false),
+        (vec![Section::Footer], None, true),
+    ] {
+        let mut pair = connected(Mode::Plaintext);
+        let key = ObjectKey::new("k").unwrap();
+        let get = Request::Get { key, version: None, sections, kind: Kind::Sealed };
+        pair.client.session.send(&get).unwrap();
+        let info = Info {
+            version: Version(1),
+            kind: Kind::Sealed,
+            length: 1000,
+            header_length: 300,
+            footer_length: 3,
+        };
+        let answer = Response::Object { info, header, payload: 3 };
+        let result = pair.run(|_| (answer.clone(), b"abc".to_vec()));
+        assert_eq!(result.is_ok(), is_fit);
+        assert_eq!(pair.client.messages().len(), usize::from(is_fit));
+    }
+}
+
 #[test]
 fn an_object_of_the_other_kind_is_no_answer() {
     let mut pair = connected(Mode::Plaintext);
@@ -262,7 +289,8 @@ fn an_object_of_the_other_kind_is_no_answer() {
         header_length: 0,
         footer_length: 0,
     };
-    let result = pair.run(|_| (Response::Object { info, payload: 3 }, b"abc".to_vec()));
+    let result =
+        pair.run(|_| (Response::Object { info, header: None, payload: 3 }, b"abc".to_vec()));
     assert_eq!(result, Err(SessionError::UnexpectedAnswer));
     assert!(pair.client.messages().is_empty());
 }

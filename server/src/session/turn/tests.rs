@@ -124,8 +124,8 @@ fn a_turn_ends_though_there_is_more_to_do() {
 #[test]
 fn a_connection_without_a_buffer_waits_for_one() {
     let mut bench = Bench::new(0);
-    // Begin: request 7, key "k", plain, any condition; then Slice: request 8, one byte, its digest.
-    bench.peer.write_all(b"\x00\x00\x00\x05\x07\x01k\x01\x00").unwrap();
+    // Begin: request 7, key "k", plain, any condition, no header; then Slice: request 8, one byte, its digest.
+    bench.peer.write_all(b"\x00\x00\x00\x06\x07\x01k\x01\x00\x00").unwrap();
     bench.peer.write_all(b"\x00\x00\x00\x22\x08\x01").unwrap();
     bench.peer.write_all(&[7; 33]).unwrap();
     bench.connection.wire().wake_for_test();

@@ -141,15 +141,18 @@ fn a_sealed_object_is_split_by_its_framing() {
     assert_eq!((info.kind, info.length), (Kind::Sealed, 5350));
     assert_eq!((info.header_length, info.footer_length), (200, 150));
     assert_eq!(object.read_header().unwrap().unwrap(), parts[0]);
-    assert_eq!(object.section(Section::Header).unwrap(), 0..200);
     assert_eq!(object.section(Section::Body).unwrap(), 200..5200);
     assert_eq!(object.section(Section::Footer).unwrap(), 5200..5350);
-    assert_eq!(object.section(Section::All).unwrap(), 0..5350);
     let range = |offset, length| object.section(Section::Range { offset, length });
     assert_eq!(range(5000, 350).unwrap(), 5000..5350);
     assert_eq!(range(5350, 0).unwrap(), 5350..5350);
-    for (offset, length) in [(5000, 351), (5351, 0), (u64::MAX, 1), (1, u64::MAX)] {
+    assert_eq!(range(200, 1).unwrap(), 200..201);
+    let outside = [(5000, 351), (5351, 0), (u64::MAX, 1), (201, u64::MAX), (0, 5350), (199, 2)];
+    for (offset, length) in outside {
         assert_eq!(range(offset, length).unwrap_err().code(), ErrorCode::Range);
+    }
+    for section in [Section::Header, Section::All] {
+        assert_eq!(object.section(section).unwrap_err().code(), ErrorCode::Range);
     }
 }
 
@@ -197,6 +200,33 @@ fn objects_whose_framing_does_not_fit_are_refused() {
     let plain = put_slices(&home.store, "doc", Kind::Plain, Condition::Any, slices);
     assert!(matches!(plain, Err(StoreError::Malformed(Flaw::PlainLooksSealed))));
     home.put("doc", b"\x8azput\r\n");
+}
+
+#[test]
+fn an_upload_takes_one_whole_header_of_its_own_key() {
+    let home = Home::new();
+    let [header, body, footer] = sealed("doc", &[3; 5000]);
+    let begin = || home.store.begin(&key("doc"), Kind::Sealed, Condition::Any, None).unwrap();
+    let [mut short, mut long] = [header.clone(), header.clone()];
+    short.pop();
+    long.push(0);
+    let other = sealed("cod", b"")[0].clone();
+    for bytes in [&short, &long, &other, &body] {
+        let error = begin().write_header(bytes, Digest::of(bytes)).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Malformed);
+    }
+    let error = begin().write_header(&header, Digest::of(&body)).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Digest);
+    assert_eq!(home.staged(), 0);
+    let mut upload = begin();
+    upload.write_header(&header, Digest::of(&header)).unwrap();
+    for slice in [&body, &footer] {
+        upload.start_slice(slice.len() as u32, Digest::of(slice)).unwrap();
+        upload.write(slice).unwrap();
+        upload.end_slice().unwrap();
+    }
+    upload.commit().unwrap();
+    assert_eq!(home.body("doc"), Some([header, body, footer].concat()));
 }
 
 #[test]
