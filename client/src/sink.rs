@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, IsTerminal, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::AsFd,
         unix::fs::{FileTypeExt, PermissionsExt},
     },
     path::{Path, PathBuf},
@@ -234,12 +234,6 @@ pub struct StreamSink {
 }
 
 impl StreamSink {
-    /// The stream behind `fd`; `path` names it in errors.
-    #[must_use]
-    pub fn new(fd: OwnedFd, path: PathBuf) -> Self {
-        Self { file: File::from(fd), path }
-    }
-
     fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
         let written = self.file.write_all(plaintext);
         written.map_err(|error| SinkError::Write { path: self.path.clone(), error })

@@ -62,12 +62,6 @@ impl Recipient {
         }
     }
 
-    /// Whether what is sealed to it stays sealed for a quantum computer.
-    #[must_use]
-    pub const fn is_post_quantum(&self) -> bool {
-        matches!(self, Self::MlKem768X25519(_))
-    }
-
     pub(super) fn of_x25519(seed: &[u8; 32]) -> Self {
         Self::X25519(X25519Recipient(x25519::public_key(seed)))
     }

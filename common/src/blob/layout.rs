@@ -78,12 +78,6 @@ impl Layout {
         }
     }
 
-    /// Bytes of the header.
-    #[must_use]
-    pub const fn header_length(&self) -> u32 {
-        self.header_length
-    }
-
     /// The part size.
     #[must_use]
     pub const fn part_size(&self) -> PartSize {

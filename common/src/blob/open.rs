@@ -213,12 +213,6 @@ impl Authenticated {
         &self.0.metadata
     }
 
-    /// When it was sealed, by its author's word.
-    #[must_use]
-    pub const fn generation(&self) -> u64 {
-        self.0.header.generation()
-    }
-
     /// What it was sealed for.
     #[must_use]
     pub const fn object_key(&self) -> Option<&ObjectKey> {

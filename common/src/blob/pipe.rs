@@ -109,8 +109,8 @@ impl PipeOpener {
     }
 
     /// Bytes of memory that it has asked for, used or not.
-    #[must_use]
-    pub fn memory_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn memory_bytes(&self) -> usize {
         self.held.capacity() + self.plaintext.capacity() + self.digests.capacity() * Digest::BYTES
     }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rand::CryptoRng;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -33,13 +32,6 @@ pub struct Invite {
 pub struct InviteSecret([u8; 32]);
 
 impl InviteSecret {
-    /// A fresh secret.
-    pub fn generate(rng: &mut dyn CryptoRng) -> Self {
-        let mut secret = Self([0; 32]);
-        rng.fill_bytes(&mut secret.0);
-        secret
-    }
-
     /// A secret that came in a `Join`.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {

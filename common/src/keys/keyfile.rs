@@ -260,21 +260,6 @@ impl KeyFile {
         self.mode = ModePolicy::Tls;
     }
 
-    /// Seals to `recipient` too from now on; `false` when it is one already.
-    ///
-    /// # Errors
-    /// [`KeyFileError::TooManyRecipients`].
-    pub fn add_recipient(&mut self, recipient: Recipient) -> Result<bool, KeyFileError> {
-        if self.recipients.contains(&recipient) {
-            return Ok(false);
-        }
-        if self.recipients.len() == RECIPIENTS_MAX {
-            return Err(KeyFileError::TooManyRecipients);
-        }
-        self.recipients.push(recipient);
-        Ok(true)
-    }
-
     /// What it is for.
     #[must_use]
     pub const fn role(&self) -> Role {
