@@ -360,7 +360,7 @@ mod tests {
         ConnectionError::Refused { remote, error }.into()
     }
 
-    /// The table of DESIGN 9 for the codes of PROTOCOL 7, and one that is none.
+    /// The exit codes of the README for the error codes of PROTOCOL 7, and one that is none.
     #[test]
     fn the_servers_codes_become_exit_codes() {
         let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 1];

@@ -1,7 +1,7 @@
 //! What the commands do, one module each.
 //!
 //! Data and JSON go to stdout, everything else to stderr. A failure is one line that names the thing,
-//! what happened to it and what to do next, and an exit code (DESIGN 9).
+//! what happened to it and what to do next, and an exit code ([`ExitCode`]).
 
 pub mod zget;
 pub mod zkey;

@@ -234,7 +234,7 @@ fn an_invite_is_spent_before_it_is_good_for_anything() {
     );
 }
 
-/// STORE and DESIGN, promise 6: when a sync fails, the put fails, that sync is not tried again, and the file is discarded.
+/// STORE, promises: "A sync that fails fails the put and is not repeated"; the file is discarded.
 #[test]
 fn a_failed_sync_fails_the_put_and_is_not_repeated() {
     for (nth, expected) in [
