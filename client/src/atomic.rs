@@ -4,8 +4,10 @@ use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write},
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+use thiserror::Error;
 
 use crate::cleanup::FileGuard;
 
@@ -65,8 +67,46 @@ pub fn write(target: &Path, contents: &[u8], existing: Existing) -> io::Result<(
 
 /// Makes `directory` and what is missing above it, with mode 0700.
 pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| dangling_link(directory).map_or(error, Into::into))
 }
+
+/// A symbolic link whose target is missing: its name is taken and nothing is there.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{} is a link to {}, which is missing (make that, mount what holds it, or remove the link)",
+    link.display(), target.display()
+)]
+pub(crate) struct DanglingLink {
+    link: PathBuf,
+    target: PathBuf,
+}
+
+impl From<DanglingLink> for io::Error {
+    fn from(link: DanglingLink) -> Self {
+        Self::new(io::ErrorKind::NotFound, link)
+    }
+}
+
+/// The link on the way to `path`, or at its end, that leads nowhere.
+pub(crate) fn dangling_link(path: &Path) -> Option<DanglingLink> {
+    // Whatever is behind a link that leads nowhere is not there: the first that is, from below, counts.
+    let mut link = path.ancestors().find(|path| fs::symlink_metadata(path).is_ok())?.to_owned();
+    if fs::metadata(&link).is_ok() {
+        return None;
+    }
+    for _ in 0..LINKS_MAX {
+        let target = directory_of(&link).join(fs::read_link(&link).ok()?);
+        match fs::symlink_metadata(&target) {
+            Ok(_) => link = target,
+            Err(_) => return Some(DanglingLink { link, target }),
+        }
+    }
+    None
+}
+
+/// Links that are followed one after the other; path_resolution(7): the kernel follows as many.
+const LINKS_MAX: usize = 40;
 
 /// The directory that holds `target`.
 pub(crate) fn directory_of(target: &Path) -> &Path {
@@ -92,7 +132,7 @@ pub(crate) fn is_taken(path: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -109,6 +149,27 @@ mod tests {
         write(&target, b"three", Existing::Replace).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"three");
         assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_to_nowhere_is_named_with_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let found = |name: &str| dangling_link(&at(name)).map(|d| (d.link, d.target));
+        symlink("nowhere/else", at("first")).unwrap();
+        symlink(at("first"), at("second")).unwrap();
+        symlink("round", at("round")).unwrap();
+        symlink(".", at("here")).unwrap();
+        let nowhere = Some((at("first"), at("nowhere/else")));
+        assert_eq!(found("first"), nowhere);
+        assert_eq!(found("first/below/it"), nowhere);
+        assert_eq!(found("here/second"), nowhere.map(|(_, target)| (at("first"), target)));
+        for sound in ["", "missing", "here", "here/missing", "round"] {
+            assert_eq!(found(sound), None, "{sound}");
+        }
+        let error = make_directory(&at("second/new")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("nowhere/else, which is missing"), "{error}");
     }
 
     #[test]

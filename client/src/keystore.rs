@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fs::File,
-    io::{self, Read},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -17,10 +17,10 @@ use zput_common::{
 };
 
 use crate::{
-    atomic::{self, Existing},
+    atomic::{self, Existing, Staged},
     directories::Directories,
     error::ExitCode,
-    terminal,
+    secret_file, terminal,
 };
 
 /// The environment variable that holds the path of a key file.
@@ -137,19 +137,18 @@ impl KeyPath {
     /// # Errors
     /// When there is none, or it is no key file.
     pub fn parse(&self) -> Result<ParsedKeyFile, KeystoreError> {
-        let mut text = Zeroizing::new(String::new());
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(KeystoreError::Missing(self.path.clone()));
+                return Err(match atomic::dangling_link(&self.path) {
+                    Some(link) => self.file_error(link.into()),
+                    None => KeystoreError::Missing(self.path.clone()),
+                });
             }
             Err(error) => return Err(self.file_error(error)),
         };
-        // Allocated at once, so that no copy of a secret is left behind by growing.
-        text.reserve_exact(KEY_FILE_MAX_BYTES + 1);
-        file.take(KEY_FILE_MAX_BYTES as u64 + 1)
-            .read_to_string(&mut text)
-            .map_err(|error| self.file_error(error))?;
+        let text =
+            secret_file::read(file, KEY_FILE_MAX_BYTES).map_err(|error| self.file_error(error))?;
         KeyFile::parse(&text).map_err(|error| self.malformed(error))
     }
 
@@ -214,13 +213,15 @@ impl KeyPath {
     /// # Errors
     /// As of [`save`](Self::save).
     pub fn save_text(&self, text: &str, existing: Existing) -> Result<(), KeystoreError> {
-        match atomic::write(&self.path, text.as_bytes(), existing) {
-            Err(error)
-                if existing == Existing::Keep && error.kind() == io::ErrorKind::AlreadyExists =>
-            {
-                Err(KeystoreError::Exists(self.path.clone()))
+        let staged = Staged::write(&self.path, text.as_bytes());
+        match staged.map_err(|error| self.file_error(error))?.publish(&self.path, existing) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(match atomic::dangling_link(&self.path) {
+                    Some(link) => self.file_error(link.into()),
+                    None => KeystoreError::Exists(self.path.clone()),
+                })
             }
-            written => written.map_err(|error| self.file_error(error)),
+            published => published.map_err(|error| self.file_error(error)),
         }
     }
 
@@ -274,12 +275,16 @@ mod tests {
     fn a_file_that_is_none_is_an_error_of_the_key() {
         let dir = tempfile::tempdir().unwrap();
         let path = KeyPath { path: dir.path().join("k.zkey"), is_named: true };
-        for text in ["", "format = 1\n", &"#".repeat(70_000)] {
+        for text in ["", "format = 1\n", &"#".repeat(65_536)] {
             std::fs::write(&path.path, text).unwrap();
             let error = path.open().unwrap_err();
             assert!(matches!(error, KeystoreError::Malformed { .. }), "{error}");
             assert_eq!(error.exit_code() as u8, 7);
         }
+        std::fs::write(&path.path, "#".repeat(65_537)).unwrap();
+        let error = path.open().unwrap_err();
+        assert!(error.to_string().ends_with(": it has more than 65536 bytes"), "{error}");
+        assert_eq!(error.exit_code() as u8, 7);
         std::fs::set_permissions(&path.path, std::os::unix::fs::PermissionsExt::from_mode(0o640))
             .unwrap();
         assert!(path.is_exposed());

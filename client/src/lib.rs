@@ -16,8 +16,8 @@
 //!         ↓
 //!      embedded               a server in this process, where the key file names a store
 //!
-//! keystore  seen  directories  atomic      files of this user
-//! progress  terminal  cleanup              the person in front, and what must not stay behind
+//! keystore  seen  directories  atomic  secret_file      files of this user
+//! progress  terminal  cleanup                           the person in front, and what must not stay behind
 //! ```
 //!
 //! The library reports and never prints; it draws its randomness from the operating system and its
@@ -46,6 +46,7 @@ pub mod terminal;
 
 mod receive;
 mod seal;
+mod secret_file;
 mod send;
 
 pub use client::Client;

@@ -9,7 +9,7 @@ use std::{
 use zput_tests::workspace;
 
 /// What a server may know of `zput_common`: nothing in here opens a blob.
-const SERVER_MAY_IMPORT: [&str; 16] = [
+const SERVER_MAY_IMPORT: [&str; 17] = [
     "blob::envelope",
     "cursor",
     "digest",
@@ -23,6 +23,7 @@ const SERVER_MAY_IMPORT: [&str; 16] = [
     "keys::public",
     "keys::remote",
     "keys::server",
+    "label",
     "limits",
     "name",
     "proto",

@@ -100,6 +100,12 @@ impl Console {
         let _told = writeln!(io::stderr(), "{}: {what}", self.name);
     }
 
+    /// That there is a new key file, and what to do with it.
+    pub(crate) fn tell_made(&self, key_file: &KeyPath) {
+        self.tell(&format_args!("made a key file: {}", key_file.path.display()));
+        self.tell(&"back it up: what is sealed to a key that is lost stays sealed");
+    }
+
     /// A line of data on stdout.
     pub(crate) fn print(&self, line: &dyn fmt::Display) -> Result<(), ClientError> {
         writeln!(io::stdout(), "{line}").map_err(|error| local("cannot write to stdout", error))

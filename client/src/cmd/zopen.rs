@@ -1,22 +1,22 @@
 //! `zopen`: opens a sealed file without a server.
 
 use std::{
-    fs, io,
+    fs::File,
     path::{Path, PathBuf},
 };
 
 use clap::Parser;
-use zeroize::Zeroizing;
 use zput_common::{
     age::{Identity, parse_identity_file},
     blob::open::{BarePolicy, Vouching},
     keys::{KeyFile, Role},
+    limits::KEY_FILE_MAX_BYTES,
 };
 
 use super::{
     Console, Failure, KeyArguments, directories, local, open_key_file, usage, zseal::SUFFIX,
 };
-use crate::{ClientError, offline, sink::Output, source::FileSource};
+use crate::{ClientError, offline, secret_file, sink::Output, source::FileSource};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -142,17 +142,11 @@ fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
     Ok(output?)
 }
 
-/// Longest identity file that is read, in bytes: some hundred identities.
-const IDENTITY_FILE_MAX_BYTES: u64 = 65_536;
-
 /// The identities of an `age-keygen` file.
 pub(crate) fn read_identities(path: &Path) -> Result<Vec<Identity>, ClientError> {
     let describe = |error| local(&format!("cannot read {}", path.display()), error);
-    let length = fs::metadata(path).map_err(describe)?.len();
-    if length > IDENTITY_FILE_MAX_BYTES {
-        return Err(describe(io::Error::from(io::ErrorKind::FileTooLarge)));
-    }
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(describe)?);
+    let file = File::open(path).map_err(describe)?;
+    let text = secret_file::read(file, KEY_FILE_MAX_BYTES).map_err(describe)?;
     parse_identity_file(&text)
         .map_err(|error| ClientError::Identities { path: path.to_owned(), error })
 }

@@ -216,22 +216,18 @@ fn key_file(
     if !path.is_named
         && let Some(made) = embedded::first_use(directories)?
     {
-        tell_made(&made, true, console);
+        console.tell_made(&path);
+        tell_store(&made, console);
     }
     let mut key_file = open_key_file(&path, console)?;
     if key_file.remote.is_none() && !path.is_named && !path.is_locked()? {
         let made = embedded::settle(&mut key_file, &path, Existing::Replace, directories)?;
-        tell_made(&made, false, console);
+        tell_store(&made, console);
     }
     Ok(key_file)
 }
 
-fn tell_made(made: &Made, is_new: bool, console: &Console) {
-    if is_new {
-        let path = made.key_file.display();
-        console.tell(&format_args!("made a key file: {path}"));
-        console.tell(&"back it up: what is sealed to a key that is lost stays sealed");
-    }
+fn tell_store(made: &Made, console: &Console) {
     console.tell(&format_args!("made a store: {}", made.store.display()));
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, symlink},
     process::Stdio,
 };
 
@@ -21,6 +21,43 @@ fn a_key_file_is_made_once() {
     assert_ne!(fs::read(machine.key_file()).unwrap(), key_file);
     machine.run("zkey new --key other.zkey --names clear").ok();
     assert!(machine.run("zkey show --key other.zkey").ok().text().contains("names      clear"));
+}
+
+/// A home whose `.config/zput` is on a disk that is not mounted is not one where nothing is set up.
+#[test]
+fn a_link_to_nowhere_is_no_key_file_that_exists() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    let config = machine.key_file().parent().unwrap().to_owned();
+    fs::create_dir(config.parent().unwrap()).unwrap();
+    symlink("../elsewhere", &config).unwrap();
+    for line in ["zput a", "zkey new", "zkey new --force", "zls"] {
+        let ran = machine.run(line).code(7).says("/.config/zput is a link to ");
+        let ran = ran.says("/.config/../elsewhere, which is missing (make that, ");
+        assert!(!ran.stderr.contains("exists"), "{line}: {}", ran.stderr);
+    }
+    assert!(!machine.store().exists());
+
+    fs::create_dir(machine.home().join("elsewhere")).unwrap();
+    symlink("/nowhere/k.zkey", machine.key_file()).unwrap();
+    for line in ["zput a", "zkey new", "zls"] {
+        machine
+            .run(line)
+            .code(7)
+            .says("default.zkey is a link to /nowhere/k.zkey, which is missing");
+    }
+    assert!(!machine.store().exists());
+    fs::remove_file(machine.key_file()).unwrap();
+    machine.run("zput a").ok();
+}
+
+#[test]
+fn an_identity_file_that_does_not_end_is_not_read_to_its_end() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    for line in ["zopen -i /dev/zero a", "zkey import --identity /dev/zero"] {
+        machine.run(line).code(1).says("cannot read /dev/zero: it has more than 65536 bytes");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use zput_common::{keys::public::DevicePublicKey, limits::LABEL_MAX_BYTES, proto::message::Scopes};
+use zput_common::{keys::public::DevicePublicKey, label::is_label, proto::message::Scopes};
 
 use super::{
     FORMAT, Store,
@@ -94,12 +94,8 @@ fn file_name(device: &DevicePublicKey) -> String {
     format!("{}.toml", device)
 }
 
-/// Labels end up on an operator's terminal.
 pub(super) fn check_label(label: &str) -> Result<(), StoreError> {
-    if label.len() > LABEL_MAX_BYTES || label.chars().any(char::is_control) {
-        return Err(StoreError::Label);
-    }
-    Ok(())
+    if is_label(label) { Ok(()) } else { Err(StoreError::Label) }
 }
 
 /// The values of a file.

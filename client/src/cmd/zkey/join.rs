@@ -10,18 +10,16 @@ use clap::Args;
 use zeroize::Zeroizing;
 use zput_common::{
     keys::{Invite, KeyFile},
+    label::is_label,
     limits::LABEL_MAX_BYTES,
 };
 
-use super::{
-    super::{At, Console, Failure, KeyArguments, directories, local, usage},
-    make::tell_made,
-};
+use super::super::{At, Console, Failure, KeyArguments, directories, local, usage};
 use crate::{
     Client, ClientError,
     atomic::{Existing, Staged},
     keystore::Unlocked,
-    terminal,
+    secret_file, terminal,
 };
 
 #[derive(Args, Debug)]
@@ -42,8 +40,10 @@ pub(super) struct Join {
 impl Join {
     pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
         let label = self.label.unwrap_or_else(host_name);
-        if label.len() > LABEL_MAX_BYTES {
-            return Err(usage(format!("a label has at most {LABEL_MAX_BYTES} bytes")));
+        if !is_label(&label) {
+            return Err(usage(format!(
+                "a label has at most {LABEL_MAX_BYTES} bytes and no control characters"
+            )));
         }
         let invite = read_invite(self.invite_file.as_deref())?;
         let directories = directories()?;
@@ -74,14 +74,14 @@ impl Join {
         staged.publish(&path.path, existing).map_err(|error| path.file_error(error))?;
         console.tell(&format_args!("joined {} as {label}: may {scopes}", invite.address));
         if !existed {
-            tell_made(&path, console);
+            console.tell_made(&path);
         }
         Ok(())
     }
 }
 
 /// Longest file that an invite is looked for in, in bytes.
-const INVITE_FILE_MAX_BYTES: u64 = 16_384;
+const INVITE_FILE_MAX_BYTES: usize = 16_384;
 /// What an invite begins with.
 const INVITE_PREFIX: &str = "zputinvite1";
 
@@ -108,11 +108,8 @@ fn read_invite(file: Option<&Path>) -> Result<Invite, Failure> {
 }
 
 fn read_bounded(from: impl Read, name: &str) -> Result<Zeroizing<String>, ClientError> {
-    let mut text = Zeroizing::new(String::new());
-    from.take(INVITE_FILE_MAX_BYTES)
-        .read_to_string(&mut text)
-        .map_err(|error| local(&format!("cannot read {name}"), error))?;
-    Ok(text)
+    secret_file::read(from, INVITE_FILE_MAX_BYTES)
+        .map_err(|error| local(&format!("cannot read {name}"), error))
 }
 
 /// What the machine is called, as far as a label holds it.

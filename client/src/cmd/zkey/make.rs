@@ -9,7 +9,6 @@ use super::{
     super::{Console, Failure, KeyArguments, directories, usage, zopen::read_identities},
     existing,
 };
-use crate::keystore::KeyPath;
 
 #[derive(Args, Debug)]
 pub(super) struct New {
@@ -78,12 +77,7 @@ impl Made {
         let path = self.key.path(&directories()?);
         key_file.names = self.names.into();
         path.save(&key_file, existing(self.force))?;
-        tell_made(&path, console);
+        console.tell_made(&path);
         Ok(())
     }
-}
-
-pub(super) fn tell_made(path: &KeyPath, console: &Console) {
-    console.tell(&format_args!("made a key file: {}", path.path.display()));
-    console.tell(&"back it up: what is sealed to a key that is lost stays sealed");
 }

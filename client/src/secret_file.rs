@@ -1,0 +1,49 @@
+//! Reading files that hold secrets: bounded, whatever they are, and wiped from memory.
+
+use std::{
+    io::{self, Read},
+    mem,
+};
+
+use zeroize::Zeroizing;
+
+/// The text of `from`, which may be a pipe or a device: at most `most` bytes are taken as a text.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] beyond `most`, [`io::ErrorKind::InvalidData`] for what is not UTF-8,
+/// and those of the file system.
+pub(crate) fn read(from: impl Read, most: usize) -> io::Result<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    // Allocated at once, so that no copy of a secret is left behind by growing.
+    bytes.reserve_exact(most + 1);
+    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        let text = format!("it has more than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    match String::from_utf8(mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(error) => {
+            drop(Zeroizing::new(error.into_bytes()));
+            Err(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_read_up_to_its_bound() {
+        assert_eq!(read(&b"abc"[..], 3).unwrap().as_str(), "abc");
+        assert_eq!(read(&b""[..], 3).unwrap().as_str(), "");
+        let error = read(&b"abcd"[..], 3).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(error.to_string(), "it has more than 3 bytes");
+        // What never ends is not read to its end.
+        let error = read(io::repeat(b'#'), 65_536).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(read(&b"\xff"[..], 3).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
