@@ -28,6 +28,12 @@ pub const FRAME_MAX_BYTES: usize = 131_072;
 pub const SLICE_MAX_BYTES: u32 = 16_842_752;
 /// Most requests that may be unanswered on one connection (PROTOCOL 9).
 pub const PIPELINE_MAX: usize = 64;
+/// What a server takes in one slice at the least, a sealed part of 16 MiB (PROTOCOL 1).
+pub const SERVER_SLICE_MIN_BYTES: u32 = 16_793_672;
+/// Requests that a server lets be unanswered at the least (PROTOCOL 1).
+pub const SERVER_PIPELINE_MIN: u16 = 8;
+/// Time for which a server bears silence at the least (PROTOCOL 1).
+pub const SERVER_IDLE_MIN_SECONDS: u32 = 1;
 /// Most sections of one Get (PROTOCOL 5).
 pub const SECTIONS_MAX: usize = 64;
 /// Most entries in one page of a listing (PROTOCOL 6).

@@ -207,11 +207,11 @@ impl Connection {
         self.session.room()
     }
 
-    /// The silence after which the server closes; none where it says no such time.
+    /// The silence after which the server closes.
     #[must_use]
-    pub fn idle_limit(&self) -> Option<Duration> {
+    pub fn idle_limit(&self) -> Duration {
         let seconds = self.session.limits().map_or(IDLE_SECONDS, |limits| limits.idle_seconds);
-        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+        Duration::from_secs(seconds.into())
     }
 
     /// Requests that were not answered yet.

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     cursor::Cursor,
-    limits::{FRAME_MAX_BYTES, IDLE_SECONDS, PIPELINE_MAX, SLICE_MAX_BYTES},
+    limits::{
+        FRAME_MAX_BYTES, IDLE_SECONDS, PIPELINE_MAX, SERVER_IDLE_MIN_SECONDS, SERVER_PIPELINE_MIN,
+        SERVER_SLICE_MIN_BYTES, SLICE_MAX_BYTES,
+    },
 };
 
 /// The version of this implementation.
@@ -70,6 +73,22 @@ pub struct ServerLimits {
     pub max_pipeline: u16,
     /// Seconds without a byte in either direction after which it closes.
     pub idle_seconds: u32,
+}
+
+impl ServerLimits {
+    /// PROTOCOL 1: "at least 16,793,672", "at least 8", "at least 1"; "elsewhere no limit is 0".
+    fn check(&self) -> Result<(), HelloError> {
+        let limits = [
+            ("max_frame", self.max_frame, 1),
+            ("max_slice", self.max_slice, SERVER_SLICE_MIN_BYTES),
+            ("max_pipeline", self.max_pipeline.into(), SERVER_PIPELINE_MIN.into()),
+            ("idle_seconds", self.idle_seconds, SERVER_IDLE_MIN_SECONDS),
+        ];
+        match limits.into_iter().find(|(_, found, least)| found < least) {
+            Some((limit, found, least)) => Err(HelloError::Limit { limit, found, least }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The limits of PROTOCOL 9.
@@ -216,9 +235,7 @@ impl ServerHello {
         if !reason.is_empty() {
             return Err(HelloError::Reason);
         }
-        if limits.max_frame == 0 || limits.max_slice == 0 || limits.max_pipeline == 0 {
-            return Err(HelloError::Limits);
-        }
+        limits.check()?;
         let mode = Mode::from_u8(mode).ok_or(HelloError::Mode(mode))?;
         Ok(Self::Accepted { version, mode, features, limits })
     }
@@ -245,9 +262,16 @@ pub enum HelloError {
     /// A mode that does not exist.
     #[error("there is no mode {0}")]
     Mode(u8),
-    /// A limit of 0.
-    #[error("the server accepts nothing at all")]
-    Limits,
+    /// A limit below what each server has to accept.
+    #[error("the server says {limit} = {found}, and {least} is the least")]
+    Limit {
+        /// Its name in PROTOCOL 1.
+        limit: &'static str,
+        /// What the server says.
+        found: u32,
+        /// What it has to accept.
+        least: u32,
+    },
     /// A reason that is not UTF-8, or one where nothing was refused.
     #[error("the server's reason is not a text or has no place")]
     Reason,

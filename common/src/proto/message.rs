@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
+    label::is_label,
     limits::{
         CURSOR_MAX_BYTES, ERROR_TEXT_MAX_BYTES, HEADER_MAX_BYTES, LABEL_MAX_BYTES,
         PAGE_MAX_ENTRIES, SECTIONS_MAX, SLICE_MAX_BYTES,
@@ -451,11 +452,7 @@ impl Message for Request {
     fn check(&self) -> Result<(), OutOfBounds> {
         match self {
             Self::Echo { client, server } => check_echo(client, server),
-            Self::Join { label, .. }
-                if label.len() > LABEL_MAX_BYTES || label.chars().any(char::is_control) =>
-            {
-                Err(OutOfBounds::Label)
-            }
+            Self::Join { label, .. } if !is_label(label) => Err(OutOfBounds::Label),
             Self::Get { sections, .. } if sections.len() > SECTIONS_MAX => {
                 Err(OutOfBounds::Sections(sections.len()))
             }

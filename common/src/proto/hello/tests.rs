@@ -90,7 +90,6 @@ fn a_server_hello_says_nothing_that_it_may_not() {
     assert_eq!(with(0, b'Z'), Err(HelloError::Magic));
     assert_eq!(with(9, 27), Err(HelloError::Length(27)));
     assert_eq!(with(12, 3), Err(HelloError::Mode(3)));
-    assert_eq!(with(26, 0), Err(HelloError::Limits));
     assert_eq!(with(35, 1), Err(HelloError::Length(26)));
     let mut reasoned = good.clone();
     reasoned[9] += 1;
@@ -105,6 +104,26 @@ fn a_server_hello_says_nothing_that_it_may_not() {
         ServerHello::parse(&reasoned),
         Ok(ServerHello::Refused(RemoteError { code: 2, text: "?".into() }))
     );
+}
+
+/// PROTOCOL 1: "at least" for each limit, and "elsewhere no limit is 0".
+#[test]
+fn a_server_accepts_what_every_server_has_to() {
+    let least =
+        ServerLimits { max_frame: 1, max_slice: 16_793_672, max_pipeline: 8, idle_seconds: 1 };
+    let parse = |limits| {
+        let hello = ServerHello::Accepted { version: 1, mode: Mode::Tls, features: 0, limits };
+        ServerHello::parse(&hello.encode()).map(|parsed| assert_eq!(parsed, hello))
+    };
+    let below = |limit, found, least| Err(HelloError::Limit { limit, found, least });
+    assert_eq!(parse(least), Ok(()));
+    assert_eq!(parse(ServerLimits { max_frame: 0, ..least }), below("max_frame", 0, 1));
+    assert_eq!(
+        parse(ServerLimits { max_slice: 16_793_671, ..least }),
+        below("max_slice", 16_793_671, 16_793_672)
+    );
+    assert_eq!(parse(ServerLimits { max_pipeline: 7, ..least }), below("max_pipeline", 7, 8));
+    assert_eq!(parse(ServerLimits { idle_seconds: 0, ..least }), below("idle_seconds", 0, 1));
 }
 
 #[test]

@@ -155,18 +155,18 @@ fn the_payload_of_the_last_request_that_fits_is_taken() {
 fn what_was_asked_early_leaves_as_far_as_the_server_takes_it() {
     for mode in BOTH {
         let mut server = super::pair::server_config();
-        server.limits.max_pipeline = 3;
+        server.limits.max_pipeline = 8;
         let mut pair = Pair::with(super::pair::client_config(mode), server);
-        for _ in 0..5 {
+        for _ in 0..10 {
             pair.client.session.send(&Request::Ping).unwrap();
         }
-        assert_eq!(pair.client.session.room(), 59);
+        assert_eq!(pair.client.session.room(), 54);
         pair.settle().unwrap();
-        assert_eq!(pair.server.messages().len(), 3);
+        assert_eq!(pair.server.messages().len(), 8);
         assert_eq!(pair.client.session.room(), 0);
         pair.run(|_| (Response::Pong, Vec::new())).unwrap();
-        assert_eq!(pair.client.messages().len(), 5);
-        assert_eq!(pair.client.session.room(), 3);
+        assert_eq!(pair.client.messages().len(), 10);
+        assert_eq!(pair.client.session.room(), 8);
     }
 }
 
@@ -175,30 +175,30 @@ fn a_slice_over_what_the_server_takes_is_not_sent() {
     let slice = |length| Request::Slice { length, digest: Digest::of(b"") };
     let small = || {
         let mut server = super::pair::server_config();
-        server.limits.max_slice = 1000;
+        server.limits.max_slice = 16_793_672;
         Pair::with(super::pair::client_config(Mode::Tls), server)
     };
     let mut pair = small();
     pair.settle().unwrap();
-    let sent = pair.client.session.send(&slice(1001));
-    assert_eq!(sent, Err(SessionError::SliceUnsendable(1001)));
-    assert_eq!(pair.client.session.send(&slice(1000)), Ok(()));
+    let sent = pair.client.session.send(&slice(16_793_673));
+    assert_eq!(sent, Err(SessionError::SliceUnsendable(16_793_673)));
+    assert_eq!(pair.client.session.send(&slice(16_793_672)), Ok(()));
     // Early it cannot be known; then it ends the connection before a byte of it left.
     let mut pair = small();
-    pair.client.session.send(&slice(1001)).unwrap();
+    pair.client.session.send(&slice(16_793_673)).unwrap();
     assert_eq!(pair.settle(), Err(SessionError::EarlyUnsendable));
     // A client that sends it all the same is refused.
     let mut pair = small();
     pair.settle().unwrap();
     let mut other = connected(Mode::Plaintext);
-    other.client.session.send(&slice(1001)).unwrap();
+    other.client.session.send(&slice(16_793_673)).unwrap();
     let frame = other.client.transmit(other.now);
     let mut server = super::pair::server_config();
-    server.limits.max_slice = 1000;
+    server.limits.max_slice = 16_793_672;
     let mut pair = Pair::with(super::pair::client_config(Mode::Plaintext), server);
     pair.settle().unwrap();
     let refused = pair.server.deliver(pair.now, &frame);
-    assert_eq!(refused, Err(SessionError::SliceTooLong(1001)));
+    assert_eq!(refused, Err(SessionError::SliceTooLong(16_793_673)));
 }
 
 #[test]
