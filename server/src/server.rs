@@ -62,7 +62,7 @@ pub struct ServerOptions {
     pub allow_unsealed: bool,
     /// Most connections at once.
     pub max_connections: usize,
-    /// Seconds without a byte in either direction after which a connection ends.
+    /// Seconds without a byte in either direction after which a connection ends; at least 1.
     pub idle_seconds: u32,
     /// Threads that own sockets.
     pub workers: usize,
