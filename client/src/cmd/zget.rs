@@ -30,6 +30,9 @@ Examples:
 
 A file appears only when all of it is verified. It is named by what you ask for, never by the blob.
 
+A reader of `zget -o -` that takes nothing for longer than the server's idle limit (120 seconds unless
+its operator says otherwise) is cut off, with exit code 5: fetch into a file what is read slowly.
+
 Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
 7 key missing or wrong, 8 integrity, 9 disk full, 10 the output exists.";
 

@@ -133,6 +133,36 @@ fn a_source_slower_than_the_servers_idle_limit_is_put() {
     assert_eq!(served.staging(), [""; 0]);
 }
 
+/// README, limits: a server does not wait for whoever reads what `zget -o -` writes, beyond its idle limit.
+#[test]
+fn a_reader_that_stalls_longer_than_the_servers_idle_limit_is_cut_off() {
+    const LENGTH: usize = 160 << 20;
+    let served = Served::with(|options| options.idle_seconds = 2);
+    let machine = served.member();
+    let zeros = format!("head -c {LENGTH} /dev/zero");
+    machine.run_with("zput", ["--exec", "--name", "zeros", "--", "sh", "-c", &zeros]).ok();
+    let get = |stall| {
+        let mut child = machine
+            .command("zget")
+            .args(["-o", "-", "zeros"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0]).unwrap();
+        thread::sleep(stall);
+        let read = 1 + std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
+        drop(stdout);
+        (usize::try_from(read).unwrap(), Ran::from(child.wait_with_output().unwrap()))
+    };
+    let (read, ran) = get(Duration::from_millis(100));
+    assert_eq!((read, ran.ok().stderr), (LENGTH, String::new()));
+    let (read, ran) = get(Duration::from_secs(7));
+    assert!(read < LENGTH, "{read}");
+    ran.code(5).says("the connection was cut");
+}
+
 #[test]
 fn what_is_stored_and_not_noted_is_told_to_be_stored() {
     let served = Served::start();
