@@ -34,6 +34,7 @@ pub mod config;
 pub mod embedded;
 mod engine;
 mod handler;
+pub mod http;
 pub mod invite;
 mod listener;
 pub mod log;

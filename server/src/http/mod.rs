@@ -1,0 +1,48 @@
+//! HTTP/1.1, the server's end: GET and HEAD of objects by path.
+//!
+//! Bytes and time in, requests out; answers in, bytes and a stretch of the object out. There are no
+//! sockets, files or clocks in here, and no request content: this door only reads.
+//!
+//! ```text
+//!   bytes ──► head ──► request ──► (the caller looks the path up)
+//!                                            │ facts
+//!   bytes ◄── response ◄── range ◄── conditional
+//! ```
+//!
+//! [`session`] is one connection and ties these together, strictly one request at a time: the bytes
+//! behind a head are not looked at before its response has left. What cannot be understood beyond
+//! doubt is refused and the connection ends with it, so that no byte is ever read as the beginning of
+//! a request unless it is one.
+//!
+//! Sections without a number's owner in front are of RFC 9110 (semantics); RFC 9112 is HTTP/1.1.
+
+pub mod conditional;
+pub mod date;
+mod head;
+pub mod range;
+mod refusal;
+pub mod request;
+pub mod response;
+pub mod session;
+mod target;
+
+pub use conditional::EntityTag;
+pub use date::{Date, Now};
+pub use refusal::Refusal;
+pub use request::{Method, Request};
+pub use response::{ContentType, Status};
+pub use session::{Answer, Facts, NothingToAnswer, Session, Timeouts, Transmit};
+
+/// The longest head that is read: request line, fields and the empty line behind them.
+pub const HEAD_MAX_BYTES: usize = 16 * 1024;
+
+/// The longest request target that is read. RFC 9112, 3: "It is RECOMMENDED that all HTTP senders
+/// and recipients support, at a minimum, request-line lengths of 8000 octets."
+pub const TARGET_MAX_BYTES: usize = 8 * 1024;
+
+/// The most field lines that a request may have.
+pub const FIELDS_MAX: usize = 64;
+
+/// What a connection keeps of each of its buffers between two requests. Up to heads of this length
+/// a request allocates nothing; a connection that once had a longer one does not hold on to it.
+pub const KEPT_BYTES: usize = 4 * 1024;

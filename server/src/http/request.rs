@@ -1,0 +1,251 @@
+//! One request: what its head asks for.
+
+use httparse::Status as Parsed;
+
+use super::{
+    FIELDS_MAX, KEPT_BYTES, Refusal, TARGET_MAX_BYTES,
+    conditional::Conditions,
+    target::{decode, is_host},
+};
+
+/// What is to be done with an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Sent.
+    #[default]
+    Get,
+    /// Described: 9.3.2, "identical to GET except that the server MUST NOT send content".
+    Head,
+}
+
+/// The head of a request, understood. Its buffers are used again for the next one.
+#[derive(Debug, Default)]
+pub struct Request {
+    method: Method,
+    /// HTTP/1.0.
+    is_old: bool,
+    path: String,
+    fields: Fields,
+}
+
+/// What the field lines said.
+#[derive(Debug, Default)]
+struct Fields {
+    has_host: bool,
+    content_length: Option<u64>,
+    has_coding: bool,
+    close: bool,
+    keep_alive: bool,
+    range: FieldValue,
+    conditions: Conditions,
+}
+
+/// The value of a field, its lines joined. 5.3: "A recipient MAY combine multiple field lines
+/// within a field section that have the same field name into one field line … by appending each
+/// subsequent field line value to the initial field line value in order, separated by a comma".
+#[derive(Debug, Default)]
+pub(super) struct FieldValue {
+    is_present: bool,
+    value: Vec<u8>,
+}
+
+impl Request {
+    /// What is to be done.
+    #[must_use]
+    pub const fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The object's path: decoded, relative, of segments that are neither empty nor `.` nor `..`,
+    /// without NUL and backslash; control characters may be in it. Empty for `/`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the client means to send more requests (RFC 9112, 9.3).
+    #[must_use]
+    pub const fn keeps_alive(&self) -> bool {
+        !self.fields.close && (!self.is_old || self.fields.keep_alive)
+    }
+
+    /// Whether the client must be told that the connection goes on: HTTP/1.0 does not expect it.
+    pub(super) const fn is_old(&self) -> bool {
+        self.is_old
+    }
+
+    pub(super) const fn conditions(&self) -> &Conditions {
+        &self.fields.conditions
+    }
+
+    /// What part of an object is asked for. 14.2: "A server MUST ignore a Range header field
+    /// received with a request method that is unrecognized or for which range handling is not
+    /// defined. For this specification, GET is the only method for which range handling is defined."
+    pub(super) fn range(&self) -> Option<&[u8]> {
+        match self.method {
+            Method::Get => self.fields.range.get(),
+            Method::Head => None,
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.method = Method::Get;
+        self.is_old = false;
+        self.path.clear();
+        self.path.shrink_to(KEPT_BYTES);
+        self.fields.reset();
+    }
+
+    /// Reads the request line, its CR LF included.
+    pub(super) fn read_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let mut parsed = httparse::Request::new(&mut []);
+        match parsed.parse(line) {
+            // The field lines are what it lacks.
+            Ok(Parsed::Partial) => {}
+            Err(httparse::Error::Version) if ends_in_version(line) => return Err(Refusal::Version),
+            Ok(Parsed::Complete(_)) | Err(_) => return Err(Refusal::RequestLine),
+        }
+        let (Some(method), Some(target), Some(minor)) =
+            (parsed.method, parsed.path, parsed.version)
+        else {
+            return Err(Refusal::RequestLine);
+        };
+        self.is_old = minor == 0;
+        self.method = match method {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE" | "PATCH" => {
+                return Err(Refusal::MethodNotAllowed);
+            }
+            _ => return Err(Refusal::MethodUnknown),
+        };
+        if target.len() > TARGET_MAX_BYTES {
+            return Err(Refusal::TargetTooLong);
+        }
+        Ok(decode(target, &mut self.path)?)
+    }
+
+    /// Reads the field lines and the empty line behind them.
+    pub(super) fn read_fields(&mut self, lines: &[u8]) -> Result<(), Refusal> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let parsed = match httparse::parse_headers(lines, &mut fields) {
+            Ok(Parsed::Complete((length, fields))) if length == lines.len() => fields,
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
+            Ok(_) | Err(_) => return Err(Refusal::Field),
+        };
+        for field in parsed {
+            self.fields.read(field.name, field.value)?;
+        }
+        self.fields.frame(self.is_old)
+    }
+}
+
+impl Fields {
+    /// Takes note of one field line. What is not known here changes nothing (5.1), and what asks
+    /// for more than an answer (`Expect`, `Upgrade`) may be ignored (10.1.1, 7.8).
+    fn read(&mut self, name: &str, value: &[u8]) -> Result<(), Refusal> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("host") {
+            if self.has_host {
+                return Err(Refusal::HostRepeated);
+            }
+            if !is_host(value) {
+                return Err(Refusal::HostInvalid);
+            }
+            self.has_host = true;
+        } else if is("content-length") {
+            if self.content_length.is_some() {
+                return Err(Refusal::LengthRepeated);
+            }
+            self.content_length = Some(decimal(value).ok_or(Refusal::LengthInvalid)?);
+        } else if is("transfer-encoding") {
+            self.has_coding = true;
+        } else if is("connection") {
+            for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                self.close |= option.eq_ignore_ascii_case(b"close");
+                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else if is("range") {
+            self.range.add(value);
+        } else if is("if-match") {
+            self.conditions.if_match.add(value);
+        } else if is("if-none-match") {
+            self.conditions.if_none_match.add(value);
+        } else if is("if-modified-since") {
+            self.conditions.if_modified_since.add(value);
+        } else if is("if-unmodified-since") {
+            self.conditions.if_unmodified_since.add(value);
+        } else if is("if-range") {
+            self.conditions.if_range.add(value);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the next request begins where this head ends.
+    fn frame(&self, is_old: bool) -> Result<(), Refusal> {
+        if self.has_coding {
+            return Err(Refusal::TransferCoding);
+        }
+        if self.content_length.is_some_and(|length| length > 0) {
+            return Err(Refusal::Content);
+        }
+        if !self.has_host && !is_old {
+            return Err(Refusal::HostMissing);
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.has_host = false;
+        self.content_length = None;
+        self.has_coding = false;
+        self.close = false;
+        self.keep_alive = false;
+        self.range.reset();
+        self.conditions.reset();
+    }
+}
+
+impl FieldValue {
+    pub(super) fn add(&mut self, line: &[u8]) {
+        if self.is_present {
+            self.value.extend_from_slice(b", ");
+        }
+        self.is_present = true;
+        self.value.extend_from_slice(line);
+    }
+
+    /// The value, if the field was there.
+    pub(super) fn get(&self) -> Option<&[u8]> {
+        self.is_present.then_some(self.value.as_slice())
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.is_present = false;
+        self.value.clear();
+        self.value.shrink_to(KEPT_BYTES);
+    }
+}
+
+/// `1*DIGIT`; a number that does not fit is the greatest that does.
+pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    })
+}
+
+/// Whether a request line ends in `HTTP/` DIGIT `.` DIGIT.
+fn ends_in_version(line: &[u8]) -> bool {
+    line.trim_ascii_end().last_chunk().is_some_and(
+        |[space, h, t1, t2, p, slash, major, dot, minor]: &[u8; 9]| {
+            [*space, *h, *t1, *t2, *p, *slash, *dot] == *b" HTTP/."
+                && major.is_ascii_digit()
+                && minor.is_ascii_digit()
+        },
+    )
+}

@@ -1,0 +1,380 @@
+//! One connection: bytes and time in, requests out; answers in, bytes and stretches of objects out.
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant, SystemTime},
+};
+
+use thiserror::Error;
+
+use super::{
+    KEPT_BYTES, Method, Now, Refusal, Request,
+    conditional::{EntityTag, Outcome, last_modified},
+    date::HttpTime,
+    head::HeadReader,
+    range::{Selected, select},
+    response::{ContentType, Persistence, Status, Validators, Writer},
+};
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From the first byte of a head to its last.
+    pub head: Duration,
+    /// Without any byte: before a head begins, and while a response waits to be taken.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(HEAD_SECONDS), idle: Duration::from_secs(IDLE_SECONDS) }
+    }
+}
+
+/// What is known of an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Its bytes.
+    pub length: u64,
+    /// Changes with every byte of it.
+    pub etag: EntityTag<'a>,
+    /// When it got these bytes.
+    pub modified: Option<SystemTime>,
+    /// What it is said to be. None: what its path says.
+    pub content_type: Option<ContentType>,
+}
+
+/// What came of looking a path up.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'a> {
+    /// There is an object.
+    Found(Facts<'a>),
+    /// There is none, or none for this client.
+    NotFound,
+    /// Not now.
+    Busy,
+    /// Something failed that is not the client's doing.
+    Internal,
+}
+
+/// What is to be written next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transmit<'a> {
+    /// These bytes; [`Session::bytes_sent`] is told how many were.
+    Bytes {
+        /// At least one.
+        bytes: &'a [u8],
+        /// A payload follows: both can leave together.
+        more: bool,
+    },
+    /// This stretch of the object that was found, not empty; [`Session::payload_sent`] is told.
+    Payload(Range<u64>),
+}
+
+/// An answer without a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("there is no request to answer")]
+pub struct NothingToAnswer;
+
+/// The server's end of one connection.
+///
+/// The caller owns the socket and the objects. One request after the other:
+///
+/// - While [`wants_read`](Self::wants_read), what was read goes to
+///   [`handle_input`](Self::handle_input), which takes a part of it and stops behind a head. The
+///   rest is offered again once it wants to read again.
+/// - [`poll_request`](Self::poll_request) then says what to look up, once.
+/// - [`answer`](Self::answer) says what came of it, and which part of the object is to be sent.
+/// - [`poll_transmit`](Self::poll_transmit) gives what to write until there is nothing more.
+///
+/// When it [should close](Self::should_close), the connection is ended. If the last response was
+/// not to a whole request, unread bytes may still arrive, and a socket that is closed over them
+/// resets the connection and may take the response with it: stop writing, and read on for a while
+/// (RFC 9112, 9.6).
+#[derive(Debug)]
+pub struct Session {
+    timeouts: Timeouts,
+    reader: HeadReader,
+    phase: Phase,
+    /// What is to be written in front of the payload, and how much of it was.
+    out: Vec<u8>,
+    out_sent: usize,
+    /// What is left of the payload.
+    payload: Range<u64>,
+    /// Nothing is read any more.
+    closing: bool,
+    /// When the phase began, or a byte moved in it that its deadline allows for.
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// A head is awaited or under way.
+    Head,
+    /// It is complete.
+    Requested,
+    /// The caller looks.
+    Asked,
+    /// A response is on its way.
+    Responding,
+    /// The connection is to be closed.
+    Over,
+}
+
+impl Session {
+    /// A connection that was accepted at `now`.
+    #[must_use]
+    pub fn new(timeouts: Timeouts, now: Instant) -> Self {
+        Self {
+            timeouts,
+            reader: HeadReader::default(),
+            phase: Phase::Head,
+            out: Vec::new(),
+            out_sent: 0,
+            payload: 0..0,
+            closing: false,
+            since: now,
+        }
+    }
+
+    /// Whether bytes from the client are wanted.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        self.phase == Phase::Head
+    }
+
+    /// Takes bytes, cut anywhere; returns how many. It leaves what is behind a head, and everything
+    /// unless [`wants_read`](Self::wants_read).
+    pub fn handle_input(&mut self, now: &Now, bytes: &[u8]) -> usize {
+        if !self.wants_read() {
+            return 0;
+        }
+        let was_started = self.reader.is_started();
+        let mut rest = bytes;
+        match self.reader.read(&mut rest) {
+            Ok(true) => self.requested(now),
+            Ok(false) => {
+                if self.reader.is_started() != was_started {
+                    self.since = now.instant;
+                }
+            }
+            Err(refusal) => self.refuse(now, refusal),
+        }
+        bytes.len() - rest.len()
+    }
+
+    /// The client sends nothing any more, and all before that end was taken. What it has asked for is
+    /// still answered.
+    pub fn handle_eof(&mut self) {
+        self.closing = true;
+        if self.phase == Phase::Head {
+            self.phase = Phase::Over;
+        }
+    }
+
+    /// The request that is to be looked up now, once.
+    pub fn poll_request(&mut self) -> Option<&Request> {
+        if self.phase != Phase::Requested {
+            return None;
+        }
+        self.phase = Phase::Asked;
+        Some(self.reader.request())
+    }
+
+    /// The request that is being looked up or answered.
+    #[must_use]
+    pub fn request(&self) -> Option<&Request> {
+        match self.phase {
+            Phase::Requested | Phase::Asked => Some(self.reader.request()),
+            // A refused head is not all there.
+            Phase::Responding | Phase::Head | Phase::Over => None,
+        }
+    }
+
+    /// Answers the request. Returns the stretch of the object that will be sent as payload; if
+    /// nothing, the object is not needed any more.
+    ///
+    /// # Errors
+    /// When no request was polled that is not answered yet; nothing changes.
+    pub fn answer(
+        &mut self,
+        now: &Now,
+        answer: &Answer<'_>,
+    ) -> Result<Option<Range<u64>>, NothingToAnswer> {
+        if self.phase != Phase::Asked {
+            return Err(NothingToAnswer);
+        }
+        match answer {
+            Answer::Found(facts) => self.answer_found(now, facts),
+            Answer::NotFound => self.answer_error(now, Status::NotFound, "no such object"),
+            Answer::Busy => self.answer_error(now, Status::ServiceUnavailable, "busy, try again"),
+            Answer::Internal => {
+                self.answer_error(now, Status::InternalServerError, "the server failed");
+            }
+        }
+        Ok((!self.payload.is_empty()).then(|| self.payload.clone()))
+    }
+
+    /// What is to be written next.
+    #[must_use]
+    pub fn poll_transmit(&self) -> Option<Transmit<'_>> {
+        if self.phase != Phase::Responding {
+            return None;
+        }
+        let bytes = self.out.get(self.out_sent..).unwrap_or_default();
+        if !bytes.is_empty() {
+            return Some(Transmit::Bytes { bytes, more: !self.payload.is_empty() });
+        }
+        (!self.payload.is_empty()).then(|| Transmit::Payload(self.payload.clone()))
+    }
+
+    /// So many of the bytes were written, at least one.
+    pub fn bytes_sent(&mut self, now: &Now, count: usize) {
+        self.out_sent = self.out_sent.saturating_add(count).min(self.out.len());
+        self.moved(now);
+    }
+
+    /// So many bytes of the payload were written, at least one.
+    pub fn payload_sent(&mut self, now: &Now, count: u64) {
+        self.payload.start = self.payload.start.saturating_add(count).min(self.payload.end);
+        self.moved(now);
+    }
+
+    /// No more requests: a response that is under way still goes out, and so does the one to a head
+    /// that has begun.
+    pub fn close(&mut self) {
+        self.closing = true;
+        if self.phase == Phase::Head && !self.reader.is_started() {
+            self.phase = Phase::Over;
+        }
+    }
+
+    /// Whether the connection is to be closed: all was written that could be.
+    #[must_use]
+    pub fn should_close(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), unless something happens before. None
+    /// while the caller looks something up.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let after = match self.phase {
+            Phase::Head if self.reader.is_started() => self.timeouts.head,
+            Phase::Head | Phase::Responding => self.timeouts.idle,
+            Phase::Requested | Phase::Asked | Phase::Over => return None,
+        };
+        Some(self.since + after)
+    }
+
+    /// Ends what has taken too long, if anything has: a head with a 408 (15.5.9), all else without
+    /// a word. What was not written by then never is.
+    pub fn handle_timeout(&mut self, now: &Now) {
+        if self.deadline().is_none_or(|deadline| now.instant < deadline) {
+            return;
+        }
+        if self.phase == Phase::Head && self.reader.is_started() {
+            self.refuse(now, Refusal::Timeout);
+        } else {
+            self.phase = Phase::Over;
+        }
+    }
+
+    /// A head is complete.
+    fn requested(&mut self, now: &Now) {
+        self.phase = Phase::Requested;
+        if self.reader.request().path().is_empty() {
+            self.answer_error(now, Status::NotFound, "no such object");
+        }
+    }
+
+    fn answer_found(&mut self, now: &Now, facts: &Facts<'_>) {
+        let request = self.reader.request();
+        let conditions = request.conditions();
+        let modified = facts.modified.and_then(HttpTime::of);
+        let last_modified = last_modified(modified, now.date.time());
+        match conditions.evaluate(facts.etag, modified) {
+            Outcome::Failed => {
+                return self.answer_error(
+                    now,
+                    Status::PreconditionFailed,
+                    "the object is not the one that was meant",
+                );
+            }
+            Outcome::NotModified => {
+                self.respond(now, |writer| writer.not_modified(facts.etag));
+                return;
+            }
+            Outcome::Perform => {}
+        }
+        let selected = match request.range() {
+            Some(range) if conditions.range_applies(facts.etag, last_modified) => {
+                select(range, facts.length)
+            }
+            _ => Selected::Whole,
+        };
+        let part = match selected {
+            Selected::Whole => None,
+            Selected::Part(part) => Some(part),
+            Selected::Unsatisfiable => {
+                self.respond(now, |writer| writer.unsatisfiable(facts.length));
+                return;
+            }
+        };
+        let content_type =
+            facts.content_type.unwrap_or_else(|| ContentType::of_path(request.path()));
+        let validators = Validators { etag: facts.etag, last_modified };
+        if request.method() == Method::Get {
+            self.payload = part.clone().unwrap_or(0..facts.length);
+        }
+        self.respond(now, |writer| {
+            writer.object(content_type, facts.length, part.as_ref(), validators);
+        });
+    }
+
+    fn answer_error(&mut self, now: &Now, status: Status, text: &str) {
+        self.respond(now, |writer| writer.error(status, text));
+    }
+
+    /// The connection ends behind the response.
+    fn refuse(&mut self, now: &Now, refusal: Refusal) {
+        self.closing = true;
+        self.respond(now, |writer| writer.error(refusal.status(), refusal));
+    }
+
+    fn respond(&mut self, now: &Now, write: impl FnOnce(Writer<'_>)) {
+        let request = self.reader.request();
+        self.closing |= !request.keeps_alive();
+        let persistence = match (self.closing, request.is_old()) {
+            (true, _) => Persistence::Close,
+            (false, true) => Persistence::KeepAliveTold,
+            (false, false) => Persistence::KeepAlive,
+        };
+        let head_only = request.method() == Method::Head;
+        write(Writer { out: &mut self.out, date: &now.date, persistence, head_only });
+        self.phase = Phase::Responding;
+        self.since = now.instant;
+    }
+
+    /// Bytes have left.
+    fn moved(&mut self, now: &Now) {
+        if self.phase != Phase::Responding {
+            return;
+        }
+        self.since = now.instant;
+        if self.out_sent < self.out.len() || !self.payload.is_empty() {
+            return;
+        }
+        self.out.clear();
+        self.out.shrink_to(KEPT_BYTES);
+        self.out_sent = 0;
+        self.reader.reset();
+        self.phase = if self.closing { Phase::Over } else { Phase::Head };
+    }
+}
+
+/// A head fits one packet; ten seconds are for the slowest of links.
+pub const HEAD_SECONDS: u64 = 10;
+
+/// What a browser or a CDN keeps a connection for, about.
+pub const IDLE_SECONDS: u64 = 60;
