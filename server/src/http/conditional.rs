@@ -184,6 +184,3 @@ impl<'a> Tag<'a> {
         comparable && self.opaque == current.0.as_bytes()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -46,3 +46,6 @@ pub const FIELDS_MAX: usize = 64;
 /// What a connection keeps of each of its buffers between two requests. Up to heads of this length
 /// a request allocates nothing; a connection that once had a longer one does not hold on to it.
 pub const KEPT_BYTES: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests;

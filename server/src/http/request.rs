@@ -102,7 +102,7 @@ impl Request {
         match parsed.parse(line) {
             // The field lines are what it lacks.
             Ok(Parsed::Partial) => {}
-            Err(httparse::Error::Version) if ends_in_version(line) => return Err(Refusal::Version),
+            Err(httparse::Error::Version) if has_version(line) => return Err(Refusal::Version),
             Ok(Parsed::Complete(_)) | Err(_) => return Err(Refusal::RequestLine),
         }
         let (Some(method), Some(target), Some(minor)) =
@@ -239,13 +239,14 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether a request line ends in `HTTP/` DIGIT `.` DIGIT.
-fn ends_in_version(line: &[u8]) -> bool {
-    line.trim_ascii_end().last_chunk().is_some_and(
-        |[space, h, t1, t2, p, slash, major, dot, minor]: &[u8; 9]| {
-            [*space, *h, *t1, *t2, *p, *slash, *dot] == *b" HTTP/."
-                && major.is_ascii_digit()
-                && minor.is_ascii_digit()
-        },
-    )
+/// Whether a request line, but for its numbers, has a version where it should:
+/// `HTTP-name "/" DIGIT "." DIGIT` (RFC 9112, 2.3).
+fn has_version(line: &[u8]) -> bool {
+    let mut words = line.trim_ascii_end().split(|byte| *byte == b' ').skip(2);
+    match (words.next(), words.next()) {
+        (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None) => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
+    }
 }
