@@ -230,13 +230,13 @@ impl Session {
 
     /// So many of the bytes were written, at least one.
     pub fn bytes_sent(&mut self, now: &Now, count: usize) {
-        self.out_sent = self.out_sent.saturating_add(count).min(self.out.len());
+        self.out_sent = self.out_sent.saturating_add(count);
         self.moved(now);
     }
 
     /// So many bytes of the payload were written, at least one.
     pub fn payload_sent(&mut self, now: &Now, count: u64) {
-        self.payload.start = self.payload.start.saturating_add(count).min(self.payload.end);
+        self.payload.start = self.payload.start.saturating_add(count);
         self.moved(now);
     }
 

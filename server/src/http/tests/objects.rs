@@ -367,6 +367,16 @@ fn what_a_request_said_is_forgotten_by_the_next() {
     connection.out.clear();
     connection.feed(b"GET /digits HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
     assert!(connection.out().starts_with("HTTP/1.1 400 Bad Request\r\n"), "no host");
+    let mut connection = Connection::new();
+    for _ in 0..2 {
+        connection.feed(get("/digits", "Content-Length: 0\r\n").as_bytes());
+    }
+    assert_eq!(connection.out().matches("HTTP/1.1 200 OK\r\n").count(), 2, "one length each");
+    let mut connection = Connection::new();
+    connection.feed(b"GET /digits HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(connection.session.wants_read());
+    connection.feed(b"GET /digits HTTP/1.0\r\n\r\n");
+    assert!(connection.session.should_close(), "asked for once");
     // HEAD, then a refused GET: that has content.
     let mut connection = Connection::new();
     connection.feed(b"HEAD /none HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
