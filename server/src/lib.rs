@@ -38,6 +38,7 @@ pub mod http;
 pub mod invite;
 mod listener;
 pub mod log;
+pub mod mounts;
 mod pool;
 pub mod server;
 mod session;

@@ -2,3 +2,4 @@
 
 pub(crate) mod fs;
 pub(crate) mod net;
+pub(crate) mod tree;

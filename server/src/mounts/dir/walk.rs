@@ -1,0 +1,168 @@
+//! A page of a tree.
+//!
+//! A cursor is a place among all paths, by their bytes. To get back to it, the walk goes down along its components
+//! through whatever is there now, and then on. A directory on the way down costs nothing of the page; one that
+//! is entered first counts as an entry, so that a page of a tree of empty directories ends.
+
+use std::{os::fd::OwnedFd, sync::Arc};
+
+use zput_common::limits::OBJECT_KEY_MAX_BYTES;
+
+use super::{DirMount, names::Names};
+use crate::{
+    mounts::{
+        MountError,
+        found::{Identity, Listed},
+        page::{Filling, Page},
+    },
+    sys::{fs::EntryKind, tree},
+};
+
+/// A directory between the root and the place that the walk has reached. There are at most 512: a path has
+/// no more components.
+struct Level {
+    /// Bytes of its path, with the `/` at the end; 0 for the root.
+    prefix: usize,
+    /// The next name to look for, or the one after.
+    at: Vec<u8>,
+    /// The cursor's place below the directory `at`: the walk has been in there.
+    rest: Option<Vec<u8>>,
+    /// It, open, while the walk is in it and not below.
+    dir: Option<OwnedFd>,
+    /// Its names, unless they have no room while the walk is below.
+    names: Option<Arc<Names>>,
+}
+
+/// The page after the place `after`.
+pub(super) fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> {
+    let mut page = Filling::new(limit);
+    let mut cursor = after.to_vec();
+    let mut path = String::new();
+    let mut levels = vec![Level::beginning_after(0, after)];
+    while let Some(level) = levels.last_mut() {
+        path.truncate(level.prefix);
+        let Some(names) = level.names(mount, &path)? else {
+            levels.pop();
+            continue;
+        };
+        let Some(name) = names.next(&level.at) else {
+            if names.complete {
+                levels.pop();
+            } else {
+                level.names = None;
+            }
+            continue;
+        };
+        let is_dir = name.ends_with('/');
+        path.push_str(name);
+        // In a directory there must be room for a name.
+        if path.len() + usize::from(is_dir) > OBJECT_KEY_MAX_BYTES {
+            mount.told.too_long(&path[..level.prefix]);
+            level.at = least_after(name.as_bytes());
+            continue;
+        }
+        let rest = level.rest.take().filter(|_| level.at == name.as_bytes());
+        if rest.is_none() {
+            if !page.has_room(path.len()) {
+                return Ok(page.finish(Some(cursor)));
+            }
+            cursor.clear();
+            cursor.extend_from_slice(path.as_bytes());
+        }
+        level.at = least_after(name.as_bytes());
+        if is_dir {
+            if rest.is_none() {
+                page.looked();
+            }
+            leave(mount, &mut levels);
+            levels.push(Level::beginning_after(path.len(), &rest.unwrap_or_default()));
+        } else {
+            match level.file(mount, &path)? {
+                Some(listed) => page.add(listed),
+                None => page.looked(),
+            }
+        }
+    }
+    Ok(page.finish(None))
+}
+
+impl Level {
+    /// The directory whose path has `prefix` bytes, from behind the place `after` in it.
+    fn beginning_after(prefix: usize, after: &[u8]) -> Self {
+        let (at, rest) = match after.iter().position(|byte| *byte == b'/') {
+            Some(slash) => (after[..=slash].to_vec(), Some(after[slash + 1..].to_vec())),
+            None if after.is_empty() => (Vec::new(), None),
+            None => (least_after(after), None),
+        };
+        Self { prefix, at, rest, dir: None, names: None }
+    }
+
+    /// The names from `at` on; `None` when the directory is gone, or cannot be read.
+    fn names(&mut self, mount: &DirMount, path: &str) -> Result<Option<Arc<Names>>, MountError> {
+        if self.names.is_none() {
+            // An open one was read already, and can be read once.
+            let Some(dir) = open(mount, path)? else { return Ok(None) };
+            self.names = Some(mount.names(&dir, path, &self.at)?);
+            self.dir = Some(dir);
+        }
+        Ok(self.names.clone())
+    }
+
+    /// The file `path` in this directory, if it is (still) one.
+    fn file(&mut self, mount: &DirMount, path: &str) -> Result<Option<Listed>, MountError> {
+        let (directory, name) = path.split_at(self.prefix);
+        let dir = match &self.dir {
+            Some(dir) => dir,
+            None => match open(mount, directory)? {
+                Some(dir) => self.dir.insert(dir),
+                None => return Ok(None),
+            },
+        };
+        let state = match tree::state_at(dir, name).map_err(MountError::of_walk) {
+            Ok(state) => state,
+            Err(MountError::NotFound) => return Ok(None),
+            Err(MountError::Unreadable) => {
+                mount.told.unreadable(directory);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        Ok((state.kind == EntryKind::File).then(|| Listed {
+            path: path.to_owned(),
+            length: state.length,
+            modified: state.modified.into(),
+            identity: Identity::of_file(&state),
+        }))
+    }
+}
+
+/// Before the walk goes down from the last level: no descriptor waits for it to come back, and no more names
+/// than are in one window. What has no room is found in the cache, or read again.
+fn leave(mount: &DirMount, levels: &mut [Level]) {
+    let held =
+        levels.iter().flat_map(|level| &level.names).map(|names| names.bytes()).sum::<usize>();
+    if let Some(level) = levels.last_mut() {
+        level.dir = None;
+        level.names.take_if(|_| held > mount.window_bytes);
+    }
+}
+
+/// Opens a directory of the tree; `None` when it is gone, or may not be read.
+fn open(mount: &DirMount, path: &str) -> Result<Option<OwnedFd>, MountError> {
+    match tree::open_dir(&mount.root, if path.is_empty() { "." } else { path })
+        .map_err(MountError::of_walk)
+    {
+        Ok(dir) => Ok(Some(dir)),
+        Err(MountError::NotFound) => Ok(None),
+        Err(MountError::Unreadable) => {
+            mount.told.unreadable(path);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The least name that is greater: no name has a NUL.
+fn least_after(name: &[u8]) -> Vec<u8> {
+    [name, b"\0"].concat()
+}

@@ -1,0 +1,184 @@
+//! What can go wrong in a mount.
+
+use std::io;
+
+use thiserror::Error;
+use zput_common::proto::message::ErrorCode;
+
+use super::{
+    path::PathFlaw,
+    tar::{ArchiveError, Compression},
+};
+
+/// Why a mount did not do what it was asked. No text of it has a path.
+#[derive(Debug, Error)]
+pub enum MountError {
+    // Opening.
+    /// The path of a `dir` mount leads to something else.
+    #[error("this is not a directory")]
+    NotADirectory,
+    /// The path of a `tar` mount leads to something else.
+    #[error("this is not a regular file")]
+    NotAnArchiveFile,
+    /// The kernel cannot walk a path without following links.
+    #[error(
+        "this kernel, or a filter in front of it, has no openat2(2): a dir mount needs Linux 5.6 or later"
+    )]
+    NoOpenat2,
+    /// The archive is compressed: its members are not on the disk as they are.
+    #[error("the archive is compressed with {0}: decompress it first")]
+    Compressed(Compression),
+    /// The archive cannot be served.
+    #[error("the archive is refused: {0}")]
+    Archive(#[from] ArchiveError),
+    /// The prefix to be left out is no path.
+    #[error("the prefix to strip is no path inside the archive: {0}")]
+    Prefix(PathFlaw),
+
+    // Serving.
+    /// Nothing has this name, and nothing could.
+    #[error("not a path inside a mount: {0}")]
+    Path(#[from] PathFlaw),
+    /// Nothing has this name, or a link is in its way.
+    #[error("no such file")]
+    NotFound,
+    /// A directory, a link, a pipe, a socket, a device.
+    #[error("not a regular file")]
+    NotAFile,
+    /// A member of an archive that cannot be sent as it lies there.
+    #[error("this member cannot be served: {0}")]
+    Unavailable(#[from] Unavailable),
+    /// The server's user may not read it.
+    #[error("the server may not read this file")]
+    Unreadable,
+    /// Longer than a cursor can be.
+    #[error("this is no cursor of a listing")]
+    Cursor,
+    /// The archive's bytes changed since it was indexed, or while it was.
+    #[error("the archive has changed since it was indexed: index it again")]
+    ArchiveChanged,
+
+    // The system.
+    /// A system call failed.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// How it failed.
+        source: io::Error,
+    },
+}
+
+/// Why a member of an archive is known and cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unavailable {
+    /// Its holes are not in the archive, so it is not one stretch of it.
+    #[error("it is sparse; make the archive without --sparse")]
+    Sparse,
+    /// It begins in another archive.
+    #[error("it begins in another volume; make the archive in one piece")]
+    Continuation,
+}
+
+impl MountError {
+    /// What a peer is told (PROTOCOL 7).
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        use rustix::io::Errno;
+        match self {
+            // A path that nothing can have is a key that nothing has: the peer broke no rule.
+            Self::Path(_) | Self::NotFound | Self::NotAFile | Self::Unavailable(_) => {
+                ErrorCode::NotFound
+            }
+            Self::Unreadable => ErrorCode::Denied,
+            Self::Cursor => ErrorCode::Malformed,
+            Self::Io { source, .. } => match Errno::from_io_error(source) {
+                // EAGAIN: O_NONBLOCK and a file that somebody holds a lease on (fcntl(2), F_SETLEASE).
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => ErrorCode::Busy,
+                _ => ErrorCode::Internal,
+            },
+            Self::NotADirectory
+            | Self::NotAnArchiveFile
+            | Self::NoOpenat2
+            | Self::Compressed(_)
+            | Self::Archive(_)
+            | Self::Prefix(_)
+            | Self::ArchiveChanged => ErrorCode::Internal,
+        }
+    }
+
+    /// What it means that a path of a tree could not be walked to its end.
+    pub(super) fn of_walk(source: io::Error) -> Self {
+        use rustix::io::Errno;
+        match Errno::from_io_error(&source) {
+            // ELOOP: a link is on the way. EXDEV: the path would leave the tree.
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG) => {
+                Self::NotFound
+            }
+            // ENXIO: a socket, or a device without a driver.
+            Some(Errno::NXIO | Errno::ISDIR) => Self::NotAFile,
+            Some(Errno::ACCESS | Errno::PERM) => Self::Unreadable,
+            _ => Self::Io { doing: "open a file", source },
+        }
+    }
+
+    /// What it means that the root of a tree could not be found from itself.
+    pub(super) fn of_first_walk(source: io::Error) -> Self {
+        use rustix::io::Errno;
+        match Errno::from_io_error(&source) {
+            // EPERM: what a seccomp filter says that does not know the call.
+            Some(Errno::NOSYS | Errno::PERM) => Self::NoOpenat2,
+            _ => Self::Io { doing: "open the directory", source },
+        }
+    }
+}
+
+/// Says what was being done when a call failed.
+pub(super) trait Doing<T> {
+    fn doing(self, what: &'static str) -> Result<T, MountError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T, MountError> {
+        self.map_err(|source| MountError::Io { doing, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno(number: i32) -> io::Error {
+        io::Error::from_raw_os_error(number)
+    }
+
+    /// The numbers are those of asm-generic/errno.h.
+    #[test]
+    fn errors_of_the_system_have_the_codes_of_the_protocol() {
+        for (number, code) in [
+            (2, ErrorCode::NotFound),
+            (20, ErrorCode::NotFound),
+            (40, ErrorCode::NotFound),
+            (18, ErrorCode::NotFound),
+            (36, ErrorCode::NotFound),
+            (6, ErrorCode::NotFound),
+            (13, ErrorCode::Denied),
+            (11, ErrorCode::Busy),
+            (24, ErrorCode::Busy),
+            (23, ErrorCode::Busy),
+            (5, ErrorCode::Internal),
+        ] {
+            assert_eq!(MountError::of_walk(errno(number)).code(), code, "errno {number}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_openat2_is_named() {
+        for number in [38, 1] {
+            let error = MountError::of_first_walk(errno(number));
+            assert!(matches!(error, MountError::NoOpenat2), "errno {number}: {error}");
+        }
+        let error = MountError::of_first_walk(errno(13));
+        assert_eq!(error.to_string(), "cannot open the directory: Permission denied (os error 13)");
+    }
+}

@@ -1,0 +1,147 @@
+//! What is wrong with an archive.
+
+use thiserror::Error;
+
+use super::{EXTENSION_MAX_BYTES, MEMBERS_MAX, NAMES_MAX_BYTES};
+
+/// Why an archive is refused, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("at byte {offset}: {flaw}")]
+pub struct ArchiveError {
+    /// Where the header begins that is at fault, in bytes from the beginning of the archive.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub flaw: ArchiveFlaw,
+}
+
+/// What is wrong with an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ArchiveFlaw {
+    // The archive.
+    /// The first block is no header.
+    #[error("this is no tar archive")]
+    NotAnArchive,
+    /// It ends where a header, or the mark of its end, should be.
+    #[error("the archive ends without its end mark: it is cut off, or still being written")]
+    Truncated,
+    /// One block of zeros, and then something else.
+    #[error("a single block of zeros inside the archive: readers differ in what comes after it")]
+    LoneZeroBlock,
+    /// Over [`MEMBERS_MAX`].
+    #[error("it has more than {MEMBERS_MAX} members")]
+    TooManyMembers,
+    /// Over [`NAMES_MAX_BYTES`].
+    #[error("the names of its members have more than {NAMES_MAX_BYTES} bytes")]
+    TooManyNames,
+
+    // A header.
+    /// The sum of its bytes is another one.
+    #[error("the checksum of a header is wrong")]
+    Checksum,
+    /// A field is neither octal nor a number in base 256, or is too great.
+    #[error("the field {0} of a header is no number, or too great a one")]
+    Number(&'static str),
+    /// The data would end behind the archive's last byte.
+    #[error("a member of {0} bytes goes beyond the end of the archive")]
+    BeyondEnd(u64),
+    /// Data where some readers expect none.
+    #[error(
+        "a link, a directory or a device with {0} bytes of data: readers differ in whether they skip them"
+    )]
+    DataOfNoFile(u64),
+    /// A type that renames other members, and that only some readers know.
+    #[error("a header of the type {0:?}, which only some readers know")]
+    Type(char),
+    /// A dialect of which only some readers know where the name is.
+    #[error("a header with a prefix and the magic of no known dialect")]
+    Dialect,
+    /// An old sparse member outside of GNU's format.
+    #[error("a sparse member in a dialect that has none")]
+    ForeignSparse,
+
+    // Names.
+    /// It begins with `/`.
+    #[error("a name is absolute (made with -P?)")]
+    AbsoluteName,
+    /// It leads upwards.
+    #[error("a name has a component ..")]
+    DotDot,
+    /// It goes on behind its end.
+    #[error("a name has a NUL")]
+    NulInName,
+    /// A file without one.
+    #[error("a member has no name")]
+    NoName,
+
+    // Extensions.
+    /// Over [`EXTENSION_MAX_BYTES`].
+    #[error("a PAX header or long name of {0} bytes: at most {EXTENSION_MAX_BYTES} are read")]
+    ExtensionTooLong(u64),
+    /// A record of a PAX header does not parse.
+    #[error("a PAX header has a malformed record")]
+    PaxRecord,
+    /// A value of a PAX header is none that its key can have.
+    #[error("a PAX header has an impossible {0}")]
+    PaxValue(&'static str),
+    /// What only makes sense for one member.
+    #[error("a global PAX header sets {0} for all members")]
+    PaxGlobal(&'static str),
+    /// Two sizes, and readers would find the next header in different places.
+    #[error(
+        "the PAX header says {pax} bytes and the member's own header {ustar}: readers would find different members"
+    )]
+    SizesDisagree {
+        /// What the PAX header says.
+        pax: u64,
+        /// What the header says, which could say the same.
+        ustar: u64,
+    },
+    /// Two that say the same thing about one member.
+    #[error("two extension headers of a member contradict each other")]
+    ExtensionTwice,
+    /// An extension, and no member after it.
+    #[error("an extension header without a member")]
+    ExtensionAlone,
+}
+
+/// How a file is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Compression {
+    /// RFC 1952.
+    #[error("gzip")]
+    Gzip,
+    /// bzip2.
+    #[error("bzip2")]
+    Bzip2,
+    /// The .xz file format.
+    #[error("xz")]
+    Xz,
+    /// RFC 8878.
+    #[error("zstd")]
+    Zstd,
+    /// The LZ4 frame format.
+    #[error("lz4")]
+    Lz4,
+    /// compress(1).
+    #[error("compress")]
+    Compress,
+    /// lzip.
+    #[error("lzip")]
+    Lzip,
+}
+
+impl Compression {
+    /// Of a file that begins with these bytes.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        const MAGICS: [(&[u8], Compression); 7] = [
+            (b"\x1f\x8b", Compression::Gzip),
+            (b"BZh", Compression::Bzip2),
+            (b"\xfd7zXZ\0", Compression::Xz),
+            (b"\x28\xb5\x2f\xfd", Compression::Zstd),
+            (b"\x04\x22\x4d\x18", Compression::Lz4),
+            (b"\x1f\x9d", Compression::Compress),
+            (b"LZIP", Compression::Lzip),
+        ];
+        MAGICS.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, kind)| *kind)
+    }
+}
