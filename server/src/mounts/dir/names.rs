@@ -253,7 +253,7 @@ mod tests {
         assert!(!is_settled(&state(100), 103_499_999_999));
         assert!(is_settled(&state(100), 103_500_000_000));
         assert!(!is_settled(&state(100), 0));
-        assert!(is_settled(&state(-100), 0));
+        assert!(is_settled(&State { modified: (-200, 0), ..state(-100) }, 0));
         let later = State { modified: (101, 0), ..state(100) };
         assert!(!is_settled(&later, 103_999_999_999));
         assert!(is_settled(&later, 104_000_000_000));

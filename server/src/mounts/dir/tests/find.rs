@@ -1,0 +1,289 @@
+//! A file is found by its path, and nothing else is.
+
+use std::{
+    os::unix::{
+        fs::{FileExt, symlink},
+        net::UnixListener,
+    },
+    sync::atomic::AtomicBool,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use rustix::{
+    fs::{CWD, FileType, Mode, inotify},
+    io::Errno,
+};
+use zput_common::proto::message::ErrorCode;
+
+use super::*;
+use crate::mounts::{Modified, PathFlaw};
+
+fn bytes(found: &Found) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(found.length).unwrap()];
+    found.file.read_exact_at(&mut bytes, found.offset).unwrap();
+    bytes
+}
+
+fn fifo(path: PathBuf) {
+    rustix::fs::mkfifoat(CWD, path, Mode::RWXU).unwrap();
+}
+
+#[test]
+fn a_file_is_found_with_what_is_known_of_it() {
+    let home = Home::new();
+    home.file("images/app.img");
+    home.file("Grüße/日本");
+    home.file("empty");
+    fs::write(home.path("empty"), "").unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+    fs::File::open(home.path("images/app.img")).unwrap().set_modified(time).unwrap();
+
+    let found = home.mount.find("images/app.img").unwrap();
+    assert_eq!((found.offset, found.length), (0, 14));
+    assert_eq!(bytes(&found), b"images/app.img");
+    assert_eq!(found.modified, Modified { seconds: 1_700_000_000, nanoseconds: 123_456_789 });
+    assert_eq!(bytes(&home.mount.find("Grüße/日本").unwrap()), "Grüße/日本".as_bytes());
+    assert_eq!(home.mount.find("empty").unwrap().length, 0);
+    for path in ["images/other", "images/app.img/x", "other/app.img", "x"] {
+        let error = home.mount.find(path).unwrap_err();
+        assert!(matches!(error, MountError::NotFound), "{path}: {error}");
+        assert_eq!(error.code(), ErrorCode::NotFound);
+    }
+    let long = "x".repeat(1000);
+    assert!(matches!(home.mount.find(&long), Err(MountError::NotFound)));
+}
+
+#[test]
+fn no_path_leads_out() {
+    let home = Home::new();
+    home.file("dir/file");
+    fs::write(home.dir.path().join("secret"), "secret").unwrap();
+    let absolute = home.dir.path().join("secret").to_str().unwrap().to_owned();
+    for (path, flaw) in [
+        ("", PathFlaw::Empty),
+        ("../secret", PathFlaw::Dots),
+        ("dir/../../secret", PathFlaw::Dots),
+        ("dir/../dir/file", PathFlaw::Dots),
+        ("./dir/file", PathFlaw::Dots),
+        (".", PathFlaw::Dots),
+        ("dir//file", PathFlaw::EmptyComponent),
+        ("dir/file/", PathFlaw::EmptyComponent),
+        ("/", PathFlaw::EmptyComponent),
+        (&absolute, PathFlaw::EmptyComponent),
+        ("dir/file\0", PathFlaw::Nul),
+        (&"x/".repeat(513), PathFlaw::TooLong),
+    ] {
+        let error = home.mount.find(path).unwrap_err();
+        assert!(matches!(error, MountError::Path(found) if found == flaw), "{path}: {error}");
+        assert_eq!(error.code(), ErrorCode::NotFound);
+    }
+}
+
+/// The kernel refuses, whoever checks paths before it.
+#[test]
+fn the_kernel_keeps_a_walk_inside() {
+    let home = Home::new();
+    home.file("dir/file");
+    fs::write(home.dir.path().join("secret"), "secret").unwrap();
+    let absolute = home.dir.path().join("secret").to_str().unwrap().to_owned();
+    for path in ["../secret", "dir/../../secret", &absolute] {
+        for error in [
+            tree::look(&home.mount.root, path).unwrap_err(),
+            tree::open_read(&home.mount.root, path).unwrap_err(),
+            tree::open_dir(&home.mount.root, path).unwrap_err(),
+        ] {
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::XDEV), "{path}");
+        }
+    }
+}
+
+#[test]
+fn no_link_is_followed() {
+    let home = Home::new();
+    home.file("dir/file");
+    let outside = home.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "secret").unwrap();
+    let link = |target: &str, name: &str| symlink(target, home.path(name)).unwrap();
+    link(outside.to_str().unwrap(), "absolute");
+    link("../outside", "upwards");
+    link("dir", "inside");
+    link(".", "itself");
+    link(outside.join("file").to_str().unwrap(), "to-file-outside");
+    link("dir/file", "to-file-inside");
+    link("nowhere", "dangling");
+    link("loop", "loop");
+    link("/proc/self/root", "magic");
+    for path in [
+        "absolute/file",
+        "upwards/file",
+        "inside/file",
+        "itself/dir/file",
+        "to-file-outside",
+        "to-file-inside",
+        "dangling",
+        "loop",
+        "loop/x",
+        "magic/etc/passwd",
+    ] {
+        let error = home.mount.find(path).unwrap_err();
+        assert!(matches!(error, MountError::NotFound), "{path}: {error}");
+    }
+    assert_eq!(home.list(10), ["dir/file"]);
+}
+
+#[test]
+fn only_regular_files_are_files() {
+    let home = Home::new();
+    home.file("dir/file");
+    fifo(home.path("pipe"));
+    let _socket = UnixListener::bind(home.path("socket")).unwrap();
+    match rustix::fs::mknodat(
+        CWD,
+        home.path("null"),
+        FileType::CharacterDevice,
+        Mode::RUSR,
+        rustix::fs::makedev(1, 3),
+    ) {
+        Ok(()) => {}
+        Err(Errno::PERM) => println!("no device was made: this needs root"),
+        Err(error) => panic!("{error}"),
+    }
+    for path in ["dir", "pipe", "socket", "null"] {
+        match home.mount.find(path) {
+            Err(MountError::NotAFile) => {}
+            Err(MountError::NotFound) if path == "null" && !home.path("null").exists() => {}
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+    assert_eq!(home.list(10), ["dir/file"]);
+}
+
+/// Whoever waits at the other end of a pipe, or a driver whose device acts when it is opened, does not notice.
+#[test]
+fn nothing_but_a_file_is_ever_opened() {
+    let home = Home::new();
+    home.file("file");
+    fifo(home.path("pipe"));
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
+    let mut opened = |name: &str| {
+        inotify::add_watch(&watch, home.path(name), inotify::WatchFlags::OPEN).unwrap();
+        let _ = home.mount.find(name);
+        let mut events = inotify::Reader::new(&watch, &mut buffer);
+        events.next().map(|event| event.events()).ok()
+    };
+    assert_eq!(opened("pipe"), None);
+    assert_eq!(opened("file"), Some(inotify::ReadFlags::OPEN));
+}
+
+/// A name that keeps changing between a file, a directory, a pipe and links never gives anything but the file,
+/// and never blocks.
+#[test]
+fn a_changing_tree_gives_files_of_the_tree_or_nothing() {
+    let home = Home::new();
+    let outside = home.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "secret").unwrap();
+    home.file("good/file");
+    let shapes = home.dir.path().join("shapes");
+    fs::create_dir(&shapes).unwrap();
+    let done = AtomicBool::new(false);
+    let (mut found, mut lost) = (0, 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let swap = |name: &str| {
+                fs::rename(shapes.join(name), home.path("d")).unwrap();
+                thread::yield_now();
+                fs::rename(home.path("d"), shapes.join(name)).unwrap();
+            };
+            symlink(&outside, shapes.join("link")).unwrap();
+            symlink("good", shapes.join("link-inside")).unwrap();
+            fs::create_dir(shapes.join("dir")).unwrap();
+            fs::write(shapes.join("dir/file"), "good/file").unwrap();
+            fs::create_dir(shapes.join("dir-of-link")).unwrap();
+            symlink(outside.join("file"), shapes.join("dir-of-link/file")).unwrap();
+            fs::create_dir(shapes.join("dir-of-pipe")).unwrap();
+            fifo(shapes.join("dir-of-pipe/file"));
+            while !done.load(Ordering::SeqCst) {
+                for shape in ["link", "link-inside", "dir-of-link", "dir-of-pipe"] {
+                    swap(shape);
+                    swap("dir");
+                }
+            }
+        });
+        for _ in 0..30_000 {
+            match home.mount.find("d/file") {
+                Ok(file) => {
+                    assert_eq!(bytes(&file), b"good/file");
+                    found += 1;
+                }
+                Err(MountError::NotFound | MountError::NotAFile) => lost += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    assert!(found > 0 && lost > 0, "{found} {lost}");
+}
+
+#[test]
+fn another_file_has_another_identity() {
+    let home = Home::new();
+    home.file("file");
+    let before = home.mount.find("file").unwrap();
+    let same = home.mount.find("file").unwrap();
+    assert_eq!(before.identity, same.identity);
+    assert_eq!(before.identity.etag(), same.identity.etag());
+    let listed = home.mount.list(None, 10).unwrap().entries;
+    assert_eq!(listed[0].identity, before.identity);
+    assert_eq!((listed[0].length, listed[0].modified), (4, before.modified));
+
+    // The same bytes and the same time under the same name, in another file.
+    fs::write(home.path("new"), "file").unwrap();
+    let time = fs::metadata(home.path("file")).unwrap().modified().unwrap();
+    fs::File::open(home.path("new")).unwrap().set_modified(time).unwrap();
+    fs::rename(home.path("new"), home.path("file")).unwrap();
+    let after = home.mount.find("file").unwrap();
+    assert_eq!(after.modified, before.modified);
+    assert_ne!(after.identity, before.identity);
+    // The one that is open is what it was.
+    assert_eq!(bytes(&before), b"file");
+}
+
+#[test]
+fn a_root_is_a_directory_that_is_there() {
+    let home = Home::new();
+    home.file("file");
+    let open = |path: &str| DirMount::open(&home.path(path), Clock::system());
+    assert!(matches!(open("file"), Err(MountError::NotADirectory)));
+    assert!(matches!(open("nothing"), Err(MountError::Io { .. })));
+    // The operator may have a link in the path of the root, and the root keeps being the directory that it was.
+    symlink("tree", home.dir.path().join("link")).unwrap();
+    let mount = DirMount::open(&home.dir.path().join("link"), Clock::system()).unwrap();
+    fs::rename(home.dir.path().join("tree"), home.dir.path().join("elsewhere")).unwrap();
+    assert_eq!(bytes(&mount.find("file").unwrap()), b"file");
+}
+
+#[test]
+fn what_the_server_may_not_read_is_said_to_be_denied() {
+    if rustix::process::geteuid().is_root() {
+        println!("skipped: root may read everything");
+        return;
+    }
+    let home = Home::new();
+    home.file("file");
+    home.file("locked/file");
+    home.file("open");
+    rustix::fs::chmodat(CWD, home.path("file"), Mode::empty(), rustix::fs::AtFlags::empty())
+        .unwrap();
+    rustix::fs::chmodat(CWD, home.path("locked"), Mode::empty(), rustix::fs::AtFlags::empty())
+        .unwrap();
+    for path in ["file", "locked/file"] {
+        assert_eq!(home.mount.find(path).unwrap_err().code(), ErrorCode::Denied, "{path}");
+    }
+    assert_eq!(home.list(10), ["file", "open"]);
+    rustix::fs::chmodat(CWD, home.path("locked"), Mode::RWXU, rustix::fs::AtFlags::empty())
+        .unwrap();
+}
