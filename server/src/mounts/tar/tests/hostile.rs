@@ -1,0 +1,336 @@
+//! An archive that readers read differently is refused, with the reason and the place.
+
+use super::*;
+
+/// Of 300 bytes: one block of data.
+const BODY: [u8; 300] = [b'x'; 300];
+
+#[test]
+fn the_plain_case_is_read() {
+    let archive =
+        Build::new().file(b"a", b"hello").of_kind(b"d/", b'5').file(b"d/b", &[7; 513]).end();
+    assert_eq!(archive.len(), 512 + 512 + 512 + 512 + 1024 + 1024);
+    let index = index(&archive);
+    assert_eq!(files(&index), [("a", 512, 5), ("d/b", 2048, 513)]);
+    assert_eq!(index.left_out(), LeftOut::default());
+    let found = index.find("a").unwrap().unwrap();
+    assert_eq!(found.modified, Modified { seconds: 1_700_000_000, nanoseconds: 0 });
+    assert_eq!(index.find("d").unwrap(), None);
+    assert_eq!(index.find("b").unwrap(), None);
+    assert!(index.len() == 2 && !index.is_empty());
+}
+
+// The archive.
+
+#[test]
+fn an_archive_without_an_end_mark_is_cut_off() {
+    let whole = Build::new().file(b"a", &BODY);
+    // A clean end: the rest may be on its way, or lost.
+    assert_eq!(refused(&whole.clone().cut()), (1024, ArchiveFlaw::Truncated));
+    assert_eq!(refused(b""), (0, ArchiveFlaw::Truncated));
+    assert_eq!(refused(&[0; 511]), (0, ArchiveFlaw::Truncated));
+    let cut = whole.clone().end();
+    assert_eq!(refused(&cut[..1023]), (1024, ArchiveFlaw::Truncated));
+    assert_eq!(refused(&cut[..1025]), (1024, ArchiveFlaw::Truncated));
+    assert_eq!(refused(&cut[..1535]), (1024, ArchiveFlaw::Truncated));
+    // Inside the data.
+    assert_eq!(refused(&cut[..800]), (0, ArchiveFlaw::BeyondEnd(300)));
+    assert_eq!(refused(&cut[..100]), (0, ArchiveFlaw::Truncated));
+    // Once the mark has begun, no member can be lost.
+    for length in [1536, 1537, 2047, 2048] {
+        assert_eq!(files(&index(&cut[..length])), [("a", 512, 300)], "{length}");
+    }
+}
+
+#[test]
+fn an_archive_of_nothing_is_empty() {
+    assert!(index(&[0; 1024]).is_empty());
+    assert!(index(&[0; 512]).is_empty());
+    assert!(index(&[0; 10_240]).is_empty());
+}
+
+#[test]
+fn what_follows_the_end_mark_is_not_read() {
+    let hidden = Build::new().file(b"hidden", &BODY).end();
+    let archive = Build::new().file(b"a", &BODY).raw(&[0; 1024]).raw(&hidden).cut();
+    assert_eq!(files(&index(&archive)), [("a", 512, 300)]);
+}
+
+#[test]
+fn a_single_block_of_zeros_is_refused() {
+    let archive = Build::new().file(b"a", &BODY).raw(&[0; 512]).file(b"b", &BODY).end();
+    assert_eq!(refused(&archive), (1024, ArchiveFlaw::LoneZeroBlock));
+}
+
+#[test]
+fn something_else_is_no_archive() {
+    assert_eq!(refused(&[b'x'; 2048]), (0, ArchiveFlaw::NotAnArchive));
+    let later = Build::new().file(b"a", &BODY).raw(&[b'x'; 512]).end();
+    assert_eq!(refused(&later), (1024, ArchiveFlaw::Checksum));
+}
+
+#[test]
+fn a_compressed_archive_is_named() {
+    for (magic, expected) in [
+        (&b"\x1f\x8b\x08\0\0\0\0\0"[..], Compression::Gzip),
+        (b"\x28\xb5\x2f\xfd\0\0\0\0", Compression::Zstd),
+        (b"\xfd7zXZ\0\0\0", Compression::Xz),
+        (b"BZh91AY&", Compression::Bzip2),
+        (b"\x04\x22\x4d\x18\0\0\0\0", Compression::Lz4),
+        (b"\x1f\x9d\x90\0\0\0\0\0", Compression::Compress),
+        (b"LZIP\x01\0\0\0", Compression::Lzip),
+    ] {
+        for length in [8, 100, 5000] {
+            let mut bytes = magic.to_vec();
+            bytes.resize(length, 0x55);
+            match Index::of_bytes(&bytes, None) {
+                Err(ReadError::Compressed(found)) => assert_eq!(found, expected),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+    let home = Home::new(b"\x1f\x8b\x08\0\0\0\0\0\0\x03");
+    assert_eq!(
+        home.open().unwrap_err().to_string(),
+        "the archive is compressed with gzip: decompress it first"
+    );
+    // A name may look like that.
+    assert_eq!(files(&index(&Build::new().file(b"BZh", b"").end())), [("BZh", 512, 0)]);
+}
+
+// Headers.
+
+#[test]
+fn every_bit_of_a_header_is_under_its_checksum() {
+    let archive = Build::new().file(b"zero", b"").file(b"name", &BODY).end();
+    for at in 512..1024 {
+        for bit in 0..8 {
+            let mut bad = archive.clone();
+            bad[at] ^= 1 << bit;
+            // What ends the checksum has no say, and its first zero may be a space.
+            if (660..668).contains(&at) && Index::of_bytes(&bad, None).is_ok() {
+                assert!(at >= 666 || (at, bit) == (660, 4), "{at} {bit}");
+                continue;
+            }
+            assert_eq!(refused(&bad), (512, ArchiveFlaw::Checksum), "{at} {bit}");
+        }
+    }
+}
+
+/// The sum of signed bytes, as some tars of the eighties wrote it.
+#[test]
+fn the_signed_checksum_is_taken() {
+    let mut archive = Build::new().file("é".as_bytes(), b"").end();
+    // Two bytes of 0x80 and more: 512 less.
+    let sum = str::from_utf8(&archive[148..154]).unwrap();
+    let sum = u32::from_str_radix(sum, 8).unwrap() - 512;
+    archive[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+    assert_eq!(files(&index(&archive)), [("é", 512, 0)]);
+}
+
+#[test]
+fn garbage_in_a_number_is_refused() {
+    let block = || Build::block(b"a", b'0', 0);
+    for size in [
+        &b"0000000000x\0"[..],
+        b"00000000009\0",
+        b"-0000000001\0",
+        b"            ",
+        b"00000000001x",
+        b"\x80\0\0\0\x80\0\0\0\0\0\0\0",
+        b"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x90\0\0\0\0\0\0\0\0\0\0\x01",
+    ] {
+        let archive = Build::new().with(block(), &[(124, size)]).end();
+        assert_eq!(refused(&archive), (0, ArchiveFlaw::Number("size")), "{size:x?}");
+    }
+    let archive = Build::new().with(block(), &[(136, b"yesterday!!\0")]).end();
+    assert_eq!(refused(&archive), (0, ArchiveFlaw::Number("mtime")));
+}
+
+#[test]
+fn a_member_beyond_the_end_is_refused() {
+    for (size, claimed) in [
+        (&b"00000000001\0"[..], None),
+        (b"00000002001\0", Some(1025)),
+        (b"77777777777\0", Some(8_589_934_591)),
+        (b"777777777777", Some(68_719_476_735)),
+        (b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff", Some(9_223_372_036_854_775_807)),
+        (b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\0", Some(9_223_372_036_854_775_552)),
+    ] {
+        let header = Build::block(b"a", b'0', 0);
+        let archive =
+            Build::new().file(b"before", b"").with(header, &[(124, size)]).raw(&[0; 1024]).cut();
+        match claimed {
+            Some(claimed) => {
+                assert_eq!(refused(&archive), (512, ArchiveFlaw::BeyondEnd(claimed)), "{size:x?}");
+            }
+            None => assert_eq!(files(&index(&archive)), [("a", 1024, 1), ("before", 512, 0)]),
+        }
+    }
+}
+
+/// Numbers in base 256 are read where octal digits are not enough.
+#[test]
+fn a_size_in_base_256_is_read() {
+    let archive = Build::new()
+        .with(
+            Build::block(b"a", b'0', 0),
+            &[
+                (124, b"\x80\0\0\0\0\0\0\0\0\0\x01\x2c"),
+                (136, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe"),
+            ],
+        )
+        .data(&BODY)
+        .end();
+    let index = index(&archive);
+    assert_eq!(files(&index), [("a", 512, 300)]);
+    assert_eq!(index.find("a").unwrap().unwrap().modified.seconds, -2);
+}
+
+/// Some readers skip the data that such a header claims, some do not: what one of them takes for data is a
+/// member to the other.
+#[test]
+fn data_of_what_is_no_file_is_refused() {
+    let inside = Build::new().file(b"smuggled", b"").cut();
+    for kind in *b"123456" {
+        let archive = Build::new().header(Build::block(b"a", kind, 512)).raw(&inside).end();
+        assert_eq!(refused(&archive), (0, ArchiveFlaw::DataOfNoFile(512)), "{kind}");
+    }
+    for kind in [0, b'0', b'7'] {
+        let archive = Build::new().header(Build::block(b"a/", kind, 512)).raw(&inside).end();
+        assert_eq!(refused(&archive), (0, ArchiveFlaw::DataOfNoFile(512)), "{kind}");
+    }
+}
+
+#[test]
+fn types_that_only_some_readers_know_are_refused() {
+    for (kind, letter) in [(b'X', 'X'), (b'N', 'N')] {
+        let archive = Build::new().file(b"a", b"").of_kind(b"b", kind).end();
+        assert_eq!(refused(&archive), (512, ArchiveFlaw::Type(letter)));
+    }
+}
+
+#[test]
+fn unknown_types_are_skipped_with_their_data() {
+    for kind in [b'A', b'Z', b'8', b'!', 200] {
+        let archive = Build::new()
+            .header(Build::block(b"odd", kind, 300))
+            .data(&BODY)
+            .file(b"a", b"hello")
+            .end();
+        let index = index(&archive);
+        assert_eq!(files(&index), [("a", 1536, 5)], "{kind}");
+        assert_eq!(index.left_out().special, 1);
+    }
+}
+
+#[test]
+fn a_prefix_counts_where_all_readers_read_it() {
+    let block = Build::block(b"name", b'0', 0);
+    let ustar = Build::new().with(block, &[(345, b"some/where")]).end();
+    assert_eq!(files(&index(&ustar)), [("some/where/name", 512, 0)]);
+    // In GNU's format the field holds times.
+    let gnu = Build::new().with(block, &[(345, b"14524770400\0"), (257, b"ustar  \0")]).end();
+    assert_eq!(files(&index(&gnu)), [("name", 512, 0)]);
+    let v7 = Build::new().with(block, &[(345, b"rubbish"), (257, &[0; 8])]).end();
+    assert_eq!(files(&index(&v7)), [("name", 512, 0)]);
+    let neither = Build::new().with(block, &[(345, b"some/where"), (257, b"ustar\0\0\0")]).end();
+    assert_eq!(refused(&neither), (0, ArchiveFlaw::Dialect));
+    // A full field of 100 and one of 155 bytes have no NUL.
+    let (name, prefix) = ([b'n'; 100], [b'p'; 155]);
+    let full = Build::new().with(Build::block(&name, b'0', 0), &[(345, &prefix)]).end();
+    let path = [&prefix[..], b"/", &name[..]].concat();
+    assert_eq!(files(&index(&full)), [(str::from_utf8(&path).unwrap(), 512, 0)]);
+}
+
+// Names.
+
+#[test]
+fn names_that_lead_elsewhere_are_refused() {
+    for (name, flaw) in [
+        (&b"/etc/passwd"[..], ArchiveFlaw::AbsoluteName),
+        (b"/", ArchiveFlaw::AbsoluteName),
+        (b"../a", ArchiveFlaw::DotDot),
+        (b"a/../../b", ArchiveFlaw::DotDot),
+        (b"a/..", ArchiveFlaw::DotDot),
+        (b"..", ArchiveFlaw::DotDot),
+        (b"./../a", ArchiveFlaw::DotDot),
+        (b"", ArchiveFlaw::NoName),
+        (b".", ArchiveFlaw::NoName),
+    ] {
+        for kind in *b"012" {
+            let archive = Build::new().file(b"a", b"").link(name, kind, b"a").end();
+            assert_eq!(refused(&archive), (512, flaw.clone()), "{} {kind}", name.escape_ascii());
+        }
+        let pax = [b"path=", name, b"\n"].concat();
+        let pax = [format!("{} ", pax.len() + 3).as_bytes(), &pax].concat();
+        if !name.is_empty() && pax.len() >= 10 {
+            let archive = Build::new().extension(b'x', &pax).file(b"a", b"").end();
+            assert_eq!(refused(&archive), (1024, flaw.clone()));
+        }
+        if !name.is_empty() {
+            let archive = Build::new().extension(b'L', name).file(b"a", b"").end();
+            assert_eq!(refused(&archive), (1024, flaw.clone()));
+        }
+        if !matches!(flaw, ArchiveFlaw::NoName) {
+            let archive = Build::new().file(b"a", b"").link(b"b", b'1', name).end();
+            assert_eq!(refused(&archive), (512, flaw));
+        }
+    }
+}
+
+#[test]
+fn spellings_of_a_path_are_one() {
+    let archive = Build::new()
+        .of_kind(b"./", b'5')
+        .file(b"./a", b"1")
+        .file(b"b//c", b"12")
+        .file(b"d/./e", b"123")
+        .of_kind(b"d/", 0)
+        .end();
+    let index = index(&archive);
+    assert_eq!(files(&index), [("a", 1024, 1), ("b/c", 2048, 2), ("d/e", 3072, 3)]);
+    assert_eq!(index.left_out(), LeftOut::default());
+}
+
+#[test]
+fn a_nul_in_a_name_is_refused() {
+    let long = Build::new().extension(b'L', b"a\0b").file(b"c", b"").end();
+    assert_eq!(refused(&long), (0, ArchiveFlaw::NulInName));
+    let pax = Build::new().extension(b'x', b"12 path=a\0b\n").file(b"c", b"").end();
+    assert_eq!(refused(&pax), (0, ArchiveFlaw::NulInName));
+}
+
+#[test]
+fn the_last_of_one_name_counts() {
+    let archive = Build::new().file(b"a", b"1").file(b"b", b"").file(b"./a", b"12").end();
+    assert_eq!(files(&index(&archive)), [("a", 2048, 2), ("b", 1536, 0)]);
+    // Whatever it is.
+    for (kind, special) in [(b'2', 1), (b'3', 1), (b'5', 0)] {
+        let archive = Build::new().file(b"a", b"1").link(b"a", kind, b"b").end();
+        let index = index(&archive);
+        assert_eq!(files(&index), []);
+        assert_eq!(index.left_out().special, special);
+        let archive = Build::new().link(b"a", kind, b"b").file(b"a", b"1").end();
+        assert_eq!(files(&super::index(&archive)), [("a", 1024, 1)]);
+    }
+}
+
+#[test]
+fn names_that_no_key_can_have_are_left_out() {
+    let long = |length: usize| [vec![b'x'; length], vec![0]].concat();
+    let archive = Build::new()
+        .file(b"caf\xe9", b"")
+        .extension(b'L', &long(1025))
+        .file(b"x", b"")
+        .extension(b'L', &long(1024))
+        .file(b"x", b"")
+        .extension(b'L', &long(100_000))
+        .file(b"x", b"")
+        .end();
+    let index = index(&archive);
+    assert_eq!(files(&index).iter().map(|file| file.0.len()).collect::<Vec<_>>(), [1024]);
+    assert_eq!(index.left_out(), LeftOut { not_utf8: 1, too_long: 2, ..LeftOut::default() });
+}

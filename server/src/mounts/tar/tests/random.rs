@@ -1,0 +1,107 @@
+//! Any bytes: no panic, and no member outside of them.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What must hold of every archive that has an index.
+fn check(archive: &[u8]) {
+    let Ok(index) = Index::of_bytes(archive, None) else { return };
+    let mut last = None;
+    for (path, stretch) in index.files_after(b"") {
+        let end = stretch.offset.checked_add(stretch.length).unwrap();
+        assert!(stretch.offset >= 512 && end <= archive.len() as u64, "{path} ends at {end}");
+        assert!(stretch.modified.nanoseconds < 1_000_000_000);
+        assert!(MemberPath::parse(path).is_ok(), "{path}");
+        assert!(last.is_none_or(|last| last < path), "{path}");
+        assert_eq!(index.find(path), Ok(Some(stretch)));
+        last = Some(path);
+    }
+}
+
+/// Steps of an archive, sensible or not.
+fn step() -> impl Strategy<Value = (u8, Vec<u8>, Vec<u8>, u64)> {
+    (
+        prop::sample::select(b"\00123456789xgLKSMVDXNA".to_vec()),
+        prop::sample::select(vec![
+            &b"a"[..],
+            b"b",
+            b"a/b",
+            b"./a",
+            b"..",
+            b"/a",
+            b"\xff",
+            b"10 path=x\n",
+            b"9 size=0\n",
+            b"10 size=0\n",
+            b"12 size=512\n",
+            b"11 size=99\n",
+            b"22 GNU.sparse.major=1\n",
+            b"29 size=18446744073709551615\n",
+            b"",
+        ])
+        .prop_map(<[u8]>::to_vec),
+        prop::collection::vec(any::<u8>(), 0..600),
+        prop_oneof![Just(0), Just(u64::MAX), 0..2000_u64, any::<u64>()],
+    )
+}
+
+proptest! {
+    #[test]
+    fn any_bytes(archive in prop::collection::vec(any::<u8>(), 0..3000)) {
+        check(&archive);
+    }
+
+    #[test]
+    fn any_headers(
+        steps in prop::collection::vec(step(), 0..8),
+        fields in prop::collection::vec((0_usize..500, any::<[u8; 4]>()), 0..2),
+        ended: bool,
+    ) {
+        let mut build = Build::new();
+        for (kind, name, data, size) in steps {
+            // Half of them say how much data they have.
+            let size = if size == 0 { name.len() as u64 } else { size };
+            let mut block = Build::block(b"name", kind, size.min(0o777_7777_7777));
+            if size > 0o777_7777_7777 {
+                block[124..128].copy_from_slice(&[0x80, 0, 0, 0]);
+                block[128..136].copy_from_slice(&size.to_be_bytes());
+            }
+            for (at, bytes) in &fields {
+                block[*at..*at + 4].copy_from_slice(bytes);
+            }
+            build = build.header(block).data(if size == name.len() as u64 { &name } else { &data });
+        }
+        check(&if ended { build.end() } else { build.cut() });
+    }
+
+    /// A good archive with some bytes changed, and its checksums made right again or not.
+    #[test]
+    fn a_damaged_archive(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<prop::sample::Index>(),
+        whole: bool,
+    ) {
+        let mut archive = Build::new()
+            .file(b"a", b"hello")
+            .extension(b'x', b"10 path=x\n11 mtime=7\n")
+            .file(b"b", &[1; 700])
+            .link(b"c", b'1', b"a")
+            .extension(b'L', b"long\0")
+            .file(b"d", b"")
+            .end();
+        for (at, byte) in damage {
+            let at = at.index(archive.len());
+            archive[at] = byte;
+            let header = at / 512 * 512;
+            archive[header + 148..header + 156].copy_from_slice(b"        ");
+            let sum: u32 = archive[header..header + 512].iter().map(|byte| u32::from(*byte)).sum();
+            archive[header + 148..header + 156]
+                .copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+        if !whole {
+            archive.truncate(cut.index(archive.len()));
+        }
+        check(&archive);
+    }
+}

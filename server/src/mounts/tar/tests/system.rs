@@ -1,0 +1,199 @@
+//! What the system's tar writes is read as it is meant.
+
+use std::{
+    os::unix::fs::{FileExt, symlink},
+    path::Path,
+    process::Command,
+    time::SystemTime,
+};
+
+use super::*;
+
+fn tar(tree: &Path, arguments: &[&str]) -> Option<TempDir> {
+    let dir = tempfile::tempdir().unwrap();
+    let command = Command::new("tar")
+        .arg("-C")
+        .arg(tree)
+        .arg("-cf")
+        .arg(dir.path().join("archive.tar"))
+        .args(arguments)
+        .status();
+    match command {
+        Ok(status) if status.success() => Some(dir),
+        Ok(status) => {
+            println!("skipped: this tar does not know {arguments:?} ({status})");
+            None
+        }
+        Err(error) => {
+            println!("skipped: there is no tar ({error})");
+            None
+        }
+    }
+}
+
+/// A tree with what makes formats differ.
+fn tree() -> TempDir {
+    let tree = tempfile::tempdir().unwrap();
+    let at = |path: &str| tree.path().join(path);
+    fs::create_dir_all(at("dir/empty")).unwrap();
+    fs::write(at("a"), "hello").unwrap();
+    fs::write(at("dir/empty file"), "").unwrap();
+    fs::write(at("dir/block"), [7; 512]).unwrap();
+    fs::write(at("dir/more"), [8; 513]).unwrap();
+    fs::write(at("Grüße-日本.txt"), "non-ASCII").unwrap();
+    fs::hard_link(at("a"), at("z-hard")).unwrap();
+    symlink("a", at("symbolic")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
+    let time = SystemTime::UNIX_EPOCH + std::time::Duration::new(1_600_000_000, 500_000_000);
+    fs::File::open(at("a")).unwrap().set_modified(time).unwrap();
+    tree
+}
+
+const CONTENTS: [(&str, &[u8]); 6] = [
+    ("Grüße-日本.txt", b"non-ASCII"),
+    ("a", b"hello"),
+    ("dir/block", &[7; 512]),
+    ("dir/empty file", b""),
+    ("dir/more", &[8; 513]),
+    ("z-hard", b"hello"),
+];
+
+fn paths(mount: &TarMount) -> Vec<String> {
+    let page = mount.list(None, 1000).unwrap();
+    page.entries.into_iter().map(|listed| listed.path).collect()
+}
+
+#[test]
+fn every_format_is_read() {
+    let tree = tree();
+    for format in ["v7", "ustar", "oldgnu", "gnu", "pax", "posix"] {
+        // A pipe has no place in the oldest format.
+        let without = if format == "v7" { "./pipe" } else { "none" };
+        let Some(dir) =
+            tar(tree.path(), &[&format!("--format={format}"), "--exclude", without, "."])
+        else {
+            continue;
+        };
+        let mount = TarMount::open(&dir.path().join("archive.tar"), None).unwrap();
+        let mut expected: Vec<&str> = CONTENTS.iter().map(|(path, _)| *path).collect();
+        expected.sort_unstable();
+        assert_eq!(paths(&mount), expected, "{format}");
+        for (path, content) in CONTENTS {
+            assert_eq!(bytes(&mount.find(path).unwrap()), content, "{format} {path}");
+        }
+        let modified = mount.find("a").unwrap().modified;
+        let nanoseconds = if matches!(format, "pax" | "posix") { 500_000_000 } else { 0 };
+        assert_eq!(modified, Modified { seconds: 1_600_000_000, nanoseconds }, "{format}");
+        let special = if format == "v7" { 1 } else { 2 };
+        assert_eq!(mount.current().index.left_out().special, special, "{format}");
+    }
+}
+
+#[test]
+fn long_names_are_read() {
+    let tree = tempfile::tempdir().unwrap();
+    let directory = ["d".repeat(90), "e".repeat(60)].join("/");
+    fs::create_dir_all(tree.path().join(&directory)).unwrap();
+    // 100 and 155 bytes are the most that ustar has room for.
+    let fits = format!("{directory}/{}", "f".repeat(99));
+    let long = format!("{directory}/{}", "é".repeat(100));
+    let link = format!("{directory}/{}", "z".repeat(200));
+    fs::write(tree.path().join(&fits), "fits").unwrap();
+    for format in ["ustar", "gnu", "pax"] {
+        if format == "gnu" {
+            fs::write(tree.path().join(&long), "long").unwrap();
+            fs::hard_link(tree.path().join(&long), tree.path().join(&link)).unwrap();
+        }
+        let Some(dir) = tar(
+            tree.path(),
+            &["--sort=name", &format!("--format={format}"), "d".repeat(90).as_str()],
+        ) else {
+            continue;
+        };
+        let mount = TarMount::open(&dir.path().join("archive.tar"), None).unwrap();
+        assert_eq!(bytes(&mount.find(&fits).unwrap()), b"fits", "{format}");
+        if format != "ustar" {
+            assert_eq!(bytes(&mount.find(&long).unwrap()), b"long", "{format}");
+            assert_eq!(bytes(&mount.find(&link).unwrap()), b"long", "{format}");
+            assert_eq!(paths(&mount), [fits.clone(), link.clone(), long.clone()]);
+        }
+        let inside = TarMount::open(&dir.path().join("archive.tar"), Some(&directory)).unwrap();
+        assert_eq!(bytes(&inside.find(&"f".repeat(99)).unwrap()), b"fits");
+    }
+}
+
+/// A file of holes, with more data than the maps in a header have room for.
+#[test]
+fn sparse_members_are_known_and_not_served() {
+    let tree = tempfile::tempdir().unwrap();
+    let file = fs::File::create(tree.path().join("disk")).unwrap();
+    for i in 0..60 {
+        file.write_all_at(&[1; 4096], i * 1_048_576).unwrap();
+    }
+    fs::write(tree.path().join("z"), "after").unwrap();
+    for arguments in [
+        &["--format=gnu"][..],
+        &["--format=oldgnu"],
+        &["--format=pax", "--sparse-version=0.0"],
+        &["--format=pax", "--sparse-version=0.1"],
+        &["--format=pax", "--sparse-version=1.0"],
+    ] {
+        let all = [arguments, &["--sparse", "--sort=name", "disk", "z"]].concat();
+        let Some(dir) = tar(tree.path(), &all) else { continue };
+        let mount = TarMount::open(&dir.path().join("archive.tar"), None).unwrap();
+        assert_eq!(paths(&mount), ["z"], "{arguments:?}");
+        assert_eq!(bytes(&mount.find("z").unwrap()), b"after", "{arguments:?}");
+        match mount.find("disk") {
+            Err(error @ MountError::Unavailable(Unavailable::Sparse)) => assert_eq!(
+                error.to_string(),
+                "this member cannot be served: it is sparse; make the archive without --sparse"
+            ),
+            // Where the file system keeps no holes.
+            other => panic!("{arguments:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn archives_that_were_added_to_are_read() {
+    let tree = tree();
+    let Some(dir) = tar(tree.path(), &["--format=gnu", "a", "dir"]) else { return };
+    fs::write(tree.path().join("a"), "hello again").unwrap();
+    let archive = dir.path().join("archive.tar");
+    let status =
+        Command::new("tar").arg("-C").arg(tree.path()).arg("-rf").arg(&archive).arg("a").status();
+    assert!(status.unwrap().success());
+    let mount = TarMount::open(&archive, None).unwrap();
+    assert_eq!(bytes(&mount.find("a").unwrap()), b"hello again");
+    assert_eq!(paths(&mount).iter().filter(|path| *path == "a").count(), 1);
+}
+
+/// What `tar -P` makes is refused, and what a compressor makes of an archive.
+#[test]
+fn what_is_not_served_says_why() {
+    let tree = tree();
+    let absolute = tree.path().join("a");
+    if let Some(dir) = tar(tree.path(), &["-P", absolute.to_str().unwrap()]) {
+        let error = TarMount::open(&dir.path().join("archive.tar"), None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the archive is refused: at byte 0: a name is absolute (made with -P?)"
+        );
+    }
+    if let Some(dir) = tar(tree.path(), &["-z", "a"]) {
+        let error = TarMount::open(&dir.path().join("archive.tar"), None).unwrap_err();
+        assert!(matches!(error, MountError::Compressed(Compression::Gzip)), "{error}");
+    }
+}
+
+/// Labels and global headers come in front of members.
+#[test]
+fn labels_are_skipped() {
+    let tree = tree();
+    for format in ["gnu", "pax"] {
+        let arguments = [&format!("--format={format}"), "-V", "a label", "a"];
+        let Some(dir) = tar(tree.path(), &arguments) else { continue };
+        let mount = TarMount::open(&dir.path().join("archive.tar"), None).unwrap();
+        assert_eq!(paths(&mount), ["a"], "{format}");
+    }
+}
