@@ -1,6 +1,6 @@
 #![no_main]
 
-#[path = "../targets/http.rs"]
-mod http;
+#[path = "../targets/server/mod.rs"]
+mod targets;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| http::run(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| targets::run("http", input));

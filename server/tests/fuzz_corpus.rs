@@ -1,22 +1,42 @@
 //! The server's functions under fuzz over all inputs that were ever worth keeping, and over some
-//! random ones.
+//! random heads.
 
-#[path = "../../fuzz/targets/http.rs"]
-mod http;
+#[path = "../../fuzz/targets/server/mod.rs"]
+mod targets;
 
 use std::{fs, path::PathBuf};
 
 use proptest::prelude::*;
 
+fn fuzz() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
+}
+
 #[test]
 fn every_input_of_the_corpus_passes() {
-    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/http");
-    let mut inputs = 0;
-    for entry in fs::read_dir(corpus).unwrap() {
-        http::run(&fs::read(entry.unwrap().path()).unwrap());
-        inputs += 1;
+    for (name, _) in targets::TARGETS {
+        let mut inputs = 0;
+        for entry in fs::read_dir(fuzz().join("corpus").join(name)).unwrap() {
+            targets::run(name, &fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 0, "{name} has no corpus");
     }
-    assert!(inputs > 0, "http has no corpus");
+}
+
+/// The tests of `common` see to those of the others.
+#[test]
+fn every_target_of_the_server_is_replayed() {
+    let mut servers = 0;
+    for entry in fs::read_dir(fuzz().join("fuzz_targets")).unwrap() {
+        let path = entry.unwrap().path();
+        if fs::read_to_string(&path).unwrap().contains("../targets/server/mod.rs") {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert!(targets::TARGETS.iter().any(|(known, _)| *known == name), "{name}");
+            servers += 1;
+        }
+    }
+    assert_eq!(servers, targets::TARGETS.len());
 }
 
 /// Words that heads are made of.
@@ -69,7 +89,7 @@ const WORDS: [&str; 44] = [
 
 proptest! {
     #[test]
-    fn random_input_passes(
+    fn random_heads_pass(
         step: u8,
         pieces in prop::collection::vec(
             prop_oneof![
@@ -80,6 +100,6 @@ proptest! {
             0..40,
         ),
     ) {
-        http::run(&[vec![step], pieces.concat()].concat());
+        targets::run("http", &[vec![step], pieces.concat()].concat());
     }
 }

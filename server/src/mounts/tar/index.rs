@@ -2,6 +2,8 @@
 
 use std::io;
 
+use zput_common::limits::OBJECT_KEY_MAX_BYTES;
+
 use super::{
     MEMBERS_MAX, NAMES_MAX_BYTES, ReadError,
     flaw::{ArchiveError, ArchiveFlaw},
@@ -72,8 +74,20 @@ impl Index {
         source: &impl Source,
         strip_prefix: Option<&str>,
     ) -> Result<Self, ReadError> {
+        Self::read_within(source, strip_prefix, MEMBERS_MAX, NAMES_MAX_BYTES)
+    }
+
+    /// As [`Index::read`]. Names of 4 GiB and more have no room, whatever `most_name_bytes` says.
+    pub(super) fn read_within(
+        source: &impl Source,
+        strip_prefix: Option<&str>,
+        most_members: usize,
+        most_name_bytes: usize,
+    ) -> Result<Self, ReadError> {
         let prefix = strip_prefix.map_or_else(String::new, |prefix| format!("{prefix}/"));
-        let mut gathered = Gathered { longest: prefix.len() + 1024, ..Gathered::default() };
+        let longest = prefix.len() + OBJECT_KEY_MAX_BYTES;
+        let mut gathered =
+            Gathered { longest, most_members, most_name_bytes, ..Gathered::default() };
         let mut reader = Reader::new(source);
         while let Some(member) = reader.next()? {
             gathered.add(member)?;
@@ -184,7 +198,10 @@ struct Gathered {
     members: Vec<Seen>,
     names: String,
     links: Vec<Link>,
+    /// Bytes of the longest name that is kept.
     longest: usize,
+    most_members: usize,
+    most_name_bytes: usize,
     left_out: LeftOut,
 }
 
@@ -218,7 +235,7 @@ impl Gathered {
     fn add(&mut self, member: Member) -> Result<(), ReadError> {
         let Member { header, path, kind, modified } = member;
         let refused = |flaw| ReadError::Archive(ArchiveError { offset: header, flaw });
-        if self.members.len() >= MEMBERS_MAX {
+        if self.members.len() >= self.most_members {
             return Err(refused(ArchiveFlaw::TooManyMembers));
         }
         let served = matches!(kind, MemberKind::File { .. } | MemberKind::HardLink(_));
@@ -234,7 +251,7 @@ impl Gathered {
             return Ok(());
         };
         let name_begin = match u32::try_from(self.names.len()) {
-            Ok(begin) if self.names.len() + name.len() <= NAMES_MAX_BYTES => begin,
+            Ok(begin) if self.names.len() + name.len() <= self.most_name_bytes => begin,
             _ => return Err(refused(ArchiveFlaw::TooManyNames)),
         };
         self.names.push_str(name);

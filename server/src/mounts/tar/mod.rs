@@ -36,7 +36,8 @@ use crate::sys::{
 pub use flaw::{ArchiveError, ArchiveFlaw, Compression};
 pub use index::{Index, LeftOut, Stretch};
 
-/// Most members of an archive, directories included: 640 MB while it is indexed, and their names.
+/// Most members of an archive, directories included. Each takes 48 bytes and its name while the archive is indexed (and
+/// up to twice that while the table grows), and 32 bytes and its name from then on.
 pub const MEMBERS_MAX: usize = 16 * 1024 * 1024;
 /// Most bytes of all names together: what 32 bits can count.
 pub const NAMES_MAX_BYTES: usize = u32::MAX as usize;

@@ -98,6 +98,20 @@ fn a_compressed_archive_is_named() {
     assert_eq!(files(&index(&Build::new().file(b"BZh", b"").end())), [("BZh", 512, 0)]);
 }
 
+#[test]
+fn members_and_their_names_are_bounded() {
+    let archive = Build::new().file(b"a", b"").file(b"bcd", b"").of_kind(b"e", b'5').end();
+    let read = |members, bytes| match Index::read_within(&&archive[..], None, members, bytes) {
+        Ok(index) => Ok(index.len()),
+        Err(ReadError::Archive(error)) => Err((error.offset, error.flaw)),
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(read(3, 5), Ok(2));
+    assert_eq!(read(2, 5), Err((1024, ArchiveFlaw::TooManyMembers)));
+    assert_eq!(read(3, 4), Err((1024, ArchiveFlaw::TooManyNames)));
+    assert_eq!(read(3, 3), Err((512, ArchiveFlaw::TooManyNames)));
+}
+
 // Headers.
 
 #[test]

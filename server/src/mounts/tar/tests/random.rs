@@ -22,7 +22,7 @@ fn check(archive: &[u8]) {
 /// Steps of an archive, sensible or not.
 fn step() -> impl Strategy<Value = (u8, Vec<u8>, Vec<u8>, u64)> {
     (
-        prop::sample::select(b"\00123456789xgLKSMVDXNA".to_vec()),
+        prop::sample::select(b"0123456789\0xgLKSMVDXNA".to_vec()),
         prop::sample::select(vec![
             &b"a"[..],
             b"b",
