@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum;
+use serde::Deserialize;
 use thiserror::Error;
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 
@@ -10,7 +11,8 @@ use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 const DEFAULT_FILTER: &str = "info";
 
 /// How a line of the log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     #[default]

@@ -1,0 +1,191 @@
+//! The command line of `zserve`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use zput_common::proto::message::Scopes;
+
+use super::{
+    Config, MountConfig, MountPrefix, MountSource,
+    values::{positive, scopes},
+};
+use crate::{address::ListenAddress, log::LogFormat};
+
+/// Stores sealed blobs and streams them back.
+#[derive(Debug, Parser)]
+#[command(name = "zserve", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do besides serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// What `zserve` does besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print an invite, with which one device gets an account. The server may be running.
+    Invite(InviteArgs),
+}
+
+/// How to serve. What a flag says goes before what the file says.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// The configuration file; docs/OPERATIONS.md says what may be in it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of a store, served at the root; made if it is absent or empty.
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Where to listen: HOST:PORT (port 0: any free one) or unix:/path. May be repeated.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<ListenAddress>,
+    /// Where to answer HTTP: GET and HEAD of public mounts. May be repeated.
+    #[arg(long, value_name = "ADDR")]
+    pub http: Vec<ListenAddress>,
+    /// Where to answer /metrics and /healthz.
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<ListenAddress>,
+    /// What anybody may do with the store without a key, in clear: some of put,get,list,delete.
+    #[arg(long, value_name = "SCOPES", value_parser = scopes, requires = "store")]
+    pub plaintext: Option<Scopes>,
+    /// Carry the store's unsealed objects on plaintext connections.
+    #[arg(long, requires = "store")]
+    pub allow_unsealed: bool,
+    /// Most connections at once; further ones are told to try again [default: 1024].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub max_connections: Option<usize>,
+    /// Seconds without a byte after which a connection is closed [default: 120].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub idle: Option<u32>,
+    /// Threads that own connections [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub workers: Option<usize>,
+    /// Most threads that wait for the disk [default: two for each core, at least 8].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub pool_threads: Option<usize>,
+    /// Congestion control of TCP connections [default: the system's; cubic on loopback].
+    #[arg(long, value_name = "NAME")]
+    pub congestion: Option<String>,
+    /// Seconds that requests under way may take to end when the server is stopped [default: 30].
+    #[arg(long, value_name = "SECONDS")]
+    pub drain: Option<u32>,
+    /// Whom to become when started as root.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Keep access to all files that the user may access.
+    #[arg(long)]
+    pub no_sandbox: bool,
+    /// How a line of the log looks [default: text].
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// What is logged, as in RUST_LOG [default: info].
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// What an invite is to hold.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// Where clients find the server: HOST:PORT, or unix:/path.
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: ListenAddress,
+    /// What the device may do: some of put,get,list,delete.
+    #[arg(long, value_name = "SCOPES", value_parser = scopes, default_value = "put,get,list,delete")]
+    pub scopes: Scopes,
+    /// How long the invite can be redeemed, for example 30m or 7d.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "24h")]
+    pub expires: Duration,
+}
+
+impl ServeArgs {
+    /// Puts what the flags say in place of what is in `config`.
+    pub(super) fn override_in(&self, config: &mut Config) {
+        if let Some(store) = &self.store {
+            // It takes the place of the file's mount at the root; the others stay.
+            config.mounts.retain(|mount| mount.prefix != MountPrefix::default());
+            config.mounts.push(MountConfig {
+                prefix: MountPrefix::default(),
+                source: MountSource::Store(store.clone()),
+                public: false,
+                plaintext: self.plaintext.unwrap_or(Scopes::NONE),
+                unsealed: self.allow_unsealed,
+            });
+        }
+        if !self.listen.is_empty() {
+            config.listen.clone_from(&self.listen);
+        }
+        if !self.http.is_empty() {
+            config.http.clone_from(&self.http);
+        }
+        fn set<T: Clone>(value: &mut T, flag: &Option<T>) {
+            if let Some(flag) = flag {
+                value.clone_from(flag);
+            }
+        }
+        let seconds = |n: u32| Duration::from_secs(n.into());
+        let limits = &mut config.limits;
+        set(&mut limits.connections, &self.max_connections);
+        set(&mut limits.idle, &self.idle.map(seconds));
+        set(&mut limits.pool_threads, &self.pool_threads);
+        set(&mut limits.drain, &self.drain.map(seconds));
+        set(&mut config.workers, &self.workers);
+        set(&mut config.log_format, &self.log_format);
+        config.admin = self.admin.clone().or(config.admin.take());
+        config.user = self.user.clone().or(config.user.take());
+        config.congestion = self.congestion.clone().or(config.congestion.take());
+        config.log = self.log.clone().or(config.log.take());
+        config.sandbox &= !self.no_sandbox;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, ErrorKind> {
+        Cli::try_parse_from(line.split(' ')).map_err(|e| e.kind())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let line = "zserve --store /s --listen 127.0.0.1:0 --listen unix:/x --plaintext get,list";
+        let serve = parse(line).unwrap().serve;
+        assert_eq!(serve.listen.len(), 2);
+        assert_eq!(serve.plaintext, Some(Scopes::GET.and(Scopes::LIST)));
+        for (line, kind) in [
+            ("zserve --store /s --plaintext read", ErrorKind::ValueValidation),
+            ("zserve --store /s --listen nowhere", ErrorKind::ValueValidation),
+            ("zserve --store /s --idle 0", ErrorKind::ValueValidation),
+            // There is no saying of which mount.
+            ("zserve --config c --plaintext get", ErrorKind::MissingRequiredArgument),
+            ("zserve --config c --allow-unsealed", ErrorKind::MissingRequiredArgument),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), kind, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_invite_has_everything_but_an_address_by_default() {
+        let cli = parse("zserve invite --store /s --address h:1").unwrap();
+        let Some(Command::Invite(invite)) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(invite.scopes, Scopes::ALL);
+        assert_eq!(invite.expires, Duration::from_secs(86_400));
+        assert_eq!(
+            parse("zserve invite --store /s").unwrap_err(),
+            ErrorKind::MissingRequiredArgument
+        );
+    }
+}

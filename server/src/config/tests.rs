@@ -1,0 +1,371 @@
+use super::*;
+
+const FULL: &str = r#"
+listen = ["0.0.0.0:7399", "unix:/run/zput/zput.sock"]
+http = ["[::1]:8080"]
+admin = "127.0.0.1:9399"
+user = "zput"
+sandbox = false
+congestion = "bbr"
+workers = 3
+log = "info,zput_server=debug"
+log_format = "json"
+
+[limits]
+connections = 5000
+per_client = 64
+idle = "90s"
+min_rate = "2KiB"
+http_head = "5s"
+open_files = 300
+keep_files = 200
+upload_memory = "64MiB"
+pool_threads = 16
+drain = "1500ms"
+
+[[mount]]
+store = "blobs"
+plaintext = "put,get"
+unsealed = true
+
+[[mount]]
+prefix = "images/base"
+dir = "/srv/images"
+public = true
+stat_validity = "250ms"
+
+[[mount]]
+prefix = "images"
+tar = "/srv/images.tar"
+strip_prefix = "export/"
+plaintext = "list"
+unsealed = false
+"#;
+
+fn prefix(text: &str) -> MountPrefix {
+    MountPrefix::parse(text).unwrap()
+}
+
+fn read_file(text: &str) -> Config {
+    parse(Path::new("/etc/zput/zserve.toml"), text).unwrap()
+}
+
+fn refused(text: &str) -> String {
+    parse(Path::new("z.toml"), text).unwrap_err().to_string()
+}
+
+#[test]
+fn every_key_has_its_place() {
+    let expected = Config {
+        file: Some("/etc/zput/zserve.toml".into()),
+        listen: vec![
+            ListenAddress::Tcp("0.0.0.0:7399".into()),
+            ListenAddress::Unix("/run/zput/zput.sock".into()),
+        ],
+        http: vec![ListenAddress::Tcp("[::1]:8080".into())],
+        admin: Some(ListenAddress::Tcp("127.0.0.1:9399".into())),
+        user: Some("zput".into()),
+        sandbox: false,
+        congestion: Some("bbr".into()),
+        workers: 3,
+        log: Some("info,zput_server=debug".into()),
+        log_format: LogFormat::Json,
+        limits: Limits {
+            connections: 5000,
+            per_client: Some(64),
+            idle: Duration::from_secs(90),
+            min_rate: Some(2048),
+            http_head: Duration::from_secs(5),
+            open_files: 300,
+            keep_files: 200,
+            upload_memory: 67_108_864,
+            pool_threads: 16,
+            drain: Duration::from_millis(1500),
+        },
+        mounts: vec![
+            MountConfig {
+                prefix: prefix(""),
+                source: MountSource::Store("/etc/zput/blobs".into()),
+                public: false,
+                plaintext: Scopes::PUT.and(Scopes::GET),
+                unsealed: true,
+            },
+            MountConfig {
+                prefix: prefix("images/base"),
+                source: MountSource::Dir {
+                    path: "/srv/images".into(),
+                    stat_validity: Duration::from_millis(250),
+                },
+                public: true,
+                plaintext: Scopes::GET.and(Scopes::LIST),
+                unsealed: true,
+            },
+            MountConfig {
+                prefix: prefix("images"),
+                source: MountSource::Tar {
+                    path: "/srv/images.tar".into(),
+                    strip_prefix: Some("export/".into()),
+                },
+                public: false,
+                plaintext: Scopes::LIST,
+                unsealed: false,
+            },
+        ],
+    };
+    assert_eq!(read_file(FULL), expected);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = read_file("[[mount]]\nstore = \"s\"\n[[mount]]\nprefix = \"d\"\ndir = \"d\"");
+    let cores = thread::available_parallelism().unwrap().get();
+    assert_eq!(config.workers, cores);
+    assert!(config.sandbox && config.listen.is_empty() && config.admin.is_none());
+    let limits = config.limits;
+    assert_eq!((limits.connections, limits.per_client), (1024, None));
+    assert_eq!((limits.idle, limits.min_rate), (Duration::from_secs(120), None));
+    assert_eq!((limits.open_files, limits.keep_files), (1024, 512));
+    assert_eq!(limits.upload_memory, 33_554_432);
+    assert_eq!(limits.pool_threads, (2 * cores).clamp(8, 64));
+    assert_eq!(limits.http_head, Duration::from_secs(10));
+    assert_eq!(limits.drain, Duration::from_secs(30));
+    let [store, dir] = &config.mounts[..] else { panic!("{:?}", config.mounts) };
+    assert_eq!((store.public, store.plaintext, store.unsealed), (false, Scopes::NONE, false));
+    assert!(dir.unsealed && dir.plaintext == Scopes::NONE);
+    let MountSource::Dir { stat_validity, .. } = dir.source else { panic!("{dir:?}") };
+    assert_eq!(stat_validity, Duration::from_secs(2));
+    // Few open files bring down how many are kept.
+    assert_eq!(read_file("[limits]\nopen_files = 4").limits.keep_files, 4);
+}
+
+#[test]
+fn zero_switches_off_what_may_be_off() {
+    let limits = read_file("[limits]\nper_client = 0\nmin_rate = 0\nkeep_files = 0").limits;
+    assert_eq!((limits.per_client, limits.min_rate, limits.keep_files), (None, None, 0));
+}
+
+/// File, line, key, and what to do.
+#[test]
+fn a_bad_file_is_refused_with_its_line_and_its_key() {
+    for (text, expected) in [
+        ("listen = [\n", "z.toml:1: unclosed array, expected `]`"),
+        (
+            "\nlissten = []",
+            "z.toml:2: unknown field `lissten`, expected one of `listen`, `http`, `admin`, `user`, \
+             `sandbox`, `congestion`, `workers`, `log`, `log_format`, `limits`, `mount`",
+        ),
+        (
+            "listen = [\n  \"h:1\",\n  \"nowhere\",\n]",
+            "z.toml:1: \"nowhere\" is no address to listen on: write HOST:PORT, [IPV6]:PORT or \
+             unix:/path in `listen`",
+        ),
+        (
+            "listen = \"h:1\"",
+            "z.toml:1: invalid type: string \"h:1\", expected a sequence in `listen`",
+        ),
+        (
+            "workers = 0",
+            "z.toml:1: invalid value: integer `0`, expected a whole number of at least 1 in \
+             `workers`",
+        ),
+        (
+            "sandbox = \"yes\"",
+            "z.toml:1: invalid type: string \"yes\", expected a boolean in `sandbox`",
+        ),
+        (
+            "log_format = \"xml\"",
+            "z.toml:1: unknown variant `xml`, expected `text` or `json` in `log_format`",
+        ),
+        (
+            "[limits]\nidle = 90",
+            "z.toml:2: invalid type: integer `90`, expected a time with its unit, such as \"90s\" \
+             or \"2m\" in `limits.idle`",
+        ),
+        (
+            "[limits]\nidle = \"1500ms\"",
+            "z.toml:2: write a time of whole seconds, at least \"1s\" in `limits.idle`",
+        ),
+        (
+            "[limits]\nidle = \"0s\"",
+            "z.toml:2: write a time of whole seconds, at least \"1s\" in `limits.idle`",
+        ),
+        (
+            "[limits]\ndrain = \"soon\"",
+            "z.toml:2: invalid value: string \"soon\", expected a time with its unit, such as \
+             \"90s\" or \"2m\" in `limits.drain`",
+        ),
+        (
+            "[limits]\nupload_memory = \"much\"",
+            "z.toml:2: invalid value: string \"much\", expected a number of bytes, or a size with \
+             its unit, such as \"32MiB\" in `limits.upload_memory`",
+        ),
+        (
+            "[limits]\nmin_rate = \"17179869184GiB\"",
+            "z.toml:2: invalid value: string \"17179869184GiB\", expected a number of bytes, or a \
+             size with its unit, such as \"32MiB\" in `limits.min_rate`",
+        ),
+        (
+            "[limits]\nmin_rate = -1",
+            "z.toml:2: invalid value: integer `-1`, expected a number of bytes, or a size with its \
+             unit, such as \"32MiB\" in `limits.min_rate`",
+        ),
+        (
+            "[limits]\nconections = 1",
+            "z.toml:2: unknown field `conections`, expected one of `connections`, `per_client`, \
+             `idle`, `min_rate`, `http_head`, `open_files`, `keep_files`, `upload_memory`, \
+             `pool_threads`, `drain` in `limits`",
+        ),
+        (
+            "\n[[mount]]\nprefix = \"a\"",
+            "z.toml:2: mount \"a\": give exactly one of store, dir and tar",
+        ),
+        (
+            "[[mount]]\nstore = \"s\"\ndir = \"d\"",
+            "z.toml:1: mount \"\": give exactly one of store, dir and tar",
+        ),
+        (
+            "[[mount]]\nstore = \"s\"\n[[mount]]\ndir = \"d\"",
+            "z.toml:3: mount \"\": it is there already: give each mount a prefix of its own",
+        ),
+        (
+            "[[mount]]\ndir = \"d\"\nplaintext = \"get,put\"",
+            "z.toml:1: mount \"\": plaintext = \"put,get\", but a dir or a tar is only read: write \
+             get, list or both",
+        ),
+        (
+            "[[mount]]\ntar = \"t\"\nplaintext = \"delete\"",
+            "z.toml:1: mount \"\": plaintext = \"delete\", but a dir or a tar is only read: write \
+             get, list or both",
+        ),
+        (
+            "[[mount]]\nstore = \"s\"\nplaintext = \"read\"",
+            "z.toml:3: \"read\" is no scope: write some of put,get,list,delete in \
+             `mount.plaintext`",
+        ),
+        (
+            "[[mount]]\nstore = \"s\"\nstat_validity = \"1s\"",
+            "z.toml:1: mount \"\": stat_validity is for a dir: leave it out",
+        ),
+        (
+            "[[mount]]\ndir = \"d\"\nstrip_prefix = \"x\"",
+            "z.toml:1: mount \"\": strip_prefix is for a tar: leave it out",
+        ),
+        (
+            "[[mount]]\nprefix = \"/a\"\ndir = \"d\"",
+            "z.toml:2: \"/a\" is no prefix: it begins or ends with a slash: leave that out, or \
+             write \"\" for the root in `mount.prefix`",
+        ),
+        (
+            "[[mount]]\nprefix = \"a/../b\"\ndir = \"d\"",
+            "z.toml:2: \"a/../b\" is no prefix: a component is \".\" or \"..\": write the prefix \
+             without in `mount.prefix`",
+        ),
+        (
+            "[[mount]]\nprefix = \"a//b\"\ndir = \"d\"",
+            "z.toml:2: \"a//b\" is no prefix: a component is empty: write one slash between two \
+             components in `mount.prefix`",
+        ),
+        (
+            "[[mount]]\nprefix = \"a\\u0000\"\ndir = \"d\"",
+            "z.toml:2: \"a\\0\" is no prefix: it has a control character in `mount.prefix`",
+        ),
+    ] {
+        assert_eq!(refused(text), expected);
+    }
+    let long = format!("[[mount]]\ndir = \"d\"\nprefix = \"{}\"", "a".repeat(256));
+    assert!(refused(&long).ends_with("is no prefix: it has more than 255 bytes in `mount.prefix`"));
+    let many: String = (0..257).map(|n| format!("[[mount]]\nprefix='{n}'\ndir='d'\n")).collect();
+    assert_eq!(refused(&many), "z.toml:769: there are more than 256 mounts");
+}
+
+fn load(file: Option<&str>, flags: &str) -> Result<Config, ConfigError> {
+    use clap::Parser as _;
+    let mut line: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
+    line.insert(0, "zserve".into());
+    let dir = tempfile::tempdir().unwrap();
+    if let Some(text) = file {
+        let path = dir.path().join("z.toml");
+        fs::write(&path, text).unwrap();
+        line.extend(["--config".into(), path.to_str().unwrap().to_owned()]);
+    }
+    Config::load(&Cli::try_parse_from(line).unwrap().serve)
+}
+
+#[test]
+fn a_store_alone_is_a_mount_at_the_root() {
+    let config = load(None, "--store blobs --listen h:1 --plaintext get --allow-unsealed").unwrap();
+    assert_eq!(config.listen, [ListenAddress::Tcp("h:1".into())]);
+    assert_eq!(
+        config.mounts,
+        [MountConfig {
+            prefix: prefix(""),
+            source: MountSource::Store("blobs".into()),
+            public: false,
+            plaintext: Scopes::GET,
+            unsealed: true,
+        }]
+    );
+}
+
+#[test]
+fn flags_go_before_the_file() {
+    let flags = "--listen h:1 --http h:2 --admin h:3 --user root --no-sandbox --congestion reno \
+                 --workers 9 --log warn --log-format text --max-connections 7 --idle 8 \
+                 --pool-threads 6 --drain 5 --store blobs";
+    let file = FULL.replace("sandbox = false", "sandbox = true");
+    let config = load(Some(&file), flags).unwrap();
+    assert_eq!(config.listen, [ListenAddress::Tcp("h:1".into())]);
+    assert_eq!(config.http, [ListenAddress::Tcp("h:2".into())]);
+    assert_eq!(config.admin, Some(ListenAddress::Tcp("h:3".into())));
+    assert_eq!(config.user.as_deref(), Some("root"));
+    assert!(!config.sandbox);
+    assert_eq!(config.congestion.as_deref(), Some("reno"));
+    assert_eq!((config.workers, config.log_format), (9, LogFormat::Text));
+    assert_eq!(config.log.as_deref(), Some("warn"));
+    assert_eq!((config.limits.connections, config.limits.pool_threads), (7, 6));
+    let (idle, drain) = (Duration::from_secs(8), Duration::from_secs(5));
+    assert_eq!((config.limits.idle, config.limits.drain), (idle, drain));
+    // What no flag speaks of is the file's.
+    assert_eq!(config.limits.open_files, 300);
+    let prefixes: Vec<&str> = config.mounts.iter().map(|mount| mount.prefix.as_str()).collect();
+    assert_eq!(prefixes, ["images/base", "images", ""]);
+    assert_eq!(config.mounts[2].source, MountSource::Store("blobs".into()));
+    assert_eq!(config.mounts[2].plaintext, Scopes::NONE, "the file's went with its mount");
+}
+
+#[test]
+fn without_flags_the_file_stands() {
+    let Config { file, ref mounts, ref listen, .. } = load(Some(FULL), "").unwrap();
+    assert_eq!((mounts.len(), listen.len()), (3, 2));
+    assert!(file.is_some());
+}
+
+#[test]
+fn what_cannot_be_served_is_refused() {
+    let nothing = load(None, "--listen h:1").unwrap_err();
+    assert!(matches!(nothing, ConfigError::NothingToServe), "{nothing}");
+    let nothing = load(Some("listen = []"), "").unwrap_err();
+    assert!(matches!(nothing, ConfigError::NothingToServe), "{nothing}");
+    let file = "[limits]\nopen_files = 3\nkeep_files = 4\n[[mount]]\nstore = \"s\"";
+    assert_eq!(
+        load(Some(file), "").unwrap_err().to_string(),
+        "limits.keep_files (4) is more than limits.open_files (3): keep at most as many files open \
+         as may be open"
+    );
+    let absent = ServeArgs { config: Some("/no/such.toml".into()), ..ServeArgs::default() };
+    assert_eq!(
+        Config::load(&absent).unwrap_err().to_string(),
+        "cannot read the configuration /no/such.toml: No such file or directory (os error 2)"
+    );
+    let endless = ServeArgs { config: Some("/dev/zero".into()), ..ServeArgs::default() };
+    assert!(matches!(Config::load(&endless), Err(ConfigError::TooLong { .. })));
+}
+
+#[test]
+fn differences_are_named_as_the_file_spells_them() {
+    let old = read_file(FULL);
+    assert!(old.differences(&old).is_empty());
+    let text =
+        FULL.replace("64MiB", "65MiB").replace("\"bbr\"", "\"reno\"").replace("public = true", "");
+    assert_eq!(read_file(&text).differences(&old), ["congestion", "limits.upload_memory", "mount"]);
+}

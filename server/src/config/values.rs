@@ -1,0 +1,187 @@
+//! Values of the file that are more than TOML's: addresses, times, sizes, scopes, prefixes.
+
+use std::{fmt, time::Duration};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Visitor},
+};
+use zput_common::proto::message::Scopes;
+
+use super::MountPrefix;
+use crate::address::ListenAddress;
+
+/// The longest prefix of a mount, in bytes.
+const PREFIX_MAX_BYTES: usize = 255;
+
+/// Scopes as a flag or the file writes them.
+pub(super) fn scopes(text: &str) -> Result<Scopes, String> {
+    text.split(',').try_fold(Scopes::NONE, |all, name| {
+        let unknown = || format!("\"{name}\" is no scope: write some of put,get,list,delete");
+        Ok(all.and(Scopes::named(name.trim()).ok_or_else(unknown)?))
+    })
+}
+
+/// A whole number that is at least 1.
+pub(super) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("write a whole number of at least 1".to_owned()),
+    }
+}
+
+impl MountPrefix {
+    /// Reads a prefix.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let fault = if text.len() > PREFIX_MAX_BYTES {
+            "it has more than 255 bytes"
+        } else if text.chars().any(char::is_control) {
+            "it has a control character"
+        } else if text.is_empty() {
+            return Ok(Self::default());
+        } else if text.starts_with('/') || text.ends_with('/') {
+            "it begins or ends with a slash: leave that out, or write \"\" for the root"
+        } else if text.split('/').any(str::is_empty) {
+            "a component is empty: write one slash between two components"
+        } else if text.split('/').any(|component| matches!(component, "." | "..")) {
+            "a component is \".\" or \"..\": write the prefix without"
+        } else {
+            return Ok(Self(text.to_owned()));
+        };
+        Err(format!("{text:?} is no prefix: {fault}"))
+    }
+}
+
+/// `f` of a text.
+fn text<'de, T, D: Deserializer<'de>>(
+    from: D,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    let text = String::deserialize(from)?;
+    read(&text).map_err(de::Error::custom)
+}
+
+/// An address to listen on.
+pub(super) struct Address(pub(super) ListenAddress);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        text(from, |text| {
+            text.parse().map(Self).map_err(|e: crate::address::AddressError| e.to_string())
+        })
+    }
+}
+
+/// Scopes.
+pub(super) struct ScopeList(pub(super) Scopes);
+
+impl<'de> Deserialize<'de> for ScopeList {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        text(from, |text| scopes(text).map(Self))
+    }
+}
+
+impl<'de> Deserialize<'de> for MountPrefix {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        text(from, Self::parse)
+    }
+}
+
+/// A time: digits and units.
+pub(super) struct Time(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time with its unit, such as \"90s\" or \"2m\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                let wrong = |_| E::invalid_value(de::Unexpected::Str(text), &self);
+                humantime::parse_duration(text).map(Time).map_err(wrong)
+            }
+        }
+        from.deserialize_str(Reader)
+    }
+}
+
+/// A time of whole seconds, at least one of them.
+pub(super) struct Seconds(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Time(time) = Time::deserialize(from)?;
+        if time.subsec_nanos() == 0 && u32::try_from(time.as_secs()).is_ok_and(|s| s > 0) {
+            return Ok(Self(time));
+        }
+        Err(de::Error::custom("write a time of whole seconds, at least \"1s\""))
+    }
+}
+
+/// A number of bytes: a whole number, or digits and a unit.
+pub(super) struct Size(pub(super) u64);
+
+/// The units of a [`Size`].
+const UNITS: [(&str, u64); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+impl Size {
+    fn parse(text: &str) -> Option<Self> {
+        let (digits, unit) =
+            UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))?;
+        digits.trim_end().parse::<u64>().ok()?.checked_mul(unit).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes, or a size with its unit, such as \"32MiB\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
+                let wrong = |_| E::invalid_value(de::Unexpected::Signed(bytes), &self);
+                u64::try_from(bytes).map(Size).map_err(wrong)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                Size::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        from.deserialize_any(Reader)
+    }
+}
+
+/// How many: at least 1.
+pub(super) struct Count(pub(super) usize);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number of at least 1")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Count, E> {
+                match usize::try_from(number) {
+                    Ok(count) if count > 0 => Ok(Count(count)),
+                    _ => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+                }
+            }
+        }
+        from.deserialize_i64(Reader)
+    }
+}
