@@ -42,6 +42,12 @@ const COMMON_MUST_NOT_SAY: [&str; 9] = [
     "println!",
 ];
 
+/// The files that hold unsafe code: calls of the kernel that have no safe wrapper.
+const MAY_BE_UNSAFE: [&str; 2] = ["server/src/sys/map.rs", "server/src/sys/residency.rs"];
+
+/// What says that a line of code is unsafe, or lets it be.
+const UNSAFE_WORDS: [&str; 2] = ["unsafe", "unsafe_code"];
+
 /// A file that outgrows this holds a second concept.
 const FILE_MAX_LINES: usize = 700;
 
@@ -159,6 +165,60 @@ fn common_has_no_sockets_no_files_no_clock_and_does_not_log() {
         }
     }
     assert!(checked > 30, "the scan found only {checked} files: it no longer sees them");
+}
+
+/// Whether a word of code, outside of comments, is unsafe.
+fn says_unsafe(text: &str) -> bool {
+    let text = code(text);
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| UNSAFE_WORDS.contains(&word))
+}
+
+#[test]
+fn unsafe_code_is_where_it_is_expected_and_nowhere_else() {
+    for (text, is) in [
+        ("unsafe { call() }", true),
+        ("#![expect(unsafe_code, reason = \"x\")]", true),
+        ("fn f() {} // unsafe", false),
+        ("let unsafely = 1;", false),
+    ] {
+        assert_eq!(says_unsafe(text), is, "{text}");
+    }
+    let mut found = Vec::new();
+    for name in ["common", "server", "client", "tests", "examples"] {
+        for (file, text) in sources(&workspace().join(name)) {
+            let file = file.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
+            if says_unsafe(&text) && file != "tests/tests/tidy.rs" {
+                found.push(file);
+            }
+        }
+    }
+    found.sort();
+    assert_eq!(found, MAY_BE_UNSAFE);
+}
+
+/// The lint table of a manifest's `section`.
+fn lints(manifest: &str, section: &str) -> toml::Table {
+    let text = fs::read_to_string(workspace().join(manifest)).unwrap();
+    let mut table = text.parse::<toml::Table>().unwrap();
+    for key in section.split('.') {
+        let toml::Value::Table(inner) = table.remove(key).unwrap() else { panic!("{section}") };
+        table = inner;
+    }
+    table
+}
+
+#[test]
+fn unsafe_code_is_forbidden_but_in_the_server_which_denies_it() {
+    let workspace = lints("Cargo.toml", "workspace.lints");
+    assert_eq!(workspace["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    for name in ["common", "client", "tests", "examples"] {
+        let own = lints(&format!("{name}/Cargo.toml"), "lints");
+        assert_eq!(own, toml::toml! { workspace = true }, "{name}");
+    }
+    let mut server = lints("server/Cargo.toml", "lints");
+    assert_eq!(server["rust"]["unsafe_code"].as_str(), Some("deny"));
+    server["rust"]["unsafe_code"] = "forbid".into();
+    assert_eq!(server, workspace, "the server's table is the workspace's but for one line");
 }
 
 #[test]

@@ -153,7 +153,7 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> io::Result<()> {
 
 /// Asks the kernel to start writing a stretch of `file` back, and does not wait for it.
 ///
-/// sync_file_range(2) is what this is meant for, but rustix has no safe wrapper of it. Linux answers
+/// sync_file_range(2) is what this is meant for, but it has no safe wrapper. Linux answers
 /// `POSIX_FADV_DONTNEED` (mm/fadvise.c) by starting the same asynchronous write-back of the range and then dropping
 /// those of its pages that are clean already, which right after a write are next to none. It reports no errors:
 /// they stay with the file until the next [`sync_data`].

@@ -1,0 +1,291 @@
+//! Is a stretch of a file in the page cache? And if not: get it there.
+//!
+//! sendfile(2), splice(2) and a touched mapping sleep on a page that is not there, even for a
+//! non-blocking socket, and with them every connection of the worker. So a worker asks first, for each
+//! window, and leaves the loading to a thread that may wait.
+//!
+//! | a window of 512 KiB that is there, ext4 on Linux 6.18 | µs |
+//! |---|---|
+//! | cachestat(2) | 0.3 |
+//! | preadv2(2) of one byte with `RWF_NOWAIT` | 0.5 |
+//! | mmap(2), mincore(2), munmap(2) | 16 |
+//! | loading it again: pread(2) by 64 KiB | 30 |
+//! | loading it again: mmap(2), `MADV_POPULATE_READ`, munmap(2) | 47 |
+//!
+//! From the disk the last two take the same time. So [`load`] reads; a mapping would also take the
+//! process's `mmap_lock` for writing and interrupt the cores of its other threads.
+#![expect(unsafe_code, reason = "cachestat(2) has no safe wrapper")]
+
+use std::{
+    io::{self, IoSliceMut},
+    num::NonZeroU64,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    sync::atomic::{AtomicU8, Ordering},
+};
+
+use rustix::{
+    fs::Advice,
+    io::{Errno, ReadWriteFlags, retry_on_intr},
+};
+
+/// How far apart [`How::Samples`] looks.
+const SAMPLE_STEP_BYTES: u64 = 64 * 1024;
+
+/// What [`load`] reads into: small enough for a stack and for a core's second cache, and within a
+/// third of the speed of a buffer for the whole window.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Number of cachestat(2) on every architecture that Rust has but Alpha (Linux 6.5).
+const SYS_CACHESTAT: libc::c_long = 451;
+
+/// statfs(2), `f_type`: file systems whose pages are the file. What of tmpfs was swapped out counts as
+/// there: no call tells without waiting, and a server that swaps is slow anyway.
+const MEMORY_FILE_SYSTEMS: [u32; 3] = [
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+    0x9584_58f6, // hugetlbfs
+];
+
+/// How a file has to be asked; kept beside the open file, so that what its file system refuses is
+/// tried once and not for each window.
+#[derive(Debug, Default)]
+pub(crate) struct Residency(AtomicU8);
+
+/// What [`Residency`] remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum How {
+    /// Nothing yet.
+    Unasked = 0,
+    /// cachestat(2), and a look at the last page.
+    Count = 1,
+    /// A look at every [`SAMPLE_STEP_BYTES`] and at the last page: since Linux 6.14 cachestat(2) is
+    /// for those who own the file or may write it, and before 6.5 there is none. A page between two
+    /// looks may have been evicted, and the worker waits for the disk once; pages come and go by
+    /// whole readahead windows and folios, which are larger, so this is rare.
+    Samples = 2,
+    /// It always is.
+    Memory = 3,
+    /// Nobody can tell, so it never is.
+    Never = 4,
+}
+
+impl Residency {
+    fn how(&self) -> How {
+        match self.0.load(Ordering::Relaxed) {
+            1 => How::Count,
+            2 => How::Samples,
+            3 => How::Memory,
+            4 => How::Never,
+            _ => How::Unasked,
+        }
+    }
+
+    fn remember(&self, how: How) -> How {
+        // Two threads that find out at once find out the same.
+        self.0.store(how as u8, Ordering::Relaxed);
+        how
+    }
+
+    /// What is known of `file`, finding out what its file system is when nothing is.
+    fn known(&self, file: BorrowedFd<'_>) -> io::Result<How> {
+        match self.how() {
+            How::Unasked => {
+                // The type's sign and width differ between architectures; its low half is the number.
+                let kind = rustix::fs::fstatfs(file)?.f_type as u32;
+                let memory = MEMORY_FILE_SYSTEMS.contains(&kind);
+                Ok(self.remember(if memory { How::Memory } else { How::Count }))
+            }
+            how => Ok(how),
+        }
+    }
+
+    /// Whether the `count` bytes of `file` from `offset`, or those of them that the file has, can be
+    /// sent without waiting for the disk. Never waits for it.
+    ///
+    /// It is a snapshot: memory pressure may evict what was there. And it may be `false` for ever, on a
+    /// file system that does not tell; so whoever has called [`load`] sends, and does not ask again.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub(crate) fn is_resident(
+        &self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        count: u64,
+    ) -> io::Result<bool> {
+        if count == 0 || self.holds(file, offset, count)? {
+            return Ok(true);
+        }
+        // The file may end within the stretch. To ask for its length only now saves a call for all
+        // windows that are there.
+        let length = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+        let held = length.saturating_sub(offset).min(count);
+        Ok(held == 0 || held < count && self.holds(file, offset, held)?)
+    }
+
+    /// Whether all of the stretch is there, and the file does not end before it does.
+    fn holds(&self, file: BorrowedFd<'_>, offset: u64, count: u64) -> io::Result<bool> {
+        let last = offset.saturating_add(count - 1);
+        match self.known(file)? {
+            How::Memory => return Ok(true),
+            How::Never => return Ok(false),
+            How::Samples => {}
+            How::Unasked | How::Count => match cached_pages(file, offset, count) {
+                // Pages that are on their way from the disk count as well; reads are queued in order,
+                // so the last of them is the one to look at.
+                Ok(pages) => {
+                    return Ok(pages >= pages_of(offset, last) && self.sees(file, last)?);
+                }
+                Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    self.remember(How::Samples);
+                }
+                Err(error) => return Err(error.into()),
+            },
+        }
+        // A look at a page that is not there makes the kernel start reading (filemap_get_pages), so
+        // the first such look is the last one.
+        let mut at = offset;
+        while at < last {
+            if !self.sees(file, at)? {
+                return Ok(false);
+            }
+            at = at.saturating_add(SAMPLE_STEP_BYTES);
+        }
+        self.sees(file, last)
+    }
+
+    /// Whether the byte at `offset` is there to be read at once.
+    fn sees(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<bool> {
+        Ok(self.read_once(file, offset, &mut [0])? == Some(1))
+    }
+
+    /// Fills `buffer` from `offset` on, without waiting for the disk.
+    ///
+    /// `Some(n)`: these are all of the bytes that the file has there, `n` less than the buffer's length
+    /// if it ends. `None`: some of them are not in memory; what the buffer holds is worth nothing.
+    ///
+    /// # Errors
+    /// When the file fails.
+    pub(crate) fn read(
+        &self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..)
+            && !rest.is_empty()
+        {
+            let at = offset.saturating_add(filled as u64);
+            let read = match self.known(file)? {
+                How::Memory => Some(retry_on_intr(|| rustix::io::pread(file, &mut *rest, at))?),
+                How::Never => None,
+                How::Unasked | How::Count | How::Samples => self.read_once(file, at, rest)?,
+            };
+            match read {
+                None => return Ok(None),
+                Some(0) => break,
+                // It stops short before a page that is not there, and at the file's end.
+                Some(n) => filled += n,
+            }
+        }
+        Ok(Some(filled))
+    }
+
+    /// One preadv2(2) that does not wait.
+    fn read_once(
+        &self,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let mut once = || {
+            let mut into = [IoSliceMut::new(&mut *buffer)];
+            rustix::io::preadv2(file, &mut into, offset, ReadWriteFlags::NOWAIT)
+        };
+        match retry_on_intr(&mut once) {
+            Ok(n) => Ok(Some(n)),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(Errno::OPNOTSUPP) => {
+                self.remember(How::Never);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Brings `count` bytes of `file` from `offset` into the page cache, and asks for as many behind them.
+/// Waits for the disk: for threads that may.
+///
+/// Returns how many bytes there were: fewer than `count` when the file ends before.
+///
+/// # Errors
+/// When the file fails.
+pub(crate) fn load(file: BorrowedFd<'_>, offset: u64, count: u64) -> io::Result<u64> {
+    if let Some(ahead) = NonZeroU64::new(count.saturating_mul(2)) {
+        // Advice, which the kernel cuts to the device's readahead: the reads below do not rely on it.
+        let _taken = rustix::fs::fadvise(file, offset, Some(ahead), Advice::WillNeed);
+    }
+    let mut scratch = [0; SCRATCH_BYTES];
+    let mut loaded = 0;
+    while loaded < count {
+        let room = usize::try_from(count - loaded).map_or(SCRATCH_BYTES, |n| n.min(SCRATCH_BYTES));
+        let into = scratch.get_mut(..room).unwrap_or_default();
+        match retry_on_intr(|| rustix::io::pread(file, &mut *into, offset + loaded))? {
+            0 => break,
+            n => loaded += n as u64,
+        }
+    }
+    Ok(loaded)
+}
+
+/// Pages that the bytes from `first` to `last` lie in.
+fn pages_of(first: u64, last: u64) -> u64 {
+    let page = rustix::param::page_size() as u64;
+    last / page - first / page + 1
+}
+
+/// `struct cachestat_range` of linux/mman.h.
+#[repr(C)]
+struct CachestatRange {
+    offset: u64,
+    length: u64,
+}
+
+/// `struct cachestat` of linux/mman.h: numbers of pages.
+#[repr(C)]
+#[derive(Default)]
+struct Cachestat {
+    cached: u64,
+    dirty: u64,
+    in_write_back: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+/// cachestat(2): how many pages of the stretch, which is not empty, are in the page cache.
+fn cached_pages(file: BorrowedFd<'_>, offset: u64, count: u64) -> Result<u64, Errno> {
+    let range = CachestatRange { offset, length: count };
+    let mut stat = Cachestat::default();
+    // SAFETY: the call reads one `cachestat_range` and writes one `cachestat`. Both pointers come from
+    // references to values of exactly that layout, which live until it returns; the kernel keeps
+    // neither. The descriptor is open: it is borrowed.
+    let result = unsafe {
+        libc::syscall(
+            SYS_CACHESTAT,
+            file.as_fd().as_raw_fd(),
+            &raw const range,
+            &raw mut stat,
+            0 as libc::c_uint,
+        )
+    };
+    if result == 0 {
+        return Ok(stat.cached);
+    }
+    Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, Write as _},
+    os::{fd::AsFd as _, unix::process::CommandExt as _},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::sys::fs::{drop_cached, sync_data};
+
+const WINDOW: u64 = 512 * 1024;
+
+/// Says to a process of this test that it is the one without privileges.
+const CHILD: &str = "ZPUT_RESIDENCY_CHILD";
+
+/// Where this test was built: on a disk, where TMPDIR may be memory.
+fn disk() -> File {
+    let program = std::env::current_exe().unwrap();
+    tempfile::tempfile_in(program.parent().unwrap()).unwrap()
+}
+
+/// A file on a disk, written back, of four windows.
+fn written() -> File {
+    let mut file = disk();
+    file.write_all(&vec![7; 4 * 512 * 1024]).unwrap();
+    sync_data(&file).unwrap();
+    file
+}
+
+/// Drops all pages of `file`. Those that somebody looks at just now stay, so it is said again.
+fn evict(file: &File) {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        drop_cached(file, 0, 8 * WINDOW);
+        match cached_pages(file.as_fd(), 0, 8 * WINDOW) {
+            Ok(0) => return,
+            Ok(_) => assert!(Instant::now() < until, "the pages stay"),
+            Err(e) => panic!("cachestat: {e}"),
+        }
+    }
+}
+
+/// Whether the kernel has cachestat(2); what needs it cannot be tested on one before 6.5.
+fn counts() -> bool {
+    let known = cached_pages(disk().as_fd(), 0, 1) != Err(Errno::NOSYS);
+    if !known {
+        eprintln!("skipped: no cachestat(2)");
+    }
+    known
+}
+
+#[test]
+fn what_was_dropped_is_not_there_until_it_was_loaded() {
+    if !counts() {
+        return;
+    }
+    for how in [How::Unasked, How::Samples] {
+        let file = written();
+        let residency = Residency(AtomicU8::new(how as u8));
+        let is = |at| residency.is_resident(file.as_fd(), at, WINDOW).unwrap();
+        assert!(is(0) && is(WINDOW), "{how:?}: just written");
+        evict(&file);
+        assert!(!is(WINDOW), "{how:?}");
+        evict(&file);
+        assert_eq!(load(file.as_fd(), 0, WINDOW).unwrap(), WINDOW);
+        assert!(is(0), "{how:?}: just loaded");
+        assert_eq!(residency.how(), if how == How::Unasked { How::Count } else { how });
+    }
+}
+
+#[test]
+fn one_page_that_is_there_is_not_a_window() {
+    if !counts() {
+        return;
+    }
+    let file = written();
+    evict(&file);
+    // Without readahead, a read brings in its own page.
+    rustix::fs::fadvise(&file, 0, None, Advice::Random).unwrap();
+    rustix::io::pread(&file, &mut [0], WINDOW - 1).unwrap();
+    let cached = cached_pages(file.as_fd(), 0, WINDOW).unwrap();
+    assert!(cached > 0 && cached < pages_of(0, WINDOW - 1), "{cached}");
+    let residency = Residency::default();
+    assert!(!residency.is_resident(file.as_fd(), 0, WINDOW).unwrap());
+    assert!(residency.is_resident(file.as_fd(), WINDOW - 1, 1).unwrap());
+    let mut got = [0; 2];
+    assert_eq!(residency.read(file.as_fd(), WINDOW - 1, &mut got[..1]).unwrap(), Some(1));
+    assert_eq!(got, [7, 0]);
+    evict(&file);
+    assert_eq!(residency.read(file.as_fd(), 0, &mut got).unwrap(), None);
+}
+
+/// The read stops short where the pages do, which is not the end of the file.
+#[test]
+fn a_read_that_runs_into_a_missing_page_gives_nothing() {
+    if !counts() {
+        return;
+    }
+    let file = written();
+    evict(&file);
+    rustix::fs::fadvise(&file, 0, None, Advice::Random).unwrap();
+    rustix::io::pread(&file, &mut [0], 0).unwrap();
+    assert!(cached_pages(file.as_fd(), 0, WINDOW).unwrap() < pages_of(0, WINDOW - 1));
+    let mut buffer = vec![0; 512 * 1024];
+    assert_eq!(Residency::default().read(file.as_fd(), 0, &mut buffer).unwrap(), None);
+}
+
+#[test]
+fn a_window_that_reaches_over_the_end_is_there_when_the_file_is() {
+    let mut small = disk();
+    small.write_all(&[1; 10_000]).unwrap();
+    for how in [How::Unasked, How::Samples] {
+        let residency = Residency(AtomicU8::new(how as u8));
+        let is = |at, count| residency.is_resident(small.as_fd(), at, count).unwrap();
+        assert!(is(0, WINDOW), "{how:?}: from its begin");
+        assert!(is(9_999, WINDOW), "{how:?}: from its last byte");
+        assert!(is(8_192, 4_096), "{how:?}: within its last page");
+        assert!(is(10_000, WINDOW), "{how:?}: nothing is there to wait for");
+        assert!(is(1 << 40, WINDOW), "{how:?}: nothing is there to wait for");
+        assert!(is(0, 0), "{how:?}: nothing was asked for");
+        assert!(is(1 << 62, u64::MAX), "{how:?}: the sum exceeds 64 bits");
+    }
+    let mut buffer = [0; 20_000];
+    assert_eq!(Residency::default().read(small.as_fd(), 1, &mut buffer).unwrap(), Some(9_999));
+    assert_eq!(Residency::default().read(small.as_fd(), 10_000, &mut buffer).unwrap(), Some(0));
+    if counts() {
+        sync_data(&small).unwrap();
+        evict(&small);
+        assert!(!Residency::default().is_resident(small.as_fd(), 0, WINDOW).unwrap());
+        evict(&small);
+        assert_eq!(load(small.as_fd(), 9_000, WINDOW).unwrap(), 1_000);
+        assert_eq!(load(small.as_fd(), 10_000, WINDOW).unwrap(), 0);
+    }
+}
+
+#[test]
+fn memory_is_always_there() {
+    // Without it /dev/shm is a directory like others, and this test is none.
+    let Ok(mut file) = tempfile::tempfile_in("/dev/shm") else { return };
+    if rustix::fs::fstatfs(&file).unwrap().f_type as u32 != MEMORY_FILE_SYSTEMS[0] {
+        return;
+    }
+    file.write_all(b"0123456789").unwrap();
+    let residency = Residency::default();
+    assert!(residency.is_resident(file.as_fd(), 0, 10).unwrap());
+    assert_eq!(residency.how(), How::Memory);
+    let mut buffer = [0; 4];
+    assert_eq!(residency.read(file.as_fd(), 3, &mut buffer).unwrap(), Some(4));
+    assert_eq!(&buffer, b"3456");
+    assert_eq!(residency.read(file.as_fd(), 8, &mut buffer).unwrap(), Some(2));
+}
+
+/// Files of procfs are in no page cache: they stand for what refuses.
+#[test]
+fn what_does_not_tell_is_never_there() {
+    let residency = Residency(AtomicU8::new(How::Never as u8));
+    let file = written();
+    assert!(!residency.is_resident(file.as_fd(), 0, WINDOW).unwrap());
+    assert_eq!(residency.read(file.as_fd(), 0, &mut [0]).unwrap(), None);
+    let proc = File::open("/proc/self/status").unwrap();
+    let residency = Residency::default();
+    assert_eq!(residency.read(proc.as_fd(), 0, &mut [0]).unwrap(), None);
+    assert_eq!(residency.how(), How::Never);
+}
+
+/// Linux 6.14: cachestat(2) wants whoever owns the file or may write it.
+#[test]
+fn without_the_right_to_count_it_looks() {
+    if std::env::var_os(CHILD).is_some() {
+        let file = io::stdin();
+        let residency = Residency::default();
+        assert!(residency.is_resident(file.as_fd(), 0, WINDOW).unwrap());
+        println!("{:?}", residency.how());
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    // The child inherits a descriptor that only reads, of a file that is not its own.
+    let dir = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+    let path = dir.path().join("file");
+    std::fs::write(&path, vec![7; 512 * 1024]).unwrap();
+    let file = File::open(&path).unwrap();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut output = tempfile::tempfile().unwrap();
+    let test = "sys::residency::tests::without_the_right_to_count_it_looks";
+    let status = Command::new(Path::new("/proc/self/exe"))
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, "1")
+        .uid(65_534)
+        .stdin(Stdio::from(file))
+        .stdout(Stdio::from(output.try_clone().unwrap()))
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+    let mut said = String::new();
+    output.rewind().unwrap();
+    output.read_to_string(&mut said).unwrap();
+    let mut version = kernel.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    let version = (version.next().unwrap(), version.next().unwrap());
+    let anybody_may_count = ((6, 5)..(6, 14)).contains(&version);
+    let expected = if anybody_may_count { "Count" } else { "Samples" };
+    assert!(said.contains(expected), "{version:?}: {said}");
+}
