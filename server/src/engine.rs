@@ -13,6 +13,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
+    heartbeat::{Heartbeat, Pulse},
     pool::{Pool, PoolThreads},
     session::Door,
     store::Store,
@@ -39,6 +40,7 @@ pub(crate) struct Engine {
     threads: Vec<JoinHandle<io::Result<()>>>,
     pool: PoolThreads,
     rounds: Arc<AtomicU64>,
+    pulse: Pulse,
     ended: (Sender<Ended>, Receiver<Ended>),
 }
 
@@ -91,9 +93,11 @@ impl Engine {
         let queue = 2 * options.seats;
         let (pool, pool_threads) = Pool::start(store, options.pool_threads, queue)?;
         let share = options.upload_memory_bytes / BUFFER_BYTES / options.workers.max(1);
+        let pulse = Pulse::default();
         let mut inboxes = Vec::with_capacity(options.workers);
         let mut threads = Vec::with_capacity(options.workers);
         for number in 0..options.workers {
+            let heartbeat = Heartbeat::default();
             let running = worker::start(
                 WorkerOptions {
                     number,
@@ -101,9 +105,12 @@ impl Engine {
                     buffers: share.max(1),
                     pool: pool.clone(),
                     rounds: Arc::clone(&rounds),
+                    heartbeat: heartbeat.clone(),
                 },
                 AtEnd(ended.0.clone()),
             )?;
+            let inbox = running.inbox.clone();
+            pulse.watch(heartbeat, move || inbox.wake());
             inboxes.push(running.inbox);
             threads.push(running.thread);
         }
@@ -112,7 +119,7 @@ impl Engine {
             seats: Seats::new(options.seats),
             next: Arc::default(),
         };
-        Ok(Self { admission, threads, pool: pool_threads, rounds, ended })
+        Ok(Self { admission, threads, pool: pool_threads, rounds, pulse, ended })
     }
 
     /// The way in.
@@ -138,6 +145,11 @@ impl Engine {
     /// Times that a worker woke up, over all of them.
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Whether the workers turn.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Connections there are.

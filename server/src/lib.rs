@@ -29,18 +29,24 @@
 //! | unread control bytes of a connection | `worker::SCRATCH_BYTES` |
 
 pub mod address;
+pub mod admin;
 mod catalog;
 pub mod config;
 pub mod embedded;
 mod engine;
 mod handler;
+pub mod heartbeat;
 pub mod http;
+pub mod inherited;
 pub mod invite;
 mod listener;
 pub mod log;
+pub mod metrics;
 pub mod mounts;
 mod pool;
+pub mod sandbox;
 pub mod server;
+pub mod service;
 mod session;
 pub mod store;
 mod sys;
@@ -50,4 +56,6 @@ mod worker;
 
 pub use address::{BoundAddress, ListenAddress};
 pub use embedded::EmbeddedServer;
+pub use listener::Listener;
 pub use server::{Server, ServerError, ServerHandle, ServerOptions, Stats, Stopper};
+pub use sys::privileges;

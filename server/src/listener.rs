@@ -27,7 +27,7 @@ use zput_common::proto::{
 };
 
 use bind::Accepted;
-pub(crate) use bind::Listener;
+pub use bind::Listener;
 
 use crate::{engine::Admission, session::Door, sys, wire::Socket};
 

@@ -7,6 +7,8 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::{self, ExitCode},
+    slice,
+    sync::Arc,
     thread,
     time::SystemTime,
 };
@@ -14,14 +16,21 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use tracing::warn;
+use tracing::{error, info, warn};
 use zput_server::{
-    BoundAddress, Server, ServerError, ServerOptions, Stopper,
+    BoundAddress, Listener, Server, ServerError, ServerOptions, Stopper,
+    admin::{Admin, Condition},
     config::{Cli, Command, Config, ConfigError, InviteArgs, MountConfig, MountSource, ServeArgs},
-    invite, log,
+    inherited::{Inherited, InheritedSocket},
+    invite,
+    log::{self, Filtering},
+    metrics::Metrics,
+    privileges,
+    sandbox::{Enforced, Reach},
+    server, service,
     store::{Clock, Store, StoreError},
 };
 
@@ -48,22 +57,126 @@ fn is_no_address(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(ServerError::NoAddress))
 }
 
+/// In this order: what root alone may do, what the user may do, and threads when nothing is left to
+/// give up.
 fn serve(args: &ServeArgs) -> Result<()> {
     let config = Config::load(args)?;
-    if config.listen.is_empty() {
+    let inherited = Inherited::take()?;
+    if config.listen.is_empty() && inherited.zput.is_empty() {
         // Before anything is made on the disk.
         return Err(ServerError::NoAddress.into());
     }
-    log::start(config.log_format, config.log.as_deref())?;
+    let filtering = log::start(config.log_format, config.log.as_deref())?;
+    let congestion = config.congestion.as_deref();
+    let mut listeners = server::listen(&config.listen, congestion)?;
+    listeners.extend(adopt(inherited.zput, congestion)?);
+    ensure!(
+        config.http.is_empty() && inherited.http.is_empty(),
+        "this version has no HTTP: leave http out"
+    );
+    let admin = match (inherited.admin, &config.admin) {
+        (Some(socket), _) => adopt([socket], None)?.pop(),
+        (None, Some(address)) => server::listen(slice::from_ref(address), None)?.pop(),
+        (None, None) => None,
+    };
+    drop_privileges(&config)?;
+    let options = options(&config)?;
+    enter_sandbox(&config)?;
     // From here on signals wait until somebody looks at them.
-    let signals = Signals::new([SIGINT, SIGTERM]).context("cannot take signals")?;
-    let server = Server::bind(options(&config)?)?.spawn()?;
+    let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
+
+    let metrics = Arc::new(Metrics::new(config.workers, "sendfile"));
+    let server = Server::on(options, listeners)?.spawn()?;
+    let condition = Condition::new(metrics, server.pulse());
+    let admin = match admin {
+        Some(listener) => {
+            info!(address = %listener.address(), "answering /metrics and /healthz");
+            Some(Admin::start(listener, condition.clone()).context("cannot start a thread")?)
+        }
+        None => None,
+    };
+    service::keep_watchdog(condition.clone()).context("cannot start a thread")?;
     if let Some(stopper) = server.stopper() {
-        let obey = move || obey_signals(signals, &stopper);
+        let reload = Reload { args: args.clone(), running: config, filtering };
+        let obey = move || obey_signals(signals, reload, &condition, &stopper);
         thread::Builder::new().name("signals".to_owned()).spawn(obey).context("cannot start")?;
     }
     announce(server.addresses()).context("cannot say that the server is ready")?;
-    Ok(server.wait()?)
+    service::ready();
+    let result = server.wait();
+    drop(admin);
+    Ok(result?)
+}
+
+fn adopt(
+    sockets: impl IntoIterator<Item = InheritedSocket>,
+    congestion: Option<&str>,
+) -> Result<Vec<Listener>> {
+    let adopt = |socket| {
+        Listener::adopt(socket, congestion).context("cannot use a socket that was handed over")
+    };
+    sockets.into_iter().map(adopt).collect()
+}
+
+fn drop_privileges(config: &Config) -> Result<()> {
+    if let Some(user) = &config.user {
+        privileges::become_user(user)?;
+        info!(user, "running as this user alone");
+    } else if privileges::is_root() {
+        warn!("running as root: name a user who may do less (--user NAME)");
+    }
+    privileges::renounce().context("cannot give up new privileges")
+}
+
+fn enter_sandbox(config: &Config) -> Result<()> {
+    if !config.sandbox {
+        info!("no sandbox: as was asked for");
+        return Ok(());
+    }
+    match Reach::of(config).enforce()? {
+        Enforced::Fully => info!("sandbox: fully enforced"),
+        Enforced::Partially => info!("sandbox: partially enforced, by an older kernel"),
+        Enforced::NotAvailable => warn!("sandbox: not available: the kernel has no Landlock"),
+    }
+    Ok(())
+}
+
+/// The configuration in force, and how to read it again.
+struct Reload {
+    args: ServeArgs,
+    running: Config,
+    filtering: Filtering,
+}
+
+impl Reload {
+    /// Reads the configuration again and takes what can change while serving. If anything is wrong
+    /// with it, nothing changes.
+    fn run(&mut self) {
+        match self.changed() {
+            Ok(Some(config)) => {
+                let differing = config.differences(&self.running);
+                let waiting: Vec<_> = differing.into_iter().filter(|key| *key != "log").collect();
+                if !waiting.is_empty() {
+                    warn!(keys = waiting.join(", "), "these take effect with the next start");
+                }
+                self.running.log = config.log;
+                info!("the configuration was read again");
+            }
+            Ok(None) => info!("there is no configuration file to read again"),
+            Err(failure) => {
+                error!("the configuration stays as it was: {failure:#}");
+            }
+        }
+    }
+
+    fn changed(&self) -> Result<Option<Config>> {
+        if self.args.config.is_none() {
+            return Ok(None);
+        }
+        let config = Config::load(&self.args)?;
+        self.filtering.change(config.log.as_deref())?;
+        Ok(Some(config))
+    }
 }
 
 fn options(config: &Config) -> Result<ServerOptions> {
@@ -93,15 +206,34 @@ fn options(config: &Config) -> Result<ServerOptions> {
     })
 }
 
-/// The first signal stops the server, the second one ends it.
-fn obey_signals(mut signals: Signals, stopper: &Stopper) {
-    let mut received = signals.forever();
-    if received.next().is_some() {
-        stopper.stop();
-    }
-    if let Some(signal) = received.next() {
-        warn!("a second signal: ending at once");
-        process::exit(128 + signal);
+/// SIGHUP reads the configuration again. The first signal to stop stops the server, the second one
+/// ends it.
+fn obey_signals(
+    mut signals: Signals,
+    mut reload: Reload,
+    condition: &Condition,
+    stopper: &Stopper,
+) {
+    let mut stopping = false;
+    for signal in &mut signals {
+        match signal {
+            SIGHUP if stopping => {}
+            SIGHUP => {
+                service::reloading();
+                reload.run();
+                service::ready();
+            }
+            _ if stopping => {
+                warn!("a second signal: ending at once");
+                process::exit(128 + signal);
+            }
+            _ => {
+                stopping = true;
+                condition.drain();
+                service::stopping();
+                stopper.stop();
+            }
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use zput_common::{
 use crate::{
     address::{BoundAddress, ListenAddress},
     engine::{Ended, Engine, EngineOptions},
+    heartbeat::Pulse,
     listener::{Acceptor, Listener, Reception},
     session::Door,
     store::Store,
@@ -161,18 +162,18 @@ impl Server {
     /// # Errors
     /// When an address cannot be listened on.
     pub fn bind(options: ServerOptions) -> Result<Self, ServerError> {
-        if options.listen.is_empty() {
+        let listeners = listen(&options.listen, options.congestion.as_deref())?;
+        Self::on(options, listeners)
+    }
+
+    /// Listens on sockets that are there already, instead of on the addresses of the options.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn on(options: ServerOptions, listeners: Vec<Listener>) -> Result<Self, ServerError> {
+        if listeners.is_empty() {
             return Err(ServerError::NoAddress);
         }
-        if let Some(name) = &options.congestion {
-            sys::net::try_congestion(name)
-                .map_err(|source| ServerError::Congestion { name: name.clone(), source })?;
-        }
-        let bind = |address: &ListenAddress| {
-            Listener::bind(address, options.congestion.as_deref())
-                .map_err(|source| ServerError::Listen { address: address.clone(), source })
-        };
-        let listeners = options.listen.iter().map(bind).collect::<Result<_, _>>()?;
         Ok(Self { options, listeners })
     }
 
@@ -224,6 +225,25 @@ impl Server {
             running: Some(Running { engine, acceptor }),
         })
     }
+}
+
+/// Listens on all of `addresses`.
+///
+/// # Errors
+/// When one is not to be had, or the congestion control is not.
+pub fn listen(
+    addresses: &[ListenAddress],
+    congestion: Option<&str>,
+) -> Result<Vec<Listener>, ServerError> {
+    if let Some(name) = congestion {
+        sys::net::try_congestion(name)
+            .map_err(|source| ServerError::Congestion { name: name.to_owned(), source })?;
+    }
+    let bind = |address: &ListenAddress| {
+        Listener::bind(address, congestion)
+            .map_err(|source| ServerError::Listen { address: address.clone(), source })
+    };
+    addresses.iter().map(bind).collect()
 }
 
 /// As many connections as were asked for, or as descriptors allow.
@@ -284,6 +304,12 @@ impl ServerHandle {
             connections: running.engine.connections(),
             rounds: running.engine.rounds(),
         })
+    }
+
+    /// Whether its workers turn; nobody's, once it has stopped.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.running.as_ref().map_or_else(Pulse::default, |running| running.engine.pulse())
     }
 
     /// A way to stop it from elsewhere; absent once it has stopped.

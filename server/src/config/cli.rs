@@ -31,7 +31,7 @@ pub enum Command {
 }
 
 /// How to serve. What a flag says goes before what the file says.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct ServeArgs {
     /// The configuration file; docs/OPERATIONS.md says what may be in it.
     #[arg(long, value_name = "FILE")]

@@ -3,9 +3,12 @@
 use std::{
     fs, io,
     net::{SocketAddr, ToSocketAddrs},
-    os::unix::{
-        fs::{FileTypeExt, MetadataExt},
-        net::UnixStream,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::UnixStream,
+        },
     },
     path::{Path, PathBuf},
 };
@@ -19,6 +22,7 @@ use tracing::warn;
 
 use crate::{
     address::{BoundAddress, ListenAddress},
+    inherited::InheritedSocket,
     sys,
     wire::Socket,
 };
@@ -28,10 +32,11 @@ const BACKLOG: i32 = 1024;
 
 /// A listening socket.
 #[derive(Debug)]
-pub(crate) enum Listener {
-    /// Over TCP.
+pub struct Listener(Kind);
+
+#[derive(Debug)]
+enum Kind {
     Tcp(TcpListener, SocketAddr),
-    /// Over a Unix domain socket.
     Unix(UnixListener, SocketFile),
 }
 
@@ -48,33 +53,60 @@ pub(crate) struct Accepted {
 
 impl Listener {
     /// Listens on `address`; with `congestion`, for all TCP connections that come of it.
-    pub(crate) fn bind(address: &ListenAddress, congestion: Option<&str>) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When that address is not to be had, or that congestion control.
+    pub fn bind(address: &ListenAddress, congestion: Option<&str>) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(text) => bind_tcp(text, congestion),
             ListenAddress::Unix(path) => bind_unix(path),
         }
     }
 
+    /// Takes over a socket that listens already; its file stays with whoever made it.
+    ///
+    /// # Errors
+    /// When that congestion control is not to be had.
+    pub fn adopt(socket: InheritedSocket, congestion: Option<&str>) -> io::Result<Self> {
+        match socket {
+            InheritedSocket::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                if let Some(name) = congestion {
+                    sys::net::set_congestion(&socket, name)?;
+                }
+                let address = socket.local_addr()?;
+                Ok(Self(Kind::Tcp(TcpListener::from_std(socket), address)))
+            }
+            InheritedSocket::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                let path = socket.local_addr()?.as_pathname().unwrap_or(Path::new("")).to_owned();
+                let file = SocketFile { path, owned: None };
+                Ok(Self(Kind::Unix(UnixListener::from_std(socket), file)))
+            }
+        }
+    }
+
     /// Where it listens.
-    pub(crate) fn address(&self) -> BoundAddress {
-        match self {
-            Self::Tcp(_, address) => BoundAddress::Tcp(*address),
-            Self::Unix(_, file) => BoundAddress::Unix(file.path.clone()),
+    #[must_use]
+    pub fn address(&self) -> BoundAddress {
+        match &self.0 {
+            Kind::Tcp(_, address) => BoundAddress::Tcp(*address),
+            Kind::Unix(_, file) => BoundAddress::Unix(file.path.clone()),
         }
     }
 
     /// As the event source that it is.
     pub(crate) fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Self::Tcp(listener, _) => listener,
-            Self::Unix(listener, _) => listener,
+        match &mut self.0 {
+            Kind::Tcp(listener, _) => listener,
+            Kind::Unix(listener, _) => listener,
         }
     }
 
     /// Accepts once; the socket is non-blocking.
     pub(crate) fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(listener, _) => {
+        match &self.0 {
+            Kind::Tcp(listener, _) => {
                 let (stream, peer) = listener.accept()?;
                 Ok(Accepted {
                     socket: Socket::Tcp(stream),
@@ -82,11 +114,20 @@ impl Listener {
                     loopback: peer.ip().to_canonical().is_loopback(),
                 })
             }
-            Self::Unix(listener, file) => {
+            Kind::Unix(listener, file) => {
                 let (stream, _) = listener.accept()?;
                 let peer = format!("unix:{}", file.path.display());
                 Ok(Accepted { socket: Socket::Unix(stream), peer, loopback: false })
             }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Kind::Tcp(listener, _) => listener.as_fd(),
+            Kind::Unix(listener, _) => listener.as_fd(),
         }
     }
 }
@@ -106,7 +147,7 @@ fn bind_tcp(text: &str, congestion: Option<&str>) -> io::Result<Listener> {
             socket.listen(BACKLOG)?;
             let listener = TcpListener::from_std(socket.into());
             let address = listener.local_addr()?;
-            Ok(Listener::Tcp(listener, address))
+            Ok(Listener(Kind::Tcp(listener, address)))
         })();
         match bound {
             Ok(listener) => return Ok(listener),
@@ -122,7 +163,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
         socket.bind(&SockAddr::unix(path)?)?;
         socket.listen(BACKLOG)?;
         let file = SocketFile::of(path)?;
-        Ok(Listener::Unix(UnixListener::from_std(socket.into()), file))
+        Ok(Listener(Kind::Unix(UnixListener::from_std(socket.into()), file)))
     };
     match listen() {
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
@@ -140,24 +181,25 @@ fn is_stale(path: &Path) -> bool {
     is_socket && UnixStream::connect(path).is_err_and(refused)
 }
 
-/// The file of a Unix domain socket; removed when dropped, if it is still this socket's.
+/// The file of a Unix domain socket; removed when dropped, if this server made it and it is still
+/// this socket's.
 #[derive(Debug)]
-pub(crate) struct SocketFile {
+struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Device and inode of what this server made.
+    owned: Option<(u64, u64)>,
 }
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+        Ok(Self { path: path.to_owned(), owned: Some((found.dev(), found.ino())) })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = |found: fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
+        let ours = |found: fs::Metadata| self.owned == Some((found.dev(), found.ino()));
         if fs::symlink_metadata(&self.path).is_ok_and(ours)
             && let Err(failure) = fs::remove_file(&self.path)
         {
@@ -195,6 +237,20 @@ mod tests {
         fs::write(&path, "data").unwrap();
         assert_eq!(unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert_eq!(fs::read_to_string(&path).unwrap(), "data");
+    }
+
+    #[test]
+    fn an_adopted_socket_serves_and_keeps_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let listener = Listener::adopt(InheritedSocket::Unix(theirs), None).unwrap();
+        assert_eq!(listener.address().unix(), Some(path.as_path()));
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let _peer = UnixStream::connect(&path).unwrap();
+        assert!(listener.accept().is_ok());
+        drop(listener);
+        assert!(path.exists(), "whoever made it removes it");
     }
 
     #[test]

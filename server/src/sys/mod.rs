@@ -9,4 +9,5 @@ pub(crate) mod net;
 pub(crate) mod pipe;
 #[cfg_attr(not(test), expect(dead_code, reason = "transfers are about to use it"))]
 pub(crate) mod residency;
+pub mod privileges;
 pub(crate) mod tree;

@@ -52,10 +52,15 @@ impl Inbox {
             return false;
         }
         // Without the wake the message would wait for the next event, maybe for ever.
+        self.wake();
+        true
+    }
+
+    /// Lets the worker turn once.
+    pub(crate) fn wake(&self) {
         if let Err(failure) = self.waker.wake() {
             error!(%failure, "cannot wake a worker");
         }
-        true
     }
 
     /// Hands a connection over. Returns whether the worker is still there.

@@ -36,6 +36,7 @@ pub(crate) use slots::SlotId;
 
 use crate::{
     catalog::{Done, Job},
+    heartbeat::Heartbeat,
     pool::Pool,
     session::{Connection, Desk, End, Verdict},
     wire::Wire,
@@ -66,6 +67,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) pool: Pool,
     /// Counts rounds: a server that has nothing to do stands still.
     pub(crate) rounds: Arc<AtomicU64>,
+    /// Tells that it turns.
+    pub(crate) heartbeat: Heartbeat,
 }
 
 /// A worker that was started.
@@ -91,6 +94,7 @@ pub(crate) fn start(
         incoming,
         pool: options.pool,
         rounds: options.rounds,
+        heartbeat: options.heartbeat,
         connections: Slots::new(),
         queue: VecDeque::new(),
         starved: VecDeque::new(),
@@ -125,6 +129,7 @@ struct Worker {
     incoming: Receiver<Message>,
     pool: Pool,
     rounds: Arc<AtomicU64>,
+    heartbeat: Heartbeat,
     connections: Slots<Seated>,
     /// Connections with something to do, each at most once.
     queue: VecDeque<SlotId>,
@@ -143,6 +148,7 @@ impl Worker {
         loop {
             self.wait(&mut events)?;
             self.rounds.fetch_add(1, Ordering::Relaxed);
+            self.heartbeat.beat();
             let now = Instant::now();
             for event in &events {
                 if event.token() != WAKER

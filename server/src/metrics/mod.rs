@@ -1,0 +1,325 @@
+//! What the server counts, for Prometheus.
+//!
+//! Each worker has [handles of its own](WorkerMetrics), the acceptor has [its](DoorMetrics), and each
+//! pool has [its](PoolMetrics). An observation is one or two additions to atomics that no other
+//! thread writes to; it takes no lock and allocates nothing. What they come to is put into words when
+//! somebody asks, by [`Metrics::encode`]. docs/OPERATIONS.md lists them all.
+
+mod histogram;
+mod labels;
+mod worker;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use labels::Labelled;
+pub use labels::{Outcome, PoolKind, Protocol, Refusal, RequestKind};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text},
+    metrics::MetricType,
+    registry::{Registry, Unit},
+};
+pub use worker::{Connected, WorkerMetrics};
+
+use histogram::Histogram;
+
+/// What a scraper is told that [`Metrics::encode`] is.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the acceptor counts.
+#[derive(Debug, Default)]
+pub struct DoorMetrics {
+    accepted: [AtomicU64; Protocol::ALL.len()],
+    refused: [[AtomicU64; Refusal::ALL.len()]; Protocol::ALL.len()],
+}
+
+impl DoorMetrics {
+    /// A connection was handed to a worker.
+    pub fn accepted(&self, protocol: Protocol) {
+        if let Some(counter) = self.accepted.get(protocol.place()) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A connection was not taken.
+    pub fn refused(&self, protocol: Protocol, why: Refusal) {
+        let counter = self.refused.get(protocol.place()).and_then(|row| row.get(why.place()));
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// What a pool of threads says of itself.
+#[derive(Debug, Default)]
+pub struct PoolMetrics {
+    threads: AtomicU64,
+    queued: AtomicU64,
+}
+
+impl PoolMetrics {
+    /// It has so many threads.
+    pub fn threads(&self, count: usize) {
+        self.threads.store(count as u64, Relaxed);
+    }
+
+    /// So many jobs wait for one.
+    pub fn queued(&self, count: usize) {
+        self.queued.store(count as u64, Relaxed);
+    }
+}
+
+/// All handles, and the words for them.
+#[derive(Debug)]
+pub struct Metrics {
+    counted: Arc<Counted>,
+    registry: Registry,
+}
+
+/// What the threads count.
+#[derive(Debug)]
+struct Counted {
+    /// The engine's name.
+    engine: &'static str,
+    workers: Vec<Arc<WorkerMetrics>>,
+    doors: Arc<DoorMetrics>,
+    pools: [Arc<PoolMetrics>; PoolKind::ALL.len()],
+}
+
+impl Metrics {
+    /// Handles for so many `workers`, whose transfers are made by `engine`.
+    #[must_use]
+    pub fn new(workers: usize, engine: &'static str) -> Self {
+        let counted = Arc::new(Counted {
+            engine,
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            doors: Arc::default(),
+            pools: Default::default(),
+        });
+        let mut registry = Registry::with_prefix("zserve");
+        registry.register_collector(Box::new(Arc::clone(&counted)));
+        Self { counted, registry }
+    }
+
+    /// The handles of the worker of this number, if there is one.
+    #[must_use]
+    pub fn worker(&self, number: usize) -> Option<Arc<WorkerMetrics>> {
+        self.counted.workers.get(number).map(Arc::clone)
+    }
+
+    /// The handles of the acceptor.
+    #[must_use]
+    pub fn doors(&self) -> Arc<DoorMetrics> {
+        Arc::clone(&self.counted.doors)
+    }
+
+    /// The handles of a pool.
+    #[must_use]
+    pub fn pool(&self, kind: PoolKind) -> Arc<PoolMetrics> {
+        let [store, loader] = &self.counted.pools;
+        Arc::clone(match kind {
+            PoolKind::Store => store,
+            PoolKind::Loader => loader,
+        })
+    }
+
+    /// All of it as [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// None that a text in memory has.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Collector for Counted {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        page.build()?;
+        self.encode_workers(&mut page)?;
+        self.encode_requests(&mut page)?;
+        self.encode_doors(&mut page)?;
+        self.encode_pools(&mut page)
+    }
+}
+
+impl Counted {
+    fn encode_workers(&self, page: &mut Page<'_>) -> fmt::Result {
+        let engine = Some(self.engine);
+        page.histogram("turn", "Time of one turn of a connection", self, None, |w| &w.turns)?;
+        page.histogram("step", "Time of one step of the engine", self, engine, |w| &w.steps)?;
+        page.histogram(
+            "load",
+            "Time waited for a stretch of a file that was not in memory",
+            self,
+            None,
+            |w| &w.loads,
+        )?;
+        page.counter("sent", "Bytes put into sockets", Some(&Unit::Bytes), self, |w| {
+            &w.sent_bytes
+        })?;
+        page.counter("received", "Bytes taken out of sockets", Some(&Unit::Bytes), self, |w| {
+            &w.received_bytes
+        })?;
+        page.counter("file_hits", "Files to be served that were open already", None, self, |w| {
+            &w.file_hits
+        })?;
+        page.counter("file_misses", "Files to be served that had to be opened", None, self, |w| {
+            &w.file_misses
+        })?;
+        page.gauge("open_files", "Served files that are open", self, |w| &w.open_files)?;
+        page.gauge("upload_buffers", "Buffers of 256 KiB that hold parts of uploads", self, |w| {
+            &w.upload_buffers
+        })
+    }
+
+    /// Of requests that there were.
+    fn encode_requests(&self, page: &mut Page<'_>) -> fmt::Result {
+        let mut family = page.family("requests", "Requests answered", None, MetricType::Counter)?;
+        for (number, worker) in self.workers.iter().enumerate() {
+            for (kind, row) in RequestKind::ALL.iter().zip(&worker.requests) {
+                for (outcome, count) in Outcome::ALL.iter().zip(row) {
+                    let count = count.load(Relaxed);
+                    if count > 0 {
+                        let number = number.to_string();
+                        let labels = [
+                            ("worker", number.as_str()),
+                            ("kind", kind.label()),
+                            ("outcome", outcome.label()),
+                        ];
+                        counter(&mut family, &labels, count)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_doors(&self, page: &mut Page<'_>) -> fmt::Result {
+        let about = "Connections there are";
+        let mut family = page.family("connections", about, None, MetricType::Gauge)?;
+        for (number, worker) in self.workers.iter().enumerate() {
+            for (protocol, there) in Protocol::ALL.iter().zip(&worker.connections) {
+                let number = number.to_string();
+                let labels = [("worker", number.as_str()), ("protocol", protocol.label())];
+                family.encode_family(&labels)?.encode_gauge(&there.load(Relaxed))?;
+            }
+        }
+        let about = "Connections taken";
+        let mut family = page.family("connections_accepted", about, None, MetricType::Counter)?;
+        for (protocol, count) in Protocol::ALL.iter().zip(&self.doors.accepted) {
+            counter(&mut family, &[("protocol", protocol.label())], count.load(Relaxed))?;
+        }
+        let about = "Connections not taken";
+        let mut family = page.family("connections_refused", about, None, MetricType::Counter)?;
+        for (protocol, row) in Protocol::ALL.iter().zip(&self.doors.refused) {
+            for (why, count) in Refusal::ALL.iter().zip(row) {
+                let labels = [("protocol", protocol.label()), ("reason", why.label())];
+                counter(&mut family, &labels, count.load(Relaxed))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_pools(&self, page: &mut Page<'_>) -> fmt::Result {
+        let mut gauge = |name, about, of: fn(&PoolMetrics) -> &AtomicU64| {
+            let mut family = page.family(name, about, None, MetricType::Gauge)?;
+            for (kind, pool) in PoolKind::ALL.iter().zip(&self.pools) {
+                let labels = [("pool", kind.label())];
+                family.encode_family(&labels)?.encode_gauge(&of(pool).load(Relaxed))?;
+            }
+            Ok(())
+        };
+        gauge("pool_threads", "Threads that wait for the disk", |pool| &pool.threads)?;
+        gauge("pool_queued", "Jobs that wait for such a thread", |pool| &pool.queued)
+    }
+}
+
+/// What is being written.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn family<'s>(
+        &'s mut self,
+        name: &'s str,
+        about: &str,
+        unit: Option<&'s Unit>,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, about, unit, kind)
+    }
+
+    fn build(&mut self) -> fmt::Result {
+        let mut family = self.family("build", "This program", None, MetricType::Info)?;
+        family.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        about: &str,
+        counted: &Counted,
+        engine: Option<&str>,
+        of: fn(&WorkerMetrics) -> &Histogram,
+    ) -> fmt::Result {
+        let mut family = self.family(name, about, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (number, worker) in counted.workers.iter().enumerate() {
+            let number = number.to_string();
+            let mut labels = vec![("worker", number.as_str())];
+            labels.extend(engine.map(|engine| ("engine", engine)));
+            of(worker).encode(&mut family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn counter(
+        &mut self,
+        name: &str,
+        about: &str,
+        unit: Option<&Unit>,
+        counted: &Counted,
+        of: fn(&WorkerMetrics) -> &AtomicU64,
+    ) -> fmt::Result {
+        let mut family = self.family(name, about, unit, MetricType::Counter)?;
+        for (number, worker) in counted.workers.iter().enumerate() {
+            let number = number.to_string();
+            counter(&mut family, &[("worker", number.as_str())], of(worker).load(Relaxed))?;
+        }
+        Ok(())
+    }
+
+    fn gauge(
+        &mut self,
+        name: &str,
+        about: &str,
+        counted: &Counted,
+        of: fn(&WorkerMetrics) -> &AtomicU64,
+    ) -> fmt::Result {
+        let mut family = self.family(name, about, None, MetricType::Gauge)?;
+        for (number, worker) in counted.workers.iter().enumerate() {
+            let number = number.to_string();
+            let labels = [("worker", number.as_str())];
+            family.encode_family(&labels)?.encode_gauge(&of(worker).load(Relaxed))?;
+        }
+        Ok(())
+    }
+}
+
+fn counter(
+    family: &mut MetricEncoder<'_>,
+    labels: &impl EncodeLabelSet,
+    count: u64,
+) -> fmt::Result {
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use super::*;
+
+fn line<'a>(text: &'a str, start: &str) -> &'a str {
+    let mut lines = text.lines().filter(|line| line.starts_with(start));
+    let line = lines.next().unwrap_or_else(|| panic!("no {start} in\n{text}"));
+    assert!(lines.next().is_none(), "{start} is there twice");
+    line
+}
+
+#[test]
+fn what_was_observed_is_told_in_base_units() {
+    let metrics = Metrics::new(2, "sendfile");
+    let worker = metrics.worker(1).unwrap();
+    worker.turn(Duration::from_micros(1));
+    worker.turn(Duration::from_nanos(1001));
+    worker.turn(Duration::from_secs(5));
+    worker.step(Duration::from_millis(300));
+    worker.load(Duration::from_millis(20));
+    worker.sent(1_000_000);
+    worker.received(17);
+    worker.file_hit();
+    worker.file_hit();
+    worker.file_miss();
+    worker.open_files(3);
+    worker.upload_buffers(4);
+    worker.answered(RequestKind::Get, Outcome::NotFound);
+    worker.answered(RequestKind::HttpGet, Outcome::from(crate::http::Status::PartialContent));
+    metrics.doors().accepted(Protocol::Http);
+    metrics.doors().refused(Protocol::Zput, Refusal::Limit);
+    metrics.pool(PoolKind::Loader).threads(5);
+    metrics.pool(PoolKind::Store).queued(6);
+    assert!(metrics.worker(2).is_none());
+    let text = metrics.encode().unwrap();
+    for expected in [
+        "zserve_build_info{version=\"0.1.0\"} 1",
+        "zserve_turn_seconds_bucket{le=\"0.000001\",worker=\"1\"} 1",
+        "zserve_turn_seconds_bucket{le=\"0.000004\",worker=\"1\"} 2",
+        "zserve_turn_seconds_bucket{le=\"4.194304\",worker=\"1\"} 2",
+        "zserve_turn_seconds_bucket{le=\"+Inf\",worker=\"1\"} 3",
+        "zserve_turn_seconds_count{worker=\"1\"} 3",
+        "zserve_turn_seconds_sum{worker=\"1\"} 5.000002001",
+        "zserve_turn_seconds_count{worker=\"0\"} 0",
+        "zserve_step_seconds_sum{worker=\"1\",engine=\"sendfile\"} 0.3",
+        "zserve_load_seconds_sum{worker=\"1\"} 0.02",
+        "zserve_sent_bytes_total{worker=\"1\"} 1000000",
+        "zserve_received_bytes_total{worker=\"1\"} 17",
+        "zserve_file_hits_total{worker=\"1\"} 2",
+        "zserve_file_misses_total{worker=\"1\"} 1",
+        "zserve_open_files{worker=\"1\"} 3",
+        "zserve_upload_buffers{worker=\"1\"} 4",
+        "zserve_requests_total{worker=\"1\",kind=\"get\",outcome=\"not_found\"} 1",
+        "zserve_requests_total{worker=\"1\",kind=\"http_get\",outcome=\"partial\"} 1",
+        "zserve_connections_accepted_total{protocol=\"http\"} 1",
+        "zserve_connections_refused_total{protocol=\"zput\",reason=\"limit\"} 1",
+        "zserve_pool_threads{pool=\"loader\"} 5",
+        "zserve_pool_queued{pool=\"store\"} 6",
+    ] {
+        let start = expected.rsplit_once(' ').unwrap().0;
+        assert_eq!(line(&text, &format!("{start} ")), expected);
+    }
+    // What never happened has no line of its own, or there would be hundreds.
+    assert!(!text.contains("kind=\"delete\""));
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn a_connection_counts_as_long_as_it_is_there() {
+    let metrics = Metrics::new(1, "copy");
+    let worker = metrics.worker(0).unwrap();
+    let first = worker.connected(Protocol::Zput);
+    let second = worker.connected(Protocol::Zput);
+    let zput = "zserve_connections{worker=\"0\",protocol=\"zput\"} ";
+    let http = "zserve_connections{worker=\"0\",protocol=\"http\"} ";
+    assert!(line(&metrics.encode().unwrap(), zput).ends_with(" 2"));
+    drop(first);
+    let text = metrics.encode().unwrap();
+    assert!(line(&text, zput).ends_with(" 1") && line(&text, http).ends_with(" 0"));
+    drop(second);
+    assert!(line(&metrics.encode().unwrap(), zput).ends_with(" 0"));
+}
+
+/// Workers share no line of a cache.
+#[test]
+fn workers_are_apart() {
+    assert_eq!(align_of::<WorkerMetrics>(), 128);
+}
+
+/// 50 ns is what a lock would cost. Quarter of a million observations, so that a pause of this
+/// machine is not what is measured; the best of five rounds.
+#[test]
+fn an_observation_costs_little() {
+    const ROUND: u32 = 50_000;
+    let best = |observe: &dyn Fn(Duration)| {
+        let round = |_| {
+            let start = Instant::now();
+            for n in 0..ROUND {
+                observe(black_box(Duration::from_nanos(n.into())));
+            }
+            start.elapsed() / ROUND
+        };
+        (0..5).map(round).min().unwrap()
+    };
+    let worker = Metrics::new(1, "sendfile").worker(0).unwrap();
+    let theirs = prometheus_client::metrics::histogram::Histogram::new(
+        (0..12).map(|n| 1e-6 * 4_f64.powi(n)),
+    );
+    let theirs = best(&|took| theirs.observe(took.as_secs_f64()));
+    let best = best(&|took| worker.turn(took));
+    eprintln!("an observation: {best:?}; by a histogram of prometheus-client: {theirs:?}");
+    assert!(best < Duration::from_nanos(200), "{best:?}");
+}

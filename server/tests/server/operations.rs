@@ -1,0 +1,302 @@
+//! The program in the hands of an operator: its file, its admin address, its service manager, its user
+//! and its sandbox.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    os::{
+        fd::AsRawFd as _,
+        unix::{
+            fs::{chown, symlink},
+            net::{UnixDatagram, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Signal, geteuid},
+};
+use tempfile::TempDir;
+use zput_common::proto::message::{Kind, Request, Response, Section};
+
+use super::{
+    peer::{self, PATIENCE, bytes, get},
+    zserve::{Running, ZSERVE},
+};
+
+/// A configuration of one store and an admin address, and what the service manager hears.
+struct Setup {
+    dir: TempDir,
+    manager: UnixDatagram,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        let setup = Self { dir, manager };
+        fs::create_dir(setup.at("etc")).unwrap();
+        setup.configure("");
+        setup
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes the configuration, with `more` above its mount.
+    fn configure(&self, more: &str) {
+        let admin = self.at("admin");
+        let text = format!(
+            "listen = [\"127.0.0.1:0\"]\nadmin = \"unix:{}\"\n{more}\n[[mount]]\n\
+             store = \"../store\"\nplaintext = \"put,get\"\nunsealed = true\n",
+            admin.display()
+        );
+        fs::write(self.at("etc/zserve.toml"), text).unwrap();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(ZSERVE);
+        command.arg("--config").arg(self.at("etc/zserve.toml"));
+        command.env_remove("RUST_LOG").env("NOTIFY_SOCKET", self.at("notify"));
+        command
+    }
+
+    fn start(&self) -> Running {
+        Running::start(self.command())
+    }
+
+    /// What the service manager hears next.
+    fn heard(&self) -> String {
+        let mut message = [0; 1024];
+        let length = self.manager.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    }
+
+    fn admin(&self, path: &str) -> String {
+        let mut stream = UnixStream::connect(self.at("admin")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+#[test]
+fn a_configured_server_serves_and_tells_how_it_does() {
+    let setup = Setup::new();
+    let server = setup.start();
+    assert_eq!(setup.heard(), "READY=1\n");
+    server.plain().put("k", b"object", 6);
+    assert!(
+        setup.at("store/zput-store.toml").exists(),
+        "paths are taken from the file's directory"
+    );
+    let metrics = setup.admin("/metrics");
+    assert!(metrics.contains("\nzserve_build_info{version=\""), "{metrics}");
+    assert!(setup.admin("/healthz").starts_with("HTTP/1.1 200 OK\r\n"));
+    server.signal(Signal::TERM);
+    assert_eq!(setup.heard(), "STOPPING=1\n");
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!setup.at("admin").exists(), "the sandbox lets it remove its socket");
+}
+
+#[test]
+fn a_server_that_drains_wants_no_more_clients() {
+    let setup = Setup::new();
+    let server = setup.start();
+    server.plain().put("k", &bytes(16_000_000), 16_000_000);
+    let mut slow = server.plain();
+    slow.ask(&get("k", &[Section::All; 4], Kind::Plain)).unwrap();
+    server.signal(Signal::TERM);
+    peer::until("the door is shut", || std::net::TcpStream::connect(&server.address).is_err());
+    let health = setup.admin("/healthz");
+    assert!(health.starts_with("HTTP/1.1 503 "), "{health}");
+    assert!(health.ends_with("draining: the server stops\n"), "{health}");
+    slow.payload().unwrap();
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn a_watchdog_is_kept_quiet() {
+    let setup = Setup::new();
+    let mut command = setup.command();
+    command.env("WATCHDOG_USEC", "200000");
+    let server = Running::start(command);
+    let heard: Vec<String> = (0..4).map(|_| setup.heard()).collect();
+    assert_eq!(heard.iter().filter(|message| *message == "WATCHDOG=1\n").count(), 3, "{heard:?}");
+    assert_eq!(heard.iter().filter(|message| *message == "READY=1\n").count(), 1, "{heard:?}");
+    drop(server);
+}
+
+/// What is wrong is said with file, line and key; what is right and cannot be taken yet is named.
+#[test]
+fn the_configuration_is_read_again_on_a_signal() {
+    let setup = Setup::new();
+    let server = setup.start();
+    assert_eq!(setup.heard(), "READY=1\n");
+    let reload = || {
+        server.signal(Signal::HUP);
+        let reloading = setup.heard();
+        let since = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        assert!(since.trim_end().parse::<u64>().unwrap() > 0, "{reloading}");
+        assert_eq!(setup.heard(), "READY=1\n");
+    };
+    setup.configure("limits.idle = 5");
+    reload();
+    setup.configure("workers = 63\nlog = \"debug\"");
+    reload();
+    server.plain().put("k", b"x", 1);
+    // As root it could be read, if it were within reach.
+    let file = setup.at("etc/zserve.toml");
+    fs::rename(&file, setup.at("elsewhere.toml")).unwrap();
+    symlink(setup.at("elsewhere.toml"), &file).unwrap();
+    reload();
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    let path = file.display();
+    let wrong = format!(
+        "the configuration stays as it was: {path}:3: invalid type: integer `5`, expected a time \
+         with its unit, such as \"90s\" or \"2m\" in `limits.idle`"
+    );
+    assert!(log.contains(&wrong), "{log}");
+    assert!(log.contains("these take effect with the next start keys=\"workers\""), "{log}");
+    assert!(log.contains(" DEBUG "), "the log's filter was changed: {log}");
+    if log.contains("sandbox: not available") {
+        eprintln!("the sandbox was not tested: this kernel has no Landlock");
+        return;
+    }
+    assert!(log.contains("sandbox: fully enforced") || log.contains("partially"), "{log}");
+    let denied = format!("cannot read the configuration {path}: Permission denied");
+    assert!(log.contains(&denied), "{log}");
+}
+
+#[test]
+fn without_a_sandbox_the_log_says_so() {
+    let setup = Setup::new();
+    let mut command = setup.command();
+    command.arg("--no-sandbox");
+    let server = Running::start(command);
+    server.signal(Signal::TERM);
+    let (_, _, log) = server.end();
+    assert!(log.contains("no sandbox: as was asked for"), "{log}");
+}
+
+/// A socket that was made before the server, and is still there when it has ended.
+#[test]
+fn a_socket_is_taken_over() {
+    let setup = Setup::new();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let start = |names: &str| {
+        let mut command = Command::new(ZSERVE);
+        command.arg("--store").arg(setup.at("store")).args(["--plaintext", "get"]);
+        fcntl_setfd(&socket, FdFlags::empty()).unwrap();
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", names);
+        command.env("LISTEN_FDS_FIRST_FD", socket.as_raw_fd().to_string());
+        command
+    };
+    let server = Running::start(start("zput"));
+    assert_eq!(server.address, address);
+    assert_eq!(server.plain().ask(&Request::Ping).unwrap(), Response::Pong);
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(std::net::TcpStream::connect(&address).is_ok(), "it listens on");
+
+    let output = start("zputt").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "zserve: a socket was handed over as \"zputt\": set FileDescriptorName= to zput, http or \
+         admin\n"
+    );
+}
+
+fn status(server: &Running, field: &str) -> Vec<String> {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn root_becomes_somebody_else_for_good() {
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let Some(daemon) = daemon() else {
+        eprintln!("skipped: there is no user named daemon");
+        return;
+    };
+    let setup = Setup::new();
+    fs::create_dir(setup.at("store")).unwrap();
+    for path in [setup.dir.path(), &setup.at("store")] {
+        chown(path, Some(daemon), None).unwrap();
+    }
+    setup.configure("user = \"daemon\"");
+    let server = setup.start();
+    server.plain().put("k", b"object", 6);
+    let id = daemon.to_string();
+    assert_eq!(status(&server, "Uid:"), [id.as_str(); 4]);
+    assert!(!status(&server, "Gid:").contains(&"0".to_owned()));
+    assert!(!status(&server, "Groups:").contains(&"0".to_owned()));
+    for field in ["CapPrm:", "CapEff:", "CapInh:"] {
+        assert_eq!(status(&server, field), ["0000000000000000"], "{field}");
+    }
+    assert_eq!(status(&server, "NoNewPrivs:"), ["1"]);
+    // All threads are that user, not only the one that asked.
+    for task in fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        assert!(status.contains(&format!("\nUid:\t{id}\t{id}\t{id}\t{id}\n")), "{status}");
+    }
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+
+    for (user, expected) in [
+        ("no-such-user", "there is no user \"no-such-user\": make one, or name another"),
+        ("root", "the user \"root\" is root: name one that may do less"),
+    ] {
+        let output = setup.command().args(["--user", user]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.ends_with(&format!("zserve: {expected}\n")), "{said}");
+    }
+}
+
+fn daemon() -> Option<u32> {
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let line = users.lines().find(|line| line.starts_with("daemon:"))?;
+    line.split(':').nth(2)?.parse().ok()
+}
+
+#[test]
+fn wrong_use_ends_with_2_and_makes_nothing() {
+    let setup = Setup::new();
+    let fresh = setup.at("fresh");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(ZSERVE).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let store = fresh.to_str().unwrap();
+    let (code, said) = run(&["--store", store]);
+    assert_eq!(code, Some(2));
+    assert_eq!(said, "zserve: there is no address to listen on: give at least one\n");
+    assert!(!Path::new(store).exists());
+    setup.configure("listne = []");
+    let file = setup.at("etc/zserve.toml");
+    let (code, said) = run(&["--config", file.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    let start = format!("zserve: {}:3: unknown field `listne`, expected one of", file.display());
+    assert!(said.starts_with(&start) && said.lines().count() == 1, "{said}");
+}
