@@ -278,6 +278,37 @@ fn a_bad_file_is_refused_with_its_line_and_its_key() {
     assert_eq!(refused(&many), "z.toml:769: there are more than 256 mounts");
 }
 
+#[test]
+fn the_example_is_a_configuration() {
+    let text = include_str!("../../../contrib/zserve.toml");
+    let path = Path::new("/etc/zput/zserve.toml");
+    let example = parse(path, text).unwrap();
+    assert_eq!(example.mounts.len(), 1);
+    // And so it is with all that is commented out: such lines begin with a key or a bracket.
+    let is_value = |line: &str| line.starts_with("[[") || line.split(' ').nth(1) == Some("=");
+    let uncommented: String = text
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|rest| is_value(rest)).unwrap_or(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let all = parse(path, &uncommented).unwrap();
+    assert_eq!((all.mounts.len(), all.user.as_deref(), all.http.len()), (3, Some("zput"), 1));
+}
+
+/// docs/OPERATIONS.md, "The file".
+#[test]
+fn the_page_lists_every_key() {
+    let page = include_str!("../../../docs/OPERATIONS.md");
+    let mut table = "";
+    for line in FULL.lines() {
+        if line.starts_with('[') {
+            table = if line == "[limits]" { "limits." } else { "" };
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            assert!(page.contains(&format!("\n| `{table}{key}` |")), "{table}{key}");
+        }
+    }
+}
+
 fn load(file: Option<&str>, flags: &str) -> Result<Config, ConfigError> {
     use clap::Parser as _;
     let mut line: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();

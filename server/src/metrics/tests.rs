@@ -84,6 +84,29 @@ fn a_connection_counts_as_long_as_it_is_there() {
     assert!(line(&metrics.encode().unwrap(), zput).ends_with(" 0"));
 }
 
+/// docs/OPERATIONS.md, "Health and metrics".
+#[test]
+fn the_page_lists_every_metric() {
+    let page = include_str!("../../../docs/OPERATIONS.md");
+    let text = Metrics::new(1, "sendfile").encode().unwrap();
+    let mut found = 0;
+    for line in text.lines() {
+        let mut words = line.split(' ');
+        if let (Some("#"), Some("TYPE"), Some(name), Some(kind)) =
+            (words.next(), words.next(), words.next(), words.next())
+        {
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            assert!(page.contains(&format!("`{name}{suffix}`")), "{name}{suffix}");
+            found += 1;
+        }
+    }
+    assert_eq!(found, 16);
+}
+
 /// Workers share no line of a cache.
 #[test]
 fn workers_are_apart() {

@@ -7,7 +7,7 @@ pub(crate) mod map;
 pub(crate) mod net;
 #[cfg_attr(not(test), expect(dead_code, reason = "transfers are about to use it"))]
 pub(crate) mod pipe;
+pub mod privileges;
 #[cfg_attr(not(test), expect(dead_code, reason = "transfers are about to use it"))]
 pub(crate) mod residency;
-pub mod privileges;
 pub(crate) mod tree;
