@@ -1,6 +1,6 @@
 //! How the server does, for whoever runs it: `/metrics` and `/healthz`, on an address of their own.
 //!
-//! One thread, one client at a time, one request a connection. A client has [`CLIENT_TIME`] for all
+//! One thread, one client at a time, one request a connection. A client has two seconds for all
 //! of it, so that one that dawdles holds up the others for no longer, and no number of them costs more
 //! than one descriptor.
 
