@@ -34,6 +34,8 @@ mod catalog;
 pub mod config;
 pub mod embedded;
 mod engine;
+#[cfg_attr(not(test), expect(dead_code, reason = "transfers are about to use it"))]
+mod engines;
 mod handler;
 pub mod heartbeat;
 pub mod http;
@@ -56,6 +58,7 @@ mod worker;
 
 pub use address::{BoundAddress, ListenAddress};
 pub use embedded::EmbeddedServer;
+pub use engines::{Engine, UnknownEngine};
 pub use listener::Listener;
 pub use server::{Server, ServerError, ServerHandle, ServerOptions, Stats, Stopper};
 pub use sys::privileges;

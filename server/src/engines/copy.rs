@@ -1,0 +1,38 @@
+//! pread(2) into a buffer, send(2) out of it.
+
+use std::{io, os::fd::BorrowedFd};
+
+use rustix::io::retry_on_intr;
+
+use crate::sys;
+
+/// Bytes of a step: they stay in a core's second cache between the two copies.
+const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// A worker's buffer; allocated when it is first used.
+#[derive(Debug)]
+pub(super) struct Scratch(Vec<u8>);
+
+impl Scratch {
+    pub(super) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// See [`super::Mover::step`]. What the socket does not take is read again: keeping it would take a
+    /// buffer for each connection instead of each worker.
+    pub(super) fn step(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        count: usize,
+    ) -> io::Result<usize> {
+        self.0.resize(SCRATCH_BYTES, 0);
+        let room = self.0.get_mut(..count.min(SCRATCH_BYTES)).unwrap_or_default();
+        let read = retry_on_intr(|| rustix::io::pread(file, &mut *room, offset))?;
+        match room.get(..read) {
+            None | Some([]) => Ok(0),
+            Some(bytes) => sys::net::send(socket, bytes, false),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! splice(2) from the file into a pipe and from there into the socket.
+//!
+//! `EAGAIN` of splice(2) has two meanings: that the pipe is full, or empty, and that the socket is. A pipe
+//! is filled only when it is empty and drained only when it is not, so that here only the socket can be
+//! meant.
+
+use std::{io, os::fd::BorrowedFd};
+
+use super::pipes::{Lent, Pipes};
+use crate::sys;
+
+/// A transfer's bytes that have left the file and not reached the socket.
+#[derive(Debug)]
+pub(super) struct Piped(Option<UnderWay>);
+
+#[derive(Debug)]
+struct UnderWay {
+    /// Never empty between two steps.
+    pipe: Lent,
+    /// Where in the file its first byte was.
+    offset: u64,
+}
+
+impl Piped {
+    pub(super) const fn new() -> Self {
+        Self(None)
+    }
+
+    /// See [`super::Mover::step`].
+    pub(super) fn step(
+        &mut self,
+        pipes: &Pipes,
+        socket: BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        count: usize,
+    ) -> io::Result<usize> {
+        let mut under_way = match self.0.take() {
+            Some(under_way) if under_way.offset == offset => under_way,
+            _ => {
+                let Some(mut pipe) = pipes.lend() else {
+                    return sys::net::sendfile(socket, file, offset, count);
+                };
+                match pipe.fill(file, offset, count) {
+                    Ok(0) => return Ok(0),
+                    Ok(_) => {}
+                    // Not the socket's: without this the connection would wait for an event that
+                    // never comes.
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        return sys::net::sendfile(socket, file, offset, count);
+                    }
+                    Err(e) => return Err(e),
+                }
+                UnderWay { pipe, offset }
+            }
+        };
+        match under_way.pipe.drain(socket, count) {
+            // A 0 would be taken for the end of the file.
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(moved) => {
+                under_way.offset += moved as u64;
+                if under_way.pipe.held() > 0 {
+                    self.0 = Some(under_way);
+                }
+                Ok(moved)
+            }
+            Err(e) => {
+                if e.kind() == io::ErrorKind::WouldBlock {
+                    self.0 = Some(under_way);
+                }
+                Err(e)
+            }
+        }
+    }
+}
