@@ -2,10 +2,8 @@
 //! kernel it relies on. The only unsafe code of the workspace is here, in `map` and `residency`.
 
 pub(crate) mod fs;
-#[cfg_attr(not(test), expect(dead_code, reason = "transfers are about to use it"))]
 pub(crate) mod map;
 pub(crate) mod net;
-#[cfg_attr(not(test), expect(dead_code, reason = "transfers are about to use it"))]
 pub(crate) mod pipe;
 pub mod privileges;
 #[cfg_attr(not(test), expect(dead_code, reason = "transfers are about to use it"))]
