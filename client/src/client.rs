@@ -101,7 +101,7 @@ impl Client {
                 }
                 Some(server) => embedded::reconnect(server, &remote),
             },
-            Remote::Tcp { host, port } => {
+            Remote::Tcp { host, port, .. } => {
                 let config = self.config()?;
                 Ok(Connection::tcp(remote.clone(), host, *port, &config)?)
             }
@@ -121,7 +121,7 @@ impl Client {
         };
         let device = self.key_file.device_seed().tls_key();
         let tls = ClientTls::new(&device, server_key).map_err(|error| {
-            ConnectionError::Session { remote: self.remote.clone(), error: error.into() }
+            ConnectionError::Session { remote: Box::new(self.remote.clone()), error: error.into() }
         })?;
         Ok(ClientConfig::Tls(tls))
     }

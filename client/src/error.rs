@@ -19,8 +19,8 @@ use zput_common::{
 };
 
 use crate::{
-    connection::ConnectionError, embedded::EmbeddedError, keystore::KeystoreError, seen::SeenError,
-    sink::SinkError, source::SourceError, terminal::printable,
+    connection::ConnectionError, embedded::EmbeddedError, keystore::KeystoreError,
+    list::LISTED_MAX, seen::SeenError, sink::SinkError, source::SourceError, terminal::printable,
 };
 
 /// How a command ends.
@@ -132,6 +132,9 @@ pub enum ClientError {
         /// What there is.
         length: u64,
     },
+    /// A listing that is not held in memory, or that comes to nothing.
+    #[error("more than {LISTED_MAX} objects, or too little in too many pages: nothing is listed")]
+    TooMuchToList,
     /// Another put of this name was faster and has a higher generation.
     #[error("another put of this name was finished meanwhile; nothing was stored (try again)")]
     Overtaken,
@@ -207,9 +210,11 @@ impl ClientError {
             | Self::CannotPut(_) => ExitCode::Key,
             Self::UnsealedOverTls => ExitCode::Usage,
             Self::Overtaken => ExitCode::Temporary,
-            Self::Unrecorded { .. } | Self::Thread(_) | Self::Incomplete | Self::Local { .. } => {
-                ExitCode::Other
-            }
+            Self::Unrecorded { .. }
+            | Self::TooMuchToList
+            | Self::Thread(_)
+            | Self::Incomplete
+            | Self::Local { .. } => ExitCode::Other,
             Self::Several { .. } => ExitCode::Some,
         }
     }
@@ -238,7 +243,9 @@ fn of_connection(error: &ConnectionError) -> ExitCode {
         ConnectionError::Resolve { .. }
         | ConnectionError::Connect { .. }
         | ConnectionError::Socket { .. } => ExitCode::Temporary,
-        ConnectionError::Refused { error, .. } => of_code(error.code),
+        ConnectionError::Refused { error, .. } | ConnectionError::NotMounted { error, .. } => {
+            of_code(error.code)
+        }
         ConnectionError::Unexpected { .. } => ExitCode::Integrity,
         ConnectionError::Session { error, .. } => of_session(error),
     }
@@ -334,6 +341,28 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
+/// What a user is told when the server does not turn to a mount.
+pub(crate) struct Unmounted<'a> {
+    pub(crate) remote: &'a Remote,
+    pub(crate) error: &'a RemoteError,
+}
+
+impl fmt::Display for Unmounted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remote, error } = self;
+        match (error.known(), remote.mount()) {
+            (Some(ErrorCode::NotFound), Some(mount)) => write!(
+                f,
+                "the server {} has no mount {}, or none for this key file (its operator knows the \
+                 names; remote in the key file says which is meant)",
+                remote.server(),
+                printable(mount.as_str())
+            ),
+            _ => Refusal { remote, error }.fmt(f),
+        }
+    }
+}
+
 /// What to do about a blob that is not opened.
 fn advice(error: &OpenError) -> &'static str {
     match error {
@@ -355,7 +384,7 @@ mod tests {
     use super::*;
 
     fn refused(code: u8) -> ClientError {
-        let remote = Remote::Tcp { host: "example.org".into(), port: 7447 };
+        let remote = Box::new("zput://example.org:7447".parse().unwrap());
         let error = RemoteError { code, text: "no\x1b[2J".into() };
         ConnectionError::Refused { remote, error }.into()
     }
@@ -372,7 +401,7 @@ mod tests {
     #[test]
     fn what_nobody_honest_says_is_an_integrity_error() {
         let exit = |error| {
-            let remote = Remote::Tcp { host: "example.org".into(), port: 7447 };
+            let remote = Box::new("zput://example.org:7447".parse().unwrap());
             ClientError::from(ConnectionError::Session { remote, error }).exit_code() as u8
         };
         assert_eq!(exit(HelloError::ModeNotOffered(Mode::Plaintext).into()), 8);

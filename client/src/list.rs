@@ -75,7 +75,7 @@ impl Client {
         let mut after = None;
         let mut pages = Pages::default();
         loop {
-            let (entries, next) = self.page(after)?;
+            let (entries, next) = self.page(after.clone())?;
             let known = seen.len();
             for entry in entries {
                 // A page may overlap the one before when objects come and go.
@@ -84,10 +84,12 @@ impl Client {
                 }
             }
             match next {
-                Some(_) if !pages.lead_on(seen.len() - known) => return Err(self.endless()),
-                Some(next) => after = Some(next),
+                // PROTOCOL 6: "`next` is greater than `after`"
+                Some(_) if next <= after => return Err(self.leads_back()),
+                Some(_) => pages.turn(seen.len() - known)?,
                 None => break,
             }
+            after = next;
         }
         listing.blobs.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         Ok(listing)
@@ -105,9 +107,9 @@ impl Client {
         }
     }
 
-    fn endless(&mut self) -> ClientError {
+    fn leads_back(&mut self) -> ClientError {
         match self.connection() {
-            Ok(connection) => connection.unexpected("a listing without end").into(),
+            Ok(connection) => connection.unexpected("a page that leads back").into(),
             Err(error) => error,
         }
     }
@@ -165,11 +167,11 @@ impl Client {
                     }
                     let news = versions.len();
                     all.extend(versions);
-                    match next {
-                        Some(_) if !pages.lead_on(news) => return Err(self.endless()),
-                        Some(next) => after = Some(next),
-                        None => return Ok(all),
+                    if next.is_none() {
+                        return Ok(all);
                     }
+                    pages.turn(news)?;
+                    after = next;
                 }
                 _ => return Err(connection.unexpected("not the versions").into()),
             }
@@ -178,12 +180,13 @@ impl Client {
 }
 
 /// Most objects, or versions, of one listing: what is kept of each must fit into memory.
-const LISTED_MAX: usize = 1 << 22;
-/// Most pages in a row with nothing that was not listed before. An honest server leaves a page empty
-/// when each of a thousand objects is damaged.
-const IDLE_PAGES_MAX: usize = 64;
+pub(crate) const LISTED_MAX: usize = 1 << 22;
+/// Most pages in a row with nothing that was not listed before. An honest server leaves a page empty when
+/// each of a thousand things it has looked at is no object: damaged, or an empty directory of a tree. As many
+/// of these as of objects.
+const IDLE_PAGES_MAX: usize = 1 << 12;
 
-/// How far a listing has come: the cursors are the server's, and may lead round and round.
+/// How far a listing has come.
 #[derive(Debug, Default)]
 struct Pages {
     listed: usize,
@@ -191,11 +194,14 @@ struct Pages {
 }
 
 impl Pages {
-    /// Counts a page with so many things that were not listed before; whether to ask for the next.
-    fn lead_on(&mut self, news: usize) -> bool {
+    /// Counts a page with so many things that were not listed before, and is not the last.
+    fn turn(&mut self, news: usize) -> Result<(), ClientError> {
         self.listed += news;
         self.idle = if news == 0 { self.idle + 1 } else { 0 };
-        self.listed <= LISTED_MAX && self.idle < IDLE_PAGES_MAX
+        if self.listed > LISTED_MAX || self.idle >= IDLE_PAGES_MAX {
+            return Err(ClientError::TooMuchToList);
+        }
+        Ok(())
     }
 }
 
@@ -218,20 +224,25 @@ mod tests {
     #[test]
     fn a_listing_that_leads_nowhere_ends() {
         let mut pages = Pages::default();
-        for _ in 0..63 {
-            assert!(pages.lead_on(0));
+        for _ in 0..4_095 {
+            pages.turn(0).unwrap();
         }
-        assert!(pages.lead_on(1));
-        for _ in 0..63 {
-            assert!(pages.lead_on(0));
+        pages.turn(1).unwrap();
+        for _ in 0..4_095 {
+            pages.turn(0).unwrap();
         }
-        assert!(!pages.lead_on(0));
+        assert!(matches!(pages.turn(0), Err(ClientError::TooMuchToList)));
     }
 
     #[test]
     fn a_listing_has_a_size() {
         let mut pages = Pages::default();
-        assert!(pages.lead_on(4_194_304));
-        assert!(!pages.lead_on(1));
+        pages.turn(4_194_304).unwrap();
+        let error = pages.turn(1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "more than 4194304 objects, or too little in too many pages: nothing is listed"
+        );
+        assert_eq!(error.exit_code() as u8, 1);
     }
 }

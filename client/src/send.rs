@@ -111,10 +111,11 @@ impl<'c> Upload<'c> {
     fn accept(&self, answer: Response) -> Result<(), ClientError> {
         match answer {
             Response::Begun | Response::SliceHeld | Response::Pong => Ok(()),
-            Response::Error(error) => {
-                Err(ConnectionError::Refused { remote: self.connection.remote().clone(), error }
-                    .into())
+            Response::Error(error) => Err(ConnectionError::Refused {
+                remote: Box::new(self.connection.remote().clone()),
+                error,
             }
+            .into()),
             _ => Err(self.connection.unexpected("something else than the upload").into()),
         }
     }

@@ -3,7 +3,7 @@
 //! This crate has no sockets, no files and no clock: bytes, time and randomness are arguments.
 //!
 //! ```text
-//!        name  label  digest  limits  cursor
+//!     name  mount  label  digest  limits  cursor
 //!                 ↑
 //!        aead → chunked            age
 //!                 ↑                 ↑
@@ -12,8 +12,8 @@
 //!                                 proto
 //! ```
 //!
-//! A server imports `proto`, `name`, `label`, `digest`, `limits`, `cursor` and [`blob::envelope`];
-//! what opens a blob is none of its business.
+//! A server imports `proto`, `name`, `mount`, `label`, `digest`, `limits`, `cursor` and
+//! [`blob::envelope`]; what opens a blob is none of its business.
 
 pub mod aead;
 pub mod age;
@@ -25,5 +25,6 @@ pub mod keys;
 pub mod label;
 pub mod limits;
 mod long_bech32;
+pub mod mount;
 pub mod name;
 pub mod proto;

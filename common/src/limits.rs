@@ -38,8 +38,10 @@ pub const SERVER_IDLE_MIN_SECONDS: u32 = 1;
 pub const SECTIONS_MAX: usize = 64;
 /// Most entries in one page of a listing (PROTOCOL 6).
 pub const PAGE_MAX_ENTRIES: u32 = 1000;
-/// Longest cursor of a listing (PROTOCOL 5).
-pub const CURSOR_MAX_BYTES: usize = 64;
+/// Longest cursor of a listing: that of a tree of files is a path (PROTOCOL 5).
+pub const CURSOR_MAX_BYTES: usize = 1024;
+/// Longest name of a mount, in bytes of UTF-8 (PROTOCOL 5).
+pub const MOUNT_NAME_MAX_BYTES: usize = 255;
 /// Longest label of a device, in bytes of UTF-8 (PROTOCOL 5).
 pub const LABEL_MAX_BYTES: usize = 64;
 /// Longest text of an error answer, in bytes of UTF-8 (PROTOCOL 6).

@@ -233,7 +233,7 @@ pub(crate) fn refused(code: ErrorCode) -> Response {
     let text = match code {
         ErrorCode::Malformed => "malformed request or object",
         ErrorCode::Denied => "the invite is unknown, spent or expired",
-        ErrorCode::NotFound => "no such object or version",
+        ErrorCode::NotFound => "no such object, version or mount",
         ErrorCode::Exists => "the condition does not hold",
         ErrorCode::Full => "disk full or quota reached",
         ErrorCode::Busy => "the server is busy, try again",

@@ -4,6 +4,7 @@ use zeroize::Zeroizing;
 use zput_common::{
     digest::Digest,
     keys::InviteSecret,
+    mount::MountName,
     proto::message::{ErrorCode, Kind, Request, Response},
 };
 
@@ -26,6 +27,21 @@ pub(crate) enum Step {
     Receive(Box<Upload>, u32, Digest),
     /// Reads the slice, throws it away and answers `State`.
     Discard,
+    /// Turns to another mount, or to none, and says which of the two.
+    Turn(Option<Mounted>),
+}
+
+/// The mount that a connection's requests speak of: this server's store, which is all there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mounted(());
+
+impl Mounted {
+    /// The mount that a connection speaks of unless it says otherwise.
+    pub(crate) const ROOT: Self = Self(());
+
+    fn named(name: &MountName) -> Option<Self> {
+        name.is_root().then_some(Self::ROOT)
+    }
 }
 
 /// What a request may count on.
@@ -35,6 +51,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) standing: &'a Standing,
     /// Whether unsealed objects move on this connection (PROTOCOL 8).
     pub(crate) unsealed: bool,
+    /// The mount that the connection speaks of; none after a Mount that failed.
+    pub(crate) mounted: Option<Mounted>,
 }
 
 /// Decides about a request. The connection's upload, if one is open, is taken when the request
@@ -46,6 +64,20 @@ pub(crate) fn decide(
 ) -> Step {
     let carried = |kind| kind == Kind::Sealed || facts.unsealed;
     match admitted.into_request() {
+        Request::Mount { .. } if upload.is_some() => Step::Refuse(ErrorCode::State, upload.take()),
+        Request::Mount { name } => Step::Turn(Mounted::named(&name)),
+        // An upload is never open without a mount: what is left of one is for the arms below.
+        Request::Get { .. }
+        | Request::Stat { .. }
+        | Request::List { .. }
+        | Request::Versions { .. }
+        | Request::Begin { .. }
+        | Request::Delete { .. }
+        | Request::Restore { .. }
+            if facts.mounted.is_none() =>
+        {
+            Step::Answer(refused(ErrorCode::NotFound))
+        }
         Request::Ping => Step::Answer(Response::Pong),
         Request::Join { secret, label } => {
             let secret = Zeroizing::new(secret);

@@ -9,7 +9,7 @@ use std::{
 use zput_tests::workspace;
 
 /// What a server may know of `zput_common`: nothing in here opens a blob.
-const SERVER_MAY_IMPORT: [&str; 17] = [
+const SERVER_MAY_IMPORT: [&str; 18] = [
     "blob::envelope",
     "cursor",
     "digest",
@@ -25,6 +25,7 @@ const SERVER_MAY_IMPORT: [&str; 17] = [
     "keys::server",
     "label",
     "limits",
+    "mount",
     "name",
     "proto",
 ];

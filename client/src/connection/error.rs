@@ -8,9 +8,10 @@ use zput_common::{
     proto::{SessionError, message::RemoteError},
 };
 
-use crate::error::Refusal;
+use crate::error::{Refusal, Unmounted};
 
-/// Why a connection could not be made or does not go on.
+/// Why a connection could not be made or does not go on. The remotes are boxed: results are passed on
+/// through many hands.
 #[derive(Debug, Error)]
 pub enum ConnectionError {
     /// The host's name leads nowhere.
@@ -25,7 +26,7 @@ pub enum ConnectionError {
     #[error("cannot connect to {remote}: {error} (is the server running?)")]
     Connect {
         /// Where to.
-        remote: Remote,
+        remote: Box<Remote>,
         /// Why not, of the last address tried.
         error: io::Error,
     },
@@ -33,7 +34,7 @@ pub enum ConnectionError {
     #[error("the connection to {remote} failed: {error} (try again)")]
     Socket {
         /// Where to.
-        remote: Remote,
+        remote: Box<Remote>,
         /// How.
         error: io::Error,
     },
@@ -41,7 +42,7 @@ pub enum ConnectionError {
     #[error("{remote}: {error}")]
     Session {
         /// Where to.
-        remote: Remote,
+        remote: Box<Remote>,
         /// Why.
         error: SessionError,
     },
@@ -49,7 +50,15 @@ pub enum ConnectionError {
     #[error("{}", Refusal { remote, error })]
     Refused {
         /// Where to.
-        remote: Remote,
+        remote: Box<Remote>,
+        /// Code and text.
+        error: RemoteError,
+    },
+    /// The server does not turn to the mount that the remote names.
+    #[error("{}", Unmounted { remote, error })]
+    NotMounted {
+        /// Where to, and which mount.
+        remote: Box<Remote>,
         /// Code and text.
         error: RemoteError,
     },
@@ -57,7 +66,7 @@ pub enum ConnectionError {
     #[error("{remote} answered what was not asked: {what}")]
     Unexpected {
         /// Where to.
-        remote: Remote,
+        remote: Box<Remote>,
         /// What is wrong with it.
         what: &'static str,
     },

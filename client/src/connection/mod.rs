@@ -5,6 +5,7 @@
 
 mod error;
 mod incoming;
+mod mounting;
 mod outgoing;
 mod stream;
 
@@ -29,6 +30,7 @@ use zput_common::{
 pub use self::error::ConnectionError;
 use self::{
     incoming::Incoming,
+    mounting::{Heard, Mounting},
     outgoing::{Gathered, Outgoing},
     stream::Stream,
 };
@@ -40,6 +42,7 @@ pub struct Connection {
     outgoing: Outgoing,
     incoming: Incoming,
     answers: VecDeque<Response>,
+    mounting: Mounting,
     failure: Option<Failure>,
     remote: Remote,
 }
@@ -101,10 +104,11 @@ impl Connection {
                 outgoing: Outgoing::default(),
                 incoming: Incoming::default(),
                 answers: VecDeque::new(),
+                mounting: Mounting::of(&remote),
                 failure: None,
                 remote,
             }),
-            Err(error) => Err(ConnectionError::Session { remote, error }),
+            Err(error) => Err(ConnectionError::Session { remote: Box::new(remote), error }),
         }
     }
 
@@ -115,12 +119,18 @@ impl Connection {
     }
 
     /// Asks, without waiting. The request may stay here until something else is sent, or until
-    /// [`receive`](Self::receive) waits for an answer.
+    /// [`receive`](Self::receive) waits for an answer. In front of the first that speaks of the remote's
+    /// mount goes one that says which that is; its answer is heard here.
     ///
     /// # Errors
     /// When the request breaks a bound, or the connection is over.
     pub fn send(&mut self, request: &Request) -> Result<(), ConnectionError> {
         self.check()?;
+        if let Some(mount) = self.mounting.before(request) {
+            let behind = self.session.unanswered();
+            self.session.send(&mount).map_err(|error| self.session_error(error))?;
+            self.mounting.asked(behind);
+        }
         self.session.send(request).map_err(|error| self.session_error(error))
     }
 
@@ -186,7 +196,7 @@ impl Connection {
     pub fn answer(&mut self) -> Result<Response, ConnectionError> {
         match self.receive()? {
             Response::Error(error) => {
-                Err(ConnectionError::Refused { remote: self.remote.clone(), error })
+                Err(ConnectionError::Refused { remote: self.boxed_remote(), error })
             }
             answer => Ok(answer),
         }
@@ -204,7 +214,7 @@ impl Connection {
     /// How many requests may be sent before an answer has to be received.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.session.room()
+        self.session.room().saturating_sub(self.mounting.to_be_sent())
     }
 
     /// The silence after which the server closes.
@@ -217,7 +227,8 @@ impl Connection {
     /// Requests that were not answered yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
-        self.session.unanswered() + self.answers.len()
+        let all = self.session.unanswered() + self.answers.len();
+        all.saturating_sub(self.mounting.unanswered())
     }
 
     /// Receives raw payload into `block`, at least one byte, until it is full, the payload ends, or
@@ -273,7 +284,7 @@ impl Connection {
     pub fn refusal(&mut self) -> Option<ConnectionError> {
         while let Some(answer) = self.answers.pop_front() {
             if let Response::Error(error) = answer {
-                return Some(ConnectionError::Refused { remote: self.remote.clone(), error });
+                return Some(ConnectionError::Refused { remote: self.boxed_remote(), error });
             }
         }
         None
@@ -385,7 +396,10 @@ impl Connection {
         }
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Message(answer) => self.answers.push_back(answer),
+                Event::Message(answer) => match self.mounting.hear(answer) {
+                    Heard::Callers(answer) => self.answers.push_back(answer),
+                    Heard::Ours => {}
+                },
                 Event::Connected { .. } | Event::PayloadDone | Event::Closed => {}
             }
         }
@@ -398,6 +412,12 @@ impl Connection {
 
     /// Whether the connection goes on.
     fn check(&mut self) -> Result<(), ConnectionError> {
+        if let Some(error) = self.mounting.refusal() {
+            return Err(ConnectionError::NotMounted {
+                remote: self.boxed_remote(),
+                error: error.clone(),
+            });
+        }
         match self.failure.take() {
             None => Ok(()),
             Some(Failure::Socket(error)) => Err(self.socket_error(error)),
@@ -405,16 +425,20 @@ impl Connection {
         }
     }
 
+    fn boxed_remote(&self) -> Box<Remote> {
+        Box::new(self.remote.clone())
+    }
+
     pub(crate) fn unexpected(&self, what: &'static str) -> ConnectionError {
-        ConnectionError::Unexpected { remote: self.remote.clone(), what }
+        ConnectionError::Unexpected { remote: self.boxed_remote(), what }
     }
 
     fn socket_error(&self, error: io::Error) -> ConnectionError {
-        ConnectionError::Socket { remote: self.remote.clone(), error }
+        ConnectionError::Socket { remote: self.boxed_remote(), error }
     }
 
     fn session_error(&self, error: SessionError) -> ConnectionError {
-        ConnectionError::Session { remote: self.remote.clone(), error }
+        ConnectionError::Session { remote: self.boxed_remote(), error }
     }
 }
 

@@ -35,7 +35,7 @@ impl Stream {
         let addresses = (host, port)
             .to_socket_addrs()
             .map_err(|error| ConnectionError::Resolve { host: host.to_owned(), error })?;
-        let failed = |error| ConnectionError::Connect { remote: remote.clone(), error };
+        let failed = |error| ConnectionError::Connect { remote: Box::new(remote.clone()), error };
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in addresses {
             match TcpStream::connect_timeout(&address, Duration::from_secs(CONNECT_SECONDS)) {
@@ -52,7 +52,7 @@ impl Stream {
     pub(super) fn unix(remote: &Remote, path: &str) -> Result<Self, ConnectionError> {
         UnixStream::connect(path)
             .map(Self::Unix)
-            .map_err(|error| ConnectionError::Connect { remote: remote.clone(), error })
+            .map_err(|error| ConnectionError::Connect { remote: Box::new(remote.clone()), error })
     }
 
     /// Takes what there is; 0 at the end, [`Errno::AGAIN`] where there is nothing yet.

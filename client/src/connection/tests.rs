@@ -1,6 +1,19 @@
-use std::{io::Write, sync::mpsc, thread};
+use std::{
+    io::{Read, Write},
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use zput_common::{
+    mount::MountName,
+    proto::{
+        ServerConfig, ServerLimits, ServerSession, Transmit,
+        message::{RemoteError, Scopes},
+    },
+};
 
 use super::*;
+use crate::error::ClientError;
 
 /// Runs `act`, which may hang where it is wrong.
 fn ends(act: impl FnOnce() + Send + 'static) -> bool {
@@ -38,4 +51,147 @@ fn a_peer_that_hangs_up_before_its_hello_ends_a_slice() {
         assert!(ends(slice), "{said:?}");
         drop(theirs);
     }
+}
+
+/// A server that answers as `answer` says, until its peer is gone; what it was asked.
+fn serve(
+    mut stream: UnixStream,
+    answer: impl Fn(&Request) -> Response + Send + 'static,
+) -> thread::JoinHandle<Vec<Request>> {
+    thread::spawn(move || {
+        let config =
+            ServerConfig { tls: None, allow_plaintext: true, limits: ServerLimits::default() };
+        let mut session = ServerSession::new(Arc::new(config), Instant::now());
+        let (mut asked, mut block) = (Vec::new(), vec![0; 65_536]);
+        loop {
+            let received = stream.read(&mut block).unwrap_or(0);
+            if received == 0 {
+                return asked;
+            }
+            let mut rest = &block[..received];
+            while !rest.is_empty() {
+                let taken = session.handle_input(Instant::now(), rest).unwrap();
+                rest = &rest[taken..];
+                while let Some(event) = session.poll_event() {
+                    if let Event::Message(request) = event {
+                        session.send(&answer(&request)).unwrap();
+                        asked.push(request);
+                    }
+                }
+            }
+            while let Some(Transmit::Bytes(bytes)) = session.poll_transmit(Instant::now()) {
+                // A client that was refused is gone by now.
+                let _gone = stream.write_all(&bytes);
+            }
+        }
+    })
+}
+
+fn to_images(
+    answer: impl Fn(&Request) -> Response + Send + 'static,
+) -> (Connection, thread::JoinHandle<Vec<Request>>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let remote = "zput://example.org:7447/images".parse().unwrap();
+    let connection = Connection::on(ours, remote, &ClientConfig::Plaintext).unwrap();
+    (connection, serve(theirs, answer))
+}
+
+fn honest(request: &Request) -> Response {
+    match request {
+        Request::Ping => Response::Pong,
+        Request::Join { .. } => Response::Joined { scopes: Scopes::GET },
+        Request::List { .. } => Response::Page { entries: Vec::new(), next: None },
+        Request::Mount { .. } => Response::Mounted,
+        _ => refusal(11),
+    }
+}
+
+fn refusal(code: u8) -> Response {
+    Response::Error(RemoteError { code, text: "no".into() })
+}
+
+fn list() -> Request {
+    Request::List { after: None, limit: 1, headers: false }
+}
+
+fn mount() -> Request {
+    Request::Mount { name: MountName::parse("images").unwrap() }
+}
+
+#[test]
+fn the_mount_is_said_once_in_front_of_what_speaks_of_it() {
+    let (mut connection, server) = to_images(honest);
+    assert_eq!((connection.room(), connection.unanswered()), (63, 0));
+    for _ in 0..2 {
+        connection.send(&list()).unwrap();
+    }
+    assert_eq!((connection.room(), connection.unanswered()), (61, 2));
+    for _ in 0..2 {
+        assert!(matches!(connection.answer().unwrap(), Response::Page { .. }));
+    }
+    assert_eq!(connection.unanswered(), 0);
+    assert_eq!(connection.ask(&Request::Ping).unwrap(), Response::Pong);
+    connection.close();
+    assert_eq!(server.join().unwrap(), [mount(), list(), list(), Request::Ping]);
+}
+
+/// PROTOCOL 5: Join "is the only request that an unknown device may send".
+#[test]
+fn a_device_joins_before_it_speaks_of_a_mount() {
+    let (mut connection, server) = to_images(honest);
+    let join = Request::Join { secret: [7; 32], label: String::new() };
+    connection.send(&join).unwrap();
+    connection.send(&list()).unwrap();
+    assert_eq!(connection.unanswered(), 2);
+    assert!(matches!(connection.answer().unwrap(), Response::Joined { .. }));
+    assert!(matches!(connection.answer().unwrap(), Response::Page { .. }));
+    connection.close();
+    assert_eq!(server.join().unwrap(), [join, mount(), list()]);
+}
+
+/// Not even when the server answers what came behind: it would be of another mount.
+#[test]
+fn nothing_is_taken_from_a_server_without_the_mount() {
+    let (mut connection, server) = to_images(|request| match request {
+        Request::Mount { .. } => refusal(3),
+        other => honest(other),
+    });
+    connection.send(&Request::Ping).unwrap();
+    connection.send(&list()).unwrap();
+    assert_eq!(connection.answer().unwrap(), Response::Pong);
+    for _ in 0..2 {
+        let error = connection.answer().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the server zput://example.org:7447 has no mount images, or none for this key file (its \
+             operator knows the names; remote in the key file says which is meant)"
+        );
+        assert_eq!(ClientError::from(error).exit_code() as u8, 4);
+    }
+    assert!(matches!(connection.send(&Request::Ping), Err(ConnectionError::NotMounted { .. })));
+    assert!(connection.heard().is_none());
+    connection.close();
+    assert_eq!(server.join().unwrap(), [Request::Ping, mount(), list()]);
+}
+
+#[test]
+fn a_mount_that_is_refused_for_another_reason_says_it() {
+    let (mut connection, server) = to_images(|_| refusal(6));
+    let error = connection.ask(&list()).unwrap_err();
+    assert_eq!(error.to_string(), "zput://example.org:7447/images is busy: no (try again)");
+    assert_eq!(ClientError::from(error).exit_code() as u8, 5);
+    connection.close();
+    server.join().unwrap();
+}
+
+#[test]
+fn the_root_takes_no_words() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let remote = "zput://example.org:7447".parse().unwrap();
+    let mut connection = Connection::on(ours, remote, &ClientConfig::Plaintext).unwrap();
+    let server = serve(theirs, honest);
+    assert_eq!(connection.room(), 64);
+    connection.ask(&list()).unwrap();
+    connection.close();
+    assert_eq!(server.join().unwrap(), [list()]);
 }

@@ -13,6 +13,8 @@ use zput_common::{
         seal::{SealOptions, Sealer},
     },
     digest::Digest,
+    keys::Remote,
+    mount::MountName,
     name::{BlobName, ObjectKey},
     proto::message::{Condition, Kind, Scopes},
 };
@@ -47,6 +49,53 @@ fn an_invite_works_once_and_what_fails_leaves_no_key_file() {
     second.run_on(b"zputinvite1rubbish", "zkey join").code(7);
     second.run_on(b"", "zkey join").code(7);
     second.run("zkey join --invite-file missing").code(1);
+}
+
+/// Nothing of what was meant for a mount reaches the store that the server has at its root.
+#[test]
+fn a_mount_that_the_server_has_not_is_not_found() {
+    let served = Served::start();
+    let machine = served.member();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    let key_file = String::from_utf8(fs::read(machine.key_file()).unwrap()).unwrap();
+    let remote = format!("remote = \"{}", served.remote());
+    let mounted = key_file.replace(&remote, &format!("{remote}/images/public"));
+    machine.write("mounted.zkey", mounted);
+    machine.write("large", vec![7; 3_000_000]);
+    let lines = [
+        "zput a",
+        "zput large",
+        "zget -o copy a",
+        "zls",
+        "zstat a",
+        "zstat --versions a",
+        "zrm a",
+        "zrestore a 1",
+    ];
+    for line in lines {
+        machine
+            .run(&format!("{line} --key mounted.zkey"))
+            .code(4)
+            .says("has no mount images/public");
+    }
+    assert_eq!(machine.run("zls").ok().text(), "a\n");
+    assert_eq!(served.staging(), [""; 0]);
+    machine.run("zkey show --key mounted.zkey").ok();
+}
+
+/// The account is made before the mount is spoken of.
+#[test]
+fn an_invite_may_name_a_mount() {
+    let served = Served::start();
+    let machine = Machine::new();
+    let Remote::Tcp { host, port, .. } = served.remote() else { panic!("no port") };
+    let mount = MountName::parse("images").unwrap();
+    let invite = served.invite_to(Remote::Tcp { host, port, mount }, Scopes::ALL);
+    machine.run_on(invite.as_bytes(), "zkey join").ok();
+    let key_file = String::from_utf8(fs::read(machine.key_file()).unwrap()).unwrap();
+    assert!(key_file.contains(&format!("remote = \"{}/images\"", served.remote())), "{key_file}");
+    machine.run("zls").code(4).says("has no mount images");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::{
 use tempfile::TempDir;
 use zput_common::{
     keys::{Invite, Remote},
+    mount::MountName,
     proto::message::Scopes,
 };
 use zput_server::{
@@ -244,17 +245,21 @@ impl Served {
     }
 
     pub(crate) fn remote(&self) -> Remote {
-        Remote::Tcp { host: self.address.ip().to_string(), port: self.address.port() }
+        Remote::Tcp {
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+            mount: MountName::ROOT,
+        }
     }
 
     /// An invite's text.
     pub(crate) fn invite(&self, scopes: Scopes) -> String {
+        self.invite_to(self.remote(), scopes)
+    }
+
+    pub(crate) fn invite_to(&self, address: Remote, scopes: Scopes) -> String {
         let secret = self.store.create_invite(scopes, std::time::Duration::from_secs(60)).unwrap();
-        let invite = Invite {
-            address: self.remote(),
-            server_key: self.store.server_key().public_key(),
-            secret,
-        };
+        let invite = Invite { address, server_key: self.store.server_key().public_key(), secret };
         invite.to_text().to_string()
     }
 

@@ -6,9 +6,13 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::limits::{HOST_MAX_BYTES, REMOTE_PATH_MAX_BYTES};
+use crate::{
+    limits::{HOST_MAX_BYTES, REMOTE_PATH_MAX_BYTES},
+    mount::{MountName, MountNameError},
+};
 
-/// Where a server or an embedded store is: `zput://HOST:PORT`, `unix:///PATH` or `file:///PATH`.
+/// Where a server or an embedded store is: `zput://HOST:PORT` or, for one of its mounts,
+/// `zput://HOST:PORT/MOUNT`; `unix:///PATH`; `file:///PATH`.
 ///
 /// Percent-encoding is not part of this syntax: a `%` in a path is just a `%`, and one in a host is
 /// refused. `Display` writes what `parse` reads.
@@ -20,6 +24,8 @@ pub enum Remote {
         host: String,
         /// Never 0.
         port: u16,
+        /// Which of its mounts.
+        mount: MountName,
     },
     /// A server by a Unix socket at this absolute path.
     Unix(String),
@@ -39,15 +45,40 @@ pub enum RemoteError {
     /// No port, or one outside 1 to 65,535.
     #[error("the remote needs a port from 1 to 65535 behind its host: zput://HOST:PORT")]
     Port,
-    /// Something behind the port.
-    #[error("a path behind HOST:PORT is not supported: a server has one store")]
-    PathBehindPort,
+    /// A slash behind the port and nothing behind that.
+    #[error("a remote has no slash at its end: zput://HOST:PORT or zput://HOST:PORT/MOUNT")]
+    SlashAtEnd,
+    /// What is behind the port names no mount.
+    #[error("the remote names no mount behind HOST:PORT/: {0}")]
+    Mount(#[from] MountNameError),
     /// Not an absolute path, too long, or with a control character.
     #[error(
         "the remote's path must be absolute, of at most {REMOTE_PATH_MAX_BYTES} bytes and without \
          control characters"
     )]
     Path,
+}
+
+impl Remote {
+    /// Which mount of the server it names, unless that is the root mount.
+    #[must_use]
+    pub fn mount(&self) -> Option<&MountName> {
+        match self {
+            Self::Tcp { mount, .. } if !mount.is_root() => Some(mount),
+            Self::Tcp { .. } | Self::Unix(_) | Self::Embedded(_) => None,
+        }
+    }
+
+    /// The server, whichever of its mounts this names.
+    #[must_use]
+    pub fn server(&self) -> Self {
+        match self {
+            Self::Tcp { host, port, .. } => {
+                Self::Tcp { host: host.clone(), port: *port, mount: MountName::ROOT }
+            }
+            Self::Unix(_) | Self::Embedded(_) => self.clone(),
+        }
+    }
 }
 
 impl FromStr for Remote {
@@ -67,10 +98,12 @@ impl FromStr for Remote {
 }
 
 fn parse_address(address: &str) -> Result<Remote, RemoteError> {
-    // A lone slash too: one spelling is enough.
-    if address.contains('/') {
-        return Err(RemoteError::PathBehindPort);
-    }
+    let (address, mount) = match address.split_once('/') {
+        None => (address, MountName::ROOT),
+        // One spelling of the root mount is enough.
+        Some((_, "")) => return Err(RemoteError::SlashAtEnd),
+        Some((address, mount)) => (address, MountName::parse(mount)?),
+    };
     let (host, port) = if let Some(bracketed) = address.strip_prefix('[') {
         let (host, behind) = bracketed.split_once(']').ok_or(RemoteError::Host)?;
         host.parse::<Ipv6Addr>().map_err(|_| RemoteError::Host)?;
@@ -87,7 +120,7 @@ fn parse_address(address: &str) -> Result<Remote, RemoteError> {
         return Err(RemoteError::Port);
     }
     let port = port.parse().map_err(|_| RemoteError::Port)?;
-    Ok(Remote::Tcp { host: host.to_owned(), port })
+    Ok(Remote::Tcp { host: host.to_owned(), port, mount })
 }
 
 /// Letters, digits, dots, dashes and underscores: what host names and IPv4 addresses are made of.
@@ -107,8 +140,11 @@ fn parse_path(path: &str) -> Result<String, RemoteError> {
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "zput://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "zput://{host}:{port}"),
+            Self::Tcp { host, port, mount } => {
+                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                let slash = if mount.is_root() { "" } else { "/" };
+                write!(f, "zput://{open}{host}{close}:{port}{slash}{mount}")
+            }
             Self::Unix(path) => write!(f, "unix://{path}"),
             Self::Embedded(path) => write!(f, "file://{path}"),
         }
@@ -121,12 +157,18 @@ mod tests {
 
     #[test]
     fn remotes_are_read_and_written() {
-        let tcp = |host: &str, port| Remote::Tcp { host: host.into(), port };
+        let mounted = |host: &str, port, mount| {
+            let mount = MountName::parse(mount).unwrap();
+            Remote::Tcp { host: host.into(), port, mount }
+        };
+        let tcp = |host, port| mounted(host, port, "");
         for (text, remote) in [
             ("zput://example.org:7447", tcp("example.org", 7447)),
             ("zput://10.0.0.1:1", tcp("10.0.0.1", 1)),
             ("zput://[::1]:65535", tcp("::1", 65535)),
             ("zput://my_host-2:80", tcp("my_host-2", 80)),
+            ("zput://example.org:7447/images", mounted("example.org", 7447, "images")),
+            ("zput://[::1]:1/a/b c%20/ü", mounted("::1", 1, "a/b c%20/ü")),
             ("unix:///run/zput.sock", Remote::Unix("/run/zput.sock".into())),
             ("file:///srv/a b%20/ü", Remote::Embedded("/srv/a b%20/ü".into())),
         ] {
@@ -136,8 +178,23 @@ mod tests {
     }
 
     #[test]
+    fn a_remote_is_a_server_and_one_of_its_mounts() {
+        for (text, server, mount) in [
+            ("zput://example.org:7447/a/b", "zput://example.org:7447", Some("a/b")),
+            ("zput://[::1]:7447", "zput://[::1]:7447", None),
+            ("unix:///run/zput.sock", "unix:///run/zput.sock", None),
+            ("file:///srv", "file:///srv", None),
+        ] {
+            let remote: Remote = text.parse().unwrap();
+            assert_eq!(remote.mount().map(MountName::as_str), mount, "{text}");
+            assert_eq!(remote.server().to_string(), server);
+        }
+    }
+
+    #[test]
     fn what_is_not_a_remote_is_refused_with_its_reason() {
-        use RemoteError::{Host, Path, PathBehindPort, Port, Scheme};
+        use MountNameError::{Control, Dots, EmptyComponent, TooLong};
+        use RemoteError::{Host, Mount, Path, Port, Scheme, SlashAtEnd};
         for (text, error) in [
             ("", Scheme),
             ("example.org:7447", Scheme),
@@ -160,8 +217,14 @@ mod tests {
             ("zput://a%20b:7447", Host),
             ("zput://user@example.org:7447", Host),
             ("zput://exa mple:7447", Host),
-            ("zput://example.org:7447/", PathBehindPort),
-            ("zput://example.org:7447/mount", PathBehindPort),
+            ("zput://example.org:7447/", SlashAtEnd),
+            ("zput:///mount", Port),
+            ("zput://example.org/mount:7447", Port),
+            ("zput://example.org:7447//", Mount(EmptyComponent)),
+            ("zput://example.org:7447/mount/", Mount(EmptyComponent)),
+            ("zput://example.org:7447//mount", Mount(EmptyComponent)),
+            ("zput://example.org:7447/../mount", Mount(Dots)),
+            ("zput://example.org:7447/a\nb", Mount(Control(10))),
             ("unix://relative", Path),
             ("unix://", Path),
             ("file://host/path", Path),
@@ -172,6 +235,8 @@ mod tests {
         }
         let long = format!("zput://{}:1", "a".repeat(254));
         assert_eq!(long.parse::<Remote>(), Err(Host));
+        let long = format!("zput://a:1/{}", "a".repeat(256));
+        assert_eq!(long.parse::<Remote>(), Err(Mount(TooLong(256))));
         let long = format!("file:///{}", "a".repeat(4095));
         assert_eq!(long.parse::<Remote>(), Err(Path));
     }

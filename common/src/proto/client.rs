@@ -348,6 +348,7 @@ enum Expected {
     Committed,
     Aborted,
     Deleted,
+    Mounted,
 }
 
 impl Expected {
@@ -368,6 +369,7 @@ impl Expected {
             Request::Commit | Request::Restore { .. } => Self::Committed,
             Request::Abort => Self::Aborted,
             Request::Delete { .. } => Self::Deleted,
+            Request::Mount { .. } => Self::Mounted,
         })
     }
 
@@ -388,6 +390,7 @@ impl Expected {
             Response::Committed { .. } => self == Self::Committed,
             Response::Aborted => self == Self::Aborted,
             Response::Deleted { .. } => self == Self::Deleted,
+            Response::Mounted => self == Self::Mounted,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         CURSOR_MAX_BYTES, ERROR_TEXT_MAX_BYTES, HEADER_MAX_BYTES, LABEL_MAX_BYTES,
         PAGE_MAX_ENTRIES, SECTIONS_MAX, SLICE_MAX_BYTES,
     },
+    mount::MountName,
     name::ObjectKey,
 };
 
@@ -189,6 +190,31 @@ pub enum Request {
         /// Which version.
         version: Version,
     },
+    /// Says which mount the requests behind this one speak of.
+    Mount {
+        /// Its name; the root mount's is empty.
+        name: MountName,
+    },
+}
+
+impl Request {
+    /// Whether it speaks of the connection's mount (PROTOCOL 5): all do that read or change objects.
+    #[must_use]
+    pub const fn speaks_of_mount(&self) -> bool {
+        match self {
+            Self::Echo { .. } | Self::Ping | Self::Join { .. } | Self::Mount { .. } => false,
+            Self::Get { .. }
+            | Self::Stat { .. }
+            | Self::List { .. }
+            | Self::Versions { .. }
+            | Self::Begin { .. }
+            | Self::Slice { .. }
+            | Self::Commit
+            | Self::Abort
+            | Self::Delete { .. }
+            | Self::Restore { .. } => true,
+        }
+    }
 }
 
 /// What a server answers (PROTOCOL 6).
@@ -260,6 +286,8 @@ pub enum Response {
     },
     /// The request failed.
     Error(RemoteError),
+    /// The requests behind that one speak of that mount.
+    Mounted,
 }
 
 /// What a server knows of an object's version.
@@ -397,6 +425,7 @@ impl fmt::Debug for Request {
             Self::Abort => f.write_str("Abort"),
             Self::Delete { key, condition } => write!(f, "Delete({key}, {condition:?})"),
             Self::Restore { key, version } => write!(f, "Restore({key}, {version})"),
+            Self::Mount { name } => write!(f, "Mount({name})"),
         }
     }
 }

@@ -114,6 +114,7 @@ impl From<&Request> for RequestKind {
             Request::Abort => Self::Abort,
             Request::Delete { .. } => Self::Delete,
             Request::Restore { .. } => Self::Restore,
+            Request::Mount { .. } => Self::Mount,
         }
     }
 }

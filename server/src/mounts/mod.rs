@@ -15,7 +15,7 @@
 //!
 //! | bound | where |
 //! |---|---|
-//! | bytes of a path, and of a cursor | [`CURSOR_MAX_BYTES`] |
+//! | bytes of a path, and of a cursor | `limits::CURSOR_MAX_BYTES` |
 //! | entries of a page, and their bytes | `page` |
 //! | sorted names kept between pages | `dir::CACHE_BYTES` |
 //! | names held while a directory is read | `dir::WINDOW_BYTES` |
@@ -32,6 +32,6 @@ pub mod tar;
 pub use dir::DirMount;
 pub use error::{MountError, Unavailable};
 pub use found::{Found, Identity, Listed, Modified};
-pub use page::{CURSOR_MAX_BYTES, Page};
+pub use page::Page;
 pub use path::PathFlaw;
 pub use tar::TarMount;

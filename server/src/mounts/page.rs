@@ -1,12 +1,13 @@
 //! A page of a listing.
 
-use zput_common::limits::{FRAME_MAX_BYTES, OBJECT_KEY_MAX_BYTES, PAGE_MAX_ENTRIES};
+use zput_common::limits::{
+    CURSOR_MAX_BYTES, FRAME_MAX_BYTES, OBJECT_KEY_MAX_BYTES, PAGE_MAX_ENTRIES,
+};
 
 use super::{MountError, found::Listed};
 
-/// Longest cursor: a path. A listing that keeps its place by a shorter one, such as a hash, would have to
-/// be sorted by it, and a directory is not.
-pub const CURSOR_MAX_BYTES: usize = OBJECT_KEY_MAX_BYTES;
+/// A cursor is a path.
+const _: () = assert!(OBJECT_KEY_MAX_BYTES <= CURSOR_MAX_BYTES);
 
 /// What an entry takes in a frame beyond its path: the same as in a page of the store.
 const ENTRY_OVERHEAD_BYTES: usize = 38;

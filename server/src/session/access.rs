@@ -77,7 +77,8 @@ impl Standing {
             Request::Delete { .. } | Request::Restore { .. } => {
                 (Scopes::DELETE, "this device may not delete", false)
             }
-            Request::Ping => return Ok(Admitted(request)),
+            // Which mount a peer may speak of is the mount's to say.
+            Request::Ping | Request::Mount { .. } => return Ok(Admitted(request)),
             // A device with an account asks for more, or for an answer that it has lost.
             Request::Join { .. } if self.device().is_some() => return Ok(Admitted(request)),
             // Only a device can have an account; the echo is the session's.
@@ -93,6 +94,7 @@ impl Standing {
 mod tests {
     use zput_common::{
         digest::Digest,
+        mount::MountName,
         name::ObjectKey,
         proto::message::{Condition, Kind, Version},
     };
@@ -116,6 +118,7 @@ mod tests {
             (Request::Delete { key: key(), condition }, Some("delete"), false),
             (Request::Restore { key: key(), version: Version(1) }, Some("delete"), false),
             (Request::Ping, None, false),
+            (Request::Mount { name: MountName::ROOT }, None, false),
         ]
     }
 

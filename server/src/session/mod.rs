@@ -32,7 +32,7 @@ use zput_common::{
 
 use crate::{
     catalog::{Done, Job, denial, refused},
-    handler::{Facts, Step, decide},
+    handler::{Facts, Mounted, Step, decide},
     pool::{Pool, ReplyTo, Ticket},
     store::Upload,
     transfer::{Transfer, TransferError},
@@ -139,6 +139,8 @@ pub(crate) struct Connection {
     introduced_by: Instant,
     /// Whether unsealed objects move here.
     unsealed: bool,
+    /// The mount that the requests speak of; none after a Mount that failed.
+    mounted: Option<Mounted>,
     task: Task,
     /// The open upload, between its requests.
     upload: Option<Box<Upload>>,
@@ -187,6 +189,7 @@ impl Connection {
             standing: None,
             introduced_by: now + INTRODUCTION,
             unsealed: false,
+            mounted: Some(Mounted::ROOT),
             task: Task::Idle,
             upload: None,
             ticket: None,
@@ -274,7 +277,7 @@ impl Connection {
                 return Ok(());
             }
         };
-        let facts = Facts { standing, unsealed: self.unsealed };
+        let facts = Facts { standing, unsealed: self.unsealed, mounted: self.mounted };
         match decide(admitted, &facts, &mut self.upload) {
             Step::Answer(response) => self.say(&response),
             Step::Refuse(code, left_behind) => {
@@ -291,6 +294,13 @@ impl Connection {
             Step::Discard => {
                 self.task = Task::Discarding(Some(ErrorCode::State));
                 Ok(())
+            }
+            Step::Turn(mounted) => {
+                self.mounted = mounted;
+                match mounted {
+                    Some(_) => self.say(&Response::Mounted),
+                    None => self.say(&refused(ErrorCode::NotFound)),
+                }
             }
         }
     }

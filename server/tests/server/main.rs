@@ -4,6 +4,7 @@
 mod access;
 mod flow;
 mod limits;
+mod mount;
 mod operations;
 mod peer;
 mod serve;

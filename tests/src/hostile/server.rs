@@ -14,6 +14,7 @@ use std::{
 
 use zput_common::{
     keys::{Remote, ServerKeySeed, ServerPublicKey},
+    mount::MountName,
     proto::{
         Event, ServerConfig, ServerLimits, ServerSession,
         message::{Message as _, Request, Response},
@@ -250,7 +251,11 @@ impl RawServer {
     /// Where it listens, as a key file says it.
     #[must_use]
     pub fn remote(&self) -> Remote {
-        Remote::Tcp { host: self.address.ip().to_string(), port: self.address.port() }
+        Remote::Tcp {
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+            mount: MountName::ROOT,
+        }
     }
 }
 

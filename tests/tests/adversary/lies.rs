@@ -195,9 +195,10 @@ fn answers_to_something_else_are_refused() {
 fn a_listing_without_end_ends() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.serve(victim.honest(SMALL).seal());
+    // Backwards is what no server does; on and on is what a very large one does.
     let cursors: [fn(u64) -> Vec<u8>; 3] =
         [|_| vec![7], |n| vec![(n % 2) as u8], |n| n.to_be_bytes().to_vec()];
-    for (i, cursor) in cursors.into_iter().enumerate() {
+    for (i, (cursor, code)) in cursors.into_iter().zip([8, 8, 1]).enumerate() {
         for empty in [false, true] {
             let mut page = 0;
             victim.server.lie(move |_, answer| match answer.response {
@@ -210,13 +211,13 @@ fn a_listing_without_end_ends() {
                 }
                 _ => answer,
             });
-            let ran = run_for(&victim, "zls", &[], Duration::from_secs(20)).ended(8);
+            let ran = run_for(&victim, "zls", &[], Duration::from_secs(20)).ended(code);
             assert!(ran.stdout.is_empty(), "cursor {i}");
         }
     }
     // Versions go down, and can do so for ever; or round and round.
     let downs: [fn(u64) -> u64; 3] = [|n| u64::MAX - n, |_| 7, |n| 8 + n % 2];
-    for (i, down) in downs.into_iter().enumerate() {
+    for (i, (down, code)) in downs.into_iter().zip([1, 8, 8]).enumerate() {
         let mut page = 0;
         victim.server.lie(move |_, answer| match answer.response {
             Response::Versions { .. } => {
@@ -226,13 +227,42 @@ fn a_listing_without_end_ends() {
             _ => answer,
         });
         let args = ["--versions", NAME];
-        let ran = run_for(&victim, "zstat", &args, Duration::from_secs(20)).ended(8);
+        let ran = run_for(&victim, "zstat", &args, Duration::from_secs(20)).ended(code);
         assert!(ran.stdout.is_empty(), "versions {i}");
     }
     // A server may hold much, and say so in pages that overlap.
     victim.server.repent();
     let ran = victim.run("zls", &[]).ok();
     assert_eq!(ran.text(), format!("{NAME}\n"));
+}
+
+/// Page after page, each with the longest cursor that there is.
+#[test]
+fn a_large_listing_is_listed_whole() {
+    let victim = Victim::new(ModePolicy::Tls);
+    victim.serve(victim.honest(SMALL).seal());
+    let stored = victim.server.shelf().get(&victim.key).unwrap().clone();
+    victim.server.lie(move |request, answer| {
+        let Request::List { after, limit, .. } = request else { return answer };
+        assert_eq!(*limit, 1000);
+        let first = after.as_ref().map_or(0, |cursor| {
+            assert_eq!(cursor.len(), 1024);
+            u64::from_be_bytes(*cursor.first_chunk().unwrap())
+        });
+        let info = Info { kind: Kind::Plain, header_length: 0, footer_length: 0, ..stored.info };
+        let entries = (first..first + 1000).map(|n| {
+            let key = ObjectKey::new(format!("usr/share/things/{n:09}")).unwrap();
+            Entry { key, info, header: None }
+        });
+        let next = (first + 1000 < 200_000).then(|| {
+            let mut cursor = (first + 1000).to_be_bytes().to_vec();
+            cursor.resize(1024, b'x');
+            cursor
+        });
+        Response::Page { entries: entries.collect(), next }.into()
+    });
+    let ran = run_for(&victim, "zls", &[], Duration::from_secs(20)).ended(0);
+    assert!(ran.stderr.contains("200000 more are not sealed"), "{}", ran.stderr);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod guarded;
 mod harness;
 mod lies;
 mod line;
+mod mount;
 mod puts;
 mod served;
 mod victim;

@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::keys::InviteSecret;
+use crate::{keys::InviteSecret, mount::MountName};
 
 const IDENTITY: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
 const RECIPIENT: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
@@ -72,7 +72,7 @@ fn rng() -> StdRng {
 fn every_field_is_read() {
     let file = open(&written_by_hand());
     assert_eq!(file.role(), Role::Full);
-    assert_eq!(file.remote, Some(Remote::Tcp { host: "example.org".into(), port: 7447 }));
+    assert_eq!(file.remote, Some(tcp("example.org", 7447, "")));
     assert_eq!(file.mode, ModePolicy::Tls);
     assert_eq!(file.server_key.unwrap().to_string(), SERVER_KEY);
     assert_eq!(file.names, Names::Sealed);
@@ -216,8 +216,11 @@ fn files_that_break_a_rule_are_refused() {
         ("names = ", "mode = \"http\"\nnames = ", field("mode", "it is neither tls nor plaintext")),
         (
             "zput://example.org:7447",
-            "zput://example.org:7447/mount",
-            field("remote", "a path behind HOST:PORT is not supported: a server has one store"),
+            "zput://example.org:7447/",
+            field(
+                "remote",
+                "a remote has no slash at its end: zput://HOST:PORT or zput://HOST:PORT/MOUNT",
+            ),
         ),
         (
             SERVER_KEY,
@@ -337,8 +340,8 @@ fn remotes_that_were_put_together_by_hand_are_checked() {
     for remote in [
         Remote::Embedded("relative".into()),
         Remote::Unix("/a\nb".into()),
-        Remote::Tcp { host: "a b".into(), port: 1 },
-        Remote::Tcp { host: "a".into(), port: 0 },
+        tcp("a b", 1, ""),
+        tcp("a", 0, ""),
     ] {
         file.remote = Some(remote);
         let error = file.to_toml().unwrap_err();
@@ -357,13 +360,16 @@ fn debug_shows_no_secret() {
     }
 }
 
+fn tcp(host: &str, port: u16, mount: &str) -> Remote {
+    Remote::Tcp { host: host.to_owned(), port, mount: MountName::parse(mount).unwrap() }
+}
+
 fn remote() -> impl Strategy<Value = Remote> {
     prop_oneof![
-        ("[a-z0-9.-]{1,30}", 1_u16..).prop_map(|(host, port)| Remote::Tcp { host, port }),
-        any::<u128>().prop_map(|ip| Remote::Tcp {
-            host: core::net::Ipv6Addr::from(ip).to_string(),
-            port: 1
-        }),
+        ("[a-z0-9.-]{1,30}", 1_u16..).prop_map(|(host, port)| tcp(&host, port, "")),
+        ("[a-z]", "[^\\pC/.]{1,20}(/[^\\pC/.]{1,20}){0,3}")
+            .prop_map(|(host, mount)| tcp(&host, 7447, &mount)),
+        any::<u128>().prop_map(|ip| tcp(&core::net::Ipv6Addr::from(ip).to_string(), 1, "")),
         "/\\PC{0,40}".prop_map(Remote::Unix),
         "/\\PC{0,40}".prop_map(Remote::Embedded),
     ]

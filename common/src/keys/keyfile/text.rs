@@ -227,7 +227,10 @@ fn write_open(out: &mut String, file: &KeyFile) -> fmt::Result {
     writeln!(out, "\nformat = {FORMAT}")?;
     writeln!(out, "role = \"{}\"", file.role)?;
 
-    writeln!(out, "\n# Where the blobs are: zput://HOST:PORT, unix:///PATH or file:///PATH.")?;
+    writeln!(
+        out,
+        "\n# Where the blobs are: zput://HOST:PORT or zput://HOST:PORT/MOUNT, unix:///PATH or file:///PATH."
+    )?;
     match &file.remote {
         Some(remote) => writeln!(out, "remote = {}", quoted(&remote.to_string()))?,
         None => {

@@ -25,13 +25,16 @@ fn variant_numbers_are_those_of_the_protocol() {
     assert_eq!(request(&begin), [&[7, 1, b'k', 0, 0, 1, 2, 7, 8][..], &[9; 32]].concat());
     assert_eq!(request(&Request::Commit), [9]);
     assert_eq!(request(&Request::Restore { key, version: Version(5) }), [12, 1, b'k', 5]);
+    let name = MountName::parse("a/b").unwrap();
+    assert_eq!(request(&Request::Mount { name }), [13, 3, b'a', b'/', b'b']);
+    assert_eq!(postcard::to_allocvec(&Response::Mounted).unwrap(), [13]);
     let error = Response::Error(RemoteError { code: 3, text: "no".into() });
     assert_eq!(postcard::to_allocvec(&error).unwrap(), [12, 3, 2, b'n', b'o']);
 }
 
 #[test]
 fn reserved_and_free_numbers_are_refused() {
-    for number in 13..=16 {
+    for number in 14..=17 {
         assert!(postcard::from_bytes::<Request>(&[number, 0, 0, 0]).is_err());
     }
 }
@@ -82,9 +85,21 @@ fn keys_and_cursors_are_bounded() {
     assert!(request(&body(&[4, 0x80, 0x08], b"k", 1024, &[0])).is_ok());
     refused(request(&body(&[4, 0x81, 0x08], b"k", 1025, &[0])));
     refused(request(&[4, 0, 0]));
-    assert!(request(&body(&[5, 1, 64], b"c", 64, &[1, 0])).is_ok());
-    refused(request(&body(&[5, 1, 65], b"c", 65, &[1, 0])));
-    refused(response(&body(&[5, 0, 1, 65], b"c", 65, &[])));
+    assert!(request(&body(&[5, 1, 0x80, 0x08], b"c", 1024, &[1, 0])).is_ok());
+    refused(request(&body(&[5, 1, 0x81, 0x08], b"c", 1025, &[1, 0])));
+    assert!(response(&body(&[5, 0, 1, 0x80, 0x08], b"c", 1024, &[])).is_ok());
+    refused(response(&body(&[5, 0, 1, 0x81, 0x08], b"c", 1025, &[])));
+}
+
+#[test]
+fn a_mount_has_a_clean_name() {
+    assert_eq!(request(&[13, 0]), Ok(Request::Mount { name: MountName::ROOT }));
+    assert!(request(&body(&[13, 0xff, 0x01], b"m", 255, &[])).is_ok());
+    refused(request(&body(&[13, 0x80, 0x02], b"m", 256, &[])));
+    refused(request(&[13, 0xff, 0xff, 0xff, 0xff, 0x0f, b'm']));
+    for name in [&b"/"[..], b"a/", b"/a", b"a//b", b"..", b"a/../b", b".", b"a\n", b"\xff"] {
+        refused(request(&body(&[13, name.len() as u8], name, 1, &[])));
+    }
 }
 
 #[test]
@@ -156,8 +171,8 @@ fn what_a_peer_would_refuse_is_not_sent() {
     };
     assert!(frame::encode(&get(64), 1000).is_ok());
     assert_eq!(frame::encode(&get(65), 1000), Err(OutOfBounds::Sections(65).into()));
-    let list = Request::List { after: Some(vec![0; 65]), limit: 1, headers: false };
-    assert_eq!(frame::encode(&list, 1000), Err(OutOfBounds::Cursor(65).into()));
+    let list = Request::List { after: Some(vec![0; 1025]), limit: 1, headers: false };
+    assert_eq!(frame::encode(&list, 2000), Err(OutOfBounds::Cursor(1025).into()));
     let info = Info {
         version: Version(1),
         kind: Kind::Sealed,

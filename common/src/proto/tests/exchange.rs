@@ -6,6 +6,7 @@ use super::pair::{Pair, device_key, server_key};
 use crate::{
     digest::Digest,
     limits::FRAME_MAX_BYTES,
+    mount::MountName,
     name::ObjectKey,
     proto::{
         Event, Mode, SessionError, frame,
@@ -17,6 +18,7 @@ use crate::{
 };
 
 const KEY: &str = "the-object-key-0123456789";
+const MOUNT: &str = "the/mount-of-a-fleet";
 const LABEL: &str = "the-label-of-a-laptop";
 
 const INFO: Info = Info {
@@ -44,7 +46,7 @@ fn requests(slice: &[u8]) -> Vec<Request> {
             kind: Kind::Sealed,
         },
         Request::Stat { key: key.clone(), version: Some(version) },
-        Request::List { after: Some(vec![9; 64]), limit: 1000, headers: true },
+        Request::List { after: Some(vec![9; 1024]), limit: 1000, headers: true },
         Request::Versions { key: key.clone(), after: None, limit: 3 },
         Request::Begin {
             key: key.clone(),
@@ -57,6 +59,7 @@ fn requests(slice: &[u8]) -> Vec<Request> {
         Request::Abort,
         Request::Delete { key: key.clone(), condition: Condition::Version(version) },
         Request::Restore { key, version },
+        Request::Mount { name: MountName::parse(MOUNT).unwrap() },
         Request::Get {
             key: ObjectKey::new("absent").unwrap(),
             version: None,
@@ -83,7 +86,7 @@ fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
         // Longer than a record: a frame may span several.
         Request::List { .. } => Response::Page {
             entries: vec![Entry { key: key(), info: INFO, header: Some(vec![3; 20_000]) }; 6],
-            next: Some(vec![1; 64]),
+            next: Some(vec![1; 1024]),
         },
         Request::Versions { .. } => Response::Versions {
             versions: vec![VersionInfo {
@@ -99,6 +102,7 @@ fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
         Request::Commit | Request::Restore { .. } => Response::Committed { version },
         Request::Abort => Response::Aborted,
         Request::Delete { .. } => Response::Deleted { version },
+        Request::Mount { .. } => Response::Mounted,
     };
     (answer, Vec::new())
 }
@@ -186,6 +190,7 @@ fn a_listener_finds_no_frame_in_tls() {
         let mut secrets = vec![
             KEY.as_bytes().to_vec(),
             LABEL.as_bytes().to_vec(),
+            MOUNT.as_bytes().to_vec(),
             vec![7; 32],
             Digest::of(&slice).as_bytes().to_vec(),
             vec![3; 32],
@@ -200,9 +205,9 @@ fn a_listener_finds_no_frame_in_tls() {
         secrets.retain(|secret| secret.len() > 5);
         (secrets.len(), secrets.iter().filter(|secret| contains(&wire, secret)).count())
     };
-    // 19 of the frames are that long. In `plaintext` all is there but the two keys.
-    assert_eq!(seen(Mode::Plaintext), (26, 24));
-    assert_eq!(seen(Mode::Tls), (26, 0));
+    // 20 of the frames are that long. In `plaintext` all is there but the two keys.
+    assert_eq!(seen(Mode::Plaintext), (28, 26));
+    assert_eq!(seen(Mode::Tls), (28, 0));
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {

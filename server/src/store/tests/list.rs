@@ -20,6 +20,7 @@ fn pages(store: &Store, limit: u32, headers: bool) -> Vec<Vec<Entry>> {
         assert!(next.as_ref().is_none_or(|cursor| cursor.len() <= 64));
         pages.push(entries);
         assert!(pages.len() < 2000, "the cursor does not get on");
+        assert!(next.is_none() || next > after, "the cursor does not move on");
         after = next;
         if after.is_none() {
             return pages;

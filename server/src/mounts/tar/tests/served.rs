@@ -47,6 +47,7 @@ fn pages_are_the_sorted_members() {
                 assert_eq!(listed.identity, mount.find(&listed.path).unwrap().identity);
                 all.push(listed.path);
             }
+            assert!(page.next.is_none() || page.next > after, "the cursor does not move on");
             after = page.next;
             if after.is_none() {
                 break;
