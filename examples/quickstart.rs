@@ -11,7 +11,7 @@ use zput_client::{
     Client, directories::Directories, get::GetOptions, progress::Silent, put::PutOptions,
     sink::Output, source::FileSource,
 };
-use zput_common::{keys::KeyFile, name::BlobName, proto::message::Scopes};
+use zput_common::{keys::KeyFile, mount::MountName, name::BlobName, proto::message::Scopes};
 use zput_server::{
     Server, ServerOptions, invite,
     store::{Clock, Store},
@@ -29,7 +29,13 @@ fn main() -> Result<()> {
     println!("a server listens on {address}");
 
     // Its operator lets one device in. The invite holds the server's key, which the client pins.
-    let invite = invite::make(&store, &address.parse()?, Scopes::ALL, Duration::from_secs(60))?;
+    let invite = invite::make(
+        &store,
+        &address.parse()?,
+        &MountName::ROOT,
+        Scopes::ALL,
+        Duration::from_secs(60),
+    )?;
 
     // The client: a key file is its whole capability. A real one is saved, and backed up.
     let mut key_file = KeyFile::generate(&mut rand::rng());

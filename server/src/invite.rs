@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 use zput_common::{
     keys::{Invite, Remote},
+    mount::MountName,
     proto::message::Scopes,
 };
 
@@ -21,12 +22,15 @@ pub enum InviteFailure {
     /// The address is not one that a client can connect to.
     #[error("\"{0}\" is no address that a client can connect to: write HOST:PORT or unix:/path")]
     Address(ListenAddress),
+    /// Mounts are named in the addresses of TCP alone.
+    #[error("a client that comes by a Unix socket uses the mount at the root: leave --mount out")]
+    UnixMount,
     /// The store did not take it.
     #[error("the store did not take the invite: {0}")]
     Store(#[from] StoreError),
 }
 
-/// Makes an invite to the server of `store` at `address`, for one device, which gets `scopes` if
+/// Makes an invite to `mount` of the server of `store` at `address`, for one device, which gets `scopes` if
 /// it comes within `valid_for`.
 ///
 /// # Errors
@@ -34,11 +38,14 @@ pub enum InviteFailure {
 pub fn make(
     store: &Store,
     address: &ListenAddress,
+    mount: &MountName,
     scopes: Scopes,
     valid_for: Duration,
 ) -> Result<Invite, InviteFailure> {
     let remote = match address {
-        ListenAddress::Tcp(text) => format!("zput://{text}"),
+        ListenAddress::Tcp(text) if mount.is_root() => format!("zput://{text}"),
+        ListenAddress::Tcp(text) => format!("zput://{text}/{mount}"),
+        ListenAddress::Unix(_) if !mount.is_root() => return Err(InviteFailure::UnixMount),
         ListenAddress::Unix(path) => format!("unix://{}", path.display()),
     };
     let address: Remote = remote.parse().map_err(|_| InviteFailure::Address(address.clone()))?;
@@ -59,7 +66,7 @@ mod tests {
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let day = Duration::from_secs(86_400);
         let address = "backup.example:7399".parse().unwrap();
-        let invite = make(&store, &address, Scopes::PUT, day).unwrap();
+        let invite = make(&store, &address, &MountName::ROOT, Scopes::PUT, day).unwrap();
         assert_eq!(invite.address.to_string(), "zput://backup.example:7399");
         assert_eq!(invite.server_key, store.server_key().public_key());
         let device = DevicePublicKey::from_bytes([7; 32]);
@@ -70,11 +77,28 @@ mod tests {
     }
 
     #[test]
+    fn an_invite_may_be_to_one_of_the_mounts() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Clock::system()).unwrap();
+        let mount = MountName::parse("images/public").unwrap();
+        let to = |address: &str| {
+            let address = address.parse().unwrap();
+            make(&store, &address, &mount, Scopes::GET, Duration::from_secs(60))
+        };
+        let invite = to("[::1]:7399").unwrap();
+        assert_eq!(invite.address.to_string(), "zput://[::1]:7399/images/public");
+        assert!(matches!(to("unix:/run/z"), Err(InviteFailure::UnixMount)));
+        assert_eq!(std::fs::read_dir(dir.path().join("invites")).unwrap().count(), 1);
+    }
+
+    #[test]
     fn an_address_without_a_port_is_refused_before_anything_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
-        let failure = make(&store, &address, Scopes::PUT, Duration::from_secs(60)).unwrap_err();
+        let failure =
+            make(&store, &address, &MountName::ROOT, Scopes::PUT, Duration::from_secs(60))
+                .unwrap_err();
         assert!(matches!(failure, InviteFailure::Address(_)));
         assert_eq!(std::fs::read_dir(dir.path().join("invites")).unwrap().count(), 0);
     }

@@ -248,7 +248,7 @@ fn announce(addresses: &[BoundAddress]) -> io::Result<()> {
 fn print_invite(args: &InviteArgs) -> Result<()> {
     // A mistyped directory must not become a server of its own.
     let store = open_store(&args.store, Store::open_existing)?;
-    let invite = invite::make(&store, &args.address, args.scopes, args.expires)?;
+    let invite = invite::make(&store, &args.address, args.mount.name(), args.scopes, args.expires)?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", invite.to_text().as_str()).context("cannot print the invite")?;
     stdout.flush().context("cannot print the invite")?;

@@ -95,6 +95,9 @@ pub struct InviteArgs {
     /// Where clients find the server: HOST:PORT, or unix:/path.
     #[arg(long, value_name = "ADDRESS")]
     pub address: ListenAddress,
+    /// Which of the server's mounts the device is to use, by its prefix [default: the one at the root].
+    #[arg(long, value_name = "PREFIX", value_parser = MountPrefix::parse, default_value = "", hide_default_value = true)]
+    pub mount: MountPrefix,
     /// What the device may do: some of put,get,list,delete.
     #[arg(long, value_name = "SCOPES", value_parser = scopes, default_value = "put,get,list,delete")]
     pub scopes: Scopes,

@@ -21,7 +21,7 @@ use std::{
 pub use cli::{Cli, Command, InviteArgs, ServeArgs};
 pub use error::ConfigError;
 pub use file::parse;
-use zput_common::{limits::IDLE_SECONDS, proto::message::Scopes};
+use zput_common::{limits::IDLE_SECONDS, mount::MountName, proto::message::Scopes};
 
 use crate::{
     address::ListenAddress,
@@ -174,19 +174,25 @@ impl MountSource {
 
 /// What the names of a mount begin with: nothing, or components with `/` between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MountPrefix(String);
+pub struct MountPrefix(MountName);
 
 impl MountPrefix {
     /// As written: without slashes at its ends.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// What clients call the mount.
+    #[must_use]
+    pub const fn name(&self) -> &MountName {
         &self.0
     }
 }
 
 impl fmt::Display for MountPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 

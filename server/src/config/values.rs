@@ -6,13 +6,13 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},
 };
-use zput_common::proto::message::Scopes;
+use zput_common::{
+    mount::{MountName, MountNameError},
+    proto::message::Scopes,
+};
 
 use super::MountPrefix;
 use crate::address::ListenAddress;
-
-/// The longest prefix of a mount, in bytes.
-const PREFIX_MAX_BYTES: usize = 255;
 
 /// Scopes as a flag or the file writes them.
 pub(super) fn scopes(text: &str) -> Result<Scopes, String> {
@@ -36,20 +36,17 @@ impl MountPrefix {
     /// # Errors
     /// What is wrong with it, and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let fault = if text.len() > PREFIX_MAX_BYTES {
-            "it has more than 255 bytes"
-        } else if text.chars().any(char::is_control) {
-            "it has a control character"
-        } else if text.is_empty() {
-            return Ok(Self::default());
-        } else if text.starts_with('/') || text.ends_with('/') {
-            "it begins or ends with a slash: leave that out, or write \"\" for the root"
-        } else if text.split('/').any(str::is_empty) {
-            "a component is empty: write one slash between two components"
-        } else if text.split('/').any(|component| matches!(component, "." | "..")) {
-            "a component is \".\" or \"..\": write the prefix without"
-        } else {
-            return Ok(Self(text.to_owned()));
+        let fault = match MountName::parse(text) {
+            Ok(name) => return Ok(Self(name)),
+            Err(MountNameError::TooLong(_)) => "it has more than 255 bytes",
+            Err(MountNameError::Control(_)) => "it has a control character",
+            Err(MountNameError::EmptyComponent) if text.starts_with('/') || text.ends_with('/') => {
+                "it begins or ends with a slash: leave that out, or write \"\" for the root"
+            }
+            Err(MountNameError::EmptyComponent) => {
+                "a component is empty: write one slash between two components"
+            }
+            Err(MountNameError::Dots) => "a component is \".\" or \"..\": write the prefix without",
         };
         Err(format!("{text:?} is no prefix: {fault}"))
     }
