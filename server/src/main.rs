@@ -43,11 +43,19 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("zserve: {error:#}");
+            eprintln!("zserve: {}", with_causes(&error));
             let usage = error.is::<ConfigError>() || is_no_address(&error);
             if usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// An error and its causes, but for those that it has told already.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// What clap ends with, too.
@@ -164,7 +172,7 @@ impl Reload {
             }
             Ok(None) => info!("there is no configuration file to read again"),
             Err(failure) => {
-                error!("the configuration stays as it was: {failure:#}");
+                error!("the configuration stays as it was: {}", with_causes(&failure));
             }
         }
     }

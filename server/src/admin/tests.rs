@@ -70,6 +70,10 @@ fn a_worker_that_hangs_is_unhealthy() {
     assert_eq!(condition.health(now), Ok(()));
     let why = condition.health(now + Duration::from_secs(12)).unwrap_err();
     assert_eq!(why, "worker 0 has not turned for 12 s although it was woken");
+    assert!(condition.stalled(now + Duration::from_secs(13)).is_some());
+    // Workers that drain end one by one, and the deadline of that is another's.
+    condition.drain();
+    assert_eq!(condition.stalled(now + Duration::from_secs(14)), None);
 }
 
 #[test]

@@ -152,6 +152,8 @@ fn the_configuration_is_read_again_on_a_signal() {
     };
     setup.configure("limits.idle = 5");
     reload();
+    setup.configure("log = \"zput_server=much\"");
+    reload();
     setup.configure("workers = 63\nlog = \"debug\"");
     reload();
     server.plain().put("k", b"x", 1);
@@ -169,6 +171,8 @@ fn the_configuration_is_read_again_on_a_signal() {
          with its unit, such as \"90s\" or \"2m\" in `limits.idle`"
     );
     assert!(log.contains(&wrong), "{log}");
+    let filter = "the configuration stays as it was: --log or RUST_LOG is no log filter";
+    assert!(log.contains(filter), "{log}");
     assert!(log.contains("these take effect with the next start keys=\"workers\""), "{log}");
     assert!(log.contains(" DEBUG "), "the log's filter was changed: {log}");
     if log.contains("sandbox: not available") {
@@ -213,12 +217,24 @@ fn a_socket_is_taken_over() {
     assert_eq!(code, Some(0), "{log}");
     assert!(std::net::TcpStream::connect(&address).is_ok(), "it listens on");
 
-    let output = start("zputt").output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    let refused = |mut command: Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
     assert_eq!(
-        String::from_utf8(output.stderr).unwrap(),
+        refused(start("zputt")),
         "zserve: a socket was handed over as \"zputt\": set FileDescriptorName= to zput, http or \
          admin\n"
+    );
+    let connected = std::net::TcpStream::connect(&address).unwrap();
+    fcntl_setfd(&connected, FdFlags::empty()).unwrap();
+    let mut command = start("zput");
+    command.env("LISTEN_FDS_FIRST_FD", connected.as_raw_fd().to_string());
+    assert_eq!(
+        refused(command),
+        "zserve: the socket number 1 that was handed over cannot be used (it does not listen): hand \
+         over listening stream sockets (ListenStream=)\n"
     );
 }
 
