@@ -14,6 +14,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 use rustix::{
@@ -22,6 +23,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 use zput_common::proto::message::{Kind, Request, Response, Section};
+use zput_server::heartbeat::STALL_LIMIT;
 
 use super::{
     peer::{self, PATIENCE, bytes, get},
@@ -125,6 +127,15 @@ fn a_server_that_drains_wants_no_more_clients() {
     assert_eq!(code, Some(0), "{log}");
 }
 
+/// A worker that owed its turn for longer than the limit would be told.
+#[test]
+fn workers_turn_when_they_are_woken() {
+    let home = peer::serve(|_| {});
+    let (pulse, now) = (home.server.pulse(), Instant::now());
+    pulse.check(now).unwrap();
+    peer::until("all have turned", || pulse.check(now + 2 * STALL_LIMIT).is_ok());
+}
+
 #[test]
 fn a_watchdog_is_kept_quiet() {
     let setup = Setup::new();
@@ -190,6 +201,7 @@ fn without_a_sandbox_the_log_says_so() {
     let mut command = setup.command();
     command.arg("--no-sandbox");
     let server = Running::start(command);
+    assert_eq!(status(&server, "NoNewPrivs:"), ["1"], "that is given up all the same");
     server.signal(Signal::TERM);
     let (_, _, log) = server.end();
     assert!(log.contains("no sandbox: as was asked for"), "{log}");
