@@ -21,7 +21,7 @@ use signal_hook::{
 };
 use tracing::{error, info, warn};
 use zput_server::{
-    BoundAddress, Listener, Server, ServerError, ServerOptions, Stopper,
+    BoundAddress, Engine, Listener, Server, ServerError, ServerOptions, Stopper,
     admin::{Admin, Condition},
     config::{Cli, Command, Config, ConfigError, InviteArgs, MountConfig, MountSource, ServeArgs},
     inherited::{Inherited, InheritedSocket},
@@ -93,7 +93,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
     // From here on signals wait until somebody looks at them.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
 
-    let metrics = Arc::new(Metrics::new(config.workers, "sendfile"));
+    let metrics = Arc::new(Metrics::new(config.workers, config.engine));
     let server = Server::on(options, listeners)?.spawn()?;
     let condition = Condition::new(metrics, server.pulse());
     let admin = match admin {
@@ -188,6 +188,7 @@ impl Reload {
 }
 
 fn options(config: &Config) -> Result<ServerOptions> {
+    ensure!(config.engine == Engine::Sendfile, "this version has one engine: leave engine out");
     let [MountConfig { prefix, source: MountSource::Store(path), plaintext, unsealed, .. }] =
         &config.mounts[..]
     else {

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::{ListenAddress, heartbeat::Heartbeat, metrics::Protocol};
+use crate::{Engine, ListenAddress, heartbeat::Heartbeat, metrics::Protocol};
 
 fn start(condition: &Condition) -> (Admin, SocketAddr) {
     let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
@@ -14,7 +14,7 @@ fn start(condition: &Condition) -> (Admin, SocketAddr) {
 }
 
 fn condition() -> Condition {
-    Condition::new(Arc::new(Metrics::new(1, "sendfile")), Pulse::default())
+    Condition::new(Arc::new(Metrics::new(1, Engine::Sendfile)), Pulse::default())
 }
 
 fn ask(address: SocketAddr, request: &str) -> String {

@@ -9,7 +9,7 @@ use super::{
     Config, MountConfig, MountPrefix, MountSource,
     values::{positive, scopes},
 };
-use crate::{address::ListenAddress, log::LogFormat};
+use crate::{address::ListenAddress, engines::Engine, log::LogFormat};
 
 /// Stores sealed blobs and streams them back.
 #[derive(Debug, Parser)]
@@ -66,6 +66,9 @@ pub struct ServeArgs {
     /// Most threads that wait for the disk [default: two for each core, at least 8].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub pool_threads: Option<usize>,
+    /// What moves payload into sockets [default: sendfile].
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    pub engine: Option<Engine>,
     /// Congestion control of TCP connections [default: the system's; cubic on loopback].
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
@@ -138,6 +141,7 @@ impl ServeArgs {
         set(&mut limits.pool_threads, &self.pool_threads);
         set(&mut limits.drain, &self.drain.map(seconds));
         set(&mut config.workers, &self.workers);
+        set(&mut config.engine, &self.engine);
         set(&mut config.log_format, &self.log_format);
         config.admin = self.admin.clone().or(config.admin.take());
         config.user = self.user.clone().or(config.user.take());

@@ -9,7 +9,7 @@ use zput_common::proto::message::Scopes;
 use super::{
     Config, ConfigError, DEFAULT_STAT_VALIDITY, Limits, MOUNTS_MAX, MountConfig, MountPrefix,
     MountSource,
-    values::{Address, Count, ScopeList, Seconds, Size, Time},
+    values::{Address, Count, Mover, ScopeList, Seconds, Size, Time},
 };
 use crate::log::LogFormat;
 
@@ -29,6 +29,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         admin: file.admin.map(|Address(address)| address),
         user: file.user,
         sandbox: file.sandbox.unwrap_or(defaults.sandbox),
+        engine: file.engine.map_or(defaults.engine, |Mover(engine)| engine),
         congestion: file.congestion,
         workers: file.workers.map_or(defaults.workers, |Count(n)| n),
         log: file.log,
@@ -48,6 +49,7 @@ struct File {
     admin: Option<Address>,
     user: Option<String>,
     sandbox: Option<bool>,
+    engine: Option<Mover>,
     congestion: Option<String>,
     workers: Option<Count>,
     log: Option<String>,

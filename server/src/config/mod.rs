@@ -25,6 +25,7 @@ use zput_common::{limits::IDLE_SECONDS, mount::MountName, proto::message::Scopes
 
 use crate::{
     address::ListenAddress,
+    engines::Engine,
     log::LogFormat,
     server::{DEFAULT_DRAIN, DEFAULT_MAX_CONNECTIONS, DEFAULT_UPLOAD_MEMORY_BYTES},
 };
@@ -69,6 +70,8 @@ pub struct Config {
     pub user: Option<String>,
     /// Whether it gives up all files that it does not need.
     pub sandbox: bool,
+    /// What moves payload into sockets.
+    pub engine: Engine,
     /// The congestion control of all TCP connections; the system's without one.
     pub congestion: Option<String>,
     /// Threads that own sockets; at least 1.
@@ -229,6 +232,7 @@ impl Config {
             ("admin", self.admin != other.admin),
             ("user", self.user != other.user),
             ("sandbox", self.sandbox != other.sandbox),
+            ("engine", self.engine != other.engine),
             ("congestion", self.congestion != other.congestion),
             ("workers", self.workers != other.workers),
             ("log", self.log != other.log),
@@ -260,6 +264,7 @@ impl Default for Config {
             admin: None,
             user: None,
             sandbox: true,
+            engine: Engine::Sendfile,
             congestion: None,
             workers: cores(),
             log: None,

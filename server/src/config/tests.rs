@@ -6,6 +6,7 @@ http = ["[::1]:8080"]
 admin = "127.0.0.1:9399"
 user = "zput"
 sandbox = false
+engine = "splice"
 congestion = "bbr"
 workers = 3
 log = "info,zput_server=debug"
@@ -66,6 +67,7 @@ fn every_key_has_its_place() {
         admin: Some(ListenAddress::Tcp("127.0.0.1:9399".into())),
         user: Some("zput".into()),
         sandbox: false,
+        engine: Engine::Splice,
         congestion: Some("bbr".into()),
         workers: 3,
         log: Some("info,zput_server=debug".into()),
@@ -152,7 +154,7 @@ fn a_bad_file_is_refused_with_its_line_and_its_key() {
         (
             "\nlissten = []",
             "z.toml:2: unknown field `lissten`, expected one of `listen`, `http`, `admin`, `user`, \
-             `sandbox`, `congestion`, `workers`, `log`, `log_format`, `limits`, `mount`",
+             `sandbox`, `engine`, `congestion`, `workers`, `log`, `log_format`, `limits`, `mount`",
         ),
         (
             "listen = [\n  \"h:1\",\n  \"nowhere\",\n]",
@@ -167,6 +169,10 @@ fn a_bad_file_is_refused_with_its_line_and_its_key() {
             "workers = 0",
             "z.toml:1: invalid value: integer `0`, expected a whole number of at least 1 in \
              `workers`",
+        ),
+        (
+            "engine = \"fast\"",
+            "z.toml:1: \"fast\" is no engine: choose sendfile, splice, mmap or copy in `engine`",
         ),
         (
             "sandbox = \"yes\"",
@@ -340,7 +346,7 @@ fn a_store_alone_is_a_mount_at_the_root() {
 
 #[test]
 fn flags_go_before_the_file() {
-    let flags = "--listen h:1 --http h:2 --admin h:3 --user root --no-sandbox --congestion reno \
+    let flags = "--listen h:1 --http h:2 --admin h:3 --user root --no-sandbox --engine mmap --congestion reno \
                  --workers 9 --log warn --log-format text --max-connections 7 --idle 8 \
                  --pool-threads 6 --drain 5 --store blobs";
     let file = FULL.replace("sandbox = false", "sandbox = true");
@@ -350,6 +356,7 @@ fn flags_go_before_the_file() {
     assert_eq!(config.admin, Some(ListenAddress::Tcp("h:3".into())));
     assert_eq!(config.user.as_deref(), Some("root"));
     assert!(!config.sandbox);
+    assert_eq!(config.engine, Engine::Mmap);
     assert_eq!(config.congestion.as_deref(), Some("reno"));
     assert_eq!((config.workers, config.log_format), (9, LogFormat::Text));
     assert_eq!(config.log.as_deref(), Some("warn"));

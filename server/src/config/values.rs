@@ -12,7 +12,10 @@ use zput_common::{
 };
 
 use super::MountPrefix;
-use crate::address::ListenAddress;
+use crate::{
+    address::ListenAddress,
+    engines::{Engine, UnknownEngine},
+};
 
 /// Scopes as a flag or the file writes them.
 pub(super) fn scopes(text: &str) -> Result<Scopes, String> {
@@ -69,6 +72,15 @@ impl<'de> Deserialize<'de> for Address {
         text(from, |text| {
             text.parse().map(Self).map_err(|e: crate::address::AddressError| e.to_string())
         })
+    }
+}
+
+/// An engine.
+pub(super) struct Mover(pub(super) Engine);
+
+impl<'de> Deserialize<'de> for Mover {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        text(from, |text| text.parse().map(Self).map_err(|e: UnknownEngine| e.to_string()))
     }
 }
 

@@ -27,6 +27,7 @@ use prometheus_client::{
 };
 pub use worker::{Connected, WorkerMetrics};
 
+use crate::engines::Engine;
 use histogram::Histogram;
 
 /// What a scraper is told that [`Metrics::encode`] is.
@@ -85,8 +86,7 @@ pub struct Metrics {
 /// What the threads count.
 #[derive(Debug)]
 struct Counted {
-    /// The engine's name.
-    engine: &'static str,
+    engine: Engine,
     workers: Vec<Arc<WorkerMetrics>>,
     doors: Arc<DoorMetrics>,
     pools: [Arc<PoolMetrics>; PoolKind::ALL.len()],
@@ -95,7 +95,7 @@ struct Counted {
 impl Metrics {
     /// Handles for so many `workers`, whose transfers are made by `engine`.
     #[must_use]
-    pub fn new(workers: usize, engine: &'static str) -> Self {
+    pub fn new(workers: usize, engine: Engine) -> Self {
         let counted = Arc::new(Counted {
             engine,
             workers: (0..workers).map(|_| Arc::default()).collect(),
@@ -153,7 +153,7 @@ impl Collector for Counted {
 
 impl Counted {
     fn encode_workers(&self, page: &mut Page<'_>) -> fmt::Result {
-        let engine = Some(self.engine);
+        let engine = Some(self.engine.name());
         page.histogram("turn", "Time of one turn of a connection", self, None, |w| &w.turns)?;
         page.histogram("step", "Time of one step of the engine", self, engine, |w| &w.steps)?;
         page.histogram(
