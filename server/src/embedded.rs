@@ -14,7 +14,7 @@ use tracing::warn;
 use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes};
 
 use crate::{
-    engine::{Engine, EngineOptions},
+    crew::{Crew, CrewOptions},
     session::Door,
     store::Store,
     wire::Socket,
@@ -38,7 +38,7 @@ const IDLE_SECONDS: u32 = 86_400;
 
 /// A server inside this program. Dropping it lets requests under way end and stops its threads.
 pub struct EmbeddedServer {
-    engine: Option<Engine>,
+    crew: Option<Crew>,
     door: Arc<Door>,
 }
 
@@ -47,9 +47,9 @@ pub struct EmbeddedServer {
 /// # Errors
 /// When sockets or threads cannot be had.
 pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
-    let engine = Engine::start(
+    let crew = Crew::start(
         store,
-        EngineOptions {
+        CrewOptions {
             workers: 1,
             pool_threads: POOL_THREADS,
             seats: SEATS,
@@ -62,7 +62,7 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
         plaintext: Scopes::ALL,
         unsealed: true,
     });
-    let server = EmbeddedServer { engine: Some(engine), door };
+    let server = EmbeddedServer { crew: Some(crew), door };
     Ok((server.connect()?, server))
 }
 
@@ -75,8 +75,8 @@ impl EmbeddedServer {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let socket = Socket::Unix(mio::net::UnixStream::from_std(ours));
-        let refused = match &self.engine {
-            Some(engine) => engine.admission().admit(socket, &self.door, "embedded".to_owned()),
+        let refused = match &self.crew {
+            Some(crew) => crew.admission().admit(socket, &self.door, "embedded".to_owned()),
             None => Some(socket),
         };
         match refused {
@@ -88,8 +88,8 @@ impl EmbeddedServer {
 
 impl Drop for EmbeddedServer {
     fn drop(&mut self) {
-        if let Some(engine) = self.engine.take()
-            && let Err(failure) = engine.stop(Instant::now() + DRAIN)
+        if let Some(crew) = self.crew.take()
+            && let Err(failure) = crew.stop(Instant::now() + DRAIN)
         {
             warn!(%failure, "the embedded server did not stop cleanly");
         }

@@ -33,7 +33,7 @@ pub mod admin;
 mod catalog;
 pub mod config;
 pub mod embedded;
-mod engine;
+mod crew;
 #[cfg_attr(not(test), expect(dead_code, reason = "transfers are about to use it"))]
 mod engines;
 mod handler;

@@ -29,7 +29,7 @@ use zput_common::proto::{
 use bind::Accepted;
 pub use bind::Listener;
 
-use crate::{engine::Admission, session::Door, sys, wire::Socket};
+use crate::{crew::Admission, session::Door, sys, wire::Socket};
 
 /// The waker's token; listeners have their number.
 const WAKER: Token = Token(usize::MAX);

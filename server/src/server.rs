@@ -1,4 +1,4 @@
-//! A server: listeners over an engine over a store.
+//! A server: listeners over an crew over a store.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use zput_common::{
 
 use crate::{
     address::{BoundAddress, ListenAddress},
-    engine::{Ended, Engine, EngineOptions},
+    crew::{Crew, CrewOptions, Ended},
     heartbeat::Pulse,
     listener::{Acceptor, Listener, Reception},
     session::Door,
@@ -202,9 +202,9 @@ impl Server {
             plaintext: options.plaintext,
             unsealed: options.allow_unsealed,
         });
-        let engine = Engine::start(
+        let crew = Crew::start(
             &options.store,
-            EngineOptions {
+            CrewOptions {
                 workers: options.workers.max(1),
                 pool_threads: options.pool_threads.max(1),
                 seats: seats(options.max_connections),
@@ -213,16 +213,16 @@ impl Server {
         )
         .map_err(ServerError::Start)?;
         let reception = Reception {
-            admission: engine.admission(),
+            admission: crew.admission(),
             door,
             tune_loopback: options.congestion.is_none(),
         };
         let acceptor =
-            Acceptor::start(listeners, reception, engine.at_end()).map_err(ServerError::Start)?;
+            Acceptor::start(listeners, reception, crew.at_end()).map_err(ServerError::Start)?;
         Ok(ServerHandle {
             addresses,
             drain: options.drain,
-            running: Some(Running { engine, acceptor }),
+            running: Some(Running { crew, acceptor }),
         })
     }
 }
@@ -265,7 +265,7 @@ pub struct ServerHandle {
 }
 
 struct Running {
-    engine: Engine,
+    crew: Crew,
     acceptor: Acceptor,
 }
 
@@ -301,8 +301,8 @@ impl ServerHandle {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.running.as_ref().map_or_else(Stats::default, |running| Stats {
-            connections: running.engine.connections(),
-            rounds: running.engine.rounds(),
+            connections: running.crew.connections(),
+            rounds: running.crew.rounds(),
         })
     }
 
@@ -315,7 +315,7 @@ impl ServerHandle {
     /// A way to stop it from elsewhere; absent once it has stopped.
     #[must_use]
     pub fn stopper(&self) -> Option<Stopper> {
-        self.running.as_ref().map(|running| Stopper(running.engine.stopper()))
+        self.running.as_ref().map(|running| Stopper(running.crew.stopper()))
     }
 
     /// Serves until a [`Stopper`] says so; then lets requests under way end and stops all threads.
@@ -323,7 +323,7 @@ impl ServerHandle {
     /// # Errors
     /// When a thread has ended or failed by itself.
     pub fn wait(mut self) -> Result<(), ServerError> {
-        let ended = self.running.as_ref().map_or(Ended::Thread, |running| running.engine.wait());
+        let ended = self.running.as_ref().map_or(Ended::Thread, |running| running.crew.wait());
         let stopped = self.stop();
         if ended == Ended::Thread { stopped.and(Err(ServerError::Ended)) } else { stopped }
     }
@@ -337,11 +337,11 @@ impl ServerHandle {
     }
 
     fn stop(&mut self) -> Result<(), ServerError> {
-        let Some(Running { engine, acceptor }) = self.running.take() else { return Ok(()) };
-        info!(connections = engine.connections(), "stopping");
+        let Some(Running { crew, acceptor }) = self.running.take() else { return Ok(()) };
+        info!(connections = crew.connections(), "stopping");
         let until = Instant::now() + self.drain;
         let accepting = acceptor.stop();
-        let serving = engine.stop(until);
+        let serving = crew.stop(until);
         info!("stopped");
         accepting.and(serving).map_err(ServerError::Thread)
     }

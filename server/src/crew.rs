@@ -21,9 +21,9 @@ use crate::{
     worker::{self, Arrival, BUFFER_BYTES, Inbox, Seats, WorkerOptions},
 };
 
-/// How an engine is set up.
+/// How a crew is set up.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct EngineOptions {
+pub(crate) struct CrewOptions {
     /// Worker threads.
     pub(crate) workers: usize,
     /// Threads for the disk.
@@ -35,7 +35,7 @@ pub(crate) struct EngineOptions {
 }
 
 /// Running workers and their pool.
-pub(crate) struct Engine {
+pub(crate) struct Crew {
     admission: Admission,
     threads: Vec<JoinHandle<io::Result<()>>>,
     pool: PoolThreads,
@@ -84,9 +84,9 @@ impl Admission {
     }
 }
 
-impl Engine {
+impl Crew {
     /// Starts workers and pool.
-    pub(crate) fn start(store: &Store, options: EngineOptions) -> io::Result<Self> {
+    pub(crate) fn start(store: &Store, options: CrewOptions) -> io::Result<Self> {
         let ended = bounded(1);
         let rounds = Arc::new(AtomicU64::new(0));
         // One job for each connection, and one for each that has left but whose job has not.
@@ -127,7 +127,7 @@ impl Engine {
         self.admission.clone()
     }
 
-    /// Says when a thread outside of the engine has ended that should not have.
+    /// Says when a thread outside of the crew has ended that should not have.
     pub(crate) fn at_end(&self) -> AtEnd {
         AtEnd(self.ended.0.clone())
     }
