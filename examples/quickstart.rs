@@ -14,6 +14,7 @@ use zput_client::{
 use zput_common::{keys::KeyFile, mount::MountName, name::BlobName, proto::message::Scopes};
 use zput_server::{
     Server, ServerOptions, invite,
+    mounts::{Mounts, Policy},
     store::{Clock, Store},
 };
 
@@ -23,7 +24,8 @@ fn main() -> Result<()> {
 
     // The server: a store is a directory, port 0 is any free port.
     let store = Store::open(&at("store"), Clock::system())?;
-    let options = ServerOptions::new(store.clone(), vec!["127.0.0.1:0".parse()?]);
+    let mounts = Mounts::of_store(store.clone(), Policy::PRIVATE);
+    let options = ServerOptions::new(mounts, vec!["127.0.0.1:0".parse()?]);
     let server = Server::bind(options)?.spawn()?;
     let address = server.addresses()[0].to_string();
     println!("a server listens on {address}");

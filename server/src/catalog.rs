@@ -3,7 +3,7 @@
 //! A job holds all it needs and blocks as long as it likes; what comes of it is a value. Nothing here
 //! knows a socket.
 
-use std::fmt;
+use std::{fmt, io, sync::Arc};
 
 use tracing::error;
 use zput_common::{
@@ -11,37 +11,41 @@ use zput_common::{
     keys::{DevicePublicKey, InviteSecret},
     name::ObjectKey,
     proto::message::{
-        Condition, ErrorCode, HeaderSlice, Info, Kind, RemoteError, Response, Scopes, Section,
-        Version,
+        Condition, ErrorCode, HeaderSlice, Kind, RemoteError, Response, Scopes, Version,
     },
 };
 
 use crate::{
-    store::{Store, StoreError, Upload},
-    transfer::Transfer,
+    mounts::{MountPoint, OpenError},
+    opened::{OpenFiles, Opened},
+    store::{Store, Upload},
+    transfer::Window,
     worker::Buffer,
 };
 
 /// Something to do on the disk.
 pub(crate) enum Job {
     /// What may this device do?
-    Account(DevicePublicKey),
+    Account(Store, DevicePublicKey),
     /// Spend an invite.
-    Join { device: DevicePublicKey, secret: InviteSecret, label: String },
-    /// Find an object and the stretches of it that were asked for.
-    Open { key: ObjectKey, version: Option<Version>, sections: Vec<Section>, kind: Kind },
+    Join { home: Store, device: DevicePublicKey, secret: InviteSecret, label: String },
+    /// Open an object to be sent.
+    Open { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version>, files: OpenFiles },
+    /// Load bytes of an open object into memory.
+    Load(Window),
     /// What is known of an object.
-    Stat { key: ObjectKey, version: Option<Version> },
+    Stat { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version> },
     /// A page of the catalogue.
-    List { after: Option<Vec<u8>>, limit: u32, headers: bool },
+    List { mount: Arc<MountPoint>, after: Option<Vec<u8>>, limit: u32, headers: bool },
     /// A page of an object's versions.
-    Versions { key: ObjectKey, after: Option<Version>, limit: u32 },
+    Versions { mount: Arc<MountPoint>, key: ObjectKey, after: Option<Version>, limit: u32 },
     /// Into the trash.
-    Delete { key: ObjectKey, condition: Condition },
+    Delete { store: Store, key: ObjectKey, condition: Condition },
     /// Out of it, or out of history.
-    Restore { key: ObjectKey, version: Version },
+    Restore { store: Store, key: ObjectKey, version: Version },
     /// Open an upload.
     Begin {
+        store: Store,
         key: ObjectKey,
         kind: Kind,
         condition: Condition,
@@ -78,8 +82,10 @@ pub(crate) enum Done {
     Account(Result<Option<Scopes>, ErrorCode>),
     /// The device has an account, or not.
     Joined(Result<Scopes, ErrorCode>),
-    /// An object to be sent, and its header where it was asked for.
-    Opened(Info, Option<Vec<u8>>, Transfer),
+    /// An object to be sent.
+    Opened(Result<Opened, ErrorCode>),
+    /// A window is in memory, or cannot be had.
+    Loaded(Window, io::Result<()>),
     /// An upload is open.
     Begun(Box<Upload>),
     /// Bytes were written, or the upload is gone; the buffers are free again.
@@ -105,35 +111,42 @@ impl Job {
     }
 
     /// Does it. Blocks.
-    pub(crate) fn run(self, store: &Store) -> Done {
+    pub(crate) fn run(self) -> Done {
         match self {
-            Self::Account(device) => Done::Account(store.scopes_of(&device).map_err(|e| told(&e))),
-            Self::Join { device, secret, label } => {
-                Done::Joined(store.redeem_invite(&secret, &device, &label).map_err(|e| told(&e)))
+            Self::Account(home, device) => {
+                Done::Account(home.scopes_of(&device).map_err(|e| told(e.into())))
             }
-            Self::Open { key, version, sections, kind } => {
-                open(store, &key, version, &sections, kind)
+            Self::Join { home, device, secret, label } => {
+                let joined = home.redeem_invite(&secret, &device, &label);
+                Done::Joined(joined.map_err(|e| told(e.into())))
             }
-            Self::Stat { key, version } => answer(
-                store.lookup(&key, version).map(|object| Response::Stat { info: object.info() }),
-            ),
-            Self::List { after, limit, headers } => answer(
-                store
+            Self::Open { mount, key, version, files } => {
+                Done::Opened(mount.open(&key, version, &files).map_err(told))
+            }
+            Self::Load(window) => {
+                let loaded = window.load();
+                Done::Loaded(window, loaded)
+            }
+            Self::Stat { mount, key, version } => {
+                answer(mount.stat(&key, version).map(|info| Response::Stat { info }))
+            }
+            Self::List { mount, after, limit, headers } => answer(
+                mount
                     .list(after.as_deref(), limit, headers)
                     .map(|(entries, next)| Response::Page { entries, next }),
             ),
-            Self::Versions { key, after, limit } => answer(
-                store
+            Self::Versions { mount, key, after, limit } => answer(
+                mount
                     .versions(&key, after, limit)
                     .map(|(versions, next)| Response::Versions { versions, next }),
             ),
-            Self::Delete { key, condition } => {
+            Self::Delete { store, key, condition } => {
                 answer(store.delete(&key, condition).map(|version| Response::Deleted { version }))
             }
-            Self::Restore { key, version } => {
+            Self::Restore { store, key, version } => {
                 answer(store.restore(&key, version).map(|version| Response::Committed { version }))
             }
-            Self::Begin { key, kind, condition, header, client } => {
+            Self::Begin { store, key, kind, condition, header, client } => {
                 let begun = store.begin(&key, kind, condition, client).and_then(|mut upload| {
                     if let Some(HeaderSlice { bytes, digest }) = header {
                         upload.write_header(&bytes, digest)?;
@@ -142,7 +155,7 @@ impl Job {
                 });
                 match begun {
                     Ok(upload) => Done::Begun(Box::new(upload)),
-                    Err(e) => Done::Refused(told(&e)),
+                    Err(e) => Done::Refused(told(e.into())),
                 }
             }
             Self::Append(append) => append.run(),
@@ -172,52 +185,21 @@ impl Append {
         let upload = match written {
             Ok(()) => Ok(upload),
             // Dropping it removes what was staged: work for the disk, so here.
-            Err(e) => Err(told(&e)),
+            Err(e) => Err(told(e.into())),
         };
         Done::Appended { upload, end, buffers }
     }
 }
 
-fn open(
-    store: &Store,
-    key: &ObjectKey,
-    version: Option<Version>,
-    sections: &[Section],
-    kind: Kind,
-) -> Done {
-    let object = match store.lookup(key, version) {
-        // Sections of the other kind lie outside of it as well; that it is the other kind says more.
-        Ok(object) if object.info().kind != kind => return Done::Refused(ErrorCode::Kind),
-        Ok(object) => object,
-        Err(e) => return Done::Refused(told(&e)),
-    };
-    let is_header = |section: &&Section| matches!(section, Section::Header);
-    let header = match sections.iter().find(is_header).map(|_| object.read_header()).transpose() {
-        Ok(None) => None,
-        Ok(Some(Some(header))) => Some(header),
-        Ok(Some(None)) => return Done::Refused(ErrorCode::Range),
-        Err(e) => return Done::Refused(told(&e)),
-    };
-    let raw = sections.iter().filter(|section| !is_header(section));
-    let stretches: Result<Vec<_>, _> = raw.map(|section| object.section(*section)).collect();
-    match stretches {
-        Ok(stretches) => match Transfer::new(object.file().clone(), stretches) {
-            Ok(transfer) => Done::Opened(object.info(), header, transfer),
-            Err(_) => Done::Refused(ErrorCode::Range),
-        },
-        Err(e) => Done::Refused(told(&e)),
-    }
-}
-
-fn answer(result: Result<Response, StoreError>) -> Done {
-    result.map_or_else(|e| Done::Refused(told(&e)), Done::Answer)
+fn answer<E: Into<OpenError>>(result: Result<Response, E>) -> Done {
+    result.map_or_else(|e| Done::Refused(told(e.into())), Done::Answer)
 }
 
 /// What the peer is told of a failure. What the operator must know of it goes to the log.
-fn told(failure: &StoreError) -> ErrorCode {
+fn told(failure: OpenError) -> ErrorCode {
     let code = failure.code();
     if matches!(code, ErrorCode::Internal | ErrorCode::Suspect | ErrorCode::Full) {
-        error!(%failure, "the store failed");
+        error!(%failure, "a request failed");
     }
     code
 }
@@ -252,9 +234,10 @@ pub(crate) fn refused(code: ErrorCode) -> Response {
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Account(_) => "Account",
+            Self::Account(..) => "Account",
             Self::Join { .. } => "Join",
             Self::Open { .. } => "Open",
+            Self::Load(_) => "Load",
             Self::Stat { .. } => "Stat",
             Self::List { .. } => "List",
             Self::Versions { .. } => "Versions",

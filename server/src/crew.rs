@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -13,12 +14,14 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
+    engines::{Engine, Pipes, Tools},
     heartbeat::{Heartbeat, Pulse},
+    metrics::Metrics,
+    mounts::Mounts,
+    opened::OpenFiles,
     pool::{Pool, PoolThreads},
-    session::Door,
-    store::Store,
     wire::Socket,
-    worker::{self, Arrival, BUFFER_BYTES, Inbox, Seats, WorkerOptions},
+    worker::{self, Arrival, BUFFER_BYTES, Doorway, Inbox, NoSeat, Seats, WorkerOptions},
 };
 
 /// How a crew is set up.
@@ -26,19 +29,28 @@ use crate::{
 pub(crate) struct CrewOptions {
     /// Worker threads.
     pub(crate) workers: usize,
-    /// Threads for the disk.
+    /// Most threads that change the store, and most that load from the disk.
     pub(crate) pool_threads: usize,
     /// Most connections.
     pub(crate) seats: usize,
+    /// Most connections of one client.
+    pub(crate) seats_per_client: usize,
     /// Memory for uploads, over all workers; each has one buffer at least.
     pub(crate) upload_memory_bytes: usize,
+    /// Most objects that are open at once to be served.
+    pub(crate) open_files: usize,
+    /// Most idle ones that stay open, over all workers.
+    pub(crate) keep_files: usize,
+    /// What moves payload.
+    pub(crate) engine: Engine,
 }
 
 /// Running workers and their pool.
 pub(crate) struct Crew {
     admission: Admission,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    pool: PoolThreads,
+    pools: [PoolThreads; 2],
+    open_files: OpenFiles,
     rounds: Arc<AtomicU64>,
     pulse: Pulse,
     ended: (Sender<Ended>, Receiver<Ended>),
@@ -74,29 +86,53 @@ pub(crate) struct Admission {
 
 impl Admission {
     /// Hands a connection to the next worker. Gives the socket back when there is no seat.
-    pub(crate) fn admit(&self, socket: Socket, door: &Arc<Door>, peer: String) -> Option<Socket> {
-        let Some(seat) = self.seats.take() else { return Some(socket) };
+    pub(crate) fn admit(
+        &self,
+        socket: Socket,
+        door: Doorway,
+        peer: String,
+        address: Option<IpAddr>,
+    ) -> Result<(), (Socket, NoSeat)> {
+        let seat = match self.seats.take(address) {
+            Ok(seat) => seat,
+            Err(reason) => return Err((socket, reason)),
+        };
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1);
         if let Some(inbox) = self.inboxes.get(turn) {
-            inbox.arrived(Arrival { socket, door: Arc::clone(door), peer, seat });
+            inbox.arrived(Arrival { socket, door, peer, seat });
         }
-        None
+        Ok(())
+    }
+
+    /// Serves these from now on; what is under way ends as it began.
+    pub(crate) fn serve(&self, mounts: &Mounts) {
+        for inbox in self.inboxes.iter() {
+            inbox.mounts(mounts.clone());
+        }
     }
 }
 
 impl Crew {
-    /// Starts workers and pool.
-    pub(crate) fn start(store: &Store, options: CrewOptions) -> io::Result<Self> {
+    /// Starts workers and pools.
+    pub(crate) fn start(
+        mounts: &Mounts,
+        options: CrewOptions,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
         let ended = bounded(1);
         let rounds = Arc::new(AtomicU64::new(0));
         // One job for each connection, and one for each that has left but whose job has not.
         let queue = 2 * options.seats;
-        let (pool, pool_threads) = Pool::start(store, options.pool_threads, queue)?;
-        let share = options.upload_memory_bytes / BUFFER_BYTES / options.workers.max(1);
+        let (pool, pool_threads) = Pool::start("disk", options.pool_threads, queue)?;
+        let (loaders, loader_threads) = Pool::start("load", options.pool_threads, queue)?;
+        let open_files = OpenFiles::new(options.open_files);
+        let pipes = Pipes::default();
+        let workers = options.workers.max(1);
+        let share = options.upload_memory_bytes / BUFFER_BYTES / workers;
+        let mut inboxes = Vec::with_capacity(workers);
+        let mut threads = Vec::with_capacity(workers);
         let pulse = Pulse::default();
-        let mut inboxes = Vec::with_capacity(options.workers);
-        let mut threads = Vec::with_capacity(options.workers);
-        for number in 0..options.workers {
+        for number in 0..workers {
             let heartbeat = Heartbeat::default();
             let running = worker::start(
                 WorkerOptions {
@@ -104,8 +140,15 @@ impl Crew {
                     seats: options.seats,
                     buffers: share.max(1),
                     pool: pool.clone(),
+                    loaders: loaders.clone(),
+                    mounts: mounts.clone(),
+                    keep_files: options.keep_files / workers,
+                    open_files: open_files.clone(),
+                    engine: options.engine,
+                    tools: Tools::new(pipes.clone()),
                     rounds: Arc::clone(&rounds),
                     heartbeat: heartbeat.clone(),
+                    metrics: metrics.worker(number).unwrap_or_default(),
                 },
                 AtEnd(ended.0.clone()),
             )?;
@@ -116,10 +159,16 @@ impl Crew {
         }
         let admission = Admission {
             inboxes: inboxes.into(),
-            seats: Seats::new(options.seats),
+            seats: Seats::new(options.seats, options.seats_per_client),
             next: Arc::default(),
         };
-        Ok(Self { admission, threads, pool: pool_threads, rounds, pulse, ended })
+        let pools = [pool_threads, loader_threads];
+        Ok(Self { admission, threads, pools, open_files, rounds, pulse, ended })
+    }
+
+    /// Objects that are open to be served.
+    pub(crate) fn open_files(&self) -> usize {
+        self.open_files.count()
     }
 
     /// The way in.
@@ -168,8 +217,8 @@ impl Crew {
                 thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
             result = result.and(ended);
         }
-        // The workers had the pool's other handles; the last jobs still run.
-        self.pool.join();
+        // The workers had the pools' other handles; the last jobs still run.
+        self.pools.into_iter().for_each(PoolThreads::join);
         result
     }
 }

@@ -15,9 +15,13 @@ use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes};
 
 use crate::{
     crew::{Crew, CrewOptions},
+    engines::Engine,
+    metrics::Metrics,
+    mounts::{Mounts, Policy},
     session::Door,
     store::Store,
     wire::Socket,
+    worker::Doorway,
 };
 
 /// Threads for the disk: one for each direction of a busy client, and one for what is small.
@@ -25,6 +29,9 @@ const POOL_THREADS: usize = 3;
 
 /// Connections of one program to itself.
 const SEATS: usize = 64;
+
+/// Objects that stay open: what a command asks for again at once.
+const KEEP_FILES: usize = 16;
 
 /// Memory for uploads: two connections that write as fast as they can.
 const UPLOAD_MEMORY_BYTES: usize = 2 * 1024 * 1024;
@@ -47,20 +54,26 @@ pub struct EmbeddedServer {
 /// # Errors
 /// When sockets or threads cannot be had.
 pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
+    let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
+    let mounts = Mounts::of_store(store.clone(), policy);
     let crew = Crew::start(
-        store,
+        &mounts,
         CrewOptions {
             workers: 1,
             pool_threads: POOL_THREADS,
             seats: SEATS,
+            seats_per_client: SEATS,
             upload_memory_bytes: UPLOAD_MEMORY_BYTES,
+            open_files: SEATS,
+            keep_files: KEEP_FILES,
+            engine: Engine::default(),
         },
+        &Metrics::new(1, Engine::default()),
     )?;
     let limits = ServerLimits { idle_seconds: IDLE_SECONDS, ..ServerLimits::default() };
     let door = Arc::new(Door {
         session: Arc::new(ServerConfig { tls: None, allow_plaintext: true, limits }),
-        plaintext: Scopes::ALL,
-        unsealed: true,
+        min_rate: 0,
     });
     let server = EmbeddedServer { crew: Some(crew), door };
     Ok((server.connect()?, server))
@@ -75,13 +88,14 @@ impl EmbeddedServer {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let socket = Socket::Unix(mio::net::UnixStream::from_std(ours));
-        let refused = match &self.crew {
-            Some(crew) => crew.admission().admit(socket, &self.door, "embedded".to_owned()),
-            None => Some(socket),
-        };
-        match refused {
-            None => Ok(theirs),
-            Some(_) => Err(io::Error::other("too many connections to the embedded server")),
+        let door = Doorway::Zput(Arc::clone(&self.door));
+        let admitted = self.crew.as_ref().is_some_and(|crew| {
+            crew.admission().admit(socket, door, "embedded".to_owned(), None).is_ok()
+        });
+        if admitted {
+            Ok(theirs)
+        } else {
+            Err(io::Error::other("too many connections to the embedded server"))
         }
     }
 }

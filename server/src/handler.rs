@@ -1,17 +1,21 @@
 //! What is to be done about a request: decided by value, done by the session.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 use zput_common::{
     digest::Digest,
     keys::InviteSecret,
     mount::MountName,
-    proto::message::{ErrorCode, Kind, Request, Response},
+    name::ObjectKey,
+    proto::message::{ErrorCode, Kind, Request, Response, Section, Version},
 };
 
 use crate::{
-    catalog::{Job, refused},
+    catalog::{Job, denial, refused},
+    mounts::MountPoint,
     session::access::{Admitted, Standing},
-    store::Upload,
+    store::{Store, Upload},
 };
 
 /// What the session does next.
@@ -23,25 +27,27 @@ pub(crate) enum Step {
     Refuse(ErrorCode, Option<Box<Upload>>),
     /// Asks the pool, whose answer is the request's.
     Ask(Job),
+    /// Opens an object and sends what is wished for of it.
+    Open(Arc<MountPoint>, Wish),
     /// Receives the slice into the upload.
     Receive(Box<Upload>, u32, Digest),
     /// Reads the slice, throws it away and answers `State`.
     Discard,
-    /// Turns to another mount, or to none, and says which of the two.
-    Turn(Option<Mounted>),
+    /// Turns to another mount, if it is there.
+    Turn(MountName),
 }
 
-/// The mount that a connection's requests speak of: this server's store, which is all there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mounted(());
-
-impl Mounted {
-    /// The mount that a connection speaks of unless it says otherwise.
-    pub(crate) const ROOT: Self = Self(());
-
-    fn named(name: &MountName) -> Option<Self> {
-        name.is_root().then_some(Self::ROOT)
-    }
+/// What is to be sent of an object.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    /// Of which.
+    pub(crate) key: ObjectKey,
+    /// Of which version; the current one when absent.
+    pub(crate) version: Option<Version>,
+    /// Which parts of it, in this order.
+    pub(crate) sections: Vec<Section>,
+    /// The kind that the reader accepts.
+    pub(crate) kind: Kind,
 }
 
 /// What a request may count on.
@@ -49,10 +55,12 @@ impl Mounted {
 pub(crate) struct Facts<'a> {
     /// Who sent it.
     pub(crate) standing: &'a Standing,
-    /// Whether unsealed objects move on this connection (PROTOCOL 8).
-    pub(crate) unsealed: bool,
-    /// The mount that the connection speaks of; none after a Mount that failed.
-    pub(crate) mounted: Option<Mounted>,
+    /// Whether nothing protects the connection (PROTOCOL 8).
+    pub(crate) in_clear: bool,
+    /// What it is about, if that is there.
+    pub(crate) mount: Option<&'a Arc<MountPoint>>,
+    /// The store that has the accounts.
+    pub(crate) home: Option<&'a Store>,
 }
 
 /// Decides about a request. The connection's upload, if one is open, is taken when the request
@@ -62,47 +70,19 @@ pub(crate) fn decide(
     facts: &Facts<'_>,
     upload: &mut Option<Box<Upload>>,
 ) -> Step {
-    let carried = |kind| kind == Kind::Sealed || facts.unsealed;
     match admitted.into_request() {
         Request::Mount { .. } if upload.is_some() => Step::Refuse(ErrorCode::State, upload.take()),
-        Request::Mount { name } => Step::Turn(Mounted::named(&name)),
-        // An upload is never open without a mount: what is left of one is for the arms below.
-        Request::Get { .. }
-        | Request::Stat { .. }
-        | Request::List { .. }
-        | Request::Versions { .. }
-        | Request::Begin { .. }
-        | Request::Delete { .. }
-        | Request::Restore { .. }
-            if facts.mounted.is_none() =>
-        {
-            Step::Answer(refused(ErrorCode::NotFound))
-        }
+        Request::Mount { name } => Step::Turn(name),
         Request::Ping => Step::Answer(Response::Pong),
         Request::Join { secret, label } => {
             let secret = Zeroizing::new(secret);
-            match facts.standing.device() {
-                Some(device) => {
-                    let secret = InviteSecret::from_bytes(*secret);
-                    Step::Ask(Job::Join { device, secret, label })
+            match (facts.standing.device(), facts.home) {
+                (Some(device), Some(home)) => {
+                    let (home, secret) = (home.clone(), InviteSecret::from_bytes(*secret));
+                    Step::Ask(Job::Join { home, device, secret, label })
                 }
-                None => Step::Refuse(ErrorCode::Denied, None),
+                _ => Step::Refuse(ErrorCode::Denied, None),
             }
-        }
-        Request::Get { kind, .. } if !carried(kind) => Step::Answer(refused(ErrorCode::Kind)),
-        Request::Get { key, version, sections, kind } => {
-            Step::Ask(Job::Open { key, version, sections, kind })
-        }
-        Request::Stat { key, version } => Step::Ask(Job::Stat { key, version }),
-        Request::List { after, limit, headers } => Step::Ask(Job::List { after, limit, headers }),
-        Request::Versions { key, after, limit } => Step::Ask(Job::Versions { key, after, limit }),
-        Request::Delete { key, condition } => Step::Ask(Job::Delete { key, condition }),
-        Request::Restore { key, version } => Step::Ask(Job::Restore { key, version }),
-        Request::Begin { .. } if upload.is_some() => Step::Refuse(ErrorCode::State, upload.take()),
-        Request::Begin { kind, .. } if !carried(kind) => Step::Refuse(ErrorCode::Kind, None),
-        Request::Begin { key, kind, condition, header } => {
-            let client = facts.standing.member();
-            Step::Ask(Job::Begin { key, kind, condition, header, client })
         }
         Request::Slice { length, digest } => match upload.take() {
             Some(upload) => Step::Receive(upload, length, digest),
@@ -118,5 +98,50 @@ pub(crate) fn decide(
         },
         // The session answers echoes itself; one that comes later breaks the protocol.
         Request::Echo { .. } => Step::Refuse(ErrorCode::Malformed, upload.take()),
+        request => match facts.mount {
+            Some(mount) => decide_about(mount, request, facts, upload),
+            None => Step::Refuse(ErrorCode::NotFound, upload.take()),
+        },
+    }
+}
+
+/// Decides about a request for something of a mount.
+fn decide_about(
+    mount: &Arc<MountPoint>,
+    request: Request,
+    facts: &Facts<'_>,
+    upload: &mut Option<Box<Upload>>,
+) -> Step {
+    let carried = |kind| kind == Kind::Sealed || (facts.in_clear && mount.carries(kind));
+    let mount = Arc::clone(mount);
+    match (request, mount.store().cloned()) {
+        (Request::Get { kind, .. }, _) if !carried(kind) => Step::Answer(refused(ErrorCode::Kind)),
+        (Request::Get { key, version, sections, kind }, _) => {
+            Step::Open(mount, Wish { key, version, sections, kind })
+        }
+        (Request::Stat { key, version }, _) => Step::Ask(Job::Stat { mount, key, version }),
+        (Request::List { after, limit, headers }, _) => {
+            Step::Ask(Job::List { mount, after, limit, headers })
+        }
+        (Request::Versions { key, after, limit }, _) => {
+            Step::Ask(Job::Versions { mount, key, after, limit })
+        }
+        (Request::Delete { key, condition }, Some(store)) => {
+            Step::Ask(Job::Delete { store, key, condition })
+        }
+        (Request::Restore { key, version }, Some(store)) => {
+            Step::Ask(Job::Restore { store, key, version })
+        }
+        (Request::Begin { .. }, _) if upload.is_some() => {
+            Step::Refuse(ErrorCode::State, upload.take())
+        }
+        (Request::Begin { kind, .. }, _) if !carried(kind) => Step::Refuse(ErrorCode::Kind, None),
+        (Request::Begin { key, kind, condition, header }, Some(store)) => {
+            let client = facts.standing.member();
+            Step::Ask(Job::Begin { store, key, kind, condition, header, client })
+        }
+        // Trees and archives are only read. Slices that follow a Begin are discarded as after any error.
+        (_, None) => Step::Answer(denial("this mount is only read")),
+        (_, Some(_)) => Step::Refuse(ErrorCode::Malformed, upload.take()),
     }
 }

@@ -12,7 +12,7 @@ use std::{
     net::Shutdown,
     os::fd::AsFd,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -20,7 +20,7 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token, Waker};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 use zput_common::proto::{
     hello::ServerHello,
     message::{ErrorCode, RemoteError},
@@ -29,7 +29,13 @@ use zput_common::proto::{
 use bind::Accepted;
 pub use bind::Listener;
 
-use crate::{crew::Admission, session::Door, sys, wire::Socket};
+use crate::{
+    crew::Admission,
+    metrics::{DoorMetrics, Protocol, Refusal},
+    session, sys, web,
+    wire::Socket,
+    worker::{Doorway, NoSeat},
+};
 
 /// The waker's token; listeners have their number.
 const WAKER: Token = Token(usize::MAX);
@@ -44,12 +50,56 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// A congestion control that does not pace. BBR's pacing on loopback costs 2.4 times the CPU.
 const LOOPBACK_CONGESTION: &str = "cubic";
 
+/// Which protocol a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// That of zput.
+    Zput,
+    /// HTTP.
+    Http,
+}
+
+impl Speaks {
+    const fn protocol(self) -> Protocol {
+        match self {
+            Self::Zput => Protocol::Zput,
+            Self::Http => Protocol::Http,
+        }
+    }
+}
+
+/// What connections of each protocol have in common, for those that come from now on.
+#[derive(Clone)]
+pub(crate) struct Doors(Arc<Mutex<(Arc<session::Door>, Arc<web::Door>)>>);
+
+impl Doors {
+    /// These.
+    pub(crate) fn new(zput: session::Door, web: web::Door) -> Self {
+        Self(Arc::new(Mutex::new((Arc::new(zput), Arc::new(web)))))
+    }
+
+    /// Others from now on for who speaks zput's protocol.
+    pub(crate) fn replace_zput(&self, zput: session::Door) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Arc::new(zput);
+    }
+
+    fn of(&self, speaks: Speaks) -> Doorway {
+        let (zput, web) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match speaks {
+            Speaks::Zput => Doorway::Zput(Arc::clone(zput)),
+            Speaks::Http => Doorway::Web(Arc::clone(web)),
+        }
+    }
+}
+
 /// What becomes of an accepted socket.
 pub(crate) struct Reception {
     /// The way to the workers.
     pub(crate) admission: Admission,
-    /// What the listeners let peers do.
-    pub(crate) door: Arc<Door>,
+    /// What is behind the listeners.
+    pub(crate) doors: Doors,
+    /// What is counted of arrivals.
+    pub(crate) metrics: Arc<DoorMetrics>,
     /// Whether loopback peers get [`LOOPBACK_CONGESTION`]: unless the operator chose one for all.
     pub(crate) tune_loopback: bool,
 }
@@ -65,7 +115,7 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// Starts to accept. `at_end` is dropped when the thread ends, whyever.
     pub(crate) fn start(
-        listeners: Vec<Listener>,
+        listeners: Vec<(Listener, Speaks)>,
         reception: Reception,
         at_end: impl Send + 'static,
     ) -> io::Result<Self> {
@@ -73,9 +123,9 @@ impl Acceptor {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut gates = Vec::with_capacity(listeners.len());
-        for (n, mut listener) in listeners.into_iter().enumerate() {
+        for (n, (mut listener, speaks)) in listeners.into_iter().enumerate() {
             poll.registry().register(listener.source(), Token(n), Interest::READABLE)?;
-            gates.push(Gate { listener, ready: true, rests_until: None });
+            gates.push(Gate { listener, speaks, ready: true, rests_until: None });
         }
         let mut room = Room { poll, gates, reception, spare: spare(), stop: Arc::clone(&stop) };
         let thread = thread::Builder::new().name("acceptor".to_owned()).spawn(move || {
@@ -96,6 +146,7 @@ impl Acceptor {
 /// A listening socket and its readiness.
 struct Gate {
     listener: Listener,
+    speaks: Speaks,
     /// `WouldBlock` was not the last word of accepting.
     ready: bool,
     /// Set while descriptors are exhausted.
@@ -149,7 +200,7 @@ impl Gate {
     fn accept_some(&mut self, reception: &Reception, spare: &mut Option<File>, now: Instant) {
         for _ in 0..ACCEPTS_PER_ROUND {
             match self.listener.accept() {
-                Ok(accepted) => reception.receive(accepted),
+                Ok(accepted) => reception.receive(accepted, self.speaks),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.ready = false;
                     return;
@@ -163,6 +214,7 @@ impl Gate {
                 Err(failure) => {
                     if sys::net::is_exhaustion(&failure) {
                         turn_one_away(&self.listener, spare);
+                        reception.metrics.refused(self.speaks.protocol(), Refusal::Exhausted);
                     }
                     warn!(%failure, "cannot accept: resting");
                     self.rests_until = Some(now + EXHAUSTED_PAUSE);
@@ -188,11 +240,11 @@ fn spare() -> Option<File> {
 }
 
 impl Reception {
-    fn receive(&self, accepted: Accepted) {
-        let Accepted { socket, peer, loopback } = accepted;
+    fn receive(&self, accepted: Accepted, speaks: Speaks) {
+        let Accepted { socket, peer, address } = accepted;
         if let Socket::Tcp(stream) = &socket {
             let mut tuned = sys::net::set_nodelay(stream);
-            if loopback && self.tune_loopback {
+            if self.tune_loopback && address.is_some_and(|address| address.is_loopback()) {
                 tuned = tuned.and_then(|()| sys::net::set_congestion(stream, LOOPBACK_CONGESTION));
             }
             if let Err(failure) = tuned {
@@ -200,21 +252,41 @@ impl Reception {
                 debug!(peer, %failure, "cannot tune a socket");
             }
         }
-        if let Some(socket) = self.admission.admit(socket, &self.door, peer) {
-            refuse(&socket);
+        let door = self.doors.of(speaks);
+        match self.admission.admit(socket, door, peer, address) {
+            Ok(()) => self.metrics.accepted(speaks.protocol()),
+            Err((socket, reason)) => {
+                let why = match reason {
+                    NoSeat::Full => Refusal::Limit,
+                    NoSeat::ClientFull => Refusal::PerClient,
+                };
+                self.metrics.refused(speaks.protocol(), why);
+                refuse(&socket, speaks, reason);
+            }
         }
     }
 }
 
+/// RFC 9110, 15.6.4. The text has 31 bytes.
+const HTTP_REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: text/plain\r\n\
+    Content-Length: 31\r\nConnection: close\r\n\r\nthere are too many connections\n";
+
 /// Tells a peer that there is no seat for it.
-fn refuse(socket: &Socket) {
-    info!("refused a connection: the limit is reached");
+fn refuse(socket: &Socket, speaks: Speaks, reason: NoSeat) {
+    let why = match reason {
+        NoSeat::Full => "the server has too many connections",
+        NoSeat::ClientFull => "your address has too many connections",
+    };
+    debug!(why, "refused a connection");
     // What the peer has sent already must be read, or closing resets the connection and the reset
     // overtakes the refusal. All of this is a courtesy: if it fails the peer sees a closed connection.
     let mut unread = [0; 512];
     let _hello = socket.read_once(&mut unread);
-    let refusal = RemoteError::new(ErrorCode::Busy, "the server has too many connections");
-    let hello = ServerHello::Refused(refusal).encode();
-    let _sent = sys::net::send(socket.as_fd(), &hello, false);
+    let refusal = match speaks {
+        Speaks::Zput => ServerHello::Refused(RemoteError::new(ErrorCode::Busy, why)).encode(),
+        Speaks::Http => HTTP_REFUSAL.to_vec(),
+    };
+    let _sent = sys::net::send(socket.as_fd(), &refusal, false);
     let _ended = socket.shutdown(Shutdown::Write);
 }

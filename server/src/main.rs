@@ -7,13 +7,11 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::{self, ExitCode},
-    slice,
-    sync::Arc,
-    thread,
+    slice, thread,
     time::SystemTime,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -21,16 +19,15 @@ use signal_hook::{
 };
 use tracing::{error, info, warn};
 use zput_server::{
-    BoundAddress, Engine, Listener, Server, ServerError, ServerOptions, Stopper,
+    BoundAddress, Listener, Remounter, Server, ServerError, Stopper,
     admin::{Admin, Condition},
-    config::{Cli, Command, Config, ConfigError, InviteArgs, MountConfig, MountSource, ServeArgs},
+    config::{Cli, Command, Config, ConfigError, InviteArgs, ServeArgs},
     inherited::{Inherited, InheritedSocket},
     invite,
     log::{self, Filtering},
-    metrics::Metrics,
     privileges,
     sandbox::{Enforced, Reach},
-    server, service,
+    server, service, setup,
     store::{Clock, Store, StoreError},
 };
 
@@ -70,32 +67,30 @@ fn is_no_address(error: &anyhow::Error) -> bool {
 fn serve(args: &ServeArgs) -> Result<()> {
     let config = Config::load(args)?;
     let inherited = Inherited::take()?;
-    if config.listen.is_empty() && inherited.zput.is_empty() {
+    let addressed = !config.listen.is_empty() || !config.http.is_empty();
+    if !addressed && inherited.zput.is_empty() && inherited.http.is_empty() {
         // Before anything is made on the disk.
         return Err(ServerError::NoAddress.into());
     }
     let filtering = log::start(config.log_format, config.log.as_deref())?;
     let congestion = config.congestion.as_deref();
-    let mut listeners = server::listen(&config.listen, congestion)?;
-    listeners.extend(adopt(inherited.zput, congestion)?);
-    ensure!(
-        config.http.is_empty() && inherited.http.is_empty(),
-        "this version has no HTTP: leave http out"
-    );
+    let mut zput = server::listen(&config.listen, congestion)?;
+    zput.extend(adopt(inherited.zput, congestion)?);
+    let mut http = server::listen(&config.http, congestion)?;
+    http.extend(adopt(inherited.http, congestion)?);
     let admin = match (inherited.admin, &config.admin) {
         (Some(socket), _) => adopt([socket], None)?.pop(),
         (None, Some(address)) => server::listen(slice::from_ref(address), None)?.pop(),
         (None, None) => None,
     };
     drop_privileges(&config)?;
-    let options = options(&config)?;
+    let options = setup::options(&config)?;
     enter_sandbox(&config)?;
     // From here on signals wait until somebody looks at them.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
 
-    let metrics = Arc::new(Metrics::new(config.workers, config.engine));
-    let server = Server::on(options, listeners)?.spawn()?;
-    let condition = Condition::new(metrics, server.pulse());
+    let server = Server::on(options, zput, http)?.spawn()?;
+    let condition = Condition::new(server.metrics(), server.pulse());
     let admin = match admin {
         Some(listener) => {
             info!(address = %listener.address(), "answering /metrics and /healthz");
@@ -104,8 +99,8 @@ fn serve(args: &ServeArgs) -> Result<()> {
         None => None,
     };
     service::keep_watchdog(condition.clone()).context("cannot start a thread")?;
-    if let Some(stopper) = server.stopper() {
-        let reload = Reload { args: args.clone(), running: config, filtering };
+    if let (Some(stopper), Some(remounter)) = (server.stopper(), server.remounter()) {
+        let reload = Reload { args: args.clone(), running: config, filtering, remounter };
         let obey = move || obey_signals(signals, reload, &condition, &stopper);
         thread::Builder::new().name("signals".to_owned()).spawn(obey).context("cannot start")?;
     }
@@ -154,6 +149,7 @@ struct Reload {
     args: ServeArgs,
     running: Config,
     filtering: Filtering,
+    remounter: Remounter,
 }
 
 impl Reload {
@@ -163,11 +159,13 @@ impl Reload {
         match self.changed() {
             Ok(Some(config)) => {
                 let differing = config.differences(&self.running);
-                let waiting: Vec<_> = differing.into_iter().filter(|key| *key != "log").collect();
+                let taken = |key: &&str| ["log", "mount"].contains(key);
+                let waiting: Vec<_> = differing.into_iter().filter(|key| !taken(key)).collect();
                 if !waiting.is_empty() {
                     warn!(keys = waiting.join(", "), "these take effect with the next start");
                 }
                 self.running.log = config.log;
+                self.running.mounts = config.mounts;
                 info!("the configuration was read again");
             }
             Ok(None) => info!("there is no configuration file to read again"),
@@ -177,42 +175,17 @@ impl Reload {
         }
     }
 
-    fn changed(&self) -> Result<Option<Config>> {
+    fn changed(&mut self) -> Result<Option<Config>> {
         if self.args.config.is_none() {
             return Ok(None);
         }
         let config = Config::load(&self.args)?;
+        let served = self.remounter.mounts();
+        let mounts = setup::mounts_again(&config, &self.running, served)?;
         self.filtering.change(config.log.as_deref())?;
+        self.remounter.serve(mounts)?;
         Ok(Some(config))
     }
-}
-
-fn options(config: &Config) -> Result<ServerOptions> {
-    ensure!(config.engine == Engine::Sendfile, "this version has one engine: leave engine out");
-    let [MountConfig { prefix, source: MountSource::Store(path), plaintext, unsealed, .. }] =
-        &config.mounts[..]
-    else {
-        bail!("this version serves one store, at the root: leave the other mounts out");
-    };
-    ensure!(
-        prefix.as_str().is_empty(),
-        "this version serves a store at the root: leave prefix out"
-    );
-    ensure!(config.http.is_empty(), "this version has no HTTP: leave http out");
-    let limits = &config.limits;
-    let store = open_store(path, Store::open)?;
-    Ok(ServerOptions {
-        plaintext: *plaintext,
-        allow_unsealed: *unsealed,
-        max_connections: limits.connections,
-        idle_seconds: u32::try_from(limits.idle.as_secs())?,
-        workers: config.workers,
-        pool_threads: limits.pool_threads,
-        upload_memory_bytes: limits.upload_memory,
-        congestion: config.congestion.clone(),
-        drain: limits.drain,
-        ..ServerOptions::new(store, config.listen.clone())
-    })
 }
 
 /// SIGHUP reads the configuration again. The first signal to stop stops the server, the second one

@@ -15,7 +15,6 @@ use tracing::{error, warn};
 
 use crate::{
     catalog::{Done, Job},
-    store::Store,
     worker::{Inbox, SlotId},
 };
 
@@ -55,18 +54,18 @@ pub(crate) struct Pool {
 pub(crate) struct PoolThreads(Vec<JoinHandle<()>>);
 
 impl Pool {
-    /// Starts `threads` threads over `store`, with room for `queue` jobs that wait.
+    /// Starts `threads` threads called `name`, with room for `queue` jobs that wait.
     pub(crate) fn start(
-        store: &Store,
+        name: &str,
         threads: usize,
         queue: usize,
     ) -> io::Result<(Self, PoolThreads)> {
         let (orders, incoming) = bounded(queue);
         let mut started = Vec::with_capacity(threads);
         for n in 0..threads {
-            let (store, incoming) = (store.clone(), incoming.clone());
-            let name = format!("disk-{n}");
-            started.push(thread::Builder::new().name(name).spawn(move || run(&store, &incoming))?);
+            let incoming = incoming.clone();
+            let name = format!("{name}-{n}");
+            started.push(thread::Builder::new().name(name).spawn(move || run(&incoming))?);
         }
         Ok((Self { orders }, PoolThreads(started)))
     }
@@ -106,13 +105,13 @@ impl PoolThreads {
     }
 }
 
-fn run(store: &Store, incoming: &Receiver<Order>) {
+fn run(incoming: &Receiver<Order>) {
     for Order { job, reply } in incoming {
         let buffers = job.buffers();
         // A job that panics must still be answered: its connection waits for it and nothing else.
         // The store's invariants live on disk, and what a job holds in memory dies with it.
         let done =
-            catch_unwind(AssertUnwindSafe(|| job.run(store))).unwrap_or(Done::Panicked { buffers });
+            catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or(Done::Panicked { buffers });
         if let Some(ReplyTo { inbox, slot }) = reply
             && !inbox.done(slot, done)
         {

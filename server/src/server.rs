@@ -1,7 +1,7 @@
-//! A server: listeners over an crew over a store.
+//! A server: listeners over a crew over mounts.
 
 use std::{
-    io,
+    fmt, io,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -17,12 +17,14 @@ use zput_common::{
 
 use crate::{
     address::{BoundAddress, ListenAddress},
-    crew::{Crew, CrewOptions, Ended},
+    crew::{Admission, Crew, CrewOptions, Ended},
+    engines::Engine,
     heartbeat::Pulse,
-    listener::{Acceptor, Listener, Reception},
-    session::Door,
-    store::Store,
-    sys,
+    http::{HEAD_SECONDS, Timeouts},
+    listener::{Acceptor, Doors, Listener, Reception, Speaks},
+    metrics::Metrics,
+    mounts::{MountPoint, Mounts},
+    session, sys, web,
 };
 
 /// Most connections at once, unless told otherwise. With the 20 to 40 KiB that a TLS session may
@@ -43,34 +45,53 @@ const POOL_THREADS_MIN: usize = 8;
 /// Most pool threads by default.
 const POOL_THREADS_MAX: usize = 64;
 
-/// Descriptors of each connection: its socket, and a staging file or the object being sent.
+/// Descriptors of each connection: its socket, and a staging file.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 
 /// Descriptors besides those of connections: epolls, wakers, listeners, logs, the store's
 /// directories and what the pool has open.
 const DESCRIPTORS_RESERVED: u64 = 256;
 
+/// Most objects open at once to be served, unless told otherwise: as many as connections.
+pub const DEFAULT_OPEN_FILES: usize = 1024;
+
+/// Most of these that nobody is getting, unless told otherwise.
+pub const DEFAULT_KEEP_FILES: usize = 512;
+
+/// Bytes a second that a peer moves at least while it has to act, unless told otherwise: a tenth of what a modem of 1990 did.
+pub const DEFAULT_MIN_RATE: u64 = 512;
+
 /// How a server is set up.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// What it serves.
-    pub store: Store,
-    /// Where it listens; each by itself.
+    pub mounts: Mounts,
+    /// Where it speaks its own protocol; each by itself.
     pub listen: Vec<ListenAddress>,
-    /// What peers without a key may do, in `plaintext` mode; nothing means no such connections.
-    pub plaintext: Scopes,
-    /// Whether unsealed objects are carried, on `plaintext` connections only.
-    pub allow_unsealed: bool,
+    /// Where it speaks HTTP, of public mounts.
+    pub http: Vec<ListenAddress>,
     /// Most connections at once.
     pub max_connections: usize,
+    /// Most connections of one client: an IPv4 address, or an IPv6 network of 64 bits.
+    pub max_per_client: usize,
     /// Seconds without a byte in either direction after which a connection ends; at least 1.
     pub idle_seconds: u32,
+    /// Seconds that the head of an HTTP request may take; at least 1.
+    pub http_head_seconds: u32,
+    /// Bytes a second that a peer moves at least while it has to act; 0 for no minimum.
+    pub min_rate: u64,
     /// Threads that own sockets.
     pub workers: usize,
-    /// Threads that wait for the disk.
+    /// Most threads that change stores, and most that load what is to be sent from the disk.
     pub pool_threads: usize,
     /// Memory that slices are received into, over all workers; each has 256 KiB at least.
     pub upload_memory_bytes: usize,
+    /// Most objects open at once to be served; further gets are told to try again.
+    pub open_files: usize,
+    /// Most of these that nobody is getting and that stay open.
+    pub keep_files: usize,
+    /// What moves payload.
+    pub engine: Engine,
     /// The congestion control of all TCP connections. Without one the system's is left as it is,
     /// except that peers on the loopback interface get `cubic` where there is one.
     pub congestion: Option<String>,
@@ -79,23 +100,50 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults: nobody gets in without a key, one worker for each core.
+    /// The defaults: one worker for each core.
     #[must_use]
-    pub fn new(store: Store, listen: Vec<ListenAddress>) -> Self {
+    pub fn new(mounts: Mounts, listen: Vec<ListenAddress>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Self {
-            store,
+            mounts,
             listen,
-            plaintext: Scopes::NONE,
-            allow_unsealed: false,
+            http: Vec::new(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_per_client: DEFAULT_MAX_CONNECTIONS,
             idle_seconds: IDLE_SECONDS,
+            http_head_seconds: HEAD_SECONDS,
+            min_rate: DEFAULT_MIN_RATE,
             workers: cores,
             pool_threads: (2 * cores).clamp(POOL_THREADS_MIN, POOL_THREADS_MAX),
             upload_memory_bytes: DEFAULT_UPLOAD_MEMORY_BYTES,
+            open_files: DEFAULT_OPEN_FILES,
+            keep_files: DEFAULT_KEEP_FILES,
+            engine: Engine::default(),
             congestion: None,
             drain: DEFAULT_DRAIN,
         }
+    }
+
+    /// What connections of zput's protocol have in common. Without a store there is no key for `tls`.
+    fn zput_door(&self) -> Result<session::Door, ServerError> {
+        let tls = self.mounts.home().map(|home| ServerTls::new(home.server_key())).transpose();
+        let open = |mount: &Arc<MountPoint>| mount.policy().anonymous() != Scopes::NONE;
+        let limits = ServerLimits { idle_seconds: self.idle_seconds, ..ServerLimits::default() };
+        Ok(session::Door {
+            session: Arc::new(ServerConfig {
+                tls: tls.map_err(|e| ServerError::Key(e.to_string()))?,
+                allow_plaintext: self.mounts.iter().any(open),
+                limits,
+            }),
+            min_rate: self.min_rate,
+        })
+    }
+
+    fn web_door(&self) -> web::Door {
+        let seconds = |n: u32| Duration::from_secs(n.into());
+        let timeouts =
+            Timeouts { head: seconds(self.http_head_seconds), idle: seconds(self.idle_seconds) };
+        web::Door { timeouts, min_rate: self.min_rate }
     }
 }
 
@@ -153,7 +201,7 @@ fn next_step(failure: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Server {
     options: ServerOptions,
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, Speaks)>,
 }
 
 impl Server {
@@ -162,25 +210,34 @@ impl Server {
     /// # Errors
     /// When an address cannot be listened on.
     pub fn bind(options: ServerOptions) -> Result<Self, ServerError> {
-        let listeners = listen(&options.listen, options.congestion.as_deref())?;
-        Self::on(options, listeners)
+        let congestion = options.congestion.as_deref();
+        let zput = listen(&options.listen, congestion)?;
+        let http = listen(&options.http, congestion)?;
+        Self::on(options, zput, http)
     }
 
     /// Listens on sockets that are there already, instead of on the addresses of the options.
     ///
     /// # Errors
     /// When there is none.
-    pub fn on(options: ServerOptions, listeners: Vec<Listener>) -> Result<Self, ServerError> {
+    pub fn on(
+        options: ServerOptions,
+        zput: Vec<Listener>,
+        http: Vec<Listener>,
+    ) -> Result<Self, ServerError> {
+        let zput = zput.into_iter().map(|listener| (listener, Speaks::Zput));
+        let http = http.into_iter().map(|listener| (listener, Speaks::Http));
+        let listeners: Vec<_> = zput.chain(http).collect();
         if listeners.is_empty() {
             return Err(ServerError::NoAddress);
         }
         Ok(Self { options, listeners })
     }
 
-    /// Where it listens, in the order of the options.
+    /// Where it listens: for its own protocol in the order of the options, and then for HTTP.
     #[must_use]
     pub fn addresses(&self) -> Vec<BoundAddress> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.listeners.iter().map(|(listener, _)| listener.address()).collect()
     }
 
     /// Serves, on threads of its own.
@@ -188,42 +245,38 @@ impl Server {
     /// # Errors
     /// When those cannot be had, or the store's key is none.
     pub fn spawn(self) -> Result<ServerHandle, ServerError> {
+        let addresses = self.addresses();
         let Self { options, listeners } = self;
-        let addresses = listeners.iter().map(Listener::address).collect();
-        let tls = ServerTls::new(options.store.server_key())
-            .map_err(|e| ServerError::Key(e.to_string()))?;
-        let limits = ServerLimits { idle_seconds: options.idle_seconds, ..ServerLimits::default() };
-        let door = Arc::new(Door {
-            session: Arc::new(ServerConfig {
-                tls: Some(tls),
-                allow_plaintext: options.plaintext != Scopes::NONE,
-                limits,
-            }),
-            plaintext: options.plaintext,
-            unsealed: options.allow_unsealed,
-        });
+        let doors = Doors::new(options.zput_door()?, options.web_door());
+        let descriptors = sys::net::raise_descriptor_limit();
+        let open_files = options.open_files.max(1);
+        let workers = options.workers.max(1);
+        let metrics = Arc::new(Metrics::new(workers, options.engine));
         let crew = Crew::start(
-            &options.store,
+            &options.mounts,
             CrewOptions {
-                workers: options.workers.max(1),
+                workers,
                 pool_threads: options.pool_threads.max(1),
-                seats: seats(options.max_connections),
+                seats: seats(options.max_connections, open_files, descriptors),
+                seats_per_client: options.max_per_client.max(1),
                 upload_memory_bytes: options.upload_memory_bytes,
+                open_files,
+                keep_files: options.keep_files.min(open_files),
+                engine: options.engine,
             },
+            &metrics,
         )
         .map_err(ServerError::Start)?;
         let reception = Reception {
             admission: crew.admission(),
-            door,
+            doors: doors.clone(),
+            metrics: metrics.doors(),
             tune_loopback: options.congestion.is_none(),
         };
         let acceptor =
             Acceptor::start(listeners, reception, crew.at_end()).map_err(ServerError::Start)?;
-        Ok(ServerHandle {
-            addresses,
-            drain: options.drain,
-            running: Some(Running { crew, acceptor }),
-        })
+        let running = Some(Running { crew, acceptor, doors });
+        Ok(ServerHandle { addresses, options, metrics, running })
     }
 }
 
@@ -247,9 +300,9 @@ pub fn listen(
 }
 
 /// As many connections as were asked for, or as descriptors allow.
-fn seats(wanted: usize) -> usize {
-    let descriptors = sys::net::raise_descriptor_limit();
-    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION;
+fn seats(wanted: usize, open_files: usize, descriptors: u64) -> usize {
+    let reserved = DESCRIPTORS_RESERVED + open_files as u64;
+    let room = descriptors.saturating_sub(reserved) / DESCRIPTORS_PER_CONNECTION;
     let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
     if room < wanted {
         warn!(wanted, room, descriptors, "fewer connections: the limit of descriptors is low");
@@ -260,13 +313,50 @@ fn seats(wanted: usize) -> usize {
 /// A server that serves. Dropping it stops it.
 pub struct ServerHandle {
     addresses: Vec<BoundAddress>,
-    drain: Duration,
+    options: ServerOptions,
+    metrics: Arc<Metrics>,
     running: Option<Running>,
 }
 
 struct Running {
     crew: Crew,
     acceptor: Acceptor,
+    doors: Doors,
+}
+
+/// Changes what a server serves, from any thread.
+#[derive(Clone)]
+pub struct Remounter {
+    options: ServerOptions,
+    admission: Admission,
+    doors: Doors,
+}
+
+impl Remounter {
+    /// What is served, as far as this remounter knows.
+    #[must_use]
+    pub fn mounts(&self) -> &Mounts {
+        &self.options.mounts
+    }
+
+    /// Serves these mounts from now on. Requests under way end as they began; whoever speaks of a mount that is gone is
+    /// told so.
+    ///
+    /// # Errors
+    /// When the first store's key is none. Then nothing has changed.
+    pub fn serve(&mut self, mounts: Mounts) -> Result<(), ServerError> {
+        let options = ServerOptions { mounts, ..self.options.clone() };
+        self.doors.replace_zput(options.zput_door()?);
+        self.admission.serve(&options.mounts);
+        self.options = options;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Remounter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Remounter").field(&self.options.mounts).finish()
+    }
 }
 
 /// Asks a server to stop, from any thread.
@@ -288,6 +378,8 @@ pub struct Stats {
     pub connections: usize,
     /// Times that a worker woke up since the start: stands still while there is nothing to do.
     pub rounds: u64,
+    /// Objects that are open to be served, those being sent and idle ones.
+    pub open_files: usize,
 }
 
 impl ServerHandle {
@@ -303,19 +395,34 @@ impl ServerHandle {
         self.running.as_ref().map_or_else(Stats::default, |running| Stats {
             connections: running.crew.connections(),
             rounds: running.crew.rounds(),
+            open_files: running.crew.open_files(),
         })
     }
 
     /// Whether its workers turn; nobody's, once it has stopped.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
-        self.running.as_ref().map_or_else(Pulse::default, |running| running.engine.pulse())
+        self.running.as_ref().map_or_else(Pulse::default, |running| running.crew.pulse())
     }
 
     /// A way to stop it from elsewhere; absent once it has stopped.
     #[must_use]
     pub fn stopper(&self) -> Option<Stopper> {
         self.running.as_ref().map(|running| Stopper(running.crew.stopper()))
+    }
+
+    /// A way to change what it serves, from any thread; absent once it has stopped.
+    #[must_use]
+    pub fn remounter(&self) -> Option<Remounter> {
+        let running = self.running.as_ref()?;
+        let (admission, doors) = (running.crew.admission(), running.doors.clone());
+        Some(Remounter { options: self.options.clone(), admission, doors })
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Serves until a [`Stopper`] says so; then lets requests under way end and stops all threads.
@@ -337,9 +444,9 @@ impl ServerHandle {
     }
 
     fn stop(&mut self) -> Result<(), ServerError> {
-        let Some(Running { crew, acceptor }) = self.running.take() else { return Ok(()) };
+        let Some(Running { crew, acceptor, .. }) = self.running.take() else { return Ok(()) };
         info!(connections = crew.connections(), "stopping");
-        let until = Instant::now() + self.drain;
+        let until = Instant::now() + self.options.drain;
         let accepting = acceptor.stop();
         let serving = crew.stop(until);
         info!("stopped");

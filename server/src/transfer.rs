@@ -1,46 +1,83 @@
-//! What an answered Get still has to send: stretches of one file, by sendfile(2).
+//! What an answered request still has to send: stretches of one open object, moved by an engine, window by window.
 //!
-//! The payload never enters this process. The file behind it is never modified or truncated while
-//! it is served (the store replaces files, it does not change them), so a file that ends early was
-//! damaged from outside: the connection is closed, for the peer counts on every announced byte.
+//! The payload does not enter this process, but for small ones that leave together with what announces them. No window is
+//! sent before its bytes are in memory: a worker that waits for the disk would keep all its connections waiting. The file
+//! behind an object is never modified or truncated while it is served (stores replace files, they do not change them), so
+//! a file that ends early was damaged from outside: the connection is closed, for the peer counts on every announced byte.
 
-use std::{collections::VecDeque, fs::File, io, ops::Range, os::fd::AsFd, sync::Arc};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    ops::Range,
+    os::fd::AsFd as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use thiserror::Error;
 
-use crate::wire::{Sent, Wire};
+use crate::{
+    engines::{Engine, Mover, Tools},
+    metrics::WorkerMetrics,
+    opened::Opened,
+    sys::residency,
+    wire::{Sent, Wire},
+};
 
 /// PROTOCOL 5: "their sum must fit 2^63".
 const PAYLOAD_MAX_BYTES: u64 = (1 << 63) - 1;
+
+/// Bytes that are looked at, and loaded, at once; their places in a file are multiples of it. Loading it takes a disk of
+/// 2 GB/s as long as sending it takes a link of 16 Gbit/s, and so many in flight for a thousand readers are half a gigabyte.
+const WINDOW_BYTES: u64 = 512 * 1024;
+
+/// Longest payload that is copied behind its announcement, to leave with it in one call.
+pub(crate) const SMALL_BYTES: usize = 32 * 1024;
 
 /// Sections whose sum is over [`PAYLOAD_MAX_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the sections are too long together")]
 pub(crate) struct TooLong;
 
-/// Stretches of a file on their way to a peer.
+/// Stretches of an object on their way to a peer.
 #[derive(Debug)]
 pub(crate) struct Transfer {
-    file: Arc<File>,
-    /// What is left of each stretch, none of them empty.
-    stretches: VecDeque<Range<u64>>,
-    /// Their sum.
+    object: Arc<Opened>,
+    /// What is left of the stretch under way, in the object's file.
+    now: Range<u64>,
+    /// Those behind it.
+    then: VecDeque<Range<u64>>,
+    /// Bytes left of all.
     left: u64,
+    /// Up to where in the file the bytes under way were found in memory.
+    loaded: u64,
+    mover: Mover,
 }
 
 /// What came of one step of a transfer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Stepped {
     /// So many bytes left, at least one.
     Moved(u64),
     /// The socket takes nothing now.
     Blocked,
+    /// These bytes have to be loaded first.
+    Absent(Window),
+}
+
+/// Bytes of a file that are not in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    file: Arc<File>,
+    range: Range<u64>,
+    since: Instant,
 }
 
 /// Why a transfer cannot go on. The announced bytes can no longer be kept, so the connection ends.
 #[derive(Debug, Error)]
 pub(crate) enum TransferError {
-    /// sendfile(2) gave nothing before the stretch's end.
+    /// The file gave nothing before the stretch's end.
     #[error("the file ends at or before byte {offset}, {left} bytes before it should")]
     FileEnded {
         /// Where it was read.
@@ -57,18 +94,33 @@ pub(crate) enum TransferError {
 }
 
 impl Transfer {
-    /// The stretches of `file` that are to be sent, in this order.
+    /// These ranges of `object`, in this order.
     ///
     /// # Errors
     /// When they are too long together.
     pub(crate) fn new(
-        file: Arc<File>,
-        stretches: impl IntoIterator<Item = Range<u64>>,
+        object: Arc<Opened>,
+        engine: Engine,
+        ranges: impl IntoIterator<Item = Range<u64>>,
     ) -> Result<Self, TooLong> {
-        let stretches: VecDeque<_> = stretches.into_iter().filter(|s| !s.is_empty()).collect();
-        let sum = stretches.iter().try_fold(0u64, |sum, s| sum.checked_add(s.end - s.start));
-        let left = sum.filter(|sum| *sum <= PAYLOAD_MAX_BYTES).ok_or(TooLong)?;
-        Ok(Self { file, stretches, left })
+        let mut ranges = ranges.into_iter().filter(|range| !range.is_empty());
+        let first = ranges.next().unwrap_or(0..0);
+        // One stretch needs no memory.
+        let then: VecDeque<_> = ranges.collect();
+        let left = [&first]
+            .into_iter()
+            .chain(&then)
+            .try_fold(0u64, |sum, range| sum.checked_add(range.end - range.start));
+        let left = left.filter(|left| *left <= PAYLOAD_MAX_BYTES).ok_or(TooLong)?;
+        let mut transfer =
+            Self { object, now: 0..0, then, left, loaded: 0, mover: Mover::new(engine) };
+        transfer.begin(&first);
+        Ok(transfer)
+    }
+
+    fn begin(&mut self, range: &Range<u64>) {
+        self.now = self.object.in_file(range);
+        self.loaded = self.now.start;
     }
 
     /// Bytes still to be sent.
@@ -76,84 +128,105 @@ impl Transfer {
         self.left
     }
 
-    /// One call of sendfile(2), for at most `most` > 0 bytes.
-    pub(crate) fn step(&mut self, wire: &mut Wire, most: usize) -> Result<Stepped, TransferError> {
-        let Some(stretch) = self.stretches.front_mut() else {
-            return Err(TransferError::Exhausted);
-        };
-        let length = stretch.end - stretch.start;
-        let count = usize::try_from(length).unwrap_or(most).min(most);
-        match wire.sendfile(self.file.as_fd(), stretch.start, count)? {
+    /// Moves at most `most` > 0 bytes.
+    pub(crate) fn step(
+        &mut self,
+        wire: &mut Wire,
+        tools: &mut Tools,
+        metrics: &WorkerMetrics,
+        most: usize,
+    ) -> Result<Stepped, TransferError> {
+        if let Some(window) = self.absent()? {
+            return Ok(Stepped::Absent(window));
+        }
+        let ready = usize::try_from(self.loaded - self.now.start).unwrap_or(most);
+        let file = self.object.file().as_fd();
+        let began = Instant::now();
+        let moved =
+            wire.move_from(&mut self.mover, tools, file, self.now.start, ready.min(most))?;
+        metrics.step(began.elapsed());
+        match moved {
             Sent::Blocked => Ok(Stepped::Blocked),
-            Sent::FileEnded => {
-                Err(TransferError::FileEnded { offset: stretch.start, left: self.left })
-            }
+            Sent::FileEnded => Err(self.file_ended()),
             Sent::Bytes(n) => {
-                let moved = n as u64;
-                stretch.start += moved;
-                self.left -= moved;
-                if stretch.is_empty() {
-                    self.stretches.pop_front();
-                }
-                Ok(Stepped::Moved(moved))
+                self.sent(n as u64);
+                Ok(Stepped::Moved(n as u64))
             }
         }
+    }
+
+    /// The next window, if it is not in memory.
+    fn absent(&mut self) -> Result<Option<Window>, TransferError> {
+        if self.left == 0 {
+            return Err(TransferError::Exhausted);
+        }
+        if self.loaded > self.now.start {
+            return Ok(None);
+        }
+        let start = self.now.start;
+        let border = start / WINDOW_BYTES * WINDOW_BYTES + WINDOW_BYTES;
+        let range = start..border.min(self.now.end);
+        let file = self.object.file();
+        if self.object.residency().is_resident(file.as_fd(), start, range.end - start)? {
+            self.loaded = range.end;
+            return Ok(None);
+        }
+        Ok(Some(Window { file: Arc::clone(file), range, since: Instant::now() }))
+    }
+
+    /// A window that was absent is in memory now.
+    pub(crate) fn loaded(&mut self, window: &Window) {
+        self.loaded = window.range.end.min(self.now.end);
+    }
+
+    /// Copies all that is left into `room`, if it is one stretch, fits, and waits for no disk. Returns its length; nothing
+    /// counts as sent yet.
+    pub(crate) fn copy_small(&self, room: &mut [u8]) -> Result<Option<usize>, TransferError> {
+        let Some(room) = usize::try_from(self.left).ok().and_then(|left| room.get_mut(..left))
+        else {
+            return Ok(None);
+        };
+        if !self.then.is_empty() || room.is_empty() || room.len() > SMALL_BYTES {
+            return Ok(None);
+        }
+        let file = self.object.file().as_fd();
+        match self.object.residency().read(file, self.now.start, room)? {
+            Some(0) => Err(self.file_ended()),
+            Some(n) if n == room.len() => Ok(Some(n)),
+            // Part of it, or nothing, is in memory: what is missing is found when it is sent the long way.
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// So many bytes of what [`Self::copy_small`] gave have left.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.now.start += bytes;
+        self.left -= bytes;
+        if self.now.is_empty()
+            && let Some(next) = self.then.pop_front()
+        {
+            self.begin(&next);
+        }
+    }
+
+    fn file_ended(&self) -> TransferError {
+        TransferError::FileEnded { offset: self.now.start, left: self.left }
+    }
+}
+
+impl Window {
+    /// How long it was waited for.
+    pub(crate) fn waited(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Loads it. Blocks.
+    pub(crate) fn load(&self) -> io::Result<()> {
+        let Self { file, range, .. } = self;
+        residency::load(file.as_fd(), range.start, range.end - range.start)?;
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io::{Read as _, Write as _},
-        os::unix::net::UnixStream,
-    };
-
-    use super::*;
-    use crate::wire::Socket;
-
-    fn file(bytes: &[u8]) -> Arc<File> {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        Arc::new(file)
-    }
-
-    fn wire() -> (Wire, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        (Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours))), theirs)
-    }
-
-    #[test]
-    fn stretches_leave_in_their_order_and_no_step_exceeds_what_it_may() {
-        let (mut wire, mut peer) = wire();
-        let mut transfer = Transfer::new(file(b"0123456789"), [7..10, 4..4, 0..2]).unwrap();
-        assert_eq!(transfer.left(), 5);
-        assert_eq!(transfer.step(&mut wire, 2).unwrap(), Stepped::Moved(2));
-        assert_eq!(transfer.step(&mut wire, 100).unwrap(), Stepped::Moved(1));
-        assert_eq!(transfer.step(&mut wire, 100).unwrap(), Stepped::Moved(2));
-        assert_eq!(transfer.left(), 0);
-        assert!(matches!(transfer.step(&mut wire, 1), Err(TransferError::Exhausted)));
-        let mut got = [0; 5];
-        peer.read_exact(&mut got).unwrap();
-        assert_eq!(&got, b"78901");
-    }
-
-    #[test]
-    fn a_file_that_ends_early_is_an_error_and_not_an_end() {
-        let (mut wire, _peer) = wire();
-        let mut transfer = Transfer::new(file(b"0123456789"), [0..12, 0..0]).unwrap();
-        assert_eq!(transfer.step(&mut wire, 100).unwrap(), Stepped::Moved(10));
-        assert!(matches!(
-            transfer.step(&mut wire, 100),
-            Err(TransferError::FileEnded { offset: 10, left: 2 })
-        ));
-    }
-
-    #[test]
-    fn the_sum_fits_63_bits() {
-        let half = 0..1u64 << 62;
-        assert!(Transfer::new(file(b""), [half.clone(), 0..0]).is_ok());
-        assert_eq!(Transfer::new(file(b""), [half.clone(), half.clone()]).unwrap_err(), TooLong);
-        assert_eq!(Transfer::new(file(b""), vec![half; 5]).unwrap_err(), TooLong);
-    }
-}
+mod tests;

@@ -18,7 +18,11 @@ use mio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::{pool::Ticket, sys};
+use crate::{
+    engines::{Mover, Tools},
+    pool::Ticket,
+    sys,
+};
 
 /// A stream socket, non-blocking.
 #[derive(Debug)]
@@ -72,6 +76,8 @@ pub(crate) struct Wire {
     readable: bool,
     /// `WouldBlock` was not the last word of writing.
     writable: bool,
+    /// The peer sends no more, or the connection is broken: reading says so, once all bytes are read.
+    ended: bool,
 }
 
 /// What came of one read.
@@ -113,7 +119,7 @@ pub(crate) struct Blocked(());
 impl Wire {
     /// Takes a socket over. Nothing is known of it, so both directions are worth a try.
     pub(crate) const fn new(socket: Socket) -> Self {
-        Self { socket, readable: true, writable: true }
+        Self { socket, readable: true, writable: true, ended: false }
     }
 
     /// Registers both directions, once and for all: nothing is ever registered again, so no
@@ -125,7 +131,8 @@ impl Wire {
     /// Takes note of an event. Errors and hang-ups count as readiness: the next call brings them out.
     pub(crate) fn woken(&mut self, event: &Event) {
         let broken = event.is_error();
-        self.readable |= event.is_readable() || event.is_read_closed() || broken;
+        self.ended |= event.is_read_closed() || broken;
+        self.readable |= event.is_readable() || self.ended;
         self.writable |= event.is_writable() || event.is_write_closed() || broken;
     }
 
@@ -137,7 +144,14 @@ impl Wire {
         loop {
             return match self.socket.read_once(buffer) {
                 Ok(0) => Ok(Received::End),
-                Ok(n) => Ok(Received::Bytes(n)),
+                Ok(n) => {
+                    // epoll(7): "For stream-oriented files … the condition that the read/write I/O space is exhausted can
+                    // also be detected by checking the amount of data read from / written to the target file
+                    // descriptor." Not of an end, of which there is one event; and a Unix socket stops between writers.
+                    let exhausted = n < buffer.len() && !self.ended;
+                    self.readable = !(exhausted && matches!(self.socket, Socket::Tcp(_)));
+                    Ok(Received::Bytes(n))
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;
                     Ok(Received::Blocked)
@@ -159,9 +173,11 @@ impl Wire {
         }
     }
 
-    /// Moves up to `count` > 0 bytes of `file` from `offset` into the socket.
-    pub(crate) fn sendfile(
+    /// Moves up to `count` > 0 bytes of `file` from `offset` into the socket, by an engine.
+    pub(crate) fn move_from(
         &mut self,
+        mover: &mut Mover,
+        tools: &mut Tools,
         file: BorrowedFd<'_>,
         offset: u64,
         count: usize,
@@ -169,7 +185,7 @@ impl Wire {
         if !self.writable {
             return Ok(Sent::Blocked);
         }
-        match sys::net::sendfile(self.socket.as_fd(), file, offset, count) {
+        match mover.step(tools, self.socket.as_fd(), file, offset, count) {
             Ok(0) => Ok(Sent::FileEnded),
             Ok(n) => Ok(Sent::Bytes(n)),
             Err(e) => self.not_sent(e),

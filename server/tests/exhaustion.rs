@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use zput_common::proto::message::Scopes;
 use zput_server::{
     Server, ServerOptions,
+    mounts::{Mounts, Policy},
     store::{Clock, Store},
 };
 
@@ -56,8 +57,10 @@ fn cpu_ticks(stat: &mut File) -> u64 {
 fn without_descriptors_peers_are_turned_away_and_nothing_spins() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Clock::system()).unwrap();
-    let mut options = ServerOptions::new(store, vec!["127.0.0.1:0".parse().unwrap()]);
-    options.plaintext = Scopes::ALL;
+    let options = ServerOptions::new(
+        Mounts::of_store(store, Policy { plaintext: Scopes::ALL, ..Policy::PRIVATE }),
+        vec!["127.0.0.1:0".parse().unwrap()],
+    );
     let server = Server::bind(options).unwrap().spawn().unwrap();
     let address: SocketAddr = server.addresses()[0].tcp().unwrap();
     let mut before = TcpStream::connect(address).unwrap();

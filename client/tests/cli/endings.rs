@@ -11,7 +11,6 @@ use std::{
 };
 
 use crate::support::{Machine, Ran, Served, names, program};
-use zput_common::proto::message::Scopes;
 
 /// Far more than any of these takes, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -113,11 +112,7 @@ fn a_put_to_a_server_that_closes_before_the_echo_ends() {
 
 #[test]
 fn a_source_slower_than_the_servers_idle_limit_is_put() {
-    let served = Served::with(|options| {
-        options.idle_seconds = 2;
-        options.plaintext = Scopes::ALL;
-        options.allow_unsealed = true;
-    });
+    let served = Served::in_clear(|options| options.idle_seconds = 2);
     let slow = "head -c 16777216 /dev/zero; sleep 6; echo end";
     let machine = served.member();
     let exec = |more: &[&str]| {

@@ -196,10 +196,7 @@ fn another_servers_key_is_an_integrity_error() {
 #[test]
 fn no_mode_but_the_key_files_is_spoken() {
     // A server that speaks plaintext to anybody does not make a client do so.
-    let served = Served::with(|options| {
-        options.plaintext = Scopes::ALL;
-        options.allow_unsealed = true;
-    });
+    let served = Served::in_clear(|_| {});
     let machine = served.member();
     machine.write("a", "1");
     machine.run("zput --plaintext a").code(2).says("plaintext connections");

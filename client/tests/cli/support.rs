@@ -16,6 +16,7 @@ use zput_common::{
 };
 use zput_server::{
     ListenAddress, Server, ServerHandle, ServerOptions,
+    mounts::{Mounts, Policy},
     store::{Clock, Store},
 };
 
@@ -225,10 +226,21 @@ impl Served {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut ServerOptions)) -> Self {
+        Self::with_policy(Policy::PRIVATE, change)
+    }
+
+    /// With a store of which everybody may have and do everything in clear.
+    pub(crate) fn in_clear(change: impl FnOnce(&mut ServerOptions)) -> Self {
+        let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
+        Self::with_policy(policy, change)
+    }
+
+    fn with_policy(policy: Policy, change: impl FnOnce(&mut ServerOptions)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("store"), Clock::system()).unwrap();
         let listen = vec![ListenAddress::Tcp("127.0.0.1:0".to_owned())];
-        let mut options = ServerOptions::new(store.clone(), listen);
+        let mounts = Mounts::of_store(store.clone(), policy);
+        let mut options = ServerOptions::new(mounts, listen);
         change(&mut options);
         let server = Server::bind(options).unwrap();
         let address = server.addresses()[0].tcp().unwrap();

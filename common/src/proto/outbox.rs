@@ -64,6 +64,11 @@ impl Outbox {
         }
     }
 
+    /// Whether payload is in front.
+    pub(super) fn payload_is_next(&self) -> bool {
+        matches!(self.queue.front(), Some(Transmit::Payload(_)))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -96,7 +101,9 @@ mod tests {
         outbox.push_payload(10);
         outbox.push(vec![3]);
         assert_eq!(outbox.control_bytes(), 3);
+        assert!(!outbox.payload_is_next());
         assert_eq!(outbox.next(), Some(Transmit::Bytes(vec![1, 2])));
+        assert!(outbox.payload_is_next());
         assert_eq!(outbox.next(), Some(Transmit::Payload(10)));
         outbox.payload_sent(4);
         assert_eq!(outbox.next(), Some(Transmit::Payload(6)));

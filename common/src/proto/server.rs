@@ -123,6 +123,12 @@ impl ServerSession {
         self.link.poll_transmit(now)
     }
 
+    /// Whether it is raw payload that is to be written next.
+    #[must_use]
+    pub fn payload_is_next(&self) -> bool {
+        self.link.outbox.payload_is_next()
+    }
+
     /// So many bytes of the raw payload were written.
     pub fn payload_sent(&mut self, now: Instant, length: u64) {
         self.link.payload_sent(now, length);

@@ -9,7 +9,7 @@ use zput_common::proto::message::Scopes;
 use super::{
     Config, ConfigError, DEFAULT_STAT_VALIDITY, Limits, MOUNTS_MAX, MountConfig, MountPrefix,
     MountSource,
-    values::{Address, Count, Mover, ScopeList, Seconds, Size, Time},
+    values::{Address, Count, EngineName, ScopeList, Seconds, Size, Time},
 };
 use crate::log::LogFormat;
 
@@ -29,7 +29,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         admin: file.admin.map(|Address(address)| address),
         user: file.user,
         sandbox: file.sandbox.unwrap_or(defaults.sandbox),
-        engine: file.engine.map_or(defaults.engine, |Mover(engine)| engine),
+        engine: file.engine.map_or(defaults.engine, |EngineName(engine)| engine),
         congestion: file.congestion,
         workers: file.workers.map_or(defaults.workers, |Count(n)| n),
         log: file.log,
@@ -49,7 +49,7 @@ struct File {
     admin: Option<Address>,
     user: Option<String>,
     sandbox: Option<bool>,
-    engine: Option<Mover>,
+    engine: Option<EngineName>,
     congestion: Option<String>,
     workers: Option<Count>,
     log: Option<String>,
@@ -101,7 +101,7 @@ impl LimitsTable {
             connections: self.connections.map_or(defaults.connections, |Count(n)| n),
             per_client: self.per_client.filter(|n| *n > 0),
             idle: self.idle.map_or(defaults.idle, |Seconds(time)| time),
-            min_rate: self.min_rate.map(|Size(bytes)| bytes).filter(|n| *n > 0),
+            min_rate: self.min_rate.map_or(defaults.min_rate, |Size(bytes)| bytes),
             http_head: self.http_head.map_or(defaults.http_head, |Seconds(time)| time),
             open_files,
             keep_files: self.keep_files.unwrap_or(defaults.keep_files.min(open_files)),

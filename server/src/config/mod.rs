@@ -26,8 +26,12 @@ use zput_common::{limits::IDLE_SECONDS, mount::MountName, proto::message::Scopes
 use crate::{
     address::ListenAddress,
     engines::Engine,
+    http::HEAD_SECONDS,
     log::LogFormat,
-    server::{DEFAULT_DRAIN, DEFAULT_MAX_CONNECTIONS, DEFAULT_UPLOAD_MEMORY_BYTES},
+    server::{
+        DEFAULT_DRAIN, DEFAULT_KEEP_FILES, DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_RATE,
+        DEFAULT_OPEN_FILES, DEFAULT_UPLOAD_MEMORY_BYTES,
+    },
 };
 
 /// The longest file that is read.
@@ -35,15 +39,6 @@ pub const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
 
 /// The most mounts of a server.
 pub const MOUNTS_MAX: usize = 256;
-
-/// How long the head of an HTTP request may take, unless told otherwise: it fits one packet.
-pub const DEFAULT_HTTP_HEAD: Duration = Duration::from_secs(10);
-
-/// Descriptors for served files, unless told otherwise: one for each connection by default.
-pub const DEFAULT_OPEN_FILES: usize = 1024;
-
-/// Descriptors that stay open while nobody reads their files, unless told otherwise.
-pub const DEFAULT_KEEP_FILES: usize = 512;
 
 /// How long a file of a `dir` mount is taken for the one that was opened, unless told otherwise.
 pub const DEFAULT_STAT_VALIDITY: Duration = Duration::from_secs(2);
@@ -70,7 +65,7 @@ pub struct Config {
     pub user: Option<String>,
     /// Whether it gives up all files that it does not need.
     pub sandbox: bool,
-    /// What moves payload into sockets.
+    /// What moves payload.
     pub engine: Engine,
     /// The congestion control of all TCP connections; the system's without one.
     pub congestion: Option<String>,
@@ -96,8 +91,8 @@ pub struct Limits {
     /// Time without a byte in either direction after which a connection ends; whole seconds, 1 or
     /// more.
     pub idle: Duration,
-    /// Bytes a second that a connection with something to move has to move.
-    pub min_rate: Option<u64>,
+    /// Bytes a second that a connection with something to move has to move; 0 for no minimum.
+    pub min_rate: u64,
     /// Time that the head of an HTTP request may take.
     pub http_head: Duration,
     /// Most descriptors of served files at once, over all workers.
@@ -118,8 +113,8 @@ impl Default for Limits {
             connections: DEFAULT_MAX_CONNECTIONS,
             per_client: None,
             idle: Duration::from_secs(IDLE_SECONDS.into()),
-            min_rate: None,
-            http_head: DEFAULT_HTTP_HEAD,
+            min_rate: DEFAULT_MIN_RATE,
+            http_head: Duration::from_secs(HEAD_SECONDS.into()),
             open_files: DEFAULT_OPEN_FILES,
             keep_files: DEFAULT_KEEP_FILES,
             upload_memory: DEFAULT_UPLOAD_MEMORY_BYTES,
@@ -264,7 +259,7 @@ impl Default for Config {
             admin: None,
             user: None,
             sandbox: true,
-            engine: Engine::Sendfile,
+            engine: Engine::default(),
             congestion: None,
             workers: cores(),
             log: None,

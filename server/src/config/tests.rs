@@ -76,7 +76,7 @@ fn every_key_has_its_place() {
             connections: 5000,
             per_client: Some(64),
             idle: Duration::from_secs(90),
-            min_rate: Some(2048),
+            min_rate: 2048,
             http_head: Duration::from_secs(5),
             open_files: 300,
             keep_files: 200,
@@ -125,7 +125,7 @@ fn what_is_left_out_has_its_default() {
     assert!(config.sandbox && config.listen.is_empty() && config.admin.is_none());
     let limits = config.limits;
     assert_eq!((limits.connections, limits.per_client), (1024, None));
-    assert_eq!((limits.idle, limits.min_rate), (Duration::from_secs(120), None));
+    assert_eq!((limits.idle, limits.min_rate), (Duration::from_secs(120), 512));
     assert_eq!((limits.open_files, limits.keep_files), (1024, 512));
     assert_eq!(limits.upload_memory, 33_554_432);
     assert_eq!(limits.pool_threads, (2 * cores).clamp(8, 64));
@@ -143,7 +143,7 @@ fn what_is_left_out_has_its_default() {
 #[test]
 fn zero_switches_off_what_may_be_off() {
     let limits = read_file("[limits]\nper_client = 0\nmin_rate = 0\nkeep_files = 0").limits;
-    assert_eq!((limits.per_client, limits.min_rate, limits.keep_files), (None, None, 0));
+    assert_eq!((limits.per_client, limits.min_rate, limits.keep_files), (None, 0, 0));
 }
 
 /// File, line, key, and what to do.

@@ -76,9 +76,9 @@ impl<'de> Deserialize<'de> for Address {
 }
 
 /// An engine.
-pub(super) struct Mover(pub(super) Engine);
+pub(super) struct EngineName(pub(super) Engine);
 
-impl<'de> Deserialize<'de> for Mover {
+impl<'de> Deserialize<'de> for EngineName {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         text(from, |text| text.parse().map(Self).map_err(|e: UnknownEngine| e.to_string()))
     }

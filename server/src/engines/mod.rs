@@ -37,9 +37,10 @@ use self::{copy::Scratch, mapped::Mapped, piped::Piped};
 pub(crate) use self::pipes::Pipes;
 
 /// What moves payload into sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Engine {
     /// sendfile(2).
+    #[default]
     Sendfile,
     /// splice(2) through pipes of 1 MiB; sendfile(2) while none is free.
     Splice,

@@ -31,7 +31,9 @@ pub use date::{Date, Now};
 pub use refusal::Refusal;
 pub use request::{Method, Request};
 pub use response::{ContentType, Status};
-pub use session::{Answer, Facts, NothingToAnswer, Session, Timeouts, Transmit};
+pub use session::{
+    Answer, Facts, HEAD_SECONDS, IDLE_SECONDS, NothingToAnswer, Session, Timeouts, Transmit,
+};
 
 /// The longest head that is read: request line, fields and the empty line behind them.
 pub const HEAD_MAX_BYTES: usize = 16 * 1024;

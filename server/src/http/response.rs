@@ -147,6 +147,8 @@ pub(super) struct Writer<'a> {
     pub(super) persistence: Persistence,
     /// 9.3.2: "the server MUST NOT send content in the response" to HEAD.
     pub(super) head_only: bool,
+    /// What the response says, once its head was begun.
+    pub(super) status: &'a mut Option<Status>,
 }
 
 impl Writer<'_> {
@@ -210,6 +212,7 @@ impl Writer<'_> {
     /// 6.6.1: "An origin server with a clock … MUST generate a Date header field in all 2xx
     /// (Successful), 3xx (Redirection), and 4xx (Client Error) responses".
     fn begin(&mut self, status: Status) {
+        *self.status = Some(status);
         self.put(format_args!("HTTP/1.1 {}\r\nDate: ", status.as_str()));
         self.out.extend_from_slice(self.date.as_bytes());
         self.put(format_args!("\r\n"));

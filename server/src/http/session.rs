@@ -27,7 +27,10 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { head: Duration::from_secs(HEAD_SECONDS), idle: Duration::from_secs(IDLE_SECONDS) }
+        Self {
+            head: Duration::from_secs(HEAD_SECONDS.into()),
+            idle: Duration::from_secs(IDLE_SECONDS.into()),
+        }
     }
 }
 
@@ -101,6 +104,8 @@ pub struct Session {
     out_sent: usize,
     /// What is left of the payload.
     payload: Range<u64>,
+    /// What was answered, until somebody wants to know.
+    status: Option<Status>,
     /// Nothing is read any more.
     closing: bool,
     /// When the phase began, or a byte moved in it that its deadline allows for.
@@ -132,6 +137,7 @@ impl Session {
             out: Vec::new(),
             out_sent: 0,
             payload: 0..0,
+            status: None,
             closing: false,
             since: now,
         }
@@ -213,6 +219,11 @@ impl Session {
             }
         }
         Ok((!self.payload.is_empty()).then(|| self.payload.clone()))
+    }
+
+    /// What was answered since this was asked last, and to which method: to what could not be read, to GET.
+    pub fn poll_answered(&mut self) -> Option<(Method, Status)> {
+        Some((self.reader.request().method(), self.status.take()?))
     }
 
     /// What is to be written next.
@@ -351,7 +362,8 @@ impl Session {
             (false, false) => Persistence::KeepAlive,
         };
         let head_only = request.method() == Method::Head;
-        write(Writer { out: &mut self.out, date: &now.date, persistence, head_only });
+        let (out, date, status) = (&mut self.out, &now.date, &mut self.status);
+        write(Writer { out, date, persistence, head_only, status });
         self.phase = Phase::Responding;
         self.since = now.instant;
     }
@@ -374,7 +386,7 @@ impl Session {
 }
 
 /// A head fits one packet; ten seconds are for the slowest of links.
-pub const HEAD_SECONDS: u64 = 10;
+pub const HEAD_SECONDS: u32 = 10;
 
 /// What a browser or a CDN keeps a connection for, about.
-pub const IDLE_SECONDS: u64 = 60;
+pub const IDLE_SECONDS: u32 = 60;

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::{
@@ -47,8 +47,8 @@ pub(crate) struct Accepted {
     pub(crate) socket: Socket,
     /// Who it is, for the log.
     pub(crate) peer: String,
-    /// Whether it is a TCP peer on this machine.
-    pub(crate) loopback: bool,
+    /// Its address; a Unix socket's peer has none.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Listener {
@@ -111,13 +111,13 @@ impl Listener {
                 Ok(Accepted {
                     socket: Socket::Tcp(stream),
                     peer: peer.to_string(),
-                    loopback: peer.ip().to_canonical().is_loopback(),
+                    address: Some(peer.ip().to_canonical()),
                 })
             }
             Kind::Unix(listener, file) => {
                 let (stream, _) = listener.accept()?;
                 let peer = format!("unix:{}", file.path.display());
-                Ok(Accepted { socket: Socket::Unix(stream), peer, loopback: false })
+                Ok(Accepted { socket: Socket::Unix(stream), peer, address: None })
             }
         }
     }

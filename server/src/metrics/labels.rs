@@ -119,6 +119,15 @@ impl From<&Request> for RequestKind {
     }
 }
 
+impl From<crate::http::Method> for RequestKind {
+    fn from(method: crate::http::Method) -> Self {
+        match method {
+            crate::http::Method::Get => Self::HttpGet,
+            crate::http::Method::Head => Self::HttpHead,
+        }
+    }
+}
+
 labelled! {
     /// How a request was answered: an error code of PROTOCOL 6, or an HTTP status by the same words.
     Outcome {

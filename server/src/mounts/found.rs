@@ -1,6 +1,11 @@
 //! What a mount gives: a stretch of an open file, or an entry of a listing.
 
-use std::{fmt, fs::File, sync::Arc};
+use std::{
+    fmt,
+    fs::File,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use zput_common::proto::message::Version;
 
@@ -80,10 +85,10 @@ impl Identity {
         Self(bytes)
     }
 
-    /// A strong entity tag with its quotes (RFC 9110, 8.8.3): 34 characters.
+    /// A strong entity tag without its quotes (RFC 9110, 8.8.3): 32 digits.
     #[must_use]
     pub fn etag(&self) -> String {
-        format!("\"{}\"", hex::encode(self.0))
+        hex::encode(self.0)
     }
 
     /// The version that peers are told. Unlike a store's it says which one, and not which is newer. Never 0.
@@ -97,6 +102,21 @@ impl Identity {
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({})", hex::encode(self.0))
+    }
+}
+
+impl Modified {
+    /// The same by the system's clock, where that reaches so far.
+    #[must_use]
+    pub fn time(self) -> Option<SystemTime> {
+        let nanoseconds = Duration::from_nanos(self.nanoseconds.into());
+        let seconds = Duration::from_secs(self.seconds.unsigned_abs());
+        let whole = if self.seconds < 0 {
+            UNIX_EPOCH.checked_sub(seconds)?
+        } else {
+            UNIX_EPOCH.checked_add(seconds)?
+        };
+        whole.checked_add(nanoseconds)
     }
 }
 
@@ -143,12 +163,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn moments_are_those_of_the_clock() {
+        let time = |seconds, nanoseconds| Modified { seconds, nanoseconds }.time().unwrap();
+        assert_eq!(time(1, 5), UNIX_EPOCH + Duration::new(1, 5));
+        assert_eq!(time(-1, 5), UNIX_EPOCH - Duration::new(0, 999_999_995));
+    }
+
     /// A tag that moves with a new zserve empties every cache in front of it.
     #[test]
     fn it_stays_what_it_was() {
         let bytes = *b"\x01\x23\x45\x67\x89\xab\xcd\xef\0\0\0\0\0\0\0\x0f";
         let identity = Identity(bytes);
-        assert_eq!(identity.etag(), "\"0123456789abcdef000000000000000f\"");
+        assert_eq!(identity.etag(), "0123456789abcdef000000000000000f");
         assert_eq!(identity.version(), Version(0x0123_4567_89ab_cdef));
         assert_eq!(Identity([0; 16]).version(), Version(1));
     }

@@ -1,6 +1,8 @@
-//! What zserve serves besides its store: trees and archives that somebody else makes, only to be read.
+//! What is served, and where: stores, and trees and archives that somebody else makes, only to be read.
 //!
 //! ```text
+//!   Mounts ──► MountPoint ──► Store, DirMount, TarMount
+//!
 //!   DirMount   an existing tree of files           Index   what is where in an archive
 //!      │  names    sorted entries, by windows         ↑
 //!      │  walk     a page of the tree              TarMount   one archive, open
@@ -27,6 +29,8 @@ mod error;
 mod found;
 mod page;
 mod path;
+mod point;
+mod table;
 pub mod tar;
 
 pub use dir::DirMount;
@@ -34,4 +38,7 @@ pub use error::{MountError, Unavailable};
 pub use found::{Found, Identity, Listed, Modified};
 pub use page::Page;
 pub use path::PathFlaw;
+pub(crate) use point::{MountId, OpenError};
+pub use point::{MountPoint, Policy, Source};
+pub use table::{Mounts, MountsError};
 pub use tar::TarMount;

@@ -8,6 +8,8 @@ use zput_common::{
     proto::message::{Request, Scopes},
 };
 
+use crate::mounts::Policy;
+
 /// What a connection's peer is to this server.
 #[derive(Debug)]
 pub(crate) enum Standing {
@@ -15,8 +17,8 @@ pub(crate) enum Standing {
     Stranger(DevicePublicKey),
     /// A device with an account.
     Member(DevicePublicKey, Scopes),
-    /// A peer without a key, on a plaintext connection.
-    Anonymous(Scopes),
+    /// A peer without a key, on a plaintext connection: each mount says what it may do.
+    Anonymous,
 }
 
 /// A request that its sender may make.
@@ -45,7 +47,7 @@ impl Standing {
     pub(crate) const fn device(&self) -> Option<DevicePublicKey> {
         match self {
             Self::Stranger(device) | Self::Member(device, _) => Some(*device),
-            Self::Anonymous(_) => None,
+            Self::Anonymous => None,
         }
     }
 
@@ -54,8 +56,21 @@ impl Standing {
         if let Self::Member(device, _) = self { Some(*device) } else { None }
     }
 
-    /// Lets a request through, or not.
-    pub(crate) fn admit(&self, request: Request) -> Result<Admitted, Denied> {
+    /// Whether there is anything for it to do in a mount with this policy.
+    pub(crate) fn may_enter(&self, policy: &Policy) -> bool {
+        match self {
+            Self::Stranger(_) => false,
+            Self::Member(..) => true,
+            Self::Anonymous => policy.anonymous() != Scopes::NONE,
+        }
+    }
+
+    /// Lets a request about a mount with this policy through, or not.
+    pub(crate) fn admit(
+        &self,
+        request: Request,
+        mount: Option<&Policy>,
+    ) -> Result<Admitted, Denied> {
         let scopes = match self {
             // PROTOCOL 5: "the only request that an unknown device may send".
             Self::Stranger(_) => {
@@ -64,7 +79,9 @@ impl Standing {
                     _ => Err(Denied { why: "this device has no account here", close: true }),
                 };
             }
-            Self::Member(_, scopes) | Self::Anonymous(scopes) => *scopes,
+            Self::Member(_, scopes) => *scopes,
+            // Where there is no mount there is nothing to be denied.
+            Self::Anonymous => mount.map_or(Scopes::ALL, Policy::anonymous),
         };
         let (needed, why, close) = match &request {
             Request::Get { .. } | Request::Stat { .. } | Request::Versions { .. } => {
@@ -126,6 +143,21 @@ mod tests {
         DevicePublicKey::from_bytes([7; 32])
     }
 
+    fn everything() -> Policy {
+        Policy { public: true, plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE }
+    }
+
+    #[test]
+    fn what_is_public_may_be_got_and_listed_by_everybody_and_no_more() {
+        let public = Policy { public: true, ..Policy::PRIVATE };
+        for (request, needed, _) in table() {
+            let name = format!("{request:?}");
+            let admitted = Standing::Anonymous.admit(request, Some(&public)).is_ok();
+            let expected = matches!(needed, None | Some("get" | "list"));
+            assert_eq!(admitted, expected, "{name}");
+        }
+    }
+
     fn join() -> Request {
         Request::Join { secret: [0; 32], label: String::new() }
     }
@@ -134,10 +166,11 @@ mod tests {
     fn each_request_needs_its_own_scope_and_no_other() {
         for scope in ["put", "get", "list", "delete"] {
             let scopes = Scopes::named(scope).unwrap();
-            for standing in [Standing::Member(device(), scopes), Standing::Anonymous(scopes)] {
+            let policy = Policy { plaintext: scopes, ..Policy::PRIVATE };
+            for standing in [Standing::Member(device(), scopes), Standing::Anonymous] {
                 for (request, needed, close) in table() {
                     let name = format!("{request:?} with {scope}");
-                    let admitted = standing.admit(request).map(|_| ());
+                    let admitted = standing.admit(request, Some(&policy)).map(|_| ());
                     if needed.is_none_or(|needed| needed == scope) {
                         assert_eq!(admitted, Ok(()), "{name}");
                     } else {
@@ -156,16 +189,16 @@ mod tests {
         let stranger = Standing::Stranger(device());
         for (request, _, _) in table() {
             let denied = Denied { why: "this device has no account here", close: true };
-            assert_eq!(stranger.admit(request).map(|_| ()), Err(denied));
+            assert_eq!(stranger.admit(request, Some(&everything())).map(|_| ()), Err(denied));
         }
-        assert!(stranger.admit(join()).is_ok());
+        assert!(stranger.admit(join(), None).is_ok());
     }
 
     #[test]
     fn joining_needs_a_device() {
         let denied = Denied { why: "nobody can join on this connection", close: true };
-        let anonymous = Standing::Anonymous(Scopes::ALL);
-        assert_eq!(anonymous.admit(join()).map(|_| ()), Err(denied));
-        assert!(Standing::Member(device(), Scopes::NONE).admit(join()).is_ok());
+        let joined = Standing::Anonymous.admit(join(), Some(&everything()));
+        assert_eq!(joined.map(|_| ()), Err(denied));
+        assert!(Standing::Member(device(), Scopes::NONE).admit(join(), None).is_ok());
     }
 }

@@ -81,9 +81,9 @@ impl Intake {
         self.missing > 0 && (last_has_room || may_take)
     }
 
-    /// Whether nothing can go on until somebody else gives a buffer back.
-    pub(crate) fn is_starved(&self, buffers: &Buffers) -> bool {
-        self.missing > 0 && self.held.is_empty() && self.lent == 0 && !buffers.available()
+    /// Whether nothing can go on without a buffer from somebody else.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.missing > 0 && self.held.is_empty() && self.lent == 0
     }
 
     /// The next job, if the upload is here and there is something to do: a full buffer, the slice's

@@ -14,134 +14,67 @@
 //! [`Verdict`] for the worker.
 
 pub(crate) mod access;
-mod farewell;
+mod deadlines;
 mod intake;
 mod turn;
 
 use std::{fmt, sync::Arc, time::Instant};
 
-use thiserror::Error;
 use tracing::{debug, info};
 use zput_common::{
     keys::DevicePublicKey,
+    mount::MountName,
     proto::{
         Event, Mode, ServerConfig, ServerSession, SessionError,
-        message::{ErrorCode, Request, Response, Scopes},
+        message::{ErrorCode, Request, Response, Section},
     },
 };
 
 use crate::{
     catalog::{Done, Job, denial, refused},
-    handler::{Facts, Mounted, Step, decide},
-    pool::{Pool, ReplyTo, Ticket},
+    desk::{Desk, End},
+    farewell::Phase,
+    handler::{Facts, Step, Wish, decide},
+    metrics::{Outcome, RequestKind},
+    mounts::{MountPoint, Policy},
+    opened::Opened,
+    pace::Pace,
+    pool::Ticket,
     store::Upload,
-    transfer::{Transfer, TransferError},
-    wire::{Blocked, Wire},
-    worker::{Buffer, Buffers, Inbox, SlotId},
+    transfer::{Transfer, Window},
+    wire::Wire,
+    worker::Buffer,
 };
 use access::Standing;
-use farewell::{INTRODUCTION, Phase};
+use deadlines::INTRODUCTION;
 use intake::Intake;
 
-/// What a listener lets its peers do.
+/// What the connections of a listener have in common.
 #[derive(Clone)]
 pub(crate) struct Door {
     /// How its sessions are set up.
     pub(crate) session: Arc<ServerConfig>,
-    /// What peers without a key may do, on plaintext connections.
-    pub(crate) plaintext: Scopes,
-    /// Whether unsealed objects move on plaintext connections.
-    pub(crate) unsealed: bool,
-}
-
-/// What a worker lends a connection for a turn.
-#[derive(Debug)]
-pub(crate) struct Desk<'a> {
-    /// Where disk work goes.
-    pub(crate) pool: &'a Pool,
-    /// Where its results come back to.
-    pub(crate) inbox: &'a Inbox,
-    /// Which connection this is.
-    pub(crate) slot: SlotId,
-    /// The worker's buffers for uploads.
-    pub(crate) buffers: &'a mut Buffers,
-    /// Room to read control bytes into, and bytes that nobody wants.
-    pub(crate) scratch: &'a mut [u8],
-    /// Whether the server is stopping: what is under way ends, nothing begins.
-    pub(crate) draining: bool,
-}
-
-/// What becomes of a connection after its turn.
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    /// Put aside until the socket or the pool wakes it.
-    Park(Blocked),
-    /// There is more to do, but others are waiting too.
-    Again(BudgetSpent),
-    /// Put aside until the worker has a buffer.
-    Starved(NoBuffer),
-    /// It is over.
-    Close(End),
-}
-
-/// Proof that a turn ended because its budget was spent.
-#[derive(Debug)]
-pub(crate) struct BudgetSpent(());
-
-/// Proof that a turn ended for want of a buffer.
-#[derive(Debug)]
-pub(crate) struct NoBuffer(());
-
-/// Why a connection ended.
-#[derive(Debug, Error)]
-pub(crate) enum End {
-    /// All was said.
-    #[error("done")]
-    Done,
-    /// The farewell took too long.
-    #[error("the peer did not take its leave in time")]
-    FarewellTimeout,
-    /// A device without an account did not join in time.
-    #[error("a device without an account did not join in time")]
-    Stranger,
-    /// Nothing moved for too long while the peer had to act.
-    #[error("the peer was idle for too long")]
-    Idle,
-    /// The socket failed.
-    #[error(transparent)]
-    Socket(#[from] std::io::Error),
-    /// The peer stopped in the middle of something.
-    #[error("truncated: {0}")]
-    Truncated(SessionError),
-    /// An answer could not be said.
-    #[error("cannot answer: {0}")]
-    Unsayable(SessionError),
-    /// An announced payload could not be sent.
-    #[error("cannot go on sending: {0}")]
-    Transfer(#[from] TransferError),
-    /// The pool takes no jobs.
-    #[error("the pool takes no jobs")]
-    NoPool,
-    /// A defect: there was nothing to do and nothing to wait for.
-    #[error("defect: neither working nor waiting, in {0}")]
-    Stuck(&'static str),
+    /// Bytes a second that a peer moves at least while it has to act; 0 for no minimum.
+    pub(crate) min_rate: u64,
 }
 
 /// A connection.
 pub(crate) struct Connection {
     wire: Wire,
     session: ServerSession,
-    door: Arc<Door>,
     peer: String,
     /// Unknown until the handshake is over and the account was looked up.
     standing: Option<Standing>,
     /// When it is over for a peer that the server does not know, whatever moves.
     introduced_by: Instant,
-    /// Whether unsealed objects move here.
-    unsealed: bool,
-    /// The mount that the requests speak of; none after a Mount that failed.
-    mounted: Option<Mounted>,
+    /// Nothing protects this connection, so unsealed objects may move here.
+    in_clear: bool,
+    /// The mount that requests are about; none after a Mount that failed.
+    mount: Option<MountName>,
     task: Task,
+    /// What is being answered, and how it was, until somebody wants to know.
+    kind: RequestKind,
+    outcome: Option<Outcome>,
     /// The open upload, between its requests.
     upload: Option<Box<Upload>>,
     /// The job under way.
@@ -152,6 +85,7 @@ pub(crate) struct Connection {
     /// The peer sends no more.
     peer_ended: bool,
     phase: Phase,
+    pace: Pace,
 }
 
 /// The request being served.
@@ -161,6 +95,8 @@ enum Task {
     Idle,
     /// The pool has it.
     Asked,
+    /// The pool opens an object, of which these sections are wanted.
+    Opening(Arc<MountPoint>, Wish),
     /// A slice is coming in.
     Receiving(Intake),
     /// A slice that nobody wants is coming in; what to answer after it.
@@ -179,24 +115,25 @@ enum Outgoing {
 
 impl Connection {
     /// A peer that has just arrived.
-    pub(crate) fn new(wire: Wire, door: Arc<Door>, peer: String, now: Instant) -> Self {
-        let session = ServerSession::new(Arc::clone(&door.session), now);
+    pub(crate) fn new(wire: Wire, door: &Door, peer: String, now: Instant) -> Self {
         Self {
             wire,
-            session,
-            door,
+            session: ServerSession::new(Arc::clone(&door.session), now),
             peer,
             standing: None,
             introduced_by: now + INTRODUCTION,
-            unsealed: false,
-            mounted: Some(Mounted::ROOT),
+            in_clear: false,
+            mount: Some(MountName::ROOT),
             task: Task::Idle,
+            kind: RequestKind::Ping,
+            outcome: None,
             upload: None,
             ticket: None,
             outgoing: Outgoing::Nothing,
             unread: Vec::new(),
             peer_ended: false,
             phase: Phase::Open,
+            pace: Pace::at_least(door.min_rate),
         }
     }
 
@@ -211,17 +148,18 @@ impl Connection {
     }
 
     /// What it leaves behind: an upload whose staging file must go, and buffers.
-    pub(crate) fn into_leftovers(self) -> (Option<Box<Upload>>, impl IntoIterator<Item = Buffer>) {
+    pub(crate) fn into_leftovers(self) -> (Option<Box<Upload>>, Vec<Buffer>) {
         let (received, buffers) = match self.task {
             Task::Receiving(intake) => intake.into_parts(),
             _ => Default::default(),
         };
-        (self.upload.or(received), buffers)
+        (self.upload.or(received), buffers.into())
     }
 
     /// Takes the next event of the session, if there is nothing else to finish first.
     /// Returns whether there was something to do.
-    fn step(&mut self, now: Instant, desk: &mut Desk<'_>) -> Result<bool, End> {
+    fn step(&mut self, desk: &mut Desk<'_>) -> Result<bool, End> {
+        let now = desk.now.instant;
         let at_rest = matches!(self.task, Task::Idle) && self.nothing_to_put_out();
         if !at_rest || self.ticket.is_some() || !self.phase.is_open() {
             return Ok(false);
@@ -232,7 +170,7 @@ impl Connection {
         }
         match self.session.poll_event() {
             Some(Event::Connected { peer, mode }) => self.connected(peer, mode, desk)?,
-            Some(Event::Message(request)) => self.serve(request, now, desk)?,
+            Some(Event::Message(request)) => self.serve(request, desk)?,
             Some(Event::PayloadDone) => {}
             Some(Event::Closed) => self.peer_ended = true,
             None if self.peer_ended => self.leave(now),
@@ -248,25 +186,30 @@ impl Connection {
         desk: &mut Desk<'_>,
     ) -> Result<(), End> {
         debug!(peer = self.peer, ?mode, "connected");
-        match device {
-            Some(device) => {
+        self.in_clear = mode == Mode::Plaintext;
+        match (device, desk.mounts.home()) {
+            (Some(device), Some(home)) => {
                 // Nothing may be asked of a stranger but to join; what this one is, the store knows.
                 self.standing = Some(Standing::Stranger(device));
-                self.ask(Job::Account(device), desk)
+                self.ask(Job::Account(home.clone(), device), desk)
             }
-            None => {
-                self.unsealed = self.door.unsealed && mode == Mode::Plaintext;
-                self.standing = Some(Standing::Anonymous(self.door.plaintext));
+            (Some(_), None) => Err(End::Stuck("a device without a store of accounts")),
+            (None, _) => {
+                self.standing = Some(Standing::Anonymous);
                 Ok(())
             }
         }
     }
 
-    fn serve(&mut self, request: Request, now: Instant, desk: &mut Desk<'_>) -> Result<(), End> {
+    fn serve(&mut self, request: Request, desk: &mut Desk<'_>) -> Result<(), End> {
+        let now = desk.now.instant;
+        self.kind = RequestKind::from(&request);
         let Some(standing) = &self.standing else {
             return Err(End::Stuck("a request before the handshake"));
         };
-        let admitted = match standing.admit(request) {
+        // A mount that was there when it was chosen may be gone: the operator has the last word.
+        let mount = self.mount.as_ref().and_then(|name| desk.mounts.named(name.as_str()));
+        let admitted = match standing.admit(request, mount.map(|mount| mount.policy())) {
             Ok(admitted) => admitted,
             Err(denied) => {
                 info!(peer = self.peer, why = denied.why, "denied");
@@ -277,7 +220,7 @@ impl Connection {
                 return Ok(());
             }
         };
-        let facts = Facts { standing, unsealed: self.unsealed, mounted: self.mounted };
+        let facts = Facts { standing, in_clear: self.in_clear, mount, home: desk.mounts.home() };
         match decide(admitted, &facts, &mut self.upload) {
             Step::Answer(response) => self.say(&response),
             Step::Refuse(code, left_behind) => {
@@ -287,6 +230,24 @@ impl Connection {
                 self.refuse(code, now)
             }
             Step::Ask(job) => self.ask(job, desk),
+            Step::Open(mount, wish) => {
+                let known = match wish.version {
+                    None => desk.open_already(&mount, wish.key.as_bytes()),
+                    Some(_) => None,
+                };
+                if let Some(object) = known {
+                    return self.send_object(&object, &wish, desk);
+                }
+                let job = Job::Open {
+                    mount: Arc::clone(&mount),
+                    key: wish.key.clone(),
+                    version: wish.version,
+                    files: desk.open_files.clone(),
+                };
+                self.ask(job, desk)?;
+                self.task = Task::Opening(mount, wish);
+                Ok(())
+            }
             Step::Receive(upload, length, digest) => {
                 self.task = Task::Receiving(Intake::new(upload, length, digest));
                 Ok(())
@@ -295,9 +256,12 @@ impl Connection {
                 self.task = Task::Discarding(Some(ErrorCode::State));
                 Ok(())
             }
-            Step::Turn(mounted) => {
-                self.mounted = mounted;
-                match mounted {
+            Step::Turn(name) => {
+                // A mount where a peer may do nothing is none for it: whether there is one is nobody's business.
+                let open = |policy: &Policy| standing.may_enter(policy);
+                let there = desk.mounts.named(name.as_str()).filter(|mount| open(mount.policy()));
+                self.mount = there.map(|_| name);
+                match self.mount {
                     Some(_) => self.say(&Response::Mounted),
                     None => self.say(&refused(ErrorCode::NotFound)),
                 }
@@ -305,31 +269,55 @@ impl Connection {
         }
     }
 
+    /// Answers with the sections of an object that were asked for.
+    fn send_object(
+        &mut self,
+        object: &Arc<Opened>,
+        wish: &Wish,
+        desk: &Desk<'_>,
+    ) -> Result<(), End> {
+        let now = desk.now.instant;
+        // Sections of the other kind lie outside of it as well; that it is the other kind says more.
+        if object.info().kind != wish.kind {
+            return self.refuse(ErrorCode::Kind, now);
+        }
+        let is_header = |section: &&Section| matches!(section, Section::Header);
+        let with_header = wish.sections.iter().any(|section| is_header(&section));
+        if with_header && object.header().is_none() {
+            return self.refuse(ErrorCode::Range, now);
+        }
+        let raw = wish.sections.iter().filter(|section| !is_header(section));
+        let ranges: Result<Vec<_>, _> = raw.map(|section| object.section(*section)).collect();
+        let Ok(ranges) = ranges else { return self.refuse(ErrorCode::Range, now) };
+        let Ok(transfer) = Transfer::new(Arc::clone(object), desk.engine, ranges) else {
+            return self.refuse(ErrorCode::Range, now);
+        };
+        let payload = transfer.left();
+        if payload > 0 {
+            self.task = Task::Sending(transfer);
+        }
+        let header = object.header().filter(|_| with_header).map(<[u8]>::to_vec);
+        self.say(&Response::Object { info: object.info(), header, payload })
+    }
+
     /// Hands a job to the pool.
     fn ask(&mut self, job: Job, desk: &mut Desk<'_>) -> Result<(), End> {
         if !matches!(job, Job::Append(_)) {
             self.task = Task::Asked;
         }
-        let reply = ReplyTo { inbox: desk.inbox.clone(), slot: desk.slot };
-        match desk.pool.submit(job, reply) {
-            Ok(ticket) => {
-                self.ticket = Some(ticket);
-                Ok(())
-            }
-            Err(job) => {
-                desk.buffers.lost(job.buffers());
-                Err(End::NoPool)
-            }
-        }
+        self.ticket = Some(desk.submit(job)?);
+        Ok(())
+    }
+
+    /// Has a window loaded that is to be sent.
+    fn load(&mut self, window: Window, desk: &mut Desk<'_>) -> Result<(), End> {
+        self.ticket = Some(desk.submit(Job::Load(window))?);
+        Ok(())
     }
 
     /// Takes what came of the job under way.
-    pub(crate) fn deliver(
-        &mut self,
-        done: Done,
-        now: Instant,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), End> {
+    pub(crate) fn deliver(&mut self, done: Done, desk: &mut Desk<'_>) -> Result<(), End> {
+        let now = desk.now.instant;
         self.ticket = None;
         // The time that the disk took is not the peer's silence.
         self.session.keep_alive(now);
@@ -365,13 +353,29 @@ impl Connection {
                 self.upload = Some(upload);
                 self.say(&Response::Begun)
             }
-            Done::Opened(info, header, transfer) => {
-                let payload = transfer.left();
-                if payload > 0 {
-                    self.task = Task::Sending(transfer);
+            Done::Opened(object) => {
+                let Task::Opening(mount, wish) = task else {
+                    return Err(End::Stuck("an object was opened that nobody asked for"));
+                };
+                match object {
+                    Ok(object) => {
+                        let object = Arc::new(object);
+                        desk.files.keep(&mount, wish.key.as_bytes(), &object, now);
+                        self.send_object(&object, &wish, desk)
+                    }
+                    Err(code) => self.refuse(code, now),
                 }
-                self.say(&Response::Object { info, header, payload })
             }
+            Done::Loaded(window, Ok(())) => {
+                let Task::Sending(mut transfer) = task else {
+                    return Err(End::Stuck("bytes were loaded that are not being sent"));
+                };
+                transfer.loaded(&window);
+                desk.metrics.load(window.waited());
+                self.task = Task::Sending(transfer);
+                Ok(())
+            }
+            Done::Loaded(_, Err(failure)) => Err(End::Load(failure)),
             Done::Appended { upload, end, buffers } => {
                 buffers.into_iter().for_each(|buffer| desk.buffers.give(buffer));
                 self.appended(task, upload, end, now, desk)
@@ -430,6 +434,10 @@ impl Connection {
 
     /// Queues an answer.
     fn say(&mut self, response: &Response) -> Result<(), End> {
+        self.outcome = Some(match response {
+            Response::Error(error) => error.known().map_or(Outcome::Internal, Outcome::from),
+            _ => Outcome::Ok,
+        });
         self.session.send(response).map_err(End::Unsayable)
     }
 }

@@ -6,100 +6,83 @@ use std::time::Instant;
 use tracing::debug;
 use zput_common::proto::{Transmit, Wants};
 
-use super::{
-    BudgetSpent, Connection, Desk, End, NoBuffer, Outgoing, Task, Verdict, farewell::Phase,
-    intake::NoRoom,
-};
+use super::{Connection, Outgoing, Task, intake::NoRoom};
 use crate::{
     catalog::{Job, refused},
-    transfer::Stepped,
+    desk::{Budget, Desk, End, NoBuffer, Verdict},
+    farewell::Phase,
+    transfer::{SMALL_BYTES, Stepped},
     wire::{Received, Sent, Wanted},
 };
 
-/// Bytes that a connection may move in one turn. At 5 GB/s a turn takes 0.1 ms, so among a
-/// hundred busy connections a small request waits some 10 ms.
-pub(crate) const TURN_BYTES: usize = 512 * 1024;
-
-/// What each step costs besides its bytes, so that a flood of tiny requests ends a turn as well.
-const STEP_COST_BYTES: usize = 4096;
-
-/// What is left of a turn.
-#[derive(Debug)]
-struct Budget(usize);
-
-impl Budget {
-    const fn new() -> Self {
-        Self(TURN_BYTES)
-    }
-
-    const fn spend(&mut self, bytes: usize) {
-        self.0 = self.0.saturating_sub(bytes);
-    }
-
-    const fn spent(&self) -> bool {
-        self.0 == 0
-    }
-}
-
 /// What came of taking bytes in.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Took {
     Something,
     Nothing,
     /// Every buffer of the worker is in use, and none of them by this connection.
-    Starved,
+    Starved(NoBuffer),
 }
 
 impl Connection {
     /// Does what there is to do.
-    pub(crate) fn turn(&mut self, now: Instant, desk: &mut Desk<'_>) -> Verdict {
-        self.work(now, desk).unwrap_or_else(Verdict::Close)
+    pub(crate) fn turn(&mut self, desk: &mut Desk<'_>) -> Verdict {
+        self.work(desk).unwrap_or_else(Verdict::Close)
     }
 
-    fn work(&mut self, now: Instant, desk: &mut Desk<'_>) -> Result<Verdict, End> {
+    fn work(&mut self, desk: &mut Desk<'_>) -> Result<Verdict, End> {
+        let now = desk.now.instant;
         let mut budget = Budget::new();
         loop {
-            let mut moved = self.put_out(now, &mut budget)?;
-            if let Phase::Leaving { until } = self.phase
-                && self.nothing_to_put_out()
-            {
-                self.stop_writing(until)?;
+            let mut moved = self.put_out(now, desk, &mut budget)?;
+            if let Some(outcome) = self.outcome.take() {
+                desk.metrics.answered(self.kind, outcome);
             }
-            moved |= self.step(now, desk)?;
-            let mut starved = false;
+            if matches!(self.phase, Phase::Leaving { .. }) && self.nothing_to_put_out() {
+                self.stop_writing()?;
+            }
+            moved |= self.step(desk)?;
+            let mut starved = None;
             if !moved {
                 match self.take_in(now, desk, &mut budget)? {
                     Took::Something => moved = true,
                     Took::Nothing => {}
-                    Took::Starved => starved = true,
+                    Took::Starved(witness) => starved = Some(witness),
                 }
             }
-            budget.spend(STEP_COST_BYTES);
-            if moved && budget.spent() {
-                return Ok(Verdict::Again(BudgetSpent(())));
-            }
+            budget.step();
             if !moved {
                 return self.rest(starved, desk);
+            }
+            if let Some(spent) = budget.spent() {
+                return Ok(Verdict::Again(spent));
             }
         }
     }
 
     /// Nothing moves: what is this connection waiting for?
-    fn rest(&self, starved: bool, desk: &Desk<'_>) -> Result<Verdict, End> {
-        if starved {
-            return Ok(Verdict::Starved(NoBuffer(())));
+    fn rest(&mut self, starved: Option<NoBuffer>, desk: &Desk<'_>) -> Result<Verdict, End> {
+        let now = desk.now.instant;
+        if let Some(witness) = starved {
+            self.pace.peer_acts(false, now);
+            return Ok(Verdict::Starved(witness));
         }
         let read = match (&self.phase, &self.task) {
             (Phase::Lingering { .. }, _) | (Phase::Open, Task::Discarding(_)) => true,
             (Phase::Open, Task::Idle) => self.nothing_to_put_out() && !self.peer_ended,
             (Phase::Open, Task::Receiving(intake)) => intake.wants_bytes(desk.buffers),
-            (Phase::Open, Task::Asked | Task::Sending(_)) | (Phase::Leaving { .. }, _) => false,
+            (Phase::Open, Task::Asked | Task::Opening(..) | Task::Sending(_))
+            | (Phase::Leaving { .. }, _) => false,
         };
-        let wanted = Wanted { read, write: !self.nothing_to_put_out() };
+        let loading = matches!(self.task, Task::Sending(_)) && self.ticket.is_some();
+        let wanted = Wanted { read, write: !loading && !self.nothing_to_put_out() };
+        let receiving = matches!(self.task, Task::Receiving(_) | Task::Discarding(_));
+        self.pace.peer_acts(wanted.write || (wanted.read && receiving), now);
         self.wire.blocked(wanted, self.ticket.as_ref()).map(Verdict::Park).ok_or(End::Stuck(
             match self.task {
                 Task::Idle => "Idle",
                 Task::Asked => "Asked",
+                Task::Opening(..) => "Opening",
                 Task::Receiving(_) => "Receiving",
                 Task::Discarding(_) => "Discarding",
                 Task::Sending(_) => "Sending",
@@ -112,9 +95,14 @@ impl Connection {
     }
 
     /// Lets out what was said. Returns whether anything moved.
-    fn put_out(&mut self, now: Instant, budget: &mut Budget) -> Result<bool, End> {
+    fn put_out(
+        &mut self,
+        now: Instant,
+        desk: &mut Desk<'_>,
+        budget: &mut Budget,
+    ) -> Result<bool, End> {
         let mut moved = false;
-        while !budget.spent() {
+        while budget.left() > 0 {
             match &mut self.outgoing {
                 Outgoing::Nothing => {
                     self.outgoing = match self.session.poll_transmit(now) {
@@ -124,36 +112,33 @@ impl Connection {
                         Some(Transmit::Payload(left)) => Outgoing::Payload { left },
                     };
                 }
-                Outgoing::Bytes { bytes, sent } => {
-                    // An object's answer and its first bytes leave together.
-                    let more = matches!(self.task, Task::Sending(_));
-                    match self.wire.send(bytes.get(*sent..).unwrap_or_default(), more)? {
-                        Sent::Blocked | Sent::FileEnded => break,
-                        Sent::Bytes(n) => {
-                            budget.spend(n);
-                            *sent += n;
-                            if *sent == bytes.len() {
-                                self.outgoing = Outgoing::Nothing;
-                            }
-                        }
+                Outgoing::Bytes { .. } => match self.put_out_bytes(now, desk)? {
+                    Sent::Blocked | Sent::FileEnded => break,
+                    Sent::Bytes(n) => {
+                        budget.spend(n);
+                        desk.metrics.sent(n as u64);
+                        self.pace.moved(n as u64);
                     }
-                }
+                },
                 Outgoing::Payload { left } => {
                     let Task::Sending(transfer) = &mut self.task else {
                         return Err(End::Stuck("a payload without a transfer"));
                     };
-                    let most = usize::try_from(*left).unwrap_or(budget.0).min(budget.0);
-                    match transfer.step(&mut self.wire, most)? {
+                    if self.ticket.is_some() {
+                        break;
+                    }
+                    let most = usize::try_from(*left).unwrap_or(usize::MAX).min(budget.left());
+                    match transfer.step(&mut self.wire, desk.tools, desk.metrics, most)? {
                         Stepped::Blocked => break,
+                        Stepped::Absent(window) => {
+                            self.load(window, desk)?;
+                            break;
+                        }
                         Stepped::Moved(n) => {
                             budget.spend(usize::try_from(n).unwrap_or(usize::MAX));
-                            *left -= n;
-                            let done = *left == 0;
-                            self.session.payload_sent(now, n);
-                            if done {
-                                self.outgoing = Outgoing::Nothing;
-                                self.task = Task::Idle;
-                            }
+                            desk.metrics.sent(n);
+                            self.pace.moved(n);
+                            self.payload_left(now, n);
                         }
                     }
                 }
@@ -161,6 +146,58 @@ impl Connection {
             moved = true;
         }
         Ok(moved)
+    }
+
+    /// Lets out some of the bytes under way: an object's answer together with its payload, where that is small and
+    /// in memory.
+    fn put_out_bytes(&mut self, now: Instant, desk: &mut Desk<'_>) -> Result<Sent, End> {
+        let Outgoing::Bytes { bytes, sent } = &mut self.outgoing else {
+            return Ok(Sent::Blocked);
+        };
+        let head = bytes.get(*sent..).unwrap_or_default();
+        let mut with_payload = None;
+        if let Task::Sending(transfer) = &self.task
+            && self.session.payload_is_next()
+            && transfer.left() <= SMALL_BYTES as u64
+            && let Some((room, behind)) = desk.scratch.split_at_mut_checked(head.len())
+            && let Some(payload) = transfer.copy_small(behind)?
+        {
+            room.copy_from_slice(head);
+            with_payload = desk.scratch.get(..head.len() + payload);
+        }
+        let more = with_payload.is_none() && self.session.payload_is_next();
+        let result = self.wire.send(with_payload.unwrap_or(head), more)?;
+        let Sent::Bytes(n) = result else { return Ok(result) };
+        let of_head = n.min(head.len());
+        *sent += of_head;
+        if *sent < bytes.len() {
+            return Ok(result);
+        }
+        let of_payload = (n - of_head) as u64;
+        self.outgoing = Outgoing::Nothing;
+        if of_payload > 0 {
+            let Some(Transmit::Payload(left)) = self.session.poll_transmit(now) else {
+                return Err(End::Stuck("a payload that was not announced"));
+            };
+            self.outgoing = Outgoing::Payload { left };
+            if let Task::Sending(transfer) = &mut self.task {
+                transfer.sent(of_payload);
+            }
+            self.payload_left(now, of_payload);
+        }
+        Ok(result)
+    }
+
+    /// So many bytes of the payload under way have left.
+    fn payload_left(&mut self, now: Instant, n: u64) {
+        self.session.payload_sent(now, n);
+        if let Outgoing::Payload { left } = &mut self.outgoing {
+            *left -= n;
+            if *left == 0 {
+                self.outgoing = Outgoing::Nothing;
+                self.task = Task::Idle;
+            }
+        }
     }
 
     /// Takes bytes in, as far as somebody waits for them.
@@ -188,7 +225,9 @@ impl Connection {
                 }
                 Ok(Took::Something)
             }
-            (Phase::Open, Task::Idle | Task::Asked | Task::Sending(_)) => Ok(Took::Nothing),
+            (Phase::Open, Task::Idle | Task::Asked | Task::Opening(..) | Task::Sending(_)) => {
+                Ok(Took::Nothing)
+            }
         }
     }
 
@@ -206,6 +245,7 @@ impl Connection {
                 Received::Bytes(n) => n,
             };
             budget.spend(n);
+            desk.metrics.received(n as u64);
             let bytes = desk.scratch.get(..n).unwrap_or_default();
             match self.session.handle_input(now, bytes) {
                 Ok(taken) => {
@@ -248,9 +288,9 @@ impl Connection {
         budget: &mut Budget,
     ) -> Result<Took, End> {
         let Task::Receiving(intake) = &mut self.task else { return Ok(Took::Nothing) };
-        let mut took = Took::Nothing;
+        let mut took = false;
         let mut paused = false;
-        while !budget.spent() {
+        while budget.left() > 0 {
             let room = match intake.room(desk.buffers) {
                 Ok(room) => room,
                 Err(NoRoom::Enough) => break,
@@ -267,7 +307,10 @@ impl Connection {
                         break;
                     }
                     Received::End => return self.peer_ends(),
-                    Received::Bytes(n) => n,
+                    Received::Bytes(n) => {
+                        desk.metrics.received(n as u64);
+                        n
+                    }
                 }
             } else {
                 let n = room.len().min(self.unread.len());
@@ -277,8 +320,9 @@ impl Connection {
             };
             intake.received(n);
             self.session.payload_received(now, n as u64);
+            self.pace.moved(n as u64);
             budget.spend(n);
-            took = Took::Something;
+            took = true;
         }
         intake.give_back_empty(desk.buffers);
         if self.ticket.is_none() {
@@ -286,11 +330,14 @@ impl Connection {
                 self.ask(Job::Append(append), desk)?;
                 return Ok(Took::Something);
             }
-            if took == Took::Nothing && intake.is_starved(desk.buffers) {
-                return Ok(Took::Starved);
+            if !took
+                && intake.is_starved()
+                && let Some(witness) = NoBuffer::witnessed(desk.buffers)
+            {
+                return Ok(Took::Starved(witness));
             }
         }
-        Ok(took)
+        Ok(if took { Took::Something } else { Took::Nothing })
     }
 
     /// Bytes of a slice that nobody wants.
@@ -315,6 +362,7 @@ impl Connection {
             n
         };
         self.session.payload_received(now, n as u64);
+        self.pace.moved(n as u64);
         budget.spend(n);
         Ok(Took::Something)
     }
@@ -326,7 +374,7 @@ impl Connection {
             Received::End => Err(End::Done),
             Received::Bytes(n) => {
                 budget.spend(n);
-                self.put_up_with(n)?;
+                self.phase.put_up_with(n)?;
                 Ok(Took::Something)
             }
         }

@@ -10,13 +10,36 @@ use zput_common::{
 
 use super::{
     Store,
-    error::StoreError,
+    error::{Doing, StoreError},
     layout::{ObjectName, Shelf},
     object::Object,
     shard::{LockedShard, open_object},
 };
+use crate::sys::fs;
+
+/// Where the current version of an object was, and which file that was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    path: String,
+    inode: (u64, u64),
+}
 
 impl Store {
+    /// Opens the current version of an object, and says where it was.
+    pub(crate) fn open_current(&self, key: &ObjectKey) -> Result<(Object, Place), StoreError> {
+        let path = ObjectName::of(key).current_path();
+        let object = open_object(self.root(), &path, key)?.ok_or(StoreError::NotFound)?;
+        let inode = fs::identity(object.file()).doing("look at an object")?.inode;
+        Ok((object, Place { path, inode }))
+    }
+
+    /// Whether the file that was at this place is there still: bytes of a version never change, so it is then the current
+    /// one. No disk is waited for, as long as somebody has that file open: its name is in the kernel's memory then, and
+    /// so is that of whatever has replaced it.
+    pub(crate) fn is_current(&self, place: &Place) -> bool {
+        fs::identity_at(self.root(), &place.path).is_ok_and(|found| found.inode == place.inode)
+    }
+
     /// Opens a version of an object: the current one when `version` is absent; else any that [`Store::versions`]
     /// lists, deleted ones too.
     ///

@@ -48,6 +48,7 @@ use zput_common::{
     proto::message::{Condition, Kind},
 };
 
+pub(crate) use self::history::Place;
 pub use self::{
     accounts::Account,
     clock::Clock,

@@ -1,10 +1,10 @@
 //! One version of an object, open to be read.
 
-use std::{fs::File, ops::Range, os::unix::fs::FileExt, sync::Arc};
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use zput_common::{
     name::ObjectKey,
-    proto::message::{Info, Kind, Section, Version},
+    proto::message::{Info, Kind, Version},
 };
 
 use super::{
@@ -60,31 +60,14 @@ impl Object {
         &self.file
     }
 
-    pub(super) fn trailer(&self) -> &Trailer {
-        &self.trailer
+    /// The open file, without its record.
+    #[must_use]
+    pub(crate) fn into_file(self) -> Arc<File> {
+        self.file
     }
 
-    /// The stretch of the file that a section of a Get asks for, in bytes. The header of a sealed object is in none:
-    /// it names the object, and stretches travel raw.
-    ///
-    /// # Errors
-    /// [`StoreError::Range`] for one that ends beyond the object, for one that would have a header, and for the footer
-    /// and the body of a plain object (PROTOCOL 5).
-    pub fn section(&self, section: Section) -> Result<Range<u64>, StoreError> {
-        let Info { kind, length, header_length, footer_length, .. } = self.info();
-        let body = u64::from(header_length)..length.saturating_sub(footer_length.into());
-        match (kind, section) {
-            (Kind::Plain, Section::All) => Ok(0..length),
-            (_, Section::Range { offset, length: wanted }) => match offset.checked_add(wanted) {
-                Some(end) if offset >= body.start && end <= length => Ok(offset..end),
-                _ => Err(StoreError::Range),
-            },
-            (Kind::Plain, _) | (Kind::Sealed, Section::All | Section::Header) => {
-                Err(StoreError::Range)
-            }
-            (Kind::Sealed, Section::Body) => Ok(body),
-            (Kind::Sealed, Section::Footer) => Ok(body.end..length),
-        }
+    pub(super) fn trailer(&self) -> &Trailer {
+        &self.trailer
     }
 
     /// The header of a sealed object, at most 64 KiB; `None` for a plain one.

@@ -6,6 +6,5 @@ pub(crate) mod map;
 pub(crate) mod net;
 pub(crate) mod pipe;
 pub mod privileges;
-#[cfg_attr(not(test), expect(dead_code, reason = "transfers are about to use it"))]
 pub(crate) mod residency;
 pub(crate) mod tree;

@@ -71,6 +71,13 @@ pub(crate) fn look(root: impl AsFd, path: &str) -> io::Result<OwnedFd> {
     below(root, path, OFlags::PATH)
 }
 
+/// As [`look`], where the kernel has all names on the way in its memory; `EAGAIN` where it has not.
+pub(crate) fn look_in_memory(root: impl AsFd, path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = BELOW | ResolveFlags::CACHED;
+    Ok(rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?)
+}
+
 /// Opens a file in the tree to read. `O_NONBLOCK`: should it be a pipe by now, the open does not hang.
 pub(crate) fn open_read(root: impl AsFd, path: &str) -> io::Result<File> {
     below(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(File::from)

@@ -88,6 +88,11 @@ impl Buffers {
         self.made = self.made.saturating_sub(n);
     }
 
+    /// How many are lent.
+    pub(crate) const fn in_use(&self) -> usize {
+        self.made - self.free.len()
+    }
+
     /// Whether [`Self::take`] would give one.
     pub(crate) fn available(&self) -> bool {
         !self.free.is_empty() || self.made < self.most

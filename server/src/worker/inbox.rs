@@ -6,15 +6,15 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use tracing::error;
 
-use super::{SlotId, seat::Seat};
-use crate::{catalog::Done, session::Door, wire::Socket};
+use super::{Doorway, SlotId, seat::Seat};
+use crate::{catalog::Done, mounts::Mounts, wire::Socket};
 
 /// A connection that has arrived.
 pub(crate) struct Arrival {
     /// Its socket.
     pub(crate) socket: Socket,
     /// By which door it came.
-    pub(crate) door: Arc<Door>,
+    pub(crate) door: Doorway,
     /// Who it is, for the log.
     pub(crate) peer: String,
     /// Its share of the connection limit.
@@ -25,6 +25,8 @@ pub(crate) struct Arrival {
 pub(super) enum Message {
     Arrived(Arrival),
     Done(SlotId, Done),
+    /// Serve these from now on.
+    Mounts(Mounts),
     /// End what is under way, until this time.
     Drain(Instant),
 }
@@ -37,8 +39,9 @@ pub(crate) struct Inbox {
     waker: Arc<Waker>,
 }
 
-/// Messages besides those that belong to a seat: the drain, and a second one that hurries.
-const EXTRA_MESSAGES: usize = 4;
+/// Messages besides those that belong to a seat: the drain, a second one that hurries, and other mounts; whoever sends those
+/// waits when they come faster than a worker turns.
+const EXTRA_MESSAGES: usize = 8;
 
 impl Inbox {
     /// An inbox for a server with so many `seats`.
@@ -71,6 +74,11 @@ impl Inbox {
     /// Hands over what came of a job. Returns whether the worker is still there.
     pub(crate) fn done(&self, slot: SlotId, done: Done) -> bool {
         self.tell(Message::Done(slot, done))
+    }
+
+    /// Hands over what is to be served. Returns whether the worker is still there.
+    pub(crate) fn mounts(&self, mounts: Mounts) -> bool {
+        self.tell(Message::Mounts(mounts))
     }
 
     /// Asks the worker to stop by `until`. Returns whether it is still there.

@@ -7,6 +7,8 @@
 //! the wait.
 
 mod buffers;
+mod files;
+mod guest;
 mod inbox;
 mod seat;
 mod slots;
@@ -20,7 +22,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crossbeam_channel::Receiver;
@@ -28,17 +30,25 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::{debug, error, warn};
 
 pub(crate) use buffers::{BUFFER_BYTES, BUFFERS_PER_CONNECTION, Buffer, Buffers};
+pub(crate) use files::Files;
+pub(crate) use guest::Doorway;
+use guest::Guest;
 #[cfg(test)]
 pub(crate) use inbox::Overheard;
 pub(crate) use inbox::{Arrival, Inbox};
-pub(crate) use seat::{Seat, Seats};
+pub(crate) use seat::{NoSeat, Seat, Seats};
 pub(crate) use slots::SlotId;
 
 use crate::{
     catalog::{Done, Job},
+    desk::{Desk, End, Verdict},
+    engines::{Engine, Tools},
     heartbeat::Heartbeat,
+    http::{Date, Now},
+    metrics::{Connected, WorkerMetrics},
+    mounts::Mounts,
+    opened::OpenFiles,
     pool::Pool,
-    session::{Connection, Desk, End, Verdict},
     wire::Wire,
 };
 use inbox::Message;
@@ -65,10 +75,24 @@ pub(crate) struct WorkerOptions {
     pub(crate) buffers: usize,
     /// Where disk work goes.
     pub(crate) pool: Pool,
+    /// Where bytes are loaded into memory.
+    pub(crate) loaders: Pool,
+    /// What is served, until it hears of something else.
+    pub(crate) mounts: Mounts,
+    /// Most idle objects that it keeps open.
+    pub(crate) keep_files: usize,
+    /// How many may be open over all workers.
+    pub(crate) open_files: OpenFiles,
+    /// What moves payload.
+    pub(crate) engine: Engine,
+    /// What engines share.
+    pub(crate) tools: Tools,
     /// Counts rounds: a server that has nothing to do stands still.
     pub(crate) rounds: Arc<AtomicU64>,
     /// Tells that it turns.
     pub(crate) heartbeat: Heartbeat,
+    /// What it counts.
+    pub(crate) metrics: Arc<WorkerMetrics>,
 }
 
 /// A worker that was started.
@@ -93,8 +117,16 @@ pub(crate) fn start(
         inbox: inbox.clone(),
         incoming,
         pool: options.pool,
+        loaders: options.loaders,
+        mounts: options.mounts,
+        files: Files::new(options.keep_files),
+        open_files: options.open_files,
+        engine: options.engine,
+        tools: options.tools,
         rounds: options.rounds,
         heartbeat: options.heartbeat,
+        metrics: options.metrics,
+        now: Now { instant: Instant::now(), date: Date::at(SystemTime::now()) },
         connections: Slots::new(),
         queue: VecDeque::new(),
         starved: VecDeque::new(),
@@ -112,7 +144,7 @@ pub(crate) fn start(
 
 /// A connection and where it is in the worker's queues.
 struct Seated {
-    connection: Connection,
+    guest: Guest,
     /// In the run queue.
     queued: bool,
     /// In the queue for buffers.
@@ -121,6 +153,7 @@ struct Seated {
     armed: Option<Instant>,
     /// Given back when the connection is gone.
     _seat: Seat,
+    _connected: Connected,
 }
 
 struct Worker {
@@ -128,8 +161,17 @@ struct Worker {
     inbox: Inbox,
     incoming: Receiver<Message>,
     pool: Pool,
+    loaders: Pool,
+    mounts: Mounts,
+    files: Files,
+    open_files: OpenFiles,
+    engine: Engine,
+    tools: Tools,
     rounds: Arc<AtomicU64>,
     heartbeat: Heartbeat,
+    metrics: Arc<WorkerMetrics>,
+    /// When this round began.
+    now: Now,
     connections: Slots<Seated>,
     /// Connections with something to do, each at most once.
     queue: VecDeque<SlotId>,
@@ -149,18 +191,21 @@ impl Worker {
             self.wait(&mut events)?;
             self.rounds.fetch_add(1, Ordering::Relaxed);
             self.heartbeat.beat();
-            let now = Instant::now();
+            self.look_at_clocks();
             for event in &events {
                 if event.token() != WAKER
                     && let Some((id, seated)) = self.connections.at(event.token().0)
                 {
-                    seated.connection.wire().woken(event);
+                    seated.guest.wire().woken(event);
                     self.enqueue(id);
                 }
             }
-            self.read_inbox(now);
-            self.fire_timers(now);
-            self.run_round(now);
+            self.read_inbox();
+            self.fire_timers();
+            self.run_round();
+            self.files.sweep(self.now.instant);
+            self.metrics.open_files(self.files.count());
+            self.metrics.upload_buffers(self.buffers.in_use());
             if let Some(until) = self.drain
                 && (self.connections.len() == 0 || until <= Instant::now())
             {
@@ -169,14 +214,20 @@ impl Worker {
         }
     }
 
+    fn look_at_clocks(&mut self) {
+        self.now.instant = Instant::now();
+        let time = SystemTime::now();
+        if !self.now.date.is_of(time) {
+            self.now.date = Date::at(time);
+        }
+    }
+
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = if self.queue.is_empty() {
             let now = Instant::now();
-            let drain = self.drain.map(|until| until.saturating_duration_since(now));
-            match (self.timers.wait(now), drain) {
-                (Some(timer), Some(drain)) => Some(timer.min(drain)),
-                (timer, drain) => timer.or(drain),
-            }
+            let ends = [self.drain, self.files.next_sweep()];
+            let ends = ends.into_iter().flatten().map(|end| end.saturating_duration_since(now));
+            ends.chain(self.timers.wait(now)).min()
         } else {
             Some(Duration::ZERO)
         };
@@ -190,11 +241,15 @@ impl Worker {
     }
 
     /// Takes the messages that are there now; each adds one connection to the queue at most.
-    fn read_inbox(&mut self, now: Instant) {
+    fn read_inbox(&mut self) {
         for _ in 0..self.incoming.len() {
             match self.incoming.try_recv() {
-                Ok(Message::Arrived(arrival)) => self.seat(arrival, now),
-                Ok(Message::Done(id, done)) => self.deliver(id, done, now),
+                Ok(Message::Arrived(arrival)) => self.seat(arrival),
+                Ok(Message::Done(id, done)) => self.deliver(id, done),
+                Ok(Message::Mounts(mounts)) => {
+                    self.files.only_of(&mounts);
+                    self.mounts = mounts;
+                }
                 Ok(Message::Drain(until)) => {
                     self.drain = Some(self.drain.map_or(until, |before| before.min(until)));
                     self.connections.ids().into_iter().for_each(|id| self.enqueue(id));
@@ -204,41 +259,56 @@ impl Worker {
         }
     }
 
-    fn seat(&mut self, arrival: Arrival, now: Instant) {
+    fn seat(&mut self, arrival: Arrival) {
         let Arrival { socket, door, peer, seat } = arrival;
         debug!(peer, "arrived");
-        let connection = Connection::new(Wire::new(socket), door, peer, now);
+        let guest = Guest::by(&door, Wire::new(socket), peer, self.now.instant);
         let id = self.connections.insert(Seated {
-            connection,
+            guest,
             queued: false,
             starved: false,
             armed: None,
             _seat: seat,
+            _connected: self.metrics.connected(door.protocol()),
         });
         let Some(seated) = self.connections.get(id) else { return };
-        match seated.connection.wire().register(self.poll.registry(), Token(id.index)) {
+        match seated.guest.wire().register(self.poll.registry(), Token(id.index)) {
             Ok(()) => self.enqueue(id),
             Err(error) => self.close(id, &End::Socket(error)),
         }
     }
 
-    fn deliver(&mut self, id: SlotId, done: Done, now: Instant) {
-        let mut desk = Desk {
-            pool: &self.pool,
-            inbox: &self.inbox,
-            slot: id,
-            buffers: &mut self.buffers,
-            scratch: &mut self.scratch,
-            draining: self.drain.is_some(),
-        };
-        match self.connections.get(id) {
-            Some(seated) => match seated.connection.deliver(done, now, &mut desk) {
+    fn deliver(&mut self, id: SlotId, done: Done) {
+        let (connections, mut desk) = self.desk(id);
+        match connections.get(id) {
+            Some(seated) => match seated.guest.deliver(done, &mut desk) {
                 Ok(()) => self.enqueue(id),
                 Err(end) => self.close(id, &end),
             },
             None => self.reclaim(done),
         }
         self.feed_starved();
+    }
+
+    /// The connections, and what one of them is lent.
+    fn desk(&mut self, slot: SlotId) -> (&mut Slots<Seated>, Desk<'_>) {
+        let desk = Desk {
+            mounts: &self.mounts,
+            pool: &self.pool,
+            loaders: &self.loaders,
+            inbox: &self.inbox,
+            slot,
+            buffers: &mut self.buffers,
+            files: &mut self.files,
+            open_files: &self.open_files,
+            engine: self.engine,
+            tools: &mut self.tools,
+            scratch: &mut self.scratch,
+            metrics: &self.metrics,
+            now: &self.now,
+            draining: self.drain.is_some(),
+        };
+        (&mut self.connections, desk)
     }
 
     /// A job ended after its connection.
@@ -256,7 +326,8 @@ impl Worker {
             | Done::Refused(_)
             | Done::Account(_)
             | Done::Joined(_)
-            | Done::Opened(..) => {}
+            | Done::Opened(_)
+            | Done::Loaded(..) => {}
         }
     }
 
@@ -282,13 +353,14 @@ impl Worker {
         }
     }
 
-    fn fire_timers(&mut self, now: Instant) {
+    fn fire_timers(&mut self) {
+        let now = self.now.instant;
         while let Some((when, id)) = self.timers.fired(now) {
             let Some(seated) = self.connections.get(id).filter(|s| s.armed == Some(when)) else {
                 continue;
             };
             seated.armed = None;
-            match seated.connection.expire(now) {
+            match seated.guest.expire(&self.now) {
                 Ok(()) => self.enqueue(id),
                 Err(end) => self.close(id, &end),
             }
@@ -296,20 +368,18 @@ impl Worker {
     }
 
     /// One turn for each connection that is in the queue now.
-    fn run_round(&mut self, now: Instant) {
+    fn run_round(&mut self) {
+        let mut began = Instant::now();
         for _ in 0..self.queue.len() {
             let Some(id) = self.queue.pop_front() else { return };
-            let Some(seated) = self.connections.get(id) else { continue };
+            let (connections, mut desk) = self.desk(id);
+            let Some(seated) = connections.get(id) else { continue };
             seated.queued = false;
-            let mut desk = Desk {
-                pool: &self.pool,
-                inbox: &self.inbox,
-                slot: id,
-                buffers: &mut self.buffers,
-                scratch: &mut self.scratch,
-                draining: self.drain.is_some(),
-            };
-            match seated.connection.turn(now, &mut desk) {
+            let verdict = seated.guest.turn(&mut desk);
+            let ended = Instant::now();
+            self.metrics.turn(ended - began);
+            began = ended;
+            match verdict {
                 Verdict::Park(_blocked) => self.arm(id),
                 Verdict::Again(_spent) => {
                     self.arm(id);
@@ -336,7 +406,7 @@ impl Worker {
     /// Sees to it that a timer fires no later than the connection's deadline.
     fn arm(&mut self, id: SlotId) {
         let Some(seated) = self.connections.get(id) else { return };
-        let Some(deadline) = seated.connection.deadline() else { return };
+        let Some(deadline) = seated.guest.deadline() else { return };
         if seated.armed.is_none_or(|armed| deadline < armed) {
             seated.armed = Some(deadline);
             self.timers.set(deadline, id);
@@ -345,18 +415,21 @@ impl Worker {
 
     fn close(&mut self, id: SlotId, end: &End) {
         let Some(seated) = self.connections.remove(id) else { return };
-        let peer = seated.connection.peer();
+        let peer = seated.guest.peer();
         match end {
             End::Stuck(_) => error!(peer, %end, "closed"),
-            End::NoPool | End::Unsayable(_) | End::Transfer(_) => warn!(peer, %end, "closed"),
+            End::NoPool | End::Unsayable(_) | End::Transfer(_) | End::Load(_) => {
+                warn!(peer, %end, "closed");
+            }
             End::Done
             | End::FarewellTimeout
             | End::Stranger
             | End::Idle
+            | End::Slow
             | End::Socket(_)
             | End::Truncated(_) => debug!(peer, %end, "closed"),
         }
-        let (upload, buffers) = seated.connection.into_leftovers();
+        let (upload, buffers) = seated.guest.into_leftovers();
         buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));
         if let Some(upload) = upload {
             self.pool.discard(Job::Abort(upload));

@@ -1,17 +1,17 @@
 //! Who may do what (PROTOCOL 5).
 
-use super::peer::{Gone, Home, Peer, begin, code, get, key, public, sealed, seed, serve};
+use super::peer::{
+    EVERYTHING, Gone, Home, Peer, begin, code, get, key, public, sealed, seed, serve_as,
+};
 use zput_common::proto::{
     ClientConfig,
     message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
 };
+use zput_server::mounts::Policy;
 
 /// A server that lets nobody in without a key.
 fn guarded() -> Home {
-    serve(|options| {
-        options.plaintext = Scopes::NONE;
-        options.allow_unsealed = false;
-    })
+    serve_as(Policy::PRIVATE, |_| {})
 }
 
 fn join(home: &Home, scopes: Scopes) -> Request {
@@ -139,7 +139,7 @@ fn each_scope_allows_its_requests_and_no_others() {
 
 #[test]
 fn plaintext_scopes_are_those_of_the_operator() {
-    let home = serve(|options| options.plaintext = Scopes::GET);
+    let home = serve_as(Policy { plaintext: Scopes::GET, ..EVERYTHING }, |_| {});
     let mut peer = home.plain();
     for (needed, request) in requests() {
         let answer = peer.ask(&request).unwrap();

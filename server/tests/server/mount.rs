@@ -1,10 +1,16 @@
 //! Which mount a connection speaks of (PROTOCOL 5).
 
-use super::peer::{begin, bytes, code, get, key, seed, serve};
+use std::{fs, path::Path};
+
+use super::peer::{
+    EVERYTHING, Home, Peer, begin, bytes, code, get, key, seed, serve, serve_as, serve_mounts,
+};
 use zput_common::{
     mount::MountName,
     proto::message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
 };
+
+use zput_server::mounts::{DirMount, MountPoint, Policy, Source};
 
 fn mount(name: &str) -> Request {
     Request::Mount { name: MountName::parse(name).unwrap() }
@@ -81,7 +87,7 @@ fn a_mount_ends_an_open_upload() {
 
 #[test]
 fn every_peer_may_turn_to_a_mount_but_a_stranger() {
-    let home = serve(|options| options.plaintext = Scopes::LIST);
+    let home = serve_as(Policy { plaintext: Scopes::LIST, ..EVERYTHING }, |_| {});
     assert_eq!(home.plain().ask(&mount("")).unwrap(), Response::Mounted);
     home.enroll(&seed(1), Scopes::NONE);
     let mut member = home.device(&seed(1));
@@ -92,4 +98,111 @@ fn every_peer_may_turn_to_a_mount_but_a_stranger() {
     let mut stranger = home.device(&seed(2));
     assert_eq!(code(&stranger.ask(&mount("")).unwrap()), Some(ErrorCode::Denied));
     assert!(stranger.end().is_empty(), "closed");
+}
+
+/// A server with a store at the root, a tree that everybody may read, and one that nobody may without a key.
+fn with_trees(open: &Path, closed: &Path) -> Home {
+    let tree = |name, path, policy| {
+        let source = DirMount::open(path, zput_server::store::Clock::system()).unwrap();
+        MountPoint::new(name, Source::Dir(source), policy)
+    };
+    let public = Policy { public: true, unsealed: true, ..Policy::PRIVATE };
+    serve_mounts(
+        Policy::PRIVATE,
+        [tree("open", open, public), tree("closed/x", closed, Policy::PRIVATE)],
+    )
+}
+
+fn turned(home: &Home, name: &str) -> Peer<std::net::TcpStream> {
+    let mut peer = home.plain();
+    assert_eq!(peer.ask(&mount(name)).unwrap(), Response::Mounted);
+    peer
+}
+
+#[test]
+fn a_tree_is_got_listed_and_never_written() {
+    let (open, closed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(open.path().join("deep")).unwrap();
+    fs::write(open.path().join("deep/plain"), bytes(700_000)).unwrap();
+    let mut blob = vec![3; 5350];
+    blob[..14].copy_from_slice(b"\x8Azput\r\n\x1A\x00\x01\x00\x00\x00\xC8");
+    blob[5338..].copy_from_slice(b"\x00\x00\x00\x96\x8Azputend");
+    fs::write(open.path().join("sealed"), &blob).unwrap();
+    let home = with_trees(open.path(), closed.path());
+    let mut peer = turned(&home, "open");
+    let (info, got) = peer.get("deep/plain", &[Section::All]).unwrap();
+    assert!(got == bytes(700_000) && info.kind == Kind::Plain);
+    // Twice: from the disk, and from what is open by then.
+    for _ in 0..2 {
+        let wish = get("sealed", &[Section::Header, Section::Footer, Section::Body], Kind::Sealed);
+        let Response::Object { info, header, payload } = peer.ask(&wish).unwrap() else { panic!() };
+        assert_eq!((info.header_length, info.footer_length, payload), (200, 150, 5150));
+        assert_eq!(header.unwrap(), &blob[..200]);
+        assert!(peer.payload().unwrap() == [&blob[5200..], &blob[200..5200]].concat());
+    }
+    let Response::Stat { info: stat } =
+        peer.ask(&Request::Stat { key: key("deep/plain"), version: Some(info.version) }).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(stat, info);
+    let list = Request::List { after: None, limit: 9, headers: true };
+    let Response::Page { entries, next } = peer.ask(&list).unwrap() else { panic!() };
+    assert_eq!(next, None);
+    let listed: Vec<_> = entries.iter().map(|e| (e.key.as_bytes(), e.info.kind)).collect();
+    assert_eq!(listed, [(&b"deep/plain"[..], Kind::Plain), (b"sealed", Kind::Sealed)]);
+    assert_eq!(entries[0].info, info);
+    assert_eq!(entries[1].header.as_deref(), Some(&blob[..200]));
+    // Who has a key may put, and still not here.
+    home.enroll(&seed(1), Scopes::ALL);
+    let mut member = home.device(&seed(1));
+    assert_eq!(member.ask(&mount("open")).unwrap(), Response::Mounted);
+    for request in [
+        begin("k", Kind::Sealed),
+        Request::Delete { key: key("sealed"), condition: Condition::Any },
+        Request::Restore { key: key("sealed"), version: Version(1) },
+    ] {
+        let answer = member.ask(&request).unwrap();
+        assert_eq!(code(&answer), Some(ErrorCode::Denied), "{request:?}");
+    }
+    assert!(open.path().join("sealed").exists());
+}
+
+#[test]
+fn without_a_key_only_what_is_public_is_there() {
+    let (open, closed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(closed.path().join("f"), "text").unwrap();
+    let home = with_trees(open.path(), closed.path());
+    let mut peer = home.plain();
+    for name in ["closed/x", "", "closed", "nowhere"] {
+        let answer = peer.ask(&mount(name)).unwrap();
+        assert_eq!(code(&answer), Some(ErrorCode::NotFound), "{name}");
+    }
+    // The root is mounted from the start, and nothing may be had of it.
+    let answer = home.plain().ask(&requests()[1]).unwrap();
+    assert_eq!(code(&answer), Some(ErrorCode::Denied));
+    home.enroll(&seed(1), Scopes::GET);
+    let mut member = home.device(&seed(1));
+    assert_eq!(member.ask(&mount("closed/x")).unwrap(), Response::Mounted);
+    let stat = Request::Stat { key: key("f"), version: None };
+    assert!(matches!(member.ask(&stat).unwrap(), Response::Stat { .. }));
+    // A protected connection carries no clear payload.
+    let plain = get("f", &[Section::All], Kind::Plain);
+    assert_eq!(code(&member.ask(&plain).unwrap()), Some(ErrorCode::Kind));
+}
+
+#[test]
+fn a_mount_that_is_taken_away_is_gone_for_who_is_there() {
+    let (open, closed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(open.path().join("f"), "text").unwrap();
+    let home = with_trees(open.path(), closed.path());
+    let mut peer = turned(&home, "open");
+    assert_eq!(peer.get("f", &[Section::All]).unwrap().1, b"text");
+    let mounts = zput_server::mounts::Mounts::of_store(home.store.clone(), Policy::PRIVATE);
+    home.server.remounter().unwrap().serve(mounts).unwrap();
+    let deadline = std::time::Instant::now() + super::peer::PATIENCE;
+    let stat = Request::Stat { key: key("f"), version: None };
+    while code(&peer.ask(&stat).unwrap()) != Some(ErrorCode::NotFound) {
+        assert!(std::time::Instant::now() < deadline, "it is still there");
+    }
 }

@@ -24,6 +24,7 @@ use zput_common::{
 };
 use zput_server::{
     Server, ServerHandle, ServerOptions,
+    mounts::{MountPoint, Mounts, Policy, Source},
     store::{Clock, Store},
 };
 
@@ -39,12 +40,34 @@ pub(crate) struct Home {
 
 /// A server that lets anybody do everything in clear, unless `change` says otherwise.
 pub(crate) fn serve(change: impl FnOnce(&mut ServerOptions)) -> Home {
+    serve_as(EVERYTHING, change)
+}
+
+/// What anybody may do everything with in clear.
+pub(crate) const EVERYTHING: Policy =
+    Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
+
+/// A server whose store has this policy.
+pub(crate) fn serve_as(policy: Policy, change: impl FnOnce(&mut ServerOptions)) -> Home {
+    serve_all(policy, [], change)
+}
+
+/// A server with other mounts besides its store.
+pub(crate) fn serve_mounts(policy: Policy, others: impl IntoIterator<Item = MountPoint>) -> Home {
+    serve_all(policy, others, |_| {})
+}
+
+fn serve_all(
+    policy: Policy,
+    others: impl IntoIterator<Item = MountPoint>,
+    change: impl FnOnce(&mut ServerOptions),
+) -> Home {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Clock::system()).unwrap();
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let mut options = ServerOptions::new(store.clone(), listen);
-    options.plaintext = Scopes::ALL;
-    options.allow_unsealed = true;
+    let root = MountPoint::new("", Source::Store(store.clone()), policy);
+    let mounts = Mounts::new(std::iter::once(root).chain(others)).unwrap();
+    let mut options = ServerOptions::new(mounts, listen);
     options.workers = 2;
     options.pool_threads = 4;
     options.drain = Duration::from_secs(5);

@@ -2,7 +2,9 @@
 
 use std::os::unix::net::UnixStream;
 
-use super::peer::{self, Peer, begin, bytes, code, get, key, sealed, seed, serve};
+use super::peer::{
+    self, EVERYTHING, Peer, begin, bytes, code, get, key, sealed, seed, serve, serve_as,
+};
 use zput_common::{
     digest::Digest,
     proto::{
@@ -10,7 +12,7 @@ use zput_common::{
         message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, VersionState},
     },
 };
-use zput_server::embedded;
+use zput_server::{embedded, mounts::Policy};
 
 #[test]
 fn what_was_put_is_got() {
@@ -157,7 +159,7 @@ fn over_tls_a_sealed_object_goes_in_and_out_and_an_unsealed_one_does_not() {
 
 #[test]
 fn unsealed_objects_need_the_operators_word() {
-    let home = serve(|options| options.allow_unsealed = false);
+    let home = serve_as(Policy { unsealed: false, ..EVERYTHING }, |_| {});
     let mut peer = home.plain();
     assert_eq!(code(&peer.ask(&begin("k", Kind::Plain)).unwrap()), Some(ErrorCode::Kind));
     let answer = peer.ask(&get("k", &[], Kind::Plain)).unwrap();

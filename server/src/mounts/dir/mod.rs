@@ -111,6 +111,17 @@ impl DirMount {
         })
     }
 
+    /// Whether `path` leads to this file still. Waits for no disk: where the kernel would have to look at one, the answer
+    /// is no (openat2(2), `RESOLVE_CACHED`).
+    #[must_use]
+    pub fn is_still(&self, path: &str, identity: Identity) -> bool {
+        let Ok(path) = MemberPath::parse(path) else { return false };
+        let state = tree::look_in_memory(&self.root, path.as_str()).and_then(tree::state);
+        state.is_ok_and(|state| {
+            state.kind == EntryKind::File && Identity::of_file(&state) == identity
+        })
+    }
+
     /// A page of all files of the tree in the order of the bytes of their paths, and the cursor that the next one begins
     /// after. It holds at most `limit` and 1,000 entries and fits into a frame; it may be empty and not be the last.
     ///

@@ -127,6 +127,12 @@ impl TarMount {
         Ok(Found { file: archive.file.clone(), offset, length, modified, identity })
     }
 
+    /// Whether `path` is this member still. Waits for no disk.
+    #[must_use]
+    pub fn is_still(&self, path: &str, identity: Identity) -> bool {
+        self.find(path).is_ok_and(|found| found.identity == identity)
+    }
+
     /// A page of all files in the order of the bytes of their paths, and the cursor that the next one begins after. It holds
     /// at most `limit` and 1,000 entries and fits into a frame.
     ///

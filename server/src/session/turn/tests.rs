@@ -2,6 +2,7 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     sync::Arc,
+    time::SystemTime,
 };
 
 use tempfile::TempDir;
@@ -9,11 +10,16 @@ use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes};
 
 use super::*;
 use crate::{
+    engines::{Engine, Pipes, Tools},
+    http::{Date, Now},
+    metrics::WorkerMetrics,
+    mounts::{Mounts, Policy},
+    opened::OpenFiles,
     pool::Pool,
     session::Door,
     store::{Clock, Store},
     wire::{Socket, Wire},
-    worker::{Buffers, Inbox, Overheard, SlotId},
+    worker::{Buffers, Files, Inbox, Overheard, SlotId},
 };
 
 /// A client hello of PROTOCOL 1: `plaintext` only.
@@ -26,12 +32,45 @@ const PING: &[u8] = b"\x00\x00\x00\x01\x01";
 struct Bench {
     connection: Connection,
     peer: UnixStream,
+    lent: Lent,
+    overheard: Overheard,
+    _dir: TempDir,
+}
+
+/// What a worker has.
+struct Lent {
+    mounts: Mounts,
     pool: Pool,
     inbox: Inbox,
-    overheard: Overheard,
     buffers: Buffers,
+    files: Files,
+    open_files: OpenFiles,
+    tools: Tools,
     scratch: Vec<u8>,
-    _dir: TempDir,
+    metrics: WorkerMetrics,
+    now: Now,
+}
+
+impl Lent {
+    fn desk(&mut self) -> Desk<'_> {
+        self.now.instant = Instant::now();
+        Desk {
+            mounts: &self.mounts,
+            pool: &self.pool,
+            loaders: &self.pool,
+            inbox: &self.inbox,
+            slot: SlotId::for_test(),
+            buffers: &mut self.buffers,
+            files: &mut self.files,
+            open_files: &self.open_files,
+            engine: Engine::default(),
+            tools: &mut self.tools,
+            scratch: &mut self.scratch,
+            metrics: &self.metrics,
+            now: &self.now,
+            draining: false,
+        }
+    }
 }
 
 impl Bench {
@@ -39,25 +78,29 @@ impl Bench {
     fn new(buffers: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
-        let (pool, _threads) = Pool::start(&store, 1, 8).unwrap();
+        let (pool, _threads) = Pool::start("disk", 1, 8).unwrap();
         let (ours, peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let config =
             ServerConfig { tls: None, allow_plaintext: true, limits: ServerLimits::default() };
-        let door = Door { session: Arc::new(config), plaintext: Scopes::ALL, unsealed: true };
+        let door = Door { session: Arc::new(config), min_rate: 0 };
+        let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
         let wire = Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (inbox, overheard) = Overheard::inbox();
-        let connection = Connection::new(wire, Arc::new(door), "test".to_owned(), Instant::now());
-        let mut bench = Self {
-            connection,
-            peer,
+        let connection = Connection::new(wire, &door, "test".to_owned(), Instant::now());
+        let lent = Lent {
+            mounts: Mounts::of_store(store, policy),
             pool,
             inbox,
-            overheard,
             buffers: Buffers::new(buffers),
+            files: Files::new(0),
+            open_files: OpenFiles::new(1),
+            tools: Tools::new(Pipes::new(1)),
             scratch: vec![0; 65_536],
-            _dir: dir,
+            metrics: WorkerMetrics::default(),
+            now: Now { instant: Instant::now(), date: Date::at(SystemTime::now()) },
         };
+        let mut bench = Self { connection, peer, lent, overheard, _dir: dir };
         bench.shake_hands();
         bench
     }
@@ -77,15 +120,7 @@ impl Bench {
     }
 
     fn turn(&mut self) -> Verdict {
-        let mut desk = Desk {
-            pool: &self.pool,
-            inbox: &self.inbox,
-            slot: SlotId::for_test(),
-            buffers: &mut self.buffers,
-            scratch: &mut self.scratch,
-            draining: false,
-        };
-        self.connection.turn(Instant::now(), &mut desk)
+        self.connection.turn(&mut self.lent.desk())
     }
 
     /// What has reached the peer.
@@ -131,14 +166,6 @@ fn a_connection_without_a_buffer_waits_for_one() {
     bench.connection.wire().wake_for_test();
     assert!(matches!(bench.turn(), Verdict::Park(_)), "the pool begins");
     let done = bench.overheard.done();
-    let mut desk = Desk {
-        pool: &bench.pool,
-        inbox: &bench.inbox,
-        slot: SlotId::for_test(),
-        buffers: &mut bench.buffers,
-        scratch: &mut bench.scratch,
-        draining: false,
-    };
-    bench.connection.deliver(done, Instant::now(), &mut desk).unwrap();
+    bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
     assert!(matches!(bench.turn(), Verdict::Starved(_)));
 }

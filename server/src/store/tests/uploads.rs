@@ -1,9 +1,7 @@
 //! Uploads: slices, framing, conditions, what is left when one ends badly.
 
 use zput_common::{
-    keys::public::DevicePublicKey,
-    limits::SLICE_MAX_BYTES,
-    proto::message::{ErrorCode, Section},
+    keys::public::DevicePublicKey, limits::SLICE_MAX_BYTES, proto::message::ErrorCode,
 };
 
 use super::*;
@@ -141,19 +139,6 @@ fn a_sealed_object_is_split_by_its_framing() {
     assert_eq!((info.kind, info.length), (Kind::Sealed, 5350));
     assert_eq!((info.header_length, info.footer_length), (200, 150));
     assert_eq!(object.read_header().unwrap().unwrap(), parts[0]);
-    assert_eq!(object.section(Section::Body).unwrap(), 200..5200);
-    assert_eq!(object.section(Section::Footer).unwrap(), 5200..5350);
-    let range = |offset, length| object.section(Section::Range { offset, length });
-    assert_eq!(range(5000, 350).unwrap(), 5000..5350);
-    assert_eq!(range(5350, 0).unwrap(), 5350..5350);
-    assert_eq!(range(200, 1).unwrap(), 200..201);
-    let outside = [(5000, 351), (5351, 0), (u64::MAX, 1), (201, u64::MAX), (0, 5350), (199, 2)];
-    for (offset, length) in outside {
-        assert_eq!(range(offset, length).unwrap_err().code(), ErrorCode::Range);
-    }
-    for section in [Section::Header, Section::All] {
-        assert_eq!(object.section(section).unwrap_err().code(), ErrorCode::Range);
-    }
 }
 
 #[test]
@@ -162,10 +147,6 @@ fn a_plain_object_has_no_header() {
     home.put("a", b"abc");
     let object = home.store.lookup(&key("a"), None).unwrap();
     assert_eq!(object.read_header().unwrap(), None);
-    for section in [Section::Header, Section::Body, Section::Footer] {
-        assert_eq!(object.section(section).unwrap_err().code(), ErrorCode::Range);
-    }
-    assert_eq!(object.section(Section::All).unwrap(), 0..3);
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! All mounts of a server, and which of them a name or a path means.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::{
+    MountPoint, Policy, Source,
+    path::{MemberPath, PathFlaw},
+};
+use crate::store::Store;
+
+/// The mounts of a server. Clones are the same ones.
+#[derive(Clone, Debug)]
+pub struct Mounts(Arc<[Arc<MountPoint>]>);
+
+/// Mounts that cannot be together.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum MountsError {
+    /// A name that is no path.
+    #[error("\"{0}\" cannot be the name of a mount: {1}")]
+    Name(String, PathFlaw),
+    /// Two of one name.
+    #[error("two mounts have the name \"{0}\"")]
+    Twice(String),
+    /// Nothing to serve.
+    #[error("there is nothing to serve: give a store, a directory or an archive")]
+    None,
+}
+
+impl Mounts {
+    /// These mounts. A name is a path as in [`super::DirMount::find`], or empty. One mount's name may lie below another's: the
+    /// longest that fits counts.
+    ///
+    /// # Errors
+    /// When there are none, two have one name, or a name is no path.
+    pub fn new(
+        points: impl IntoIterator<Item = impl Into<Arc<MountPoint>>>,
+    ) -> Result<Self, MountsError> {
+        let points: Arc<[_]> = points.into_iter().map(Into::into).collect();
+        if points.is_empty() {
+            return Err(MountsError::None);
+        }
+        for (n, point) in points.iter().enumerate() {
+            let name = point.name();
+            if !name.is_empty()
+                && let Err(flaw) = MemberPath::parse(name)
+            {
+                return Err(MountsError::Name(name.to_owned(), flaw));
+            }
+            if points.iter().skip(n + 1).any(|other| other.name() == name) {
+                return Err(MountsError::Twice(name.to_owned()));
+            }
+        }
+        Ok(Self(points))
+    }
+
+    /// One store at the root.
+    #[must_use]
+    pub fn of_store(store: Store, policy: Policy) -> Self {
+        Self([Arc::new(MountPoint::new("", Source::Store(store), policy))].into())
+    }
+
+    /// The mount with this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<MountPoint>> {
+        self.0.iter().find(|point| point.name() == name)
+    }
+
+    /// The mount that a path leads into, and what of the path is left there. Only where nothing longer fits does the
+    /// one at the root have it.
+    pub(crate) fn of_path<'a>(&self, path: &'a str) -> Option<(&Arc<MountPoint>, &'a str)> {
+        let inside = |point: &'_ &Arc<MountPoint>| rest_behind(point.name(), path).is_some();
+        let point = self.0.iter().filter(inside).max_by_key(|point| point.name().len())?;
+        Some((point, rest_behind(point.name(), path)?))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<MountPoint>> {
+        self.0.iter()
+    }
+
+    /// The first store: it has the server's key and the accounts.
+    pub(crate) fn home(&self) -> Option<&Store> {
+        self.0.iter().find_map(|point| match point.source() {
+            Source::Store(store) => Some(store),
+            Source::Dir(_) | Source::Tar(_) => None,
+        })
+    }
+}
+
+/// What follows `name` and a slash.
+fn rest_behind<'a>(name: &str, path: &'a str) -> Option<&'a str> {
+    if name.is_empty() { Some(path) } else { path.strip_prefix(name)?.strip_prefix('/') }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{mounts::DirMount, store::Clock};
+
+    fn mounts(names: &[&str]) -> Result<Mounts, MountsError> {
+        let dir = tempfile::tempdir().unwrap();
+        Mounts::new(names.iter().map(|name| {
+            let source = Source::Dir(DirMount::open(dir.path(), Clock::system()).unwrap());
+            MountPoint::new(*name, source, Policy::PRIVATE)
+        }))
+    }
+
+    #[test]
+    fn the_longest_name_that_fits_has_the_path() {
+        let mounts = mounts(&["a", "a/b", "", "abc"]).unwrap();
+        for (path, name, rest) in [
+            ("x", "", "x"),
+            ("a", "", "a"),
+            ("a/x", "a", "x"),
+            ("ab/x", "", "ab/x"),
+            ("a/b", "a", "b"),
+            ("a/b/c/d", "a/b", "c/d"),
+            ("a/bc", "a", "bc"),
+            ("abc/x", "abc", "x"),
+        ] {
+            let (point, left) = mounts.of_path(path).unwrap();
+            assert_eq!((point.name(), left), (name, rest), "{path}");
+        }
+    }
+
+    #[test]
+    fn without_a_root_some_paths_lead_nowhere() {
+        let mounts = mounts(&["a"]).unwrap();
+        assert!(mounts.of_path("b/x").is_none());
+        assert!(mounts.of_path("a").is_none());
+        assert!(mounts.named("").is_none());
+        assert_eq!(mounts.named("a").unwrap().name(), "a");
+    }
+
+    #[test]
+    fn mounts_that_cannot_be_are_refused() {
+        assert_eq!(mounts(&[]).unwrap_err(), MountsError::None);
+        assert_eq!(mounts(&["a", "b", "a"]).unwrap_err(), MountsError::Twice("a".into()));
+        for (name, flaw) in [
+            ("/a", PathFlaw::EmptyComponent),
+            ("a/", PathFlaw::EmptyComponent),
+            ("../a", PathFlaw::Dots),
+        ] {
+            assert_eq!(mounts(&[name]).unwrap_err(), MountsError::Name(name.into(), flaw));
+        }
+    }
+}

@@ -1,0 +1,105 @@
+use std::{fs, io::Read as _, os::unix::net::UnixStream};
+
+use super::*;
+use crate::{engines::Pipes, mounts::DirMount, opened::OpenFiles, store::Clock, wire::Socket};
+
+fn object(bytes: &[u8]) -> Arc<Opened> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("f"), bytes).unwrap();
+    let found = DirMount::open(dir.path(), Clock::system()).unwrap().find("f").unwrap();
+    Arc::new(Opened::found(found, OpenFiles::new(1).permit().unwrap()).unwrap())
+}
+
+fn transfer(bytes: &[u8], ranges: impl IntoIterator<Item = Range<u64>>) -> Transfer {
+    Transfer::new(object(bytes), Engine::default(), ranges).unwrap()
+}
+
+fn only(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    std::iter::once(range)
+}
+
+fn wire() -> (Wire, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    (Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours))), theirs)
+}
+
+fn tools() -> Tools {
+    Tools::new(Pipes::new(1))
+}
+
+/// One step of a transfer whose bytes are in memory, or are loaded first.
+fn moved(transfer: &mut Transfer, wire: &mut Wire, most: usize) -> Result<u64, TransferError> {
+    let mut tools = tools();
+    for _ in 0..2 {
+        match transfer.step(wire, &mut tools, &WorkerMetrics::default(), most)? {
+            Stepped::Moved(n) => return Ok(n),
+            Stepped::Blocked => return Ok(0),
+            Stepped::Absent(window) => {
+                window.load().unwrap();
+                transfer.loaded(&window);
+            }
+        }
+    }
+    panic!("a window is absent after it was loaded")
+}
+
+#[test]
+fn stretches_leave_in_their_order_and_no_step_exceeds_what_it_may() {
+    let (mut wire, mut peer) = wire();
+    let mut transfer = transfer(b"0123456789", [7..10, 4..4, 0..2]);
+    assert_eq!(transfer.left(), 5);
+    assert_eq!(moved(&mut transfer, &mut wire, 2).unwrap(), 2);
+    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 1);
+    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 2);
+    assert_eq!(transfer.left(), 0);
+    assert!(matches!(moved(&mut transfer, &mut wire, 1), Err(TransferError::Exhausted)));
+    let mut got = [0; 5];
+    peer.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"78901");
+}
+
+#[test]
+fn a_file_that_ends_early_is_an_error_and_not_an_end() {
+    let (mut wire, _peer) = wire();
+    let mut transfer = transfer(b"0123456789", [0..12, 0..0]);
+    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 10);
+    assert!(matches!(
+        moved(&mut transfer, &mut wire, 100),
+        Err(TransferError::FileEnded { offset: 10, left: 2 })
+    ));
+}
+
+#[test]
+fn the_sum_fits_63_bits() {
+    let new = |ranges: Vec<Range<u64>>| Transfer::new(object(b""), Engine::default(), ranges);
+    let half = 0..1u64 << 62;
+    assert!(new(vec![half.clone(), 0..0]).is_ok());
+    assert_eq!(new(vec![half.clone(), half.clone()]).unwrap_err(), TooLong);
+    assert_eq!(new(vec![half; 5]).unwrap_err(), TooLong);
+    assert_eq!(new(vec![0..u64::MAX, 0..u64::MAX]).unwrap_err(), TooLong);
+}
+
+#[test]
+fn a_step_ends_at_a_window() {
+    let (mut wire, _peer) = wire();
+    let bytes = vec![7; 1_200_000];
+    let mut transfer = transfer(&bytes, only(524_000..1_200_000));
+    assert_eq!(moved(&mut transfer, &mut wire, 1_000_000).unwrap(), 288);
+    assert!(moved(&mut transfer, &mut wire, 1_000_000).unwrap() <= 524_288);
+}
+
+#[test]
+fn what_is_small_is_copied_whole_or_not_at_all() {
+    let mut room = vec![0; 65_536];
+    let small = transfer(b"0123456789", only(3..7));
+    assert_eq!(small.copy_small(&mut room).unwrap(), Some(4));
+    assert_eq!(&room[..4], b"3456");
+    assert_eq!(small.left(), 4, "nothing has left");
+    assert_eq!(small.copy_small(&mut room[..3]).unwrap(), None, "there is no room for it");
+    assert_eq!(transfer(b"0123456789", [0..1, 2..3]).copy_small(&mut room).unwrap(), None);
+    let bytes = vec![7; 40_000];
+    assert_eq!(transfer(&bytes, only(0..40_000)).copy_small(&mut room).unwrap(), None);
+    assert_eq!(transfer(&bytes, only(0..32_768)).copy_small(&mut room).unwrap(), Some(32_768));
+    assert!(transfer(b"0123", only(4..8)).copy_small(&mut room).is_err(), "the file ends");
+}

@@ -1,0 +1,262 @@
+//! What is served, and to whom.
+
+use std::fs;
+
+use zput_server::{
+    mounts::{MountPoint, Mounts, Policy, Source, TarMount},
+    store::{Clock, Store},
+};
+
+use super::client::{Client, PUBLIC, bytes, put, serve, serve_as, start, tree};
+
+#[test]
+fn a_file_is_sent_whole_and_the_connection_goes_on() {
+    let home = serve(|_| {});
+    for length in [0, 1, 4096, 32_768, 32_769, 3_000_000] {
+        home.write("f", bytes(length));
+        let mut client = home.client();
+        for _ in 0..3 {
+            let response = client.get("/f");
+            assert_eq!(response.status, 200);
+            assert_eq!(response.field("Connection"), None);
+            assert!(response.body == bytes(length), "{length} bytes");
+        }
+    }
+}
+
+#[test]
+fn head_has_the_same_head_and_no_body() {
+    let home = serve(|_| {});
+    home.write("f", bytes(100_000));
+    let mut client = home.client();
+    let head = client.ask("HEAD", "/f", "");
+    let get = client.get("/f");
+    assert_eq!(head.head, get.head);
+    assert_eq!(client.ask("HEAD", "/none", "").status, 404);
+    assert_eq!(client.get("/f").body.len(), 100_000, "no byte too many, no byte too few");
+}
+
+#[test]
+fn a_range_is_cut_out() {
+    let home = serve(|_| {});
+    let all = bytes(2_000_000);
+    home.write("f", &all);
+    let mut client = home.client();
+    for (range, expected) in [
+        ("0-0", 0..1),
+        ("1-1999999", 1..2_000_000),
+        ("524287-524288", 524_287..524_289),
+        ("100-4999", 100..5000),
+        ("-1", 1_999_999..2_000_000),
+        ("1500000-", 1_500_000..2_000_000),
+    ] {
+        let response = client.ask("GET", "/f", &format!("Range: bytes={range}\r\n"));
+        assert_eq!(response.status, 206, "{range}");
+        let (first, last) = (expected.start, expected.end - 1);
+        let content_range = format!("bytes {first}-{last}/2000000");
+        assert_eq!(response.field("Content-Range"), Some(&content_range[..]));
+        assert!(response.body == all[expected], "{range}");
+    }
+    let beyond = client.ask("GET", "/f", "Range: bytes=2000000-\r\n");
+    assert_eq!((beyond.status, beyond.field("Content-Range")), (416, Some("bytes */2000000")));
+    assert_eq!(client.get("/f").body.len(), 2_000_000);
+}
+
+#[test]
+fn who_has_it_is_told_so_until_it_changes() {
+    let home = serve(|_| {});
+    home.write("f", "one");
+    let mut client = home.client();
+    let etag = client.get("/f").field("ETag").unwrap().to_owned();
+    let condition = format!("If-None-Match: {etag}\r\n");
+    assert_eq!(client.ask("GET", "/f", &condition).status, 304);
+    home.write("f", "two");
+    let changed = client.ask("GET", "/f", &condition);
+    assert_eq!((changed.status, &changed.body[..]), (200, &b"two"[..]));
+    // Half of one and half of the other is nobody's file.
+    let ranged = format!("If-Range: {etag}\r\nRange: bytes=1-\r\n");
+    let whole = client.ask("GET", "/f", &ranged);
+    assert_eq!((whole.status, &whole.body[..]), (200, &b"two"[..]));
+    let etag = changed.field("ETag").unwrap();
+    let ranged = format!("If-Range: {etag}\r\nRange: bytes=1-\r\n");
+    let part = client.ask("GET", "/f", &ranged);
+    assert_eq!((part.status, &part.body[..]), (206, &b"wo"[..]));
+}
+
+#[test]
+fn requests_that_come_at_once_are_answered_in_order() {
+    let home = serve(|_| {});
+    for n in 0..10 {
+        home.write(&n.to_string(), bytes(n * 20_000 + n));
+    }
+    let mut client = home.client();
+    let request = |n: usize| format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", n % 12);
+    client.say(&(0..200).map(request).collect::<String>());
+    for n in 0..200 {
+        let response = client.hear(true);
+        let n = n % 12;
+        if n < 10 {
+            assert_eq!(response.status, 200, "{n}");
+            assert!(response.body == bytes(n * 20_000 + n), "{n}");
+        } else {
+            assert_eq!(response.status, 404, "{n}");
+        }
+    }
+}
+
+#[test]
+fn a_request_in_single_bytes_is_a_request() {
+    let home = serve(|_| {});
+    home.write("f", "text");
+    let mut client = home.client();
+    for byte in "GET /f HTTP/1.1\r\nHost: h\r\n\r\n".chars() {
+        client.say(&byte.to_string());
+    }
+    assert_eq!(client.hear(true).body, b"text");
+}
+
+/// The request that a body would be taken for is never answered.
+#[test]
+fn a_body_is_refused_and_not_read_as_a_request() {
+    let home = serve(|_| {});
+    home.write("f", "text");
+    for (framing, status) in [("Content-Length: 31", 413), ("Transfer-Encoding: chunked", 400)] {
+        let mut client = home.client();
+        client.say(&format!("GET /f HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n"));
+        client.say("GET /f HTTP/1.1\r\nHost: h\r\n\r\n");
+        let refusal = client.hear(true);
+        assert_eq!(refusal.status, status, "{refusal:?}");
+        assert_eq!(refusal.field("Connection"), Some("close"));
+        assert_eq!(client.rest(), b"");
+    }
+}
+
+#[test]
+fn what_http_1_0_and_close_ask_for_ends_the_connection() {
+    let home = serve(|_| {});
+    home.write("f", "text");
+    let mut client = home.client();
+    client.say("GET /f HTTP/1.0\r\n\r\n");
+    assert_eq!(client.hear(true).body, b"text");
+    assert_eq!(client.rest(), b"");
+    let mut client = home.client();
+    assert_eq!(client.ask("GET", "/f", "Connection: close\r\n").body, b"text");
+    assert_eq!(client.rest(), b"");
+}
+
+#[test]
+fn a_client_that_half_closes_gets_its_answers() {
+    let home = serve(|_| {});
+    home.write("f", bytes(1_000_000));
+    let mut client = home.client();
+    client.say("GET /f HTTP/1.1\r\nHost: h\r\n\r\nGET /f HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.0.shutdown(std::net::Shutdown::Write).unwrap();
+    for _ in 0..2 {
+        assert!(client.hear(true).body == bytes(1_000_000));
+    }
+    assert_eq!(client.rest(), b"");
+}
+
+#[test]
+fn only_public_mounts_are_there() {
+    let (open, closed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(open.path().join("f"), "open").unwrap();
+    fs::create_dir(open.path().join("closed")).unwrap();
+    fs::write(open.path().join("closed/f"), "hidden by a mount").unwrap();
+    fs::write(closed.path().join("f"), "closed").unwrap();
+    let private = Policy { public: false, ..PUBLIC };
+    let mounts =
+        Mounts::new([tree("", open.path(), PUBLIC), tree("closed", closed.path(), private)]);
+    let server = start(mounts.unwrap(), |_| {});
+    let mut client = Client::of(&server);
+    assert_eq!(client.get("/f").body, b"open");
+    assert_eq!(client.get("/closed/f").status, 404);
+}
+
+#[test]
+fn what_is_not_sealed_is_there_only_where_it_may_be() {
+    let sealed_only = Policy { unsealed: false, ..PUBLIC };
+    let home = serve_as(sealed_only, |_| {});
+    home.write("plain", "text");
+    let mut blob = vec![3; 5350];
+    blob[..14].copy_from_slice(b"\x8Azput\r\n\x1A\x00\x01\x00\x00\x00\xC8");
+    blob[5338..].copy_from_slice(b"\x00\x00\x00\x96\x8Azputend");
+    home.write("blob.txt", &blob);
+    let mut client = home.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("/plain").status, 404);
+        let response = client.get("/blob.txt");
+        assert!(response.body == blob, "with its header and its footer");
+        assert_eq!(response.field("Content-Type"), Some("application/octet-stream"));
+    }
+}
+
+#[test]
+fn a_put_is_seen_by_the_next_get() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Clock::system()).unwrap();
+    let server = start(Mounts::of_store(store.clone(), PUBLIC), |_| {});
+    // Another process, as far as the server can tell.
+    let other = Store::open(dir.path(), Clock::system()).unwrap();
+    let mut clients: Vec<_> = (0..4).map(|_| Client::of(&server)).collect();
+    for n in 0..50 {
+        let by = if n % 2 == 0 { &store } else { &other };
+        let text = format!("version {n}");
+        put(by, "k", text.as_bytes());
+        for client in &mut clients {
+            assert_eq!(String::from_utf8(client.get("/k").body).unwrap(), text);
+        }
+    }
+    let key = zput_common::name::ObjectKey::new("k").unwrap();
+    other.delete(&key, zput_common::proto::message::Condition::Any).unwrap();
+    for client in &mut clients {
+        assert_eq!(client.get("/k").status, 404);
+    }
+}
+
+#[test]
+fn members_of_an_archive_are_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, length) in [("top/a", 5usize), ("top/deep/b", 700_000), ("elsewhere", 3)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(length as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, &bytes(length)[..]).unwrap();
+    }
+    let path = dir.path().join("a.tar");
+    fs::write(&path, archive.into_inner().unwrap()).unwrap();
+    let source = Source::Tar(TarMount::open(&path, Some("top")).unwrap());
+    let mounts = Mounts::new([MountPoint::new("docs/v1", source, PUBLIC)]).unwrap();
+    let server = start(mounts, |_| {});
+    let mut client = Client::of(&server);
+    for _ in 0..2 {
+        assert!(client.get("/docs/v1/a").body == bytes(5));
+        assert!(client.get("/docs/v1/deep/b").body == bytes(700_000));
+    }
+    let part = client.ask("GET", "/docs/v1/deep/b", "Range: bytes=600000-600009\r\n");
+    assert_eq!(part.body, &bytes(700_000)[600_000..600_010]);
+    for absent in ["/docs/v1/elsewhere", "/docs/v1/top/a", "/docs/v1/deep", "/docs/v1", "/a"] {
+        assert_eq!(client.get(absent).status, 404, "{absent}");
+    }
+}
+
+#[test]
+fn other_mounts_are_served_from_the_next_request_on() {
+    let home = serve(|_| {});
+    home.write("f", "before");
+    let mut client = home.client();
+    assert_eq!(client.get("/f").body, b"before");
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("f"), "after").unwrap();
+    let server = home.server;
+    let mounts = Mounts::new([tree("new", other.path(), PUBLIC)]).unwrap();
+    server.remounter().unwrap().serve(mounts).unwrap();
+    // Workers hear of it when they turn next.
+    let deadline = std::time::Instant::now() + super::client::PATIENCE;
+    while client.get("/f").status != 404 {
+        assert!(std::time::Instant::now() < deadline, "it is still served");
+    }
+    assert_eq!(client.get("/new/f").body, b"after");
+    assert_eq!(server.stats().open_files, 1, "what was open of the old one is closed");
+}
