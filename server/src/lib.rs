@@ -20,6 +20,10 @@
 //! connection is backed by a witness: that the socket said `WouldBlock` (and will speak up when it
 //! no longer does), or that a job is under way (and will wake the connection when it ends).
 //!
+//! Around it: [`config`] says what is to be served, [`privileges`] and [`sandbox`] give up what that
+//! does not need, [`metrics`] and [`heartbeat`] are moved by the workers and told by [`admin`], and
+//! [`inherited`] and [`service`] speak with a service manager.
+//!
 //! | bound | where |
 //! |---|---|
 //! | connections | [`server::DEFAULT_MAX_CONNECTIONS`] |

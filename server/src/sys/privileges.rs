@@ -25,6 +25,9 @@ pub enum PrivilegeError {
     /// Root cannot become root.
     #[error("the user \"{0}\" is root: name one that may do less")]
     Root(String),
+    /// Nobody knows the user's groups.
+    #[error("cannot become \"{0}\": its groups cannot be looked up")]
+    Groups(String),
     /// A call failed.
     #[error("cannot become \"{user}\": {call} failed: {source}")]
     Call {
@@ -68,7 +71,7 @@ pub fn become_user(user: &str) -> Result<(), PrivilegeError> {
     }
     only_thread()?;
     let groups: Vec<Gid> = uzers::get_user_groups(user, gid.as_raw())
-        .unwrap_or_default()
+        .ok_or_else(|| PrivilegeError::Groups(owned()))?
         .iter()
         .map(|group| Gid::from_raw(group.gid()))
         .collect();
@@ -111,7 +114,7 @@ fn verify(user: &str, uid: Uid, gid: Gid, groups: &[Gid]) -> Result<(), Privileg
     if getuid() != uid || geteuid() != uid {
         return left("another user");
     }
-    let mut now = getgroups().unwrap_or_default();
+    let Ok(mut now) = getgroups() else { return left("an unknown group") };
     let mut asked = groups.to_vec();
     now.sort_unstable_by_key(|group| group.as_raw());
     asked.sort_unstable_by_key(|group| group.as_raw());
@@ -124,6 +127,7 @@ fn verify(user: &str, uid: Uid, gid: Gid, groups: &[Gid]) -> Result<(), Privileg
     }
 }
 
+/// Where there is no /proc, nobody can tell: this program starts none before.
 fn only_thread() -> Result<(), PrivilegeError> {
     let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads > 1 { Err(PrivilegeError::Threads(threads)) } else { Ok(()) }
