@@ -1,17 +1,21 @@
 //! The server of zput: it stores what it is given and streams it back, and can open none of it.
 //!
 //! ```text
-//!   listener          takes connections in
+//!   config ── setup ──► server     what is served, where, to whom
+//!                         │
+//!   listener          takes connections in, by either door
 //!      ↓
-//!   worker            one thread, one epoll; owns its connections, gives them turns
+//!   worker            one thread, one epoll; owns its connections, gives them turns; keeps files open
 //!      ↓
-//!   session           one connection: the protocol's state, the request being served
+//!   session   web     one connection: the protocol's state, the request being served. zput's own; HTTP's (by http)
+//!      ↓       │
+//!   handler    │      what is to be done about a request, by value
+//!      ↓       ↓
+//!   catalog ──────►   mounts ──► store    the disk: on the threads of a pool
+//!      ↓                            tree, archive
+//!   transfer          windows of an open object, each sent once it is in memory
 //!      ↓
-//!   handler           what is to be done about a request, by value
-//!      ↓
-//!   catalog ──────►   store        the disk: on the threads of the pool
-//!      ↓
-//!   transfer          payload from file to socket, by sendfile(2)
+//!   engines           sendfile, splice, mmap, copy
 //!      ↓
 //!   wire, sys         the socket and its readiness; system calls
 //! ```
@@ -26,11 +30,16 @@
 //!
 //! | bound | where |
 //! |---|---|
-//! | connections | [`server::DEFAULT_MAX_CONNECTIONS`] |
-//! | bytes a connection moves in a turn | `session::turn::TURN_BYTES` |
-//! | memory for uploads | [`server::DEFAULT_UPLOAD_MEMORY_BYTES`] |
-//! | jobs that wait | two for each connection |
+//! | connections, and those of one client | [`ServerOptions::max_connections`], [`ServerOptions::max_per_client`] |
+//! | bytes a connection moves in a turn | `desk::TURN_BYTES` |
+//! | bytes that are loaded at once | `transfer::WINDOW_BYTES` |
+//! | open files, and those kept idle | [`ServerOptions::open_files`], [`ServerOptions::keep_files`] |
+//! | pipes | `engines::pipes` |
+//! | memory for uploads | [`ServerOptions::upload_memory_bytes`] |
+//! | jobs that wait | two for each connection, in each pool |
 //! | unread control bytes of a connection | `worker::SCRATCH_BYTES` |
+//! | head of an HTTP request | [`http::HEAD_MAX_BYTES`] |
+//! | silence, slowness | [`ServerOptions::idle_seconds`], [`ServerOptions::min_rate`] |
 
 pub mod address;
 pub mod admin;

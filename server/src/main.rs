@@ -182,8 +182,8 @@ impl Reload {
         let config = Config::load(&self.args)?;
         let served = self.remounter.mounts();
         let mounts = setup::mounts_again(&config, &self.running, served)?;
-        self.filtering.change(config.log.as_deref())?;
         self.remounter.serve(mounts)?;
+        self.filtering.change(config.log.as_deref())?;
         Ok(Some(config))
     }
 }

@@ -11,7 +11,7 @@
 //! answers stops being read, and no queue grows.
 //!
 //! A turn moves bytes until there is nothing to do or its budget is spent, and ends with a
-//! [`Verdict`] for the worker.
+//! [`Verdict`](crate::desk::Verdict) for the worker.
 
 pub(crate) mod access;
 mod deadlines;
