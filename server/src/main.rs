@@ -182,8 +182,11 @@ impl Reload {
         let config = Config::load(&self.args)?;
         let served = self.remounter.mounts();
         let mounts = setup::mounts_again(&config, &self.running, served)?;
-        self.remounter.serve(mounts)?;
         self.filtering.change(config.log.as_deref())?;
+        if let Err(failure) = self.remounter.serve(mounts) {
+            self.filtering.change(self.running.log.as_deref())?;
+            return Err(failure.into());
+        }
         Ok(Some(config))
     }
 }

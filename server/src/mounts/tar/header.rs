@@ -73,8 +73,8 @@ impl Header {
     }
 }
 
-/// POSIX: "the simple sum of all octets in the header logical record [with] the chksum field … as if it were
-/// filled with <space> characters". Old tars summed signed bytes, and all readers take either sum.
+/// POSIX: "the simple sum of all octets in the header logical record \[with\] the chksum field … as if it were
+/// filled with \<space\> characters". Old tars summed signed bytes, and all readers take either sum.
 fn check_sum(block: &Block) -> Result<(), ArchiveFlaw> {
     let (mut unsigned, mut signed) = (0_i64, 0_i64);
     for (at, byte) in block.iter().enumerate() {
