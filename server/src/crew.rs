@@ -16,10 +16,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::{
     engines::{Engine, Pipes, Tools},
     heartbeat::{Heartbeat, Pulse},
-    metrics::Metrics,
+    metrics::{Metrics, PoolKind},
     mounts::Mounts,
     opened::OpenFiles,
-    pool::{Pool, PoolThreads},
+    pool::{Pool, PoolThreads, Size},
     wire::Socket,
     worker::{self, Arrival, BUFFER_BYTES, Doorway, Inbox, NoSeat, Seats, WorkerOptions},
 };
@@ -123,8 +123,9 @@ impl Crew {
         let rounds = Arc::new(AtomicU64::new(0));
         // One job for each connection, and one for each that has left but whose job has not.
         let queue = 2 * options.seats;
-        let (pool, pool_threads) = Pool::start("disk", options.pool_threads, queue)?;
-        let (loaders, loader_threads) = Pool::start("load", options.pool_threads, queue)?;
+        let size = |name| Size::up_to(options.pool_threads, name, queue);
+        let (pool, pool_threads) = Pool::start(size("disk"), metrics.pool(PoolKind::Store))?;
+        let (loaders, loader_threads) = Pool::start(size("load"), metrics.pool(PoolKind::Loader))?;
         let open_files = OpenFiles::new(options.open_files);
         let pipes = Pipes::default();
         let workers = options.workers.max(1);

@@ -7,14 +7,18 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    thread::{self, JoinHandle},
+    sync::Arc,
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use tracing::{error, warn};
+use tracing::warn;
 
+mod threads;
+
+pub(crate) use self::threads::Size;
+use self::threads::{Entrance, Threads};
 use crate::{
     catalog::{Done, Job},
+    metrics::PoolMetrics,
     worker::{Inbox, SlotId},
 };
 
@@ -46,49 +50,38 @@ struct Order {
 /// The way into the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
-    orders: Sender<Order>,
+    orders: Entrance<Order>,
 }
 
 /// The pool's threads; they end when the last [`Pool`] is gone and its queue is empty.
 #[derive(Debug)]
-pub(crate) struct PoolThreads(Vec<JoinHandle<()>>);
+pub(crate) struct PoolThreads(Threads<Order>);
 
 impl Pool {
-    /// Starts `threads` threads called `name`, with room for `queue` jobs that wait.
-    pub(crate) fn start(
-        name: &str,
-        threads: usize,
-        queue: usize,
-    ) -> io::Result<(Self, PoolThreads)> {
-        let (orders, incoming) = bounded(queue);
-        let mut started = Vec::with_capacity(threads);
-        for n in 0..threads {
-            let incoming = incoming.clone();
-            let name = format!("{name}-{n}");
-            started.push(thread::Builder::new().name(name).spawn(move || run(&incoming))?);
-        }
-        Ok((Self { orders }, PoolThreads(started)))
+    /// Starts the least of its threads. It tells `metrics` how it grows and shrinks.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    pub(crate) fn start(size: Size, metrics: Arc<PoolMetrics>) -> io::Result<(Self, PoolThreads)> {
+        let (orders, threads) = threads::start(size, metrics, run)?;
+        Ok((Self { orders }, PoolThreads(threads)))
     }
 
     /// Hands a job over.
     ///
     /// # Errors
-    /// Gives the job back when the queue is full or the pool has ended.
+    /// Gives the job back when the queue is full.
     pub(crate) fn submit(&self, job: Job, reply: ReplyTo) -> Result<Ticket, Box<Job>> {
-        match self.orders.try_send(Order { job, reply: Some(reply) }) {
+        match self.orders.submit(Order { job, reply: Some(reply) }) {
             Ok(()) => Ok(Ticket(())),
-            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => {
-                Err(Box::new(order.job))
-            }
+            Err(order) => Err(Box::new(order.job)),
         }
     }
 
     /// Hands over a job whose end interests nobody: giving back what a connection left behind.
     /// Where the queue is full it is done here and now: rare, and better than leaving it.
     pub(crate) fn discard(&self, job: Job) {
-        if let Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) =
-            self.orders.try_send(Order { job, reply: None })
-        {
+        if let Err(order) = self.orders.submit(Order { job, reply: None }) {
             drop(order);
         }
     }
@@ -97,25 +90,18 @@ impl Pool {
 impl PoolThreads {
     /// Waits until all have ended.
     pub(crate) fn join(self) {
-        for thread in self.0 {
-            if thread.join().is_err() {
-                error!("a pool thread panicked outside of a job");
-            }
-        }
+        self.0.join();
     }
 }
 
-fn run(incoming: &Receiver<Order>) {
-    for Order { job, reply } in incoming {
-        let buffers = job.buffers();
-        // A job that panics must still be answered: its connection waits for it and nothing else.
-        // The store's invariants live on disk, and what a job holds in memory dies with it.
-        let done =
-            catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or(Done::Panicked { buffers });
-        if let Some(ReplyTo { inbox, slot }) = reply
-            && !inbox.done(slot, done)
-        {
-            warn!("a job ended after its worker");
-        }
+fn run(Order { job, reply }: Order) {
+    let buffers = job.buffers();
+    // A job that panics must still be answered: its connection waits for it and nothing else.
+    // The store's invariants live on disk, and what a job holds in memory dies with it.
+    let done = catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or(Done::Panicked { buffers });
+    if let Some(ReplyTo { inbox, slot }) = reply
+        && !inbox.done(slot, done)
+    {
+        warn!("a job ended after its worker");
     }
 }

@@ -38,11 +38,11 @@ pub const DEFAULT_UPLOAD_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 /// How long requests under way may take to end when a server stops, unless told otherwise.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
-/// Fewest pool threads by default: a commit spends its time in fsync, and eight of them share a
-/// disk's flush better than one.
+/// Most pool threads by default, on a machine with few cores: a commit spends its time in fsync, and
+/// eight of them share a disk's flush better than one.
 const POOL_THREADS_MIN: usize = 8;
 
-/// Most pool threads by default.
+/// Most pool threads by default, on one with many.
 const POOL_THREADS_MAX: usize = 64;
 
 /// Descriptors of each connection: its socket, and a staging file.

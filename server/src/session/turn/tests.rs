@@ -15,7 +15,7 @@ use crate::{
     metrics::WorkerMetrics,
     mounts::{Mounts, Policy},
     opened::OpenFiles,
-    pool::Pool,
+    pool::{Pool, Size},
     session::Door,
     store::{Clock, Store},
     wire::{Socket, Wire},
@@ -78,7 +78,7 @@ impl Bench {
     fn new(buffers: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
-        let (pool, _threads) = Pool::start("disk", 1, 8).unwrap();
+        let (pool, _threads) = Pool::start(Size::up_to(1, "disk", 8), Arc::default()).unwrap();
         let (ours, peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let config =

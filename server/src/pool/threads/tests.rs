@@ -1,0 +1,204 @@
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Instant,
+};
+
+use super::*;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+const SECONDS: Duration = Duration::from_secs(20);
+
+fn pool(least: usize, most: usize, idle: Duration) -> (Entrance<Job>, Threads<Job>) {
+    let size = Size { name: "test", least, most, queue: 20_000, idle };
+    start(size, Arc::default(), |job: Job| job()).unwrap()
+}
+
+fn submit(pool: &Entrance<Job>, job: impl FnOnce() + Send + 'static) {
+    assert!(pool.submit(Box::new(job)).is_ok(), "the queue is full");
+}
+
+fn threads(pool: &Entrance<Job>) -> usize {
+    pool.shared.staff().threads
+}
+
+fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + SECONDS;
+    while !is() {
+        assert!(Instant::now() < until, "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Jobs that block until they are released.
+struct Gate {
+    entered: Receiver<()>,
+    enter: Sender<()>,
+    open: Option<Sender<()>>,
+    wait: Receiver<()>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let (enter, entered) = bounded(1000);
+        let (open, wait) = bounded(0);
+        Self { entered, enter, open: Some(open), wait }
+    }
+
+    fn job(&self) -> impl FnOnce() + Send + 'static {
+        let (enter, wait) = (self.enter.clone(), self.wait.clone());
+        move || {
+            enter.send(()).unwrap();
+            assert!(wait.recv().is_err(), "it opens by being dropped");
+        }
+    }
+
+    fn entered(&self) {
+        self.entered.recv_timeout(SECONDS).unwrap();
+    }
+
+    fn open(&mut self) {
+        self.open = None;
+    }
+}
+
+#[test]
+fn a_thread_is_added_for_each_job_that_blocks_up_to_the_most() {
+    let (pool, running) = pool(1, 4, IDLE);
+    assert_eq!(threads(&pool), 1);
+    let mut gate = Gate::new();
+    for n in 1..=4 {
+        submit(&pool, gate.job());
+        gate.entered();
+        assert_eq!(threads(&pool), n);
+    }
+    for _ in 0..50 {
+        submit(&pool, gate.job());
+    }
+    let fifth = gate.entered.recv_timeout(Duration::from_millis(100));
+    assert!(fifth.is_err(), "a fifth job runs");
+    assert_eq!(threads(&pool), 4);
+    gate.open();
+    (0..50).for_each(|_| gate.entered());
+    drop(pool);
+    running.join();
+}
+
+#[test]
+fn no_job_waits_while_a_thread_could_be_added() {
+    for _ in 0..300 {
+        let (pool, running) = pool(1, 3, IDLE);
+        let mut gate = Gate::new();
+        // No time between them: the first may be taken while the second comes.
+        submit(&pool, gate.job());
+        submit(&pool, gate.job());
+        submit(&pool, gate.job());
+        (0..3).for_each(|_| gate.entered());
+        gate.open();
+        drop(pool);
+        running.join();
+    }
+}
+
+#[test]
+fn ten_thousand_jobs_from_four_sides_are_all_done_by_no_more_threads_than_may_be() {
+    let (pool, running) = pool(1, 5, Duration::from_millis(1));
+    let [now, peak, done] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..2_500 {
+                    let (now, peak, done) =
+                        (Arc::clone(&now), Arc::clone(&peak), Arc::clone(&done));
+                    submit(&pool, move || {
+                        peak.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                        if n % 100 == 0 {
+                            thread::sleep(Duration::from_micros(300));
+                        }
+                        now.fetch_sub(1, SeqCst);
+                        done.fetch_add(1, SeqCst);
+                    });
+                    if n % 500 == 0 {
+                        // Some threads end meanwhile.
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                    assert!(threads(&pool) <= 5);
+                }
+            });
+        }
+    });
+    drop(pool);
+    running.join();
+    assert_eq!(done.load(SeqCst), 10_000);
+    assert!((2..=5).contains(&peak.load(SeqCst)), "{peak:?} jobs at once");
+}
+
+#[test]
+fn threads_that_nobody_needs_end_and_come_back() {
+    let (pool, running) = pool(2, 6, Duration::from_millis(20));
+    for round in 0..3 {
+        let mut gate = Gate::new();
+        (0..6).for_each(|_| submit(&pool, gate.job()));
+        (0..6).for_each(|_| gate.entered());
+        assert_eq!(threads(&pool), 6, "round {round}");
+        gate.open();
+        wait_for("the threads stay", || threads(&pool) == 2);
+        thread::sleep(Duration::from_millis(60));
+        assert_eq!(threads(&pool), 2, "fewer than the least");
+        wait_for("ended threads are kept", || {
+            submit(&pool, || ());
+            let staff = pool.shared.staff();
+            staff.handles.iter().filter(|thread| !thread.is_finished()).count() == 2
+        });
+    }
+    drop(pool);
+    running.join();
+}
+
+#[test]
+fn the_last_jobs_are_done_before_the_threads_end() {
+    let (pool, running) = pool(1, 3, IDLE);
+    let done = Arc::new(AtomicUsize::new(0));
+    for _ in 0..500 {
+        let done = Arc::clone(&done);
+        submit(&pool, move || {
+            thread::sleep(Duration::from_micros(50));
+            done.fetch_add(1, SeqCst);
+        });
+    }
+    drop(pool);
+    running.join();
+    assert_eq!(done.load(SeqCst), 500);
+}
+
+#[test]
+fn a_panic_costs_no_thread() {
+    let (pool, running) = pool(1, 1, IDLE);
+    let (tell, told) = bounded(1);
+    submit(&pool, || panic!("as this test wants"));
+    submit(&pool, move || tell.send(()).unwrap());
+    told.recv_timeout(SECONDS).unwrap();
+    assert_eq!(threads(&pool), 1);
+    drop(pool);
+    running.join();
+}
+
+#[test]
+fn a_full_queue_gives_the_job_back_and_the_numbers_are_told() {
+    let metrics = Arc::new(PoolMetrics::default());
+    let size = Size { name: "test", least: 1, most: 2, queue: 3, idle: IDLE };
+    let (pool, running) = start(size, Arc::clone(&metrics), |job: Job| job()).unwrap();
+    let mut gate = Gate::new();
+    for _ in 0..2 {
+        submit(&pool, gate.job());
+        gate.entered();
+    }
+    (0..3).for_each(|_| submit(&pool, || ()));
+    assert!(pool.submit(Box::new(|| ())).is_err());
+    let told = format!("{metrics:?}");
+    assert_eq!(told, "PoolMetrics { threads: 2, queued: 3 }");
+    gate.open();
+    drop(pool);
+    running.join();
+    assert_eq!(format!("{metrics:?}"), "PoolMetrics { threads: 0, queued: 0 }");
+}
