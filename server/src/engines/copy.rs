@@ -6,8 +6,9 @@ use rustix::io::retry_on_intr;
 
 use crate::sys;
 
-/// Bytes of a step: they stay in a core's second cache between the two copies.
-const SCRATCH_BYTES: usize = 256 * 1024;
+/// Bytes of a step: a window. Measured over loopback in GB/s: 3.5 by 64 KiB, 4.6 by 128, 5.3 by 256,
+/// 6.1 by 512.
+const SCRATCH_BYTES: usize = 512 * 1024;
 
 /// A worker's buffer; allocated when it is first used.
 #[derive(Debug)]

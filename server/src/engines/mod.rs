@@ -7,6 +7,15 @@
 //!   copy       file ──► buffer ───── send(2) ─► socket     two copies
 //! ```
 //!
+//! | 1 GiB in memory, by windows of 512 KiB, over loopback (cubic) to a reader that discards | GB/s | CPU-s/GB |
+//! |---|---|---|
+//! | sendfile | 6.7 | 0.09 |
+//! | splice | 9.5 | 0.06 |
+//! | mmap, with or without `MADV_POPULATE_READ` | 4.1 | 0.12 to 0.15 |
+//! | copy | 6.1 | 0.10 |
+//!
+//! (The sender's CPU time; best of nine on a machine of two busy cores, Linux 6.18. The same calls from a C program.)
+//!
 //! A [`Mover`] is one transfer's state, [`Tools`] are what a worker lends to all of its movers. Each step
 //! moves at least one byte, or says that the socket takes nothing now, or that the file ends: no pipe
 //! and no page ever makes one wait or look blocked. The pages should be in memory
