@@ -66,7 +66,7 @@ pub struct ServeArgs {
     /// Most threads that wait for the disk [default: two for each core, at least 8].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub pool_threads: Option<usize>,
-    /// What moves payload [default: sendfile].
+    /// What moves payload [default: splice].
     #[arg(long, value_name = "ENGINE", value_enum)]
     pub engine: Option<Engine>,
     /// Congestion control of TCP connections [default: the system's; cubic on loopback].

@@ -49,9 +49,9 @@ pub(crate) use self::pipes::Pipes;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Engine {
     /// sendfile(2).
-    #[default]
     Sendfile,
     /// splice(2) through pipes of 1 MiB; sendfile(2) while none is free.
+    #[default]
     Splice,
     /// mmap(2) of a window, and send(2).
     Mmap,
