@@ -10,19 +10,19 @@
 //! time of the run where that is allowed, and the one in force is printed.
 
 use std::{
-    fs::{self, File},
-    io::{Read, Write},
+    fs,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rand::Rng;
 use wait4::Wait4;
-use zput_tests::{Home, ServerProcess, installed};
+use zput_tests::{
+    Home, ServerProcess, installed,
+    measure::{Congestion, cpu_seconds, median, random_file},
+};
 
-const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 const MIB: f64 = 1024.0 * 1024.0;
 
 type Failure = Box<dyn std::error::Error>;
@@ -52,7 +52,7 @@ fn main() -> Result<(), Failure> {
     report("get", options.size, &gets);
     let puts = race(options.runs, || zput.put(&home), other.as_ref().map(|o| || o.put(&home)))?;
     report("put", options.size, &puts);
-    println!("zserve peak memory {:.1} MiB", zput.server_peak()? / MIB);
+    println!("zserve peak memory {:.1} MiB", zput.server.peak_memory() as f64 / MIB);
     Ok(())
 }
 
@@ -131,12 +131,6 @@ fn report(what: &str, size: u64, (ours, theirs): &(Vec<Cost>, Vec<Cost>)) {
     }
 }
 
-fn median<T>(items: &[T], figure: impl Fn(&T) -> f64) -> f64 {
-    let mut figures: Vec<f64> = items.iter().map(figure).collect();
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
-}
-
 struct Zput {
     server: ServerProcess,
 }
@@ -151,11 +145,11 @@ impl Zput {
     }
 
     fn measured(&self, home: &Home, name: &str, args: &[&str]) -> Result<Cost, Failure> {
-        let before = cpu_of(&[self.server.pid()])?;
+        let before = cpu_seconds(&[self.server.pid()])?;
         let mut command = home.command(name);
         command.args(args).stdout(Stdio::null());
         let mut cost = measure(command)?;
-        cost.cpu += cpu_of(&[self.server.pid()])? - before;
+        cost.cpu += cpu_seconds(&[self.server.pid()])? - before;
         Ok(cost)
     }
 
@@ -173,12 +167,6 @@ impl Zput {
             }
         }
         Ok(cost)
-    }
-
-    fn server_peak(&self) -> Result<f64, Failure> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.server.pid()))?;
-        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
     }
 }
 
@@ -255,7 +243,7 @@ impl Other {
     }
 
     fn measured(&self, script: &str) -> Result<Cost, Failure> {
-        let before = cpu_of(&self.pids()?)?;
+        let before = cpu_seconds(&self.pids()?)?;
         let mut command = Command::new("bash");
         command
             .args(["-c", &format!("set -o pipefail; {script}")])
@@ -264,7 +252,7 @@ impl Other {
             .env("RECIPIENT", &self.recipient)
             .env("PLAIN", &self.plain);
         let mut cost = measure(command)?;
-        cost.cpu += cpu_of(&self.pids()?)? - before;
+        cost.cpu += cpu_seconds(&self.pids()?)? - before;
         Ok(cost)
     }
 
@@ -303,60 +291,4 @@ fn measure(mut command: Command) -> Result<Cost, Failure> {
     }
     let cpu = (used.rusage.utime + used.rusage.stime).as_secs_f64();
     Ok(Cost { wall, cpu, client_peak: used.rusage.maxrss as f64 })
-}
-
-/// CPU seconds that living processes have used (proc(5), `stat`, fields 14 and 15).
-fn cpu_of(pids: &[u32]) -> Result<f64, Failure> {
-    let mut ticks = 0.0;
-    for pid in pids {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields = stat.rsplit(") ").next().ok_or("no fields in stat")?;
-        for field in fields.split_whitespace().skip(11).take(2) {
-            ticks += field.parse::<f64>()?;
-        }
-    }
-    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
-}
-
-fn random_file(path: &Path, size: u64) -> Result<(), Failure> {
-    let mut file = File::create(path)?;
-    let mut block = vec![0; 1 << 20];
-    let mut left = size;
-    while left > 0 {
-        rand::rng().fill_bytes(&mut block);
-        let length = usize::try_from(left.min(block.len() as u64))?;
-        file.write_all(&block[..length])?;
-        left -= length as u64;
-    }
-    file.sync_all()?;
-    Ok(())
-}
-
-/// The system's congestion control, put back when dropped.
-struct Congestion {
-    before: Option<String>,
-}
-
-impl Congestion {
-    fn cubic() -> Self {
-        let before = fs::read_to_string(CONGESTION).ok();
-        let changed = fs::write(CONGESTION, "cubic").is_ok();
-        Self { before: before.filter(|_| changed) }
-    }
-
-    fn in_force(&self) -> String {
-        let mut text = String::new();
-        let read = File::open(CONGESTION).and_then(|mut f| f.read_to_string(&mut text));
-        if read.is_ok() { text.trim_end().to_owned() } else { "unknown".to_owned() }
-    }
-}
-
-impl Drop for Congestion {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before
-            && let Err(error) = fs::write(CONGESTION, before)
-        {
-            eprintln!("the congestion control stays cubic: {error}");
-        }
-    }
 }

@@ -4,6 +4,7 @@
 mod commands;
 mod home;
 pub mod hostile;
+pub mod measure;
 mod pattern;
 mod server;
 

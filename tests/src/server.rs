@@ -6,13 +6,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{Home, command_path};
+use crate::{Home, command_path, measure::memory_bytes};
 
 /// A running server. It is killed when dropped; [`ServerProcess::stop`] ends it as an operator would.
 #[derive(Debug)]
 pub struct ServerProcess {
     child: Child,
-    address: String,
+    addresses: Vec<String>,
     store: PathBuf,
 }
 
@@ -48,20 +48,26 @@ impl ServerProcess {
                 .read_line(&mut line)
                 .unwrap_or_else(|e| panic!("zserve says nothing: {e}"));
         }
-        let address = line
+        let addresses = line
             .trim_end()
             .strip_prefix("zserve: ready on ")
-            .and_then(|addresses| addresses.split_whitespace().next())
             .unwrap_or_else(|| panic!("zserve's first line is {line:?}"))
-            .trim_end_matches(',')
-            .to_owned();
-        Self { child, address, store: store.to_owned() }
+            .split(", ")
+            .map(str::to_owned)
+            .collect();
+        Self { child, addresses, store: store.to_owned() }
     }
 
     /// `127.0.0.1:PORT`.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.address
+        &self.addresses[0]
+    }
+
+    /// All that it listens on: for its own protocol, then for HTTP.
+    #[must_use]
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
     }
 
     /// Its store.
@@ -82,11 +88,7 @@ impl ServerProcess {
     /// When `/proc` does not say so.
     #[must_use]
     pub fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
-        let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kibibytes = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kibibytes.unwrap_or_else(|| panic!("{path} has no VmHWM: {status}")) * 1024
+        memory_bytes(self.pid(), "VmHWM").unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// An invite to this server.
@@ -99,7 +101,7 @@ impl ServerProcess {
             .arg("invite")
             .arg("--store")
             .arg(&self.store)
-            .args(["--address", &self.address])
+            .args(["--address", self.address()])
             .args(args)
             .output()
             .unwrap_or_else(|e| panic!("zserve invite does not start: {e}"));
