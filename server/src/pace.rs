@@ -1,27 +1,33 @@
 //! The minimum rate: who makes the server wait has to move something meanwhile.
 //!
-//! Counted are the bytes that moved while the peer had to act: to take what is sent to it, or to send what it announced. What
-//! fits into the socket's buffer has moved, so a slow reader is found out once that is full.
+//! Counted are the bytes that moved while the peer had to act: to take what is sent to it, or to send what it announced.
+//! What a socket's buffer holds has moved and was not taken yet, and the other way round: a peer may have taken up to
+//! [`SLACK_BYTES`] before the socket says that there is room. So much is everybody's to owe.
 
 use std::time::{Duration, Instant};
 
+use crate::wire::UNSENT_BYTES;
+
 /// How long a peer is watched before it is judged: retransmissions and a sleeping laptop's reconnection fit in.
-pub(crate) const WATCH: Duration = Duration::from_secs(60);
+const WATCH: Duration = Duration::from_secs(60);
+
+/// What a peer may have taken unnoticed.
+const SLACK_BYTES: u64 = UNSENT_BYTES as u64;
 
 /// A peer's pace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Bytes in [`WATCH`] that are fast enough; 0: everybody is.
-    enough: u64,
-    /// Since when it is watched, if it has to act.
-    since: Option<Instant>,
+    /// Bytes a second that are fast enough; 0: everybody is.
+    rate: u64,
+    /// Since when it is watched and when it is judged, if it has to act.
+    watched: Option<(Instant, Instant)>,
     moved: u64,
 }
 
 impl Pace {
     /// At least `rate` bytes a second; 0 for no minimum.
     pub(crate) const fn at_least(rate: u64) -> Self {
-        Self { enough: rate.saturating_mul(WATCH.as_secs()), since: None, moved: 0 }
+        Self { rate, watched: None, moved: 0 }
     }
 
     /// So many bytes moved.
@@ -31,28 +37,36 @@ impl Pace {
 
     /// Whether it is the peer's turn to act, as of now.
     pub(crate) fn peer_acts(&mut self, acts: bool, now: Instant) {
-        if !acts {
-            self.since = None;
-        } else if self.since.is_none() {
-            self.since = Some(now);
-            self.moved = 0;
+        if !acts || self.rate == 0 {
+            self.watched = None;
+        } else if self.watched.is_none() {
+            self.watch(now);
         }
+    }
+
+    fn watch(&mut self, now: Instant) {
+        self.watched = Some((now, now + WATCH));
+        self.moved = 0;
     }
 
     /// When to judge.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.since.filter(|_| self.enough > 0).map(|since| since + WATCH)
+        self.watched.map(|(_, judged)| judged)
     }
 
-    /// Judges, if it is time; who was fast enough is watched anew.
+    /// Judges, if it is time: who was fast enough is watched anew, who owes little is watched on.
     pub(crate) fn is_too_slow(&mut self, now: Instant) -> bool {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        let Some((since, judged)) = self.watched else { return false };
+        if now < judged {
             return false;
         }
-        let too_slow = self.moved < self.enough;
-        self.since = Some(now);
-        self.moved = 0;
-        too_slow
+        let due = self.rate.saturating_mul(now.saturating_duration_since(since).as_secs());
+        if self.moved >= due {
+            self.watch(now);
+            return false;
+        }
+        self.watched = Some((since, now + WATCH));
+        self.moved.saturating_add(SLACK_BYTES) < due
     }
 }
 
@@ -60,19 +74,54 @@ impl Pace {
 mod tests {
     use super::*;
 
+    /// Judged once a minute for `minutes`, a peer that moves `bytes` in each of them. The minute it is found too slow.
+    fn found_out(rate: u64, bytes: u64, minutes: u64) -> Option<u64> {
+        let start = Instant::now();
+        let mut pace = Pace::at_least(rate);
+        pace.peer_acts(true, start);
+        (1..=minutes).find(|minute| {
+            let now = start + Duration::from_secs(60 * minute);
+            assert_eq!(pace.deadline(), Some(now));
+            assert!(!pace.is_too_slow(now - Duration::from_nanos(1)), "it is not time");
+            pace.moved(bytes);
+            pace.is_too_slow(now)
+        })
+    }
+
+    /// 1,024 B/s are 61,440 a minute; 262,144 may be owed.
     #[test]
     fn who_moves_too_little_while_it_has_to_act_is_too_slow() {
+        assert_eq!(found_out(1024, 61_440, 1000), None);
+        assert_eq!(found_out(1024, 0, 1000), Some(5));
+        assert_eq!(found_out(1024, 60, 1000), Some(5));
+        assert_eq!(found_out(1024, 30_720, 1000), Some(9));
+        assert_eq!(found_out(100_000, 0, 1000), Some(1));
+        assert_eq!(found_out(100_000, 5_737_856, 1000), Some(2));
+    }
+
+    /// A socket's buffer empties in steps.
+    #[test]
+    fn who_takes_enough_in_steps_is_fast_enough() {
         let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut pace = Pace::at_least(100);
+        let mut pace = Pace::at_least(1024);
         pace.peer_acts(true, start);
-        assert_eq!(pace.deadline(), Some(at(60)));
-        pace.moved(5_999);
-        assert!(!pace.is_too_slow(at(59)));
-        assert!(pace.is_too_slow(at(60)));
-        pace.moved(6_000);
-        assert!(!pace.is_too_slow(at(120)), "what is enough is enough");
-        assert!(pace.is_too_slow(at(180)), "and counts once");
+        for minute in 1..1000 {
+            if minute % 4 == 0 {
+                pace.moved(262_144);
+            }
+            assert!(!pace.is_too_slow(start + Duration::from_secs(60 * minute)), "{minute}");
+        }
+    }
+
+    /// What was moved in time is no credit for later.
+    #[test]
+    fn who_was_fast_is_found_out_when_it_stops() {
+        let start = Instant::now();
+        let mut pace = Pace::at_least(1024);
+        pace.peer_acts(true, start);
+        pace.moved(1 << 40);
+        let slow = (1..100).find(|m| pace.is_too_slow(start + Duration::from_secs(60 * m)));
+        assert_eq!(slow, Some(6));
     }
 
     #[test]

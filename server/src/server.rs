@@ -58,8 +58,8 @@ pub const DEFAULT_OPEN_FILES: usize = 1024;
 /// Most of these that nobody is getting, unless told otherwise.
 pub const DEFAULT_KEEP_FILES: usize = 512;
 
-/// Bytes a second that a peer moves at least while it has to act, unless told otherwise: a tenth of what a modem of 1990 did.
-pub const DEFAULT_MIN_RATE: u64 = 512;
+/// Bytes a second that a peer moves at least while it has to act, unless told otherwise: a quarter of what the slowest mobile networks do.
+pub const DEFAULT_MIN_RATE: u64 = 1024;
 
 /// How a server is set up.
 #[derive(Clone, Debug)]

@@ -125,7 +125,7 @@ fn what_is_left_out_has_its_default() {
     assert!(config.sandbox && config.listen.is_empty() && config.admin.is_none());
     let limits = config.limits;
     assert_eq!((limits.connections, limits.per_client), (1024, None));
-    assert_eq!((limits.idle, limits.min_rate), (Duration::from_secs(120), 512));
+    assert_eq!((limits.idle, limits.min_rate), (Duration::from_secs(120), 1024));
     assert_eq!((limits.open_files, limits.keep_files), (1024, 512));
     assert_eq!(limits.upload_memory, 33_554_432);
     assert_eq!(limits.pool_threads, (2 * cores).clamp(8, 64));

@@ -24,7 +24,7 @@ use crate::{
     address::{BoundAddress, ListenAddress},
     inherited::InheritedSocket,
     sys,
-    wire::Socket,
+    wire::{Socket, UNSENT_BYTES},
 };
 
 /// Connections that the kernel keeps until they are accepted; it caps this at its `somaxconn`.
@@ -71,9 +71,7 @@ impl Listener {
         match socket {
             InheritedSocket::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
-                if let Some(name) = congestion {
-                    sys::net::set_congestion(&socket, name)?;
-                }
+                tune(&socket, congestion)?;
                 let address = socket.local_addr()?;
                 Ok(Self(Kind::Tcp(TcpListener::from_std(socket), address)))
             }
@@ -141,9 +139,7 @@ fn bind_tcp(text: &str, congestion: Option<&str>) -> io::Result<Listener> {
             // Without it a server cannot come back while connections of the last one linger.
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;
-            if let Some(name) = congestion {
-                sys::net::set_congestion(&socket, name)?;
-            }
+            tune(&socket, congestion)?;
             socket.listen(BACKLOG)?;
             let listener = TcpListener::from_std(socket.into());
             let address = listener.local_addr()?;
@@ -155,6 +151,12 @@ fn bind_tcp(text: &str, congestion: Option<&str>) -> io::Result<Listener> {
         }
     }
     Err(failure)
+}
+
+/// What the connections of a listener inherit from it.
+fn tune(listener: &impl AsFd, congestion: Option<&str>) -> io::Result<()> {
+    sys::net::set_unsent(listener, UNSENT_BYTES)?;
+    congestion.map_or(Ok(()), |name| sys::net::set_congestion(listener, name))
 }
 
 fn bind_unix(path: &Path) -> io::Result<Listener> {
@@ -258,6 +260,19 @@ mod tests {
         let any = ListenAddress::Tcp("127.0.0.1:0".into());
         let listener = Listener::bind(&any, None).unwrap();
         assert_ne!(listener.address().tcp().unwrap().port(), 0);
+    }
+
+    #[test]
+    fn connections_inherit_how_much_they_may_hold_back() {
+        let listener = Listener::bind(&ListenAddress::Tcp("127.0.0.1:0".into()), None).unwrap();
+        let _peer = std::net::TcpStream::connect(listener.address().tcp().unwrap()).unwrap();
+        let accepted = loop {
+            match listener.accept() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                accepted => break accepted.unwrap(),
+            }
+        };
+        assert_eq!(socket2::SockRef::from(&accepted.socket).tcp_notsent_lowat().unwrap(), 262_144);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustix::{
     net::{SendFlags, sockopt},
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
+use socket2::SockRef;
 
 /// Writes to a socket without raising `SIGPIPE`.
 ///
@@ -53,6 +54,12 @@ pub(crate) fn try_congestion(name: &str) -> io::Result<()> {
         socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?,
         name,
     )
+}
+
+/// Bounds what a TCP socket, or those that come of a listener, take beyond what is on its way (tcp(7),
+/// `TCP_NOTSENT_LOWAT`).
+pub(crate) fn set_unsent(socket: impl AsFd, bytes: u32) -> io::Result<()> {
+    SockRef::from(&socket).set_tcp_notsent_lowat(bytes)
 }
 
 /// Sends small segments at once (`TCP_NODELAY`).

@@ -276,7 +276,8 @@ fn a_get_is_sent_by_sendfile() {
     let calls =
         "trace=openat2,openat,open,read,readv,pread64,preadv,preadv2,mmap,close,sendto,sendfile";
     command.args(["-f", "-e", calls, "-e", "signal=none", "-o"]).arg(&trace);
-    let inner = zserve(&store, &["--plaintext", "get", "--allow-unsealed"]);
+    let args = ["--plaintext", "get", "--allow-unsealed", "--engine", "sendfile"];
+    let inner = zserve(&store, &args);
     command.arg(inner.get_program()).args(inner.get_args());
     let server = Running::start(command);
     let (_, got) = server.plain().get("k", &[Section::All]).unwrap();
