@@ -20,7 +20,7 @@ use zput_common::{
         seal::{SealOptions, Sealer},
     },
     keys::{VaultMacKey, WriterKey},
-    name::BlobName,
+    name::{BlobName, ObjectKey},
 };
 
 use crate::{
@@ -38,6 +38,8 @@ const READ_BYTES: usize = 1024 * 1024;
 /// Who vouches for a blob that is sealed here: a vault, by one of its writers.
 #[derive(Debug)]
 pub struct Voucher {
+    /// The object key that it is sealed for: a reader that asks a server for another one refuses it.
+    pub object_key: Option<ObjectKey>,
     /// The vault's MAC key.
     pub mac_key: VaultMacKey,
     /// Who signs.
@@ -71,8 +73,7 @@ pub fn attributes(metadata: &Metadata) -> Attributes {
     Attributes { mode: metadata.mode, mtime_s: metadata.mtime_s, mtime_ns: metadata.mtime_ns }
 }
 
-/// Seals `source` to `recipients`, for no key; gives the bytes of plaintext. Without a voucher the blob is
-/// bare.
+/// Seals `source` to `recipients`; gives the bytes of plaintext. Without a voucher the blob is bare, and for no key.
 ///
 /// # Errors
 /// When the source does not stand by what was read, or the sink does not take it.
@@ -90,7 +91,7 @@ pub fn seal(
         suite,
         engine: Engine::default(),
         part_size: PartSize::MAX,
-        object_key: None,
+        object_key: voucher.as_ref().and_then(|voucher| voucher.object_key.clone()),
         generation: now_ns(),
         metadata: Metadata {
             name: name.clone(),
@@ -105,7 +106,7 @@ pub fn seal(
     let read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
     let stage = seal::seal(sealer, read, move |sealer| {
         let provenance = match &voucher {
-            Some(Voucher { mac_key, writer }) => Provenance::Vault { mac_key, writer },
+            Some(Voucher { mac_key, writer, .. }) => Provenance::Vault { mac_key, writer },
             None => Provenance::Bare,
         };
         Ok(sealer.finish(provenance, &mut rand::rng())?)

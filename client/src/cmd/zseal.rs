@@ -1,9 +1,18 @@
 //! `zseal`: seals a file without a server.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Parser;
-use zput_common::{age::Recipient, keys::Role, name::BlobName};
+use zput_common::{
+    age::Recipient,
+    keys::Role,
+    name::{BlobName, ObjectKey},
+};
 
 use super::{
     At, Console, Failure, KeyArguments, directories, open_key_file, usage, zput::SuiteName,
@@ -11,18 +20,23 @@ use super::{
 use crate::{
     ClientError,
     offline::{self, Voucher},
-    sink::Output,
+    put::now_ns,
+    sink::{Attributes, Output, SinkError},
     source::{FileSource, Source},
 };
 
 /// What a sealed file's name ends in.
 pub(crate) const SUFFIX: &str = ".zput";
 
+const NS_PER_SECOND: u64 = 1_000_000_000;
+
 const EXAMPLES: &str = "\
 Examples:
   zseal secret.bin                         seal to your key file's recipients, into secret.bin.zput
   tar c home | zseal - > home.tar.zput     seal a pipe
   zseal -r age1... secret.bin              seal to somebody else; nobody vouches for the blob
+  zseal --into /srv/images app.img         seal to where zget app.img finds it, once a server mounts
+                                           /srv/images, or an archive of it
 
 Exit codes: 0 ok, 1 other, 2 usage, 7 key missing or wrong, 9 disk full, 10 the output exists.";
 
@@ -41,6 +55,10 @@ pub struct Arguments {
     /// Where to; `-` is stdout [default: FILE.zput, or stdout for stdin]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
+
+    /// Into this tree, to where a server that mounts it has the blob by its name
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "recipients"])]
+    into: Option<PathBuf>,
 
     /// Replace the output file if it is there
     #[arg(long)]
@@ -65,7 +83,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let is_stdin = arguments.file == Path::new("-");
     let name = name(&arguments, is_stdin)?;
-    let (recipients, voucher) = recipients(&arguments, console)?;
+    let (recipients, voucher) = recipients(&name, &arguments, console)?;
     if is_stdin {
         seal(FileSource::stdin()?, &name, &recipients, voucher, &arguments, is_stdin, console)
     } else {
@@ -84,7 +102,11 @@ fn seal(
     console: &Console,
 ) -> Result<(), Failure> {
     let is_bare = voucher.is_none();
-    let mut output = output(arguments, is_stdin)?;
+    let object_key = voucher.as_ref().and_then(|voucher| voucher.object_key.as_ref());
+    let mut output = match (&arguments.into, object_key) {
+        (Some(tree), Some(key)) => Output::at(&in_tree(tree, key)?, arguments.force)?,
+        _ => output(arguments, is_stdin)?,
+    };
     let progress = console.progress(name.as_str());
     offline::seal(
         name,
@@ -95,7 +117,7 @@ fn seal(
         &mut output,
         &*progress,
     )?;
-    output.commit(None)?;
+    output.commit(arguments.into.as_ref().map(|_| for_a_server()))?;
     if is_bare {
         console.tell(&"sealed outside any vault: nobody vouches for who made this blob");
     }
@@ -104,6 +126,7 @@ fn seal(
 
 /// To whom, and who vouches for it: with recipients on the command line, nobody.
 fn recipients(
+    name: &BlobName,
     arguments: &Arguments,
     console: &Console,
 ) -> Result<(Vec<Recipient>, Option<Voucher>), Failure> {
@@ -120,6 +143,7 @@ fn recipients(
         return Err(ClientError::CannotPut(Role::Get).into());
     }
     let voucher = Voucher {
+        object_key: arguments.into.as_ref().map(|_| key_file.object_key(name)),
         mac_key: key_file.vault_secret().mac_key(),
         writer: key_file.device_seed().writer_key(),
     };
@@ -137,6 +161,24 @@ fn name(arguments: &Arguments, is_stdin: bool) -> Result<BlobName, Failure> {
         return Err(usage(format!("{file} has no name in UTF-8: give one by --name")));
     };
     BlobName::parse(name).at(name)
+}
+
+/// Where a tree has the object `key`; the directories on the way are made, the tree is not. A key of this vault's is a
+/// name's hash or a name: components without `..`.
+fn in_tree(tree: &Path, key: &ObjectKey) -> Result<PathBuf, Failure> {
+    let file = tree.join(OsStr::from_bytes(key.as_bytes()));
+    if let Some(directory) = file.parent().filter(|_| tree.is_dir()) {
+        fs::create_dir_all(directory)
+            .map_err(|error| SinkError::Write { path: directory.to_owned(), error })?;
+    }
+    Ok(file)
+}
+
+/// What is sealed may be read by the server's user, who is another one. It tells no time of its plaintext's.
+fn for_a_server() -> Attributes {
+    let now = now_ns();
+    let (seconds, ns) = (now / NS_PER_SECOND, now % NS_PER_SECOND);
+    Attributes { mode: 0o644, mtime_s: seconds.cast_signed(), mtime_ns: ns as u32 }
 }
 
 fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
