@@ -134,6 +134,27 @@ impl Home {
         value.unwrap_or_else(|| panic!("{path:?} has no {field}")).to_owned()
     }
 
+    /// Makes its key file name another remote, as somebody with an editor would.
+    ///
+    /// # Panics
+    /// When there is no key file with a remote.
+    pub fn turn_to(&self, remote: &str) {
+        self.set_key_field("remote", remote);
+    }
+
+    /// Writes another string for `field` into the key file, or adds it.
+    ///
+    /// # Panics
+    /// When there is no key file.
+    pub fn set_key_field(&self, field: &str, value: &str) {
+        let path = self.key_file();
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        let begins = format!("{field} = ");
+        let others = text.lines().filter(|line| !line.starts_with(&begins));
+        let text = format!("{begins}\"{value}\"\n{}\n", others.collect::<Vec<_>>().join("\n"));
+        std::fs::write(&path, text).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+    }
+
     /// The command `name` as this machine would run it.
     #[must_use]
     pub fn command(&self, name: &str) -> Command {

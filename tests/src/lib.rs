@@ -2,16 +2,24 @@
 //! servers that are stopped when the test is over.
 
 mod commands;
+mod configured;
 mod home;
 pub mod hostile;
 pub mod measure;
 mod pattern;
 mod server;
+mod trace;
+mod vitals;
+mod web;
 
 pub use commands::{command_path, example_path};
+pub use configured::Configured;
 pub use home::{Home, Ran};
 pub use pattern::{Pattern, Same};
 pub use server::ServerProcess;
+pub use trace::{Call, calls, can_trace};
+pub use vitals::Vitals;
+pub use web::{Head, WebClient, narrow};
 
 use std::{
     env,

@@ -14,7 +14,7 @@ use zput_client::{
     Client, directories::Directories, keystore::KeyPath, progress::Silent, put::PutOptions,
 };
 use zput_common::name::BlobName;
-use zput_tests::{Home, Pattern, Ran, ServerProcess, command_path, installed};
+use zput_tests::{Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path};
 
 /// What moves bytes, names them, or makes them durable.
 const CALLS: &str = "trace=openat,openat2,read,readv,pread64,preadv,preadv2,mmap,splice,copy_file_range,sendfile,write,\
@@ -22,101 +22,6 @@ const CALLS: &str = "trace=openat,openat2,read,readv,pread64,preadv,preadv2,mmap
      fdatasync,sync_file_range,syncfs";
 /// How long strace may take to write its last line.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A system call as strace(1) tells of it, descriptors with their paths.
-#[derive(Debug)]
-struct Call {
-    name: String,
-    arguments: String,
-    result: i64,
-    /// The lines of the trace in which it began and returned.
-    began: usize,
-    ended: usize,
-}
-
-impl Call {
-    fn is(&self, names: &[&str]) -> bool {
-        names.contains(&self.name.as_str())
-    }
-
-    /// The path, or the kind of socket, that its first argument is a descriptor of.
-    fn path(&self) -> Option<&str> {
-        let (number, rest) = self.arguments.split_once('<')?;
-        number.parse::<u32>().ok()?;
-        rest.split_once('>').map(|(path, _)| path)
-    }
-
-    /// Whether that holds `text`.
-    fn on(&self, text: &str) -> bool {
-        self.path().is_some_and(|path| path.contains(text))
-    }
-
-    fn is_send(&self) -> bool {
-        self.is(&["write", "writev", "sendto", "sendmsg"]) && self.on("socket:")
-    }
-
-    fn is_receipt(&self) -> bool {
-        self.is(&["read", "readv", "recvfrom", "recvmsg"]) && self.on("socket:") && self.result > 0
-    }
-
-    fn is_rename(&self) -> bool {
-        self.is(&["rename", "renameat", "renameat2"])
-    }
-}
-
-/// The calls of a whole trace, in the order in which they returned.
-fn calls(trace: &str) -> Vec<Call> {
-    let mut under_way: Vec<(&str, usize, &str)> = Vec::new();
-    let mut calls = Vec::new();
-    for (number, line) in trace.lines().enumerate() {
-        let Some((thread, rest)) = line.split_once(' ') else { continue };
-        let rest = rest.trim_start();
-        if let Some(begun) = rest.strip_suffix(" <unfinished ...>") {
-            under_way.push((thread, number, begun));
-            continue;
-        }
-        let (began, text) = match rest.strip_prefix("<... ") {
-            None => (number, rest.to_owned()),
-            Some(resumed) => {
-                let at = under_way.iter().position(|(other, ..)| *other == thread).unwrap();
-                let (_, began, begun) = under_way.swap_remove(at);
-                let (_, end) = resumed.split_once(" resumed>").unwrap();
-                (began, format!("{begun}{end}"))
-            }
-        };
-        // Signals and ends are no calls.
-        let Some((name, rest)) = text.split_once('(').filter(|(name, _)| !name.contains(' '))
-        else {
-            continue;
-        };
-        let Some((arguments, result)) = rest.rsplit_once(" = ") else { continue };
-        let result: String =
-            result.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
-        calls.push(Call {
-            name: name.to_owned(),
-            arguments: arguments.trim_end().trim_end_matches(')').to_owned(),
-            // mmap gives an address, an exit nothing: nobody asks for those.
-            result: result.parse().unwrap_or(0),
-            began,
-            ended: number,
-        });
-    }
-    calls
-}
-
-/// Says so where there is no strace, or none that may trace.
-fn can_trace() -> bool {
-    let Some(strace) = installed("strace") else {
-        eprintln!("skipped: strace is not installed");
-        return false;
-    };
-    let may = Command::new(strace).args(["-qq", "-o", "/dev/null", "true"]).output();
-    let may = may.is_ok_and(|output| output.status.success());
-    if !may {
-        eprintln!("skipped: strace may not trace here");
-    }
-    may
-}
 
 /// A server under strace, and where its trace goes.
 fn traced_server(home: &Home, args: &[&str]) -> (ServerProcess, PathBuf) {

@@ -28,8 +28,16 @@ impl HostileClient {
     /// # Errors
     /// When the server does not take the connection.
     pub fn connect(address: impl ToSocketAddrs, config: &ClientConfig) -> io::Result<Self> {
+        Self::over(TcpStream::connect(address)?, config)
+    }
+
+    /// Says hello on a connection that is there, and waits until both sides agree.
+    ///
+    /// # Errors
+    /// When the server does not take the connection.
+    pub fn over(stream: TcpStream, config: &ClientConfig) -> io::Result<Self> {
         let session = ClientSession::new(config, Instant::now()).map_err(io::Error::other)?;
-        let mut wire = Wire::new(TcpStream::connect(address)?, session)?;
+        let mut wire = Wire::new(stream, session)?;
         match wire.next()? {
             Event::Connected { .. } => Ok(Self { wire }),
             event => Err(io::Error::other(format!("{event:?} instead of a connection"))),
@@ -74,6 +82,14 @@ impl HostileClient {
     /// When the server ended the connection.
     pub fn payload(&mut self) -> io::Result<Vec<u8>> {
         self.wire.payload()
+    }
+
+    /// Writes the payload that the last answer announced to `to`, as far as it comes.
+    ///
+    /// # Errors
+    /// When the server ended the connection.
+    pub fn payload_to(&mut self, to: &mut impl Write) -> io::Result<()> {
+        self.wire.payload_to(to)
     }
 
     /// Asks and waits.

@@ -134,15 +134,22 @@ impl<S: Session> Wire<S> {
     /// All of the payload that the peer announced.
     pub(super) fn payload(&mut self) -> io::Result<Vec<u8>> {
         let mut payload = Vec::new();
+        self.payload_to(&mut payload)?;
+        Ok(payload)
+    }
+
+    /// The same, written to `to` as far as it comes.
+    pub(super) fn payload_to(&mut self, to: &mut impl Write) -> io::Result<()> {
         while let Wants::Payload { remaining } = self.session.wants() {
             if self.incoming.is_empty() {
                 self.read()?;
             }
             let most = usize::try_from(remaining).unwrap_or(usize::MAX).min(self.incoming.len());
-            payload.extend(self.incoming.drain(..most));
+            to.write_all(self.incoming.get(..most).unwrap_or_default())?;
+            self.incoming.drain(..most);
             self.session.payload_received(most as u64);
         }
-        Ok(payload)
+        Ok(())
     }
 
     fn read(&mut self) -> io::Result<()> {
