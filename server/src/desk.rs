@@ -1,6 +1,9 @@
 //! What a worker and its connections have to say to each other: what it lends them for a turn, and what they
 //! say when it ends.
 
+#[cfg(test)]
+mod lent;
+
 use std::{io, sync::Arc};
 
 use thiserror::Error;
@@ -18,6 +21,9 @@ use crate::{
     wire::Blocked,
     worker::{Buffers, Files, Inbox, SlotId},
 };
+
+#[cfg(test)]
+pub(crate) use lent::Lent;
 
 /// Bytes that a connection may move in one turn. At 5 GB/s a turn takes 0.1 ms, so among a
 /// hundred busy connections a small request waits some 10 ms.

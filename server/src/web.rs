@@ -366,3 +366,6 @@ impl fmt::Debug for Connection {
         write!(f, "web::Connection({})", self.peer)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     sync::Arc,
-    time::SystemTime,
 };
 
 use tempfile::TempDir;
@@ -10,16 +9,12 @@ use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes};
 
 use super::*;
 use crate::{
-    engines::{Engine, Pipes, Tools},
-    http::{Date, Now},
-    metrics::WorkerMetrics,
+    desk::Lent,
     mounts::{Mounts, Policy},
-    opened::OpenFiles,
-    pool::{Pool, Size},
     session::Door,
     store::{Clock, Store},
     wire::{Socket, Wire},
-    worker::{Buffers, Files, Inbox, Overheard, SlotId},
+    worker::{Buffers, Overheard},
 };
 
 /// A client hello of PROTOCOL 1: `plaintext` only.
@@ -37,48 +32,11 @@ struct Bench {
     _dir: TempDir,
 }
 
-/// What a worker has.
-struct Lent {
-    mounts: Mounts,
-    pool: Pool,
-    inbox: Inbox,
-    buffers: Buffers,
-    files: Files,
-    open_files: OpenFiles,
-    tools: Tools,
-    scratch: Vec<u8>,
-    metrics: WorkerMetrics,
-    now: Now,
-}
-
-impl Lent {
-    fn desk(&mut self) -> Desk<'_> {
-        self.now.instant = Instant::now();
-        Desk {
-            mounts: &self.mounts,
-            pool: &self.pool,
-            loaders: &self.pool,
-            inbox: &self.inbox,
-            slot: SlotId::for_test(),
-            buffers: &mut self.buffers,
-            files: &mut self.files,
-            open_files: &self.open_files,
-            engine: Engine::default(),
-            tools: &mut self.tools,
-            scratch: &mut self.scratch,
-            metrics: &self.metrics,
-            now: &self.now,
-            draining: false,
-        }
-    }
-}
-
 impl Bench {
     /// After the handshake, with at most `buffers`.
     fn new(buffers: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
-        let (pool, _threads) = Pool::start(Size::up_to(1, "disk", 8), Arc::default()).unwrap();
         let (ours, peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let config =
@@ -88,18 +46,8 @@ impl Bench {
         let wire = Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (inbox, overheard) = Overheard::inbox();
         let connection = Connection::new(wire, &door, "test".to_owned(), Instant::now());
-        let lent = Lent {
-            mounts: Mounts::of_store(store, policy),
-            pool,
-            inbox,
-            buffers: Buffers::new(buffers),
-            files: Files::new(0),
-            open_files: OpenFiles::new(1),
-            tools: Tools::new(Pipes::new(1)),
-            scratch: vec![0; 65_536],
-            metrics: WorkerMetrics::default(),
-            now: Now { instant: Instant::now(), date: Date::at(SystemTime::now()) },
-        };
+        let mut lent = Lent::new(Mounts::of_store(store, policy), inbox);
+        lent.buffers = Buffers::new(buffers);
         let mut bench = Self { connection, peer, lent, overheard, _dir: dir };
         bench.shake_hands();
         bench
