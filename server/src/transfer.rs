@@ -33,7 +33,7 @@ const PAYLOAD_MAX_BYTES: u64 = (1 << 63) - 1;
 const WINDOW_BYTES: u64 = 512 * 1024;
 
 /// Longest payload that is copied behind its announcement, to leave with it in one call.
-pub(crate) const SMALL_BYTES: usize = 32 * 1024;
+const SMALL_BYTES: usize = 32 * 1024;
 
 /// Sections whose sum is over [`PAYLOAD_MAX_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -179,26 +179,33 @@ impl Transfer {
         self.loaded = window.range.end.min(self.now.end);
     }
 
-    /// Copies all that is left into `room`, if it is one stretch, fits, and waits for no disk. Returns its length; nothing
+    /// `head` with all that is left behind it, in `room`: if that is one short stretch, has room, and waits for no disk. Nothing
     /// counts as sent yet.
-    pub(crate) fn copy_small(&self, room: &mut [u8]) -> Result<Option<usize>, TransferError> {
-        let Some(room) = usize::try_from(self.left).ok().and_then(|left| room.get_mut(..left))
+    pub(crate) fn behind<'a>(
+        &self,
+        head: &[u8],
+        room: &'a mut [u8],
+    ) -> Result<Option<&'a [u8]>, TransferError> {
+        let length = match usize::try_from(self.left) {
+            Ok(length) if length <= SMALL_BYTES && self.then.is_empty() => length,
+            Ok(_) | Err(_) => return Ok(None),
+        };
+        let Some((in_front, payload)) =
+            room.get_mut(..head.len() + length).map(|room| room.split_at_mut(head.len()))
         else {
             return Ok(None);
         };
-        if !self.then.is_empty() || room.is_empty() || room.len() > SMALL_BYTES {
-            return Ok(None);
-        }
         let file = self.object.file().as_fd();
-        match self.object.residency().read(file, self.now.start, room)? {
-            Some(0) => Err(self.file_ended()),
-            Some(n) if n == room.len() => Ok(Some(n)),
+        match self.object.residency().read(file, self.now.start, payload)? {
+            Some(0) => return Err(self.file_ended()),
+            Some(n) if n == length => in_front.copy_from_slice(head),
             // Part of it, or nothing, is in memory: what is missing is found when it is sent the long way.
-            Some(_) | None => Ok(None),
+            Some(_) | None => return Ok(None),
         }
+        Ok(room.get(..head.len() + length))
     }
 
-    /// So many bytes of what [`Self::copy_small`] gave have left.
+    /// So many bytes of what [`Self::behind`] gave have left.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.now.start += bytes;
         self.left -= bytes;

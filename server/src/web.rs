@@ -20,7 +20,7 @@ use crate::{
     opened::Opened,
     pace::Pace,
     pool::Ticket,
-    transfer::{SMALL_BYTES, Stepped, Transfer},
+    transfer::{Stepped, Transfer},
     wire::{Received, Sent, Wanted, Wire},
 };
 
@@ -214,17 +214,11 @@ impl Connection {
             let sent = match self.session.poll_transmit() {
                 None => break,
                 Some(Transmit::Bytes { bytes: head, more }) => {
-                    let mut with_payload = None;
-                    if let Task::Sending(transfer) = &self.task
-                        && transfer.left() <= SMALL_BYTES as u64
-                        && let Some((room, behind)) = desk.scratch.split_at_mut_checked(head.len())
-                        && let Some(payload) = transfer.copy_small(behind)?
-                    {
-                        room.copy_from_slice(head);
-                        with_payload = desk.scratch.get(..head.len() + payload);
-                    }
-                    let more = more && with_payload.is_none();
-                    match self.wire.send(with_payload.unwrap_or(head), more)? {
+                    let whole = match &self.task {
+                        Task::Sending(transfer) => transfer.behind(head, desk.scratch)?,
+                        Task::Idle | Task::Opening(..) => None,
+                    };
+                    match self.wire.send(whole.unwrap_or(head), more && whole.is_none())? {
                         Sent::Blocked | Sent::FileEnded => break,
                         Sent::Bytes(n) => {
                             let of_head = n.min(head.len());

@@ -11,7 +11,7 @@ use crate::{
     catalog::{Job, refused},
     desk::{Budget, Desk, End, NoBuffer, Verdict},
     farewell::Phase,
-    transfer::{SMALL_BYTES, Stepped},
+    transfer::Stepped,
     wire::{Received, Sent, Wanted},
 };
 
@@ -155,18 +155,12 @@ impl Connection {
             return Ok(Sent::Blocked);
         };
         let head = bytes.get(*sent..).unwrap_or_default();
-        let mut with_payload = None;
-        if let Task::Sending(transfer) = &self.task
-            && self.session.payload_is_next()
-            && transfer.left() <= SMALL_BYTES as u64
-            && let Some((room, behind)) = desk.scratch.split_at_mut_checked(head.len())
-            && let Some(payload) = transfer.copy_small(behind)?
-        {
-            room.copy_from_slice(head);
-            with_payload = desk.scratch.get(..head.len() + payload);
-        }
-        let more = with_payload.is_none() && self.session.payload_is_next();
-        let result = self.wire.send(with_payload.unwrap_or(head), more)?;
+        let announces = self.session.payload_is_next();
+        let whole = match &self.task {
+            Task::Sending(transfer) if announces => transfer.behind(head, desk.scratch)?,
+            _ => None,
+        };
+        let result = self.wire.send(whole.unwrap_or(head), announces && whole.is_none())?;
         let Sent::Bytes(n) = result else { return Ok(result) };
         let of_head = n.min(head.len());
         *sent += of_head;

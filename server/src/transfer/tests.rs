@@ -90,16 +90,19 @@ fn a_step_ends_at_a_window() {
 }
 
 #[test]
-fn what_is_small_is_copied_whole_or_not_at_all() {
+fn what_is_small_leaves_with_its_head_or_not_at_all() {
     let mut room = vec![0; 65_536];
+    let mut behind = |transfer: &Transfer, room_bytes: usize| {
+        transfer.behind(b"head", &mut room[..room_bytes]).map(|all| all.map(<[u8]>::to_vec))
+    };
     let small = transfer(b"0123456789", only(3..7));
-    assert_eq!(small.copy_small(&mut room).unwrap(), Some(4));
-    assert_eq!(&room[..4], b"3456");
+    assert_eq!(behind(&small, 65_536).unwrap().unwrap(), b"head3456");
     assert_eq!(small.left(), 4, "nothing has left");
-    assert_eq!(small.copy_small(&mut room[..3]).unwrap(), None, "there is no room for it");
-    assert_eq!(transfer(b"0123456789", [0..1, 2..3]).copy_small(&mut room).unwrap(), None);
+    assert!(behind(&small, 8).unwrap().is_some());
+    assert_eq!(behind(&small, 7).unwrap(), None, "there is no room for it");
+    assert_eq!(behind(&transfer(b"0123456789", [0..1, 2..3]), 65_536).unwrap(), None);
     let bytes = vec![7; 40_000];
-    assert_eq!(transfer(&bytes, only(0..40_000)).copy_small(&mut room).unwrap(), None);
-    assert_eq!(transfer(&bytes, only(0..32_768)).copy_small(&mut room).unwrap(), Some(32_768));
-    assert!(transfer(b"0123", only(4..8)).copy_small(&mut room).is_err(), "the file ends");
+    assert_eq!(behind(&transfer(&bytes, only(0..32_769)), 65_536).unwrap(), None);
+    assert!(behind(&transfer(&bytes, only(0..32_768)), 65_536).unwrap().is_some());
+    assert!(behind(&transfer(b"0123", only(4..8)), 65_536).is_err(), "the file ends");
 }
