@@ -453,7 +453,7 @@ fn a_listing_of_twenty_thousand_is_complete() {
     list_all(&published, &server, "pack", 20_000);
 }
 
-/// By hand: `cargo test --release -p zput-tests --test mounts -- --ignored --nocapture million`
+/// By hand: `cargo test -p zput-tests --test mounts -- --ignored --nocapture million`
 #[test]
 #[ignore = "it makes a million files, and takes minutes"]
 fn a_listing_of_a_directory_of_a_million_is_complete() {
@@ -463,7 +463,7 @@ fn a_listing_of_a_directory_of_a_million_is_complete() {
     list_all(&published, &server, "tree", 1_000_000);
 }
 
-/// By hand: `cargo test --release -p zput-tests --test mounts -- --ignored --nocapture hundred_thousand`
+/// By hand: `cargo test -p zput-tests --test mounts -- --ignored --nocapture hundred_thousand`
 #[test]
 #[ignore = "it takes a minute"]
 fn a_listing_of_an_archive_of_a_hundred_thousand_is_complete() {
