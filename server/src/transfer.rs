@@ -32,6 +32,10 @@ const PAYLOAD_MAX_BYTES: u64 = (1 << 63) - 1;
 /// 2 GB/s as long as sending it takes a link of 16 Gbit/s, and so many in flight for a thousand readers are half a gigabyte.
 const WINDOW_BYTES: u64 = 512 * 1024;
 
+/// How long bytes that were found in memory are taken to be there still: memory may be short, and a slow reader may take
+/// its time for a window.
+const TRUSTED: Duration = Duration::from_secs(1);
+
 /// Longest payload that is copied behind its announcement, to leave with it in one call.
 const SMALL_BYTES: usize = 32 * 1024;
 
@@ -52,6 +56,8 @@ pub(crate) struct Transfer {
     left: u64,
     /// Up to where in the file the bytes under way were found in memory.
     loaded: u64,
+    /// When that was.
+    found: Instant,
     mover: Mover,
 }
 
@@ -112,8 +118,8 @@ impl Transfer {
             .chain(&then)
             .try_fold(0u64, |sum, range| sum.checked_add(range.end - range.start));
         let left = left.filter(|left| *left <= PAYLOAD_MAX_BYTES).ok_or(TooLong)?;
-        let mut transfer =
-            Self { object, now: 0..0, then, left, loaded: 0, mover: Mover::new(engine) };
+        let (found, mover) = (Instant::now(), Mover::new(engine));
+        let mut transfer = Self { object, now: 0..0, then, left, loaded: 0, found, mover };
         transfer.begin(&first);
         Ok(transfer)
     }
@@ -160,7 +166,7 @@ impl Transfer {
         if self.left == 0 {
             return Err(TransferError::Exhausted);
         }
-        if self.loaded > self.now.start {
+        if self.loaded > self.now.start && self.found.elapsed() < TRUSTED {
             return Ok(None);
         }
         let start = self.now.start;
@@ -168,7 +174,7 @@ impl Transfer {
         let range = start..border.min(self.now.end);
         let file = self.object.file();
         if self.object.residency().is_resident(file.as_fd(), start, range.end - start)? {
-            self.loaded = range.end;
+            self.found_up_to(range.end);
             return Ok(None);
         }
         Ok(Some(Window { file: Arc::clone(file), range, since: Instant::now() }))
@@ -176,7 +182,12 @@ impl Transfer {
 
     /// A window that was absent is in memory now.
     pub(crate) fn loaded(&mut self, window: &Window) {
-        self.loaded = window.range.end.min(self.now.end);
+        self.found_up_to(window.range.end.min(self.now.end));
+    }
+
+    fn found_up_to(&mut self, end: u64) {
+        self.loaded = end;
+        self.found = Instant::now();
     }
 
     /// `head` with all that is left behind it, in `room`: if that is one short stretch, has room, and waits for no disk. Nothing

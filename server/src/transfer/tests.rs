@@ -89,6 +89,34 @@ fn a_step_ends_at_a_window() {
     assert!(moved(&mut transfer, &mut wire, 1_000_000).unwrap() <= 524_288);
 }
 
+/// A reader that takes its time: what was in memory when its window was looked at has gone since.
+#[test]
+fn what_was_found_in_memory_is_looked_at_again_after_a_while() {
+    let program = std::env::current_exe().unwrap();
+    // On a disk, where TMPDIR may be memory.
+    let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    fs::write(dir.path().join("f"), vec![7; 500_000]).unwrap();
+    let file = File::open(dir.path().join("f")).unwrap();
+    file.sync_all().unwrap();
+    let found = DirMount::open(dir.path(), Clock::system()).unwrap().find("f").unwrap();
+    let object = Arc::new(Opened::found(found, OpenFiles::new(1).permit().unwrap()).unwrap());
+    let mut transfer = Transfer::new(object, Engine::Sendfile, only(0..500_000)).unwrap();
+    let (mut wire, _peer) = wire();
+    assert_eq!(moved(&mut transfer, &mut wire, 1).unwrap(), 1);
+    let mut step = |transfer: &mut Transfer| {
+        // Pages that somebody looks at just now stay.
+        (0..100).any(|_| {
+            crate::sys::fs::drop_cached(&file, 0, 500_000);
+            let stepped = transfer.step(&mut wire, &mut tools(), &WorkerMetrics::default(), 1);
+            matches!(stepped, Ok(Stepped::Absent(_)))
+        })
+    };
+    transfer.found = Instant::now();
+    assert!(!step(&mut transfer), "it was looked at just now");
+    transfer.found = Instant::now() - TRUSTED;
+    assert!(step(&mut transfer), "the worker would wait for the disk");
+}
+
 #[test]
 fn what_is_small_leaves_with_its_head_or_not_at_all() {
     let mut room = vec![0; 65_536];
