@@ -1,6 +1,7 @@
 //! What the kernel says of a process: its CPU time, its descriptors, its memory.
 
 use std::{
+    collections::BTreeSet,
     fs, thread,
     time::{Duration, Instant},
 };
@@ -48,6 +49,19 @@ impl Vitals {
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.pid);
         fs::read_dir(&path).unwrap_or_else(|e| panic!("{path}: {e}")).count()
+    }
+
+    /// The number that its next descriptor would have: the least that is free.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn next_descriptor(&self) -> u64 {
+        let path = format!("/proc/{}/fd", self.pid);
+        let entries = fs::read_dir(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let taken: BTreeSet<u64> =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        (0..).find(|number| !taken.contains(number)).unwrap_or_default()
     }
 
     /// Waits until it has at most `count` descriptors.

@@ -114,6 +114,11 @@ impl HostileClient {
         self.write(bytes)
     }
 
+    /// Its socket, for bytes that the session knows nothing of.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.wire.stream()
+    }
+
     /// Whether the server ends the connection within the time that a test has, whatever it says
     /// before.
     pub fn is_hung_up_on(&mut self) -> bool {
