@@ -1,6 +1,6 @@
 //! How `zserve` is set up: what its command line and its file come to.
 //!
-//! [`cli`] reads the one and [`mod@file`] the other; what both say is told apart here: a flag goes before
+//! [`cli`] reads the one and `file` the other; what both say is told apart here: a flag goes before
 //! the file, and the file before the defaults. The result is plain values. Nothing is opened, so that
 //! a file can be checked without serving it, and read again while it is served.
 
