@@ -257,3 +257,45 @@ fn every_test_that_a_document_names_exists() {
         assert!(all.contains(&format!("fn {test}(")), "{page} names {test}, which does not exist");
     }
 }
+
+/// Rows of a document's tables, without their heads: the text of their last cells.
+fn last_cells(page: &str) -> Vec<String> {
+    let text = fs::read_to_string(workspace().join(page)).unwrap();
+    let rows =
+        text.lines().filter(|line| line.starts_with("| ") && !line.ends_with("| caught by |"));
+    rows.map(|row| {
+        let row =
+            row.strip_suffix(" |").unwrap_or_else(|| panic!("{page}: a row has no end: {row}"));
+        row.rsplit(" | ").next().unwrap().to_owned()
+    })
+    .collect()
+}
+
+#[test]
+fn every_regression_has_a_test_that_exists_or_a_reason() {
+    let page = "docs/REGRESSIONS.md";
+    let cells = last_cells(page);
+    assert!(cells.len() >= 35, "{page} has only {} rows", cells.len());
+    let mut named = 0;
+    for cell in cells {
+        let mut tests = 0;
+        for quoted in cell.split('`').skip(1).step_by(2) {
+            let Some((file, test)) = quoted.split_once("::") else { continue };
+            let text = fs::read_to_string(workspace().join(file));
+            let text = text.unwrap_or_else(|e| panic!("{page} names {file}: {e}"));
+            let is_test = text.split("#[test]").skip(1).any(|behind| {
+                let signature = behind.split_once(" {").map_or("", |(signature, _)| signature);
+                // An ignored one catches nothing by itself.
+                signature.contains(&format!("fn {test}()")) && !signature.contains("#[ignore")
+            });
+            assert!(is_test, "{page} names {quoted}, which is no test that runs");
+            tests += 1;
+        }
+        assert!(
+            tests > 0 || cell.split(' ').count() > 5,
+            "{page} has no test and no reason: {cell}"
+        );
+        named += tests;
+    }
+    assert!(named >= 50, "{page} names only {named} tests");
+}
