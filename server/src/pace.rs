@@ -88,15 +88,15 @@ mod tests {
         })
     }
 
-    /// 1,024 B/s are 61,440 a minute; 262,144 may be owed.
+    /// 1,024 B/s are 61,440 a minute; 131,072 may be owed.
     #[test]
     fn who_moves_too_little_while_it_has_to_act_is_too_slow() {
         assert_eq!(found_out(1024, 61_440, 1000), None);
-        assert_eq!(found_out(1024, 0, 1000), Some(5));
-        assert_eq!(found_out(1024, 60, 1000), Some(5));
-        assert_eq!(found_out(1024, 30_720, 1000), Some(9));
+        assert_eq!(found_out(1024, 0, 1000), Some(3));
+        assert_eq!(found_out(1024, 60, 1000), Some(3));
+        assert_eq!(found_out(1024, 30_720, 1000), Some(5));
         assert_eq!(found_out(100_000, 0, 1000), Some(1));
-        assert_eq!(found_out(100_000, 5_737_856, 1000), Some(2));
+        assert_eq!(found_out(100_000, 5_868_928, 1000), Some(2));
     }
 
     /// A socket's buffer empties in steps.
@@ -106,8 +106,8 @@ mod tests {
         let mut pace = Pace::at_least(1024);
         pace.peer_acts(true, start);
         for minute in 1..1000 {
-            if minute % 4 == 0 {
-                pace.moved(262_144);
+            if minute % 2 == 0 {
+                pace.moved(131_072);
             }
             assert!(!pace.is_too_slow(start + Duration::from_secs(60 * minute)), "{minute}");
         }
@@ -121,7 +121,7 @@ mod tests {
         pace.peer_acts(true, start);
         pace.moved(1 << 40);
         let slow = (1..100).find(|m| pace.is_too_slow(start + Duration::from_secs(60 * m)));
-        assert_eq!(slow, Some(6));
+        assert_eq!(slow, Some(4));
     }
 
     #[test]

@@ -26,9 +26,10 @@ use crate::{
 
 /// Bytes that a TCP socket takes beyond those on their way (tcp(7), `TCP_NOTSENT_LOWAT`): it says that there is room again once
 /// half of them have left. Unbounded, a slow peer's socket swallows megabytes, and speaks up again when a third of these were taken, which
-/// may be never. On loopback 64 KiB to 1 MiB are as fast as no bound; at 25 Gbit/s 256 KiB last for 84 us, more than a worker
-/// needs to come round.
-pub(crate) const UNSENT_BYTES: u32 = 256 * 1024;
+/// may be never. It also counts towards the TCP memory of the whole machine, which 7,500 slow readers at 256 KiB used up: then
+/// everybody's segments are dropped. On loopback 64 KiB to 1 MiB are as fast as no bound; at 25 Gbit/s 128 KiB last for 42 us,
+/// more than a worker needs to come round.
+pub(crate) const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// A stream socket, non-blocking.
 #[derive(Debug)]

@@ -272,7 +272,7 @@ mod tests {
                 accepted => break accepted.unwrap(),
             }
         };
-        assert_eq!(socket2::SockRef::from(&accepted.socket).tcp_notsent_lowat().unwrap(), 262_144);
+        assert_eq!(socket2::SockRef::from(&accepted.socket).tcp_notsent_lowat().unwrap(), 131_072);
     }
 
     #[test]
