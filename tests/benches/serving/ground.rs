@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::fstatfs;
+use rustix::fs::{Advice, fadvise, fstatfs, fstatvfs};
 use tempfile::TempDir;
 use zput_tests::{Home, measure::random_file};
 
@@ -71,5 +71,16 @@ impl Ground {
             return Err(format!("zseal: {}", sealed.stderr).into());
         }
         Ok(())
+    }
+
+    /// Bytes that the disk has room for.
+    pub(crate) fn room(&self) -> Result<u64, Failure> {
+        let disk = fstatvfs(File::open(self.root.path())?)?;
+        Ok(disk.f_bavail * disk.f_frsize)
+    }
+
+    /// Takes a file out of the page cache, but for what is on its way through a socket.
+    pub(crate) fn cool(&self, name: &str) -> Result<(), Failure> {
+        Ok(fadvise(File::open(self.file(name))?, 0, None, Advice::DontNeed)?)
     }
 }

@@ -52,8 +52,23 @@ impl HttpClient {
         Ok(Self { stream, discard: Discard::new() })
     }
 
+    /// The bare connection, which stays open and says nothing more.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Gets `target`; says how many bytes its body had.
     pub(crate) fn get(&mut self, target: &str) -> Result<u64, Failure> {
+        self.get_while(target, |_| true)
+    }
+
+    /// Gets `target` as long as `more` says so of the bytes that have come, then no more by this
+    /// connection; says how many bytes of its body came.
+    pub(crate) fn get_while(
+        &mut self,
+        target: &str,
+        mut more: impl FnMut(u64) -> bool,
+    ) -> Result<u64, Failure> {
         self.stream.write_all(request(target).as_bytes())?;
         let mut head = [0; HEAD_MAX_BYTES];
         let mut filled = 0;
@@ -70,9 +85,13 @@ impl HttpClient {
         let length = content_length(std::str::from_utf8(&head[..end])?)?;
         let mut left = length - (filled - end) as u64;
         while left > 0 {
-            left -= self.discard.some(&self.stream, left)?;
+            let now = self.discard.some(&self.stream, left)?;
+            left -= now;
+            if !more(now) {
+                break;
+            }
         }
-        Ok(length)
+        Ok(length - left)
     }
 }
 

@@ -9,17 +9,26 @@
 //! |---|---|
 //! | `large` | 1 GiB from the page cache to one reader: throughput, and CPU of the server |
 //! | `small` | 4 KiB to 1 MiB over 64 connections: requests per second |
+//! | `sizes` | 4 KiB to 4 GiB by one connection and by 16, from memory and from the disk: the engines |
+//! | `idle` | 10,000 idle connections: memory of the server, and a get beside them |
+//! | `cold` | hot small files beside large cold ones: how long the slowest of a thousand gets takes |
+//! | `hostile` | 12,000 slow and silent clients: what good ones keep, CPU when nobody else is there |
 //!
 //! Figures are medians; ratios are medians of each round's own ratio. All that reads discards in the
 //! kernel (`MSG_TRUNC`, but for wrk), so that what is measured is who serves. The tables are Markdown, as
 //! docs/PERFORMANCE.md has them. What is not installed or not allowed is skipped, with the reason.
 
+mod cold;
+mod crowd;
 mod ground;
+mod hostile;
 mod http;
+mod idle;
 mod large;
 mod options;
 mod sealed;
 mod side;
+mod sizes;
 mod small;
 mod table;
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use zput_server::Engine;
 
-use crate::{Failure, ground::Ground, large, small};
+use crate::{Failure, cold, ground::Ground, hostile, idle, large, sizes, small};
 
 /// A part of the benchmark.
 pub(crate) struct Part {
@@ -14,16 +14,24 @@ pub(crate) struct Part {
     pub(crate) run: fn(&Options, &Ground) -> Result<(), Failure>,
 }
 
-const PARTS: [Part; 2] =
-    [Part { name: "large", run: large::run }, Part { name: "small", run: small::run }];
+const PARTS: [Part; 6] = [
+    Part { name: "large", run: large::run },
+    Part { name: "small", run: small::run },
+    Part { name: "sizes", run: sizes::run },
+    Part { name: "idle", run: idle::run },
+    Part { name: "cold", run: cold::run },
+    Part { name: "hostile", run: hostile::run },
+];
 
 pub(crate) struct Options {
     /// In the order of the list above.
     pub(crate) parts: Vec<&'static Part>,
     /// Rounds that count.
     pub(crate) runs: usize,
-    /// What moves payload; all of them where engines are compared, the first one elsewhere.
+    /// Which engines, where they are compared: the default one first, unless told otherwise.
     pub(crate) engines: Vec<Engine>,
+    /// Connections that are idle; slow readers.
+    pub(crate) connections: usize,
     /// How long one measurement takes where that is to be chosen.
     pub(crate) time: Duration,
     /// Where files are made; the build's directory without one.
@@ -35,7 +43,8 @@ impl Options {
         let mut options = Self {
             parts: PARTS.iter().collect(),
             runs: 5,
-            engines: Engine::ALL.to_vec(),
+            engines: all_engines(),
+            connections: 10_000,
             time: Duration::from_secs(3),
             directory: None,
         };
@@ -47,21 +56,32 @@ impl Options {
                 "--runs" => options.runs = value()?.parse::<usize>()?.max(1),
                 "--engines" => {
                     let names = value()?;
-                    let engines = names.split(',').map(str::parse).collect::<Result<_, _>>();
-                    options.engines = engines.map_err(|e| format!("{e}"))?;
+                    options.engines = names.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 }
+                "--connections" => options.connections = value()?.parse()?,
                 "--seconds" => options.time = Duration::from_secs_f64(value()?.parse()?),
                 "--dir" => options.directory = Some(value()?.into()),
                 // cargo bench passes this to every target.
                 "--bench" => {}
                 other => {
-                    let known = "--only, --runs, --engines, --seconds and --dir";
+                    let known = "--only, --runs, --engines, --seconds, --connections, --dir";
                     return Err(format!("{other}? it takes {known}").into());
                 }
             }
         }
         Ok(options)
     }
+
+    /// The engine, where they are not compared.
+    pub(crate) fn engine(&self) -> Engine {
+        self.engines.first().copied().unwrap_or_default()
+    }
+}
+
+fn all_engines() -> Vec<Engine> {
+    let mut engines = Engine::ALL.to_vec();
+    engines.sort_by_key(|engine| *engine != Engine::default());
+    engines
 }
 
 fn parts(names: &str) -> Result<Vec<&'static Part>, Failure> {

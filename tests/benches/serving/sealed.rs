@@ -81,6 +81,11 @@ impl SealedClient {
         Ok(length)
     }
 
+    /// The bare connection, which stays open and says nothing more.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     fn ask(&mut self, request: &Request) -> Result<Response, Failure> {
         self.session.send(request)?;
         loop {
