@@ -125,6 +125,15 @@ mod tests {
     }
 
     #[test]
+    fn what_moved_before_the_peer_had_to_act_does_not_count() {
+        let start = Instant::now();
+        let mut pace = Pace::at_least(5_000);
+        pace.moved(1 << 40);
+        pace.peer_acts(true, start);
+        assert!(pace.is_too_slow(start + Duration::from_secs(60)));
+    }
+
+    #[test]
     fn the_servers_own_time_does_not_count() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);

@@ -233,6 +233,12 @@ impl Transfer {
 }
 
 impl Window {
+    /// These bytes of an object's file.
+    #[cfg(test)]
+    pub(crate) fn for_test(object: &Opened, range: Range<u64>) -> Self {
+        Self { file: Arc::clone(object.file()), range, since: Instant::now() }
+    }
+
     /// How long it was waited for.
     pub(crate) fn waited(&self) -> Duration {
         self.since.elapsed()

@@ -89,6 +89,21 @@ fn a_step_ends_at_a_window() {
     assert!(moved(&mut transfer, &mut wire, 1_000_000).unwrap() <= 524_288);
 }
 
+/// However much was loaded: what is not announced does not leave.
+#[test]
+fn a_stretch_ends_where_it_should_and_not_where_its_window_does() {
+    let object = object(b"0123456789");
+    let mut transfer = Transfer::new(Arc::clone(&object), Engine::Sendfile, [2..5, 7..8]).unwrap();
+    transfer.loaded(&Window::for_test(&object, 0..10));
+    let (mut wire, mut peer) = wire();
+    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 3);
+    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 1);
+    assert_eq!(transfer.left(), 0);
+    let mut got = [0; 4];
+    peer.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"2347");
+}
+
 /// A reader that takes its time: what was in memory when its window was looked at has gone since.
 #[test]
 fn what_was_found_in_memory_is_looked_at_again_after_a_while() {

@@ -2,6 +2,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -10,11 +11,15 @@ use super::*;
 use crate::{
     desk::Lent,
     engines::Engine,
+    http::Date,
     mounts::{DirMount, Mounts, Policy, Source},
     store::Clock,
+    transfer::Window,
     wire::Socket,
     worker::Overheard,
 };
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A connection, all that a worker lends it, and a client that asks for no memory itself.
 struct Bench {
@@ -39,12 +44,46 @@ impl Bench {
         ours.set_nonblocking(true).unwrap();
         let wire = Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (inbox, overheard) = Overheard::inbox();
-        let door = Door { timeouts: Timeouts::default(), min_rate: 1024 };
+        let door = Door { timeouts: Timeouts::default(), min_rate: 16 * 1024 };
         let connection = Connection::new(wire, &door, "test".to_owned(), Instant::now());
         let mut lent = Lent::new(mounts, inbox);
         lent.engine = engine;
         client.set_nonblocking(true).unwrap();
         Self { connection, client, lent, overheard, heard: vec![0; 1 << 20], _dir: dir }
+    }
+
+    /// As [`Self::new`], with a client that may be silent for a long time but has to take 16 KiB a second, and who has
+    /// asked for more than the socket holds and takes nothing of it.
+    fn stuck() -> Self {
+        let mut bench = Self::new(Engine::Sendfile);
+        let long = Timeouts { head: HOUR, idle: HOUR };
+        bench.connection.session = Session::new(long, Instant::now());
+        let request = b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n";
+        bench.client.write_all(&request.repeat(100)).unwrap();
+        bench.rest();
+        bench
+    }
+
+    /// Gives turns until the connection waits for the client.
+    fn rest(&mut self) {
+        self.connection.wire().wake_for_test();
+        for _ in 0..1000 {
+            let verdict = self.connection.turn(&mut self.lent.desk());
+            assert!(!matches!(verdict, Verdict::Close(_)), "{verdict:?}");
+            if self.connection.ticket.is_some() {
+                let done = self.overheard.done();
+                self.connection.deliver(done, &mut self.lent.desk()).unwrap();
+            } else if matches!(verdict, Verdict::Park(_)) {
+                return;
+            }
+        }
+        panic!("it never waits");
+    }
+
+    /// Whether the connection outlives this moment.
+    fn outlives(&mut self, instant: Instant) -> Result<(), End> {
+        let date = Date::at(std::time::SystemTime::now());
+        self.connection.expire(&Now { instant, date })
     }
 
     /// Asks, gives turns until the server waits for more, and returns how many bytes came of it.
@@ -110,4 +149,111 @@ fn the_first_request_allocates() {
         bench.ask(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n");
     });
     assert!(counted.count_total > 3, "{counted:?}");
+}
+
+#[test]
+fn who_takes_too_little_is_left() {
+    let mut bench = Bench::stuck();
+    let second = |n| Instant::now() + Duration::from_secs(n);
+    assert!(bench.connection.deadline().unwrap() <= second(60), "it is watched");
+    bench.outlives(second(59)).unwrap();
+    assert!(matches!(bench.outlives(second(61)), Err(End::Slow)));
+}
+
+/// 61 s at 16 KiB are 999,424.
+#[test]
+fn who_takes_enough_may_go_on() {
+    let mut bench = Bench::stuck();
+    for _ in 0..20 {
+        let mut some = [0; 60_000];
+        bench.client.read_exact(&mut some).unwrap();
+        bench.rest();
+    }
+    bench.outlives(Instant::now() + Duration::from_secs(61)).unwrap();
+}
+
+#[test]
+fn who_has_nothing_to_take_is_not_slow() {
+    let mut bench = Bench::stuck();
+    let mut nothing_new = 0;
+    while nothing_new < 3 {
+        match bench.client.read(&mut bench.heard) {
+            Ok(n) if n > 0 => nothing_new = 0,
+            _ => nothing_new += 1,
+        }
+        bench.rest();
+    }
+    bench.outlives(Instant::now() + Duration::from_secs(61)).unwrap();
+}
+
+/// What was answered is not lost for a reset, and nobody lingers for ever.
+#[test]
+fn a_farewell_waits_for_the_client_and_has_an_end() {
+    let last = b"GET /small HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let mut bench = Bench::new(Engine::Sendfile);
+    let before = Instant::now();
+    bench.client.write_all(last).unwrap();
+    bench.rest();
+    assert!(matches!(bench.client.read(&mut bench.heard), Ok(4096..)));
+    assert!(matches!(bench.client.read(&mut bench.heard), Ok(0)), "the server writes no more");
+    let until = bench.connection.deadline().unwrap();
+    assert!(
+        until >= before + Duration::from_secs(2)
+            && until <= Instant::now() + Duration::from_secs(2)
+    );
+    bench.outlives(until - Duration::from_millis(1)).unwrap();
+    assert!(matches!(bench.outlives(until), Err(End::FarewellTimeout)));
+
+    // 1 MiB is put up with, and no more.
+    let mut poured = 0;
+    let end = loop {
+        poured += bench.client.write(&[0; 65_536]).unwrap();
+        assert!(poured < 2 * 1024 * 1024, "it reads on");
+        bench.connection.wire().wake_for_test();
+        if let Verdict::Close(end) = bench.connection.turn(&mut bench.lent.desk()) {
+            break end;
+        }
+    };
+    assert!(matches!(end, End::Done), "{end:?}");
+    assert!(poured > 1024 * 1024, "{poured}");
+}
+
+/// RFC 9112, 9.6: a client that has ended already is not waited for.
+#[test]
+fn a_client_that_has_ended_is_not_waited_for() {
+    let mut bench = Bench::new(Engine::Sendfile);
+    bench.client.write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    bench.client.shutdown(std::net::Shutdown::Write).unwrap();
+    for _ in 0..100 {
+        bench.connection.wire().wake_for_test();
+        match bench.connection.turn(&mut bench.lent.desk()) {
+            Verdict::Close(end) => {
+                assert!(matches!(end, End::Done), "{end:?}");
+                return;
+            }
+            _ if bench.connection.ticket.is_some() => {
+                let done = bench.overheard.done();
+                bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
+            }
+            _ => {}
+        }
+    }
+    panic!("it is never closed");
+}
+
+/// A window that the disk does not give ends the connection: what was announced cannot be kept.
+#[test]
+fn what_cannot_be_loaded_is_not_sent() {
+    let mut bench = Bench::new(Engine::Sendfile);
+    let source = Source::Dir(DirMount::open(bench._dir.path(), Clock::system()).unwrap());
+    let mount = MountPoint::new("", source, Policy { unsealed: true, ..Policy::PRIVATE });
+    let key = ObjectKey::new("large").unwrap();
+    let object = Arc::new(mount.open(&key, None, &bench.lent.open_files).unwrap());
+    let window = Window::for_test(&object, 0..100_000);
+    bench.connection.task = Task::Sending(
+        Transfer::new(object, Engine::Sendfile, std::iter::once(0..100_000)).unwrap(),
+    );
+    let done = Done::Loaded(window, Err(std::io::Error::from_raw_os_error(5)));
+    let end = bench.connection.deliver(done, &mut bench.lent.desk());
+    assert!(matches!(end, Err(End::Load(_))), "{end:?}");
 }

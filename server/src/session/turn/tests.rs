@@ -2,6 +2,7 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     sync::Arc,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -35,13 +36,18 @@ struct Bench {
 impl Bench {
     /// After the handshake, with at most `buffers`.
     fn new(buffers: usize) -> Self {
+        Self::with(buffers, 0)
+    }
+
+    /// And with a peer that has to move so many bytes a second.
+    fn with(buffers: usize, min_rate: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let (ours, peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let config =
             ServerConfig { tls: None, allow_plaintext: true, limits: ServerLimits::default() };
-        let door = Door { session: Arc::new(config), min_rate: 0 };
+        let door = Door { session: Arc::new(config), min_rate };
         let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
         let wire = Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (inbox, overheard) = Overheard::inbox();
@@ -116,4 +122,62 @@ fn a_connection_without_a_buffer_waits_for_one() {
     let done = bench.overheard.done();
     bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
     assert!(matches!(bench.turn(), Verdict::Starved(_)));
+}
+
+/// 61 s at 5,000 bytes are 305,000, of which 256 KiB may be owed. Answers that the peer does not take, as many as the socket holds.
+fn stuck() -> Bench {
+    let mut bench = Bench::with(1, 5000);
+    bench.peer.set_nonblocking(true).unwrap();
+    let mut turns = 0;
+    // The socket is full in both directions.
+    while bench.peer.write(&PING.repeat(1000)).is_ok() {
+        bench.connection.wire().wake_for_test();
+        while let Verdict::Again(_) = bench.turn() {}
+        turns += 1;
+        assert!(turns < 10_000, "a socket buffer has an end");
+    }
+    assert!(matches!(bench.turn(), Verdict::Park(_)));
+    bench
+}
+
+#[test]
+fn who_takes_too_little_is_left() {
+    let mut bench = stuck();
+    let second = |n| Instant::now() + Duration::from_secs(n);
+    assert!(bench.connection.deadline().unwrap() <= second(60), "it is watched");
+    bench.connection.expire(second(59)).unwrap();
+    assert!(matches!(bench.connection.expire(second(61)), Err(End::Slow)));
+}
+
+#[test]
+fn who_takes_enough_may_go_on() {
+    let mut bench = stuck();
+    for _ in 0..100 {
+        bench.heard();
+        bench.connection.wire().wake_for_test();
+        while let Verdict::Again(_) = bench.turn() {}
+    }
+    bench.connection.expire(Instant::now() + Duration::from_secs(61)).unwrap();
+}
+
+/// A slice that was announced and does not come.
+#[test]
+fn who_sends_too_little_of_a_slice_is_left() {
+    let mut bench = Bench::with(1, 5000);
+    bench.peer.write_all(b"\x00\x00\x00\x06\x07\x01k\x01\x00\x00").unwrap();
+    bench.peer.write_all(b"\x00\x00\x00\x22\x08\x40").unwrap();
+    bench.peer.write_all(&[7; 33]).unwrap();
+    bench.connection.wire().wake_for_test();
+    // The pool begins, and then it writes the one byte that came.
+    for _ in 0..2 {
+        assert!(matches!(bench.turn(), Verdict::Park(_)));
+        let done = bench.overheard.done();
+        bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
+    }
+    assert!(matches!(bench.turn(), Verdict::Park(_)));
+    let second = |n| Instant::now() + Duration::from_secs(n);
+    bench.connection.expire(second(59)).unwrap();
+    assert!(bench.connection.phase.is_open());
+    bench.connection.expire(second(61)).unwrap();
+    assert!(!bench.connection.phase.is_open(), "one byte of 64 in a minute is enough");
 }
