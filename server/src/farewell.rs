@@ -77,3 +77,34 @@ impl Phase {
         self.deadline().is_some_and(|until| until <= now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_farewell_begins_once_and_its_time_is_not_given_anew() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut phase = Phase::Open;
+        assert!(!phase.is_overdue(at(1_000_000)));
+        phase.linger();
+        assert!(phase.is_open(), "nobody lingers who has not said goodbye");
+        phase.leave(start);
+        phase.leave(at(1_500));
+        phase.linger();
+        phase.leave(at(1_800));
+        assert!(matches!(phase, Phase::Lingering { .. }), "{phase:?}");
+        assert!(!phase.is_overdue(at(1_999)) && phase.is_overdue(at(2_000)));
+    }
+
+    #[test]
+    fn a_mebibyte_is_put_up_with() {
+        let mut phase = Phase::Open;
+        phase.leave(Instant::now());
+        phase.linger();
+        phase.put_up_with(1_000_000).unwrap();
+        phase.put_up_with(48_576).unwrap();
+        assert!(matches!(phase.put_up_with(1), Err(End::Done)));
+    }
+}

@@ -296,3 +296,6 @@ impl MountPoint {
         kind == Kind::Sealed || self.policy.unsealed
     }
 }
+
+#[cfg(test)]
+mod tests;
