@@ -393,6 +393,7 @@ fn a_worker_reads_no_payload_from_the_disk() {
         // A thread gives itself its name, so not before it has done something.
         let workers = threads(pid, "worker-");
         assert_eq!(workers.len(), 1);
+        let loaders = threads(pid, "load");
         let (code, log) = server.stop();
         assert_eq!(code, Some(0), "{log}");
         let started = Instant::now();
@@ -410,6 +411,10 @@ fn a_worker_reads_no_payload_from_the_disk() {
         let reads = ["read", "pread64", "preadv", "preadv2"];
         let loads: Vec<&Call> =
             on_file.iter().filter(|call| !by_worker(call) && call.is(&reads)).collect();
+        // Not by those that put and list: a commit that waits for the disk stalls no get.
+        let sizes = |call: &&&Call| call.result > 4096;
+        assert!(loads.iter().any(|call| loaders.contains(&call.thread)), "{engine}: {loads:?}");
+        assert!(loads.iter().filter(sizes).all(|call| loaders.contains(&call.thread)), "{engine}");
         for call in on_file.iter().filter(by_worker).filter(|call| call.is(&reads)) {
             let does_not_wait = call.arguments.contains("RWF_NOWAIT");
             // What `copy` reads is there: it was looked at, or loaded, before.

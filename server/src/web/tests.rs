@@ -257,3 +257,25 @@ fn what_cannot_be_loaded_is_not_sent() {
     let end = bench.connection.deliver(done, &mut bench.lent.desk());
     assert!(matches!(end, Err(End::Load(_))), "{end:?}");
 }
+
+/// Whether somebody else may read it is nobody's to know.
+#[test]
+fn what_cannot_be_opened_is_answered_by_its_reason() {
+    for (code, status) in [
+        (ErrorCode::NotFound, "404"),
+        (ErrorCode::Denied, "404"),
+        (ErrorCode::Busy, "503"),
+        (ErrorCode::Internal, "500"),
+    ] {
+        let mut bench = Bench::new(Engine::Sendfile);
+        bench.client.write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        bench.connection.wire().wake_for_test();
+        assert!(matches!(bench.connection.turn(&mut bench.lent.desk()), Verdict::Park(_)));
+        drop(bench.overheard.done());
+        bench.connection.deliver(Done::Opened(Err(code)), &mut bench.lent.desk()).unwrap();
+        bench.rest();
+        let n = bench.client.read(&mut bench.heard).unwrap();
+        let head = String::from_utf8_lossy(&bench.heard[..n]);
+        assert_eq!(head.get(9..12), Some(status), "{code:?}: {head}");
+    }
+}

@@ -241,6 +241,28 @@ fn members_of_an_archive_are_files() {
     }
 }
 
+/// Where its members lie is not known any more: not for a moment longer are bytes of it sent, open or not.
+#[test]
+fn an_archive_that_changes_in_place_is_served_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(5);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "a", &bytes(5)[..]).unwrap();
+    let path = dir.path().join("a.tar");
+    fs::write(&path, archive.into_inner().unwrap()).unwrap();
+    let source = Source::Tar(TarMount::open(&path, None).unwrap());
+    let server = start(Mounts::new([MountPoint::new("", source, PUBLIC)]).unwrap(), |_| {});
+    let mut client = Client::of(&server);
+    for _ in 0..2 {
+        assert!(client.get("/a").body == bytes(5));
+    }
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, b"more").unwrap();
+    assert_eq!(client.get("/a").status, 500);
+}
+
 #[test]
 fn other_mounts_are_served_from_the_next_request_on() {
     let home = serve(|_| {});
