@@ -232,8 +232,7 @@ impl Connection {
                     let Task::Sending(transfer) = &mut self.task else {
                         return Err(End::Stuck("a payload without a transfer"));
                     };
-                    let most = budget.left();
-                    match transfer.step(&mut self.wire, desk.tools, desk.metrics, most)? {
+                    match transfer.step(&mut self.wire, desk.tools, desk.metrics)? {
                         Stepped::Blocked => break,
                         Stepped::Absent(window) => {
                             self.ticket = Some(desk.submit(Job::Load(window))?);

@@ -120,15 +120,14 @@ impl Connection {
                         self.pace.moved(n as u64);
                     }
                 },
-                Outgoing::Payload { left } => {
+                Outgoing::Payload { .. } => {
                     let Task::Sending(transfer) = &mut self.task else {
                         return Err(End::Stuck("a payload without a transfer"));
                     };
                     if self.ticket.is_some() {
                         break;
                     }
-                    let most = usize::try_from(*left).unwrap_or(usize::MAX).min(budget.left());
-                    match transfer.step(&mut self.wire, desk.tools, desk.metrics, most)? {
+                    match transfer.step(&mut self.wire, desk.tools, desk.metrics)? {
                         Stepped::Blocked => break,
                         Stepped::Absent(window) => {
                             self.load(window, desk)?;

@@ -216,17 +216,17 @@ impl Residency {
     }
 }
 
-/// Brings `count` bytes of `file` from `offset` into the page cache, and asks for as many behind them.
+/// Brings `count` bytes of `file` from `offset` into the page cache, and asks for `ahead` bytes behind them.
 /// Waits for the disk: for threads that may.
 ///
 /// Returns how many bytes there were: fewer than `count` when the file ends before.
 ///
 /// # Errors
 /// When the file fails.
-pub(crate) fn load(file: BorrowedFd<'_>, offset: u64, count: u64) -> io::Result<u64> {
-    if let Some(ahead) = NonZeroU64::new(count.saturating_mul(2)) {
-        // Advice, which the kernel cuts to the device's readahead: the reads below do not rely on it.
-        let _taken = rustix::fs::fadvise(file, offset, Some(ahead), Advice::WillNeed);
+pub(crate) fn load(file: BorrowedFd<'_>, offset: u64, count: u64, ahead: u64) -> io::Result<u64> {
+    if let Some(wanted) = NonZeroU64::new(count.saturating_add(ahead)) {
+        // Advice: the reads below do not rely on it.
+        let _taken = rustix::fs::fadvise(file, offset, Some(wanted), Advice::WillNeed);
     }
     let mut scratch = [0; SCRATCH_BYTES];
     let mut loaded = 0;

@@ -29,10 +29,10 @@ fn tools() -> Tools {
 }
 
 /// One step of a transfer whose bytes are in memory, or are loaded first.
-fn moved(transfer: &mut Transfer, wire: &mut Wire, most: usize) -> Result<u64, TransferError> {
+fn moved(transfer: &mut Transfer, wire: &mut Wire) -> Result<u64, TransferError> {
     let mut tools = tools();
     for _ in 0..2 {
-        match transfer.step(wire, &mut tools, &WorkerMetrics::default(), most)? {
+        match transfer.step(wire, &mut tools, &WorkerMetrics::default())? {
             Stepped::Moved(n) => return Ok(n),
             Stepped::Blocked => return Ok(0),
             Stepped::Absent(window) => {
@@ -45,15 +45,14 @@ fn moved(transfer: &mut Transfer, wire: &mut Wire, most: usize) -> Result<u64, T
 }
 
 #[test]
-fn stretches_leave_in_their_order_and_no_step_exceeds_what_it_may() {
+fn stretches_leave_in_their_order_one_in_a_step() {
     let (mut wire, mut peer) = wire();
     let mut transfer = transfer(b"0123456789", [7..10, 4..4, 0..2]);
     assert_eq!(transfer.left(), 5);
-    assert_eq!(moved(&mut transfer, &mut wire, 2).unwrap(), 2);
-    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 1);
-    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 2);
+    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 3);
+    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 2);
     assert_eq!(transfer.left(), 0);
-    assert!(matches!(moved(&mut transfer, &mut wire, 1), Err(TransferError::Exhausted)));
+    assert!(matches!(moved(&mut transfer, &mut wire), Err(TransferError::Exhausted)));
     let mut got = [0; 5];
     peer.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"78901");
@@ -63,9 +62,9 @@ fn stretches_leave_in_their_order_and_no_step_exceeds_what_it_may() {
 fn a_file_that_ends_early_is_an_error_and_not_an_end() {
     let (mut wire, _peer) = wire();
     let mut transfer = transfer(b"0123456789", [0..12, 0..0]);
-    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 10);
+    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 10);
     assert!(matches!(
-        moved(&mut transfer, &mut wire, 100),
+        moved(&mut transfer, &mut wire),
         Err(TransferError::FileEnded { offset: 10, left: 2 })
     ));
 }
@@ -85,8 +84,8 @@ fn a_step_ends_at_a_window() {
     let (mut wire, _peer) = wire();
     let bytes = vec![7; 1_200_000];
     let mut transfer = transfer(&bytes, only(524_000..1_200_000));
-    assert_eq!(moved(&mut transfer, &mut wire, 1_000_000).unwrap(), 288);
-    assert!(moved(&mut transfer, &mut wire, 1_000_000).unwrap() <= 524_288);
+    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 288);
+    assert!(moved(&mut transfer, &mut wire).unwrap() <= 524_288);
 }
 
 /// However much was loaded: what is not announced does not leave.
@@ -96,8 +95,8 @@ fn a_stretch_ends_where_it_should_and_not_where_its_window_does() {
     let mut transfer = Transfer::new(Arc::clone(&object), Engine::Sendfile, [2..5, 7..8]).unwrap();
     transfer.loaded(&Window::for_test(&object, 0..10));
     let (mut wire, mut peer) = wire();
-    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 3);
-    assert_eq!(moved(&mut transfer, &mut wire, 100).unwrap(), 1);
+    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 3);
+    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 1);
     assert_eq!(transfer.left(), 0);
     let mut got = [0; 4];
     peer.read_exact(&mut got).unwrap();
@@ -117,12 +116,15 @@ fn what_was_found_in_memory_is_looked_at_again_after_a_while() {
     let object = Arc::new(Opened::found(found, OpenFiles::new(1).permit().unwrap()).unwrap());
     let mut transfer = Transfer::new(object, Engine::Sendfile, only(0..500_000)).unwrap();
     let (mut wire, _peer) = wire();
-    assert_eq!(moved(&mut transfer, &mut wire, 1).unwrap(), 1);
+    assert!(
+        (1..500_000).contains(&moved(&mut transfer, &mut wire).unwrap()),
+        "the socket holds less"
+    );
     let mut step = |transfer: &mut Transfer| {
         // Pages that somebody looks at just now stay.
         (0..100).any(|_| {
             crate::sys::fs::drop_cached(&file, 0, 500_000);
-            let stepped = transfer.step(&mut wire, &mut tools(), &WorkerMetrics::default(), 1);
+            let stepped = transfer.step(&mut wire, &mut tools(), &WorkerMetrics::default());
             matches!(stepped, Ok(Stepped::Absent(_)))
         })
     };
@@ -130,6 +132,24 @@ fn what_was_found_in_memory_is_looked_at_again_after_a_while() {
     assert!(!step(&mut transfer), "it was looked at just now");
     transfer.found = Instant::now() - TRUSTED;
     assert!(step(&mut transfer), "the worker would wait for the disk");
+}
+
+/// Up to 3.5 MiB.
+#[test]
+fn more_is_asked_for_ahead_the_longer_a_reader_keeps_up() {
+    let object = object(b"");
+    let window = || Window::for_test(&object, 0..1);
+    let mut transfer =
+        Transfer::new(Arc::clone(&object), Engine::default(), only(0..1 << 30)).unwrap();
+    let mut asked = Vec::new();
+    for _ in 0..5 {
+        asked.push(transfer.ahead);
+        transfer.loaded(&window());
+    }
+    assert_eq!(asked, [524_288, 1_048_576, 2_097_152, 3_670_016, 3_670_016]);
+    transfer.found = Instant::now() - TRUSTED;
+    transfer.loaded(&window());
+    assert_eq!(transfer.ahead, 524_288, "it is slow");
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn what_was_dropped_is_not_there_until_it_was_loaded() {
         evict(&file);
         assert!(!is(WINDOW), "{how:?}");
         evict(&file);
-        assert_eq!(load(file.as_fd(), 0, WINDOW).unwrap(), WINDOW);
+        assert_eq!(load(file.as_fd(), 0, WINDOW, WINDOW).unwrap(), WINDOW);
         assert!(is(0), "{how:?}: just loaded");
         assert_eq!(residency.how(), if how == How::Unasked { How::Count } else { how });
     }
@@ -173,8 +173,8 @@ fn a_window_that_reaches_over_the_end_is_there_when_the_file_is() {
         evict(&small);
         assert!(!Residency::default().is_resident(small.as_fd(), 0, WINDOW).unwrap());
         evict(&small);
-        assert_eq!(load(small.as_fd(), 9_000, WINDOW).unwrap(), 1_000);
-        assert_eq!(load(small.as_fd(), 10_000, WINDOW).unwrap(), 0);
+        assert_eq!(load(small.as_fd(), 9_000, WINDOW, WINDOW).unwrap(), 1_000);
+        assert_eq!(load(small.as_fd(), 10_000, WINDOW, WINDOW).unwrap(), 0);
     }
 }
 
