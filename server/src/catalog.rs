@@ -17,7 +17,8 @@ use zput_common::{
 
 use crate::{
     mounts::{MountPoint, OpenError},
-    opened::{OpenFiles, Opened},
+    opened::Opened,
+    permits::Permits,
     store::{Store, Upload},
     transfer::Window,
     worker::Buffer,
@@ -30,7 +31,7 @@ pub(crate) enum Job {
     /// Spend an invite.
     Join { home: Store, device: DevicePublicKey, secret: InviteSecret, label: String },
     /// Open an object to be sent.
-    Open { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version>, files: OpenFiles },
+    Open { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version>, files: Permits },
     /// Load bytes of an open object into memory.
     Load(Window),
     /// What is known of an object.

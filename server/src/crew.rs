@@ -18,7 +18,7 @@ use crate::{
     heartbeat::{Heartbeat, Pulse},
     metrics::{Metrics, PoolKind},
     mounts::Mounts,
-    opened::OpenFiles,
+    permits::Permits,
     pool::{Pool, PoolThreads, Size},
     wire::Socket,
     worker::{self, Arrival, BUFFER_BYTES, Doorway, Inbox, NoSeat, Seats, WorkerOptions},
@@ -50,7 +50,7 @@ pub(crate) struct Crew {
     admission: Admission,
     threads: Vec<JoinHandle<io::Result<()>>>,
     pools: [PoolThreads; 2],
-    open_files: OpenFiles,
+    open_files: Permits,
     rounds: Arc<AtomicU64>,
     pulse: Pulse,
     ended: (Sender<Ended>, Receiver<Ended>),
@@ -126,7 +126,7 @@ impl Crew {
         let size = |name| Size::up_to(options.pool_threads, name, queue);
         let (pool, pool_threads) = Pool::start(size("disk"), metrics.pool(PoolKind::Store))?;
         let (loaders, loader_threads) = Pool::start(size("load"), metrics.pool(PoolKind::Loader))?;
-        let open_files = OpenFiles::new(options.open_files);
+        let open_files = Permits::new(options.open_files);
         let pipes = Pipes::default();
         let workers = options.workers.max(1);
         let share = options.upload_memory_bytes / BUFFER_BYTES / workers;

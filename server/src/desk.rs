@@ -15,7 +15,8 @@ use crate::{
     http::Now,
     metrics::WorkerMetrics,
     mounts::{MountPoint, Mounts},
-    opened::{OpenFiles, Opened},
+    opened::Opened,
+    permits::Permits,
     pool::{Pool, ReplyTo, Ticket},
     transfer::TransferError,
     wire::Blocked,
@@ -51,7 +52,7 @@ pub(crate) struct Desk<'a> {
     /// The worker's open objects.
     pub(crate) files: &'a mut Files,
     /// How many may be open over all workers.
-    pub(crate) open_files: &'a OpenFiles,
+    pub(crate) open_files: &'a Permits,
     /// What moves payload.
     pub(crate) engine: Engine,
     /// What engines share.

@@ -61,6 +61,7 @@ pub mod metrics;
 pub mod mounts;
 mod opened;
 mod pace;
+mod permits;
 mod pool;
 pub mod sandbox;
 pub mod server;

@@ -1,15 +1,11 @@
 //! An object that is open to be read, whichever mount it is of.
 
 use std::{
-    fmt,
     fs::File,
     io,
     ops::Range,
     os::unix::fs::FileExt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -20,6 +16,7 @@ use zput_common::{
 
 use crate::{
     mounts::{Found, Identity},
+    permits::Permit,
     store::{Object, Place, StoreError},
     sys::residency::Residency,
 };
@@ -191,47 +188,6 @@ pub(crate) fn look_at(
     file.read_exact_at(&mut header, base)?;
     let info = Info { kind: Kind::Sealed, header_length, footer_length, ..plain };
     Ok((info, Some(header.into_boxed_slice())))
-}
-
-/// How many files may be open at once to be served, and are.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenFiles {
-    open: Arc<AtomicUsize>,
-    most: usize,
-}
-
-/// One open file's share; given back when dropped.
-pub(crate) struct Permit(Arc<AtomicUsize>);
-
-impl OpenFiles {
-    /// At most `most`.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { open: Arc::default(), most }
-    }
-
-    /// Leave to open one more.
-    pub(crate) fn permit(&self) -> Option<Permit> {
-        let room = |open| (open < self.most).then_some(open + 1);
-        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).ok()?;
-        Some(Permit(Arc::clone(&self.open)))
-    }
-
-    /// How many are open.
-    pub(crate) fn count(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Permit")
-    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,9 @@ use crate::{
     listener::{Acceptor, Doors, Listener, Reception, Speaks},
     metrics::Metrics,
     mounts::{MountPoint, Mounts},
-    session, sys, web,
+    session,
+    store::UPLOADS_MAX,
+    sys, web,
 };
 
 /// Most connections at once, unless told otherwise. With the 20 to 40 KiB that a TLS session may
@@ -45,10 +47,7 @@ const POOL_THREADS_MIN: usize = 8;
 /// Most pool threads by default, on one with many.
 const POOL_THREADS_MAX: usize = 64;
 
-/// Descriptors of each connection: its socket, and a staging file.
-const DESCRIPTORS_PER_CONNECTION: u64 = 2;
-
-/// Descriptors besides those of connections: epolls, wakers, listeners, logs, the store's
+/// Descriptors besides those of connections, open objects and uploads: epolls, wakers, listeners, logs, the stores'
 /// directories and what the pool has open.
 const DESCRIPTORS_RESERVED: u64 = 256;
 
@@ -250,6 +249,7 @@ impl Server {
         let doors = Doors::new(options.zput_door()?, options.web_door());
         let descriptors = sys::net::raise_descriptor_limit();
         let open_files = options.open_files.max(1);
+        let uploads = options.mounts.stores().count() * UPLOADS_MAX;
         let workers = options.workers.max(1);
         let metrics = Arc::new(Metrics::new(workers, options.engine));
         let crew = Crew::start(
@@ -257,7 +257,7 @@ impl Server {
             CrewOptions {
                 workers,
                 pool_threads: options.pool_threads.max(1),
-                seats: seats(options.max_connections, open_files, descriptors),
+                seats: seats(options.max_connections, open_files + uploads, descriptors),
                 seats_per_client: options.max_per_client.max(1),
                 upload_memory_bytes: options.upload_memory_bytes,
                 open_files,
@@ -299,10 +299,9 @@ pub fn listen(
     addresses.iter().map(bind).collect()
 }
 
-/// As many connections as were asked for, or as descriptors allow.
-fn seats(wanted: usize, open_files: usize, descriptors: u64) -> usize {
-    let reserved = DESCRIPTORS_RESERVED + open_files as u64;
-    let room = descriptors.saturating_sub(reserved) / DESCRIPTORS_PER_CONNECTION;
+/// As many connections as were asked for, or as descriptors allow beside `others`.
+fn seats(wanted: usize, others: usize, descriptors: u64) -> usize {
+    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED + others as u64);
     let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
     if room < wanted {
         warn!(wanted, room, descriptors, "fewer connections: the limit of descriptors is low");

@@ -15,7 +15,8 @@ use zput_common::{
 
 use super::{DirMount, Found, Listed, MountError, Page, TarMount};
 use crate::{
-    opened::{OpenFiles, Opened, Origin, look_at},
+    opened::{Opened, Origin, look_at},
+    permits::Permits,
     store::{Store, StoreError},
 };
 
@@ -148,7 +149,7 @@ impl MountPoint {
         &self,
         key: &ObjectKey,
         version: Option<Version>,
-        files: &OpenFiles,
+        files: &Permits,
     ) -> Result<Opened, OpenError> {
         let permit = files.permit().ok_or(OpenError::TooManyOpen)?;
         match &self.source {

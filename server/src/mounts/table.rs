@@ -79,12 +79,17 @@ impl Mounts {
         self.0.iter()
     }
 
-    /// The first store: it has the server's key and the accounts.
-    pub(crate) fn home(&self) -> Option<&Store> {
-        self.0.iter().find_map(|point| match point.source() {
+    /// The stores among them.
+    pub(crate) fn stores(&self) -> impl Iterator<Item = &Store> {
+        self.0.iter().filter_map(|point| match point.source() {
             Source::Store(store) => Some(store),
             Source::Dir(_) | Source::Tar(_) => None,
         })
+    }
+
+    /// The first store: it has the server's key and the accounts.
+    pub(crate) fn home(&self) -> Option<&Store> {
+        self.stores().next()
     }
 }
 

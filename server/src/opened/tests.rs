@@ -3,6 +3,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::permits::Permits;
 use crate::{
     mounts::DirMount,
     store::{Clock, Store},
@@ -17,7 +18,7 @@ fn framed() -> Vec<u8> {
 }
 
 fn permit() -> Permit {
-    OpenFiles::new(1).permit().unwrap()
+    Permits::new(1).permit().unwrap()
 }
 
 /// `bytes` as a file of a tree, open.
@@ -105,17 +106,6 @@ fn store() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Clock::system()).unwrap();
     (dir, store)
-}
-
-#[test]
-fn permits_are_bounded_and_come_back() {
-    let files = OpenFiles::new(2);
-    let (first, second) = (files.permit().unwrap(), files.permit());
-    assert!(second.is_some() && files.permit().is_none());
-    assert_eq!(files.count(), 2);
-    drop(first);
-    assert_eq!(files.count(), 1);
-    assert!(files.permit().is_some());
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub enum StoreError {
     /// The condition does not hold: this is the current version, if there is one.
     #[error("the condition does not hold: the current version is another one, or there is none")]
     Exists(Option<Version>),
+    /// [`super::UPLOADS_MAX`] are under way.
+    #[error("too many uploads are under way")]
+    Crowded,
     /// A file whose record does not hold: bit rot, or a strange hand.
     #[error("a stored object is damaged: {0}")]
     Corrupt(#[from] Rot),
@@ -177,6 +180,7 @@ impl StoreError {
             Self::Digest => ErrorCode::Digest,
             Self::UploadGone => ErrorCode::State,
             Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
+            Self::Crowded => ErrorCode::Busy,
             Self::InviteUnknown | Self::InviteExpired => ErrorCode::Denied,
             Self::Io { source, .. } => code_of(source),
             Self::NotADirectory

@@ -61,10 +61,13 @@ use self::{
     layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX},
     upload::Target,
 };
-use crate::sys::fs;
+use crate::{permits::Permits, sys::fs};
 
 /// The format of the store and of all its small files.
 const FORMAT: u64 = 1;
+
+/// Most uploads under way at once in an open store: each has a descriptor.
+pub(crate) const UPLOADS_MAX: usize = 1024;
 
 /// An open store. Clones are the same store; any number of threads and processes may use it at once.
 #[derive(Clone, Debug)]
@@ -76,6 +79,7 @@ struct Inner {
     staging: Arc<OwnedFd>,
     clock: Clock,
     server_key: ServerKeySeed,
+    uploads: Permits,
 }
 
 impl Store {
@@ -107,7 +111,8 @@ impl Store {
             let dir = fs::open_dir(&root, name).doing("open a directory")?;
             staging::sweep(dir.as_fd(), TEMPORARY_PREFIX)?;
         }
-        Ok(Self(Arc::new(Inner { root, staging: Arc::new(staging), clock, server_key })))
+        let (staging, uploads) = (Arc::new(staging), Permits::new(UPLOADS_MAX));
+        Ok(Self(Arc::new(Inner { root, staging, clock, server_key, uploads })))
     }
 
     /// The server's key.
@@ -119,7 +124,7 @@ impl Store {
     /// Begins an upload. A condition that does not hold now is refused at once; whether it holds is decided at the commit.
     ///
     /// # Errors
-    /// [`StoreError::Exists`].
+    /// [`StoreError::Exists`]; [`StoreError::Crowded`] while there are too many.
     pub fn begin(
         &self,
         key: &ObjectKey,

@@ -18,7 +18,7 @@ use super::{
     record::SliceTable,
     staging::Staged,
 };
-use crate::sys::fs;
+use crate::{permits::Permit, sys::fs};
 
 /// Most slices of an object: a slice for each part, and some for header and footer. It bounds the memory of an
 /// upload to 9.5 MB.
@@ -48,6 +48,7 @@ pub struct Upload {
     /// `None` once a call has failed.
     received: Option<Received>,
     slice: Option<Slice>,
+    _permit: Permit,
 }
 
 /// What the object is to become.
@@ -93,6 +94,7 @@ struct Slice {
 
 impl Upload {
     pub(super) fn begin(store: Store, target: Target) -> Result<Self, StoreError> {
+        let permit = store.0.uploads.permit().ok_or(StoreError::Crowded)?;
         let staged = Staged::create(store.staging(), "")?;
         let received = Received {
             staged,
@@ -100,7 +102,7 @@ impl Upload {
             length: 0,
             cached_from: HEADER_MAX_BYTES as u64,
         };
-        Ok(Self { store, target, received: Some(received), slice: None })
+        Ok(Self { store, target, received: Some(received), slice: None, _permit: permit })
     }
 
     /// The header of a sealed object, its first slice.

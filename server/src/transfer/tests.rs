@@ -1,13 +1,13 @@
 use std::{fs, io::Read as _, os::unix::net::UnixStream};
 
 use super::*;
-use crate::{engines::Pipes, mounts::DirMount, opened::OpenFiles, store::Clock, wire::Socket};
+use crate::{engines::Pipes, mounts::DirMount, permits::Permits, store::Clock, wire::Socket};
 
 fn object(bytes: &[u8]) -> Arc<Opened> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), bytes).unwrap();
     let found = DirMount::open(dir.path(), Clock::system()).unwrap().find("f").unwrap();
-    Arc::new(Opened::found(found, OpenFiles::new(1).permit().unwrap()).unwrap())
+    Arc::new(Opened::found(found, Permits::new(1).permit().unwrap()).unwrap())
 }
 
 fn transfer(bytes: &[u8], ranges: impl IntoIterator<Item = Range<u64>>) -> Transfer {
@@ -113,7 +113,7 @@ fn what_was_found_in_memory_is_looked_at_again_after_a_while() {
     let file = File::open(dir.path().join("f")).unwrap();
     file.sync_all().unwrap();
     let found = DirMount::open(dir.path(), Clock::system()).unwrap().find("f").unwrap();
-    let object = Arc::new(Opened::found(found, OpenFiles::new(1).permit().unwrap()).unwrap());
+    let object = Arc::new(Opened::found(found, Permits::new(1).permit().unwrap()).unwrap());
     let mut transfer = Transfer::new(object, Engine::Sendfile, only(0..500_000)).unwrap();
     let (mut wire, _peer) = wire();
     assert!(

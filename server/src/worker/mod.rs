@@ -47,7 +47,7 @@ use crate::{
     http::{Date, Now},
     metrics::{Connected, WorkerMetrics},
     mounts::Mounts,
-    opened::OpenFiles,
+    permits::Permits,
     pool::Pool,
     wire::Wire,
 };
@@ -82,7 +82,7 @@ pub(crate) struct WorkerOptions {
     /// Most idle objects that it keeps open.
     pub(crate) keep_files: usize,
     /// How many may be open over all workers.
-    pub(crate) open_files: OpenFiles,
+    pub(crate) open_files: Permits,
     /// What moves payload.
     pub(crate) engine: Engine,
     /// What engines share.
@@ -164,7 +164,7 @@ struct Worker {
     loaders: Pool,
     mounts: Mounts,
     files: Files,
-    open_files: OpenFiles,
+    open_files: Permits,
     engine: Engine,
     tools: Tools,
     rounds: Arc<AtomicU64>,

@@ -8,17 +8,16 @@ use crate::Failure;
 
 /// Threads that connect. A TLS handshake keeps one busy on both sides.
 const THREADS: usize = 4;
-/// Descriptors of a server, and of this process, that are none of the crowd.
-const RESERVED: u64 = 1000;
+/// Descriptors of a server, and of this process, that are none of the crowd: objects, uploads, and a thousand more.
+const RESERVED: u64 = 1024 + 1024 + 1000;
 
-/// `wanted`, or as many as the limit of descriptors lets a server have at the cost of two each: it says so
-/// where that is fewer. Raises this process's own limit, which the servers inherit.
+/// `wanted`, or as many as the limit of descriptors lets a server have: it says so where that is fewer. Raises this process's own limit, which the servers inherit.
 pub(crate) fn size(wanted: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
     let limit = if raised { maximum } else { current };
     let Some(limit) = limit else { return wanted };
-    let room = usize::try_from((limit / 2).saturating_sub(RESERVED)).unwrap_or(wanted);
+    let room = usize::try_from(limit.saturating_sub(RESERVED)).unwrap_or(wanted);
     if room < wanted {
         println!("{room} connections instead of {wanted}: there are {limit} descriptors\n");
     }

@@ -72,7 +72,7 @@ fn what_is_gone_when_its_page_is_made_is_left_out() {
 #[test]
 fn another_version_is_not_there() {
     let (dir, mount) = mount();
-    let files = OpenFiles::new(8);
+    let files = Permits::new(8);
     fs::write(dir.path().join("f"), "first").unwrap();
     let first = mount.stat(&key("f"), None).unwrap().version;
     mount.open(&key("f"), Some(first), &files).unwrap();
@@ -97,7 +97,7 @@ fn another_version_is_not_there() {
 fn at_the_limit_of_open_files_a_get_is_told_to_come_again() {
     let (dir, mount) = mount();
     fs::write(dir.path().join("f"), "text").unwrap();
-    let files = OpenFiles::new(1);
+    let files = Permits::new(1);
     let held = mount.open(&key("f"), None, &files).unwrap();
     let refused = mount.open(&key("f"), None, &files);
     assert!(refused.is_err_and(|error| error.code() == ErrorCode::Busy));

@@ -117,6 +117,19 @@ fn an_upload_has_so_many_slices_and_no_more() {
 }
 
 #[test]
+fn so_many_uploads_are_under_way_and_no_more() {
+    let home = Home::new();
+    assert!(crate::sys::net::raise_descriptor_limit() > 2048, "each upload has a descriptor");
+    let begin = || home.store.begin(&key("a"), Kind::Plain, Condition::Any, None);
+    let mut uploads: Vec<_> = (0..1024).map(|_| begin().unwrap()).collect();
+    let refusal = begin().unwrap_err();
+    assert_eq!(refusal.code(), ErrorCode::Busy, "{refusal}");
+    assert_eq!(home.staged(), 1024);
+    uploads.pop();
+    uploads.push(begin().unwrap());
+}
+
+#[test]
 fn a_dropped_upload_leaves_nothing() {
     let home = Home::new();
     let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();

@@ -6,7 +6,7 @@ use zput_common::name::ObjectKey;
 use super::*;
 use crate::{
     mounts::{DirMount, Policy, Source},
-    opened::OpenFiles,
+    permits::Permits,
     store::Clock,
 };
 
@@ -15,7 +15,7 @@ struct Bench {
     dir: TempDir,
     mount: MountPoint,
     files: Files,
-    open: OpenFiles,
+    open: Permits,
     start: Instant,
 }
 
@@ -24,7 +24,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let mount = mount(dir.path(), validity);
         let files = Files::new(keep);
-        Self { dir, mount, files, open: OpenFiles::new(100), start: Instant::now() }
+        Self { dir, mount, files, open: Permits::new(100), start: Instant::now() }
     }
 
     fn write(&self, name: &str, text: &str) {
