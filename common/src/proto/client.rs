@@ -349,6 +349,10 @@ enum Expected {
     Aborted,
     Deleted,
     Mounted,
+    /// No more than were claimed.
+    Held {
+        most: usize,
+    },
 }
 
 impl Expected {
@@ -370,6 +374,8 @@ impl Expected {
             Request::Abort => Self::Aborted,
             Request::Delete { .. } => Self::Deleted,
             Request::Mount { .. } => Self::Mounted,
+            Request::Resume { .. } => Self::Begun,
+            Request::Claim { slices } => Self::Held { most: slices.len() },
         })
     }
 
@@ -391,6 +397,9 @@ impl Expected {
             Response::Aborted => self == Self::Aborted,
             Response::Deleted { .. } => self == Self::Deleted,
             Response::Mounted => self == Self::Mounted,
+            Response::Held { slices } => {
+                matches!(self, Self::Held { most } if *slices as usize <= most)
+            }
         }
     }
 }

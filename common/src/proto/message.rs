@@ -16,8 +16,8 @@ use crate::{
     digest::Digest,
     label::is_label,
     limits::{
-        CURSOR_MAX_BYTES, ERROR_TEXT_MAX_BYTES, HEADER_MAX_BYTES, LABEL_MAX_BYTES,
-        PAGE_MAX_ENTRIES, SECTIONS_MAX, SLICE_MAX_BYTES,
+        CLAIM_MAX_SLICES, CURSOR_MAX_BYTES, ERROR_TEXT_MAX_BYTES, HEADER_MAX_BYTES,
+        LABEL_MAX_BYTES, PAGE_MAX_ENTRIES, SECTIONS_MAX, SLICE_MAX_BYTES,
     },
     mount::MountName,
     name::ObjectKey,
@@ -93,6 +93,15 @@ impl HeaderSlice {
         let digest = Digest::of(&bytes);
         Self { bytes, digest }
     }
+}
+
+/// A slice that a client has sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimedSlice {
+    /// Its length in bytes.
+    pub length: u32,
+    /// Its digest.
+    pub digest: Digest,
 }
 
 /// What a client asks (PROTOCOL 5).
@@ -195,6 +204,21 @@ pub enum Request {
         /// Its name; the root mount's is empty.
         name: MountName,
     },
+    /// Opens the connection's one upload with what an upload that was cut off has left.
+    Resume {
+        /// The object it will be.
+        key: ObjectKey,
+        /// What must hold at its commit.
+        condition: Condition,
+        /// The header that the upload began with: what tells it from every other.
+        header: HeaderSlice,
+    },
+    /// What follows in the upload that was resumed, as the client knows it.
+    Claim {
+        /// The next slices, in order.
+        #[serde(deserialize_with = "List::<CLAIM_MAX_SLICES>::deserialize")]
+        slices: Vec<ClaimedSlice>,
+    },
 }
 
 impl Request {
@@ -212,7 +236,9 @@ impl Request {
             | Self::Commit
             | Self::Abort
             | Self::Delete { .. }
-            | Self::Restore { .. } => true,
+            | Self::Restore { .. }
+            | Self::Resume { .. }
+            | Self::Claim { .. } => true,
         }
     }
 }
@@ -288,6 +314,11 @@ pub enum Response {
     Error(RemoteError),
     /// The requests behind that one speak of that mount.
     Mounted,
+    /// So many of the slices that were claimed are there, and match their digests.
+    Held {
+        /// Of the first ones.
+        slices: u32,
+    },
 }
 
 /// What a server knows of an object's version.
@@ -426,6 +457,8 @@ impl fmt::Debug for Request {
             Self::Delete { key, condition } => write!(f, "Delete({key}, {condition:?})"),
             Self::Restore { key, version } => write!(f, "Restore({key}, {version})"),
             Self::Mount { name } => write!(f, "Mount({name})"),
+            Self::Resume { key, condition, .. } => write!(f, "Resume({key}, {condition:?})"),
+            Self::Claim { slices } => write!(f, "Claim({} slices)", slices.len()),
         }
     }
 }
@@ -463,6 +496,9 @@ pub enum OutOfBounds {
     /// Empty, or over [`SLICE_MAX_BYTES`].
     #[error("a slice has 1 to {SLICE_MAX_BYTES} bytes, this one has {0}")]
     Slice(u32),
+    /// None, or over [`CLAIM_MAX_SLICES`].
+    #[error("a claim has 1 to {CLAIM_MAX_SLICES} slices, this one has {0}")]
+    Claim(usize),
     /// A sealed object's upload without a header, or a plain one's with one.
     #[error("an upload begins with a header where the object is sealed, and only there")]
     HeaderMisplaced,
@@ -495,9 +531,15 @@ impl Message for Request {
                 }
                 check_header(header.as_ref().map(|header| &*header.bytes))
             }
-            Self::Slice { length, .. } if !(1..=SLICE_MAX_BYTES).contains(length) => {
-                Err(OutOfBounds::Slice(*length))
+            Self::Slice { length, .. } if !is_slice(*length) => Err(OutOfBounds::Slice(*length)),
+            Self::Resume { header, .. } => check_header(Some(&header.bytes)),
+            Self::Claim { slices } if !(1..=CLAIM_MAX_SLICES).contains(&slices.len()) => {
+                Err(OutOfBounds::Claim(slices.len()))
             }
+            Self::Claim { slices } => match slices.iter().find(|s| !is_slice(s.length)) {
+                Some(slice) => Err(OutOfBounds::Slice(slice.length)),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -536,6 +578,10 @@ impl Message for Response {
             _ => 0,
         }
     }
+}
+
+fn is_slice(length: u32) -> bool {
+    (1..=SLICE_MAX_BYTES).contains(&length)
 }
 
 fn check_echo(client: &[u8], server: &[u8]) -> Result<(), OutOfBounds> {

@@ -89,6 +89,10 @@ labelled! {
         Restore = "restore",
         /// The choice of a mount.
         Mount = "mount",
+        /// An upload that goes on.
+        Resume = "resume",
+        /// What of it is there.
+        Claim = "claim",
         /// Both hellos.
         Echo = "echo",
         /// GET of the HTTP door.
@@ -115,6 +119,8 @@ impl From<&Request> for RequestKind {
             Request::Delete { .. } => Self::Delete,
             Request::Restore { .. } => Self::Restore,
             Request::Mount { .. } => Self::Mount,
+            Request::Resume { .. } => Self::Resume,
+            Request::Claim { .. } => Self::Claim,
         }
     }
 }

@@ -88,9 +88,12 @@ impl Standing {
                 (Scopes::GET, "this device may not get", false)
             }
             Request::List { .. } => (Scopes::LIST, "this device may not list", false),
-            Request::Begin { .. } | Request::Slice { .. } | Request::Commit | Request::Abort => {
-                (Scopes::PUT, "this device may not put", true)
-            }
+            Request::Begin { .. }
+            | Request::Resume { .. }
+            | Request::Claim { .. }
+            | Request::Slice { .. }
+            | Request::Commit
+            | Request::Abort => (Scopes::PUT, "this device may not put", true),
             Request::Delete { .. } | Request::Restore { .. } => {
                 (Scopes::DELETE, "this device may not delete", false)
             }
@@ -113,7 +116,7 @@ mod tests {
         digest::Digest,
         mount::MountName,
         name::ObjectKey,
-        proto::message::{Condition, Kind, Version},
+        proto::message::{Condition, HeaderSlice, Kind, Version},
     };
 
     use super::*;
@@ -129,6 +132,12 @@ mod tests {
             (Request::Versions { key: key(), after: None, limit: 1 }, Some("get"), false),
             (Request::List { after: None, limit: 1, headers: false }, Some("list"), false),
             (Request::Begin { key: key(), kind, condition, header: None }, Some("put"), true),
+            (
+                Request::Resume { key: key(), condition, header: HeaderSlice::of(Vec::new()) },
+                Some("put"),
+                true,
+            ),
+            (Request::Claim { slices: Vec::new() }, Some("put"), true),
             (Request::Slice { length: 1, digest: Digest::of(b"") }, Some("put"), true),
             (Request::Commit, Some("put"), true),
             (Request::Abort, Some("put"), true),

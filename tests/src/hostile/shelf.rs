@@ -207,6 +207,9 @@ impl Shelf {
                 *upload = Some(Upload { key: key.clone(), condition: *condition, bytes });
                 Response::Begun
             }
+            // It keeps no upload that was cut off.
+            Request::Resume { .. } => return Err(refuse(ErrorCode::NotFound)),
+            Request::Claim { .. } => return Err(refuse(ErrorCode::State)),
             Request::Slice { digest, .. } => {
                 let open = upload.as_mut().ok_or_else(|| refuse(ErrorCode::State))?;
                 if Digest::of(slice) != *digest {

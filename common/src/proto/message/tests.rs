@@ -28,13 +28,23 @@ fn variant_numbers_are_those_of_the_protocol() {
     let name = MountName::parse("a/b").unwrap();
     assert_eq!(request(&Request::Mount { name }), [13, 3, b'a', b'/', b'b']);
     assert_eq!(postcard::to_allocvec(&Response::Mounted).unwrap(), [13]);
+    let resume = Request::Resume {
+        key: ObjectKey::new("k").unwrap(),
+        condition: Condition::Absent,
+        header: HeaderSlice { bytes: vec![7, 8], digest: Digest::from_bytes([9; 32]) },
+    };
+    assert_eq!(request(&resume), [&[14, 1, b'k', 1, 2, 7, 8][..], &[9; 32]].concat());
+    let slice = ClaimedSlice { length: 300, digest: Digest::from_bytes([9; 32]) };
+    let claim = Request::Claim { slices: vec![slice] };
+    assert_eq!(request(&claim), [&[15, 1, 0xac, 0x02][..], &[9; 32]].concat());
+    assert_eq!(postcard::to_allocvec(&Response::Held { slices: 300 }).unwrap(), [14, 0xac, 0x02]);
     let error = Response::Error(RemoteError { code: 3, text: "no".into() });
     assert_eq!(postcard::to_allocvec(&error).unwrap(), [12, 3, 2, b'n', b'o']);
 }
 
 #[test]
 fn reserved_and_free_numbers_are_refused() {
-    for number in 14..=17 {
+    for number in 16..=19 {
         assert!(postcard::from_bytes::<Request>(&[number, 0, 0, 0]).is_err());
     }
 }
@@ -130,6 +140,19 @@ fn a_slice_has_a_byte_and_no_more_than_its_bound() {
     assert!(slice(&[0x80, 0x80, 0x84, 0x08]).is_ok());
     assert_eq!(slice(&[0x81, 0x80, 0x84, 0x08]), Err(OutOfBounds::Slice(16_842_753).into()));
     assert_eq!(slice(&[1]).map(|slice| slice.announces()), Ok(1));
+}
+
+#[test]
+fn a_claim_has_1_to_1024_slices_that_slices_can_be() {
+    let slice = |length: &[u8]| [length, &[9; 32]].concat();
+    let claim = |count: &[u8], n| request(&body(&[&[15], count].concat(), &slice(&[1]), n, &[]));
+    assert_eq!(claim(&[0], 0), Err(OutOfBounds::Claim(0).into()));
+    assert!(claim(&[1], 1).is_ok());
+    assert!(claim(&[0x80, 0x08], 1024).is_ok());
+    refused(claim(&[0x81, 0x08], 1025));
+    assert_eq!(request(&[&[15, 1][..], &slice(&[0])].concat()), Err(OutOfBounds::Slice(0).into()));
+    let long = [&[15, 1][..], &slice(&[0x81, 0x80, 0x84, 0x08])].concat();
+    assert_eq!(request(&long), Err(OutOfBounds::Slice(16_842_753).into()));
 }
 
 #[test]

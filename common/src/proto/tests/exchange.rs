@@ -11,8 +11,8 @@ use crate::{
     proto::{
         Event, Mode, SessionError, frame,
         message::{
-            Condition, Entry, HeaderSlice, Info, Kind, RemoteError, Request, Response, Section,
-            Version, VersionInfo, VersionState,
+            ClaimedSlice, Condition, Entry, HeaderSlice, Info, Kind, RemoteError, Request,
+            Response, Section, Version, VersionInfo, VersionState,
         },
     },
 };
@@ -28,6 +28,8 @@ const INFO: Info = Info {
     header_length: 300,
     footer_length: 200,
 };
+
+const CLAIMED: ClaimedSlice = ClaimedSlice { length: 1, digest: Digest::from_bytes([5; 32]) };
 
 fn key() -> ObjectKey {
     ObjectKey::new(KEY).unwrap()
@@ -58,8 +60,14 @@ fn requests(slice: &[u8]) -> Vec<Request> {
         Request::Commit,
         Request::Abort,
         Request::Delete { key: key.clone(), condition: Condition::Version(version) },
-        Request::Restore { key, version },
+        Request::Restore { key: key.clone(), version },
         Request::Mount { name: MountName::parse(MOUNT).unwrap() },
+        Request::Resume {
+            key,
+            condition: Condition::Any,
+            header: HeaderSlice::of(vec![4; 65_536]),
+        },
+        Request::Claim { slices: vec![CLAIMED; 1024] },
         Request::Get {
             key: ObjectKey::new("absent").unwrap(),
             version: None,
@@ -97,12 +105,13 @@ fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
             }],
             next: None,
         },
-        Request::Begin { .. } => Response::Begun,
+        Request::Begin { .. } | Request::Resume { .. } => Response::Begun,
         Request::Slice { .. } => Response::SliceHeld,
         Request::Commit | Request::Restore { .. } => Response::Committed { version },
         Request::Abort => Response::Aborted,
         Request::Delete { .. } => Response::Deleted { version },
         Request::Mount { .. } => Response::Mounted,
+        Request::Claim { .. } => Response::Held { slices: 1024 },
     };
     (answer, Vec::new())
 }
