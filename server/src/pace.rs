@@ -1,18 +1,13 @@
 //! The minimum rate: who makes the server wait has to move something meanwhile.
 //!
 //! Counted are the bytes that moved while the peer had to act: to take what is sent to it, or to send what it announced.
-//! What a socket's buffer holds has moved and was not taken yet, and the other way round: a peer may have taken up to
-//! [`SLACK_BYTES`] before the socket says that there is room. So much is everybody's to owe.
+//! What a socket's buffer holds has moved and was not taken yet, and the other way round: a peer may have taken as much before the
+//! socket says that there is room. So much is everybody's to owe.
 
 use std::time::{Duration, Instant};
 
-use crate::wire::UNSENT_BYTES;
-
 /// How long a peer is watched before it is judged: retransmissions and a sleeping laptop's reconnection fit in.
 const WATCH: Duration = Duration::from_secs(60);
-
-/// What a peer may have taken unnoticed.
-const SLACK_BYTES: u64 = UNSENT_BYTES as u64;
 
 /// A peer's pace.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +49,9 @@ impl Pace {
         self.watched.map(|(_, judged)| judged)
     }
 
-    /// Judges, if it is time: who was fast enough is watched anew, who owes little is watched on.
-    pub(crate) fn is_too_slow(&mut self, now: Instant) -> bool {
+    /// Judges, if it is time: who was fast enough is watched anew, who owes no more than what it may have taken `unnoticed`, in
+    /// bytes, is watched on.
+    pub(crate) fn is_too_slow(&mut self, now: Instant, unnoticed: u64) -> bool {
         let Some((since, judged)) = self.watched else { return false };
         if now < judged {
             return false;
@@ -66,13 +62,15 @@ impl Pace {
             return false;
         }
         self.watched = Some((since, now + WATCH));
-        self.moved.saturating_add(SLACK_BYTES) < due
+        self.moved.saturating_add(unnoticed) < due
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const UNNOTICED: u64 = 131_072;
 
     /// Judged once a minute for `minutes`, a peer that moves `bytes` in each of them. The minute it is found too slow.
     fn found_out(rate: u64, bytes: u64, minutes: u64) -> Option<u64> {
@@ -82,9 +80,9 @@ mod tests {
         (1..=minutes).find(|minute| {
             let now = start + Duration::from_secs(60 * minute);
             assert_eq!(pace.deadline(), Some(now));
-            assert!(!pace.is_too_slow(now - Duration::from_nanos(1)), "it is not time");
+            assert!(!pace.is_too_slow(now - Duration::from_nanos(1), UNNOTICED), "it is not time");
             pace.moved(bytes);
-            pace.is_too_slow(now)
+            pace.is_too_slow(now, UNNOTICED)
         })
     }
 
@@ -109,7 +107,10 @@ mod tests {
             if minute % 2 == 0 {
                 pace.moved(131_072);
             }
-            assert!(!pace.is_too_slow(start + Duration::from_secs(60 * minute)), "{minute}");
+            assert!(
+                !pace.is_too_slow(start + Duration::from_secs(60 * minute), UNNOTICED),
+                "{minute}"
+            );
         }
     }
 
@@ -120,7 +121,8 @@ mod tests {
         let mut pace = Pace::at_least(1024);
         pace.peer_acts(true, start);
         pace.moved(1 << 40);
-        let slow = (1..100).find(|m| pace.is_too_slow(start + Duration::from_secs(60 * m)));
+        let slow =
+            (1..100).find(|m| pace.is_too_slow(start + Duration::from_secs(60 * m), UNNOTICED));
         assert_eq!(slow, Some(4));
     }
 
@@ -130,7 +132,7 @@ mod tests {
         let mut pace = Pace::at_least(5_000);
         pace.moved(1 << 40);
         pace.peer_acts(true, start);
-        assert!(pace.is_too_slow(start + Duration::from_secs(60)));
+        assert!(pace.is_too_slow(start + Duration::from_secs(60), UNNOTICED));
     }
 
     #[test]
@@ -146,6 +148,6 @@ mod tests {
         let mut none = Pace::at_least(0);
         none.peer_acts(true, start);
         assert_eq!(none.deadline(), None);
-        assert!(!none.is_too_slow(at(1_000_000)));
+        assert!(!none.is_too_slow(at(1_000_000), UNNOTICED));
     }
 }

@@ -345,7 +345,7 @@ impl Connection {
         if !self.phase.is_open() || self.ticket.is_some() {
             return Ok(());
         }
-        if self.pace.is_too_slow(now.instant) {
+        if self.pace.is_too_slow(now.instant, self.wire.unsent()) {
             return Err(End::Slow);
         }
         self.session.handle_timeout(now);

@@ -26,10 +26,16 @@ use crate::{
 
 /// Bytes that a TCP socket takes beyond those on their way (tcp(7), `TCP_NOTSENT_LOWAT`): it says that there is room again once
 /// half of them have left. Unbounded, a slow peer's socket swallows megabytes, and speaks up again when a third of these were taken, which
-/// may be never. It also counts towards the TCP memory of the whole machine, which 7,500 slow readers at 256 KiB used up: then
-/// everybody's segments are dropped. On loopback 64 KiB to 1 MiB are as fast as no bound; at 25 Gbit/s 128 KiB last for 42 us,
-/// more than a worker needs to come round.
-pub(crate) const UNSENT_BYTES: u32 = 128 * 1024;
+/// may be never. It also counts towards the TCP memory of the whole machine, which 10,000 slow readers at 128 KiB used up on one of
+/// 24 GiB: then everybody's segments are dropped.
+pub(crate) const UNSENT_BYTES: u32 = 32 * 1024;
+
+/// The same for a peer that has taken [`PROVEN_BYTES`]. On loopback 64 KiB to 1 MiB are as fast as no bound; at 25 Gbit/s 256 KiB
+/// last for 84 us, more than a worker needs to come round.
+const UNSENT_PROVEN_BYTES: u32 = 256 * 1024;
+
+/// What a peer has to take before its socket may hold back more: somebody who wants to use up memory pays for it.
+const PROVEN_BYTES: usize = 1024 * 1024;
 
 /// A stream socket, non-blocking.
 #[derive(Debug)]
@@ -85,6 +91,8 @@ pub(crate) struct Wire {
     writable: bool,
     /// The peer sends no more, or the connection is broken: reading says so, once all bytes are read.
     ended: bool,
+    /// What the socket has still to take before its peer is [proven](PROVEN_BYTES).
+    unproven: usize,
 }
 
 /// What came of one read.
@@ -126,7 +134,8 @@ pub(crate) struct Blocked(());
 impl Wire {
     /// Takes a socket over. Nothing is known of it, so both directions are worth a try.
     pub(crate) const fn new(socket: Socket) -> Self {
-        Self { socket, readable: true, writable: true, ended: false }
+        let unproven = if matches!(socket, Socket::Tcp(_)) { PROVEN_BYTES } else { 0 };
+        Self { socket, readable: true, writable: true, ended: false, unproven }
     }
 
     /// Registers both directions, once and for all: nothing is ever registered again, so no
@@ -175,7 +184,7 @@ impl Wire {
             return Ok(Sent::Blocked);
         }
         match sys::net::send(self.socket.as_fd(), bytes, more) {
-            Ok(n) => Ok(Sent::Bytes(n)),
+            Ok(n) => Ok(self.sent(n)),
             Err(e) => self.not_sent(e),
         }
     }
@@ -194,9 +203,25 @@ impl Wire {
         }
         match mover.step(tools, self.socket.as_fd(), file, offset, count) {
             Ok(0) => Ok(Sent::FileEnded),
-            Ok(n) => Ok(Sent::Bytes(n)),
+            Ok(n) => Ok(self.sent(n)),
             Err(e) => self.not_sent(e),
         }
+    }
+
+    /// Bytes that the peer may have taken, or not, without this side's knowledge.
+    pub(crate) const fn unsent(&self) -> u64 {
+        if self.unproven > 0 { UNSENT_BYTES as u64 } else { UNSENT_PROVEN_BYTES as u64 }
+    }
+
+    fn sent(&mut self, bytes: usize) -> Sent {
+        if self.unproven > 0 {
+            self.unproven = self.unproven.saturating_sub(bytes);
+            if self.unproven == 0 {
+                // As it was, all works as well, and slower.
+                let _kept = sys::net::set_unsent(self.socket.as_fd(), UNSENT_PROVEN_BYTES);
+            }
+        }
+        Sent::Bytes(bytes)
     }
 
     fn not_sent(&mut self, error: io::Error) -> io::Result<Sent> {
@@ -258,6 +283,28 @@ mod tests {
         assert!(wire.blocked(READ, None).is_some());
         assert!(wire.blocked(BOTH, None).is_none(), "writing has not blocked");
         assert!(wire.blocked(WRITE, None).is_none());
+    }
+
+    /// `TCP_NOTSENT_LOWAT` before and after a megabyte.
+    #[test]
+    fn who_has_taken_much_may_be_held_more() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        let mut wire = Wire::new(Socket::Tcp(TcpStream::from_std(ours)));
+        let reads = std::thread::spawn(move || io::copy(&mut peer, &mut io::sink()));
+        let mut taken = 0;
+        while taken < 1_048_576 {
+            assert_eq!(wire.unsent(), 32_768);
+            let most = (1_048_576 - taken).min(65_536);
+            let Sent::Bytes(n) = wire.send(&[7; 65_536][..most], false).unwrap() else { continue };
+            taken += n;
+        }
+        assert_eq!(wire.unsent(), 262_144);
+        let socket = wire.socket.as_fd();
+        assert_eq!(socket2::SockRef::from(&socket).tcp_notsent_lowat().unwrap(), 262_144);
+        drop(wire);
+        reads.join().unwrap().unwrap();
     }
 
     #[test]

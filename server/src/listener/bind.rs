@@ -272,7 +272,7 @@ mod tests {
                 accepted => break accepted.unwrap(),
             }
         };
-        assert_eq!(socket2::SockRef::from(&accepted.socket).tcp_notsent_lowat().unwrap(), 131_072);
+        assert_eq!(socket2::SockRef::from(&accepted.socket).tcp_notsent_lowat().unwrap(), 32_768);
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Connection {
             End::Stranger
         } else if self.session.handle_timeout(now) {
             End::Idle
-        } else if self.pace.is_too_slow(now) {
+        } else if self.pace.is_too_slow(now, self.wire.unsent()) {
             End::Slow
         } else {
             return Ok(());

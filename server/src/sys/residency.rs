@@ -228,6 +228,9 @@ pub(crate) fn load(file: BorrowedFd<'_>, offset: u64, count: u64, ahead: u64) ->
         // Advice: the reads below do not rely on it.
         let _taken = rustix::fs::fadvise(file, offset, Some(wanted), Advice::WillNeed);
     }
+    if await_samples(file, offset, count)? {
+        return Ok(count);
+    }
     let mut scratch = [0; SCRATCH_BYTES];
     let mut loaded = 0;
     while loaded < count {
@@ -239,6 +242,21 @@ pub(crate) fn load(file: BorrowedFd<'_>, offset: u64, count: u64, ahead: u64) ->
         }
     }
     Ok(loaded)
+}
+
+/// Waits for a page of each [`SAMPLE_STEP_BYTES`], and for the last one. Whether the stretch is there then, as far as that can be
+/// told: to copy all of it, only to see that it is there, would take the processor from those who send.
+fn await_samples(file: BorrowedFd<'_>, offset: u64, count: u64) -> io::Result<bool> {
+    let Some(last) = count.checked_sub(1).map(|last| offset.saturating_add(last)) else {
+        return Ok(true);
+    };
+    let step = usize::try_from(SAMPLE_STEP_BYTES).unwrap_or(usize::MAX);
+    for at in (offset..last).step_by(step).chain([last]) {
+        if retry_on_intr(|| rustix::io::pread(file, &mut [0], at))? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(cached_pages(file, offset, count).is_ok_and(|pages| pages >= pages_of(offset, last)))
 }
 
 /// Pages that the bytes from `first` to `last` lie in.
