@@ -1,6 +1,10 @@
 //! What thousands of connections cost that have asked once and say nothing more.
 
-use std::{net::TcpStream, time::Instant};
+use std::{
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
 
 use zput_common::proto::ClientConfig;
 use zput_tests::{
@@ -17,6 +21,10 @@ const SMALL: (&str, u64) = ("idle-small", 4 << 10);
 const BESIDE: (&str, u64) = ("idle-64MiB", 64 << 20);
 /// Gets of the larger file in a round, on each server.
 const GETS: usize = 15;
+/// Seconds that a crowd may take to be idle: its handshakes are over, their deadlines within 10 s.
+const SETTLES: usize = 30;
+/// Of a second, what an idle server uses: the kernel counts by hundredths.
+const IDLE_CPU_SECONDS: f64 = 0.02;
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub(crate) fn run(options: &Options, ground: &Ground) -> Result<(), Failure> {
@@ -49,6 +57,7 @@ pub(crate) fn run(options: &Options, ground: &Ground) -> Result<(), Failure> {
         let before = memory_bytes(server.pid(), "VmRSS")? as f64;
         let idle = crowd::gather(count, |_| join(&crowded, credentials.as_ref()))?;
         let with = memory_bytes(server.pid(), "VmRSS")? as f64;
+        settle(&crowded)?;
         let ratios = compare(&crowded, &alone, options.runs)?;
         still_there(&idle)?;
         table.row([
@@ -75,6 +84,18 @@ fn join(side: &Side, credentials: Option<&ClientConfig>) -> Result<TcpStream, Fa
     let mut client = HttpClient::connect(side.http)?;
     client.get(&Ground::target(SMALL.0))?;
     Ok(client.into_stream())
+}
+
+/// Waits until the server has nothing left to do for a crowd that has just come.
+fn settle(side: &Side) -> Result<(), Failure> {
+    for _ in 0..SETTLES {
+        let before = side.cpu()?;
+        thread::sleep(Duration::from_secs(1));
+        if side.cpu()? - before <= IDLE_CPU_SECONDS {
+            return Ok(());
+        }
+    }
+    Err("the server has no rest with an idle crowd".into())
 }
 
 /// None of them was closed by the server.
