@@ -58,6 +58,7 @@ impl Upload {
             // Before the rename takes its old name away: no file system promises an order between two directories, and
             // after a power cut an acknowledged version must have one name at least.
             shard.sync(Shelf::History)?;
+            shard.withdraw_from_trash(current)?;
         }
         staged.place(shard.dir(Shelf::Objects), &name.to_string())?;
         shard.sync(Shelf::Objects)?;

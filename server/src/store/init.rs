@@ -40,7 +40,11 @@ struct StoreFile {
 /// Opens the store in `path`, or makes one where nothing is yet. Two processes that do it at once make one store.
 pub(super) fn open_or_make(path: &Path) -> Result<(OwnedFd, ServerKeySeed), StoreError> {
     make_durable_dir(path)?;
-    open(path, make)
+    open(path, |root| {
+        // An attempt that ended early may have made the directory and not have come to this.
+        sync_parent(path)?;
+        make(root)
+    })
 }
 
 /// Opens the store in `path`, which must be there.
@@ -51,7 +55,7 @@ pub(super) fn open_existing(path: &Path) -> Result<(OwnedFd, ServerKeySeed), Sto
 /// Opens the store in `path`; `missing` is what to do in a directory that is none.
 fn open(
     path: &Path,
-    missing: fn(BorrowedFd<'_>) -> Result<(), StoreError>,
+    missing: impl FnOnce(BorrowedFd<'_>) -> Result<(), StoreError>,
 ) -> Result<(OwnedFd, ServerKeySeed), StoreError> {
     let root = fs::open_root(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => StoreError::NoStore,
@@ -96,14 +100,22 @@ fn make_durable_dir(path: &Path) -> Result<(), StoreError> {
             }
             _ => {}
         }
-        let parent = match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let parent = fs::open_root(parent).doing("open the directory above")?;
-        fs::sync_dir(parent).doing("sync a directory")?;
+        sync_parent(dir)?;
     }
     Ok(())
+}
+
+/// Makes the name of a directory durable. Where the one above may not be read, somebody else has made it.
+fn sync_parent(dir: &Path) -> Result<(), StoreError> {
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    match fs::open_root(parent) {
+        Ok(parent) => fs::sync_dir(parent).doing("sync a directory"),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error).doing("open the directory above"),
+    }
 }
 
 fn check_store_file(text: &str) -> Result<(), StoreError> {
@@ -125,8 +137,9 @@ fn make(root: BorrowedFd<'_>) -> Result<(), StoreError> {
     }
     if !unfinished {
         fs::create(root, UNFINISHED).doing("make a store")?;
-        fs::sync_dir(root).doing("sync a directory")?;
     }
+    // Whoever made it may not have come to this.
+    fs::sync_dir(root).doing("sync a directory")?;
     for dir in [STAGING, QUARANTINE, LOCKS, CLIENTS, INVITES] {
         fs::make_dir(root, dir).doing("make a store")?;
     }
@@ -150,8 +163,12 @@ fn make(root: BorrowedFd<'_>) -> Result<(), StoreError> {
     let file = fs::open_lock(root, UNFINISHED).doing("make a store")?;
     file.write_all_at(STORE_FILE_TEXT.as_bytes(), 0).doing("make a store")?;
     fs::sync_data(&file).doing("sync a file")?;
-    fs::rename(root, UNFINISHED, root, STORE_FILE).doing("make a store")?;
-    fs::sync_dir(root).doing("sync a directory")
+    // All of the store has a durable name before it is called one, and that is durable before the other one goes: a
+    // directory's entries reach the disk in any order, and those of a rename need not do it together.
+    fs::sync_dir(root).doing("sync a directory")?;
+    fs::link(root, UNFINISHED, root, STORE_FILE).doing("make a store")?;
+    fs::sync_dir(root).doing("sync a directory")?;
+    fs::unlink(root, UNFINISHED).doing("make a store")
 }
 
 /// Every directory is there and is one. (A missing `objects/ab` would look like objects that nobody put.)

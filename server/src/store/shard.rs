@@ -117,15 +117,34 @@ impl LockedShard {
     }
 
     fn link(&self, from: Shelf, old: &str, to: Shelf, new: &str) -> Result<(), StoreError> {
-        let (from, to) = (self.dir(from), self.dir(to));
-        match fs::link(from, old, to, new) {
+        match fs::link(self.dir(from), old, self.dir(to), new) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let old = fs::identity_at(from, old).doing("look at an object")?;
-                let new = fs::identity_at(to, new).doing("look at an object")?;
-                if old.inode == new.inode { Ok(()) } else { Err(Rot::Twins.into()) }
+                if self.is_same(from, old, to, new)? { Ok(()) } else { Err(Rot::Twins.into()) }
             }
             result => result.doing("link an object"),
         }
+    }
+
+    fn is_same(&self, from: Shelf, old: &str, to: Shelf, new: &str) -> Result<bool, StoreError> {
+        let old = fs::identity_at(self.dir(from), old).doing("look at an object")?;
+        let new = fs::identity_at(self.dir(to), new).doing("look at an object")?;
+        Ok(old.inode == new.inode)
+    }
+
+    /// Takes the current version's name in the trash away, durably, if a delete or a restore that was cut short left one:
+    /// a version that is replaced was not deleted. Its name in the history has to be durable already.
+    pub(super) fn withdraw_from_trash(&self, current: &Object) -> Result<(), StoreError> {
+        let name = ObjectName::of(current.key());
+        let kept = name.version_file(current.version());
+        match fs::identity_at(self.dir(Shelf::Trash), &kept) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            found => drop(found.doing("look at an object")?),
+        }
+        if !self.is_same(Shelf::Objects, &name.to_string(), Shelf::Trash, &kept)? {
+            return Err(Rot::Twins.into());
+        }
+        self.unlink(Shelf::Trash, &kept)?;
+        self.sync(Shelf::Trash)
     }
 
     /// Removes a name of an object.

@@ -126,6 +126,16 @@ fn restore_a_version_still_in_the_trash_is_current() {
     check(&mut home, "before unlink", Some(b"old"), &[OLD]);
 }
 
+#[test]
+fn put_over_half_a_restore_or_half_a_delete_leaves_one_version_in_the_history() {
+    let mut home = Home::new();
+    home.put("a", b"old");
+    fs::hard_link(home.object_path("a"), home.shelf_path("trash", "a", 1000)).unwrap();
+    home.put("a", b"new");
+    assert!(!home.shelf_path("trash", "a", 1000).exists());
+    check(&mut home, "it was not deleted", Some(b"new"), &[NEW, OLD_KEPT]);
+}
+
 /// What a killed process was doing, and how "a" has to be afterwards: as before, or as if it had been done.
 struct Attempt {
     role: &'static str,

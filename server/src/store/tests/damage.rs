@@ -76,6 +76,12 @@ fn two_files_that_claim_one_version_are_both_kept() {
     assert_eq!(home.body("a"), Some(b"1".to_vec()));
     assert_eq!(home.staged(), 0);
     assert!(planted.exists());
+
+    fs::remove_file(&planted).unwrap();
+    let planted = home.shelf_path("trash", "a", version);
+    fs::copy(home.object_path("a"), &planted).unwrap();
+    assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Rot::Twins);
+    assert!(planted.exists());
 }
 
 #[test]

@@ -1,0 +1,756 @@
+//! A disk in memory that remembers what was synced, and on a power cut loses any of the rest.
+//!
+//! | call | makes durable |
+//! |---|---|
+//! | fsync, fdatasync of a file | the changes of its bytes and of its length so far |
+//! | fsync of a directory | the entries made, replaced and removed in it so far |
+//!
+//! Nothing else is promised: not that a file's sync brings its name along, not that what happened first survives first,
+//! not that the two halves of a rename (an entry made here, one removed there) share a fate. One entry is one
+//! thing, though: it stands for the old file or for the new one.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fuser::Errno;
+use rand::{RngExt as _, rngs::StdRng};
+
+/// The root's number (fuse.h, `FUSE_ROOT_ID`).
+pub(crate) const ROOT: u64 = 1;
+
+/// What space is counted in.
+pub(crate) const BLOCK_BYTES: u64 = 4096;
+
+/// How many operations are remembered for whoever looks into a failure.
+const REMEMBERED: usize = 80;
+
+/// What a call may come to.
+pub(crate) type Answer<T> = Result<T, Errno>;
+
+/// How far a disk does what it says. All but the first are broken on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Honesty {
+    /// A sync that succeeds has made durable what it is for.
+    #[default]
+    Honest,
+    /// The sync of a file does nothing.
+    NoFileSync,
+    /// The sync of a directory does nothing.
+    NoDirectorySync,
+    /// The sync of a file makes its last write durable and not the ones before it: the record before the data.
+    LastWriteOnly,
+}
+
+/// What an operation does: faults are aimed at one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// Making a file or a directory.
+    Make,
+    /// Linking, renaming, removing.
+    Name,
+    /// Opening a file or a directory that is there.
+    Open,
+    /// Reading a file.
+    Read,
+    /// Writing or truncating a file.
+    Write,
+    /// Syncing a file.
+    SyncFile,
+    /// Syncing a directory.
+    SyncDirectory,
+}
+
+/// The `nth` deed of a kind, counted from 1 and from when this is set, fails and changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub(crate) deed: Deed,
+    pub(crate) nth: u64,
+    pub(crate) errno: Errno,
+}
+
+/// A change of a file's bytes.
+#[derive(Clone, Debug)]
+enum Change {
+    Write { offset: usize, bytes: Vec<u8> },
+    Truncate { length: usize },
+}
+
+impl Change {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Self::Write { offset, bytes } => write(content, *offset, bytes),
+            Self::Truncate { length } => content.resize(*length, 0),
+        }
+    }
+
+    /// How long a file of `before` bytes is behind it.
+    fn length_behind(&self, before: usize) -> usize {
+        match self {
+            Self::Write { offset, bytes } => before.max(offset + bytes.len()),
+            Self::Truncate { length } => *length,
+        }
+    }
+}
+
+fn write(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[offset..end].copy_from_slice(bytes);
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct File {
+    /// What a reader sees.
+    pub(crate) now: Vec<u8>,
+    /// What is on the platter.
+    synced: Vec<u8>,
+    /// How one becomes the other.
+    unsynced: Vec<Change>,
+    pub(crate) names: u32,
+    pub(crate) opened: u32,
+    /// Seconds since 1970.
+    pub(crate) modified: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Directory {
+    pub(crate) now: BTreeMap<String, u64>,
+    synced: BTreeMap<String, u64>,
+    /// A name, and what it stands for from then on.
+    unsynced: Vec<(String, Option<u64>)>,
+}
+
+impl Directory {
+    fn set(&mut self, name: &str, to: Option<u64>) {
+        match to {
+            Some(inode) => self.now.insert(name.to_owned(), inode),
+            None => self.now.remove(name),
+        };
+        self.unsynced.push((name.to_owned(), to));
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    File(File),
+    Directory(Directory),
+}
+
+/// What a cut took and what it left, of all that was not synced.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Loss {
+    pub(crate) writes_lost: u64,
+    pub(crate) writes_torn: u64,
+    pub(crate) writes_kept: u64,
+    pub(crate) entries_lost: u64,
+    pub(crate) entries_kept: u64,
+}
+
+impl Loss {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.writes_lost += other.writes_lost;
+        self.writes_torn += other.writes_torn;
+        self.writes_kept += other.writes_kept;
+        self.entries_lost += other.entries_lost;
+        self.entries_kept += other.entries_kept;
+    }
+}
+
+/// The disk. Its calls are those of a file system; numbers of inodes are never given twice.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    nodes: BTreeMap<u64, Node>,
+    next: u64,
+    pub(crate) honesty: Honesty,
+    /// Blocks of files; `None`: as many as anybody wants.
+    pub(crate) capacity: Option<u64>,
+    fault: Option<Fault>,
+    /// Whether a fault has struck.
+    pub(crate) struck: bool,
+    /// Changes and syncs so far.
+    done: u64,
+    /// The power goes with this one.
+    cut_at: Option<u64>,
+    dead: bool,
+    said: VecDeque<String>,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            nodes: BTreeMap::from([(ROOT, Node::Directory(Directory::default()))]),
+            next: ROOT + 1,
+            honesty: Honesty::Honest,
+            capacity: None,
+            fault: None,
+            struck: false,
+            done: 0,
+            cut_at: None,
+            dead: false,
+            said: VecDeque::new(),
+        }
+    }
+}
+
+impl Disk {
+    /// The power goes with the `nth` change or sync from now, counted from 1: a change may survive, a sync has no effect.
+    pub(crate) fn cut_after(&mut self, nth: u64) {
+        self.cut_at = Some(self.done + nth);
+    }
+
+    /// Cuts the power now, if it is not gone yet.
+    pub(crate) fn kill(&mut self) {
+        self.dead = true;
+    }
+
+    /// Whether the power is gone: every call fails with `EIO`.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// Changes and syncs so far.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    pub(crate) fn fail(&mut self, fault: Fault) {
+        (self.fault, self.struck) = (Some(fault), false);
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.fault = None;
+    }
+
+    /// The last operations, the newest last.
+    pub(crate) fn story(&self) -> String {
+        self.said.iter().fold(String::new(), |all, line| all + "\n    " + line)
+    }
+
+    /// Blocks that files take: those with a name, and those that are open.
+    pub(crate) fn used(&self) -> u64 {
+        self.nodes.values().map(blocks).sum()
+    }
+
+    // Looking.
+
+    pub(crate) fn node(&self, inode: u64) -> Answer<&Node> {
+        if self.dead {
+            return Err(Errno::EIO);
+        }
+        self.nodes.get(&inode).ok_or(Errno::ENOENT)
+    }
+
+    pub(crate) fn lookup(&self, parent: u64, name: &str) -> Answer<u64> {
+        self.directory(parent)?.now.get(name).copied().ok_or(Errno::ENOENT)
+    }
+
+    pub(crate) fn directory(&self, inode: u64) -> Answer<&Directory> {
+        match self.node(inode)? {
+            Node::Directory(directory) => Ok(directory),
+            Node::File(_) => Err(Errno::ENOTDIR),
+        }
+    }
+
+    pub(crate) fn open(&mut self, inode: u64) -> Answer<()> {
+        self.node(inode)?;
+        self.fault(Deed::Open)?;
+        if let Node::File(file) = self.node_mut(inode)? {
+            file.opened += 1;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self, inode: u64) {
+        // Also when the power is gone: the descriptor is the kernel's.
+        if let Some(Node::File(file)) = self.nodes.get_mut(&inode) {
+            file.opened = file.opened.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn read(&mut self, inode: u64, offset: u64, length: usize) -> Answer<&[u8]> {
+        self.fault(Deed::Read)?;
+        match self.node(inode)? {
+            Node::File(file) => {
+                let begin = file.now.len().min(offset as usize);
+                let end = file.now.len().min(begin + length);
+                Ok(&file.now[begin..end])
+            }
+            Node::Directory(_) => Err(Errno::EISDIR),
+        }
+    }
+
+    // Changing.
+
+    pub(crate) fn make_file(&mut self, parent: u64, name: &str) -> Answer<u64> {
+        self.make(parent, name, Node::File(File { names: 1, ..File::default() }))
+    }
+
+    pub(crate) fn make_directory(&mut self, parent: u64, name: &str) -> Answer<u64> {
+        self.make(parent, name, Node::Directory(Directory::default()))
+    }
+
+    fn make(&mut self, parent: u64, name: &str, node: Node) -> Answer<u64> {
+        if self.directory(parent)?.now.contains_key(name) {
+            return Err(Errno::EEXIST);
+        }
+        self.begin(Deed::Make, || format!("make {name}"))?;
+        let inode = self.next;
+        self.next += 1;
+        self.nodes.insert(inode, node);
+        self.directory_mut(parent)?.set(name, Some(inode));
+        self.end()?;
+        Ok(inode)
+    }
+
+    pub(crate) fn write(&mut self, inode: u64, offset: u64, bytes: &[u8]) -> Answer<()> {
+        self.begin(Deed::Write, || format!("write {inode}: {} at {offset}", bytes.len()))?;
+        let free = self.capacity.map(|capacity| capacity.saturating_sub(self.used()));
+        let file = self.file_mut(inode)?;
+        let grown = (offset + bytes.len() as u64).max(file.now.len() as u64);
+        let wanted = grown.div_ceil(BLOCK_BYTES) - (file.now.len() as u64).div_ceil(BLOCK_BYTES);
+        if free.is_some_and(|free| wanted > free) {
+            return Err(Errno::ENOSPC);
+        }
+        let change = Change::Write { offset: offset as usize, bytes: bytes.to_vec() };
+        change.apply(&mut file.now);
+        file.unsynced.push(change);
+        self.end()
+    }
+
+    pub(crate) fn truncate(&mut self, inode: u64, length: u64) -> Answer<()> {
+        self.begin(Deed::Write, || format!("truncate {inode} to {length}"))?;
+        let file = self.file_mut(inode)?;
+        let change = Change::Truncate { length: length as usize };
+        change.apply(&mut file.now);
+        file.unsynced.push(change);
+        self.end()
+    }
+
+    pub(crate) fn set_modified(&mut self, inode: u64, seconds: u64) -> Answer<()> {
+        if let Node::File(file) = self.node_mut(inode)? {
+            file.modified = seconds;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn link(&mut self, inode: u64, parent: u64, name: &str) -> Answer<()> {
+        if self.directory(parent)?.now.contains_key(name) {
+            return Err(Errno::EEXIST);
+        }
+        self.begin(Deed::Name, || format!("link {inode} as {name}"))?;
+        self.file_mut(inode)?.names += 1;
+        self.directory_mut(parent)?.set(name, Some(inode));
+        self.end()
+    }
+
+    pub(crate) fn unlink(&mut self, parent: u64, name: &str) -> Answer<()> {
+        let inode = self.lookup(parent, name)?;
+        self.begin(Deed::Name, || format!("unlink {name} ({inode})"))?;
+        self.unname(inode)?;
+        self.directory_mut(parent)?.set(name, None);
+        self.end()
+    }
+
+    /// Of a file, in place of what has the new name, if anything has.
+    pub(crate) fn rename(&mut self, from: u64, old: &str, to: u64, new: &str) -> Answer<()> {
+        let inode = self.lookup(from, old)?;
+        let replaced = self.directory(to)?.now.get(new).copied();
+        self.begin(Deed::Name, || format!("rename {old} ({inode}) to {new}"))?;
+        // rename(2): two names of one file stay as they are.
+        if replaced != Some(inode) {
+            if let Some(replaced) = replaced {
+                self.unname(replaced)?;
+            }
+            self.directory_mut(to)?.set(new, Some(inode));
+            self.directory_mut(from)?.set(old, None);
+        }
+        self.end()
+    }
+
+    fn unname(&mut self, inode: u64) -> Answer<()> {
+        self.file_mut(inode)?.names -= 1;
+        Ok(())
+    }
+
+    // Syncing.
+
+    pub(crate) fn sync_file(&mut self, inode: u64) -> Answer<()> {
+        let result = self.begin(Deed::SyncFile, || format!("sync {inode}"));
+        let honesty = self.honesty;
+        if self.dead {
+            return Err(Errno::EIO);
+        }
+        let file = self.file_mut(inode)?;
+        if let Err(error) = result {
+            if error == Errno::EIO {
+                // What Linux does: the pages are clean from now on, and no later sync tells of them again.
+                file.unsynced.clear();
+            }
+            return Err(error);
+        }
+        let durable = match honesty {
+            Honesty::NoFileSync => Vec::new(),
+            Honesty::LastWriteOnly => file.unsynced.pop().into_iter().collect(),
+            Honesty::Honest | Honesty::NoDirectorySync => std::mem::take(&mut file.unsynced),
+        };
+        for change in durable {
+            change.apply(&mut file.synced);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sync_directory(&mut self, inode: u64) -> Answer<()> {
+        let result = self.begin(Deed::SyncDirectory, || format!("sync directory {inode}"));
+        let honesty = self.honesty;
+        if self.dead {
+            return Err(Errno::EIO);
+        }
+        let directory = self.directory_mut(inode)?;
+        if let Err(error) = result {
+            if error == Errno::EIO {
+                directory.unsynced.clear();
+            }
+            return Err(error);
+        }
+        if honesty != Honesty::NoDirectorySync {
+            for (name, to) in std::mem::take(&mut directory.unsynced) {
+                set(&mut directory.synced, name, to);
+            }
+        }
+        Ok(())
+    }
+
+    // The power.
+
+    /// What is there when the power is back.
+    pub(crate) fn after_cut(&self, dice: &mut StdRng) -> (Self, Loss) {
+        let mut loss = Loss::default();
+        let tastes = Tastes::of(dice);
+        let mut left = Self { next: self.next, honesty: self.honesty, ..Self::default() };
+        left.nodes.clear();
+        let mut reached = vec![ROOT];
+        while let Some(inode) = reached.pop() {
+            match (&self.nodes[&inode], left.nodes.get_mut(&inode)) {
+                // Another name of a file that is there already.
+                (_, Some(Node::File(file))) => file.names += 1,
+                (Node::File(file), _) => {
+                    let content = tastes.file(file, dice, &mut loss);
+                    let (now, synced) = (content.clone(), content);
+                    let (names, modified) = (1, file.modified);
+                    let file = File { now, synced, names, modified, ..File::default() };
+                    left.nodes.insert(inode, Node::File(file));
+                }
+                (Node::Directory(directory), _) => {
+                    let entries = tastes.directory(directory, dice, &mut loss);
+                    reached.extend(entries.values());
+                    let (now, synced) = (entries.clone(), entries);
+                    let directory = Directory { now, synced, unsynced: Vec::new() };
+                    left.nodes.insert(inode, Node::Directory(directory));
+                }
+            }
+        }
+        (left, loss)
+    }
+
+    // What all of them do.
+
+    /// Takes note of a deed, and fails it where that is due.
+    fn begin(&mut self, deed: Deed, what: impl FnOnce() -> String) -> Answer<()> {
+        if self.dead {
+            return Err(Errno::EIO);
+        }
+        self.done += 1;
+        if self.said.len() == REMEMBERED {
+            self.said.pop_front();
+        }
+        self.said.push_back(format!("{}: {}", self.done, what()));
+        let is_sync = matches!(deed, Deed::SyncFile | Deed::SyncDirectory);
+        if is_sync && self.cut_at == Some(self.done) {
+            self.dead = true;
+            return Err(Errno::EIO);
+        }
+        self.fault(deed)
+    }
+
+    /// After a change: the power may be gone.
+    fn end(&mut self) -> Answer<()> {
+        self.dead |= self.cut_at == Some(self.done);
+        if self.dead { Err(Errno::EIO) } else { Ok(()) }
+    }
+
+    fn fault(&mut self, deed: Deed) -> Answer<()> {
+        let Some(fault) = self.fault.as_mut().filter(|fault| fault.deed == deed) else {
+            return Ok(());
+        };
+        fault.nth = fault.nth.saturating_sub(1);
+        if fault.nth > 0 {
+            return Ok(());
+        }
+        let errno = fault.errno;
+        (self.fault, self.struck) = (None, true);
+        Err(errno)
+    }
+
+    fn node_mut(&mut self, inode: u64) -> Answer<&mut Node> {
+        if self.dead {
+            return Err(Errno::EIO);
+        }
+        self.nodes.get_mut(&inode).ok_or(Errno::ENOENT)
+    }
+
+    fn file_mut(&mut self, inode: u64) -> Answer<&mut File> {
+        match self.node_mut(inode)? {
+            Node::File(file) => Ok(file),
+            Node::Directory(_) => Err(Errno::EISDIR),
+        }
+    }
+
+    fn directory_mut(&mut self, inode: u64) -> Answer<&mut Directory> {
+        match self.node_mut(inode)? {
+            Node::Directory(directory) => Ok(directory),
+            Node::File(_) => Err(Errno::ENOTDIR),
+        }
+    }
+}
+
+fn blocks(node: &Node) -> u64 {
+    match node {
+        Node::File(file) if file.names > 0 || file.opened > 0 => {
+            (file.now.len() as u64).div_ceil(BLOCK_BYTES)
+        }
+        _ => 0,
+    }
+}
+
+fn set(entries: &mut BTreeMap<String, u64>, name: String, to: Option<u64>) {
+    match to {
+        Some(inode) => entries.insert(name, inode),
+        None => entries.remove(&name),
+    };
+}
+
+/// What one cut is inclined to keep: cuts that take all, nothing, the older or the newer are as likely as those that
+/// take at random.
+#[derive(Debug)]
+struct Tastes {
+    /// How likely a write survives.
+    writes: f64,
+    /// How likely an entry does.
+    entries: f64,
+    /// How likely a write that is to survive is torn.
+    torn: f64,
+    /// The last write of a file survives, and no other.
+    last_only: bool,
+}
+
+impl Tastes {
+    fn of(dice: &mut StdRng) -> Self {
+        let mut likely = || [0.0, 0.1, 0.5, 0.9, 1.0][dice.random_range(0..5)];
+        let (writes, entries) = (likely(), likely());
+        let torn = [0.0, 0.3, 0.8][dice.random_range(0..3)];
+        Self { writes, entries, torn, last_only: dice.random_bool(0.15) }
+    }
+
+    fn directory(
+        &self,
+        directory: &Directory,
+        dice: &mut StdRng,
+        loss: &mut Loss,
+    ) -> BTreeMap<String, u64> {
+        let mut entries = directory.synced.clone();
+        for (name, to) in &directory.unsynced {
+            if dice.random_bool(self.entries) {
+                set(&mut entries, name.clone(), *to);
+                loss.entries_kept += 1;
+            } else {
+                loss.entries_lost += 1;
+            }
+        }
+        entries
+    }
+
+    fn file(&self, file: &File, dice: &mut StdRng, loss: &mut Loss) -> Vec<u8> {
+        let mut content = file.synced.clone();
+        // The length is metadata: it may be that of any moment since the sync, whatever happened to the bytes.
+        let mut lengths = vec![content.len()];
+        let last = file.unsynced.len().saturating_sub(1);
+        for (number, change) in file.unsynced.iter().enumerate() {
+            lengths.push(change.length_behind(lengths[number]));
+            let survives =
+                if self.last_only { number == last } else { dice.random_bool(self.writes) };
+            match change {
+                _ if !survives => loss.writes_lost += 1,
+                Change::Write { offset, bytes } if dice.random_bool(self.torn) => {
+                    tear(&mut content, *offset, bytes, dice);
+                    loss.writes_torn += 1;
+                }
+                change => {
+                    change.apply(&mut content);
+                    loss.writes_kept += 1;
+                }
+            }
+        }
+        if dice.random_bool(0.5) {
+            content.resize(lengths[dice.random_range(0..lengths.len())], 0);
+        }
+        content
+    }
+}
+
+/// Applies some of the sectors, or pages, of a write.
+fn tear(content: &mut Vec<u8>, offset: usize, bytes: &[u8], dice: &mut StdRng) {
+    let sector = if dice.random_bool(0.5) { 512 } else { 4096 };
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = bytes.len().min(at + sector - (offset + at) % sector);
+        if dice.random_bool(0.5) {
+            write(content, offset + at, &bytes[at..end]);
+        }
+        at = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    fn dice(seed: u64) -> StdRng {
+        StdRng::seed_from_u64(seed)
+    }
+
+    fn content(disk: &Disk, name: &str) -> Option<Vec<u8>> {
+        let inode = disk.lookup(ROOT, name).ok()?;
+        match disk.node(inode).unwrap() {
+            Node::File(file) => Some(file.now.clone()),
+            Node::Directory(_) => None,
+        }
+    }
+
+    /// What the cuts of many seeds leave of a disk, each once.
+    fn outcomes<T: Ord>(disk: &Disk, look: impl Fn(&Disk) -> T) -> Vec<T> {
+        let mut all: Vec<T> =
+            (0..400).map(|seed| look(&disk.after_cut(&mut dice(seed)).0)).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    #[test]
+    fn what_was_synced_is_there_after_every_cut() {
+        let mut disk = Disk::default();
+        let file = disk.make_file(ROOT, "a").unwrap();
+        disk.write(file, 0, b"whole").unwrap();
+        disk.sync_file(file).unwrap();
+        disk.sync_directory(ROOT).unwrap();
+        assert_eq!(outcomes(&disk, |left| content(left, "a")), [Some(b"whole".to_vec())]);
+    }
+
+    #[test]
+    fn a_synced_file_without_a_synced_name_may_be_gone_and_a_name_without_data_is_a_hole() {
+        let mut disk = Disk::default();
+        let file = disk.make_file(ROOT, "a").unwrap();
+        disk.write(file, 0, b"whole").unwrap();
+        disk.sync_file(file).unwrap();
+        assert_eq!(outcomes(&disk, |left| content(left, "a")), [None, Some(b"whole".to_vec())]);
+
+        let mut disk = Disk::default();
+        let file = disk.make_file(ROOT, "a").unwrap();
+        disk.write(file, 0, b"whole").unwrap();
+        disk.sync_directory(ROOT).unwrap();
+        let holes = [Vec::new(), vec![0; 5], b"whole".to_vec()].map(Some);
+        assert_eq!(outcomes(&disk, |left| content(left, "a")), holes);
+    }
+
+    #[test]
+    fn the_halves_of_a_rename_are_lost_independently_and_a_replaced_entry_is_old_or_new() {
+        let mut disk = Disk::default();
+        let from = disk.make_directory(ROOT, "from").unwrap();
+        let to = disk.make_directory(ROOT, "to").unwrap();
+        for (directory, name) in [(to, "new"), (from, "old")] {
+            let file = disk.make_file(directory, name).unwrap();
+            disk.write(file, 0, name.as_bytes()).unwrap();
+            disk.sync_file(file).unwrap();
+        }
+        for directory in [ROOT, from, to] {
+            disk.sync_directory(directory).unwrap();
+        }
+        disk.rename(from, "old", to, "new").unwrap();
+        let look = |left: &Disk| {
+            let target = left.lookup(to, "new").unwrap();
+            let Ok(Node::File(file)) = left.node(target) else { panic!("{target}") };
+            (left.lookup(from, "old").is_ok(), file.now.clone(), file.names)
+        };
+        let (old, new) = (b"old".to_vec(), b"new".to_vec());
+        assert_eq!(
+            outcomes(&disk, look),
+            [(false, new.clone(), 1), (false, old.clone(), 1), (true, new, 1), (true, old, 2)]
+        );
+    }
+
+    #[test]
+    fn writes_are_lost_in_any_order_and_torn_at_sectors() {
+        let mut disk = Disk::default();
+        let file = disk.make_file(ROOT, "a").unwrap();
+        disk.sync_directory(ROOT).unwrap();
+        disk.write(file, 0, &[1; 1000]).unwrap();
+        disk.write(file, 1000, &[2; 24]).unwrap();
+        let look = |left: &Disk| {
+            let content = content(left, "a").unwrap();
+            [0, 511, 512, 999, 1000, 1023].map(|at| content.get(at).copied().unwrap_or(0))
+        };
+        let found = outcomes(&disk, look);
+        for expected in [
+            [0, 0, 0, 0, 2, 2],
+            [1, 1, 0, 0, 2, 2],
+            [0, 0, 1, 1, 0, 0],
+            [1, 1, 1, 1, 0, 0],
+            [1, 1, 1, 1, 2, 2],
+            [0; 6],
+        ] {
+            assert!(found.contains(&expected), "{expected:?} is not in {found:?}");
+        }
+        assert!(found.iter().all(|f| f[0] == f[1] && f[2] == f[3] && f[4] == f[5]), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_failed_sync_did_not_write_no_later_one_writes() {
+        let mut disk = Disk::default();
+        let file = disk.make_file(ROOT, "a").unwrap();
+        disk.sync_directory(ROOT).unwrap();
+        disk.write(file, 0, b"lost").unwrap();
+        disk.fail(Fault { deed: Deed::SyncFile, nth: 1, errno: Errno::EIO });
+        assert!(disk.sync_file(file).is_err() && disk.struck);
+        disk.sync_file(file).unwrap();
+        assert_eq!(content(&disk, "a"), Some(b"lost".to_vec()));
+        assert_eq!(outcomes(&disk, |left| content(left, "a")), [Some(Vec::new())]);
+    }
+
+    #[test]
+    fn a_cut_comes_with_the_operation_it_was_set_to() {
+        let mut disk = Disk::default();
+        disk.cut_after(3);
+        let file = disk.make_file(ROOT, "a").unwrap();
+        disk.write(file, 0, b"1").unwrap();
+        assert!(disk.sync_file(file).is_err());
+        assert!(disk.is_dead() && disk.lookup(ROOT, "a").is_err());
+        // It was not synced.
+        assert!(outcomes(&disk, |left| content(left, "a")).contains(&None));
+    }
+
+    #[test]
+    fn a_full_disk_takes_no_block_more_and_gives_back_what_nobody_has() {
+        let mut disk = Disk { capacity: Some(2), ..Disk::default() };
+        let file = disk.make_file(ROOT, "a").unwrap();
+        disk.open(file).unwrap();
+        disk.write(file, 0, &[1; 8192]).unwrap();
+        assert!(disk.write(file, 8192, b"1").is_err());
+        assert_eq!(disk.used(), 2);
+        disk.unlink(ROOT, "a").unwrap();
+        assert_eq!(disk.used(), 2);
+        disk.close(file);
+        assert_eq!(disk.used(), 0);
+    }
+}

@@ -1,0 +1,182 @@
+//! Promises 1, 2 and 4 where the power goes: at any operation, with any part of what was not synced.
+//!
+//! Each cut is followed by the start of a store on what is left, by a look at every byte that was acknowledged, and by
+//! more work and the next cut. With one caller a seed gives the same run again.
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use zput_server::store::Store;
+
+use super::{
+    disk::{Disk, Honesty, Loss},
+    mounted::Mounted,
+    seed,
+    workload::{Broken, Caller, callers, clock, work},
+};
+
+/// Cuts in a row that one disk lives through.
+const CUTS_EACH: u32 = 5;
+/// Changes and syncs until a cut, at most.
+const OPERATIONS_MAX: u64 = 300;
+/// Cuts after which a disk that lies has to be found out.
+const LIES_MAX: u32 = 200;
+
+/// What many cuts came to.
+#[derive(Debug, Default)]
+struct Tally {
+    cuts: u32,
+    /// Those that came while a store was being opened.
+    while_opening: u32,
+    operations: u64,
+    versions: usize,
+    loss: Loss,
+}
+
+/// What is broken on purpose.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sabotage {
+    honesty: Honesty,
+    hasty: bool,
+}
+
+/// A disk with an empty store, all of it synced.
+fn fresh() -> Option<Disk> {
+    let mounted = Mounted::new(Disk::default())?;
+    drop(Store::open(&mounted.path().join("store"), clock()).unwrap());
+    let disk = mounted.disk().clone();
+    // Whatever the store did not sync is gone, and must not be missed.
+    Some(disk.after_cut(&mut StdRng::seed_from_u64(0)).0)
+}
+
+/// One disk, cut again and again; `Err` as soon as a promise is broken.
+fn live(
+    mut disk: Disk,
+    sabotage: Sabotage,
+    dice: &mut StdRng,
+    tally: &mut Tally,
+) -> Result<(), Broken> {
+    disk.honesty = sabotage.honesty;
+    let count = if dice.random_bool(0.5) { 1 } else { 3 };
+    let mut callers = callers(count, sabotage.hasty, dice);
+    let mut story = String::new();
+    for round in 0..=CUTS_EACH {
+        let mounted = Mounted::new(disk).unwrap();
+        // Some come while the store is being opened. What the last one left is looked at.
+        if round < CUTS_EACH && dice.random_bool(0.1) {
+            mounted.disk().cut_after(dice.random_range(1..4));
+        }
+        match Store::open(&mounted.path().join("store"), clock()) {
+            _ if mounted.disk().is_dead() => tally.while_opening += 1,
+            Ok(store) => {
+                check(&store, &mut callers).map_err(|broken| broken.and(&story))?;
+                if round == CUTS_EACH {
+                    break;
+                }
+                mounted.disk().cut_after(dice.random_range(1..OPERATIONS_MAX));
+                work(&store, &mounted, &mut callers).map_err(|broken| broken.and(&story))?;
+            }
+            Err(error) => {
+                let broken = Broken::Kept(format!("it does not start any more: {error}"));
+                return Err(broken.and(&story));
+            }
+        }
+        let mut dead = mounted.disk();
+        dead.kill();
+        tally.cuts += 1;
+        tally.operations += dead.done();
+        let (left, loss) = dead.after_cut(dice);
+        tally.loss.add(loss);
+        story = format!("\nthe last operations before the cut:{}", dead.story());
+        drop(dead);
+        disk = left;
+    }
+    tally.versions += callers.iter().map(Caller::versions).sum::<usize>();
+    Ok(())
+}
+
+/// What is there is all that was acknowledged, and nothing else.
+fn check(store: &Store, callers: &mut [Caller]) -> Result<(), Broken> {
+    for caller in &mut *callers {
+        caller.check(store)?;
+    }
+    let listed = store.list(None, 1000, true);
+    let (entries, next) = listed.map_err(|error| Broken::Kept(error.to_string()))?;
+    let mut listed: Vec<_> = entries.into_iter().map(|entry| entry.key).collect();
+    let mut expected: Vec<_> = callers.iter().flat_map(Caller::current_keys).cloned().collect();
+    listed.sort();
+    expected.sort();
+    if next.is_some() || listed != expected {
+        return Err(Broken::Kept(format!("listed: {listed:?}\nexpected: {expected:?}")));
+    }
+    Ok(())
+}
+
+/// Cuts until there were `cuts`, or a promise is broken.
+fn cut(cuts: u32, fresh: &Disk, sabotage: Sabotage, seed: u64) -> (Tally, Result<(), Broken>) {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut tally = Tally::default();
+    while tally.cuts < cuts {
+        let result = live(fresh.clone(), sabotage, &mut dice, &mut tally);
+        if result.is_err() {
+            return (tally, result);
+        }
+    }
+    (tally, Ok(()))
+}
+
+fn nothing_acknowledged_is_lost(cuts: u32) -> Tally {
+    let Some(fresh) = fresh() else { return Tally::default() };
+    let (tally, result) = cut(cuts, &fresh, Sabotage::default(), seed());
+    println!("{tally:?}");
+    if let Err(broken) = result {
+        panic!("after {} cuts, {broken}", tally.cuts);
+    }
+    // They were cuts that took something, and there was something to take.
+    assert!(tally.loss.writes_lost > 0 && tally.loss.entries_lost > 0, "{tally:?}");
+    assert!(tally.versions > cuts as usize, "{tally:?}");
+    tally
+}
+
+/// Promises 1, 2 and 4.
+#[test]
+fn a_power_cut_loses_nothing_acknowledged() {
+    let _tally = nothing_acknowledged_is_lost(40);
+}
+
+/// By hand: `cargo test -p zput-tests --test faults -- --ignored --nocapture five_hundred`
+#[test]
+#[ignore = "it takes minutes"]
+fn five_hundred_power_cuts_lose_nothing_acknowledged() {
+    let Tally { cuts, loss, .. } = nothing_acknowledged_is_lost(500);
+    let Loss { writes_lost, writes_torn, writes_kept, entries_lost, entries_kept } = loss;
+    let kinds = [writes_lost, writes_torn, writes_kept, entries_lost, entries_kept];
+    assert!(kinds.iter().all(|kind| *kind >= u64::from(cuts) / 20), "{loss:?}");
+}
+
+/// The test finds out a disk that lies.
+fn is_found_out(sabotage: Sabotage) {
+    let Some(fresh) = fresh() else { return };
+    let (tally, result) = cut(LIES_MAX, &fresh, sabotage, seed());
+    let Err(broken) = result else { panic!("{sabotage:?}: nobody noticed") };
+    println!("{sabotage:?}: noticed after {} cuts, {broken}", tally.cuts);
+    assert!(matches!(broken, Broken::Kept(_)), "it is noticed by what is there");
+}
+
+#[test]
+fn a_disk_that_ignores_the_sync_of_files_is_found_out() {
+    is_found_out(Sabotage { honesty: Honesty::NoFileSync, hasty: false });
+}
+
+#[test]
+fn a_disk_that_ignores_the_sync_of_directories_is_found_out() {
+    is_found_out(Sabotage { honesty: Honesty::NoDirectorySync, hasty: false });
+}
+
+#[test]
+fn a_record_that_is_on_the_disk_before_its_data_is_found_out() {
+    is_found_out(Sabotage { honesty: Honesty::LastWriteOnly, hasty: false });
+}
+
+#[test]
+fn an_acknowledgement_before_the_commit_is_found_out() {
+    is_found_out(Sabotage { honesty: Honesty::Honest, hasty: true });
+}
