@@ -59,7 +59,9 @@ pub(crate) enum Deed {
     SyncDirectory,
 }
 
-/// The `nth` deed of a kind, counted from 1 and from when this is set, fails and changes nothing.
+/// The `nth` deed of a kind, counted from 1 and from when this is set, fails and changes nothing. Of reads and writes
+/// those behind it fail too, until the disk is healed: of a write(2) that comes here in pieces the kernel reports what went
+/// well, and a program tries the rest again; a page that was to be read ahead is read again by the kernel itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) deed: Deed,
@@ -282,8 +284,9 @@ impl Disk {
 
     // Changing.
 
+    /// Makes a file that is open.
     pub(crate) fn make_file(&mut self, parent: u64, name: &str) -> Answer<u64> {
-        self.make(parent, name, Node::File(File { names: 1, ..File::default() }))
+        self.make(parent, name, Node::File(File { names: 1, opened: 1, ..File::default() }))
     }
 
     pub(crate) fn make_directory(&mut self, parent: u64, name: &str) -> Answer<u64> {
@@ -488,7 +491,10 @@ impl Disk {
             return Ok(());
         }
         let errno = fault.errno;
-        (self.fault, self.struck) = (None, true);
+        self.struck = true;
+        if !matches!(deed, Deed::Read | Deed::Write) {
+            self.fault = None;
+        }
         Err(errno)
     }
 
@@ -744,7 +750,6 @@ mod tests {
     fn a_full_disk_takes_no_block_more_and_gives_back_what_nobody_has() {
         let mut disk = Disk { capacity: Some(2), ..Disk::default() };
         let file = disk.make_file(ROOT, "a").unwrap();
-        disk.open(file).unwrap();
         disk.write(file, 0, &[1; 8192]).unwrap();
         assert!(disk.write(file, 8192, b"1").is_err());
         assert_eq!(disk.used(), 2);

@@ -272,7 +272,6 @@ impl Filesystem for Files {
         let mut create = || {
             let inode = disk.make_file(parent.0, text(name)?)?;
             disk.set_modified(inode, now())?;
-            disk.open(inode)?;
             disk.node(inode).map(|node| attributes(inode, node))
         };
         match create() {

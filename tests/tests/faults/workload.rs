@@ -390,7 +390,10 @@ pub(crate) fn put(
 }
 
 /// What the store has of an object, read to the last byte.
-fn look(store: &Store, key: &ObjectKey) -> Result<History, String> {
+///
+/// # Errors
+/// Says what cannot be read, or is not in order.
+pub(crate) fn look(store: &Store, key: &ObjectKey) -> Result<History, String> {
     let versions = match store.versions(key, None, 1000) {
         Ok((versions, None)) => versions,
         Ok((_, Some(_))) => return Err("more versions than anybody put".into()),
