@@ -24,6 +24,8 @@
 //! connection is backed by a witness: that the socket said `WouldBlock` (and will speak up when it
 //! no longer does), or that a job is under way (and will wake the connection when it ends).
 //!
+//! [`inspection`] is what `zserve scrub` and `zserve check` do beside it.
+//!
 //! Around it: [`config`] says what is to be served, [`privileges`] and [`sandbox`] give up what that
 //! does not need, [`metrics`] and [`heartbeat`] are moved by the workers and told by [`admin`], and
 //! [`inherited`] and [`service`] speak with a service manager.
@@ -54,6 +56,7 @@ mod handler;
 pub mod heartbeat;
 pub mod http;
 pub mod inherited;
+pub mod inspection;
 pub mod invite;
 mod listener;
 pub mod log;

@@ -1,7 +1,7 @@
 //! `zserve`: the zput server.
 //!
-//! Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 130 or 143 when a
-//! second signal ended it at once.
+//! Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 8 a scrub or a check found damage, 130 or 143 when
+//! a signal ended one of these, or a second one the server at once.
 
 use std::{
     io::{self, Write as _},
@@ -21,10 +21,10 @@ use tracing::{error, info, warn};
 use zput_server::{
     BoundAddress, Listener, Remounter, Server, ServerError, Stopper,
     admin::{Admin, Condition},
-    config::{Cli, Command, Config, ConfigError, InviteArgs, ServeArgs},
+    config::{CheckArgs, Cli, Command, Config, ConfigError, InviteArgs, ScrubArgs, ServeArgs},
     inherited::{Inherited, InheritedSocket},
-    invite,
-    log::{self, Filtering},
+    inspection, invite,
+    log::{self, Filtering, LogFormat},
     privileges,
     sandbox::{Enforced, Reach},
     server, service, setup,
@@ -34,11 +34,13 @@ use zput_server::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
-        Some(Command::Invite(args)) => print_invite(args),
-        None => serve(&cli.serve),
+        Some(Command::Invite(args)) => print_invite(args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Scrub(args)) => scrub(args),
+        Some(Command::Check(args)) => check(args),
+        None => serve(&cli.serve).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("zserve: {}", with_causes(&error));
             let usage = error.is::<ConfigError>() || is_no_address(&error);
@@ -245,6 +247,22 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
         humantime::format_rfc3339_seconds(expires),
     );
     Ok(())
+}
+
+fn scrub(args: &ScrubArgs) -> Result<ExitCode> {
+    let _filtering = log::start(LogFormat::default(), None)?;
+    let store = open_store(&args.store, Store::open_existing)?;
+    let stop = inspection::stop_signals().context("cannot take signals")?;
+    let outcome = inspection::scrub(&store, args, &stop).context("cannot scrub the store")?;
+    Ok(ExitCode::from(outcome.exit_code()))
+}
+
+fn check(args: &CheckArgs) -> Result<ExitCode> {
+    let _filtering = log::start(LogFormat::default(), None)?;
+    let store = open_store(&args.store, Store::open_existing)?;
+    let stop = inspection::stop_signals().context("cannot take signals")?;
+    let outcome = inspection::check(&store, args, &stop).context("cannot check the store")?;
+    Ok(ExitCode::from(outcome.exit_code()))
 }
 
 fn open_store(dir: &Path, open: fn(&Path, Clock) -> Result<Store, StoreError>) -> Result<Store> {

@@ -251,7 +251,7 @@ impl Server {
         let open_files = options.open_files.max(1);
         let uploads = options.mounts.stores().count() * UPLOADS_MAX;
         let workers = options.workers.max(1);
-        let metrics = Arc::new(Metrics::new(workers, options.engine));
+        let metrics = Arc::new(Metrics::new(workers, options.engine).with_stores(&options.mounts));
         let crew = Crew::start(
             &options.mounts,
             CrewOptions {

@@ -7,9 +7,9 @@ use zput_common::proto::message::Scopes;
 
 use super::{
     Config, MountConfig, MountPrefix, MountSource,
-    values::{positive, scopes},
+    values::{positive, rate, scopes},
 };
-use crate::{address::ListenAddress, engines::Engine, log::LogFormat};
+use crate::{address::ListenAddress, engines::Engine, log::LogFormat, store::Share};
 
 /// Stores sealed blobs and streams them back.
 #[derive(Debug, Parser)]
@@ -28,6 +28,10 @@ pub struct Cli {
 pub enum Command {
     /// Print an invite, with which one device gets an account. The server may be running.
     Invite(InviteArgs),
+    /// Hold every file of a store against its record, byte by byte, and set aside what is rotten. The server may be running.
+    Scrub(ScrubArgs),
+    /// Hold every name and record of a store against each other. The server may be running.
+    Check(CheckArgs),
 }
 
 /// How to serve. What a flag says goes before what the file says.
@@ -107,6 +111,38 @@ pub struct InviteArgs {
     /// How long the invite can be redeemed, for example 30m or 7d.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "24h")]
     pub expires: Duration,
+}
+
+/// How to scrub.
+#[derive(Debug, Args)]
+pub struct ScrubArgs {
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// How much of the store to look at, beginning where the last run ended: 1/30 for all of it in 30 runs [default: up to
+    /// the end of the store].
+    #[arg(long, value_name = "1/N")]
+    pub share: Option<Share>,
+    /// Most bytes to read in a second, for example 100MiB [default: as many as there are].
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    pub rate: Option<u64>,
+    /// Read from the disk what is in memory, too. It takes hot objects out of memory.
+    #[arg(long)]
+    pub from_disk: bool,
+    /// Say what was found as JSON, one object for each line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to check.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// Say what was found as JSON, one object for each line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl ServeArgs {

@@ -33,6 +33,14 @@ pub(super) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Bytes a second: a size with its unit, at least one byte.
+pub(super) fn rate(text: &str) -> Result<u64, String> {
+    match Size::parse(text).map(|Size(bytes)| bytes).or_else(|| text.parse().ok()) {
+        Some(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err("write a number of bytes, or a size with its unit, such as 100MiB".to_owned()),
+    }
+}
+
 impl MountPrefix {
     /// Reads a prefix.
     ///

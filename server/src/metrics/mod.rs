@@ -7,6 +7,7 @@
 
 mod histogram;
 mod labels;
+mod stores;
 mod worker;
 
 use std::{
@@ -27,8 +28,9 @@ use prometheus_client::{
 };
 pub use worker::{Connected, WorkerMetrics};
 
-use crate::engines::Engine;
+use crate::{engines::Engine, mounts::Mounts};
 use histogram::Histogram;
+use stores::StoreGauges;
 
 /// What a scraper is told that [`Metrics::encode`] is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -105,6 +107,13 @@ impl Metrics {
         let mut registry = Registry::with_prefix("zserve");
         registry.register_collector(Box::new(Arc::clone(&counted)));
         Self { counted, registry }
+    }
+
+    /// Tells of the stores among `mounts` as well.
+    #[must_use]
+    pub fn with_stores(mut self, mounts: &Mounts) -> Self {
+        self.registry.register_collector(Box::new(StoreGauges::of(mounts)));
+        self
     }
 
     /// The handles of the worker of this number, if there is one.

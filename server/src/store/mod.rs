@@ -25,6 +25,7 @@ mod delete;
 mod error;
 mod history;
 mod init;
+mod inspect;
 mod invites;
 mod layout;
 mod list;
@@ -53,6 +54,9 @@ pub use self::{
     accounts::Account,
     clock::Clock,
     error::{Flaw, Rot, StoreError},
+    inspect::{
+        CheckReport, Damage, LastScrub, Leftovers, Read, ScrubOptions, ScrubReport, Share, Watcher,
+    },
     object::Object,
     upload::Upload,
 };

@@ -3,6 +3,7 @@
 
 mod access;
 mod flow;
+mod inspection;
 mod limits;
 mod mount;
 mod operations;

@@ -102,6 +102,14 @@ fn a_configured_server_serves_and_tells_how_it_does() {
     );
     let metrics = setup.admin("/metrics");
     assert!(metrics.contains("\nzserve_build_info{version=\""), "{metrics}");
+    assert!(metrics.contains("\nzserve_quarantined{mount=\"\"} 0\n"), "{metrics}");
+    assert!(!metrics.contains("\nzserve_scrub_finished_seconds{"), "nobody has: {metrics}");
+    let store = setup.at("store");
+    let scrubbed = super::zserve::run(&["scrub", "--store", store.to_str().unwrap()]);
+    assert_eq!(scrubbed.status.code(), Some(0), "{scrubbed:?}");
+    let metrics = setup.admin("/metrics");
+    assert!(metrics.contains("\nzserve_scrub_damaged{mount=\"\"} 0\n"), "{metrics}");
+    assert!(metrics.contains("\nzserve_scrub_finished_seconds{mount=\"\"} 1"), "{metrics}");
     assert!(setup.admin("/healthz").starts_with("HTTP/1.1 200 OK\r\n"));
     server.signal(Signal::TERM);
     assert_eq!(setup.heard(), "STOPPING=1\n");

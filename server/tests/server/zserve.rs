@@ -88,12 +88,12 @@ fn zserve(store: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn open(store: &Path, arguments: &[&str]) -> Running {
+pub(super) fn open(store: &Path, arguments: &[&str]) -> Running {
     let everything = ["--plaintext", "put,get,list,delete", "--allow-unsealed"];
     Running::start(zserve(store, &[&everything, arguments].concat()))
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub(super) fn run(arguments: &[&str]) -> Output {
     Command::new(ZSERVE).args(arguments).output().unwrap()
 }
 

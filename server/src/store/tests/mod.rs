@@ -6,6 +6,7 @@ mod concurrency;
 mod crash;
 mod damage;
 mod full;
+mod inspect;
 mod list;
 mod model;
 mod opening;

@@ -1,0 +1,51 @@
+//! Looking at every file of a store: whether it is what its record says, and whether it is where it belongs (STORE, "Scrub" and
+//! "Check").
+//!
+//! ```text
+//!   scrub     check        every byte; every name
+//!     │ ╲       │
+//!     │  state  │          where the next run goes on
+//!     │         │
+//!   verify ── walk         one file against its record; all of them in order
+//!     │
+//!   quarantine             what is rotten is set aside
+//! ```
+//!
+//! No key is needed, and nothing is repaired.
+
+mod check;
+mod quarantine;
+mod scrub;
+mod state;
+mod verify;
+mod walk;
+
+use std::ops::ControlFlow;
+
+pub use self::{
+    check::{CheckReport, Leftovers},
+    scrub::{Read, ScrubOptions, ScrubReport, Share},
+    state::LastScrub,
+};
+
+/// Something that should not be: a file that is not what its record says, or one that no store makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Which file, from the store's directory.
+    pub file: String,
+    /// The key of its object, where its record still says so.
+    pub key: Option<String>,
+    /// What is wrong with it.
+    pub what: String,
+    /// Where it was set aside, from the store's directory.
+    pub quarantined: Option<String>,
+}
+
+/// Whoever looks on while a store is inspected.
+pub trait Watcher {
+    /// So many bytes were read. Whether to go on; it may take its time to say so.
+    fn read(&mut self, bytes: u64) -> ControlFlow<()>;
+
+    /// This was found.
+    fn found(&mut self, damage: &Damage);
+}

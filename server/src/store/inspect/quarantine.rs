@@ -1,0 +1,60 @@
+//! Setting aside what is rotten: out of the way of those who get, and there for those who want to save what can be saved.
+
+use std::{io::ErrorKind, ops::ControlFlow};
+
+use super::{
+    scrub::Read,
+    verify::{Reader, Verified},
+    walk::{Named, Spot},
+};
+use crate::{
+    store::{
+        Store,
+        error::{Doing, StoreError},
+        layout::QUARANTINE,
+        shard::LockedShard,
+    },
+    sys::fs,
+};
+
+/// Files of one name that may lie in quarantine.
+const NAMESAKES_MAX: u32 = 1000;
+
+impl Store {
+    /// Looks at a file that was found rotten once more, from the disk, while nobody changes its shard; if it still is, it gets a
+    /// name in quarantine and loses its own. Returns the new one's path.
+    ///
+    /// Both happen in the order of a delete: at every moment it has a durable name.
+    pub(super) fn set_aside(
+        &self,
+        spot: &Spot,
+        named: Option<Named>,
+    ) -> Result<Option<String>, StoreError> {
+        let shard = LockedShard::exclusive(self.root(), spot.shard())?;
+        if let Some(named) = named {
+            let mut go_on = |_| ControlFlow::Continue(());
+            let mut reader = Reader { from: Read::Disk, read: &mut go_on, block: &mut Vec::new() };
+            match self.verify(spot, named, &mut reader)? {
+                Verified::Rotten(..) => {}
+                Verified::Whole(_) | Verified::Gone | Verified::Stopped => return Ok(None),
+            }
+        }
+        let quarantine = fs::open_dir(self.root(), QUARANTINE).doing("open a directory")?;
+        let wanted = format!("{}-{}", spot.shelf().name(), spot.file_name());
+        let name = (0..NAMESAKES_MAX)
+            .map(|n| if n == 0 { wanted.clone() } else { format!("{wanted}.{n}") })
+            .find_map(|name| {
+                match fs::link(shard.dir(spot.shelf()), spot.file_name(), &quarantine, &name) {
+                    Ok(()) => Some(Ok(name)),
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+                    Err(error) => Some(Err(error)),
+                }
+            })
+            .unwrap_or_else(|| Err(ErrorKind::AlreadyExists.into()))
+            .doing("set a file aside")?;
+        fs::sync_dir(&quarantine).doing("sync a directory")?;
+        shard.unlink(spot.shelf(), spot.file_name())?;
+        shard.sync(spot.shelf())?;
+        Ok(Some(format!("{QUARANTINE}/{name}")))
+    }
+}

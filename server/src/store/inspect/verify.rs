@@ -1,0 +1,135 @@
+//! One file against its record, every byte of it.
+
+use std::{
+    fs::File,
+    ops::ControlFlow,
+    os::{fd::AsFd as _, unix::fs::FileExt as _},
+};
+
+use zput_common::digest::Hasher;
+
+use super::{
+    scrub::Read,
+    walk::{Named, Spot},
+};
+use crate::{
+    store::{
+        Store,
+        error::{Doing, Rot, StoreError},
+        layout::ObjectName,
+        object::Object,
+        record::SliceTable,
+        shard::open_file,
+    },
+    sys::{fs, residency::Residency},
+};
+
+/// Bytes that are read and hashed at once: they stay in a core's cache, and a rate holds within milliseconds.
+const BLOCK_BYTES: usize = 512 * 1024;
+
+/// What came of looking at a file.
+#[derive(Debug)]
+pub(super) enum Verified {
+    /// It is what its record says, and where it belongs.
+    Whole(Object),
+    /// It is not. This is its object's record, where that holds.
+    Rotten(Rot, Option<Object>),
+    /// It has gone, or was never there.
+    Gone,
+    /// Somebody wanted to stop.
+    Stopped,
+}
+
+/// How a file is read.
+pub(super) struct Reader<'a> {
+    /// From where.
+    pub(super) from: Read,
+    /// So many bytes were read; whether to go on.
+    pub(super) read: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+    /// [`BLOCK_BYTES`] of memory.
+    pub(super) block: &'a mut Vec<u8>,
+}
+
+impl Store {
+    /// Opens the file at `spot` and holds its record against its name; its bytes are not looked at.
+    pub(super) fn look_at(&self, spot: &Spot, named: Named) -> Result<Verified, StoreError> {
+        let object = open_file(self.root(), &spot.path())
+            .and_then(|file| file.map(Object::read).transpose());
+        match object {
+            Ok(Some(object)) if belongs(&object, named) => Ok(Verified::Whole(object)),
+            Ok(Some(object)) => Ok(Verified::Rotten(Rot::Misplaced, Some(object))),
+            Ok(None) => Ok(Verified::Gone),
+            Err(StoreError::Corrupt(rot)) => Ok(Verified::Rotten(rot, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same, and reads all of it.
+    pub(super) fn verify(
+        &self,
+        spot: &Spot,
+        named: Named,
+        reader: &mut Reader<'_>,
+    ) -> Result<Verified, StoreError> {
+        let object = match self.look_at(spot, named)? {
+            Verified::Whole(object) => object,
+            other => return Ok(other),
+        };
+        match payload(&object, reader) {
+            Ok(ControlFlow::Continue(())) => Ok(Verified::Whole(object)),
+            Ok(ControlFlow::Break(())) => Ok(Verified::Stopped),
+            Err(StoreError::Corrupt(rot)) => Ok(Verified::Rotten(rot, Some(object))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn belongs(object: &Object, named: Named) -> bool {
+    let is = |name| ObjectName::of(object.key()) == name;
+    match named {
+        Named::Current(name) => is(name),
+        Named::Version(name, version) => is(name) && object.version() == version,
+    }
+}
+
+/// Every slice against its digest.
+fn payload(object: &Object, reader: &mut Reader<'_>) -> Result<ControlFlow<()>, StoreError> {
+    let file = object.file();
+    if reader.from == Read::Disk {
+        // To its end, wherever that is (posix_fadvise(2) counts in a signed number).
+        fs::drop_cached(file, 0, i64::MAX.unsigned_abs());
+    }
+    let table = SliceTable::read(file, object.trailer())?;
+    let residency = Residency::default();
+    let mut at = 0;
+    for (index, (length, digest)) in (0..).zip(table.rows()) {
+        let end = at + u64::from(length);
+        let mut hasher = Hasher::new();
+        while at < end {
+            let bytes = (end - at).min(BLOCK_BYTES as u64);
+            reader.block.resize(BLOCK_BYTES, 0);
+            let block = reader.block.get_mut(..bytes as usize).unwrap_or_default();
+            read(file, &residency, at, block)?;
+            hasher.update(block);
+            at += bytes;
+            if (reader.read)(bytes).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        if hasher.finish() != digest {
+            return Err(Rot::Slice(index).into());
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Fills `block`, and leaves the page cache as it was: what nobody had asked for is dropped again.
+fn read(file: &File, residency: &Residency, at: u64, block: &mut [u8]) -> Result<(), StoreError> {
+    let bytes = block.len() as u64;
+    let was_there = residency.is_resident(file.as_fd(), at, bytes).doing("look at an object")?;
+    file.read_exact_at(block, at).doing("read an object")?;
+    if !was_there {
+        fs::drop_cached(file, at, bytes);
+    }
+    Ok(())
+}

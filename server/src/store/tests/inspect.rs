@@ -1,0 +1,284 @@
+//! Scrubs and checks: everything rotten is found and set aside, and nothing else is touched.
+
+use std::{
+    ops::ControlFlow,
+    os::unix::fs::{FileExt, symlink},
+};
+
+use super::*;
+use crate::store::{CheckReport, Damage, Read, Rot, ScrubOptions, ScrubReport, Watcher};
+
+const ALL: ScrubOptions = ScrubOptions { share: crate::store::Share::ALL, from: Read::Cached };
+
+fn scrub(home: &Home) -> ScrubReport {
+    home.store.scrub(ALL, &mut ()).unwrap()
+}
+
+fn check(home: &Home) -> CheckReport {
+    home.store.check(&mut ()).unwrap()
+}
+
+/// The path of `path` from the store's directory.
+fn within(home: &Home, path: &Path) -> String {
+    path.strip_prefix(home.path()).unwrap().to_str().unwrap().to_owned()
+}
+
+fn rotten(home: &Home, path: &Path, rot: Rot, key: Option<&str>) -> Damage {
+    let file = within(home, path);
+    let mut parts = file.split('/');
+    let (shelf, name) = (parts.next().unwrap(), parts.next_back().unwrap());
+    let quarantined = Some(format!("quarantine/{shelf}-{name}"));
+    Damage { key: key.map(str::to_owned), what: rot.to_string(), quarantined, file }
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+#[test]
+fn a_sound_store_is_left_as_it_is() {
+    let home = Home::new();
+    for body in [b"one".as_slice(), &[7; 700_000], b""] {
+        home.put("a", body);
+    }
+    home.put("b", b"two");
+    home.store.delete(&key("b"), Condition::Any).unwrap();
+    home.set_time(5_000_000_000);
+    let before = home.states("a");
+    let report = scrub(&home);
+    assert_eq!((report.files, report.bytes, report.damaged), (4, 700_006, vec![]));
+    let pass = report.pass.unwrap();
+    assert_eq!((pass.finished, pass.files, pass.bytes, pass.damaged), (5, 4, 700_006, 0));
+    assert_eq!(home.store.last_scrub().unwrap(), Some(pass));
+    assert_eq!(home.states("a"), before);
+    let report = check(&home);
+    assert_eq!((report.current, report.history, report.trash, report.bytes), (1, 2, 1, 700_006));
+    assert_eq!((report.damaged, report.leftovers), (vec![], Default::default()));
+}
+
+#[test]
+fn what_is_rotten_is_set_aside_and_nothing_else() {
+    let mut home = Home::new();
+    for body in [b"1111", b"2222", b"3333"] {
+        home.put("a", body);
+    }
+    home.put("b", b"kept");
+    let (current, old) = (home.object_path("a"), home.shelf_path("history", "a", 1001));
+    flip(&current, 2);
+    flip(&old, 0);
+    let damaged = scrub(&home).damaged;
+    let slice = Rot::Slice(0);
+    assert_eq!(
+        damaged,
+        [rotten(&home, &current, slice, Some("a")), rotten(&home, &old, slice, Some("a"))]
+    );
+    assert!(!current.exists() && !old.exists());
+    for damage in &damaged {
+        let aside = fs::read(home.path().join(damage.quarantined.as_ref().unwrap())).unwrap();
+        assert!(aside.ends_with(b"\x8azputrec"), "all of it is there");
+    }
+    home.reopen();
+    assert_eq!(home.body("a"), None, "no older version takes its place by itself");
+    assert_eq!(home.states("a"), [(1000, VersionState::History)]);
+    assert_eq!(home.body("b"), Some(b"kept".to_vec()));
+    assert_eq!(home.store.restore(&key("a"), Version(1000)).unwrap(), Version(1001));
+    assert_eq!(scrub(&home).damaged, []);
+    assert_eq!(check(&home).leftovers.quarantined, 2);
+    // A second one of the same name gets another.
+    flip(&current, 2);
+    assert_eq!(
+        scrub(&home).damaged[0].quarantined,
+        Some(format!("{}.1", damaged[0].quarantined.as_ref().unwrap()))
+    );
+}
+
+/// Scrubs the shard of `path` alone.
+fn scrub_shard_of(home: &Home, path: &Path) -> Vec<Damage> {
+    let shard = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+    let state = format!(
+        "format = 1\nafter = \"{shard}/objects/\"\n[so_far]\nfiles = 0\nbytes = 0\ndamaged = 0\n"
+    );
+    fs::write(home.path().join("scrub.toml"), state).unwrap();
+    let share = "1/256".parse().unwrap();
+    home.store.scrub(ScrubOptions { share, ..ALL }, &mut ()).unwrap().damaged
+}
+
+/// Damages an object of 64 KiB at every `stride`th byte, and cuts it at every `stride`th length; its last kilobyte, where
+/// the record is, at all of them.
+fn every_rot_is_found(stride: u64) {
+    let home = Home::new();
+    let body: Vec<u8> = (0..65_536u32).map(|i| (i % 251) as u8).collect();
+    home.put("a", &body);
+    let path = home.object_path("a");
+    let whole = fs::read(&path).unwrap();
+    let length = whole.len() as u64;
+    let found = |case: &str, at: u64| {
+        let damaged = scrub_shard_of(&home, &path);
+        assert_eq!(damaged.len(), 1, "{case} {at}");
+        let aside = home.path().join(damaged[0].quarantined.as_ref().unwrap());
+        assert!(!path.exists(), "{case} {at}");
+        fs::rename(aside, &path).unwrap();
+    };
+    for at in (0..length).filter(|at| at % stride == 0 || at + 1024 > length) {
+        flip(&path, at);
+        found("flipped", at);
+        flip(&path, at);
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(at).unwrap();
+        found("cut", at);
+        file.write_all_at(&whole[at as usize..], at).unwrap();
+    }
+    assert_eq!(scrub_shard_of(&home, &path), []);
+    assert_eq!(home.body("a"), Some(body));
+}
+
+#[test]
+fn rot_of_any_byte_and_any_length_is_found() {
+    every_rot_is_found(61);
+}
+
+/// By hand: `cargo test -p zput-server --lib -- --ignored every_byte`
+#[test]
+#[ignore = "it takes a minute"]
+fn rot_of_every_byte_and_every_length_is_found() {
+    every_rot_is_found(1);
+}
+
+/// What a watcher saw, and after how many bytes it wants no more.
+struct Limit {
+    left: u64,
+}
+
+impl Watcher for Limit {
+    fn read(&mut self, bytes: u64) -> ControlFlow<()> {
+        self.left = self.left.saturating_sub(bytes);
+        if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn found(&mut self, damage: &Damage) {
+        panic!("{damage:?}");
+    }
+}
+
+#[test]
+fn a_scrub_that_was_stopped_goes_on_where_it_was() {
+    let mut home = Home::new();
+    for n in 0..40 {
+        home.put(&n.to_string(), &[7; 1000]);
+    }
+    let first = home.store.scrub(ALL, &mut Limit { left: 9_001 }).unwrap();
+    assert_eq!((first.files, first.pass, first.stopped), (9, None, true));
+    home.reopen();
+    let second = scrub(&home);
+    assert_eq!((second.files, second.stopped), (31, false));
+    assert_eq!(second.pass.unwrap().files, 40, "of the whole pass");
+    assert_eq!(scrub(&home).files, 40, "the next pass begins at the beginning");
+}
+
+#[test]
+fn thirty_shares_are_the_whole_store() {
+    let home = Home::new();
+    for n in 0..300 {
+        home.put(&n.to_string(), b"x");
+    }
+    let options = ScrubOptions { share: "1/30".parse().unwrap(), ..ALL };
+    let mut files = 0;
+    for run in 1..=30 {
+        let report = home.store.scrub(options, &mut ()).unwrap();
+        files += report.files;
+        assert!(report.files < 60, "{run}: {}", report.files);
+        // 29 shares of 9 shards are 261.
+        assert_eq!(report.pass.is_some(), run >= 29, "{run}");
+        if let Some(pass) = report.pass {
+            assert_eq!((pass.files, files), (300, 300));
+            break;
+        }
+    }
+    assert!("1/0".parse::<crate::store::Share>().is_err());
+    assert!("1/257".parse::<crate::store::Share>().is_err());
+    assert!("2/3".parse::<crate::store::Share>().is_err());
+}
+
+#[test]
+fn a_state_that_cannot_be_understood_loses_nothing() {
+    let home = Home::new();
+    home.put("a", b"1");
+    for text in ["", "format = 2\n", "rubbish", "format = 1\nafter = \"zz/objects/\"\n"] {
+        fs::write(home.path().join("scrub.toml"), text).unwrap();
+        assert_eq!(scrub(&home).files, 1, "{text}");
+    }
+}
+
+#[test]
+fn a_check_tells_what_no_store_makes() {
+    let home = Home::new();
+    home.put("a", b"1");
+    home.put("a", b"2");
+    home.put("b", b"3");
+    let upload = home.store.begin(&key("c"), Kind::Plain, Condition::Any, None).unwrap();
+    let objects = home.object_path("a").parent().unwrap().to_owned();
+    fs::write(objects.join("README"), "strange").unwrap();
+    symlink("/etc/passwd", home.shelf_path("trash", "a", 7)).unwrap();
+    // One version twice, in two files.
+    fs::copy(home.shelf_path("history", "a", 1000), home.shelf_path("trash", "a", 1000)).unwrap();
+    // Another object's file.
+    let b = home.object_path("b");
+    fs::copy(home.object_path("a"), &b).unwrap();
+    fs::write(home.path().join(".tmp-1"), "cut off").unwrap();
+    let report = check(&home);
+    let damage = |path: &Path, what: &str, key: Option<&str>| Damage {
+        file: within(&home, path),
+        key: key.map(str::to_owned),
+        what: what.to_owned(),
+        quarantined: None,
+    };
+    let mut expected = [
+        damage(&objects.join("README"), "no file that a store makes", None),
+        damage(&home.shelf_path("trash", "a", 7), &Rot::NotAFile.to_string(), None),
+        damage(&home.shelf_path("trash", "a", 1000), &Rot::Twins.to_string(), Some("a")),
+        damage(&b, &Rot::Misplaced.to_string(), Some("a")),
+    ];
+    let mut damaged = report.damaged;
+    damaged.sort_by(|a, b| a.file.cmp(&b.file));
+    expected.sort_by(|a, b| a.file.cmp(&b.file));
+    assert_eq!(damaged, expected);
+    assert_eq!((report.leftovers.uploads, report.leftovers.temporary), (1, 1));
+    drop(upload);
+    assert!(objects.join("README").exists() && b.exists(), "a check changes nothing");
+}
+
+/// On a disk, where pages come and go.
+#[test]
+fn a_scrub_leaves_in_memory_what_was_there_and_no_more() {
+    use crate::sys::{fs::drop_cached, residency::Residency};
+    let program = std::env::current_exe().unwrap();
+    let home = Home::within(program.parent().unwrap());
+    home.put("hot", &vec![7; 2_000_000]);
+    home.put("cold", &vec![8; 2_000_000]);
+    let open = |key: &str| fs::File::open(home.object_path(key)).unwrap();
+    let (hot, cold) = (open("hot"), open("cold"));
+    let is_there = |file: &fs::File| {
+        Residency::default().is_resident(std::os::fd::AsFd::as_fd(file), 0, 2_000_000).unwrap()
+    };
+    if !is_there(&hot) {
+        println!("skipped: this file system does not tell what is in memory");
+        return;
+    }
+    // Pages that somebody looks at just now stay.
+    for _ in 0..100 {
+        drop_cached(&cold, 0, 4_000_000);
+        if !is_there(&cold) {
+            break;
+        }
+    }
+    assert!(!is_there(&cold));
+    assert_eq!(scrub(&home).bytes, 4_000_000);
+    assert!(is_there(&hot), "hot objects stay hot");
+    assert!(!is_there(&cold), "cold ones do not push them out");
+    let options = ScrubOptions { from: Read::Disk, ..ALL };
+    assert_eq!(home.store.scrub(options, &mut ()).unwrap().bytes, 4_000_000);
+    assert!(!is_there(&hot), "it was read from the disk");
+}

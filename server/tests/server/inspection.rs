@@ -1,0 +1,152 @@
+//! `zserve scrub` and `zserve check`: exit codes, lines, JSON, beside a running server.
+
+use std::{fs, os::unix::fs::FileExt as _, process::Output};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use zput_common::proto::message::{ErrorCode, Kind, Section};
+
+use super::{
+    peer::{code, get},
+    zserve::{Running, open, run},
+};
+
+/// Where the object "bad" is: SHA-256("bad").
+const BAD: &str = "objects/2f/2f05d4b689d270cafb02285f35f44866f7dc8a2d368a3f9d1124373eeab31fb1";
+const ASIDE: &str =
+    "quarantine/objects-2f05d4b689d270cafb02285f35f44866f7dc8a2d368a3f9d1124373eeab31fb1";
+
+/// A store with two objects, and the server that serves it.
+fn served() -> (TempDir, Running) {
+    let dir = tempfile::tempdir().unwrap();
+    let server = open(&dir.path().join("store"), &[]);
+    let mut peer = server.plain();
+    peer.put("good", &[7; 100_000], 50_000);
+    peer.put("bad", &[8; 3000], 1000);
+    (dir, server)
+}
+
+fn on(dir: &TempDir, command: &str, more: &[&str]) -> Output {
+    let store = dir.path().join("store");
+    run(&[&[command, "--store", store.to_str().unwrap()], more].concat())
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8(output.stdout.clone()).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Each line of the output as an object.
+fn objects(output: &Output) -> Vec<Value> {
+    lines(output).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_sound_store_is_exit_code_0() {
+    let (dir, _server) = served();
+    let scrubbed = on(&dir, "scrub", &[]);
+    assert_eq!(scrubbed.status.code(), Some(0), "{scrubbed:?}");
+    let said = lines(&scrubbed);
+    assert_eq!(said.len(), 1);
+    assert!(said[0].starts_with("2 files with 103000 bytes in "), "{said:?}");
+    assert!(said[0].ends_with(" 0 of them damaged; that was the end of the store"), "{said:?}");
+    let checked = on(&dir, "check", &[]);
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let sums = "2 current versions, 0 earlier and 0 deleted ones, 103000 bytes in all; \
+                0 of them damaged";
+    let left = "0 uploads under way or kept (0 bytes), 0 temporary files, 0 files in quarantine";
+    assert_eq!(lines(&checked), [sums, left]);
+}
+
+#[test]
+fn rot_is_exit_code_8_and_readers_are_told_that_it_is_gone() {
+    let (dir, server) = served();
+    let file = dir.path().join("store").join(BAD);
+    let opened = fs::OpenOptions::new().write(true).open(&file).unwrap();
+    opened.write_all_at(b"x", 1500).unwrap();
+    // The record holds: a check does not read what is behind it.
+    assert_eq!(on(&dir, "check", &[]).status.code(), Some(0));
+    let output = on(&dir, "scrub", &["--json"]);
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    let mut said = objects(&output);
+    let sums = said.pop().unwrap();
+    assert_eq!(
+        said,
+        [json!({
+            "event": "damage",
+            "file": BAD,
+            "key": "bad",
+            "what": "slice 1 does not match its digest",
+            "quarantined": ASIDE,
+        })]
+    );
+    for (field, value) in [
+        ("event", json!("scrubbed")),
+        ("files", json!(2)),
+        ("bytes", json!(100_000)),
+        ("damaged", json!(1)),
+        ("whole_store", json!(true)),
+        ("stopped", json!(false)),
+    ] {
+        assert_eq!(sums[field], value, "{field}");
+    }
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("ERROR") && log.contains("damage was found"), "{log}");
+    assert!(!file.exists() && dir.path().join("store").join(ASIDE).exists());
+
+    let mut peer = server.plain();
+    let answer = peer.ask(&get("bad", &[Section::All], Kind::Plain)).unwrap();
+    assert_eq!(code(&answer), Some(ErrorCode::NotFound));
+    peer.ask(&get("good", &[Section::All], Kind::Plain)).unwrap();
+    assert_eq!(peer.payload().unwrap(), [7; 100_000]);
+
+    let again = on(&dir, "scrub", &[]);
+    assert_eq!(again.status.code(), Some(0), "it was set aside: {again:?}");
+    assert!(lines(&on(&dir, "check", &[]))[1].ends_with("1 files in quarantine"));
+}
+
+#[test]
+fn a_record_that_does_not_hold_is_found_by_a_check() {
+    let (dir, _server) = served();
+    let file = dir.path().join("store").join(BAD);
+    let length = fs::metadata(&file).unwrap().len();
+    let opened = fs::OpenOptions::new().write(true).open(&file).unwrap();
+    opened.write_all_at(b"x", length - 50).unwrap();
+    let output = on(&dir, "check", &[]);
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    let line = format!("{BAD}: its record does not match its digest; left where it is");
+    assert_eq!(lines(&output)[0], line);
+    assert!(file.exists());
+}
+
+/// At 100 B/s the store would take 17 minutes.
+#[test]
+fn a_scrub_that_is_told_to_stop_says_so() {
+    let (dir, _server) = served();
+    let store = dir.path().join("store");
+    let mut command = std::process::Command::new(super::zserve::ZSERVE);
+    command.args(["scrub", "--rate", "100", "--store"]).arg(&store);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let child = command.spawn().unwrap();
+    // Not before it has taken its signals: it waits for its rate then.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{output:?}");
+    assert!(lines(&output)[0].ends_with("; stopped; the next run goes on here"), "{output:?}");
+    assert!(store.join("scrub.toml").exists());
+}
+
+#[test]
+fn no_store_is_made_by_looking_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["scrub", "check"] {
+        let output = on(&dir, command, &[]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("no store is there"), "{said}");
+    }
+    assert!(!dir.path().join("store").exists());
+    assert_eq!(on(&dir, "scrub", &["--share", "half"]).status.code(), Some(2));
+    assert_eq!(on(&dir, "scrub", &["--rate", "0"]).status.code(), Some(2));
+}
