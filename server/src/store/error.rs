@@ -51,7 +51,7 @@ pub enum StoreError {
     /// The condition does not hold: this is the current version, if there is one.
     #[error("the condition does not hold: the current version is another one, or there is none")]
     Exists(Option<Version>),
-    /// [`super::UPLOADS_MAX`] are under way.
+    /// As many as there may be (OPERATIONS: 1024) are under way.
     #[error("too many uploads are under way")]
     Crowded,
     /// A file whose record does not hold: bit rot, or a strange hand.
