@@ -117,6 +117,11 @@ impl ServerProcess {
         let _joined = home.run_with("zkey", ["join"], self.invite(&[]).as_bytes()).ok();
     }
 
+    /// Ends it with SIGKILL and waits.
+    pub fn kill(self) {
+        drop(self);
+    }
+
     /// Ends it with SIGTERM and waits. Gives its exit code.
     ///
     /// # Panics

@@ -14,12 +14,15 @@ use zput_common::{
     proto::message::{Condition, ErrorCode, Version},
 };
 use zput_server::store::{Store, StoreError};
-use zput_tests::{Home, Pattern, ServerProcess};
+use zput_tests::{
+    Home, Pattern, ServerProcess,
+    journal::{History, look},
+};
 
 use super::{
     disk::{BLOCK_BYTES, Deed, Disk, Fault},
     mounted::Mounted,
-    workload::{History, clock, look, put},
+    workload::{clock, put},
 };
 
 /// How long the kernel may take to close a file that nobody has any more.

@@ -15,11 +15,3 @@ mod making;
 mod mounted;
 mod power;
 mod workload;
-
-/// The seed of a run: that of `ZPUT_SEED`, or another one each time. It is said, so that a failure can be had again.
-fn seed() -> u64 {
-    let given = std::env::var("ZPUT_SEED").ok().map(|text| text.parse().unwrap());
-    let seed = given.unwrap_or_else(rand::random);
-    println!("seed: ZPUT_SEED={seed}");
-    seed
-}

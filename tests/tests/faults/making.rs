@@ -4,11 +4,11 @@ use fuser::Errno;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use zput_common::{name::ObjectKey, proto::message::Condition};
 use zput_server::store::{Store, StoreError};
+use zput_tests::seed;
 
 use super::{
     disk::{Deed, Disk, Fault},
     mounted::Mounted,
-    seed,
     workload::{clock, put},
 };
 

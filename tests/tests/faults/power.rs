@@ -5,11 +5,11 @@
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use zput_server::store::Store;
+use zput_tests::seed;
 
 use super::{
     disk::{Disk, Honesty, Loss},
     mounted::Mounted,
-    seed,
     workload::{Broken, Caller, callers, clock, work},
 };
 

@@ -2,9 +2,7 @@
 //! own, and a journal of what was answered, which is not on the disk.
 
 use std::{
-    collections::BTreeMap,
     fmt,
-    os::unix::fs::FileExt as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,10 +16,13 @@ use zput_common::{
     digest::Digest,
     keys::public::DevicePublicKey,
     name::ObjectKey,
-    proto::message::{Condition, Kind, Version, VersionState},
+    proto::message::{Condition, Kind, Version},
 };
 use zput_server::store::{Clock, Store, StoreError};
-use zput_tests::Pattern;
+use zput_tests::{
+    Pattern,
+    journal::{Subject, Wish, framed},
+};
 
 use super::mounted::Mounted;
 
@@ -29,6 +30,8 @@ use super::mounted::Mounted;
 const KEYS_EACH: usize = 3;
 /// How many calls a caller makes at most before the power goes.
 const CALLS_MAX: u32 = 200;
+/// Of which each is written in one or in several pieces.
+const SLICE_BYTES: usize = 30_000;
 /// Lengths about the borders of sectors, pages and slices, and some of several writes.
 const LENGTHS: [u64; 12] =
     [0, 1, 511, 512, 4_000, 4_096, 4_097, 9_000, 20_000, 40_000, 70_000, 150_000];
@@ -61,42 +64,6 @@ impl fmt::Display for Broken {
     }
 }
 
-/// One version as the journal has it.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
-    kind: Kind,
-    length: u64,
-    content: Digest,
-    state: VersionState,
-}
-
-impl fmt::Debug for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, length, content, state } = self;
-        write!(f, "{state:?}: {kind:?}, {length} bytes, {content:?}")
-    }
-}
-
-/// What there is of one object.
-pub(crate) type History = BTreeMap<u64, Kept>;
-
-/// A change that was asked for.
-#[derive(Clone, Debug)]
-enum Wish {
-    Put { kind: Kind, length: u64, content: Digest },
-    Delete,
-    Restore(u64),
-}
-
-/// One object, as it is by what was answered.
-#[derive(Debug)]
-struct Subject {
-    key: ObjectKey,
-    history: History,
-    /// Asked for and not answered: it may have happened.
-    open: Option<Wish>,
-}
-
 /// Somebody who puts, deletes and restores, and writes down what was answered.
 #[derive(Debug)]
 pub(crate) struct Caller {
@@ -117,11 +84,7 @@ pub(crate) fn callers(count: usize, hasty: bool, dice: &mut StdRng) -> Vec<Calle
             let mut subjects: Vec<_> = keys.by_ref().take(KEYS_EACH - 1).collect();
             // And one that is elsewhere.
             subjects.push(format!("elsewhere {}", dice.random::<u64>()));
-            let subject = |key| Subject {
-                key: ObjectKey::new(key).unwrap(),
-                history: History::new(),
-                open: None,
-            };
+            let subject = |key| Subject::new(ObjectKey::new(key).unwrap());
             let subjects = subjects.into_iter().map(subject).collect();
             Caller { subjects, hasty, dice: StdRng::seed_from_u64(dice.random()) }
         })
@@ -160,7 +123,7 @@ impl Caller {
                 return Ok(());
             }
             result.map_err(Broken::Answer)?;
-            if let Some(open) = self.subjects.iter().find_map(|subject| subject.open.as_ref()) {
+            if let Some(open) = self.subjects.iter().find_map(Subject::open) {
                 return Err(Broken::Answer(format!("{open:?} failed with the power on")));
             }
         }
@@ -170,7 +133,7 @@ impl Caller {
     /// One call; what is left open has failed.
     fn call(&mut self, store: &Store) -> Result<(), String> {
         let number = self.dice.random_range(0..self.subjects.len());
-        let versions: Vec<u64> = self.subjects[number].history.keys().copied().collect();
+        let versions: Vec<u64> = self.subjects[number].history().keys().copied().collect();
         let choice = if versions.is_empty() { 0 } else { self.dice.random_range(0..10) };
         match choice {
             0..6 => self.put(store, number),
@@ -178,9 +141,9 @@ impl Caller {
                 self.subjects[number].wish(Wish::Delete);
                 let subject = &mut self.subjects[number];
                 let current = subject.current();
-                match store.delete(&subject.key, Condition::Any) {
+                match store.delete(subject.key(), Condition::Any) {
                     Ok(version) if Some(version.0) == current => subject.granted(version.0),
-                    Err(StoreError::NotFound) if current.is_none() => subject.open = None,
+                    Err(StoreError::NotFound) if current.is_none() => subject.refused(),
                     Err(StoreError::Io { .. }) => {}
                     other => return Err(format!("a delete of {current:?}: {other:?}")),
                 }
@@ -190,7 +153,7 @@ impl Caller {
                 let version = versions[self.dice.random_range(0..versions.len())];
                 let subject = &mut self.subjects[number];
                 subject.wish(Wish::Restore(version));
-                match store.restore(&subject.key, Version(version)) {
+                match store.restore(subject.key(), Version(version)) {
                     Ok(version) => subject.granted(version.0),
                     Err(StoreError::Io { .. }) => {}
                     other => return Err(format!("a restore of {version}: {other:?}")),
@@ -219,13 +182,13 @@ impl Caller {
         let body = Pattern::bytes(dice.random(), length);
         // A sealed object has a part at least.
         let (kind, slices) = match length >= 511 && dice.random_bool(0.5) {
-            true => (Kind::Sealed, sealed(&subject.key, &body)),
-            false => (Kind::Plain, body.chunks(30_000).map(<[u8]>::to_vec).collect()),
+            true => (Kind::Sealed, framed(subject.key(), &body, SLICE_BYTES)),
+            false => (Kind::Plain, body.chunks(SLICE_BYTES).map(<[u8]>::to_vec).collect()),
         };
         let whole: Vec<u8> = slices.concat();
-        let wish = Wish::Put { kind, length: whole.len() as u64, content: Digest::of(&whole) };
+        let wish = Wish::put(kind, &whole);
         let client = dice.random_bool(0.5).then(|| DevicePublicKey::from_bytes([7; 32]));
-        let mut upload = match store.begin(&subject.key, kind, condition, client) {
+        let mut upload = match store.begin(subject.key(), kind, condition, client) {
             Ok(upload) => upload,
             Err(StoreError::Exists(found)) if !holds => {
                 return if found.map(|version| version.0) == current {
@@ -266,7 +229,7 @@ impl Caller {
             Err(StoreError::Exists(found))
                 if !holds && found.map(|version| version.0) == current =>
             {
-                subject.open = None;
+                subject.refused();
                 Ok(())
             }
             Err(StoreError::Io { .. }) => Ok(()),
@@ -285,88 +248,12 @@ impl Caller {
 
     /// The keys of the objects that are there now.
     pub(crate) fn current_keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.subjects.iter().filter(|s| s.current().is_some()).map(|s| &s.key)
+        self.subjects.iter().filter(|s| s.current().is_some()).map(Subject::key)
     }
 
     /// How many versions the journal has.
     pub(crate) fn versions(&self) -> usize {
-        self.subjects.iter().map(|subject| subject.history.len()).sum()
-    }
-}
-
-impl Subject {
-    fn current(&self) -> Option<u64> {
-        let mut current = self.history.iter().filter(|(_, k)| k.state == VersionState::Current);
-        current.next().map(|(version, _)| *version)
-    }
-
-    fn wish(&mut self, wish: Wish) {
-        self.open = Some(wish);
-    }
-
-    /// What was asked for was done, and became `version`.
-    fn granted(&mut self, version: u64) {
-        if let Some(wish) = self.open.take() {
-            self.history = self.after(&wish, version);
-        }
-    }
-
-    /// The history if `wish` was done and became `version`.
-    fn after(&self, wish: &Wish, version: u64) -> History {
-        let mut history = self.history.clone();
-        let current = self.current();
-        let mut retire = |state| {
-            if let Some(kept) = current.and_then(|current| history.get_mut(&current)) {
-                kept.state = state;
-            }
-        };
-        match wish {
-            Wish::Put { kind, length, content } => {
-                retire(VersionState::History);
-                let (kind, length, content) = (*kind, *length, *content);
-                let kept = Kept { kind, length, content, state: VersionState::Current };
-                history.insert(version, kept);
-            }
-            Wish::Delete => retire(VersionState::Trash),
-            Wish::Restore(old) if *old == version => {
-                history.entry(version).and_modify(|kept| kept.state = VersionState::Current);
-            }
-            Wish::Restore(old) => {
-                retire(VersionState::History);
-                if let Some(kept) = history.get(old).cloned() {
-                    history.insert(version, Kept { state: VersionState::Current, ..kept });
-                }
-            }
-        }
-        history
-    }
-
-    fn check(&mut self, store: &Store, hasty: bool) -> Result<(), String> {
-        let found = look(store, &self.key)?;
-        let Some(wish) = self.open.take() else {
-            return if found == self.history {
-                Ok(())
-            } else {
-                Err(format!("acknowledged: {:#?}\nfound: {found:#?}", self.history))
-            };
-        };
-        // What was done has the version of its own, or the newest one of all.
-        let newest = found.keys().last().copied();
-        let own = match wish {
-            Wish::Restore(version) => Some(version),
-            Wish::Put { .. } | Wish::Delete => None,
-        };
-        let mut versions = own.into_iter().chain(newest);
-        let done = versions.any(|version| {
-            let is_new = !self.history.contains_key(&version);
-            let may_be = is_new || own == Some(version) || matches!(wish, Wish::Delete);
-            may_be && self.after(&wish, version) == found
-        });
-        if done || (found == self.history && !hasty) {
-            self.history = found;
-            return Ok(());
-        }
-        Err(format!("acknowledged: {:#?}\nopen: {wish:?}\nfound: {found:#?}", self.history))
+        self.subjects.iter().map(|subject| subject.history().len()).sum()
     }
 }
 
@@ -381,63 +268,10 @@ pub(crate) fn put(
     body: &[u8],
 ) -> Result<Version, StoreError> {
     let mut upload = store.begin(key, Kind::Plain, condition, None)?;
-    for slice in body.chunks(30_000) {
+    for slice in body.chunks(SLICE_BYTES) {
         upload.start_slice(slice.len() as u32, Digest::of(slice))?;
         upload.write(slice)?;
         upload.end_slice()?;
     }
     upload.commit()
-}
-
-/// What the store has of an object, read to the last byte.
-///
-/// # Errors
-/// Says what cannot be read, or is not in order.
-pub(crate) fn look(store: &Store, key: &ObjectKey) -> Result<History, String> {
-    let versions = match store.versions(key, None, 1000) {
-        Ok((versions, None)) => versions,
-        Ok((_, Some(_))) => return Err("more versions than anybody put".into()),
-        Err(StoreError::NotFound) => Vec::new(),
-        Err(error) => return Err(format!("versions: {error}")),
-    };
-    let mut found = History::new();
-    for info in &versions {
-        let object = store.lookup(key, Some(info.version));
-        let object = object.map_err(|error| format!("version {}: {error}", info.version))?;
-        let mut bytes = vec![0; info.length as usize];
-        let read = object.file().read_exact_at(&mut bytes, 0);
-        read.map_err(|error| format!("version {}: {error}", info.version))?;
-        let (kind, length, content) = (info.kind, info.length, Digest::of(&bytes));
-        found.insert(info.version.0, Kept { kind, length, content, state: info.state });
-    }
-    let current: Vec<u64> =
-        found.iter().filter(|(_, k)| k.state == VersionState::Current).map(|(v, _)| *v).collect();
-    let looked_up = match store.lookup(key, None) {
-        Ok(object) => vec![object.version().0],
-        Err(StoreError::NotFound) => Vec::new(),
-        Err(error) => return Err(format!("the current version: {error}")),
-    };
-    if current != looked_up {
-        return Err(format!("current is {looked_up:?}, and {current:?} by the list of versions"));
-    }
-    Ok(found)
-}
-
-/// Header, body and footer that have the framing of a sealed blob (FORMAT 3 and 7) and nothing in them.
-fn sealed(key: &ObjectKey, body: &[u8]) -> Vec<Vec<u8>> {
-    let mut header = b"\x8azput\r\n\x1a".to_vec();
-    header.extend_from_slice(&[0, 1]);
-    header.extend_from_slice(&200u32.to_be_bytes());
-    header.extend_from_slice(&[1, 24]);
-    // The salt and the generation: no two uploads have the same header.
-    header.extend_from_slice(&Digest::of(body).as_bytes()[..]);
-    header.extend_from_slice(&(body.len() as u64).to_be_bytes());
-    header.extend_from_slice(&(key.as_bytes().len() as u16).to_be_bytes());
-    header.extend_from_slice(key.as_bytes());
-    header.resize(200, 9);
-    let mut footer = vec![5; 150];
-    footer[138..142].copy_from_slice(&150u32.to_be_bytes());
-    footer[142..].copy_from_slice(b"\x8azputend");
-    let parts = body.chunks(30_000).map(<[u8]>::to_vec);
-    [header].into_iter().chain(parts).chain([footer]).collect()
 }

@@ -14,7 +14,7 @@ use zput_common::{
     proto::message::{Condition, Version},
 };
 use zput_server::store::{Clock, Store};
-use zput_tests::ServerProcess;
+use zput_tests::{ServerProcess, seed};
 
 use super::{
     checker::{Entry, is_linearizable},
@@ -152,10 +152,7 @@ fn body_of(bytes: &[u8]) -> u32 {
 }
 
 fn histories_are_linearizable(count: u32) {
-    let given = std::env::var("ZPUT_SEED").ok().map(|text| text.parse().unwrap());
-    let seed: u64 = given.unwrap_or_else(rand::random);
-    println!("seed: ZPUT_SEED={seed}");
-    let mut dice = StdRng::seed_from_u64(seed);
+    let mut dice = StdRng::seed_from_u64(seed());
     let mut ground = Ground::new();
     let (mut overlaps, mut refused, mut told) = (0, 0, 0);
     for number in 0..count {
