@@ -11,7 +11,8 @@ use zput_common::{
     keys::{DevicePublicKey, InviteSecret},
     name::ObjectKey,
     proto::message::{
-        Condition, ErrorCode, HeaderSlice, Kind, RemoteError, Response, Scopes, Version,
+        ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, RemoteError, Response, Scopes,
+        Version,
     },
 };
 
@@ -19,7 +20,7 @@ use crate::{
     mounts::{MountPoint, OpenError},
     opened::Opened,
     permits::Permits,
-    store::{Store, Upload},
+    store::{Store, StoreError, Upload},
     transfer::Window,
     worker::Buffer,
 };
@@ -53,12 +54,24 @@ pub(crate) enum Job {
         header: Option<HeaderSlice>,
         client: Option<DevicePublicKey>,
     },
+    /// Go on with an upload that was cut off.
+    Resume {
+        store: Store,
+        key: ObjectKey,
+        condition: Condition,
+        header: HeaderSlice,
+        client: Option<DevicePublicKey>,
+    },
+    /// See which of these slices such an upload has.
+    Claim(Box<Upload>, Vec<ClaimedSlice>),
     /// Hash and write received bytes.
     Append(Append),
     /// Make an upload durable and current.
     Commit(Box<Upload>),
     /// Remove what an upload staged.
     Abort(Box<Upload>),
+    /// Let go of an upload whose connection has ended: it stays if it is worth it.
+    Leave(Box<Upload>),
 }
 
 /// Received bytes of one slice, in order.
@@ -89,6 +102,8 @@ pub(crate) enum Done {
     Loaded(Window, io::Result<()>),
     /// An upload is open.
     Begun(Box<Upload>),
+    /// So many of the slices that were claimed are there.
+    Held(Box<Upload>, u32),
     /// Bytes were written, or the upload is gone; the buffers are free again.
     Appended {
         /// The upload, if it lives.
@@ -154,16 +169,24 @@ impl Job {
                     }
                     Ok(upload)
                 });
-                match begun {
-                    Ok(upload) => Done::Begun(Box::new(upload)),
-                    Err(e) => Done::Refused(told(e.into())),
-                }
+                opened(begun)
             }
+            Self::Resume { store, key, condition, header, client } => {
+                opened(store.resume(&key, condition, client, &header))
+            }
+            Self::Claim(mut upload, slices) => match upload.claim(&slices) {
+                Ok(held) => Done::Held(upload, held),
+                Err(e) => Done::Refused(told(e.into())),
+            },
             Self::Append(append) => append.run(),
             Self::Commit(upload) => {
                 answer(upload.commit().map(|version| Response::Committed { version }))
             }
             Self::Abort(upload) => {
+                upload.abort();
+                Done::Answer(Response::Aborted)
+            }
+            Self::Leave(upload) => {
                 drop(upload);
                 Done::Answer(Response::Aborted)
             }
@@ -189,6 +212,13 @@ impl Append {
             Err(e) => Err(told(e.into())),
         };
         Done::Appended { upload, end, buffers }
+    }
+}
+
+fn opened(upload: Result<Upload, StoreError>) -> Done {
+    match upload {
+        Ok(upload) => Done::Begun(Box::new(upload)),
+        Err(e) => Done::Refused(told(e.into())),
     }
 }
 
@@ -245,9 +275,12 @@ impl fmt::Debug for Job {
             Self::Delete { .. } => "Delete",
             Self::Restore { .. } => "Restore",
             Self::Begin { .. } => "Begin",
+            Self::Resume { .. } => "Resume",
+            Self::Claim(..) => "Claim",
             Self::Append(_) => "Append",
             Self::Commit(_) => "Commit",
             Self::Abort(_) => "Abort",
+            Self::Leave(_) => "Leave",
         })
     }
 }

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -20,6 +20,7 @@ use crate::{
     mounts::Mounts,
     permits::Permits,
     pool::{Pool, PoolThreads, Size},
+    sweeper::{self, Sweeper, Sweeping},
     wire::Socket,
     worker::{self, Arrival, BUFFER_BYTES, Doorway, Inbox, NoSeat, Seats, WorkerOptions},
 };
@@ -41,6 +42,8 @@ pub(crate) struct CrewOptions {
     pub(crate) open_files: usize,
     /// Most idle ones that stay open, over all workers.
     pub(crate) keep_files: usize,
+    /// For how long uploads that were cut off are kept.
+    pub(crate) keep_uploads: Duration,
     /// What moves payload.
     pub(crate) engine: Engine,
 }
@@ -50,6 +53,7 @@ pub(crate) struct Crew {
     admission: Admission,
     threads: Vec<JoinHandle<io::Result<()>>>,
     pools: [PoolThreads; 2],
+    sweeper: Sweeper,
     open_files: Permits,
     rounds: Arc<AtomicU64>,
     pulse: Pulse,
@@ -82,6 +86,7 @@ pub(crate) struct Admission {
     inboxes: Arc<[Inbox]>,
     seats: Seats,
     next: Arc<AtomicUsize>,
+    sweeping: Sweeping,
 }
 
 impl Admission {
@@ -109,6 +114,7 @@ impl Admission {
         for inbox in self.inboxes.iter() {
             inbox.mounts(mounts.clone());
         }
+        self.sweeping.sweep(mounts);
     }
 }
 
@@ -133,6 +139,7 @@ impl Crew {
         let mut inboxes = Vec::with_capacity(workers);
         let mut threads = Vec::with_capacity(workers);
         let pulse = Pulse::default();
+        let sweeper = Sweeper::start(mounts, options.keep_uploads, sweeper::EVERY)?;
         for number in 0..workers {
             let heartbeat = Heartbeat::default();
             let running = worker::start(
@@ -162,9 +169,10 @@ impl Crew {
             inboxes: inboxes.into(),
             seats: Seats::new(options.seats, options.seats_per_client),
             next: Arc::default(),
+            sweeping: sweeper.sweeping(),
         };
         let pools = [pool_threads, loader_threads];
-        Ok(Self { admission, threads, pools, open_files, rounds, pulse, ended })
+        Ok(Self { admission, threads, pools, sweeper, open_files, rounds, pulse, ended })
     }
 
     /// Objects that are open to be served.
@@ -220,6 +228,7 @@ impl Crew {
         }
         // The workers had the pools' other handles; the last jobs still run.
         self.pools.into_iter().for_each(PoolThreads::join);
+        drop(self.sweeper);
         result
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     metrics::Metrics,
     mounts::{Mounts, Policy},
     session::Door,
-    store::Store,
+    store::{DEFAULT_KEEP_UPLOADS, Store},
     wire::Socket,
     worker::Doorway,
 };
@@ -66,6 +66,7 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
             upload_memory_bytes: UPLOAD_MEMORY_BYTES,
             open_files: SEATS,
             keep_files: KEEP_FILES,
+            keep_uploads: DEFAULT_KEEP_UPLOADS,
             engine: Engine::default(),
         },
         &Metrics::new(1, Engine::default()),

@@ -96,6 +96,10 @@ pub(crate) fn decide(
             Some(upload) => Step::Ask(Job::Abort(upload)),
             None => Step::Refuse(ErrorCode::State, None),
         },
+        Request::Claim { slices } => match upload.take() {
+            Some(upload) => Step::Ask(Job::Claim(upload, slices)),
+            None => Step::Refuse(ErrorCode::State, None),
+        },
         // The session answers echoes itself; one that comes later breaks the protocol.
         Request::Echo { .. } => Step::Refuse(ErrorCode::Malformed, upload.take()),
         request => match facts.mount {
@@ -132,13 +136,17 @@ fn decide_about(
         (Request::Restore { key, version }, Some(store)) => {
             Step::Ask(Job::Restore { store, key, version })
         }
-        (Request::Begin { .. }, _) if upload.is_some() => {
+        (Request::Begin { .. } | Request::Resume { .. }, _) if upload.is_some() => {
             Step::Refuse(ErrorCode::State, upload.take())
         }
         (Request::Begin { kind, .. }, _) if !carried(kind) => Step::Refuse(ErrorCode::Kind, None),
         (Request::Begin { key, kind, condition, header }, Some(store)) => {
             let client = facts.standing.member();
             Step::Ask(Job::Begin { store, key, kind, condition, header, client })
+        }
+        (Request::Resume { key, condition, header }, Some(store)) => {
+            let client = facts.standing.member();
+            Step::Ask(Job::Resume { store, key, condition, header, client })
         }
         // Trees and archives are only read. Slices that follow a Begin are discarded as after any error.
         (_, None) => Step::Answer(denial("this mount is only read")),

@@ -37,6 +37,7 @@
 //! | bytes that are loaded at once | `transfer::WINDOW_BYTES` |
 //! | open files, and those kept idle | [`ServerOptions::open_files`], [`ServerOptions::keep_files`] |
 //! | pipes | `engines::pipes` |
+//! | time that cut-off uploads are kept | [`ServerOptions::keep_uploads`] |
 //! | memory for uploads | [`ServerOptions::upload_memory_bytes`] |
 //! | jobs that wait | two for each connection, in each pool |
 //! | unread control bytes of a connection | `worker::SCRATCH_BYTES` |
@@ -72,6 +73,7 @@ pub mod service;
 mod session;
 pub mod setup;
 pub mod store;
+mod sweeper;
 mod sys;
 mod transfer;
 mod web;

@@ -82,7 +82,7 @@ impl Pool {
     /// Where the queue is full it is done here and now: rare, and better than leaving it.
     pub(crate) fn discard(&self, job: Job) {
         if let Err(order) = self.orders.submit(Order { job, reply: None }) {
-            drop(order);
+            run(order);
         }
     }
 }

@@ -40,6 +40,9 @@ pub const DEFAULT_UPLOAD_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 /// How long requests under way may take to end when a server stops, unless told otherwise.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
+/// For how long an upload that was cut off can be resumed, unless told otherwise.
+pub use crate::store::DEFAULT_KEEP_UPLOADS;
+
 /// Most pool threads by default, on a machine with few cores: a commit spends its time in fsync, and
 /// eight of them share a disk's flush better than one.
 const POOL_THREADS_MIN: usize = 8;
@@ -89,6 +92,8 @@ pub struct ServerOptions {
     pub open_files: usize,
     /// Most of these that nobody is getting and that stay open.
     pub keep_files: usize,
+    /// For how long an upload that was cut off can be resumed; none can, where it is no time at all.
+    pub keep_uploads: Duration,
     /// What moves payload.
     pub engine: Engine,
     /// The congestion control of all TCP connections. Without one the system's is left as it is,
@@ -117,6 +122,7 @@ impl ServerOptions {
             upload_memory_bytes: DEFAULT_UPLOAD_MEMORY_BYTES,
             open_files: DEFAULT_OPEN_FILES,
             keep_files: DEFAULT_KEEP_FILES,
+            keep_uploads: DEFAULT_KEEP_UPLOADS,
             engine: Engine::default(),
             congestion: None,
             drain: DEFAULT_DRAIN,
@@ -262,6 +268,7 @@ impl Server {
                 upload_memory_bytes: options.upload_memory_bytes,
                 open_files,
                 keep_files: options.keep_files.min(open_files),
+                keep_uploads: options.keep_uploads,
                 engine: options.engine,
             },
             &metrics,

@@ -56,6 +56,7 @@ pub fn options(config: &Config) -> Result<ServerOptions, SetupError> {
         upload_memory_bytes: limits.upload_memory,
         open_files: limits.open_files,
         keep_files: limits.keep_files,
+        keep_uploads: limits.keep_uploads,
         engine: config.engine,
         congestion: config.congestion.clone(),
         drain: limits.drain,

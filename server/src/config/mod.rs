@@ -29,8 +29,8 @@ use crate::{
     http::HEAD_SECONDS,
     log::LogFormat,
     server::{
-        DEFAULT_DRAIN, DEFAULT_KEEP_FILES, DEFAULT_MAX_CONNECTIONS, DEFAULT_MIN_RATE,
-        DEFAULT_OPEN_FILES, DEFAULT_UPLOAD_MEMORY_BYTES,
+        DEFAULT_DRAIN, DEFAULT_KEEP_FILES, DEFAULT_KEEP_UPLOADS, DEFAULT_MAX_CONNECTIONS,
+        DEFAULT_MIN_RATE, DEFAULT_OPEN_FILES, DEFAULT_UPLOAD_MEMORY_BYTES,
     },
 };
 
@@ -99,6 +99,8 @@ pub struct Limits {
     pub open_files: usize,
     /// How many of them stay open while nobody reads; at most `open_files`.
     pub keep_files: usize,
+    /// How long an upload that was cut off can be resumed; none can, where it is no time at all.
+    pub keep_uploads: Duration,
     /// Bytes of memory that slices are received into, over all workers.
     pub upload_memory: usize,
     /// Most threads that wait for the disk.
@@ -117,6 +119,7 @@ impl Default for Limits {
             http_head: Duration::from_secs(HEAD_SECONDS.into()),
             open_files: DEFAULT_OPEN_FILES,
             keep_files: DEFAULT_KEEP_FILES,
+            keep_uploads: DEFAULT_KEEP_UPLOADS,
             upload_memory: DEFAULT_UPLOAD_MEMORY_BYTES,
             pool_threads: (2 * cores()).clamp(POOL_THREADS_MIN, POOL_THREADS_MAX),
             drain: DEFAULT_DRAIN,
@@ -239,6 +242,7 @@ impl Config {
             ("limits.http_head", ours.http_head != theirs.http_head),
             ("limits.open_files", ours.open_files != theirs.open_files),
             ("limits.keep_files", ours.keep_files != theirs.keep_files),
+            ("limits.keep_uploads", ours.keep_uploads != theirs.keep_uploads),
             ("limits.upload_memory", ours.upload_memory != theirs.upload_memory),
             ("limits.pool_threads", ours.pool_threads != theirs.pool_threads),
             ("limits.drain", ours.drain != theirs.drain),

@@ -20,6 +20,7 @@ min_rate = "2KiB"
 http_head = "5s"
 open_files = 300
 keep_files = 200
+keep_uploads = "36h"
 upload_memory = "64MiB"
 pool_threads = 16
 drain = "1500ms"
@@ -80,6 +81,7 @@ fn every_key_has_its_place() {
             http_head: Duration::from_secs(5),
             open_files: 300,
             keep_files: 200,
+            keep_uploads: Duration::from_secs(129_600),
             upload_memory: 67_108_864,
             pool_threads: 16,
             drain: Duration::from_millis(1500),
@@ -127,6 +129,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((limits.connections, limits.per_client), (1024, None));
     assert_eq!((limits.idle, limits.min_rate), (Duration::from_secs(120), 1024));
     assert_eq!((limits.open_files, limits.keep_files), (1024, 512));
+    assert_eq!(limits.keep_uploads, Duration::from_secs(259_200));
     assert_eq!(limits.upload_memory, 33_554_432);
     assert_eq!(limits.pool_threads, (2 * cores).clamp(8, 64));
     assert_eq!(limits.http_head, Duration::from_secs(10));
@@ -218,7 +221,7 @@ fn a_bad_file_is_refused_with_its_line_and_its_key() {
         (
             "[limits]\nconections = 1",
             "z.toml:2: unknown field `conections`, expected one of `connections`, `per_client`, \
-             `idle`, `min_rate`, `http_head`, `open_files`, `keep_files`, `upload_memory`, \
+             `idle`, `min_rate`, `http_head`, `open_files`, `keep_files`, `keep_uploads`, `upload_memory`, \
              `pool_threads`, `drain` in `limits`",
         ),
         (

@@ -147,7 +147,7 @@ impl Connection {
         &self.peer
     }
 
-    /// What it leaves behind: an upload whose staging file must go, and buffers.
+    /// What it leaves behind: an upload that was cut off, and buffers.
     pub(crate) fn into_leftovers(self) -> (Option<Box<Upload>>, Vec<Buffer>) {
         let (received, buffers) = match self.task {
             Task::Receiving(intake) => intake.into_parts(),
@@ -352,6 +352,10 @@ impl Connection {
             Done::Begun(upload) => {
                 self.upload = Some(upload);
                 self.say(&Response::Begun)
+            }
+            Done::Held(upload, slices) => {
+                self.upload = Some(upload);
+                self.say(&Response::Held { slices })
             }
             Done::Opened(object) => {
                 let Task::Opening(mount, wish) = task else {

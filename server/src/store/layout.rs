@@ -3,7 +3,12 @@
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
-use zput_common::{name::ObjectKey, proto::message::Version};
+use zput_common::{
+    digest::{Digest, Hasher},
+    keys::public::DevicePublicKey,
+    name::ObjectKey,
+    proto::message::Version,
+};
 
 pub(super) const STORE_FILE: &str = "zput-store.toml";
 pub(super) const SERVER_KEY_FILE: &str = "server.key";
@@ -14,6 +19,26 @@ pub(super) const CLIENTS: &str = "clients";
 pub(super) const INVITES: &str = "invites";
 /// What the names of files begin with that are written beside their target and then renamed.
 pub(super) const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// What the digest of a [`resume_name`] begins with.
+const RESUME_NAME_CONTEXT: &[u8] = b"zput/v1/staging";
+/// Digits of a [`resume_name`]; other files of staging have fewer.
+const RESUME_NAME_DIGITS: usize = 64;
+
+/// What an upload that can be resumed is called in staging: hex of BLAKE3-256(`"zput/v1/staging"` || the writer's
+/// public key, zeros for an anonymous one || the digest of its header).
+pub(super) fn resume_name(writer: Option<&DevicePublicKey>, header: &Digest) -> String {
+    let mut hasher = Hasher::new();
+    hasher.update(RESUME_NAME_CONTEXT);
+    hasher.update(writer.map_or(&[0; 32], |writer| writer.as_bytes()));
+    hasher.update(header.as_bytes());
+    hasher.finish().to_string()
+}
+
+/// Whether a file of staging can be resumed, by its name.
+pub(super) fn is_resume_name(file_name: &str) -> bool {
+    file_name.len() == RESUME_NAME_DIGITS
+}
 
 /// Where object files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

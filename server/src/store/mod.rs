@@ -27,6 +27,7 @@ mod history;
 mod init;
 mod inspect;
 mod invites;
+mod kept;
 mod layout;
 mod list;
 mod object;
@@ -40,7 +41,7 @@ mod upload;
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use zput_common::{
@@ -57,12 +58,13 @@ pub use self::{
     inspect::{
         CheckReport, Damage, LastScrub, Leftovers, Read, ScrubOptions, ScrubReport, Share, Watcher,
     },
+    kept::DEFAULT_KEEP_UPLOADS,
     object::Object,
     upload::Upload,
 };
 use self::{
     error::Doing,
-    layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX},
+    layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX, is_resume_name},
     upload::Target,
 };
 use crate::{permits::Permits, sys::fs};
@@ -84,11 +86,13 @@ struct Inner {
     clock: Clock,
     server_key: ServerKeySeed,
     uploads: Permits,
+    /// For how long uploads that were cut off are kept.
+    keep_uploads_ns: AtomicU64,
 }
 
 impl Store {
     /// Opens the store in `dir`; makes one when `dir` is empty or does not exist. Uploads that no living process works
-    /// on are removed.
+    /// on are removed, but for those that are kept.
     ///
     /// # Errors
     /// Refuses what is neither empty nor a store, a store of a newer format, and a directory that it cannot write to.
@@ -109,14 +113,24 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let staging = fs::open_dir(&root, STAGING).doing("open the staging directory")?;
-        staging::sweep(staging.as_fd(), "")?;
-        staging::sweep(root.as_fd(), TEMPORARY_PREFIX)?;
+        // What can be resumed stays, unless it is an object already: a crash may leave the old name.
+        staging::sweep(staging.as_fd(), |name, file| !is_resume_name(name) || file.linked)?;
+        let temporary = |name: &str, _: &fs::Identity| name.starts_with(TEMPORARY_PREFIX);
+        staging::sweep(root.as_fd(), temporary)?;
         for name in [CLIENTS, INVITES] {
             let dir = fs::open_dir(&root, name).doing("open a directory")?;
-            staging::sweep(dir.as_fd(), TEMPORARY_PREFIX)?;
+            staging::sweep(dir.as_fd(), temporary)?;
         }
-        let (staging, uploads) = (Arc::new(staging), Permits::new(UPLOADS_MAX));
-        Ok(Self(Arc::new(Inner { root, staging, clock, server_key, uploads })))
+        let store = Self(Arc::new(Inner {
+            root,
+            staging: Arc::new(staging),
+            clock,
+            server_key,
+            uploads: Permits::new(UPLOADS_MAX),
+            keep_uploads_ns: AtomicU64::default(),
+        }));
+        store.keep_uploads(DEFAULT_KEEP_UPLOADS);
+        Ok(store)
     }
 
     /// The server's key.

@@ -1,5 +1,8 @@
 //! Files under way: made under a random name, locked as long as somebody works on them, and removed unless
-//! they are renamed into their place.
+//! they are renamed into their place, or are worth keeping.
+//!
+//! Whoever takes a name out of such a directory, or puts another file in its place, holds the lock of the file that has
+//! it. So the name of a file whose lock is held stays that file's.
 
 use std::{
     fs::File,
@@ -10,15 +13,26 @@ use std::{
 use rand::{TryRng, rngs::SysRng};
 
 use super::error::{Doing, StoreError};
-use crate::sys::fs::{self, EntryKind};
+use crate::sys::fs::{self, EntryKind, Identity};
 
-/// A locked file under way in directory `D`. Dropping it removes the file.
+/// A locked file under way in directory `D`. Dropping it removes the file, unless it stays.
 #[derive(Debug)]
 pub(super) struct Staged<D: AsFd> {
     dir: D,
     name: String,
     file: File,
-    placed: bool,
+    fate: Fate,
+}
+
+/// What becomes of a file when nobody works on it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is removed.
+    Goes,
+    /// It keeps its name, to be found by it.
+    Stays,
+    /// It is where it belongs.
+    Placed,
 }
 
 impl<D: AsFd + Clone> Staged<D> {
@@ -27,14 +41,40 @@ impl<D: AsFd + Clone> Staged<D> {
         loop {
             let name = format!("{prefix}{}", hex::encode(random::<16>()?));
             let file = fs::create(dir, &name).doing("create a file")?;
-            let staged = Self { dir: dir.clone(), name, file, placed: false };
+            let staged = Self { dir: dir.clone(), name, file, fate: Fate::Goes };
             // A store that starts right now may have found the file before it was locked: then it holds
             // the lock, or has removed the file already. Another name, then.
             let locked = fs::try_lock(&staged.file).doing("lock a file")?;
-            if locked && fs::identity(&staged.file).doing("look at a file")?.named {
+            if locked && staged.identity()?.named {
                 return Ok(staged);
             }
         }
+    }
+
+    /// Locks the file with this name, if there is one that nobody has placed. It stays when this is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Crowded`] while somebody else works on it.
+    pub(super) fn reopen(dir: &D, name: &str) -> Result<Option<Self>, StoreError> {
+        let file = match fs::open_lock(dir, name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.doing("open an upload")?,
+        };
+        if !fs::try_lock(&file).doing("lock a file")? {
+            return Err(StoreError::Crowded);
+        }
+        if !has_name(dir, name, &file).doing("look at a file")? {
+            // It was taken away or replaced before it was locked.
+            return Err(StoreError::Crowded);
+        }
+        let mut staged = Self { dir: dir.clone(), name: name.to_owned(), file, fate: Fate::Stays };
+        let identity = staged.identity()?;
+        if identity.kind == EntryKind::File && !identity.linked {
+            return Ok(Some(staged));
+        }
+        // A crash may leave the old name of a file that was placed: nobody may write to that one.
+        staged.goes();
+        Ok(None)
     }
 }
 
@@ -44,56 +84,116 @@ impl<D: AsFd> Staged<D> {
         &self.file
     }
 
+    /// What is known of the file.
+    pub(super) fn identity(&self) -> Result<Identity, StoreError> {
+        fs::identity(&self.file).doing("look at a file")
+    }
+
     /// Renames the file to where it belongs, in place of what is there.
     pub(super) fn place(mut self, to: impl AsFd, name: &str) -> Result<(), StoreError> {
         fs::rename(&self.dir, &self.name, to, name).doing("rename a file into place")?;
-        self.placed = true;
+        self.fate = Fate::Placed;
         Ok(())
+    }
+
+    /// Gives the file another name in its directory, by which it is found when it stays. What has that name goes, unless
+    /// somebody works on it: then this file keeps its own name, and does not stay.
+    pub(super) fn settle(&mut self, name: &str) -> Result<(), StoreError> {
+        if self.name == name {
+            self.fate = Fate::Stays;
+            return Ok(());
+        }
+        // link(2), because it never replaces: two that settle at once do not take each other's name.
+        let link = || fs::link(&self.dir, &self.name, &self.dir, name);
+        let linked = match link() {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                if !remove_if_idle(self.dir.as_fd(), name).doing("replace an upload")? {
+                    return Ok(());
+                }
+                link()
+            }
+            linked => linked,
+        };
+        match linked {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            linked => linked.doing("name an upload")?,
+        }
+        let random = std::mem::replace(&mut self.name, name.to_owned());
+        self.fate = Fate::Stays;
+        fs::unlink(&self.dir, &random).doing("name an upload")
+    }
+
+    /// The file goes when this is dropped, whatever it was called.
+    pub(super) fn goes(&mut self) {
+        self.fate = Fate::Goes;
     }
 }
 
 impl<D: AsFd> Drop for Staged<D> {
     fn drop(&mut self) {
-        if self.placed {
-            return;
-        }
-        match fs::unlink(&self.dir, &self.name) {
+        let ended = match self.fate {
+            Fate::Goes => fs::unlink(&self.dir, &self.name),
+            // Closing it is not enough where a process that was started just now has the descriptor until its exec.
+            Fate::Stays => fs::unlock(&self.file),
+            Fate::Placed => Ok(()),
+        };
+        match ended {
             Ok(()) => {}
             // Somebody swept the directory by hand.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, "cannot remove a staging file"),
+            Err(error) => tracing::warn!(%error, "cannot let go of a staging file"),
         }
     }
 }
 
-/// Removes the files of `dir` whose names begin with `prefix` and that nobody works on (STORE, "Start").
-pub(super) fn sweep(dir: BorrowedFd<'_>, prefix: &str) -> Result<(), StoreError> {
+/// Removes the files of `dir` that `go` picks and that nobody works on (STORE, "Start"). Returns how many.
+pub(super) fn sweep(
+    dir: BorrowedFd<'_>,
+    go: impl Fn(&str, &Identity) -> bool,
+) -> Result<usize, StoreError> {
+    let mut removed = 0;
     for name in fs::names(dir).doing("read a directory")? {
         let name = name.doing("read a directory")?;
-        if name.starts_with(prefix) && !remove_if_idle(dir, &name).doing("sweep a file")? {
+        let found = match fs::identity_at(dir, &name) {
+            // It was placed or given up since.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            found => found.doing("look at a file")?,
+        };
+        if !go(&name, &found) {
+            continue;
+        }
+        if found.kind == EntryKind::File && remove_if_idle(dir, &name).doing("sweep a file")? {
+            removed += 1;
+        } else {
             tracing::debug!(name, "left alone: somebody works on it, or it is no file");
         }
     }
-    Ok(())
+    Ok(removed)
 }
 
+/// Removes a file that nobody works on. Whether nothing has the name any more.
 fn remove_if_idle(dir: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
-    match fs::identity_at(dir, name) {
-        Ok(identity) if identity.kind == EntryKind::File => {}
-        Ok(_) => return Ok(false),
-        Err(error) => return gone_already(error),
-    }
     // The lock, once taken, is held until the name is gone.
     let file = match fs::open_lock(dir, name) {
         Ok(file) => file,
         Err(error) => return gone_already(error),
     };
-    if !fs::try_lock(&file)? {
+    // By now the name may be another file's, whose lock this is not.
+    if !fs::try_lock(&file)? || !has_name(dir, name, &file)? {
         return Ok(false);
     }
     match fs::unlink(dir, name) {
         Ok(()) => Ok(true),
         Err(error) => gone_already(error),
+    }
+}
+
+/// Whether `name` stands for this file.
+fn has_name(dir: impl AsFd, name: &str, file: &File) -> io::Result<bool> {
+    match fs::identity_at(dir, name) {
+        Ok(found) => Ok(found.inode == fs::identity(file)?.inode),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -9,12 +9,14 @@ use zput_common::{
     keys::public::DevicePublicKey,
     limits::{HEADER_MAX_BYTES, PARTS_MAX, SLICE_MAX_BYTES},
     name::ObjectKey,
-    proto::message::{Condition, Kind},
+    proto::message::{Condition, HeaderSlice, Kind},
 };
 
 use super::{
     Store,
     error::{Doing, Flaw, StoreError},
+    kept::KEPT_MIN_BYTES,
+    layout::resume_name,
     record::SliceTable,
     staging::Staged,
 };
@@ -40,7 +42,8 @@ fn slices_allowed(received: u64) -> u64 {
     (FREE_SLICES + received / BYTES_PER_SLICE).min(SLICES_MAX.into())
 }
 
-/// An object on its way in. Dropping it, or any error, removes what was received and gives the space back.
+/// An object on its way in. Any error removes what was received and gives the space back. Dropping it does so too, unless
+/// it is worth keeping (STORE, "Put").
 #[derive(Debug)]
 pub struct Upload {
     pub(super) store: Store,
@@ -48,6 +51,8 @@ pub struct Upload {
     /// `None` once a call has failed.
     received: Option<Received>,
     slice: Option<Slice>,
+    /// What it is called when it is kept; only what began with a header can be.
+    resume_name: Option<String>,
     _permit: Permit,
 }
 
@@ -68,12 +73,54 @@ pub(super) struct Received {
     /// Bytes in the file.
     pub(super) length: u64,
     /// What lies between the longest header and here was dropped from the page cache.
-    pub(super) cached_from: u64,
+    cached_from: u64,
+    /// How long the file was when it was found, as long as what it holds beyond `length` may be claimed.
+    pub(super) found: Option<u64>,
 }
 
 impl Received {
+    /// Nothing of a new file.
+    fn nothing(staged: Staged<Arc<OwnedFd>>) -> Self {
+        let cached_from = HEADER_MAX_BYTES as u64;
+        Self { staged, table: SliceTable::default(), length: 0, cached_from, found: None }
+    }
+
+    /// The header, which begins a file of `found` bytes.
+    pub(super) fn header_of(
+        staged: Staged<Arc<OwnedFd>>,
+        header: &HeaderSlice,
+        found: u64,
+    ) -> Self {
+        let mut received = Self::nothing(staged);
+        // At most 65,536 bytes (PROTOCOL 5).
+        received.length = header.bytes.len() as u64;
+        received.table.push(header.bytes.len() as u32, &header.digest);
+        received.found = Some(found);
+        received
+    }
+
+    /// Throws away what the file holds and nobody has claimed.
+    pub(super) fn forget_unclaimed(&mut self) -> Result<(), StoreError> {
+        if self.found.take().is_none() {
+            return Ok(());
+        }
+        if self.length < KEPT_MIN_BYTES {
+            self.staged.goes();
+        }
+        self.staged.file().set_len(self.length).doing("cut an upload")
+    }
+
+    /// Whether there may be one more slice.
+    pub(super) fn check_count(&self) -> Result<(), StoreError> {
+        if u64::from(self.table.count()) < slices_allowed(self.length) {
+            Ok(())
+        } else {
+            Err(Flaw::SliceCount.into())
+        }
+    }
+
     /// The slice that begins at `begin` is complete: the kernel begins to write it, and drops what it wrote long ago.
-    fn write_back(&mut self, begin: u64) {
+    pub(super) fn write_back(&mut self, begin: u64) {
         fs::start_write_back(self.staged.file(), begin, self.length - begin);
         let cached_from = self.length.saturating_sub(CACHED_BYTES);
         if cached_from > self.cached_from {
@@ -95,14 +142,20 @@ struct Slice {
 impl Upload {
     pub(super) fn begin(store: Store, target: Target) -> Result<Self, StoreError> {
         let permit = store.0.uploads.permit().ok_or(StoreError::Crowded)?;
-        let staged = Staged::create(store.staging(), "")?;
-        let received = Received {
-            staged,
-            table: SliceTable::default(),
-            length: 0,
-            cached_from: HEADER_MAX_BYTES as u64,
-        };
-        Ok(Self { store, target, received: Some(received), slice: None, _permit: permit })
+        let received = Some(Received::nothing(Staged::create(store.staging(), "")?));
+        Ok(Self { store, target, received, slice: None, resume_name: None, _permit: permit })
+    }
+
+    /// An upload that goes on, under the name that it has.
+    pub(super) fn again(
+        store: Store,
+        target: Target,
+        received: Received,
+        name: String,
+        permit: Permit,
+    ) -> Self {
+        let (received, resume_name) = (Some(received), Some(name));
+        Self { store, target, received, slice: None, resume_name, _permit: permit }
     }
 
     /// The header of a sealed object, its first slice.
@@ -110,16 +163,12 @@ impl Upload {
     /// # Errors
     /// [`StoreError::Malformed`] when `bytes` are not one whole header, or name another object; [`StoreError::Digest`].
     pub fn write_header(&mut self, bytes: &[u8], digest: Digest) -> Result<(), StoreError> {
-        let stated = envelope::header_length(bytes).map_err(Flaw::from)?;
-        if stated as usize != bytes.len() {
-            return Err(Flaw::HeaderLength { stated, found: bytes.len() }.into());
-        }
-        if envelope::object_key(bytes).map_err(Flaw::from)? != self.target.key.as_bytes() {
-            return Err(Flaw::OtherKey.into());
-        }
-        self.start_slice(stated, digest)?;
+        let length = check_header(bytes, &self.target.key)?;
+        self.start_slice(length, digest)?;
         self.write(bytes)?;
-        self.end_slice()
+        self.end_slice()?;
+        self.resume_name = Some(resume_name(self.target.client.as_ref(), &digest));
+        Ok(())
     }
 
     /// Announces the next slice: how many bytes, and their digest.
@@ -136,9 +185,8 @@ impl Upload {
             if length > SLICE_MAX_BYTES {
                 return Err(Flaw::SliceLength(length).into());
             }
-            if u64::from(received.table.count()) >= slices_allowed(received.length) {
-                return Err(Flaw::SliceCount.into());
-            }
+            received.check_count()?;
+            received.forget_unclaimed()?;
             let begin = received.length;
             *slice = Some(Slice { begin, length, digest, hasher: Hasher::new() });
             Ok(())
@@ -163,12 +211,14 @@ impl Upload {
         })
     }
 
-    /// Ends the slice: it is complete and matches its digest. The kernel begins to write it to the disk.
+    /// Ends the slice: it is complete and matches its digest. The kernel begins to write it to the disk. From
+    /// [`KEPT_MIN_BYTES`] on the upload is worth keeping.
     ///
     /// # Errors
     /// [`StoreError::Digest`]; [`StoreError::Malformed`] when bytes are missing.
     pub fn end_slice(&mut self) -> Result<(), StoreError> {
-        self.step(|received, slice| {
+        let name = self.resume_name.take().filter(|_| self.store.keeps_uploads());
+        let ended = self.step(|received, slice| {
             let slice = slice.take().ok_or(Flaw::SliceFraming)?;
             if received.length - slice.begin != u64::from(slice.length) {
                 return Err(Flaw::SliceFraming.into());
@@ -178,8 +228,18 @@ impl Upload {
             }
             received.table.push(slice.length, &slice.digest);
             received.write_back(slice.begin);
-            Ok(())
-        })
+            match &name {
+                Some(name) if received.length >= KEPT_MIN_BYTES => received.staged.settle(name),
+                _ => Ok(()),
+            }
+        });
+        self.resume_name = name;
+        ended
+    }
+
+    /// Gives it up: nothing of it is kept.
+    pub fn abort(mut self) {
+        self.give_up();
     }
 
     /// Bytes received.
@@ -190,25 +250,54 @@ impl Upload {
 
     /// What was received, all of it in whole slices.
     pub(super) fn into_received(mut self) -> Result<(Store, Target, Received), StoreError> {
-        self.step(
-            |_, slice| if slice.is_some() { Err(Flaw::SliceFraming.into()) } else { Ok(()) },
-        )?;
-        let received = self.received.take().ok_or(StoreError::UploadGone)?;
+        self.between_slices(Received::forget_unclaimed)?;
+        let mut received = self.received.take().ok_or(StoreError::UploadGone)?;
+        // A commit that fails is an error like any other.
+        received.staged.goes();
         Ok((self.store, self.target, received))
     }
 
-    /// Does one step; when it fails, the upload is over and the file goes at once.
-    fn step(
+    /// Does one step where no slice is under way.
+    pub(super) fn between_slices<T>(
         &mut self,
-        step: impl FnOnce(&mut Received, &mut Option<Slice>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+        step: impl FnOnce(&mut Received) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.step(|received, slice| match slice {
+            Some(_) => Err(Flaw::SliceFraming.into()),
+            None => step(received),
+        })
+    }
+
+    /// Does one step; when it fails, the upload is over and the file goes at once.
+    fn step<T>(
+        &mut self,
+        step: impl FnOnce(&mut Received, &mut Option<Slice>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let received = self.received.as_mut().ok_or(StoreError::UploadGone)?;
         let result = step(received, &mut self.slice);
         if result.is_err() {
-            self.received = None;
+            self.give_up();
         }
         result
     }
+
+    fn give_up(&mut self) {
+        if let Some(mut received) = self.received.take() {
+            received.staged.goes();
+        }
+    }
+}
+
+/// Checks that `bytes` are one whole header of the object `key`, and gives their length.
+pub(super) fn check_header(bytes: &[u8], key: &ObjectKey) -> Result<u32, StoreError> {
+    let stated = envelope::header_length(bytes).map_err(Flaw::from)?;
+    if stated as usize != bytes.len() {
+        return Err(Flaw::HeaderLength { stated, found: bytes.len() }.into());
+    }
+    if envelope::object_key(bytes).map_err(Flaw::from)? != key.as_bytes() {
+        return Err(Flaw::OtherKey.into());
+    }
+    Ok(stated)
 }
 
 #[cfg(test)]

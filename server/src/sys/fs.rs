@@ -47,7 +47,7 @@ impl From<FileType> for EntryKind {
     }
 }
 
-/// Which file a descriptor or a name stands for, and how long it is.
+/// Which file a descriptor or a name stands for, and what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// The device and the inode: equal for two names of one file.
@@ -58,6 +58,10 @@ pub(crate) struct Identity {
     pub(crate) length: u64,
     /// Whether it has a name still.
     pub(crate) named: bool,
+    /// Whether it has more than one.
+    pub(crate) linked: bool,
+    /// When its bytes changed last, in ns since 1970; 0 before that.
+    pub(crate) modified_ns: u64,
 }
 
 impl From<rustix::fs::Stat> for Identity {
@@ -67,8 +71,15 @@ impl From<rustix::fs::Stat> for Identity {
             kind: FileType::from_raw_mode(stat.st_mode).into(),
             length: u64::try_from(stat.st_size).unwrap_or(0),
             named: stat.st_nlink > 0,
+            linked: stat.st_nlink > 1,
+            modified_ns: ns_since_1970(stat.st_mtime, stat.st_mtime_nsec),
         }
     }
+}
+
+fn ns_since_1970(seconds: i64, ns: impl TryInto<u64>) -> u64 {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(ns.try_into().unwrap_or(0))
 }
 
 /// Opens the directory that the operator named. Links in its path are the operator's own.
@@ -187,6 +198,11 @@ pub(crate) fn try_lock(file: impl AsFd) -> io::Result<bool> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// flock(2) `LOCK_UN`, for whoever may still have the open file description.
+pub(crate) fn unlock(file: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::flock(file, FlockOperation::Unlock)?)
 }
 
 fn wait_for_lock(file: impl AsFd, operation: FlockOperation) -> io::Result<()> {

@@ -314,11 +314,11 @@ impl Worker {
     /// A job ended after its connection.
     fn reclaim(&mut self, done: Done) {
         match done {
-            Done::Begun(upload) => self.pool.discard(Job::Abort(upload)),
+            Done::Begun(upload) | Done::Held(upload, _) => self.pool.discard(Job::Leave(upload)),
             Done::Appended { upload, buffers, .. } => {
                 buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));
                 if let Ok(upload) = upload {
-                    self.pool.discard(Job::Abort(upload));
+                    self.pool.discard(Job::Leave(upload));
                 }
             }
             Done::Panicked { buffers } => self.buffers.lost(buffers),
@@ -432,7 +432,7 @@ impl Worker {
         let (upload, buffers) = seated.guest.into_leftovers();
         buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));
         if let Some(upload) = upload {
-            self.pool.discard(Job::Abort(upload));
+            self.pool.discard(Job::Leave(upload));
         }
         self.feed_starved();
     }

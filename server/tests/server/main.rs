@@ -8,5 +8,6 @@ mod limits;
 mod mount;
 mod operations;
 mod peer;
+mod resume;
 mod serve;
 mod zserve;

@@ -62,7 +62,16 @@ fn serve_all(
     others: impl IntoIterator<Item = MountPoint>,
     change: impl FnOnce(&mut ServerOptions),
 ) -> Home {
-    let dir = tempfile::tempdir().unwrap();
+    serve_in(tempfile::tempdir().unwrap(), policy, others, change)
+}
+
+/// A server on a directory that may be a store already.
+pub(crate) fn serve_in(
+    dir: TempDir,
+    policy: Policy,
+    others: impl IntoIterator<Item = MountPoint>,
+    change: impl FnOnce(&mut ServerOptions),
+) -> Home {
     let store = Store::open(dir.path(), Clock::system()).unwrap();
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
     let root = MountPoint::new("", Source::Store(store.clone()), policy);

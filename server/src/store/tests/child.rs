@@ -109,6 +109,11 @@ fn child() {
             Err(error) => tell(error),
         },
         "upload" => upload(&store.unwrap()),
+        "upload sealed" => {
+            let _upload = kept::upload_sealed(&store.unwrap());
+            tell("uploading");
+            hear();
+        }
         "race" => concurrency::race(&store.unwrap(), 0xc1),
         "count" => concurrency::count(&store.unwrap()),
         "put" => report(put(&ready(store), "a", &[b'n'; 5000], Condition::Any)),

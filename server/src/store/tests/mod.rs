@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod full;
 mod inspect;
+mod kept;
 mod list;
 mod model;
 mod opening;

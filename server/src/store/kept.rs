@@ -1,0 +1,153 @@
+//! Uploads that were cut off, kept to be resumed (PROTOCOL 5, "Resume").
+//!
+//! Nothing is remembered of them but their file: its name says whose they are and which header they began with, and what
+//! the file holds counts for nothing until the client has named it and it was read again.
+
+use std::{
+    os::{fd::AsFd, unix::fs::FileExt},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use zput_common::{
+    digest::{Digest, Hasher},
+    keys::public::DevicePublicKey,
+    name::ObjectKey,
+    proto::message::{ClaimedSlice, Condition, HeaderSlice, Kind},
+};
+
+use super::{
+    Store, commit,
+    error::{Doing, StoreError},
+    layout::{is_resume_name, resume_name},
+    staging::{self, Staged},
+    upload::{Received, Target, Upload, check_header},
+};
+
+/// Fewest bytes in whole slices for which an upload that was cut off is kept: less is sent again sooner than asked for.
+pub(super) const KEPT_MIN_BYTES: u64 = 1024 * 1024;
+
+/// For how long an upload is kept, unless told otherwise: over a weekend.
+pub const DEFAULT_KEEP_UPLOADS: Duration = Duration::from_secs(72 * 60 * 60);
+
+/// How much of a slice is read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+impl Store {
+    /// Goes on with an upload of `client` that began with `header` and was cut off. The header is held; what follows
+    /// can be [claimed](Upload::claim).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when nothing of it was kept, [`StoreError::Crowded`] while somebody else works on it or
+    /// there are too many uploads; [`StoreError::Exists`] as for [`Store::begin`]; [`StoreError::Malformed`] and
+    /// [`StoreError::Digest`] as for [`Upload::write_header`].
+    pub fn resume(
+        &self,
+        key: &ObjectKey,
+        condition: Condition,
+        client: Option<DevicePublicKey>,
+        header: &HeaderSlice,
+    ) -> Result<Upload, StoreError> {
+        check_header(&header.bytes, key)?;
+        if Digest::of(&header.bytes) != header.digest {
+            return Err(StoreError::Digest);
+        }
+        let target = Target { key: key.clone(), kind: Kind::Sealed, condition, client };
+        commit::refuse_hopeless(self, &target)?;
+        let permit = self.0.uploads.permit().ok_or(StoreError::Crowded)?;
+        let name = resume_name(target.client.as_ref(), &header.digest);
+        let mut staged = Staged::reopen(self.staging(), &name)?.ok_or(StoreError::NotFound)?;
+        let found = staged.identity()?.length;
+        if !begins_with(&staged, found, &header.bytes)? {
+            // The system went down before it was written.
+            staged.goes();
+            return Err(StoreError::NotFound);
+        }
+        let received = Received::header_of(staged, header, found);
+        Ok(Upload::again(self.clone(), target, received, name, permit))
+    }
+
+    /// Keeps uploads that are cut off for so long from now on; for no time at all, none is kept.
+    pub fn keep_uploads(&self, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.0.keep_uploads_ns.store(ns, Ordering::Relaxed);
+    }
+
+    /// Whether uploads are kept at all.
+    pub(super) fn keeps_uploads(&self) -> bool {
+        self.0.keep_uploads_ns.load(Ordering::Relaxed) > 0
+    }
+
+    /// Removes uploads whose time is over: which nobody works on, and nobody has added anything to for as long as
+    /// they are kept, by the store's clock. Returns how many.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or something cannot be removed.
+    pub fn expire_uploads(&self) -> Result<usize, StoreError> {
+        let keep_ns = self.0.keep_uploads_ns.load(Ordering::Relaxed);
+        let now_ns = self.clock().now_ns();
+        staging::sweep(self.staging().as_fd(), |name, file| {
+            is_resume_name(name) && now_ns.saturating_sub(file.modified_ns) >= keep_ns
+        })
+    }
+}
+
+impl Upload {
+    /// Compares the next slices of a resumed upload with what the file holds, and returns how many of them, counted from the
+    /// first, are there and match. They are held from now on. Once one is not, and once a slice was begun, nothing more can be
+    /// claimed: the rest of the file is thrown away.
+    ///
+    /// # Errors
+    /// [`StoreError::Malformed`] when there are too many slices or one is under way, [`StoreError::Io`].
+    pub fn claim(&mut self, slices: &[ClaimedSlice]) -> Result<u32, StoreError> {
+        self.between_slices(|received| {
+            let mut held = 0;
+            for slice in slices {
+                if !received.claim(slice)? {
+                    received.forget_unclaimed()?;
+                    break;
+                }
+                held += 1;
+            }
+            Ok(held)
+        })
+    }
+}
+
+impl Received {
+    /// Holds the next slice, if the file has it.
+    fn claim(&mut self, slice: &ClaimedSlice) -> Result<bool, StoreError> {
+        let (begin, end) = (self.length, self.length + u64::from(slice.length));
+        if self.found.is_none_or(|found| end > found) {
+            return Ok(false);
+        }
+        self.check_count()?;
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; READ_BYTES.min(slice.length as usize)];
+        let mut offset = begin;
+        while offset < end {
+            let piece = (end - offset).min(READ_BYTES as u64);
+            let piece = &mut buffer[..piece as usize];
+            self.staged.file().read_exact_at(piece, offset).doing("read an upload")?;
+            hasher.update(piece);
+            offset += piece.len() as u64;
+        }
+        if hasher.finish() != slice.digest {
+            return Ok(false);
+        }
+        self.table.push(slice.length, &slice.digest);
+        self.length = end;
+        self.write_back(begin);
+        Ok(true)
+    }
+}
+
+/// Whether a file of `found` bytes begins with these.
+fn begins_with<D: AsFd>(staged: &Staged<D>, found: u64, bytes: &[u8]) -> Result<bool, StoreError> {
+    if found < bytes.len() as u64 {
+        return Ok(false);
+    }
+    let mut beginning = vec![0; bytes.len()];
+    staged.file().read_exact_at(&mut beginning, 0).doing("read an upload")?;
+    Ok(beginning == bytes)
+}

@@ -1,0 +1,474 @@
+//! Uploads that were cut off: what is kept, for whom, and how much of it counts.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use zput_common::{
+    keys::public::DevicePublicKey,
+    proto::message::{ClaimedSlice, ErrorCode, HeaderSlice},
+};
+
+use super::{child::Child, *};
+use crate::store::{Upload, layout};
+
+const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
+
+/// A part of half the least that is kept, of which no two are the same.
+fn part(fill: u8) -> Vec<u8> {
+    vec![fill; 524_288]
+}
+
+fn claimed(bytes: &[u8]) -> ClaimedSlice {
+    ClaimedSlice { length: bytes.len() as u32, digest: Digest::of(bytes) }
+}
+
+fn add(upload: &mut Upload, slice: &[u8]) {
+    upload.start_slice(slice.len() as u32, Digest::of(slice)).unwrap();
+    upload.write(slice).unwrap();
+    upload.end_slice().unwrap();
+}
+
+/// An upload of "doc" with these parts behind its header.
+fn begun(home: &Home, parts: &[&[u8]]) -> Upload {
+    begun_by(home, Some(WRITER), parts)
+}
+
+fn begun_by(home: &Home, writer: Option<DevicePublicKey>, parts: &[&[u8]]) -> Upload {
+    let [header, ..] = sealed("doc", b"");
+    let upload = home.store.begin(&key("doc"), Kind::Sealed, Condition::Any, writer);
+    let mut upload = upload.unwrap();
+    upload.write_header(&header, Digest::of(&header)).unwrap();
+    parts.iter().for_each(|part| add(&mut upload, part));
+    upload
+}
+
+fn resume(home: &Home) -> Result<Upload, StoreError> {
+    let [header, ..] = sealed("doc", b"");
+    let header = HeaderSlice::of(header);
+    home.store.resume(&key("doc"), Condition::Any, Some(WRITER), &header)
+}
+
+fn refused(result: Result<Upload, StoreError>) -> ErrorCode {
+    result.map(|_| ()).unwrap_err().code()
+}
+
+fn staged_names(home: &Home) -> Vec<String> {
+    names_in(&home.path().join("staging"))
+}
+
+/// The one file in staging.
+fn staged_file(home: &Home) -> PathBuf {
+    let names = staged_names(home);
+    let [name] = &names[..] else { panic!("{names:?}") };
+    home.path().join("staging").join(name)
+}
+
+/// Ends `upload`, whose parts are these, and compares what became of it.
+fn finish(home: &Home, mut upload: Upload, parts: &[&[u8]]) {
+    let [header, _, footer] = sealed("doc", b"");
+    add(&mut upload, &footer);
+    upload.commit().unwrap();
+    let body = parts.concat();
+    assert!(home.body("doc") == Some([header, body, footer].concat()));
+    // Its record holds, and says that it was put in these slices.
+    let file = fs::metadata(home.object_path("doc")).unwrap().len();
+    let payload = 350 + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+    assert_eq!(file, payload + 36 * (2 + parts.len() as u64) + 3 + 136);
+    assert_eq!(home.staged(), 0);
+}
+
+/// BLAKE3 of "zput/v1/staging", the writer and the digest, computed by another implementation.
+#[test]
+fn its_name_is_that_of_the_document() {
+    let digest = Digest::from_bytes(std::array::from_fn(|i| i as u8));
+    let name = layout::resume_name(Some(&WRITER), &digest);
+    assert_eq!(name, "70afdf28dda1c8d2529c50d7678561ccdb09fad1b7ea6c9b6cf4a9658a2d981b");
+    let name = layout::resume_name(None, &digest);
+    assert_eq!(name, "40024ba530911f834f0c64b1609cee6c0c1346c4b946a5eef1af14b71334ee8b");
+}
+
+#[test]
+fn what_was_cut_off_goes_on_where_it_was() {
+    let mut home = Home::new();
+    let (one, two, three) = (part(1), part(2), part(3));
+    drop(begun(&home, &[&one, &two]));
+    assert_eq!(staged_names(&home).len(), 1);
+    // Another life of the store.
+    home.reopen();
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.length(), 200);
+    assert_eq!(upload.claim(&[claimed(&one)]).unwrap(), 1);
+    assert_eq!(upload.claim(&[claimed(&two)]).unwrap(), 1);
+    assert_eq!(upload.length(), 1_048_776);
+    add(&mut upload, &three);
+    finish(&home, upload, &[&one, &two, &three]);
+    assert_eq!(refused(resume(&home)), ErrorCode::NotFound);
+}
+
+#[test]
+fn what_was_resumed_and_cut_off_again_stays() {
+    let home = Home::new();
+    let (one, two, three) = (part(1), part(2), part(3));
+    drop(begun(&home, &[&one, &two]));
+    // Before a claim, between two, and after more was added.
+    drop(resume(&home).unwrap());
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.claim(&[claimed(&one)]).unwrap(), 1);
+    drop(upload);
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.claim(&[claimed(&one), claimed(&two)]).unwrap(), 2);
+    add(&mut upload, &three);
+    drop(upload);
+    let mut upload = resume(&home).unwrap();
+    let all = [&one, &two, &three].map(|part| claimed(part));
+    assert_eq!(upload.claim(&all).unwrap(), 3);
+    finish(&home, upload, &[&one, &two, &three]);
+}
+
+#[test]
+fn nothing_counts_that_does_not_match() {
+    let (one, two, three) = (part(1), part(2), part(3));
+    let shorter = ClaimedSlice { length: 524_287, ..claimed(&three) };
+    let cases: [(&str, Vec<ClaimedSlice>, u32); 5] = [
+        ("all", vec![claimed(&one), claimed(&two), claimed(&three)], 3),
+        ("another first", vec![claimed(&two), claimed(&two)], 0),
+        ("another second", vec![claimed(&one), claimed(&three), claimed(&three)], 1),
+        ("a shorter third", vec![claimed(&one), claimed(&two), shorter], 2),
+        ("beyond the end", vec![claimed(&one), claimed(&two), claimed(&three), claimed(b"x")], 3),
+    ];
+    for (case, claims, held) in cases {
+        let home = Home::new();
+        drop(begun(&home, &[&one, &two, &three]));
+        let mut upload = resume(&home).unwrap();
+        assert_eq!(upload.claim(&claims).unwrap(), held, "{case}");
+        let length = 200 + 524_288 * u64::from(held);
+        assert_eq!(upload.length(), length, "{case}");
+        if claims.len() as u32 > held {
+            // The rest is thrown away, and nothing more can be claimed.
+            assert_eq!(fs::metadata(staged_file(&home)).unwrap().len(), length, "{case}");
+            assert_eq!(upload.claim(&[claimed(&one)]).unwrap(), 0, "{case}");
+        }
+        let parts = [&one[..], &two, &three];
+        parts[held as usize..].iter().for_each(|part| add(&mut upload, part));
+        finish(&home, upload, &parts);
+    }
+}
+
+#[test]
+fn nothing_can_be_claimed_behind_a_slice() {
+    let home = Home::new();
+    let (one, two) = (part(1), part(2));
+    let mut fresh = begun(&home, &[&one, &two]);
+    assert_eq!(fresh.claim(&[claimed(&one)]).unwrap(), 0);
+    drop(fresh);
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.claim(&[claimed(&one)]).unwrap(), 1);
+    add(&mut upload, b"other");
+    // It lies where the second part was, and longer claims must not reach behind it.
+    assert_eq!(fs::metadata(staged_file(&home)).unwrap().len(), 524_493);
+    assert_eq!(upload.claim(&[claimed(&two)]).unwrap(), 0);
+    finish(&home, upload, &[&one, b"other"]);
+    // In a slice nothing can be claimed at all.
+    let mut upload = begun(&home, &[]);
+    upload.start_slice(1, Digest::of(b"x")).unwrap();
+    assert_eq!(upload.claim(&[claimed(b"x")]).unwrap_err().code(), ErrorCode::Malformed);
+    assert_eq!(home.staged(), 0);
+}
+
+/// Slices that nobody claimed are not in the object: neither those of the client nor a record.
+#[test]
+fn a_commit_without_claims_has_the_header_alone() {
+    let home = Home::new();
+    let (one, two) = (part(1), part(2));
+    drop(begun(&home, &[&one, &two]));
+    // As a commit left it that was killed before the rename.
+    let file = fs::OpenOptions::new().append(true).open(staged_file(&home)).unwrap();
+    std::io::Write::write_all(&mut &file, &[7; 300]).unwrap();
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.claim(&[claimed(&one), claimed(&two), claimed(&[8; 300])]).unwrap(), 2);
+    finish(&home, upload, &[&one, &two]);
+
+    drop(begun(&home, &[&one, &two]));
+    assert_eq!(resume(&home).unwrap().commit().unwrap_err().code(), ErrorCode::Malformed);
+    assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn a_claim_has_no_more_slices_than_an_upload() {
+    let home = Home::new();
+    drop(begun(&home, &[&part(1), &part(1)]));
+    let mut upload = resume(&home).unwrap();
+    // PROTOCOL 9: 64 of any length; the header is one.
+    let claims = vec![claimed(&[1]); 64];
+    assert_eq!(upload.claim(&claims[..63]).unwrap(), 63);
+    assert_eq!(upload.claim(&claims[63..]).unwrap_err().code(), ErrorCode::Malformed);
+    assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn less_than_a_mebibyte_and_plain_objects_are_not_kept() {
+    let home = Home::new();
+    let short = vec![1; 1_048_375];
+    drop(begun(&home, &[&short]));
+    assert_eq!(home.staged(), 0);
+    // Bytes of a slice that has not ended do not count.
+    let mut upload = begun(&home, &[&short]);
+    upload.start_slice(1_000_000, Digest::of(b"")).unwrap();
+    upload.write(&part(2)).unwrap();
+    drop(upload);
+    assert_eq!(home.staged(), 0);
+    drop(begun(&home, &[&short, b"x"]));
+    assert_eq!(home.staged(), 1);
+    // What is cut below it when it goes on, neither.
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.claim(&[claimed(b"other")]).unwrap(), 0);
+    drop(upload);
+    assert_eq!(home.staged(), 0);
+
+    let plain = home.store.begin(&key("doc"), Kind::Plain, Condition::Any, Some(WRITER));
+    let mut plain = plain.unwrap();
+    add(&mut plain, &part(1));
+    add(&mut plain, &part(2));
+    drop(plain);
+    assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn a_slice_that_was_cut_off_is_no_part_of_it() {
+    let home = Home::new();
+    let (one, two, three) = (part(1), part(2), part(3));
+    let mut upload = begun(&home, &[&one, &two]);
+    upload.start_slice(524_288, Digest::of(&three)).unwrap();
+    upload.write(&three[..100_000]).unwrap();
+    drop(upload);
+    let mut upload = resume(&home).unwrap();
+    let all = [&one, &two, &three].map(|part| claimed(part));
+    assert_eq!(upload.claim(&all).unwrap(), 2);
+    add(&mut upload, &three);
+    finish(&home, upload, &[&one, &two, &three]);
+}
+
+#[test]
+fn an_error_and_an_abort_leave_nothing() {
+    let home = Home::new();
+    let (one, two) = (part(1), part(2));
+    begun(&home, &[&one, &two]).abort();
+    assert_eq!(home.staged(), 0, "abort");
+
+    let mut upload = begun(&home, &[&one, &two]);
+    upload.start_slice(1, Digest::of(b"x")).unwrap();
+    upload.write(b"y").unwrap();
+    assert_eq!(upload.end_slice().unwrap_err().code(), ErrorCode::Digest);
+    assert_eq!(home.staged(), 0, "a wrong digest");
+
+    assert_eq!(begun(&home, &[&one, &two]).commit().unwrap_err().code(), ErrorCode::Malformed);
+    assert_eq!(home.staged(), 0, "a commit that fails");
+
+    drop(begun(&home, &[&one, &two]));
+    resume(&home).unwrap().abort();
+    assert_eq!(home.staged(), 0, "abort of what was resumed");
+}
+
+#[test]
+fn it_is_found_by_its_writer_its_key_and_its_header() {
+    let home = Home::new();
+    let (one, two) = (part(1), part(2));
+    drop(begun(&home, &[&one, &two]));
+    let [header, ..] = sealed("doc", b"");
+    let mut other = header.clone();
+    other[199] ^= 1;
+    let ask = |name, writer, header: &[u8]| {
+        let header = HeaderSlice::of(header.to_vec());
+        home.store.resume(&key(name), Condition::Any, writer, &header).map(|_| ())
+    };
+    let code = |result: Result<(), StoreError>| result.unwrap_err().code();
+    assert_eq!(code(ask("doc", None, &header)), ErrorCode::NotFound);
+    let stranger = DevicePublicKey::from_bytes([0xd6; 32]);
+    assert_eq!(code(ask("doc", Some(stranger), &header)), ErrorCode::NotFound);
+    assert_eq!(code(ask("doc", Some(WRITER), &other)), ErrorCode::NotFound);
+    assert_eq!(code(ask("cod", Some(WRITER), &header)), ErrorCode::Malformed);
+    assert_eq!(code(ask("doc", Some(WRITER), &header[..199])), ErrorCode::Malformed);
+    let wrong = HeaderSlice { bytes: header.clone(), digest: Digest::of(b"") };
+    let wrong = home.store.resume(&key("doc"), Condition::Any, Some(WRITER), &wrong);
+    assert_eq!(refused(wrong), ErrorCode::Digest);
+    ask("doc", Some(WRITER), &header).unwrap();
+
+    // Anonymous ones are one writer.
+    drop(begun_by(&home, None, &[&one, &two]));
+    ask("doc", None, &header).unwrap();
+    assert_eq!(home.staged(), 2);
+}
+
+#[test]
+fn the_condition_is_that_of_now() {
+    let home = Home::new();
+    let (one, two) = (part(1), part(2));
+    drop(begun(&home, &[&one, &two]));
+    let version = home.put("doc", b"meanwhile");
+    let header = HeaderSlice::of(sealed("doc", b"")[0].clone());
+    let resume =
+        |condition| home.store.resume(&key("doc"), condition, Some(WRITER), &header).unwrap_err();
+    assert!(matches!(resume(Condition::Absent), StoreError::Exists(Some(Version(1000)))));
+    let condition = Condition::Version(Version(version));
+    let mut upload = home.store.resume(&key("doc"), condition, Some(WRITER), &header).unwrap();
+    assert_eq!(upload.claim(&[claimed(&one), claimed(&two)]).unwrap(), 2);
+    home.put("doc", b"and again");
+    add(&mut upload, &sealed("doc", b"")[2]);
+    assert!(matches!(upload.commit(), Err(StoreError::Exists(Some(Version(1001))))));
+}
+
+#[test]
+fn one_works_on_it_at_a_time() {
+    let home = Home::new();
+    let (one, two) = (part(1), part(2));
+    let upload = begun(&home, &[&one, &two]);
+    assert_eq!(refused(resume(&home)), ErrorCode::Busy);
+    drop(upload);
+    let upload = resume(&home).unwrap();
+    assert_eq!(refused(resume(&home)), ErrorCode::Busy);
+    // Another handle on the store neither sweeps it nor gets it.
+    let other = open(&home.path(), &home.time).unwrap();
+    assert_eq!(home.staged(), 1);
+    let header = HeaderSlice::of(sealed("doc", b"")[0].clone());
+    let again = other.resume(&key("doc"), Condition::Any, Some(WRITER), &header);
+    assert_eq!(refused(again), ErrorCode::Busy);
+    drop(upload);
+    assert_eq!(home.staged(), 1);
+}
+
+#[test]
+fn a_second_upload_with_its_header_takes_its_place_unless_somebody_works_on_it() {
+    let home = Home::new();
+    let (one, two, three) = (part(1), part(2), part(3));
+    let first = begun(&home, &[&one, &two]);
+    let second = begun(&home, &[&three, &three]);
+    assert_eq!(home.staged(), 2);
+    drop(second);
+    assert_eq!(home.staged(), 1, "the name was taken, so it could not be found again");
+    drop(first);
+    drop(begun(&home, &[&three, &two]));
+    assert_eq!(home.staged(), 1);
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.claim(&[claimed(&three), claimed(&two)]).unwrap(), 2);
+    finish(&home, upload, &[&three, &two]);
+}
+
+/// After a power cut a file may be shorter than it was, or have zeros in it.
+#[test]
+fn a_torn_file_is_as_good_as_its_beginning() {
+    let (one, two) = (part(1), part(2));
+    let home = Home::new();
+    drop(begun(&home, &[&one, &two]));
+    let file = fs::OpenOptions::new().write(true).open(staged_file(&home)).unwrap();
+    file.set_len(600_000).unwrap();
+    file.set_len(1_048_776).unwrap();
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.claim(&[claimed(&one), claimed(&two)]).unwrap(), 1);
+    add(&mut upload, &two);
+    finish(&home, upload, &[&one, &two]);
+    for length in [0, 199] {
+        drop(begun(&home, &[&one, &two]));
+        let file = fs::OpenOptions::new().write(true).open(staged_file(&home)).unwrap();
+        file.set_len(length).unwrap();
+        // As long as it was, and nothing but zeros where the header was.
+        file.set_len(1_048_776 * (length / 199)).unwrap();
+        assert_eq!(refused(resume(&home)), ErrorCode::NotFound, "{length}");
+        assert_eq!(home.staged(), 0, "{length}");
+    }
+}
+
+/// A file system may bring the old name back when only the new one's directory was synced. Whoever wrote to that would
+/// write to an acknowledged version.
+#[test]
+fn the_name_of_a_version_is_not_resumed() {
+    let mut home = Home::new();
+    let (one, two) = (part(1), part(2));
+    drop(begun(&home, &[&one, &two]));
+    let name = staged_file(&home);
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.claim(&[claimed(&one), claimed(&two)]).unwrap(), 2);
+    finish(&home, upload, &[&one, &two]);
+    let object = fs::read(home.object_path("doc")).unwrap();
+    for by_start in [false, true] {
+        fs::hard_link(home.object_path("doc"), &name).unwrap();
+        if by_start {
+            home.reopen();
+        } else {
+            assert_eq!(refused(resume(&home)), ErrorCode::NotFound);
+        }
+        assert_eq!(home.staged(), 0, "{by_start}");
+        assert!(fs::read(home.object_path("doc")).unwrap() == object, "{by_start}");
+    }
+}
+
+#[test]
+fn it_is_kept_for_so_long_and_no_longer() {
+    const SECOND: u64 = 1_000_000_000;
+    let home = Home::new();
+    let (one, two) = (part(1), part(2));
+    drop(begun(&home, &[&one, &two]));
+    let cut_off = UNIX_EPOCH + Duration::from_secs(10_000);
+    let file = fs::OpenOptions::new().write(true).open(staged_file(&home)).unwrap();
+    file.set_modified(cut_off).unwrap();
+    // A clock that went back makes nothing old.
+    home.set_time(9_000 * SECOND);
+    assert_eq!(home.store.expire_uploads().unwrap(), 0);
+    // 72 hours.
+    home.set_time(269_200 * SECOND - 1);
+    assert_eq!(home.store.expire_uploads().unwrap(), 0);
+    home.set_time(269_200 * SECOND);
+    let upload = resume(&home).unwrap();
+    assert_eq!(home.store.expire_uploads().unwrap(), 0, "somebody works on it");
+    drop(upload);
+    assert_eq!(home.store.expire_uploads().unwrap(), 1);
+    assert_eq!(home.staged(), 0);
+
+    drop(begun(&home, &[&one, &two]));
+    let file = fs::OpenOptions::new().write(true).open(staged_file(&home)).unwrap();
+    file.set_modified(cut_off).unwrap();
+    home.store.keep_uploads(Duration::from_secs(60));
+    home.set_time(10_059 * SECOND);
+    assert_eq!(home.store.expire_uploads().unwrap(), 0);
+    home.set_time(10_060 * SECOND);
+    assert_eq!(home.store.expire_uploads().unwrap(), 1);
+}
+
+#[test]
+fn none_is_kept_where_none_is_to_be() {
+    let home = Home::new();
+    let (one, two) = (part(1), part(2));
+    drop(begun(&home, &[&one, &two]));
+    home.store.keep_uploads(Duration::ZERO);
+    drop(begun_by(&home, None, &[&one, &two]));
+    assert_eq!(home.staged(), 1);
+    assert_eq!(home.store.expire_uploads().unwrap(), 1);
+    assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn a_killed_process_leaves_what_it_had() {
+    let mut home = Home::new();
+    let mut child = Child::start("upload sealed", &home.path());
+    assert_eq!(child.line(), "uploading");
+    assert_eq!(refused(resume(&home)), ErrorCode::Busy);
+    child.kill();
+    home.reopen();
+    let (one, two, three) = (part(1), part(2), part(3));
+    let mut upload = resume(&home).unwrap();
+    let all = [&one, &two, &three].map(|part| claimed(part));
+    assert_eq!(upload.claim(&all).unwrap(), 2);
+    add(&mut upload, &three);
+    finish(&home, upload, &[&one, &two, &three]);
+}
+
+/// The part of the process that is killed.
+pub(super) fn upload_sealed(store: &Store) -> Upload {
+    let [header, ..] = sealed("doc", b"");
+    let upload = store.begin(&key("doc"), Kind::Sealed, Condition::Any, Some(WRITER));
+    let mut upload = upload.unwrap();
+    upload.write_header(&header, Digest::of(&header)).unwrap();
+    add(&mut upload, &part(1));
+    add(&mut upload, &part(2));
+    upload.start_slice(524_288, Digest::of(&part(3))).unwrap();
+    upload.write(&[3; 1000]).unwrap();
+    upload
+}

@@ -1,0 +1,257 @@
+//! Uploads whose connection ends, and those that go on with them (PROTOCOL 5, "Resume").
+
+use std::{
+    fs::{self, File},
+    net::TcpStream,
+    path::PathBuf,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use tempfile::TempDir;
+use zput_common::{
+    digest::Digest,
+    keys::DeviceSeed,
+    mount::MountName,
+    proto::message::{
+        ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Scopes, Section,
+    },
+};
+use zput_server::{
+    mounts::{DirMount, MountPoint, Policy, Source},
+    store::Clock,
+};
+
+use super::peer::{
+    self, EVERYTHING, Home, Peer, begin, bytes, code, get, key, sealed, seed, serve, serve_in,
+    serve_mounts, until,
+};
+
+/// A part, of which two are worth keeping.
+const PART: usize = 600_000;
+
+fn header(name: &str) -> HeaderSlice {
+    HeaderSlice::of(sealed(name, 0)[0].clone())
+}
+
+fn resume(name: &str) -> Request {
+    Request::Resume { key: key(name), condition: Condition::Any, header: header(name) }
+}
+
+fn claim(slices: &[&[u8]]) -> Request {
+    let claimed =
+        |slice: &&[u8]| ClaimedSlice { length: slice.len() as u32, digest: Digest::of(slice) };
+    Request::Claim { slices: slices.iter().map(claimed).collect() }
+}
+
+/// Three parts, none of them like another.
+fn parts() -> [Vec<u8>; 3] {
+    let all = bytes(3 * PART);
+    [0, 1, 2].map(|n| all[n * PART..(n + 1) * PART].to_vec())
+}
+
+/// Puts two parts of "k", and a piece of the third on its way.
+fn put_two(peer: &mut Peer<TcpStream>) {
+    let [one, two, three] = parts();
+    assert_eq!(peer.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
+    for part in [&one, &two] {
+        peer.say_slice(part);
+        assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+    }
+    peer.say_slice(&three);
+    let written = peer.written();
+    std::io::Write::write_all(&mut peer.stream, &written[..100_000]).unwrap();
+}
+
+/// Resumes, once the other connection's end has been noticed.
+fn resume_at_last(peer: &mut Peer<TcpStream>) -> Response {
+    let mut answer = peer.ask(&resume("k")).unwrap();
+    until("nobody else works on it", || {
+        let busy = code(&answer) == Some(ErrorCode::Busy);
+        if busy {
+            answer = peer.ask(&resume("k")).unwrap();
+        }
+        !busy
+    });
+    answer
+}
+
+/// Claims what is there, puts the rest, and reads all of it.
+fn finish(peer: &mut Peer<TcpStream>) {
+    let [one, two, three] = parts();
+    assert_eq!(peer.ask(&claim(&[&one])).unwrap(), Response::Held { slices: 1 });
+    assert_eq!(peer.ask(&claim(&[&two, &three])).unwrap(), Response::Held { slices: 1 });
+    let [header, _, footer] = sealed("k", 0);
+    peer.say_slice(&three);
+    peer.say_slice(&footer);
+    peer.say(&Request::Commit);
+    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+    assert!(matches!(peer.hear().unwrap(), Response::Committed { .. }));
+    let answer =
+        peer.ask(&get("k", &[Section::Header, Section::Body, Section::Footer], Kind::Sealed));
+    let Response::Object { header: got, .. } = answer.unwrap() else { panic!("no object") };
+    assert_eq!(got.as_deref(), Some(&header[..]));
+    assert!(peer.payload().unwrap() == [&one[..], &two, &three, &footer].concat());
+}
+
+/// A server, and a device that may put and get.
+fn home() -> (Home, DeviceSeed) {
+    let home = serve(|_| {});
+    let device = seed(1);
+    home.enroll(&device, Scopes::PUT.and(Scopes::GET));
+    (home, device)
+}
+
+/// The one file in staging.
+fn staged(store: &TempDir) -> PathBuf {
+    let files: Vec<_> = fs::read_dir(store.path().join("staging")).unwrap().collect();
+    assert_eq!(files.len(), 1);
+    files.into_iter().next().unwrap().unwrap().path()
+}
+
+#[test]
+fn an_upload_outlives_its_connection() {
+    let (home, device) = home();
+    let mut first = home.device(&device);
+    put_two(&mut first);
+    let mut second = home.device(&device);
+    assert_eq!(code(&second.ask(&resume("k")).unwrap()), Some(ErrorCode::Busy));
+    // Without a farewell, in the middle of a slice.
+    drop(first);
+    assert_eq!(resume_at_last(&mut second), Response::Begun);
+    finish(&mut second);
+    assert_eq!(home.staged(), 0);
+    assert_eq!(code(&second.ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound));
+}
+
+#[test]
+fn an_upload_is_its_writers_alone() {
+    let (home, device) = home();
+    let mut first = home.device(&device);
+    put_two(&mut first);
+    drop(first);
+    until("it was cut off", || home.server.stats().connections == 0);
+    let other = seed(2);
+    home.enroll(&other, Scopes::ALL);
+    let mut other = home.device(&other);
+    assert_eq!(code(&other.ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound));
+    assert_eq!(code(&home.plain().ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound));
+    // An anonymous one is not that device's.
+    let mut anonymous = home.plain();
+    put_two(&mut anonymous);
+    drop(anonymous);
+    until("it was cut off", || home.server.stats().connections == 1);
+    assert_eq!(home.staged(), 2);
+    let mut anonymous = home.plain();
+    assert_eq!(resume_at_last(&mut anonymous), Response::Begun);
+    finish(&mut anonymous);
+    let mut again = home.device(&device);
+    assert_eq!(resume_at_last(&mut again), Response::Begun);
+}
+
+#[test]
+fn an_upload_that_ended_by_itself_is_gone() {
+    let (home, device) = home();
+    let [one, two, _] = parts();
+    for (case, answer) in [("abort", None), ("a wrong digest", Some(ErrorCode::Digest))] {
+        let mut peer = home.device(&device);
+        assert_eq!(peer.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
+        for part in [&one, &two] {
+            peer.say_slice(part);
+            assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+        }
+        match answer {
+            None => peer.say(&Request::Abort),
+            Some(_) => peer.say_slice_as(b"abc", Digest::of(b"abd")),
+        }
+        let heard = peer.hear().unwrap();
+        assert_eq!(code(&heard), answer, "{case}");
+        assert_eq!(home.staged(), 0, "{case}");
+        assert_eq!(code(&peer.ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound), "{case}");
+    }
+}
+
+#[test]
+fn a_server_that_stops_keeps_what_is_under_way() {
+    let home = serve(|options| options.drain = Duration::from_millis(200));
+    let device = seed(1);
+    home.enroll(&device, Scopes::PUT.and(Scopes::GET));
+    let mut peer = home.device(&device);
+    put_two(&mut peer);
+    let Home { server, dir, .. } = home;
+    server.shutdown().unwrap();
+    assert_eq!(peer::count(&dir.path().join("staging")), 1);
+
+    let home = serve_in(dir, EVERYTHING, [], |_| {});
+    let mut peer = home.device(&device);
+    assert_eq!(peer.ask(&resume("k")).unwrap(), Response::Begun);
+    finish(&mut peer);
+}
+
+#[test]
+fn what_is_asked_out_of_turn_is_refused() {
+    let (home, device) = home();
+    let mut peer = home.device(&device);
+    assert_eq!(code(&peer.ask(&claim(&[b"x"])).unwrap()), Some(ErrorCode::State));
+    // A new upload has nothing that could be claimed.
+    assert_eq!(peer.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
+    assert_eq!(peer.ask(&claim(&[b"x"])).unwrap(), Response::Held { slices: 0 });
+    // One upload at a time; the open one is gone.
+    assert_eq!(code(&peer.ask(&resume("k")).unwrap()), Some(ErrorCode::State));
+    assert_eq!(code(&peer.ask(&Request::Commit).unwrap()), Some(ErrorCode::State));
+    until("it is gone", || home.staged() == 0);
+    // What follows a Resume that fails is read and thrown away, and the connection goes on.
+    peer.say(&resume("k"));
+    peer.say(&claim(&[b"x"]));
+    peer.say_slice(&bytes(100_000));
+    peer.say(&Request::Ping);
+    let answers: Vec<_> = (0..4).map(|_| peer.hear().unwrap()).collect();
+    let codes: Vec<_> = answers.iter().map(code).collect();
+    let (missing, state) = (Some(ErrorCode::NotFound), Some(ErrorCode::State));
+    assert_eq!(codes, [missing, state, state, None]);
+    assert_eq!(answers[3], Response::Pong);
+    // The header of another object.
+    let other = Request::Resume { key: key("l"), condition: Condition::Any, header: header("k") };
+    assert_eq!(code(&peer.ask(&other).unwrap()), Some(ErrorCode::Malformed));
+    assert!(peer.end().is_empty());
+}
+
+#[test]
+fn nothing_goes_on_where_nothing_can_be_put() {
+    let tree = tempfile::tempdir().unwrap();
+    let source = Source::Dir(DirMount::open(tree.path(), Clock::system()).unwrap());
+    let policy = Policy { plaintext: Scopes::GET, ..Policy::PRIVATE };
+    let home = serve_mounts(EVERYTHING, [MountPoint::new("tree", source, policy)]);
+    let reader = seed(1);
+    home.enroll(&reader, Scopes::ALL);
+    let mut peer = home.device(&reader);
+    let name = MountName::parse("tree").unwrap();
+    assert_eq!(peer.ask(&Request::Mount { name }).unwrap(), Response::Mounted);
+    assert_eq!(code(&peer.ask(&resume("k")).unwrap()), Some(ErrorCode::Denied));
+}
+
+#[test]
+fn what_nobody_came_back_for_goes_at_the_start() {
+    for (keep, age, left) in [(72 * 3600, 71 * 3600, 1), (72 * 3600, 73 * 3600, 0), (0, 0, 0)] {
+        let (home, device) = home();
+        let mut peer = home.device(&device);
+        put_two(&mut peer);
+        drop(peer);
+        until("it was cut off", || home.server.stats().connections == 0);
+        let Home { server, dir, .. } = home;
+        server.shutdown().unwrap();
+        let file = File::options().write(true).open(staged(&dir)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        drop(file);
+        let home = serve_in(dir, EVERYTHING, [], |options| {
+            options.keep_uploads = Duration::from_secs(keep);
+        });
+        if left == 0 {
+            until("it is gone", || home.staged() == 0);
+        } else {
+            thread::sleep(Duration::from_millis(200));
+            assert_eq!(home.staged(), left);
+        }
+    }
+}
