@@ -342,7 +342,7 @@ fn stored(server: &ServerProcess) -> (usize, usize) {
 }
 
 #[test]
-fn a_put_that_is_interrupted_leaves_nothing() {
+fn a_put_that_is_interrupted_stores_nothing() {
     let (home, server) = settled();
     for (by, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut put = home
@@ -356,12 +356,19 @@ fn a_put_that_is_interrupted_leaves_nothing() {
         // Two parts are under way, and the third never comes.
         let mut stdin = put.stdin.take().unwrap();
         stdin.write_all(&Pattern::bytes(1, 40_000_000)).unwrap();
-        until("an upload", || stored(&server) == (1, 1));
+        let staging = server.store().join("staging");
+        // STORE: 32 digits, and 64 once it is worth keeping.
+        until("an upload", || names(&staging).iter().any(|name| name.len() == 64));
         signal(&put, by);
         let ran = Ran::from(put.wait_with_output().unwrap()).ended(code);
         assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""));
         drop(stdin);
-        until("the upload is gone", || stored(&server) == (1, 0));
+        // The server keeps what it has, and lets go of it.
+        let [upload] = &names(&staging)[..] else { panic!("{:?}", names(&staging)) };
+        let upload = staging.join(upload);
+        until("the server lets go of it", || fs::File::open(&upload).unwrap().try_lock().is_ok());
+        assert_eq!(stored(&server), (1, 1));
+        fs::remove_file(upload).unwrap();
     }
     assert_eq!(names(&home.file(".")), ["secret"]);
 }

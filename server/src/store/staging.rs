@@ -56,15 +56,19 @@ impl<D: AsFd + Clone> Staged<D> {
     /// # Errors
     /// [`StoreError::Crowded`] while somebody else works on it.
     pub(super) fn reopen(dir: &D, name: &str) -> Result<Option<Self>, StoreError> {
-        let file = match fs::open_lock(dir, name) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            file => file.doing("open an upload")?,
-        };
+        match fs::open_lock(dir, name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            file => Self::take(dir, name, file.doing("open an upload")?),
+        }
+    }
+
+    /// Locks a file that had this name a moment ago.
+    fn take(dir: &D, name: &str, file: File) -> Result<Option<Self>, StoreError> {
         if !fs::try_lock(&file).doing("lock a file")? {
             return Err(StoreError::Crowded);
         }
         if !has_name(dir, name, &file).doing("look at a file")? {
-            // It was taken away or replaced before it was locked.
+            // It was replaced, or is an object by now, and this lock says nothing about what has the name.
             return Err(StoreError::Crowded);
         }
         let mut staged = Self { dir: dir.clone(), name: name.to_owned(), file, fate: Fate::Stays };
@@ -103,24 +107,28 @@ impl<D: AsFd> Staged<D> {
             self.fate = Fate::Stays;
             return Ok(());
         }
-        // link(2), because it never replaces: two that settle at once do not take each other's name.
-        let link = || fs::link(&self.dir, &self.name, &self.dir, name);
-        let linked = match link() {
+        // Two that settle at once do not take each other's name.
+        let rename = || fs::rename_new(&self.dir, &self.name, name);
+        let renamed = match rename() {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 if !remove_if_idle(self.dir.as_fd(), name).doing("replace an upload")? {
                     return Ok(());
                 }
-                link()
+                rename()
             }
-            linked => linked,
+            renamed => renamed,
         };
-        match linked {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-            linked => linked.doing("name an upload")?,
+        match renamed {
+            // Somebody else was faster, or a file system that only replaces: nothing is kept there.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::InvalidInput) => {}
+            renamed => {
+                renamed.doing("name an upload")?;
+                self.name = name.to_owned();
+                self.fate = Fate::Stays;
+            }
         }
-        let random = std::mem::replace(&mut self.name, name.to_owned());
-        self.fate = Fate::Stays;
-        fs::unlink(&self.dir, &random).doing("name an upload")
+        Ok(())
     }
 
     /// The file goes when this is dropped, whatever it was called.
@@ -206,4 +214,32 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
     let mut bytes = [0; N];
     SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other).doing("get random bytes")?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    /// Between the open and the lock it was committed: it has one name still, and nobody may write to it.
+    #[test]
+    fn a_file_that_was_placed_before_it_was_locked_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = std::sync::Arc::new(OwnedFd::from(File::open(dir.path()).unwrap()));
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("upload"), "bytes").unwrap();
+        let opened = || fs::open_lock(&fd, "upload").unwrap();
+        assert!(Staged::take(&fd, "upload", opened()).unwrap().is_some());
+
+        let file = opened();
+        std::fs::rename(at("upload"), at("object")).unwrap();
+        assert!(matches!(Staged::take(&fd, "upload", file), Err(StoreError::Crowded)));
+        std::fs::rename(at("object"), at("upload")).unwrap();
+        let file = opened();
+        std::fs::write(at("another"), "others").unwrap();
+        std::fs::rename(at("another"), at("upload")).unwrap();
+        assert!(matches!(Staged::take(&fd, "upload", file), Err(StoreError::Crowded)));
+        assert_eq!(std::fs::read(at("upload")).unwrap(), b"others");
+    }
 }

@@ -12,7 +12,8 @@ use std::{
 };
 
 use rustix::fs::{
-    Access, Advice, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags,
+    Access, Advice, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags,
+    ResolveFlags,
 };
 
 /// What every file is created with (STORE: "Directories are 0700, files 0600").
@@ -227,6 +228,13 @@ pub(crate) fn rename(
     new_name: &str,
 ) -> io::Result<()> {
     Ok(rustix::fs::renameat(from, old_name, to, new_name)?)
+}
+
+/// renameat2(2) with `RENAME_NOREPLACE` within a directory: `AlreadyExists` where something has the new name,
+/// `InvalidInput` where the file system knows no such rename.
+pub(crate) fn rename_new(dir: impl AsFd, old_name: &str, new_name: &str) -> io::Result<()> {
+    let flags = RenameFlags::NOREPLACE;
+    Ok(rustix::fs::renameat_with(&dir, old_name, &dir, new_name, flags)?)
 }
 
 /// unlinkat(2) of a file; of a link, the link itself.

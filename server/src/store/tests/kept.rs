@@ -1,6 +1,6 @@
 //! Uploads that were cut off: what is kept, for whom, and how much of it counts.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use zput_common::{
     keys::public::DevicePublicKey,
@@ -186,6 +186,16 @@ fn a_commit_without_claims_has_the_header_alone() {
     let mut upload = resume(&home).unwrap();
     assert_eq!(upload.claim(&[claimed(&one), claimed(&two), claimed(&[8; 300])]).unwrap(), 2);
     finish(&home, upload, &[&one, &two]);
+
+    // The footer was there as well.
+    let [header, _, footer] = sealed("doc", b"");
+    drop(begun(&home, &[&one, &two, &footer]));
+    let file = fs::OpenOptions::new().append(true).open(staged_file(&home)).unwrap();
+    std::io::Write::write_all(&mut &file, &[7; 3000]).unwrap();
+    let mut upload = resume(&home).unwrap();
+    assert_eq!(upload.claim(&[&one[..], &two, &footer].map(claimed)).unwrap(), 3);
+    upload.commit().unwrap();
+    assert!(home.body("doc") == Some([header, one.clone(), two.clone(), footer].concat()));
 
     drop(begun(&home, &[&one, &two]));
     assert_eq!(resume(&home).unwrap().commit().unwrap_err().code(), ErrorCode::Malformed);
@@ -442,6 +452,53 @@ fn none_is_kept_where_none_is_to_be() {
     assert_eq!(home.staged(), 1);
     assert_eq!(home.store.expire_uploads().unwrap(), 1);
     assert_eq!(home.staged(), 0);
+}
+
+/// Whoever begins, resumes, replaces and sweeps one upload at once: what is committed is whole.
+#[test]
+fn nobody_takes_the_name_of_another() {
+    let home = Home::new();
+    // The year 2096: whatever lies idle has expired.
+    home.set_time(4_000_000_000_000_000_000);
+    let [header, _, footer] = sealed("doc", b"");
+    let until = Instant::now() + Duration::from_secs(10);
+    let committed = AtomicU64::new(0);
+    let goes_on = || committed.load(Ordering::Relaxed) < 150 && Instant::now() < until;
+    let again = |n: u8| {
+        let one = part(n);
+        while goes_on() {
+            drop(begun(&home, &[&one, &one]));
+            let mut upload = match resume(&home) {
+                Ok(upload) => upload,
+                Err(error) => {
+                    assert!(matches!(error.code(), ErrorCode::Busy | ErrorCode::NotFound));
+                    continue;
+                }
+            };
+            if upload.claim(&[claimed(&one), claimed(&one)]).unwrap() == 2 {
+                add(&mut upload, &footer);
+                upload.commit().unwrap();
+                let object = home.body("doc").unwrap();
+                let whole = object.len() == 350 + 2 * 524_288 && object.ends_with(&footer);
+                assert!(whole && object.starts_with(&header));
+                committed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        (1..5).for_each(|n| _ = scope.spawn(move || again(n)));
+        scope.spawn(|| {
+            while goes_on() {
+                home.store.expire_uploads().unwrap();
+            }
+        });
+    });
+    assert!(committed.load(Ordering::Relaxed) > 0);
+    for (version, _) in home.states("doc") {
+        let object = home.store.lookup(&key("doc"), Some(Version(version))).unwrap();
+        let bytes = read(&object);
+        assert!(bytes[200..1_048_776].iter().all(|byte| *byte == bytes[200]));
+    }
 }
 
 #[test]
