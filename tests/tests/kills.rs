@@ -136,8 +136,16 @@ fn put(
     client.send(&Request::Commit)
 }
 
-/// Nothing is in the store but versions that it has: no upload that nobody works on, no file that nobody finds.
-fn has_nothing_else(path: &Path, writers: &[Writer]) {
+/// Nothing is in the store but versions that it has and uploads that can be resumed: no file that nobody finds.
+fn has_nothing_else(store: &Store, path: &Path, writers: &[Writer]) {
+    for upload in fs::read_dir(path.join("staging")).unwrap() {
+        let upload = upload.unwrap();
+        // STORE, "Kept uploads".
+        assert_eq!(upload.file_name().len(), 64, "dead uploads stay");
+        assert!(upload.metadata().unwrap().len() >= 1_048_576);
+    }
+    store.keep_uploads(Duration::ZERO);
+    store.expire_uploads().unwrap();
     assert_eq!(fs::read_dir(path.join("staging")).unwrap().count(), 0, "dead uploads stay");
     let mut files = BTreeSet::new();
     for shelf in ["objects", "history", "trash"] {
@@ -179,7 +187,7 @@ fn servers_are_killed(kills: u32) {
                 let result = subject.check(&store, false);
                 result.unwrap_or_else(|error| panic!("after {killed} kills: {error}"));
             }
-            has_nothing_else(&path, &writers);
+            has_nothing_else(&store, &path, &writers);
         }
         let subjects = writers.iter().flat_map(|writer| &writer.subjects);
         kept += subjects.map(|subject| subject.history().len()).sum::<usize>();
@@ -277,10 +285,25 @@ fn is_there(home: &Home, name: &str, named: &mut Named) {
     *named = Named { acknowledged: Some(number), unanswered: Vec::new() };
 }
 
-/// The server gives up the uploads of those who are gone.
+/// The server gives up the uploads of those who are gone, or keeps them and works on them no more.
 fn is_swept(store: &Path) {
     let started = Instant::now();
-    while fs::read_dir(store.join("staging")).unwrap().count() > 0 {
+    loop {
+        let uploads = fs::read_dir(store.join("staging")).unwrap();
+        let uploads: Vec<_> = uploads.map(|upload| upload.unwrap().path()).collect();
+        let mut left = uploads.len();
+        for path in uploads {
+            // One that has just gone is counted once more.
+            let Ok(upload) = fs::File::open(&path) else { continue };
+            let is_kept = path.file_name().is_some_and(|name| name.len() == 64);
+            if is_kept && upload.try_lock().is_ok() {
+                fs::remove_file(&path).unwrap();
+                left -= 1;
+            }
+        }
+        if left == 0 {
+            return;
+        }
         assert!(started.elapsed() < PATIENCE, "dead uploads stay");
         thread::sleep(Duration::from_millis(5));
     }
