@@ -16,9 +16,9 @@ use zput_common::{
     digest::Digest,
     keys::public::DevicePublicKey,
     name::ObjectKey,
-    proto::message::{Condition, Kind, Version},
+    proto::message::{ClaimedSlice, Condition, HeaderSlice, Kind, Version},
 };
-use zput_server::store::{Clock, Store, StoreError};
+use zput_server::store::{Clock, Store, StoreError, Upload};
 use zput_tests::{
     Pattern,
     journal::{Subject, Wish, framed},
@@ -32,6 +32,8 @@ const KEYS_EACH: usize = 3;
 const CALLS_MAX: u32 = 200;
 /// Of which each is written in one or in several pieces.
 const SLICE_BYTES: usize = 30_000;
+/// Longer than the least that is kept when it is cut off (STORE, "Kept uploads").
+const LONG: u64 = 1_200_000;
 /// Lengths about the borders of sectors, pages and slices, and some of several writes.
 const LENGTHS: [u64; 12] =
     [0, 1, 511, 512, 4_000, 4_096, 4_097, 9_000, 20_000, 40_000, 70_000, 150_000];
@@ -68,9 +70,22 @@ impl fmt::Display for Broken {
 #[derive(Debug)]
 pub(crate) struct Caller {
     subjects: Vec<Subject>,
+    /// A long upload that was begun and not committed.
+    cut_off: Option<CutOff>,
+    /// How many of those were found again, and how many slices of them.
+    resumed: (u32, u32),
     /// Writes an answer down before it came: the test's own sabotage.
     hasty: bool,
     dice: StdRng,
+}
+
+/// What a client's journal has of an upload: its object, its slices, and who it is from.
+#[derive(Debug)]
+struct CutOff {
+    number: usize,
+    header: HeaderSlice,
+    slices: Vec<Vec<u8>>,
+    client: Option<DevicePublicKey>,
 }
 
 /// Callers whose objects are in one shard, so that they wait for one lock and share directories.
@@ -86,7 +101,8 @@ pub(crate) fn callers(count: usize, hasty: bool, dice: &mut StdRng) -> Vec<Calle
             subjects.push(format!("elsewhere {}", dice.random::<u64>()));
             let subject = |key| Subject::new(ObjectKey::new(key).unwrap());
             let subjects = subjects.into_iter().map(subject).collect();
-            Caller { subjects, hasty, dice: StdRng::seed_from_u64(dice.random()) }
+            let dice = StdRng::seed_from_u64(dice.random());
+            Caller { subjects, cut_off: None, resumed: (0, 0), hasty, dice }
         })
         .collect()
 }
@@ -132,6 +148,11 @@ impl Caller {
 
     /// One call; what is left open has failed.
     fn call(&mut self, store: &Store) -> Result<(), String> {
+        if self.dice.random_bool(0.5)
+            && let Some(cut_off) = self.cut_off.take()
+        {
+            return self.resume(store, cut_off);
+        }
         let number = self.dice.random_range(0..self.subjects.len());
         let versions: Vec<u64> = self.subjects[number].history().keys().copied().collect();
         let choice = if versions.is_empty() { 0 } else { self.dice.random_range(0..10) };
@@ -144,7 +165,6 @@ impl Caller {
                 match store.delete(subject.key(), Condition::Any) {
                     Ok(version) if Some(version.0) == current => subject.granted(version.0),
                     Err(StoreError::NotFound) if current.is_none() => subject.refused(),
-                    Err(StoreError::Io { .. }) => {}
                     other => return Err(format!("a delete of {current:?}: {other:?}")),
                 }
                 Ok(())
@@ -155,7 +175,6 @@ impl Caller {
                 subject.wish(Wish::Restore(version));
                 match store.restore(subject.key(), Version(version)) {
                     Ok(version) => subject.granted(version.0),
-                    Err(StoreError::Io { .. }) => {}
                     other => return Err(format!("a restore of {version}: {other:?}")),
                 }
                 Ok(())
@@ -178,15 +197,17 @@ impl Caller {
             Condition::Absent => current.is_none(),
             Condition::Version(version) => current == Some(version.0),
         };
-        let length = LENGTHS[dice.random_range(0..LENGTHS.len())];
+        let length = match dice.random_bool(0.1) {
+            true => LONG,
+            false => LENGTHS[dice.random_range(0..LENGTHS.len())],
+        };
         let body = Pattern::bytes(dice.random(), length);
         // A sealed object has a part at least.
-        let (kind, slices) = match length >= 511 && dice.random_bool(0.5) {
-            true => (Kind::Sealed, framed(subject.key(), &body, SLICE_BYTES)),
+        let (kind, slices) = match length >= 511 && dice.random_bool(0.5) || length == LONG {
+            true => (Kind::Sealed, framed(subject.key(), &body, SLICE_BYTES.max(body.len() / 9))),
             false => (Kind::Plain, body.chunks(SLICE_BYTES).map(<[u8]>::to_vec).collect()),
         };
-        let whole: Vec<u8> = slices.concat();
-        let wish = Wish::put(kind, &whole);
+        let wish = Wish::put(kind, &slices.concat());
         let client = dice.random_bool(0.5).then(|| DevicePublicKey::from_bytes([7; 32]));
         let mut upload = match store.begin(subject.key(), kind, condition, client) {
             Ok(upload) => upload,
@@ -197,44 +218,71 @@ impl Caller {
                     Err(format!("the current version is {current:?}, and it says {found:?}"))
                 };
             }
-            // Nothing was asked for yet.
-            Err(StoreError::Io { .. }) => return Ok(()),
             Err(other) => return Err(format!("a begin: {other:?}")),
         };
-        for (number, slice) in slices.iter().enumerate() {
-            let sent = if kind == Kind::Sealed && number == 0 {
-                upload.write_header(slice, Digest::of(slice))
-            } else {
-                upload
-                    .start_slice(slice.len() as u32, Digest::of(slice))
-                    .and_then(|()| upload.write(slice))
-                    .and_then(|()| upload.end_slice())
-            };
-            match sent {
-                Ok(()) => {}
-                Err(StoreError::Io { .. }) => return Ok(()),
-                Err(other) => return Err(format!("a slice: {other:?}")),
+        let rest = match kind {
+            Kind::Plain => &slices[..],
+            Kind::Sealed => {
+                let header = HeaderSlice::of(slices[0].clone());
+                let written = upload.write_header(&header.bytes, header.digest);
+                written.map_err(|error| format!("a header: {error:?}"))?;
+                if length == LONG {
+                    let slices = slices[1..].to_vec();
+                    self.cut_off = Some(CutOff { number, header, slices, client });
+                }
+                &slices[1..]
             }
-        }
-        // Some give up.
-        if dice.random_bool(0.1) {
+        };
+        // Some give up, here or there.
+        let gives_up = dice.random_bool(if length == LONG { 0.6 } else { 0.1 });
+        let least = if length == LONG { rest.len() - 3 } else { 0 };
+        let sent = if gives_up { dice.random_range(least..=rest.len()) } else { rest.len() };
+        send(&mut upload, &rest[..sent])?;
+        if gives_up {
             return Ok(());
         }
         subject.wish(wish);
         match upload.commit() {
-            Ok(version) if holds => {
-                subject.granted(version.0);
-                Ok(())
-            }
+            Ok(version) if holds => subject.granted(version.0),
             Err(StoreError::Exists(found))
                 if !holds && found.map(|version| version.0) == current =>
             {
                 subject.refused();
-                Ok(())
             }
-            Err(StoreError::Io { .. }) => Ok(()),
-            other => Err(format!("a commit on {condition:?} where {current:?} is: {other:?}")),
+            // If it was the power, the upload may be there still, or its object.
+            other => {
+                return Err(format!("a commit on {condition:?} where {current:?} is: {other:?}"));
+            }
         }
+        if length == LONG {
+            self.cut_off = None;
+        }
+        Ok(())
+    }
+
+    /// Goes on with an upload that was cut off, by its caller or by the power, if anything of it was kept.
+    fn resume(&mut self, store: &Store, cut_off: CutOff) -> Result<(), String> {
+        let CutOff { number, header, slices, client } = cut_off;
+        let subject = &mut self.subjects[number];
+        let mut upload = match store.resume(subject.key(), Condition::Any, client, &header) {
+            Ok(upload) => upload,
+            Err(StoreError::NotFound) => return Ok(()),
+            Err(other) => return Err(format!("a resume: {other:?}")),
+        };
+        let claimed = |slice: &Vec<u8>| ClaimedSlice {
+            length: slice.len() as u32,
+            digest: Digest::of(slice),
+        };
+        let claimed: Vec<_> = slices.iter().map(claimed).collect();
+        let held = upload.claim(&claimed).map_err(|error| format!("a claim: {error:?}"))?;
+        self.resumed.0 += 1;
+        self.resumed.1 += held;
+        send(&mut upload, &slices[held as usize..])?;
+        let whole: Vec<u8> = [header.bytes].into_iter().chain(slices).flatten().collect();
+        subject.wish(Wish::put(Kind::Sealed, &whole));
+        let version = upload.commit().map_err(|error| format!("a resumed commit: {error:?}"))?;
+        subject.granted(version.0);
+        Ok(())
     }
 
     /// Compares what is there with what was answered, and goes on from what is there.
@@ -251,10 +299,26 @@ impl Caller {
         self.subjects.iter().filter(|s| s.current().is_some()).map(Subject::key)
     }
 
+    /// How many uploads were resumed, and how many slices of them were there.
+    pub(crate) fn resumed(&self) -> (u32, u32) {
+        self.resumed
+    }
+
     /// How many versions the journal has.
     pub(crate) fn versions(&self) -> usize {
         self.subjects.iter().map(|subject| subject.history().len()).sum()
     }
+}
+
+fn send(upload: &mut Upload, slices: &[Vec<u8>]) -> Result<(), String> {
+    let mut send = || {
+        slices.iter().try_for_each(|slice| {
+            upload.start_slice(slice.len() as u32, Digest::of(slice))?;
+            upload.write(slice)?;
+            upload.end_slice()
+        })
+    };
+    send().map_err(|error: StoreError| format!("a slice: {error:?}"))
 }
 
 /// Puts a plain object, in slices of which some take several writes.
