@@ -212,7 +212,7 @@ impl Upload {
     }
 
     /// Ends the slice: it is complete and matches its digest. The kernel begins to write it to the disk. From
-    /// [`KEPT_MIN_BYTES`] on the upload is worth keeping.
+    /// 1 MiB in whole slices on the upload is worth keeping.
     ///
     /// # Errors
     /// [`StoreError::Digest`]; [`StoreError::Malformed`] when bytes are missing.
