@@ -205,8 +205,13 @@ fn has_name(dir: impl AsFd, name: &str, file: &File) -> io::Result<bool> {
     }
 }
 
+/// openat2(2) says `EXDEV` of a name that is being renamed away while it looks: it is somebody's, and so not idle.
 fn gone_already(error: io::Error) -> io::Result<bool> {
-    if error.kind() == ErrorKind::NotFound { Ok(true) } else { Err(error) }
+    match error.kind() {
+        ErrorKind::NotFound => Ok(true),
+        ErrorKind::CrossesDevices => Ok(false),
+        _ => Err(error),
+    }
 }
 
 /// Random bytes of the system's.
