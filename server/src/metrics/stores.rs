@@ -51,6 +51,8 @@ impl Collector for StoreGauges {
         self.gauge(encoder, "scrub_finished_seconds", about, scrub(|last| last.finished))?;
         let about = "Files that it found damaged";
         self.gauge(encoder, "scrub_damaged", about, scrub(|last| last.damaged))?;
+        let about = "Whether it takes no writes because a sync has failed";
+        self.gauge(encoder, "suspect", about, |store| store.is_suspect().ok().map(u64::from))?;
         let about = "Files that were set aside";
         self.gauge(encoder, "quarantined", about, |store| store.quarantined().ok())
     }

@@ -81,7 +81,7 @@ impl Store {
             joined: date(self.clock().now_ns()),
         };
         let text = write(&file)?;
-        small_file::write(dir.as_fd(), &file_name(device), &text)?;
+        small_file::write(self.syncs(), dir.as_fd(), &file_name(device), &text)?;
         Ok(scopes)
     }
 

@@ -16,22 +16,21 @@ use super::{
     shard::LockedShard,
     upload::{Received, Target, Upload},
 };
-use crate::sys::fs;
 
 impl Upload {
     /// Makes the object the current version. When this returns its version, it is durable.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Malformed`] when a sealed object's header, key or
-    /// footer length do not fit. After [`StoreError::Io`] the object may or may not be there; never in part.
+    /// footer length do not fit; [`StoreError::Suspect`]. After [`StoreError::Io`] the object may or may not be there; never in part.
     pub fn commit(self) -> Result<Version, StoreError> {
         let (store, target, received) = self.into_received()?;
         let envelope = check_payload(&target, &received)?;
         // The expensive one, before anybody waits for the lock.
-        fs::sync_data(received.staged.file()).doing("sync an upload")?;
+        store.syncs().data(received.staged.file(), "sync an upload")?;
 
         let name = ObjectName::of(&target.key);
-        let shard = LockedShard::exclusive(store.root(), name.shard())?;
+        let shard = LockedShard::exclusive(store.syncs(), name.shard())?;
         let current = shard.current(&target.key)?;
         check_condition(target.condition, &shard, current.as_ref())?;
         let version = next_version(store.clock().now_ns(), &shard, name, current.as_ref())?;
@@ -51,7 +50,7 @@ impl Upload {
         let mut record = table.into_bytes();
         record.extend_from_slice(&trailer.encode());
         staged.file().write_all_at(&record, length).doing("write a record")?;
-        fs::sync_data(staged.file()).doing("sync a record")?;
+        store.syncs().data(staged.file(), "sync a record")?;
 
         if let Some(current) = &current {
             shard.link_current_to(Shelf::History, current)?;
@@ -62,7 +61,7 @@ impl Upload {
         }
         staged.place(shard.dir(Shelf::Objects), &name.to_string())?;
         shard.sync(Shelf::Objects)?;
-        fs::sync_dir(store.staging()).doing("sync a directory")?;
+        store.syncs().dir(store.staging())?;
         Ok(version)
     }
 }
@@ -72,7 +71,7 @@ pub(super) fn refuse_hopeless(store: &Store, target: &Target) -> Result<(), Stor
     if target.condition == Condition::Any {
         return Ok(());
     }
-    let shard = LockedShard::shared(store.root(), ObjectName::of(&target.key).shard())?;
+    let shard = LockedShard::shared(store.syncs(), ObjectName::of(&target.key).shard())?;
     check_condition(target.condition, &shard, shard.current(&target.key)?.as_ref())
 }
 

@@ -54,6 +54,12 @@ pub enum StoreError {
     /// As many as there may be (OPERATIONS: 1024) are under way.
     #[error("too many uploads are under way")]
     Crowded,
+    /// A sync of this store has failed, and nobody has verified it since.
+    #[error(
+        "a sync of this store failed earlier, and it takes no writes until \"zserve check --clear-suspect\" has \
+         read it from the disk"
+    )]
+    Suspect,
     /// A file whose record does not hold: bit rot, or a strange hand.
     #[error("a stored object is damaged: {0}")]
     Corrupt(#[from] Rot),
@@ -181,6 +187,7 @@ impl StoreError {
             Self::UploadGone => ErrorCode::State,
             Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
             Self::Crowded => ErrorCode::Busy,
+            Self::Suspect => ErrorCode::Suspect,
             Self::InviteUnknown | Self::InviteExpired => ErrorCode::Denied,
             Self::Io { source, .. } => code_of(source),
             Self::NotADirectory

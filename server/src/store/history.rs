@@ -57,7 +57,7 @@ impl Store {
             return Ok(object);
         }
         // It may be moving from one shelf to another at this moment: look while nothing moves.
-        let shard = LockedShard::shared(self.root(), name.shard())?;
+        let shard = LockedShard::shared(self.syncs(), name.shard())?;
         for shelf in [Shelf::History, Shelf::Trash] {
             if let Some(object) = shard.shelved(shelf, key, version)? {
                 return Ok(object);
@@ -82,7 +82,7 @@ impl Store {
     ) -> Result<(Vec<VersionInfo>, Option<Version>), StoreError> {
         let limit = limit.clamp(1, PAGE_MAX_ENTRIES) as usize;
         let name = ObjectName::of(key);
-        let shard = LockedShard::shared(self.root(), name.shard())?;
+        let shard = LockedShard::shared(self.syncs(), name.shard())?;
         let mut page = NewestOf { after, most: limit + 1, found: BTreeMap::new(), any: false };
         // A crash may leave one version in two places (STORE, "Put"): what is found last counts.
         for version in shard.versions(Shelf::History, name)? {

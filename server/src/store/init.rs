@@ -4,10 +4,11 @@ use std::{
     fs::DirBuilder,
     io::ErrorKind,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd},
         unix::fs::{DirBuilderExt, FileExt},
     },
     path::Path,
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,9 +16,11 @@ use zput_common::keys::server::ServerKeySeed;
 
 use super::{
     FORMAT,
+    clock::Clock,
     error::{Doing, StoreError},
     layout::{CLIENTS, INVITES, LOCKS, QUARANTINE, STAGING, STORE_FILE, Shard, Shelf},
     server_key, small_file,
+    sync::Syncs,
 };
 use crate::sys::fs::{self, EntryKind};
 
@@ -38,25 +41,32 @@ struct StoreFile {
 }
 
 /// Opens the store in `path`, or makes one where nothing is yet. Two processes that do it at once make one store.
-pub(super) fn open_or_make(path: &Path) -> Result<(OwnedFd, ServerKeySeed), StoreError> {
+pub(super) fn open_or_make(
+    path: &Path,
+    clock: Clock,
+) -> Result<(Arc<Syncs>, ServerKeySeed), StoreError> {
     make_durable_dir(path)?;
-    open(path, |root| {
+    open(path, clock, |syncs| {
         // An attempt that ended early may have made the directory and not have come to this.
         sync_parent(path)?;
-        make(root)
+        make(syncs)
     })
 }
 
 /// Opens the store in `path`, which must be there.
-pub(super) fn open_existing(path: &Path) -> Result<(OwnedFd, ServerKeySeed), StoreError> {
-    open(path, |_| Err(StoreError::NoStore))
+pub(super) fn open_existing(
+    path: &Path,
+    clock: Clock,
+) -> Result<(Arc<Syncs>, ServerKeySeed), StoreError> {
+    open(path, clock, |_| Err(StoreError::NoStore))
 }
 
 /// Opens the store in `path`; `missing` is what to do in a directory that is none.
 fn open(
     path: &Path,
-    missing: impl FnOnce(BorrowedFd<'_>) -> Result<(), StoreError>,
-) -> Result<(OwnedFd, ServerKeySeed), StoreError> {
+    clock: Clock,
+    missing: impl FnOnce(&Syncs) -> Result<(), StoreError>,
+) -> Result<(Arc<Syncs>, ServerKeySeed), StoreError> {
     let root = fs::open_root(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => StoreError::NoStore,
         ErrorKind::NotADirectory => StoreError::NotADirectory,
@@ -64,18 +74,20 @@ fn open(
         _ => StoreError::Io { doing: "open the store's directory", source: error },
     })?;
     fs::check_writable(&root).map_err(StoreError::NotWritable)?;
+    let syncs = Syncs::new(Arc::new(root), clock);
+    let root = syncs.root();
     {
         // Held while it is looked at or made.
-        let alone = fs::open_dir(&root, ".").doing("open the store's directory")?;
+        let alone = fs::open_dir(root, ".").doing("open the store's directory")?;
         fs::lock(&alone).doing("lock the store's directory")?;
-        match small_file::read(root.as_fd(), STORE_FILE)? {
+        match small_file::read(root, STORE_FILE)? {
             Some(text) => check_store_file(&text)?,
-            None => missing(root.as_fd())?,
+            None => missing(&syncs)?,
         }
     }
-    check_layout(root.as_fd())?;
-    let server_key = server_key::read(root.as_fd())?;
-    Ok((root, server_key))
+    check_layout(root)?;
+    let server_key = server_key::read(root)?;
+    Ok((Arc::new(syncs), server_key))
 }
 
 /// Makes the directory and those above it, as far as they are missing, each one's name durable.
@@ -128,7 +140,8 @@ fn check_store_file(text: &str) -> Result<(), StoreError> {
 }
 
 /// Makes a store in an empty directory, or goes on where somebody stopped. The store's file gets its name last.
-fn make(root: BorrowedFd<'_>) -> Result<(), StoreError> {
+fn make(syncs: &Syncs) -> Result<(), StoreError> {
+    let root = syncs.root();
     let names = fs::names(root).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let names = names.doing("read a directory")?;
     let unfinished = names.iter().any(|name| name == UNFINISHED);
@@ -139,7 +152,7 @@ fn make(root: BorrowedFd<'_>) -> Result<(), StoreError> {
         fs::create(root, UNFINISHED).doing("make a store")?;
     }
     // Whoever made it may not have come to this.
-    fs::sync_dir(root).doing("sync a directory")?;
+    syncs.dir(root)?;
     for dir in [STAGING, QUARANTINE, LOCKS, CLIENTS, INVITES] {
         fs::make_dir(root, dir).doing("make a store")?;
     }
@@ -150,24 +163,24 @@ fn make(root: BorrowedFd<'_>) -> Result<(), StoreError> {
             result => drop(result.doing("make a store")?),
         }
     }
-    fs::sync_dir(&locks).doing("sync a directory")?;
+    syncs.dir(&locks)?;
     for shelf in Shelf::ALL {
         fs::make_dir(root, shelf.name()).doing("make a store")?;
         let shelf = fs::open_dir(root, shelf.name()).doing("make a store")?;
         for shard in Shard::all() {
             fs::make_dir(&shelf, &shard.to_string()).doing("make a store")?;
         }
-        fs::sync_dir(&shelf).doing("sync a directory")?;
+        syncs.dir(&shelf)?;
     }
-    server_key::make(root)?;
+    server_key::make(syncs)?;
     let file = fs::open_lock(root, UNFINISHED).doing("make a store")?;
     file.write_all_at(STORE_FILE_TEXT.as_bytes(), 0).doing("make a store")?;
-    fs::sync_data(&file).doing("sync a file")?;
+    syncs.data(&file, "sync a file")?;
     // All of the store has a durable name before it is called one, and that is durable before the other one goes: a
     // directory's entries reach the disk in any order, and those of a rename need not do it together.
-    fs::sync_dir(root).doing("sync a directory")?;
+    syncs.dir(root)?;
     fs::link(root, UNFINISHED, root, STORE_FILE).doing("make a store")?;
-    fs::sync_dir(root).doing("sync a directory")?;
+    syncs.dir(root)?;
     fs::unlink(root, UNFINISHED).doing("make a store")
 }
 

@@ -36,12 +36,13 @@ impl Store {
     /// Makes an invite for one device, and returns its secret, which is written nowhere.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written; [`StoreError::Suspect`].
     pub fn create_invite(
         &self,
         scopes: Scopes,
         valid_for: Duration,
     ) -> Result<InviteSecret, StoreError> {
+        self.check_trusted()?;
         let secret = InviteSecret::from_bytes(*Zeroizing::new(random::<32>()?));
         let valid_for = u64::try_from(valid_for.as_nanos()).unwrap_or(u64::MAX);
         let file = InviteFile {
@@ -50,7 +51,7 @@ impl Store {
             expires: date(self.clock().now_ns().saturating_add(valid_for)),
         };
         let dir = self.invites_dir()?;
-        small_file::write(dir.as_fd(), &file_name(&secret), &write(&file)?)?;
+        small_file::write(self.syncs(), dir.as_fd(), &file_name(&secret), &write(&file)?)?;
         Ok(secret)
     }
 
@@ -61,7 +62,8 @@ impl Store {
     /// it itself and have lost the answer.
     ///
     /// # Errors
-    /// [`StoreError::InviteUnknown`], [`StoreError::InviteExpired`]; [`StoreError::Label`], which spends nothing.
+    /// [`StoreError::InviteUnknown`], [`StoreError::InviteExpired`]; [`StoreError::Label`] and [`StoreError::Suspect`], which
+    /// spend nothing.
     pub fn redeem_invite(
         &self,
         secret: &InviteSecret,
@@ -69,6 +71,7 @@ impl Store {
         label: &str,
     ) -> Result<Scopes, StoreError> {
         check_label(label)?;
+        self.check_trusted()?;
         match self.spend(secret) {
             Ok(scopes) => self.add_account(device, label, scopes),
             Err(StoreError::InviteUnknown) => {
@@ -91,7 +94,7 @@ impl Store {
             }
             result => result.doing("spend an invite")?,
         }
-        fs::sync_dir(&dir).doing("sync a directory")?;
+        self.syncs().dir(&dir)?;
 
         let invite: InviteFile = parse(&text)?;
         check_format(invite.format)?;

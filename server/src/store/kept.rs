@@ -53,6 +53,7 @@ impl Store {
             return Err(StoreError::Digest);
         }
         let target = Target { key: key.clone(), kind: Kind::Sealed, condition, client };
+        self.check_trusted()?;
         commit::refuse_hopeless(self, &target)?;
         let permit = self.0.uploads.permit().ok_or(StoreError::Crowded)?;
         let name = resume_name(target.client.as_ref(), &header.digest);

@@ -11,6 +11,7 @@ use zput_common::{
 };
 
 pub(super) const STORE_FILE: &str = "zput-store.toml";
+pub(super) const SUSPECT_FILE: &str = "suspect.toml";
 pub(super) const SERVER_KEY_FILE: &str = "server.key";
 pub(super) const STAGING: &str = "staging";
 pub(super) const QUARANTINE: &str = "quarantine";

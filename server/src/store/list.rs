@@ -64,7 +64,7 @@ impl Store {
     ) -> Result<BTreeSet<ObjectName>, StoreError> {
         // Under the lock: some file systems move an entry when it is replaced, and a reader of the directory
         // can then miss it.
-        let locked = LockedShard::shared(self.root(), shard)?;
+        let locked = LockedShard::shared(self.syncs(), shard)?;
         let mut first = BTreeSet::new();
         for file_name in fs::names(locked.dir(Shelf::Objects)).doing("read a directory")? {
             let Some(name) = ObjectName::parse(&file_name.doing("read a directory")?) else {

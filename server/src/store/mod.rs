@@ -36,6 +36,8 @@ mod server_key;
 mod shard;
 mod small_file;
 mod staging;
+mod suspicion;
+mod sync;
 mod upload;
 
 use std::{
@@ -60,11 +62,13 @@ pub use self::{
     },
     kept::DEFAULT_KEEP_UPLOADS,
     object::Object,
+    suspicion::Suspicion,
     upload::Upload,
 };
 use self::{
     error::Doing,
     layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX, is_resume_name},
+    sync::Syncs,
     upload::Target,
 };
 use crate::{permits::Permits, sys::fs};
@@ -81,9 +85,8 @@ pub struct Store(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    root: OwnedFd,
+    syncs: Arc<Syncs>,
     staging: Arc<OwnedFd>,
-    clock: Clock,
     server_key: ServerKeySeed,
     uploads: Permits,
     /// For how long uploads that were cut off are kept.
@@ -97,7 +100,7 @@ impl Store {
     /// # Errors
     /// Refuses what is neither empty nor a store, a store of a newer format, and a directory that it cannot write to.
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
-        Self::opened(init::open_or_make(dir)?, clock)
+        Self::opened(init::open_or_make(dir, clock)?)
     }
 
     /// Opens the store in `dir` as [`Self::open`] does, and makes none.
@@ -105,31 +108,31 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoStore`], and those of [`Self::open`].
     pub fn open_existing(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
-        Self::opened(init::open_existing(dir)?, clock)
+        Self::opened(init::open_existing(dir, clock)?)
     }
 
-    fn opened(
-        (root, server_key): (OwnedFd, ServerKeySeed),
-        clock: Clock,
-    ) -> Result<Self, StoreError> {
-        let staging = fs::open_dir(&root, STAGING).doing("open the staging directory")?;
+    fn opened((syncs, server_key): (Arc<Syncs>, ServerKeySeed)) -> Result<Self, StoreError> {
+        let root = syncs.root();
+        let staging = fs::open_dir(root, STAGING).doing("open the staging directory")?;
         // What can be resumed stays, unless it is an object already: a crash may leave the old name.
         staging::sweep(staging.as_fd(), |name, file| !is_resume_name(name) || file.linked)?;
         let temporary = |name: &str, _: &fs::Identity| name.starts_with(TEMPORARY_PREFIX);
-        staging::sweep(root.as_fd(), temporary)?;
+        staging::sweep(root, temporary)?;
         for name in [CLIENTS, INVITES] {
-            let dir = fs::open_dir(&root, name).doing("open a directory")?;
+            let dir = fs::open_dir(root, name).doing("open a directory")?;
             staging::sweep(dir.as_fd(), temporary)?;
         }
         let store = Self(Arc::new(Inner {
-            root,
+            syncs,
             staging: Arc::new(staging),
-            clock,
             server_key,
             uploads: Permits::new(UPLOADS_MAX),
             keep_uploads_ns: AtomicU64::default(),
         }));
         store.keep_uploads(DEFAULT_KEEP_UPLOADS);
+        if store.is_suspect()? {
+            tracing::error!("{}", StoreError::Suspect);
+        }
         Ok(store)
     }
 
@@ -142,7 +145,7 @@ impl Store {
     /// Begins an upload. A condition that does not hold now is refused at once; whether it holds is decided at the commit.
     ///
     /// # Errors
-    /// [`StoreError::Exists`]; [`StoreError::Crowded`] while there are too many.
+    /// [`StoreError::Exists`]; [`StoreError::Crowded`] while there are too many; [`StoreError::Suspect`].
     pub fn begin(
         &self,
         key: &ObjectKey,
@@ -150,13 +153,18 @@ impl Store {
         condition: Condition,
         client: Option<DevicePublicKey>,
     ) -> Result<Upload, StoreError> {
+        self.check_trusted()?;
         let target = Target { key: key.clone(), kind, condition, client };
         commit::refuse_hopeless(self, &target)?;
         Upload::begin(self.clone(), target)
     }
 
     fn root(&self) -> BorrowedFd<'_> {
-        self.0.root.as_fd()
+        self.0.syncs.root()
+    }
+
+    fn syncs(&self) -> &Arc<Syncs> {
+        &self.0.syncs
     }
 
     fn staging(&self) -> &Arc<OwnedFd> {
@@ -164,7 +172,7 @@ impl Store {
     }
 
     fn clock(&self) -> &Clock {
-        &self.0.clock
+        self.0.syncs.clock()
     }
 }
 

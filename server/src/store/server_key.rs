@@ -6,7 +6,9 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 use zput_common::keys::server::ServerKeySeed;
 
-use super::{FORMAT, error::StoreError, layout::SERVER_KEY_FILE, small_file, staging::random};
+use super::{
+    FORMAT, error::StoreError, layout::SERVER_KEY_FILE, small_file, staging::random, sync::Syncs,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,8 +40,8 @@ pub(super) fn read(root: BorrowedFd<'_>) -> Result<ServerKeySeed, StoreError> {
 }
 
 /// Makes a key, unless an unfinished attempt to make the store has made one.
-pub(super) fn make(root: BorrowedFd<'_>) -> Result<(), StoreError> {
-    if small_file::read(root, SERVER_KEY_FILE)?.is_some() {
+pub(super) fn make(syncs: &Syncs) -> Result<(), StoreError> {
+    if small_file::read(syncs.root(), SERVER_KEY_FILE)?.is_some() {
         return Ok(());
     }
     let seed = Zeroizing::new(random::<32>()?);
@@ -51,5 +53,5 @@ pub(super) fn make(root: BorrowedFd<'_>) -> Result<(), StoreError> {
          seed = \"{}\"\n",
         *seed
     ));
-    small_file::write(root, SERVER_KEY_FILE, &text)
+    small_file::write(syncs, syncs.root(), SERVER_KEY_FILE, &text)
 }

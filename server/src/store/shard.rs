@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::ErrorKind,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
 };
 
 use zput_common::{name::ObjectKey, proto::message::Version};
@@ -12,6 +13,7 @@ use super::{
     error::{Doing, Rot, StoreError},
     layout::{ObjectName, Shard, Shelf},
     object::Object,
+    sync::Syncs,
 };
 use crate::sys::fs;
 
@@ -21,30 +23,32 @@ pub(super) struct LockedShard {
     objects: OwnedFd,
     history: OwnedFd,
     trash: OwnedFd,
+    syncs: Arc<Syncs>,
     _lock: File,
 }
 
 impl LockedShard {
     /// Waits until no other thread or process holds the shard.
-    pub(super) fn exclusive(root: BorrowedFd<'_>, shard: Shard) -> Result<Self, StoreError> {
-        let lock = open_lock(root, shard)?;
+    pub(super) fn exclusive(syncs: &Arc<Syncs>, shard: Shard) -> Result<Self, StoreError> {
+        let lock = open_lock(syncs.root(), shard)?;
         fs::lock(&lock).doing("lock a shard")?;
-        Self::open(root, shard, lock)
+        Self::open(syncs, shard, lock)
     }
 
     /// Waits until nobody changes the shard. Only to look.
-    pub(super) fn shared(root: BorrowedFd<'_>, shard: Shard) -> Result<Self, StoreError> {
-        let lock = open_lock(root, shard)?;
+    pub(super) fn shared(syncs: &Arc<Syncs>, shard: Shard) -> Result<Self, StoreError> {
+        let lock = open_lock(syncs.root(), shard)?;
         fs::lock_shared(&lock).doing("lock a shard")?;
-        Self::open(root, shard, lock)
+        Self::open(syncs, shard, lock)
     }
 
-    fn open(root: BorrowedFd<'_>, shard: Shard, lock: File) -> Result<Self, StoreError> {
-        let open = |shelf| fs::open_dir(root, &shard.on(shelf)).doing("open a shard");
+    fn open(syncs: &Arc<Syncs>, shard: Shard, lock: File) -> Result<Self, StoreError> {
+        let open = |shelf| fs::open_dir(syncs.root(), &shard.on(shelf)).doing("open a shard");
         Ok(Self {
             objects: open(Shelf::Objects)?,
             history: open(Shelf::History)?,
             trash: open(Shelf::Trash)?,
+            syncs: Arc::clone(syncs),
             _lock: lock,
         })
     }
@@ -154,7 +158,7 @@ impl LockedShard {
 
     /// Makes the names on a shelf durable.
     pub(super) fn sync(&self, shelf: Shelf) -> Result<(), StoreError> {
-        fs::sync_dir(self.dir(shelf)).doing("sync a directory")
+        self.syncs.dir(self.dir(shelf))
     }
 }
 

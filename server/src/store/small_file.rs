@@ -12,6 +12,7 @@ use super::{
     error::{Doing, StoreError},
     layout::TEMPORARY_PREFIX,
     staging::Staged,
+    sync::Syncs,
 };
 use crate::sys::fs;
 
@@ -40,10 +41,15 @@ fn text(file: File) -> std::io::Result<Zeroizing<String>> {
 }
 
 /// Writes a file, in place of what is there; when this returns, it is durable.
-pub(super) fn write(dir: BorrowedFd<'_>, name: &str, text: &str) -> Result<(), StoreError> {
+pub(super) fn write(
+    syncs: &Syncs,
+    dir: BorrowedFd<'_>,
+    name: &str,
+    text: &str,
+) -> Result<(), StoreError> {
     let staged = Staged::create(&dir, TEMPORARY_PREFIX)?;
     staged.file().write_all_at(text.as_bytes(), 0).doing("write a file")?;
-    fs::sync_data(staged.file()).doing("sync a file")?;
+    syncs.data(staged.file(), "sync a file")?;
     staged.place(dir, name)?;
-    fs::sync_dir(dir).doing("sync a directory")
+    syncs.dir(dir)
 }

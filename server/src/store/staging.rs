@@ -83,6 +83,11 @@ impl<D: AsFd + Clone> Staged<D> {
 }
 
 impl<D: AsFd> Staged<D> {
+    /// What it is called in its directory.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The file.
     pub(super) fn file(&self) -> &File {
         &self.file

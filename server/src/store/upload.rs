@@ -178,7 +178,9 @@ impl Upload {
     /// slice before has not ended. Here as below: an error ends the upload, and what comes after is
     /// [`StoreError::UploadGone`].
     pub fn start_slice(&mut self, length: u32, digest: Digest) -> Result<(), StoreError> {
+        let trusted = self.store.check_trusted();
         self.step(|received, slice| {
+            trusted?;
             if slice.is_some() {
                 return Err(Flaw::SliceFraming.into());
             }
@@ -250,7 +252,8 @@ impl Upload {
 
     /// What was received, all of it in whole slices.
     pub(super) fn into_received(mut self) -> Result<(Store, Target, Received), StoreError> {
-        self.between_slices(Received::forget_unclaimed)?;
+        let trusted = self.store.check_trusted();
+        self.between_slices(|received| trusted.and_then(|()| received.forget_unclaimed()))?;
         let mut received = self.received.take().ok_or(StoreError::UploadGone)?;
         // A commit that fails is an error like any other.
         received.staged.goes();

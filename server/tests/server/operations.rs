@@ -22,11 +22,11 @@ use rustix::{
     process::{Signal, geteuid},
 };
 use tempfile::TempDir;
-use zput_common::proto::message::{Kind, Request, Response, Section};
+use zput_common::proto::message::{ErrorCode, Kind, Request, Response, Section};
 use zput_server::heartbeat::STALL_LIMIT;
 
 use super::{
-    peer::{self, PATIENCE, bytes, get},
+    peer::{self, PATIENCE, begin, bytes, code, get},
     zserve::{Running, ZSERVE},
 };
 
@@ -116,6 +116,29 @@ fn a_configured_server_serves_and_tells_how_it_does() {
     let (code, _, log) = server.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(!setup.at("admin").exists(), "the sandbox lets it remove its socket");
+}
+
+/// STORE, "Suspicion".
+#[test]
+fn a_suspect_store_is_read_and_not_written() {
+    let setup = Setup::new();
+    let server = setup.start();
+    server.plain().put("k", b"object", 6);
+    assert!(setup.admin("/metrics").contains("\nzserve_suspect{mount=\"\"} 0\n"));
+    let marker = setup.at("store/suspect.toml");
+    fs::write(&marker, "").unwrap();
+    let mut peer = server.plain();
+    let refused = peer.ask(&begin("k", Kind::Plain)).unwrap();
+    assert_eq!(code(&refused), Some(ErrorCode::Suspect));
+    assert_eq!(peer.get("k", &[Section::All]).unwrap().1, b"object");
+    assert!(setup.admin("/metrics").contains("\nzserve_suspect{mount=\"\"} 1\n"));
+    assert!(setup.admin("/healthz").starts_with("HTTP/1.1 200 OK\r\n"), "it can be read");
+    fs::remove_file(&marker).unwrap();
+    peer.put("k", b"again", 5);
+    assert!(setup.admin("/metrics").contains("\nzserve_suspect{mount=\"\"} 0\n"));
+    server.signal(Signal::TERM);
+    let (_, _, log) = server.end();
+    assert!(log.contains("zserve check --clear-suspect"), "{log}");
 }
 
 #[test]

@@ -171,6 +171,10 @@ fn each_fails(deed: Deed, errno: Errno, code: ErrorCode) -> u32 {
                 histories(&store) == before && look(&store, &key("new")).unwrap().is_empty();
             if is_sync {
                 is_old_or_new(&mounted.disk().clone(), &before, change, &what);
+                // Nothing is put on top of what may not be there.
+                assert!(store.suspicion().unwrap().is_some(), "{what}");
+                let refused = change.make(&open(&mounted)).unwrap_err();
+                assert_eq!(refused.code(), ErrorCode::Suspect, "{what}");
             } else if is_as_before {
                 assert!(takes(&mounted, used), "{what}: {used} became {}", mounted.disk().used());
                 // It was a passing fault: the same again is done.

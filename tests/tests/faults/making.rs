@@ -30,6 +30,7 @@ fn a_store_is_finished_after_a_power_cut_at_any_moment_of_its_making() {
     for number in 0..40 {
         let mounted = Mounted::new(Disk::default()).unwrap();
         let mut before_the_cut = operations;
+        let mut sync_failed = false;
         if number > 0 && dice.random_bool(0.5) {
             // An earlier attempt ended somewhere, as a process that is killed does.
             let (deed, most) =
@@ -40,6 +41,7 @@ fn a_store_is_finished_after_a_power_cut_at_any_moment_of_its_making() {
             let ended = open(&mounted);
             if mounted.disk().struck {
                 assert!(ended.is_err(), "{deed:?} {nth}");
+                sync_failed = matches!(deed, Deed::SyncDirectory);
             }
             mounted.disk().heal();
             before_the_cut = before_the_cut.saturating_sub(mounted.disk().done()).max(2);
@@ -62,6 +64,11 @@ fn a_store_is_finished_after_a_power_cut_at_any_moment_of_its_making() {
         if let Some(server_key) = server_key {
             finished += 1;
             assert_eq!(store.server_key().public_key(), server_key, "{story}");
+        }
+        // STORE, "Suspicion": what says so may have gone with the power, with all that was not synced.
+        if store.suspicion().unwrap().is_some() {
+            assert!(sync_failed, "{story}");
+            store.clear_suspicion().unwrap();
         }
         put(&store, &ObjectKey::new("a").unwrap(), Condition::Any, b"1").unwrap();
     }

@@ -30,7 +30,7 @@ impl Store {
         spot: &Spot,
         named: Option<Named>,
     ) -> Result<Option<String>, StoreError> {
-        let shard = LockedShard::exclusive(self.root(), spot.shard())?;
+        let shard = LockedShard::exclusive(self.syncs(), spot.shard())?;
         if let Some(named) = named {
             let mut go_on = |_| ControlFlow::Continue(());
             let mut reader = Reader { from: Read::Disk, read: &mut go_on, block: &mut Vec::new() };
@@ -52,7 +52,7 @@ impl Store {
             })
             .unwrap_or_else(|| Err(ErrorKind::AlreadyExists.into()))
             .doing("set a file aside")?;
-        fs::sync_dir(&quarantine).doing("sync a directory")?;
+        self.syncs().dir(&quarantine)?;
         shard.unlink(spot.shelf(), spot.file_name())?;
         shard.sync(spot.shelf())?;
         Ok(Some(format!("{QUARANTINE}/{name}")))

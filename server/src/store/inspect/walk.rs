@@ -101,7 +101,7 @@ impl Store {
         after: Option<&Spot>,
     ) -> Result<BTreeSet<Spot>, StoreError> {
         // Under the lock: nothing moves from one shelf to another, or within a directory, while they are read.
-        let locked = LockedShard::shared(self.root(), shard)?;
+        let locked = LockedShard::shared(self.syncs(), shard)?;
         let mut spots = BTreeSet::new();
         for (at, shelf) in Shelf::ALL.into_iter().enumerate() {
             for file_name in fs::names(locked.dir(shelf)).doing("read a directory")? {

@@ -12,6 +12,7 @@ mod list;
 mod model;
 mod opening;
 mod order;
+mod suspicion;
 mod uploads;
 
 use std::{

@@ -1,0 +1,131 @@
+//! What a failed sync leaves behind: `suspect.toml`, and a store that takes no writes (STORE, "Suspicion").
+//!
+//! When write-back fails the kernel drops the pages and calls them clean: whoever reads them before they are evicted
+//! is told what the disk does not hold, and a second sync says that all is well. So nothing is put on top of such a volume
+//! until somebody has read it from the disk.
+
+use std::{
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt,
+    sync::atomic::Ordering::Relaxed,
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    FORMAT, Store,
+    accounts::date,
+    error::{Doing, StoreError},
+    layout::{SUSPECT_FILE, TEMPORARY_PREFIX},
+    small_file,
+    staging::Staged,
+    sync::Syncs,
+};
+use crate::sys::fs;
+
+const COMMENT: &str = "\
+# A sync of this store failed, so the disk may not hold what was written. Nothing is written until
+# \"zserve check --clear-suspect\" has read all of it from the disk.
+";
+
+/// What is known of the sync that failed first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// When, to the second; absent where it could not be written down, or cannot be read.
+    pub since: Option<SystemTime>,
+    /// What was being done.
+    pub doing: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SuspectFile {
+    format: u64,
+    since: String,
+    doing: String,
+}
+
+impl Store {
+    /// Why this store takes no writes; absent when it takes them.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub fn suspicion(&self) -> Result<Option<Suspicion>, StoreError> {
+        let Some(text) = small_file::read(self.root(), SUSPECT_FILE)? else {
+            let unmarked = || Suspicion { since: None, doing: "sync something".to_owned() };
+            return Ok(self.syncs().unmarked.load(Relaxed).then(unmarked));
+        };
+        // Whatever is in it, its name says enough.
+        let read: Option<SuspectFile> = toml::from_str(&text).ok();
+        let since = read.as_ref().and_then(|file| humantime::parse_rfc3339(&file.since).ok());
+        let doing =
+            read.map_or_else(|| "do what its file does not say".to_owned(), |file| file.doing);
+        Ok(Some(Suspicion { since, doing }))
+    }
+
+    /// Takes writes again: for whoever has read all of the store from the disk.
+    ///
+    /// # Errors
+    /// When that cannot be made durable, which makes the store suspect again.
+    pub fn clear_suspicion(&self) -> Result<(), StoreError> {
+        match fs::unlink(self.root(), SUSPECT_FILE) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.doing("clear a suspicion")?,
+        }
+        self.syncs().unmarked.store(false, Relaxed);
+        self.syncs().dir(self.root())
+    }
+
+    /// Fails with [`StoreError::Suspect`] while the store takes no writes. It is looked for each time: another process may have
+    /// found out, or may have cleared it.
+    pub(super) fn check_trusted(&self) -> Result<(), StoreError> {
+        if self.is_suspect()? { Err(StoreError::Suspect) } else { Ok(()) }
+    }
+
+    /// Whether the store takes no writes.
+    pub(crate) fn is_suspect(&self) -> Result<bool, StoreError> {
+        if self.syncs().unmarked.load(Relaxed) {
+            return Ok(true);
+        }
+        match fs::identity_at(self.root(), SUSPECT_FILE) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).doing("look for a suspicion"),
+        }
+    }
+}
+
+impl Syncs {
+    /// A sync has failed: the store takes no more writes, after a restart neither.
+    pub(super) fn suspect(&self, doing: &'static str, why: &io::Error) {
+        tracing::error!(
+            doing,
+            %why,
+            "a sync failed: the store takes no writes until \"zserve check --clear-suspect\" has read it from the disk"
+        );
+        if let Err(failure) = self.mark(doing) {
+            self.unmarked.store(true, Relaxed);
+            tracing::error!(%failure, "that the store is suspect is known to this process alone");
+        }
+    }
+
+    /// Writes it down, as durably as such a disk can. The first one stays.
+    fn mark(&self, doing: &'static str) -> Result<(), StoreError> {
+        let since = date(self.clock().now_ns());
+        let file = SuspectFile { format: FORMAT, since, doing: doing.to_owned() };
+        let text = toml::to_string(&file).map_err(|_| StoreError::Damaged(SUSPECT_FILE))?;
+        let staged = Staged::create(&self.root(), TEMPORARY_PREFIX)?;
+        let text = format!("{COMMENT}{text}");
+        staged.file().write_all_at(text.as_bytes(), 0).doing("write a file")?;
+        let synced = fs::sync_data(staged.file());
+        match fs::link(self.root(), staged.name(), self.root(), SUSPECT_FILE) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            linked => linked.doing("name a file")?,
+        }
+        // The name alone is enough for this machine until it goes down.
+        if let Err(failure) = synced.and_then(|()| fs::sync_dir(self.root())) {
+            tracing::error!(%failure, "that the store is suspect may not outlive a power cut");
+        }
+        Ok(())
+    }
+}
