@@ -73,6 +73,15 @@ pub enum SealError {
     /// More than [`PARTS_MAX`].
     #[error(transparent)]
     TooManyParts(#[from] TooManyParts),
+    /// The file key is not that of the header to go on with.
+    #[error("the file key is not the one that the header was made with")]
+    AnotherFileKey,
+    /// What was sealed before is something else than what is there now.
+    #[error("part {part} is not the one that was sealed before")]
+    AnotherPart {
+        /// Which one, from 0.
+        part: u64,
+    },
     /// The cipher engine failed.
     #[error(transparent)]
     Engine(#[from] EngineFailure),
@@ -89,14 +98,28 @@ impl From<SealMessageError> for SealError {
 }
 
 /// A blob that is being sealed, under a file key of its own.
+///
+/// One that was interrupted goes on in another process: from its header, its file key, and for each part that
+/// need not be sealed again a [`SealedPart`]. The salts of parts are random, so one that *is* sealed again is
+/// another message under another key: no (salt, part) has two ciphertexts.
 pub struct Sealer {
     header: Header,
+    file_key: FileKey,
     keys: DerivedKeys,
     engine: Engine,
     digests: Vec<Digest>,
     total_length: u64,
     has_last: bool,
     sha256: Option<Sha256>,
+}
+
+/// A part that was sealed before, as whoever sealed it has noted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealedPart {
+    /// The digest of its plaintext.
+    pub plaintext: Digest,
+    /// The digest of the sealed part, as the footer lists it.
+    pub ciphertext: Digest,
 }
 
 /// What ends a blob.
@@ -145,21 +168,58 @@ impl Sealer {
             metadata: &sealed,
         };
         let bytes = draft.encode(&keys.header_mac).ok_or(SealError::HeaderTooLong)?;
-        Ok(Self {
-            header: Header::parse(&bytes)?,
+        Ok(Self::behind(Header::parse(&bytes)?, file_key, keys, engine, sha256))
+    }
+
+    /// Goes on with a blob that was begun before, behind its header: [`adopt_part`](Self::adopt_part) takes the parts
+    /// that were sealed, [`seal_part`](Self::seal_part) seals the others.
+    ///
+    /// # Errors
+    /// When `header` is none, or was not made with `file_key`.
+    pub fn resume(
+        header: &[u8],
+        file_key: FileKey,
+        engine: Engine,
+        sha256: bool,
+    ) -> Result<Self, SealError> {
+        let header = Header::parse(header)?;
+        let keys = DerivedKeys::new(header.suite(), &header.salt, &file_key);
+        let (bytes, mac) = header.split_mac().ok_or(SealError::AnotherFileKey)?;
+        keys.header_mac.verify(&[bytes], mac).map_err(|_| SealError::AnotherFileKey)?;
+        Ok(Self::behind(header, file_key, keys, engine, sha256))
+    }
+
+    /// A blob of which nothing but the header is there.
+    fn behind(
+        header: Header,
+        file_key: FileKey,
+        keys: DerivedKeys,
+        engine: Engine,
+        sha256: bool,
+    ) -> Self {
+        Self {
+            header,
+            file_key,
             keys,
             engine,
             digests: Vec::new(),
             total_length: 0,
             has_last: false,
             sha256: sha256.then(Sha256::new),
-        })
+        }
     }
 
     /// The header: the first bytes of the blob.
     #[must_use]
     pub fn header(&self) -> &[u8] {
         self.header.as_bytes()
+    }
+
+    /// The file key, for [`resume`](Self::resume). Whoever has it opens the blob: it is to be kept as a secret, and no
+    /// longer than the blob is under way.
+    #[must_use]
+    pub const fn file_key(&self) -> &FileKey {
+        &self.file_key
     }
 
     /// Plaintext bytes of a full part.
@@ -188,6 +248,28 @@ impl Sealer {
         rng: &mut dyn CryptoRng,
         out: &mut Vec<u8>,
     ) -> Result<Digest, SealError> {
+        self.check_next(plaintext)?;
+        let digest = self.seal_into(plaintext, rng, out)?;
+        self.append(plaintext, digest);
+        Ok(digest)
+    }
+
+    /// Takes the next part as it was sealed before, `plaintext` being what was in it.
+    ///
+    /// # Errors
+    /// [`SealError::AnotherPart`] when something else was in it, and as of [`seal_part`](Self::seal_part). The part then
+    /// counts as not taken.
+    pub fn adopt_part(&mut self, plaintext: &[u8], sealed: &SealedPart) -> Result<(), SealError> {
+        self.check_next(plaintext)?;
+        if Digest::of(plaintext) != sealed.plaintext {
+            return Err(SealError::AnotherPart { part: self.parts() });
+        }
+        self.append(plaintext, sealed.ciphertext);
+        Ok(())
+    }
+
+    /// Whether `plaintext` can be the next part.
+    fn check_next(&self, plaintext: &[u8]) -> Result<(), SealError> {
         let part_size = self.part_size().bytes();
         let length = plaintext.len() as u64;
         if self.has_last {
@@ -196,18 +278,19 @@ impl Sealer {
         if length > part_size {
             return Err(SealError::PartTooLong(plaintext.len()));
         }
-        let is_last = length < part_size;
-        if !is_last && self.parts() + 1 >= PARTS_MAX {
+        if length == part_size && self.parts() + 1 >= PARTS_MAX {
             return Err(TooManyParts(self.total_length + length).into());
         }
-        let digest = self.seal_into(plaintext, rng, out)?;
+        Ok(())
+    }
+
+    fn append(&mut self, plaintext: &[u8], digest: Digest) {
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(plaintext);
         }
         self.digests.push(digest);
-        self.total_length += length;
-        self.has_last = is_last;
-        Ok(digest)
+        self.total_length += plaintext.len() as u64;
+        self.has_last = (plaintext.len() as u64) < self.part_size().bytes();
     }
 
     /// Encrypts some chunks and then hashes them while they are in the cache; see [`PIECE_BYTES`].
