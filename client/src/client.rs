@@ -1,6 +1,6 @@
 //! A client: a key file, what this machine has seen, and a connection that is made when it is needed.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use zeroize::Zeroize as _;
 use zput_common::{
@@ -19,6 +19,8 @@ use crate::{
     directories::Directories,
     embedded,
     error::ClientError,
+    journal::Journals,
+    notice::Notice,
     seen::Record,
 };
 
@@ -31,7 +33,13 @@ pub struct Client {
     remote: Remote,
     mac_key: VaultMacKey,
     record: Record,
+    journals: Journals,
+    retries: u32,
+    listener: Listener,
 }
+
+/// Who hears of notices.
+pub type Listener = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
 
 impl Client {
     /// A client with the capability of `key_file`. Nobody is called yet.
@@ -41,8 +49,46 @@ impl Client {
     pub fn new(key_file: KeyFile, directories: &Directories) -> Result<Self, ClientError> {
         let remote = key_file.remote.clone().ok_or(ClientError::NoRemote)?;
         let mac_key = key_file.vault_secret().mac_key();
-        let record = Record::of_vault(directories, &vault_id(&mac_key));
-        Ok(Self { connection: None, server: None, key_file, remote, mac_key, record })
+        let vault_id = vault_id(&mac_key);
+        Ok(Self {
+            connection: None,
+            server: None,
+            key_file,
+            remote,
+            mac_key,
+            record: Record::of_vault(directories, &vault_id),
+            journals: Journals::of_vault(directories, &vault_id),
+            retries: 0,
+            listener: Arc::new(|_| {}),
+        })
+    }
+
+    /// From now on `listener` hears of notices, and what fails for a moment is tried again, up to `retries` times
+    /// in a row without any progress.
+    pub fn persist(&mut self, retries: u32, listener: Listener) {
+        self.retries = retries;
+        self.listener = listener;
+    }
+
+    pub(crate) fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    pub(crate) fn listener(&self) -> Listener {
+        Arc::clone(&self.listener)
+    }
+
+    pub(crate) fn tell(&self, notice: &Notice<'_>) {
+        (self.listener)(notice);
+    }
+
+    pub(crate) fn journals(&self) -> &Journals {
+        &self.journals
+    }
+
+    /// Without a word: the server keeps what it has of an upload.
+    pub(crate) fn hang_up(&mut self) {
+        self.connection = None;
     }
 
     /// The key file.

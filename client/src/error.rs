@@ -19,8 +19,9 @@ use zput_common::{
 };
 
 use crate::{
-    connection::ConnectionError, embedded::EmbeddedError, keystore::KeystoreError,
-    list::LISTED_MAX, seen::SeenError, sink::SinkError, source::SourceError, terminal::printable,
+    connection::ConnectionError, embedded::EmbeddedError, journal::JournalError,
+    keystore::KeystoreError, list::LISTED_MAX, notice::StartOver, seen::SeenError, sink::SinkError,
+    source::SourceError, terminal::printable,
 };
 
 /// How a command ends.
@@ -138,6 +139,30 @@ pub enum ClientError {
     /// Another put of this name was faster and has a higher generation.
     #[error("another put of this name was finished meanwhile; nothing was stored (try again)")]
     Overtaken,
+    /// The journal of a put.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// No put was interrupted that this one goes on with.
+    #[error(
+        "there is nothing to go on with{} (without --resume it starts over)",
+        .0.map(|why| format!(": {why}")).unwrap_or_default()
+    )]
+    NothingToResume(Option<StartOver>),
+    /// Another process is putting this name.
+    #[error("another put of this name is under way (without --resume this one starts over)")]
+    PutUnderWay,
+    /// What was sent of a stream is gone, and so is the stream.
+    #[error("{0}; what comes from stdin or a command cannot be sent again: start it over")]
+    StreamLost(Box<ClientError>),
+    /// The connection ended behind the commit, and nobody can be asked what came of it.
+    #[error("{0}; whether it was stored before that is not known")]
+    Unanswered(Box<ClientError>),
+    /// The connection ended behind the commit of a stream, and the server has nothing.
+    #[error(
+        "the connection ended before it was stored; what comes from stdin or a command cannot be \
+         sent again: start it over"
+    )]
+    NotStored,
     /// The blob is stored, and this machine has no note of it.
     #[error(
         "stored as version {}, but this machine will not notice if the server goes back behind it: \
@@ -209,7 +234,11 @@ impl ClientError {
             | Self::CannotOpen(_)
             | Self::CannotPut(_) => ExitCode::Key,
             Self::UnsealedOverTls => ExitCode::Usage,
-            Self::Overtaken => ExitCode::Temporary,
+            Self::Overtaken | Self::PutUnderWay | Self::NotStored => ExitCode::Temporary,
+            Self::Journal(error) if error.is_full() => ExitCode::Full,
+            Self::Journal(_) => ExitCode::Other,
+            Self::NothingToResume(_) => ExitCode::NotFound,
+            Self::StreamLost(error) | Self::Unanswered(error) => error.exit_code(),
             Self::Unrecorded { .. }
             | Self::TooMuchToList
             | Self::Thread(_)

@@ -10,6 +10,7 @@
 //!   ↓     ↓                                ↓
 //! source sink                         source, sink
 //! seal   receive
+//! journal
 //! send
 //!    ↘    ↓    ↙
 //!     connection              the socket; the session of zput-common says what its bytes mean
@@ -17,7 +18,8 @@
 //!      embedded               a server in this process, where the key file names a store
 //!
 //! keystore  seen  directories  atomic  secret_file      files of this user
-//! progress  terminal  cleanup                           the person in front, and what must not stay behind
+//! retry                                                 what is tried again, and when
+//! progress  notice  terminal  cleanup                   the person in front, and what must not stay behind
 //! ```
 //!
 //! The library reports and never prints; it draws its randomness from the operating system and its
@@ -32,12 +34,15 @@ pub mod directories;
 pub mod embedded;
 pub mod error;
 pub mod get;
+pub mod journal;
 pub mod keystore;
 pub mod list;
+pub mod notice;
 pub mod offline;
 pub mod progress;
 pub mod put;
 pub mod remove;
+pub mod retry;
 pub mod seen;
 pub mod sink;
 pub mod source;

@@ -27,7 +27,7 @@ use crate::{
     error::ClientError,
     progress::Progress,
     put::now_ns,
-    seal::{self, Sealed},
+    seal::{self, Sealed, Sealing},
     sink::{Attributes, Sink},
     source::Source,
 };
@@ -104,7 +104,7 @@ pub fn seal(
     let sealer = Sealer::new(options, recipients, &mut rand::rng())?;
     progress.begin(source.length());
     let read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
-    let stage = seal::seal(sealer, read, move |sealer| {
+    let stage = seal::seal(Sealing::new(sealer), read, move |sealer| {
         let provenance = match &voucher {
             Some(Voucher { mac_key, writer, .. }) => Provenance::Vault { mac_key, writer },
             None => Provenance::Bare,

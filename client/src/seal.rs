@@ -1,19 +1,23 @@
 //! The first two stages of a put, each on a thread of its own: what reads and what seals.
 //!
 //! Each stage hands on either its next piece or the reason why there is none; nobody has to be asked
-//! afterwards. The threads are not waited for: one that is stuck in the read of a slow pipe ends with
-//! the process.
+//! afterwards. The threads are not waited for where they may be stuck in the read of a slow pipe: those end
+//! with the process.
 
-use std::{io, thread};
+use std::{
+    io,
+    thread::{self, JoinHandle},
+};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use zput_common::{
-    blob::seal::{SealedFooter, Sealer},
+    blob::seal::{SealedFooter, SealedPart, Sealer},
     digest::Digest,
 };
 
 use crate::{
     error::ClientError,
+    journal::{JournaledPart, Rows},
     source::{Source, SourceError},
 };
 
@@ -29,6 +33,16 @@ pub(crate) struct Stage<T> {
     pub(crate) pieces: Receiver<T>,
     /// Where a buffer goes when it is empty again.
     pub(crate) emptied: Sender<Vec<u8>>,
+    thread: JoinHandle<()>,
+}
+
+impl<T> Stage<T> {
+    /// Waits until its thread has let go of everything. For sources that do not keep it waiting.
+    pub(crate) fn join(self) {
+        drop((self.pieces, self.emptied));
+        // A panic was told of when it happened, and left nothing to be handed on.
+        let _ended = self.thread.join();
+    }
 }
 
 /// A part of the plaintext.
@@ -48,13 +62,38 @@ pub(crate) enum Sealed {
     Footer(SealedFooter),
 }
 
+/// What a blob is sealed with.
+pub(crate) struct Sealing {
+    pub(crate) sealer: Sealer,
+    /// The parts that were sealed before; with them the header is there already, and not handed on.
+    pub(crate) before: Option<Before>,
+    /// Where each part is noted before it is handed on.
+    pub(crate) journal: Option<Rows>,
+}
+
+impl Sealing {
+    /// A blob from its beginning, without a journal.
+    pub(crate) fn new(sealer: Sealer) -> Self {
+        Self { sealer, before: None, journal: None }
+    }
+}
+
+/// Parts that were sealed before.
+pub(crate) struct Before {
+    pub(crate) parts: Vec<SealedPart>,
+    /// How many of the first ones the server says it holds, more and more; the end of it says that there are no
+    /// more. Those behind are sealed again.
+    pub(crate) held: Receiver<usize>,
+    /// As far as it is known by now; 0 at first.
+    pub(crate) known: usize,
+}
+
 /// Reads `source` part by part; the last is short and comes when the source stood by all of it.
 pub(crate) fn read(
     mut source: impl Source + 'static,
     part_bytes: usize,
 ) -> io::Result<Stage<Result<Part, SourceError>>> {
-    let (stage, pieces, buffers) = stage();
-    thread::Builder::new().name("read".into()).spawn(move || {
+    stage("read", move |pieces, buffers| {
         for mut plaintext in buffers {
             let read = source.read_part(&mut plaintext, part_bytes).and_then(|()| {
                 let is_last = plaintext.len() < part_bytes;
@@ -68,56 +107,109 @@ pub(crate) fn read(
                 return;
             }
         }
-    })?;
-    Ok(stage)
+    })
 }
 
 /// Seals what `read` gives; `finish` makes the footer.
 pub(crate) fn seal(
-    mut sealer: Sealer,
+    sealing: Sealing,
     read: Stage<Result<Part, SourceError>>,
     finish: impl FnOnce(Sealer) -> Result<SealedFooter, ClientError> + Send + 'static,
 ) -> io::Result<Stage<Result<Sealed, ClientError>>> {
-    let (stage, pieces, buffers) = stage();
-    thread::Builder::new().name("seal".into()).spawn(move || {
-        let mut is_first = true;
-        for mut ciphertext in buffers {
-            // A reader that ends without its last part has said why before.
-            let Ok(part) = read.pieces.recv() else { return };
-            let is_last = part.as_ref().is_ok_and(|part| part.is_last);
-            if std::mem::take(&mut is_first) && part.is_ok() {
-                let header = Sealed::Header(sealer.header().to_vec());
-                if pieces.send(Ok(header)).is_err() {
-                    return;
-                }
-            }
-            let sealed = part.map_err(ClientError::from).and_then(|Part { plaintext, .. }| {
-                let digest = sealer.seal_part(&plaintext, &mut rand::rng(), &mut ciphertext)?;
-                let plaintext_bytes = plaintext.len() as u64;
-                // The reader may have had its last buffer.
-                let _kept = read.emptied.send(plaintext);
-                Ok(Sealed::Part { ciphertext, digest, plaintext_bytes })
-            });
-            let failed = sealed.is_err();
-            if pieces.send(sealed).is_err() || failed {
-                return;
-            }
-            if is_last {
-                // Nobody may be there to hear of it.
-                let _heard = pieces.send(finish(sealer).map(Sealed::Footer));
-                return;
-            }
+    stage("seal", move |pieces, buffers| {
+        let end = seal_all(sealing, &read, &pieces, &buffers, finish);
+        if let Err(Stopped::By(error)) = end {
+            // Nobody may be there to hear of it.
+            let _heard = pieces.send(Err(error));
         }
-    })?;
-    Ok(stage)
+    })
 }
 
-fn stage<T>() -> (Stage<T>, Sender<T>, Receiver<Vec<u8>>) {
+/// Why nothing more is sealed.
+enum Stopped {
+    By(ClientError),
+    /// Whoever received the pieces gave up, or the reader has said why it gives none.
+    Quietly,
+}
+
+impl<E: Into<ClientError>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::By(error.into())
+    }
+}
+
+fn seal_all(
+    Sealing { mut sealer, mut before, journal }: Sealing,
+    read: &Stage<Result<Part, SourceError>>,
+    pieces: &Sender<Result<Sealed, ClientError>>,
+    buffers: &Receiver<Vec<u8>>,
+    finish: impl FnOnce(Sealer) -> Result<SealedFooter, ClientError>,
+) -> Result<(), Stopped> {
+    let hand_on = |piece| pieces.send(Ok(piece)).map_err(|_| Stopped::Quietly);
+    let mut is_first = before.is_none();
+    loop {
+        let Part { plaintext, is_last } = read.pieces.recv().map_err(|_| Stopped::Quietly)??;
+        if std::mem::take(&mut is_first) {
+            hand_on(Sealed::Header(sealer.header().to_vec()))?;
+        }
+        let index = sealer.parts();
+        match before.as_mut().and_then(|before| before.next(index)) {
+            Some(part) => sealer.adopt_part(&plaintext, &part)?,
+            None => {
+                if before.take().is_some()
+                    && let Some(journal) = &journal
+                {
+                    journal.cut(index)?;
+                }
+                let mut ciphertext = buffers.recv().map_err(|_| Stopped::Quietly)?;
+                let digest = sealer.seal_part(&plaintext, &mut rand::rng(), &mut ciphertext)?;
+                if let Some(journal) = &journal {
+                    let digests =
+                        SealedPart { plaintext: Digest::of(&plaintext), ciphertext: digest };
+                    let length = ciphertext.len() as u64;
+                    journal.note_part(index, &JournaledPart { length, digests })?;
+                }
+                let plaintext_bytes = plaintext.len() as u64;
+                hand_on(Sealed::Part { ciphertext, digest, plaintext_bytes })?;
+            }
+        }
+        // The reader may have had its last buffer.
+        let _kept = read.emptied.send(plaintext);
+        if is_last {
+            let parts = sealer.parts();
+            let footer = finish(sealer)?;
+            if let Some(journal) = &journal {
+                journal.note_end(parts, footer.total_length, &footer.transcript)?;
+            }
+            return hand_on(Sealed::Footer(footer));
+        }
+    }
+}
+
+impl Before {
+    /// Part `index`, if the server holds it. Waits until that is known.
+    fn next(&mut self, index: u64) -> Option<SealedPart> {
+        let index = usize::try_from(index).ok()?;
+        let part = *self.parts.get(index)?;
+        while index >= self.known {
+            self.known = self.held.recv().ok()?;
+        }
+        Some(part)
+    }
+}
+
+/// Runs `work` on a thread of its own, with the way for its pieces and the buffers that come back.
+fn stage<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce(Sender<T>, Receiver<Vec<u8>>) + Send + 'static,
+) -> io::Result<Stage<T>> {
     let (pieces_in, pieces) = bounded(1);
     let (emptied, buffers) = bounded(BUFFERS);
     for _ in 0..BUFFERS {
         // There is room for exactly as many.
         let _fits = emptied.try_send(Vec::new());
     }
-    (Stage { pieces, emptied }, pieces_in, buffers)
+    let thread =
+        thread::Builder::new().name(name.into()).spawn(move || work(pieces_in, buffers))?;
+    Ok(Stage { pieces, emptied, thread })
 }

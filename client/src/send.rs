@@ -4,7 +4,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use zput_common::{
     digest::Digest,
     name::ObjectKey,
-    proto::message::{Condition, HeaderSlice, Kind, Request, Response, Version},
+    proto::message::{
+        ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Version,
+    },
 };
 
 use crate::{
@@ -20,9 +22,24 @@ const PINGS_PER_IDLE: u32 = 3;
 /// Bytes of a slice of what has no parts: of a footer, or of an unsealed object.
 pub(crate) const SLICE_BYTES: usize = 16 * 1024 * 1024;
 
+/// Slices that are claimed at once: the server reads 1 GiB before it answers.
+pub(crate) const CLAIMED_AT_ONCE: usize = 64;
+
 /// An upload under way.
 pub(crate) struct Upload<'c> {
     connection: &'c mut Connection,
+    /// What the server has behind the header, or was sent.
+    slices: Vec<ClaimedSlice>,
+}
+
+/// What a server has of an upload that was cut off.
+pub(crate) enum Resumed {
+    /// Something: the upload is open.
+    Open,
+    /// All of it: it was committed.
+    Committed(Version),
+    /// Nothing.
+    Nothing,
 }
 
 impl<'c> Upload<'c> {
@@ -33,10 +50,66 @@ impl<'c> Upload<'c> {
         header: Option<HeaderSlice>,
         condition: Condition,
     ) -> Result<Self, ClientError> {
-        let mut upload = Self { connection };
+        let mut upload = Self { connection, slices: Vec::new() };
         let kind = if header.is_some() { Kind::Sealed } else { Kind::Plain };
         upload.send(&Request::Begin { key: key.clone(), kind, condition, header })?;
         Ok(upload)
+    }
+
+    /// Opens an upload that was cut off, if the server has something of it.
+    pub(crate) fn resume(
+        connection: &'c mut Connection,
+        key: &ObjectKey,
+        header: HeaderSlice,
+        condition: Condition,
+    ) -> Result<Resumed, ClientError> {
+        let request = Request::Resume { key: key.clone(), condition, header };
+        match connection.ask(&request) {
+            Ok(Response::Begun) => Ok(Resumed::Open),
+            Ok(Response::Committed { version }) => Ok(Resumed::Committed(version)),
+            Ok(_) => Err(connection.unexpected("something else than the upload").into()),
+            Err(ConnectionError::Refused { error, .. })
+                if error.known() == Some(ErrorCode::NotFound) =>
+            {
+                Ok(Resumed::Nothing)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks how many of the first of `slices`, the next ones, the server holds.
+    pub(crate) fn claim(&mut self, slices: &[ClaimedSlice]) -> Result<usize, ClientError> {
+        self.send(&Request::Claim { slices: slices.to_vec() })?;
+        loop {
+            match self.connection.answer()? {
+                Response::Held { slices: held } => {
+                    // The session takes no answer that says more than was claimed.
+                    let held = (held as usize).min(slices.len());
+                    self.slices.extend_from_slice(&slices[..held]);
+                    return Ok(held);
+                }
+                answer => self.accept(answer)?,
+            }
+        }
+    }
+
+    /// Waits until the server has said that the upload is open.
+    pub(crate) fn hear_begun(&mut self) -> Result<(), ClientError> {
+        while self.connection.unanswered() > 0 {
+            let answer = self.connection.receive()?;
+            self.accept(answer)?;
+        }
+        Ok(())
+    }
+
+    /// The upload that is open on `connection`, of which nothing was claimed or sent.
+    pub(crate) fn opened(connection: &'c mut Connection) -> Self {
+        Self { connection, slices: Vec::new() }
+    }
+
+    /// What the server has behind the header, or was sent.
+    pub(crate) fn slices(&mut self) -> Vec<ClaimedSlice> {
+        std::mem::take(&mut self.slices)
     }
 
     /// The next piece of what is put. The source may take its time: meanwhile the server hears that
@@ -67,6 +140,8 @@ impl<'c> Upload<'c> {
         self.make_room()?;
         let sent = self.connection.send_slice(bytes, digest);
         self.explain(sent)?;
+        // A slice has at most 16 MiB and a little.
+        self.slices.push(ClaimedSlice { length: bytes.len() as u32, digest });
         while let Some(answer) = self.connection.heard() {
             self.accept(answer)?;
         }

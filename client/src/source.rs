@@ -9,7 +9,7 @@ use std::{
     fs::{File, Metadata},
     io::{self, Read},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
@@ -43,6 +43,63 @@ pub trait Source: Send {
 
     /// What the blob's metadata says of it.
     fn attributes(&self) -> Attributes;
+
+    /// The same source once more, from its start; none of what can be read only once.
+    ///
+    /// # Errors
+    /// When it cannot be opened again.
+    fn again(&self) -> Result<Option<Box<dyn Source>>, SourceError> {
+        Ok(None)
+    }
+
+    /// What tells it from other files, and from itself when it has changed; none of what is no file.
+    fn identity(&self) -> Option<Identity> {
+        None
+    }
+}
+
+impl Source for Box<dyn Source> {
+    fn read_part(&mut self, part: &mut Vec<u8>, part_size: usize) -> Result<(), SourceError> {
+        (**self).read_part(part, part_size)
+    }
+
+    fn finish(&mut self) -> Result<(), SourceError> {
+        (**self).finish()
+    }
+
+    fn length(&self) -> Option<u64> {
+        (**self).length()
+    }
+
+    fn attributes(&self) -> Attributes {
+        (**self).attributes()
+    }
+
+    fn again(&self) -> Result<Option<Box<dyn Source>>, SourceError> {
+        (**self).again()
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        (**self).identity()
+    }
+}
+
+/// What a file was when it was opened. One that was changed since has another time of modification, as far as
+/// the file system's clock tells; what it tells is not enough, and contents are compared besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Device and inode.
+    pub device: u64,
+    /// See `device`.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time: seconds since 1970.
+    pub mtime_s: i64,
+    /// Nanoseconds of that second.
+    pub mtime_ns: u32,
+    /// Permission bits: they are sealed with the file.
+    pub mode: u32,
 }
 
 /// Why a source gave nothing that can be stored.
@@ -170,6 +227,29 @@ impl Source for FileSource {
             },
             None => of_a_stream(),
         }
+    }
+
+    /// proc(5): opened by way of the descriptor, it is the same file whatever has its name by now, and is read from
+    /// its start.
+    fn again(&self) -> Result<Option<Box<dyn Source>>, SourceError> {
+        if self.before.is_none() {
+            return Ok(None);
+        }
+        let failed = |error| SourceError::Read { path: self.path.clone(), error };
+        let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let file = File::open(descriptor).map_err(failed)?;
+        Ok(Some(Box::new(Self::over(file, &self.path)?)))
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.before.as_ref().map(|metadata| Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            mtime_s: metadata.mtime(),
+            mtime_ns: u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
+            mode: metadata.mode() & 0o777,
+        })
     }
 }
 

@@ -161,7 +161,8 @@ impl Home {
         self.program(command_path(name))
     }
 
-    /// A program as this machine would run it: in an environment with nothing but a path and this home.
+    /// A program as this machine would run it: in an environment with nothing but a path and this home. What
+    /// fails is not tried again, unless the test says so: a failure is what most tests want to see.
     #[must_use]
     pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -170,6 +171,7 @@ impl Home {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", self.root.path())
+            .env("ZPUT_RETRIES", "0")
             .stdin(Stdio::null());
         command
     }

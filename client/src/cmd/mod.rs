@@ -16,10 +16,11 @@ pub mod zstat;
 mod format;
 
 use std::{
-    fmt,
+    env, fmt,
     io::{self, Write},
     path::PathBuf,
     process,
+    sync::Arc,
 };
 
 use clap::{Args, Parser};
@@ -30,6 +31,7 @@ use crate::{
     directories::Directories,
     keystore::KeyPath,
     progress::{Bar, Progress, Silent},
+    retry::RETRIES,
     terminal::printable,
 };
 
@@ -88,7 +90,7 @@ impl<T, E: Into<ClientError>> At<T> for Result<T, E> {
 }
 
 /// Where a command speaks.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Console {
     name: &'static str,
 }
@@ -167,6 +169,34 @@ impl KeyArguments {
         let path = self.path(&directories);
         let key_file = open_key_file(&path, console)?;
         Ok(Client::new(key_file, &directories)?)
+    }
+}
+
+/// How often what fails for a moment is tried again.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RetryArguments {
+    /// How often in a row to try again when the connection fails or the server is busy [default: $ZPUT_RETRIES, else 5]
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+}
+
+/// The environment variable that says how often to try again.
+pub const RETRIES_VARIABLE: &str = "ZPUT_RETRIES";
+
+impl RetryArguments {
+    /// Lets `client` try again, and tell of it.
+    pub(crate) fn apply(self, client: &mut Client, console: &Console) -> Result<(), Failure> {
+        let retries = match (self.retries, env::var_os(RETRIES_VARIABLE)) {
+            (Some(retries), _) => retries,
+            (None, Some(value)) if !value.is_empty() => {
+                let number = value.to_str().and_then(|value| value.parse().ok());
+                number.ok_or_else(|| usage(format!("{RETRIES_VARIABLE} is not a number")))?
+            }
+            (None, _) => RETRIES,
+        };
+        let console = *console;
+        client.persist(retries, Arc::new(move |notice| console.tell(notice)));
+        Ok(())
     }
 }
 

@@ -14,13 +14,15 @@ use zput_common::{
     proto::message::Condition,
 };
 
-use super::{At, Console, Failure, KeyArguments, directories, format, open_key_file, usage};
+use super::{
+    At, Console, Failure, KeyArguments, RetryArguments, directories, format, open_key_file, usage,
+};
 use crate::{
     Client, ClientError,
     atomic::Existing,
     directories::Directories,
     embedded::{self, Made},
-    put::{PutOptions, PutReceipt},
+    put::{PutOptions, PutReceipt, Resume},
     source::{CommandSource, FileSource, Source, SourceError},
 };
 
@@ -74,9 +76,20 @@ pub struct Arguments {
     #[arg(long)]
     plaintext: bool,
 
+    /// Go on with an interrupted put of the same file, or fail with exit code 4 if there is none
+    #[arg(long, conflicts_with_all = ["no_resume", "plaintext", "exec"])]
+    resume: bool,
+
+    /// Give an interrupted put of the same name up, and start over
+    #[arg(long)]
+    no_resume: bool,
+
     /// Print a line of JSON for each file stored
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    retries: RetryArguments,
 
     #[command(flatten)]
     key: KeyArguments,
@@ -153,11 +166,17 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
         return Err(ClientError::CannotPut(Role::Get).into());
     }
     let mut client = Client::new(key_file, &directories)?;
+    arguments.retries.apply(&mut client, console)?;
     let options = PutOptions {
         suite: arguments.suite.into(),
         condition: if arguments.if_absent { Condition::Absent } else { Condition::Any },
         sha256: arguments.sha256,
         unsealed: arguments.plaintext,
+        resume: match (arguments.resume, arguments.no_resume) {
+            (true, _) => Resume::Insist,
+            (false, true) => Resume::Never,
+            (false, false) => Resume::Auto,
+        },
     };
     console.each(tasks, |task| {
         let name = task.name().clone();
@@ -263,6 +282,9 @@ fn tasks(arguments: &mut Arguments) -> Result<Vec<Task>, Failure> {
             let Some(name) = given_name.clone() else {
                 return Err(usage("stdin has no name: zput --name NAME -"));
             };
+            if arguments.resume {
+                return Err(usage("stdin cannot be gone on with: --resume is for files"));
+            }
             Task::Stdin { name }
         } else {
             let name = match &given_name {

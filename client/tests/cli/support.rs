@@ -116,6 +116,7 @@ impl Machine {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", self.home())
+            .env("ZPUT_RETRIES", "0")
             .stdin(Stdio::null());
         command
     }

@@ -344,6 +344,8 @@ enum Expected {
     Page,
     Versions,
     Begun,
+    /// Begun, or committed before.
+    Resumed,
     SliceHeld,
     Committed,
     Aborted,
@@ -374,7 +376,7 @@ impl Expected {
             Request::Abort => Self::Aborted,
             Request::Delete { .. } => Self::Deleted,
             Request::Mount { .. } => Self::Mounted,
-            Request::Resume { .. } => Self::Begun,
+            Request::Resume { .. } => Self::Resumed,
             Request::Claim { slices } => Self::Held { most: slices.len() },
         })
     }
@@ -391,9 +393,9 @@ impl Expected {
             Response::Stat { .. } => self == Self::Stat,
             Response::Page { .. } => self == Self::Page,
             Response::Versions { .. } => self == Self::Versions,
-            Response::Begun => self == Self::Begun,
+            Response::Begun => matches!(self, Self::Begun | Self::Resumed),
             Response::SliceHeld => self == Self::SliceHeld,
-            Response::Committed { .. } => self == Self::Committed,
+            Response::Committed { .. } => matches!(self, Self::Committed | Self::Resumed),
             Response::Aborted => self == Self::Aborted,
             Response::Deleted { .. } => self == Self::Deleted,
             Response::Mounted => self == Self::Mounted,

@@ -1,0 +1,86 @@
+//! What a person may want to know while something is under way, and that is no failure.
+
+use std::{fmt, time::Duration};
+
+use zput_common::proto::message::Version;
+
+use crate::{error::ClientError, terminal::printable};
+
+/// Something that happened to `thing`.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice<'a> {
+    /// The name of what is put or got; none where it is about no single one.
+    pub thing: Option<&'a str>,
+    /// What happened.
+    pub event: Event<'a>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Something failed that may not fail again.
+    Retry {
+        /// How it failed.
+        error: &'a ClientError,
+        /// After how long it is tried again.
+        pause: Duration,
+        /// Which of the tries without any progress is next, from 1.
+        number: u32,
+        /// How many there may be.
+        most: u32,
+    },
+    /// An interrupted transfer goes on.
+    GoesOn {
+        /// Bytes of plaintext that are there and verified.
+        held: u64,
+        /// Of so many.
+        length: u64,
+    },
+    /// An interrupted transfer does not go on.
+    StartsOver(StartOver),
+    /// An interrupted put had come to its end: only the answer was lost.
+    WasStored(Version),
+}
+
+/// Why an interrupted transfer is not gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartOver {
+    /// Another file, or the same with other contents, or to be sealed in another way.
+    Changed,
+    /// The server has nothing of it.
+    NotKept,
+    /// Something newer has been put under the name, or the version that was got is no longer the one asked for.
+    Superseded,
+}
+
+impl fmt::Display for Notice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(thing) = self.thing {
+            write!(f, "{}: ", printable(thing))?;
+        }
+        match self.event {
+            Event::Retry { error, pause, number, most } => {
+                let seconds = pause.as_secs_f64();
+                let error = error.to_string();
+                write!(f, "{}; again in {seconds:.1} s (try {number} of {most})", printable(&error))
+            }
+            Event::GoesOn { held, length } => {
+                write!(f, "going on where it was interrupted: {held} of {length} bytes are there")
+            }
+            Event::StartsOver(why) => write!(f, "{why}: starting over"),
+            Event::WasStored(version) => {
+                write!(f, "had been stored already, as version {version}: only the answer was lost")
+            }
+        }
+    }
+}
+
+impl fmt::Display for StartOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Changed => "not what was interrupted",
+            Self::NotKept => "nothing was kept of what was interrupted",
+            Self::Superseded => "something newer is there than what was interrupted",
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! One attempt at a put: what is sealed on other threads is sent, and committed.
+
+use std::sync::Arc;
+
+use zput_common::{
+    aead::Engine,
+    blob::{
+        footer::Provenance,
+        header::Header,
+        layout::PartSize,
+        metadata::Metadata,
+        open::Seen,
+        seal::{SealOptions, Sealer},
+    },
+    digest::Digest,
+    proto::message::{HeaderSlice, Version},
+};
+
+use super::{PutReceipt, Target, generation_after, lost::LostCommit, now_ns};
+use crate::{
+    client::Client,
+    error::ClientError,
+    journal::{Journal, Subject},
+    retry::{Tries, is_temporary},
+    seal::{self, Sealed, Sealing, Stage},
+    seen::Record,
+    send::{SLICE_BYTES, Upload, abort},
+    source::Source,
+};
+
+/// An attempt that did not come to its end.
+pub(super) struct Failed {
+    pub(super) error: ClientError,
+    /// The commit was sent.
+    pub(super) lost: Option<Box<LostCommit>>,
+    /// The next attempt has less to do.
+    pub(super) progressed: bool,
+}
+
+impl<E: Into<ClientError>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), lost: None, progressed: false }
+    }
+}
+
+impl Failed {
+    /// What was sent of a stream cannot be sent again.
+    fn of_stream(self) -> Self {
+        if self.lost.is_some() || !is_temporary(&self.error) {
+            return self;
+        }
+        Self { error: ClientError::StreamLost(Box::new(self.error)), ..self }
+    }
+}
+
+/// A blob that is being sealed.
+pub(super) type SealedStage = Stage<Result<Sealed, ClientError>>;
+
+/// What the server made durable.
+pub(super) struct Committed {
+    pub(super) version: Version,
+    pub(super) seen: Seen,
+    /// Bytes of plaintext.
+    pub(super) length: u64,
+}
+
+impl Client {
+    /// Puts `source`, which is a file, from its start; with a journal, if there is one.
+    pub(super) fn attempt(
+        &mut self,
+        target: &Target<'_>,
+        source: Box<dyn Source>,
+        journal: Option<(&Arc<Journal>, &Subject)>,
+    ) -> Result<PutReceipt, Failed> {
+        target.progress.begin(source.length());
+        let sealer = self.sealer(target, &*source)?;
+        let rows = match journal {
+            Some((journal, subject)) => {
+                Some(journal.begin(subject, sealer.file_key(), sealer.header())?)
+            }
+            None => None,
+        };
+        let stage = self.start(Sealing { journal: rows, ..Sealing::new(sealer) }, source)?;
+        let sent = self.begin_and_send(target, &stage);
+        stage.join();
+        Ok(self.stored(target, &sent?)?)
+    }
+
+    fn begin_and_send(
+        &mut self,
+        target: &Target<'_>,
+        stage: &SealedStage,
+    ) -> Result<Committed, Failed> {
+        // The header is there only once the source could be read; only then is anybody called.
+        let header = header(stage)?;
+        let record = self.record().clone();
+        let begin = Some(header.clone());
+        let connection = self.connection()?;
+        let upload = Upload::begin(connection, &target.key, begin, target.options.condition)?;
+        send(upload, stage, target, &record, header)
+    }
+
+    /// Puts `source`, which can be read only once: nothing of it is sent before the server takes it.
+    pub(super) fn attempt_once(
+        &mut self,
+        target: &Target<'_>,
+        source: Box<dyn Source>,
+    ) -> Result<PutReceipt, Failed> {
+        target.progress.begin(source.length());
+        let sealer = self.sealer(target, &*source)?;
+        let stage = self.start(Sealing::new(sealer), source)?;
+        let header = header(&stage)?;
+        self.open_patiently(target, Some(&header))?;
+        let record = self.record().clone();
+        let upload = Upload::opened(self.connection()?);
+        let committed = send(upload, &stage, target, &record, header).map_err(Failed::of_stream)?;
+        Ok(self.stored(target, &committed)?)
+    }
+
+    /// Opens an upload, and waits until it is open.
+    pub(super) fn open_patiently(
+        &mut self,
+        target: &Target<'_>,
+        header: Option<&HeaderSlice>,
+    ) -> Result<(), ClientError> {
+        let (mut tries, condition) = (Tries::default(), target.options.condition);
+        loop {
+            let begun = self.connection().and_then(|connection| {
+                Upload::begin(connection, &target.key, header.cloned(), condition)?.hear_begun()
+            });
+            let Err(error) = begun else { return Ok(()) };
+            self.recover(&error, abort);
+            self.pause(&mut tries, Some(target.name.as_str()), error)?;
+        }
+    }
+
+    /// A new blob.
+    fn sealer(&self, target: &Target<'_>, source: &dyn Source) -> Result<Sealer, ClientError> {
+        let newest = self.record().newest(&target.key)?;
+        let generation = generation_after(now_ns(), newest);
+        let attributes = source.attributes();
+        let options = SealOptions {
+            suite: target.options.suite,
+            engine: Engine::default(),
+            part_size: PartSize::MAX,
+            object_key: Some(target.key.clone()),
+            generation,
+            metadata: Metadata {
+                name: target.name.clone(),
+                mtime_s: attributes.mtime_s,
+                mtime_ns: attributes.mtime_ns,
+                mode: attributes.mode & 0o777,
+            },
+            sha256: target.options.sha256,
+        };
+        Ok(Sealer::new(options, &self.key_file().recipients, &mut rand::rng())?)
+    }
+
+    /// Begins to read and to seal.
+    pub(super) fn start(
+        &self,
+        sealing: Sealing,
+        source: Box<dyn Source>,
+    ) -> Result<SealedStage, ClientError> {
+        let mac_key = self.key_file().vault_secret().mac_key();
+        let writer = self.key_file().device_seed().writer_key();
+        let read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
+        seal::seal(sealing, read, move |sealer| {
+            let provenance = Provenance::Vault { mac_key: &mac_key, writer: &writer };
+            Ok(sealer.finish(provenance, &mut rand::rng())?)
+        })
+        .map_err(ClientError::Thread)
+    }
+
+    /// It is stored: this machine takes note of it.
+    pub(super) fn stored(
+        &self,
+        target: &Target<'_>,
+        committed: &Committed,
+    ) -> Result<PutReceipt, ClientError> {
+        let Committed { version, seen, length } = *committed;
+        self.record()
+            .advance(&target.key, &seen)
+            .map_err(|error| ClientError::Unrecorded { version, error })?;
+        let generation = Some(seen.generation);
+        Ok(PutReceipt { key: target.key.clone(), version, generation, length })
+    }
+}
+
+/// The header, which comes first.
+fn header(stage: &SealedStage) -> Result<HeaderSlice, ClientError> {
+    match stage.pieces.recv().map_err(|_| ClientError::Incomplete)?? {
+        Sealed::Header(header) => Ok(HeaderSlice::of(header)),
+        Sealed::Part { .. } | Sealed::Footer(_) => Err(ClientError::Incomplete),
+    }
+}
+
+/// Sends what is sealed, and commits it.
+pub(super) fn send(
+    mut upload: Upload<'_>,
+    stage: &SealedStage,
+    target: &Target<'_>,
+    record: &Record,
+    header: HeaderSlice,
+) -> Result<Committed, Failed> {
+    let generation = Header::parse(&header.bytes).map_err(ClientError::from)?.generation();
+    loop {
+        match upload.next_piece(&stage.pieces)?? {
+            Sealed::Header(_) => return Err(ClientError::Incomplete.into()),
+            Sealed::Part { ciphertext, digest, plaintext_bytes } => {
+                upload.slice(&ciphertext, digest)?;
+                target.progress.advance(plaintext_bytes);
+                // The sealer may have had its last buffer.
+                let _kept = stage.emptied.send(ciphertext);
+            }
+            Sealed::Footer(footer) => {
+                for piece in footer.bytes.chunks(SLICE_BYTES) {
+                    upload.slice(piece, Digest::of(piece))?;
+                }
+                let newest = record.newest(&target.key)?;
+                if newest.is_some_and(|seen| seen.generation >= generation) {
+                    return Err(ClientError::Overtaken.into());
+                }
+                let seen = Seen { generation, transcript: footer.transcript };
+                let (slices, length) = (upload.slices(), footer.total_length);
+                return match upload.commit() {
+                    Ok(version) => Ok(Committed { version, seen, length }),
+                    Err(error) => {
+                        let lost = LostCommit { header, slices, seen, length };
+                        Err(Failed { error, lost: Some(Box::new(lost)), progressed: false })
+                    }
+                };
+            }
+        }
+    }
+}

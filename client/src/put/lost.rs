@@ -1,0 +1,86 @@
+//! A commit whose answer was lost: the connection ended behind it, and the blob is there, or is not.
+//!
+//! The header tells it from every other blob (its salt is random), so the server can be asked: PROTOCOL 5,
+//! "Resume". What is there was stored once and is not stored again.
+
+use zput_common::{
+    blob::open::Seen,
+    proto::message::{ClaimedSlice, HeaderSlice, Version},
+};
+
+use super::{Target, attempt::Committed};
+use crate::{
+    client::Client,
+    error::ClientError,
+    notice::Event,
+    retry::{Tries, is_temporary},
+    send::{CLAIMED_AT_ONCE, Resumed, Upload, abort},
+};
+
+/// What was committed, perhaps.
+pub(super) struct LostCommit {
+    pub(super) header: HeaderSlice,
+    /// All that follows it, the footer's as well.
+    pub(super) slices: Vec<ClaimedSlice>,
+    pub(super) seen: Seen,
+    /// Bytes of plaintext.
+    pub(super) length: u64,
+}
+
+impl Client {
+    /// After `error` behind the commit: finds out whether it was, and commits it where the server has all of it and
+    /// has not. None when it was not, and cannot be.
+    ///
+    /// # Errors
+    /// [`ClientError::Unanswered`] where there is no way to know.
+    pub(super) fn settle(
+        &mut self,
+        target: &Target<'_>,
+        lost: &LostCommit,
+        tries: &mut Tries,
+        error: ClientError,
+    ) -> Result<Option<Committed>, ClientError> {
+        let mut failure = error;
+        loop {
+            if !is_temporary(&failure) {
+                return Err(failure);
+            }
+            self.pause(tries, Some(target.name.as_str()), failure)
+                .map_err(|error| ClientError::Unanswered(Box::new(error)))?;
+            match self.find_out(target, lost) {
+                Ok(version) => {
+                    let LostCommit { seen, length, .. } = *lost;
+                    return Ok(version.map(|version| Committed { version, seen, length }));
+                }
+                Err(error) => {
+                    self.recover(&error, abort);
+                    failure = error;
+                }
+            }
+        }
+    }
+
+    fn find_out(
+        &mut self,
+        target: &Target<'_>,
+        lost: &LostCommit,
+    ) -> Result<Option<Version>, ClientError> {
+        match self.resume(target, lost.header.clone())? {
+            Resumed::Committed(version) => {
+                self.tell(&target.notice(Event::WasStored(version)));
+                return Ok(Some(version));
+            }
+            Resumed::Nothing => return Ok(None),
+            Resumed::Open => {}
+        }
+        let mut upload = Upload::opened(self.connection()?);
+        for slices in lost.slices.chunks(CLAIMED_AT_ONCE) {
+            if upload.claim(slices)? < slices.len() {
+                // Some of it was still on its way. Who can send it again finds the upload as it is.
+                self.hang_up();
+                return Ok(None);
+            }
+        }
+        upload.commit().map(Some)
+    }
+}

@@ -1,0 +1,257 @@
+//! A put: source → seal → send → commit.
+//!
+//! ```text
+//! read ──plaintext──▶ seal ──ciphertext, digest──▶ this thread ──slices──▶ server
+//!      ◀───buffers───   │  ◀────────buffers───────              ◀─answers─
+//!                       ▼
+//!                    journal   of a file of several parts: what it takes to go on after an interruption
+//! ```
+//!
+//! Two plaintext and two sealed buffers of one part each are alive, whatever the length. Everything is
+//! sent without waiting, up to a window, so a small put is one flight. Nothing is committed unless the
+//! source stood by what was read from it.
+//!
+//! What can be read again is put again after a temporary failure: where a journal knows how far it was, from there.
+//! What can be read only once is not, from its first byte on that was sent.
+
+mod attempt;
+mod lost;
+mod resume;
+mod unsealed;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use zput_common::{
+    aead::Suite,
+    blob::open::Seen,
+    keys::Role,
+    name::{BlobName, ObjectKey},
+    proto::message::{Condition, Version},
+};
+
+use self::attempt::Failed;
+use crate::{
+    client::Client,
+    error::ClientError,
+    notice::{Event, Notice},
+    progress::Progress,
+    retry::Tries,
+    seal::PART_BYTES,
+    send::abort,
+    source::Source,
+};
+
+/// How a blob is put.
+#[derive(Clone, Debug)]
+pub struct PutOptions {
+    /// Which cipher seals it.
+    pub suite: Suite,
+    /// What must hold of the version that is there.
+    pub condition: Condition,
+    /// Whether the SHA-256 of the plaintext is noted in the blob.
+    pub sha256: bool,
+    /// Stored as it is, sealed to nobody; only on plaintext connections.
+    pub unsealed: bool,
+    /// What becomes of an interrupted put of this name.
+    pub resume: Resume,
+}
+
+/// What becomes of an interrupted put of the same file under the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// It is gone on with, if there is one.
+    #[default]
+    Auto,
+    /// It is gone on with; that there is none is an error.
+    Insist,
+    /// It is given up.
+    Never,
+}
+
+impl Default for PutOptions {
+    fn default() -> Self {
+        Self {
+            suite: Suite::default(),
+            condition: Condition::Any,
+            sha256: false,
+            unsealed: false,
+            resume: Resume::default(),
+        }
+    }
+}
+
+/// What a put came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutReceipt {
+    /// The object.
+    pub key: ObjectKey,
+    /// Its new version.
+    pub version: Version,
+    /// The blob's generation; none for an unsealed object.
+    pub generation: Option<u64>,
+    /// Bytes of plaintext.
+    pub length: u64,
+}
+
+/// What every attempt has in common.
+struct Target<'a> {
+    name: &'a BlobName,
+    key: ObjectKey,
+    options: &'a PutOptions,
+    progress: &'a dyn Progress,
+}
+
+impl Client {
+    /// Puts what `source` gives under `name`.
+    ///
+    /// # Errors
+    /// When the source does not stand by what was read, the server refuses, or the connection ends.
+    /// After an error before the commit the server has nothing that anybody sees; a connection that ends during the
+    /// commit leaves the whole blob or nothing.
+    pub fn put(
+        &mut self,
+        name: &BlobName,
+        source: impl Source + 'static,
+        options: &PutOptions,
+        progress: &dyn Progress,
+    ) -> Result<PutReceipt, ClientError> {
+        let key = self.key_file().object_key(name);
+        let target = Target { name, key, options, progress };
+        let put = if options.unsealed {
+            self.put_unsealed(&target, Box::new(source))
+        } else {
+            self.put_sealed(&target, Box::new(source))
+        };
+        progress.end();
+        put
+    }
+
+    fn put_sealed(
+        &mut self,
+        target: &Target<'_>,
+        source: Box<dyn Source>,
+    ) -> Result<PutReceipt, ClientError> {
+        if self.key_file().role() == Role::Get {
+            return Err(ClientError::CannotPut(Role::Get));
+        }
+        let insists = target.options.resume == Resume::Insist;
+        let has_parts = source.length().is_some_and(|length| length >= PART_BYTES as u64);
+        if source.identity().is_some() && has_parts {
+            return match self.journals().lock(&target.key)? {
+                Some(journal) => self.put_journaled(target, &*source, &journal),
+                // Another put of this name has it. This one starts over if it is interrupted.
+                None if insists => Err(ClientError::PutUnderWay),
+                None => self.put_without(target, source),
+            };
+        }
+        if insists {
+            return Err(ClientError::NothingToResume(None));
+        }
+        // What was begun under this name was something else.
+        if let Some(journal) = self.journals().lock_existing(&target.key)? {
+            self.retrying(Some(target.name.as_str()), |client| match journal.entry()? {
+                Some(entry) => client.give_up(target, &entry),
+                None => Ok(()),
+            })?;
+            journal.discard()?;
+        }
+        self.put_without(target, source)
+    }
+
+    /// Puts without a journal: what can be read again, from its start each time.
+    fn put_without(
+        &mut self,
+        target: &Target<'_>,
+        source: Box<dyn Source>,
+    ) -> Result<PutReceipt, ClientError> {
+        if source.identity().is_none() {
+            return self.put_once(target, source);
+        }
+        self.until_stored(target, |client| {
+            let again = source.again()?.ok_or(ClientError::Incomplete)?;
+            let attempt = client.attempt(target, again, None);
+            attempt.inspect_err(|failed| client.recover(&failed.error, abort))
+        })
+    }
+
+    /// Attempts until one succeeds, or fails for good.
+    fn until_stored(
+        &mut self,
+        target: &Target<'_>,
+        mut attempt: impl FnMut(&mut Self) -> Result<PutReceipt, Failed>,
+    ) -> Result<PutReceipt, ClientError> {
+        let mut tries = Tries::default();
+        loop {
+            let Failed { error, lost, progressed } = match attempt(self) {
+                Ok(receipt) => return Ok(receipt),
+                Err(failed) => failed,
+            };
+            if progressed {
+                tries.progressed();
+            }
+            match lost {
+                Some(lost) => {
+                    if let Some(committed) = self.settle(target, &lost, &mut tries, error)? {
+                        return self.stored(target, &committed);
+                    }
+                }
+                None => self.pause(&mut tries, Some(target.name.as_str()), error)?,
+            }
+        }
+    }
+
+    /// Puts what can be read only once.
+    fn put_once(
+        &mut self,
+        target: &Target<'_>,
+        source: Box<dyn Source>,
+    ) -> Result<PutReceipt, ClientError> {
+        let Failed { error, lost, .. } = match self.attempt_once(target, source) {
+            Ok(receipt) => return Ok(receipt),
+            Err(failed) => failed,
+        };
+        self.recover(&error, abort);
+        let Some(lost) = lost else {
+            return Err(error);
+        };
+        match self.settle(target, &lost, &mut Tries::default(), error)? {
+            Some(committed) => self.stored(target, &committed),
+            None => Err(ClientError::NotStored),
+        }
+    }
+}
+
+impl<'a> Target<'a> {
+    fn notice(&self, event: Event<'a>) -> Notice<'a> {
+        Notice { thing: Some(self.name.as_str()), event }
+    }
+}
+
+/// FORMAT 3: the writer's clock in ns since 1970, or one more than the newest generation it knows for this
+/// key, whichever is greater.
+fn generation_after(now: u64, newest: Option<Seen>) -> u64 {
+    newest.map_or(now, |seen| now.max(seen.generation.saturating_add(1)))
+}
+
+pub(crate) fn now_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use zput_common::blob::transcript::Transcript;
+
+    use super::*;
+
+    #[test]
+    fn the_generation_is_above_the_newest_even_when_the_clock_went_back() {
+        let seen = |generation| {
+            Some(Seen { generation, transcript: Transcript::from_bytes([0; Transcript::BYTES]) })
+        };
+        assert_eq!(generation_after(100, None), 100);
+        assert_eq!(generation_after(100, seen(50)), 100);
+        assert_eq!(generation_after(100, seen(100)), 101);
+        assert_eq!(generation_after(100, seen(500)), 501);
+    }
+}

@@ -1,0 +1,340 @@
+//! A put of a file of several parts, which goes on where an earlier one was interrupted.
+//!
+//! The journal knows what was sealed. The server says how much of that it holds; meanwhile the file is read again
+//! from its start, and each part that is held is compared with what was sealed in it. What is behind them is sealed
+//! and sent. A file that is another one, or has other contents, becomes a new blob under a new file key, and the
+//! old upload is given up.
+
+use std::{mem, sync::Arc};
+
+use crossbeam_channel::{Sender, unbounded};
+use zput_common::{
+    aead::Engine,
+    blob::{
+        header::Header,
+        open::Seen,
+        seal::{SealError, Sealer},
+    },
+    chunked::plain_len,
+    digest::Hasher,
+    proto::message::{ClaimedSlice, ErrorCode, HeaderSlice, Version},
+};
+
+use super::{
+    PutReceipt, Resume, Target,
+    attempt::{Committed, Failed, SealedStage, send},
+};
+use crate::{
+    client::Client,
+    connection::ConnectionError,
+    error::ClientError,
+    journal::{Entry, Journal, JournaledPart, Subject},
+    notice::{Event, StartOver},
+    seal::{Before, Sealed, Sealing},
+    send::{CLAIMED_AT_ONCE, Resumed, Upload, abort},
+    source::{Source, SourceError},
+};
+
+/// What came of going on.
+enum GoneOn {
+    Stored(Committed),
+    /// It cannot be gone on with. The upload may be open.
+    Not(StartOver),
+}
+
+impl Client {
+    /// Puts `source`, which is a file.
+    pub(super) fn put_journaled(
+        &mut self,
+        target: &Target<'_>,
+        source: &dyn Source,
+        journal: &Arc<Journal>,
+    ) -> Result<PutReceipt, ClientError> {
+        let mut resume = target.options.resume;
+        let put = self.until_stored(target, |client| {
+            // It is about what was there before. What this put begins, it goes on with.
+            let resume = mem::take(&mut resume);
+            let attempt = client.attempt_journaled(target, source, resume, journal);
+            attempt.inspect_err(|failed| client.let_go(&failed.error))
+        });
+        match &put {
+            Ok(_) => journal.discard()?,
+            // Why it was not stored is the worse news.
+            Err(error) if ends_the_put(error) => drop(journal.discard()),
+            Err(_) => {}
+        }
+        put
+    }
+
+    /// Puts from where the journal ends; anew where it has nothing that fits.
+    fn attempt_journaled(
+        &mut self,
+        target: &Target<'_>,
+        source: &dyn Source,
+        resume: Resume,
+        journal: &Arc<Journal>,
+    ) -> Result<PutReceipt, Failed> {
+        let entry = journal.entry()?.filter(|entry| !entry.parts.is_empty());
+        let noted = entry.as_ref().map_or(0, |entry| entry.parts.len());
+        let put = match entry {
+            Some(entry) => self.go_on_or_begin(target, source, resume, &entry, journal),
+            None if resume == Resume::Insist => Err(ClientError::NothingToResume(None).into()),
+            None => self.begin(target, source, journal),
+        };
+        put.map_err(|failed| {
+            // What is sealed and not held is sealed again: the journal grows only when the server's part does.
+            let grown = journal.entry().ok().flatten().is_some_and(|e| e.parts.len() > noted);
+            Failed { progressed: grown, ..failed }
+        })
+    }
+
+    fn go_on_or_begin(
+        &mut self,
+        target: &Target<'_>,
+        source: &dyn Source,
+        resume: Resume,
+        entry: &Entry,
+        journal: &Arc<Journal>,
+    ) -> Result<PutReceipt, Failed> {
+        let (again, subject) = self.opened(target, source)?;
+        let differs = self.why_not(target, entry, &subject)?;
+        let goes_on = differs.is_none() && resume != Resume::Never;
+        let why_not = if goes_on {
+            match self.go_on(target, again, entry, journal)? {
+                GoneOn::Stored(committed) => return Ok(self.stored(target, &committed)?),
+                GoneOn::Not(why) => Some(why),
+            }
+        } else {
+            differs
+        };
+        if resume == Resume::Insist {
+            self.hang_up();
+            return Err(ClientError::NothingToResume(why_not).into());
+        }
+        if goes_on {
+            abort(self.connection()?)?;
+        } else {
+            self.give_up(target, entry)?;
+        }
+        if let Some(why) = why_not.filter(|_| resume == Resume::Auto) {
+            self.tell(&target.notice(Event::StartsOver(why)));
+        }
+        self.begin(target, source, journal)
+    }
+
+    fn begin(
+        &mut self,
+        target: &Target<'_>,
+        source: &dyn Source,
+        journal: &Arc<Journal>,
+    ) -> Result<PutReceipt, Failed> {
+        let (again, subject) = self.opened(target, source)?;
+        self.attempt(target, again, Some((journal, &subject)))
+    }
+
+    /// The source from its start, and what tells it from others.
+    fn opened(
+        &self,
+        target: &Target<'_>,
+        source: &dyn Source,
+    ) -> Result<(Box<dyn Source>, Subject), ClientError> {
+        let again = source.again()?.ok_or(ClientError::Incomplete)?;
+        let source = again.identity().ok_or(ClientError::Incomplete)?;
+        let mut recipients = Hasher::new();
+        for recipient in &self.key_file().recipients {
+            recipients.update(recipient.to_string().as_bytes());
+            recipients.update(b"\n");
+        }
+        let (sha256, recipients) = (target.options.sha256, recipients.finish());
+        Ok((again, Subject { source, sha256, recipients }))
+    }
+
+    /// Why what was begun is not what is to be put now.
+    fn why_not(
+        &self,
+        target: &Target<'_>,
+        entry: &Entry,
+        subject: &Subject,
+    ) -> Result<Option<StartOver>, ClientError> {
+        let header = Header::parse(&entry.header)?;
+        let is_same = entry.subject == *subject
+            && header.suite() == target.options.suite
+            && header.object_key() == Some(&target.key);
+        if !is_same {
+            return Ok(Some(StartOver::Changed));
+        }
+        // Readers would take it for a rollback.
+        let newest = self.record().newest(&target.key)?;
+        let is_old = newest.is_some_and(|seen| {
+            let seals = entry.end.map(|transcript| (header.generation(), transcript));
+            seen.generation >= header.generation()
+                && seals != Some((seen.generation, seen.transcript))
+        });
+        Ok(is_old.then_some(StartOver::Superseded))
+    }
+
+    fn go_on(
+        &mut self,
+        target: &Target<'_>,
+        source: Box<dyn Source>,
+        entry: &Entry,
+        journal: &Arc<Journal>,
+    ) -> Result<GoneOn, Failed> {
+        target.progress.begin(source.length());
+        let (file_key, sha256) = (entry.file_key.clone(), entry.subject.sha256);
+        let sealer = Sealer::resume(&entry.header, file_key, Engine::default(), sha256)?;
+        let (claims, held) = unbounded();
+        let parts = entry.parts.iter().map(|part| part.digests).collect();
+        let before = Some(Before { parts, held, known: 0 });
+        let header = HeaderSlice::of(entry.header.clone());
+        let stored = match self.resume(target, header)? {
+            Resumed::Nothing => return Ok(GoneOn::Not(StartOver::NotKept)),
+            Resumed::Open => {
+                let rows = Some(journal.resume(entry));
+                let stage = self.start(Sealing { sealer, before, journal: rows }, source)?;
+                let sent = self.send_rest(target, entry, claims, &stage);
+                stage.join();
+                sent
+            }
+            Resumed::Committed(version) => {
+                let stage = self.start(Sealing { sealer, before, journal: None }, source)?;
+                let stored = self.compare(target, entry, version, claims, &stage);
+                stage.join();
+                stored.map_err(Failed::from)
+            }
+        };
+        match stored {
+            Err(Failed { error: ClientError::Seal(SealError::AnotherPart { .. }), .. }) => {
+                Ok(GoneOn::Not(StartOver::Changed))
+            }
+            stored => stored.map(GoneOn::Stored),
+        }
+    }
+
+    /// Asks for the upload with this header.
+    pub(super) fn resume(
+        &mut self,
+        target: &Target<'_>,
+        header: HeaderSlice,
+    ) -> Result<Resumed, ClientError> {
+        let condition = target.options.condition;
+        Upload::resume(self.connection()?, &target.key, header, condition)
+    }
+
+    /// Claims what was sealed, and sends what the server has not.
+    fn send_rest(
+        &mut self,
+        target: &Target<'_>,
+        entry: &Entry,
+        claims: Sender<usize>,
+        stage: &SealedStage,
+    ) -> Result<Committed, Failed> {
+        let (record, listener) = (self.record().clone(), self.listener());
+        let header = HeaderSlice::of(entry.header.clone());
+        let mut upload = Upload::opened(self.connection()?);
+        let held = claim(&mut upload, &entry.parts, claims, target)?;
+        let length = entry.subject.source.size;
+        listener(&target.notice(Event::GoesOn { held, length }));
+        send(upload, stage, target, &record, header)
+    }
+
+    /// It was committed, as `version`: compares the source with all of it.
+    fn compare(
+        &mut self,
+        target: &Target<'_>,
+        entry: &Entry,
+        version: Version,
+        claims: Sender<usize>,
+        stage: &SealedStage,
+    ) -> Result<Committed, ClientError> {
+        let Some(transcript) = entry.end else {
+            let what = "that it committed what it never was told to";
+            return Err(self.connection()?.unexpected(what).into());
+        };
+        // Whoever receives it compares the parts.
+        let _waits = claims.send(entry.parts.len());
+        drop(claims);
+        match stage.pieces.recv().map_err(|_| ClientError::Incomplete)?? {
+            Sealed::Footer(footer) => {
+                let generation = Header::parse(&entry.header)?.generation();
+                let (seen, length) = (Seen { generation, transcript }, footer.total_length);
+                target.progress.advance(length);
+                self.tell(&target.notice(Event::WasStored(version)));
+                Ok(Committed { version, seen, length })
+            }
+            Sealed::Header(_) | Sealed::Part { .. } => Err(ClientError::Incomplete),
+        }
+    }
+
+    /// Tells the server that nobody comes back to an upload.
+    pub(super) fn give_up(
+        &mut self,
+        target: &Target<'_>,
+        entry: &Entry,
+    ) -> Result<(), ClientError> {
+        match self.resume(target, HeaderSlice::of(entry.header.clone())) {
+            Ok(Resumed::Open) => Ok(abort(self.connection()?)?),
+            Ok(Resumed::Nothing | Resumed::Committed(_)) => Ok(()),
+            // Another connection has it, of a process that is gone. The server does not keep it for ever.
+            Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
+                if error.known() == Some(ErrorCode::Busy) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// After a failure: what can be gone on with stays on the server.
+    fn let_go(&mut self, error: &ClientError) {
+        if ends_the_put(error) || matches!(error, ClientError::Connection(_)) {
+            self.recover(error, abort);
+        } else {
+            self.hang_up();
+        }
+    }
+}
+
+/// Claims `parts`, and hands on how many the server holds; gives the bytes of plaintext in those.
+fn claim(
+    upload: &mut Upload<'_>,
+    parts: &[JournaledPart],
+    claims: Sender<usize>,
+    target: &Target<'_>,
+) -> Result<u64, ClientError> {
+    let (mut count, mut bytes) = (0, 0);
+    for some in parts.chunks(CLAIMED_AT_ONCE) {
+        let slices: Vec<ClaimedSlice> = some.iter().map(claimed).collect();
+        let held = upload.claim(&slices)?;
+        let plain: u64 = some.iter().take(held).filter_map(|part| plain_len(part.length)).sum();
+        target.progress.advance(plain);
+        (count, bytes) = (count + held, bytes + plain);
+        // The sealer may have found that the file is another one.
+        let _waits = claims.send(count);
+        if held < some.len() {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+fn claimed(part: &JournaledPart) -> ClaimedSlice {
+    // A sealed part has at most 16 MiB and a little.
+    ClaimedSlice { length: part.length as u32, digest: part.digests.ciphertext }
+}
+
+/// Whether nobody can go on with a put that failed like this.
+fn ends_the_put(error: &ClientError) -> bool {
+    match error {
+        ClientError::Source(SourceError::Changed(_))
+        | ClientError::Overtaken
+        | ClientError::Unrecorded { .. }
+        | ClientError::Seal(_) => true,
+        // An upload that was refused is gone.
+        ClientError::Connection(ConnectionError::Refused { error, .. }) => !matches!(
+            error.known(),
+            Some(ErrorCode::Busy | ErrorCode::Suspect | ErrorCode::Denied | ErrorCode::NotFound)
+        ),
+        _ => false,
+    }
+}
