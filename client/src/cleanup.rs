@@ -1,14 +1,14 @@
 //! What must not outlive the process: temporary files, children, a terminal without echo.
 //!
 //! [`on_signals`] starts a thread that, on SIGINT or SIGTERM, ends the children, removes the files, gives
-//! the echo back and leaves with 130 or 143. Whatever it would have to see to is made under the lock
+//! the echo back and leaves with 130 or 143. A file that somebody can go on with stays, and is told of. Whatever it would have to see to is made under the lock
 //! that it takes, so no signal falls between making and noting. A SIGKILL or a power cut can leave a temporary file; its name begins with
 //! `.zput-` and ends in `.tmp`, and it is never the target itself.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::File,
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,10 +25,11 @@ use signal_hook::{
 };
 
 static LEFT_BEHIND: Mutex<LeftBehind> =
-    Mutex::new(LeftBehind { files: BTreeSet::new(), children: BTreeMap::new(), terminal: None });
+    Mutex::new(LeftBehind { files: BTreeMap::new(), children: BTreeMap::new(), terminal: None });
 
 struct LeftBehind {
-    files: BTreeSet<PathBuf>,
+    /// Those that stay come with what is said of them.
+    files: BTreeMap<PathBuf, Option<String>>,
     children: BTreeMap<u32, Pid>,
     /// One without echo, and what it was before.
     terminal: Option<(Arc<File>, Termios)>,
@@ -38,7 +39,7 @@ fn left_behind() -> MutexGuard<'static, LeftBehind> {
     LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file that a signal removes for as long as this guard lives.
+/// A file that a signal removes, unless it is to be kept, for as long as this guard lives.
 #[derive(Debug)]
 pub struct FileGuard(PathBuf);
 
@@ -52,9 +53,21 @@ impl FileGuard {
         let mut left = left_behind();
         let file =
             tempfile::Builder::new().prefix(".zput-").suffix(".tmp").tempfile_in(directory)?;
-        left.files.insert(file.path().to_owned());
+        left.files.insert(file.path().to_owned(), None);
         let guard = Self(file.path().to_owned());
         Ok((file, guard))
+    }
+
+    /// Watches over a file that is there already.
+    #[must_use]
+    pub fn over(path: &Path) -> Self {
+        left_behind().files.insert(path.to_owned(), None);
+        Self(path.to_owned())
+    }
+
+    /// From now on the file stays: a signal ends the process with this line on stderr. Without one it goes again.
+    pub fn keep(&self, line: Option<String>) {
+        left_behind().files.insert(self.0.clone(), line);
     }
 }
 
@@ -154,8 +167,12 @@ fn sweep(left: &mut LeftBehind) {
         // One that has ended already is what was wanted.
         let _ended = kill_process(*pid, Signal::TERM);
     }
-    for file in &left.files {
-        let _gone = std::fs::remove_file(file);
+    for (file, line) in &left.files {
+        match line {
+            // There is nobody left to be told that stderr is gone.
+            Some(line) => drop(writeln!(io::stderr(), "{line}")),
+            None => drop(std::fs::remove_file(file)),
+        }
     }
 }
 
@@ -167,8 +184,8 @@ mod tests {
     fn guards_are_forgotten_when_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let (file, guard) = FileGuard::make(directory.path()).unwrap();
-        assert!(left_behind().files.contains(file.path()));
+        assert!(left_behind().files.contains_key(file.path()));
         drop(guard);
-        assert!(!left_behind().files.contains(file.path()));
+        assert!(!left_behind().files.contains_key(file.path()));
     }
 }

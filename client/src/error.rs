@@ -85,6 +85,9 @@ pub enum ClientError {
     /// What came is not what was put.
     #[error("{}{}", printable(&.0.to_string()), advice(.0))]
     Open(#[from] OpenError),
+    /// The writer noted the SHA-256 of something else.
+    #[error("it is as it was sealed, but its SHA-256 is not the one that its writer noted")]
+    Sha256,
     /// The server says lengths that no sealed blob has.
     #[error("the server's answer fits no sealed blob: {0}")]
     Envelope(&'static str),
@@ -154,8 +157,8 @@ pub enum ClientError {
     /// What was sent of a stream is gone, and so is the stream.
     #[error("{0}; what comes from stdin or a command cannot be sent again: start it over")]
     StreamLost(Box<ClientError>),
-    /// The connection ended behind the commit, and nobody can be asked what came of it.
-    #[error("{0}; whether it was stored before that is not known")]
+    /// The connection ended behind a request that changes something, and nobody can be asked what came of it.
+    #[error("{0}; whether the server had done it by then is not known")]
     Unanswered(Box<ClientError>),
     /// The connection ended behind the commit of a stream, and the server has nothing.
     #[error(
@@ -225,7 +228,7 @@ impl ClientError {
             Self::Seal(SealError::Recipients(_) | SealError::Wrap(_)) => ExitCode::Key,
             Self::Seal(_) => ExitCode::Other,
             Self::Open(OpenError::NoIdentityMatches | OpenError::NoVaultKey) => ExitCode::Key,
-            Self::Open(_) | Self::Envelope(_) => ExitCode::Integrity,
+            Self::Open(_) | Self::Envelope(_) | Self::Sha256 => ExitCode::Integrity,
             Self::Name(_) | Self::Usage(_) | Self::Range { .. } => ExitCode::Usage,
             Self::Recipient(_)
             | Self::Invite(_)

@@ -6,10 +6,10 @@
 //!               ↓
 //!             client          a key file, a connection when one is needed
 //!    ↙     ↙    ↓    ↘    ↘
-//!  put   get  list stat remove          offline
+//!  put   get  verify list stat remove   offline
 //!   ↓     ↓                                ↓
 //! source sink                         source, sink
-//! seal   receive
+//! seal   receive, partial
 //! journal
 //! send
 //!    ↘    ↓    ↙
@@ -39,6 +39,7 @@ pub mod keystore;
 pub mod list;
 pub mod notice;
 pub mod offline;
+pub mod partial;
 pub mod progress;
 pub mod put;
 pub mod remove;
@@ -48,6 +49,7 @@ pub mod sink;
 pub mod source;
 pub mod stat;
 pub mod terminal;
+pub mod verify;
 
 mod receive;
 mod seal;

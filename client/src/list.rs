@@ -100,10 +100,9 @@ impl Client {
         after: Option<Vec<u8>>,
     ) -> Result<(Vec<Entry>, Option<Vec<u8>>), ClientError> {
         let request = Request::List { after, limit: PAGE_MAX_ENTRIES, headers: true };
-        let connection = self.connection()?;
-        match connection.ask(&request)? {
+        match self.ask_again(None, &request)? {
             Response::Page { entries, next } => Ok((entries, next)),
-            _ => Err(connection.unexpected("not a page").into()),
+            _ => Err(self.connection()?.unexpected("not a page").into()),
         }
     }
 
@@ -158,12 +157,11 @@ impl Client {
         let mut pages = Pages::default();
         loop {
             let request = Request::Versions { key: key.clone(), after, limit: PAGE_MAX_ENTRIES };
-            let connection = self.connection()?;
-            match connection.ask(&request)? {
+            match self.ask_again(Some(name.as_str()), &request)? {
                 Response::Versions { versions, next } => {
                     // Newest first: a page that does not go down would be asked for ever.
                     if next.is_some() && after.is_some() && next >= after {
-                        return Err(connection.unexpected("a page that leads back").into());
+                        return Err(self.leads_back());
                     }
                     let news = versions.len();
                     all.extend(versions);
@@ -173,7 +171,7 @@ impl Client {
                     pages.turn(news)?;
                     after = next;
                 }
-                _ => return Err(connection.unexpected("not the versions").into()),
+                _ => return Err(self.connection()?.unexpected("not the versions").into()),
             }
         }
     }

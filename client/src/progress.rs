@@ -1,6 +1,9 @@
 //! How far a transfer is: the library reports through a small trait, the commands draw.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    sync::{Mutex, PoisonError},
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -30,6 +33,18 @@ pub struct Bar {
     bar: ProgressBar,
 }
 
+/// The bar that is on the terminal, if there is one.
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Writes to stderr with the bar out of the way.
+pub fn aside<T>(write: impl FnOnce() -> T) -> T {
+    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*drawn {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
 /// Redraws a second.
 const REDRAWS_PER_SECOND: u8 = 8;
 
@@ -43,6 +58,7 @@ impl Bar {
         let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_message(label.to_owned());
+        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         Some(Self { bar })
     }
 }
@@ -74,6 +90,7 @@ impl Progress for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
+        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.bar.finish_and_clear();
     }
 }

@@ -5,18 +5,20 @@ use zput_common::{
     proto::message::{Condition, Request, Response, Version},
 };
 
-use crate::{client::Client, error::ClientError, get::GetOptions};
+use crate::{client::Client, error::ClientError, get::GetOptions, retry::unanswered};
 
 impl Client {
-    /// Moves the current version of `name` to the server's trash; gives that version.
+    /// Moves the current version of `name` to the server's trash; gives that version. After a temporary failure it
+    /// is tried again until the request is on its way, and no longer: a second one might remove what somebody else
+    /// has put meanwhile.
     ///
     /// # Errors
     /// When there is none, or the server refuses.
     pub fn remove(&mut self, name: &BlobName) -> Result<Version, ClientError> {
         let key = self.key_file().object_key(name);
         let request = Request::Delete { key, condition: Condition::Any };
-        let connection = self.connection()?;
-        match connection.ask(&request)? {
+        let connection = self.reach(Some(name.as_str()))?;
+        match connection.ask(&request).map_err(unanswered)? {
             Response::Deleted { version } => Ok(version),
             _ => Err(connection.unexpected("not what was deleted").into()),
         }
@@ -29,8 +31,9 @@ impl Client {
     /// When there is no such version, the server refuses, or what it restored is not the vault's.
     pub fn restore(&mut self, name: &BlobName, version: Version) -> Result<Version, ClientError> {
         let key = self.key_file().object_key(name);
-        let connection = self.connection()?;
-        let restored = match connection.ask(&Request::Restore { key, version })? {
+        let connection = self.reach(Some(name.as_str()))?;
+        let request = Request::Restore { key, version };
+        let restored = match connection.ask(&request).map_err(unanswered)? {
             Response::Committed { version } => version,
             _ => return Err(connection.unexpected("not what was restored").into()),
         };

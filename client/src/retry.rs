@@ -8,12 +8,12 @@ use std::{io, thread, time::Duration};
 
 use zput_common::proto::{
     SessionError,
-    message::{ErrorCode, RemoteError},
+    message::{ErrorCode, RemoteError, Request, Response},
 };
 
 use crate::{
     client::Client,
-    connection::ConnectionError,
+    connection::{Connection, ConnectionError},
     error::ClientError,
     notice::{Event, Notice},
 };
@@ -74,11 +74,43 @@ impl Client {
             }
         }
     }
+
+    /// Asks what changes nothing, and so may be asked twice.
+    pub(crate) fn ask_again(
+        &mut self,
+        thing: Option<&str>,
+        request: &Request,
+    ) -> Result<Response, ClientError> {
+        self.retrying(thing, |client| {
+            let answer = client.connection().and_then(|connection| Ok(connection.ask(request)?));
+            client.after(answer)
+        })
+    }
+
+    /// A connection on which the server has answered. What changes something and cannot be asked twice is tried again
+    /// up to here: once its request is on the way nobody knows what became of it.
+    pub(crate) fn reach(&mut self, thing: Option<&str>) -> Result<&mut Connection, ClientError> {
+        if self.retries() > 0 {
+            self.ask_again(thing, &Request::Ping)?;
+        }
+        self.connection()
+    }
 }
 
 fn longest_pause(made: u32) -> Duration {
     let factor = 1_u32.checked_shl(made).unwrap_or(u32::MAX);
     FIRST_PAUSE.saturating_mul(factor).min(PAUSE_MAX)
+}
+
+/// The error of a request that was on its way: where it ended with the connection, nobody knows what became of it.
+pub(crate) fn unanswered(error: ConnectionError) -> ClientError {
+    let is_answer =
+        matches!(error, ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. });
+    let error = ClientError::from(error);
+    if is_answer || !is_temporary(&error) {
+        return error;
+    }
+    ClientError::Unanswered(Box::new(error))
 }
 
 /// Whether the same may succeed in a moment.

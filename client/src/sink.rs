@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal, Seek, SeekFrom, Write},
     os::{
         fd::AsFd,
         unix::fs::{FileTypeExt, PermissionsExt},
@@ -12,10 +12,12 @@ use std::{
 };
 
 use thiserror::Error;
+use zput_common::blob::open::Trusted;
 
 use crate::{
     atomic::{directory_of, is_taken, sync_directory},
     cleanup::FileGuard,
+    partial::{Partials, Record},
 };
 
 /// Where the system does not say its umask: a file is its owner's alone.
@@ -28,6 +30,20 @@ pub trait Sink: Send {
     /// # Errors
     /// When it cannot be written; the transfer ends.
     fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError>;
+
+    /// Whether an earlier get may have left something here that this one can go on with.
+    fn may_hold(&self) -> bool {
+        false
+    }
+
+    /// A whole blob comes: gives how many of its first parts are here already, verified. What follows is written
+    /// part by part.
+    ///
+    /// # Errors
+    /// When what is here cannot be read or cut off.
+    fn begin(&mut self, _blob: &Trusted) -> Result<u64, SinkError> {
+        Ok(0)
+    }
 }
 
 /// Why an output could not be made.
@@ -121,6 +137,28 @@ impl Output {
     /// # Errors
     /// [`SinkError::Exists`] before anything is written, so that nobody waits for a transfer in vain.
     pub fn at(path: &Path, force: bool) -> Result<Self, SinkError> {
+        Self::open(path, force, None)
+    }
+
+    /// The same; a get into a file can be gone on with, if it is interrupted after a whole part. This takes up what an
+    /// earlier one has left, and should a signal end the process, `line` tells of what this one leaves.
+    ///
+    /// # Errors
+    /// As of [`at`](Self::at).
+    pub fn resumable(
+        path: &Path,
+        force: bool,
+        partials: &Partials,
+        line: String,
+    ) -> Result<Self, SinkError> {
+        Self::open(path, force, Some((partials, line)))
+    }
+
+    fn open(
+        path: &Path,
+        force: bool,
+        resumable: Option<(&Partials, String)>,
+    ) -> Result<Self, SinkError> {
         let failed = |error| SinkError::Write { path: path.to_owned(), error };
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => return Err(SinkError::Directory(path.to_owned())),
@@ -136,7 +174,21 @@ impl Output {
         if !force && is_taken(path).map_err(failed)? {
             return Err(SinkError::Exists(path.to_owned()));
         }
-        FileSink::beside(path, force).map(Self::File)
+        match resumable {
+            None => FileSink::beside(path, force).map(Self::File),
+            Some((partials, line)) => {
+                FileSink::resumable(path, force, partials, line).map(Self::File)
+            }
+        }
+    }
+
+    /// The file that stays behind although it is not complete.
+    #[must_use]
+    pub fn partial(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) => file.may_hold().then(|| file.temp.path()),
+            Self::Stream(_) => None,
+        }
     }
 
     /// Whether this is a terminal.
@@ -164,31 +216,136 @@ impl Sink for Output {
             Self::Stream(stream) => stream.write(plaintext),
         }
     }
+
+    fn may_hold(&self) -> bool {
+        match self {
+            Self::File(file) => file.may_hold(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn begin(&mut self, blob: &Trusted) -> Result<u64, SinkError> {
+        match self {
+            Self::File(file) => file.begin(blob),
+            Self::Stream(_) => Ok(0),
+        }
+    }
 }
 
-/// A file under way beside its target. Dropped, it vanishes.
+/// A file under way beside its target. Dropped, it vanishes, unless a get can go on with it.
 #[derive(Debug)]
 pub struct FileSink {
     temp: tempfile::NamedTempFile,
     guard: FileGuard,
     target: PathBuf,
     force: bool,
+    resuming: Option<Box<Resuming>>,
+}
+
+/// What it takes to go on with a file.
+#[derive(Debug)]
+struct Resuming {
+    partials: Partials,
+    /// What is said of it should a signal end the process.
+    line: String,
+    record: Option<Record>,
+    /// Whole parts in the file, and in the record.
+    parts: u64,
+    is_kept: bool,
 }
 
 impl FileSink {
     fn beside(target: &Path, force: bool) -> Result<Self, SinkError> {
         let (temp, guard) = FileGuard::make(directory_of(target))
             .map_err(|error| SinkError::Write { path: target.to_owned(), error })?;
-        Ok(Self { temp, guard, target: target.to_owned(), force })
+        Ok(Self { temp, guard, target: target.to_owned(), force, resuming: None })
+    }
+
+    fn resumable(
+        target: &Path,
+        force: bool,
+        partials: &Partials,
+        line: String,
+    ) -> Result<Self, SinkError> {
+        let record = partials.existing(target);
+        let left = record.as_ref().and_then(Record::partial);
+        let partials = partials.clone();
+        let resuming = Box::new(Resuming { partials, line, record, parts: 0, is_kept: false });
+        let Some((file, path)) = left else {
+            return Ok(Self { resuming: Some(resuming), ..Self::beside(target, force)? });
+        };
+        let guard = FileGuard::over(&path);
+        let path = tempfile::TempPath::try_from_path(path)
+            .map_err(|error| SinkError::Write { path: target.to_owned(), error })?;
+        let temp = tempfile::NamedTempFile::from_parts(file, path);
+        let (target, resuming) = (target.to_owned(), Some(resuming));
+        let mut sink = Self { temp, guard, target, force, resuming };
+        sink.keep(true);
+        Ok(sink)
+    }
+
+    fn may_hold(&self) -> bool {
+        self.resuming.as_ref().is_some_and(|resuming| resuming.is_kept)
+    }
+
+    /// Whether an error or a signal leaves the file where it is.
+    fn keep(&mut self, is_kept: bool) {
+        let Some(resuming) = &mut self.resuming else { return };
+        resuming.is_kept = is_kept;
+        self.temp.disable_cleanup(is_kept);
+        self.guard.keep(is_kept.then(|| resuming.line.clone()));
+    }
+
+    fn begin(&mut self, blob: &Trusted) -> Result<u64, SinkError> {
+        let Some(resuming) = &mut self.resuming else { return Ok(0) };
+        let (transcript, layout) = (&blob.seen().transcript, blob.layout());
+        let failed = |error| SinkError::Write { path: self.target.clone(), error };
+        let file = self.temp.as_file_mut();
+        if let Some(record) = &mut resuming.record {
+            let part_bytes = layout.part_size().bytes();
+            resuming.parts = record.go_on(file, transcript, part_bytes).map_err(failed)?;
+            if resuming.parts > 0 {
+                return Ok(resuming.parts);
+            }
+        }
+        file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(failed)?;
+        if layout.parts() > 1 {
+            // Where no record can be kept the get starts over if it is interrupted.
+            resuming.record =
+                resuming.record.take().or_else(|| resuming.partials.make(&self.target));
+            if let Some(record) = &mut resuming.record
+                && record.begin(transcript, self.temp.path(), self.temp.as_file()).is_err()
+            {
+                resuming.record = None;
+            }
+        } else if let Some(record) = resuming.record.take() {
+            record.discard();
+        }
+        self.keep(false);
+        Ok(0)
     }
 
     fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
         let written = self.temp.as_file_mut().write_all(plaintext);
-        written.map_err(|error| SinkError::Write { path: self.target.clone(), error })
+        written.map_err(|error| SinkError::Write { path: self.target.clone(), error })?;
+        if let Some(resuming) = &mut self.resuming
+            && let Some(record) = &resuming.record
+        {
+            if record.note(resuming.parts, plaintext).is_err() {
+                // What was noted before can be gone on with.
+                resuming.record = None;
+            } else {
+                resuming.parts += 1;
+                if resuming.parts == 1 {
+                    self.keep(true);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn commit(self, attributes: Option<Attributes>) -> Result<(), SinkError> {
-        let Self { temp, guard, target, force } = self;
+        let Self { temp, guard, target, force, resuming } = self;
         let failed = |error| SinkError::Write { path: target.clone(), error };
         if let Some(attributes) = attributes {
             let file = temp.as_file();
@@ -209,6 +366,9 @@ impl FileSink {
             Err(e) => return Err(failed(e.error)),
         }
         drop(guard);
+        if let Some(record) = resuming.and_then(|resuming| resuming.record) {
+            record.discard();
+        }
         sync_directory(directory_of(&target)).map_err(failed)
     }
 }

@@ -49,8 +49,11 @@ impl Client {
             allow_rollback: options.allow_rollback,
             body: false,
         };
-        let found = self.find(&wanted);
-        let Found { info, recipients, trusted } = self.after(found)?;
+        let found = self.retrying(Some(name.as_str()), |client| {
+            let found = client.find(&wanted);
+            client.after(found)
+        });
+        let Found { info, recipients, trusted } = found?;
         Ok(Stat {
             version: info.version,
             generation: trusted.seen().generation,

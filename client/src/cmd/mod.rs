@@ -30,7 +30,7 @@ use crate::{
     Client, ClientError, ExitCode, cleanup,
     directories::Directories,
     keystore::KeyPath,
-    progress::{Bar, Progress, Silent},
+    progress::{self, Bar, Progress, Silent},
     retry::RETRIES,
     terminal::printable,
 };
@@ -99,7 +99,12 @@ impl Console {
     /// A line on stderr.
     pub(crate) fn tell(&self, what: &dyn fmt::Display) {
         // There is nobody left to be told that stderr is gone.
-        let _told = writeln!(io::stderr(), "{}: {what}", self.name);
+        let _told = progress::aside(|| writeln!(io::stderr(), "{}", self.line(what)));
+    }
+
+    /// The line that tells it.
+    pub(crate) fn line(&self, what: &dyn fmt::Display) -> String {
+        format!("{}: {what}", self.name)
     }
 
     /// That there is a new key file, and what to do with it.

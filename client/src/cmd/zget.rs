@@ -12,11 +12,12 @@ use clap::Parser;
 use serde::Serialize;
 use zput_common::{name::BlobName, proto::message::Version};
 
-use super::{At, Console, Failure, KeyArguments, format, usage};
+use super::{At, Console, Failure, KeyArguments, RetryArguments, directories, format, usage};
 use crate::{
     Client,
-    get::{ByteRange, GetOptions},
+    get::{ByteRange, GetOptions, GetReceipt},
     offline::attributes,
+    partial::Partials,
     sink::Output,
 };
 
@@ -27,8 +28,11 @@ Examples:
   zget -o plans/ a.pdf b.pdf       fetch several into a directory
   zget --range 0-1023 -o - disk    the first 1,024 bytes
   zget --at VERSION secret.bin     an earlier version (zstat --versions lists them)
+  zget --verify-only secret.bin    fetch and verify all of it, and keep nothing
 
 A file appears only when all of it is verified. It is named by what you ask for, never by the blob.
+Until then it is beside its target as .zput-*.tmp. What was interrupted after a whole part of 16 MiB stays there,
+and the same command goes on with it, if the blob is still the same version.
 
 A reader of `zget -o -` that takes nothing for longer than the server's idle limit (120 seconds unless
 its operator says otherwise) is cut off, with exit code 5: fetch into a file what is read slowly.
@@ -65,6 +69,10 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "at")]
     allow_rollback: bool,
 
+    /// Verify all of it, and keep nothing; exit code 8 says that something is wrong with it
+    #[arg(long, conflicts_with_all = ["output", "force", "range", "plaintext"])]
+    verify_only: bool,
+
     /// Fetch an unsealed object; only on plaintext connections, and nobody vouches for it
     #[arg(long, conflicts_with = "allow_rollback")]
     plaintext: bool,
@@ -72,6 +80,9 @@ pub struct Arguments {
     /// Print a line of JSON for each blob fetched
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    retries: RetryArguments,
 
     #[command(flatten)]
     key: KeyArguments,
@@ -109,6 +120,7 @@ impl FromStr for RangeArgument {
 enum Target {
     Stdout,
     Path(PathBuf),
+    Nowhere,
 }
 
 #[derive(Serialize)]
@@ -117,8 +129,11 @@ struct Line<'a> {
     version: String,
     generation: Option<String>,
     length: u64,
-    output: String,
+    output: Option<String>,
 }
+
+/// What is said of a file that stays behind.
+const STAYS: &str = "what came stays, and the same command goes on with it";
 
 /// Runs the command.
 ///
@@ -126,51 +141,80 @@ struct Line<'a> {
 /// When a blob was not fetched.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let targets = targets(&arguments)?;
+    let partials = Partials::of(&directories()?);
     let mut client = arguments.key.client(console)?;
-    console.each(targets, |(name, target)| fetch(&mut client, &name, &target, &arguments, console))
+    arguments.retries.apply(&mut client, console)?;
+    console.each(targets, |(name, target)| {
+        let line = fetch(&mut client, &name, &target, &partials, &arguments, console)?;
+        if arguments.json {
+            console.print_json(&line)?;
+        }
+        Ok(())
+    })
 }
 
-fn fetch(
+fn fetch<'a>(
     client: &mut Client,
-    name: &BlobName,
+    name: &'a BlobName,
     target: &Target,
+    partials: &Partials,
     arguments: &Arguments,
     console: &Console,
-) -> Result<(), Failure> {
-    let mut output = match target {
-        Target::Stdout => Output::stdout(),
-        Target::Path(path) => Output::at(path, arguments.force),
-    }?;
+) -> Result<Line<'a>, Failure> {
     let options = GetOptions {
         version: arguments.at.map(Version),
         range: arguments.range.map(|RangeArgument(range)| range),
         allow_rollback: arguments.allow_rollback,
     };
     let progress = console.progress(name.as_str());
-    let (version, generation, length, attributes) = if arguments.plaintext {
+    let mut output = match target {
+        Target::Nowhere => {
+            let got = client.verify(name, &options, &*progress).at(name)?;
+            return Ok(Line::of(name, &got, None));
+        }
+        Target::Stdout => Output::stdout()?,
+        // A stretch, and what nobody vouches for, is not gone on with.
+        Target::Path(path) if options.range.is_some() || arguments.plaintext => {
+            Output::at(path, arguments.force)?
+        }
+        Target::Path(path) => {
+            let line = console.line(&format_args!("{name}: interrupted; {STAYS}"));
+            Output::resumable(path, arguments.force, partials, line)?
+        }
+    };
+    let path = match target {
+        Target::Path(path) => Some(path.display().to_string()),
+        Target::Stdout | Target::Nowhere => None,
+    };
+    if arguments.plaintext {
         let got = client.get_unsealed(name, &options, &mut output, &*progress);
         let (version, length) = got.at(name)?;
-        (version, None, length, None)
-    } else {
-        let got = client.get(name, &options, &mut output, &*progress).at(name)?;
-        // A stretch of a file is not that file.
-        let attributes = options.range.is_none().then(|| attributes(&got.metadata));
-        (got.version, Some(got.generation), got.length, attributes)
-    };
-    output.commit(attributes)?;
-    if arguments.json {
-        console.print_json(&Line {
-            name: name.as_str(),
-            version: format::number(version.0),
-            generation: generation.map(format::number),
-            length,
-            output: match target {
-                Target::Stdout => "-".to_owned(),
-                Target::Path(path) => path.display().to_string(),
-            },
-        })?;
+        output.commit(None)?;
+        let version = format::number(version.0);
+        return Ok(Line { name: name.as_str(), version, generation: None, length, output: path });
     }
-    Ok(())
+    let got = client.get(name, &options, &mut output, &*progress);
+    if got.is_err()
+        && let Some(partial) = output.partial()
+    {
+        console.tell(&format_args!("{name}: {}: {STAYS}", partial.display()));
+    }
+    let got = got.at(name)?;
+    // A stretch of a file is not that file.
+    output.commit(options.range.is_none().then(|| attributes(&got.metadata)))?;
+    Ok(Line::of(name, &got, path))
+}
+
+impl<'a> Line<'a> {
+    fn of(name: &'a BlobName, got: &GetReceipt, output: Option<String>) -> Self {
+        Self {
+            name: name.as_str(),
+            version: format::number(got.version.0),
+            generation: Some(format::number(got.generation)),
+            length: got.length,
+            output,
+        }
+    }
 }
 
 /// Where each name goes; no two go to one place.
@@ -194,6 +238,9 @@ fn targets(arguments: &Arguments) -> Result<Vec<(BlobName, Target)>, Failure> {
     };
     if names.len() > 1 && directory.is_none() {
         return Err(usage("several blobs need a directory: -o DIR/"));
+    }
+    if arguments.verify_only {
+        return Ok(names.into_iter().map(|name| (name, Target::Nowhere)).collect());
     }
     let mut taken = BTreeSet::new();
     let mut targets = Vec::with_capacity(names.len());
@@ -233,6 +280,7 @@ mod tests {
                 .map(|(_, target)| match target {
                     Target::Stdout => "stdout".to_owned(),
                     Target::Path(path) => path.display().to_string(),
+                    Target::Nowhere => "nowhere".to_owned(),
                 })
                 .collect()
         })
@@ -246,6 +294,7 @@ mod tests {
         assert_eq!(paths(&["zget", "-o", "out", "x/a"]).unwrap(), ["out"]);
         assert_eq!(paths(&["zget", "-o", "new/", "x/a", "b"]).unwrap(), ["new/a", "new/b"]);
         assert_eq!(paths(&["zget", "-o", "/tmp", "x/a"]).unwrap(), ["/tmp/a"]);
+        assert_eq!(paths(&["zget", "--verify-only", "x/a", "y/a"]).unwrap(), ["nowhere"; 2]);
     }
 
     #[test]
@@ -262,6 +311,8 @@ mod tests {
             &["zget", "-o", "-", "--json", "a"],
             &["zget", "--at", "5", "--allow-rollback", "a"],
             &["zget", "--at", "x", "a"],
+            &["zget", "--verify-only", "-o", "x", "a"],
+            &["zget", "--verify-only", "--plaintext", "a"],
         ] {
             assert!(paths(line).is_err(), "{line:?}");
         }

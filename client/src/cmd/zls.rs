@@ -3,7 +3,7 @@
 use clap::Parser;
 use serde::Serialize;
 
-use super::{Console, Failure, KeyArguments, format};
+use super::{Console, Failure, KeyArguments, RetryArguments, format};
 use crate::{
     ClientError,
     list::{Listed, Listing},
@@ -38,6 +38,9 @@ pub struct Arguments {
     json: bool,
 
     #[command(flatten)]
+    retries: RetryArguments,
+
+    #[command(flatten)]
     key: KeyArguments,
 }
 
@@ -58,6 +61,7 @@ struct Line<'a> {
 /// When the listing is not complete.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let mut client = arguments.key.client(console)?;
+    arguments.retries.apply(&mut client, console)?;
     let Listing { blobs, foreign, unsealed, damaged } = client.list(&arguments.prefix)?;
     for blob in &blobs {
         if arguments.json {

@@ -4,7 +4,7 @@ use clap::Parser;
 use serde::Serialize;
 use zput_common::{name::BlobName, proto::message::Version};
 
-use super::{At, Console, Failure, KeyArguments, format};
+use super::{At, Console, Failure, KeyArguments, RetryArguments, format};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +34,9 @@ pub struct Arguments {
     json: bool,
 
     #[command(flatten)]
+    retries: RetryArguments,
+
+    #[command(flatten)]
     key: KeyArguments,
 }
 
@@ -50,6 +53,7 @@ struct Line<'a> {
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let name = BlobName::parse(&arguments.name).at(&arguments.name)?;
     let mut client = arguments.key.client(console)?;
+    arguments.retries.apply(&mut client, console)?;
     let version = client.restore(&name, Version(arguments.which)).at(&name)?;
     if arguments.json {
         let version = format::number(version.0);

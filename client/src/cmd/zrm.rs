@@ -4,7 +4,7 @@ use clap::Parser;
 use serde::Serialize;
 use zput_common::name::BlobName;
 
-use super::{At, Console, Failure, KeyArguments, format};
+use super::{At, Console, Failure, KeyArguments, RetryArguments, format};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +29,9 @@ pub struct Arguments {
     json: bool,
 
     #[command(flatten)]
+    retries: RetryArguments,
+
+    #[command(flatten)]
     key: KeyArguments,
 }
 
@@ -49,6 +52,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         .map(|name| BlobName::parse(name).at(name))
         .collect::<Result<_, _>>()?;
     let mut client = arguments.key.client(console)?;
+    arguments.retries.apply(&mut client, console)?;
     console.each(names, |name| {
         let version = client.remove(&name).at(&name)?;
         if arguments.json {

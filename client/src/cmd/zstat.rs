@@ -7,7 +7,7 @@ use zput_common::{
     proto::message::{Version, VersionState},
 };
 
-use super::{At, Console, Failure, KeyArguments, format};
+use super::{At, Console, Failure, KeyArguments, RetryArguments, format};
 use crate::{Client, get::GetOptions, stat::Stat, terminal::printable};
 
 const EXAMPLES: &str = "\
@@ -15,6 +15,7 @@ Examples:
   zstat secret.bin
   zstat --json secret.bin | jq -r .version
   zstat --versions secret.bin      every version there is, the trash included
+  zstat --verify secret.bin        fetch and verify every part as well
 
 Exit codes: 0 ok, 1 other, 2 usage, 4 not found, 5 try again, 6 denied, 7 key missing or wrong,
 8 integrity.";
@@ -28,8 +29,12 @@ pub struct Arguments {
     name: String,
 
     /// List all versions instead, newest first; what the server says, not verified
-    #[arg(long, conflicts_with_all = ["at", "allow_rollback"])]
+    #[arg(long, conflicts_with_all = ["at", "allow_rollback", "verify"])]
     versions: bool,
+
+    /// Fetch and verify every part as well; nothing is kept
+    #[arg(long)]
+    verify: bool,
 
     /// This version instead of the current one, however old it is
     #[arg(long, value_name = "VERSION")]
@@ -42,6 +47,9 @@ pub struct Arguments {
     /// Print JSON; with --versions a line for each
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    retries: RetryArguments,
 
     #[command(flatten)]
     key: KeyArguments,
@@ -61,6 +69,8 @@ struct Line<'a> {
     recipients: usize,
     sha256: Option<String>,
     key: String,
+    /// Whether every part was.
+    verified: bool,
 }
 
 #[derive(Serialize)]
@@ -78,6 +88,7 @@ struct VersionLine {
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let name = BlobName::parse(&arguments.name).at(&arguments.name)?;
     let mut client = arguments.key.client(console)?;
+    arguments.retries.apply(&mut client, console)?;
     if arguments.versions {
         return versions(&mut client, &name, arguments.json, console);
     }
@@ -87,7 +98,13 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         allow_rollback: arguments.allow_rollback,
     };
     let stat = client.stat(&name, &options).at(&name)?;
-    let line = line(&name, &stat);
+    let mut line = line(&name, &stat);
+    if arguments.verify {
+        // The same version, whatever is put meanwhile.
+        let options = GetOptions { version: Some(stat.version), ..options };
+        client.verify(&name, &options, &*console.progress(name.as_str())).at(&name)?;
+        line.verified = true;
+    }
     if arguments.json {
         console.print_json(&line)?;
         return Ok(());
@@ -110,6 +127,9 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     ]);
     lines.extend(line.sha256.map(|sha256| ("sha256", sha256)));
     lines.push(("key", line.key));
+    if line.verified {
+        lines.push(("verified", "every part".to_owned()));
+    }
     for (label, value) in lines {
         console.print(&format_args!("{label:<10} {value}"))?;
     }
@@ -130,6 +150,7 @@ fn line<'a>(name: &'a BlobName, stat: &Stat) -> Line<'a> {
         recipients: stat.recipients,
         sha256: stat.sha256.map(hex::encode),
         key: stat.key.to_string(),
+        verified: false,
     }
 }
 

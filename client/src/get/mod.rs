@@ -7,6 +7,9 @@
 //! One request asks for the header, the footer and the parts, in this order, so the whole blob is
 //! vouched for before its first part comes, and it costs one round trip. What the server says about
 //! lengths is bounded before anything is allocated by it.
+//!
+//! After a temporary failure the parts that did not come are asked for, of the same version: the footer that was
+//! verified at first vouches for them. So it is with a file that an interrupted get has left, if the footer is the same.
 
 use std::ops::Range;
 
@@ -31,8 +34,10 @@ use crate::{
     client::Client,
     connection::Connection,
     error::ClientError,
+    notice::{Event, Notice},
     progress::Progress,
     receive::{Blocks, receive, receive_small},
+    retry::Tries,
     sink::Sink,
 };
 
@@ -108,64 +113,76 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<GetReceipt, ClientError> {
         let key = self.key_file().object_key(name);
-        let got = self.get_sealed(&key, options, sink, progress);
+        let wanted = Wanted {
+            key: &key,
+            version: options.version,
+            allow_rollback: options.allow_rollback,
+            body: options.range.is_none() && !sink.may_hold(),
+        };
+        let (mut begun, mut tries) = (None, Tries::default());
+        let got = loop {
+            let before = begun.as_ref().map(|begun: &Begun| begun.next);
+            let got = self.get_on(name, &wanted, options, &mut begun, sink, progress);
+            let error = match self.after(got) {
+                Ok(receipt) => break Ok(receipt),
+                Err(error) => error,
+            };
+            if begun.as_ref().map(|begun| begun.next) != before {
+                tries.progressed();
+            }
+            if begun.as_ref().is_some_and(|begun| begun.is_torn) {
+                break Err(error);
+            }
+            if let Err(error) = self.pause(&mut tries, Some(name.as_str()), error) {
+                break Err(error);
+            }
+        };
         progress.end();
-        self.after(got)
+        got
     }
 
-    fn get_sealed(
+    /// Gets what is still missing.
+    fn get_on(
         &mut self,
-        key: &ObjectKey,
+        name: &BlobName,
+        wanted: &Wanted<'_>,
         options: &GetOptions,
+        begun: &mut Option<Begun>,
         sink: &mut dyn Sink,
         progress: &dyn Progress,
     ) -> Result<GetReceipt, ClientError> {
-        let wanted = Wanted {
-            key,
-            version: options.version,
-            allow_rollback: options.allow_rollback,
-            body: options.range.is_none(),
+        let is_under_way = begun.is_none() && wanted.body;
+        let begun = match begun {
+            Some(begun) => begun,
+            None => {
+                let found = self.find(wanted)?;
+                let begin = Begun::of(found, options, sink)?;
+                if begin.held > 0 {
+                    let event = Event::GoesOn { held: begin.held, length: begin.range.end };
+                    self.tell(&Notice { thing: Some(name.as_str()), event });
+                }
+                begun.insert(begin)
+            }
         };
-        let Found { info, trusted, .. } = self.find(&wanted)?;
-        let layout = trusted.layout();
-        let total = layout.total_length();
-        let range = within(options.range, total)?;
-        let length = range.end - range.start;
-        progress.begin(Some(length));
-        let parts = if options.range.is_some() {
-            layout.parts_of(range.clone())
-        } else {
-            0..layout.parts()
-        };
-        if !parts.is_empty() {
-            let sealed = sealed_stretch(&trusted, &parts);
+        progress.begin(Some(begun.range.end - begun.range.start));
+        progress.advance(begun.done());
+        let sealed = begun.sealed_stretch();
+        let length = sealed.end - sealed.start;
+        if length > 0 {
+            let version = Some(begun.found.info.version);
             let connection = self.connection()?;
-            if !wanted.body {
-                let section =
-                    Section::Range { offset: sealed.start, length: sealed.end - sealed.start };
-                let request = Request::Get {
-                    key: key.clone(),
-                    version: Some(info.version),
-                    sections: vec![section],
-                    kind: Kind::Sealed,
-                };
+            if !is_under_way {
+                let section = Section::Range { offset: sealed.start, length };
+                let (key, sections) = (wanted.key.clone(), vec![section]);
+                let request = Request::Get { key, version, sections, kind: Kind::Sealed };
                 let Answer { payload, .. } = object(connection, &request)?;
-                if payload != sealed.end - sealed.start {
+                if payload != length {
                     return Err(ClientError::Envelope("the range has another length"));
                 }
             }
-            receive(connection, sealed.end - sealed.start, |blocks| {
-                open(&trusted, parts, range, blocks, sink, progress)
-            })?;
+            receive(connection, length, |blocks| begun.open(blocks, sink, progress))?;
         }
-        Ok(GetReceipt {
-            version: info.version,
-            generation: trusted.seen().generation,
-            length,
-            metadata: trusted.metadata().clone(),
-            writer: trusted.writer(),
-            sha256: trusted.sha256(),
-        })
+        Ok(begun.receipt())
     }
 
     /// Gets the unsealed object called `name`. Nobody vouches for it but the server.
@@ -181,15 +198,28 @@ impl Client {
     ) -> Result<(Version, u64), ClientError> {
         self.refuse_unsealed_over_tls()?;
         let key = self.key_file().object_key(name);
-        let got = self.get_plain(key, options, sink, progress);
+        let mut tries = Tries::default();
+        let got = loop {
+            // Nobody vouches for it, so nothing tells whether a second answer goes on where the first one ended.
+            let mut is_untouched = true;
+            let got = self.get_plain(&key, options, &mut is_untouched, sink, progress);
+            let paused = match self.after(got) {
+                Err(error) if is_untouched => self.pause(&mut tries, Some(name.as_str()), error),
+                got => break got,
+            };
+            if let Err(error) = paused {
+                break Err(error);
+            }
+        };
         progress.end();
-        self.after(got)
+        got
     }
 
     fn get_plain(
         &mut self,
-        key: ObjectKey,
+        key: &ObjectKey,
         options: &GetOptions,
+        is_untouched: &mut bool,
         sink: &mut dyn Sink,
         progress: &dyn Progress,
     ) -> Result<(Version, u64), ClientError> {
@@ -209,7 +239,8 @@ impl Client {
             section = Section::Range { offset: range.start, length };
             expected = Some(length);
         }
-        let request = Request::Get { key, version, sections: vec![section], kind: Kind::Plain };
+        let (key, sections) = (key.clone(), vec![section]);
+        let request = Request::Get { key, version, sections, kind: Kind::Plain };
         let Answer { info, payload, .. } = object(connection, &request)?;
         if info.kind != Kind::Plain || payload != expected.unwrap_or(info.length) {
             return Err(ClientError::Envelope("not the unsealed bytes that were asked for"));
@@ -221,6 +252,7 @@ impl Client {
                 let Some(bytes) = blocks.next(left) else { return Err(ClientError::Incomplete) };
                 left -= bytes.len() as u64;
                 progress.advance(bytes.len() as u64);
+                *is_untouched = false;
                 sink.write(bytes)?;
             }
             Ok(())
@@ -352,44 +384,95 @@ fn within(range: Option<ByteRange>, total: u64) -> Result<Range<u64>, ClientErro
     Ok(start..wanted_end)
 }
 
-/// Where in the object these parts are.
-fn sealed_stretch(trusted: &Trusted, parts: &Range<u64>) -> Range<u64> {
-    let layout = trusted.layout();
-    let start = layout.part_offset(parts.start).unwrap_or(layout.footer_offset());
-    let end = layout.part_offset(parts.end).unwrap_or(layout.footer_offset());
-    start..end
+/// A blob whose parts are coming.
+struct Begun {
+    found: Found,
+    /// The bytes of the plaintext that are wanted.
+    range: Range<u64>,
+    /// The parts that hold them.
+    parts: Range<u64>,
+    /// The first of these that was not written.
+    next: u64,
+    /// Bytes that were there before.
+    held: u64,
+    /// A part was not written whole, so nothing may be written behind it.
+    is_torn: bool,
 }
 
-/// Opens `parts` and hands on what of `range` is in them.
-fn open(
-    trusted: &Trusted,
-    parts: Range<u64>,
-    range: Range<u64>,
-    blocks: &mut Blocks,
-    sink: &mut dyn Sink,
-    progress: &dyn Progress,
-) -> Result<(), ClientError> {
-    let layout = trusted.layout();
-    let part_bytes = layout.part_size().bytes();
-    let mut buffer = Vec::new();
-    for index in parts {
-        let mut part = trusted.open_part(index, buffer)?;
-        let mut left = layout.sealed_part_len(index).unwrap_or(0);
-        while left > 0 {
-            let Some(bytes) = blocks.next(left) else { return Err(ClientError::Incomplete) };
-            left -= bytes.len() as u64;
-            part.push(bytes)?;
+impl Begun {
+    fn of(found: Found, options: &GetOptions, sink: &mut dyn Sink) -> Result<Self, ClientError> {
+        let trusted = &found.trusted;
+        let layout = trusted.layout();
+        let range = within(options.range, layout.total_length())?;
+        if options.range.is_some() {
+            let parts = layout.parts_of(range.clone());
+            return Ok(Self { range, next: parts.start, parts, held: 0, is_torn: false, found });
         }
-        let opened = part.finish()?;
-        let begins = index * part_bytes;
-        let wanted =
-            clamp(range.start, begins, opened.len())..clamp(range.end, begins, opened.len());
-        let wanted = opened.get(wanted).unwrap_or_default();
-        sink.write(wanted)?;
-        progress.advance(wanted.len() as u64);
-        buffer = opened.into_buffer();
+        let parts = 0..layout.parts();
+        let next = sink.begin(trusted)?.min(parts.end);
+        let held = (next * layout.part_size().bytes()).min(range.end);
+        Ok(Self { range, parts, next, held, is_torn: false, found })
     }
-    Ok(())
+
+    /// Where in the object the parts are that are still missing.
+    fn sealed_stretch(&self) -> Range<u64> {
+        let layout = self.found.trusted.layout();
+        let offset = |part| layout.part_offset(part).unwrap_or(layout.footer_offset());
+        if self.next < self.parts.end { offset(self.next)..offset(self.parts.end) } else { 0..0 }
+    }
+
+    /// Bytes of the range that were written.
+    fn done(&self) -> u64 {
+        let layout = self.found.trusted.layout();
+        let written = self.next * layout.part_size().bytes();
+        written.clamp(self.range.start, self.range.end) - self.range.start
+    }
+
+    /// Opens the parts that are still missing, and hands on what of the range is in them.
+    fn open(
+        &mut self,
+        blocks: &mut Blocks,
+        sink: &mut dyn Sink,
+        progress: &dyn Progress,
+    ) -> Result<(), ClientError> {
+        let (trusted, range) = (&self.found.trusted, &self.range);
+        let layout = trusted.layout();
+        let mut buffer = Vec::new();
+        while self.next < self.parts.end {
+            let index = self.next;
+            let mut part = trusted.open_part(index, buffer)?;
+            let mut left = layout.sealed_part_len(index).unwrap_or(0);
+            while left > 0 {
+                let Some(bytes) = blocks.next(left) else { return Err(ClientError::Incomplete) };
+                left -= bytes.len() as u64;
+                part.push(bytes)?;
+            }
+            let opened = part.finish()?;
+            let begins = index * layout.part_size().bytes();
+            let wanted =
+                clamp(range.start, begins, opened.len())..clamp(range.end, begins, opened.len());
+            let wanted = opened.get(wanted).unwrap_or_default();
+            self.is_torn = true;
+            sink.write(wanted)?;
+            self.is_torn = false;
+            self.next += 1;
+            progress.advance(wanted.len() as u64);
+            buffer = opened.into_buffer();
+        }
+        Ok(())
+    }
+
+    fn receipt(&self) -> GetReceipt {
+        let Found { info, trusted, .. } = &self.found;
+        GetReceipt {
+            version: info.version,
+            generation: trusted.seen().generation,
+            length: self.range.end - self.range.start,
+            metadata: trusted.metadata().clone(),
+            writer: trusted.writer(),
+            sha256: trusted.sha256(),
+        }
+    }
 }
 
 /// Where `offset` of the plaintext falls in a part of `length` bytes that begins at `begins`.

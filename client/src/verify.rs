@@ -1,0 +1,51 @@
+//! Whether a blob can be had: all of it is got and opened, and nothing is kept.
+
+use sha2::{Digest as _, Sha256};
+use zput_common::{blob::open::Trusted, name::BlobName};
+
+use crate::{
+    client::Client,
+    error::ClientError,
+    get::{GetOptions, GetReceipt},
+    progress::Progress,
+    sink::{Sink, SinkError},
+};
+
+impl Client {
+    /// Gets the blob called `name` and verifies all of it, the SHA-256 that its writer noted as well. The range of
+    /// `options` does not matter.
+    ///
+    /// # Errors
+    /// As of [`get`](Self::get), and [`ClientError::Sha256`].
+    pub fn verify(
+        &mut self,
+        name: &BlobName,
+        options: &GetOptions,
+        progress: &dyn Progress,
+    ) -> Result<GetReceipt, ClientError> {
+        let mut sink = Verifying { sha256: None };
+        let options = GetOptions { range: None, ..*options };
+        let receipt = self.get(name, &options, &mut sink, progress)?;
+        let found = sink.sha256.map(|hash| <[u8; 32]>::from(hash.finalize()));
+        if found == receipt.sha256 { Ok(receipt) } else { Err(ClientError::Sha256) }
+    }
+}
+
+/// Takes plaintext and keeps nothing of it but, where its writer noted one, a hash.
+struct Verifying {
+    sha256: Option<Sha256>,
+}
+
+impl Sink for Verifying {
+    fn begin(&mut self, blob: &Trusted) -> Result<u64, SinkError> {
+        self.sha256 = blob.sha256().map(|_| Sha256::new());
+        Ok(0)
+    }
+
+    fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
+        if let Some(hash) = &mut self.sha256 {
+            hash.update(plaintext);
+        }
+        Ok(())
+    }
+}
