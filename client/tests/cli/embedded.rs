@@ -463,12 +463,15 @@ fn signals_leave_nothing_behind() {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
+        // Waiting for the child would close it, and the command would be done.
+        let stdin = child.stdin.take().unwrap();
         let waiting = || machine.names().iter().any(|name| name.starts_with(".zput-"));
         while !waiting() {
             std::thread::sleep(Duration::from_millis(5));
         }
         kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(code));
+        drop(stdin);
         assert_eq!(machine.names(), ["a"]);
     }
     // A child is not left running.
