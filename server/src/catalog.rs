@@ -172,7 +172,16 @@ impl Job {
                 opened(begun)
             }
             Self::Resume { store, key, condition, header, client } => {
-                opened(store.resume(&key, condition, client, &header))
+                let resumed = store.resume(&key, condition, client, &header);
+                if !matches!(resumed, Err(StoreError::NotFound | StoreError::Exists(_))) {
+                    return opened(resumed);
+                }
+                // Nothing is left of it where it was committed, and it is what is in its own way.
+                match store.committed(&key, client, &header) {
+                    Ok(Some(version)) => Done::Answer(Response::Committed { version }),
+                    Ok(None) => opened(resumed),
+                    Err(e) => Done::Refused(told(e.into())),
+                }
             }
             Self::Claim(mut upload, slices) => match upload.claim(&slices) {
                 Ok(held) => Done::Held(upload, held),

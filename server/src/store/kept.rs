@@ -4,6 +4,7 @@
 //! the file holds counts for nothing until the client has named it and it was read again.
 
 use std::{
+    cmp::Reverse,
     os::{fd::AsFd, unix::fs::FileExt},
     sync::atomic::Ordering,
     time::Duration,
@@ -13,13 +14,15 @@ use zput_common::{
     digest::{Digest, Hasher},
     keys::public::DevicePublicKey,
     name::ObjectKey,
-    proto::message::{ClaimedSlice, Condition, HeaderSlice, Kind},
+    proto::message::{ClaimedSlice, Condition, HeaderSlice, Kind, Version},
 };
 
 use super::{
     Store, commit,
     error::{Doing, StoreError},
-    layout::{is_resume_name, resume_name},
+    layout::{ObjectName, Shelf, is_resume_name, resume_name},
+    object::Object,
+    shard::LockedShard,
     staging::{self, Staged},
     upload::{Received, Target, Upload, check_header},
 };
@@ -29,6 +32,9 @@ pub(super) const KEPT_MIN_BYTES: u64 = 1024 * 1024;
 
 /// For how long an upload is kept, unless told otherwise: over a weekend.
 pub const DEFAULT_KEEP_UPLOADS: Duration = Duration::from_secs(72 * 60 * 60);
+
+/// How many versions that are current no more are looked at for one of which nobody has heard.
+const VERSIONS_LOOKED_AT: usize = 64;
 
 /// How much of a slice is read at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -54,9 +60,12 @@ impl Store {
         }
         let target = Target { key: key.clone(), kind: Kind::Sealed, condition, client };
         self.check_trusted()?;
+        let name = resume_name(target.client.as_ref(), &header.digest);
+        if self.0.under_way.has(&name) {
+            return Err(StoreError::Crowded);
+        }
         commit::refuse_hopeless(self, &target)?;
         let permit = self.0.uploads.permit().ok_or(StoreError::Crowded)?;
-        let name = resume_name(target.client.as_ref(), &header.digest);
         let mut staged = Staged::reopen(self.staging(), &name)?.ok_or(StoreError::NotFound)?;
         let found = staged.identity()?.length;
         if !begins_with(&staged, found, &header.bytes)? {
@@ -66,6 +75,51 @@ impl Store {
         }
         let received = Received::header_of(staged, header, found);
         Ok(Upload::again(self.clone(), target, received, name, permit))
+    }
+
+    /// The version that an upload of `client` that began with `header` became, if it was committed, whatever became of
+    /// that version since: whoever asks may not have heard of it. The version is durable when this returns it.
+    /// Only the [newest](VERSIONS_LOOKED_AT) that were replaced or deleted are looked at.
+    ///
+    /// # Errors
+    /// As of [`Store::lookup`].
+    pub fn committed(
+        &self,
+        key: &ObjectKey,
+        client: Option<DevicePublicKey>,
+        header: &HeaderSlice,
+    ) -> Result<Option<Version>, StoreError> {
+        let is_it = |object: &Object| -> Result<bool, StoreError> {
+            Ok(object.trailer().client == client
+                && object.read_header()?.as_ref() == Some(&header.bytes))
+        };
+        let name = ObjectName::of(key);
+        // Whoever is about to make it current has done so by then.
+        let shard = LockedShard::exclusive(self.root(), name.shard())?;
+        if let Some(current) = shard.current(key)?
+            && is_it(&current)?
+        {
+            // As of "already there": who renamed it may have been killed before that was durable.
+            shard.sync(Shelf::Objects)?;
+            return Ok(Some(current.version()));
+        }
+        let mut shelved = Vec::new();
+        for shelf in [Shelf::History, Shelf::Trash] {
+            for version in shard.versions(shelf, name)? {
+                shelved.push((version?, shelf));
+            }
+        }
+        shelved.sort_unstable_by_key(|(version, _)| Reverse(*version));
+        for (version, shelf) in shelved.into_iter().take(VERSIONS_LOOKED_AT) {
+            // One that has rotted is no answer, and no reason for none.
+            if let Ok(Some(object)) = shard.shelved(shelf, key, version)
+                && is_it(&object)?
+            {
+                shard.sync(shelf)?;
+                return Ok(Some(version));
+            }
+        }
+        Ok(None)
     }
 
     /// Keeps uploads that are cut off for so long from now on; for no time at all, none is kept.

@@ -38,6 +38,7 @@ mod small_file;
 mod staging;
 mod suspicion;
 mod sync;
+mod under_way;
 mod upload;
 
 use std::{
@@ -69,6 +70,7 @@ use self::{
     error::Doing,
     layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX, is_resume_name},
     sync::Syncs,
+    under_way::UnderWay,
     upload::Target,
 };
 use crate::{permits::Permits, sys::fs};
@@ -89,6 +91,7 @@ struct Inner {
     staging: Arc<OwnedFd>,
     server_key: ServerKeySeed,
     uploads: Permits,
+    under_way: UnderWay,
     /// For how long uploads that were cut off are kept.
     keep_uploads_ns: AtomicU64,
 }
@@ -127,6 +130,7 @@ impl Store {
             staging: Arc::new(staging),
             server_key,
             uploads: Permits::new(UPLOADS_MAX),
+            under_way: UnderWay::default(),
             keep_uploads_ns: AtomicU64::default(),
         }));
         store.keep_uploads(DEFAULT_KEEP_UPLOADS);

@@ -19,6 +19,7 @@ use super::{
     layout::resume_name,
     record::SliceTable,
     staging::Staged,
+    under_way::Entered,
 };
 use crate::{permits::Permit, sys::fs};
 
@@ -76,13 +77,16 @@ pub(super) struct Received {
     cached_from: u64,
     /// How long the file was when it was found, as long as what it holds beyond `length` may be claimed.
     pub(super) found: Option<u64>,
+    /// Until the end of its commit.
+    pub(super) under_way: Option<Entered>,
 }
 
 impl Received {
     /// Nothing of a new file.
     fn nothing(staged: Staged<Arc<OwnedFd>>) -> Self {
         let cached_from = HEADER_MAX_BYTES as u64;
-        Self { staged, table: SliceTable::default(), length: 0, cached_from, found: None }
+        let table = SliceTable::default();
+        Self { staged, table, length: 0, cached_from, found: None, under_way: None }
     }
 
     /// The header, which begins a file of `found` bytes.
@@ -150,10 +154,11 @@ impl Upload {
     pub(super) fn again(
         store: Store,
         target: Target,
-        received: Received,
+        mut received: Received,
         name: String,
         permit: Permit,
     ) -> Self {
+        received.under_way = Some(store.0.under_way.enter(&name));
         let (received, resume_name) = (Some(received), Some(name));
         Self { store, target, received, slice: None, resume_name, _permit: permit }
     }
@@ -164,10 +169,14 @@ impl Upload {
     /// [`StoreError::Malformed`] when `bytes` are not one whole header, or name another object; [`StoreError::Digest`].
     pub fn write_header(&mut self, bytes: &[u8], digest: Digest) -> Result<(), StoreError> {
         let length = check_header(bytes, &self.target.key)?;
+        let name = resume_name(self.target.client.as_ref(), &digest);
+        if let Some(received) = &mut self.received {
+            received.under_way = Some(self.store.0.under_way.enter(&name));
+        }
         self.start_slice(length, digest)?;
         self.write(bytes)?;
         self.end_slice()?;
-        self.resume_name = Some(resume_name(self.target.client.as_ref(), &digest));
+        self.resume_name = Some(name);
         Ok(())
     }
 

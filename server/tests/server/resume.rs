@@ -122,7 +122,42 @@ fn an_upload_outlives_its_connection() {
     assert_eq!(resume_at_last(&mut second), Response::Begun);
     finish(&mut second);
     assert_eq!(home.staged(), 0);
-    assert_eq!(code(&second.ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound));
+    // Nobody need have heard of it.
+    assert!(matches!(second.ask(&resume("k")).unwrap(), Response::Committed { .. }));
+}
+
+/// PROTOCOL 5: "a client whose connection ended behind a `Commit` asks, and stores nothing twice".
+#[test]
+fn a_commit_whose_answer_was_lost_is_answered_once_more() {
+    let (home, device) = home();
+    let mut first = home.device(&device);
+    let [_, body, footer] = sealed("k", 90);
+    let absent = |request| match request {
+        Request::Resume { key, header, .. } => {
+            Request::Resume { key, header, condition: Condition::Absent }
+        }
+        other => other,
+    };
+    assert_eq!(first.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
+    let mut second = home.device(&device);
+    // Too small to be kept, and under way all the same.
+    assert_eq!(code(&second.ask(&resume("k")).unwrap()), Some(ErrorCode::Busy));
+    first.say_slice(&body);
+    first.say_slice(&footer);
+    first.say(&Request::Commit);
+    let versions: Vec<_> = (0..3)
+        .filter_map(|_| match first.hear().unwrap() {
+            Response::Committed { version } => Some(version),
+            _ => None,
+        })
+        .collect();
+    for request in [resume("k"), absent(resume("k"))] {
+        let answer = second.ask(&request).unwrap();
+        assert_eq!(answer, Response::Committed { version: versions[0] });
+    }
+    // No upload is open: another one can be begun.
+    assert_eq!(code(&second.ask(&Request::Commit).unwrap()), Some(ErrorCode::State));
+    assert_eq!(second.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
 }
 
 #[test]

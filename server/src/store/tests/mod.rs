@@ -2,6 +2,7 @@
 
 mod accounts;
 mod child;
+mod committed;
 mod concurrency;
 mod crash;
 mod damage;

@@ -1,0 +1,94 @@
+//! Commits of which nobody may have heard: found by their header, once they are over.
+
+use zput_common::{keys::public::DevicePublicKey, proto::message::HeaderSlice};
+
+use super::*;
+use crate::store::Upload;
+
+const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
+
+/// An upload of "doc", small and whole, with a header of its own for each `generation`.
+fn whole(home: &Home, generation: u8) -> Upload {
+    let [mut header, body, footer] = sealed("doc", &[3; 90]);
+    header[55] = generation;
+    let upload = home.store.begin(&key("doc"), Kind::Sealed, Condition::Any, Some(WRITER));
+    let mut upload = upload.unwrap();
+    upload.write_header(&header, Digest::of(&header)).unwrap();
+    for slice in [body, footer] {
+        upload.start_slice(slice.len() as u32, Digest::of(&slice)).unwrap();
+        upload.write(&slice).unwrap();
+        upload.end_slice().unwrap();
+    }
+    upload
+}
+
+fn header(generation: u8) -> HeaderSlice {
+    let [mut header, ..] = sealed("doc", &[3; 90]);
+    header[55] = generation;
+    HeaderSlice::of(header)
+}
+
+fn found(home: &Home, writer: Option<DevicePublicKey>, generation: u8) -> Option<u64> {
+    let found = home.store.committed(&key("doc"), writer, &header(generation));
+    found.unwrap().map(|version| version.0)
+}
+
+#[test]
+fn what_was_committed_is_found_whatever_became_of_it() {
+    let home = Home::new();
+    assert_eq!(found(&home, Some(WRITER), 1), None);
+    let first = whole(&home, 1).commit().unwrap().0;
+    assert_eq!(found(&home, Some(WRITER), 1), Some(first));
+    // Replaced, removed, and brought back.
+    let second = whole(&home, 2).commit().unwrap().0;
+    assert_eq!(found(&home, Some(WRITER), 1), Some(first));
+    assert_eq!(found(&home, Some(WRITER), 2), Some(second));
+    home.store.delete(&key("doc"), Condition::Any).unwrap();
+    assert_eq!(found(&home, Some(WRITER), 2), Some(second));
+    home.store.restore(&key("doc"), Version(second)).unwrap();
+    assert_eq!(found(&home, Some(WRITER), 2), Some(second));
+}
+
+#[test]
+fn it_is_its_writers_alone() {
+    let home = Home::new();
+    whole(&home, 1).commit().unwrap();
+    assert_eq!(found(&home, None, 1), None);
+    assert_eq!(found(&home, Some(DevicePublicKey::from_bytes([7; 32])), 1), None);
+    assert_eq!(found(&home, Some(WRITER), 2), None);
+}
+
+/// Nothing else tells it from one that was never begun: it is too small to be kept.
+#[test]
+fn whoever_asks_while_it_is_under_way_waits() {
+    let home = Home::new();
+    let resume = || {
+        let resumed =
+            home.store.resume(&key("doc"), Condition::Any, Some(WRITER), &header(1)).map(drop);
+        resumed.map_err(|error| format!("{error:?}"))
+    };
+    let upload = whole(&home, 1);
+    assert_eq!(resume(), Err("Crowded".to_owned()));
+    let waiting = std::thread::scope(|scope| {
+        let committing = scope.spawn(|| upload.commit().unwrap());
+        while resume() == Err("Crowded".to_owned()) {}
+        // By then it is over, one way or the other.
+        let found = found(&home, Some(WRITER), 1);
+        (found, committing.join().unwrap().0)
+    });
+    assert_eq!(waiting.0, Some(waiting.1));
+    drop(whole(&home, 2));
+    let gone = home.store.resume(&key("doc"), Condition::Any, Some(WRITER), &header(2));
+    assert!(matches!(gone, Err(StoreError::NotFound)));
+}
+
+#[test]
+fn versions_that_were_replaced_are_looked_at_up_to_a_bound() {
+    let home = Home::new();
+    for generation in 0..66 {
+        whole(&home, generation).commit().unwrap();
+    }
+    // The current one, and 64 before it.
+    assert!(found(&home, Some(WRITER), 1).is_some());
+    assert_eq!(found(&home, Some(WRITER), 0), None);
+}
