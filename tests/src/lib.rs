@@ -3,6 +3,7 @@
 
 mod commands;
 mod configured;
+mod cutter;
 mod home;
 pub mod hostile;
 pub mod journal;
@@ -11,16 +12,19 @@ mod pattern;
 mod seed;
 mod server;
 mod trace;
+mod uploads;
 mod vitals;
 mod web;
 
 pub use commands::{command_path, example_path};
 pub use configured::Configured;
+pub use cutter::{Cutter, Fate, Talk, Way};
 pub use home::{Home, Ran};
 pub use pattern::{Pattern, Same};
 pub use seed::seed;
 pub use server::ServerProcess;
 pub use trace::{Call, calls, can_trace};
+pub use uploads::{SentSlice, Uploads, assert_no_salt_has_two_ciphertexts};
 pub use vitals::Vitals;
 pub use web::{Head, WebClient, narrow};
 

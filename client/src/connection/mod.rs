@@ -246,6 +246,8 @@ impl Connection {
             let held = self.incoming.rest();
             let received = if held.is_empty() {
                 match self.stream.receive(target) {
+                    // What came before the end is handed on first; the next call tells of it.
+                    Ok(0) if filled > 0 => break,
                     Ok(0) => {
                         let ended = self.session.handle_eof();
                         let error = ended.err().unwrap_or(SessionError::Truncated);

@@ -51,11 +51,16 @@ impl Client {
         journal: &Arc<Journal>,
     ) -> Result<PutReceipt, ClientError> {
         let mut resume = target.options.resume;
+        let mut held = 0;
         let put = self.until_stored(target, |client| {
             // It is about what was there before. What this put begins, it goes on with.
             let resume = mem::take(&mut resume);
-            let attempt = client.attempt_journaled(target, source, resume, journal);
-            attempt.inspect_err(|failed| client.let_go(&failed.error))
+            let before = held;
+            let attempt = client.attempt_journaled(target, source, resume, journal, &mut held);
+            attempt.map_err(|failed| {
+                client.let_go(&failed.error);
+                Failed { progressed: held > before, ..failed }
+            })
         });
         match &put {
             Ok(_) => journal.discard()?,
@@ -66,26 +71,20 @@ impl Client {
         put
     }
 
-    /// Puts from where the journal ends; anew where it has nothing that fits.
+    /// Puts from where the journal ends; anew where it has nothing that fits. `held` becomes what the server says it holds.
     fn attempt_journaled(
         &mut self,
         target: &Target<'_>,
         source: &dyn Source,
         resume: Resume,
         journal: &Arc<Journal>,
+        held: &mut u64,
     ) -> Result<PutReceipt, Failed> {
-        let entry = journal.entry()?.filter(|entry| !entry.parts.is_empty());
-        let noted = entry.as_ref().map_or(0, |entry| entry.parts.len());
-        let put = match entry {
-            Some(entry) => self.go_on_or_begin(target, source, resume, &entry, journal),
+        match journal.entry()?.filter(|entry| !entry.parts.is_empty()) {
+            Some(entry) => self.go_on_or_begin(target, source, resume, &entry, journal, held),
             None if resume == Resume::Insist => Err(ClientError::NothingToResume(None).into()),
             None => self.begin(target, source, journal),
-        };
-        put.map_err(|failed| {
-            // What is sealed and not held is sealed again: the journal grows only when the server's part does.
-            let grown = journal.entry().ok().flatten().is_some_and(|e| e.parts.len() > noted);
-            Failed { progressed: grown, ..failed }
-        })
+        }
     }
 
     fn go_on_or_begin(
@@ -95,12 +94,13 @@ impl Client {
         resume: Resume,
         entry: &Entry,
         journal: &Arc<Journal>,
+        held: &mut u64,
     ) -> Result<PutReceipt, Failed> {
         let (again, subject) = self.opened(target, source)?;
         let differs = self.why_not(target, entry, &subject)?;
         let goes_on = differs.is_none() && resume != Resume::Never;
         let why_not = if goes_on {
-            match self.go_on(target, again, entry, journal)? {
+            match self.go_on(target, again, entry, journal, held)? {
                 GoneOn::Stored(committed) => return Ok(self.stored(target, &committed)?),
                 GoneOn::Not(why) => Some(why),
             }
@@ -179,20 +179,21 @@ impl Client {
         source: Box<dyn Source>,
         entry: &Entry,
         journal: &Arc<Journal>,
+        held: &mut u64,
     ) -> Result<GoneOn, Failed> {
         target.progress.begin(source.length());
         let (file_key, sha256) = (entry.file_key.clone(), entry.subject.sha256);
         let sealer = Sealer::resume(&entry.header, file_key, Engine::default(), sha256)?;
-        let (claims, held) = unbounded();
+        let (claims, claimed) = unbounded();
         let parts = entry.parts.iter().map(|part| part.digests).collect();
-        let before = Some(Before { parts, held, known: 0 });
+        let before = Some(Before { parts, held: claimed, known: 0 });
         let header = HeaderSlice::of(entry.header.clone());
         let stored = match self.resume(target, header)? {
             Resumed::Nothing => return Ok(GoneOn::Not(StartOver::NotKept)),
             Resumed::Open => {
                 let rows = Some(journal.resume(entry));
                 let stage = self.start(Sealing { sealer, before, journal: rows }, source)?;
-                let sent = self.send_rest(target, entry, claims, &stage);
+                let sent = self.send_rest(target, entry, claims, &stage, held);
                 stage.join();
                 sent
             }
@@ -228,13 +229,14 @@ impl Client {
         entry: &Entry,
         claims: Sender<usize>,
         stage: &SealedStage,
+        held: &mut u64,
     ) -> Result<Committed, Failed> {
         let (record, listener) = (self.record().clone(), self.listener());
         let header = HeaderSlice::of(entry.header.clone());
         let mut upload = Upload::opened(self.connection()?);
-        let held = claim(&mut upload, &entry.parts, claims, target)?;
-        let length = entry.subject.source.size;
-        listener(&target.notice(Event::GoesOn { held, length }));
+        *held = claim(&mut upload, &entry.parts, claims, target)?;
+        let event = Event::GoesOn { held: *held, length: entry.subject.source.size };
+        listener(&target.notice(event));
         send(upload, stage, target, &record, header)
     }
 

@@ -1,0 +1,300 @@
+//! Somebody on the line who passes everything on and writes it down, until it cuts the line or holds it up.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    io::{self, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// Longest wait for something that a test wants to have happened on the line.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How soon a pump notices that it is to stop.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client to the server.
+    Up,
+    /// From the server to the client.
+    Down,
+}
+
+/// What happens to one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Everything passes.
+    Pass,
+    /// So many bytes pass this way; then both sides are hung up on.
+    Cut(Way, u64),
+    /// So many bytes pass this way; then nothing more does, and nobody is told.
+    Hold(Way, u64),
+}
+
+/// What was sent over one connection, as far as it passed.
+#[derive(Clone, Debug, Default)]
+pub struct Talk {
+    /// By the client.
+    pub up: Vec<u8>,
+    /// By the server.
+    pub down: Vec<u8>,
+}
+
+/// A proxy on loopback. All that it has started has ended when it is dropped.
+pub struct Cutter {
+    address: String,
+    shared: Arc<Shared>,
+    listening: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    target: Mutex<String>,
+    /// Of the connections to come; those behind pass.
+    fates: Mutex<VecDeque<Fate>>,
+    talks: Mutex<Vec<Arc<Mutex<Talk>>>>,
+    /// What hangs up on everybody.
+    streams: Mutex<Vec<TcpStream>>,
+    pumps: Mutex<Vec<JoinHandle<()>>>,
+    is_over: AtomicBool,
+}
+
+impl Cutter {
+    /// Stands before the server at `target`.
+    ///
+    /// # Panics
+    /// When there is no port for it.
+    #[must_use]
+    pub fn new(target: &str) -> Self {
+        let listener =
+            TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("no port on loopback: {e}"));
+        let address = listener.local_addr().map(|address| address.to_string());
+        let address = address.unwrap_or_else(|e| panic!("a listener without address: {e}"));
+        let shared = Arc::new(Shared {
+            target: Mutex::new(target.to_owned()),
+            fates: Mutex::default(),
+            talks: Mutex::default(),
+            streams: Mutex::default(),
+            pumps: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        });
+        let listening = shared.clone();
+        let listening = thread::spawn(move || {
+            for client in listener.incoming() {
+                if listening.is_over() {
+                    return;
+                }
+                if let Ok(client) = client {
+                    // A server that is not there hangs up on the client.
+                    let _connected = connect(client, &listening);
+                }
+            }
+        });
+        Self { address, shared, listening: Some(listening) }
+    }
+
+    /// `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// From now on the server is somewhere else.
+    pub fn lead_to(&self, target: &str) {
+        target.clone_into(&mut locked(&self.shared.target));
+    }
+
+    /// What happens to the connections to come, one after the other. Those behind them pass.
+    pub fn plan(&self, fates: impl IntoIterator<Item = Fate>) {
+        *locked(&self.shared.fates) = fates.into_iter().collect();
+    }
+
+    /// Hangs up on everybody who is connected.
+    pub fn hang_up(&self) {
+        for stream in locked(&self.shared.streams).drain(..) {
+            let _gone = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// What was sent since the last time.
+    #[must_use]
+    pub fn talks(&self) -> Vec<Talk> {
+        let talks = std::mem::take(&mut *locked(&self.shared.talks));
+        talks.into_iter().map(|talk| locked(&talk).clone()).collect()
+    }
+
+    /// Waits until so many bytes have passed this way on the latest connection.
+    ///
+    /// # Panics
+    /// When they do not come.
+    pub fn wait_for(&self, way: Way, bytes: u64) {
+        let begun = Instant::now();
+        loop {
+            let passed = locked(&self.shared.talks).last().map_or(0, |talk| {
+                let talk = locked(talk);
+                if way == Way::Up { talk.up.len() } else { talk.down.len() }
+            });
+            if passed as u64 >= bytes {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{passed} of {bytes} bytes passed");
+            thread::sleep(TICK);
+        }
+    }
+}
+
+impl fmt::Debug for Cutter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cutter({})", self.address)
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Release);
+        // Wakes the listener.
+        let _woken = TcpStream::connect(&self.address);
+        if let Some(listening) = self.listening.take() {
+            let _ended = listening.join();
+        }
+        self.hang_up();
+        for pump in locked(&self.shared.pumps).drain(..) {
+            let _ended = pump.join();
+        }
+    }
+}
+
+impl Shared {
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+}
+
+fn connect(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    let target = locked(&shared.target).clone();
+    let server = TcpStream::connect(target)?;
+    for stream in [&client, &server] {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TICK))?;
+        locked(&shared.streams).push(stream.try_clone()?);
+    }
+    let fate = locked(&shared.fates).pop_front().unwrap_or(Fate::Pass);
+    let talk = Arc::new(Mutex::new(Talk::default()));
+    locked(&shared.talks).push(talk.clone());
+    for (way, from, to) in [
+        (Way::Up, client.try_clone()?, server.try_clone()?),
+        (Way::Down, server.try_clone()?, client.try_clone()?),
+    ] {
+        let (talk, shared_too) = (talk.clone(), shared.clone());
+        let pump = thread::spawn(move || {
+            // An end of either side is the other's too.
+            let _ended = pump(&from, &to, way, fate, &talk, &shared_too);
+        });
+        locked(&shared.pumps).push(pump);
+    }
+    Ok(())
+}
+
+fn pump(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    way: Way,
+    fate: Fate,
+    talk: &Mutex<Talk>,
+    shared: &Shared,
+) -> io::Result<()> {
+    let (limit, is_cut) = match fate {
+        Fate::Cut(of, limit) if of == way => (limit, true),
+        Fate::Hold(of, limit) if of == way => (limit, false),
+        Fate::Pass | Fate::Cut(..) | Fate::Hold(..) => (u64::MAX, false),
+    };
+    let mut block = vec![0; 256 * 1024];
+    let mut passed = 0;
+    while passed < limit {
+        let room = usize::try_from(limit - passed).map_or(block.len(), |n| n.min(block.len()));
+        match from.read(&mut block[..room]) {
+            Ok(0) => {
+                to.shutdown(Shutdown::Write)?;
+                return Ok(());
+            }
+            Ok(received) => {
+                let bytes = &block[..received];
+                to.write_all(bytes)?;
+                passed += received as u64;
+                let mut talk = locked(talk);
+                let written = if way == Way::Up { &mut talk.up } else { &mut talk.down };
+                written.extend_from_slice(bytes);
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                if shared.is_over() {
+                    return Ok(());
+                }
+            }
+            Err(_) => {
+                // Reset by one side: so it is to the other.
+                return to.shutdown(Shutdown::Both);
+            }
+        }
+    }
+    if is_cut {
+        to.shutdown(Shutdown::Both)?;
+        return from.shutdown(Shutdown::Both);
+    }
+    while !shared.is_over() {
+        thread::sleep(TICK);
+    }
+    Ok(())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that says back what it hears.
+    fn echo() -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let serving = thread::spawn(move || {
+            for _ in 0..3 {
+                let (stream, _) = listener.accept().unwrap();
+                let _ended = io::copy(&mut &stream, &mut &stream);
+            }
+        });
+        (address, serving)
+    }
+
+    #[test]
+    fn a_line_is_cut_where_it_was_told_to_be_and_what_passed_is_known() {
+        let (address, serving) = echo();
+        let cutter = Cutter::new(&address);
+        cutter.plan([Fate::Cut(Way::Up, 3), Fate::Cut(Way::Down, 2)]);
+        for (up, down) in [(3, None), (6, Some(2)), (6, Some(6))] {
+            let mut client = TcpStream::connect(cutter.address()).unwrap();
+            client.write_all(b"abcdef").unwrap();
+            cutter.wait_for(Way::Up, up as u64);
+            let mut got = vec![0; down.unwrap_or(0)];
+            client.read_exact(&mut got).unwrap();
+            if down != Some(6) {
+                // It ends by itself, in order or not; what was on its way back is lost with it.
+                let _ended = client.read_to_end(&mut Vec::new());
+            }
+            let talk = cutter.talks().remove(0);
+            assert_eq!(talk.up, b"abcdef"[..up]);
+            if let Some(down) = down {
+                assert_eq!((&got[..], &talk.down[..]), (&b"abcdef"[..down], &b"abcdef"[..down]));
+            }
+        }
+        drop(cutter);
+        serving.join().unwrap();
+    }
+}

@@ -1,0 +1,288 @@
+//! Puts that the line, the machine or the server interrupts.
+
+use std::{fs, os::unix::fs::PermissionsExt, thread, time::Duration};
+
+use zput_common::proto::message::{Request, Response};
+use zput_tests::{Fate, Ran, Uploads, Way, assert_no_salt_has_two_ciphertexts};
+
+use crate::setting::{FILE, LENGTH, PART, PARTS, SEALED_PART, Setting, goes_on, names, until};
+
+/// Cuts a put when so many bytes have gone this way, and puts again; gives what was said then.
+fn cut_and_put(setting: &Setting, bytes: &[u8], way: Way, cut: u64) -> String {
+    setting.line.plan([Fate::Cut(way, cut)]);
+    let _cut = setting.zput(&[FILE]).ended(5);
+    let again = setting.put();
+    assert_no_salt_has_two_ciphertexts(&setting.line.talks(), PARTS);
+    setting.is_stored(bytes, 1);
+    setting.forget();
+    again.stderr
+}
+
+#[test]
+fn a_put_that_is_cut_at_a_border_of_parts_goes_on_there() {
+    let setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    assert_eq!(ends.len(), 6, "five parts and a footer");
+    let bytes = setting.write(1);
+    for (parts, end) in (1..).zip(&ends[..5]) {
+        let said = cut_and_put(&setting, &bytes, Way::Up, *end);
+        assert!(said.ends_with(&goes_on("zput", (parts * PART).min(LENGTH))), "{parts}: {said}");
+    }
+}
+
+#[test]
+fn a_put_that_is_cut_in_a_part_goes_on_before_it() {
+    let setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    let bytes = setting.write(1);
+    // One byte before the end, in the middle, and behind the salt.
+    for (parts, before) in [(1, 1), (2, SEALED_PART / 2), (3, SEALED_PART - 24)] {
+        let said = cut_and_put(&setting, &bytes, Way::Up, ends[parts as usize] - before);
+        assert!(said.ends_with(&goes_on("zput", parts * PART)), "{parts}, {before}: {said}");
+    }
+    // In the footer all parts are held.
+    let said = cut_and_put(&setting, &bytes, Way::Up, ends[5] - 1);
+    assert!(said.ends_with(&goes_on("zput", LENGTH)), "{said}");
+    // In the first part, and in front of it, there is nothing.
+    for cut in [ends[0] - 1, ends[0] - SEALED_PART, 100] {
+        let said = cut_and_put(&setting, &bytes, Way::Up, cut);
+        let nothing = "zput: file: nothing was kept of what was interrupted: starting over\n";
+        assert!(said.ends_with(nothing), "{cut}: {said}");
+    }
+}
+
+#[test]
+fn so_it_is_over_tls_and_with_a_key_file_that_can_only_put() {
+    let setting = Setting::over_tls();
+    let (ends, ..) = {
+        // The same frames, in records.
+        let clear = Setting::in_clear();
+        clear.ends()
+    };
+    let bytes = setting.write(1);
+    let _exported = setting.home.run("zkey", ["export", "--put-only", "-o", "backup.zkey"]).ok();
+    // It joins where the server is, and then goes by the line.
+    let key = setting.home.file("backup.zkey");
+    let move_to = |from: &str, to: &str| {
+        let text = fs::read_to_string(&key).unwrap();
+        fs::write(&key, text.replace(from, to)).unwrap();
+    };
+    move_to(setting.line.address(), setting.server.address());
+    let invite = setting.server.invite(&["--scopes", "put"]);
+    let join = ["join", "--key", "backup.zkey"];
+    let _joined = setting.home.run_with("zkey", join, invite.as_bytes()).ok();
+    move_to(setting.server.address(), setting.line.address());
+    for arguments in [&[FILE][..], &["--key", "backup.zkey", FILE]] {
+        // In the fourth part, as far as the handshake's length is known.
+        setting.line.plan([Fate::Cut(Way::Up, ends[2] + SEALED_PART / 2)]);
+        let _cut = setting.zput(arguments).ended(5);
+        let again = setting.persistently("zput", arguments).ok();
+        assert!(again.stderr.ends_with(&goes_on("zput", 3 * PART)), "{}", again.stderr);
+        setting.is_stored(&bytes, 1);
+        setting.forget();
+    }
+}
+
+#[test]
+fn one_command_goes_on_by_itself() {
+    let setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    let bytes = setting.write(1);
+    // Six times in a row, which is more often than it may fail without any progress.
+    let begun = ends[0] - SEALED_PART;
+    let further = |parts: u64| Fate::Cut(Way::Up, begun + SEALED_PART + parts * 10_000);
+    let nowhere = Fate::Cut(Way::Up, 400);
+    setting.line.plan([further(1), nowhere, further(2), nowhere, further(3), further(4)]);
+    let ran = setting.home.command("zput").args(["--retries", "3", FILE]).output().unwrap();
+    let ran = Ran::from(ran).ok();
+    assert!(ran.stderr.matches("again in").count() >= 6, "{}", ran.stderr);
+    assert!(ran.stderr.contains(&goes_on("zput", PART)), "{}", ran.stderr);
+    let talks = setting.line.talks();
+    assert!(talks.len() >= 7);
+    assert_no_salt_has_two_ciphertexts(&talks, PARTS);
+    setting.is_stored(&bytes, 1);
+}
+
+/// A commit is answered, or it is asked what came of it: it is neither told as failed nor done twice.
+#[test]
+fn a_commit_whose_answer_is_lost_is_found_out_about() {
+    let setting = Setting::in_clear();
+    let (_, _, down) = setting.ends();
+    let bytes = setting.write(1);
+    let stored = "zput: file: had been stored already, as version ";
+    for lost in [1, 8] {
+        // By the same command.
+        setting.line.plan([Fate::Cut(Way::Down, down - lost)]);
+        let ran = setting.persistently("zput", &[FILE]).ok();
+        assert!(ran.stderr.contains(stored), "{}", ran.stderr);
+        setting.is_stored(&bytes, 1);
+        setting.forget();
+        // By another one, to which it has left its journal; also where the name may not be taken.
+        for arguments in [&[FILE][..], &["--if-absent", FILE], &["--resume", FILE]] {
+            setting.line.plan([Fate::Cut(Way::Down, down - lost)]);
+            let ran = setting.zput(&[FILE]).ended(5);
+            assert!(ran.stderr.contains("whether the server had done it"), "{}", ran.stderr);
+            let ran = setting.persistently("zput", arguments).ok();
+            assert!(ran.stderr.contains(stored), "{}", ran.stderr);
+            setting.is_stored(&bytes, 1);
+            setting.forget();
+        }
+    }
+}
+
+#[test]
+fn so_it_is_with_what_has_no_journal() {
+    let setting = Setting::in_clear();
+    setting.home.write("small", b"a small file");
+    let put = |arguments: &[&str]| setting.persistently("zput", arguments);
+    let _first = put(&["small"]).ok();
+    let down = setting.line.talks()[0].down.len() as u64;
+    let sources: [(&str, &[&str]); 2] =
+        [("small", &["small"]), ("exec", &["--name", "exec", "--exec", "--", "cat", "small"])];
+    for (name, arguments) in sources {
+        let _removed = setting.home.run("zrm", [name]);
+        setting.forget();
+        setting.line.plan([Fate::Cut(Way::Down, down - 1)]);
+        let ran = put(arguments).ok();
+        assert!(ran.stderr.contains("had been stored already"), "{}", ran.stderr);
+        let versions = setting.home.run("zstat", ["--versions", name]).ok().text();
+        assert_eq!(versions.lines().count(), 1, "{versions}");
+        assert_eq!(setting.home.run("zget", ["-o", "-", name]).ok().text(), "a small file");
+    }
+}
+
+#[test]
+fn a_machine_that_dies_goes_on_when_it_is_back() {
+    let setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    let bytes = setting.write(1);
+    for (parts, at) in [(1, ends[0] + 1_000), (3, ends[2]), (3, ends[3] - 1)] {
+        setting.line.plan([Fate::Hold(Way::Up, at)]);
+        let mut put = setting.spawn("zput", "0", &[FILE]);
+        setting.line.wait_for(Way::Up, at);
+        put.kill().unwrap();
+        put.wait().unwrap();
+        // Nobody tells the server: it still waits, and whoever comes back waits for it.
+        let hung_up = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(100));
+                setting.line.hang_up();
+            });
+            setting.persistently("zput", &["--resume", FILE]).ok()
+        });
+        assert!(hung_up.stderr.contains("is busy"), "{}", hung_up.stderr);
+        assert!(hung_up.stderr.ends_with(&goes_on("zput", parts * PART)), "{}", hung_up.stderr);
+        assert_no_salt_has_two_ciphertexts(&setting.line.talks(), PARTS);
+        setting.is_stored(&bytes, 1);
+        setting.forget();
+    }
+}
+
+#[test]
+fn a_server_that_dies_is_gone_on_with_when_it_is_back() {
+    let mut setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    let bytes = setting.write(1);
+    for (parts, at) in [(1, ends[0] + 1_000), (4, ends[3])] {
+        // The command fails, and the next one goes on.
+        setting.line.plan([Fate::Hold(Way::Up, at)]);
+        let put = setting.spawn("zput", "0", &[FILE]);
+        setting.line.wait_for(Way::Up, at);
+        until("the server has it", || {
+            let staging = setting.server.store().join("staging");
+            names(&staging).iter().any(|name| {
+                fs::metadata(staging.join(name)).is_ok_and(|m| m.len() >= parts * SEALED_PART)
+            })
+        });
+        setting.restart();
+        setting.line.hang_up();
+        let _failed = Ran::from(put.wait_with_output().unwrap()).ended(5);
+        let again = setting.put();
+        assert!(again.stderr.ends_with(&goes_on("zput", parts * PART)), "{}", again.stderr);
+        setting.is_stored(&bytes, 1);
+        setting.forget();
+    }
+    // The command sees to it alone.
+    setting.line.plan([Fate::Hold(Way::Up, ends[1])]);
+    let put = setting.spawn("zput", "5", &[FILE]);
+    setting.line.wait_for(Way::Up, ends[1]);
+    setting.restart();
+    setting.line.hang_up();
+    let ran = Ran::from(put.wait_with_output().unwrap()).ok();
+    assert!(ran.stderr.contains("going on where it was interrupted"), "{}", ran.stderr);
+    setting.is_stored(&bytes, 1);
+}
+
+/// What is held is claimed and not sent again, and the journal holds it for the owner alone.
+#[test]
+fn what_is_held_is_not_sent_again() {
+    let setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    let bytes = setting.write(1);
+    setting.line.plan([Fate::Cut(Way::Up, ends[2])]);
+    let _cut = setting.zput(&[FILE]).ended(5);
+    let [journal] = &setting.journals()[..] else { panic!("{:?}", setting.journals()) };
+    let puts = setting.home.path().join(".local/state/zput/puts");
+    let vault = puts.join(&names(&puts)[0]);
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&puts), mode(&vault), mode(&vault.join(journal))), (0o700, 0o700, 0o600));
+    let _forgotten = setting.line.talks();
+    let _again = setting.put();
+    let talks = setting.line.talks();
+    let last = Uploads::of(talks.last().unwrap());
+    assert!(matches!(last.requests[1], Request::Resume { .. }), "{:?}", last.requests);
+    assert!(last.answers.contains(&Response::Held { slices: 3 }), "{:?}", last.answers);
+    let sent: Vec<u64> = last.slices.iter().map(|slice| slice.number).collect();
+    assert_eq!(sent, [3, 4, 5], "two parts and the footer");
+    setting.is_stored(&bytes, 1);
+}
+
+#[test]
+fn whoever_wants_to_start_over_does() {
+    let setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    let bytes = setting.write(1);
+    let ran = setting.zput(&["--resume", FILE]).ended(4);
+    let nothing = "zput: file: there is nothing to go on with (without --resume it starts over)\n";
+    assert_eq!(ran.stderr, nothing);
+    setting.line.plan([Fate::Cut(Way::Up, ends[3])]);
+    let _cut = setting.zput(&[FILE]).ended(5);
+    let _begun = setting.line.talks();
+    let ran = setting.persistently("zput", &["--no-resume", FILE]).ok();
+    assert!(!ran.stderr.contains("going on"), "{}", ran.stderr);
+    let talks = setting.line.talks();
+    let last = Uploads::of(talks.last().unwrap());
+    assert_eq!(last.slices.len(), 6);
+    setting.is_stored(&bytes, 1);
+    // Streams have nothing to go on with, and say so.
+    let _usage = setting.zput(&["--resume", "--name", "x", "-"]).ended(2);
+    let _usage = setting.zput(&["--resume", "--exec", "--name", "x", "--", "true"]).ended(2);
+    setting.line.plan([Fate::Cut(Way::Up, ends[1])]);
+    let exec = ["--exec", "--name", "stream", "--", "cat", FILE];
+    let ran = setting.persistently("zput", &exec).ended(5);
+    let lost = "; what comes from stdin or a command cannot be sent again: start it over\n";
+    assert!(ran.stderr.ends_with(lost), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 1, "it was not tried again: {}", ran.stderr);
+}
+
+#[test]
+fn two_puts_of_one_name_do_not_share_a_journal() {
+    let setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    let bytes = setting.write(1);
+    setting.line.plan([Fate::Hold(Way::Up, ends[1])]);
+    let mut first = setting.spawn("zput", "0", &[FILE]);
+    setting.line.wait_for(Way::Up, ends[1]);
+    let ran = setting.zput(&["--resume", FILE]).ended(5);
+    assert!(ran.stderr.contains("another put of this name is under way"), "{}", ran.stderr);
+    let ran = setting.zput(&[FILE]).ok();
+    assert_eq!(ran.stderr, "");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    setting.line.hang_up();
+    // What is newer is there: the older one is not put on top of it.
+    let ran = setting.put();
+    let newer = "zput: file: something newer is there than what was interrupted: starting over\n";
+    assert!(ran.stderr.ends_with(newer), "{}", ran.stderr);
+    setting.is_stored(&bytes, 2);
+}

@@ -1,0 +1,184 @@
+//! Files that are not what they were when a put of them was interrupted.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::{FileExt, PermissionsExt},
+    time::SystemTime,
+};
+
+use zput_tests::{Fate, Pattern, Way, assert_no_salt_has_two_ciphertexts};
+
+use crate::setting::{FILE, LENGTH, PART, PARTS, SEALED_PART, Setting, goes_on};
+
+/// Behind how many parts the put is cut.
+const HELD: usize = 3;
+
+const STARTS_OVER: &str = "zput: file: not what was interrupted: starting over\n";
+
+struct Interrupted {
+    setting: Setting,
+    end: u64,
+}
+
+impl Interrupted {
+    fn new() -> Self {
+        let setting = Setting::in_clear();
+        let (ends, ..) = setting.ends();
+        Self { setting, end: ends[HELD - 1] }
+    }
+
+    /// Interrupts a put of seed 1, changes the file, and puts it; gives what was said.
+    fn then(&self, change: impl FnOnce(&File)) -> String {
+        let Self { setting, end } = self;
+        setting.write(1);
+        setting.line.plan([Fate::Cut(Way::Up, *end)]);
+        let _cut = setting.zput(&[FILE]).ended(5);
+        let path = setting.home.file(FILE);
+        change(&File::options().read(true).write(true).open(&path).unwrap());
+        let again = setting.put();
+        assert_no_salt_has_two_ciphertexts(&setting.line.talks(), PARTS + 1);
+        setting.is_stored(&fs::read(path).unwrap(), 1);
+        setting.forget();
+        again.stderr
+    }
+}
+
+fn modified(file: &File) -> SystemTime {
+    file.metadata().unwrap().modified().unwrap()
+}
+
+#[test]
+fn a_file_that_was_appended_to_or_cut_short_becomes_another_blob() {
+    let interrupted = Interrupted::new();
+    let append = |mut file: &File| {
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap();
+        file.write_all(&[7; 100]).unwrap();
+    };
+    assert!(interrupted.then(append).ends_with(STARTS_OVER));
+    for length in [LENGTH - 1, 2 * PART, PART + 1] {
+        let said = interrupted.then(|file| file.set_len(length).unwrap());
+        assert!(said.ends_with(STARTS_OVER), "{length}: {said}");
+    }
+    // Too short for a journal: nothing is left of the old one.
+    for length in [PART - 1, 0] {
+        let said = interrupted.then(|file| file.set_len(length).unwrap());
+        assert!(!said.contains("going on"), "{length}: {said}");
+    }
+}
+
+#[test]
+fn a_file_that_was_replaced_by_one_of_its_size_becomes_another_blob() {
+    let interrupted = Interrupted::new();
+    let home = &interrupted.setting.home;
+    let said = interrupted.then(|old| {
+        // Another inode, with the same time.
+        home.write("other", &Pattern::bytes(2, LENGTH));
+        let other = File::options().write(true).open(home.file("other")).unwrap();
+        other.set_modified(modified(old)).unwrap();
+        fs::rename(home.file("other"), home.file(FILE)).unwrap();
+    });
+    assert!(said.ends_with(STARTS_OVER), "{said}");
+    let said = interrupted.then(|file| file.set_modified(SystemTime::UNIX_EPOCH).unwrap());
+    assert!(said.ends_with(STARTS_OVER), "{said}");
+    let said = interrupted.then(|file| {
+        file.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();
+    });
+    assert!(said.ends_with(STARTS_OVER), "its mode is sealed with it: {said}");
+}
+
+/// Whoever sets the clock of a file back hides that it changed, but not what changed.
+#[test]
+fn a_file_that_hides_its_change_is_found_out() {
+    let interrupted = Interrupted::new();
+    let flip = |at: u64| {
+        move |file: &File| {
+            let time = modified(file);
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+            file.set_modified(time).unwrap();
+        }
+    };
+    for at in [0, 2 * PART, 3 * PART - 1] {
+        let said = interrupted.then(flip(at));
+        assert!(said.contains(STARTS_OVER), "byte {at}: {said}");
+    }
+    // What was not held is read now, and not what it was then.
+    for at in [3 * PART, LENGTH - 1] {
+        let said = interrupted.then(flip(at));
+        assert!(said.ends_with(&goes_on("zput", 3 * PART)), "byte {at}: {said}");
+    }
+}
+
+/// The one case in which other bytes are sealed under the same key as the same part: they get another salt.
+#[test]
+fn a_part_that_was_half_sent_and_has_changed_is_sealed_under_another_salt() {
+    let mut interrupted = Interrupted::new();
+    interrupted.end += SEALED_PART / 2;
+    let said = interrupted.then(|file| {
+        let time = modified(file);
+        file.write_all_at(&[0xa5; 64], 3 * PART + 100).unwrap();
+        file.set_modified(time).unwrap();
+    });
+    assert!(said.ends_with(&goes_on("zput", 3 * PART)), "{said}");
+}
+
+#[test]
+fn what_is_to_be_sealed_otherwise_becomes_another_blob() {
+    let interrupted = Interrupted::new();
+    let setting = &interrupted.setting;
+    let bytes = setting.write(1);
+    let cut = |arguments: &[&str]| {
+        setting.line.plan([Fate::Cut(Way::Up, interrupted.end)]);
+        let _cut = setting.zput(arguments).ended(5);
+    };
+    for (first, second) in [
+        (&[FILE][..], &["--sha256", FILE][..]),
+        (&["--sha256", FILE], &[FILE]),
+        (&[FILE], &["--suite", "chacha", FILE]),
+    ] {
+        cut(first);
+        let insists = [&["--resume"], second].concat();
+        let ran = setting.persistently("zput", &insists).ended(4);
+        let why = "there is nothing to go on with: not what was interrupted (without --resume";
+        assert!(ran.stderr.contains(why), "{}", ran.stderr);
+        let ran = setting.persistently("zput", second).ok();
+        assert!(ran.stderr.ends_with(STARTS_OVER), "{}", ran.stderr);
+        setting.is_stored(&bytes, 1);
+        setting.forget();
+    }
+    // For others than it was begun for.
+    cut(&[FILE]);
+    let key_file = setting.home.key_file();
+    let text = fs::read_to_string(&key_file).unwrap();
+    let _other = setting.home.run("zkey", ["new", "--key", "other.zkey"]).ok();
+    let other = fs::read_to_string(setting.home.file("other.zkey")).unwrap();
+    let recipients = |text: &str| {
+        let (_, behind) = text.split_once("recipients = [").unwrap();
+        behind.split_once(']').unwrap().0.trim().trim_end_matches(',').to_owned()
+    };
+    let both = format!("{}, {}", recipients(&text), recipients(&other));
+    fs::write(&key_file, text.replace(&recipients(&text), &both)).unwrap();
+    let ran = setting.put();
+    assert!(ran.stderr.ends_with(STARTS_OVER), "{}", ran.stderr);
+    setting.is_stored(&bytes, 1);
+}
+
+/// The fact that was asked for is of all of it, also of what was sealed before.
+#[test]
+fn the_sha256_is_that_of_the_whole_file() {
+    let interrupted = Interrupted::new();
+    let setting = &interrupted.setting;
+    let bytes = setting.write(1);
+    setting.line.plan([Fate::Cut(Way::Up, interrupted.end)]);
+    let _cut = setting.zput(&["--sha256", FILE]).ended(5);
+    let ran = setting.persistently("zput", &["--sha256", FILE]).ok();
+    assert!(ran.stderr.ends_with(&goes_on("zput", 3 * PART)), "{}", ran.stderr);
+    let sum = std::process::Command::new("sha256sum").arg(setting.home.file(FILE)).output();
+    let sum = String::from_utf8(sum.unwrap().stdout).unwrap();
+    let stat = setting.home.run("zstat", ["--verify", "--json", FILE]).ok().text();
+    let stat: serde_json::Value = serde_json::from_str(&stat).unwrap();
+    assert_eq!(stat["sha256"].as_str(), sum.split(' ').next());
+    setting.is_stored(&bytes, 1);
+}
