@@ -79,7 +79,7 @@ impl Store {
 
     /// The version that an upload of `client` that began with `header` became, if it was committed, whatever became of
     /// that version since: whoever asks may not have heard of it. The version is durable when this returns it.
-    /// Only the [newest](VERSIONS_LOOKED_AT) that were replaced or deleted are looked at.
+    /// Only the newest 64 that were replaced or deleted are looked at.
     ///
     /// # Errors
     /// As of [`Store::lookup`].
