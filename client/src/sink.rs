@@ -182,6 +182,13 @@ impl Output {
         }
     }
 
+    /// Nothing stays behind.
+    pub fn give_up(&mut self) {
+        if let Self::File(file) = self {
+            file.give_up();
+        }
+    }
+
     /// The file that stays behind although it is not complete.
     #[must_use]
     pub fn partial(&self) -> Option<&Path> {
@@ -286,6 +293,13 @@ impl FileSink {
 
     fn may_hold(&self) -> bool {
         self.resuming.as_ref().is_some_and(|resuming| resuming.is_kept)
+    }
+
+    fn give_up(&mut self) {
+        self.keep(false);
+        if let Some(record) = self.resuming.as_mut().and_then(|resuming| resuming.record.take()) {
+            record.discard();
+        }
     }
 
     /// Whether an error or a signal leaves the file where it is.

@@ -14,7 +14,7 @@ use zput_common::{name::BlobName, proto::message::Version};
 
 use super::{At, Console, Failure, KeyArguments, RetryArguments, directories, format, usage};
 use crate::{
-    Client,
+    Client, ExitCode,
     get::{ByteRange, GetOptions, GetReceipt},
     offline::attributes,
     partial::Partials,
@@ -194,10 +194,15 @@ fn fetch<'a>(
         return Ok(Line { name: name.as_str(), version, generation: None, length, output: path });
     }
     let got = client.get(name, &options, &mut output, &*progress);
-    if got.is_err()
-        && let Some(partial) = output.partial()
-    {
-        console.tell(&format_args!("{name}: {}: {STAYS}", partial.display()));
+    match &got {
+        // Somebody tampers: what came is verified, and yet nothing of it is left behind.
+        Err(error) if error.exit_code() == ExitCode::Integrity => output.give_up(),
+        Err(_) => {
+            if let Some(partial) = output.partial() {
+                console.tell(&format_args!("{name}: {}: {STAYS}", partial.display()));
+            }
+        }
+        Ok(_) => {}
     }
     let got = got.at(name)?;
     // A stretch of a file is not that file.
