@@ -243,7 +243,8 @@ fn pump(
         }
     }
     if is_cut {
-        to.shutdown(Shutdown::Both)?;
+        // What has passed arrives: a side that may send no more, but may be sent to, is not reset before it has read all.
+        to.shutdown(Shutdown::Write)?;
         return from.shutdown(Shutdown::Both);
     }
     while !shared.is_over() {

@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when nothing of it was kept, [`StoreError::Crowded`] while somebody else works on it or
     /// there are too many uploads; [`StoreError::Exists`] as for [`Store::begin`]; [`StoreError::Malformed`] and
-    /// [`StoreError::Digest`] as for [`Upload::write_header`].
+    /// [`StoreError::Digest`] as for [`Upload::write_header`]; [`StoreError::Suspect`].
     pub fn resume(
         &self,
         key: &ObjectKey,
@@ -82,7 +82,7 @@ impl Store {
     /// Only the newest 64 that were replaced or deleted are looked at.
     ///
     /// # Errors
-    /// As of [`Store::lookup`].
+    /// As of [`Store::lookup`]; [`StoreError::Suspect`].
     pub fn committed(
         &self,
         key: &ObjectKey,
@@ -94,8 +94,9 @@ impl Store {
                 && object.read_header()?.as_ref() == Some(&header.bytes))
         };
         let name = ObjectName::of(key);
-        // Whoever is about to make it current has done so by then.
-        let shard = LockedShard::exclusive(self.root(), name.shard())?;
+        // Whoever is about to make it current has done so by then, or has failed to.
+        let shard = LockedShard::exclusive(self.syncs(), name.shard())?;
+        self.check_trusted()?;
         if let Some(current) = shard.current(key)?
             && is_it(&current)?
         {

@@ -1,7 +1,7 @@
 //! A machine, a server, and somebody on the line between them.
 
 use std::{
-    fs,
+    fs::{self, File},
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -86,6 +86,17 @@ impl Setting {
         assert_eq!(listed.text().lines().count(), versions, "{}", listed.text());
         until("staging is empty", || names(&self.server.store().join("staging")).is_empty());
         assert_eq!(self.journals(), [""; 0]);
+    }
+
+    /// Waits until the server knows that whoever was cut off is gone: nobody works on what it keeps.
+    pub(crate) fn nobody_uploads(&self) {
+        let staging = self.server.store().join("staging");
+        until("no upload is worked on", || {
+            let free = |name: &String| {
+                File::open(staging.join(name)).is_ok_and(|file| file.try_lock().is_ok())
+            };
+            names(&staging).iter().all(free)
+        });
     }
 
     /// The names of the journals on the machine.

@@ -34,6 +34,8 @@ impl Interrupted {
         setting.write(1);
         setting.line.plan([Fate::Cut(Way::Up, *end)]);
         let _cut = setting.zput(&[FILE]).ended(5);
+        // One that is busy cannot be given up.
+        setting.nobody_uploads();
         let path = setting.home.file(FILE);
         change(&File::options().read(true).write(true).open(&path).unwrap());
         let again = setting.put();

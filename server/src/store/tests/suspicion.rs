@@ -26,6 +26,7 @@ fn takes_no_writes(home: &Home, case: &str) {
         ("put", put(store, "a", b"x", Condition::Any).err()),
         ("put of what is there", put(store, "a", b"x", Condition::Absent).err()),
         ("resume", store.resume(&key("a"), Condition::Any, None, &header).err()),
+        ("committed", store.committed(&key("a"), None, &header).err()),
         ("delete", store.delete(&key("a"), Condition::Any).err()),
         ("restore", store.restore(&key("a"), Version(1000)).err()),
         ("invite", store.create_invite(Scopes::GET, Duration::from_secs(60)).err()),
