@@ -357,7 +357,8 @@ impl fmt::Display for Refusal<'_> {
             Some(ErrorCode::Busy) => write!(f, "{remote} is busy: {text} (try again)"),
             Some(ErrorCode::Suspect) => write!(
                 f,
-                "{remote} takes nothing until its operator has verified its volume (try again later)"
+                "{remote} takes no writes: a write to its disk has failed, and its operator has to verify the \
+                 store (zserve check --clear-suspect); what is there can be read"
             ),
             Some(ErrorCode::Digest) => {
                 write!(f, "the bytes were damaged on their way to {remote} (try again)")

@@ -21,10 +21,13 @@ use tracing::{error, info};
 
 use crate::{
     config::{CheckArgs, ScrubArgs},
-    store::{Damage, Read, ScrubOptions, Share, Store, StoreError, Watcher},
+    store::{
+        CheckReport, Clearing, Damage, Read, ScrubOptions, Share, Store, StoreError, Suspicion,
+        Watcher,
+    },
 };
 
-/// What a script is told when damage was found, as clients are when a blob does not hold.
+/// What a script is told when damage was found or a store is suspect, as clients are when a blob does not hold.
 const EXIT_DAMAGE: u8 = 8;
 
 /// How often the log hears how far a scrub has come.
@@ -132,7 +135,7 @@ pub fn scrub(
     Ok(Outcome::of(damaged > 0, report.stopped, stop))
 }
 
-/// Checks `store` and says what came of it.
+/// Checks `store` and says what came of it; clears a suspicion if that is asked for and can be done.
 ///
 /// # Errors
 /// When the store or standard output fail.
@@ -141,9 +144,19 @@ pub fn check(
     args: &CheckArgs,
     stop: &StopSignal,
 ) -> Result<Outcome, InspectionError> {
+    let suspicion = store.suspicion()?;
+    if let Some(suspicion) = &suspicion {
+        tell_suspicion(suspicion, args.json)?;
+    }
     let mut teller = Teller::new(args.json, None, stop);
-    let report = store.check(&mut teller)?;
+    let clears = args.clear_suspect && suspicion.is_some();
+    let clearing = if clears { store.clear_suspicion(&mut teller)? } else { None };
+    let (report, cleared, from_disk) = match clearing {
+        Some(Clearing { report, cleared }) => (report, cleared, true),
+        None => (store.check(&mut teller)?, false, false),
+    };
     teller.failed()?;
+    let suspect = store.suspicion()?.is_some();
     let (left, damaged) = (report.leftovers, report.damaged.len());
     if args.json {
         say(&json!({
@@ -158,6 +171,9 @@ pub fn check(
             "temporary": left.temporary,
             "quarantined": left.quarantined,
             "stopped": report.stopped,
+            "from_disk": from_disk,
+            "suspect": suspect,
+            "cleared": cleared,
         }))?;
     } else {
         say(&format_args!(
@@ -168,9 +184,43 @@ pub fn check(
             "{} uploads under way or kept ({} bytes), {} temporary files, {} files in quarantine",
             left.uploads, left.upload_bytes, left.temporary, left.quarantined
         ))?;
+        if let Some(end) = verdict(args.clear_suspect, from_disk, suspect, &report) {
+            say(&end)?;
+        }
     }
-    info!(damaged, quarantined = left.quarantined, "checked");
-    Ok(Outcome::of(damaged > 0, report.stopped, stop))
+    info!(damaged, quarantined = left.quarantined, from_disk, suspect, cleared, "checked");
+    // A verification that was stopped has found nothing yet.
+    let found = damaged > 0 || (suspect && !(from_disk && report.stopped));
+    Ok(Outcome::of(found, report.stopped, stop))
+}
+
+fn tell_suspicion(Suspicion { since, doing }: &Suspicion, json: bool) -> io::Result<()> {
+    let since = since.map(|since| humantime::format_rfc3339_seconds(since).to_string());
+    if json {
+        return say(&json!({ "event": "suspect", "since": since, "doing": doing }));
+    }
+    let since = since.as_deref().unwrap_or("a time that is not known");
+    say(&format_args!("suspect since {since}, when it could not {}", doing.escape_debug()))
+}
+
+/// What a person is told at the end, where there is more to say than numbers.
+fn verdict(
+    asked_to_clear: bool,
+    from_disk: bool,
+    suspect: bool,
+    report: &CheckReport,
+) -> Option<&'static str> {
+    Some(match (from_disk, suspect) {
+        (true, false) => "all of it was read from the disk: it takes writes again",
+        (true, true) if report.stopped => "stopped: it takes no writes",
+        (true, true) if !report.damaged.is_empty() => {
+            "it takes no writes: run this again when nothing damaged is left where it was"
+        }
+        (true, true) => "another sync failed meanwhile: it takes no writes",
+        (false, true) => "it takes no writes until zserve check --clear-suspect has read all of it",
+        (false, false) if asked_to_clear => "it is not suspect: there is nothing to clear",
+        (false, false) => return None,
+    })
 }
 
 fn say(line: &impl std::fmt::Display) -> io::Result<()> {

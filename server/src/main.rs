@@ -1,7 +1,7 @@
 //! `zserve`: the zput server.
 //!
-//! Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 8 a scrub or a check found damage, 130 or 143 when
-//! a signal ended one of these, or a second one the server at once.
+//! Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 8 a scrub or a check found damage, or a check a store
+//! that is suspect, 130 or 143 when a signal ended one of these, or a second one the server at once.
 
 use std::{
     io::{self, Write as _},

@@ -332,6 +332,25 @@ fn a_full_disk_under_the_server() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// STORE, "Suspicion".
+#[test]
+fn a_server_whose_disk_let_it_down() {
+    let (home, server) = settled();
+    let at = server.address();
+    fs::write(server.store().join("suspect.toml"), "").unwrap();
+    let refused = format!(
+        "zput://{at} takes no writes: a write to its disk has failed, and its operator has to verify the store (zserve \
+         check --clear-suspect); what is there can be read"
+    );
+    is_told(home.run("zput", ["secret"]), 5, &format!("zput: secret: {refused}"));
+    is_told(home.run("zrm", ["secret"]), 5, &format!("zrm: secret: {refused}"));
+    assert_eq!(home.run("zget", ["-o", "-", "secret"]).ok().text(), "the plans");
+    let mut verify = Command::new(command_path("zserve"));
+    verify.args(["check", "--clear-suspect", "--store"]).arg(server.store());
+    let _cleared = Ran::from(verify.output().unwrap()).ended(0);
+    let _stored = home.run("zput", ["secret"]).ok();
+}
+
 /// Objects and uploads on a server.
 fn stored(server: &ServerProcess) -> (usize, usize) {
     let objects = names(&server.store().join("objects"))

@@ -30,7 +30,8 @@ pub enum Command {
     Invite(InviteArgs),
     /// Hold every file of a store against its record, byte by byte, and set aside what is rotten. The server may be running.
     Scrub(ScrubArgs),
-    /// Hold every name and record of a store against each other. The server may be running.
+    /// Hold every name and record of a store against each other; read all of it after a sync that failed. The server may be
+    /// running.
     Check(CheckArgs),
 }
 
@@ -140,6 +141,10 @@ pub struct CheckArgs {
     /// Directory of the store.
     #[arg(long, value_name = "DIR")]
     pub store: PathBuf,
+    /// If a sync of the store has failed: read all of it from the disk, set aside what is rotten, and let it take writes again
+    /// if nothing was wrong.
+    #[arg(long)]
+    pub clear_suspect: bool,
     /// Say what was found as JSON, one object for each line.
     #[arg(long)]
     pub json: bool,

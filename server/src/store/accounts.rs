@@ -52,14 +52,8 @@ impl Store {
     /// [`StoreError::Account`] when its file cannot be understood.
     pub fn account(&self, device: &DevicePublicKey) -> Result<Option<Account>, StoreError> {
         let dir = self.clients_dir()?;
-        let Some(text) = small_file::read(dir.as_fd(), &file_name(device))? else {
-            return Ok(None);
-        };
-        let file: AccountFile = parse(&text)?;
-        check_format(file.format)?;
-        let joined = humantime::parse_rfc3339(&file.joined)
-            .map_err(|error| StoreError::Account(error.to_string()))?;
-        Ok(Some(Account { label: file.label, scopes: parse_scopes(&file.scopes)?, joined }))
+        let text = small_file::read(dir.as_fd(), &file_name(device))?;
+        text.map(|text| Account::parse(&text)).transpose()
     }
 
     /// Writes a device's account, durably. One that it has already keeps its scopes and gains these.
@@ -87,6 +81,17 @@ impl Store {
 
     fn clients_dir(&self) -> Result<OwnedFd, StoreError> {
         fs::open_dir(self.root(), CLIENTS).doing("open the accounts")
+    }
+}
+
+impl Account {
+    /// The account in the text of its file.
+    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+        let file: AccountFile = parse(text)?;
+        check_format(file.format)?;
+        let joined = humantime::parse_rfc3339(&file.joined)
+            .map_err(|error| StoreError::Account(error.to_string()))?;
+        Ok(Self { label: file.label, scopes: parse_scopes(&file.scopes)?, joined })
     }
 }
 

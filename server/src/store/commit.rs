@@ -30,7 +30,7 @@ impl Upload {
         store.syncs().data(received.staged.file(), "sync an upload")?;
 
         let name = ObjectName::of(&target.key);
-        let shard = LockedShard::exclusive(store.syncs(), name.shard())?;
+        let shard = LockedShard::to_change(store.syncs(), name.shard())?;
         let current = shard.current(&target.key)?;
         check_condition(target.condition, &shard, current.as_ref())?;
         let version = next_version(store.clock().now_ns(), &shard, name, current.as_ref())?;

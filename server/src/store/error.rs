@@ -60,6 +60,9 @@ pub enum StoreError {
          read it from the disk"
     )]
     Suspect,
+    /// Somebody else looks into the suspicion already.
+    #[error("somebody verifies this store already: wait for that to end")]
+    Verifying,
     /// A file whose record does not hold: bit rot, or a strange hand.
     #[error("a stored object is damaged: {0}")]
     Corrupt(#[from] Rot),
@@ -186,7 +189,7 @@ impl StoreError {
             Self::Digest => ErrorCode::Digest,
             Self::UploadGone => ErrorCode::State,
             Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
-            Self::Crowded => ErrorCode::Busy,
+            Self::Crowded | Self::Verifying => ErrorCode::Busy,
             Self::Suspect => ErrorCode::Suspect,
             Self::InviteUnknown | Self::InviteExpired => ErrorCode::Denied,
             Self::Io { source, .. } => code_of(source),

@@ -130,7 +130,8 @@ fn sync_parent(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn check_store_file(text: &str) -> Result<(), StoreError> {
+/// Whether this is the text of a store's file, of a format that is known.
+pub(super) fn check_store_file(text: &str) -> Result<(), StoreError> {
     let file: StoreFile = toml::from_str(text).map_err(|_| StoreError::Damaged(STORE_FILE))?;
     match file.format {
         FORMAT => Ok(()),
@@ -185,7 +186,7 @@ fn make(syncs: &Syncs) -> Result<(), StoreError> {
 }
 
 /// Every directory is there and is one. (A missing `objects/ab` would look like objects that nobody put.)
-fn check_layout(root: BorrowedFd<'_>) -> Result<(), StoreError> {
+pub(super) fn check_layout(root: BorrowedFd<'_>) -> Result<(), StoreError> {
     for dir in [STAGING, QUARANTINE, CLIENTS, INVITES] {
         check_kind(root, dir, EntryKind::Directory, dir)?;
     }

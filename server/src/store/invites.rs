@@ -3,7 +3,7 @@
 use std::{
     io::ErrorKind,
     os::fd::{AsFd, OwnedFd},
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -96,19 +96,25 @@ impl Store {
         }
         self.syncs().dir(&dir)?;
 
-        let invite: InviteFile = parse(&text)?;
-        check_format(invite.format)?;
-        let expires = humantime::parse_rfc3339(&invite.expires)
-            .map_err(|error| StoreError::Account(error.to_string()))?;
+        let (scopes, expires) = parse_invite(&text)?;
         if UNIX_EPOCH + Duration::from_nanos(self.clock().now_ns()) >= expires {
             return Err(StoreError::InviteExpired);
         }
-        parse_scopes(&invite.scopes)
+        Ok(scopes)
     }
 
     fn invites_dir(&self) -> Result<OwnedFd, StoreError> {
         fs::open_dir(self.root(), INVITES).doing("open the invites")
     }
+}
+
+/// What the text of an invite's file gives, and until when.
+pub(super) fn parse_invite(text: &str) -> Result<(Scopes, SystemTime), StoreError> {
+    let invite: InviteFile = parse(text)?;
+    check_format(invite.format)?;
+    let expires = humantime::parse_rfc3339(&invite.expires)
+        .map_err(|error| StoreError::Account(error.to_string()))?;
+    Ok((parse_scopes(&invite.scopes)?, expires))
 }
 
 fn file_name(secret: &InviteSecret) -> String {

@@ -12,6 +12,8 @@ use zput_common::{
 
 pub(super) const STORE_FILE: &str = "zput-store.toml";
 pub(super) const SUSPECT_FILE: &str = "suspect.toml";
+/// What [`SUSPECT_FILE`] is called while somebody verifies the store.
+pub(super) const VERIFYING_FILE: &str = "suspect-verifying.toml";
 pub(super) const SERVER_KEY_FILE: &str = "server.key";
 pub(super) const STAGING: &str = "staging";
 pub(super) const QUARANTINE: &str = "quarantine";

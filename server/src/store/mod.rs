@@ -59,7 +59,8 @@ pub use self::{
     clock::Clock,
     error::{Flaw, Rot, StoreError},
     inspect::{
-        CheckReport, Damage, LastScrub, Leftovers, Read, ScrubOptions, ScrubReport, Share, Watcher,
+        CheckReport, Clearing, Damage, LastScrub, Leftovers, Read, ScrubOptions, ScrubReport,
+        Share, Watcher,
     },
     kept::DEFAULT_KEEP_UPLOADS,
     object::Object,

@@ -27,9 +27,13 @@ impl Drop for ServerKeyFile {
 /// The key of the store, which must be there.
 pub(super) fn read(root: BorrowedFd<'_>) -> Result<ServerKeySeed, StoreError> {
     let text = small_file::read(root, SERVER_KEY_FILE)?;
-    let text = text.ok_or_else(|| StoreError::Missing(SERVER_KEY_FILE.to_owned()))?;
+    parse(&text.ok_or_else(|| StoreError::Missing(SERVER_KEY_FILE.to_owned()))?)
+}
+
+/// The key in the text of its file.
+pub(super) fn parse(text: &str) -> Result<ServerKeySeed, StoreError> {
     let damaged = StoreError::Damaged(SERVER_KEY_FILE);
-    let Ok(file) = toml::from_str::<ServerKeyFile>(&text) else {
+    let Ok(file) = toml::from_str::<ServerKeyFile>(text) else {
         return Err(damaged);
     };
     let mut seed = Zeroizing::new([0; 32]);

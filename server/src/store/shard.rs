@@ -35,6 +35,14 @@ impl LockedShard {
         Self::open(syncs, shard, lock)
     }
 
+    /// The same, to change the objects in it. Who waited may have waited for somebody whose sync failed, and must not build on
+    /// what that one left.
+    pub(super) fn to_change(syncs: &Arc<Syncs>, shard: Shard) -> Result<Self, StoreError> {
+        let locked = Self::exclusive(syncs, shard)?;
+        syncs.check_trusted()?;
+        Ok(locked)
+    }
+
     /// Waits until nobody changes the shard. Only to look.
     pub(super) fn shared(syncs: &Arc<Syncs>, shard: Shard) -> Result<Self, StoreError> {
         let lock = open_lock(syncs.root(), shard)?;
@@ -106,7 +114,7 @@ impl LockedShard {
         Ok(newest)
     }
 
-    /// Gives the current version a second name, on `shelf`. One that a crash left there is as good.
+    /// Gives the current version a second name, on `shelf`.
     pub(super) fn link_current_to(&self, shelf: Shelf, current: &Object) -> Result<(), StoreError> {
         let name = ObjectName::of(current.key());
         let kept = name.version_file(current.version());
@@ -121,9 +129,16 @@ impl LockedShard {
     }
 
     fn link(&self, from: Shelf, old: &str, to: Shelf, new: &str) -> Result<(), StoreError> {
-        match fs::link(self.dir(from), old, self.dir(to), new) {
+        let link = || fs::link(self.dir(from), old, self.dir(to), new);
+        match link() {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                if self.is_same(from, old, to, new)? { Ok(()) } else { Err(Rot::Twins.into()) }
+                if !self.is_same(from, old, to, new)? {
+                    return Err(Rot::Twins.into());
+                }
+                // Of a crash, and as good as a new one; or of a sync that failed, and then no second one brings it to the
+                // disk. So it is made anew: the file has its old name meanwhile.
+                self.unlink(to, new)?;
+                link().doing("link an object")
             }
             result => result.doing("link an object"),
         }

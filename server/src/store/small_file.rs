@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     error::{Doing, StoreError},
+    inspect::Read,
     layout::TEMPORARY_PREFIX,
     staging::Staged,
     sync::Syncs,
@@ -29,6 +30,22 @@ pub(super) fn read(
         file => file.doing("open a file")?,
     };
     text(file).map(Some).doing("read a file")
+}
+
+/// The same; from the disk if that is asked for.
+pub(super) fn read_from(
+    syncs: &Syncs,
+    dir: BorrowedFd<'_>,
+    name: &str,
+    from: Read,
+) -> Result<Option<Zeroizing<String>>, StoreError> {
+    if from == Read::Disk {
+        match fs::open_read(dir, name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => syncs.evict(file.doing("open a file")?)?,
+        }
+    }
+    read(dir, name)
 }
 
 fn text(file: File) -> std::io::Result<Zeroizing<String>> {

@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, ErrorKind},
-    os::unix::fs::FileExt,
+    os::{fd::OwnedFd, unix::fs::FileExt},
     sync::atomic::Ordering::Relaxed,
     time::SystemTime,
 };
@@ -17,7 +17,8 @@ use super::{
     FORMAT, Store,
     accounts::date,
     error::{Doing, StoreError},
-    layout::{SUSPECT_FILE, TEMPORARY_PREFIX},
+    inspect::Sound,
+    layout::{LOCKS, SUSPECT_FILE, TEMPORARY_PREFIX, VERIFYING_FILE},
     small_file,
     staging::Staged,
     sync::Syncs,
@@ -51,9 +52,12 @@ impl Store {
     /// # Errors
     /// When that cannot be found out.
     pub fn suspicion(&self) -> Result<Option<Suspicion>, StoreError> {
-        let Some(text) = small_file::read(self.root(), SUSPECT_FILE)? else {
+        // In the order in which the name changes when somebody begins to verify.
+        let newer = small_file::read(self.root(), SUSPECT_FILE)?;
+        let first = small_file::read(self.root(), VERIFYING_FILE)?;
+        let Some(text) = first.or(newer) else {
             let unmarked = || Suspicion { since: None, doing: "sync something".to_owned() };
-            return Ok(self.syncs().unmarked.load(Relaxed).then(unmarked));
+            return Ok((self.syncs().unmarked.load(Relaxed) > 0).then(unmarked));
         };
         // Whatever is in it, its name says enough.
         let read: Option<SuspectFile> = toml::from_str(&text).ok();
@@ -63,39 +67,93 @@ impl Store {
         Ok(Some(Suspicion { since, doing }))
     }
 
-    /// Takes writes again: for whoever has read all of the store from the disk.
+    /// Whether the store takes no writes.
+    pub(crate) fn is_suspect(&self) -> Result<bool, StoreError> {
+        self.syncs().is_suspect()
+    }
+
+    /// Fails with [`StoreError::Suspect`] while the store takes no writes.
+    pub(super) fn check_trusted(&self) -> Result<(), StoreError> {
+        self.syncs().check_trusted()
+    }
+
+    /// Begins to look into the suspicion; none when there is nothing to look into. The store stays suspect.
+    pub(super) fn inquire(&self) -> Result<Option<Inquiry<'_>>, StoreError> {
+        let alone = fs::open_dir(self.root(), LOCKS).doing("open a directory")?;
+        if !fs::try_lock(&alone).doing("lock a directory")? {
+            return Err(StoreError::Verifying);
+        }
+        let unmarked = self.syncs().unmarked.load(Relaxed);
+        if !self.is_suspect()? {
+            return Ok(None);
+        }
+        // The other name may be there already, from somebody who did not come to an end.
+        match fs::link(self.root(), SUSPECT_FILE, self.root(), VERIFYING_FILE) {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
+            linked => linked.doing("name a file")?,
+        }
+        // At every moment one of the two is durable.
+        self.syncs().dir(self.root())?;
+        unlink(self, SUSPECT_FILE)?;
+        Ok(Some(Inquiry { store: self, unmarked, _alone: alone }))
+    }
+}
+
+/// A suspicion that somebody looks into, under a name of its own: a sync that fails meanwhile, in whatever process, makes
+/// a [`SUSPECT_FILE`] anew, which nobody takes away who has not begun after it.
+#[derive(Debug)]
+pub(super) struct Inquiry<'a> {
+    store: &'a Store,
+    /// What this process knows and could not write down.
+    unmarked: u64,
+    _alone: OwnedFd,
+}
+
+impl Inquiry<'_> {
+    /// Takes the suspicion back, of a store that is sound. Whether it takes writes now: not if a sync failed meanwhile.
     ///
     /// # Errors
     /// When that cannot be made durable, which makes the store suspect again.
-    pub fn clear_suspicion(&self) -> Result<(), StoreError> {
-        match fs::unlink(self.root(), SUSPECT_FILE) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            removed => removed.doing("clear a suspicion")?,
-        }
-        self.syncs().unmarked.store(false, Relaxed);
-        self.syncs().dir(self.root())
+    pub(super) fn dismiss(self, _sound: Sound) -> Result<bool, StoreError> {
+        unlink(self.store, VERIFYING_FILE)?;
+        // Another number is that of a failure meanwhile, and stays.
+        let _ = self.store.syncs().unmarked.compare_exchange(self.unmarked, 0, Relaxed, Relaxed);
+        self.store.syncs().dir(self.store.root())?;
+        Ok(!self.store.is_suspect()?)
     }
+}
 
+/// Takes a name away, if it is there.
+fn unlink(store: &Store, name: &str) -> Result<(), StoreError> {
+    match fs::unlink(store.root(), name) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.doing("clear a suspicion"),
+    }
+}
+
+impl Syncs {
     /// Fails with [`StoreError::Suspect`] while the store takes no writes. It is looked for each time: another process may have
     /// found out, or may have cleared it.
     pub(super) fn check_trusted(&self) -> Result<(), StoreError> {
         if self.is_suspect()? { Err(StoreError::Suspect) } else { Ok(()) }
     }
 
-    /// Whether the store takes no writes.
-    pub(crate) fn is_suspect(&self) -> Result<bool, StoreError> {
-        if self.syncs().unmarked.load(Relaxed) {
+    fn is_suspect(&self) -> Result<bool, StoreError> {
+        if self.unmarked.load(Relaxed) > 0 {
             return Ok(true);
         }
-        match fs::identity_at(self.root(), SUSPECT_FILE) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error).doing("look for a suspicion"),
+        // In the order in which the name changes when somebody begins to verify.
+        for name in [SUSPECT_FILE, VERIFYING_FILE] {
+            match fs::identity_at(self.root(), name) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error).doing("look for a suspicion"),
+            }
         }
+        Ok(false)
     }
-}
 
-impl Syncs {
     /// A sync has failed: the store takes no more writes, after a restart neither.
     pub(super) fn suspect(&self, doing: &'static str, why: &io::Error) {
         tracing::error!(
@@ -104,7 +162,7 @@ impl Syncs {
             "a sync failed: the store takes no writes until \"zserve check --clear-suspect\" has read it from the disk"
         );
         if let Err(failure) = self.mark(doing) {
-            self.unmarked.store(true, Relaxed);
+            self.unmarked.fetch_add(1, Relaxed);
             tracing::error!(%failure, "that the store is suspect is known to this process alone");
         }
     }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use zput_common::proto::message::{ErrorCode, Kind, Section};
 
 use super::{
-    peer::{code, get},
+    peer::{begin, code, get},
     zserve::{Running, open, run},
 };
 
@@ -117,6 +117,95 @@ fn a_record_that_does_not_hold_is_found_by_a_check() {
     let line = format!("{BAD}: its record does not match its digest; left where it is");
     assert_eq!(lines(&output)[0], line);
     assert!(file.exists());
+}
+
+/// What a server finds out when a sync fails (STORE, "Suspicion").
+fn suspect(dir: &TempDir) {
+    let text = "format = 1\nsince = \"2026-11-21T10:00:00Z\"\ndoing = \"sync a record\"\n";
+    fs::write(dir.path().join("store/suspect.toml"), text).unwrap();
+}
+
+#[test]
+fn a_check_tells_of_a_suspicion_and_clears_it_when_asked() {
+    let (dir, server) = served();
+    let not_suspect = on(&dir, "check", &["--clear-suspect"]);
+    assert_eq!(not_suspect.status.code(), Some(0), "{not_suspect:?}");
+    assert_eq!(lines(&not_suspect)[2], "it is not suspect: there is nothing to clear");
+
+    suspect(&dir);
+    let since = "suspect since 2026-11-21T10:00:00Z, when it could not sync a record";
+    let sums = "2 current versions, 0 earlier and 0 deleted ones, 103000 bytes in all; \
+                0 of them damaged";
+    let left = "0 uploads under way or kept (0 bytes), 0 temporary files, 0 files in quarantine";
+    let told = on(&dir, "check", &[]);
+    assert_eq!(told.status.code(), Some(8), "{told:?}");
+    let end = "it takes no writes until zserve check --clear-suspect has read all of it";
+    assert_eq!(lines(&told), [since, sums, left, end]);
+    let mut peer = server.plain();
+    let begin = begin("new", Kind::Plain);
+    assert_eq!(code(&peer.ask(&begin).unwrap()), Some(ErrorCode::Suspect));
+
+    let cleared = on(&dir, "check", &["--clear-suspect"]);
+    assert_eq!(cleared.status.code(), Some(0), "{cleared:?}");
+    let end = "all of it was read from the disk: it takes writes again";
+    assert_eq!(lines(&cleared), [since, sums, left, end]);
+    // The running server notices.
+    peer.put("new", b"new", 3);
+    assert_eq!(on(&dir, "check", &[]).status.code(), Some(0));
+}
+
+#[test]
+fn a_suspicion_is_not_cleared_while_there_is_damage() {
+    let (dir, server) = served();
+    let file = dir.path().join("store").join(BAD);
+    let opened = fs::OpenOptions::new().write(true).open(&file).unwrap();
+    opened.write_all_at(b"x", 1500).unwrap();
+    suspect(&dir);
+    let output = on(&dir, "check", &["--clear-suspect", "--json"]);
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    let mut said = objects(&output);
+    let sums = said.pop().unwrap();
+    let suspicion = json!({
+        "event": "suspect",
+        "since": "2026-11-21T10:00:00Z",
+        "doing": "sync a record",
+    });
+    let damage = json!({
+        "event": "damage",
+        "file": BAD,
+        "key": "bad",
+        "what": "slice 1 does not match its digest",
+        "quarantined": ASIDE,
+    });
+    assert_eq!(said, [suspicion.clone(), damage]);
+    let expected = [
+        ("event", json!("checked")),
+        ("current", json!(1)),
+        ("bytes", json!(100_000)),
+        ("damaged", json!(1)),
+        ("from_disk", json!(true)),
+        ("suspect", json!(true)),
+        ("cleared", json!(false)),
+        ("stopped", json!(false)),
+    ];
+    for (field, value) in expected {
+        assert_eq!(sums[field], value, "{field}");
+    }
+    let mut peer = server.plain();
+    assert_eq!(code(&peer.ask(&begin("new", Kind::Plain)).unwrap()), Some(ErrorCode::Suspect));
+
+    let said = lines(&on(&dir, "check", &[]));
+    assert!(said[2].ends_with("1 files in quarantine"), "{said:?}");
+    let output = on(&dir, "check", &["--clear-suspect", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = objects(&output);
+    assert_eq!((said.len(), &said[0]), (2, &suspicion));
+    for (field, value) in
+        [("damaged", json!(0)), ("suspect", json!(false)), ("cleared", json!(true))]
+    {
+        assert_eq!(said[1][field], value, "{field}");
+    }
+    peer.put("new", b"new", 3);
 }
 
 /// At 100 B/s the store would take 17 minutes.

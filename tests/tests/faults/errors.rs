@@ -2,6 +2,7 @@
 //! taken, and what was there can be read all the while.
 
 use std::{
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -10,12 +11,13 @@ use fuser::Errno;
 use rand::{SeedableRng as _, rngs::StdRng};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use zput_common::{
+    keys::public::DevicePublicKey,
     name::ObjectKey,
-    proto::message::{Condition, ErrorCode, Version},
+    proto::message::{Condition, ErrorCode, Scopes, Version},
 };
 use zput_server::store::{Store, StoreError};
 use zput_tests::{
-    Home, Pattern, ServerProcess,
+    Home, Pattern, Ran, ServerProcess, command_path,
     journal::{History, look},
 };
 
@@ -140,6 +142,65 @@ fn is_old_or_new_now(store: &Store, before: &[History; 3], change: Change, done:
     assert!(changed || (is_as_before && !done), "{what}: {now:#?}, {new:#?}");
 }
 
+/// Nothing is put on top of what may not be there: not by the server that found out, and not by a later one.
+fn takes_no_writes(mounted: &Mounted, store: &Store, what: &str) {
+    let before = histories(store);
+    for store in [store, &open(mounted)] {
+        assert!(store.suspicion().unwrap().is_some(), "{what}");
+        for change in Change::ALL {
+            let refused = change.make(store).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::Suspect, "{what}, then {change:?}");
+        }
+    }
+    assert_eq!(histories(store), before, "{what}");
+    assert_eq!(staged(mounted), 0, "{what}");
+}
+
+/// Runs `zserve check --clear-suspect` on the mounted store.
+fn clear_suspect(mounted: &Mounted) -> Ran {
+    let store = mounted.path().join("store");
+    let mut command = Command::new(command_path("zserve"));
+    command.args(["check", "--clear-suspect", "--store"]).arg(store);
+    Ran::from(command.output().unwrap())
+}
+
+/// The disk is well again and was read: the store that is open takes writes, and behind a cut nothing is missing that was
+/// acknowledged, be it before or after. (What a failed sync was to bring to the disk is not there: no second one does it.)
+fn takes_writes_when_cleared(
+    mounted: &Mounted,
+    store: &Store,
+    before: &[History; 3],
+    change: Change,
+    what: &str,
+) {
+    let _cleared = clear_suspect(mounted).ended(0);
+    let again = match change.make(store) {
+        Ok(version) => Some(version),
+        // It had gone to the trash when the sync failed.
+        Err(StoreError::NotFound) if matches!(change, Change::Delete) => None,
+        Err(error) => panic!("{what}, again: {error}"),
+    };
+    let new = put(store, &key("kept"), Condition::Any, &body(7)).unwrap();
+    for seed in 0..3 {
+        let (left, _) = mounted.disk().after_cut(&mut StdRng::seed_from_u64(seed));
+        let mounted = Mounted::new(left).unwrap();
+        let store = open(&mounted);
+        assert_eq!(store.suspicion().unwrap(), None, "{what}");
+        let left = histories(&store);
+        for (left, before) in left.iter().zip(before) {
+            for (version, kept) in before {
+                let left = left.get(version).map(|left| left.content);
+                assert_eq!(left, Some(kept.content), "{what}, cleared, cut {seed}: {version}");
+            }
+        }
+        assert!(left[0].contains_key(&new.0), "{what}, cleared, cut {seed}");
+        let subject = look(&store, &change.subject()).unwrap();
+        if let Some(again) = again {
+            assert!(subject.contains_key(&again.0), "{what}, cleared and done, cut {seed}");
+        }
+    }
+}
+
 /// Fails the first, the second, … deed of a kind that each change comes to, until it comes to no more of them. Gives
 /// how many were failed.
 fn each_fails(deed: Deed, errno: Errno, code: ErrorCode) -> u32 {
@@ -171,10 +232,8 @@ fn each_fails(deed: Deed, errno: Errno, code: ErrorCode) -> u32 {
                 histories(&store) == before && look(&store, &key("new")).unwrap().is_empty();
             if is_sync {
                 is_old_or_new(&mounted.disk().clone(), &before, change, &what);
-                // Nothing is put on top of what may not be there.
-                assert!(store.suspicion().unwrap().is_some(), "{what}");
-                let refused = change.make(&open(&mounted)).unwrap_err();
-                assert_eq!(refused.code(), ErrorCode::Suspect, "{what}");
+                takes_no_writes(&mounted, &store, &what);
+                takes_writes_when_cleared(&mounted, &store, &before, change, &what);
             } else if is_as_before {
                 assert!(takes(&mounted, used), "{what}: {used} became {}", mounted.disk().used());
                 // It was a passing fault: the same again is done.
@@ -208,6 +267,52 @@ fn each_new_name_may_find_the_disk_full() {
 fn each_sync_may_fail() {
     assert!(each_fails(Deed::SyncFile, Errno::EIO, ErrorCode::Internal) >= 3);
     assert!(each_fails(Deed::SyncDirectory, Errno::EIO, ErrorCode::Internal) >= 8);
+}
+
+/// What memory holds is not what the disk holds: a store whose disk has lost something is not cleared by what is in memory.
+#[test]
+fn what_memory_alone_holds_clears_no_suspicion() {
+    let Some(furnished) = furnished() else { return };
+    let device = DevicePublicKey::from_bytes([0xd5; 32]);
+    // SHA-256("new").
+    let new = "store/objects/11/11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437";
+    let account = format!("store/clients/{device}.toml");
+    let length = 100_000 + 36 + "new".len() + 136;
+    // A byte of its payload, one of its record; one of each small file.
+    for (path, at, is_set_aside) in [
+        (new, 1, true),
+        (new, length - 50, true),
+        (&account, 1, false),
+        ("store/server.key", 200, false),
+        ("store/zput-store.toml", 75, false),
+    ] {
+        let what = format!("{path}, byte {at}");
+        let mounted = Mounted::new(furnished.clone()).unwrap();
+        let store = open(&mounted);
+        put(&store, &key("new"), Condition::Any, &body(6)).unwrap();
+        let secret = store.create_invite(Scopes::GET, Duration::from_secs(60)).unwrap();
+        store.redeem_invite(&secret, &device, "laptop").unwrap();
+        mounted.disk().fail(Fault { deed: Deed::SyncDirectory, nth: 1, errno: Errno::EIO });
+        store.delete(&key("kept"), Condition::Any).unwrap_err();
+        mounted.disk().heal();
+        let whole = std::fs::read(mounted.path().join(path)).unwrap();
+
+        mounted.disk().rot(path, at);
+        assert!(
+            std::fs::read(mounted.path().join(path)).unwrap() == whole,
+            "{what}: still in memory"
+        );
+        let _found = clear_suspect(&mounted).ended(8);
+        let refused = put(&store, &key("new"), Condition::Any, &body(7)).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Suspect, "{what}");
+        assert_eq!(mounted.path().join(path).exists(), !is_set_aside, "{what}");
+        if !is_set_aside {
+            // From a backup.
+            std::fs::write(mounted.path().join(path), &whole).unwrap();
+        }
+        let _cleared = clear_suspect(&mounted).ended(0);
+        put(&store, &key("new"), Condition::Any, &body(7)).unwrap();
+    }
 }
 
 #[test]
@@ -265,6 +370,7 @@ fn a_server_outlives_the_faults_of_its_disk() {
         (Deed::Write, Errno::EIO, 1),
         (Deed::Name, Errno::EIO, 1),
         (Deed::SyncDirectory, Errno::EIO, 1),
+        (Deed::SyncFile, Errno::EIO, 1),
     ];
     for (deed, errno, code) in faults {
         mounted.disk().fail(Fault { deed, nth: 1, errno });
@@ -273,6 +379,13 @@ fn a_server_outlives_the_faults_of_its_disk() {
         mounted.disk().heal();
         let _failed = ran.ended(code);
         assert!(home.run("zget", ["-o", "-", "kept"]).ok().stdout == body(1), "{deed:?} {errno:?}");
+        if matches!(deed, Deed::SyncFile | Deed::SyncDirectory) {
+            let _refused = home.run("zput", ["new"]).ended(5);
+            assert!(home.run("zget", ["-o", "-", "kept"]).ok().stdout == body(1));
+            let _cleared = clear_suspect(&mounted).ended(0);
+        }
+        // The same server goes on.
+        let _stored = home.run("zput", ["new"]).ok();
     }
     assert_eq!(server.stop(), Some(0));
 }

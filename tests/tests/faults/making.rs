@@ -68,7 +68,7 @@ fn a_store_is_finished_after_a_power_cut_at_any_moment_of_its_making() {
         // STORE, "Suspicion": what says so may have gone with the power, with all that was not synced.
         if store.suspicion().unwrap().is_some() {
             assert!(sync_failed, "{story}");
-            store.clear_suspicion().unwrap();
+            assert!(store.clear_suspicion(&mut ()).unwrap().unwrap().cleared, "{story}");
         }
         put(&store, &ObjectKey::new("a").unwrap(), Condition::Any, b"1").unwrap();
     }

@@ -1,4 +1,4 @@
-//! A check: every name and every record of a store, but for the payload behind them.
+//! A check: every name and every record of a store; and the payload behind them when the disk is in doubt.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -6,7 +6,8 @@ use zput_common::proto::message::Version;
 
 use super::{
     Damage, Watcher,
-    verify::Verified,
+    scrub::Read,
+    verify::{Reader, Verified},
     walk::{Named, Spot},
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
         layout::{
             CLIENTS, INVITES, ObjectName, QUARANTINE, STAGING, Shard, Shelf, TEMPORARY_PREFIX,
         },
+        object::Object,
     },
     sys::fs,
 };
@@ -52,63 +54,44 @@ pub struct Leftovers {
     pub quarantined: u64,
 }
 
+/// How far a check goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Names and records; it changes nothing.
+    Records,
+    /// All that there is, from the disk; what is rotten is set aside as by a scrub.
+    Bytes,
+}
+
 impl Store {
-    /// Holds every file's name and record against each other, without its payload, and looks for what belongs nowhere. That the layout
-    /// is whole was seen when the store was opened.
+    /// Holds every file's name and record against each other, without its payload, reads the small files, and looks for what belongs
+    /// nowhere. That the layout is whole was seen when the store was opened.
     ///
     /// # Errors
     /// When the store's directories cannot be read. A file that cannot be read is damage, and no error.
     pub fn check(&self, watcher: &mut dyn Watcher) -> Result<CheckReport, StoreError> {
-        let mut report = CheckReport { leftovers: self.leftovers()?, ..CheckReport::default() };
-        for shard in Shard::all() {
-            let mut places = BTreeMap::new();
-            for spot in self.spots(shard, None)? {
-                if watcher.read(0).is_break() {
-                    report.stopped = true;
-                    return Ok(report);
-                }
-                if let Some(damage) = self.check_file(&spot, &mut places, &mut report)? {
-                    watcher.found(&damage);
-                    report.damaged.push(damage);
-                }
-            }
-        }
-        Ok(report)
+        self.check_to(Depth::Records, watcher)
     }
 
-    /// Looks at one file; `places` are the versions that were found in its shard, with the inodes of their files.
-    fn check_file(
+    /// Checks as far as that.
+    pub(super) fn check_to(
         &self,
-        spot: &Spot,
-        places: &mut BTreeMap<(ObjectName, Version), (u64, u64)>,
-        report: &mut CheckReport,
-    ) -> Result<Option<Damage>, StoreError> {
-        let damage = |key, what| Some(Damage { file: spot.path(), key, what, quarantined: None });
-        let Some(named) = spot.named() else {
-            return Ok(damage(None, "no file that a store makes".to_owned()));
-        };
-        let (Named::Current(name) | Named::Version(name, _)) = named;
-        let object = match self.look_at(spot, named) {
-            Ok(Verified::Whole(object)) => object,
-            Ok(Verified::Rotten(rot, object)) => {
-                return Ok(damage(object.map(|o| o.key().to_string()), rot.to_string()));
+        depth: Depth,
+        watcher: &mut dyn Watcher,
+    ) -> Result<CheckReport, StoreError> {
+        let report = CheckReport { leftovers: self.leftovers()?, ..CheckReport::default() };
+        let mut run = Run { store: self, depth, watcher, block: Vec::new(), report };
+        let from = if depth == Depth::Bytes { Read::Disk } else { Read::Cached };
+        for damage in self.damaged_small_files(from)? {
+            run.found(damage);
+        }
+        for shard in Shard::all() {
+            if run.shard(shard)?.is_break() {
+                run.report.stopped = true;
+                break;
             }
-            Ok(Verified::Gone | Verified::Stopped) => return Ok(None),
-            Err(error) => return Ok(damage(None, error.to_string())),
-        };
-        let count = match spot.shelf() {
-            Shelf::Objects => &mut report.current,
-            Shelf::History => &mut report.history,
-            Shelf::Trash => &mut report.trash,
-        };
-        *count += 1;
-        report.bytes += object.info().length;
-        // A crash may leave two names of one file (STORE, "Put"); of one version there are no two files.
-        let inode = fs::identity(object.file()).doing("look at an object")?.inode;
-        let other = places.insert((name, object.version()), inode);
-        let twins = other.is_some_and(|other| other != inode);
-        let key = || Some(object.key().to_string());
-        Ok(if twins { damage(key(), Rot::Twins.to_string()) } else { None })
+        }
+        Ok(run.report)
     }
 
     /// How many files were set aside.
@@ -143,6 +126,103 @@ impl Store {
             })?;
         }
         Ok(found)
+    }
+}
+
+/// The versions that were found in a shard, with the inodes of their files.
+type Places = BTreeMap<(ObjectName, Version), (u64, u64)>;
+
+struct Run<'a> {
+    store: &'a Store,
+    depth: Depth,
+    watcher: &'a mut dyn Watcher,
+    block: Vec<u8>,
+    report: CheckReport,
+}
+
+impl Run<'_> {
+    fn shard(&mut self, shard: Shard) -> Result<ControlFlow<()>, StoreError> {
+        let mut places = Places::new();
+        for spot in self.store.spots(shard, None)? {
+            if self.watcher.read(0).is_break() || self.file(&spot, &mut places)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn file(&mut self, spot: &Spot, places: &mut Places) -> Result<ControlFlow<()>, StoreError> {
+        let damage = |key, what, quarantined| Damage { file: spot.path(), key, what, quarantined };
+        let Some(named) = spot.named() else {
+            self.found(damage(None, "no file that a store makes".to_owned(), None));
+            return Ok(ControlFlow::Continue(()));
+        };
+        match self.look(spot, named) {
+            Ok(Verified::Whole(object)) => {
+                if let Some(rot) = self.count(spot, named, &object, places)? {
+                    self.found(damage(Some(object.key().to_string()), rot.to_string(), None));
+                }
+            }
+            Ok(Verified::Rotten(rot, object)) => {
+                let key = object.map(|object| object.key().to_string());
+                let quarantined = match self.depth {
+                    Depth::Records => None,
+                    Depth::Bytes => match self.store.set_aside(spot, Some(named))? {
+                        Some(path) => Some(path),
+                        // A second look found it whole, or gone.
+                        None => return Ok(ControlFlow::Continue(())),
+                    },
+                };
+                self.found(damage(key, rot.to_string(), quarantined));
+            }
+            Ok(Verified::Gone) => {}
+            Ok(Verified::Stopped) => return Ok(ControlFlow::Break(())),
+            Err(error) => self.found(damage(None, error.to_string(), None)),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn look(&mut self, spot: &Spot, named: Named) -> Result<Verified, StoreError> {
+        match self.depth {
+            Depth::Records => self.store.look_at(spot, named, Read::Cached),
+            Depth::Bytes => {
+                let watcher = &mut *self.watcher;
+                let mut read = |bytes| watcher.read(bytes);
+                let block = &mut self.block;
+                self.store.verify(
+                    spot,
+                    named,
+                    &mut Reader { from: Read::Disk, read: &mut read, block },
+                )
+            }
+        }
+    }
+
+    /// Counts a version; says what is wrong with it beside the others.
+    fn count(
+        &mut self,
+        spot: &Spot,
+        named: Named,
+        object: &Object,
+        places: &mut Places,
+    ) -> Result<Option<Rot>, StoreError> {
+        let count = match spot.shelf() {
+            Shelf::Objects => &mut self.report.current,
+            Shelf::History => &mut self.report.history,
+            Shelf::Trash => &mut self.report.trash,
+        };
+        *count += 1;
+        self.report.bytes += object.info().length;
+        // A crash may leave two names of one file (STORE, "Put"); of one version there are no two files.
+        let (Named::Current(name) | Named::Version(name, _)) = named;
+        let inode = fs::identity(object.file()).doing("look at an object")?.inode;
+        let other = places.insert((name, object.version()), inode);
+        Ok(other.is_some_and(|other| other != inode).then_some(Rot::Twins))
+    }
+
+    fn found(&mut self, damage: Damage) {
+        self.watcher.found(&damage);
+        self.report.damaged.push(damage);
     }
 }
 

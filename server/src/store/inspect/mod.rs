@@ -2,28 +2,34 @@
 //! "Check").
 //!
 //! ```text
-//!   scrub     check        every byte; every name
-//!     │ ╲       │
-//!     │  state  │          where the next run goes on
+//!               clear         all of it from the disk, because a sync failed
+//!                 │
+//!   scrub       check         every byte; every name
+//!     │ ╲       │   │
+//!     │  state  │  small      where the next run goes on; accounts, invites, keys
 //!     │         │
-//!   verify ── walk         one file against its record; all of them in order
+//!   verify ── walk            one file against its record; all of them in order
 //!     │
-//!   quarantine             what is rotten is set aside
+//!   quarantine                what is rotten is set aside
 //! ```
 //!
 //! No key is needed, and nothing is repaired.
 
 mod check;
+mod clear;
 mod quarantine;
 mod scrub;
+mod small;
 mod state;
 mod verify;
 mod walk;
 
 use std::ops::ControlFlow;
 
+pub(super) use self::clear::Sound;
 pub use self::{
     check::{CheckReport, Leftovers},
+    clear::Clearing,
     scrub::{Read, ScrubOptions, ScrubReport, Share},
     state::LastScrub,
 };

@@ -26,7 +26,7 @@ pub enum Read {
     /// As everybody reads them: what is in memory is taken for what is on the disk.
     #[default]
     Cached,
-    /// From the disk: what is in memory is dropped first.
+    /// From the disk: what is in memory is synced and dropped first.
     Disk,
 }
 

@@ -52,10 +52,19 @@ pub(super) struct Reader<'a> {
 
 impl Store {
     /// Opens the file at `spot` and holds its record against its name; its bytes are not looked at.
-    pub(super) fn look_at(&self, spot: &Spot, named: Named) -> Result<Verified, StoreError> {
-        let object = open_file(self.root(), &spot.path())
-            .and_then(|file| file.map(Object::read).transpose());
-        match object {
+    pub(super) fn look_at(
+        &self,
+        spot: &Spot,
+        named: Named,
+        from: Read,
+    ) -> Result<Verified, StoreError> {
+        let opened = |file: File| {
+            if from == Read::Disk {
+                self.syncs().evict(&file)?;
+            }
+            Object::read(file)
+        };
+        match open_file(self.root(), &spot.path()).and_then(|file| file.map(opened).transpose()) {
             Ok(Some(object)) if belongs(&object, named) => Ok(Verified::Whole(object)),
             Ok(Some(object)) => Ok(Verified::Rotten(Rot::Misplaced, Some(object))),
             Ok(None) => Ok(Verified::Gone),
@@ -71,7 +80,7 @@ impl Store {
         named: Named,
         reader: &mut Reader<'_>,
     ) -> Result<Verified, StoreError> {
-        let object = match self.look_at(spot, named)? {
+        let object = match self.look_at(spot, named, reader.from)? {
             Verified::Whole(object) => object,
             other => return Ok(other),
         };
@@ -95,10 +104,6 @@ fn belongs(object: &Object, named: Named) -> bool {
 /// Every slice against its digest.
 fn payload(object: &Object, reader: &mut Reader<'_>) -> Result<ControlFlow<()>, StoreError> {
     let file = object.file();
-    if reader.from == Read::Disk {
-        // To its end, wherever that is (posix_fadvise(2) counts in a signed number).
-        fs::drop_cached(file, 0, i64::MAX.unsigned_abs());
-    }
     let table = SliceTable::read(file, object.trailer())?;
     let residency = Residency::default();
     let mut at = 0;

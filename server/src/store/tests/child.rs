@@ -122,6 +122,7 @@ fn child() {
         "restore" => restore(&store.unwrap(), VersionState::Trash),
         "restore copy" => restore(&store.unwrap(), VersionState::History),
         "join" => join(&store.unwrap()),
+        "clear" => clear(&store.unwrap()),
         other => panic!("no role is called {other}"),
     }
 }
@@ -161,6 +162,12 @@ fn join(store: &Store) {
     tell("ready");
     let device = DevicePublicKey::from_bytes([0xaa; 32]);
     report(store.redeem_invite(&secret, &device, "x").map(|_| 0));
+}
+
+fn clear(store: &Store) {
+    tell("ready");
+    let clearing = store.clear_suspicion(&mut ());
+    report(clearing.map(|clearing| clearing.unwrap().cleared.into()));
 }
 
 fn report(result: Result<u64, StoreError>) {

@@ -1,20 +1,39 @@
 //! A sync has failed (promise 6): what is refused from then on, by whom, and until when.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    ops::ControlFlow,
+    os::unix::fs::FileExt as _,
+    thread,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use zput_common::{
     keys::public::DevicePublicKey,
     proto::message::{ErrorCode, HeaderSlice, Scopes},
 };
 
-use super::{order::trace, *};
-use crate::store::{Suspicion, sync::Syncs};
+use super::{
+    order::{Traced, trace},
+    *,
+};
+use crate::store::{
+    Clearing, Damage, Suspicion, Watcher, layout::VERIFYING_FILE, shard::LockedShard, sync::Syncs,
+};
 
 const DEVICE: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
 
 /// Where it is written down.
 fn marker(home: &Home) -> PathBuf {
     home.path().join("suspect.toml")
+}
+
+fn suspect(store: &Store, doing: &'static str) {
+    store.syncs().suspect(doing, &std::io::Error::from_raw_os_error(5));
+}
+
+/// What comes of verifying a suspect store.
+fn clear(home: &Home) -> Clearing {
+    home.store.clear_suspicion(&mut ()).unwrap().unwrap()
 }
 
 /// The store takes no writes of any kind, leaves nothing of them, and goes on being read.
@@ -69,7 +88,7 @@ fn after_a_failed_sync_nothing_is_written_by_anybody_until_it_is_cleared() {
         let suspicion = home.store.suspicion().unwrap().unwrap();
         assert_eq!(suspicion.doing, doing);
         assert!(suspicion.since.unwrap() > UNIX_EPOCH + Duration::from_secs(1_700_000_000));
-        home.store.clear_suspicion().unwrap();
+        assert!(clear(&home).cleared);
         assert!(!marker(&home).exists());
         assert_eq!(home.store.suspicion().unwrap(), None);
         home.put("a", b"new");
@@ -98,10 +117,9 @@ fn an_upload_under_way_is_given_up() {
 fn the_first_suspicion_stays() {
     let home = Home::new();
     home.set_time(1_700_000_000_000_000_000);
-    let error = || std::io::Error::from_raw_os_error(5);
-    home.store.syncs().suspect("sync the first", &error());
+    suspect(&home.store, "sync the first");
     home.set_time(1_800_000_000_000_000_000);
-    home.store.syncs().suspect("sync the second", &error());
+    suspect(&home.store, "sync the second");
     let first = Suspicion {
         since: Some(UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
         doing: "sync the first".to_owned(),
@@ -120,14 +138,260 @@ fn what_cannot_be_written_down_is_remembered() {
     fs::remove_dir(&gone).unwrap();
     let syncs = Syncs::new(fd, Clock::system());
     syncs.suspect("sync something", &std::io::Error::from_raw_os_error(5));
-    assert!(syncs.unmarked.load(Ordering::Relaxed));
+    assert!(syncs.unmarked.load(Ordering::Relaxed) == 1);
     // What a store makes of it.
-    home.store.syncs().unmarked.store(true, Ordering::Relaxed);
+    home.store.syncs().unmarked.store(1, Ordering::Relaxed);
     takes_no_writes(&home, "unmarked");
     let suspicion = home.store.suspicion().unwrap().unwrap();
     assert_eq!(suspicion.since, None);
-    home.store.clear_suspicion().unwrap();
+    assert!(clear(&home).cleared);
     home.put("a", b"new");
+}
+
+/// On a disk, where pages come and go: what memory holds says nothing about the disk.
+#[test]
+fn a_store_is_read_from_the_disk_before_it_is_trusted() {
+    use crate::sys::residency::Residency;
+    let home = Home::within(std::env::current_exe().unwrap().parent().unwrap());
+    home.put("hot", &vec![7; 2_000_000]);
+    let file = fs::File::open(home.object_path("hot")).unwrap();
+    let is_there = || {
+        let file = std::os::fd::AsFd::as_fd(&file);
+        Residency::default().is_resident(file, 0, 1_900_000).unwrap()
+    };
+    if !is_there() {
+        println!("skipped: this file system does not tell what is in memory");
+        return;
+    }
+    assert_eq!(home.store.clear_suspicion(&mut ()).unwrap(), None, "it is not suspect");
+    assert!(is_there());
+    suspect(&home.store, "sync something");
+    let Clearing { report, cleared } = clear(&home);
+    assert!(cleared);
+    assert_eq!((report.current, report.bytes, report.damaged), (1, 2_000_000, vec![]));
+    assert!(!is_there(), "it was read from memory");
+}
+
+#[test]
+fn a_damaged_store_stays_suspect_until_a_run_finds_nothing() {
+    let home = Home::new();
+    home.put("a", b"old");
+    home.put("b", b"bad");
+    let path = home.object_path("b");
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(b"x", 1).unwrap();
+    suspect(&home.store, "sync something");
+    let Clearing { report, cleared } = clear(&home);
+    assert!(!cleared);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let damage = Damage {
+        file: format!("objects/{}/{name}", &name[..2]),
+        key: Some("b".to_owned()),
+        what: "slice 0 does not match its digest".to_owned(),
+        quarantined: Some(format!("quarantine/objects-{name}")),
+    };
+    assert_eq!(report.damaged, [damage]);
+    assert!(!path.exists());
+    takes_no_writes(&home, "one was set aside");
+    assert!(clear(&home).cleared);
+    home.put("a", b"new");
+}
+
+/// What cannot be set aside is for the operator.
+#[test]
+fn a_store_stays_suspect_while_something_is_wrong_that_stays() {
+    let mut home = Home::new();
+    home.put("a", b"old");
+    home.put("a", b"new");
+    suspect(&home.store, "sync something");
+    let old = fs::read(home.shelf_path("history", "a", 1000)).unwrap();
+    let twin = home.shelf_path("trash", "a", 1000);
+    let within = |path: &str| home.path().join(path);
+    let name = "5".repeat(64);
+    let damages: [(PathBuf, &[u8], &str); 6] = [
+        (within("objects/aa/README"), b"", "no file that a store makes"),
+        (twin, &old, "two files claim to be the same version"),
+        (within(&format!("clients/{name}.toml")), b"", "is damaged: missing field"),
+        (within(&format!("invites/{name}.toml")), b"format = 1", "is damaged: missing field"),
+        (within("server.key"), b"\0\0\0", "server.key is damaged"),
+        (within("zput-store.toml"), b"\0\0\0", "zput-store.toml is damaged"),
+    ];
+    for (path, bytes, what) in damages {
+        let before = fs::read(&path).ok();
+        fs::write(&path, bytes).unwrap();
+        let Clearing { report, cleared } = clear(&home);
+        assert!(!cleared, "{what}");
+        let [damage] = &report.damaged[..] else { panic!("{what}: {:?}", report.damaged) };
+        assert!(damage.what.contains(what), "{what}: {}", damage.what);
+        assert_eq!((home.path().join(&damage.file), &damage.quarantined), (path.clone(), &None));
+        assert_eq!(
+            home.store.check(&mut ()).unwrap().damaged,
+            report.damaged,
+            "a check finds it, too"
+        );
+        match before {
+            Some(before) => fs::write(&path, before).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        home.reopen();
+        let refused = put(&home.store, "a", b"x", Condition::Any).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Suspect, "{what}");
+    }
+    assert!(clear(&home).cleared);
+    home.put("a", b"newer");
+}
+
+/// Whom something happens to while it looks on, once.
+struct Meanwhile<F: FnMut()>(F);
+
+impl<F: FnMut()> Watcher for Meanwhile<F> {
+    fn read(&mut self, bytes: u64) -> ControlFlow<()> {
+        if bytes > 0 {
+            (self.0)();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn found(&mut self, damage: &Damage) {
+        panic!("{damage:?}");
+    }
+}
+
+#[test]
+fn a_sync_that_fails_while_it_is_verified_is_not_forgotten() {
+    let home = Home::new();
+    home.put("a", b"old");
+    let server = open(&home.path(), &home.time).unwrap();
+    suspect(&home.store, "sync the first");
+    let mut fails = Meanwhile(|| {
+        assert!(server.is_suspect().unwrap());
+        suspect(&server, "sync the second");
+        let doing = server.suspicion().unwrap().unwrap().doing;
+        assert_eq!(doing, "sync the first", "it is still open");
+    });
+    let clearing = home.store.clear_suspicion(&mut fails).unwrap().unwrap();
+    assert_eq!((clearing.cleared, clearing.report.damaged), (false, vec![]));
+    assert_eq!(home.store.suspicion().unwrap().unwrap().doing, "sync the second");
+    takes_no_writes(&home, "a second failure");
+    // The same where this process alone knows.
+    let mut fails = Meanwhile(|| _ = home.store.syncs().unmarked.fetch_add(1, Ordering::Relaxed));
+    assert!(!home.store.clear_suspicion(&mut fails).unwrap().unwrap().cleared);
+    takes_no_writes(&home, "a third failure");
+    assert!(clear(&home).cleared);
+    put(&server, "a", b"new", Condition::Any).unwrap();
+}
+
+#[test]
+fn a_verification_that_does_not_come_to_its_end_clears_nothing() {
+    struct Stop;
+    impl Watcher for Stop {
+        fn read(&mut self, _bytes: u64) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+
+        fn found(&mut self, damage: &Damage) {
+            panic!("{damage:?}");
+        }
+    }
+    let mut home = Home::new();
+    home.put("a", b"old");
+    suspect(&home.store, "sync something");
+    let stopped = home.store.clear_suspicion(&mut Stop).unwrap().unwrap();
+    assert_eq!((stopped.cleared, stopped.report.stopped), (false, true));
+    // As one that was killed leaves it.
+    assert!(!marker(&home).exists() && home.path().join(VERIFYING_FILE).exists());
+    home.reopen();
+    takes_no_writes(&home, "stopped");
+    assert_eq!(home.store.suspicion().unwrap().unwrap().doing, "sync something");
+    // Another one is at it.
+    let inquiry = home.store.inquire().unwrap();
+    let other = open(&home.path(), &home.time).unwrap();
+    assert_eq!(
+        other.clear_suspicion(&mut ()).unwrap_err().to_string(),
+        "somebody verifies this store already: wait for that to end"
+    );
+    drop(inquiry);
+    takes_no_writes(&home, "dropped");
+    assert!(clear(&home).cleared);
+    assert!(!home.path().join(VERIFYING_FILE).exists());
+}
+
+/// STORE, "Suspicion": every directory is synced before anything is read, every file before it is.
+#[test]
+fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
+    let suspected = || {
+        let home = Home::new();
+        home.put("a", b"old");
+        suspect(&home.store, "sync something");
+        home
+    };
+    let home = suspected();
+    let Some(Traced { said, calls }) = trace(&[], "clear", &home) else {
+        eprintln!("skipped: strace(1) is not installed or may not trace");
+        return;
+    };
+    assert_eq!(said, "ok 1");
+    let count = |wanted: &str| calls.iter().filter(|call| *call == wanted).count();
+    for shelf in ["objects", "history", "trash"] {
+        assert_eq!(count(&format!("fsync {shelf}/ab")), 256);
+    }
+    for dir in
+        ["objects", "history", "trash", "staging", "quarantine", "locks", "clients", "invites"]
+    {
+        assert_eq!(count(&format!("fsync {dir}")), 1, "{dir}");
+    }
+    let at = |wanted: &str| calls.iter().rposition(|call| call == wanted).unwrap();
+    assert!(at("fsync invites") < at("fdatasync objects/ab/H"));
+    // The first and the last are those of the names, the second to the last but one those of the directories.
+    for nth in [1, 2, 400, 778, 779] {
+        let home = suspected();
+        let Some(Traced { said, .. }) =
+            trace(&[&format!("inject=fsync:error=EIO:when={nth}")], "clear", &home)
+        else {
+            return;
+        };
+        assert!(said.starts_with("Internal: cannot sync a directory"), "{nth}: {said}");
+        takes_no_writes(&home, &format!("fsync {nth}"));
+        assert!(clear(&home).cleared, "{nth}");
+    }
+    // Of zput-store.toml, server.key and the object: that is damage.
+    for nth in 1..=3 {
+        let home = suspected();
+        let inject = format!("inject=fdatasync:error=EIO:when={nth}");
+        let Some(Traced { said, .. }) = trace(&[&inject], "clear", &home) else { return };
+        assert_eq!(said, "ok 0", "{nth}");
+        takes_no_writes(&home, &inject);
+        assert!(clear(&home).cleared, "{nth}");
+    }
+}
+
+/// Who waits for a shard may wait for somebody whose sync fails.
+#[test]
+fn who_waited_for_a_lock_does_not_build_on_what_failed() {
+    let home = Home::new();
+    home.put("a", b"old");
+    let store = &home.store;
+    let shard = ObjectName::of(&key("a")).shard();
+    let deeds: [(&str, fn(&Store) -> Result<u64, StoreError>); 3] = [
+        ("put", |store| put(store, "a", b"new", Condition::Any)),
+        ("delete", |store| store.delete(&key("a"), Condition::Any).map(|version| version.0)),
+        ("restore", |store| store.restore(&key("a"), Version(1000)).map(|version| version.0)),
+    ];
+    for (deed, make) in deeds {
+        let locked = LockedShard::exclusive(store.syncs(), shard).unwrap();
+        let refused = thread::scope(|scope| {
+            let made = scope.spawn(|| make(store));
+            // Long enough to come to the lock.
+            thread::sleep(Duration::from_millis(200));
+            assert!(!made.is_finished(), "{deed}");
+            suspect(store, "sync something");
+            drop(locked);
+            made.join().unwrap().unwrap_err()
+        });
+        assert_eq!(refused.code(), ErrorCode::Suspect, "{deed}");
+        takes_no_writes(&home, deed);
+        assert!(clear(&home).cleared);
+    }
 }
 
 /// A store that could not be made durable is made, and is suspect.
