@@ -25,6 +25,14 @@ impl fmt::Debug for Kept {
     }
 }
 
+impl Kept {
+    /// The digest of its bytes.
+    #[must_use]
+    pub fn content(&self) -> Digest {
+        self.content
+    }
+}
+
 /// What there is of one object.
 pub type History = BTreeMap<u64, Kept>;
 
