@@ -278,7 +278,8 @@ fn what_memory_alone_holds_clears_no_suspicion() {
     // SHA-256("new").
     let new = "store/objects/11/11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437";
     let account = format!("store/clients/{device}.toml");
-    let length = 100_000 + 36 + "new".len() + 136;
+    // STORE, "The record": of an object of four slices.
+    let length = 100_000 + 4 * 36 + "new".len() + 136;
     // A byte of its payload, one of its record; one of each small file.
     for (path, at, is_set_aside) in [
         (new, 1, true),
@@ -297,6 +298,7 @@ fn what_memory_alone_holds_clears_no_suspicion() {
         store.delete(&key("kept"), Condition::Any).unwrap_err();
         mounted.disk().heal();
         let whole = std::fs::read(mounted.path().join(path)).unwrap();
+        assert!(path != new || whole.len() == length, "{}", whole.len());
 
         mounted.disk().rot(path, at);
         assert!(
