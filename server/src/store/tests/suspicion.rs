@@ -368,11 +368,12 @@ fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
 /// Who waits for a shard may wait for somebody whose sync fails.
 #[test]
 fn who_waited_for_a_lock_does_not_build_on_what_failed() {
+    type Deed = fn(&Store) -> Result<u64, StoreError>;
     let home = Home::new();
     home.put("a", b"old");
     let store = &home.store;
     let shard = ObjectName::of(&key("a")).shard();
-    let deeds: [(&str, fn(&Store) -> Result<u64, StoreError>); 3] = [
+    let deeds: [(&str, Deed); 3] = [
         ("put", |store| put(store, "a", b"new", Condition::Any)),
         ("delete", |store| store.delete(&key("a"), Condition::Any).map(|version| version.0)),
         ("restore", |store| store.restore(&key("a"), Version(1000)).map(|version| version.0)),
