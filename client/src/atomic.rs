@@ -47,13 +47,22 @@ impl Staged {
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] by [`Existing::Keep`], and those of the file system.
     pub fn publish(self, target: &Path, existing: Existing) -> io::Result<()> {
+        self.place(target, existing)?;
+        sync_directory(directory_of(target))
+    }
+
+    /// Gives the file its name; the caller syncs the directory.
+    ///
+    /// # Errors
+    /// As of [`publish`](Self::publish).
+    pub(crate) fn place(self, target: &Path, existing: Existing) -> io::Result<()> {
         match existing {
             Existing::Replace => self.temp.persist(target),
             Existing::Keep => self.temp.persist_noclobber(target),
         }
         .map_err(|error| error.error)?;
         drop(self.guard);
-        sync_directory(directory_of(target))
+        Ok(())
     }
 }
 

@@ -23,7 +23,7 @@ use zput_common::{
 };
 
 use crate::{
-    atomic::{self, Existing},
+    atomic::{self, Existing, Staged},
     directories::Directories,
 };
 
@@ -80,14 +80,22 @@ impl Record {
     /// [`SeenError::Conflict`], and those of the file system.
     pub fn advance(&self, key: &ObjectKey, seen: &Seen) -> Result<(), SeenError> {
         let path = self.path(key);
-        let _lock = self.lock()?;
+        let failed = |error| SeenError::File { path: path.clone(), error };
+        // What takes time is done beside what others do.
+        let staged = Staged::write(&path, &text(seen)).map_err(failed)?;
+        let lock = self.lock()?;
         match read(&path)? {
-            Some(newest) if newest.generation > seen.generation => Ok(()),
+            Some(newest) if newest.generation > seen.generation => {}
             Some(newest) if newest.generation == seen.generation => {
-                if newest.transcript == seen.transcript { Ok(()) } else { Err(SeenError::Conflict) }
+                if newest.transcript != seen.transcript {
+                    return Err(SeenError::Conflict);
+                }
             }
-            _ => write(&path, seen),
+            _ => staged.place(&path, Existing::Replace).map_err(failed)?,
         }
+        drop(lock);
+        // Also where another noted something newer: this counts on it being on the disk.
+        atomic::sync_directory(&self.directory).map_err(failed)
     }
 
     /// Makes `seen` the newest, whatever was seen before: somebody decided so.
@@ -141,10 +149,13 @@ fn parse(text: &[u8]) -> Option<Seen> {
 }
 
 fn write(path: &Path, seen: &Seen) -> Result<(), SeenError> {
-    let transcript = hex::encode(seen.transcript.as_bytes());
-    let text = format!("zput-seen 1 {} {transcript}\n", seen.generation);
-    atomic::write(path, text.as_bytes(), Existing::Replace)
+    atomic::write(path, &text(seen), Existing::Replace)
         .map_err(|error| SeenError::File { path: path.to_owned(), error })
+}
+
+fn text(seen: &Seen) -> Vec<u8> {
+    let transcript = hex::encode(seen.transcript.as_bytes());
+    format!("zput-seen 1 {} {transcript}\n", seen.generation).into_bytes()
 }
 
 #[cfg(test)]
@@ -225,6 +236,33 @@ mod tests {
             assert!(matches!(record.newest(&key()), Err(SeenError::Unreadable(_))), "{damaged:?}");
             assert!(record.advance(&key(), &seen(9, 1)).is_err());
         }
+    }
+
+    #[test]
+    fn threads_that_note_the_same_keys_only_move_them_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = record(dir.path());
+        let key = |n: u64| ObjectKey::new(format!("k{n}")).unwrap();
+        thread::scope(|scope| {
+            for worker in 0..4u64 {
+                let record = &record;
+                scope.spawn(move || {
+                    for turn in 0..80 {
+                        // Each in an order of its own.
+                        let (key, generation) =
+                            (key((turn + worker) % 8), 1 + worker + turn / 8 * 4);
+                        record.advance(&key, &seen(generation, 1)).unwrap();
+                        let newest = record.newest(&key).unwrap().unwrap();
+                        assert!(newest.generation >= generation);
+                    }
+                });
+            }
+        });
+        for n in 0..8 {
+            assert_eq!(record.newest(&key(n)).unwrap(), Some(seen(40, 1)));
+        }
+        // Those and the lock, and nothing half.
+        assert_eq!(fs::read_dir(&record.directory).unwrap().count(), 9);
     }
 
     #[test]
