@@ -1,6 +1,6 @@
 //! A client: a key file, what this machine has seen, and a connection that is made when it is needed.
 
-use std::{fmt, sync::Arc};
+use std::{cell::Cell, fmt, sync::Arc};
 
 use zeroize::Zeroize as _;
 use zput_common::{
@@ -35,6 +35,8 @@ pub struct Client {
     record: Record,
     journals: Journals,
     retries: u32,
+    /// It was tried as often as it may be, and nothing has succeeded since.
+    is_hopeless: Cell<bool>,
     listener: Listener,
 }
 
@@ -59,12 +61,13 @@ impl Client {
             record: Record::of_vault(directories, &vault_id),
             journals: Journals::of_vault(directories, &vault_id),
             retries: 0,
+            is_hopeless: Cell::new(false),
             listener: Arc::new(|_| {}),
         })
     }
 
     /// From now on `listener` hears of notices, and what fails for a moment is tried again, up to `retries` times
-    /// in a row without any progress.
+    /// in a row without any progress. Once that did not help, nothing is tried again until something succeeds.
     pub fn persist(&mut self, retries: u32, listener: Listener) {
         self.retries = retries;
         self.listener = listener;
@@ -78,6 +81,14 @@ impl Client {
         Arc::clone(&self.listener)
     }
 
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.is_hopeless.get()
+    }
+
+    pub(crate) fn set_hopeless(&self, is_hopeless: bool) {
+        self.is_hopeless.set(is_hopeless);
+    }
+
     pub(crate) fn tell(&self, notice: &Notice<'_>) {
         (self.listener)(notice);
     }
@@ -89,6 +100,13 @@ impl Client {
     /// Without a word: the server keeps what it has of an upload.
     pub(crate) fn hang_up(&mut self) {
         self.connection = None;
+    }
+
+    /// Closes the connection if it `is_stale`; the next request makes another.
+    pub(crate) fn retire(&mut self, is_stale: impl FnOnce(&Connection) -> bool) {
+        if let Some(connection) = self.connection.take_if(|connection| is_stale(connection)) {
+            connection.close();
+        }
     }
 
     /// The key file.
@@ -136,7 +154,8 @@ impl Client {
         Ok(self.connection.insert(connection))
     }
 
-    fn connect(&mut self) -> Result<Connection, ClientError> {
+    /// One more connection.
+    pub(crate) fn connect(&mut self) -> Result<Connection, ClientError> {
         let remote = self.remote.clone();
         match &remote {
             Remote::Embedded(path) => match &self.server {

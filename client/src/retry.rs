@@ -47,8 +47,13 @@ impl Client {
         thing: Option<&str>,
         error: ClientError,
     ) -> Result<(), ClientError> {
+        if !is_temporary(&error) {
+            return Err(error);
+        }
         let most = self.retries();
-        if tries.made >= most || !is_temporary(&error) {
+        if tries.made >= most || self.is_hopeless() {
+            // Of many things to do, not each waits as long in vain.
+            self.set_hopeless(true);
             return Err(error);
         }
         let longest = longest_pause(tries.made);
@@ -69,7 +74,10 @@ impl Client {
         let mut tries = Tries::default();
         loop {
             match act(self) {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.set_hopeless(false);
+                    return Ok(done);
+                }
                 Err(error) => self.pause(&mut tries, thing, error)?,
             }
         }

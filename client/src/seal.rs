@@ -117,10 +117,12 @@ pub(crate) fn seal(
     finish: impl FnOnce(Sealer) -> Result<SealedFooter, ClientError> + Send + 'static,
 ) -> io::Result<Stage<Result<Sealed, ClientError>>> {
     stage("seal", move |pieces, buffers| {
-        let end = seal_all(sealing, &read, &pieces, &buffers, finish);
-        if let Err(Stopped::By(error)) = end {
+        match seal_all(sealing, &read, &pieces, &buffers, finish) {
+            // It gave its last part: it does not keep anybody waiting, nor its buffers from the next put.
+            Ok(()) => read.join(),
             // Nobody may be there to hear of it.
-            let _heard = pieces.send(Err(error));
+            Err(Stopped::By(error)) => drop(pieces.send(Err(error))),
+            Err(Stopped::Quietly) => {}
         }
     })
 }

@@ -139,19 +139,47 @@ impl Console {
         things: Vec<T>,
         mut act: impl FnMut(T) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let all = things.len();
-        let mut failed = 0;
+        let mut tally = Tally::of(things.len());
         for thing in things {
-            match act(thing) {
-                Ok(()) => {}
-                Err(failure) if all == 1 => return Err(failure),
-                Err(failure) => {
-                    failed += 1;
-                    self.tell(&failure);
-                }
-            }
+            tally.note(act(thing), self);
         }
-        if failed == 0 { Ok(()) } else { Err(ClientError::Several { failed, all }.into()) }
+        tally.end()
+    }
+}
+
+/// How several things have ended.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    all: usize,
+    failed: usize,
+    /// Of a single thing: nobody has been told yet.
+    failure: Option<Failure>,
+}
+
+impl Tally {
+    pub(crate) fn of(all: usize) -> Self {
+        Self { all, failed: 0, failure: None }
+    }
+
+    /// One has ended.
+    pub(crate) fn note(&mut self, ended: Result<(), Failure>, console: &Console) {
+        let Err(failure) = ended else { return };
+        self.failed += 1;
+        if self.all == 1 {
+            self.failure = Some(failure);
+        } else {
+            console.tell(&failure);
+        }
+    }
+
+    /// All have.
+    pub(crate) fn end(self) -> Result<(), Failure> {
+        let Self { all, failed, failure } = self;
+        match failure {
+            Some(failure) => Err(failure),
+            None if failed == 0 => Ok(()),
+            None => Err(ClientError::Several { failed, all }.into()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `zput`: seals files and stores them.
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -15,15 +16,16 @@ use zput_common::{
 };
 
 use super::{
-    At, Console, Failure, KeyArguments, RetryArguments, directories, format, open_key_file, usage,
+    At, Console, Failure, KeyArguments, RetryArguments, Tally, directories, format, open_key_file,
+    usage,
 };
 use crate::{
     Client, ClientError,
     atomic::Existing,
     directories::Directories,
     embedded::{self, Made},
-    put::{PutOptions, PutReceipt, Resume},
-    source::{CommandSource, FileSource, Source, SourceError},
+    put::{JOBS, JOBS_MAX, NamedFile, PutOptions, PutReceipt, Resume},
+    source::{CommandSource, FileSource, Source},
 };
 
 const EXAMPLES: &str = "\
@@ -84,7 +86,12 @@ pub struct Arguments {
     #[arg(long)]
     no_resume: bool,
 
-    /// Print a line of JSON for each file stored
+    /// How many small files (up to 256 KiB) to put at a time
+    #[arg(short, long, value_name = "N", default_value_t = JOBS as u16,
+        value_parser = clap::value_parser!(u16).range(1..=JOBS_MAX as i64))]
+    jobs: u16,
+
+    /// Print a line of JSON for each file stored, in the order given
     #[arg(long)]
     json: bool,
 
@@ -120,25 +127,16 @@ impl From<SuiteName> for Suite {
 /// What is put where.
 #[derive(Debug)]
 enum Task {
-    File { path: PathBuf, name: BlobName },
-    Stdin { name: BlobName },
-    Command { command: OsString, arguments: Vec<OsString>, name: BlobName },
-}
-
-impl Task {
-    const fn name(&self) -> &BlobName {
-        match self {
-            Self::File { name, .. } | Self::Stdin { name } | Self::Command { name, .. } => name,
-        }
-    }
-
-    /// Whether a file can be opened.
-    fn check(&self) -> Result<(), SourceError> {
-        match self {
-            Self::File { path, .. } => FileSource::open(path).map(drop),
-            Self::Stdin { .. } | Self::Command { .. } => Ok(()),
-        }
-    }
+    /// At least one, each under a name of its own.
+    Files(Vec<NamedFile>),
+    Stdin {
+        name: BlobName,
+    },
+    Command {
+        command: OsString,
+        arguments: Vec<OsString>,
+        name: BlobName,
+    },
 }
 
 #[derive(Serialize)]
@@ -155,10 +153,13 @@ struct Line<'a> {
 /// # Errors
 /// When a file was not stored.
 pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    let tasks = tasks(&mut arguments)?;
+    let task = task(&mut arguments)?;
     // Nothing is set up for the sake of what cannot be read.
-    if tasks.iter().all(|task| task.check().is_err()) {
-        return console.each(tasks, |task| task.check().map_err(Failure::from));
+    if let Task::Files(files) = &task
+        && files.iter().all(|file| FileSource::open(&file.path).is_err())
+    {
+        let open = |file: &NamedFile| FileSource::open(&file.path).map(drop);
+        return console.each(files.iter().collect(), |file| open(file).map_err(Failure::from));
     }
     let directories = directories()?;
     let key_file = key_file(&arguments, &directories, console)?;
@@ -178,40 +179,58 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
             (false, false) => Resume::Auto,
         },
     };
-    console.each(tasks, |task| {
-        let name = task.name().clone();
-        let receipt = put(&mut client, task, &options, console)?;
-        if arguments.json {
-            console.print_json(&Line {
-                name: name.as_str(),
-                version: format::number(receipt.version.0),
-                generation: receipt.generation.map(format::number),
-                length: receipt.length,
-                key: receipt.key.to_string(),
-            })?;
+    let tell = |name: &BlobName, receipt: &PutReceipt| match arguments.json {
+        true => tell(name, receipt, console),
+        false => Ok(()),
+    };
+    let (name, receipt) = match task {
+        Task::Files(files) => match <[NamedFile; 1]>::try_from(files) {
+            Ok([NamedFile { name, path }]) => {
+                // An error of the source names its path itself.
+                let source = FileSource::open(&path)?;
+                let receipt = put_from(&mut client, &name, source, &options, console)?;
+                (name, receipt)
+            }
+            Err(files) => {
+                let mut tally = Tally::of(files.len());
+                let progress = console.progress(&format!("{} files", files.len()));
+                let jobs = arguments.jobs.into();
+                client.put_many(&files, &options, jobs, &*progress, |index, put| {
+                    let Some(NamedFile { name, .. }) = files.get(index) else { return };
+                    let ended = match put {
+                        Ok(receipt) => tell(name, &receipt),
+                        // As above.
+                        Err(error @ ClientError::Source(_)) => Err(error.into()),
+                        Err(error) => Err(error).at(name),
+                    };
+                    tally.note(ended, console);
+                });
+                return tally.end();
+            }
+        },
+        Task::Stdin { name } => {
+            let receipt = put_from(&mut client, &name, FileSource::stdin()?, &options, console)?;
+            (name, receipt)
         }
-        Ok(())
-    })
-}
-
-fn put(
-    client: &mut Client,
-    task: Task,
-    options: &PutOptions,
-    console: &Console,
-) -> Result<PutReceipt, Failure> {
-    match task {
-        Task::File { path, name } => {
-            // An error of the source names its path itself.
-            let source = FileSource::open(&path)?;
-            put_from(client, &name, source, options, console)
-        }
-        Task::Stdin { name } => put_from(client, &name, FileSource::stdin()?, options, console),
         Task::Command { command, arguments, name } => {
             let source = CommandSource::start(&command, &arguments)?;
-            put_from(client, &name, source, options, console)
+            let receipt = put_from(&mut client, &name, source, &options, console)?;
+            (name, receipt)
         }
-    }
+    };
+    tell(&name, &receipt)
+}
+
+/// Tells of a file that was stored.
+fn tell(name: &BlobName, receipt: &PutReceipt, console: &Console) -> Result<(), Failure> {
+    console.print_json(&Line {
+        name: name.as_str(),
+        version: format::number(receipt.version.0),
+        generation: receipt.generation.map(format::number),
+        length: receipt.length,
+        key: receipt.key.to_string(),
+    })?;
+    Ok(())
 }
 
 fn put_from(
@@ -251,7 +270,7 @@ fn tell_store(made: &Made, console: &Console) {
 }
 
 /// What the arguments ask for, each under its name; the names do not clash.
-fn tasks(arguments: &mut Arguments) -> Result<Vec<Task>, Failure> {
+fn task(arguments: &mut Arguments) -> Result<Task, Failure> {
     let mut files = std::mem::take(&mut arguments.files);
     let mut behind = std::mem::take(&mut arguments.command);
     let given_name = arguments.name.as_deref().map(BlobName::parse).transpose().at("--name")?;
@@ -266,7 +285,7 @@ fn tasks(arguments: &mut Arguments) -> Result<Vec<Task>, Failure> {
             ));
         }
         let command = behind.remove(0);
-        return Ok(vec![Task::Command { command, arguments: behind, name }]);
+        return Ok(Task::Command { command, arguments: behind, name });
     }
     // Without --exec, `--` only says that what follows are no flags.
     files.extend(behind.into_iter().map(PathBuf::from));
@@ -276,29 +295,28 @@ fn tasks(arguments: &mut Arguments) -> Result<Vec<Task>, Failure> {
     if given_name.is_some() && files.len() > 1 {
         return Err(usage("--name is for one file; --prefix is for several"));
     }
-    let mut tasks: Vec<Task> = Vec::with_capacity(files.len());
-    for path in files {
-        let task = if path.as_os_str() == "-" {
-            let Some(name) = given_name.clone() else {
-                return Err(usage("stdin has no name: zput --name NAME -"));
-            };
-            if arguments.resume {
-                return Err(usage("stdin cannot be gone on with: --resume is for files"));
-            }
-            Task::Stdin { name }
-        } else {
-            let name = match &given_name {
-                Some(name) => name.clone(),
-                None => name_of(&path, arguments.prefix.as_deref())?,
-            };
-            Task::File { path, name }
+    if files.iter().any(|path| path.as_os_str() == "-") {
+        let Some(name) = given_name else {
+            return Err(usage("stdin has no name: zput --name NAME -"));
         };
-        if let Some(other) = tasks.iter().find(|other| other.name() == task.name()) {
-            return Err(usage(format!("two files would be stored as {}", other.name())));
+        if arguments.resume {
+            return Err(usage("stdin cannot be gone on with: --resume is for files"));
         }
-        tasks.push(task);
+        return Ok(Task::Stdin { name });
     }
-    Ok(tasks)
+    let mut names = HashSet::new();
+    let mut named = Vec::with_capacity(files.len());
+    for path in files {
+        let name = match &given_name {
+            Some(name) => name.clone(),
+            None => name_of(&path, arguments.prefix.as_deref())?,
+        };
+        if !names.insert(name.clone()) {
+            return Err(usage(format!("two files would be stored as {name}")));
+        }
+        named.push(NamedFile { name, path });
+    }
+    Ok(Task::Files(named))
 }
 
 /// The last component of `path`, behind `prefix`.
@@ -323,9 +341,11 @@ mod tests {
     fn names(line: &[&str]) -> Result<Vec<String>, String> {
         let mut arguments =
             Arguments::try_parse_from(line).map_err(|error| error.kind().to_string())?;
-        tasks(&mut arguments)
-            .map(|tasks| tasks.iter().map(|task| task.name().to_string()).collect())
-            .map_err(|failure| failure.to_string())
+        let names = match task(&mut arguments).map_err(|failure| failure.to_string())? {
+            Task::Files(files) => files.iter().map(|file| file.name.to_string()).collect(),
+            Task::Stdin { name } | Task::Command { name, .. } => vec![name.to_string()],
+        };
+        Ok(names)
     }
 
     #[test]

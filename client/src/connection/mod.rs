@@ -168,6 +168,21 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends what was gathered, without waiting for an answer.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub fn flush(&mut self) -> Result<(), ConnectionError> {
+        loop {
+            self.check()?;
+            let _payload_is_next = self.outgoing.gather(&mut self.session);
+            if self.outgoing.is_flushed() {
+                return Ok(());
+            }
+            self.write_outgoing()?;
+        }
+    }
+
     /// The next answer, an error of the server's included.
     ///
     /// # Errors

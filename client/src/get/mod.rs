@@ -124,7 +124,10 @@ impl Client {
             let before = begun.as_ref().map(|begun: &Begun| begun.next);
             let got = self.get_on(name, &wanted, options, &mut begun, sink, progress);
             let error = match self.after(got) {
-                Ok(receipt) => break Ok(receipt),
+                Ok(receipt) => {
+                    self.set_hopeless(false);
+                    break Ok(receipt);
+                }
                 Err(error) => error,
             };
             if begun.as_ref().map(|begun| begun.next) != before {

@@ -13,6 +13,7 @@ use zput_common::{
         seal::{SealOptions, Sealer},
     },
     digest::Digest,
+    keys::KeyFile,
     proto::message::{HeaderSlice, Version},
 };
 
@@ -25,6 +26,7 @@ use crate::{
     seal::{self, Sealed, Sealing, Stage},
     seen::Record,
     send::{SLICE_BYTES, Upload, abort},
+    sink::Attributes,
     source::Source,
 };
 
@@ -73,7 +75,7 @@ impl Client {
         journal: Option<(&Arc<Journal>, &Subject)>,
     ) -> Result<PutReceipt, Failed> {
         target.progress.begin(source.length());
-        let sealer = self.sealer(target, &*source)?;
+        let sealer = new_sealer(self.key_file(), self.record(), target, source.attributes())?;
         let rows = match journal {
             Some((journal, subject)) => {
                 Some(journal.begin(subject, sealer.file_key(), sealer.header())?)
@@ -107,7 +109,7 @@ impl Client {
         source: Box<dyn Source>,
     ) -> Result<PutReceipt, Failed> {
         target.progress.begin(source.length());
-        let sealer = self.sealer(target, &*source)?;
+        let sealer = new_sealer(self.key_file(), self.record(), target, source.attributes())?;
         let stage = self.start(Sealing::new(sealer), source)?;
         let header = header(&stage)?;
         self.open_patiently(target, Some(&header))?;
@@ -134,28 +136,6 @@ impl Client {
         }
     }
 
-    /// A new blob.
-    fn sealer(&self, target: &Target<'_>, source: &dyn Source) -> Result<Sealer, ClientError> {
-        let newest = self.record().newest(&target.key)?;
-        let generation = generation_after(now_ns(), newest);
-        let attributes = source.attributes();
-        let options = SealOptions {
-            suite: target.options.suite,
-            engine: Engine::default(),
-            part_size: PartSize::MAX,
-            object_key: Some(target.key.clone()),
-            generation,
-            metadata: Metadata {
-                name: target.name.clone(),
-                mtime_s: attributes.mtime_s,
-                mtime_ns: attributes.mtime_ns,
-                mode: attributes.mode & 0o777,
-            },
-            sha256: target.options.sha256,
-        };
-        Ok(Sealer::new(options, &self.key_file().recipients, &mut rand::rng())?)
-    }
-
     /// Begins to read and to seal.
     pub(super) fn start(
         &self,
@@ -178,6 +158,7 @@ impl Client {
         target: &Target<'_>,
         committed: &Committed,
     ) -> Result<PutReceipt, ClientError> {
+        self.set_hopeless(false);
         let Committed { version, seen, length } = *committed;
         self.record()
             .advance(&target.key, &seen)
@@ -185,6 +166,31 @@ impl Client {
         let generation = Some(seen.generation);
         Ok(PutReceipt { key: target.key.clone(), version, generation, length })
     }
+}
+
+/// A new blob.
+pub(super) fn new_sealer(
+    key_file: &KeyFile,
+    record: &Record,
+    target: &Target<'_>,
+    attributes: Attributes,
+) -> Result<Sealer, ClientError> {
+    let newest = record.newest(&target.key)?;
+    let options = SealOptions {
+        suite: target.options.suite,
+        engine: Engine::default(),
+        part_size: PartSize::MAX,
+        object_key: Some(target.key.clone()),
+        generation: generation_after(now_ns(), newest),
+        metadata: Metadata {
+            name: target.name.clone(),
+            mtime_s: attributes.mtime_s,
+            mtime_ns: attributes.mtime_ns,
+            mode: attributes.mode & 0o777,
+        },
+        sha256: target.options.sha256,
+    };
+    Ok(Sealer::new(options, &key_file.recipients, &mut rand::rng())?)
 }
 
 /// The header, which comes first.

@@ -28,8 +28,8 @@ pub(super) struct LostCommit {
 }
 
 impl Client {
-    /// After `error` behind the commit: finds out whether it was, and commits it where the server has all of it and
-    /// has not. None when it was not, and cannot be.
+    /// After `error` behind the commit, unless somebody has waited already: finds out whether it was, and commits it where
+    /// the server has all of it and has not. None when it was not, and cannot be.
     ///
     /// # Errors
     /// [`ClientError::Unanswered`] where there is no way to know.
@@ -38,15 +38,17 @@ impl Client {
         target: &Target<'_>,
         lost: &LostCommit,
         tries: &mut Tries,
-        error: ClientError,
+        error: Option<ClientError>,
     ) -> Result<Option<Committed>, ClientError> {
         let mut failure = error;
         loop {
-            if !is_temporary(&failure) {
-                return Err(failure);
+            if let Some(error) = failure.take() {
+                if !is_temporary(&error) {
+                    return Err(error);
+                }
+                self.pause(tries, Some(target.name.as_str()), error)
+                    .map_err(|error| ClientError::Unanswered(Box::new(error)))?;
             }
-            self.pause(tries, Some(target.name.as_str()), failure)
-                .map_err(|error| ClientError::Unanswered(Box::new(error)))?;
             match self.find_out(target, lost) {
                 Ok(version) => {
                     let LostCommit { seen, length, .. } = *lost;
@@ -54,7 +56,7 @@ impl Client {
                 }
                 Err(error) => {
                     self.recover(&error, abort);
-                    failure = error;
+                    failure = Some(error);
                 }
             }
         }

@@ -15,7 +15,9 @@
 //! What can be read only once is not, from its first byte on that was sent.
 
 mod attempt;
+mod lane;
 mod lost;
+mod many;
 mod resume;
 mod unsealed;
 
@@ -30,6 +32,7 @@ use zput_common::{
 };
 
 use self::attempt::Failed;
+pub use self::many::{JOBS, JOBS_MAX, NamedFile, SMALL_BYTES};
 use crate::{
     client::Client,
     error::ClientError,
@@ -191,7 +194,7 @@ impl Client {
             }
             match lost {
                 Some(lost) => {
-                    if let Some(committed) = self.settle(target, &lost, &mut tries, error)? {
+                    if let Some(committed) = self.settle(target, &lost, &mut tries, Some(error))? {
                         return self.stored(target, &committed);
                     }
                 }
@@ -214,7 +217,7 @@ impl Client {
         let Some(lost) = lost else {
             return Err(error);
         };
-        match self.settle(target, &lost, &mut Tries::default(), error)? {
+        match self.settle(target, &lost, &mut Tries::default(), Some(error))? {
             Some(committed) => self.stored(target, &committed),
             None => Err(ClientError::NotStored),
         }

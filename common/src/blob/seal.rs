@@ -215,6 +215,12 @@ impl Sealer {
         self.header.as_bytes()
     }
 
+    /// The blob's generation.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.header.generation()
+    }
+
     /// The file key, for [`resume`](Self::resume). Whoever has it opens the blob: it is to be kept as a secret, and no
     /// longer than the blob is under way.
     #[must_use]
