@@ -129,6 +129,12 @@ impl Cutter {
         talks.into_iter().map(|talk| locked(&talk).clone()).collect()
     }
 
+    /// What was sent since the last time, and goes on.
+    #[must_use]
+    pub fn so_far(&self) -> Vec<Talk> {
+        locked(&self.shared.talks).iter().map(|talk| locked(talk).clone()).collect()
+    }
+
     /// Waits until so many bytes have passed this way on the latest connection.
     ///
     /// # Panics
@@ -231,7 +237,8 @@ fn pump(
                 let written = if way == Way::Up { &mut talk.up } else { &mut talk.down };
                 written.extend_from_slice(bytes);
             }
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            // signal(7): a read with a time limit is interrupted when the process is stopped and goes on.
+            Err(e) if is_for_now(e.kind()) => {
                 if shared.is_over() {
                     return Ok(());
                 }
@@ -251,6 +258,10 @@ fn pump(
         thread::sleep(TICK);
     }
     Ok(())
+}
+
+fn is_for_now(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

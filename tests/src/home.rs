@@ -80,7 +80,17 @@ impl Home {
     /// When no temporary directory can be made.
     #[must_use]
     pub fn new() -> Self {
-        let root = tempfile::tempdir().unwrap_or_else(|e| panic!("no temporary directory: {e}"));
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// A new machine whose disk is the one that `directory` is on.
+    ///
+    /// # Panics
+    /// When no temporary directory can be made.
+    #[must_use]
+    pub fn new_in(directory: &Path) -> Self {
+        let root = tempfile::tempdir_in(directory)
+            .unwrap_or_else(|e| panic!("no temporary directory: {e}"));
         std::fs::create_dir(root.path().join("work"))
             .unwrap_or_else(|e| panic!("no working directory: {e}"));
         Self { root }

@@ -76,6 +76,25 @@ fn a_gibibyte_goes_over_tls_in_96_mib_on_either_side() {
 }
 
 #[test]
+fn several_large_files_among_small_ones_go_in_96_mib() {
+    let home = Home::new();
+    let server = ServerProcess::start(&home.path().join("store"), &[]);
+    server.admit(&home);
+    let mut put = home.command("zput");
+    for n in 0..100_u64 {
+        let length = if n % 33 == 0 { GIB / 4 } else { 256 << 10 };
+        let name = format!("file{n}");
+        let mut file = File::create(home.file(&name)).unwrap();
+        io::copy(&mut Pattern::new(n, length), &mut file).unwrap();
+        put.arg(name);
+    }
+    is_modest("zput of 4 large and 96 small files", &spawned(put).wait4().unwrap());
+    let peak = server.peak_memory();
+    println!("zserve: {:.1} MiB at its peak", peak as f64 / 1048576.0);
+    assert!(peak < MEMORY_MAX_BYTES, "zserve had {peak} bytes at its peak");
+}
+
+#[test]
 fn a_gibibyte_goes_through_an_embedded_store_in_96_mib() {
     let home = Home::new();
     is_modest("zput with its store", &put_from_stdin(&home, "large", Pattern::new(2, GIB)));

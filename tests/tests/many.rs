@@ -1,0 +1,387 @@
+//! Many files in one command: several are on their way at once, and what is said, stored and left behind is what it
+//! would be if they had gone one by one.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use zput_client::{
+    Client, ClientError,
+    directories::Directories,
+    get::GetOptions,
+    keystore::KeyPath,
+    progress::Silent,
+    put::{JOBS, NamedFile, PutOptions, PutReceipt},
+};
+use zput_common::{name::BlobName, proto::message::Request};
+use zput_tests::{Cutter, Fate, Home, Pattern, Ran, ServerProcess, Talk, Uploads, Way};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What a server says before it answers a put: its hello, the echo of both, and a Pong (PROTOCOL 1 and 3).
+const BEFORE_ANSWERS: u64 = 101;
+/// Of one put: Begun, SliceHeld twice, Committed with a varint of 9 bytes.
+const ANSWERS: u64 = 3 * 5 + 14;
+
+/// A machine, a server, and somebody on the line between them, who can read what is said.
+struct Setting {
+    home: Home,
+    server: ServerProcess,
+    line: Cutter,
+}
+
+impl Setting {
+    fn new(arguments: &[&str]) -> Self {
+        let home = Home::new();
+        let arguments = [&["--plaintext", "put,get,list,delete"], arguments].concat();
+        let server = ServerProcess::start(&home.path().join("store"), &arguments);
+        let line = Cutter::new(server.address());
+        let _made = home.run("zkey", ["new"]).ok();
+        home.set_key_field("mode", "plaintext");
+        home.turn_to(&format!("zput://{}", line.address()));
+        Self { home, server, line }
+    }
+
+    fn zput(&self, retries: &str, arguments: &[&str], files: &[String]) -> Ran {
+        zput(&self.home, retries, arguments, files).wait_with_output().unwrap().into()
+    }
+
+    /// All of `files` are stored, once each, and come back as they are.
+    #[track_caller]
+    fn are_stored_once(&self, files: &[String]) {
+        self.line.plan([]);
+        are_stored(&self.home, files);
+        let objects = stored(self.server.store(), "objects");
+        assert_eq!((objects, stored(self.server.store(), "history")), (files.len(), 0));
+        until("staging is empty", || {
+            fs::read_dir(self.server.store().join("staging")).unwrap().count() == 0
+        });
+    }
+}
+
+fn zput(home: &Home, retries: &str, arguments: &[&str], files: &[String]) -> Child {
+    let mut command = home.command("zput");
+    command.args(arguments).args(files).env("ZPUT_RETRIES", retries);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Writes so many small files, and no two alike; gives their names.
+fn small_files(home: &Home, count: usize) -> Vec<String> {
+    let name = |n: usize| format!("f{n:04}");
+    for n in 0..count {
+        home.write(&name(n), &Pattern::bytes(n as u64, (n % 7 * 1000) as u64));
+    }
+    (0..count).map(name).collect()
+}
+
+/// What comes back of `files` is what they are.
+#[track_caller]
+fn are_stored(home: &Home, files: &[String]) {
+    fs::create_dir(home.file("back")).unwrap();
+    let _got = home.run("zget", [&["-o".into(), "back/".into()], files].concat()).ok();
+    for file in files {
+        assert!(home.read(&format!("back/{file}")) == home.read(file), "{file} is another one");
+    }
+    fs::remove_dir_all(home.file("back")).unwrap();
+}
+
+/// Files on a shelf of a store.
+fn stored(store: &Path, shelf: &str) -> usize {
+    let shards = fs::read_dir(store.join(shelf)).unwrap();
+    shards.map(|shard| fs::read_dir(shard.unwrap().path()).unwrap().count()).sum()
+}
+
+/// How many commits were sent, on each connection.
+fn commits(talks: &[Talk]) -> Vec<usize> {
+    let is_commit = |request: &&Request| matches!(request, Request::Commit);
+    talks.iter().map(|talk| Uploads::of(talk).requests.iter().filter(is_commit).count()).collect()
+}
+
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn several_uploads_are_on_their_way_at_once() {
+    let setting = Setting::new(&[]);
+    let files = small_files(&setting.home, 40);
+    // Nobody hears an answer: what is sent now is sent without one.
+    setting.line.plan([Fate::Hold(Way::Down, BEFORE_ANSWERS); JOBS]);
+    let zput = zput(&setting.home, "5", &[], &files);
+    until("eight are on their way", || commits(&setting.line.so_far()) == [1; 8]);
+    let talks = setting.line.so_far();
+    assert!(talks.iter().all(|talk| talk.down.len() as u64 == BEFORE_ANSWERS));
+    until("they are stored", || stored(setting.server.store(), "objects") == 8);
+    setting.line.hang_up();
+    let ran = Ran::from(zput.wait_with_output().unwrap()).ok();
+    // It was told once that the connections ended, and of each file that it was there.
+    let said = |what: &str| ran.stderr.lines().filter(|line| line.contains(what)).count();
+    assert_eq!((said("again in"), said("had been stored already")), (1, 8));
+    setting.are_stored_once(&files);
+}
+
+#[test]
+fn connections_are_made_for_what_there_is() {
+    let setting = Setting::new(&[]);
+    let files = small_files(&setting.home, 40);
+    for (arguments, count, connections) in [
+        (&[][..], 2, 1),
+        (&[], 4, 1),
+        (&[], 9, 3),
+        (&[], 40, 8),
+        (&["--jobs", "3"], 40, 3),
+        (&["-j1"], 40, 1),
+    ] {
+        let _before = setting.line.talks();
+        let _stored = setting.zput("0", arguments, &files[..count]).ok();
+        let talks = setting.line.talks();
+        // The first may have done it all before the last is there.
+        assert!((1..=connections).contains(&talks.len()), "{arguments:?} {count}: {}", talks.len());
+        assert_eq!(commits(&talks).iter().sum::<usize>(), count);
+    }
+}
+
+#[test]
+fn what_is_said_is_said_in_the_order_of_the_files() {
+    let setting = Setting::new(&[]);
+    let mut files = small_files(&setting.home, 30);
+    // Larger than what goes beside others, and of two parts; they take longer than what is behind them.
+    for (name, length) in [("f0003", 300_000), ("f0010", 17_000_000), ("f0020", 262_145)] {
+        setting.home.write(name, &Pattern::bytes(1, length));
+    }
+    let lines = |ran: &Ran| -> Vec<(String, u64)> {
+        let line = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            (line["name"].as_str().unwrap().to_owned(), line["length"].as_u64().unwrap())
+        };
+        ran.text().lines().map(line).collect()
+    };
+    let expected = |files: &[String]| -> Vec<(String, u64)> {
+        let length = |name: &String| setting.home.read(name).len() as u64;
+        files.iter().map(|name| (name.clone(), length(name))).collect()
+    };
+    let ran = setting.zput("0", &["--json"], &files).ok();
+    assert_eq!(lines(&ran), expected(&files));
+    assert_eq!(ran.stderr, "");
+    setting.are_stored_once(&files);
+
+    // One bad file does not keep the others from it, and is told where its turn is.
+    fs::create_dir(setting.home.file("directory")).unwrap();
+    let good = files.clone();
+    files.insert(25, "directory".into());
+    files.insert(5, "missing".into());
+    let ran = setting.zput("0", &["--json"], &files).ended(3);
+    assert_eq!(lines(&ran), expected(&good));
+    assert_eq!(
+        ran.stderr,
+        "zput: cannot read missing: No such file or directory (os error 2)\n\
+         zput: cannot read directory: is a directory\n\
+         zput: 2 of 32 failed\n"
+    );
+
+    // So it is with what a server refuses.
+    setting.home.write("new1", b"1");
+    setting.home.write("new2", b"2");
+    let mixed: Vec<String> =
+        ["f0001", "new1", "f0002", "f0010", "new2"].map(str::to_owned).to_vec();
+    let ran = setting.zput("0", &["--json", "--if-absent"], &mixed).ended(3);
+    assert_eq!(lines(&ran), expected(&["new1".into(), "new2".into()]));
+    let at = setting.home.key_field("remote");
+    let exists = |name: &str| format!("zput: {name}: exists already on {at}\n");
+    let told = [exists("f0001"), exists("f0002"), exists("f0010")].concat();
+    assert_eq!(ran.stderr, format!("{told}zput: 3 of 5 failed\n"));
+    are_stored(&setting.home, &[&good[..], &["new1".into(), "new2".into()]].concat());
+}
+
+#[test]
+fn lines_that_are_cut_lose_nothing_and_store_nothing_twice() {
+    for way in [Way::Up, Way::Down] {
+        let setting = Setting::new(&[]);
+        let files = small_files(&setting.home, 60);
+        // In the handshake; in front of the first answer, inside it, in front of a commit's, behind one, and inside others.
+        let fates = [50, 0, 1, ANSWERS - 14, ANSWERS, ANSWERS + 1, 2 * ANSWERS - 1];
+        let fates = fates.map(|bytes| match (way, bytes) {
+            (Way::Down, 50) => Fate::Cut(way, 50),
+            (Way::Down, bytes) => Fate::Cut(way, BEFORE_ANSWERS + bytes),
+            (Way::Up, bytes) => Fate::Cut(way, 700 * bytes),
+        });
+        setting.line.plan(fates);
+        let ran = setting.zput("5", &[], &files).ok();
+        assert!(ran.stderr.contains("again in"), "{}", ran.stderr);
+        setting.are_stored_once(&files);
+    }
+}
+
+#[test]
+fn a_server_that_dies_and_comes_back_has_every_file_once() {
+    let mut setting = Setting::new(&[]);
+    let files = small_files(&setting.home, 300);
+    let zput = zput(&setting.home, "8", &[], &files);
+    let store = setting.server.store().to_owned();
+    until("some are stored", || stored(&store, "objects") > 20);
+    let arguments = ["--plaintext", "put,get,list,delete"];
+    let next = |store: &Path| ServerProcess::start(store, &arguments);
+    // Killed first, so that the store is the next one's.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::mem::replace(&mut setting.server, next(elsewhere.path())).kill();
+    assert!(stored(&store, "objects") < files.len(), "it came too late");
+    setting.server = next(&store);
+    setting.line.lead_to(setting.server.address());
+    let ran = Ran::from(zput.wait_with_output().unwrap()).ok();
+    assert!(ran.stderr.contains("again in"), "{}", ran.stderr);
+    setting.are_stored_once(&files);
+}
+
+#[test]
+fn without_retries_what_was_on_its_way_is_told_and_the_others_are_stored() {
+    let setting = Setting::new(&[]);
+    let files = small_files(&setting.home, 20);
+    // The third put's answer is lost on the one connection that is made for so few: all but its first byte.
+    setting.line.plan([Fate::Cut(Way::Down, BEFORE_ANSWERS + 2 * ANSWERS + 3 * 5 + 1)]);
+    let ran = setting.zput("0", &["--json", "--jobs", "2"], &files[..4]).ended(3);
+    let named = |text: &str| -> Vec<bool> { files[..4].iter().map(|f| text.contains(f)).collect() };
+    assert_eq!(named(&ran.text()), [true, true, false, true]);
+    let errors: Vec<&str> = ran.stderr.lines().collect();
+    assert!(errors[0].contains("f0002: ") && errors[0].ends_with("is not known"), "{}", ran.stderr);
+    assert_eq!(errors[1..], ["zput: 1 of 4 failed"]);
+    // It was stored.
+    setting.are_stored_once(&files[..4]);
+}
+
+#[test]
+fn where_nobody_is_there_only_the_first_file_waits() {
+    let setting = Setting::new(&[]);
+    let files = small_files(&setting.home, 20);
+    setting.line.lead_to("127.0.0.1:1");
+    let ran = setting.zput("2", &[], &files).ended(3);
+    let waits: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("again in")).collect();
+    assert!(waits.len() == 2 && waits.iter().all(|l| l.contains("f0000")), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("zput: 20 of 20 failed\n"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 2 + 20 + 1);
+}
+
+#[test]
+fn a_server_that_takes_few_connections_or_none_of_this_device() {
+    let setting = Setting::new(&["--max-connections", "2"]);
+    let files = small_files(&setting.home, 60);
+    let ran = setting.zput("5", &[], &files).ok();
+    assert_eq!(ran.stderr, "");
+    setting.are_stored_once(&files);
+
+    let home = Home::new();
+    let server = ServerProcess::start(&home.path().join("store"), &[]);
+    let reads = server.invite(&["--scopes", "get"]);
+    let _joined = home.run_with("zkey", ["join"], reads.as_bytes()).ok();
+    let files = small_files(&home, 20);
+    let ran = Ran::from(zput(&home, "5", &[], &files).wait_with_output().unwrap()).ended(3);
+    assert!(!ran.stderr.contains("again in"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 20 + 1, "{}", ran.stderr);
+    for (line, file) in ran.stderr.lines().zip(&files) {
+        assert!(line.starts_with(&format!("zput: {file}: ")) && line.contains("denied"), "{line}");
+    }
+}
+
+#[test]
+fn over_tls_and_into_a_store_of_ones_own() {
+    let served = Home::new();
+    let server = ServerProcess::start(&served.path().join("store"), &[]);
+    server.admit(&served);
+    for home in [served, Home::new()] {
+        let files = small_files(&home, 100);
+        let ran = Ran::from(zput(&home, "0", &["--json"], &files).wait_with_output().unwrap()).ok();
+        assert_eq!(ran.text().lines().count(), 100);
+        are_stored(&home, &files);
+        // Once more, as new versions, and the record has moved on with each.
+        let _again = zput(&home, "0", &[], &files).wait_with_output().unwrap();
+        are_stored(&home, &files);
+    }
+}
+
+#[test]
+fn an_interrupted_put_of_the_same_name_is_given_up() {
+    let setting = Setting::new(&[]);
+    let files = small_files(&setting.home, 10);
+    let small = setting.home.read("f0004");
+    setting.home.write("f0004", &Pattern::bytes(1, 40_000_000));
+    setting.line.plan([Fate::Cut(Way::Up, 20_000_000)]);
+    let _cut = setting.zput("0", &[], &files[4..5]).ended(5);
+    let journals = setting.home.path().join(".local/state/zput/puts");
+    assert_eq!(stored(&journals, "."), 1);
+    setting.home.write("f0004", &small);
+    let _stored = setting.zput("5", &[], &files).ok();
+    assert_eq!(stored(&journals, "."), 0);
+    setting.are_stored_once(&files);
+}
+
+#[test]
+fn a_signal_ends_it_and_leaves_nothing_behind() {
+    let setting = Setting::new(&[]);
+    let files = small_files(&setting.home, 300);
+    let child = zput(&setting.home, "5", &[], &files);
+    until("some are stored", || stored(setting.server.store(), "objects") > 10);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    assert!(stored(setting.server.store(), "objects") < files.len(), "it came too late");
+    let seen = setting.home.path().join(".local/state/zput/seen");
+    for vault in fs::read_dir(seen).unwrap() {
+        for entry in fs::read_dir(vault.unwrap().path()).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(!name.starts_with(".zput-"), "{name} was left behind");
+        }
+    }
+    let _again = setting.zput("5", &[], &files).ok();
+    are_stored(&setting.home, &files);
+}
+
+#[test]
+fn a_program_puts_a_name_twice_and_the_later_one_is_current() {
+    let home = Home::new();
+    home.write("first", b"first");
+    let _made = home.run("zput", ["first"]).ok();
+    let key_file = KeyPath { path: home.key_file(), is_named: true }.open().unwrap();
+    let directories = Directories {
+        config: home.path().join(".config/zput"),
+        state: home.path().join(".local/state/zput"),
+        data: home.path().join(".local/share/zput"),
+    };
+    let mut client = Client::new(key_file, &directories).unwrap();
+    let names = small_files(&home, 12);
+    let mut files: Vec<NamedFile> = names
+        .iter()
+        .map(|file| NamedFile { name: BlobName::parse(file).unwrap(), path: home.file(file) })
+        .collect();
+    let same = files[2].name.clone();
+    files[5].name = same.clone();
+    files[11].name = same.clone();
+    let mut ended = Vec::new();
+    let options = PutOptions::default();
+    client.put_many(&files, &options, JOBS, &Silent, |index, put| ended.push((index, put)));
+    let receipts: Vec<PutReceipt> = ended
+        .into_iter()
+        .enumerate()
+        .map(|(turn, (index, put))| {
+            assert_eq!(turn, index);
+            put.unwrap()
+        })
+        .collect();
+    let of_same: Vec<_> =
+        [2, 5, 11].map(|n| (receipts[n].version, receipts[n].generation)).to_vec();
+    assert!(of_same.is_sorted() && of_same.iter().collect::<BTreeSet<_>>().len() == 3);
+    let mut current = Vec::new();
+    client.get(&same, &GetOptions::default(), &mut current, &Silent).unwrap();
+    assert_eq!(current, home.read("f0011"));
+    // None at all is nothing to do.
+    client
+        .put_many(&[], &options, JOBS, &Silent, |_, put: Result<_, ClientError>| panic!("{put:?}"));
+}
