@@ -68,7 +68,7 @@ pub struct ServeArgs {
     /// Threads that own connections [default: one for each core].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub workers: Option<usize>,
-    /// Most threads that wait for the disk [default: two for each core, at least 8].
+    /// Most threads that wait for the disk [default: two for each core, at least 32].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub pool_threads: Option<usize>,
     /// What moves payload [default: splice].

@@ -43,9 +43,9 @@ pub const MOUNTS_MAX: usize = 256;
 /// How long a file of a `dir` mount is taken for the one that was opened, unless told otherwise.
 pub const DEFAULT_STAT_VALIDITY: Duration = Duration::from_secs(2);
 
-/// Fewest threads for the disk by default: a commit spends its time in fsync, and eight of them
-/// share a disk's flush better than one.
-const POOL_THREADS_MIN: usize = 8;
+/// Fewest threads for the disk by default, made when there is work for them: a commit spends its time in fsync, and those
+/// that wait at once share a journal's commit and a disk's flush.
+const POOL_THREADS_MIN: usize = 32;
 
 /// Most threads for the disk by default.
 const POOL_THREADS_MAX: usize = 64;

@@ -131,7 +131,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((limits.open_files, limits.keep_files), (1024, 512));
     assert_eq!(limits.keep_uploads, Duration::from_secs(259_200));
     assert_eq!(limits.upload_memory, 33_554_432);
-    assert_eq!(limits.pool_threads, (2 * cores).clamp(8, 64));
+    assert_eq!(limits.pool_threads, (2 * cores).clamp(32, 64));
     assert_eq!(limits.http_head, Duration::from_secs(10));
     assert_eq!(limits.drain, Duration::from_secs(30));
     let [store, dir] = &config.mounts[..] else { panic!("{:?}", config.mounts) };

@@ -17,6 +17,9 @@ use super::{
     upload::{Received, Target, Upload},
 };
 
+/// Bytes of an object up to which it is synced together with its record, while the shard is locked.
+const SYNCED_WITH_RECORD: u64 = 1024 * 1024;
+
 impl Upload {
     /// Makes the object the current version. When this returns its version, it is durable.
     ///
@@ -26,8 +29,11 @@ impl Upload {
     pub fn commit(self) -> Result<Version, StoreError> {
         let (store, target, received) = self.into_received()?;
         let envelope = check_payload(&target, &received)?;
-        // The expensive one, before anybody waits for the lock.
-        store.syncs().data(received.staged.file(), "sync an upload")?;
+        let is_small = received.length <= SYNCED_WITH_RECORD;
+        if !is_small {
+            // The expensive one, before anybody waits for the lock.
+            store.syncs().data(received.staged.file(), "sync an upload")?;
+        }
 
         let name = ObjectName::of(&target.key);
         let shard = LockedShard::to_change(store.syncs(), name.shard())?;
@@ -50,7 +56,9 @@ impl Upload {
         let mut record = table.into_bytes();
         record.extend_from_slice(&trailer.encode());
         staged.file().write_all_at(&record, length).doing("write a record")?;
-        store.syncs().data(staged.file(), "sync a record")?;
+        store
+            .syncs()
+            .data(staged.file(), if is_small { "sync an upload" } else { "sync a record" })?;
 
         if let Some(current) = &current {
             shard.link_current_to(Shelf::History, current)?;
@@ -60,8 +68,8 @@ impl Upload {
             shard.withdraw_from_trash(current)?;
         }
         staged.place(shard.dir(Shelf::Objects), &name.to_string())?;
-        shard.sync(Shelf::Objects)?;
-        store.syncs().dir(store.staging())?;
+        // Who puts here next need not wait, and shares the sync. Whoever else acts on this version makes its name durable first.
+        store.syncs().trusted_dir(shard.unlock(Shelf::Objects))?;
         Ok(version)
     }
 }

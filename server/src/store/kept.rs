@@ -95,8 +95,7 @@ impl Store {
         };
         let name = ObjectName::of(key);
         // Whoever is about to make it current has done so by then, or has failed to.
-        let shard = LockedShard::exclusive(self.syncs(), name.shard())?;
-        self.check_trusted()?;
+        let shard = LockedShard::to_change(self.syncs(), name.shard())?;
         if let Some(current) = shard.current(key)?
             && is_it(&current)?
         {
@@ -193,7 +192,7 @@ impl Received {
         }
         self.table.push(slice.length, &slice.digest);
         self.length = end;
-        self.write_back(begin);
+        self.write_back();
         Ok(true)
     }
 }

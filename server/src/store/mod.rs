@@ -32,6 +32,7 @@ mod layout;
 mod list;
 mod object;
 mod record;
+mod rounds;
 mod server_key;
 mod shard;
 mod small_file;

@@ -171,9 +171,18 @@ impl LockedShard {
         fs::unlink(self.dir(shelf), file_name).doing("unlink an object")
     }
 
+    /// Lets others change the shard, and gives its directory on a shelf.
+    pub(super) fn unlock(self, shelf: Shelf) -> OwnedFd {
+        match shelf {
+            Shelf::Objects => self.objects,
+            Shelf::History => self.history,
+            Shelf::Trash => self.trash,
+        }
+    }
+
     /// Makes the names on a shelf durable.
     pub(super) fn sync(&self, shelf: Shelf) -> Result<(), StoreError> {
-        self.syncs.dir(self.dir(shelf))
+        self.syncs.trusted_dir(self.dir(shelf))
     }
 }
 

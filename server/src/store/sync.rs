@@ -2,7 +2,6 @@
 //! (STORE, "Suspicion").
 
 use std::{
-    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, atomic::AtomicU64},
 };
@@ -10,6 +9,7 @@ use std::{
 use super::{
     clock::Clock,
     error::{Doing, StoreError},
+    rounds::Rounds,
 };
 use crate::sys::fs::{self, EntryKind};
 
@@ -18,6 +18,7 @@ use crate::sys::fs::{self, EntryKind};
 pub(super) struct Syncs {
     root: Arc<OwnedFd>,
     clock: Clock,
+    rounds: Rounds,
     /// How many syncs have failed of which that could not be written down.
     pub(super) unmarked: AtomicU64,
 }
@@ -25,7 +26,7 @@ pub(super) struct Syncs {
 impl Syncs {
     /// Of the store whose directory this is.
     pub(super) fn new(root: Arc<OwnedFd>, clock: Clock) -> Self {
-        Self { root, clock, unmarked: AtomicU64::new(0) }
+        Self { root, clock, rounds: Rounds::default(), unmarked: AtomicU64::new(0) }
     }
 
     /// The store's directory.
@@ -40,12 +41,23 @@ impl Syncs {
 
     /// Makes a file's bytes and length durable.
     pub(super) fn data(&self, file: impl AsFd, doing: &'static str) -> Result<(), StoreError> {
-        fs::sync_data(file).map_err(|source| self.failed(doing, source))
+        fs::sync_data(file).inspect_err(|source| self.suspect(doing, source)).doing(doing)
     }
 
-    /// Makes the names in a directory durable.
+    /// Makes the names in a directory durable, those of everybody who asks for it at once by one sync.
     pub(super) fn dir(&self, dir: impl AsFd) -> Result<(), StoreError> {
-        fs::sync_dir(dir).map_err(|source| self.failed("sync a directory", source))
+        const DOING: &str = "sync a directory";
+        let inode = fs::identity(&dir).doing("look at a directory")?.inode;
+        // The store is suspect before anybody is told.
+        let sync = || fs::sync_dir(&dir).inspect_err(|source| self.suspect(DOING, source));
+        self.rounds.wait(inode, sync).doing(DOING)
+    }
+
+    /// The same, for somebody who is about to be told that something is durable: once a sync has failed, by whomever, none
+    /// says so that came later.
+    pub(super) fn trusted_dir(&self, dir: impl AsFd) -> Result<(), StoreError> {
+        self.dir(dir)?;
+        self.check_trusted()
     }
 
     /// Makes a file durable and drops it from memory: whoever reads it next reads the disk. (Pages that somebody reads at
@@ -58,10 +70,5 @@ impl Syncs {
             fs::drop_cached(&file, 0, i64::MAX.unsigned_abs());
         }
         Ok(())
-    }
-
-    fn failed(&self, doing: &'static str, source: io::Error) -> StoreError {
-        self.suspect(doing, &source);
-        StoreError::Io { doing, source }
     }
 }

@@ -34,6 +34,9 @@ const FREE_SLICES: u64 = 64;
 /// with what a peer sends, 36 bytes for each of these, and not with how finely it cuts it.
 const BYTES_PER_SLICE: u64 = 65_536;
 
+/// Bytes worth asking the kernel to write before the commit does: a small object is written once.
+const WRITE_BACK_BYTES: u64 = 1024 * 1024;
+
 /// Bytes of an upload's end that stay in the page cache. What lies before them, but for the header, is dropped as soon
 /// as it is on the disk, so that a long put neither evicts what others are being served nor waits for fresh pages.
 const CACHED_BYTES: u64 = 64 * 1024 * 1024;
@@ -73,6 +76,8 @@ pub(super) struct Received {
     pub(super) table: SliceTable,
     /// Bytes in the file.
     pub(super) length: u64,
+    /// Up to where the kernel was asked to write.
+    written_to: u64,
     /// What lies between the longest header and here was dropped from the page cache.
     cached_from: u64,
     /// How long the file was when it was found, as long as what it holds beyond `length` may be claimed.
@@ -86,7 +91,7 @@ impl Received {
     fn nothing(staged: Staged<Arc<OwnedFd>>) -> Self {
         let cached_from = HEADER_MAX_BYTES as u64;
         let table = SliceTable::default();
-        Self { staged, table, length: 0, cached_from, found: None, under_way: None }
+        Self { staged, table, length: 0, written_to: 0, cached_from, found: None, under_way: None }
     }
 
     /// The header, which begins a file of `found` bytes.
@@ -123,9 +128,14 @@ impl Received {
         }
     }
 
-    /// The slice that begins at `begin` is complete: the kernel begins to write it, and drops what it wrote long ago.
-    pub(super) fn write_back(&mut self, begin: u64) {
-        fs::start_write_back(self.staged.file(), begin, self.length - begin);
+    /// A slice is complete: the kernel begins to write what has come, and drops what it wrote long ago.
+    pub(super) fn write_back(&mut self) {
+        let waiting = self.length - self.written_to;
+        if waiting < WRITE_BACK_BYTES {
+            return;
+        }
+        fs::start_write_back(self.staged.file(), self.written_to, waiting);
+        self.written_to = self.length;
         let cached_from = self.length.saturating_sub(CACHED_BYTES);
         if cached_from > self.cached_from {
             fs::drop_cached(self.staged.file(), self.cached_from, cached_from - self.cached_from);
@@ -238,7 +248,7 @@ impl Upload {
                 return Err(StoreError::Digest);
             }
             received.table.push(slice.length, &slice.digest);
-            received.write_back(slice.begin);
+            received.write_back();
             match &name {
                 Some(name) if received.length >= KEPT_MIN_BYTES => received.staged.settle(name),
                 _ => Ok(()),

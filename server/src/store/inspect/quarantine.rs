@@ -54,7 +54,7 @@ impl Store {
             .doing("set a file aside")?;
         self.syncs().dir(&quarantine)?;
         shard.unlink(spot.shelf(), spot.file_name())?;
-        shard.sync(spot.shelf())?;
+        self.syncs().dir(shard.dir(spot.shelf()))?;
         Ok(Some(format!("{QUARANTINE}/{name}")))
     }
 }

@@ -117,6 +117,8 @@ fn child() {
         "race" => concurrency::race(&store.unwrap(), 0xc1),
         "count" => concurrency::count(&store.unwrap()),
         "put" => report(put(&ready(store), "a", &[b'n'; 5000], Condition::Any)),
+        "put large" => report(put(&ready(store), "a", &[b'n'; 1_048_577], Condition::Any)),
+        "put neighbours" => tell(format!("ok {}", together::put_neighbours(&ready(store)))),
         "put absent" => report(put(&ready(store), "a", b"new", Condition::Absent)),
         "delete" => report(ready(store).delete(&key("a"), Condition::Any).map(|v| v.0)),
         "restore" => restore(&store.unwrap(), VersionState::Trash),

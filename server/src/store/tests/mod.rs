@@ -14,6 +14,7 @@ mod model;
 mod opening;
 mod order;
 mod suspicion;
+mod together;
 mod uploads;
 
 use std::{

@@ -64,17 +64,18 @@ fn takes_no_writes(home: &Home, case: &str) {
 
 #[test]
 fn after_a_failed_sync_nothing_is_written_by_anybody_until_it_is_cleared() {
-    for (inject, doing) in [
-        ("inject=fdatasync:error=EIO:when=1", "sync an upload"),
-        ("inject=fdatasync:error=EIO:when=2", "sync a record"),
-        ("inject=fsync:error=EIO:when=1", "sync a directory"),
+    for (role, inject, doing) in [
+        ("put", "inject=fdatasync:error=EIO:when=1", "sync an upload"),
+        ("put large", "inject=fdatasync:error=EIO:when=1", "sync an upload"),
+        ("put large", "inject=fdatasync:error=EIO:when=2", "sync a record"),
+        ("put", "inject=fsync:error=EIO:when=1", "sync a directory"),
         // No sync at all succeeds any more.
-        ("inject=fdatasync,fsync:error=EIO", "sync an upload"),
+        ("put", "inject=fdatasync,fsync:error=EIO", "sync an upload"),
     ] {
         let mut home = Home::new();
         home.put("a", b"old");
         assert_eq!(home.store.suspicion().unwrap(), None);
-        let Some(traced) = trace(&[inject], "put", &home) else {
+        let Some(traced) = trace(&[inject], role, &home) else {
             eprintln!("skipped: strace(1) is not installed or may not trace");
             return;
         };
