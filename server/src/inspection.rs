@@ -260,7 +260,7 @@ impl Watcher for Teller<'_> {
         self.bytes += bytes;
         if self.told.elapsed() >= TOLD_EVERY {
             self.told = Instant::now();
-            info!(bytes = self.bytes, "so far");
+            info!(bytes = self.bytes, "reading the store");
         }
         while let Some(wait) = ahead(self.bytes, self.rate, self.began.elapsed())
             && !self.wants_to_stop()

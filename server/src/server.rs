@@ -43,12 +43,11 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 /// For how long an upload that was cut off can be resumed, unless told otherwise.
 pub use crate::store::DEFAULT_KEEP_UPLOADS;
 
-/// Most pool threads by default, on a machine with few cores: a commit spends its time in fsync, and
-/// eight of them share a disk's flush better than one.
-const POOL_THREADS_MIN: usize = 8;
-
-/// Most pool threads by default, on one with many.
-const POOL_THREADS_MAX: usize = 64;
+/// Most threads that wait for the disk, unless told otherwise. They are made when there is work for them: a commit spends
+/// its time in fsync, and those that wait at once share a journal's commit and a disk's flush.
+pub(crate) fn default_pool_threads(cores: usize) -> usize {
+    (2 * cores).clamp(32, 64)
+}
 
 /// Descriptors besides those of connections, open objects and uploads: epolls, wakers, listeners, logs, the stores'
 /// directories and what the pool has open.
@@ -118,7 +117,7 @@ impl ServerOptions {
             http_head_seconds: HEAD_SECONDS,
             min_rate: DEFAULT_MIN_RATE,
             workers: cores,
-            pool_threads: (2 * cores).clamp(POOL_THREADS_MIN, POOL_THREADS_MAX),
+            pool_threads: default_pool_threads(cores),
             upload_memory_bytes: DEFAULT_UPLOAD_MEMORY_BYTES,
             open_files: DEFAULT_OPEN_FILES,
             keep_files: DEFAULT_KEEP_FILES,

@@ -91,7 +91,7 @@ fn sweep_on(incoming: &Receiver<Order>, every: Duration) {
         for store in &stores {
             match store.expire_uploads() {
                 Ok(0) => {}
-                Ok(removed) => info!(removed, "uploads that nobody has resumed in time"),
+                Ok(removed) => info!(removed, "removed uploads that nobody resumed in time"),
                 Err(failure) => warn!(%failure, "cannot remove old uploads"),
             }
         }

@@ -30,7 +30,7 @@ use crate::{
     log::LogFormat,
     server::{
         DEFAULT_DRAIN, DEFAULT_KEEP_FILES, DEFAULT_KEEP_UPLOADS, DEFAULT_MAX_CONNECTIONS,
-        DEFAULT_MIN_RATE, DEFAULT_OPEN_FILES, DEFAULT_UPLOAD_MEMORY_BYTES,
+        DEFAULT_MIN_RATE, DEFAULT_OPEN_FILES, DEFAULT_UPLOAD_MEMORY_BYTES, default_pool_threads,
     },
 };
 
@@ -42,13 +42,6 @@ pub const MOUNTS_MAX: usize = 256;
 
 /// How long a file of a `dir` mount is taken for the one that was opened, unless told otherwise.
 pub const DEFAULT_STAT_VALIDITY: Duration = Duration::from_secs(2);
-
-/// Fewest threads for the disk by default, made when there is work for them: a commit spends its time in fsync, and those
-/// that wait at once share a journal's commit and a disk's flush.
-const POOL_THREADS_MIN: usize = 32;
-
-/// Most threads for the disk by default.
-const POOL_THREADS_MAX: usize = 64;
 
 /// How a server is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +114,7 @@ impl Default for Limits {
             keep_files: DEFAULT_KEEP_FILES,
             keep_uploads: DEFAULT_KEEP_UPLOADS,
             upload_memory: DEFAULT_UPLOAD_MEMORY_BYTES,
-            pool_threads: (2 * cores()).clamp(POOL_THREADS_MIN, POOL_THREADS_MAX),
+            pool_threads: default_pool_threads(cores()),
             drain: DEFAULT_DRAIN,
         }
     }

@@ -1,16 +1,15 @@
 //! The store: the file system is the database (docs/STORE.md).
 //!
 //! ```text
-//!            Store
-//!   put        get, list        accounts
-//!    │             │                │
-//!  upload ─ commit │  delete     invites
-//!    │         │   │    │           │
-//!    │      shard (lock)            │
-//!    │         │   │    │           │
-//!  staging   record, object    small_file
-//!    └─────────┴───┴────┴───────────┘
-//!              layout      sys::fs
+//!   put        get, list      accounts        scrub, check
+//!    │             │              │                 │
+//!  upload, kept    │  delete   invites           inspect
+//!    │             │    │         │                 │
+//!  commit ──── shard (lock) ──────┼─────────────────┤
+//!    │             │              │                 │
+//!  staging    record, object   small_file           │
+//!    └─────────────┴───────┬──────┴─────────────────┘
+//!            sync (rounds, suspicion)    layout    sys::fs
 //! ```
 //!
 //! Every call here blocks, so a server makes them on pool threads. Readers take no lock: they open one file, and the bytes

@@ -19,7 +19,7 @@ pub(super) struct Syncs {
     root: Arc<OwnedFd>,
     clock: Clock,
     rounds: Rounds,
-    /// How many syncs have failed of which that could not be written down.
+    /// Failed syncs that could not be recorded in `suspect.toml`: while above 0, this process alone knows.
     pub(super) unmarked: AtomicU64,
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Entered {
 }
 
 impl UnderWay {
-    /// Notes an upload. Another one with the same header is another one.
+    /// Notes an upload. Two with the same header are counted apart: the name is free once both have ended.
     pub(super) fn enter(&self, name: &str) -> Entered {
         *self.names().entry(name.to_owned()).or_default() += 1;
         Entered { all: self.clone(), name: name.to_owned() }

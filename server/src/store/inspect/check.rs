@@ -6,6 +6,7 @@ use zput_common::proto::message::Version;
 
 use super::{
     Damage, Watcher,
+    quarantine::Aside,
     scrub::Read,
     verify::{Reader, Verified},
     walk::{Named, Spot},
@@ -167,10 +168,10 @@ impl Run<'_> {
                 let key = object.map(|object| object.key().to_string());
                 let quarantined = match self.depth {
                     Depth::Records => None,
-                    Depth::Bytes => match self.store.set_aside(spot, Some(named))? {
-                        Some(path) => Some(path),
-                        // A second look found it whole, or gone.
-                        None => return Ok(ControlFlow::Continue(())),
+                    Depth::Bytes => match self.store.set_aside(spot, named)? {
+                        Aside::Moved(path) => Some(path),
+                        Aside::Stays => None,
+                        Aside::Unfounded => return Ok(ControlFlow::Continue(())),
                     },
                 };
                 self.found(damage(key, rot.to_string(), quarantined));

@@ -20,28 +20,32 @@ use crate::{
 /// Files of one name that may lie in quarantine.
 const NAMESAKES_MAX: u32 = 1000;
 
+/// What became of a file that was found rotten.
+pub(super) enum Aside {
+    /// It is at this path now.
+    Moved(String),
+    /// It cannot have a second name, and stays where it is.
+    Stays,
+    /// A second look found it whole, or gone.
+    Unfounded,
+}
+
 impl Store {
     /// Looks at a file that was found rotten once more, from the disk, while nobody changes its shard; if it still is, it gets a
     /// name in quarantine and loses its own. Returns the new one's path.
     ///
     /// Both happen in the order of a delete: at every moment it has a durable name.
-    pub(super) fn set_aside(
-        &self,
-        spot: &Spot,
-        named: Option<Named>,
-    ) -> Result<Option<String>, StoreError> {
+    pub(super) fn set_aside(&self, spot: &Spot, named: Named) -> Result<Aside, StoreError> {
         let shard = LockedShard::exclusive(self.syncs(), spot.shard())?;
-        if let Some(named) = named {
-            let mut go_on = |_| ControlFlow::Continue(());
-            let mut reader = Reader { from: Read::Disk, read: &mut go_on, block: &mut Vec::new() };
-            match self.verify(spot, named, &mut reader)? {
-                Verified::Rotten(..) => {}
-                Verified::Whole(_) | Verified::Gone | Verified::Stopped => return Ok(None),
-            }
+        let mut go_on = |_| ControlFlow::Continue(());
+        let mut reader = Reader { from: Read::Disk, read: &mut go_on, block: &mut Vec::new() };
+        match self.verify(spot, named, &mut reader)? {
+            Verified::Rotten(..) => {}
+            Verified::Whole(_) | Verified::Gone | Verified::Stopped => return Ok(Aside::Unfounded),
         }
         let quarantine = fs::open_dir(self.root(), QUARANTINE).doing("open a directory")?;
         let wanted = format!("{}-{}", spot.shelf().name(), spot.file_name());
-        let name = (0..NAMESAKES_MAX)
+        let linked = (0..NAMESAKES_MAX)
             .map(|n| if n == 0 { wanted.clone() } else { format!("{wanted}.{n}") })
             .find_map(|name| {
                 match fs::link(shard.dir(spot.shelf()), spot.file_name(), &quarantine, &name) {
@@ -50,11 +54,15 @@ impl Store {
                     Err(error) => Some(Err(error)),
                 }
             })
-            .unwrap_or_else(|| Err(ErrorKind::AlreadyExists.into()))
-            .doing("set a file aside")?;
+            .unwrap_or_else(|| Err(ErrorKind::AlreadyExists.into()));
+        let name = match linked {
+            // A directory, or a file that may not be changed (link(2), EPERM).
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Aside::Stays),
+            linked => linked.doing("set a file aside")?,
+        };
         self.syncs().dir(&quarantine)?;
         shard.unlink(spot.shelf(), spot.file_name())?;
         self.syncs().dir(shard.dir(spot.shelf()))?;
-        Ok(Some(format!("{QUARANTINE}/{name}")))
+        Ok(Aside::Moved(format!("{QUARANTINE}/{name}")))
     }
 }

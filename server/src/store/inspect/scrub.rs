@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Damage, Watcher,
+    quarantine::Aside,
     state::{self, LastScrub, State, Tally},
     verify::{Reader, Verified},
     walk::Spot,
@@ -160,9 +161,10 @@ impl Run<'_> {
         };
         let quarantined = match what {
             // Somebody may have replaced it meanwhile, or a second look finds it whole.
-            Ok(_) => match self.store.set_aside(spot, Some(named))? {
-                Some(path) => Some(path),
-                None => return Ok(ControlFlow::Continue(())),
+            Ok(_) => match self.store.set_aside(spot, named)? {
+                Aside::Moved(path) => Some(path),
+                Aside::Stays => None,
+                Aside::Unfounded => return Ok(ControlFlow::Continue(())),
             },
             // A cable may be loose: what cannot be read stays where it is.
             Err(_) => None,

@@ -112,8 +112,8 @@ fn payload(object: &Object, reader: &mut Reader<'_>) -> Result<ControlFlow<()>, 
         let mut hasher = Hasher::new();
         while at < end {
             let bytes = (end - at).min(BLOCK_BYTES as u64);
-            reader.block.resize(BLOCK_BYTES, 0);
-            let block = reader.block.get_mut(..bytes as usize).unwrap_or_default();
+            reader.block.resize(bytes as usize, 0);
+            let block = &mut reader.block[..];
             read(file, &residency, at, block)?;
             hasher.update(block);
             at += bytes;

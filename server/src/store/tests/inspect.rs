@@ -59,6 +59,32 @@ fn a_sound_store_is_left_as_it_is() {
     assert_eq!((report.damaged, report.leftovers), (vec![], Default::default()));
 }
 
+/// Nothing can be linked to a directory. It is told of, and what is behind it is looked at all the same.
+#[test]
+fn what_cannot_be_set_aside_stays_and_holds_nobody_up() {
+    let mut home = Home::new();
+    home.put("a", b"1111");
+    let path = home.object_path("a");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let is_told = |damaged: &[Damage]| {
+        let [damage] = damaged else { panic!("{damaged:?}") };
+        assert_eq!(damage.what, Rot::NotAFile.to_string());
+        assert_eq!(damage.quarantined, None);
+    };
+    let report = scrub(&home);
+    is_told(&report.damaged);
+    assert!(!report.stopped && path.is_dir());
+    home.store.syncs().suspect("sync something", &std::io::Error::from_raw_os_error(5));
+    let clearing = home.store.clear_suspicion(&mut ()).unwrap().unwrap();
+    is_told(&clearing.report.damaged);
+    assert!(!clearing.cleared && path.is_dir());
+    fs::remove_dir(&path).unwrap();
+    assert!(home.store.clear_suspicion(&mut ()).unwrap().unwrap().cleared);
+    home.reopen();
+    home.put("a", b"2222");
+}
+
 #[test]
 fn what_is_rotten_is_set_aside_and_nothing_else() {
     let mut home = Home::new();
