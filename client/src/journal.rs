@@ -17,7 +17,8 @@
 //! first that is not whole: a crash may have torn it.
 //!
 //! The file key opens the blob. It is overwritten before the file is removed, which happens when the put is
-//! committed or given up; a journal that nobody came back to goes with a later put of the vault.
+//! committed or given up; a journal that nobody came back to goes with a later put of the vault that
+//! keeps one.
 
 use std::{
     fs::{self, File, OpenOptions},

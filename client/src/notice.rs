@@ -40,6 +40,11 @@ pub enum Event<'a> {
     StartsOver(StartOver),
     /// An interrupted put had come to its end: only the answer was lost.
     WasStored(Version),
+    /// What was noted of a put cannot be removed. The blob is stored.
+    JournalStays {
+        /// Why it cannot.
+        error: &'a ClientError,
+    },
 }
 
 /// Why an interrupted transfer is not gone on with.
@@ -51,6 +56,8 @@ pub enum StartOver {
     NotKept,
     /// Something newer has been put under the name, or the version that was got is no longer the one asked for.
     Superseded,
+    /// It had been stored, and is not the current version any more.
+    Gone,
 }
 
 impl fmt::Display for Notice<'_> {
@@ -71,6 +78,9 @@ impl fmt::Display for Notice<'_> {
             Event::WasStored(version) => {
                 write!(f, "had been stored already, as version {version}: only the answer was lost")
             }
+            Event::JournalStays { error } => {
+                write!(f, "is stored; but {}", printable(&error.to_string()))
+            }
         }
     }
 }
@@ -81,6 +91,7 @@ impl fmt::Display for StartOver {
             Self::Changed => "not what was interrupted",
             Self::NotKept => "nothing was kept of what was interrupted",
             Self::Superseded => "something newer is there than what was interrupted",
+            Self::Gone => "what was interrupted had been stored, and was removed or replaced since",
         })
     }
 }

@@ -78,12 +78,21 @@ impl Sealing {
     }
 }
 
+/// What is known of the parts that a server holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Held {
+    /// So many of the first ones, at least.
+    AtLeast(usize),
+    /// No more than was said. Those behind are sealed again.
+    NoMore,
+}
+
 /// Parts that were sealed before.
 pub(crate) struct Before {
     pub(crate) parts: Vec<SealedPart>,
-    /// How many of the first ones the server says it holds, more and more; the end of it says that there are no
-    /// more. Those behind are sealed again.
-    pub(crate) held: Receiver<usize>,
+    /// How many of the first ones the server says it holds. Where it ends without a last word nobody knows, and nothing
+    /// is sealed again.
+    pub(crate) held: Receiver<Held>,
     /// As far as it is known by now; 0 at first.
     pub(crate) known: usize,
 }
@@ -155,7 +164,7 @@ fn seal_all(
             hand_on(Sealed::Header(sealer.header().to_vec()))?;
         }
         let index = sealer.parts();
-        match before.as_mut().and_then(|before| before.next(index)) {
+        match before.as_mut().map_or(Ok(None), |before| before.next(index))? {
             Some(part) => sealer.adopt_part(&plaintext, &part)?,
             None => {
                 if before.take().is_some()
@@ -190,13 +199,17 @@ fn seal_all(
 
 impl Before {
     /// Part `index`, if the server holds it. Waits until that is known.
-    fn next(&mut self, index: u64) -> Option<SealedPart> {
-        let index = usize::try_from(index).ok()?;
-        let part = *self.parts.get(index)?;
+    fn next(&mut self, index: u64) -> Result<Option<SealedPart>, Stopped> {
+        let found = usize::try_from(index).ok().and_then(|i| Some((i, *self.parts.get(i)?)));
+        let Some((index, part)) = found else { return Ok(None) };
         while index >= self.known {
-            self.known = self.held.recv().ok()?;
+            match self.held.recv() {
+                Ok(Held::AtLeast(count)) => self.known = count,
+                Ok(Held::NoMore) => return Ok(None),
+                Err(_) => return Err(Stopped::Quietly),
+            }
         }
-        Some(part)
+        Ok(Some(part))
     }
 }
 

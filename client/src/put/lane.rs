@@ -112,7 +112,7 @@ impl<'a> Work<'a> {
         self.queue.len().saturating_sub(self.next.load(Ordering::Relaxed))
     }
 
-    /// Lanes take what is behind this number. There is none at the moment.
+    /// Lanes take only files behind `index` from now on. Called while no lane runs.
     pub(super) fn skip(&self, index: usize) {
         let behind = self.queue.partition_point(|queued| *queued <= index);
         self.next.fetch_max(behind, Ordering::Relaxed);

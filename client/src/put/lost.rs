@@ -28,8 +28,9 @@ pub(super) struct LostCommit {
 }
 
 impl Client {
-    /// After `error` behind the commit, unless somebody has waited already: finds out whether it was, and commits it where
-    /// the server has all of it and has not. None when it was not, and cannot be.
+    /// Finds out whether a commit took effect whose answer was lost. Where the server still has the whole upload and did not
+    /// commit it, it is committed now. `error` is how the connection ended; the first question waits because of it, `None`
+    /// where somebody has waited already. Gives `None` when the blob is not stored and has to be put again.
     ///
     /// # Errors
     /// [`ClientError::Unanswered`] where there is no way to know.

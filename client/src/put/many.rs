@@ -65,11 +65,12 @@ pub struct NamedFile {
 }
 
 impl Client {
-    /// Puts `files`, up to `jobs` small ones ([`SMALL_BYTES`]) at a time; with 1, one after the other. `done` hears how
-    /// each ended, by its number, in the order of `files`, whatever the others came to. `progress` is of all of them.
+    /// Puts `files`, up to `jobs` small ones ([`SMALL_BYTES`]) at a time ([`JOBS_MAX`] at most, three into an embedded
+    /// store); with 1, one after the other. `done` hears how each ended, by its number, in the order of `files`, whatever
+    /// the others came to. `progress` is of all of them.
     ///
-    /// A file that repeats the name of an earlier one is put behind it. What is tried again is tried again for each by
-    /// itself, until nothing helped one: then the others are tried once, up to the first that is stored.
+    /// Where a name comes twice, the later file is put after the earlier one. Each file is tried again by itself. Once one
+    /// has used up its retries, the others get a single try each, until one of them is stored.
     pub fn put_many(
         &mut self,
         files: &[NamedFile],

@@ -153,7 +153,7 @@ impl Client {
         // What was begun under this name was something else.
         if let Some(journal) = self.journals().lock_existing(&target.key)? {
             self.retrying(Some(target.name.as_str()), |client| match journal.entry()? {
-                Some(entry) => client.give_up(target, &entry),
+                Some(entry) => client.give_up(target, &entry).inspect_err(|_| client.hang_up()),
                 None => Ok(()),
             })?;
             journal.discard()?;

@@ -17,7 +17,9 @@ use zput_common::{
     },
     chunked::plain_len,
     digest::Hasher,
-    proto::message::{ClaimedSlice, ErrorCode, HeaderSlice, Version},
+    proto::message::{
+        ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Version,
+    },
 };
 
 use super::{
@@ -30,7 +32,7 @@ use crate::{
     error::ClientError,
     journal::{Entry, Journal, JournaledPart, Subject},
     notice::{Event, StartOver},
-    seal::{Before, Sealed, Sealing},
+    seal::{Before, Held, Sealed, Sealing},
     send::{CLAIMED_AT_ONCE, Resumed, Upload, abort},
     source::{Source, SourceError},
 };
@@ -51,19 +53,26 @@ impl Client {
         journal: &Arc<Journal>,
     ) -> Result<PutReceipt, ClientError> {
         let mut resume = target.options.resume;
-        let mut held = 0;
+        let (mut held, mut most_held) = (0, 0);
         let put = self.until_stored(target, |client| {
             // It is about what was there before. What this put begins, it goes on with.
             let resume = mem::take(&mut resume);
-            let before = held;
             let attempt = client.attempt_journaled(target, source, resume, journal, &mut held);
             attempt.map_err(|failed| {
                 client.let_go(&failed.error);
-                Failed { progressed: held > before, ..failed }
+                // A server that says less and more by turns does not keep anybody for ever.
+                let progressed = held > most_held;
+                most_held = most_held.max(held);
+                Failed { progressed, ..failed }
             })
         });
         match &put {
-            Ok(_) => journal.discard()?,
+            Ok(_) => {
+                // It is stored all the same.
+                if let Err(error) = journal.discard().map_err(ClientError::from) {
+                    self.tell(&target.notice(Event::JournalStays { error: &error }));
+                }
+            }
             // Why it was not stored is the worse news.
             Err(error) if ends_the_put(error) => drop(journal.discard()),
             Err(_) => {}
@@ -190,6 +199,10 @@ impl Client {
         let header = HeaderSlice::of(entry.header.clone());
         let stored = match self.resume(target, header)? {
             Resumed::Nothing => return Ok(GoneOn::Not(StartOver::NotKept)),
+            // Whoever asks for it now does not want it in the trash.
+            Resumed::Committed(version) if !self.is_current(target, entry, version)? => {
+                return Ok(GoneOn::Not(StartOver::Gone));
+            }
             Resumed::Open => {
                 let rows = Some(journal.resume(entry));
                 let stage = self.start(Sealing { sealer, before, journal: rows }, source)?;
@@ -222,12 +235,35 @@ impl Client {
         Upload::resume(self.connection()?, &target.key, header, condition)
     }
 
+    /// Whether a version is the current one; a device that may only put can ask by a condition alone.
+    fn is_current(
+        &mut self,
+        target: &Target<'_>,
+        entry: &Entry,
+        version: Version,
+    ) -> Result<bool, ClientError> {
+        let header = Some(HeaderSlice::of(entry.header.clone()));
+        let (kind, condition) = (Kind::Sealed, Condition::Version(version));
+        let begin = Request::Begin { key: target.key.clone(), kind, condition, header };
+        let connection = self.connection()?;
+        match connection.ask(&begin) {
+            Ok(Response::Begun) => abort(connection).map(|()| true).map_err(ClientError::from),
+            Ok(_) => Err(connection.unexpected("something else than an upload").into()),
+            Err(ConnectionError::Refused { error, .. })
+                if error.known() == Some(ErrorCode::Exists) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Claims what was sealed, and sends what the server has not.
     fn send_rest(
         &mut self,
         target: &Target<'_>,
         entry: &Entry,
-        claims: Sender<usize>,
+        claims: Sender<Held>,
         stage: &SealedStage,
         held: &mut u64,
     ) -> Result<Committed, Failed> {
@@ -246,7 +282,7 @@ impl Client {
         target: &Target<'_>,
         entry: &Entry,
         version: Version,
-        claims: Sender<usize>,
+        claims: Sender<Held>,
         stage: &SealedStage,
     ) -> Result<Committed, ClientError> {
         let Some(transcript) = entry.end else {
@@ -254,7 +290,7 @@ impl Client {
             return Err(self.connection()?.unexpected(what).into());
         };
         // Whoever receives it compares the parts.
-        let _waits = claims.send(entry.parts.len());
+        let _waits = claims.send(Held::AtLeast(entry.parts.len()));
         drop(claims);
         match stage.pieces.recv().map_err(|_| ClientError::Incomplete)?? {
             Sealed::Footer(footer) => {
@@ -301,7 +337,7 @@ impl Client {
 fn claim(
     upload: &mut Upload<'_>,
     parts: &[JournaledPart],
-    claims: Sender<usize>,
+    claims: Sender<Held>,
     target: &Target<'_>,
 ) -> Result<u64, ClientError> {
     let (mut count, mut bytes) = (0, 0);
@@ -312,11 +348,12 @@ fn claim(
         target.progress.advance(plain);
         (count, bytes) = (count + held, bytes + plain);
         // The sealer may have found that the file is another one.
-        let _waits = claims.send(count);
+        let _waits = claims.send(Held::AtLeast(count));
         if held < some.len() {
             break;
         }
     }
+    let _waits = claims.send(Held::NoMore);
     Ok(bytes)
 }
 
@@ -332,10 +369,17 @@ fn ends_the_put(error: &ClientError) -> bool {
         | ClientError::Overtaken
         | ClientError::Unrecorded { .. }
         | ClientError::Seal(_) => true,
-        // An upload that was refused is gone.
+        // An upload that was refused is gone; but if it was the server's own trouble, it may be there still.
         ClientError::Connection(ConnectionError::Refused { error, .. }) => !matches!(
             error.known(),
-            Some(ErrorCode::Busy | ErrorCode::Suspect | ErrorCode::Denied | ErrorCode::NotFound)
+            Some(
+                ErrorCode::Busy
+                    | ErrorCode::Suspect
+                    | ErrorCode::Denied
+                    | ErrorCode::NotFound
+                    | ErrorCode::Internal
+                    | ErrorCode::Full
+            )
         ),
         _ => false,
     }
