@@ -117,6 +117,16 @@ impl ServerProcess {
         let _joined = home.run_with("zkey", ["join"], self.invite(&[]).as_bytes()).ok();
     }
 
+    /// Ends it with SIGKILL, waits, and starts another one on its store, at another address.
+    ///
+    /// # Panics
+    /// When that does not start.
+    pub fn restart(&mut self, args: &[&str]) {
+        let _gone_already = self.child.kill();
+        let _reaped_already = self.child.wait();
+        *self = Self::start(&self.store.clone(), args);
+    }
+
     /// Ends it with SIGKILL and waits.
     pub fn kill(self) {
         drop(self);

@@ -103,6 +103,58 @@ fn one_command_goes_on_by_itself() {
     setting.is_stored(&bytes, 1);
 }
 
+/// Where the first answer ends in a server's stream (PROTOCOL 1 and 3).
+fn first_answer_ends(down: &[u8]) -> u64 {
+    let hello = 10 + u64::from(u16::from_be_bytes([down[8], down[9]]));
+    let length = down[hello as usize..].first_chunk::<4>().unwrap();
+    hello + 4 + u64::from(u32::from_be_bytes(*length))
+}
+
+/// What the server holds of a long put takes it a while to read: as long as it has not said how much that is, nothing
+/// else is sealed in the place of it.
+#[test]
+fn a_line_that_ends_before_it_is_said_what_is_held_loses_nothing() {
+    let setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    let bytes = setting.write(1);
+    let cut_behind_four_parts = || {
+        setting.line.plan([Fate::Cut(Way::Up, ends[3])]);
+        let _cut = setting.zput(&[FILE]).ended(5);
+        setting.nobody_uploads();
+        let _drained = setting.line.talks();
+    };
+    cut_behind_four_parts();
+    let _stored = setting.put();
+    let begun = first_answer_ends(&setting.line.talks().pop().unwrap().down);
+    setting.forget();
+    cut_behind_four_parts();
+    for _ in 0..3 {
+        setting.line.plan([Fate::Cut(Way::Down, begun + 2)]);
+        let _cut = setting.zput(&[FILE]).ended(5);
+        setting.nobody_uploads();
+    }
+    let said = setting.put().stderr;
+    assert!(said.ends_with(&goes_on("zput", 4 * PART)), "{said}");
+    assert_no_salt_has_two_ciphertexts(&setting.line.talks(), PARTS);
+    setting.is_stored(&bytes, 1);
+}
+
+/// Whoever puts a file that is in the trash by now wants it stored.
+#[test]
+fn what_was_stored_and_removed_before_anybody_heard_of_it_is_put_again() {
+    let setting = Setting::in_clear();
+    let (_, _, down) = setting.ends();
+    let bytes = setting.write(1);
+    setting.line.plan([Fate::Cut(Way::Down, down - 1)]);
+    let _lost = setting.zput(&[FILE]).ended(5);
+    assert_eq!(setting.journals().len(), 1);
+    let _removed = setting.home.run("zrm", [FILE]).ok();
+    let said = setting.put().stderr;
+    let gone = "zput: file: what was interrupted had been stored, and was removed or replaced since: starting over\n";
+    assert!(said.ends_with(gone), "{said}");
+    setting.is_stored(&bytes, 2);
+}
+
 /// A commit is answered, or it is asked what came of it: it is neither told as failed nor done twice.
 #[test]
 fn a_commit_whose_answer_is_lost_is_found_out_about() {

@@ -135,9 +135,7 @@ impl Setting {
 
     /// Starts the server anew on its store, and leads the line to it.
     pub(crate) fn restart(&mut self) {
-        let store = self.server.store().to_owned();
-        let dead = std::mem::replace(&mut self.server, ServerProcess::start(&store, ARGUMENTS));
-        drop(dead);
+        self.server.restart(ARGUMENTS);
         self.line.lead_to(self.server.address());
     }
 }
