@@ -12,6 +12,7 @@ mod pattern;
 mod seed;
 mod server;
 mod trace;
+mod until;
 mod uploads;
 mod vitals;
 mod web;
@@ -24,12 +25,14 @@ pub use pattern::{Pattern, Same};
 pub use seed::seed;
 pub use server::ServerProcess;
 pub use trace::{Call, calls, can_trace};
+pub use until::until;
 pub use uploads::{SentSlice, Uploads, assert_no_salt_has_two_ciphertexts};
 pub use vitals::Vitals;
 pub use web::{Head, WebClient, narrow};
 
 use std::{
     env,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -38,6 +41,24 @@ use std::{
 pub fn installed(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// The names in a directory, sorted.
+///
+/// # Panics
+/// When it cannot be read, or has a name that is not UTF-8.
+#[must_use]
+pub fn names(directory: &Path) -> Vec<String> {
+    let read = || -> std::io::Result<Vec<String>> {
+        std::fs::read_dir(directory)?
+            .map(|entry| {
+                entry?.file_name().into_string().map_err(|_| ErrorKind::InvalidData.into())
+            })
+            .collect()
+    };
+    let mut names = read().unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+    names.sort();
+    names
 }
 
 /// The root of the workspace.

@@ -10,11 +10,11 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use zput_tests::{Home, Pattern, Ran, ServerProcess, command_path, installed};
+use zput_tests::{Home, Pattern, Ran, ServerProcess, command_path, installed, names, until};
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,23 +42,6 @@ fn is_told(ran: Ran, code: i32, expected: &str) {
     let ran = ran.ended(code);
     assert_eq!(ran.stderr, format!("{expected}\n"));
     assert_eq!(ran.stdout, b"");
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
-    let mut names: Vec<_> =
-        fs::read_dir(directory).unwrap().map(|e| name(e).into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < PATIENCE, "not in time: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -377,7 +360,7 @@ fn a_put_that_is_interrupted_stores_nothing() {
         stdin.write_all(&Pattern::bytes(1, 40_000_000)).unwrap();
         let staging = server.store().join("staging");
         // STORE: 32 digits, and 64 once it is worth keeping.
-        until("an upload", || names(&staging).iter().any(|name| name.len() == 64));
+        until(PATIENCE, "an upload", || names(&staging).iter().any(|name| name.len() == 64));
         signal(&put, by);
         let ran = Ran::from(put.wait_with_output().unwrap()).ended(code);
         assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""));
@@ -385,7 +368,9 @@ fn a_put_that_is_interrupted_stores_nothing() {
         // The server keeps what it has, and lets go of it.
         let [upload] = &names(&staging)[..] else { panic!("{:?}", names(&staging)) };
         let upload = staging.join(upload);
-        until("the server lets go of it", || fs::File::open(&upload).unwrap().try_lock().is_ok());
+        until(PATIENCE, "the server lets go of it", || {
+            fs::File::open(&upload).unwrap().try_lock().is_ok()
+        });
         assert_eq!(stored(&server), (1, 1));
         fs::remove_file(upload).unwrap();
     }
@@ -401,15 +386,17 @@ fn a_put_that_is_interrupted_ends_its_command() {
             .args(["--exec", "--name", "large", "--", "sh", "-c", "echo $$ > pid; exec sleep 1000"])
             .spawn()
             .unwrap();
-        until("the command runs", || fs::read(home.file("pid")).is_ok_and(|text| !text.is_empty()));
+        until(PATIENCE, "the command runs", || {
+            fs::read(home.file("pid")).is_ok_and(|text| !text.is_empty())
+        });
         let child = String::from_utf8(home.read("pid")).unwrap();
         let child = PathBuf::from(format!("/proc/{}/stat", child.trim()));
-        until("the command sleeps", || {
+        until(PATIENCE, "the command sleeps", || {
             fs::read_to_string(&child).is_ok_and(|stat| stat.contains("(sleep)"))
         });
         signal(&put, by);
         assert_eq!(put.wait().unwrap().code(), Some(code));
-        until("the command is gone", || {
+        until(PATIENCE, "the command is gone", || {
             fs::read_to_string(&child).map_or(true, |stat| stat.contains(") Z "))
         });
         fs::remove_file(home.file("pid")).unwrap();
@@ -451,7 +438,7 @@ fn a_get_that_is_interrupted_before_a_part_is_whole_leaves_nothing() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        until("it has begun", || names(&home.file(".")).len() > 1);
+        until(PATIENCE, "it has begun", || names(&home.file(".")).len() > 1);
         signal(&get, by);
         let ran = Ran::from(get.wait_with_output().unwrap()).ended(code);
         assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""));
@@ -477,7 +464,7 @@ fn a_server_that_is_stopped_ends_what_it_began() {
     stdout.read_exact(&mut got).unwrap();
     let at = server.address().to_owned();
     let stopping = thread::spawn(move || server.stop());
-    until("the door is shut", || TcpStream::connect(&at).is_err());
+    until(PATIENCE, "the door is shut", || TcpStream::connect(&at).is_err());
     assert!(!stopping.is_finished(), "the server did not wait");
     stdout.read_to_end(&mut got).unwrap();
     assert!(got == bytes);
@@ -500,5 +487,5 @@ fn a_command_that_fails_stores_nothing() {
         "zput: cannot run /nonexistent: No such file or directory (os error 2)",
     );
     assert_eq!(stored(&server).0, 1);
-    until("the upload is gone", || stored(&server) == (1, 0));
+    until(PATIENCE, "the upload is gone", || stored(&server) == (1, 0));
 }

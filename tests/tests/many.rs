@@ -7,8 +7,7 @@ use std::{
     fs,
     path::Path,
     process::{Child, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,7 +20,7 @@ use zput_client::{
     put::{JOBS, NamedFile, PutOptions, PutReceipt},
 };
 use zput_common::{name::BlobName, proto::message::Request};
-use zput_tests::{Cutter, Fate, Home, Pattern, Ran, ServerProcess, Talk, Uploads, Way};
+use zput_tests::{Cutter, Fate, Home, Pattern, Ran, ServerProcess, Talk, Uploads, Way, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a server says before it answers a put: its hello, the echo of both, and a Pong (PROTOCOL 1 and 3).
@@ -59,7 +58,7 @@ impl Setting {
         are_stored(&self.home, files);
         let objects = stored(self.server.store(), "objects");
         assert_eq!((objects, stored(self.server.store(), "history")), (files.len(), 0));
-        until("staging is empty", || {
+        until(PATIENCE, "staging is empty", || {
             fs::read_dir(self.server.store().join("staging")).unwrap().count() == 0
         });
     }
@@ -103,15 +102,6 @@ fn commits(talks: &[Talk]) -> Vec<usize> {
     talks.iter().map(|talk| Uploads::of(talk).requests.iter().filter(is_commit).count()).collect()
 }
 
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn several_uploads_are_on_their_way_at_once() {
     let setting = Setting::new(&[]);
@@ -119,10 +109,10 @@ fn several_uploads_are_on_their_way_at_once() {
     // Nobody hears an answer: what is sent now is sent without one.
     setting.line.plan([Fate::Hold(Way::Down, BEFORE_ANSWERS); JOBS]);
     let zput = zput(&setting.home, "5", &[], &files);
-    until("eight are on their way", || commits(&setting.line.so_far()) == [1; 8]);
+    until(PATIENCE, "eight are on their way", || commits(&setting.line.so_far()) == [1; 8]);
     let talks = setting.line.so_far();
     assert!(talks.iter().all(|talk| talk.down.len() as u64 == BEFORE_ANSWERS));
-    until("they are stored", || stored(setting.server.store(), "objects") == 8);
+    until(PATIENCE, "they are stored", || stored(setting.server.store(), "objects") == 8);
     setting.line.hang_up();
     let ran = Ran::from(zput.wait_with_output().unwrap()).ok();
     // It was told once that the connections ended, and of each file that it was there.
@@ -231,7 +221,7 @@ fn a_server_that_dies_and_comes_back_has_every_file_once() {
     setting.line.plan([Fate::Hold(Way::Up, 60_000); 8]);
     let zput = zput(&setting.home, "8", &[], &files);
     let store = setting.server.store().to_owned();
-    until("some are stored", || stored(&store, "objects") > 20);
+    until(PATIENCE, "some are stored", || stored(&store, "objects") > 20);
     setting.server.restart(&["--plaintext", "put,get,list,delete"]);
     assert!(stored(&store, "objects") < files.len(), "it came too late");
     setting.line.lead_to(setting.server.address());
@@ -326,7 +316,7 @@ fn a_signal_ends_it_and_leaves_nothing_behind() {
     let setting = Setting::new(&[]);
     let files = small_files(&setting.home, 300);
     let child = zput(&setting.home, "5", &[], &files);
-    until("some are stored", || stored(setting.server.store(), "objects") > 10);
+    until(PATIENCE, "some are stored", || stored(setting.server.store(), "objects") > 10);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
     assert!(stored(setting.server.store(), "objects") < files.len(), "it came too late");

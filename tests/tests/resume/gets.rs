@@ -7,9 +7,9 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use zput_tests::{Fate, Ran, Way};
+use zput_tests::{Fate, Ran, Way, names, until};
 
-use crate::setting::{FILE, LENGTH, PART, SEALED_PART, Setting, goes_on, names, until};
+use crate::setting::{FILE, LENGTH, PART, PATIENCE, SEALED_PART, Setting, goes_on};
 
 const STAYS: &str = "what came stays, and the same command goes on with it";
 
@@ -162,11 +162,11 @@ fn a_signal_leaves_what_came_and_says_so() {
         let get = setting.spawn("zget", "0", &[FILE]);
         let partial: fn(&Setting) -> Option<PathBuf> =
             |setting| partials(setting).first().map(|name| setting.home.file(name));
-        until("two parts are written", || {
+        until(PATIENCE, "two parts are written", || {
             partial(&setting).is_some_and(|p| fs::metadata(p).is_ok_and(|m| m.len() == 2 * PART))
         });
         // The row of the second part is written behind it.
-        until("they are noted", || {
+        until(PATIENCE, "they are noted", || {
             let gets = setting.home.path().join(".local/state/zput/gets");
             let record = gets.join(&names(&gets)[0]);
             let path = partial(&setting).unwrap();

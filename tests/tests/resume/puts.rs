@@ -3,9 +3,9 @@
 use std::{fs, os::unix::fs::PermissionsExt, thread, time::Duration};
 
 use zput_common::proto::message::{Request, Response};
-use zput_tests::{Fate, Ran, Uploads, Way, assert_no_salt_has_two_ciphertexts};
+use zput_tests::{Fate, Ran, Uploads, Way, assert_no_salt_has_two_ciphertexts, names, until};
 
-use crate::setting::{FILE, LENGTH, PART, PARTS, SEALED_PART, Setting, goes_on, names, until};
+use crate::setting::{FILE, LENGTH, PART, PARTS, PATIENCE, SEALED_PART, Setting, goes_on};
 
 /// Cuts a put when so many bytes have gone this way, and puts again; gives what was said then.
 fn cut_and_put(setting: &Setting, bytes: &[u8], way: Way, cut: u64) -> String {
@@ -240,7 +240,7 @@ fn a_server_that_dies_is_gone_on_with_when_it_is_back() {
         setting.line.plan([Fate::Hold(Way::Up, at)]);
         let put = setting.spawn("zput", "0", &[FILE]);
         setting.line.wait_for(Way::Up, at);
-        until("the server has it", || {
+        until(PATIENCE, "the server has it", || {
             let staging = setting.server.store().join("staging");
             names(&staging).iter().any(|name| {
                 fs::metadata(staging.join(name)).is_ok_and(|m| m.len() >= parts * SEALED_PART)

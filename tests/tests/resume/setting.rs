@@ -3,10 +3,10 @@
 use std::{
     fs::{self, File},
     process::{Child, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use zput_tests::{Cutter, Home, Pattern, Ran, ServerProcess, Uploads};
+use zput_tests::{Cutter, Home, Pattern, Ran, ServerProcess, Uploads, names, until};
 
 /// Bytes of a full part, plain and sealed (FORMAT 6).
 pub(crate) const PART: u64 = 16_777_216;
@@ -17,7 +17,7 @@ pub(crate) const PARTS: u64 = 5;
 /// What the file is called everywhere here, and what it is put as.
 pub(crate) const FILE: &str = "file";
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Setting {
     pub(crate) home: Home,
@@ -84,14 +84,16 @@ impl Setting {
         assert!(got.stdout == bytes, "{} bytes came back, and not those", got.stdout.len());
         let listed = self.home.run("zstat", ["--versions", FILE]).ok();
         assert_eq!(listed.text().lines().count(), versions, "{}", listed.text());
-        until("staging is empty", || names(&self.server.store().join("staging")).is_empty());
+        until(PATIENCE, "staging is empty", || {
+            names(&self.server.store().join("staging")).is_empty()
+        });
         assert_eq!(self.journals(), [""; 0]);
     }
 
     /// Waits until the server knows that whoever was cut off is gone: nobody works on what it keeps.
     pub(crate) fn nobody_uploads(&self) {
         let staging = self.server.store().join("staging");
-        until("no upload is worked on", || {
+        until(PATIENCE, "no upload is worked on", || {
             let free = |name: &String| {
                 File::open(staging.join(name)).is_ok_and(|file| file.try_lock().is_ok())
             };
@@ -145,23 +147,6 @@ const ARGUMENTS: &[&str] = &["--plaintext", "put,get,list,delete"];
 
 fn start(home: &Home) -> ServerProcess {
     ServerProcess::start(&home.path().join("store"), ARGUMENTS)
-}
-
-pub(crate) fn names(directory: &std::path::Path) -> Vec<String> {
-    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
-    let mut names: Vec<_> =
-        fs::read_dir(directory).unwrap().map(|e| name(e).into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-#[track_caller]
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// What is said when a put goes on behind so many bytes.
