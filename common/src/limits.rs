@@ -37,7 +37,7 @@ pub const SERVER_IDLE_MIN_SECONDS: u32 = 1;
 /// Most sections of one Get (PROTOCOL 5).
 pub const SECTIONS_MAX: usize = 64;
 /// Most slices of one Claim (PROTOCOL 5).
-pub const CLAIM_MAX_SLICES: usize = 1024;
+pub const CLAIM_MAX_SLICES: usize = 64;
 /// Most entries in one page of a listing (PROTOCOL 6).
 pub const PAGE_MAX_ENTRIES: u32 = 1000;
 /// Longest cursor of a listing: that of a tree of files is a path (PROTOCOL 5).

@@ -67,7 +67,7 @@ fn requests(slice: &[u8]) -> Vec<Request> {
             condition: Condition::Any,
             header: HeaderSlice::of(vec![4; 65_536]),
         },
-        Request::Claim { slices: vec![CLAIMED; 1024] },
+        Request::Claim { slices: vec![CLAIMED; 64] },
         Request::Get {
             key: ObjectKey::new("absent").unwrap(),
             version: None,
@@ -111,7 +111,7 @@ fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
         Request::Abort => Response::Aborted,
         Request::Delete { .. } => Response::Deleted { version },
         Request::Mount { .. } => Response::Mounted,
-        Request::Claim { .. } => Response::Held { slices: 1024 },
+        Request::Claim { .. } => Response::Held { slices: 64 },
     };
     (answer, Vec::new())
 }
