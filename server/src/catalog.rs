@@ -20,7 +20,7 @@ use crate::{
     mounts::{MountPoint, OpenError},
     opened::Opened,
     permits::Permits,
-    store::{Store, StoreError, Upload},
+    store::{Entered, Store, StoreError, Upload},
     transfer::Window,
     worker::Buffer,
 };
@@ -53,6 +53,8 @@ pub(crate) enum Job {
         condition: Condition,
         header: Option<HeaderSlice>,
         client: Option<DevicePublicKey>,
+        /// Of the header, if there is one: until the upload itself is under way.
+        expected: Option<Entered>,
     },
     /// Go on with an upload that was cut off.
     Resume {
@@ -162,13 +164,14 @@ impl Job {
             Self::Restore { store, key, version } => {
                 answer(store.restore(&key, version).map(|version| Response::Committed { version }))
             }
-            Self::Begin { store, key, kind, condition, header, client } => {
+            Self::Begin { store, key, kind, condition, header, client, expected } => {
                 let begun = store.begin(&key, kind, condition, client).and_then(|mut upload| {
                     if let Some(HeaderSlice { bytes, digest }) = header {
                         upload.write_header(&bytes, digest)?;
                     }
                     Ok(upload)
                 });
+                drop(expected);
                 opened(begun)
             }
             Self::Resume { store, key, condition, header, client } => {

@@ -142,7 +142,9 @@ fn decide_about(
         (Request::Begin { kind, .. }, _) if !carried(kind) => Step::Refuse(ErrorCode::Kind, None),
         (Request::Begin { key, kind, condition, header }, Some(store)) => {
             let client = facts.standing.member();
-            Step::Ask(Job::Begin { store, key, kind, condition, header, client })
+            // From now on, not from when the pool comes to it: whoever asks for it is not told that there is nothing.
+            let expected = header.as_ref().map(|header| store.expect(client.as_ref(), header));
+            Step::Ask(Job::Begin { store, key, kind, condition, header, client, expected })
         }
         (Request::Resume { key, condition, header }, Some(store)) => {
             let client = facts.standing.member();

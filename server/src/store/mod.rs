@@ -53,7 +53,6 @@ use zput_common::{
     proto::message::{Condition, Kind},
 };
 
-pub(crate) use self::history::Place;
 pub use self::{
     accounts::Account,
     clock::Clock,
@@ -74,6 +73,7 @@ use self::{
     under_way::UnderWay,
     upload::Target,
 };
+pub(crate) use self::{history::Place, under_way::Entered};
 use crate::{permits::Permits, sys::fs};
 
 /// The format of the store and of all its small files.

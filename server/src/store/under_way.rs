@@ -5,15 +5,26 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use zput_common::{keys::DevicePublicKey, proto::message::HeaderSlice};
+
+use super::{Store, layout::resume_name};
+
 /// The uploads of a store that live. There are no more than may be open.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UnderWay(Arc<Mutex<HashMap<String, usize>>>);
 
 /// One of them; it is under way for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Entered {
+pub(crate) struct Entered {
     all: UnderWay,
     name: String,
+}
+
+impl Store {
+    /// Notes an upload of `client` with this header that is about to begin.
+    pub(crate) fn expect(&self, client: Option<&DevicePublicKey>, header: &HeaderSlice) -> Entered {
+        self.0.under_way.enter(&resume_name(client, &header.digest))
+    }
 }
 
 impl UnderWay {

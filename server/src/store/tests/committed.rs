@@ -1,9 +1,17 @@
 //! Commits of which nobody may have heard: found by their header, once they are over.
 
-use zput_common::{keys::public::DevicePublicKey, proto::message::HeaderSlice};
+use zput_common::{
+    keys::public::DevicePublicKey,
+    proto::message::{HeaderSlice, Request, Scopes},
+};
 
 use super::*;
-use crate::store::Upload;
+use crate::{
+    handler::{Facts, Step, decide},
+    mounts::{Mounts, Policy},
+    session::access::Standing,
+    store::Upload,
+};
 
 const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
 
@@ -80,6 +88,24 @@ fn whoever_asks_while_it_is_under_way_waits() {
     drop(whole(&home, 2));
     let gone = home.store.resume(&key("doc"), Condition::Any, Some(WRITER), &header(2));
     assert!(matches!(gone, Err(StoreError::NotFound)));
+}
+
+/// Also when the pool has not come to it yet.
+#[test]
+fn whoever_asks_while_it_waits_for_its_turn_waits_as_well() {
+    let home = Home::new();
+    let policy = Policy { plaintext: Scopes::ALL, ..Policy::PRIVATE };
+    let mounts = Mounts::of_store(home.store.clone(), policy);
+    let (mount, standing) = (mounts.named("").unwrap(), Standing::Anonymous);
+    let (key, kind, condition) = (key("doc"), Kind::Sealed, Condition::Any);
+    let begin = Request::Begin { key: key.clone(), kind, condition, header: Some(header(1)) };
+    let admitted = standing.admit(begin, Some(mount.policy())).unwrap();
+    let facts = Facts { standing: &standing, in_clear: true, mount: Some(mount), home: None };
+    let Step::Ask(job) = decide(admitted, &facts, &mut None) else { panic!("it is for the pool") };
+    let resumed = || home.store.resume(&key, condition, None, &header(1)).map(drop);
+    assert!(matches!(resumed(), Err(StoreError::Crowded)));
+    drop(job);
+    assert!(matches!(resumed(), Err(StoreError::NotFound)));
 }
 
 #[test]
