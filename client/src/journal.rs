@@ -20,35 +20,24 @@
 //! committed or given up; a journal that nobody came back to goes with a later put of the vault that
 //! keeps one.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fs, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 use zput_common::{
     age::FileKey,
     blob::{seal::SealedPart, transcript::Transcript},
     cursor::Cursor,
-    digest::{Digest, Hasher},
+    digest::Digest,
     limits::{HEADER_MAX_BYTES, PARTS_MAX},
     name::ObjectKey,
 };
 
 use crate::{
-    atomic::{directory_of, make_directory, sync_directory},
+    atomic::{directory_of, sync_directory},
     directories::Directories,
     source::Identity,
+    unfinished::{Locked, Unfinished, check},
 };
 
 const MAGIC: &[u8; 16] = b"zput/v1/journal\n";
@@ -60,12 +49,6 @@ const END: u8 = 2;
 /// Longest journal: as many rows as a blob has parts, and the footer's.
 const JOURNAL_MAX_BYTES: u64 =
     (HEAD_BYTES + HEADER_MAX_BYTES) as u64 + (PARTS_MAX + 1) * ROW_BYTES as u64;
-/// How long a journal is left to somebody who may come back. Servers keep an upload for 72 hours unless told
-/// otherwise.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How often a journal that vanishes under its lock is looked for again: somebody else just ended with it.
-const LOCK_TRIES: usize = 16;
-
 /// Why a journal cannot be kept.
 #[derive(Debug, Error)]
 #[error("cannot keep the journal {}: {error}", path.display())]
@@ -86,9 +69,7 @@ impl JournalError {
 
 /// The journals of one vault.
 #[derive(Clone, Debug)]
-pub(crate) struct Journals {
-    directory: PathBuf,
-}
+pub(crate) struct Journals(Unfinished);
 
 /// What a put is of: another one goes on with it if all of this is the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,17 +103,16 @@ pub(crate) struct JournaledPart {
 impl Journals {
     /// The journals of the vault with this id.
     pub(crate) fn of_vault(directories: &Directories, vault_id: &str) -> Self {
-        Self { directory: directories.state.join("puts").join(vault_id) }
+        Self(Unfinished::new(directories.state.join("puts").join(vault_id)))
     }
 
     /// Locks the journal of `key`, an empty one if there is none; none at all where another put of this key is under
     /// way.
     pub(crate) fn lock(&self, key: &ObjectKey) -> Result<Option<Arc<Journal>>, JournalError> {
-        let path = self.path(key);
-        make_directory(&self.directory)
-            .map_err(|error| JournalError { path: path.clone(), error })?;
-        self.sweep();
-        Journal::lock(path, true)
+        let path = self.0.path(key.as_bytes());
+        let discard = |old| drop(Journal(old).discard());
+        let locked = self.0.lock(path.clone(), discard);
+        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal).map(Arc::new))
     }
 
     /// The same; none where there is no journal, either.
@@ -140,73 +120,26 @@ impl Journals {
         &self,
         key: &ObjectKey,
     ) -> Result<Option<Arc<Journal>>, JournalError> {
-        Journal::lock(self.path(key), false)
-    }
-
-    fn path(&self, key: &ObjectKey) -> PathBuf {
-        self.directory.join(hex::encode(Sha256::digest(key.as_bytes())))
-    }
-
-    /// Removes the journals that nobody came back to.
-    fn sweep(&self) {
-        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let is_old = entry.metadata().is_ok_and(|metadata| {
-                let age = metadata.modified().map(|time| SystemTime::now().duration_since(time));
-                metadata.is_file() && matches!(age, Ok(Ok(age)) if age > KEPT)
-            });
-            if !is_old {
-                continue;
-            }
-            // One that does not go is tried again by the next put.
-            if let Ok(Some(journal)) = Journal::lock(entry.path(), false) {
-                let _gone = journal.discard();
-            }
-        }
+        let path = self.0.path(key.as_bytes());
+        let locked = Locked::existing(path.clone());
+        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal).map(Arc::new))
     }
 }
 
 /// A journal that is this put's alone, for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Journal {
-    file: File,
-    path: PathBuf,
-}
+pub(crate) struct Journal(Locked);
 
 impl Journal {
-    fn lock(path: PathBuf, create: bool) -> Result<Option<Arc<Self>>, JournalError> {
-        let failed = |error| JournalError { path: path.clone(), error };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(create).truncate(false).mode(0o600);
-        for _ in 0..LOCK_TRIES {
-            let file = match options.open(&path) {
-                Ok(file) => file,
-                Err(error) if !create && error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(failed(error)),
-            };
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(failed(error.into())),
-            }
-            // Whoever had it locked may have removed it meanwhile.
-            if is_still(&file, &path).map_err(failed)? {
-                return Ok(Some(Arc::new(Self { file, path })));
-            }
-        }
-        Ok(None)
-    }
-
     /// What an interrupted put left; none where there is nothing whole.
     pub(crate) fn entry(&self) -> Result<Option<Entry>, JournalError> {
-        let length = self.file.metadata().map_err(|error| self.failed(error))?.len();
+        let length = self.0.file.metadata().map_err(|error| self.failed(error))?.len();
         if length > JOURNAL_MAX_BYTES {
             return Ok(None);
         }
         // At most 28 MB; allocated at once, so that no copy of the key is left behind by growing.
         let mut bytes = Zeroizing::new(vec![0; usize::try_from(length).unwrap_or(0)]);
-        self.file.read_exact_at(&mut bytes, 0).map_err(|error| self.failed(error))?;
+        self.0.file.read_exact_at(&mut bytes, 0).map_err(|error| self.failed(error))?;
         Ok(Entry::parse(&bytes))
     }
 
@@ -220,10 +153,10 @@ impl Journal {
         let head = encode_head(subject, file_key, header);
         let write = || {
             self.wipe()?;
-            self.file.set_len(0)?;
-            self.file.write_all_at(&head, 0)?;
-            self.file.sync_all()?;
-            sync_directory(directory_of(&self.path))
+            self.0.file.set_len(0)?;
+            self.0.file.write_all_at(&head, 0)?;
+            self.0.file.sync_all()?;
+            sync_directory(directory_of(&self.0.path))
         };
         write().map_err(|error| self.failed(error))?;
         Ok(self.rows(&head))
@@ -242,23 +175,23 @@ impl Journal {
     pub(crate) fn discard(&self) -> Result<(), JournalError> {
         let remove = || {
             self.wipe()?;
-            fs::remove_file(&self.path)?;
-            sync_directory(directory_of(&self.path))
+            fs::remove_file(&self.0.path)?;
+            sync_directory(directory_of(&self.0.path))
         };
         remove().map_err(|error| self.failed(error))
     }
 
     /// Overwrites the file key where it lies.
     fn wipe(&self) -> io::Result<()> {
-        if self.file.metadata()?.len() < HEAD_BYTES as u64 {
+        if self.0.file.metadata()?.len() < HEAD_BYTES as u64 {
             return Ok(());
         }
-        self.file.write_all_at(&[0; HEAD_BYTES], 0)?;
-        self.file.sync_data()
+        self.0.file.write_all_at(&[0; HEAD_BYTES], 0)?;
+        self.0.file.sync_data()
     }
 
     fn failed(&self, error: io::Error) -> JournalError {
-        JournalError { path: self.path.clone(), error }
+        JournalError { path: self.0.path.clone(), error }
     }
 }
 
@@ -294,7 +227,7 @@ impl Rows {
 
     /// Forgets what is behind the first `parts` rows: those are sealed again.
     pub(crate) fn cut(&self, parts: u64) -> Result<(), JournalError> {
-        let cut = self.journal.file.set_len(self.begin + parts * ROW_BYTES as u64);
+        let cut = self.journal.0.file.set_len(self.begin + parts * ROW_BYTES as u64);
         cut.map_err(|error| self.journal.failed(error))
     }
 
@@ -312,7 +245,7 @@ impl Rows {
         let check = check(&self.head, index, &row);
         row.extend_from_slice(check.as_bytes());
         let write = || {
-            let file = &self.journal.file;
+            let file = &self.journal.0.file;
             file.write_all_at(&row, self.begin + index * ROW_BYTES as u64)?;
             file.sync_data()
         };
@@ -412,24 +345,6 @@ fn encode_head(subject: &Subject, file_key: &FileKey, header: &[u8]) -> Zeroizin
     let digest = Digest::of(&head);
     head.extend_from_slice(digest.as_bytes());
     head
-}
-
-fn check(head: &Digest, index: u64, row: &[u8]) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.update(head.as_bytes());
-    hasher.update(&index.to_be_bytes());
-    hasher.update(row);
-    hasher.finish()
-}
-
-/// Whether `path` still leads to the open file.
-fn is_still(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

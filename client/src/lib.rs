@@ -17,7 +17,7 @@
 //!         ↓
 //!      embedded               a server in this process, where the key file names a store
 //!
-//! keystore  seen  directories  atomic  secret_file      files of this user
+//! keystore  seen  unfinished  directories  atomic  secret_file      files of this user
 //! retry                                                 what is tried again, and when
 //! progress  notice  terminal  cleanup                   the person in front, and what must not stay behind
 //! ```
@@ -55,6 +55,7 @@ mod receive;
 mod seal;
 mod secret_file;
 mod send;
+mod unfinished;
 
 pub use client::Client;
 pub use error::{ClientError, ExitCode};

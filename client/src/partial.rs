@@ -5,7 +5,7 @@
 //! $XDG_STATE_HOME/zput/gets/SHA-256(TARGET), hex         0600; flock(2) for the life of the get
 //!
 //! record = head || rows
-//! head   = "zput/v1/partial\n" || transcript[64] || device[8] || inode[8] || path_length[4] || path
+//! head   = "zput/v1/partial\n" || transcript[64] || device[8] || inode[8] || born[8] || path_length[4] || path
 //!          || BLAKE3 of the head up to here[32]
 //! row    = BLAKE3 of the part's plaintext[32] || check[32]
 //! check  = BLAKE3(BLAKE3 of the head || number of the row[8] || row up to here)
@@ -15,21 +15,17 @@
 //! row that was torn counts for nothing. The transcript says of which version the parts are.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::{FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::UNIX_EPOCH,
 };
 
-use rustix::{
-    fs::{FlockOperation, OFlags, flock},
-    io::Errno,
-};
-use sha2::{Digest as _, Sha256};
+use rustix::fs::OFlags;
 use zput_common::{
     blob::transcript::Transcript,
     cursor::Cursor,
@@ -37,30 +33,28 @@ use zput_common::{
     limits::PARTS_MAX,
 };
 
-use crate::{atomic::make_directory, directories::Directories};
+use crate::{
+    directories::Directories,
+    unfinished::{Locked, Unfinished, check},
+};
 
 const MAGIC: &[u8; 16] = b"zput/v1/partial\n";
-const HEAD_BYTES: usize = 16 + Transcript::BYTES + 8 + 8 + 4 + Digest::BYTES;
+const HEAD_BYTES: usize = 16 + Transcript::BYTES + 3 * 8 + 4 + Digest::BYTES;
 const ROW_BYTES: usize = 2 * Digest::BYTES;
 /// Longest path that is noted (Linux's PATH_MAX).
 const PATH_MAX_BYTES: usize = 4096;
 const RECORD_MAX_BYTES: u64 = (HEAD_BYTES + PATH_MAX_BYTES) as u64 + PARTS_MAX * ROW_BYTES as u64;
-/// How long a partial file is left to somebody who may come back.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Bytes of a partial file that are compared at once.
 const READ_BYTES: usize = 1024 * 1024;
 
 /// The records of this user's interrupted gets.
 #[derive(Clone, Debug)]
-pub struct Partials {
-    directory: PathBuf,
-}
+pub struct Partials(Unfinished);
 
 /// The record of one target, which is this get's alone for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Record {
-    file: File,
-    path: PathBuf,
+pub(crate) struct PartialRecord {
+    locked: Locked,
     /// What an earlier get has left, until this one begins anew.
     left: Option<Left>,
     head: Digest,
@@ -72,69 +66,57 @@ pub(crate) struct Record {
 struct Left {
     transcript: Transcript,
     partial: PathBuf,
-    identity: (u64, u64),
+    identity: Identity,
     rows: Vec<Digest>,
+}
+
+/// What tells a file from another one of the same name. The number of a file that was removed is given to a new one,
+/// often to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    /// In ns since 1970; 0 where the file system does not say.
+    born: u64,
 }
 
 impl Partials {
     /// Those of this user.
     #[must_use]
     pub fn of(directories: &Directories) -> Self {
-        Self { directory: directories.state.join("gets") }
+        Self(Unfinished::new(directories.state.join("gets")))
     }
 
     /// The record of `target`, if an earlier get has left one and nobody is at it now.
-    pub(crate) fn existing(&self, target: &Path) -> Option<Record> {
-        let record = Record::lock(self.path(target)?, false)?;
+    pub(crate) fn existing(&self, target: &Path) -> Option<PartialRecord> {
+        let record = PartialRecord::of(Locked::existing(self.path(target)?).ok()??);
         record.left.is_some().then_some(record)
     }
 
     /// The record of `target`, made if there is none. None where no record can be kept, or somebody is at it: then the
     /// get starts over if it is interrupted.
-    pub(crate) fn make(&self, target: &Path) -> Option<Record> {
-        make_directory(&self.directory).ok()?;
-        self.sweep();
-        Record::lock(self.path(target)?, true)
+    pub(crate) fn make(&self, target: &Path) -> Option<PartialRecord> {
+        let locked = self.0.lock(self.path(target)?, |old| {
+            let record = PartialRecord::of(old);
+            if let Some((_file, path)) = record.partial() {
+                let _gone = fs::remove_file(path);
+            }
+            record.discard();
+        });
+        locked.ok()?.map(PartialRecord::of)
     }
 
     fn path(&self, target: &Path) -> Option<PathBuf> {
         let target = std::path::absolute(target).ok()?;
-        Some(self.directory.join(hex::encode(Sha256::digest(target.as_os_str().as_bytes()))))
-    }
-
-    /// Removes what nobody came back to.
-    fn sweep(&self) {
-        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let is_old = entry.metadata().is_ok_and(|metadata| {
-                let age = metadata.modified().map(|time| SystemTime::now().duration_since(time));
-                metadata.is_file() && matches!(age, Ok(Ok(age)) if age > KEPT)
-            });
-            if is_old && let Some(record) = Record::lock(entry.path(), false) {
-                if let Some((_file, path)) = record.partial() {
-                    let _gone = fs::remove_file(path);
-                }
-                record.discard();
-            }
-        }
+        Some(self.0.path(target.as_os_str().as_bytes()))
     }
 }
 
-impl Record {
-    fn lock(path: PathBuf, create: bool) -> Option<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(create).truncate(false).mode(0o600);
-        let file = options.open(&path).ok()?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK | _) => return None,
-        }
-        // Whoever had it locked may have removed it meanwhile.
-        let (ours, there) = (file.metadata().ok()?, fs::symlink_metadata(&path).ok()?);
-        if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
-            return None;
-        }
-        let left = Left::read(&file, ours.len());
-        Some(Self { file, path, left, head: Digest::of(b""), rows_at: 0 })
+impl PartialRecord {
+    fn of(locked: Locked) -> Self {
+        let length = locked.file.metadata().map_or(0, |metadata| metadata.len());
+        let left = Left::read(&locked.file, length);
+        Self { locked, left, head: Digest::of(b""), rows_at: 0 }
     }
 
     /// The partial file that it is about, if it is still there.
@@ -144,7 +126,7 @@ impl Record {
         options.read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = options.open(&left.partial).ok()?;
         let metadata = file.metadata().ok()?;
-        let is_it = metadata.is_file() && (metadata.dev(), metadata.ino()) == left.identity;
+        let is_it = metadata.is_file() && Identity::of(&metadata) == left.identity;
         is_it.then(|| (file, left.partial.clone()))
     }
 
@@ -175,7 +157,7 @@ impl Record {
         file.seek(SeekFrom::End(0))?;
         let head = encode_head(transcript, &left.partial, left.identity);
         (self.head, self.rows_at) = (Digest::of(&head), head.len() as u64);
-        self.file.set_len(self.rows_at + held * ROW_BYTES as u64)?;
+        self.locked.file.set_len(self.rows_at + held * ROW_BYTES as u64)?;
         Ok(held)
     }
 
@@ -191,10 +173,10 @@ impl Record {
     ) -> io::Result<()> {
         self.left = None;
         let (partial, metadata) = (std::path::absolute(partial)?, file.metadata()?);
-        let head = encode_head(transcript, &partial, (metadata.dev(), metadata.ino()));
+        let head = encode_head(transcript, &partial, Identity::of(&metadata));
         (self.head, self.rows_at) = (Digest::of(&head), head.len() as u64);
-        self.file.set_len(0)?;
-        self.file.write_all_at(&head, 0)
+        self.locked.file.set_len(0)?;
+        self.locked.file.write_all_at(&head, 0)
     }
 
     /// Notes that part `index` was written.
@@ -204,14 +186,22 @@ impl Record {
     pub(crate) fn note(&self, index: u64, plaintext: &[u8]) -> io::Result<()> {
         let digest = Digest::of(plaintext);
         let mut row = digest.as_bytes().to_vec();
-        row.extend_from_slice(check(&self.head, index, &digest).as_bytes());
-        self.file.write_all_at(&row, self.rows_at + index * ROW_BYTES as u64)
+        row.extend_from_slice(check(&self.head, index, digest.as_bytes()).as_bytes());
+        self.locked.file.write_all_at(&row, self.rows_at + index * ROW_BYTES as u64)
     }
 
     /// The get is over.
     pub(crate) fn discard(self) {
         // One that stays is about a file that is no longer there, and goes with the next get to this target.
-        let _gone = fs::remove_file(&self.path);
+        let _gone = fs::remove_file(&self.locked.path);
+    }
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        let born = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let born = born.and_then(|born| u64::try_from(born.as_nanos()).ok()).unwrap_or(0);
+        Self { device: metadata.dev(), inode: metadata.ino(), born }
     }
 }
 
@@ -228,7 +218,8 @@ impl Left {
             return None;
         }
         let transcript = Transcript::from_bytes(cursor.array()?);
-        let identity = (cursor.u64()?, cursor.u64()?);
+        let identity =
+            Identity { device: cursor.u64()?, inode: cursor.u64()?, born: cursor.u64()? };
         let path_length = cursor.u32()? as usize;
         let path = cursor.take(path_length)?.to_vec();
         let covered = cursor.position();
@@ -240,7 +231,7 @@ impl Left {
         let rows = cursor.rest().chunks_exact(ROW_BYTES).zip(0..).map_while(|(row, index)| {
             let (digest, stated) = row.split_first_chunk::<{ Digest::BYTES }>()?;
             let digest = Digest::from_bytes(*digest);
-            (check(&head, index, &digest).as_bytes() == stated).then_some(digest)
+            (check(&head, index, digest.as_bytes()).as_bytes() == stated).then_some(digest)
         });
         let rows = rows.collect();
         Some(Self {
@@ -271,24 +262,17 @@ fn digest(file: &mut File, length: u64, block: &mut [u8]) -> io::Result<Option<D
     Ok(Some(hasher.finish()))
 }
 
-fn encode_head(transcript: &Transcript, partial: &Path, identity: (u64, u64)) -> Vec<u8> {
+fn encode_head(transcript: &Transcript, partial: &Path, identity: Identity) -> Vec<u8> {
     let path = partial.as_os_str().as_bytes();
     let mut head = MAGIC.to_vec();
     head.extend_from_slice(transcript.as_bytes());
-    head.extend_from_slice(&identity.0.to_be_bytes());
-    head.extend_from_slice(&identity.1.to_be_bytes());
+    for field in [identity.device, identity.inode, identity.born] {
+        head.extend_from_slice(&field.to_be_bytes());
+    }
     // The system took it for a path.
     head.extend_from_slice(&(path.len() as u32).to_be_bytes());
     head.extend_from_slice(path);
     let digest = Digest::of(&head);
     head.extend_from_slice(digest.as_bytes());
     head
-}
-
-fn check(head: &Digest, index: u64, digest: &Digest) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.update(head.as_bytes());
-    hasher.update(&index.to_be_bytes());
-    hasher.update(digest.as_bytes());
-    hasher.finish()
 }

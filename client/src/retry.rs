@@ -1,7 +1,7 @@
 //! Trying again: what may help, how often, and after which pause.
 //!
-//! Only what is temporary by its nature is tried again: a connection that is refused, reset, cut or silent, and a
-//! server that says that it is busy. A pause is drawn between half and all of twice the one before, so that a crowd
+//! Only what is temporary by its nature is tried again: a connection that is refused, reset, cut or silent, a server that
+//! says that it is busy, and a put that was overtaken by another one of its name. A pause is drawn between half and all of twice the one before, so that a crowd
 //! does not come back as one. Whatever gets further than before starts counting anew.
 
 use std::{io, thread, time::Duration};
@@ -123,7 +123,12 @@ pub(crate) fn unanswered(error: ConnectionError) -> ClientError {
 
 /// Whether the same may succeed in a moment.
 pub(crate) fn is_temporary(error: &ClientError) -> bool {
-    let ClientError::Connection(error) = error else { return false };
+    let error = match error {
+        ClientError::Connection(error) => error,
+        // Sealed again it is the newest.
+        ClientError::Overtaken => return true,
+        _ => return false,
+    };
     match error {
         ConnectionError::Connect { error, .. } | ConnectionError::Socket { error, .. } => {
             may_pass(error.kind())
@@ -214,6 +219,7 @@ mod tests {
         assert!(!session(SessionError::UnexpectedAnswer));
         assert!(!session(HelloError::Magic.into()));
         assert!(!temporary(ConnectionError::Unexpected { remote: remote(), what: "x" }));
-        assert!(!is_temporary(&ClientError::Overtaken));
+        assert!(is_temporary(&ClientError::Overtaken));
+        assert!(!is_temporary(&ClientError::NotStored));
     }
 }

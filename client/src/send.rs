@@ -22,9 +22,6 @@ const PINGS_PER_IDLE: u32 = 3;
 /// Bytes of a slice of what has no parts: of a footer, or of an unsealed object.
 pub(crate) const SLICE_BYTES: usize = 16 * 1024 * 1024;
 
-/// Slices that are claimed at once: the server reads 1 GiB before it answers.
-pub(crate) const CLAIMED_AT_ONCE: usize = 64;
-
 /// An upload under way.
 pub(crate) struct Upload<'c> {
     connection: &'c mut Connection,

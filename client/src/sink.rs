@@ -17,7 +17,7 @@ use zput_common::blob::open::Trusted;
 use crate::{
     atomic::{directory_of, is_taken, sync_directory},
     cleanup::FileGuard,
-    partial::{Partials, Record},
+    partial::{PartialRecord, Partials},
 };
 
 /// Where the system does not say its umask: a file is its owner's alone.
@@ -255,7 +255,7 @@ struct Resuming {
     partials: Partials,
     /// What is said of it should a signal end the process.
     line: String,
-    record: Option<Record>,
+    record: Option<PartialRecord>,
     /// Whole parts in the file, and in the record.
     parts: u64,
     is_kept: bool,
@@ -275,7 +275,7 @@ impl FileSink {
         line: String,
     ) -> Result<Self, SinkError> {
         let record = partials.existing(target);
-        let left = record.as_ref().and_then(Record::partial);
+        let left = record.as_ref().and_then(PartialRecord::partial);
         let partials = partials.clone();
         let resuming = Box::new(Resuming { partials, line, record, parts: 0, is_kept: false });
         let Some((file, path)) = left else {

@@ -7,7 +7,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -34,7 +34,7 @@ pub enum Fate {
     Pass,
     /// So many bytes pass this way; then both sides are hung up on.
     Cut(Way, u64),
-    /// So many bytes pass this way; then nothing more does, and nobody is told.
+    /// So many bytes pass this way; then nothing more does until it is let go, and nobody is told.
     Hold(Way, u64),
 }
 
@@ -62,6 +62,8 @@ struct Shared {
     /// What hangs up on everybody.
     streams: Mutex<Vec<TcpStream>>,
     pumps: Mutex<Vec<JoinHandle<()>>>,
+    /// How often everybody was let go.
+    let_go: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -82,6 +84,7 @@ impl Cutter {
             talks: Mutex::default(),
             streams: Mutex::default(),
             pumps: Mutex::default(),
+            let_go: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
         });
         let listening = shared.clone();
@@ -113,6 +116,11 @@ impl Cutter {
     /// What happens to the connections to come, one after the other. Those behind them pass.
     pub fn plan(&self, fates: impl IntoIterator<Item = Fate>) {
         *locked(&self.shared.fates) = fates.into_iter().collect();
+    }
+
+    /// What is held up passes from now on.
+    pub fn let_go(&self) {
+        self.shared.let_go.fetch_add(1, Ordering::Release);
     }
 
     /// Hangs up on everybody who is connected.
@@ -215,14 +223,27 @@ fn pump(
     talk: &Mutex<Talk>,
     shared: &Shared,
 ) -> io::Result<()> {
-    let (limit, is_cut) = match fate {
+    let let_go = shared.let_go.load(Ordering::Acquire);
+    let is_let_go = || shared.let_go.load(Ordering::Acquire) > let_go;
+    let (mut limit, is_cut) = match fate {
         Fate::Cut(of, limit) if of == way => (limit, true),
         Fate::Hold(of, limit) if of == way => (limit, false),
         Fate::Pass | Fate::Cut(..) | Fate::Hold(..) => (u64::MAX, false),
     };
     let mut block = vec![0; 256 * 1024];
     let mut passed = 0;
-    while passed < limit {
+    while passed < limit || !is_cut {
+        if passed == limit {
+            // Held up.
+            if shared.is_over() {
+                return Ok(());
+            }
+            thread::sleep(TICK);
+            if is_let_go() {
+                limit = u64::MAX;
+            }
+            continue;
+        }
         let room = usize::try_from(limit - passed).map_or(block.len(), |n| n.min(block.len()));
         match from.read(&mut block[..room]) {
             Ok(0) => {
@@ -249,15 +270,9 @@ fn pump(
             }
         }
     }
-    if is_cut {
-        // What has passed arrives: a side that may send no more, but may be sent to, is not reset before it has read all.
-        to.shutdown(Shutdown::Write)?;
-        return from.shutdown(Shutdown::Both);
-    }
-    while !shared.is_over() {
-        thread::sleep(TICK);
-    }
-    Ok(())
+    // What has passed arrives: a side that may send no more, but may be sent to, is not reset before it has read all.
+    to.shutdown(Shutdown::Write)?;
+    from.shutdown(Shutdown::Both)
 }
 
 fn is_for_now(kind: io::ErrorKind) -> bool {

@@ -1,9 +1,14 @@
-use std::os::unix::fs::PermissionsExt;
+use std::{
+    fs::File,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use super::*;
 
 fn journals(dir: &Path) -> Journals {
-    Journals { directory: dir.join("state/puts/vault") }
+    Journals(Unfinished::new(dir.join("state/puts/vault")))
 }
 
 fn key() -> ObjectKey {
@@ -41,7 +46,7 @@ fn written(dir: &Path) -> PathBuf {
     rows.note_end(2, 33_554_439, &transcript()).unwrap();
     // SHA-256("k").
     let name = "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a";
-    journals(dir).directory.join(name)
+    dir.join("state/puts/vault").join(name)
 }
 
 fn entry(dir: &Path) -> Option<Entry> {

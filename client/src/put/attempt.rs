@@ -24,7 +24,7 @@ use crate::{
     journal::{Journal, Subject},
     retry::{Tries, is_temporary},
     seal::{self, Sealed, Sealing, Stage},
-    seen::Record,
+    seen::{Record, Turn},
     send::{SLICE_BYTES, Upload, abort},
     sink::Attributes,
     source::Source,
@@ -35,17 +35,27 @@ pub(super) struct Failed {
     pub(super) error: ClientError,
     /// The commit was sent.
     pub(super) lost: Option<Box<LostCommit>>,
+    /// The header of an upload that the server may keep.
+    pub(super) begun: Option<Box<HeaderSlice>>,
     /// The next attempt has less to do.
     pub(super) progressed: bool,
 }
 
 impl<E: Into<ClientError>> From<E> for Failed {
     fn from(error: E) -> Self {
-        Self { error: error.into(), lost: None, progressed: false }
+        Self { error: error.into(), lost: None, begun: None, progressed: false }
     }
 }
 
 impl Failed {
+    /// Behind a Begin with this header: the connection may have ended in the middle.
+    fn having_begun(self, header: &HeaderSlice) -> Self {
+        if self.lost.is_some() || !matches!(self.error, ClientError::Connection(_)) {
+            return self;
+        }
+        Self { begun: Some(Box::new(header.clone())), ..self }
+    }
+
     /// What was sent of a stream cannot be sent again.
     fn of_stream(self) -> Self {
         if self.lost.is_some() || !is_temporary(&self.error) {
@@ -64,6 +74,8 @@ pub(super) struct Committed {
     pub(super) seen: Seen,
     /// Bytes of plaintext.
     pub(super) length: u64,
+    /// Until it is noted.
+    pub(super) turn: Turn,
 }
 
 impl Client {
@@ -85,7 +97,7 @@ impl Client {
         let stage = self.start(Sealing { journal: rows, ..Sealing::new(sealer) }, source)?;
         let sent = self.begin_and_send(target, &stage);
         stage.join();
-        Ok(self.stored(target, &sent?)?)
+        Ok(self.stored(target, sent?)?)
     }
 
     fn begin_and_send(
@@ -99,7 +111,8 @@ impl Client {
         let begin = Some(header.clone());
         let connection = self.connection()?;
         let upload = Upload::begin(connection, &target.key, begin, target.options.condition)?;
-        send(upload, stage, target, &record, header)
+        let sent = send(upload, stage, target, &record, header.clone());
+        sent.map_err(|failed| failed.having_begun(&header))
     }
 
     /// Puts `source`, which can be read only once: nothing of it is sent before the server takes it.
@@ -115,8 +128,9 @@ impl Client {
         self.open_patiently(target, Some(&header))?;
         let record = self.record().clone();
         let upload = Upload::opened(self.connection()?);
-        let committed = send(upload, &stage, target, &record, header).map_err(Failed::of_stream)?;
-        Ok(self.stored(target, &committed)?)
+        let sent = send(upload, &stage, target, &record, header.clone());
+        let committed = sent.map_err(|failed| failed.having_begun(&header).of_stream())?;
+        Ok(self.stored(target, committed)?)
     }
 
     /// Opens an upload, and waits until it is open.
@@ -156,13 +170,11 @@ impl Client {
     pub(super) fn stored(
         &self,
         target: &Target<'_>,
-        committed: &Committed,
+        committed: Committed,
     ) -> Result<PutReceipt, ClientError> {
         self.set_hopeless(false);
-        let Committed { version, seen, length } = *committed;
-        self.record()
-            .advance(&target.key, &seen)
-            .map_err(|error| ClientError::Unrecorded { version, error })?;
+        let Committed { version, seen, length, turn } = committed;
+        turn.advance(&seen).map_err(|error| ClientError::Unrecorded { version, error })?;
         let generation = Some(seen.generation);
         Ok(PutReceipt { key: target.key.clone(), version, generation, length })
     }
@@ -223,17 +235,17 @@ pub(super) fn send(
                 for piece in footer.bytes.chunks(SLICE_BYTES) {
                     upload.slice(piece, Digest::of(piece))?;
                 }
-                let newest = record.newest(&target.key)?;
-                if newest.is_some_and(|seen| seen.generation >= generation) {
+                let seen = Seen { generation, transcript: footer.transcript };
+                let turn = record.turn(&target.key)?;
+                if turn.is_too_late(&seen)? {
                     return Err(ClientError::Overtaken.into());
                 }
-                let seen = Seen { generation, transcript: footer.transcript };
                 let (slices, length) = (upload.slices(), footer.total_length);
                 return match upload.commit() {
-                    Ok(version) => Ok(Committed { version, seen, length }),
+                    Ok(version) => Ok(Committed { version, seen, length, turn }),
                     Err(error) => {
                         let lost = LostCommit { header, slices, seen, length };
-                        Err(Failed { error, lost: Some(Box::new(lost)), progressed: false })
+                        Err(Failed { lost: Some(Box::new(lost)), ..error.into() })
                     }
                 };
             }

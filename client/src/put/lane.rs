@@ -13,14 +13,12 @@ use zput_common::{
     digest::Digest,
     keys::{KeyFile, VaultMacKey, WriterKey},
     name::ObjectKey,
-    proto::message::{
-        ClaimedSlice, ErrorCode, HeaderSlice, Kind, RemoteError, Request, Response, Version,
-    },
+    proto::message::{ClaimedSlice, HeaderSlice, Kind, RemoteError, Request, Response, Version},
 };
 
 use super::{
     PutOptions, PutReceipt, Target,
-    attempt::new_sealer,
+    attempt::{Committed, new_sealer},
     lost::LostCommit,
     many::{NamedFile, SMALL_BYTES},
 };
@@ -30,8 +28,9 @@ use crate::{
     error::ClientError,
     journal::Journals,
     progress::Silent,
+    retry::is_temporary,
     seal::PART_BYTES,
-    seen::Record,
+    seen::{Record, Turn},
     source::{FileSource, Source as _},
 };
 
@@ -180,9 +179,7 @@ struct Voice(Sender<Told>);
 struct Stored {
     index: usize,
     key: ObjectKey,
-    version: Version,
-    seen: Seen,
-    length: u64,
+    committed: Committed,
 }
 
 impl<'a> Lane<'a> {
@@ -211,6 +208,13 @@ impl<'a> Lane<'a> {
                     continue;
                 }
             };
+            let turn = match self.turn(&key, &commit.seen, &mut stored) {
+                Ok(turn) => turn,
+                Err(error) => {
+                    self.unstored(index, error);
+                    continue;
+                }
+            };
             // From now on it may be stored, whatever becomes of the connection.
             let sent = self.send(&key, &commit.header, slices);
             // While the server is at work.
@@ -218,7 +222,8 @@ impl<'a> Lane<'a> {
             match sent.and_then(|()| self.hear()) {
                 Ok(version) => {
                     let LostCommit { seen, length, .. } = *commit;
-                    stored = Some(Stored { index, key, version, seen, length });
+                    let committed = Committed { version, seen, length, turn };
+                    stored = Some(Stored { index, key, committed });
                 }
                 Err(error) => self.failed(index, commit, error),
             }
@@ -227,6 +232,23 @@ impl<'a> Lane<'a> {
         if !self.is_over {
             self.connection.close();
         }
+    }
+
+    /// The turn to commit. While somebody else has it, nobody waits for what is in `stored`.
+    fn turn(
+        &self,
+        key: &ObjectKey,
+        seen: &Seen,
+        stored: &mut Option<Stored>,
+    ) -> Result<Turn, ClientError> {
+        let turn = match self.work.record.turn_now(key)? {
+            Some(turn) => turn,
+            None => {
+                self.note(stored.take());
+                self.work.record.turn(key)?
+            }
+        };
+        if turn.is_too_late(seen)? { Err(ClientError::Overtaken) } else { Ok(turn) }
     }
 
     fn send(
@@ -284,24 +306,23 @@ impl<'a> Lane<'a> {
     }
 
     fn failed(&self, index: usize, commit: Box<LostCommit>, error: ConnectionError) {
-        let outcome = match &error {
-            ConnectionError::Refused { error: refusal, .. } => {
-                let is_busy = refusal.known() == Some(ErrorCode::Busy);
-                if is_busy && self.work.is_patient {
-                    Outcome::Left(None)
-                } else {
-                    Outcome::Done(Err(error.into()))
-                }
-            }
-            _ => Outcome::Left(Some(Lost { commit, error: Some(error) })),
-        };
-        self.ended(index, outcome);
+        match error {
+            ConnectionError::Refused { .. } => self.unstored(index, error.into()),
+            _ => self.ended(index, Outcome::Left(Some(Lost { commit, error: Some(error) }))),
+        }
+    }
+
+    /// Of this one nothing is stored.
+    fn unstored(&self, index: usize, error: ClientError) {
+        let may_help = self.work.is_patient && is_temporary(&error);
+        self.ended(index, if may_help { Outcome::Left(None) } else { Outcome::Done(Err(error)) });
     }
 
     /// This machine takes note of what is stored; then whoever waits is told.
     fn note(&self, stored: Option<Stored>) {
-        let Some(Stored { index, key, version, seen, length }) = stored else { return };
-        let noted = self.work.record.advance(&key, &seen);
+        let Some(Stored { index, key, committed }) = stored else { return };
+        let Committed { version, seen, length, turn } = committed;
+        let noted = turn.advance(&seen);
         let receipt = PutReceipt { key, version, generation: Some(seen.generation), length };
         let noted = noted.map(|()| receipt);
         let put = noted.map_err(|error| ClientError::Unrecorded { version, error });

@@ -5,7 +5,8 @@
 
 use zput_common::{
     blob::open::Seen,
-    proto::message::{ClaimedSlice, HeaderSlice, Version},
+    limits::CLAIM_MAX_SLICES,
+    proto::message::{ClaimedSlice, HeaderSlice},
 };
 
 use super::{Target, attempt::Committed};
@@ -14,7 +15,7 @@ use crate::{
     error::ClientError,
     notice::Event,
     retry::{Tries, is_temporary},
-    send::{CLAIMED_AT_ONCE, Resumed, Upload, abort},
+    send::{Resumed, Upload, abort},
 };
 
 /// What was committed, perhaps.
@@ -51,10 +52,7 @@ impl Client {
                     .map_err(|error| ClientError::Unanswered(Box::new(error)))?;
             }
             match self.find_out(target, lost) {
-                Ok(version) => {
-                    let LostCommit { seen, length, .. } = *lost;
-                    return Ok(version.map(|version| Committed { version, seen, length }));
-                }
+                Ok(committed) => return Ok(committed),
                 Err(error) => {
                     self.recover(&error, abort);
                     failure = Some(error);
@@ -67,23 +65,38 @@ impl Client {
         &mut self,
         target: &Target<'_>,
         lost: &LostCommit,
-    ) -> Result<Option<Version>, ClientError> {
+    ) -> Result<Option<Committed>, ClientError> {
+        let LostCommit { seen, length, .. } = *lost;
+        // Somebody else may have had it meanwhile.
+        let turn = self.record().turn(&target.key)?;
+        let is_too_late = turn.is_too_late(&seen)?;
         match self.resume(target, lost.header.clone())? {
+            // The server may have got to it behind what is newer.
+            Resumed::Committed(version)
+                if is_too_late && self.is_current(target, &lost.header, version)? =>
+            {
+                return Ok(None);
+            }
             Resumed::Committed(version) => {
                 self.tell(&target.notice(Event::WasStored(version)));
-                return Ok(Some(version));
+                return Ok(Some(Committed { version, seen, length, turn }));
             }
             Resumed::Nothing => return Ok(None),
+            Resumed::Open if is_too_late => {
+                abort(self.connection()?)?;
+                return Ok(None);
+            }
             Resumed::Open => {}
         }
         let mut upload = Upload::opened(self.connection()?);
-        for slices in lost.slices.chunks(CLAIMED_AT_ONCE) {
+        for slices in lost.slices.chunks(CLAIM_MAX_SLICES) {
             if upload.claim(slices)? < slices.len() {
                 // Some of it was still on its way. Who can send it again finds the upload as it is.
                 self.hang_up();
                 return Ok(None);
             }
         }
-        upload.commit().map(Some)
+        let version = upload.commit()?;
+        Ok(Some(Committed { version, seen, length, turn }))
     }
 }

@@ -28,7 +28,7 @@ use zput_common::{
     blob::open::Seen,
     keys::Role,
     name::{BlobName, ObjectKey},
-    proto::message::{Condition, Version},
+    proto::message::{Condition, HeaderSlice, Version},
 };
 
 use self::attempt::Failed;
@@ -153,7 +153,10 @@ impl Client {
         // What was begun under this name was something else.
         if let Some(journal) = self.journals().lock_existing(&target.key)? {
             self.retrying(Some(target.name.as_str()), |client| match journal.entry()? {
-                Some(entry) => client.give_up(target, &entry).inspect_err(|_| client.hang_up()),
+                Some(entry) => {
+                    let header = HeaderSlice::of(entry.header);
+                    client.give_up(target, header).inspect_err(|_| client.hang_up())
+                }
                 None => Ok(()),
             })?;
             journal.discard()?;
@@ -185,7 +188,7 @@ impl Client {
     ) -> Result<PutReceipt, ClientError> {
         let mut tries = Tries::default();
         loop {
-            let Failed { error, lost, progressed } = match attempt(self) {
+            let Failed { error, lost, begun, progressed } = match attempt(self) {
                 Ok(receipt) => return Ok(receipt),
                 Err(failed) => failed,
             };
@@ -195,10 +198,14 @@ impl Client {
             match lost {
                 Some(lost) => {
                     if let Some(committed) = self.settle(target, &lost, &mut tries, Some(error))? {
-                        return self.stored(target, &committed);
+                        return self.stored(target, committed);
                     }
                 }
-                None => self.pause(&mut tries, Some(target.name.as_str()), error)?,
+                None => {
+                    let paused = self.pause(&mut tries, Some(target.name.as_str()), error);
+                    self.forget_begun(target, begun);
+                    paused?;
+                }
             }
         }
     }
@@ -209,17 +216,30 @@ impl Client {
         target: &Target<'_>,
         source: Box<dyn Source>,
     ) -> Result<PutReceipt, ClientError> {
-        let Failed { error, lost, .. } = match self.attempt_once(target, source) {
+        let Failed { error, lost, begun, .. } = match self.attempt_once(target, source) {
             Ok(receipt) => return Ok(receipt),
             Err(failed) => failed,
         };
         self.recover(&error, abort);
         let Some(lost) = lost else {
+            self.forget_begun(target, begun);
             return Err(error);
         };
         match self.settle(target, &lost, &mut Tries::default(), Some(error))? {
-            Some(committed) => self.stored(target, &committed),
+            Some(committed) => self.stored(target, committed),
             None => Err(ClientError::NotStored),
+        }
+    }
+}
+
+impl Client {
+    /// Nobody comes back to an upload that has no journal: the server need not keep it. It goes by itself some day where
+    /// that cannot be said.
+    fn forget_begun(&mut self, target: &Target<'_>, begun: Option<Box<HeaderSlice>>) {
+        if let Some(header) = begun
+            && self.give_up(target, *header).is_err()
+        {
+            self.hang_up();
         }
     }
 }

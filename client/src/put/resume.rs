@@ -5,7 +5,7 @@
 //! and sent. A file that is another one, or has other contents, becomes a new blob under a new file key, and the
 //! old upload is given up.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, thread, time::Duration};
 
 use crossbeam_channel::{Sender, unbounded};
 use zput_common::{
@@ -17,6 +17,7 @@ use zput_common::{
     },
     chunked::plain_len,
     digest::Hasher,
+    limits::CLAIM_MAX_SLICES,
     proto::message::{
         ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Version,
     },
@@ -33,9 +34,17 @@ use crate::{
     journal::{Entry, Journal, JournaledPart, Subject},
     notice::{Event, StartOver},
     seal::{Before, Held, Sealed, Sealing},
-    send::{CLAIMED_AT_ONCE, Resumed, Upload, abort},
+    send::{Resumed, Upload, abort},
     source::{Source, SourceError},
 };
+
+/// How long an upload that is to be given up may be busy: the pauses between the questions.
+const GIVING_UP: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+];
 
 /// What came of going on.
 enum GoneOn {
@@ -63,7 +72,8 @@ impl Client {
                 // A server that says less and more by turns does not keep anybody for ever.
                 let progressed = held > most_held;
                 most_held = most_held.max(held);
-                Failed { progressed, ..failed }
+                // The journal has its header.
+                Failed { progressed, begun: None, ..failed }
             })
         });
         match &put {
@@ -110,7 +120,7 @@ impl Client {
         let goes_on = differs.is_none() && resume != Resume::Never;
         let why_not = if goes_on {
             match self.go_on(target, again, entry, journal, held)? {
-                GoneOn::Stored(committed) => return Ok(self.stored(target, &committed)?),
+                GoneOn::Stored(committed) => return Ok(self.stored(target, committed)?),
                 GoneOn::Not(why) => Some(why),
             }
         } else {
@@ -123,7 +133,7 @@ impl Client {
         if goes_on {
             abort(self.connection()?)?;
         } else {
-            self.give_up(target, entry)?;
+            self.give_up(target, HeaderSlice::of(entry.header.clone()))?;
         }
         if let Some(why) = why_not.filter(|_| resume == Resume::Auto) {
             self.tell(&target.notice(Event::StartsOver(why)));
@@ -197,10 +207,10 @@ impl Client {
         let parts = entry.parts.iter().map(|part| part.digests).collect();
         let before = Some(Before { parts, held: claimed, known: 0 });
         let header = HeaderSlice::of(entry.header.clone());
-        let stored = match self.resume(target, header)? {
+        let stored = match self.resume(target, header.clone())? {
             Resumed::Nothing => return Ok(GoneOn::Not(StartOver::NotKept)),
             // Whoever asks for it now does not want it in the trash.
-            Resumed::Committed(version) if !self.is_current(target, entry, version)? => {
+            Resumed::Committed(version) if !self.is_current(target, &header, version)? => {
                 return Ok(GoneOn::Not(StartOver::Gone));
             }
             Resumed::Open => {
@@ -236,13 +246,13 @@ impl Client {
     }
 
     /// Whether a version is the current one; a device that may only put can ask by a condition alone.
-    fn is_current(
+    pub(super) fn is_current(
         &mut self,
         target: &Target<'_>,
-        entry: &Entry,
+        header: &HeaderSlice,
         version: Version,
     ) -> Result<bool, ClientError> {
-        let header = Some(HeaderSlice::of(entry.header.clone()));
+        let header = Some(header.clone());
         let (kind, condition) = (Kind::Sealed, Condition::Version(version));
         let begin = Request::Begin { key: target.key.clone(), kind, condition, header };
         let connection = self.connection()?;
@@ -296,9 +306,13 @@ impl Client {
             Sealed::Footer(footer) => {
                 let generation = Header::parse(&entry.header)?.generation();
                 let (seen, length) = (Seen { generation, transcript }, footer.total_length);
+                let turn = self.record().turn(&target.key)?;
+                if turn.is_too_late(&seen)? {
+                    return Err(ClientError::Overtaken);
+                }
                 target.progress.advance(length);
                 self.tell(&target.notice(Event::WasStored(version)));
-                Ok(Committed { version, seen, length })
+                Ok(Committed { version, seen, length, turn })
             }
             Sealed::Header(_) | Sealed::Part { .. } => Err(ClientError::Incomplete),
         }
@@ -308,19 +322,23 @@ impl Client {
     pub(super) fn give_up(
         &mut self,
         target: &Target<'_>,
-        entry: &Entry,
+        header: HeaderSlice,
     ) -> Result<(), ClientError> {
-        match self.resume(target, HeaderSlice::of(entry.header.clone())) {
-            Ok(Resumed::Open) => Ok(abort(self.connection()?)?),
-            Ok(Resumed::Nothing | Resumed::Committed(_)) => Ok(()),
-            // Another connection has it, of a process that is gone. The server does not keep it for ever.
-            Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
-                if error.known() == Some(ErrorCode::Busy) =>
-            {
-                Ok(())
+        for pause in GIVING_UP {
+            match self.resume(target, header.clone()) {
+                Ok(Resumed::Open) => return Ok(abort(self.connection()?)?),
+                Ok(Resumed::Nothing | Resumed::Committed(_)) => return Ok(()),
+                // The server has not noticed yet that its connection is gone.
+                Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
+                    if error.known() == Some(ErrorCode::Busy) =>
+                {
+                    thread::sleep(pause);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
+        // It does not keep it for ever.
+        Ok(())
     }
 
     /// After a failure: what can be gone on with stays on the server.
@@ -341,7 +359,7 @@ fn claim(
     target: &Target<'_>,
 ) -> Result<u64, ClientError> {
     let (mut count, mut bytes) = (0, 0);
-    for some in parts.chunks(CLAIMED_AT_ONCE) {
+    for some in parts.chunks(CLAIM_MAX_SLICES) {
         let slices: Vec<ClaimedSlice> = some.iter().map(claimed).collect();
         let held = upload.claim(&slices)?;
         let plain: u64 = some.iter().take(held).filter_map(|part| plain_len(part.length)).sum();

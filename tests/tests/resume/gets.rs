@@ -170,7 +170,7 @@ fn a_signal_leaves_what_came_and_says_so() {
             let gets = setting.home.path().join(".local/state/zput/gets");
             let record = gets.join(&names(&gets)[0]);
             let path = partial(&setting).unwrap();
-            let head = 132 + path.as_os_str().len() as u64;
+            let head = 140 + path.as_os_str().len() as u64;
             fs::metadata(record).unwrap().len() == head + 2 * 64
         });
         kill_process(Pid::from_child(&get), signal).unwrap();

@@ -5,5 +5,6 @@
 mod gets;
 mod order;
 mod puts;
+mod rivals;
 mod setting;
 mod sources;

@@ -103,6 +103,19 @@ fn one_command_goes_on_by_itself() {
     setting.is_stored(&bytes, 1);
 }
 
+/// What is read from a pipe has no journal: the server is told that nobody comes back to it.
+#[test]
+fn a_stream_that_was_cut_leaves_nothing_on_the_server() {
+    let setting = Setting::in_clear();
+    let (ends, ..) = setting.ends();
+    let bytes = setting.write(1);
+    setting.line.plan([Fate::Cut(Way::Up, ends[2] + 1000)]);
+    let ran = setting.home.run_with("zput", ["--name", FILE, "-"], &bytes).ended(5);
+    assert!(ran.stderr.contains("cannot be sent again"), "{}", ran.stderr);
+    let staging = setting.server.store().join("staging");
+    until(PATIENCE, "staging is empty", || names(&staging).is_empty());
+}
+
 /// Where the first answer ends in a server's stream (PROTOCOL 1 and 3).
 fn first_answer_ends(down: &[u8]) -> u64 {
     let hello = 10 + u64::from(u16::from_be_bytes([down[8], down[9]]));
@@ -315,26 +328,4 @@ fn whoever_wants_to_start_over_does() {
     let lost = "; what comes from stdin or a command cannot be sent again: start it over\n";
     assert!(ran.stderr.ends_with(lost), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 1, "it was not tried again: {}", ran.stderr);
-}
-
-#[test]
-fn two_puts_of_one_name_do_not_share_a_journal() {
-    let setting = Setting::in_clear();
-    let (ends, ..) = setting.ends();
-    let bytes = setting.write(1);
-    setting.line.plan([Fate::Hold(Way::Up, ends[1])]);
-    let mut first = setting.spawn("zput", "0", &[FILE]);
-    setting.line.wait_for(Way::Up, ends[1]);
-    let ran = setting.zput(&["--resume", FILE]).ended(5);
-    assert!(ran.stderr.contains("another put of this name is under way"), "{}", ran.stderr);
-    let ran = setting.zput(&[FILE]).ok();
-    assert_eq!(ran.stderr, "");
-    first.kill().unwrap();
-    first.wait().unwrap();
-    setting.line.hang_up();
-    // What is newer is there: the older one is not put on top of it.
-    let ran = setting.put();
-    let newer = "zput: file: something newer is there than what was interrupted: starting over\n";
-    assert!(ran.stderr.ends_with(newer), "{}", ran.stderr);
-    setting.is_stored(&bytes, 2);
 }
