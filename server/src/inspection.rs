@@ -22,7 +22,7 @@ use tracing::{error, info};
 use crate::{
     config::{CheckArgs, ScrubArgs},
     store::{
-        CheckReport, Clearing, Damage, Read, ScrubOptions, Share, Store, StoreError, Suspicion,
+        CheckReport, Clearing, Damage, ReadFrom, ScrubOptions, Share, Store, StoreError, Suspicion,
         Watcher,
     },
 };
@@ -103,7 +103,7 @@ pub fn scrub(
     args: &ScrubArgs,
     stop: &StopSignal,
 ) -> Result<Outcome, InspectionError> {
-    let from = if args.from_disk { Read::Disk } else { Read::Cached };
+    let from = if args.from_disk { ReadFrom::Disk } else { ReadFrom::PageCache };
     let options = ScrubOptions { share: args.share.unwrap_or(Share::ALL), from };
     let mut teller = Teller::new(args.json, args.rate, stop);
     let report = store.scrub(options, &mut teller)?;

@@ -58,7 +58,7 @@ pub use self::{
     clock::Clock,
     error::{Flaw, Rot, StoreError},
     inspect::{
-        CheckReport, Clearing, Damage, LastScrub, Leftovers, Read, ScrubOptions, ScrubReport,
+        CheckReport, Clearing, Damage, LastScrub, Leftovers, ReadFrom, ScrubOptions, ScrubReport,
         Share, Watcher,
     },
     kept::DEFAULT_KEEP_UPLOADS,

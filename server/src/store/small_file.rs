@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     error::{Doing, StoreError},
-    inspect::Read,
+    inspect::ReadFrom,
     layout::TEMPORARY_PREFIX,
     staging::Staged,
     sync::Syncs,
@@ -37,9 +37,9 @@ pub(super) fn read_from(
     syncs: &Syncs,
     dir: BorrowedFd<'_>,
     name: &str,
-    from: Read,
+    from: ReadFrom,
 ) -> Result<Option<Zeroizing<String>>, StoreError> {
-    if from == Read::Disk {
+    if from == ReadFrom::Disk {
         match fs::open_read(dir, name) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             file => syncs.evict(file.doing("open a file")?)?,

@@ -7,7 +7,7 @@ use zput_common::proto::message::Version;
 use super::{
     Damage, Watcher,
     quarantine::Aside,
-    scrub::Read,
+    scrub::ReadFrom,
     verify::{Reader, Verified},
     walk::{Named, Spot},
 };
@@ -82,7 +82,7 @@ impl Store {
     ) -> Result<CheckReport, StoreError> {
         let report = CheckReport { leftovers: self.leftovers()?, ..CheckReport::default() };
         let mut run = Run { store: self, depth, watcher, block: Vec::new(), report };
-        let from = if depth == Depth::Bytes { Read::Disk } else { Read::Cached };
+        let from = if depth == Depth::Bytes { ReadFrom::Disk } else { ReadFrom::PageCache };
         for damage in self.damaged_small_files(from)? {
             run.found(damage);
         }
@@ -185,7 +185,7 @@ impl Run<'_> {
 
     fn look(&mut self, spot: &Spot, named: Named) -> Result<Verified, StoreError> {
         match self.depth {
-            Depth::Records => self.store.look_at(spot, named, Read::Cached),
+            Depth::Records => self.store.look_at(spot, named, ReadFrom::PageCache),
             Depth::Bytes => {
                 let watcher = &mut *self.watcher;
                 let mut read = |bytes| watcher.read(bytes);
@@ -193,7 +193,7 @@ impl Run<'_> {
                 self.store.verify(
                     spot,
                     named,
-                    &mut Reader { from: Read::Disk, read: &mut read, block },
+                    &mut Reader { from: ReadFrom::Disk, read: &mut read, block },
                 )
             }
         }

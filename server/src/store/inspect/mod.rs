@@ -30,7 +30,7 @@ pub(super) use self::clear::Sound;
 pub use self::{
     check::{CheckReport, Leftovers},
     clear::Clearing,
-    scrub::{Read, ScrubOptions, ScrubReport, Share},
+    scrub::{ReadFrom, ScrubOptions, ScrubReport, Share},
     state::LastScrub,
 };
 

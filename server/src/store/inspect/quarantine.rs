@@ -3,7 +3,7 @@
 use std::{io::ErrorKind, ops::ControlFlow};
 
 use super::{
-    scrub::Read,
+    scrub::ReadFrom,
     verify::{Reader, Verified},
     walk::{Named, Spot},
 };
@@ -38,7 +38,7 @@ impl Store {
     pub(super) fn set_aside(&self, spot: &Spot, named: Named) -> Result<Aside, StoreError> {
         let shard = LockedShard::exclusive(self.syncs(), spot.shard())?;
         let mut go_on = |_| ControlFlow::Continue(());
-        let mut reader = Reader { from: Read::Disk, read: &mut go_on, block: &mut Vec::new() };
+        let mut reader = Reader { from: ReadFrom::Disk, read: &mut go_on, block: &mut Vec::new() };
         match self.verify(spot, named, &mut reader)? {
             Verified::Rotten(..) => {}
             Verified::Whole(_) | Verified::Gone | Verified::Stopped => return Ok(Aside::Unfounded),

@@ -23,10 +23,10 @@ const SHARDS: u32 = 256;
 
 /// From where files are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Read {
+pub enum ReadFrom {
     /// As everybody reads them: what is in memory is taken for what is on the disk.
     #[default]
-    Cached,
+    PageCache,
     /// From the disk: what is in memory is synced and dropped first.
     Disk,
 }
@@ -62,7 +62,7 @@ pub struct ScrubOptions {
     /// How much.
     pub share: Share,
     /// From where.
-    pub from: Read,
+    pub from: ReadFrom,
 }
 
 /// What a run came to.
@@ -116,7 +116,7 @@ impl Store {
 
 struct Run<'a> {
     store: &'a Store,
-    from: Read,
+    from: ReadFrom,
     watcher: &'a mut dyn Watcher,
     block: Vec<u8>,
     state: State,

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use super::{Damage, scrub::Read};
+use super::{Damage, scrub::ReadFrom};
 use crate::{
     store::{
         Account, Store,
@@ -30,7 +30,7 @@ const KINDS: [Kind; 2] = [
 
 impl Store {
     /// Reads the small files that are written once and counted on from then on. Gives those that are damaged.
-    pub(super) fn damaged_small_files(&self, from: Read) -> Result<Vec<Damage>, StoreError> {
+    pub(super) fn damaged_small_files(&self, from: ReadFrom) -> Result<Vec<Damage>, StoreError> {
         let mut damaged = Vec::new();
         let mut look = |file: String, found: Result<(), StoreError>| {
             if let Err(error) = found {

@@ -9,7 +9,7 @@ use std::{
 use zput_common::digest::Hasher;
 
 use super::{
-    scrub::Read,
+    scrub::ReadFrom,
     walk::{Named, Spot},
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(super) enum Verified {
 /// How a file is read.
 pub(super) struct Reader<'a> {
     /// From where.
-    pub(super) from: Read,
+    pub(super) from: ReadFrom,
     /// So many bytes were read; whether to go on.
     pub(super) read: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
     /// [`BLOCK_BYTES`] of memory.
@@ -56,10 +56,10 @@ impl Store {
         &self,
         spot: &Spot,
         named: Named,
-        from: Read,
+        from: ReadFrom,
     ) -> Result<Verified, StoreError> {
         let opened = |file: File| {
-            if from == Read::Disk {
+            if from == ReadFrom::Disk {
                 self.syncs().evict(&file)?;
             }
             Object::read(file)

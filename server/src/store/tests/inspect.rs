@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::*;
-use crate::store::{CheckReport, Damage, Read, Rot, ScrubOptions, ScrubReport, Watcher};
+use crate::store::{CheckReport, Damage, ReadFrom, Rot, ScrubOptions, ScrubReport, Watcher};
 
-const ALL: ScrubOptions = ScrubOptions { share: crate::store::Share::ALL, from: Read::Cached };
+const ALL: ScrubOptions =
+    ScrubOptions { share: crate::store::Share::ALL, from: ReadFrom::PageCache };
 
 fn scrub(home: &Home) -> ScrubReport {
     home.store.scrub(ALL, &mut ()).unwrap()
@@ -304,7 +305,7 @@ fn a_scrub_leaves_in_memory_what_was_there_and_no_more() {
     assert_eq!(scrub(&home).bytes, 4_000_000);
     assert!(is_there(&hot), "hot objects stay hot");
     assert!(!is_there(&cold), "cold ones do not push them out");
-    let options = ScrubOptions { from: Read::Disk, ..ALL };
+    let options = ScrubOptions { from: ReadFrom::Disk, ..ALL };
     assert_eq!(home.store.scrub(options, &mut ()).unwrap().bytes, 4_000_000);
     assert!(!is_there(&hot), "it was read from the disk");
 }
