@@ -14,6 +14,7 @@ pub(super) const STORE_FILE: &str = "zput-store.toml";
 pub(super) const SUSPECT_FILE: &str = "suspect.toml";
 /// What [`SUSPECT_FILE`] is called while somebody verifies the store.
 pub(super) const VERIFYING_FILE: &str = "suspect-verifying.toml";
+pub(super) const SCRUB_FILE: &str = "scrub.toml";
 pub(super) const SERVER_KEY_FILE: &str = "server.key";
 pub(super) const STAGING: &str = "staging";
 pub(super) const QUARANTINE: &str = "quarantine";

@@ -5,11 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::walk::Spot;
-use crate::store::{Store, error::StoreError, small_file};
+use crate::store::{FORMAT, Store, error::StoreError, layout::SCRUB_FILE, small_file};
 
-/// Its name.
-const FILE: &str = "scrub.toml";
-const FORMAT: u64 = 1;
 const COMMENT: &str =
     "# Where the last scrub of this store ended. Without this file the next one begins anew.\n";
 
@@ -59,10 +56,12 @@ struct Text {
 impl Store {
     /// What the last scrub left. A file that cannot be understood counts as none: the next pass begins anew, and nothing is lost.
     pub(super) fn scrub_state(&self) -> Result<State, StoreError> {
-        let Some(text) = small_file::read(self.root(), FILE)? else { return Ok(State::default()) };
+        let Some(text) = small_file::read(self.root(), SCRUB_FILE)? else {
+            return Ok(State::default());
+        };
         let read: Option<Text> = toml::from_str(&text).ok().filter(|t: &Text| t.format == FORMAT);
         let Some(Text { after, so_far, last, .. }) = read else {
-            tracing::warn!("{FILE} cannot be understood: the scrub begins anew");
+            tracing::warn!("{SCRUB_FILE} cannot be understood: the scrub begins anew");
             return Ok(State::default());
         };
         Ok(match after.map(|text| text.parse()) {
@@ -77,8 +76,8 @@ impl Store {
         let after = after.as_ref().map(ToString::to_string);
         let text = Text { format: FORMAT, after, so_far: *so_far, last: *last };
         // Nothing in it is more than TOML can say.
-        let text = toml::to_string(&text).map_err(|_| StoreError::Damaged(FILE))?;
-        small_file::write(self.syncs(), self.root(), FILE, &format!("{COMMENT}{text}"))
+        let text = toml::to_string(&text).map_err(|_| StoreError::Damaged(SCRUB_FILE))?;
+        small_file::write(self.syncs(), self.root(), SCRUB_FILE, &format!("{COMMENT}{text}"))
     }
 
     /// The last scrub that saw all of the store.
