@@ -15,9 +15,7 @@ use crate::{
     store::{
         Store,
         error::{Doing, Rot, StoreError},
-        layout::{
-            CLIENTS, INVITES, ObjectName, QUARANTINE, STAGING, Shard, Shelf, TEMPORARY_PREFIX,
-        },
+        layout::{CLIENTS, INVITES, ObjectName, STAGING, Shard, Shelf, TEMPORARY_PREFIX},
         object::Object,
     },
     sys::fs,
@@ -93,15 +91,6 @@ impl Store {
             }
         }
         Ok(run.report)
-    }
-
-    /// How many files were set aside.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub(crate) fn quarantined(&self) -> Result<u64, StoreError> {
-        let quarantine = fs::open_dir(self.root(), QUARANTINE).doing("open a directory")?;
-        Ok(fs::names(quarantine).doing("read a directory")?.count() as u64)
     }
 
     fn leftovers(&self) -> Result<Leftovers, StoreError> {
@@ -225,13 +214,4 @@ impl Run<'_> {
         self.watcher.found(&damage);
         self.report.damaged.push(damage);
     }
-}
-
-/// Sees everything, says nothing, and stops nothing.
-impl Watcher for () {
-    fn read(&mut self, _bytes: u64) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-
-    fn found(&mut self, _damage: &Damage) {}
 }

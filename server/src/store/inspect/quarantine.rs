@@ -65,4 +65,13 @@ impl Store {
         self.syncs().dir(shard.dir(spot.shelf()))?;
         Ok(Aside::Moved(format!("{QUARANTINE}/{name}")))
     }
+
+    /// How many files were set aside.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub(crate) fn quarantined(&self) -> Result<u64, StoreError> {
+        let quarantine = fs::open_dir(self.root(), QUARANTINE).doing("open a directory")?;
+        Ok(fs::names(quarantine).doing("read a directory")?.count() as u64)
+    }
 }
