@@ -93,15 +93,37 @@ mod tests {
         sync::{
             Barrier,
             atomic::{AtomicU64, Ordering::SeqCst},
-            mpsc::{Receiver, Sender, channel},
+            mpsc::channel,
         },
-        thread,
+        thread::{self, Scope},
         time::{Duration, Instant},
     };
 
     use super::*;
 
     const HERE: (u64, u64) = (1, 2);
+
+    /// Begins the first sync of [`HERE`], which counts in `syncs`, and holds it up until what this gives is called; it succeeds then.
+    fn held_up<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        rounds: &'scope Rounds,
+        syncs: &'scope AtomicU64,
+    ) -> impl FnOnce() {
+        let (go, may_go) = channel::<()>();
+        let first = scope.spawn(move || {
+            rounds.wait(HERE, || {
+                syncs.fetch_add(1, SeqCst);
+                may_go.recv().map_err(io::Error::other)
+            })
+        });
+        while syncs.load(SeqCst) == 0 {
+            thread::yield_now();
+        }
+        move || {
+            go.send(()).unwrap();
+            first.join().unwrap().unwrap();
+        }
+    }
 
     /// Waits until `waiting` others wait for a sync of `inode`.
     fn until_waiting(rounds: &Rounds, inode: (u64, u64), waiting: usize) {
@@ -119,18 +141,9 @@ mod tests {
     fn who_comes_while_one_is_under_way_shares_the_next() {
         let rounds = Rounds::default();
         let (syncs, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (go, may_go): (Sender<()>, Receiver<()>) = channel();
         thread::scope(|scope| {
             let (rounds, syncs, done) = (&rounds, &syncs, &done);
-            let first = scope.spawn(move || {
-                rounds.wait(HERE, || {
-                    syncs.fetch_add(1, SeqCst);
-                    may_go.recv().map_err(io::Error::other)
-                })
-            });
-            while syncs.load(SeqCst) == 0 {
-                thread::yield_now();
-            }
+            let release = held_up(scope, rounds, syncs);
             for _ in 0..7 {
                 scope.spawn(move || {
                     let count = || {
@@ -146,8 +159,7 @@ mod tests {
             assert_eq!((syncs.load(SeqCst), done.load(SeqCst)), (1, 0));
             // Another directory does not wait.
             rounds.wait((1, 3), || Ok(())).unwrap();
-            go.send(()).unwrap();
-            first.join().unwrap().unwrap();
+            release();
         });
         assert_eq!((syncs.load(SeqCst), done.load(SeqCst)), (2, 7));
         assert!(locked(&rounds.0).is_empty());
@@ -157,18 +169,9 @@ mod tests {
     fn all_who_share_a_sync_are_told_that_it_failed() {
         let rounds = Rounds::default();
         let syncs = AtomicU64::new(0);
-        let (go, may_go): (Sender<()>, Receiver<()>) = channel();
         thread::scope(|scope| {
             let (rounds, syncs) = (&rounds, &syncs);
-            let first = scope.spawn(move || {
-                rounds.wait(HERE, || {
-                    syncs.fetch_add(1, SeqCst);
-                    may_go.recv().map_err(io::Error::other)
-                })
-            });
-            while syncs.load(SeqCst) == 0 {
-                thread::yield_now();
-            }
+            let release = held_up(scope, rounds, syncs);
             let fail = || {
                 syncs.fetch_add(1, SeqCst);
                 Err(io::Error::from_raw_os_error(5))
@@ -176,8 +179,7 @@ mod tests {
             let others: Vec<_> =
                 (0..3).map(|_| scope.spawn(move || rounds.wait(HERE, fail))).collect();
             until_waiting(rounds, HERE, 3);
-            go.send(()).unwrap();
-            first.join().unwrap().unwrap();
+            release();
             for other in others {
                 assert_eq!(other.join().unwrap().unwrap_err().raw_os_error(), Some(5));
             }
