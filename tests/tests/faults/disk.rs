@@ -1,4 +1,4 @@
-//! A disk in memory that remembers what was synced, and on a power cut loses any of the rest.
+//! A disk in memory that remembers what was synced, and on a power cut (`cut`) loses any of the rest.
 //!
 //! | call | makes durable |
 //! |---|---|
@@ -9,10 +9,13 @@
 //! not that the two halves of a rename (an entry made here, one removed there) share a fate. One entry is one
 //! thing, though: it stands for the old file or for the new one.
 
+mod cut;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use fuser::Errno;
-use rand::{RngExt as _, rngs::StdRng};
+
+pub(crate) use self::cut::Loss;
 
 /// The root's number (fuse.h, `FUSE_ROOT_ID`).
 pub(crate) const ROOT: u64 = 1;
@@ -137,26 +140,6 @@ impl Directory {
 pub(crate) enum Node {
     File(File),
     Directory(Directory),
-}
-
-/// What a cut took and what it left, of all that was not synced.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Loss {
-    pub(crate) writes_lost: u64,
-    pub(crate) writes_torn: u64,
-    pub(crate) writes_kept: u64,
-    pub(crate) entries_lost: u64,
-    pub(crate) entries_kept: u64,
-}
-
-impl Loss {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.writes_lost += other.writes_lost;
-        self.writes_torn += other.writes_torn;
-        self.writes_kept += other.writes_kept;
-        self.entries_lost += other.entries_lost;
-        self.entries_kept += other.entries_kept;
-    }
 }
 
 /// The disk. Its calls are those of a file system; numbers of inodes are never given twice.
@@ -431,38 +414,6 @@ impl Disk {
         Ok(())
     }
 
-    // The power.
-
-    /// What is there when the power is back.
-    pub(crate) fn after_cut(&self, dice: &mut StdRng) -> (Self, Loss) {
-        let mut loss = Loss::default();
-        let tastes = Tastes::of(dice);
-        let mut left = Self { next: self.next, honesty: self.honesty, ..Self::default() };
-        left.nodes.clear();
-        let mut reached = vec![ROOT];
-        while let Some(inode) = reached.pop() {
-            match (&self.nodes[&inode], left.nodes.get_mut(&inode)) {
-                // Another name of a file that is there already.
-                (_, Some(Node::File(file))) => file.names += 1,
-                (Node::File(file), _) => {
-                    let content = tastes.file(file, dice, &mut loss);
-                    let (now, synced) = (content.clone(), content);
-                    let (names, modified) = (1, file.modified);
-                    let file = File { now, synced, names, modified, ..File::default() };
-                    left.nodes.insert(inode, Node::File(file));
-                }
-                (Node::Directory(directory), _) => {
-                    let entries = tastes.directory(directory, dice, &mut loss);
-                    reached.extend(entries.values());
-                    let (now, synced) = (entries.clone(), entries);
-                    let directory = Directory { now, synced, unsynced: Vec::new() };
-                    left.nodes.insert(inode, Node::Directory(directory));
-                }
-            }
-        }
-        (left, loss)
-    }
-
     // What all of them do.
 
     /// Takes note of a deed, and fails it where that is due.
@@ -543,226 +494,5 @@ fn set(entries: &mut BTreeMap<String, u64>, name: String, to: Option<u64>) {
     };
 }
 
-/// What one cut is inclined to keep: cuts that take all, nothing, the older or the newer are as likely as those that
-/// take at random.
-#[derive(Debug)]
-struct Tastes {
-    /// How likely a write survives.
-    writes: f64,
-    /// How likely an entry does.
-    entries: f64,
-    /// How likely a write that is to survive is torn.
-    torn: f64,
-    /// The last write of a file survives, and no other.
-    last_only: bool,
-}
-
-impl Tastes {
-    fn of(dice: &mut StdRng) -> Self {
-        let mut likely = || [0.0, 0.1, 0.5, 0.9, 1.0][dice.random_range(0..5)];
-        let (writes, entries) = (likely(), likely());
-        let torn = [0.0, 0.3, 0.8][dice.random_range(0..3)];
-        Self { writes, entries, torn, last_only: dice.random_bool(0.15) }
-    }
-
-    fn directory(
-        &self,
-        directory: &Directory,
-        dice: &mut StdRng,
-        loss: &mut Loss,
-    ) -> BTreeMap<String, u64> {
-        let mut entries = directory.synced.clone();
-        for (name, to) in &directory.unsynced {
-            if dice.random_bool(self.entries) {
-                set(&mut entries, name.clone(), *to);
-                loss.entries_kept += 1;
-            } else {
-                loss.entries_lost += 1;
-            }
-        }
-        entries
-    }
-
-    fn file(&self, file: &File, dice: &mut StdRng, loss: &mut Loss) -> Vec<u8> {
-        let mut content = file.synced.clone();
-        // The length is metadata: it may be that of any moment since the sync, whatever happened to the bytes.
-        let mut lengths = vec![content.len()];
-        let last = file.unsynced.len().saturating_sub(1);
-        for (number, change) in file.unsynced.iter().enumerate() {
-            lengths.push(change.length_behind(lengths[number]));
-            let survives =
-                if self.last_only { number == last } else { dice.random_bool(self.writes) };
-            match change {
-                _ if !survives => loss.writes_lost += 1,
-                Change::Write { offset, bytes } if dice.random_bool(self.torn) => {
-                    tear(&mut content, *offset, bytes, dice);
-                    loss.writes_torn += 1;
-                }
-                change => {
-                    change.apply(&mut content);
-                    loss.writes_kept += 1;
-                }
-            }
-        }
-        if dice.random_bool(0.5) {
-            content.resize(lengths[dice.random_range(0..lengths.len())], 0);
-        }
-        content
-    }
-}
-
-/// Applies some of the sectors, or pages, of a write.
-fn tear(content: &mut Vec<u8>, offset: usize, bytes: &[u8], dice: &mut StdRng) {
-    let sector = if dice.random_bool(0.5) { 512 } else { 4096 };
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = bytes.len().min(at + sector - (offset + at) % sector);
-        if dice.random_bool(0.5) {
-            write(content, offset + at, &bytes[at..end]);
-        }
-        at = end;
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use rand::SeedableRng as _;
-
-    use super::*;
-
-    fn dice(seed: u64) -> StdRng {
-        StdRng::seed_from_u64(seed)
-    }
-
-    fn content(disk: &Disk, name: &str) -> Option<Vec<u8>> {
-        let inode = disk.lookup(ROOT, name).ok()?;
-        match disk.node(inode).unwrap() {
-            Node::File(file) => Some(file.now.clone()),
-            Node::Directory(_) => None,
-        }
-    }
-
-    /// What the cuts of many seeds leave of a disk, each once.
-    fn outcomes<T: Ord>(disk: &Disk, look: impl Fn(&Disk) -> T) -> Vec<T> {
-        let mut all: Vec<T> =
-            (0..400).map(|seed| look(&disk.after_cut(&mut dice(seed)).0)).collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-
-    #[test]
-    fn what_was_synced_is_there_after_every_cut() {
-        let mut disk = Disk::default();
-        let file = disk.make_file(ROOT, "a").unwrap();
-        disk.write(file, 0, b"whole").unwrap();
-        disk.sync_file(file).unwrap();
-        disk.sync_directory(ROOT).unwrap();
-        assert_eq!(outcomes(&disk, |left| content(left, "a")), [Some(b"whole".to_vec())]);
-    }
-
-    #[test]
-    fn a_synced_file_without_a_synced_name_may_be_gone_and_a_name_without_data_is_a_hole() {
-        let mut disk = Disk::default();
-        let file = disk.make_file(ROOT, "a").unwrap();
-        disk.write(file, 0, b"whole").unwrap();
-        disk.sync_file(file).unwrap();
-        assert_eq!(outcomes(&disk, |left| content(left, "a")), [None, Some(b"whole".to_vec())]);
-
-        let mut disk = Disk::default();
-        let file = disk.make_file(ROOT, "a").unwrap();
-        disk.write(file, 0, b"whole").unwrap();
-        disk.sync_directory(ROOT).unwrap();
-        let holes = [Vec::new(), vec![0; 5], b"whole".to_vec()].map(Some);
-        assert_eq!(outcomes(&disk, |left| content(left, "a")), holes);
-    }
-
-    #[test]
-    fn the_halves_of_a_rename_are_lost_independently_and_a_replaced_entry_is_old_or_new() {
-        let mut disk = Disk::default();
-        let from = disk.make_directory(ROOT, "from").unwrap();
-        let to = disk.make_directory(ROOT, "to").unwrap();
-        for (directory, name) in [(to, "new"), (from, "old")] {
-            let file = disk.make_file(directory, name).unwrap();
-            disk.write(file, 0, name.as_bytes()).unwrap();
-            disk.sync_file(file).unwrap();
-        }
-        for directory in [ROOT, from, to] {
-            disk.sync_directory(directory).unwrap();
-        }
-        disk.rename(from, "old", to, "new").unwrap();
-        let look = |left: &Disk| {
-            let target = left.lookup(to, "new").unwrap();
-            let Ok(Node::File(file)) = left.node(target) else { panic!("{target}") };
-            (left.lookup(from, "old").is_ok(), file.now.clone(), file.names)
-        };
-        let (old, new) = (b"old".to_vec(), b"new".to_vec());
-        assert_eq!(
-            outcomes(&disk, look),
-            [(false, new.clone(), 1), (false, old.clone(), 1), (true, new, 1), (true, old, 2)]
-        );
-    }
-
-    #[test]
-    fn writes_are_lost_in_any_order_and_torn_at_sectors() {
-        let mut disk = Disk::default();
-        let file = disk.make_file(ROOT, "a").unwrap();
-        disk.sync_directory(ROOT).unwrap();
-        disk.write(file, 0, &[1; 1000]).unwrap();
-        disk.write(file, 1000, &[2; 24]).unwrap();
-        let look = |left: &Disk| {
-            let content = content(left, "a").unwrap();
-            [0, 511, 512, 999, 1000, 1023].map(|at| content.get(at).copied().unwrap_or(0))
-        };
-        let found = outcomes(&disk, look);
-        for expected in [
-            [0, 0, 0, 0, 2, 2],
-            [1, 1, 0, 0, 2, 2],
-            [0, 0, 1, 1, 0, 0],
-            [1, 1, 1, 1, 0, 0],
-            [1, 1, 1, 1, 2, 2],
-            [0; 6],
-        ] {
-            assert!(found.contains(&expected), "{expected:?} is not in {found:?}");
-        }
-        assert!(found.iter().all(|f| f[0] == f[1] && f[2] == f[3] && f[4] == f[5]), "{found:?}");
-    }
-
-    #[test]
-    fn what_a_failed_sync_did_not_write_no_later_one_writes() {
-        let mut disk = Disk::default();
-        let file = disk.make_file(ROOT, "a").unwrap();
-        disk.sync_directory(ROOT).unwrap();
-        disk.write(file, 0, b"lost").unwrap();
-        disk.fail(Fault { deed: Deed::SyncFile, nth: 1, errno: Errno::EIO });
-        assert!(disk.sync_file(file).is_err() && disk.struck);
-        disk.sync_file(file).unwrap();
-        assert_eq!(content(&disk, "a"), Some(b"lost".to_vec()));
-        assert_eq!(outcomes(&disk, |left| content(left, "a")), [Some(Vec::new())]);
-    }
-
-    #[test]
-    fn a_cut_comes_with_the_operation_it_was_set_to() {
-        let mut disk = Disk::default();
-        disk.cut_after(3);
-        let file = disk.make_file(ROOT, "a").unwrap();
-        disk.write(file, 0, b"1").unwrap();
-        assert!(disk.sync_file(file).is_err());
-        assert!(disk.is_dead() && disk.lookup(ROOT, "a").is_err());
-        // It was not synced.
-        assert!(outcomes(&disk, |left| content(left, "a")).contains(&None));
-    }
-
-    #[test]
-    fn a_full_disk_takes_no_block_more_and_gives_back_what_nobody_has() {
-        let mut disk = Disk { capacity: Some(2), ..Disk::default() };
-        let file = disk.make_file(ROOT, "a").unwrap();
-        disk.write(file, 0, &[1; 8192]).unwrap();
-        assert!(disk.write(file, 8192, b"1").is_err());
-        assert_eq!(disk.used(), 2);
-        disk.unlink(ROOT, "a").unwrap();
-        assert_eq!(disk.used(), 2);
-        disk.close(file);
-        assert_eq!(disk.used(), 0);
-    }
-}
+mod tests;
