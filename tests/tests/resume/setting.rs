@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use zput_tests::{Cutter, Home, Pattern, Ran, ServerProcess, Uploads, names, until};
+use zput_tests::{Cutter, Home, Pair, Pattern, Ran, ServerProcess, Uploads, names, until};
 
 /// Bytes of a full part, plain and sealed (FORMAT 6).
 pub(crate) const PART: u64 = 16_777_216;
@@ -28,19 +28,14 @@ pub(crate) struct Setting {
 impl Setting {
     /// In `plaintext` mode, where a test can read what was sent.
     pub(crate) fn in_clear() -> Self {
-        let home = Home::new();
-        let server = start(&home);
-        let line = Cutter::new(server.address());
-        let _made = home.run("zkey", ["new"]).ok();
-        home.set_key_field("mode", "plaintext");
-        home.turn_to(&format!("zput://{}", line.address()));
+        let Pair { home, server, line } = Pair::in_clear(&[]);
         Self { home, server, line }
     }
 
     /// In `tls` mode, with an account.
     pub(crate) fn over_tls() -> Self {
         let home = Home::new();
-        let server = start(&home);
+        let server = ServerProcess::start(&home.path().join("store"), &Pair::ARGUMENTS);
         let line = Cutter::new(server.address());
         server.admit(&home);
         home.turn_to(&format!("zput://{}", line.address()));
@@ -137,16 +132,9 @@ impl Setting {
 
     /// Starts the server anew on its store, and leads the line to it.
     pub(crate) fn restart(&mut self) {
-        self.server.restart(ARGUMENTS);
+        self.server.restart(&Pair::ARGUMENTS);
         self.line.lead_to(self.server.address());
     }
-}
-
-/// Everybody may do everything in clear; devices have accounts besides.
-const ARGUMENTS: &[&str] = &["--plaintext", "put,get,list,delete"];
-
-fn start(home: &Home) -> ServerProcess {
-    ServerProcess::start(&home.path().join("store"), ARGUMENTS)
 }
 
 /// What is said when a put goes on behind so many bytes.

@@ -1,0 +1,35 @@
+//! A machine and its server, and somebody on the line between them.
+
+use crate::{Cutter, Home, ServerProcess};
+
+/// The store of the server is in the home of the machine.
+#[derive(Debug)]
+pub struct Pair {
+    /// The machine, whose key file leads to the line.
+    pub home: Home,
+    /// The server.
+    pub server: ServerProcess,
+    /// Whoever is between them.
+    pub line: Cutter,
+}
+
+impl Pair {
+    /// What its server is started with: everybody may do everything in clear.
+    pub const ARGUMENTS: [&str; 2] = ["--plaintext", "put,get,list,delete"];
+
+    /// In `plaintext` mode, where a test can read what was sent. Its server is started with `arguments` besides.
+    ///
+    /// # Panics
+    /// When the server does not start, or no key file can be made.
+    #[must_use]
+    pub fn in_clear(arguments: &[&str]) -> Self {
+        let home = Home::new();
+        let arguments = [&Self::ARGUMENTS, arguments].concat();
+        let server = ServerProcess::start(&home.path().join("store"), &arguments);
+        let line = Cutter::new(server.address());
+        let _made = home.run("zkey", ["new"]).ok();
+        home.set_key_field("mode", "plaintext");
+        home.turn_to(&format!("zput://{}", line.address()));
+        Self { home, server, line }
+    }
+}
