@@ -41,7 +41,7 @@ struct Sabotage {
 }
 
 /// A disk with an empty store, all of it synced.
-fn fresh() -> Option<Disk> {
+pub(crate) fn fresh() -> Option<Disk> {
     let mounted = Mounted::new(Disk::default())?;
     drop(Store::open(&mounted.path().join("store"), clock()).unwrap());
     let disk = mounted.disk().clone();
