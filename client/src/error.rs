@@ -63,7 +63,7 @@ impl From<ExitCode> for std::process::ExitCode {
 pub enum ClientError {
     /// The connection, or what the server said on it.
     #[error(transparent)]
-    Connection(#[from] ConnectionError),
+    Connection(ConnectionError),
     /// What was to be put.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -139,8 +139,10 @@ pub enum ClientError {
     /// A listing that is not held in memory, or that comes to nothing.
     #[error("more than {LISTED_MAX} objects, or too little in too many pages: nothing is listed")]
     TooMuchToList,
-    /// Another put of this name was faster and has a higher generation.
-    #[error("another put of this name was finished meanwhile; nothing was stored (try again)")]
+    /// What is there has a higher generation: another put of this name was faster, or the clock of its machine is ahead.
+    #[error(
+        "something newer was put under this name meanwhile, or by a clock that is ahead; nothing was stored (try again)"
+    )]
     Overtaken,
     /// The journal of a put.
     #[error(transparent)]
@@ -203,6 +205,19 @@ pub enum ClientError {
         /// Of how many.
         all: usize,
     },
+}
+
+impl From<ConnectionError> for ClientError {
+    fn from(error: ConnectionError) -> Self {
+        match &error {
+            ConnectionError::Refused { error: refusal, .. }
+                if refusal.known() == Some(ErrorCode::Older) =>
+            {
+                Self::Overtaken
+            }
+            _ => Self::Connection(error),
+        }
+    }
 }
 
 impl ClientError {
@@ -318,7 +333,7 @@ fn of_code(code: u8) -> ExitCode {
         Some(ErrorCode::NotFound) => ExitCode::NotFound,
         Some(ErrorCode::Exists) => ExitCode::Exists,
         Some(ErrorCode::Full) => ExitCode::Full,
-        Some(ErrorCode::Busy | ErrorCode::Suspect) => ExitCode::Temporary,
+        Some(ErrorCode::Busy | ErrorCode::Suspect | ErrorCode::Older) => ExitCode::Temporary,
         Some(ErrorCode::Digest) => ExitCode::Integrity,
         Some(
             ErrorCode::Malformed
@@ -425,7 +440,7 @@ mod tests {
     /// The exit codes of the README for the error codes of PROTOCOL 7, and one that is none.
     #[test]
     fn the_servers_codes_become_exit_codes() {
-        let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 1];
+        let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 5, 1];
         for (code, exit) in (1..).zip(expected) {
             assert_eq!(refused(code).exit_code() as u8, exit, "code {code}");
         }

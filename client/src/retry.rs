@@ -52,8 +52,10 @@ impl Client {
         }
         let most = self.retries();
         if tries.made >= most || self.is_hopeless() {
-            // Of many things to do, not each waits as long in vain.
-            self.set_hopeless(true);
+            // Of many things to do, not each waits as long in vain for a server that is gone.
+            if matches!(error, ClientError::Connection(_)) {
+                self.set_hopeless(true);
+            }
             return Err(error);
         }
         let longest = longest_pause(tries.made);
@@ -203,11 +205,11 @@ mod tests {
         };
         assert!(socket(io::ErrorKind::ConnectionReset));
         assert!(socket(io::ErrorKind::BrokenPipe));
-        // PROTOCOL 7: 6 is Busy, "try again"; 14 takes an operator.
+        // PROTOCOL 7: 6 is Busy, "try again"; 14 takes an operator; 15 is Older, "seal it again".
         for code in 0..=20 {
             let error = RemoteError { code, text: String::new() };
             let refused = ConnectionError::Refused { remote: remote(), error: error.clone() };
-            assert_eq!(temporary(refused), code == 6, "{code}");
+            assert_eq!(temporary(refused), code == 6 || code == 15, "{code}");
             let hello = SessionError::Refused(error);
             let refused = ConnectionError::Session { remote: remote(), error: hello };
             assert_eq!(temporary(refused), code == 6, "{code}");

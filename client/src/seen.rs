@@ -3,8 +3,6 @@
 //! ```text
 //! $XDG_STATE_HOME/zput/seen/VAULT ID/lock               flock(2): one writer at a time
 //! $XDG_STATE_HOME/zput/seen/VAULT ID/SHA-256(key), hex   "zput-seen 1 GENERATION TRANSCRIPT\n"
-//! $XDG_STATE_HOME/zput/seen/VAULT ID/turns/XX           flock(2): one put at a time commits a key whose name above
-//!                                                       begins with XX
 //! ```
 //!
 //! A server that serves an older version than this is found out (FORMAT 9, step 6). A record that
@@ -36,15 +34,6 @@ const RECORD_MAX_BYTES: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Record {
     directory: PathBuf,
-}
-
-/// A put's turn to commit: until this is dropped no other put of the key on this machine does. Otherwise an older generation
-/// could be committed behind a newer one, and every reader would take it for a rollback.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    record: Record,
-    key: ObjectKey,
-    _lock: File,
 }
 
 /// Why the record could not be read or moved on.
@@ -82,40 +71,6 @@ impl Record {
     /// When there is a record that cannot be read.
     pub fn newest(&self, key: &ObjectKey) -> Result<Option<Seen>, SeenError> {
         read(&self.path(key))
-    }
-
-    /// Waits for the turn to commit `key`. Whoever waits holds no other.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub(crate) fn turn(&self, key: &ObjectKey) -> Result<Turn, SeenError> {
-        let locked = self.lock_turn(key, FlockOperation::LockExclusive);
-        locked.map_err(|error| SeenError::File { path: self.turn_path(key), error })
-    }
-
-    /// The turn to commit `key`; none where somebody else has it.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub(crate) fn turn_now(&self, key: &ObjectKey) -> Result<Option<Turn>, SeenError> {
-        match self.lock_turn(key, FlockOperation::NonBlockingLockExclusive) {
-            Ok(turn) => Ok(Some(turn)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(SeenError::File { path: self.turn_path(key), error }),
-        }
-    }
-
-    fn lock_turn(&self, key: &ObjectKey, how: FlockOperation) -> io::Result<Turn> {
-        let path = self.turn_path(key);
-        atomic::make_directory(atomic::directory_of(&path))?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path)?;
-        flock(&lock, how)?;
-        Ok(Turn { record: self.clone(), key: key.clone(), _lock: lock })
-    }
-
-    fn turn_path(&self, key: &ObjectKey) -> PathBuf {
-        let [first, ..] = <[u8; 32]>::from(Sha256::digest(key.as_bytes()));
-        self.directory.join("turns").join(hex::encode([first]))
     }
 
     /// Notes that `seen` was verified. The record only moves up: a process that was overtaken by
@@ -165,19 +120,6 @@ impl Record {
             Ok(file)
         };
         open().map_err(|error| SeenError::File { path: path.clone(), error })
-    }
-}
-
-impl Turn {
-    /// Whether something else was seen that readers take for as new as `seen`, or newer.
-    pub(crate) fn is_too_late(&self, seen: &Seen) -> Result<bool, SeenError> {
-        let newest = self.record.newest(&self.key)?;
-        Ok(newest.is_some_and(|newest| newest.generation >= seen.generation && newest != *seen))
-    }
-
-    /// Notes that `seen` was stored, as [`Record::advance`].
-    pub(crate) fn advance(&self, seen: &Seen) -> Result<(), SeenError> {
-        self.record.advance(&self.key, seen)
     }
 }
 

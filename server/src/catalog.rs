@@ -270,6 +270,7 @@ pub(crate) fn refused(code: ErrorCode) -> Response {
         ErrorCode::Version => "no common protocol version",
         ErrorCode::Mode => "no common mode",
         ErrorCode::Suspect => "the volume takes no writes until it has been verified",
+        ErrorCode::Older => "the current version is of a later generation",
     };
     Response::Error(RemoteError { code: code as u8, text: text.to_owned() })
 }

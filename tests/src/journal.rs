@@ -225,9 +225,9 @@ pub fn framed(key: &ObjectKey, body: &[u8], slice_bytes: usize) -> Vec<Vec<u8>> 
     header.extend_from_slice(&[0, 1]);
     header.extend_from_slice(&200u32.to_be_bytes());
     header.extend_from_slice(&[1, 24]);
-    // The salt and the generation: no two uploads have the same header.
+    // The salt: no two uploads have the same header. The generation: all may replace each other.
     header.extend_from_slice(&Digest::of(body).as_bytes()[..]);
-    header.extend_from_slice(&(body.len() as u64).to_be_bytes());
+    header.extend_from_slice(&1_u64.to_be_bytes());
     header.extend_from_slice(&(key.as_bytes().len() as u16).to_be_bytes());
     header.extend_from_slice(key.as_bytes());
     header.resize(200, 9);

@@ -20,11 +20,12 @@ use zput_common::{
 use super::{PutReceipt, Target, generation_after, lost::LostCommit, now_ns};
 use crate::{
     client::Client,
+    connection::ConnectionError,
     error::ClientError,
     journal::{Journal, Subject},
     retry::{Tries, is_temporary},
     seal::{self, Sealed, Sealing, Stage},
-    seen::{Record, Turn},
+    seen::Record,
     send::{SLICE_BYTES, Upload, abort},
     sink::Attributes,
     source::Source,
@@ -48,12 +49,15 @@ impl<E: Into<ClientError>> From<E> for Failed {
 }
 
 impl Failed {
-    /// Behind a Begin with this header: the connection may have ended in the middle.
+    /// Behind a Begin with this header. What the server has refused it does not keep.
     fn having_begun(self, header: &HeaderSlice) -> Self {
-        if self.lost.is_some() || !matches!(self.error, ClientError::Connection(_)) {
-            return self;
+        match &self.error {
+            ClientError::Connection(
+                ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. },
+            ) => self,
+            ClientError::Connection(_) => Self { begun: Some(Box::new(header.clone())), ..self },
+            _ => self,
         }
-        Self { begun: Some(Box::new(header.clone())), ..self }
     }
 
     /// What was sent of a stream cannot be sent again.
@@ -74,8 +78,6 @@ pub(super) struct Committed {
     pub(super) seen: Seen,
     /// Bytes of plaintext.
     pub(super) length: u64,
-    /// Until it is noted.
-    pub(super) turn: Turn,
 }
 
 impl Client {
@@ -97,7 +99,7 @@ impl Client {
         let stage = self.start(Sealing { journal: rows, ..Sealing::new(sealer) }, source)?;
         let sent = self.begin_and_send(target, &stage);
         stage.join();
-        Ok(self.stored(target, sent?)?)
+        Ok(self.stored(target, &sent?)?)
     }
 
     fn begin_and_send(
@@ -130,7 +132,7 @@ impl Client {
         let upload = Upload::opened(self.connection()?);
         let sent = send(upload, &stage, target, &record, header.clone());
         let committed = sent.map_err(|failed| failed.having_begun(&header).of_stream())?;
-        Ok(self.stored(target, committed)?)
+        Ok(self.stored(target, &committed)?)
     }
 
     /// Opens an upload, and waits until it is open.
@@ -170,11 +172,13 @@ impl Client {
     pub(super) fn stored(
         &self,
         target: &Target<'_>,
-        committed: Committed,
+        committed: &Committed,
     ) -> Result<PutReceipt, ClientError> {
         self.set_hopeless(false);
-        let Committed { version, seen, length, turn } = committed;
-        turn.advance(&seen).map_err(|error| ClientError::Unrecorded { version, error })?;
+        let Committed { version, seen, length } = *committed;
+        self.record()
+            .advance(&target.key, &seen)
+            .map_err(|error| ClientError::Unrecorded { version, error })?;
         let generation = Some(seen.generation);
         Ok(PutReceipt { key: target.key.clone(), version, generation, length })
     }
@@ -235,14 +239,15 @@ pub(super) fn send(
                 for piece in footer.bytes.chunks(SLICE_BYTES) {
                     upload.slice(piece, Digest::of(piece))?;
                 }
-                let seen = Seen { generation, transcript: footer.transcript };
-                let turn = record.turn(&target.key)?;
-                if turn.is_too_late(&seen)? {
+                let newest = record.newest(&target.key)?;
+                if newest.is_some_and(|seen| seen.generation >= generation) {
                     return Err(ClientError::Overtaken.into());
                 }
+                let seen = Seen { generation, transcript: footer.transcript };
                 let (slices, length) = (upload.slices(), footer.total_length);
                 return match upload.commit() {
-                    Ok(version) => Ok(Committed { version, seen, length, turn }),
+                    Ok(version) => Ok(Committed { version, seen, length }),
+                    Err(ClientError::Overtaken) => Err(ClientError::Overtaken.into()),
                     Err(error) => {
                         let lost = LostCommit { header, slices, seen, length };
                         Err(Failed { lost: Some(Box::new(lost)), ..error.into() })

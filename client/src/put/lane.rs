@@ -13,12 +13,14 @@ use zput_common::{
     digest::Digest,
     keys::{KeyFile, VaultMacKey, WriterKey},
     name::ObjectKey,
-    proto::message::{ClaimedSlice, HeaderSlice, Kind, RemoteError, Request, Response, Version},
+    proto::message::{
+        ClaimedSlice, ErrorCode, HeaderSlice, Kind, RemoteError, Request, Response, Version,
+    },
 };
 
 use super::{
     PutOptions, PutReceipt, Target,
-    attempt::{Committed, new_sealer},
+    attempt::new_sealer,
     lost::LostCommit,
     many::{NamedFile, SMALL_BYTES},
 };
@@ -28,9 +30,8 @@ use crate::{
     error::ClientError,
     journal::Journals,
     progress::Silent,
-    retry::is_temporary,
     seal::PART_BYTES,
-    seen::{Record, Turn},
+    seen::Record,
     source::{FileSource, Source as _},
 };
 
@@ -179,7 +180,9 @@ struct Voice(Sender<Told>);
 struct Stored {
     index: usize,
     key: ObjectKey,
-    committed: Committed,
+    version: Version,
+    seen: Seen,
+    length: u64,
 }
 
 impl<'a> Lane<'a> {
@@ -208,13 +211,6 @@ impl<'a> Lane<'a> {
                     continue;
                 }
             };
-            let turn = match self.turn(&key, &commit.seen, &mut stored) {
-                Ok(turn) => turn,
-                Err(error) => {
-                    self.unstored(index, error);
-                    continue;
-                }
-            };
             // From now on it may be stored, whatever becomes of the connection.
             let sent = self.send(&key, &commit.header, slices);
             // While the server is at work.
@@ -222,8 +218,7 @@ impl<'a> Lane<'a> {
             match sent.and_then(|()| self.hear()) {
                 Ok(version) => {
                     let LostCommit { seen, length, .. } = *commit;
-                    let committed = Committed { version, seen, length, turn };
-                    stored = Some(Stored { index, key, committed });
+                    stored = Some(Stored { index, key, version, seen, length });
                 }
                 Err(error) => self.failed(index, commit, error),
             }
@@ -232,23 +227,6 @@ impl<'a> Lane<'a> {
         if !self.is_over {
             self.connection.close();
         }
-    }
-
-    /// The turn to commit. While somebody else has it, nobody waits for what is in `stored`.
-    fn turn(
-        &self,
-        key: &ObjectKey,
-        seen: &Seen,
-        stored: &mut Option<Stored>,
-    ) -> Result<Turn, ClientError> {
-        let turn = match self.work.record.turn_now(key)? {
-            Some(turn) => turn,
-            None => {
-                self.note(stored.take());
-                self.work.record.turn(key)?
-            }
-        };
-        if turn.is_too_late(seen)? { Err(ClientError::Overtaken) } else { Ok(turn) }
     }
 
     fn send(
@@ -306,23 +284,24 @@ impl<'a> Lane<'a> {
     }
 
     fn failed(&self, index: usize, commit: Box<LostCommit>, error: ConnectionError) {
-        match error {
-            ConnectionError::Refused { .. } => self.unstored(index, error.into()),
-            _ => self.ended(index, Outcome::Left(Some(Lost { commit, error: Some(error) }))),
-        }
-    }
-
-    /// Of this one nothing is stored.
-    fn unstored(&self, index: usize, error: ClientError) {
-        let may_help = self.work.is_patient && is_temporary(&error);
-        self.ended(index, if may_help { Outcome::Left(None) } else { Outcome::Done(Err(error)) });
+        let outcome = match &error {
+            ConnectionError::Refused { error: refusal, .. } => {
+                let may_help = matches!(refusal.known(), Some(ErrorCode::Busy | ErrorCode::Older));
+                if may_help && self.work.is_patient {
+                    Outcome::Left(None)
+                } else {
+                    Outcome::Done(Err(error.into()))
+                }
+            }
+            _ => Outcome::Left(Some(Lost { commit, error: Some(error) })),
+        };
+        self.ended(index, outcome);
     }
 
     /// This machine takes note of what is stored; then whoever waits is told.
     fn note(&self, stored: Option<Stored>) {
-        let Some(Stored { index, key, committed }) = stored else { return };
-        let Committed { version, seen, length, turn } = committed;
-        let noted = turn.advance(&seen);
+        let Some(Stored { index, key, version, seen, length }) = stored else { return };
+        let noted = self.work.record.advance(&key, &seen);
         let receipt = PutReceipt { key, version, generation: Some(seen.generation), length };
         let noted = noted.map(|()| receipt);
         let put = noted.map_err(|error| ClientError::Unrecorded { version, error });

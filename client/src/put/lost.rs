@@ -6,7 +6,7 @@
 use zput_common::{
     blob::open::Seen,
     limits::CLAIM_MAX_SLICES,
-    proto::message::{ClaimedSlice, HeaderSlice},
+    proto::message::{ClaimedSlice, HeaderSlice, Version},
 };
 
 use super::{Target, attempt::Committed};
@@ -52,7 +52,12 @@ impl Client {
                     .map_err(|error| ClientError::Unanswered(Box::new(error)))?;
             }
             match self.find_out(target, lost) {
-                Ok(committed) => return Ok(committed),
+                Ok(version) => {
+                    let LostCommit { seen, length, .. } = *lost;
+                    return Ok(version.map(|version| Committed { version, seen, length }));
+                }
+                // It must not be stored any more.
+                Err(ClientError::Overtaken) => return Ok(None),
                 Err(error) => {
                     self.recover(&error, abort);
                     failure = Some(error);
@@ -65,27 +70,13 @@ impl Client {
         &mut self,
         target: &Target<'_>,
         lost: &LostCommit,
-    ) -> Result<Option<Committed>, ClientError> {
-        let LostCommit { seen, length, .. } = *lost;
-        // Somebody else may have had it meanwhile.
-        let turn = self.record().turn(&target.key)?;
-        let is_too_late = turn.is_too_late(&seen)?;
+    ) -> Result<Option<Version>, ClientError> {
         match self.resume(target, lost.header.clone())? {
-            // The server may have got to it behind what is newer.
-            Resumed::Committed(version)
-                if is_too_late && self.is_current(target, &lost.header, version)? =>
-            {
-                return Ok(None);
-            }
             Resumed::Committed(version) => {
                 self.tell(&target.notice(Event::WasStored(version)));
-                return Ok(Some(Committed { version, seen, length, turn }));
+                return Ok(Some(version));
             }
             Resumed::Nothing => return Ok(None),
-            Resumed::Open if is_too_late => {
-                abort(self.connection()?)?;
-                return Ok(None);
-            }
             Resumed::Open => {}
         }
         let mut upload = Upload::opened(self.connection()?);
@@ -96,7 +87,6 @@ impl Client {
                 return Ok(None);
             }
         }
-        let version = upload.commit()?;
-        Ok(Some(Committed { version, seen, length, turn }))
+        upload.commit().map(Some)
     }
 }

@@ -141,7 +141,7 @@ impl Client {
             let settled = self.settle(&target, &commit, &mut Tries::default(), error)?;
             if let Some(committed) = settled {
                 progress.advance(committed.length);
-                return self.stored(&target, committed);
+                return self.stored(&target, &committed);
             }
         }
         self.put(name, FileSource::open(path)?, options, &Share::of(progress))

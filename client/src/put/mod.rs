@@ -198,8 +198,9 @@ impl Client {
             match lost {
                 Some(lost) => {
                     if let Some(committed) = self.settle(target, &lost, &mut tries, Some(error))? {
-                        return self.stored(target, committed);
+                        return self.stored(target, &committed);
                     }
+                    self.forget_begun(target, begun);
                 }
                 None => {
                     let paused = self.pause(&mut tries, Some(target.name.as_str()), error);
@@ -226,13 +227,14 @@ impl Client {
             return Err(error);
         };
         match self.settle(target, &lost, &mut Tries::default(), Some(error))? {
-            Some(committed) => self.stored(target, committed),
-            None => Err(ClientError::NotStored),
+            Some(committed) => self.stored(target, &committed),
+            None => {
+                self.forget_begun(target, begun);
+                Err(ClientError::NotStored)
+            }
         }
     }
-}
 
-impl Client {
     /// Nobody comes back to an upload that has no journal: the server need not keep it. It goes by itself some day where
     /// that cannot be said.
     fn forget_begun(&mut self, target: &Target<'_>, begun: Option<Box<HeaderSlice>>) {

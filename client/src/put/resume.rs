@@ -38,8 +38,9 @@ use crate::{
     source::{Source, SourceError},
 };
 
-/// How long an upload that is to be given up may be busy: the pauses between the questions.
-const GIVING_UP: [Duration; 4] = [
+/// How long an upload that is to be given up may be busy: the pauses before it is asked about.
+const GIVING_UP: [Duration; 5] = [
+    Duration::ZERO,
     Duration::from_millis(50),
     Duration::from_millis(100),
     Duration::from_millis(200),
@@ -120,7 +121,7 @@ impl Client {
         let goes_on = differs.is_none() && resume != Resume::Never;
         let why_not = if goes_on {
             match self.go_on(target, again, entry, journal, held)? {
-                GoneOn::Stored(committed) => return Ok(self.stored(target, committed)?),
+                GoneOn::Stored(committed) => return Ok(self.stored(target, &committed)?),
                 GoneOn::Not(why) => Some(why),
             }
         } else {
@@ -207,10 +208,10 @@ impl Client {
         let parts = entry.parts.iter().map(|part| part.digests).collect();
         let before = Some(Before { parts, held: claimed, known: 0 });
         let header = HeaderSlice::of(entry.header.clone());
-        let stored = match self.resume(target, header.clone())? {
+        let stored = match self.resume(target, header)? {
             Resumed::Nothing => return Ok(GoneOn::Not(StartOver::NotKept)),
             // Whoever asks for it now does not want it in the trash.
-            Resumed::Committed(version) if !self.is_current(target, &header, version)? => {
+            Resumed::Committed(version) if !self.is_current(target, entry, version)? => {
                 return Ok(GoneOn::Not(StartOver::Gone));
             }
             Resumed::Open => {
@@ -246,13 +247,13 @@ impl Client {
     }
 
     /// Whether a version is the current one; a device that may only put can ask by a condition alone.
-    pub(super) fn is_current(
+    fn is_current(
         &mut self,
         target: &Target<'_>,
-        header: &HeaderSlice,
+        entry: &Entry,
         version: Version,
     ) -> Result<bool, ClientError> {
-        let header = Some(header.clone());
+        let header = Some(HeaderSlice::of(entry.header.clone()));
         let (kind, condition) = (Kind::Sealed, Condition::Version(version));
         let begin = Request::Begin { key: target.key.clone(), kind, condition, header };
         let connection = self.connection()?;
@@ -306,13 +307,9 @@ impl Client {
             Sealed::Footer(footer) => {
                 let generation = Header::parse(&entry.header)?.generation();
                 let (seen, length) = (Seen { generation, transcript }, footer.total_length);
-                let turn = self.record().turn(&target.key)?;
-                if turn.is_too_late(&seen)? {
-                    return Err(ClientError::Overtaken);
-                }
                 target.progress.advance(length);
                 self.tell(&target.notice(Event::WasStored(version)));
-                Ok(Committed { version, seen, length, turn })
+                Ok(Committed { version, seen, length })
             }
             Sealed::Header(_) | Sealed::Part { .. } => Err(ClientError::Incomplete),
         }
@@ -325,15 +322,13 @@ impl Client {
         header: HeaderSlice,
     ) -> Result<(), ClientError> {
         for pause in GIVING_UP {
+            thread::sleep(pause);
             match self.resume(target, header.clone()) {
                 Ok(Resumed::Open) => return Ok(abort(self.connection()?)?),
                 Ok(Resumed::Nothing | Resumed::Committed(_)) => return Ok(()),
                 // The server has not noticed yet that its connection is gone.
                 Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
-                    if error.known() == Some(ErrorCode::Busy) =>
-                {
-                    thread::sleep(pause);
-                }
+                    if error.known() == Some(ErrorCode::Busy) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -239,7 +239,9 @@ fn a_put_that_was_overtaken_by_a_newer_one_stores_nothing() {
     machine.write("go", "");
     let output = slow.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("another put of this name"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("something newer was put under this name")
+    );
     assert_eq!(machine.run("zget -o - n").ok().stdout, b"fast");
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
 }

@@ -23,6 +23,8 @@ pub const TAIL_BYTES: usize = 12;
 
 /// A header without key, stanzas and metadata, which would still be refused.
 const HEADER_MIN_BYTES: usize = KEY_OFFSET + 2 + 2 + 32;
+/// Where the generation begins.
+const GENERATION_OFFSET: usize = 48;
 /// Where the object key begins.
 const KEY_OFFSET: usize = 58;
 /// A bare footer of one part without facts.
@@ -129,6 +131,17 @@ pub fn footer_length(tail: &[u8]) -> Result<u32, EnvelopeError> {
     }
 }
 
+/// The generation in `header`, a whole header or the start of one.
+///
+/// # Errors
+/// When this is not the start of a blob that is known here, or ends before the generation does.
+pub fn generation(header: &[u8]) -> Result<u64, EnvelopeError> {
+    header_length(header)?;
+    let mut cursor = Cursor::new(header);
+    cursor.take(GENERATION_OFFSET).ok_or(EnvelopeError::Truncated)?;
+    cursor.u64().ok_or(EnvelopeError::Truncated)
+}
+
 /// The object key in `header`, a whole header or the start of one; empty when the blob was sealed for no key.
 ///
 /// # Errors
@@ -162,6 +175,8 @@ mod tests {
         assert_eq!(header_length(&header()), Ok(300));
         assert_eq!(header_length(&header()[..14]), Ok(300));
         assert_eq!(object_key(&header()), Ok(&b"abc"[..]));
+        assert_eq!(generation(&header()), Ok(0x0909_0909_0909_0909));
+        assert_eq!(generation(&header()[..55]), Err(EnvelopeError::Truncated));
         let tail = b"\x00\x00\x00\x57\x8Azputend";
         assert_eq!(footer_length(tail), Ok(87));
         let envelope = Envelope { header_length: 300, footer_length: 87 };

@@ -47,6 +47,8 @@ pub enum ErrorCode {
     Mode = 13,
     /// The volume takes no writes until it has been verified.
     Suspect = 14,
+    /// The current version has a higher generation.
+    Older = 15,
 }
 
 impl RemoteError {
@@ -89,7 +91,7 @@ pub(super) fn short_text(text: &str) -> String {
 }
 
 impl ErrorCode {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Malformed,
         Self::Denied,
         Self::NotFound,
@@ -104,6 +106,7 @@ impl ErrorCode {
         Self::Version,
         Self::Mode,
         Self::Suspect,
+        Self::Older,
     ];
 
     /// The code with this number.
@@ -124,7 +127,8 @@ mod tests {
         assert_eq!(ErrorCode::from_u8(13), Some(ErrorCode::Mode));
         assert_eq!(ErrorCode::from_u8(14), Some(ErrorCode::Suspect));
         assert_eq!(ErrorCode::from_u8(0), None);
-        assert_eq!(ErrorCode::from_u8(15), None);
+        assert_eq!(ErrorCode::from_u8(15), Some(ErrorCode::Older));
+        assert_eq!(ErrorCode::from_u8(16), None);
     }
 
     #[test]

@@ -167,6 +167,8 @@ labelled! {
         Mode = "mode",
         /// Code 14.
         Suspect = "suspect",
+        /// Code 15.
+        Older = "older",
         /// HTTP: 206.
         Partial = "partial",
         /// HTTP: 304.
@@ -191,6 +193,7 @@ impl From<ErrorCode> for Outcome {
             ErrorCode::Version => Self::Version,
             ErrorCode::Mode => Self::Mode,
             ErrorCode::Suspect => Self::Suspect,
+            ErrorCode::Older => Self::Older,
         }
     }
 }

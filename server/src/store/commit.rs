@@ -24,11 +24,24 @@ impl Upload {
     /// Makes the object the current version. When this returns its version, it is durable.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Malformed`] when a sealed object's header, key or
+    /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Older`] when the current version has a higher
+    /// generation, [`StoreError::Malformed`] when a sealed object's header, key or
     /// footer length do not fit; [`StoreError::Suspect`]. After [`StoreError::Io`] the object may or may not be there; never in part.
     pub fn commit(self) -> Result<Version, StoreError> {
+        self.commit_if(check_generation)
+    }
+
+    /// The same for a copy of an earlier version, whose generation may be as low as somebody wants it.
+    pub(super) fn commit_copy(self) -> Result<Version, StoreError> {
+        self.commit_if(|_, _| Ok(()))
+    }
+
+    fn commit_if(
+        self,
+        may_replace: impl FnOnce(Option<u64>, Option<&Object>) -> Result<(), StoreError>,
+    ) -> Result<Version, StoreError> {
         let (store, target, received) = self.into_received()?;
-        let envelope = check_payload(&target, &received)?;
+        let (envelope, generation) = check_payload(&target, &received)?;
         let is_small = received.length <= SYNCED_WITH_RECORD;
         if !is_small {
             // The expensive one, before anybody waits for the lock.
@@ -39,6 +52,7 @@ impl Upload {
         let shard = LockedShard::to_change(store.syncs(), name.shard())?;
         let current = shard.current(&target.key)?;
         check_condition(target.condition, &shard, current.as_ref())?;
+        may_replace(generation, current.as_ref())?;
         let version = next_version(store.clock().now_ns(), &shard, name, current.as_ref())?;
 
         let Received { staged, table, length, .. } = received;
@@ -100,6 +114,15 @@ pub(super) fn check_condition(
     Err(StoreError::Exists(current))
 }
 
+/// Of two puts at once, one whose commit was delayed or repeated by the network may come last, though it was sealed first.
+/// Readers would take it for a rollback (FORMAT 9, step 6).
+fn check_generation(generation: Option<u64>, current: Option<&Object>) -> Result<(), StoreError> {
+    let (Some(generation), Some(current)) = (generation, current) else { return Ok(()) };
+    // A header that says nothing keeps nobody from replacing it.
+    let there = current.read_header()?.and_then(|header| envelope::generation(&header).ok());
+    if there.is_some_and(|there| there > generation) { Err(StoreError::Older) } else { Ok(()) }
+}
+
 /// Whether `condition` holds where `current` is the current version.
 pub(super) fn holds(condition: Condition, current: Option<Version>) -> bool {
     match condition {
@@ -127,15 +150,18 @@ fn next_version(
     }
 }
 
-/// Checks the payload as far as a server can: magic, header length, the header's key, footer length. A plain object
-/// has an envelope of zeros.
-fn check_payload(target: &Target, received: &Received) -> Result<Envelope, StoreError> {
+/// Checks the payload as far as a server can: magic, header length, the header's key, footer length; gives its generation
+/// as well. A plain object has an envelope of zeros, and no generation.
+fn check_payload(
+    target: &Target,
+    received: &Received,
+) -> Result<(Envelope, Option<u64>), StoreError> {
     let prefix = read(received, 0, PREFIX_BYTES as u64)?;
     if target.kind == Kind::Plain {
         return if prefix.starts_with(&HEADER_MAGIC) {
             Err(Flaw::PlainLooksSealed.into())
         } else {
-            Ok(Envelope { header_length: 0, footer_length: 0 })
+            Ok((Envelope { header_length: 0, footer_length: 0 }, None))
         };
     }
     let tail_begin = received.length.saturating_sub(TAIL_BYTES as u64);
@@ -145,7 +171,7 @@ fn check_payload(target: &Target, received: &Received) -> Result<Envelope, Store
     if envelope::object_key(&header).map_err(Flaw::from)? != target.key.as_bytes() {
         return Err(Flaw::OtherKey.into());
     }
-    Ok(envelope)
+    Ok((envelope, Some(envelope::generation(&header).map_err(Flaw::from)?)))
 }
 
 /// The bytes from `begin` to `end`, as far as the upload has them: at most a header.

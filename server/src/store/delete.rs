@@ -110,6 +110,6 @@ impl Store {
                 other => other,
             })?;
         }
-        upload.commit()
+        upload.commit_copy()
     }
 }

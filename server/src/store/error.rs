@@ -77,6 +77,9 @@ pub enum StoreError {
     /// A slice does not match its digest.
     #[error("a slice does not match its digest")]
     Digest,
+    /// The current version has a higher generation: whoever has seen it would take this one for a rollback.
+    #[error("the current version is of a later generation")]
+    Older,
     /// The upload is gone: an earlier call ended it.
     #[error("the upload is gone")]
     UploadGone,
@@ -191,6 +194,7 @@ impl StoreError {
             Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
             Self::Crowded | Self::Verifying => ErrorCode::Busy,
             Self::Suspect => ErrorCode::Suspect,
+            Self::Older => ErrorCode::Older,
             Self::InviteUnknown | Self::InviteExpired => ErrorCode::Denied,
             Self::Io { source, .. } => code_of(source),
             Self::NotADirectory
