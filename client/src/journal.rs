@@ -49,6 +49,7 @@ const END: u8 = 2;
 /// Longest journal: as many rows as a blob has parts, and the footer's.
 const JOURNAL_MAX_BYTES: u64 =
     (HEAD_BYTES + HEADER_MAX_BYTES) as u64 + (PARTS_MAX + 1) * ROW_BYTES as u64;
+
 /// Why a journal cannot be kept.
 #[derive(Debug, Error)]
 #[error("cannot keep the journal {}: {error}", path.display())]
@@ -110,9 +111,9 @@ impl Journals {
     /// way.
     pub(crate) fn lock(&self, key: &ObjectKey) -> Result<Option<Arc<Journal>>, JournalError> {
         let path = self.0.path(key.as_bytes());
-        let discard = |old| drop(Journal(old).discard());
+        let discard = |old| drop(Journal { locked: old }.discard());
         let locked = self.0.lock(path.clone(), discard);
-        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal).map(Arc::new))
+        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal::of))
     }
 
     /// The same; none where there is no journal, either.
@@ -122,24 +123,30 @@ impl Journals {
     ) -> Result<Option<Arc<Journal>>, JournalError> {
         let path = self.0.path(key.as_bytes());
         let locked = Locked::existing(path.clone());
-        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal).map(Arc::new))
+        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal::of))
     }
 }
 
 /// A journal that is this put's alone, for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Journal(Locked);
+pub(crate) struct Journal {
+    locked: Locked,
+}
 
 impl Journal {
+    fn of(locked: Locked) -> Arc<Self> {
+        Arc::new(Self { locked })
+    }
+
     /// What an interrupted put left; none where there is nothing whole.
     pub(crate) fn entry(&self) -> Result<Option<Entry>, JournalError> {
-        let length = self.0.file.metadata().map_err(|error| self.failed(error))?.len();
+        let length = self.locked.file.metadata().map_err(|error| self.failed(error))?.len();
         if length > JOURNAL_MAX_BYTES {
             return Ok(None);
         }
         // At most 28 MB; allocated at once, so that no copy of the key is left behind by growing.
         let mut bytes = Zeroizing::new(vec![0; usize::try_from(length).unwrap_or(0)]);
-        self.0.file.read_exact_at(&mut bytes, 0).map_err(|error| self.failed(error))?;
+        self.locked.file.read_exact_at(&mut bytes, 0).map_err(|error| self.failed(error))?;
         Ok(Entry::parse(&bytes))
     }
 
@@ -153,10 +160,10 @@ impl Journal {
         let head = encode_head(subject, file_key, header);
         let write = || {
             self.wipe()?;
-            self.0.file.set_len(0)?;
-            self.0.file.write_all_at(&head, 0)?;
-            self.0.file.sync_all()?;
-            sync_directory(directory_of(&self.0.path))
+            self.locked.file.set_len(0)?;
+            self.locked.file.write_all_at(&head, 0)?;
+            self.locked.file.sync_all()?;
+            sync_directory(directory_of(&self.locked.path))
         };
         write().map_err(|error| self.failed(error))?;
         Ok(self.rows(&head))
@@ -175,23 +182,23 @@ impl Journal {
     pub(crate) fn discard(&self) -> Result<(), JournalError> {
         let remove = || {
             self.wipe()?;
-            fs::remove_file(&self.0.path)?;
-            sync_directory(directory_of(&self.0.path))
+            fs::remove_file(&self.locked.path)?;
+            sync_directory(directory_of(&self.locked.path))
         };
         remove().map_err(|error| self.failed(error))
     }
 
     /// Overwrites the file key where it lies.
     fn wipe(&self) -> io::Result<()> {
-        if self.0.file.metadata()?.len() < HEAD_BYTES as u64 {
+        if self.locked.file.metadata()?.len() < HEAD_BYTES as u64 {
             return Ok(());
         }
-        self.0.file.write_all_at(&[0; HEAD_BYTES], 0)?;
-        self.0.file.sync_data()
+        self.locked.file.write_all_at(&[0; HEAD_BYTES], 0)?;
+        self.locked.file.sync_data()
     }
 
     fn failed(&self, error: io::Error) -> JournalError {
-        JournalError { path: self.0.path.clone(), error }
+        JournalError { path: self.locked.path.clone(), error }
     }
 }
 
@@ -227,7 +234,7 @@ impl Rows {
 
     /// Forgets what is behind the first `parts` rows: those are sealed again.
     pub(crate) fn cut(&self, parts: u64) -> Result<(), JournalError> {
-        let cut = self.journal.0.file.set_len(self.begin + parts * ROW_BYTES as u64);
+        let cut = self.journal.locked.file.set_len(self.begin + parts * ROW_BYTES as u64);
         cut.map_err(|error| self.journal.failed(error))
     }
 
@@ -245,7 +252,7 @@ impl Rows {
         let check = check(&self.head, index, &row);
         row.extend_from_slice(check.as_bytes());
         let write = || {
-            let file = &self.journal.0.file;
+            let file = &self.journal.locked.file;
             file.write_all_at(&row, self.begin + index * ROW_BYTES as u64)?;
             file.sync_data()
         };

@@ -57,7 +57,7 @@ impl Unfinished {
         discard: impl Fn(Locked),
     ) -> io::Result<Option<Locked>> {
         make_directory(&self.directory)?;
-        for entry in fs::read_dir(&self.directory)?.flatten() {
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let is_old = entry.metadata().is_ok_and(|metadata| {
                 let age = metadata.modified().map(|time| SystemTime::now().duration_since(time));
                 metadata.is_file() && matches!(age, Ok(Ok(age)) if age > KEPT)

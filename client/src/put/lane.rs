@@ -13,9 +13,7 @@ use zput_common::{
     digest::Digest,
     keys::{KeyFile, VaultMacKey, WriterKey},
     name::ObjectKey,
-    proto::message::{
-        ClaimedSlice, ErrorCode, HeaderSlice, Kind, RemoteError, Request, Response, Version,
-    },
+    proto::message::{ClaimedSlice, HeaderSlice, Kind, RemoteError, Request, Response, Version},
 };
 
 use super::{
@@ -30,6 +28,7 @@ use crate::{
     error::ClientError,
     journal::Journals,
     progress::Silent,
+    retry::is_temporary,
     seal::PART_BYTES,
     seen::Record,
     source::{FileSource, Source as _},
@@ -284,13 +283,13 @@ impl<'a> Lane<'a> {
     }
 
     fn failed(&self, index: usize, commit: Box<LostCommit>, error: ConnectionError) {
-        let outcome = match &error {
-            ConnectionError::Refused { error: refusal, .. } => {
-                let may_help = matches!(refusal.known(), Some(ErrorCode::Busy | ErrorCode::Older));
-                if may_help && self.work.is_patient {
+        let outcome = match error {
+            ConnectionError::Refused { .. } => {
+                let error = ClientError::from(error);
+                if self.work.is_patient && is_temporary(&error) {
                     Outcome::Left(None)
                 } else {
-                    Outcome::Done(Err(error.into()))
+                    Outcome::Done(Err(error))
                 }
             }
             _ => Outcome::Left(Some(Lost { commit, error: Some(error) })),

@@ -9,7 +9,7 @@ use zput_common::{keys::DevicePublicKey, proto::message::HeaderSlice};
 
 use super::{Store, layout::resume_name};
 
-/// The uploads of a store that live. There are no more than may be open.
+/// The uploads of a store that live, as many as may be open at most; and those that are about to begin, one a connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UnderWay(Arc<Mutex<HashMap<String, usize>>>);
 
