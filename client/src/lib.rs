@@ -20,6 +20,7 @@
 //! keystore  seen  unfinished  directories  atomic  secret_file      files of this user
 //! retry                                                 what is tried again, and when
 //! progress  notice  terminal  cleanup                   the person in front, and what must not stay behind
+//! standard_streams                                      stdin, stdout and stderr as they were given
 //! ```
 //!
 //! The library reports and never prints; it draws its randomness from the operating system and its
@@ -47,6 +48,7 @@ pub mod retry;
 pub mod seen;
 pub mod sink;
 pub mod source;
+pub mod standard_streams;
 pub mod stat;
 pub mod terminal;
 pub mod verify;

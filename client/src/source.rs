@@ -9,7 +9,7 @@ use std::{
     fs::{File, Metadata},
     io::{self, Read},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::{cleanup::ChildGuard, sink::Attributes};
+use crate::{cleanup::ChildGuard, sink::Attributes, standard_streams};
 
 /// A first buffer when the length is not known, in bytes; it grows up to the part size.
 const FIRST_BUFFER_BYTES: usize = 64 * 1024;
@@ -161,11 +161,9 @@ impl FileSource {
     /// When it is closed.
     pub fn stdin() -> Result<Self, SourceError> {
         let path = Path::new("stdin");
-        let fd: OwnedFd = io::stdin()
-            .as_fd()
-            .try_clone_to_owned()
+        let stdin = standard_streams::stdin()
             .map_err(|error| SourceError::Read { path: path.to_owned(), error })?;
-        let mut source = Self::over(File::from(fd), path)?;
+        let mut source = Self::over(stdin.into_file(), path)?;
         // Stdin may stand anywhere in a file that others read and write.
         source.before = None;
         Ok(source)

@@ -32,6 +32,7 @@ use crate::{
     keystore::KeyPath,
     progress::{self, Bar, Progress, Silent},
     retry::RETRIES,
+    standard_streams,
     terminal::printable,
 };
 
@@ -115,7 +116,10 @@ impl Console {
 
     /// A line of data on stdout.
     pub(crate) fn print(&self, line: &dyn fmt::Display) -> Result<(), ClientError> {
-        writeln!(io::stdout(), "{line}").map_err(|error| local("cannot write to stdout", error))
+        let line = format!("{line}\n");
+        standard_streams::stdout()
+            .and_then(|mut stdout| stdout.write_all(line.as_bytes()))
+            .map_err(|error| local("cannot write to stdout", error))
     }
 
     /// An object of JSON, on a line of its own.

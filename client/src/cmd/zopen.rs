@@ -16,7 +16,9 @@ use zput_common::{
 use super::{
     Console, Failure, KeyArguments, directories, local, open_key_file, usage, zseal::SUFFIX,
 };
-use crate::{ClientError, offline, secret_file, sink::Output, source::FileSource};
+use crate::{
+    ClientError, offline, secret_file, sink::Output, source::FileSource, standard_streams,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -142,11 +144,15 @@ fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
     Ok(output?)
 }
 
-/// The identities of an `age-keygen` file.
+/// The identities of an `age-keygen` file; `-` is stdin.
 pub(crate) fn read_identities(path: &Path) -> Result<Vec<Identity>, ClientError> {
     let describe = |error| local(&format!("cannot read {}", path.display()), error);
-    let file = File::open(path).map_err(describe)?;
-    let text = secret_file::read(file, KEY_FILE_MAX_BYTES).map_err(describe)?;
+    let text = if path == Path::new("-") {
+        standard_streams::stdin().and_then(|stdin| secret_file::read(stdin, KEY_FILE_MAX_BYTES))
+    } else {
+        File::open(path).and_then(|file| secret_file::read(file, KEY_FILE_MAX_BYTES))
+    };
+    let text = text.map_err(describe)?;
     parse_identity_file(&text)
         .map_err(|error| ClientError::Identities { path: path.to_owned(), error })
 }

@@ -19,7 +19,7 @@ use crate::{
     Client, ClientError,
     atomic::{Existing, Staged},
     keystore::Unlocked,
-    secret_file, terminal,
+    secret_file, standard_streams, terminal,
 };
 
 #[derive(Args, Debug)]
@@ -87,14 +87,15 @@ const INVITE_PREFIX: &str = "zputinvite1";
 
 /// From the file, from stdin, or from a person: never from an argument, which others can see.
 fn read_invite(file: Option<&Path>) -> Result<Invite, Failure> {
+    let stdin = || standard_streams::stdin().map_err(|error| local("cannot read stdin", error));
     let text = match file {
         None if io::stdin().is_terminal() => Zeroizing::new(
             terminal::ask_secret("Invite: ")
                 .map_err(|error| local("cannot ask for the invite", error))?
                 .to_string(),
         ),
-        None => read_bounded(io::stdin(), "stdin")?,
-        Some(path) if path == Path::new("-") => read_bounded(io::stdin(), "stdin")?,
+        None => read_bounded(stdin()?, "stdin")?,
+        Some(path) if path == Path::new("-") => read_bounded(stdin()?, "stdin")?,
         Some(path) => {
             let name = path.display().to_string();
             let file =
