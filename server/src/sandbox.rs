@@ -146,6 +146,8 @@ mod tests {
         thread,
     };
 
+    use zput_skip as skip;
+
     use super::*;
     use crate::config;
 
@@ -185,8 +187,7 @@ mod tests {
         let tried = || {
             let enforced = reach.enforce().unwrap();
             if enforced == Enforced::NotAvailable {
-                eprintln!("skipped: this kernel has no Landlock");
-                return;
+                return skip::because("this kernel has no Landlock");
             }
             let denied = |result: io::Result<()>, what: &str| {
                 let kind = result.expect_err(what).kind();

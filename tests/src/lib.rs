@@ -31,6 +31,7 @@ pub use until::until;
 pub use uploads::{SentSlice, Uploads, assert_no_salt_has_two_ciphertexts};
 pub use vitals::Vitals;
 pub use web::{Head, WebClient, narrow};
+pub use zput_skip::{self as skip, or_skip};
 
 use std::{
     env,

@@ -107,17 +107,13 @@ pub fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// Whether there is a strace that may trace; says so where there is none.
-#[must_use]
-pub fn can_trace() -> bool {
-    let Some(strace) = installed("strace") else {
-        eprintln!("skipped: strace is not installed");
-        return false;
-    };
+/// Whether there is a strace that may trace.
+///
+/// # Errors
+/// Why there is none.
+pub fn can_trace() -> Result<(), &'static str> {
+    let strace = installed("strace").ok_or("strace is not installed")?;
     let may = Command::new(strace).args(["-qq", "-o", "/dev/null", "true"]).output();
     let may = may.is_ok_and(|output| output.status.success());
-    if !may {
-        eprintln!("skipped: strace may not trace here");
-    }
-    may
+    if may { Ok(()) } else { Err("strace may not trace here") }
 }

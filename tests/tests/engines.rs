@@ -22,7 +22,7 @@ use zput_common::{
 };
 use zput_tests::{
     Call, Configured, Pattern, Vitals, WebClient, calls, can_trace, command_path,
-    hostile::HostileClient, narrow,
+    hostile::HostileClient, narrow, or_skip,
 };
 
 const ENGINES: [&str; 4] = ["sendfile", "splice", "mmap", "copy"];
@@ -370,9 +370,7 @@ fn threads(pid: u32, name: &str) -> BTreeSet<u32> {
 /// that it does not wait, and the calls that move payload come for a window only once that was loaded.
 #[test]
 fn a_worker_reads_no_payload_from_the_disk() {
-    if !can_trace() {
-        return;
-    }
+    or_skip!(can_trace());
     const WINDOW: u64 = 512 * 1024;
     const COLD: u64 = 12 * 1024 * 1024;
     for engine in ENGINES {

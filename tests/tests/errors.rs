@@ -14,7 +14,9 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use zput_tests::{Home, Pattern, Ran, ServerProcess, command_path, installed, names, until};
+use zput_tests::{
+    Home, Pattern, Ran, ServerProcess, command_path, installed, names, or_skip, skip, until,
+};
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -218,8 +220,7 @@ fn a_file_that_cannot_be_read() {
     let mut command = home.command("zput");
     if geteuid().is_root() {
         if installed("setpriv").is_none() {
-            eprintln!("skipped: root reads every file, and setpriv is not installed");
-            return;
+            return skip::because("root reads every file, and setpriv is not installed");
         }
         for path in [home.path().to_owned(), home.path().join("work"), home.file("closed")] {
             chown(path, Some(nobody), Some(nobody)).unwrap();
@@ -236,8 +237,7 @@ fn a_file_that_cannot_be_read() {
             .arg("--version")
             .output();
         if !may.is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: root reads every file, and nobody else may run the commands here");
-            return;
+            return skip::because("root reads every file, and no other user may run the commands");
         }
     }
     is_told(
@@ -252,18 +252,22 @@ fn a_file_that_cannot_be_read() {
 const WITH_SMALL_DISK: &str = "mount -t tmpfs -o size=\"$2\" none \"$1\" && { [ -z \"$3\" ] || cp -a \"$3/.\" \"$1\"; } && shift 3 && exec \"$@\"";
 
 /// The command that runs `program` with a disk of `size` at `place`, filled from `from` if that is
-/// not empty. `None` where no file system can be mounted.
-fn with_small_disk(place: &Path, size: &str, from: &str, program: &Path) -> Option<Command> {
+/// not empty.
+fn with_small_disk(
+    place: &Path,
+    size: &str,
+    from: &str,
+    program: &Path,
+) -> Result<Command, &'static str> {
     let mut command = Command::new("unshare");
     command.args(["-rm", "sh", "-c", WITH_SMALL_DISK, "sh"]).arg(place).args([size, from]);
     let mut probe = Command::new("unshare");
     probe.args(["-rm", "sh", "-c", WITH_SMALL_DISK, "sh"]).arg(place).args(["64k", "", "true"]);
     if !probe.output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: no small file system can be mounted here");
-        return None;
+        return Err("no small file system can be mounted here");
     }
     command.arg(program);
-    Some(command)
+    Ok(command)
 }
 
 #[test]
@@ -272,7 +276,7 @@ fn a_full_disk_under_the_output() {
     let _stored = home.run_with("zput", ["--name", "large", "-"], &[7; 3_000_000]).ok();
     let disk = home.file("disk");
     fs::create_dir(&disk).unwrap();
-    let Some(mut command) = with_small_disk(&disk, "1m", "", Path::new("sh")) else { return };
+    let mut command = or_skip!(with_small_disk(&disk, "1m", "", Path::new("sh")));
     let inner = home.command("zget");
     // What is left on the disk is listed behind the error; nobody else can see it.
     command.args(["-c", "\"$0\" \"$@\"; code=$?; ls -A disk; exit $code"]);
@@ -294,7 +298,7 @@ fn a_full_disk_under_the_server() {
     fs::create_dir(&disk).unwrap();
     let from = store.to_str().unwrap();
     let zserve = command_path("zserve");
-    let Some(command) = with_small_disk(&disk, "24m", from, &zserve) else { return };
+    let command = or_skip!(with_small_disk(&disk, "24m", from, &zserve));
     let server = ServerProcess::start_by(command, &disk, &[]);
     rewrite_key_file(&home, &at, server.address());
     let at = server.address();

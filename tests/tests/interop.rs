@@ -8,49 +8,46 @@ use std::{
     process::Command,
 };
 
-use zput_tests::{Home, Pattern, Ran, installed, workspace};
+use zput_tests::{Home, Pattern, Ran, installed, or_skip, workspace};
 
 /// Three parts, the last of 5 bytes.
 const THREE_PARTS: u64 = 33_554_437;
 
 /// The independent reader, where it can run.
-fn reader() -> Option<PathBuf> {
+fn reader() -> Result<PathBuf, &'static str> {
     let directory = workspace().join("tests/interop");
     if installed("node").is_none() {
-        eprintln!("skipped: node is not installed");
-        return None;
+        return Err("node is not installed");
     }
     if !directory.join("node_modules").is_dir() {
-        eprintln!("skipped: the reader's packages are not installed (npm ci in tests/interop)");
-        return None;
+        return Err("the reader's packages are not installed (npm ci in tests/interop)");
     }
-    Some(directory.join("open.mjs"))
+    Ok(directory.join("open.mjs"))
 }
 
 /// A home whose key file is around the identity of a hybrid key of its own, or of age-keygen's.
-fn member(hybrid: bool) -> Option<Home> {
+fn member(hybrid: bool) -> Result<Home, &'static str> {
     let home = Home::new();
     if hybrid {
         let _made = home.run("zkey", ["new"]).ok();
-        return Some(home);
+        return Ok(home);
     }
     age_keygen(&home, "age.key")?;
     let _made = home.run("zkey", ["import", "--identity", "age.key"]).ok();
-    Some(home)
+    Ok(home)
 }
 
 /// An identity by age-keygen in `file`; its recipient.
-fn age_keygen(home: &Home, file: &str) -> Option<String> {
+fn age_keygen(home: &Home, file: &str) -> Result<String, &'static str> {
     if installed("age-keygen").is_none() {
-        eprintln!("skipped: age-keygen is not installed");
-        return None;
+        return Err("age-keygen is not installed");
     }
     let run = |arguments: &[&str]| {
         let mut command = home.program("age-keygen");
         Ran::from(command.args(arguments).output().unwrap()).ok()
     };
     let _made = run(&["-o", file]);
-    Some(run(&["-y", file]).text().trim().to_owned())
+    Ok(run(&["-y", file]).text().trim().to_owned())
 }
 
 /// Opens `blob` by the reader: its exit code, what came out, what it said.
@@ -85,8 +82,8 @@ fn only_blob(home: &Home) -> Vec<u8> {
 }
 
 fn reads_what_zput_stored(hybrid: bool, suite: &str) {
-    let Some(reader) = reader() else { return };
-    let Some(home) = member(hybrid) else { return };
+    let reader = or_skip!(reader());
+    let home = or_skip!(member(hybrid));
     hand_out_secrets(&home);
     let bytes = Pattern::bytes(1, THREE_PARTS);
     let put = ["--suite", suite, "--sha256", "--name", "plans/big", "-"];
@@ -124,14 +121,14 @@ fn the_reader_opens_what_zput_stored_for_an_x25519_identity_by_chacha() {
 
 #[test]
 fn the_reader_opens_what_zseal_sealed_to_a_recipient() {
-    let Some(reader) = reader() else { return };
+    let reader = or_skip!(reader());
     for (hybrid, suite, length) in [
         (true, "aes", THREE_PARTS),
         (true, "chacha", 0),
         (false, "aes", 16_384),
         (false, "chacha", THREE_PARTS),
     ] {
-        let Some(home) = member(hybrid) else { return };
+        let home = or_skip!(member(hybrid));
         hand_out_secrets(&home);
         let public = home.run("zkey", ["public"]).ok().text();
         let recipient = public.lines().find_map(|line| line.strip_prefix("recipient ")).unwrap();
@@ -152,8 +149,8 @@ fn the_reader_opens_what_zseal_sealed_to_a_recipient() {
 
 #[test]
 fn the_reader_refuses_a_flipped_byte_and_another_vault() {
-    let Some(reader) = reader() else { return };
-    let Some(home) = member(true) else { return };
+    let reader = or_skip!(reader());
+    let home = or_skip!(member(true));
     hand_out_secrets(&home);
     let _stored = home.run_with("zput", ["--name", "x", "--sha256", "-"], &[7; 20_000]).ok();
     let blob = only_blob(&home);
@@ -176,7 +173,7 @@ fn the_reader_refuses_a_flipped_byte_and_another_vault() {
 #[test]
 fn an_identity_of_age_keygen_seals_and_opens() {
     let home = Home::new();
-    let Some(recipient) = age_keygen(&home, "age.key") else { return };
+    let recipient = or_skip!(age_keygen(&home, "age.key"));
     assert!(recipient.starts_with("age1"), "{recipient}");
     let bytes = Pattern::bytes(3, 17_000_000);
     home.write("plain", &bytes);

@@ -14,7 +14,9 @@ use zput_client::{
     Client, directories::Directories, keystore::KeyPath, progress::Silent, put::PutOptions,
 };
 use zput_common::name::BlobName;
-use zput_tests::{Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path};
+use zput_tests::{
+    Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path, or_skip,
+};
 
 /// What moves bytes, names them, or makes them durable.
 const CALLS: &str = "trace=openat,openat2,read,readv,pread64,preadv,preadv2,mmap,splice,copy_file_range,sendfile,write,\
@@ -87,9 +89,7 @@ fn a_payload_leaves_by_sendfile_and_is_not_read() {
 /// looked at to see whether they are in memory, one for each window of 512 KiB. Of the object's file it reads no
 /// more than its own record at the end.
 fn leaves_inside_the_kernel(engine: &str) {
-    if !can_trace() {
-        return;
-    }
+    or_skip!(can_trace());
     let home = Home::new();
     let (server, trace) = traced_server(&home, &["--engine", engine]);
     server.admit(&home);
@@ -150,9 +150,7 @@ fn leaves_inside_the_kernel(engine: &str) {
 /// the client hears of it.
 #[test]
 fn a_put_is_answered_when_all_of_it_is_on_disk() {
-    if !can_trace() {
-        return;
-    }
+    or_skip!(can_trace());
     let home = Home::new();
     let (server, trace) = traced_server(&home, &[]);
     server.admit(&home);
@@ -260,9 +258,7 @@ fn is_published(calls: &[Call], directory: &Path, name: &str) {
 
 #[test]
 fn what_a_client_writes_is_on_disk_before_it_has_its_name() {
-    if !can_trace() {
-        return;
-    }
+    or_skip!(can_trace());
     let home = Home::new();
     home.write("blob", &Pattern::bytes(1, 17_000_000));
     // The first put of all makes a key file.

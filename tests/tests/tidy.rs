@@ -299,3 +299,64 @@ fn every_regression_has_a_test_that_exists_or_a_reason() {
     }
     assert!(named >= 50, "{page} names only {named} tests");
 }
+
+/// The bodies of functions that `#[test]` stands before, with their names.
+fn tests_of(text: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    for behind in text.split("#[test]\n").skip(1) {
+        let Some((_, function)) = behind.split_once("fn ") else { continue };
+        let name = function.split('(').next().unwrap();
+        // The brace that ends it stands as far in as the attributes and `fn`.
+        let indent = behind.len() - behind.trim_start().len();
+        let end = format!("\n{}}}\n", " ".repeat(indent));
+        found.push((name, function.split(&end).next().unwrap()));
+    }
+    found
+}
+
+/// A line that ends a test, or the helper that does its work, as if all had been well.
+fn leaves_early(line: &str) -> bool {
+    let line = line.split("//").next().unwrap().trim();
+    ["return;", "return Ok(());", "=> return,", "{ return }", "{ return; }"]
+        .iter()
+        .any(|way| line.contains(way))
+}
+
+/// A test that cannot run here says so by `skip::because` or `or_skip!`; both are counted.
+#[test]
+fn a_test_that_cannot_run_is_counted() {
+    for (line, does) in [
+        ("return;", true),
+        ("let Some(it) = it() else { return };", true),
+        ("Err(_) => return,", true),
+        ("return skip::because(\"no strace\");", false),
+        ("return 5; // return;", false),
+    ] {
+        assert_eq!(leaves_early(line), does, "{line}");
+    }
+    let mut checked = 0;
+    let mut found = Vec::new();
+    for name in ["common", "server", "client", "tests"] {
+        for (file, text) in sources(&workspace().join(name)) {
+            let file = file.strip_prefix(workspace()).unwrap().display().to_string();
+            for (test, body) in tests_of(&text) {
+                let early = body.lines().filter(|line| leaves_early(line));
+                found.extend(early.map(|line| format!("{file}, {test}: {}", line.trim())));
+                checked += 1;
+            }
+            if ["tests/skip/", "tests/benches/"].iter().any(|own| file.starts_with(own)) {
+                continue;
+            }
+            let is_of_tests = file.ends_with("tests.rs") || file.contains("/tests/");
+            let unsaid = code(&text);
+            let unsaid = unsaid.lines().filter(|line| {
+                line.contains("\"skipped: ") || (is_of_tests && line.contains("else { return };"))
+            });
+            found.extend(unsaid.map(|line| format!("{file}: {}", line.trim())));
+        }
+    }
+    // The examples of this test.
+    found.retain(|line| !line.starts_with("tests/tests/tidy.rs"));
+    assert_eq!(found, [] as [String; 0], "these end as if all had been well");
+    assert!(checked > 800, "the scan found only {checked} tests: it no longer sees them");
+}

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt, PermissionsExt},
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use crate::support::{Machine, copy, files, names};
@@ -491,14 +491,13 @@ fn signals_leave_nothing_behind() {
     kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
     let status = format!("/proc/{pid}/stat");
-    for _ in 0..200 {
-        // Gone, or a zombie that init has yet to reap.
-        match fs::read_to_string(&status) {
-            Ok(text) if !text.contains(") Z ") => std::thread::sleep(Duration::from_millis(10)),
-            _ => return,
-        }
+    // Gone, or a zombie that init has yet to reap.
+    let is_running = || fs::read_to_string(&status).is_ok_and(|text| !text.contains(") Z "));
+    let begun = Instant::now();
+    while is_running() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the command is still running");
+        std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("the command is still running");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::{fs, process::Command};
 
+use zput_skip::or_skip;
+
 use crate::support::Machine;
 
 /// A machine with a key file.
@@ -126,7 +128,8 @@ fn identities_of_age_keygen_open() {
 fn the_real_age_keygen_agrees() {
     let machine = Machine::new();
     let key = machine.path("key.txt");
-    let Ok(made) = Command::new("age-keygen").arg("-o").arg(&key).output() else { return };
+    let made = Command::new("age-keygen").arg("-o").arg(&key).output();
+    let made = or_skip!(made.map_err(|error| format!("age-keygen does not run: {error}")));
     assert!(made.status.success());
     let text = fs::read_to_string(&key).unwrap();
     let recipient = text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();

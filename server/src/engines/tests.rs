@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::net::sockopt;
+use zput_skip as skip;
 
 use super::*;
 
@@ -387,10 +388,10 @@ fn pipes_are_bounded_and_a_refusal_is_not_asked_for_again_at_once() {
     assert_eq!(pipes.count(), (0, 1));
 }
 
-/// Runs this test in a process of its own, as `user` if that is somebody. Returns whether this is it.
-fn alone(test: &str, user: Option<u32>) -> bool {
+/// Runs `body`, which is all of the test of this name, in a process of its own, as `user` if one is given.
+fn alone(test: &str, user: Option<u32>, body: fn()) {
     if std::env::var_os(ALONE).is_some() {
-        return true;
+        return body();
     }
     let mut command = Command::new("/proc/self/exe");
     command.args(["--exact", &format!("engines::tests::{test}")]).env(ALONE, "1");
@@ -400,7 +401,6 @@ fn alone(test: &str, user: Option<u32>) -> bool {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    false
 }
 
 fn descriptors() -> usize {
@@ -409,9 +409,10 @@ fn descriptors() -> usize {
 
 #[test]
 fn nothing_is_leaked() {
-    if !alone("nothing_is_leaked", None) {
-        return;
-    }
+    alone("nothing_is_leaked", None, leak_nothing);
+}
+
+fn leak_nothing() {
     let bytes = pattern(4 << 20);
     let file = file(&bytes);
     let inode = format!(" {} ", file.metadata().unwrap().ino());
@@ -445,12 +446,12 @@ fn nothing_is_leaked() {
 #[test]
 fn at_the_kernels_limit_of_pipes_sendfile_does_it() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can become somebody who has no pipes");
-        return;
+        return skip::because("only root can become a user who has no pipes");
     }
-    if !alone("at_the_kernels_limit_of_pipes_sendfile_does_it", Some(65_533)) {
-        return;
-    }
+    alone("at_the_kernels_limit_of_pipes_sendfile_does_it", Some(65_533), take_all_pipes);
+}
+
+fn take_all_pipes() {
     let soft = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap();
     let most = soft.trim().parse::<usize>().unwrap() / 256;
     let mut tools = Tools::new(Pipes::new(most + 100));

@@ -85,13 +85,13 @@ fn a_small_get_is_answered_while_large_ones_stream() {
             let done = &done;
             scope.spawn(move || {
                 // 1 GB of payload from 16 MB on disk, again and again.
-                while !done.load(Ordering::Relaxed) {
+                'asking: loop {
                     large.say(&get("large", &[Section::All; 64], Kind::Plain));
                     let answer = large.hear().unwrap();
                     assert!(matches!(answer, Response::Object { payload: 1_024_000_000, .. }));
                     while !large.some_payload(usize::MAX).unwrap().is_empty() {
                         if done.load(Ordering::Relaxed) {
-                            return;
+                            break 'asking;
                         }
                     }
                 }

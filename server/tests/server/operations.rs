@@ -24,6 +24,7 @@ use rustix::{
 use tempfile::TempDir;
 use zput_common::proto::message::{ErrorCode, Kind, Request, Response, Section};
 use zput_server::heartbeat::STALL_LIMIT;
+use zput_skip::{self as skip, or_skip};
 
 use super::{
     peer::{self, PATIENCE, begin, bytes, code, get},
@@ -218,8 +219,7 @@ fn the_configuration_is_read_again_on_a_signal() {
     assert!(log.contains("these take effect with the next start keys=\"workers\""), "{log}");
     assert!(log.contains(" DEBUG "), "the log's filter was changed: {log}");
     if log.contains("sandbox: not available") {
-        eprintln!("the sandbox was not tested: this kernel has no Landlock");
-        return;
+        return skip::because("this kernel has no Landlock");
     }
     assert!(log.contains("sandbox: fully enforced") || log.contains("partially"), "{log}");
     let denied = format!("cannot read the configuration {path}: Permission denied");
@@ -290,13 +290,9 @@ fn status(server: &Running, field: &str) -> Vec<String> {
 #[test]
 fn root_becomes_somebody_else_for_good() {
     if !geteuid().is_root() {
-        eprintln!("skipped: only root can become somebody else");
-        return;
+        return skip::because("only root can become another user");
     }
-    let Some(daemon) = daemon() else {
-        eprintln!("skipped: there is no user named daemon");
-        return;
-    };
+    let daemon = or_skip!(daemon().ok_or("there is no user named daemon"));
     let setup = Setup::new();
     fs::create_dir(setup.at("store")).unwrap();
     for path in [setup.dir.path(), &setup.at("store")] {

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use zput_skip as skip;
+
 use super::peer::{self, PATIENCE, Peer, bytes, get, seed};
 use rustix::process::{Pid, Signal, kill_process};
 use zput_common::{
@@ -260,8 +262,7 @@ fn memory_does_not_grow_with_what_is_put() {
 #[test]
 fn a_get_is_sent_by_sendfile() {
     if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("skipped: strace is not installed");
-        return;
+        return skip::because("strace is not installed");
     }
     let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("trace");

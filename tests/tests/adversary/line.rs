@@ -127,7 +127,7 @@ impl Line {
                 scope.spawn(move || {
                     let proxy = Proxy::new(self.address());
                     loop {
-                        let Some(damage) = damages.lock().unwrap().next() else { return };
+                        let Some(damage) = damages.lock().unwrap().next() else { break };
                         proxy.damage(direction, damage.clone());
                         act(&proxy, &damage, whose);
                     }

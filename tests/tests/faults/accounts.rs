@@ -8,7 +8,7 @@ use zput_common::{
     proto::message::Scopes,
 };
 use zput_server::store::{Store, StoreError};
-use zput_tests::seed;
+use zput_tests::{or_skip, seed};
 
 use super::{mounted::Mounted, power::fresh, workload::clock};
 
@@ -100,7 +100,7 @@ impl Office {
 
 #[test]
 fn who_has_joined_before_a_power_cut_has_joined() {
-    let Some(mut disk) = fresh() else { return };
+    let mut disk = or_skip!(fresh());
     let mut office = Office {
         accounts: [None; DEVICES as usize],
         unspent: Vec::new(),

@@ -4,7 +4,7 @@ use fuser::Errno;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use zput_common::{name::ObjectKey, proto::message::Condition};
 use zput_server::store::{Store, StoreError};
-use zput_tests::seed;
+use zput_tests::{or_skip, seed};
 
 use super::{
     disk::{Deed, Disk, Fault},
@@ -21,7 +21,7 @@ fn open(mounted: &Mounted) -> Result<Store, StoreError> {
 
 #[test]
 fn a_store_is_finished_after_a_power_cut_at_any_moment_of_its_making() {
-    let Some(mounted) = Mounted::new(Disk::default()) else { return };
+    let mounted = or_skip!(Mounted::new(Disk::default()));
     drop(open(&mounted).unwrap());
     let operations = mounted.disk().done();
     drop(mounted);

@@ -36,8 +36,8 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts a disk; `None`, and a word why, where that is not possible.
-    pub(crate) fn new(disk: Disk) -> Option<Self> {
+    /// Mounts a disk; the error is why that is not possible.
+    pub(crate) fn new(disk: Disk) -> Result<Self, String> {
         let disk = Arc::new(Mutex::new(disk));
         let dir = tempfile::tempdir().unwrap();
         let mut options = Config::default();
@@ -45,11 +45,8 @@ impl Mounted {
             vec![MountOption::FSName("zput-tests".into()), MountOption::NoDev, MountOption::NoSuid];
         let files = Files { disk: Arc::clone(&disk), listings: Mutex::default() };
         match fuser::spawn_mount(files, dir.path(), &options) {
-            Ok(session) => Some(Self { disk, dir, _session: session }),
-            Err(error) => {
-                println!("skipped: no file system can be mounted by FUSE here: {error}");
-                None
-            }
+            Ok(session) => Ok(Self { disk, dir, _session: session }),
+            Err(error) => Err(format!("no file system can be mounted by FUSE here: {error}")),
         }
     }
 

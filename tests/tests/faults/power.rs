@@ -5,7 +5,7 @@
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use zput_server::store::Store;
-use zput_tests::seed;
+use zput_tests::{or_skip, seed};
 
 use super::{
     disk::{Disk, Honesty, Loss},
@@ -41,12 +41,12 @@ struct Sabotage {
 }
 
 /// A disk with an empty store, all of it synced.
-pub(crate) fn fresh() -> Option<Disk> {
+pub(crate) fn fresh() -> Result<Disk, String> {
     let mounted = Mounted::new(Disk::default())?;
     drop(Store::open(&mounted.path().join("store"), clock()).unwrap());
     let disk = mounted.disk().clone();
     // Whatever the store did not sync is gone, and must not be missed.
-    Some(disk.after_cut(&mut StdRng::seed_from_u64(0)).0)
+    Ok(disk.after_cut(&mut StdRng::seed_from_u64(0)).0)
 }
 
 /// One disk, cut again and again; `Err` as soon as a promise is broken.
@@ -128,9 +128,8 @@ fn cut(cuts: u32, fresh: &Disk, sabotage: Sabotage, seed: u64) -> (Tally, Result
     (tally, Ok(()))
 }
 
-fn nothing_acknowledged_is_lost(cuts: u32) -> Tally {
-    let Some(fresh) = fresh() else { return Tally::default() };
-    let (tally, result) = cut(cuts, &fresh, Sabotage::default(), seed());
+fn nothing_acknowledged_is_lost(fresh: &Disk, cuts: u32) -> Tally {
+    let (tally, result) = cut(cuts, fresh, Sabotage::default(), seed());
     println!("{tally:?}");
     if let Err(broken) = result {
         panic!("after {} cuts, {broken}", tally.cuts);
@@ -144,14 +143,16 @@ fn nothing_acknowledged_is_lost(cuts: u32) -> Tally {
 /// Promises 1, 2 and 4.
 #[test]
 fn a_power_cut_loses_nothing_acknowledged() {
-    let _tally = nothing_acknowledged_is_lost(40);
+    let fresh = or_skip!(fresh());
+    let _tally = nothing_acknowledged_is_lost(&fresh, 40);
 }
 
 /// By hand: `cargo test -p zput-tests --test faults -- --ignored --nocapture five_hundred`
 #[test]
 #[ignore = "it takes minutes"]
 fn five_hundred_power_cuts_lose_nothing_acknowledged() {
-    let Tally { cuts, loss, resumed, .. } = nothing_acknowledged_is_lost(500);
+    let fresh = or_skip!(fresh());
+    let Tally { cuts, loss, resumed, .. } = nothing_acknowledged_is_lost(&fresh, 500);
     assert!(resumed.0 > cuts / 5 && resumed.1 > cuts, "{resumed:?}");
     let Loss { writes_lost, writes_torn, writes_kept, entries_lost, entries_kept } = loss;
     let kinds = [writes_lost, writes_torn, writes_kept, entries_lost, entries_kept];
@@ -160,7 +161,7 @@ fn five_hundred_power_cuts_lose_nothing_acknowledged() {
 
 /// The test finds out a disk that lies.
 fn is_found_out(sabotage: Sabotage) {
-    let Some(fresh) = fresh() else { return };
+    let fresh = or_skip!(fresh());
     let (tally, result) = cut(LIES_MAX, &fresh, sabotage, seed());
     let Err(broken) = result else { panic!("{sabotage:?}: nobody noticed") };
     println!("{sabotage:?}: noticed after {} cuts, {broken}", tally.cuts);

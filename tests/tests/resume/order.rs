@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use zput_tests::{Call, Ran, calls, can_trace};
+use zput_tests::{Call, Ran, calls, can_trace, or_skip};
 
 use crate::setting::{FILE, PARTS, SEALED_PART, Setting};
 
@@ -45,9 +45,7 @@ fn sends_behind(calls: &[Call], offset: u64) -> usize {
 
 #[test]
 fn a_part_is_in_the_journal_before_its_first_byte_is_sent() {
-    if !can_trace() {
-        return;
-    }
+    or_skip!(can_trace());
     let setting = Setting::in_clear();
     let (ends, up, _) = setting.ends();
     let bytes = setting.write(1);

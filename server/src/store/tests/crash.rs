@@ -1,6 +1,8 @@
 //! Every state that a crash can leave: made by hand, step by step as STORE has them, and by killing a process at each
 //! of its system calls.
 
+use zput_skip::or_skip;
+
 use super::{
     order::{Traced, trace},
     *,
@@ -183,10 +185,7 @@ fn a_process_killed_at_any_call_leaves_a_whole_store() {
                 let mut home = Home::new();
                 (attempt.before)(&home);
                 let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
-                let Some(Traced { said, .. }) = trace(&[&inject], attempt.role, &home) else {
-                    eprintln!("skipped: strace(1) is not installed or may not trace");
-                    return;
-                };
+                let Traced { said, .. } = or_skip!(trace(&[&inject], attempt.role, &home));
                 let done = said.starts_with("ok ");
                 let case = format!("{} killed at {call} {nth}", attempt.role);
                 let now = home.body("a");

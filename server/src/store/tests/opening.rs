@@ -6,6 +6,8 @@ use std::{
     thread,
 };
 
+use zput_skip::{self as skip, or_skip};
+
 use super::{child::Child, *};
 
 fn at(path: &Path) -> Result<Store, StoreError> {
@@ -238,10 +240,8 @@ fn a_directory_without_permission_is_refused() {
         let nobody = 65534;
         chown(&path, Some(nobody), Some(nobody)).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();
-        let Some(mut child) = Child::start_as(nobody, "open", &path) else {
-            eprintln!("skipped: the test's program cannot be run by another user");
-            return;
-        };
+        let child = Child::start_as(nobody, "open", &path);
+        let mut child = or_skip!(child.ok_or("another user cannot run the test's program"));
         let line = child.line();
         child.finish();
         line
@@ -265,8 +265,7 @@ fn a_read_only_file_system_is_refused() {
     };
     let source = home.path();
     if !is_root() || !mount(&["--bind", source.to_str().unwrap()]) {
-        eprintln!("skipped: mount(8) is not allowed here");
-        return;
+        return skip::because("mount(8) is not allowed here");
     }
     let read_only = mount(&["-o", "remount,ro,bind"]);
     let result = at(&target);

@@ -2,7 +2,12 @@
 //!
 //! A test on a live system cannot show that something was durable before it was acknowledged; the order of the calls can.
 
+use zput_skip::or_skip;
+
 use super::{child::Child, *};
+
+/// Why a test that traces cannot run.
+pub(super) const NO_STRACE: &str = "strace(1) is not installed or may not trace";
 
 /// What a traced process said, and the calls that it made between "ready" and that.
 pub(super) struct Traced {
@@ -11,8 +16,12 @@ pub(super) struct Traced {
     pub(super) calls: Vec<String>,
 }
 
-/// Plays `role` under strace with these `-e` arguments; `None` where that cannot be done.
-pub(super) fn trace(expressions: &[&str], role: &str, home: &Home) -> Option<Traced> {
+/// Plays `role` under strace with these `-e` arguments; the error is why that cannot be done.
+pub(super) fn trace(expressions: &[&str], role: &str, home: &Home) -> Result<Traced, &'static str> {
+    trace_if_possible(expressions, role, home).ok_or(NO_STRACE)
+}
+
+fn trace_if_possible(expressions: &[&str], role: &str, home: &Home) -> Option<Traced> {
     let log = home.dir.path().join("strace");
     let calls = "trace=write,pwrite64,fdatasync,fsync,flock,linkat,renameat,unlinkat";
     let mut command = vec!["strace", "-f", "-y", "-o", log.to_str().unwrap(), "-e", calls];
@@ -79,21 +88,18 @@ fn place(path: &str) -> String {
 }
 
 /// Runs `role` in a store where `before` was done, and returns its calls.
-fn calls_of(role: &str, before: fn(&Home)) -> Option<Vec<String>> {
+fn calls_of(role: &str, before: fn(&Home)) -> Result<Vec<String>, &'static str> {
     let home = Home::new();
     before(&home);
-    let Some(traced) = trace(&[], role, &home) else {
-        eprintln!("skipped: strace(1) is not installed or may not trace");
-        return None;
-    };
+    let traced = trace(&[], role, &home)?;
     assert!(traced.said.starts_with("ok "), "{}", traced.said);
-    Some(traced.calls)
+    Ok(traced.calls)
 }
 
 /// Promise 1: STORE, "Put" 1 to 8.
 #[test]
 fn a_put_is_durable_before_it_is_acknowledged() {
-    let Some(calls) = calls_of("put", |home| _ = home.put("a", b"old")) else { return };
+    let calls = or_skip!(calls_of("put", |home| _ = home.put("a", b"old")));
     assert_eq!(
         calls,
         [
@@ -122,7 +128,7 @@ fn a_put_is_durable_before_it_is_acknowledged() {
 /// From 1 MiB on nobody waits for the lock while the data is synced.
 #[test]
 fn the_data_of_a_large_put_is_durable_before_the_lock_is_taken() {
-    let Some(mut calls) = calls_of("put large", |_| {}) else { return };
+    let mut calls = or_skip!(calls_of("put large", |_| {}));
     calls.dedup();
     assert_eq!(
         calls,
@@ -142,7 +148,7 @@ fn the_data_of_a_large_put_is_durable_before_the_lock_is_taken() {
 
 #[test]
 fn a_first_put_has_no_history() {
-    let Some(calls) = calls_of("put absent", |_| {}) else { return };
+    let calls = or_skip!(calls_of("put absent", |_| {}));
     assert_eq!(
         calls,
         [
@@ -163,17 +169,14 @@ fn a_first_put_has_no_history() {
 fn already_there_is_durable_too() {
     let home = Home::new();
     home.put("a", b"old");
-    let Some(traced) = trace(&[], "put absent", &home) else {
-        eprintln!("skipped: strace(1) is not installed or may not trace");
-        return;
-    };
+    let traced = or_skip!(trace(&[], "put absent", &home));
     assert!(traced.said.starts_with("Exists:"), "{}", traced.said);
     assert_eq!(traced.calls, ["flock locks/ab", "fsync objects/ab"]);
 }
 
 #[test]
 fn a_delete_is_in_the_trash_before_it_is_gone() {
-    let Some(calls) = calls_of("delete", |home| _ = home.put("a", b"old")) else { return };
+    let calls = or_skip!(calls_of("delete", |home| _ = home.put("a", b"old")));
     assert_eq!(
         calls,
         [
@@ -192,7 +195,7 @@ fn a_restore_is_back_before_it_leaves_the_trash() {
         home.put("a", b"old");
         home.store.delete(&key("a"), Condition::Any).unwrap();
     };
-    let Some(calls) = calls_of("restore", before) else { return };
+    let calls = or_skip!(calls_of("restore", before));
     assert_eq!(
         calls,
         [
@@ -211,7 +214,7 @@ fn a_restored_copy_is_put_like_any_other() {
         home.put("a", b"old");
         home.put("a", b"new");
     };
-    let Some(calls) = calls_of("restore copy", before) else { return };
+    let calls = or_skip!(calls_of("restore copy", before));
     assert_eq!(
         calls,
         [
@@ -232,7 +235,7 @@ fn a_restored_copy_is_put_like_any_other() {
 /// STORE, "Invites": "spent by unlink + fsync(invites) before the client's file is written".
 #[test]
 fn an_invite_is_spent_before_it_is_good_for_anything() {
-    let Some(calls) = calls_of("join", |_| {}) else { return };
+    let calls = or_skip!(calls_of("join", |_| {}));
     assert_eq!(
         calls,
         [
@@ -255,10 +258,7 @@ fn a_failed_sync_fails_the_put_and_is_not_repeated() {
         let home = Home::new();
         home.put("a", b"old");
         let inject = format!("inject=fdatasync:error=EIO:when={nth}");
-        let Some(Traced { said, calls }) = trace(&[&inject], role, &home) else {
-            eprintln!("skipped: strace(1) is not installed or may not trace");
-            return;
-        };
+        let Traced { said, calls } = or_skip!(trace(&[&inject], role, &home));
         assert_eq!(said.split(':').next(), Some("Internal"), "{said}");
         // What follows is that the store is suspect.
         let expected = [
@@ -281,10 +281,7 @@ fn a_failed_sync_of_a_directory_fails_the_put() {
         let home = Home::new();
         home.put("a", b"old");
         let inject = format!("inject=fsync:error=EIO:when={nth}");
-        let Some(Traced { said, calls }) = trace(&[&inject], "put", &home) else {
-            eprintln!("skipped: strace(1) is not installed or may not trace");
-            return;
-        };
+        let Traced { said, calls } = or_skip!(trace(&[&inject], "put", &home));
         assert_eq!(said.split(':').next(), Some("Internal"), "{said}");
         if nth == 1 {
             // The old version's new name is not durable, so its old one stays.

@@ -11,9 +11,10 @@ use zput_common::{
     keys::public::DevicePublicKey,
     proto::message::{ErrorCode, HeaderSlice, Scopes},
 };
+use zput_skip::{self as skip, or_skip};
 
 use super::{
-    order::{Traced, trace},
+    order::{NO_STRACE, Traced, trace},
     *,
 };
 use crate::store::{
@@ -75,10 +76,7 @@ fn after_a_failed_sync_nothing_is_written_by_anybody_until_it_is_cleared() {
         let mut home = Home::new();
         home.put("a", b"old");
         assert_eq!(home.store.suspicion().unwrap(), None);
-        let Some(traced) = trace(&[inject], role, &home) else {
-            eprintln!("skipped: strace(1) is not installed or may not trace");
-            return;
-        };
+        let traced = or_skip!(trace(&[inject], role, &home));
         assert_eq!(traced.said.split(':').next(), Some("Internal"), "{}", traced.said);
         let text = fs::read_to_string(marker(&home)).unwrap();
         assert!(text.contains("format = 1") && text.contains(&format!("doing = \"{doing}\"")));
@@ -161,8 +159,7 @@ fn a_store_is_read_from_the_disk_before_it_is_trusted() {
         Residency::default().is_resident(file, 0, 1_900_000).unwrap()
     };
     if !is_there() {
-        println!("skipped: this file system does not tell what is in memory");
-        return;
+        return skip::because("this file system does not tell what is in memory");
     }
     assert_eq!(home.store.clear_suspicion(&mut ()).unwrap(), None, "it is not suspect");
     assert!(is_there());
@@ -327,10 +324,7 @@ fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
         home
     };
     let home = suspected();
-    let Some(Traced { said, calls }) = trace(&[], "clear", &home) else {
-        eprintln!("skipped: strace(1) is not installed or may not trace");
-        return;
-    };
+    let Traced { said, calls } = or_skip!(trace(&[], "clear", &home));
     assert_eq!(said, "ok 1");
     let count = |wanted: &str| calls.iter().filter(|call| *call == wanted).count();
     for shelf in ["objects", "history", "trash"] {
@@ -346,11 +340,8 @@ fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
     // The first and the last are those of the names, the second to the last but one those of the directories.
     for nth in [1, 2, 400, 778, 779] {
         let home = suspected();
-        let Some(Traced { said, .. }) =
-            trace(&[&format!("inject=fsync:error=EIO:when={nth}")], "clear", &home)
-        else {
-            return;
-        };
+        let inject = format!("inject=fsync:error=EIO:when={nth}");
+        let Traced { said, .. } = or_skip!(trace(&[&inject], "clear", &home));
         assert!(said.starts_with("Internal: cannot sync a directory"), "{nth}: {said}");
         takes_no_writes(&home, &format!("fsync {nth}"));
         assert!(clear(&home).cleared, "{nth}");
@@ -359,7 +350,7 @@ fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
     for nth in 1..=3 {
         let home = suspected();
         let inject = format!("inject=fdatasync:error=EIO:when={nth}");
-        let Some(Traced { said, .. }) = trace(&[&inject], "clear", &home) else { return };
+        let Traced { said, .. } = or_skip!(trace(&[&inject], "clear", &home));
         assert_eq!(said, "ok 0", "{nth}");
         takes_no_writes(&home, &inject);
         assert!(clear(&home).cleared, "{nth}");
@@ -404,10 +395,8 @@ fn a_store_whose_making_was_not_durable_takes_no_writes() {
         let dir = tempfile::tempdir_in(memory()).unwrap();
         let mut home = Home::new();
         let path = dir.path().join("store");
-        let Some(made) = made_with(&format!("inject=fsync:error=EIO:when={nth}"), &path) else {
-            eprintln!("skipped: strace(1) is not installed or may not trace");
-            return;
-        };
+        let made = made_with(&format!("inject=fsync:error=EIO:when={nth}"), &path);
+        let made = or_skip!(made.ok_or(NO_STRACE));
         assert!(!made, "{nth}");
         let store = open(&path, &home.time).unwrap();
         home.store = store;

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use zput_skip::or_skip;
+
 use super::{order::trace, *};
 
 /// How many put at once.
@@ -27,10 +29,8 @@ pub(super) fn put_neighbours(store: &Store) -> usize {
 #[test]
 fn puts_of_one_directory_share_its_sync() {
     let home = Home::new();
-    let Some(traced) = trace(&["inject=fsync:delay_enter=300000"], "put neighbours", &home) else {
-        eprintln!("skipped: strace(1) is not installed or may not trace");
-        return;
-    };
+    let inject = "inject=fsync:delay_enter=300000";
+    let traced = or_skip!(trace(&[inject], "put neighbours", &home));
     assert_eq!(traced.said, "ok 8");
     let count = |call: &str| traced.calls.iter().filter(|made| *made == call).count();
     assert_eq!(count("renameat staging/* -> objects/ab/H"), MANY);
@@ -48,10 +48,7 @@ fn puts_of_one_directory_share_its_sync() {
 fn a_sync_that_fails_fails_all_who_shared_it() {
     let home = Home::new();
     let expressions = ["inject=fsync:delay_enter=300000:error=EIO"];
-    let Some(traced) = trace(&expressions, "put neighbours", &home) else {
-        eprintln!("skipped: strace(1) is not installed or may not trace");
-        return;
-    };
+    let traced = or_skip!(trace(&expressions, "put neighbours", &home));
     assert_eq!(traced.said, "ok 0");
     assert!(home.store.suspicion().unwrap().is_some());
 }
@@ -76,9 +73,7 @@ fn nothing_is_acknowledged_by_a_store_that_became_suspect() {
         // The name is there, and its sync is under way.
         let traced = trace(&["inject=fsync:delay_enter=2000000"], role, &home);
         marking.join().unwrap();
-        match traced {
-            Some(traced) => assert_eq!(traced.said.split(':').next(), Some("Suspect"), "{role}"),
-            None => eprintln!("skipped: strace(1) is not installed or may not trace"),
-        }
+        let traced = or_skip!(traced);
+        assert_eq!(traced.said.split(':').next(), Some("Suspect"), "{role}");
     }
 }

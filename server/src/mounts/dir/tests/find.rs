@@ -15,6 +15,7 @@ use rustix::{
     io::Errno,
 };
 use zput_common::proto::message::ErrorCode;
+use zput_skip as skip;
 
 use super::*;
 use crate::mounts::{Modified, PathFlaw};
@@ -269,8 +270,7 @@ fn a_root_is_a_directory_that_is_there() {
 #[test]
 fn what_the_server_may_not_read_is_said_to_be_denied() {
     if rustix::process::geteuid().is_root() {
-        println!("skipped: root may read everything");
-        return;
+        return skip::because("root may read everything");
     }
     let home = Home::new();
     home.file("file");

@@ -7,9 +7,12 @@ use std::{
     time::SystemTime,
 };
 
+use zput_skip::or_skip;
+
 use super::*;
 
-fn tar(tree: &Path, arguments: &[&str]) -> Option<TempDir> {
+/// A directory with an archive of what `tree` holds; the error is why there is none.
+fn tar(tree: &Path, arguments: &[&str]) -> Result<TempDir, String> {
     let dir = tempfile::tempdir().unwrap();
     let command = Command::new("tar")
         .arg("-C")
@@ -19,15 +22,9 @@ fn tar(tree: &Path, arguments: &[&str]) -> Option<TempDir> {
         .args(arguments)
         .status();
     match command {
-        Ok(status) if status.success() => Some(dir),
-        Ok(status) => {
-            println!("skipped: this tar does not know {arguments:?} ({status})");
-            None
-        }
-        Err(error) => {
-            println!("skipped: there is no tar ({error})");
-            None
-        }
+        Ok(status) if status.success() => Ok(dir),
+        Ok(status) => Err(format!("this tar does not know {arguments:?} ({status})")),
+        Err(error) => Err(format!("there is no tar ({error})")),
     }
 }
 
@@ -69,11 +66,8 @@ fn every_format_is_read() {
     for format in ["v7", "ustar", "oldgnu", "gnu", "pax", "posix"] {
         // A pipe has no place in the oldest format.
         let without = if format == "v7" { "./pipe" } else { "none" };
-        let Some(dir) =
-            tar(tree.path(), &[&format!("--format={format}"), "--exclude", without, "."])
-        else {
-            continue;
-        };
+        let arguments = [&format!("--format={format}"), "--exclude", without, "."];
+        let dir = or_skip!(tar(tree.path(), &arguments), continue);
         let mount = TarMount::open(&dir.path().join("archive.tar"), None).unwrap();
         let mut expected: Vec<&str> = CONTENTS.iter().map(|(path, _)| *path).collect();
         expected.sort_unstable();
@@ -104,12 +98,8 @@ fn long_names_are_read() {
             fs::write(tree.path().join(&long), "long").unwrap();
             fs::hard_link(tree.path().join(&long), tree.path().join(&link)).unwrap();
         }
-        let Some(dir) = tar(
-            tree.path(),
-            &["--sort=name", &format!("--format={format}"), "d".repeat(90).as_str()],
-        ) else {
-            continue;
-        };
+        let arguments = ["--sort=name", &format!("--format={format}"), &"d".repeat(90)];
+        let dir = or_skip!(tar(tree.path(), &arguments), continue);
         let mount = TarMount::open(&dir.path().join("archive.tar"), None).unwrap();
         assert_eq!(bytes(&mount.find(&fits).unwrap()), b"fits", "{format}");
         if format != "ustar" {
@@ -139,7 +129,7 @@ fn sparse_members_are_known_and_not_served() {
         &["--format=pax", "--sparse-version=1.0"],
     ] {
         let all = [arguments, &["--sparse", "--sort=name", "disk", "z"]].concat();
-        let Some(dir) = tar(tree.path(), &all) else { continue };
+        let dir = or_skip!(tar(tree.path(), &all), continue);
         let mount = TarMount::open(&dir.path().join("archive.tar"), None).unwrap();
         assert_eq!(paths(&mount), ["z"], "{arguments:?}");
         assert_eq!(bytes(&mount.find("z").unwrap()), b"after", "{arguments:?}");
@@ -157,7 +147,7 @@ fn sparse_members_are_known_and_not_served() {
 #[test]
 fn archives_that_were_added_to_are_read() {
     let tree = tree();
-    let Some(dir) = tar(tree.path(), &["--format=gnu", "a", "dir"]) else { return };
+    let dir = or_skip!(tar(tree.path(), &["--format=gnu", "a", "dir"]));
     fs::write(tree.path().join("a"), "hello again").unwrap();
     let archive = dir.path().join("archive.tar");
     let status =
@@ -173,17 +163,15 @@ fn archives_that_were_added_to_are_read() {
 fn what_is_not_served_says_why() {
     let tree = tree();
     let absolute = tree.path().join("a");
-    if let Some(dir) = tar(tree.path(), &["-P", absolute.to_str().unwrap()]) {
-        let error = TarMount::open(&dir.path().join("archive.tar"), None).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the archive is refused: at byte 0: a name is absolute (made with -P?)"
-        );
-    }
-    if let Some(dir) = tar(tree.path(), &["-z", "a"]) {
-        let error = TarMount::open(&dir.path().join("archive.tar"), None).unwrap_err();
-        assert!(matches!(error, MountError::Compressed(Compression::Gzip)), "{error}");
-    }
+    let dir = or_skip!(tar(tree.path(), &["-P", absolute.to_str().unwrap()]));
+    let error = TarMount::open(&dir.path().join("archive.tar"), None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the archive is refused: at byte 0: a name is absolute (made with -P?)"
+    );
+    let dir = or_skip!(tar(tree.path(), &["-z", "a"]));
+    let error = TarMount::open(&dir.path().join("archive.tar"), None).unwrap_err();
+    assert!(matches!(error, MountError::Compressed(Compression::Gzip)), "{error}");
 }
 
 /// Labels and global headers come in front of members.
@@ -192,7 +180,7 @@ fn labels_are_skipped() {
     let tree = tree();
     for format in ["gnu", "pax"] {
         let arguments = [&format!("--format={format}"), "-V", "a label", "a"];
-        let Some(dir) = tar(tree.path(), &arguments) else { continue };
+        let dir = or_skip!(tar(tree.path(), &arguments), continue);
         let mount = TarMount::open(&dir.path().join("archive.tar"), None).unwrap();
         assert_eq!(paths(&mount), ["a"], "{format}");
     }
