@@ -393,6 +393,9 @@ fn alone(test: &str, user: Option<u32>, body: fn()) {
     if std::env::var_os(ALONE).is_some() {
         return body();
     }
+    if user.is_some() && !rustix::process::geteuid().is_root() {
+        return skip::because("only root can become another user");
+    }
     let mut command = Command::new("/proc/self/exe");
     command.args(["--exact", &format!("engines::tests::{test}")]).env(ALONE, "1");
     if let Some(user) = user {
@@ -445,9 +448,6 @@ fn leak_nothing() {
 /// pipe(7): "users cannot increase the capacity of a pipe" beyond pipe-user-pages-soft, all together.
 #[test]
 fn at_the_kernels_limit_of_pipes_sendfile_does_it() {
-    if !rustix::process::geteuid().is_root() {
-        return skip::because("only root can become a user who has no pipes");
-    }
     alone("at_the_kernels_limit_of_pipes_sendfile_does_it", Some(65_533), take_all_pipes);
 }
 
