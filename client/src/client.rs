@@ -38,6 +38,8 @@ pub struct Client {
     /// It was tried as often as it may be, and nothing has succeeded since.
     is_hopeless: Cell<bool>,
     listener: Listener,
+    /// Names that may be meant by one that is not there; absent until they were asked for.
+    guesses: Option<Vec<String>>,
 }
 
 /// Who hears of notices.
@@ -63,6 +65,7 @@ impl Client {
             retries: 0,
             is_hopeless: Cell::new(false),
             listener: Arc::new(|_| {}),
+            guesses: None,
         })
     }
 
@@ -91,6 +94,14 @@ impl Client {
 
     pub(crate) fn tell(&self, notice: &Notice<'_>) {
         (self.listener)(notice);
+    }
+
+    pub(crate) fn guesses(&self) -> Option<&[String]> {
+        self.guesses.as_deref()
+    }
+
+    pub(crate) fn set_guesses(&mut self, names: Vec<String>) {
+        self.guesses = Some(names);
     }
 
     pub(crate) fn journals(&self) -> &Journals {

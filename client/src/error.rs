@@ -1,6 +1,9 @@
 //! What can go wrong, as the user is told of it, and the exit code that a script sees.
 
-use std::{fmt, io, path::PathBuf};
+mod refusal;
+mod words;
+
+use std::{io, path::PathBuf};
 
 use thiserror::Error;
 use zput_common::{
@@ -9,17 +12,19 @@ use zput_common::{
         envelope::EnvelopeError, header::HeaderError, open::OpenError, part::PartError,
         seal::SealError,
     },
-    keys::{InviteError, Remote, Role},
+    keys::{InviteError, Role},
     name::NameError,
     proto::{
         SessionError,
         hello::HelloError,
-        message::{ErrorCode, RemoteError, Version},
+        message::{ErrorCode, Version},
     },
 };
 
+pub(crate) use self::refusal::{Refusal, Unmounted};
+pub use self::words::{CODES, split_hint};
 use crate::{
-    connection::ConnectionError, embedded::EmbeddedError, journal::JournalError,
+    calendar::local_version_time, connection::ConnectionError, embedded::EmbeddedError, journal::JournalError,
     keystore::KeystoreError, list::LISTED_MAX, notice::StartOver, seen::SeenError, sink::SinkError,
     source::SourceError, terminal::printable,
 };
@@ -197,6 +202,52 @@ pub enum ClientError {
     /// A combination of arguments that makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// No blob's name begins with this, or fits this pattern.
+    #[error("nothing matches {} (zls lists what is there)", printable(.0))]
+    NoMatch(String),
+    /// There is none of this name, but something like it.
+    #[error("not found (did you mean {}?)", printable(near))]
+    NotFound {
+        /// A name that is there.
+        near: String,
+    },
+    /// It is in the trash.
+    #[error(
+        "it was removed; what was put {} is in the trash (zrestore NAME takes it out)",
+        local_version_time(*.0)
+    )]
+    Removed(Version),
+    /// The blob is there, and has no such version.
+    #[error(
+        "it has no version {asked}; the newest is {newest} of {} (zstat --versions lists them)",
+        local_version_time(*newest)
+    )]
+    NoVersion {
+        /// The version that was asked for.
+        asked: Version,
+        /// The newest that there is.
+        newest: Version,
+    },
+    /// The blob is younger than the moment that was asked for.
+    #[error(
+        "it was not there yet at {moment}; the oldest version is {oldest} of {}",
+        local_version_time(*oldest)
+    )]
+    NotYet {
+        /// The moment.
+        moment: String,
+        /// The oldest version that there is.
+        oldest: Version,
+    },
+    /// Nothing of it was removed.
+    #[error(
+        "nothing of it is in the trash (zrestore NAME VERSION takes an earlier version; zstat \
+         --versions lists them)"
+    )]
+    NothingRemoved,
+    /// Objects that the server could not read are missing in a listing.
+    #[error("{0} more could not be read by the server (its operator's zserve check says why)")]
+    Unreadable(u64),
     /// Of several, some failed; each was told of already.
     #[error("{failed} of {all} failed")]
     Several {
@@ -255,15 +306,29 @@ impl ClientError {
             Self::Overtaken | Self::PutUnderWay | Self::NotStored => ExitCode::Temporary,
             Self::Journal(error) if error.is_full() => ExitCode::Full,
             Self::Journal(_) => ExitCode::Other,
-            Self::NothingToResume(_) => ExitCode::NotFound,
+            Self::NothingToResume(_)
+            | Self::NoMatch(_)
+            | Self::NotFound { .. }
+            | Self::Removed(_)
+            | Self::NoVersion { .. }
+            | Self::NotYet { .. }
+            | Self::NothingRemoved => ExitCode::NotFound,
             Self::StreamLost(error) | Self::Unanswered(error) => error.exit_code(),
             Self::Unrecorded { .. }
             | Self::TooMuchToList
             | Self::Thread(_)
             | Self::Incomplete
             | Self::Local { .. } => ExitCode::Other,
-            Self::Several { .. } => ExitCode::Some,
+            Self::Several { .. } | Self::Unreadable(_) => ExitCode::Some,
         }
+    }
+}
+
+impl ClientError {
+    /// Whether a server says that there is no such thing.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Connection(ConnectionError::Refused { error, .. })
+            if error.known() == Some(ErrorCode::NotFound))
     }
 }
 
@@ -348,69 +413,6 @@ fn of_code(code: u8) -> ExitCode {
     }
 }
 
-/// What a user is told when the server refuses: what happened, where, and what to do next. The
-/// server's own words stand only where they may say more.
-pub(crate) struct Refusal<'a> {
-    pub(crate) remote: &'a Remote,
-    pub(crate) error: &'a RemoteError,
-}
-
-impl fmt::Display for Refusal<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { remote, error } = self;
-        let text = printable(&error.text);
-        match ErrorCode::from_u8(error.code) {
-            Some(ErrorCode::NotFound) => {
-                write!(f, "not found on {remote} (zls lists what is there)")
-            }
-            Some(ErrorCode::Denied) => write!(
-                f,
-                "denied by {remote}: {text} (its operator gives invites and scopes; zkey join redeems one)"
-            ),
-            Some(ErrorCode::Exists) => write!(f, "exists already on {remote}"),
-            Some(ErrorCode::Full) => write!(f, "{remote} is full (its operator can make room)"),
-            Some(ErrorCode::Busy) => write!(f, "{remote} is busy: {text} (try again)"),
-            Some(ErrorCode::Suspect) => write!(
-                f,
-                "{remote} takes no writes: a write to its disk has failed, and its operator has to verify the \
-                 store (zserve check --clear-suspect); what is there can be read"
-            ),
-            Some(ErrorCode::Digest) => {
-                write!(f, "the bytes were damaged on their way to {remote} (try again)")
-            }
-            Some(ErrorCode::Kind) => write!(
-                f,
-                "{remote}: {text} (--plaintext is for unsealed objects, and only for those)"
-            ),
-            Some(ErrorCode::Internal) => write!(f, "{remote} failed: {text} (its log says how)"),
-            Some(code) => write!(f, "{remote} refused ({code:?}): {text}"),
-            None => write!(f, "{remote} refused (code {}): {text}", error.code),
-        }
-    }
-}
-
-/// What a user is told when the server does not turn to a mount.
-pub(crate) struct Unmounted<'a> {
-    pub(crate) remote: &'a Remote,
-    pub(crate) error: &'a RemoteError,
-}
-
-impl fmt::Display for Unmounted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { remote, error } = self;
-        match (error.known(), remote.mount()) {
-            (Some(ErrorCode::NotFound), Some(mount)) => write!(
-                f,
-                "the server {} has no mount {}, or none for this key file (its operator knows the \
-                 names; remote in the key file says which is meant)",
-                remote.server(),
-                printable(mount.as_str())
-            ),
-            _ => Refusal { remote, error }.fmt(f),
-        }
-    }
-}
-
 /// What to do about a blob that is not opened.
 fn advice(error: &OpenError) -> &'static str {
     match error {
@@ -427,7 +429,7 @@ fn advice(error: &OpenError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use zput_common::proto::Mode;
+    use zput_common::proto::{Mode, message::RemoteError};
 
     use super::*;
 

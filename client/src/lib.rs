@@ -6,7 +6,7 @@
 //!               ↓
 //!             client          a key file, a connection when one is needed
 //!    ↙     ↙    ↓    ↘    ↘
-//!  put   get  verify list stat remove   offline
+//!  put   get  verify list stat remove versions   offline
 //!   ↓     ↓                                ↓
 //! source sink                         source, sink
 //! seal   receive, partial
@@ -19,7 +19,7 @@
 //!
 //! keystore  seen  unfinished  directories  atomic  secret_file      files of this user
 //! retry                                                 what is tried again, and when
-//! progress  notice  terminal  cleanup                   the person in front, and what must not stay behind
+//! progress  notice  calendar  terminal  cleanup         the person in front, and what must not stay behind
 //! standard_streams                                      stdin, stdout and stderr as they were given
 //! ```
 //!
@@ -27,6 +27,7 @@
 //! times from the clock.
 
 pub mod atomic;
+pub mod calendar;
 pub mod cleanup;
 pub mod client;
 pub mod cmd;
@@ -52,6 +53,7 @@ pub mod standard_streams;
 pub mod stat;
 pub mod terminal;
 pub mod verify;
+pub mod versions;
 
 mod receive;
 mod seal;

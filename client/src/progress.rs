@@ -1,9 +1,6 @@
 //! How far a transfer is: the library reports through a small trait, the commands draw.
 
-use std::{
-    io::IsTerminal,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -49,17 +46,14 @@ pub fn aside<T>(write: impl FnOnce() -> T) -> T {
 const REDRAWS_PER_SECOND: u8 = 8;
 
 impl Bar {
-    /// A bar for what `label` names, or nothing at all when stderr is no terminal.
+    /// A bar for what `label` names, on stderr, which has to be a terminal.
     #[must_use]
-    pub fn on_terminal(label: &str) -> Option<Self> {
-        if !std::io::stderr().is_terminal() {
-            return None;
-        }
+    pub fn on_stderr(label: &str) -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_message(label.to_owned());
         *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
-        Some(Self { bar })
+        Self { bar }
     }
 }
 

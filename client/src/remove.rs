@@ -24,6 +24,20 @@ impl Client {
         }
     }
 
+    /// Whether `name` has a current version.
+    ///
+    /// # Errors
+    /// When the server refuses to say.
+    pub fn is_there(&mut self, name: &BlobName) -> Result<bool, ClientError> {
+        let request = Request::Stat { key: self.key_file().object_key(name), version: None };
+        match self.ask_again(Some(name.as_str()), &request) {
+            Ok(Response::Stat { .. }) => Ok(true),
+            Ok(_) => Err(self.connection()?.unexpected("not what it knows of the object").into()),
+            Err(error) if error.is_absent() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes an earlier or deleted version of `name` the current one; gives its new version. Where the
     /// key file can open it, this machine takes it for the newest from now on.
     ///

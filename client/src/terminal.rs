@@ -5,8 +5,9 @@
 
 use std::{
     borrow::Cow,
+    env,
     fs::OpenOptions,
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Read, Write},
     sync::Arc,
 };
 
@@ -40,6 +41,12 @@ fn acts_on_a_terminal(c: char) -> bool {
             | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// Whether `stream` is a terminal that can take back what it shows: a bar is drawn over and over.
+#[must_use]
+pub fn has_cursor(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("TERM").is_some_and(|term| !matches!(term.to_str(), Some("dumb" | "")))
+}
+
 /// Whether there is a terminal to ask on.
 #[must_use]
 pub fn can_ask() -> bool {
@@ -71,6 +78,18 @@ pub fn ask_secret(prompt: &str) -> io::Result<Zeroizing<String>> {
     (&*terminal).write_all(b"\n")?;
     let text = str::from_utf8(&bytes).map_err(io::Error::other)?;
     Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Asks on `/dev/tty` for a line that is shown while it is typed.
+///
+/// # Errors
+/// When there is no terminal, or it goes away.
+pub fn ask(prompt: &str) -> io::Result<String> {
+    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    terminal.write_all(printable(prompt).as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(terminal).take(LINE_MAX_BYTES as u64).read_line(&mut line)?;
+    Ok(line.trim().to_owned())
 }
 
 #[cfg(test)]

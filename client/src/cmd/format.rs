@@ -1,44 +1,69 @@
-//! Times, sizes and versions, as people and as scripts read them.
+//! Sizes, permissions and versions, as people and as scripts read them.
 
-use std::time::{Duration, UNIX_EPOCH};
-
-use zput_common::proto::message::Version;
-
-/// A time in RFC 3339, of whole seconds; one outside 1970 to 9999 as seconds since 1970.
-pub(crate) fn time(seconds: i64) -> String {
-    match u64::try_from(seconds) {
-        Ok(after) if after < YEAR_10000 => {
-            humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(after)).to_string()
-        }
-        _ => format!("{seconds} s since 1970"),
-    }
-}
-
-/// When a version was committed.
-pub(crate) fn version_time(version: Version) -> String {
-    time(i64::try_from(version.0 / 1_000_000_000).unwrap_or(i64::MAX))
-}
+pub(crate) use crate::calendar::{local_version_time, precise_time, time, version_time};
 
 /// Versions and generations do not fit the numbers of every JSON reader.
 pub(crate) fn number(value: u64) -> String {
     value.to_string()
 }
 
-/// 10000-01-01 in seconds since 1970: the formatter knows four digits of a year.
-const YEAR_10000: u64 = 253_402_300_800;
+/// Permission bits in octal, as `chmod` takes them: `0644`.
+pub(crate) fn octal(mode: u32) -> String {
+    format!("{:04o}", mode & 0o777)
+}
+
+/// `rwxr-xr-x`.
+pub(crate) fn permissions(mode: u32) -> String {
+    (0..9)
+        .rev()
+        .map(|bit| if mode >> bit & 1 == 0 { '-' } else { ['x', 'w', 'r'][bit % 3] })
+        .collect()
+}
+
+/// `512 B`, `1.5 KiB`, `16 MiB`: two digits at least, rounded down.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1_024 {
+        return format!("{bytes} B");
+    }
+    let mut unit = 0;
+    let mut scale = 1_024_u64;
+    while unit + 1 < UNITS.len() && bytes / scale >= 1_024 {
+        (unit, scale) = (unit + 1, scale * 1_024);
+    }
+    let (whole, rest) = (bytes / scale, bytes % scale);
+    let tenth = u128::from(rest) * 10 / u128::from(scale);
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    if whole < 10 && tenth > 0 { format!("{whole}.{tenth} {name}") } else { format!("{whole} {name}") }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_are_readable_or_told_as_numbers() {
-        assert_eq!(time(1_000_000_000), "2001-09-09T01:46:40Z");
-        assert_eq!(time(253_402_300_799), "9999-12-31T23:59:59Z");
-        assert_eq!(time(253_402_300_800), "253402300800 s since 1970");
-        assert_eq!(time(-1), "-1 s since 1970");
-        assert_eq!(time(i64::MIN), "-9223372036854775808 s since 1970");
-        assert_eq!(version_time(Version(1_000_000_000_000_000_000)), "2001-09-09T01:46:40Z");
-        assert_eq!(version_time(Version(u64::MAX)), "2554-07-21T23:34:33Z");
+    fn permissions_read_as_usual() {
+        assert_eq!(permissions(0o755), "rwxr-xr-x");
+        assert_eq!(permissions(0o4640), "rw-r-----");
+        assert_eq!(permissions(0), "---------");
+        assert_eq!(octal(0o100_644), "0644");
+        assert_eq!(octal(0o7), "0007");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1 KiB"),
+            (1_536, "1.5 KiB"),
+            (10_240, "10 KiB"),
+            (1_048_575, "1023 KiB"),
+            (16_777_216, "16 MiB"),
+            (4_398_046_511_104, "4 TiB"),
+            (u64::MAX, "15 EiB"),
+        ] {
+            assert_eq!(size(bytes), expected);
+        }
     }
 }

@@ -13,27 +13,27 @@ pub mod zrm;
 pub mod zseal;
 pub mod zstat;
 
+mod command_line;
+mod console;
+mod failure;
 mod format;
+mod peers;
+mod select;
+mod tree;
 
-use std::{
-    env, fmt,
-    io::{self, Write},
-    path::PathBuf,
-    process,
-    sync::Arc,
-};
+use std::{io, path::PathBuf, process, sync::Arc};
 
 use clap::{Args, Parser};
-use serde::Serialize;
 
+pub use self::{
+    command_line::{ALWAYS_SAID, prepared, variable_of},
+    console::{Console, Voice},
+    failure::Failure,
+};
+pub(crate) use self::{console::Tally, failure::At};
 use crate::{
-    Client, ClientError, ExitCode, cleanup,
-    directories::Directories,
-    keystore::KeyPath,
-    progress::{self, Bar, Progress, Silent},
+    Client, ClientError, ExitCode, cleanup, directories::Directories, keystore::KeyPath,
     retry::RETRIES,
-    standard_streams,
-    terminal::printable,
 };
 
 /// Runs a command: arguments in, exit code out.
@@ -41,8 +41,10 @@ pub fn run<A: Parser>(
     name: &'static str,
     command: fn(A, &Console) -> Result<(), Failure>,
 ) -> process::ExitCode {
-    let arguments = A::parse();
-    let console = Console { name };
+    let (arguments, console) = match command_line::parse::<A>(name) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
+    };
     let ended = cleanup::on_signals()
         .map_err(|error| local("cannot watch for signals", error).into())
         .and_then(|()| command(arguments, &console));
@@ -50,139 +52,8 @@ pub fn run<A: Parser>(
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
             cleanup::give_up();
-            console.tell(&failure);
-            failure.error.exit_code().into()
-        }
-    }
-}
-
-/// Why a command failed, and at what.
-#[derive(Debug)]
-pub struct Failure {
-    /// The name, file or version it failed at.
-    thing: Option<String>,
-    error: ClientError,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(thing) = &self.thing {
-            write!(f, "{}: ", printable(thing))?;
-        }
-        write!(f, "{}", printable(&self.error.to_string()))
-    }
-}
-
-impl<E: Into<ClientError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self { thing: None, error: error.into() }
-    }
-}
-
-/// Names the thing that an operation failed at.
-pub(crate) trait At<T> {
-    fn at(self, thing: impl fmt::Display) -> Result<T, Failure>;
-}
-
-impl<T, E: Into<ClientError>> At<T> for Result<T, E> {
-    fn at(self, thing: impl fmt::Display) -> Result<T, Failure> {
-        self.map_err(|error| Failure { thing: Some(thing.to_string()), error: error.into() })
-    }
-}
-
-/// Where a command speaks.
-#[derive(Clone, Copy, Debug)]
-pub struct Console {
-    name: &'static str,
-}
-
-impl Console {
-    /// A line on stderr.
-    pub(crate) fn tell(&self, what: &dyn fmt::Display) {
-        // There is nobody left to be told that stderr is gone.
-        let _told = progress::aside(|| writeln!(io::stderr(), "{}", self.line(what)));
-    }
-
-    /// The line that tells it.
-    pub(crate) fn line(&self, what: &dyn fmt::Display) -> String {
-        format!("{}: {what}", self.name)
-    }
-
-    /// That there is a new key file, and what to do with it.
-    pub(crate) fn tell_made(&self, key_file: &KeyPath) {
-        self.tell(&format_args!("made a key file: {}", key_file.path.display()));
-        self.tell(&"back it up: what is sealed to a key that is lost stays sealed");
-    }
-
-    /// A line of data on stdout.
-    pub(crate) fn print(&self, line: &dyn fmt::Display) -> Result<(), ClientError> {
-        let line = format!("{line}\n");
-        standard_streams::stdout()
-            .and_then(|mut stdout| stdout.write_all(line.as_bytes()))
-            .map_err(|error| local("cannot write to stdout", error))
-    }
-
-    /// An object of JSON, on a line of its own.
-    pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), ClientError> {
-        let text = serde_json::to_string(value)
-            .map_err(|error| local("cannot write JSON", io::Error::other(error)))?;
-        self.print(&text)
-    }
-
-    /// Progress on the terminal, if stderr is one.
-    pub(crate) fn progress(&self, label: &str) -> Box<dyn Progress> {
-        match Bar::on_terminal(&printable(label)) {
-            Some(bar) => Box::new(bar),
-            None => Box::new(Silent),
-        }
-    }
-
-    /// Does something with each of `things`; a failure of one does not keep the others from it.
-    pub(crate) fn each<T>(
-        &self,
-        things: Vec<T>,
-        mut act: impl FnMut(T) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let mut tally = Tally::of(things.len());
-        for thing in things {
-            tally.note(act(thing), self);
-        }
-        tally.end()
-    }
-}
-
-/// How several things have ended.
-#[derive(Debug)]
-pub(crate) struct Tally {
-    all: usize,
-    failed: usize,
-    /// Of a single thing: nobody has been told yet.
-    failure: Option<Failure>,
-}
-
-impl Tally {
-    pub(crate) fn of(all: usize) -> Self {
-        Self { all, failed: 0, failure: None }
-    }
-
-    /// One has ended.
-    pub(crate) fn note(&mut self, ended: Result<(), Failure>, console: &Console) {
-        let Err(failure) = ended else { return };
-        self.failed += 1;
-        if self.all == 1 {
-            self.failure = Some(failure);
-        } else {
-            console.tell(&failure);
-        }
-    }
-
-    /// All have.
-    pub(crate) fn end(self) -> Result<(), Failure> {
-        let Self { all, failed, failure } = self;
-        match failure {
-            Some(failure) => Err(failure),
-            None if failed == 0 => Ok(()),
-            None => Err(ClientError::Several { failed, all }.into()),
+            console.fail(&failure);
+            failure.exit_code().into()
         }
     }
 }
@@ -205,34 +76,25 @@ impl KeyArguments {
         let directories = directories()?;
         let path = self.path(&directories);
         let key_file = open_key_file(&path, console)?;
-        Ok(Client::new(key_file, &directories)?)
+        let client = Client::new(key_file, &directories)?;
+        console.detail(&format_args!("by {} to {}", path.path.display(), client.remote()));
+        Ok(client)
     }
 }
 
 /// How often what fails for a moment is tried again.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct RetryArguments {
-    /// How often in a row to try again when the connection fails or the server is busy [default: $ZPUT_RETRIES, else 5]
-    #[arg(long, value_name = "N")]
-    retries: Option<u32>,
+    /// How often in a row to try again when the connection fails or the server is busy
+    #[arg(long, value_name = "N", default_value_t = RETRIES)]
+    retries: u32,
 }
-
-/// The environment variable that says how often to try again.
-pub const RETRIES_VARIABLE: &str = "ZPUT_RETRIES";
 
 impl RetryArguments {
     /// Lets `client` try again, and tell of it.
     pub(crate) fn apply(self, client: &mut Client, console: &Console) -> Result<(), Failure> {
-        let retries = match (self.retries, env::var_os(RETRIES_VARIABLE)) {
-            (Some(retries), _) => retries,
-            (None, Some(value)) if !value.is_empty() => {
-                let number = value.to_str().and_then(|value| value.parse().ok());
-                number.ok_or_else(|| usage(format!("{RETRIES_VARIABLE} is not a number")))?
-            }
-            (None, _) => RETRIES,
-        };
         let console = *console;
-        client.persist(retries, Arc::new(move |notice| console.tell(notice)));
+        client.persist(self.retries, Arc::new(move |notice| console.tell(notice)));
         Ok(())
     }
 }
@@ -246,7 +108,7 @@ pub(crate) fn open_key_file(
     if path.is_exposed() {
         let path = path.path.display();
         console
-            .tell(&format_args!("warning: others can read the key file {path} (chmod 600 {path})"));
+            .warn(&format_args!("warning: others can read the key file {path} (chmod 600 {path})"));
     }
     Ok(key_file)
 }

@@ -10,15 +10,21 @@ use std::{
 
 use clap::Parser;
 use serde::Serialize;
-use zput_common::{name::BlobName, proto::message::Version};
+use zput_common::name::BlobName;
 
-use super::{At, Console, Failure, KeyArguments, RetryArguments, directories, format, usage};
+use super::{
+    At, Console, Failure, KeyArguments, RetryArguments, directories, format,
+    select::{is_pattern, spread},
+    usage,
+};
 use crate::{
-    Client, ExitCode,
+    Client, ClientError, ExitCode,
+    calendar::When,
     get::{ByteRange, GetOptions, GetReceipt},
     offline::attributes,
     partial::Partials,
     sink::Output,
+    terminal::printable,
 };
 
 const EXAMPLES: &str = "\
@@ -27,7 +33,9 @@ Examples:
   zget -o - home.tar | tar x       fetch to stdout; each part is verified before it is written
   zget -o plans/ a.pdf b.pdf       fetch several into a directory
   zget --range 0-1023 -o - disk    the first 1,024 bytes
-  zget --at VERSION secret.bin     an earlier version (zstat --versions lists them)
+  zget 'plans/*.pdf' -o plans/     what fits a pattern (* ? ** [ab] {a,b})
+  zget --at yesterday secret.bin   as it was then (also: \"2026-11-29 18:00\", \"2 days ago\", or a
+                                   version: zstat --versions lists them)
   zget --verify-only secret.bin    fetch and verify all of it, and keep nothing
 
 A file appears only when all of it is verified. It is named by what you ask for, never by the blob.
@@ -44,7 +52,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try
 #[derive(Parser, Debug)]
 #[command(name = "zget", version, after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Names of the blobs
+    /// Names of the blobs, or patterns
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 
@@ -54,16 +62,16 @@ pub struct Arguments {
     output: Option<PathBuf>,
 
     /// Replace output files that are there
-    #[arg(long)]
+    #[arg(short, long)]
     force: bool,
 
     /// Only these bytes, from 0, the last one included: START-END, or START- for all that follows
     #[arg(long, value_name = "START-END")]
     range: Option<RangeArgument>,
 
-    /// This version instead of the current one, however old it is
-    #[arg(long, value_name = "VERSION")]
-    at: Option<u64>,
+    /// This version, or the one that was current then, instead of the current one, however old it is
+    #[arg(long, value_name = "VERSION|WHEN")]
+    at: Option<When>,
 
     /// Accept an older version than was seen before, and take it for the newest from now on
     #[arg(long, conflicts_with = "at")]
@@ -127,8 +135,13 @@ enum Target {
 struct Line<'a> {
     name: &'a str,
     version: String,
+    committed: String,
     generation: Option<String>,
     length: u64,
+    /// Absent of an unsealed object, which has none.
+    mode: Option<String>,
+    mtime: Option<String>,
+    key: String,
     output: Option<String>,
 }
 
@@ -139,16 +152,32 @@ const STAYS: &str = "what came stays, and the same command goes on with it";
 ///
 /// # Errors
 /// When a blob was not fetched.
-pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    let targets = targets(&arguments)?;
+pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
+    let are_plain = !arguments.names.iter().any(|name| is_pattern(name));
+    let plain = if are_plain { Some(targets(&arguments)?) } else { None };
     let partials = Partials::of(&directories()?);
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
+    let targets = match plain {
+        Some(targets) => targets,
+        None => {
+            arguments.names = spread(&mut client, &arguments.names);
+            targets(&arguments)?
+        }
+    };
     console.each(targets, |(name, target)| {
         let line = fetch(&mut client, &name, &target, &partials, &arguments, console)?;
         if arguments.json {
             console.print_json(&line)?;
         }
+        let size = format::size(line.length);
+        let to = line.output.as_deref().unwrap_or(if arguments.verify_only { "verified" } else { "stdout" });
+        console.done(&format_args!(
+            "{} → {}  {size}  version {}",
+            printable(line.name),
+            printable(to),
+            line.version
+        ));
         Ok(())
     })
 }
@@ -162,15 +191,19 @@ fn fetch<'a>(
     console: &Console,
 ) -> Result<Line<'a>, Failure> {
     let options = GetOptions {
-        version: arguments.at.map(Version),
+        version: match &arguments.at {
+            Some(when) => Some(client.version_at(name, when).at(name)?),
+            None => None,
+        },
         range: arguments.range.map(|RangeArgument(range)| range),
         allow_rollback: arguments.allow_rollback,
     };
     let progress = console.progress(name.as_str());
     let mut output = match target {
         Target::Nowhere => {
-            let got = client.verify(name, &options, &*progress).at(name)?;
-            return Ok(Line::of(name, &got, None));
+            let got = client.verify(name, &options, &*progress);
+            let got = explained(client, name, &options, got)?;
+            return Ok(Line::of(client, name, &got, None));
         }
         Target::Stdout => Output::stdout()?,
         // A stretch, and what nobody vouches for, is not gone on with.
@@ -188,10 +221,19 @@ fn fetch<'a>(
     };
     if arguments.plaintext {
         let got = client.get_unsealed(name, &options, &mut output, &*progress);
-        let (version, length) = got.at(name)?;
+        let (version, length) = explained(client, name, &options, got)?;
         output.commit(None)?;
-        let version = format::number(version.0);
-        return Ok(Line { name: name.as_str(), version, generation: None, length, output: path });
+        return Ok(Line {
+            name: name.as_str(),
+            version: format::number(version.0),
+            committed: format::version_time(version),
+            generation: None,
+            length,
+            mode: None,
+            mtime: None,
+            key: client.key_file().object_key(name).to_string(),
+            output: path,
+        });
     }
     let got = client.get(name, &options, &mut output, &*progress);
     match &got {
@@ -204,19 +246,38 @@ fn fetch<'a>(
         }
         Ok(_) => {}
     }
-    let got = got.at(name)?;
+    let got = explained(client, name, &options, got)?;
     // A stretch of a file is not that file.
     output.commit(options.range.is_none().then(|| attributes(&got.metadata)))?;
-    Ok(Line::of(name, &got, path))
+    Ok(Line::of(client, name, &got, path))
+}
+
+/// What came of it; of what is not there, all that is known of it.
+fn explained<T>(
+    client: &mut Client,
+    name: &BlobName,
+    options: &GetOptions,
+    got: Result<T, ClientError>,
+) -> Result<T, Failure> {
+    got.map_err(|error| client.why_absent(name, options.version, error)).at(name)
 }
 
 impl<'a> Line<'a> {
-    fn of(name: &'a BlobName, got: &GetReceipt, output: Option<String>) -> Self {
+    fn of(
+        client: &Client,
+        name: &'a BlobName,
+        got: &GetReceipt,
+        output: Option<String>,
+    ) -> Self {
         Self {
             name: name.as_str(),
             version: format::number(got.version.0),
+            committed: format::version_time(got.version),
             generation: Some(format::number(got.generation)),
             length: got.length,
+            mode: Some(format::octal(got.metadata.mode)),
+            mtime: Some(format::precise_time(got.metadata.mtime_s, got.metadata.mtime_ns)),
+            key: client.key_file().object_key(name).to_string(),
             output,
         }
     }

@@ -1,41 +1,82 @@
 //! `zls`: lists the vault's blobs.
 
-use clap::Parser;
+use std::cmp::Reverse;
+
+use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum};
 use serde::Serialize;
 
-use super::{Console, Failure, KeyArguments, RetryArguments, format};
+use super::{
+    Console, Failure, KeyArguments, RetryArguments, Tally, format,
+    select::{Selector, is_taken},
+    tree,
+};
 use crate::{
     ClientError,
     list::{Listed, Listing},
-    terminal::printable,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   zls                      names, sorted
-  zls -l plans/            permissions, bytes, time of modification, version and name
+  zls -l plans/            permissions, size, time of modification and name of what is in plans/
+  zls '*.pdf' 'plans/**'   what fits a pattern; ** also crosses slashes
+  zls --sort time -r       the newest last
+  zls -0 | xargs -0 zstat  names that end in NUL
   zls --json | jq -r .name
 
 Names, times and permissions come out of each blob's sealed header; a name that does not lead to the
 blob it stands in is an integrity error. Sizes follow from what the server says; zstat verifies them.
 
-Exit codes: 0 ok, 1 other, 2 usage, 5 try again, 6 denied, 7 key missing or wrong, 8 integrity.";
+Exit codes: 0 ok, 1 other, 2 usage, 3 some could not be read, 4 nothing matches, 5 try again,
+6 denied, 7 key missing or wrong, 8 integrity.";
 
 /// Lists the vault's blobs
 #[derive(Parser, Debug)]
-#[command(name = "zls", version, after_long_help = EXAMPLES)]
+#[command(name = "zls", version, disable_help_flag = true, after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Only names that begin with this
-    #[arg(value_name = "PREFIX", default_value = "")]
-    prefix: String,
+    /// Only names that begin with one of these, or fit a pattern (* ? ** [ab] {a,b})
+    #[arg(value_name = "PREFIX|PATTERN")]
+    which: Vec<String>,
 
-    /// Permissions, bytes, time of modification and version too
-    #[arg(short)]
+    /// Permissions, size and time of modification too
+    #[arg(short, long)]
     long: bool,
 
+    /// End each name in NUL instead of a newline
+    #[arg(short = '0', long, conflicts_with_all = ["long", "json", "tree"])]
+    null: bool,
+
+    /// Sizes in bytes [default where stdout is no terminal]
+    #[arg(long, conflicts_with = "human")]
+    bytes: bool,
+
+    /// Sizes as people say them [default on a terminal]
+    #[arg(long)]
+    human: bool,
+
+    /// What to sort by: size has the largest first, time the newest
+    #[arg(long, value_enum, default_value_t = Order::Name)]
+    sort: Order,
+
+    /// The other way round
+    #[arg(short, long)]
+    reverse: bool,
+
+    /// Show directories, and what is in them
+    #[arg(long, conflicts_with_all = ["long", "json", "sort", "reverse"])]
+    tree: bool,
+
     /// Print a line of JSON for each blob
-    #[arg(long, conflicts_with = "long")]
+    #[arg(long)]
     json: bool,
+
+    /// Print help; behind -l, sizes as people say them
+    #[arg(short = 'h')]
+    help_or_human: bool,
+
+    /// Print help with examples
+    #[arg(long, action = ArgAction::HelpLong)]
+    help: Option<bool>,
 
     #[command(flatten)]
     retries: RetryArguments,
@@ -44,15 +85,24 @@ pub struct Arguments {
     key: KeyArguments,
 }
 
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Name,
+    Size,
+    Time,
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
+    version: String,
+    committed: String,
+    generation: String,
     length: u64,
     stored: u64,
-    mode: u32,
+    mode: String,
     mtime: String,
-    version: String,
-    generation: String,
+    key: String,
 }
 
 /// Runs the command.
@@ -60,26 +110,18 @@ struct Line<'a> {
 /// # Errors
 /// When the listing is not complete.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
+    if arguments.help_or_human && !arguments.long {
+        let help = super::prepared(Arguments::command()).render_help();
+        return Ok(console.print_behind(&help, "")?);
+    }
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
-    let Listing { blobs, foreign, unsealed, damaged } = client.list(&arguments.prefix)?;
-    for blob in &blobs {
-        if arguments.json {
-            console.print_json(&Line {
-                name: blob.metadata.name.as_str(),
-                length: blob.length,
-                stored: blob.stored,
-                mode: blob.metadata.mode & 0o777,
-                mtime: format::time(blob.metadata.mtime_s),
-                version: format::number(blob.version.0),
-                generation: format::number(blob.generation),
-            })?;
-        } else if arguments.long {
-            console.print(&long_line(blob))?;
-        } else {
-            console.print(&printable(blob.metadata.name.as_str()))?;
-        }
-    }
+    let selectors: Vec<Selector> =
+        arguments.which.iter().map(|text| Selector::new(text)).collect();
+    let Listing { mut blobs, foreign, unsealed, damaged, .. } = client.list("")?;
+    blobs.retain(|blob| is_taken(&selectors, blob));
+    sort(&mut blobs, arguments.sort, arguments.reverse);
+    print(&blobs, &arguments, console)?;
     if foreign > 0 {
         console.tell(&format_args!("{foreign} more are sealed to others than this key file"));
     }
@@ -88,31 +130,125 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
             .tell(&format_args!("{unsealed} more are not sealed (zget --plaintext fetches them)"));
     }
     for unlisted in &damaged {
-        console.tell(&format_args!("object {}: {}", unlisted.key, unlisted.error));
+        console.warn(&format_args!("object {}: {}", unlisted.key, unlisted.error));
     }
-    match damaged.into_iter().next() {
-        Some(_) => Err(ClientError::Envelope("some objects are not what they claim to be").into()),
-        None => Ok(()),
+    if !damaged.is_empty() {
+        return Err(ClientError::Envelope("some objects are not what they claim to be").into());
+    }
+    let mut tally = Tally::of(selectors.len());
+    for selector in &selectors {
+        let is_there = blobs.iter().any(|blob| selector.takes(blob.metadata.name.as_str()));
+        let found = if is_there || selector.text().is_empty() {
+            Ok(())
+        } else {
+            Err(ClientError::NoMatch(selector.text().to_owned()).into())
+        };
+        tally.note(found, console);
+    }
+    tally.end()
+}
+
+fn sort(blobs: &mut [Listed], order: Order, is_reversed: bool) {
+    match order {
+        Order::Name => {}
+        Order::Size => blobs.sort_by_key(|blob| Reverse(blob.length)),
+        Order::Time => blobs
+            .sort_by_key(|blob| Reverse((blob.metadata.mtime_s, blob.metadata.mtime_ns))),
+    }
+    if is_reversed {
+        blobs.reverse();
     }
 }
 
-fn long_line(blob: &Listed) -> String {
-    format!(
-        "{} {:>14} {} {} {}",
-        permissions(blob.metadata.mode),
-        blob.length,
-        format::time(blob.metadata.mtime_s),
-        blob.version,
-        printable(blob.metadata.name.as_str())
-    )
+fn print(blobs: &[Listed], arguments: &Arguments, console: &Console) -> Result<(), ClientError> {
+    let mut page = Page::new(console);
+    if arguments.tree {
+        let all = blobs.iter().map(|blob| (blob.metadata.name.as_str(), blob.length));
+        tree::lines(all).iter().try_for_each(|line| page.put(&console.shown(line), "\n"))?;
+    } else if arguments.json {
+        for blob in blobs {
+            page.put(&Console::json_text(&json_line(blob))?, "\n")?;
+        }
+    } else if arguments.long {
+        print_long(blobs, arguments, console, &mut page)?;
+    } else if arguments.null {
+        blobs.iter().try_for_each(|blob| page.put(blob.metadata.name.as_str(), "\0"))?;
+    } else {
+        let shown = |blob: &Listed| console.shown(blob.metadata.name.as_str()).into_owned();
+        blobs.iter().try_for_each(|blob| page.put(&shown(blob), "\n"))?;
+    }
+    page.end()
 }
 
-/// `rwxr-xr-x`.
-fn permissions(mode: u32) -> String {
-    (0..9)
-        .rev()
-        .map(|bit| if mode >> bit & 1 == 0 { '-' } else { ['x', 'w', 'r'][bit % 3] })
-        .collect()
+/// Lines that are gathered: a system call each is what a long listing would spend its time in.
+struct Page<'a> {
+    console: &'a Console,
+    text: String,
+}
+
+/// Bytes that are gathered before they are written.
+const PAGE_BYTES: usize = 64 * 1024;
+
+impl<'a> Page<'a> {
+    const fn new(console: &'a Console) -> Self {
+        Self { console, text: String::new() }
+    }
+
+    fn put(&mut self, line: &str, end: &str) -> Result<(), ClientError> {
+        self.text.extend([line, end]);
+        if self.text.len() < PAGE_BYTES {
+            return Ok(());
+        }
+        let text = std::mem::take(&mut self.text);
+        self.console.print_behind(&text, "")
+    }
+
+    fn end(self) -> Result<(), ClientError> {
+        if self.text.is_empty() { Ok(()) } else { self.console.print_behind(&self.text, "") }
+    }
+}
+
+fn print_long(
+    blobs: &[Listed],
+    arguments: &Arguments,
+    console: &Console,
+    page: &mut Page<'_>,
+) -> Result<(), ClientError> {
+    let asks_human = arguments.human || arguments.help_or_human;
+    let is_human = asks_human || console.is_on_terminal() && !arguments.bytes;
+    let size =
+        |bytes: u64| if is_human { format::size(bytes) } else { bytes.to_string() };
+    let rows: Vec<(String, String)> = blobs
+        .iter()
+        .map(|blob| (size(blob.length), format::time(blob.metadata.mtime_s)))
+        .collect();
+    let sizes = rows.iter().map(|(size, _)| size.len()).max().unwrap_or(0);
+    let times = rows.iter().map(|(_, time)| time.len()).max().unwrap_or(0);
+    for (blob, (size, time)) in blobs.iter().zip(&rows) {
+        let permissions = format::permissions(blob.metadata.mode);
+        let name = console.shown(blob.metadata.name.as_str());
+        page.put(&format!("{permissions} {size:>sizes$} {time:>times$} {name}"), "\n")?;
+    }
+    if console.is_on_terminal() {
+        let total = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.length));
+        let what = if blobs.len() == 1 { "blob" } else { "blobs" };
+        page.put(&format!("{} {what}, {}", blobs.len(), size(total)), "\n")?;
+    }
+    Ok(())
+}
+
+fn json_line(blob: &Listed) -> Line<'_> {
+    Line {
+        name: blob.metadata.name.as_str(),
+        version: format::number(blob.version.0),
+        committed: format::version_time(blob.version),
+        generation: format::number(blob.generation),
+        length: blob.length,
+        stored: blob.stored,
+        mode: format::octal(blob.metadata.mode),
+        mtime: format::precise_time(blob.metadata.mtime_s, blob.metadata.mtime_ns),
+        key: blob.key.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -120,15 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn permissions_read_as_usual() {
-        assert_eq!(permissions(0o755), "rwxr-xr-x");
-        assert_eq!(permissions(0o4640), "rw-r-----");
-        assert_eq!(permissions(0), "---------");
-    }
-
-    #[test]
     fn help_is_sound() {
-        use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        super::super::prepared(Arguments::command()).debug_assert();
     }
 }

@@ -51,7 +51,7 @@ pub struct Arguments {
     output: Option<PathBuf>,
 
     /// Replace the output file if it is there
-    #[arg(long)]
+    #[arg(short, long)]
     force: bool,
 
     /// Open a blob that no vault vouches for, too

@@ -26,6 +26,7 @@ use crate::{
     embedded::{self, Made},
     put::{JOBS, JOBS_MAX, NamedFile, PutOptions, PutReceipt, Resume},
     source::{CommandSource, FileSource, Source},
+    terminal::printable,
 };
 
 const EXAMPLES: &str = "\
@@ -143,6 +144,7 @@ enum Task {
 struct Line<'a> {
     name: &'a str,
     version: String,
+    committed: String,
     generation: Option<String>,
     length: u64,
     key: String,
@@ -179,9 +181,14 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
             (false, false) => Resume::Auto,
         },
     };
-    let tell = |name: &BlobName, receipt: &PutReceipt| match arguments.json {
-        true => tell(name, receipt, console),
-        false => Ok(()),
+    let to = client.remote().to_string();
+    let tell = |name: &BlobName, receipt: &PutReceipt| {
+        if arguments.json {
+            tell(name, receipt, console)?;
+        }
+        let (name, size) = (printable(name.as_str()), format::size(receipt.length));
+        console.done(&format_args!("{name} → {to}  {size}  version {}", receipt.version));
+        Ok(())
     };
     let (name, receipt) = match task {
         Task::Files(files) => match <[NamedFile; 1]>::try_from(files) {
@@ -226,6 +233,7 @@ fn tell(name: &BlobName, receipt: &PutReceipt, console: &Console) -> Result<(), 
     console.print_json(&Line {
         name: name.as_str(),
         version: format::number(receipt.version.0),
+        committed: format::version_time(receipt.version),
         generation: receipt.generation.map(format::number),
         length: receipt.length,
         key: receipt.key.to_string(),

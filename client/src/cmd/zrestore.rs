@@ -2,17 +2,20 @@
 
 use clap::Parser;
 use serde::Serialize;
-use zput_common::{name::BlobName, proto::message::Version};
+use zput_common::name::BlobName;
 
 use super::{At, Console, Failure, KeyArguments, RetryArguments, format};
+use crate::{calendar::When, terminal::printable};
 
 const EXAMPLES: &str = "\
 Examples:
+  zrestore secret.bin                          what zrm removed last
+  zrestore secret.bin yesterday                what was current then (also: \"2026-11-29 18:00\")
   zstat --versions secret.bin                  which versions there are
   zrestore secret.bin 1763715600000000000
 
-To other machines that have seen a newer one, the restored version is an old one: there, zget takes
---allow-rollback once.
+What is current becomes an earlier version. To other machines that have seen a newer one, the restored
+version is an old one: there, zget takes --allow-rollback once.
 
 Exit codes: 0 ok, 1 other, 2 usage, 4 not found, 5 try again, 6 denied, 7 key missing or wrong,
 8 integrity.";
@@ -25,9 +28,13 @@ pub struct Arguments {
     #[arg(value_name = "NAME")]
     name: String,
 
-    /// Version to restore
-    #[arg(value_name = "VERSION")]
-    which: u64,
+    /// Version to restore, or when it was current [default: the newest in the trash]
+    #[arg(value_name = "VERSION|WHEN")]
+    which: Option<When>,
+
+    /// The same
+    #[arg(long, value_name = "VERSION|WHEN", conflicts_with = "which")]
+    at: Option<When>,
 
     /// Print a line of JSON
     #[arg(long)]
@@ -44,6 +51,9 @@ pub struct Arguments {
 struct Line<'a> {
     name: &'a str,
     version: String,
+    committed: String,
+    /// The version that it was before.
+    restored: String,
 }
 
 /// Runs the command.
@@ -54,10 +64,24 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let name = BlobName::parse(&arguments.name).at(&arguments.name)?;
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
-    let version = client.restore(&name, Version(arguments.which)).at(&name)?;
+    let asked = match arguments.which.or(arguments.at) {
+        Some(when) => client.version_at(&name, &when),
+        None => client.newest_removed(&name),
+    };
+    let asked = asked.at(&name)?;
+    let version = match client.restore(&name, asked) {
+        Ok(version) => version,
+        Err(error) => return Err(client.why_absent(&name, Some(asked), error)).at(&name),
+    };
+    let time = format::local_version_time(asked);
+    console.done(&format_args!("{} is what it was {time}", printable(name.as_str())));
     if arguments.json {
-        let version = format::number(version.0);
-        console.print_json(&Line { name: name.as_str(), version })?;
+        console.print_json(&Line {
+            name: name.as_str(),
+            version: format::number(version.0),
+            committed: format::version_time(version),
+            restored: format::number(asked.0),
+        })?;
     }
     Ok(())
 }
@@ -69,6 +93,6 @@ mod tests {
     #[test]
     fn help_is_sound() {
         use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        super::super::prepared(Arguments::command()).debug_assert();
     }
 }

@@ -1,17 +1,28 @@
 //! `zrm`: moves blobs to the trash.
 
+use std::io::{self, IsTerminal as _};
+
 use clap::Parser;
 use serde::Serialize;
 use zput_common::name::BlobName;
 
-use super::{At, Console, Failure, KeyArguments, RetryArguments, format};
+use super::{
+    At, Console, Failure, KeyArguments, RetryArguments, format, local,
+    select::{Reach, expand, is_pattern},
+    usage,
+};
+use crate::{Client, ClientError, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
   zrm secret.bin
+  zrm 'plans/*.pdf'                           what fits a pattern (* ? ** [ab] {a,b})
+  zrm -rn plans                               say what would go: plans, and all below plans/
+  zrm -r plans
   zrm --json secret.bin | jq -r .version      the version that zrestore takes
 
-The blob stays in the server's trash; zrestore takes it out again.
+The blob stays in the server's trash; zrestore takes it out again. At a terminal more than three that
+are not named one by one are asked about.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
 7 key missing or wrong.";
@@ -20,9 +31,25 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try
 #[derive(Parser, Debug)]
 #[command(name = "zrm", version, after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Names of the blobs
+    /// Names of the blobs, or patterns
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
+
+    /// Also all whose names begin with NAME/
+    #[arg(short, long, visible_alias = "prefix")]
+    recursive: bool,
+
+    /// Only say what would go
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Ask nothing
+    #[arg(short, long)]
+    yes: bool,
+
+    /// Ask nothing, and take what is not there for removed
+    #[arg(short, long)]
+    force: bool,
 
     /// Print a line of JSON for each blob removed
     #[arg(long)]
@@ -38,29 +65,100 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
-    version: String,
+    /// Absent of what would go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    committed: Option<String>,
+    removed: bool,
 }
+
+/// Blobs that go without a question though nobody named them one by one.
+const UNASKED_MAX: usize = 3;
 
 /// Runs the command.
 ///
 /// # Errors
 /// When a blob was not removed.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    let names: Vec<BlobName> = arguments
-        .names
-        .iter()
-        .map(|name| BlobName::parse(name).at(name))
-        .collect::<Result<_, _>>()?;
+    if arguments.names.iter().any(String::is_empty) {
+        return Err(usage("a name cannot be empty"));
+    }
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
+    let reach = if arguments.recursive { Reach::Below } else { Reach::Name };
+    let mut names = expand(&mut client, &arguments.names, reach);
+    if arguments.force {
+        names.retain(|name| !name.as_ref().is_err_and(Failure::is_no_match));
+    }
+    if !arguments.dry_run && !may_go(&names, &arguments)? {
+        console.tell(&"nothing was removed");
+        return Ok(());
+    }
     console.each(names, |name| {
-        let version = client.remove(&name).at(&name)?;
-        if arguments.json {
-            let version = format::number(version.0);
-            console.print_json(&Line { name: name.as_str(), version })?;
+        let name = name?;
+        if arguments.dry_run {
+            return would_go(&mut client, &name, &arguments, console);
         }
+        let version = match client.remove(&name) {
+            Ok(version) => version,
+            Err(error) if arguments.force && error.is_absent() => return Ok(()),
+            Err(error) => return Err(client.why_absent(&name, None, error)).at(&name),
+        };
+        if arguments.json {
+            let (committed, version) =
+                (format::version_time(version), format::number(version.0));
+            console.print_json(&Line {
+                name: name.as_str(),
+                version: Some(version),
+                committed: Some(committed),
+                removed: true,
+            })?;
+        }
+        let shown = terminal::printable(name.as_str());
+        console.done(&format_args!("{shown} is in the trash (zrestore takes it out)"));
         Ok(())
     })
+}
+
+/// Whether it may go: a person is asked about many that nobody named one by one.
+fn may_go(
+    names: &[Result<BlobName, Failure>],
+    arguments: &Arguments,
+) -> Result<bool, Failure> {
+    let are_named =
+        !arguments.recursive && !arguments.names.iter().any(|name| is_pattern(name));
+    let count = names.iter().flatten().count();
+    let is_asked = !(arguments.yes || arguments.force || are_named || count <= UNASKED_MAX)
+        && io::stdin().is_terminal()
+        && io::stderr().is_terminal()
+        && terminal::can_ask();
+    if !is_asked {
+        return Ok(true);
+    }
+    let answer = terminal::ask(&format!("Move {count} blobs to the trash (y/N)? "))
+        .map_err(|error| local("cannot ask", error))?;
+    Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Says that a blob would go, if it is there.
+fn would_go(
+    client: &mut Client,
+    name: &BlobName,
+    arguments: &Arguments,
+    console: &Console,
+) -> Result<(), Failure> {
+    match client.is_there(name) {
+        Ok(true) => {}
+        Ok(false) if arguments.force => return Ok(()),
+        Ok(false) => return Err(ClientError::NoMatch(name.to_string()).into()),
+        Err(error) => return Err(error).at(name),
+    }
+    if arguments.json {
+        let line = Line { name: name.as_str(), version: None, committed: None, removed: false };
+        return Ok(console.print_json(&line)?);
+    }
+    Ok(console.print(&console.shown(name.as_str()))?)
 }
 
 #[cfg(test)]
@@ -70,6 +168,6 @@ mod tests {
     #[test]
     fn help_is_sound() {
         use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        super::super::prepared(Arguments::command()).debug_assert();
     }
 }

@@ -61,7 +61,7 @@ pub struct Arguments {
     into: Option<PathBuf>,
 
     /// Replace the output file if it is there
-    #[arg(long)]
+    #[arg(short, long)]
     force: bool,
 
     /// Name inside of the blob [default: the file's last path component, or `stdin`]

@@ -4,29 +4,34 @@ use clap::Parser;
 use serde::Serialize;
 use zput_common::{
     name::BlobName,
-    proto::message::{Version, VersionState},
+    proto::message::VersionState,
 };
 
-use super::{At, Console, Failure, KeyArguments, RetryArguments, format};
-use crate::{Client, get::GetOptions, stat::Stat, terminal::printable};
+use super::{
+    At, Console, Failure, KeyArguments, RetryArguments, format,
+    select::{Reach, expand},
+};
+use crate::{Client, calendar::When, get::GetOptions, stat::Stat};
 
 const EXAMPLES: &str = "\
 Examples:
   zstat secret.bin
   zstat --json secret.bin | jq -r .version
+  zstat 'plans/*'                  what fits a pattern (* ? ** [ab] {a,b})
+  zstat --at yesterday secret.bin  as it was then (also: \"2026-11-29 18:00\", \"2 days ago\")
   zstat --versions secret.bin      every version there is, the trash included
   zstat --verify secret.bin        fetch and verify every part as well
 
-Exit codes: 0 ok, 1 other, 2 usage, 4 not found, 5 try again, 6 denied, 7 key missing or wrong,
-8 integrity.";
+Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
+7 key missing or wrong, 8 integrity.";
 
-/// Says what is known of a blob: verified like a get, without fetching its parts
+/// Says what is known of blobs: verified like a get, without fetching their parts
 #[derive(Parser, Debug)]
 #[command(name = "zstat", version, after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Name of the blob
-    #[arg(value_name = "NAME")]
-    name: String,
+    /// Names of the blobs, or patterns
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
 
     /// List all versions instead, newest first; what the server says, not verified
     #[arg(long, conflicts_with_all = ["at", "allow_rollback", "verify"])]
@@ -36,15 +41,15 @@ pub struct Arguments {
     #[arg(long)]
     verify: bool,
 
-    /// This version instead of the current one, however old it is
-    #[arg(long, value_name = "VERSION")]
-    at: Option<u64>,
+    /// This version, or the one that was current then, instead of the current one, however old it is
+    #[arg(long, value_name = "VERSION|WHEN")]
+    at: Option<When>,
 
     /// Accept an older version than was seen before, and take it for the newest from now on
     #[arg(long, conflicts_with = "at")]
     allow_rollback: bool,
 
-    /// Print JSON; with --versions a line for each
+    /// Print a line of JSON for each blob; with --versions for each version
     #[arg(long)]
     json: bool,
 
@@ -58,12 +63,13 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
+    sealed_as: &'a str,
     version: String,
     committed: String,
     generation: String,
     length: u64,
     stored: u64,
-    mode: u32,
+    mode: String,
     mtime: String,
     writer: Option<String>,
     recipients: usize,
@@ -74,7 +80,8 @@ struct Line<'a> {
 }
 
 #[derive(Serialize)]
-struct VersionLine {
+struct VersionLine<'a> {
+    name: &'a str,
     version: String,
     committed: String,
     state: &'static str,
@@ -86,39 +93,62 @@ struct VersionLine {
 /// # Errors
 /// When there is no such blob, or it is not what it claims to be.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    let name = BlobName::parse(&arguments.name).at(&arguments.name)?;
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
-    if arguments.versions {
-        return versions(&mut client, &name, arguments.json, console);
-    }
-    let options = GetOptions {
-        version: arguments.at.map(Version),
-        range: None,
-        allow_rollback: arguments.allow_rollback,
+    let names = expand(&mut client, &arguments.names, Reach::Name);
+    let are_several = names.len() > 1;
+    let mut is_first = true;
+    console.each(names, |name| {
+        let name = name?;
+        if !arguments.json && are_several {
+            let gap = if is_first { "" } else { "\n" };
+            let title = if arguments.versions { format!("{}:", console.shown(name.as_str())) } else { String::new() };
+            let end = if title.is_empty() { "" } else { "\n" };
+            console.print_behind(&format_args!("{gap}{title}"), end)?;
+        }
+        is_first = false;
+        if arguments.versions {
+            return versions(&mut client, &name, arguments.json, console);
+        }
+        one(&mut client, &name, &arguments, console)
+    })
+}
+
+fn one(
+    client: &mut Client,
+    name: &BlobName,
+    arguments: &Arguments,
+    console: &Console,
+) -> Result<(), Failure> {
+    let version = match &arguments.at {
+        Some(when) => Some(client.version_at(name, when).at(name)?),
+        None => None,
     };
-    let stat = client.stat(&name, &options).at(&name)?;
-    let mut line = line(&name, &stat);
+    let options = GetOptions { version, range: None, allow_rollback: arguments.allow_rollback };
+    let stat = match client.stat(name, &options) {
+        Ok(stat) => stat,
+        Err(error) => return Err(client.why_absent(name, version, error)).at(name),
+    };
+    let mut line = line(name, &stat);
     if arguments.verify {
         // The same version, whatever is put meanwhile.
         let options = GetOptions { version: Some(stat.version), ..options };
-        client.verify(&name, &options, &*console.progress(name.as_str())).at(&name)?;
+        client.verify(name, &options, &*console.progress(name.as_str())).at(name)?;
         line.verified = true;
     }
     if arguments.json {
         console.print_json(&line)?;
         return Ok(());
     }
-    let author_name = stat.metadata.name.as_str();
-    let mut lines = vec![("name", printable(name.as_str()).into_owned())];
-    if author_name != name.as_str() {
-        lines.push(("sealed as", printable(author_name).into_owned()));
+    let mut lines = vec![("name", name.as_str().to_owned())];
+    if line.sealed_as != name.as_str() {
+        lines.push(("sealed as", line.sealed_as.to_owned()));
     }
     lines.extend([
         ("bytes", stat.length.to_string()),
         ("stored", stat.stored.to_string()),
         ("modified", line.mtime),
-        ("mode", format!("{:03o}", line.mode)),
+        ("mode", line.mode),
         ("version", line.version),
         ("committed", line.committed),
         ("generation", line.generation),
@@ -131,21 +161,22 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         lines.push(("verified", "every part".to_owned()));
     }
     for (label, value) in lines {
-        console.print(&format_args!("{label:<10} {value}"))?;
+        console.print(&format_args!("{label:<10} {}", console.shown(&value)))?;
     }
     Ok(())
 }
 
-fn line<'a>(name: &'a BlobName, stat: &Stat) -> Line<'a> {
+fn line<'a>(name: &'a BlobName, stat: &'a Stat) -> Line<'a> {
     Line {
         name: name.as_str(),
+        sealed_as: stat.metadata.name.as_str(),
         version: format::number(stat.version.0),
         committed: format::version_time(stat.version),
         generation: format::number(stat.generation),
         length: stat.length,
         stored: stat.stored,
-        mode: stat.metadata.mode & 0o777,
-        mtime: format::time(stat.metadata.mtime_s),
+        mode: format::octal(stat.metadata.mode),
+        mtime: format::precise_time(stat.metadata.mtime_s, stat.metadata.mtime_ns),
         writer: stat.writer.map(|writer| writer.to_string()),
         recipients: stat.recipients,
         sha256: stat.sha256.map(hex::encode),
@@ -160,8 +191,13 @@ fn versions(
     json: bool,
     console: &Console,
 ) -> Result<(), Failure> {
-    for info in client.versions(name).at(name)? {
+    let all = match client.versions(name) {
+        Ok(all) => all,
+        Err(error) => return Err(client.why_absent(name, None, error)).at(name),
+    };
+    for info in all {
         let line = VersionLine {
+            name: name.as_str(),
             version: format::number(info.version.0),
             committed: format::version_time(info.version),
             state: match info.state {
@@ -174,7 +210,7 @@ fn versions(
         if json {
             console.print_json(&line)?;
         } else {
-            let VersionLine { version, committed, state, stored } = line;
+            let VersionLine { version, committed, state, stored, .. } = line;
             console.print(&format_args!("{version} {committed} {state:<7} {stored:>14}"))?;
         }
     }
@@ -188,6 +224,6 @@ mod tests {
     #[test]
     fn help_is_sound() {
         use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        super::super::prepared(Arguments::command()).debug_assert();
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Export {
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
     /// Replace the output file if it is there
-    #[arg(long)]
+    #[arg(short, long)]
     force: bool,
     #[command(flatten)]
     key: KeyArguments,

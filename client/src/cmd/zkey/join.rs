@@ -31,7 +31,7 @@ pub(super) struct Join {
     #[arg(long, value_name = "LABEL")]
     label: Option<String>,
     /// Leave the server or the store that the key file names, for this one
-    #[arg(long)]
+    #[arg(short, long)]
     force: bool,
     #[command(flatten)]
     key: KeyArguments,

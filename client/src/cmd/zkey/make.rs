@@ -32,7 +32,7 @@ struct Made {
     #[arg(long, value_enum, default_value_t = NamesArgument::Sealed)]
     names: NamesArgument,
     /// Replace the key file that is there; what only it opens is lost
-    #[arg(long)]
+    #[arg(short, long)]
     force: bool,
     #[command(flatten)]
     key: KeyArguments,

@@ -1,0 +1,82 @@
+//! What a server says no with, as the user is told of it.
+
+use std::fmt;
+
+use zput_common::{
+    keys::Remote,
+    proto::message::{ErrorCode, RemoteError},
+};
+
+use crate::terminal::printable;
+
+/// What a user is told when the server refuses: what happened, where, and what to do next. The
+/// server's own words stand only where they may say more.
+pub(crate) struct Refusal<'a> {
+    pub(crate) remote: &'a Remote,
+    pub(crate) error: &'a RemoteError,
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remote, error } = self;
+        let text = printable(&error.text);
+        match ErrorCode::from_u8(error.code) {
+            Some(ErrorCode::NotFound) => {
+                write!(f, "not found on {remote} (zls lists what is there)")
+            }
+            Some(ErrorCode::Denied) => write!(
+                f,
+                "denied by {remote}: {text} (its operator gives invites and scopes; zkey join redeems one)"
+            ),
+            Some(ErrorCode::Exists) => write!(f, "exists already on {remote}"),
+            Some(ErrorCode::Full) => write!(f, "{remote} is full (its operator can make room)"),
+            Some(ErrorCode::Busy) => write!(f, "{remote} is busy: {text} (try again)"),
+            Some(ErrorCode::Suspect) => write!(
+                f,
+                "{remote} takes no writes: a write to its disk has failed, and its operator has to verify the \
+                 store (zserve check --clear-suspect); what is there can be read"
+            ),
+            Some(ErrorCode::Digest) => {
+                write!(f, "the bytes were damaged on their way to {remote} (try again)")
+            }
+            Some(ErrorCode::Kind) => write!(
+                f,
+                "{remote}: {text} (--plaintext is for unsealed objects, and only for those)"
+            ),
+            // A store in this process has no log: what it says is the error itself.
+            Some(ErrorCode::Internal) if matches!(remote, Remote::Embedded(_)) => {
+                write!(f, "{remote} failed: {text}")
+            }
+            Some(ErrorCode::Internal) => match text.strip_suffix("; its log says how") {
+                Some("the server failed") => write!(f, "{remote} failed (its log says how)"),
+                short => {
+                    write!(f, "{remote} failed: {} (its log says how)", short.unwrap_or(&text))
+                }
+            },
+            Some(code) => write!(f, "{remote} refused ({code:?}): {text}"),
+            None => write!(f, "{remote} refused (code {}): {text}", error.code),
+        }
+    }
+}
+
+/// What a user is told when the server does not turn to a mount.
+pub(crate) struct Unmounted<'a> {
+    pub(crate) remote: &'a Remote,
+    pub(crate) error: &'a RemoteError,
+}
+
+impl fmt::Display for Unmounted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remote, error } = self;
+        match (error.known(), remote.mount()) {
+            (Some(ErrorCode::NotFound), Some(mount)) => write!(
+                f,
+                "the server {} has no mount {}, or none for this key file (its operator knows the \
+                 names; remote in the key file says which is meant)",
+                remote.server(),
+                printable(mount.as_str())
+            ),
+            _ => Refusal { remote, error }.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What a script sees of an error beside its exit code: a code that does not change, and what to do
+//! next.
+
+use std::io;
+
+use zput_common::{blob::open::OpenError, proto::message::ErrorCode};
+
+use super::{ClientError, ExitCode};
+use crate::{connection::ConnectionError, source::SourceError};
+
+/// The codes that there are, as docs/JSON.md lists them.
+pub const CODES: [&str; 25] = [
+    "busy",
+    "changed",
+    "connection",
+    "denied",
+    "exists",
+    "full",
+    "integrity",
+    "key",
+    "name",
+    "no-match",
+    "no-version",
+    "not-found",
+    "other",
+    "overtaken",
+    "partial",
+    "removed",
+    "resolve",
+    "rollback",
+    "server",
+    "source",
+    "suspect",
+    "temporary",
+    "under-way",
+    "unreadable",
+    "usage",
+];
+
+impl ClientError {
+    /// What it is, in a word that stays the same: the exit code, and more where scripts tell more
+    /// apart.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Connection(error) => of_connection(error).unwrap_or_else(|| of_exit(self)),
+            Self::Source(SourceError::Changed(_)) => "changed",
+            Self::Source(SourceError::Read { error, .. })
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
+                "not-found"
+            }
+            Self::Source(_) => "source",
+            Self::Open(OpenError::Rollback { .. } | OpenError::Equivocation { .. }) => "rollback",
+            Self::Name(_) => "name",
+            Self::NoMatch(_) => "no-match",
+            Self::NoVersion { .. } | Self::NotYet { .. } => "no-version",
+            Self::Removed(_) => "removed",
+            Self::Overtaken => "overtaken",
+            Self::PutUnderWay => "under-way",
+            Self::Unreadable(_) => "unreadable",
+            Self::StreamLost(error) | Self::Unanswered(error) => error.code(),
+            Self::Several { .. } => "partial",
+            _ => of_exit(self),
+        }
+    }
+}
+
+fn of_connection(error: &ConnectionError) -> Option<&'static str> {
+    match error {
+        ConnectionError::Resolve { .. } => Some("resolve"),
+        ConnectionError::Connect { .. } | ConnectionError::Socket { .. } => Some("connection"),
+        ConnectionError::Refused { error, .. } | ConnectionError::NotMounted { error, .. } => {
+            match error.known() {
+                Some(ErrorCode::Busy) => Some("busy"),
+                Some(ErrorCode::Suspect) => Some("suspect"),
+                Some(ErrorCode::Internal) => Some("server"),
+                _ => None,
+            }
+        }
+        ConnectionError::Session { .. } | ConnectionError::Unexpected { .. } => None,
+    }
+}
+
+fn of_exit(error: &ClientError) -> &'static str {
+    match error.exit_code() {
+        ExitCode::Ok | ExitCode::Other => "other",
+        ExitCode::Usage => "usage",
+        ExitCode::Some => "partial",
+        ExitCode::NotFound => "not-found",
+        ExitCode::Temporary => "temporary",
+        ExitCode::Denied => "denied",
+        ExitCode::Key => "key",
+        ExitCode::Integrity => "integrity",
+        ExitCode::Full => "full",
+        ExitCode::Exists => "exists",
+    }
+}
+
+/// What happened, and what to do next: errors end in the latter, in parentheses.
+#[must_use]
+pub fn split_hint(text: &str) -> (&str, Option<&str>) {
+    let Some(open) = text.strip_suffix(')').and_then(opening) else { return (text, None) };
+    let (before, behind) = (text.get(..open), text.get(open + 1..text.len() - 1));
+    match (before.and_then(|before| before.strip_suffix(' ')), behind) {
+        // The number of a system call's error is no advice.
+        (Some(before), Some(hint)) if !before.is_empty() && !hint.starts_with("os error ") => {
+            (before, Some(hint))
+        }
+        _ => (text, None),
+    }
+}
+
+/// Where the parenthesis opens that would be closed behind `text`.
+fn opening(text: &str) -> Option<usize> {
+    let mut depth = 1;
+    for (at, byte) in text.bytes().enumerate().rev() {
+        depth = match byte {
+            b')' => depth + 1,
+            b'(' => depth - 1,
+            _ => depth,
+        };
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_parentheses_say_what_to_do() {
+        for (text, before, hint) in [
+            ("a is full (make room)", "a is full", Some("make room")),
+            ("a (b) is full (make (more) room)", "a (b) is full", Some("make (more) room")),
+            ("cannot read a: gone (os error 2)", "cannot read a: gone (os error 2)", None),
+            ("cannot read a (1)b", "cannot read a (1)b", None),
+            ("(alone)", "(alone)", None),
+            ("a) (", "a) (", None),
+            ("a)", "a)", None),
+            ("", "", None),
+        ] {
+            assert_eq!(split_hint(text), (before, hint), "{text}");
+        }
+    }
+
+    #[test]
+    fn codes_are_sorted_and_each_is_there_once() {
+        assert!(CODES.is_sorted());
+        assert!(CODES.windows(2).all(|pair| pair[0] != pair[1]));
+        for error in [ClientError::NoRemote, ClientError::Overtaken, ClientError::Unreadable(1)] {
+            assert!(CODES.contains(&error.code()), "{}", error.code());
+        }
+    }
+}
