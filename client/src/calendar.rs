@@ -41,7 +41,9 @@ pub fn version_time(version: Version) -> String {
 #[must_use]
 pub fn local_version_time(version: Version) -> String {
     match Timestamp::from_second((version.0 / NS_PER_SECOND).cast_signed()) {
-        Ok(time) => time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+        Ok(time) => {
+            time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+        }
         Err(_) => version_time(version),
     }
 }
@@ -55,9 +57,7 @@ fn spelled(seconds: i64, nanoseconds: u32) -> String {
     let year =
         if (0..=9_999).contains(&year) { format!("{year:04}") } else { format!("{year:+07}") };
     let fraction = match nanoseconds {
-        1..1_000_000_000 => {
-            format!(".{nanoseconds:09}").trim_end_matches('0').to_owned()
-        }
+        1..1_000_000_000 => format!(".{nanoseconds:09}").trim_end_matches('0').to_owned(),
         _ => String::new(),
     };
     format!("{year}-{}{fraction}Z", civil.strftime("%m-%dT%H:%M:%S"))
@@ -117,7 +117,11 @@ fn moment(text: &str, now: &ZonedDateTime) -> Option<ZonedDateTime> {
                 return end_of(date, now);
             }
             if let Some(time) = clock(day) {
-                return now.date().to_datetime(time).to_zoned_datetime(now.time_zone().clone()).ok();
+                return now
+                    .date()
+                    .to_datetime(time)
+                    .to_zoned_datetime(now.time_zone().clone())
+                    .ok();
             }
         }
         [day, time] => {
@@ -134,7 +138,8 @@ fn moment(text: &str, now: &ZonedDateTime) -> Option<ZonedDateTime> {
         return Some(zoned);
     }
     // "2026-11-29T18:00", in local time.
-    if text.contains(['T', 't', ' ']) && text.contains(':')
+    if text.contains(['T', 't', ' '])
+        && text.contains(':')
         && let Ok(civil) = text.parse::<DateTime>()
     {
         return civil.to_zoned_datetime(now.time_zone().clone()).ok();

@@ -24,9 +24,9 @@ use zput_common::{
 pub(crate) use self::refusal::{Refusal, Unmounted};
 pub use self::words::{CODES, split_hint};
 use crate::{
-    calendar::local_version_time, connection::ConnectionError, embedded::EmbeddedError, journal::JournalError,
-    keystore::KeystoreError, list::LISTED_MAX, notice::StartOver, seen::SeenError, sink::SinkError,
-    source::SourceError, terminal::printable,
+    calendar::local_version_time, connection::ConnectionError, embedded::EmbeddedError,
+    journal::JournalError, keystore::KeystoreError, list::LISTED_MAX, notice::StartOver,
+    seen::SeenError, sink::SinkError, source::SourceError, terminal::printable,
 };
 
 /// How a command ends.

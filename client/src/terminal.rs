@@ -44,7 +44,8 @@ fn acts_on_a_terminal(c: char) -> bool {
 /// Whether `stream` is a terminal that can take back what it shows: a bar is drawn over and over.
 #[must_use]
 pub fn has_cursor(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && env::var_os("TERM").is_some_and(|term| !matches!(term.to_str(), Some("dumb" | "")))
+    stream.is_terminal()
+        && env::var_os("TERM").is_some_and(|term| !matches!(term.to_str(), Some("dumb" | "")))
 }
 
 /// Whether there is a terminal to ask on.

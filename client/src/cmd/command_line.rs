@@ -148,7 +148,8 @@ fn beaten(command: &Command, typed: &BTreeSet<String>) -> BTreeSet<String> {
     }
     // Of these two the last one counts, and a typed one is the last.
     let loud = [("quiet", "verbose"), ("verbose", "quiet")];
-    beaten.extend(loud.iter().filter(|(id, _)| typed.contains(*id)).map(|(_, id)| (*id).to_owned()));
+    beaten
+        .extend(loud.iter().filter(|(id, _)| typed.contains(*id)).map(|(_, id)| (*id).to_owned()));
     beaten
 }
 

@@ -108,7 +108,11 @@ impl Console {
     }
 
     /// Data on stdout, with `end` behind it.
-    pub(crate) fn print_behind(&self, data: &dyn fmt::Display, end: &str) -> Result<(), ClientError> {
+    pub(crate) fn print_behind(
+        &self,
+        data: &dyn fmt::Display,
+        end: &str,
+    ) -> Result<(), ClientError> {
         let text = format!("{data}{end}");
         standard_streams::stdout()
             .and_then(|mut stdout| stdout.write_all(text.as_bytes()))

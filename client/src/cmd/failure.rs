@@ -107,9 +107,6 @@ mod tests {
              \"hint\":\"zkey join takes an invite; or set remote in it\",\"name\":\"k\"}}"
         );
         let failure = Failure::from(ClientError::Usage("no".to_owned()));
-        assert_eq!(
-            json(&failure),
-            "{\"error\":{\"code\":\"usage\",\"exit\":2,\"text\":\"no\"}}"
-        );
+        assert_eq!(json(&failure), "{\"error\":{\"code\":\"usage\",\"exit\":2,\"text\":\"no\"}}");
     }
 }

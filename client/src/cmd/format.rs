@@ -34,7 +34,11 @@ pub(crate) fn size(bytes: u64) -> String {
     let (whole, rest) = (bytes / scale, bytes % scale);
     let tenth = u128::from(rest) * 10 / u128::from(scale);
     let name = UNITS.get(unit).copied().unwrap_or_default();
-    if whole < 10 && tenth > 0 { format!("{whole}.{tenth} {name}") } else { format!("{whole} {name}") }
+    if whole < 10 && tenth > 0 {
+        format!("{whole}.{tenth} {name}")
+    } else {
+        format!("{whole} {name}")
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,7 @@ pub(super) fn instead_of(command: &str, option: &str) -> Option<&'static str> {
             "a put makes a new version and keeps the earlier ones, so there is nothing to force"
         }
         ("zput", "-o" | "--output" | "--as" | "--to") => "--name NAME says what it is stored as",
-        ("zget", "-r" | "-R" | "--recursive") => {
-            "a pattern takes several: zget -o DIR/ 'plans/**'"
-        }
+        ("zget", "-r" | "-R" | "--recursive") => "a pattern takes several: zget -o DIR/ 'plans/**'",
         ("zget", "-O" | "-c" | "--stdout") => "-o - is stdout",
         ("zget", "-p" | "--parents") => "-o DIR/ is made where it is missing",
         ("zls", "-R" | "--recursive") => "all of a vault is listed; --tree shows it by directory",
@@ -53,8 +51,7 @@ mod tests {
 
     #[test]
     fn what_fingers_know_is_answered_everywhere() {
-        for command in
-            ["zput", "zget", "zls", "zstat", "zrm", "zrestore", "zseal", "zopen", "zkey"]
+        for command in ["zput", "zget", "zls", "zstat", "zrm", "zrestore", "zseal", "zopen", "zkey"]
         {
             for option in ["-r", "-n", "-f", "-H", "-s", "--recursive"] {
                 assert!(instead_of(command, option).is_some(), "{command} {option}");

@@ -171,7 +171,11 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
             console.print_json(&line)?;
         }
         let size = format::size(line.length);
-        let to = line.output.as_deref().unwrap_or(if arguments.verify_only { "verified" } else { "stdout" });
+        let to = line.output.as_deref().unwrap_or(if arguments.verify_only {
+            "verified"
+        } else {
+            "stdout"
+        });
         console.done(&format_args!(
             "{} → {}  {size}  version {}",
             printable(line.name),
@@ -263,12 +267,7 @@ fn explained<T>(
 }
 
 impl<'a> Line<'a> {
-    fn of(
-        client: &Client,
-        name: &'a BlobName,
-        got: &GetReceipt,
-        output: Option<String>,
-    ) -> Self {
+    fn of(client: &Client, name: &'a BlobName, got: &GetReceipt, output: Option<String>) -> Self {
         Self {
             name: name.as_str(),
             version: format::number(got.version.0),

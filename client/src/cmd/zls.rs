@@ -116,8 +116,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     }
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
-    let selectors: Vec<Selector> =
-        arguments.which.iter().map(|text| Selector::new(text)).collect();
+    let selectors: Vec<Selector> = arguments.which.iter().map(|text| Selector::new(text)).collect();
     let Listing { mut blobs, foreign, unsealed, damaged, .. } = client.list("")?;
     blobs.retain(|blob| is_taken(&selectors, blob));
     sort(&mut blobs, arguments.sort, arguments.reverse);
@@ -152,8 +151,9 @@ fn sort(blobs: &mut [Listed], order: Order, is_reversed: bool) {
     match order {
         Order::Name => {}
         Order::Size => blobs.sort_by_key(|blob| Reverse(blob.length)),
-        Order::Time => blobs
-            .sort_by_key(|blob| Reverse((blob.metadata.mtime_s, blob.metadata.mtime_ns))),
+        Order::Time => {
+            blobs.sort_by_key(|blob| Reverse((blob.metadata.mtime_s, blob.metadata.mtime_ns)))
+        }
     }
     if is_reversed {
         blobs.reverse();
@@ -216,12 +216,9 @@ fn print_long(
 ) -> Result<(), ClientError> {
     let asks_human = arguments.human || arguments.help_or_human;
     let is_human = asks_human || console.is_on_terminal() && !arguments.bytes;
-    let size =
-        |bytes: u64| if is_human { format::size(bytes) } else { bytes.to_string() };
-    let rows: Vec<(String, String)> = blobs
-        .iter()
-        .map(|blob| (size(blob.length), format::time(blob.metadata.mtime_s)))
-        .collect();
+    let size = |bytes: u64| if is_human { format::size(bytes) } else { bytes.to_string() };
+    let rows: Vec<(String, String)> =
+        blobs.iter().map(|blob| (size(blob.length), format::time(blob.metadata.mtime_s))).collect();
     let sizes = rows.iter().map(|(size, _)| size.len()).max().unwrap_or(0);
     let times = rows.iter().map(|(_, time)| time.len()).max().unwrap_or(0);
     for (blob, (size, time)) in blobs.iter().zip(&rows) {

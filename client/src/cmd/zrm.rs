@@ -106,8 +106,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
             Err(error) => return Err(client.why_absent(&name, None, error)).at(&name),
         };
         if arguments.json {
-            let (committed, version) =
-                (format::version_time(version), format::number(version.0));
+            let (committed, version) = (format::version_time(version), format::number(version.0));
             console.print_json(&Line {
                 name: name.as_str(),
                 version: Some(version),
@@ -122,12 +121,8 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
 }
 
 /// Whether it may go: a person is asked about many that nobody named one by one.
-fn may_go(
-    names: &[Result<BlobName, Failure>],
-    arguments: &Arguments,
-) -> Result<bool, Failure> {
-    let are_named =
-        !arguments.recursive && !arguments.names.iter().any(|name| is_pattern(name));
+fn may_go(names: &[Result<BlobName, Failure>], arguments: &Arguments) -> Result<bool, Failure> {
+    let are_named = !arguments.recursive && !arguments.names.iter().any(|name| is_pattern(name));
     let count = names.iter().flatten().count();
     let is_asked = !(arguments.yes || arguments.force || are_named || count <= UNASKED_MAX)
         && io::stdin().is_terminal()

@@ -2,10 +2,7 @@
 
 use clap::Parser;
 use serde::Serialize;
-use zput_common::{
-    name::BlobName,
-    proto::message::VersionState,
-};
+use zput_common::{name::BlobName, proto::message::VersionState};
 
 use super::{
     At, Console, Failure, KeyArguments, RetryArguments, format,
@@ -102,7 +99,11 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         let name = name?;
         if !arguments.json && are_several {
             let gap = if is_first { "" } else { "\n" };
-            let title = if arguments.versions { format!("{}:", console.shown(name.as_str())) } else { String::new() };
+            let title = if arguments.versions {
+                format!("{}:", console.shown(name.as_str()))
+            } else {
+                String::new()
+            };
             let end = if title.is_empty() { "" } else { "\n" };
             console.print_behind(&format_args!("{gap}{title}"), end)?;
         }

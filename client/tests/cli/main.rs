@@ -9,3 +9,4 @@ mod keys;
 mod offline;
 mod server;
 mod support;
+mod words;

@@ -1,0 +1,269 @@
+//! Names, times, patterns and words: what the commands print and what they take.
+
+use std::{
+    fs::{self, File},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde_json::Value;
+
+use crate::support::{Machine, Ran, Served, names};
+
+/// A machine whose vault has these names.
+fn vault(blobs: &[&str]) -> Machine {
+    let machine = Machine::new();
+    machine.write("file", "1");
+    for name in blobs {
+        machine.run_with("zput", ["--quiet", "--name", name, "file"]).ok();
+    }
+    machine
+}
+
+fn with(machine: &Machine, variable: &str, value: &str, line: &str) -> Ran {
+    let (name, arguments) = line.split_once(' ').unwrap_or((line, ""));
+    let mut command = machine.command(name);
+    command.args(arguments.split_whitespace()).env(variable, value);
+    command.output().unwrap().into()
+}
+
+#[test]
+fn a_name_goes_through_a_pipe_as_it_is() {
+    // Zero width joiners and non-joiners, marks that turn the direction, separators, and a text that
+    // looks like an escape.
+    let odd = [
+        "back\\u{200d}",
+        "a\u{feff}b\u{2028}c",
+        "exe.\u{202e}txt",
+        "می\u{200c}خواهم.pdf",
+        "क्\u{200d}ष.txt",
+        "👨\u{200d}👩\u{200d}👧.jpg",
+    ];
+    let machine = vault(&odd);
+    let mut expected: Vec<&str> = odd.to_vec();
+    expected.sort_unstable();
+    let listed = machine.run("zls").ok().text();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), expected);
+    let ended = machine.run("zls -0").ok().text();
+    assert_eq!(ended, expected.iter().map(|name| format!("{name}\0")).collect::<String>());
+    for name in listed.lines() {
+        assert_eq!(machine.run_with("zget", ["-o", "-", "--", name]).ok().stdout, b"1");
+        machine.run_with("zstat", ["--", name]).ok();
+        let long = machine.run_with("zls", ["-l", "--", name]).ok().text();
+        assert!(long.ends_with(&format!(" {name}\n")), "{long}");
+    }
+    machine.run_with("zrm", listed.lines()).ok();
+    assert_eq!(machine.run("zls").ok().text(), "");
+}
+
+#[test]
+fn times_before_1970_are_times() {
+    let machine = Machine::new();
+    machine.write("old", "1");
+    // 1938-04-24T22:13:20Z.
+    let time = UNIX_EPOCH - Duration::from_secs(1_000_000_000);
+    File::options().write(true).open(machine.path("old")).unwrap().set_modified(time).unwrap();
+    machine.run("zput old").ok();
+    let long = machine.run("zls -l").ok().text();
+    assert!(long.contains(" 1938-04-24T22:13:20Z old\n"), "{long}");
+    assert_eq!(machine.run("zls --json").ok().json("mtime"), "1938-04-24T22:13:20Z");
+    assert_eq!(machine.run("zstat --json old").ok().json("mtime"), "1938-04-24T22:13:20Z");
+    assert!(machine.run("zstat old").ok().text().contains("modified   1938-04-24T22:13:20Z\n"));
+}
+
+#[test]
+fn one_bad_name_of_many_is_one_error_of_many() {
+    let machine = vault(&["a", "b", "c"]);
+    for bad in ["../a", "/a", "", "a//b", "none"] {
+        let ran = machine.run_with("zstat", ["a", bad, "b"]).code(3).says("1 of 3 failed");
+        assert!(ran.text().contains("name       b\n"), "{bad}");
+    }
+    machine.run_with("zrm", ["a", "../x", "b"]).code(3).says("1 of 3 failed");
+    assert_eq!(machine.run("zls").ok().text(), "c\n");
+}
+
+#[test]
+fn a_version_is_asked_for_by_a_date() {
+    let machine = Machine::new();
+    machine.write("f", "one");
+    let first = machine.run("zput --json f").ok().json("version");
+    let first = first.as_str().unwrap().to_owned();
+    machine.write("f", "two");
+    let second = machine.run("zput --json f").ok();
+    let get = |at: &str| machine.run_with("zget", ["--at", at, "-o", "-", "f"]);
+    assert_eq!(get(&first).ok().stdout, b"one");
+    for now in ["now", "today"] {
+        assert_eq!(get(now).ok().stdout, b"two");
+    }
+    // Between the two, to the nanosecond.
+    let ns: i64 = first.parse().unwrap();
+    let moment = zput_client::calendar::precise_time(
+        ns / 1_000_000_000,
+        u32::try_from(ns % 1_000_000_000).unwrap(),
+    );
+    assert_eq!(get(&moment).ok().stdout, b"one");
+    let ran = machine.run_with("zstat", ["--json", "--at", &moment, "f"]).ok();
+    assert_eq!(ran.json("version"), first);
+    get("2000-01-01").code(4).says("it was not there yet").says(&first);
+    get("3 years ago").code(4).says("it was not there yet");
+    get("WRONG").code(2).says("neither a version nor a time");
+    let newest = second.json("version").as_str().unwrap().to_owned();
+    get("5").code(4).says(&format!("it has no version 5; the newest is {newest} of 20"));
+    machine.run_with("zrestore", ["f", &moment]).ok();
+    assert_eq!(machine.run("zget -o - f").ok().stdout, b"one");
+}
+
+#[test]
+fn what_was_removed_is_told_of_and_comes_back_without_a_version() {
+    let machine = vault(&["f", "g"]);
+    machine.run("zrm f").ok();
+    for line in ["zget f", "zget --verify-only f", "zstat f", "zrm f"] {
+        machine.run(line).code(4).says("f: it was removed").says("zrestore NAME takes it out");
+    }
+    machine.run("zrestore f").ok();
+    machine.run("zget -o copy f").ok();
+    machine.run("zrestore f").code(4).says("nothing of it is in the trash");
+    machine.run("zrestore never").code(4).says("not found");
+}
+
+#[test]
+fn patterns_are_blobs() {
+    let machine = vault(&["a.txt", "b.pdf", "p/c.txt", "p/d.pdf", "p/q/e.txt", "pp"]);
+    let listed = |pattern: &str| machine.run_with("zls", [pattern]).ok().text();
+    assert_eq!(listed("*.txt"), "a.txt\n");
+    assert_eq!(listed("**/*.txt"), "a.txt\np/c.txt\np/q/e.txt\n");
+    assert_eq!(listed("p/"), "p/c.txt\np/d.pdf\np/q/e.txt\n");
+    assert_eq!(listed("p"), "p/c.txt\np/d.pdf\np/q/e.txt\npp\n");
+    machine.run("zls nosuch").code(4).says("nothing matches nosuch");
+    machine.run("zls a.txt nosuch").code(3).says("nothing matches nosuch");
+    let stat = machine.run("zstat --json p/*").ok().text();
+    let stat_names: Vec<Value> = stat
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].clone())
+        .collect();
+    assert_eq!(stat_names, ["p/c.txt", "p/d.pdf"]);
+    fs::create_dir(machine.path("out")).unwrap();
+    machine.run("zget -o out/ **/*.txt").ok();
+    assert_eq!(names(&machine.path("out")), ["a.txt", "c.txt", "e.txt"]);
+
+    machine.run("zrm *.doc").code(4).says("nothing matches *.doc");
+    assert_eq!(machine.run("zrm -rn p").ok().text(), "p/c.txt\np/d.pdf\np/q/e.txt\n");
+    assert_eq!(listed("**").lines().count(), 6);
+    machine.run("zrm p/*.pdf").ok();
+    machine.run("zrm -r p").ok();
+    assert_eq!(listed(""), "a.txt\nb.pdf\npp\n");
+    machine.run("zrm -r p").code(4).says("nothing matches p");
+    machine.run("zrm -f p nosuch").ok();
+}
+
+#[test]
+fn a_listing_is_sorted_and_sized_as_asked() {
+    let machine = Machine::new();
+    for (name, size, seconds) in [("a", 2_048, 30), ("b", 5, 10), ("c", 70, 20)] {
+        machine.write(name, vec![1; size]);
+        let time = UNIX_EPOCH + Duration::from_secs(seconds);
+        File::options().write(true).open(machine.path(name)).unwrap().set_modified(time).unwrap();
+        machine.run(&format!("zput {name}")).ok();
+    }
+    assert_eq!(machine.run("zls --sort size").ok().text(), "a\nc\nb\n");
+    assert_eq!(machine.run("zls --sort time").ok().text(), "a\nc\nb\n");
+    assert_eq!(machine.run("zls --sort time -r").ok().text(), "b\nc\na\n");
+    let long = machine.run("zls -l").ok().text();
+    assert!(long.contains(" 2048 1970-01-01T00:00:30Z a\n"), "{long}");
+    assert!(long.contains("    5 1970-01-01T00:00:10Z b\n"), "{long}");
+    for line in ["zls -lh", "zls -l --human"] {
+        let long = machine.run(line).ok().text();
+        assert!(long.contains(" 2 KiB 1970-01-01T00:00:30Z a\n"), "{long}");
+    }
+    assert!(machine.run("zls -h").ok().text().contains("Usage: zls"));
+    assert!(machine.run("zls --tree").ok().text().contains("a  2 KiB\n"));
+}
+
+#[test]
+fn a_slip_is_answered_with_what_was_meant() {
+    let machine = vault(&["secret.bin"]);
+    machine.run("zget secrt.bin").code(4).says("did you mean secret.bin?");
+    machine.run("zstat plans/secret.bin").code(4).says("did you mean secret.bin?");
+    machine.run("zget --forse x").code(2).says("did you mean --force?");
+    for (line, says) in [
+        ("zput -r x", "tar c DIR"),
+        ("zls -R", "--tree"),
+        ("zls -S", "--sort size"),
+        ("zget -n x", "removes nothing"),
+        ("zput -f x", "nothing to force"),
+        ("zget --human-readable x", "sizes are for people"),
+    ] {
+        let ran = machine.run(line).code(2).says(says);
+        assert!(!ran.stderr.contains("tip:"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_device_that_may_not_list_hears_no_more_than_before() {
+    use zput_common::proto::message::Scopes;
+    let served = Served::start();
+    let laptop = served.member();
+    laptop.write("a", "1");
+    laptop.run("zput a").ok();
+    laptop.run("zkey export --full -o fleet.zkey").ok();
+    let fleet = Machine::new();
+    fleet.write("k.zkey", laptop.read("fleet.zkey"));
+    fleet.run_on(served.invite(Scopes::GET).as_bytes(), "zkey join --key k.zkey").ok();
+    fleet.run("zget --key k.zkey b").code(4).says("not found");
+    fleet.run("zget --key k.zkey -o - a").ok();
+}
+
+#[test]
+fn quiet_says_errors_alone_and_verbose_says_what_was_done() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    assert_eq!(machine.run("zput -q a").ok().stderr, "");
+    machine.run("zget -q none").code(4).says("not found");
+    machine.run("zput -v a").ok().says("a → file://").says("  1 B  version ");
+    machine.run("zget -v -o b a").ok().says("a → b  1 B  version ");
+    assert_eq!(machine.run("zput a").ok().stderr, "");
+}
+
+#[test]
+fn options_come_from_the_environment_and_the_command_line_counts_more() {
+    let machine = vault(&["a", "b"]);
+    assert!(with(&machine, "ZPUT_JSON", "1", "zls").ok().text().starts_with("{\"name\":\"a\""));
+    for nothing in ["", "0", "no", "false"] {
+        assert_eq!(with(&machine, "ZPUT_JSON", nothing, "zls").ok().text(), "a\nb\n");
+    }
+    assert_eq!(with(&machine, "ZPUT_REVERSE", "yes", "zls").ok().text(), "b\na\n");
+    assert_eq!(with(&machine, "ZPUT_SORT", "size", "zls --sort name").ok().text(), "a\nb\n");
+    // It contradicts what was typed.
+    with(&machine, "ZPUT_PREFIX", "laptop", "zput --name c file").ok();
+    with(&machine, "ZPUT_PREFIX", "laptop", "zput file").ok();
+    assert_eq!(machine.run("zls").ok().text(), "a\nb\nc\nlaptop/file\n");
+    with(&machine, "ZPUT_QUIET", "1", "zput -v file").ok().says("file → file://");
+    with(&machine, "ZPUT_RETRIES", "many", "zls").code(2).says("ZPUT_RETRIES is \"many\"");
+    with(&machine, "ZPUT_SORT", "colour", "zls").code(2).says("ZPUT_SORT is \"colour\"");
+    // What replaces something, or lowers a guard, has to be said where it is meant.
+    machine.run("zget -o copy a").ok();
+    with(&machine, "ZPUT_FORCE", "1", "zget -o copy a").code(10);
+}
+
+#[test]
+fn a_failure_is_an_object_of_json_too() {
+    let machine = vault(&["a"]);
+    let error = |ran: &Ran| {
+        let text = ran.text();
+        let line = text.lines().last().unwrap();
+        serde_json::from_str::<Value>(line).unwrap()["error"].clone()
+    };
+    let ran = machine.run("zget --json none").code(4);
+    let not_found = error(&ran);
+    assert_eq!((&not_found["code"], &not_found["exit"]), (&"not-found".into(), &4.into()));
+    assert_eq!(
+        (&not_found["name"], &not_found["hint"]),
+        (&"none".into(), &"zls lists what is there".into())
+    );
+    let ran = machine.run("zstat --json a none").code(3);
+    assert_eq!(ran.text().lines().count(), 2);
+    assert_eq!(error(&ran)["name"], "none");
+    let ran = machine.run("zls --json --colour").code(2);
+    assert_eq!((&error(&ran)["code"], &error(&ran)["exit"]), (&"usage".into(), &2.into()));
+    let ran = machine.run("zrm --json").code(2);
+    assert_eq!(error(&ran)["code"], "usage");
+}
