@@ -39,6 +39,7 @@ pub mod get;
 pub mod journal;
 pub mod keystore;
 pub mod list;
+pub mod migrate;
 pub mod notice;
 pub mod offline;
 pub mod partial;

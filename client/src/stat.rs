@@ -53,7 +53,7 @@ impl Client {
             let found = client.find(&wanted);
             client.after(found)
         });
-        let Found { info, recipients, trusted } = found?;
+        let Found { info, recipients, trusted, .. } = found?;
         Ok(Stat {
             version: info.version,
             generation: trusted.seen().generation,

@@ -87,6 +87,9 @@ pub(crate) struct Found {
     pub(crate) info: Info,
     pub(crate) recipients: usize,
     pub(crate) trusted: Trusted,
+    /// The bytes of the header and of the footer, as they came.
+    pub(crate) header: Vec<u8>,
+    pub(crate) footer: Vec<u8>,
 }
 
 /// How a blob is looked for.
@@ -284,9 +287,9 @@ impl Client {
         check_lengths(&info, header.len(), payload, wanted)?;
         let footer = receive_small(connection, info.footer_length)?;
 
-        let header = Header::parse(&header)?;
-        let recipients = header.stanzas().len();
-        let vouched = header
+        let parsed = Header::parse(&header)?;
+        let recipients = parsed.stanzas().len();
+        let vouched = parsed
             .unwrap_file_key(&[identity])?
             .authenticate(Engine::default())?
             .for_key(Asked::Key(wanted.key))?
@@ -303,7 +306,7 @@ impl Client {
         if wanted.version.is_none() {
             self.note(wanted, newest, &trusted.seen())?;
         }
-        Ok(Found { info, recipients, trusted })
+        Ok(Found { info, recipients, trusted, header, footer })
     }
 
     /// Moves the record of what was seen.

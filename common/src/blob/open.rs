@@ -420,8 +420,11 @@ impl Trusted {
         Ok(PartOpening::new(reader, expected))
     }
 
-    /// The digest of part `index`.
-    pub(super) fn digest(&self, index: u64) -> Result<Digest, PartError> {
+    /// The digest of the ciphertext of part `index`, which the footer vouches for.
+    ///
+    /// # Errors
+    /// When there is no such part.
+    pub fn digest(&self, index: u64) -> Result<Digest, PartError> {
         let digest = usize::try_from(index).ok().and_then(|index| self.0.digests.get(index));
         digest.copied().ok_or_else(|| self.no(index))
     }

@@ -14,7 +14,10 @@ use zput_common::{
     limits::LABEL_MAX_BYTES,
 };
 
-use super::super::{At, Console, Failure, KeyArguments, directories, local, usage};
+use super::{
+    super::{At, Console, Failure, KeyArguments, RetryArguments, directories, local, usage},
+    migrate::Store,
+};
 use crate::{
     Client, ClientError,
     atomic::{Existing, Staged},
@@ -30,9 +33,11 @@ pub(super) struct Join {
     /// What the server's operator sees this device as [default: the host name]
     #[arg(long, value_name = "LABEL")]
     label: Option<String>,
-    /// Leave the server or the store that the key file names, for this one
+    /// Leave the server that the key file names, or the store and all that is in it, for this one
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    retries: RetryArguments,
     #[command(flatten)]
     key: KeyArguments,
 }
@@ -54,8 +59,13 @@ impl Join {
         } else {
             Unlocked { key_file: KeyFile::generate(&mut rand::rng()), passphrase: None }
         };
+        let store = match self.force {
+            true => None,
+            false => Store::of(&unlocked.key_file, &directories)?,
+        };
         if let Some(remote) = &unlocked.key_file.remote
             && *remote != invite.address
+            && store.is_none()
             && !self.force
         {
             let (path, address) = (path.path.display(), &invite.address);
@@ -69,12 +79,22 @@ impl Join {
         let text = unlocked.to_text().map_err(|error| path.malformed(error))?;
         let staged = Staged::write(&path.path, text.as_bytes()).map_err(|e| path.file_error(e))?;
         let mut client = Client::new(unlocked.key_file, &directories)?;
+        self.retries.apply(&mut client, console)?;
         let scopes = client.join(&invite, &label).at("the invite")?;
+        let mut store = store;
+        if let Some(store) = &mut store {
+            let _moved = store.move_to(&mut client, console)?;
+        }
         let existing = if existed { Existing::Replace } else { Existing::Keep };
         staged.publish(&path.path, existing).map_err(|error| path.file_error(error))?;
         console.tell(&format_args!("joined {} as {label}: may {scopes}", invite.address));
         if !existed {
             console.tell_made(&path);
+        }
+        if let Some(store) = &mut store {
+            // What was put while the key file still named the store.
+            let _moved = store.move_to(&mut client, console)?;
+            store.tell_left(console);
         }
         Ok(())
     }

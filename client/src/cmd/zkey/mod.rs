@@ -3,6 +3,7 @@
 mod export;
 mod join;
 mod make;
+mod migrate;
 mod passphrase;
 mod show;
 
