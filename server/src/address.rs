@@ -2,7 +2,8 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -18,25 +19,103 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
-/// A text that is not a [`ListenAddress`].
+/// The longest path of a Unix domain socket (unix(7): 108 bytes with the one that ends it).
+pub const SOCKET_PATH_MAX_BYTES: usize = 107;
+
+/// A text that is not a [`ListenAddress`] or a [`ClientAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("\"{0}\" is no address to listen on: write HOST:PORT, [IPV6]:PORT or unix:/path")]
-pub struct AddressError(String);
+pub enum AddressError {
+    /// It has not the form.
+    #[error("\"{0}\" is no address to listen on: write HOST:PORT, [IPV6]:PORT or unix:/path")]
+    Form(String),
+    /// It has not the form of one for clients.
+    #[error(
+        "\"{0}\" is no address that a client can connect to: write HOST:PORT, [IPV6]:PORT or \
+         unix:/path"
+    )]
+    ClientForm(String),
+    /// There is no such port.
+    #[error("\"{0}\" has no port behind its colon: ports are whole numbers up to 65535")]
+    Port(String),
+    /// A server can listen on all addresses; a client needs one.
+    #[error(
+        "\"{0}\" is every address of a machine, and none that a client can connect to: write the \
+         name or the address by which clients reach the server"
+    )]
+    Unspecified(String),
+    /// A zone has a meaning on one machine only.
+    #[error(
+        "\"{0}\" has a zone, and zones are not taken: write an address that is not link-local, or \
+         a name"
+    )]
+    Zone(String),
+    /// The path of the socket is too long.
+    #[error("the socket's path \"{0}\" has more than 107 bytes: choose a shorter one")]
+    LongPath(String),
+}
 
 impl FromStr for ListenAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let error = || AddressError(text.to_owned());
+        let owned = || text.to_owned();
+        let error = || AddressError::Form(owned());
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() { Err(error()) } else { Ok(Self::Unix(path.into())) };
+            let path = PathBuf::from(path);
+            return match path.as_os_str().as_bytes().len() {
+                0 => Err(error()),
+                1..=SOCKET_PATH_MAX_BYTES => Ok(Self::Unix(path)),
+                _ => Err(AddressError::LongPath(owned())),
+            };
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
-        let bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-        if host.is_empty() || bare_ipv6 || port.parse::<u16>().is_err() {
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if host.is_empty() || (host.contains(':') && bracketed.is_none()) {
             return Err(error());
         }
+        if bracketed.is_some_and(|inside| inside.contains('%')) {
+            return Err(AddressError::Zone(owned()));
+        }
+        if port.parse::<u16>().is_err() {
+            let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+            return Err(if digits { AddressError::Port(owned()) } else { error() });
+        }
         Ok(Self::Tcp(text.to_owned()))
+    }
+}
+
+impl ListenAddress {
+    /// Whether it stands for every address of the machine.
+    #[must_use]
+    pub fn is_unspecified(&self) -> bool {
+        let Self::Tcp(text) = self else { return false };
+        let host = text.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_unspecified())
+    }
+}
+
+/// Where clients find a server: an address as in [`ListenAddress`], but for those that stand for every
+/// address of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub ListenAddress);
+
+impl FromStr for ClientAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let address: ListenAddress = text.parse().map_err(|error| match error {
+            AddressError::Form(text) => AddressError::ClientForm(text),
+            other => other,
+        })?;
+        let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+        match &address {
+            _ if address.is_unspecified() => Err(AddressError::Unspecified(text.to_owned())),
+            ListenAddress::Tcp(_) if port.parse() == Ok(0_u16) => {
+                Err(AddressError::Port(text.to_owned()))
+            }
+            _ => Ok(Self(address)),
+        }
     }
 }
 
@@ -98,8 +177,37 @@ mod tests {
 
     #[test]
     fn what_cannot_be_listened_on_is_refused() {
-        for text in ["", "7399", "host", "host:", ":7399", "host:70000", "::1:80", "unix:"] {
-            assert_eq!(text.parse::<ListenAddress>(), Err(AddressError(text.into())), "{text}");
+        let refused = |text: &str| text.parse::<ListenAddress>().unwrap_err();
+        for text in ["", "7399", "host", "host:", ":7399", "host:http", "::1:80", "unix:"] {
+            assert_eq!(refused(text), AddressError::Form(text.into()), "{text}");
         }
+        assert_eq!(
+            refused("127.0.0.1:80800").to_string(),
+            "\"127.0.0.1:80800\" has no port behind its colon: ports are whole numbers up to 65535"
+        );
+        assert_eq!(
+            refused("[fe80::1%eth0]:7460"),
+            AddressError::Zone("[fe80::1%eth0]:7460".into())
+        );
+        let path = |length: usize| format!("unix:/{}", "x".repeat(length - 1));
+        assert!(path(107).parse::<ListenAddress>().is_ok());
+        assert_eq!(refused(&path(108)), AddressError::LongPath(path(108)));
+    }
+
+    #[test]
+    fn a_client_needs_one_address_of_a_machine() {
+        let parse = |text: &str| text.parse::<ClientAddress>();
+        for text in ["backup.example:7460", "10.0.0.1:7460", "[::1]:7460", "unix:/run/z"] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+        for text in ["0.0.0.0:7460", "[::]:7460", "[::ffff:0.0.0.0]:7460"] {
+            assert_eq!(parse(text), Err(AddressError::Unspecified(text.into())), "{text}");
+        }
+        assert_eq!(parse("h:0"), Err(AddressError::Port("h:0".into())));
+        assert_eq!(
+            parse("10.0.0.1").unwrap_err().to_string(),
+            "\"10.0.0.1\" is no address that a client can connect to: write HOST:PORT, [IPV6]:PORT \
+             or unix:/path"
+        );
     }
 }

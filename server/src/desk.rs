@@ -191,3 +191,35 @@ pub(crate) enum End {
     #[error("defect: neither working nor waiting, in {0}")]
     Stuck(&'static str),
 }
+
+impl End {
+    /// Whether it is the peer or its line that ended the connection, and nothing is wrong here: readers
+    /// that go away do so every day.
+    pub(crate) fn is_the_peers(&self) -> bool {
+        match self {
+            Self::Done
+            | Self::FarewellTimeout
+            | Self::Stranger
+            | Self::Idle
+            | Self::Slow
+            | Self::Socket(_)
+            | Self::Truncated(_) => true,
+            Self::Transfer(TransferError::Io(failure)) => matches!(
+                failure.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::NotConnected
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::NetworkDown
+            ),
+            Self::Transfer(TransferError::FileEnded { .. } | TransferError::Exhausted)
+            | Self::Unsayable(_)
+            | Self::Load(_)
+            | Self::NoPool
+            | Self::Stuck(_) => false,
+        }
+    }
+}

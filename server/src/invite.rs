@@ -2,7 +2,15 @@
 //!
 //! The store's files are the database, so this works beside a running server.
 
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::json;
 
 use thiserror::Error;
 use zput_common::{
@@ -25,6 +33,14 @@ pub enum InviteFailure {
     /// Mounts are named in the addresses of TCP alone.
     #[error("a client that comes by a Unix socket uses the mount at the root: leave --mount out")]
     UnixMount,
+    /// It cannot be written down.
+    #[error("cannot write the invite to {}: {source}{}", path.display(), beside(source))]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The store did not take it.
     #[error("the store did not take the invite: {0}")]
     Store(#[from] StoreError),
@@ -51,6 +67,61 @@ pub fn make(
     let address: Remote = remote.parse().map_err(|_| InviteFailure::Address(address.clone()))?;
     let secret = store.create_invite(scopes, valid_for)?;
     Ok(Invite { address, server_key: store.server_key().public_key(), secret })
+}
+
+/// Makes an invite and writes it into a new file at `path`, which nobody but its owner can read.
+///
+/// # Errors
+/// When the file is there or cannot be written, and when there is no invite. Then there is no file.
+pub fn write(
+    path: &Path,
+    make: impl FnOnce() -> Result<Invite, InviteFailure>,
+) -> Result<Invite, InviteFailure> {
+    let cannot = |source| InviteFailure::File { path: path.to_owned(), source };
+    let mut file =
+        File::options().write(true).create_new(true).mode(0o600).open(path).map_err(cannot)?;
+    let written = make().and_then(|invite| {
+        let text = invite.to_text();
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.write_all(b"\n"))
+            .and_then(|()| file.sync_all())
+            .map_err(cannot)?;
+        Ok(invite)
+    });
+    if written.is_err() {
+        // That there is no invite says more than that its file is left.
+        let _removed = fs::remove_file(path);
+    }
+    written
+}
+
+/// What to do about a file that is there.
+fn beside(failure: &io::Error) -> &'static str {
+    match failure.kind() {
+        io::ErrorKind::AlreadyExists => "; remove it, or choose another name",
+        _ => "",
+    }
+}
+
+/// An invite in one line of JSON: its text, or the file that has it.
+#[must_use]
+pub fn json(
+    invite: &Invite,
+    text: Option<&str>,
+    file: Option<&Path>,
+    scopes: Scopes,
+    expires: &str,
+) -> String {
+    let scopes = scopes.to_string();
+    json!({
+        "event": "invite",
+        "address": invite.address.to_string(),
+        "scopes": scopes.split(',').collect::<Vec<_>>(),
+        "expires": expires,
+        "invite": text,
+        "file": file.map(|path| path.display().to_string()),
+    })
+    .to_string()
 }
 
 #[cfg(test)]
@@ -89,6 +160,28 @@ mod tests {
         assert_eq!(invite.address.to_string(), "zput://[::1]:7399/images/public");
         assert!(matches!(to("unix:/run/z"), Err(InviteFailure::UnixMount)));
         assert_eq!(std::fs::read_dir(dir.path().join("invites")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_invite_in_a_file_is_its_owners_alone_and_replaces_nothing() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("s"), Clock::system()).unwrap();
+        let address = "h:1".parse().unwrap();
+        let day = Duration::from_secs(86_400);
+        let make = || make(&store, &address, &MountName::ROOT, Scopes::PUT, day);
+        let path = dir.path().join("invite");
+        let invite = write(&path, make).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{}\n", invite.to_text().as_str()));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let failure = write(&path, make).unwrap_err().to_string();
+        assert!(failure.ends_with("remove it, or choose another name"), "{failure}");
+        assert_eq!(fs::read_dir(dir.path().join("s/invites")).unwrap().count(), 1);
+        // Where there is no invite there is no file.
+        let other = dir.path().join("other");
+        assert!(write(&other, || Err(InviteFailure::UnixMount)).is_err());
+        assert!(!other.exists());
     }
 
     #[test]

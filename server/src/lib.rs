@@ -67,6 +67,7 @@ mod opened;
 mod pace;
 mod permits;
 mod pool;
+pub mod ready;
 pub mod sandbox;
 pub mod server;
 pub mod service;

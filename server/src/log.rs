@@ -1,11 +1,33 @@
 //! Logs: to stderr, as text or JSON.
+//!
+//! No thread ever waits for stderr but the one that writes to it ([`outlet`]), and none ends because of
+//! it: what cannot be written is lost and counted. [`limit`] keeps what peers cause within bounds.
 
-use std::io::{self, IsTerminal as _};
+mod limit;
+mod outlet;
+
+use std::{
+    io::{self, IsTerminal as _},
+    panic::{self, PanicHookInfo},
+    sync::LazyLock,
+    thread,
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use serde::Deserialize;
 use thiserror::Error;
-use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
+use tracing::error;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::ParseError, fmt, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use limit::Limit;
+use outlet::Outlet;
+
+/// All that this process says on stderr.
+static STDERR: LazyLock<Outlet> = LazyLock::new(Outlet::default);
 
 /// What is logged when nobody says otherwise.
 const DEFAULT_FILTER: &str = "info";
@@ -52,30 +74,76 @@ impl Filtering {
     }
 }
 
-/// Logs to stderr from now on. `filter` goes before `RUST_LOG`, and that before `info`.
+/// Whose log it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// A server: what its peers cause is bounded.
+    Server,
+    /// A command that ends by itself: each line counts.
+    Command,
+}
+
+/// Takes lines for stderr from now on; [`begin`] begins to write them. `filter` goes before `RUST_LOG`,
+/// and that before `info`. What a panic says goes there too.
 ///
 /// # Errors
 /// For a filter that cannot be read, and when called twice.
-pub fn start(format: LogFormat, filter: Option<&str>) -> Result<Filtering, LogError> {
-    let lines = fmt()
-        .with_env_filter(parse(filter)?)
+pub fn start(
+    author: Author,
+    format: LogFormat,
+    filter: Option<&str>,
+) -> Result<Filtering, LogError> {
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(parse(filter)?);
+    let lines = fmt::layer()
         // Colours are for people in front of it, not for a journal.
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    let (reload, started): (Box<Reload>, _) = match format {
-        LogFormat::Text => {
-            let lines = lines.with_filter_reloading();
-            let handle = lines.reload_handle();
-            (Box::new(move |filter| handle.reload(filter)), lines.try_init())
-        }
-        LogFormat::Json => {
-            let lines = lines.json().with_filter_reloading();
-            let handle = lines.reload_handle();
-            (Box::new(move |filter| handle.reload(filter)), lines.try_init())
-        }
+        // It would write to stderr by itself, and panic where it cannot.
+        .log_internal_errors(false)
+        .with_writer(|| &*STDERR);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
-    started.map_err(|_| LogError::Twice)?;
-    Ok(Filtering(reload))
+    let limit = (author == Author::Server).then(Limit::default);
+    let registry = tracing_subscriber::registry().with(filter).with(lines).with(limit);
+    registry.try_init().map_err(|_| LogError::Twice)?;
+    panic::set_hook(Box::new(tell_panic));
+    Ok(Filtering(Box::new(move |filter| handle.reload(filter))))
+}
+
+/// Begins to write what was and is said, on a thread of its own: after whatever has to be done while
+/// there is but one.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn begin() -> io::Result<()> {
+    STDERR.start(io::stderr())
+}
+
+/// Says one line on stderr that is no line of the log.
+pub fn say(line: &str) {
+    STDERR.push(format!("{line}\n").as_bytes());
+}
+
+/// Waits until all was written that was said; for `patience` at most, since nobody may read it.
+pub fn finish(patience: Duration) {
+    if begin().is_ok() {
+        STDERR.flush(patience);
+    }
+}
+
+/// Lines that could not be written, and lines that were left out because there were too many like them.
+#[must_use]
+pub fn lost() -> (u64, u64) {
+    (STDERR.lost(), limit::left_out())
+}
+
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("without a name");
+    let message = panic.payload_as_str().unwrap_or("without a message");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    error!(thread, place, message, "a thread panicked");
 }
 
 fn parse(filter: Option<&str>) -> Result<EnvFilter, LogError> {

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     process::{self, ExitCode},
     slice, thread,
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
@@ -18,36 +18,46 @@ use signal_hook::{
     iterator::Signals,
 };
 use tracing::{error, info, warn};
+use zeroize::Zeroizing;
 use zput_server::{
-    BoundAddress, Listener, Remounter, Server, ServerError, Stopper,
+    Listener, Remounter, Server, ServerError, Stopper,
     admin::{Admin, Condition},
-    config::{CheckArgs, Cli, Command, Config, ConfigError, InviteArgs, ScrubArgs, ServeArgs},
+    config::{
+        CheckArgs, Cli, Command, Config, ConfigError, DEFAULT_LISTEN, InviteArgs, ScrubArgs,
+        ServeArgs,
+    },
     inherited::{Inherited, InheritedSocket},
     inspection, invite,
-    log::{self, Filtering, LogFormat},
+    log::{self, Author, Filtering, LogFormat},
     privileges,
-    sandbox::{Enforced, Reach},
-    server, service, setup,
+    ready::Readiness,
+    sandbox::{self, Enforced, Reach},
+    server, service,
+    setup::{self, Stores},
     store::{Clock, Store, StoreError},
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // It holds the server's key: no core of it is to lie about.
+    privileges::leave_no_core();
     let result = match &cli.command {
         Some(Command::Invite(args)) => print_invite(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Scrub(args)) => scrub(args),
         Some(Command::Check(args)) => check(args),
         None => serve(&cli.serve).map(|()| ExitCode::SUCCESS),
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("zserve: {}", with_causes(&error));
-            let usage = error.is::<ConfigError>() || is_no_address(&error);
-            if usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
-        }
-    }
+    let code = result.unwrap_or_else(|error| {
+        log::say(&format!("zserve: {}", with_causes(&error)));
+        let usage = error.is::<ConfigError>() || is_no_address(&error);
+        if usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
+    });
+    log::finish(LAST_WORDS);
+    code
 }
+
+/// How long the end waits for a log that takes its time: a pipe may have no reader any more.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// An error and its causes, but for those that it has told already.
 fn with_causes(error: &anyhow::Error) -> String {
@@ -64,17 +74,21 @@ fn is_no_address(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(ServerError::NoAddress))
 }
 
-/// In this order: what root alone may do, what the user may do, and threads when nothing is left to
-/// give up.
+/// In this order: what root alone may do, what the user may do, what is done within the sandbox, and
+/// threads when nothing is left to give up.
 fn serve(args: &ServeArgs) -> Result<()> {
-    let config = Config::load(args)?;
+    let mut config = Config::load(args)?;
     let inherited = Inherited::take()?;
     let addressed = !config.listen.is_empty() || !config.http.is_empty();
     if !addressed && inherited.zput.is_empty() && inherited.http.is_empty() {
-        // Before anything is made on the disk.
-        return Err(ServerError::NoAddress.into());
+        if config.file.is_some() {
+            // Before anything is made on the disk.
+            return Err(ServerError::NoAddress.into());
+        }
+        config.listen.push(DEFAULT_LISTEN.parse()?);
     }
-    let filtering = log::start(config.log_format, config.log.as_deref())?;
+    let filtering = log::start(Author::Server, config.log_format, config.log.as_deref())?;
+    service::connect();
     let congestion = config.congestion.as_deref();
     let mut zput = server::listen(&config.listen, congestion)?;
     zput.extend(adopt(inherited.zput, congestion)?);
@@ -86,27 +100,28 @@ fn serve(args: &ServeArgs) -> Result<()> {
         (None, None) => None,
     };
     drop_privileges(&config)?;
-    let options = setup::options(&config)?;
+    let mut stores = Stores::of(&config)?;
     enter_sandbox(&config)?;
+    // Archives are read from here on: whoever made one is not to be believed.
+    let options = setup::options(&config, &mut stores)?;
+    log::begin().context("cannot start a thread")?;
     // From here on signals wait until somebody looks at them.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
 
+    let readiness = Readiness::of(&config, &options, &zput, &http, admin.as_ref());
     let server = Server::on(options, zput, http)?.spawn()?;
     let condition = Condition::new(server.metrics(), server.pulse());
-    let admin = match admin {
-        Some(listener) => {
-            info!(address = %listener.address(), "answering /metrics and /healthz");
-            Some(Admin::start(listener, condition.clone()).context("cannot start a thread")?)
-        }
-        None => None,
-    };
+    let admin = admin
+        .map(|listener| Admin::start(listener, condition.clone()))
+        .transpose()
+        .context("cannot start a thread")?;
     service::keep_watchdog(condition.clone()).context("cannot start a thread")?;
     if let (Some(stopper), Some(remounter)) = (server.stopper(), server.remounter()) {
-        let reload = Reload { args: args.clone(), running: config, filtering, remounter };
+        let reload = Reload { args: args.clone(), running: config, filtering, remounter, stores };
         let obey = move || obey_signals(signals, reload, &condition, &stopper);
         thread::Builder::new().name("signals".to_owned()).spawn(obey).context("cannot start")?;
     }
-    announce(server.addresses()).context("cannot say that the server is ready")?;
+    readiness.announce().context("cannot start a thread")?;
     service::ready();
     let result = server.wait();
     drop(admin);
@@ -143,6 +158,11 @@ fn enter_sandbox(config: &Config) -> Result<()> {
         Enforced::Partially => info!("sandbox: partially enforced, by an older kernel"),
         Enforced::NotAvailable => warn!("sandbox: not available: the kernel has no Landlock"),
     }
+    if sandbox::give_up_calls()? {
+        info!("sandbox: no further sockets, programs and processes");
+    } else {
+        warn!("sandbox: sockets, programs and processes can be made: no seccomp is to be had here");
+    }
     Ok(())
 }
 
@@ -152,6 +172,7 @@ struct Reload {
     running: Config,
     filtering: Filtering,
     remounter: Remounter,
+    stores: Stores,
 }
 
 impl Reload {
@@ -178,79 +199,94 @@ impl Reload {
     }
 
     fn changed(&mut self) -> Result<Option<Config>> {
-        if self.args.config.is_none() {
+        if self.running.file.is_none() {
             return Ok(None);
         }
         let config = Config::load(&self.args)?;
         let served = self.remounter.mounts();
-        let mounts = setup::mounts_again(&config, &self.running, served)?;
+        let mut stores = self.stores.clone();
+        let mounts = setup::mounts_again(&config, &self.running, served, &mut stores)?;
         self.filtering.change(config.log.as_deref())?;
         if let Err(failure) = self.remounter.serve(mounts) {
             self.filtering.change(self.running.log.as_deref())?;
             return Err(failure.into());
         }
+        self.stores = stores;
         Ok(Some(config))
     }
 }
 
-/// SIGHUP reads the configuration again. The first signal to stop stops the server, the second one
-/// ends it.
+/// A signal to stop that comes so soon after the first is the same one: timeout(1) and shells send it to
+/// the process and to its group.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
+/// SIGHUP reads the configuration again. The first signal to stop stops the server, a later one ends it.
 fn obey_signals(
     mut signals: Signals,
     mut reload: Reload,
     condition: &Condition,
     stopper: &Stopper,
 ) {
-    let mut stopping = false;
+    let mut stopping: Option<Instant> = None;
     for signal in &mut signals {
-        match signal {
-            SIGHUP if stopping => {}
-            SIGHUP => {
+        match (signal, stopping) {
+            (SIGHUP, Some(_)) => {}
+            (SIGHUP, None) => {
                 service::reloading();
                 reload.run();
                 service::ready();
             }
-            _ if stopping => {
-                warn!("a second signal: ending at once");
-                process::exit(128 + signal);
-            }
-            _ => {
-                stopping = true;
+            (_, None) => {
+                stopping = Some(Instant::now());
                 condition.drain();
                 service::stopping();
                 stopper.stop();
+            }
+            (_, Some(since)) if since.elapsed() < SAME_SIGNAL => {}
+            (_, Some(_)) => {
+                warn!("a second signal: ending at once");
+                log::finish(LAST_WORDS);
+                process::exit(128 + signal);
             }
         }
     }
 }
 
-/// The one line on stdout: whoever started the server may now connect.
-fn announce(addresses: &[BoundAddress]) -> io::Result<()> {
-    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "zserve: ready on {}", addresses.join(", "))?;
-    stdout.flush()
-}
-
 fn print_invite(args: &InviteArgs) -> Result<()> {
     // A mistyped directory must not become a server of its own.
     let store = open_store(&args.store, Store::open_existing)?;
-    let invite = invite::make(&store, &args.address, args.mount.name(), args.scopes, args.expires)?;
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", invite.to_text().as_str()).context("cannot print the invite")?;
-    stdout.flush().context("cannot print the invite")?;
-    let expires = SystemTime::now() + args.expires;
-    eprintln!(
-        "zserve: an invite for one device to {}, which may {}; it can be redeemed once, until {}",
+    let address = &args.address.0;
+    let make = || invite::make(&store, address, args.mount.name(), args.scopes, args.expires);
+    let invite = match &args.output {
+        Some(path) => invite::write(path, make)?,
+        None => make()?,
+    };
+    let until = humantime::format_rfc3339_seconds(SystemTime::now() + args.expires).to_string();
+    let text = invite.to_text();
+    let text = args.output.is_none().then_some(text.as_str());
+    let line = if args.json {
+        Some(invite::json(&invite, text, args.output.as_deref(), args.scopes, &until))
+    } else {
+        text.map(str::to_owned)
+    };
+    if let Some(line) = line.map(Zeroizing::new) {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{}", line.as_str()).context("cannot print the invite")?;
+        stdout.flush().context("cannot print the invite")?;
+    }
+    let file = args.output.as_ref().map(|path| format!(" ({})", path.display()));
+    log::say(&format!(
+        "zserve: an invite{} for one device to {}, which may {}; it can be redeemed once, until {until}",
+        file.unwrap_or_default(),
         invite.address,
         args.scopes,
-        humantime::format_rfc3339_seconds(expires),
-    );
+    ));
     Ok(())
 }
 
 fn scrub(args: &ScrubArgs) -> Result<ExitCode> {
-    let _filtering = log::start(LogFormat::default(), None)?;
+    let _filtering = log::start(Author::Command, LogFormat::default(), None)?;
+    log::begin().context("cannot start a thread")?;
     let store = open_store(&args.store, Store::open_existing)?;
     let stop = inspection::stop_signals().context("cannot take signals")?;
     let outcome = inspection::scrub(&store, args, &stop).context("cannot scrub the store")?;
@@ -258,7 +294,8 @@ fn scrub(args: &ScrubArgs) -> Result<ExitCode> {
 }
 
 fn check(args: &CheckArgs) -> Result<ExitCode> {
-    let _filtering = log::start(LogFormat::default(), None)?;
+    let _filtering = log::start(Author::Command, LogFormat::default(), None)?;
+    log::begin().context("cannot start a thread")?;
     let store = open_store(&args.store, Store::open_existing)?;
     let stop = inspection::stop_signals().context("cannot take signals")?;
     let outcome = inspection::check(&store, args, &stop).context("cannot check the store")?;

@@ -1,10 +1,17 @@
-//! Giving up all files that the server does not need (Landlock).
+//! Giving up all files that the server does not need (Landlock), and all that it never does ([`calls`]).
 //!
-//! Whatever a peer might make this program do, it then reaches no file outside of what is served, opens
-//! no connection, listens nowhere else and signals nobody. What is open already stays so. The kernel
-//! enforces it on the thread that asks and on those that it starts; there is no way back.
+//! Whatever a peer might make this program do, it then reaches no file outside of what is served, makes no
+//! socket of any kind, sends nothing anywhere but over what is connected, starts no program and no
+//! process, and signals nobody. What is open already stays so. The kernel enforces it on the thread
+//! that asks and on those that it starts; there is no way back.
 
-use std::path::{Path, PathBuf};
+mod calls;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath,
@@ -57,6 +64,30 @@ pub enum SandboxError {
     /// The kernel refused.
     #[error("cannot enter the sandbox ({0}): see whether it runs without (sandbox = false)")]
     Kernel(#[from] RulesetError),
+    /// The kernel refused to refuse system calls.
+    #[error("cannot give up system calls ({0}): see whether it runs without (sandbox = false)")]
+    Calls(#[source] io::Error),
+}
+
+/// What of it is in force in this process, for its metrics: all files, and system calls.
+static IN_FORCE: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+
+/// Whether the sandbox is in force in this process: fully for files, and for system calls.
+#[must_use]
+pub fn in_force() -> (bool, bool) {
+    let [files, calls] = &IN_FORCE;
+    (files.load(Relaxed), calls.load(Relaxed))
+}
+
+/// Gives up the system calls that a server never makes, for this thread and those that it starts from
+/// now on. Gives whether the kernel knows how. Sockets have to be there before.
+///
+/// # Errors
+/// When it does and refuses.
+pub fn give_up_calls() -> Result<bool, SandboxError> {
+    let done = calls::give_up().map_err(SandboxError::Calls)?;
+    IN_FORCE[1].store(done, Relaxed);
+    Ok(done)
 }
 
 impl Reach {
@@ -96,7 +127,7 @@ impl Reach {
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(INTERFACE))?
             .handle_access(AccessNet::from_all(INTERFACE))?
-            .scope(Scope::Signal)?
+            .scope(Scope::from_all(INTERFACE))?
             .create()?;
         for (paths, rights) in [
             (&self.write, writing()),
@@ -111,11 +142,13 @@ impl Reach {
                 rules = rules.add_rule(rule)?;
             }
         }
-        Ok(match rules.restrict_self()?.ruleset {
+        let enforced = match rules.restrict_self()?.ruleset {
             RulesetStatus::FullyEnforced => Enforced::Fully,
             RulesetStatus::PartiallyEnforced => Enforced::Partially,
             RulesetStatus::NotEnforced => Enforced::NotAvailable,
-        })
+        };
+        IN_FORCE[0].store(enforced == Enforced::Fully, Relaxed);
+        Ok(enforced)
     }
 }
 
@@ -142,10 +175,23 @@ fn directory_of(path: &Path) -> PathBuf {
 mod tests {
     use std::{
         fs, io,
-        net::{TcpListener, TcpStream},
+        io::{Read as _, Write as _},
+        net::{TcpListener, TcpStream, UdpSocket},
+        os::{
+            linux::net::SocketAddrExt as _,
+            unix::{
+                ffi::OsStrExt as _,
+                net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
+            },
+        },
+        process::Command,
         thread,
     };
 
+    use rustix::{
+        process::{Pid, PidfdFlags, Resource, getrlimit, prlimit, setrlimit, test_kill_process},
+        thread::set_no_new_privs,
+    };
     use zput_skip as skip;
 
     use super::*;
@@ -182,6 +228,10 @@ mod tests {
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let hidden = abstract_address(dir.path());
+        let _abstract = UnixListener::bind_addr(&hidden).unwrap();
+        let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = Pid::from_child(&other);
         let reach =
             Reach { write: vec![at("store")], read: vec![at("tree")], remove: vec![at("sockets")] };
         let tried = || {
@@ -209,12 +259,84 @@ mod tests {
             denied(fs::write(at("sockets/new"), "x"), "writing beside a socket");
             let link = std::os::unix::fs::symlink("/etc/passwd", at("store/link"));
             denied(link, "a symbolic link");
-            if enforced == Enforced::Fully {
-                denied(TcpStream::connect(address).map(drop), "connecting");
-                denied(TcpListener::bind("127.0.0.1:0").map(drop), "listening");
-            }
             assert!(listener.local_addr().is_ok(), "what is open stays open");
+            if enforced != Enforced::Fully {
+                return skip::because("this kernel's Landlock knows neither ports nor scopes");
+            }
+            denied(TcpStream::connect(address).map(drop), "connecting");
+            denied(TcpListener::bind("127.0.0.1:0").map(drop), "listening");
+            denied(UnixStream::connect_addr(&hidden).map(drop), "an abstract socket");
+            denied(test_kill_process(pid).map_err(Into::into), "a signal");
         };
-        thread::scope(|scope| scope.spawn(tried).join().unwrap());
+        let tried = thread::scope(|scope| scope.spawn(tried).join());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        tried.unwrap();
+    }
+
+    fn abstract_address(unique: &Path) -> SocketAddr {
+        SocketAddr::from_abstract_name(unique.as_os_str().as_bytes()).unwrap()
+    }
+
+    /// By another thread than the one that gave them up, without Landlock, so that nothing else refuses.
+    #[test]
+    fn sockets_programs_and_processes_cannot_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stream, datagram) = (dir.path().join("stream"), dir.path().join("datagram"));
+        let _stream = UnixListener::bind(&stream).unwrap();
+        let manager = UnixDatagram::bind(&datagram).unwrap();
+        let hidden = abstract_address(dir.path());
+        let _abstract = UnixListener::bind_addr(&hidden).unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let loose = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let connected = UnixDatagram::unbound().unwrap();
+        connected.connect(&datagram).unwrap();
+        let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = Pid::from_child(&other);
+        let denied = |result: io::Result<()>, what: &str| {
+            let kind = result.expect_err(what).kind();
+            assert_eq!(kind, io::ErrorKind::PermissionDenied, "{what}");
+        };
+        let tried = || {
+            denied(UdpSocket::bind("127.0.0.1:0").map(drop), "a datagram socket");
+            let sent = loose.send_to(b"x", udp.local_addr().unwrap());
+            denied(sent.map(drop), "a datagram by a socket that is there");
+            let redirected = loose.connect(udp.local_addr().unwrap());
+            denied(redirected, "connecting a socket that is there");
+            denied(UnixStream::connect(&stream).map(drop), "a Unix socket");
+            denied(UnixStream::connect_addr(&hidden).map(drop), "an abstract socket");
+            denied(connected.send_to(b"x", &datagram).map(drop), "a Unix datagram");
+            denied(TcpStream::connect(address).map(drop), "a connection");
+            denied(TcpListener::bind("127.0.0.1:0").map(drop), "another listening socket");
+            denied(Command::new("/bin/true").spawn().map(drop), "a program");
+            denied(test_kill_process(pid).map_err(Into::into), "a signal");
+            let traced = rustix::process::pidfd_open(pid, PidfdFlags::empty());
+            denied(traced.map(drop).map_err(Into::into), "a handle on another process");
+            let limits = getrlimit(Resource::Nofile);
+            let limited = prlimit(Some(pid), Resource::Nofile, limits);
+            denied(limited.map(drop).map_err(Into::into), "another process's limits");
+            // What a server does goes on.
+            setrlimit(Resource::Nofile, limits).unwrap();
+            assert_eq!(connected.send(b"READY=1").unwrap(), 7);
+            assert_eq!(manager.recv(&mut [0; 16]).unwrap(), 7);
+            assert!(tcp.accept().is_ok(), "what is open stays open");
+            let (mut one, mut two) = UnixStream::pair().unwrap();
+            one.write_all(b"x").unwrap();
+            two.read_exact(&mut [0]).unwrap();
+        };
+        let _peer = TcpStream::connect(address).unwrap();
+        let confined = || {
+            set_no_new_privs(true).unwrap();
+            if !give_up_calls().unwrap() {
+                return skip::because("no seccomp is to be had here");
+            }
+            thread::scope(|scope| scope.spawn(tried).join().unwrap());
+        };
+        let confined = thread::scope(|scope| scope.spawn(confined).join());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        confined.unwrap();
     }
 }

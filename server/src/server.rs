@@ -17,6 +17,7 @@ use zput_common::{
 
 use crate::{
     address::{BoundAddress, ListenAddress},
+    admin::CLIENTS_MAX,
     crew::{Admission, Crew, CrewOptions, Ended},
     engines::Engine,
     heartbeat::Pulse,
@@ -50,8 +51,8 @@ pub(crate) fn default_pool_threads(cores: usize) -> usize {
 }
 
 /// Descriptors besides those of connections, open objects and uploads: epolls, wakers, listeners, logs, the stores'
-/// directories and what the pool has open.
-const DESCRIPTORS_RESERVED: u64 = 256;
+/// directories, what the pool has open, and the clients of the admin address.
+const DESCRIPTORS_RESERVED: u64 = 256 + CLIENTS_MAX as u64;
 
 /// Most objects open at once to be served, unless told otherwise: as many as connections.
 pub const DEFAULT_OPEN_FILES: usize = 1024;
@@ -174,7 +175,9 @@ pub enum ServerError {
         source: io::Error,
     },
     /// There is nothing to listen on.
-    #[error("there is no address to listen on: give at least one")]
+    #[error(
+        "there is no address to listen on: give --listen HOST:PORT, or listen = \"HOST:PORT\" in the file"
+    )]
     NoAddress,
     /// The store's key cannot be used for TLS.
     #[error("the server's key cannot be used: {0}")]

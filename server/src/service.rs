@@ -1,7 +1,20 @@
 //! What a service manager is told (sd_notify(3)). Without one, nothing is said to nobody.
+//!
+//! The socket is connected before the sandbox, which lets none be made any more, and stays so.
 
 use std::{
-    io, thread,
+    env,
+    fmt::Write as _,
+    io,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    sync::OnceLock,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -9,6 +22,34 @@ use sd_notify::NotifyState;
 use tracing::{error, warn};
 
 use crate::admin::Condition;
+
+/// The way to it.
+static MANAGER: OnceLock<UnixDatagram> = OnceLock::new();
+
+/// How long a message may take to be taken: a manager that takes none must not hold up a signal.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Connects to the service manager that `NOTIFY_SOCKET` names, if there is one. To be called once, before
+/// anything else here.
+pub fn connect() {
+    let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
+    let connected = (|| {
+        // "If the first character is "@", the string is understood as Linux abstract namespace socket".
+        let address = match name.as_bytes().strip_prefix(b"@") {
+            Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
+            None => SocketAddr::from_pathname(&name)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address)?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok::<_, io::Error>(socket)
+    })();
+    match connected {
+        // A second call has nothing to add.
+        Ok(socket) => drop(MANAGER.set(socket)),
+        Err(failure) => warn!(%failure, ?name, "cannot reach the service manager"),
+    }
+}
 
 /// The server serves.
 pub fn ready() {
@@ -56,7 +97,13 @@ fn keep(condition: &Condition, interval: Duration) {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(failure) = sd_notify::notify(states) {
+    let Some(manager) = MANAGER.get() else { return };
+    let text = states.iter().fold(String::new(), |mut text, state| {
+        // A text in memory takes everything.
+        let _written = writeln!(text, "{state}");
+        text
+    });
+    if let Err(failure) = manager.send(text.as_bytes()) {
         warn!(%failure, "cannot tell the service manager");
     }
 }

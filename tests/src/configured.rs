@@ -65,7 +65,7 @@ impl Configured {
                 .unwrap_or_else(|e| panic!("zserve says nothing: {e}"));
         }
         let doors = line.trim_end().strip_prefix("zserve: ready on ").and_then(|doors| {
-            let (zput, http) = doors.split_once(", ")?;
+            let (zput, http) = doors.split_once(", http ")?;
             Some((zput.to_owned(), http.to_owned()))
         });
         let Some((zput, http)) = doors else {

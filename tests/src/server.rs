@@ -53,7 +53,7 @@ impl ServerProcess {
             .strip_prefix("zserve: ready on ")
             .unwrap_or_else(|| panic!("zserve's first line is {line:?}"))
             .split(", ")
-            .map(str::to_owned)
+            .map(|address| address.trim_start_matches("http ").to_owned())
             .collect();
         Self { child, addresses, store: store.to_owned() }
     }

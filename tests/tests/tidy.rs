@@ -168,6 +168,35 @@ fn common_has_no_sockets_no_files_no_clock_and_does_not_log() {
     assert!(checked > 30, "the scan found only {checked} files: it no longer sees them");
 }
 
+/// What writes to stdout or stderr and panics where it cannot.
+const PRINTS: [&str; 5] = ["println!", "eprintln!", "print!", "eprint!", "dbg!"];
+
+/// A program that outlives its terminal says things by means that may fail; a library says nothing.
+#[test]
+fn libraries_and_the_server_print_nothing() {
+    let mut checked = 0;
+    for name in ["common", "server", "client"] {
+        for (file, text) in crate_sources(name) {
+            let below = file.strip_prefix(workspace().join(name).join("src")).unwrap();
+            let is_test = file.ends_with("tests.rs")
+                || below.components().any(|part| part.as_os_str() == "tests");
+            if is_test {
+                continue;
+            }
+            let text = code(&text);
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let said = |word: &&str| text.split(|c: char| !is_word(c)).any(|other| other == *word);
+            assert_eq!(PRINTS.iter().find(|word| said(word)), None, "{}", file.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 150, "the scan found only {checked} files: it no longer sees them");
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '!'
+}
+
 /// Whether a word of code, outside of comments, is unsafe.
 fn says_unsafe(text: &str) -> bool {
     let text = code(text);

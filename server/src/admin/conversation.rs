@@ -1,16 +1,13 @@
-//! One request and its answer.
+//! One request and its answer, step by step: nothing here waits.
 
 use std::{
     io,
     net::Shutdown,
-    os::fd::AsFd,
-    time::{Duration, Instant},
+    os::fd::{AsFd, BorrowedFd},
+    time::Instant,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-};
+use rustix::event::PollFlags;
 
 use crate::{sys, wire::Socket};
 
@@ -62,93 +59,119 @@ const METHOD: &str = "405 Method Not Allowed";
 const MALFORMED: &str = "400 Bad Request";
 const TOO_LARGE: &str = "431 Request Header Fields Too Large";
 
-/// Reads a request from `socket`, which does not block, and writes what `reply` says of its path.
-/// All of it is done by `until`, or fails as timed out.
-pub(super) fn converse(
-    socket: &Socket,
+/// A client, from its connection to its farewell.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    socket: Socket,
     until: Instant,
-    reply: impl FnOnce(&str) -> Reply,
-) -> io::Result<()> {
-    let mut head = vec![0; HEAD_MAX_BYTES];
-    let mut filled = 0;
-    let (reply, head_only) = loop {
-        if filled == head.len() {
-            break (Reply::text(TOO_LARGE, "the head of the request is too long"), false);
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The head comes in.
+    Asking(Vec<u8>),
+    /// The answer goes out.
+    Answering { bytes: Vec<u8>, sent: usize },
+    /// What the client still sends is read, so much until now, until it has the answer and closes: closing
+    /// over unread bytes resets the connection and may take the answer with it (RFC 9112, 9.6).
+    Leaving(usize),
+}
+
+impl Conversation {
+    /// With the client at `socket`, which does not block, until it has had its time.
+    pub(super) fn new(socket: Socket, until: Instant) -> Self {
+        Self { socket, until, stage: Stage::Asking(Vec::new()) }
+    }
+
+    /// When it is over, whatever there is to say.
+    pub(super) const fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Whether its client has still to ask.
+    pub(super) const fn is_silent(&self) -> bool {
+        matches!(self.stage, Stage::Asking(_))
+    }
+
+    /// What its socket has to say before there is anything to do.
+    pub(super) const fn waits_for(&self) -> PollFlags {
+        match self.stage {
+            Stage::Asking(_) | Stage::Leaving(_) => PollFlags::IN,
+            Stage::Answering { .. } => PollFlags::OUT,
         }
-        let Some(rest) = head.get_mut(filled..) else { return Ok(()) };
-        match socket.read_once(rest) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => filled += count,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                wait(socket, PollFlags::IN, until)?;
+    }
+
+    /// Does what can be done now; `reply` says what there is to say of a path. Gives whether it goes on.
+    ///
+    /// # Errors
+    /// When the socket fails, or the client leaves before it has asked.
+    pub(super) fn go_on(&mut self, reply: impl Fn(&str) -> Reply) -> io::Result<bool> {
+        loop {
+            match self.step(&reply) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
             }
-            Err(e) => return Err(e),
         }
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut fields);
-        match request.parse(head.get(..filled).unwrap_or_default()) {
-            Ok(httparse::Status::Partial) => {}
-            Ok(httparse::Status::Complete(_)) => match (request.method, request.path) {
-                (Some(method @ ("GET" | "HEAD")), Some(target)) => {
-                    let path = target.split('?').next().unwrap_or_default();
-                    break (reply(path), method == "HEAD");
+    }
+
+    fn step(&mut self, reply: impl Fn(&str) -> Reply) -> io::Result<bool> {
+        let mut bytes = [0; 4096];
+        match &mut self.stage {
+            Stage::Asking(head) => {
+                let count = self.socket.read_once(&mut bytes)?;
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                _ => break (Reply::text(METHOD, "there are GET and HEAD"), false),
-            },
-            Err(failure) => break (Reply::text(MALFORMED, &failure.to_string()), false),
-        }
-    };
-    send(socket, &reply.to_bytes(head_only), until)?;
-    socket.shutdown(Shutdown::Write)?;
-    drain(socket, until)
-}
-
-fn send(socket: &Socket, mut bytes: &[u8], until: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match sys::net::send(socket.as_fd(), bytes, false) {
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                wait(socket, PollFlags::OUT, until)?;
+                head.extend_from_slice(bytes.get(..count).unwrap_or_default());
+                if let Some(bytes) = answer(head, reply) {
+                    self.stage = Stage::Answering { bytes, sent: 0 };
+                }
             }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-/// Reads what the client still sends, until it has the answer and closes: closing over unread bytes
-/// resets the connection and may take the answer with it (RFC 9112, 9.6).
-fn drain(socket: &Socket, until: Instant) -> io::Result<()> {
-    let mut rest = [0; 4096];
-    let mut read = 0;
-    while read < HEAD_MAX_BYTES {
-        match socket.read_once(&mut rest) {
-            Ok(0) => return Ok(()),
-            Ok(count) => read += count,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                wait(socket, PollFlags::IN, until)?;
+            Stage::Answering { bytes, sent } => {
+                let rest = bytes.get(*sent..).unwrap_or_default();
+                *sent += sys::net::send(self.socket.as_fd(), rest, false)?;
+                if *sent == bytes.len() {
+                    self.socket.shutdown(Shutdown::Write)?;
+                    self.stage = Stage::Leaving(0);
+                }
             }
-            Err(e) => return Err(e),
+            Stage::Leaving(read) => {
+                let count = self.socket.read_once(&mut bytes)?;
+                *read += count;
+                return Ok(count > 0 && *read < HEAD_MAX_BYTES);
+            }
         }
+        Ok(true)
     }
-    Ok(())
 }
 
-fn wait(socket: &Socket, what: PollFlags, until: Instant) -> io::Result<()> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
+impl AsFd for Conversation {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
-    // Rounded up, or the last millisecond would be spent spinning.
-    let left = left + Duration::from_millis(1);
-    let timeout = Timespec {
-        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: left.subsec_nanos().into(),
+}
+
+/// The answer to this head, once there is one.
+fn answer(head: &[u8], reply: impl Fn(&str) -> Reply) -> Option<Vec<u8>> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut fields);
+    let (reply, head_only) = match request.parse(head) {
+        Ok(httparse::Status::Partial) if head.len() < HEAD_MAX_BYTES => return None,
+        Ok(httparse::Status::Partial) => {
+            (Reply::text(TOO_LARGE, "the head of the request is too long"), false)
+        }
+        Ok(httparse::Status::Complete(_)) => match (request.method, request.path) {
+            (Some(method @ ("GET" | "HEAD")), Some(target)) => {
+                let path = target.split('?').next().unwrap_or_default();
+                (reply(path), method == "HEAD")
+            }
+            _ => (Reply::text(METHOD, "there are GET and HEAD"), false),
+        },
+        Err(failure) => (Reply::text(MALFORMED, &failure.to_string()), false),
     };
-    match poll(&mut [PollFd::new(&socket.as_fd(), what)], Some(&timeout)) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(failure) => Err(failure.into()),
-    }
+    Some(reply.to_bytes(head_only))
 }

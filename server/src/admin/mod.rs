@@ -1,12 +1,13 @@
 //! How the server does, for whoever runs it: `/metrics` and `/healthz`, on an address of their own.
 //!
-//! One thread, one client at a time, one request a connection. A client has two seconds for all
-//! of it, so that one that dawdles holds up the others for no longer, and no number of them costs more
-//! than one descriptor.
+//! One thread, [`CLIENTS_MAX`] clients at a time, one request a connection. A client has two seconds for
+//! all of it. Nobody waits for another one: who comes when there are too many takes the place of
+//! the one that has said nothing for longest, so no number of idle connections hides a server that is well.
 
 mod conversation;
 
 use std::{
+    collections::VecDeque,
     io,
     os::unix::net::UnixStream,
     sync::{
@@ -17,20 +18,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, warn};
 
 use crate::{
     heartbeat::{Pulse, Stalled},
     listener::Listener,
     metrics::{CONTENT_TYPE, Metrics},
+    sys,
 };
-use conversation::{Reply, converse};
+use conversation::{Conversation, Reply};
 
 /// All the time that a client has.
 const CLIENT_TIME: Duration = Duration::from_secs(2);
 
-/// How long the thread rests when it cannot accept.
+/// The most clients at once, each with a descriptor.
+pub const CLIENTS_MAX: usize = 64;
+
+/// The most clients taken in before those that are there are looked at: a flood of connections is no
+/// reason not to answer.
+const ACCEPTS_PER_ROUND: usize = 32;
+
+/// How long nobody is taken in when nobody can be.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// What there is to tell.
@@ -100,7 +109,8 @@ impl Admin {
     /// When there is no thread to be had.
     pub fn start(listener: Listener, condition: Condition) -> io::Result<Self> {
         let (stop, stopped) = UnixStream::pair()?;
-        let answer = move || run(&listener, &stopped, &condition);
+        let room = Room { listener, condition, clients: VecDeque::new(), rests_until: None };
+        let answer = move || room.run(&stopped);
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(answer)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -117,36 +127,113 @@ impl Drop for Admin {
     }
 }
 
-fn run(listener: &Listener, stopped: &UnixStream, condition: &Condition) {
-    loop {
-        let mut waiting = [
-            PollFd::new(listener, PollFlags::IN),
-            // Nothing is asked of it: that it was closed is told in any case (poll(2), POLLHUP).
-            PollFd::new(stopped, PollFlags::empty()),
-        ];
-        match poll(&mut waiting, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(failure) => return warn!(%failure, "the admin thread cannot wait: it ends"),
-            Ok(_) => {}
+struct Room {
+    listener: Listener,
+    condition: Condition,
+    /// In the order they came.
+    clients: VecDeque<Conversation>,
+    /// Set while nobody can be taken in.
+    rests_until: Option<Instant>,
+}
+
+impl Room {
+    fn run(mut self, stopped: &UnixStream) {
+        loop {
+            // Nothing is asked of the first one: that it was closed is told in any case (poll(2), POLLHUP).
+            let mut waiting = vec![PollFd::new(stopped, PollFlags::empty())];
+            let accepts =
+                if self.rests_until.is_some() { PollFlags::empty() } else { PollFlags::IN };
+            waiting.push(PollFd::new(&self.listener, accepts));
+            let clients = self.clients.iter();
+            waiting.extend(clients.map(|client| PollFd::new(client, client.waits_for())));
+            match poll(&mut waiting, self.timeout().as_ref()) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(failure) => return warn!(%failure, "the admin thread cannot wait: it ends"),
+                Ok(_) => {}
+            }
+            let told: Vec<bool> = waiting.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if told.first() == Some(&true) {
+                return;
+            }
+            self.converse(told.get(2..).unwrap_or_default());
+            if told.get(1) == Some(&true) && self.rests_until.is_none() {
+                self.take_in();
+            }
         }
-        let [_, stop] = waiting;
-        if !stop.revents().is_empty() {
-            return;
-        }
-        match listener.accept() {
-            Ok(accepted) => {
-                let until = Instant::now() + CLIENT_TIME;
-                let reply = |path: &str| condition.reply(path);
-                if let Err(failure) = converse(&accepted.socket, until, reply) {
-                    debug!(peer = accepted.peer, %failure, "an admin client was not answered");
+    }
+
+    /// Until the first client has had its time, or somebody may be taken in again.
+    fn timeout(&self) -> Option<Timespec> {
+        let ends = self.clients.iter().map(Conversation::until).chain(self.rests_until);
+        let left = ends.min()?.saturating_duration_since(Instant::now());
+        // Rounded up, or the last millisecond would be spent spinning.
+        let left = left + Duration::from_millis(1);
+        Some(Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        })
+    }
+
+    /// Goes on with those of whose sockets there is something to tell, and lets go of those that have had
+    /// their time.
+    fn converse(&mut self, told: &[bool]) {
+        let now = Instant::now();
+        self.rests_until = self.rests_until.filter(|until| *until > now);
+        let Self { clients, condition, .. } = self;
+        let mut told = told.iter();
+        clients.retain_mut(|client| {
+            if told.next() == Some(&true) {
+                match client.go_on(|path| condition.reply(path)) {
+                    Ok(true) => {}
+                    Ok(false) => return false,
+                    Err(failure) => {
+                        debug!(%failure, "an admin client was not answered");
+                        return false;
+                    }
                 }
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(failure) => {
-                warn!(%failure, "cannot accept an admin client: resting");
-                thread::sleep(EXHAUSTED_PAUSE);
+            client.until() > now
+        });
+    }
+
+    fn take_in(&mut self) {
+        for _ in 0..ACCEPTS_PER_ROUND {
+            match self.listener.accept() {
+                Ok(accepted) => {
+                    if self.clients.len() >= CLIENTS_MAX {
+                        self.send_one_away();
+                    }
+                    let until = Instant::now() + CLIENT_TIME;
+                    let mut client = Conversation::new(accepted.socket, until);
+                    // Most have asked by now.
+                    if let Ok(true) = client.go_on(|path| self.condition.reply(path)) {
+                        self.clients.push_back(client);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
+                // One descriptor is as good as another.
+                Err(e) if sys::net::is_exhaustion(&e) && !self.clients.is_empty() => {
+                    self.send_one_away();
+                }
+                Err(failure) => {
+                    warn!(%failure, "cannot accept an admin client: resting");
+                    self.rests_until = Some(Instant::now() + EXHAUSTED_PAUSE);
+                    return;
+                }
             }
         }
+    }
+
+    /// Lets go of the client that has said nothing for longest; where all have asked, of the first that
+    /// came.
+    fn send_one_away(&mut self) {
+        let silent = self.clients.iter().position(Conversation::is_silent);
+        drop(self.clients.remove(silent.unwrap_or(0)));
     }
 }
 

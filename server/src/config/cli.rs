@@ -2,16 +2,23 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 use zput_common::proto::message::Scopes;
 
 use super::{
     Config, MountConfig, MountPrefix, MountSource,
     values::{positive, rate, scopes},
 };
-use crate::{address::ListenAddress, engines::Engine, log::LogFormat, store::Share};
+use crate::{
+    address::{ClientAddress, ListenAddress},
+    engines::Engine,
+    log::LogFormat,
+    store::Share,
+};
 
 /// Stores sealed blobs and streams them back.
+///
+/// Each option may be a variable of the environment instead, ZSERVE_ and its name: ZSERVE_MAX_CONNECTIONS=99.
 #[derive(Debug, Parser)]
 #[command(name = "zserve", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -39,58 +46,62 @@ pub enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub struct ServeArgs {
     /// The configuration file; docs/OPERATIONS.md says what may be in it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "ZSERVE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Directory of a store, served at the root; made if it is absent or empty.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, env = "ZSERVE_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// Where to listen: HOST:PORT (port 0: any free one) or unix:/path. May be repeated.
-    #[arg(long, value_name = "ADDR")]
+    /// Where to listen: HOST:PORT (port 0: any free one) or unix:/path. May be repeated [default, with --store and without a
+    /// file: 127.0.0.1:7460].
+    #[arg(long, env = "ZSERVE_LISTEN", value_name = "ADDR", value_delimiter = ',')]
     pub listen: Vec<ListenAddress>,
     /// Where to answer HTTP: GET and HEAD of public mounts. May be repeated.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, env = "ZSERVE_HTTP", value_name = "ADDR", value_delimiter = ',')]
     pub http: Vec<ListenAddress>,
     /// Where to answer /metrics and /healthz.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, env = "ZSERVE_ADMIN", value_name = "ADDR")]
     pub admin: Option<ListenAddress>,
     /// What anybody may do with the store without a key, in clear: some of put,get,list,delete.
-    #[arg(long, value_name = "SCOPES", value_parser = scopes, requires = "store")]
+    #[arg(long, env = "ZSERVE_PLAINTEXT", value_name = "SCOPES", value_parser = scopes, requires = "store")]
     pub plaintext: Option<Scopes>,
     /// Carry the store's unsealed objects on plaintext connections.
-    #[arg(long, requires = "store")]
+    #[arg(long, env = "ZSERVE_ALLOW_UNSEALED", requires = "store", value_parser = FalseyValueParser::new())]
     pub allow_unsealed: bool,
     /// Most connections at once; further ones are told to try again [default: 1024].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, env = "ZSERVE_MAX_CONNECTIONS", value_name = "N", value_parser = positive)]
     pub max_connections: Option<usize>,
     /// Seconds without a byte after which a connection is closed [default: 120].
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "ZSERVE_IDLE", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub idle: Option<u32>,
     /// Threads that own connections [default: one for each core].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, env = "ZSERVE_WORKERS", value_name = "N", value_parser = positive)]
     pub workers: Option<usize>,
     /// Most threads that wait for the disk [default: two for each core, at least 32].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, env = "ZSERVE_POOL_THREADS", value_name = "N", value_parser = positive)]
     pub pool_threads: Option<usize>,
     /// What moves payload [default: splice].
-    #[arg(long, value_name = "ENGINE", value_enum)]
+    #[arg(long, env = "ZSERVE_ENGINE", value_name = "ENGINE", value_enum)]
     pub engine: Option<Engine>,
     /// Congestion control of TCP connections [default: the system's; cubic on loopback].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "ZSERVE_CONGESTION", value_name = "NAME")]
     pub congestion: Option<String>,
     /// Seconds that requests under way may take to end when the server is stopped [default: 30].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, env = "ZSERVE_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u32>,
     /// Whom to become when started as root.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "ZSERVE_USER", value_name = "NAME")]
     pub user: Option<String>,
-    /// Keep access to all files that the user may access.
-    #[arg(long)]
+    /// Keep access to all files that the user may access, and all system calls.
+    #[arg(long, env = "ZSERVE_NO_SANDBOX", value_parser = FalseyValueParser::new())]
     pub no_sandbox: bool,
+    /// Make no store where there is none: a disk may not be mounted.
+    #[arg(long, env = "ZSERVE_NO_CREATE", value_parser = FalseyValueParser::new())]
+    pub no_create: bool,
     /// How a line of the log looks [default: text].
-    #[arg(long, value_name = "FORMAT", value_enum)]
+    #[arg(long, env = "ZSERVE_LOG_FORMAT", value_name = "FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
     /// What is logged, as in RUST_LOG [default: info].
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, env = "ZSERVE_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 }
 
@@ -98,40 +109,46 @@ pub struct ServeArgs {
 #[derive(Debug, Args)]
 pub struct InviteArgs {
     /// Directory of the store.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, env = "ZSERVE_STORE", value_name = "DIR")]
     pub store: PathBuf,
     /// Where clients find the server: HOST:PORT, or unix:/path.
-    #[arg(long, value_name = "ADDRESS")]
-    pub address: ListenAddress,
+    #[arg(long, env = "ZSERVE_ADDRESS", value_name = "ADDRESS")]
+    pub address: ClientAddress,
     /// Which of the server's mounts the device is to use, by its prefix [default: the one at the root].
-    #[arg(long, value_name = "PREFIX", value_parser = MountPrefix::parse, default_value = "", hide_default_value = true)]
+    #[arg(long, env = "ZSERVE_MOUNT", value_name = "PREFIX", value_parser = MountPrefix::parse, default_value = "", hide_default_value = true)]
     pub mount: MountPrefix,
     /// What the device may do: some of put,get,list,delete.
-    #[arg(long, value_name = "SCOPES", value_parser = scopes, default_value = "put,get,list,delete")]
+    #[arg(long, env = "ZSERVE_SCOPES", value_name = "SCOPES", value_parser = scopes, default_value = "put,get,list,delete")]
     pub scopes: Scopes,
     /// How long the invite can be redeemed, for example 30m or 7d.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "24h")]
+    #[arg(long, env = "ZSERVE_EXPIRES", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "24h")]
     pub expires: Duration,
+    /// Write the invite into this file, which only you can read and which must not be there yet, and print nothing.
+    #[arg(short, long, env = "ZSERVE_OUTPUT", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print what the invite is as JSON, and the invite in it.
+    #[arg(long, env = "ZSERVE_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
 }
 
 /// How to scrub.
 #[derive(Debug, Args)]
 pub struct ScrubArgs {
     /// Directory of the store.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, env = "ZSERVE_STORE", value_name = "DIR")]
     pub store: PathBuf,
     /// How much of the store to look at, beginning where the last run ended: 1/30 for all of it in 30 runs [default: up to
     /// the end of the store].
-    #[arg(long, value_name = "1/N")]
+    #[arg(long, env = "ZSERVE_SHARE", value_name = "1/N")]
     pub share: Option<Share>,
     /// Most bytes to read in a second, for example 100MiB [default: as many as there are].
-    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    #[arg(long, env = "ZSERVE_RATE", value_name = "SIZE", value_parser = rate)]
     pub rate: Option<u64>,
     /// Read from the disk what is in memory, too. It takes hot objects out of memory.
-    #[arg(long)]
+    #[arg(long, env = "ZSERVE_FROM_DISK", value_parser = FalseyValueParser::new())]
     pub from_disk: bool,
     /// Say what was found as JSON, one object for each line.
-    #[arg(long)]
+    #[arg(long, env = "ZSERVE_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 }
 
@@ -139,14 +156,14 @@ pub struct ScrubArgs {
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Directory of the store.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, env = "ZSERVE_STORE", value_name = "DIR")]
     pub store: PathBuf,
     /// If a sync of the store has failed: read all of it from the disk, set aside what is rotten, and let it take writes again
     /// if nothing was wrong.
-    #[arg(long)]
+    #[arg(long, env = "ZSERVE_CLEAR_SUSPECT", value_parser = FalseyValueParser::new())]
     pub clear_suspect: bool,
     /// Say what was found as JSON, one object for each line.
-    #[arg(long)]
+    #[arg(long, env = "ZSERVE_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 }
 
@@ -189,6 +206,7 @@ impl ServeArgs {
         config.congestion = self.congestion.clone().or(config.congestion.take());
         config.log = self.log.clone().or(config.log.take());
         config.sandbox &= !self.no_sandbox;
+        config.create &= !self.no_create;
     }
 }
 
@@ -205,6 +223,25 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// docs/OPERATIONS.md, "The file".
+    #[test]
+    fn every_option_has_a_variable_of_the_environment() {
+        fn look(command: &clap::Command, seen: &mut usize) {
+            for argument in command.get_arguments() {
+                let Some(long) = argument.get_long() else { panic!("{argument:?}") };
+                if !["help", "version"].contains(&long) {
+                    let expected = format!("ZSERVE_{}", long.replace('-', "_").to_uppercase());
+                    assert_eq!(argument.get_env(), Some(expected.as_ref()), "--{long}");
+                    *seen += 1;
+                }
+            }
+            command.get_subcommands().for_each(|command| look(command, seen));
+        }
+        let mut seen = 0;
+        look(&Cli::command(), &mut seen);
+        assert_eq!(seen, 34);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use zput_common::proto::message::Scopes;
 use super::{
     Config, ConfigError, DEFAULT_STAT_VALIDITY, Limits, MOUNTS_MAX, MountConfig, MountPrefix,
     MountSource,
-    values::{Address, Count, EngineName, ScopeList, Seconds, Size, Time},
+    values::{Address, Addresses, Count, EngineName, ScopeList, Seconds, Size, Time},
 };
 use crate::log::LogFormat;
 
@@ -24,11 +24,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let defaults = Config::default();
     Ok(Config {
         file: Some(path.to_owned()),
-        listen: file.listen.into_iter().map(|Address(address)| address).collect(),
-        http: file.http.into_iter().map(|Address(address)| address).collect(),
+        listen: file.listen.0,
+        http: file.http.0,
         admin: file.admin.map(|Address(address)| address),
         user: file.user,
         sandbox: file.sandbox.unwrap_or(defaults.sandbox),
+        create: file.create.unwrap_or(defaults.create),
         engine: file.engine.map_or(defaults.engine, |EngineName(engine)| engine),
         congestion: file.congestion,
         workers: file.workers.map_or(defaults.workers, |Count(n)| n),
@@ -43,12 +44,13 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    listen: Vec<Address>,
+    listen: Addresses,
     #[serde(default)]
-    http: Vec<Address>,
+    http: Addresses,
     admin: Option<Address>,
     user: Option<String>,
     sandbox: Option<bool>,
+    create: Option<bool>,
     engine: Option<EngineName>,
     congestion: Option<String>,
     workers: Option<Count>,

@@ -10,7 +10,7 @@ mod file;
 mod values;
 
 use std::{
-    fmt, fs,
+    env, fmt, fs,
     io::Read as _,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -33,6 +33,10 @@ use crate::{
         DEFAULT_MIN_RATE, DEFAULT_OPEN_FILES, DEFAULT_UPLOAD_MEMORY_BYTES, default_pool_threads,
     },
 };
+
+/// Where a server listens that was given a store and no address, and no file that might say one: for a
+/// try on one machine.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7460";
 
 /// The longest file that is read.
 pub const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -58,6 +62,8 @@ pub struct Config {
     pub user: Option<String>,
     /// Whether it gives up all files that it does not need.
     pub sandbox: bool,
+    /// Whether a store is made where there is none.
+    pub create: bool,
     /// What moves payload.
     pub engine: Engine,
     /// The congestion control of all TCP connections; the system's without one.
@@ -72,6 +78,34 @@ pub struct Config {
     pub limits: Limits,
     /// What it serves: no prefix twice, in the order of the file.
     pub mounts: Vec<MountConfig>,
+}
+
+/// The configuration in the directory that a unit has for it.
+const OWN_FILE: &str = "zserve.toml";
+
+/// The store in the directory that a unit has for its state.
+const OWN_STORE: &str = "blobs";
+
+/// What a service manager gives to the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directories {
+    /// Where its configuration is.
+    pub configuration: Option<PathBuf>,
+    /// Where it keeps what it is to keep.
+    pub state: Option<PathBuf>,
+}
+
+impl Directories {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        // "In case of multiple directories … separated by colon": the first one is the service's own.
+        let first = |name| {
+            let all = env::var_os(name)?;
+            env::split_paths(&all).next().filter(|path| path.is_absolute())
+        };
+        Self { configuration: first("CONFIGURATION_DIRECTORY"), state: first("STATE_DIRECTORY") }
+    }
 }
 
 /// What a server takes upon itself.
@@ -196,11 +230,29 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or says what cannot be, and when there is nothing to serve.
     pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
-        let mut config = match &args.config {
+        Self::load_beside(args, &Directories::of_this_process())
+    }
+
+    /// What the command line comes to for a process that has these directories.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn load_beside(args: &ServeArgs, own: &Directories) -> Result<Self, ConfigError> {
+        // systemd.exec(5), ConfigurationDirectory=, StateDirectory=: what the unit gives to the service.
+        let of_unit = own.configuration.as_ref().map(|path| path.join(OWN_FILE));
+        let file = args.config.clone().or(of_unit.filter(|path| path.exists()));
+        let mut config = match &file {
             Some(path) => parse(path, &read(path)?)?,
             None => Self::default(),
         };
         args.override_in(&mut config);
+        if config.mounts.is_empty()
+            && file.is_none()
+            && let Some(state) = &own.state
+        {
+            let args = ServeArgs { store: Some(state.join(OWN_STORE)), ..args.clone() };
+            args.override_in(&mut config);
+        }
         if config.mounts.is_empty() {
             return Err(ConfigError::NothingToServe);
         }
@@ -223,6 +275,7 @@ impl Config {
             ("admin", self.admin != other.admin),
             ("user", self.user != other.user),
             ("sandbox", self.sandbox != other.sandbox),
+            ("create", self.create != other.create),
             ("engine", self.engine != other.engine),
             ("congestion", self.congestion != other.congestion),
             ("workers", self.workers != other.workers),
@@ -256,6 +309,7 @@ impl Default for Config {
             admin: None,
             user: None,
             sandbox: true,
+            create: true,
             engine: Engine::default(),
             congestion: None,
             workers: cores(),

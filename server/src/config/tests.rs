@@ -6,6 +6,7 @@ http = ["[::1]:8080"]
 admin = "127.0.0.1:9399"
 user = "zput"
 sandbox = false
+create = false
 engine = "splice"
 congestion = "bbr"
 workers = 3
@@ -68,6 +69,7 @@ fn every_key_has_its_place() {
         admin: Some(ListenAddress::Tcp("127.0.0.1:9399".into())),
         user: Some("zput".into()),
         sandbox: false,
+        create: false,
         engine: Engine::Splice,
         congestion: Some("bbr".into()),
         workers: 3,
@@ -124,7 +126,7 @@ fn what_is_left_out_has_its_default() {
     let config = read_file("[[mount]]\nstore = \"s\"\n[[mount]]\nprefix = \"d\"\ndir = \"d\"");
     let cores = thread::available_parallelism().unwrap().get();
     assert_eq!(config.workers, cores);
-    assert!(config.sandbox && config.listen.is_empty() && config.admin.is_none());
+    assert!(config.sandbox && config.create && config.listen.is_empty() && config.admin.is_none());
     let limits = config.limits;
     assert_eq!((limits.connections, limits.per_client), (1024, None));
     assert_eq!((limits.idle, limits.min_rate), (Duration::from_secs(120), 1024));
@@ -157,7 +159,8 @@ fn a_bad_file_is_refused_with_its_line_and_its_key() {
         (
             "\nlissten = []",
             "z.toml:2: unknown field `lissten`, expected one of `listen`, `http`, `admin`, `user`, \
-             `sandbox`, `engine`, `congestion`, `workers`, `log`, `log_format`, `limits`, `mount`",
+             `sandbox`, `create`, `engine`, `congestion`, `workers`, `log`, `log_format`, `limits`, \
+             `mount`",
         ),
         (
             "listen = [\n  \"h:1\",\n  \"nowhere\",\n]",
@@ -319,6 +322,10 @@ fn the_page_lists_every_key() {
 }
 
 fn load(file: Option<&str>, flags: &str) -> Result<Config, ConfigError> {
+    load_beside(file, flags, &Directories::default())
+}
+
+fn load_beside(file: Option<&str>, flags: &str, own: &Directories) -> Result<Config, ConfigError> {
     use clap::Parser as _;
     let mut line: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
     line.insert(0, "zserve".into());
@@ -328,7 +335,39 @@ fn load(file: Option<&str>, flags: &str) -> Result<Config, ConfigError> {
         fs::write(&path, text).unwrap();
         line.extend(["--config".into(), path.to_str().unwrap().to_owned()]);
     }
-    Config::load(&Cli::try_parse_from(line).unwrap().serve)
+    Config::load_beside(&Cli::try_parse_from(line).unwrap().serve, own)
+}
+
+#[test]
+fn what_a_unit_gives_to_the_service_is_where_its_things_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = Directories {
+        configuration: Some(dir.path().to_owned()),
+        state: Some("/var/lib/private/zput".into()),
+    };
+    let path = |config: &Config| config.mounts[0].source.path().to_owned();
+    // No file is there yet.
+    let config = load_beside(None, "--listen h:1", &own).unwrap();
+    assert_eq!(path(&config), Path::new("/var/lib/private/zput/blobs"));
+    let config = load_beside(None, "--listen h:1 --store s", &own).unwrap();
+    assert_eq!(path(&config), Path::new("s"));
+    fs::write(dir.path().join("zserve.toml"), "listen = \"h:2\"\n[[mount]]\nstore = \"/s\"")
+        .unwrap();
+    let config = load_beside(None, "", &own).unwrap();
+    assert_eq!((path(&config).as_path(), config.listen.len()), (Path::new("/s"), 1));
+    let config = load_beside(Some("[[mount]]\nstore = \"/t\""), "", &own).unwrap();
+    assert_eq!(path(&config), Path::new("/t"));
+}
+
+#[test]
+fn an_address_may_stand_without_a_list() {
+    let config = read_file("listen = \"127.0.0.1:1\"\nhttp = [\"127.0.0.1:2\"]");
+    assert_eq!(config.listen, ["127.0.0.1:1".parse().unwrap()]);
+    assert_eq!(config.http, ["127.0.0.1:2".parse().unwrap()]);
+    let said = refused("listen = 7460");
+    assert!(said.contains("an address, such as") && said.contains("`listen`"), "{said}");
+    let said = refused("listen = \"127.0.0.1:80800\"");
+    assert!(said.contains("up to 65535"), "{said}");
 }
 
 #[test]
@@ -383,6 +422,7 @@ fn without_flags_the_file_stands() {
 
 #[test]
 fn what_cannot_be_served_is_refused() {
+    let load = |file, flags| load_beside(file, flags, &Directories::default());
     let nothing = load(None, "--listen h:1").unwrap_err();
     assert!(matches!(nothing, ConfigError::NothingToServe), "{nothing}");
     let nothing = load(Some("listen = []"), "").unwrap_err();

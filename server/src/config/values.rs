@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, Visitor},
+    de::{self, SeqAccess, Visitor},
 };
 use zput_common::{
     mount::{MountName, MountNameError},
@@ -80,6 +80,36 @@ impl<'de> Deserialize<'de> for Address {
         text(from, |text| {
             text.parse().map(Self).map_err(|e: crate::address::AddressError| e.to_string())
         })
+    }
+}
+
+/// Addresses to listen on: a list, or one of them.
+#[derive(Default)]
+pub(super) struct Addresses(pub(super) Vec<ListenAddress>);
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Addresses;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address, such as \"127.0.0.1:7460\", or a list of addresses")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Addresses, E> {
+                text.parse().map(|address| Addresses(vec![address])).map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Addresses, A::Error> {
+                let mut all = Vec::new();
+                while let Some(Address(address)) = list.next_element()? {
+                    all.push(address);
+                }
+                Ok(Addresses(all))
+            }
+        }
+        from.deserialize_any(Reader)
     }
 }
 

@@ -168,7 +168,15 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
         Ok(Listener(Kind::Unix(UnixListener::from_std(socket.into()), file)))
     };
     match listen() {
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = |found: fs::Metadata| found.file_type().is_socket();
+            if !fs::symlink_metadata(path).is_ok_and(is_socket) {
+                let what = "a file is there that is no socket; remove it, or choose another path";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+            }
+            if !is_stale(path) {
+                return Err(e);
+            }
             fs::remove_file(path)?;
             listen()
         }
@@ -176,11 +184,10 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     }
 }
 
-/// Whether `path` is a socket that nothing listens on: what a server leaves that was killed.
+/// Whether nothing listens on the socket at `path`: what a server leaves that was killed.
 fn is_stale(path: &Path) -> bool {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     let refused = |e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
+    UnixStream::connect(path).is_err_and(refused)
 }
 
 /// The file of a Unix domain socket; removed when dropped, if this server made it and it is still
@@ -237,7 +244,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("precious");
         fs::write(&path, "data").unwrap();
-        assert_eq!(unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            unix(&path).unwrap_err().to_string(),
+            "a file is there that is no socket; remove it, or choose another path"
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "data");
     }
 

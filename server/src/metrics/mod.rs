@@ -28,7 +28,7 @@ use prometheus_client::{
 };
 pub use worker::{Connected, WorkerMetrics};
 
-use crate::{engines::Engine, mounts::Mounts};
+use crate::{engines::Engine, log, mounts::Mounts, sandbox};
 use histogram::Histogram;
 use stores::StoreGauges;
 
@@ -156,7 +156,9 @@ impl Collector for Counted {
         self.encode_workers(&mut page)?;
         self.encode_requests(&mut page)?;
         self.encode_doors(&mut page)?;
-        self.encode_pools(&mut page)
+        self.encode_pools(&mut page)?;
+        page.log()?;
+        page.sandbox()
     }
 }
 
@@ -269,6 +271,24 @@ impl Page<'_> {
     fn build(&mut self) -> fmt::Result {
         let mut family = self.family("build", "This program", None, MetricType::Info)?;
         family.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+
+    fn log(&mut self) -> fmt::Result {
+        let about = "Lines that the log does not have";
+        let (unwritten, repeated) = log::lost();
+        let mut family = self.family("log_lines_lost", about, None, MetricType::Counter)?;
+        counter(&mut family, &[("reason", "unwritten")], unwritten)?;
+        counter(&mut family, &[("reason", "repeated")], repeated)
+    }
+
+    fn sandbox(&mut self) -> fmt::Result {
+        let about = "1 for what the sandbox enforces fully";
+        let (files, calls) = sandbox::in_force();
+        let mut family = self.family("sandbox", about, None, MetricType::Gauge)?;
+        for (part, is) in [("files", files), ("calls", calls)] {
+            family.encode_family(&[("part", part)])?.encode_gauge(&u64::from(is))?;
+        }
+        Ok(())
     }
 
     fn histogram(

@@ -104,7 +104,7 @@ fn the_page_lists_every_metric() {
             found += 1;
         }
     }
-    assert_eq!(found, 16);
+    assert_eq!(found, 18);
 }
 
 /// Workers share no line of a cache.

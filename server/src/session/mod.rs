@@ -69,6 +69,8 @@ pub(crate) struct Connection {
     introduced_by: Instant,
     /// Nothing protects this connection, so unsealed objects may move here.
     in_clear: bool,
+    /// A request of it was denied, and the log says so.
+    denied: bool,
     /// The mount that requests are about; none after a Mount that failed.
     mount: Option<MountName>,
     task: Task,
@@ -123,6 +125,7 @@ impl Connection {
             standing: None,
             introduced_by: now + INTRODUCTION,
             in_clear: false,
+            denied: false,
             mount: Some(MountName::ROOT),
             task: Task::Idle,
             kind: RequestKind::Ping,
@@ -212,7 +215,12 @@ impl Connection {
         let admitted = match standing.admit(request, mount.map(|mount| mount.policy())) {
             Ok(admitted) => admitted,
             Err(denied) => {
-                info!(peer = self.peer, why = denied.why, "denied");
+                // Metrics count each of them; the log has a connection's first.
+                if std::mem::replace(&mut self.denied, true) {
+                    debug!(peer = self.peer, why = denied.why, "denied again");
+                } else {
+                    info!(peer = self.peer, why = denied.why, "denied");
+                }
                 self.say(&denial(denied.why))?;
                 if denied.close {
                     self.leave(now);

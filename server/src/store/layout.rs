@@ -10,7 +10,7 @@ use zput_common::{
     proto::message::Version,
 };
 
-pub(super) const STORE_FILE: &str = "zput-store.toml";
+pub(crate) const STORE_FILE: &str = "zput-store.toml";
 pub(super) const SUSPECT_FILE: &str = "suspect.toml";
 /// What [`SUSPECT_FILE`] is called while somebody verifies the store.
 pub(super) const VERIFYING_FILE: &str = "suspect-verifying.toml";

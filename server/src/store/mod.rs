@@ -73,7 +73,7 @@ use self::{
     under_way::UnderWay,
     upload::Target,
 };
-pub(crate) use self::{history::Place, under_way::Entered};
+pub(crate) use self::{history::Place, layout::STORE_FILE, under_way::Entered};
 use crate::{permits::Permits, sys::fs};
 
 /// The format of the store and of all its small files.
@@ -139,6 +139,11 @@ impl Store {
             tracing::error!("{}", StoreError::Suspect);
         }
         Ok(store)
+    }
+
+    /// Whether `other` is a clone of this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The server's key.

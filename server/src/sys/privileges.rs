@@ -6,7 +6,7 @@
 use std::{fs, io};
 
 use rustix::{
-    process::{Gid, Uid, geteuid, getgroups, getuid},
+    process::{Gid, Resource, Rlimit, Uid, geteuid, getgroups, getuid, setrlimit},
     thread::{
         capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
     },
@@ -91,6 +91,16 @@ pub fn become_user(user: &str) -> Result<(), PrivilegeError> {
 /// When the kernel has no such thing.
 pub fn renounce() -> io::Result<()> {
     Ok(set_no_new_privs(true)?)
+}
+
+/// Leaves no core behind when this process crashes. The limit keeps it from being a file; where the
+/// kernel hands it to a program, which no limit keeps from it (core(5), "Piping core dumps to a
+/// program"), it has none of this process's memory. What the system refuses stays as it is.
+pub fn leave_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _limited = setrlimit(Resource::Core, none);
+    // core(5), "Controlling which mappings are written": none of them.
+    let _filtered = fs::write("/proc/self/coredump_filter", "0");
 }
 
 /// Whether this process may do everything.

@@ -418,16 +418,8 @@ impl Worker {
         let peer = seated.guest.peer();
         match end {
             End::Stuck(_) => error!(peer, %end, "closed"),
-            End::NoPool | End::Unsayable(_) | End::Transfer(_) | End::Load(_) => {
-                warn!(peer, %end, "closed");
-            }
-            End::Done
-            | End::FarewellTimeout
-            | End::Stranger
-            | End::Idle
-            | End::Slow
-            | End::Socket(_)
-            | End::Truncated(_) => debug!(peer, %end, "closed"),
+            end if end.is_the_peers() => debug!(peer, %end, "closed"),
+            end => warn!(peer, %end, "closed"),
         }
         let (upload, buffers) = seated.guest.into_leftovers();
         buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));

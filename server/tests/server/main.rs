@@ -7,6 +7,7 @@ mod inspection;
 mod limits;
 mod mount;
 mod operations;
+mod outlives;
 mod peer;
 mod resume;
 mod serve;

@@ -12,7 +12,7 @@ use std::{
             net::{UnixDatagram, UnixStream},
         },
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::Instant,
 };
@@ -226,6 +226,30 @@ fn the_configuration_is_read_again_on_a_signal() {
     assert!(log.contains(&denied), "{log}");
 }
 
+/// By seccomp, which each thread has from the one that starts it: no thread was there before.
+#[test]
+fn every_thread_is_confined() {
+    let setup = Setup::new();
+    let server = setup.start();
+    server.plain().put("k", b"object", 6);
+    let metrics = setup.admin("/metrics");
+    if metrics.contains("\nzserve_sandbox{part=\"calls\"} 0\n") {
+        return skip::because("no seccomp is to be had here");
+    }
+    let mut threads = 0;
+    for task in fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        // proc(5): "2 means SECCOMP_MODE_FILTER".
+        assert!(status.contains("\nSeccomp:\t2\n"), "{status}");
+        threads += 1;
+    }
+    assert!(threads > 4, "{threads}: workers, pools, the acceptor, the log, signals");
+    server.signal(Signal::TERM);
+    let (code, _, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("sandbox: no further sockets, programs and processes"), "{log}");
+}
+
 #[test]
 fn without_a_sandbox_the_log_says_so() {
     let setup = Setup::new();
@@ -343,11 +367,16 @@ fn wrong_use_ends_with_2_and_makes_nothing() {
         let output = Command::new(ZSERVE).args(arguments).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let store = fresh.to_str().unwrap();
-    let (code, said) = run(&["--store", store]);
+    let nowhere = setup.at("etc/nowhere.toml");
+    fs::write(&nowhere, "[[mount]]\nstore = \"../fresh\"\n").unwrap();
+    let (code, said) = run(&["--config", nowhere.to_str().unwrap()]);
     assert_eq!(code, Some(2));
-    assert_eq!(said, "zserve: there is no address to listen on: give at least one\n");
-    assert!(!Path::new(store).exists());
+    assert_eq!(
+        said,
+        "zserve: there is no address to listen on: give --listen HOST:PORT, or listen = \
+         \"HOST:PORT\" in the file\n"
+    );
+    assert!(!fresh.exists());
     setup.configure("listne = []");
     let file = setup.at("etc/zserve.toml");
     let (code, said) = run(&["--config", file.to_str().unwrap()]);

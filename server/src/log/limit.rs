@@ -1,0 +1,229 @@
+//! No line of the log is repeated without end.
+//!
+//! Almost every line of a server's log is one that a peer can cause as often as it likes: by requests
+//! that are denied, by gets of a file that the disk cannot read, by connections that break. So each
+//! place in the code has a budget, over all peers and for each peer's address. What is beyond it is
+//! counted, and told in one line when there is budget again. Lines for debugging have none.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::Hash,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tracing::{
+    Event, Level, Subscriber,
+    callsite::Identifier,
+    field::{Field, Visit},
+    info,
+};
+use tracing_subscriber::{Layer, layer::Context};
+
+/// Lines from one place in the code that may come at once.
+const LINES_AT_ONCE: u32 = 60;
+
+/// Lines from there about one peer's address that may come at once.
+const LINES_AT_ONCE_EACH: u32 = 6;
+
+/// After this time there may be one line more: 8,640 lines a day, which are less than 2 MiB.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// The most addresses that are told apart.
+const ADDRESSES_MAX: usize = 1024;
+
+/// What is told of lines that were left out has this target, and no budget.
+const TARGET: &str = "zput_server::log";
+
+/// Lines that were left out.
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines were left out so far.
+pub(super) fn left_out() -> u64 {
+    LEFT_OUT.load(Relaxed)
+}
+
+/// Leaves out what is beyond the budget of its place.
+#[derive(Debug, Default)]
+pub(super) struct Limit(Mutex<Budgets>);
+
+#[derive(Debug, Default)]
+struct Budgets {
+    /// There are as many as there are places in the code.
+    places: HashMap<Identifier, Budget>,
+    addresses: HashMap<(Identifier, String), Budget>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    left: u32,
+    /// When `left` was counted last.
+    since: Instant,
+    /// Lines that were left out since the last one that was not.
+    out: u64,
+}
+
+/// What becomes of a line.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is written, and before it how many like it were not.
+    Write(u64),
+    LeaveOut,
+}
+
+impl<S: Subscriber> Layer<S> for Limit {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let about = event.metadata();
+        if *about.level() > Level::INFO || about.target() == TARGET {
+            return true;
+        }
+        let mut peer = PeerOf::default();
+        event.record(&mut peer);
+        let verdict = {
+            let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            budgets.look(about.callsite(), peer.0, Instant::now())
+        };
+        match verdict {
+            Verdict::Write(0) => true,
+            Verdict::Write(lines) => {
+                info!(target: TARGET, lines, "lines like the next one were left out");
+                true
+            }
+            Verdict::LeaveOut => {
+                LEFT_OUT.fetch_add(1, Relaxed);
+                false
+            }
+        }
+    }
+}
+
+impl Budgets {
+    fn look(&mut self, place: Identifier, address: Option<String>, now: Instant) -> Verdict {
+        let all = Budget::of(&mut self.places, place.clone(), LINES_AT_ONCE, now);
+        let each = address.and_then(|address| {
+            if self.addresses.len() >= ADDRESSES_MAX {
+                // A budget that is whole again is as good as none.
+                self.addresses.retain(|_, budget| !budget.is_whole(LINES_AT_ONCE_EACH, now));
+            }
+            let room = self.addresses.len() < ADDRESSES_MAX;
+            let key = (place, address);
+            (room || self.addresses.contains_key(&key))
+                .then(|| Budget::of(&mut self.addresses, key, LINES_AT_ONCE_EACH, now))
+        });
+        let enough = all.left > 0 && each.as_ref().is_none_or(|each| each.left > 0);
+        if !enough {
+            all.out += 1;
+            return Verdict::LeaveOut;
+        }
+        all.left -= 1;
+        if let Some(each) = each {
+            each.left -= 1;
+        }
+        Verdict::Write(std::mem::take(&mut all.out))
+    }
+}
+
+impl Budget {
+    /// The budget of `key`, with what has come to it until `now`.
+    fn of<K: Eq + Hash>(all: &mut HashMap<K, Self>, key: K, whole: u32, now: Instant) -> &mut Self {
+        let budget = all.entry(key).or_insert(Self { left: whole, since: now, out: 0 });
+        let come = budget.come(now);
+        if come > 0 {
+            budget.left = budget.left.saturating_add(come).min(whole);
+            budget.since += LINE_EVERY * come;
+        }
+        budget
+    }
+
+    /// Lines that have come to it since it was counted.
+    fn come(&self, now: Instant) -> u32 {
+        let passed = now.saturating_duration_since(self.since);
+        u32::try_from(passed.as_secs() / LINE_EVERY.as_secs()).unwrap_or(u32::MAX)
+    }
+
+    fn is_whole(&self, whole: u32, now: Instant) -> bool {
+        self.left.saturating_add(self.come(now)) >= whole
+    }
+}
+
+/// The address in the field `peer`, without its port.
+#[derive(Default)]
+struct PeerOf(Option<String>);
+
+impl PeerOf {
+    fn take(&mut self, field: &Field, peer: &str) {
+        if field.name() == "peer" {
+            let address = peer.rsplit_once(':').map_or(peer, |(address, _port)| address);
+            self.0 = Some(address.to_owned());
+        }
+    }
+}
+
+impl Visit for PeerOf {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.take(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "peer" {
+            self.take(field, &format!("{value:?}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::callsite::Callsite;
+    use tracing::{Metadata, subscriber::Interest};
+
+    use super::*;
+
+    struct Place;
+
+    impl Callsite for Place {
+        fn set_interest(&self, _: Interest) {}
+        fn metadata(&self) -> &Metadata<'_> {
+            unreachable!("nobody asks")
+        }
+    }
+
+    static HERE: Place = Place;
+
+    fn written(budgets: &mut Budgets, times: u32, address: &str, now: Instant) -> u32 {
+        let place = || Identifier(&HERE);
+        let mut look = || budgets.look(place(), Some(address.to_owned()), now);
+        (0..times).filter(|_| look() != Verdict::LeaveOut).count().try_into().unwrap()
+    }
+
+    #[test]
+    fn a_peer_writes_a_few_lines_and_leaves_the_others_theirs() {
+        let (mut budgets, start) = (Budgets::default(), Instant::now());
+        assert_eq!(written(&mut budgets, 100_000, "192.0.2.1", start), 6);
+        assert_eq!(written(&mut budgets, 1, "192.0.2.2", start), 1);
+        // The next one comes when there is budget again, and says what is missing.
+        let later = start + Duration::from_secs(10);
+        let verdict = budgets.look(Identifier(&HERE), Some("192.0.2.1".to_owned()), later);
+        assert_eq!(verdict, Verdict::Write(0), "the other peer's line has told of them");
+        assert_eq!(written(&mut budgets, 1000, "192.0.2.1", later), 0);
+        let much_later = later + Duration::from_secs(600);
+        let verdict = budgets.look(Identifier(&HERE), Some("192.0.2.1".to_owned()), much_later);
+        assert_eq!(verdict, Verdict::Write(1000));
+        assert_eq!(written(&mut budgets, 1000, "192.0.2.1", much_later), 5);
+    }
+
+    #[test]
+    fn very_many_peers_write_no_more_lines_than_a_place_may() {
+        let (mut budgets, start) = (Budgets::default(), Instant::now());
+        let lines: u32 =
+            (0..5000).map(|n| written(&mut budgets, 2, &format!("peer {n}"), start)).sum();
+        assert_eq!(lines, 60);
+        assert!(budgets.addresses.len() <= 1024, "{}", budgets.addresses.len());
+        // An hour later there is room for others.
+        let later = start + Duration::from_secs(3600);
+        assert_eq!(written(&mut budgets, 9, "another", later), 6);
+    }
+}

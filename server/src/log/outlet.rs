@@ -1,0 +1,245 @@
+//! Lines on their way to a descriptor that may refuse them, or never take them.
+//!
+//! Whoever has a line to write puts it into a buffer in memory and goes on. One thread writes what is
+//! there. What the descriptor refuses (`EPIPE`, `ENOSPC`, `EIO`) is lost and counted, and so is what
+//! comes while the buffer is full, because a pipe's reader has stopped reading or a terminal was
+//! stopped: a log that cannot be written is lost, and nothing else is.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::{Errno, write},
+};
+use tracing::warn;
+
+/// The most bytes that wait to be written: a thousand lines and more.
+pub(super) const PENDING_MAX_BYTES: usize = 256 * 1024;
+
+/// How long the thread waits before it asks a descriptor again that said that it can take bytes, and
+/// took none.
+const CONTRARY_PAUSE: Duration = Duration::from_millis(20);
+
+/// The buffer and its thread. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outlet(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    lost: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: Vec<u8>,
+    /// The thread has taken bytes and has not come back yet.
+    writing: bool,
+    started: bool,
+}
+
+impl Outlet {
+    /// Takes one line, which ends with a newline. Waits for nothing but other callers.
+    pub(super) fn push(&self, line: &[u8]) {
+        let mut state = self.0.lock();
+        if state.pending.len() + line.len() > PENDING_MAX_BYTES {
+            self.0.lost.fetch_add(1, Relaxed);
+            return;
+        }
+        state.pending.extend_from_slice(line);
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    /// Starts the thread that writes to `to`, if it does not run yet.
+    pub(super) fn start(&self, to: impl AsFd + Send + 'static) -> io::Result<()> {
+        let mut state = self.0.lock();
+        if !state.started {
+            let shared = Arc::clone(&self.0);
+            thread::Builder::new().name("log".to_owned()).spawn(move || shared.run(&to))?;
+            state.started = true;
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was pushed before was written or lost. Gives up after `patience`.
+    pub(super) fn flush(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut state = self.0.lock();
+        while state.writing || !state.pending.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.0.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Lines that were lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.0.lost.load(Relaxed)
+    }
+}
+
+impl io::Write for &Outlet {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The buffer is whole at all times: a thread that panicked left it so.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, to: &impl AsFd) {
+        // What was lost and is still to be told, and whether the last line was cut.
+        let (mut told, mut torn) = (0, false);
+        loop {
+            let mut bytes = self.take();
+            if torn {
+                bytes.insert(0, b'\n');
+            }
+            let written = write_all(to, &bytes);
+            let rest = bytes.get(written..).unwrap_or_default();
+            if !rest.is_empty() {
+                let lines = rest.iter().filter(|byte| **byte == b'\n').count();
+                self.lost.fetch_add(lines as u64, Relaxed);
+            }
+            torn = match (written, rest.is_empty()) {
+                (_, true) => false,
+                (0, false) => torn,
+                (_, false) => bytes.get(written - 1) != Some(&b'\n'),
+            };
+            let lost = self.lost.load(Relaxed);
+            if rest.is_empty() && lost > told {
+                warn!(lines = lost - told, "the log lost lines: standard error did not take them");
+                told = lost;
+            }
+            self.lock().writing = false;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for bytes.
+    fn take(&self) -> Vec<u8> {
+        let mut state = self.lock();
+        while state.pending.is_empty() {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writing = true;
+        std::mem::take(&mut state.pending)
+    }
+}
+
+/// Writes until the end or until `to` refuses. Gives how many bytes it took. A descriptor that does not
+/// block (another process may have made it so) is waited for.
+fn write_all(to: &impl AsFd, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match write(to, rest) {
+            Ok(0) => break,
+            Ok(count) => written += count,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                if poll(&mut [PollFd::new(to, PollFlags::OUT)], None).is_err() {
+                    break;
+                }
+                thread::sleep(CONTRARY_PAUSE);
+            }
+            Err(_) => break,
+        }
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::{BufRead as _, BufReader, Read as _},
+    };
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn lines_are_written_in_their_order_from_before_the_start_on() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let outlet = Outlet::default();
+        outlet.push(b"first\n");
+        outlet.start(writer).unwrap();
+        outlet.push(b"second\n");
+        outlet.flush(PATIENCE);
+        let mut got = [0; 13];
+        reader.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"first\nsecond\n");
+        assert_eq!(outlet.lost(), 0);
+    }
+
+    #[test]
+    fn what_is_refused_is_lost_and_counted() {
+        let outlet = Outlet::default();
+        outlet.start(File::options().write(true).open("/dev/full").unwrap()).unwrap();
+        outlet.push(b"one\n");
+        outlet.flush(PATIENCE);
+        outlet.push(b"two\nthree\n");
+        outlet.flush(PATIENCE);
+        assert_eq!(outlet.lost(), 3);
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let outlet = Outlet::default();
+        outlet.start(writer).unwrap();
+        outlet.push(b"nobody reads it\n");
+        outlet.flush(PATIENCE);
+        assert_eq!(outlet.lost(), 1);
+    }
+
+    /// A pipe whose reader has stopped reading: nobody waits, memory is bounded, and when the reader
+    /// goes on all that was kept is there, line by line.
+    #[test]
+    fn a_reader_that_stops_reading_holds_nobody_up() {
+        for nonblocking in [false, true] {
+            let (reader, writer) = std::io::pipe().unwrap();
+            if nonblocking {
+                rustix::io::ioctl_fionbio(&writer, true).unwrap();
+            }
+            let outlet = Outlet::default();
+            outlet.start(writer).unwrap();
+            let line = [b'x'; 1023];
+            let line = [&line[..], b"\n"].concat();
+            for _ in 0..2048 {
+                outlet.push(&line);
+            }
+            outlet.flush(Duration::from_millis(1));
+            // 64 KiB in the pipe, up to 256 KiB in the thread's hands, as much in the buffer.
+            let lost = outlet.lost();
+            assert!((2048 - 64 - 512..2048).contains(&lost), "{lost}");
+            let mut lines = BufReader::new(reader).lines();
+            for _ in 0..2048 - lost {
+                assert_eq!(lines.next().unwrap().unwrap().len(), 1023);
+            }
+            outlet.flush(PATIENCE);
+            assert_eq!(outlet.lost(), lost);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a server says when clients may connect: where, by which protocol, and what may come next.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    thread,
+};
+
+use tracing::{info, warn};
+
+use crate::{
+    BoundAddress, Listener, ServerOptions,
+    config::{Config, MountSource},
+};
+
+/// The port in a hint, where the server has none of its own.
+const ANY_HOST: &str = "SERVER";
+
+/// What there is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Where clients connect, then where HTTP is spoken, then the admin address.
+    line: String,
+    /// What lets the first client in.
+    next: Option<String>,
+    /// Whether HTTP has nothing to show.
+    http_in_vain: bool,
+}
+
+impl Readiness {
+    /// Of a server with these listeners.
+    #[must_use]
+    pub fn of(
+        config: &Config,
+        options: &ServerOptions,
+        zput: &[Listener],
+        http: &[Listener],
+        admin: Option<&Listener>,
+    ) -> Self {
+        let addresses = |listeners: &[Listener]| -> Vec<BoundAddress> {
+            listeners.iter().map(Listener::address).collect()
+        };
+        let store = config.mounts.iter().find_map(|mount| match &mount.source {
+            MountSource::Store(path) => Some(path.display().to_string()),
+            MountSource::Dir { .. } | MountSource::Tar { .. } => None,
+        });
+        let is_public = options.mounts.iter().any(|mount| mount.policy().public);
+        let (zput, http) = (addresses(zput), addresses(http));
+        let admin = admin.map(Listener::address);
+        Self {
+            next: store.and_then(|store| next(&store, &zput)),
+            http_in_vain: !http.is_empty() && !is_public,
+            line: line(&zput, &http, admin.as_ref()),
+        }
+    }
+
+    /// Says it: one line on standard output, on a thread of its own, since a reader that takes nothing, or
+    /// is gone, is no reason not to serve; the rest in the log.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn announce(self) -> io::Result<()> {
+        let Self { line, next, http_in_vain } = self;
+        if http_in_vain {
+            warn!("HTTP shows public mounts alone, and there are none: set public = true in one");
+        }
+        if let Some(next) = next {
+            info!("next: {next}");
+        }
+        let say = move || {
+            let mut stdout = io::stdout().lock();
+            let said = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+            if let Err(failure) = said {
+                warn!(%failure, line, "nobody hears on standard output that the server is ready");
+            }
+        };
+        thread::Builder::new().name("ready".to_owned()).spawn(say).map(drop)
+    }
+}
+
+fn line(zput: &[BoundAddress], http: &[BoundAddress], admin: Option<&BoundAddress>) -> String {
+    let zput = zput.iter().map(ToString::to_string);
+    let http = http.iter().map(|address| format!("http {address}"));
+    let admin = admin.map(|address| format!("admin {address}"));
+    let all: Vec<_> = zput.chain(http).chain(admin).collect();
+    format!("zserve: ready on {}", all.join(", "))
+}
+
+/// The command that makes an invite. What listens on every address is known by another name to clients.
+fn next(store: &str, zput: &[BoundAddress]) -> Option<String> {
+    let address = match zput.first()? {
+        BoundAddress::Tcp(address) if address.ip().to_canonical().is_unspecified() => {
+            format!("{ANY_HOST}:{}", SocketAddr::port(address))
+        }
+        other => other.to_string(),
+    };
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@:".contains(c);
+    let quoted = |text: &str| {
+        if text.chars().all(plain) {
+            text.to_owned()
+        } else {
+            format!("'{}'", text.replace('\'', "'\\''"))
+        }
+    };
+    Some(format!("zserve invite --store {} --address {}", quoted(store), quoted(&address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(text: &str) -> BoundAddress {
+        BoundAddress::Tcp(text.parse().unwrap())
+    }
+
+    #[test]
+    fn the_line_says_what_is_spoken_where() {
+        let (zput, http) = ([tcp("127.0.0.1:7460")], [tcp("[::1]:8080")]);
+        let admin = BoundAddress::Unix("/run/admin".into());
+        assert_eq!(
+            line(&zput, &http, Some(&admin)),
+            "zserve: ready on 127.0.0.1:7460, http [::1]:8080, admin unix:/run/admin"
+        );
+        assert_eq!(line(&zput, &[], None), "zserve: ready on 127.0.0.1:7460");
+    }
+
+    #[test]
+    fn the_next_command_can_be_pasted() {
+        let next = |store, address| next(store, &[tcp(address)]).unwrap();
+        assert_eq!(
+            next("/srv/zput", "10.0.0.1:7460"),
+            "zserve invite --store /srv/zput --address 10.0.0.1:7460"
+        );
+        assert_eq!(
+            next("my store's", "[::]:7460"),
+            r"zserve invite --store 'my store'\''s' --address SERVER:7460"
+        );
+        assert_eq!(super::next("s", &[]), None, "it listens for HTTP alone");
+    }
+}
