@@ -148,6 +148,10 @@ pub fn on_signals() -> io::Result<()> {
         if let Some(signal) = signals.forever().next() {
             // The lock is kept until the end, so that nothing is added behind the sweep.
             let mut left = left_behind();
+            if let Some(line) = crate::progress::interrupted() {
+                // There is nobody left to be told that stderr is gone.
+                let _told = writeln!(io::stderr(), "{line}");
+            }
             sweep(&mut left);
             std::process::exit(128 + signal);
         }

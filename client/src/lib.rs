@@ -19,7 +19,7 @@
 //!
 //! keystore  seen  unfinished  directories  atomic  secret_file      files of this user
 //! retry                                                 what is tried again, and when
-//! progress  notice  calendar  terminal  cleanup         the person in front, and what must not stay behind
+//! progress  notice  calendar  sizes  terminal  cleanup  the person in front, and what must not stay behind
 //! standard_streams                                      stdin, stdout and stderr as they were given
 //! ```
 //!
@@ -49,6 +49,7 @@ pub mod remove;
 pub mod retry;
 pub mod seen;
 pub mod sink;
+pub mod sizes;
 pub mod source;
 pub mod standard_streams;
 pub mod stat;

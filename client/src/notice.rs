@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use zput_common::proto::message::Version;
 
-use crate::{error::ClientError, terminal::printable};
+use crate::{error::ClientError, sizes::size, terminal::printable};
 
 /// Something that happened to `thing`.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,8 @@ impl fmt::Display for Notice<'_> {
                 write!(f, "{}; again in {seconds:.1} s (try {number} of {most})", printable(&error))
             }
             Event::GoesOn { held, length } => {
-                write!(f, "going on where it was interrupted: {held} of {length} bytes are there")
+                let (held, length) = (size(held), size(length));
+                write!(f, "going on where it was interrupted: {held} of {length} are there")
             }
             Event::StartsOver(why) => write!(f, "{why}: starting over"),
             Event::WasStored(version) => {

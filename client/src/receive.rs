@@ -48,6 +48,7 @@ impl Blocks {
 }
 
 /// Receives `length` bytes on this thread while `open` takes them on another; gives what `open` gave.
+/// `came` hears how many the socket gave, each time that it gives some.
 ///
 /// # Errors
 /// That of `open`, else that of the connection. After either, the rest of the payload is still on the
@@ -55,6 +56,7 @@ impl Blocks {
 pub(crate) fn receive<T: Send>(
     connection: &mut Connection,
     length: u64,
+    came: &mut dyn FnMut(u64),
     open: impl FnOnce(&mut Blocks) -> Result<T, ClientError> + Send,
 ) -> Result<T, ClientError> {
     let (filled_in, filled) = bounded(BLOCKS);
@@ -66,7 +68,7 @@ pub(crate) fn receive<T: Send>(
                 open(&mut Blocks { filled, emptied, current: None, taken: 0 })
             })
             .map_err(ClientError::Thread)?;
-        let received = fill(connection, length, &filled_in, &to_fill);
+        let received = fill(connection, length, came, &filled_in, &to_fill);
         drop((filled_in, to_fill));
         let opened = match opening.join() {
             Ok(opened) => opened,
@@ -81,6 +83,7 @@ pub(crate) fn receive<T: Send>(
 fn fill(
     connection: &mut Connection,
     length: u64,
+    came: &mut dyn FnMut(u64),
     filled: &Sender<Block>,
     emptied: &Receiver<Block>,
 ) -> Result<(), ConnectionError> {
@@ -103,6 +106,7 @@ fn fill(
             return Err(connection.unexpected("less payload than it announced"));
         }
         left = left.saturating_sub(block.length as u64);
+        came(block.length as u64);
         if filled.send(block).is_err() {
             return Ok(());
         }

@@ -12,6 +12,7 @@ use zput_common::{
 use crate::{
     connection::{Connection, ConnectionError},
     error::ClientError,
+    progress::{Progress, Proportion, Silent},
 };
 
 /// Slices that may be unanswered while the next one is sent.
@@ -134,8 +135,21 @@ impl<'c> Upload<'c> {
 
     /// Sends a slice; then hears the answers that are there, and waits for one where too many are not.
     pub(crate) fn slice(&mut self, bytes: &[u8], digest: Digest) -> Result<(), ClientError> {
+        self.slice_of(bytes, digest, 0, &Silent)
+    }
+
+    /// The same, of a slice that stands for so much plaintext; `progress` moves as the socket takes it.
+    pub(crate) fn slice_of(
+        &mut self,
+        bytes: &[u8],
+        digest: Digest,
+        plain: u64,
+        progress: &dyn Progress,
+    ) -> Result<(), ClientError> {
         self.make_room()?;
-        let sent = self.connection.send_slice(bytes, digest);
+        let mut proportion = Proportion::new(progress, bytes.len() as u64, plain);
+        let sent =
+            self.connection.send_slice_telling(bytes, digest, &mut |taken| proportion.moved(taken));
         self.explain(sent)?;
         // A slice has at most 16 MiB and a little.
         self.slices.push(ClaimedSlice { length: bytes.len() as u32, digest });
@@ -271,6 +285,39 @@ mod tests {
 
     fn begin<'c>(connection: &'c mut Connection, key: &ObjectKey) -> Upload<'c> {
         Upload::begin(connection, key, None, Condition::Any).unwrap()
+    }
+
+    /// What a progress is told.
+    #[derive(Default)]
+    struct Steps(std::sync::Mutex<Vec<u64>>);
+
+    impl Progress for Steps {
+        fn begin(&self, _total: Option<u64>) {}
+        fn advance(&self, bytes: u64) {
+            self.0.lock().unwrap().push(bytes);
+        }
+        fn end(&self) {}
+    }
+
+    #[test]
+    fn progress_moves_as_the_socket_takes_a_slice() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let server = thread::spawn(move || serve(theirs, ServerLimits::default()));
+        let remote = Remote::Unix("/server".into());
+        let mut connection = Connection::on(ours, remote, &ClientConfig::Plaintext).unwrap();
+        let key = ObjectKey::new("k").unwrap();
+        let mut upload = begin(&mut connection, &key);
+        // Many times what a socket holds.
+        let bytes = vec![7; 16 << 20];
+        let steps = Steps::default();
+        upload.slice_of(&bytes, Digest::of(&bytes), 16_000_000, &steps).unwrap();
+        upload.commit().unwrap();
+        connection.close();
+        server.join().unwrap();
+        let steps = steps.0.into_inner().unwrap();
+        assert_eq!(steps.iter().sum::<u64>(), 16_000_000);
+        assert!(steps.len() > 4, "{}", steps.len());
+        assert!(steps.iter().all(|step| *step < 8_000_000));
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn may_go(names: &[Result<BlobName, Failure>], arguments: &Arguments) -> Result<
     if !is_asked {
         return Ok(true);
     }
-    let answer = terminal::ask(&format!("Move {count} blobs to the trash (y/N)? "))
+    let answer = terminal::ask(&format!("Move {count} blobs to the trash (y/N): "))
         .map_err(|error| local("cannot ask", error))?;
     Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
 }

@@ -140,6 +140,19 @@ impl Connection {
     /// # Errors
     /// When the connection is over.
     pub fn send_slice(&mut self, bytes: &[u8], digest: Digest) -> Result<(), ConnectionError> {
+        self.send_slice_telling(bytes, digest, &mut |_| {})
+    }
+
+    /// The same; `sent` hears how many bytes the socket has taken, each time that it takes some.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub fn send_slice_telling(
+        &mut self,
+        bytes: &[u8],
+        digest: Digest,
+        sent: &mut dyn FnMut(u64),
+    ) -> Result<(), ConnectionError> {
         let Ok(length) = u32::try_from(bytes.len()) else {
             return Err(self.unexpected("a slice of more than 4 GiB was to be sent"));
         };
@@ -151,12 +164,14 @@ impl Connection {
                 Gathered::Payload if self.outgoing.has_room_for(rest.len()) => {
                     self.outgoing.append(rest);
                     self.session.payload_sent(Instant::now(), rest.len() as u64);
+                    sent(rest.len() as u64);
                     return Ok(());
                 }
                 Gathered::Payload if self.outgoing.is_flushed() => {
-                    let sent = self.write_some(rest)?;
-                    self.session.payload_sent(Instant::now(), sent as u64);
-                    rest = &rest[sent..];
+                    let taken = self.write_some(rest)?;
+                    self.session.payload_sent(Instant::now(), taken as u64);
+                    sent(taken as u64);
+                    rest = &rest[taken..];
                 }
                 Gathered::Payload | Gathered::All if !self.outgoing.is_flushed() => {
                     self.write_outgoing()?

@@ -47,12 +47,13 @@ impl fmt::Display for Refusal<'_> {
             Some(ErrorCode::Internal) if matches!(remote, Remote::Embedded(_)) => {
                 write!(f, "{remote} failed: {text}")
             }
-            Some(ErrorCode::Internal) => match text.strip_suffix("; its log says how") {
-                Some("the server failed") => write!(f, "{remote} failed (its log says how)"),
-                short => {
-                    write!(f, "{remote} failed: {} (its log says how)", short.unwrap_or(&text))
+            Some(ErrorCode::Internal) => {
+                let text = text.strip_suffix("; its log says how").unwrap_or(&text);
+                match text.strip_prefix("the server failed").unwrap_or(text) {
+                    "" => write!(f, "{remote} failed (its log says how)"),
+                    text => write!(f, "{remote} failed: {text} (its log says how)"),
                 }
-            },
+            }
             Some(code) => write!(f, "{remote} refused ({code:?}): {text}"),
             None => write!(f, "{remote} refused (code {}): {text}", error.code),
         }
@@ -78,5 +79,29 @@ impl fmt::Display for Unmounted<'_> {
             ),
             _ => Refusal { remote, error }.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_told_of_once_and_only_where_there_is_one() {
+        let said = |remote: &str, text: &str| {
+            let remote = &remote.parse().unwrap();
+            let error = &RemoteError { code: ErrorCode::Internal as u8, text: text.to_owned() };
+            Refusal { remote, error }.to_string()
+        };
+        for text in ["the server failed; its log says how", "the server failed"] {
+            assert_eq!(
+                said("zput://example.org:7460", text),
+                "zput://example.org:7460 failed (its log says how)"
+            );
+        }
+        assert_eq!(
+            said("file:///store", "cannot open an object: Permission denied"),
+            "file:///store failed: cannot open an object: Permission denied"
+        );
     }
 }

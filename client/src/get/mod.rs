@@ -35,7 +35,7 @@ use crate::{
     connection::Connection,
     error::ClientError,
     notice::{Event, Notice},
-    progress::Progress,
+    progress::{Progress, Proportion},
     receive::{Blocks, receive, receive_small},
     retry::Tries,
     sink::Sink,
@@ -171,7 +171,7 @@ impl Client {
             }
         };
         progress.begin(Some(begun.range.end - begun.range.start));
-        progress.advance(begun.done());
+        progress.held(begun.done());
         let sealed = begun.sealed_stretch();
         let length = sealed.end - sealed.start;
         if length > 0 {
@@ -186,7 +186,11 @@ impl Client {
                     return Err(ClientError::Envelope("the range has another length"));
                 }
             }
-            receive(connection, length, |blocks| begun.open(blocks, sink, progress))?;
+            let plain = begun.range.end - begun.range.start - begun.done();
+            let mut proportion = Proportion::new(progress, length, plain);
+            receive(connection, length, &mut |came| proportion.moved(came), |blocks| {
+                begun.open(blocks, sink)
+            })?;
         }
         Ok(begun.receipt())
     }
@@ -252,12 +256,11 @@ impl Client {
             return Err(ClientError::Envelope("not the unsealed bytes that were asked for"));
         }
         progress.begin(Some(payload));
-        receive(connection, payload, |blocks| {
+        receive(connection, payload, &mut |came| progress.advance(came), |blocks| {
             let mut left = payload;
             while left > 0 {
                 let Some(bytes) = blocks.next(left) else { return Err(ClientError::Incomplete) };
                 left -= bytes.len() as u64;
-                progress.advance(bytes.len() as u64);
                 *is_untouched = false;
                 sink.write(bytes)?;
             }
@@ -435,12 +438,7 @@ impl Begun {
     }
 
     /// Opens the parts that are still missing, and hands on what of the range is in them.
-    fn open(
-        &mut self,
-        blocks: &mut Blocks,
-        sink: &mut dyn Sink,
-        progress: &dyn Progress,
-    ) -> Result<(), ClientError> {
+    fn open(&mut self, blocks: &mut Blocks, sink: &mut dyn Sink) -> Result<(), ClientError> {
         let (trusted, range) = (&self.found.trusted, &self.range);
         let layout = trusted.layout();
         let mut buffer = Vec::new();
@@ -462,7 +460,6 @@ impl Begun {
             sink.write(wanted)?;
             self.is_torn = false;
             self.next += 1;
-            progress.advance(wanted.len() as u64);
             buffer = opened.into_buffer();
         }
         Ok(())

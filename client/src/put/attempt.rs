@@ -230,8 +230,7 @@ pub(super) fn send(
         match upload.next_piece(&stage.pieces)?? {
             Sealed::Header(_) => return Err(ClientError::Incomplete.into()),
             Sealed::Part { ciphertext, digest, plaintext_bytes } => {
-                upload.slice(&ciphertext, digest)?;
-                target.progress.advance(plaintext_bytes);
+                upload.slice_of(&ciphertext, digest, plaintext_bytes, target.progress)?;
                 // The sealer may have had its last buffer.
                 let _kept = stage.emptied.send(ciphertext);
             }

@@ -109,6 +109,7 @@ impl Client {
                         put
                     }
                 };
+                progress.files(index + 1, files.len());
                 done(index, put);
             }
         });
@@ -253,6 +254,13 @@ impl<'a> Share<'a> {
     const fn of(whole: &'a dyn Progress) -> Self {
         Self { whole, at: AtomicU64::new(0), counted: AtomicU64::new(0) }
     }
+
+    /// What of `bytes` more no attempt before has come to.
+    fn news(&self, bytes: u64) -> u64 {
+        let at = self.at.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let counted = self.counted.fetch_max(at, Ordering::Relaxed);
+        at.saturating_sub(counted)
+    }
 }
 
 impl Progress for Share<'_> {
@@ -260,10 +268,12 @@ impl Progress for Share<'_> {
         self.at.store(0, Ordering::Relaxed);
     }
 
+    fn held(&self, bytes: u64) {
+        self.whole.held(self.news(bytes));
+    }
+
     fn advance(&self, bytes: u64) {
-        let at = self.at.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let counted = self.counted.fetch_max(at, Ordering::Relaxed);
-        self.whole.advance(at.saturating_sub(counted));
+        self.whole.advance(self.news(bytes));
     }
 
     fn end(&self) {}

@@ -5,7 +5,7 @@
 //! and sent. A file that is another one, or has other contents, becomes a new blob under a new file key, and the
 //! old upload is given up.
 
-use std::{mem, sync::Arc, thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use crossbeam_channel::{Sender, unbounded};
 use zput_common::{
@@ -54,6 +54,15 @@ enum GoneOn {
     Not(StartOver),
 }
 
+/// How an attempt is to go about what was begun before it.
+#[derive(Clone, Copy)]
+struct Course {
+    resume: Resume,
+    /// Whether something is lost where it is not gone on with: it was begun by another command, or the
+    /// server has held some of it.
+    is_news: bool,
+}
+
 impl Client {
     /// Puts `source`, which is a file.
     pub(super) fn put_journaled(
@@ -62,12 +71,12 @@ impl Client {
         source: &dyn Source,
         journal: &Arc<Journal>,
     ) -> Result<PutReceipt, ClientError> {
-        let mut resume = target.options.resume;
+        let mut course = Course { resume: target.options.resume, is_news: true };
         let (mut held, mut most_held) = (0, 0);
         let put = self.until_stored(target, |client| {
             // It is about what was there before. What this put begins, it goes on with.
-            let resume = mem::take(&mut resume);
-            let attempt = client.attempt_journaled(target, source, resume, journal, &mut held);
+            let attempt = client.attempt_journaled(target, source, course, journal, &mut held);
+            course = Course { resume: Resume::Auto, is_news: held > 0 };
             attempt.map_err(|failed| {
                 client.let_go(&failed.error);
                 // A server that says less and more by turns does not keep anybody for ever.
@@ -96,13 +105,15 @@ impl Client {
         &mut self,
         target: &Target<'_>,
         source: &dyn Source,
-        resume: Resume,
+        course: Course,
         journal: &Arc<Journal>,
         held: &mut u64,
     ) -> Result<PutReceipt, Failed> {
         match journal.entry()?.filter(|entry| !entry.parts.is_empty()) {
-            Some(entry) => self.go_on_or_begin(target, source, resume, &entry, journal, held),
-            None if resume == Resume::Insist => Err(ClientError::NothingToResume(None).into()),
+            Some(entry) => self.go_on_or_begin(target, source, course, &entry, journal, held),
+            None if course.resume == Resume::Insist => {
+                Err(ClientError::NothingToResume(None).into())
+            }
             None => self.begin(target, source, journal),
         }
     }
@@ -111,7 +122,7 @@ impl Client {
         &mut self,
         target: &Target<'_>,
         source: &dyn Source,
-        resume: Resume,
+        Course { resume, is_news }: Course,
         entry: &Entry,
         journal: &Arc<Journal>,
         held: &mut u64,
@@ -136,7 +147,7 @@ impl Client {
         } else {
             self.give_up(target, HeaderSlice::of(entry.header.clone()))?;
         }
-        if let Some(why) = why_not.filter(|_| resume == Resume::Auto) {
+        if let Some(why) = why_not.filter(|_| resume == Resume::Auto && is_news) {
             self.tell(&target.notice(Event::StartsOver(why)));
         }
         self.begin(target, source, journal)
@@ -307,7 +318,7 @@ impl Client {
             Sealed::Footer(footer) => {
                 let generation = Header::parse(&entry.header)?.generation();
                 let (seen, length) = (Seen { generation, transcript }, footer.total_length);
-                target.progress.advance(length);
+                target.progress.held(length);
                 self.tell(&target.notice(Event::WasStored(version)));
                 Ok(Committed { version, seen, length })
             }
@@ -358,7 +369,7 @@ fn claim(
         let slices: Vec<ClaimedSlice> = some.iter().map(claimed).collect();
         let held = upload.claim(&slices)?;
         let plain: u64 = some.iter().take(held).filter_map(|part| plain_len(part.length)).sum();
-        target.progress.advance(plain);
+        target.progress.held(plain);
         (count, bytes) = (count + held, bytes + plain);
         // The sealer may have found that the file is another one.
         let _waits = claims.send(Held::AtLeast(count));

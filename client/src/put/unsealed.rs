@@ -89,11 +89,12 @@ impl Pieces {
         let mut length = 0;
         loop {
             let Part { plaintext, is_last } = part;
+            let bytes = plaintext.len() as u64;
             if !plaintext.is_empty() {
-                upload.slice(&plaintext, Digest::of(&plaintext))?;
+                let digest = Digest::of(&plaintext);
+                upload.slice_of(&plaintext, digest, bytes, target.progress)?;
             }
-            length += plaintext.len() as u64;
-            target.progress.advance(plaintext.len() as u64);
+            length += bytes;
             if is_last {
                 let version =
                     upload.commit().map_err(|error| Failed { error, is_committed: true })?;

@@ -136,8 +136,17 @@ fn on_terminal(machine: &Machine, line: &[&str], typed: &[&str]) -> (Option<i32>
     let words: Vec<String> = std::iter::once(program(line[0]).to_owned())
         .chain(line[1..].iter().map(|w| (*w).to_owned()))
         .collect();
+    shell_on_terminal(machine, &words.join(" "), typed)
+}
+
+/// The same for a line of the shell.
+pub(crate) fn shell_on_terminal(
+    machine: &Machine,
+    line: &str,
+    typed: &[&str],
+) -> (Option<i32>, String) {
     let mut child = std::process::Command::new("script")
-        .args(["-q", "-e", "-c", &words.join(" "), "/dev/null"])
+        .args(["-q", "-e", "-c", line, "/dev/null"])
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("HOME", machine.home())

@@ -5,6 +5,8 @@
 
 mod embedded;
 mod endings;
+mod environment;
+mod json;
 mod keys;
 mod offline;
 mod server;

@@ -7,7 +7,20 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Machine, Ran, Served, names};
+use crate::{
+    keys::shell_on_terminal,
+    support::{Machine, Ran, Served, names, program},
+};
+
+/// Runs a command on a terminal of its own, one without a cursor.
+fn on_terminal(
+    machine: &Machine,
+    name: &str,
+    arguments: &str,
+    typed: &[&str],
+) -> (Option<i32>, String) {
+    shell_on_terminal(machine, &format!("{} {arguments}", program(name)), typed)
+}
 
 /// A machine whose vault has these names.
 fn vault(blobs: &[&str]) -> Machine {
@@ -266,4 +279,47 @@ fn a_failure_is_an_object_of_json_too() {
     assert_eq!((&error(&ran)["code"], &error(&ran)["exit"]), (&"usage".into(), &2.into()));
     let ran = machine.run("zrm --json").code(2);
     assert_eq!(error(&ran)["code"], "usage");
+}
+
+#[test]
+fn a_terminal_gets_what_it_would_act_upon_escaped() {
+    let machine = vault(&["exe.\u{202e}txt", "b"]);
+    let (code, shown) = on_terminal(&machine, "zls", "", &[]);
+    assert_eq!((code, shown.as_str()), (Some(0), "b\r\nexe.\\u{202e}txt\r\n"));
+    let (_, long) = on_terminal(&machine, "zls", "-l", &[]);
+    assert!(long.contains(" 1 B ") && long.ends_with("2 blobs, 2 B\r\n"), "{long}");
+}
+
+#[test]
+fn a_terminal_is_told_of_success_and_asked_about_many() {
+    let machine = vault(&["p/a", "p/b", "p/c", "p/d"]);
+    let (code, shown) = on_terminal(&machine, "zput", "file", &[]);
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("file → file://") && shown.contains("  1 B  version "), "{shown}");
+    assert!(shown.ends_with(" ms\r\n") || shown.ends_with(" s\r\n"), "{shown}");
+    assert_eq!(on_terminal(&machine, "zput", "-q file", &[]).1, "");
+    let (code, shown) = on_terminal(&machine, "zrm", "-r p", &["n"]);
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("Move 4 blobs to the trash") && shown.contains("nothing was removed"));
+    assert_eq!(machine.run("zls p/").ok().text().lines().count(), 4);
+    assert_eq!(on_terminal(&machine, "zrm", "-r p", &["y"]).0, Some(0));
+    machine.run("zls p/").code(4);
+}
+
+#[test]
+fn a_bar_is_drawn_where_the_cursor_can_be_moved() {
+    let machine = vault(&["a"]);
+    let line = "--exec --name slow -- sleep 1";
+    let escape = '\u{1b}';
+    let bar = |before: &str, flag: &str| {
+        let zput = program("zput");
+        let (code, shown) =
+            shell_on_terminal(&machine, &format!("{before} {zput} {flag} {line}"), &[]);
+        assert_eq!(code, Some(0), "{shown}");
+        shown.contains(escape)
+    };
+    assert!(bar("TERM=xterm", ""));
+    assert!(!bar("TERM=dumb", ""));
+    assert!(!bar("TERM=xterm", "--quiet"));
+    assert!(!bar("TERM=xterm ZPUT_QUIET=1", ""));
 }

@@ -7,7 +7,7 @@ use zput_common::proto::message::Scopes;
 
 use super::{
     Config, MountConfig, MountPrefix, MountSource,
-    values::{positive, rate, scopes},
+    values::{duration, positive, rate, scopes},
 };
 use crate::{
     address::{ClientAddress, ListenAddress},
@@ -121,7 +121,7 @@ pub struct InviteArgs {
     #[arg(long, env = "ZSERVE_SCOPES", value_name = "SCOPES", value_parser = scopes, default_value = "put,get,list,delete")]
     pub scopes: Scopes,
     /// How long the invite can be redeemed, for example 30m or 7d.
-    #[arg(long, env = "ZSERVE_EXPIRES", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "24h")]
+    #[arg(long, env = "ZSERVE_EXPIRES", value_name = "TIME", value_parser = duration, default_value = "24h")]
     pub expires: Duration,
     /// Write the invite into this file, which only you can read and which must not be there yet, and print nothing.
     #[arg(short, long, env = "ZSERVE_OUTPUT", value_name = "FILE")]
@@ -218,6 +218,20 @@ mod tests {
 
     fn parse(line: &str) -> Result<Cli, ErrorKind> {
         Cli::try_parse_from(line.split(' ')).map_err(|e| e.kind())
+    }
+
+    /// Beyond the calendar nobody can say when it ends.
+    #[test]
+    fn an_invite_ends_within_a_hundred_years() {
+        let given = |expires: &str| {
+            let line =
+                ["zserve", "invite", "--store", "s", "--address", "h:1", "--expires", expires];
+            Cli::try_parse_from(line).is_ok()
+        };
+        assert!(given("24h") && given("99y"));
+        for expires in ["101y", "9000y", "500000000000y", "0x", ""] {
+            assert!(!given(expires), "{expires}");
+        }
     }
 
     #[test]

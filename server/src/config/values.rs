@@ -137,7 +137,16 @@ impl<'de> Deserialize<'de> for MountPrefix {
     }
 }
 
-/// A time: digits and units.
+/// The longest time that is taken: added to any clock it is still in the calendar.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// A time with its unit.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time > LONGEST { Err("100 years are the most".to_owned()) } else { Ok(time) }
+}
+
+/// A time: digits and units, at most 100 years.
 pub(super) struct Time(pub(super) Duration);
 
 impl<'de> Deserialize<'de> for Time {
@@ -152,7 +161,7 @@ impl<'de> Deserialize<'de> for Time {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
                 let wrong = |_| E::invalid_value(de::Unexpected::Str(text), &self);
-                humantime::parse_duration(text).map(Time).map_err(wrong)
+                duration(text).map(Time).map_err(wrong)
             }
         }
         from.deserialize_str(Reader)

@@ -1,0 +1,58 @@
+//! docs/ENVIRONMENT.md against the options that the commands have.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use clap::{Command, CommandFactory};
+use zput_client::cmd::{
+    self, ALWAYS_SAID, prepared, variable_of, zget, zkey, zls, zopen, zput, zrestore, zrm, zseal,
+    zstat,
+};
+
+fn commands() -> [Command; 9] {
+    [
+        zput::Arguments::command(),
+        zget::Arguments::command(),
+        zls::Arguments::command(),
+        zstat::Arguments::command(),
+        zrm::Arguments::command(),
+        zrestore::Arguments::command(),
+        zseal::Arguments::command(),
+        zopen::Arguments::command(),
+        zkey::Arguments::command(),
+    ]
+}
+
+/// The long options of a command and its subcommands.
+fn longs(command: &Command, into: &mut BTreeSet<String>) {
+    into.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned));
+    command.get_subcommands().for_each(|command| longs(command, into));
+}
+
+#[test]
+fn every_option_has_a_variable_or_a_reason() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ENVIRONMENT.md");
+    let page = fs::read_to_string(page).unwrap();
+    let mut all = BTreeSet::new();
+    for command in commands() {
+        let mut command = prepared(command);
+        command.build();
+        longs(&command, &mut all);
+    }
+    for known in ["key", "retries", "json", "quiet", "jobs", "invite-file", "force", "help"] {
+        assert!(all.contains(known), "{known}");
+    }
+    for long in &all {
+        let reason = ALWAYS_SAID.iter().find(|(said, _)| said == long);
+        let row = match (variable_of(long), reason) {
+            (Some(variable), None) => format!("\n| `{variable}` | `--{long}` | "),
+            (None, Some((_, why))) => format!("\n| `--{long}` | {why} |\n"),
+            (variable, reason) => panic!("--{long}: {variable:?} and {reason:?}"),
+        };
+        assert!(page.contains(&row), "{}", row.trim());
+    }
+    for line in page.lines().filter(|line| line.starts_with("| `ZPUT_")) {
+        let long = line.split("`--").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+        assert!(all.contains(long), "no command has --{long}");
+    }
+    assert_eq!(cmd::variable_of("some-option").as_deref(), Some("ZPUT_SOME_OPTION"));
+}

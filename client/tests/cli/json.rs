@@ -1,0 +1,206 @@
+//! What `--json` prints, against docs/JSON.md and its schemas.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value};
+use zput_common::proto::message::Scopes;
+
+use crate::support::{Machine, Ran, Served};
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+fn schema(name: &str) -> Value {
+    let path = docs().join("json").join(format!("{name}.schema.json"));
+    serde_json::from_slice(&fs::read(&path).unwrap()).unwrap()
+}
+
+/// Holds `value` against as much of JSON Schema (draft 2020-12) as the schemas use; a keyword that is not
+/// known here fails, and so does a field that no schema has.
+#[track_caller]
+fn check(schema: &Map<String, Value>, value: &Value, at: &str) {
+    for (keyword, rule) in schema {
+        match keyword.as_str() {
+            "$schema" | "title" | "description" => {}
+            "type" => {
+                let kinds = rule.as_array().cloned().unwrap_or_else(|| vec![rule.clone()]);
+                assert!(kinds.iter().any(|kind| is_of(value, kind)), "{at}: {value} is no {rule}");
+            }
+            "enum" => assert!(rule.as_array().unwrap().contains(value), "{at}: {value}"),
+            "pattern" => {
+                let Some(text) = value.as_str() else { continue };
+                assert!(fits(rule.as_str().unwrap(), text), "{at}: {text} does not fit {rule}");
+            }
+            "minimum" => assert!(value.as_u64() >= rule.as_u64(), "{at}: {value} < {rule}"),
+            "maximum" => assert!(value.as_u64() <= rule.as_u64(), "{at}: {value} > {rule}"),
+            "required" => {
+                for field in rule.as_array().unwrap() {
+                    let field = field.as_str().unwrap();
+                    assert!(value.get(field).is_some(), "{at}: {field} is missing in {value}");
+                }
+            }
+            "items" => {
+                for item in value.as_array().into_iter().flatten() {
+                    check(rule.as_object().unwrap(), item, at);
+                }
+            }
+            "properties" => {
+                for (field, value) in value.as_object().unwrap() {
+                    let rule = rule.get(field).unwrap_or_else(|| panic!("{at}: {field} is new"));
+                    check(rule.as_object().unwrap(), value, &format!("{at}.{field}"));
+                }
+            }
+            // Readers are to ignore what they do not know; this one does not.
+            "additionalProperties" => assert_eq!(*rule, Value::Bool(true)),
+            other => panic!("{other} is not known here"),
+        }
+    }
+}
+
+fn is_of(value: &Value, kind: &Value) -> bool {
+    match kind.as_str().unwrap() {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        other => panic!("{other} is not known here"),
+    }
+}
+
+/// The patterns that the schemas use, each by a function: there is no engine for them here.
+fn fits(pattern: &str, text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match pattern {
+        "^[0-9]{1,20}$" => digits(text) && text.len() <= 20,
+        "^0[0-7]{3}$" => {
+            text.len() == 4
+                && text.starts_with('0')
+                && text.bytes().all(|b| matches!(b, b'0'..=b'7'))
+        }
+        "^[0-9a-f]{64}$" => {
+            text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        }
+        "^([0-9]{4}|[+-][0-9]{6,})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$" => {
+            // Years of four digits are all that these tests make.
+            let shape = |c: char| if c.is_ascii_digit() { 'd' } else { c };
+            let text: String = text.chars().map(shape).collect();
+            let fraction =
+                text.strip_prefix("dddd-dd-ddTdd:dd:dd").and_then(|t| t.strip_suffix('Z'));
+            fraction.is_some_and(|f| {
+                f.is_empty()
+                    || f.starts_with('.') && f.len() > 1 && f[1..].bytes().all(|b| b == b'd')
+            })
+        }
+        other => panic!("{other} is not known here"),
+    }
+}
+
+/// Each line that was printed fits the schema; there are `count` of them.
+#[track_caller]
+fn lines(ran: &Ran, name: &str, count: usize) {
+    let schema = schema(name);
+    let text = ran.text();
+    assert_eq!(text.lines().count(), count, "{text}");
+    for line in text.lines() {
+        check(schema.as_object().unwrap(), &serde_json::from_str(line).unwrap(), name);
+    }
+}
+
+#[test]
+fn what_the_commands_print_is_what_the_schemas_say() {
+    let machine = Machine::new();
+    machine.write("a", "abc");
+    machine.write("b", "");
+    lines(&machine.run("zput --json --sha256 a").ok(), "zput", 1);
+    lines(&machine.run("zput --json a b").ok(), "zput", 2);
+    lines(&machine.run("zput --json --plaintext --name plain a").ok(), "zput", 1);
+    lines(&machine.run("zget --json -o c a").ok(), "zget", 1);
+    lines(&machine.run("zget --json --verify-only a b").ok(), "zget", 2);
+    lines(&machine.run("zget --json --plaintext plain").ok(), "zget", 1);
+    lines(&machine.run("zls --json").ok(), "zls", 2);
+    lines(&machine.run("zstat --json a b").ok(), "zstat", 2);
+    lines(&machine.run("zstat --json --verify a").ok(), "zstat", 1);
+    machine.run("zput --sha256 a").ok();
+    lines(&machine.run("zstat --json a").ok(), "zstat", 1);
+    lines(&machine.run("zstat --json --versions a").ok(), "zstat-versions", 3);
+    lines(&machine.run("zrm --json -n a").ok(), "zrm", 1);
+    lines(&machine.run("zrm --json a").ok(), "zrm", 1);
+    lines(&machine.run("zrestore --json a").ok(), "zrestore", 1);
+}
+
+#[test]
+fn what_fails_is_what_the_schema_says() {
+    let machine = Machine::new();
+    machine.write("a", "abc");
+    lines(&machine.run("zls --json").code(7), "error", 1);
+    machine.run("zput a").ok();
+    machine.run("zput --name gone a").ok();
+    machine.run("zrm gone").ok();
+    for (line, code) in [
+        ("zput --json --if-absent a", 10),
+        ("zput --json nothing", 4),
+        ("zput --json --name .. a", 2),
+        ("zput --json", 2),
+        ("zget --json gone", 4),
+        ("zget --json --at 5 a", 4),
+        ("zget --json --at 1999-01-01 a", 4),
+        ("zget --json -o - a", 2),
+        ("zget --json a", 10),
+        ("zls --json nothing*", 4),
+        ("zls --json --colour", 2),
+        ("zstat --json none", 4),
+        ("zrm --json none", 4),
+        ("zrestore --json a", 4),
+        ("zkey public --json --key none", 7),
+    ] {
+        let ran = machine.run(line).code(code);
+        lines(&ran, "error", 1);
+        assert_eq!(ran.json("error")["exit"], code, "{line}");
+    }
+    let served = Served::start();
+    let host = served.member();
+    host.run("zkey export --put-only -o put.zkey").ok();
+    host.run_on(served.invite(Scopes::PUT).as_bytes(), "zkey join --key put.zkey").ok();
+    lines(&host.run("zrm --json --key put.zkey x").code(6), "error", 1);
+}
+
+#[test]
+fn codes_and_fields_are_those_of_the_page() {
+    let page = fs::read_to_string(docs().join("JSON.md")).unwrap();
+    let error = schema("error");
+    let codes: Vec<&str> = error["properties"]["error"]["properties"]["code"]["enum"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|code| code.as_str().unwrap())
+        .collect();
+    assert_eq!(codes, zput_client::error::CODES);
+    for code in codes {
+        assert!(page.contains(&format!("\n| `{code}` | ")), "{code}");
+    }
+    let mut schemas = BTreeSet::new();
+    for entry in fs::read_dir(docs().join("json")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let name = name.strip_suffix(".schema.json").unwrap().to_owned();
+        let begins =
+            page.find(&format!("`{name}.schema.json`")).unwrap_or_else(|| panic!("{name}"));
+        let section = page[begins..].split("\n## ").next().unwrap();
+        let schema = schema(&name);
+        let fields = match name.as_str() {
+            "error" => &schema["properties"]["error"]["properties"],
+            _ => &schema["properties"],
+        };
+        for field in fields.as_object().unwrap().keys() {
+            assert!(section.contains(&format!("\n| `{field}` | ")), "{name}: {field}");
+        }
+        schemas.insert(name);
+    }
+    assert!(schemas.len() >= 8, "{schemas:?}");
+}
