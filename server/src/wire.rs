@@ -5,6 +5,12 @@
 //! is never woken. So the wire keeps, for each direction, whether `WouldBlock` was its last word, and
 //! hands out a [`Blocked`] only when all that the connection waits for has said so. A worker cannot
 //! put a connection aside without one.
+//!
+//! A socket that is full says so again only when bytes leave it, so no byte in it may wait for bytes behind
+//! it. splice(2) and sendfile(2) mark all pages that they hand over, but the last ones, with `MSG_MORE`. TCP holds a
+//! segment that is not full back then. Where a segment is larger than [`UNSENT_BYTES`] (on loopback it has 64 KiB) the
+//! socket was full of such a segment, nothing was on its way whose acknowledgement would have moved it, and a
+//! timer of the kernel sent it 200 ms later. The wire pushes it out whenever a call took less than it was given.
 
 use std::{
     io::{self, Read as _},
@@ -91,6 +97,8 @@ pub(crate) struct Wire {
     writable: bool,
     /// The peer sends no more, or the connection is broken: reading says so, once all bytes are read.
     ended: bool,
+    /// The socket may hold bytes back until others follow (`MSG_MORE`).
+    corked: bool,
     /// What the socket has still to take before its peer is [proven](PROVEN_BYTES).
     unproven: usize,
 }
@@ -135,7 +143,7 @@ impl Wire {
     /// Takes a socket over. Nothing is known of it, so both directions are worth a try.
     pub(crate) const fn new(socket: Socket) -> Self {
         let unproven = if matches!(socket, Socket::Tcp(_)) { PROVEN_BYTES } else { 0 };
-        Self { socket, readable: true, writable: true, ended: false, unproven }
+        Self { socket, readable: true, writable: true, ended: false, corked: false, unproven }
     }
 
     /// Registers both directions, once and for all: nothing is ever registered again, so no
@@ -180,13 +188,10 @@ impl Wire {
 
     /// Writes once from `bytes`, which must not be empty; `more` as in [`sys::net::send`].
     pub(crate) fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<Sent> {
-        if !self.writable {
-            return Ok(Sent::Blocked);
-        }
-        match sys::net::send(self.socket.as_fd(), bytes, more) {
-            Ok(n) => Ok(self.sent(n)),
-            Err(e) => self.not_sent(e),
-        }
+        let sent = self.write(|socket| sys::net::send(socket, bytes, more))?;
+        let Some(n) = sent else { return Ok(Sent::Blocked) };
+        self.corked = more;
+        Ok(self.sent(n))
     }
 
     /// Moves up to `count` > 0 bytes of `file` from `offset` into the socket, by an engine.
@@ -198,14 +203,48 @@ impl Wire {
         offset: u64,
         count: usize,
     ) -> io::Result<Sent> {
+        match self.write(|socket| mover.step(tools, socket, file, offset, count))? {
+            None => Ok(Sent::Blocked),
+            Some(0) => Ok(Sent::FileEnded),
+            Some(n) => {
+                self.corked = n < count && mover.corks();
+                self.uncork();
+                Ok(self.sent(n))
+            }
+        }
+    }
+
+    /// One `call` that writes, unless the last one would have blocked. `None`: the socket takes nothing now.
+    fn write(
+        &mut self,
+        mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<Option<usize>> {
         if !self.writable {
-            return Ok(Sent::Blocked);
+            return Ok(None);
         }
-        match mover.step(tools, self.socket.as_fd(), file, offset, count) {
-            Ok(0) => Ok(Sent::FileEnded),
-            Ok(n) => Ok(self.sent(n)),
-            Err(e) => self.not_sent(e),
+        loop {
+            match call(self.socket.as_fd()) {
+                Ok(n) => return Ok(Some(n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.uncork() {
+                        self.writable = false;
+                        return Ok(None);
+                    }
+                }
+                Err(e) => return Err(e),
+            }
         }
+    }
+
+    /// Sends what the socket holds back, if it may hold anything back; whether it may. There may be room after that, which no
+    /// event will tell of.
+    fn uncork(&mut self) -> bool {
+        let corked = std::mem::take(&mut self.corked) && matches!(self.socket, Socket::Tcp(_));
+        if corked {
+            // Without it the kernel's timer sends them.
+            let _late = sys::net::push(self.socket.as_fd());
+        }
+        corked
     }
 
     /// Bytes that the peer may have taken, or not, without this side's knowledge.
@@ -224,16 +263,10 @@ impl Wire {
         Sent::Bytes(bytes)
     }
 
-    fn not_sent(&mut self, error: io::Error) -> io::Result<Sent> {
-        if error.kind() == io::ErrorKind::WouldBlock {
-            self.writable = false;
-            return Ok(Sent::Blocked);
-        }
-        Err(error)
-    }
-
-    /// The witness that this connection may be put aside, if it may.
-    pub(crate) const fn blocked(&self, wanted: Wanted, job: Option<&Ticket>) -> Option<Blocked> {
+    /// The witness that this connection may be put aside, if it may. Nothing is held back in the socket then.
+    pub(crate) fn blocked(&mut self, wanted: Wanted, job: Option<&Ticket>) -> Option<Blocked> {
+        // An announcement whose payload has to be loaded first.
+        self.uncork();
         let ready = (wanted.read && self.readable) || (wanted.write && self.writable);
         let waits = wanted.read || wanted.write || job.is_some();
         if ready || !waits { None } else { Some(Blocked(())) }
@@ -254,89 +287,4 @@ impl Wire {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    const NOTHING: Wanted = Wanted { read: false, write: false };
-    const READ: Wanted = Wanted { read: true, write: false };
-    const WRITE: Wanted = Wanted { read: false, write: true };
-    const BOTH: Wanted = Wanted { read: true, write: true };
-
-    fn wire() -> (Wire, std::os::unix::net::UnixStream) {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        (Wire::new(Socket::Unix(UnixStream::from_std(ours))), theirs)
-    }
-
-    #[test]
-    fn only_would_block_gives_a_witness() {
-        let (mut wire, mut peer) = wire();
-        assert!(wire.blocked(READ, None).is_none(), "never tried");
-        peer.write_all(b"ab").unwrap();
-        let mut buffer = [0; 8];
-        // A short read is not yet WouldBlock.
-        assert_eq!(wire.read(&mut buffer).unwrap(), Received::Bytes(2));
-        assert!(wire.blocked(READ, None).is_none());
-        assert_eq!(wire.read(&mut buffer).unwrap(), Received::Blocked);
-        assert!(wire.blocked(READ, None).is_some());
-        assert!(wire.blocked(BOTH, None).is_none(), "writing has not blocked");
-        assert!(wire.blocked(WRITE, None).is_none());
-    }
-
-    /// `TCP_NOTSENT_LOWAT` before and after a megabyte.
-    #[test]
-    fn who_has_taken_much_may_be_held_more() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (ours, _) = listener.accept().unwrap();
-        let mut wire = Wire::new(Socket::Tcp(TcpStream::from_std(ours)));
-        let reads = std::thread::spawn(move || io::copy(&mut peer, &mut io::sink()));
-        let mut taken = 0;
-        while taken < 1_048_576 {
-            assert_eq!(wire.unsent(), 32_768);
-            let most = (1_048_576 - taken).min(65_536);
-            let Sent::Bytes(n) = wire.send(&[7; 65_536][..most], false).unwrap() else { continue };
-            taken += n;
-        }
-        assert_eq!(wire.unsent(), 262_144);
-        let socket = wire.socket.as_fd();
-        assert_eq!(socket2::SockRef::from(&socket).tcp_notsent_lowat().unwrap(), 262_144);
-        drop(wire);
-        reads.join().unwrap().unwrap();
-    }
-
-    #[test]
-    fn all_wanted_directions_must_have_blocked() {
-        let (mut wire, _peer) = wire();
-        let mut buffer = [0; 8];
-        assert_eq!(wire.read(&mut buffer).unwrap(), Received::Blocked);
-        let filler = [0; 65_536];
-        let mut sends = 0;
-        while wire.send(&filler, false).unwrap() != Sent::Blocked {
-            sends += 1;
-            assert!(sends < 1000, "a socket buffer has an end");
-        }
-        assert!(wire.blocked(BOTH, None).is_some());
-        assert!(wire.blocked(WRITE, None).is_some());
-    }
-
-    #[test]
-    fn waiting_for_nothing_gives_no_witness_unless_a_job_is_under_way() {
-        let (wire, _peer) = wire();
-        assert!(wire.blocked(NOTHING, None).is_none());
-        assert!(wire.blocked(NOTHING, Some(&Ticket::for_test())).is_some());
-        assert!(wire.blocked(READ, Some(&Ticket::for_test())).is_none(), "reading has not blocked");
-    }
-
-    #[test]
-    fn the_end_of_the_peer_is_told_from_nothing_now() {
-        let (mut wire, peer) = wire();
-        let mut buffer = [0; 8];
-        assert_eq!(wire.read(&mut buffer).unwrap(), Received::Blocked);
-        wire.readable = true;
-        drop(peer);
-        assert_eq!(wire.read(&mut buffer).unwrap(), Received::End);
-    }
-}
+mod tests;

@@ -134,6 +134,15 @@ impl Mover {
         })
     }
 
+    /// Whether a [step](Self::step) that moves less than `count` may leave bytes in a TCP socket that wait for those behind them:
+    /// splice(2) and sendfile(2) say of all pages but the last ones that more follow (`MSG_MORE`).
+    pub(crate) const fn corks(&self) -> bool {
+        match &self.0 {
+            State::Sendfile | State::Splice(_) => true,
+            State::Mmap(_) | State::Copy => false,
+        }
+    }
+
     /// Moves at least 1 and at most `count` > 0 bytes of `file` from `offset` into `socket`, which is
     /// non-blocking. Returns how many; 0 means that the file ends at or before `offset`.
     ///

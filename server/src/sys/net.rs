@@ -67,6 +67,12 @@ pub(crate) fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(socket, true)?)
 }
 
+/// Sends what a TCP socket holds back because more was to follow (`MSG_MORE`), as far as its peer takes it. tcp(7),
+/// `TCP_NODELAY`: "setting this option forces an explicit flush of pending output".
+pub(crate) fn push(socket: impl AsFd) -> io::Result<()> {
+    set_nodelay(socket)
+}
+
 /// Whether accept(2) failed because descriptors or kernel memory ran out: trying again at once
 /// would fail at once.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
