@@ -123,7 +123,7 @@ impl Connection {
         let writes = self.ticket.is_none() && self.session.poll_transmit().is_some();
         self.pace.peer_acts(writes, now);
         let wanted = Wanted { read: reads, write: writes };
-        let blocked = self.wire.blocked(wanted, self.ticket.as_ref());
+        let blocked = self.wire.blocked(wanted, self.ticket.as_ref(), now);
         blocked.map(Verdict::Park).ok_or(End::Stuck("HTTP"))
     }
 

@@ -16,6 +16,7 @@ use std::{
     io::{self, Read as _},
     net::Shutdown,
     os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
 };
 
 use mio::{
@@ -99,6 +100,8 @@ pub(crate) struct Wire {
     ended: bool,
     /// The socket may hold bytes back until others follow (`MSG_MORE`).
     corked: bool,
+    /// Since when the connection waits for the socket to take bytes, if it does.
+    full_since: Option<Instant>,
     /// What the socket has still to take before its peer is [proven](PROVEN_BYTES).
     unproven: usize,
 }
@@ -143,7 +146,15 @@ impl Wire {
     /// Takes a socket over. Nothing is known of it, so both directions are worth a try.
     pub(crate) const fn new(socket: Socket) -> Self {
         let unproven = if matches!(socket, Socket::Tcp(_)) { PROVEN_BYTES } else { 0 };
-        Self { socket, readable: true, writable: true, ended: false, corked: false, unproven }
+        Self {
+            socket,
+            readable: true,
+            writable: true,
+            ended: false,
+            corked: false,
+            full_since: None,
+            unproven,
+        }
     }
 
     /// Registers both directions, once and for all: nothing is ever registered again, so no
@@ -152,12 +163,15 @@ impl Wire {
         registry.register(self.socket.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Takes note of an event. Errors and hang-ups count as readiness: the next call brings them out.
-    pub(crate) fn woken(&mut self, event: &Event) {
+    /// Takes note of an event. Errors and hang-ups count as readiness: the next call brings them out. Returns how long the
+    /// connection had waited for the socket to take bytes, if that is over now.
+    pub(crate) fn woken(&mut self, event: &Event, now: Instant) -> Option<Duration> {
         let broken = event.is_error();
         self.ended |= event.is_read_closed() || broken;
         self.readable |= event.is_readable() || self.ended;
         self.writable |= event.is_writable() || event.is_write_closed() || broken;
+        let since = self.full_since.take_if(|_| self.writable)?;
+        Some(now.saturating_duration_since(since))
     }
 
     /// Reads once into `buffer`, which must not be empty.
@@ -264,9 +278,17 @@ impl Wire {
     }
 
     /// The witness that this connection may be put aside, if it may. Nothing is held back in the socket then.
-    pub(crate) fn blocked(&mut self, wanted: Wanted, job: Option<&Ticket>) -> Option<Blocked> {
+    pub(crate) fn blocked(
+        &mut self,
+        wanted: Wanted,
+        job: Option<&Ticket>,
+        now: Instant,
+    ) -> Option<Blocked> {
         // An announcement whose payload has to be loaded first.
         self.uncork();
+        if wanted.write && !self.writable {
+            self.full_since.get_or_insert(now);
+        }
         let ready = (wanted.read && self.readable) || (wanted.write && self.writable);
         let waits = wanted.read || wanted.write || job.is_some();
         if ready || !waits { None } else { Some(Blocked(())) }

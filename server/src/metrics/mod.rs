@@ -174,6 +174,13 @@ impl Counted {
             None,
             |w| &w.loads,
         )?;
+        page.histogram(
+            "write_wait",
+            "Time waited for a socket that was full to take bytes again",
+            self,
+            None,
+            |w| &w.write_waits,
+        )?;
         page.counter("sent", "Bytes put into sockets", Some(&Unit::Bytes), self, |w| {
             &w.sent_bytes
         })?;

@@ -21,6 +21,7 @@ fn what_was_observed_is_told_in_base_units() {
     worker.turn(Duration::from_secs(5));
     worker.step(Duration::from_millis(300));
     worker.load(Duration::from_millis(20));
+    worker.write_wait(Duration::from_millis(207));
     worker.sent(1_000_000);
     worker.received(17);
     worker.file_hit();
@@ -47,6 +48,8 @@ fn what_was_observed_is_told_in_base_units() {
         "zserve_turn_seconds_count{worker=\"0\"} 0",
         "zserve_step_seconds_sum{worker=\"1\",engine=\"sendfile\"} 0.3",
         "zserve_load_seconds_sum{worker=\"1\"} 0.02",
+        "zserve_write_wait_seconds_bucket{le=\"0.065536\",worker=\"1\"} 0",
+        "zserve_write_wait_seconds_bucket{le=\"0.262144\",worker=\"1\"} 1",
         "zserve_sent_bytes_total{worker=\"1\"} 1000000",
         "zserve_received_bytes_total{worker=\"1\"} 17",
         "zserve_file_hits_total{worker=\"1\"} 2",
@@ -104,7 +107,7 @@ fn the_page_lists_every_metric() {
             found += 1;
         }
     }
-    assert_eq!(found, 18);
+    assert_eq!(found, 19);
 }
 
 /// Workers share no line of a cache.

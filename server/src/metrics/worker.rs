@@ -22,6 +22,7 @@ pub struct WorkerMetrics {
     pub(super) turns: Histogram,
     pub(super) steps: Histogram,
     pub(super) loads: Histogram,
+    pub(super) write_waits: Histogram,
     pub(super) connections: [AtomicU64; Protocol::ALL.len()],
     pub(super) sent_bytes: AtomicU64,
     pub(super) received_bytes: AtomicU64,
@@ -46,6 +47,11 @@ impl WorkerMetrics {
     /// A stretch of a file was not in memory and had to be loaded; so long it was waited for.
     pub fn load(&self, took: Duration) {
         self.loads.observe(took);
+    }
+
+    /// A connection with bytes to send waited so long for its socket to take some.
+    pub fn write_wait(&self, took: Duration) {
+        self.write_waits.observe(took);
     }
 
     /// So many bytes went into a socket.

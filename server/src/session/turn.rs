@@ -78,7 +78,7 @@ impl Connection {
         let wanted = Wanted { read, write: !loading && !self.nothing_to_put_out() };
         let receiving = matches!(self.task, Task::Receiving(_) | Task::Discarding(_));
         self.pace.peer_acts(wanted.write || (wanted.read && receiving), now);
-        self.wire.blocked(wanted, self.ticket.as_ref()).map(Verdict::Park).ok_or(End::Stuck(
+        self.wire.blocked(wanted, self.ticket.as_ref(), now).map(Verdict::Park).ok_or(End::Stuck(
             match self.task {
                 Task::Idle => "Idle",
                 Task::Asked => "Asked",

@@ -23,16 +23,16 @@ fn wire() -> (Wire, std::os::unix::net::UnixStream) {
 #[test]
 fn only_would_block_gives_a_witness() {
     let (mut wire, mut peer) = wire();
-    assert!(wire.blocked(READ, None).is_none(), "never tried");
+    assert!(wire.blocked(READ, None, Instant::now()).is_none(), "never tried");
     peer.write_all(b"ab").unwrap();
     let mut buffer = [0; 8];
     // A short read is not yet WouldBlock.
     assert_eq!(wire.read(&mut buffer).unwrap(), Received::Bytes(2));
-    assert!(wire.blocked(READ, None).is_none());
+    assert!(wire.blocked(READ, None, Instant::now()).is_none());
     assert_eq!(wire.read(&mut buffer).unwrap(), Received::Blocked);
-    assert!(wire.blocked(READ, None).is_some());
-    assert!(wire.blocked(BOTH, None).is_none(), "writing has not blocked");
-    assert!(wire.blocked(WRITE, None).is_none());
+    assert!(wire.blocked(READ, None, Instant::now()).is_some());
+    assert!(wire.blocked(BOTH, None, Instant::now()).is_none(), "writing has not blocked");
+    assert!(wire.blocked(WRITE, None, Instant::now()).is_none());
 }
 
 /// `TCP_NOTSENT_LOWAT` before and after a megabyte.
@@ -68,16 +68,19 @@ fn all_wanted_directions_must_have_blocked() {
         sends += 1;
         assert!(sends < 1000, "a socket buffer has an end");
     }
-    assert!(wire.blocked(BOTH, None).is_some());
-    assert!(wire.blocked(WRITE, None).is_some());
+    assert!(wire.blocked(BOTH, None, Instant::now()).is_some());
+    assert!(wire.blocked(WRITE, None, Instant::now()).is_some());
 }
 
 #[test]
 fn waiting_for_nothing_gives_no_witness_unless_a_job_is_under_way() {
     let (mut wire, _peer) = wire();
-    assert!(wire.blocked(NOTHING, None).is_none());
-    assert!(wire.blocked(NOTHING, Some(&Ticket::for_test())).is_some());
-    assert!(wire.blocked(READ, Some(&Ticket::for_test())).is_none(), "reading has not blocked");
+    assert!(wire.blocked(NOTHING, None, Instant::now()).is_none());
+    assert!(wire.blocked(NOTHING, Some(&Ticket::for_test()), Instant::now()).is_some());
+    assert!(
+        wire.blocked(READ, Some(&Ticket::for_test()), Instant::now()).is_none(),
+        "reading has not blocked"
+    );
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn what_announces_more_does_not_wait_for_the_disk() {
     let began = Instant::now();
     for _ in 0..50 {
         assert_eq!(wire.send(&[9; 100], true).unwrap(), Sent::Bytes(100));
-        assert!(wire.blocked(NOTHING, Some(&Ticket::for_test())).is_some());
+        assert!(wire.blocked(NOTHING, Some(&Ticket::for_test()), Instant::now()).is_some());
         peer.read_exact(&mut [0; 100]).unwrap();
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());

@@ -196,7 +196,9 @@ impl Worker {
                 if event.token() != WAKER
                     && let Some((id, seated)) = self.connections.at(event.token().0)
                 {
-                    seated.guest.wire().woken(event);
+                    if let Some(waited) = seated.guest.wire().woken(event, self.now.instant) {
+                        self.metrics.write_wait(waited);
+                    }
                     self.enqueue(id);
                 }
             }

@@ -1,0 +1,61 @@
+//! What is to be measured.
+
+use std::path::PathBuf;
+
+use zput_server::Engine;
+
+use crate::{Failure, ask::Door};
+
+pub(crate) struct Options {
+    /// Of loopback.
+    pub(crate) mtus: Vec<u32>,
+    /// Names of congestion controls.
+    pub(crate) congestions: Vec<String>,
+    pub(crate) engines: Vec<Engine>,
+    pub(crate) doors: Vec<Door>,
+    /// Of each kind; of large ones fewer.
+    pub(crate) requests: usize,
+    /// Another build of the server.
+    pub(crate) zserve: Option<PathBuf>,
+    /// Whether each kind of request has a line of its own.
+    pub(crate) all: bool,
+}
+
+impl Options {
+    pub(crate) fn from_arguments() -> Result<Self, Failure> {
+        let mut options = Self {
+            mtus: vec![65_536, 1_500],
+            congestions: vec!["cubic".to_owned(), "bbr".to_owned()],
+            engines: Engine::ALL.to_vec(),
+            doors: Door::ALL.to_vec(),
+            requests: 20,
+            zserve: None,
+            all: false,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
+            match argument.as_str() {
+                "--mtu" => options.mtus = list(&value()?)?,
+                "--congestion" => options.congestions = list(&value()?)?,
+                "--engines" => options.engines = list(&value()?)?,
+                "--doors" => options.doors = list(&value()?)?,
+                "--requests" => options.requests = value()?.parse::<usize>()?.max(2),
+                "--zserve" => options.zserve = Some(value()?.into()),
+                "--all" => options.all = true,
+                // cargo bench passes this to every target.
+                "--bench" => {}
+                other => {
+                    let known =
+                        "--mtu, --congestion, --engines, --doors, --requests, --zserve, --all";
+                    return Err(format!("{other}? it takes {known}").into());
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn list<T: std::str::FromStr<Err: Into<Failure>>>(words: &str) -> Result<Vec<T>, Failure> {
+    words.split(',').map(|word| word.parse().map_err(Into::into)).collect()
+}
