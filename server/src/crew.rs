@@ -22,7 +22,10 @@ use crate::{
     pool::{Pool, PoolThreads, Size},
     sweeper::{self, Sweeper, Sweeping},
     wire::Socket,
-    worker::{self, Arrival, BUFFER_BYTES, Doorway, Inbox, NoSeat, Seats, WorkerOptions},
+    worker::{
+        self, Arrival, BUFFER_BYTES, Doorway, Inbox, LEAVING_MAX, NoSeat, SeatLimits, Seats,
+        WorkerOptions,
+    },
 };
 
 /// How a crew is set up.
@@ -32,10 +35,8 @@ pub(crate) struct CrewOptions {
     pub(crate) workers: usize,
     /// Most threads that change the store, and most that load from the disk.
     pub(crate) pool_threads: usize,
-    /// Most connections.
-    pub(crate) seats: usize,
-    /// Most connections of one client.
-    pub(crate) seats_per_client: usize,
+    /// How many connections there may be.
+    pub(crate) seats: SeatLimits,
     /// Memory for uploads, over all workers; each has one buffer at least.
     pub(crate) upload_memory_bytes: usize,
     /// Most objects that are open at once to be served.
@@ -98,11 +99,17 @@ impl Admission {
         peer: String,
         address: Option<IpAddr>,
     ) -> Result<(), (Socket, NoSeat)> {
-        let seat = match self.seats.take(address) {
-            Ok(seat) => seat,
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1);
+        let keyless = matches!(door, Doorway::Web(_));
+        let (seat, leaving) = match self.seats.take(address, keyless, turn, Instant::now()) {
+            Ok(taken) => taken,
             Err(reason) => return Err((socket, reason)),
         };
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1);
+        if let Some(leaving) = leaving
+            && let Some(inbox) = self.inboxes.get(leaving.worker)
+        {
+            inbox.make_room(leaving.seat);
+        }
         if let Some(inbox) = self.inboxes.get(turn) {
             inbox.arrived(Arrival { socket, door, peer, seat });
         }
@@ -128,11 +135,13 @@ impl Crew {
         let ended = bounded(1);
         let rounds = Arc::new(AtomicU64::new(0));
         // One job for each connection, and one for each that has left but whose job has not.
-        let queue = 2 * options.seats;
+        let most = options.seats.all + LEAVING_MAX;
+        let queue = 2 * most;
         let size = |name| Size::up_to(options.pool_threads, name, queue);
         let (pool, pool_threads) = Pool::start(size("disk"), metrics.pool(PoolKind::Store))?;
         let (loaders, loader_threads) = Pool::start(size("load"), metrics.pool(PoolKind::Loader))?;
         let open_files = Permits::new(options.open_files);
+        let seats = Seats::new(options.seats);
         let pipes = Pipes::default();
         let workers = options.workers.max(1);
         let share = options.upload_memory_bytes / BUFFER_BYTES / workers;
@@ -145,13 +154,14 @@ impl Crew {
             let running = worker::start(
                 WorkerOptions {
                     number,
-                    seats: options.seats,
+                    seats: most,
                     buffers: share.max(1),
                     pool: pool.clone(),
                     loaders: loaders.clone(),
                     mounts: mounts.clone(),
                     keep_files: options.keep_files / workers,
                     open_files: open_files.clone(),
+                    keyless: seats.keyless().clone(),
                     engine: options.engine,
                     tools: Tools::new(pipes.clone()),
                     rounds: Arc::clone(&rounds),
@@ -167,7 +177,7 @@ impl Crew {
         }
         let admission = Admission {
             inboxes: inboxes.into(),
-            seats: Seats::new(options.seats, options.seats_per_client),
+            seats,
             next: Arc::default(),
             sweeping: sweeper.sweeping(),
         };
@@ -230,5 +240,70 @@ impl Crew {
         self.pools.into_iter().for_each(PoolThreads::join);
         drop(self.sweeper);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::net::UnixStream,
+    };
+
+    use zput_common::proto::{ServerConfig, ServerLimits};
+
+    use super::*;
+    use crate::{
+        mounts::Policy,
+        session::Door,
+        store::{Clock, DEFAULT_KEEP_UPLOADS, Store},
+    };
+
+    /// A defect costs the connections of the worker that has it; the others end what they do.
+    #[test]
+    fn a_worker_that_panics_ends_the_server_and_not_what_the_others_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Clock::system()).unwrap();
+        let policy =
+            Policy { plaintext: zput_common::proto::message::Scopes::GET, ..Policy::PRIVATE };
+        let options = CrewOptions {
+            workers: 2,
+            pool_threads: 1,
+            seats: SeatLimits { all: 4, each: 4, count_loopback: true, keyless: 4 },
+            upload_memory_bytes: 1,
+            open_files: 4,
+            keep_files: 4,
+            keep_uploads: DEFAULT_KEEP_UPLOADS,
+            engine: Engine::default(),
+        };
+        let metrics = Metrics::new(2, Engine::default());
+        let crew = Crew::start(&Mounts::of_store(store, policy), options, &metrics).unwrap();
+        let config =
+            ServerConfig { tls: None, allow_plaintext: true, limits: ServerLimits::default() };
+        let door = Arc::new(Door { session: Arc::new(config), min_rate: 0, hurried: false });
+        let connect = || {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            theirs.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let socket = Socket::Unix(mio::net::UnixStream::from_std(ours));
+            let door = Doorway::Zput(Arc::clone(&door));
+            assert!(crew.admission().admit(socket, door, "test".to_owned(), None).is_ok());
+            theirs
+        };
+        // Each worker has one, in their order.
+        let (mut lost, mut kept) = (connect(), connect());
+        assert!(crew.admission.inboxes[0].panic());
+        assert_eq!(crew.wait(), Ended::Thread);
+        assert_eq!(lost.read(&mut [0]).unwrap(), 0, "its worker is gone");
+        // A client hello of PROTOCOL 1, and the server's.
+        kept.write_all(b"zput/c1\n\x00\x07\x01\x01\x01\x00\x00\x00\x00").unwrap();
+        let mut hello = [0; 36];
+        kept.read_exact(&mut hello).unwrap();
+        assert_eq!(&hello[..8], b"zput/s1\n");
+        drop(kept);
+        let until = Instant::now() + Duration::from_secs(20);
+        let said = crew.stop(until).unwrap_err().to_string();
+        assert_eq!(said, "a worker panicked");
+        assert!(Instant::now() < until, "nothing was under way");
     }
 }

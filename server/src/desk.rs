@@ -53,6 +53,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) files: &'a mut Files,
     /// How many may be open over all workers.
     pub(crate) open_files: &'a Permits,
+    /// Shares of peers without a key, over all workers.
+    pub(crate) keyless: &'a Permits,
     /// What moves payload.
     pub(crate) engine: Engine,
     /// What engines share.
@@ -161,8 +163,11 @@ pub(crate) enum End {
     #[error("the peer did not take its leave in time")]
     FarewellTimeout,
     /// A device without an account did not join in time.
-    #[error("a device without an account did not join in time")]
+    #[error("a peer without an account did not join or ask for something in time")]
     Stranger,
+    /// Nobody knew yet who it is, and somebody else needed the seat.
+    #[error("it had not said who it is, and its seat was needed")]
+    Crowded,
     /// Nothing moved for too long while the peer had to act.
     #[error("the peer was idle for too long")]
     Idle,
@@ -200,6 +205,7 @@ impl End {
             Self::Done
             | Self::FarewellTimeout
             | Self::Stranger
+            | Self::Crowded
             | Self::Idle
             | Self::Slow
             | Self::Socket(_)

@@ -21,7 +21,7 @@ use crate::{
     session::Door,
     store::{DEFAULT_KEEP_UPLOADS, Store},
     wire::Socket,
-    worker::Doorway,
+    worker::{Doorway, SeatLimits},
 };
 
 /// Threads for the disk: one for each direction of a busy client, and one for what is small.
@@ -61,8 +61,7 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
         CrewOptions {
             workers: 1,
             pool_threads: POOL_THREADS,
-            seats: SEATS,
-            seats_per_client: SEATS,
+            seats: SeatLimits { all: SEATS, each: SEATS, count_loopback: true, keyless: SEATS },
             upload_memory_bytes: UPLOAD_MEMORY_BYTES,
             open_files: SEATS,
             keep_files: KEEP_FILES,
@@ -75,6 +74,7 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
     let door = Arc::new(Door {
         session: Arc::new(ServerConfig { tls: None, allow_plaintext: true, limits }),
         min_rate: 0,
+        hurried: false,
     });
     let server = EmbeddedServer { crew: Some(crew), door };
     Ok((server.connect()?, server))

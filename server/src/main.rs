@@ -1,7 +1,8 @@
 //! `zserve`: the zput server.
 //!
 //! Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 8 a scrub or a check found damage, or a check a store
-//! that is suspect, 130 or 143 when a signal ended one of these, or a second one the server at once.
+//! that is suspect, 130 or 143 when a signal ended one of these, or a second one the server at once, 141 when nobody reads what a
+//! scrub or a check has to say.
 
 use std::{
     io::{self, Write as _},
@@ -48,6 +49,10 @@ fn main() -> ExitCode {
         None => serve(&cli.serve).map(|()| ExitCode::SUCCESS),
     };
     let code = result.unwrap_or_else(|error| {
+        if cli.command.is_some() && is_broken_pipe(&error) {
+            // As "zserve check | head -1" has it, and as other commands end then: without a word.
+            return ExitCode::from(EXIT_BROKEN_PIPE);
+        }
         log::say(&format!("zserve: {}", with_causes(&error)));
         let usage = error.is::<ConfigError>() || is_no_address(&error);
         if usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
@@ -69,6 +74,14 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 /// What clap ends with, too.
 const EXIT_USAGE: u8 = 2;
+
+/// 128 and the number of SIGPIPE.
+const EXIT_BROKEN_PIPE: u8 = 141;
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let of_pipe = |failure: &io::Error| failure.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(of_pipe))
+}
 
 fn is_no_address(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(ServerError::NoAddress))
@@ -118,12 +131,16 @@ fn serve(args: &ServeArgs) -> Result<()> {
     service::keep_watchdog(condition.clone()).context("cannot start a thread")?;
     if let (Some(stopper), Some(remounter)) = (server.stopper(), server.remounter()) {
         let reload = Reload { args: args.clone(), running: config, filtering, remounter, stores };
-        let obey = move || obey_signals(signals, reload, &condition, &stopper);
+        let obey = move || obey_signals(signals, reload, &stopper);
         thread::Builder::new().name("signals".to_owned()).spawn(obey).context("cannot start")?;
     }
     readiness.announce().context("cannot start a thread")?;
     service::ready();
-    let result = server.wait();
+    // Whatever ends it: what is under way may end, and nobody is to be sent here any more.
+    let result = server.wait_then(|| {
+        condition.drain();
+        service::stopping();
+    });
     drop(admin);
     Ok(result?)
 }
@@ -221,12 +238,7 @@ impl Reload {
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// SIGHUP reads the configuration again. The first signal to stop stops the server, a later one ends it.
-fn obey_signals(
-    mut signals: Signals,
-    mut reload: Reload,
-    condition: &Condition,
-    stopper: &Stopper,
-) {
+fn obey_signals(mut signals: Signals, mut reload: Reload, stopper: &Stopper) {
     let mut stopping: Option<Instant> = None;
     for signal in &mut signals {
         match (signal, stopping) {
@@ -238,8 +250,6 @@ fn obey_signals(
             }
             (_, None) => {
                 stopping = Some(Instant::now());
-                condition.drain();
-                service::stopping();
                 stopper.stop();
             }
             (_, Some(since)) if since.elapsed() < SAME_SIGNAL => {}

@@ -28,6 +28,7 @@ use crate::{
     session,
     store::UPLOADS_MAX,
     sys, web,
+    worker::{LEAVING_MAX, SeatLimits},
 };
 
 /// Most connections at once, unless told otherwise. With the 20 to 40 KiB that a TLS session may
@@ -51,8 +52,8 @@ pub(crate) fn default_pool_threads(cores: usize) -> usize {
 }
 
 /// Descriptors besides those of connections, open objects and uploads: epolls, wakers, listeners, logs, the stores'
-/// directories, what the pool has open, and the clients of the admin address.
-const DESCRIPTORS_RESERVED: u64 = 256 + CLIENTS_MAX as u64;
+/// directories, what the pool has open, the clients of the admin address, and connections that make room for others.
+const DESCRIPTORS_RESERVED: u64 = 256 + CLIENTS_MAX as u64 + LEAVING_MAX as u64;
 
 /// Most objects open at once to be served, unless told otherwise: as many as connections.
 pub const DEFAULT_OPEN_FILES: usize = 1024;
@@ -76,6 +77,8 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// Most connections of one client: an IPv4 address, or an IPv6 network of 64 bits.
     pub max_per_client: usize,
+    /// Whether that holds for peers on the loopback interface as well: a proxy's clients all come from there.
+    pub limit_loopback: bool,
     /// Seconds without a byte in either direction after which a connection ends; at least 1.
     pub idle_seconds: u32,
     /// Seconds that the head of an HTTP request may take; at least 1.
@@ -114,6 +117,7 @@ impl ServerOptions {
             http: Vec::new(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
             max_per_client: DEFAULT_MAX_CONNECTIONS,
+            limit_loopback: true,
             idle_seconds: IDLE_SECONDS,
             http_head_seconds: HEAD_SECONDS,
             min_rate: DEFAULT_MIN_RATE,
@@ -141,7 +145,19 @@ impl ServerOptions {
                 limits,
             }),
             min_rate: self.min_rate,
+            hurried: true,
         })
+    }
+
+    /// Of `all` seats. Where there are accounts a quarter is for those who have one.
+    fn seat_limits(&self, all: usize) -> SeatLimits {
+        let reserved = if self.mounts.home().is_some() { all / 4 } else { 0 };
+        SeatLimits {
+            all,
+            each: self.max_per_client.max(1),
+            count_loopback: self.limit_loopback,
+            keyless: all - reserved,
+        }
     }
 
     fn web_door(&self) -> web::Door {
@@ -265,8 +281,11 @@ impl Server {
             CrewOptions {
                 workers,
                 pool_threads: options.pool_threads.max(1),
-                seats: seats(options.max_connections, open_files + uploads, descriptors),
-                seats_per_client: options.max_per_client.max(1),
+                seats: options.seat_limits(seats(
+                    options.max_connections,
+                    open_files + uploads,
+                    descriptors,
+                )),
                 upload_memory_bytes: options.upload_memory_bytes,
                 open_files,
                 keep_files: options.keep_files.min(open_files),
@@ -437,8 +456,17 @@ impl ServerHandle {
     ///
     /// # Errors
     /// When a thread has ended or failed by itself.
-    pub fn wait(mut self) -> Result<(), ServerError> {
+    pub fn wait(self) -> Result<(), ServerError> {
+        self.wait_then(|| {})
+    }
+
+    /// Serves as [`Self::wait`] does. Calls `ends` when it is to stop, for whatever reason, before it does.
+    ///
+    /// # Errors
+    /// When a thread has ended or failed by itself.
+    pub fn wait_then(mut self, ends: impl FnOnce()) -> Result<(), ServerError> {
         let ended = self.running.as_ref().map_or(Ended::Thread, |running| running.crew.wait());
+        ends();
         let stopped = self.stop();
         if ended == Ended::Thread { stopped.and(Err(ServerError::Ended)) } else { stopped }
     }

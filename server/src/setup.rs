@@ -128,7 +128,12 @@ pub fn options(config: &Config, stores: &mut Stores) -> Result<ServerOptions, Se
     Ok(ServerOptions {
         http: config.http.clone(),
         max_connections: limits.connections,
-        max_per_client: limits.per_client.unwrap_or(limits.connections),
+        max_per_client: match limits.per_client {
+            None => limits.connections.div_ceil(4),
+            Some(0) => limits.connections,
+            Some(most) => most,
+        },
+        limit_loopback: limits.per_client.is_some(),
         idle_seconds: seconds(limits.idle),
         http_head_seconds: seconds(limits.http_head),
         min_rate: limits.min_rate,

@@ -102,7 +102,7 @@ impl LimitsTable {
         let open_files = self.open_files.map_or(defaults.open_files, |Count(n)| n);
         Limits {
             connections: self.connections.map_or(defaults.connections, |Count(n)| n),
-            per_client: self.per_client.filter(|n| *n > 0),
+            per_client: self.per_client,
             idle: self.idle.map_or(defaults.idle, |Seconds(time)| time),
             min_rate: self.min_rate.map_or(defaults.min_rate, |Size(bytes)| bytes),
             http_head: self.http_head.map_or(defaults.http_head, |Seconds(time)| time),

@@ -113,7 +113,8 @@ impl Directories {
 pub struct Limits {
     /// Most connections at once, over both protocols; at least 1.
     pub connections: usize,
-    /// Most connections of one IP address at once.
+    /// Most connections of one IP address at once, 0 for no limit; a quarter of all when absent, and then peers on the loopback
+    /// interface have none.
     pub per_client: Option<usize>,
     /// Time without a byte in either direction after which a connection ends; whole seconds, 1 or
     /// more.

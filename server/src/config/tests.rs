@@ -148,7 +148,7 @@ fn what_is_left_out_has_its_default() {
 #[test]
 fn zero_switches_off_what_may_be_off() {
     let limits = read_file("[limits]\nper_client = 0\nmin_rate = 0\nkeep_files = 0").limits;
-    assert_eq!((limits.per_client, limits.min_rate, limits.keep_files), (None, 0, 0));
+    assert_eq!((limits.per_client, limits.min_rate, limits.keep_files), (Some(0), 0, 0));
 }
 
 /// File, line, key, and what to do.
@@ -168,8 +168,9 @@ fn a_bad_file_is_refused_with_its_line_and_its_key() {
              unix:/path in `listen`",
         ),
         (
-            "listen = \"h:1\"",
-            "z.toml:1: invalid type: string \"h:1\", expected a sequence in `listen`",
+            "listen = 7460",
+            "z.toml:1: invalid type: integer `7460`, expected an address, such as \
+             \"127.0.0.1:7460\", or a list of addresses in `listen`",
         ),
         (
             "workers = 0",

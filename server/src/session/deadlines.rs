@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use zput_common::limits::HANDSHAKE_SECONDS;
 
-use super::{Connection, Outgoing, access::Standing};
+use super::{Connection, Outgoing, Task, access::Standing};
 use crate::desk::End;
 
 /// Time from the accept until the server knows whom it serves: a hello, a handshake and, for a device without an
@@ -49,7 +49,19 @@ impl Connection {
     fn introduction_deadline(&self) -> Option<Instant> {
         match &self.standing {
             None | Some(Standing::Stranger(_)) => Some(self.introduced_by),
-            Some(Standing::Member(..) | Standing::Anonymous) => None,
+            Some(Standing::Member(..)) => None,
+            // Nor does one without a key keep it by pings: it has to ask for something.
+            Some(Standing::Anonymous) => {
+                let at_rest = matches!(self.task, Task::Idle) && self.nothing_to_put_out();
+                self.idle_until.filter(|_| at_rest && self.upload.is_none())
+            }
+        }
+    }
+
+    /// Something was asked for, and its answer moves.
+    pub(super) fn asked(&mut self, now: Instant) {
+        if let Some(until) = &mut self.idle_until {
+            *until = now + self.idle;
         }
     }
 

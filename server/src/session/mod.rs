@@ -18,7 +18,11 @@ mod deadlines;
 mod intake;
 mod turn;
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tracing::{debug, info};
 use zput_common::{
@@ -39,6 +43,7 @@ use crate::{
     mounts::{MountPoint, Policy},
     opened::Opened,
     pace::Pace,
+    permits::Permit,
     pool::Ticket,
     store::Upload,
     transfer::{Transfer, Window},
@@ -56,6 +61,8 @@ pub(crate) struct Door {
     pub(crate) session: Arc<ServerConfig>,
     /// Bytes a second that a peer moves at least while it has to act; 0 for no minimum.
     pub(crate) min_rate: u64,
+    /// Whether a peer without a key has to ask for something.
+    pub(crate) hurried: bool,
 }
 
 /// A connection.
@@ -67,6 +74,14 @@ pub(crate) struct Connection {
     standing: Option<Standing>,
     /// When it is over for a peer that the server does not know, whatever moves.
     introduced_by: Instant,
+    /// When it is over for a peer without a key that asks for nothing; where it has to.
+    idle_until: Option<Instant>,
+    /// For how long a peer may ask for nothing.
+    idle: Duration,
+    /// What is being answered is more than a ping, and may be asked.
+    asks: bool,
+    /// The share of a peer without a key.
+    keyless: Option<Permit>,
     /// Nothing protects this connection, so unsealed objects may move here.
     in_clear: bool,
     /// A request of it was denied, and the log says so.
@@ -124,6 +139,10 @@ impl Connection {
             peer,
             standing: None,
             introduced_by: now + INTRODUCTION,
+            idle_until: door.hurried.then_some(now + INTRODUCTION),
+            idle: Duration::from_secs(door.session.limits.idle_seconds.into()),
+            asks: false,
+            keyless: None,
             in_clear: false,
             denied: false,
             mount: Some(MountName::ROOT),
@@ -157,6 +176,11 @@ impl Connection {
             _ => Default::default(),
         };
         (self.upload.or(received), buffers.into())
+    }
+
+    /// Whether its peer has said who it is, or that it has no key.
+    pub(crate) const fn is_introduced(&self) -> bool {
+        matches!(self.standing, Some(Standing::Member(..) | Standing::Anonymous))
     }
 
     /// Takes the next event of the session, if there is nothing else to finish first.
@@ -199,6 +223,11 @@ impl Connection {
             (Some(_), None) => Err(End::Stuck("a device without a store of accounts")),
             (None, _) => {
                 self.standing = Some(Standing::Anonymous);
+                self.keyless = desk.keyless.permit();
+                if self.keyless.is_none() {
+                    self.say(&refused(ErrorCode::Busy))?;
+                    self.leave(desk.now.instant);
+                }
                 Ok(())
             }
         }
@@ -207,6 +236,7 @@ impl Connection {
     fn serve(&mut self, request: Request, desk: &mut Desk<'_>) -> Result<(), End> {
         let now = desk.now.instant;
         self.kind = RequestKind::from(&request);
+        self.asks = false;
         let Some(standing) = &self.standing else {
             return Err(End::Stuck("a request before the handshake"));
         };
@@ -228,6 +258,7 @@ impl Connection {
                 return Ok(());
             }
         };
+        self.asks = !matches!(self.kind, RequestKind::Ping | RequestKind::Mount);
         let facts = Facts { standing, in_clear: self.in_clear, mount, home: desk.mounts.home() };
         match decide(admitted, &facts, &mut self.upload) {
             Step::Answer(response) => self.say(&response),

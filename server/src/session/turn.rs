@@ -35,6 +35,9 @@ impl Connection {
         let mut budget = Budget::new();
         loop {
             let mut moved = self.put_out(now, desk, &mut budget)?;
+            if moved && self.asks {
+                self.asked(now);
+            }
             if let Some(outcome) = self.outcome.take() {
                 desk.metrics.answered(self.kind, outcome);
             }

@@ -64,6 +64,14 @@ impl Guest {
         }
     }
 
+    /// Whether its peer has said who it is, or cannot.
+    pub(super) const fn is_introduced(&self) -> bool {
+        match self {
+            Self::Zput(connection) => connection.is_introduced(),
+            Self::Web(_) => true,
+        }
+    }
+
     pub(super) fn turn(&mut self, desk: &mut Desk<'_>) -> Verdict {
         match self {
             Self::Zput(connection) => connection.turn(desk),

@@ -6,7 +6,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use tracing::error;
 
-use super::{Doorway, SlotId, seat::Seat};
+use super::{
+    Doorway, SlotId,
+    seat::{LEAVING_MAX, Seat},
+};
 use crate::{catalog::Done, mounts::Mounts, wire::Socket};
 
 /// A connection that has arrived.
@@ -25,10 +28,15 @@ pub(crate) struct Arrival {
 pub(super) enum Message {
     Arrived(Arrival),
     Done(SlotId, Done),
+    /// The connection that has this seat makes room, if nobody knows yet whose it is.
+    MakeRoom(u64),
     /// Serve these from now on.
     Mounts(Mounts),
     /// End what is under way, until this time.
     Drain(Instant),
+    /// Meet a defect.
+    #[cfg(test)]
+    Panic,
 }
 
 /// The way into a worker. Its channel has room for one arrival and one job for each seat, so a
@@ -39,9 +47,9 @@ pub(crate) struct Inbox {
     waker: Arc<Waker>,
 }
 
-/// Messages besides those that belong to a seat: the drain, a second one that hurries, and other mounts; whoever sends those
-/// waits when they come faster than a worker turns.
-const EXTRA_MESSAGES: usize = 8;
+/// Messages besides those that belong to a seat: those to connections that make room, the drain, a second one that hurries, and
+/// other mounts; whoever sends those waits when they come faster than a worker turns.
+const EXTRA_MESSAGES: usize = LEAVING_MAX + 8;
 
 impl Inbox {
     /// An inbox for a server with so many `seats`.
@@ -76,9 +84,20 @@ impl Inbox {
         self.tell(Message::Done(slot, done))
     }
 
+    /// Tells the connection that has this seat to make room. Returns whether the worker is still there.
+    pub(crate) fn make_room(&self, seat: u64) -> bool {
+        self.tell(Message::MakeRoom(seat))
+    }
+
     /// Hands over what is to be served. Returns whether the worker is still there.
     pub(crate) fn mounts(&self, mounts: Mounts) -> bool {
         self.tell(Message::Mounts(mounts))
+    }
+
+    /// Makes the worker panic.
+    #[cfg(test)]
+    pub(crate) fn panic(&self) -> bool {
+        self.tell(Message::Panic)
     }
 
     /// Asks the worker to stop by `until`. Returns whether it is still there.

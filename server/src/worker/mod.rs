@@ -36,7 +36,7 @@ use guest::Guest;
 #[cfg(test)]
 pub(crate) use inbox::Overheard;
 pub(crate) use inbox::{Arrival, Inbox};
-pub(crate) use seat::{NoSeat, Seat, Seats};
+pub(crate) use seat::{LEAVING_MAX, NoSeat, Seat, SeatLimits, Seats};
 pub(crate) use slots::SlotId;
 
 use crate::{
@@ -83,6 +83,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) keep_files: usize,
     /// How many may be open over all workers.
     pub(crate) open_files: Permits,
+    /// Shares of peers without a key.
+    pub(crate) keyless: Permits,
     /// What moves payload.
     pub(crate) engine: Engine,
     /// What engines share.
@@ -121,6 +123,7 @@ pub(crate) fn start(
         mounts: options.mounts,
         files: Files::new(options.keep_files),
         open_files: options.open_files,
+        keyless: options.keyless,
         engine: options.engine,
         tools: options.tools,
         rounds: options.rounds,
@@ -152,7 +155,7 @@ struct Seated {
     /// When its timer fires.
     armed: Option<Instant>,
     /// Given back when the connection is gone.
-    _seat: Seat,
+    seat: Seat,
     _connected: Connected,
 }
 
@@ -165,6 +168,7 @@ struct Worker {
     mounts: Mounts,
     files: Files,
     open_files: Permits,
+    keyless: Permits,
     engine: Engine,
     tools: Tools,
     rounds: Arc<AtomicU64>,
@@ -248,6 +252,7 @@ impl Worker {
             match self.incoming.try_recv() {
                 Ok(Message::Arrived(arrival)) => self.seat(arrival),
                 Ok(Message::Done(id, done)) => self.deliver(id, done),
+                Ok(Message::MakeRoom(seat)) => self.make_room(seat),
                 Ok(Message::Mounts(mounts)) => {
                     self.files.only_of(&mounts);
                     self.mounts = mounts;
@@ -256,6 +261,8 @@ impl Worker {
                     self.drain = Some(self.drain.map_or(until, |before| before.min(until)));
                     self.connections.ids().into_iter().for_each(|id| self.enqueue(id));
                 }
+                #[cfg(test)]
+                Ok(Message::Panic) => panic!("a test asks for it"),
                 Err(_) => break,
             }
         }
@@ -270,13 +277,24 @@ impl Worker {
             queued: false,
             starved: false,
             armed: None,
-            _seat: seat,
+            seat,
             _connected: self.metrics.connected(door.protocol()),
         });
         let Some(seated) = self.connections.get(id) else { return };
         match seated.guest.wire().register(self.poll.registry(), Token(id.index)) {
             Ok(()) => self.enqueue(id),
             Err(error) => self.close(id, &End::Socket(error)),
+        }
+    }
+
+    /// Lets go of the connection that has this seat, unless it was a known peer's meanwhile.
+    fn make_room(&mut self, seat: u64) {
+        let is_it = |seated: &Seated| seated.seat.number() == seat && !seated.seat.is_known();
+        let connections = &mut self.connections;
+        let id =
+            connections.ids().into_iter().find(|id| connections.get(*id).is_some_and(|s| is_it(s)));
+        if let Some(id) = id {
+            self.close(id, &End::Crowded);
         }
     }
 
@@ -303,6 +321,7 @@ impl Worker {
             buffers: &mut self.buffers,
             files: &mut self.files,
             open_files: &self.open_files,
+            keyless: &self.keyless,
             engine: self.engine,
             tools: &mut self.tools,
             scratch: &mut self.scratch,
@@ -378,6 +397,9 @@ impl Worker {
             let Some(seated) = connections.get(id) else { continue };
             seated.queued = false;
             let verdict = seated.guest.turn(&mut desk);
+            if seated.guest.is_introduced() {
+                seated.seat.known();
+            }
             let ended = Instant::now();
             self.metrics.turn(ended - began);
             began = ended;

@@ -1,24 +1,62 @@
-//! The connection limits: over all, and for each client.
+//! The connection limits: over all, for each client, and for peers that nobody here knows.
+//!
+//! A peer that has not said yet who it is holds its seat only as long as nobody else needs it: where all
+//! are taken, the next one that arrives takes the place of the one that has been unknown for longest.
+//! Peers without a key have a part of the seats, so that devices with an account find one.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
+
+use crate::permits::{Permit, Permits};
+
+/// Time that a peer has in any case to say who it is: a handshake over a slow line.
+const UNKNOWN_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// The most connections at once that were told to make room and have not ended yet. They go beyond the
+/// limit.
+pub(crate) const LEAVING_MAX: usize = 64;
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeatLimits {
+    /// In all.
+    pub(crate) all: usize,
+    /// Of one client.
+    pub(crate) each: usize,
+    /// Whether peers on the loopback interface are a client as well.
+    pub(crate) count_loopback: bool,
+    /// Of peers without a key.
+    pub(crate) keyless: usize,
+}
 
 /// How many connections there may be, and are.
 #[derive(Clone, Debug)]
 pub(crate) struct Seats {
     taken: Arc<Mutex<Taken>>,
-    most: usize,
-    most_each: usize,
+    limits: SeatLimits,
+    keyless: Permits,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
+    /// Of these, those that were told to make room.
+    leaving: usize,
     /// Of each client that has any.
     by_client: HashMap<IpAddr, usize>,
+    /// Those of peers that have not said yet who they are, in the order they came.
+    unknown: BTreeMap<u64, Unknown>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Unknown {
+    since: Instant,
+    worker: usize,
 }
 
 /// Why there is no seat.
@@ -30,38 +68,76 @@ pub(crate) enum NoSeat {
     ClientFull,
 }
 
+/// A connection that has to make room, and the worker that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leaving {
+    /// Which worker.
+    pub(crate) worker: usize,
+    /// Which seat.
+    pub(crate) seat: u64,
+}
+
 /// One connection's share; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
     taken: Arc<Mutex<Taken>>,
     client: Option<IpAddr>,
+    number: u64,
+    known: bool,
+    /// The share of a peer that has no key, whoever it says it is.
+    _keyless: Option<Permit>,
 }
 
 impl Seats {
-    /// `most` seats, all free, and at most `most_each` for one client.
-    pub(crate) fn new(most: usize, most_each: usize) -> Self {
-        Self { taken: Arc::default(), most, most_each }
+    /// As many as `limits` say, all free.
+    pub(crate) fn new(limits: SeatLimits) -> Self {
+        let keyless = Permits::new(limits.keyless);
+        Self { taken: Arc::default(), limits, keyless }
     }
 
-    /// A seat for a peer at this address, if it has one: a peer on this machine by a Unix socket is nobody's client.
+    /// Shares of peers without a key.
+    pub(crate) fn keyless(&self) -> &Permits {
+        &self.keyless
+    }
+
+    /// A seat at `worker` for a peer at this address, if it has one: a peer on this machine by a Unix socket is
+    /// nobody's client. One that is `keyless` has no key, whatever it says. Where all are taken it comes with
+    /// a connection that has to make room.
     ///
     /// # Errors
-    /// When all are taken, or all that this client may have.
-    pub(crate) fn take(&self, address: Option<IpAddr>) -> Result<Seat, NoSeat> {
-        let client = address.map(client_of);
+    /// When all are taken, or all that this client or peers without a key may have.
+    pub(crate) fn take(
+        &self,
+        address: Option<IpAddr>,
+        keyless: bool,
+        worker: usize,
+        now: Instant,
+    ) -> Result<(Seat, Option<Leaving>), NoSeat> {
+        let counts =
+            |address: &IpAddr| self.limits.count_loopback || !address.to_canonical().is_loopback();
+        let client = address.filter(counts).map(client_of);
         let mut taken = lock(&self.taken);
-        if taken.all >= self.most {
-            return Err(NoSeat::Full);
+        let of_client = client.and_then(|client| taken.by_client.get(&client)).copied();
+        if client.is_some() && of_client.unwrap_or(0) >= self.limits.each {
+            return Err(NoSeat::ClientFull);
         }
-        if let Some(client) = client {
-            let of_client = taken.by_client.entry(client).or_default();
-            if *of_client >= self.most_each {
-                return Err(NoSeat::ClientFull);
-            }
-            *of_client += 1;
-        }
+        let permit = if keyless { Some(self.keyless.permit().ok_or(NoSeat::Full)?) } else { None };
+        let leaving = if taken.all - taken.leaving >= self.limits.all {
+            Some(taken.make_room(now).ok_or(NoSeat::Full)?)
+        } else {
+            None
+        };
         taken.all += 1;
-        Ok(Seat { taken: Arc::clone(&self.taken), client })
+        if let Some(client) = client {
+            *taken.by_client.entry(client).or_default() += 1;
+        }
+        let number = taken.next;
+        taken.next += 1;
+        if !keyless {
+            taken.unknown.insert(number, Unknown { since: now, worker });
+        }
+        let taken = Arc::clone(&self.taken);
+        Ok((Seat { taken, client, number, known: keyless, _keyless: permit }, leaving))
     }
 
     /// How many are taken.
@@ -70,10 +146,55 @@ impl Seats {
     }
 }
 
+impl Taken {
+    /// The connection that has been unknown for longest, if that is long enough.
+    fn make_room(&mut self, now: Instant) -> Option<Leaving> {
+        let (seat, unknown) = self.unknown.first_key_value()?;
+        let (seat, worker) = (*seat, unknown.worker);
+        let waited = now.saturating_duration_since(unknown.since);
+        if waited < UNKNOWN_AT_LEAST || self.leaving >= LEAVING_MAX {
+            return None;
+        }
+        self.unknown.remove(&seat);
+        self.leaving += 1;
+        Some(Leaving { worker, seat })
+    }
+
+    /// A seat that was an unknown peer's is not any more.
+    fn settle(&mut self, number: u64) {
+        if self.unknown.remove(&number).is_none() {
+            // It was told to make room, and has come to an end by itself.
+            self.leaving = self.leaving.saturating_sub(1);
+        }
+    }
+}
+
+impl Seat {
+    /// Its number, by which it is told to make room.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether its peer has said who it is: then it stays.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// Its peer has said who it is.
+    pub(crate) fn known(&mut self) {
+        if !std::mem::replace(&mut self.known, true) {
+            lock(&self.taken).settle(self.number);
+        }
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
         taken.all = taken.all.saturating_sub(1);
+        if !self.known {
+            taken.settle(self.number);
+        }
         if let Some(client) = self.client
             && let Some(of_client) = taken.by_client.get_mut(&client)
         {
@@ -102,34 +223,93 @@ fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
 mod tests {
     use super::*;
 
+    const ANY: SeatLimits = SeatLimits { all: 9, each: 9, count_loopback: true, keyless: 9 };
+
     fn address(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }
 
+    fn take(seats: &Seats, address: Option<IpAddr>) -> Result<Seat, NoSeat> {
+        seats.take(address, false, 0, Instant::now()).map(|(seat, leaving)| {
+            assert_eq!(leaving, None);
+            seat
+        })
+    }
+
     #[test]
     fn a_seat_is_free_again_once_its_owner_is_gone() {
-        let seats = Seats::new(2, 2);
-        let (first, _second) = (seats.take(None).unwrap(), seats.take(None).unwrap());
-        assert_eq!(seats.take(None).unwrap_err(), NoSeat::Full);
+        let seats = Seats::new(SeatLimits { all: 2, ..ANY });
+        let (first, _second) = (take(&seats, None).unwrap(), take(&seats, None).unwrap());
+        assert_eq!(take(&seats, None).unwrap_err(), NoSeat::Full);
         assert_eq!(seats.taken(), 2);
         drop(first);
-        assert!(seats.take(None).is_ok());
+        assert!(take(&seats, None).is_ok());
     }
 
     #[test]
     fn one_client_does_not_take_all_seats() {
-        let seats = Seats::new(9, 1);
-        let first = seats.take(address("192.0.2.1")).unwrap();
+        let seats = Seats::new(SeatLimits { each: 1, ..ANY });
+        let first = take(&seats, address("192.0.2.1")).unwrap();
         for same in ["192.0.2.1", "::ffff:192.0.2.1"] {
-            assert_eq!(seats.take(address(same)).unwrap_err(), NoSeat::ClientFull);
+            assert_eq!(take(&seats, address(same)).unwrap_err(), NoSeat::ClientFull);
         }
-        let _other = seats.take(address("192.0.2.2")).unwrap();
-        let _v6 = seats.take(address("2001:db8::1")).unwrap();
-        let same_network = seats.take(address("2001:db8::ffff:1:2:3"));
+        let _other = take(&seats, address("192.0.2.2")).unwrap();
+        let _v6 = take(&seats, address("2001:db8::1")).unwrap();
+        let same_network = take(&seats, address("2001:db8::ffff:1:2:3"));
         assert_eq!(same_network.unwrap_err(), NoSeat::ClientFull);
-        let _other_network = seats.take(address("2001:db8:0:1::1")).unwrap();
-        let (_local, _local_too) = (seats.take(None).unwrap(), seats.take(None).unwrap());
+        let _other_network = take(&seats, address("2001:db8:0:1::1")).unwrap();
+        let (_local, _local_too) = (take(&seats, None).unwrap(), take(&seats, None).unwrap());
         drop(first);
-        assert!(seats.take(address("192.0.2.1")).is_ok());
+        assert!(take(&seats, address("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn this_machine_is_a_client_where_the_operator_says_so() {
+        for (count_loopback, ok) in [(true, false), (false, true)] {
+            let seats = Seats::new(SeatLimits { each: 1, count_loopback, ..ANY });
+            for local in ["127.0.0.1", "::1"] {
+                let _first = take(&seats, address(local)).unwrap();
+                assert_eq!(take(&seats, address(local)).is_ok(), ok, "{local}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_not_known_makes_room() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(1);
+        let seats = Seats::new(SeatLimits { all: 2, ..ANY });
+        let take = |worker, now| seats.take(None, false, worker, now);
+        let (first, _) = take(7, start).unwrap();
+        let (mut second, _) = take(8, start).unwrap();
+        // It may still be shaking hands.
+        assert_eq!(take(1, start).unwrap_err(), NoSeat::Full);
+        let (third, leaving) = take(1, later).unwrap();
+        assert_eq!(leaving, Some(Leaving { worker: 7, seat: first.number() }));
+        assert_eq!(seats.taken(), 3, "until the first one is gone");
+        drop(first);
+        assert_eq!(seats.taken(), 2);
+        // Who is known stays.
+        second.known();
+        assert_eq!(take(1, later).unwrap_err(), NoSeat::Full, "the third has just come");
+        let (_fourth, leaving) = take(1, later + Duration::from_secs(1)).unwrap();
+        assert_eq!(leaving, Some(Leaving { worker: 1, seat: third.number() }));
+        // It said who it is before it heard that it was to go: it stays, and counts.
+        let mut third = third;
+        third.known();
+        assert_eq!(take(1, later + Duration::from_secs(9)).unwrap().1.map(|l| l.worker), Some(1));
+    }
+
+    #[test]
+    fn who_has_no_key_has_a_part_of_the_seats() {
+        let seats = Seats::new(SeatLimits { all: 4, keyless: 3, ..ANY });
+        let now = Instant::now();
+        let take = |keyless| seats.take(None, keyless, 0, now).map(|(seat, _)| seat);
+        let (web, _web) = (take(true).unwrap(), take(true).unwrap());
+        let _zput = seats.keyless().permit().unwrap();
+        assert_eq!(take(true).unwrap_err(), NoSeat::Full);
+        assert!(take(false).is_ok(), "there is a seat for who has a key");
+        drop(web);
+        assert!(take(true).is_ok());
     }
 }

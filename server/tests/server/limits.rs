@@ -12,7 +12,7 @@ use zput_common::{
     digest::Digest,
     proto::{
         ClientConfig,
-        message::{Kind, Request, Response, Scopes, Section},
+        message::{ErrorCode, Kind, Request, Response, Scopes, Section},
     },
 };
 
@@ -96,6 +96,54 @@ fn a_stranger_has_one_deadline_whatever_it_sends() {
     until_closed(silent);
     assert!(start.elapsed() < Duration::from_secs(14), "{:?}", start.elapsed());
     assert!(!closed.join().unwrap(), "a member may be slow");
+}
+
+/// A quarter of the seats is for devices with an account, whoever else comes and stays.
+#[test]
+fn peers_without_a_key_leave_seats_to_devices() {
+    let home = serve(|options| options.max_connections = 8);
+    let member = seed(1);
+    home.enroll(&member, Scopes::GET);
+    let mut keyless: Vec<_> = (0..6).map(|_| home.plain()).collect();
+    for peer in &mut keyless {
+        assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+    }
+    for _ in 0..3 {
+        let mut more = home.plain();
+        // Where it was closed before it had asked there is no answer.
+        let answer = more.ask(&Request::Ping).ok().map(|answer| peer::code(&answer));
+        assert!(answer.is_none_or(|code| code == Some(ErrorCode::Busy)), "{answer:?}");
+    }
+    until("they are gone", || home.server.stats().connections == 6);
+    let mut members: Vec<_> = (0..2).map(|_| home.device(&member)).collect();
+    for peer in &mut members {
+        assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+    }
+    drop(keyless.pop());
+    until("a seat is free", || home.server.stats().connections == 7);
+    assert_eq!(home.plain().ask(&Request::Ping).unwrap(), Response::Pong);
+}
+
+/// Where all seats are taken, a peer that says nothing makes room for one that has something to say.
+#[test]
+fn silent_peers_make_room() {
+    let home = serve(|options| options.max_connections = 4);
+    let member = seed(1);
+    home.enroll(&member, Scopes::GET);
+    let mut silent: Vec<_> = (0..4).map(|_| home.tcp()).collect();
+    until("all seats are taken", || home.server.stats().connections == 4);
+    let begun = Instant::now();
+    let mut device = loop {
+        match Peer::connect(home.tcp(), &home.tls(&member)) {
+            Ok(device) => break device,
+            // They have a second to say who they are.
+            Err(Gone(_)) => thread::sleep(Duration::from_millis(50)),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(8), "not before they end by themselves");
+    };
+    assert_eq!(device.ask(&Request::Ping).unwrap(), Response::Pong);
+    let first = silent.remove(0);
+    assert!(until_closed(first) < Duration::from_secs(8), "the first one has made room");
 }
 
 #[test]

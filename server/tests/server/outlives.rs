@@ -209,6 +209,26 @@ fn commands_keep_their_exit_codes_without_a_log() {
     assert_eq!(absent.code(), Some(1));
 }
 
+/// "zserve check | head -1" has heard enough.
+#[test]
+fn commands_end_quietly_when_nobody_reads_on() {
+    let server = Outliving::start(Stdio::null(), Stdio::null(), &[]);
+    let store = server.dir.path().join("store");
+    // Its sockets are there before its store is.
+    server.is_denied_and_served();
+    for command in [&["check"][..], &["scrub"], &["invite", "--address", "h:1"]] {
+        let (stdout, reader) = pipe();
+        drop(reader);
+        let mut run = Command::new(ZSERVE);
+        run.args(command).arg("--store").arg(&store).env("RUST_LOG", "off");
+        let child = run.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        drop(run);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(141), "{command:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{command:?}");
+    }
+}
+
 /// A device may ask for what it may not have as often as it likes; each of its requests is counted, and
 /// the log has a line or two.
 #[test]

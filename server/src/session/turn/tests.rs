@@ -41,13 +41,18 @@ impl Bench {
 
     /// And with a peer that has to move so many bytes a second.
     fn with(buffers: usize, min_rate: u64) -> Self {
+        Self::at(buffers, |door| Door { min_rate, ..door })
+    }
+
+    /// After the handshake at another door.
+    fn at(buffers: usize, other: impl FnOnce(Door) -> Door) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let (ours, peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let config =
             ServerConfig { tls: None, allow_plaintext: true, limits: ServerLimits::default() };
-        let door = Door { session: Arc::new(config), min_rate };
+        let door = other(Door { session: Arc::new(config), min_rate: 0, hurried: false });
         let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
         let wire = Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (inbox, overheard) = Overheard::inbox();
@@ -108,6 +113,36 @@ fn a_turn_ends_though_there_is_more_to_do() {
         heard += bench.heard() / 5;
     }
     assert!(turns >= 8, "{turns}");
+}
+
+/// A peer without a key that the server does not hurry may take its time; one that it does has to ask for
+/// something, and a ping is nothing.
+#[test]
+fn pings_keep_no_seat_for_a_peer_without_a_key() {
+    let in_seconds = |n| Instant::now() + Duration::from_secs(n);
+    for (hurried, request, ends_in_10, ends_in_119) in [
+        (true, PING, true, true),
+        (false, PING, false, false),
+        // List: request 5, from the start, one entry, without headers.
+        (true, b"\x00\x00\x00\x04\x05\x00\x01\x00", false, false),
+    ] {
+        let mut bench = Bench::at(1, |door| Door { hurried, ..door });
+        bench.peer.write_all(request).unwrap();
+        bench.connection.wire().wake_for_test();
+        assert!(matches!(bench.turn(), Verdict::Park(_)));
+        if request != PING {
+            let done = bench.overheard.done();
+            bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
+            assert!(matches!(bench.turn(), Verdict::Park(_)));
+        }
+        assert!(bench.heard() > 0, "it was answered");
+        bench.connection.expire(in_seconds(9)).unwrap();
+        assert!(bench.connection.phase.is_open());
+        bench.connection.expire(in_seconds(11)).unwrap();
+        assert_eq!(!bench.connection.phase.is_open(), ends_in_10, "{hurried} {request:?}");
+        let _over = bench.connection.expire(in_seconds(118));
+        assert_eq!(!bench.connection.phase.is_open(), ends_in_119, "{hurried} {request:?}");
+    }
 }
 
 #[test]
