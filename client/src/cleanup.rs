@@ -153,6 +153,7 @@ pub fn on_signals() -> io::Result<()> {
                 let _told = writeln!(io::stderr(), "{line}");
             }
             sweep(&mut left);
+            crate::throwaway::end();
             std::process::exit(128 + signal);
         }
     })?;

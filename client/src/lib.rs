@@ -17,7 +17,7 @@
 //!         ↓
 //!      embedded               a server in this process, where the key file names a store
 //!
-//! keystore  seen  unfinished  directories  atomic  secret_file      files of this user
+//! keystore  seen  unfinished  directories  atomic  secret_file  throwaway  files of this user
 //! retry                                                 what is tried again, and when
 //! progress  notice  calendar  sizes  terminal  cleanup  the person in front, and what must not stay behind
 //! standard_streams                                      stdin, stdout and stderr as they were given
@@ -54,6 +54,7 @@ pub mod source;
 pub mod standard_streams;
 pub mod stat;
 pub mod terminal;
+pub mod throwaway;
 pub mod verify;
 pub mod versions;
 

@@ -20,7 +20,7 @@ use clap::{
 };
 
 use super::{Console, Failure, Voice, peers, usage};
-use crate::ExitCode;
+use crate::{ExitCode, throwaway};
 
 /// What every command understands.
 #[derive(Args, Clone, Copy, Debug)]
@@ -32,6 +32,11 @@ struct Common {
     /// Say each step and each success, also into a pipe
     #[arg(short, long, global = true, overrides_with = "quiet")]
     verbose: bool,
+
+    /// Leave nothing on this machine: for containers that are thrown away. A server that gives
+    /// something older is then not noticed, and what is interrupted starts over
+    #[arg(long, global = true)]
+    no_state: bool,
 }
 
 /// Options that have no environment variable, and why.
@@ -66,6 +71,11 @@ pub(super) fn parse<A: Parser>(name: &'static str) -> Result<(A, Console), proce
     let command = with_environment(command, &typed);
     let parsed = command.clone().try_get_matches_from(&given).and_then(|matches| {
         let deepest = deepest(&matches);
+        if flag(deepest, "no_state") {
+            throwaway::begin().map_err(|error| {
+                command.clone().error(ErrorKind::Io, format!("no place for --no-state: {error}"))
+            })?;
+        }
         let is_json = flag(deepest, "json");
         let voice = match (flag(deepest, "quiet"), flag(deepest, "verbose")) {
             (true, _) => Voice::Quiet,

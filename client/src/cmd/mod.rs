@@ -33,7 +33,7 @@ pub use self::{
 pub(crate) use self::{console::Tally, failure::At};
 use crate::{
     Client, ClientError, ExitCode, cleanup, directories::Directories, keystore::KeyPath,
-    retry::RETRIES,
+    retry::RETRIES, throwaway,
 };
 
 /// Runs a command: arguments in, exit code out.
@@ -48,6 +48,7 @@ pub fn run<A: Parser>(
     let ended = cleanup::on_signals()
         .map_err(|error| local("cannot watch for signals", error).into())
         .and_then(|()| command(arguments, &console));
+    throwaway::end();
     match ended {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
@@ -114,8 +115,12 @@ pub(crate) fn open_key_file(
 }
 
 pub(crate) fn directories() -> Result<Directories, ClientError> {
-    Directories::of_user()
-        .map_err(|error| local("cannot find your home directory", io::Error::other(error)))
+    let mut directories = Directories::of_user()
+        .map_err(|error| local("cannot find your home directory", io::Error::other(error)))?;
+    if let Some(state) = throwaway::state() {
+        directories.state = state;
+    }
+    Ok(directories)
 }
 
 pub(crate) fn local(what: &str, error: io::Error) -> ClientError {

@@ -25,6 +25,7 @@ use crate::{
     partial::Partials,
     sink::Output,
     terminal::printable,
+    throwaway,
 };
 
 const EXAMPLES: &str = "\
@@ -210,8 +211,10 @@ fn fetch<'a>(
             return Ok(Line::of(client, name, &got, None));
         }
         Target::Stdout => Output::stdout()?,
-        // A stretch, and what nobody vouches for, is not gone on with.
-        Target::Path(path) if options.range.is_some() || arguments.plaintext => {
+        // A stretch, and what nobody vouches for, is not gone on with; nor is what nothing is noted of.
+        Target::Path(path)
+            if options.range.is_some() || arguments.plaintext || throwaway::state().is_some() =>
+        {
             Output::at(path, arguments.force)?
         }
         Target::Path(path) => {

@@ -323,3 +323,25 @@ fn a_bar_is_drawn_where_the_cursor_can_be_moved() {
     assert!(!bar("TERM=xterm", "--quiet"));
     assert!(!bar("TERM=xterm ZPUT_QUIET=1", ""));
 }
+
+#[test]
+fn without_state_nothing_is_left_on_the_machine() {
+    let served = Served::start();
+    let machine = served.member();
+    let temporary = machine.home().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    machine.write("large", vec![7; 20_000_000]);
+    let run = |name: &str, arguments: &[&str]| -> Ran {
+        let mut command = machine.command(name);
+        command.args(arguments).env("ZPUT_NO_STATE", "1").env("TMPDIR", &temporary);
+        command.output().unwrap().into()
+    };
+    run("zput", &["large"]).ok();
+    run("zget", &["-o", "copy", "large"]).ok();
+    run("zstat", &["large"]).ok();
+    assert!(machine.read("copy") == vec![7; 20_000_000]);
+    assert!(!machine.home().join(".local/state").exists());
+    assert_eq!(names(&temporary), [""; 0]);
+    machine.run("zget -o again large").ok();
+    assert!(machine.home().join(".local/state/zput/seen").exists());
+}
