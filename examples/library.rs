@@ -22,7 +22,7 @@ use zput_common::name::BlobName;
 
 fn main() -> Result<()> {
     let path = std::env::args_os().nth(1).map(PathBuf::from).context("usage: library KEYFILE")?;
-    let key_file = KeyPath { path, is_named: true }.open()?;
+    let key_file = KeyPath::at(path).open()?;
     // Where this machine keeps note of the newest version it has seen of each blob.
     let mut client = Client::new(key_file, &Directories::of_user()?)?;
     println!("the key file's server is {}", client.remote());

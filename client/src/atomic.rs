@@ -1,15 +1,21 @@
 //! Small files that are replaced whole or not at all: key files and the rollback record.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
+use rustix::{fs::OFlags, io::Errno};
 use thiserror::Error;
 
-use crate::cleanup::FileGuard;
+use crate::{
+    cleanup::FileGuard,
+    destination::{self, LINKS_MAX},
+    naming, owner,
+    standing::Standing,
+};
 
 /// What is done about a file that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +27,12 @@ pub enum Existing {
 }
 
 /// A file of mode 0600 beside its target, complete and on disk, that becomes the target by
-/// [`Staged::publish`] and vanishes otherwise.
+/// [`Staged::publish`] and vanishes otherwise. Where the target is a link, what that leads to is the target.
 #[derive(Debug)]
 pub struct Staged {
     temp: tempfile::NamedTempFile,
     guard: FileGuard,
+    target: PathBuf,
 }
 
 impl Staged {
@@ -34,34 +41,41 @@ impl Staged {
     /// # Errors
     /// Those of the file system.
     pub fn write(target: &Path, contents: &[u8]) -> io::Result<Self> {
-        let directory = directory_of(target);
+        if let Some(link) = dangling_link(target) {
+            return Err(link.into());
+        }
+        let target = destination::name(target)?;
+        let directory = directory_of(&target);
         make_directory(directory)?;
         let (mut temp, guard) = FileGuard::make(directory)?;
+        match Standing::at(&target)?.filter(|standing| standing.metadata().is_file()) {
+            // What cannot be kept of a file of secrets is less than it was: the file stays private.
+            Some(standing) => drop(standing.bequeath_owner(temp.as_file())),
+            None => owner::settle(temp.as_file(), directory)?,
+        }
         temp.write_all(contents)?;
-        temp.as_file().sync_all()?;
-        Ok(Self { temp, guard })
+        naming::sync(temp.as_file())?;
+        Ok(Self { temp, guard, target })
     }
 
     /// Gives the file its name, and syncs the directory.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] by [`Existing::Keep`], and those of the file system.
-    pub fn publish(self, target: &Path, existing: Existing) -> io::Result<()> {
-        self.place(target, existing)?;
-        sync_directory(directory_of(target))
+    pub fn publish(self, existing: Existing) -> io::Result<()> {
+        let target = self.target.clone();
+        self.place(existing)?;
+        sync_directory(directory_of(&target))
     }
 
     /// Gives the file its name; the caller syncs the directory.
     ///
     /// # Errors
     /// As of [`publish`](Self::publish).
-    pub(crate) fn place(self, target: &Path, existing: Existing) -> io::Result<()> {
-        match existing {
-            Existing::Replace => self.temp.persist(target),
-            Existing::Keep => self.temp.persist_noclobber(target),
-        }
-        .map_err(|error| error.error)?;
-        drop(self.guard);
+    pub(crate) fn place(self, existing: Existing) -> io::Result<()> {
+        let Self { temp, guard, target } = self;
+        naming::give(temp, &target, existing)?;
+        drop(guard);
         Ok(())
     }
 }
@@ -71,13 +85,58 @@ impl Staged {
 /// # Errors
 /// As of [`Staged::write`] and [`Staged::publish`].
 pub fn write(target: &Path, contents: &[u8], existing: Existing) -> io::Result<()> {
-    Staged::write(target, contents)?.publish(target, existing)
+    Staged::write(target, contents)?.publish(existing)
+}
+
+/// Opens the file at `path` for reading and writing, a new one of mode 0600 if there is none. What root makes in another
+/// user's directory is that user's.
+pub(crate) fn open_or_make(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    options.read(true).write(true).custom_flags(flags).mode(0o600);
+    loop {
+        match options.create_new(false).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match options.create_new(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(made) => {
+                owner::settle(&made, directory_of(path))?;
+                return Ok(made);
+            }
+        }
+    }
 }
 
 /// Makes `directory` and what is missing above it, with mode 0700.
 pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    let made = make_missing(directory, 0o700).map(drop);
     made.map_err(|error| dangling_link(directory).map_or(error, Into::into))
+}
+
+/// Makes `directory` and what is missing above it with `mode`; gives what was made, the innermost last. What root makes in
+/// another user's directory is that user's.
+pub(crate) fn make_missing(directory: &Path, mode: u32) -> io::Result<Vec<PathBuf>> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.is_dir();
+    let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
+    let mut made = Vec::new();
+    for path in missing.into_iter().rev() {
+        match DirBuilder::new().mode(mode).create(path) {
+            Ok(()) => {
+                owner::settle_directory(path)?;
+                made.push(path.to_owned());
+            }
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(dangling_link(path).map_or(Errno::NOTDIR.into(), Into::into));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(made)
 }
 
 /// A symbolic link whose target is missing: its name is taken and nothing is there.
@@ -114,9 +173,6 @@ pub(crate) fn dangling_link(path: &Path) -> Option<DanglingLink> {
     None
 }
 
-/// Links that are followed one after the other; path_resolution(7): the kernel follows as many.
-const LINKS_MAX: usize = 40;
-
 /// The directory that holds `target`.
 pub(crate) fn directory_of(target: &Path) -> &Path {
     match target.parent() {
@@ -125,9 +181,14 @@ pub(crate) fn directory_of(target: &Path) -> &Path {
     }
 }
 
-/// Makes new names in `directory` durable.
+/// Makes new names in `directory` durable, where it can be opened and synced.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    match File::open(directory) {
+        Ok(directory) => naming::sync(&directory),
+        // Who may make names in it need not be able to read it.
+        Err(error) if naming::is_unsupported(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether anything at all has this name, dangling links included.

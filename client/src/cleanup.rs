@@ -7,8 +7,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -51,8 +52,17 @@ impl FileGuard {
     /// Those of the file system.
     pub fn make(directory: &Path) -> io::Result<(tempfile::NamedTempFile, Self)> {
         let mut left = left_behind();
-        let file =
-            tempfile::Builder::new().prefix(".zput-").suffix(".tmp").tempfile_in(directory)?;
+        // The library's own errors name the temporary file, which nobody has asked for.
+        let mut refused = None;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = tempfile::Builder::new()
+            .prefix(".zput-")
+            .suffix(".tmp")
+            .make_in(directory, |path| {
+                options.open(path).inspect_err(|error| refused = error.raw_os_error())
+            })
+            .map_err(|error| refused.map_or(error, io::Error::from_raw_os_error))?;
         left.files.insert(file.path().to_owned(), None);
         let guard = Self(file.path().to_owned());
         Ok((file, guard))

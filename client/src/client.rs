@@ -171,7 +171,8 @@ impl Client {
         match &remote {
             Remote::Embedded(path) => match &self.server {
                 None => {
-                    let (connection, server) = embedded::connect(path, &remote)?;
+                    let (connection, server) =
+                        embedded::connect(path, self.key_file.server_key.as_ref(), &remote)?;
                     self.server = Some(server);
                     Ok(connection)
                 }

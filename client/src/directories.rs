@@ -1,33 +1,81 @@
-//! Where things of this user are: the XDG base directories.
+//! Where things of this user are: the XDG base directories, and systemd's.
+//!
+//! | directory | where |
+//! |---|---|
+//! | key file | `$XDG_CONFIG_HOME/zput`, else `~/.config/zput` |
+//! | embedded store | `$XDG_DATA_HOME/zput`, else `~/.local/share/zput` |
+//! | state | `$STATE_DIRECTORY` of a service (systemd.exec(5)), else `$XDG_STATE_HOME/zput`, else `~/.local/state/zput` |
+//!
+//! What is not absolute in an XDG variable is ignored, as their specification asks. A service's configuration directory is
+//! its own program's, and rarely one that holds secrets: a key file is handed to a service by `ZPUT_KEY` or as a credential.
 
-use std::path::PathBuf;
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
-use etcetera::{BaseStrategy, HomeDirError, choose_base_strategy};
+use thiserror::Error;
 
 /// The directories of one user, `zput` included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directories {
-    /// `$XDG_CONFIG_HOME/zput`: the key file.
+    /// The key file.
     pub config: PathBuf,
-    /// `$XDG_DATA_HOME/zput`: the embedded store.
+    /// The embedded store.
     pub data: PathBuf,
-    /// `$XDG_STATE_HOME/zput`: what was seen.
+    /// What was seen, and what was interrupted.
     pub state: PathBuf,
+}
+
+/// Why nobody knows where this user's things are.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DirectoriesError {
+    /// No home, and not all of the others.
+    #[error(
+        "HOME is not set, and this user (number {0}) has no home directory (set HOME, or XDG_CONFIG_HOME, \
+         XDG_DATA_HOME and XDG_STATE_HOME)"
+    )]
+    NoHome(u32),
+    /// Everything below it would be somewhere else in each working directory.
+    #[error("HOME is {}, which is relative: set it to an absolute path", .0.display())]
+    Relative(PathBuf),
 }
 
 impl Directories {
     /// Those of this process's user.
     ///
     /// # Errors
-    /// When the home directory is not known.
-    pub fn of_user() -> Result<Self, HomeDirError> {
-        let base = choose_base_strategy()?;
-        let data = base.data_dir();
-        let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
+    /// When the home directory is needed, and is not known or not absolute.
+    pub fn of_user() -> Result<Self, DirectoriesError> {
+        // An empty HOME is none; then the system's database of users is asked.
+        Self::of(|name| env::var_os(name), env::home_dir())
+    }
+
+    fn of(
+        variable: impl Fn(&str) -> Option<OsString>,
+        home: Option<PathBuf>,
+    ) -> Result<Self, DirectoriesError> {
+        let absolute =
+            |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = || match home.clone().filter(|home| !home.as_os_str().is_empty()) {
+            Some(home) if home.is_absolute() => Ok(home),
+            Some(home) => Err(DirectoriesError::Relative(home)),
+            None => Err(DirectoriesError::NoHome(rustix::process::geteuid().as_raw())),
+        };
+        let base = |name: &str, below: &str| match absolute(name) {
+            Some(base) => Ok(base.join("zput")),
+            None => Ok(home()?.join(below).join("zput")),
+        };
+        let state = match variable("STATE_DIRECTORY").as_deref().and_then(of_service) {
+            Some(state) => state,
+            None => base("XDG_STATE_HOME", ".local/state")?,
+        };
         Ok(Self {
-            config: base.config_dir().join("zput"),
-            data: data.join("zput"),
-            state: state.join("zput"),
+            config: base("XDG_CONFIG_HOME", ".config")?,
+            data: base("XDG_DATA_HOME", ".local/share")?,
+            state,
         })
     }
 
@@ -41,5 +89,74 @@ impl Directories {
     #[must_use]
     pub fn embedded_store(&self) -> PathBuf {
         self.data.join("store")
+    }
+}
+
+/// systemd.exec(5): the paths of a service's directories, separated by colons. The first may be shared with the service's own
+/// program.
+fn of_service(paths: &OsStr) -> Option<PathBuf> {
+    let first = paths.as_bytes().split(|byte| *byte == b':').next()?;
+    let first = Path::new(OsStr::from_bytes(first));
+    let own = if first.ends_with("zput") { first.to_owned() } else { first.join("zput") };
+    first.is_absolute().then_some(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(
+        home: Option<&str>,
+        variables: &[(&str, &str)],
+    ) -> Result<[String; 3], DirectoriesError> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        Directories::of(variable, home.map(PathBuf::from))
+            .map(|d| [d.config, d.data, d.state].map(|path| path.display().to_string()))
+    }
+
+    fn paths(paths: [&str; 3]) -> Result<[String; 3], DirectoriesError> {
+        Ok(paths.map(str::to_owned))
+    }
+
+    const HOME: [&str; 3] = ["/h/.config/zput", "/h/.local/share/zput", "/h/.local/state/zput"];
+    const XDG: [(&str, &str); 3] =
+        [("XDG_CONFIG_HOME", "/c"), ("XDG_DATA_HOME", "/d"), ("XDG_STATE_HOME", "/s")];
+
+    #[test]
+    fn the_home_is_used_where_nothing_else_is_said() {
+        assert_eq!(found(Some("/h"), &[]), paths(HOME));
+        let relative = XDG.map(|(name, _)| (name, "rel"));
+        assert_eq!(found(Some("/h"), &relative), paths(HOME));
+        assert_eq!(found(Some("/h"), &XDG), paths(["/c/zput", "/d/zput", "/s/zput"]));
+        assert_eq!(
+            found(Some("/"), &[]),
+            paths(["/.config/zput", "/.local/share/zput", "/.local/state/zput"])
+        );
+    }
+
+    #[test]
+    fn a_home_is_needed_only_for_what_is_below_it() {
+        assert_eq!(found(None, &XDG), paths(["/c/zput", "/d/zput", "/s/zput"]));
+        let uid = rustix::process::geteuid().as_raw();
+        for home in [None, Some("")] {
+            assert_eq!(found(home, &XDG[..2]), Err(DirectoriesError::NoHome(uid)));
+        }
+        let relative = Err(DirectoriesError::Relative("rel".into()));
+        assert_eq!(found(Some("rel"), &XDG[1..]), relative);
+        assert_eq!(found(Some("rel"), &XDG), paths(["/c/zput", "/d/zput", "/s/zput"]));
+    }
+
+    #[test]
+    fn a_service_has_its_state_where_it_is_told() {
+        let state =
+            |value: &str| found(Some("/h"), &[("STATE_DIRECTORY", value)]).unwrap()[2].clone();
+        assert_eq!(state("/var/lib/zput"), "/var/lib/zput");
+        assert_eq!(state("/var/lib/app:/var/lib/other"), "/var/lib/app/zput");
+        for ignored in ["", "rel", ":/var/lib/x"] {
+            assert_eq!(state(ignored), "/h/.local/state/zput", "{ignored}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use thiserror::Error;
 use zput_common::{
-    keys::{KeyFile, Remote},
+    keys::{KeyFile, Remote, ServerPublicKey},
     proto::ClientConfig,
 };
 use zput_server::{
@@ -23,15 +23,28 @@ use crate::{
     connection::Connection,
     directories::Directories,
     error::{ClientError, ExitCode},
+    first_use::{self, Alone},
     keystore::KeyPath,
+    owner,
 };
 
 /// Why the embedded store cannot be used.
 #[derive(Debug, Error)]
 pub enum EmbeddedError {
-    /// The key file names a store that is not there.
-    #[error("there is no store {} (restore it from a backup, or set remote in the key file)", .0.display())]
+    /// The key file names a store that is not there, or an empty directory.
+    #[error(
+        "there is no store {}, and the key file says that one was made (is its disk mounted? else restore it \
+         from a backup, or set remote in the key file)",
+        .0.display()
+    )]
     NoStore(PathBuf),
+    /// There is a store, and it is another one.
+    #[error(
+        "the store {} is another one than the key file's (is the right disk mounted? else restore it from a \
+         backup; server_key in the key file says which store it is)",
+        .0.display()
+    )]
+    AnotherStore(PathBuf),
     /// A store whose key file is gone, or names no store.
     #[error(
         "there is a store {} and {} is not its key file (restore that from your backup: nothing else \
@@ -75,6 +88,7 @@ impl EmbeddedError {
         match self {
             Self::NoKeyFile { .. } => ExitCode::Key,
             Self::NoStore(_) => ExitCode::NotFound,
+            Self::AnotherStore(_) => ExitCode::Integrity,
             _ => ExitCode::Other,
         }
     }
@@ -95,20 +109,45 @@ pub struct Made {
 /// # Errors
 /// [`EmbeddedError::NoKeyFile`] for half of it.
 pub fn first_use(directories: &Directories) -> Result<Option<Made>, ClientError> {
-    let path = KeyPath { path: directories.default_key_file(), is_named: false };
+    let path = KeyPath::at(directories.default_key_file());
+    if path.exists()? {
+        return Ok(None);
+    }
+    let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
     if path.exists()? {
         return Ok(None);
     }
     let mut key_file = KeyFile::generate(&mut rand::rng());
-    settle(&mut key_file, &path, Existing::Keep, directories).map(Some)
+    match make(&mut key_file, &path, Existing::Keep, directories) {
+        Ok(made) => Ok(Some(made)),
+        // Where nothing can be locked another process may have been faster: its key file is the one.
+        Err(_) if path.exists()? => {
+            first_use::wait_for(&directories.embedded_store());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes a store for a key file that names none (`zkey new` makes such), and notes it there. What
-/// fails leaves neither a store nor a key file that names one.
+/// fails leaves neither a store nor a key file that names one. Does nothing where another process did it meanwhile.
 ///
 /// # Errors
 /// [`EmbeddedError::NoKeyFile`] when there is a store already: it is another key file's.
 pub fn settle(
+    key_file: &mut KeyFile,
+    path: &KeyPath,
+    directories: &Directories,
+) -> Result<Option<Made>, ClientError> {
+    let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
+    *key_file = path.open()?;
+    if key_file.remote.is_some() {
+        return Ok(None);
+    }
+    make(key_file, path, Existing::Replace, directories).map(Some)
+}
+
+fn make(
     key_file: &mut KeyFile,
     path: &KeyPath,
     existing: Existing,
@@ -129,15 +168,21 @@ pub fn settle(
     let nursery =
         tempfile::Builder::new().prefix(".zput-store-").tempdir_in(parent).map_err(failed)?;
     let newborn = nursery.path().join("store");
-    drop(open(&newborn)?);
+    // What root makes is the owner's of the directory above, from the outermost on.
+    owner::settle_directory(nursery.path()).map_err(failed)?;
+    atomic::make_directory(&newborn).map_err(failed)?;
+    let made = Store::open(&newborn, Clock::system())
+        .map_err(|error| EmbeddedError::Store { path: store.clone(), error })?;
+    key_file.server_key = Some(made.server_key().public_key());
+    drop(made);
     // Then the key file: of two first puts at once, one has its key file refused and makes nothing.
     key_file.remote = Some(remote);
     if let Err(error) = path.save(key_file, existing) {
-        key_file.remote = None;
+        (key_file.remote, key_file.server_key) = (None, None);
         return Err(error.into());
     }
     if let Err(error) = fs::rename(&newborn, &store) {
-        key_file.remote = None;
+        (key_file.remote, key_file.server_key) = (None, None);
         take_back(key_file, path, existing)?;
         return Err(failed(error).into());
     }
@@ -154,24 +199,27 @@ fn take_back(key_file: &KeyFile, path: &KeyPath, existing: Existing) -> Result<(
     Ok(())
 }
 
-/// A connection to the store at `path`, which must be there, and the server behind it.
+/// A connection to the store at `path`, which must be there, and the server behind it. An empty directory is no store: its
+/// disk may not be mounted. Where the store's key is known, it has to be that one.
 ///
 /// # Errors
-/// When there is none, or it does not open.
-pub fn connect(path: &str, remote: &Remote) -> Result<(Connection, EmbeddedServer), ClientError> {
+/// When there is none, it is another one, or it does not open.
+pub fn connect(
+    path: &str,
+    key: Option<&ServerPublicKey>,
+    remote: &Remote,
+) -> Result<(Connection, EmbeddedServer), ClientError> {
     let path = Path::new(path);
-    if !path.is_dir() {
-        return Err(EmbeddedError::NoStore(path.to_owned()).into());
+    let store = Store::open_existing(path, Clock::system()).map_err(|error| match error {
+        StoreError::NoStore => EmbeddedError::NoStore(path.to_owned()),
+        error => EmbeddedError::Store { path: path.to_owned(), error },
+    })?;
+    if key.is_some_and(|key| *key != store.server_key().public_key()) {
+        return Err(EmbeddedError::AnotherStore(path.to_owned()).into());
     }
-    let store = open(path)?;
     let (stream, server) = embedded::serve(&store).map_err(EmbeddedError::Start)?;
     let connection = Connection::on(stream, remote.clone(), &ClientConfig::Plaintext)?;
     Ok((connection, server))
-}
-
-fn open(path: &Path) -> Result<Store, EmbeddedError> {
-    Store::open(path, Clock::system())
-        .map_err(|error| EmbeddedError::Store { path: path.to_owned(), error })
 }
 
 /// Another connection to a server that runs already.

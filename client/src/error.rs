@@ -55,6 +55,8 @@ pub enum ExitCode {
     Full = 9,
     /// It is there already.
     Exists = 10,
+    /// The reader of a pipe has what it wanted, and is gone: as of a process that SIGPIPE ends.
+    Unread = 141,
 }
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -96,6 +98,9 @@ pub enum ClientError {
     /// The server says lengths that no sealed blob has.
     #[error("the server's answer fits no sealed blob: {0}")]
     Envelope(&'static str),
+    /// A file that is no sealed blob.
+    #[error("it is no sealed blob, or not all of one: {0}")]
+    File(&'static str),
     /// The name cannot be one.
     #[error("{0}")]
     Name(#[from] NameError),
@@ -132,12 +137,10 @@ pub enum ClientError {
     )]
     UnsealedOverTls,
     /// More was asked for than there is.
-    #[error("bytes {offset} to {end} were asked for, and there are {length}")]
+    #[error("bytes from {offset} on were asked for, counted from 0, and there are {length}")]
     Range {
         /// First byte asked for.
         offset: u64,
-        /// Behind the last byte asked for.
-        end: u64,
         /// What there is.
         length: u64,
     },
@@ -191,6 +194,9 @@ pub enum ClientError {
     /// A thread of the pipeline ended without a word.
     #[error("internal error: the pipeline ended early")]
     Incomplete,
+    /// Lines for stdout.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(io::Error),
     /// Something about this machine.
     #[error("{what}: {error}")]
     Local {
@@ -285,6 +291,8 @@ impl ClientError {
             }
             Self::Source(_) => ExitCode::Other,
             Self::Sink(SinkError::Exists(_)) => ExitCode::Exists,
+            Self::Sink(error) if error.is_unread() => ExitCode::Unread,
+            Self::Stdout(error) => of_stdout(error),
             Self::Sink(error) if error.is_full() => ExitCode::Full,
             Self::Sink(_) => ExitCode::Other,
             Self::Seen(SeenError::Conflict | SeenError::Unreadable(_)) => ExitCode::Integrity,
@@ -294,7 +302,7 @@ impl ClientError {
             Self::Seal(SealError::Recipients(_) | SealError::Wrap(_)) => ExitCode::Key,
             Self::Seal(_) => ExitCode::Other,
             Self::Open(OpenError::NoIdentityMatches | OpenError::NoVaultKey) => ExitCode::Key,
-            Self::Open(_) | Self::Envelope(_) | Self::Sha256 => ExitCode::Integrity,
+            Self::Open(_) | Self::Envelope(_) | Self::File(_) | Self::Sha256 => ExitCode::Integrity,
             Self::Name(_) | Self::Usage(_) | Self::Range { .. } => ExitCode::Usage,
             Self::Recipient(_)
             | Self::Invite(_)
@@ -321,6 +329,14 @@ impl ClientError {
             | Self::Local { .. } => ExitCode::Other,
             Self::Several { .. } | Self::Unreadable(_) => ExitCode::Some,
         }
+    }
+}
+
+fn of_stdout(error: &io::Error) -> ExitCode {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => ExitCode::Unread,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ExitCode::Full,
+        _ => ExitCode::Other,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     atomic::{self, Existing, Staged},
     directories::Directories,
     error::ExitCode,
+    passphrase::{self, PassphraseSource},
     secret_file, terminal,
 };
 
@@ -33,6 +34,8 @@ pub struct KeyPath {
     pub path: PathBuf,
     /// Whether somebody named it; otherwise it is the default one.
     pub is_named: bool,
+    /// Where its passphrase comes from, if it has one.
+    pub passphrase: PassphraseSource,
 }
 
 /// An open key file, and what it was opened with.
@@ -82,8 +85,20 @@ pub enum KeystoreError {
         error: KeyFileError,
     },
     /// Its secrets are under a passphrase, and there is nobody to ask.
-    #[error("{} is under a passphrase and there is no terminal to ask on (zkey passphrase remove takes it off)", .0.display())]
+    #[error(
+        "{} is under a passphrase and there is no terminal to ask on (--passphrase-command or \
+         --passphrase-fd gives it; zkey passphrase remove takes it off)",
+        .0.display()
+    )]
     CannotAsk(PathBuf),
+    /// The passphrase is not where it was said to be.
+    #[error("cannot get the passphrase from {from}: {error}")]
+    Passphrase {
+        /// Where from.
+        from: String,
+        /// Why not.
+        error: io::Error,
+    },
     /// The terminal went away.
     #[error("cannot ask for the passphrase: {0}")]
     Ask(io::Error),
@@ -109,19 +124,36 @@ impl KeystoreError {
 }
 
 impl KeyPath {
-    /// Flag, then environment, then the default one.
+    /// Flag, then environment, then a service's credential (`zput.key`), then the default one.
     #[must_use]
     pub fn find(flag: Option<&Path>, directories: &Directories) -> Self {
         let variable = env::var_os(KEY_VARIABLE);
-        Self::choose(flag, variable, directories)
+        Self::choose(flag, variable, passphrase::key_credential(), directories)
     }
 
-    fn choose(flag: Option<&Path>, variable: Option<OsString>, directories: &Directories) -> Self {
+    fn choose(
+        flag: Option<&Path>,
+        variable: Option<OsString>,
+        credential: Option<PathBuf>,
+        directories: &Directories,
+    ) -> Self {
         let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
-        match flag.map(Path::to_owned).or(variable) {
-            Some(path) => Self { path, is_named: true },
-            None => Self { path: directories.default_key_file(), is_named: false },
+        match flag.map(Path::to_owned).or(variable).or(credential) {
+            Some(path) => Self::at(path),
+            None => Self { is_named: false, ..Self::at(directories.default_key_file()) },
         }
+    }
+
+    /// The key file at `path`; for its passphrase a person is asked.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, is_named: true, passphrase: PassphraseSource::Terminal }
+    }
+
+    /// The same, with another source of its passphrase.
+    #[must_use]
+    pub fn unlocked_by(self, passphrase: PassphraseSource) -> Self {
+        Self { passphrase, ..self }
     }
 
     /// Whether anything is there.
@@ -169,6 +201,14 @@ impl KeyPath {
             ParsedKeyFile::Open(key_file) => return Ok(Unlocked { key_file, passphrase: None }),
             ParsedKeyFile::Locked(locked) => locked,
         };
+        let given = self.passphrase.read().map_err(|error| KeystoreError::Passphrase {
+            from: self.passphrase.describe(),
+            error,
+        })?;
+        if let Some(passphrase) = given {
+            let key_file = locked.unlock(&passphrase).map_err(|error| self.malformed(error))?;
+            return Ok(Unlocked { key_file, passphrase: Some(passphrase) });
+        }
         if !terminal::can_ask() {
             return Err(KeystoreError::CannotAsk(self.path.clone()));
         }
@@ -177,7 +217,11 @@ impl KeyPath {
             let passphrase = terminal::ask_secret(&prompt).map_err(KeystoreError::Ask)?;
             match locked.unlock(&passphrase) {
                 Ok(key_file) => return Ok(Unlocked { key_file, passphrase: Some(passphrase) }),
-                Err(KeyFileError::Passphrase(PassphraseError::Wrong)) if left > 0 => {}
+                Err(KeyFileError::Passphrase(PassphraseError::Wrong)) if left > 0 => {
+                    let tries = if left == 1 { "1 try" } else { &format!("{left} tries") };
+                    let line = format!("wrong passphrase, {tries} left");
+                    terminal::tell(&line).map_err(KeystoreError::Ask)?;
+                }
                 Err(error) => return Err(self.malformed(error)),
             }
         }
@@ -214,7 +258,7 @@ impl KeyPath {
     /// As of [`save`](Self::save).
     pub fn save_text(&self, text: &str, existing: Existing) -> Result<(), KeystoreError> {
         let staged = Staged::write(&self.path, text.as_bytes());
-        match staged.map_err(|error| self.file_error(error))?.publish(&self.path, existing) {
+        match staged.map_err(|error| self.file_error(error))?.publish(existing) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(match atomic::dangling_link(&self.path) {
                     Some(link) => self.file_error(link.into()),
@@ -248,20 +292,25 @@ mod tests {
     #[test]
     fn the_flag_goes_before_the_environment_before_the_default() {
         let choose = |flag: Option<&str>, variable: Option<&str>| {
-            let found =
-                KeyPath::choose(flag.map(Path::new), variable.map(OsString::from), &directories());
+            let (flag, variable) = (flag.map(Path::new), variable.map(OsString::from));
+            let found = KeyPath::choose(flag, variable, None, &directories());
             (found.path.display().to_string(), found.is_named)
         };
         assert_eq!(choose(Some("/flag"), Some("/env")), ("/flag".into(), true));
         assert_eq!(choose(None, Some("/env")), ("/env".into(), true));
         assert_eq!(choose(None, Some("")), ("/c/zput/default.zkey".into(), false));
         assert_eq!(choose(None, None), ("/c/zput/default.zkey".into(), false));
+        let credential = Some(PathBuf::from("/run/credentials/x/zput.key"));
+        let found = KeyPath::choose(None, None, credential.clone(), &directories());
+        assert_eq!((Some(found.path), found.is_named), (credential.clone(), true));
+        let found = KeyPath::choose(None, Some("/env".into()), credential, &directories());
+        assert_eq!(found.path, Path::new("/env"));
     }
 
     #[test]
     fn a_key_file_is_written_and_read_back_and_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let path = KeyPath { path: dir.path().join("new/k.zkey"), is_named: true };
+        let path = KeyPath::at(dir.path().join("new/k.zkey"));
         assert!(matches!(path.open(), Err(KeystoreError::Missing(_))));
         let key_file = KeyFile::generate(&mut rand::rng());
         path.save(&key_file, Existing::Keep).unwrap();
@@ -274,7 +323,7 @@ mod tests {
     #[test]
     fn a_file_that_is_none_is_an_error_of_the_key() {
         let dir = tempfile::tempdir().unwrap();
-        let path = KeyPath { path: dir.path().join("k.zkey"), is_named: true };
+        let path = KeyPath::at(dir.path().join("k.zkey"));
         for text in ["", "format = 1\n", &"#".repeat(65_536)] {
             std::fs::write(&path.path, text).unwrap();
             let error = path.open().unwrap_err();

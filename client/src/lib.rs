@@ -17,7 +17,9 @@
 //!         ↓
 //!      embedded               a server in this process, where the key file names a store
 //!
-//! keystore  seen  unfinished  directories  atomic  secret_file  throwaway  files of this user
+//! destination  standing                                 what a path leads to, and what is there
+//! keystore  passphrase  first_use  seen  unfinished     files of this user
+//! directories  atomic  naming  owner  secret_file  throwaway  how and where those are made
 //! retry                                                 what is tried again, and when
 //! progress  notice  calendar  sizes  terminal  cleanup  the person in front, and what must not stay behind
 //! standard_streams                                      stdin, stdout and stderr as they were given
@@ -43,6 +45,7 @@ pub mod migrate;
 pub mod notice;
 pub mod offline;
 pub mod partial;
+pub mod passphrase;
 pub mod progress;
 pub mod put;
 pub mod remove;
@@ -58,10 +61,15 @@ pub mod throwaway;
 pub mod verify;
 pub mod versions;
 
+mod destination;
+mod first_use;
+mod naming;
+mod owner;
 mod receive;
 mod seal;
 mod secret_file;
 mod send;
+mod standing;
 mod unfinished;
 
 pub use client::Client;

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use zput_common::proto::message::Version;
 
-use crate::{error::ClientError, sizes::size, terminal::printable};
+use crate::{error::ClientError, seen::SeenError, sizes::size, terminal::printable};
 
 /// Something that happened to `thing`.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,11 @@ pub enum Event<'a> {
     StartsOver(StartOver),
     /// An interrupted put had come to its end: only the answer was lost.
     WasStored(Version),
+    /// What was seen cannot be noted. The blob is verified.
+    Unrecorded {
+        /// Why it cannot.
+        error: &'a SeenError,
+    },
     /// What was noted of a put cannot be removed. The blob is stored.
     JournalStays {
         /// Why it cannot.
@@ -79,6 +84,11 @@ impl fmt::Display for Notice<'_> {
             Event::WasStored(version) => {
                 write!(f, "had been stored already, as version {version}: only the answer was lost")
             }
+            Event::Unrecorded { error } => write!(
+                f,
+                "warning: this machine will not notice if the server goes back behind this version: {}",
+                printable(&error.to_string())
+            ),
             Event::JournalStays { error } => {
                 write!(f, "is stored; but {}", printable(&error.to_string()))
             }

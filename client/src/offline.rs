@@ -156,7 +156,7 @@ pub fn open_file(
         named(&header, identities)?.vouched_by(&footer, vouching)?.not_older_than(None)?;
     let layout = trusted.layout();
     if layout.footer_offset() + footer_length != length {
-        return Err(ClientError::Envelope("the lengths do not add up"));
+        return Err(ClientError::File("the lengths do not add up"));
     }
     progress.begin(Some(layout.total_length()));
     let mut block = vec![0; READ_BYTES];

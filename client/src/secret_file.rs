@@ -21,14 +21,23 @@ pub(crate) fn read(from: impl Read, most: usize) -> io::Result<Zeroizing<String>
         let text = format!("it has more than {most} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
+    // Editors and shells of other systems begin a text with its byte order.
+    if bytes.starts_with(BYTE_ORDER_UTF8) {
+        bytes.drain(..BYTE_ORDER_UTF8.len());
+    }
+    let is_utf16 = BYTE_ORDERS_UTF16.iter().any(|order| bytes.starts_with(order));
     match String::from_utf8(mem::take(&mut *bytes)) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) => {
             drop(Zeroizing::new(error.into_bytes()));
-            Err(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+            let text = if is_utf16 { "it is UTF-16: save it as UTF-8" } else { "it is not UTF-8" };
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
     }
 }
+
+const BYTE_ORDER_UTF8: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDERS_UTF16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 #[cfg(test)]
 mod tests {
@@ -45,5 +54,12 @@ mod tests {
         let error = read(io::repeat(b'#'), 65_536).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(read(&b"\xff"[..], 3).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_byte_order_is_no_text() {
+        assert_eq!(read(&b"\xef\xbb\xbfabc"[..], 6).unwrap().as_str(), "abc");
+        let error = read(&b"\xff\xfea\0"[..], 6).unwrap_err();
+        assert_eq!(error.to_string(), "it is UTF-16: save it as UTF-8");
     }
 }

@@ -91,7 +91,7 @@ impl Record {
                     return Err(SeenError::Conflict);
                 }
             }
-            _ => staged.place(&path, Existing::Replace).map_err(failed)?,
+            _ => staged.place(Existing::Replace).map_err(failed)?,
         }
         drop(lock);
         // Also where another noted something newer: this counts on it being on the disk.
@@ -115,7 +115,7 @@ impl Record {
         let path = self.directory.join("lock");
         let open = || {
             atomic::make_directory(&self.directory)?;
-            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+            let file = atomic::open_or_make(&path)?;
             flock(&file, FlockOperation::LockExclusive)?;
             Ok(file)
         };

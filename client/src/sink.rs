@@ -1,27 +1,33 @@
 //! Where plaintext goes: a file that appears complete or not at all, or a stream.
+//!
+//! What a path leads to decides which ([`Output::at`]): a descriptor, a pipe, a device and a socket are written as they are, and
+//! everything else is a file that is made beside its name.
+
+mod file;
+mod stream;
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, IsTerminal, Seek, SeekFrom, Write},
-    os::{
-        fd::AsFd,
-        unix::fs::{FileTypeExt, PermissionsExt},
-    },
+    fs::OpenOptions,
+    io,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
+use rustix::fs::OFlags;
 use thiserror::Error;
 use zput_common::blob::open::Trusted;
 
-use crate::{
-    atomic::{directory_of, is_taken, sync_directory},
-    cleanup::FileGuard,
-    partial::{PartialRecord, Partials},
+pub use self::{
+    file::{FileSink, Shortfall},
+    stream::StreamSink,
 };
-
-/// Where the system does not say its umask: a file is its owner's alone.
-const UMASK_UNKNOWN: u32 = 0o077;
+use crate::{
+    atomic::Existing,
+    destination::{Destination, destination},
+    partial::Partials,
+    standing::Standing,
+};
 
 /// Takes verified plaintext, in order.
 pub trait Sink: Send {
@@ -48,6 +54,7 @@ pub trait Sink: Send {
 
 /// Why an output could not be made.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum SinkError {
     /// Something has this name, and nobody said that it may go.
     #[error("{} exists already (--force replaces it)", .0.display())]
@@ -58,6 +65,20 @@ pub enum SinkError {
     /// A directory stands where the file should go.
     #[error("{} is a directory", .0.display())]
     Directory(PathBuf),
+    /// A pipe, a device or a socket that is another user's.
+    #[error(
+        "{} is another user's (number {owner}), who would get what is written to it (--force writes all the same)",
+        path.display()
+    )]
+    Foreign {
+        /// What was to be written.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// What comes is no text, and nobody said that a terminal is to get it.
+    #[error("what comes is no text and nothing for a terminal (-o PATH, or --force if you insist)")]
+    Terminal,
     /// The file system refused.
     #[error("cannot write {}: {error}", path.display())]
     Write {
@@ -74,6 +95,12 @@ impl SinkError {
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Write { error, .. } if matches!(
             error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
+    /// Whether the reader of a pipe has gone away: it has what it wanted.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Write { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
@@ -113,7 +140,7 @@ impl Sink for Vec<u8> {
 #[derive(Debug)]
 pub enum Output {
     /// A regular file: written beside its target, renamed by [`Output::commit`].
-    File(FileSink),
+    File(Box<FileSink>),
     /// Stdout, a pipe, a device: written as it comes.
     Stream(StreamSink),
 }
@@ -122,20 +149,17 @@ impl Output {
     /// Stdout.
     ///
     /// # Errors
-    /// When stdout is closed.
+    /// When stdout is closed, or is not open for writing.
     pub fn stdout() -> Result<Self, SinkError> {
-        let path = PathBuf::from("stdout");
-        match io::stdout().as_fd().try_clone_to_owned() {
-            Ok(fd) => Ok(Self::Stream(StreamSink { file: File::from(fd), path })),
-            Err(error) => Err(SinkError::Write { path, error }),
-        }
+        StreamSink::stdout().map(Self::Stream)
     }
 
-    /// The output of this path. Devices, pipes and sockets are opened as they are; anything else
-    /// becomes a new file, and with `force` it may take the place of one (of a link, if it is one).
+    /// The output of this path. Descriptors, devices, pipes and sockets are written as they are; anything else
+    /// becomes a new file where the path leads to, and with `force` it may take the place of one.
     ///
     /// # Errors
-    /// [`SinkError::Exists`] before anything is written, so that nobody waits for a transfer in vain.
+    /// [`SinkError::Exists`] before anything is written, so that nobody waits for a transfer in vain;
+    /// [`SinkError::Foreign`] for what another user would read, unless `force` says that they shall.
     pub fn at(path: &Path, force: bool) -> Result<Self, SinkError> {
         Self::open(path, force, None)
     }
@@ -154,32 +178,33 @@ impl Output {
         Self::open(path, force, Some((partials, line)))
     }
 
+    /// The same, if it is no file that is, or would be, there: then none.
+    ///
+    /// # Errors
+    /// As of [`at`](Self::at), but for [`SinkError::Exists`].
+    pub fn stream_at(path: &Path, force: bool) -> Result<Option<Self>, SinkError> {
+        match Led::to(path, force)? {
+            Led::Stream(stream) => Ok(Some(Self::Stream(stream))),
+            Led::File { .. } => Ok(None),
+        }
+    }
+
     fn open(
         path: &Path,
         force: bool,
         resumable: Option<(&Partials, String)>,
     ) -> Result<Self, SinkError> {
-        let failed = |error| SinkError::Write { path: path.to_owned(), error };
-        match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return Err(SinkError::Directory(path.to_owned())),
-            Ok(metadata) if metadata.file_type().is_block_device() && !force => {
-                return Err(SinkError::BlockDevice(path.to_owned()));
-            }
-            Ok(metadata) if !metadata.is_file() => {
-                let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-                return Ok(Self::Stream(StreamSink { file, path: path.to_owned() }));
-            }
-            Ok(_) | Err(_) => {}
-        }
-        if !force && is_taken(path).map_err(failed)? {
+        let (target, standing) = match Led::to(path, force)? {
+            Led::Stream(stream) => return Ok(Self::Stream(stream)),
+            Led::File { target, standing } => (target, standing),
+        };
+        // A link that leads to nothing has the name all the same.
+        if !force && (standing.is_some() || target != path) {
             return Err(SinkError::Exists(path.to_owned()));
         }
-        match resumable {
-            None => FileSink::beside(path, force).map(Self::File),
-            Some((partials, line)) => {
-                FileSink::resumable(path, force, partials, line).map(Self::File)
-            }
-        }
+        let existing = if force { Existing::Replace } else { Existing::Keep };
+        let file = FileSink::new(path, &target, standing, existing, resumable)?;
+        Ok(Self::File(Box::new(file)))
     }
 
     /// Nothing stays behind.
@@ -189,30 +214,87 @@ impl Output {
         }
     }
 
-    /// The file that stays behind although it is not complete.
+    /// Whether what has come stays behind, although it is not complete.
     #[must_use]
-    pub fn partial(&self) -> Option<&Path> {
+    pub fn is_kept(&self) -> bool {
         match self {
-            Self::File(file) => file.may_hold().then(|| file.temp.path()),
-            Self::Stream(_) => None,
+            Self::File(file) => file.may_hold(),
+            Self::Stream(_) => false,
         }
     }
 
     /// Whether this is a terminal.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Stream(stream) if stream.file.is_terminal())
+        matches!(self, Self::Stream(stream) if stream.is_terminal())
     }
 
-    /// All is verified: a file is synced and gets its name.
+    /// A terminal gets only text: what is none is refused before any of it is written.
+    #[must_use]
+    pub fn spare_terminal(self) -> Self {
+        match self {
+            Self::Stream(stream) => Self::Stream(stream.spare_terminal()),
+            file @ Self::File(_) => file,
+        }
+    }
+
+    /// All is verified: a file is synced and gets its name, and what was written elsewhere is synced where that can be.
+    /// Gives what of a file could not be set or kept.
     ///
     /// # Errors
-    /// When that fails; the target is then as it was.
-    pub fn commit(self, attributes: Option<Attributes>) -> Result<(), SinkError> {
+    /// When the bytes are not there for certain; a target is then as it was, unless the error says otherwise.
+    pub fn commit(self, attributes: Option<Attributes>) -> Result<Vec<Shortfall>, SinkError> {
         match self {
             Self::File(file) => file.commit(attributes),
-            Self::Stream(_) => Ok(()),
+            Self::Stream(stream) => stream.commit().map(|()| Vec::new()),
         }
+    }
+}
+
+/// What a path leads to.
+enum Led {
+    Stream(StreamSink),
+    /// To a name; a regular file has it, or nothing yet.
+    File {
+        target: PathBuf,
+        standing: Option<Standing>,
+    },
+}
+
+impl Led {
+    fn to(path: &Path, force: bool) -> Result<Self, SinkError> {
+        let failed = |error| SinkError::Write { path: path.to_owned(), error };
+        let target = match destination(path).map_err(failed)? {
+            Destination::Descriptor(descriptor) => {
+                return StreamSink::descriptor(&descriptor, path, force).map(Self::Stream);
+            }
+            Destination::Name(name) => name,
+        };
+        let Some(standing) = Standing::at(&target).map_err(failed)? else {
+            return Ok(Self::File { target, standing: None });
+        };
+        let kind = standing.metadata().file_type();
+        if kind.is_dir() {
+            return Err(SinkError::Directory(path.to_owned()));
+        }
+        if kind.is_file() {
+            return Ok(Self::File { target, standing: Some(standing) });
+        }
+        if kind.is_block_device() && !force {
+            return Err(SinkError::BlockDevice(path.to_owned()));
+        }
+        if !force && standing.is_foreign() {
+            let owner = standing.metadata().uid();
+            return Err(SinkError::Foreign { path: path.to_owned(), owner });
+        }
+        // It was looked at without opening it, and is opened once: another that has its name by now gets nothing.
+        let flags = (OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed();
+        let file =
+            OpenOptions::new().write(true).custom_flags(flags).open(&target).map_err(failed)?;
+        if !standing.is(&file).map_err(failed)? {
+            return Err(failed(io::Error::other("something else has its name by now (try again)")));
+        }
+        StreamSink::over(file, path).map(Self::Stream)
     }
 }
 
@@ -239,294 +321,5 @@ impl Sink for Output {
     }
 }
 
-/// A file under way beside its target. Dropped, it vanishes, unless a get can go on with it.
-#[derive(Debug)]
-pub struct FileSink {
-    temp: tempfile::NamedTempFile,
-    guard: FileGuard,
-    target: PathBuf,
-    force: bool,
-    resuming: Option<Box<Resuming>>,
-}
-
-/// What it takes to go on with a file.
-#[derive(Debug)]
-struct Resuming {
-    partials: Partials,
-    /// What is said of it should a signal end the process.
-    line: String,
-    record: Option<PartialRecord>,
-    /// Whole parts in the file, and in the record.
-    parts: u64,
-    is_kept: bool,
-}
-
-impl FileSink {
-    fn beside(target: &Path, force: bool) -> Result<Self, SinkError> {
-        let (temp, guard) = FileGuard::make(directory_of(target))
-            .map_err(|error| SinkError::Write { path: target.to_owned(), error })?;
-        Ok(Self { temp, guard, target: target.to_owned(), force, resuming: None })
-    }
-
-    fn resumable(
-        target: &Path,
-        force: bool,
-        partials: &Partials,
-        line: String,
-    ) -> Result<Self, SinkError> {
-        let record = partials.existing(target);
-        let left = record.as_ref().and_then(PartialRecord::partial);
-        let partials = partials.clone();
-        let resuming = Box::new(Resuming { partials, line, record, parts: 0, is_kept: false });
-        let Some((file, path)) = left else {
-            return Ok(Self { resuming: Some(resuming), ..Self::beside(target, force)? });
-        };
-        let guard = FileGuard::over(&path);
-        let path = tempfile::TempPath::try_from_path(path)
-            .map_err(|error| SinkError::Write { path: target.to_owned(), error })?;
-        let temp = tempfile::NamedTempFile::from_parts(file, path);
-        let (target, resuming) = (target.to_owned(), Some(resuming));
-        let mut sink = Self { temp, guard, target, force, resuming };
-        sink.keep(true);
-        Ok(sink)
-    }
-
-    fn may_hold(&self) -> bool {
-        self.resuming.as_ref().is_some_and(|resuming| resuming.is_kept)
-    }
-
-    fn give_up(&mut self) {
-        self.keep(false);
-        if let Some(record) = self.resuming.as_mut().and_then(|resuming| resuming.record.take()) {
-            record.discard();
-        }
-    }
-
-    /// Whether an error or a signal leaves the file where it is.
-    fn keep(&mut self, is_kept: bool) {
-        let Some(resuming) = &mut self.resuming else { return };
-        resuming.is_kept = is_kept;
-        self.temp.disable_cleanup(is_kept);
-        self.guard.keep(is_kept.then(|| resuming.line.clone()));
-    }
-
-    fn begin(&mut self, blob: &Trusted) -> Result<u64, SinkError> {
-        let Some(resuming) = &mut self.resuming else { return Ok(0) };
-        let (transcript, layout) = (&blob.seen().transcript, blob.layout());
-        let failed = |error| SinkError::Write { path: self.target.clone(), error };
-        let file = self.temp.as_file_mut();
-        if let Some(record) = &mut resuming.record {
-            let part_bytes = layout.part_size().bytes();
-            resuming.parts = record.go_on(file, transcript, part_bytes).map_err(failed)?;
-            if resuming.parts > 0 {
-                return Ok(resuming.parts);
-            }
-        }
-        file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(failed)?;
-        if layout.parts() > 1 {
-            // Where no record can be kept the get starts over if it is interrupted.
-            resuming.record =
-                resuming.record.take().or_else(|| resuming.partials.make(&self.target));
-            if let Some(record) = &mut resuming.record
-                && record.begin(transcript, self.temp.path(), self.temp.as_file()).is_err()
-            {
-                resuming.record = None;
-            }
-        } else if let Some(record) = resuming.record.take() {
-            record.discard();
-        }
-        self.keep(false);
-        Ok(0)
-    }
-
-    fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
-        let written = self.temp.as_file_mut().write_all(plaintext);
-        written.map_err(|error| SinkError::Write { path: self.target.clone(), error })?;
-        if let Some(resuming) = &mut self.resuming
-            && let Some(record) = &resuming.record
-        {
-            if record.note(resuming.parts, plaintext).is_err() {
-                // What was noted before can be gone on with.
-                resuming.record = None;
-            } else {
-                resuming.parts += 1;
-                if resuming.parts == 1 {
-                    self.keep(true);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn commit(self, attributes: Option<Attributes>) -> Result<(), SinkError> {
-        let Self { temp, guard, target, force, resuming } = self;
-        let failed = |error| SinkError::Write { path: target.clone(), error };
-        if let Some(attributes) = attributes {
-            let file = temp.as_file();
-            file.set_permissions(Permissions::from_mode(attributes.mode & 0o777 & !umask()))
-                .map_err(failed)?;
-            // A time that this machine cannot express is left at now.
-            if let Some(modified) = attributes.modified() {
-                file.set_modified(modified).map_err(failed)?;
-            }
-        }
-        temp.as_file().sync_all().map_err(failed)?;
-        let named = if force { temp.persist(&target) } else { temp.persist_noclobber(&target) };
-        match named {
-            Ok(_file) => {}
-            Err(e) if !force && e.error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(SinkError::Exists(target));
-            }
-            Err(e) => return Err(failed(e.error)),
-        }
-        drop(guard);
-        if let Some(record) = resuming.and_then(|resuming| resuming.record) {
-            record.discard();
-        }
-        sync_directory(directory_of(&target)).map_err(failed)
-    }
-}
-
-/// What this process keeps back from every file's mode. An author's bits are not obeyed further than
-/// the reader's own programs would go (`tar` without `-p` does the same). proc(5): reading it there
-/// disturbs no other thread, which umask(2) does.
-fn umask() -> u32 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    umask_in(&status).unwrap_or(UMASK_UNKNOWN)
-}
-
-fn umask_in(status: &str) -> Option<u32> {
-    let text = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
-    u32::from_str_radix(text.trim(), 8).ok()
-}
-
-/// Something that takes bytes as they come.
-#[derive(Debug)]
-pub struct StreamSink {
-    file: File,
-    path: PathBuf,
-}
-
-impl StreamSink {
-    fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
-        let written = self.file.write_all(plaintext);
-        written.map_err(|error| SinkError::Write { path: self.path.clone(), error })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt;
-
-    use super::*;
-
-    fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(dir)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_file_appears_only_when_committed() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("out");
-        let mut output = Output::at(&target, false).unwrap();
-        output.write(b"hello ").unwrap();
-        output.write(b"world").unwrap();
-        assert!(!target.exists());
-        let attributes = Attributes { mode: 0o4751, mtime_s: 1_000_000_000, mtime_ns: 5 };
-        output.commit(Some(attributes)).unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"hello world");
-        let metadata = fs::metadata(&target).unwrap();
-        assert_eq!(metadata.mode() & 0o7777, 0o751);
-        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 5));
-        assert_eq!(names(dir.path()), ["out"]);
-    }
-
-    #[test]
-    fn the_umask_is_read_from_proc() {
-        let status = "Name:\tzget\nUmask:\t0027\nState:\tR (running)\n";
-        assert_eq!(umask_in(status), Some(0o027));
-        assert_eq!(umask_in("Name:\tzget\n"), None);
-        assert_eq!(umask_in("Umask:\tnine\n"), None);
-    }
-
-    #[test]
-    fn times_before_1970_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("out");
-        let attributes = Attributes { mode: 0o600, mtime_s: -2, mtime_ns: 500_000_000 };
-        Output::at(&target, false).unwrap().commit(Some(attributes)).unwrap();
-        let metadata = fs::metadata(&target).unwrap();
-        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-2, 500_000_000));
-    }
-
-    #[test]
-    fn what_is_dropped_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut output = Output::at(&dir.path().join("out"), false).unwrap();
-        output.write(b"half").unwrap();
-        assert_eq!(names(dir.path()).len(), 1);
-        drop(output);
-        assert_eq!(names(dir.path()), [""; 0]);
-    }
-
-    #[test]
-    fn nothing_is_overwritten_without_force() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("out");
-        fs::write(&target, "old").unwrap();
-        assert!(matches!(Output::at(&target, false), Err(SinkError::Exists(_))));
-        let mut output = Output::at(&target, true).unwrap();
-        output.write(b"new").unwrap();
-        output.commit(None).unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"new");
-    }
-
-    #[test]
-    fn a_file_that_appears_meanwhile_is_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("out");
-        let output = Output::at(&target, false).unwrap();
-        fs::write(&target, "other's").unwrap();
-        assert!(matches!(output.commit(None), Err(SinkError::Exists(_))));
-        assert_eq!(fs::read(&target).unwrap(), b"other's");
-        assert_eq!(names(dir.path()), ["out"]);
-    }
-
-    #[test]
-    fn a_dangling_link_exists_and_is_replaced_not_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (link, elsewhere) = (dir.path().join("link"), dir.path().join("elsewhere"));
-        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
-        assert!(matches!(Output::at(&link, false), Err(SinkError::Exists(_))));
-        Output::at(&link, true).unwrap().commit(None).unwrap();
-        assert!(!elsewhere.exists());
-        assert!(fs::symlink_metadata(&link).unwrap().is_file());
-    }
-
-    #[test]
-    fn devices_are_written_as_they_are() {
-        let mut output = Output::at(Path::new("/dev/null"), false).unwrap();
-        assert!(matches!(output, Output::Stream(_)));
-        output.write(b"x").unwrap();
-        output.commit(None).unwrap();
-        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
-    }
-
-    #[test]
-    fn a_full_disk_is_told_apart() {
-        let mut output = Output::at(Path::new("/dev/full"), false).unwrap();
-        let error = output.write(b"x").unwrap_err();
-        assert!(error.is_full(), "{error}");
-    }
-
-    #[test]
-    fn a_directory_is_no_output() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(Output::at(dir.path(), true), Err(SinkError::Directory(_))));
-    }
-}
+mod tests;

@@ -93,6 +93,15 @@ pub fn ask(prompt: &str) -> io::Result<String> {
     Ok(line.trim().to_owned())
 }
 
+/// Says something to the person that is asked.
+///
+/// # Errors
+/// When there is no terminal, or it goes away.
+pub fn tell(line: &str) -> io::Result<()> {
+    let mut terminal = OpenOptions::new().write(true).open("/dev/tty")?;
+    terminal.write_all(format!("{}\n", printable(line)).as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

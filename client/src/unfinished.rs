@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -19,7 +19,7 @@ use rustix::{
 use sha2::{Digest as _, Sha256};
 use zput_common::digest::{Digest, Hasher};
 
-use crate::atomic::make_directory;
+use crate::atomic::{make_directory, open_or_make};
 
 /// How long a file is left to somebody who may come back. Servers keep an upload for 72 hours unless told otherwise.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -78,10 +78,12 @@ impl Locked {
     }
 
     fn open(path: PathBuf, create: bool) -> io::Result<Option<Self>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(create).truncate(false).mode(0o600);
+        let open = || match create {
+            true => open_or_make(&path),
+            false => OpenOptions::new().read(true).write(true).open(&path),
+        };
         for _ in 0..LOCK_TRIES {
-            let file = match options.open(&path) {
+            let file = match open() {
                 Ok(file) => file,
                 Err(error) if !create && error.kind() == io::ErrorKind::NotFound => {
                     return Ok(None);

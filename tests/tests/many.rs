@@ -315,7 +315,7 @@ fn a_program_puts_a_name_twice_and_the_later_one_is_current() {
     let home = Home::new();
     home.write("first", b"first");
     let _made = home.run("zput", ["first"]).ok();
-    let key_file = KeyPath { path: home.key_file(), is_named: true }.open().unwrap();
+    let key_file = KeyPath::at(home.key_file()).open().unwrap();
     let directories = Directories {
         config: home.path().join(".config/zput"),
         state: home.path().join(".local/state/zput"),

@@ -154,7 +154,7 @@ fn a_put_is_answered_when_all_of_it_is_on_disk() {
     let home = Home::new();
     let (server, trace) = traced_server(&home, &[]);
     server.admit(&home);
-    let key_file = KeyPath { path: home.key_file(), is_named: true }.open().unwrap();
+    let key_file = KeyPath::at(home.key_file()).open().unwrap();
     let directories = Directories {
         config: home.path().join("c"),
         data: home.path().join("d"),

@@ -18,6 +18,7 @@ use crate::{
     ClientError,
     keystore::KeyPath,
     progress::{self, Bar, Progress, Silent},
+    sink::Shortfall,
     standard_streams,
     terminal::{has_cursor, printable},
 };
@@ -116,7 +117,14 @@ impl Console {
         let text = format!("{data}{end}");
         standard_streams::stdout()
             .and_then(|mut stdout| stdout.write_all(text.as_bytes()))
-            .map_err(|error| local("cannot write to stdout", error))
+            .map_err(ClientError::Stdout)
+    }
+
+    /// What could not be set on a file that is there.
+    pub(crate) fn tell_shortfalls(&self, shortfalls: &[Shortfall]) {
+        for shortfall in shortfalls {
+            self.warn(&format_args!("warning: {}", printable(&shortfall.to_string())));
+        }
     }
 
     /// A name as stdout takes it.
@@ -157,6 +165,9 @@ impl Console {
         let mut tally = Tally::of(things.len());
         for thing in things {
             tally.note(act(thing), self);
+            if tally.is_unread() {
+                break;
+            }
         }
         tally.end()
     }
@@ -182,16 +193,22 @@ pub(crate) struct Tally {
     failed: usize,
     /// Of a single thing: nobody has been told yet.
     failure: Option<Failure>,
+    /// The reader of stdout is gone. What is to be done is done all the same, and quietly.
+    unread: Option<Failure>,
 }
 
 impl Tally {
     pub(crate) fn of(all: usize) -> Self {
-        Self { all, failed: 0, failure: None }
+        Self { all, failed: 0, failure: None, unread: None }
     }
 
     /// One has ended.
     pub(crate) fn note(&mut self, ended: Result<(), Failure>, console: &Console) {
         let Err(failure) = ended else { return };
+        if failure.is_unread() {
+            self.unread = Some(failure);
+            return;
+        }
         self.failed += 1;
         if self.all == 1 {
             self.failure = Some(failure);
@@ -200,10 +217,15 @@ impl Tally {
         }
     }
 
+    /// Whether the reader of stdout is gone.
+    fn is_unread(&self) -> bool {
+        self.unread.is_some()
+    }
+
     /// All have.
     pub(crate) fn end(self) -> Result<(), Failure> {
-        let Self { all, failed, failure } = self;
-        match failure {
+        let Self { all, failed, failure, unread } = self;
+        match failure.or(unread.filter(|_| failed == 0)) {
             Some(failure) => Err(failure),
             None if failed == 0 => Ok(()),
             None => Err(ClientError::Several { failed, all }.into()),

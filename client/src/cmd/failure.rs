@@ -26,6 +26,11 @@ impl Failure {
         matches!(self.error, ClientError::NoMatch(_))
     }
 
+    /// Whether stdout, or a pipe, has no reader any more.
+    pub(super) fn is_unread(&self) -> bool {
+        self.exit_code() == ExitCode::Unread
+    }
+
     /// Whether each part of it was told of already.
     pub(super) const fn is_told(&self) -> bool {
         matches!(self.error, ClientError::Several { .. })

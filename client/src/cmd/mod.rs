@@ -21,7 +21,7 @@ mod peers;
 mod select;
 mod tree;
 
-use std::{io, path::PathBuf, process, sync::Arc};
+use std::{ffi::OsString, io, path::PathBuf, process, sync::Arc};
 
 use clap::{Args, Parser};
 
@@ -33,7 +33,7 @@ pub use self::{
 pub(crate) use self::{console::Tally, failure::At};
 use crate::{
     Client, ClientError, ExitCode, cleanup, directories::Directories, keystore::KeyPath,
-    retry::RETRIES, throwaway,
+    passphrase::PassphraseSource, retry::RETRIES, throwaway,
 };
 
 /// Runs a command: arguments in, exit code out.
@@ -53,7 +53,10 @@ pub fn run<A: Parser>(
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
             cleanup::give_up();
-            console.fail(&failure);
+            // Who reads no more has heard enough.
+            if !failure.is_unread() {
+                console.fail(&failure);
+            }
             failure.exit_code().into()
         }
     }
@@ -62,14 +65,29 @@ pub fn run<A: Parser>(
 /// Which key file.
 #[derive(Args, Clone, Debug)]
 pub struct KeyArguments {
-    /// Key file to use [default: $ZPUT_KEY, else $XDG_CONFIG_HOME/zput/default.zkey]
+    /// Key file to use [default: $ZPUT_KEY, else a service's credential zput.key, else
+    /// $XDG_CONFIG_HOME/zput/default.zkey]
     #[arg(long = "key", value_name = "PATH")]
     key: Option<PathBuf>,
+
+    /// Shell command that prints the key file's passphrase [default: a service's credential
+    /// zput.passphrase, else ask]
+    #[arg(long, value_name = "COMMAND", conflicts_with = "passphrase_fd")]
+    passphrase_command: Option<OsString>,
+
+    /// Descriptor from which the key file's passphrase is read
+    #[arg(long, value_name = "N")]
+    passphrase_fd: Option<u16>,
 }
 
 impl KeyArguments {
     pub(crate) fn path(&self, directories: &Directories) -> KeyPath {
-        KeyPath::find(self.key.as_deref(), directories)
+        KeyPath::find(self.key.as_deref(), directories).unlocked_by(self.passphrase())
+    }
+
+    /// Where the passphrase comes from.
+    pub(crate) fn passphrase(&self) -> PassphraseSource {
+        PassphraseSource::find(self.passphrase_command.clone(), self.passphrase_fd)
     }
 
     /// A client by this key file.
@@ -106,17 +124,22 @@ pub(crate) fn open_key_file(
     console: &Console,
 ) -> Result<zput_common::keys::KeyFile, ClientError> {
     let key_file = path.open()?;
+    warn_if_exposed(path, console);
+    Ok(key_file)
+}
+
+/// Says so when others may read a key file; not every file system keeps modes.
+pub(crate) fn warn_if_exposed(path: &KeyPath, console: &Console) {
     if path.is_exposed() {
         let path = path.path.display();
         console
             .warn(&format_args!("warning: others can read the key file {path} (chmod 600 {path})"));
     }
-    Ok(key_file)
 }
 
 pub(crate) fn directories() -> Result<Directories, ClientError> {
     let mut directories = Directories::of_user()
-        .map_err(|error| local("cannot find your home directory", io::Error::other(error)))?;
+        .map_err(|error| local("it is not known where your files are", io::Error::other(error)))?;
     if let Some(state) = throwaway::state() {
         directories.state = state;
     }

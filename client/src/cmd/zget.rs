@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
+    fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -19,11 +19,12 @@ use super::{
 };
 use crate::{
     Client, ClientError, ExitCode,
+    atomic::make_missing,
     calendar::When,
     get::{ByteRange, GetOptions, GetReceipt},
     offline::attributes,
     partial::Partials,
-    sink::Output,
+    sink::{Output, SinkError},
     terminal::printable,
     throwaway,
 };
@@ -43,11 +44,18 @@ A file appears only when all of it is verified. It is named by what you ask for,
 Until then it is beside its target as .zput-*.tmp. What was interrupted after a whole part of 16 MiB stays there,
 and the same command goes on with it, if the blob is still the same version.
 
+-o PATH is what PATH leads to. Pipes, devices and descriptors (/dev/stdout, /dev/fd/3) are written as
+they are, part by part as they are verified; other users' pipes only with --force. A link is followed:
+--force replaces the file that it leads to, which keeps its owner and access list and gets no wider
+mode. A file that is mounted on its name, or in a directory where nothing can be made, is written over
+once all is verified; a crash meanwhile can leave part of it. A mode, a time or an owner that cannot be
+set is a warning.
+
 A reader of `zget -o -` that takes nothing for longer than the server's idle limit (120 seconds unless
 its operator says otherwise) is cut off, with exit code 5: fetch into a file what is read slowly.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
-7 key missing or wrong, 8 integrity, 9 disk full, 10 the output exists.";
+7 key missing or wrong, 8 integrity, 9 disk full, 10 the output exists, 141 the reader of a pipe is gone.";
 
 /// Fetches blobs, verifies and opens them
 #[derive(Parser, Debug)]
@@ -57,16 +65,22 @@ pub struct Arguments {
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 
-    /// Where to: a file, a directory (for several), or `-` for stdout [default: the name's last
-    /// component, here]
+    /// Where to: a file, a directory (for several), or `-` for stdout; DIR/ is made if it is missing
+    /// [default: the name's last component, here]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Replace output files that are there
+    /// Keep the directories of NAME, and make those of the output that are missing
+    #[arg(short, long)]
+    parents: bool,
+
+    /// Replace output files that are there; write to pipes of other users, block devices, and what is
+    /// no text to a terminal
     #[arg(short, long)]
     force: bool,
 
-    /// Only these bytes, from 0, the last one included: START-END, or START- for all that follows
+    /// Only these bytes, from 0, the last one included: START-END, or START- for all that follows;
+    /// what ends behind the end ends there
     #[arg(long, value_name = "START-END")]
     range: Option<RangeArgument>,
 
@@ -79,7 +93,7 @@ pub struct Arguments {
     allow_rollback: bool,
 
     /// Verify all of it, and keep nothing; exit code 8 says that something is wrong with it
-    #[arg(long, conflicts_with_all = ["output", "force", "range", "plaintext"])]
+    #[arg(long, conflicts_with_all = ["output", "force", "parents", "range", "plaintext"])]
     verify_only: bool,
 
     /// Fetch an unsealed object; only on plaintext connections, and nobody vouches for it
@@ -204,13 +218,18 @@ fn fetch<'a>(
         allow_rollback: arguments.allow_rollback,
     };
     let progress = console.progress(name.as_str());
+    let mut made = Directories::default();
+    if let Target::Path(path) = target {
+        made.make(path, arguments)?;
+    }
     let mut output = match target {
         Target::Nowhere => {
             let got = client.verify(name, &options, &*progress);
             let got = explained(client, name, &options, got)?;
             return Ok(Line::of(client, name, &got, None));
         }
-        Target::Stdout => Output::stdout()?,
+        Target::Stdout if arguments.force => Output::stdout()?,
+        Target::Stdout => Output::stdout()?.spare_terminal(),
         // A stretch, and what nobody vouches for, is not gone on with; nor is what nothing is noted of.
         Target::Path(path)
             if options.range.is_some() || arguments.plaintext || throwaway::state().is_some() =>
@@ -229,7 +248,8 @@ fn fetch<'a>(
     if arguments.plaintext {
         let got = client.get_unsealed(name, &options, &mut output, &*progress);
         let (version, length) = explained(client, name, &options, got)?;
-        output.commit(None)?;
+        console.tell_shortfalls(&output.commit(None)?);
+        made.keep();
         return Ok(Line {
             name: name.as_str(),
             version: format::number(version.0),
@@ -247,15 +267,17 @@ fn fetch<'a>(
         // Somebody tampers: what came is verified, and yet nothing of it is left behind.
         Err(error) if error.exit_code() == ExitCode::Integrity => output.give_up(),
         Err(_) => {
-            if let Some(partial) = output.partial() {
-                console.tell(&format_args!("{name}: {}: {STAYS}", partial.display()));
+            if output.is_kept() {
+                console.tell(&format_args!("{name}: {STAYS}"));
             }
         }
         Ok(_) => {}
     }
     let got = explained(client, name, &options, got)?;
     // A stretch of a file is not that file.
-    output.commit(options.range.is_none().then(|| attributes(&got.metadata)))?;
+    let attributes = options.range.is_none().then(|| attributes(&got.metadata));
+    console.tell_shortfalls(&output.commit(attributes)?);
+    made.keep();
     Ok(Line::of(client, name, &got, path))
 }
 
@@ -267,6 +289,37 @@ fn explained<T>(
     got: Result<T, ClientError>,
 ) -> Result<T, Failure> {
     got.map_err(|error| client.why_absent(name, options.version, error)).at(name)
+}
+
+/// Directories that were made for an output. Those that stay empty go again.
+#[derive(Debug, Default)]
+struct Directories(Vec<PathBuf>);
+
+impl Directories {
+    /// Makes those of `path` that are missing and were asked for.
+    fn make(&mut self, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
+        let Some(directory) = path.parent() else { return Ok(()) };
+        let is_named = arguments.output.as_deref().is_some_and(ends_in_slash);
+        if is_named || arguments.parents {
+            let made = make_missing(directory, 0o777);
+            let path = || directory.to_owned();
+            self.0 = made.map_err(|error| SinkError::Write { path: path(), error })?;
+        }
+        Ok(())
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Directories {
+    fn drop(&mut self) {
+        for made in self.0.iter().rev() {
+            // One in which something was left stays.
+            let _gone = fs::remove_dir(made);
+        }
+    }
 }
 
 impl<'a> Line<'a> {
@@ -314,7 +367,10 @@ fn targets(arguments: &Arguments) -> Result<Vec<(BlobName, Target)>, Failure> {
     let mut targets = Vec::with_capacity(names.len());
     for name in names {
         if let Some(directory) = directory {
-            let path = directory.join(name.base_name());
+            let path = match arguments.parents {
+                true => directory.join(name.as_str()),
+                false => directory.join(name.base_name()),
+            };
             if !taken.insert(path.clone()) {
                 return Err(usage(format!("two blobs would go to {}", path.display())));
             }
@@ -331,8 +387,11 @@ fn targets(arguments: &Arguments) -> Result<Vec<(BlobName, Target)>, Failure> {
 
 /// What ends in a slash is meant as a directory, whether it is there or not.
 fn is_directory(path: &Path) -> bool {
-    let text: &OsStr = path.as_os_str();
-    text.as_bytes().ends_with(b"/") || path.is_dir()
+    ends_in_slash(path) || path.is_dir()
+}
+
+fn ends_in_slash(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"/")
 }
 
 #[cfg(test)]
@@ -362,6 +421,8 @@ mod tests {
         assert_eq!(paths(&["zget", "-o", "out", "x/a"]).unwrap(), ["out"]);
         assert_eq!(paths(&["zget", "-o", "new/", "x/a", "b"]).unwrap(), ["new/a", "new/b"]);
         assert_eq!(paths(&["zget", "-o", "/tmp", "x/a"]).unwrap(), ["/tmp/a"]);
+        assert_eq!(paths(&["zget", "-p", "-o", "d/", "x/a", "y/a"]).unwrap(), ["d/x/a", "d/y/a"]);
+        assert_eq!(paths(&["zget", "--parents", "x/a"]).unwrap(), ["x/a"]);
         assert_eq!(paths(&["zget", "--verify-only", "x/a", "y/a"]).unwrap(), ["nowhere"; 2]);
     }
 

@@ -17,7 +17,12 @@ use super::{
     Console, Failure, KeyArguments, directories, local, open_key_file, usage, zseal::SUFFIX,
 };
 use crate::{
-    ClientError, offline, secret_file, sink::Output, source::FileSource, standard_streams,
+    ClientError, offline,
+    progress::Silent,
+    secret_file,
+    sink::{Output, Sink, SinkError},
+    source::FileSource,
+    standard_streams,
 };
 
 const EXAMPLES: &str = "\
@@ -26,12 +31,12 @@ Examples:
   cat home.tar.zput | zopen - | tar x      from a pipe
   zopen -i key.txt -o plan plan.zput       with an identity that age-keygen made
 
-A file is verified to its end before anything is written, and appears only when all of it is there.
+A file is verified to its end before anything is written, also with -o -, and appears only when all of it is there.
 From a pipe the proof comes last: plaintext flows as it authenticates, and if the exit code is not 0,
 what came out must be thrown away.
 
 Exit codes: 0 ok, 1 other, 2 usage, 7 key missing or wrong, 8 integrity, 9 disk full, 10 the output
-exists.";
+exists, 141 the reader of a pipe is gone.";
 
 /// Opens a sealed file without a server
 #[derive(Parser, Debug)]
@@ -50,7 +55,8 @@ pub struct Arguments {
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Replace the output file if it is there
+    /// Replace the output file if it is there, or what its link leads to; write what is no text to a
+    /// terminal
     #[arg(short, long)]
     force: bool,
 
@@ -109,6 +115,12 @@ fn open(
     let progress = console.progress(&path.display().to_string());
     let (file, progress) = (source.file(), &*progress);
     let opened = if !is_stdin && source.is_regular() {
+        if matches!(output, Output::Stream(_)) {
+            // What is written there cannot be taken back.
+            let verified =
+                offline::open_file(file, path, identities, vouching, &mut Nowhere, &Silent);
+            super::At::at(verified, path.display())?;
+        }
         offline::open_file(file, path, identities, vouching, &mut output, progress)
     } else {
         let path = if is_stdin { Path::new("stdin") } else { path };
@@ -116,8 +128,17 @@ fn open(
     };
     let thing = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
     let opened = super::At::at(opened, thing)?;
-    output.commit(Some(opened.attributes()))?;
+    console.tell_shortfalls(&output.commit(Some(opened.attributes()))?);
     Ok(())
+}
+
+/// Keeps nothing.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn write(&mut self, _plaintext: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 /// The output's name follows from the file's, never from the blob's metadata.
@@ -125,6 +146,7 @@ fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
     let output = match &arguments.output {
         Some(path) if path == Path::new("-") => Output::stdout(),
         Some(path) => Output::at(path, arguments.force),
+        None if is_stdin && !arguments.force => Output::stdout().map(Output::spare_terminal),
         None if is_stdin => Output::stdout(),
         None => {
             let text = arguments.file.to_str().and_then(|file| file.strip_suffix(SUFFIX));

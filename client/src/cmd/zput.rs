@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     Client, ClientError,
-    atomic::Existing,
     directories::Directories,
     embedded::{self, Made},
     put::{JOBS, JOBS_MAX, NamedFile, PutOptions, PutReceipt, Resume},
@@ -266,8 +265,11 @@ fn key_file(
         tell_store(&made, console);
     }
     let mut key_file = open_key_file(&path, console)?;
-    if key_file.remote.is_none() && !path.is_named && !path.is_locked()? {
-        let made = embedded::settle(&mut key_file, &path, Existing::Replace, directories)?;
+    if key_file.remote.is_none()
+        && !path.is_named
+        && !path.is_locked()?
+        && let Some(made) = embedded::settle(&mut key_file, &path, directories)?
+    {
         tell_store(&made, console);
     }
     Ok(key_file)

@@ -117,7 +117,8 @@ fn seal(
         &mut output,
         &*progress,
     )?;
-    output.commit(arguments.into.as_ref().map(|_| for_a_server()))?;
+    let shortfalls = output.commit(arguments.into.as_ref().map(|_| for_a_server()))?;
+    console.tell_shortfalls(&shortfalls);
     if is_bare {
         console.tell(&"sealed outside any vault: nobody vouches for who made this blob");
     }
@@ -134,7 +135,14 @@ fn recipients(
         let recipients = arguments
             .recipients
             .iter()
-            .map(|text| text.parse::<Recipient>().at(text))
+            .map(|text| match text.to_ascii_uppercase().contains("AGE-SECRET-KEY-") {
+                // It stands in an error's text as little as in any other.
+                true => Err(usage(
+                    "-r takes a recipient (age1...), and this is an identity: a secret, which others may have seen \
+                     on the command line",
+                )),
+                false => text.parse::<Recipient>().at(text),
+            })
             .collect::<Result<_, _>>()?;
         return Ok((recipients, None));
     }

@@ -9,7 +9,7 @@ use super::{ClientError, ExitCode};
 use crate::{connection::ConnectionError, source::SourceError};
 
 /// The codes that there are, as docs/JSON.md lists them.
-pub const CODES: [&str; 25] = [
+pub const CODES: [&str; 26] = [
     "busy",
     "changed",
     "connection",
@@ -33,6 +33,7 @@ pub const CODES: [&str; 25] = [
     "suspect",
     "temporary",
     "under-way",
+    "unread",
     "unreadable",
     "usage",
 ];
@@ -94,6 +95,7 @@ fn of_exit(error: &ClientError) -> &'static str {
         ExitCode::Integrity => "integrity",
         ExitCode::Full => "full",
         ExitCode::Exists => "exists",
+        ExitCode::Unread => "unread",
     }
 }
 

@@ -38,6 +38,7 @@ use crate::{
     progress::{Progress, Proportion},
     receive::{Blocks, receive, receive_small},
     retry::Tries,
+    seen::SeenError,
     sink::Sink,
 };
 
@@ -307,7 +308,13 @@ impl Client {
             return Err(ClientError::Envelope("the lengths do not add up"));
         }
         if wanted.version.is_none() {
-            self.note(wanted, newest, &trusted.seen())?;
+            match self.note(wanted, newest, &trusted.seen()) {
+                // What is here is the newest that this machine knows of, whether or not that can be noted.
+                Err(ClientError::Seen(error @ SeenError::File { .. })) => {
+                    self.tell(&Notice { thing: None, event: Event::Unrecorded { error: &error } });
+                }
+                noted => noted?,
+            }
         }
         Ok(Found { info, recipients, trusted, header, footer })
     }
@@ -383,14 +390,14 @@ fn check_lengths(
     Ok(())
 }
 
-/// The bytes of the plaintext that are wanted, if there are so many.
+/// The bytes of the plaintext that are wanted, as far as there are so many.
 fn within(range: Option<ByteRange>, total: u64) -> Result<Range<u64>, ClientError> {
     let Some(ByteRange { start, end }) = range else { return Ok(0..total) };
-    let wanted_end = end.unwrap_or(total);
-    if start > wanted_end || wanted_end > total {
-        return Err(ClientError::Range { offset: start, end: wanted_end, length: total });
+    if start > total {
+        return Err(ClientError::Range { offset: start, length: total });
     }
-    Ok(start..wanted_end)
+    // As of an HTTP range (RFC 9110, 14.1.2): what ends behind the end ends there.
+    Ok(start..end.map_or(total, |end| end.min(total)).max(start))
 }
 
 /// A blob whose parts are coming.
@@ -525,13 +532,16 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_inside_or_refused() {
+    fn ranges_end_where_the_blob_ends() {
         let range = |start, end| within(Some(ByteRange { start, end }), 10).ok();
         assert_eq!(range(0, Some(10)), Some(0..10));
         assert_eq!(range(3, None), Some(3..10));
         assert_eq!(range(10, None), Some(10..10));
-        assert_eq!(range(0, Some(11)), None);
+        assert_eq!(range(0, Some(11)), Some(0..10));
+        assert_eq!(range(9, Some(u64::MAX)), Some(9..10));
+        assert_eq!(range(10, Some(11)), Some(10..10));
         assert_eq!(range(11, None), None);
+        assert_eq!(range(11, Some(12)), None);
         assert_eq!(range(u64::MAX, Some(u64::MAX)), None);
         assert_eq!(within(None, 10).ok(), Some(0..10));
     }

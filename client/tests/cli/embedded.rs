@@ -266,7 +266,7 @@ fn times_and_permissions_come_back_and_no_more_than_those() {
 }
 
 #[test]
-fn ranges_are_exact_and_inside() {
+fn ranges_are_exact_and_end_where_the_blob_does() {
     let machine = Machine::new();
     let bytes: Vec<u8> = (0..40_000_000u32).map(|i| (i ^ i >> 8 ^ i >> 16) as u8).collect();
     machine.write("big", &bytes);
@@ -280,12 +280,16 @@ fn ranges_are_exact_and_inside() {
         ("39999000-", &bytes[39_999_000..]),
         ("5-39999999", &bytes[5..]),
         ("40000000-", b""),
+        ("39999999-40000000", &bytes[39_999_999..]),
+        ("39999000-18446744073709551614", &bytes[39_999_000..]),
     ] {
         let ran = machine.run(&format!("zget --range {range} -o - big")).ok();
         assert!(ran.stdout == expected, "{range}: {} bytes", ran.stdout.len());
     }
-    machine.run("zget --range 0-40000000 -o x big").code(2).says("40000000");
-    machine.run("zget --range 40000001- -o x big").code(2);
+    machine
+        .run("zget --range 40000001- -o x big")
+        .code(2)
+        .says("bytes from 40000001 on were asked for, counted from 0, and there are 40000000");
     machine.run("zget --range 5-4 -o x big").code(2);
     assert_eq!(machine.names(), ["big"]);
 }
@@ -299,7 +303,6 @@ fn outputs_can_be_devices_and_directories() {
     machine.run("zget -o /dev/full x/a").code(9);
     fs::create_dir(machine.path("d")).unwrap();
     machine.run("zget -o d x/a").ok();
-    machine.run("zget -o none/ x/a").code(1);
     assert_eq!(names(&machine.path("d")), ["a"]);
     assert_eq!(machine.names(), ["a", "d"]);
 }
@@ -519,7 +522,7 @@ fn a_first_put_that_fails_leaves_nothing_in_the_way_of_the_next() {
     machine.run("zput a").code(7);
     fs::remove_file(&config).unwrap();
     let data = machine.store().parent().unwrap().to_owned();
-    assert_eq!(names(&data), [""; 0]);
+    assert!(!data.exists());
     machine.run("zput a").ok().says("made a key file").says("made a store");
     assert_eq!(names(&data), ["store"]);
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");

@@ -201,3 +201,64 @@ fn a_passphrase_is_set_asked_for_changed_and_taken_off() {
     assert!(!locked());
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
 }
+
+#[test]
+fn a_wrong_passphrase_is_told_of_with_what_is_left() {
+    let machine = Machine::new();
+    machine.run("zkey new").ok();
+    machine.run("zkey passphrase set --passphrase-command echo${IFS}x").ok();
+    let (code, shown) = on_terminal(&machine, &["zkey", "public"], &["a", "b", "c"]);
+    assert_eq!(code, Some(7));
+    for line in ["wrong passphrase, 2 tries left", "wrong passphrase, 1 try left"] {
+        assert_eq!(shown.matches(line).count(), 1, "{shown}");
+    }
+}
+
+/// What is no text is refused by a terminal, which would act upon it.
+#[test]
+fn a_terminal_gets_text_unless_somebody_insists() {
+    let machine = Machine::new();
+    machine.write("text", "the plans");
+    machine.write("binary", b"\x7fELF\0\x1b[2J");
+    machine.run("zput text binary").ok();
+    let get = |line: &[&str]| on_terminal(&machine, line, &[]);
+    let (code, shown) = get(&["zget", "-o", "-", "text"]);
+    assert_eq!((code, shown.contains("the plans")), (Some(0), true), "{shown}");
+    let (code, shown) = get(&["zget", "-o", "-", "binary"]);
+    assert_eq!((code, shown.contains("ELF")), (Some(1), false), "{shown}");
+    assert!(shown.contains("what comes is no text"), "{shown}");
+    let (code, shown) = get(&["zget", "--force", "-o", "-", "binary"]);
+    assert_eq!((code, shown.contains("ELF")), (Some(0), true), "{shown}");
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_not_printed() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
+    let secret = identity.to_secret_string();
+    for secret in [secret.as_str(), &secret.to_lowercase()] {
+        let ran = machine.run(&format!("zseal -r {secret} a")).code(2).says("this is an identity");
+        assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn identities_are_found_among_lines_of_other_kinds() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
+    let (secret, recipient) = (identity.to_secret_string(), identity.to_recipient());
+    machine.run(&format!("zseal -r {recipient} a")).ok();
+    let mixed = format!("AGE-PLUGIN-YUBIKEY-1QQQQ\nssh-ed25519 AAAA me\n{}\n", secret.as_str());
+    for text in [mixed, format!("\u{feff}{}\r\n", secret.as_str())] {
+        machine.write("key.txt", &text);
+        assert_eq!(machine.run("zopen -i key.txt -o - a.zput").ok().stdout, b"1");
+        assert_eq!(machine.run_on(text.as_bytes(), "zopen -i - -o - a.zput").ok().stdout, b"1");
+    }
+    machine.write("key.txt", "AGE-PLUGIN-YUBIKEY-1QQQQ\n");
+    machine.run("zopen -i key.txt -o - a.zput").code(7).says("line 1 of the identity file");
+    let utf16: Vec<u8> = "\u{feff}x".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    machine.write("key.txt", utf16);
+    machine.run("zopen -i key.txt -o - a.zput").code(1).says("it is UTF-16: save it as UTF-8");
+}

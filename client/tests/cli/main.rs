@@ -6,9 +6,11 @@
 mod embedded;
 mod endings;
 mod environment;
+mod first_use;
 mod json;
 mod keys;
 mod offline;
+mod outputs;
 mod server;
 mod support;
 mod words;

@@ -137,6 +137,39 @@ impl Machine {
         self.command(name).args(arguments).output().unwrap().into()
     }
 
+    /// Runs a script by the shell, with the commands on its path.
+    #[track_caller]
+    pub(crate) fn sh(&self, script: &str) -> Ran {
+        self.by("sh", &["-c"], script)
+    }
+
+    /// The same, as root in mounts of its own; says why that cannot be had.
+    #[track_caller]
+    pub(crate) fn sh_with_mounts(&self, script: &str) -> Result<Ran, String> {
+        let probe =
+            Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+        match probe {
+            Ok(probed) if probed.status.success() => {
+                Ok(self.by("unshare", &["-m", "sh", "-e", "-c"], script))
+            }
+            Ok(probed) => {
+                Err(format!("no mounts: {}", String::from_utf8_lossy(&probed.stderr).trim()))
+            }
+            Err(error) => Err(format!("unshare does not run: {error}")),
+        }
+    }
+
+    fn by(&self, program: &str, arguments: &[&str], script: &str) -> Ran {
+        let commands = Path::new(env!("CARGO_BIN_EXE_zput")).parent().unwrap();
+        let mut command = Command::new(program);
+        for (name, value) in self.command("zput").get_envs() {
+            command.env(name, value.unwrap());
+        }
+        let path = format!("{}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", commands.display());
+        command.args(arguments).arg(script).env("PATH", path).stdin(Stdio::null());
+        command.current_dir(self.path("")).output().unwrap().into()
+    }
+
     /// Runs a command line with `input` on its stdin.
     #[track_caller]
     pub(crate) fn run_on(&self, input: &[u8], line: &str) -> Ran {

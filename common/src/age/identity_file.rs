@@ -30,7 +30,8 @@ pub enum IdentityFileError {
     TooMany,
 }
 
-/// The identities of a file: one a line; empty lines and those that begin with `#` are skipped.
+/// The identities of a file: one a line; empty lines and those that begin with `#` are skipped, and those of types that
+/// are not known here while there is one that is.
 ///
 /// # Errors
 /// Says which line is not an identity, or that there is none.
@@ -42,7 +43,7 @@ pub fn parse_identity_file(text: &str) -> Result<Vec<Identity>, IdentityFileErro
     {
         return Err(IdentityFileError::Encrypted);
     }
-    let mut identities = Vec::new();
+    let (mut identities, mut unknown) = (Vec::new(), None);
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -51,9 +52,21 @@ pub fn parse_identity_file(text: &str) -> Result<Vec<Identity>, IdentityFileErro
         if identities.len() == IDENTITIES_MAX {
             return Err(IdentityFileError::TooMany);
         }
-        let identity =
-            line.parse().map_err(|error| IdentityFileError::Line { line: index + 1, error })?;
-        identities.push(identity);
+        match line.parse() {
+            Ok(identity) => identities.push(identity),
+            Err(error) => {
+                let error_of_line = IdentityFileError::Line { line: index + 1, error };
+                // A plugin's, or an SSH key: other programs open with those.
+                if error != IdentityError::UnknownType {
+                    return Err(error_of_line);
+                }
+                unknown.get_or_insert(error_of_line);
+            }
+        }
     }
-    if identities.is_empty() { Err(IdentityFileError::None) } else { Ok(identities) }
+    match (identities.is_empty(), unknown) {
+        (false, _) => Ok(identities),
+        (true, Some(error)) => Err(error),
+        (true, None) => Err(IdentityFileError::None),
+    }
 }

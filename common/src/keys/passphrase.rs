@@ -93,19 +93,27 @@ impl Protected {
 }
 
 impl Cost {
-    /// Argon2id of `passphrase`, as the input key of the message.
-    fn key(self, passphrase: &str, salt: &[u8]) -> Result<InputKey, PassphraseError> {
-        if passphrase.is_empty() {
-            return Err(PassphraseError::Empty);
-        }
+    /// The same as Argon2id takes it.
+    ///
+    /// # Errors
+    /// [`PassphraseError::Cost`] out of bounds.
+    pub(super) fn params(self) -> Result<Params, PassphraseError> {
         if self.memory_kib > COST_MAX.memory_kib
             || self.passes > COST_MAX.passes
             || self.lanes > COST_MAX.lanes
         {
             return Err(PassphraseError::Cost);
         }
-        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32))
-            .map_err(|_| PassphraseError::Cost)?;
+        Params::new(self.memory_kib, self.passes, self.lanes, Some(32))
+            .map_err(|_| PassphraseError::Cost)
+    }
+
+    /// Argon2id of `passphrase`, as the input key of the message.
+    fn key(self, passphrase: &str, salt: &[u8]) -> Result<InputKey, PassphraseError> {
+        if passphrase.is_empty() {
+            return Err(PassphraseError::Empty);
+        }
+        let params = self.params()?;
         // Filled here and not by the library, which would neither fail softly nor wipe it.
         let mut memory = Vec::new();
         memory

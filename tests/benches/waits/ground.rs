@@ -93,7 +93,7 @@ impl Ground {
         );
         let home = Home::new();
         process.admit(&home);
-        let key_file = KeyPath { path: home.key_file(), is_named: true }.open()?;
+        let key_file = KeyPath::at(home.key_file()).open()?;
         Ok(Served { process, unix, key_file })
     }
 }

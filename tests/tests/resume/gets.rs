@@ -58,7 +58,8 @@ fn a_get_that_is_cut_goes_on_where_it_was() {
     for (parts, more) in [(1, 0), (1, 1_000), (3, SEALED_PART - 1), (4, 0), (4, 1_000_000)] {
         let ran = cut(&setting, front + parts * SEALED_PART + more);
         let [partial] = &partials(&setting)[..] else { panic!("{:?}", partials(&setting)) };
-        assert!(ran.stderr.contains(&format!("/{partial}: {STAYS}\n")), "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("zget: file: {STAYS}\n")), "{}", ran.stderr);
+        assert!(!ran.stderr.contains(".tmp"), "{}", ran.stderr);
         let mode = fs::metadata(setting.home.file(partial)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
         let _forgotten = setting.line.talks();

@@ -6,7 +6,7 @@ use clap::Args;
 use zput_common::keys::{Remote, Role};
 
 use super::{
-    super::{Failure, KeyArguments, directories, usage},
+    super::{Console, Failure, KeyArguments, directories, usage, warn_if_exposed},
     existing,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Export {
     #[command(flatten)]
     role: RoleArguments,
-    /// Where to; `-` is stdout
+    /// Where to; `-` is stdout. A link is followed, and pipes, devices and descriptors are written as they are
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
     /// Replace the output file if it is there
@@ -53,7 +53,7 @@ impl RoleArguments {
 }
 
 impl Export {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
         let path = self.key.path(&directories()?);
         let key_file = path.open()?;
         let mut exported = key_file
@@ -61,19 +61,24 @@ impl Export {
             .map_err(|error| path.malformed(error))?;
         // A store in this machine's file system is on no other.
         if matches!(exported.remote, Some(Remote::Embedded(_))) {
-            exported.remote = None;
+            (exported.remote, exported.server_key) = (None, None);
         }
-        if self.output == Path::new("-") {
-            let text = exported.to_toml().map_err(|error| path.malformed(error))?;
-            let mut stdout = Output::stdout()?;
-            if stdout.is_terminal() {
+        let stream = match self.output == Path::new("-") {
+            true => Some(Output::stdout()?),
+            false => Output::stream_at(&self.output, self.force)?,
+        };
+        if let Some(mut stream) = stream {
+            if stream.is_terminal() {
                 return Err(usage("a key file is secret and nothing for a terminal: -o PATH"));
             }
-            stdout.write(text.as_bytes())?;
+            let text = exported.to_toml().map_err(|error| path.malformed(error))?;
+            stream.write(text.as_bytes())?;
+            stream.commit(None)?;
             return Ok(());
         }
-        let target = KeyPath { path: self.output, is_named: true };
+        let target = KeyPath::at(self.output);
         target.save(&exported, existing(self.force))?;
+        warn_if_exposed(&target, console);
         Ok(())
     }
 }

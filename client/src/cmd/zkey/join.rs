@@ -15,12 +15,16 @@ use zput_common::{
 };
 
 use super::{
-    super::{At, Console, Failure, KeyArguments, RetryArguments, directories, local, usage},
+    super::{
+        At, Console, Failure, KeyArguments, RetryArguments, directories, local, usage,
+        warn_if_exposed,
+    },
     migrate::Store,
 };
 use crate::{
     Client, ClientError,
     atomic::{Existing, Staged},
+    first_use::Alone,
     keystore::Unlocked,
     secret_file, standard_streams, terminal,
 };
@@ -53,6 +57,8 @@ impl Join {
         let invite = read_invite(self.invite_file.as_deref())?;
         let directories = directories()?;
         let path = self.key.path(&directories);
+        // Who joins at the same time takes the key file that this one makes, or the other way round.
+        let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
         let existed = path.exists()?;
         let mut unlocked = if existed {
             path.unlock()?
@@ -86,11 +92,12 @@ impl Join {
             let _moved = store.move_to(&mut client, console)?;
         }
         let existing = if existed { Existing::Replace } else { Existing::Keep };
-        staged.publish(&path.path, existing).map_err(|error| path.file_error(error))?;
+        staged.publish(existing).map_err(|error| path.file_error(error))?;
         console.tell(&format_args!("joined {} as {label}: may {scopes}", invite.address));
         if !existed {
             console.tell_made(&path);
         }
+        warn_if_exposed(&path, console);
         if let Some(store) = &mut store {
             // What was put while the key file still named the store.
             let _moved = store.move_to(&mut client, console)?;

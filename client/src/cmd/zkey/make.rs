@@ -6,9 +6,12 @@ use clap::{Args, ValueEnum};
 use zput_common::keys::{KeyFile, Names};
 
 use super::{
-    super::{Console, Failure, KeyArguments, directories, usage, zopen::read_identities},
+    super::{
+        Console, Failure, KeyArguments, directories, usage, warn_if_exposed, zopen::read_identities,
+    },
     existing,
 };
+use crate::first_use::Alone;
 
 #[derive(Args, Debug)]
 pub(super) struct New {
@@ -76,8 +79,10 @@ impl Made {
     fn save(self, mut key_file: KeyFile, console: &Console) -> Result<(), Failure> {
         let path = self.key.path(&directories()?);
         key_file.names = self.names.into();
+        let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
         path.save(&key_file, existing(self.force))?;
         console.tell_made(&path);
+        warn_if_exposed(&path, console);
         Ok(())
     }
 }

@@ -19,10 +19,13 @@ Examples:
   zkey export --put-only -o backup.zkey       for a host that stores and cannot open
   zkey export --get-only -o fleet.zkey        for machines that open what you put
   zkey passphrase set                         put the secrets under a passphrase
+  zkey public                                 public keys, and a fingerprint to compare aloud
   zkey import --identity key.txt              a new vault around age-keygen's identity
 
 A key file is this machine's whole capability. Back it up: what is sealed to a key that is lost stays
-sealed. Secrets are never arguments and never in the environment.
+sealed. Secrets are never arguments and never in the environment. A passphrase is asked for on the
+terminal, or comes from --passphrase-command (or $ZPUT_PASSPHRASE_COMMAND), --passphrase-fd, or a
+service's credential zput.passphrase; the key file itself may be the credential zput.key.
 
 Exit codes: 0 ok, 1 other, 2 usage, 5 try again, 6 denied, 7 key missing or wrong, 10 exists.";
 
@@ -59,7 +62,7 @@ enum Action {
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     match arguments.action {
         Action::New(new) => new.run(console),
-        Action::Export(export) => export.run(),
+        Action::Export(export) => export.run(console),
         Action::Public(public) => public.run(console),
         Action::Show(show) => show.run(console),
         Action::Join(join) => join.run(console),

@@ -1,12 +1,17 @@
 //! `zkey passphrase`: sets, changes and removes one.
 
+use std::ffi::OsString;
+
 use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
+use zput_common::keys::ParsedKeyFile;
 
 use super::super::{Console, Failure, KeyArguments, directories, usage};
 use crate::{
     atomic::Existing,
-    keystore::{KeystoreError, Unlocked},
+    first_use::Alone,
+    keystore::{KeyPath, KeystoreError, Unlocked},
+    passphrase::PassphraseSource,
     terminal,
 };
 
@@ -15,6 +20,12 @@ pub(super) struct Passphrase {
     /// What to do
     #[arg(value_enum)]
     action: PassphraseAction,
+    /// Shell command that prints the new passphrase, for `change`
+    #[arg(long, value_name = "COMMAND", conflicts_with = "new_passphrase_fd")]
+    new_passphrase_command: Option<OsString>,
+    /// Descriptor from which the new passphrase is read, for `change`
+    #[arg(long, value_name = "N")]
+    new_passphrase_fd: Option<u16>,
     #[command(flatten)]
     key: KeyArguments,
 }
@@ -32,7 +43,9 @@ enum PassphraseAction {
 impl Passphrase {
     pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
         let path = self.key.path(&directories()?);
-        match (self.action, path.is_locked()?) {
+        let before = path.parse()?;
+        let is_locked = matches!(before, ParsedKeyFile::Locked(_));
+        match (self.action, is_locked) {
             (PassphraseAction::Set, true) => {
                 return Err(usage("there is a passphrase already (zkey passphrase change)"));
             }
@@ -44,14 +57,25 @@ impl Passphrase {
             }
             _ => {}
         }
-        if !terminal::can_ask() {
-            return Err(KeystoreError::CannotAsk(path.path).into());
-        }
+        // To set one there is only a new one.
+        let new = match self.action {
+            PassphraseAction::Set => self.key.passphrase(),
+            PassphraseAction::Change | PassphraseAction::Remove => PassphraseSource::new_by(
+                self.new_passphrase_command.clone(),
+                self.new_passphrase_fd,
+            ),
+        };
         let Unlocked { key_file, .. } = path.unlock()?;
         let passphrase = match self.action {
-            PassphraseAction::Set | PassphraseAction::Change => Some(ask_twice()?),
+            PassphraseAction::Set | PassphraseAction::Change => Some(new_passphrase(&new, &path)?),
             PassphraseAction::Remove => None,
         };
+        let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
+        if path.parse()? != before {
+            return Err(usage(
+                "the key file was changed meanwhile; it is as it was then (try again)",
+            ));
+        }
         let text = Unlocked { key_file, passphrase }.to_text().map_err(|e| path.malformed(e))?;
         path.save_text(&text, Existing::Replace)?;
         console.tell(&match self.action {
@@ -64,6 +88,15 @@ impl Passphrase {
             PassphraseAction::Remove => "the secrets are no longer under a passphrase",
         });
         Ok(())
+    }
+}
+
+fn new_passphrase(source: &PassphraseSource, path: &KeyPath) -> Result<Zeroizing<String>, Failure> {
+    match source.read() {
+        Ok(Some(passphrase)) => Ok(passphrase),
+        Ok(None) if terminal::can_ask() => ask_twice(),
+        Ok(None) => Err(KeystoreError::CannotAsk(path.path.clone()).into()),
+        Err(error) => Err(KeystoreError::Passphrase { from: source.describe(), error }.into()),
     }
 }
 

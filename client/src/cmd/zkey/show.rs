@@ -2,9 +2,10 @@
 
 use clap::Args;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use zput_common::{
     age::Recipient,
-    keys::{ParsedKeyFile, Remote},
+    keys::{KeyFile, ParsedKeyFile, Remote},
 };
 
 use super::super::{Console, Failure, KeyArguments, directories};
@@ -30,16 +31,39 @@ struct PublicLine {
     recipients: Vec<String>,
     device: String,
     writer: String,
+    fingerprint: String,
+}
+
+impl PublicLine {
+    fn of(key_file: &KeyFile) -> Self {
+        let recipients: Vec<_> = key_file.recipients.iter().map(ToString::to_string).collect();
+        let device = key_file.device_seed().tls_key().public_key().to_string();
+        let writer = key_file.device_seed().writer_key().public_key().to_string();
+        let fingerprint = fingerprint(recipients.iter().chain([&device, &writer]));
+        Self { recipients, device, writer, fingerprint }
+    }
+}
+
+/// What two people can compare aloud: 30 decimal digits of SHA-256 of all the lines.
+fn fingerprint<'a>(lines: impl Iterator<Item = &'a String>) -> String {
+    let mut hash = Sha256::new();
+    hash.update("zput/v1/fingerprint\n");
+    for line in lines {
+        hash.update(line);
+        hash.update("\n");
+    }
+    let digits = |bytes: &[u8]| {
+        let number = bytes.iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+        format!("{:05}", number % 100_000)
+    };
+    let hash = hash.finalize();
+    hash.chunks_exact(5).map(digits).collect::<Vec<_>>().join(" ")
 }
 
 impl Public {
     pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
         let key_file = self.key.path(&directories()?).open()?;
-        let line = PublicLine {
-            recipients: key_file.recipients.iter().map(ToString::to_string).collect(),
-            device: key_file.device_seed().tls_key().public_key().to_string(),
-            writer: key_file.device_seed().writer_key().public_key().to_string(),
-        };
+        let line = PublicLine::of(&key_file);
         if self.json {
             return Ok(console.print_json(&line)?);
         }
@@ -48,6 +72,7 @@ impl Public {
         }
         console.print(&format_args!("device    {}", line.device))?;
         console.print(&format_args!("writer    {}", line.writer))?;
+        console.print(&format_args!("fingerprint {}", line.fingerprint))?;
         Ok(())
     }
 }
@@ -99,3 +124,16 @@ fn shortened(recipient: &Recipient) -> String {
 const SHOWN_CHARACTERS: usize = 48;
 /// What is not longer is shown whole: an X25519 recipient has 62.
 const MAX_SHOWN_CHARACTERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::fingerprint;
+
+    /// SHA-256 of the four lines is 0a7a8f96…: computed by sha256sum(1) and python.
+    #[test]
+    fn a_fingerprint_is_thirty_digits_of_all_lines() {
+        let lines = ["age1x".to_owned(), "device".to_owned(), "writer".to_owned()];
+        assert_eq!(fingerprint(lines.iter()), "03433 67881 79021 76066 20674 36316");
+        assert_ne!(fingerprint(lines[1..].iter()), "03433 67881 79021 76066 20674 36316");
+    }
+}

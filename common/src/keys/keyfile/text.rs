@@ -128,11 +128,10 @@ impl ProtectedFields {
         let sealed = STANDARD_NO_PAD
             .decode(self.sealed.as_str())
             .map_err(|_| wrong("protected.sealed", "it is not unpadded base64"))?;
-        Ok(Protected {
-            cost: Cost { memory_kib: self.memory_kib, passes: self.passes, lanes: self.lanes },
-            salt: *self.salt.hex::<SALT_BYTES>("protected.salt")?,
-            sealed,
-        })
+        // Nobody is asked for the passphrase of what is not to be opened.
+        let cost = Cost { memory_kib: self.memory_kib, passes: self.passes, lanes: self.lanes };
+        cost.params()?;
+        Ok(Protected { cost, salt: *self.salt.hex::<SALT_BYTES>("protected.salt")?, sealed })
     }
 }
 

@@ -1,0 +1,103 @@
+use std::{fs, os::unix::fs::MetadataExt};
+
+use super::*;
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_appears_only_when_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    let mut output = Output::at(&target, false).unwrap();
+    output.write(b"hello ").unwrap();
+    output.write(b"world").unwrap();
+    assert!(!target.exists());
+    let attributes = Attributes { mode: 0o4751, mtime_s: 1_000_000_000, mtime_ns: 5 };
+    output.commit(Some(attributes)).unwrap();
+    assert_eq!(fs::read(&target).unwrap(), b"hello world");
+    let metadata = fs::metadata(&target).unwrap();
+    assert_eq!(metadata.mode() & 0o7777, 0o751);
+    assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 5));
+    assert_eq!(names(dir.path()), ["out"]);
+}
+
+#[test]
+fn times_before_1970_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    let attributes = Attributes { mode: 0o600, mtime_s: -2, mtime_ns: 500_000_000 };
+    Output::at(&target, false).unwrap().commit(Some(attributes)).unwrap();
+    let metadata = fs::metadata(&target).unwrap();
+    assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-2, 500_000_000));
+}
+
+#[test]
+fn what_is_dropped_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut output = Output::at(&dir.path().join("out"), false).unwrap();
+    output.write(b"half").unwrap();
+    assert_eq!(names(dir.path()).len(), 1);
+    drop(output);
+    assert_eq!(names(dir.path()), [""; 0]);
+}
+
+#[test]
+fn nothing_is_overwritten_without_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    fs::write(&target, "old").unwrap();
+    assert!(matches!(Output::at(&target, false), Err(SinkError::Exists(_))));
+    let mut output = Output::at(&target, true).unwrap();
+    output.write(b"new").unwrap();
+    output.commit(None).unwrap();
+    assert_eq!(fs::read(&target).unwrap(), b"new");
+}
+
+#[test]
+fn a_file_that_appears_meanwhile_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    let output = Output::at(&target, false).unwrap();
+    fs::write(&target, "other's").unwrap();
+    assert!(matches!(output.commit(None), Err(SinkError::Exists(_))));
+    assert_eq!(fs::read(&target).unwrap(), b"other's");
+    assert_eq!(names(dir.path()), ["out"]);
+}
+
+#[test]
+fn a_dangling_link_exists_and_is_followed_when_forced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (link, elsewhere) = (dir.path().join("link"), dir.path().join("elsewhere"));
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    assert!(matches!(Output::at(&link, false), Err(SinkError::Exists(_))));
+    Output::at(&link, true).unwrap().commit(None).unwrap();
+    assert!(elsewhere.is_file());
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn devices_are_written_as_they_are() {
+    let mut output = Output::at(Path::new("/dev/null"), false).unwrap();
+    assert!(matches!(output, Output::Stream(_)));
+    output.write(b"x").unwrap();
+    output.commit(None).unwrap();
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+}
+
+#[test]
+fn a_full_disk_is_told_apart() {
+    let mut output = Output::at(Path::new("/dev/full"), false).unwrap();
+    let error = output.write(b"x").unwrap_err();
+    assert!(error.is_full(), "{error}");
+}
+
+#[test]
+fn a_directory_is_no_output() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(Output::at(dir.path(), true), Err(SinkError::Directory(_))));
+}

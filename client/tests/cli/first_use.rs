@@ -1,0 +1,285 @@
+//! What is made once: key files and stores by several processes at once, behind links, as root in another user's home, and
+//! in environments that lack something.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, chown, symlink},
+    process::{Child, Stdio},
+};
+
+use rustix::process::geteuid;
+use zput_common::proto::message::Scopes;
+use zput_skip as skip;
+
+use crate::support::{Machine, Ran, Served, copy, names};
+
+/// Runs all of them at once, to their ends.
+fn at_once(machine: &Machine, lines: &[String]) -> Vec<Ran> {
+    let start = |line: &String| -> Child {
+        let mut words = line.split_whitespace();
+        let mut command = machine.command(words.next().unwrap());
+        command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children: Vec<Child> = lines.iter().map(start).collect();
+    children.into_iter().map(|child| child.wait_with_output().unwrap().into()).collect()
+}
+
+fn puts(machine: &Machine) -> Vec<String> {
+    let put = |number| {
+        machine.write(&format!("f{number}"), "1");
+        format!("zput f{number}")
+    };
+    (0..6).map(put).collect()
+}
+
+#[test]
+fn several_first_puts_at_once_are_all_stored() {
+    for _ in 0..3 {
+        let machine = Machine::new();
+        let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
+        let made = |what: &str| ran.iter().filter(|ran| ran.stderr.contains(what)).count();
+        assert_eq!((made("made a key file"), made("made a store")), (1, 1));
+        assert_eq!(machine.run("zls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
+        assert_eq!(names(machine.store().parent().unwrap()), ["store"]);
+        assert_eq!(names(machine.key_file().parent().unwrap()), ["default.zkey"]);
+    }
+}
+
+#[test]
+fn a_new_key_file_gets_one_store_from_several_puts_at_once() {
+    let machine = Machine::new();
+    machine.run("zkey new").ok();
+    let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
+    assert_eq!(ran.iter().filter(|ran| ran.stderr.contains("made a store")).count(), 1);
+    assert_eq!(machine.run("zls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
+}
+
+#[test]
+fn one_of_several_new_key_files_at_once_is_the_one() {
+    let machine = Machine::new();
+    let ran = at_once(&machine, &vec!["zkey new".to_owned(); 4]);
+    let mut codes: Vec<_> = ran.iter().map(|ran| ran.code.unwrap()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 10, 10, 10]);
+}
+
+#[test]
+fn invites_that_are_redeemed_at_once_make_one_key_file() {
+    let served = Served::start();
+    let machine = Machine::new();
+    let join = |number| {
+        machine.write(&format!("i{number}"), served.invite(Scopes::ALL));
+        format!("zkey join --invite-file i{number}")
+    };
+    let lines: Vec<_> = (0..3).map(join).collect();
+    let ran: Vec<_> = at_once(&machine, &lines).into_iter().map(Ran::ok).collect();
+    assert_eq!(ran.iter().filter(|ran| ran.stderr.contains("made a key file")).count(), 1);
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+}
+
+#[test]
+fn an_empty_directory_is_no_store_of_a_key_file_that_has_one() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    let away = machine.path("away");
+    fs::rename(machine.store(), &away).unwrap();
+    fs::create_dir(machine.store()).unwrap();
+    for line in ["zls", "zput a", "zget -o b a", "zstat a", "zrm a"] {
+        machine.run(line).code(4).says("there is no store").says("is its disk mounted?");
+    }
+    assert_eq!(names(&machine.store()), [""; 0]);
+
+    // Another disk is mounted there.
+    let other = Machine::new();
+    other.write("a", "2");
+    other.run("zput a").ok();
+    copy(&other.store(), &machine.store());
+    for line in ["zls", "zput a", "zget -o b a"] {
+        machine.run(line).code(8).says("is another one than the key file's");
+    }
+    fs::remove_dir_all(machine.store()).unwrap();
+    copy(&away, &machine.store());
+    assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
+    // What another device gets says nothing of this machine's store.
+    machine.run("zkey export --full -o other.zkey").ok();
+    let text = fs::read_to_string(machine.path("other.zkey")).unwrap();
+    assert!(!text.contains("server_key"), "{text}");
+}
+
+/// A machine whose key file is a link to `work/real/k.zkey`.
+fn linked() -> Machine {
+    let machine = Machine::new();
+    fs::create_dir(machine.path("real")).unwrap();
+    machine.run("zkey new --key real/k.zkey").ok();
+    fs::create_dir_all(machine.key_file().parent().unwrap()).unwrap();
+    symlink(machine.path("real/k.zkey"), machine.key_file()).unwrap();
+    machine
+}
+
+/// What the link leads to, if the link is still one.
+fn real(machine: &Machine) -> String {
+    assert!(fs::symlink_metadata(machine.key_file()).unwrap().is_symlink());
+    assert_eq!(names(&machine.path("real")), ["k.zkey"]);
+    assert_eq!(names(machine.key_file().parent().unwrap()), ["default.zkey"]);
+    fs::read_to_string(machine.path("real/k.zkey")).unwrap()
+}
+
+#[test]
+fn every_writer_of_a_key_file_writes_what_a_link_leads_to() {
+    let machine = linked();
+    let (is_open, secret) = (|text: &str| text.contains("\ndevice_seed = "), "hunter2");
+    let by = |command: &str| format!("--passphrase-command echo${{IFS}}{command}");
+    machine.run(&format!("zkey passphrase set {}", by(secret))).ok();
+    let locked = real(&machine);
+    assert!(!is_open(&locked) && locked.contains("[protected]"), "{locked}");
+    let change =
+        format!("zkey passphrase change {} --new-passphrase-command echo${{IFS}}x", by(secret));
+    machine.run(&change).ok();
+    assert_ne!(real(&machine), locked);
+    machine.run(&format!("zkey passphrase remove {}", by(secret))).code(7);
+    machine.run(&format!("zkey passphrase remove {}", by("x"))).ok();
+    assert!(is_open(&real(&machine)));
+
+    machine.write("a", "1");
+    machine.run("zput a").ok().says("made a store");
+    assert!(real(&machine).contains("remote = \"file://"));
+    let served = Served::start();
+    machine.run_on(served.invite(Scopes::ALL).as_bytes(), "zkey join").ok();
+    assert!(real(&machine).contains("remote = \"zput://"));
+    let other = Served::start();
+    machine.run_on(other.invite(Scopes::ALL).as_bytes(), "zkey join").code(2);
+    machine.run_on(other.invite(Scopes::ALL).as_bytes(), "zkey join --force").ok();
+    assert!(real(&machine).contains(&other.remote().to_string()));
+    let before = real(&machine);
+    machine.run("zkey new").code(10);
+    assert_eq!(real(&machine), before);
+    machine.run("zkey new --force").ok();
+    assert_ne!(real(&machine), before);
+    let export = format!("zkey export --full --force -o {}", machine.key_file().display());
+    machine.run(&export).ok();
+    assert_ne!(real(&machine), before);
+}
+
+#[test]
+fn a_link_to_nothing_is_no_place_for_a_key_file() {
+    let machine = Machine::new();
+    machine.run("zkey new").ok();
+    symlink("away/k.zkey", machine.path("link")).unwrap();
+    for line in [
+        "zkey new --key link",
+        "zkey new --key link --force",
+        "zkey export --full -o link",
+        "zkey export --full --force -o link",
+        "zput --key link a",
+    ] {
+        machine.write("a", "1");
+        machine.run(line).code(7).says("link is a link to ").says("away/k.zkey, which is missing");
+    }
+    assert_eq!(machine.names(), ["a", "link"]);
+}
+
+/// `sudo zput` with HOME kept, and containers.
+#[test]
+fn what_root_makes_in_another_users_home_is_theirs() {
+    if !geteuid().is_root() {
+        return skip::because("only root can be root in another user's home");
+    }
+    let machine = Machine::new();
+    let user = 54_321;
+    for directory in [machine.home(), &machine.path("")] {
+        chown(directory, Some(user), Some(user)).unwrap();
+    }
+    machine.write("a", vec![1; 20_000_000]);
+    machine.run("zput a").ok();
+    machine.run("zget -o b a").ok();
+    machine.run("zkey passphrase set --passphrase-command echo${IFS}x").ok();
+    machine.run("zkey passphrase remove --passphrase-command echo${IFS}x").ok();
+    machine.run("zkey export --get-only -o other.zkey").ok();
+    let mut left = vec![machine.home().join(".config"), machine.home().join(".local")];
+    let mut looked_at = 0;
+    while let Some(path) = left.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (user, user), "{}", path.display());
+        looked_at += 1;
+        // What is in a store is the store's own.
+        if metadata.is_dir() && path != machine.store() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert!(looked_at >= 9, "{looked_at}");
+    assert_eq!(fs::metadata(machine.path("other.zkey")).unwrap().uid(), user);
+}
+
+#[test]
+fn a_home_that_is_none_is_told_of_before_anything_is_made() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    let put = |home: Option<&str>| {
+        let mut command = machine.command("zput");
+        match home {
+            Some(home) => command.env("HOME", home),
+            None => command.env_remove("HOME"),
+        };
+        command
+            .arg("a")
+            .env("XDG_CONFIG_HOME", "relative is ignored")
+            .output()
+            .map(Ran::from)
+            .unwrap()
+    };
+    put(Some("rel")).code(1).says("HOME is rel, which is relative");
+    assert_eq!(machine.names(), ["a"]);
+}
+
+#[test]
+fn a_service_finds_its_state_and_its_credentials() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    let credentials = machine.home().join("credentials");
+    fs::create_dir(&credentials).unwrap();
+    machine.run("zput a").ok();
+    fs::rename(machine.key_file(), credentials.join("zput.key")).unwrap();
+    fs::remove_dir_all(machine.home().join(".local/state")).unwrap();
+    let run = |line: &str| {
+        let mut words = line.split_whitespace();
+        let mut command = machine.command(words.next().unwrap());
+        command.args(words).env("CREDENTIALS_DIRECTORY", &credentials);
+        Ran::from(command.env("STATE_DIRECTORY", machine.home().join("s")).output().unwrap())
+    };
+    assert_eq!(run("zget -o - a").ok().stdout, b"1");
+    assert_eq!(names(&machine.home().join("s/zput")), ["seen"]);
+    assert!(!machine.home().join(".local/state").exists());
+
+    fs::write(credentials.join("zput.passphrase"), "hunter2\n").unwrap();
+    run("zkey passphrase set").ok();
+    let text = fs::read_to_string(credentials.join("zput.key")).unwrap();
+    assert!(text.contains("[protected]"), "{text}");
+    assert_eq!(run("zget -o - a").ok().stdout, b"1");
+}
+
+#[test]
+fn a_passphrase_comes_from_a_command_or_a_descriptor() {
+    let machine = Machine::new();
+    machine.write("a", "1");
+    machine.run("zput a").ok();
+    machine.sh("zkey passphrase set --passphrase-fd 3 3<<E\nhunter2\nE\n").ok();
+    for line in [
+        "zget --passphrase-fd 3 -o - a 3<<E\nhunter2\nE\n",
+        "echo hunter2 | zget --passphrase-fd 0 -o - a",
+        "zget --passphrase-command 'echo hunter2' -o - a",
+        "ZPUT_PASSPHRASE_COMMAND='echo hunter2' zget -o - a",
+    ] {
+        assert_eq!(machine.sh(line).ok().text(), "1", "{line}");
+    }
+    machine
+        .run("zget --passphrase-command false -o - a")
+        .code(7)
+        .says("it failed with exit status: 1");
+    machine.run("zget --passphrase-command true -o - a").code(7).says("it is empty");
+    machine.run("zget --passphrase-command pwd -o - a").code(7).says("the passphrase is wrong");
+    machine.run("zget --passphrase-fd 9 -o - a").code(7).says("descriptor 9");
+    machine.sh("zkey passphrase change --passphrase-command 'echo hunter2' --new-passphrase-fd 3 3<<E\nnew\nE\n").ok();
+    assert_eq!(machine.sh("zget --passphrase-command 'echo new' -o - a").ok().text(), "1");
+}

@@ -1,0 +1,442 @@
+//! Where plaintext goes: an output is what its path leads to.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    path::Path,
+    process::Stdio,
+};
+
+use rustix::{
+    fs::{XattrFlags, getxattr, setxattr},
+    process::geteuid,
+};
+use zput_skip::{self as skip, or_skip};
+
+use crate::support::{Machine, Ran, files, names};
+
+/// A user that nobody is.
+const NOBODY: u32 = 54_321;
+
+/// A machine with a blob `f`, a sealed file `f.zput`, and the file itself.
+fn machine() -> Machine {
+    let machine = Machine::new();
+    machine.write("f", "the plans\n");
+    machine.run("zput f").ok();
+    machine.run("zseal f").ok();
+    machine
+}
+
+#[test]
+fn a_closed_stdout_is_an_error_and_a_closed_stderr_is_none() {
+    let machine = machine();
+    for line in [
+        "zget -o - f",
+        "zget -o /dev/stdout f",
+        "zget --json -o x --force f",
+        "zopen -o - f.zput",
+        "zseal -o - f",
+        "zls",
+        "zls --json",
+        "zstat f",
+        "zput --json f",
+        "zkey public",
+        "zkey show",
+        "zkey export --get-only -o -",
+    ] {
+        machine.sh(&format!("{line} >&-")).code(1).says("it is closed");
+    }
+    assert_eq!(machine.sh("zget -o - f 2>&-").ok().stdout, b"the plans\n");
+    assert_eq!(machine.sh("zls 2>&-").ok().text(), "f\n");
+}
+
+/// What the commands that write data write, by the output that follows.
+const WRITERS: [(&str, &str); 2] = [("zget", "f"), ("zopen", "f.zput")];
+
+#[test]
+fn a_path_to_a_descriptor_is_that_descriptor() {
+    let machine = machine();
+    symlink("/proc/self/fd/1", machine.path("link")).unwrap();
+    symlink("link", machine.path("chain")).unwrap();
+    for (command, input) in WRITERS {
+        for path in ["/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1", "link", "chain"] {
+            for force in ["", "--force"] {
+                let get = format!("{command} {force} -o {path} {input}");
+                machine.sh(&format!("(echo before; {get}; echo behind) > out")).ok();
+                assert_eq!(machine.read("out"), b"before\nthe plans\nbehind\n", "{get}");
+                machine.sh(&format!("echo old > out; {get} >> out; {get} | cat >> out")).ok();
+                assert_eq!(machine.read("out"), b"old\nthe plans\nthe plans\n", "{get}");
+            }
+        }
+        let get = format!("{command} -o /dev/stdout {input}");
+        machine.sh(&format!("{get} > out")).ok();
+        assert_eq!(machine.read("out"), b"the plans\n");
+        let get = format!("{command} -o /dev/fd/7 {input}");
+        machine.sh(&format!("(echo before >&7; {get}; echo behind >&7) 7> out")).ok();
+        assert_eq!(machine.read("out"), b"before\nthe plans\nbehind\n");
+        let get = format!("{command} -o /proc/$$/fd/7 {input}");
+        machine.sh(&format!("exec 7> out; echo before >&7; {get}; echo behind >&7")).ok();
+        assert_eq!(machine.read("out"), b"before\nthe plans\nbehind\n");
+    }
+    assert!(fs::symlink_metadata(machine.path("link")).unwrap().is_symlink());
+    // Sealed and exported bytes differ each time.
+    for (write, read) in [
+        ("zseal -o /dev/fd/1 f", "zopen -o - out"),
+        ("zkey export --get-only -o /proc/self/fd/1", "zkey show --key out"),
+        ("zkey export --get-only -o link", "zkey show --key out"),
+    ] {
+        machine.sh(&format!("{write} > out; {read}")).ok();
+    }
+}
+
+/// What is not open would be a file of the program's own, or of the next that opens one.
+#[test]
+fn a_descriptor_that_was_given_by_nobody_is_not_written() {
+    let machine = machine();
+    // What runs the tests may have given some.
+    let given = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-";
+    for number in 3..10 {
+        let get = format!("{given}; zget -o /dev/fd/{number} f");
+        machine.sh(&get).code(1).says("Bad file descriptor");
+    }
+    machine.sh("zget -o /dev/fd/7 f 7< f").code(1).says("Bad file descriptor");
+    machine.sh("zget -o - f 1< f").code(1).says("Bad file descriptor");
+}
+
+#[test]
+fn another_users_pipe_gets_nothing_unless_forced() {
+    let machine = machine();
+    machine.sh("mkfifo mine; cat mine > got & zget -o mine f; wait").ok();
+    assert_eq!(machine.read("got"), b"the plans\n");
+    if !geteuid().is_root() {
+        return skip::because("only root can make another user's pipe");
+    }
+    for directory in ["shared", "theirs"] {
+        machine.sh(&format!("mkdir {directory}; mkfifo {directory}/pipe")).ok();
+        chown(machine.path(directory).join("pipe"), Some(NOBODY), None).unwrap();
+        symlink("pipe", machine.path(directory).join("link")).unwrap();
+    }
+    fs::set_permissions(machine.path("shared"), Permissions::from_mode(0o1777)).unwrap();
+    chown(machine.path("theirs"), Some(NOBODY), None).unwrap();
+    for (command, input) in WRITERS {
+        for path in ["shared/pipe", "shared/link", "theirs/pipe"] {
+            let ran = machine.run(&format!("{command} -o {path} {input}")).code(1);
+            ran.says("is another user's (number 54321)");
+        }
+    }
+    let forced = "cat shared/pipe > got & zget --force -o shared/pipe f; wait";
+    machine.sh(forced).ok();
+    assert_eq!(machine.read("got"), b"the plans\n");
+    // A link that was planted where everybody may is not followed, wherever it leads.
+    let planted = machine.path("shared/planted");
+    symlink("../elsewhere", &planted).unwrap();
+    std::os::unix::fs::lchown(&planted, Some(NOBODY), None).unwrap();
+    for force in ["", "--force"] {
+        let ran = machine.run(&format!("zget {force} -o shared/planted f")).code(1);
+        ran.says("is a link of another user (number 54321)");
+    }
+    assert!(!machine.path("elsewhere").exists());
+}
+
+#[test]
+fn a_link_is_followed_and_stays() {
+    let machine = machine();
+    fs::create_dir(machine.path("real")).unwrap();
+    symlink("real/out", machine.path("out")).unwrap();
+    for (command, input) in WRITERS {
+        machine.run(&format!("{command} -o out {input}")).code(10);
+        assert_eq!(names(&machine.path("real")), [""; 0]);
+        machine.run(&format!("{command} --force -o out {input}")).ok();
+        assert_eq!(machine.read("real/out"), b"the plans\n");
+        assert!(fs::symlink_metadata(machine.path("out")).unwrap().is_symlink());
+        fs::write(machine.path("real/out"), "something longer than the plans").unwrap();
+        machine.run(&format!("{command} --force -o out {input}")).ok();
+        assert_eq!(machine.read("real/out"), b"the plans\n");
+        fs::remove_file(machine.path("real/out")).unwrap();
+    }
+    assert_eq!(names(&machine.path("real")), [""; 0]);
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn what_is_replaced_keeps_its_owner_and_gets_no_wider_mode() {
+    let machine = machine();
+    let out = machine.path("out");
+    for (before, expected) in [(0o600, 0o600), (0o640, 0o640), (0o664, 0o644), (0o755, 0o644)] {
+        machine.write("out", "old");
+        fs::set_permissions(&out, Permissions::from_mode(before)).unwrap();
+        machine.run("zget --force -o out f").ok();
+        assert_eq!(format!("{:o}", mode(&out)), format!("{expected:o}"), "{before:o}");
+    }
+    // A part of a blob says nothing of its mode.
+    fs::set_permissions(&out, Permissions::from_mode(0o640)).unwrap();
+    machine.run("zget --force --range 0-2 -o out f").ok();
+    assert_eq!((machine.read("out").as_slice(), mode(&out)), (&b"the"[..], 0o640));
+    machine.run("zseal --force -o out f").ok();
+    assert_eq!(mode(&out), 0o640);
+    if !geteuid().is_root() {
+        return skip::because("only root can give a file to another user");
+    }
+    chown(&out, Some(NOBODY), Some(NOBODY + 1)).unwrap();
+    machine.run("zget --force -o out f").ok();
+    let metadata = fs::metadata(&out).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid(), mode(&out)), (NOBODY, NOBODY + 1, 0o640));
+    assert_eq!(machine.read("out"), b"the plans\n");
+    // One that another user put where everybody may is replaced, and the new one is not theirs.
+    fs::set_permissions(machine.path(""), Permissions::from_mode(0o1777)).unwrap();
+    fs::hard_link(&out, machine.path("theirs")).unwrap();
+    fs::write(&out, "old").unwrap();
+    machine.run("zget --force -o out f").ok();
+    assert_eq!((fs::metadata(&out).unwrap().uid(), machine.read("theirs")), (0, b"old".to_vec()));
+}
+
+#[test]
+fn what_is_replaced_keeps_its_attributes_and_its_access_list() {
+    let machine = machine();
+    machine.write("out", "old");
+    let out = machine.path("out");
+    fs::set_permissions(&out, Permissions::from_mode(0o640)).unwrap();
+    // acl(5): version 2; owner rw-, user 54321 r--, group r--, mask r--, others nothing.
+    let mut list = 2u32.to_le_bytes().to_vec();
+    for (tag, bits, id) in
+        [(1u16, 6u16, !0), (2, 4, NOBODY), (4, 4, !0), (0x10, 4, !0), (0x20, 0, !0)]
+    {
+        list.extend([tag.to_le_bytes(), bits.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    let set = |name: &str, value: &[u8]| {
+        setxattr(&out, name, value, XattrFlags::empty())
+            .map_err(|error| format!("this file system has no {name}: {error}"))
+    };
+    let value = |name: &str| {
+        let mut value = vec![0; 1024];
+        let length = getxattr(&out, name, &mut value[..]).unwrap();
+        value.truncate(length);
+        value
+    };
+    or_skip!(set("system.posix_acl_access", &list));
+    or_skip!(set("user.note", b"kept"));
+    machine.run("zget --force -o out f").ok();
+    assert_eq!(machine.read("out"), b"the plans\n");
+    assert_eq!(value("user.note"), b"kept");
+    assert_eq!(value("system.posix_acl_access"), list);
+    assert_eq!(mode(&out), 0o640);
+}
+
+#[test]
+fn a_file_that_is_mounted_on_its_name_is_written_over() {
+    let machine = machine();
+    let mount = "echo 'something longer than the plans' > inner; chmod 640 inner; mkdir d; echo > d/out; \
+                 mount --bind inner d/out; ";
+    let run = |script: &str| {
+        let ran = machine.sh_with_mounts(&format!("{mount}{script}"));
+        let _again = fs::remove_dir_all(machine.path("d"));
+        ran
+    };
+    let ran = or_skip!(run("zget --force -o d/out f; zget -o d/out f")).code(10);
+    assert!(!ran.stderr.contains("busy"), "{}", ran.stderr);
+    assert_eq!(
+        (machine.read("inner").as_slice(), mode(&machine.path("inner"))),
+        (&b"the plans\n"[..], 0o640)
+    );
+    // In a tree in which nothing can be made.
+    let read_only = "mount --bind d d; mount --bind inner d/out; mount -o remount,ro,bind d; ";
+    run(&format!("{read_only}zopen --force -o d/out f.zput")).unwrap().ok();
+    assert_eq!(machine.read("inner"), b"the plans\n");
+    // A key file in a container.
+    let key = "zkey new --key inner --force; mkdir k; echo > k/key; mount --bind inner k/key; \
+               zkey passphrase set --passphrase-command 'echo x' --key k/key; ls -a k";
+    let ran = run(key).unwrap().ok();
+    assert_eq!(ran.text(), ".\n..\nkey\n");
+    let text = fs::read_to_string(machine.path("inner")).unwrap();
+    assert!(text.contains("[protected]") && !text.contains("device_seed ="), "{text}");
+}
+
+/// Runs a command line while the kernel refuses what `faults` (strace's own words) say.
+fn refused(machine: &Machine, faults: &str, line: &str) -> Result<Ran, String> {
+    let probe = std::process::Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    match probe {
+        Ok(probed) if probed.status.success() => {
+            Ok(machine.sh(&format!("strace -f -qq -o /dev/null {faults} {line}")))
+        }
+        _ => Err("strace is not installed, or may not trace".to_owned()),
+    }
+}
+
+/// SMB, WSL, FUSE, vfat: cp, curl, rsync and tar leave a file there, too.
+#[test]
+fn what_cannot_be_set_on_a_file_is_a_warning() {
+    let machine = machine();
+    fs::set_permissions(machine.path("f"), Permissions::from_mode(0o755)).unwrap();
+    machine.run("zput f").ok();
+    for error in ["EPERM", "EOPNOTSUPP", "ENOSYS", "EINVAL"] {
+        let fault = |calls: &str| format!("-e inject={calls}:error={error}");
+        for (faults, warning) in [
+            (
+                fault("fchmod,chmod,fchmodat,?fchmodat2"),
+                "warning: the mode of out could not be set",
+            ),
+            (
+                fault("utimensat,futimesat,utime,utimes"),
+                "warning: the time of out could not be set",
+            ),
+            (fault("renameat2"), ""),
+            (format!("{} {}", fault("renameat2"), fault("link,linkat")), ""),
+            (format!("{} {}", fault("renameat2,rename,renameat"), fault("link,linkat")), ""),
+            (fault("fsync,fdatasync"), ""),
+        ] {
+            if error == "EPERM" && faults.contains(",rename,") {
+                continue; // A rename that is not permitted is no missing feature.
+            }
+            let ran = or_skip!(refused(&machine, &faults, "zget -o out f")).ok();
+            assert!(ran.stderr.contains(warning), "{faults}: {}", ran.stderr);
+            assert_eq!(ran.stderr.is_empty(), warning.is_empty(), "{faults}: {}", ran.stderr);
+            assert_eq!(machine.read("out"), b"the plans\n", "{faults}");
+            // Nothing is replaced there, either.
+            refused(&machine, &faults, "zget -o out f").unwrap().code(10);
+            fs::remove_file(machine.path("out")).unwrap();
+            assert_eq!(machine.names(), ["f", "f.zput"], "{faults}");
+        }
+    }
+    let faults = "-e inject=renameat2:error=EINVAL -e inject=link,linkat:error=EPERM -e inject=fchmod:error=EPERM";
+    refused(&machine, faults, "zkey new --key new.zkey").unwrap().ok();
+    refused(&machine, faults, "zkey new --key new.zkey").unwrap().code(10);
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_end_is_an_error() {
+    let machine = machine();
+    for (error, code) in [("EDQUOT", 9), ("ENOSPC", 9), ("EIO", 1)] {
+        let faults = format!("-e inject=fsync,fdatasync:error={error}");
+        for line in ["zget --plaintext --force -o out p", "zget --plaintext --force -o - p > out"] {
+            machine.run("zput --plaintext --name p f").ok();
+            let ran = or_skip!(refused(&machine, &faults, line)).code(code);
+            assert!(!ran.stderr.contains(".tmp"), "{}", ran.stderr);
+        }
+        let _partly = fs::remove_file(machine.path("out"));
+    }
+    assert_eq!(machine.names(), ["f", "f.zput"]);
+}
+
+/// As `cat`, which a signal ends.
+#[test]
+fn a_reader_that_is_gone_is_no_error_to_tell_of() {
+    let machine = machine();
+    let unread = |line: &str| {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut words = line.split_whitespace();
+        let mut command = machine.command(words.next().unwrap());
+        command.args(words).stdout(writer).stderr(Stdio::piped());
+        Ran::from(command.output().unwrap())
+    };
+    for line in [
+        "zget -o - f",
+        "zget -o /dev/stdout f",
+        "zget --json --force -o out f",
+        "zopen -o - f.zput",
+        "zseal -o - f",
+        "zls",
+        "zls -l",
+        "zls --json",
+        "zstat f",
+        "zkey public",
+        "zkey show",
+        "zkey export --get-only -o -",
+        "zput --json f",
+    ] {
+        let ran = unread(line).code(141);
+        assert_eq!(ran.stderr, "", "{line}");
+    }
+    // What has to be done is done all the same.
+    machine.write("g", "1");
+    machine.write("h", "2");
+    assert_eq!(unread("zput --json g h").code(141).stderr, "");
+    assert_eq!(machine.run("zls").ok().text(), "f\ng\nh\n");
+    // A blob that is not as it was sealed does not look like one that was only not read to its end.
+    let object = files(&machine.store().join("objects"))
+        .into_iter()
+        .max_by_key(|object| fs::metadata(object).unwrap().len())
+        .unwrap();
+    let mut damaged = fs::read(&object).unwrap();
+    let header = damaged.len() / 2;
+    damaged[header] ^= 1;
+    fs::write(&object, damaged).unwrap();
+    let codes = ["f", "g", "h"].map(|name| unread(&format!("zget -o - {name}")).code.unwrap());
+    assert_eq!(codes.iter().filter(|code| **code == 141).count(), 2, "{codes:?}");
+}
+
+#[test]
+fn directories_are_made_where_that_was_asked_for() {
+    let machine = machine();
+    machine.run("zput --name plans/a/b f").ok();
+    machine.run("zget -o new/deep/ f plans/a/b").ok();
+    assert_eq!(names(&machine.path("new/deep")), ["b", "f"]);
+    machine.run("zget -p -o tree/ plans/a/b").ok();
+    assert_eq!(machine.read("tree/plans/a/b"), b"the plans\n");
+    machine.run("zget --parents -o other/out f").ok();
+    assert_eq!(machine.read("other/out"), b"the plans\n");
+    machine.run("zget --parents plans/a/b").ok();
+    assert_eq!(machine.read("plans/a/b"), b"the plans\n");
+
+    machine.run("zget -o none/of/these/ nothing").code(4);
+    assert!(!machine.path("none").exists());
+    for line in ["zget -o none/out f", "zopen -o none/out f.zput", "zseal -o none/out f"] {
+        let ran =
+            machine.run(line).code(1).says("cannot write none/out: No such file or directory");
+        assert!(!ran.stderr.contains(".tmp"), "{}", ran.stderr);
+    }
+    let long = "n".repeat(300);
+    machine.run(&format!("zget -o {long} f")).code(1).says("File name too long");
+}
+
+#[test]
+fn a_sealed_file_is_verified_before_any_of_it_is_written() {
+    let machine = Machine::new();
+    machine.run("zkey new").ok();
+    machine.write("a", vec![1; 20_000_000]);
+    machine.run("zseal a").ok();
+    let mut damaged = machine.read("a.zput");
+    let late = damaged.len() - 100_000;
+    damaged[late] ^= 1;
+    machine.write("d", &damaged);
+    for output in ["-", "/dev/fd/1"] {
+        let ran = machine.run(&format!("zopen -o {output} d")).code(8);
+        assert_eq!(ran.stdout.len(), 0);
+    }
+    damaged.insert(100_000, 0);
+    machine.write("d", &damaged);
+    let ran = machine.run("zopen -o - d").code(8);
+    assert!(!ran.stderr.contains("server"), "{}", ran.stderr);
+}
+
+#[test]
+fn without_proc_a_file_has_the_mode_that_files_get() {
+    let machine = machine();
+    fs::set_permissions(machine.path("f"), Permissions::from_mode(0o777)).unwrap();
+    machine.run("zput f").ok();
+    let script = "umount -l /proc; umask 027; zget -o out f; zget -o - f; zget -o /dev/fd/1 f";
+    let ran = or_skip!(machine.sh_with_mounts(script)).ok();
+    assert_eq!(ran.text(), "the plans\nthe plans\n");
+    assert_eq!(mode(&machine.path("out")), 0o750);
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_a_warning() {
+    let machine = machine();
+    machine.run("zput --name g f").ok();
+    fs::remove_dir_all(machine.home().join(".local/state/zput/seen")).unwrap();
+    let script = "mount --bind ../.local/state ../.local/state; mount -o remount,ro,bind ../.local/state; \
+                  zget -o - g; zget -o out g";
+    let ran = or_skip!(machine.sh_with_mounts(script)).ok();
+    assert_eq!(
+        (ran.text().as_str(), machine.read("out").as_slice()),
+        ("the plans\n", &b"the plans\n"[..])
+    );
+    ran.says("warning: this machine will not notice if the server goes back")
+        .says(".local/state/zput");
+}
