@@ -113,10 +113,7 @@ mod tests {
 
     /// Leaves an upload in the store of `dir` that was cut off so long ago.
     fn cut_off(store: &Store, dir: &Path, seconds_ago: u64) {
-        let mut header = b"\x8Azput\r\n\x1A\x00\x01\x00\x00\x01\x2c".to_vec();
-        header.resize(56, 7);
-        header.extend_from_slice(b"\x00\x01k");
-        header.resize(300, 9);
+        let header = zput_framed::header(b"k", 300, 24, 1, [7; 32]);
         let key = ObjectKey::new("k").unwrap();
         let mut upload = store.begin(&key, Kind::Sealed, Condition::Any, None).unwrap();
         upload.write_header(&header, Digest::of(&header)).unwrap();

@@ -82,7 +82,7 @@ fn change(store: &Store, number: usize, subject: &mut Subject, dice: &mut StdRng
             let length = dice.random_range(600..BODY_MAX_BYTES);
             let body = Pattern::bytes(dice.random(), length);
             let (kind, slices) = match dice.random_bool(0.5) {
-                true => (Kind::Sealed, framed(subject.key(), &body, SLICE_BYTES)),
+                true => (Kind::Sealed, framed(subject.key(), &body)),
                 false => (Kind::Plain, body.chunks(SLICE_BYTES).map(<[u8]>::to_vec).collect()),
             };
             let whole = slices.concat();

@@ -217,23 +217,22 @@ pub fn look(store: &Store, key: &ObjectKey) -> Result<History, String> {
     Ok(found)
 }
 
-/// Header, body and footer that have the framing of a sealed blob (FORMAT 3 and 7) and nothing in them, the body in
-/// slices of `slice_bytes`.
+/// Header, parts and footer that have the framing of a sealed blob (FORMAT 3 to 7): `body` in full parts of 64 KiB and
+/// what is left of it, which is lengthened by a little where no part is so long. No two uploads have the same header.
 #[must_use]
-pub fn framed(key: &ObjectKey, body: &[u8], slice_bytes: usize) -> Vec<Vec<u8>> {
-    let mut header = b"\x8azput\r\n\x1a".to_vec();
-    header.extend_from_slice(&[0, 1]);
-    header.extend_from_slice(&200u32.to_be_bytes());
-    header.extend_from_slice(&[1, 24]);
-    // The salt: no two uploads have the same header. The generation: all may replace each other.
-    header.extend_from_slice(&Digest::of(body).as_bytes()[..]);
-    header.extend_from_slice(&1_u64.to_be_bytes());
-    header.extend_from_slice(&(key.as_bytes().len() as u16).to_be_bytes());
-    header.extend_from_slice(key.as_bytes());
-    header.resize(200, 9);
-    let mut footer = vec![5; 150];
-    footer[138..142].copy_from_slice(&150u32.to_be_bytes());
-    footer[142..].copy_from_slice(b"\x8azputend");
-    let parts = body.chunks(slice_bytes).map(<[u8]>::to_vec);
+pub fn framed(key: &ObjectKey, body: &[u8]) -> Vec<Vec<u8>> {
+    let full = zput_framed::sealed_length(1 << zput_framed::SMALL_PARTS) as usize;
+    let mut parts: Vec<Vec<u8>> = body.chunks(full).map(<[u8]>::to_vec).collect();
+    if parts.last().is_none_or(|part| part.len() == full) {
+        parts.push(Vec::new());
+    }
+    if let Some(last) = parts.last_mut() {
+        last.resize(zput_framed::next_sealed_length(last.len() as u64) as usize, 9);
+    }
+    // The salt tells uploads apart. The generation: all may replace each other.
+    let salt = *Digest::of(body).as_bytes();
+    let header = zput_framed::header(key.as_bytes(), 300, zput_framed::SMALL_PARTS, 1, salt);
+    let pieces: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let footer = zput_framed::footer(&pieces, zput_framed::SMALL_PARTS);
     [header].into_iter().chain(parts).chain([footer]).collect()
 }

@@ -93,7 +93,7 @@ impl Writer {
             _ => {
                 let body = Pattern::bytes(dice.random(), length(dice));
                 if body.len() > 100 && dice.random_bool(0.5) {
-                    let slices = framed(&key, &body, 100_000);
+                    let slices = framed(&key, &body);
                     subject.wish(Wish::put(Kind::Sealed, &slices.concat()));
                     put(client, key, &slices, Kind::Sealed)?;
                 } else {

@@ -31,4 +31,4 @@ pub use identity::{Identity, IdentityError};
 pub use identity_file::{IdentityFileError, parse_identity_file};
 pub use recipient::{Recipient, RecipientError, WrapError};
 pub use stanza::{Stanza, StanzaError};
-pub use unwrap::{UnwrapError, unwrap_file_key};
+pub use unwrap::{UnwrapError, check_shapes, unwrap_file_key};

@@ -45,7 +45,7 @@ pub enum UnwrapError {
         /// Bytes of its body.
         length: usize,
     },
-    /// The shared secret would be zeros: a point of low order.
+    /// Every shared secret would be zeros: a point of low order.
     #[error("stanza {stanza} of type {kind} has a share of low order")]
     LowOrder {
         /// Which one.
@@ -53,6 +53,17 @@ pub enum UnwrapError {
         /// Its type.
         kind: &'static str,
     },
+}
+
+/// Checks the shape of every stanza of a known type, for which no key is needed.
+///
+/// # Errors
+/// Says which stanza breaks which rule of FORMAT 4.
+pub fn check_shapes(stanzas: &[Stanza]) -> Result<(), UnwrapError> {
+    for (index, stanza) in stanzas.iter().enumerate() {
+        Wrapped::parse(index, stanza)?;
+    }
+    Ok(())
 }
 
 /// A stanza whose shape has been checked; the encapsulated key is boxed because it is 1,120 bytes.
@@ -135,11 +146,13 @@ fn share<const BYTES: usize>(
         let arguments = stanza.arguments().len();
         return Err(UnwrapError::Arguments { stanza: index, kind, arguments });
     };
-    STANDARD_NO_PAD
-        .decode(argument)
-        .ok()
-        .and_then(|share| share.try_into().ok())
-        .ok_or(UnwrapError::Share { stanza: index, kind })
+    let share = STANDARD_NO_PAD.decode(argument).ok().and_then(|share| share.try_into().ok());
+    let share: Box<[u8; BYTES]> = share.ok_or(UnwrapError::Share { stanza: index, kind })?;
+    // The X25519 share is all of it, or the end of it. FORMAT 4: whoever reads the blob refuses it.
+    if share.last_chunk().is_some_and(x25519::is_low_order) {
+        return Err(UnwrapError::LowOrder { stanza: index, kind });
+    }
+    Ok(share)
 }
 
 /// "It MUST check that the body length is exactly 32 bytes before attempting to decrypt it, to mitigate

@@ -26,12 +26,41 @@ const FIELD_ORDER: [u8; POINT_BYTES] = {
     order
 };
 
-/// Whether every X25519 with this point gives zeros.
-///
-/// A clamped scalar is a multiple of the cofactor and of neither prime order (of the curve's group and
-/// of its twist's), so one scalar, even a public one, tells for all of them.
+/// Whether every X25519 with this point gives zeros: one of seven, as RFC 7748 reads it, without its highest bit.
 pub(super) fn is_low_order(point: &[u8; POINT_BYTES]) -> bool {
-    x25519_dalek::x25519([0x42; 32], *point) == [0; 32]
+    let mut masked = *point;
+    masked[POINT_BYTES - 1] &= 0x7f;
+    LOW_ORDER.contains(&masked)
+}
+
+/// 0 and 1; the two points of order 8; -1, and then 0 and 1 once more, written as the field's order and one above it.
+const LOW_ORDER: [[u8; POINT_BYTES]; 7] = [
+    [0; POINT_BYTES],
+    {
+        let mut one = [0; POINT_BYTES];
+        one[0] = 1;
+        one
+    },
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+        0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef,
+        0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f,
+        0x11, 0x57,
+    ],
+    beside_the_order(0xec),
+    FIELD_ORDER,
+    beside_the_order(0xee),
+];
+
+/// The order of the field with another lowest byte.
+const fn beside_the_order(lowest: u8) -> [u8; POINT_BYTES] {
+    let mut number = FIELD_ORDER;
+    number[0] = lowest;
+    number
 }
 
 /// Whether the point is written as X25519 would write it: below the field's order.

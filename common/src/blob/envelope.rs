@@ -4,6 +4,15 @@
 //! here needs or touches key material, and nothing here is a proof of anything: only a reader that
 //! holds the file key can tell whether the framing is the writer's.
 
+mod footer;
+mod header;
+
+pub use footer::{FooterError, FooterFields, SlicesError};
+pub use header::{HeaderError, HeaderFields};
+
+pub(super) use footer::{BARE, VAULT};
+pub(super) use header::{LENGTH, MAC_BYTES};
+
 use thiserror::Error;
 
 use crate::chunked::sealed_len;

@@ -1,44 +1,14 @@
 //! The footer (FORMAT 7): framing and bounds. Nothing in it is proven until
 //! [`Named::vouched_by`](super::open::Named::vouched_by).
 
-use thiserror::Error;
+pub use super::envelope::FooterError;
 
-use super::envelope::{self, EnvelopeError, FOOTER_MAGIC, TAIL_BYTES};
+use super::envelope::{BARE, FOOTER_MAGIC, FooterFields, TAIL_BYTES, VAULT};
 use super::header::Header;
-use super::layout::{Layout, TooManyParts};
+use super::layout::Layout;
 use super::transcript::Transcript;
-use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::keys::{VaultMacKey, WriterKey, WriterPublicKey};
-use crate::limits::FACTS_MAX_BYTES;
-
-/// Why bytes are not the footer of a blob with this header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum FooterError {
-    /// Already its framing is wrong.
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    /// There are more or fewer bytes than the footer says it has.
-    #[error("the footer says that it has {stated} bytes, and {found} are here")]
-    Length {
-        /// Its `footer_length`.
-        stated: u32,
-        /// What was given.
-        found: usize,
-    },
-    /// Its fields end behind or before the end of the footer.
-    #[error("the footer's fields do not fill it exactly")]
-    Fields,
-    /// Its total length is more than a blob can hold.
-    #[error(transparent)]
-    TooManyParts(#[from] TooManyParts),
-    /// Its sealed facts are longer than [`FACTS_MAX_BYTES`].
-    #[error("the footer's facts cannot be {0} bytes long")]
-    Facts(u16),
-    /// Neither 1 nor 2.
-    #[error("a provenance of {0} is not known here")]
-    UnknownProvenance(u8),
-}
 
 /// A footer that is well-formed, and no more than that.
 pub(super) struct Footer {
@@ -61,50 +31,20 @@ pub(super) struct VaultSeal {
 
 impl Footer {
     pub(super) fn parse(bytes: &[u8], header: &Header) -> Result<Self, FooterError> {
-        let stated = envelope::footer_length(bytes)?;
-        if stated as usize != bytes.len() {
-            return Err(FooterError::Length { stated, found: bytes.len() });
-        }
-        let mut cursor = Cursor::new(bytes);
-        let total_length = cursor.u64().ok_or(FooterError::Fields)?;
-        // At most 262,144 parts, so their digests are at most 8 MiB; those that are not here are not read.
-        let layout = Layout::new(header.length(), header.part_size(), total_length)?;
-        let digests = cursor.take(layout.parts() as usize * Digest::BYTES);
-        let digests = digests.ok_or(FooterError::Fields)?.as_chunks().0;
-        let facts_length = cursor.u16().ok_or(FooterError::Fields)?;
-        if usize::from(facts_length) > FACTS_MAX_BYTES {
-            return Err(FooterError::Facts(facts_length));
-        }
-        let facts = cursor.take(facts_length.into()).ok_or(FooterError::Fields)?;
-        let provenance = cursor.u8().ok_or(FooterError::Fields)?;
-        let vouched = bytes.get(..cursor.position()).unwrap_or_default();
-        let file_mac = cursor.array().ok_or(FooterError::Fields)?;
-        let vault = match provenance {
-            VAULT => Some(VaultSeal::read(&mut cursor).ok_or(FooterError::Fields)?),
-            BARE => None,
-            other => return Err(FooterError::UnknownProvenance(other)),
-        };
-        // The tail has been looked at already.
-        cursor.take(TAIL_BYTES).ok_or(FooterError::Fields)?;
-        if !cursor.is_at_end() {
-            return Err(FooterError::Fields);
-        }
+        let FooterFields { layout, digests, facts, vouched, file_mac, vault } =
+            FooterFields::parse(bytes, header.fields())?;
         Ok(Self {
             layout,
             digests: digests.iter().copied().map(Digest::from_bytes).collect(),
             facts: facts.to_vec(),
             transcript: Transcript::of(header.vouched(), vouched),
             file_mac,
-            vault,
+            vault: vault.map(|(mac, writer, signature)| VaultSeal {
+                mac,
+                writer: WriterPublicKey::from_bytes(writer),
+                signature,
+            }),
         })
-    }
-}
-
-impl VaultSeal {
-    fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
-        let (mac, writer) = (cursor.array()?, cursor.array()?);
-        let signature = cursor.array()?;
-        Some(Self { mac, writer: WriterPublicKey::from_bytes(writer), signature })
     }
 }
 
@@ -159,6 +99,3 @@ pub(super) const FILE_MAC: &[u8] = b"zput/v1/file-mac";
 pub(super) const VAULT_MAC: &[u8] = b"zput/v1/vault-mac";
 /// In front of the transcript under the signature.
 const WRITER: &[u8] = b"zput/v1/writer";
-
-const VAULT: u8 = 1;
-const BARE: u8 = 2;

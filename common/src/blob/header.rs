@@ -3,62 +3,21 @@
 
 use std::ops::Range;
 
-use thiserror::Error;
+pub use super::envelope::HeaderError;
 
 use super::derive::{HeaderSalt, MacKey};
-use super::envelope::{self, EnvelopeError, HEADER_MAGIC, VERSION};
+use super::envelope::{HEADER_MAGIC, HeaderFields, LENGTH, MAC_BYTES, VERSION};
 use super::layout::PartSize;
 use crate::aead::Suite;
-use crate::age::{Stanza, StanzaError};
-use crate::cursor::Cursor;
+use crate::age::Stanza;
 use crate::limits::HEADER_MAX_BYTES;
-use crate::name::{KeyLengthError, ObjectKey};
+use crate::name::ObjectKey;
 
 /// A header that is well-formed, and no more than that.
 #[derive(Clone, Debug)]
 pub struct Header {
     bytes: Vec<u8>,
-    suite: Suite,
-    part_size: PartSize,
-    pub(super) salt: HeaderSalt,
-    generation: u64,
-    object_key: Option<ObjectKey>,
-    stanzas: Vec<Stanza>,
-    /// Suite to object key.
-    fields: Range<usize>,
-    /// The sealed metadata with its length in front.
-    metadata: Range<usize>,
-}
-
-/// Why bytes are not a header.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum HeaderError {
-    /// Already its framing is wrong.
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    /// There are more or fewer bytes than the header says it has.
-    #[error("the header says that it has {stated} bytes, and {found} are here")]
-    Length {
-        /// Its `header_length`.
-        stated: u32,
-        /// What was given.
-        found: usize,
-    },
-    /// Its fields end behind or before the end of the header.
-    #[error("the header's fields do not fill it exactly")]
-    Fields,
-    /// No suite has this number.
-    #[error("the blob is sealed with suite {0}, which is not known here")]
-    UnknownSuite(u8),
-    /// `part_size_log2` is not 16 to 24.
-    #[error("a part size of 2^{0} bytes is out of bounds")]
-    PartSize(u8),
-    /// The object key has a length that no key has.
-    #[error(transparent)]
-    ObjectKey(#[from] KeyLengthError),
-    /// The stanzas are not canonical, or too many, or none.
-    #[error(transparent)]
-    Stanzas(#[from] StanzaError),
+    fields: HeaderFields,
 }
 
 impl Header {
@@ -67,55 +26,37 @@ impl Header {
     /// # Errors
     /// Says which rule of FORMAT 3 they break.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let stated = envelope::header_length(bytes)?;
-        if stated as usize != bytes.len() {
-            return Err(HeaderError::Length { stated, found: bytes.len() });
-        }
-        let fields = Fields::read(bytes).ok_or(HeaderError::Fields)?;
-        let key = fields.key;
-        let object_key = if key.is_empty() { None } else { Some(ObjectKey::new(key)?) };
-        Ok(Self {
-            bytes: bytes.to_vec(),
-            suite: Suite::from_u8(fields.suite).ok_or(HeaderError::UnknownSuite(fields.suite))?,
-            part_size: PartSize::from_log2(fields.part_size_log2)
-                .ok_or(HeaderError::PartSize(fields.part_size_log2))?,
-            salt: HeaderSalt(fields.salt),
-            generation: fields.generation,
-            object_key,
-            stanzas: Stanza::parse_all(fields.stanzas)?,
-            fields: LENGTH.end..fields.key_end,
-            metadata: fields.metadata_start..bytes.len() - MAC_BYTES,
-        })
+        Ok(Self { fields: HeaderFields::parse(bytes)?, bytes: bytes.to_vec() })
     }
 
     /// Which AEAD seals the blob.
     #[must_use]
     pub const fn suite(&self) -> Suite {
-        self.suite
+        self.fields.suite
     }
 
     /// Plaintext bytes of a full part.
     #[must_use]
     pub const fn part_size(&self) -> PartSize {
-        self.part_size
+        self.fields.part_size
     }
 
     /// The writer's clock in ns since 1970, or one more than the newest generation it knew.
     #[must_use]
     pub const fn generation(&self) -> u64 {
-        self.generation
+        self.fields.generation
     }
 
     /// What the blob was sealed for; `None` when for no key.
     #[must_use]
     pub const fn object_key(&self) -> Option<&ObjectKey> {
-        self.object_key.as_ref()
+        self.fields.object_key.as_ref()
     }
 
     /// The file key, wrapped for each recipient.
     #[must_use]
     pub fn stanzas(&self) -> &[Stanza] {
-        &self.stanzas
+        &self.fields.stanzas
     }
 
     /// Its bytes, magic to MAC.
@@ -127,13 +68,20 @@ impl Header {
     /// How many those are.
     #[must_use]
     pub fn length(&self) -> u32 {
-        // `parse` has compared the two.
-        self.bytes.len() as u32
+        self.fields.length
+    }
+
+    pub(super) const fn fields(&self) -> &HeaderFields {
+        &self.fields
+    }
+
+    pub(super) const fn salt(&self) -> HeaderSalt {
+        HeaderSalt(self.fields.salt)
     }
 
     /// The sealed metadata.
     pub(super) fn metadata(&self) -> &[u8] {
-        self.slice(self.metadata.start + 2..self.metadata.end)
+        self.slice(self.fields.metadata.start + 2..self.fields.metadata.end)
     }
 
     /// What the MAC is over, and the MAC.
@@ -145,55 +93,14 @@ impl Header {
     pub(super) fn vouched(&self) -> [&[u8]; 3] {
         [
             self.slice(0..LENGTH.start),
-            self.slice(self.fields.clone()),
-            self.slice(self.metadata.clone()),
+            self.slice(self.fields.vouched.clone()),
+            self.slice(self.fields.metadata.clone()),
         ]
     }
 
     /// The ranges come from `parse`, which read them from these bytes.
     fn slice(&self, range: Range<usize>) -> &[u8] {
         self.bytes.get(range).unwrap_or_default()
-    }
-}
-
-/// The fields as they stand, not yet understood.
-struct Fields<'a> {
-    suite: u8,
-    part_size_log2: u8,
-    salt: [u8; HeaderSalt::BYTES],
-    generation: u64,
-    key: &'a [u8],
-    key_end: usize,
-    stanzas: &'a [u8],
-    metadata_start: usize,
-}
-
-impl<'a> Fields<'a> {
-    /// `None` when they do not fill `bytes` exactly.
-    fn read(bytes: &'a [u8]) -> Option<Self> {
-        let mut cursor = Cursor::new(bytes);
-        cursor.take(LENGTH.end)?;
-        let (suite, part_size_log2) = (cursor.u8()?, cursor.u8()?);
-        let (salt, generation) = (cursor.array()?, cursor.u64()?);
-        let key_length = cursor.u16()?;
-        let key = cursor.take(key_length.into())?;
-        let key_end = cursor.position();
-        let stanzas_length = cursor.u16()?;
-        let stanzas = cursor.take(stanzas_length.into())?;
-        let metadata_start = cursor.position();
-        let metadata_length = cursor.u16()?;
-        cursor.take(metadata_length.into())?;
-        cursor.take(MAC_BYTES)?;
-        cursor.is_at_end().then_some(Self {
-            suite,
-            part_size_log2,
-            salt,
-            generation,
-            key,
-            key_end,
-            stanzas,
-            metadata_start,
-        })
     }
 }
 
@@ -238,7 +145,3 @@ impl Draft<'_> {
         Some(bytes)
     }
 }
-
-/// Where `header_length` stands.
-const LENGTH: Range<usize> = 10..14;
-const MAC_BYTES: usize = 32;

@@ -146,7 +146,7 @@ impl Header {
     pub fn unwrap_file_key(self, identities: &[Identity]) -> Result<Unwrapped, OpenError> {
         let file_key = age::unwrap_file_key(self.stanzas(), identities)?;
         let file_key = file_key.ok_or(OpenError::NoIdentityMatches)?;
-        let keys = DerivedKeys::new(self.suite(), &self.salt, &file_key);
+        let keys = DerivedKeys::new(self.suite(), &self.salt(), &file_key);
         Ok(Unwrapped { header: self, keys })
     }
 }

@@ -183,7 +183,7 @@ impl Sealer {
         sha256: bool,
     ) -> Result<Self, SealError> {
         let header = Header::parse(header)?;
-        let keys = DerivedKeys::new(header.suite(), &header.salt, &file_key);
+        let keys = DerivedKeys::new(header.suite(), &header.salt(), &file_key);
         let (bytes, mac) = header.split_mac().ok_or(SealError::AnotherFileKey)?;
         keys.header_mac.verify(&[bytes], mac).map_err(|_| SealError::AnotherFileKey)?;
         Ok(Self::behind(header, file_key, keys, engine, sha256))

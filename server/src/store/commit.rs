@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use zput_common::{
-    blob::envelope::{self, Envelope, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES},
+    blob::envelope::{self, Envelope, FooterFields, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES},
     proto::message::{Condition, Kind, Version},
 };
 
@@ -14,7 +14,7 @@ use super::{
     object::Object,
     record::Trailer,
     shard::LockedShard,
-    upload::{Received, Target, Upload},
+    upload::{Received, Target, Upload, check_header},
 };
 
 /// Bytes of an object up to which it is synced together with its record, while the shard is locked.
@@ -150,7 +150,7 @@ fn next_version(
     }
 }
 
-/// Checks the payload as far as a server can: magic, header length, the header's key, footer length; gives its generation
+/// Checks the payload as far as a server can (PROTOCOL 5, "What a server checks"); gives its generation
 /// as well. A plain object has an envelope of zeros, and no generation.
 fn check_payload(
     target: &Target,
@@ -168,13 +168,27 @@ fn check_payload(
     let tail = read(received, tail_begin, received.length)?;
     let envelope = Envelope::new(&prefix, &tail, received.length).map_err(Flaw::from)?;
     let header = read(received, 0, envelope.header_length.into())?;
-    if envelope::object_key(&header).map_err(Flaw::from)? != target.key.as_bytes() {
-        return Err(Flaw::OtherKey.into());
-    }
+    check_blob(&header, target, &envelope, received)?;
     Ok((envelope, Some(envelope::generation(&header).map_err(Flaw::from)?)))
 }
 
-/// The bytes from `begin` to `end`, as far as the upload has them: at most a header.
+/// Checks that the slices are the parts of a blob with this header, and its footer: nothing becomes current that no
+/// reader could open for a reason that shows without a key. The payload is not read again: the digests of the slices
+/// are compared with those of the footer.
+fn check_blob(
+    header: &[u8],
+    target: &Target,
+    envelope: &Envelope,
+    received: &Received,
+) -> Result<(), StoreError> {
+    let header = check_header(header, &target.key)?;
+    let footer_begin = received.length - u64::from(envelope.footer_length);
+    let footer = read(received, footer_begin, received.length)?;
+    let footer = FooterFields::parse(&footer, &header).map_err(Flaw::from)?;
+    Ok(footer.check_slices(received.table.rows()).map_err(Flaw::from)?)
+}
+
+/// The bytes from `begin` to `end`, as far as the upload has them: at most a footer, 8 MiB of digests and a little.
 fn read(received: &Received, begin: u64, end: u64) -> Result<Vec<u8>, StoreError> {
     let end = end.min(received.length);
     let mut bytes = vec![0; (end - begin) as usize];

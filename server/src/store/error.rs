@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 use zput_common::{
-    blob::envelope::EnvelopeError,
+    blob::envelope::{EnvelopeError, FooterError, HeaderError, SlicesError},
     proto::message::{ErrorCode, Version},
 };
 
@@ -166,13 +166,14 @@ pub enum Flaw {
     #[error("{0}")]
     Envelope(#[from] EnvelopeError),
     /// What an upload begins with is not one header.
-    #[error("a header of {stated} bytes came as {found}")]
-    HeaderLength {
-        /// What it says itself.
-        stated: u32,
-        /// How many bytes came.
-        found: usize,
-    },
+    #[error("{0}")]
+    Header(#[from] HeaderError),
+    /// What it ends with is not the footer of a blob with that header.
+    #[error("{0}")]
+    Footer(#[from] FooterError),
+    /// Its slices are not those of which header and footer speak.
+    #[error("{0}")]
+    Slices(#[from] SlicesError),
     /// The header names another object.
     #[error("the header's key is not the object's")]
     OtherKey,

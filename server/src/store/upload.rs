@@ -4,7 +4,7 @@ use std::os::{fd::OwnedFd, unix::fs::FileExt};
 use std::sync::Arc;
 
 use zput_common::{
-    blob::envelope,
+    blob::envelope::HeaderFields,
     digest::{Digest, Hasher},
     keys::public::DevicePublicKey,
     limits::{HEADER_MAX_BYTES, PARTS_MAX, SLICE_MAX_BYTES},
@@ -178,7 +178,7 @@ impl Upload {
     /// # Errors
     /// [`StoreError::Malformed`] when `bytes` are not one whole header, or name another object; [`StoreError::Digest`].
     pub fn write_header(&mut self, bytes: &[u8], digest: Digest) -> Result<(), StoreError> {
-        let length = check_header(bytes, &self.target.key)?;
+        let length = check_header(bytes, &self.target.key)?.length();
         let name = resume_name(self.target.client.as_ref(), &digest);
         if let Some(received) = &mut self.received {
             received.under_way = Some(self.store.0.under_way.enter(&name));
@@ -310,16 +310,13 @@ impl Upload {
     }
 }
 
-/// Checks that `bytes` are one whole header of the object `key`, and gives their length.
-pub(super) fn check_header(bytes: &[u8], key: &ObjectKey) -> Result<u32, StoreError> {
-    let stated = envelope::header_length(bytes).map_err(Flaw::from)?;
-    if stated as usize != bytes.len() {
-        return Err(Flaw::HeaderLength { stated, found: bytes.len() }.into());
-    }
-    if envelope::object_key(bytes).map_err(Flaw::from)? != key.as_bytes() {
+/// Checks that `bytes` are one whole header of the object `key`, as far as that can be told without its file key.
+pub(super) fn check_header(bytes: &[u8], key: &ObjectKey) -> Result<HeaderFields, StoreError> {
+    let header = HeaderFields::parse(bytes).map_err(Flaw::from)?;
+    if header.object_key() != Some(key) {
         return Err(Flaw::OtherKey.into());
     }
-    Ok(stated)
+    Ok(header)
 }
 
 #[cfg(test)]

@@ -373,15 +373,14 @@ pub(crate) fn bytes(length: usize) -> Vec<u8> {
     (0..length as u64 / 8 + 1).flat_map(mixed).take(length).collect()
 }
 
-/// Header, body and footer of an object with the framing of a sealed one (FORMAT 3 and 7). The
-/// server can read no more of it than this.
+/// Header, body and footer of an object with the framing of a sealed one (FORMAT 3 to 7), of one part of `body` bytes;
+/// 0 stands for one of no plaintext. The server can read no more of it than this.
 pub(crate) fn sealed(name: &str, body: usize) -> [Vec<u8>; 3] {
-    let mut header = b"\x8Azput\r\n\x1A\x00\x01\x00\x00\x01\x2c".to_vec();
-    header.resize(56, 7);
-    header.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
-    header.extend(name.as_bytes());
-    header.resize(300, 9);
-    let mut footer = vec![5; 88];
-    footer.extend(b"\x00\x00\x00\x64\x8Azputend");
-    [header, bytes(body), footer]
+    let body = bytes(body.max(72));
+    let header = zput_framed::header(name.as_bytes(), 300, PART_SIZE_LOG2, 7, [7; 32]);
+    let footer = zput_framed::footer(&[&body], PART_SIZE_LOG2);
+    [header, body, footer]
 }
+
+/// Of [`sealed`]: a full part is sealed to 524,872 bytes.
+pub(crate) const PART_SIZE_LOG2: u8 = 19;

@@ -23,12 +23,12 @@ use zput_server::{
 };
 
 use super::peer::{
-    self, EVERYTHING, Home, Peer, begin, bytes, code, get, key, sealed, seed, serve, serve_in,
-    serve_mounts, until,
+    self, EVERYTHING, Home, PART_SIZE_LOG2, Peer, begin, bytes, code, get, key, sealed, seed,
+    serve, serve_in, serve_mounts, until,
 };
 
-/// A part, of which two are worth keeping.
-const PART: usize = 600_000;
+/// A full part, of which two are worth keeping.
+const PART: usize = 524_872;
 
 fn header(name: &str) -> HeaderSlice {
     HeaderSlice::of(sealed(name, 0)[0].clone())
@@ -44,10 +44,10 @@ fn claim(slices: &[&[u8]]) -> Request {
     Request::Claim { slices: slices.iter().map(claimed).collect() }
 }
 
-/// Three parts, none of them like another.
+/// Three parts, none of them like another, of which the last is short.
 fn parts() -> [Vec<u8>; 3] {
     let all = bytes(3 * PART);
-    [0, 1, 2].map(|n| all[n * PART..(n + 1) * PART].to_vec())
+    [0..PART, PART..2 * PART, 2 * PART..2 * PART + 400_000].map(|part| all[part].to_vec())
 }
 
 /// Puts two parts of "k", and a piece of the third on its way.
@@ -81,7 +81,8 @@ fn finish(peer: &mut Peer<TcpStream>) {
     let [one, two, three] = parts();
     assert_eq!(peer.ask(&claim(&[&one])).unwrap(), Response::Held { slices: 1 });
     assert_eq!(peer.ask(&claim(&[&two, &three])).unwrap(), Response::Held { slices: 1 });
-    let [header, _, footer] = sealed("k", 0);
+    let [header, ..] = sealed("k", 0);
+    let footer = zput_framed::footer(&[&one, &two, &three], PART_SIZE_LOG2);
     peer.say_slice(&three);
     peer.say_slice(&footer);
     peer.say(&Request::Commit);

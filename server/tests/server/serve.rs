@@ -9,7 +9,9 @@ use zput_common::{
     digest::Digest,
     proto::{
         ClientConfig,
-        message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, VersionState},
+        message::{
+            Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Scopes, Section, VersionState,
+        },
     },
 };
 use zput_server::{embedded, mounts::Policy};
@@ -121,7 +123,7 @@ fn over_tls_a_sealed_object_goes_in_and_out_and_an_unsealed_one_does_not() {
     let device = seed(1);
     home.enroll(&device, Scopes::ALL);
     let mut peer = home.device(&device);
-    let [header, body, footer] = sealed("blob", 5_000_000);
+    let [header, body, footer] = sealed("blob", 500_000);
     peer.say(&begin("blob", Kind::Sealed));
     for slice in [&body, &footer] {
         peer.say_slice(slice);
@@ -135,7 +137,7 @@ fn over_tls_a_sealed_object_goes_in_and_out_and_an_unsealed_one_does_not() {
     let asked = [Section::Footer, Section::Header, Section::Body];
     let answer = peer.ask(&get("blob", &asked, Kind::Sealed)).unwrap();
     let Response::Object { info, header: said, payload } = answer else { panic!("{answer:?}") };
-    assert_eq!((info.header_length, info.footer_length, payload), (300, 100, 5_000_100));
+    assert_eq!((info.header_length, info.footer_length, payload), (300, 87, 500_087));
     assert_eq!(said, Some(header));
     assert!(peer.payload().unwrap() == [&footer[..], &body].concat());
     // The header names the object: no raw bytes hold any of it.
@@ -226,6 +228,45 @@ fn a_sealed_put_that_is_not_sealed_ends_the_connection() {
     peer.say(&Request::Ping);
     let said: Vec<_> = peer.end().iter().map(code).collect();
     assert_eq!(said.last(), Some(&Some(ErrorCode::Malformed)), "{said:?}");
+}
+
+/// PROTOCOL 5, "What a server checks": the connection ends, and what was there stays.
+#[test]
+fn what_no_reader_could_open_is_refused_and_the_older_version_stays() {
+    let home = serve(|_| {});
+    let [header, body, footer] = sealed("k", 500);
+    let put = |header: &[u8], slices: &[&[u8]]| {
+        let mut peer = home.plain();
+        let header = Some(HeaderSlice::of(header.to_vec()));
+        let (kind, condition) = (Kind::Sealed, Condition::Any);
+        peer.say(&Request::Begin { key: key("k"), kind, condition, header });
+        slices.iter().for_each(|slice| peer.say_slice(slice));
+        peer.say(&Request::Commit);
+        peer.say(&Request::Abort);
+        peer.end()
+    };
+    let said = put(&header, &[&body, &footer]);
+    assert!(matches!(said[3], Response::Committed { .. }), "{said:?}");
+    let mut suite = header.clone();
+    suite[14] = 9;
+    let (one, two) = body.split_at(250);
+    let other = peer::bytes(501);
+    let cases: [(&str, &[u8], &[&[u8]]); 5] = [
+        ("a suite that nobody knows", &suite, &[&body, &footer]),
+        ("the footer twice", &header, &[&body, &footer, &footer]),
+        ("a part in two slices", &header, &[one, two, &footer]),
+        ("another part", &header, &[&other[1..], &footer]),
+        ("no footer", &header, &[&body]),
+    ];
+    for (case, header, slices) in cases {
+        let said: Vec<_> = put(header, slices).iter().map(code).collect();
+        assert_eq!(said.last(), Some(&Some(ErrorCode::Malformed)), "{case}: {said:?}");
+        let mut peer = home.plain();
+        let answer = peer.ask(&get("k", &[Section::Body, Section::Footer], Kind::Sealed)).unwrap();
+        assert!(matches!(answer, Response::Object { .. }), "{case}: {answer:?}");
+        assert!(peer.payload().unwrap() == [&body[..], &footer].concat(), "{case}");
+    }
+    assert_eq!(home.staged(), 0);
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl Caller {
         let body = Pattern::bytes(dice.random(), length);
         // A sealed object has a part at least.
         let (kind, slices) = match length >= 511 && dice.random_bool(0.5) || length == LONG {
-            true => (Kind::Sealed, framed(subject.key(), &body, SLICE_BYTES.max(body.len() / 9))),
+            true => (Kind::Sealed, framed(subject.key(), &body)),
             false => (Kind::Plain, body.chunks(SLICE_BYTES).map(<[u8]>::to_vec).collect()),
         };
         let wish = Wish::put(kind, &slices.concat());

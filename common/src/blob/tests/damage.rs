@@ -9,7 +9,8 @@ use crate::chunked::ChunkError;
 
 /// What a flipped bit at `at` of a header with a key of 14 bytes and one X25519 stanza must end in.
 fn is_expected_of_header(at: usize, metadata_start: usize, error: &OpenError) -> bool {
-    use OpenError::{Footer, Header, HeaderMac, NoIdentityMatches, Stanza};
+    use HeaderError::{Stanza, Stanzas};
+    use OpenError::{Footer, Header, HeaderMac, NoIdentityMatches};
     match at {
         // Magic, version, length; a wrong length can also make the rest end without a footer.
         0..8 => *error == Header(HeaderError::Envelope(EnvelopeError::NotABlob)),
@@ -23,7 +24,7 @@ fn is_expected_of_header(at: usize, metadata_start: usize, error: &OpenError) ->
         58..72 => *error == HeaderMac,
         72..74 => matches!(error, Header(_)),
         _ if at < metadata_start => {
-            matches!(error, Header(HeaderError::Stanzas(_)) | Stanza(_) | NoIdentityMatches)
+            matches!(error, Header(Stanzas(_) | Stanza(_)) | NoIdentityMatches)
         }
         _ if at < metadata_start + 2 => matches!(error, Header(_)),
         _ => *error == HeaderMac,

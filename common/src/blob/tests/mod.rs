@@ -101,7 +101,7 @@ impl World {
         let header = Header::parse(header).unwrap();
         let identities = std::slice::from_ref(&self.identity);
         let file_key = age::unwrap_file_key(header.stanzas(), identities).unwrap().unwrap();
-        let keys = DerivedKeys::new(header.suite(), &header.salt, &file_key);
+        let keys = DerivedKeys::new(header.suite(), &header.salt(), &file_key);
         let mut footer = total_length.to_vec();
         digests.iter().for_each(|digest| footer.extend_from_slice(digest.as_bytes()));
         footer.extend_from_slice(&[0, 0, 1]);

@@ -254,6 +254,15 @@ fn malformed_headers_are_refused() {
     assert_eq!(with(72, &[0, 0]), HeaderError::Fields);
     assert_eq!(with(72, &[0xff, 0xff]), HeaderError::Fields);
     assert_eq!(with(74, b"=>"), HeaderError::Stanzas(crate::age::StanzaError::Mark { stanza: 0 }));
+    assert_eq!(with(48, &[0xff; 8]), HeaderError::LastGeneration);
+    assert!(
+        Header::parse(&{
+            let mut header = header.clone();
+            header[48..56].copy_from_slice(&(u64::MAX - 1).to_be_bytes());
+            header
+        })
+        .is_ok()
+    );
     let longer = [&header[..], &[0]].concat();
     let expected = HeaderError::Length { stated: length as u32, found: length + 1 };
     assert_eq!(Header::parse(&longer).unwrap_err(), expected);
@@ -291,6 +300,10 @@ fn malformed_footers_are_refused() {
     assert_eq!(FACTS_MAX_BYTES, 1024);
     assert_eq!(with(40, &1025_u16.to_be_bytes()), FooterError::Facts(1025));
     assert_eq!(with(40, &1024_u16.to_be_bytes()), FooterError::Fields);
+    // An empty list of facts would be a second way to write none: 72 bytes, and one byte is no fact.
+    for length in [1, 72, 73] {
+        assert_eq!(with(40, &u16::to_be_bytes(length)), FooterError::Facts(length));
+    }
     for provenance in [0, 3, 255] {
         assert_eq!(with(42, &[provenance]), FooterError::UnknownProvenance(provenance));
     }

@@ -12,10 +12,16 @@ use crate::store::{Upload, layout};
 
 const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
 
-/// A part of half the least that is kept, of which no two are the same.
+/// Bytes of a full part of 512 KiB, sealed: half the least that is kept.
+const PART: usize = 524_872;
+
+/// A full part, of which no two are the same.
 fn part(fill: u8) -> Vec<u8> {
-    vec![fill; 524_288]
+    vec![fill; PART]
 }
+
+/// The part that ends a blob behind full ones, of no plaintext.
+const LAST: [u8; 72] = [4; 72];
 
 fn claimed(bytes: &[u8]) -> ClaimedSlice {
     ClaimedSlice { length: bytes.len() as u32, digest: Digest::of(bytes) }
@@ -64,14 +70,20 @@ fn staged_file(home: &Home) -> PathBuf {
 
 /// Ends `upload`, whose parts are these, and compares what became of it.
 fn finish(home: &Home, mut upload: Upload, parts: &[&[u8]]) {
-    let [header, _, footer] = sealed("doc", b"");
+    let [header, ..] = sealed("doc", b"");
+    let mut parts = parts.to_vec();
+    if parts.last().is_some_and(|part| part.len() == PART) {
+        add(&mut upload, &LAST);
+        parts.push(&LAST);
+    }
+    let footer = zput_framed::footer(&parts, PART_SIZE_LOG2);
     add(&mut upload, &footer);
     upload.commit().unwrap();
     let body = parts.concat();
+    let payload = (header.len() + body.len() + footer.len()) as u64;
     assert!(home.body("doc") == Some([header, body, footer].concat()));
     // Its record holds, and says that it was put in these slices.
     let file = fs::metadata(home.object_path("doc")).unwrap().len();
-    let payload = 350 + parts.iter().map(|part| part.len() as u64).sum::<u64>();
     assert_eq!(file, payload + 36 * (2 + parts.len() as u64) + 3 + 136);
     assert_eq!(home.staged(), 0);
 }
@@ -98,7 +110,7 @@ fn what_was_cut_off_goes_on_where_it_was() {
     assert_eq!(upload.length(), 200);
     assert_eq!(upload.claim(&[claimed(&one)]).unwrap(), 1);
     assert_eq!(upload.claim(&[claimed(&two)]).unwrap(), 1);
-    assert_eq!(upload.length(), 1_048_776);
+    assert_eq!(upload.length(), 1_049_944);
     add(&mut upload, &three);
     finish(&home, upload, &[&one, &two, &three]);
     assert_eq!(refused(resume(&home)), ErrorCode::NotFound);
@@ -127,7 +139,7 @@ fn what_was_resumed_and_cut_off_again_stays() {
 #[test]
 fn nothing_counts_that_does_not_match() {
     let (one, two, three) = (part(1), part(2), part(3));
-    let shorter = ClaimedSlice { length: 524_287, ..claimed(&three) };
+    let shorter = ClaimedSlice { length: 524_871, ..claimed(&three) };
     let cases: [(&str, Vec<ClaimedSlice>, u32); 5] = [
         ("all", vec![claimed(&one), claimed(&two), claimed(&three)], 3),
         ("another first", vec![claimed(&two), claimed(&two)], 0),
@@ -140,7 +152,7 @@ fn nothing_counts_that_does_not_match() {
         drop(begun(&home, &[&one, &two, &three]));
         let mut upload = resume(&home).unwrap();
         assert_eq!(upload.claim(&claims).unwrap(), held, "{case}");
-        let length = 200 + 524_288 * u64::from(held);
+        let length = 200 + 524_872 * u64::from(held);
         assert_eq!(upload.length(), length, "{case}");
         if claims.len() as u32 > held {
             // The rest is thrown away, and nothing more can be claimed.
@@ -162,11 +174,12 @@ fn nothing_can_be_claimed_behind_a_slice() {
     drop(fresh);
     let mut upload = resume(&home).unwrap();
     assert_eq!(upload.claim(&[claimed(&one)]).unwrap(), 1);
-    add(&mut upload, b"other");
+    let other = [9; 90];
+    add(&mut upload, &other);
     // It lies where the second part was, and longer claims must not reach behind it.
-    assert_eq!(fs::metadata(staged_file(&home)).unwrap().len(), 524_493);
+    assert_eq!(fs::metadata(staged_file(&home)).unwrap().len(), 525_162);
     assert_eq!(upload.claim(&[claimed(&two)]).unwrap(), 0);
-    finish(&home, upload, &[&one, b"other"]);
+    finish(&home, upload, &[&one, &other]);
     // In a slice nothing can be claimed at all.
     let mut upload = begun(&home, &[]);
     upload.start_slice(1, Digest::of(b"x")).unwrap();
@@ -188,14 +201,15 @@ fn a_commit_without_claims_has_the_header_alone() {
     finish(&home, upload, &[&one, &two]);
 
     // The footer was there as well.
-    let [header, _, footer] = sealed("doc", b"");
-    drop(begun(&home, &[&one, &two, &footer]));
+    let [header, ..] = sealed("doc", b"");
+    let footer = zput_framed::footer(&[&one, &two, &LAST], PART_SIZE_LOG2);
+    drop(begun(&home, &[&one, &two, &LAST, &footer]));
     let file = fs::OpenOptions::new().append(true).open(staged_file(&home)).unwrap();
     std::io::Write::write_all(&mut &file, &[7; 3000]).unwrap();
     let mut upload = resume(&home).unwrap();
-    assert_eq!(upload.claim(&[&one[..], &two, &footer].map(claimed)).unwrap(), 3);
+    assert_eq!(upload.claim(&[&one[..], &two, &LAST, &footer].map(claimed)).unwrap(), 4);
     upload.commit().unwrap();
-    assert!(home.body("doc") == Some([header, one.clone(), two.clone(), footer].concat()));
+    assert!(home.body("doc") == Some([&header[..], &one, &two, &LAST, &footer].concat()));
 
     drop(begun(&home, &[&one, &two]));
     assert_eq!(resume(&home).unwrap().commit().unwrap_err().code(), ErrorCode::Malformed);
@@ -247,7 +261,7 @@ fn a_slice_that_was_cut_off_is_no_part_of_it() {
     let home = Home::new();
     let (one, two, three) = (part(1), part(2), part(3));
     let mut upload = begun(&home, &[&one, &two]);
-    upload.start_slice(524_288, Digest::of(&three)).unwrap();
+    upload.start_slice(524_872, Digest::of(&three)).unwrap();
     upload.write(&three[..100_000]).unwrap();
     drop(upload);
     let mut upload = resume(&home).unwrap();
@@ -322,7 +336,8 @@ fn the_condition_is_that_of_now() {
     let mut upload = home.store.resume(&key("doc"), condition, Some(WRITER), &header).unwrap();
     assert_eq!(upload.claim(&[claimed(&one), claimed(&two)]).unwrap(), 2);
     home.put("doc", b"and again");
-    add(&mut upload, &sealed("doc", b"")[2]);
+    add(&mut upload, &LAST);
+    add(&mut upload, &zput_framed::footer(&[&one, &two, &LAST], PART_SIZE_LOG2));
     assert!(matches!(upload.commit(), Err(StoreError::Exists(Some(Version(1001))))));
 }
 
@@ -370,7 +385,7 @@ fn a_torn_file_is_as_good_as_its_beginning() {
     drop(begun(&home, &[&one, &two]));
     let file = fs::OpenOptions::new().write(true).open(staged_file(&home)).unwrap();
     file.set_len(600_000).unwrap();
-    file.set_len(1_048_776).unwrap();
+    file.set_len(1_049_944).unwrap();
     let mut upload = resume(&home).unwrap();
     assert_eq!(upload.claim(&[claimed(&one), claimed(&two)]).unwrap(), 1);
     add(&mut upload, &two);
@@ -380,7 +395,7 @@ fn a_torn_file_is_as_good_as_its_beginning() {
         let file = fs::OpenOptions::new().write(true).open(staged_file(&home)).unwrap();
         file.set_len(length).unwrap();
         // As long as it was, and nothing but zeros where the header was.
-        file.set_len(1_048_776 * (length / 199)).unwrap();
+        file.set_len(1_049_944 * (length / 199)).unwrap();
         assert_eq!(refused(resume(&home)), ErrorCode::NotFound, "{length}");
         assert_eq!(home.staged(), 0, "{length}");
     }
@@ -460,7 +475,7 @@ fn nobody_takes_the_name_of_another() {
     let home = Home::new();
     // The year 2096: whatever lies idle has expired.
     home.set_time(4_000_000_000_000_000_000);
-    let [header, _, footer] = sealed("doc", b"");
+    let [header, ..] = sealed("doc", b"");
     let (soon, at_last) = (Duration::from_secs(10), Duration::from_secs(120));
     let begun_at = Instant::now();
     let committed = AtomicU64::new(0);
@@ -470,6 +485,7 @@ fn nobody_takes_the_name_of_another() {
     };
     let again = |n: u8| {
         let one = part(n);
+        let footer = zput_framed::footer(&[&one, &one, &LAST], PART_SIZE_LOG2);
         while goes_on() {
             drop(begun(&home, &[&one, &one]));
             let mut upload = match resume(&home) {
@@ -480,10 +496,11 @@ fn nobody_takes_the_name_of_another() {
                 }
             };
             if upload.claim(&[claimed(&one), claimed(&one)]).unwrap() == 2 {
+                add(&mut upload, &LAST);
                 add(&mut upload, &footer);
                 upload.commit().unwrap();
                 let object = home.body("doc").unwrap();
-                let whole = object.len() == 350 + 2 * 524_288 && object.ends_with(&footer);
+                let whole = object.len() == 200 + 2 * PART + 72 + 151 && object.ends_with(&footer);
                 assert!(whole && object.starts_with(&header));
                 committed.fetch_add(1, Ordering::Relaxed);
             }
@@ -501,7 +518,7 @@ fn nobody_takes_the_name_of_another() {
     for (version, _) in home.states("doc") {
         let object = home.store.lookup(&key("doc"), Some(Version(version))).unwrap();
         let bytes = read(&object);
-        assert!(bytes[200..1_048_776].iter().all(|byte| *byte == bytes[200]));
+        assert!(bytes[200..1_049_944].iter().all(|byte| *byte == bytes[200]));
     }
 }
 
@@ -529,7 +546,7 @@ pub(super) fn upload_sealed(store: &Store) -> Upload {
     upload.write_header(&header, Digest::of(&header)).unwrap();
     add(&mut upload, &part(1));
     add(&mut upload, &part(2));
-    upload.start_slice(524_288, Digest::of(&part(3))).unwrap();
+    upload.start_slice(524_872, Digest::of(&part(3))).unwrap();
     upload.write(&[3; 1000]).unwrap();
     upload
 }

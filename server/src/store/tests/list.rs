@@ -78,12 +78,10 @@ fn pages_with_the_longest_headers_and_keys_fit_a_frame() {
         let mut name = vec![i; 1024];
         name[0] = b'k';
         let object = ObjectKey::new(name.clone()).unwrap();
-        let mut header = sealed(&"x".repeat(1024), b"")[0].clone();
-        header.resize(65_536, 9);
-        header[10..14].copy_from_slice(&65_536u32.to_be_bytes());
-        header[58..58 + 1024].copy_from_slice(&name);
+        let header = zput_framed::header(&name, 65_536, PART_SIZE_LOG2, 1, [7; 32]);
+        let [_, body, footer] = sealed("", b"");
         let mut upload = home.store.begin(&object, Kind::Sealed, Condition::Any, None).unwrap();
-        for slice in [&header, &vec![0; 100], &sealed("", b"")[2]] {
+        for slice in [&header, &body, &footer] {
             upload.start_slice(slice.len() as u32, Digest::of(slice)).unwrap();
             upload.write(slice).unwrap();
             upload.end_slice().unwrap();

@@ -6,6 +6,7 @@ mod committed;
 mod concurrency;
 mod crash;
 mod damage;
+mod framing;
 mod full;
 mod inspect;
 mod kept;
@@ -165,18 +166,13 @@ fn get(store: &Store, key: &str, version: Option<u64>) -> Option<Vec<u8>> {
     }
 }
 
-/// Header, body and footer that have the framing of a sealed blob (FORMAT 3 and 7) and nothing in them.
+/// Header, body and footer that have the framing of a sealed blob (FORMAT 3 to 7): the body is its one part, or one
+/// of no plaintext where it is empty.
 fn sealed(key: &str, body: &[u8]) -> [Vec<u8>; 3] {
-    let mut header = b"\x8azput\r\n\x1a".to_vec();
-    header.extend_from_slice(&[0, 1]);
-    header.extend_from_slice(&200u32.to_be_bytes());
-    header.extend_from_slice(&[1, 24]);
-    header.extend_from_slice(&[7; 40]);
-    header.extend_from_slice(&(key.len() as u16).to_be_bytes());
-    header.extend_from_slice(key.as_bytes());
-    header.resize(200, 9);
-    let mut footer = vec![5; 150];
-    footer[138..142].copy_from_slice(&150u32.to_be_bytes());
-    footer[142..].copy_from_slice(b"\x8azputend");
-    [header, body.to_vec(), footer]
+    let body = if body.is_empty() { vec![4; 72] } else { body.to_vec() };
+    let footer = zput_framed::footer(&[&body], PART_SIZE_LOG2);
+    [zput_framed::header(key.as_bytes(), 200, PART_SIZE_LOG2, 7, [7; 32]), body, footer]
 }
+
+/// Of [`sealed`]: a full part is sealed to 524,872 bytes.
+const PART_SIZE_LOG2: u8 = 19;

@@ -1,0 +1,182 @@
+//! The footer's fields (FORMAT 7), and whether an object's slices are what the footer says of it. No key is needed for
+//! any of it.
+
+use thiserror::Error;
+
+use super::header::HeaderFields;
+use super::{EnvelopeError, TAIL_BYTES, footer_length};
+use crate::blob::layout::{Layout, TooManyParts};
+use crate::chunked::sealed_len;
+use crate::cursor::Cursor;
+use crate::digest::Digest;
+use crate::limits::FACTS_MAX_BYTES;
+
+/// Why bytes are not the footer of a blob with this header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FooterError {
+    /// Already its framing is wrong.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// There are more or fewer bytes than the footer says it has.
+    #[error("the footer says that it has {stated} bytes, and {found} are here")]
+    Length {
+        /// Its `footer_length`.
+        stated: u32,
+        /// What was given.
+        found: usize,
+    },
+    /// Its fields end behind or before the end of the footer.
+    #[error("the footer's fields do not fill it exactly")]
+    Fields,
+    /// Its total length is more than a blob can hold.
+    #[error(transparent)]
+    TooManyParts(#[from] TooManyParts),
+    /// Its sealed facts have a length that no list of facts has.
+    #[error("the footer's facts cannot be {0} bytes long")]
+    Facts(u16),
+    /// Neither 1 nor 2.
+    #[error("a provenance of {0} is not known here")]
+    UnknownProvenance(u8),
+}
+
+/// The fields of a footer that is well-formed, and no more than that.
+#[derive(Clone, Copy, Debug)]
+pub struct FooterFields<'a> {
+    pub(in crate::blob) layout: Layout,
+    pub(in crate::blob) digests: &'a [[u8; Digest::BYTES]],
+    /// Sealed; empty when there are none.
+    pub(in crate::blob) facts: &'a [u8],
+    /// What the transcript holds: total length to provenance.
+    pub(in crate::blob) vouched: &'a [u8],
+    pub(in crate::blob) file_mac: [u8; 32],
+    /// Vault MAC, writer and signature; `None` in a bare blob.
+    pub(in crate::blob) vault: Option<([u8; 32], [u8; 32], [u8; 64])>,
+}
+
+impl<'a> FooterFields<'a> {
+    /// Reads `bytes`, the whole footer of a blob with this header and nothing behind it.
+    ///
+    /// # Errors
+    /// Says which rule of FORMAT 7 they break.
+    pub fn parse(bytes: &'a [u8], header: &HeaderFields) -> Result<Self, FooterError> {
+        let stated = footer_length(bytes)?;
+        if stated as usize != bytes.len() {
+            return Err(FooterError::Length { stated, found: bytes.len() });
+        }
+        let mut cursor = Cursor::new(bytes);
+        let total_length = cursor.u64().ok_or(FooterError::Fields)?;
+        // At most 262,144 parts, so their digests are at most 8 MiB; those that are not here are not read.
+        let layout = Layout::new(header.length, header.part_size, total_length)?;
+        let digests = cursor.take(layout.parts() as usize * Digest::BYTES);
+        let digests = digests.ok_or(FooterError::Fields)?.as_chunks().0;
+        let facts_length = cursor.u16().ok_or(FooterError::Fields)?;
+        let bounds = FACTS_MIN_BYTES..=FACTS_MAX_BYTES as u64;
+        if facts_length != 0 && !bounds.contains(&facts_length.into()) {
+            return Err(FooterError::Facts(facts_length));
+        }
+        let facts = cursor.take(facts_length.into()).ok_or(FooterError::Fields)?;
+        let provenance = cursor.u8().ok_or(FooterError::Fields)?;
+        let vouched = bytes.get(..cursor.position()).unwrap_or_default();
+        let file_mac = cursor.array().ok_or(FooterError::Fields)?;
+        let vault = match provenance {
+            VAULT => Some(vault_seal(&mut cursor).ok_or(FooterError::Fields)?),
+            BARE => None,
+            other => return Err(FooterError::UnknownProvenance(other)),
+        };
+        // The tail has been looked at already.
+        cursor.take(TAIL_BYTES).ok_or(FooterError::Fields)?;
+        if !cursor.is_at_end() {
+            return Err(FooterError::Fields);
+        }
+        Ok(Self { layout, digests, facts, vouched, file_mac, vault })
+    }
+
+    /// Compares the slices of an object, each with its length and its digest, with what header and footer say of it:
+    /// the header is the first, each part is the next, and the rest are the footer.
+    ///
+    /// # Errors
+    /// Says which slice is another one.
+    pub fn check_slices(
+        &self,
+        slices: impl IntoIterator<Item = (u32, Digest)>,
+    ) -> Result<(), SlicesError> {
+        let mut slices = slices.into_iter();
+        let header = slices.next().map(|(length, _)| u64::from(length));
+        if header != self.layout.part_offset(0) {
+            return Err(SlicesError::Header);
+        }
+        for (part, expected) in (0..).zip(self.digests) {
+            let (length, digest) = slices.next().ok_or(SlicesError::Missing { part })?;
+            let sealed = self.layout.sealed_part_len(part);
+            if sealed != Some(length.into()) {
+                let sealed = sealed.unwrap_or_default();
+                return Err(SlicesError::PartLength { part, sealed, length });
+            }
+            if digest.as_bytes() != expected {
+                return Err(SlicesError::PartDigest { part });
+            }
+        }
+        let behind = slices.map(|(length, _)| u64::from(length)).sum::<u64>();
+        let footer = self.length();
+        if behind == footer { Ok(()) } else { Err(SlicesError::Footer { footer, behind }) }
+    }
+
+    /// Bytes of the whole footer.
+    fn length(&self) -> u64 {
+        let vault = if self.vault.is_some() { VAULT_BYTES } else { 0 };
+        (self.vouched.len() + self.file_mac.len() + vault + TAIL_BYTES) as u64
+    }
+}
+
+fn vault_seal(cursor: &mut Cursor<'_>) -> Option<([u8; 32], [u8; 32], [u8; 64])> {
+    Some((cursor.array()?, cursor.array()?, cursor.array()?))
+}
+
+/// Why slices are not those of the blob whose header and footer are among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SlicesError {
+    /// The first one is not the header.
+    #[error("the first slice is not the header")]
+    Header,
+    /// There are fewer slices than parts.
+    #[error("part {part} is missing: each part is one slice")]
+    Missing {
+        /// Which part.
+        part: u64,
+    },
+    /// A part has another length than its slice, so it is no slice or several.
+    #[error(
+        "part {part} has {sealed} bytes and came as a slice of {length}: each part is one slice"
+    )]
+    PartLength {
+        /// Which part.
+        part: u64,
+        /// Bytes that it has, by header and footer.
+        sealed: u64,
+        /// Bytes of the slice.
+        length: u32,
+    },
+    /// The footer has another digest for a part than its slice.
+    #[error("the footer has another digest for part {part} than its slice")]
+    PartDigest {
+        /// Which part.
+        part: u64,
+    },
+    /// What follows the parts is not the footer alone.
+    #[error("{behind} bytes follow the parts, and the footer has {footer}")]
+    Footer {
+        /// Bytes of the footer.
+        footer: u64,
+        /// Bytes of the slices behind the parts.
+        behind: u64,
+    },
+}
+
+/// The provenance of a blob that a vault vouches for.
+pub(in crate::blob) const VAULT: u8 = 1;
+/// The provenance of a blob that nobody vouches for.
+pub(in crate::blob) const BARE: u8 = 2;
+/// Vault MAC, writer and signature.
+const VAULT_BYTES: usize = 32 + 32 + 64;
+/// The shortest sealed list of facts: one with an empty value. No facts are no bytes.
+const FACTS_MIN_BYTES: u64 = sealed_len(2);

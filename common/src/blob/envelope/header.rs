@@ -1,0 +1,180 @@
+//! The header's fields (FORMAT 3): framing, bounds, one encoding for each header. No key is needed for any of it.
+
+use std::ops::Range;
+
+use thiserror::Error;
+
+use super::{EnvelopeError, header_length};
+use crate::aead::Suite;
+use crate::age::{self, Stanza, StanzaError, UnwrapError};
+use crate::blob::layout::PartSize;
+use crate::chunked::sealed_len;
+use crate::cursor::Cursor;
+use crate::limits::NAME_MAX_BYTES;
+use crate::name::{KeyLengthError, ObjectKey};
+
+/// Why bytes are not a header.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum HeaderError {
+    /// Already its framing is wrong.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// There are more or fewer bytes than the header says it has.
+    #[error("the header says that it has {stated} bytes, and {found} are here")]
+    Length {
+        /// Its `header_length`.
+        stated: u32,
+        /// What was given.
+        found: usize,
+    },
+    /// Its fields end behind or before the end of the header.
+    #[error("the header's fields do not fill it exactly")]
+    Fields,
+    /// No suite has this number.
+    #[error("the blob is sealed with suite {0}, which is not known here")]
+    UnknownSuite(u8),
+    /// `part_size_log2` is not 16 to 24.
+    #[error("a part size of 2^{0} bytes is out of bounds")]
+    PartSize(u8),
+    /// The generation is the last number there is: none could follow it.
+    #[error("a generation of 2^64-1 leaves none for the next blob of its key")]
+    LastGeneration,
+    /// The object key has a length that no key has.
+    #[error(transparent)]
+    ObjectKey(#[from] KeyLengthError),
+    /// The stanzas are not canonical, or too many, or none.
+    #[error(transparent)]
+    Stanzas(#[from] StanzaError),
+    /// A stanza of a known type has another shape than that type's.
+    #[error(transparent)]
+    Stanza(#[from] UnwrapError),
+    /// Sealed metadata has another length.
+    #[error("sealed metadata cannot be {0} bytes long")]
+    Metadata(u16),
+}
+
+/// The fields of a header that is well-formed, and no more than that.
+#[derive(Clone, Debug)]
+pub struct HeaderFields {
+    pub(in crate::blob) length: u32,
+    pub(in crate::blob) suite: Suite,
+    pub(in crate::blob) part_size: PartSize,
+    pub(in crate::blob) salt: [u8; 32],
+    pub(in crate::blob) generation: u64,
+    pub(in crate::blob) object_key: Option<ObjectKey>,
+    pub(in crate::blob) stanzas: Vec<Stanza>,
+    /// Suite to object key.
+    pub(in crate::blob) vouched: Range<usize>,
+    /// The sealed metadata with its length in front.
+    pub(in crate::blob) metadata: Range<usize>,
+}
+
+impl HeaderFields {
+    /// Reads `bytes`, a whole header and nothing behind it.
+    ///
+    /// # Errors
+    /// Says which rule of FORMAT 3 and 4 they break.
+    pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let length = header_length(bytes)?;
+        if length as usize != bytes.len() {
+            return Err(HeaderError::Length { stated: length, found: bytes.len() });
+        }
+        let fields = Fields::read(bytes).ok_or(HeaderError::Fields)?;
+        let key = fields.key;
+        let object_key = if key.is_empty() { None } else { Some(ObjectKey::new(key)?) };
+        if fields.generation == u64::MAX {
+            return Err(HeaderError::LastGeneration);
+        }
+        let suite = Suite::from_u8(fields.suite).ok_or(HeaderError::UnknownSuite(fields.suite))?;
+        let part_size = PartSize::from_log2(fields.part_size_log2)
+            .ok_or(HeaderError::PartSize(fields.part_size_log2))?;
+        let stanzas = Stanza::parse_all(fields.stanzas)?;
+        age::check_shapes(&stanzas)?;
+        if !METADATA_BYTES.contains(&u64::from(fields.metadata_length)) {
+            return Err(HeaderError::Metadata(fields.metadata_length));
+        }
+        Ok(Self {
+            length,
+            suite,
+            part_size,
+            salt: fields.salt,
+            generation: fields.generation,
+            object_key,
+            stanzas,
+            vouched: LENGTH.end..fields.key_end,
+            metadata: fields.metadata_start..bytes.len() - MAC_BYTES,
+        })
+    }
+
+    /// Bytes of the whole header, magic to MAC.
+    #[must_use]
+    pub const fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// Plaintext bytes of a full part.
+    #[must_use]
+    pub const fn part_size(&self) -> PartSize {
+        self.part_size
+    }
+
+    /// What the blob was sealed for; `None` when for no key.
+    #[must_use]
+    pub const fn object_key(&self) -> Option<&ObjectKey> {
+        self.object_key.as_ref()
+    }
+}
+
+/// The fields as they stand, not yet understood.
+struct Fields<'a> {
+    suite: u8,
+    part_size_log2: u8,
+    salt: [u8; 32],
+    generation: u64,
+    key: &'a [u8],
+    key_end: usize,
+    stanzas: &'a [u8],
+    metadata_start: usize,
+    metadata_length: u16,
+}
+
+impl<'a> Fields<'a> {
+    /// `None` when they do not fill `bytes` exactly.
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(bytes);
+        cursor.take(LENGTH.end)?;
+        let (suite, part_size_log2) = (cursor.u8()?, cursor.u8()?);
+        let (salt, generation) = (cursor.array()?, cursor.u64()?);
+        let key_length = cursor.u16()?;
+        let key = cursor.take(key_length.into())?;
+        let key_end = cursor.position();
+        let stanzas_length = cursor.u16()?;
+        let stanzas = cursor.take(stanzas_length.into())?;
+        let metadata_start = cursor.position();
+        let metadata_length = cursor.u16()?;
+        cursor.take(metadata_length.into())?;
+        cursor.take(MAC_BYTES)?;
+        cursor.is_at_end().then_some(Self {
+            suite,
+            part_size_log2,
+            salt,
+            generation,
+            key,
+            key_end,
+            stanzas,
+            metadata_start,
+            metadata_length,
+        })
+    }
+}
+
+/// Where `header_length` stands.
+pub(in crate::blob) const LENGTH: Range<usize> = 10..14;
+/// Bytes of the header MAC at its end.
+pub(in crate::blob) const MAC_BYTES: usize = 32;
+
+/// Metadata without its name: two lengths of names, times and the mode (FORMAT 5).
+const METADATA_FIXED_BYTES: u64 = 2 + 8 + 4 + 4;
+/// Sealed metadata, with a name of 1 to 1,024 bytes: one chunk.
+const METADATA_BYTES: std::ops::RangeInclusive<u64> =
+    sealed_len(METADATA_FIXED_BYTES + 1)..=sealed_len(METADATA_FIXED_BYTES + NAME_MAX_BYTES as u64);
