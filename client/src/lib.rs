@@ -63,6 +63,7 @@ pub mod versions;
 
 mod destination;
 mod first_use;
+mod named;
 mod naming;
 mod owner;
 mod receive;

@@ -8,12 +8,7 @@ use std::collections::BTreeSet;
 use zput_common::{
     aead::Engine,
     age::Identity,
-    blob::{
-        header::Header,
-        layout::Layout,
-        metadata::Metadata,
-        open::{Asked, OpenError},
-    },
+    blob::{header::Header, layout::Layout, metadata::Metadata, open::OpenError},
     chunked::plain_len,
     keys::Role,
     limits::PAGE_MAX_ENTRIES,
@@ -140,10 +135,7 @@ impl Client {
             .ok_or(ClientError::Envelope("the lengths do not add up"))?;
         let authentic = header.unwrap_file_key(identities)?.authenticate(Engine::default())?;
         let metadata = authentic.metadata().clone();
-        authentic.for_key(Asked::Key(&entry.key))?;
-        if self.key_file().object_key(&metadata.name) != entry.key {
-            return Err(ClientError::Envelope("its name leads to another object"));
-        }
+        let _named = self.named(authentic, &entry.key)?;
         let (version, stored) = (entry.info.version, entry.info.length);
         let key = entry.key.clone();
         Ok(Listed { key, metadata, version, generation, length, stored })

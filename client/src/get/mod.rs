@@ -19,7 +19,7 @@ use zput_common::{
         envelope::longest_footer,
         header::Header,
         metadata::Metadata,
-        open::{Asked, Seen, Trusted},
+        open::{Seen, Trusted},
     },
     keys::{Role, WriterPublicKey},
     limits::PARTS_MAX,
@@ -293,11 +293,8 @@ impl Client {
 
         let parsed = Header::parse(&header)?;
         let recipients = parsed.stanzas().len();
-        let vouched = parsed
-            .unwrap_file_key(&[identity])?
-            .authenticate(Engine::default())?
-            .for_key(Asked::Key(wanted.key))?
-            .vouched_by(&footer, &self.vouching())?;
+        let authentic = parsed.unwrap_file_key(&[identity])?.authenticate(Engine::default())?;
+        let vouched = self.named(authentic, wanted.key)?.vouched_by(&footer, &self.vouching())?;
         let newest = match wanted.version {
             None => self.record().newest(wanted.key)?,
             Some(_) => None,

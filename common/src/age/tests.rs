@@ -265,8 +265,14 @@ fn shapes_are_checked_before_any_key_is_tried() {
             Err(UnwrapError::BodyLength { stanza, kind, length })
         );
     }
+    // 1, and 1 with the highest bit, which is masked; behind the stanza that opens, and of whatever type.
+    for low in [format!("AQ{}", "A".repeat(41)), format!("AQ{}IA", "A".repeat(39))] {
+        assert_eq!(bad(kind, &[&low], &body), Err(UnwrapError::LowOrder { stanza, kind }));
+    }
     let kind = "mlkem768x25519";
     assert_eq!(bad(kind, &[&share], &body), Err(UnwrapError::Share { stanza, kind }));
+    let low = "A".repeat(1494);
+    assert_eq!(bad(kind, &[&low], &body), Err(UnwrapError::LowOrder { stanza, kind }));
     assert_eq!(bad("x25519", &[], &[]), Ok(Some(file_key)), "an unknown type is skipped");
 }
 
