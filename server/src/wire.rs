@@ -2,15 +2,16 @@
 //!
 //! Readiness is edge-triggered: the kernel speaks up once when a direction becomes ready, and again
 //! only after that direction has answered `WouldBlock`. A connection that is put aside before that
-//! is never woken. So the wire keeps, for each direction, whether `WouldBlock` was its last word, and
-//! hands out a [`Blocked`] only when all that the connection waits for has said so. A worker cannot
-//! put a connection aside without one.
+//! is never woken. So the wire keeps, for each direction, whether `WouldBlock` was its last word,
+//! and hands out a [`Blocked`] only when all that the connection waits for has said so. A worker
+//! cannot put a connection aside without one.
 //!
-//! A socket that is full says so again only when bytes leave it, so no byte in it may wait for bytes behind
-//! it. splice(2) and sendfile(2) mark all pages that they hand over, but the last ones, with `MSG_MORE`. TCP holds a
-//! segment that is not full back then. Where a segment is larger than [`UNSENT_BYTES`] (on loopback it has 64 KiB) the
-//! socket was full of such a segment, nothing was on its way whose acknowledgement would have moved it, and a
-//! timer of the kernel sent it 200 ms later. The wire pushes it out whenever a call took less than it was given.
+//! A socket that is full says so again only when bytes leave it, so no byte in it may wait for
+//! bytes behind it. splice(2) and sendfile(2) mark all pages that they hand over, but the last
+//! ones, with `MSG_MORE`. TCP holds a segment that is not full back then. Where a segment is larger
+//! than [`UNSENT_BYTES`] (on loopback it has 64 KiB) the socket was full of such a segment, nothing
+//! was on its way whose acknowledgement would have moved it, and a timer of the kernel sent it 200
+//! ms later. The wire pushes it out whenever a call took less than it was given.
 
 use std::{
     io::{self, Read as _},
@@ -31,17 +32,19 @@ use crate::{
     sys,
 };
 
-/// Bytes that a TCP socket takes beyond those on their way (tcp(7), `TCP_NOTSENT_LOWAT`): it says that there is room again once
-/// half of them have left. Unbounded, a slow peer's socket swallows megabytes, and speaks up again when a third of these were taken, which
-/// may be never. It also counts towards the TCP memory of the whole machine, which 10,000 slow readers at 128 KiB used up on one of
-/// 24 GiB: then everybody's segments are dropped.
+/// Bytes that a TCP socket takes beyond those on their way (tcp(7), `TCP_NOTSENT_LOWAT`): it says
+/// that there is room again once half of them have left. Unbounded, a slow peer's socket swallows
+/// megabytes, and speaks up again when a third of these were taken, which may be never. It also
+/// counts towards the TCP memory of the whole machine, which 10,000 slow readers at 128 KiB used up
+/// on one of 24 GiB: then everybody's segments are dropped.
 pub(crate) const UNSENT_BYTES: u32 = 32 * 1024;
 
-/// The same for a peer that has taken [`PROVEN_BYTES`]. On loopback 64 KiB to 1 MiB are as fast as no bound; at 25 Gbit/s 256 KiB
-/// last for 84 us, more than a worker needs to come round.
+/// The same for a peer that has taken [`PROVEN_BYTES`]. On loopback 64 KiB to 1 MiB are as fast as
+/// no bound; at 25 Gbit/s 256 KiB last for 84 us, more than a worker needs to come round.
 const UNSENT_PROVEN_BYTES: u32 = 256 * 1024;
 
-/// What a peer has to take before its socket may hold back more: somebody who wants to use up memory pays for it.
+/// What a peer has to take before its socket may hold back more: somebody who wants to use up
+/// memory pays for it.
 const PROVEN_BYTES: usize = 1024 * 1024;
 
 /// A stream socket, non-blocking.
@@ -96,7 +99,8 @@ pub(crate) struct Wire {
     readable: bool,
     /// `WouldBlock` was not the last word of writing.
     writable: bool,
-    /// The peer sends no more, or the connection is broken: reading says so, once all bytes are read.
+    /// The peer sends no more, or the connection is broken: reading says so, once all bytes are
+    /// read.
     ended: bool,
     /// The socket may hold bytes back until others follow (`MSG_MORE`).
     corked: bool,
@@ -163,8 +167,9 @@ impl Wire {
         registry.register(self.socket.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Takes note of an event. Errors and hang-ups count as readiness: the next call brings them out. Returns how long the
-    /// connection had waited for the socket to take bytes, if that is over now.
+    /// Takes note of an event. Errors and hang-ups count as readiness: the next call brings them
+    /// out. Returns how long the connection had waited for the socket to take bytes, if that is
+    /// over now.
     pub(crate) fn woken(&mut self, event: &Event, now: Instant) -> Option<Duration> {
         let broken = event.is_error();
         self.ended |= event.is_read_closed() || broken;
@@ -183,9 +188,10 @@ impl Wire {
             return match self.socket.read_once(buffer) {
                 Ok(0) => Ok(Received::End),
                 Ok(n) => {
-                    // epoll(7): "For stream-oriented files … the condition that the read/write I/O space is exhausted can
-                    // also be detected by checking the amount of data read from / written to the target file
-                    // descriptor." Not of an end, of which there is one event; and a Unix socket stops between writers.
+                    // epoll(7): "For stream-oriented files … the condition that the read/write I/O
+                    // space is exhausted can also be detected by checking the amount of data read
+                    // from / written to the target file descriptor." Not of an end, of which there
+                    // is one event; and a Unix socket stops between writers.
                     let exhausted = n < buffer.len() && !self.ended;
                     self.readable = !(exhausted && matches!(self.socket, Socket::Tcp(_)));
                     Ok(Received::Bytes(n))
@@ -228,7 +234,8 @@ impl Wire {
         }
     }
 
-    /// One `call` that writes, unless the last one would have blocked. `None`: the socket takes nothing now.
+    /// One `call` that writes, unless the last one would have blocked. `None`: the socket takes
+    /// nothing now.
     fn write(
         &mut self,
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
@@ -250,8 +257,8 @@ impl Wire {
         }
     }
 
-    /// Sends what the socket holds back, if it may hold anything back; whether it may. There may be room after that, which no
-    /// event will tell of.
+    /// Sends what the socket holds back, if it may hold anything back; whether it may. There may be
+    /// room after that, which no event will tell of.
     fn uncork(&mut self) -> bool {
         let corked = std::mem::take(&mut self.corked) && matches!(self.socket, Socket::Tcp(_));
         if corked {
@@ -277,7 +284,8 @@ impl Wire {
         Sent::Bytes(bytes)
     }
 
-    /// The witness that this connection may be put aside, if it may. Nothing is held back in the socket then.
+    /// The witness that this connection may be put aside, if it may. Nothing is held back in the
+    /// socket then.
     pub(crate) fn blocked(
         &mut self,
         wanted: Wanted,

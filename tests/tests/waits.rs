@@ -1,5 +1,5 @@
-//! Waits without a cause: nothing that is sent over loopback waits for a timer of TCP. `benches/waits` looks at all sizes; these
-//! are the sizes at which it happened.
+//! Waits without a cause: nothing that is sent over loopback waits for a timer of TCP.
+//! `benches/waits` looks at all sizes; these are the sizes at which it happened.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -23,8 +23,8 @@ const CONNECTIONS: usize = 30;
 /// Of each connection, one after the other.
 const RANGES: u64 = 8;
 
-/// Bytes of a range: two segments of loopback. All ranges of a connection together have less than the 1 MiB after which more may be
-/// unsent than a segment has.
+/// Bytes of a range: two segments of loopback. All ranges of a connection together have less than
+/// the 1 MiB after which more may be unsent than a segment has.
 const LENGTH: u64 = 120_000;
 
 /// Beginning in the middle of a page, and of another one each time.
@@ -32,8 +32,9 @@ fn offset(number: u64) -> u64 {
     900 + number * 7919
 }
 
-/// With the fault splice and sendfile waited twice to six times on each connection, 0.2 s each: 14 s and 37 s. Without it all four
-/// engines together take less than 1 s on a machine that has other things to do.
+/// With the fault splice and sendfile waited twice to six times on each connection, 0.2 s each: 14
+/// s and 37 s. Without it all four engines together take less than 1 s on a machine that has other
+/// things to do.
 const ALLOWED: Duration = Duration::from_secs(6);
 
 fn for_each_engine(of_connection: impl Fn(&Configured)) {

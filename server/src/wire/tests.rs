@@ -93,8 +93,8 @@ fn the_end_of_the_peer_is_told_from_nothing_now() {
     assert_eq!(wire.read(&mut buffer).unwrap(), Received::End);
 }
 
-/// A connection over loopback, set up as a listener does it. Its peer has a window of 190 KiB, into which everything fits that
-/// these tests send, so that nobody waits for an acknowledgement.
+/// A connection over loopback, set up as a listener does it. Its peer has a window of 190 KiB, into
+/// which everything fits that these tests send, so that nobody waits for an acknowledgement.
 fn roomy() -> (Wire, std::net::TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     sys::net::set_unsent(&listener, UNSENT_BYTES).unwrap();
@@ -108,9 +108,10 @@ fn roomy() -> (Wire, std::net::TcpStream) {
     (Wire::new(Socket::Tcp(TcpStream::from_std(ours))), peer.into())
 }
 
-/// An announcement, and a range that begins in the middle of a page, as each part of a sealed object does: 17 pieces, the most that
-/// one segment has, are less than a segment of loopback and more than [`UNSENT_BYTES`]. Splice and sendfile left
-/// such a segment in the socket, nothing under way, until a timer of 200 ms.
+/// An announcement, and a range that begins in the middle of a page, as each part of a sealed
+/// object does: 17 pieces, the most that one segment has, are less than a segment of loopback and
+/// more than [`UNSENT_BYTES`]. Splice and sendfile left such a segment in the socket, nothing under
+/// way, until a timer of 200 ms.
 #[test]
 fn a_full_socket_holds_nothing_back() {
     let mut file = tempfile::tempfile().unwrap();

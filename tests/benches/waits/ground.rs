@@ -1,4 +1,5 @@
-//! A server with one sealed blob to get ranges of, and a store in memory to put into, so that no disk is waited for.
+//! A server with one sealed blob to get ranges of, and a store in memory to put into, so that no
+//! disk is waited for.
 
 use std::{
     fs,

@@ -1,8 +1,10 @@
-//! Waits without a cause: how long each request takes, over everything that decides how bytes get into a socket and out of it.
+//! Waits without a cause: how long each request takes, over everything that decides how bytes get
+//! into a socket and out of it.
 //!
 //! ```text
-//! cargo bench -p zput-tests --bench waits -- [--mtu N,…] [--congestion NAME,…] [--engines NAME,…] [--doors NAME,…]
-//!                                            [--requests N] [--zserve PATH] [--all]
+//! cargo bench -p zput-tests --bench waits -- [--mtu N,…] [--congestion NAME,…]
+//!                                            [--engines NAME,…] [--doors NAME,…] [--requests N]
+//!                                            [--only ranges|library] [--zserve PATH] [--all]
 //! ```
 //!
 //! | axis | values |
@@ -11,12 +13,14 @@
 //! | congestion control of both sides | cubic, bbr |
 //! | engine | splice, sendfile, mmap, copy |
 //! | door | `http`, `tls`, `plaintext`, `unix` (plaintext over a Unix socket) |
-//! | request | ranges of 1 byte to 100 MiB that begin in the middle of a page; puts and gets by the client library |
+//! | `ranges` | of 1 byte to 100 MiB of a sealed blob, beginning in the middle of a page |
+//! | `library` | puts and gets by the client library, which seal and open: of nothing to 40 MB |
 //!
-//! Requests follow one another on a warm connection; the first one on each connection is told apart. On loopback nothing takes long
-//! but the bytes, so what took over [`MARK`] waited for something: a timer of TCP (40 ms for an acknowledgement that is
-//! delayed, 200 ms for one that is missed), or other programs of the machine. Those are rare and elsewhere each time;
-//! a wait is where it was.
+//! Requests follow one another on a warm connection; the first one on each connection is told
+//! apart. On loopback nothing takes long but the bytes, so what took over [`MARK`] waited for
+//! something: a timer of TCP (40 ms for an acknowledgement that is delayed, 200 ms for one that is
+//! missed), or other programs of the machine. Those are rare and elsewhere each time; a wait is
+//! where it was.
 
 mod ask;
 mod ground;

@@ -16,7 +16,8 @@ use crate::{
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Of ranges: around what is sent in one call, what a socket holds back, a segment of loopback, a window.
+/// Of ranges: around what is sent in one call, what a socket holds back, a segment of loopback, a
+/// window.
 const RANGES: [u64; 20] = [
     1,
     KIB,
@@ -58,21 +59,28 @@ struct Cell {
 
 pub(crate) fn run(options: &Options, ground: &Ground) -> Result<(), Failure> {
     let mut table = String::from(
-        "| congestion control | engine | door | requests | over 40 ms | kinds with a median over | 1 MiB range: median ms | slowest ms | of |\n\
-         |---|---|---|---:|---:|---:|---:|---:|---|\n",
+        "| congestion control | engine | door | what | requests | over 40 ms | sizes with a median \
+         over | 1 MiB: median ms | slowest ms | of |\n\
+         |---|---|---|---|---:|---:|---:|---:|---:|---|\n",
     );
     for congestion in &options.congestions {
         for engine in &options.engines {
             let served = ground.serve(*engine, congestion)?;
             for door in &options.doors {
-                let mut cells = ranges(*door, &served, congestion, options.requests)?;
-                if *door != Door::Http {
-                    cells.extend(library(*door, ground, &served, options.requests)?);
+                let mut parts = Vec::new();
+                if options.ranges {
+                    parts.push(("ranges", ranges(*door, &served, congestion, options.requests)?));
                 }
-                let name = format!("{congestion} | {engine} | {}", door.name());
-                writeln!(table, "| {name} | {}", summary(&cells))?;
-                if options.all {
-                    cells.iter().for_each(|cell| println!("{name} | {}", line(cell)));
+                if options.library && *door != Door::Http {
+                    let cells = library(*door, ground, &served, options.requests)?;
+                    parts.push(("puts, gets", cells));
+                }
+                for (part, cells) in parts {
+                    let name = format!("{congestion} | {engine} | {} | {part}", door.name());
+                    writeln!(table, "| {name} | {}", summary(&cells))?;
+                    if options.all {
+                        cells.iter().for_each(|cell| println!("{name} | {}", line(cell)));
+                    }
                 }
             }
         }
@@ -160,7 +168,8 @@ impl Cell {
         self.rest.iter().chain([&self.first]).filter(|took| **took > self.mark()).count()
     }
 
-    /// What only the bytes take does not count: a quarter of a GB/s, for a machine that does other things.
+    /// What only the bytes take does not count: a quarter of a GB/s, for a machine that does other
+    /// things.
     fn mark(&self) -> f64 {
         MARK + self.bytes as f64 / 250e6 * 1e3
     }
@@ -168,7 +177,7 @@ impl Cell {
 
 fn summary(cells: &[Cell]) -> String {
     let requests: usize = cells.iter().map(|cell| cell.rest.len() + 1).sum();
-    let usual = cells.iter().find(|cell| (cell.what, cell.bytes) == ("range", MIB));
+    let usual = cells.iter().find(|cell| cell.bytes == MIB);
     let usual = usual.map_or_else(String::new, |cell| format!("{:.2}", cell.median()));
     // How much longer it took than its bytes do says more than how long.
     let late = |cell: &&Cell| cell.slowest() - cell.mark();
@@ -177,8 +186,8 @@ fn summary(cells: &[Cell]) -> String {
         (cell.slowest(), format!("{} of {}", cell.what, cell.bytes))
     });
     let marked: usize = cells.iter().map(Cell::marked).sum();
-    let kinds = cells.iter().filter(|cell| cell.median() > cell.mark()).count();
-    format!("{requests} | {marked} | {kinds} of {} | {usual} | {took:.1} | {of} |", cells.len())
+    let sizes = cells.iter().filter(|cell| cell.median() > cell.mark()).count();
+    format!("{requests} | {marked} | {sizes} of {} | {usual} | {took:.1} | {of} |", cells.len())
 }
 
 fn line(cell: &Cell) -> String {

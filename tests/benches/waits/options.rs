@@ -15,6 +15,10 @@ pub(crate) struct Options {
     pub(crate) doors: Vec<Door>,
     /// Of each kind; of large ones fewer.
     pub(crate) requests: usize,
+    /// Whether ranges are asked for, without the client library.
+    pub(crate) ranges: bool,
+    /// Whether the client library puts and gets.
+    pub(crate) library: bool,
     /// Another build of the server.
     pub(crate) zserve: Option<PathBuf>,
     /// Whether each kind of request has a line of its own.
@@ -29,6 +33,8 @@ impl Options {
             engines: Engine::ALL.to_vec(),
             doors: Door::ALL.to_vec(),
             requests: 20,
+            ranges: true,
+            library: true,
             zserve: None,
             all: false,
         };
@@ -41,13 +47,18 @@ impl Options {
                 "--engines" => options.engines = list(&value()?)?,
                 "--doors" => options.doors = list(&value()?)?,
                 "--requests" => options.requests = value()?.parse::<usize>()?.max(2),
+                "--only" => match value()?.as_str() {
+                    "ranges" => options.library = false,
+                    "library" => options.ranges = false,
+                    other => return Err(format!("{other}? there are ranges and library").into()),
+                },
                 "--zserve" => options.zserve = Some(value()?.into()),
                 "--all" => options.all = true,
                 // cargo bench passes this to every target.
                 "--bench" => {}
                 other => {
-                    let known =
-                        "--mtu, --congestion, --engines, --doors, --requests, --zserve, --all";
+                    let known = "--mtu, --congestion, --engines, --doors, --requests, --only, \
+                                 --zserve, --all";
                     return Err(format!("{other}? it takes {known}").into());
                 }
             }
