@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Parser;
+use serde::Serialize;
 use zput_common::{
     age::{Identity, parse_identity_file},
     blob::open::{BarePolicy, Vouching},
@@ -14,7 +15,7 @@ use zput_common::{
 };
 
 use super::{
-    Console, Failure, KeyArguments, directories, local, open_key_file, usage, zseal::SUFFIX,
+    Console, Failure, KeyArguments, directories, format, local, open_key_file, usage, zseal::SUFFIX,
 };
 use crate::{
     ClientError, offline,
@@ -64,6 +65,10 @@ pub struct Arguments {
     #[arg(long)]
     bare: bool,
 
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
     key: KeyArguments,
 }
@@ -112,6 +117,9 @@ fn open(
     let is_stdin = path == Path::new("-");
     let source = if is_stdin { FileSource::stdin()? } else { FileSource::open(path)? };
     let mut output = output(arguments, is_stdin)?;
+    if arguments.json && matches!(output, Output::Stream(_)) {
+        return Err(usage("--json prints on stdout, where the blob would go: -o PATH"));
+    }
     let progress = console.progress(&path.display().to_string());
     let (file, progress) = (source.file(), &*progress);
     let opened = if !is_stdin && source.is_regular() {
@@ -129,7 +137,35 @@ fn open(
     let thing = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
     let opened = super::At::at(opened, thing)?;
     console.tell_shortfalls(&output.commit(Some(opened.attributes()))?);
+    if arguments.json {
+        console.print_json(&Line {
+            name: opened.metadata.name.as_str(),
+            output: target(arguments).display().to_string(),
+            length: opened.length,
+            mode: format::octal(opened.metadata.mode),
+            mtime: format::precise_time(opened.metadata.mtime_s, opened.metadata.mtime_ns),
+        })?;
+    }
     Ok(())
+}
+
+/// What was opened, as JSON (docs/JSON.md).
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    output: String,
+    length: u64,
+    mode: String,
+    mtime: String,
+}
+
+/// The file that is written, where it is one.
+fn target(arguments: &Arguments) -> PathBuf {
+    let text = || arguments.file.to_str().and_then(|file| file.strip_suffix(SUFFIX));
+    match &arguments.output {
+        Some(path) => path.clone(),
+        None => text().unwrap_or_default().into(),
+    }
 }
 
 /// Keeps nothing.

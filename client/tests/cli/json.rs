@@ -136,6 +136,27 @@ fn what_the_commands_print_is_what_the_schemas_say() {
 }
 
 #[test]
+fn what_is_done_without_a_server_has_a_line_too() {
+    let machine = Machine::new();
+    machine.write("a", "abc");
+    lines(&machine.run("zkey new --json").ok(), "zkey-made", 1);
+    lines(&machine.run("zkey show --json").ok(), "zkey-show", 1);
+    lines(&machine.run("zkey public --json").ok(), "zkey-public", 1);
+    lines(&machine.run("zkey export --json --get-only -o g.zkey").ok(), "zkey-made", 1);
+    machine.run("zseal a").ok();
+    lines(&machine.run("zopen --json -o b a.zput").ok(), "zopen", 1);
+    lines(&machine.run("zopen --json -o - a.zput").code(2), "error", 1);
+    machine.write("word", "hunter2");
+    let set = ["passphrase", "set", "--json", "--passphrase-command", "cat word"];
+    lines(&machine.run_with("zkey", set).ok(), "zkey-passphrase", 1);
+    lines(&machine.run("zkey show --json").ok(), "zkey-show", 1);
+    let served = Served::start();
+    let invite = served.invite(Scopes::ALL);
+    let joined = machine.run_on(invite.as_bytes(), "zkey join --json --key other.zkey").ok();
+    lines(&joined, "zkey-join", 1);
+}
+
+#[test]
 fn what_fails_is_what_the_schema_says() {
     let machine = Machine::new();
     machine.write("a", "abc");

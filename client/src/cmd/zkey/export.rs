@@ -7,7 +7,7 @@ use zput_common::keys::{Remote, Role};
 
 use super::{
     super::{Console, Failure, KeyArguments, directories, usage, warn_if_exposed},
-    existing,
+    MadeLine, existing,
 };
 use crate::{
     keystore::KeyPath,
@@ -24,6 +24,9 @@ pub(super) struct Export {
     /// Replace the output file if it is there
     #[arg(short, long)]
     force: bool,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     key: KeyArguments,
 }
@@ -68,6 +71,9 @@ impl Export {
             false => Output::stream_at(&self.output, self.force)?,
         };
         if let Some(mut stream) = stream {
+            if self.json {
+                return Err(usage("--json prints on stdout, and -o leads to a stream: -o PATH"));
+            }
             if stream.is_terminal() {
                 return Err(usage("a key file is secret and nothing for a terminal: -o PATH"));
             }
@@ -79,6 +85,10 @@ impl Export {
         let target = KeyPath::at(self.output);
         target.save(&exported, existing(self.force))?;
         warn_if_exposed(&target, console);
+        if self.json {
+            let file = target.path.display().to_string();
+            console.print_json(&MadeLine { file, role: exported.role().to_string() })?;
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use serde::Serialize;
 use zeroize::Zeroizing;
 use zput_common::{
     keys::{Invite, KeyFile},
@@ -40,10 +41,23 @@ pub(super) struct Join {
     /// Leave the server that the key file names, or the store and all that is in it, for this one
     #[arg(short, long)]
     force: bool,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     retries: RetryArguments,
     #[command(flatten)]
     key: KeyArguments,
+}
+
+/// The account that this device has now, as JSON (docs/JSON.md).
+#[derive(Serialize)]
+struct Line {
+    file: String,
+    remote: String,
+    label: String,
+    scopes: String,
+    made: bool,
 }
 
 impl Join {
@@ -102,6 +116,15 @@ impl Join {
             // What was put while the key file still named the store.
             let _moved = store.move_to(&mut client, console)?;
             store.tell_left(console);
+        }
+        if self.json {
+            console.print_json(&Line {
+                file: path.path.display().to_string(),
+                remote: invite.address.to_string(),
+                label,
+                scopes: scopes.to_string(),
+                made: !existed,
+            })?;
         }
         Ok(())
     }

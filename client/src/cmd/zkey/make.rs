@@ -9,7 +9,7 @@ use super::{
     super::{
         Console, Failure, KeyArguments, directories, usage, warn_if_exposed, zopen::read_identities,
     },
-    existing,
+    MadeLine, existing,
 };
 use crate::first_use::Alone;
 
@@ -37,6 +37,9 @@ struct Made {
     /// Replace the key file that is there; what only it opens is lost
     #[arg(short, long)]
     force: bool,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     key: KeyArguments,
 }
@@ -83,6 +86,10 @@ impl Made {
         path.save(&key_file, existing(self.force))?;
         console.tell_made(&path);
         warn_if_exposed(&path, console);
+        if self.json {
+            let file = path.path.display().to_string();
+            console.print_json(&MadeLine { file, role: key_file.role().to_string() })?;
+        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod passphrase;
 mod show;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use super::{Console, Failure};
 use crate::atomic::Existing;
@@ -69,6 +70,13 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         Action::Passphrase(passphrase) => passphrase.run(console),
         Action::Import(import) => import.run(console),
     }
+}
+
+/// A key file that was made, as JSON (docs/JSON.md).
+#[derive(Serialize)]
+struct MadeLine {
+    file: String,
+    role: String,
 }
 
 /// What `--force` says of a file that is there.

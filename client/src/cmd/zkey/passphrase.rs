@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use zeroize::Zeroizing;
 use zput_common::keys::ParsedKeyFile;
 
@@ -26,8 +27,18 @@ pub(super) struct Passphrase {
     /// Descriptor from which the new passphrase is read, for `change`
     #[arg(long, value_name = "N")]
     new_passphrase_fd: Option<u16>,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     key: KeyArguments,
+}
+
+/// What became of the key file, as JSON (docs/JSON.md).
+#[derive(Serialize)]
+struct Line {
+    file: String,
+    locked: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +98,10 @@ impl Passphrase {
             }
             PassphraseAction::Remove => "the secrets are no longer under a passphrase",
         });
+        if self.json {
+            let locked = self.action != PassphraseAction::Remove;
+            console.print_json(&Line { file: path.path.display().to_string(), locked })?;
+        }
         Ok(())
     }
 }

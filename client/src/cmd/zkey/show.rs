@@ -22,6 +22,9 @@ pub(super) struct Public {
 
 #[derive(Args, Debug)]
 pub(super) struct Show {
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     key: KeyArguments,
 }
@@ -80,6 +83,10 @@ impl Public {
 impl Show {
     pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
         let path = self.key.path(&directories()?);
+        if self.json {
+            let file = path.path.display().to_string();
+            return Ok(console.print_json(&ShowLine::of(file, path.parse()?))?);
+        }
         let remote = |remote: Option<&Remote>| {
             remote
                 .map_or_else(|| "none (zkey join takes an invite)".to_owned(), ToString::to_string)
@@ -108,6 +115,45 @@ impl Show {
             console.print(&format_args!("{label:<10} {}", terminal::printable(&value)))?;
         }
         Ok(())
+    }
+}
+
+/// What a key file says, as JSON (docs/JSON.md).
+#[derive(Default, Serialize)]
+struct ShowLine {
+    file: String,
+    role: String,
+    remote: Option<String>,
+    locked: bool,
+    mode: Option<String>,
+    names: Option<String>,
+    server_key: Option<String>,
+    recipients: Option<Vec<String>>,
+    writers: Option<Vec<String>>,
+}
+
+impl ShowLine {
+    fn of(file: String, parsed: ParsedKeyFile) -> Self {
+        match parsed {
+            ParsedKeyFile::Locked(locked) => Self {
+                file,
+                role: locked.role().to_string(),
+                remote: locked.remote().map(ToString::to_string),
+                locked: true,
+                ..Self::default()
+            },
+            ParsedKeyFile::Open(open) => Self {
+                file,
+                role: open.role().to_string(),
+                remote: open.remote.as_ref().map(ToString::to_string),
+                locked: false,
+                mode: Some(open.mode.as_str().to_owned()),
+                names: Some(open.names.as_str().to_owned()),
+                server_key: open.server_key.as_ref().map(ToString::to_string),
+                recipients: Some(open.recipients.iter().map(ToString::to_string).collect()),
+                writers: Some(open.writers.iter().map(ToString::to_string).collect()),
+            },
+        }
     }
 }
 
