@@ -423,7 +423,9 @@ fn of_code(code: u8) -> ExitCode {
             | ErrorCode::State
             | ErrorCode::Internal
             | ErrorCode::Version
-            | ErrorCode::Mode,
+            | ErrorCode::Mode
+            | ErrorCode::ReadOnly
+            | ErrorCode::Unreadable,
         )
         | None => ExitCode::Other,
     }
@@ -458,7 +460,7 @@ mod tests {
     /// The exit codes of the README for the error codes of PROTOCOL 7, and one that is none.
     #[test]
     fn the_servers_codes_become_exit_codes() {
-        let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 5, 1];
+        let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 5, 1, 1, 1];
         for (code, exit) in (1..).zip(expected) {
             assert_eq!(refused(code).exit_code() as u8, exit, "code {code}");
         }

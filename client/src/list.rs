@@ -55,6 +55,15 @@ pub struct Listing {
     pub unsealed: usize,
     /// Objects that claim to be the vault's and are not what they claim.
     pub damaged: Vec<Unlisted>,
+    /// How many objects are there and could not be read by the server.
+    pub unreadable: u64,
+}
+
+/// A page of a listing, as the server gave it.
+struct Page {
+    entries: Vec<Entry>,
+    next: Option<Vec<u8>>,
+    unreadable: u32,
 }
 
 impl Client {
@@ -72,7 +81,8 @@ impl Client {
         let mut after = None;
         let mut pages = Pages::default();
         loop {
-            let (entries, next) = self.page(after.clone())?;
+            let Page { entries, next, unreadable } = self.page(after.clone())?;
+            listing.unreadable = listing.unreadable.saturating_add(u64::from(unreadable));
             let known = seen.len();
             for entry in entries {
                 // A page may overlap the one before when objects come and go.
@@ -92,13 +102,10 @@ impl Client {
         Ok(listing)
     }
 
-    fn page(
-        &mut self,
-        after: Option<Vec<u8>>,
-    ) -> Result<(Vec<Entry>, Option<Vec<u8>>), ClientError> {
+    fn page(&mut self, after: Option<Vec<u8>>) -> Result<Page, ClientError> {
         let request = Request::List { after, limit: PAGE_MAX_ENTRIES, headers: true };
         match self.ask_again(None, &request)? {
-            Response::Page { entries, next } => Ok((entries, next)),
+            Response::Page { entries, next, unreadable } => Ok(Page { entries, next, unreadable }),
             _ => Err(self.connection()?.unexpected("not a page").into()),
         }
     }

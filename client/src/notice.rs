@@ -45,6 +45,8 @@ pub enum Event<'a> {
         /// Why it cannot.
         error: &'a SeenError,
     },
+    /// So many versions are there and could not be read by the server.
+    Unreadable(u32),
     /// What was noted of a put cannot be removed. The blob is stored.
     JournalStays {
         /// Why it cannot.
@@ -89,6 +91,12 @@ impl fmt::Display for Notice<'_> {
                 "warning: this machine will not notice if the server goes back behind this version: {}",
                 printable(&error.to_string())
             ),
+            Event::Unreadable(1) => {
+                f.write_str("1 version is there and could not be read by the server")
+            }
+            Event::Unreadable(count) => {
+                write!(f, "{count} versions are there and could not be read by the server")
+            }
             Event::JournalStays { error } => {
                 write!(f, "is stored; but {}", printable(&error.to_string()))
             }

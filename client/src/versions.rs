@@ -12,6 +12,7 @@ use crate::{
     client::Client,
     error::ClientError,
     list::Pages,
+    notice::{Event, Notice},
 };
 
 impl Client {
@@ -27,7 +28,11 @@ impl Client {
         loop {
             let request = Request::Versions { key: key.clone(), after, limit: PAGE_MAX_ENTRIES };
             match self.ask_again(Some(name.as_str()), &request)? {
-                Response::Versions { versions, next } => {
+                Response::Versions { versions, next, unreadable } => {
+                    if unreadable > 0 {
+                        let thing = Some(name.as_str());
+                        self.tell(&Notice { thing, event: Event::Unreadable(unreadable) });
+                    }
                     // Newest first: a page that does not go down would be asked for ever.
                     if next.is_some() && after.is_some() && next >= after {
                         return Err(self.leads_back());

@@ -20,7 +20,7 @@ use crate::{
     mounts::{MountPoint, OpenError},
     opened::Opened,
     permits::Permits,
-    store::{Entered, Store, StoreError, Upload},
+    store::{Entered, Page, Store, StoreError, Upload},
     transfer::Window,
     worker::Buffer,
 };
@@ -93,13 +93,13 @@ pub(crate) enum Done {
     /// This is the answer.
     Answer(Response),
     /// The answer is this error.
-    Refused(ErrorCode),
+    Refused(Refusal),
     /// What a device may do; nothing known of it when absent.
-    Account(Result<Option<Scopes>, ErrorCode>),
+    Account(Result<Option<Scopes>, Refusal>),
     /// The device has an account, or not.
-    Joined(Result<Scopes, ErrorCode>),
+    Joined(Result<Scopes, Refusal>),
     /// An object to be sent.
-    Opened(Result<Opened, ErrorCode>),
+    Opened(Result<Opened, Refusal>),
     /// A window is in memory, or cannot be had.
     Loaded(Window, io::Result<()>),
     /// An upload is open.
@@ -109,7 +109,7 @@ pub(crate) enum Done {
     /// Bytes were written, or the upload is gone; the buffers are free again.
     Appended {
         /// The upload, if it lives.
-        upload: Result<Box<Upload>, ErrorCode>,
+        upload: Result<Box<Upload>, Refusal>,
         /// Whether the slice was ended.
         end: bool,
         /// The buffers that held the bytes.
@@ -139,30 +139,37 @@ impl Job {
                 Done::Joined(joined.map_err(|e| told(e.into())))
             }
             Self::Open { mount, key, version, files } => {
-                Done::Opened(mount.open(&key, version, &files).map_err(told))
+                Done::Opened(mount.open(&key, version, &files).map_err(told_of(&key)))
             }
             Self::Load(window) => {
                 let loaded = window.load();
                 Done::Loaded(window, loaded)
             }
             Self::Stat { mount, key, version } => {
-                answer(mount.stat(&key, version).map(|info| Response::Stat { info }))
+                answer_of(&key, mount.stat(&key, version).map(|info| Response::Stat { info }))
             }
-            Self::List { mount, after, limit, headers } => answer(
-                mount
-                    .list(after.as_deref(), limit, headers)
-                    .map(|(entries, next)| Response::Page { entries, next }),
-            ),
-            Self::Versions { mount, key, after, limit } => answer(
-                mount
-                    .versions(&key, after, limit)
-                    .map(|(versions, next)| Response::Versions { versions, next }),
+            Self::List { mount, after, limit, headers } => {
+                answer(mount.list(after.as_deref(), limit, headers).map(
+                    |Page { entries, next, unreadable }| Response::Page {
+                        entries,
+                        next,
+                        unreadable,
+                    },
+                ))
+            }
+            Self::Versions { mount, key, after, limit } => answer_of(
+                &key,
+                mount.versions(&key, after, limit).map(|(versions, next, unreadable)| {
+                    Response::Versions { versions, next, unreadable }
+                }),
             ),
             Self::Delete { store, key, condition } => {
-                answer(store.delete(&key, condition).map(|version| Response::Deleted { version }))
+                let deleted = store.delete(&key, condition);
+                answer_of(&key, deleted.map(|version| Response::Deleted { version }))
             }
             Self::Restore { store, key, version } => {
-                answer(store.restore(&key, version).map(|version| Response::Committed { version }))
+                let restored = store.restore(&key, version);
+                answer_of(&key, restored.map(|version| Response::Committed { version }))
             }
             Self::Begin { store, key, kind, condition, header, client, expected } => {
                 let begun = store.begin(&key, kind, condition, client).and_then(|mut upload| {
@@ -172,18 +179,18 @@ impl Job {
                     Ok(upload)
                 });
                 drop(expected);
-                opened(begun)
+                opened(&key, begun)
             }
             Self::Resume { store, key, condition, header, client } => {
                 let resumed = store.resume(&key, condition, client, &header);
                 if !matches!(resumed, Err(StoreError::NotFound | StoreError::Exists(_))) {
-                    return opened(resumed);
+                    return opened(&key, resumed);
                 }
                 // Nothing is left of it where it was committed, and it is what is in its own way.
                 match store.committed(&key, client, &header) {
                     Ok(Some(version)) => Done::Answer(Response::Committed { version }),
-                    Ok(None) => opened(resumed),
-                    Err(e) => Done::Refused(told(e.into())),
+                    Ok(None) => opened(&key, resumed),
+                    Err(e) => Done::Refused(told_of(&key)(e.into())),
                 }
             }
             Self::Claim(mut upload, slices) => match upload.claim(&slices) {
@@ -192,7 +199,8 @@ impl Job {
             },
             Self::Append(append) => append.run(),
             Self::Commit(upload) => {
-                answer(upload.commit().map(|version| Response::Committed { version }))
+                let key = upload.key().clone();
+                answer_of(&key, upload.commit().map(|version| Response::Committed { version }))
             }
             Self::Abort(upload) => {
                 upload.abort();
@@ -227,24 +235,81 @@ impl Append {
     }
 }
 
-fn opened(upload: Result<Upload, StoreError>) -> Done {
+fn opened(key: &ObjectKey, upload: Result<Upload, StoreError>) -> Done {
     match upload {
         Ok(upload) => Done::Begun(Box::new(upload)),
-        Err(e) => Done::Refused(told(e.into())),
+        Err(e) => Done::Refused(told_of(key)(e.into())),
     }
+}
+
+fn answer_of<E: Into<OpenError>>(key: &ObjectKey, result: Result<Response, E>) -> Done {
+    result.map_or_else(|e| Done::Refused(told_of(key)(e.into())), Done::Answer)
 }
 
 fn answer<E: Into<OpenError>>(result: Result<Response, E>) -> Done {
     result.map_or_else(|e| Done::Refused(told(e.into())), Done::Answer)
 }
 
-/// What the peer is told of a failure. What the operator must know of it goes to the log.
-fn told(failure: OpenError) -> ErrorCode {
-    let code = failure.code();
-    if matches!(code, ErrorCode::Internal | ErrorCode::Suspect | ErrorCode::Full) {
-        error!(%failure, "a request failed");
+/// A failure, as somebody is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What every peer is told.
+    pub(crate) code: ErrorCode,
+    /// What went wrong, with the name of a file in it, where that is more than the code says. For whoever holds the store's
+    /// directory: for the log, and for the program that an embedded server is in.
+    why: Option<String>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, why: None }
     }
-    code
+}
+
+impl Refusal {
+    /// The answer that says no: to `insiders` in its own words.
+    pub(crate) fn answer(&self, insiders: bool) -> Response {
+        match &self.why {
+            Some(why) if insiders => Response::Error(RemoteError::new(self.code, why)),
+            _ => refused(self.code),
+        }
+    }
+}
+
+/// What the peer is told of a failure. What the operator must know of it goes to the log.
+fn told(failure: OpenError) -> Refusal {
+    let code = failure.code();
+    if !is_the_servers(code) {
+        return code.into();
+    }
+    error!(%failure, "a request failed");
+    Refusal { code, why: Some(failure.to_string()) }
+}
+
+/// As [`told`], of a request for the object `key`, whose file the log names.
+fn told_of(key: &ObjectKey) -> impl Fn(OpenError) -> Refusal {
+    let key = key.clone();
+    move |failure| {
+        let code = failure.code();
+        if !is_the_servers(code) {
+            return code.into();
+        }
+        let file = crate::store::file_of(&key);
+        error!(%failure, file, "a request failed");
+        Refusal { code, why: Some(format!("{failure} ({file})")) }
+    }
+}
+
+/// Whether the server, and not its peer, has to do something about it.
+const fn is_the_servers(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Internal
+            | ErrorCode::Suspect
+            | ErrorCode::Full
+            | ErrorCode::ReadOnly
+            | ErrorCode::Unreadable
+    )
 }
 
 /// The answer to a request that its sender may not make.
@@ -266,11 +331,15 @@ pub(crate) fn refused(code: ErrorCode) -> Response {
         ErrorCode::Range => "a section lies outside the object",
         ErrorCode::Kind => "an object of the other kind, or one not carried here",
         ErrorCode::State => "no upload is open, or one is open already",
-        ErrorCode::Internal => "the server failed; its log says how",
+        ErrorCode::Internal => "the server failed",
         ErrorCode::Version => "no common protocol version",
         ErrorCode::Mode => "no common mode",
         ErrorCode::Suspect => "the volume takes no writes until it has been verified",
         ErrorCode::Older => "the current version is of a later generation",
+        ErrorCode::ReadOnly => "the store is read-only, or the server may not write there",
+        ErrorCode::Unreadable => {
+            "something is stored and cannot be read: it is damaged, or its disk or its permissions fail"
+        }
     };
     Response::Error(RemoteError { code: code as u8, text: text.to_owned() })
 }

@@ -280,7 +280,12 @@ mod tests {
         let crew = Crew::start(&Mounts::of_store(store, policy), options, &metrics).unwrap();
         let config =
             ServerConfig { tls: None, allow_plaintext: true, limits: ServerLimits::default() };
-        let door = Arc::new(Door { session: Arc::new(config), min_rate: 0, hurried: false });
+        let door = Arc::new(Door {
+            session: Arc::new(config),
+            min_rate: 0,
+            hurried: false,
+            insiders: false,
+        });
         let connect = || {
             let (ours, theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();

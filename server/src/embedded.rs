@@ -75,6 +75,7 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
         session: Arc::new(ServerConfig { tls: None, allow_plaintext: true, limits }),
         min_rate: 0,
         hurried: false,
+        insiders: true,
     });
     let server = EmbeddedServer { crew: Some(crew), door };
     Ok((server.connect()?, server))

@@ -119,9 +119,13 @@ pub fn scrub(
             "seconds": seconds,
             "whole_store": report.pass.is_some(),
             "stopped": report.stopped,
+            "read_only": report.read_only,
         }))?;
     } else {
         let how_far = match (report.stopped, report.pass) {
+            _ if report.read_only => {
+                "the store is read-only: nothing was set aside, and scrub.toml does not say how far this run came"
+            }
             (true, _) => "stopped; the next run goes on here",
             (false, Some(_)) => "that was the end of the store",
             (false, None) => "the next run goes on here",

@@ -68,7 +68,7 @@ impl Opened {
         let info = object.info();
         let Version(version) = info.version;
         Ok(Self {
-            header: object.read_header()?.map(Vec::into_boxed_slice),
+            header: object.blamed(object.framed_header())?.map(Vec::into_boxed_slice),
             base: 0,
             etag: format!("{version:x}"),
             modified: UNIX_EPOCH.checked_add(Duration::from_nanos(version)),

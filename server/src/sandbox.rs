@@ -100,7 +100,10 @@ impl Reach {
         for mount in &config.mounts {
             match &mount.source {
                 MountSource::Store(path) => reach.write.push(path.clone()),
-                MountSource::Dir { path, .. } => reach.read.push(path.clone()),
+                MountSource::Dir { path, .. } => {
+                    reach.read.push(path.clone());
+                    reach.read.extend(around(path));
+                }
                 MountSource::Tar { path, .. } => reach.read.push(directory_of(path)),
             }
         }
@@ -164,6 +167,16 @@ fn writing() -> BitFlags<AccessFs> {
         })
 }
 
+/// The directories in which another one may take the place of the directory `path`: by a rename, or because a link in the path
+/// was made anew. Not the root of all.
+fn around(path: &Path) -> Vec<PathBuf> {
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut around = vec![directory_of(path), directory_of(&target)];
+    around.dedup();
+    around.retain(|dir| dir.canonicalize().map_or(true, |dir| dir != Path::new("/")));
+    around
+}
+
 fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory.to_owned(),
@@ -207,7 +220,7 @@ mod tests {
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
         let expected = Reach {
             write: paths(&["/srv/s"]),
-            read: paths(&["/dev/null", "/srv/d", "/srv/t", "/etc/z"]),
+            read: paths(&["/dev/null", "/srv/d", "/srv", "/srv/t", "/etc/z"]),
             remove: paths(&["/run/z", "/run"]),
         };
         assert_eq!(Reach::of(&config), expected);

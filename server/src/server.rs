@@ -146,6 +146,7 @@ impl ServerOptions {
             }),
             min_rate: self.min_rate,
             hurried: true,
+            insiders: false,
         })
     }
 

@@ -3,7 +3,7 @@
 //! Stores are opened first, as who may make one; the rest is opened and read inside the sandbox.
 
 use std::{
-    fs, io,
+    env, fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,10 +11,13 @@ use std::{
 
 use thiserror::Error;
 use tracing::warn;
+use zput_common::proto::message::Scopes;
 
 use crate::{
     config::{Config, MountConfig, MountSource},
-    mounts::{DirMount, MountError, MountPoint, Mounts, MountsError, Policy, Source, TarMount},
+    mounts::{
+        DirMount, Guard, MountError, MountPoint, Mounts, MountsError, Policy, Source, TarMount,
+    },
     server::ServerOptions,
     store::{Clock, STORE_FILE, Store, StoreError},
 };
@@ -80,6 +83,8 @@ impl Stores {
     /// When one cannot be opened.
     pub fn of(config: &Config) -> Result<Self, SetupError> {
         let mut stores = Self::default();
+        // The sandbox hides where something is mounted.
+        Guard::remember_mount_points();
         for mount in &config.mounts {
             if let MountSource::Store(path) = &mount.source {
                 stores.get(path, config.create)?;
@@ -123,6 +128,7 @@ pub fn options(config: &Config, stores: &mut Stores) -> Result<ServerOptions, Se
     let limits = &config.limits;
     let all = config.mounts.iter().map(|mount| open(mount, stores, config.create));
     let mounts = Mounts::new(all.collect::<Result<Vec<_>, _>>()?)?;
+    guard(config, &mounts)?;
     let defaults = ServerOptions::new(mounts, config.listen.clone());
     let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     Ok(ServerOptions {
@@ -151,7 +157,7 @@ pub fn options(config: &Config, stores: &mut Stores) -> Result<ServerOptions, Se
 }
 
 /// What another configuration comes to, while `served` is, whose stores `stores` are. What is the same in both stays open;
-/// archives are indexed again.
+/// archives are indexed again, and a directory that took the place of another is served from then on.
 ///
 /// # Errors
 /// When something of it cannot be opened, or the server's key would be another one. Then nothing has changed.
@@ -166,7 +172,13 @@ pub fn mounts_again(
         let is_archive = matches!(mount.source, MountSource::Tar { .. });
         let same = before.mounts.contains(mount) && !is_archive;
         match served.iter().find(|point| point.name() == mount.prefix.as_str()) {
-            Some(point) if same => Ok(Arc::clone(point)),
+            Some(point) if same => {
+                if let Source::Dir(dir) = point.source() {
+                    let path = mount.source.path().to_owned();
+                    dir.reopen().map_err(|source| SetupError::Mount { path, source })?;
+                }
+                Ok(Arc::clone(point))
+            }
             _ => open(mount, &mut opened, config.create).map(Arc::new),
         }
     });
@@ -179,10 +191,45 @@ pub fn mounts_again(
             return Err(SetupError::Home { path: path.unwrap_or_default() });
         }
     }
+    guard(config, &mounts)?;
     let served_stores: Vec<_> = mounts.stores().collect();
     opened.0.retain(|open| served_stores.iter().any(|store| store.is(&open.store)));
     *stores = opened;
     Ok(mounts)
+}
+
+/// Sees to it that no tree shows a store, key files or the configuration.
+fn guard(config: &Config, mounts: &Mounts) -> Result<(), SetupError> {
+    let mut guard = Guard::default();
+    for mount in &config.mounts {
+        if let MountSource::Store(path) = &mount.source {
+            guard.store(path);
+        }
+    }
+    if let Some(file) = &config.file {
+        let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+        guard.directory("the configuration in", dir.unwrap_or(Path::new(".")));
+    }
+    // Where the commands of this user keep what they need (XDG Base Directory).
+    let of_user = |variable: &str, below_home: &str| -> Option<PathBuf> {
+        let home = || Some(PathBuf::from(env::var_os("HOME")?).join(below_home));
+        let base = env::var_os(variable).map(PathBuf::from).filter(|dir| dir.is_absolute());
+        Some(base.or_else(home)?.join("zput"))
+    };
+    if let Some(dir) = of_user("XDG_CONFIG_HOME", ".config") {
+        guard.directory("the key files in", &dir);
+    }
+    if let Some(dir) = of_user("XDG_DATA_HOME", ".local/share") {
+        guard.store(&dir.join("store"));
+    }
+    let guard = Arc::new(guard);
+    for (mount, point) in config.mounts.iter().zip(mounts.iter()) {
+        if let Source::Dir(dir) = point.source() {
+            let path = mount.source.path().to_owned();
+            dir.guarded(Arc::clone(&guard)).map_err(|source| SetupError::Mount { path, source })?;
+        }
+    }
+    Ok(())
 }
 
 fn open(mount: &MountConfig, stores: &mut Stores, create: bool) -> Result<MountPoint, SetupError> {
@@ -198,7 +245,10 @@ fn open(mount: &MountConfig, stores: &mut Stores, create: bool) -> Result<MountP
         MountSource::Store(path) => Source::Store(stores.get(path, create)?),
         MountSource::Dir { path, stat_validity } => {
             policy.stat_validity = *stat_validity;
-            Source::Dir(DirMount::open(path, Clock::system()).map_err(unmountable)?)
+            let dir = DirMount::open(path, Clock::system()).map_err(unmountable)?;
+            let dir = dir.looked_at_every(*stat_validity);
+            let for_all = policy.anonymous().allows(Scopes::GET);
+            Source::Dir(if for_all { dir.public() } else { dir })
         }
         MountSource::Tar { path, strip_prefix } => {
             Source::Tar(TarMount::open(path, strip_prefix.as_deref()).map_err(unmountable)?)

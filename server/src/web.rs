@@ -187,8 +187,8 @@ impl Connection {
                 desk.files.keep(&mount, key.as_bytes(), &object, desk.now.instant);
                 self.found(&mount, object, desk)
             }
-            (Done::Opened(Err(code)), Task::Opening(..)) => {
-                let answer = match code {
+            (Done::Opened(Err(refusal)), Task::Opening(..)) => {
+                let answer = match refusal.code {
                     ErrorCode::Busy => Answer::Busy,
                     ErrorCode::NotFound | ErrorCode::Denied => Answer::NotFound,
                     _ => Answer::Internal,

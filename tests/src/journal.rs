@@ -189,8 +189,9 @@ impl Subject {
 /// Says what cannot be read, or is not in order.
 pub fn look(store: &Store, key: &ObjectKey) -> Result<History, String> {
     let versions = match store.versions(key, None, 1000) {
-        Ok((versions, None)) => versions,
-        Ok((_, Some(_))) => return Err("more versions than anybody put".into()),
+        Ok((versions, None, 0)) => versions,
+        Ok((_, None, unreadable)) => return Err(format!("{unreadable} versions are unreadable")),
+        Ok((_, Some(_), _)) => return Err("more versions than anybody put".into()),
         Err(StoreError::NotFound) => Vec::new(),
         Err(error) => return Err(format!("versions: {error}")),
     };

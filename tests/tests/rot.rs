@@ -142,7 +142,7 @@ fn a_copy_accepts_nothing_rotten(step: usize) {
     for at in offsets(whole.len(), step) {
         for (what, bytes) in rotten(&whole, at) {
             rotting.replace(&file, &bytes);
-            assert_eq!(rotting.copy(), Err(ErrorCode::Internal), "{what}");
+            assert_eq!(rotting.copy(), Err(ErrorCode::Unreadable), "{what}");
             refused += 1;
         }
     }

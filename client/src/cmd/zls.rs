@@ -117,7 +117,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
     let selectors: Vec<Selector> = arguments.which.iter().map(|text| Selector::new(text)).collect();
-    let Listing { mut blobs, foreign, unsealed, damaged, .. } = client.list("")?;
+    let Listing { mut blobs, foreign, unsealed, damaged, unreadable, .. } = client.list("")?;
     blobs.retain(|blob| is_taken(&selectors, blob));
     sort(&mut blobs, arguments.sort, arguments.reverse);
     print(&blobs, &arguments, console)?;
@@ -144,7 +144,8 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         };
         tally.note(found, console);
     }
-    tally.end()
+    tally.end()?;
+    if unreadable > 0 { Err(ClientError::Unreadable(unreadable).into()) } else { Ok(()) }
 }
 
 fn sort(blobs: &mut [Listed], order: Order, is_reversed: bool) {

@@ -100,7 +100,7 @@ fn honest(request: &Request) -> Response {
     match request {
         Request::Ping => Response::Pong,
         Request::Join { .. } => Response::Joined { scopes: Scopes::GET },
-        Request::List { .. } => Response::Page { entries: Vec::new(), next: None },
+        Request::List { .. } => Response::Page { entries: Vec::new(), next: None, unreadable: 0 },
         Request::Mount { .. } => Response::Mounted,
         _ => refusal(11),
     }

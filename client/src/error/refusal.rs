@@ -44,8 +44,10 @@ impl fmt::Display for Refusal<'_> {
                 "{remote}: {text} (--plaintext is for unsealed objects, and only for those)"
             ),
             // A store in this process has no log: what it says is the error itself.
-            Some(ErrorCode::Internal) if matches!(remote, Remote::Embedded(_)) => {
-                write!(f, "{remote} failed: {text}")
+            Some(ErrorCode::Internal | ErrorCode::ReadOnly | ErrorCode::Unreadable)
+                if matches!(remote, Remote::Embedded(_)) =>
+            {
+                write!(f, "{remote}: {text}")
             }
             Some(ErrorCode::Internal) => {
                 let text = text.strip_suffix("; its log says how").unwrap_or(&text);
@@ -53,6 +55,10 @@ impl fmt::Display for Refusal<'_> {
                     "" => write!(f, "{remote} failed (its log says how)"),
                     text => write!(f, "{remote} failed: {text} (its log says how)"),
                 }
+            }
+            Some(ErrorCode::Unreadable) => write!(f, "{remote}: {text} (its log names the file)"),
+            Some(ErrorCode::ReadOnly) => {
+                write!(f, "{remote} takes no writes: {text}; what is there can be read")
             }
             Some(code) => write!(f, "{remote} refused ({code:?}): {text}"),
             None => write!(f, "{remote} refused (code {}): {text}", error.code),

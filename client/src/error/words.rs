@@ -9,7 +9,7 @@ use super::{ClientError, ExitCode};
 use crate::{connection::ConnectionError, source::SourceError};
 
 /// The codes that there are, as docs/JSON.md lists them.
-pub const CODES: [&str; 26] = [
+pub const CODES: [&str; 27] = [
     "busy",
     "changed",
     "connection",
@@ -25,6 +25,7 @@ pub const CODES: [&str; 26] = [
     "other",
     "overtaken",
     "partial",
+    "read-only",
     "removed",
     "resolve",
     "rollback",
@@ -75,7 +76,8 @@ fn of_connection(error: &ConnectionError) -> Option<&'static str> {
             match error.known() {
                 Some(ErrorCode::Busy) => Some("busy"),
                 Some(ErrorCode::Suspect) => Some("suspect"),
-                Some(ErrorCode::Internal) => Some("server"),
+                Some(ErrorCode::Internal | ErrorCode::Unreadable) => Some("server"),
+                Some(ErrorCode::ReadOnly) => Some("read-only"),
                 _ => None,
             }
         }

@@ -403,6 +403,8 @@ fn ends_the_put(error: &ClientError) -> bool {
                     | ErrorCode::NotFound
                     | ErrorCode::Internal
                     | ErrorCode::Full
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::Unreadable
             )
         ),
         _ => false,

@@ -49,6 +49,10 @@ pub enum ErrorCode {
     Suspect = 14,
     /// The current version has a higher generation.
     Older = 15,
+    /// The store cannot be written to: it is read-only, or the server may not.
+    ReadOnly = 16,
+    /// Something is stored and cannot be read: it is damaged, or the disk or its permissions fail.
+    Unreadable = 17,
 }
 
 impl RemoteError {
@@ -91,7 +95,7 @@ pub(super) fn short_text(text: &str) -> String {
 }
 
 impl ErrorCode {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::Malformed,
         Self::Denied,
         Self::NotFound,
@@ -107,6 +111,8 @@ impl ErrorCode {
         Self::Mode,
         Self::Suspect,
         Self::Older,
+        Self::ReadOnly,
+        Self::Unreadable,
     ];
 
     /// The code with this number.
@@ -128,7 +134,9 @@ mod tests {
         assert_eq!(ErrorCode::from_u8(14), Some(ErrorCode::Suspect));
         assert_eq!(ErrorCode::from_u8(0), None);
         assert_eq!(ErrorCode::from_u8(15), Some(ErrorCode::Older));
-        assert_eq!(ErrorCode::from_u8(16), None);
+        assert_eq!(ErrorCode::from_u8(16), Some(ErrorCode::ReadOnly));
+        assert_eq!(ErrorCode::from_u8(17), Some(ErrorCode::Unreadable));
+        assert_eq!(ErrorCode::from_u8(18), None);
     }
 
     #[test]

@@ -285,6 +285,8 @@ pub enum Response {
         /// Where the next page begins; absent on the last.
         #[serde(with = "OptionBytes::<CURSOR_MAX_BYTES>")]
         next: Option<Vec<u8>>,
+        /// How many objects that belong on it are there and cannot be read.
+        unreadable: u32,
     },
     /// A page of an object's versions.
     Versions {
@@ -293,6 +295,8 @@ pub enum Response {
         versions: Vec<VersionInfo>,
         /// Where the next page begins; absent on the last.
         next: Option<Version>,
+        /// How many versions that belong on it are there and cannot be read.
+        unreadable: u32,
     },
     /// The upload is open.
     Begun,
@@ -556,7 +560,7 @@ impl Message for Response {
     fn check(&self) -> Result<(), OutOfBounds> {
         match self {
             Self::Echo { client, server } => check_echo(client, server),
-            Self::Page { entries, next } => {
+            Self::Page { entries, next, .. } => {
                 check_page(entries.len())?;
                 for entry in entries {
                     check_header(entry.header.as_deref())?;

@@ -24,9 +24,6 @@ pub enum TargetError {
     /// `%2f`: a slash that does not separate cannot be in a name.
     #[error("an encoded slash in the request target")]
     EncodedSlash,
-    /// As it is or encoded; some file systems take it for a slash.
-    #[error("a backslash in the request target")]
-    Backslash,
     /// `%00`.
     #[error("a NUL in the request target")]
     Nul,
@@ -36,7 +33,7 @@ pub enum TargetError {
     /// A doubled slash, or one at the end.
     #[error("an empty segment in the request target")]
     EmptySegment,
-    /// `.` or `..`, encoded or not.
+    /// `.` or `..`, encoded or not, also where some file systems take a backslash for a slash.
     #[error("a dot segment in the request target")]
     DotSegment,
 }
@@ -59,7 +56,10 @@ pub(super) fn decode(target: &str, path: &mut String) -> Result<(), TargetError>
     for segment in path.split('/') {
         match segment {
             "" => return Err(TargetError::EmptySegment),
-            "." | ".." => return Err(TargetError::DotSegment),
+            // A backslash is a character of a name like any other here (`dev-disk-by\x2duuid.mount`).
+            _ if segment.split('\\').any(|part| matches!(part, "." | "..")) => {
+                return Err(TargetError::DotSegment);
+            }
             _ => {}
         }
     }
@@ -99,9 +99,6 @@ fn decode_percents(raw: &str, decoded: &mut Vec<u8>) -> Result<(), TargetError> 
             b'!'..=b'~' => byte,
             _ => return Err(TargetError::Encoding),
         };
-        if byte == b'\\' {
-            return Err(TargetError::Backslash);
-        }
         decoded.push(byte);
     }
     Ok(())
@@ -182,6 +179,9 @@ mod tests {
             ("/a;b=c/d:e@f", "a;b=c/d:e@f"),
             ("/a|b[c]{d}\"<>^`", "a|b[c]{d}\"<>^`"),
             ("/%0a", "\n"),
+            ("/a\\b", "a\\b"),
+            ("/dev-disk-by%5Cx2duuid.mount", "dev-disk-by\\x2duuid.mount"),
+            ("/%5c", "\\"),
             ("http://host", ""),
             ("http://host/", ""),
             ("http://host/a/b?c", "a/b"),
@@ -201,8 +201,7 @@ mod tests {
     #[test]
     fn what_is_no_path_for_certain_is_refused() {
         use TargetError::{
-            Backslash, DotSegment, EmptySegment, EncodedSlash, Encoding, Form, Fragment, Host,
-            NotUtf8, Nul,
+            DotSegment, EmptySegment, EncodedSlash, Encoding, Form, Fragment, Host, NotUtf8, Nul,
         };
         for (target, expected) in [
             ("*", Form),
@@ -237,10 +236,10 @@ mod tests {
             ("/a%2Fb", EncodedSlash),
             ("/%2e%2e%2fetc%2fpasswd", EncodedSlash),
             ("/..%2f", EncodedSlash),
-            ("/a\\b", Backslash),
-            ("/a%5cb", Backslash),
-            ("/..\\", Backslash),
-            ("/..%5C..%5C", Backslash),
+            ("/..\\", DotSegment),
+            ("/..%5C..%5C", DotSegment),
+            ("/a%5c..%5cb", DotSegment),
+            ("/a\\.", DotSegment),
             ("/%00", Nul),
             ("/a%00.img", Nul),
             ("/%ff", NotUtf8),

@@ -169,6 +169,10 @@ labelled! {
         Suspect = "suspect",
         /// Code 15.
         Older = "older",
+        /// Code 16.
+        ReadOnly = "read_only",
+        /// Code 17.
+        Unreadable = "unreadable",
         /// HTTP: 206.
         Partial = "partial",
         /// HTTP: 304.
@@ -194,6 +198,8 @@ impl From<ErrorCode> for Outcome {
             ErrorCode::Mode => Self::Mode,
             ErrorCode::Suspect => Self::Suspect,
             ErrorCode::Older => Self::Older,
+            ErrorCode::ReadOnly => Self::ReadOnly,
+            ErrorCode::Unreadable => Self::Unreadable,
         }
     }
 }

@@ -35,6 +35,10 @@ pub enum MountError {
     #[error("the prefix to strip is no path inside the archive: {0}")]
     Prefix(PathFlaw),
 
+    /// It would show what nobody is to see.
+    #[error("{0}: serve a directory that holds nothing else")]
+    Exposes(String),
+
     // Serving.
     /// Nothing has this name, and nothing could.
     #[error("not a path inside a mount: {0}")]
@@ -45,6 +49,9 @@ pub enum MountError {
     /// A directory, a link, a pipe, a socket, a device.
     #[error("not a regular file")]
     NotAFile,
+    /// A file as in /proc, whose bytes come into being when they are read.
+    #[error("this file has no size that could be told beforehand: serve a copy of it")]
+    NoSize,
     /// A member of an archive that cannot be sent as it lies there.
     #[error("this member cannot be served: {0}")]
     Unavailable(#[from] Unavailable),
@@ -73,7 +80,9 @@ pub enum MountError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Unavailable {
     /// Its holes are not in the archive, so it is not one stretch of it.
-    #[error("it is sparse; make the archive without --sparse")]
+    #[error(
+        "it is sparse; make the archive without --sparse (GNU tar), or with --no-read-sparse (bsdtar)"
+    )]
     Sparse,
     /// It begins in another archive.
     #[error("it begins in another volume; make the archive in one piece")]
@@ -87,24 +96,33 @@ impl MountError {
         use rustix::io::Errno;
         match self {
             // A path that nothing can have is a key that nothing has: the peer broke no rule.
-            Self::Path(_) | Self::NotFound | Self::NotAFile | Self::Unavailable(_) => {
-                ErrorCode::NotFound
-            }
+            Self::Path(_)
+            | Self::NotFound
+            | Self::NotAFile
+            | Self::NoSize
+            | Self::Unavailable(_) => ErrorCode::NotFound,
             Self::Unreadable => ErrorCode::Denied,
             Self::Cursor => ErrorCode::Malformed,
             Self::Io { source, .. } => match Errno::from_io_error(source) {
                 // EAGAIN: O_NONBLOCK and a file that somebody holds a lease on (fcntl(2), F_SETLEASE).
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => ErrorCode::Busy,
-                _ => ErrorCode::Internal,
+                _ => ErrorCode::Unreadable,
             },
             Self::NotADirectory
             | Self::NotAnArchiveFile
             | Self::NoOpenat2
+            | Self::Exposes(_)
             | Self::Compressed(_)
             | Self::Archive(_)
             | Self::Prefix(_)
             | Self::ArchiveChanged => ErrorCode::Internal,
         }
+    }
+
+    /// Whether it is about one file, which is there and cannot be read: whoever looks at many leaves it out, says so, and goes
+    /// on.
+    pub(super) fn is_of_one_file(&self) -> bool {
+        self.code() == ErrorCode::Unreadable
     }
 
     /// What it means that a path of a tree could not be walked to its end.
@@ -166,7 +184,9 @@ mod tests {
             (11, ErrorCode::Busy),
             (24, ErrorCode::Busy),
             (23, ErrorCode::Busy),
-            (5, ErrorCode::Internal),
+            (5, ErrorCode::Unreadable),
+            (117, ErrorCode::Unreadable),
+            (116, ErrorCode::Unreadable),
         ] {
             assert_eq!(MountError::of_walk(errno(number)).code(), code, "errno {number}");
         }

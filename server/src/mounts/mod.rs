@@ -21,21 +21,26 @@
 //! | entries of a page, and their bytes | `page` |
 //! | sorted names kept between pages | `dir::CACHE_BYTES` |
 //! | names held while a directory is read | `dir::WINDOW_BYTES` |
+//! | names held by all that is being read, in all mounts | `dir::ROOM_BYTES` |
+//! | how often a mount's path is looked at | `watch::LOOK_EVERY`, or `stat_validity` |
 //! | members of an archive, bytes of their names | [`tar::MEMBERS_MAX`], [`tar::NAMES_MAX_BYTES`] |
 //! | bytes of a PAX header or a long name | [`tar::EXTENSION_MAX_BYTES`] |
 
 pub mod dir;
 mod error;
 mod found;
+mod guard;
 mod page;
 mod path;
 mod point;
 mod table;
 pub mod tar;
+mod watch;
 
 pub use dir::DirMount;
 pub use error::{MountError, Unavailable};
 pub use found::{Found, Identity, Listed, Modified};
+pub use guard::Guard;
 pub use page::Page;
 pub use path::PathFlaw;
 pub(crate) use point::{MountId, OpenError};

@@ -11,9 +11,9 @@ const _: () = assert!(OBJECT_KEY_MAX_BYTES <= CURSOR_MAX_BYTES);
 
 /// What an entry takes in a frame beyond its path: the same as in a page of the store.
 const ENTRY_OVERHEAD_BYTES: usize = 38;
-/// What a page takes in a frame beyond its entries: the variant, a length of 3, and an option, a length of 2
-/// and the cursor.
-const PAGE_OVERHEAD_BYTES: usize = 7 + CURSOR_MAX_BYTES;
+/// What a page takes in a frame beyond its entries: the variant, a length of 3, an option, a length of 2 and the cursor,
+/// and a count of 5.
+const PAGE_OVERHEAD_BYTES: usize = 12 + CURSOR_MAX_BYTES;
 
 /// A page of a listing: files in the order of the bytes of their paths.
 ///
@@ -26,6 +26,8 @@ pub struct Page {
     /// The cursor that the next page begins after; absent on the last page. Whoever asks gets the files
     /// whose paths come after these bytes.
     pub next: Option<Vec<u8>>,
+    /// How many files and directories that belong on it are there and cannot be read, for another reason than permissions.
+    pub unreadable: u32,
 }
 
 /// A page that is being filled.
@@ -34,13 +36,14 @@ pub(super) struct Filling {
     bytes: usize,
     looked_at: usize,
     most: usize,
+    unreadable: u32,
 }
 
 impl Filling {
     /// For at most `limit` and 1,000 entries.
     pub(super) fn new(limit: u32) -> Self {
         let most = limit.clamp(1, PAGE_MAX_ENTRIES) as usize;
-        Self { entries: Vec::new(), bytes: PAGE_OVERHEAD_BYTES, looked_at: 0, most }
+        Self { entries: Vec::new(), bytes: PAGE_OVERHEAD_BYTES, looked_at: 0, most, unreadable: 0 }
     }
 
     /// Whether something with a path of `path_bytes` may be looked at, and be added. Of whatever length, the first
@@ -55,6 +58,11 @@ impl Filling {
         self.looked_at += 1;
     }
 
+    /// Counts something that is there and cannot be read.
+    pub(super) fn unreadable(&mut self) {
+        self.unreadable += 1;
+    }
+
     pub(super) fn add(&mut self, entry: Listed) {
         self.looked_at += 1;
         self.bytes += ENTRY_OVERHEAD_BYTES + entry.path.len();
@@ -62,7 +70,7 @@ impl Filling {
     }
 
     pub(super) fn finish(self, next: Option<Vec<u8>>) -> Page {
-        Page { entries: self.entries, next }
+        Page { entries: self.entries, next, unreadable: self.unreadable }
     }
 }
 

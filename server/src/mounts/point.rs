@@ -7,6 +7,7 @@ use std::{
 };
 
 use thiserror::Error;
+use tracing::warn;
 use zput_common::{
     limits::{CURSOR_MAX_BYTES, FRAME_MAX_BYTES},
     name::ObjectKey,
@@ -17,13 +18,13 @@ use super::{DirMount, Found, Listed, MountError, Page, TarMount};
 use crate::{
     opened::{Opened, Origin, look_at},
     permits::Permits,
-    store::{Store, StoreError},
+    store::{Page as Catalogue, Store, StoreError},
 };
 
 /// What an entry takes in a frame beyond its path and its header, and a page beyond its entries: as in the pages of
 /// `page`, which have no headers yet.
 const ENTRY_OVERHEAD_BYTES: usize = 38;
-const PAGE_OVERHEAD_BYTES: usize = 7 + CURSOR_MAX_BYTES;
+const PAGE_OVERHEAD_BYTES: usize = 12 + CURSOR_MAX_BYTES;
 
 /// What a mount serves.
 #[derive(Debug)]
@@ -226,7 +227,7 @@ impl MountPoint {
         after: Option<&[u8]>,
         limit: u32,
         headers: bool,
-    ) -> Result<(Vec<Entry>, Option<Vec<u8>>), OpenError> {
+    ) -> Result<Catalogue, OpenError> {
         match &self.source {
             Source::Store(store) => Ok(store.list(after, limit, headers)?),
             Source::Dir(dir) => Ok(self.entries(dir.list(after, limit)?, headers)?),
@@ -236,12 +237,9 @@ impl MountPoint {
 
     /// The files of a page as entries, as many as fit into a frame with their headers. What has gone or changed since
     /// the page was made is what it is now.
-    fn entries(
-        &self,
-        page: Page,
-        headers: bool,
-    ) -> Result<(Vec<Entry>, Option<Vec<u8>>), MountError> {
+    fn entries(&self, page: Page, headers: bool) -> Result<Catalogue, MountError> {
         let mut entries = Vec::with_capacity(page.entries.len());
+        let mut unreadable = page.unreadable;
         let mut bytes = PAGE_OVERHEAD_BYTES;
         let mut last = None;
         for Listed { path, .. } in page.entries {
@@ -254,17 +252,23 @@ impl MountPoint {
                     last = Some(path.into_bytes());
                     continue;
                 }
+                Err(error) if error.is_of_one_file() => {
+                    warn!(file = path, %error, "a file cannot be read and is not listed");
+                    unreadable += 1;
+                    last = Some(path.into_bytes());
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let header = entry.header.as_ref().map_or(0, Vec::len);
             bytes += ENTRY_OVERHEAD_BYTES + path.len() + header;
             if bytes > FRAME_MAX_BYTES {
-                return Ok((entries, last));
+                return Ok(Catalogue { entries, next: last, unreadable });
             }
             last = Some(path.into_bytes());
             entries.push(entry);
         }
-        Ok((entries, page.next))
+        Ok(Catalogue { entries, next: page.next, unreadable })
     }
 
     fn entry(&self, key: ObjectKey, headers: bool) -> Result<Entry, MountError> {
@@ -281,7 +285,7 @@ impl MountPoint {
         key: &ObjectKey,
         after: Option<Version>,
         limit: u32,
-    ) -> Result<(Vec<VersionInfo>, Option<Version>), OpenError> {
+    ) -> Result<(Vec<VersionInfo>, Option<Version>, u32), OpenError> {
         if let Source::Store(store) = &self.source {
             return Ok(store.versions(key, after, limit)?);
         }
@@ -289,7 +293,7 @@ impl MountPoint {
         let state = VersionState::Current;
         let only = VersionInfo { version, kind, length, state };
         // The page after the only one.
-        Ok((if after.is_some() { Vec::new() } else { vec![only] }, None))
+        Ok((if after.is_some() { Vec::new() } else { vec![only] }, None, 0))
     }
 
     /// Whether peers of `plaintext` connections, and of HTTP, may have objects of this kind.

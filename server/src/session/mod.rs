@@ -30,12 +30,12 @@ use zput_common::{
     mount::MountName,
     proto::{
         Event, Mode, ServerConfig, ServerSession, SessionError,
-        message::{ErrorCode, Request, Response, Section},
+        message::{ErrorCode, RemoteError, Request, Response, Section},
     },
 };
 
 use crate::{
-    catalog::{Done, Job, denial, refused},
+    catalog::{Done, Job, Refusal, denial, refused},
     desk::{Desk, End},
     farewell::Phase,
     handler::{Facts, Step, Wish, decide},
@@ -63,6 +63,8 @@ pub(crate) struct Door {
     pub(crate) min_rate: u64,
     /// Whether a peer without a key has to ask for something.
     pub(crate) hurried: bool,
+    /// Whether its peers hold the store's directory themselves, and are told all about its failures.
+    pub(crate) insiders: bool,
 }
 
 /// A connection.
@@ -86,6 +88,10 @@ pub(crate) struct Connection {
     in_clear: bool,
     /// A request of it was denied, and the log says so.
     denied: bool,
+    /// The peer holds the store's directory itself, and is told what went wrong in the store's own words.
+    insider: bool,
+    /// Why it is not known what the device may do. Its first request is told, and the last.
+    unknown: Option<Refusal>,
     /// The mount that requests are about; none after a Mount that failed.
     mount: Option<MountName>,
     task: Task,
@@ -145,6 +151,8 @@ impl Connection {
             keyless: None,
             in_clear: false,
             denied: false,
+            insider: door.insiders,
+            unknown: None,
             mount: Some(MountName::ROOT),
             task: Task::Idle,
             kind: RequestKind::Ping,
@@ -237,6 +245,12 @@ impl Connection {
         let now = desk.now.instant;
         self.kind = RequestKind::from(&request);
         self.asks = false;
+        if let Some(unknown) = self.unknown.take() {
+            let text = "the server cannot read what this device may do: its operator has to mend the account";
+            self.say(&Response::Error(RemoteError::new(unknown.code, text)))?;
+            self.leave(now);
+            return Ok(());
+        }
         let Some(standing) = &self.standing else {
             return Err(End::Stuck("a request before the handshake"));
         };
@@ -363,7 +377,7 @@ impl Connection {
         let task = std::mem::replace(&mut self.task, Task::Idle);
         match done {
             Done::Answer(response) => self.say(&response),
-            Done::Refused(code) => self.refuse(code, now),
+            Done::Refused(refusal) => self.refuse(refusal, now),
             Done::Account(Ok(scopes)) => {
                 if let (Some(scopes), Some(Standing::Stranger(device))) = (scopes, &self.standing) {
                     self.standing = Some(Standing::Member(*device, scopes));
@@ -377,14 +391,14 @@ impl Connection {
                 }
                 self.say(&Response::Joined { scopes })
             }
-            Done::Account(Err(_)) => {
-                // Nothing was asked that could be answered.
-                self.leave(now);
+            Done::Account(Err(refusal)) => {
+                // Nothing was asked yet that could be answered.
+                self.unknown = Some(refusal);
                 Ok(())
             }
-            Done::Joined(Err(code)) => {
+            Done::Joined(Err(refusal)) => {
                 // PROTOCOL 5: "After a Join that is refused the connection ends".
-                self.say(&refused(code))?;
+                self.say(&refusal.answer(self.insider))?;
                 self.leave(now);
                 Ok(())
             }
@@ -406,7 +420,7 @@ impl Connection {
                         desk.files.keep(&mount, wish.key.as_bytes(), &object, now);
                         self.send_object(&object, &wish, desk)
                     }
-                    Err(code) => self.refuse(code, now),
+                    Err(refusal) => self.refuse(refusal, now),
                 }
             }
             Done::Loaded(window, Ok(())) => {
@@ -438,7 +452,7 @@ impl Connection {
     fn appended(
         &mut self,
         task: Task,
-        upload: Result<Box<Upload>, ErrorCode>,
+        upload: Result<Box<Upload>, Refusal>,
         end: bool,
         now: Instant,
         desk: &mut Desk<'_>,
@@ -456,20 +470,21 @@ impl Connection {
                 self.task = Task::Receiving(intake);
                 Ok(())
             }
-            Err(code) => {
+            Err(refusal) => {
                 intake.into_parts().1.into_iter().for_each(|buffer| desk.buffers.give(buffer));
                 // The peer learns of it now, while its bytes are still on their way.
                 self.task = Task::Discarding(None);
-                self.refuse(code, now)
+                self.refuse(refusal, now)
             }
         }
     }
 
     /// Queues an answer that says no.
-    fn refuse(&mut self, code: ErrorCode, now: Instant) -> Result<(), End> {
-        self.say(&refused(code))?;
+    fn refuse(&mut self, refusal: impl Into<Refusal>, now: Instant) -> Result<(), End> {
+        let refusal = refusal.into();
+        self.say(&refusal.answer(self.insider))?;
         // PROTOCOL 7: "Malformed ends the connection".
-        if code == ErrorCode::Malformed {
+        if refusal.code == ErrorCode::Malformed {
             self.leave(now);
         }
         Ok(())

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use zput_common::{keys::public::DevicePublicKey, label::is_label, proto::message::Scopes};
 
 use super::{
-    FORMAT, Store,
+    FORMAT, Store, directories,
     error::{Doing, StoreError},
     layout::CLIENTS,
     small_file,
@@ -51,9 +51,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Account`] when its file cannot be understood.
     pub fn account(&self, device: &DevicePublicKey) -> Result<Option<Account>, StoreError> {
-        let dir = self.clients_dir()?;
-        let text = small_file::read(dir.as_fd(), &file_name(device))?;
-        text.map(|text| Account::parse(&text)).transpose()
+        let Some(dir) = self.clients_dir()? else { return Ok(None) };
+        let (name, path) = (file_name(device), path(device));
+        let Some(text) = small_file::read(dir.as_fd(), &name, &path)? else { return Ok(None) };
+        Account::parse(&text).map(Some).map_err(|what| StoreError::Account { file: path, what })
     }
 
     /// Writes a device's account, durably. One that it has already keeps its scopes and gains these.
@@ -63,9 +64,9 @@ impl Store {
         label: &str,
         scopes: Scopes,
     ) -> Result<Scopes, StoreError> {
-        let dir = self.clients_dir()?;
+        let dir = self.clients_dir()?.ok_or_else(|| StoreError::Missing(CLIENTS.to_owned()))?;
         // A device may redeem two invites at once.
-        fs::lock(&dir).doing("lock the accounts")?;
+        fs::lock(&dir).doing_to("lock the accounts", CLIENTS)?;
         let before = self.scopes_of(device)?.unwrap_or(Scopes::NONE);
         let scopes = before.and(scopes);
         let file = AccountFile {
@@ -74,23 +75,22 @@ impl Store {
             scopes: scopes.names().map(str::to_owned).collect(),
             joined: date(self.clock().now_ns()),
         };
-        let text = write(&file)?;
+        let text = write(&file).map_err(|what| StoreError::Account { file: path(device), what })?;
         small_file::write(self.syncs(), dir.as_fd(), &file_name(device), &text)?;
         Ok(scopes)
     }
 
-    fn clients_dir(&self) -> Result<OwnedFd, StoreError> {
-        fs::open_dir(self.root(), CLIENTS).doing("open the accounts")
+    fn clients_dir(&self) -> Result<Option<OwnedFd>, StoreError> {
+        directories::open(self.syncs(), CLIENTS)
     }
 }
 
 impl Account {
-    /// The account in the text of its file.
-    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+    /// The account in the text of its file, or what is wrong with that.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let file: AccountFile = parse(text)?;
         check_format(file.format)?;
-        let joined = humantime::parse_rfc3339(&file.joined)
-            .map_err(|error| StoreError::Account(error.to_string()))?;
+        let joined = humantime::parse_rfc3339(&file.joined).map_err(|error| error.to_string())?;
         Ok(Self { label: file.label, scopes: parse_scopes(&file.scopes)?, joined })
     }
 }
@@ -99,28 +99,41 @@ fn file_name(device: &DevicePublicKey) -> String {
     format!("{}.toml", device)
 }
 
+fn path(device: &DevicePublicKey) -> String {
+    format!("{CLIENTS}/{}", file_name(device))
+}
+
 pub(super) fn check_label(label: &str) -> Result<(), StoreError> {
     if is_label(label) { Ok(()) } else { Err(StoreError::Label) }
 }
 
-/// The values of a file.
-pub(super) fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, StoreError> {
-    toml::from_str(text).map_err(|error| StoreError::Account(error.message().to_owned()))
+/// The values of a file, or what is wrong with it and where.
+pub(super) fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        match before {
+            Some(before) => {
+                let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+                format!("line {line}: {}", error.message())
+            }
+            None => error.message().to_owned(),
+        }
+    })
 }
 
 /// The text of a file.
-pub(super) fn write(values: &impl Serialize) -> Result<String, StoreError> {
-    toml::to_string(values).map_err(|error| StoreError::Account(error.to_string()))
+pub(super) fn write(values: &impl Serialize) -> Result<String, String> {
+    toml::to_string(values).map_err(|error| error.to_string())
 }
 
-pub(super) fn check_format(format: u64) -> Result<(), StoreError> {
-    if format == FORMAT { Ok(()) } else { Err(StoreError::Account(format!("format {format}"))) }
+pub(super) fn check_format(format: u64) -> Result<(), String> {
+    if format == FORMAT { Ok(()) } else { Err(format!("format {format}")) }
 }
 
-pub(super) fn parse_scopes(names: &[String]) -> Result<Scopes, StoreError> {
+pub(super) fn parse_scopes(names: &[String]) -> Result<Scopes, String> {
     names.iter().try_fold(Scopes::NONE, |scopes, name| match Scopes::named(name) {
         Some(scope) => Ok(scopes.and(scope)),
-        None => Err(StoreError::Account(format!("no scope is called {name:?}"))),
+        None => Err(format!("no scope is called {name:?}")),
     })
 }
 

@@ -81,9 +81,9 @@ impl Upload {
             shard.sync(Shelf::History)?;
             shard.withdraw_from_trash(current)?;
         }
-        staged.place(shard.dir(Shelf::Objects), &name.to_string())?;
+        staged.place(shard.dir_to_change(Shelf::Objects)?, &name.to_string())?;
         // Who puts here next need not wait, and shares the sync. Whoever else acts on this version makes its name durable first.
-        store.syncs().trusted_dir(shard.unlock(Shelf::Objects))?;
+        store.syncs().trusted_dir(shard.unlock(Shelf::Objects)?)?;
         Ok(version)
     }
 }

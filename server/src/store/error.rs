@@ -8,7 +8,8 @@ use zput_common::{
     proto::message::{ErrorCode, Version},
 };
 
-/// Why a store did not do what it was asked. No text of it has a path or a secret.
+/// Why a store did not do what it was asked. No text of it has a secret, or a path but of a file within the store, whose
+/// names hold nothing that a client chose.
 #[derive(Debug, Error)]
 pub enum StoreError {
     // Opening.
@@ -20,6 +21,12 @@ pub enum StoreError {
         "this directory is neither empty nor a store (it has no zput-store.toml): name an empty one"
     )]
     Foreign,
+    /// It was a store once.
+    #[error(
+        "this directory has a store's server.key and no zput-store.toml: it is a part of a store, or a copy that nobody \
+         finished; copy all files of the store"
+    )]
+    Unmarked,
     /// A store was to be there, and is not.
     #[error(
         "no store is there (no zput-store.toml): name the directory that zserve serves, or start zserve on it first"
@@ -60,6 +67,9 @@ pub enum StoreError {
          read it from the disk"
     )]
     Suspect,
+    /// Nothing can be written, because the file system or the permissions say so.
+    #[error("this store is read-only: {0}")]
+    ReadOnly(io::Error),
     /// Somebody else looks into the suspicion already.
     #[error("somebody verifies this store already: wait for that to end")]
     Verifying,
@@ -100,16 +110,33 @@ pub enum StoreError {
     /// A cursor that no page of a listing ended with.
     #[error("this is no cursor of a listing")]
     Cursor,
-    /// An account or an invite that cannot be read: a person edited it, perhaps.
-    #[error("an account or invite file is damaged: {0}")]
-    Account(String),
+    /// An account or an invite that cannot be understood: a person edited it, perhaps.
+    #[error("{file} is damaged: {what}")]
+    Account {
+        /// Which, from the store's directory.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
 
     // The system.
+    /// Something of the store is there and cannot be read: permissions, a failing disk.
+    #[error("cannot {doing} ({file}): {source}")]
+    Unreadable {
+        /// What was being done.
+        doing: &'static str,
+        /// With which file, from the store's directory.
+        file: String,
+        /// How it failed.
+        source: io::Error,
+    },
     /// A system call failed.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}{}: {source}", file.as_ref().map(|file| format!(" ({file})")).unwrap_or_default())]
     Io {
         /// What was being done.
         doing: &'static str,
+        /// With which file, from the store's directory, where it has a name.
+        file: Option<String>,
         /// How it failed.
         source: io::Error,
     },
@@ -145,6 +172,9 @@ pub enum Rot {
     /// A slice does not match its digest.
     #[error("slice {0} does not match its digest")]
     Slice(u32),
+    /// Its payload is not framed as its record says, or is another object's.
+    #[error("its header, its footer or its kind are not those of its record")]
+    Envelope,
     /// Two different files claim to be one version.
     #[error("two files claim to be the same version")]
     Twins,
@@ -153,8 +183,8 @@ pub enum Rot {
 /// Which rule an upload broke.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Flaw {
-    /// Longer than a slice may be.
-    #[error("a slice of {0} bytes is too long")]
+    /// Empty, or longer than a slice may be.
+    #[error("a slice cannot have {0} bytes")]
     SliceLength(u32),
     /// More slices than an object may have.
     #[error("too many slices")]
@@ -197,18 +227,29 @@ impl StoreError {
             Self::Suspect => ErrorCode::Suspect,
             Self::Older => ErrorCode::Older,
             Self::InviteUnknown | Self::InviteExpired => ErrorCode::Denied,
+            Self::ReadOnly(_) => ErrorCode::ReadOnly,
             Self::Io { source, .. } => code_of(source),
+            Self::Unreadable { source, .. } => match code_of(source) {
+                ErrorCode::Busy => ErrorCode::Busy,
+                _ => ErrorCode::Unreadable,
+            },
+            Self::Corrupt(_) | Self::Account { .. } => ErrorCode::Unreadable,
             Self::NotADirectory
             | Self::Foreign
+            | Self::Unmarked
             | Self::NoStore
             | Self::NewerFormat { .. }
             | Self::NotWritable(_)
             | Self::Missing(_)
             | Self::Damaged(_)
-            | Self::Corrupt(_)
-            | Self::VersionsExhausted(_)
-            | Self::Account(_) => ErrorCode::Internal,
+            | Self::VersionsExhausted(_) => ErrorCode::Internal,
         }
+    }
+
+    /// Whether it is about one file of the store, which is there and cannot be used: whoever looks at many leaves it out, says
+    /// so, and goes on.
+    pub(super) fn is_of_one_file(&self) -> bool {
+        self.code() == ErrorCode::Unreadable
     }
 }
 
@@ -217,18 +258,50 @@ fn code_of(error: &io::Error) -> ErrorCode {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => ErrorCode::Full,
         Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => ErrorCode::Busy,
+        Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => ErrorCode::ReadOnly,
         _ => ErrorCode::Internal,
     }
 }
 
 /// Says what was being done when a call failed.
 pub(super) trait Doing<T> {
+    /// With something that has no name of its own.
     fn doing(self, what: &'static str) -> Result<T, StoreError>;
+
+    /// With this file, from the store's directory, which is made or changed.
+    fn doing_to(self, what: &'static str, file: impl ToString) -> Result<T, StoreError>;
+
+    /// With this file, from the store's directory, which is there to be read.
+    fn reading(self, what: &'static str, file: impl ToString) -> Result<T, StoreError>;
 }
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, doing: &'static str) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::Io { doing, source })
+        self.map_err(|source| StoreError::Io { doing, file: None, source })
+    }
+
+    fn doing_to(self, doing: &'static str, file: impl ToString) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Io { doing, file: Some(file.to_string()), source })
+    }
+
+    fn reading(self, doing: &'static str, file: impl ToString) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Unreadable { doing, file: file.to_string(), source })
+    }
+}
+
+/// Says which file was being read when something failed that does not know its name.
+pub(super) trait OfFile {
+    fn of_file(self, file: &str) -> Self;
+}
+
+impl<T> OfFile for Result<T, StoreError> {
+    fn of_file(self, file: &str) -> Self {
+        self.map_err(|error| match error {
+            StoreError::Io { doing, file: None, source } => {
+                StoreError::Unreadable { doing, file: file.to_owned(), source }
+            }
+            other => other,
+        })
     }
 }
 
@@ -246,10 +319,26 @@ mod tests {
             (24, ErrorCode::Busy),
             (23, ErrorCode::Busy),
             (5, ErrorCode::Internal),
-            (30, ErrorCode::Internal),
+            (30, ErrorCode::ReadOnly),
+            (13, ErrorCode::ReadOnly),
+            (1, ErrorCode::ReadOnly),
         ] {
-            let error =
-                StoreError::Io { doing: "write", source: io::Error::from_raw_os_error(errno) };
+            let source = io::Error::from_raw_os_error(errno);
+            let error = StoreError::Io { doing: "write", file: None, source };
+            assert_eq!(error.code(), code, "errno {errno}");
+        }
+        // EACCES, EIO, EUCLEAN, ESTALE; the last two are the server's own shortage.
+        for (errno, code) in [
+            (13, ErrorCode::Unreadable),
+            (5, ErrorCode::Unreadable),
+            (117, ErrorCode::Unreadable),
+            (116, ErrorCode::Unreadable),
+            (24, ErrorCode::Busy),
+            (12, ErrorCode::Busy),
+        ] {
+            let source = io::Error::from_raw_os_error(errno);
+            let file = "objects/ab/x".to_owned();
+            let error = StoreError::Unreadable { doing: "open an object", file, source };
             assert_eq!(error.code(), code, "errno {errno}");
         }
     }

@@ -28,7 +28,7 @@ impl Store {
     /// Opens the current version of an object, and says where it was.
     pub(crate) fn open_current(&self, key: &ObjectKey) -> Result<(Object, Place), StoreError> {
         let path = ObjectName::of(key).current_path();
-        let object = open_object(self.root(), &path, key)?.ok_or(StoreError::NotFound)?;
+        let object = open_object(self.root(), &path, &path, key)?.ok_or(StoreError::NotFound)?;
         let inode = fs::identity(object.file()).doing("look at an object")?.inode;
         Ok((object, Place { path, inode }))
     }
@@ -47,7 +47,8 @@ impl Store {
     /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the file's record does not hold.
     pub fn lookup(&self, key: &ObjectKey, version: Option<Version>) -> Result<Object, StoreError> {
         let name = ObjectName::of(key);
-        let current = open_object(self.root(), &name.current_path(), key);
+        let path = name.current_path();
+        let current = open_object(self.root(), &path, &path, key);
         let Some(version) = version else {
             return current?.ok_or(StoreError::NotFound);
         };
@@ -69,8 +70,8 @@ impl Store {
         }
     }
 
-    /// A page of an object's versions, newest first, and where the next page begins (absent on the last). A page holds
-    /// at least one and at most `limit` and 1,000 of them. A version whose record has rotted is left out and logged.
+    /// A page of an object's versions, newest first, where the next page begins (absent on the last), and how many versions of
+    /// this page cannot be read: they are left out and logged. A page holds at most `limit` and 1,000 of them.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the object has no version at all.
@@ -79,10 +80,11 @@ impl Store {
         key: &ObjectKey,
         after: Option<Version>,
         limit: u32,
-    ) -> Result<(Vec<VersionInfo>, Option<Version>), StoreError> {
+    ) -> Result<(Vec<VersionInfo>, Option<Version>, u32), StoreError> {
         let limit = limit.clamp(1, PAGE_MAX_ENTRIES) as usize;
         let name = ObjectName::of(key);
         let shard = LockedShard::shared(self.syncs(), name.shard())?;
+        let mut unreadable = 0;
         let mut page = NewestOf { after, most: limit + 1, found: BTreeMap::new(), any: false };
         // A crash may leave one version in two places (STORE, "Put"): what is found last counts.
         for version in shard.versions(Shelf::History, name)? {
@@ -94,9 +96,11 @@ impl Store {
         match shard.current(key) {
             Ok(Some(current)) => page.offer(current.version(), VersionState::Current),
             Ok(None) => {}
-            Err(StoreError::Corrupt(rot)) => {
+            Err(error) if error.is_of_one_file() => {
                 page.any = true;
-                tracing::warn!(object = %name, %rot, "a current version is damaged");
+                unreadable += u32::from(after.is_none());
+                let file = name.current_path();
+                tracing::warn!(file, %error, "a current version cannot be read and is not listed");
             }
             Err(error) => return Err(error),
         }
@@ -119,13 +123,15 @@ impl Store {
                     versions.push(VersionInfo { version, kind, length, state });
                 }
                 Ok(None) => {}
-                Err(StoreError::Corrupt(rot)) => {
-                    tracing::warn!(object = %name, %version, %rot, "a version is damaged");
+                Err(error) if error.is_of_one_file() => {
+                    unreadable += 1;
+                    let file = name.version_file(version);
+                    tracing::warn!(file, %error, "a version cannot be read and is not listed");
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok((versions, next))
+        Ok((versions, next, unreadable))
     }
 }
 

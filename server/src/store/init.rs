@@ -1,13 +1,10 @@
 //! Making a store, and recognising one.
 
 use std::{
-    fs::DirBuilder,
+    ffi::OsStr,
     io::ErrorKind,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::{DirBuilderExt, FileExt},
-    },
-    path::Path,
+    os::{fd::AsFd, unix::fs::FileExt},
+    path::{Component, Path},
     sync::Arc,
 };
 
@@ -17,12 +14,13 @@ use zput_common::keys::server::ServerKeySeed;
 use super::{
     FORMAT,
     clock::Clock,
+    directories,
     error::{Doing, StoreError},
-    layout::{CLIENTS, INVITES, LOCKS, QUARANTINE, STAGING, STORE_FILE, Shard, Shelf},
+    layout::{LOCKS, SERVER_KEY_FILE, STORE_FILE, Shard, Shelf},
     server_key, small_file,
     sync::Syncs,
 };
-use crate::sys::fs::{self, EntryKind};
+use crate::sys::fs;
 
 /// The store's file while the rest is still being made: a directory that has it is a store that nobody finished.
 const UNFINISHED: &str = ".tmp-zput-store.toml";
@@ -47,6 +45,9 @@ pub(super) fn open_or_make(
 ) -> Result<(Arc<Syncs>, ServerKeySeed), StoreError> {
     make_durable_dir(path)?;
     open(path, clock, |syncs| {
+        if let Some(error) = syncs.why_read_only() {
+            return Err(StoreError::NotWritable(error));
+        }
         // An attempt that ended early may have made the directory and not have come to this.
         sync_parent(path)?;
         make(syncs)
@@ -71,59 +72,72 @@ fn open(
         ErrorKind::NotFound => StoreError::NoStore,
         ErrorKind::NotADirectory => StoreError::NotADirectory,
         ErrorKind::PermissionDenied => StoreError::NotWritable(error),
-        _ => StoreError::Io { doing: "open the store's directory", source: error },
+        _ => StoreError::Io { doing: "open the store's directory", file: None, source: error },
     })?;
-    fs::check_writable(&root).map_err(StoreError::NotWritable)?;
-    let syncs = Syncs::new(Arc::new(root), clock);
+    let read_only = match fs::check_writable(&root) {
+        Ok(()) => None,
+        // A snapshot, a disk that was mounted to be read, or files of somebody else: what can be read is served.
+        Err(error) if fs::may_not_write(&error) && fs::check_readable(&root).is_ok() => Some(error),
+        Err(error) => return Err(StoreError::NotWritable(error)),
+    };
+    let syncs = Syncs::new(Arc::new(root), clock, read_only.as_ref());
     let root = syncs.root();
     {
         // Held while it is looked at or made.
         let alone = fs::open_dir(root, ".").doing("open the store's directory")?;
-        fs::lock(&alone).doing("lock the store's directory")?;
-        match small_file::read(root, STORE_FILE)? {
+        if !syncs.is_read_only() {
+            fs::lock(&alone).doing("lock the store's directory")?;
+        }
+        match small_file::read(root, STORE_FILE, STORE_FILE)? {
             Some(text) => check_store_file(&text)?,
             None => missing(&syncs)?,
         }
+        directories::mend(&syncs)?;
     }
-    check_layout(root)?;
     let server_key = server_key::read(root)?;
+    if let Some(why) = read_only {
+        tracing::warn!(%why, "the store is read-only: gets and lists go on, puts are refused");
+    }
     Ok((Arc::new(syncs), server_key))
 }
 
-/// Makes the directory and those above it, as far as they are missing, each one's name durable.
+/// Makes the directory and those above it, as far as they are missing, each one's name durable. What root makes belongs to
+/// the owner of the directory above.
 fn make_durable_dir(path: &Path) -> Result<(), StoreError> {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
+    const MAKING: &str = "make the store's directory";
     let mut missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.exists()).collect();
     while let Some(dir) = missing.pop() {
         // The last ancestor of a relative path is "".
-        if dir.as_os_str().is_empty() {
-            continue;
-        }
-        match builder.create(dir) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(match error.kind() {
-                    ErrorKind::NotADirectory => StoreError::NotADirectory,
-                    ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                        StoreError::NotWritable(error)
-                    }
-                    _ => StoreError::Io { doing: "make the store's directory", source: error },
-                });
-            }
-            _ => {}
+        let Some(Component::Normal(name)) = dir.components().next_back() else { continue };
+        let Some(name) = OsStr::to_str(name) else {
+            return Err(std::io::Error::from(ErrorKind::InvalidFilename)).doing(MAKING);
+        };
+        let made = fs::open_root(above(dir)).and_then(|parent| fs::make_dir(parent, name));
+        if let Err(error) = made {
+            return Err(match error.kind() {
+                ErrorKind::NotADirectory => StoreError::NotADirectory,
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                    StoreError::NotWritable(error)
+                }
+                _ => StoreError::Io { doing: MAKING, file: None, source: error },
+            });
         }
         sync_parent(dir)?;
     }
     Ok(())
 }
 
-/// Makes the name of a directory durable. Where the one above may not be read, somebody else has made it.
-fn sync_parent(dir: &Path) -> Result<(), StoreError> {
-    let parent = match dir.parent() {
+/// The directory that `dir` is in.
+fn above(dir: &Path) -> &Path {
+    match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    match fs::open_root(parent) {
+    }
+}
+
+/// Makes the name of a directory durable. Where the one above may not be read, somebody else has made it.
+fn sync_parent(dir: &Path) -> Result<(), StoreError> {
+    match fs::open_root(above(dir)) {
         Ok(parent) => fs::sync_dir(parent).doing("sync a directory"),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error).doing("open the directory above"),
@@ -146,6 +160,9 @@ fn make(syncs: &Syncs) -> Result<(), StoreError> {
     let names = fs::names(root).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let names = names.doing("read a directory")?;
     let unfinished = names.iter().any(|name| name == UNFINISHED);
+    if !unfinished && names.iter().any(|name| name == SERVER_KEY_FILE) {
+        return Err(StoreError::Unmarked);
+    }
     if !unfinished && names.iter().any(|name| name != LOST_AND_FOUND) {
         return Err(StoreError::Foreign);
     }
@@ -154,15 +171,12 @@ fn make(syncs: &Syncs) -> Result<(), StoreError> {
     }
     // Whoever made it may not have come to this.
     syncs.dir(root)?;
-    for dir in [STAGING, QUARANTINE, LOCKS, CLIENTS, INVITES] {
+    for dir in directories::SMALL {
         fs::make_dir(root, dir).doing("make a store")?;
     }
     let locks = fs::open_dir(root, LOCKS).doing("make a store")?;
     for shard in Shard::all() {
-        match fs::create(&locks, &shard.to_string()) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            result => drop(result.doing("make a store")?),
-        }
+        directories::make_lock(locks.as_fd(), &shard.to_string(), &shard.lock_file())?;
     }
     syncs.dir(&locks)?;
     for shelf in Shelf::ALL {
@@ -183,41 +197,4 @@ fn make(syncs: &Syncs) -> Result<(), StoreError> {
     fs::link(root, UNFINISHED, root, STORE_FILE).doing("make a store")?;
     syncs.dir(root)?;
     fs::unlink(root, UNFINISHED).doing("make a store")
-}
-
-/// Every directory is there and is one. (A missing `objects/ab` would look like objects that nobody put.)
-pub(super) fn check_layout(root: BorrowedFd<'_>) -> Result<(), StoreError> {
-    for dir in [STAGING, QUARANTINE, CLIENTS, INVITES] {
-        check_kind(root, dir, EntryKind::Directory, dir)?;
-    }
-    check_shards(root, LOCKS, EntryKind::File)?;
-    for shelf in Shelf::ALL {
-        check_shards(root, shelf.name(), EntryKind::Directory)?;
-    }
-    Ok(())
-}
-
-fn check_shards(root: BorrowedFd<'_>, dir: &str, wanted: EntryKind) -> Result<(), StoreError> {
-    check_kind(root, dir, EntryKind::Directory, dir)?;
-    let fd = fs::open_dir(root, dir).doing("open a directory")?;
-    for shard in Shard::all() {
-        check_kind(fd.as_fd(), &shard.to_string(), wanted, &format!("{dir}/{shard}"))?;
-    }
-    Ok(())
-}
-
-fn check_kind(
-    dir: BorrowedFd<'_>,
-    name: &str,
-    wanted: EntryKind,
-    path: &str,
-) -> Result<(), StoreError> {
-    match fs::identity_at(dir, name) {
-        Ok(identity) if identity.kind == wanted => Ok(()),
-        Ok(_) => Err(StoreError::Missing(path.to_owned())),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(StoreError::Missing(path.to_owned()))
-        }
-        Err(error) => Err(error).doing("look at a directory"),
-    }
 }

@@ -17,6 +17,7 @@ use zput_common::{
 use super::{
     FORMAT, Store,
     accounts::{check_format, check_label, date, parse, parse_scopes, write},
+    directories,
     error::{Doing, StoreError},
     layout::INVITES,
     small_file,
@@ -50,8 +51,10 @@ impl Store {
             scopes: scopes.names().map(str::to_owned).collect(),
             expires: date(self.clock().now_ns().saturating_add(valid_for)),
         };
-        let dir = self.invites_dir()?;
-        small_file::write(self.syncs(), dir.as_fd(), &file_name(&secret), &write(&file)?)?;
+        let dir = self.invites_dir()?.ok_or_else(|| StoreError::Missing(INVITES.to_owned()))?;
+        let name = file_name(&secret);
+        let text = write(&file).map_err(|what| StoreError::Account { file: path(&name), what })?;
+        small_file::write(self.syncs(), dir.as_fd(), &name, &text)?;
         Ok(secret)
     }
 
@@ -81,40 +84,46 @@ impl Store {
         }
     }
 
-    /// Spends an invite; gives its scopes.
+    /// Spends an invite; gives its scopes. One that cannot be read or understood is not spent: its operator may mend it.
     fn spend(&self, secret: &InviteSecret) -> Result<Scopes, StoreError> {
-        let dir = self.invites_dir()?;
+        let dir = self.invites_dir()?.ok_or(StoreError::InviteUnknown)?;
         let name = file_name(secret);
-        let text = small_file::read(dir.as_fd(), &name)?.ok_or(StoreError::InviteUnknown)?;
+        let file = path(&name);
+        let text = small_file::read(dir.as_fd(), &name, &file)?;
+        let text = text.ok_or(StoreError::InviteUnknown)?;
+        let parsed = parse_invite(&text);
+        let (scopes, expires) =
+            parsed.map_err(|what| StoreError::Account { file: file.clone(), what })?;
         // STORE: "Invites are spent by unlink + fsync(invites) before the client's file is written". Of two devices
         // only one gets to unlink it.
         match fs::unlink(&dir, &name) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(StoreError::InviteUnknown);
             }
-            result => result.doing("spend an invite")?,
+            result => result.doing_to("spend an invite", file)?,
         }
         self.syncs().dir(&dir)?;
-
-        let (scopes, expires) = parse_invite(&text)?;
         if UNIX_EPOCH + Duration::from_nanos(self.clock().now_ns()) >= expires {
             return Err(StoreError::InviteExpired);
         }
         Ok(scopes)
     }
 
-    fn invites_dir(&self) -> Result<OwnedFd, StoreError> {
-        fs::open_dir(self.root(), INVITES).doing("open the invites")
+    fn invites_dir(&self) -> Result<Option<OwnedFd>, StoreError> {
+        directories::open(self.syncs(), INVITES)
     }
 }
 
-/// What the text of an invite's file gives, and until when.
-pub(super) fn parse_invite(text: &str) -> Result<(Scopes, SystemTime), StoreError> {
+/// What the text of an invite's file gives, and until when; or what is wrong with it.
+pub(super) fn parse_invite(text: &str) -> Result<(Scopes, SystemTime), String> {
     let invite: InviteFile = parse(text)?;
     check_format(invite.format)?;
-    let expires = humantime::parse_rfc3339(&invite.expires)
-        .map_err(|error| StoreError::Account(error.to_string()))?;
+    let expires = humantime::parse_rfc3339(&invite.expires).map_err(|error| error.to_string())?;
     Ok((parse_scopes(&invite.scopes)?, expires))
+}
+
+fn path(name: &str) -> String {
+    format!("{INVITES}/{name}")
 }
 
 fn file_name(secret: &InviteSecret) -> String {

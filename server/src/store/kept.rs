@@ -20,7 +20,7 @@ use zput_common::{
 use super::{
     Store, commit,
     error::{Doing, StoreError},
-    layout::{ObjectName, Shelf, is_resume_name, resume_name},
+    layout::{ObjectName, STAGING, Shelf, is_resume_name, resume_name},
     object::Object,
     shard::LockedShard,
     staging::{self, Staged},
@@ -66,7 +66,7 @@ impl Store {
         }
         commit::refuse_hopeless(self, &target)?;
         let permit = self.0.uploads.permit().ok_or(StoreError::Crowded)?;
-        let mut staged = Staged::reopen(self.staging(), &name)?.ok_or(StoreError::NotFound)?;
+        let mut staged = Staged::reopen(self.staging()?, &name)?.ok_or(StoreError::NotFound)?;
         let found = staged.identity()?.length;
         if !begins_with(&staged, found, &header.bytes)? {
             // The system went down before it was written.
@@ -139,9 +139,12 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read, or something cannot be removed.
     pub fn expire_uploads(&self) -> Result<usize, StoreError> {
+        if self.is_read_only() {
+            return Ok(0);
+        }
         let keep_ns = self.0.keep_uploads_ns.load(Ordering::Relaxed);
         let now_ns = self.clock().now_ns();
-        staging::sweep(self.staging().as_fd(), |name, file| {
+        staging::sweep(self.staging()?.as_fd(), STAGING, |name, file| {
             is_resume_name(name) && now_ns.saturating_sub(file.modified_ns) >= keep_ns
         })
     }

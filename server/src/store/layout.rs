@@ -48,7 +48,7 @@ pub(super) fn is_resume_name(file_name: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shelf {
     /// `objects`: current versions.
-    Objects,
+    Objects = 0,
     /// `history`: replaced ones.
     History,
     /// `trash`: deleted ones.

@@ -21,6 +21,7 @@ mod accounts;
 mod clock;
 mod commit;
 mod delete;
+mod directories;
 mod error;
 mod history;
 mod init;
@@ -62,18 +63,18 @@ pub use self::{
         Share, Watcher,
     },
     kept::DEFAULT_KEEP_UPLOADS,
+    list::Page,
     object::Object,
     suspicion::Suspicion,
     upload::Upload,
 };
+pub(crate) use self::{history::Place, layout::STORE_FILE, under_way::Entered};
 use self::{
-    error::Doing,
     layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX, is_resume_name},
     sync::Syncs,
     under_way::UnderWay,
     upload::Target,
 };
-pub(crate) use self::{history::Place, layout::STORE_FILE, under_way::Entered};
 use crate::{permits::Permits, sys::fs};
 
 /// The format of the store and of all its small files.
@@ -89,7 +90,8 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     syncs: Arc<Syncs>,
-    staging: Arc<OwnedFd>,
+    /// None where it is missing and nothing can be written.
+    staging: Option<Arc<OwnedFd>>,
     server_key: ServerKeySeed,
     uploads: Permits,
     under_way: UnderWay,
@@ -116,19 +118,13 @@ impl Store {
     }
 
     fn opened((syncs, server_key): (Arc<Syncs>, ServerKeySeed)) -> Result<Self, StoreError> {
-        let root = syncs.root();
-        let staging = fs::open_dir(root, STAGING).doing("open the staging directory")?;
-        // What can be resumed stays, unless it is an object already: a crash may leave the old name.
-        staging::sweep(staging.as_fd(), |name, file| !is_resume_name(name) || file.linked)?;
-        let temporary = |name: &str, _: &fs::Identity| name.starts_with(TEMPORARY_PREFIX);
-        staging::sweep(root, temporary)?;
-        for name in [CLIENTS, INVITES] {
-            let dir = fs::open_dir(root, name).doing("open a directory")?;
-            staging::sweep(dir.as_fd(), temporary)?;
+        let staging = directories::open(&syncs, STAGING)?;
+        if !syncs.is_read_only() {
+            sweep(&syncs)?;
         }
         let store = Self(Arc::new(Inner {
             syncs,
-            staging: Arc::new(staging),
+            staging: staging.map(Arc::new),
             server_key,
             uploads: Permits::new(UPLOADS_MAX),
             under_way: UnderWay::default(),
@@ -177,13 +173,42 @@ impl Store {
         &self.0.syncs
     }
 
-    fn staging(&self) -> &Arc<OwnedFd> {
-        &self.0.staging
+    /// Where uploads are.
+    fn staging(&self) -> Result<&Arc<OwnedFd>, StoreError> {
+        self.0.staging.as_ref().ok_or_else(|| StoreError::Missing(STAGING.to_owned()))
+    }
+
+    /// Whether nothing can be written: gets and lists alone are of use.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.syncs().is_read_only()
     }
 
     fn clock(&self) -> &Clock {
         self.0.syncs.clock()
     }
+}
+
+/// The file that the current version of an object has, or would have, from the store's directory.
+pub(crate) fn file_of(key: &ObjectKey) -> String {
+    layout::ObjectName::of(key).current_path()
+}
+
+/// Removes what nobody works on any more.
+fn sweep(syncs: &Syncs) -> Result<(), StoreError> {
+    let temporary = |name: &str, _: &fs::Identity| name.starts_with(TEMPORARY_PREFIX);
+    // What can be resumed stays, unless it is an object already: a crash may leave the old name.
+    let dead = |name: &str, file: &fs::Identity| !is_resume_name(name) || file.linked;
+    staging::sweep(syncs.root(), ".", temporary)?;
+    for name in [CLIENTS, INVITES] {
+        if let Some(dir) = directories::open(syncs, name)? {
+            staging::sweep(dir.as_fd(), name, temporary)?;
+        }
+    }
+    if let Some(dir) = directories::open(syncs, STAGING)? {
+        staging::sweep(dir.as_fd(), STAGING, dead)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

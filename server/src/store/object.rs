@@ -3,12 +3,14 @@
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use zput_common::{
+    blob::envelope::{self, Envelope, HEADER_MAGIC, TAIL_BYTES},
     name::ObjectKey,
     proto::message::{Info, Kind, Version},
 };
 
 use super::{
-    error::{Doing, Rot, StoreError},
+    error::{Doing, OfFile as _, Rot, StoreError},
+    layout::ObjectName,
     record::Trailer,
 };
 
@@ -83,5 +85,40 @@ impl Object {
                 Ok(Some(header))
             }
         }
+    }
+
+    /// The same, once the record was held against what it says of the payload: its kind, the lengths of header and footer,
+    /// and the key that the header names.
+    ///
+    /// # Errors
+    /// [`Rot::Envelope`]; when the file cannot be read.
+    pub(crate) fn framed_header(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let Trailer { kind, payload_length: length, header_length, footer_length, .. } =
+            *self.trailer;
+        let read = |begin: u64, bytes: usize| -> Result<Vec<u8>, StoreError> {
+            let mut read = vec![0; bytes];
+            self.file.read_exact_at(&mut read, begin).doing("read an object")?;
+            Ok(read)
+        };
+        if kind == Kind::Plain {
+            let begins = read(0, length.min(HEADER_MAGIC.len() as u64) as usize)?;
+            let is_plain = begins != HEADER_MAGIC;
+            return if is_plain { Ok(None) } else { Err(Rot::Envelope.into()) };
+        }
+        let around = u64::from(header_length) + u64::from(footer_length);
+        if around > length || u64::from(footer_length) < TAIL_BYTES as u64 {
+            return Err(Rot::Envelope.into());
+        }
+        let header = read(0, header_length as usize)?;
+        let tail = read(length - TAIL_BYTES as u64, TAIL_BYTES)?;
+        let fits = Envelope::new(&header, &tail, length)
+            == Ok(Envelope { header_length, footer_length })
+            && envelope::object_key(&header).is_ok_and(|key| key == self.key().as_bytes());
+        if fits { Ok(Some(header)) } else { Err(Rot::Envelope.into()) }
+    }
+
+    /// What can be said of an error with this object: the file that a store has for its current version.
+    pub(crate) fn blamed<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.of_file(&ObjectName::of(self.key()).current_path())
     }
 }

@@ -120,6 +120,10 @@ impl Trailer {
             1 => Kind::Plain,
             _ => return Err(Rot::Field),
         };
+        // STORE: "0 for a plain object".
+        if kind == Kind::Plain && (fields.header_length, fields.footer_length) != (0, 0) {
+            return Err(Rot::Field);
+        }
         Ok(Self {
             key: ObjectKey::new(key).map_err(|_| Rot::Field)?,
             kind,
@@ -195,7 +199,12 @@ impl SliceTable {
         file.read_exact_at(&mut rows, trailer.payload_length).doing("read an object's record")?;
         let table = Self(rows);
         let total = table.rows().map(|(length, _)| u64::from(length)).sum::<u64>();
-        if table.digest() != trailer.slices_digest || total != trailer.payload_length {
+        // No slice is empty (PROTOCOL 5), so a table without one says what its payload is in one way alone.
+        let is_cut_well = table.rows().all(|(length, _)| length > 0);
+        if table.digest() != trailer.slices_digest
+            || total != trailer.payload_length
+            || !is_cut_well
+        {
             return Err(Rot::SliceTable.into());
         }
         Ok(table)

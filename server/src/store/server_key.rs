@@ -26,7 +26,7 @@ impl Drop for ServerKeyFile {
 
 /// The key of the store, which must be there.
 pub(super) fn read(root: BorrowedFd<'_>) -> Result<ServerKeySeed, StoreError> {
-    let text = small_file::read(root, SERVER_KEY_FILE)?;
+    let text = small_file::read(root, SERVER_KEY_FILE, SERVER_KEY_FILE)?;
     parse(&text.ok_or_else(|| StoreError::Missing(SERVER_KEY_FILE.to_owned()))?)
 }
 
@@ -45,7 +45,7 @@ pub(super) fn parse(text: &str) -> Result<ServerKeySeed, StoreError> {
 
 /// Makes a key, unless an unfinished attempt to make the store has made one.
 pub(super) fn make(syncs: &Syncs) -> Result<(), StoreError> {
-    if small_file::read(syncs.root(), SERVER_KEY_FILE)?.is_some() {
+    if small_file::read(syncs.root(), SERVER_KEY_FILE, SERVER_KEY_FILE)?.is_some() {
         return Ok(());
     }
     let seed = Zeroizing::new(random::<32>()?);

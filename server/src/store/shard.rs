@@ -10,8 +10,9 @@ use std::{
 use zput_common::{name::ObjectKey, proto::message::Version};
 
 use super::{
-    error::{Doing, Rot, StoreError},
-    layout::{ObjectName, Shard, Shelf},
+    directories,
+    error::{Doing, OfFile as _, Rot, StoreError},
+    layout::{LOCKS, ObjectName, Shard, Shelf},
     object::Object,
     sync::Syncs,
 };
@@ -20,18 +21,21 @@ use crate::sys::fs;
 /// The three directories of a shard, and its lock. Dropping it releases the lock.
 #[derive(Debug)]
 pub(super) struct LockedShard {
-    objects: OwnedFd,
-    history: OwnedFd,
-    trash: OwnedFd,
+    shard: Shard,
+    /// As of [`Shelf::ALL`]; none where one is missing and cannot be made.
+    dirs: [Option<OwnedFd>; 3],
     syncs: Arc<Syncs>,
-    _lock: File,
+    /// None where it is missing and cannot be made: nobody writes then.
+    _lock: Option<File>,
 }
 
 impl LockedShard {
     /// Waits until no other thread or process holds the shard.
     pub(super) fn exclusive(syncs: &Arc<Syncs>, shard: Shard) -> Result<Self, StoreError> {
-        let lock = open_lock(syncs.root(), shard)?;
-        fs::lock(&lock).doing("lock a shard")?;
+        let lock = open_lock(syncs, shard)?;
+        if let Some(lock) = &lock {
+            fs::lock(lock).doing_to("lock a shard", shard.lock_file())?;
+        }
         Self::open(syncs, shard, lock)
     }
 
@@ -45,35 +49,58 @@ impl LockedShard {
 
     /// Waits until nobody changes the shard. Only to look.
     pub(super) fn shared(syncs: &Arc<Syncs>, shard: Shard) -> Result<Self, StoreError> {
-        let lock = open_lock(syncs.root(), shard)?;
-        fs::lock_shared(&lock).doing("lock a shard")?;
+        let lock = open_lock(syncs, shard)?;
+        if let Some(lock) = &lock {
+            fs::lock_shared(lock).doing_to("lock a shard", shard.lock_file())?;
+        }
         Self::open(syncs, shard, lock)
     }
 
-    fn open(syncs: &Arc<Syncs>, shard: Shard, lock: File) -> Result<Self, StoreError> {
-        let open = |shelf| fs::open_dir(syncs.root(), &shard.on(shelf)).doing("open a shard");
-        Ok(Self {
-            objects: open(Shelf::Objects)?,
-            history: open(Shelf::History)?,
-            trash: open(Shelf::Trash)?,
-            syncs: Arc::clone(syncs),
-            _lock: lock,
-        })
+    fn open(syncs: &Arc<Syncs>, shard: Shard, lock: Option<File>) -> Result<Self, StoreError> {
+        let open = |shelf| directories::open(syncs, &shard.on(shelf));
+        let dirs = [open(Shelf::Objects)?, open(Shelf::History)?, open(Shelf::Trash)?];
+        Ok(Self { shard, dirs, syncs: Arc::clone(syncs), _lock: lock })
     }
 
-    /// The shard's directory on a shelf.
-    pub(super) fn dir(&self, shelf: Shelf) -> BorrowedFd<'_> {
-        match shelf {
-            Shelf::Objects => self.objects.as_fd(),
-            Shelf::History => self.history.as_fd(),
-            Shelf::Trash => self.trash.as_fd(),
-        }
+    /// The shard's directory on a shelf, if it is there.
+    pub(super) fn dir(&self, shelf: Shelf) -> Option<BorrowedFd<'_>> {
+        self.dirs[shelf as usize].as_ref().map(AsFd::as_fd)
+    }
+
+    /// The same, where something is to be changed in it.
+    pub(super) fn dir_to_change(&self, shelf: Shelf) -> Result<BorrowedFd<'_>, StoreError> {
+        self.dir(shelf).ok_or_else(|| StoreError::Missing(self.shard.on(shelf)))
+    }
+
+    /// The names on a shelf, in no order.
+    pub(super) fn names(
+        &self,
+        shelf: Shelf,
+    ) -> Result<impl Iterator<Item = Result<String, StoreError>>, StoreError> {
+        const READING: &str = "read a directory";
+        let path = self.shard.on(shelf);
+        let names = self.dir(shelf).map(fs::names).transpose().reading(READING, &path)?;
+        Ok(names.into_iter().flatten().map(move |name| name.reading(READING, &path)))
+    }
+
+    /// Opens the file with this name on a shelf.
+    fn open_on(
+        &self,
+        shelf: Shelf,
+        name: &str,
+        key: &ObjectKey,
+    ) -> Result<Option<Object>, StoreError> {
+        let Some(dir) = self.dir(shelf) else { return Ok(None) };
+        open_object(dir, name, &self.path(shelf, name), key)
+    }
+
+    fn path(&self, shelf: Shelf, name: &str) -> String {
+        format!("{}/{name}", self.shard.on(shelf))
     }
 
     /// The current version of an object.
     pub(super) fn current(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
-        let name = ObjectName::of(key).to_string();
-        open_object(self.dir(Shelf::Objects), &name, key)
+        self.open_on(Shelf::Objects, &ObjectName::of(key).to_string(), key)
     }
 
     /// An earlier or deleted version of an object.
@@ -84,7 +111,7 @@ impl LockedShard {
         version: Version,
     ) -> Result<Option<Object>, StoreError> {
         let name = ObjectName::of(key).version_file(version);
-        match open_object(self.dir(shelf), &name, key)? {
+        match self.open_on(shelf, &name, key)? {
             Some(object) if object.version() != version => Err(Rot::Misplaced.into()),
             found => Ok(found),
         }
@@ -96,8 +123,7 @@ impl LockedShard {
         shelf: Shelf,
         name: ObjectName,
     ) -> Result<impl Iterator<Item = Result<Version, StoreError>>, StoreError> {
-        let names = fs::names(self.dir(shelf)).doing("read a directory")?;
-        Ok(names.filter_map(move |file_name| match file_name.doing("read a directory") {
+        Ok(self.names(shelf)?.filter_map(move |file_name| match file_name {
             Ok(file_name) => name.parse_version(&file_name).map(Ok),
             Err(error) => Some(Err(error)),
         }))
@@ -129,25 +155,43 @@ impl LockedShard {
     }
 
     fn link(&self, from: Shelf, old: &str, to: Shelf, new: &str) -> Result<(), StoreError> {
-        let link = || fs::link(self.dir(from), old, self.dir(to), new);
+        const LINKING: &str = "link an object";
+        let dirs = (self.dir_to_change(from)?, self.dir_to_change(to)?);
+        let link = || fs::link(dirs.0, old, dirs.1, new);
         match link() {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 if !self.is_same(from, old, to, new)? {
                     return Err(Rot::Twins.into());
                 }
                 // Of a crash, and as good as a new one; or of a sync that failed, and then no second one brings it to the
-                // disk. So it is made anew: the file has its old name meanwhile.
+                // disk; or of a crash and a copy without hard links. So it is made anew: the file has its old name meanwhile.
                 self.unlink(to, new)?;
-                link().doing("link an object")
+                link().doing_to(LINKING, self.path(to, new))
             }
-            result => result.doing("link an object"),
+            result => result.doing_to(LINKING, self.path(to, new)),
         }
     }
 
+    /// Whether two names stand for one version: for one file, or for two whose records are equal. A crash leaves the former
+    /// (STORE, "Put"), and a copy of it that keeps no hard links the latter.
     fn is_same(&self, from: Shelf, old: &str, to: Shelf, new: &str) -> Result<bool, StoreError> {
-        let old = fs::identity_at(self.dir(from), old).doing("look at an object")?;
-        let new = fs::identity_at(self.dir(to), new).doing("look at an object")?;
-        Ok(old.inode == new.inode)
+        const LOOKING: &str = "look at an object";
+        let (old_path, new_path) = (self.path(from, old), self.path(to, new));
+        let dirs = (self.dir_to_change(from)?, self.dir_to_change(to)?);
+        let inodes = (
+            fs::identity_at(dirs.0, old).reading(LOOKING, &old_path)?.inode,
+            fs::identity_at(dirs.1, new).reading(LOOKING, &new_path)?.inode,
+        );
+        if inodes.0 == inodes.1 {
+            return Ok(true);
+        }
+        let record = |dir, name, path: &str| -> Result<Option<Object>, StoreError> {
+            open_file(dir, name, path)?.map(Object::read).transpose().of_file(path)
+        };
+        match (record(dirs.0, old, &old_path), record(dirs.1, new, &new_path)) {
+            (Ok(Some(one)), Ok(Some(other))) => Ok(one.trailer() == other.trailer()),
+            _ => Ok(false),
+        }
     }
 
     /// Takes the current version's name in the trash away, durably, if a delete or a restore that was cut short left one:
@@ -155,9 +199,9 @@ impl LockedShard {
     pub(super) fn withdraw_from_trash(&self, current: &Object) -> Result<(), StoreError> {
         let name = ObjectName::of(current.key());
         let kept = name.version_file(current.version());
-        match fs::identity_at(self.dir(Shelf::Trash), &kept) {
+        match fs::identity_at(self.dir_to_change(Shelf::Trash)?, &kept) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            found => drop(found.doing("look at an object")?),
+            found => drop(found.reading("look at an object", self.path(Shelf::Trash, &kept))?),
         }
         if !self.is_same(Shelf::Objects, &name.to_string(), Shelf::Trash, &kept)? {
             return Err(Rot::Twins.into());
@@ -168,46 +212,63 @@ impl LockedShard {
 
     /// Removes a name of an object.
     pub(super) fn unlink(&self, shelf: Shelf, file_name: &str) -> Result<(), StoreError> {
-        fs::unlink(self.dir(shelf), file_name).doing("unlink an object")
+        fs::unlink(self.dir_to_change(shelf)?, file_name)
+            .doing_to("unlink an object", self.path(shelf, file_name))
     }
 
     /// Lets others change the shard, and gives its directory on a shelf.
-    pub(super) fn unlock(self, shelf: Shelf) -> OwnedFd {
-        match shelf {
-            Shelf::Objects => self.objects,
-            Shelf::History => self.history,
-            Shelf::Trash => self.trash,
-        }
+    pub(super) fn unlock(self, shelf: Shelf) -> Result<OwnedFd, StoreError> {
+        let Self { shard, mut dirs, .. } = self;
+        dirs[shelf as usize].take().ok_or_else(|| StoreError::Missing(shard.on(shelf)))
     }
 
     /// Makes the names on a shelf durable.
     pub(super) fn sync(&self, shelf: Shelf) -> Result<(), StoreError> {
-        self.syncs.trusted_dir(self.dir(shelf))
+        self.syncs.trusted_dir(self.dir_to_change(shelf)?)
     }
 }
 
-fn open_lock(root: BorrowedFd<'_>, shard: Shard) -> Result<File, StoreError> {
-    fs::open_lock(root, &shard.lock_file()).doing("open a lock")
+/// The file whose lock orders the writers of a shard. One that is missing is made again; none where nothing can be made.
+fn open_lock(syncs: &Syncs, shard: Shard) -> Result<Option<File>, StoreError> {
+    const OPENING: &str = "open a lock";
+    let path = shard.lock_file();
+    match fs::open_lock(syncs.root(), &path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let Some(locks) = directories::open(syncs, LOCKS)? else { return Ok(None) };
+            if syncs.is_read_only() {
+                return Ok(None);
+            }
+            directories::make_lock(locks.as_fd(), &shard.to_string(), &path)?;
+            syncs.dir(locks)?;
+            fs::open_lock(syncs.root(), &path).map(Some).reading(OPENING, path)
+        }
+        lock => lock.map(Some).reading(OPENING, path),
+    }
 }
 
-/// Opens an object's file to read, if it is there.
+/// Opens an object's file to read, if it is there: `name` in `dir`, which is `path` from the store's directory.
 pub(super) fn open_object(
     dir: BorrowedFd<'_>,
+    name: &str,
     path: &str,
     key: &ObjectKey,
 ) -> Result<Option<Object>, StoreError> {
-    open_file(dir, path)?.map(|file| Object::of(file, key)).transpose()
+    open_file(dir, name, path)?.map(|file| Object::of(file, key)).transpose().of_file(path)
 }
 
 /// Opens a file to read, if it is there. A link is not followed: it is [`Rot::NotAFile`].
-pub(super) fn open_file(dir: BorrowedFd<'_>, path: &str) -> Result<Option<File>, StoreError> {
+pub(super) fn open_file(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    path: &str,
+) -> Result<Option<File>, StoreError> {
     use rustix::io::Errno;
-    match fs::open_read(dir, path) {
+    match fs::open_read(dir, name) {
         Ok(file) => Ok(Some(file)),
         Err(error) => match Errno::from_io_error(&error) {
             Some(Errno::NOENT) => Ok(None),
             Some(Errno::LOOP | Errno::XDEV | Errno::NXIO) => Err(Rot::NotAFile.into()),
-            _ => Err(error).doing("open an object"),
+            _ => Err(error).reading("open an object", path),
         },
     }
 }

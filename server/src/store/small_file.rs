@@ -20,16 +20,18 @@ use crate::sys::fs;
 /// Longest of these files.
 const SMALL_FILE_MAX_BYTES: u64 = 64 * 1024;
 
-/// The text of a file, if it is there; nothing of one that is too long or not UTF-8 (`InvalidData`).
+/// The text of a file, if it is there; nothing of one that is too long or not UTF-8 (`InvalidData`). `path` is what it is
+/// called from the store's directory, for people.
 pub(super) fn read(
     dir: BorrowedFd<'_>,
     name: &str,
+    path: &str,
 ) -> Result<Option<Zeroizing<String>>, StoreError> {
     let file = match fs::open_read(dir, name) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file.doing("open a file")?,
+        file => file.reading("open a file", path)?,
     };
-    text(file).map(Some).doing("read a file")
+    text(file).map(Some).reading("read a file", path)
 }
 
 /// The same; from the disk if that is asked for.
@@ -37,15 +39,16 @@ pub(super) fn read_from(
     syncs: &Syncs,
     dir: BorrowedFd<'_>,
     name: &str,
+    path: &str,
     from: ReadFrom,
 ) -> Result<Option<Zeroizing<String>>, StoreError> {
     if from == ReadFrom::Disk {
         match fs::open_read(dir, name) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            file => syncs.evict(file.doing("open a file")?)?,
+            file => syncs.evict(file.reading("open a file", path)?)?,
         }
     }
-    read(dir, name)
+    read(dir, name, path)
 }
 
 fn text(file: File) -> std::io::Result<Zeroizing<String>> {
@@ -65,7 +68,7 @@ pub(super) fn write(
     text: &str,
 ) -> Result<(), StoreError> {
     let staged = Staged::create(&dir, TEMPORARY_PREFIX)?;
-    staged.file().write_all_at(text.as_bytes(), 0).doing("write a file")?;
+    staged.file().write_all_at(text.as_bytes(), 0).doing_to("write a file", name)?;
     syncs.data(staged.file(), "sync a file")?;
     staged.place(dir, name)?;
     syncs.dir(dir)

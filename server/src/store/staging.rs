@@ -40,7 +40,7 @@ impl<D: AsFd + Clone> Staged<D> {
     pub(super) fn create(dir: &D, prefix: &str) -> Result<Self, StoreError> {
         loop {
             let name = format!("{prefix}{}", hex::encode(random::<16>()?));
-            let file = fs::create(dir, &name).doing("create a file")?;
+            let file = fs::create(dir, &name).doing_to("create a file", &name)?;
             let staged = Self { dir: dir.clone(), name, file, fate: Fate::Goes };
             // A store that starts right now may have found the file before it was locked: then it holds
             // the lock, or has removed the file already. Another name, then.
@@ -56,9 +56,9 @@ impl<D: AsFd + Clone> Staged<D> {
     /// # Errors
     /// [`StoreError::Crowded`] while somebody else works on it.
     pub(super) fn reopen(dir: &D, name: &str) -> Result<Option<Self>, StoreError> {
-        match fs::open_lock(dir, name) {
+        match fs::open_write(dir, name) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            file => Self::take(dir, name, file.doing("open an upload")?),
+            file => Self::take(dir, name, file.doing_to("open an upload", name)?),
         }
     }
 
@@ -100,7 +100,7 @@ impl<D: AsFd> Staged<D> {
 
     /// Renames the file to where it belongs, in place of what is there.
     pub(super) fn place(mut self, to: impl AsFd, name: &str) -> Result<(), StoreError> {
-        fs::rename(&self.dir, &self.name, to, name).doing("rename a file into place")?;
+        fs::rename(&self.dir, &self.name, to, name).doing_to("rename a file into place", name)?;
         self.fate = Fate::Placed;
         Ok(())
     }
@@ -154,31 +154,42 @@ impl<D: AsFd> Drop for Staged<D> {
             Ok(()) => {}
             // Somebody swept the directory by hand.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, "cannot let go of a staging file"),
+            Err(error) => {
+                tracing::warn!(file = self.name, %error, "cannot let go of a staging file");
+            }
         }
     }
 }
 
-/// Removes the files of `dir` that `go` picks and that nobody works on (STORE, "Start"). Returns how many.
+/// Removes the files of `dir`, which is `path` from the store's directory, that `go` picks and that nobody works on (STORE,
+/// "Start"). Returns how many. One that cannot be removed stays, and the log says so.
 pub(super) fn sweep(
     dir: BorrowedFd<'_>,
+    path: &str,
     go: impl Fn(&str, &Identity) -> bool,
 ) -> Result<usize, StoreError> {
     let mut removed = 0;
-    for name in fs::names(dir).doing("read a directory")? {
-        let name = name.doing("read a directory")?;
+    for name in fs::names(dir).reading("read a directory", path)? {
+        let name = name.reading("read a directory", path)?;
         let found = match fs::identity_at(dir, &name) {
             // It was placed or given up since.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            found => found.doing("look at a file")?,
+            found => found.reading("look at a file", format!("{path}/{name}"))?,
         };
         if !go(&name, &found) {
             continue;
         }
-        if found.kind == EntryKind::File && remove_if_idle(dir, &name).doing("sweep a file")? {
-            removed += 1;
-        } else {
-            tracing::debug!(name, "left alone: somebody works on it, or it is no file");
+        let swept = match found.kind {
+            EntryKind::File => remove_if_idle(dir, &name),
+            _ => Ok(false),
+        };
+        match swept {
+            Ok(true) => removed += 1,
+            Ok(false) => {
+                tracing::debug!(name, "left alone: somebody works on it, or it is no file");
+            }
+            // Another user's, perhaps. It is in nobody's way.
+            Err(error) => tracing::warn!(directory = path, name, %error, "cannot be swept away"),
         }
     }
     Ok(removed)

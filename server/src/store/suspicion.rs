@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{
     FORMAT, Store,
@@ -53,8 +54,8 @@ impl Store {
     /// When that cannot be found out.
     pub fn suspicion(&self) -> Result<Option<Suspicion>, StoreError> {
         // In the order in which the name changes when somebody begins to verify.
-        let newer = small_file::read(self.root(), SUSPECT_FILE)?;
-        let first = small_file::read(self.root(), VERIFYING_FILE)?;
+        let newer = mark(self, SUSPECT_FILE)?;
+        let first = mark(self, VERIFYING_FILE)?;
         let Some(text) = first.or(newer) else {
             let unmarked = || Suspicion { since: None, doing: "sync something".to_owned() };
             return Ok((self.syncs().unmarked.load(Relaxed) > 0).then(unmarked));
@@ -79,7 +80,10 @@ impl Store {
 
     /// Begins to look into the suspicion; none when there is nothing to look into. The store stays suspect.
     pub(super) fn inquire(&self) -> Result<Option<Inquiry<'_>>, StoreError> {
-        let alone = fs::open_dir(self.root(), LOCKS).doing("open a directory")?;
+        if let Some(why) = self.syncs().why_read_only() {
+            return Err(StoreError::ReadOnly(why));
+        }
+        let alone = fs::open_dir(self.root(), LOCKS).doing_to("open a directory", LOCKS)?;
         if !fs::try_lock(&alone).doing("lock a directory")? {
             return Err(StoreError::Verifying);
         }
@@ -91,7 +95,7 @@ impl Store {
         match fs::link(self.root(), SUSPECT_FILE, self.root(), VERIFYING_FILE) {
             Err(error)
                 if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
-            linked => linked.doing("name a file")?,
+            linked => linked.doing_to("name a file", VERIFYING_FILE)?,
         }
         // At every moment one of the two is durable.
         self.syncs().dir(self.root())?;
@@ -124,18 +128,29 @@ impl Inquiry<'_> {
     }
 }
 
+/// The text of a mark, if it is there; nothing of one that cannot be read: that it is there says enough.
+fn mark(store: &Store, name: &str) -> Result<Option<Zeroizing<String>>, StoreError> {
+    match small_file::read(store.root(), name, name) {
+        Err(error) if error.is_of_one_file() => Ok(Some(Zeroizing::default())),
+        read => read,
+    }
+}
+
 /// Takes a name away, if it is there.
 fn unlink(store: &Store, name: &str) -> Result<(), StoreError> {
     match fs::unlink(store.root(), name) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.doing("clear a suspicion"),
+        removed => removed.doing_to("clear a suspicion", name),
     }
 }
 
 impl Syncs {
     /// Fails with [`StoreError::Suspect`] while the store takes no writes. It is looked for each time: another process may have
-    /// found out, or may have cleared it.
+    /// found out, or may have cleared it. With [`StoreError::ReadOnly`] where nothing can be written at all.
     pub(super) fn check_trusted(&self) -> Result<(), StoreError> {
+        if let Some(why) = self.why_read_only() {
+            return Err(StoreError::ReadOnly(why));
+        }
         if self.is_suspect()? { Err(StoreError::Suspect) } else { Ok(()) }
     }
 
@@ -148,7 +163,7 @@ impl Syncs {
             match fs::identity_at(self.root(), name) {
                 Ok(_) => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error).doing("look for a suspicion"),
+                Err(error) => return Err(error).doing_to("look for a suspicion", name),
             }
         }
         Ok(false)
@@ -178,7 +193,7 @@ impl Syncs {
         let synced = fs::sync_data(staged.file());
         match fs::link(self.root(), staged.name(), self.root(), SUSPECT_FILE) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            linked => linked.doing("name a file")?,
+            linked => linked.doing_to("name a file", SUSPECT_FILE)?,
         }
         // The name alone is enough for this machine until it goes down.
         if let Err(failure) = synced.and_then(|()| fs::sync_dir(self.root())) {

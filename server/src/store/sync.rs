@@ -2,6 +2,7 @@
 //! (STORE, "Suspicion").
 
 use std::{
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, atomic::AtomicU64},
 };
@@ -19,14 +20,28 @@ pub(super) struct Syncs {
     root: Arc<OwnedFd>,
     clock: Clock,
     rounds: Rounds,
+    /// The error number for which nothing can be written, where that was so when the store was opened.
+    read_only: Option<i32>,
     /// Failed syncs that could not be recorded in `suspect.toml`: while above 0, this process alone knows.
     pub(super) unmarked: AtomicU64,
 }
 
 impl Syncs {
-    /// Of the store whose directory this is.
-    pub(super) fn new(root: Arc<OwnedFd>, clock: Clock) -> Self {
-        Self { root, clock, rounds: Rounds::default(), unmarked: AtomicU64::new(0) }
+    /// Of the store whose directory this is, and which is read-only for this reason, if it is.
+    pub(super) fn new(root: Arc<OwnedFd>, clock: Clock, read_only: Option<&io::Error>) -> Self {
+        let read_only = read_only
+            .map(|why| why.raw_os_error().unwrap_or(rustix::io::Errno::ROFS.raw_os_error()));
+        Self { root, clock, rounds: Rounds::default(), read_only, unmarked: AtomicU64::new(0) }
+    }
+
+    /// Whether nothing can be written.
+    pub(super) const fn is_read_only(&self) -> bool {
+        self.read_only.is_some()
+    }
+
+    /// Why nothing can be written, where that is so.
+    pub(super) fn why_read_only(&self) -> Option<io::Error> {
+        self.read_only.map(io::Error::from_raw_os_error)
     }
 
     /// The store's directory.

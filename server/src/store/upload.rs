@@ -156,7 +156,7 @@ struct Slice {
 impl Upload {
     pub(super) fn begin(store: Store, target: Target) -> Result<Self, StoreError> {
         let permit = store.0.uploads.permit().ok_or(StoreError::Crowded)?;
-        let received = Some(Received::nothing(Staged::create(store.staging(), "")?));
+        let received = Some(Received::nothing(Staged::create(store.staging()?, "")?));
         Ok(Self { store, target, received, slice: None, resume_name: None, _permit: permit })
     }
 
@@ -203,7 +203,7 @@ impl Upload {
             if slice.is_some() {
                 return Err(Flaw::SliceFraming.into());
             }
-            if length > SLICE_MAX_BYTES {
+            if length == 0 || length > SLICE_MAX_BYTES {
                 return Err(Flaw::SliceLength(length).into());
             }
             received.check_count()?;
@@ -261,6 +261,12 @@ impl Upload {
     /// Gives it up: nothing of it is kept.
     pub fn abort(mut self) {
         self.give_up();
+    }
+
+    /// Of which object.
+    #[must_use]
+    pub(crate) fn key(&self) -> &ObjectKey {
+        &self.target.key
     }
 
     /// Bytes received.

@@ -11,14 +11,18 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{
-    Access, Advice, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags,
-    ResolveFlags,
+use rustix::{
+    fs::{
+        Access, Advice, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags,
+        ResolveFlags,
+    },
+    process::{Gid, Uid},
 };
 
 /// What every file is created with (STORE: "Directories are 0700, files 0600").
-const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-const DIR_MODE: Mode = Mode::RWXU;
+pub(crate) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// What every directory is made with.
+pub(crate) const DIR_MODE: Mode = Mode::RWXU;
 
 /// openat2(2): no component may be a symbolic link or a magic link, lead above the directory or onto
 /// another mount (a rename or link to there would fail with `EXDEV`, at the worst moment).
@@ -63,6 +67,10 @@ pub(crate) struct Identity {
     pub(crate) linked: bool,
     /// When its bytes changed last, in ns since 1970; 0 before that.
     pub(crate) modified_ns: u64,
+    /// The number of the user that it belongs to.
+    pub(crate) owner: u32,
+    /// Who may do what with it.
+    pub(crate) mode: Mode,
 }
 
 impl From<rustix::fs::Stat> for Identity {
@@ -74,6 +82,8 @@ impl From<rustix::fs::Stat> for Identity {
             named: stat.st_nlink > 0,
             linked: stat.st_nlink > 1,
             modified_ns: ns_since_1970(stat.st_mtime, stat.st_mtime_nsec),
+            owner: stat.st_uid,
+            mode: Mode::from_raw_mode(stat.st_mode),
         }
     }
 }
@@ -100,31 +110,97 @@ pub(crate) fn open_read(dir: impl AsFd, name: &str) -> io::Result<File> {
     inside(dir, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).map(File::from)
 }
 
-/// Creates a file inside `dir` that was not there (`O_EXCL`), to read and write.
+/// Creates a file inside `dir` that was not there (`O_EXCL`), to read and write. Where root makes it, it belongs to the
+/// owner of `dir`.
 pub(crate) fn create(dir: impl AsFd, name: &str) -> io::Result<File> {
-    inside(dir, name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, FILE_MODE).map(File::from)
+    let file = inside(&dir, name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?;
+    if let Err(error) = give_to_owner(&dir, &file) {
+        // Nobody else would get at it, and its name would be taken.
+        let _ = unlink(&dir, name);
+        return Err(error);
+    }
+    Ok(file.into())
 }
 
-/// Opens a file inside `dir` to lock it, for which flock(2) needs no particular access.
-pub(crate) fn open_lock(dir: impl AsFd, name: &str) -> io::Result<File> {
+/// Opens a file inside `dir` to read and write it.
+pub(crate) fn open_write(dir: impl AsFd, name: &str) -> io::Result<File> {
     inside(dir, name, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty()).map(File::from)
+}
+
+/// Opens a file inside `dir` to lock it. flock(2) needs no particular access, but on NFS, which has to be able to write
+/// for it; where nothing may be written, reading has to do.
+pub(crate) fn open_lock(dir: impl AsFd, name: &str) -> io::Result<File> {
+    match open_write(&dir, name) {
+        Err(error) if may_not_write(&error) => open_read(dir, name),
+        opened => opened,
+    }
+}
+
+/// Whether a call was refused because nothing may be written there.
+pub(crate) fn may_not_write(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+}
+
+/// Gives what root has just made in `dir` to the owner of `dir`: another user's server could neither read nor replace what is
+/// root's. Nobody else can make a file that is not their own.
+fn give_to_owner(dir: impl AsFd, made: impl AsFd) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (above, its) = (rustix::fs::fstat(dir)?, rustix::fs::fstat(&made)?);
+    if above.st_uid == its.st_uid {
+        return Ok(());
+    }
+    let (user, group) = (Uid::from_raw(above.st_uid), Gid::from_raw(above.st_gid));
+    rustix::fs::fchown(made, Some(user), Some(group)).map_err(|error| {
+        let why = io::Error::from(error);
+        let text = format!("root may not give it to user {}: run this as that user", above.st_uid);
+        io::Error::new(why.kind(), format!("{text} ({why})"))
+    })
 }
 
 fn inside(dir: impl AsFd, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat2(dir, name, flags | OFlags::CLOEXEC, mode, INSIDE)?)
 }
 
-/// Makes a directory inside `dir`; one that is there already is as good.
-pub(crate) fn make_dir(dir: impl AsFd, name: &str) -> io::Result<()> {
-    match rustix::fs::mkdirat(dir, name, DIR_MODE) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+/// Makes a directory inside `dir`; one that is there already is as good. Where root makes it, it belongs to the owner of
+/// `dir`. Whether it was made.
+pub(crate) fn make_dir(dir: impl AsFd, name: &str) -> io::Result<bool> {
+    match rustix::fs::mkdirat(&dir, name, DIR_MODE) {
+        Ok(()) => {
+            give_to_owner(&dir, open_dir(&dir, name)?)?;
+            Ok(true)
+        }
+        Err(rustix::io::Errno::EXIST) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
+/// Gives a file or a directory in `dir` this mode. A link is not followed.
+pub(crate) fn set_mode(dir: impl AsFd, name: &str, mode: Mode) -> io::Result<()> {
+    let found = match inside(&dir, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
+        Ok(file) => return Ok(rustix::fs::fchmod(file, mode)?),
+        Err(error) => error,
+    };
+    // Its owner may not read it yet, so there is no descriptor to do it by. Root always has one.
+    if found.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() {
+        return Ok(rustix::fs::chmodat(dir, name, mode, AtFlags::empty())?);
+    }
+    Err(found)
+}
+
 /// Whether entries can be made in `dir`: says `EACCES`, or `EROFS` even to root.
 pub(crate) fn check_writable(dir: impl AsFd) -> io::Result<()> {
-    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    check_access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+}
+
+/// Whether what is in `dir` can be listed and opened.
+pub(crate) fn check_readable(dir: impl AsFd) -> io::Result<()> {
+    check_access(dir, Access::READ_OK | Access::EXEC_OK)
+}
+
+fn check_access(dir: impl AsFd, access: Access) -> io::Result<()> {
     Ok(rustix::fs::accessat(dir, ".", access, AtFlags::empty())?)
 }
 

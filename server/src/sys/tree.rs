@@ -65,6 +65,44 @@ pub(crate) fn open_named(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?.into())
 }
 
+/// What is at a path that the operator named, at the end of all links.
+pub(crate) fn state_of(path: &Path) -> io::Result<State> {
+    Ok(rustix::fs::statat(CWD, path, AtFlags::empty())?.into())
+}
+
+/// As [`state_of`], where the kernel has all names on the way in its memory; `EAGAIN` where it has not.
+pub(crate) fn state_in_memory(path: &Path) -> io::Result<State> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    state(rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED)?)
+}
+
+/// Finds a directory that the operator named, without opening it (`O_PATH`): only to look which one it is.
+pub(crate) fn look_at_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// The directory that this one is in; of a root, itself. Only to look which one it is.
+pub(crate) fn above(dir: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, "..", flags, Mode::empty())?)
+}
+
+/// Whether a file of `length` bytes has so many: those of /proc say 0 and have some, those of /sys say 4096 and have fewer.
+pub(crate) fn has_its_size(file: impl AsFd, length: u64) -> io::Result<bool> {
+    let mut byte = [0];
+    let read = rustix::io::pread(file, &mut byte, length.saturating_sub(1))?;
+    Ok((read == 1) == (length > 0))
+}
+
+/// Whether nobody but its owner may read a file, and that is another user than this process's.
+pub(crate) fn is_another_users_alone(file: impl AsFd) -> io::Result<bool> {
+    let stat = rustix::fs::fstat(file)?;
+    let others = Mode::RGRP | Mode::ROTH;
+    let is_mine = stat.st_uid == rustix::process::geteuid().as_raw();
+    Ok(!is_mine && !Mode::from_raw_mode(stat.st_mode).intersects(others))
+}
+
 /// Finds what has a name in the tree without opening it (`O_PATH`): nobody at the other end of a pipe, and
 /// no driver of a device, notices.
 pub(crate) fn look(root: impl AsFd, path: &str) -> io::Result<OwnedFd> {

@@ -273,7 +273,7 @@ fn what_cannot_be_opened_is_answered_by_its_reason() {
         bench.connection.wire().wake_for_test();
         assert!(matches!(bench.connection.turn(&mut bench.lent.desk()), Verdict::Park(_)));
         drop(bench.overheard.done());
-        bench.connection.deliver(Done::Opened(Err(code)), &mut bench.lent.desk()).unwrap();
+        bench.connection.deliver(Done::Opened(Err(code.into())), &mut bench.lent.desk()).unwrap();
         bench.rest();
         let n = bench.client.read(&mut bench.heard).unwrap();
         let head = String::from_utf8_lossy(&bench.heard[..n]);

@@ -147,7 +147,7 @@ fn a_tree_is_got_listed_and_never_written() {
     };
     assert_eq!(stat, info);
     let list = Request::List { after: None, limit: 9, headers: true };
-    let Response::Page { entries, next } = peer.ask(&list).unwrap() else { panic!() };
+    let Response::Page { entries, next, .. } = peer.ask(&list).unwrap() else { panic!() };
     assert_eq!(next, None);
     let listed: Vec<_> = entries.iter().map(|e| (e.key.as_bytes(), e.info.kind)).collect();
     assert_eq!(listed, [(&b"deep/plain"[..], Kind::Plain), (b"sealed", Kind::Sealed)]);

@@ -76,7 +76,7 @@ fn the_catalogue_is_served() {
     peer.put("b", b"3", 1);
 
     let list = Request::List { after: None, limit: 1000, headers: true };
-    let Response::Page { entries, next } = peer.ask(&list).unwrap() else { panic!() };
+    let Response::Page { entries, next, .. } = peer.ask(&list).unwrap() else { panic!() };
     let mut keys: Vec<_> = entries.iter().map(|e| (e.key.to_string(), e.info.length)).collect();
     keys.sort();
     assert_eq!(keys, [("a".to_owned(), 2), ("b".to_owned(), 1)]);

@@ -179,6 +179,7 @@ impl Shelf {
                     })
                     .collect(),
                 next: None,
+                unreadable: 0,
             },
             Request::Versions { key, .. } => {
                 self.find(key, None)?;
@@ -197,6 +198,7 @@ impl Shelf {
                         })
                         .collect(),
                     next: None,
+                    unreadable: 0,
                 }
             }
             Request::Begin { key, condition, header, .. } => {

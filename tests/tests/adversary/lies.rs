@@ -153,8 +153,8 @@ fn answers_to_something_else_are_refused() {
     let answers = [
         Response::Pong,
         Response::Stat { info },
-        Response::Page { entries: Vec::new(), next: None },
-        Response::Versions { versions: Vec::new(), next: None },
+        Response::Page { entries: Vec::new(), next: None, unreadable: 0 },
+        Response::Versions { versions: Vec::new(), next: None, unreadable: 0 },
         Response::Begun,
         Response::SliceHeld,
         Response::Committed { version },
@@ -202,12 +202,12 @@ fn a_listing_without_end_ends() {
         for empty in [false, true] {
             let mut page = 0;
             victim.server.lie(move |_, answer| match answer.response {
-                Response::Page { mut entries, .. } => {
+                Response::Page { mut entries, unreadable, .. } => {
                     page += 1;
                     if empty {
                         entries.clear();
                     }
-                    Response::Page { entries, next: Some(cursor(page)) }.into()
+                    Response::Page { entries, next: Some(cursor(page)), unreadable }.into()
                 }
                 _ => answer,
             });
@@ -222,7 +222,8 @@ fn a_listing_without_end_ends() {
         victim.server.lie(move |_, answer| match answer.response {
             Response::Versions { .. } => {
                 page += 1;
-                Response::Versions { versions: Vec::new(), next: Some(Version(down(page))) }.into()
+                let (versions, next) = (Vec::new(), Some(Version(down(page))));
+                Response::Versions { versions, next, unreadable: 0 }.into()
             }
             _ => answer,
         });
@@ -259,7 +260,7 @@ fn a_large_listing_is_listed_whole() {
             cursor.resize(1024, b'x');
             cursor
         });
-        Response::Page { entries: entries.collect(), next }.into()
+        Response::Page { entries: entries.collect(), next, unreadable: 0 }.into()
     });
     let ran = run_for(&victim, "zls", &[], Duration::from_secs(20)).ended(0);
     assert!(ran.stderr.contains("200000 more are not sealed"), "{}", ran.stderr);
@@ -310,11 +311,11 @@ fn a_listing_shows_only_what_the_vault_named() {
         let what = format!("{:?}", entry.key);
         let entry_key = entry.key.clone();
         victim.server.lie(move |_, answer| match answer.response {
-            Response::Page { mut entries, next } => {
+            Response::Page { mut entries, next, unreadable } => {
                 // The honest one does not make up for one of the same key.
                 entries.retain(|honest| honest.key != entry.key);
                 entries.push(entry.clone());
-                Response::Page { entries, next }.into()
+                Response::Page { entries, next, unreadable }.into()
             }
             _ => answer,
         });
@@ -341,8 +342,9 @@ fn a_listing_shows_only_what_the_vault_named() {
     victim.server.shelf().remove(&key);
     // The same object twice is listed once.
     victim.server.lie(|_, answer| match answer.response {
-        Response::Page { entries, next } => {
-            Response::Page { entries: [entries.clone(), entries].concat(), next }.into()
+        Response::Page { entries, next, unreadable } => {
+            let entries = [entries.clone(), entries].concat();
+            Response::Page { entries, next, unreadable }.into()
         }
         _ => answer,
     });
@@ -353,7 +355,7 @@ fn a_listing_shows_only_what_the_vault_named() {
             let state = VersionState::Trash;
             let version = Version(u64::MAX);
             let version = VersionInfo { version, kind: Kind::Plain, length: u64::MAX, state };
-            Response::Versions { versions: vec![version; 1000], next: None }.into()
+            Response::Versions { versions: vec![version; 1000], next: None, unreadable: 0 }.into()
         }
         _ => answer,
     });

@@ -97,7 +97,7 @@ impl Change {
             Self::PutNew | Self::PutOver => put(store, &subject, Condition::Any, &body(6)),
             Self::Delete => store.delete(&subject, Condition::Any),
             Self::RestoreInPlace | Self::RestoreCopy => {
-                let (versions, _) = store.versions(&subject, None, 10)?;
+                let (versions, _, _) = store.versions(&subject, None, 10)?;
                 let first = versions.last().ok_or(StoreError::NotFound)?;
                 store.restore(&subject, first.version)
             }
@@ -327,7 +327,7 @@ fn each_open_and_each_read_may_fail() {
     let disk = or_skip!(furnished());
     assert!(each_fails(&disk, Deed::Open, Errno::EMFILE, ErrorCode::Busy) >= 10);
     assert!(each_fails(&disk, Deed::Make, Errno::EMFILE, ErrorCode::Busy) >= 3);
-    assert!(each_fails(&disk, Deed::Read, Errno::EIO, ErrorCode::Internal) >= 4);
+    assert!(each_fails(&disk, Deed::Read, Errno::EIO, ErrorCode::Unreadable) >= 4);
 }
 
 /// A put of 25 blocks finds 0, 1, 2, … free ones.

@@ -83,7 +83,7 @@ impl Port for Store {
 
     fn list(&mut self, key: &ObjectKey) -> Vec<(u64, VersionState)> {
         match self.versions(key, None, VERSIONS_MAX) {
-            Ok((versions, _)) => listed(versions),
+            Ok((versions, _, _)) => listed(versions),
             Err(StoreError::NotFound) => Vec::new(),
             Err(error) => panic!("{error}"),
         }

@@ -222,10 +222,11 @@ fn what_a_peer_would_refuse_is_not_sent() {
     let page = |header, count| Response::Page {
         entries: vec![Entry { key: key.clone(), info, header: Some(vec![0; header]) }; count],
         next: None,
+        unreadable: 0,
     };
     assert_eq!(frame::encode(&page(65_537, 1), 131_072), Err(OutOfBounds::Header(65_537).into()));
     assert_eq!(frame::encode(&page(0, 1001), 131_072), Err(OutOfBounds::Page(1001).into()));
-    assert_eq!(frame::encode(&page(65_536, 2), 131_072), Err(FrameError::Length(131_097)));
+    assert_eq!(frame::encode(&page(65_536, 2), 131_072), Err(FrameError::Length(131_098)));
     let echo = Request::Echo { client: vec![0; 75], server: vec![] };
     assert_eq!(frame::encode(&echo, 1000), Err(OutOfBounds::Echo.into()));
 }

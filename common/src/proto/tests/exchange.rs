@@ -95,6 +95,7 @@ fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
         Request::List { .. } => Response::Page {
             entries: vec![Entry { key: key(), info: INFO, header: Some(vec![3; 20_000]) }; 6],
             next: Some(vec![1; 1024]),
+            unreadable: 1,
         },
         Request::Versions { .. } => Response::Versions {
             versions: vec![VersionInfo {
@@ -104,6 +105,7 @@ fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
                 state: VersionState::Trash,
             }],
             next: None,
+            unreadable: 0,
         },
         Request::Begin { .. } | Request::Resume { .. } => Response::Begun,
         Request::Slice { .. } => Response::SliceHeld,

@@ -218,7 +218,7 @@ fn requests_are_held_back_while_answers_are_not_read() {
         footer_length: 1,
     };
     let entry = Entry { key: ObjectKey::new("k").unwrap(), info, header: Some(vec![0; 65_000]) };
-    let page = Response::Page { entries: vec![entry; 2], next: None };
+    let page = Response::Page { entries: vec![entry; 2], next: None, unreadable: 0 };
     let mut served = 0;
     while let Some(event) = pair.server.session.poll_event() {
         assert!(matches!(event, Event::Message(_)));

@@ -8,7 +8,10 @@
 use std::{
     io,
     os::fd::AsFd,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::sys::{
@@ -22,6 +25,11 @@ pub const WINDOW_BYTES: usize = 32 * 1024 * 1024;
 /// Most bytes of all windows that are kept: two at least, so that a directory and one below it do not keep
 /// driving each other out.
 pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of names, and of the buffers that gather them, of all pages that are made at once and of all caches. Where they
+/// are used up, windows are short: a page then costs another look at its directory, and nobody waits.
+pub const ROOM_BYTES: usize = 256 * 1024 * 1024;
+/// Most bytes of a window where there is no room: it has the names of several pages.
+const SHORT_WINDOW_BYTES: usize = 512 * 1024;
 /// A window of fewer bytes is sooner read again than found. It also bounds how many there are.
 const KEPT_FROM_BYTES: usize = 16 * 1024;
 
@@ -31,6 +39,65 @@ const SETTLE_NS: i128 = 3_000_000_000;
 
 /// What a name takes beside its bytes.
 const SPAN_BYTES: usize = size_of::<Span>();
+
+/// Room for names, shared by all who ask for it.
+#[derive(Debug)]
+pub(super) struct Room {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+/// That of the process.
+pub(super) static ROOM: Room = Room::new(ROOM_BYTES);
+
+/// Some of it, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Taken {
+    room: &'static Room,
+    bytes: usize,
+}
+
+impl Room {
+    pub(super) const fn new(most: usize) -> Self {
+        Self { taken: AtomicUsize::new(0), most }
+    }
+
+    /// Takes room for a window of at most `wanted` bytes while it is gathered, which takes up to twice that. Says how long the
+    /// window may be.
+    pub(super) fn take(&'static self, wanted: usize) -> (usize, Taken) {
+        let bytes = 2 * wanted;
+        let free = |taken: usize| taken.checked_add(bytes).filter(|all| *all <= self.most);
+        match self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free) {
+            Ok(_) => (wanted, Taken { room: self, bytes }),
+            Err(_) => {
+                // However many there are: threads of the pool, with three windows each at most.
+                let window = wanted.min(SHORT_WINDOW_BYTES);
+                self.taken.fetch_add(2 * window, Ordering::Relaxed);
+                (window, Taken { room: self, bytes: 2 * window })
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Taken {
+    /// Gives back what is more than `bytes`.
+    fn shrink_to(&mut self, bytes: usize) {
+        let excess = self.bytes.saturating_sub(bytes);
+        self.room.taken.fetch_sub(excess, Ordering::Relaxed);
+        self.bytes -= excess;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.room.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// Names of a directory, sorted by their bytes: files, and directories with a `/` at the end. In this order the
 /// paths of all files below the directory are in the order of their bytes, too.
@@ -46,6 +113,7 @@ pub(super) struct Names {
     arena: Vec<u8>,
     /// How many names were left out because they are not UTF-8.
     pub(super) not_utf8: usize,
+    taken: Taken,
 }
 
 /// Where a name is in the arena.
@@ -56,15 +124,17 @@ struct Span {
 }
 
 impl Names {
-    /// Reads the names of `dir` from `from` on, at most `most` bytes of them. Says whether they may be kept:
+    /// Reads the names of `dir` from `from` on, at most `most` bytes of them, or fewer where `room` has none. Says whether they may be kept:
     /// whether the directory will look different once it has changed.
     pub(super) fn read(
         dir: impl AsFd,
         from: &[u8],
         most: usize,
         now_ns: u64,
+        room: &'static Room,
     ) -> io::Result<(Self, bool)> {
         let state = tree::state(&dir)?;
+        let (most, taken) = room.take(most);
         let mut names = Self {
             state,
             from: from.to_vec(),
@@ -72,6 +142,7 @@ impl Names {
             spans: Vec::new(),
             arena: Vec::new(),
             not_utf8: 0,
+            taken,
         };
         // From this one on there are others that have no room.
         let mut cut: Option<Vec<u8>> = None;
@@ -91,6 +162,7 @@ impl Names {
         names.sort();
         names.spans.shrink_to_fit();
         names.arena.shrink_to_fit();
+        names.taken.shrink_to(names.bytes());
         let settled = tree::state(&dir)? == state && is_settled(&state, now_ns);
         Ok((names, settled))
     }
@@ -246,6 +318,53 @@ mod tests {
             modified: (0, 0),
             changed: (changed, 500_000_000),
         }
+    }
+
+    /// 64 threads that each read a directory of a million names take what there is, and then little.
+    #[test]
+    fn room_for_names_is_bounded() {
+        static SMALL: Room = Room::new(256 * 1024 * 1024);
+        let mut held = Vec::new();
+        for n in 0..64 {
+            let (window, taken) = SMALL.take(32 * 1024 * 1024);
+            assert_eq!(window, if n < 4 { 32 * 1024 * 1024 } else { 512 * 1024 }, "{n}");
+            held.push(taken);
+        }
+        assert_eq!(SMALL.taken(), (256 + 60) * 1024 * 1024);
+        held[0].shrink_to(1024 * 1024);
+        assert_eq!(SMALL.taken(), (256 + 60 - 63) * 1024 * 1024);
+        drop(held);
+        assert_eq!(SMALL.taken(), 0);
+        // What is short already stays as it is.
+        let all: Vec<_> = (0..4).map(|_| SMALL.take(32 * 1024 * 1024)).collect();
+        assert_eq!(SMALL.take(1000).0, 1000);
+        drop(all);
+    }
+
+    /// With no room at all every name is on a page still.
+    #[test]
+    fn without_room_all_names_are_read() {
+        static NONE: Room = Room::new(0);
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..5000 {
+            std::fs::write(dir.path().join(format!("{n:0200}")), "").unwrap();
+        }
+        let (mut from, mut seen, mut windows) = (Vec::new(), 0, 0);
+        loop {
+            let fd = std::fs::File::open(dir.path()).unwrap();
+            let (names, _) = Names::read(&fd, &from, WINDOW_BYTES, 0, &NONE).unwrap();
+            assert!(names.bytes() <= SHORT_WINDOW_BYTES);
+            windows += 1;
+            seen += names.spans.len();
+            let last = names.get(names.spans.len() - 1).unwrap().to_vec();
+            from = [&last[..], b"\0"].concat();
+            if names.complete {
+                break;
+            }
+        }
+        assert_eq!(seen, 5000);
+        assert!(windows > 1);
+        assert_eq!(NONE.taken(), 0);
     }
 
     #[test]

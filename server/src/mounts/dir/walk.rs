@@ -6,6 +6,7 @@
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
+use tracing::warn;
 use zput_common::limits::OBJECT_KEY_MAX_BYTES;
 
 use super::{DirMount, names::Names};
@@ -15,8 +16,14 @@ use crate::{
         found::{Identity, Listed},
         page::{Filling, Page},
     },
-    sys::{fs::EntryKind, tree},
+    sys::{fs::EntryKind, tree as sys},
 };
+
+/// A tree, for as long as a page of it is made.
+struct Tree<'a> {
+    mount: &'a DirMount,
+    root: Arc<OwnedFd>,
+}
 
 /// A directory between the root and the place that the walk has reached. There are at most 512: a path has
 /// no more components.
@@ -35,13 +42,23 @@ struct Level {
 
 /// The page after the place `after`.
 pub(super) fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> {
+    // One tree a page, whatever takes its place meanwhile.
+    let tree = &Tree { mount, root: mount.root() };
     let mut page = Filling::new(limit);
     let mut cursor = after.to_vec();
     let mut path = String::new();
     let mut levels = vec![Level::beginning_after(0, after)];
     while let Some(level) = levels.last_mut() {
         path.truncate(level.prefix);
-        let Some(names) = level.names(mount, &path)? else {
+        let names = match level.names(tree, &path) {
+            Err(error) if error.is_of_one_file() => {
+                warn!(directory = path, %error, "a directory cannot be read and is not listed");
+                page.unreadable();
+                None
+            }
+            names => names?,
+        };
+        let Some(names) = names else {
             levels.pop();
             continue;
         };
@@ -77,9 +94,15 @@ pub(super) fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, M
             leave(mount, &mut levels);
             levels.push(Level::beginning_after(path.len(), &rest.unwrap_or_default()));
         } else {
-            match level.file(mount, &path)? {
-                Some(listed) => page.add(listed),
-                None => page.looked(),
+            match level.file(tree, &path) {
+                Ok(Some(listed)) => page.add(listed),
+                Ok(None) => page.looked(),
+                Err(error) if error.is_of_one_file() => {
+                    warn!(file = path, %error, "a file cannot be read and is not listed");
+                    page.unreadable();
+                    page.looked();
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -98,31 +121,31 @@ impl Level {
     }
 
     /// The names from `at` on; `None` when the directory is gone, or cannot be read.
-    fn names(&mut self, mount: &DirMount, path: &str) -> Result<Option<Arc<Names>>, MountError> {
+    fn names(&mut self, tree: &Tree<'_>, path: &str) -> Result<Option<Arc<Names>>, MountError> {
         if self.names.is_none() {
             // An open one was read already, and can be read once.
-            let Some(dir) = open(mount, path)? else { return Ok(None) };
-            self.names = Some(mount.names(&dir, path, &self.at)?);
+            let Some(dir) = open(tree, path)? else { return Ok(None) };
+            self.names = Some(tree.mount.names(&dir, path, &self.at)?);
             self.dir = Some(dir);
         }
         Ok(self.names.clone())
     }
 
     /// The file `path` in this directory, if it is (still) one.
-    fn file(&mut self, mount: &DirMount, path: &str) -> Result<Option<Listed>, MountError> {
+    fn file(&mut self, tree: &Tree<'_>, path: &str) -> Result<Option<Listed>, MountError> {
         let (directory, name) = path.split_at(self.prefix);
         let dir = match &self.dir {
             Some(dir) => dir,
-            None => match open(mount, directory)? {
+            None => match open(tree, directory)? {
                 Some(dir) => self.dir.insert(dir),
                 None => return Ok(None),
             },
         };
-        let state = match tree::state_at(dir, name).map_err(MountError::of_walk) {
+        let state = match sys::state_at(dir, name).map_err(MountError::of_walk) {
             Ok(state) => state,
             Err(MountError::NotFound) => return Ok(None),
             Err(MountError::Unreadable) => {
-                mount.told.unreadable(directory);
+                tree.mount.told.unreadable(directory);
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -148,14 +171,14 @@ fn leave(mount: &DirMount, levels: &mut [Level]) {
 }
 
 /// Opens a directory of the tree; `None` when it is gone, or may not be read.
-fn open(mount: &DirMount, path: &str) -> Result<Option<OwnedFd>, MountError> {
-    match tree::open_dir(&mount.root, if path.is_empty() { "." } else { path })
+fn open(tree: &Tree<'_>, path: &str) -> Result<Option<OwnedFd>, MountError> {
+    match sys::open_dir(&*tree.root, if path.is_empty() { "." } else { path })
         .map_err(MountError::of_walk)
     {
         Ok(dir) => Ok(Some(dir)),
         Err(MountError::NotFound) => Ok(None),
         Err(MountError::Unreadable) => {
-            mount.told.unreadable(path);
+            tree.mount.told.unreadable(path);
             Ok(None)
         }
         Err(error) => Err(error),

@@ -34,7 +34,7 @@ fn a_page_with_headers_fits_into_a_frame_and_the_next_one_has_what_did_not() {
     }
     let (mut listed, mut after, mut pages) = (BTreeSet::new(), None::<Vec<u8>>, 0);
     loop {
-        let (entries, next) = mount.list(after.as_deref(), 1000, true).unwrap();
+        let Catalogue { entries, next, .. } = mount.list(after.as_deref(), 1000, true).unwrap();
         assert!((1..=2).contains(&entries.len()), "{} entries", entries.len());
         for entry in entries {
             assert_eq!(entry.info.kind, Kind::Sealed);
@@ -48,7 +48,7 @@ fn a_page_with_headers_fits_into_a_frame_and_the_next_one_has_what_did_not() {
         }
     }
     assert_eq!((listed, pages), (names, 5));
-    let (entries, next) = mount.list(None, 1000, false).unwrap();
+    let Catalogue { entries, next, .. } = mount.list(None, 1000, false).unwrap();
     assert_eq!((entries.len(), next), (9, None), "without headers all are on one page");
     assert!(entries.iter().all(|entry| entry.header.is_none()));
 }
@@ -63,7 +63,7 @@ fn what_is_gone_when_its_page_is_made_is_left_out() {
     let mut page = tree.list(None, 1000).unwrap();
     fs::remove_file(dir.path().join("a")).unwrap();
     page.next = Some(b"c".to_vec());
-    let (entries, next) = mount.entries(page, false).unwrap();
+    let Catalogue { entries, next, .. } = mount.entries(page, false).unwrap();
     let keys: Vec<_> = entries.into_iter().map(|entry| entry.key.to_string()).collect();
     assert_eq!((keys, next), (vec!["c".to_owned()], Some(b"c".to_vec())));
 }
@@ -86,10 +86,10 @@ fn another_version_is_not_there() {
         assert_eq!(opened.unwrap_err().code(), ErrorCode::NotFound);
         assert!(matches!(mount.stat(&key("f"), Some(other)), Err(OpenError::NoVersion)));
     }
-    let (versions, next) = mount.versions(&key("f"), None, 10).unwrap();
+    let (versions, next, _) = mount.versions(&key("f"), None, 10).unwrap();
     assert_eq!((versions.len(), next), (1, None));
     assert_ne!(versions[0].version, first);
-    let (versions, next) = mount.versions(&key("f"), Some(versions[0].version), 10).unwrap();
+    let (versions, next, _) = mount.versions(&key("f"), Some(versions[0].version), 10).unwrap();
     assert_eq!((versions.len(), next), (0, None), "the page after the only one is empty");
 }
 

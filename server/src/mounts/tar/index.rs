@@ -225,10 +225,11 @@ enum What {
     Directory,
 }
 
-/// The member of this number is another name for `target`.
+/// The member of this number is another name for what is called so.
 struct Link {
     member: u32,
-    target: String,
+    target_begin: u32,
+    target_length: u16,
 }
 
 impl Gathered {
@@ -261,16 +262,32 @@ impl Gathered {
             MemberKind::Special => What::Special,
             MemberKind::Directory => What::Directory,
             MemberKind::HardLink(target) => {
-                // The members have room in 24 bits. A target that is not UTF-8 was not kept.
-                if let (Ok(target), Ok(member)) =
-                    (String::from_utf8(target), u32::try_from(self.members.len()))
-                {
-                    self.links.push(Link { member, target });
-                }
+                self.add_link(&target).map_err(refused)?;
                 What::LooseLink
             }
         };
         self.members.push(Seen { name_begin, name_length, what, modified });
+        Ok(())
+    }
+
+    /// Notes that the next member is another name for `target`. What no member that is kept can be called is none's: the link is
+    /// a loose one. A target that is kept counts as a name.
+    fn add_link(&mut self, target: &[u8]) -> Result<(), ArchiveFlaw> {
+        let Ok(target) = str::from_utf8(target) else { return Ok(()) };
+        let Some(target_length) =
+            u16::try_from(target.len()).ok().filter(|_| target.len() <= self.longest)
+        else {
+            return Ok(());
+        };
+        let target_begin = match u32::try_from(self.names.len()) {
+            Ok(begin) if self.names.len() + target.len() <= self.most_name_bytes => begin,
+            _ => return Err(ArchiveFlaw::TooManyNames),
+        };
+        // The members have room in 24 bits.
+        if let Ok(member) = u32::try_from(self.members.len()) {
+            self.names.push_str(target);
+            self.links.push(Link { member, target_begin, target_length });
+        }
         Ok(())
     }
 
@@ -295,9 +312,10 @@ impl Gathered {
             return;
         }
         let order = self.by_name();
-        for Link { member, target } in std::mem::take(&mut self.links) {
+        for Link { member, target_begin, target_length } in std::mem::take(&mut self.links) {
+            let target = &self.names[target_begin as usize..][..usize::from(target_length)];
             let behind = order
-                .partition_point(|other| (self.name(*other as usize), *other) < (&target, member));
+                .partition_point(|other| (self.name(*other as usize), *other) < (target, member));
             let Some(found) = behind.checked_sub(1).map(|index| order[index] as usize) else {
                 continue;
             };

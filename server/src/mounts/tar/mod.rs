@@ -13,12 +13,13 @@ use std::{
     fs::File,
     io,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::reader::Source;
 use super::{
@@ -27,6 +28,7 @@ use super::{
     found::{Found, Identity, Listed},
     page::{self, Filling, Page},
     path::MemberPath,
+    watch::Watch,
 };
 use crate::sys::{
     fs::EntryKind,
@@ -49,12 +51,14 @@ const TOLD_MAX: usize = 10;
 
 /// One uncompressed archive in the formats v7, ustar, GNU and PAX.
 ///
-/// It holds a descriptor of the archive: one that takes its name later is served once [`TarMount::reindex`] was
-/// called. The bytes must not change meanwhile; a change of size or mtime is noticed, and nothing more is served.
+/// It holds a descriptor of the archive, and looks now and then whether its path leads to that file still: one that was renamed to
+/// its place is indexed by whoever finds out, and then served. The bytes must not change meanwhile; a change of size or mtime is noticed, and nothing more is served.
 /// It can be shared between threads.
 #[derive(Debug)]
 pub struct TarMount {
-    path: PathBuf,
+    watch: Watch,
+    /// What could not be indexed: as long as that is at the path, nobody tries again.
+    refused: Mutex<Option<State>>,
     strip_prefix: Option<String>,
     current: RwLock<Arc<Archive>>,
 }
@@ -92,9 +96,11 @@ impl TarMount {
         if let Some(prefix) = strip_prefix {
             MemberPath::parse(prefix).map_err(MountError::Prefix)?;
         }
+        let watch = Watch::of(path);
         let archive = Archive::open(path, strip_prefix)?;
         Ok(Self {
-            path: path.to_owned(),
+            watch,
+            refused: Mutex::default(),
             strip_prefix: strip_prefix.map(str::to_owned),
             current: RwLock::new(Arc::new(archive)),
         })
@@ -106,10 +112,62 @@ impl TarMount {
     /// # Errors
     /// As [`TarMount::open`].
     pub fn reindex(&self) -> Result<usize, MountError> {
-        let archive = Archive::open(&self.path, self.strip_prefix.as_deref())?;
+        let archive = Archive::open(self.watch.path(), self.strip_prefix.as_deref())?;
         let files = archive.index.len();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(archive);
         Ok(files)
+    }
+
+    /// Looks so often whether the archive's path leads to another file; each time for zero.
+    #[must_use]
+    pub fn looked_at_every(mut self, every: Duration) -> Self {
+        self.watch.every(every);
+        self
+    }
+
+    /// Serves the archive that was renamed to the path, if it is time to look for one. Of those who come at once one indexes it,
+    /// and the others are served from the old one.
+    fn look_again(&self) {
+        let Ok(mut refused) = self.refused.try_lock() else { return };
+        if !self.watch.is_due() {
+            return;
+        }
+        // Between two renames there is nothing, for a moment; and whoever writes to an archive in place has to say when it is done.
+        let Ok(found) = self.watch.look() else { return };
+        if found.inode == self.current().state.inode || *refused == Some(found) {
+            return;
+        }
+        let path = self.watch.path().display();
+        match self.reindex() {
+            Ok(files) => {
+                *refused = None;
+                self.watch.well();
+                info!(%path, files, "another archive is at this path: it is served");
+            }
+            Err(error) => {
+                *refused = Some(found);
+                if self.watch.first_told() {
+                    error!(%path, %error, "what is at this path now cannot be served: the archive before it is");
+                }
+            }
+        }
+    }
+
+    /// Whether nobody has to look for another archive. Waits for no disk.
+    fn is_current(&self) -> bool {
+        if !self.watch.is_due() {
+            return true;
+        }
+        let is = self.watch.look_in_memory().is_ok_and(|found| {
+            // One that is being indexed by somebody else counts as refused until that ends.
+            let refused = self.refused.try_lock();
+            found.inode == self.current().state.inode
+                || refused.is_ok_and(|refused| *refused == Some(found))
+        });
+        if !is {
+            self.watch.distrust();
+        }
+        is
     }
 
     /// Finds a file by its path in the archive.
@@ -118,6 +176,11 @@ impl TarMount {
     /// [`MountError::NotFound`]; [`MountError::Unavailable`] for a member that is not in one piece;
     /// [`MountError::ArchiveChanged`], [`MountError::Path`].
     pub fn find(&self, path: &str) -> Result<Found, MountError> {
+        self.look_again();
+        self.find_now(path)
+    }
+
+    fn find_now(&self, path: &str) -> Result<Found, MountError> {
         let path = MemberPath::parse(path)?.as_str();
         let archive = self.current();
         let Stretch { offset, length, modified } =
@@ -130,7 +193,7 @@ impl TarMount {
     /// Whether `path` is this member still. Waits for no disk.
     #[must_use]
     pub fn is_still(&self, path: &str, identity: Identity) -> bool {
-        self.find(path).is_ok_and(|found| found.identity == identity)
+        self.is_current() && self.find_now(path).is_ok_and(|found| found.identity == identity)
     }
 
     /// A page of all files in the order of the bytes of their paths, and the cursor that the next one begins after. It holds
@@ -142,6 +205,7 @@ impl TarMount {
     /// [`MountError::Cursor`] when `after` is too long for a path, which no page's cursor is.
     pub fn list(&self, after: Option<&[u8]>, limit: u32) -> Result<Page, MountError> {
         page::check_cursor(after)?;
+        self.look_again();
         let archive = self.current();
         archive.check_unchanged()?;
         let mut page = Filling::new(limit);

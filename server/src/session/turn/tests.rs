@@ -52,7 +52,8 @@ impl Bench {
         ours.set_nonblocking(true).unwrap();
         let config =
             ServerConfig { tls: None, allow_plaintext: true, limits: ServerLimits::default() };
-        let door = other(Door { session: Arc::new(config), min_rate: 0, hurried: false });
+        let door =
+            other(Door { session: Arc::new(config), min_rate: 0, hurried: false, insiders: false });
         let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
         let wire = Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (inbox, overheard) = Overheard::inbox();

@@ -1,8 +1,6 @@
 //! A check: every name and every record of a store; and the payload behind them when the disk is in doubt.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
-
-use zput_common::proto::message::Version;
+use std::ops::ControlFlow;
 
 use super::{
     Damage, Watcher,
@@ -13,9 +11,9 @@ use super::{
 };
 use crate::{
     store::{
-        Store,
+        Store, directories,
         error::{Doing, Rot, StoreError},
-        layout::{CLIENTS, INVITES, ObjectName, STAGING, Shard, Shelf, TEMPORARY_PREFIX},
+        layout::{CLIENTS, INVITES, STAGING, Shard, Shelf, TEMPORARY_PREFIX},
         object::Object,
     },
     sys::fs,
@@ -56,18 +54,19 @@ pub struct Leftovers {
 /// How far a check goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Names and records; it changes nothing.
+    /// Names, records and framing; it changes nothing.
     Records,
     /// All that there is, from the disk; what is rotten is set aside as by a scrub.
     Bytes,
 }
 
 impl Store {
-    /// Holds every file's name and record against each other, without its payload, reads the small files, and looks for what belongs
-    /// nowhere. That the layout is whole was seen when the store was opened.
+    /// Holds every file's name and record against each other and against the framing of its payload, without the payload
+    /// itself, reads the small files, and looks for what belongs nowhere. That the layout is whole was seen when the store was
+    /// opened.
     ///
     /// # Errors
-    /// When the store's directories cannot be read. A file that cannot be read is damage, and no error.
+    /// When the store fails. A file or a directory that cannot be read is damage, and no error.
     pub fn check(&self, watcher: &mut dyn Watcher) -> Result<CheckReport, StoreError> {
         self.check_to(Depth::Records, watcher)
     }
@@ -96,9 +95,9 @@ impl Store {
     fn leftovers(&self) -> Result<Leftovers, StoreError> {
         let mut found = Leftovers::default();
         let each = |dir: &str, count: &mut dyn FnMut(&str, u64)| -> Result<(), StoreError> {
-            let fd = fs::open_dir(self.root(), dir).doing("open a directory")?;
-            for name in fs::names(&fd).doing("read a directory")? {
-                let name = name.doing("read a directory")?;
+            let Some(fd) = directories::open(self.syncs(), dir)? else { return Ok(()) };
+            for name in fs::names(&fd).reading("read a directory", dir)? {
+                let name = name.reading("read a directory", dir)?;
                 // It may be gone by now.
                 let length = fs::identity_at(&fd, &name).map_or(0, |identity| identity.length);
                 count(&name, length);
@@ -119,9 +118,6 @@ impl Store {
     }
 }
 
-/// The versions that were found in a shard, with the inodes of their files.
-type Places = BTreeMap<(ObjectName, Version), (u64, u64)>;
-
 struct Run<'a> {
     store: &'a Store,
     depth: Depth,
@@ -132,16 +128,22 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn shard(&mut self, shard: Shard) -> Result<ControlFlow<()>, StoreError> {
-        let mut places = Places::new();
-        for spot in self.store.spots(shard, None)? {
-            if self.watcher.read(0).is_break() || self.file(&spot, &mut places)?.is_break() {
+        let spots = match self.store.spots(shard, None) {
+            Err(error) if error.is_of_one_file() => {
+                self.found(Damage::of_shard(shard, &error));
+                return Ok(ControlFlow::Continue(()));
+            }
+            spots => spots?,
+        };
+        for spot in spots {
+            if self.watcher.read(0).is_break() || self.file(&spot)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    fn file(&mut self, spot: &Spot, places: &mut Places) -> Result<ControlFlow<()>, StoreError> {
+    fn file(&mut self, spot: &Spot) -> Result<ControlFlow<()>, StoreError> {
         let damage = |key, what, quarantined| Damage { file: spot.path(), key, what, quarantined };
         let Some(named) = spot.named() else {
             self.found(damage(None, "no file that a store makes".to_owned(), None));
@@ -149,8 +151,10 @@ impl Run<'_> {
         };
         match self.look(spot, named) {
             Ok(Verified::Whole(object)) => {
-                if let Some(rot) = self.count(spot, named, &object, places)? {
-                    self.found(damage(Some(object.key().to_string()), rot.to_string(), None));
+                self.count(spot, &object);
+                if self.store.has_twin(spot, named, &object)? {
+                    let what = Rot::Twins.to_string();
+                    self.found(damage(Some(object.key().to_string()), what, None));
                 }
             }
             Ok(Verified::Rotten(rot, object)) => {
@@ -174,7 +178,7 @@ impl Run<'_> {
 
     fn look(&mut self, spot: &Spot, named: Named) -> Result<Verified, StoreError> {
         match self.depth {
-            Depth::Records => self.store.look_at(spot, named, ReadFrom::PageCache),
+            Depth::Records => self.store.look_closely(spot, named, ReadFrom::PageCache),
             Depth::Bytes => {
                 let watcher = &mut *self.watcher;
                 let mut read = |bytes| watcher.read(bytes);
@@ -188,14 +192,8 @@ impl Run<'_> {
         }
     }
 
-    /// Counts a version; says what is wrong with it beside the others.
-    fn count(
-        &mut self,
-        spot: &Spot,
-        named: Named,
-        object: &Object,
-        places: &mut Places,
-    ) -> Result<Option<Rot>, StoreError> {
+    /// Counts a version.
+    fn count(&mut self, spot: &Spot, object: &Object) {
         let count = match spot.shelf() {
             Shelf::Objects => &mut self.report.current,
             Shelf::History => &mut self.report.history,
@@ -203,11 +201,6 @@ impl Run<'_> {
         };
         *count += 1;
         self.report.bytes += object.info().length;
-        // A crash may leave two names of one file (STORE, "Put"); of one version there are no two files.
-        let (Named::Current(name) | Named::Version(name, _)) = named;
-        let inode = fs::identity(object.file()).doing("look at an object")?.inode;
-        let other = places.insert((name, object.version()), inode);
-        Ok(other.is_some_and(|other| other != inode).then_some(Rot::Twins))
     }
 
     fn found(&mut self, damage: Damage) {

@@ -9,10 +9,9 @@ use super::{
 };
 use crate::{
     store::{
-        Store,
+        Store, directories,
         error::{Doing, StoreError},
-        init,
-        layout::{CLIENTS, INVITES, LOCKS, QUARANTINE, STAGING, Shard, Shelf},
+        layout::{STAGING, Shard, Shelf},
     },
     sys::fs::{self, EntryKind},
 };
@@ -43,7 +42,7 @@ impl Store {
         watcher: &mut dyn Watcher,
     ) -> Result<Option<Clearing>, StoreError> {
         let Some(inquiry) = self.inquire()? else { return Ok(None) };
-        init::check_layout(self.root())?;
+        directories::mend(self.syncs())?;
         self.sync_directories()?;
         self.evict_uploads()?;
         let report = self.check_to(Depth::Bytes, watcher)?;
@@ -57,10 +56,10 @@ impl Store {
         let shards =
             Shelf::ALL.into_iter().flat_map(|shelf| Shard::all().map(move |s| s.on(shelf)));
         let shelves = Shelf::ALL.map(Shelf::name);
-        let others = [STAGING, QUARANTINE, LOCKS, CLIENTS, INVITES, "."];
+        let others = directories::SMALL.into_iter().chain(["."]);
         let above = shelves.into_iter().chain(others).map(str::to_owned);
-        for dir in shards.chain(above) {
-            let dir = fs::open_dir(self.root(), &dir).doing("open a directory")?;
+        for path in shards.chain(above) {
+            let dir = fs::open_dir(self.root(), &path).reading("open a directory", path)?;
             self.syncs().dir(dir)?;
         }
         Ok(())
@@ -68,16 +67,20 @@ impl Store {
 
     /// What is claimed of an upload that was cut off is then compared with what the disk has of it.
     fn evict_uploads(&self) -> Result<(), StoreError> {
-        for name in fs::names(self.staging()).doing("read a directory")? {
-            let name = name.doing("read a directory")?;
+        let staging = self.staging()?;
+        for name in fs::names(staging).reading("read a directory", STAGING)? {
+            let name = name.reading("read a directory", STAGING)?;
             // It may be placed or given up by now, and what is no file is no upload.
-            let found = fs::identity_at(self.staging(), &name);
+            let found = fs::identity_at(staging, &name);
             if !found.is_ok_and(|found| found.kind == EntryKind::File) {
                 continue;
             }
-            match fs::open_read(self.staging(), &name) {
+            match fs::open_read(staging, &name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                file => self.syncs().evict(file.doing("open an upload")?)?,
+                file => {
+                    let file = file.reading("open an upload", format!("{STAGING}/{name}"))?;
+                    self.syncs().evict(file)?;
+                }
             }
         }
         Ok(())

@@ -26,6 +26,11 @@ mod walk;
 
 use std::ops::ControlFlow;
 
+use super::{
+    error::StoreError,
+    layout::{Shard, Shelf},
+};
+
 pub(super) use self::clear::Sound;
 pub use self::{
     check::{CheckReport, Leftovers},
@@ -45,6 +50,17 @@ pub struct Damage {
     pub what: String,
     /// Where it was set aside, from the store's directory.
     pub quarantined: Option<String>,
+}
+
+impl Damage {
+    /// A directory of a shard that cannot be read.
+    fn of_shard(shard: Shard, error: &StoreError) -> Self {
+        let file = match error {
+            StoreError::Unreadable { file, .. } => file.clone(),
+            _ => shard.on(Shelf::Objects),
+        };
+        Self { file, key: None, what: error.to_string(), quarantined: None }
+    }
 }
 
 /// Whoever looks on while a store is inspected.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     store::{
-        Store,
+        Store, directories,
         error::{Doing, StoreError},
         layout::QUARANTINE,
         shard::LockedShard,
@@ -36,6 +36,9 @@ impl Store {
     ///
     /// Both happen in the order of a delete: at every moment it has a durable name.
     pub(super) fn set_aside(&self, spot: &Spot, named: Named) -> Result<Aside, StoreError> {
+        if self.is_read_only() {
+            return Ok(Aside::Stays);
+        }
         let shard = LockedShard::exclusive(self.syncs(), spot.shard())?;
         let mut go_on = |_| ControlFlow::Continue(());
         let mut reader = Reader { from: ReadFrom::Disk, read: &mut go_on, block: &mut Vec::new() };
@@ -43,26 +46,26 @@ impl Store {
             Verified::Rotten(..) => {}
             Verified::Whole(_) | Verified::Gone | Verified::Stopped => return Ok(Aside::Unfounded),
         }
-        let quarantine = fs::open_dir(self.root(), QUARANTINE).doing("open a directory")?;
+        let missing = || StoreError::Missing(QUARANTINE.to_owned());
+        let quarantine = directories::open(self.syncs(), QUARANTINE)?.ok_or_else(missing)?;
+        let from = shard.dir_to_change(spot.shelf())?;
         let wanted = format!("{}-{}", spot.shelf().name(), spot.file_name());
         let linked = (0..NAMESAKES_MAX)
             .map(|n| if n == 0 { wanted.clone() } else { format!("{wanted}.{n}") })
-            .find_map(|name| {
-                match fs::link(shard.dir(spot.shelf()), spot.file_name(), &quarantine, &name) {
-                    Ok(()) => Some(Ok(name)),
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
-                    Err(error) => Some(Err(error)),
-                }
+            .find_map(|name| match fs::link(from, spot.file_name(), &quarantine, &name) {
+                Ok(()) => Some(Ok(name)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+                Err(error) => Some(Err(error)),
             })
             .unwrap_or_else(|| Err(ErrorKind::AlreadyExists.into()));
         let name = match linked {
             // A directory, or a file that may not be changed (link(2), EPERM).
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Aside::Stays),
-            linked => linked.doing("set a file aside")?,
+            linked => linked.doing_to("set a file aside", spot.path())?,
         };
         self.syncs().dir(&quarantine)?;
         shard.unlink(spot.shelf(), spot.file_name())?;
-        self.syncs().dir(shard.dir(spot.shelf()))?;
+        self.syncs().dir(from)?;
         Ok(Aside::Moved(format!("{QUARANTINE}/{name}")))
     }
 
@@ -71,7 +74,7 @@ impl Store {
     /// # Errors
     /// When the directory cannot be read.
     pub(crate) fn quarantined(&self) -> Result<u64, StoreError> {
-        let quarantine = fs::open_dir(self.root(), QUARANTINE).doing("open a directory")?;
-        Ok(fs::names(quarantine).doing("read a directory")?.count() as u64)
+        let Some(quarantine) = directories::open(self.syncs(), QUARANTINE)? else { return Ok(0) };
+        Ok(fs::names(quarantine).reading("read a directory", QUARANTINE)?.count() as u64)
     }
 }

@@ -13,7 +13,11 @@ use super::{
     verify::{Reader, Verified},
     walk::Spot,
 };
-use crate::store::{Store, error::StoreError, layout::Shard};
+use crate::store::{
+    Store,
+    error::{Rot, StoreError},
+    layout::Shard,
+};
 
 /// How often it is written down how far a scrub has come.
 const KEPT_EVERY: Duration = Duration::from_secs(10);
@@ -78,6 +82,9 @@ pub struct ScrubReport {
     pub pass: Option<LastScrub>,
     /// Whether the watcher stopped it.
     pub stopped: bool,
+    /// Whether nothing could be written down or set aside, because the store is read-only: the next run begins where this one
+    /// did.
+    pub read_only: bool,
 }
 
 impl Store {
@@ -100,7 +107,7 @@ impl Store {
             block: Vec::new(),
             state,
             kept: Instant::now(),
-            report: ScrubReport::default(),
+            report: ScrubReport { read_only: self.is_read_only(), ..ScrubReport::default() },
         };
         let first = run.state.after.as_ref().map_or(0, |spot| spot.shard().0);
         for shard in Shard::all().skip(first.into()).take(options.share.shards()) {
@@ -126,7 +133,15 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn shard(&mut self, shard: Shard) -> Result<ControlFlow<()>, StoreError> {
-        for spot in self.store.spots(shard, self.state.after.as_ref())? {
+        let spots = match self.store.spots(shard, self.state.after.as_ref()) {
+            Err(error) if error.is_of_one_file() => {
+                self.count(0, 1);
+                self.found(Damage::of_shard(shard, &error));
+                return Ok(ControlFlow::Continue(()));
+            }
+            spots => spots?,
+        };
+        for spot in spots {
             if self.file(&spot)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -151,7 +166,17 @@ impl Run<'_> {
             Ok(Verified::Stopped) => return Ok(ControlFlow::Break(())),
             Ok(Verified::Gone) => return Ok(ControlFlow::Continue(())),
             Ok(Verified::Whole(object)) => {
-                self.count(object.info().length, 0);
+                let is_twin = self.store.has_twin(spot, named, &object)?;
+                self.count(object.info().length, u64::from(is_twin));
+                if is_twin {
+                    // Nobody knows which of the two is meant, so both stay.
+                    self.found(Damage {
+                        file: spot.path(),
+                        key: Some(object.key().to_string()),
+                        what: Rot::Twins.to_string(),
+                        quarantined: None,
+                    });
+                }
                 return Ok(ControlFlow::Continue(()));
             }
             Ok(Verified::Rotten(rot, object)) => {
@@ -171,10 +196,13 @@ impl Run<'_> {
         };
         let what = what.map_or_else(|error| error.to_string(), |rot| rot.to_string());
         self.count(0, 1);
-        let damage = Damage { file: spot.path(), key, what, quarantined };
+        self.found(Damage { file: spot.path(), key, what, quarantined });
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn found(&mut self, damage: Damage) {
         self.watcher.found(&damage);
         self.report.damaged.push(damage);
-        Ok(ControlFlow::Continue(()))
     }
 
     fn count(&mut self, bytes: u64, damaged: u64) {

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use super::{Damage, scrub::ReadFrom};
 use crate::{
     store::{
-        Account, Store,
+        Account, Store, directories,
         error::{Doing, StoreError},
         init, invites,
         layout::{CLIENTS, INVITES, SERVER_KEY_FILE, STORE_FILE, TEMPORARY_PREFIX},
@@ -20,7 +20,7 @@ const SUFFIX: &str = ".toml";
 /// What is in a directory, as far as somebody counts on it, and how it is understood.
 struct Kind {
     dir: &'static str,
-    parse: fn(&str) -> Result<(), StoreError>,
+    parse: fn(&str) -> Result<(), String>,
 }
 
 const KINDS: [Kind; 2] = [
@@ -47,21 +47,25 @@ impl Store {
             (SERVER_KEY_FILE, |text: &str| server_key::parse(text).map(drop)),
         ] {
             let missing = || StoreError::Missing(name.to_owned());
-            let text = small_file::read_from(self.syncs(), self.root(), name, from);
+            let text = small_file::read_from(self.syncs(), self.root(), name, name, from);
             let found = text.and_then(|text| parse(&text.ok_or_else(missing)?));
             look(name.to_owned(), found);
         }
         for Kind { dir, parse } in KINDS {
-            let fd = fs::open_dir(self.root(), dir).doing("open a directory")?;
-            for name in fs::names(&fd).doing("read a directory")? {
-                let name = name.doing("read a directory")?;
+            let Some(fd) = directories::open(self.syncs(), dir)? else { continue };
+            for name in fs::names(&fd).reading("read a directory", dir)? {
+                let name = name.reading("read a directory", dir)?;
                 if name.starts_with(TEMPORARY_PREFIX) || !name.ends_with(SUFFIX) {
                     continue;
                 }
-                let text = small_file::read_from(self.syncs(), fd.as_fd(), &name, from);
-                // An invite may have been spent meanwhile.
-                let found = text.and_then(|text| text.map_or(Ok(()), |text| parse(&text)));
-                look(format!("{dir}/{name}"), found);
+                let file = format!("{dir}/{name}");
+                let text = small_file::read_from(self.syncs(), fd.as_fd(), &name, &file, from);
+                let found = text.and_then(|text| match text.map(|text| parse(&text)) {
+                    // An invite may have been spent meanwhile.
+                    None | Some(Ok(())) => Ok(()),
+                    Some(Err(what)) => Err(StoreError::Account { file: file.clone(), what }),
+                });
+                look(file, found);
             }
         }
         Ok(damaged)

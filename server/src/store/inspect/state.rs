@@ -56,8 +56,15 @@ struct Text {
 impl Store {
     /// What the last scrub left. A file that cannot be understood counts as none: the next pass begins anew, and nothing is lost.
     pub(super) fn scrub_state(&self) -> Result<State, StoreError> {
-        let Some(text) = small_file::read(self.root(), SCRUB_FILE)? else {
-            return Ok(State::default());
+        let text = match small_file::read(self.root(), SCRUB_FILE, SCRUB_FILE) {
+            Ok(None) => return Ok(State::default()),
+            Ok(Some(text)) => text,
+            // Another user's, perhaps. What is written next takes its place.
+            Err(error) if error.is_of_one_file() => {
+                tracing::warn!(%error, "the scrub begins anew");
+                return Ok(State::default());
+            }
+            Err(error) => return Err(error),
         };
         let read: Option<Text> = toml::from_str(&text).ok().filter(|t: &Text| t.format == FORMAT);
         let Some(Text { after, so_far, last, .. }) = read else {
@@ -70,8 +77,11 @@ impl Store {
         })
     }
 
-    /// Writes it down, durably.
+    /// Writes it down, durably; not where nothing can be written.
     pub(super) fn keep_scrub_state(&self, state: &State) -> Result<(), StoreError> {
+        if self.syncs().is_read_only() {
+            return Ok(());
+        }
         let State { after, so_far, last } = state;
         let after = after.as_ref().map(ToString::to_string);
         let text = Text { format: FORMAT, after, so_far: *so_far, last: *last };

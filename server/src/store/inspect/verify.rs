@@ -15,8 +15,8 @@ use super::{
 use crate::{
     store::{
         Store,
-        error::{Doing, Rot, StoreError},
-        layout::ObjectName,
+        error::{Doing, OfFile as _, Rot, StoreError},
+        layout::{ObjectName, Shelf},
         object::Object,
         record::SliceTable,
         shard::open_file,
@@ -64,12 +64,27 @@ impl Store {
             }
             Object::read(file)
         };
-        match open_file(self.root(), &spot.path()).and_then(|file| file.map(opened).transpose()) {
+        let path = spot.path();
+        let file = open_file(self.root(), &path, &path);
+        match file.and_then(|file| file.map(opened).transpose()).of_file(&path) {
             Ok(Some(object)) if belongs(&object, named) => Ok(Verified::Whole(object)),
             Ok(Some(object)) => Ok(Verified::Rotten(Rot::Misplaced, Some(object))),
             Ok(None) => Ok(Verified::Gone),
             Err(StoreError::Corrupt(rot)) => Ok(Verified::Rotten(rot, None)),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The same, and holds the record against the framing of its payload.
+    pub(super) fn look_closely(
+        &self,
+        spot: &Spot,
+        named: Named,
+        from: ReadFrom,
+    ) -> Result<Verified, StoreError> {
+        match self.look_at(spot, named, from)? {
+            Verified::Whole(object) => framed(object).of_file(&spot.path()),
+            other => Ok(other),
         }
     }
 
@@ -84,12 +99,53 @@ impl Store {
             Verified::Whole(object) => object,
             other => return Ok(other),
         };
-        match payload(&object, reader) {
-            Ok(ControlFlow::Continue(())) => Ok(Verified::Whole(object)),
+        match payload(&object, reader).of_file(&spot.path()) {
+            Ok(ControlFlow::Continue(())) => framed(object).of_file(&spot.path()),
             Ok(ControlFlow::Break(())) => Ok(Verified::Stopped),
             Err(StoreError::Corrupt(rot)) => Ok(Verified::Rotten(rot, Some(object))),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Store {
+    /// Whether another file with another record claims to be the version of the whole file at `spot`. Of two such files one is
+    /// found so: that on the later shelf. (Two with equal records are one version: a crash leaves two names of one file, and
+    /// a copy of the store that keeps no hard links makes two files of it.)
+    pub(super) fn has_twin(
+        &self,
+        spot: &Spot,
+        named: Named,
+        object: &Object,
+    ) -> Result<bool, StoreError> {
+        let (Named::Current(name) | Named::Version(name, _)) = named;
+        for shelf in Shelf::ALL.into_iter().take(spot.shelf() as usize) {
+            let path = match shelf {
+                Shelf::Objects => name.current_path(),
+                Shelf::History | Shelf::Trash => {
+                    format!("{}/{}", spot.shard().on(shelf), name.version_file(object.version()))
+                }
+            };
+            let file = open_file(self.root(), &path, &path);
+            // What is wrong with that one is told when it is looked at itself.
+            let Ok(Some(other)) = file.and_then(|file| file.map(Object::read).transpose()) else {
+                continue;
+            };
+            let (one, other) = (object.trailer(), other.trailer());
+            if one.version == other.version && one != other {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether the payload is framed as the record says.
+fn framed(object: Object) -> Result<Verified, StoreError> {
+    match object.framed_header() {
+        Ok(_) => Ok(Verified::Whole(object)),
+        Err(StoreError::Corrupt(rot)) => Ok(Verified::Rotten(rot, Some(object))),
+        Err(error) => Err(error),
     }
 }
 

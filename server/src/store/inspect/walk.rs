@@ -4,14 +4,11 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use zput_common::proto::message::Version;
 
-use crate::{
-    store::{
-        Store,
-        error::{Doing, StoreError},
-        layout::{ObjectName, Shard, Shelf},
-        shard::LockedShard,
-    },
-    sys::fs,
+use crate::store::{
+    Store,
+    error::StoreError,
+    layout::{ObjectName, Shard, Shelf},
+    shard::LockedShard,
 };
 
 /// A file's place: shard by shard, in each shelf by shelf, in each name by name.
@@ -104,9 +101,8 @@ impl Store {
         let locked = LockedShard::shared(self.syncs(), shard)?;
         let mut spots = BTreeSet::new();
         for (at, shelf) in Shelf::ALL.into_iter().enumerate() {
-            for file_name in fs::names(locked.dir(shelf)).doing("read a directory")? {
-                let file_name = file_name.doing("read a directory")?;
-                let spot = Spot { shard: shard.0, shelf: at, file_name };
+            for file_name in locked.names(shelf)? {
+                let spot = Spot { shard: shard.0, shelf: at, file_name: file_name? };
                 if after.is_none_or(|after| spot > *after) {
                     spots.insert(spot);
                 }

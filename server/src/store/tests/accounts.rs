@@ -190,9 +190,16 @@ fn an_account_that_cannot_be_understood_may_do_nothing() {
     ] {
         fs::write(&path, good.replace(from, to)).unwrap();
         let error = home.store.scopes_of(&LAPTOP).unwrap_err();
-        assert!(matches!(error, StoreError::Account(_)), "{to}: {error:?}");
-        assert_eq!(error.code(), ErrorCode::Internal);
+        assert_eq!(error.code(), ErrorCode::Unreadable);
+        let file = format!("clients/{}.toml is damaged: ", "aa".repeat(32));
+        assert!(error.to_string().starts_with(&file), "{to}: {error}");
     }
+    fs::write(&path, good.replace("\"get\"", "\"get\", \"gett\"")).unwrap();
+    let said = home.store.scopes_of(&LAPTOP).unwrap_err().to_string();
+    assert!(said.ends_with(": no scope is called \"gett\""), "{said}");
+    fs::write(&path, good.replace("label = \"x\"", "label = \"x")).unwrap();
+    let said = home.store.scopes_of(&LAPTOP).unwrap_err().to_string();
+    assert!(said.contains(".toml is damaged: line 2: "), "{said}");
     fs::write(&path, [b'x'; 70_000]).unwrap();
     assert!(home.store.scopes_of(&LAPTOP).is_err());
     fs::remove_file(&path).unwrap();

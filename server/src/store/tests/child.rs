@@ -151,7 +151,7 @@ fn upload(store: &Store) {
 
 /// The last version of "a" in this state.
 fn restore(store: &Store, state: VersionState) {
-    let (versions, _) = store.versions(&key("a"), None, 1000).unwrap();
+    let (versions, _, _) = store.versions(&key("a"), None, 1000).unwrap();
     let version = versions.iter().find(|version| version.state == state).unwrap().version;
     tell("ready");
     report(store.restore(&key("a"), version).map(|version| version.0));

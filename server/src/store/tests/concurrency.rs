@@ -173,7 +173,7 @@ fn a_version_is_found_while_it_moves() {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 assert_eq!(get(&home.store, "a", Some(version)), Some(b"first".to_vec()));
-                let (versions, _) = home.store.versions(&key("a"), None, 1000).unwrap();
+                let (versions, _, _) = home.store.versions(&key("a"), None, 1000).unwrap();
                 let there = versions.iter().filter(|v| v.version.0 == version).count();
                 assert_eq!(there, 1);
             }
@@ -210,7 +210,8 @@ fn a_list_misses_nothing_that_stays() {
             let mut found = HashMap::new();
             let mut after: Option<Vec<u8>> = None;
             loop {
-                let (page, next) = home.store.list(after.as_deref(), 7, false).unwrap();
+                let Page { entries: page, next, .. } =
+                    home.store.list(after.as_deref(), 7, false).unwrap();
                 for entry in page {
                     assert_eq!(found.insert(entry.key, ()), None);
                 }

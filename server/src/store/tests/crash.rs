@@ -14,7 +14,7 @@ fn check(home: &mut Home, case: &str, current: Option<&[u8]>, states: &[(u64, Ve
     assert_eq!(home.staged(), 0, "{case}");
     assert_eq!(home.body("a").as_deref(), current, "{case}");
     assert_eq!(home.states("a"), states, "{case}");
-    let (entries, _) = home.store.list(None, 10, false).unwrap();
+    let Page { entries, .. } = home.store.list(None, 10, false).unwrap();
     assert_eq!(entries.len(), usize::from(current.is_some()), "{case}");
 
     // A put, a delete and a restore on top of it, none of which loses a version.

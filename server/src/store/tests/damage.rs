@@ -2,15 +2,18 @@
 
 use std::os::unix::fs::{FileExt, symlink};
 
-use zput_common::proto::message::ErrorCode;
+use zput_common::{keys::public::DevicePublicKey, proto::message::ErrorCode};
 
 use super::*;
-use crate::store::Rot;
+use crate::{
+    permits::Permits,
+    store::{ReadFrom, Rot, ScrubOptions, Share, record::Trailer},
+};
 
 fn rot(result: Result<impl std::fmt::Debug, StoreError>) -> Rot {
     match result {
         Err(error @ StoreError::Corrupt(rot)) => {
-            assert_eq!(error.code(), ErrorCode::Internal);
+            assert_eq!(error.code(), ErrorCode::Unreadable);
             rot
         }
         other => panic!("{other:?}"),
@@ -30,7 +33,7 @@ fn a_rotten_trailer_is_an_error_for_that_object_alone() {
     assert_eq!(rot(put(&home.store, "bad", b"3", Condition::Any)), Rot::TrailerDigest);
     assert_eq!(rot(home.store.delete(&key("bad"), Condition::Any)), Rot::TrailerDigest);
     assert_eq!(fs::metadata(home.object_path("bad")).unwrap().len(), length);
-    let (entries, next) = home.store.list(None, 10, true).unwrap();
+    let Page { entries, next, .. } = home.store.list(None, 10, true).unwrap();
     assert_eq!(entries.iter().map(|e| &e.key).collect::<Vec<_>>(), [&key("good")]);
     assert_eq!(next, None);
     assert_eq!(home.states("bad"), []);
@@ -59,7 +62,7 @@ fn files_under_a_strange_name_are_refused() {
     home.put("a", b"2");
     fs::copy(home.object_path("a"), home.object_path("b")).unwrap();
     assert_eq!(rot(home.store.lookup(&key("b"), None)), Rot::Misplaced);
-    let (entries, _) = home.store.list(None, 10, false).unwrap();
+    let Page { entries, .. } = home.store.list(None, 10, false).unwrap();
     assert_eq!(entries.len(), 1);
     fs::copy(home.object_path("a"), home.shelf_path("history", "a", 7)).unwrap();
     assert_eq!(rot(home.store.lookup(&key("a"), Some(Version(7)))), Rot::Misplaced);
@@ -68,20 +71,176 @@ fn files_under_a_strange_name_are_refused() {
 
 #[test]
 fn two_files_that_claim_one_version_are_both_kept() {
-    let home = Home::new();
-    let version = home.put("a", b"1");
-    let planted = home.shelf_path("history", "a", version);
-    fs::copy(home.object_path("a"), &planted).unwrap();
-    assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Rot::Twins);
-    assert_eq!(home.body("a"), Some(b"1".to_vec()));
-    assert_eq!(home.staged(), 0);
-    assert!(planted.exists());
+    for shelf in ["history", "trash"] {
+        let home = Home::new();
+        let version = home.put("a", b"1");
+        let planted = home.shelf_path(shelf, "a", version);
+        fs::copy(home.object_path("a"), &planted).unwrap();
+        record_anew(&planted, |trailer| trailer.slices_digest = Digest::of(b"another table"));
+        assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Rot::Twins);
+        assert_eq!(home.body("a"), Some(b"1".to_vec()));
+        assert_eq!(home.staged(), 0);
+        assert!(planted.exists());
+        // Both ways to look at a store tell of it.
+        let file = planted.strip_prefix(home.path()).unwrap().to_str().unwrap().to_owned();
+        let all = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+        let scrubbed = home.store.scrub(all, &mut ()).unwrap().damaged;
+        assert!(scrubbed.iter().any(|damage| damage.file == file), "{scrubbed:?}");
+        fs::remove_file(&planted).ok();
+        fs::copy(home.object_path("a"), &planted).unwrap();
+        record_anew(&planted, |trailer| {
+            trailer.client = Some(DevicePublicKey::from_bytes([1; 32]))
+        });
+        let what = Rot::Twins.to_string();
+        for damaged in [
+            home.store.check(&mut ()).unwrap().damaged,
+            home.store.scrub(all, &mut ()).unwrap().damaged,
+        ] {
+            assert_eq!(damaged.len(), 1, "{damaged:?}");
+            assert_eq!((&damaged[0].file, &damaged[0].what), (&file, &what));
+            assert_eq!(damaged[0].quarantined, None);
+        }
+    }
+}
 
-    fs::remove_file(&planted).unwrap();
-    let planted = home.shelf_path("trash", "a", version);
-    fs::copy(home.object_path("a"), &planted).unwrap();
-    assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Rot::Twins);
-    assert!(planted.exists());
+/// A crash between the link and the rename leaves two names of one file; a copy that keeps no hard links makes two files.
+#[test]
+fn two_files_with_one_record_are_one_version() {
+    for shelf in ["history", "trash"] {
+        let home = Home::new();
+        let version = home.put("a", b"1");
+        let copy = home.shelf_path(shelf, "a", version);
+        fs::copy(home.object_path("a"), &copy).unwrap();
+        assert_eq!(home.states("a"), [(version, VersionState::Current)]);
+        assert_eq!(home.store.check(&mut ()).unwrap().damaged, []);
+        let all = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+        assert_eq!(home.store.scrub(all, &mut ()).unwrap().damaged, []);
+        let second = home.put("a", b"2");
+        assert_eq!(
+            home.states("a"),
+            [(second, VersionState::Current), (version, VersionState::History)]
+        );
+        assert_eq!(get(&home.store, "a", Some(version)), Some(b"1".to_vec()));
+        assert!(!home.shelf_path("trash", "a", version).exists());
+    }
+}
+
+/// Whether a get, a check and a scrub all find a record that does not fit what it is of.
+fn misfits(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
+    let home = Home::new();
+    put_slices(
+        &home.store,
+        "a",
+        kind,
+        Condition::Any,
+        body.into_iter().filter(|slice| !slice.is_empty()),
+    )
+    .unwrap();
+    let path = home.object_path("a");
+    let opened = |store: &Store| {
+        let (object, place) = store.open_current(&key("a")).unwrap();
+        crate::opened::Opened::stored(object, Some(place), Permits::new(1).permit().unwrap())
+    };
+    opened(&home.store).unwrap();
+    record_anew(&path, change);
+    assert_eq!(rot(opened(&home.store)), Rot::Envelope);
+    let what = Rot::Envelope.to_string();
+    let damaged = home.store.check(&mut ()).unwrap().damaged;
+    assert_eq!(damaged.iter().map(|damage| &damage.what).collect::<Vec<_>>(), [&what]);
+    assert!(path.exists());
+    let all = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+    let damaged = home.store.scrub(all, &mut ()).unwrap().damaged;
+    assert_eq!(damaged.iter().map(|damage| &damage.what).collect::<Vec<_>>(), [&what]);
+    assert!(!path.exists(), "it was set aside");
+}
+
+#[test]
+fn a_record_that_does_not_fit_its_blob_is_found() {
+    let blob = sealed("a", &[7; 5000]);
+    let parts = [&blob[0][..], &blob[1], &blob[2]];
+    misfits(parts, Kind::Sealed, |trailer| trailer.header_length += 1);
+    misfits(parts, Kind::Sealed, |trailer| trailer.footer_length -= 1);
+    misfits(parts, Kind::Sealed, |trailer| trailer.footer_length = 0);
+    misfits(parts, Kind::Sealed, |trailer| trailer.header_length = u32::MAX);
+    let plain = |trailer: &mut Trailer| {
+        (trailer.kind, trailer.header_length, trailer.footer_length) = (Kind::Plain, 0, 0);
+    };
+    misfits(parts, Kind::Sealed, plain);
+    misfits([b"plain bytes", b"", b""], Kind::Plain, |trailer| trailer.kind = Kind::Sealed);
+    // Another object's file under another record: the header names the key that it was sealed for.
+    let home = Home::new();
+    let slices = parts.into_iter();
+    put_slices(&home.store, "a", Kind::Sealed, Condition::Any, slices).unwrap();
+    let other = home.object_path("b");
+    fs::create_dir_all(other.parent().unwrap()).unwrap();
+    fs::copy(home.object_path("a"), &other).unwrap();
+    record_anew(&other, |trailer| trailer.key = key("b"));
+    let damaged = home.store.check(&mut ()).unwrap().damaged;
+    assert_eq!(damaged[0].what, Rot::Envelope.to_string());
+}
+
+#[test]
+fn a_record_with_impossible_fields_is_none() {
+    let home = Home::new();
+    home.put("a", b"1");
+    record_anew(&home.object_path("a"), |trailer| trailer.header_length = 1);
+    assert_eq!(rot(home.store.lookup(&key("a"), None)), Rot::Field);
+    home.put("b", b"1");
+    record_anew(&home.object_path("b"), |trailer| trailer.footer_length = 1);
+    assert_eq!(rot(home.store.lookup(&key("b"), None)), Rot::Field);
+}
+
+#[test]
+fn an_empty_slice_is_refused() {
+    let home = Home::new();
+    let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
+    let refused = upload.start_slice(0, Digest::of(b"")).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Malformed);
+}
+
+/// Whatever it is instead of a file that can be read, the others are listed, and the page says how many are missing.
+#[test]
+fn what_cannot_be_read_is_left_out_and_counted() {
+    let home = Home::new();
+    for n in 0..30 {
+        home.put(&n.to_string(), b"x");
+    }
+    let replace = |key: &str, with: &dyn Fn(&Path)| {
+        let path = home.object_path(key);
+        fs::remove_file(&path).unwrap();
+        with(&path);
+    };
+    replace("1", &|path| fs::create_dir(path).unwrap());
+    replace("2", &|path| symlink("/etc/passwd", path).unwrap());
+    replace("3", &|path| symlink(path, path).unwrap());
+    replace("4", &|path| fs::write(path, "rubbish").unwrap());
+    replace("5", &|path| fs::write(path, "").unwrap());
+    for limit in [1, 7, 1000] {
+        let (mut after, mut listed, mut unreadable) = (None::<Vec<u8>>, 0, 0);
+        loop {
+            let page = home.store.list(after.as_deref(), limit, true).unwrap();
+            listed += page.entries.len();
+            unreadable += page.unreadable;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((listed, unreadable), (25, 5), "limit {limit}");
+    }
+}
+
+#[test]
+fn a_version_that_cannot_be_read_is_left_out_and_counted() {
+    let home = Home::new();
+    for body in [b"1", b"2", b"3"] {
+        home.put("a", body);
+    }
+    let path = home.shelf_path("history", "a", 1001);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let (versions, next, unreadable) = home.store.versions(&key("a"), None, 10).unwrap();
+    assert_eq!((versions.len(), next, unreadable), (2, None, 1));
 }
 
 #[test]
@@ -115,7 +274,7 @@ fn no_planted_link_is_followed() {
     assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Rot::NotAFile);
     assert_eq!(rot(home.store.delete(&key("a"), Condition::Any)), Rot::NotAFile);
     assert!(home.object_path("a").is_symlink());
-    let (entries, _) = home.store.list(None, 10, true).unwrap();
+    let Page { entries, .. } = home.store.list(None, 10, true).unwrap();
     assert_eq!(entries.iter().map(|e| &e.key).collect::<Vec<_>>(), [&key("b")]);
 
     let shard = home.object_path("b").parent().unwrap().to_owned();
@@ -125,11 +284,11 @@ fn no_planted_link_is_followed() {
     assert_eq!(rot(home.store.lookup(&key("b"), None)), Rot::NotAFile);
     assert_eq!(
         put(&home.store, "b", b"2", Condition::Any).unwrap_err().code(),
-        ErrorCode::Internal
+        ErrorCode::Unreadable
     );
     assert_eq!(
         home.store.delete(&key("b"), Condition::Any).unwrap_err().code(),
-        ErrorCode::Internal
+        ErrorCode::Unreadable
     );
     assert_eq!(names_in(&moved).len(), 1);
     assert!(matches!(open(&home.path(), &home.time), Err(StoreError::Missing(_))));
@@ -142,7 +301,7 @@ fn a_planted_pipe_does_not_hang_a_get() {
     let path = home.object_path("a");
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     assert_eq!(rot(home.store.lookup(&key("a"), None)), Rot::NotAFile);
-    let (entries, _) = home.store.list(None, 10, false).unwrap();
+    let Page { entries, .. } = home.store.list(None, 10, false).unwrap();
     assert!(entries.is_empty());
 }
 
@@ -158,27 +317,30 @@ fn strange_names_are_left_alone() {
             fs::write(dir.join(name), "x").unwrap();
         }
     }
-    let (entries, next) = home.store.list(None, 10, false).unwrap();
+    let Page { entries, next, .. } = home.store.list(None, 10, false).unwrap();
     assert_eq!((entries.len(), next), (1, None));
     assert_eq!(home.states("a").len(), 2);
     assert_eq!(home.put("a", b"3"), 1002);
 }
 
+/// Names of the store's own files hold nothing that a client chose, and are what an operator needs.
 #[test]
-fn no_error_shows_a_path() {
+fn no_error_shows_a_path_of_the_machine_or_a_key() {
     let home = Home::new();
     let version = home.put("a", b"1");
-    symlink("/etc/passwd", home.object_path("b")).unwrap();
+    symlink("/etc/passwd", home.object_path("secret-b")).unwrap();
     fs::remove_dir_all(home.path().join("staging")).unwrap();
     let errors = [
-        home.store.lookup(&key("b"), None).unwrap_err(),
-        home.store.lookup(&key("c"), None).unwrap_err(),
-        put(&home.store, "c", b"1", Condition::Any).unwrap_err(),
+        home.store.lookup(&key("secret-b"), None).unwrap_err(),
+        home.store.lookup(&key("secret-c"), None).unwrap_err(),
+        put(&home.store, "secret-c", b"1", Condition::Any).unwrap_err(),
         put(&home.store, "a", b"1", Condition::Absent).unwrap_err(),
         home.store.restore(&key("a"), Version(version + 1)).unwrap_err(),
     ];
+    let outside = home.dir.path().to_str().unwrap().to_owned();
     for error in errors {
         let text = error.to_string();
-        assert!(!text.contains('/') && text.len() <= 256, "{text}");
+        let shows = ["passwd", "secret", &outside].into_iter().any(|part| text.contains(part));
+        assert!(!shows && text.len() <= 256, "{text}");
     }
 }

@@ -253,6 +253,8 @@ fn a_check_tells_what_no_store_makes() {
     symlink("/etc/passwd", home.shelf_path("trash", "a", 7)).unwrap();
     // One version twice, in two files.
     fs::copy(home.shelf_path("history", "a", 1000), home.shelf_path("trash", "a", 1000)).unwrap();
+    let writer = zput_common::keys::public::DevicePublicKey::from_bytes([1; 32]);
+    record_anew(&home.shelf_path("trash", "a", 1000), |trailer| trailer.client = Some(writer));
     // Another object's file.
     let b = home.object_path("b");
     fs::copy(home.object_path("a"), &b).unwrap();

@@ -14,8 +14,9 @@ fn pages(store: &Store, limit: u32, headers: bool) -> Vec<Vec<Entry>> {
     let mut pages = Vec::new();
     let mut after: Option<Vec<u8>> = None;
     loop {
-        let (entries, next) = store.list(after.as_deref(), limit, headers).unwrap();
-        let response = Response::Page { entries: entries.clone(), next: next.clone() };
+        let Page { entries, next, unreadable } =
+            store.list(after.as_deref(), limit, headers).unwrap();
+        let response = Response::Page { entries: entries.clone(), next: next.clone(), unreadable };
         assert!(postcard_len(&response) <= FRAME_MAX_BYTES);
         assert!(next.as_ref().is_none_or(|cursor| cursor.len() <= 64));
         pages.push(entries);
@@ -30,13 +31,13 @@ fn pages(store: &Store, limit: u32, headers: bool) -> Vec<Vec<Entry>> {
 
 /// The length of a body in postcard, without postcard: an upper bound from PROTOCOL 4 to 6.
 fn postcard_len(response: &Response) -> usize {
-    let Response::Page { entries, next } = response else { panic!("{response:?}") };
+    let Response::Page { entries, next, .. } = response else { panic!("{response:?}") };
     let bytes = |b: &[u8]| b.len() + 3;
     let entries: usize = entries
         .iter()
         .map(|e| bytes(e.key.as_bytes()) + 31 + 1 + e.header.as_deref().map_or(0, bytes))
         .sum();
-    1 + 3 + entries + 1 + next.as_deref().map_or(0, bytes)
+    1 + 3 + entries + 1 + next.as_deref().map_or(0, bytes) + 5
 }
 
 #[test]
@@ -119,5 +120,5 @@ fn only_cursors_are_cursors() {
         let error = home.store.list(Some(cursor), 10, false).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Malformed);
     }
-    assert_eq!(home.store.list(Some(&[0xff; 32]), 10, false).unwrap(), (vec![], None));
+    assert_eq!(home.store.list(Some(&[0xff; 32]), 10, false).unwrap(), Page::default());
 }

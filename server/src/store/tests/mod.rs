@@ -4,6 +4,7 @@ mod accounts;
 mod child;
 mod committed;
 mod concurrency;
+mod copies;
 mod crash;
 mod damage;
 mod framing;
@@ -14,12 +15,14 @@ mod list;
 mod model;
 mod opening;
 mod order;
+mod others;
 mod suspicion;
 mod together;
 mod uploads;
 
 use std::{
     fs,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -34,7 +37,11 @@ use zput_common::{
     proto::message::{Condition, Kind, Version, VersionInfo, VersionState},
 };
 
-use super::{Clock, Object, Store, StoreError, layout::ObjectName};
+use super::{
+    Clock, Object, Page, Store, StoreError,
+    layout::ObjectName,
+    record::{SliceTable, Trailer},
+};
 
 /// A store in a directory of its own, whose clock says what it is told.
 struct Home {
@@ -94,7 +101,7 @@ impl Home {
 
     fn states(&self, key: &str) -> Vec<(u64, VersionState)> {
         match self.store.versions(&self::key(key), None, 1000) {
-            Ok((versions, None)) => versions.iter().map(|v| (v.version.0, v.state)).collect(),
+            Ok((versions, None, _)) => versions.iter().map(|v| (v.version.0, v.state)).collect(),
             Err(StoreError::NotFound) => Vec::new(),
             other => panic!("{other:?}"),
         }
@@ -151,8 +158,18 @@ fn put_slices<'a>(
     upload.commit()
 }
 
+/// Writes a file's record anew, with other fields.
+fn record_anew(path: &Path, change: impl FnOnce(&mut Trailer)) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut trailer = Trailer::read(&file).unwrap();
+    let table = SliceTable::read(&file, &trailer).unwrap().into_bytes();
+    change(&mut trailer);
+    let behind = trailer.payload_length + table.len() as u64;
+    file.set_len(behind).unwrap();
+    file.write_all_at(&trailer.encode(), behind).unwrap();
+}
+
 fn read(object: &Object) -> Vec<u8> {
-    use std::os::unix::fs::FileExt;
     let mut bytes = vec![0; object.info().length as usize];
     object.file().read_exact_at(&mut bytes, 0).unwrap();
     bytes

@@ -188,7 +188,8 @@ fn compare_versions(home: &Home, model: &Model, key: u8, limit: u32) {
     let mut after = None;
     loop {
         match home.store.versions(&super::key(&name(key)), after, limit) {
-            Ok((page, next)) => {
+            Ok((page, next, unreadable)) => {
+                assert_eq!(unreadable, 0);
                 assert!(page.len() <= limit as usize);
                 found.extend(page);
                 after = next;
@@ -212,7 +213,8 @@ fn compare_list(home: &Home, model: &Model, limit: u32) {
     let mut found = BTreeMap::new();
     let mut after: Option<Vec<u8>> = None;
     loop {
-        let (page, next) = home.store.list(after.as_deref(), limit, false).unwrap();
+        let Page { entries: page, next, .. } =
+            home.store.list(after.as_deref(), limit, false).unwrap();
         assert!(page.len() <= limit as usize);
         for entry in page {
             assert_eq!(found.insert(entry.key.clone(), entry.info.version.0), None);

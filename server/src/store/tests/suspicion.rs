@@ -60,7 +60,7 @@ fn takes_no_writes(home: &Home, case: &str) {
     assert_eq!(names_in(&home.path().join("invites")).len(), 0, "{case}");
     assert_eq!(home.body("a"), Some(b"old".to_vec()), "{case}");
     assert_eq!(home.states("a"), [(1000, VersionState::Current)], "{case}");
-    assert_eq!(store.list(None, 10, false).unwrap().0.len(), 1, "{case}");
+    assert_eq!(store.list(None, 10, false).unwrap().entries.len(), 1, "{case}");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn what_cannot_be_written_down_is_remembered() {
     fs::create_dir(&gone).unwrap();
     let fd = Arc::new(std::os::fd::OwnedFd::from(fs::File::open(&gone).unwrap()));
     fs::remove_dir(&gone).unwrap();
-    let syncs = Syncs::new(fd, Clock::system());
+    let syncs = Syncs::new(fd, Clock::system(), None);
     syncs.suspect("sync something", &std::io::Error::from_raw_os_error(5));
     assert!(syncs.unmarked.load(Ordering::Relaxed) == 1);
     // What a store makes of it.
@@ -202,15 +202,23 @@ fn a_store_stays_suspect_while_something_is_wrong_that_stays() {
     home.put("a", b"old");
     home.put("a", b"new");
     suspect(&home.store, "sync something");
-    let old = fs::read(home.shelf_path("history", "a", 1000)).unwrap();
     let twin = home.shelf_path("trash", "a", 1000);
+    fs::copy(home.shelf_path("history", "a", 1000), &twin).unwrap();
+    let writer = zput_common::keys::public::DevicePublicKey::from_bytes([1; 32]);
+    record_anew(&twin, |trailer| trailer.client = Some(writer));
+    let old = fs::read(&twin).unwrap();
+    fs::remove_file(&twin).unwrap();
     let within = |path: &str| home.path().join(path);
     let name = "5".repeat(64);
     let damages: [(PathBuf, &[u8], &str); 6] = [
         (within("objects/aa/README"), b"", "no file that a store makes"),
         (twin, &old, "two files claim to be the same version"),
-        (within(&format!("clients/{name}.toml")), b"", "is damaged: missing field"),
-        (within(&format!("invites/{name}.toml")), b"format = 1", "is damaged: missing field"),
+        (within(&format!("clients/{name}.toml")), b"", "is damaged: line 1: missing field"),
+        (
+            within(&format!("invites/{name}.toml")),
+            b"format = 1",
+            "is damaged: line 1: missing field",
+        ),
         (within("server.key"), b"\0\0\0", "server.key is damaged"),
         (within("zput-store.toml"), b"\0\0\0", "zput-store.toml is damaged"),
     ];

@@ -225,7 +225,7 @@ fn a_directory_that_changed_just_now_is_read_again() {
     for i in 0..3000 {
         fs::write(home.path(&format!("{i:05}")), "").unwrap();
     }
-    let state = tree::state(&home.mount.root).unwrap();
+    let state = tree::state(&*home.mount.current()).unwrap();
     let changed = state.changed.0 as u64 * 1_000_000_000 + u64::from(state.changed.1);
     home.time.store(changed + 2_999_999_999, Ordering::SeqCst);
     home.list(1000);

@@ -2,6 +2,7 @@
 
 mod find;
 mod list;
+mod swap;
 
 use std::{
     fs,

@@ -348,3 +348,27 @@ fn names_that_no_key_can_have_are_left_out() {
     assert_eq!(files(&index).iter().map(|file| file.0.len()).collect::<Vec<_>>(), [1024]);
     assert_eq!(index.left_out(), LeftOut { not_utf8: 1, too_long: 2, ..LeftOut::default() });
 }
+
+/// An archive of links to names that no member can have, of a megabyte each, takes no memory for them; what is kept of a target
+/// counts as a name.
+#[test]
+fn targets_of_links_are_bounded() {
+    let target = vec![b'x'; 1_000_000];
+    let long = |name: &[u8]| {
+        let name_of_link = [&target[..], b"\0"].concat();
+        Build::new().extension(b'K', &name_of_link).of_kind(name, b'1').cut()
+    };
+    let mut archive = Build::new().file(b"a", b"hello").cut();
+    for name in [b"l1", b"l2"] {
+        archive.extend(long(name));
+    }
+    let archive = Build::new().raw(&archive).link(b"l3", b'1', b"a").end();
+    let read = |most_name_bytes| Index::read_within(&&archive[..], None, 100, most_name_bytes);
+    // The names a, l1, l2 and l3, and the one target that a member can have.
+    let index = read(8).unwrap();
+    assert_eq!(files(&index), [("a", 512, 5), ("l3", 512, 5)]);
+    assert_eq!(index.left_out(), LeftOut { loose_links: 2, ..LeftOut::default() });
+    let refused = read(7).unwrap_err();
+    let ReadError::Archive(ArchiveError { flaw, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(flaw, ArchiveFlaw::TooManyNames);
+}

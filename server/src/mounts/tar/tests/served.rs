@@ -130,6 +130,32 @@ fn an_archive_that_changes_in_place_is_not_served() {
     assert_eq!(bytes(&mount.find("a").unwrap()), b"hello");
 }
 
+/// As `mv new.tar archive.tar` does it.
+#[test]
+fn an_archive_that_was_renamed_to_the_place_is_served() {
+    let home = Home::new(&Build::new().file(b"a", b"first").end());
+    let mount = home.open().unwrap().looked_at_every(Duration::ZERO);
+    let first = mount.find("a").unwrap();
+    assert!(mount.is_still("a", first.identity));
+    let renamed = |archive: &[u8]| {
+        fs::write(home.dir.path().join("new"), archive).unwrap();
+        fs::rename(home.dir.path().join("new"), home.path()).unwrap();
+    };
+    renamed(&Build::new().file(b"a", b"another").end());
+    assert!(!mount.is_still("a", first.identity), "what is kept open is opened again");
+    assert_eq!(bytes(&mount.find("a").unwrap()), b"another");
+    // One that cannot be indexed changes nothing, and is tried once.
+    renamed(b"no archive");
+    assert_eq!(bytes(&mount.find("a").unwrap()), b"another");
+    let second = mount.find("a").unwrap();
+    assert!(mount.is_still("a", second.identity));
+    fs::remove_file(home.path()).unwrap();
+    assert_eq!(bytes(&mount.find("a").unwrap()), b"another");
+    renamed(&Build::new().file(b"a", b"third").end());
+    assert_eq!(mount.list(None, 10).unwrap().entries[0].length, 5);
+    assert_eq!(bytes(&mount.find("a").unwrap()), b"third");
+}
+
 #[test]
 fn an_archive_is_a_regular_file() {
     let home = Home::new(b"");

@@ -136,7 +136,8 @@ fn sparse_members_are_known_and_not_served() {
         match mount.find("disk") {
             Err(error @ MountError::Unavailable(Unavailable::Sparse)) => assert_eq!(
                 error.to_string(),
-                "this member cannot be served: it is sparse; make the archive without --sparse"
+                "this member cannot be served: it is sparse; make the archive without --sparse (GNU tar), or \
+                 with --no-read-sparse (bsdtar)"
             ),
             // Where the file system keeps no holes.
             other => panic!("{arguments:?}: {other:?}"),

@@ -1,0 +1,143 @@
+//! The path of a tree leads to another directory than before.
+
+use std::{os::unix::fs::symlink, time::Duration};
+
+use super::*;
+
+/// A mount of `path` that looks each time.
+fn always_looking(path: &Path) -> DirMount {
+    DirMount::open(path, Clock::system()).unwrap().looked_at_every(Duration::ZERO)
+}
+
+fn text(mount: &DirMount, path: &str) -> Result<String, MountError> {
+    let found = mount.find(path)?;
+    let mut bytes = vec![0; found.length as usize];
+    std::os::unix::fs::FileExt::read_exact_at(&*found.file, &mut bytes, 0).unwrap();
+    Ok(String::from_utf8(bytes).unwrap())
+}
+
+fn with_file(dir: &Path, text: &str) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("v"), text).unwrap();
+}
+
+#[test]
+fn a_directory_that_took_the_place_is_served() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    with_file(&at("rel1"), "one");
+    with_file(&at("rel2"), "two");
+    symlink("rel1", at("current")).unwrap();
+    let mount = always_looking(&at("current"));
+    let first = mount.find("v").unwrap();
+    assert_eq!(text(&mount, "v").unwrap(), "one");
+    // A link that is made anew, as `ln -s` and `mv -T` do.
+    symlink("rel2", at("tmp")).unwrap();
+    fs::rename(at("tmp"), at("current")).unwrap();
+    assert!(!mount.is_still("v", first.identity), "what is kept open is opened again");
+    assert_eq!(text(&mount, "v").unwrap(), "two");
+    assert_ne!(mount.find("v").unwrap().identity, first.identity);
+    assert_eq!(mount.list(None, 10).unwrap().entries[0].length, 3);
+
+    with_file(&at("pub"), "old");
+    let mount = always_looking(&at("pub"));
+    // Two renames, and what was there is removed.
+    with_file(&at("new"), "new");
+    fs::rename(at("pub"), at("old")).unwrap();
+    assert_eq!(text(&mount, "v").unwrap(), "old", "between the two");
+    fs::rename(at("new"), at("pub")).unwrap();
+    fs::remove_dir_all(at("old")).unwrap();
+    assert_eq!(text(&mount, "v").unwrap(), "new");
+    // Removed and made again: the number of the inode may be the same.
+    for n in 0..20 {
+        fs::remove_dir_all(at("pub")).unwrap();
+        with_file(&at("pub"), &format!("{n}"));
+        assert_eq!(text(&mount, "v").unwrap(), format!("{n}"));
+        assert_eq!(mount.list(None, 10).unwrap().entries.len(), 1);
+    }
+}
+
+#[test]
+fn a_path_that_leads_nowhere_or_to_a_secret_keeps_what_was_served() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    with_file(&at("pub"), "kept");
+    with_file(&at("srv/store"), "secret");
+    let mount = always_looking(&at("pub"));
+    let mut guard = Guard::default();
+    guard.store(&at("srv/store"));
+    mount.guarded(Arc::new(guard)).unwrap();
+    fs::rename(at("pub"), at("kept")).unwrap();
+    assert_eq!(text(&mount, "v").unwrap(), "kept");
+    for to in ["srv", "srv/store", "."] {
+        symlink(at(to), at("pub")).unwrap();
+        assert_eq!(text(&mount, "v").unwrap(), "kept", "{to}");
+        assert!(matches!(mount.reopen(), Err(MountError::Exposes(_))), "{to}");
+        fs::remove_file(at("pub")).unwrap();
+    }
+    fs::write(at("pub"), "a file").unwrap();
+    assert_eq!(text(&mount, "v").unwrap(), "kept");
+    assert!(matches!(mount.reopen(), Err(MountError::NotADirectory)));
+}
+
+#[test]
+fn a_path_is_looked_at_as_often_as_it_was_said() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    with_file(&at("pub"), "old");
+    let hour = Duration::from_secs(3600);
+    let mount = DirMount::open(&at("pub"), Clock::system()).unwrap().looked_at_every(hour);
+    with_file(&at("new"), "new");
+    fs::rename(at("pub"), at("old")).unwrap();
+    fs::rename(at("new"), at("pub")).unwrap();
+    assert_eq!(text(&mount, "v").unwrap(), "old");
+    // A signal does not wait.
+    assert!(mount.reopen().unwrap());
+    assert_eq!(text(&mount, "v").unwrap(), "new");
+    assert!(!mount.reopen().unwrap());
+}
+
+#[test]
+fn nobody_is_shown_a_key() {
+    let home = tempfile::tempdir().unwrap();
+    for name in ["server.key", "default.zkey", "v"] {
+        fs::write(home.path().join(name), name).unwrap();
+    }
+    let open = || DirMount::open(home.path(), Clock::system()).unwrap();
+    assert_eq!(text(&open(), "server.key").unwrap(), "server.key");
+    let public = open().public();
+    for name in ["server.key", "default.zkey"] {
+        assert!(matches!(public.find(name), Err(MountError::Unreadable)), "{name}");
+    }
+    assert_eq!(text(&public, "v").unwrap(), "v");
+    if !rustix::process::geteuid().is_root() {
+        return zput_skip::because("only root reads what another user has closed to all others");
+    }
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let path = home.path().join("v");
+    chown(&path, Some(54_321), None).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(matches!(public.find("v"), Err(MountError::Unreadable)));
+    assert_eq!(text(&open(), "v").unwrap(), "v");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(text(&public, "v").unwrap(), "v");
+}
+
+/// /proc says 0 bytes of all, /sys 4096.
+#[test]
+fn a_file_without_a_size_is_none() {
+    for (root, file) in
+        [("/proc", "version"), ("/proc/sys/kernel", "ostype"), ("/sys/kernel", "uevent_seqnum")]
+    {
+        if !Path::new(root).join(file).exists() {
+            return zput_skip::because(format!("there is no {root}/{file}"));
+        }
+        let mount = DirMount::open(Path::new(root), Clock::system()).unwrap();
+        let refused = mount.find(file).unwrap_err();
+        assert!(matches!(refused, MountError::NoSize), "{root}/{file}: {refused}");
+        assert_eq!(refused.code(), zput_common::proto::message::ErrorCode::NotFound);
+    }
+    let home = Home::new();
+    fs::write(home.path("empty"), "").unwrap();
+    assert_eq!(home.mount.find("empty").unwrap().length, 0);
+}

@@ -1,0 +1,247 @@
+//! Stores that come back from a copy: without what is empty, with other modes, on a disk that is only read.
+
+use std::{os::unix::fs::PermissionsExt, process::Command};
+
+use zput_common::proto::message::ErrorCode;
+use zput_skip as skip;
+
+use super::*;
+use crate::store::{ReadFrom, ScrubOptions, Share};
+
+const SCRUB: ScrubOptions = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+
+/// A store with something on each shelf, and all of it as it is told of.
+fn with_everything() -> Home {
+    let home = Home::new();
+    for body in [b"1", b"2", b"3"] {
+        home.put("a", body);
+    }
+    home.put("b", b"4");
+    home.store.delete(&key("b"), Condition::Any).unwrap();
+    home
+}
+
+fn is_whole(home: &Home) {
+    let states = [
+        (1002, VersionState::Current),
+        (1001, VersionState::History),
+        (1000, VersionState::History),
+    ];
+    assert_eq!(home.states("a"), states);
+    assert_eq!(home.states("b"), [(1000, VersionState::Trash)]);
+    assert_eq!(home.body("a"), Some(b"3".to_vec()));
+    assert_eq!(home.store.check(&mut ()).unwrap().damaged, []);
+}
+
+/// All directories below `path`, and all files.
+fn tree(path: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut dirs, mut files) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let (below, inside) = tree(&path);
+            dirs.push(path);
+            dirs.extend(below);
+            files.extend(inside);
+        } else {
+            files.push(path);
+        }
+    }
+    (dirs, files)
+}
+
+/// Copies what a tool copies that knows files alone; the empty ones too, unless told otherwise.
+fn copy_files(home: &Home, empty_ones: bool) -> PathBuf {
+    let copy = home.dir.path().join("copy");
+    for file in tree(&home.path()).1 {
+        let target = copy.join(file.strip_prefix(home.path()).unwrap());
+        if empty_ones || fs::metadata(&file).unwrap().len() > 0 {
+            fs::create_dir_all(target.parent().unwrap()).unwrap();
+            fs::copy(&file, target).unwrap();
+        }
+    }
+    copy
+}
+
+#[test]
+fn a_copy_without_empty_directories_is_a_store() {
+    for empty_files in [true, false] {
+        let mut home = with_everything();
+        let copy = copy_files(&home, empty_files);
+        assert!(tree(&copy).0.len() < 20);
+        fs::rename(&copy, home.dir.path().join("store2")).unwrap();
+        fs::remove_dir_all(home.path()).unwrap();
+        fs::rename(home.dir.path().join("store2"), home.path()).unwrap();
+        home.reopen();
+        is_whole(&home);
+        // 3 shelves of 256, and 8 directories at the top.
+        assert_eq!(tree(&home.path()).0.len(), 776);
+        home.put("c", b"5");
+        home.put("a", b"6");
+    }
+}
+
+/// Each by itself, when a server starts and beneath one that runs.
+#[test]
+fn any_directory_that_is_missing_is_made_again() {
+    let pieces = [
+        "staging",
+        "quarantine",
+        "locks",
+        "clients",
+        "invites",
+        "trash",
+        "objects/00",
+        "history/7f",
+        "trash/ff",
+        "locks/ab",
+    ];
+    let mut home = with_everything();
+    for piece in pieces {
+        let path = home.path().join(piece);
+        if path.is_dir() {
+            let was = home.dir.path().join("was");
+            fs::rename(&path, &was).unwrap();
+            home.reopen();
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+                0o700,
+                "{piece}"
+            );
+            if piece == "trash" {
+                // What was in it is gone, and nothing else.
+                assert_eq!(home.states("b"), []);
+                fs::remove_dir_all(&path).unwrap();
+                fs::rename(&was, &path).unwrap();
+            } else {
+                let _ = fs::remove_dir_all(&was);
+            }
+        } else {
+            fs::remove_file(&path).unwrap();
+            home.reopen();
+            assert!(path.is_file(), "{piece}");
+        }
+        is_whole(&home);
+    }
+    // A tool that tidies up beneath a running server.
+    for dir in tree(&home.path()).0.iter().rev() {
+        let _ = fs::remove_dir(dir);
+    }
+    for file in fs::read_dir(home.path().join("locks")).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    is_whole(&home);
+    assert_eq!(home.store.list(None, 1000, false).unwrap().entries.len(), 1);
+    home.store.delete(&key("a"), Condition::Any).unwrap();
+}
+
+#[test]
+fn modes_of_a_copy_are_those_of_a_store_again() {
+    for (dirs, files) in [(0o755, 0o644), (0o777, 0o666), (0o500, 0o400)] {
+        let mut home = with_everything();
+        let (all_dirs, all_files) = tree(&home.path());
+        for (paths, mode) in [(&all_files, files), (&all_dirs, dirs)] {
+            for path in paths.iter().rev() {
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+        }
+        home.reopen();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        for dir in &all_dirs {
+            assert_eq!(mode(dir), 0o700, "{dir:?}");
+        }
+        assert_eq!(mode(&home.path().join("server.key")) & 0o177, 0, "{files:o}");
+        assert_eq!(mode(&home.path().join("locks/ab")) & 0o600, 0o600);
+        is_whole(&home);
+        home.put("c", b"5");
+    }
+}
+
+/// Has `looks` look at a store on a file system that is only read.
+fn on_a_read_only_disk(home: &Home, looks: impl FnOnce(&Path)) {
+    let target = home.dir.path().join("mounted");
+    fs::create_dir(&target).unwrap();
+    let mount = |arguments: &[&str]| {
+        let output = Command::new("mount").args(arguments).arg(&target).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let source = home.path();
+    if !mount(&["--bind", source.to_str().unwrap()]) {
+        return skip::because("mount(8) is not allowed here");
+    }
+    let read_only = mount(&["-o", "remount,ro,bind"]);
+    let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| looks(&target)));
+    let unmounted = Command::new("umount").arg("-l").arg(&target).status().unwrap();
+    assert!(read_only && unmounted.success());
+    looked.unwrap();
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+    let error = result.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ReadOnly, "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("this store is read-only: Read-only file system"), "{text}");
+}
+
+#[test]
+fn a_read_only_store_is_read_and_takes_nothing() {
+    let home = with_everything();
+    // A copy that lacks what is empty.
+    for piece in ["trash/00", "quarantine", "staging", "locks/00"] {
+        let path = home.path().join(piece);
+        fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
+    }
+    on_a_read_only_disk(&home, |path| {
+        let store = Store::open(path, Clock::system()).unwrap();
+        assert!(store.is_read_only());
+        let page = store.list(None, 1000, true).unwrap();
+        assert_eq!((page.entries.len(), page.unreadable), (1, 0));
+        assert_eq!(get(&store, "a", None), Some(b"3".to_vec()));
+        assert_eq!(get(&store, "a", Some(1000)), Some(b"1".to_vec()));
+        assert_eq!(get(&store, "b", Some(1000)), Some(b"4".to_vec()));
+        assert_eq!(store.versions(&key("a"), None, 10).unwrap().0.len(), 3);
+        refused(store.begin(&key("c"), Kind::Plain, Condition::Any, None));
+        refused(store.delete(&key("a"), Condition::Any));
+        refused(store.restore(&key("a"), Version(1000)));
+        refused(store.create_invite(
+            zput_common::proto::message::Scopes::GET,
+            std::time::Duration::from_secs(60),
+        ));
+        refused(store.clear_suspicion(&mut ()));
+        assert_eq!(store.expire_uploads().unwrap(), 0);
+        let report = store.scrub(SCRUB, &mut ()).unwrap();
+        assert_eq!((report.files, report.damaged.len(), report.read_only), (4, 0, true));
+        let report = store.check(&mut ()).unwrap();
+        assert_eq!((report.current, report.damaged.len()), (1, 0));
+    });
+    assert!(!home.path().join("scrub.toml").exists());
+    assert!(!home.path().join("trash/00").exists());
+}
+
+/// What is rotten cannot be set aside there, and is told of.
+#[test]
+fn rot_of_a_read_only_store_is_told_and_stays() {
+    let home = with_everything();
+    fs::write(home.object_path("a"), "rubbish").unwrap();
+    on_a_read_only_disk(&home, |path| {
+        let store = Store::open(path, Clock::system()).unwrap();
+        let report = store.scrub(SCRUB, &mut ()).unwrap();
+        assert_eq!(report.damaged.len(), 1);
+        assert_eq!(report.damaged[0].quarantined, None);
+        assert_eq!(store.list(None, 10, true).unwrap().unreadable, 1);
+    });
+    assert!(home.object_path("a").exists());
+}
+
+#[test]
+fn an_empty_directory_that_is_read_only_becomes_no_store() {
+    let home = Home::new();
+    fs::remove_dir_all(home.path()).unwrap();
+    fs::create_dir(home.path()).unwrap();
+    on_a_read_only_disk(&home, |path| {
+        let error = Store::open(path, Clock::system()).unwrap_err();
+        assert!(matches!(error, StoreError::NotWritable(_)), "{error:?}");
+        let error = Store::open_existing(path, Clock::system()).unwrap_err();
+        assert!(matches!(error, StoreError::NoStore), "{error:?}");
+    });
+}
