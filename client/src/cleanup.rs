@@ -1,9 +1,15 @@
 //! What must not outlive the process: temporary files, children, a terminal without echo.
 //!
-//! [`on_signals`] starts a thread that, on SIGINT or SIGTERM, ends the children, removes the files, gives
-//! the echo back and leaves with 130 or 143. A file that somebody can go on with stays, and is told of. Whatever it would have to see to is made under the lock
-//! that it takes, so no signal falls between making and noting. A SIGKILL or a power cut can leave a temporary file; its name begins with
-//! `.zput-` and ends in `.tmp`, and it is never the target itself.
+//! [`on_signals`] starts a thread that, on a signal that ends a process, ends the children and what they
+//! have started, removes the files, gives the echo back and leaves with 128 and the number of the signal.
+//! A file that a later command can go on with stays, and is told of. Whatever the thread would have to
+//! see to is made under the lock that it takes, so no signal falls between making and noting.
+//!
+//! SIGHUP is left alone where it is ignored, as under nohup(1). SIGXFSZ ends nothing: the write fails with
+//! EFBIG, and the command says which file it was. A SIGKILL or a power cut can leave a temporary file; its
+//! name begins with `.zput-` and ends in `.tmp`, and it is never the target itself.
+
+mod family;
 
 use std::{
     collections::BTreeMap,
@@ -12,21 +18,34 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     thread,
 };
 
 use rustix::{
-    process::{Pid, Signal, kill_process},
+    process::{Pid, WaitId, WaitIdOptions, waitid},
     termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr},
 };
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{
+        SIGALRM, SIGHUP, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
+        SIGXFSZ,
+    },
+    flag,
     iterator::Signals,
 };
 
-static LEFT_BEHIND: Mutex<LeftBehind> =
-    Mutex::new(LeftBehind { files: BTreeMap::new(), children: BTreeMap::new(), terminal: None });
+/// signal(7): those that end a process, can be caught, and say nothing of an error in the program. SIGHUP is
+/// added where it is not ignored.
+const ENDING: [i32; 9] =
+    [SIGINT, SIGTERM, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGXCPU, SIGVTALRM, SIGPROF];
+
+static LEFT_BEHIND: Mutex<LeftBehind> = Mutex::new(LeftBehind {
+    files: BTreeMap::new(),
+    children: BTreeMap::new(),
+    terminal: None,
+    last_words: None,
+});
 
 struct LeftBehind {
     /// Those that stay come with what is said of them.
@@ -34,7 +53,11 @@ struct LeftBehind {
     children: BTreeMap<u32, Pid>,
     /// One without echo, and what it was before.
     terminal: Option<(Arc<File>, Termios)>,
+    /// What a signal lets the process say.
+    last_words: Option<LastWords>,
 }
+
+type LastWords = Box<dyn Fn() -> Option<String> + Send>;
 
 fn left_behind() -> MutexGuard<'static, LeftBehind> {
     LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner)
@@ -101,10 +124,31 @@ impl ChildGuard {
         let mut left = left_behind();
         let child = command.spawn()?;
         let id = child.id();
-        if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        if let Some(pid) = raw(id) {
             left.children.insert(id, pid);
         }
         Ok((child, Self(id)))
+    }
+}
+
+impl ChildGuard {
+    /// Waits until the child has ended, without taking its status: until then a signal ends it.
+    pub fn until_it_ended(self) {
+        let Some(pid) = raw(self.0) else { return };
+        // Any other error would come again when the child is waited for.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+    }
+}
+
+fn raw(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw)
+}
+
+/// Asks a child that was not waited for, and what it has started, to end.
+pub(crate) fn end_family(id: u32) {
+    if let Some(pid) = raw(id) {
+        family::end(pid);
     }
 }
 
@@ -148,17 +192,38 @@ fn show(left: &mut LeftBehind) {
     }
 }
 
-/// Begins to watch for SIGINT and SIGTERM.
+/// What is said when a signal ends the process, for as long as this guard lives.
+#[derive(Debug)]
+pub struct WordsGuard(());
+
+impl WordsGuard {
+    /// `words` gives the line at that moment, if there is one.
+    pub fn say(words: impl Fn() -> Option<String> + Send + 'static) -> Self {
+        left_behind().last_words = Some(Box::new(words));
+        Self(())
+    }
+}
+
+impl Drop for WordsGuard {
+    fn drop(&mut self) {
+        left_behind().last_words = None;
+    }
+}
+
+/// Begins to watch for the signals that end a process.
 ///
 /// # Errors
 /// When the handlers or the thread cannot be installed.
 pub fn on_signals() -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let hangup = (is_ignored(SIGHUP) == Some(false)).then_some(SIGHUP);
+    let mut signals = Signals::new(ENDING.into_iter().chain(hangup))?;
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             // The lock is kept until the end, so that nothing is added behind the sweep.
             let mut left = left_behind();
-            if let Some(line) = crate::progress::interrupted() {
+            let bar = crate::progress::interrupted();
+            if let Some(line) = left.last_words.take().and_then(|words| words()).or(bar) {
                 // There is nobody left to be told that stderr is gone.
                 let _told = writeln!(io::stderr(), "{line}");
             }
@@ -170,6 +235,18 @@ pub fn on_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether this process was started with `signal` ignored; none where the system does not say.
+fn is_ignored(signal: i32) -> Option<bool> {
+    is_ignored_in(&std::fs::read_to_string("/proc/self/status").ok()?, signal)
+}
+
+/// proc_pid_status(5): a mask in hex, whose lowest bit is signal 1.
+fn is_ignored_in(status: &str, signal: i32) -> Option<bool> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(mask >> u32::try_from(signal).ok()?.checked_sub(1)? & 1 == 1)
+}
+
 /// Ends the children and removes the files that are there still: the command gives up, and threads that
 /// would have done it may be stuck in a read.
 pub fn give_up() {
@@ -179,8 +256,7 @@ pub fn give_up() {
 fn sweep(left: &mut LeftBehind) {
     show(left);
     for pid in left.children.values() {
-        // One that has ended already is what was wanted.
-        let _ended = kill_process(*pid, Signal::TERM);
+        family::end(*pid);
     }
     for (file, line) in &left.files {
         match line {
@@ -202,5 +278,14 @@ mod tests {
         assert!(left_behind().files.contains_key(file.path()));
         drop(guard);
         assert!(!left_behind().files.contains_key(file.path()));
+    }
+
+    #[test]
+    fn an_ignored_signal_is_found_in_the_mask() {
+        let status = "Name:\tzget\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n";
+        assert_eq!(is_ignored_in(status, SIGHUP), Some(true));
+        assert_eq!(is_ignored_in(status, SIGINT), Some(false));
+        assert_eq!(is_ignored_in("Name:\tzget\n", SIGHUP), None);
+        assert_eq!(is_ignored_in("SigIgn:\tnone\n", SIGHUP), None);
     }
 }

@@ -1,6 +1,13 @@
 //! A client: a key file, what this machine has seen, and a connection that is made when it is needed.
 
-use std::{cell::Cell, fmt, sync::Arc};
+use std::{
+    cell::Cell,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use zeroize::Zeroize as _;
 use zput_common::{
@@ -8,7 +15,7 @@ use zput_common::{
     keys::{Invite, KeyFile, ModePolicy, Remote, VaultMacKey},
     proto::{
         ClientConfig, Mode,
-        message::{ErrorCode, Request, Response, Scopes},
+        message::{ErrorCode, Request, Response, Scopes, Version},
         tls::ClientTls,
     },
 };
@@ -20,8 +27,8 @@ use crate::{
     embedded,
     error::ClientError,
     journal::Journals,
-    notice::Notice,
-    seen::Record,
+    notice::{Event, Notice},
+    seen::{Record, SeenError},
 };
 
 /// What puts, gets, lists and removes.
@@ -40,10 +47,38 @@ pub struct Client {
     listener: Listener,
     /// Names that may be meant by one that is not there; absent until they were asked for.
     guesses: Option<Vec<String>>,
+    /// The rollback record cannot be written, and the listener has heard of it.
+    is_warned: Arc<AtomicBool>,
 }
 
 /// Who hears of notices.
 pub type Listener = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
+
+/// Warns, once, of a rollback record that cannot be written.
+#[derive(Clone)]
+pub(crate) struct RecordWarning {
+    listener: Listener,
+    is_told: Arc<AtomicBool>,
+}
+
+impl RecordWarning {
+    /// What was made durable, or verified, is so whether or not this machine has a note of it: where the record
+    /// could not be written that is a warning. That the record contradicts it stays an error.
+    pub(crate) fn of(
+        &self,
+        version: Version,
+        noted: Result<(), SeenError>,
+    ) -> Result<(), SeenError> {
+        let error = match noted {
+            Err(error @ SeenError::File { .. }) => &ClientError::from(error),
+            noted => return noted,
+        };
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            (self.listener)(&Notice { thing: None, event: Event::Unrecorded { version, error } });
+        }
+        Ok(())
+    }
+}
 
 impl Client {
     /// A client with the capability of `key_file`. Nobody is called yet.
@@ -66,6 +101,7 @@ impl Client {
             is_hopeless: Cell::new(false),
             listener: Arc::new(|_| {}),
             guesses: None,
+            is_warned: Arc::default(),
         })
     }
 
@@ -82,6 +118,10 @@ impl Client {
 
     pub(crate) fn listener(&self) -> Listener {
         Arc::clone(&self.listener)
+    }
+
+    pub(crate) fn record_warning(&self) -> RecordWarning {
+        RecordWarning { listener: self.listener(), is_told: Arc::clone(&self.is_warned) }
     }
 
     pub(crate) fn is_hopeless(&self) -> bool {

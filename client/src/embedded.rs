@@ -25,7 +25,7 @@ use crate::{
     error::{ClientError, ExitCode},
     first_use::{self, Alone},
     keystore::KeyPath,
-    owner,
+    owner, random,
 };
 
 /// Why the embedded store cannot be used.
@@ -117,7 +117,7 @@ pub fn first_use(directories: &Directories) -> Result<Option<Made>, ClientError>
     if path.exists()? {
         return Ok(None);
     }
-    let mut key_file = KeyFile::generate(&mut rand::rng());
+    let mut key_file = KeyFile::generate(&mut random::system());
     match make(&mut key_file, &path, Existing::Keep, directories) {
         Ok(made) => Ok(Some(made)),
         // Where nothing can be locked another process may have been faster: its key file is the one.

@@ -188,6 +188,9 @@ pub enum ClientError {
         /// What is wrong with the rollback record.
         error: SeenError,
     },
+    /// A limit of memory was reached.
+    #[error("out of memory (a put takes 64 MiB, and a get 48 MiB, beside the program)")]
+    Memory,
     /// A thread of the pipeline could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -324,6 +327,7 @@ impl ClientError {
             Self::StreamLost(error) | Self::Unanswered(error) => error.exit_code(),
             Self::Unrecorded { .. }
             | Self::TooMuchToList
+            | Self::Memory
             | Self::Thread(_)
             | Self::Incomplete
             | Self::Local { .. } => ExitCode::Other,

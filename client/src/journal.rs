@@ -14,13 +14,20 @@
 //!
 //! A row is on the disk before its part is handed to the sender, so what a server holds is known here, whatever
 //! ends this process or this machine; the row of the footer is, before the commit is sent. Rows count up to the
-//! first that is not whole: a crash may have torn it.
+//! first that is not whole: a crash may have torn it. Where a row cannot be written, the disk being full or no
+//! longer writable, none is written after it: the put goes on, and an interruption costs it what is behind the
+//! last row.
 //!
 //! The file key opens the blob. It is overwritten before the file is removed, which happens when the put is
 //! committed or given up; a journal that nobody came back to goes with a later put of the vault that
 //! keeps one.
 
-use std::{fs, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -52,7 +59,11 @@ const JOURNAL_MAX_BYTES: u64 =
 
 /// Why a journal cannot be kept.
 #[derive(Debug, Error)]
-#[error("cannot keep the journal {}: {error}", path.display())]
+#[error(
+    "cannot keep the journal {}: {error} (XDG_STATE_HOME names another place for it; --no-resume puts \
+     without one)",
+    path.display()
+)]
 pub struct JournalError {
     /// Which file.
     path: PathBuf,
@@ -111,7 +122,7 @@ impl Journals {
     /// way.
     pub(crate) fn lock(&self, key: &ObjectKey) -> Result<Option<Arc<Journal>>, JournalError> {
         let path = self.0.path(key.as_bytes());
-        let discard = |old| drop(Journal { locked: old }.discard());
+        let discard = |old| drop(Journal::of(old).discard());
         let locked = self.0.lock(path.clone(), discard);
         Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal::of))
     }
@@ -131,11 +142,27 @@ impl Journals {
 #[derive(Debug)]
 pub(crate) struct Journal {
     locked: Locked,
+    /// Why nothing more is written.
+    broken: Mutex<Option<io::Error>>,
 }
 
 impl Journal {
     fn of(locked: Locked) -> Arc<Self> {
-        Arc::new(Self { locked })
+        Arc::new(Self { locked, broken: Mutex::default() })
+    }
+
+    /// Why rows are missing, if any are. It is told once.
+    pub(crate) fn broken(&self) -> Option<JournalError> {
+        let error = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(self.failed(error))
+    }
+
+    /// Writes, unless an earlier write has failed; whether it can is no matter of the put.
+    fn write(&self, write: impl FnOnce() -> io::Result<()>) {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        if broken.is_none() {
+            *broken = write().err();
+        }
     }
 
     /// What an interrupted put left; none where there is nothing whole.
@@ -156,17 +183,16 @@ impl Journal {
         subject: &Subject,
         file_key: &FileKey,
         header: &[u8],
-    ) -> Result<Rows, JournalError> {
+    ) -> Rows {
         let head = encode_head(subject, file_key, header);
-        let write = || {
+        self.write(|| {
             self.wipe()?;
             self.locked.file.set_len(0)?;
             self.locked.file.write_all_at(&head, 0)?;
             self.locked.file.sync_all()?;
             sync_directory(directory_of(&self.locked.path))
-        };
-        write().map_err(|error| self.failed(error))?;
-        Ok(self.rows(&head))
+        });
+        self.rows(&head)
     }
 
     /// Goes on behind what `entry` was read from.
@@ -213,50 +239,38 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// Notes part `index`; it is on the disk when this returns.
-    pub(crate) fn note_part(&self, index: u64, part: &JournaledPart) -> Result<(), JournalError> {
+    pub(crate) fn note_part(&self, index: u64, part: &JournaledPart) {
         let SealedPart { plaintext, ciphertext } = part.digests;
-        self.note(index, PART, part.length, [*plaintext.as_bytes(), *ciphertext.as_bytes()])
+        self.note(index, PART, part.length, [*plaintext.as_bytes(), *ciphertext.as_bytes()]);
     }
 
     /// Notes the footer, behind `parts` parts of `total_length` bytes; it is on the disk when this returns.
-    pub(crate) fn note_end(
-        &self,
-        parts: u64,
-        total_length: u64,
-        transcript: &Transcript,
-    ) -> Result<(), JournalError> {
+    pub(crate) fn note_end(&self, parts: u64, total_length: u64, transcript: &Transcript) {
         let (mut halves, bytes) = ([[0; 32]; 2], transcript.as_bytes());
         for (half, bytes) in halves.iter_mut().zip(bytes.chunks_exact(32)) {
             half.copy_from_slice(bytes);
         }
-        self.note(parts, END, total_length, halves)
+        self.note(parts, END, total_length, halves);
     }
 
     /// Forgets what is behind the first `parts` rows: those are sealed again.
-    pub(crate) fn cut(&self, parts: u64) -> Result<(), JournalError> {
-        let cut = self.journal.locked.file.set_len(self.begin + parts * ROW_BYTES as u64);
-        cut.map_err(|error| self.journal.failed(error))
+    pub(crate) fn cut(&self, parts: u64) {
+        let length = self.begin + parts * ROW_BYTES as u64;
+        self.journal.write(|| self.journal.locked.file.set_len(length));
     }
 
-    fn note(
-        &self,
-        index: u64,
-        tag: u8,
-        length: u64,
-        digests: [[u8; 32]; 2],
-    ) -> Result<(), JournalError> {
+    fn note(&self, index: u64, tag: u8, length: u64, digests: [[u8; 32]; 2]) {
         let mut row = Vec::with_capacity(ROW_BYTES);
         row.push(tag);
         row.extend_from_slice(&length.to_be_bytes());
         row.extend_from_slice(digests.as_flattened());
         let check = check(&self.head, index, &row);
         row.extend_from_slice(check.as_bytes());
-        let write = || {
+        self.journal.write(|| {
             let file = &self.journal.locked.file;
             file.write_all_at(&row, self.begin + index * ROW_BYTES as u64)?;
             file.sync_data()
-        };
-        write().map_err(|error| self.journal.failed(error))
+        });
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     directories::Directories,
     error::ExitCode,
     passphrase::{self, PassphraseSource},
-    secret_file, terminal,
+    random, secret_file, terminal,
 };
 
 /// The environment variable that holds the path of a key file.
@@ -53,7 +53,7 @@ impl Unlocked {
     /// When the key file would not be read again.
     pub fn to_text(&self) -> Result<Zeroizing<String>, KeyFileError> {
         match &self.passphrase {
-            Some(passphrase) => self.key_file.to_toml_locked(passphrase, &mut rand::rng()),
+            Some(passphrase) => self.key_file.to_toml_locked(passphrase, &mut random::system()),
             None => self.key_file.to_toml(),
         }
     }
@@ -312,7 +312,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = KeyPath::at(dir.path().join("new/k.zkey"));
         assert!(matches!(path.open(), Err(KeystoreError::Missing(_))));
-        let key_file = KeyFile::generate(&mut rand::rng());
+        let key_file = KeyFile::generate(&mut random::system());
         path.save(&key_file, Existing::Keep).unwrap();
         assert_eq!(path.open().unwrap(), key_file);
         assert!(!path.is_exposed());

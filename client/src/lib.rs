@@ -21,7 +21,9 @@
 //! keystore  passphrase  first_use  seen  unfinished     files of this user
 //! directories  atomic  naming  owner  secret_file  throwaway  how and where those are made
 //! retry                                                 what is tried again, and when
+//! random                                                the operating system's, for keys and salts
 //! progress  notice  calendar  sizes  terminal  cleanup  the person in front, and what must not stay behind
+//! core_dump                                             and what must not be written to a disk
 //! standard_streams                                      stdin, stdout and stderr as they were given
 //! ```
 //!
@@ -34,6 +36,7 @@ pub mod cleanup;
 pub mod client;
 pub mod cmd;
 pub mod connection;
+pub mod core_dump;
 pub mod directories;
 pub mod embedded;
 pub mod error;
@@ -63,9 +66,11 @@ pub mod versions;
 
 mod destination;
 mod first_use;
+mod memory;
 mod named;
 mod naming;
 mod owner;
+mod random;
 mod receive;
 mod seal;
 mod secret_file;

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use zput_common::proto::message::Version;
 
-use crate::{error::ClientError, seen::SeenError, sizes::size, terminal::printable};
+use crate::{error::ClientError, sizes::size, terminal::printable};
 
 /// Something that happened to `thing`.
 #[derive(Clone, Copy, Debug)]
@@ -40,10 +40,17 @@ pub enum Event<'a> {
     StartsOver(StartOver),
     /// An interrupted put had come to its end: only the answer was lost.
     WasStored(Version),
-    /// What was seen cannot be noted. The blob is verified.
+    /// The rollback record could not be written. The blob is stored, or was got and verified, as this version.
     Unrecorded {
+        /// Which.
+        version: Version,
+        /// Why it could not.
+        error: &'a ClientError,
+    },
+    /// No journal can be kept: should the put be interrupted, it starts over.
+    NoJournal {
         /// Why it cannot.
-        error: &'a SeenError,
+        error: &'a ClientError,
     },
     /// So many versions are there and could not be read by the server.
     Unreadable(u32),
@@ -86,9 +93,15 @@ impl fmt::Display for Notice<'_> {
             Event::WasStored(version) => {
                 write!(f, "had been stored already, as version {version}: only the answer was lost")
             }
-            Event::Unrecorded { error } => write!(
+            Event::Unrecorded { version, error } => write!(
                 f,
-                "warning: this machine will not notice if the server goes back behind this version: {}",
+                "warning: this machine will not notice if the server goes back behind version {}: {}",
+                version.0,
+                printable(&error.to_string())
+            ),
+            Event::NoJournal { error } => write!(
+                f,
+                "warning: if this put is interrupted it starts over: {}",
                 printable(&error.to_string())
             ),
             Event::Unreadable(1) => {

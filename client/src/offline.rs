@@ -25,8 +25,10 @@ use zput_common::{
 
 use crate::{
     error::ClientError,
+    memory::reserve,
     progress::Progress,
     put::now_ns,
+    random,
     seal::{self, Sealed, Sealing},
     sink::{Attributes, Sink},
     source::Source,
@@ -101,7 +103,7 @@ pub fn seal(
         },
         sha256: false,
     };
-    let sealer = Sealer::new(options, recipients, &mut rand::rng())?;
+    let sealer = Sealer::new(options, recipients, &mut random::system())?;
     progress.begin(source.length());
     let read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
     let stage = seal::seal(Sealing::new(sealer), read, move |sealer| {
@@ -109,7 +111,7 @@ pub fn seal(
             Some(Voucher { mac_key, writer, .. }) => Provenance::Vault { mac_key, writer },
             None => Provenance::Bare,
         };
-        Ok(sealer.finish(provenance, &mut rand::rng())?)
+        Ok(sealer.finish(provenance, &mut random::system())?)
     })
     .map_err(ClientError::Thread)?;
     for piece in &stage.pieces {
@@ -163,8 +165,9 @@ pub fn open_file(
     let mut offset = header_length;
     let mut buffer = Vec::new();
     for index in 0..layout.parts() {
-        let mut part = trusted.open_part(index, buffer)?;
         let mut left = layout.sealed_part_len(index).unwrap_or(0);
+        reserve(&mut buffer, left)?;
+        let mut part = trusted.open_part(index, buffer)?;
         while left > 0 {
             let now = usize::try_from(left).map_or(READ_BYTES, |left| left.min(READ_BYTES));
             let piece = block.get_mut(..now).unwrap_or_default();
@@ -201,6 +204,8 @@ pub fn open_pipe(
     // At most 64 KiB: `header_length` says no otherwise.
     let rest = u64::from(envelope::header_length(&header)?).saturating_sub(prefix);
     pipe.by_ref().take(rest).read_to_end(&mut header).map_err(failed)?;
+    // The opener has two buffers of this size, and cannot say that there is no room for them.
+    reserve(&mut Vec::new(), 2 * Header::parse(&header)?.part_size().sealed_bytes())?;
     let mut opener = named(&header, identities)?.from_pipe();
 
     progress.begin(None);

@@ -92,7 +92,8 @@ pub fn aside<T>(write: impl FnOnce() -> T) -> T {
 /// Takes the bar off the terminal, because the process ends; says how far what it stood for had come.
 #[must_use]
 pub fn interrupted() -> Option<String> {
-    let bar = DRAWN.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    // Another thread may be drawing, and wait for a terminal that takes nothing.
+    let bar = DRAWN.try_lock().ok()?.take()?;
     let (message, position, length) = (bar.message(), bar.position(), bar.length());
     bar.finish_and_clear();
     Some(match length {

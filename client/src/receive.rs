@@ -80,20 +80,36 @@ pub(crate) fn receive<T: Send>(
     })
 }
 
+/// An empty block, where there is memory for one.
+fn block(size: usize) -> Option<Block> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).ok()?;
+    bytes.resize(size, 0);
+    Some(Block { bytes: bytes.into_boxed_slice(), length: 0 })
+}
+
 fn fill(
     connection: &mut Connection,
     length: u64,
     came: &mut dyn FnMut(u64),
     filled: &Sender<Block>,
     emptied: &Receiver<Block>,
-) -> Result<(), ConnectionError> {
+) -> Result<(), ClientError> {
     let mut made = 0;
     let mut left = length;
     while left > 0 {
         let mut block = if made < BLOCKS {
             made += 1;
             let size = usize::try_from(left).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
-            Block { bytes: vec![0; size].into_boxed_slice(), length: 0 }
+            match block(size) {
+                Some(block) => block,
+                // Those that there are go round.
+                None if made > 1 => match emptied.recv() {
+                    Ok(block) => block,
+                    Err(_) => return Ok(()),
+                },
+                None => return Err(ClientError::Memory),
+            }
         } else {
             match emptied.recv() {
                 Ok(block) => block,
@@ -103,7 +119,7 @@ fn fill(
         };
         block.length = connection.payload(&mut block.bytes)?;
         if block.length == 0 {
-            return Err(connection.unexpected("less payload than it announced"));
+            return Err(connection.unexpected("less payload than it announced").into());
         }
         left = left.saturating_sub(block.length as u64);
         came(block.length as u64);

@@ -6,6 +6,7 @@
 
 use std::{io, thread, time::Duration};
 
+use rand::RngExt as _;
 use zput_common::proto::{
     SessionError,
     message::{ErrorCode, RemoteError, Request, Response},
@@ -16,6 +17,7 @@ use crate::{
     connection::{Connection, ConnectionError},
     error::ClientError,
     notice::{Event, Notice},
+    random,
 };
 
 /// How often the commands try again unless told otherwise: within 16 seconds.
@@ -59,7 +61,7 @@ impl Client {
             return Err(error);
         }
         let longest = longest_pause(tries.made);
-        let pause = rand::random_range(longest / 2..=longest);
+        let pause = random::system().random_range(longest / 2..=longest);
         tries.made += 1;
         let event = Event::Retry { error: &error, pause, number: tries.made, most };
         self.tell(&Notice { thing, event });

@@ -12,12 +12,15 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use zput_common::{
     blob::seal::{SealedFooter, SealedPart, Sealer},
+    chunked::sealed_len,
     digest::Digest,
 };
 
 use crate::{
     error::ClientError,
     journal::{JournaledPart, Rows},
+    memory::reserve,
+    random,
     source::{Source, SourceError},
 };
 
@@ -48,6 +51,8 @@ impl<T> Stage<T> {
 /// A part of the plaintext.
 pub(crate) struct Part {
     pub(crate) plaintext: Vec<u8>,
+    /// BLAKE3 of it, where the source has it.
+    pub(crate) digest: Option<Digest>,
     /// The source stood by everything.
     pub(crate) is_last: bool,
 }
@@ -109,7 +114,7 @@ pub(crate) fn read(
                 if is_last {
                     source.finish()?;
                 }
-                Ok(Part { plaintext, is_last })
+                Ok(Part { plaintext, digest: source.part_digest(), is_last })
             });
             let is_over = read.as_ref().map_or(true, |part| part.is_last);
             if pieces.send(read).is_err() || is_over {
@@ -159,7 +164,8 @@ fn seal_all(
     let hand_on = |piece| pieces.send(Ok(piece)).map_err(|_| Stopped::Quietly);
     let mut is_first = before.is_none();
     loop {
-        let Part { plaintext, is_last } = read.pieces.recv().map_err(|_| Stopped::Quietly)??;
+        let Part { plaintext, digest: known, is_last } =
+            read.pieces.recv().map_err(|_| Stopped::Quietly)??;
         if std::mem::take(&mut is_first) {
             hand_on(Sealed::Header(sealer.header().to_vec()))?;
         }
@@ -170,15 +176,17 @@ fn seal_all(
                 if before.take().is_some()
                     && let Some(journal) = &journal
                 {
-                    journal.cut(index)?;
+                    journal.cut(index);
                 }
                 let mut ciphertext = buffers.recv().map_err(|_| Stopped::Quietly)?;
-                let digest = sealer.seal_part(&plaintext, &mut rand::rng(), &mut ciphertext)?;
+                reserve(&mut ciphertext, sealed_len(plaintext.len() as u64))?;
+                let digest =
+                    sealer.seal_part(&plaintext, &mut random::system(), &mut ciphertext)?;
                 if let Some(journal) = &journal {
-                    let digests =
-                        SealedPart { plaintext: Digest::of(&plaintext), ciphertext: digest };
+                    let of_plaintext = || known.unwrap_or_else(|| Digest::of(&plaintext));
+                    let digests = SealedPart { plaintext: of_plaintext(), ciphertext: digest };
                     let length = ciphertext.len() as u64;
-                    journal.note_part(index, &JournaledPart { length, digests })?;
+                    journal.note_part(index, &JournaledPart { length, digests });
                 }
                 let plaintext_bytes = plaintext.len() as u64;
                 hand_on(Sealed::Part { ciphertext, digest, plaintext_bytes })?;
@@ -190,7 +198,7 @@ fn seal_all(
             let parts = sealer.parts();
             let footer = finish(sealer)?;
             if let Some(journal) = &journal {
-                journal.note_end(parts, footer.total_length, &footer.transcript)?;
+                journal.note_end(parts, footer.total_length, &footer.transcript);
             }
             return hand_on(Sealed::Footer(footer));
         }

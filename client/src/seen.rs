@@ -1,17 +1,30 @@
 //! The rollback record: the newest version of each key that this machine has seen and verified.
 //!
 //! ```text
-//! $XDG_STATE_HOME/zput/seen/VAULT ID/lock               flock(2): one writer at a time
-//! $XDG_STATE_HOME/zput/seen/VAULT ID/SHA-256(key), hex   "zput-seen 1 GENERATION TRANSCRIPT\n"
+//! $XDG_STATE_HOME/zput/seen/VAULT ID/lock      flock(2): one writer at a time
+//! $XDG_STATE_HOME/zput/seen/VAULT ID/record    0600; head || rows, each of 128 bytes
+//!
+//! head = "zput/v1/seen\n" || zeros
+//! row  = SHA-256(key)[32] || generation[8] || transcript[64] || check[24]
+//! check = the first 24 bytes of BLAKE3(head || row up to here)
 //! ```
 //!
-//! A server that serves an older version than this is found out (FORMAT 9, step 6). A record that
-//! cannot be read is an error and never taken for none.
+//! A server that serves an older version than this is found out (FORMAT 9, step 6). Of several rows of a key
+//! the last one counts. A row is appended and synced; rows that no longer count go when they are the most of
+//! the file, which is then written anew beside it and renamed. So there is one file for a vault, whatever
+//! number of names it has.
+//!
+//! A row lies within a sector, so a power cut leaves all of it or none. What was never written is cut off or
+//! zeros, and counts for nothing: whoever wrote it was not told that it is on the disk. Any other row that
+//! does not fit its check is an error and never taken for none.
 
 use std::{
-    fs::{self, File},
+    collections::HashMap,
+    fs::{File, OpenOptions},
     io,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -19,6 +32,8 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use zput_common::{
     blob::{open::Seen, transcript::Transcript},
+    cursor::Cursor,
+    digest::Hasher,
     name::ObjectKey,
 };
 
@@ -27,20 +42,40 @@ use crate::{
     directories::Directories,
 };
 
-/// Longest record: 12 of text, 20 digits, 128 hex digits, two separators.
-const RECORD_MAX_BYTES: usize = 256;
+const ROW_BYTES: usize = 128;
+const CHECK_BYTES: usize = 24;
+const HEAD: [u8; ROW_BYTES] = head();
+/// Longest record that is read: 8 million rows.
+const RECORD_MAX_BYTES: u64 = 1 << 30;
+/// A file of fewer rows is not written anew.
+const ROWS_KEPT: usize = 1024;
 
-/// The record of one vault.
+/// The record of one vault. Its clones share what they have read.
 #[derive(Clone, Debug)]
 pub struct Record {
     directory: PathBuf,
+    read: Arc<Mutex<Rows>>,
+}
+
+/// What was read of a file.
+#[derive(Debug, Default)]
+struct Rows {
+    /// Device and inode; another file has other rows.
+    file: Option<(u64, u64)>,
+    /// By SHA-256 of the key.
+    newest: HashMap<[u8; 32], Seen>,
+    /// Up to where it was read, in bytes: whole rows.
+    end: u64,
 }
 
 /// Why the record could not be read or moved on.
 #[derive(Debug, Error)]
 pub enum SeenError {
     /// The file system refused.
-    #[error("cannot use the rollback record {}: {error}", path.display())]
+    #[error(
+        "cannot use the rollback record {}: {error} (XDG_STATE_HOME names another place for it)",
+        path.display()
+    )]
     File {
         /// Which file.
         path: PathBuf,
@@ -62,7 +97,11 @@ impl Record {
     /// The record of the vault with this id.
     #[must_use]
     pub fn of_vault(directories: &Directories, vault_id: &str) -> Self {
-        Self { directory: directories.state.join("seen").join(vault_id) }
+        Self::in_directory(directories.state.join("seen").join(vault_id))
+    }
+
+    fn in_directory(directory: PathBuf) -> Self {
+        Self { directory, read: Arc::default() }
     }
 
     /// The newest version seen of `key`.
@@ -70,7 +109,25 @@ impl Record {
     /// # Errors
     /// When there is a record that cannot be read.
     pub fn newest(&self, key: &ObjectKey) -> Result<Option<Seen>, SeenError> {
-        read(&self.path(key))
+        match self.look_up(key) {
+            // Another process may be about to write over a row that a crash has left: then it is whole under the lock.
+            Err(SeenError::Unreadable(path)) => match self.lock() {
+                Ok(_lock) => self.look_up(key),
+                Err(_) => Err(SeenError::Unreadable(path)),
+            },
+            found => found,
+        }
+    }
+
+    fn look_up(&self, key: &ObjectKey) -> Result<Option<Seen>, SeenError> {
+        let path = self.path();
+        let mut rows = self.rows();
+        match File::open(&path) {
+            Ok(file) => rows.follow(&file, &path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => *rows = Rows::default(),
+            Err(error) => return Err(SeenError::File { path, error }),
+        }
+        Ok(rows.newest.get(&id(key)).copied())
     }
 
     /// Notes that `seen` was verified. The record only moves up: a process that was overtaken by
@@ -79,23 +136,16 @@ impl Record {
     /// # Errors
     /// [`SeenError::Conflict`], and those of the file system.
     pub fn advance(&self, key: &ObjectKey, seen: &Seen) -> Result<(), SeenError> {
-        let path = self.path(key);
-        let failed = |error| SeenError::File { path: path.clone(), error };
-        // What takes time is done beside what others do.
-        let staged = Staged::write(&path, &text(seen)).map_err(failed)?;
-        let lock = self.lock()?;
-        match read(&path)? {
-            Some(newest) if newest.generation > seen.generation => {}
+        self.write(key, seen, |newest| match newest {
             Some(newest) if newest.generation == seen.generation => {
-                if newest.transcript != seen.transcript {
-                    return Err(SeenError::Conflict);
+                if newest.transcript == seen.transcript {
+                    Ok(false)
+                } else {
+                    Err(SeenError::Conflict)
                 }
             }
-            _ => staged.place(Existing::Replace).map_err(failed)?,
-        }
-        drop(lock);
-        // Also where another noted something newer: this counts on it being on the disk.
-        atomic::sync_directory(&self.directory).map_err(failed)
+            newest => Ok(newest.is_none_or(|newest| newest.generation < seen.generation)),
+        })
     }
 
     /// Makes `seen` the newest, whatever was seen before: somebody decided so.
@@ -103,183 +153,166 @@ impl Record {
     /// # Errors
     /// Those of the file system.
     pub fn accept(&self, key: &ObjectKey, seen: &Seen) -> Result<(), SeenError> {
-        let _lock = self.lock()?;
-        write(&self.path(key), seen)
+        self.write(key, seen, |_| Ok(true))
     }
 
-    fn path(&self, key: &ObjectKey) -> PathBuf {
-        self.directory.join(hex::encode(Sha256::digest(key.as_bytes())))
+    /// Appends a row if `may` says so of the newest one. In both cases what is there is on the disk afterwards.
+    fn write(
+        &self,
+        key: &ObjectKey,
+        seen: &Seen,
+        may: impl FnOnce(Option<&Seen>) -> Result<bool, SeenError>,
+    ) -> Result<(), SeenError> {
+        let path = self.path();
+        let failed = |error| SeenError::File { path: path.clone(), error };
+        let lock = self.lock().map_err(failed)?;
+        let file = self.open(&path).map_err(failed)?;
+        {
+            let mut rows = self.rows();
+            rows.follow(&file, &path)?;
+            let id = id(key);
+            if may(rows.newest.get(&id))? {
+                let row = encode(&id, seen);
+                file.write_all_at(&row, rows.end).map_err(failed)?;
+                rows.newest.insert(id, *seen);
+                rows.end += ROW_BYTES as u64;
+                if rows.is_mostly_old() {
+                    return self.write_anew(&mut rows, &path).map_err(failed);
+                }
+            }
+        }
+        drop(lock);
+        // One sync is for all rows that are there by then.
+        file.sync_data().map_err(failed)
     }
 
-    fn lock(&self) -> Result<File, SeenError> {
-        let path = self.directory.join("lock");
-        let open = || {
-            atomic::make_directory(&self.directory)?;
-            let file = atomic::open_or_make(&path)?;
-            flock(&file, FlockOperation::LockExclusive)?;
-            Ok(file)
-        };
-        open().map_err(|error| SeenError::File { path: path.clone(), error })
+    /// Under the lock: the file, made and named durably if there is none.
+    fn open(&self, path: &Path) -> io::Result<File> {
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                atomic::write(path, &HEAD, Existing::Replace)?;
+                OpenOptions::new().read(true).write(true).open(path)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Under the lock: a file with the rows that count takes the place of the one that is there.
+    fn write_anew(&self, rows: &mut Rows, path: &Path) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(ROW_BYTES * (rows.newest.len() + 1));
+        bytes.extend_from_slice(&HEAD);
+        for (id, seen) in &rows.newest {
+            bytes.extend_from_slice(&encode(id, seen));
+        }
+        *rows = Rows::default();
+        Staged::write(path, &bytes)?.publish(Existing::Replace)
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join("record")
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        atomic::make_directory(&self.directory)?;
+        let file = atomic::open_or_make(&self.directory.join("lock"))?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
     }
 }
 
-fn read(path: &Path) -> Result<Option<Seen>, SeenError> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(SeenError::File { path: path.to_owned(), error }),
-    };
-    match parse(&text) {
-        Some(seen) => Ok(Some(seen)),
-        None => Err(SeenError::Unreadable(path.to_owned())),
+impl Rows {
+    /// Reads what was appended since, or all of another file.
+    fn follow(&mut self, file: &File, path: &Path) -> Result<(), SeenError> {
+        let failed = |error| SeenError::File { path: path.to_owned(), error };
+        let metadata = file.metadata().map_err(failed)?;
+        let (which, length) = ((metadata.dev(), metadata.ino()), metadata.len());
+        if self.file != Some(which) || length < self.end {
+            *self = Self { file: Some(which), ..Self::default() };
+        }
+        if length > RECORD_MAX_BYTES {
+            return Err(SeenError::Unreadable(path.to_owned()));
+        }
+        // What is behind the last whole row is one that was never written.
+        let rows = (length - self.end) / ROW_BYTES as u64;
+        let mut bytes = vec![0; usize::try_from(rows).unwrap_or(0) * ROW_BYTES];
+        file.read_exact_at(&mut bytes, self.end).map_err(failed)?;
+        let (mut rows, _) = bytes.as_chunks::<ROW_BYTES>();
+        if self.end == 0 {
+            let Some((first, others)) = rows.split_first() else {
+                return Err(SeenError::Unreadable(path.to_owned()));
+            };
+            if *first != HEAD {
+                return Err(SeenError::Unreadable(path.to_owned()));
+            }
+            rows = others;
+            self.end = ROW_BYTES as u64;
+        }
+        let mut end = self.end;
+        for row in rows {
+            end += ROW_BYTES as u64;
+            if *row == [0; ROW_BYTES] {
+                continue;
+            }
+            let Some((id, seen)) = decode(row) else {
+                *self = Self::default();
+                return Err(SeenError::Unreadable(path.to_owned()));
+            };
+            self.newest.insert(id, seen);
+            self.end = end;
+        }
+        Ok(())
+    }
+
+    fn is_mostly_old(&self) -> bool {
+        let rows = usize::try_from(self.end).unwrap_or(usize::MAX) / ROW_BYTES;
+        rows > ROWS_KEPT && rows > 2 * self.newest.len()
     }
 }
 
-fn parse(text: &[u8]) -> Option<Seen> {
-    if text.len() > RECORD_MAX_BYTES {
+const fn head() -> [u8; ROW_BYTES] {
+    let (text, mut head) = (b"zput/v1/seen\n", [0; ROW_BYTES]);
+    let mut at = 0;
+    while at < text.len() {
+        head[at] = text[at];
+        at += 1;
+    }
+    head
+}
+
+fn id(key: &ObjectKey) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+fn check(covered: &[u8]) -> [u8; CHECK_BYTES] {
+    let mut hasher = Hasher::new();
+    hasher.update(&HEAD);
+    hasher.update(covered);
+    *hasher.finish().as_bytes().first_chunk().unwrap_or(&[0; CHECK_BYTES])
+}
+
+fn encode(id: &[u8; 32], seen: &Seen) -> Vec<u8> {
+    let mut row = Vec::with_capacity(ROW_BYTES);
+    row.extend_from_slice(id);
+    row.extend_from_slice(&seen.generation.to_be_bytes());
+    row.extend_from_slice(seen.transcript.as_bytes());
+    let check = check(&row);
+    row.extend_from_slice(&check);
+    row
+}
+
+fn decode(row: &[u8; ROW_BYTES]) -> Option<([u8; 32], Seen)> {
+    let (covered, stated) = row.split_last_chunk::<CHECK_BYTES>()?;
+    if check(covered) != *stated {
         return None;
     }
-    let fields = str::from_utf8(text).ok()?.strip_prefix("zput-seen 1 ")?.strip_suffix('\n')?;
-    let (generation, transcript) = fields.split_once(' ')?;
-    let transcript: [u8; 64] = hex::decode(transcript).ok()?.try_into().ok()?;
-    Some(Seen {
-        generation: generation.parse().ok()?,
-        transcript: Transcript::from_bytes(transcript),
-    })
-}
-
-fn write(path: &Path, seen: &Seen) -> Result<(), SeenError> {
-    atomic::write(path, &text(seen), Existing::Replace)
-        .map_err(|error| SeenError::File { path: path.to_owned(), error })
-}
-
-fn text(seen: &Seen) -> Vec<u8> {
-    let transcript = hex::encode(seen.transcript.as_bytes());
-    format!("zput-seen 1 {} {transcript}\n", seen.generation).into_bytes()
+    let mut cursor = Cursor::new(covered);
+    let (id, generation) = (cursor.array()?, cursor.u64()?);
+    Some((id, Seen { generation, transcript: Transcript::from_bytes(cursor.array()?) }))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use super::*;
-
-    fn record(dir: &Path) -> Record {
-        Record { directory: dir.join("state/seen/vault") }
-    }
-
-    fn seen(generation: u64, byte: u8) -> Seen {
-        Seen { generation, transcript: Transcript::from_bytes([byte; 64]) }
-    }
-
-    fn key() -> ObjectKey {
-        ObjectKey::new("k").unwrap()
-    }
-
-    fn generation(record: &Record) -> Option<u64> {
-        record.newest(&key()).unwrap().map(|seen| seen.generation)
-    }
-
-    #[test]
-    fn the_record_only_moves_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let record = record(dir.path());
-        assert_eq!(generation(&record), None);
-        record.advance(&key(), &seen(5, 1)).unwrap();
-        record.advance(&key(), &seen(4, 2)).unwrap();
-        assert_eq!(generation(&record), Some(5));
-        record.advance(&key(), &seen(u64::MAX, 2)).unwrap();
-        assert_eq!(generation(&record), Some(u64::MAX));
-        assert_eq!(*record.newest(&key()).unwrap().unwrap().transcript.as_bytes(), [2; 64]);
-    }
-
-    #[test]
-    fn one_generation_has_one_transcript() {
-        let dir = tempfile::tempdir().unwrap();
-        let record = record(dir.path());
-        record.advance(&key(), &seen(5, 1)).unwrap();
-        record.advance(&key(), &seen(5, 1)).unwrap();
-        assert!(matches!(record.advance(&key(), &seen(5, 2)), Err(SeenError::Conflict)));
-    }
-
-    #[test]
-    fn a_decision_moves_it_down() {
-        let dir = tempfile::tempdir().unwrap();
-        let record = record(dir.path());
-        record.advance(&key(), &seen(5, 1)).unwrap();
-        record.accept(&key(), &seen(3, 1)).unwrap();
-        assert_eq!(generation(&record), Some(3));
-    }
-
-    #[test]
-    fn the_file_is_as_documented() {
-        let dir = tempfile::tempdir().unwrap();
-        let record = record(dir.path());
-        record.advance(&key(), &seen(5, 0xab)).unwrap();
-        // SHA-256("k").
-        let path = record
-            .directory
-            .join("8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a");
-        let text = fs::read_to_string(path).unwrap();
-        assert_eq!(text, format!("zput-seen 1 5 {}\n", "ab".repeat(64)));
-    }
-
-    #[test]
-    fn what_cannot_be_understood_is_an_error_and_not_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let record = record(dir.path());
-        record.advance(&key(), &seen(5, 1)).unwrap();
-        let sound = fs::read_to_string(record.path(&key())).unwrap();
-        let newer = sound.replace("seen 1", "seen 2");
-        for damaged in ["", "zput-seen 1 5 00\n", sound.trim_end(), &newer, &sound[..90]] {
-            fs::write(record.path(&key()), damaged).unwrap();
-            assert!(matches!(record.newest(&key()), Err(SeenError::Unreadable(_))), "{damaged:?}");
-            assert!(record.advance(&key(), &seen(9, 1)).is_err());
-        }
-    }
-
-    #[test]
-    fn threads_that_note_the_same_keys_only_move_them_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let record = record(dir.path());
-        let key = |n: u64| ObjectKey::new(format!("k{n}")).unwrap();
-        thread::scope(|scope| {
-            for worker in 0..4u64 {
-                let record = &record;
-                scope.spawn(move || {
-                    for turn in 0..80 {
-                        // Each in an order of its own.
-                        let (key, generation) =
-                            (key((turn + worker) % 8), 1 + worker + turn / 8 * 4);
-                        record.advance(&key, &seen(generation, 1)).unwrap();
-                        let newest = record.newest(&key).unwrap().unwrap();
-                        assert!(newest.generation >= generation);
-                    }
-                });
-            }
-        });
-        for n in 0..8 {
-            assert_eq!(record.newest(&key(n)).unwrap(), Some(seen(40, 1)));
-        }
-        // Those and the lock, and nothing half.
-        assert_eq!(fs::read_dir(&record.directory).unwrap().count(), 9);
-    }
-
-    #[test]
-    fn no_update_is_lost_between_processes() {
-        let dir = tempfile::tempdir().unwrap();
-        thread::scope(|scope| {
-            for worker in 0..4u64 {
-                let record = record(dir.path());
-                scope.spawn(move || {
-                    for i in 0..25 {
-                        let mine = 1 + worker + 4 * i;
-                        record.advance(&key(), &seen(mine, 1)).unwrap();
-                        assert!(generation(&record) >= Some(mine));
-                    }
-                });
-            }
-        });
-        assert_eq!(generation(&record(dir.path())), Some(100));
-    }
-}
+mod tests;

@@ -155,7 +155,7 @@ fn what_is_said_is_said_in_the_order_of_the_files() {
     assert_eq!(
         ran.stderr,
         "zput: cannot read missing: No such file or directory (os error 2)\n\
-         zput: cannot read directory: is a directory\n\
+         zput: directory is a directory (tar c directory | zput --name directory.tar -)\n\
          zput: 2 of 32 failed\n"
     );
 

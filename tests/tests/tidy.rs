@@ -226,6 +226,38 @@ fn unsafe_code_is_where_it_is_expected_and_nowhere_else() {
     assert_eq!(found, MAY_BE_UNSAFE);
 }
 
+/// Generators that a process seeds once: two clones of a machine would draw the same from them.
+const SEEDED_GENERATORS: [&str; 8] = [
+    "rand::rng()",
+    "rand::random",
+    "ThreadRng",
+    "thread_rng",
+    "StdRng",
+    "SmallRng",
+    "SeedableRng",
+    "fastrand",
+];
+
+#[test]
+fn keys_and_salts_come_from_the_operating_system() {
+    let mut checked = 0;
+    for name in ["common", "client", "server"] {
+        for (file, text) in crate_sources(name) {
+            let below = file.strip_prefix(workspace().join(name)).unwrap();
+            if file.ends_with("tests.rs") || below.components().any(|c| c.as_os_str() == "tests") {
+                continue;
+            }
+            let text = code(&text);
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+            for word in SEEDED_GENERATORS {
+                assert!(!text.contains(word), "{} says {word}", file.display());
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "the scan found only {checked} files: it no longer sees them");
+}
+
 /// The lint table of a manifest's `section`.
 fn lints(manifest: &str, section: &str) -> toml::Table {
     let text = fs::read_to_string(workspace().join(manifest)).unwrap();

@@ -17,13 +17,21 @@ mod command_line;
 mod console;
 mod failure;
 mod format;
+mod interrupted;
 mod peers;
 mod select;
 mod tree;
 
-use std::{ffi::OsString, io, path::PathBuf, process, sync::Arc};
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::PathBuf,
+    process,
+    sync::Arc,
+};
 
 use clap::{Args, Parser};
+use zput_common::name::BlobName;
 
 pub use self::{
     command_line::{ALWAYS_SAID, prepared, variable_of},
@@ -32,7 +40,7 @@ pub use self::{
 };
 pub(crate) use self::{console::Tally, failure::At};
 use crate::{
-    Client, ClientError, ExitCode, cleanup, directories::Directories, keystore::KeyPath,
+    Client, ClientError, ExitCode, cleanup, core_dump, directories::Directories, keystore::KeyPath,
     passphrase::PassphraseSource, retry::RETRIES, throwaway,
 };
 
@@ -41,6 +49,7 @@ pub fn run<A: Parser>(
     name: &'static str,
     command: fn(A, &Console) -> Result<(), Failure>,
 ) -> process::ExitCode {
+    core_dump::forbid();
     let (arguments, console) = match command_line::parse::<A>(name) {
         Ok(parsed) => parsed,
         Err(code) => return code,
@@ -135,6 +144,26 @@ pub(crate) fn warn_if_exposed(path: &KeyPath, console: &Console) {
         console
             .warn(&format_args!("warning: others can read the key file {path} (chmod 600 {path})"));
     }
+}
+
+/// The names that are texts, and the others.
+pub(crate) fn utf8(names: Vec<OsString>) -> (Vec<String>, Vec<OsString>) {
+    let (mut texts, mut others) = (Vec::new(), Vec::new());
+    for name in names {
+        match name.into_string() {
+            Ok(text) => texts.push(text),
+            Err(other) => others.push(other),
+        }
+    }
+    (texts, others)
+}
+
+/// The name of a blob, as it was typed.
+pub(crate) fn blob_name(text: &OsStr) -> Result<BlobName, Failure> {
+    let Some(name) = text.to_str() else {
+        return Err(usage(format!("{} is not UTF-8, and no name of a blob", text.display())));
+    };
+    BlobName::parse(name).at(name)
 }
 
 pub(crate) fn directories() -> Result<Directories, ClientError> {

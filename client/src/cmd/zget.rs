@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -13,9 +14,9 @@ use serde::Serialize;
 use zput_common::name::BlobName;
 
 use super::{
-    At, Console, Failure, KeyArguments, RetryArguments, directories, format,
+    At, Console, Failure, KeyArguments, RetryArguments, blob_name, directories, format,
     select::{is_pattern, spread},
-    usage,
+    usage, utf8,
 };
 use crate::{
     Client, ClientError, ExitCode,
@@ -63,7 +64,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try
 pub struct Arguments {
     /// Names of the blobs, or patterns
     #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    names: Vec<OsString>,
 
     /// Where to: a file, a directory (for several), or `-` for stdout; DIR/ is made if it is missing
     /// [default: the name's last component, here]
@@ -168,19 +169,29 @@ const STAYS: &str = "what came stays, and the same command goes on with it";
 /// # Errors
 /// When a blob was not fetched.
 pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    let are_plain = !arguments.names.iter().any(|name| is_pattern(name));
+    let are_plain = !arguments.names.iter().any(|name| name.to_str().is_some_and(is_pattern));
     let plain = if are_plain { Some(targets(&arguments)?) } else { None };
+    // Nobody is called for the sake of what cannot be a name.
+    let plain = match plain {
+        Some(targets) if targets.iter().all(Result::is_err) => {
+            return console.each(targets, |target| target.map(drop));
+        }
+        plain => plain,
+    };
     let partials = Partials::of(&directories()?);
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
     let targets = match plain {
         Some(targets) => targets,
         None => {
-            arguments.names = spread(&mut client, &arguments.names);
+            let (texts, others) = utf8(std::mem::take(&mut arguments.names));
+            let meant = spread(&mut client, &texts).into_iter().map(OsString::from);
+            arguments.names = meant.chain(others).collect();
             targets(&arguments)?
         }
     };
-    console.each(targets, |(name, target)| {
+    console.each(targets, |wanted| {
+        let (name, target) = wanted?;
         let line = fetch(&mut client, &name, &target, &partials, &arguments, console)?;
         if arguments.json {
             console.print_json(&line)?;
@@ -338,13 +349,12 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Where each name goes; no two go to one place.
-fn targets(arguments: &Arguments) -> Result<Vec<(BlobName, Target)>, Failure> {
-    let names: Vec<BlobName> = arguments
-        .names
-        .iter()
-        .map(|name| BlobName::parse(name).at(name))
-        .collect::<Result<_, _>>()?;
+/// A blob and where it goes, or why it goes nowhere.
+type Wanted = Result<(BlobName, Target), Failure>;
+
+/// Where each name goes; of two that would go to one place, the first does.
+fn targets(arguments: &Arguments) -> Result<Vec<Wanted>, Failure> {
+    let names: Vec<_> = arguments.names.iter().map(|name| blob_name(name)).collect();
     let to_stdout = arguments.output.as_deref().is_some_and(|path| path == Path::new("-"));
     if to_stdout && arguments.json {
         return Err(usage("--json prints on stdout, where -o - puts the blob"));
@@ -361,28 +371,32 @@ fn targets(arguments: &Arguments) -> Result<Vec<(BlobName, Target)>, Failure> {
         return Err(usage("several blobs need a directory: -o DIR/"));
     }
     if arguments.verify_only {
-        return Ok(names.into_iter().map(|name| (name, Target::Nowhere)).collect());
+        return Ok(names.into_iter().map(|name| Ok((name?, Target::Nowhere))).collect());
     }
     let mut taken = BTreeSet::new();
-    let mut targets = Vec::with_capacity(names.len());
-    for name in names {
+    let mut target = |name: &BlobName| {
         if let Some(directory) = directory {
             let path = match arguments.parents {
                 true => directory.join(name.as_str()),
                 false => directory.join(name.base_name()),
             };
             if !taken.insert(path.clone()) {
-                return Err(usage(format!("two blobs would go to {}", path.display())));
+                let path = path.display();
+                return Err(usage(format!("{name} would go to {path}, as another one does")));
             }
-            targets.push((name, Target::Path(path)));
+            Ok(Target::Path(path))
         } else if to_stdout {
-            targets.push((name, Target::Stdout));
+            Ok(Target::Stdout)
         } else {
-            let path = arguments.output.clone().unwrap_or_default();
-            targets.push((name, Target::Path(path)));
+            Ok(Target::Path(arguments.output.clone().unwrap_or_default()))
         }
-    }
-    Ok(targets)
+    };
+    let wanted = |name: Result<BlobName, Failure>| {
+        let name = name?;
+        let target = target(&name)?;
+        Ok((name, target))
+    };
+    Ok(names.into_iter().map(wanted).collect())
 }
 
 /// What ends in a slash is meant as a directory, whether it is there or not.
@@ -401,16 +415,15 @@ mod tests {
     fn paths(line: &[&str]) -> Result<Vec<String>, String> {
         let arguments =
             Arguments::try_parse_from(line).map_err(|error| error.kind().to_string())?;
-        targets(&arguments).map_err(|failure| failure.to_string()).map(|targets| {
-            targets
-                .into_iter()
-                .map(|(_, target)| match target {
-                    Target::Stdout => "stdout".to_owned(),
-                    Target::Path(path) => path.display().to_string(),
-                    Target::Nowhere => "nowhere".to_owned(),
-                })
-                .collect()
-        })
+        let told = |failure: Failure| failure.to_string();
+        let path = |wanted: Wanted| {
+            wanted.map_err(told).map(|(_, target)| match target {
+                Target::Stdout => "stdout".to_owned(),
+                Target::Path(path) => path.display().to_string(),
+                Target::Nowhere => "nowhere".to_owned(),
+            })
+        };
+        targets(&arguments).map_err(told)?.into_iter().map(path).collect()
     }
 
     #[test]

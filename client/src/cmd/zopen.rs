@@ -115,14 +115,15 @@ fn open(
 ) -> Result<(), Failure> {
     let path = arguments.file.as_path();
     let is_stdin = path == Path::new("-");
-    let source = if is_stdin { FileSource::stdin()? } else { FileSource::open(path)? };
+    let mut source = if is_stdin { FileSource::stdin()? } else { FileSource::open(path)? };
     let mut output = output(arguments, is_stdin)?;
     if arguments.json && matches!(output, Output::Stream(_)) {
         return Err(usage("--json prints on stdout, where the blob would go: -o PATH"));
     }
     let progress = console.progress(&path.display().to_string());
-    let (file, progress) = (source.file(), &*progress);
+    let progress = &*progress;
     let opened = if !is_stdin && source.is_regular() {
+        let file = source.file();
         if matches!(output, Output::Stream(_)) {
             // What is written there cannot be taken back.
             let verified =
@@ -132,7 +133,7 @@ fn open(
         offline::open_file(file, path, identities, vouching, &mut output, progress)
     } else {
         let path = if is_stdin { Path::new("stdin") } else { path };
-        offline::open_pipe(file, path, identities, vouching, &mut output, progress)
+        offline::open_pipe(&mut source, path, identities, vouching, &mut output, progress)
     };
     let thing = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
     let opened = super::At::at(opened, thing)?;

@@ -1,7 +1,7 @@
 //! `zput`: seals files and stores them.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, hash_map::Entry},
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -16,15 +16,15 @@ use zput_common::{
 };
 
 use super::{
-    At, Console, Failure, KeyArguments, RetryArguments, Tally, directories, format, open_key_file,
-    usage,
+    At, Console, Failure, KeyArguments, RetryArguments, Tally, directories, format,
+    interrupted::Watched, open_key_file, usage,
 };
 use crate::{
     Client, ClientError,
     directories::Directories,
     embedded::{self, Made},
     put::{JOBS, JOBS_MAX, NamedFile, PutOptions, PutReceipt, Resume},
-    source::{CommandSource, FileSource, Source},
+    source::{CommandSource, FileSource, Source, look},
     terminal::printable,
 };
 
@@ -36,6 +36,9 @@ Examples:
   zput --exec --name pg/main -- pg_dump main
                                            store what a command prints, if it succeeds
   zput --if-absent --name lock token       fail with exit code 10 if it is there
+
+A file that only grows is stored as it was at first. A pipe or a command that gives no byte is refused,
+for most often its writer has failed; --allow-empty stores an empty blob.
 
 With nothing configured, zput makes a key file and a store in your home and says where they are.
 
@@ -65,6 +68,10 @@ pub struct Arguments {
     /// Store only if the name is not taken; otherwise fail with exit code 10
     #[arg(long)]
     if_absent: bool,
+
+    /// Store an empty blob where a pipe or the command of --exec gives no byte
+    #[arg(long)]
+    allow_empty: bool,
 
     /// Cipher to seal with
     #[arg(long, value_enum, default_value_t = SuiteName::Aes)]
@@ -127,8 +134,8 @@ impl From<SuiteName> for Suite {
 /// What is put where.
 #[derive(Debug)]
 enum Task {
-    /// At least one, each under a name of its own.
-    Files(Vec<NamedFile>),
+    /// At least one: those that have a name of their own, and why each of the others has none.
+    Files(Vec<Result<NamedFile, Failure>>),
     Stdin {
         name: BlobName,
     },
@@ -154,14 +161,8 @@ struct Line<'a> {
 /// # Errors
 /// When a file was not stored.
 pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    let task = task(&mut arguments)?;
-    // Nothing is set up for the sake of what cannot be read.
-    if let Task::Files(files) = &task
-        && files.iter().all(|file| FileSource::open(&file.path).is_err())
-    {
-        let open = |file: &NamedFile| FileSource::open(&file.path).map(drop);
-        return console.each(files.iter().collect(), |file| open(file).map_err(Failure::from));
-    }
+    let begun = begin(task(&mut arguments)?, &arguments, console)?;
+    let Some(begun) = begun else { return Ok(()) };
     let directories = directories()?;
     let key_file = key_file(&arguments, &directories, console)?;
     if key_file.role() == Role::Get {
@@ -169,17 +170,7 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
     }
     let mut client = Client::new(key_file, &directories)?;
     arguments.retries.apply(&mut client, console)?;
-    let options = PutOptions {
-        suite: arguments.suite.into(),
-        condition: if arguments.if_absent { Condition::Absent } else { Condition::Any },
-        sha256: arguments.sha256,
-        unsealed: arguments.plaintext,
-        resume: match (arguments.resume, arguments.no_resume) {
-            (true, _) => Resume::Insist,
-            (false, true) => Resume::Never,
-            (false, false) => Resume::Auto,
-        },
-    };
+    let options = options(&arguments);
     let to = client.remote().to_string();
     let tell = |name: &BlobName, receipt: &PutReceipt| {
         if arguments.json {
@@ -189,42 +180,116 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
         console.done(&format_args!("{name} → {to}  {size}  version {}", receipt.version));
         Ok(())
     };
-    let (name, receipt) = match task {
-        Task::Files(files) => match <[NamedFile; 1]>::try_from(files) {
-            Ok([NamedFile { name, path }]) => {
-                // An error of the source names its path itself.
-                let source = FileSource::open(&path)?;
-                let receipt = put_from(&mut client, &name, source, &options, console)?;
-                (name, receipt)
-            }
-            Err(files) => {
-                let mut tally = Tally::of(files.len());
-                let progress = console.progress(&format!("{} files", files.len()));
-                let jobs = arguments.jobs.into();
-                client.put_many(&files, &options, jobs, &*progress, |index, put| {
-                    let Some(NamedFile { name, .. }) = files.get(index) else { return };
-                    let ended = match put {
-                        Ok(receipt) => tell(name, &receipt),
-                        // As above.
-                        Err(error @ ClientError::Source(_)) => Err(error.into()),
-                        Err(error) => Err(error).at(name),
-                    };
-                    tally.note(ended, console);
-                });
-                return tally.end();
-            }
-        },
-        Task::Stdin { name } => {
-            let receipt = put_from(&mut client, &name, FileSource::stdin()?, &options, console)?;
+    let (name, receipt) = match begun {
+        Begun::One { name, source } => {
+            let receipt = put_from(&mut client, &name, source, &options, console)?;
             (name, receipt)
         }
-        Task::Command { command, arguments, name } => {
+        Begun::Several { files, mut tally } => {
+            let label = format!("{} files", files.len());
+            let progress = console.progress(&label);
+            let jobs = arguments.jobs.into();
+            client.put_many(&files, &options, jobs, &*progress, |index, put| {
+                let Some(NamedFile { name, .. }) = files.get(index) else { return };
+                let ended = match put {
+                    Ok(receipt) => tell(name, &receipt),
+                    // An error of the source names its path itself.
+                    Err(error @ ClientError::Source(_)) => Err(error.into()),
+                    Err(error) => Err(error).at(name),
+                };
+                tally.note(ended, console);
+            });
+            return tally.end();
+        }
+        Begun::Command { command, arguments, name } => {
             let source = CommandSource::start(&command, &arguments)?;
+            let source = source.allow_empty(options.allow_empty);
             let receipt = put_from(&mut client, &name, source, &options, console)?;
             (name, receipt)
         }
     };
     tell(&name, &receipt)
+}
+
+fn options(arguments: &Arguments) -> PutOptions {
+    PutOptions {
+        suite: arguments.suite.into(),
+        condition: if arguments.if_absent { Condition::Absent } else { Condition::Any },
+        sha256: arguments.sha256,
+        unsealed: arguments.plaintext,
+        resume: match (arguments.resume, arguments.no_resume) {
+            (true, _) => Resume::Insist,
+            (false, true) => Resume::Never,
+            (false, false) => Resume::Auto,
+        },
+        allow_empty: arguments.allow_empty,
+    }
+}
+
+/// What can be read, as far as that is known before a key file is looked for.
+enum Begun {
+    /// A single source, which is open.
+    One { name: BlobName, source: FileSource },
+    /// Files that are there, and how the others have failed.
+    Several { files: Vec<NamedFile>, tally: Tally },
+    /// A command, which does not run yet.
+    Command { command: OsString, arguments: Vec<OsString>, name: BlobName },
+}
+
+/// Looks at all sources before the first put: nothing is set up for the sake of what cannot be read. A single
+/// one is opened, once and for good; of several the system is asked, for opening has effects on a pipe.
+fn begin(task: Task, arguments: &Arguments, console: &Console) -> Result<Option<Begun>, Failure> {
+    let files = match task {
+        Task::Files(files) => files,
+        Task::Stdin { name } => {
+            let source = FileSource::stdin()?.allow_empty(arguments.allow_empty);
+            return Ok(Some(Begun::One { name, source }));
+        }
+        Task::Command { command, arguments, name } => {
+            return Ok(Some(Begun::Command { command, arguments, name }));
+        }
+    };
+    let files = match <[_; 1]>::try_from(files) {
+        Ok([file]) => {
+            let NamedFile { name, path } = file?;
+            let source = FileSource::open(&path)?.allow_empty(arguments.allow_empty);
+            return Ok(Some(Begun::One { name, source }));
+        }
+        Err(files) => files,
+    };
+    refuse_a_destination(&files)?;
+    let mut tally = Tally::of(files.len());
+    let mut good = Vec::with_capacity(files.len());
+    for file in files {
+        let looked = file.and_then(|file| {
+            look(&file.path)?;
+            Ok(file)
+        });
+        match looked {
+            Ok(file) => good.push(file),
+            Err(failure) => tally.note(Err(failure), console),
+        }
+    }
+    if good.is_empty() {
+        return tally.end().map(|()| None);
+    }
+    Ok(Some(Begun::Several { files: good, tally }))
+}
+
+/// `zput FILE remote/name`, as cp(1) has it: where there is no such directory, a name was meant.
+fn refuse_a_destination(files: &[Result<NamedFile, Failure>]) -> Result<(), Failure> {
+    let [Ok(first), Ok(NamedFile { path: last, .. })] = files else { return Ok(()) };
+    let Some(parent) = last.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    if parent.is_dir() || last.is_absolute() || look(&first.path).is_err() {
+        return Ok(());
+    }
+    let (first, last) = (first.path.display(), last.display());
+    Err(usage(format!(
+        "cannot read {last}: there is no such file; nothing was stored (did you mean --name {last}? \
+         zput --name {last} {first})"
+    )))
 }
 
 /// Tells of a file that was stored.
@@ -248,7 +313,10 @@ fn put_from(
     console: &Console,
 ) -> Result<PutReceipt, Failure> {
     let progress = console.progress(name.as_str());
-    client.put(name, source, options, &*progress).at(name)
+    let has_journal = source.identity().is_some() && options.resume != Resume::Never;
+    let kept = has_journal && !options.unsealed;
+    let watched = Watched::new(&*progress, console.line(name), kept);
+    client.put(name, source, options, &watched).at(name)
 }
 
 /// The key file; on the first put of all, a new one with a store.
@@ -279,7 +347,7 @@ fn tell_store(made: &Made, console: &Console) {
     console.tell(&format_args!("made a store: {}", made.store.display()));
 }
 
-/// What the arguments ask for, each under its name; the names do not clash.
+/// What the arguments ask for. Of two files of one name the first has it.
 fn task(arguments: &mut Arguments) -> Result<Task, Failure> {
     let mut files = std::mem::take(&mut arguments.files);
     let mut behind = std::mem::take(&mut arguments.command);
@@ -314,19 +382,28 @@ fn task(arguments: &mut Arguments) -> Result<Task, Failure> {
         }
         return Ok(Task::Stdin { name });
     }
-    let mut names = HashSet::new();
-    let mut named = Vec::with_capacity(files.len());
-    for path in files {
+    if let Some(prefix) = &arguments.prefix {
+        BlobName::parse(prefix.strip_suffix('/').unwrap_or(prefix)).at("--prefix")?;
+    }
+    let mut taken = HashMap::new();
+    let mut named = |path: PathBuf| {
         let name = match &given_name {
             Some(name) => name.clone(),
             None => name_of(&path, arguments.prefix.as_deref())?,
         };
-        if !names.insert(name.clone()) {
-            return Err(usage(format!("two files would be stored as {name}")));
+        match taken.entry(name.clone()) {
+            Entry::Vacant(entry) => drop(entry.insert(path.clone())),
+            Entry::Occupied(entry) => {
+                let (path, first) = (path.display(), entry.get().display());
+                return Err(usage(format!(
+                    "{path} would be stored as {name}, as {first} is (give it another name by --name \
+                     or --prefix)"
+                )));
+            }
         }
-        named.push(NamedFile { name, path });
-    }
-    Ok(Task::Files(named))
+        Ok(NamedFile { name, path })
+    };
+    Ok(Task::Files(files.into_iter().map(&mut named).collect()))
 }
 
 /// The last component of `path`, behind `prefix`.
@@ -352,7 +429,17 @@ mod tests {
         let mut arguments =
             Arguments::try_parse_from(line).map_err(|error| error.kind().to_string())?;
         let names = match task(&mut arguments).map_err(|failure| failure.to_string())? {
-            Task::Files(files) => files.iter().map(|file| file.name.to_string()).collect(),
+            Task::Files(mut files) if files.len() == 1 => match files.remove(0) {
+                Ok(file) => vec![file.name.to_string()],
+                Err(failure) => return Err(failure.to_string()),
+            },
+            Task::Files(files) => {
+                let name = |file: Result<NamedFile, Failure>| match file {
+                    Ok(file) => file.name.to_string(),
+                    Err(failure) => format!("error: {failure}"),
+                };
+                files.into_iter().map(name).collect()
+            }
             Task::Stdin { name } | Task::Command { name, .. } => vec![name.to_string()],
         };
         Ok(names)
@@ -382,7 +469,6 @@ mod tests {
             &["zput", "--name", "n", "--prefix", "p", "a"],
             &["zput", "--prefix", "..", "a"],
             &["zput", "--prefix", "", "a"],
-            &["zput", "x/a", "y/a"],
             &["zput", ".."],
             &["zput", "/"],
             &["zput", "--exec", "--", "ls"],
@@ -393,6 +479,29 @@ mod tests {
         ] {
             assert!(names(line).is_err(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn one_bad_name_of_many_is_one_error_of_many() {
+        let long = format!("/x/{}", "n".repeat(1000));
+        let prefix = "p".repeat(1000);
+        for (line, expected) in [
+            (
+                &["zput", "x/a", "y/a", "b"][..],
+                &[
+                    "a",
+                    "error: y/a would be stored as a, as x/a is (give it another name by --name \
+                    or --prefix)",
+                    "b",
+                ][..],
+            ),
+            (&["zput", "a", "..", "b"], &["a", "error: .. has no name: give one by --name", "b"]),
+        ] {
+            assert_eq!(names(line).unwrap(), expected);
+        }
+        let found = names(&["zput", "--prefix", &prefix, "a", &long, "b"]).unwrap();
+        assert!(found[1].starts_with("error: ") && !found[0].starts_with("error"), "{found:?}");
+        assert_eq!(found[2], format!("{prefix}/b"));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! `zrm`: moves blobs to the trash.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+};
 
 use clap::Parser;
 use serde::Serialize;
 use zput_common::name::BlobName;
 
 use super::{
-    At, Console, Failure, KeyArguments, RetryArguments, format, local,
+    At, Console, Failure, KeyArguments, RetryArguments, blob_name, format, local,
     select::{Reach, expand, is_pattern},
-    usage,
+    usage, utf8,
 };
 use crate::{Client, ClientError, terminal};
 
@@ -33,7 +36,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try
 pub struct Arguments {
     /// Names of the blobs, or patterns
     #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    names: Vec<OsString>,
 
     /// Also all whose names begin with NAME/
     #[arg(short, long, visible_alias = "prefix")]
@@ -81,13 +84,20 @@ const UNASKED_MAX: usize = 3;
 /// # Errors
 /// When a blob was not removed.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    if arguments.names.iter().any(String::is_empty) {
+    if arguments.names.iter().any(|name| name.is_empty()) {
         return Err(usage("a name cannot be empty"));
+    }
+    let (texts, others) = utf8(arguments.names.clone());
+    let others = others.iter().map(|name| blob_name(name)).collect::<Vec<_>>();
+    // Nobody is called for the sake of what cannot be a name.
+    if texts.is_empty() {
+        return console.each(others, |name| name.map(drop));
     }
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
     let reach = if arguments.recursive { Reach::Below } else { Reach::Name };
-    let mut names = expand(&mut client, &arguments.names, reach);
+    let mut names = expand(&mut client, &texts, reach);
+    names.extend(others);
     if arguments.force {
         names.retain(|name| !name.as_ref().is_err_and(Failure::is_no_match));
     }
@@ -122,7 +132,8 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
 
 /// Whether it may go: a person is asked about many that nobody named one by one.
 fn may_go(names: &[Result<BlobName, Failure>], arguments: &Arguments) -> Result<bool, Failure> {
-    let are_named = !arguments.recursive && !arguments.names.iter().any(|name| is_pattern(name));
+    let is_pattern = |name: &OsString| name.to_str().is_some_and(is_pattern);
+    let are_named = !arguments.recursive && !arguments.names.iter().any(is_pattern);
     let count = names.iter().flatten().count();
     let is_asked = !(arguments.yes || arguments.force || are_named || count <= UNASKED_MAX)
         && io::stdin().is_terminal()

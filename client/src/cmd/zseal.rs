@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fs::{self, File},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -22,7 +22,8 @@ use crate::{
     offline::{self, Voucher},
     put::now_ns,
     sink::{Attributes, Output, SinkError},
-    source::{FileSource, Source},
+    source::FileSource,
+    standard_streams::{self, Stream},
 };
 
 /// What a sealed file's name ends in.
@@ -60,6 +61,10 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "recipients"])]
     into: Option<PathBuf>,
 
+    /// Seal an empty file where stdin or a pipe gives no byte
+    #[arg(long)]
+    allow_empty: bool,
+
     /// Replace the output file if it is there
     #[arg(short, long)]
     force: bool,
@@ -83,17 +88,30 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let is_stdin = arguments.file == Path::new("-");
     let name = name(&arguments, is_stdin)?;
+    let source = if is_stdin { FileSource::stdin() } else { FileSource::open(&arguments.file) };
+    let source = source?.allow_empty(arguments.allow_empty);
     let (recipients, voucher) = recipients(&name, &arguments, console)?;
-    if is_stdin {
-        seal(FileSource::stdin()?, &name, &recipients, voucher, &arguments, is_stdin, console)
-    } else {
-        let source = FileSource::open(&arguments.file)?;
-        seal(source, &name, &recipients, voucher, &arguments, is_stdin, console)
+    let to_stdout = match &arguments.output {
+        Some(path) => path == Path::new("-"),
+        None => arguments.into.is_none(),
+    };
+    if is_stdin
+        && to_stdout
+        && standard_streams::stdout().is_ok_and(|stdout| feeds_itself(&source, &stdout))
+    {
+        return Err(usage("what is to be sealed is where the sealed blob goes"));
     }
+    seal(source, &name, &recipients, voucher, &arguments, is_stdin, console)
+}
+
+/// Whether what is written to `stdout` would be read again, without an end: `zseal - < f >> f`.
+fn feeds_itself(source: &FileSource, stdout: &Stream) -> bool {
+    let is_file = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
+    is_file(source.file()) && source.is_same_file(stdout)
 }
 
 fn seal(
-    source: impl Source + 'static,
+    source: FileSource,
     name: &BlobName,
     recipients: &[Recipient],
     voucher: Option<Voucher>,

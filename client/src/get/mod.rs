@@ -34,6 +34,7 @@ use crate::{
     client::Client,
     connection::Connection,
     error::ClientError,
+    memory::reserve,
     notice::{Event, Notice},
     progress::{Progress, Proportion},
     receive::{Blocks, receive, receive_small},
@@ -305,13 +306,8 @@ impl Client {
             return Err(ClientError::Envelope("the lengths do not add up"));
         }
         if wanted.version.is_none() {
-            match self.note(wanted, newest, &trusted.seen()) {
-                // What is here is the newest that this machine knows of, whether or not that can be noted.
-                Err(ClientError::Seen(error @ SeenError::File { .. })) => {
-                    self.tell(&Notice { thing: None, event: Event::Unrecorded { error: &error } });
-                }
-                noted => noted?,
-            }
+            let noted = self.note(wanted, newest, &trusted.seen());
+            self.record_warning().of(info.version, noted)?;
         }
         Ok(Found { info, recipients, trusted, header, footer })
     }
@@ -322,13 +318,13 @@ impl Client {
         wanted: &Wanted<'_>,
         newest: Option<Seen>,
         seen: &Seen,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), SeenError> {
         match newest {
             Some(newest) if newest == *seen => Ok(()),
             Some(newest) if wanted.allow_rollback && newest.generation >= seen.generation => {
-                Ok(self.record().accept(wanted.key, seen)?)
+                self.record().accept(wanted.key, seen)
             }
-            _ => Ok(self.record().advance(wanted.key, seen)?),
+            _ => self.record().advance(wanted.key, seen),
         }
     }
 
@@ -448,8 +444,9 @@ impl Begun {
         let mut buffer = Vec::new();
         while self.next < self.parts.end {
             let index = self.next;
-            let mut part = trusted.open_part(index, buffer)?;
             let mut left = layout.sealed_part_len(index).unwrap_or(0);
+            reserve(&mut buffer, left)?;
+            let mut part = trusted.open_part(index, buffer)?;
             while left > 0 {
                 let Some(bytes) = blocks.next(left) else { return Err(ClientError::Incomplete) };
                 left -= bytes.len() as u64;

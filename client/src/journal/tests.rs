@@ -40,10 +40,10 @@ fn transcript() -> Transcript {
 fn written(dir: &Path) -> PathBuf {
     let journal = journals(dir).lock(&key()).unwrap().unwrap();
     assert!(journal.entry().unwrap().is_none());
-    let rows = journal.begin(&subject(), &file_key(), b"the header").unwrap();
-    rows.note_part(0, &part(10)).unwrap();
-    rows.note_part(1, &part(20)).unwrap();
-    rows.note_end(2, 33_554_439, &transcript()).unwrap();
+    let rows = journal.begin(&subject(), &file_key(), b"the header");
+    rows.note_part(0, &part(10));
+    rows.note_part(1, &part(20));
+    rows.note_end(2, 33_554_439, &transcript());
     // SHA-256("k").
     let name = "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a";
     dir.join("state/puts/vault").join(name)
@@ -79,9 +79,9 @@ fn a_put_goes_on_behind_what_is_held() {
     written(dir.path());
     let journal = journals(dir.path()).lock(&key()).unwrap().unwrap();
     let rows = journal.resume(&journal.entry().unwrap().unwrap());
-    rows.cut(1).unwrap();
+    rows.cut(1);
     assert_eq!(journal.entry().unwrap().unwrap().parts, [part(10)]);
-    rows.note_part(1, &part(30)).unwrap();
+    rows.note_part(1, &part(30));
     let entry = journal.entry().unwrap().unwrap();
     assert_eq!((entry.parts, entry.end), (vec![part(10), part(30)], None));
 }
@@ -124,7 +124,7 @@ fn what_a_crash_has_torn_ends_the_journal() {
     fs::write(&path, &swapped).unwrap();
     assert_eq!(rows(dir.path()), Some((0, false)));
     let journal = journals(dir.path()).lock(&key()).unwrap().unwrap();
-    journal.begin(&subject(), &file_key(), b"other head").unwrap();
+    journal.begin(&subject(), &file_key(), b"other head");
     let head = fs::read(&path).unwrap();
     assert_eq!(head.len(), 155);
     fs::write(&path, [&head, &sound[155..]].concat()).unwrap();
@@ -159,7 +159,7 @@ fn what_is_over_is_overwritten_and_gone() {
     // Nor does a new beginning leave the old one's behind.
     let path = written(dir.path());
     let journal = journals(dir.path()).lock(&key()).unwrap().unwrap();
-    journal.begin(&subject(), &FileKey::from_bytes([0x11; 16]), b"").unwrap();
+    journal.begin(&subject(), &FileKey::from_bytes([0x11; 16]), b"");
     let left = fs::read(&path).unwrap();
     assert!(!left.windows(16).any(|window| window == [0x77; 16]));
 }

@@ -23,6 +23,7 @@ use crate::{
     connection::ConnectionError,
     error::ClientError,
     journal::{Journal, Subject},
+    random,
     retry::{Tries, is_temporary},
     seal::{self, Sealed, Sealing, Stage},
     seen::Record,
@@ -40,17 +41,30 @@ pub(super) struct Failed {
     pub(super) begun: Option<Box<HeaderSlice>>,
     /// The next attempt has less to do.
     pub(super) progressed: bool,
+    /// The server has heard of the upload: it may hold some of it.
+    pub(super) is_begun: bool,
+    /// It was to begin a blob, and the server has not heard of it: what the journal has of it is of no use.
+    pub(super) is_unheard: bool,
 }
 
 impl<E: Into<ClientError>> From<E> for Failed {
     fn from(error: E) -> Self {
-        Self { error: error.into(), lost: None, begun: None, progressed: false }
+        let error = error.into();
+        Self {
+            error,
+            lost: None,
+            begun: None,
+            progressed: false,
+            is_begun: false,
+            is_unheard: false,
+        }
     }
 }
 
 impl Failed {
     /// Behind a Begin with this header. What the server has refused it does not keep.
-    fn having_begun(self, header: &HeaderSlice) -> Self {
+    fn having_begun(mut self, header: &HeaderSlice) -> Self {
+        self.is_begun = true;
         match &self.error {
             ClientError::Connection(
                 ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. },
@@ -90,12 +104,8 @@ impl Client {
     ) -> Result<PutReceipt, Failed> {
         target.progress.begin(source.length());
         let sealer = new_sealer(self.key_file(), self.record(), target, source.attributes())?;
-        let rows = match journal {
-            Some((journal, subject)) => {
-                Some(journal.begin(subject, sealer.file_key(), sealer.header())?)
-            }
-            None => None,
-        };
+        let rows = journal
+            .map(|(journal, subject)| journal.begin(subject, sealer.file_key(), sealer.header()));
         let stage = self.start(Sealing { journal: rows, ..Sealing::new(sealer) }, source)?;
         let sent = self.begin_and_send(target, &stage);
         stage.join();
@@ -112,7 +122,8 @@ impl Client {
         let record = self.record().clone();
         let begin = Some(header.clone());
         let connection = self.connection()?;
-        let upload = Upload::begin(connection, &target.key, begin, target.options.condition)?;
+        let upload = Upload::begin(connection, &target.key, begin, target.options.condition)
+            .map_err(|error| Failed { is_begun: true, ..error.into() })?;
         let sent = send(upload, stage, target, &record, header.clone());
         sent.map_err(|failed| failed.having_begun(&header))
     }
@@ -163,7 +174,7 @@ impl Client {
         let read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
         seal::seal(sealing, read, move |sealer| {
             let provenance = Provenance::Vault { mac_key: &mac_key, writer: &writer };
-            Ok(sealer.finish(provenance, &mut rand::rng())?)
+            Ok(sealer.finish(provenance, &mut random::system())?)
         })
         .map_err(ClientError::Thread)
     }
@@ -176,8 +187,8 @@ impl Client {
     ) -> Result<PutReceipt, ClientError> {
         self.set_hopeless(false);
         let Committed { version, seen, length } = *committed;
-        self.record()
-            .advance(&target.key, &seen)
+        self.record_warning()
+            .of(version, self.record().advance(&target.key, &seen))
             .map_err(|error| ClientError::Unrecorded { version, error })?;
         let generation = Some(seen.generation);
         Ok(PutReceipt { key: target.key.clone(), version, generation, length })
@@ -206,7 +217,7 @@ pub(super) fn new_sealer(
         },
         sha256: target.options.sha256,
     };
-    Ok(Sealer::new(options, &key_file.recipients, &mut rand::rng())?)
+    Ok(Sealer::new(options, &key_file.recipients, &mut random::system())?)
 }
 
 /// The header, which comes first.

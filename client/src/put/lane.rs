@@ -23,11 +23,12 @@ use super::{
     many::{NamedFile, SMALL_BYTES},
 };
 use crate::{
-    client::Client,
+    client::{Client, RecordWarning},
     connection::{Connection, ConnectionError},
     error::ClientError,
     journal::Journals,
     progress::Silent,
+    random,
     retry::is_temporary,
     seal::PART_BYTES,
     seen::Record,
@@ -49,6 +50,7 @@ pub(super) struct Work<'a> {
     mac_key: VaultMacKey,
     writer: WriterKey,
     record: Record,
+    warning: RecordWarning,
     journals: Journals,
     is_patient: bool,
 }
@@ -64,8 +66,17 @@ pub(super) enum Told {
 /// What became of a file.
 pub(super) enum Outcome {
     Done(Result<PutReceipt, ClientError>),
-    /// It has to go the ordinary way; if it may have been stored, with how its connection ended.
-    Left(Option<Lost>),
+    /// It has to go the ordinary way.
+    Left(Box<Leftover>),
+}
+
+/// What a lane knows of a file that it leaves.
+#[derive(Default)]
+pub(super) struct Leftover {
+    /// It may have been stored.
+    pub(super) lost: Option<Lost>,
+    /// It was opened, and is not opened again.
+    pub(super) source: Option<FileSource>,
 }
 
 /// A commit that was on its way when its connection ended.
@@ -101,6 +112,7 @@ impl<'a> Work<'a> {
             writer: key_file.device_seed().writer_key(),
             key_file,
             record: client.record().clone(),
+            warning: client.record_warning(),
             journals: client.journals().clone(),
             is_patient: client.retries() > 0,
         }
@@ -128,15 +140,18 @@ impl<'a> Work<'a> {
         Some((index, self.files.get(index)?))
     }
 
-    /// None where it has to go the ordinary way.
-    fn seal(&self, NamedFile { name, path }: &NamedFile) -> Result<Option<Blob>, ClientError> {
+    /// The source where it has to go the ordinary way.
+    fn seal(
+        &self,
+        NamedFile { name, path }: &NamedFile,
+    ) -> Result<Result<Blob, FileSource>, ClientError> {
         let mut source = FileSource::open(path)?;
         if source.length().is_none_or(|length| length > SMALL_BYTES) {
-            return Ok(None);
+            return Ok(Err(source));
         }
         let key = self.key_file.object_key(name);
-        if self.journals.lock_existing(&key)?.is_some() {
-            return Ok(None);
+        if self.journals.lock_existing(&key).is_ok_and(|journal| journal.is_some()) {
+            return Ok(Err(source));
         }
         let mut plaintext = Vec::new();
         source.read_part(&mut plaintext, PART_BYTES)?;
@@ -145,9 +160,9 @@ impl<'a> Work<'a> {
         let mut sealer = new_sealer(&self.key_file, &self.record, &target, source.attributes())?;
         let (generation, header) = (sealer.generation(), HeaderSlice::of(sealer.header().to_vec()));
         let mut part = Vec::new();
-        sealer.seal_part(&plaintext, &mut rand::rng(), &mut part)?;
+        sealer.seal_part(&plaintext, &mut random::system(), &mut part)?;
         let provenance = Provenance::Vault { mac_key: &self.mac_key, writer: &self.writer };
-        let footer = sealer.finish(provenance, &mut rand::rng())?;
+        let footer = sealer.finish(provenance, &mut random::system())?;
         let seen = Seen { generation, transcript: footer.transcript };
         let slices = [part, footer.bytes].map(|bytes| {
             let digest = Digest::of(&bytes);
@@ -159,7 +174,7 @@ impl<'a> Work<'a> {
         };
         let claims = slices.iter().map(claimed).collect();
         let commit = LostCommit { header, slices: claims, seen, length: footer.total_length };
-        Ok(Some(Blob { key, slices, commit: Box::new(commit) }))
+        Ok(Ok(Blob { key, slices, commit: Box::new(commit) }))
     }
 }
 
@@ -200,9 +215,10 @@ impl<'a> Lane<'a> {
             && let Some((index, file)) = self.work.take()
         {
             let Blob { key, slices, commit } = match self.work.seal(file) {
-                Ok(Some(blob)) => blob,
-                Ok(None) => {
-                    self.ended(index, Outcome::Left(None));
+                Ok(Ok(blob)) => blob,
+                Ok(Err(source)) => {
+                    let left = Leftover { source: Some(source), lost: None };
+                    self.ended(index, Outcome::Left(Box::new(left)));
                     continue;
                 }
                 Err(error) => {
@@ -287,12 +303,15 @@ impl<'a> Lane<'a> {
             ConnectionError::Refused { .. } => {
                 let error = ClientError::from(error);
                 if self.work.is_patient && is_temporary(&error) {
-                    Outcome::Left(None)
+                    Outcome::Left(Box::default())
                 } else {
                     Outcome::Done(Err(error))
                 }
             }
-            _ => Outcome::Left(Some(Lost { commit, error: Some(error) })),
+            _ => {
+                let lost = Some(Lost { commit, error: Some(error) });
+                Outcome::Left(Box::new(Leftover { lost, source: None }))
+            }
         };
         self.ended(index, outcome);
     }
@@ -301,6 +320,7 @@ impl<'a> Lane<'a> {
     fn note(&self, stored: Option<Stored>) {
         let Some(Stored { index, key, version, seen, length }) = stored else { return };
         let noted = self.work.record.advance(&key, &seen);
+        let noted = self.work.warning.of(version, noted);
         let receipt = PutReceipt { key, version, generation: Some(seen.generation), length };
         let noted = noted.map(|()| receipt);
         let put = noted.map_err(|error| ClientError::Unrecorded { version, error });

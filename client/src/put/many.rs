@@ -32,7 +32,7 @@ use zput_common::{
 
 use super::{
     PutOptions, PutReceipt, Resume, Target,
-    lane::{Lane, Lost, Outcome, Told, Work},
+    lane::{Lane, Leftover, Lost, Outcome, Told, Work},
 };
 use crate::{
     client::Client,
@@ -98,10 +98,10 @@ impl Client {
                         progress.advance(put.as_ref().map_or(0, |receipt| receipt.length));
                         put
                     }
-                    Outcome::Left(lost) => {
-                        let lost = lost.map(|lost| crew.once_waited(lost));
+                    Outcome::Left(mut left) => {
+                        left.lost = left.lost.map(|lost| crew.once_waited(lost));
                         self.rested(rested.elapsed());
-                        let put = self.put_alone(file, options, lost, progress);
+                        let put = self.put_alone(file, options, *left, progress);
                         rested = Instant::now();
                         if put.is_ok() {
                             crew.man(self);
@@ -127,12 +127,12 @@ impl Client {
         !options.unsealed && starts_over && self.key_file().role() != Role::Get
     }
 
-    /// Puts a file that no lane has seen to; `lost` if one may have stored it.
+    /// Puts a file that no lane has seen to.
     fn put_alone(
         &mut self,
         NamedFile { name, path }: &NamedFile,
         options: &PutOptions,
-        lost: Option<Lost>,
+        Leftover { lost, source }: Leftover,
         progress: &dyn Progress,
     ) -> Result<PutReceipt, ClientError> {
         if let Some(Lost { commit, error }) = lost {
@@ -145,7 +145,12 @@ impl Client {
                 return self.stored(&target, &committed);
             }
         }
-        self.put(name, FileSource::open(path)?, options, &Share::of(progress))
+        let source = match source {
+            Some(source) => source,
+            None => FileSource::open(path)?,
+        };
+        let source = source.allow_empty(options.allow_empty);
+        self.put(name, source, options, &Share::of(progress))
     }
 }
 
@@ -229,7 +234,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         }
         self.early.remove(&index).unwrap_or_else(|| {
             self.work.skip(index);
-            Outcome::Left(None)
+            Outcome::Left(Box::default())
         })
     }
 

@@ -33,13 +33,14 @@ use zput_common::{
 
 use self::attempt::Failed;
 pub use self::many::{JOBS, JOBS_MAX, NamedFile, SMALL_BYTES};
+pub(crate) use crate::seal::PART_BYTES;
 use crate::{
     client::Client,
     error::ClientError,
+    journal::JournalError,
     notice::{Event, Notice},
     progress::Progress,
     retry::Tries,
-    seal::PART_BYTES,
     send::abort,
     source::Source,
 };
@@ -57,6 +58,9 @@ pub struct PutOptions {
     pub unsealed: bool,
     /// What becomes of an interrupted put of this name.
     pub resume: Resume,
+    /// Whether a path of several that turns out to be a pipe may give no byte. Other sources know it
+    /// themselves.
+    pub allow_empty: bool,
 }
 
 /// What becomes of an interrupted put of the same file under the same name.
@@ -79,6 +83,7 @@ impl Default for PutOptions {
             sha256: false,
             unsealed: false,
             resume: Resume::default(),
+            allow_empty: false,
         }
     }
 }
@@ -140,18 +145,24 @@ impl Client {
         let insists = target.options.resume == Resume::Insist;
         let has_parts = source.length().is_some_and(|length| length >= PART_BYTES as u64);
         if source.identity().is_some() && has_parts {
-            return match self.journals().lock(&target.key)? {
-                Some(journal) => self.put_journaled(target, &*source, &journal),
+            return match self.journals().lock(&target.key) {
+                Ok(Some(journal)) => self.put_journaled(target, &*source, &journal),
                 // Another put of this name has it. This one starts over if it is interrupted.
-                None if insists => Err(ClientError::PutUnderWay),
-                None => self.put_without(target, source),
+                Ok(None) if insists => Err(ClientError::PutUnderWay),
+                Ok(None) => self.put_without(target, source),
+                Err(error) if insists => Err(error.into()),
+                Err(error) => {
+                    self.warn_of_journal(target, error);
+                    self.put_without(target, source)
+                }
             };
         }
         if insists {
             return Err(ClientError::NothingToResume(None));
         }
         // What was begun under this name was something else.
-        if let Some(journal) = self.journals().lock_existing(&target.key)? {
+        // One that cannot be used is no matter of this put.
+        if let Ok(Some(journal)) = self.journals().lock_existing(&target.key) {
             self.retrying(Some(target.name.as_str()), |client| match journal.entry()? {
                 Some(entry) => {
                     let header = HeaderSlice::of(entry.header);
@@ -159,9 +170,17 @@ impl Client {
                 }
                 None => Ok(()),
             })?;
-            journal.discard()?;
+            drop(journal.discard());
         }
         self.put_without(target, source)
+    }
+
+    /// A put does not need its journal; unless the user wants none anyhow, it is said what that means.
+    fn warn_of_journal(&self, target: &Target<'_>, error: JournalError) {
+        if target.options.resume != Resume::Never {
+            let error = &ClientError::from(error);
+            self.tell(&target.notice(Event::NoJournal { error }));
+        }
     }
 
     /// Puts without a journal: what can be read again, from its start each time.
@@ -188,7 +207,7 @@ impl Client {
     ) -> Result<PutReceipt, ClientError> {
         let mut tries = Tries::default();
         loop {
-            let Failed { error, lost, begun, progressed } = match attempt(self) {
+            let Failed { error, lost, begun, progressed, .. } = match attempt(self) {
                 Ok(receipt) => return Ok(receipt),
                 Err(failed) => failed,
             };

@@ -73,10 +73,17 @@ impl Client {
     ) -> Result<PutReceipt, ClientError> {
         let mut course = Course { resume: target.options.resume, is_news: true };
         let (mut held, mut most_held) = (0, 0);
+        let mut is_unheard = false;
         let put = self.until_stored(target, |client| {
             // It is about what was there before. What this put begins, it goes on with.
-            let attempt = client.attempt_journaled(target, source, course, journal, &mut held);
+            let attempt = if is_unheard {
+                // There is nothing to go on with yet.
+                client.begin(target, source, journal)
+            } else {
+                client.attempt_journaled(target, source, course, journal, &mut held)
+            };
             course = Course { resume: Resume::Auto, is_news: held > 0 };
+            is_unheard = matches!(&attempt, Err(failed) if failed.is_unheard);
             attempt.map_err(|failed| {
                 client.let_go(&failed.error);
                 // A server that says less and more by turns does not keep anybody for ever.
@@ -86,6 +93,9 @@ impl Client {
                 Failed { progressed, begun: None, ..failed }
             })
         });
+        if let Some(error) = journal.broken() {
+            self.warn_of_journal(target, error);
+        }
         match &put {
             Ok(_) => {
                 // It is stored all the same.
@@ -94,7 +104,7 @@ impl Client {
                 }
             }
             // Why it was not stored is the worse news.
-            Err(error) if ends_the_put(error) => drop(journal.discard()),
+            Err(error) if is_unheard || ends_the_put(error) => drop(journal.discard()),
             Err(_) => {}
         }
         put
@@ -160,7 +170,8 @@ impl Client {
         journal: &Arc<Journal>,
     ) -> Result<PutReceipt, Failed> {
         let (again, subject) = self.opened(target, source)?;
-        self.attempt(target, again, Some((journal, &subject)))
+        let attempt = self.attempt(target, again, Some((journal, &subject)));
+        attempt.map_err(|failed| Failed { is_unheard: !failed.is_begun, ..failed })
     }
 
     /// The source from its start, and what tells it from others.

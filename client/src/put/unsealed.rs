@@ -88,10 +88,10 @@ impl Pieces {
         let Self { first: mut part, stage } = self;
         let mut length = 0;
         loop {
-            let Part { plaintext, is_last } = part;
+            let Part { plaintext, digest, is_last } = part;
             let bytes = plaintext.len() as u64;
             if !plaintext.is_empty() {
-                let digest = Digest::of(&plaintext);
+                let digest = digest.unwrap_or_else(|| Digest::of(&plaintext));
                 upload.slice_of(&plaintext, digest, bytes, target.progress)?;
             }
             length += bytes;

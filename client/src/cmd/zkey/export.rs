@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     keystore::KeyPath,
+    random,
     sink::{Output, Sink},
 };
 
@@ -60,7 +61,7 @@ impl Export {
         let path = self.key.path(&directories()?);
         let key_file = path.open()?;
         let mut exported = key_file
-            .export(self.role.role(), &mut rand::rng())
+            .export(self.role.role(), &mut random::system())
             .map_err(|error| path.malformed(error))?;
         // A store in this machine's file system is on no other.
         if matches!(exported.remote, Some(Remote::Embedded(_))) {

@@ -27,7 +27,7 @@ use crate::{
     atomic::{Existing, Staged},
     first_use::Alone,
     keystore::Unlocked,
-    secret_file, standard_streams, terminal,
+    random, secret_file, standard_streams, terminal,
 };
 
 #[derive(Args, Debug)]
@@ -77,7 +77,7 @@ impl Join {
         let mut unlocked = if existed {
             path.unlock()?
         } else {
-            Unlocked { key_file: KeyFile::generate(&mut rand::rng()), passphrase: None }
+            Unlocked { key_file: KeyFile::generate(&mut random::system()), passphrase: None }
         };
         let store = match self.force {
             true => None,

@@ -11,7 +11,7 @@ use super::{
     },
     MadeLine, existing,
 };
-use crate::first_use::Alone;
+use crate::{first_use::Alone, random};
 
 #[derive(Args, Debug)]
 pub(super) struct New {
@@ -63,7 +63,7 @@ impl From<NamesArgument> for Names {
 
 impl New {
     pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
-        self.made.save(KeyFile::generate(&mut rand::rng()), console)
+        self.made.save(KeyFile::generate(&mut random::system()), console)
     }
 }
 
@@ -74,7 +74,7 @@ impl Import {
             let path = self.identity.display();
             return Err(usage(format!("{path} must hold one identity, and not more")));
         };
-        self.made.save(KeyFile::from_identity(only, &mut rand::rng()), console)
+        self.made.save(KeyFile::from_identity(only, &mut random::system()), console)
     }
 }
 

@@ -1,0 +1,108 @@
+//! A child and all that it has started, as proc(5) tells of them: `sh -c 'dump | gzip'` is three processes.
+//!
+//! Without `/proc` only the child itself is known. A daemon that has left its parent is not found, and means
+//! to go on.
+
+use std::{collections::BTreeSet, fs};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// How often the processes are looked at: each look finds what was started since the one before.
+const LOOKS: usize = 3;
+
+/// A process as `/proc/PID/stat` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process {
+    pid: i32,
+    parent: i32,
+    group: i32,
+}
+
+/// Asks the child `pid`, what it has started, and the process groups that they lead, to end.
+pub(super) fn end(pid: Pid) {
+    let mut ended = BTreeSet::new();
+    for _ in 0..LOOKS {
+        let processes = running();
+        let family = family(pid.as_raw_pid(), &processes);
+        let news: Vec<i32> = family.difference(&ended).copied().collect();
+        for pid in &news {
+            let leads = processes.iter().any(|process| process.group == *pid);
+            signal(*pid, leads);
+        }
+        if news.is_empty() {
+            return;
+        }
+        ended.extend(news);
+    }
+}
+
+/// SIGTERM; and SIGCONT, without which one that was stopped would not hear of it.
+fn signal(pid: i32, leads: bool) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    for signal in [Signal::TERM, Signal::CONT] {
+        // One that has ended already is what was wanted.
+        let _ended =
+            if leads { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
+    }
+}
+
+/// `first` and its descendants.
+fn family(first: i32, processes: &[Process]) -> BTreeSet<i32> {
+    let mut family = BTreeSet::from([first]);
+    loop {
+        let before = family.len();
+        for process in processes {
+            if family.contains(&process.parent) {
+                family.insert(process.pid);
+            }
+        }
+        if family.len() == before {
+            return family;
+        }
+    }
+}
+
+fn running() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stats = entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        parse(pid, &fs::read(entry.path().join("stat")).ok()?)
+    });
+    stats.collect()
+}
+
+/// proc_pid_stat(5): `PID (COMMAND) STATE PPID PGRP …`; a command may have any bytes in its name.
+fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
+    let behind = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let fields = str::from_utf8(stat.get(behind..)?).ok()?;
+    let mut fields = fields.split_ascii_whitespace().skip(1);
+    let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(Process { pid, parent, group })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_proc_is_read_whatever_the_command_is_called() {
+        let process = Some(Process { pid: 7, parent: 3, group: 5 });
+        assert_eq!(parse(7, b"7 (sh) S 3 5 5 0 -1 4194304"), process);
+        assert_eq!(parse(7, b"7 (a) S 9 (\xff b)) R 3 5 5 0"), process);
+        assert_eq!(parse(7, b"7 (sh"), None);
+    }
+
+    #[test]
+    fn a_family_is_found_whatever_the_order_of_its_numbers() {
+        let process = |pid, parent| Process { pid, parent, group: 1 };
+        let processes = [process(2, 9), process(3, 2), process(9, 4), process(5, 1)];
+        assert_eq!(family(9, &processes), BTreeSet::from([2, 3, 9]));
+        assert_eq!(family(8, &processes), BTreeSet::from([8]));
+    }
+
+    #[test]
+    fn this_process_is_among_those_that_run() {
+        let pid = std::process::id().cast_signed();
+        assert!(running().iter().any(|process| process.pid == pid));
+    }
+}

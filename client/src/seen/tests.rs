@@ -1,0 +1,209 @@
+use std::{fs, thread};
+
+use super::*;
+
+fn record(dir: &Path) -> Record {
+    Record::in_directory(dir.join("state/seen/vault"))
+}
+
+fn seen(generation: u64, byte: u8) -> Seen {
+    Seen { generation, transcript: Transcript::from_bytes([byte; 64]) }
+}
+
+fn key() -> ObjectKey {
+    numbered(0)
+}
+
+fn numbered(number: u64) -> ObjectKey {
+    ObjectKey::new(format!("k{number}")).unwrap()
+}
+
+fn generation(record: &Record) -> Option<u64> {
+    record.newest(&key()).unwrap().map(|seen| seen.generation)
+}
+
+#[test]
+fn the_record_only_moves_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = record(dir.path());
+    assert_eq!(generation(&record), None);
+    record.advance(&key(), &seen(5, 1)).unwrap();
+    record.advance(&key(), &seen(4, 2)).unwrap();
+    assert_eq!(generation(&record), Some(5));
+    record.advance(&key(), &seen(u64::MAX, 2)).unwrap();
+    assert_eq!(generation(&record), Some(u64::MAX));
+    assert_eq!(*record.newest(&key()).unwrap().unwrap().transcript.as_bytes(), [2; 64]);
+    assert_eq!(record.newest(&numbered(1)).unwrap(), None);
+}
+
+#[test]
+fn one_generation_has_one_transcript() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = record(dir.path());
+    record.advance(&key(), &seen(5, 1)).unwrap();
+    record.advance(&key(), &seen(5, 1)).unwrap();
+    assert!(matches!(record.advance(&key(), &seen(5, 2)), Err(SeenError::Conflict)));
+}
+
+#[test]
+fn a_decision_moves_it_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = record(dir.path());
+    first.advance(&key(), &seen(5, 1)).unwrap();
+    first.accept(&key(), &seen(3, 1)).unwrap();
+    assert_eq!((generation(&first), generation(&record(dir.path()))), (Some(3), Some(3)));
+}
+
+#[test]
+fn the_file_is_as_documented() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = record(dir.path());
+    record.advance(&ObjectKey::new("k").unwrap(), &seen(5, 0xab)).unwrap();
+    let bytes = fs::read(record.directory.join("record")).unwrap();
+    assert_eq!(bytes.len(), 256);
+    assert_eq!(bytes[..14], *b"zput/v1/seen\n\0");
+    // SHA-256("k").
+    let id = "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a";
+    assert_eq!(hex::encode(&bytes[128..160]), id);
+    assert_eq!(bytes[160..168], [0, 0, 0, 0, 0, 0, 0, 5]);
+    assert_eq!(bytes[168..232], [0xab; 64]);
+    let metadata = fs::metadata(record.directory.join("record")).unwrap();
+    assert_eq!(metadata.mode() & 0o777, 0o600);
+}
+
+#[test]
+fn many_names_are_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = record(dir.path());
+    for number in 0..300 {
+        writer.advance(&numbered(number), &seen(number + 1, 1)).unwrap();
+    }
+    // The lock, and the record.
+    assert_eq!(fs::read_dir(&writer.directory).unwrap().count(), 2);
+    let reader = record(dir.path());
+    for number in 0..300 {
+        assert_eq!(reader.newest(&numbered(number)).unwrap(), Some(seen(number + 1, 1)));
+    }
+}
+
+#[test]
+fn rows_that_no_longer_count_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, other) = (record(dir.path()), record(dir.path()));
+    for generation in 1..=3000 {
+        // By turns, so that each finds that the file is another one.
+        let record = if generation % 7 == 0 { &other } else { &first };
+        record.advance(&numbered(generation % 3), &seen(generation, 1)).unwrap();
+    }
+    let length = fs::metadata(first.path()).unwrap().len();
+    assert!(length <= 1025 * 128, "{length}");
+    for record in [&first, &other] {
+        for number in 0..3 {
+            let newest = record.newest(&numbered(number)).unwrap().unwrap();
+            assert!((2998..=3000).contains(&newest.generation), "{newest:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_crash_has_not_written_counts_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    record(dir.path()).advance(&key(), &seen(5, 1)).unwrap();
+    let path = record(dir.path()).path();
+    let sound = fs::read(&path).unwrap();
+    for torn in [&[0; 256][..], &[0; 60], &[7; 100]] {
+        fs::write(&path, [&sound, torn].concat()).unwrap();
+        assert_eq!(generation(&record(dir.path())), Some(5));
+        let record = record(dir.path());
+        record.advance(&numbered(1), &seen(6, 1)).unwrap();
+        assert_eq!(record.newest(&numbered(1)).unwrap(), Some(seen(6, 1)));
+    }
+    // A row behind one that was never written: of two that were on their way, the later one came to the disk.
+    let row = encode(&id(&numbered(2)), &seen(7, 1));
+    fs::write(&path, [&sound, &[0; 128][..], &row].concat()).unwrap();
+    let record = record(dir.path());
+    assert_eq!(record.newest(&numbered(2)).unwrap(), Some(seen(7, 1)));
+    record.advance(&numbered(3), &seen(8, 1)).unwrap();
+    assert_eq!(record.newest(&numbered(2)).unwrap(), Some(seen(7, 1)));
+}
+
+#[test]
+fn what_cannot_be_understood_is_an_error_and_not_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    record(dir.path()).advance(&numbered(1), &seen(4, 1)).unwrap();
+    record(dir.path()).advance(&key(), &seen(5, 1)).unwrap();
+    let path = record(dir.path()).path();
+    let sound = fs::read(&path).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let damaged = [3, 127, 130, 165, 200, 250, 256, 383].map(flipped);
+    for bytes in damaged.into_iter().chain([Vec::new(), sound[..60].to_vec()]) {
+        fs::write(&path, &bytes).unwrap();
+        for _ in 0..2 {
+            let record = record(dir.path());
+            assert!(matches!(record.newest(&key()), Err(SeenError::Unreadable(_))));
+            assert!(matches!(record.newest(&key()), Err(SeenError::Unreadable(_))));
+            assert!(record.advance(&key(), &seen(9, 1)).is_err());
+        }
+        assert_eq!(fs::read(&path).unwrap(), bytes, "it is left as it is");
+    }
+    fs::write(&path, &sound).unwrap();
+    assert_eq!(generation(&record(dir.path())), Some(5));
+    // One that was removed is none: somebody decided so.
+    let record = record(dir.path());
+    assert_eq!(generation(&record), Some(5));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(generation(&record), None);
+}
+
+#[test]
+fn threads_that_note_the_same_keys_only_move_them_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = record(dir.path());
+    thread::scope(|scope| {
+        for worker in 0..4u64 {
+            let record = &record;
+            scope.spawn(move || {
+                for turn in 0..80 {
+                    // Each in an order of its own.
+                    let (key, generation) =
+                        (numbered((turn + worker) % 8), 1 + worker + turn / 8 * 4);
+                    record.advance(&key, &seen(generation, 1)).unwrap();
+                    let newest = record.newest(&key).unwrap().unwrap();
+                    assert!(newest.generation >= generation);
+                }
+            });
+        }
+    });
+    for n in 0..8 {
+        assert_eq!(record.newest(&numbered(n)).unwrap(), Some(seen(40, 1)));
+    }
+    // The record and the lock, and nothing half.
+    assert_eq!(fs::read_dir(&record.directory).unwrap().count(), 2);
+}
+
+#[test]
+fn no_update_is_lost_between_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    thread::scope(|scope| {
+        for worker in 0..4u64 {
+            let record = record(dir.path());
+            scope.spawn(move || {
+                for i in 0..25 {
+                    let mine = 1 + worker + 4 * i;
+                    record.advance(&key(), &seen(mine, 1)).unwrap();
+                    record.advance(&numbered(1 + mine), &seen(mine, 1)).unwrap();
+                    assert!(generation(&record) >= Some(mine));
+                }
+            });
+        }
+    });
+    let record = record(dir.path());
+    assert_eq!(generation(&record), Some(100));
+    for mine in 1..=100 {
+        assert_eq!(record.newest(&numbered(1 + mine)).unwrap(), Some(seen(mine, 1)));
+    }
+}

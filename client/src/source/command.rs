@@ -1,0 +1,162 @@
+//! The output of a command as a source. It is stored only when the command ends well.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use super::{Source, SourceError, file::read_stream, of_a_stream};
+use crate::{
+    cleanup::{ChildGuard, end_family},
+    sink::Attributes,
+};
+
+/// The output of a command.
+#[derive(Debug)]
+pub struct CommandSource {
+    child: Child,
+    guard: Option<ChildGuard>,
+    output: File,
+    /// Bytes that were read and belong to the next part.
+    ahead: Vec<u8>,
+    command: OsString,
+    /// It has printed something.
+    has_spoken: bool,
+    may_be_empty: bool,
+}
+
+impl CommandSource {
+    /// Runs `command` with `arguments`, by itself and not by a shell; its stdin and stderr are this
+    /// process's.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start<S: AsRef<OsStr>>(command: &OsStr, arguments: &[S]) -> Result<Self, SourceError> {
+        let failed = |error| SourceError::Start { command: command.to_owned(), error };
+        let mut process = Command::new(command);
+        process.args(arguments).stdout(Stdio::piped());
+        let (mut child, guard) = ChildGuard::spawn(&mut process).map_err(failed)?;
+        let guard = Some(guard);
+        let Some(output) = child.stdout.take() else {
+            return Err(failed(io::Error::from(io::ErrorKind::BrokenPipe)));
+        };
+        Ok(Self {
+            child,
+            guard,
+            output: File::from(OwnedFd::from(output)),
+            ahead: Vec::new(),
+            command: command.to_owned(),
+            has_spoken: false,
+            may_be_empty: false,
+        })
+    }
+
+    /// Whether the command may end well without having printed a byte: most often a dump without output has
+    /// failed.
+    #[must_use]
+    pub fn allow_empty(mut self, may_be_empty: bool) -> Self {
+        self.may_be_empty = may_be_empty;
+        self
+    }
+
+    fn failed(&self, error: io::Error) -> SourceError {
+        SourceError::Read { path: PathBuf::from(&self.command), error }
+    }
+}
+
+impl Source for CommandSource {
+    fn read_part(&mut self, part: &mut Vec<u8>, part_size: usize) -> Result<(), SourceError> {
+        let read = read_stream(&self.output, &mut self.ahead, part, part_size);
+        self.has_spoken |= !part.is_empty();
+        read.map_err(|error| self.failed(error))
+    }
+
+    fn finish(&mut self) -> Result<(), SourceError> {
+        // It closed its output, so it is about to end. Until it has, a signal ends it as well.
+        if let Some(guard) = self.guard.take() {
+            guard.until_it_ended();
+        }
+        let status = self.child.wait().map_err(|error| self.failed(error))?;
+        if !status.success() {
+            return Err(SourceError::Failed { command: self.command.clone(), status });
+        }
+        if !self.has_spoken && !self.may_be_empty {
+            return Err(SourceError::Empty(PathBuf::from(&self.command)));
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> Option<u64> {
+        None
+    }
+
+    fn attributes(&self) -> Attributes {
+        of_a_stream()
+    }
+}
+
+impl Drop for CommandSource {
+    /// The put was given up: the command is not left running with nobody to read it.
+    fn drop(&mut self) {
+        if self.guard.take().is_some() {
+            end_family(self.child.id());
+            let _ended = self.child.kill();
+            let _reaped = self.child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::source::tests::read_all;
+
+    #[test]
+    fn a_command_that_ends_well_is_stood_by() {
+        let mut source = CommandSource::start(OsStr::new("printf"), &["%s", "hello"]).unwrap();
+        assert_eq!(read_all(&mut source, 100), [b"hello"]);
+        source.finish().unwrap();
+    }
+
+    #[test]
+    fn a_command_that_fails_is_not_stood_by() {
+        let mut source =
+            CommandSource::start(OsStr::new("sh"), &["-c", "printf half; exit 3"]).unwrap();
+        assert_eq!(read_all(&mut source, 100), [b"half"]);
+        let error = source.finish().unwrap_err();
+        assert_eq!(error.to_string(), "sh failed with exit status: 3; nothing was stored");
+        assert!(matches!(
+            CommandSource::start(OsStr::new("/nonexistent"), &[] as &[&str]),
+            Err(SourceError::Start { .. })
+        ));
+    }
+
+    #[test]
+    fn a_command_that_prints_nothing_is_stood_by_only_where_that_is_allowed() {
+        let start = || CommandSource::start(OsStr::new("true"), &[] as &[&str]).unwrap();
+        let mut source = start();
+        assert_eq!(read_all(&mut source, 100), [b""]);
+        let error = source.finish().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "true gave no byte; nothing was stored (--allow-empty stores an empty blob)"
+        );
+        let mut source = start().allow_empty(true);
+        assert_eq!(read_all(&mut source, 100), [b""]);
+        source.finish().unwrap();
+    }
+
+    #[test]
+    fn a_command_that_nobody_reads_is_ended() {
+        let source = CommandSource::start(OsStr::new("sleep"), &["1000"]).unwrap();
+        let id = source.child.id();
+        drop(source);
+        assert!(!Path::new(&format!("/proc/{id}")).exists());
+    }
+}

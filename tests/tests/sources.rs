@@ -1,0 +1,660 @@
+//! Where a put takes its bytes from: each source is opened once, and every byte that its writer gave is
+//! stored or the command fails.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{Read, Write},
+    os::unix::{ffi::OsStrExt, net::UnixListener, process::ExitStatusExt as _},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    fs::{CWD, Mode, OFlags, fcntl_getfl, fcntl_setfl, mkfifoat},
+    process::{Pid, Signal, geteuid, kill_process},
+};
+use zput_tests::{
+    Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path, names, or_skip, skip, until,
+};
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A home whose first put is over.
+fn settled() -> Home {
+    let home = Home::new();
+    home.write("first", b"first");
+    let _stored = home.run("zput", ["first"]).ok();
+    home
+}
+
+fn got(home: &Home, name: &str) -> Vec<u8> {
+    home.run("zget", ["-o", "-", name]).ok().stdout
+}
+
+/// What a shell makes of `script`, with the commands on its path.
+fn shell(home: &Home, script: &str) -> Ran {
+    let directory = command_path("zput").parent().unwrap().to_owned();
+    let mut command = home.program("bash");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", directory.display());
+    command.args(["-c", script]).env("PATH", path).output().unwrap().into()
+}
+
+fn make_fifo(home: &Home, name: &str) {
+    mkfifoat(CWD, home.file(name), Mode::RWXU).unwrap();
+}
+
+/// Writes `bytes` into a named pipe, once there is a reader, and closes it.
+fn feed(home: &Home, name: &str, bytes: Vec<u8>) -> thread::JoinHandle<()> {
+    let path = home.file(name);
+    thread::spawn(move || {
+        let mut pipe = OpenOptions::new().write(true).open(path).unwrap();
+        pipe.write_all(&bytes).unwrap();
+    })
+}
+
+#[test]
+fn a_named_pipe_gives_all_that_its_writer_gave() {
+    let home = settled();
+    make_fifo(&home, "pipe");
+    for length in [11, 300_000, 17_000_000] {
+        let bytes = Pattern::bytes(length, length);
+        let writer = feed(&home, "pipe", bytes.clone());
+        let _stored = home.run("zput", ["pipe"]).ok();
+        writer.join().unwrap();
+        assert!(got(&home, "pipe") == bytes, "{length}");
+    }
+    // Among files, large and small.
+    home.write("small1", b"1");
+    home.write("small2", b"2");
+    let writer = feed(&home, "pipe", b"among others".to_vec());
+    let _stored = home.run("zput", ["small1", "pipe", "small2"]).ok();
+    writer.join().unwrap();
+    assert_eq!(got(&home, "pipe"), b"among others");
+    // Sealed without a server.
+    let writer = feed(&home, "pipe", b"to be sealed".to_vec());
+    let _sealed = home.run("zseal", ["-o", "sealed", "pipe"]).ok();
+    writer.join().unwrap();
+    assert_eq!(home.run("zopen", ["-o", "-", "sealed"]).ok().stdout, b"to be sealed");
+    // And opened from one.
+    let writer = feed(&home, "pipe", home.read("sealed"));
+    let opened = home.run("zopen", ["-o", "-", "pipe"]).ok();
+    writer.join().unwrap();
+    assert_eq!(opened.stdout, b"to be sealed");
+}
+
+#[test]
+fn a_pipe_of_a_process_substitution_is_stored() {
+    let home = settled();
+    let script = "zput --name sub <(printf 'from a command') && zget -o - sub";
+    assert_eq!(shell(&home, script).ok().stdout, b"from a command");
+}
+
+/// How often a command opens the file called `name`.
+fn opens(home: &Home, command: &str, args: &[&str], name: &str) -> usize {
+    let trace = home.path().join("trace");
+    let mut strace = home.program("strace");
+    strace.args(["-f", "-e", "trace=open,openat,openat2", "-o"]).arg(&trace);
+    let ran = Ran::from(strace.arg(command_path(command)).args(args).output().unwrap());
+    let _ended = ran.ok();
+    let quoted = format!("\"{name}\"");
+    let calls = calls(&fs::read_to_string(trace).unwrap());
+    calls.iter().filter(|call| call.result >= 0 && call.arguments.contains(&quoted)).count()
+}
+
+#[test]
+fn each_source_is_opened_once() {
+    or_skip!(can_trace());
+    let home = settled();
+    make_fifo(&home, "pipe");
+    home.write("small", b"small");
+    home.write("other", b"other");
+    home.write("large", &Pattern::bytes(1, 17_000_000));
+    home.write("empty", b"");
+    let many = ["small", "pipe", "large", "other", "empty"];
+    for (command, args) in [
+        ("zput", &["small"][..]),
+        ("zput", &["large"]),
+        ("zput", &["pipe"]),
+        ("zput", &["empty"]),
+        ("zput", &many),
+        ("zput", &["--jobs", "1", "small", "pipe", "other"]),
+        ("zseal", &["--force", "-o", "sealed", "pipe"]),
+        ("zseal", &["--force", "-o", "sealed", "large"]),
+    ] {
+        for name in many {
+            let is_given = args.contains(&name);
+            let is_fed = args.contains(&"pipe");
+            let writer = is_fed.then(|| feed(&home, "pipe", b"fed".to_vec()));
+            let opened = opens(&home, command, args, name);
+            if let Some(writer) = writer {
+                writer.join().unwrap();
+            }
+            assert_eq!(opened, usize::from(is_given), "{name} by {command} {args:?}");
+        }
+    }
+}
+
+#[test]
+fn a_closed_stdin_is_no_empty_file() {
+    let home = settled();
+    for script in [
+        "zput --name first - <&-",
+        "zput --name new - <&-",
+        "zseal -o sealed - <&-",
+        "zopen -o opened - <&-",
+        "zkey import --identity - --key k.zkey <&-",
+        "zkey join --invite-file - --key k.zkey <&-",
+        "zkey join --key k.zkey <&-",
+        // stderr too: what is said goes nowhere, and above all into no file.
+        "zput --name first - <&- 2>&-",
+    ] {
+        let ran = shell(&home, script).ended(1);
+        assert!(
+            ran.stderr.contains("closed") || script.contains("2>&-"),
+            "{script}: {}",
+            ran.stderr
+        );
+    }
+    // Open for writing alone.
+    let _refused = shell(&home, "zput --name first - 0>other").ended(1);
+    assert_eq!(got(&home, "first"), b"first");
+    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\n");
+    assert_eq!(names(&home.file(".")), ["first", "other"]);
+    // What a shell opens is open.
+    let _stored = shell(&home, "zput --name null - </dev/null").ok();
+    assert_eq!(got(&home, "null"), b"");
+}
+
+#[test]
+fn without_stdin_stdout_and_stderr_a_file_is_stored_as_it_is() {
+    let home = settled();
+    home.write("file", b"nobody writes into this");
+    let _stored = shell(&home, "zput file <&- >&- 2>&-").ok();
+    assert_eq!(home.read("file"), b"nobody writes into this");
+    assert_eq!(got(&home, "file"), b"nobody writes into this");
+    let _failed = shell(&home, "zput file missing <&- >&- 2>&-").ended(3);
+    assert_eq!(home.read("file"), b"nobody writes into this");
+}
+
+#[test]
+fn a_stdin_that_does_not_block_is_waited_for() {
+    let home = settled();
+    let bytes = Pattern::bytes(3, 3_000_000);
+    for (command, args) in
+        [("zput", &["--name", "pipe", "-"][..]), ("zseal", &["--force", "-o", "sealed", "-"])]
+    {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        fcntl_setfl(&reader, fcntl_getfl(&reader).unwrap() | OFlags::NONBLOCK).unwrap();
+        let child = home.command(command).args(args).stdin(reader).spawn().unwrap();
+        // It has asked for the first byte by the time that it sleeps.
+        let stat = format!("/proc/{}/task", child.id());
+        until(PATIENCE, "it waits", || threads_wait_in_poll(&stat));
+        writer.write_all(&bytes).unwrap();
+        drop(writer);
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0), "{command}");
+    }
+    assert!(got(&home, "pipe") == bytes);
+    assert!(home.run("zopen", ["-o", "-", "sealed"]).ok().stdout == bytes);
+}
+
+/// Whether a thread that reads is in poll(2); proc(5): its system call by number, 7 on x86-64 and 73 (ppoll) elsewhere.
+fn threads_wait_in_poll(tasks: &str) -> bool {
+    let Ok(entries) = fs::read_dir(tasks) else { return false };
+    entries.flatten().any(|task| {
+        let wchan = fs::read_to_string(task.path().join("wchan")).unwrap_or_default();
+        let syscall = fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+        let number = syscall.split(' ').next().unwrap_or("").to_owned();
+        wchan.contains("poll") || ["7", "73", "271"].contains(&number.as_str())
+    })
+}
+
+#[test]
+fn an_empty_pipe_is_stored_only_where_that_is_allowed() {
+    let home = settled();
+    make_fifo(&home, "pipe");
+    let refused = |script: &str| {
+        let ran = shell(&home, script).ended(1);
+        assert!(ran.stderr.contains("gave no byte; nothing was stored (--allow-empty"), "{ran:?}");
+    };
+    refused("false | zput --name first -");
+    refused("zput --exec --name first -- true");
+    refused("zput --name first <(false)");
+    refused("(: > pipe) & zput --name first pipe");
+    refused("(: > pipe) & zput first pipe; r=$?; [ $r = 3 ] && exit 1");
+    refused("false | zseal -o sealed -");
+    assert_eq!(got(&home, "first"), b"first");
+    assert_eq!(names(&home.file(".")), ["first", "pipe"]);
+    for script in [
+        "false | zput --allow-empty --name n -",
+        "zput --allow-empty --exec --name n -- true",
+        "zput --allow-empty --name n <(false)",
+        "(: > pipe) & zput --allow-empty first pipe",
+        "false | zseal --allow-empty --force -o sealed -",
+        // Those were named.
+        ": > empty; zput empty",
+        "zput --name n /dev/null",
+        "zput --name n - < empty",
+    ] {
+        let _stored = shell(&home, script).ok();
+    }
+    assert_eq!(got(&home, "n"), b"");
+}
+
+#[test]
+fn a_writer_that_dies_is_not_taken_for_one_that_was_done() {
+    let home = settled();
+    // A pipe does not tell; a command does.
+    for script in ["head -c 100 /dev/zero; kill -9 $$", "head -c 40000000 /dev/zero; exit 1"] {
+        let args = ["--exec", "--name", "first", "--", "bash", "-c", script];
+        let _failed = home.run("zput", args).ended(1);
+    }
+    assert_eq!(got(&home, "first"), b"first");
+}
+
+#[test]
+fn stdin_is_read_from_where_it_stands() {
+    let home = settled();
+    home.write("file", b"0123456789");
+    let script = "(head -c 4 >/dev/null; zput --name rest -) < file && zget -o - rest";
+    let ran = shell(&home, script).ok();
+    // head(1) may read more than it prints, and seeks back: POSIX, "head".
+    assert_eq!(ran.stdout, b"456789");
+    let ran = shell(&home, "zput --name dir - < .").ended(1);
+    assert_eq!(ran.stderr, "zput: cannot read stdin: is a directory\n");
+    let ran = shell(&home, "zseal - < file >> file").ended(2);
+    assert_eq!(ran.stderr, "zseal: what is to be sealed is where the sealed blob goes\n");
+    assert_eq!(home.read("file"), b"0123456789");
+}
+
+#[test]
+fn files_without_a_size_are_what_is_read_from_them() {
+    let home = settled();
+    for path in
+        ["/proc/version", "/proc/self/limits", "/sys/kernel/uevent_seqnum", "/proc/filesystems"]
+    {
+        if !Path::new(path).exists() {
+            skip::because(format!("{path} is not there"));
+            continue;
+        }
+        let _stored = home.run("zput", ["--name", "n", path]).ok();
+        let stored = got(&home, "n");
+        assert!(!stored.is_empty(), "{path}");
+        if path == "/proc/version" || path == "/proc/filesystems" {
+            assert_eq!(stored, fs::read(path).unwrap());
+        }
+        let _sealed = home.run("zseal", ["--force", "-o", "sealed", path]).ok();
+        assert!(!home.run("zopen", ["-o", "-", "sealed"]).ok().stdout.is_empty(), "{path}");
+    }
+    // Among others.
+    let _stored = home.run("zput", ["/proc/version", "first", "/proc/filesystems"]).ok();
+    assert_eq!(got(&home, "version"), fs::read("/proc/version").unwrap());
+}
+
+#[test]
+fn a_file_that_only_grows_is_stored_as_it_was_at_first() {
+    let home = settled();
+    let bytes = Pattern::bytes(7, 60_000_000);
+    home.write("log", &bytes);
+    let path = home.file("log");
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let writer = thread::spawn(move || {
+        let mut log = OpenOptions::new().append(true).open(path).unwrap();
+        while stopped.try_recv().is_err() {
+            log.write_all(b"one more line\n").unwrap();
+        }
+    });
+    let ran = home.run("zput", ["log"]);
+    let _sealed = home.run("zseal", ["-o", "sealed", "log"]).ok();
+    stop.send(()).unwrap();
+    writer.join().unwrap();
+    let _stored = ran.ok();
+    let stored = got(&home, "log");
+    // It was written to since before it was opened.
+    assert!(stored.len() >= bytes.len(), "{} bytes", stored.len());
+    assert!(home.read("log").starts_with(&stored) && stored.starts_with(&bytes));
+    assert!(stored.len() < home.read("log").len());
+}
+
+#[test]
+fn one_bad_name_of_many_is_one_error_of_many() {
+    let home = settled();
+    for name in ["ok1", "ok2", "ok3"] {
+        home.write(name, name.as_bytes());
+    }
+    let bad: [&[u8]; 3] = [b"caf\xe9", b"new\nline", "c1\u{85}".as_bytes()];
+    for name in bad {
+        let path = home.file(".").join(std::ffi::OsStr::from_bytes(name));
+        fs::write(&path, "x").unwrap();
+        let ran = shell(&home, "zput -- *").ended(3);
+        assert!(ran.stderr.contains("1 of 5 failed"), "{}", ran.stderr);
+        assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\nok1\nok2\nok3\n");
+        fs::remove_file(path).unwrap();
+        let _removed = home.run("zrm", ["ok1", "ok2", "ok3"]).ok();
+    }
+    fs::create_dir(home.file("other")).unwrap();
+    home.write("other/ok1", b"another");
+    let _socket = UnixListener::bind(home.file("socket")).unwrap();
+    let long = "n".repeat(200);
+    home.write(&long, b"x");
+    let prefix = "p".repeat(900);
+    let args = ["--prefix", &prefix, "ok1", "other/ok1", "other", "socket", "ok2", &long, ".."];
+    let ran = home.run("zput", args).ended(3);
+    assert_eq!(ran.stderr.lines().count(), 6, "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("zput: 5 of 7 failed\n"), "{}", ran.stderr);
+    assert_eq!(got(&home, &format!("{prefix}/ok1")), b"ok1");
+    assert_eq!(got(&home, &format!("{prefix}/ok2")), b"ok2");
+}
+
+#[test]
+fn one_bad_name_of_many_does_not_keep_the_others_from_being_got_or_removed() {
+    let home = settled();
+    home.write("other", b"other");
+    let _stored = home.run("zput", ["other"]).ok();
+    let bad = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    let args = |end: &[&str]| {
+        let names = ["first", "../bad", "other"].into_iter().chain(end.iter().copied());
+        names.map(std::ffi::OsString::from).chain([bad.to_owned()]).collect::<Vec<_>>()
+    };
+    for name in ["first", "other"] {
+        fs::remove_file(home.file(name)).unwrap();
+    }
+    let ran = home.run("zget", args(&["x/other"])).ended(3);
+    assert!(ran.stderr.ends_with("zget: 3 of 5 failed\n"), "{}", ran.stderr);
+    assert_eq!((home.read("first"), home.read("other")), (b"first".to_vec(), b"other".to_vec()));
+    let ran = home.run("zrm", args(&[])).ended(3);
+    assert!(ran.stderr.ends_with("zrm: 2 of 4 failed\n"), "{}", ran.stderr);
+    assert_eq!(home.run("zls", [""; 0]).ok().text(), "");
+}
+
+#[test]
+fn a_destination_as_cp_has_it_stores_nothing() {
+    let home = settled();
+    home.write("secret.bin", b"x");
+    let ran = home.run("zput", ["secret.bin", "remote/name"]).ended(2);
+    assert!(ran.stderr.contains("did you mean --name remote/name?"), "{}", ran.stderr);
+    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\n");
+}
+
+#[test]
+fn nothing_is_set_up_for_the_sake_of_what_cannot_be_read() {
+    let home = Home::new();
+    fs::create_dir(home.file("dir")).unwrap();
+    let _failed = home.run("zput", ["missing"]).ended(4);
+    let ran = home.run("zput", ["dir"]).ended(1);
+    assert_eq!(ran.stderr, "zput: dir is a directory (tar c dir | zput --name dir.tar -)\n");
+    let _failed = home.run("zput", ["dir", "missing"]).ended(3);
+    let _failed = shell(&home, "zput --name x - <&-").ended(1);
+    assert_eq!(names(home.path()), ["work"]);
+}
+
+#[test]
+fn without_proc_a_file_is_stored() {
+    if !geteuid().is_root() {
+        return skip::because("only root can take /proc away");
+    }
+    let home = settled();
+    home.write("small", b"small");
+    home.write("large", &Pattern::bytes(2, 17_000_000));
+    let mut command = home.program("unshare");
+    let script = "umount -l /proc || exit 99; exec \"$@\"";
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(command_path("zput"));
+    let ran = Ran::from(command.args(["small", "large", "first"]).output().unwrap());
+    if ran.code == Some(99) || ran.stderr.contains("unshare") {
+        return skip::because(format!("/proc cannot be taken away: {}", ran.stderr));
+    }
+    let _stored = ran.ok();
+    assert_eq!(got(&home, "small"), b"small");
+    assert!(got(&home, "large") == Pattern::bytes(2, 17_000_000));
+}
+
+/// Waits until the file called `name` has text in it, and gives it.
+fn written(home: &Home, name: &str) -> String {
+    until(PATIENCE, name, || fs::read(home.file(name)).is_ok_and(|text| text.ends_with(b"\n")));
+    String::from_utf8(home.read(name)).unwrap()
+}
+
+fn is_gone(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.contains(") Z "))
+}
+
+/// All signals that end a process and can be caught leave what SIGTERM leaves: nothing.
+#[test]
+fn whatever_ends_a_command_leaves_no_file_and_no_child_behind() {
+    let home = settled();
+    let endless = "echo $$ > pid; (sleep 1000 & echo $! > grandchild; wait) & wait";
+    let ends = [
+        (Signal::HUP, 129),
+        (Signal::INT, 130),
+        (Signal::QUIT, 131),
+        (Signal::USR1, 138),
+        (Signal::TERM, 143),
+        (Signal::XCPU, 152),
+    ];
+    for (by, code) in ends {
+        let mut put = home.command("zput");
+        put.args(["--exec", "--name", "e", "--", "bash", "-c", endless]);
+        let mut put = put.spawn().unwrap();
+        let (child, grandchild) = (written(&home, "pid"), written(&home, "grandchild"));
+        kill_process(Pid::from_child(&put), by).unwrap();
+        assert_eq!(put.wait().unwrap().code(), Some(code));
+        for pid in [child, grandchild] {
+            until(PATIENCE, "it is gone", || is_gone(pid.trim()));
+        }
+        fs::remove_file(home.file("pid")).unwrap();
+        fs::remove_file(home.file("grandchild")).unwrap();
+
+        // Something is under way, and waits for more.
+        for (command, args) in [("zseal", &["-o", "out", "-"][..]), ("zopen", &["-o", "out", "-"])]
+        {
+            let mut child = home.command(command);
+            child.args(args).stdin(Stdio::piped()).stderr(Stdio::null());
+            let mut child = child.spawn().unwrap();
+            // Waiting for the child would close it, and end the input.
+            let _stdin = child.stdin.take();
+            until(PATIENCE, "a temporary file", || names(&home.file(".")).len() > 1);
+            kill_process(Pid::from_child(&child), by).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(code), "{command}");
+            assert_eq!(names(&home.file(".")), ["first"], "{command}");
+        }
+    }
+}
+
+/// A command that has closed its output and is not over yet.
+#[test]
+fn a_child_that_has_printed_everything_is_ended_by_a_signal_too() {
+    let home = settled();
+    let script = "echo x; exec >&-; echo $$ > pid; exec sleep 1000";
+    let mut put = home.command("zput");
+    let mut put = put.args(["--exec", "--name", "e", "--", "bash", "-c", script]).spawn().unwrap();
+    let child = written(&home, "pid");
+    until(PATIENCE, "it sleeps", || {
+        fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap().contains("(sleep)")
+    });
+    kill_process(Pid::from_child(&put), Signal::HUP).unwrap();
+    assert_eq!(put.wait().unwrap().code(), Some(129));
+    until(PATIENCE, "it is gone", || is_gone(child.trim()));
+}
+
+#[test]
+fn under_nohup_a_hangup_ends_nothing() {
+    let home = settled();
+    let mut command = home.program("bash");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "bash"]).arg(command_path("zput"));
+    command.args(["--name", "slow", "-"]).stdin(Stdio::piped());
+    let mut put = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", put.id());
+    until(PATIENCE, "it handles signals", || {
+        let status = fs::read_to_string(&status).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        // SIGTERM is 15.
+        u64::from_str_radix(caught.trim(), 16).unwrap() >> 14 & 1 == 1
+            && status.starts_with("Name:\tzput")
+    });
+    kill_process(Pid::from_child(&put), Signal::HUP).unwrap();
+    put.stdin.take().unwrap().write_all(b"all the same").unwrap();
+    assert_eq!(put.wait().unwrap().code(), Some(0));
+    assert_eq!(got(&home, "slow"), b"all the same");
+}
+
+/// setrlimit(2), RLIMIT_FSIZE: the write fails and says of which file; nothing stays.
+#[test]
+fn a_limit_of_file_sizes_is_an_error_and_no_death() {
+    let home = settled();
+    home.write("large", &Pattern::bytes(5, 3_000_000));
+    let ran = shell(&home, "ulimit -f 1000; zseal -o out large").ended(1);
+    assert_eq!(ran.stderr, "zseal: cannot write out: File too large (os error 27)\n");
+    assert_eq!(names(&home.file(".")), ["first", "large"]);
+}
+
+/// A limit of memory is an error and exit code 1, not an abort with a core.
+#[test]
+fn a_limit_of_memory_is_an_error() {
+    let home = settled();
+    home.write("large", &Pattern::bytes(5, 40_000_000));
+    let _stored = home.run("zput", ["large"]).ok();
+    let _sealed = home.run("zseal", ["-o", "sealed", "large"]).ok();
+    let mut failed = 0;
+    for command in [
+        "zput large",
+        "zseal --force -o o large",
+        "zopen --force -o o sealed",
+        "zget --force -o o large",
+    ] {
+        for mib in (140..=420).step_by(20) {
+            let ran = shell(&home, &format!("ulimit -v {}; exec {command}", mib * 1024));
+            let code = ran.code;
+            assert!(
+                matches!(code, Some(0 | 1)),
+                "{command} in {mib} MiB: {code:?}, {}",
+                ran.stderr
+            );
+            failed += usize::from(code == Some(1));
+        }
+    }
+    assert!(failed > 0, "no limit was one");
+}
+
+/// PR_SET_DUMPABLE: no core, and /proc/PID belongs to root.
+#[test]
+fn a_command_that_holds_keys_leaves_no_core() {
+    let home = settled();
+    let mut command = home.program("bash");
+    command.args(["-c", "ulimit -c unlimited; exec \"$@\"", "bash"]).arg(command_path("zput"));
+    command.args(["--name", "slow", "-"]).stdin(Stdio::piped());
+    let mut put = command.spawn().unwrap();
+    put.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+    until(PATIENCE, "it has begun", || {
+        let comm = fs::read_to_string(format!("/proc/{}/comm", put.id())).unwrap();
+        comm == "zput\n" && names(Path::new(&format!("/proc/{}/task", put.id()))).len() > 1
+    });
+    kill_process(Pid::from_child(&put), Signal::ABORT).unwrap();
+    let status = put.wait().unwrap();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
+}
+
+/// A state directory on which nothing can be written: stored is stored, and got is got.
+#[test]
+fn without_a_state_directory_puts_and_gets_are_done_with_a_warning() {
+    let home = settled();
+    home.write("small", b"small");
+    home.write("large", &Pattern::bytes(5, 20_000_000));
+    let _stored = home.run("zput", ["small", "large"]).ok();
+    // Not a directory: neither root nor anybody else writes into it.
+    home.write("file", b"");
+    let run = |command: &str, args: &[&str]| {
+        let mut command = home.command(command);
+        command.args(args).env("XDG_STATE_HOME", home.file("file"));
+        Ran::from(command.output().unwrap())
+    };
+    let is_warned = |ran: Ran, warnings: usize| {
+        let ran = ran.ok();
+        assert_eq!(ran.stderr.matches("XDG_STATE_HOME").count(), warnings, "{}", ran.stderr);
+        ran
+    };
+    let none = run("zput", &["small"]);
+    // Not even read: what was seen before is not known.
+    let ran = none.ended(1);
+    assert!(ran.stderr.contains("XDG_STATE_HOME"), "{}", ran.stderr);
+
+    // A directory that can be read, on a disk that cannot be written.
+    if !geteuid().is_root() {
+        return skip::because("only root can mount a disk that cannot be written");
+    }
+    let state = home.path().join(".local/state");
+    let read_only = |command: &str, args: &[&str]| {
+        let script =
+            "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" || exit 99; exec \"$@\"";
+        let mut unshare = home.program("unshare");
+        unshare.args(["-m", "sh", "-c", script]).arg(&state).arg(command_path(command));
+        Ran::from(unshare.args(args).output().unwrap())
+    };
+    let probe = read_only("zput", &["--version"]);
+    if probe.code != Some(0) {
+        return skip::because(format!("nothing can be mounted here: {}", probe.stderr));
+    }
+    home.write("new", b"new");
+    let _stored = is_warned(read_only("zput", &["new"]), 1);
+    let _stored = is_warned(read_only("zput", &["--if-absent", "--name", "token", "new"]), 1);
+    let _stored = is_warned(read_only("zput", &["small", "new", "large"]), 2);
+    // The record, and the journal.
+    let _stored = is_warned(read_only("zput", &["large"]), 2);
+    let _stored = is_warned(read_only("zput", &["--no-resume", "large"]), 1);
+    let got = is_warned(read_only("zget", &["-o", "-", "large"]), 1);
+    assert!(got.stdout == Pattern::bytes(5, 20_000_000));
+    // The new ones are known from now on, and nothing is warned of.
+    assert_eq!(home.run("zget", ["-o", "-", "token"]).ok().stderr, "");
+}
+
+#[test]
+fn a_put_that_no_server_has_heard_of_is_not_resumed() {
+    let home = Home::new();
+    let server = ServerProcess::start(&home.path().join("store"), &[]);
+    server.admit(&home);
+    home.write("large", &Pattern::bytes(5, 40_000_000));
+    assert_eq!(server.stop(), Some(0));
+    let mut put = home.command("zput");
+    let ran = Ran::from(put.arg("large").env("ZPUT_RETRIES", "2").output().unwrap()).ended(5);
+    assert!(!ran.stderr.contains("starting over"), "{}", ran.stderr);
+    let puts = home.path().join(".local/state/zput/puts");
+    let vaults = names(&puts);
+    assert_eq!(vaults.iter().map(|vault| names(&puts.join(vault)).len()).sum::<usize>(), 0);
+}
+
+/// The largest a put can be is not reached here; an endless device is read until it is ended.
+#[test]
+fn an_endless_device_is_ended_by_a_signal() {
+    let home = settled();
+    let put = home.command("zput").args(["--name", "zero", "/dev/zero"]).spawn();
+    let mut put = put.unwrap();
+    let staging = home.path().join(".local/share/zput/store/staging");
+    until(PATIENCE, "an upload", || !names(&staging).is_empty());
+    kill_process(Pid::from_child(&put), Signal::TERM).unwrap();
+    assert_eq!(put.wait().unwrap().code(), Some(143));
+    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\n");
+}
+
+#[test]
+fn a_terminal_is_a_source_that_is_opened_once() {
+    let home = settled();
+    // script(1) gives its command a terminal; what is typed ends with Ctrl-D.
+    let mut command = Command::new("script");
+    let line = format!("{} --name typed /dev/tty", command_path("zput").display());
+    command.args(["-qec", &line, "/dev/null"]).current_dir(home.file(".")).env_clear();
+    command.env("PATH", "/usr/bin:/bin").env("HOME", home.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        return skip::because("script(1) is not installed");
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"typed\n\x04").unwrap();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
+    assert_eq!(got(&home, "typed"), b"typed\n");
+}
