@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Seek as _, SeekFrom},
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd as _, OwnedFd},
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
@@ -207,6 +207,10 @@ impl Descriptor {
 
     fn taken(&self) -> rustix::io::Result<OwnedFd> {
         let process = pidfd_open(self.process.unwrap_or_else(getpid), PidfdFlags::empty())?;
+        // It has the lowest number that is free, which may be the one that was asked for.
+        if self.process.is_none() && process.as_raw_fd() == self.number {
+            return Err(Errno::BADF);
+        }
         pidfd_getfd(process, self.number, PidfdGetfdFlags::empty())
     }
 
