@@ -252,11 +252,13 @@ fn pump(
             }
             Ok(received) => {
                 let bytes = &block[..received];
-                to.write_all(bytes)?;
                 passed += received as u64;
-                let mut talk = locked(talk);
-                let written = if way == Way::Up { &mut talk.up } else { &mut talk.down };
+                // Before it is written: what a peer has read is known to have passed.
+                let mut noted = locked(talk);
+                let written = if way == Way::Up { &mut noted.up } else { &mut noted.down };
                 written.extend_from_slice(bytes);
+                drop(noted);
+                to.write_all(bytes)?;
             }
             // signal(7): a read with a time limit is interrupted when the process is stopped and goes on.
             Err(e) if is_for_now(e.kind()) => {

@@ -8,7 +8,9 @@ use zput_common::{
     proto::message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
 };
 
-use crate::guarded::{Guarded, begin, begin_blob, blob, code, device, get, join, key, put, whole};
+use crate::guarded::{
+    Guarded, begin, begin_blob, blob, code, device, get, join, key, put, slices, whole,
+};
 
 /// One of each, for the object "k".
 fn requests() -> Vec<Request> {
@@ -341,7 +343,7 @@ fn a_client_that_vanishes_leaves_nothing_behind() {
         let mut client = guarded.connect(&device);
         let (begin, rest) = begin_blob(b"k", &blob);
         client.send(&begin).unwrap();
-        client.slice(rest).unwrap();
+        slices(rest).into_iter().for_each(|slice| client.slice(slice).unwrap());
         client.send(&Request::Commit).unwrap();
         client.vanish();
     }

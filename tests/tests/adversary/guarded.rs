@@ -179,7 +179,15 @@ pub(crate) fn blob(of: &[u8], plaintext: &[u8]) -> Vec<u8> {
     Forgery::honest(&author, &key(of), "name", plaintext).seal()
 }
 
-/// Puts `blob` as a header and one slice, however the server takes it; gives the commit's answer, or the
+/// What stands behind the header of a [`blob`], in the slices that a client sends: each part of 64 KiB, sealed to 65,672
+/// bytes, and the footer.
+pub(crate) fn slices(rest: &[u8]) -> Vec<&[u8]> {
+    let footer = envelope::footer_length(rest).map_or(0, |length| length as usize);
+    let (parts, footer) = rest.split_at(rest.len().saturating_sub(footer));
+    parts.chunks(65_672).chain([footer]).filter(|slice| !slice.is_empty()).collect()
+}
+
+/// Puts `blob`, however the server takes it; gives the commit's answer, or the
 /// one that says no to the header.
 pub(crate) fn put(client: &mut HostileClient, of: &[u8], blob: &[u8]) -> Response {
     let (begin, rest) = begin_blob(of, blob);
@@ -187,11 +195,12 @@ pub(crate) fn put(client: &mut HostileClient, of: &[u8], blob: &[u8]) -> Respons
         Response::Begun => {}
         refusal => return refusal,
     }
-    if !rest.is_empty() {
-        client.slice(rest).unwrap();
+    let slices = slices(rest);
+    for slice in &slices {
+        client.slice(slice).unwrap();
     }
     client.send(&Request::Commit).unwrap();
-    if !rest.is_empty() {
+    for _ in &slices {
         assert_eq!(client.receive().unwrap(), Response::SliceHeld);
     }
     client.receive().unwrap()
