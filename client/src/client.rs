@@ -19,10 +19,10 @@ use zput_common::{
         tls::ClientTls,
     },
 };
-use zput_server::EmbeddedServer;
+use zput_server::{EmbeddedServer, store::Clock};
 
 use crate::{
-    connection::{Connection, ConnectionError},
+    connection::{Connection, ConnectionError, Route},
     directories::Directories,
     embedded,
     error::ClientError,
@@ -38,6 +38,7 @@ pub struct Client {
     server: Option<EmbeddedServer>,
     key_file: KeyFile,
     remote: Remote,
+    route: Route,
     mac_key: VaultMacKey,
     record: Record,
     journals: Journals,
@@ -94,8 +95,9 @@ impl Client {
             server: None,
             key_file,
             remote,
+            route: Route::default(),
             mac_key,
-            record: Record::of_vault(directories, &vault_id),
+            record: Record::of_vault(directories, &vault_id, Clock::system()),
             journals: Journals::of_vault(directories, &vault_id),
             retries: 0,
             is_hopeless: Cell::new(false),
@@ -110,6 +112,18 @@ impl Client {
     pub fn persist(&mut self, retries: u32, listener: Listener) {
         self.retries = retries;
         self.listener = listener;
+    }
+
+    /// A client like this one whose time is what `clock` says.
+    #[must_use]
+    pub fn at(mut self, clock: Clock) -> Self {
+        self.record = self.record.with_clock(clock);
+        self
+    }
+
+    /// From now on the server is reached by `route`.
+    pub fn go_by(&mut self, route: Route) {
+        self.route = route;
     }
 
     pub(crate) fn retries(&self) -> u32 {
@@ -150,7 +164,22 @@ impl Client {
 
     /// Without a word: the server keeps what it has of an upload.
     pub(crate) fn hang_up(&mut self) {
-        self.connection = None;
+        self.lose(|_| None);
+    }
+
+    /// The connection failed; `keep` may save it. An address that takes connections and does not say hello is not the
+    /// one to begin with.
+    fn lose(&mut self, keep: impl FnOnce(Connection) -> Option<Connection>) {
+        let Some(connection) = self.connection.take() else { return };
+        if !connection.was_greeted() {
+            self.route.forget();
+        }
+        self.connection = keep(connection);
+    }
+
+    /// Closes the connection in order; the next request makes another.
+    pub fn disconnect(&mut self) {
+        self.retire(|_| true);
     }
 
     /// Closes the connection if it `is_stale`; the next request makes another.
@@ -220,11 +249,11 @@ impl Client {
             },
             Remote::Tcp { host, port, .. } => {
                 let config = self.config()?;
-                Ok(Connection::tcp(remote.clone(), host, *port, &config)?)
+                Ok(Connection::tcp(remote.clone(), host, *port, &config, &mut self.route)?)
             }
             Remote::Unix(path) => {
                 let config = self.config()?;
-                Ok(Connection::unix(remote.clone(), path, &config)?)
+                Ok(Connection::unix(remote.clone(), path, &config, &mut self.route)?)
             }
         }
     }
@@ -265,7 +294,7 @@ impl Client {
         if let Err(error) = &got
             && !matches!(error, ClientError::Connection(ConnectionError::Refused { .. }))
         {
-            self.connection = None;
+            self.hang_up();
         }
         got
     }
@@ -278,17 +307,17 @@ impl Client {
         settle: impl FnOnce(&mut Connection) -> Result<(), ConnectionError>,
     ) {
         let is_spoiled = match error {
+            // A line that changes bytes is not used again.
             ClientError::Connection(ConnectionError::Refused { error, .. }) => {
-                ErrorCode::from_u8(error.code) == Some(ErrorCode::Malformed)
+                matches!(error.known(), Some(ErrorCode::Malformed | ErrorCode::Digest))
             }
             ClientError::Connection(_) => true,
             _ => false,
         };
-        self.connection =
-            self.connection.take().filter(|_| !is_spoiled).and_then(|mut connection| {
-                // One that cannot be settled is dropped; the failure itself is told already.
-                settle(&mut connection).is_ok().then_some(connection)
-            });
+        self.lose(|mut connection| {
+            // One that cannot be settled is dropped; the failure itself is told already.
+            (!is_spoiled && settle(&mut connection).is_ok()).then_some(connection)
+        });
     }
 }
 

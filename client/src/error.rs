@@ -1,5 +1,6 @@
 //! What can go wrong, as the user is told of it, and the exit code that a script sees.
 
+mod ahead;
 mod refusal;
 mod words;
 
@@ -12,7 +13,7 @@ use zput_common::{
         envelope::EnvelopeError, header::HeaderError, open::OpenError, part::PartError,
         seal::SealError,
     },
-    keys::{InviteError, Role},
+    keys::{InviteError, Remote, Role},
     name::NameError,
     proto::{
         SessionError,
@@ -21,6 +22,7 @@ use zput_common::{
     },
 };
 
+use self::ahead::{ahead, time};
 pub(crate) use self::refusal::{Refusal, Unmounted};
 pub use self::words::{CODES, split_hint};
 use crate::{
@@ -147,11 +149,42 @@ pub enum ClientError {
     /// A listing that is not held in memory, or that comes to nothing.
     #[error("more than {LISTED_MAX} objects, or too little in too many pages: nothing is listed")]
     TooMuchToList,
-    /// What is there has a higher generation: another put of this name was faster, or the clock of its machine is ahead.
+    /// What is there has as high a generation: another put of this name was faster, or the clock of its machine is ahead.
     #[error(
-        "something newer was put under this name meanwhile, or by a clock that is ahead; nothing was stored (try again)"
+        "what is there under this name is of {}, and this put was not sealed later; nothing was stored (try again)",
+        time(*.there)
     )]
-    Overtaken,
+    Overtaken {
+        /// The generation of what is there.
+        there: u64,
+    },
+    /// What was sealed is further ahead of the server's clock than clocks differ.
+    #[error("{}", ahead(remote, *server, *here))]
+    Ahead {
+        /// Which server.
+        remote: Box<Remote>,
+        /// What its clock says, in ns since 1970.
+        server: u64,
+        /// What this machine's clock says, in ns since 1970.
+        here: u64,
+    },
+    /// What this machine has seen under this name, or what is there, claims to be the last there can be.
+    #[error(
+        "what was put under this name claims the last of all times, so nothing can be later (zrestore brings an earlier \
+         version back; zget --allow-rollback takes what is there for the newest)"
+    )]
+    NoLaterGeneration,
+    /// Bytes came to harm on their way, on several connections in a row.
+    #[error(
+        "{error}; so it was {times} times in a row: the line to the server, or the server's disk or memory, changes bytes \
+         (what was verified stays; try another line, or let the operator run zserve scrub)"
+    )]
+    Damaged {
+        /// The last time.
+        error: Box<ClientError>,
+        /// How many connections brought them.
+        times: u32,
+    },
     /// The journal of a put.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -273,7 +306,7 @@ impl From<ConnectionError> for ClientError {
             ConnectionError::Refused { error: refusal, .. }
                 if refusal.known() == Some(ErrorCode::Older) =>
             {
-                Self::Overtaken
+                Self::Overtaken { there: refusal.number }
             }
             _ => Self::Connection(error),
         }
@@ -281,6 +314,18 @@ impl From<ConnectionError> for ClientError {
 }
 
 impl ClientError {
+    /// The same; what has to do with clocks, with what this machine's says.
+    pub(crate) fn dated(self, here: u64) -> Self {
+        match self {
+            Self::Connection(ConnectionError::Refused { remote, error })
+                if error.known() == Some(ErrorCode::Ahead) =>
+            {
+                Self::Ahead { remote, server: error.number, here }
+            }
+            other => other,
+        }
+    }
+
     /// What the command's exit code says of it.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
@@ -314,7 +359,7 @@ impl ClientError {
             | Self::CannotOpen(_)
             | Self::CannotPut(_) => ExitCode::Key,
             Self::UnsealedOverTls => ExitCode::Usage,
-            Self::Overtaken | Self::PutUnderWay | Self::NotStored => ExitCode::Temporary,
+            Self::Overtaken { .. } | Self::PutUnderWay | Self::NotStored => ExitCode::Temporary,
             Self::Journal(error) if error.is_full() => ExitCode::Full,
             Self::Journal(_) => ExitCode::Other,
             Self::NothingToResume(_)
@@ -324,10 +369,18 @@ impl ClientError {
             | Self::NoVersion { .. }
             | Self::NotYet { .. }
             | Self::NothingRemoved => ExitCode::NotFound,
-            Self::StreamLost(error) | Self::Unanswered(error) => error.exit_code(),
+            Self::StreamLost(error) => match error.exit_code() {
+                // Damage on the line: a second run may go well.
+                ExitCode::Integrity => ExitCode::Temporary,
+                code => code,
+            },
+            Self::Unanswered(error) => error.exit_code(),
+            Self::Damaged { .. } => ExitCode::Integrity,
             Self::Unrecorded { .. }
             | Self::TooMuchToList
             | Self::Memory
+            | Self::NoLaterGeneration
+            | Self::Ahead { .. }
             | Self::Thread(_)
             | Self::Incomplete
             | Self::Local { .. } => ExitCode::Other,
@@ -429,7 +482,8 @@ fn of_code(code: u8) -> ExitCode {
             | ErrorCode::Version
             | ErrorCode::Mode
             | ErrorCode::ReadOnly
-            | ErrorCode::Unreadable,
+            | ErrorCode::Unreadable
+            | ErrorCode::Ahead,
         )
         | None => ExitCode::Other,
     }
@@ -440,8 +494,8 @@ fn advice(error: &OpenError) -> &'static str {
     match error {
         OpenError::NoIdentityMatches => " (is this the right key file? --key PATH names another)",
         OpenError::Rollback { .. } | OpenError::Equivocation { .. } => {
-            ": the server gives something else than the newest (--allow-rollback accepts it, \
-             --at VERSION asks for an old one)"
+            ": the server gives something else than the newest. Either somebody has restored an earlier version, or \
+             the server goes back by itself (--allow-rollback accepts what is there, --at VERSION asks for an old one)"
         }
         OpenError::Bare => " (zopen --bare opens such a blob)",
         OpenError::UnpinnedWriter(_) => " (writers in the key file lists them)",
@@ -457,14 +511,14 @@ mod tests {
 
     fn refused(code: u8) -> ClientError {
         let remote = Box::new("zput://example.org:7447".parse().unwrap());
-        let error = RemoteError { code, text: "no\x1b[2J".into() };
+        let error = RemoteError { code, text: "no\x1b[2J".into(), number: 0 };
         ConnectionError::Refused { remote, error }.into()
     }
 
     /// The exit codes of the README for the error codes of PROTOCOL 7, and one that is none.
     #[test]
     fn the_servers_codes_become_exit_codes() {
-        let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 5, 1, 1, 1];
+        let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 5, 1, 1, 1, 1];
         for (code, exit) in (1..).zip(expected) {
             assert_eq!(refused(code).exit_code() as u8, exit, "code {code}");
         }
@@ -487,7 +541,7 @@ mod tests {
         assert_eq!(exit(HelloError::Magic.into()), 1);
         // Nobody can say "not found" or "exists" before it is known who speaks.
         for (code, expected) in (1..).zip([1, 1, 1, 1, 1, 5, 1, 1, 1, 1, 1, 1, 1, 1, 1]) {
-            let refused = RemoteError { code, text: String::new() };
+            let refused = RemoteError { code, text: String::new(), number: 0 };
             assert_eq!(exit(SessionError::Refused(refused)), expected, "code {code}");
         }
     }
@@ -500,8 +554,9 @@ mod tests {
         );
         assert_eq!(
             ClientError::from(OpenError::Rollback { seen: 9, found: 8 }).to_string(),
-            "the blob is of generation 8, and 9 has been seen: the server gives something else than \
-             the newest (--allow-rollback accepts it, --at VERSION asks for an old one)"
+            "the blob is of generation 8, and 9 has been seen: the server gives something else than the newest. Either \
+             somebody has restored an earlier version, or the server goes back by itself (--allow-rollback accepts \
+             what is there, --at VERSION asks for an old one)"
         );
     }
 

@@ -87,7 +87,13 @@ impl Client {
             for entry in entries {
                 // A page may overlap the one before when objects come and go.
                 if seen.insert(entry.key.clone()) {
+                    pages.keep(entry.key.as_bytes().len())?;
+                    let (blobs, damaged) = (listing.blobs.len(), listing.damaged.len());
                     self.sort_in(entry, &identities, prefix, &mut listing);
+                    let blob = listing.blobs.get(blobs);
+                    pages.keep(blob.map_or(0, |blob| blob.metadata.name.as_str().len()))?;
+                    let damaged = listing.damaged.get(damaged);
+                    pages.keep(damaged.map_or(0, |_| size_of::<Unlisted>()))?;
                 }
             }
             match next {
@@ -175,6 +181,9 @@ impl Client {
 const GUESSED_MAX: u32 = 128;
 /// Most objects, or versions, of one listing: what is kept of each must fit into memory.
 pub(crate) const LISTED_MAX: usize = 1 << 22;
+/// Most bytes of keys, names and reports of damage that are kept of all of them, 1 GiB: 256 for each of so many objects. Keys
+/// and names can be several times as long, and a server or a member that makes many of them so long wants the memory.
+const LISTED_MAX_BYTES: usize = 256 * LISTED_MAX;
 /// Most pages in a row with nothing that was not listed before. An honest server leaves a page empty when
 /// each of a thousand things it has looked at is no object: damaged, or an empty directory of a tree. As many
 /// of these as of objects.
@@ -184,10 +193,18 @@ const IDLE_PAGES_MAX: usize = 1 << 12;
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     listed: usize,
+    /// Bytes that are kept of them.
+    bytes: usize,
     idle: usize,
 }
 
 impl Pages {
+    /// Counts the bytes that are kept of one more thing.
+    fn keep(&mut self, bytes: usize) -> Result<(), ClientError> {
+        self.bytes += bytes;
+        if self.bytes > LISTED_MAX_BYTES { Err(ClientError::TooMuchToList) } else { Ok(()) }
+    }
+
     /// Counts a page with so many things that were not listed before, and is not the last.
     pub(crate) fn turn(&mut self, news: usize) -> Result<(), ClientError> {
         self.listed += news;
@@ -238,5 +255,15 @@ mod tests {
             "more than 4194304 objects, or too little in too many pages: nothing is listed"
         );
         assert_eq!(error.exit_code() as u8, 1);
+    }
+
+    /// Keys of 1,024 bytes: a million of them are a gigabyte.
+    #[test]
+    fn a_listing_has_a_size_in_bytes() {
+        let mut pages = Pages::default();
+        for _ in 0..1_048_576 {
+            pages.keep(1_024).unwrap();
+        }
+        assert!(matches!(pages.keep(1), Err(ClientError::TooMuchToList)));
     }
 }

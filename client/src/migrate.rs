@@ -138,8 +138,8 @@ impl Client {
             progress.begin(Some(outgoing.found.info.length));
             let error = match self.place_once(origin, outgoing, progress, &mut tries) {
                 Ok(Ok(placed)) => return Ok(placed),
-                Ok(Err(ClientError::Overtaken)) => {
-                    self.recover(&ClientError::Overtaken, abort);
+                Ok(Err(error @ ClientError::Overtaken { .. })) => {
+                    self.recover(&error, abort);
                     return Ok(Placed::Superseded);
                 }
                 Ok(Err(error)) => error,

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use zput_common::proto::message::Version;
 
-use crate::{error::ClientError, sizes::size, terminal::printable};
+use crate::{calendar::version_time, error::ClientError, sizes::size, terminal::printable};
 
 /// Something that happened to `thing`.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,11 @@ pub enum Event<'a> {
     },
     /// So many versions are there and could not be read by the server.
     Unreadable(u32),
+    /// What is there was sealed by a clock that is far ahead of this machine's.
+    Ahead {
+        /// Its generation.
+        generation: u64,
+    },
     /// What was noted of a put cannot be removed. The blob is stored.
     JournalStays {
         /// Why it cannot.
@@ -109,6 +114,14 @@ impl fmt::Display for Notice<'_> {
             }
             Event::Unreadable(count) => {
                 write!(f, "{count} versions are there and could not be read by the server")
+            }
+            Event::Ahead { generation } => {
+                let at = version_time(Version(generation));
+                write!(
+                    f,
+                    "what is there was sealed at {at} by its writer's clock, far ahead of this machine's: that it is the \
+                     newest is not remembered"
+                )
             }
             Event::JournalStays { error } => {
                 write!(f, "is stored; but {}", printable(&error.to_string()))

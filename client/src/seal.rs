@@ -36,13 +36,35 @@ pub(crate) struct Stage<T> {
     pub(crate) pieces: Receiver<T>,
     /// Where a buffer goes when it is empty again.
     pub(crate) emptied: Sender<Vec<u8>>,
+    /// One that was looked at before its turn.
+    early: Option<T>,
     thread: JoinHandle<()>,
 }
 
+impl<T, E> Stage<Result<T, E>> {
+    /// Waits until there is a first piece.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn begins(&mut self) -> Result<(), ClientError>
+    where
+        E: Into<ClientError>,
+    {
+        let first = self.pieces.recv().map_err(|_| ClientError::Incomplete)?;
+        self.early = Some(Ok(first.map_err(Into::into)?));
+        Ok(())
+    }
+}
+
 impl<T> Stage<T> {
+    /// The next piece; none when there are no more.
+    fn next(&mut self) -> Option<T> {
+        self.early.take().or_else(|| self.pieces.recv().ok())
+    }
+
     /// Waits until its thread has let go of everything. For sources that do not keep it waiting.
     pub(crate) fn join(self) {
-        drop((self.pieces, self.emptied));
+        drop((self.pieces, self.emptied, self.early));
         // A panic was told of when it happened, and left nothing to be handed on.
         let _ended = self.thread.join();
     }
@@ -74,12 +96,31 @@ pub(crate) struct Sealing {
     pub(crate) before: Option<Before>,
     /// Where each part is noted before it is handed on.
     pub(crate) journal: Option<Rows>,
+    /// Whether the header is handed on first.
+    with_header: bool,
+    /// Buffers for what is sealed.
+    buffers: usize,
 }
 
 impl Sealing {
     /// A blob from its beginning, without a journal.
     pub(crate) fn new(sealer: Sealer) -> Self {
-        Self { sealer, before: None, journal: None }
+        Self { sealer, before: None, journal: None, with_header: true, buffers: BUFFERS }
+    }
+
+    /// The same, with a journal, if there is one.
+    pub(crate) fn noted_in(self, journal: Option<Rows>) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// The same, where the header is on its way already; with so many buffers for what is sealed.
+    pub(crate) fn behind_header(self, buffers: usize) -> Self {
+        Self { with_header: false, buffers, ..self }
+    }
+
+    /// A blob of which `before` was sealed.
+    pub(crate) fn going_on(sealer: Sealer, before: Before, journal: Option<Rows>) -> Self {
+        Self { sealer, before: Some(before), journal, with_header: false, buffers: BUFFERS }
     }
 }
 
@@ -107,7 +148,7 @@ pub(crate) fn read(
     mut source: impl Source + 'static,
     part_bytes: usize,
 ) -> io::Result<Stage<Result<Part, SourceError>>> {
-    stage("read", move |pieces, buffers| {
+    stage("read", BUFFERS, move |pieces, buffers| {
         for mut plaintext in buffers {
             let read = source.read_part(&mut plaintext, part_bytes).and_then(|()| {
                 let is_last = plaintext.len() < part_bytes;
@@ -127,11 +168,11 @@ pub(crate) fn read(
 /// Seals what `read` gives; `finish` makes the footer.
 pub(crate) fn seal(
     sealing: Sealing,
-    read: Stage<Result<Part, SourceError>>,
+    mut read: Stage<Result<Part, SourceError>>,
     finish: impl FnOnce(Sealer) -> Result<SealedFooter, ClientError> + Send + 'static,
 ) -> io::Result<Stage<Result<Sealed, ClientError>>> {
-    stage("seal", move |pieces, buffers| {
-        match seal_all(sealing, &read, &pieces, &buffers, finish) {
+    stage("seal", sealing.buffers, move |pieces, buffers| {
+        match seal_all(sealing, &mut read, &pieces, &buffers, finish) {
             // It gave its last part: it does not keep anybody waiting, nor its buffers from the next put.
             Ok(()) => read.join(),
             // Nobody may be there to hear of it.
@@ -155,18 +196,16 @@ impl<E: Into<ClientError>> From<E> for Stopped {
 }
 
 fn seal_all(
-    Sealing { mut sealer, mut before, journal }: Sealing,
-    read: &Stage<Result<Part, SourceError>>,
+    Sealing { mut sealer, mut before, journal, mut with_header, .. }: Sealing,
+    read: &mut Stage<Result<Part, SourceError>>,
     pieces: &Sender<Result<Sealed, ClientError>>,
     buffers: &Receiver<Vec<u8>>,
     finish: impl FnOnce(Sealer) -> Result<SealedFooter, ClientError>,
 ) -> Result<(), Stopped> {
     let hand_on = |piece| pieces.send(Ok(piece)).map_err(|_| Stopped::Quietly);
-    let mut is_first = before.is_none();
     loop {
-        let Part { plaintext, digest: known, is_last } =
-            read.pieces.recv().map_err(|_| Stopped::Quietly)??;
-        if std::mem::take(&mut is_first) {
+        let Part { plaintext, digest: known, is_last } = read.next().ok_or(Stopped::Quietly)??;
+        if std::mem::take(&mut with_header) {
             hand_on(Sealed::Header(sealer.header().to_vec()))?;
         }
         let index = sealer.parts();
@@ -224,15 +263,15 @@ impl Before {
 /// Runs `work` on a thread of its own, with the way for its pieces and the buffers that come back.
 fn stage<T: Send + 'static>(
     name: &str,
+    buffers: usize,
     work: impl FnOnce(Sender<T>, Receiver<Vec<u8>>) + Send + 'static,
 ) -> io::Result<Stage<T>> {
     let (pieces_in, pieces) = bounded(1);
-    let (emptied, buffers) = bounded(BUFFERS);
-    for _ in 0..BUFFERS {
+    let (emptied, empty) = bounded(buffers);
+    for _ in 0..buffers {
         // There is room for exactly as many.
         let _fits = emptied.try_send(Vec::new());
     }
-    let thread =
-        thread::Builder::new().name(name.into()).spawn(move || work(pieces_in, buffers))?;
-    Ok(Stage { pieces, emptied, thread })
+    let thread = thread::Builder::new().name(name.into()).spawn(move || work(pieces_in, empty))?;
+    Ok(Stage { pieces, emptied, early: None, thread })
 }

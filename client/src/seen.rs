@@ -36,6 +36,7 @@ use zput_common::{
     digest::Hasher,
     name::ObjectKey,
 };
+use zput_server::store::Clock;
 
 use crate::{
     atomic::{self, Existing, Staged},
@@ -50,10 +51,15 @@ const RECORD_MAX_BYTES: u64 = 1 << 30;
 /// A file of fewer rows is not written anew.
 const ROWS_KEPT: usize = 1024;
 
+/// What lies further ahead of this machine's clock than clocks differ is not noted: 24 hours. Whoever noted it would refuse
+/// all that comes after, and an honest server takes no such blob (PROTOCOL 5, "Generations").
+const AHEAD_MAX_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
+
 /// The record of one vault. Its clones share what they have read.
 #[derive(Clone, Debug)]
 pub struct Record {
     directory: PathBuf,
+    clock: Clock,
     read: Arc<Mutex<Rows>>,
 }
 
@@ -96,12 +102,29 @@ pub enum SeenError {
 impl Record {
     /// The record of the vault with this id.
     #[must_use]
-    pub fn of_vault(directories: &Directories, vault_id: &str) -> Self {
-        Self::in_directory(directories.state.join("seen").join(vault_id))
+    pub fn of_vault(directories: &Directories, vault_id: &str, clock: Clock) -> Self {
+        Self::in_directory(directories.state.join("seen").join(vault_id), clock)
     }
 
-    fn in_directory(directory: PathBuf) -> Self {
-        Self { directory, read: Arc::default() }
+    fn in_directory(directory: PathBuf, clock: Clock) -> Self {
+        Self { directory, clock, read: Arc::default() }
+    }
+
+    /// The same record, read by another clock.
+    pub(crate) fn with_clock(&self, clock: Clock) -> Self {
+        Self { clock, ..self.clone() }
+    }
+
+    /// This machine's time in ns since 1970.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    /// Whether a generation is too far ahead of this machine's clock to be noted.
+    #[must_use]
+    pub fn is_ahead(&self, generation: u64) -> bool {
+        generation > self.now_ns().saturating_add(AHEAD_MAX_NS)
     }
 
     /// The newest version seen of `key`.
@@ -131,11 +154,14 @@ impl Record {
     }
 
     /// Notes that `seen` was verified. The record only moves up: a process that was overtaken by
-    /// another leaves it alone.
+    /// another leaves it alone. So does one that has seen what [is ahead](Self::is_ahead).
     ///
     /// # Errors
     /// [`SeenError::Conflict`], and those of the file system.
     pub fn advance(&self, key: &ObjectKey, seen: &Seen) -> Result<(), SeenError> {
+        if self.is_ahead(seen.generation) {
+            return Ok(());
+        }
         self.write(key, seen, |newest| match newest {
             Some(newest) if newest.generation == seen.generation => {
                 if newest.transcript == seen.transcript {

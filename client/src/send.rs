@@ -28,6 +28,8 @@ pub(crate) struct Upload<'c> {
     connection: &'c mut Connection,
     /// What the server has behind the header, or was sent.
     slices: Vec<ClaimedSlice>,
+    /// How many slices the server has said to hold since this upload was opened here.
+    held: usize,
 }
 
 /// What a server has of an upload that was cut off.
@@ -48,7 +50,7 @@ impl<'c> Upload<'c> {
         header: Option<HeaderSlice>,
         condition: Condition,
     ) -> Result<Self, ClientError> {
-        let mut upload = Self { connection, slices: Vec::new() };
+        let mut upload = Self { connection, slices: Vec::new(), held: 0 };
         let kind = if header.is_some() { Kind::Sealed } else { Kind::Plain };
         upload.send(&Request::Begin { key: key.clone(), kind, condition, header })?;
         Ok(upload)
@@ -102,7 +104,18 @@ impl<'c> Upload<'c> {
 
     /// The upload that is open on `connection`, of which nothing was claimed or sent.
     pub(crate) fn opened(connection: &'c mut Connection) -> Self {
-        Self { connection, slices: Vec::new() }
+        Self { connection, slices: Vec::new(), held: 0 }
+    }
+
+    /// How many slices the server has said to hold since this upload was opened here.
+    pub(crate) const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Hears the next answer.
+    pub(crate) fn hear(&mut self) -> Result<(), ClientError> {
+        let answer = self.connection.receive()?;
+        self.accept(answer)
     }
 
     /// What the server has behind the header, or was sent.
@@ -194,9 +207,13 @@ impl<'c> Upload<'c> {
         sent.map_err(|error| self.connection.refusal().unwrap_or(error).into())
     }
 
-    fn accept(&self, answer: Response) -> Result<(), ClientError> {
+    fn accept(&mut self, answer: Response) -> Result<(), ClientError> {
         match answer {
-            Response::Begun | Response::SliceHeld | Response::Pong => Ok(()),
+            Response::SliceHeld => {
+                self.held += 1;
+                Ok(())
+            }
+            Response::Begun | Response::Pong => Ok(()),
             Response::Error(error) => Err(ConnectionError::Refused {
                 remote: Box::new(self.connection.remote().clone()),
                 error,

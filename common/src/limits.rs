@@ -52,8 +52,11 @@ pub const ERROR_TEXT_MAX_BYTES: usize = 256;
 pub const HANDSHAKE_SECONDS: u64 = 10;
 /// Time without a byte in either direction after which a server closes (PROTOCOL 9).
 pub const IDLE_SECONDS: u32 = 120;
-/// Time without a byte in either direction after which a client gives up on an answer that it
-/// waits for: the commit of a large blob may sync for minutes.
+/// Time without a byte in either direction after which a client gives up on a payload, or on an answer
+/// for which no server works long: the line is dead, or what stands in it swallows bytes.
+pub const SILENCE_SECONDS: u64 = 60;
+/// Time without a byte in either direction after which a client gives up on another answer that it
+/// waits for: the commit of a large blob may sync for minutes. That the line is dead it learns from TCP.
 pub const ANSWER_SECONDS: u64 = 600;
 /// Longest TLS record with its 5-byte header (RFC 8446, 5.2).
 pub const TLS_RECORD_MAX_BYTES: usize = 16_640 + 5;

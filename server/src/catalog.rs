@@ -183,7 +183,10 @@ impl Job {
             }
             Self::Resume { store, key, condition, header, client } => {
                 let resumed = store.resume(&key, condition, client, &header);
-                if !matches!(resumed, Err(StoreError::NotFound | StoreError::Exists(_))) {
+                if !matches!(
+                    resumed,
+                    Err(StoreError::NotFound | StoreError::Exists(_) | StoreError::Older { .. })
+                ) {
                     return opened(&key, resumed);
                 }
                 // Nothing is left of it where it was committed, and it is what is in its own way.
@@ -258,11 +261,13 @@ pub(crate) struct Refusal {
     /// What went wrong, with the name of a file in it, where that is more than the code says. For whoever holds the store's
     /// directory: for the log, and for the program that an embedded server is in.
     why: Option<String>,
+    /// What the code is about, or 0 (PROTOCOL 7).
+    number: u64,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
-        Self { code, why: None }
+        Self { code, why: None, number: 0 }
     }
 }
 
@@ -271,7 +276,10 @@ impl Refusal {
     pub(crate) fn answer(&self, insiders: bool) -> Response {
         match &self.why {
             Some(why) if insiders => Response::Error(RemoteError::new(self.code, why)),
-            _ => refused(self.code),
+            _ => match refused(self.code) {
+                Response::Error(error) => Response::Error(error.about(self.number)),
+                other => other,
+            },
         }
     }
 }
@@ -280,10 +288,10 @@ impl Refusal {
 fn told(failure: OpenError) -> Refusal {
     let code = failure.code();
     if !is_the_servers(code) {
-        return code.into();
+        return Refusal { code, why: None, number: failure.number() };
     }
     error!(%failure, "a request failed");
-    Refusal { code, why: Some(failure.to_string()) }
+    Refusal { code, why: Some(failure.to_string()), number: 0 }
 }
 
 /// As [`told`], of a request for the object `key`, whose file the log names.
@@ -292,11 +300,11 @@ fn told_of(key: &ObjectKey) -> impl Fn(OpenError) -> Refusal {
     move |failure| {
         let code = failure.code();
         if !is_the_servers(code) {
-            return code.into();
+            return Refusal { code, why: None, number: failure.number() };
         }
         let file = crate::store::file_of(&key);
         error!(%failure, file, "a request failed");
-        Refusal { code, why: Some(format!("{failure} ({file})")) }
+        Refusal { code, why: Some(format!("{failure} ({file})")), number: 0 }
     }
 }
 
@@ -314,7 +322,7 @@ const fn is_the_servers(code: ErrorCode) -> bool {
 
 /// The answer to a request that its sender may not make.
 pub(crate) fn denial(why: &'static str) -> Response {
-    Response::Error(RemoteError { code: ErrorCode::Denied as u8, text: why.to_owned() })
+    Response::Error(RemoteError { code: ErrorCode::Denied as u8, text: why.to_owned(), number: 0 })
 }
 
 /// The answer that says no. Its text depends on the code alone: it echoes no secret and no path. Of what
@@ -335,13 +343,14 @@ pub(crate) fn refused(code: ErrorCode) -> Response {
         ErrorCode::Version => "no common protocol version",
         ErrorCode::Mode => "no common mode",
         ErrorCode::Suspect => "the volume takes no writes until it has been verified",
-        ErrorCode::Older => "the current version is of a later generation",
+        ErrorCode::Older => "what is there is of a later generation",
         ErrorCode::ReadOnly => "the store is read-only, or the server may not write there",
         ErrorCode::Unreadable => {
             "something is stored and cannot be read: it is damaged, or its disk or its permissions fail"
         }
+        ErrorCode::Ahead => "the generation is more than a day ahead of the server's clock",
     };
-    Response::Error(RemoteError { code: code as u8, text: text.to_owned() })
+    Response::Error(RemoteError { code: code as u8, text: text.to_owned(), number: 0 })
 }
 
 impl fmt::Debug for Job {

@@ -36,6 +36,8 @@ pub enum Fate {
     Cut(Way, u64),
     /// So many bytes pass this way; then nothing more does until it is let go, and nobody is told.
     Hold(Way, u64),
+    /// Everything passes, but for one bit of the byte behind so many.
+    Flip(Way, u64),
 }
 
 /// What was sent over one connection, as far as it passed.
@@ -228,7 +230,11 @@ fn pump(
     let (mut limit, is_cut) = match fate {
         Fate::Cut(of, limit) if of == way => (limit, true),
         Fate::Hold(of, limit) if of == way => (limit, false),
-        Fate::Pass | Fate::Cut(..) | Fate::Hold(..) => (u64::MAX, false),
+        Fate::Pass | Fate::Cut(..) | Fate::Hold(..) | Fate::Flip(..) => (u64::MAX, false),
+    };
+    let flipped = match fate {
+        Fate::Flip(of, at) if of == way => Some(at),
+        _ => None,
     };
     let mut block = vec![0; 256 * 1024];
     let mut passed = 0;
@@ -251,14 +257,19 @@ fn pump(
                 return Ok(());
             }
             Ok(received) => {
-                let bytes = &block[..received];
-                passed += received as u64;
                 // Before it is written: what a peer has read is known to have passed.
-                let mut noted = locked(talk);
-                let written = if way == Way::Up { &mut noted.up } else { &mut noted.down };
-                written.extend_from_slice(bytes);
-                drop(noted);
+                {
+                    let mut talk = locked(talk);
+                    let written = if way == Way::Up { &mut talk.up } else { &mut talk.down };
+                    written.extend_from_slice(&block[..received]);
+                }
+                let bytes = &mut block[..received];
+                let at = flipped.and_then(|at| usize::try_from(at.checked_sub(passed)?).ok());
+                if let Some(byte) = at.and_then(|at| bytes.get_mut(at)) {
+                    *byte ^= 1;
+                }
                 to.write_all(bytes)?;
+                passed += received as u64;
             }
             // signal(7): a read with a time limit is interrupted when the process is stopped and goes on.
             Err(e) if is_for_now(e.kind()) => {
@@ -322,6 +333,22 @@ mod tests {
             if let Some(down) = down {
                 assert_eq!((&got[..], &talk.down[..]), (&b"abcdef"[..down], &b"abcdef"[..down]));
             }
+        }
+        drop(cutter);
+        serving.join().unwrap();
+    }
+
+    #[test]
+    fn one_bit_is_flipped_and_nothing_else() {
+        let (address, serving) = echo();
+        let cutter = Cutter::new(&address);
+        cutter.plan([Fate::Flip(Way::Up, 2), Fate::Flip(Way::Down, 5)]);
+        for arrives in [&b"abbdef"[..], b"abcdeg", b"abcdef"] {
+            let mut client = TcpStream::connect(cutter.address()).unwrap();
+            client.write_all(b"abcdef").unwrap();
+            let mut got = [0; 6];
+            client.read_exact(&mut got).unwrap();
+            assert_eq!(got, arrives);
         }
         drop(cutter);
         serving.join().unwrap();

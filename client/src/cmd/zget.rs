@@ -19,7 +19,7 @@ use super::{
     usage, utf8,
 };
 use crate::{
-    Client, ClientError, ExitCode,
+    Client, ClientError,
     atomic::make_missing,
     calendar::When,
     get::{ByteRange, GetOptions, GetReceipt},
@@ -274,15 +274,8 @@ fn fetch<'a>(
         });
     }
     let got = client.get(name, &options, &mut output, &*progress);
-    match &got {
-        // Somebody tampers: what came is verified, and yet nothing of it is left behind.
-        Err(error) if error.exit_code() == ExitCode::Integrity => output.give_up(),
-        Err(_) => {
-            if output.is_kept() {
-                console.tell(&format_args!("{name}: {STAYS}"));
-            }
-        }
-        Ok(_) => {}
+    if got.is_err() && output.is_kept() {
+        console.tell(&format_args!("{name}: {STAYS}"));
     }
     let got = explained(client, name, &options, got)?;
     // A stretch of a file is not that file.

@@ -8,6 +8,7 @@ use zput_common::{
     proto::{SessionError, message::RemoteError},
 };
 
+use super::resolve::ResolveError;
 use crate::error::{Refusal, Unmounted};
 
 /// Why a connection could not be made or does not go on. The remotes are boxed: results are passed on
@@ -20,7 +21,7 @@ pub enum ConnectionError {
         /// Which host.
         host: String,
         /// Why not.
-        error: io::Error,
+        error: ResolveError,
     },
     /// Nobody takes the connection.
     #[error("cannot connect to {remote}: {error} (is the server running?)")]
@@ -29,6 +30,8 @@ pub enum ConnectionError {
         remote: Box<Remote>,
         /// Why not, of the last address tried.
         error: io::Error,
+        /// Whether this client had a connection there before.
+        was_there: bool,
     },
     /// The socket failed.
     #[error("the connection to {remote} failed: {error} (try again)")]

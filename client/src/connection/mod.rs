@@ -7,6 +7,9 @@ mod error;
 mod incoming;
 mod mounting;
 mod outgoing;
+mod race;
+mod resolve;
+mod route;
 mod stream;
 
 use std::{
@@ -22,12 +25,16 @@ use zput_common::{
     keys::Remote,
     limits::IDLE_SECONDS,
     proto::{
-        ClientConfig, ClientSession, Event, SessionError, Wants,
+        ClientConfig, ClientSession, Event, Patience, SessionError, Wants,
         message::{Request, Response},
     },
 };
 
-pub use self::error::ConnectionError;
+pub use self::{
+    error::ConnectionError,
+    resolve::{ResolveError, Resolver},
+    route::Route,
+};
 use self::{
     incoming::Incoming,
     mounting::{Heard, Mounting},
@@ -64,8 +71,10 @@ impl Connection {
         host: &str,
         port: u16,
         config: &ClientConfig,
+        route: &mut Route,
     ) -> Result<Self, ConnectionError> {
-        Self::over(Stream::tcp(&remote, host, port)?, remote, config)
+        let stream = Stream::tcp(&remote, host, port, route)?;
+        Self::over(stream, remote, config, route.patience)
     }
 
     /// Connects by a Unix socket.
@@ -76,8 +85,10 @@ impl Connection {
         remote: Remote,
         path: &str,
         config: &ClientConfig,
+        route: &mut Route,
     ) -> Result<Self, ConnectionError> {
-        Self::over(Stream::unix(&remote, path)?, remote, config)
+        let stream = Stream::unix(&remote, path, route)?;
+        Self::over(stream, remote, config, route.patience)
     }
 
     /// Speaks over a stream that is connected already.
@@ -89,18 +100,19 @@ impl Connection {
         remote: Remote,
         config: &ClientConfig,
     ) -> Result<Self, ConnectionError> {
-        Self::over(Stream::Unix(stream), remote, config)
+        Self::over(Stream::Unix(stream), remote, config, Patience::default())
     }
 
     fn over(
         stream: Stream,
         remote: Remote,
         config: &ClientConfig,
+        patience: Patience,
     ) -> Result<Self, ConnectionError> {
         match ClientSession::new(config, Instant::now()) {
             Ok(session) => Ok(Self {
                 stream,
-                session,
+                session: session.with_patience(patience),
                 outgoing: Outgoing::default(),
                 incoming: Incoming::default(),
                 answers: VecDeque::new(),
@@ -203,6 +215,8 @@ impl Connection {
     /// # Errors
     /// When the connection ends before it comes.
     pub fn receive(&mut self) -> Result<Response, ConnectionError> {
+        // The time before was the caller's, not the server's silence.
+        self.session.keep_alive(Instant::now());
         loop {
             self.take_control();
             if let Some(answer) = self.answers.pop_front() {
@@ -254,6 +268,12 @@ impl Connection {
         Duration::from_secs(seconds.into())
     }
 
+    /// Whether the server has said hello.
+    #[must_use]
+    pub fn was_greeted(&self) -> bool {
+        self.session.limits().is_some()
+    }
+
     /// Requests that were not answered yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
@@ -268,6 +288,8 @@ impl Connection {
     /// When the connection ends before the payload does.
     pub fn payload(&mut self, block: &mut [u8]) -> Result<usize, ConnectionError> {
         let mut filled = 0;
+        // A sink may have kept the caller waiting: that was not the server's silence.
+        self.session.keep_alive(Instant::now());
         while filled < block.len() {
             let Wants::Payload { remaining } = self.session.wants() else { break };
             let room = block.len() - filled;

@@ -107,7 +107,7 @@ fn honest(request: &Request) -> Response {
 }
 
 fn refusal(code: u8) -> Response {
-    Response::Error(RemoteError { code, text: "no".into() })
+    Response::Error(RemoteError { code, text: "no".into(), number: 0 })
 }
 
 fn list() -> Request {

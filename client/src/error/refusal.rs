@@ -7,6 +7,7 @@ use zput_common::{
     proto::message::{ErrorCode, RemoteError},
 };
 
+use super::ahead::time;
 use crate::terminal::printable;
 
 /// What a user is told when the server refuses: what happened, where, and what to do next. The
@@ -42,6 +43,11 @@ impl fmt::Display for Refusal<'_> {
             Some(ErrorCode::Kind) => write!(
                 f,
                 "{remote}: {text} (--plaintext is for unsealed objects, and only for those)"
+            ),
+            Some(ErrorCode::Ahead) => write!(
+                f,
+                "{remote} takes nothing that was sealed so far ahead of its clock, which says {}; nothing was stored",
+                time(error.number)
             ),
             // A store in this process has no log: what it says is the error itself.
             Some(ErrorCode::Internal | ErrorCode::ReadOnly | ErrorCode::Unreadable)
@@ -96,7 +102,8 @@ mod tests {
     fn a_log_is_told_of_once_and_only_where_there_is_one() {
         let said = |remote: &str, text: &str| {
             let remote = &remote.parse().unwrap();
-            let error = &RemoteError { code: ErrorCode::Internal as u8, text: text.to_owned() };
+            let error =
+                &RemoteError { code: ErrorCode::Internal as u8, text: text.to_owned(), number: 0 };
             Refusal { remote, error }.to_string()
         };
         for text in ["the server failed; its log says how", "the server failed"] {

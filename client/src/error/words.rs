@@ -9,9 +9,10 @@ use super::{ClientError, ExitCode};
 use crate::{connection::ConnectionError, source::SourceError};
 
 /// The codes that there are, as docs/JSON.md lists them.
-pub const CODES: [&str; 27] = [
+pub const CODES: [&str; 28] = [
     "busy",
     "changed",
+    "clock",
     "connection",
     "denied",
     "exists",
@@ -58,7 +59,8 @@ impl ClientError {
             Self::NoMatch(_) => "no-match",
             Self::NoVersion { .. } | Self::NotYet { .. } => "no-version",
             Self::Removed(_) => "removed",
-            Self::Overtaken => "overtaken",
+            Self::Overtaken { .. } | Self::NoLaterGeneration => "overtaken",
+            Self::Ahead { .. } => "clock",
             Self::PutUnderWay => "under-way",
             Self::Unreadable(_) => "unreadable",
             Self::StreamLost(error) | Self::Unanswered(error) => error.code(),
@@ -155,7 +157,9 @@ mod tests {
     fn codes_are_sorted_and_each_is_there_once() {
         assert!(CODES.is_sorted());
         assert!(CODES.windows(2).all(|pair| pair[0] != pair[1]));
-        for error in [ClientError::NoRemote, ClientError::Overtaken, ClientError::Unreadable(1)] {
+        for error in
+            [ClientError::NoRemote, ClientError::Overtaken { there: 9 }, ClientError::Unreadable(1)]
+        {
             assert!(CODES.contains(&error.code()), "{}", error.code());
         }
     }

@@ -324,7 +324,13 @@ impl Client {
             Some(newest) if wanted.allow_rollback && newest.generation >= seen.generation => {
                 self.record().accept(wanted.key, seen)
             }
-            _ => self.record().advance(wanted.key, seen),
+            _ => {
+                if self.record().is_ahead(seen.generation) {
+                    let event = Event::Ahead { generation: seen.generation };
+                    self.tell(&Notice { thing: None, event });
+                }
+                self.record().advance(wanted.key, seen)
+            }
         }
     }
 

@@ -17,19 +17,19 @@ use zput_common::{
     proto::message::{HeaderSlice, Version},
 };
 
-use super::{PutReceipt, Target, generation_after, lost::LostCommit, now_ns};
+use super::{PutReceipt, Target, generation_after, lost::LostCommit};
 use crate::{
     client::Client,
     connection::ConnectionError,
     error::ClientError,
     journal::{Journal, Subject},
     random,
-    retry::{Tries, is_temporary},
-    seal::{self, Sealed, Sealing, Stage},
+    retry::{Prospect, Tries, prospect},
+    seal::{self, Part, Sealed, Sealing, Stage},
     seen::Record,
     send::{SLICE_BYTES, Upload, abort},
     sink::Attributes,
-    source::Source,
+    source::{Source, SourceError},
 };
 
 /// An attempt that did not come to its end.
@@ -63,23 +63,15 @@ impl<E: Into<ClientError>> From<E> for Failed {
 
 impl Failed {
     /// Behind a Begin with this header. What the server has refused it does not keep.
-    fn having_begun(mut self, header: &HeaderSlice) -> Self {
+    pub(super) fn having_begun(mut self, header: &HeaderSlice) -> Self {
         self.is_begun = true;
         match &self.error {
             ClientError::Connection(
                 ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. },
-            ) => self,
+            ) if prospect(&self.error) != Prospect::Damage => self,
             ClientError::Connection(_) => Self { begun: Some(Box::new(header.clone())), ..self },
             _ => self,
         }
-    }
-
-    /// What was sent of a stream cannot be sent again.
-    fn of_stream(self) -> Self {
-        if self.lost.is_some() || !is_temporary(&self.error) {
-            return self;
-        }
-        Self { error: ClientError::StreamLost(Box::new(self.error)), ..self }
     }
 }
 
@@ -106,8 +98,9 @@ impl Client {
         let sealer = new_sealer(self.key_file(), self.record(), target, source.attributes())?;
         let rows = journal
             .map(|(journal, subject)| journal.begin(subject, sealer.file_key(), sealer.header()));
-        let stage = self.start(Sealing { journal: rows, ..Sealing::new(sealer) }, source)?;
-        let sent = self.begin_and_send(target, &stage);
+        let is_large = rows.is_some();
+        let stage = self.start(Sealing::new(sealer).noted_in(rows), source)?;
+        let sent = self.begin_and_send(target, &stage, is_large);
         stage.join();
         Ok(self.stored(target, &sent?)?)
     }
@@ -116,34 +109,21 @@ impl Client {
         &mut self,
         target: &Target<'_>,
         stage: &SealedStage,
+        is_large: bool,
     ) -> Result<Committed, Failed> {
         // The header is there only once the source could be read; only then is anybody called.
         let header = header(stage)?;
         let record = self.record().clone();
         let begin = Some(header.clone());
         let connection = self.connection()?;
-        let upload = Upload::begin(connection, &target.key, begin, target.options.condition)
+        let mut upload = Upload::begin(connection, &target.key, begin, target.options.condition)
             .map_err(|error| Failed { is_begun: true, ..error.into() })?;
+        if is_large {
+            // Megabytes are not sent into a door that may be closed.
+            upload.hear_begun().map_err(|error| Failed::from(error).having_begun(&header))?;
+        }
         let sent = send(upload, stage, target, &record, header.clone());
         sent.map_err(|failed| failed.having_begun(&header))
-    }
-
-    /// Puts `source`, which can be read only once: nothing of it is sent before the server takes it.
-    pub(super) fn attempt_once(
-        &mut self,
-        target: &Target<'_>,
-        source: Box<dyn Source>,
-    ) -> Result<PutReceipt, Failed> {
-        target.progress.begin(source.length());
-        let sealer = new_sealer(self.key_file(), self.record(), target, source.attributes())?;
-        let stage = self.start(Sealing::new(sealer), source)?;
-        let header = header(&stage)?;
-        self.open_patiently(target, Some(&header))?;
-        let record = self.record().clone();
-        let upload = Upload::opened(self.connection()?);
-        let sent = send(upload, &stage, target, &record, header.clone());
-        let committed = sent.map_err(|failed| failed.having_begun(&header).of_stream())?;
-        Ok(self.stored(target, &committed)?)
     }
 
     /// Opens an upload, and waits until it is open.
@@ -159,6 +139,10 @@ impl Client {
             });
             let Err(error) = begun else { return Ok(()) };
             self.recover(&error, abort);
+            if matches!(error, ClientError::Overtaken { .. }) {
+                // This header will never do.
+                return Err(error);
+            }
             self.pause(&mut tries, Some(target.name.as_str()), error)?;
         }
     }
@@ -169,9 +153,17 @@ impl Client {
         sealing: Sealing,
         source: Box<dyn Source>,
     ) -> Result<SealedStage, ClientError> {
+        let read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
+        self.seal(sealing, read)
+    }
+
+    pub(super) fn seal(
+        &self,
+        sealing: Sealing,
+        read: Stage<Result<Part, SourceError>>,
+    ) -> Result<SealedStage, ClientError> {
         let mac_key = self.key_file().vault_secret().mac_key();
         let writer = self.key_file().device_seed().writer_key();
-        let read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
         seal::seal(sealing, read, move |sealer| {
             let provenance = Provenance::Vault { mac_key: &mac_key, writer: &writer };
             Ok(sealer.finish(provenance, &mut random::system())?)
@@ -208,7 +200,7 @@ pub(super) fn new_sealer(
         engine: Engine::default(),
         part_size: PartSize::MAX,
         object_key: Some(target.key.clone()),
-        generation: generation_after(now_ns(), newest),
+        generation: generation_after(record.now_ns(), newest, target.there.get())?,
         metadata: Metadata {
             name: target.name.clone(),
             mtime_s: attributes.mtime_s,
@@ -249,15 +241,16 @@ pub(super) fn send(
                 for piece in footer.bytes.chunks(SLICE_BYTES) {
                     upload.slice(piece, Digest::of(piece))?;
                 }
-                let newest = record.newest(&target.key)?;
-                if newest.is_some_and(|seen| seen.generation >= generation) {
-                    return Err(ClientError::Overtaken.into());
+                if let Some(Seen { generation: there, .. }) = record.newest(&target.key)?
+                    && there >= generation
+                {
+                    return Err(ClientError::Overtaken { there }.into());
                 }
                 let seen = Seen { generation, transcript: footer.transcript };
                 let (slices, length) = (upload.slices(), footer.total_length);
                 return match upload.commit() {
                     Ok(version) => Ok(Committed { version, seen, length }),
-                    Err(ClientError::Overtaken) => Err(ClientError::Overtaken.into()),
+                    Err(error @ ClientError::Overtaken { .. }) => Err(error.into()),
                     Err(error) => {
                         let lost = LostCommit { header, slices, seen, length };
                         Err(Failed { lost: Some(Box::new(lost)), ..error.into() })

@@ -5,6 +5,7 @@
 //!
 //! Nothing is tried again here: whoever opened the lane is told what it could not see to.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::Sender;
@@ -29,7 +30,7 @@ use crate::{
     journal::Journals,
     progress::Silent,
     random,
-    retry::is_temporary,
+    retry::may_pass,
     seal::PART_BYTES,
     seen::Record,
     source::{FileSource, Source as _},
@@ -156,7 +157,9 @@ impl<'a> Work<'a> {
         let mut plaintext = Vec::new();
         source.read_part(&mut plaintext, PART_BYTES)?;
         source.finish()?;
-        let target = Target { name, key: key.clone(), options: self.options, progress: &Silent };
+        let there = Cell::new(0);
+        let target =
+            Target { name, key: key.clone(), options: self.options, progress: &Silent, there };
         let mut sealer = new_sealer(&self.key_file, &self.record, &target, source.attributes())?;
         let (generation, header) = (sealer.generation(), HeaderSlice::of(sealer.header().to_vec()));
         let mut part = Vec::new();
@@ -302,7 +305,9 @@ impl<'a> Lane<'a> {
         let outcome = match error {
             ConnectionError::Refused { .. } => {
                 let error = ClientError::from(error);
-                if self.work.is_patient && is_temporary(&error) {
+                // What was overtaken is sealed again, above what is there.
+                let is_overtaken = matches!(error, ClientError::Overtaken { .. });
+                if is_overtaken || (self.work.is_patient && may_pass(&error)) {
                     Outcome::Left(Box::default())
                 } else {
                     Outcome::Done(Err(error))

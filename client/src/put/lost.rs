@@ -14,7 +14,7 @@ use crate::{
     client::Client,
     error::ClientError,
     notice::Event,
-    retry::{Tries, is_temporary},
+    retry::{Tries, may_pass},
     send::{Resumed, Upload, abort},
 };
 
@@ -45,7 +45,7 @@ impl Client {
         let mut failure = error;
         loop {
             if let Some(error) = failure.take() {
-                if !is_temporary(&error) {
+                if !may_pass(&error) {
                     return Err(error);
                 }
                 self.pause(tries, Some(target.name.as_str()), error)
@@ -57,7 +57,10 @@ impl Client {
                     return Ok(version.map(|version| Committed { version, seen, length }));
                 }
                 // It must not be stored any more.
-                Err(ClientError::Overtaken) => return Ok(None),
+                Err(error @ ClientError::Overtaken { .. }) => {
+                    target.takes_note(&error);
+                    return Ok(None);
+                }
                 Err(error) => {
                     self.recover(&error, abort);
                     failure = Some(error);

@@ -16,6 +16,7 @@
 //! the memory to itself, whatever the number of files.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashSet},
     fs, mem,
     path::PathBuf,
@@ -95,6 +96,7 @@ impl Client {
             for (index, file) in files.iter().enumerate() {
                 let put = match crew.outcome(index) {
                     Outcome::Done(put) => {
+                        let put = put.map_err(|error| error.dated(self.record().now_ns()));
                         progress.advance(put.as_ref().map_or(0, |receipt| receipt.length));
                         put
                     }
@@ -137,7 +139,8 @@ impl Client {
     ) -> Result<PutReceipt, ClientError> {
         if let Some(Lost { commit, error }) = lost {
             let key = self.key_file().object_key(name);
-            let target = Target { name, key, options, progress: &Silent };
+            let there = Cell::new(0);
+            let target = Target { name, key, options, progress: &Silent, there };
             let error = error.map(ClientError::from);
             let settled = self.settle(&target, &commit, &mut Tries::default(), error)?;
             if let Some(committed) = settled {

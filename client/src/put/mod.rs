@@ -12,16 +12,20 @@
 //! source stood by what was read from it.
 //!
 //! What can be read again is put again after a temporary failure: where a journal knows how far it was, from there.
-//! What can be read only once is not, from its first byte on that was sent.
+//! What can be read only once goes on where it was, as long as the server has it or it is still in memory.
 
 mod attempt;
 mod lane;
 mod lost;
 mod many;
 mod resume;
+mod stream;
 mod unsealed;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    cell::Cell,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use zput_common::{
     aead::Suite,
@@ -107,6 +111,8 @@ struct Target<'a> {
     key: ObjectKey,
     options: &'a PutOptions,
     progress: &'a dyn Progress,
+    /// The highest generation that the server has said is there; 0 while it has said nothing.
+    there: Cell<u64>,
 }
 
 impl Client {
@@ -124,14 +130,14 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<PutReceipt, ClientError> {
         let key = self.key_file().object_key(name);
-        let target = Target { name, key, options, progress };
+        let target = Target { name, key, options, progress, there: Cell::new(0) };
         let put = if options.unsealed {
             self.put_unsealed(&target, Box::new(source))
         } else {
             self.put_sealed(&target, Box::new(source))
         };
         progress.end();
-        put
+        put.map_err(|error| error.dated(self.record().now_ns()))
     }
 
     fn put_sealed(
@@ -205,12 +211,18 @@ impl Client {
         target: &Target<'_>,
         mut attempt: impl FnMut(&mut Self) -> Result<PutReceipt, Failed>,
     ) -> Result<PutReceipt, ClientError> {
-        let mut tries = Tries::default();
+        let (mut tries, mut sealed_again) = (Tries::default(), 0);
         loop {
             let Failed { error, lost, begun, progressed, .. } = match attempt(self) {
                 Ok(receipt) => return Ok(receipt),
                 Err(failed) => failed,
             };
+            if target.takes_note(&error) && sealed_again < SEALED_AGAIN_MAX {
+                // Nobody has to be waited for: sealed above what is there it is the newest.
+                sealed_again += 1;
+                self.forget_begun(target, begun);
+                continue;
+            }
             if progressed {
                 tries.progressed();
             }
@@ -230,30 +242,6 @@ impl Client {
         }
     }
 
-    /// Puts what can be read only once.
-    fn put_once(
-        &mut self,
-        target: &Target<'_>,
-        source: Box<dyn Source>,
-    ) -> Result<PutReceipt, ClientError> {
-        let Failed { error, lost, begun, .. } = match self.attempt_once(target, source) {
-            Ok(receipt) => return Ok(receipt),
-            Err(failed) => failed,
-        };
-        self.recover(&error, abort);
-        let Some(lost) = lost else {
-            self.forget_begun(target, begun);
-            return Err(error);
-        };
-        match self.settle(target, &lost, &mut Tries::default(), Some(error))? {
-            Some(committed) => self.stored(target, &committed),
-            None => {
-                self.forget_begun(target, begun);
-                Err(ClientError::NotStored)
-            }
-        }
-    }
-
     /// Nobody comes back to an upload that has no journal: the server need not keep it. It goes by itself some day where
     /// that cannot be said.
     fn forget_begun(&mut self, target: &Target<'_>, begun: Option<Box<HeaderSlice>>) {
@@ -266,15 +254,28 @@ impl Client {
 }
 
 impl<'a> Target<'a> {
+    /// Takes note of the generation that a put has to be above. Whether there was news.
+    fn takes_note(&self, error: &ClientError) -> bool {
+        match error {
+            ClientError::Overtaken { there } => self.there.replace(*there) < *there,
+            _ => false,
+        }
+    }
+
     fn notice(&self, event: Event<'a>) -> Notice<'a> {
         Notice { thing: Some(self.name.as_str()), event }
     }
 }
 
+/// How often a put that was overtaken is sealed again at once: each time another one of its name was faster.
+const SEALED_AGAIN_MAX: u32 = 3;
+
 /// FORMAT 3: the writer's clock in ns since 1970, or one more than the newest generation it knows for this
-/// key, whichever is greater.
-fn generation_after(now: u64, newest: Option<Seen>) -> u64 {
-    newest.map_or(now, |seen| now.max(seen.generation.saturating_add(1)))
+/// key, whichever is greater: by its own record, or since the server has said what is `there`.
+fn generation_after(now: u64, newest: Option<Seen>, there: u64) -> Result<u64, ClientError> {
+    let known = newest.map_or(there, |seen| seen.generation.max(there));
+    let above = known.checked_add(1).ok_or(ClientError::NoLaterGeneration)?;
+    Ok(now.max(above))
 }
 
 pub(crate) fn now_ns() -> u64 {
@@ -293,9 +294,18 @@ mod tests {
         let seen = |generation| {
             Some(Seen { generation, transcript: Transcript::from_bytes([0; Transcript::BYTES]) })
         };
-        assert_eq!(generation_after(100, None), 100);
-        assert_eq!(generation_after(100, seen(50)), 100);
-        assert_eq!(generation_after(100, seen(100)), 101);
-        assert_eq!(generation_after(100, seen(500)), 501);
+        let after = |newest, there| generation_after(100, newest, there).ok();
+        assert_eq!(after(None, 0), Some(100));
+        assert_eq!(after(seen(50), 0), Some(100));
+        assert_eq!(after(seen(100), 0), Some(101));
+        assert_eq!(after(seen(500), 0), Some(501));
+        // What the server says of what is there.
+        assert_eq!(after(None, 99), Some(100));
+        assert_eq!(after(None, 100), Some(101));
+        assert_eq!(after(seen(500), 600), Some(601));
+        assert_eq!(after(seen(600), 500), Some(601));
+        // Nothing is above the last one.
+        assert_eq!(after(seen(u64::MAX), 0), None);
+        assert_eq!(after(None, u64::MAX), None);
     }
 }

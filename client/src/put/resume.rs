@@ -85,6 +85,10 @@ impl Client {
             course = Course { resume: Resume::Auto, is_news: held > 0 };
             is_unheard = matches!(&attempt, Err(failed) if failed.is_unheard);
             attempt.map_err(|failed| {
+                if matches!(failed.error, ClientError::Overtaken { .. }) {
+                    // What this put began is not what was interrupted: nothing has to be said of it.
+                    course.resume = Resume::Never;
+                }
                 client.let_go(&failed.error);
                 // A server that says less and more by turns does not keep anybody for ever.
                 let progressed = held > most_held;
@@ -206,6 +210,9 @@ impl Client {
             return Ok(Some(StartOver::Changed));
         }
         // Readers would take it for a rollback.
+        if target.there.get() >= header.generation() {
+            return Ok(Some(StartOver::Superseded));
+        }
         let newest = self.record().newest(&target.key)?;
         let is_old = newest.is_some_and(|seen| {
             let seals = entry.end.map(|transcript| (header.generation(), transcript));
@@ -228,7 +235,7 @@ impl Client {
         let sealer = Sealer::resume(&entry.header, file_key, Engine::default(), sha256)?;
         let (claims, claimed) = unbounded();
         let parts = entry.parts.iter().map(|part| part.digests).collect();
-        let before = Some(Before { parts, held: claimed, known: 0 });
+        let before = Before { parts, held: claimed, known: 0 };
         let header = HeaderSlice::of(entry.header.clone());
         let stored = match self.resume(target, header)? {
             Resumed::Nothing => return Ok(GoneOn::Not(StartOver::NotKept)),
@@ -238,13 +245,13 @@ impl Client {
             }
             Resumed::Open => {
                 let rows = Some(journal.resume(entry));
-                let stage = self.start(Sealing { sealer, before, journal: rows }, source)?;
+                let stage = self.start(Sealing::going_on(sealer, before, rows), source)?;
                 let sent = self.send_rest(target, entry, claims, &stage, held);
                 stage.join();
                 sent
             }
             Resumed::Committed(version) => {
-                let stage = self.start(Sealing { sealer, before, journal: None }, source)?;
+                let stage = self.start(Sealing::going_on(sealer, before, None), source)?;
                 let stored = self.compare(target, entry, version, claims, &stage);
                 stage.join();
                 stored.map_err(Failed::from)
@@ -348,6 +355,8 @@ impl Client {
             match self.resume(target, header.clone()) {
                 Ok(Resumed::Open) => return Ok(abort(self.connection()?)?),
                 Ok(Resumed::Nothing | Resumed::Committed(_)) => return Ok(()),
+                // The server has let go of it: it cannot be committed any more.
+                Err(ClientError::Overtaken { .. }) => return Ok(()),
                 // The server has not noticed yet that its connection is gone.
                 Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
                     if error.known() == Some(ErrorCode::Busy) => {}
@@ -401,7 +410,8 @@ fn claimed(part: &JournaledPart) -> ClaimedSlice {
 fn ends_the_put(error: &ClientError) -> bool {
     match error {
         ClientError::Source(SourceError::Changed(_))
-        | ClientError::Overtaken
+        | ClientError::Overtaken { .. }
+        | ClientError::NoLaterGeneration
         | ClientError::Unrecorded { .. }
         | ClientError::Seal(_) => true,
         // An upload that was refused is gone; but if it was the server's own trouble, it may be there still.
@@ -416,6 +426,7 @@ fn ends_the_put(error: &ClientError) -> bool {
                     | ErrorCode::Full
                     | ErrorCode::ReadOnly
                     | ErrorCode::Unreadable
+                    | ErrorCode::Digest
             )
         ),
         _ => false,

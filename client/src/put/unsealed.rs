@@ -7,7 +7,7 @@ use super::{PutReceipt, Target};
 use crate::{
     client::Client,
     error::ClientError,
-    retry::{Tries, is_temporary},
+    retry::{Tries, may_pass},
     seal::{self, Part, Stage},
     send::{SLICE_BYTES, Upload, abort},
     source::{Source, SourceError},
@@ -50,7 +50,7 @@ impl Client {
                 Err(failed) => failed,
             };
             self.recover(&failed.error, abort);
-            if failed.is_committed && is_temporary(&failed.error) {
+            if failed.is_committed && may_pass(&failed.error) {
                 return Err(ClientError::Unanswered(Box::new(failed.error)));
             }
             self.pause(&mut tries, Some(target.name.as_str()), failed.error)?;
@@ -112,7 +112,7 @@ impl Failed {
     /// What the user is told: a stream cannot be sent again.
     fn of_stream(self) -> ClientError {
         match self.error {
-            error if !is_temporary(&error) => error,
+            error if !may_pass(&error) => error,
             error if self.is_committed => ClientError::Unanswered(Box::new(error)),
             error => ClientError::StreamLost(Box::new(error)),
         }

@@ -2,8 +2,13 @@ use std::{fs, thread};
 
 use super::*;
 
+/// With a clock that nothing is ahead of.
 fn record(dir: &Path) -> Record {
-    Record::in_directory(dir.join("state/seen/vault"))
+    record_at(dir, u64::MAX)
+}
+
+fn record_at(dir: &Path, now: u64) -> Record {
+    Record::in_directory(dir.join("state/seen/vault"), Clock::new(move || now))
 }
 
 fn seen(generation: u64, byte: u8) -> Seen {
@@ -43,6 +48,23 @@ fn one_generation_has_one_transcript() {
     record.advance(&key(), &seen(5, 1)).unwrap();
     record.advance(&key(), &seen(5, 1)).unwrap();
     assert!(matches!(record.advance(&key(), &seen(5, 2)), Err(SeenError::Conflict)));
+}
+
+#[test]
+fn what_is_far_ahead_of_the_clock_is_not_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (now, day) = (1_800_000_000_000_000_000, 86_400_000_000_000);
+    let record = record_at(dir.path(), now);
+    for far in [now + day + 1, 4_070_908_800_000_000_000, u64::MAX] {
+        record.advance(&key(), &seen(far, 1)).unwrap();
+        assert_eq!(generation(&record), None, "{far}");
+    }
+    record.advance(&key(), &seen(now + day, 1)).unwrap();
+    assert_eq!(generation(&record), Some(now + day));
+    // What was noted counts, also for a machine whose clock was set back.
+    let record = record_at(dir.path(), 0);
+    record.advance(&key(), &seen(now + day + 1, 2)).unwrap();
+    assert_eq!(generation(&record), Some(now + day));
 }
 
 #[test]

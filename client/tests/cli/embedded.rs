@@ -223,14 +223,15 @@ fn a_put_that_was_overtaken_by_a_newer_one_stores_nothing() {
     let machine = Machine::new();
     machine.write("a", "first");
     machine.run("zput --name n a").ok();
-    let script = "touch started; while [ ! -e go ]; do sleep 0.01; done; echo slow";
+    // Behind its first part it is sealed, as what it was then.
+    let script = "head -c 20000000 /dev/zero; while [ ! -e go ]; do sleep 0.01; done; echo slow";
     let slow = machine
         .command("zput")
         .args(["--exec", "--name", "n", "--", "sh", "-c", script])
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    while !machine.path("started").exists() {
+    while names(&machine.store().join("staging")).is_empty() {
         std::thread::sleep(Duration::from_millis(5));
     }
     machine.write("a", "fast");
@@ -239,7 +240,7 @@ fn a_put_that_was_overtaken_by_a_newer_one_stores_nothing() {
     let output = slow.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5));
     assert!(
-        String::from_utf8_lossy(&output.stderr).contains("something newer was put under this name")
+        String::from_utf8_lossy(&output.stderr).contains("what is there under this name is of")
     );
     assert_eq!(machine.run("zget -o - n").ok().stdout, b"fast");
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);

@@ -14,7 +14,7 @@ use super::{
     session::{Event, SessionError, Wants},
     tls::ClientTls,
 };
-use crate::limits::{ANSWER_SECONDS, FRAME_MAX_BYTES, PIPELINE_MAX};
+use crate::limits::{ANSWER_SECONDS, FRAME_MAX_BYTES, PIPELINE_MAX, SILENCE_SECONDS};
 
 /// The mode, which is this side's policy, and what it takes.
 #[derive(Clone, Debug)]
@@ -36,6 +36,24 @@ impl ClientConfig {
     }
 }
 
+/// For how long a client bears that no byte moves in either direction while it waits for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// While payload is on its way, or an answer is due that no server has to work on for long.
+    pub silence: Duration,
+    /// While the server may be at work: it syncs, reads what was claimed, or waits for others.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(SILENCE_SECONDS),
+            answer: Duration::from_secs(ANSWER_SECONDS),
+        }
+    }
+}
+
 /// The client's end of one connection.
 ///
 /// Driven like a [`ServerSession`](super::server::ServerSession), with answers for events and
@@ -53,6 +71,7 @@ pub struct ClientSession {
     early: VecDeque<Request>,
     /// What the answers to come must fit, the next one first.
     expected: VecDeque<Expected>,
+    patience: Patience,
 }
 
 #[derive(Debug)]
@@ -89,7 +108,19 @@ impl ClientSession {
             hello,
             early: VecDeque::new(),
             expected: VecDeque::new(),
+            patience: Patience::default(),
         })
+    }
+
+    /// The same session, with another patience.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// The silence up to `now` was not the server's: this side did not listen.
+    pub fn keep_alive(&mut self, now: Instant) {
+        self.link.touch(now);
     }
 
     /// What the server accepts, once it has said hello.
@@ -212,8 +243,13 @@ impl ClientSession {
     }
 
     fn patience(&self) -> Option<Duration> {
-        let waits = !self.expected.is_empty() || matches!(self.link.wants(), Wants::Payload { .. });
-        waits.then_some(Duration::from_secs(ANSWER_SECONDS))
+        if matches!(self.link.wants(), Wants::Payload { .. }) {
+            return Some(self.patience.silence);
+        }
+        self.expected.front().map(|expected| match expected.takes_work() {
+            true => self.patience.answer,
+            false => self.patience.silence,
+        })
     }
 
     fn pipeline(&self) -> usize {
@@ -379,6 +415,26 @@ impl Expected {
             Request::Resume { .. } => Self::Resumed,
             Request::Claim { slices } => Self::Held { most: slices.len() },
         })
+    }
+
+    /// Whether an honest server may be at work on it for minutes: it syncs, waits for a lock, or reads a gigabyte.
+    const fn takes_work(self) -> bool {
+        match self {
+            Self::Pong
+            | Self::Object { .. }
+            | Self::Stat
+            | Self::Page
+            | Self::Versions
+            | Self::SliceHeld
+            | Self::Mounted => false,
+            Self::Joined
+            | Self::Begun
+            | Self::Resumed
+            | Self::Committed
+            | Self::Aborted
+            | Self::Deleted
+            | Self::Held { .. } => true,
+        }
     }
 
     fn fits(self, answer: &Response) -> bool {

@@ -13,6 +13,8 @@ pub struct RemoteError {
     pub code: u8,
     /// For a person; echoes no secret and no path.
     pub text: String,
+    /// What the code is about, where it is about a number (PROTOCOL 7): 0 elsewhere.
+    pub number: u64,
 }
 
 /// The codes of PROTOCOL 7.
@@ -47,12 +49,14 @@ pub enum ErrorCode {
     Mode = 13,
     /// The volume takes no writes until it has been verified.
     Suspect = 14,
-    /// The current version has a higher generation.
+    /// What is there has as high a generation: the number is that one.
     Older = 15,
     /// The store cannot be written to: it is read-only, or the server may not.
     ReadOnly = 16,
     /// Something is stored and cannot be read: it is damaged, or the disk or its permissions fail.
     Unreadable = 17,
+    /// The generation lies too far beyond the server's clock: the number is what that says.
+    Ahead = 18,
 }
 
 impl RemoteError {
@@ -60,7 +64,13 @@ impl RemoteError {
     /// [`ERROR_TEXT_MAX_BYTES`].
     #[must_use]
     pub fn new(code: ErrorCode, text: &str) -> Self {
-        Self { code: code as u8, text: short_text(text) }
+        Self { code: code as u8, text: short_text(text), number: 0 }
+    }
+
+    /// The same, about this number.
+    #[must_use]
+    pub fn about(self, number: u64) -> Self {
+        Self { number, ..self }
     }
 
     /// Its code, where this version knows it.
@@ -95,7 +105,7 @@ pub(super) fn short_text(text: &str) -> String {
 }
 
 impl ErrorCode {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Malformed,
         Self::Denied,
         Self::NotFound,
@@ -113,6 +123,7 @@ impl ErrorCode {
         Self::Older,
         Self::ReadOnly,
         Self::Unreadable,
+        Self::Ahead,
     ];
 
     /// The code with this number.
@@ -136,7 +147,8 @@ mod tests {
         assert_eq!(ErrorCode::from_u8(15), Some(ErrorCode::Older));
         assert_eq!(ErrorCode::from_u8(16), Some(ErrorCode::ReadOnly));
         assert_eq!(ErrorCode::from_u8(17), Some(ErrorCode::Unreadable));
-        assert_eq!(ErrorCode::from_u8(18), None);
+        assert_eq!(ErrorCode::from_u8(18), Some(ErrorCode::Ahead));
+        assert_eq!(ErrorCode::from_u8(19), None);
     }
 
     #[test]
@@ -144,7 +156,7 @@ mod tests {
         let error = RemoteError::new(ErrorCode::Full, &"x\u{1b}ä".repeat(100));
         assert_eq!(error.text.len(), 256);
         assert!(error.text.starts_with("x?äx?ä"));
-        let foreign = RemoteError { code: 99, text: "a\nb".into() };
+        let foreign = RemoteError { code: 99, text: "a\nb".into(), number: 0 };
         assert_eq!(foreign.to_string(), "code 99: a?b");
     }
 }

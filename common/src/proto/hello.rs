@@ -230,7 +230,11 @@ impl ServerHello {
             ServerFields::read(fields).ok_or(length)?;
         let reason = str::from_utf8(reason).map_err(|_| HelloError::Reason)?;
         if status != 0 {
-            return Ok(Self::Refused(RemoteError { code: status, text: short_text(reason) }));
+            return Ok(Self::Refused(RemoteError {
+                code: status,
+                text: short_text(reason),
+                number: 0,
+            }));
         }
         if !reason.is_empty() {
             return Err(HelloError::Reason);
@@ -256,6 +260,9 @@ pub enum HelloError {
     /// Another protocol.
     #[error("the peer does not speak this protocol")]
     Magic,
+    /// Another protocol, and which.
+    #[error("this is no zput server: what listens there speaks {0} (is the port the right one?)")]
+    Foreign(&'static str),
     /// Longer or shorter than a hello can be.
     #[error("a hello cannot have a length of {0}")]
     Length(usize),
@@ -328,8 +335,25 @@ impl HelloReader {
             self.bytes.extend_from_slice(taken);
             *input = rest;
             if self.bytes.iter().zip(&self.magic).any(|(byte, magic)| byte != magic) {
-                return Err(HelloError::Magic);
+                return Err(self.not_a_hello());
             }
+        }
+    }
+
+    /// What the first bytes are, where they begin no hello: a server says something else on a port of its own.
+    fn not_a_hello(&self) -> HelloError {
+        let begins = |with: &[u8]| self.bytes.starts_with(with);
+        if self.magic != SERVER_MAGIC {
+            HelloError::Magic
+        } else if begins(b"HTTP/") {
+            HelloError::Foreign("HTTP")
+        } else if begins(&[21, 3]) || begins(&[22, 3]) {
+            // RFC 8446, 5.1: an alert or a handshake record.
+            HelloError::Foreign("TLS")
+        } else if begins(b"SSH-") {
+            HelloError::Foreign("SSH")
+        } else {
+            HelloError::Magic
         }
     }
 }

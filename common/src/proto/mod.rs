@@ -30,7 +30,7 @@ mod session;
 pub mod tls;
 
 pub use self::{
-    client::{ClientConfig, ClientSession},
+    client::{ClientConfig, ClientSession, Patience},
     hello::{Mode, ServerLimits},
     server::{ServerConfig, ServerSession},
 };

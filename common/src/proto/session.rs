@@ -1,6 +1,6 @@
 //! What both sides' sessions have in common, as a caller sees it.
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use thiserror::Error;
 
 use super::{
@@ -119,6 +119,34 @@ fn told(error: &rustls::Error) -> String {
 }
 
 impl SessionError {
+    /// Whether bytes that were changed on their way can have caused it, as a bad cable or a bad memory changes them:
+    /// another connection may go well. What was said and authenticated is no such damage.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::RecordTooLong(_) | Self::Frame(_) => true,
+            Self::Tls(error) => match error {
+                rustls::Error::DecryptError
+                | rustls::Error::InvalidMessage(_)
+                | rustls::Error::PeerMisbehaved(_)
+                | rustls::Error::PeerSentOversizedRecord
+                | rustls::Error::InappropriateMessage { .. }
+                | rustls::Error::InappropriateHandshakeMessage { .. } => true,
+                rustls::Error::AlertReceived(alert) => matches!(
+                    alert,
+                    AlertDescription::BadRecordMac
+                        | AlertDescription::DecodeError
+                        | AlertDescription::DecryptError
+                        | AlertDescription::RecordOverflow
+                        | AlertDescription::UnexpectedMessage
+                        | AlertDescription::IllegalParameter
+                ),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// Whether the session is over; after the others it is as it was before the call.
     #[must_use]
     pub fn is_fatal(&self) -> bool {

@@ -173,6 +173,8 @@ labelled! {
         ReadOnly = "read_only",
         /// Code 17.
         Unreadable = "unreadable",
+        /// Code 18.
+        Ahead = "ahead",
         /// HTTP: 206.
         Partial = "partial",
         /// HTTP: 304.
@@ -200,6 +202,7 @@ impl From<ErrorCode> for Outcome {
             ErrorCode::Older => Self::Older,
             ErrorCode::ReadOnly => Self::ReadOnly,
             ErrorCode::Unreadable => Self::Unreadable,
+            ErrorCode::Ahead => Self::Ahead,
         }
     }
 }

@@ -107,6 +107,11 @@ impl OpenError {
             Self::TooManyOpen => ErrorCode::Busy,
         }
     }
+
+    /// What the code is about, or 0 (PROTOCOL 7).
+    pub(crate) fn number(&self) -> u64 {
+        if let Self::Store(error) = self { error.number() } else { 0 }
+    }
 }
 
 impl MountPoint {

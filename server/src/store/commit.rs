@@ -3,13 +3,14 @@
 use std::os::unix::fs::FileExt;
 
 use zput_common::{
-    blob::envelope::{self, Envelope, FooterFields, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES},
+    blob::envelope::{Envelope, FooterFields, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES},
     proto::message::{Condition, Kind, Version},
 };
 
 use super::{
     Store,
     error::{Doing, Flaw, StoreError},
+    generation,
     layout::{ObjectName, Shelf},
     object::Object,
     record::Trailer,
@@ -24,24 +25,24 @@ impl Upload {
     /// Makes the object the current version. When this returns its version, it is durable.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Older`] when the current version has a higher
+    /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Older`] and [`StoreError::Ahead`] for its
     /// generation, [`StoreError::Malformed`] when a sealed object's header, key or
     /// footer length do not fit; [`StoreError::Suspect`]. After [`StoreError::Io`] the object may or may not be there; never in part.
     pub fn commit(self) -> Result<Version, StoreError> {
-        self.commit_if(check_generation)
+        self.commit_if(generation::check)
     }
 
     /// The same for a copy of an earlier version, whose generation may be as low as somebody wants it.
     pub(super) fn commit_copy(self) -> Result<Version, StoreError> {
-        self.commit_if(|_, _| Ok(()))
+        self.commit_if(|_, _, _| Ok(()))
     }
 
     fn commit_if(
         self,
-        may_replace: impl FnOnce(Option<u64>, Option<&Object>) -> Result<(), StoreError>,
+        may_follow: impl FnOnce(u64, &[u8], &[&Object]) -> Result<(), StoreError>,
     ) -> Result<Version, StoreError> {
         let (store, target, received) = self.into_received()?;
-        let (envelope, generation) = check_payload(&target, &received)?;
+        let (envelope, header) = check_payload(&target, &received)?;
         let is_small = received.length <= SYNCED_WITH_RECORD;
         if !is_small {
             // The expensive one, before anybody waits for the lock.
@@ -52,8 +53,18 @@ impl Upload {
         let shard = LockedShard::to_change(store.syncs(), name.shard())?;
         let current = shard.current(&target.key)?;
         check_condition(target.condition, &shard, current.as_ref())?;
-        may_replace(generation, current.as_ref())?;
-        let version = next_version(store.clock().now_ns(), &shard, name, current.as_ref())?;
+        let now_ns = store.clock().now_ns();
+        let shelved = shard.newest_shelved(name)?;
+        if let Some(header) = header {
+            // One that has rotted says nothing.
+            let replaced = shelved.and_then(|(version, shelf)| {
+                shard.shelved(shelf, &target.key, version).ok().flatten()
+            });
+            let before: Vec<&Object> = current.iter().chain(&replaced).collect();
+            may_follow(now_ns, &header, &before)?;
+        }
+        let newest = shelved.map(|(version, _)| version).max(current.as_ref().map(Object::version));
+        let version = next_version(now_ns, newest)?;
 
         let Received { staged, table, length, .. } = received;
         let trailer = Trailer {
@@ -114,15 +125,6 @@ pub(super) fn check_condition(
     Err(StoreError::Exists(current))
 }
 
-/// Of two puts at once, one whose commit was delayed or repeated by the network may come last, though it was sealed first.
-/// Readers would take it for a rollback (FORMAT 9, step 6).
-fn check_generation(generation: Option<u64>, current: Option<&Object>) -> Result<(), StoreError> {
-    let (Some(generation), Some(current)) = (generation, current) else { return Ok(()) };
-    // A header that says nothing keeps nobody from replacing it.
-    let there = current.read_header()?.and_then(|header| envelope::generation(&header).ok());
-    if there.is_some_and(|there| there > generation) { Err(StoreError::Older) } else { Ok(()) }
-}
-
 /// Whether `condition` holds where `current` is the current version.
 pub(super) fn holds(condition: Condition, current: Option<Version>) -> bool {
     match condition {
@@ -134,13 +136,7 @@ pub(super) fn holds(condition: Condition, current: Option<Version>) -> bool {
 
 /// STORE: "max(clock, newest version of this key in objects, history and trash + 1)". The current one need not be
 /// the newest: it may have come back from the trash.
-fn next_version(
-    now_ns: u64,
-    shard: &LockedShard,
-    name: ObjectName,
-    current: Option<&Object>,
-) -> Result<Version, StoreError> {
-    let newest = shard.newest_shelved(name)?.max(current.map(Object::version));
+fn next_version(now_ns: u64, newest: Option<Version>) -> Result<Version, StoreError> {
     match newest {
         None => Ok(Version(now_ns)),
         Some(newest) => match newest.0.checked_add(1) {
@@ -150,12 +146,12 @@ fn next_version(
     }
 }
 
-/// Checks the payload as far as a server can (PROTOCOL 5, "What a server checks"); gives its generation
-/// as well. A plain object has an envelope of zeros, and no generation.
+/// Checks the payload as far as a server can (PROTOCOL 5, "What a server checks"); gives its header
+/// as well. A plain object has an envelope of zeros, and no header.
 fn check_payload(
     target: &Target,
     received: &Received,
-) -> Result<(Envelope, Option<u64>), StoreError> {
+) -> Result<(Envelope, Option<Vec<u8>>), StoreError> {
     let prefix = read(received, 0, PREFIX_BYTES as u64)?;
     if target.kind == Kind::Plain {
         return if prefix.starts_with(&HEADER_MAGIC) {
@@ -169,7 +165,7 @@ fn check_payload(
     let envelope = Envelope::new(&prefix, &tail, received.length).map_err(Flaw::from)?;
     let header = read(received, 0, envelope.header_length.into())?;
     check_blob(&header, target, &envelope, received)?;
-    Ok((envelope, Some(envelope::generation(&header).map_err(Flaw::from)?)))
+    Ok((envelope, Some(header)))
 }
 
 /// Checks that the slices are the parts of a blob with this header, and its footer: nothing becomes current that no

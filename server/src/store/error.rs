@@ -87,9 +87,20 @@ pub enum StoreError {
     /// A slice does not match its digest.
     #[error("a slice does not match its digest")]
     Digest,
-    /// The current version has a higher generation: whoever has seen it would take this one for a rollback.
-    #[error("the current version is of a later generation")]
-    Older,
+    /// What is or was there has as high a generation: whoever has seen it would take this one for a rollback.
+    #[error("what is there is of generation {there}, and this is not a later one")]
+    Older {
+        /// The highest generation in the way.
+        there: u64,
+    },
+    /// The generation lies further ahead of this server's clock than clocks differ.
+    #[error(
+        "the generation is more than a day ahead of this server's clock, which says {clock_ns}"
+    )]
+    Ahead {
+        /// What the clock says, in ns since 1970.
+        clock_ns: u64,
+    },
     /// The upload is gone: an earlier call ended it.
     #[error("the upload is gone")]
     UploadGone,
@@ -225,7 +236,8 @@ impl StoreError {
             Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
             Self::Crowded | Self::Verifying => ErrorCode::Busy,
             Self::Suspect => ErrorCode::Suspect,
-            Self::Older => ErrorCode::Older,
+            Self::Older { .. } => ErrorCode::Older,
+            Self::Ahead { .. } => ErrorCode::Ahead,
             Self::InviteUnknown | Self::InviteExpired => ErrorCode::Denied,
             Self::ReadOnly(_) => ErrorCode::ReadOnly,
             Self::Io { source, .. } => code_of(source),
@@ -250,6 +262,18 @@ impl StoreError {
     /// so, and goes on.
     pub(super) fn is_of_one_file(&self) -> bool {
         self.code() == ErrorCode::Unreadable
+    }
+}
+
+impl StoreError {
+    /// What the code is about (PROTOCOL 7).
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Older { there } => *there,
+            Self::Ahead { clock_ns } => *clock_ns,
+            _ => 0,
+        }
     }
 }
 

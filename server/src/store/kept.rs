@@ -20,6 +20,7 @@ use zput_common::{
 use super::{
     Store, commit,
     error::{Doing, StoreError},
+    generation,
     layout::{ObjectName, STAGING, Shelf, is_resume_name, resume_name},
     object::Object,
     shard::LockedShard,
@@ -67,6 +68,13 @@ impl Store {
         commit::refuse_hopeless(self, &target)?;
         let permit = self.0.uploads.permit().ok_or(StoreError::Crowded)?;
         let mut staged = Staged::reopen(self.staging()?, &name)?.ok_or(StoreError::NotFound)?;
+        if let Err(error) = generation::refuse_hopeless(self, key, &header.bytes) {
+            if matches!(error, StoreError::Older { .. }) {
+                // It cannot be committed any more.
+                staged.goes();
+            }
+            return Err(error);
+        }
         let found = staged.identity()?.length;
         if !begins_with(&staged, found, &header.bytes)? {
             // The system went down before it was written.
@@ -156,8 +164,11 @@ impl Upload {
     /// claimed: the rest of the file is thrown away.
     ///
     /// # Errors
-    /// [`StoreError::Malformed`] when there are too many slices or one is under way, [`StoreError::Io`].
+    /// [`StoreError::Malformed`] when there are too many slices or one is under way, [`StoreError::Io`];
+    /// [`StoreError::Crowded`] while too many others claim, and then the upload is as it was.
     pub fn claim(&mut self, slices: &[ClaimedSlice]) -> Result<u32, StoreError> {
+        let store = self.store.clone();
+        let _permit = store.0.claims.permit().ok_or(StoreError::Crowded)?;
         self.between_slices(|received| {
             let mut held = 0;
             for slice in slices {

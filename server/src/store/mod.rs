@@ -23,6 +23,7 @@ mod commit;
 mod delete;
 mod directories;
 mod error;
+mod generation;
 mod history;
 mod init;
 mod inspect;
@@ -83,6 +84,10 @@ const FORMAT: u64 = 1;
 /// Most uploads under way at once in an open store: each has a descriptor.
 pub(crate) const UPLOADS_MAX: usize = 1024;
 
+/// Most claims that are read at once in an open store: each may read 1 GiB for a request of 2 KiB, on a thread that
+/// others wait for. Half of the threads that a server has at least.
+const CLAIMS_MAX: usize = 16;
+
 /// An open store. Clones are the same store; any number of threads and processes may use it at once.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
@@ -94,6 +99,8 @@ struct Inner {
     staging: Option<Arc<OwnedFd>>,
     server_key: ServerKeySeed,
     uploads: Permits,
+    /// For those that read what was claimed.
+    claims: Permits,
     under_way: UnderWay,
     /// For how long uploads that were cut off are kept.
     keep_uploads_ns: AtomicU64,
@@ -127,6 +134,7 @@ impl Store {
             staging: staging.map(Arc::new),
             server_key,
             uploads: Permits::new(UPLOADS_MAX),
+            claims: Permits::new(CLAIMS_MAX),
             under_way: UnderWay::default(),
             keep_uploads_ns: AtomicU64::default(),
         }));

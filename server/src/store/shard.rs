@@ -129,12 +129,18 @@ impl LockedShard {
         }))
     }
 
-    /// The newest version that an object ever had, apart from its current one.
-    pub(super) fn newest_shelved(&self, name: ObjectName) -> Result<Option<Version>, StoreError> {
-        let mut newest = None;
+    /// The newest version that an object ever had, apart from its current one, and where it is.
+    pub(super) fn newest_shelved(
+        &self,
+        name: ObjectName,
+    ) -> Result<Option<(Version, Shelf)>, StoreError> {
+        let mut newest: Option<(Version, Shelf)> = None;
         for shelf in [Shelf::History, Shelf::Trash] {
             for version in self.versions(shelf, name)? {
-                newest = newest.max(Some(version?));
+                let version = version?;
+                if newest.is_none_or(|(newest, _)| version > newest) {
+                    newest = Some((version, shelf));
+                }
             }
         }
         Ok(newest)

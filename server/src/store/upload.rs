@@ -15,6 +15,7 @@ use zput_common::{
 use super::{
     Store,
     error::{Doing, Flaw, StoreError},
+    generation,
     kept::KEPT_MIN_BYTES,
     layout::resume_name,
     record::SliceTable,
@@ -46,8 +47,8 @@ fn slices_allowed(received: u64) -> u64 {
     (FREE_SLICES + received / BYTES_PER_SLICE).min(SLICES_MAX.into())
 }
 
-/// An object on its way in. Any error removes what was received and gives the space back. Dropping it does so too, unless
-/// it is worth keeping (STORE, "Put").
+/// An object on its way in. Any error but a wrong digest removes what was received and gives the space back. Dropping it
+/// does so too, unless it is worth keeping (STORE, "Put").
 #[derive(Debug)]
 pub struct Upload {
     pub(super) store: Store,
@@ -176,9 +177,11 @@ impl Upload {
     /// The header of a sealed object, its first slice.
     ///
     /// # Errors
-    /// [`StoreError::Malformed`] when `bytes` are not one whole header, or name another object; [`StoreError::Digest`].
+    /// [`StoreError::Malformed`] when `bytes` are not one whole header, or name another object; [`StoreError::Digest`];
+    /// [`StoreError::Older`] and [`StoreError::Ahead`], as far as they are certain already.
     pub fn write_header(&mut self, bytes: &[u8], digest: Digest) -> Result<(), StoreError> {
         let length = check_header(bytes, &self.target.key)?.length();
+        generation::refuse_hopeless(&self.store, &self.target.key, bytes)?;
         let name = resume_name(self.target.client.as_ref(), &digest);
         if let Some(received) = &mut self.received {
             received.under_way = Some(self.store.0.under_way.enter(&name));
@@ -236,7 +239,8 @@ impl Upload {
     /// 1 MiB in whole slices on the upload is worth keeping.
     ///
     /// # Errors
-    /// [`StoreError::Digest`]; [`StoreError::Malformed`] when bytes are missing.
+    /// [`StoreError::Digest`], which says that the bytes were changed on their way: the slices before this one are worth
+    /// as much as if the connection had ended here. [`StoreError::Malformed`] when bytes are missing.
     pub fn end_slice(&mut self) -> Result<(), StoreError> {
         let name = self.resume_name.take().filter(|_| self.store.keeps_uploads());
         let ended = self.step(|received, slice| {
@@ -245,6 +249,7 @@ impl Upload {
                 return Err(Flaw::SliceFraming.into());
             }
             if slice.hasher.finish() != slice.digest {
+                received.staged.file().set_len(slice.begin).doing("cut an upload")?;
                 return Err(StoreError::Digest);
             }
             received.table.push(slice.length, &slice.digest);
@@ -296,15 +301,17 @@ impl Upload {
         })
     }
 
-    /// Does one step; when it fails, the upload is over and the file goes at once.
+    /// Does one step; when it fails, the upload is over. Its file goes at once, unless it was the line that failed.
     fn step<T>(
         &mut self,
         step: impl FnOnce(&mut Received, &mut Option<Slice>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let received = self.received.as_mut().ok_or(StoreError::UploadGone)?;
         let result = step(received, &mut self.slice);
-        if result.is_err() {
-            self.give_up();
+        match &result {
+            Ok(_) => {}
+            Err(StoreError::Digest) => self.received = None,
+            Err(_) => self.give_up(),
         }
         result
     }

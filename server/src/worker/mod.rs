@@ -344,7 +344,7 @@ impl Worker {
             }
             Done::Panicked { buffers } => self.buffers.lost(buffers),
             Done::Answer(_)
-            | Done::Refused(_)
+            | Done::Refused(..)
             | Done::Account(_)
             | Done::Joined(_)
             | Done::Opened(_)

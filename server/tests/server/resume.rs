@@ -187,25 +187,43 @@ fn an_upload_is_its_writers_alone() {
 }
 
 #[test]
-fn an_upload_that_ended_by_itself_is_gone() {
+fn an_upload_that_was_aborted_is_gone() {
     let (home, device) = home();
-    let [one, two, _] = parts();
-    for (case, answer) in [("abort", None), ("a wrong digest", Some(ErrorCode::Digest))] {
-        let mut peer = home.device(&device);
-        assert_eq!(peer.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
-        for part in [&one, &two] {
-            peer.say_slice(part);
-            assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
-        }
-        match answer {
-            None => peer.say(&Request::Abort),
-            Some(_) => peer.say_slice_as(b"abc", Digest::of(b"abd")),
-        }
-        let heard = peer.hear().unwrap();
-        assert_eq!(code(&heard), answer, "{case}");
-        assert_eq!(home.staged(), 0, "{case}");
-        assert_eq!(code(&peer.ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound), "{case}");
+    let mut peer = home.device(&device);
+    put_two(&mut peer);
+    peer.say_slice_as(&bytes(PART)[..1], Digest::of(&bytes(PART)[..1]));
+    drop(peer);
+    until("it was cut off", || home.server.stats().connections == 0);
+    let mut peer = home.device(&device);
+    assert_eq!(resume_at_last(&mut peer), Response::Begun);
+    assert_eq!(peer.ask(&Request::Abort).unwrap(), Response::Aborted);
+    assert_eq!(home.staged(), 0);
+    assert_eq!(code(&peer.ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound));
+}
+
+/// PROTOCOL 5: a slice that was damaged on its way ends the upload as the end of the connection would.
+#[test]
+fn an_upload_with_a_damaged_slice_goes_on_behind_the_slices_that_held() {
+    let (home, device) = home();
+    let [one, two, three] = parts();
+    let mut peer = home.device(&device);
+    assert_eq!(peer.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
+    for part in [&one, &two] {
+        peer.say_slice(part);
+        assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
     }
+    let mut damaged = three.clone();
+    damaged[PART / 2] ^= 1;
+    peer.say_slice_as(&damaged, Digest::of(&three));
+    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::Digest));
+    assert_eq!(code(&peer.ask(&Request::Commit).unwrap()), Some(ErrorCode::State));
+    assert_eq!(home.staged(), 1);
+    // Also on the same connection.
+    assert_eq!(resume_at_last(&mut peer), Response::Begun);
+    let all = [&one[..], &two, &three];
+    assert_eq!(peer.ask(&claim(&all)).unwrap(), Response::Held { slices: 2 });
+    assert_eq!(peer.ask(&Request::Abort).unwrap(), Response::Aborted);
+    assert_eq!(home.staged(), 0);
 }
 
 #[test]

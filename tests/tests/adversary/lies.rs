@@ -372,7 +372,7 @@ fn what_a_server_says_does_not_reach_the_terminal_as_it_is() {
     let texts = ["\x1b]0;pwned\x07\x1b[2J", "a\r\nzget: all is well", "\u{202e}dne\u{9b}31m\0"];
     for code in 0..=15_u8 {
         let text = texts[usize::from(code) % texts.len()].to_owned();
-        let error = RemoteError { code, text };
+        let error = RemoteError { code, text, number: 0 };
         victim.server.lie(move |_, _| Response::Error(error.clone()).into());
         for (command, args) in [("zget", &[NAME][..]), ("zls", &[]), ("zput", &["file"])] {
             let ran = victim.run(command, args);

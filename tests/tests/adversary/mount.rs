@@ -56,8 +56,22 @@ fn every_command_speaks_of_the_mount_first() {
 fn nothing_is_taken_from_another_mount() {
     let victim = victim(ModePolicy::Tls);
     let answers = [
-        (Response::Error(RemoteError { code: ErrorCode::NotFound as u8, text: "no".into() }), 4),
-        (Response::Error(RemoteError { code: ErrorCode::Busy as u8, text: "no".into() }), 5),
+        (
+            Response::Error(RemoteError {
+                code: ErrorCode::NotFound as u8,
+                text: "no".into(),
+                number: 0,
+            }),
+            4,
+        ),
+        (
+            Response::Error(RemoteError {
+                code: ErrorCode::Busy as u8,
+                text: "no".into(),
+                number: 0,
+            }),
+            5,
+        ),
         (Response::Pong, 8),
         (Response::Begun, 8),
     ];

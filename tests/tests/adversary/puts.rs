@@ -210,7 +210,7 @@ fn no_server_changes_a_key_file() {
         if round == 0 {
             let text = "recipients = [\"age1\"]\nserver_key = \"\"";
             victim.server.lie(move |_, _| {
-                Response::Error(RemoteError { code: 2, text: text.into() }).into()
+                Response::Error(RemoteError { code: 2, text: text.into(), number: 0 }).into()
             });
         }
     }

@@ -2,6 +2,7 @@
 //! they end with is byte for byte what was there when the one that succeeded began.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod damage;
 mod gets;
 mod order;
 mod puts;

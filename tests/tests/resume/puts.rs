@@ -326,8 +326,41 @@ fn whoever_wants_to_start_over_does() {
     let _usage = setting.zput(&["--resume", "--exec", "--name", "x", "--", "true"]).ended(2);
     setting.line.plan([Fate::Cut(Way::Up, ends[1])]);
     let exec = ["--exec", "--name", "stream", "--", "cat", FILE];
-    let ran = setting.persistently("zput", &exec).ended(5);
+    let ran = setting.home.run("zput", exec).ended(5);
     let lost = "; what comes from stdin or a command cannot be sent again: start it over\n";
     assert!(ran.stderr.ends_with(lost), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 1, "it was not tried again: {}", ran.stderr);
+}
+
+/// What the server does not hold is in memory still.
+#[test]
+fn a_stream_that_was_cut_goes_on() {
+    let setting = Setting::in_clear();
+    let (ends, _, down) = setting.ends();
+    let bytes = setting.write(1);
+    let exec = ["--exec", "--name", FILE, "--", "cat", FILE];
+    let begun = ends[0] - SEALED_PART;
+    let fates = [
+        // In the first part, of which nothing is kept; behind it; in a later one; in the footer; before the answer.
+        vec![Fate::Cut(Way::Up, begun + 1000)],
+        vec![Fate::Cut(Way::Up, ends[0])],
+        vec![
+            Fate::Cut(Way::Up, ends[2] - 1000),
+            Fate::Cut(Way::Up, 400),
+            Fate::Cut(Way::Up, begun + 5000),
+        ],
+        vec![Fate::Cut(Way::Up, ends[5] - 1)],
+        vec![Fate::Cut(Way::Down, down - 1)],
+    ];
+    for fates in fates {
+        let connections = fates.len() + 1;
+        setting.line.plan(fates.clone());
+        let ran = setting.persistently("zput", &exec).ok();
+        assert!(ran.stderr.contains("again in"), "{fates:?}: {}", ran.stderr);
+        let talks = setting.line.talks();
+        assert!(talks.len() >= connections, "{fates:?}: {}", talks.len());
+        assert_no_salt_has_two_ciphertexts(&talks, PARTS);
+        setting.is_stored(&bytes, 1);
+        setting.forget();
+    }
 }

@@ -17,7 +17,7 @@ fn hellos_have_the_bytes_of_the_protocol() {
         *b"zput/s1\n\x00\x1a\x00\x01\x02\x00\x00\x00\x00\x00\x02\x00\x00\x01\x01\x00\x00\x00\x40\x00\x00\x00\x78\x00\x00\x00\x00\x00"
     );
     assert_eq!(ServerHello::parse(&server.encode()), Ok(server));
-    let refused = ServerHello::Refused(RemoteError { code: 13, text: "no".into() });
+    let refused = ServerHello::Refused(RemoteError { code: 13, text: "no".into(), number: 0 });
     let bytes = refused.encode();
     assert_eq!(bytes[8..11], [0, 28, 13]);
     assert_eq!(bytes[35..], [2, b'n', b'o']);
@@ -102,7 +102,7 @@ fn a_server_hello_says_nothing_that_it_may_not() {
     reasoned[36] = 0x1b;
     assert_eq!(
         ServerHello::parse(&reasoned),
-        Ok(ServerHello::Refused(RemoteError { code: 2, text: "?".into() }))
+        Ok(ServerHello::Refused(RemoteError { code: 2, text: "?".into(), number: 0 }))
     );
 }
 

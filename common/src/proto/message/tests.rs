@@ -38,8 +38,11 @@ fn variant_numbers_are_those_of_the_protocol() {
     let claim = Request::Claim { slices: vec![slice] };
     assert_eq!(request(&claim), [&[15, 1, 0xac, 0x02][..], &[9; 32]].concat());
     assert_eq!(postcard::to_allocvec(&Response::Held { slices: 300 }).unwrap(), [14, 0xac, 0x02]);
-    let error = Response::Error(RemoteError { code: 3, text: "no".into() });
-    assert_eq!(postcard::to_allocvec(&error).unwrap(), [12, 3, 2, b'n', b'o']);
+    let error = Response::Error(RemoteError { code: 3, text: "no".into(), number: 0 });
+    assert_eq!(postcard::to_allocvec(&error).unwrap(), [12, 3, 2, b'n', b'o', 0]);
+    // PROTOCOL 7: what `Older` is about.
+    let error = Response::Error(RemoteError { code: 15, text: String::new(), number: 300 });
+    assert_eq!(postcard::to_allocvec(&error).unwrap(), [12, 15, 0, 0xac, 0x02]);
 }
 
 #[test]

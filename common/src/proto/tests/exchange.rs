@@ -89,7 +89,9 @@ fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
             let header = Some(vec![4; 65_536]);
             return (Response::Object { info: INFO, header, payload }, object.to_vec());
         }
-        Request::Get { .. } => Response::Error(RemoteError { code: 3, text: "no".into() }),
+        Request::Get { .. } => {
+            Response::Error(RemoteError { code: 3, text: "no".into(), number: 0 })
+        }
         Request::Stat { .. } => Response::Stat { info: INFO },
         // Longer than a record: a frame may span several.
         Request::List { .. } => Response::Page {

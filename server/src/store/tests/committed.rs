@@ -108,29 +108,6 @@ fn whoever_asks_while_it_waits_for_its_turn_waits_as_well() {
     assert!(matches!(resumed(), Err(StoreError::NotFound)));
 }
 
-/// FORMAT 9, step 6: a reader who has seen the newer one would refuse the older one.
-#[test]
-fn what_was_sealed_earlier_does_not_replace_what_is_newer() {
-    let home = Home::new();
-    let (older, newer) = (whole(&home, 1), whole(&home, 2));
-    let version = newer.commit().unwrap();
-    assert!(matches!(older.commit(), Err(StoreError::Older)));
-    assert_eq!(home.store.open_current(&key("doc")).unwrap().0.version(), version);
-    assert_eq!(found(&home, Some(WRITER), 1), None);
-    // Equal ones may follow each other, and newer ones.
-    whole(&home, 2).commit().unwrap();
-    let newest = whole(&home, 3).commit().unwrap();
-    // What nobody can get any more, and what somebody wanted back, count as little as what is unsealed.
-    home.store.delete(&key("doc"), Condition::Any).unwrap();
-    whole(&home, 1).commit().unwrap();
-    home.store.restore(&key("doc"), newest).unwrap();
-    assert!(matches!(whole(&home, 2).commit(), Err(StoreError::Older)));
-    home.store.restore(&key("doc"), version).unwrap();
-    whole(&home, 2).commit().unwrap();
-    home.put("doc", b"plain");
-    whole(&home, 1).commit().unwrap();
-}
-
 #[test]
 fn versions_that_were_replaced_are_looked_at_up_to_a_bound() {
     let home = Home::new();

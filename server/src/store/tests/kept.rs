@@ -278,18 +278,47 @@ fn an_error_and_an_abort_leave_nothing() {
     begun(&home, &[&one, &two]).abort();
     assert_eq!(home.staged(), 0, "abort");
 
-    let mut upload = begun(&home, &[&one, &two]);
-    upload.start_slice(1, Digest::of(b"x")).unwrap();
-    upload.write(b"y").unwrap();
-    assert_eq!(upload.end_slice().unwrap_err().code(), ErrorCode::Digest);
-    assert_eq!(home.staged(), 0, "a wrong digest");
-
     assert_eq!(begun(&home, &[&one, &two]).commit().unwrap_err().code(), ErrorCode::Malformed);
     assert_eq!(home.staged(), 0, "a commit that fails");
 
     drop(begun(&home, &[&one, &two]));
     resume(&home).unwrap().abort();
     assert_eq!(home.staged(), 0, "abort of what was resumed");
+}
+
+/// The line has changed a bit: what came before holds.
+#[test]
+fn a_wrong_digest_takes_nothing_but_its_slice() {
+    let home = Home::new();
+    let (one, two, three) = (part(1), part(2), part(3));
+    let mut upload = begun(&home, &[&one, &two]);
+    upload.start_slice(PART as u32, Digest::of(&three)).unwrap();
+    upload.write(&[4; PART]).unwrap();
+    assert_eq!(upload.end_slice().unwrap_err().code(), ErrorCode::Digest);
+    // This upload is over: what follows was sealed to come behind the slice.
+    let after = upload.start_slice(1, Digest::of(b"x")).unwrap_err();
+    assert_eq!(after.code(), ErrorCode::State);
+    assert_eq!(upload.commit().unwrap_err().code(), ErrorCode::State);
+    assert_eq!(fs::metadata(staged_file(&home)).unwrap().len(), 200 + 2 * PART as u64);
+
+    let mut upload = resume(&home).unwrap();
+    let all = [claimed(&one), claimed(&two), claimed(&three)];
+    assert_eq!(upload.claim(&all).unwrap(), 2);
+    add(&mut upload, &three);
+    finish(&home, upload, &[&one, &two, &three]);
+}
+
+/// Each may read a gigabyte: they do not take all threads that wait for the disk.
+#[test]
+fn claims_beyond_a_bound_wait_and_lose_nothing() {
+    let home = Home::new();
+    let one = part(1);
+    drop(begun(&home, &[&one, &one]));
+    let mut upload = resume(&home).unwrap();
+    let others: Vec<_> = (0..16).map(|_| home.store.0.claims.permit().unwrap()).collect();
+    assert_eq!(upload.claim(&[claimed(&one)]).unwrap_err().code(), ErrorCode::Busy);
+    drop((others, upload));
+    assert_eq!(resume(&home).unwrap().claim(&[claimed(&one)]).unwrap(), 1);
 }
 
 #[test]

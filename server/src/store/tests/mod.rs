@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod framing;
 mod full;
+mod generations;
 mod inspect;
 mod kept;
 mod list;

@@ -1,0 +1,142 @@
+//! The addresses of a host: getaddrinfo(3), which is not waited for longer than a bound.
+
+use std::{fmt, io, net::IpAddr, sync::Arc, thread, time::Duration};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType};
+use thiserror::Error;
+
+/// How long the system may look a name up. resolv.conf(5): two rounds of 5 seconds for each of up to three servers.
+const RESOLVE_SECONDS: u64 = 30;
+/// Addresses of one name that are looked at.
+const ADDRESSES_MAX: usize = 32;
+
+/// Why a name has no addresses.
+#[derive(Debug, Error)]
+pub enum ResolveError {
+    /// Nobody can tell just now (`EAI_AGAIN`): the line is down, or the name server.
+    #[error("{0} (is the network there? try again)")]
+    Unknown(io::Error),
+    /// There is no such name, or it has no address.
+    #[error("{0}")]
+    NoSuchName(io::Error),
+    /// The system took too long to say.
+    #[error("the system does not say within {RESOLVE_SECONDS} seconds (try again)")]
+    TimedOut,
+    /// The thread that was to ask could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+impl ResolveError {
+    /// Whether the name may be found in a moment.
+    #[must_use]
+    pub const fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::TimedOut)
+    }
+}
+
+/// What finds the addresses of a name, in the order in which they are to be tried.
+#[derive(Clone)]
+pub struct Resolver(Arc<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync;
+
+impl Resolver {
+    /// The system's.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(look_up)
+    }
+
+    /// One that asks `lookup`, on a thread of its own.
+    pub fn new(
+        lookup: impl Fn(&str) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(lookup))
+    }
+
+    /// The addresses of `host`; itself where it is one.
+    pub(super) fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let (tell, told) = bounded(1);
+        let (lookup, name) = (Arc::clone(&self.0), host.to_owned());
+        // getaddrinfo(3) cannot be interrupted: where it hangs, its thread ends with the process.
+        thread::Builder::new()
+            .name("resolve".into())
+            .spawn(move || {
+                let _nobody_waits = tell.send(lookup(&name));
+            })
+            .map_err(ResolveError::Thread)?;
+        let mut found = match told.recv_timeout(Duration::from_secs(RESOLVE_SECONDS)) {
+            Ok(found) => found?,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                return Err(ResolveError::TimedOut);
+            }
+        };
+        found.truncate(ADDRESSES_MAX);
+        if found.is_empty() {
+            return Err(ResolveError::NoSuchName(io::Error::other("the name has no address")));
+        }
+        Ok(found)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+fn look_up(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+    let found =
+        dns_lookup::getaddrinfo(Some(host), None, Some(hints)).map_err(|error| {
+            match error.kind() {
+                LookupErrorKind::Again | LookupErrorKind::Memory | LookupErrorKind::System => {
+                    ResolveError::Unknown(error.into())
+                }
+                _ => ResolveError::NoSuchName(error.into()),
+            }
+        })?;
+    // An address of a family that is not IP's is none for this.
+    Ok(found.filter_map(Result::ok).map(|info| info.sockaddr.ip()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_its_own_and_nobody_is_asked() {
+        let resolver = Resolver::new(|_| panic!("nobody is asked"));
+        for address in ["127.0.0.1", "::1", "2001:db8::7"] {
+            let found = resolver.addresses(address).unwrap();
+            assert_eq!(found, [address.parse::<IpAddr>().unwrap()]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_in_no_zone_is_told_from_one_that_nobody_can_tell() {
+        // RFC 6761, 6.3: "localhost" is loopback everywhere.
+        let found = Resolver::system().addresses("localhost").unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
+        let text = |error: ResolveError| (error.is_temporary(), error.to_string());
+        let empty = Resolver::new(|_| Ok(Vec::new())).addresses("x").unwrap_err();
+        assert_eq!(text(empty), (false, "the name has no address".to_owned()));
+        let again = Resolver::new(|_| Err(ResolveError::Unknown(io::Error::other("no answer"))));
+        let again = again.addresses("x").unwrap_err();
+        assert_eq!(text(again), (true, "no answer (is the network there? try again)".to_owned()));
+        let dead = Resolver::new(|_| panic!("the lookup ends without a word"));
+        assert!(dead.addresses("x").unwrap_err().is_temporary());
+    }
+
+    #[test]
+    fn a_long_list_of_addresses_is_cut() {
+        let many =
+            Resolver::new(|_| Ok((0..1000).map(|n| IpAddr::from([10, 0, 3, n as u8])).collect()));
+        assert_eq!(many.addresses("x").unwrap().len(), 32);
+    }
+}

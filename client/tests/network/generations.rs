@@ -1,0 +1,137 @@
+//! Honest machines whose clocks differ, and a server that is honest as well: nobody is ever told of an attack.
+
+use zput_client::ExitCode;
+use zput_common::name::BlobName;
+
+use crate::setting::{Setting, exit, name};
+
+const NOW: u64 = 1_796_000_000_000_000_000;
+const HOUR: u64 = 3_600_000_000_000;
+/// 2099-01-01.
+const FAR: u64 = 4_070_908_800_000_000_000;
+
+/// Two machines and a reader, whose clocks are so many hours ahead of the server's or behind it.
+#[test]
+fn machines_whose_clocks_differ_replace_each_others_blobs_in_any_order() {
+    let setting = Setting::at(NOW);
+    let at = |hours: i64| NOW.saturating_add_signed(hours * HOUR as i64);
+    let mut count = 0;
+    for (first, second) in [(0, 1), (1, 0), (1, 1), (23, -23), (-23, 23), (-1, 1)] {
+        for third in [0, 23, -23] {
+            count += 1;
+            let machine = |who: &str, hours| {
+                let mut machine = setting.machine(&format!("{who} {count}"), at(hours));
+                machine.name = BlobName::parse(&format!("doc {count}")).unwrap();
+                machine
+            };
+            let (mut one, mut other) = (machine("one", first), machine("other", second));
+            let mut reader = machine("reader", third);
+            let mut last = 0;
+            for round in 0..3_u8 {
+                for (whose, writer) in [&mut one, &mut other].into_iter().enumerate() {
+                    let bytes = [round, whose as u8];
+                    let generation = writer.put(&bytes);
+                    assert!(generation > last, "{first}, {second}: {generation} after {last}");
+                    last = generation;
+                    writer.gets(&bytes);
+                    reader.gets(&bytes);
+                }
+            }
+            // Also when it was removed in between.
+            one.client.remove(&one.name).unwrap();
+            assert!(other.put(b"after") > last);
+            for machine in [&mut one, &mut other, &mut reader] {
+                machine.gets(b"after");
+            }
+        }
+    }
+}
+
+/// Both have seen the same: both would say "one more".
+#[test]
+fn two_that_have_seen_a_clock_that_is_ahead_do_not_make_one_generation() {
+    let setting = Setting::at(NOW);
+    setting.machine("ahead", NOW + HOUR).put(b"ahead");
+    let (mut one, mut other) = (setting.machine("one", NOW), setting.machine("other", NOW));
+    one.gets(b"ahead");
+    other.gets(b"ahead");
+    assert_eq!(one.put(b"one"), NOW + HOUR + 1);
+    assert_eq!(other.put(b"other"), NOW + HOUR + 2);
+    one.gets(b"other");
+}
+
+#[test]
+fn a_clock_that_is_far_ahead_is_named_and_in_nobodys_way() {
+    let setting = Setting::at(NOW);
+    let mut board = setting.machine("board", FAR);
+    for far in [NOW + 25 * HOUR, FAR, u64::MAX] {
+        board.set_time(far);
+        let error = board.try_put(b"from afar").unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Other, "{error}");
+        let said = error.to_string();
+        assert!(said.contains("says 2026-11-30T00:53:20Z"), "{said}");
+        assert!(said.contains("set the clock that is wrong"), "{said}");
+        assert_eq!(exit(board.try_get()), ExitCode::NotFound);
+    }
+    let mut other = setting.machine("other", NOW);
+    assert_eq!(other.put(b"here"), NOW);
+    // With its clock set it goes on at once.
+    board.set_time(NOW);
+    assert_eq!(board.put(b"and there"), NOW + 1);
+    other.gets(b"and there");
+}
+
+/// The server's clock was as wrong, when it was there: what is there is followed by what comes, and where somebody
+/// restores what was before, it is gone for everybody.
+#[test]
+fn what_was_sealed_far_ahead_is_not_remembered_and_not_contagious() {
+    let setting = Setting::at(FAR);
+    let (mut owner, mut other) = (setting.machine("owner", NOW), setting.machine("other", NOW));
+    let honest = owner.try_put(b"honest").unwrap().version;
+    setting.machine("board", FAR + 2 * HOUR).put(b"from afar");
+    for machine in [&mut owner, &mut other] {
+        machine.gets(b"from afar");
+    }
+    owner.client.restore(&name(), honest).unwrap();
+    for machine in [&mut owner, &mut other] {
+        machine.gets(b"honest");
+    }
+    // Both go on, one after the other.
+    for round in 0..2 {
+        other.put(&[round, 1]);
+        owner.gets(&[round, 1]);
+        owner.put(&[round, 2]);
+        other.gets(&[round, 2]);
+    }
+}
+
+/// A machine whose clock stands at 1970 still notices what goes back, and puts above what is there.
+#[test]
+fn a_machine_without_a_clock_puts_above_what_is_there() {
+    let setting = Setting::at(NOW);
+    let first = setting.machine("writer", NOW).try_put(b"first").unwrap().version;
+    let mut board = setting.machine("board", NOW);
+    board.gets(b"first");
+    let mut other = setting.machine("other", NOW);
+    other.put(b"second");
+    board.gets(b"second");
+    board.set_time(0);
+    other.client.restore(&name(), first).unwrap();
+    let error = board.try_get().unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Integrity);
+    assert!(error.to_string().contains("somebody has restored an earlier version"), "{error}");
+    assert!(board.put(b"third") > NOW);
+    other.gets(b"third");
+}
+
+/// A server whose clock was set back goes on from the times of what it has.
+#[test]
+fn a_server_without_a_clock_takes_what_follows() {
+    let setting = Setting::at(NOW);
+    let mut writer = setting.machine("writer", NOW);
+    writer.put(b"first");
+    setting.set_time(0);
+    writer.set_time(NOW + HOUR);
+    assert_eq!(writer.put(b"second"), NOW + HOUR);
+    writer.gets(b"second");
+}

@@ -1,0 +1,278 @@
+//! Names that do not resolve for a moment, addresses that are dead, servers that say something else, and silence.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use zput_client::{
+    ClientError, ExitCode,
+    connection::{ResolveError, Resolver, Route},
+    get::GetOptions,
+    notice::Event,
+    progress::Silent,
+};
+use zput_common::{keys::Remote, proto::Patience};
+
+use crate::setting::{Machine, Setting, exit, name};
+
+const NOW: u64 = 1_796_000_000_000_000_000;
+
+/// What is said of a name, one look-up after the other; the last answer stays.
+type Script = Vec<Result<Vec<IpAddr>, fn() -> ResolveError>>;
+
+fn again() -> ResolveError {
+    ResolveError::Unknown(io::Error::other("nobody answers"))
+}
+
+fn no_such() -> ResolveError {
+    ResolveError::NoSuchName(io::Error::other("no such name"))
+}
+
+/// The machine, whose server is called "server.example"; and how often that name was looked up.
+fn by_name(setting: &Setting, script: Script) -> (Machine, Arc<AtomicUsize>) {
+    by_name_at(setting, setting.server.addresses()[0].to_string(), script)
+}
+
+fn by_name_at(setting: &Setting, at: String, script: Script) -> (Machine, Arc<AtomicUsize>) {
+    let port = at.rsplit_once(':').unwrap().1.to_owned();
+    let mut key_file = setting.key_file.clone();
+    key_file.remote = Some(format!("zput://server.example:{port}").parse().unwrap());
+    let mut machine = setting.machine_with("named", NOW, key_file);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let script = Mutex::new(script);
+    let resolver = Resolver::new(move |host| {
+        assert_eq!(host, "server.example");
+        count.fetch_add(1, Ordering::Relaxed);
+        let mut script = script.lock().unwrap();
+        let answer = if script.len() > 1 { script.remove(0) } else { script[0].clone() };
+        answer.map_err(|error| error())
+    });
+    machine.client.go_by(Route::new(resolver, Patience::default()));
+    (machine, asked)
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+#[test]
+fn a_name_that_nobody_can_tell_for_a_moment_is_asked_for_again() {
+    let setting = Setting::at(NOW);
+    let script: Script = vec![Err(again), Err(again), Ok(vec![LOOPBACK])];
+    let (mut machine, asked) = by_name(&setting, script.clone());
+    assert_eq!(exit(machine.try_put(b"x")), ExitCode::Temporary);
+    let (mut machine, _) = by_name(&setting, script);
+    machine.client.persist(2, Arc::new(|_| {}));
+    machine.put(b"x");
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_name_that_is_none_is_final() {
+    let setting = Setting::at(NOW);
+    let (mut machine, asked) = by_name(&setting, vec![Err(no_such), Ok(vec![LOOPBACK])]);
+    machine.client.persist(5, Arc::new(|_| panic!("it is tried again")));
+    let error = machine.try_put(b"x").unwrap_err();
+    assert_eq!(error.to_string(), "cannot find server.example: no such name");
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+/// Its name server is behind the same line.
+#[test]
+fn a_server_that_was_reached_is_reached_without_its_name() {
+    let setting = Setting::at(NOW);
+    for lost in [again, no_such] {
+        let (mut machine, _) = by_name(&setting, vec![Ok(vec![LOOPBACK]), Err(lost)]);
+        for round in 0..3 {
+            machine.put(&[round]);
+            machine.client.disconnect();
+        }
+        machine.gets(&[2]);
+    }
+}
+
+/// RFC 8305: an address to which nothing leads, one that refuses, one that drops what comes.
+#[test]
+fn an_address_that_does_not_take_the_connection_is_passed_by() {
+    let setting = Setting::at(NOW);
+    let port = setting.server.addresses()[0].to_string();
+    let port: u16 = port.rsplit_once(':').unwrap().1.parse().unwrap();
+    // A listener whose queue is full: the kernel drops what comes, as a dead host's network does.
+    let dead = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port)).unwrap();
+    rustix::net::listen(&dead, 0).unwrap();
+    let full: Vec<_> = (0..4)
+        .map(|_| {
+            TcpStream::connect_timeout(&dead.local_addr().unwrap(), Duration::from_millis(100))
+        })
+        .collect();
+    assert!(full.iter().any(Result::is_err), "the queue is not full");
+    let dead = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let refusing = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+    // TCP leads to nobody there: ENETUNREACH. So it is with an address of version 6 where that is not routed.
+    let nowhere = IpAddr::V4(Ipv4Addr::BROADCAST);
+    for addresses in [vec![dead, LOOPBACK], vec![refusing, LOOPBACK], vec![nowhere, dead, LOOPBACK]]
+    {
+        let (mut machine, asked) = by_name(&setting, vec![Ok(addresses), Err(no_such)]);
+        machine.put(b"x");
+        // Which one worked is remembered.
+        for _ in 0..3 {
+            machine.client.disconnect();
+            machine.gets(b"x");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+}
+
+/// A server that says `said` to whoever comes.
+fn saying(said: &'static [u8]) -> (String, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let saying = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(said).unwrap();
+        let _all = stream.read_to_end(&mut Vec::new());
+    });
+    (address, saying)
+}
+
+#[test]
+fn another_protocol_is_called_by_its_name() {
+    let setting = Setting::at(NOW);
+    for (said, protocol) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "HTTP"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "TLS"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
+    ] {
+        let (address, saying) = saying(said);
+        let mut key_file = setting.key_file.clone();
+        key_file.remote = Some(format!("zput://{address}").parse().unwrap());
+        let mut machine = setting.machine_with("lost", NOW, key_file);
+        machine.client.persist(5, Arc::new(|_| panic!("it is tried again")));
+        let error = machine.try_get().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "zput://{address}: this is no zput server: what listens there speaks {protocol} (is the port the \
+                 right one?)"
+            )
+        );
+        assert_eq!(error.exit_code(), ExitCode::Other);
+        saying.join().unwrap();
+    }
+}
+
+/// A line to the server that passes everything on, until it swallows what comes and tells nobody.
+struct Swallowing {
+    address: String,
+    /// Bytes that pass up and down on the first connection.
+    thread: thread::JoinHandle<()>,
+}
+
+impl Swallowing {
+    /// The first connection is swallowed once so many bytes have come down; the next one passes.
+    fn new(setting: &Setting, passing: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = setting.server.addresses()[0].to_string();
+        let thread = thread::spawn(move || {
+            let mut held = Vec::new();
+            for passing in [passing, usize::MAX] {
+                let (client, _) = listener.accept().unwrap();
+                let server = TcpStream::connect(&server).unwrap();
+                let up = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                held.push(thread::spawn(move || {
+                    let _ended = io::copy(&mut &up.0, &mut &up.1);
+                    let _ended = up.1.shutdown(std::net::Shutdown::Write);
+                }));
+                let mut left = passing;
+                let mut block = [0; 65_536];
+                loop {
+                    let most = left.min(block.len());
+                    if most == 0 {
+                        // Whatever comes is swallowed, until the client has had enough.
+                        break;
+                    }
+                    let received = (&server).read(&mut block[..most]).unwrap_or(0);
+                    if received == 0 {
+                        let _ended = client.shutdown(std::net::Shutdown::Write);
+                        break;
+                    }
+                    (&client).write_all(&block[..received]).unwrap();
+                    left = left.saturating_sub(received);
+                }
+            }
+            for up in held {
+                up.join().unwrap();
+            }
+        });
+        Self { address, thread }
+    }
+}
+
+/// A line that forgets a connection: a NAT, a tunnel, a proxy that hangs.
+#[test]
+fn a_line_that_falls_silent_is_left_for_another_connection() {
+    let setting = Setting::at(NOW);
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    setting.machine("writer", NOW).put(&bytes);
+    // In the middle of a payload, and before the first answer.
+    for passing in [1_000_000, 80] {
+        let line = Swallowing::new(&setting, passing);
+        let mut key_file = setting.key_file.clone();
+        key_file.remote = Some(format!("zput://{}", line.address).parse::<Remote>().unwrap());
+        let mut machine = setting.machine_with("reader", NOW, key_file);
+        let patience = Patience { silence: Duration::from_millis(300), ..Patience::default() };
+        machine.client.go_by(Route::new(Resolver::system(), patience));
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let says = Arc::clone(&said);
+        machine.client.persist(
+            2,
+            Arc::new(move |notice| {
+                if let Event::Retry { error, .. } = notice.event {
+                    says.lock().unwrap().push(error.to_string());
+                }
+            }),
+        );
+        let begun = Instant::now();
+        machine.gets(&bytes);
+        // The answer of a commit would be waited for ten minutes.
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        let silent = format!("zput://{}: the peer was silent for too long", line.address);
+        assert_eq!(*said.lock().unwrap(), [silent]);
+        drop(machine);
+        line.thread.join().unwrap();
+    }
+}
+
+/// A sink that takes its time is not the server's silence.
+#[test]
+fn a_slow_sink_is_not_taken_for_silence() {
+    use zput_client::sink::{Sink, SinkError};
+
+    struct Slow(usize);
+    impl Sink for Slow {
+        fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
+            thread::sleep(Duration::from_millis(600));
+            self.0 += plaintext.len();
+            Ok(())
+        }
+    }
+
+    let setting = Setting::at(NOW);
+    let bytes = vec![7; 3 * 16_777_216];
+    setting.machine("writer", NOW).put(&bytes);
+    let mut machine = setting.machine("reader", NOW);
+    let patience = Patience { silence: Duration::from_millis(300), ..Patience::default() };
+    machine.client.go_by(Route::new(Resolver::system(), patience));
+    let mut slow = Slow(0);
+    let got: Result<_, ClientError> =
+        machine.client.get(&name(), &GetOptions::default(), &mut slow, &Silent);
+    got.unwrap();
+    assert_eq!(slow.0, bytes.len());
+}

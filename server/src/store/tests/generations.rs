@@ -1,0 +1,134 @@
+//! Which generations follow which (PROTOCOL 5, "Generations").
+
+use zput_common::{keys::public::DevicePublicKey, proto::message::HeaderSlice};
+
+use super::*;
+use crate::store::Upload;
+
+const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
+const DAY_NS: u64 = 86_400_000_000_000;
+
+/// The header of "doc" of this generation; `blob` tells it from others.
+fn header(generation: u64, blob: u8) -> Vec<u8> {
+    let [mut header, ..] = sealed("doc", b"");
+    header[48..56].copy_from_slice(&generation.to_be_bytes());
+    header[199] = blob;
+    header
+}
+
+fn begin(home: &Home, generation: u64, blob: u8) -> Result<Upload, StoreError> {
+    let header = header(generation, blob);
+    let upload = home.store.begin(&key("doc"), Kind::Sealed, Condition::Any, Some(WRITER));
+    let mut upload = upload.unwrap();
+    upload.write_header(&header, Digest::of(&header))?;
+    Ok(upload)
+}
+
+/// With a part that makes it worth keeping.
+fn filled(home: &Home, generation: u64, blob: u8) -> Result<Upload, StoreError> {
+    let mut upload = begin(home, generation, blob)?;
+    let parts = [&[3; 524_872][..], &[3; 524_872], &[4; 72]];
+    let footer = zput_framed::footer(&parts, PART_SIZE_LOG2);
+    for slice in parts.into_iter().chain([&footer[..]]) {
+        upload.start_slice(slice.len() as u32, Digest::of(slice)).unwrap();
+        upload.write(slice).unwrap();
+        upload.end_slice().unwrap();
+    }
+    Ok(upload)
+}
+
+fn commit(home: &Home, generation: u64, blob: u8) -> Result<Version, StoreError> {
+    filled(home, generation, blob)?.commit()
+}
+
+/// Which generation is in the way.
+fn there<T: std::fmt::Debug>(result: Result<T, StoreError>) -> u64 {
+    match result {
+        Err(error @ StoreError::Older { there }) => {
+            assert_eq!((error.code() as u8, error.number()), (15, there));
+            there
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// FORMAT 9, step 6: a reader who has seen one of them would refuse the other.
+#[test]
+fn a_generation_has_one_blob() {
+    let home = Home::new();
+    let (first, second) = (filled(&home, 9, 1).unwrap(), filled(&home, 9, 2).unwrap());
+    let version = first.commit().unwrap();
+    assert_eq!(there(second.commit()), 9);
+    assert_eq!(home.store.open_current(&key("doc")).unwrap().0.version(), version);
+    // The same upload again is the same blob.
+    commit(&home, 9, 1).unwrap();
+    commit(&home, 10, 2).unwrap();
+}
+
+#[test]
+fn what_is_too_old_is_told_so_before_it_is_sent() {
+    let home = Home::new();
+    drop(filled(&home, 8, 1).unwrap());
+    assert_eq!(home.staged(), 1);
+    commit(&home, 9, 2).unwrap();
+    assert_eq!(there(begin(&home, 9, 3)), 9);
+    assert_eq!(there(begin(&home, 0, 3)), 9);
+    // What was kept cannot be committed any more, and does not stay.
+    let resume = |generation, blob| {
+        let header = HeaderSlice::of(header(generation, blob));
+        home.store.resume(&key("doc"), Condition::Any, Some(WRITER), &header)
+    };
+    assert_eq!(there(resume(8, 1)), 9);
+    assert!(matches!(resume(8, 1), Err(StoreError::NotFound)));
+    assert_eq!(home.staged(), 0);
+}
+
+/// A reader remembers what was deleted or replaced as well.
+#[test]
+fn what_follows_is_above_what_was_deleted_and_what_was_restored() {
+    let home = Home::new();
+    let first = commit(&home, 5, 1).unwrap();
+    commit(&home, 9, 2).unwrap();
+    home.store.delete(&key("doc"), Condition::Any).unwrap();
+    assert_eq!(there(filled(&home, 8, 3).unwrap().commit()), 9);
+    // What somebody wanted back is current whatever its generation.
+    home.store.restore(&key("doc"), first).unwrap();
+    assert_eq!(there(filled(&home, 9, 3).unwrap().commit()), 9);
+    commit(&home, 10, 3).unwrap();
+    // What is unsealed has none.
+    home.put("doc", b"plain");
+    assert_eq!(there(filled(&home, 10, 4).unwrap().commit()), 10);
+    commit(&home, 11, 4).unwrap();
+}
+
+#[test]
+fn what_is_a_day_ahead_of_the_clock_is_refused() {
+    let home = Home::new();
+    let now = 1_700_000_000_000_000_000;
+    home.set_time(now);
+    commit(&home, now + DAY_NS, 1).unwrap();
+    for generation in [now + DAY_NS + 2, 4_070_908_800_000_000_000, u64::MAX] {
+        let error = begin(&home, generation, 2).unwrap_err();
+        assert!(matches!(error, StoreError::Ahead { clock_ns } if clock_ns <= now + 1), "{error}");
+        assert_eq!((error.code() as u8, error.number() / DAY_NS), (18, now / DAY_NS));
+    }
+    assert_eq!(home.staged(), 0);
+    // A clock that was set back does not keep anybody from going on: the versions tell of a later time.
+    home.set_time(0);
+    commit(&home, now + DAY_NS + 1, 2).unwrap();
+}
+
+/// Such as one that was copied here from somewhere else. Readers do not remember it.
+#[test]
+fn what_is_there_and_beyond_all_clocks_is_followed_by_what_is_not() {
+    let home = Home::new();
+    let far = 1_000 * DAY_NS;
+    home.set_time(far);
+    commit(&home, far + 1, 1).unwrap();
+    // A restore copies what is there, whatever its generation.
+    let file = home.object_path("doc");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[48..56].copy_from_slice(&u64::MAX.to_be_bytes());
+    fs::write(&file, bytes).unwrap();
+    commit(&home, far + 2, 2).unwrap();
+}
