@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Parser;
+use serde::Serialize;
 use zput_common::{
     age::Recipient,
     keys::Role,
@@ -64,6 +65,10 @@ pub struct Arguments {
     /// Seal an empty file where stdin or a pipe gives no byte
     #[arg(long)]
     allow_empty: bool,
+
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
 
     /// Replace the output file if it is there
     #[arg(short, long)]
@@ -125,8 +130,15 @@ fn seal(
         (Some(tree), Some(key)) => Output::at(&in_tree(tree, key)?, arguments.force)?,
         _ => output(arguments, is_stdin)?,
     };
+    if arguments.json && matches!(output, Output::Stream(_)) {
+        return Err(usage("--json prints on stdout, where the blob would go: -o PATH"));
+    }
+    let path = match (&arguments.into, object_key) {
+        (Some(tree), Some(key)) => in_tree(tree, key)?,
+        _ => arguments.output.clone().unwrap_or_else(|| beside(&arguments.file)),
+    };
     let progress = console.progress(name.as_str());
-    offline::seal(
+    let length = offline::seal(
         name,
         source,
         recipients,
@@ -140,7 +152,33 @@ fn seal(
     if is_bare {
         console.tell(&"sealed outside any vault: nobody vouches for who made this blob");
     }
+    if arguments.json {
+        console.print_json(&Line {
+            name: name.as_str(),
+            output: path.display().to_string(),
+            length,
+            recipients: recipients.len(),
+            vouched: !is_bare,
+        })?;
+    }
     Ok(())
+}
+
+/// What was sealed, as JSON (docs/JSON.md).
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    output: String,
+    length: u64,
+    recipients: usize,
+    vouched: bool,
+}
+
+/// `FILE.zput`.
+fn beside(file: &Path) -> PathBuf {
+    let mut path = file.to_owned().into_os_string();
+    path.push(SUFFIX);
+    path.into()
 }
 
 /// To whom, and who vouches for it: with recipients on the command line, nobody.
@@ -212,11 +250,7 @@ fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
         Some(path) if path == Path::new("-") => return Ok(Output::stdout()?),
         Some(path) => Output::at(path, arguments.force)?,
         None if is_stdin => Output::stdout()?,
-        None => {
-            let mut path = arguments.file.clone().into_os_string();
-            path.push(SUFFIX);
-            Output::at(Path::new(&path), arguments.force)?
-        }
+        None => Output::at(&beside(&arguments.file), arguments.force)?,
     };
     if output.is_terminal() {
         return Err(usage(
