@@ -274,7 +274,9 @@ const SEALED_AGAIN_MAX: u32 = 3;
 /// key, whichever is greater: by its own record, or since the server has said what is `there`.
 fn generation_after(now: u64, newest: Option<Seen>, there: u64) -> Result<u64, ClientError> {
     let known = newest.map_or(there, |seen| seen.generation.max(there));
-    let above = known.checked_add(1).ok_or(ClientError::NoLaterGeneration)?;
+    // FORMAT 3: 2^64-1 is none, since nothing could follow it.
+    let above = known.checked_add(1).filter(|above| *above < u64::MAX);
+    let above = above.ok_or(ClientError::NoLaterGeneration)?;
     Ok(now.max(above))
 }
 
