@@ -114,7 +114,7 @@ mod tests {
         }
         assert_eq!(
             said("file:///store", "cannot open an object: Permission denied"),
-            "file:///store failed: cannot open an object: Permission denied"
+            "file:///store: cannot open an object: Permission denied"
         );
     }
 }
