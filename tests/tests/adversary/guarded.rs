@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -172,12 +173,17 @@ pub(crate) fn whole(client: &mut HostileClient, get: &Request) -> Result<Vec<u8>
     }
 }
 
-/// A blob of nobody's vault, for this key.
+/// A blob of nobody's vault, for this key, of a later generation than those before.
 pub(crate) fn blob(of: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let identity = Identity::generate_x25519(&mut rand::rng());
     let author = KeyFile::from_identity(identity, &mut rand::rng());
-    Forgery::honest(&author, &key(of), "name", plaintext).seal()
+    let forgery = Forgery::honest(&author, &key(of), "name", plaintext);
+    let generation = forgery.generation + MADE.fetch_add(1, Ordering::Relaxed);
+    Forgery { generation, ..forgery }.seal()
 }
+
+/// How many blobs were made.
+static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// What stands behind the header of a [`blob`], in the slices that a client sends: each part of 64 KiB, sealed to 65,672
 /// bytes, and the footer.
