@@ -64,8 +64,10 @@ fn a_put_by_a_line_that_damages_everything_gives_up_and_loses_nothing() {
     // The handshake is a few kilobytes longer than what is said in clear: it is the third part all the same.
     let third = ends[1] + SEALED_PART / 2;
     setting.line.plan([
-        // That something is held now is progress; three times in a row it comes to nothing then.
+        // That something is held now is progress; three times in a row it comes to nothing then. One connection more
+        // is there to ask what became of a commit that was on its way already.
         Fate::Flip(Way::Up, third),
+        Fate::Flip(Way::Up, 200_000),
         Fate::Flip(Way::Up, 200_000),
         Fate::Flip(Way::Up, 200_000),
         Fate::Flip(Way::Up, 200_000),
