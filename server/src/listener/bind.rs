@@ -156,6 +156,7 @@ fn bind_tcp(text: &str, congestion: Option<&str>) -> io::Result<Listener> {
 /// What the connections of a listener inherit from it.
 fn tune(listener: &impl AsFd, congestion: Option<&str>) -> io::Result<()> {
     sys::net::set_unsent(listener, UNSENT_BYTES)?;
+    sys::net::set_keep_alive(listener)?;
     congestion.map_or(Ok(()), |name| sys::net::set_congestion(listener, name))
 }
 
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_inherit_how_much_they_may_hold_back() {
+    fn connections_inherit_what_their_listener_was_told() {
         let listener = Listener::bind(&ListenAddress::Tcp("127.0.0.1:0".into()), None).unwrap();
         let _peer = std::net::TcpStream::connect(listener.address().tcp().unwrap()).unwrap();
         let accepted = loop {
@@ -282,7 +283,13 @@ mod tests {
                 accepted => break accepted.unwrap(),
             }
         };
-        assert_eq!(socket2::SockRef::from(&accepted.socket).tcp_notsent_lowat().unwrap(), 32_768);
+        let socket = socket2::SockRef::from(&accepted.socket);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 32_768);
+        // A line that is dead is noticed before the client, which waits for a minute, comes back.
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 15);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), 10);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
     }
 
     #[test]

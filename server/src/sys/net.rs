@@ -5,6 +5,7 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
+    time::Duration,
 };
 
 use rustix::{
@@ -60,6 +61,18 @@ pub(crate) fn try_congestion(name: &str) -> io::Result<()> {
 /// `TCP_NOTSENT_LOWAT`).
 pub(crate) fn set_unsent(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     SockRef::from(&socket).set_tcp_notsent_lowat(bytes)
+}
+
+/// Has the kernel ask a silent TCP peer, or those of a listener, whether it is still there (tcp(7), `TCP_KEEPIDLE`): after 15
+/// seconds, and three times within the next 30. So the line that has forgotten a connection ends it here before
+/// its client, which waits for a minute, comes back for what the connection holds. A peer that takes nothing, but
+/// whose kernel answers, is not ended by it.
+pub(crate) fn set_keep_alive(socket: impl AsFd) -> io::Result<()> {
+    let socket = socket.as_fd();
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepintvl(socket, Duration::from_secs(10))?;
+    Ok(sockopt::set_tcp_keepcnt(socket, 3)?)
 }
 
 /// Sends small segments at once (`TCP_NODELAY`).
