@@ -114,6 +114,25 @@ impl Client {
         self.listener = listener;
     }
 
+    /// A client like this one, with a connection of its own.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            connection: None,
+            server: None,
+            key_file: self.key_file.clone(),
+            remote: self.remote.clone(),
+            route: self.route.clone(),
+            mac_key: self.key_file.vault_secret().mac_key(),
+            record: self.record.clone(),
+            journals: self.journals.clone(),
+            retries: self.retries,
+            is_hopeless: Cell::new(false),
+            listener: self.listener(),
+            guesses: None,
+            is_warned: Arc::clone(&self.is_warned),
+        }
+    }
+
     /// A client like this one whose time is what `clock` says.
     #[must_use]
     pub fn at(mut self, clock: Clock) -> Self {

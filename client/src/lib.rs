@@ -52,6 +52,7 @@ pub mod passphrase;
 pub mod progress;
 pub mod put;
 pub mod remove;
+pub mod restore;
 pub mod retry;
 pub mod seen;
 pub mod sink;

@@ -40,21 +40,22 @@ pub enum Migrated {
 }
 
 /// What the server has of one version.
-enum Placed {
+pub(crate) enum Placed {
     Sent(Version),
     There(Version),
-    /// A newer version is current.
-    Superseded,
+    /// A version of a later generation is current: this one.
+    Superseded(u64),
 }
 
 /// What came of talking to the server, where a failure of the store is another matter.
 type FromServer<T> = Result<T, ClientError>;
 
 /// One version of a blob, in the store that it comes from.
-struct Outgoing<'a> {
-    name: &'a BlobName,
-    key: &'a ObjectKey,
-    found: Found,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) name: &'a BlobName,
+    pub(crate) key: &'a ObjectKey,
+    /// Its header and footer are what is sent; its version and its parts are those of the store.
+    pub(crate) found: Found,
 }
 
 impl Client {
@@ -89,7 +90,7 @@ impl Client {
                     Some(version)
                 }
                 Placed::There(version) => Some(version),
-                Placed::Superseded => None,
+                Placed::Superseded(_) => None,
             };
             placed.extend(last);
         }
@@ -101,7 +102,7 @@ impl Client {
         }
         // An earlier version was restored in the store: its bytes came before those of the one that it replaced.
         if current.is_none_or(|current| placed.contains(&current)) {
-            self.restore(name, last)?;
+            self.restore(name, last, progress)?;
             return Ok(Migrated::Whole { sent });
         }
         Ok(Migrated::Superseded)
@@ -127,7 +128,7 @@ impl Client {
     }
 
     /// Sends one version, unless the server has it.
-    fn place(
+    pub(crate) fn place(
         &mut self,
         origin: &mut Client,
         outgoing: &Outgoing<'_>,
@@ -138,9 +139,9 @@ impl Client {
             progress.begin(Some(outgoing.found.info.length));
             let error = match self.place_once(origin, outgoing, progress, &mut tries) {
                 Ok(Ok(placed)) => return Ok(placed),
-                Ok(Err(error @ ClientError::Overtaken { .. })) => {
+                Ok(Err(error @ ClientError::Overtaken { there })) => {
                     self.recover(&error, abort);
-                    return Ok(Placed::Superseded);
+                    return Ok(Placed::Superseded(there));
                 }
                 Ok(Err(error)) => error,
                 // A failure of the store is not the server's, and is not tried again.

@@ -1,11 +1,11 @@
-//! Into the trash, and out of it.
+//! Into the trash.
 
 use zput_common::{
     name::BlobName,
     proto::message::{Condition, Request, Response, Version},
 };
 
-use crate::{client::Client, error::ClientError, get::GetOptions, retry::unanswered};
+use crate::{client::Client, error::ClientError, retry::unanswered};
 
 impl Client {
     /// Moves the current version of `name` to the server's trash; gives that version. After a temporary failure it
@@ -36,25 +36,5 @@ impl Client {
             Err(error) if error.is_absent() => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    /// Makes an earlier or deleted version of `name` the current one; gives its new version. Where the
-    /// key file can open it, this machine takes it for the newest from now on.
-    ///
-    /// # Errors
-    /// When there is no such version, the server refuses, or what it restored is not the vault's.
-    pub fn restore(&mut self, name: &BlobName, version: Version) -> Result<Version, ClientError> {
-        let key = self.key_file().object_key(name);
-        let connection = self.reach(Some(name.as_str()))?;
-        let request = Request::Restore { key, version };
-        let restored = match connection.ask(&request).map_err(unanswered)? {
-            Response::Committed { version } => version,
-            _ => return Err(connection.unexpected("not what was restored").into()),
-        };
-        if self.key_file().identity().is_some() {
-            let accept = GetOptions { allow_rollback: true, ..GetOptions::default() };
-            self.stat(name, &accept)?;
-        }
-        Ok(restored)
     }
 }

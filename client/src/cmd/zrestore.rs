@@ -14,8 +14,8 @@ Examples:
   zstat --versions secret.bin                  which versions there are
   zrestore secret.bin 1763715600000000000
 
-What is current becomes an earlier version. To other machines that have seen a newer one, the restored
-version is an old one: there, zget takes --allow-rollback once.
+What is current becomes an earlier version. What was restored is the newest for every machine: an earlier version
+is sealed under a new generation for that, and its bytes are fetched and sent.
 
 Exit codes: 0 ok, 1 other, 2 usage, 4 not found, 5 try again, 6 denied, 7 key missing or wrong,
 8 integrity.";
@@ -69,7 +69,8 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         None => client.newest_removed(&name),
     };
     let asked = asked.at(&name)?;
-    let version = match client.restore(&name, asked) {
+    let progress = console.progress(name.as_str());
+    let version = match client.restore(&name, asked, &*progress) {
         Ok(version) => version,
         Err(error) => return Err(client.why_absent(&name, Some(asked), error)).at(&name),
     };

@@ -272,7 +272,11 @@ const SEALED_AGAIN_MAX: u32 = 3;
 
 /// FORMAT 3: the writer's clock in ns since 1970, or one more than the newest generation it knows for this
 /// key, whichever is greater: by its own record, or since the server has said what is `there`.
-fn generation_after(now: u64, newest: Option<Seen>, there: u64) -> Result<u64, ClientError> {
+pub(crate) fn generation_after(
+    now: u64,
+    newest: Option<Seen>,
+    there: u64,
+) -> Result<u64, ClientError> {
     let known = newest.map_or(there, |seen| seen.generation.max(there));
     // FORMAT 3: 2^64-1 is none, since nothing could follow it.
     let above = known.checked_add(1).filter(|above| *above < u64::MAX);

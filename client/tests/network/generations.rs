@@ -1,7 +1,7 @@
 //! Honest machines whose clocks differ, and a server that is honest as well: nobody is ever told of an attack.
 
-use zput_client::ExitCode;
-use zput_common::name::BlobName;
+use zput_client::{ExitCode, progress::Silent};
+use zput_common::{keys::Role, name::BlobName};
 
 use crate::setting::{Setting, exit, name};
 
@@ -92,7 +92,7 @@ fn what_was_sealed_far_ahead_is_not_remembered_and_not_contagious() {
     for machine in [&mut owner, &mut other] {
         machine.gets(b"from afar");
     }
-    owner.client.restore(&name(), honest).unwrap();
+    owner.client.restore(&name(), honest, &Silent).unwrap();
     for machine in [&mut owner, &mut other] {
         machine.gets(b"honest");
     }
@@ -103,6 +103,38 @@ fn what_was_sealed_far_ahead_is_not_remembered_and_not_contagious() {
         owner.put(&[round, 2]);
         other.gets(&[round, 2]);
     }
+}
+
+/// Whoever has seen what was newest does not take an earlier version that somebody restores for a rollback, however
+/// the clocks are, and whatever was removed meanwhile.
+#[test]
+fn an_earlier_version_that_is_restored_is_the_newest_for_everybody() {
+    let setting = Setting::at(NOW);
+    let (mut one, mut other) =
+        (setting.machine("one", NOW - 2 * HOUR), setting.machine("other", NOW + HOUR));
+    // Two full parts and a short one.
+    let long: Vec<u8> = (0..34_000_000_u32).map(|i| (i / 251) as u8).collect();
+    let first = one.try_put(&long).unwrap().version;
+    other.put(b"second");
+    one.gets(b"second");
+    one.client.restore(&name(), first, &Silent).unwrap();
+    for machine in [&mut one, &mut other] {
+        machine.gets(&long);
+    }
+    other.put(b"third");
+    other.client.remove(&name()).unwrap();
+    // Beyond what is newest of all, and was removed.
+    let again = one.client.restore(&name(), first, &Silent).unwrap();
+    for machine in [&mut one, &mut other] {
+        machine.gets(&long);
+    }
+    one.client.remove(&name()).unwrap();
+    other.client.restore(&name(), again, &Silent).unwrap();
+    for machine in [&mut one, &mut other] {
+        machine.gets(&long);
+    }
+    one.put(b"fourth");
+    other.gets(b"fourth");
 }
 
 /// A machine whose clock stands at 1970 still notices what goes back, and puts above what is there.
@@ -116,7 +148,10 @@ fn a_machine_without_a_clock_puts_above_what_is_there() {
     other.put(b"second");
     board.gets(b"second");
     board.set_time(0);
-    other.client.restore(&name(), first).unwrap();
+    // What cannot seal has the server restore what was, as it was.
+    let put_only = setting.key_file.export(Role::Put, &mut rand::rng()).unwrap();
+    let mut host = setting.machine_with("host", NOW, put_only);
+    host.client.restore(&name(), first, &Silent).unwrap();
     let error = board.try_get().unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Integrity);
     assert!(error.to_string().contains("somebody has restored an earlier version"), "{error}");

@@ -45,9 +45,13 @@
 //! }
 //! ```
 
+mod reseal;
+
 use std::fmt;
 
 use thiserror::Error;
+
+pub use reseal::Resealed;
 
 use super::derive::DerivedKeys;
 use super::facts::{Facts, FactsError};

@@ -356,19 +356,47 @@ impl Sealer {
             chunked::seal(self.header.suite(), self.engine, key, FACTS, &plain, rng, &mut sealed)?;
         }
         debug_assert!(sealed.len() <= FACTS_MAX_BYTES, "one fact of 34 bytes");
+        let contents = FooterContents {
+            total_length: self.total_length,
+            digests: &self.digests,
+            facts: &sealed,
+        };
+        Ok(contents.vouch(&self.header, &self.keys, provenance))
+    }
+}
+
+/// What a footer says of a blob before anybody vouches for it.
+pub(super) struct FooterContents<'a> {
+    /// Bytes of plaintext in all parts.
+    pub(super) total_length: u64,
+    /// Of each part.
+    pub(super) digests: &'a [Digest],
+    /// Sealed; empty when there are none.
+    pub(super) facts: &'a [u8],
+}
+
+impl FooterContents<'_> {
+    /// The footer of the blob that `header` begins.
+    pub(super) fn vouch(
+        &self,
+        header: &Header,
+        keys: &DerivedKeys,
+        provenance: Provenance<'_>,
+    ) -> SealedFooter {
         let mut bytes = self.total_length.to_be_bytes().to_vec();
-        for digest in &self.digests {
+        for digest in self.digests {
             bytes.extend_from_slice(digest.as_bytes());
         }
-        bytes.extend_from_slice(&(sealed.len() as u16).to_be_bytes());
-        bytes.extend_from_slice(&sealed);
+        // At most FACTS_MAX_BYTES.
+        bytes.extend_from_slice(&(self.facts.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(self.facts);
         bytes.push(provenance.number());
-        let transcript = Transcript::of(self.header.vouched(), &bytes);
-        let file_mac = self.keys.footer_mac.mac(&[footer::FILE_MAC, transcript.as_bytes()]);
+        let transcript = Transcript::of(header.vouched(), &bytes);
+        let file_mac = keys.footer_mac.mac(&[footer::FILE_MAC, transcript.as_bytes()]);
         bytes.extend_from_slice(&file_mac);
         provenance.seal(&transcript, &mut bytes);
         footer::append_tail(&mut bytes);
-        Ok(SealedFooter { bytes, transcript, total_length: self.total_length })
+        SealedFooter { bytes, transcript, total_length: self.total_length }
     }
 }
 

@@ -4,6 +4,7 @@ mod damage;
 mod golden;
 
 mod pipes;
+mod resealed;
 mod resumed;
 mod round_trip;
 mod trust;

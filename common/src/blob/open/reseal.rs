@@ -1,0 +1,56 @@
+//! A blob under another generation: a new header and a new footer over the parts as they are.
+
+use rand::CryptoRng;
+
+use super::{Trusted, Vouched};
+use crate::blob::{
+    footer::Provenance,
+    header::{Draft, Header},
+    seal::{FACTS, FooterContents, SealError, SealedFooter},
+};
+use crate::chunked;
+
+/// What takes the place of a blob's header and footer; the parts between them stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resealed {
+    /// The header. It is as long as the one before.
+    pub header: Vec<u8>,
+    /// The footer.
+    pub footer: SealedFooter,
+}
+
+impl Trusted {
+    /// The same blob as of `generation`, vouched for by `provenance`: FORMAT 3, "a blob that is made current
+    /// again". File key, salt, stanzas, metadata and parts stay as they are.
+    ///
+    /// # Errors
+    /// When the generation is none, or the engine fails.
+    pub fn reseal(
+        &self,
+        generation: u64,
+        provenance: Provenance<'_>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Resealed, SealError> {
+        let Vouched { contents, layout, digests, facts, .. } = &self.0;
+        let (header, keys) = (&contents.header, &contents.keys);
+        let draft = Draft {
+            suite: header.suite(),
+            part_size: header.part_size(),
+            salt: header.salt(),
+            generation,
+            object_key: header.object_key(),
+            stanzas: header.stanzas(),
+            metadata: header.metadata(),
+        };
+        let bytes = draft.encode(&keys.header_mac).ok_or(SealError::HeaderTooLong)?;
+        let header = Header::parse(&bytes)?;
+        let mut sealed = Vec::new();
+        if !facts.is_empty() {
+            let (key, plain) = (&keys.footer, facts.encode());
+            chunked::seal(header.suite(), contents.engine, key, FACTS, &plain, rng, &mut sealed)?;
+        }
+        let contents =
+            FooterContents { total_length: layout.total_length(), digests, facts: &sealed };
+        Ok(Resealed { footer: contents.vouch(&header, keys, provenance), header: bytes })
+    }
+}
