@@ -43,8 +43,8 @@ type OfMount = HashMap<Arc<[u8]>, Entry>;
 struct Entry {
     opened: Arc<Opened>,
     number: u64,
-    /// When its name was looked at.
-    checked: Instant,
+    /// When its name was looked at; `None` when it has to be before it is served again.
+    checked: Option<Instant>,
     asked: Instant,
     /// Somebody asked for it since its last turn.
     again: bool,
@@ -84,12 +84,13 @@ impl Files {
         now: Instant,
     ) -> Option<Arc<Opened>> {
         let entry = self.of(mount.id())?.get_mut(key)?;
-        if now.saturating_duration_since(entry.checked) >= mount.stat_validity() {
+        let validity = mount.stat_validity();
+        if entry.checked.is_none_or(|at| now.saturating_duration_since(at) >= validity) {
             if !mount.is_still(key, &entry.opened) {
                 self.forget(mount.id(), key);
                 return None;
             }
-            entry.checked = now;
+            entry.checked = Some(now);
         }
         entry.asked = now;
         entry.again = true;
@@ -115,7 +116,7 @@ impl Files {
         let (key, number): (Arc<[u8]>, _) = (key.into(), self.made);
         self.order.push_back(Turn { mount: mount.id(), key: Arc::clone(&key), number });
         let opened = Arc::clone(opened);
-        let entry = Entry { opened, number, checked: now, asked: now, again: false };
+        let entry = Entry { opened, number, checked: Some(now), asked: now, again: false };
         if self.of(mount.id()).is_none() {
             self.mounts.push((mount.id(), HashMap::new()));
         }
@@ -142,6 +143,14 @@ impl Files {
     pub(crate) fn only_of(&mut self, mounts: &Mounts) {
         self.mounts.retain(|(id, _)| mounts.iter().any(|point| point.id() == *id));
         self.count = self.mounts.iter().map(|(_, entries)| entries.len()).sum();
+    }
+
+    /// Each name is looked at before it is served again, however long it may be believed: an operator has said that things
+    /// have changed.
+    pub(crate) fn look_again(&mut self) {
+        for entry in self.mounts.iter_mut().flat_map(|(_, entries)| entries.values_mut()) {
+            entry.checked = None;
+        }
     }
 
     /// Closes what nobody has asked for in a while.

@@ -255,6 +255,7 @@ impl Worker {
                 Ok(Message::MakeRoom(seat)) => self.make_room(seat),
                 Ok(Message::Mounts(mounts)) => {
                     self.files.only_of(&mounts);
+                    self.files.look_again();
                     self.mounts = mounts;
                 }
                 Ok(Message::Drain(until)) => {

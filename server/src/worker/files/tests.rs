@@ -77,6 +77,22 @@ fn a_name_is_believed_as_long_as_it_may_be() {
 }
 
 #[test]
+fn a_name_is_looked_at_again_when_the_mounts_were() {
+    let mut bench = Bench::new(4, 100);
+    for name in ["a", "b"] {
+        bench.write(name, "1");
+        drop(bench.open(name, 0));
+    }
+    bench.write("a", "22");
+    assert_eq!(bench.get("a", 1), Some(1), "it may be believed still");
+    bench.files.look_again();
+    assert_eq!((bench.get("a", 2), bench.get("b", 2)), (None, Some(1)));
+    bench.write("b", "22");
+    assert_eq!(bench.get("b", 101), Some(1), "it was looked at at 2");
+    assert_eq!(bench.get("b", 102), None);
+}
+
+#[test]
 fn without_validity_each_get_looks() {
     let mut bench = Bench::new(4, 0);
     bench.write("a", "1");
