@@ -298,8 +298,12 @@ fn every_test_that_a_document_names_exists() {
     let mut names = Vec::new();
     for page in ["SECURITY.md", "docs/STORE.md"] {
         let text = fs::read_to_string(workspace().join(page)).unwrap();
-        for row in text.lines().filter(|l| l.starts_with("| ")) {
-            let Some(cell) = row.trim_end_matches('|').rsplit('|').next() else { continue };
+        // What is quoted and has a place before its name is a test; in STORE only at the end of a row.
+        let rows = text.lines().filter(|line| line.starts_with("| "));
+        let cells = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
+        let cells: Vec<&str> =
+            if page == "SECURITY.md" { vec![text.as_str()] } else { cells.collect() };
+        for cell in cells {
             for quoted in cell.split('`').skip(1).step_by(2) {
                 if let Some((_, test)) = quoted.rsplit_once("::") {
                     names.push((page, test.to_owned()));

@@ -114,6 +114,33 @@ fn a_member_that_joins_with_a_spent_invite_is_told_its_scopes() {
     assert_eq!(code(&answer), Some(ErrorCode::Denied), "of another device it is spent");
 }
 
+/// A person edits an account, and makes a mistake: the device is told whose it is to mend, and until then may do nothing,
+/// whatever it asks. When it is mended, it is let in.
+#[test]
+fn a_device_whose_account_has_a_typing_error_is_told_so() {
+    let home = guarded();
+    home.enroll(&seed(1), Scopes::ALL);
+    let clients = std::fs::read_dir(home.dir.path().join("clients")).unwrap();
+    let files: Vec<_> = clients.map(|entry| entry.unwrap().path()).collect();
+    let [file] = files.as_slice() else { panic!("{files:?}") };
+    let good = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, good.replace("scopes", "scoops")).unwrap();
+    let put = ("put", begin("k", Kind::Sealed));
+    for (_, request) in requests().into_iter().chain([put, ("", Request::Ping)]) {
+        let mut peer = home.device(&seed(1));
+        let answer = peer.ask(&request).unwrap();
+        assert_eq!(code(&answer), Some(ErrorCode::Unreadable), "{request:?}");
+        let Response::Error(error) = answer else { panic!("{request:?}") };
+        assert_eq!(
+            error.text,
+            "the server cannot read what this device may do: its operator has to mend the account"
+        );
+        assert!(peer.end().is_empty(), "closed after {request:?}");
+    }
+    std::fs::write(file, good).unwrap();
+    assert_eq!(home.device(&seed(1)).ask(&Request::Ping).unwrap(), Response::Pong);
+}
+
 #[test]
 fn each_scope_allows_its_requests_and_no_others() {
     let home = guarded();
