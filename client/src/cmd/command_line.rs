@@ -39,6 +39,9 @@ struct Common {
     no_state: bool,
 }
 
+/// Bytes that an invite or an age identity has at least; a name may begin like one.
+const SECRET_MIN_BYTES: usize = 40;
+
 /// Options that have no environment variable, and why.
 pub const ALWAYS_SAID: [(&str, &str); 7] = [
     ("help", "it asks for words and does nothing"),
@@ -66,6 +69,9 @@ pub fn prepared(command: Command) -> Command {
 /// The arguments of this process.
 pub(super) fn parse<A: Parser>(name: &'static str) -> Result<(A, Console), process::ExitCode> {
     let given: Vec<OsString> = env::args_os().collect();
+    if given.iter().any(|word| is_secret(word)) {
+        return Err(tell_secret(name, &given));
+    }
     let command = prepared(A::command());
     let typed = typed(&command, &given);
     let command = with_environment(command, &typed);
@@ -85,6 +91,29 @@ pub(super) fn parse<A: Parser>(name: &'static str) -> Result<(A, Console), proce
         Ok((A::from_arg_matches(&matches)?, Console::new(name, voice, is_json)))
     });
     parsed.map_err(|error| tell(name, error, &given))
+}
+
+/// Whether an argument is an invite or an age identity itself, where the name of its file was meant.
+fn is_secret(word: &OsStr) -> bool {
+    let word = word.to_string_lossy().to_lowercase();
+    let begins = ["zputinvite1", "age-secret-key-"].iter().find_map(|prefix| word.find(prefix));
+    let Some(secret) = begins.and_then(|at| word.get(at..)) else { return false };
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    secret.len() >= SECRET_MIN_BYTES && secret.bytes().all(is_part)
+}
+
+/// Says so without repeating it: what goes to stderr often goes to a log.
+fn tell_secret(name: &'static str, given: &[OsString]) -> process::ExitCode {
+    let text = "an argument is a secret, which other users of this machine can see; it is not used (zkey join \
+                reads an invite from stdin or --invite-file PATH; age identities are named by their file)";
+    Console::new(name, Voice::Normal, is_json(given)).fail(&usage(text));
+    ExitCode::Usage.into()
+}
+
+/// Whether errors are to be JSON too, as far as that can be told of a line that is not understood.
+fn is_json(given: &[OsString]) -> bool {
+    given.iter().any(|word| word == "--json")
+        || env::var_os("ZPUT_JSON").is_some_and(|value| is_given(&value, true))
 }
 
 fn flag(matches: &ArgMatches, id: &str) -> bool {
@@ -171,8 +200,7 @@ fn tell(name: &'static str, error: clap::Error, given: &[OsString]) -> process::
         return ExitCode::Ok.into();
     }
     let text = words(name, &error).or_else(|| of_variable(&error));
-    let is_json = given.iter().any(|word| word == "--json")
-        || env::var_os("ZPUT_JSON").is_some_and(|value| is_given(&value, true));
+    let is_json = is_json(given);
     let console = Console::new(name, Voice::Normal, is_json);
     match text {
         Some(text) => console.fail(&usage(text)),

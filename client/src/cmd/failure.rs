@@ -53,8 +53,10 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(thing) = &self.thing {
-            write!(f, "{}: ", printable(thing))?;
+        match self.thing.as_deref() {
+            Some("") => f.write_str("'': ")?,
+            Some(thing) => write!(f, "{}: ", printable(thing))?,
+            None => {}
         }
         write!(f, "{}", printable(&self.error.to_string()))
     }

@@ -65,7 +65,8 @@ pub(super) fn expand(
     let mut meant: Vec<Result<BlobName, Failure>> = Vec::new();
     for text in texts {
         let plain = BlobName::parse(text);
-        if reach == Reach::Name && !is_pattern(text) {
+        // An empty one has nothing below it: it is not the whole vault.
+        if text.is_empty() || reach == Reach::Name && !is_pattern(text) {
             meant.push(plain.at(text));
             continue;
         }

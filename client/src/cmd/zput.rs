@@ -3,10 +3,14 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     ffi::OsString,
+    io,
     path::{Path, PathBuf},
 };
 
-use clap::{Parser, ValueEnum};
+use clap::{
+    Parser, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use serde::Serialize;
 use zput_common::{
     aead::Suite,
@@ -50,7 +54,8 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try
 #[command(name = "zput", version, after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// Files to store, each under its last path component; `-` is stdin and needs --name
-    #[arg(value_name = "FILE")]
+    // Not clap's parser of paths, which refuses the whole command line for an empty one.
+    #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     files: Vec<PathBuf>,
 
     /// Name to store the one FILE under
@@ -258,6 +263,7 @@ fn begin(task: Task, arguments: &Arguments, console: &Console) -> Result<Option<
         Err(files) => files,
     };
     refuse_a_destination(&files)?;
+    let meant = plain_destination(&files);
     let mut tally = Tally::of(files.len());
     let mut good = Vec::with_capacity(files.len());
     for file in files {
@@ -269,6 +275,9 @@ fn begin(task: Task, arguments: &Arguments, console: &Console) -> Result<Option<
             Ok(file) => good.push(file),
             Err(failure) => tally.note(Err(failure), console),
         }
+    }
+    if let Some(meant) = meant {
+        console.tell(&format_args!("did you mean {meant}?"));
     }
     if good.is_empty() {
         return tally.end().map(|()| None);
@@ -290,6 +299,18 @@ fn refuse_a_destination(files: &[Result<NamedFile, Failure>]) -> Result<(), Fail
         "cannot read {last}: there is no such file; nothing was stored (did you mean --name {last}? \
          zput --name {last} {first})"
     )))
+}
+
+/// `zput FILE name`, as cp(1) has it: the first is stored under its own name all the same, and the line
+/// says what stores it under the other one.
+fn plain_destination(files: &[Result<NamedFile, Failure>]) -> Option<String> {
+    let [Ok(NamedFile { path: first, .. }), Ok(NamedFile { name, path: last })] = files else {
+        return None;
+    };
+    let is_missing = last.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let is_plain = last.as_os_str() == name.as_str();
+    let meant = || format!("zput --name {} {}", last.display(), first.display());
+    (is_missing && is_plain && look(first).is_ok()).then(meant)
 }
 
 /// Tells of a file that was stored.
@@ -387,6 +408,9 @@ fn task(arguments: &mut Arguments) -> Result<Task, Failure> {
     }
     let mut taken = HashMap::new();
     let mut named = |path: PathBuf| {
+        if path.as_os_str().is_empty() {
+            return Err(usage("'': an empty argument names no file"));
+        }
         let name = match &given_name {
             Some(name) => name.clone(),
             None => name_of(&path, arguments.prefix.as_deref())?,

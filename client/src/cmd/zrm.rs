@@ -12,7 +12,7 @@ use zput_common::name::BlobName;
 use super::{
     At, Console, Failure, KeyArguments, RetryArguments, blob_name, format, local,
     select::{Reach, expand, is_pattern},
-    usage, utf8,
+    utf8,
 };
 use crate::{Client, ClientError, terminal};
 
@@ -84,9 +84,6 @@ const UNASKED_MAX: usize = 3;
 /// # Errors
 /// When a blob was not removed.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    if arguments.names.iter().any(|name| name.is_empty()) {
-        return Err(usage("a name cannot be empty"));
-    }
     let (texts, others) = utf8(arguments.names.clone());
     let others = others.iter().map(|name| blob_name(name)).collect::<Vec<_>>();
     // Nobody is called for the sake of what cannot be a name.

@@ -1,12 +1,15 @@
 //! `zstat`: what is known of a blob.
 
+use std::ffi::OsString;
+
 use clap::Parser;
 use serde::Serialize;
 use zput_common::{name::BlobName, proto::message::VersionState};
 
 use super::{
-    At, Console, Failure, KeyArguments, RetryArguments, format,
+    At, Console, Failure, KeyArguments, RetryArguments, blob_name, format,
     select::{Reach, expand},
+    utf8,
 };
 use crate::{Client, calendar::When, get::GetOptions, stat::Stat};
 
@@ -28,7 +31,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try
 pub struct Arguments {
     /// Names of the blobs, or patterns
     #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    names: Vec<OsString>,
 
     /// List all versions instead, newest first; what the server says, not verified
     #[arg(long, conflicts_with_all = ["at", "allow_rollback", "verify"])]
@@ -92,7 +95,9 @@ struct VersionLine<'a> {
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
-    let names = expand(&mut client, &arguments.names, Reach::Name);
+    let (texts, others) = utf8(arguments.names.clone());
+    let mut names = expand(&mut client, &texts, Reach::Name);
+    names.extend(others.iter().map(|name| blob_name(name)));
     let are_several = names.len() > 1;
     let mut is_first = true;
     console.each(names, |name| {

@@ -95,6 +95,63 @@ fn one_bad_name_of_many_is_one_error_of_many() {
 }
 
 #[test]
+fn an_empty_argument_is_one_error_of_many() {
+    let machine = vault(&["a", "b"]);
+    machine.write("f", "1");
+    machine.run_with("zput", ["", "f"]).code(3).says("zput: '': ").says("1 of 2 failed");
+    machine.run_with("zput", ["--name", "n", ""]).code(2).says("zput: '': ");
+    machine.run_with("zget", ["", "a"]).code(3).says("zget: '': ").says("1 of 2 failed");
+    assert_eq!(machine.names(), ["a", "f", "file"]);
+    machine.run_with("zget", [""]).code(2).says("zget: '': ");
+    machine.run_with("zstat", ["", "a"]).code(3).says("zstat: '': ");
+    machine.run_with("zrm", ["", "a"]).code(3).says("zrm: '': ").says("1 of 2 failed");
+    machine.run_with("zrm", ["-r", ""]).code(2).says("zrm: '': ");
+    machine.run_with("zrestore", [""]).code(2).says("zrestore: '': ");
+    assert_eq!(machine.run("zls").ok().text(), "b\nf\n");
+}
+
+#[test]
+fn a_name_that_is_no_text_is_one_error_of_many() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let machine = vault(&["a"]);
+    for name in ["zstat", "zget", "zrm"] {
+        let mut command = machine.command(name);
+        command.arg("a").arg(std::ffi::OsStr::from_bytes(b"\xff"));
+        let ran: Ran = command.output().unwrap().into();
+        ran.code(3).says("is not UTF-8").says("1 of 2 failed");
+    }
+}
+
+#[test]
+fn a_secret_that_is_typed_is_not_repeated() {
+    let machine = vault(&["a"]);
+    let invite = format!("zputinvite1{}", "q".repeat(60));
+    let identity = format!("AGE-SECRET-KEY-1{}", "Q".repeat(58));
+    for line in [
+        &["zkey", "join", &invite][..],
+        &["zkey", &invite],
+        &["zkey", "join", "--invite-file", &invite],
+        &["zkey", "join", &format!("--invite-file={invite}")],
+        &["zkey", "join", "--label", &invite],
+        &["zget", "--json", &invite],
+        &["zopen", "--identity", &identity, "a"],
+    ] {
+        let ran = machine.run_with(line[0], &line[1..]).code(2).says("is a secret");
+        let said = format!("{}{}", ran.stderr, ran.text()).to_lowercase();
+        assert!(!said.contains("qqq"), "{line:?}: {said}");
+    }
+    machine.run("zget zputinvite1-notes").code(4);
+}
+
+#[test]
+fn a_plain_name_behind_a_file_is_told_how_it_was_meant() {
+    let machine = vault(&["a"]);
+    let ran = machine.run("zput file b").code(3).says("did you mean zput --name b file?");
+    ran.says("cannot read b: No such file").says("1 of 2 failed");
+    assert_eq!(machine.run("zls").ok().text(), "a\nfile\n");
+}
+
+#[test]
 fn a_version_is_asked_for_by_a_date() {
     let machine = Machine::new();
     machine.write("f", "one");
@@ -309,7 +366,7 @@ fn a_terminal_is_told_of_success_and_asked_about_many() {
 #[test]
 fn a_bar_is_drawn_where_the_cursor_can_be_moved() {
     let machine = vault(&["a"]);
-    let line = "--exec --name slow -- sleep 1";
+    let line = "--exec --allow-empty --name slow -- sleep 1";
     let escape = '\u{1b}';
     let bar = |before: &str, flag: &str| {
         let zput = program("zput");
