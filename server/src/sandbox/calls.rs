@@ -132,14 +132,7 @@ const OTHER_ABI: &[c_long] = &[];
 /// When it does and refuses.
 pub(super) fn give_up() -> Result<bool, io::Error> {
     let Ok(target) = TargetArch::try_from(ARCH) else { return Ok(false) };
-    // clone3(2) keeps its flags in memory, where no filter looks. The C library takes clone(2) where there is no other.
-    let absent = Errno::NOSYS.raw_os_error().unsigned_abs();
-    let only_clone = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    let refused = Errno::PERM.raw_os_error().unsigned_abs();
-    for (rules, errno) in [(only_clone, absent), (rules().map_err(invalid)?, refused)] {
-        let filter =
-            SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), target);
-        let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(invalid)?;
+    for program in programs(target)? {
         match apply_filter(&program) {
             Ok(()) => {}
             // Not compiled in, or already in the hands of somebody who allows no more of it.
@@ -149,6 +142,20 @@ pub(super) fn give_up() -> Result<bool, io::Error> {
         }
     }
     Ok(true)
+}
+
+/// The filters, of which a call has to pass both.
+fn programs(target: TargetArch) -> Result<[BpfProgram; 2], io::Error> {
+    // clone3(2) keeps its flags in memory, where no filter looks. The C library takes clone(2) where there is no other.
+    let absent = Errno::NOSYS.raw_os_error().unsigned_abs();
+    let only_clone = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let refused = Errno::PERM.raw_os_error().unsigned_abs();
+    let program = |rules, errno| {
+        let deny = SeccompAction::Errno(errno);
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, deny, target);
+        filter.and_then(TryInto::try_into).map_err(invalid)
+    };
+    Ok([program(only_clone, absent)?, program(rules().map_err(invalid)?, refused)?])
 }
 
 fn invalid(error: BackendError) -> io::Error {
@@ -192,4 +199,168 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
         rules.extend(again);
     }
     Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use seccompiler::sock_filter;
+
+    use super::*;
+
+    /// linux/audit.h: `AUDIT_ARCH_*`.
+    const HERE: u32 = if cfg!(target_arch = "x86_64") {
+        0xc000_003e
+    } else if cfg!(target_arch = "aarch64") {
+        0xc000_00b7
+    } else {
+        0xc000_00f3
+    };
+
+    /// What the kernel does with a call, as it runs a filter (linux/filter.h): its answer for `struct seccomp_data`.
+    fn verdict(program: &[sock_filter], call: c_long, arguments: &[u64]) -> u32 {
+        let mut data = vec![call as u32, HERE, 0, 0];
+        for number in 0..6 {
+            let argument = arguments.get(number).copied().unwrap_or(0);
+            data.extend([argument as u32, (argument >> 32) as u32]);
+        }
+        let (mut at, mut accumulator) = (0, 0_u32);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at].clone();
+            at += 1;
+            let taken = match code {
+                // BPF_LD | BPF_W | BPF_ABS, BPF_ALU | BPF_AND | BPF_K, BPF_RET | BPF_K.
+                0x20 => {
+                    accumulator = data[k as usize / 4];
+                    continue;
+                }
+                0x54 => {
+                    accumulator &= k;
+                    continue;
+                }
+                0x06 => return k,
+                // BPF_JMP: BPF_JA, then BPF_JEQ, BPF_JGT, BPF_JGE, BPF_JSET with BPF_K.
+                0x05 => {
+                    at += k as usize;
+                    continue;
+                }
+                0x15 => accumulator == k,
+                0x25 => accumulator > k,
+                0x35 => accumulator >= k,
+                0x45 => accumulator & k != 0,
+                other => panic!("an instruction {other:#x}"),
+            };
+            at += usize::from(if taken { jt } else { jf });
+        }
+    }
+
+    /// What becomes of a call: the error that it fails with, if it is not let through.
+    fn refused(call: c_long, arguments: &[u64]) -> Option<Errno> {
+        let Ok(target) = TargetArch::try_from(ARCH) else {
+            panic!("no filter is known for {ARCH}")
+        };
+        let verdicts = programs(target).unwrap().map(|program| verdict(&program, call, arguments));
+        // The kernel takes the strictest: linux/seccomp.h, SECCOMP_RET_ERRNO and SECCOMP_RET_ALLOW.
+        let strictest = verdicts.into_iter().min().unwrap();
+        match (strictest & 0xffff_0000, strictest & 0xffff) {
+            (0x7fff_0000, _) => None,
+            (0x0005_0000, errno) => Some(Errno::from_raw_os_error(errno as i32)),
+            (other, _) => panic!("{call}: {other:#x}"),
+        }
+    }
+
+    /// Each by itself: a call that is missing here may be covered by another one where it is tried.
+    #[test]
+    fn each_call_that_a_server_never_makes_is_refused() {
+        let own = u64::from(process::id());
+        let threads = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
+        for call in [
+            libc::SYS_socket,
+            libc::SYS_connect,
+            libc::SYS_bind,
+            libc::SYS_listen,
+            libc::SYS_sendmsg,
+            libc::SYS_sendmmsg,
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
+            libc::SYS_pidfd_open,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_pidfd_send_signal,
+            libc::SYS_tkill,
+            libc::SYS_rt_sigqueueinfo,
+            libc::SYS_rt_tgsigqueueinfo,
+            libc::SYS_shmget,
+            libc::SYS_shmat,
+            libc::SYS_msgget,
+            libc::SYS_mq_open,
+            libc::SYS_io_uring_setup,
+            libc::SYS_io_uring_enter,
+            libc::SYS_bpf,
+            libc::SYS_perf_event_open,
+            libc::SYS_userfaultfd,
+            libc::SYS_add_key,
+            libc::SYS_request_key,
+            libc::SYS_keyctl,
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_pivot_root,
+            libc::SYS_chroot,
+            libc::SYS_move_mount,
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_mknodat,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_init_module,
+            libc::SYS_finit_module,
+            libc::SYS_kexec_load,
+            libc::SYS_reboot,
+            libc::SYS_settimeofday,
+            libc::SYS_clock_settime,
+            libc::SYS_adjtimex,
+            libc::SYS_clock_adjtime,
+            // Of a process, to anybody else.
+            libc::SYS_clone,
+            libc::SYS_kill,
+            libc::SYS_tgkill,
+        ] {
+            assert_eq!(refused(call, &[]), Some(Errno::PERM), "{call}");
+            // The other ABI of x86-64, of which the kernel says nothing else.
+            if cfg!(target_arch = "x86_64") {
+                assert_eq!(refused(call | 0x4000_0000, &[]), Some(Errno::PERM), "{call}, x32");
+            }
+        }
+        for (call, arguments) in [
+            (libc::SYS_sendto, &[3, 1, 1, 0, 0x7fff_0000_0000, 16][..]),
+            (libc::SYS_sendto, &[3, 1, 1, 0, 1 << 33, 16]),
+            (libc::SYS_kill, &[own + 1, 15]),
+            (libc::SYS_kill, &[u64::MAX, 15]),
+            (libc::SYS_prlimit64, &[own + 1]),
+            (libc::SYS_ioctl, &[0, 0x5412]),
+            (libc::SYS_ioctl, &[0, 0x541c]),
+            (libc::SYS_clone, &[17]),
+        ] {
+            assert_eq!(refused(call, arguments), Some(Errno::PERM), "{call}{arguments:?}");
+        }
+        assert_eq!(refused(libc::SYS_clone3, &[]), Some(Errno::NOSYS));
+        for (call, arguments) in [
+            (libc::SYS_read, &[3][..]),
+            (libc::SYS_writev, &[3]),
+            (libc::SYS_openat2, &[3]),
+            (libc::SYS_accept4, &[3]),
+            (libc::SYS_splice, &[3]),
+            (libc::SYS_sendfile, &[3, 4]),
+            (libc::SYS_sendto, &[3, 1, 1, 0, 0, 0]),
+            (libc::SYS_socketpair, &[1, 1]),
+            (libc::SYS_clone, &[threads]),
+            (libc::SYS_kill, &[own, 6]),
+            (libc::SYS_tgkill, &[own, own + 1, 6]),
+            (libc::SYS_prlimit64, &[0]),
+            (libc::SYS_prlimit64, &[own]),
+            (libc::SYS_ioctl, &[0, 0x541b]),
+        ] {
+            assert_eq!(refused(call, arguments), None, "{call}{arguments:?}");
+        }
+    }
 }
