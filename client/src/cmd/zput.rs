@@ -1,11 +1,8 @@
 //! `zput`: seals files and stores them.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    ffi::OsString,
-    io,
-    path::{Path, PathBuf},
-};
+mod task;
+
+use std::{ffi::OsString, io, path::PathBuf};
 
 use clap::{
     Parser, ValueEnum,
@@ -19,6 +16,7 @@ use zput_common::{
     proto::message::Condition,
 };
 
+use self::task::{Task, task};
 use super::{
     At, Console, Failure, KeyArguments, RetryArguments, Tally, directories, format,
     interrupted::Watched, open_key_file, usage,
@@ -134,21 +132,6 @@ impl From<SuiteName> for Suite {
             SuiteName::Chacha => Self::ChaCha20Poly1305,
         }
     }
-}
-
-/// What is put where.
-#[derive(Debug)]
-enum Task {
-    /// At least one: those that have a name of their own, and why each of the others has none.
-    Files(Vec<Result<NamedFile, Failure>>),
-    Stdin {
-        name: BlobName,
-    },
-    Command {
-        command: OsString,
-        arguments: Vec<OsString>,
-        name: BlobName,
-    },
 }
 
 #[derive(Serialize)]
@@ -368,165 +351,9 @@ fn tell_store(made: &Made, console: &Console) {
     console.tell(&format_args!("made a store: {}", made.store.display()));
 }
 
-/// What the arguments ask for. Of two files of one name the first has it.
-fn task(arguments: &mut Arguments) -> Result<Task, Failure> {
-    let mut files = std::mem::take(&mut arguments.files);
-    let mut behind = std::mem::take(&mut arguments.command);
-    let given_name = arguments.name.as_deref().map(BlobName::parse).transpose().at("--name")?;
-    if arguments.exec {
-        let Some(name) = given_name else { return Err(usage("--exec needs --name")) };
-        if !files.is_empty() {
-            return Err(usage("--exec takes a command behind `--`, and no files"));
-        }
-        if behind.is_empty() {
-            return Err(usage(
-                "--exec needs a command: zput --exec --name NAME -- COMMAND ARGUMENTS",
-            ));
-        }
-        let command = behind.remove(0);
-        return Ok(Task::Command { command, arguments: behind, name });
-    }
-    // Without --exec, `--` only says that what follows are no flags.
-    files.extend(behind.into_iter().map(PathBuf::from));
-    if files.is_empty() {
-        return Err(usage("nothing to store: name a file, or `-` for stdin (zput --help)"));
-    }
-    if given_name.is_some() && files.len() > 1 {
-        return Err(usage("--name is for one file; --prefix is for several"));
-    }
-    if files.iter().any(|path| path.as_os_str() == "-") {
-        let Some(name) = given_name else {
-            return Err(usage("stdin has no name: zput --name NAME -"));
-        };
-        if arguments.resume {
-            return Err(usage("stdin cannot be gone on with: --resume is for files"));
-        }
-        return Ok(Task::Stdin { name });
-    }
-    if let Some(prefix) = &arguments.prefix {
-        BlobName::parse(prefix.strip_suffix('/').unwrap_or(prefix)).at("--prefix")?;
-    }
-    let mut taken = HashMap::new();
-    let mut named = |path: PathBuf| {
-        if path.as_os_str().is_empty() {
-            return Err(usage("'': an empty argument names no file"));
-        }
-        let name = match &given_name {
-            Some(name) => name.clone(),
-            None => name_of(&path, arguments.prefix.as_deref())?,
-        };
-        match taken.entry(name.clone()) {
-            Entry::Vacant(entry) => drop(entry.insert(path.clone())),
-            Entry::Occupied(entry) => {
-                let (path, first) = (path.display(), entry.get().display());
-                return Err(usage(format!(
-                    "{path} would be stored as {name}, as {first} is (give it another name by --name \
-                     or --prefix)"
-                )));
-            }
-        }
-        Ok(NamedFile { name, path })
-    };
-    Ok(Task::Files(files.into_iter().map(&mut named).collect()))
-}
-
-/// The last component of `path`, behind `prefix`.
-fn name_of(path: &Path, prefix: Option<&str>) -> Result<BlobName, Failure> {
-    let Some(last) = path.file_name() else {
-        return Err(usage(format!("{} has no name: give one by --name", path.display())));
-    };
-    let Some(last) = last.to_str() else {
-        return Err(usage(format!("{} is not UTF-8: give a name by --name", path.display())));
-    };
-    let name = match prefix {
-        Some(prefix) => format!("{}/{last}", prefix.strip_suffix('/').unwrap_or(prefix)),
-        None => last.to_owned(),
-    };
-    BlobName::parse(&name).at(path.display())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(line: &[&str]) -> Result<Vec<String>, String> {
-        let mut arguments =
-            Arguments::try_parse_from(line).map_err(|error| error.kind().to_string())?;
-        let names = match task(&mut arguments).map_err(|failure| failure.to_string())? {
-            Task::Files(mut files) if files.len() == 1 => match files.remove(0) {
-                Ok(file) => vec![file.name.to_string()],
-                Err(failure) => return Err(failure.to_string()),
-            },
-            Task::Files(files) => {
-                let name = |file: Result<NamedFile, Failure>| match file {
-                    Ok(file) => file.name.to_string(),
-                    Err(failure) => format!("error: {failure}"),
-                };
-                files.into_iter().map(name).collect()
-            }
-            Task::Stdin { name } | Task::Command { name, .. } => vec![name.to_string()],
-        };
-        Ok(names)
-    }
-
-    #[test]
-    fn names_are_last_components_behind_the_prefix() {
-        assert_eq!(names(&["zput", "/a/b.txt", "c"]).unwrap(), ["b.txt", "c"]);
-        assert_eq!(names(&["zput", "--prefix", "x/y", "a/b"]).unwrap(), ["x/y/b"]);
-        assert_eq!(names(&["zput", "--prefix", "x/", "a/b"]).unwrap(), ["x/b"]);
-        assert_eq!(names(&["zput", "--name", "n/m", "a/b"]).unwrap(), ["n/m"]);
-        assert_eq!(names(&["zput", "--name", "n", "-"]).unwrap(), ["n"]);
-        assert_eq!(names(&["zput", "--", "-x"]).unwrap(), ["-x"]);
-        assert_eq!(names(&["zput", "--exec", "--name", "n", "--", "ls", "-l"]).unwrap(), ["n"]);
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        for line in [
-            &["zput"][..],
-            &["zput", "-"],
-            &["zput", "a", "-"],
-            &["zput", "--name", "n", "a", "b"],
-            &["zput", "--name", "../n", "a"],
-            &["zput", "--name", "/n", "a"],
-            &["zput", "--name", "a\nb", "a"],
-            &["zput", "--name", "n", "--prefix", "p", "a"],
-            &["zput", "--prefix", "..", "a"],
-            &["zput", "--prefix", "", "a"],
-            &["zput", ".."],
-            &["zput", "/"],
-            &["zput", "--exec", "--", "ls"],
-            &["zput", "--exec", "--name", "n"],
-            &["zput", "--exec", "--name", "n", "a", "--", "ls"],
-            &["zput", "--suite", "rot13", "a"],
-            &["zput", "--plaintext", "--sha256", "a"],
-        ] {
-            assert!(names(line).is_err(), "{line:?}");
-        }
-    }
-
-    #[test]
-    fn one_bad_name_of_many_is_one_error_of_many() {
-        let long = format!("/x/{}", "n".repeat(1000));
-        let prefix = "p".repeat(1000);
-        for (line, expected) in [
-            (
-                &["zput", "x/a", "y/a", "b"][..],
-                &[
-                    "a",
-                    "error: y/a would be stored as a, as x/a is (give it another name by --name \
-                    or --prefix)",
-                    "b",
-                ][..],
-            ),
-            (&["zput", "a", "..", "b"], &["a", "error: .. has no name: give one by --name", "b"]),
-        ] {
-            assert_eq!(names(line).unwrap(), expected);
-        }
-        let found = names(&["zput", "--prefix", &prefix, "a", &long, "b"]).unwrap();
-        assert!(found[1].starts_with("error: ") && !found[0].starts_with("error"), "{found:?}");
-        assert_eq!(found[2], format!("{prefix}/b"));
-    }
 
     #[test]
     fn help_is_sound() {

@@ -1,0 +1,88 @@
+//! Which lengths a server may say of a sealed blob.
+
+use zput_common::{
+    blob::envelope::longest_footer,
+    limits::PARTS_MAX,
+    proto::message::{Info, Kind},
+};
+
+use super::Wanted;
+use crate::error::ClientError;
+
+/// The longest footer there is (FORMAT 9).
+const FOOTER_MAX_BYTES: u64 = longest_footer(PARTS_MAX);
+
+/// Nothing is allocated or awaited by a length that a sealed blob cannot have.
+pub(super) fn check_lengths(
+    info: &Info,
+    header: usize,
+    payload: u64,
+    wanted: &Wanted<'_>,
+) -> Result<(), ClientError> {
+    let refuse = |what| Err(ClientError::Envelope(what));
+    let footer = u64::from(info.footer_length);
+    if info.kind != Kind::Sealed {
+        return refuse("it is unsealed");
+    }
+    if wanted.version.is_some_and(|version| version != info.version) {
+        return refuse("it is another version");
+    }
+    if info.header_length as usize != header || header == 0 {
+        return refuse("its header has another length");
+    }
+    let header = header as u64;
+    if footer == 0 || footer > FOOTER_MAX_BYTES {
+        return refuse("its footer cannot be so long");
+    }
+    if header + footer > info.length {
+        return refuse("header and footer are longer than the blob");
+    }
+    if payload != if wanted.body { info.length - header } else { footer } {
+        return refuse("the payload is not what was asked for");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use zput_common::{name::ObjectKey, proto::message::Version};
+
+    use super::*;
+
+    fn info(length: u64, header_length: u32, footer_length: u32) -> Info {
+        Info { version: Version(7), kind: Kind::Sealed, length, header_length, footer_length }
+    }
+
+    /// Of an answer whose header has 300 bytes.
+    fn refusal(info: &Info, payload: u64, version: Option<Version>, body: bool) -> Option<String> {
+        let key = ObjectKey::new("k").unwrap();
+        let wanted = Wanted { key: &key, version, allow_rollback: false, body };
+        check_lengths(info, 300, payload, &wanted).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn lengths_that_no_blob_has_are_refused_before_anything_is_allocated() {
+        assert_eq!(refusal(&info(1000, 300, 200), 700, None, true), None);
+        assert_eq!(refusal(&info(1000, 300, 200), 200, None, false), None);
+        let of = |what: &str| Some(format!("the server's answer fits no sealed blob: {what}"));
+        let (header, footer) = ("its header has another length", "its footer cannot be so long");
+        assert_eq!(refusal(&info(1000, 0, 200), 700, None, true), of(header));
+        assert_eq!(refusal(&info(1000, 299, 200), 700, None, true), of(header));
+        assert_eq!(refusal(&info(1000, 301, 200), 700, None, true), of(header));
+        assert_eq!(refusal(&info(1000, 300, 0), 700, None, true), of(footer));
+        assert_eq!(refusal(&info(u64::MAX, 300, 8_389_816), u64::MAX, None, true), of(footer));
+        assert_eq!(
+            refusal(&info(499, 300, 200), 199, None, true),
+            of("header and footer are longer than the blob")
+        );
+        let payload = "the payload is not what was asked for";
+        assert_eq!(refusal(&info(1000, 300, 200), 701, None, true), of(payload));
+        assert_eq!(refusal(&info(1000, 300, 200), 700, None, false), of(payload));
+        assert_eq!(
+            refusal(&info(1000, 300, 200), 700, Some(Version(6)), true),
+            of("it is another version")
+        );
+        let plain = Info { kind: Kind::Plain, ..info(1000, 300, 200) };
+        assert_eq!(refusal(&plain, 700, None, true), of("it is unsealed"));
+    }
+}
