@@ -5,7 +5,9 @@
 //! seen: a server that gives something older is not found out, and what is interrupted starts over.
 
 use std::{
+    fs::Permissions,
     io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -20,7 +22,10 @@ static STATE: Mutex<Option<TempDir>> = Mutex::new(None);
 /// # Errors
 /// Those of the file system.
 pub fn begin() -> io::Result<()> {
-    let made = tempfile::Builder::new().prefix(".zput-").suffix(".state").tempdir()?;
+    // Without this it would be for others to read wherever the umask lets them.
+    let mode = Permissions::from_mode(0o700);
+    let made =
+        tempfile::Builder::new().permissions(mode).prefix(".zput-").suffix(".state").tempdir()?;
     *STATE.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
     Ok(())
 }
@@ -40,8 +45,6 @@ pub fn end() {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
