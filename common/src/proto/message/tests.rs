@@ -100,8 +100,8 @@ fn keys_and_cursors_are_bounded() {
     refused(request(&[4, 0, 0]));
     assert!(request(&body(&[5, 1, 0x80, 0x08], b"c", 1024, &[1, 0])).is_ok());
     refused(request(&body(&[5, 1, 0x81, 0x08], b"c", 1025, &[1, 0])));
-    assert!(response(&body(&[5, 0, 1, 0x80, 0x08], b"c", 1024, &[])).is_ok());
-    refused(response(&body(&[5, 0, 1, 0x81, 0x08], b"c", 1025, &[])));
+    assert!(response(&body(&[5, 0, 1, 0x80, 0x08], b"c", 1024, &[0])).is_ok());
+    refused(response(&body(&[5, 0, 1, 0x81, 0x08], b"c", 1025, &[0])));
 }
 
 #[test]
@@ -161,14 +161,15 @@ fn a_claim_has_1_to_64_slices_that_slices_can_be() {
 #[test]
 fn pages_are_bounded() {
     let entry = [1, b'k', 1, 0, 1, 1, 1, 0];
-    assert!(response(&body(&[5, 0xe8, 0x07], &entry, 1000, &[0])).is_ok());
-    refused(response(&body(&[5, 0xe9, 0x07], &entry, 1001, &[0])));
+    // Behind the entries: no next page, and none that is unreadable.
+    assert!(response(&body(&[5, 0xe8, 0x07], &entry, 1000, &[0, 0])).is_ok());
+    refused(response(&body(&[5, 0xe9, 0x07], &entry, 1001, &[0, 0])));
     let version = [1, 0, 1, 0];
-    assert!(response(&body(&[6, 0xe8, 0x07], &version, 1000, &[0])).is_ok());
-    refused(response(&body(&[6, 0xe9, 0x07], &version, 1001, &[0])));
+    assert!(response(&body(&[6, 0xe8, 0x07], &version, 1000, &[0, 0])).is_ok());
+    refused(response(&body(&[6, 0xe9, 0x07], &version, 1001, &[0, 0])));
     let header = |length: &[u8], bytes| {
         let head = [&[5, 1, 1, b'k', 1, 0, 1, 1, 1, 1], length].concat();
-        response(&body(&head, &[9], bytes, &[0]))
+        response(&body(&head, &[9], bytes, &[0, 0]))
     };
     assert!(header(&[0x80, 0x80, 0x04], 65_536).is_ok());
     refused(header(&[0x81, 0x80, 0x04], 65_537));
@@ -176,9 +177,9 @@ fn pages_are_bounded() {
 
 #[test]
 fn texts_and_echoes_are_bounded() {
-    assert!(response(&body(&[12, 1, 0x80, 0x02], b"t", 256, &[])).is_ok());
+    assert!(response(&body(&[12, 1, 0x80, 0x02], b"t", 256, &[0])).is_ok());
     assert_eq!(
-        response(&body(&[12, 1, 0x81, 0x02], b"t", 257, &[])),
+        response(&body(&[12, 1, 0x81, 0x02], b"t", 257, &[0])),
         Err(OutOfBounds::ErrorText(257).into())
     );
     assert!(request(&body(&[0, 74], b"c", 74, &[0])).is_ok());

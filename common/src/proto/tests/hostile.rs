@@ -466,7 +466,7 @@ fn a_client_takes_no_answer_that_it_did_not_ask_for() {
     }
     let echo = [0, 0, 0, 3, 0, 0, 0];
     assert_eq!(scripted(&echo).1, Err(SessionError::UnexpectedAnswer));
-    let error = [0, 0, 0, 3, 12, 6, 0];
+    let error = [0, 0, 0, 4, 12, 6, 0, 0];
     assert_eq!(scripted(&error).1, Ok(()));
 }
 
