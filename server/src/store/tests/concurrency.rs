@@ -224,3 +224,27 @@ fn a_list_misses_nothing_that_stays() {
         }
     });
 }
+
+/// A listing of versions holds its shard's lock, shared, while it looks: a put of that shard waits for it, one of
+/// another shard does not, and other readers look at the same time.
+#[test]
+fn a_put_waits_for_a_list_of_versions_of_its_shard_alone() {
+    let home = Home::new();
+    home.put("a", b"1");
+    let listing = home.lock_file("a");
+    assert_ne!(ObjectName::of(&key("a")).shard(), ObjectName::of(&key("b")).shard());
+    listing.lock_shared().unwrap();
+    thread::scope(|scope| {
+        assert_eq!(home.states("a").len(), 1, "readers do not exclude each other");
+        home.put("b", b"another shard");
+        let waits = scope.spawn(|| home.put("a", b"2"));
+        until_waited_for(&listing, || waits.is_finished());
+        assert_eq!(home.body("a"), Some(b"1".to_vec()), "who gets does not wait");
+        listing.unlock().unwrap();
+        assert_eq!(waits.join().unwrap(), 1001);
+    });
+    // What a listing gives holds nothing: the next put has the lock at once.
+    let (versions, _, _) = home.store.versions(&key("a"), None, 1).unwrap();
+    home.lock_file("a").try_lock().unwrap();
+    assert_eq!(versions.len(), 1);
+}

@@ -312,3 +312,25 @@ fn a_scrub_leaves_in_memory_what_was_there_and_no_more() {
     assert_eq!(home.store.scrub(options, &mut ()).unwrap().bytes, 4_000_000);
     assert!(!is_there(&hot), "it was read from the disk");
 }
+
+/// What is in memory may be rotten where the disk is not, so a file is set aside for what the disk says.
+#[test]
+fn what_looks_rotten_in_memory_is_read_from_the_disk_before_it_is_set_aside() {
+    use crate::sys::residency::Residency;
+    let program = std::env::current_exe().unwrap();
+    let home = Home::within(program.parent().unwrap());
+    home.put("a", &vec![7; 2_000_000]);
+    let path = home.object_path("a");
+    flip(&path, 1_900_000);
+    let is_there = |file: &fs::File| {
+        Residency::default().is_resident(std::os::fd::AsFd::as_fd(file), 0, 2_000_000).unwrap()
+    };
+    let object = fs::File::open(&path).unwrap();
+    if !is_there(&object) {
+        return skip::because("this file system does not tell what is in memory");
+    }
+    // By itself a scrub leaves in memory what was there: the second look has dropped it.
+    let [damage] = &scrub(&home).damaged[..] else { panic!("one is rotten") };
+    assert!(damage.quarantined.is_some(), "{damage:?}");
+    assert!(!is_there(&object), "it was not read from the disk");
+}

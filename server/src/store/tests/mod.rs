@@ -23,12 +23,14 @@ mod uploads;
 
 use std::{
     fs,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -92,6 +94,12 @@ impl Home {
         self.path().join(shelf).join(&name[..2]).join(format!("{name}.{version:020}"))
     }
 
+    /// The file that orders the writers of a key's shard, opened once more.
+    fn lock_file(&self, key: &str) -> fs::File {
+        let path = self.path().join(ObjectName::of(&self::key(key)).shard().lock_file());
+        fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
+    }
+
     fn put(&self, key: &str, body: &[u8]) -> u64 {
         put(&self.store, key, body, Condition::Any).unwrap()
     }
@@ -110,6 +118,19 @@ impl Home {
 
     fn staged(&self) -> usize {
         names_in(&self.path().join("staging")).len()
+    }
+}
+
+/// Waits until the kernel says that somebody waits for the lock of this file (proc_locks(5): "->"), which is held.
+#[track_caller]
+fn until_waited_for(lock: &fs::File, is_over: impl Fn() -> bool) {
+    let inode = format!(":{} ", lock.metadata().unwrap().ino());
+    let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&inode);
+    let begun = Instant::now();
+    while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+        assert!(!is_over(), "it did not wait");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never came to the lock");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

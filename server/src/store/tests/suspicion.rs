@@ -373,6 +373,7 @@ fn who_waited_for_a_lock_does_not_build_on_what_failed() {
     home.put("a", b"old");
     let store = &home.store;
     let shard = ObjectName::of(&key("a")).shard();
+    let lock = home.lock_file("a");
     let deeds: [(&str, Deed); 3] = [
         ("put", |store| put(store, "a", b"new", Condition::Any)),
         ("delete", |store| store.delete(&key("a"), Condition::Any).map(|version| version.0)),
@@ -382,9 +383,7 @@ fn who_waited_for_a_lock_does_not_build_on_what_failed() {
         let locked = LockedShard::exclusive(store.syncs(), shard).unwrap();
         let refused = thread::scope(|scope| {
             let made = scope.spawn(|| make(store));
-            // Long enough to come to the lock.
-            thread::sleep(Duration::from_millis(200));
-            assert!(!made.is_finished(), "{deed}");
+            until_waited_for(&lock, || made.is_finished());
             suspect(store, "sync something");
             drop(locked);
             made.join().unwrap().unwrap_err()
