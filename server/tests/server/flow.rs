@@ -6,9 +6,9 @@ use std::{
     net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::peer::{self, Home, PATIENCE, Peer, begin, bytes, get, serve, until};
@@ -78,39 +78,46 @@ fn a_small_get_is_answered_while_large_ones_stream() {
     let object = bytes(16_000_000);
     small.put("large", &object, 16_000_000);
     small.put("small", b"0123456789", 10);
-    let done = AtomicBool::new(false);
+    let (done, received) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         for _ in 0..3 {
             let mut large = home.plain();
-            let done = &done;
+            let (done, received) = (&done, &received);
             scope.spawn(move || {
                 // 1 GB of payload from 16 MB on disk, again and again.
                 'asking: loop {
                     large.say(&get("large", &[Section::All; 64], Kind::Plain));
                     let answer = large.hear().unwrap();
                     assert!(matches!(answer, Response::Object { payload: 1_024_000_000, .. }));
-                    while !large.some_payload(usize::MAX).unwrap().is_empty() {
+                    loop {
+                        let some = large.some_payload(usize::MAX).unwrap().len();
+                        received.fetch_add(some as u64, Ordering::Relaxed);
                         if done.load(Ordering::Relaxed) {
                             break 'asking;
+                        }
+                        if some == 0 {
+                            break;
                         }
                     }
                 }
             });
         }
-        thread::sleep(Duration::from_millis(50));
-        let mut worst = Duration::ZERO;
-        for _ in 0..50 {
-            let start = Instant::now();
+        until("they stream", || received.load(Ordering::Relaxed) > 16_000_000);
+        let mut meanwhile = Vec::new();
+        for _ in 0..51 {
+            let before = received.load(Ordering::Relaxed);
             let got = small.get("small", &[Section::All]);
-            worst = worst.max(start.elapsed());
+            meanwhile.push(received.load(Ordering::Relaxed) - before);
             if got.map(|(_, bytes)| bytes).as_deref() != Ok(b"0123456789") {
                 done.store(true, Ordering::Relaxed);
                 panic!("another object");
             }
         }
         done.store(true, Ordering::Relaxed);
-        // One turn of each of three others is 0.5 ms; a whole one of their answers is 200 ms.
-        assert!(worst < Duration::from_millis(150), "a small get took {worst:?}");
+        // A turn of each of the three others, and not what is left of an answer of theirs. This process may be held up
+        // itself now and then, so it is the get in the middle that counts.
+        meanwhile.sort_unstable();
+        assert!(meanwhile[25] < 200_000_000, "bytes of others meanwhile: {meanwhile:?}");
     });
 }
 
@@ -157,14 +164,14 @@ fn a_file_that_is_truncated_under_a_get_closes_the_connection() {
     assert_stands_still(&home);
 }
 
-/// The workers do not turn while nobody asks anything of them.
+/// The workers do not turn while nobody asks anything of them, once what they had to do is done.
 fn assert_stands_still(home: &Home) {
-    thread::sleep(Duration::from_millis(50));
-    let before = home.server.stats();
-    thread::sleep(Duration::from_millis(300));
-    let after = home.server.stats();
-    // A late job's end, at most.
-    assert!(after.rounds - before.rounds <= 2, "{before:?} {after:?}");
+    until("the workers rest", || {
+        let before = home.server.stats().rounds;
+        thread::sleep(Duration::from_millis(300));
+        // A late job's end, at most.
+        home.server.stats().rounds - before <= 2
+    });
 }
 
 #[test]
@@ -187,9 +194,9 @@ fn a_server_with_nothing_to_do_stands_still() {
     let mut ended = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
     ended.ask(&get("k", &[Section::All], Kind::Plain)).unwrap();
     ended.stream.shutdown(Shutdown::Write).unwrap();
-    thread::sleep(Duration::from_millis(200));
-    assert_eq!(home.server.stats().connections, 5);
+    until("all have seats", || home.server.stats().connections == 5);
     assert_stands_still(&home);
+    assert_eq!(home.server.stats().connections, 5);
     assert!(full.payload().unwrap() == object);
     assert!(ended.payload().unwrap() == object);
 }

@@ -217,8 +217,15 @@ fn a_scrub_that_is_told_to_stop_says_so() {
     command.args(["scrub", "--rate", "100", "--store"]).arg(&store);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
     let child = command.spawn().unwrap();
-    // Not before it has taken its signals: it waits for its rate then.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    // Not before it has taken its signals (proc(5), a bit for each; SIGTERM is 15): it waits for its rate then.
+    super::peer::until("it has taken SIGTERM", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let taken = |field: &str| {
+            let mask = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << 14) != 0
+        };
+        taken("SigCgt:") || taken("SigBlk:")
+    });
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(143), "{output:?}");

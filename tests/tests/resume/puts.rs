@@ -1,6 +1,10 @@
 //! Puts that the line, the machine or the server interrupts.
 
-use std::{fs, os::unix::fs::PermissionsExt, thread, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::PermissionsExt,
+};
 
 use zput_common::proto::message::{Request, Response};
 use zput_tests::{Fate, Ran, Uploads, Way, assert_no_salt_has_two_ciphertexts, names, until};
@@ -230,15 +234,16 @@ fn a_machine_that_dies_goes_on_when_it_is_back() {
         put.kill().unwrap();
         put.wait().unwrap();
         // Nobody tells the server: it still waits, and whoever comes back waits for it.
-        let hung_up = thread::scope(|scope| {
-            scope.spawn(|| {
-                thread::sleep(Duration::from_millis(100));
-                setting.line.hang_up();
-            });
-            setting.persistently("zput", &["--resume", FILE]).ok()
-        });
-        assert!(hung_up.stderr.contains("is busy"), "{}", hung_up.stderr);
-        assert!(hung_up.stderr.ends_with(&goes_on("zput", parts * PART)), "{}", hung_up.stderr);
+        let mut back = setting.spawn("zput", "20", &["--resume", FILE]);
+        let mut stderr = BufReader::new(back.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("is busy") {
+            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "it did not wait: {said}");
+        }
+        setting.line.hang_up();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(back.wait().unwrap().code(), Some(0), "{said}");
+        assert!(said.ends_with(&goes_on("zput", parts * PART)), "{said}");
         assert_no_salt_has_two_ciphertexts(&setting.line.talks(), PARTS);
         setting.is_stored(&bytes, 1);
         setting.forget();
