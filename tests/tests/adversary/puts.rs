@@ -1,6 +1,7 @@
 //! What a put tells a server, what a server can make of it, and what it can say to it.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -8,12 +9,12 @@ use std::{
 
 use zput_common::{
     blob::header::Header,
-    keys::{Invite, KeyFile, ModePolicy, ParsedKeyFile, Role},
+    keys::{Invite, InviteSecret, KeyFile, ModePolicy, ParsedKeyFile, Role},
     name::BlobName,
-    proto::message::{Condition, ErrorCode, Kind, RemoteError, Request, Response, Version},
+    proto::message::{Condition, ErrorCode, Kind, RemoteError, Request, Response, Scopes, Version},
 };
 use zput_tests::{
-    Home,
+    Home, Ran,
     hostile::{Answer, Forgery},
 };
 
@@ -47,11 +48,11 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether this machine has noted that it saw a blob.
+/// Whether this machine has noted that it saw a blob: behind the record's head of 128 bytes there is a row.
 fn has_seen(victim: &Victim) -> bool {
-    files(&victim.home.path().join(".local/state"))
+    files(&victim.home.path().join(".local/state/zput/seen"))
         .iter()
-        .any(|path| path.file_name().unwrap().len() == 64)
+        .any(|path| path.ends_with("record") && fs::metadata(path).unwrap().len() > 128)
 }
 
 fn holds(haystack: &[u8], needle: &[u8]) -> bool {
@@ -195,7 +196,7 @@ fn no_server_changes_a_key_file() {
     victim.home.write("file", SECRET);
     let path = victim.home.path().join("victim.zkey");
     let before = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mode());
-    for round in 0..2 {
+    for (round, code) in [(0, 0), (1, 6)] {
         for (command, args) in [
             ("zput", &["--name", NAME, "file"][..]),
             ("zget", &["-o", "-", NAME]),
@@ -203,7 +204,8 @@ fn no_server_changes_a_key_file() {
             ("zstat", &[NAME]),
             ("zrm", &[NAME]),
         ] {
-            let _ran = victim.run(command, args);
+            let ran = victim.run(command, args);
+            assert_eq!(ran.code, Some(code), "{command} in round {round}: {}", ran.stderr);
         }
         let after = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mode());
         assert!(before == after, "the key file was changed");
@@ -214,6 +216,10 @@ fn no_server_changes_a_key_file() {
             });
         }
     }
+    // Nor by a command that writes the key file: one that the server fails changes nothing.
+    assert_eq!(join(&victim, "another machine").code, Some(6));
+    let after = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mode());
+    assert!(before == after, "the key file was changed by a join that failed");
     // A stanza that the server adds to a blob on its shelf is under no MAC.
     victim.server.repent();
     let mine = Forgery { file_key: [7; 16], ..victim.honest(SECRET) };
@@ -226,6 +232,49 @@ fn no_server_changes_a_key_file() {
     assert!(said.contains("the header is not the one that was sealed"), "{said}");
     victim.serve(pieces.join());
     victim.accepts(SECRET);
+}
+
+/// Redeems an invite of the hostile server, forced, since the key file is for that server already.
+fn join(victim: &Victim, label: &str) -> Ran {
+    let invite = Invite {
+        address: victim.server.remote(),
+        server_key: victim.server.key(),
+        secret: InviteSecret::from_bytes([7; 32]),
+    };
+    victim.home.write("invite", invite.to_text().as_bytes());
+    let key = victim.home.path().join("victim.zkey");
+    let join = ["join", "--force", "--invite-file", "invite", "--label", label, "--key"];
+    victim.home.run("zkey", join.iter().map(OsStr::new).chain([key.as_os_str()]))
+}
+
+/// SECURITY: "both come from the local key file only". A join writes that file: what it takes on is
+/// the invite's, and nothing is the answer's.
+#[test]
+fn a_join_changes_only_what_the_invite_says() {
+    let victim = Victim::new(ModePolicy::Tls);
+    let path = victim.home.path().join("victim.zkey");
+    let before = fs::read_to_string(&path).unwrap();
+    // The same key file, but for where it leads to.
+    let elsewhere = before.replace(&victim.server.remote().to_string(), "zput://127.0.0.1:9");
+    assert_ne!(before, elsewhere);
+    fs::write(&path, &elsewhere).unwrap();
+    for scopes in [Scopes::NONE, Scopes::GET, Scopes::ALL] {
+        victim.server.lie(move |request, answer| match request {
+            Request::Join { .. } => Response::Joined { scopes }.into(),
+            _ => answer,
+        });
+        let joined = join(&victim, "the victim").ok();
+        assert!(joined.stderr.contains("joined "), "{}", joined.stderr);
+        assert_eq!(fs::read_to_string(&path).unwrap(), before, "{scopes}");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+    // Any other answer is no account, and the file stays.
+    fs::write(&path, &elsewhere).unwrap();
+    for answer in [Response::Pong, Response::Mounted, Response::Committed { version: Version(7) }] {
+        victim.server.lie(move |_, _| answer.clone().into());
+        assert_eq!(join(&victim, "the victim").code, Some(8));
+        assert_eq!(fs::read_to_string(&path).unwrap(), elsewhere);
+    }
 }
 
 /// Everything that is on a server's disk, after two devices have joined and put, got and removed.
@@ -345,6 +394,16 @@ fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
     let first: serde_json::Value = serde_json::from_str(versions.lines().last().unwrap()).unwrap();
     let first = first["version"].as_str().unwrap();
     assert!(owner.run("zget", ["-o", "-", "--at", first, "other"]).ok().stdout == SECRET);
+    // The owner still gets, puts, restores and removes under both names.
+    for name in ["dump", "other"] {
+        assert_eq!(owner.run("zget", ["-o", "-", name]).ok().text(), "rubbish");
+        let _put = owner.run("zput", ["--name", name, "file"]).ok();
+        assert!(owner.run("zget", ["-o", "-", name]).ok().stdout == SECRET);
+    }
+    let _restored = owner.run("zrestore", ["dump", version]).ok();
+    assert_eq!(owner.run("zget", ["-o", "-", "dump"]).ok().text(), "the first dump");
+    let _removed = owner.run("zrm", ["other"]).ok();
+    let _gone = owner.run("zget", ["-o", "-", "other"]).ended(4);
     // Its key file says so itself.
     let text = String::from_utf8(backup.read("k")).unwrap();
     let ParsedKeyFile::Open(key_file) = KeyFile::parse(&text).unwrap() else { panic!() };
