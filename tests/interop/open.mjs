@@ -10,7 +10,7 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { gcm } from "@noble/ciphers/aes.js";
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
-import { ed25519 } from "@noble/curves/ed25519.js";
+import { ed25519, x25519 } from "@noble/curves/ed25519.js";
 import { blake3 } from "@noble/hashes/blake3.js";
 import { hkdf } from "@noble/hashes/hkdf.js";
 import { hmac } from "@noble/hashes/hmac.js";
@@ -27,6 +27,8 @@ const SUITES = {
   1: { name: "AEAD_AES_256_GCM", aead: gcm },
   2: { name: "AEAD_CHACHA20_POLY1305", aead: chacha20poly1305 },
 };
+// FORMAT 4: bytes of the one argument, of which the last 32 are an X25519 share.
+const SHARES = { X25519: 32, mlkem768x25519: 1120 };
 
 const ascii = (s) => new TextEncoder().encode(s);
 const concat = (...parts) => new Uint8Array(Buffer.concat(parts));
@@ -89,6 +91,8 @@ function parseStanzas(bytes) {
   while (lines.length > 0) {
     const args = lines.shift().split(" ");
     need(args.shift() === "->", "a stanza does not begin with ->");
+    // "Their arguments are visible ASCII and their bodies canonical base64 as well."
+    need(args.length > 0 && args.every((arg) => /^[!-~]+$/.test(arg)), "an argument is not visible ASCII");
     let body = "";
     for (;;) {
       const line = lines.shift();
@@ -96,10 +100,39 @@ function parseStanzas(bytes) {
       body += line;
       if (line.length < 64) break;
     }
-    stanzas.push(new Stanza(args, new Uint8Array(Buffer.from(body, "base64"))));
+    stanzas.push(new Stanza(args, fromBase64(body)));
   }
   need(stanzas.length >= 1 && stanzas.length <= 32, "1 to 32 stanzas");
+  // "All stanzas are held to this, whoever they are for and wherever they stand."
+  stanzas.forEach(checkStanza);
   return stanzas;
+}
+
+function fromBase64(text) {
+  const bytes = Buffer.from(text, "base64");
+  need(bytes.toString("base64").replace(/=+$/, "") === text, "base64 that is not canonical");
+  return new Uint8Array(bytes);
+}
+
+function checkStanza({ args: [type, ...rest], body }) {
+  if (!Object.hasOwn(SHARES, type)) return;
+  need(rest.length === 1, "a stanza of a known type with another number of arguments");
+  const encapsulated = fromBase64(rest[0]);
+  need(encapsulated.length === SHARES[type], "a share of the wrong length");
+  need(body.length === 32, "a body that is not exactly 32 bytes");
+  // RFC 7748, 6.1: such a point gives zeros with any scalar, which the library refuses.
+  try {
+    x25519.getSharedSecret(new Uint8Array(32).fill(7), encapsulated.subarray(-32));
+  } catch {
+    throw new Error("a share is a point of low order");
+  }
+}
+
+// FORMAT 10
+function checkName(bytes, name) {
+  need(bytes.length >= 1 && bytes.length <= 1024, "a name of 1 to 1,024 bytes");
+  need(!/\p{Cc}/u.test(name), "a control character in a name");
+  need(name.split("/").every((part) => !["", ".", ".."].includes(part)), "a component of a name is empty, . or ..");
 }
 
 async function unwrap(identityFile, stanzas) {
@@ -131,9 +164,12 @@ async function main(identityFile, vaultFile, blobFile) {
   need(suite && partLog[0] >= 16 && partLog[0] <= 24, "unknown suite or part size");
   const partSize = 2 ** partLog[0];
   const headerSalt = header.take(32), generation = header.take(8);
+  need(hex(generation) !== "f".repeat(16), "a generation that nothing can follow");
   const keyLength = header.take(2), key = header.take(new Reader(keyLength).uint(2));
+  need(key.length <= 1024, "a key of over 1,024 bytes");
   const stanzas = parseStanzas(header.take(header.uint(2)));
   const metadataLength = header.take(2), metadata = header.take(new Reader(metadataLength).uint(2));
+  need(metadata.length >= 91 && metadata.length <= 1114, "metadata of 91 to 1,114 bytes");
   const authenticated = header.bytes.subarray(0, header.at);
   const headerMac = header.take(32);
   need(header.done, "the header has bytes to spare");
@@ -145,8 +181,12 @@ async function main(identityFile, vaultFile, blobFile) {
 
   // FORMAT 5
   const facts5 = new Reader(openMessage(suite, derive("metadata"), ascii("metadata"), metadata));
-  const name = new TextDecoder("utf-8", { fatal: true }).decode(facts5.take(facts5.uint(2)));
-  facts5.take(8 + 4 + 4);
+  const nameBytes = facts5.take(facts5.uint(2));
+  const name = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(nameBytes);
+  checkName(nameBytes, name);
+  facts5.take(8);
+  need(facts5.uint(4) < 1e9, "nanoseconds below 10⁹");
+  facts5.take(4);
   need(facts5.done, "the metadata has bytes to spare");
 
   // FORMAT 7
@@ -158,6 +198,7 @@ async function main(identityFile, vaultFile, blobFile) {
   const parts = Math.floor(length / partSize) + 1;
   const digests = footer.take(32 * parts);
   const factsLength = footer.take(2), facts = footer.take(new Reader(factsLength).uint(2));
+  need(facts.length === 0 || (facts.length >= 74 && facts.length <= 1024), "no facts, or 74 to 1,024 bytes of them");
   const provenance = footer.take(1);
   const transcript = sha512(concat(
     ascii("zput/v1/transcript"), magic, version, suiteByte, partLog, headerSalt, generation, keyLength, key,
@@ -183,10 +224,13 @@ async function main(identityFile, vaultFile, blobFile) {
   let sha256Fact;
   if (facts.length > 0) {
     const list = new Reader(openMessage(suite, derive("footer"), ascii("facts"), facts));
-    while (!list.done) {
+    for (let last = -1; !list.done; ) {
       const tag = list.uint(1), value = list.take(list.uint(1));
+      need(tag > last, "tags are strictly increasing");
+      last = tag;
       if (tag === 1) sha256Fact = value;
     }
+    need(sha256Fact === undefined || sha256Fact.length === 32, "a SHA-256 has 32 bytes");
   }
 
   // FORMAT 6
@@ -200,6 +244,7 @@ async function main(identityFile, vaultFile, blobFile) {
     whole.update(plain);
     for (let sent = 0; sent < plain.length; ) sent += writeSync(1, plain, sent);
   }
+  // "The SHA-256 is told and not compared": this reader does, to see that writers tell the right one.
   if (sha256Fact) need(same(whole.digest(), sha256Fact), "the SHA-256 fact does not match");
 }
 

@@ -8,7 +8,15 @@ use std::{
     process::Command,
 };
 
-use zput_tests::{Home, Pattern, Ran, installed, or_skip, workspace};
+use zput_common::{
+    keys::{KeyFile, ParsedKeyFile},
+    name::BlobName,
+};
+use zput_tests::{
+    Home, Pattern, Ran,
+    hostile::{Forgery, forge::metadata},
+    installed, or_skip, workspace,
+};
 
 /// Three parts, the last of 5 bytes.
 const THREE_PARTS: u64 = 33_554_437;
@@ -188,4 +196,94 @@ fn an_identity_of_age_keygen_seals_and_opens() {
     let _other = age_keygen(&home, "other.key").unwrap();
     let _refused = home.run("zopen", ["-i", "other.key", "-o", "x", "plain.zput"]).ended(7);
     assert!(!home.file("x").exists());
+}
+
+/// Two readers, one verdict: what FORMAT refuses without saying that it is forged, and what it takes although no
+/// writer makes it.
+#[test]
+fn the_reader_and_zopen_come_to_one_verdict() {
+    const NAME: &str = "plans/x";
+    let reader = or_skip!(reader());
+    let home = or_skip!(member(false));
+    hand_out_secrets(&home);
+    let text = fs::read_to_string(home.key_file()).unwrap();
+    let ParsedKeyFile::Open(member) = KeyFile::parse(&text).unwrap() else { panic!() };
+    let key = member.object_key(&BlobName::parse(NAME).unwrap());
+    let honest = Forgery::honest(&member, &key, NAME, b"plaintext");
+    let named = |name: &[u8], ns| Forgery { metadata: metadata(name, 0, ns, 0), ..honest.clone() };
+    let facts = |facts: &[u8]| Forgery { facts: Some(facts.to_vec()), ..honest.clone() };
+    let stanza = |before: &str, behind: &str| {
+        let stanzas = [before.as_bytes(), &honest.stanzas(), behind.as_bytes()].concat();
+        Forgery { stanzas: Some(stanzas), ..honest.clone() }
+    };
+    let body = "A".repeat(43);
+    // RFC 7748: u = 0 and u = 1 are points of low order, and so are they with the bit that is masked.
+    let [zero, one] =
+        [&body, &format!("AQ{}", "A".repeat(41))].map(|s| format!("-> X25519 {s}\n{body}\n"));
+    let masked = format!("-> X25519 {}IA\n{body}\n", "A".repeat(41));
+    let hybrid =
+        |end: &str| format!("-> mlkem768x25519 {}{end}\n{body}\n", "A".repeat(1494 - end.len()));
+    let long = "n".repeat(1025);
+    let refused = [
+        ("a share of low order before ours", stanza(&zero, "")),
+        ("a share of low order behind ours", stanza("", &one)),
+        ("a share of low order and a masked bit", stanza("", &masked)),
+        ("a share of low order of another type", stanza("", &hybrid("A"))),
+        ("padded base64", stanza("", &format!("-> new\n{body}=\n"))),
+        ("base64 with bits to spare", stanza("", &format!("-> new\n{}B\n", "A".repeat(42)))),
+        ("an argument that is not visible", stanza("", "-> new \u{7f}\n\n")),
+        ("an empty argument", stanza("", "-> new  x\n\n")),
+        ("two shares", stanza("", &format!("-> X25519 CQ{0} CQ{0}\n{body}\n", "A".repeat(41)))),
+        (
+            "a body of 31 bytes",
+            stanza("", &format!("-> X25519 CQ{}\n{}\n", "A".repeat(41), "A".repeat(42))),
+        ),
+        ("a generation of 2^64-1", Forgery { generation: u64::MAX, ..honest.clone() }),
+        ("an empty list of facts", facts(b"")),
+        ("facts in no order", facts(b"\x09\x00\x08\x00")),
+        ("a fact twice", facts(b"\x09\x00\x09\x00")),
+        ("a SHA-256 of 31 bytes", facts(&[&[1, 31][..], &[7; 31]].concat())),
+        ("a name of no bytes", named(b"", 0)),
+        ("a name of 1,025 bytes", named(long.as_bytes(), 0)),
+        ("a name that leads up", named(b"plans/../x", 0)),
+        ("a control character in a name", named(b"plans/\xc2\x85", 0)),
+        ("a second of 10^9 ns", named(NAME.as_bytes(), 1_000_000_000)),
+        ("a key of 1,025 bytes", Forgery { object_key: vec![b'k'; 1025], ..honest.clone() }),
+    ];
+    let taken = [
+        ("an honest one", honest.clone()),
+        ("the last generation", Forgery { generation: u64::MAX - 1, ..honest.clone() }),
+        ("an unknown stanza", stanza("-> scrypt c2FsdA 30\n\n", "-> new ~ !\nAAAA\n")),
+        ("another's share", stanza("", &format!("-> X25519 CQ{}\n{body}\n", "A".repeat(41)))),
+        ("another's hybrid share", stanza("", &hybrid("CQ"))),
+        ("facts that are not known, and tag 0", facts(b"\x00\x01x\xc8\x00")),
+        ("the last nanosecond", named(NAME.as_bytes(), 999_999_999)),
+    ];
+    let verdicts = |forgery: &Forgery| {
+        home.write("blob", &forgery.seal());
+        (open(&reader, &home, "vault", "blob"), home.run("zopen", ["-o", "-", "blob"]))
+    };
+    for (what, forgery) in &refused {
+        let (theirs, ours) = verdicts(forgery);
+        assert_eq!(
+            (theirs.code, ours.code),
+            (Some(1), Some(8)),
+            "{what}: {}{}",
+            theirs.stderr,
+            ours.stderr
+        );
+        assert!(theirs.stdout.is_empty() && ours.stdout.is_empty(), "{what}");
+        assert!(theirs.stderr.starts_with("open.mjs: "), "{what}: {}", theirs.stderr);
+    }
+    for (what, forgery) in &taken {
+        let (theirs, ours) = verdicts(forgery);
+        assert_eq!(
+            (theirs.code, ours.code),
+            (Some(0), Some(0)),
+            "{what}: {}{}",
+            theirs.stderr,
+            ours.stderr
+        );
+        assert!(theirs.text() == "plaintext" && ours.text() == "plaintext", "{what}");
+    }
 }
