@@ -82,7 +82,7 @@ fn change(store: &Store, number: usize, subject: &mut Subject, dice: &mut StdRng
             let length = dice.random_range(600..BODY_MAX_BYTES);
             let body = Pattern::bytes(dice.random(), length);
             let (kind, slices) = match dice.random_bool(0.5) {
-                true => (Kind::Sealed, framed(subject.key(), &body)),
+                true => (Kind::Sealed, framed(subject.key(), &body, now_ns())),
                 false => (Kind::Plain, body.chunks(SLICE_BYTES).map(<[u8]>::to_vec).collect()),
             };
             let whole = slices.concat();
@@ -113,4 +113,10 @@ fn put(
         }
     }
     upload.commit()
+}
+
+/// The generation of a put: a guest is another process after each cut.
+fn now_ns() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    since.as_nanos() as u64
 }

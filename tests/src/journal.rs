@@ -1,6 +1,11 @@
 //! A journal of what a store acknowledged, kept outside of it, and the comparison with what the store has.
 
-use std::{collections::BTreeMap, fmt, os::unix::fs::FileExt as _};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    os::unix::fs::FileExt as _,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use zput_common::{
     digest::Digest,
@@ -218,10 +223,16 @@ pub fn look(store: &Store, key: &ObjectKey) -> Result<History, String> {
     Ok(found)
 }
 
+/// A generation above all that this process was given before: what has it may replace what has those.
+pub fn next_generation() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 /// Header, parts and footer that have the framing of a sealed blob (FORMAT 3 to 7): `body` in full parts of 64 KiB and
 /// what is left of it, which is lengthened by a little where no part is so long. No two uploads have the same header.
 #[must_use]
-pub fn framed(key: &ObjectKey, body: &[u8]) -> Vec<Vec<u8>> {
+pub fn framed(key: &ObjectKey, body: &[u8], generation: u64) -> Vec<Vec<u8>> {
     let full = zput_framed::sealed_length(1 << zput_framed::SMALL_PARTS) as usize;
     let mut parts: Vec<Vec<u8>> = body.chunks(full).map(<[u8]>::to_vec).collect();
     if parts.last().is_none_or(|part| part.len() == full) {
@@ -230,9 +241,10 @@ pub fn framed(key: &ObjectKey, body: &[u8]) -> Vec<Vec<u8>> {
     if let Some(last) = parts.last_mut() {
         last.resize(zput_framed::next_sealed_length(last.len() as u64) as usize, 9);
     }
-    // The salt tells uploads apart. The generation: all may replace each other.
+    // The salt tells uploads apart.
     let salt = *Digest::of(body).as_bytes();
-    let header = zput_framed::header(key.as_bytes(), 300, zput_framed::SMALL_PARTS, 1, salt);
+    let header =
+        zput_framed::header(key.as_bytes(), 300, zput_framed::SMALL_PARTS, generation, salt);
     let pieces: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     let footer = zput_framed::footer(&pieces, zput_framed::SMALL_PARTS);
     [header].into_iter().chain(parts).chain([footer]).collect()

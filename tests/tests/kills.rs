@@ -26,7 +26,7 @@ use zput_server::store::{Clock, Store};
 use zput_tests::{
     Home, Pattern, ServerProcess,
     hostile::HostileClient,
-    journal::{Subject, Wish, framed},
+    journal::{Subject, Wish, framed, next_generation},
     seed,
 };
 
@@ -93,7 +93,7 @@ impl Writer {
             _ => {
                 let body = Pattern::bytes(dice.random(), length(dice));
                 if body.len() > 100 && dice.random_bool(0.5) {
-                    let slices = framed(&key, &body);
+                    let slices = framed(&key, &body, next_generation());
                     subject.wish(Wish::put(Kind::Sealed, &slices.concat()));
                     put(client, key, &slices, Kind::Sealed)?;
                 } else {

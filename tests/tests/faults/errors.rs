@@ -97,7 +97,13 @@ impl Change {
             Self::PutNew | Self::PutOver => put(store, &subject, Condition::Any, &body(6)),
             Self::Delete => store.delete(&subject, Condition::Any),
             Self::RestoreInPlace | Self::RestoreCopy => {
-                let (versions, _, _) = store.versions(&subject, None, 10)?;
+                let (versions, _, unreadable) = store.versions(&subject, None, 10)?;
+                // A version that cannot be read is left out of them, and counted.
+                if unreadable > 0 {
+                    let source = std::io::Error::from_raw_os_error(5);
+                    let (doing, file) = ("read a version", "of those that were listed".to_owned());
+                    return Err(StoreError::Unreadable { doing, file, source });
+                }
                 let first = versions.last().ok_or(StoreError::NotFound)?;
                 store.restore(&subject, first.version)
             }

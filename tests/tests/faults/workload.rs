@@ -13,6 +13,7 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
 use zput_common::{
+    blob::envelope,
     digest::Digest,
     keys::public::DevicePublicKey,
     name::ObjectKey,
@@ -21,7 +22,7 @@ use zput_common::{
 use zput_server::store::{Clock, Store, StoreError, Upload};
 use zput_tests::{
     Pattern,
-    journal::{Subject, Wish, framed},
+    journal::{Subject, Wish, framed, next_generation},
 };
 
 use super::mounted::Mounted;
@@ -204,7 +205,7 @@ impl Caller {
         let body = Pattern::bytes(dice.random(), length);
         // A sealed object has a part at least.
         let (kind, slices) = match length >= 511 && dice.random_bool(0.5) || length == LONG {
-            true => (Kind::Sealed, framed(subject.key(), &body)),
+            true => (Kind::Sealed, framed(subject.key(), &body, next_generation())),
             false => (Kind::Plain, body.chunks(SLICE_BYTES).map(<[u8]>::to_vec).collect()),
         };
         let wish = Wish::put(kind, &slices.concat());
@@ -264,9 +265,12 @@ impl Caller {
     fn resume(&mut self, store: &Store, cut_off: CutOff) -> Result<(), String> {
         let CutOff { number, header, slices, client } = cut_off;
         let subject = &mut self.subjects[number];
+        let generation = envelope::generation(&header.bytes).unwrap();
         let mut upload = match store.resume(subject.key(), Condition::Any, client, &header) {
             Ok(upload) => upload,
             Err(StoreError::NotFound) => return Ok(()),
+            // A later one has been put since: this one cannot replace it.
+            Err(StoreError::Older { there }) if there > generation => return Ok(()),
             Err(other) => return Err(format!("a resume: {other:?}")),
         };
         let claimed = |slice: &Vec<u8>| ClaimedSlice {
@@ -280,8 +284,11 @@ impl Caller {
         send(&mut upload, &slices[held as usize..])?;
         let whole: Vec<u8> = [header.bytes].into_iter().chain(slices).flatten().collect();
         subject.wish(Wish::put(Kind::Sealed, &whole));
-        let version = upload.commit().map_err(|error| format!("a resumed commit: {error:?}"))?;
-        subject.granted(version.0);
+        match upload.commit() {
+            Ok(version) => subject.granted(version.0),
+            Err(StoreError::Older { there }) if there > generation => subject.refused(),
+            Err(other) => return Err(format!("a resumed commit: {other:?}")),
+        }
         Ok(())
     }
 
