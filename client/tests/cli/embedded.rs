@@ -410,6 +410,9 @@ fn damage_in_the_store_reaches_no_file() {
     fs::write(&objects[0], damaged).unwrap();
     let ran = machine.run("zget -o - a").code(8);
     assert_eq!(ran.stdout, b"");
+    // A reader that is gone hides nothing of that: its exit code is for what was verified.
+    machine.sh("{ zget -o - a; echo $? > code; } | true").ok().says("is corrupt");
+    assert_eq!(machine.read("code"), b"8\n");
 }
 
 #[test]
