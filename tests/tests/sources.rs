@@ -525,7 +525,7 @@ fn a_limit_of_memory_is_an_error() {
         "zopen --force -o o sealed",
         "zget --force -o o large",
     ] {
-        for mib in (140..=420).step_by(20) {
+        for mib in (140..=420).step_by(40) {
             let ran = shell(&home, &format!("ulimit -v {}; exec {command}", mib * 1024));
             let code = ran.code;
             assert!(

@@ -10,7 +10,7 @@ use zput_common::{
 use super::{
     Store,
     commit::check_condition,
-    error::{Doing, Rot, StoreError},
+    error::{Doing, OfFile as _, Rot, StoreError},
     layout::{ObjectName, Shelf},
     object::Object,
     record::SliceTable,
@@ -86,7 +86,8 @@ impl Store {
     /// Puts a version's bytes once more, as they were written by whom, and verifies them on their way.
     fn copy_to_current(&self, old: &Object) -> Result<Version, StoreError> {
         let trailer = old.trailer();
-        let table = SliceTable::read(old.file(), trailer)?;
+        let kept = ObjectName::of(&trailer.key).version_file(old.version());
+        let table = SliceTable::read(old.file(), trailer).of_file(&kept)?;
         let target = Target {
             key: trailer.key.clone(),
             kind: trailer.kind,
@@ -102,7 +103,8 @@ impl Store {
             while upload.length() < end {
                 let piece = (end - upload.length()).min(COPY_BYTES as u64) as usize;
                 let piece = &mut buffer[..piece];
-                old.file().read_exact_at(piece, upload.length()).doing("read an object")?;
+                let read = old.file().read_exact_at(piece, upload.length());
+                read.reading("read an object", &kept)?;
                 upload.write(piece)?;
             }
             upload.end_slice().map_err(|error| match error {
