@@ -129,12 +129,15 @@ fn what_is_said_is_said_in_the_order_of_the_files() {
     for (name, length) in [("f0003", 300_000), ("f0010", 17_000_000), ("f0020", 262_145)] {
         pair.home.write(name, &Pattern::bytes(1, length));
     }
+    // What failed has a line of its own, with an error and without a length.
+    let all = |ran: &Ran| -> Vec<serde_json::Value> {
+        ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
     let lines = |ran: &Ran| -> Vec<(String, u64)> {
-        let line = |line: &str| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            (line["name"].as_str().unwrap().to_owned(), line["length"].as_u64().unwrap())
+        let stored = |line: serde_json::Value| {
+            Some((line["name"].as_str()?.to_owned(), line["length"].as_u64()?))
         };
-        ran.text().lines().map(line).collect()
+        all(ran).into_iter().filter_map(stored).collect()
     };
     let expected = |files: &[String]| -> Vec<(String, u64)> {
         let length = |name: &String| pair.home.read(name).len() as u64;
@@ -145,13 +148,18 @@ fn what_is_said_is_said_in_the_order_of_the_files() {
     assert_eq!(ran.stderr, "");
     are_stored_once(&pair, &files);
 
-    // One bad file does not keep the others from it, and is told where its turn is.
+    // One bad file does not keep the others from it.
     fs::create_dir(pair.home.file("directory")).unwrap();
     let good = files.clone();
     files.insert(25, "directory".into());
     files.insert(5, "missing".into());
     let ran = zput(&pair.home, "0", &["--json"], &files).ended(3);
     assert_eq!(lines(&ran), expected(&good));
+    let codes = |ran: &Ran, places: [usize; 2]| {
+        places.map(|place| all(ran)[place]["error"]["exit"].as_u64())
+    };
+    // What cannot be read is told of before anything is put.
+    assert_eq!(codes(&ran, [0, 1]), [Some(4), Some(1)]);
     assert_eq!(
         ran.stderr,
         "zput: cannot read missing: No such file or directory (os error 2)\n\
@@ -217,7 +225,9 @@ fn without_retries_what_was_on_its_way_is_told_and_the_others_are_stored() {
     pair.line.plan([Fate::Cut(Way::Down, BEFORE_ANSWERS + 2 * ANSWERS + 3 * 5 + 1)]);
     let ran = zput(&pair.home, "0", &["--json", "--jobs", "2"], &files[..4]).ended(3);
     let named = |text: &str| -> Vec<bool> { files[..4].iter().map(|f| text.contains(f)).collect() };
-    assert_eq!(named(&ran.text()), [true, true, false, true]);
+    let stored: String =
+        ran.text().lines().filter(|line| !line.starts_with("{\"error\"")).collect();
+    assert_eq!(named(&stored), [true, true, false, true]);
     let errors: Vec<&str> = ran.stderr.lines().collect();
     assert!(errors[0].contains("f0002: ") && errors[0].ends_with("is not known"), "{}", ran.stderr);
     assert_eq!(errors[1..], ["zput: 1 of 4 failed"]);
