@@ -1,7 +1,7 @@
 //! Logs: to stderr, as text or JSON.
 //!
-//! No thread ever waits for stderr but the one that writes to it ([`outlet`]), and none ends because of
-//! it: what cannot be written is lost and counted. [`limit`] keeps what peers cause within bounds.
+//! No thread ever waits for stderr but the one that writes to it (`outlet`), and none ends because of
+//! it: what cannot be written is lost and counted. `limit` keeps what peers cause within bounds.
 
 mod limit;
 mod outlet;

@@ -1,4 +1,4 @@
-//! Giving up all files that the server does not need (Landlock), and all that it never does ([`calls`]).
+//! Giving up all files that the server does not need (Landlock), and all that it never does (`calls`).
 //!
 //! Whatever a peer might make this program do, it then reaches no file outside of what is served, makes no
 //! socket of any kind, sends nothing anywhere but over what is connected, starts no program and no
