@@ -516,7 +516,8 @@ fn a_limit_of_file_sizes_is_an_error_and_no_death() {
 #[test]
 fn a_limit_of_memory_is_an_error() {
     let home = settled();
-    home.write("large", &Pattern::bytes(5, 40_000_000));
+    let bytes = Pattern::bytes(5, 40_000_000);
+    home.write("large", &bytes);
     let _stored = home.run("zput", ["large"]).ok();
     let _sealed = home.run("zseal", ["-o", "sealed", "large"]).ok();
     let mut failed = 0;
@@ -530,6 +531,9 @@ fn a_limit_of_memory_is_an_error() {
             let ran = shell(&home, &format!("ulimit -v {}; exec {command}", mib * 1024));
             let code = ran.code;
             assert!(!home.file("core").exists(), "{command} in {mib} MiB left a core");
+            if code == Some(0) && command.ends_with("-o o large") && command.starts_with("zget") {
+                assert!(home.read("o") == bytes, "{command} in {mib} MiB: it is not all there");
+            }
             failed += usize::from(code == Some(1));
         }
     }
