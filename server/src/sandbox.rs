@@ -104,15 +104,17 @@ impl Reach {
                     reach.read.push(path.clone());
                     reach.read.extend(around(path));
                 }
-                MountSource::Tar { path, .. } => reach.read.push(directory_of(path)),
+                MountSource::Tar { path, .. } => reach.read.extend(places_of(path)),
             }
         }
-        reach.read.extend(config.file.as_deref().map(directory_of));
+        reach.read.extend(config.file.iter().flat_map(|path| places_of(path)));
         for address in config.listen.iter().chain(&config.http).chain(&config.admin) {
             if let ListenAddress::Unix(path) = address {
                 reach.remove.push(directory_of(path));
             }
         }
+        // The next start finds a socket that was left there.
+        reach.remove.retain(|directory| !is_root_of_all(directory));
         reach
     }
 
@@ -173,8 +175,25 @@ fn around(path: &Path) -> Vec<PathBuf> {
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut around = vec![directory_of(path), directory_of(&target)];
     around.dedup();
-    around.retain(|dir| dir.canonicalize().map_or(true, |dir| dir != Path::new("/")));
+    around.retain(|directory| !is_root_of_all(directory));
     around
+}
+
+/// The directories in which another file may take the place of the file `path`: its own, and that of what it leads to where it
+/// is a link. Beneath the root of all lies everything: of what is there, the file alone.
+fn places_of(path: &Path) -> Vec<PathBuf> {
+    let place = |path: &Path| {
+        let directory = directory_of(path);
+        if is_root_of_all(&directory) { path.to_owned() } else { directory }
+    };
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut places = vec![place(path), place(&target)];
+    places.dedup();
+    places
+}
+
+fn is_root_of_all(directory: &Path) -> bool {
+    directory.canonicalize().is_ok_and(|directory| directory == Path::new("/"))
 }
 
 fn directory_of(path: &Path) -> PathBuf {
@@ -224,8 +243,33 @@ mod tests {
             remove: paths(&["/run/z", "/run"]),
         };
         assert_eq!(Reach::of(&config), expected);
+        // Beneath the root of all lies everything.
+        let text = "listen = \"unix:/s\"\n[[mount]]\nprefix = \"d\"\ndir = \"/no-such-d\"\n\
+                    [[mount]]\nprefix = \"t\"\ntar = \"/x.tar\"";
+        let config = config::parse(Path::new("/z.toml"), text).unwrap();
+        let read = paths(&["/dev/null", "/no-such-d", "/x.tar", "/z.toml"]);
+        assert_eq!(Reach::of(&config), Reach { write: vec![], read, remove: vec![] });
         let beside = config::parse(Path::new("z.toml"), "").unwrap();
         assert_eq!(Reach::of(&beside).read, paths(&["/dev/null", "."]));
+    }
+
+    /// A file that is a link is read where it leads to.
+    #[test]
+    fn what_links_lead_to_stays_within_reach() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let at = |name: &str| root.join(name);
+        for name in ["etc", "real", "srv", "data"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        let link = std::os::unix::fs::symlink::<&str, PathBuf>;
+        fs::write(at("data/x.tar"), "").unwrap();
+        fs::write(at("real/z.toml"), "").unwrap();
+        link("../data/x.tar", at("srv/x.tar")).unwrap();
+        link("../real/z.toml", at("etc/z.toml")).unwrap();
+        let config = config::parse(&at("etc/z.toml"), "[[mount]]\ntar = \"../srv/x.tar\"").unwrap();
+        let read = ["etc/../srv", "data", "etc", "real"].map(at);
+        assert_eq!(Reach::of(&config).read[1..], read);
     }
 
     /// On a thread of its own, which takes the sandbox with it.

@@ -286,3 +286,34 @@ fn a_directory_that_took_a_mounts_place_is_served_within_the_sandbox() {
     }
     assert!(log.contains("sandbox: fully enforced") || log.contains("partially"), "{log}");
 }
+
+/// An archive is read after the sandbox was entered, and its name may be a link to somewhere else.
+#[test]
+fn an_archive_behind_a_link_is_served_within_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("data")).unwrap();
+    fs::create_dir(at("srv")).unwrap();
+    let pack = |name: &str, body: &[u8]| {
+        let mut tar = tar::Builder::new(fs::File::create(at(name)).unwrap());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(body.len() as u64);
+        tar.append_data(&mut header, "v", body).unwrap();
+        tar.into_inner().unwrap().sync_all().unwrap();
+    };
+    pack("data/x.tar", b"one");
+    symlink("../data/x.tar", at("srv/x.tar")).unwrap();
+    let config = format!("[[mount]]\nprefix = \"t\"\ntar = {:?}\npublic = true\n", at("srv/x.tar"));
+    let server = Configured::start(&config);
+    let get = || WebClient::connect(server.http()).unwrap().get("/t/v").unwrap().1;
+    assert_eq!(get(), b"one");
+    pack("data/new.tar", b"another");
+    fs::rename(at("data/new.tar"), at("data/x.tar")).unwrap();
+    until(PATIENCE, "the archive in its place is served", || get() == b"another");
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0), "{log}");
+    if log.contains("sandbox: not available") {
+        return skip::because("this kernel has no Landlock: it was not within a sandbox");
+    }
+    assert!(log.contains("sandbox: fully enforced") || log.contains("partially"), "{log}");
+}

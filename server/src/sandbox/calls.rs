@@ -9,7 +9,7 @@
 //! The kernel remembers which calls such a filter lets through whatever their arguments are
 //! (since Linux 5.11), so what moves payload costs what it did.
 
-use std::{collections::BTreeMap, env::consts::ARCH, io, process};
+use std::{collections::BTreeMap, env::consts::ARCH, io, ops::RangeInclusive, process};
 
 use libc::c_long;
 use rustix::io::Errno;
@@ -38,6 +38,10 @@ const NEVER: &[c_long] = &[
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_move_pages,
+    libc::SYS_migrate_pages,
+    libc::SYS_get_robust_list,
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
@@ -45,6 +49,8 @@ const NEVER: &[c_long] = &[
     libc::SYS_rt_sigqueueinfo,
     libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_kcmp,
+    // It hangs up a terminal, which signals all that were started from there.
+    libc::SYS_vhangup,
     libc::SYS_shmget,
     libc::SYS_shmat,
     libc::SYS_shmctl,
@@ -96,6 +102,7 @@ const NEVER: &[c_long] = &[
     libc::SYS_swapoff,
     libc::SYS_acct,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
     libc::SYS_syslog,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
@@ -119,12 +126,24 @@ const NEVER_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const NEVER_HERE: &[c_long] = &[];
 
-/// With this bit a number is the same call of the x32 ABI, which the kernel reports as the same
-/// architecture (seccomp(2)).
+/// With this bit a number is a call of the x32 ABI, which the kernel reports as the same architecture
+/// (seccomp(2)): the same call, but for those of [`RENUMBERED`].
 #[cfg(target_arch = "x86_64")]
 const OTHER_ABI: &[c_long] = &[0x4000_0000];
 #[cfg(not(target_arch = "x86_64"))]
 const OTHER_ABI: &[c_long] = &[];
+
+/// Numbers under which x32 has calls that it does not share, execve(2) and ptrace(2) among them
+/// (arch/x86/entry/syscalls/syscall_64.tbl: "certain syscalls are numbered differently in x32 as compared to native x86_64.
+/// These syscalls have numbers 512-547"). No call of this ABI has one of them.
+#[cfg(target_arch = "x86_64")]
+const RENUMBERED: RangeInclusive<c_long> = 512..=547;
+#[cfg(not(target_arch = "x86_64"))]
+#[expect(clippy::reversed_empty_ranges, reason = "other architectures have none")]
+const RENUMBERED: RangeInclusive<c_long> = 1..=0;
+
+/// Who hears of what becomes of a descriptor, and by which signal: fcntl(2), asm-generic/fcntl.h.
+const SIGNALLING: [u64; 3] = [8, 10, 15]; // F_SETOWN, F_SETSIG, F_SETOWN_EX
 
 /// Gives them up, for this thread and those that it starts from now on. Gives whether the kernel knows how.
 ///
@@ -173,8 +192,8 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     let when = |conditions: &[SeccompCondition]| SeccompRule::new(conditions.to_vec());
     let condition = SeccompCondition::new;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in NEVER.iter().chain(NEVER_HERE) {
-        rules.insert(*call, Vec::new());
+    for call in NEVER.iter().copied().chain(NEVER_HERE.iter().copied()).chain(RENUMBERED) {
+        rules.insert(call, Vec::new());
     }
     // A datagram to an address: what is connected needs none.
     rules.insert(libc::SYS_sendto, vec![when(&[condition(4, Qword, Ne, 0)?])?]);
@@ -188,12 +207,13 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     // The limits of others.
     let others = [condition(0, Dword, Ne, 0)?, condition(0, Dword, Ne, own)?];
     rules.insert(libc::SYS_prlimit64, vec![when(&others)?]);
-    // Typing into the terminal from which it was started.
-    let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| {
-        let request = condition(1, Dword, Eq, request)?;
-        when(&[request])
-    });
-    rules.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
+    // Signals as well: the kernel sends them to whoever is said to own a descriptor, by any number (fcntl(2), F_SETSIG).
+    let second = |values: &[u64]| -> Result<Vec<SeccompRule>, BackendError> {
+        values.iter().map(|value| when(&[condition(1, Dword, Eq, *value)?])).collect()
+    };
+    rules.insert(libc::SYS_fcntl, second(&SIGNALLING)?);
+    // So do these (asm-generic/sockios.h: FIOSETOWN, SIOCSPGRP); the others type into the terminal from which it was started.
+    rules.insert(libc::SYS_ioctl, second(&[0x8901, 0x8902, libc::TIOCSTI, libc::TIOCLINUX])?);
     for bit in OTHER_ABI {
         let again: Vec<_> = rules.iter().map(|(call, rule)| (call | bit, rule.clone())).collect();
         rules.extend(again);
@@ -217,8 +237,8 @@ mod tests {
     };
 
     /// What the kernel does with a call, as it runs a filter (linux/filter.h): its answer for `struct seccomp_data`.
-    fn verdict(program: &[sock_filter], call: c_long, arguments: &[u64]) -> u32 {
-        let mut data = vec![call as u32, HERE, 0, 0];
+    fn verdict(program: &[sock_filter], arch: u32, call: c_long, arguments: &[u64]) -> u32 {
+        let mut data = vec![call as u32, arch, 0, 0];
         for number in 0..6 {
             let argument = arguments.get(number).copied().unwrap_or(0);
             data.extend([argument as u32, (argument >> 32) as u32]);
@@ -253,14 +273,21 @@ mod tests {
         }
     }
 
-    /// What becomes of a call: the error that it fails with, if it is not let through.
-    fn refused(call: c_long, arguments: &[u64]) -> Option<Errno> {
+    /// What the kernel does with a call of an architecture, by both filters: it takes the strictest. The values of
+    /// linux/seccomp.h are those of a signed number.
+    fn strictest(arch: u32, call: c_long, arguments: &[u64]) -> u32 {
         let Ok(target) = TargetArch::try_from(ARCH) else {
             panic!("no filter is known for {ARCH}")
         };
-        let verdicts = programs(target).unwrap().map(|program| verdict(&program, call, arguments));
-        // The kernel takes the strictest: linux/seccomp.h, SECCOMP_RET_ERRNO and SECCOMP_RET_ALLOW.
-        let strictest = verdicts.into_iter().min().unwrap();
+        let programs = programs(target).unwrap();
+        let verdicts = programs.map(|program| verdict(&program, arch, call, arguments));
+        verdicts.into_iter().min_by_key(|verdict| verdict.cast_signed()).unwrap()
+    }
+
+    /// What becomes of a call: the error that it fails with, if it is not let through.
+    fn refused(call: c_long, arguments: &[u64]) -> Option<Errno> {
+        // SECCOMP_RET_ERRNO and SECCOMP_RET_ALLOW.
+        let strictest = strictest(HERE, call, arguments);
         match (strictest & 0xffff_0000, strictest & 0xffff) {
             (0x7fff_0000, _) => None,
             (0x0005_0000, errno) => Some(Errno::from_raw_os_error(errno as i32)),
@@ -273,7 +300,7 @@ mod tests {
     fn each_call_that_a_server_never_makes_is_refused() {
         let own = u64::from(process::id());
         let threads = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
-        for call in [
+        let refused_whatever_is_said = [
             libc::SYS_socket,
             libc::SYS_connect,
             libc::SYS_bind,
@@ -285,21 +312,39 @@ mod tests {
             libc::SYS_ptrace,
             libc::SYS_process_vm_readv,
             libc::SYS_process_vm_writev,
+            libc::SYS_process_madvise,
+            libc::SYS_process_mrelease,
+            libc::SYS_move_pages,
+            libc::SYS_migrate_pages,
+            libc::SYS_get_robust_list,
             libc::SYS_pidfd_open,
             libc::SYS_pidfd_getfd,
             libc::SYS_pidfd_send_signal,
             libc::SYS_tkill,
             libc::SYS_rt_sigqueueinfo,
             libc::SYS_rt_tgsigqueueinfo,
+            libc::SYS_kcmp,
+            libc::SYS_vhangup,
             libc::SYS_shmget,
             libc::SYS_shmat,
+            libc::SYS_shmctl,
             libc::SYS_msgget,
+            libc::SYS_msgsnd,
+            libc::SYS_msgrcv,
+            libc::SYS_msgctl,
+            libc::SYS_semget,
+            libc::SYS_semop,
+            libc::SYS_semtimedop,
+            libc::SYS_semctl,
             libc::SYS_mq_open,
+            libc::SYS_mq_unlink,
             libc::SYS_io_uring_setup,
             libc::SYS_io_uring_enter,
+            libc::SYS_io_uring_register,
             libc::SYS_bpf,
             libc::SYS_perf_event_open,
             libc::SYS_userfaultfd,
+            libc::SYS_fanotify_init,
             libc::SYS_add_key,
             libc::SYS_request_key,
             libc::SYS_keyctl,
@@ -307,29 +352,48 @@ mod tests {
             libc::SYS_umount2,
             libc::SYS_pivot_root,
             libc::SYS_chroot,
+            libc::SYS_open_tree,
             libc::SYS_move_mount,
+            libc::SYS_fsopen,
+            libc::SYS_fsconfig,
+            libc::SYS_fsmount,
+            libc::SYS_fspick,
+            libc::SYS_mount_setattr,
             libc::SYS_unshare,
             libc::SYS_setns,
             libc::SYS_mknodat,
             libc::SYS_open_by_handle_at,
             libc::SYS_init_module,
             libc::SYS_finit_module,
+            libc::SYS_delete_module,
             libc::SYS_kexec_load,
             libc::SYS_reboot,
+            libc::SYS_swapon,
+            libc::SYS_swapoff,
+            libc::SYS_acct,
+            libc::SYS_quotactl,
+            libc::SYS_quotactl_fd,
+            libc::SYS_syslog,
             libc::SYS_settimeofday,
             libc::SYS_clock_settime,
             libc::SYS_adjtimex,
             libc::SYS_clock_adjtime,
+            libc::SYS_sethostname,
+            libc::SYS_setdomainname,
             // Of a process, to anybody else.
             libc::SYS_clone,
             libc::SYS_kill,
             libc::SYS_tgkill,
-        ] {
+        ];
+        for call in refused_whatever_is_said {
             assert_eq!(refused(call, &[]), Some(Errno::PERM), "{call}");
             // The other ABI of x86-64, of which the kernel says nothing else.
             if cfg!(target_arch = "x86_64") {
                 assert_eq!(refused(call | 0x4000_0000, &[]), Some(Errno::PERM), "{call}, x32");
             }
+        }
+        for call in NEVER {
+            assert!(refused_whatever_is_said.contains(call), "{call} is not tried here");
         }
         for (call, arguments) in [
             (libc::SYS_sendto, &[3, 1, 1, 0, 0x7fff_0000_0000, 16][..]),
@@ -339,6 +403,11 @@ mod tests {
             (libc::SYS_prlimit64, &[own + 1]),
             (libc::SYS_ioctl, &[0, 0x5412]),
             (libc::SYS_ioctl, &[0, 0x541c]),
+            (libc::SYS_ioctl, &[3, 0x8901]),
+            (libc::SYS_ioctl, &[3, 0x8902]),
+            (libc::SYS_fcntl, &[3, 8, own + 1]),
+            (libc::SYS_fcntl, &[3, 10, 9]),
+            (libc::SYS_fcntl, &[3, 15]),
             (libc::SYS_clone, &[17]),
         ] {
             assert_eq!(refused(call, arguments), Some(Errno::PERM), "{call}{arguments:?}");
@@ -359,8 +428,33 @@ mod tests {
             (libc::SYS_prlimit64, &[0]),
             (libc::SYS_prlimit64, &[own]),
             (libc::SYS_ioctl, &[0, 0x541b]),
+            (libc::SYS_fcntl, &[3, 3]),
+            (libc::SYS_fcntl, &[3, 1031]),
         ] {
             assert_eq!(refused(call, arguments), None, "{call}{arguments:?}");
+        }
+    }
+
+    /// By the numbers of arch/x86/entry/syscalls: what x86-64 has of its own, x32's calls that have other numbers there, with and
+    /// without its bit, and all calls of the 32-bit ABI, which end the process.
+    #[test]
+    fn no_other_abi_of_x86_64_makes_what_is_refused() {
+        if !cfg!(target_arch = "x86_64") {
+            return zput_skip::because("this is no x86-64");
+        }
+        // fork, vfork, mknod, modify_ldt, iopl, ioperm, kexec_file_load.
+        for call in [57, 58, 133, 154, 172, 173, 320] {
+            assert_eq!(refused(call, &[]), Some(Errno::PERM), "{call}");
+        }
+        // sendmsg, execve, ptrace, rt_sigqueueinfo, kexec_load, rt_tgsigqueueinfo, sendmmsg, process_vm_readv and _writev, execveat.
+        for call in [518, 520, 521, 524, 528, 536, 538, 539, 540, 545] {
+            for call in [call, call | 0x4000_0000] {
+                assert_eq!(refused(call, &[]), Some(Errno::PERM), "{call:#x}");
+            }
+        }
+        // AUDIT_ARCH_I386 of linux/audit.h; SECCOMP_RET_KILL_PROCESS of linux/seccomp.h. 11 is execve, 3 is read.
+        for call in [3, 11] {
+            assert_eq!(strictest(0x4000_0003, call, &[]), 0x8000_0000, "{call}");
         }
     }
 }
