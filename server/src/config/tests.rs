@@ -308,6 +308,33 @@ fn the_example_is_a_configuration() {
     assert_eq!((all.mounts.len(), all.user.as_deref(), all.http.len()), (3, Some("zput"), 1));
 }
 
+/// What contrib/ starts is what the program takes.
+#[test]
+fn the_units_and_the_image_start_a_server_that_there_is() {
+    use clap::Parser as _;
+    let lines = [
+        include_str!("../../../contrib/zserve.service"),
+        include_str!("../../../contrib/zserve-scrub.service"),
+    ];
+    let mut commands: Vec<Vec<String>> = lines
+        .iter()
+        .flat_map(|unit| unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")))
+        .map(|line| line.split(' ').map(str::to_owned).collect())
+        .collect();
+    let image = include_str!("../../../contrib/Dockerfile");
+    let words = |key: &str| -> Vec<String> {
+        let line = image.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        serde_json::from_str(line).unwrap()
+    };
+    commands.push([words("ENTRYPOINT "), words("CMD ")].concat());
+    assert_eq!(commands.len(), 3);
+    for command in commands {
+        assert_eq!(command[0], "/usr/local/bin/zserve");
+        let parsed = Cli::try_parse_from(&command);
+        assert!(parsed.is_ok(), "{command:?}: {}", parsed.unwrap_err());
+    }
+}
+
 /// docs/OPERATIONS.md, "The file".
 #[test]
 fn the_page_lists_every_key() {

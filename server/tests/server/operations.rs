@@ -248,6 +248,9 @@ fn every_thread_is_confined() {
     let (code, _, log) = server.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("sandbox: no further sockets, programs and processes"), "{log}");
+    assert!(metrics.contains("\nzserve_sandbox{part=\"calls\"} 1\n"), "{metrics}");
+    let files = metrics.contains("\nzserve_sandbox{part=\"files\"} 1\n");
+    assert_eq!(files, log.contains("sandbox: fully enforced"), "{log}{metrics}");
 }
 
 #[test]
@@ -257,9 +260,16 @@ fn without_a_sandbox_the_log_says_so() {
     command.arg("--no-sandbox");
     let server = Running::start(command);
     assert_eq!(status(&server, "NoNewPrivs:"), ["1"], "that is given up all the same");
+    let metrics = setup.admin("/metrics");
+    for part in ["files", "calls"] {
+        let none = format!("\nzserve_sandbox{{part=\"{part}\"}} 0\n");
+        assert!(metrics.contains(&none), "{metrics}");
+    }
     server.signal(Signal::TERM);
     let (_, _, log) = server.end();
     assert!(log.contains("no sandbox: as was asked for"), "{log}");
+    let is_warned = log.contains("running as root: name a user who may do less (--user NAME)");
+    assert_eq!(is_warned, geteuid().is_root(), "{log}");
 }
 
 /// A socket that was made before the server, and is still there when it has ended.
