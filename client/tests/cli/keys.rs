@@ -3,9 +3,16 @@
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::fs::{MetadataExt, symlink},
-    process::Stdio,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, symlink},
+        process::CommandExt,
+    },
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
+
+use rustix::process::geteuid;
 
 use crate::support::{Machine, program};
 
@@ -241,6 +248,52 @@ fn a_secret_on_the_command_line_is_not_printed() {
         let ran =
             machine.run(&format!("zseal -r {secret} a")).code(2).says("an argument is a secret");
         assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
+    }
+}
+
+/// PR_SET_DUMPABLE: /proc/PID is root's, and so is what it shows of the process. Root may look everywhere, so it is
+/// another user's process that looks, and another one that is looked at.
+#[test]
+fn a_commands_memory_is_nobody_elses() {
+    const USER: u32 = 54_321;
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Whatever directories the built one is below.
+    let copy = dir.path().join("zseal");
+    fs::copy(program("zseal"), &copy).unwrap();
+    let by_user = |program: &std::ffi::OsStr| {
+        let mut command = Command::new(program);
+        command.env_clear().env("HOME", "/nonexistent").current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if geteuid().is_root() {
+            command.uid(USER).gid(USER);
+        }
+        command
+    };
+    let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
+    let recipient = identity.to_recipient().to_string();
+    let mut seal = by_user(copy.as_os_str());
+    let mut seal = seal.args(["-r", &recipient, "-o", "-", "-"]).spawn().unwrap();
+    let mut other = by_user("cat".as_ref()).spawn().unwrap();
+    // It is sealing when it has threads.
+    let tasks = format!("/proc/{}/task", seal.id());
+    let begun = Instant::now();
+    while fs::read_dir(&tasks).unwrap().count() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not begin");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let looks = |pid: u32| {
+        let path = format!("/proc/{pid}/environ");
+        let owner = fs::metadata(&path).unwrap().uid();
+        let ran = by_user("cat".as_ref()).arg(path).output().unwrap();
+        (owner, ran.status.success())
+    };
+    let user = if geteuid().is_root() { USER } else { geteuid().as_raw() };
+    assert_eq!(looks(other.id()), (user, true), "one that is not guarded");
+    assert_eq!(looks(seal.id()), (0, false));
+    for child in [&mut seal, &mut other] {
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
 
