@@ -114,7 +114,8 @@ pub struct InviteArgs {
     /// Where clients find the server: HOST:PORT, or unix:/path.
     #[arg(long, env = "ZSERVE_ADDRESS", value_name = "ADDRESS")]
     pub address: ClientAddress,
-    /// Which of the server's mounts the device is to use, by its prefix [default: the one at the root].
+    /// Which of the server's mounts the invite leads to, by its prefix [default: the one at the root]. What the device may do
+    /// holds for all of them.
     #[arg(long, env = "ZSERVE_MOUNT", value_name = "PREFIX", value_parser = MountPrefix::parse, default_value = "", hide_default_value = true)]
     pub mount: MountPrefix,
     /// What the device may do: some of put,get,list,delete.
