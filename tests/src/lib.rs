@@ -34,7 +34,7 @@ pub use web::{Head, WebClient, narrow};
 pub use zput_skip::{self as skip, or_skip};
 
 use std::{
-    env,
+    env, fs,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -68,4 +68,31 @@ pub fn names(directory: &Path) -> Vec<String> {
 #[must_use]
 pub fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The Rust sources below a directory, with their texts.
+///
+/// # Panics
+/// When one cannot be read, or there are none.
+#[must_use]
+pub fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
+    let read = || -> std::io::Result<Vec<(PathBuf, String)>> {
+        let mut found = Vec::new();
+        let mut left = vec![directory.to_owned()];
+        while let Some(next) = left.pop() {
+            for entry in fs::read_dir(next)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    left.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let text = fs::read_to_string(&path)?;
+                    found.push((path, text));
+                }
+            }
+        }
+        Ok(found)
+    };
+    let found = read().unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+    assert!(!found.is_empty(), "no sources in {}", directory.display());
+    found
 }
