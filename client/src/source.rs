@@ -8,7 +8,7 @@ mod command;
 mod file;
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{self, Read},
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -149,6 +149,20 @@ pub enum SourceError {
         /// How.
         status: ExitStatus,
     },
+}
+
+impl SourceError {
+    /// What could not be read: a path or a command.
+    #[must_use]
+    pub fn subject(&self) -> &OsStr {
+        match self {
+            Self::Read { path, .. }
+            | Self::Directory(path)
+            | Self::Changed(path)
+            | Self::Empty(path) => path.as_os_str(),
+            Self::Start { command, .. } | Self::Failed { command, .. } => command,
+        }
+    }
 }
 
 /// Bytes in memory.

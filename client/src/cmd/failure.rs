@@ -1,6 +1,6 @@
 //! How a command says that it failed: a line on stderr, an object of JSON, an exit code.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::Serialize;
 
@@ -36,6 +36,15 @@ impl Failure {
         matches!(self.error, ClientError::Several { .. })
     }
 
+    /// What it failed at. An error of a source names it in its text already.
+    fn name(&self) -> Option<Cow<'_, str>> {
+        match (&self.thing, &self.error) {
+            (Some(thing), _) => Some(Cow::Borrowed(thing)),
+            (None, ClientError::Source(error)) => Some(error.subject().to_string_lossy()),
+            (None, _) => None,
+        }
+    }
+
     /// The object that `--json` prints of it.
     pub(super) fn json(&self) -> ErrorLine<'_> {
         let text = self.error.to_string();
@@ -45,7 +54,7 @@ impl Failure {
             exit: self.exit_code() as u8,
             text: text.to_owned(),
             hint: hint.map(str::to_owned),
-            name: self.thing.as_deref(),
+            name: self.name(),
         };
         ErrorLine { error }
     }
@@ -93,7 +102,7 @@ struct ErrorObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
+    name: Option<Cow<'a, str>>,
 }
 
 #[cfg(test)]

@@ -160,13 +160,9 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
     arguments.retries.apply(&mut client, console)?;
     let options = options(&arguments);
     let to = client.remote().to_string();
-    let tell = |name: &BlobName, receipt: &PutReceipt| {
-        if arguments.json {
-            tell(name, receipt, console)?;
-        }
+    let success = |name: &BlobName, receipt: &PutReceipt| {
         let (name, size) = (printable(name.as_str()), format::size(receipt.length));
-        console.done(&format_args!("{name} → {to}  {size}  version {}", receipt.version));
-        Ok(())
+        format!("{name} → {to}  {size}  version {}", receipt.version)
     };
     let (name, receipt) = match begun {
         Begun::One { name, source } => {
@@ -177,16 +173,24 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
             let label = format!("{} files", files.len());
             let progress = console.progress(&label);
             let jobs = arguments.jobs.into();
+            let (mut stored, mut bytes) = (0_u64, 0);
             client.put_many(&files, &options, jobs, &*progress, |index, put| {
                 let Some(NamedFile { name, .. }) = files.get(index) else { return };
                 let ended = match put {
-                    Ok(receipt) => tell(name, &receipt),
+                    Ok(receipt) => {
+                        stored += 1;
+                        bytes += receipt.length;
+                        console.detail(&success(name, &receipt));
+                        tell(name, &receipt, arguments.json, console)
+                    }
                     // An error of the source names its path itself.
                     Err(error @ ClientError::Source(_)) => Err(error.into()),
                     Err(error) => Err(error).at(name),
                 };
                 tally.note(ended, console);
             });
+            let size = format::size(bytes);
+            console.done(&format_args!("{stored} of {label} → {to}  {size}"));
             return tally.end();
         }
         Begun::Command { command, arguments, name } => {
@@ -196,7 +200,9 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
             (name, receipt)
         }
     };
-    tell(&name, &receipt)
+    tell(&name, &receipt, arguments.json, console)?;
+    console.done(&success(&name, &receipt));
+    Ok(())
 }
 
 fn options(arguments: &Arguments) -> PutOptions {
@@ -296,8 +302,16 @@ fn plain_destination(files: &[Result<NamedFile, Failure>]) -> Option<String> {
     (is_missing && is_plain && look(first).is_ok()).then(meant)
 }
 
-/// Tells of a file that was stored.
-fn tell(name: &BlobName, receipt: &PutReceipt, console: &Console) -> Result<(), Failure> {
+/// Tells a script of a file that was stored.
+fn tell(
+    name: &BlobName,
+    receipt: &PutReceipt,
+    json: bool,
+    console: &Console,
+) -> Result<(), Failure> {
+    if !json {
+        return Ok(());
+    }
     console.print_json(&Line {
         name: name.as_str(),
         version: format::number(receipt.version.0),

@@ -319,7 +319,7 @@ fn a_failure_is_an_object_of_json_too() {
     let machine = vault(&["a"]);
     let error = |ran: &Ran| {
         let text = ran.text();
-        let line = text.lines().last().unwrap();
+        let line = text.lines().rfind(|line| line.starts_with("{\"error\"")).unwrap();
         serde_json::from_str::<Value>(line).unwrap()["error"].clone()
     };
     let ran = machine.run("zget --json none").code(4);
@@ -332,6 +332,12 @@ fn a_failure_is_an_object_of_json_too() {
     let ran = machine.run("zstat --json a none").code(3);
     assert_eq!(ran.text().lines().count(), 2);
     assert_eq!(error(&ran)["name"], "none");
+    // The text names the file itself, and the name is there all the same: alone and of several.
+    for line in ["zput --json gone.bin", "zput --json gone.bin file"] {
+        assert_eq!(error(&machine.run(line))["name"], "gone.bin", "{line}");
+    }
+    let ran = machine.run("zput --json --exec --name x -- false").code(1);
+    assert_eq!(error(&ran)["name"], "x", "what it was to be stored as");
     let ran = machine.run("zls --json --colour").code(2);
     assert_eq!((&error(&ran)["code"], &error(&ran)["exit"]), (&"usage".into(), &2.into()));
     let ran = machine.run("zrm --json").code(2);
@@ -355,6 +361,13 @@ fn a_terminal_is_told_of_success_and_asked_about_many() {
     assert!(shown.contains("file → file://") && shown.contains("  1 B  version "), "{shown}");
     assert!(shown.ends_with(" ms\r\n") || shown.ends_with(" s\r\n"), "{shown}");
     assert_eq!(on_terminal(&machine, "zput", "-q file", &[]).1, "");
+    // Of several: one line, however many there are.
+    machine.write("other", b"two");
+    let (code, shown) = on_terminal(&machine, "zput", "file other gone", &[]);
+    assert_eq!(code, Some(3));
+    assert!(shown.contains("2 of 2 files → file://") && shown.contains("  4 B  "), "{shown}");
+    assert!(!shown.contains("file → file://"), "{shown}");
+    machine.run("zrm file other").ok();
     let (code, shown) = on_terminal(&machine, "zrm", "-r p", &["n"]);
     assert_eq!(code, Some(0));
     assert!(shown.contains("Move 4 blobs to the trash") && shown.contains("nothing was removed"));
