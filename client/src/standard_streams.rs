@@ -1,10 +1,8 @@
 //! Stdin, stdout and stderr as this process was given them: closed is an error, and a descriptor that
 //! does not block is waited for.
 //!
-//! Rust's start-up opens `/dev/null` on each of the three that is closed, so that no file of the
-//! program gets its number. Nothing that is read from or written to such a descriptor fails, and
-//! bytes would be lost without a word. It opens the device for reading and writing, which no shell
-//! does (`< /dev/null` is open for reading alone, `> /dev/null` for writing), so it can be told apart.
+//! Nothing that is read from or written to a closed one fails, for Rust's start-up opens `/dev/null` on
+//! it ([`zput_server::standard`]): bytes would be lost without a word.
 //!
 //! The mode `O_NONBLOCK` belongs to the open file, and whoever shares the file may set it: ssh, node
 //! and other event loops leave it on behind them. [`Stream`] then waits by poll(2) until the
@@ -14,19 +12,11 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::{FileTypeExt, MetadataExt},
-    },
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fs::{OFlags, fcntl_getfl, major, minor},
-};
-
-/// Device number of `/dev/null` (Linux, Documentation/admin-guide/devices.txt): memory devices, 3.
-const NULL_DEVICE: (u32, u32) = (1, 3);
+use rustix::event::{PollFd, PollFlags, poll};
+use zput_server::standard;
 
 /// A descriptor that is read and written to the last byte, whether it blocks or not.
 #[derive(Debug)]
@@ -56,21 +46,11 @@ pub fn stderr() -> io::Result<Stream> {
     open(io::stderr())
 }
 
-fn open(standard: impl AsFd) -> io::Result<Stream> {
-    let file = File::from(standard.as_fd().try_clone_to_owned()?);
-    if is_placeholder(&file)? {
+fn open(stream: impl AsFd) -> io::Result<Stream> {
+    if standard::was_closed(stream.as_fd().as_raw_fd()) {
         return Err(io::Error::other("it is closed"));
     }
-    Ok(Stream(file))
-}
-
-/// Whether `file` is what Rust's start-up puts in the place of a closed descriptor.
-fn is_placeholder(file: &File) -> io::Result<bool> {
-    let metadata = file.metadata()?;
-    let device = metadata.rdev();
-    let is_null =
-        metadata.file_type().is_char_device() && (major(device), minor(device)) == NULL_DEVICE;
-    Ok(is_null && fcntl_getfl(file)?.contains(OFlags::RDWR))
+    Ok(Stream(File::from(stream.as_fd().try_clone_to_owned()?)))
 }
 
 impl Stream {
@@ -140,9 +120,9 @@ fn wait(file: impl AsFd, ready: PollFlags) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::OpenOptions, io::pipe, os::fd::OwnedFd, thread};
+    use std::{io::pipe, os::fd::OwnedFd, thread};
 
-    use rustix::fs::fcntl_setfl;
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
     use super::*;
 
@@ -155,18 +135,6 @@ mod tests {
         }
         let [reader, writer] = ends;
         (reader, writer)
-    }
-
-    #[test]
-    fn the_placeholder_is_told_from_what_a_shell_opens() {
-        let open = |path: &str, read, write| {
-            OpenOptions::new().read(read).write(write).open(path).unwrap()
-        };
-        assert!(is_placeholder(&open("/dev/null", true, true)).unwrap());
-        assert!(!is_placeholder(&open("/dev/null", true, false)).unwrap());
-        assert!(!is_placeholder(&open("/dev/null", false, true)).unwrap());
-        assert!(!is_placeholder(&open("/dev/zero", true, true)).unwrap());
-        assert!(!is_placeholder(&tempfile::tempfile().unwrap()).unwrap());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tracing::{error, info};
 
 use crate::{
     config::{CheckArgs, ScrubArgs},
+    standard,
     store::{
         CheckReport, Clearing, Damage, ReadFrom, ScrubOptions, Share, Store, StoreError, Suspicion,
         Watcher,
@@ -228,7 +229,7 @@ fn verdict(
 }
 
 fn say(line: &impl std::fmt::Display) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{line}")
+    writeln!(standard::stdout()?, "{line}")
 }
 
 /// Tells of what is found, keeps to a rate, and listens for signals.

@@ -35,6 +35,7 @@ use zput_server::{
     sandbox::{self, Enforced, Reach},
     server, service,
     setup::{self, Stores},
+    standard,
     store::{Clock, Store, StoreError},
 };
 
@@ -265,6 +266,10 @@ fn obey_signals(mut signals: Signals, mut reload: Reload, stopper: &Stopper) {
 fn print_invite(args: &InviteArgs) -> Result<()> {
     // A mistyped directory must not become a server of its own.
     let store = open_store(&args.store, Store::open_existing)?;
+    // Before there is an invite that nobody was told.
+    if args.json || args.output.is_none() {
+        drop(standard::stdout().context("cannot print the invite")?);
+    }
     let address = &args.address.0;
     let make = || invite::make(&store, address, args.mount.name(), args.scopes, args.expires);
     let invite = match &args.output {
@@ -280,7 +285,7 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
         text.map(str::to_owned)
     };
     if let Some(line) = line.map(Zeroizing::new) {
-        let mut stdout = io::stdout().lock();
+        let mut stdout = standard::stdout().context("cannot print the invite")?;
         writeln!(stdout, "{}", line.as_str()).context("cannot print the invite")?;
         stdout.flush().context("cannot print the invite")?;
     }

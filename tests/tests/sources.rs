@@ -169,6 +169,26 @@ fn a_closed_stdin_is_no_empty_file() {
     assert_eq!(got(&home, "null"), b"");
 }
 
+/// Python (`subprocess.DEVNULL`), Node (`stdio: "ignore"`) and daemon(3) open the null device for reading and
+/// writing, as Rust's start-up does where it finds a descriptor closed.
+#[test]
+fn a_null_device_that_can_be_read_and_written_is_not_closed() {
+    let home = settled();
+    for script in [
+        "zls 0<>/dev/null 1<>/dev/null 2<>/dev/null",
+        "zget -o - first 1<>/dev/null",
+        "zget -o /dev/stdout first 1<>/dev/null",
+        "zput --json --name second - 0<>/dev/null 1<>/dev/null",
+    ] {
+        let _done = shell(&home, script).ok();
+    }
+    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\nsecond\n");
+    for script in ["zls >&-", "zget -o - first >&-", "zget -o /dev/stdout first >&-"] {
+        let ran = shell(&home, script).ended(1);
+        assert!(ran.stderr.contains("closed"), "{script}: {}", ran.stderr);
+    }
+}
+
 #[test]
 fn without_stdin_stdout_and_stderr_a_file_is_stored_as_it_is() {
     let home = settled();

@@ -1,5 +1,6 @@
 //! System calls: thin, safe wrappers, over rustix where it has them. Each says which facts of the
-//! kernel it relies on. The only unsafe code of the workspace is here, in `map` and `residency`.
+//! kernel it relies on. The only unsafe code of the workspace is here, in `map`, `residency` and
+//! `standard`.
 
 pub(crate) mod fs;
 pub(crate) mod map;
@@ -7,4 +8,5 @@ pub(crate) mod net;
 pub(crate) mod pipe;
 pub mod privileges;
 pub(crate) mod residency;
+pub mod standard;
 pub(crate) mod tree;

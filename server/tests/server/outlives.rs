@@ -182,6 +182,34 @@ fn closed_descriptors_are_no_place_for_files() {
     server.lives_to_its_end();
 }
 
+/// What they print is what they are for: where it goes nowhere, nothing is made and that is said.
+#[test]
+fn commands_that_print_into_a_closed_stdout_fail() {
+    let server = Outliving::start(Stdio::null(), Stdio::null(), &[]);
+    let store = server.dir.path().join("store");
+    let run = |stdout: &str, arguments: &[&str]| -> Output {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" \"$@\" {stdout}")]).arg(ZSERVE);
+        command.args(arguments).arg("--store").arg(&store).output().unwrap()
+    };
+    for (arguments, what) in [
+        (&["invite", "--address", "h:1"][..], "cannot print the invite: it is closed"),
+        (&["check"], "cannot say what was found: it is closed"),
+        (&["scrub", "--json"], "cannot say what was found: it is closed"),
+    ] {
+        let ran = run(">&-", arguments);
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(said.contains(what), "{said}");
+        assert_eq!(fs::read_dir(store.join("invites")).unwrap().count(), 0);
+        let ran = run("1<>/dev/null", arguments);
+        assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+        for invite in fs::read_dir(store.join("invites")).unwrap() {
+            fs::remove_file(invite.unwrap().path()).unwrap();
+        }
+    }
+}
+
 /// Their verdict is their exit code, whoever hears their log.
 #[test]
 fn commands_keep_their_exit_codes_without_a_log() {
