@@ -186,6 +186,7 @@ fn closed_descriptors_are_no_place_for_files() {
 #[test]
 fn commands_that_print_into_a_closed_stdout_fail() {
     let server = Outliving::start(Stdio::null(), Stdio::null(), &[]);
+    server.plain().put("k", b"object", 6);
     let store = server.dir.path().join("store");
     let run = |stdout: &str, arguments: &[&str]| -> Output {
         let mut command = Command::new("sh");
