@@ -7,14 +7,12 @@ mod file;
 mod stream;
 
 use std::{
-    fs::OpenOptions,
     io,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use rustix::fs::OFlags;
 use thiserror::Error;
 use zput_common::blob::open::Trusted;
 
@@ -287,13 +285,8 @@ impl Led {
             let owner = standing.metadata().uid();
             return Err(SinkError::Foreign { path: path.to_owned(), owner });
         }
-        // It was looked at without opening it, and is opened once: another that has its name by now gets nothing.
-        let flags = (OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed();
-        let file =
-            OpenOptions::new().write(true).custom_flags(flags).open(&target).map_err(failed)?;
-        if !standing.is(&file).map_err(failed)? {
-            return Err(failed(io::Error::other("something else has its name by now (try again)")));
-        }
+        // It was looked at without opening it.
+        let file = standing.open().map_err(failed)?;
         StreamSink::over(file, path).map(Self::Stream)
     }
 }

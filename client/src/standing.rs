@@ -1,9 +1,11 @@
 //! What has a name already, and what of it a new file in its place keeps.
 
 use std::{
-    fs::{self, File, Metadata, Permissions},
+    fs::{self, File, Metadata, OpenOptions, Permissions},
     io,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, fchown},
+    os::unix::fs::{
+        FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+    },
     path::{Path, PathBuf},
 };
 
@@ -50,21 +52,25 @@ impl Standing {
         &self.metadata
     }
 
-    /// Whether `file` is what has the name.
+    /// Opens it for writing, once: another that has its name by now gets nothing.
     ///
     /// # Errors
-    /// Those of the file system.
-    pub(crate) fn is(&self, file: &File) -> io::Result<bool> {
+    /// When something else has its name by now, and those of the file system.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed();
+        let file = OpenOptions::new().write(true).custom_flags(flags).open(&self.path)?;
         let metadata = file.metadata()?;
-        Ok(is_same(&metadata, &self.metadata) && metadata.file_type() == self.metadata.file_type())
+        if is_same(&metadata, &self.metadata) && metadata.file_type() == self.metadata.file_type() {
+            return Ok(file);
+        }
+        Err(io::Error::other("something else has its name by now (try again)"))
     }
 
     /// Whether writing to it gives what is written to another user: it is theirs, and no device of the machine.
     pub(crate) fn is_foreign(&self) -> bool {
-        let owner = self.metadata.uid();
         let is_device = self.metadata.file_type().is_char_device()
             && fs::canonicalize(&self.path).is_ok_and(|path| path.starts_with("/dev"));
-        owner != 0 && owner != geteuid().as_raw() && !is_device
+        is_another_users(self.metadata.uid()) && !is_device
     }
 
     /// Whether it is a file that this user may write, although nothing may be made beside it.
@@ -144,6 +150,15 @@ impl Standing {
     }
 }
 
+/// Whether what has this owner gives what is written to it to somebody else than this user and root, who has it anyhow.
+pub(crate) fn is_another_users(owner: u32) -> bool {
+    is_not_of(geteuid().as_raw(), owner)
+}
+
+fn is_not_of(user: u32, owner: u32) -> bool {
+    owner != 0 && owner != user
+}
+
 fn is_kept(name: &[u8]) -> bool {
     name.starts_with(b"user.") || name == b"system.posix_acl_access"
 }
@@ -157,4 +172,38 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
         return Ok(());
     }
     file.set_permissions(Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_roots_or_ones_own_is_nobody_elses() {
+        for (user, owner, is) in
+            [(0, 0, false), (0, 7, true), (7, 7, false), (7, 0, false), (7, 8, true)]
+        {
+            assert_eq!(is_not_of(user, owner), is, "{owner}'s, for {user}");
+        }
+    }
+
+    #[test]
+    fn what_took_the_place_of_a_device_or_a_pipe_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["first", "second", "file"] {
+            fs::write(at(name), "x").unwrap();
+        }
+        let standing = Standing::at(&at("first")).unwrap().unwrap();
+        assert!(standing.open().is_ok());
+        fs::rename(at("second"), at("first")).unwrap();
+        let error = standing.open().unwrap_err();
+        assert!(error.to_string().starts_with("something else has its name by now"), "{error}");
+        fs::remove_file(at("first")).unwrap();
+        std::os::unix::fs::symlink("file", at("first")).unwrap();
+        assert!(standing.open().is_err(), "a link");
+        fs::rename(at("file"), at("first")).unwrap();
+        assert!(standing.open().is_err(), "another file");
+        assert_eq!(fs::read(at("first")).unwrap(), b"x");
+    }
 }

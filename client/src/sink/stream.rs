@@ -10,7 +10,6 @@ use std::{
 use rustix::{
     fs::{OFlags, fcntl_getfl},
     io::Errno,
-    process::geteuid,
 };
 
 use super::SinkError;
@@ -18,6 +17,7 @@ use crate::{
     destination::Descriptor,
     naming,
     standard_streams::{self, Stream},
+    standing::is_another_users,
 };
 
 /// A pipe, a device, a descriptor.
@@ -51,8 +51,7 @@ impl StreamSink {
         let file = descriptor.duplicate().map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let owner = metadata.uid();
-        if descriptor.is_of_another_process() && !force && ![0, geteuid().as_raw()].contains(&owner)
-        {
+        if descriptor.is_of_another_process() && !force && is_another_users(owner) {
             return Err(SinkError::Foreign { path: path.to_owned(), owner });
         }
         Self::over(file, path)

@@ -14,13 +14,16 @@ use rustix::{
 };
 use zput_skip::{self as skip, or_skip};
 
-use crate::support::{Machine, Ran, files, names};
+use crate::{
+    keys::shell_on_terminal,
+    support::{Machine, Ran, files, names, program},
+};
 
 /// A user that nobody is.
-const NOBODY: u32 = 54_321;
+pub(crate) const NOBODY: u32 = 54_321;
 
 /// A machine with a blob `f`, a sealed file `f.zput`, and the file itself.
-fn machine() -> Machine {
+pub(crate) fn machine() -> Machine {
     let machine = Machine::new();
     machine.write("f", "the plans\n");
     machine.run("zput f").ok();
@@ -139,6 +142,34 @@ fn another_users_pipe_gets_nothing_unless_forced() {
     assert!(!machine.path("elsewhere").exists());
 }
 
+/// What is written to a device of the machine goes to no user, whoever may use it; a device that lies elsewhere was put there.
+#[test]
+fn another_users_descriptor_and_device_are_theirs_unless_the_machine_has_them() {
+    if !geteuid().is_root() {
+        return skip::because("only root can make another user's files and devices");
+    }
+    let machine = machine();
+    machine.write("theirs", "");
+    chown(machine.path("theirs"), Some(NOBODY), None).unwrap();
+    let script = "exec 7> theirs; zget -o /proc/$$/fd/7 f";
+    machine.sh(script).code(1).says("is another user's (number 54321)");
+    assert_eq!(machine.read("theirs"), b"");
+    machine.sh(&script.replace("zget", "zget --force")).ok();
+    assert_eq!(machine.read("theirs"), b"the plans\n");
+
+    let zget = program("zget");
+    let line = format!("chown {NOBODY} $(tty); {zget} --quiet -o $(tty) f");
+    let (code, shown) = shell_on_terminal(&machine, &line, &[]);
+    assert_eq!((code, shown.as_str()), (Some(0), "the plans\r\n"));
+
+    machine.sh("mkdir made").ok();
+    let made = machine.sh(&format!("mknod made/null c 1 3 && chown {NOBODY} made/null"));
+    if made.code != Some(0) {
+        return skip::because(format!("no device can be made: {}", made.stderr));
+    }
+    machine.run("zget -o made/null f").code(1).says("is another user's (number 54321)");
+}
+
 #[test]
 fn a_link_is_followed_and_stays() {
     let machine = machine();
@@ -158,7 +189,7 @@ fn a_link_is_followed_and_stays() {
     assert_eq!(names(&machine.path("real")), [""; 0]);
 }
 
-fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
@@ -257,7 +288,7 @@ fn a_file_that_is_mounted_on_its_name_is_written_over() {
 }
 
 /// Runs a command line while the kernel refuses what `faults` (strace's own words) say.
-fn refused(machine: &Machine, faults: &str, line: &str) -> Result<Ran, String> {
+pub(crate) fn refused(machine: &Machine, faults: &str, line: &str) -> Result<Ran, String> {
     let probe = std::process::Command::new("strace").args(["-o", "/dev/null", "true"]).output();
     match probe {
         Ok(probed) if probed.status.success() => {
