@@ -112,7 +112,12 @@ impl Drop for CommandSource {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{
+        fs,
+        path::Path,
+        thread,
+        time::{Duration, Instant},
+    };
 
     use super::*;
     use crate::source::tests::read_all;
@@ -158,5 +163,27 @@ mod tests {
         let id = source.child.id();
         drop(source);
         assert!(!Path::new(&format!("/proc/{id}")).exists());
+    }
+
+    #[test]
+    fn what_a_command_that_nobody_reads_has_started_is_ended() {
+        let begun = Instant::now();
+        let until = |what: &str, is: &dyn Fn() -> bool| {
+            while !is() {
+                assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
+                thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 600 & echo $! > {}; wait", file.display());
+        let source = CommandSource::start(OsStr::new("sh"), &["-c", &script]).unwrap();
+        let pid = || fs::read_to_string(&file).unwrap_or_default();
+        until("it has begun", &|| pid().ends_with('\n'));
+        drop(source);
+        let stat = format!("/proc/{}/stat", pid().trim());
+        until("it has ended", &|| {
+            fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+        });
     }
 }

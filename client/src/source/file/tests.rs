@@ -80,6 +80,45 @@ fn a_file_that_is_rewritten_cut_short_or_touched_is_not_stood_by() {
     is_refused(&|path| write(path).set_modified(UNIX_EPOCH).unwrap());
 }
 
+/// Its time says that nothing was written, as a program that sets it back wants it; its size says otherwise.
+#[test]
+fn a_file_that_grew_and_was_rewritten_is_found_out_though_its_time_was_set_back() {
+    let rewritten = |path: &Path| {
+        let before = fs::metadata(path).unwrap().modified().unwrap();
+        append(path, b"i");
+        let file = write(path);
+        file.write_all_at(b"X", 1).unwrap();
+        file.set_modified(before).unwrap();
+    };
+    assert!(matches!(read_while(rewritten), Err(SourceError::Changed(_))));
+}
+
+/// Each of its parts is read again.
+#[test]
+fn a_file_that_grew_and_was_rewritten_behind_its_first_part_is_found_out() {
+    for at in [0, 3, 4, 7] {
+        let (_dir, path) = eight_bytes();
+        let mut source = FileSource::open(&path).unwrap();
+        assert_eq!(read_all(&mut source, 4).concat(), b"abcdefgh");
+        append(&path, b"i");
+        source.finish().unwrap();
+        write(&path).write_all_at(b"X", at).unwrap();
+        assert!(matches!(source.finish(), Err(SourceError::Changed(_))), "{at}");
+    }
+}
+
+/// What has its name by then is another file.
+#[test]
+fn a_file_that_was_replaced_or_removed_meanwhile_is_what_it_was() {
+    let replaced = |path: &Path| {
+        let other = path.with_extension("other");
+        fs::write(&other, b"another text, and longer").unwrap();
+        fs::rename(other, path).unwrap();
+    };
+    assert_eq!(read_while(replaced).unwrap(), b"abcdefgh");
+    assert_eq!(read_while(|path| fs::remove_file(path).unwrap()).unwrap(), b"abcdefgh");
+}
+
 #[test]
 fn a_file_cut_short_and_restored_in_size_is_not_stood_by() {
     let (_dir, path) = eight_bytes();
