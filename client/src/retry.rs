@@ -55,6 +55,22 @@ impl Tries {
         self.made = 0;
         self.damaged = 0;
     }
+
+    /// Whether there are enough of them, where `most` of this kind may be made in a row.
+    fn are_over(&self, is_damage: bool, most: u32) -> bool {
+        if is_damage {
+            self.damaged >= most || self.damaged_ever >= DAMAGED_MAX
+        } else {
+            self.made >= most
+        }
+    }
+
+    /// One more.
+    fn count(&mut self, is_damage: bool) {
+        self.made += 1;
+        self.damaged += u32::from(is_damage);
+        self.damaged_ever += u32::from(is_damage);
+    }
 }
 
 impl Client {
@@ -71,24 +87,23 @@ impl Client {
             Prospect::Damage => self.retries().min(DAMAGED_IN_A_ROW_MAX),
         };
         let is_damage = prospect(&error) == Prospect::Damage;
-        if is_damage && (tries.damaged >= most || tries.damaged_ever >= DAMAGED_MAX) {
+        let is_over = tries.are_over(is_damage, most);
+        if is_damage && is_over {
             return Err(match tries.damaged {
                 0 => error,
                 again => ClientError::Damaged { error: Box::new(error), times: again + 1 },
             });
         }
-        if !is_damage && (tries.made >= most || self.is_hopeless()) {
+        if !is_damage && (is_over || self.is_hopeless()) {
             // Of many things to do, not each waits as long in vain for a server that is gone.
             if matches!(error, ClientError::Connection(_)) {
                 self.set_hopeless(true);
             }
             return Err(error);
         }
-        tries.damaged += u32::from(is_damage);
-        tries.damaged_ever += u32::from(is_damage);
         let longest = longest_pause(tries.made);
         let pause = random::system().random_range(longest / 2..=longest);
-        tries.made += 1;
+        tries.count(is_damage);
         let number = if is_damage { tries.damaged } else { tries.made };
         let event = Event::Retry { error: &error, pause, number, most };
         self.tell(&Notice { thing, event });
@@ -274,6 +289,27 @@ mod tests {
     fn pauses_double_up_to_a_bound() {
         let pauses = [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|made| longest_pause(made).as_millis());
         assert_eq!(pauses, [500, 1000, 2000, 16_000, 30_000, 30_000, 30_000, 30_000]);
+    }
+
+    /// A line, or a server, that lets everything come one part further each time.
+    #[test]
+    fn damage_ends_however_far_each_try_gets() {
+        let made = |is_damage: bool, progresses: bool| {
+            let mut tries = Tries::default();
+            (0..1000)
+                .take_while(|_| {
+                    let goes_on = !tries.are_over(is_damage, 2);
+                    tries.count(is_damage);
+                    if progresses {
+                        tries.progressed();
+                    }
+                    goes_on
+                })
+                .count()
+        };
+        assert_eq!((made(true, false), made(true, true)), (2, 64));
+        // Others do not end as long as they get somewhere.
+        assert_eq!((made(false, false), made(false, true)), (2, 1000));
     }
 
     fn remote() -> Box<Remote> {

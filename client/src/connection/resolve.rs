@@ -92,17 +92,21 @@ impl fmt::Debug for Resolver {
 
 fn look_up(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
-    let found =
-        dns_lookup::getaddrinfo(Some(host), None, Some(hints)).map_err(|error| {
-            match error.kind() {
-                LookupErrorKind::Again | LookupErrorKind::Memory | LookupErrorKind::System => {
-                    ResolveError::Unknown(error.into())
-                }
-                _ => ResolveError::NoSuchName(error.into()),
-            }
-        })?;
+    let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints)).map_err(|error| {
+        let may_be_found = is_passing(&error.kind());
+        if may_be_found {
+            ResolveError::Unknown(error.into())
+        } else {
+            ResolveError::NoSuchName(error.into())
+        }
+    })?;
     // An address of a family that is not IP's is none for this.
     Ok(found.filter_map(Result::ok).map(|info| info.sockaddr.ip()).collect())
+}
+
+/// Whether it says that nobody can tell just now, by the words of getaddrinfo(3): `EAI_AGAIN`, `EAI_MEMORY`, `EAI_SYSTEM`.
+fn is_passing(error: &LookupErrorKind) -> bool {
+    matches!(error, LookupErrorKind::Again | LookupErrorKind::Memory | LookupErrorKind::System)
 }
 
 #[cfg(test)]
@@ -131,6 +135,22 @@ mod tests {
         assert_eq!(text(again), (true, "no answer (is the network there? try again)".to_owned()));
         let dead = Resolver::new(|_| panic!("the lookup ends without a word"));
         assert!(dead.addresses("x").unwrap_err().is_temporary());
+    }
+
+    /// The numbers are those of glibc's and musl's netdb.h.
+    #[test]
+    fn what_the_system_says_of_a_name_is_told_apart() {
+        let passes = |number: i32| is_passing(&LookupErrorKind::new(number));
+        for (number, name, passing) in [
+            (-3, "EAI_AGAIN", true),
+            (-10, "EAI_MEMORY", true),
+            (-11, "EAI_SYSTEM", true),
+            (-2, "EAI_NONAME", false),
+            (-4, "EAI_FAIL", false),
+            (-6, "EAI_FAMILY", false),
+        ] {
+            assert_eq!(passes(number), passing, "{name}");
+        }
     }
 
     #[test]

@@ -87,7 +87,6 @@ fn a_put_by_a_line_that_damages_everything_gives_up_and_loses_nothing() {
     setting.is_stored(&bytes, 1);
 }
 
-/// A server that always says that bytes were damaged is not sent them for ever.
 #[test]
 fn a_get_asks_for_the_damaged_part_again_and_for_no_other() {
     let setting = Setting::over_tls();
