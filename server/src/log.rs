@@ -97,8 +97,7 @@ pub fn start(
     let lines = fmt::layer()
         // Colours are for people in front of it, not for a journal.
         .with_ansi(io::stderr().is_terminal())
-        // It would write to stderr by itself, and panic where it cannot.
-        .log_internal_errors(false)
+        // Which takes every line, whatever becomes of it: the layer has no error to tell of by itself.
         .with_writer(|| &*STDERR);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
