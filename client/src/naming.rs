@@ -172,6 +172,23 @@ mod tests {
     }
 
     #[test]
+    fn what_another_user_put_where_everybody_may_is_not_copied_into() {
+        if !rustix::process::geteuid().is_root() {
+            return zput_skip::because("only root can make another user's file");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+        fs::set_permissions(dir.path(), everybody).unwrap();
+        let target = dir.path().join("target");
+        fs::write(&target, "theirs").unwrap();
+        std::os::unix::fs::chown(&target, Some(54_321), None).unwrap();
+        let there = fs::symlink_metadata(&target).unwrap();
+        let error = copy_into(temporary(dir.path()).as_file_mut(), &target, &there).unwrap_err();
+        assert!(error.to_string().starts_with("another user has put it"), "{error}");
+        assert_eq!(fs::read(&target).unwrap(), b"theirs");
+    }
+
+    #[test]
     fn a_name_that_is_taken_stays() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("target");

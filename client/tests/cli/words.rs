@@ -2,10 +2,12 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::MetadataExt,
     time::{Duration, UNIX_EPOCH},
 };
 
 use serde_json::Value;
+use zput_skip::{self as skip, or_skip};
 
 use crate::{
     keys::shell_on_terminal,
@@ -81,6 +83,46 @@ fn times_before_1970_are_times() {
     assert_eq!(machine.run("zls --json").ok().json("mtime"), "1938-04-24T22:13:20Z");
     assert_eq!(machine.run("zstat --json old").ok().json("mtime"), "1938-04-24T22:13:20Z");
     assert!(machine.run("zstat old").ok().text().contains("modified   1938-04-24T22:13:20Z\n"));
+}
+
+/// On a file system that has room for them: what is sealed, listed, got and opened has the time that the file had.
+#[test]
+fn times_of_any_year_are_told_and_kept() {
+    let memory = tempfile::tempdir_in("/dev/shm");
+    let memory = or_skip!(memory.map_err(|error| format!("no file system in memory: {error}")));
+    let machine = Machine::new();
+    let at = |name: &str| memory.path().join(name).display().to_string();
+    let modified = |name: &str| fs::metadata(at(name)).unwrap().mtime();
+    for (seconds, told) in [
+        (-1_000_000_000, "1938-04-24T22:13:20Z"),
+        // The first second that RFC 3339 has no words for.
+        (253_402_300_800, "+010000-01-01T00:00:00Z"),
+    ] {
+        fs::write(at("f"), "1").unwrap();
+        let span = Duration::from_secs(i64::unsigned_abs(seconds));
+        let time = if seconds < 0 { UNIX_EPOCH - span } else { UNIX_EPOCH + span };
+        File::options().write(true).open(at("f")).unwrap().set_modified(time).unwrap();
+        if modified("f") != seconds {
+            return skip::because(format!("/dev/shm does not keep {told}"));
+        }
+        machine.run(&format!("zput {}", at("f"))).ok();
+        let long = machine.run("zls -l").ok().text();
+        assert!(long.contains(&format!(" {told} f\n")), "{long}");
+        let stat = machine.run("zstat f").ok().text();
+        assert!(stat.contains(&format!(" {told}\n")), "{stat}");
+        machine.run(&format!("zseal -o {} {}", at("sealed"), at("f"))).ok();
+        let get = format!("zget --json -o {} f", at("got"));
+        let open = format!("zopen --json -o {} {}", at("opened"), at("sealed"));
+        for line in ["zls --json", "zstat --json f", &get, &open] {
+            assert_eq!(machine.run(line).ok().json("mtime"), told, "{line}");
+        }
+        for name in ["got", "opened"] {
+            assert_eq!(modified(name), seconds, "{name}");
+        }
+        for name in ["got", "opened", "sealed"] {
+            fs::remove_file(at(name)).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! File systems, and users, that lack something: owners, attributes, directories that can be read. What came is there all the
+//! same, and nobody may do more with it than before.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+};
+
+use rustix::process::geteuid;
+use zput_skip::{self as skip, or_skip};
+
+use crate::{
+    outputs::{NOBODY, machine, mode, refused},
+    support::Machine,
+};
+
+/// A user who may not give files away, NFS for a root that is nobody there, vfat.
+#[test]
+fn an_owner_that_cannot_be_kept_is_a_warning_and_narrows_the_mode() {
+    if !geteuid().is_root() {
+        return skip::because("only root can make another user's file");
+    }
+    let machine = machine();
+    let out = machine.path("out");
+    // All of it is refused, or the user alone: a member of the group may give that.
+    for (calls, group, expected) in [("", 0, 0o600), (":when=1", NOBODY + 1, 0o640)] {
+        machine.write("out", "old");
+        fs::set_permissions(&out, Permissions::from_mode(0o640)).unwrap();
+        chown(&out, Some(NOBODY), Some(NOBODY + 1)).unwrap();
+        let faults = format!("-e inject=fchown:error=EPERM{calls}");
+        let ran = or_skip!(refused(&machine, &faults, "zget --force -o out f")).ok();
+        ran.says("warning: out is there, but not all of what the replaced file had could be kept");
+        assert_eq!(machine.read("out"), b"the plans\n");
+        let metadata = fs::metadata(&out).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid(), mode(&out)), (0, group, expected));
+        fs::remove_file(&out).unwrap();
+    }
+    // A key file is written all the same, and for nobody else.
+    machine.run("zkey new --key k.zkey").ok();
+    chown(machine.path("k.zkey"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let set = "zkey passphrase set --key k.zkey --passphrase-command 'echo x'";
+    refused(&machine, "-e inject=fchown:error=EPERM", set).unwrap().ok();
+    assert_eq!(mode(&machine.path("k.zkey")), 0o600);
+    assert!(fs::read_to_string(machine.path("k.zkey")).unwrap().contains("[protected]"));
+}
+
+#[test]
+fn a_home_on_a_file_system_without_owners_is_used_by_root() {
+    if !geteuid().is_root() {
+        return skip::because("only root can be root in another user's home");
+    }
+    let machine = Machine::new();
+    for directory in [machine.home(), &machine.path("")] {
+        chown(directory, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    machine.write("f", "the plans\n");
+    for error in ["EPERM", "EOPNOTSUPP", "EROFS", "EINVAL"] {
+        let faults = format!("-e inject=fchown,fchownat,chown:error={error}");
+        or_skip!(refused(&machine, &faults, "zput f")).ok();
+        assert_eq!(refused(&machine, &faults, "zget -o - f").unwrap().ok().text(), "the plans\n");
+    }
+}
+
+#[test]
+fn a_file_system_without_attributes_has_none_to_keep() {
+    let machine = machine();
+    machine.write("out", "old");
+    let faults = "-e inject=llistxattr:error=EOPNOTSUPP";
+    let ran = or_skip!(refused(&machine, faults, "zget --force -o out f")).ok();
+    assert_eq!((ran.stderr.as_str(), machine.read("out").as_slice()), ("", &b"the plans\n"[..]));
+}
+
+/// Who may make names in a directory need not be able to read it, and then it cannot be synced.
+#[test]
+fn a_directory_that_cannot_be_read_takes_files() {
+    let machine = machine();
+    fs::create_dir(machine.path("drop")).unwrap();
+    for line in ["zget -o drop/out f", "zseal -o drop/out f", "zkey new --key drop/out"] {
+        let faults = "-P drop -e inject=open,openat:error=EACCES";
+        let ran = or_skip!(refused(&machine, faults, line)).ok();
+        assert!(!ran.stderr.contains("denied"), "{}", ran.stderr);
+        fs::remove_file(machine.path("drop/out")).unwrap();
+    }
+}
+
+/// Where neither renames nor links are to be had the name is taken by an empty file first; it does not stay.
+#[test]
+fn a_name_that_was_taken_in_vain_is_given_back() {
+    let machine = machine();
+    let faults = "-e inject=renameat2,rename,renameat,link,linkat:error=EOPNOTSUPP \
+                  -e inject=copy_file_range,sendfile:error=ENOSPC";
+    or_skip!(refused(&machine, faults, "zget -o out f")).code(9);
+    assert_eq!(machine.names(), ["f", "f.zput"]);
+    machine.run("zget -o out f").ok();
+}

@@ -1,0 +1,90 @@
+//! What a signal ends, whatever the command of `--exec` has made of itself, and cores where a process stays dumpable.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use zput_skip::{self as skip, or_skip};
+
+use crate::support::Machine;
+
+/// Far more than any of these takes, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[track_caller]
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < PATIENCE, "not within a minute: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// proc_pid_stat(5): the letter behind the command's name; none of a process that is gone.
+fn state(pid: &str) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Runs `zput --exec -- bash -c SCRIPT`, which writes numbers of processes into files of these names. Once all are there and
+/// `is_ready`, a signal ends zput, and all of them are to be gone.
+fn all_are_ended(script: &str, files: &[&str], is_ready: impl Fn(&[String]) -> bool) {
+    let machine = Machine::new();
+    let mut put = machine.command("zput");
+    put.args(["--exec", "--name", "e", "--", "bash", "-c", script]).stderr(Stdio::null());
+    let mut put = put.spawn().unwrap();
+    let read = |name: &&str| fs::read_to_string(machine.path(name)).unwrap_or_default();
+    until("all have begun", || files.iter().all(|name| read(name).ends_with('\n')));
+    let pids: Vec<String> = files.iter().map(|name| read(name).trim().to_owned()).collect();
+    until("all are as they should be", || is_ready(&pids));
+    kill_process(Pid::from_child(&put), Signal::TERM).unwrap();
+    assert_eq!(put.wait().unwrap().code(), Some(143));
+    for (name, pid) in files.iter().zip(&pids) {
+        until(name, || matches!(state(pid), None | Some('Z')));
+    }
+}
+
+/// `sh -c 'dump | gzip &'` in a shell with job control: who made it has gone, and nothing but its group says whose it is.
+#[test]
+fn what_has_lost_its_parent_is_ended_with_its_group() {
+    let script = "set -m; ((sleep 600 & echo $! > orphan); echo $BASHPID > leader; exec sleep 600) & \
+                  echo $$ > child; wait";
+    all_are_ended(script, &["child", "leader", "orphan"], |pids| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pids[2])).unwrap();
+        let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        // Its parent is none of those that zput has started, and its group is that of the one that is.
+        !pids.iter().any(|pid| pid == fields[1]) && fields[2] == pids[1]
+    });
+}
+
+#[test]
+fn what_was_stopped_is_ended_too() {
+    let script = "echo $$ > child; kill -STOP $$; sleep 600";
+    all_are_ended(script, &["child"], |pids| state(&pids[0]) == Some('T'));
+}
+
+/// core(5): where the kernel does not take `PR_SET_DUMPABLE`, the limit says it. The command of `--exec` inherits that.
+#[test]
+fn without_prctl_no_core_has_any_room() {
+    let limit = |by: &str| {
+        let machine = Machine::new();
+        let script =
+            format!("ulimit -S -c $(ulimit -H -c); {by} zput --exec --name l -- sh -c 'ulimit -c'");
+        machine.sh(&script).ok();
+        machine.run("zget -o - l").ok().text()
+    };
+    let traces = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    let traces = traces.is_ok_and(|traced| traced.status.success());
+    or_skip!(traces.then_some(()).ok_or("strace is not installed, or may not trace"));
+    if limit("") == "0\n" {
+        return skip::because("cores have no room here");
+    }
+    let without = "strace -qq -o /dev/null -e inject=prctl:error=EINVAL";
+    assert_eq!(limit(without), "0\n");
+    assert!(!Path::new("core").exists());
+}
