@@ -206,25 +206,31 @@ fn unsafe_code_is_where_it_is_expected_and_nowhere_else() {
     assert_eq!(found, MAY_BE_UNSAFE);
 }
 
-/// Generators that a process seeds once: two clones of a machine would draw the same from them.
-const SEEDED_GENERATORS: [&str; 12] = [
-    "rand::rng()",
-    "rand::random",
+/// What the crates take from `rand`: the operating system's generator, and what takes any. All others it has are seeded
+/// once in a process, and two clones of a machine would draw the same from them.
+const MAY_IMPORT_OF_RAND: [&str; 5] =
+    ["CryptoRng", "RngExt", "TryRng", "rand_core::UnwrapErr", "rngs::SysRng"];
+
+/// Other crates' generators, and those of `rand` by the names that they have wherever they are.
+const SEEDED_GENERATORS: [&str; 13] = [
     "ThreadRng",
     "thread_rng",
     "StdRng",
     "SmallRng",
-    "SeedableRng",
+    "ChaCha8Rng",
     "ChaCha12Rng",
     "ChaCha20Rng",
+    "Xoshiro",
+    "SeedableRng",
     "aws_lc_rs::rand",
     "SystemRandom",
     "fastrand",
+    "oorandom",
 ];
 
 #[test]
 fn keys_and_salts_come_from_the_operating_system() {
-    let mut checked = 0;
+    let (mut checked, mut imports) = (0, 0);
     for name in ["common", "client", "server"] {
         for (file, text) in crate_sources(name) {
             let below = file.strip_prefix(workspace().join(name)).unwrap();
@@ -236,10 +242,22 @@ fn keys_and_salts_come_from_the_operating_system() {
             for word in SEEDED_GENERATORS {
                 assert!(!text.contains(word), "{} says {word}", file.display());
             }
+            for path in paths_below("rand", text) {
+                let may = MAY_IMPORT_OF_RAND.contains(&path.as_str());
+                assert!(may, "{} takes rand::{path}", file.display());
+                imports += 1;
+            }
             checked += 1;
+        }
+        let manifest = fs::read_to_string(workspace().join(name).join("Cargo.toml")).unwrap();
+        let manifest = manifest.parse::<toml::Table>().unwrap();
+        for dependency in manifest["dependencies"].as_table().unwrap().keys() {
+            let is_other = dependency.contains("rand") && dependency != "rand";
+            assert!(!is_other && dependency != "getrandom", "{name} depends on {dependency}");
         }
     }
     assert!(checked > 100, "the scan found only {checked} files: it no longer sees them");
+    assert!(imports > 15, "the scan found only {imports} imports: it no longer sees them");
 }
 
 /// The lint table of a manifest's `section`.
