@@ -235,11 +235,12 @@ pub fn next_generation() -> u64 {
 pub fn framed(key: &ObjectKey, body: &[u8], generation: u64) -> Vec<Vec<u8>> {
     let full = zput_framed::sealed_length(1 << zput_framed::SMALL_PARTS) as usize;
     let mut parts: Vec<Vec<u8>> = body.chunks(full).map(<[u8]>::to_vec).collect();
-    if parts.last().is_none_or(|part| part.len() == full) {
-        parts.push(Vec::new());
-    }
     if let Some(last) = parts.last_mut() {
         last.resize(zput_framed::next_sealed_length(last.len() as u64) as usize, 9);
+    }
+    // The last part is never a full one.
+    if parts.last().is_none_or(|part| part.len() == full) {
+        parts.push(vec![9; zput_framed::sealed_length(0) as usize]);
     }
     // The salt tells uploads apart.
     let salt = *Digest::of(body).as_bytes();
@@ -248,4 +249,28 @@ pub fn framed(key: &ObjectKey, body: &[u8], generation: u64) -> Vec<Vec<u8>> {
     let pieces: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     let footer = zput_framed::footer(&pieces, zput_framed::SMALL_PARTS);
     [header].into_iter().chain(parts).chain([footer]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A full part of 64 KiB is sealed to 65,672 bytes; from 65,656 on what is left is lengthened to one.
+    #[test]
+    fn a_body_of_any_length_is_framed() {
+        for (length, parts) in [
+            (0, &[72][..]),
+            (1, &[72]),
+            (65_655, &[65_655]),
+            (65_656, &[65_672, 72]),
+            (65_671, &[65_672, 72]),
+            (65_672, &[65_672, 72]),
+            (65_673, &[65_672, 72]),
+            (131_343, &[65_672, 65_672, 72]),
+        ] {
+            let slices = framed(&ObjectKey::new(b"key").unwrap(), &vec![7; length], 1);
+            let lengths: Vec<_> = slices[1..slices.len() - 1].iter().map(Vec::len).collect();
+            assert_eq!(lengths, parts, "{length}");
+        }
+    }
 }
