@@ -20,7 +20,7 @@ use crate::{
     mounts::{MountPoint, OpenError},
     opened::Opened,
     permits::Permits,
-    store::{Entered, Page, Store, StoreError, Upload},
+    store::{Entered, Page, Store, StoreError, Upload, Writer},
     transfer::Window,
     worker::Buffer,
 };
@@ -52,17 +52,17 @@ pub(crate) enum Job {
         kind: Kind,
         condition: Condition,
         header: Option<HeaderSlice>,
-        client: Option<DevicePublicKey>,
+        writer: Writer,
         /// Of the header, if there is one: until the upload itself is under way.
         expected: Option<Entered>,
     },
-    /// Go on with an upload that was cut off.
+    /// Go on with an upload that was cut off, or that an older connection has still.
     Resume {
         store: Store,
         key: ObjectKey,
         condition: Condition,
         header: HeaderSlice,
-        client: Option<DevicePublicKey>,
+        writer: Writer,
     },
     /// See which of these slices such an upload has.
     Claim(Box<Upload>, Vec<ClaimedSlice>),
@@ -171,8 +171,8 @@ impl Job {
                 let restored = store.restore(&key, version);
                 answer_of(&key, restored.map(|version| Response::Committed { version }))
             }
-            Self::Begin { store, key, kind, condition, header, client, expected } => {
-                let begun = store.begin(&key, kind, condition, client).and_then(|mut upload| {
+            Self::Begin { store, key, kind, condition, header, writer, expected } => {
+                let begun = store.begin(&key, kind, condition, writer).and_then(|mut upload| {
                     if let Some(HeaderSlice { bytes, digest }) = header {
                         upload.write_header(&bytes, digest)?;
                     }
@@ -181,8 +181,8 @@ impl Job {
                 drop(expected);
                 opened(&key, begun)
             }
-            Self::Resume { store, key, condition, header, client } => {
-                let resumed = store.resume(&key, condition, client, &header);
+            Self::Resume { store, key, condition, header, writer } => {
+                let resumed = store.resume(&key, condition, writer, &header);
                 if !matches!(
                     resumed,
                     Err(StoreError::NotFound | StoreError::Exists(_) | StoreError::Older { .. })
@@ -190,7 +190,7 @@ impl Job {
                     return opened(&key, resumed);
                 }
                 // Nothing is left of it where it was committed, and it is what is in its own way.
-                match store.committed(&key, client, &header) {
+                match store.committed(&key, writer.device, &header) {
                     Ok(Some(version)) => Done::Answer(Response::Committed { version }),
                     Ok(None) => opened(&key, resumed),
                     Err(e) => Done::Refused(told_of(&key)(e.into())),

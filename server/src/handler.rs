@@ -15,7 +15,7 @@ use crate::{
     catalog::{Job, denial, refused},
     mounts::MountPoint,
     session::access::{Admitted, Standing},
-    store::{Store, Upload},
+    store::{Store, Upload, Writer},
 };
 
 /// What the session does next.
@@ -55,12 +55,21 @@ pub(crate) struct Wish {
 pub(crate) struct Facts<'a> {
     /// Who sent it.
     pub(crate) standing: &'a Standing,
+    /// The number of the connection by which it came.
+    pub(crate) connection: u64,
     /// Whether nothing protects the connection (PROTOCOL 8).
     pub(crate) in_clear: bool,
     /// What it is about, if that is there.
     pub(crate) mount: Option<&'a Arc<MountPoint>>,
     /// The store that has the accounts.
     pub(crate) home: Option<&'a Store>,
+}
+
+impl Facts<'_> {
+    /// Whose uploads its sender's are.
+    fn writer(&self) -> Writer {
+        Writer { device: self.standing.member(), connection: self.connection }
+    }
 }
 
 /// Decides about a request. The connection's upload, if one is open, is taken when the request
@@ -141,14 +150,14 @@ fn decide_about(
         }
         (Request::Begin { kind, .. }, _) if !carried(kind) => Step::Refuse(ErrorCode::Kind, None),
         (Request::Begin { key, kind, condition, header }, Some(store)) => {
-            let client = facts.standing.member();
+            let writer = facts.writer();
             // From now on, not from when the pool comes to it: whoever asks for it is not told that there is nothing.
-            let expected = header.as_ref().map(|header| store.expect(client.as_ref(), header));
-            Step::Ask(Job::Begin { store, key, kind, condition, header, client, expected })
+            let expected = header.as_ref().map(|header| store.expect(&writer, header));
+            Step::Ask(Job::Begin { store, key, kind, condition, header, writer, expected })
         }
         (Request::Resume { key, condition, header }, Some(store)) => {
-            let client = facts.standing.member();
-            Step::Ask(Job::Resume { store, key, condition, header, client })
+            let writer = facts.writer();
+            Step::Ask(Job::Resume { store, key, condition, header, writer })
         }
         // Trees and archives are only read. Slices that follow a Begin are discarded as after any error.
         (_, None) => Step::Answer(denial("this mount is only read")),

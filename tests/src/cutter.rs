@@ -1,4 +1,4 @@
-//! Somebody on the line who passes everything on and writes it down, until it cuts the line or holds it up.
+//! Somebody on the line who passes everything on and writes it down, until it cuts the line, holds it up or swallows what comes.
 
 use std::{
     collections::VecDeque,
@@ -36,6 +36,9 @@ pub enum Fate {
     Cut(Way, u64),
     /// So many bytes pass this way; then nothing more does until it is let go, and nobody is told.
     Hold(Way, u64),
+    /// So many bytes pass this way; then whatever either side sends is taken and thrown away, and neither hears that the
+    /// other has gone. So it is behind a proxy that hangs: its kernel acknowledges everything, keep-alives as well.
+    Swallow(Way, u64),
     /// Everything passes, but for one bit of the byte behind so many.
     Flip(Way, u64),
 }
@@ -203,14 +206,15 @@ fn connect(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let fate = locked(&shared.fates).pop_front().unwrap_or(Fate::Pass);
     let talk = Arc::new(Mutex::new(Talk::default()));
     locked(&shared.talks).push(talk.clone());
+    let is_silent = Arc::new(AtomicBool::new(false));
     for (way, from, to) in [
         (Way::Up, client.try_clone()?, server.try_clone()?),
         (Way::Down, server.try_clone()?, client.try_clone()?),
     ] {
-        let (talk, shared_too) = (talk.clone(), shared.clone());
+        let (talk, shared_too, is_silent) = (talk.clone(), shared.clone(), is_silent.clone());
         let pump = thread::spawn(move || {
             // An end of either side is the other's too.
-            let _ended = pump(&from, &to, way, fate, &talk, &shared_too);
+            let _ended = pump(&from, &to, way, fate, &talk, &is_silent, &shared_too);
         });
         locked(&shared.pumps).push(pump);
     }
@@ -223,14 +227,17 @@ fn pump(
     way: Way,
     fate: Fate,
     talk: &Mutex<Talk>,
+    is_silent: &AtomicBool,
     shared: &Shared,
 ) -> io::Result<()> {
     let let_go = shared.let_go.load(Ordering::Acquire);
     let is_let_go = || shared.let_go.load(Ordering::Acquire) > let_go;
     let (mut limit, is_cut) = match fate {
         Fate::Cut(of, limit) if of == way => (limit, true),
-        Fate::Hold(of, limit) if of == way => (limit, false),
-        Fate::Pass | Fate::Cut(..) | Fate::Hold(..) | Fate::Flip(..) => (u64::MAX, false),
+        Fate::Hold(of, limit) | Fate::Swallow(of, limit) if of == way => (limit, false),
+        Fate::Pass | Fate::Cut(..) | Fate::Hold(..) | Fate::Swallow(..) | Fate::Flip(..) => {
+            (u64::MAX, false)
+        }
     };
     let flipped = match fate {
         Fate::Flip(of, at) if of == way => Some(at),
@@ -239,6 +246,10 @@ fn pump(
     let mut block = vec![0; 256 * 1024];
     let mut passed = 0;
     while passed < limit || !is_cut {
+        if passed == limit && matches!(fate, Fate::Swallow(..)) {
+            is_silent.store(true, Ordering::Release);
+            limit = u64::MAX;
+        }
         if passed == limit {
             // Held up.
             if shared.is_over() {
@@ -252,10 +263,12 @@ fn pump(
         }
         let room = usize::try_from(limit - passed).map_or(block.len(), |n| n.min(block.len()));
         match from.read(&mut block[..room]) {
+            Ok(0) if is_silent.load(Ordering::Acquire) => return Ok(()),
             Ok(0) => {
                 to.shutdown(Shutdown::Write)?;
                 return Ok(());
             }
+            Ok(_) if is_silent.load(Ordering::Acquire) => {}
             Ok(received) => {
                 // Before it is written: what a peer has read is known to have passed.
                 {
@@ -277,6 +290,7 @@ fn pump(
                     return Ok(());
                 }
             }
+            Err(_) if is_silent.load(Ordering::Acquire) => return Ok(()),
             Err(_) => {
                 // Reset by one side: so it is to the other.
                 return to.shutdown(Shutdown::Both);
@@ -300,13 +314,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    /// A server that says back what it hears.
-    fn echo() -> (String, JoinHandle<()>) {
+    /// A server that says back what it hears, to so many.
+    fn echo(times: usize) -> (String, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let serving = thread::spawn(move || {
-            for _ in 0..3 {
-                let (stream, _) = listener.accept().unwrap();
+            for stream in listener.incoming().take(times) {
+                let stream = stream.unwrap();
                 let _ended = io::copy(&mut &stream, &mut &stream);
             }
         });
@@ -315,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_where_it_was_told_to_be_and_what_passed_is_known() {
-        let (address, serving) = echo();
+        let (address, serving) = echo(3);
         let cutter = Cutter::new(&address);
         cutter.plan([Fate::Cut(Way::Up, 3), Fate::Cut(Way::Down, 2)]);
         for (up, down) in [(3, None), (6, Some(2)), (6, Some(6))] {
@@ -339,8 +353,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_swallowed_reaches_nobody_and_neither_does_the_end() {
+        let (address, serving) = echo(2);
+        let cutter = Cutter::new(&address);
+        cutter.plan([Fate::Swallow(Way::Up, 3), Fate::Swallow(Way::Down, 3)]);
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(cutter.address()).unwrap();
+            client.write_all(b"abcdef").unwrap();
+            cutter.wait_for(Way::Down, 3);
+            let mut got = [0; 3];
+            client.read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"abc");
+            client.write_all(&[7; 1_000_000]).unwrap();
+            client.set_read_timeout(Some(10 * TICK)).unwrap();
+            let nothing = client.read(&mut got).unwrap_err();
+            assert!(is_for_now(nothing.kind()), "{nothing}");
+            drop(client);
+            // The server still waits for it.
+            thread::sleep(10 * TICK);
+            assert!(!serving.is_finished());
+            let talk = cutter.so_far().pop().unwrap();
+            assert_eq!(&talk.down[..], b"abc");
+            cutter.hang_up();
+        }
+        serving.join().unwrap();
+    }
+
+    #[test]
     fn one_bit_is_flipped_and_nothing_else() {
-        let (address, serving) = echo();
+        let (address, serving) = echo(3);
         let cutter = Cutter::new(&address);
         cutter.plan([Fate::Flip(Way::Up, 2), Fate::Flip(Way::Down, 5)]);
         for arrives in [&b"abbdef"[..], b"abcdeg", b"abcdef"] {

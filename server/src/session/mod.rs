@@ -72,6 +72,8 @@ pub(crate) struct Connection {
     wire: Wire,
     session: ServerSession,
     peer: String,
+    /// Greater than that of every connection that was accepted before.
+    number: u64,
     /// Unknown until the handshake is over and the account was looked up.
     standing: Option<Standing>,
     /// When it is over for a peer that the server does not know, whatever moves.
@@ -137,12 +139,13 @@ enum Outgoing {
 }
 
 impl Connection {
-    /// A peer that has just arrived.
-    pub(crate) fn new(wire: Wire, door: &Door, peer: String, now: Instant) -> Self {
+    /// A peer that has just arrived, by the connection with this number.
+    pub(crate) fn new(wire: Wire, door: &Door, peer: String, number: u64, now: Instant) -> Self {
         Self {
             wire,
             session: ServerSession::new(Arc::clone(&door.session), now),
             peer,
+            number,
             standing: None,
             introduced_by: now + INTRODUCTION,
             idle_until: door.hurried.then_some(now + INTRODUCTION),
@@ -273,7 +276,13 @@ impl Connection {
             }
         };
         self.asks = !matches!(self.kind, RequestKind::Ping | RequestKind::Mount);
-        let facts = Facts { standing, in_clear: self.in_clear, mount, home: desk.mounts.home() };
+        let facts = Facts {
+            standing,
+            connection: self.number,
+            in_clear: self.in_clear,
+            mount,
+            home: desk.mounts.home(),
+        };
         match decide(admitted, &facts, &mut self.upload) {
             Step::Answer(response) => self.say(&response),
             Step::Refuse(code, left_behind) => {

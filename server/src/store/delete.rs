@@ -94,7 +94,7 @@ impl Store {
             condition: Condition::Any,
             client: trailer.client,
         };
-        let mut upload = Upload::begin(self.clone(), target)?;
+        let mut upload = Upload::begin(self.clone(), target, 0)?;
         let mut buffer = vec![0; COPY_BYTES];
         for (index, (length, digest)) in (0..).zip(table.rows()) {
             let begin = upload.length();

@@ -61,6 +61,9 @@ pub enum StoreError {
     /// As many as there may be (OPERATIONS: 1024) are under way.
     #[error("too many uploads are under way")]
     Crowded,
+    /// Somebody else works on this upload.
+    #[error("another connection or process has this upload")]
+    InUse,
     /// A sync of this store has failed, and nobody has verified it since.
     #[error(
         "a sync of this store failed earlier, and it takes no writes until \"zserve check --clear-suspect\" has \
@@ -104,6 +107,9 @@ pub enum StoreError {
     /// The upload is gone: an earlier call ended it.
     #[error("the upload is gone")]
     UploadGone,
+    /// A newer connection of the same device has the upload now.
+    #[error("a newer connection of this device has taken the upload over")]
+    TakenOver,
     /// The upload broke a rule.
     #[error("the object breaks the format: {0}")]
     Malformed(#[from] Flaw),
@@ -232,9 +238,9 @@ impl StoreError {
             Self::Exists(_) => ErrorCode::Exists,
             Self::Range => ErrorCode::Range,
             Self::Digest => ErrorCode::Digest,
-            Self::UploadGone => ErrorCode::State,
+            Self::UploadGone | Self::TakenOver => ErrorCode::State,
             Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
-            Self::Crowded | Self::Verifying => ErrorCode::Busy,
+            Self::Crowded | Self::InUse | Self::Verifying => ErrorCode::Busy,
             Self::Suspect => ErrorCode::Suspect,
             Self::Older { .. } => ErrorCode::Older,
             Self::Ahead { .. } => ErrorCode::Ahead,

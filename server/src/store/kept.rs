@@ -18,10 +18,11 @@ use zput_common::{
 };
 
 use super::{
-    Store, commit,
+    Store, Writer, commit,
     error::{Doing, StoreError},
     generation,
     layout::{ObjectName, STAGING, Shelf, is_resume_name, resume_name},
+    lease::Revoked,
     object::Object,
     shard::LockedShard,
     staging::{self, Staged},
@@ -41,33 +42,55 @@ const VERSIONS_LOOKED_AT: usize = 64;
 const READ_BYTES: usize = 256 * 1024;
 
 impl Store {
-    /// Goes on with an upload of `client` that began with `header` and was cut off. The header is held; what follows
-    /// can be [claimed](Upload::claim).
+    /// Goes on with an upload of `writer` that began with `header` and was cut off, or that an older connection of the
+    /// same writer has still: that one's is over then, once what had arrived of it is written. The header is held; what follows can be [claimed](Upload::claim).
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when nothing of it was kept, [`StoreError::Crowded`] while somebody else works on it or
-    /// there are too many uploads; [`StoreError::Exists`] as for [`Store::begin`]; [`StoreError::Malformed`] and
+    /// [`StoreError::NotFound`] when nothing of it was kept; [`StoreError::InUse`] while it is committed, or a connection
+    /// that is not older or another process works on it; [`StoreError::Crowded`] while there are too many uploads;
+    /// [`StoreError::Exists`] as for [`Store::begin`]; [`StoreError::Malformed`] and
     /// [`StoreError::Digest`] as for [`Upload::write_header`]; [`StoreError::Suspect`].
     pub fn resume(
         &self,
         key: &ObjectKey,
         condition: Condition,
-        client: Option<DevicePublicKey>,
+        writer: impl Into<Writer>,
         header: &HeaderSlice,
     ) -> Result<Upload, StoreError> {
         check_header(&header.bytes, key)?;
         if Digest::of(&header.bytes) != header.digest {
             return Err(StoreError::Digest);
         }
+        let Writer { device: client, connection } = writer.into();
         let target = Target { key: key.clone(), kind: Kind::Sealed, condition, client };
         self.check_trusted()?;
         let name = resume_name(target.client.as_ref(), &header.digest);
-        if self.0.under_way.has(&name) {
-            return Err(StoreError::Crowded);
-        }
+        let older = match self.0.under_way.lease(&name) {
+            Some(lease) if lease.holder() < connection => Some(lease),
+            Some(_) => return Err(StoreError::InUse),
+            // It is about to begin, or is being committed.
+            None if self.0.under_way.has(&name) => return Err(StoreError::InUse),
+            None => None,
+        };
         commit::refuse_hopeless(self, &target)?;
-        let permit = self.0.uploads.permit().ok_or(StoreError::Crowded)?;
-        let mut staged = Staged::reopen(self.staging()?, &name)?.ok_or(StoreError::NotFound)?;
+        let (mut staged, permit, _entered) = match older {
+            Some(lease) => {
+                // Nobody is told meanwhile that there is nothing.
+                let entered = self.0.under_way.enter(&name);
+                let _turn = self.0.take_overs.permit().ok_or(StoreError::InUse)?;
+                match lease.revoke(self.0.to_take_over) {
+                    Revoked::Taken(Received { staged, permit, .. }) => {
+                        (staged, permit, Some(entered))
+                    }
+                    Revoked::Gone | Revoked::AtWork => return Err(StoreError::InUse),
+                }
+            }
+            None => {
+                let permit = self.0.uploads.permit().ok_or(StoreError::Crowded)?;
+                let staged = Staged::reopen(self.staging()?, &name)?;
+                (staged.ok_or(StoreError::NotFound)?, permit, None)
+            }
+        };
         if let Err(error) = generation::refuse_hopeless(self, key, &header.bytes) {
             if matches!(error, StoreError::Older { .. }) {
                 // It cannot be committed any more.
@@ -81,8 +104,8 @@ impl Store {
             staged.goes();
             return Err(StoreError::NotFound);
         }
-        let received = Received::header_of(staged, header, found);
-        Ok(Upload::again(self.clone(), target, received, name, permit))
+        let received = Received::header_of(staged, permit, header, found);
+        Upload::again(self.clone(), target, received, name, connection)
     }
 
     /// The version that an upload of `client` that began with `header` became, if it was committed, whatever became of
@@ -169,17 +192,22 @@ impl Upload {
     pub fn claim(&mut self, slices: &[ClaimedSlice]) -> Result<u32, StoreError> {
         let store = self.store.clone();
         let _permit = store.0.claims.permit().ok_or(StoreError::Crowded)?;
-        self.between_slices(|received| {
-            let mut held = 0;
-            for slice in slices {
-                if !received.claim(slice)? {
+        let mut held = 0;
+        for slice in slices {
+            // One at a time: whoever takes the upload over waits for no more than one.
+            let is_held = self.between_slices(|received| {
+                let is_held = received.claim(slice)?;
+                if !is_held {
                     received.forget_unclaimed()?;
-                    break;
                 }
-                held += 1;
+                Ok(is_held)
+            })?;
+            if !is_held {
+                break;
             }
-            Ok(held)
-        })
+            held += 1;
+        }
+        Ok(held)
     }
 }
 

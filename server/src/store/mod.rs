@@ -30,6 +30,7 @@ mod inspect;
 mod invites;
 mod kept;
 mod layout;
+mod lease;
 mod list;
 mod object;
 mod record;
@@ -42,6 +43,7 @@ mod suspicion;
 mod sync;
 mod under_way;
 mod upload;
+mod writer;
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -50,7 +52,7 @@ use std::{
 };
 
 use zput_common::{
-    keys::{public::DevicePublicKey, server::ServerKeySeed},
+    keys::server::ServerKeySeed,
     name::ObjectKey,
     proto::message::{Condition, Kind},
 };
@@ -68,13 +70,15 @@ pub use self::{
     object::Object,
     suspicion::Suspicion,
     upload::Upload,
+    writer::Writer,
 };
 pub(crate) use self::{history::Place, layout::STORE_FILE, under_way::Entered};
 use self::{
     layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX, is_resume_name},
+    lease::Patience,
     sync::Syncs,
     under_way::UnderWay,
-    upload::Target,
+    upload::{TO_TAKE_OVER, Target},
 };
 use crate::{permits::Permits, sys::fs};
 
@@ -87,6 +91,9 @@ pub(crate) const UPLOADS_MAX: usize = 1024;
 /// Most claims that are read at once in an open store: each may read 1 GiB for a request of 2 KiB, on a thread that
 /// others wait for. Half of the threads that a server has at least.
 const CLAIMS_MAX: usize = 16;
+
+/// Most connections that take an upload over at once in an open store: each may wait for seconds on such a thread.
+const TAKE_OVERS_MAX: usize = 8;
 
 /// An open store. Clones are the same store; any number of threads and processes may use it at once.
 #[derive(Clone, Debug)]
@@ -101,6 +108,9 @@ struct Inner {
     uploads: Permits,
     /// For those that read what was claimed.
     claims: Permits,
+    /// For those that take an upload over, and how long they wait.
+    take_overs: Permits,
+    to_take_over: Patience,
     under_way: UnderWay,
     /// For how long uploads that were cut off are kept.
     keep_uploads_ns: AtomicU64,
@@ -135,6 +145,8 @@ impl Store {
             server_key,
             uploads: Permits::new(UPLOADS_MAX),
             claims: Permits::new(CLAIMS_MAX),
+            take_overs: Permits::new(TAKE_OVERS_MAX),
+            to_take_over: TO_TAKE_OVER,
             under_way: UnderWay::default(),
             keep_uploads_ns: AtomicU64::default(),
         }));
@@ -165,12 +177,13 @@ impl Store {
         key: &ObjectKey,
         kind: Kind,
         condition: Condition,
-        client: Option<DevicePublicKey>,
+        writer: impl Into<Writer>,
     ) -> Result<Upload, StoreError> {
         self.check_trusted()?;
+        let Writer { device: client, connection } = writer.into();
         let target = Target { key: key.clone(), kind, condition, client };
         commit::refuse_hopeless(self, &target)?;
-        Upload::begin(self.clone(), target)
+        Upload::begin(self.clone(), target, connection)
     }
 
     fn root(&self) -> BorrowedFd<'_> {

@@ -54,7 +54,7 @@ impl<D: AsFd + Clone> Staged<D> {
     /// Locks the file with this name, if there is one that nobody has placed. It stays when this is dropped.
     ///
     /// # Errors
-    /// [`StoreError::Crowded`] while somebody else works on it.
+    /// [`StoreError::InUse`] while somebody else works on it.
     pub(super) fn reopen(dir: &D, name: &str) -> Result<Option<Self>, StoreError> {
         match fs::open_write(dir, name) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -65,11 +65,11 @@ impl<D: AsFd + Clone> Staged<D> {
     /// Locks a file that had this name a moment ago.
     fn take(dir: &D, name: &str, file: File) -> Result<Option<Self>, StoreError> {
         if !fs::try_lock(&file).doing("lock a file")? {
-            return Err(StoreError::Crowded);
+            return Err(StoreError::InUse);
         }
         if !has_name(dir, name, &file).doing("look at a file")? {
             // It was replaced, or is an object by now, and this lock says nothing about what has the name.
-            return Err(StoreError::Crowded);
+            return Err(StoreError::InUse);
         }
         let mut staged = Self { dir: dir.clone(), name: name.to_owned(), file, fate: Fate::Stays };
         let identity = staged.identity()?;
@@ -255,12 +255,12 @@ mod tests {
 
         let file = opened();
         std::fs::rename(at("upload"), at("object")).unwrap();
-        assert!(matches!(Staged::take(&fd, "upload", file), Err(StoreError::Crowded)));
+        assert!(matches!(Staged::take(&fd, "upload", file), Err(StoreError::InUse)));
         std::fs::rename(at("object"), at("upload")).unwrap();
         let file = opened();
         std::fs::write(at("another"), "others").unwrap();
         std::fs::rename(at("another"), at("upload")).unwrap();
-        assert!(matches!(Staged::take(&fd, "upload", file), Err(StoreError::Crowded)));
+        assert!(matches!(Staged::take(&fd, "upload", file), Err(StoreError::InUse)));
         assert_eq!(std::fs::read(at("upload")).unwrap(), b"others");
     }
 }

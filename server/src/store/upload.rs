@@ -1,7 +1,10 @@
 //! An upload under way: slices, each verified against its digest before it counts (STORE, "Put" 1 and 2).
 
-use std::os::{fd::OwnedFd, unix::fs::FileExt};
-use std::sync::Arc;
+use std::{
+    os::{fd::OwnedFd, unix::fs::FileExt},
+    sync::Arc,
+    time::Duration,
+};
 
 use zput_common::{
     blob::envelope::HeaderFields,
@@ -18,9 +21,10 @@ use super::{
     generation,
     kept::KEPT_MIN_BYTES,
     layout::resume_name,
+    lease::{Ended, Lease, Patience},
     record::SliceTable,
     staging::Staged,
-    under_way::Entered,
+    under_way::{Entered, NotNewer},
 };
 use crate::{permits::Permit, sys::fs};
 
@@ -42,6 +46,16 @@ const WRITE_BACK_BYTES: u64 = 1024 * 1024;
 /// as it is on the disk, so that a long put neither evicts what others are being served nor waits for fresh pages.
 const CACHED_BYTES: u64 = 64 * 1024 * 1024;
 
+/// How long a connection waits that ends an older one's upload and begins another: for a call that writes one buffer or
+/// reads one slice. Longer takes a disk that is overloaded, and then the client comes back.
+pub(super) const TO_REPLACE: Patience =
+    Patience { rest: Duration::ZERO, for_rest: Duration::ZERO, for_call: Duration::from_secs(1) };
+
+/// And one that goes on with it: what had arrived before the line died is written first. Between two buffers of a slice
+/// that is here already there is less than half a second.
+pub(super) const TO_TAKE_OVER: Patience =
+    Patience { rest: Duration::from_millis(500), for_rest: Duration::from_secs(2), ..TO_REPLACE };
+
 /// How many slices there may be where `received` bytes are held.
 fn slices_allowed(received: u64) -> u64 {
     (FREE_SLICES + received / BYTES_PER_SLICE).min(SLICES_MAX.into())
@@ -53,12 +67,11 @@ fn slices_allowed(received: u64) -> u64 {
 pub struct Upload {
     pub(super) store: Store,
     pub(super) target: Target,
-    /// `None` once a call has failed.
-    received: Option<Received>,
+    /// Of what was received; it has ended once a call has failed, or a newer connection has taken the upload over.
+    lease: Lease<Received>,
     slice: Option<Slice>,
     /// What it is called when it is kept; only what began with a header can be.
     resume_name: Option<String>,
-    _permit: Permit,
 }
 
 /// What the object is to become.
@@ -85,23 +98,32 @@ pub(super) struct Received {
     pub(super) found: Option<u64>,
     /// Until the end of its commit.
     pub(super) under_way: Option<Entered>,
+    pub(super) permit: Permit,
 }
 
 impl Received {
     /// Nothing of a new file.
-    fn nothing(staged: Staged<Arc<OwnedFd>>) -> Self {
-        let cached_from = HEADER_MAX_BYTES as u64;
-        let table = SliceTable::default();
-        Self { staged, table, length: 0, written_to: 0, cached_from, found: None, under_way: None }
+    fn nothing(staged: Staged<Arc<OwnedFd>>, permit: Permit) -> Self {
+        Self {
+            staged,
+            table: SliceTable::default(),
+            length: 0,
+            written_to: 0,
+            cached_from: HEADER_MAX_BYTES as u64,
+            found: None,
+            under_way: None,
+            permit,
+        }
     }
 
     /// The header, which begins a file of `found` bytes.
     pub(super) fn header_of(
         staged: Staged<Arc<OwnedFd>>,
+        permit: Permit,
         header: &HeaderSlice,
         found: u64,
     ) -> Self {
-        let mut received = Self::nothing(staged);
+        let mut received = Self::nothing(staged, permit);
         // At most 65,536 bytes (PROTOCOL 5).
         received.length = header.bytes.len() as u64;
         received.table.push(header.bytes.len() as u32, &header.digest);
@@ -155,41 +177,63 @@ struct Slice {
 }
 
 impl Upload {
-    pub(super) fn begin(store: Store, target: Target) -> Result<Self, StoreError> {
+    pub(super) fn begin(store: Store, target: Target, connection: u64) -> Result<Self, StoreError> {
         let permit = store.0.uploads.permit().ok_or(StoreError::Crowded)?;
-        let received = Some(Received::nothing(Staged::create(store.staging()?, "")?));
-        Ok(Self { store, target, received, slice: None, resume_name: None, _permit: permit })
+        let received = Received::nothing(Staged::create(store.staging()?, "")?, permit);
+        let lease = Lease::new(received, connection);
+        Ok(Self { store, target, lease, slice: None, resume_name: None })
     }
 
-    /// An upload that goes on, under the name that it has.
+    /// An upload that goes on, and is called `name` when it is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when a newer connection has come for it meanwhile.
     pub(super) fn again(
         store: Store,
         target: Target,
         mut received: Received,
         name: String,
-        permit: Permit,
-    ) -> Self {
+        connection: u64,
+    ) -> Result<Self, StoreError> {
         received.under_way = Some(store.0.under_way.enter(&name));
-        let (received, resume_name) = (Some(received), Some(name));
-        Self { store, target, received, slice: None, resume_name, _permit: permit }
+        let lease = Lease::new(received, connection);
+        let upload = Self { store, target, lease, slice: None, resume_name: Some(name) };
+        upload.supersede()?;
+        Ok(upload)
     }
 
-    /// The header of a sealed object, its first slice.
+    /// The header of a sealed object, its first slice. An upload with the same header that an older connection of the
+    /// same writer has ends as if that connection had.
     ///
     /// # Errors
     /// [`StoreError::Malformed`] when `bytes` are not one whole header, or name another object; [`StoreError::Digest`];
-    /// [`StoreError::Older`] and [`StoreError::Ahead`], as far as they are certain already.
+    /// [`StoreError::Older`] and [`StoreError::Ahead`], as far as they are certain already; [`StoreError::InUse`] when a
+    /// newer connection has the upload.
     pub fn write_header(&mut self, bytes: &[u8], digest: Digest) -> Result<(), StoreError> {
         let length = check_header(bytes, &self.target.key)?.length();
         generation::refuse_hopeless(&self.store, &self.target.key, bytes)?;
         let name = resume_name(self.target.client.as_ref(), &digest);
-        if let Some(received) = &mut self.received {
-            received.under_way = Some(self.store.0.under_way.enter(&name));
-        }
+        let entered = self.store.0.under_way.enter(&name);
+        self.step(|received, _| {
+            received.under_way = Some(entered);
+            Ok(())
+        })?;
         self.start_slice(length, digest)?;
         self.write(bytes)?;
         self.end_slice()?;
         self.resume_name = Some(name);
+        self.supersede().inspect_err(|_| self.give_up())
+    }
+
+    /// Ends the upload that an older connection has by this name: whoever knows its whole header has proved that it is
+    /// the same one.
+    fn supersede(&self) -> Result<(), StoreError> {
+        let Some(name) = &self.resume_name else { return Ok(()) };
+        let older = self.store.0.under_way.install(name, &self.lease);
+        if let Some(older) = older.map_err(|NotNewer| StoreError::InUse)? {
+            // Whatever it gives is dropped, and stays if it is worth it.
+            older.revoke(TO_REPLACE);
+        }
         Ok(())
     }
 
@@ -277,14 +321,14 @@ impl Upload {
     /// Bytes received.
     #[must_use]
     pub fn length(&self) -> u64 {
-        self.received.as_ref().map_or(0, |received| received.length)
+        self.lease.look(|received| received.length).unwrap_or(0)
     }
 
     /// What was received, all of it in whole slices.
     pub(super) fn into_received(mut self) -> Result<(Store, Target, Received), StoreError> {
         let trusted = self.store.check_trusted();
         self.between_slices(|received| trusted.and_then(|()| received.forget_unclaimed()))?;
-        let mut received = self.received.take().ok_or(StoreError::UploadGone)?;
+        let mut received = self.lease.end()?;
         // A commit that fails is an error like any other.
         received.staged.goes();
         Ok((self.store, self.target, received))
@@ -306,19 +350,28 @@ impl Upload {
         &mut self,
         step: impl FnOnce(&mut Received, &mut Option<Slice>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let received = self.received.as_mut().ok_or(StoreError::UploadGone)?;
-        let result = step(received, &mut self.slice);
+        let slice = &mut self.slice;
+        let result = self.lease.work(|received| step(received, slice))?;
         match &result {
             Ok(_) => {}
-            Err(StoreError::Digest) => self.received = None,
+            Err(StoreError::Digest) => drop(self.lease.end()),
             Err(_) => self.give_up(),
         }
         result
     }
 
     fn give_up(&mut self) {
-        if let Some(mut received) = self.received.take() {
+        if let Ok(mut received) = self.lease.end() {
             received.staged.goes();
+        }
+    }
+}
+
+impl From<Ended> for StoreError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Gone => Self::UploadGone,
+            Ended::Revoked => Self::TakenOver,
         }
     }
 }

@@ -40,11 +40,11 @@ pub(super) enum Guest {
 }
 
 impl Guest {
-    /// A peer that has just arrived.
-    pub(super) fn by(door: &Doorway, wire: Wire, peer: String, now: Instant) -> Self {
+    /// A peer that has just arrived, by a connection with this number.
+    pub(super) fn by(door: &Doorway, wire: Wire, peer: String, number: u64, now: Instant) -> Self {
         match door {
             Doorway::Zput(door) => {
-                Self::Zput(Box::new(session::Connection::new(wire, door, peer, now)))
+                Self::Zput(Box::new(session::Connection::new(wire, door, peer, number, now)))
             }
             Doorway::Web(door) => Self::Web(Box::new(web::Connection::new(wire, door, peer, now))),
         }

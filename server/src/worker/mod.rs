@@ -272,7 +272,7 @@ impl Worker {
     fn seat(&mut self, arrival: Arrival) {
         let Arrival { socket, door, peer, seat } = arrival;
         debug!(peer, "arrived");
-        let guest = Guest::by(&door, Wire::new(socket), peer, self.now.instant);
+        let guest = Guest::by(&door, Wire::new(socket), peer, seat.number(), self.now.instant);
         let id = self.connections.insert(Seated {
             guest,
             queued: false,

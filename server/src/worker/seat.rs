@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,6 +18,10 @@ use crate::permits::{Permit, Permits};
 
 /// Time that a peer has in any case to say who it is: a handshake over a slow line.
 const UNKNOWN_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// The number of the next seat of any server in this process, 1 for the first: their order is that in which their
+/// connections were accepted.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// The most connections at once that were told to make room and have not ended yet. They go beyond the
 /// limit.
@@ -50,7 +57,6 @@ struct Taken {
     by_client: HashMap<IpAddr, usize>,
     /// Those of peers that have not said yet who they are, in the order they came.
     unknown: BTreeMap<u64, Unknown>,
-    next: u64,
 }
 
 #[derive(Debug)]
@@ -131,8 +137,7 @@ impl Seats {
         if let Some(client) = client {
             *taken.by_client.entry(client).or_default() += 1;
         }
-        let number = taken.next;
-        taken.next += 1;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         if !keyless {
             taken.unknown.insert(number, Unknown { since: now, worker });
         }
@@ -170,7 +175,7 @@ impl Taken {
 }
 
 impl Seat {
-    /// Its number, by which it is told to make room.
+    /// Its number, by which it is told to make room; greater than that of every connection that was accepted before.
     pub(crate) const fn number(&self) -> u64 {
         self.number
     }

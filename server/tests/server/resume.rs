@@ -50,8 +50,8 @@ fn parts() -> [Vec<u8>; 3] {
     [0..PART, PART..2 * PART, 2 * PART..2 * PART + 400_000].map(|part| all[part].to_vec())
 }
 
-/// Puts two parts of "k", and a piece of the third on its way.
-fn put_two(peer: &mut Peer<TcpStream>) {
+/// Puts two parts of "k", and a piece of the third on its way. Gives the rest of that.
+fn put_two(peer: &mut Peer<TcpStream>) -> Vec<u8> {
     let [one, two, three] = parts();
     assert_eq!(peer.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
     for part in [&one, &two] {
@@ -59,8 +59,10 @@ fn put_two(peer: &mut Peer<TcpStream>) {
         assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
     }
     peer.say_slice(&three);
-    let written = peer.written();
-    std::io::Write::write_all(&mut peer.stream, &written[..100_000]).unwrap();
+    let mut written = peer.written();
+    let rest = written.split_off(100_000);
+    std::io::Write::write_all(&mut peer.stream, &written).unwrap();
+    rest
 }
 
 /// Resumes, once the other connection's end has been noticed.
@@ -115,9 +117,8 @@ fn staged(store: &TempDir) -> PathBuf {
 fn an_upload_outlives_its_connection() {
     let (home, device) = home();
     let mut first = home.device(&device);
-    put_two(&mut first);
+    let _unsent = put_two(&mut first);
     let mut second = home.device(&device);
-    assert_eq!(code(&second.ask(&resume("k")).unwrap()), Some(ErrorCode::Busy));
     // Without a farewell, in the middle of a slice.
     drop(first);
     assert_eq!(resume_at_last(&mut second), Response::Begun);
@@ -131,6 +132,8 @@ fn an_upload_outlives_its_connection() {
 #[test]
 fn a_commit_whose_answer_was_lost_is_answered_once_more() {
     let (home, device) = home();
+    // The older of the two: it takes nothing from the other one.
+    let mut second = home.device(&device);
     let mut first = home.device(&device);
     let [_, body, footer] = sealed("k", 90);
     let absent = |request| match request {
@@ -140,7 +143,6 @@ fn a_commit_whose_answer_was_lost_is_answered_once_more() {
         other => other,
     };
     assert_eq!(first.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
-    let mut second = home.device(&device);
     // Too small to be kept, and under way all the same.
     assert_eq!(code(&second.ask(&resume("k")).unwrap()), Some(ErrorCode::Busy));
     first.say_slice(&body);
@@ -161,11 +163,61 @@ fn a_commit_whose_answer_was_lost_is_answered_once_more() {
     assert_eq!(second.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
 }
 
+/// PROTOCOL 5: a line that has died in silence has not ended for the server. The client comes back by another
+/// connection, and the upload is that one's, whatever is still on its way by the first.
+#[test]
+fn an_upload_is_taken_over_from_a_connection_that_is_silent() {
+    for in_clear in [false, true] {
+        let (home, device) = home();
+        let connect = || if in_clear { home.plain() } else { home.device(&device) };
+        let mut first = connect();
+        let rest = put_two(&mut first);
+        let mut second = connect();
+        assert_eq!(second.ask(&resume("k")).unwrap(), Response::Begun);
+        assert_eq!(home.staged(), 1);
+        let file = staged(&home.dir);
+        let there = fs::metadata(&file).unwrap().len();
+        // What the line had swallowed comes after all: PROTOCOL 5, "read, thrown away and answered `State`".
+        std::io::Write::write_all(&mut first.stream, &rest).unwrap();
+        assert_eq!(code(&first.hear().unwrap()), Some(ErrorCode::State));
+        for request in [Request::Commit, claim(&[&parts()[0]])] {
+            assert_eq!(code(&first.ask(&request).unwrap()), Some(ErrorCode::State));
+        }
+        assert_eq!(fs::metadata(&file).unwrap().len(), there);
+        finish(&mut second);
+        assert_eq!(home.staged(), 0);
+        // It is as good as any other connection, and older: it is told what became of the upload.
+        assert!(matches!(first.ask(&resume("k")).unwrap(), Response::Committed { .. }));
+    }
+}
+
+/// Nobody takes over what is not its own, whatever header it knows.
+#[test]
+fn nobody_takes_over_the_upload_of_another() {
+    let (home, device) = home();
+    let other = seed(2);
+    home.enroll(&other, Scopes::ALL);
+    let mut first = home.device(&device);
+    let rest = put_two(&mut first);
+    for mut stranger in [home.device(&other), home.plain()] {
+        assert_eq!(code(&stranger.ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound));
+        assert_eq!(stranger.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
+        assert_eq!(stranger.ask(&Request::Abort).unwrap(), Response::Aborted);
+    }
+    let [one, two, three] = parts();
+    std::io::Write::write_all(&mut first.stream, &rest).unwrap();
+    assert_eq!(first.hear().unwrap(), Response::SliceHeld);
+    first.say_slice(&zput_framed::footer(&[&one, &two, &three], PART_SIZE_LOG2));
+    first.say(&Request::Commit);
+    assert_eq!(first.hear().unwrap(), Response::SliceHeld);
+    assert!(matches!(first.hear().unwrap(), Response::Committed { .. }));
+}
+
 #[test]
 fn an_upload_is_its_writers_alone() {
     let (home, device) = home();
     let mut first = home.device(&device);
-    put_two(&mut first);
+    let _unsent = put_two(&mut first);
     drop(first);
     until("it was cut off", || home.server.stats().connections == 0);
     let other = seed(2);
@@ -175,7 +227,7 @@ fn an_upload_is_its_writers_alone() {
     assert_eq!(code(&home.plain().ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound));
     // An anonymous one is not that device's.
     let mut anonymous = home.plain();
-    put_two(&mut anonymous);
+    let _unsent = put_two(&mut anonymous);
     drop(anonymous);
     until("it was cut off", || home.server.stats().connections == 1);
     assert_eq!(home.staged(), 2);
@@ -190,7 +242,7 @@ fn an_upload_is_its_writers_alone() {
 fn an_upload_that_was_aborted_is_gone() {
     let (home, device) = home();
     let mut peer = home.device(&device);
-    put_two(&mut peer);
+    let _unsent = put_two(&mut peer);
     peer.say_slice_as(&bytes(PART)[..1], Digest::of(&bytes(PART)[..1]));
     drop(peer);
     until("it was cut off", || home.server.stats().connections == 0);
@@ -232,7 +284,7 @@ fn a_server_that_stops_keeps_what_is_under_way() {
     let device = seed(1);
     home.enroll(&device, Scopes::PUT.and(Scopes::GET));
     let mut peer = home.device(&device);
-    put_two(&mut peer);
+    let _unsent = put_two(&mut peer);
     let Home { server, dir, .. } = home;
     server.shutdown().unwrap();
     assert_eq!(peer::count(&dir.path().join("staging")), 1);
@@ -290,7 +342,7 @@ fn what_nobody_came_back_for_goes_at_the_start() {
     for (keep, age, left) in [(72 * 3600, 71 * 3600, 1), (72 * 3600, 73 * 3600, 0), (0, 0, 0)] {
         let (home, device) = home();
         let mut peer = home.device(&device);
-        put_two(&mut peer);
+        let _unsent = put_two(&mut peer);
         drop(peer);
         until("it was cut off", || home.server.stats().connections == 0);
         let Home { server, dir, .. } = home;

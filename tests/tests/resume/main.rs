@@ -8,4 +8,5 @@ mod order;
 mod puts;
 mod rivals;
 mod setting;
+mod silence;
 mod sources;

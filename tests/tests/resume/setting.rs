@@ -96,6 +96,18 @@ impl Setting {
         });
     }
 
+    /// Waits until the server has so many parts of an upload.
+    pub(crate) fn has_received(&self, parts: u64) {
+        until(PATIENCE, "the server has them", || {
+            let staging = self.server.store().join("staging");
+            // STORE, "Kept uploads": a resume name has 64 digits, and is given behind the first whole slice.
+            names(&staging).iter().any(|name| {
+                let length = fs::metadata(staging.join(name)).map_or(0, |m| m.len());
+                name.len() == 64 && length >= parts * SEALED_PART
+            })
+        });
+    }
+
     /// The names of the journals on the machine.
     pub(crate) fn journals(&self) -> Vec<String> {
         let puts = self.home.path().join(".local/state/zput/puts");

@@ -57,7 +57,7 @@ impl Bench {
         let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
         let wire = Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (inbox, overheard) = Overheard::inbox();
-        let connection = Connection::new(wire, &door, "test".to_owned(), Instant::now());
+        let connection = Connection::new(wire, &door, "test".to_owned(), 1, Instant::now());
         let mut lent = Lent::new(Mounts::of_store(store, policy), inbox);
         lent.buffers = Buffers::new(buffers);
         let mut bench = Self { connection, peer, lent, overheard, _dir: dir };

@@ -76,10 +76,10 @@ fn whoever_asks_while_it_is_under_way_waits() {
         resumed.map_err(|error| format!("{error:?}"))
     };
     let upload = whole(&home, 1);
-    assert_eq!(resume(), Err("Crowded".to_owned()));
+    assert_eq!(resume(), Err("InUse".to_owned()));
     let waiting = std::thread::scope(|scope| {
         let committing = scope.spawn(|| upload.commit().unwrap());
-        while resume() == Err("Crowded".to_owned()) {}
+        while resume() == Err("InUse".to_owned()) {}
         // By then it is over, one way or the other.
         let found = found(&home, Some(WRITER), 1);
         (found, committing.join().unwrap().0)
@@ -100,10 +100,16 @@ fn whoever_asks_while_it_waits_for_its_turn_waits_as_well() {
     let (key, kind, condition) = (key("doc"), Kind::Sealed, Condition::Any);
     let begin = Request::Begin { key: key.clone(), kind, condition, header: Some(header(1)) };
     let admitted = standing.admit(begin, Some(mount.policy())).unwrap();
-    let facts = Facts { standing: &standing, in_clear: true, mount: Some(mount), home: None };
+    let facts = Facts {
+        standing: &standing,
+        connection: 1,
+        in_clear: true,
+        mount: Some(mount),
+        home: None,
+    };
     let Step::Ask(job) = decide(admitted, &facts, &mut None) else { panic!("it is for the pool") };
     let resumed = || home.store.resume(&key, condition, None, &header(1)).map(drop);
-    assert!(matches!(resumed(), Err(StoreError::Crowded)));
+    assert!(matches!(resumed(), Err(StoreError::InUse)));
     drop(job);
     assert!(matches!(resumed(), Err(StoreError::NotFound)));
 }

@@ -8,37 +8,37 @@ use zput_common::{
 };
 
 use super::{child::Child, *};
-use crate::store::{Upload, layout};
+use crate::store::{Upload, Writer, layout};
 
-const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
+pub(super) const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
 
 /// Bytes of a full part of 512 KiB, sealed: half the least that is kept.
-const PART: usize = 524_872;
+pub(super) const PART: usize = 524_872;
 
 /// A full part, of which no two are the same.
-fn part(fill: u8) -> Vec<u8> {
+pub(super) fn part(fill: u8) -> Vec<u8> {
     vec![fill; PART]
 }
 
 /// The part that ends a blob behind full ones, of no plaintext.
-const LAST: [u8; 72] = [4; 72];
+pub(super) const LAST: [u8; 72] = [4; 72];
 
-fn claimed(bytes: &[u8]) -> ClaimedSlice {
+pub(super) fn claimed(bytes: &[u8]) -> ClaimedSlice {
     ClaimedSlice { length: bytes.len() as u32, digest: Digest::of(bytes) }
 }
 
-fn add(upload: &mut Upload, slice: &[u8]) {
+pub(super) fn add(upload: &mut Upload, slice: &[u8]) {
     upload.start_slice(slice.len() as u32, Digest::of(slice)).unwrap();
     upload.write(slice).unwrap();
     upload.end_slice().unwrap();
 }
 
 /// An upload of "doc" with these parts behind its header.
-fn begun(home: &Home, parts: &[&[u8]]) -> Upload {
+pub(super) fn begun(home: &Home, parts: &[&[u8]]) -> Upload {
     begun_by(home, Some(WRITER), parts)
 }
 
-fn begun_by(home: &Home, writer: Option<DevicePublicKey>, parts: &[&[u8]]) -> Upload {
+pub(super) fn begun_by(home: &Home, writer: impl Into<Writer>, parts: &[&[u8]]) -> Upload {
     let [header, ..] = sealed("doc", b"");
     let upload = home.store.begin(&key("doc"), Kind::Sealed, Condition::Any, writer);
     let mut upload = upload.unwrap();
@@ -62,14 +62,14 @@ fn staged_names(home: &Home) -> Vec<String> {
 }
 
 /// The one file in staging.
-fn staged_file(home: &Home) -> PathBuf {
+pub(super) fn staged_file(home: &Home) -> PathBuf {
     let names = staged_names(home);
     let [name] = &names[..] else { panic!("{names:?}") };
     home.path().join("staging").join(name)
 }
 
 /// Ends `upload`, whose parts are these, and compares what became of it.
-fn finish(home: &Home, mut upload: Upload, parts: &[&[u8]]) {
+pub(super) fn finish(home: &Home, mut upload: Upload, parts: &[&[u8]]) {
     let [header, ..] = sealed("doc", b"");
     let mut parts = parts.to_vec();
     if parts.last().is_some_and(|part| part.len() == PART) {
@@ -346,7 +346,7 @@ fn it_is_found_by_its_writer_its_key_and_its_header() {
     ask("doc", Some(WRITER), &header).unwrap();
 
     // Anonymous ones are one writer.
-    drop(begun_by(&home, None, &[&one, &two]));
+    drop(begun_by(&home, Writer::default(), &[&one, &two]));
     ask("doc", None, &header).unwrap();
     assert_eq!(home.staged(), 2);
 }
@@ -492,7 +492,7 @@ fn none_is_kept_where_none_is_to_be() {
     let (one, two) = (part(1), part(2));
     drop(begun(&home, &[&one, &two]));
     home.store.keep_uploads(Duration::ZERO);
-    drop(begun_by(&home, None, &[&one, &two]));
+    drop(begun_by(&home, Writer::default(), &[&one, &two]));
     assert_eq!(home.staged(), 1);
     assert_eq!(home.store.expire_uploads().unwrap(), 1);
     assert_eq!(home.staged(), 0);

@@ -18,6 +18,7 @@ mod opening;
 mod order;
 mod others;
 mod suspicion;
+mod takeover;
 mod together;
 mod uploads;
 
