@@ -162,11 +162,11 @@ pub(crate) enum End {
     /// The farewell took too long.
     #[error("the peer did not take its leave in time")]
     FarewellTimeout,
-    /// A device without an account did not join in time.
+    /// A device without an account did not join in time, or one without a key asked for nothing.
     #[error("a peer without an account did not join or ask for something in time")]
     Stranger,
-    /// Nobody knew yet who it is, and somebody else needed the seat.
-    #[error("it had not said who it is, and its seat was needed")]
+    /// Somebody else needed the seat, and nobody knew yet who it is, or its upload stood still.
+    #[error("it had not said who it is, or its upload stood still, and its seat was needed")]
     Crowded,
     /// Nothing moved for too long while the peer had to act.
     #[error("the peer was idle for too long")]

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::Desk;
@@ -25,6 +25,8 @@ pub(crate) struct Lent {
     pub(crate) open_files: Permits,
     pub(crate) keyless: Permits,
     pub(crate) metrics: WorkerMetrics,
+    /// How far its clock is ahead.
+    pub(crate) ahead: Duration,
     pool: Pool,
     inbox: Inbox,
     tools: Tools,
@@ -45,6 +47,7 @@ impl Lent {
             open_files: Permits::new(16),
             keyless: Permits::new(16),
             metrics: WorkerMetrics::default(),
+            ahead: Duration::ZERO,
             pool,
             inbox,
             tools: Tools::new(Pipes::default()),
@@ -55,7 +58,7 @@ impl Lent {
 
     /// For a turn.
     pub(crate) fn desk(&mut self) -> Desk<'_> {
-        self.now.instant = Instant::now();
+        self.now.instant = Instant::now() + self.ahead;
         Desk {
             mounts: &self.mounts,
             pool: &self.pool,

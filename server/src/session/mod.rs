@@ -82,10 +82,12 @@ pub(crate) struct Connection {
     idle_until: Option<Instant>,
     /// For how long a peer may ask for nothing.
     idle: Duration,
-    /// What is being answered is more than a ping, and may be asked.
+    /// What is being answered is more than a ping, and may be asked; while an upload is open, it is about that.
     asks: bool,
     /// The share of a peer without a key.
     keyless: Option<Permit>,
+    /// The upload of a peer without a key has made no progress for the idle time. Its share is another's.
+    stands_still: bool,
     /// Nothing protects this connection, so unsealed objects may move here.
     in_clear: bool,
     /// A request of it was denied, and the log says so.
@@ -152,6 +154,7 @@ impl Connection {
             idle: Duration::from_secs(door.session.limits.idle_seconds.into()),
             asks: false,
             keyless: None,
+            stands_still: false,
             in_clear: false,
             denied: false,
             insider: door.insiders,
@@ -192,6 +195,11 @@ impl Connection {
     /// Whether its peer has said who it is, or that it has no key.
     pub(crate) const fn is_introduced(&self) -> bool {
         matches!(self.standing, Some(Standing::Member(..) | Standing::Anonymous))
+    }
+
+    /// Whether it makes room when somebody needs its seat.
+    pub(crate) const fn yields(&self) -> bool {
+        self.stands_still
     }
 
     /// Takes the next event of the session, if there is nothing else to finish first.
@@ -275,7 +283,7 @@ impl Connection {
                 return Ok(());
             }
         };
-        self.asks = !matches!(self.kind, RequestKind::Ping | RequestKind::Mount);
+        self.asks = deadlines::keeps_seat(self.kind, self.upload.is_some());
         let facts = Facts {
             standing,
             connection: self.number,

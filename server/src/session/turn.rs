@@ -36,7 +36,7 @@ impl Connection {
         loop {
             let mut moved = self.put_out(now, desk, &mut budget)?;
             if moved && self.asks {
-                self.asked(now);
+                self.asked(desk.keyless, now);
             }
             if let Some(outcome) = self.outcome.take() {
                 desk.metrics.answered(self.kind, outcome);

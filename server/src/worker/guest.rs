@@ -72,6 +72,14 @@ impl Guest {
         }
     }
 
+    /// Whether it makes room when somebody needs its seat.
+    pub(super) const fn yields(&self) -> bool {
+        match self {
+            Self::Zput(connection) => connection.yields(),
+            Self::Web(_) => false,
+        }
+    }
+
     pub(super) fn turn(&mut self, desk: &mut Desk<'_>) -> Verdict {
         match self {
             Self::Zput(connection) => connection.turn(desk),

@@ -288,9 +288,9 @@ impl Worker {
         }
     }
 
-    /// Lets go of the connection that has this seat, unless it was a known peer's meanwhile.
+    /// Lets go of the connection that has this seat, unless it was a known peer's meanwhile, and that one's not to yield.
     fn make_room(&mut self, seat: u64) {
-        let is_it = |seated: &Seated| seated.seat.number() == seat && !seated.seat.is_known();
+        let is_it = |seated: &Seated| seated.seat.number() == seat && seated.seat.may_go();
         let connections = &mut self.connections;
         let id =
             connections.ids().into_iter().find(|id| connections.get(*id).is_some_and(|s| is_it(s)));
@@ -401,6 +401,7 @@ impl Worker {
             if seated.guest.is_introduced() {
                 seated.seat.known();
             }
+            seated.seat.yields(seated.guest.yields());
             let ended = Instant::now();
             self.metrics.turn(ended - began);
             began = ended;

@@ -1,7 +1,8 @@
 //! The connection limits: over all, for each client, and for peers that nobody here knows.
 //!
 //! A peer that has not said yet who it is holds its seat only as long as nobody else needs it: where all
-//! are taken, the next one that arrives takes the place of the one that has been unknown for longest.
+//! are taken, the next one that arrives takes the place of the one that has been unknown for longest, or else of one whose
+//! upload stands still.
 //! Peers without a key have a part of the seats, so that devices with an account find one.
 
 use std::{
@@ -57,6 +58,8 @@ struct Taken {
     by_client: HashMap<IpAddr, usize>,
     /// Those of peers that have not said yet who they are, in the order they came.
     unknown: BTreeMap<u64, Unknown>,
+    /// Those that yield, and their workers, in the order they came.
+    yielding: BTreeMap<u64, usize>,
 }
 
 #[derive(Debug)]
@@ -89,7 +92,9 @@ pub(crate) struct Seat {
     taken: Arc<Mutex<Taken>>,
     client: Option<IpAddr>,
     number: u64,
+    worker: usize,
     known: bool,
+    yields: bool,
     /// The share of a peer that has no key, whoever it says it is.
     _keyless: Option<Permit>,
 }
@@ -142,7 +147,9 @@ impl Seats {
             taken.unknown.insert(number, Unknown { since: now, worker });
         }
         let taken = Arc::clone(&self.taken);
-        Ok((Seat { taken, client, number, known: keyless, _keyless: permit }, leaving))
+        let seat =
+            Seat { taken, client, number, worker, known: keyless, yields: false, _keyless: permit };
+        Ok((seat, leaving))
     }
 
     /// How many are taken.
@@ -152,22 +159,25 @@ impl Seats {
 }
 
 impl Taken {
-    /// The connection that has been unknown for longest, if that is long enough.
+    /// The connection that has been unknown for longest, if that is long enough; or else the first of those that yield.
     fn make_room(&mut self, now: Instant) -> Option<Leaving> {
-        let (seat, unknown) = self.unknown.first_key_value()?;
-        let (seat, worker) = (*seat, unknown.worker);
-        let waited = now.saturating_duration_since(unknown.since);
-        if waited < UNKNOWN_AT_LEAST || self.leaving >= LEAVING_MAX {
+        if self.leaving >= LEAVING_MAX {
             return None;
         }
+        let waited = |unknown: &Unknown| now.saturating_duration_since(unknown.since);
+        let unknown = self.unknown.first_key_value().filter(|(_, u)| waited(u) >= UNKNOWN_AT_LEAST);
+        let unknown = unknown.map(|(seat, unknown)| (*seat, unknown.worker));
+        let yielding = || self.yielding.first_key_value().map(|(seat, worker)| (*seat, *worker));
+        let (seat, worker) = unknown.or_else(yielding)?;
         self.unknown.remove(&seat);
+        self.yielding.remove(&seat);
         self.leaving += 1;
         Some(Leaving { worker, seat })
     }
 
-    /// A seat that was an unknown peer's is not any more.
+    /// A seat that was an unknown peer's, or yielded, does so no more.
     fn settle(&mut self, number: u64) {
-        if self.unknown.remove(&number).is_none() {
+        if self.unknown.remove(&number).is_none() && self.yielding.remove(&number).is_none() {
             // It was told to make room, and has come to an end by itself.
             self.leaving = self.leaving.saturating_sub(1);
         }
@@ -180,9 +190,22 @@ impl Seat {
         self.number
     }
 
-    /// Whether its peer has said who it is: then it stays.
-    pub(crate) const fn is_known(&self) -> bool {
-        self.known
+    /// Whether it may be told to make room: its peer has not said who it is, or it yields.
+    pub(crate) const fn may_go(&self) -> bool {
+        !self.known || self.yields
+    }
+
+    /// Whether it makes room for somebody who needs it, though its peer is known.
+    pub(crate) fn yields(&mut self, yields: bool) {
+        if !self.known || std::mem::replace(&mut self.yields, yields) == yields {
+            return;
+        }
+        let mut taken = lock(&self.taken);
+        if yields {
+            taken.yielding.insert(self.number, self.worker);
+        } else {
+            taken.settle(self.number);
+        }
     }
 
     /// Its peer has said who it is.
@@ -197,7 +220,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
         taken.all = taken.all.saturating_sub(1);
-        if !self.known {
+        if self.may_go() {
             taken.settle(self.number);
         }
         if let Some(client) = self.client
@@ -303,6 +326,35 @@ mod tests {
         let mut third = third;
         third.known();
         assert_eq!(take(1, later + Duration::from_secs(9)).unwrap().1.map(|l| l.worker), Some(1));
+    }
+
+    /// Whoever is known stays, but for those that yield; and no longer than they do.
+    #[test]
+    fn who_yields_makes_room_behind_those_who_are_not_known() {
+        let later = Instant::now() + Duration::from_secs(9);
+        let seats = Seats::new(SeatLimits { all: 3, ..ANY });
+        let take = |worker| seats.take(None, false, worker, later);
+        let mut known: Vec<_> = (7..10).map(|worker| take(worker).unwrap().0).collect();
+        known.iter_mut().for_each(Seat::known);
+        assert_eq!(take(1).unwrap_err(), NoSeat::Full);
+        known[1].yields(true);
+        known[2].yields(true);
+        known[2].yields(false);
+        assert!(known[1].may_go() && !known[2].may_go());
+        let (fourth, leaving) = take(1).unwrap();
+        assert_eq!(leaving, Some(Leaving { worker: 8, seat: known[1].number() }));
+        // It was told, and goes on after all: it stays, and counts.
+        known[1].yields(false);
+        assert!(!known[1].may_go());
+        assert_eq!(seats.taken(), 4);
+        drop(fourth);
+        assert_eq!(take(1).unwrap_err(), NoSeat::Full);
+        known[1].yields(true);
+        let (_fifth, leaving) = take(1).unwrap();
+        assert_eq!(leaving.map(|leaving| leaving.worker), Some(8));
+        drop(known.remove(1));
+        assert_eq!(seats.taken(), 3);
+        assert_eq!(take(1).unwrap_err(), NoSeat::Full, "the fifth has just come");
     }
 
     #[test]

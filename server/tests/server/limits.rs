@@ -146,6 +146,40 @@ fn silent_peers_make_room() {
     assert!(until_closed(first) < Duration::from_secs(8), "the first one has made room");
 }
 
+/// An upload that stands still beside pings holds neither a share of those without a key nor a seat that is needed.
+#[test]
+fn uploads_that_stand_still_make_room() {
+    let home = serve(|options| (options.max_connections, options.idle_seconds) = (4, 2));
+    let member = seed(1);
+    home.enroll(&member, Scopes::PUT);
+    // Three quarters of four.
+    let mut still: Vec<_> = (0..3).map(|_| home.plain()).collect();
+    for (peer, name) in still.iter_mut().zip(["a", "b", "c"]) {
+        assert_eq!(peer.ask(&begin(name, Kind::Plain)).unwrap(), Response::Begun);
+    }
+    let mut come = Vec::new();
+    let piece = bytes(65_536);
+    until("others have come in their place, and go on", || {
+        for peer in &mut still {
+            // Whoever has made room hears nothing.
+            let _pong = peer.ask(&Request::Ping);
+        }
+        if let Ok(mut peer) = Peer::connect(home.tcp(), &ClientConfig::Plaintext)
+            && matches!(peer.ask(&begin("d", Kind::Plain)), Ok(Response::Begun))
+        {
+            come.push(peer);
+        }
+        come.retain_mut(|peer| {
+            peer.say_slice(&piece);
+            matches!(peer.hear(), Ok(Response::SliceHeld))
+        });
+        come.len() == 3
+    });
+    let mut device = home.device(&member);
+    assert_eq!(device.ask(&Request::Ping).unwrap(), Response::Pong);
+    until("those have made room that had to", || home.server.stats().connections <= 4);
+}
+
 #[test]
 fn at_the_connection_limit_a_peer_is_told_so() {
     let home = serve(|options| options.max_connections = 2);

@@ -6,7 +6,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes};
+use zput_common::{
+    digest::Digest,
+    proto::{ServerConfig, ServerLimits, message::Scopes},
+};
 
 use super::*;
 use crate::{
@@ -23,6 +26,12 @@ const HELLO: &[u8] = b"zput/c1\n\x00\x07\x01\x01\x01\x00\x00\x00\x00";
 
 /// Request 1 in a frame.
 const PING: &[u8] = b"\x00\x00\x00\x01\x01";
+
+/// Request 5 in a frame: from the start, one entry, without headers.
+const LIST: &[u8] = b"\x00\x00\x00\x04\x05\x00\x01\x00";
+
+/// Request 7 in a frame: key "k", plain, any condition, no header.
+const BEGIN: &[u8] = b"\x00\x00\x00\x06\x07\x01k\x01\x00\x00";
 
 /// A connection, all that a worker lends it, and its peer.
 struct Bench {
@@ -83,6 +92,19 @@ impl Bench {
         self.connection.turn(&mut self.lent.desk())
     }
 
+    /// Has a request answered; gives how many bytes that took.
+    fn serve(&mut self, request: &[u8]) -> usize {
+        self.peer.write_all(request).unwrap();
+        self.connection.wire().wake_for_test();
+        assert!(matches!(self.turn(), Verdict::Park(_)));
+        while self.connection.ticket.is_some() {
+            let done = self.overheard.done();
+            self.connection.deliver(done, &mut self.lent.desk()).unwrap();
+            assert!(matches!(self.turn(), Verdict::Park(_)));
+        }
+        self.heard()
+    }
+
     /// What has reached the peer.
     fn heard(&mut self) -> usize {
         self.peer.set_nonblocking(true).unwrap();
@@ -121,22 +143,11 @@ fn a_turn_ends_though_there_is_more_to_do() {
 #[test]
 fn pings_keep_no_seat_for_a_peer_without_a_key() {
     let in_seconds = |n| Instant::now() + Duration::from_secs(n);
-    for (hurried, request, ends_in_10, ends_in_119) in [
-        (true, PING, true, true),
-        (false, PING, false, false),
-        // List: request 5, from the start, one entry, without headers.
-        (true, b"\x00\x00\x00\x04\x05\x00\x01\x00", false, false),
-    ] {
+    for (hurried, request, ends_in_10, ends_in_119) in
+        [(true, PING, true, true), (false, PING, false, false), (true, LIST, false, false)]
+    {
         let mut bench = Bench::at(1, |door| Door { hurried, ..door });
-        bench.peer.write_all(request).unwrap();
-        bench.connection.wire().wake_for_test();
-        assert!(matches!(bench.turn(), Verdict::Park(_)));
-        if request != PING {
-            let done = bench.overheard.done();
-            bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
-            assert!(matches!(bench.turn(), Verdict::Park(_)));
-        }
-        assert!(bench.heard() > 0, "it was answered");
+        assert!(bench.serve(request) > 0, "it was answered");
         bench.connection.expire(in_seconds(9)).unwrap();
         assert!(bench.connection.phase.is_open());
         bench.connection.expire(in_seconds(11)).unwrap();
@@ -146,11 +157,63 @@ fn pings_keep_no_seat_for_a_peer_without_a_key() {
     }
 }
 
+/// PROTOCOL 9: a peer without a key keeps no seat by an upload that makes no progress. Pings say that somebody is there, and
+/// other requests are about something else.
+#[test]
+fn pings_keep_no_seat_beside_an_upload_that_stands_still() {
+    // Request 8 in a frame: one byte and its digest; then the byte.
+    let slice = [&b"\x00\x00\x00\x22\x08\x01"[..], Digest::of(b"x").as_bytes(), b"x"].concat();
+    for (hurried, request, yields) in
+        [(true, PING, true), (true, LIST, true), (true, &slice, false), (false, PING, false)]
+    {
+        let mut bench = Bench::at(1, |door| Door { hurried, ..door });
+        // Answer 7 in a frame: Begun.
+        assert_eq!(bench.serve(BEGIN), 5);
+        assert_eq!(bench.lent.keyless.count(), 1);
+        for seconds in [60, 119, 121, 239] {
+            bench.lent.ahead = Duration::from_secs(seconds);
+            let now = bench.lent.desk().now.instant;
+            bench.connection.expire(now).unwrap();
+            assert!(bench.connection.phase.is_open());
+            let stands_still = seconds > 120 && yields;
+            assert_eq!(bench.connection.yields(), stands_still, "{hurried} {request:?} {seconds}");
+            // Its share is somebody else's.
+            assert_eq!(bench.lent.keyless.count(), usize::from(!stands_still));
+            assert!(bench.serve(request) > 0, "it was answered");
+        }
+        if !yields {
+            continue;
+        }
+        // A source that was slow goes on, where there is a share for it.
+        let others: Vec<_> = (0..15).map(|_| bench.lent.keyless.permit().unwrap()).collect();
+        assert_eq!(bench.serve(&slice), 5);
+        assert!(!bench.connection.yields() && bench.connection.phase.is_open());
+        assert!(bench.lent.keyless.permit().is_none());
+        for seconds in [300, 361] {
+            bench.lent.ahead = Duration::from_secs(seconds);
+            let now = bench.lent.desk().now.instant;
+            bench.connection.expire(now).unwrap();
+            assert!(bench.serve(PING) > 0, "it was answered");
+        }
+        let _last = bench.lent.keyless.permit().unwrap();
+        bench.peer.write_all(&slice).unwrap();
+        bench.connection.wire().wake_for_test();
+        while !matches!(bench.turn(), Verdict::Close(_)) && bench.connection.phase.is_open() {
+            if bench.connection.ticket.is_some() {
+                let done = bench.overheard.done();
+                bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
+            }
+        }
+        assert!(bench.heard() >= 5, "what was held is said to be");
+        drop(others);
+    }
+}
+
 #[test]
 fn a_connection_without_a_buffer_waits_for_one() {
     let mut bench = Bench::new(0);
     // Begin: request 7, key "k", plain, any condition, no header; then Slice: request 8, one byte, its digest.
-    bench.peer.write_all(b"\x00\x00\x00\x06\x07\x01k\x01\x00\x00").unwrap();
+    bench.peer.write_all(BEGIN).unwrap();
     bench.peer.write_all(b"\x00\x00\x00\x22\x08\x01").unwrap();
     bench.peer.write_all(&[7; 33]).unwrap();
     bench.connection.wire().wake_for_test();
@@ -205,7 +268,7 @@ fn who_takes_enough_may_go_on() {
 #[test]
 fn who_sends_too_little_of_a_slice_is_left() {
     let mut bench = Bench::with(1, 4400);
-    bench.peer.write_all(b"\x00\x00\x00\x06\x07\x01k\x01\x00\x00").unwrap();
+    bench.peer.write_all(BEGIN).unwrap();
     bench.peer.write_all(b"\x00\x00\x00\x22\x08\x40").unwrap();
     bench.peer.write_all(&[7; 33]).unwrap();
     bench.connection.wire().wake_for_test();
