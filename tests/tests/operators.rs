@@ -1,5 +1,5 @@
-//! What operators do to the directories of a server: they copy a store, work in it as another user, lose the right to read a
-//! file of it, and let a mount's path lead elsewhere. The programs are those that a user has.
+//! What operators do to the directories of a server: they copy a store, tidy it up, move it, work in it as another user, lose the
+//! right to read a file of it, and let a mount's path lead elsewhere. The programs are those that a user has.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -83,6 +83,38 @@ fn a_store_that_comes_back_without_its_empty_directories_is_served() {
     }
     let directories = |dir: &Path| below(dir).iter().filter(|path| path.is_dir()).count();
     assert_eq!(directories(&store), directories(&whole));
+}
+
+/// Beneath a server that runs, within its sandbox.
+#[test]
+fn a_store_that_is_tidied_up_takes_puts_and_one_that_was_moved_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let config = format!("[[mount]]\nstore = {:?}\n", at("store"));
+    let server = Configured::start(&config);
+    let home = Home::new();
+    server.admit(&home, &at("store"), "");
+    home.turn_to(&format!("zput://{}", server.zput()));
+    home.write("f", b"one");
+    let _stored = home.run("zput", ["f"]).ok();
+    for removed in ["staging", "history", "trash", "locks", "invites"] {
+        fs::remove_dir_all(at("store").join(removed)).unwrap();
+        let _stored = home.run("zput", ["f"]).ok();
+    }
+    // A disk that is gone, and the directory below it.
+    fs::rename(at("store"), at("elsewhere")).unwrap();
+    fs::create_dir(at("store")).unwrap();
+    let refused = home.run("zput", ["f"]).ended(1);
+    assert!(refused.stderr.contains(" takes no writes: "), "{}", refused.stderr);
+    assert_eq!(home.run("zget", ["-o", "-", "f"]).ok().stdout, b"one");
+    assert_eq!(fs::read_dir(at("store")).unwrap().count(), 0);
+    fs::remove_dir(at("store")).unwrap();
+    fs::rename(at("elsewhere"), at("store")).unwrap();
+    let _stored = home.run("zput", ["f"]).ok();
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("a directory of the store was missing and was made again"), "{log}");
+    assert!(log.contains("the store's directory is not where it was"), "{log}");
 }
 
 /// A `zserve` that another user may start, whatever directories the built one is below.

@@ -76,7 +76,7 @@ impl Store {
             joined: date(self.clock().now_ns()),
         };
         let text = write(&file).map_err(|what| StoreError::Account { file: path(device), what })?;
-        small_file::write(self.syncs(), dir.as_fd(), &file_name(device), &text)?;
+        small_file::write(self.syncs(), dir.as_fd(), CLIENTS, &file_name(device), &text)?;
         Ok(scopes)
     }
 

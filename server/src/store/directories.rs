@@ -7,6 +7,7 @@
 use std::{
     io::{self, ErrorKind},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::fs::Mode;
@@ -37,6 +38,8 @@ pub(super) fn open(syncs: &Syncs, path: &str) -> Result<Option<OwnedFd>, StoreEr
 
 fn make_again(syncs: &Syncs, path: &str) -> Result<OwnedFd, StoreError> {
     const MAKING: &str = "make a directory again";
+    // Another store, or the directory below a disk that is gone, is none that lacks a directory.
+    syncs.check_root()?;
     let mut dir = fs::open_dir(syncs.root(), ".").doing_to(MAKING, path)?;
     for name in path.split('/') {
         if fs::make_dir(&dir, name).doing_to(MAKING, path)? {
@@ -46,6 +49,43 @@ fn make_again(syncs: &Syncs, path: &str) -> Result<OwnedFd, StoreError> {
     }
     tracing::warn!(directory = path, "a directory of the store was missing and was made again");
     Ok(dir)
+}
+
+/// A directory of the store that stays open.
+#[derive(Debug)]
+pub(super) struct OpenDirectory {
+    path: &'static str,
+    open: Mutex<Option<Identified>>,
+}
+
+/// An open directory, with its device and inode.
+type Identified = (Arc<OwnedFd>, (u64, u64));
+
+impl OpenDirectory {
+    /// That is at `path` from the store's own.
+    pub(super) const fn of(path: &'static str) -> Self {
+        Self { path, open: Mutex::new(None) }
+    }
+
+    /// The directory that has the path now. One that was removed is made again, and one that took its place is opened;
+    /// `None` where nothing can be made.
+    pub(super) fn get(&self, syncs: &Syncs) -> Result<Option<Arc<OwnedFd>>, StoreError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = fs::identity_at(syncs.root(), self.path).map(|found| found.inode);
+        if let (Some((dir, inode)), Ok(there)) = (&*open, &there)
+            && inode == there
+        {
+            return Ok(Some(Arc::clone(dir)));
+        }
+        *open = None;
+        let Some(dir) = self::open(syncs, self.path)? else { return Ok(None) };
+        let (dir, inode) = {
+            let inode = fs::identity(&dir).reading("look at a directory", self.path)?.inode;
+            (Arc::new(dir), inode)
+        };
+        *open = Some((Arc::clone(&dir), inode));
+        Ok(Some(dir))
+    }
 }
 
 /// What was not as a store makes it, when the store was opened.

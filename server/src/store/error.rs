@@ -73,6 +73,12 @@ pub enum StoreError {
     /// Nothing can be written, because the file system or the permissions say so.
     #[error("this store is read-only: {0}")]
     ReadOnly(io::Error),
+    /// The store's directory was unmounted, moved or removed, or another one has its place.
+    #[error(
+        "the store's directory is not where it was when it was opened: nothing is written until it is, or the server \
+         starts again"
+    )]
+    Displaced,
     /// Somebody else looks into the suspicion already.
     #[error("somebody verifies this store already: wait for that to end")]
     Verifying,
@@ -245,7 +251,7 @@ impl StoreError {
             Self::Older { .. } => ErrorCode::Older,
             Self::Ahead { .. } => ErrorCode::Ahead,
             Self::InviteUnknown | Self::InviteExpired => ErrorCode::Denied,
-            Self::ReadOnly(_) => ErrorCode::ReadOnly,
+            Self::ReadOnly(_) | Self::Displaced => ErrorCode::ReadOnly,
             Self::Io { source, .. } => code_of(source),
             Self::Unreadable { source, .. } => match code_of(source) {
                 ErrorCode::Busy => ErrorCode::Busy,

@@ -17,6 +17,7 @@ use super::{
     directories,
     error::{Doing, StoreError},
     layout::{LOCKS, SERVER_KEY_FILE, STORE_FILE, Shard, Shelf},
+    root::Root,
     server_key, small_file,
     sync::Syncs,
 };
@@ -80,7 +81,7 @@ fn open(
         Err(error) if fs::may_not_write(&error) && fs::check_readable(&root).is_ok() => Some(error),
         Err(error) => return Err(StoreError::NotWritable(error)),
     };
-    let syncs = Syncs::new(Arc::new(root), clock, read_only.as_ref());
+    let syncs = Syncs::new(Root::new(Arc::new(root), path)?, clock, read_only.as_ref());
     let root = syncs.root();
     {
         // Held while it is looked at or made.

@@ -54,7 +54,7 @@ impl Store {
         let dir = self.invites_dir()?.ok_or_else(|| StoreError::Missing(INVITES.to_owned()))?;
         let name = file_name(&secret);
         let text = write(&file).map_err(|what| StoreError::Account { file: path(&name), what })?;
-        small_file::write(self.syncs(), dir.as_fd(), &name, &text)?;
+        small_file::write(self.syncs(), dir.as_fd(), INVITES, &name, &text)?;
         Ok(secret)
     }
 

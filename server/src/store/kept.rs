@@ -87,7 +87,7 @@ impl Store {
             }
             None => {
                 let permit = self.0.uploads.permit().ok_or(StoreError::Crowded)?;
-                let staged = Staged::reopen(self.staging()?, &name)?;
+                let staged = Staged::reopen(&self.staging()?, &name)?;
                 (staged.ok_or(StoreError::NotFound)?, permit, None)
             }
         };

@@ -34,6 +34,7 @@ mod lease;
 mod list;
 mod object;
 mod record;
+mod root;
 mod rounds;
 mod server_key;
 mod shard;
@@ -72,14 +73,15 @@ pub use self::{
     upload::Upload,
     writer::Writer,
 };
-pub(crate) use self::{history::Place, layout::STORE_FILE, under_way::Entered};
 use self::{
+    directories::OpenDirectory,
     layout::{CLIENTS, INVITES, STAGING, TEMPORARY_PREFIX, is_resume_name},
     lease::Patience,
     sync::Syncs,
     under_way::UnderWay,
     upload::{TO_TAKE_OVER, Target},
 };
+pub(crate) use self::{history::Place, layout::STORE_FILE, under_way::Entered};
 use crate::{permits::Permits, sys::fs};
 
 /// The format of the store and of all its small files.
@@ -102,8 +104,7 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     syncs: Arc<Syncs>,
-    /// None where it is missing and nothing can be written.
-    staging: Option<Arc<OwnedFd>>,
+    staging: OpenDirectory,
     server_key: ServerKeySeed,
     uploads: Permits,
     /// For those that read what was claimed.
@@ -135,13 +136,14 @@ impl Store {
     }
 
     fn opened((syncs, server_key): (Arc<Syncs>, ServerKeySeed)) -> Result<Self, StoreError> {
-        let staging = directories::open(&syncs, STAGING)?;
+        let staging = OpenDirectory::of(STAGING);
+        staging.get(&syncs)?;
         if !syncs.is_read_only() {
             sweep(&syncs)?;
         }
         let store = Self(Arc::new(Inner {
             syncs,
-            staging: staging.map(Arc::new),
+            staging,
             server_key,
             uploads: Permits::new(UPLOADS_MAX),
             claims: Permits::new(CLAIMS_MAX),
@@ -195,8 +197,8 @@ impl Store {
     }
 
     /// Where uploads are.
-    fn staging(&self) -> Result<&Arc<OwnedFd>, StoreError> {
-        self.0.staging.as_ref().ok_or_else(|| StoreError::Missing(STAGING.to_owned()))
+    fn staging(&self) -> Result<Arc<OwnedFd>, StoreError> {
+        self.0.staging.get(self.syncs())?.ok_or_else(|| StoreError::Missing(STAGING.to_owned()))
     }
 
     /// Whether nothing can be written: gets and lists alone are of use.

@@ -57,5 +57,5 @@ pub(super) fn make(syncs: &Syncs) -> Result<(), StoreError> {
          seed = \"{}\"\n",
         *seed
     ));
-    small_file::write(syncs, syncs.root(), SERVER_KEY_FILE, &text)
+    small_file::write(syncs, syncs.root(), ".", SERVER_KEY_FILE, &text)
 }

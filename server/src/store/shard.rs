@@ -14,6 +14,7 @@ use super::{
     error::{Doing, OfFile as _, Rot, StoreError},
     layout::{LOCKS, ObjectName, Shard, Shelf},
     object::Object,
+    staging::has_name,
     sync::Syncs,
 };
 use crate::sys::fs;
@@ -32,10 +33,7 @@ pub(super) struct LockedShard {
 impl LockedShard {
     /// Waits until no other thread or process holds the shard.
     pub(super) fn exclusive(syncs: &Arc<Syncs>, shard: Shard) -> Result<Self, StoreError> {
-        let lock = open_lock(syncs, shard)?;
-        if let Some(lock) = &lock {
-            fs::lock(lock).doing_to("lock a shard", shard.lock_file())?;
-        }
+        let lock = locked(syncs, shard, |lock| fs::lock(lock))?;
         Self::open(syncs, shard, lock)
     }
 
@@ -49,10 +47,7 @@ impl LockedShard {
 
     /// Waits until nobody changes the shard. Only to look.
     pub(super) fn shared(syncs: &Arc<Syncs>, shard: Shard) -> Result<Self, StoreError> {
-        let lock = open_lock(syncs, shard)?;
-        if let Some(lock) = &lock {
-            fs::lock_shared(lock).doing_to("lock a shard", shard.lock_file())?;
-        }
+        let lock = locked(syncs, shard, |lock| fs::lock_shared(lock))?;
         Self::open(syncs, shard, lock)
     }
 
@@ -232,6 +227,28 @@ impl LockedShard {
     pub(super) fn sync(&self, shelf: Shelf) -> Result<(), StoreError> {
         self.syncs.trusted_dir(self.dir_to_change(shelf)?)
     }
+}
+
+/// How often the file of a lock may be removed while somebody waits for it.
+const LOCKS_REMOVED_MAX: usize = 8;
+
+/// Waits for the lock of a shard.
+fn locked(
+    syncs: &Syncs,
+    shard: Shard,
+    lock: impl Fn(&File) -> std::io::Result<()>,
+) -> Result<Option<File>, StoreError> {
+    const LOCKING: &str = "lock a shard";
+    let path = shard.lock_file();
+    for _ in 0..LOCKS_REMOVED_MAX {
+        let Some(file) = open_lock(syncs, shard)? else { return Ok(None) };
+        lock(&file).doing_to(LOCKING, &path)?;
+        // Where it was removed meanwhile, those who came later wait for another one, and this one orders nobody.
+        if has_name(syncs.root(), &path, &file).doing_to(LOCKING, &path)? {
+            return Ok(Some(file));
+        }
+    }
+    Err(StoreError::Missing(path))
 }
 
 /// The file whose lock orders the writers of a shard. One that is missing is made again; none where nothing can be made.

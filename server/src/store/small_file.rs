@@ -60,14 +60,15 @@ fn text(file: File) -> std::io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Writes a file, in place of what is there; when this returns, it is durable.
+/// Writes a file, in place of what is there; when this returns, it is durable. `dir` is `path` from the store's own.
 pub(super) fn write(
     syncs: &Syncs,
     dir: BorrowedFd<'_>,
+    path: &str,
     name: &str,
     text: &str,
 ) -> Result<(), StoreError> {
-    let staged = Staged::create(&dir, TEMPORARY_PREFIX)?;
+    let staged = Staged::create(&dir, path, TEMPORARY_PREFIX)?;
     staged.file().write_all_at(text.as_bytes(), 0).doing_to("write a file", name)?;
     syncs.data(staged.file(), "sync a file")?;
     staged.place(dir, name)?;

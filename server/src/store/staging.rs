@@ -36,11 +36,12 @@ enum Fate {
 }
 
 impl<D: AsFd + Clone> Staged<D> {
-    /// Makes a file whose name is `prefix` and 32 random digits, and locks it.
-    pub(super) fn create(dir: &D, prefix: &str) -> Result<Self, StoreError> {
+    /// Makes a file whose name is `prefix` and 32 random digits, and locks it; `dir` is `path` from the store's own.
+    pub(super) fn create(dir: &D, path: &str, prefix: &str) -> Result<Self, StoreError> {
         loop {
             let name = format!("{prefix}{}", hex::encode(random::<16>()?));
-            let file = fs::create(dir, &name).doing_to("create a file", &name)?;
+            let file =
+                fs::create(dir, &name).doing_to("create a file", format!("{path}/{name}"))?;
             let staged = Self { dir: dir.clone(), name, file, fate: Fate::Goes };
             // A store that starts right now may have found the file before it was locked: then it holds
             // the lock, or has removed the file already. Another name, then.
@@ -213,7 +214,7 @@ fn remove_if_idle(dir: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
 }
 
 /// Whether `name` stands for this file.
-fn has_name(dir: impl AsFd, name: &str, file: &File) -> io::Result<bool> {
+pub(super) fn has_name(dir: impl AsFd, name: &str, file: &File) -> io::Result<bool> {
     match fs::identity_at(dir, name) {
         Ok(found) => Ok(found.inode == fs::identity(file)?.inode),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

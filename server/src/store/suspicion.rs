@@ -146,11 +146,13 @@ fn unlink(store: &Store, name: &str) -> Result<(), StoreError> {
 
 impl Syncs {
     /// Fails with [`StoreError::Suspect`] while the store takes no writes. It is looked for each time: another process may have
-    /// found out, or may have cleared it. With [`StoreError::ReadOnly`] where nothing can be written at all.
+    /// found out, or may have cleared it. With [`StoreError::ReadOnly`] where nothing can be written at all, and with
+    /// [`StoreError::Displaced`] where it would be written to where nobody finds it.
     pub(super) fn check_trusted(&self) -> Result<(), StoreError> {
         if let Some(why) = self.why_read_only() {
             return Err(StoreError::ReadOnly(why));
         }
+        self.check_root()?;
         if self.is_suspect()? { Err(StoreError::Suspect) } else { Ok(()) }
     }
 
@@ -187,7 +189,7 @@ impl Syncs {
         let since = date(self.clock().now_ns());
         let file = SuspectFile { format: FORMAT, since, doing: doing.to_owned() };
         let text = toml::to_string(&file).map_err(|_| StoreError::Damaged(SUSPECT_FILE))?;
-        let staged = Staged::create(&self.root(), TEMPORARY_PREFIX)?;
+        let staged = Staged::create(&self.root(), ".", TEMPORARY_PREFIX)?;
         let text = format!("{COMMENT}{text}");
         staged.file().write_all_at(text.as_bytes(), 0).doing("write a file")?;
         let synced = fs::sync_data(staged.file());

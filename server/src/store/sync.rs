@@ -3,13 +3,14 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, atomic::AtomicU64},
+    os::fd::{AsFd, BorrowedFd},
+    sync::atomic::AtomicU64,
 };
 
 use super::{
     clock::Clock,
     error::{Doing, StoreError},
+    root::Root,
     rounds::Rounds,
 };
 use crate::sys::fs::{self, EntryKind};
@@ -17,7 +18,7 @@ use crate::sys::fs::{self, EntryKind};
 /// What makes a store's files and directories durable.
 #[derive(Debug)]
 pub(super) struct Syncs {
-    root: Arc<OwnedFd>,
+    root: Root,
     clock: Clock,
     rounds: Rounds,
     /// The error number for which nothing can be written, where that was so when the store was opened.
@@ -28,7 +29,7 @@ pub(super) struct Syncs {
 
 impl Syncs {
     /// Of the store whose directory this is, and which is read-only for this reason, if it is.
-    pub(super) fn new(root: Arc<OwnedFd>, clock: Clock, read_only: Option<&io::Error>) -> Self {
+    pub(super) fn new(root: Root, clock: Clock, read_only: Option<&io::Error>) -> Self {
         let read_only = read_only
             .map(|why| why.raw_os_error().unwrap_or(rustix::io::Errno::ROFS.raw_os_error()));
         Self { root, clock, rounds: Rounds::default(), read_only, unmarked: AtomicU64::new(0) }
@@ -46,7 +47,12 @@ impl Syncs {
 
     /// The store's directory.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
+        self.root.fd()
+    }
+
+    /// Fails with [`StoreError::Displaced`] where the store's directory is not where it was when it was opened.
+    pub(super) fn check_root(&self) -> Result<(), StoreError> {
+        self.root.check()
     }
 
     /// The store's clock.

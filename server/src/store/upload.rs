@@ -20,7 +20,7 @@ use super::{
     error::{Doing, Flaw, StoreError},
     generation,
     kept::KEPT_MIN_BYTES,
-    layout::resume_name,
+    layout::{STAGING, resume_name},
     lease::{Ended, Lease, Patience},
     record::SliceTable,
     staging::Staged,
@@ -179,7 +179,7 @@ struct Slice {
 impl Upload {
     pub(super) fn begin(store: Store, target: Target, connection: u64) -> Result<Self, StoreError> {
         let permit = store.0.uploads.permit().ok_or(StoreError::Crowded)?;
-        let received = Received::nothing(Staged::create(store.staging()?, "")?, permit);
+        let received = Received::nothing(Staged::create(&store.staging()?, STAGING, "")?, permit);
         let lease = Lease::new(received, connection);
         Ok(Self { store, target, lease, slice: None, resume_name: None })
     }

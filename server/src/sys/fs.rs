@@ -1,6 +1,6 @@
 //! Calls on files and directories.
 //!
-//! Nothing here takes an absolute path except [`open_root`]: everything else is named relative to a
+//! Nothing here takes an absolute path except [`open_root`] and [`identity_of_root`]: everything else is named relative to a
 //! descriptor of a directory, by openat2(2), which the kernel walks without following a link.
 
 use std::{
@@ -97,6 +97,11 @@ fn ns_since_1970(seconds: i64, ns: impl TryInto<u64>) -> u64 {
 pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// What is where the operator said that a directory is; links in the path are followed.
+pub(crate) fn identity_of_root(path: &Path) -> io::Result<Identity> {
+    Ok(rustix::fs::statat(CWD, path, AtFlags::empty())?.into())
 }
 
 /// Opens a directory inside `dir`.

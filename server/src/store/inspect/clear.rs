@@ -68,14 +68,14 @@ impl Store {
     /// What is claimed of an upload that was cut off is then compared with what the disk has of it.
     fn evict_uploads(&self) -> Result<(), StoreError> {
         let staging = self.staging()?;
-        for name in fs::names(staging).reading("read a directory", STAGING)? {
+        for name in fs::names(&staging).reading("read a directory", STAGING)? {
             let name = name.reading("read a directory", STAGING)?;
             // It may be placed or given up by now, and what is no file is no upload.
-            let found = fs::identity_at(staging, &name);
+            let found = fs::identity_at(&staging, &name);
             if !found.is_ok_and(|found| found.kind == EntryKind::File) {
                 continue;
             }
-            match fs::open_read(staging, &name) {
+            match fs::open_read(&staging, &name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 file => {
                     let file = file.reading("open an upload", format!("{STAGING}/{name}"))?;

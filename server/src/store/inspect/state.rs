@@ -87,7 +87,7 @@ impl Store {
         let text = Text { format: FORMAT, after, so_far: *so_far, last: *last };
         // Nothing in it is more than TOML can say.
         let text = toml::to_string(&text).map_err(|_| StoreError::Damaged(SCRUB_FILE))?;
-        small_file::write(self.syncs(), self.root(), SCRUB_FILE, &format!("{COMMENT}{text}"))
+        small_file::write(self.syncs(), self.root(), ".", SCRUB_FILE, &format!("{COMMENT}{text}"))
     }
 
     /// The last scrub that saw all of the store.

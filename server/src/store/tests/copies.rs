@@ -132,6 +132,7 @@ fn any_directory_that_is_missing_is_made_again() {
     }
     is_whole(&home);
     assert_eq!(home.store.list(None, 1000, false).unwrap().entries.len(), 1);
+    home.put("a", b"6");
     home.store.delete(&key("a"), Condition::Any).unwrap();
 }
 

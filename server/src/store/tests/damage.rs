@@ -330,6 +330,7 @@ fn no_error_shows_a_path_of_the_machine_or_a_key() {
     let version = home.put("a", b"1");
     symlink("/etc/passwd", home.object_path("secret-b")).unwrap();
     fs::remove_dir_all(home.path().join("staging")).unwrap();
+    fs::write(home.path().join("staging"), "").unwrap();
     let errors = [
         home.store.lookup(&key("secret-b"), None).unwrap_err(),
         home.store.lookup(&key("secret-c"), None).unwrap_err(),

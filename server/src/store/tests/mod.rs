@@ -17,6 +17,7 @@ mod model;
 mod opening;
 mod order;
 mod others;
+mod removed;
 mod suspicion;
 mod takeover;
 mod together;

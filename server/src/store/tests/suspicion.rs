@@ -18,7 +18,8 @@ use super::{
     *,
 };
 use crate::store::{
-    Clearing, Damage, Suspicion, Watcher, layout::VERIFYING_FILE, shard::LockedShard, sync::Syncs,
+    Clearing, Damage, Suspicion, Watcher, layout::VERIFYING_FILE, root::Root, shard::LockedShard,
+    sync::Syncs,
 };
 
 const DEVICE: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
@@ -135,7 +136,8 @@ fn what_cannot_be_written_down_is_remembered() {
     fs::create_dir(&gone).unwrap();
     let fd = Arc::new(std::os::fd::OwnedFd::from(fs::File::open(&gone).unwrap()));
     fs::remove_dir(&gone).unwrap();
-    let syncs = Syncs::new(fd, Clock::system(), None);
+    let root = Root::new(fd, &gone).unwrap();
+    let syncs = Syncs::new(root, Clock::system(), None);
     syncs.suspect("sync something", &std::io::Error::from_raw_os_error(5));
     assert!(syncs.unmarked.load(Ordering::Relaxed) == 1);
     // What a store makes of it.

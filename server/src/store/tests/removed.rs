@@ -1,0 +1,165 @@
+//! Directories that somebody removes, moves or replaces beneath a store that is open.
+
+use std::{os::unix::fs::PermissionsExt, time::Duration};
+
+use zput_common::{
+    keys::public::DevicePublicKey,
+    proto::message::{ErrorCode, Scopes},
+};
+
+use super::*;
+use crate::store::{ReadFrom, ScrubOptions, Share};
+
+const DEVICE: DevicePublicKey = DevicePublicKey::from_bytes([0xd7; 32]);
+
+/// Everything that changes a store, and looks at it: each needs other directories.
+fn is_used(home: &Home) {
+    home.put("a", b"1");
+    home.put("a", b"2");
+    assert_eq!(home.body("a"), Some(b"2".to_vec()));
+    let deleted = home.store.delete(&key("a"), Condition::Any).unwrap();
+    home.store.restore(&key("a"), deleted).unwrap();
+    assert_eq!(home.store.list(None, 1000, false).unwrap().entries.len(), 1);
+    let invite = home.store.create_invite(Scopes::ALL, Duration::from_secs(60)).unwrap();
+    home.store.redeem_invite(&invite, &DEVICE, "a device").unwrap();
+    assert_eq!(home.store.scopes_of(&DEVICE).unwrap(), Some(Scopes::ALL));
+    home.store.expire_uploads().unwrap();
+    let scrub = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+    assert_eq!(home.store.scrub(scrub, &mut ()).unwrap().damaged, []);
+    assert_eq!(home.store.check(&mut ()).unwrap().damaged, []);
+}
+
+/// Each, with all that is in it, while the store is open.
+#[test]
+fn a_directory_that_is_removed_is_made_again_by_the_next_who_needs_it() {
+    for removed in
+        ["staging", "quarantine", "locks", "clients", "invites", "objects", "history", "trash"]
+    {
+        let home = Home::new();
+        is_used(&home);
+        let path = home.path().join(removed);
+        fs::remove_dir_all(&path).unwrap();
+        is_used(&home);
+        if removed != "quarantine" {
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode, 0o700, "{removed}");
+        }
+    }
+}
+
+/// What was under way is lost with its file, and says so; nothing after it is.
+#[test]
+fn an_upload_whose_file_is_removed_fails_alone() {
+    let home = Home::new();
+    let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
+    upload.start_slice(5, Digest::of(b"hello")).unwrap();
+    fs::remove_dir_all(home.path().join("staging")).unwrap();
+    upload.write(b"hello").unwrap();
+    upload.end_slice().unwrap();
+    assert_eq!(upload.commit().unwrap_err().code(), ErrorCode::Internal);
+    assert_eq!(home.states("a"), []);
+    home.put("a", b"again");
+    assert_eq!((home.body("a"), home.staged()), (Some(b"again".to_vec()), 0));
+}
+
+/// Whatever is called `staging` is where the next start looks for what was cut off.
+#[test]
+fn uploads_are_in_the_directory_that_has_the_name() {
+    let home = Home::new();
+    let (staging, moved) = (home.path().join("staging"), home.dir.path().join("moved"));
+    fs::rename(&staging, &moved).unwrap();
+    let upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
+    assert_eq!((home.staged(), names_in(&moved).len()), (1, 0));
+    drop(upload);
+    // Another one has its place.
+    fs::remove_dir(&staging).unwrap();
+    fs::create_dir(&staging).unwrap();
+    let upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
+    assert_eq!(home.staged(), 1);
+    drop(upload);
+    // Nothing else is taken for one.
+    fs::remove_dir(&staging).unwrap();
+    fs::write(&staging, "a file").unwrap();
+    let error = put(&home.store, "a", b"1", Condition::Any).unwrap_err();
+    assert!(error.to_string().contains("staging"), "{error}");
+    fs::remove_file(&staging).unwrap();
+    home.put("a", b"1");
+}
+
+/// A disk that is unmounted, a store that is moved or restored: what would be acknowledged would be where nobody looks.
+#[test]
+fn a_store_that_is_not_where_it_was_takes_no_writes_and_is_not_mended() {
+    let home = Home::new();
+    let version = home.put("a", b"1");
+    let moved = home.dir.path().join("moved");
+    let invite = home.store.create_invite(Scopes::ALL, Duration::from_secs(60)).unwrap();
+    // It has a directory less, and so has what takes its place.
+    fs::remove_dir(home.path().join("staging")).unwrap();
+    let another = Home::new();
+    let in_place: [&dyn Fn(); 3] = [&|| {}, &|| fs::create_dir(home.path()).unwrap(), &|| {
+        fs::rename(another.path(), home.path()).unwrap()
+    }];
+    for (round, make) in in_place.iter().enumerate() {
+        fs::rename(home.path(), &moved).unwrap();
+        make();
+        let entries = names_in(home.dir.path()).len();
+        let before = home.path().is_dir().then(|| names_in(&home.path()));
+        let refused = |result: Result<(), StoreError>| {
+            let error = result.unwrap_err();
+            assert!(matches!(error, StoreError::Displaced), "{round}: {error:?}");
+            assert_eq!(error.code(), ErrorCode::ReadOnly);
+            assert!(error.to_string().starts_with("the store's directory is not where it was"));
+        };
+        refused(put(&home.store, "b", b"2", Condition::Any).map(drop));
+        refused(home.store.delete(&key("a"), Condition::Any).map(drop));
+        refused(home.store.restore(&key("a"), Version(version)).map(drop));
+        refused(home.store.redeem_invite(&invite, &DEVICE, "a device").map(drop));
+        refused(home.store.expire_uploads().map(drop));
+        assert!(!moved.join("staging").exists(), "it was made again");
+        assert_eq!(names_in(home.dir.path()).len(), entries);
+        assert_eq!(home.path().is_dir().then(|| names_in(&home.path())), before);
+        // What is there can be read.
+        assert_eq!(home.body("a"), Some(b"1".to_vec()));
+        if home.path().is_dir() {
+            fs::rename(home.path(), home.dir.path().join(format!("aside {round}"))).unwrap();
+        }
+        fs::rename(&moved, home.path()).unwrap();
+    }
+    // And back: nobody has to start anything.
+    home.put("b", b"2");
+    assert_eq!(home.staged(), 0);
+    // An upload that is under way when it happens is not acknowledged either.
+    let mut upload = home.store.begin(&key("b"), Kind::Plain, Condition::Any, None).unwrap();
+    upload.start_slice(1, Digest::of(b"3")).unwrap();
+    upload.write(b"3").unwrap();
+    upload.end_slice().unwrap();
+    fs::rename(home.path(), &moved).unwrap();
+    assert!(matches!(upload.commit(), Err(StoreError::Displaced)));
+    fs::remove_dir_all(&moved).unwrap();
+    let gone = put(&home.store, "b", b"4", Condition::Any).unwrap_err();
+    assert!(matches!(gone, StoreError::Displaced), "{gone:?}");
+}
+
+/// Whoever waits for a lock whose file goes meanwhile waits for the one that takes its place.
+#[test]
+fn a_lock_that_is_removed_while_somebody_waits_orders_nobody() {
+    let home = Home::new();
+    let old = home.lock_file("a");
+    old.lock().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| home.put("a", b"1"));
+        until_waited_for(&old, || waiting.is_finished());
+        fs::remove_dir_all(home.path().join("locks")).unwrap();
+        // Somebody else makes it again, and holds it.
+        home.put("b", b"2");
+        home.store.versions(&key("a"), None, 1).unwrap_err();
+        let new = home.lock_file("a");
+        new.lock().unwrap();
+        drop(old);
+        until_waited_for(&new, || waiting.is_finished());
+        assert_eq!(home.body("a"), None);
+        drop(new);
+        waiting.join().unwrap();
+    });
+    assert_eq!(home.body("a"), Some(b"1".to_vec()));
+}
