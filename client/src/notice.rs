@@ -77,6 +77,8 @@ pub enum StartOver {
     Superseded,
     /// It had been stored, and is not the current version any more.
     Gone,
+    /// The server will not have it.
+    Refused,
 }
 
 impl fmt::Display for Notice<'_> {
@@ -136,6 +138,7 @@ impl fmt::Display for StartOver {
             Self::Changed => "not what was interrupted",
             Self::NotKept => "nothing was kept of what was interrupted",
             Self::Superseded => "something newer is there than what was interrupted",
+            Self::Refused => "the server does not take what was interrupted",
             Self::Gone => "what was interrupted had been stored, and was removed or replaced since",
         })
     }

@@ -28,7 +28,7 @@ pub use seed::seed;
 pub use server::ServerProcess;
 pub use trace::{Call, calls, can_trace};
 pub use until::until;
-pub use uploads::{SentSlice, Uploads, assert_no_salt_has_two_ciphertexts};
+pub use uploads::{SentSlice, Uploads, assert_no_salt_has_two_ciphertexts, frames};
 pub use vitals::Vitals;
 pub use web::{Head, WebClient, narrow};
 pub use zput_skip::{self as skip, or_skip};

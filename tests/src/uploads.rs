@@ -1,13 +1,13 @@
 //! What clients have sent to a server in `plaintext` mode, read back from the line.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use zput_common::proto::{
     frame,
     message::{Message as _, Request, Response},
 };
 
-use crate::cutter::Talk;
+use crate::cutter::{Talk, Way};
 
 /// A slice of an upload, as far as it was sent.
 #[derive(Clone, Debug)]
@@ -105,6 +105,27 @@ pub fn assert_no_salt_has_two_ciphertexts(talks: &[Talk], parts: u64) {
         }
     }
     assert!(!known.is_empty(), "no part was sent");
+}
+
+/// Where the frames of an upload lie in one side's stream in `plaintext` mode, each with its length; the echo is the first.
+///
+/// # Panics
+/// When it is no such stream.
+#[must_use]
+pub fn frames(talk: &Talk, way: Way) -> Vec<Range<u64>> {
+    let stream = if way == Way::Up { &talk.up } else { &talk.down };
+    let (mut rest, mut frames) = (behind_hello(stream), Vec::new());
+    while let Some((body, behind)) = next_frame(rest) {
+        let begin = (stream.len() - rest.len()) as u64;
+        frames.push(begin..begin + 4 + body.len() as u64);
+        let payload = match way {
+            Way::Up => frame::decode::<Request>(body).map_or(0, |request| request.announces()),
+            Way::Down => 0,
+        };
+        let payload = usize::try_from(payload).unwrap_or(usize::MAX).min(behind.len());
+        rest = &behind[payload..];
+    }
+    frames
 }
 
 /// FORMAT 1: "24-byte random salt".

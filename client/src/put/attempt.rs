@@ -41,9 +41,9 @@ pub(super) struct Failed {
     pub(super) begun: Option<Box<HeaderSlice>>,
     /// The next attempt has less to do.
     pub(super) progressed: bool,
-    /// The server has heard of the upload: it may hold some of it.
+    /// The server has heard of the upload, and has not refused to begin it: it may hold some of it.
     pub(super) is_begun: bool,
-    /// It was to begin a blob, and the server has not heard of it: what the journal has of it is of no use.
+    /// It was to begin a blob, and the server has nothing of it: what the journal has of it is of no use.
     pub(super) is_unheard: bool,
 }
 
@@ -73,6 +73,17 @@ impl Failed {
             _ => self,
         }
     }
+}
+
+/// Whether it is the server's answer.
+fn is_refusal(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Overtaken { .. }
+            | ClientError::Connection(
+                ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. }
+            )
+    )
 }
 
 /// A blob that is being sealed.
@@ -120,7 +131,10 @@ impl Client {
             .map_err(|error| Failed { is_begun: true, ..error.into() })?;
         if is_large {
             // Megabytes are not sent into a door that may be closed.
-            upload.hear_begun().map_err(|error| Failed::from(error).having_begun(&header))?;
+            upload.hear_begun().map_err(|error| {
+                let is_refused = is_refusal(&error);
+                Failed { is_begun: !is_refused, ..Failed::from(error).having_begun(&header) }
+            })?;
         }
         let sent = send(upload, stage, target, &record, header.clone());
         sent.map_err(|failed| failed.having_begun(&header))

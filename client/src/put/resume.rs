@@ -108,7 +108,7 @@ impl Client {
                 }
             }
             // Why it was not stored is the worse news.
-            Err(error) if is_unheard || ends_the_put(error) => drop(journal.discard()),
+            Err(error) if is_unheard || leaves_nothing(error) => drop(journal.discard()),
             Err(_) => {}
         }
         put
@@ -237,20 +237,21 @@ impl Client {
         let parts = entry.parts.iter().map(|part| part.digests).collect();
         let before = Before { parts, held: claimed, known: 0 };
         let header = HeaderSlice::of(entry.header.clone());
-        let stored = match self.resume(target, header)? {
-            Resumed::Nothing => return Ok(GoneOn::Not(StartOver::NotKept)),
+        let stored = match self.resume_or_be_refused(target, header)? {
+            None => return Ok(GoneOn::Not(StartOver::Refused)),
+            Some(Resumed::Nothing) => return Ok(GoneOn::Not(StartOver::NotKept)),
             // Whoever asks for it now does not want it in the trash.
-            Resumed::Committed(version) if !self.is_current(target, entry, version)? => {
+            Some(Resumed::Committed(version)) if !self.is_current(target, entry, version)? => {
                 return Ok(GoneOn::Not(StartOver::Gone));
             }
-            Resumed::Open => {
+            Some(Resumed::Open) => {
                 let rows = Some(journal.resume(entry));
                 let stage = self.start(Sealing::going_on(sealer, before, rows), source)?;
                 let sent = self.send_rest(target, entry, claims, &stage, held);
                 stage.join();
                 sent
             }
-            Resumed::Committed(version) => {
+            Some(Resumed::Committed(version)) => {
                 let stage = self.start(Sealing::going_on(sealer, before, None), source)?;
                 let stored = self.compare(target, entry, version, claims, &stage);
                 stage.join();
@@ -262,6 +263,28 @@ impl Client {
                 Ok(GoneOn::Not(StartOver::Changed))
             }
             stored => stored.map(GoneOn::Stored),
+        }
+    }
+
+    /// The same as [`Self::resume`]; `None` where the server will not have an upload with this header. That a request was
+    /// malformed may be the line's doing, and is believed when it is said twice.
+    fn resume_or_be_refused(
+        &mut self,
+        target: &Target<'_>,
+        header: HeaderSlice,
+    ) -> Result<Option<Resumed>, ClientError> {
+        let mut resumed = self.resume(target, header.clone());
+        if refused_with(&resumed) == Some(ErrorCode::Malformed) {
+            self.hang_up();
+            resumed = self.resume(target, header);
+        }
+        match refused_with(&resumed) {
+            // Sealed again it may be of a generation that does.
+            Some(ErrorCode::Malformed | ErrorCode::Ahead) => {
+                self.hang_up();
+                Ok(None)
+            }
+            _ => resumed.map(Some),
         }
     }
 
@@ -369,7 +392,8 @@ impl Client {
 
     /// After a failure: what can be gone on with stays on the server.
     fn let_go(&mut self, error: &ClientError) {
-        if ends_the_put(error) || matches!(error, ClientError::Connection(_)) {
+        let is_of_no_use = leaves_nothing(error) || matches!(error, ClientError::Overtaken { .. });
+        if is_of_no_use || matches!(error, ClientError::Connection(_)) {
             self.recover(error, abort);
         } else {
             self.hang_up();
@@ -406,29 +430,17 @@ fn claimed(part: &JournaledPart) -> ClaimedSlice {
     ClaimedSlice { length: part.length as u32, digest: part.digests.ciphertext }
 }
 
-/// Whether nobody can go on with a put that failed like this.
-fn ends_the_put(error: &ClientError) -> bool {
-    match error {
-        ClientError::Source(SourceError::Changed(_))
-        | ClientError::Overtaken { .. }
-        | ClientError::NoLaterGeneration
-        | ClientError::Unrecorded { .. }
-        | ClientError::Seal(_) => true,
-        // An upload that was refused is gone; but if it was the server's own trouble, it may be there still.
-        ClientError::Connection(ConnectionError::Refused { error, .. }) => !matches!(
-            error.known(),
-            Some(
-                ErrorCode::Busy
-                    | ErrorCode::Suspect
-                    | ErrorCode::Denied
-                    | ErrorCode::NotFound
-                    | ErrorCode::Internal
-                    | ErrorCode::Full
-                    | ErrorCode::ReadOnly
-                    | ErrorCode::Unreadable
-                    | ErrorCode::Digest
-            )
-        ),
-        _ => false,
+/// What a server said no with.
+fn refused_with<T>(answer: &Result<T, ClientError>) -> Option<ErrorCode> {
+    match answer {
+        Err(ClientError::Connection(ConnectionError::Refused { error, .. })) => error.known(),
+        _ => None,
     }
+}
+
+/// Whether nothing is left to go on with: the file has become another one, or all of it is stored. That a server refuses
+/// something is no proof of it. Where nothing protects the connection the request, or the answer, may have been changed on
+/// its way; and a journal that is of no use any more is found to be so by the next put.
+fn leaves_nothing(error: &ClientError) -> bool {
+    matches!(error, ClientError::Source(SourceError::Changed(_)) | ClientError::Unrecorded { .. })
 }

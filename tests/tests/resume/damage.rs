@@ -4,9 +4,14 @@
 use std::fs;
 
 use zput_common::proto::message::{Request, Response};
-use zput_tests::{Fate, Uploads, Way, assert_no_salt_has_two_ciphertexts, names, until};
+use zput_tests::{
+    Fate, Pattern, Uploads, Way, assert_no_salt_has_two_ciphertexts, frames, names, until,
+};
 
-use crate::setting::{FILE, LENGTH, PART, PARTS, PATIENCE, SEALED_PART, Setting, goes_on};
+use crate::{
+    setting::{FILE, LENGTH, PART, PARTS, PATIENCE, SEALED_PART, Setting, goes_on},
+    silence::Impatient,
+};
 
 const DAMAGED: &str = "the bytes were damaged on their way to zput://";
 const SUSPECT: &str = "; so it was 3 times in a row: the line to the server";
@@ -224,4 +229,61 @@ fn a_stream_survives_a_damaged_slice() {
         setting.is_stored(&bytes, 1);
         setting.forget();
     }
+}
+
+/// Where nothing protects what is said, one bit of it makes another request or another answer of it, and the put may fail as
+/// somebody else's would. What it was going on with stays, as far as the server does not say that it has nothing.
+#[test]
+fn no_bit_of_what_is_said_costs_the_journal() {
+    let bytes = Pattern::bytes(1, PART + 1_000_000);
+    let mut put = Impatient::of(Setting::in_clear());
+    put.setting.home.write(FILE, &bytes);
+    // Behind the first part.
+    let _stored = put.try_put().unwrap();
+    let first = Uploads::of(&put.setting.line.talks()[0]).slices[0].end;
+    put.forget();
+    let interrupt = |put: &mut Impatient| {
+        put.setting.line.plan([Fate::Cut(Way::Up, first)]);
+        put.client.persist(0, std::sync::Arc::new(|_| {}));
+        let _cut = put.try_put().unwrap_err();
+        put.setting.has_received(1);
+        assert_eq!(put.setting.journals().len(), 1);
+        put.setting.line.plan([]);
+        let _drained = put.setting.line.talks();
+    };
+    interrupt(&mut put);
+    let _stored = put.try_put().unwrap();
+    let talk = put.setting.line.talks().pop().unwrap();
+    assert!(Uploads::of(&talk).answers.contains(&Response::Held { slices: 1 }));
+    put.forget();
+
+    let mut failed = 0;
+    for way in [Way::Up, Way::Down] {
+        // Up: Resume, Claim, a part, the footer, Commit.
+        let all = frames(&talk, way);
+        assert_eq!(all.len(), 6);
+        for frame in &all[1..] {
+            // The end of its length, which message it is, and one of its fields.
+            for at in [frame.start + 3, frame.start + 4, (frame.start + 5 + frame.end) / 2] {
+                interrupt(&mut put);
+                put.setting.line.plan([Fate::Flip(way, at.min(frame.end - 1))]);
+                if let Err(error) = put.try_put() {
+                    failed += 1;
+                    assert_eq!(put.setting.journals().len(), 1, "{way:?} {at}: {error}");
+                    put.setting.line.plan([]);
+                    // What was committed by then, or is just being, is stored.
+                    until(PATIENCE, "it is stored", || match put.try_put() {
+                        Err(again) if again.code() == "busy" => false,
+                        again => again.map(|_| true).unwrap_or_else(|again| {
+                            panic!("{way:?} {at}: {error}; and then {again}")
+                        }),
+                    });
+                }
+                assert_no_salt_has_two_ciphertexts(&put.setting.line.talks(), 2);
+                put.is_stored(&bytes);
+                put.forget();
+            }
+        }
+    }
+    assert!(failed > 15, "{failed}");
 }

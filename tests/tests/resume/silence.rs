@@ -9,13 +9,13 @@ use std::{
 };
 
 use zput_client::{
-    Client,
+    Client, ClientError,
     connection::{Resolver, Route},
     directories::Directories,
     keystore::KeyPath,
     notice::Event,
     progress::Silent,
-    put::PutOptions,
+    put::{PutOptions, PutReceipt},
     source::FileSource,
 };
 use zput_common::{name::BlobName, proto::Patience};
@@ -72,15 +72,15 @@ fn puts_and_gets_outlive_a_line_that_falls_silent() {
 }
 
 /// A machine whose client bears silence for a second, and a commit that is not answered for two.
-struct Impatient {
-    setting: Setting,
-    client: Client,
+pub(crate) struct Impatient {
+    pub(crate) setting: Setting,
+    pub(crate) client: Client,
     /// Why it tried again, and what it said when it went on.
     said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Impatient {
-    fn of(setting: Setting) -> Self {
+    pub(crate) fn of(setting: Setting) -> Self {
         let key_file = KeyPath::at(setting.home.key_file()).open().unwrap();
         let home = setting.home.path();
         let directories = Directories {
@@ -102,15 +102,26 @@ impl Impatient {
         Self { setting, client, said }
     }
 
-    /// Puts the file; whatever the line does, it is stored once in the end.
-    fn put(&mut self, bytes: &[u8]) {
+    /// Puts the file.
+    pub(crate) fn try_put(&mut self) -> Result<PutReceipt, ClientError> {
         let name = BlobName::parse(FILE).unwrap();
-        self.setting.home.write(FILE, bytes);
         let source = FileSource::open(&self.setting.home.file(FILE)).unwrap();
-        self.client.put(&name, source, &PutOptions::default(), &Silent).unwrap();
+        self.client.put(&name, source, &PutOptions::default(), &Silent)
+    }
+
+    /// The same; whatever the line does, it is stored once in the end.
+    fn put(&mut self, bytes: &[u8]) {
+        self.setting.home.write(FILE, bytes);
+        let _stored = self.try_put().unwrap();
         let said = std::mem::take(&mut *self.said.lock().unwrap());
         // A busy machine may take its time as well; a server that is busy is none that has a dead line.
         assert!(!said.is_empty() && said.iter().all(|said| said.ends_with(SILENT)), "{said:?}");
+        self.is_stored(bytes);
+    }
+
+    /// As one version.
+    #[track_caller]
+    pub(crate) fn is_stored(&self, bytes: &[u8]) {
         self.setting.line.plan([]);
         let got = self.setting.home.run("zget", ["-o", "-", FILE]).ok();
         assert!(got.stdout == bytes);
@@ -120,7 +131,8 @@ impl Impatient {
     }
 
     /// The server has forgotten nobody's upload: what lies there was of a connection that is over.
-    fn forget(&self) {
+    pub(crate) fn forget(&mut self) {
+        self.client.disconnect();
         self.setting.line.hang_up();
         let staging = self.setting.server.store().join("staging");
         until(PATIENCE, "staging is empty", || names(&staging).is_empty());
@@ -153,7 +165,6 @@ fn a_put_outlives_silence_wherever_it_begins() {
         ] {
             impatient.setting.line.plan([silence]);
             impatient.put(&bytes);
-            impatient.client.disconnect();
             impatient.forget();
         }
     }
