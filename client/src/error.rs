@@ -21,7 +21,7 @@ use zput_common::{
 
 use self::ahead::{ahead, time};
 pub use self::exit_code::ExitCode;
-pub(crate) use self::refusal::{Refusal, Unmounted};
+pub(crate) use self::refusal::{Ended, Refusal, Unmounted};
 pub use self::words::{CODES, split_hint};
 use crate::{
     calendar::local_version_time, connection::ConnectionError, embedded::EmbeddedError,

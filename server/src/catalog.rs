@@ -261,13 +261,15 @@ pub(crate) struct Refusal {
     /// What went wrong, with the name of a file in it, where that is more than the code says. For whoever holds the store's
     /// directory: for the log, and for the program that an embedded server is in.
     why: Option<String>,
+    /// What every peer is told beside the code, where that is more than the code says.
+    reason: Option<&'static str>,
     /// What the code is about, or 0 (PROTOCOL 7).
     number: u64,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
-        Self { code, why: None, number: 0 }
+        Self { code, why: None, reason: None, number: 0 }
     }
 }
 
@@ -276,6 +278,9 @@ impl Refusal {
     pub(crate) fn answer(&self, insiders: bool) -> Response {
         match &self.why {
             Some(why) if insiders => Response::Error(RemoteError::new(self.code, why)),
+            _ if let Some(reason) = self.reason => {
+                Response::Error(RemoteError::new(self.code, reason).about(self.number))
+            }
             _ => match refused(self.code) {
                 Response::Error(error) => Response::Error(error.about(self.number)),
                 other => other,
@@ -286,26 +291,30 @@ impl Refusal {
 
 /// What the peer is told of a failure. What the operator must know of it goes to the log.
 fn told(failure: OpenError) -> Refusal {
-    let code = failure.code();
-    if !is_the_servers(code) {
-        return Refusal { code, why: None, number: failure.number() };
+    let refusal = refusal(&failure);
+    if !is_the_servers(refusal.code) {
+        return refusal;
     }
     error!(%failure, "a request failed");
-    Refusal { code, why: Some(failure.to_string()), number: 0 }
+    Refusal { why: Some(failure.to_string()), ..refusal }
 }
 
 /// As [`told`], of a request for the object `key`, whose file the log names.
 fn told_of(key: &ObjectKey) -> impl Fn(OpenError) -> Refusal {
     let key = key.clone();
     move |failure| {
-        let code = failure.code();
-        if !is_the_servers(code) {
-            return Refusal { code, why: None, number: failure.number() };
+        let refusal = refusal(&failure);
+        if !is_the_servers(refusal.code) {
+            return refusal;
         }
         let file = crate::store::file_of(&key);
         error!(%failure, file, "a request failed");
-        Refusal { code, why: Some(format!("{failure} ({file})")), number: 0 }
+        Refusal { why: Some(format!("{failure} ({file})")), ..refusal }
     }
+}
+
+fn refusal(failure: &OpenError) -> Refusal {
+    Refusal { code: failure.code(), why: None, reason: failure.reason(), number: failure.number() }
 }
 
 /// Whether the server, and not its peer, has to do something about it.
@@ -334,7 +343,7 @@ pub(crate) fn refused(code: ErrorCode) -> Response {
         ErrorCode::NotFound => "no such object, version or mount",
         ErrorCode::Exists => "the condition does not hold",
         ErrorCode::Full => "disk full or quota reached",
-        ErrorCode::Busy => "the server is busy, try again",
+        ErrorCode::Busy => "it has too much to do",
         ErrorCode::Digest => "the slice does not match its digest",
         ErrorCode::Range => "a section lies outside the object",
         ErrorCode::Kind => "an object of the other kind, or one not carried here",

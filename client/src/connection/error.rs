@@ -9,7 +9,7 @@ use zput_common::{
 };
 
 use super::resolve::ResolveError;
-use crate::error::{Refusal, Unmounted};
+use crate::error::{Ended, Refusal, Unmounted};
 
 /// Why a connection could not be made or does not go on. The remotes are boxed: results are passed on
 /// through many hands.
@@ -42,7 +42,7 @@ pub enum ConnectionError {
         error: io::Error,
     },
     /// The session does not go on.
-    #[error("{remote}: {error}")]
+    #[error("{}", Ended { remote, error })]
     Session {
         /// Where to.
         remote: Box<Remote>,

@@ -178,7 +178,10 @@ fn nothing_is_taken_from_a_server_without_the_mount() {
 fn a_mount_that_is_refused_for_another_reason_says_it() {
     let (mut connection, server) = to_images(|_| refusal(6));
     let error = connection.ask(&list()).unwrap_err();
-    assert_eq!(error.to_string(), "zput://example.org:7447/images is busy: no (try again)");
+    assert_eq!(
+        error.to_string(),
+        "zput://example.org:7447/images is busy: no (try again later; --retries 20 goes on for minutes)"
+    );
     assert_eq!(ClientError::from(error).exit_code() as u8, 5);
     connection.close();
     server.join().unwrap();

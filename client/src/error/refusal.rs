@@ -4,7 +4,10 @@ use std::fmt;
 
 use zput_common::{
     keys::Remote,
-    proto::message::{ErrorCode, RemoteError},
+    proto::{
+        SessionError,
+        message::{ErrorCode, RemoteError},
+    },
 };
 
 use super::ahead::time;
@@ -31,7 +34,10 @@ impl fmt::Display for Refusal<'_> {
             ),
             Some(ErrorCode::Exists) => write!(f, "exists already on {remote}"),
             Some(ErrorCode::Full) => write!(f, "{remote} is full (its operator can make room)"),
-            Some(ErrorCode::Busy) => write!(f, "{remote} is busy: {text} (try again)"),
+            Some(ErrorCode::Busy) => write!(
+                f,
+                "{remote} is busy: {text} (try again later; --retries 20 goes on for minutes)"
+            ),
             Some(ErrorCode::Suspect) => write!(
                 f,
                 "{remote} takes no writes: a write to its disk has failed, and its operator has to verify the \
@@ -72,6 +78,24 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
+/// What a user is told when a session does not go on. A server that has no room for one more says so in its hello.
+pub(crate) struct Ended<'a> {
+    pub(crate) remote: &'a Remote,
+    pub(crate) error: &'a SessionError,
+}
+
+impl fmt::Display for Ended<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remote, error } = self;
+        match error {
+            SessionError::Refused(error) if error.known() == Some(ErrorCode::Busy) => {
+                Refusal { remote, error }.fmt(f)
+            }
+            error => write!(f, "{remote}: {error}"),
+        }
+    }
+}
+
 /// What a user is told when the server does not turn to a mount.
 pub(crate) struct Unmounted<'a> {
     pub(crate) remote: &'a Remote,
@@ -97,6 +121,23 @@ impl fmt::Display for Unmounted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Why, and what to do, whether a request is refused or the connection.
+    #[test]
+    fn who_is_told_that_a_server_is_busy_is_told_what_to_do() {
+        let remote = &"zput://example.org:7460".parse().unwrap();
+        let why = "as many uploads are under way as there may be";
+        let error = RemoteError::new(ErrorCode::Busy, why);
+        let said = "zput://example.org:7460 is busy: as many uploads are under way as there may be \
+                    (try again later; --retries 20 goes on for minutes)";
+        assert_eq!(Refusal { remote, error: &error }.to_string(), said);
+        let error = SessionError::Refused(error);
+        assert_eq!(Ended { remote, error: &error }.to_string(), said);
+        let error =
+            crate::connection::ConnectionError::Session { remote: Box::new(remote.clone()), error };
+        let error = crate::ClientError::from(error);
+        assert_eq!((error.exit_code() as u8, error.code()), (5, "busy"));
+    }
 
     #[test]
     fn a_log_is_told_of_once_and_only_where_there_is_one() {

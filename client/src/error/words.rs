@@ -3,7 +3,10 @@
 
 use std::io;
 
-use zput_common::{blob::open::OpenError, proto::message::ErrorCode};
+use zput_common::{
+    blob::open::OpenError,
+    proto::{SessionError, message::ErrorCode},
+};
 
 use super::{ClientError, ExitCode};
 use crate::{connection::ConnectionError, source::SourceError};
@@ -82,6 +85,11 @@ fn of_connection(error: &ConnectionError) -> Option<&'static str> {
                 Some(ErrorCode::ReadOnly) => Some("read-only"),
                 _ => None,
             }
+        }
+        ConnectionError::Session { error: SessionError::Refused(error), .. }
+            if error.known() == Some(ErrorCode::Busy) =>
+        {
+            Some("busy")
         }
         ConnectionError::Session { .. } | ConnectionError::Unexpected { .. } => None,
     }

@@ -108,6 +108,15 @@ impl OpenError {
         }
     }
 
+    /// What a peer is told beside the code, where that says more: words without a name in them.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error) => error.reason(),
+            Self::TooManyOpen => Some("as many objects are open as there may be"),
+            Self::Mount(_) | Self::NoVersion => None,
+        }
+    }
+
     /// What the code is about, or 0 (PROTOCOL 7).
     pub(crate) fn number(&self) -> u64 {
         if let Self::Store(error) = self { error.number() } else { 0 }

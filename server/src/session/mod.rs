@@ -244,7 +244,8 @@ impl Connection {
                 self.standing = Some(Standing::Anonymous);
                 self.keyless = desk.keyless.permit();
                 if self.keyless.is_none() {
-                    self.say(&refused(ErrorCode::Busy))?;
+                    let why = "too many peers without a key are connected";
+                    self.say(&Response::Error(RemoteError::new(ErrorCode::Busy, why)))?;
                     self.leave(desk.now.instant);
                 }
                 Ok(())

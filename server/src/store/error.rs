@@ -59,10 +59,13 @@ pub enum StoreError {
     #[error("the condition does not hold: the current version is another one, or there is none")]
     Exists(Option<Version>),
     /// As many as there may be (OPERATIONS: 1024) are under way.
-    #[error("too many uploads are under way")]
+    #[error("as many uploads are under way as there may be")]
     Crowded,
+    /// As many as there may be compare what is claimed.
+    #[error("as many interrupted uploads are compared as there may be")]
+    CrowdedClaims,
     /// Somebody else works on this upload.
-    #[error("another connection or process has this upload")]
+    #[error("another connection or process has this upload, or it is being committed")]
     InUse,
     /// A sync of this store has failed, and nobody has verified it since.
     #[error(
@@ -246,7 +249,7 @@ impl StoreError {
             Self::Digest => ErrorCode::Digest,
             Self::UploadGone | Self::TakenOver => ErrorCode::State,
             Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
-            Self::Crowded | Self::InUse | Self::Verifying => ErrorCode::Busy,
+            Self::Crowded | Self::CrowdedClaims | Self::InUse | Self::Verifying => ErrorCode::Busy,
             Self::Suspect => ErrorCode::Suspect,
             Self::Older { .. } => ErrorCode::Older,
             Self::Ahead { .. } => ErrorCode::Ahead,
@@ -274,6 +277,25 @@ impl StoreError {
     /// so, and goes on.
     pub(super) fn is_of_one_file(&self) -> bool {
         self.code() == ErrorCode::Unreadable
+    }
+}
+
+impl StoreError {
+    /// What a peer is told beside the code where the code alone does not say what to do: words without a name in them.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Crowded => Some("as many uploads are under way as there may be"),
+            Self::CrowdedClaims => Some("as many interrupted uploads are compared as there may be"),
+            Self::InUse => {
+                Some("another connection or process has this upload, or it is being committed")
+            }
+            Self::TakenOver => Some("a newer connection of this device has taken the upload over"),
+            Self::Displaced => Some("the store's directory is not where it was"),
+            Self::Io { .. } | Self::Unreadable { .. } if self.code() == ErrorCode::Busy => {
+                Some("it has no descriptors or no memory left")
+            }
+            _ => None,
+        }
     }
 }
 

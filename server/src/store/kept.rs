@@ -188,10 +188,10 @@ impl Upload {
     ///
     /// # Errors
     /// [`StoreError::Malformed`] when there are too many slices or one is under way, [`StoreError::Io`];
-    /// [`StoreError::Crowded`] while too many others claim, and then the upload is as it was.
+    /// [`StoreError::CrowdedClaims`] while too many others claim, and then the upload is as it was.
     pub fn claim(&mut self, slices: &[ClaimedSlice]) -> Result<u32, StoreError> {
         let store = self.store.clone();
-        let _permit = store.0.claims.permit().ok_or(StoreError::Crowded)?;
+        let _permit = store.0.claims.permit().ok_or(StoreError::CrowdedClaims)?;
         let mut held = 0;
         for slice in slices {
             // One at a time: whoever takes the upload over waits for no more than one.

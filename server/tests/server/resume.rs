@@ -144,7 +144,12 @@ fn a_commit_whose_answer_was_lost_is_answered_once_more() {
     };
     assert_eq!(first.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
     // Too small to be kept, and under way all the same.
-    assert_eq!(code(&second.ask(&resume("k")).unwrap()), Some(ErrorCode::Busy));
+    let Response::Error(busy) = second.ask(&resume("k")).unwrap() else { panic!("it was taken") };
+    assert_eq!(busy.known(), Some(ErrorCode::Busy));
+    assert_eq!(
+        busy.text,
+        "another connection or process has this upload, or it is being committed"
+    );
     first.say_slice(&body);
     first.say_slice(&footer);
     first.say(&Request::Commit);
