@@ -205,13 +205,6 @@ impl Output {
         Ok(Self::File(Box::new(file)))
     }
 
-    /// Nothing stays behind.
-    pub fn give_up(&mut self) {
-        if let Self::File(file) = self {
-            file.give_up();
-        }
-    }
-
     /// Whether what has come stays behind, although it is not complete.
     #[must_use]
     pub fn is_kept(&self) -> bool {

@@ -129,13 +129,6 @@ impl FileSink {
         self.resuming.as_ref().is_some_and(|resuming| resuming.is_kept)
     }
 
-    pub(super) fn give_up(&mut self) {
-        self.keep(false);
-        if let Some(record) = self.resuming.as_mut().and_then(|resuming| resuming.record.take()) {
-            record.discard();
-        }
-    }
-
     /// Whether an error or a signal leaves the file where it is.
     fn keep(&mut self, is_kept: bool) {
         let Some(resuming) = &mut self.resuming else { return };
