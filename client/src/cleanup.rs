@@ -3,7 +3,8 @@
 //! [`on_signals`] starts a thread that, on a signal that ends a process, ends the children and what they
 //! have started, removes the files, gives the echo back and leaves with 128 and the number of the signal.
 //! A file that a later command can go on with stays, and is told of. Whatever the thread would have to
-//! see to is made under the lock that it takes, so no signal falls between making and noting.
+//! see to is made under the lock that it takes, so no signal falls between making and noting. Want of
+//! memory wakes it as a signal does, and is exit code 1 ([`zput_server::memory`]).
 //!
 //! SIGHUP is left alone where it is ignored, as under nohup(1). SIGXFSZ ends nothing: the write fails with
 //! EFBIG, and the command says which file it was. A SIGKILL or a power cut can leave a temporary file; its
@@ -18,7 +19,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
     thread,
 };
 
@@ -32,8 +33,11 @@ use signal_hook::{
         SIGXFSZ,
     },
     flag,
-    iterator::Signals,
+    iterator::{Handle, Signals},
 };
+use zput_server::{memory, threads};
+
+use crate::ExitCode;
 
 /// signal(7): those that end a process, can be caught, and say nothing of an error in the program. SIGHUP is
 /// added where it is not ignored.
@@ -46,6 +50,9 @@ static LEFT_BEHIND: Mutex<LeftBehind> = Mutex::new(LeftBehind {
     terminal: None,
     last_words: None,
 });
+
+/// What wakes the thread that waits for signals, without one.
+static WAKER: OnceLock<Handle> = OnceLock::new();
 
 struct LeftBehind {
     /// Those that stay come with what is said of them.
@@ -210,29 +217,49 @@ impl Drop for WordsGuard {
     }
 }
 
-/// Begins to watch for the signals that end a process.
+/// Begins to watch for the signals that end a process, and for want of memory, of which `program` tells.
 ///
 /// # Errors
 /// When the handlers or the thread cannot be installed.
-pub fn on_signals() -> io::Result<()> {
+pub fn on_signals(program: &'static str) -> io::Result<()> {
     let hangup = (is_ignored(SIGHUP) == Some(false)).then_some(SIGHUP);
     let mut signals = Signals::new(ENDING.into_iter().chain(hangup))?;
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            // The lock is kept until the end, so that nothing is added behind the sweep.
-            let mut left = left_behind();
-            let bar = crate::progress::interrupted();
-            if let Some(line) = left.last_words.take().and_then(|words| words()).or(bar) {
-                // There is nobody left to be told that stderr is gone.
-                let _told = writeln!(io::stderr(), "{line}");
-            }
-            sweep(&mut left);
-            crate::throwaway::end();
-            std::process::exit(128 + signal);
+    let waker = signals.handle();
+    let _thread = threads::begin("signals", move || {
+        // Not before there is a thread that is woken.
+        let _once = WAKER.set(waker);
+        memory::when_short(wake);
+        let signal = signals.forever().next();
+        let bar = crate::progress::interrupted();
+        if signal.is_none() {
+            memory::tell(program);
         }
+        // The lock is kept until the end, so that nothing is added behind the sweep.
+        let mut left = left_behind();
+        if let Some(line) = left.last_words.take().and_then(|words| words()).or(bar) {
+            // There is nobody left to be told that stderr is gone.
+            let _told = writeln!(io::stderr(), "{line}");
+        }
+        sweep(&mut left);
+        crate::throwaway::end();
+        std::process::exit(signal.map_or(ExitCode::Other as i32, |signal| 128 + signal));
     })?;
     Ok(())
+}
+
+/// Memory is short: the thread that waits for signals ends the process. Takes no lock and no memory.
+fn wake() {
+    if let Some(waker) = WAKER.get() {
+        waker.close();
+    }
+}
+
+/// Waits for the end of the process, if memory is short: what a command came to is not known then.
+pub fn wait_if_ending() {
+    while memory::is_short() {
+        thread::park();
+    }
 }
 
 /// Whether this process was started with `signal` ignored; none where the system does not say.

@@ -184,7 +184,9 @@ pub enum ClientError {
         error: SeenError,
     },
     /// A limit of memory was reached.
-    #[error("out of memory (a put takes 64 MiB, and a get 48 MiB, beside the program)")]
+    #[error(
+        "not enough memory (a put takes 64 MiB, and a get 48 MiB, beside the program; raise its limit: ulimit -v, LimitAS=)"
+    )]
     Memory,
     /// A thread of the pipeline could not be started.
     #[error("cannot start a thread: {0}")]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zput_server::threads;
 
 use self::pace::Pace;
 
@@ -115,7 +116,10 @@ impl Bar {
     #[must_use]
     pub fn on_stderr(label: &str) -> Self {
         let bar = Self::on(ProgressDrawTarget::stderr(), label);
-        bar.bar.enable_steady_tick(TICK);
+        // Where there is no thread to be had this would panic; the bar is then drawn as bytes come.
+        if threads::begin("bar", || {}).is_ok_and(|thread| thread.join().is_ok()) {
+            bar.bar.enable_steady_tick(TICK);
+        }
         *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.bar.clone());
         bar
     }

@@ -3,10 +3,12 @@
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use zput_server::threads;
 
 use crate::{
     connection::{Connection, ConnectionError},
     error::ClientError,
+    memory::reserve,
 };
 
 /// Bytes that are received at once.
@@ -62,12 +64,10 @@ pub(crate) fn receive<T: Send>(
     let (filled_in, filled) = bounded(BLOCKS);
     let (emptied, to_fill) = bounded(BLOCKS);
     thread::scope(|scope| {
-        let opening = thread::Builder::new()
-            .name("open".into())
-            .spawn_scoped(scope, move || {
-                open(&mut Blocks { filled, emptied, current: None, taken: 0 })
-            })
-            .map_err(ClientError::Thread)?;
+        let opening = threads::begin_scoped(scope, "open", move || {
+            open(&mut Blocks { filled, emptied, current: None, taken: 0 })
+        })
+        .map_err(ClientError::Thread)?;
         let received = fill(connection, length, came, &filled_in, &to_fill);
         drop((filled_in, to_fill));
         let opened = match opening.join() {
@@ -83,7 +83,7 @@ pub(crate) fn receive<T: Send>(
 /// An empty block, where there is memory for one.
 fn block(size: usize) -> Option<Block> {
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(size).ok()?;
+    reserve(&mut bytes, size as u64).ok()?;
     bytes.resize(size, 0);
     Some(Block { bytes: bytes.into_boxed_slice(), length: 0 })
 }

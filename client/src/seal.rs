@@ -4,10 +4,7 @@
 //! afterwards. The threads are not waited for where they may be stuck in the read of a slow pipe: those end
 //! with the process.
 
-use std::{
-    io,
-    thread::{self, JoinHandle},
-};
+use std::{io, thread::JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use zput_common::{
@@ -15,6 +12,7 @@ use zput_common::{
     chunked::sealed_len,
     digest::Digest,
 };
+use zput_server::threads;
 
 use crate::{
     error::ClientError,
@@ -272,6 +270,6 @@ fn stage<T: Send + 'static>(
         // There is room for exactly as many.
         let _fits = emptied.try_send(Vec::new());
     }
-    let thread = thread::Builder::new().name(name.into()).spawn(move || work(pieces_in, empty))?;
+    let thread = threads::begin(name, move || work(pieces_in, empty))?;
     Ok(Stage { pieces, emptied, early: None, thread })
 }

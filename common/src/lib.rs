@@ -3,7 +3,7 @@
 //! This crate has no sockets, no files and no clock: bytes, time and randomness are arguments.
 //!
 //! ```text
-//!     name  mount  label  digest  limits  cursor
+//!     name  mount  label  digest  limits  cursor  fallible
 //!                 ↑
 //!        aead → chunked            age
 //!                 ↑                 ↑
@@ -12,8 +12,8 @@
 //!                                 proto
 //! ```
 //!
-//! A server imports `proto`, `name`, `mount`, `label`, `digest`, `limits`, `cursor` and
-//! [`blob::envelope`]; what opens a blob is none of its business.
+//! A server imports `proto`, `name`, `mount`, `label`, `digest`, `limits`, `cursor`,
+//! `fallible` and [`blob::envelope`]; what opens a blob is none of its business.
 
 pub mod aead;
 pub mod age;
@@ -21,6 +21,7 @@ pub mod blob;
 pub mod chunked;
 pub mod cursor;
 pub mod digest;
+pub mod fallible;
 pub mod keys;
 pub mod label;
 pub mod limits;

@@ -86,4 +86,4 @@ pub use embedded::EmbeddedServer;
 pub use engines::{Engine, UnknownEngine};
 pub use listener::Listener;
 pub use server::{Remounter, Server, ServerError, ServerHandle, ServerOptions, Stats, Stopper};
-pub use sys::{privileges, standard};
+pub use sys::{memory, privileges, standard, threads};

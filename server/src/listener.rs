@@ -15,7 +15,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -32,7 +32,9 @@ pub use bind::Listener;
 use crate::{
     crew::Admission,
     metrics::{DoorMetrics, Protocol, Refusal},
-    session, sys, web,
+    session,
+    sys::{self, threads},
+    web,
     wire::Socket,
     worker::{Doorway, NoSeat},
 };
@@ -128,7 +130,7 @@ impl Acceptor {
             gates.push(Gate { listener, speaks, ready: true, rests_until: None });
         }
         let mut room = Room { poll, gates, reception, spare: spare(), stop: Arc::clone(&stop) };
-        let thread = thread::Builder::new().name("acceptor".to_owned()).spawn(move || {
+        let thread = threads::begin("acceptor", move || {
             let _at_end = at_end;
             room.run()
         })?;

@@ -124,10 +124,12 @@ pub fn say(line: &str) {
     STDERR.push(format!("{line}\n").as_bytes());
 }
 
-/// Waits until all was written that was said; for `patience` at most, since nobody may read it.
+/// Waits until all was written that was said; for `patience` at most, since nobody may read it. Where there is no thread to be
+/// had this one writes.
 pub fn finish(patience: Duration) {
-    if begin().is_ok() {
-        STDERR.flush(patience);
+    match begin() {
+        Ok(()) => STDERR.flush(patience),
+        Err(_) => STDERR.write_out(&io::stderr(), patience),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::{self, ExitCode},
-    slice, thread,
+    slice,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -30,6 +30,7 @@ use zput_server::{
     inherited::{Inherited, InheritedSocket},
     inspection, invite,
     log::{self, Author, Filtering, LogFormat},
+    memory::{self, Allocator},
     privileges,
     ready::Readiness,
     sandbox::{self, Enforced, Reach},
@@ -37,9 +38,14 @@ use zput_server::{
     setup::{self, Stores},
     standard,
     store::{Clock, Store, StoreError},
+    threads,
 };
 
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator("zserve");
+
 fn main() -> ExitCode {
+    memory::begin();
     let cli = Cli::parse();
     // It holds the server's key: no core of it is to lie about.
     privileges::leave_no_core();
@@ -133,7 +139,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
     if let (Some(stopper), Some(remounter)) = (server.stopper(), server.remounter()) {
         let reload = Reload { args: args.clone(), running: config, filtering, remounter, stores };
         let obey = move || obey_signals(signals, reload, &stopper);
-        thread::Builder::new().name("signals".to_owned()).spawn(obey).context("cannot start")?;
+        let _thread = threads::begin("signals", obey).context("cannot start a thread")?;
     }
     readiness.announce().context("cannot start a thread")?;
     service::ready();

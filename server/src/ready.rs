@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
-    thread,
 };
 
 use tracing::{info, warn};
@@ -11,6 +10,7 @@ use tracing::{info, warn};
 use crate::{
     BoundAddress, Listener, ServerOptions,
     config::{Config, MountSource},
+    sys::threads,
 };
 
 /// The port in a hint, where the server has none of its own.
@@ -74,7 +74,7 @@ impl Readiness {
                 warn!(%failure, line, "nobody hears on standard output that the server is ready");
             }
         };
-        thread::Builder::new().name("ready".to_owned()).spawn(say).map(drop)
+        threads::begin("ready", say).map(drop)
     }
 }
 

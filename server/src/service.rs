@@ -21,7 +21,7 @@ use std::{
 use sd_notify::NotifyState;
 use tracing::{error, warn};
 
-use crate::admin::Condition;
+use crate::{admin::Condition, sys::threads};
 
 /// The way to it.
 static MANAGER: OnceLock<UnixDatagram> = OnceLock::new();
@@ -83,7 +83,7 @@ pub fn keep_watchdog(condition: Condition) -> io::Result<()> {
     // sd_watchdog_enabled(3): "it is recommended that a daemon sends a keep-alive notification
     // message to the service manager every half of the time returned here".
     let keep = move || keep(&condition, patience / 2);
-    thread::Builder::new().name("watchdog".to_owned()).spawn(keep).map(drop)
+    threads::begin("watchdog", keep).map(drop)
 }
 
 fn keep(condition: &Condition, interval: Duration) {

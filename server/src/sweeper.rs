@@ -1,15 +1,11 @@
 //! The thread that removes uploads which nobody has resumed in time: at the start, and every hour.
 
-use std::{
-    fmt, io,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{fmt, io, thread::JoinHandle, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tracing::{error, info, warn};
 
-use crate::{mounts::Mounts, store::Store};
+use crate::{mounts::Mounts, store::Store, sys::threads};
 
 /// How often it looks.
 pub(crate) const EVERY: Duration = Duration::from_secs(60 * 60);
@@ -41,7 +37,7 @@ impl Sweeper {
     pub(crate) fn start(mounts: &Mounts, keep: Duration, every: Duration) -> io::Result<Self> {
         let (orders, incoming) = bounded(1);
         let run = move || sweep_on(&incoming, every);
-        let thread = thread::Builder::new().name("sweeper".to_owned()).spawn(run)?;
+        let thread = threads::begin("sweeper", run)?;
         let sweeping = Sweeping { orders, keep };
         sweeping.sweep(mounts);
         Ok(Self { sweeping, thread: Some(thread) })
@@ -100,7 +96,7 @@ fn sweep_on(incoming: &Receiver<Order>, every: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path, time::SystemTime};
+    use std::{fs, path::Path, thread, time::SystemTime};
 
     use zput_common::{
         digest::Digest,

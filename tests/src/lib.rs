@@ -3,6 +3,7 @@
 
 mod commands;
 mod configured;
+mod cores;
 mod cutter;
 mod home;
 pub mod hostile;
@@ -20,6 +21,7 @@ mod web;
 
 pub use commands::{command_path, example_path};
 pub use configured::Configured;
+pub use cores::leaves_cores;
 pub use cutter::{Cutter, Fate, Talk, Way};
 pub use home::{Home, Ran};
 pub use pair::Pair;

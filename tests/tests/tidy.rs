@@ -1,15 +1,19 @@
 //! Style as a test: what may import what, what `common` may touch, how long a file may grow.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use zput_tests::{sources, workspace};
 
 /// What a server may know of `zput_common`: nothing in here opens a blob.
-const SERVER_MAY_IMPORT: [&str; 18] = [
+const SERVER_MAY_IMPORT: [&str; 19] = [
     "blob::envelope",
     "cursor",
     "digest",
+    "fallible",
     "keys::DevicePublicKey",
     "keys::Invite",
     "keys::InviteSecret",
@@ -41,8 +45,12 @@ const COMMON_MUST_NOT_SAY: [&str; 9] = [
 ];
 
 /// The files that hold unsafe code: calls of the kernel that have no safe wrapper.
-const MAY_BE_UNSAFE: [&str; 3] =
-    ["server/src/sys/map.rs", "server/src/sys/residency.rs", "server/src/sys/standard.rs"];
+const MAY_BE_UNSAFE: [&str; 4] = [
+    "server/src/sys/map.rs",
+    "server/src/sys/memory.rs",
+    "server/src/sys/residency.rs",
+    "server/src/sys/standard.rs",
+];
 
 /// What says that a line of code is unsafe, or lets it be.
 const UNSAFE_WORDS: [&str; 2] = ["unsafe", "unsafe_code"];
@@ -258,6 +266,35 @@ fn keys_and_salts_come_from_the_operating_system() {
     }
     assert!(checked > 100, "the scan found only {checked} files: it no longer sees them");
     assert!(imports > 15, "the scan found only {imports} imports: it no longer sees them");
+}
+
+/// What the standard library ends a program for, and the file that asks for it in another way.
+const ASKED_FOR_ELSEWHERE: [(&str, &str); 4] = [
+    ("thread::Builder", "server/src/sys/threads.rs"),
+    ("thread::spawn", "server/src/sys/threads.rs"),
+    ("scope.spawn", "server/src/sys/threads.rs"),
+    ("try_reserve", "common/src/fallible.rs"),
+];
+
+#[test]
+fn threads_and_large_buffers_are_asked_for_where_want_of_them_is_an_error() {
+    let mut allowed = 0;
+    for name in ["common", "client", "server"] {
+        for (file, text) in crate_sources(name) {
+            let below = file.strip_prefix(workspace()).unwrap();
+            if file.ends_with("tests.rs") || below.components().any(|c| c.as_os_str() == "tests") {
+                continue;
+            }
+            let text = code(&text);
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+            for (words, place) in ASKED_FOR_ELSEWHERE {
+                let is_there = below == Path::new(place);
+                assert!(is_there || !text.contains(words), "{} says {words}", below.display());
+                allowed += usize::from(is_there && text.contains(words));
+            }
+        }
+    }
+    assert_eq!(allowed, 2, "the scan no longer sees where they are asked for");
 }
 
 /// The lint table of a manifest's `section`.

@@ -20,7 +20,7 @@ use clap::{
 };
 
 use super::{Console, Failure, Voice, peers, usage};
-use crate::{ExitCode, throwaway};
+use crate::ExitCode;
 
 /// What every command understands.
 #[derive(Args, Clone, Copy, Debug)]
@@ -66,8 +66,16 @@ pub fn prepared(command: Command) -> Command {
     Common::augment_args(command)
 }
 
+/// What was asked for.
+pub(super) struct Given<A> {
+    pub(super) arguments: A,
+    pub(super) console: Console,
+    /// Nothing is to be left on this machine.
+    pub(super) without_state: bool,
+}
+
 /// The arguments of this process.
-pub(super) fn parse<A: Parser>(name: &'static str) -> Result<(A, Console), process::ExitCode> {
+pub(super) fn parse<A: Parser>(name: &'static str) -> Result<Given<A>, process::ExitCode> {
     let given: Vec<OsString> = env::args_os().collect();
     if given.iter().any(|word| is_secret(word)) {
         return Err(tell_secret(name, &given));
@@ -77,18 +85,17 @@ pub(super) fn parse<A: Parser>(name: &'static str) -> Result<(A, Console), proce
     let command = with_environment(command, &typed);
     let parsed = command.clone().try_get_matches_from(&given).and_then(|matches| {
         let deepest = deepest(&matches);
-        if flag(deepest, "no_state") {
-            throwaway::begin().map_err(|error| {
-                command.clone().error(ErrorKind::Io, format!("no place for --no-state: {error}"))
-            })?;
-        }
         let is_json = flag(deepest, "json");
         let voice = match (flag(deepest, "quiet"), flag(deepest, "verbose")) {
             (true, _) => Voice::Quiet,
             (false, true) => Voice::Verbose,
             (false, false) => Voice::Normal,
         };
-        Ok((A::from_arg_matches(&matches)?, Console::new(name, voice, is_json)))
+        Ok(Given {
+            arguments: A::from_arg_matches(&matches)?,
+            console: Console::new(name, voice, is_json),
+            without_state: flag(deepest, "no_state"),
+        })
     });
     parsed.map_err(|error| tell(name, error, &given))
 }

@@ -32,7 +32,9 @@ use std::{
 
 use clap::{Args, Parser};
 use zput_common::name::BlobName;
+use zput_server::memory;
 
+use self::command_line::Given;
 pub use self::{
     command_line::{ALWAYS_SAID, prepared, variable_of},
     console::{Console, Voice},
@@ -50,13 +52,17 @@ pub fn run<A: Parser>(
     command: fn(A, &Console) -> Result<(), Failure>,
 ) -> process::ExitCode {
     core_dump::forbid();
-    let (arguments, console) = match command_line::parse::<A>(name) {
-        Ok(parsed) => parsed,
+    memory::begin();
+    let Given { arguments, console, without_state } = match command_line::parse::<A>(name) {
+        Ok(given) => given,
         Err(code) => return code,
     };
-    let ended = cleanup::on_signals()
-        .map_err(|error| local("cannot watch for signals", error).into())
+    let ended = cleanup::on_signals(name)
+        .map_err(|error| local("cannot watch for signals", error))
+        .and_then(|()| begin_state(without_state))
+        .map_err(Failure::from)
         .and_then(|()| command(arguments, &console));
+    cleanup::wait_if_ending();
     throwaway::end();
     match ended {
         Ok(()) => ExitCode::Ok.into(),
@@ -69,6 +75,14 @@ pub fn run<A: Parser>(
             failure.exit_code().into()
         }
     }
+}
+
+/// Makes the place for what is noted, if that is to be thrown away: a signal removes it too.
+fn begin_state(without_state: bool) -> Result<(), ClientError> {
+    if !without_state {
+        return Ok(());
+    }
+    throwaway::begin().map_err(|error| local("no place for --no-state", error))
 }
 
 /// Which key file.

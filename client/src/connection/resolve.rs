@@ -1,10 +1,11 @@
 //! The addresses of a host: getaddrinfo(3), which is not waited for longer than a bound.
 
-use std::{fmt, io, net::IpAddr, sync::Arc, thread, time::Duration};
+use std::{fmt, io, net::IpAddr, sync::Arc, time::Duration};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType};
 use thiserror::Error;
+use zput_server::threads;
 
 /// How long the system may look a name up. resolv.conf(5): two rounds of 5 seconds for each of up to three servers.
 const RESOLVE_SECONDS: u64 = 30;
@@ -64,12 +65,10 @@ impl Resolver {
         let (tell, told) = bounded(1);
         let (lookup, name) = (Arc::clone(&self.0), host.to_owned());
         // getaddrinfo(3) cannot be interrupted: where it hangs, its thread ends with the process.
-        thread::Builder::new()
-            .name("resolve".into())
-            .spawn(move || {
-                let _nobody_waits = tell.send(lookup(&name));
-            })
-            .map_err(ResolveError::Thread)?;
+        let _thread = threads::begin("resolve", move || {
+            let _nobody_waits = tell.send(lookup(&name));
+        })
+        .map_err(ResolveError::Thread)?;
         let mut found = match told.recv_timeout(Duration::from_secs(RESOLVE_SECONDS)) {
             Ok(found) => found?,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {

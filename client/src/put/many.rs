@@ -30,6 +30,7 @@ use zput_common::{
     keys::{Remote, Role},
     name::BlobName,
 };
+use zput_server::threads;
 
 use super::{
     PutOptions, PutReceipt, Resume, Target,
@@ -219,8 +220,7 @@ impl<'scope, 'env> Crew<'scope, 'env> {
 
     fn open(&mut self, connection: Connection) -> bool {
         let lane = Lane::new(self.work, connection, self.tell.clone());
-        let spawned =
-            thread::Builder::new().name("lane".into()).spawn_scoped(self.scope, move || lane.run());
+        let spawned = threads::begin_scoped(self.scope, "lane", move || lane.run());
         // One that could not be started says that it is over, as the others do.
         self.working += 1;
         spawned.is_ok()

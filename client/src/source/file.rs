@@ -36,6 +36,7 @@ use zput_common::digest::{Digest, Hasher};
 
 use super::{Identity, Source, SourceError, of_a_stream};
 use crate::{
+    memory::reserve_more,
     sink::Attributes,
     standard_streams::{self, patiently},
 };
@@ -389,7 +390,7 @@ pub(super) fn read_stream(
 /// An empty `part` with room for at least `bytes`.
 fn clear(part: &mut Vec<u8>, bytes: usize) -> io::Result<()> {
     part.clear();
-    part.try_reserve_exact(bytes).map_err(|_| io::ErrorKind::OutOfMemory.into())
+    reserve_more(part, bytes)
 }
 
 /// Reads until there are `most` bytes in `part`, straight into its spare capacity: no zeros, no copy. Gives
@@ -402,7 +403,7 @@ fn fill(
     while part.len() < most {
         if part.len() == part.capacity() {
             let more = part.len().max(FIRST_BUFFER_BYTES).min(most - part.len());
-            part.try_reserve_exact(more).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            reserve_more(part, more)?;
         }
         if read(part)? == 0 {
             return Ok(true);

@@ -7,6 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::aead::{Engine, Suite};
 use crate::chunked::{self, InputKey};
+use crate::fallible;
 
 /// Length of the salt.
 pub(super) const SALT_BYTES: usize = 16;
@@ -116,8 +117,7 @@ impl Cost {
         let params = self.params()?;
         // Filled here and not by the library, which would neither fail softly nor wipe it.
         let mut memory = Vec::new();
-        memory
-            .try_reserve_exact(params.block_count())
+        fallible::reserve(&mut memory, params.block_count())
             .map_err(|_| PassphraseError::Memory(self.memory_kib))?;
         memory.resize(params.block_count(), Block::default());
         let mut memory = Zeroizing::new(memory);

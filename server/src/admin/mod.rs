@@ -14,7 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -25,7 +25,7 @@ use crate::{
     heartbeat::{Pulse, Stalled},
     listener::Listener,
     metrics::{CONTENT_TYPE, Metrics},
-    sys,
+    sys::{self, threads},
 };
 use conversation::{Conversation, Reply};
 
@@ -111,7 +111,7 @@ impl Admin {
         let (stop, stopped) = UnixStream::pair()?;
         let room = Room { listener, condition, clients: VecDeque::new(), rests_until: None };
         let answer = move || room.run(&stopped);
-        let thread = thread::Builder::new().name("admin".to_owned()).spawn(answer)?;
+        let thread = threads::begin("admin", answer)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }

@@ -17,13 +17,18 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, write},
 };
 use tracing::warn;
 
+use crate::sys::threads;
+
 /// The most bytes that wait to be written: a thousand lines and more.
 pub(super) const PENDING_MAX_BYTES: usize = 256 * 1024;
+
+/// pipe(7): a pipe that is ready takes so many bytes without waiting (`PIPE_BUF`).
+const WRITTEN_AT_ONCE: usize = 4096;
 
 /// How long the thread waits before it asks a descriptor again that said that it can take bytes, and
 /// took none.
@@ -66,7 +71,7 @@ impl Outlet {
         let mut state = self.0.lock();
         if !state.started {
             let shared = Arc::clone(&self.0);
-            thread::Builder::new().name("log".to_owned()).spawn(move || shared.run(&to))?;
+            let _thread = threads::begin("log", move || shared.run(&to))?;
             state.started = true;
         }
         Ok(())
@@ -83,6 +88,28 @@ impl Outlet {
             }
             let waited = self.0.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes what was pushed to `to`, on this thread: there is no other that does. Gives up after `patience`.
+    pub(super) fn write_out(&self, to: &impl AsFd, patience: Duration) {
+        let until = Instant::now() + patience;
+        let pending = std::mem::take(&mut self.0.lock().pending);
+        let mut rest = pending.as_slice();
+        while !rest.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap_or_default();
+            match poll(&mut [PollFd::new(to, PollFlags::OUT)], Some(&left)) {
+                Ok(0) => return,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            let piece = rest.get(..WRITTEN_AT_ONCE).unwrap_or(rest);
+            match write(to, piece) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => return,
+            }
         }
     }
 
@@ -193,6 +220,26 @@ mod tests {
         reader.read_exact(&mut got).unwrap();
         assert_eq!(&got, b"first\nsecond\n");
         assert_eq!(outlet.lost(), 0);
+    }
+
+    #[test]
+    fn without_a_thread_whoever_ends_writes() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let outlet = Outlet::default();
+        outlet.push(b"why it ends\n");
+        outlet.write_out(&writer, PATIENCE);
+        drop(writer);
+        let mut got = String::new();
+        reader.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "why it ends\n");
+
+        // Nobody reads: it is given up when the pipe is full.
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        for _ in 0..255 {
+            outlet.push(&line);
+        }
+        outlet.write_out(&writer, Duration::from_millis(1));
     }
 
     #[test]

@@ -12,14 +12,14 @@ use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use tracing::{error, warn};
 
-use crate::metrics::PoolMetrics;
+use crate::{metrics::PoolMetrics, sys::threads};
 
 /// How long a thread waits for a job before it ends. The queue serves its waiters in turn, so all of
 /// them end only when there is less than a job for each in this time.
@@ -140,7 +140,7 @@ impl<T: Send + 'static> Shared<T> {
         staff.handles.retain(|thread| !thread.is_finished());
         let name = format!("{}-{}", self.size.name, staff.started);
         let shared = Arc::clone(self);
-        staff.handles.push(thread::Builder::new().name(name).spawn(move || shared.work())?);
+        staff.handles.push(threads::begin(name, move || shared.work())?);
         staff.started += 1;
         staff.threads += 1;
         staff.idle += 1;

@@ -4,12 +4,19 @@
 //! only while its job is under way, so whoever waits for a buffer waits for the disk and never for
 //! a slow peer.
 
+use tracing::warn;
+
+use crate::sys::memory;
+
 /// Bytes of one buffer: large enough that hashing and writing it cost more than handing it over,
 /// small enough that a core's second-level cache holds it.
 pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Most buffers that one connection holds: one being filled, and those that wait for the pool.
 pub(crate) const BUFFERS_PER_CONNECTION: usize = 4;
+
+/// What has to be free besides, in bytes.
+const SLACK_BYTES: usize = 4 * 1024 * 1024;
 
 /// Received bytes of a slice, in order.
 #[derive(Debug)]
@@ -65,12 +72,18 @@ impl Buffers {
         Self { free: Vec::new(), made: 0, most }
     }
 
-    /// An empty buffer, unless all are in use.
+    /// An empty buffer, unless all are in use, or there is no memory for more.
     pub(crate) fn take(&mut self) -> Option<Buffer> {
         if let Some(buffer) = self.free.pop() {
             return Some(buffer);
         }
         if self.made == self.most {
+            return None;
+        }
+        // Uploads wait for those that there are; the rest of the memory is for what is small.
+        if self.made > 0 && !memory::has_room(SLACK_BYTES) {
+            warn!(buffers = self.made, "no memory for further buffers: uploads wait for these");
+            self.most = self.made;
             return None;
         }
         self.made += 1;

@@ -21,7 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -49,6 +49,7 @@ use crate::{
     mounts::Mounts,
     permits::Permits,
     pool::Pool,
+    sys::threads,
     wire::Wire,
 };
 use inbox::Message;
@@ -138,7 +139,7 @@ pub(crate) fn start(
         scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
         drain: None,
     };
-    let thread = thread::Builder::new().name(name).spawn(move || {
+    let thread = threads::begin(name, move || {
         let _at_end = at_end;
         worker.run()
     })?;

@@ -1,5 +1,6 @@
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    thread,
     time::Instant,
 };
 

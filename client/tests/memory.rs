@@ -1,0 +1,203 @@
+//! A program that runs out of memory. Alone in its file: the allocator is the whole program's.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    hint::black_box,
+    iter,
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use zput_client::{
+    cleanup::{self, ChildGuard, FileGuard},
+    throwaway,
+};
+use zput_server::memory::{self, Allocator};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator("zput");
+
+/// Says to a second run of this program what it is to do, and where.
+const ROLE: &str = "ZPUT_TEST_ROLE";
+const DIRECTORY: &str = "ZPUT_TEST_DIRECTORY";
+
+/// Addresses that the program has when it is in the midst of its work.
+const LEFT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Between two looks.
+const MOMENT: Duration = Duration::from_millis(10);
+
+const SENTENCE: &str = "zput: not enough memory (raise its limit: ulimit -v, LimitAS=)\n";
+
+/// Runs the test `name` again, as a program in `directory` that does what `role` says.
+fn run(name: &str, role: &str, directory: &Path) -> Output {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture", "--test-threads", "1"]);
+    command.env(ROLE, role).env(DIRECTORY, directory).env("TMPDIR", directory);
+    let mut program = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It says less than a pipe holds.
+    let ended = iter::repeat_with(|| {
+        thread::sleep(MOMENT);
+        program.try_wait().unwrap().is_some()
+    });
+    if !ended.take(6000).any(|ended| ended) {
+        program.kill().unwrap();
+        panic!("{role}: it does not end");
+    }
+    program.wait_with_output().unwrap()
+}
+
+/// The role and the directory, where this is that program.
+fn role() -> Option<(String, String)> {
+    Some((env::var(ROLE).ok()?, env::var(DIRECTORY).ok()?))
+}
+
+/// From now on there is no more than this, and what comes next.
+fn limit() {
+    // proc(5): pages of 4 KiB or more; the first figure is all of the address space.
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+    let size = pages * rustix::param::page_size() as u64 + LEFT_BYTES;
+    let maximum = getrlimit(Resource::As).maximum;
+    setrlimit(Resource::As, Rlimit { current: Some(size), maximum }).unwrap();
+    memory::begin();
+}
+
+/// Keeps what it takes, in small pieces.
+fn use_up() -> ! {
+    for _ in 0..4_000_000 {
+        let _kept: &mut [u8] = black_box(vec![1_u8; 100].leak());
+    }
+    panic!("400 MB had room in 64 MiB")
+}
+
+/// In the midst of something: a file, one that is kept, a child, state that goes.
+fn work(directory: &Path, then: impl FnOnce()) -> ! {
+    cleanup::on_signals("zput").unwrap();
+    throwaway::begin().unwrap();
+    let (file, _guard) = FileGuard::make(directory).unwrap();
+    let (_kept, kept) = FileGuard::make(directory).unwrap();
+    kept.keep(Some("zput: something stays".to_owned()));
+    // What it has started says its number, and has none of this program's outputs.
+    let script = "exec >&- 2>&-; sleep 1000 & echo $! > started.new; mv started.new started; wait";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).current_dir(directory);
+    let (_child, _child_guard) = ChildGuard::spawn(&mut shell).unwrap();
+    while !directory.join("started").exists() {
+        thread::sleep(MOMENT);
+    }
+    fs::write(file.path(), "half of it").unwrap();
+    limit();
+    then();
+    panic!("there was memory enough");
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).unwrap()
+}
+
+/// Whatever it was in the midst of, wherever memory is short: it ends as by a signal, with exit code 1.
+#[test]
+fn want_of_memory_ends_a_program_in_order() {
+    if let Some((role, directory)) = role() {
+        work(directory.as_ref(), || match role.as_str() {
+            "small" => use_up(),
+            // More than there ever is, for somebody who does not expect that there is none.
+            "large" => drop(black_box(vec![1_u8; 1 << 40])),
+            "threads" => thread::scope(|scope| {
+                let users = [(); 3].map(|()| scope.spawn(|| use_up()));
+                users.into_iter().for_each(|user| drop(user.join()));
+            }),
+            // Mostly within the lock that the end takes.
+            "files" => thread::scope(|scope| {
+                let _user = scope.spawn(|| use_up());
+                loop {
+                    drop(FileGuard::make(directory.as_ref()).unwrap());
+                }
+            }),
+            role => panic!("{role} is no role"),
+        });
+    }
+    for role in ["small", "large", "threads", "files"] {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let ended = run("want_of_memory_ends_a_program_in_order", role, directory);
+        let stderr = text(&ended.stderr);
+        assert_eq!(
+            (ended.status.code(), ended.status.signal()),
+            (Some(1), None),
+            "{role}: {stderr}"
+        );
+        assert_eq!(stderr, format!("{SENTENCE}zput: something stays\n"), "{role}");
+        let started = fs::read_to_string(directory.join("started")).unwrap();
+        let stat = format!("/proc/{}/stat", started.trim());
+        // Its parent is gone: whoever reaps it may take a while.
+        let is_gone = iter::repeat_with(|| {
+            thread::sleep(MOMENT);
+            fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+        });
+        assert!(is_gone.take(3000).any(|gone| gone), "{role}: what the child has started goes on");
+        let mut left = names(directory);
+        left.retain(|name| name != "started");
+        assert_eq!(left.len(), 1, "{role}: {left:?}");
+        assert!(Path::new(&left[0]).extension() == Some(OsStr::new("tmp")), "{role}: {left:?}");
+    }
+}
+
+/// Before there is a thread to end it, there is nothing to remove either.
+#[test]
+fn want_of_memory_at_the_start_is_a_sentence() {
+    if role().is_some() {
+        limit();
+        use_up();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ended = run("want_of_memory_at_the_start_is_a_sentence", "start", directory.path());
+    assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(1), SENTENCE));
+}
+
+/// A buffer that may fail does, and the program goes on.
+#[test]
+fn want_of_memory_for_a_buffer_is_an_error() {
+    let mut buffer = vec![7_u8; 3];
+    assert!(zput_common::fallible::reserve(&mut buffer, 1 << 56).is_err());
+    assert_eq!(buffer, [7; 3]);
+    assert!(!memory::has_room(1 << 56));
+    assert!(memory::has_room(1 << 20));
+}
+
+/// A thread is refused while there is room for its stack, and not yet for what it begins with.
+#[test]
+fn want_of_memory_for_a_thread_is_an_error() {
+    if role().is_some() {
+        limit();
+        let mut threads = Vec::new();
+        let refused = loop {
+            match zput_server::threads::begin("t", thread::park) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => break error,
+            }
+        };
+        // Each takes 2 MiB, and 6 were there when the last one began.
+        println!("{} threads: {refused}; {}", threads.len(), memory::has_room(2 << 20));
+        std::process::exit(0);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ended = run("want_of_memory_for_a_thread_is_an_error", "threads", directory.path());
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+    let said = text(&ended.stdout).lines().find(|line| line.contains("threads: ")).unwrap();
+    let (_, said) = said.split_once("threads: ").unwrap();
+    assert_eq!(said, "not enough memory (raise its limit: ulimit -v, LimitAS=); true");
+}
