@@ -67,6 +67,7 @@ struct LeftBehind {
 type LastWords = Box<dyn Fn() -> Option<String> + Send>;
 
 fn left_behind() -> MutexGuard<'static, LeftBehind> {
+    memory::stop_if_short();
     LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

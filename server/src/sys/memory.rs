@@ -92,6 +92,14 @@ pub fn is_short() -> bool {
     IS_SHORT.load(Ordering::Relaxed)
 }
 
+/// Where memory is short, threads but the one that ends the program stop here: none is to enter a lock that the
+/// end takes, for it may find no memory to leave it by.
+pub fn stop_if_short() {
+    while is_for_another() {
+        pause();
+    }
+}
+
 /// Says that memory is short, straight to stderr. Takes no lock and no memory.
 pub fn tell(program: &str) {
     let stderr = rustix::stdio::stderr();
