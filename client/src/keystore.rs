@@ -118,6 +118,9 @@ impl KeystoreError {
             {
                 ExitCode::Full
             }
+            Self::Malformed {
+                error: KeyFileError::Passphrase(PassphraseError::Memory(_)), ..
+            } => ExitCode::Other,
             _ => ExitCode::Key,
         }
     }

@@ -163,13 +163,24 @@ fn a_limit_of_memory_is_an_error_of_what_is_large() {
     });
 }
 
-/// Argon2id of a key file's passphrase takes 64 MiB.
+/// Argon2id of a key file's passphrase takes 64 MiB: who opens one needs so much more than who does not.
 #[test]
 fn a_limit_of_memory_is_an_error_of_a_passphrase() {
     let home = settled();
+    let shown = least(&home, &["zkey", "show"]);
     let _set = home.run("zkey", ["passphrase", "set", "--passphrase-command", "echo word"]).ok();
-    let command = ["zkey", "show", "--passphrase-command", "echo word"];
-    sweep(&home, &command, LARGE_STEP, || {});
+    for command in [&["zls"][..], &["zkey", "public"]] {
+        let command = [command, &["--passphrase-command", "echo word"]].concat();
+        sweep(&home, &command, LARGE_STEP, || {});
+        let opening = least(&home, &command);
+        assert!(opening > shown + 40 * MIB, "{command:?} works in {opening} KiB");
+    }
+}
+
+/// The first limit within which `command` works, in KiB.
+fn least(home: &Home, command: &[&str]) -> u64 {
+    let mut limits = (loads(home, command[0])..ENOUGH).step_by(LARGE_STEP as usize);
+    limits.find(|&kib| run_within(home, kib, command).code == Some(0)).unwrap()
 }
 
 /// What the first put makes is made, or is not there.

@@ -51,7 +51,9 @@ pub enum PassphraseError {
     #[error("the key file asks for costs of Argon2id that are not allowed")]
     Cost,
     /// The memory that Argon2id needs cannot be had.
-    #[error("there is not enough memory for Argon2id: {0} KiB")]
+    #[error(
+        "not enough memory (Argon2id of its passphrase takes {0} KiB beside the program; raise its limit: ulimit -v, LimitAS=)"
+    )]
     Memory(u32),
     /// The cipher engine failed.
     #[error("the secrets could not be sealed")]
