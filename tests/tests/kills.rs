@@ -37,8 +37,6 @@ const WRITERS: usize = 3;
 const OBJECTS_EACH: usize = 2;
 /// Longest life of a server that is ready.
 const LIFE: Duration = Duration::from_millis(60);
-/// Longest life of a client.
-const CLIENT_LIFE: Duration = Duration::from_millis(100);
 /// Longest wait for a server to notice that somebody is gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -229,8 +227,14 @@ fn clients_are_killed(kills: u32) {
     let store = tempfile::tempdir_in(memory()).unwrap();
     let server = ServerProcess::start(&store.path().join("store"), &[]);
     server.admit(&home);
+    // A client is killed at any moment of the time that its put takes on this machine.
+    let mut lives = Vec::new();
     for (number, length) in (0..).zip(LENGTHS) {
-        home.write(&format!("source {number}"), &Pattern::bytes(number, length));
+        let source = format!("source {number}");
+        home.write(&source, &Pattern::bytes(number, length));
+        let begun = Instant::now();
+        let _stored = home.run("zput", ["--name", "measured", &source]).ok();
+        lives.push(begun.elapsed());
     }
     let mut names: HashMap<String, Named> = HashMap::new();
     let (mut killed, mut finished) = (0, 0);
@@ -240,15 +244,19 @@ fn clients_are_killed(kills: u32) {
         let mut put = home.command("zput");
         put.args(["--name", &name, &format!("source {number}")]);
         let mut put = put.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        thread::sleep(CLIENT_LIFE.mul_f64(dice.random()));
-        put.kill().unwrap();
+        // Some are acknowledged, however slow the machine is by now.
+        let is_spared = dice.random_bool(0.2);
+        if !is_spared {
+            thread::sleep(lives[number as usize].mul_f64(dice.random()));
+            put.kill().unwrap();
+        }
         let named = names.entry(name.clone()).or_default();
         match put.wait().unwrap().code() {
             Some(0) => {
                 finished += 1;
                 *named = Named { acknowledged: Some(number), unanswered: Vec::new() };
             }
-            None => {
+            None if !is_spared => {
                 killed += 1;
                 named.unanswered.push(number);
             }
@@ -263,8 +271,8 @@ fn clients_are_killed(kills: u32) {
     for (name, named) in &mut names {
         is_there(&home, name, named);
     }
-    println!("{killed} kills, {finished} puts were over before");
-    assert!(finished > kills / 20, "{finished} puts were over before they were killed");
+    println!("{killed} kills, {finished} puts were acknowledged");
+    assert!(finished > 0, "no put was acknowledged");
     assert_eq!(server.stop(), Some(0));
 }
 
