@@ -146,7 +146,7 @@ impl Room {
             waiting.push(PollFd::new(&self.listener, accepts));
             let clients = self.clients.iter();
             waiting.extend(clients.map(|client| PollFd::new(client, client.waits_for())));
-            match poll(&mut waiting, self.timeout().as_ref()) {
+            match poll(&mut waiting, self.timeout(Instant::now()).as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(failure) => return warn!(%failure, "the admin thread cannot wait: it ends"),
                 Ok(_) => {}
@@ -155,17 +155,18 @@ impl Room {
             if told.first() == Some(&true) {
                 return;
             }
-            self.converse(told.get(2..).unwrap_or_default());
+            let now = Instant::now();
+            self.converse(told.get(2..).unwrap_or_default(), now);
             if told.get(1) == Some(&true) && self.rests_until.is_none() {
-                self.take_in();
+                self.take_in(now);
             }
         }
     }
 
     /// Until the first client has had its time, or somebody may be taken in again.
-    fn timeout(&self) -> Option<Timespec> {
+    fn timeout(&self, now: Instant) -> Option<Timespec> {
         let ends = self.clients.iter().map(Conversation::until).chain(self.rests_until);
-        let left = ends.min()?.saturating_duration_since(Instant::now());
+        let left = ends.min()?.saturating_duration_since(now);
         // Rounded up, or the last millisecond would be spent spinning.
         let left = left + Duration::from_millis(1);
         Some(Timespec {
@@ -176,8 +177,7 @@ impl Room {
 
     /// Goes on with those of whose sockets there is something to tell, and lets go of those that have had
     /// their time.
-    fn converse(&mut self, told: &[bool]) {
-        let now = Instant::now();
+    fn converse(&mut self, told: &[bool], now: Instant) {
         self.rests_until = self.rests_until.filter(|until| *until > now);
         let Self { clients, condition, .. } = self;
         let mut told = told.iter();
@@ -196,15 +196,14 @@ impl Room {
         });
     }
 
-    fn take_in(&mut self) {
+    fn take_in(&mut self, now: Instant) {
         for _ in 0..ACCEPTS_PER_ROUND {
             match self.listener.accept() {
                 Ok(accepted) => {
                     if self.clients.len() >= CLIENTS_MAX {
                         self.send_one_away();
                     }
-                    let until = Instant::now() + CLIENT_TIME;
-                    let mut client = Conversation::new(accepted.socket, until);
+                    let mut client = Conversation::new(accepted.socket, now + CLIENT_TIME);
                     // Most have asked by now.
                     if let Ok(true) = client.go_on(|path| self.condition.reply(path)) {
                         self.clients.push_back(client);
@@ -222,7 +221,7 @@ impl Room {
                 }
                 Err(failure) => {
                     warn!(%failure, "cannot accept an admin client: resting");
-                    self.rests_until = Some(Instant::now() + EXHAUSTED_PAUSE);
+                    self.rests_until = Some(now + EXHAUSTED_PAUSE);
                     return;
                 }
             }

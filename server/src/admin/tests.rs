@@ -138,21 +138,112 @@ fn a_client_that_takes_its_time_is_answered_beside_others() {
     assert!(answer.ends_with("ok\n"), "{answer}");
 }
 
+/// A door without a thread and without a clock.
+struct Door {
+    room: Room,
+    address: SocketAddr,
+    now: Instant,
+    /// The ends of all that ever came, in their order.
+    came: Vec<TcpStream>,
+}
+
+impl Door {
+    fn new() -> Self {
+        let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(&any, None).unwrap();
+        let address = listener.address().tcp().unwrap();
+        let (condition, clients) = (condition(), VecDeque::new());
+        let room = Room { listener, condition, clients, rests_until: None };
+        Self { room, address, now: Instant::now(), came: Vec::new() }
+    }
+
+    /// What came is taken in by and by: connect(2) and write(2) return before the other end has it.
+    fn until(&mut self, is: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !is(self) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute");
+            self.room.take_in(self.now);
+            self.room.converse(&vec![true; self.room.clients.len()], self.now);
+        }
+    }
+
+    /// A client that comes and says nothing.
+    fn comes(&mut self) -> &mut TcpStream {
+        let client = TcpStream::connect(self.address).unwrap();
+        self.came.push(client);
+        let number = self.came.len() - 1;
+        self.until(|door| door.inside().contains(&number));
+        &mut self.came[number]
+    }
+
+    /// A client that asks, and does not leave when it is answered.
+    fn comes_and_asks(&mut self) {
+        self.comes().write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
+        self.until(|door| door.room.clients.back().is_some_and(|client| !client.is_silent()));
+    }
+
+    /// Which of those that came are inside.
+    fn inside(&self) -> Vec<usize> {
+        let ends: Vec<_> = self.came.iter().map(|end| end.local_addr().unwrap()).collect();
+        let clients = self.room.clients.iter();
+        let peers = clients.map(|client| {
+            SocketAddr::try_from(rustix::net::getpeername(client).unwrap().unwrap()).unwrap()
+        });
+        peers.map(|peer| ends.iter().position(|end| *end == peer).unwrap()).collect()
+    }
+}
+
 /// The one that is let go of is the one that has been silent for longest.
 #[test]
 fn the_longest_silent_client_makes_room() {
+    let mut door = Door::new();
+    door.comes_and_asks();
+    for _ in 1..CLIENTS_MAX {
+        door.comes();
+    }
+    assert_eq!(door.inside(), Vec::from_iter(0..CLIENTS_MAX));
+    // The first has asked and waits for nothing but its end.
+    for gone in 1..3 {
+        door.comes();
+        let silent = gone + 1..CLIENTS_MAX + gone;
+        assert_eq!(door.inside(), Vec::from_iter(std::iter::once(0).chain(silent)));
+    }
+}
+
+#[test]
+fn where_all_have_asked_the_first_makes_room() {
+    let mut door = Door::new();
+    for _ in 0..CLIENTS_MAX {
+        door.comes_and_asks();
+    }
+    door.comes();
+    assert_eq!(door.inside(), Vec::from_iter(1..=CLIENTS_MAX));
+}
+
+#[test]
+fn a_client_has_its_time_and_no_more() {
+    let mut door = Door::new();
+    assert_eq!(door.room.timeout(door.now), None, "there is nobody");
+    let first = door.now;
+    door.comes();
+    door.comes_and_asks();
+    door.now += Duration::from_secs(1);
+    door.comes().write_all(b"GET /hea").unwrap();
+    // It is waited for the first of them, rounded up.
+    assert_eq!(door.room.timeout(door.now), Some(Timespec { tv_sec: 1, tv_nsec: 1_000_000 }));
+    let nothing = [false; 3];
+    door.room.converse(&nothing, first + Duration::from_millis(1_999));
+    assert_eq!(door.inside(), [0, 1, 2]);
+    door.room.converse(&nothing, first + Duration::from_secs(2));
+    assert_eq!(door.inside(), [2]);
+    door.room.converse(&[true], first + Duration::from_secs(3));
+    assert!(door.room.clients.is_empty());
+
+    // The thread keeps to it.
     let (_admin, address) = start(&condition());
-    let mut silent: Vec<_> =
-        (0..CLIENTS_MAX + 1).map(|_| TcpStream::connect(address).unwrap()).collect();
-    let mut first = silent.remove(0);
-    first.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    assert_eq!(first.read(&mut [0]).unwrap(), 0, "it was closed");
-    let last = silent.last_mut().unwrap();
-    last.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    last.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    last.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with("ok\n"), "{answer}");
+    let mut silent = TcpStream::connect(address).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0, "it was closed");
 }
 
 #[test]
