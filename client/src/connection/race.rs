@@ -33,13 +33,13 @@ pub(super) struct Race {
 pub(super) type Won = (SocketAddr, TcpStream);
 
 impl Race {
-    /// Begins to connect to `address`, and waits until something is known of it, or it is time for another one.
-    pub(super) fn begin(&mut self, address: SocketAddr) -> Option<Won> {
+    /// Begins to connect to `address` at `now`, and waits until something is known of it, or it is time for another one.
+    pub(super) fn begin(&mut self, address: SocketAddr, now: Instant) -> Option<Won> {
         match start(address) {
             Ok(socket) => self.runners.push((address, socket)),
             Err(error) => self.failure = Some(error.into()),
         }
-        self.wait(Instant::now() + ATTEMPT_DELAY)
+        self.wait(now + ATTEMPT_DELAY)
     }
 
     /// Waits for those that were begun, until none is left.
@@ -153,7 +153,7 @@ mod tests {
     fn race(addresses: &[SocketAddr]) -> io::Result<Won> {
         let mut race = Race::default();
         for address in addresses {
-            if let Some(won) = race.begin(*address) {
+            if let Some(won) = race.begin(*address, Instant::now()) {
                 return Ok(won);
             }
         }
@@ -166,6 +166,20 @@ mod tests {
         let alive = alive.local_addr().map(|address| (alive, address)).unwrap();
         let won = race(&[dead.address(), dead.address(), alive.1]).unwrap();
         assert_eq!((won.0, won.1.peer_addr().unwrap()), (alive.1, alive.1));
+    }
+
+    /// By a clock of its own: of what was begun a second ago nothing is awaited any more, not even what is there.
+    #[test]
+    fn the_next_address_is_begun_after_a_quarter_of_a_second() {
+        let alive = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = alive.local_addr().unwrap();
+        let now = Instant::now();
+        let a_second_ago = now.checked_sub(Duration::from_secs(1)).unwrap();
+        let mut race = Race::default();
+        assert!(race.begin(address, a_second_ago).is_none(), "it is waited for");
+        assert_eq!(race.finish().unwrap().0, address, "but it is in the race still");
+        let in_a_minute = now + Duration::from_secs(60);
+        assert_eq!(Race::default().begin(address, in_a_minute).unwrap().0, address);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -122,7 +122,7 @@ fn to_any(
 ) -> Result<io::Result<(SocketAddr, TcpStream)>, ConnectionError> {
     let mut race = Race::default();
     let known = route.worked.filter(|address| address.port() == port);
-    if let Some(won) = known.and_then(|address| race.begin(address)) {
+    if let Some(won) = known.and_then(|address| race.begin(address, Instant::now())) {
         return Ok(Ok(won));
     }
     let addresses = match route.resolver.addresses(host) {
@@ -132,7 +132,7 @@ fn to_any(
     };
     let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, port));
     for address in interleaved(addresses.filter(|address| Some(*address) != known)) {
-        if let Some(won) = race.begin(address) {
+        if let Some(won) = race.begin(address, Instant::now()) {
             return Ok(Ok(won));
         }
     }
