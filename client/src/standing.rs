@@ -196,6 +196,10 @@ mod tests {
         }
         let standing = Standing::at(&at("first")).unwrap().unwrap();
         assert!(standing.open().is_ok());
+        // A link is none of it, though it leads there.
+        fs::rename(at("first"), at("moved")).unwrap();
+        std::os::unix::fs::symlink("moved", at("first")).unwrap();
+        assert!(standing.open().is_err(), "a link to it");
         fs::rename(at("second"), at("first")).unwrap();
         let error = standing.open().unwrap_err();
         assert!(error.to_string().starts_with("something else has its name by now"), "{error}");
