@@ -158,4 +158,15 @@ mod tests {
         let error = Stream::over(writer).write_all(b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
+
+    /// A signal that came is no end, and says nothing of the bytes.
+    #[test]
+    fn what_a_signal_ends_is_done_again() {
+        let (reader, _writer) = impatient_pipe();
+        let mut answers =
+            vec![Ok(7), Err(io::ErrorKind::Interrupted), Err(io::ErrorKind::Interrupted)];
+        let act = || Ok(answers.pop().unwrap()?);
+        assert_eq!(patiently(&reader, PollFlags::IN, act).unwrap(), 7);
+        assert!(answers.is_empty());
+    }
 }
