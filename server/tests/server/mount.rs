@@ -1,6 +1,6 @@
 //! Which mount a connection speaks of (PROTOCOL 5).
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use super::peer::{
     EVERYTHING, Home, Peer, begin, bytes, code, get, key, seed, serve, serve_as, serve_mounts,
@@ -10,7 +10,7 @@ use zput_common::{
     proto::message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
 };
 
-use zput_server::mounts::{DirMount, MountPoint, Policy, Source};
+use zput_server::mounts::{DirMount, MountPoint, Mounts, Policy, Source};
 
 fn mount(name: &str) -> Request {
     Request::Mount { name: MountName::parse(name).unwrap() }
@@ -198,11 +198,59 @@ fn a_mount_that_is_taken_away_is_gone_for_who_is_there() {
     let home = with_trees(open.path(), closed.path());
     let mut peer = turned(&home, "open");
     assert_eq!(peer.get("f", &[Section::All]).unwrap().1, b"text");
-    let mounts = zput_server::mounts::Mounts::of_store(home.store.clone(), Policy::PRIVATE);
+    let mounts = Mounts::of_store(home.store.clone(), Policy::PRIVATE);
     home.server.remounter().unwrap().serve(mounts).unwrap();
     let deadline = std::time::Instant::now() + super::peer::PATIENCE;
     let stat = Request::Stat { key: key("f"), version: None };
     while code(&peer.ask(&stat).unwrap()) != Some(ErrorCode::NotFound) {
         assert!(std::time::Instant::now() < deadline, "it is still there");
     }
+}
+
+/// A server with a tree `t` that everybody may read, whose names are believed for an hour.
+fn with_tree_that_is_believed(tree: &Path) -> Home {
+    let source = DirMount::open(tree, zput_server::store::Clock::system()).unwrap();
+    let policy = Policy {
+        public: true,
+        unsealed: true,
+        stat_validity: Duration::from_secs(3600),
+        ..Policy::PRIVATE
+    };
+    serve_mounts(Policy::PRIVATE, [MountPoint::new("t", Source::Dir(source), policy)])
+}
+
+#[test]
+fn mounts_that_are_served_again_are_looked_at_again() {
+    let tree = tempfile::tempdir().unwrap();
+    let write = |text: &str| {
+        fs::write(tree.path().join("new"), text).unwrap();
+        fs::rename(tree.path().join("new"), tree.path().join("f")).unwrap();
+    };
+    write("first");
+    let home = with_tree_that_is_believed(tree.path());
+    let mut peer = turned(&home, "t");
+    let mut text = || peer.get("f", &[Section::All]).unwrap().1;
+    assert_eq!(text(), b"first");
+    write("second");
+    assert_eq!(text(), b"first", "it may be believed still");
+    let mut remounter = home.server.remounter().unwrap();
+    let same = remounter.mounts().clone();
+    remounter.serve(same).unwrap();
+    assert_eq!(text(), b"second");
+}
+
+#[test]
+fn files_of_a_mount_that_is_taken_away_are_closed() {
+    let tree = tempfile::tempdir().unwrap();
+    fs::write(tree.path().join("f"), "text").unwrap();
+    let home = with_tree_that_is_believed(tree.path());
+    let mut peer = turned(&home, "t");
+    assert_eq!(peer.get("f", &[Section::All]).unwrap().1, b"text");
+    assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong, "all was sent");
+    assert_eq!(home.server.stats().open_files, 1, "it is kept");
+    let mounts = Mounts::of_store(home.store.clone(), Policy::PRIVATE);
+    home.server.remounter().unwrap().serve(mounts).unwrap();
+    // The worker that answers was told of the mounts before it was asked.
+    assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+    assert_eq!(home.server.stats().open_files, 0);
 }
