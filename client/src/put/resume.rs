@@ -380,6 +380,13 @@ impl Client {
                 Ok(Resumed::Nothing | Resumed::Committed(_)) => return Ok(()),
                 // The server has let go of it: it cannot be committed any more.
                 Err(ClientError::Overtaken { .. }) => return Ok(()),
+                // The header is of another name, as in a journal that was moved: under this one nothing was kept.
+                Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
+                    if error.known() == Some(ErrorCode::Malformed) =>
+                {
+                    self.hang_up();
+                    return Ok(());
+                }
                 // The server has not noticed yet that its connection is gone.
                 Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
                     if error.known() == Some(ErrorCode::Busy) => {}

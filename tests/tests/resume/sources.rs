@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use zput_tests::{Fate, Pattern, Way, assert_no_salt_has_two_ciphertexts};
+use zput_tests::{Fate, Pattern, Way, assert_no_salt_has_two_ciphertexts, names};
 
 use crate::setting::{FILE, LENGTH, PART, PARTS, SEALED_PART, Setting, goes_on};
 
@@ -165,6 +165,35 @@ fn what_is_to_be_sealed_otherwise_becomes_another_blob() {
     let ran = setting.put();
     assert!(ran.stderr.ends_with(STARTS_OVER), "{}", ran.stderr);
     setting.is_stored(&bytes, 1);
+}
+
+/// A journal is found by its file's name, and what it is of is told by the header in it.
+#[test]
+fn a_journal_that_is_another_blobs_is_not_gone_on_with() {
+    let setting = Setting::in_clear();
+    let bytes = Pattern::bytes(1, 2 * PART);
+    setting.home.write(FILE, &bytes);
+    let puts = setting.home.path().join(".local/state/zput/puts");
+    let cut = |name: &str| {
+        // Behind the first part.
+        setting.line.plan([Fate::Cut(Way::Up, SEALED_PART + PART / 2)]);
+        let _cut = setting.zput(&["--name", name, FILE]).ended(5);
+        setting.nobody_uploads();
+        let journals = setting.journals();
+        assert_eq!(journals.len(), 1, "{journals:?}");
+        puts.join(&names(&puts)[0]).join(&journals[0])
+    };
+    let journal = cut("first");
+    let ran = setting.persistently("zput", &["--name", "first", FILE]).ok();
+    assert!(ran.stderr.contains("going on where it was interrupted"), "{}", ran.stderr);
+    fs::rename(cut("second"), journal).unwrap();
+    setting.line.plan([]);
+    let ran = setting.persistently("zput", &["--name", "first", FILE]).ok();
+    let starts_over = STARTS_OVER.replace(FILE, "first");
+    assert!(ran.stderr.ends_with(&starts_over), "{}", ran.stderr);
+    assert!(setting.home.run("zget", ["-o", "-", "first"]).ok().stdout == bytes);
+    let _nothing = setting.home.run("zget", ["-o", "-", "second"]).ended(4);
+    assert_eq!(setting.journals(), [""; 0]);
 }
 
 /// The fact that was asked for is of all of it, also of what was sealed before.
