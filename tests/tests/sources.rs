@@ -261,6 +261,33 @@ fn a_stdin_that_does_not_block_is_waited_for() {
     assert!(home.run("zopen", ["-o", "-", "sealed"]).ok().stdout == bytes);
 }
 
+/// signal(7): poll(2) is interrupted by any signal that has a handler, and that is no end of what is read.
+#[test]
+fn a_signal_does_not_end_the_wait_for_a_stdin() {
+    or_skip!(can_trace());
+    let home = settled();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&reader, fcntl_getfl(&reader).unwrap() | OFlags::NONBLOCK).unwrap();
+    let trace = home.path().join("trace");
+    let mut strace = home.program("strace");
+    // The first of each thread: what reads waits at once.
+    let interrupts = "inject=?poll,?ppoll:error=EINTR:when=1";
+    strace.args(["-f", "-e", "trace=?poll,?ppoll", "-e", interrupts, "-o"]).arg(&trace);
+    strace.arg(command_path("zseal")).args(["-o", "sealed", "-"]);
+    let child = strace.stdin(reader).stderr(Stdio::piped()).spawn().unwrap();
+    let was_interrupted = |call: &Call| call.arguments.contains("events=POLLIN") && call.result < 0;
+    until(PATIENCE, "it was interrupted", || {
+        let trace = fs::read_to_string(&trace).unwrap_or_default();
+        let whole = trace.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        calls(whole).iter().any(was_interrupted)
+    });
+    // One that has ended by then does not read it.
+    let _read = writer.write_all(b"all of it");
+    drop(writer);
+    let _sealed = Ran::from(child.wait_with_output().unwrap()).ok();
+    assert_eq!(home.run("zopen", ["-o", "-", "sealed"]).ok().stdout, b"all of it");
+}
+
 /// Whether the thread that reads is in poll(2) and stays there: one that asks again and again uses up time.
 fn waits_in_poll(tasks: &str) -> bool {
     let of = |task: &Path, file: &str| fs::read_to_string(task.join(file)).unwrap_or_default();
@@ -315,6 +342,34 @@ fn an_empty_pipe_is_stored_only_where_that_is_allowed() {
         let _stored = shell(&home, script).ok();
     }
     assert_eq!(got(&home, "n"), b"");
+}
+
+/// What lanes put is read in one call; strace(1) stops the command behind it.
+#[test]
+fn a_small_file_that_changes_while_it_is_read_is_not_stored() {
+    or_skip!(can_trace());
+    let home = settled();
+    home.write("small", b"before");
+    home.write("other", b"other");
+    let trace = home.path().join("trace");
+    let mut strace = home.program("strace");
+    let stops = "inject=pread64:signal=SIGSTOP:when=1";
+    strace.args(["-f", "-P", "small", "-e", "trace=pread64", "-e", stops, "-o"]).arg(&trace);
+    strace.arg(command_path("zput")).args(["small", "other"]).stderr(Stdio::piped());
+    let child = strace.spawn().unwrap();
+    let stopped = || {
+        let trace = fs::read_to_string(&trace).unwrap_or_default();
+        let line = trace.lines().find(|line| line.ends_with("--- stopped by SIGSTOP ---"))?;
+        let (thread, _) = line.split_once(' ')?;
+        let has_read = |call: &Call| thread.parse() == Ok(call.thread) && call.result == 6;
+        calls(&trace).iter().any(has_read).then(|| thread.parse().unwrap())
+    };
+    until(PATIENCE, "it has read and was stopped", || stopped().is_some());
+    home.write("small", b"behind");
+    kill_process(Pid::from_raw(stopped().unwrap()).unwrap(), Signal::CONT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap()).ended(3);
+    assert!(ran.stderr.contains("small changed while it was read"), "{}", ran.stderr);
+    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\nother\n");
 }
 
 #[test]
