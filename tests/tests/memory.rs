@@ -298,8 +298,11 @@ fn a_server_within_a_limit_of_memory_serves_or_says_why_not() {
     assert!(refused > 2 && worked > 3, "{refused} limits were too low, {worked} not");
 }
 
-/// A user without other processes, as whom root may run the commands in this home.
-const ALONE: u32 = 61_927;
+/// A user without other processes, as whom root may run the commands in this home: another one for each run of this
+/// test, for two may go on at once.
+fn alone_user() -> u32 {
+    60_000 + std::process::id() % 5_000
+}
 
 /// setrlimit(2), RLIMIT_NPROC: threads of a user; it does not bind root.
 #[test]
@@ -307,15 +310,15 @@ fn a_limit_of_threads_is_an_error() {
     if !geteuid().is_root() {
         return skip::because("only root can become a user who has no other processes");
     }
-    let home = settled();
+    let (home, user) = (settled(), alone_user());
     let alone = |threads: u32, command: &[&str]| -> Ran {
         let script = "ulimit -u \"$0\" && exec \"$@\"";
         let mut shell = home.program("bash");
         shell.args(["-c", script, &threads.to_string()]);
         shell.arg(command_path(command[0])).args(&command[1..]);
-        shell.uid(ALONE).gid(ALONE).output().unwrap().into()
+        shell.uid(user).gid(user).output().unwrap().into()
     };
-    give(home.path(), ALONE);
+    give(home.path(), user);
     or_skip!(match alone(100, &["zput", "--version"]).code {
         Some(0) => Ok(()),
         _ => Err("no other user may run the commands"),
