@@ -104,6 +104,15 @@ impl Locked {
     }
 }
 
+impl Drop for Locked {
+    /// flock(2): a lock is held "until all such descriptors have been closed", and a process that this one has just forked
+    /// has copies of them until it execs. Unlocked by any of them it is free at once.
+    fn drop(&mut self) {
+        // What cannot be unlocked is free when it is closed.
+        let _free = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 /// What a row ends with: it is whole, in its place, and of the file with this head.
 pub(crate) fn check(head: &Digest, index: u64, row: &[u8]) -> Digest {
     let mut hasher = Hasher::new();
@@ -120,5 +129,24 @@ fn is_still(file: &File, path: &Path) -> io::Result<bool> {
         Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_let_go_is_free_though_a_child_has_it_open_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, b"").unwrap();
+        let locked = Locked::existing(path.clone()).unwrap().unwrap();
+        // As a fork has it until it execs.
+        let copy = locked.file.try_clone().unwrap();
+        assert!(Locked::existing(path.clone()).unwrap().is_none());
+        drop(locked);
+        assert!(Locked::existing(path).unwrap().is_some());
+        drop(copy);
     }
 }
