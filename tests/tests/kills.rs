@@ -244,8 +244,8 @@ fn clients_are_killed(kills: u32) {
         let mut put = home.command("zput");
         put.args(["--name", &name, &format!("source {number}")]);
         let mut put = put.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Some are acknowledged, however slow the machine is by now.
-        let is_spared = dice.random_bool(0.2);
+        // One in five is acknowledged, however slow the machine is by now.
+        let is_spared = (killed + finished) % 5 == 4;
         if !is_spared {
             thread::sleep(lives[number as usize].mul_f64(dice.random()));
             put.kill().unwrap();
@@ -272,7 +272,7 @@ fn clients_are_killed(kills: u32) {
         is_there(&home, name, named);
     }
     println!("{killed} kills, {finished} puts were acknowledged");
-    assert!(finished > 0, "no put was acknowledged");
+    assert!(finished > kills / 20, "{finished} puts were acknowledged");
     assert_eq!(server.stop(), Some(0));
 }
 
