@@ -94,10 +94,11 @@ impl Connection {
             self.session.close();
         }
         loop {
-            let mut moved = self.put_out(desk, &mut budget)?;
+            // Before its first byte leaves, so that a peer with an answer finds it counted.
             if let Some((method, status)) = self.session.poll_answered() {
                 desk.metrics.answered(method.into(), status.into());
             }
+            let mut moved = self.put_out(desk, &mut budget)?;
             moved |= self.part(desk.now.instant)?;
             moved |= self.serve(desk)?;
             if !moved {

@@ -34,12 +34,13 @@ impl Connection {
         let now = desk.now.instant;
         let mut budget = Budget::new();
         loop {
+            // Before its first byte leaves, so that a peer with an answer finds it counted.
+            if let Some(outcome) = self.outcome.take() {
+                desk.metrics.answered(self.kind, outcome);
+            }
             let mut moved = self.put_out(now, desk, &mut budget)?;
             if moved && self.asks {
                 self.asked(desk.keyless, now);
-            }
-            if let Some(outcome) = self.outcome.take() {
-                desk.metrics.answered(self.kind, outcome);
             }
             if matches!(self.phase, Phase::Leaving { .. }) && self.nothing_to_put_out() {
                 self.stop_writing()?;
