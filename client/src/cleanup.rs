@@ -10,6 +10,7 @@
 //! EFBIG, and the command says which file it was. A SIGKILL or a power cut can leave a temporary file; its
 //! name begins with `.zput-` and ends in `.tmp`, and it is never the target itself.
 
+#[path = "cleanup/process_tree.rs"]
 mod family;
 
 use std::{

@@ -1,8 +1,10 @@
 //! What can go wrong, as the user is told of it, and the exit code that a script sees.
 
+#[path = "error/clock_skew.rs"]
 mod ahead;
 mod exit_code;
 mod refusal;
+#[path = "error/codes.rs"]
 mod words;
 
 use std::{io, path::PathBuf};

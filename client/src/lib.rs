@@ -41,12 +41,14 @@ pub mod directories;
 pub mod embedded;
 pub mod error;
 pub mod get;
+#[path = "state/journal.rs"]
 pub mod journal;
 pub mod keystore;
 pub mod list;
 pub mod migrate;
 pub mod notice;
 pub mod offline;
+#[path = "state/partial.rs"]
 pub mod partial;
 pub mod passphrase;
 pub mod progress;
@@ -54,6 +56,7 @@ pub mod put;
 pub mod remove;
 pub mod restore;
 pub mod retry;
+#[path = "state/rollback.rs"]
 pub mod seen;
 pub mod sink;
 pub mod sizes;
@@ -61,22 +64,31 @@ pub mod source;
 pub mod standard_streams;
 pub mod stat;
 pub mod terminal;
+#[path = "ephemeral_state.rs"]
 pub mod throwaway;
 pub mod verify;
 pub mod versions;
 
 mod destination;
+#[path = "key_file_lock.rs"]
 mod first_use;
 mod memory;
+#[path = "name_check.rs"]
 mod named;
+#[path = "install.rs"]
 mod naming;
 mod owner;
 mod random;
+#[path = "get/receive.rs"]
 mod receive;
+#[path = "put/pipeline.rs"]
 mod seal;
 mod secret_file;
+#[path = "put/upload.rs"]
 mod send;
+#[path = "existing_target.rs"]
 mod standing;
+#[path = "state/locked_file.rs"]
 mod unfinished;
 
 pub use client::Client;

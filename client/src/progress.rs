@@ -1,5 +1,6 @@
 //! How far a transfer is: the library reports through a small trait, the commands draw.
 
+#[path = "progress/rate.rs"]
 mod pace;
 
 use std::{

@@ -46,16 +46,22 @@
 
 pub mod address;
 pub mod admin;
+#[path = "jobs.rs"]
 mod catalog;
 pub mod config;
+#[path = "workers.rs"]
 mod crew;
+#[path = "context.rs"]
 mod desk;
 pub mod embedded;
 mod engines;
+#[path = "close.rs"]
 mod farewell;
+#[path = "dispatch.rs"]
 mod handler;
 pub mod heartbeat;
 pub mod http;
+#[path = "socket_activation.rs"]
 pub mod inherited;
 pub mod inspection;
 pub mod invite;
@@ -63,21 +69,28 @@ mod listener;
 pub mod log;
 pub mod metrics;
 pub mod mounts;
+#[path = "object.rs"]
 mod opened;
+#[path = "min_rate.rs"]
 mod pace;
+#[path = "semaphore.rs"]
 mod permits;
 mod pool;
 pub mod ready;
 pub mod sandbox;
 pub mod server;
+#[path = "systemd.rs"]
 pub mod service;
 mod session;
+#[path = "open_mounts.rs"]
 pub mod setup;
 pub mod store;
+#[path = "upload_expiry.rs"]
 mod sweeper;
 mod sys;
 mod transfer;
 mod web;
+#[path = "socket.rs"]
 mod wire;
 mod worker;
 

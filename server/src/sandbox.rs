@@ -5,6 +5,7 @@
 //! process, and signals nobody. What is open already stays so. The kernel enforces it on the thread
 //! that asks and on those that it starts; there is no way back.
 
+#[path = "sandbox/seccomp.rs"]
 mod calls;
 
 use std::{

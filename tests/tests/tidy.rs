@@ -46,7 +46,7 @@ const COMMON_MUST_NOT_SAY: [&str; 9] = [
 
 /// The files that hold unsafe code: calls of the kernel that have no safe wrapper.
 const MAY_BE_UNSAFE: [&str; 4] = [
-    "server/src/sys/map.rs",
+    "server/src/sys/mapping.rs",
     "server/src/sys/memory.rs",
     "server/src/sys/residency.rs",
     "server/src/sys/standard.rs",

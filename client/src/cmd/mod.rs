@@ -18,6 +18,7 @@ mod console;
 mod failure;
 mod format;
 mod interrupted;
+#[path = "foreign_options.rs"]
 mod peers;
 mod select;
 mod tree;

@@ -4,12 +4,16 @@
 //! early is heard, and a server that hangs up while it is written to is asked for its last words.
 
 mod error;
+#[path = "read_buffer.rs"]
 mod incoming;
+#[path = "mount_selection.rs"]
 mod mounting;
+#[path = "write_buffer.rs"]
 mod outgoing;
 mod race;
 mod resolve;
 mod route;
+#[path = "socket.rs"]
 mod stream;
 
 use std::{

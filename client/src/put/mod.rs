@@ -15,8 +15,11 @@
 //! What can be read only once goes on where it was, as long as the server has it or it is still in memory.
 
 mod attempt;
+#[path = "batch/worker.rs"]
 mod lane;
+#[path = "in_doubt.rs"]
 mod lost;
+#[path = "batch/mod.rs"]
 mod many;
 mod resume;
 mod stream;

@@ -4,6 +4,7 @@
 //! all of it. Nobody waits for another one: who comes when there are too many takes the place of
 //! the one that has said nothing for longest, so no number of idle connections hides a server that is well.
 
+#[path = "connection.rs"]
 mod conversation;
 
 use std::{

@@ -37,7 +37,9 @@ use thiserror::Error;
 use crate::sys;
 
 mod copy;
+#[path = "mmap.rs"]
 mod mapped;
+#[path = "splice.rs"]
 mod piped;
 mod pipes;
 

@@ -28,13 +28,16 @@
 
 pub mod dir;
 mod error;
+#[path = "file.rs"]
 mod found;
+#[path = "protected.rs"]
 mod guard;
 mod page;
 mod path;
 mod point;
 mod table;
 pub mod tar;
+#[path = "path_watch.rs"]
 mod watch;
 
 pub use dir::DirMount;

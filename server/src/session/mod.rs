@@ -13,8 +13,10 @@
 //! A turn moves bytes until there is nothing to do or its budget is spent, and ends with a
 //! [`Verdict`](crate::desk::Verdict) for the worker.
 
+#[path = "authorize.rs"]
 pub(crate) mod access;
 mod deadlines;
+#[path = "receive.rs"]
 mod intake;
 mod turn;
 

@@ -28,6 +28,7 @@ mod history;
 mod init;
 mod inspect;
 mod invites;
+#[path = "resume.rs"]
 mod kept;
 mod layout;
 mod lease;
@@ -35,13 +36,17 @@ mod list;
 mod object;
 mod record;
 mod root;
+#[path = "group_commit.rs"]
 mod rounds;
 mod server_key;
 mod shard;
 mod small_file;
 mod staging;
+#[path = "fsync_failed.rs"]
 mod suspicion;
+#[path = "fsync.rs"]
 mod sync;
+#[path = "in_flight.rs"]
 mod under_way;
 mod upload;
 mod writer;

@@ -3,6 +3,7 @@
 //! and `standard`.
 
 pub(crate) mod fs;
+#[path = "mapping.rs"]
 pub(crate) mod map;
 pub mod memory;
 pub(crate) mod net;

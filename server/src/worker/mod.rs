@@ -7,10 +7,14 @@
 //! the wait.
 
 mod buffers;
+#[path = "open_files.rs"]
 mod files;
+#[path = "connection.rs"]
 mod guest;
 mod inbox;
+#[path = "limiter.rs"]
 mod seat;
+#[path = "slab.rs"]
 mod slots;
 mod timers;
 

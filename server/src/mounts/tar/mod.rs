@@ -1,5 +1,6 @@
 //! A mount of one archive: its members are sent from where they lie in it.
 
+#[path = "error.rs"]
 mod flaw;
 mod header;
 mod index;

@@ -16,12 +16,15 @@
 //! No key is needed, and nothing is repaired.
 
 mod check;
+#[path = "clear_suspect.rs"]
 mod clear;
 mod quarantine;
 mod scrub;
+#[path = "small_files.rs"]
 mod small;
 mod state;
 mod verify;
+#[path = "file_ref.rs"]
 mod walk;
 
 use std::ops::ControlFlow;

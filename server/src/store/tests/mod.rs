@@ -11,15 +11,19 @@ mod framing;
 mod full;
 mod generations;
 mod inspect;
+#[path = "resume.rs"]
 mod kept;
 mod list;
 mod model;
 mod opening;
 mod order;
+#[path = "root_user.rs"]
 mod others;
 mod removed;
+#[path = "fsync_failed.rs"]
 mod suspicion;
 mod takeover;
+#[path = "group_commit.rs"]
 mod together;
 mod uploads;
 

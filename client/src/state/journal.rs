@@ -369,4 +369,5 @@ fn encode_head(subject: &Subject, file_key: &FileKey, header: &[u8]) -> Zeroizin
 }
 
 #[cfg(test)]
+#[path = "journal/tests.rs"]
 mod tests;

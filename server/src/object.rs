@@ -191,4 +191,5 @@ pub(crate) fn look_at(
 }
 
 #[cfg(test)]
+#[path = "object/tests.rs"]
 mod tests;

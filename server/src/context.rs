@@ -2,6 +2,7 @@
 //! say when it ends.
 
 #[cfg(test)]
+#[path = "context/testing.rs"]
 mod lent;
 
 use std::{io, sync::Arc};

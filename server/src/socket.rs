@@ -317,4 +317,5 @@ impl Wire {
 }
 
 #[cfg(test)]
+#[path = "socket/tests.rs"]
 mod tests;

@@ -341,4 +341,5 @@ fn decode(row: &[u8; ROW_BYTES]) -> Option<([u8; 32], Seen)> {
 }
 
 #[cfg(test)]
+#[path = "rollback/tests.rs"]
 mod tests;

@@ -216,4 +216,5 @@ impl Files {
 }
 
 #[cfg(test)]
+#[path = "open_files/tests.rs"]
 mod tests;
