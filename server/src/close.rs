@@ -1,34 +1,34 @@
-//! How a connection ends on the server's initiative.
+//! Lingering close: how a connection ends on the server's initiative.
 //!
-//! What was said is let out first, then the server stops writing, and then it reads on for a moment
-//! and throws away what comes: a socket that is closed with unread bytes resets the connection, and
-//! the reset can overtake the answer that says why (RFC 9112, 9.6).
+//! The server sends what is queued, stops writing, and for a moment reads and discards what still
+//! arrives. Closing a socket with unread bytes would reset the connection, and the reset can
+//! overtake the response that says why (RFC 9112, 9.6).
 
 use std::time::{Duration, Instant};
 
-use crate::desk::End;
+use crate::context::CloseReason;
 
-/// Longest farewell: past a round trip around the world and one retransmission.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Maximum time for closing: more than a round trip around the world and one retransmission.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// Most bytes thrown away during a farewell: what a peer may have had on its way.
-const FAREWELL_MAX_BYTES: usize = 1024 * 1024;
+/// Maximum bytes discarded while lingering: what a peer may have had on its way.
+const LINGER_MAX_BYTES: usize = 1024 * 1024;
 
-/// Where a connection is in its life.
+/// The phase of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Requests are served.
     Open,
-    /// What was said is let out, until this time.
-    Leaving {
-        /// When to give up.
+    /// Queued bytes are being sent.
+    Flushing {
+        /// When the connection is closed in any case.
         until: Instant,
     },
-    /// The server has stopped writing and waits for the peer to stop too, until this time.
+    /// The server has shut down its side and waits for the peer to do the same.
     Lingering {
-        /// When to give up.
+        /// When the connection is closed in any case.
         until: Instant,
-        /// Bytes that are still put up with.
+        /// Bytes that may still be discarded.
         left: usize,
     },
 }
@@ -39,40 +39,40 @@ impl Phase {
         matches!(self, Self::Open)
     }
 
-    /// Begins the farewell, unless it has begun.
-    pub(crate) fn leave(&mut self, now: Instant) {
+    /// Begins to close, unless that has begun.
+    pub(crate) fn begin_close(&mut self, now: Instant) {
         if self.is_open() {
-            *self = Self::Leaving { until: now + FAREWELL };
+            *self = Self::Flushing { until: now + CLOSE_TIME };
         }
     }
 
-    /// The server has stopped writing: what is left is to wait for the peer.
+    /// Notes that the server has shut down its side: it now waits for the peer.
     pub(crate) const fn linger(&mut self) {
-        if let Self::Leaving { until } = *self {
-            *self = Self::Lingering { until, left: FAREWELL_MAX_BYTES };
+        if let Self::Flushing { until } = *self {
+            *self = Self::Lingering { until, left: LINGER_MAX_BYTES };
         }
     }
 
-    /// `n` bytes were thrown away.
+    /// Counts `n` discarded bytes.
     ///
     /// # Errors
-    /// When it were too many.
-    pub(crate) fn put_up_with(&mut self, n: usize) -> Result<(), End> {
+    /// When they are more than the limit.
+    pub(crate) fn discard(&mut self, n: usize) -> Result<(), CloseReason> {
         if let Self::Lingering { left, .. } = self {
-            *left = left.checked_sub(n).ok_or(End::Done)?;
+            *left = left.checked_sub(n).ok_or(CloseReason::Done)?;
         }
         Ok(())
     }
 
-    /// When the farewell has taken too long, once it has begun.
+    /// When the time for closing is over, once it has begun.
     pub(crate) const fn deadline(self) -> Option<Instant> {
         match self {
             Self::Open => None,
-            Self::Leaving { until } | Self::Lingering { until, .. } => Some(until),
+            Self::Flushing { until } | Self::Lingering { until, .. } => Some(until),
         }
     }
 
-    /// Whether the farewell has taken too long.
+    /// Whether the time for closing is over.
     pub(crate) fn is_overdue(self, now: Instant) -> bool {
         self.deadline().is_some_and(|until| until <= now)
     }
@@ -90,10 +90,10 @@ mod tests {
         assert!(!phase.is_overdue(at(1_000_000)));
         phase.linger();
         assert!(phase.is_open(), "nobody lingers who has not said goodbye");
-        phase.leave(start);
-        phase.leave(at(1_500));
+        phase.begin_close(start);
+        phase.begin_close(at(1_500));
         phase.linger();
-        phase.leave(at(1_800));
+        phase.begin_close(at(1_800));
         assert!(matches!(phase, Phase::Lingering { .. }), "{phase:?}");
         assert!(!phase.is_overdue(at(1_999)) && phase.is_overdue(at(2_000)));
     }
@@ -101,10 +101,10 @@ mod tests {
     #[test]
     fn a_mebibyte_is_put_up_with() {
         let mut phase = Phase::Open;
-        phase.leave(Instant::now());
+        phase.begin_close(Instant::now());
         phase.linger();
-        phase.put_up_with(1_000_000).unwrap();
-        phase.put_up_with(48_576).unwrap();
-        assert!(matches!(phase.put_up_with(1), Err(End::Done)));
+        phase.discard(1_000_000).unwrap();
+        phase.discard(48_576).unwrap();
+        assert!(matches!(phase.discard(1), Err(CloseReason::Done)));
     }
 }

@@ -1,9 +1,7 @@
-//! What a worker and its connections have to say to each other: what it lends them for a turn, and what they
-//! say when it ends.
+//! What a worker lends a connection for one turn, and what the connection returns at the end of it.
 
 #[cfg(test)]
-#[path = "context/testing.rs"]
-mod lent;
+mod testing;
 
 use std::{io, sync::Arc};
 
@@ -11,68 +9,73 @@ use thiserror::Error;
 use zput_common::proto::SessionError;
 
 use crate::{
-    catalog::Job,
-    engines::{Engine, Tools},
+    engines::{Engine, EngineResources},
     http::Now,
+    jobs::Job,
     metrics::WorkerMetrics,
     mounts::{MountPoint, Mounts},
-    opened::Opened,
-    permits::Permits,
+    object::OpenObject,
     pool::{Pool, ReplyTo, Ticket},
+    semaphore::Semaphore,
+    socket::Blocked,
     transfer::TransferError,
-    wire::Blocked,
-    worker::{Buffers, Files, Inbox, SlotId},
+    worker::{Buffers, ConnectionId, Inbox, OpenFileCache},
 };
 
 #[cfg(test)]
-pub(crate) use lent::Lent;
+pub(crate) use testing::TestContext;
 
-/// Bytes after which a connection's turn ends; the window under way then is still sent whole, for what is left of one
-/// costs as many calls as all of it. At 5 GB/s that takes 0.1 to 0.2 ms, so among a hundred busy connections a small
-/// request waits some 10 ms.
+/// Bytes after which a connection's turn ends. The window under way is still sent whole, because
+/// sending the rest of a window costs as many calls as sending all of it. At 5 GB/s a turn takes 0.1
+/// to 0.2 ms, so among a hundred busy connections a small request waits about 10 ms.
 pub(crate) const TURN_BYTES: usize = 512 * 1024;
 
-/// What each step costs besides its bytes, so that a flood of tiny requests ends a turn as well.
+/// Cost of each step besides its bytes, so that a flood of tiny requests ends a turn as well.
 const STEP_COST_BYTES: usize = 4096;
 
-/// What a worker lends a connection for a turn.
+/// The worker's state as one connection may use it during its turn.
 #[derive(Debug)]
-pub(crate) struct Desk<'a> {
-    /// What is served.
+pub(crate) struct TurnContext<'a> {
+    /// The mounts being served.
     pub(crate) mounts: &'a Mounts,
-    /// Where disk work goes.
+    /// Threads for jobs on the disk, except loads.
     pub(crate) pool: &'a Pool,
-    /// Where bytes are loaded into memory. Threads of their own: commits that wait for the disk stall no get.
+    /// Threads that load file contents into memory: separate, so that a commit that waits for fsync
+    /// delays no get.
     pub(crate) loaders: &'a Pool,
-    /// Where results come back to.
+    /// Where the pools send the results of jobs.
     pub(crate) inbox: &'a Inbox,
-    /// Which connection this is.
-    pub(crate) slot: SlotId,
+    /// The connection whose turn it is.
+    pub(crate) slot: ConnectionId,
     /// The worker's buffers for uploads.
     pub(crate) buffers: &'a mut Buffers,
     /// The worker's open objects.
-    pub(crate) files: &'a mut Files,
-    /// How many may be open over all workers.
-    pub(crate) open_files: &'a Permits,
-    /// Shares of peers without a key, over all workers.
-    pub(crate) keyless: &'a Permits,
-    /// What moves payload.
+    pub(crate) files: &'a mut OpenFileCache,
+    /// Bounds the objects that are open over all workers.
+    pub(crate) open_files: &'a Semaphore,
+    /// Bounds the connections of peers without a key over all workers.
+    pub(crate) keyless: &'a Semaphore,
+    /// How payload gets from a file into a socket.
     pub(crate) engine: Engine,
-    /// What engines share.
-    pub(crate) tools: &'a mut Tools,
-    /// Room to read control bytes into, and bytes that nobody wants.
+    /// Pipes and memory that the send engines share.
+    pub(crate) resources: &'a mut EngineResources,
+    /// Memory for control bytes that are read, and for bytes that are discarded.
     pub(crate) scratch: &'a mut [u8],
-    /// What the worker counts.
+    /// The worker's counters.
     pub(crate) metrics: &'a WorkerMetrics,
-    /// By both clocks.
+    /// The time by the monotonic clock and by the wall clock, as of this round.
     pub(crate) now: &'a Now,
-    /// Whether the server is stopping: what is under way ends, nothing begins.
+    /// Whether the server is stopping: requests under way finish, no new one begins.
     pub(crate) draining: bool,
 }
 
-impl Desk<'_> {
-    /// The object that `key` of `mount` stands for, if it is open.
-    pub(crate) fn open_already(&mut self, mount: &MountPoint, key: &[u8]) -> Option<Arc<Opened>> {
+impl TurnContext<'_> {
+    /// The open object that `key` stands for in `mount`, if the cache has it.
+    pub(crate) fn open_already(
+        &mut self,
+        mount: &MountPoint,
+        key: &[u8],
+    ) -> Option<Arc<OpenObject>> {
         let object = self.files.get(mount, key, self.now.instant);
         match object {
             Some(_) => self.metrics.file_hit(),
@@ -81,47 +84,47 @@ impl Desk<'_> {
         object
     }
 
-    /// Hands a job to the threads that it is for.
+    /// Hands a job to its pool.
     ///
     /// # Errors
-    /// When they take none.
-    pub(crate) fn submit(&mut self, job: Job) -> Result<Ticket, End> {
+    /// [`CloseReason::PoolFull`] when the pool's queue is full.
+    pub(crate) fn submit(&mut self, job: Job) -> Result<Ticket, CloseReason> {
         let reply = ReplyTo { inbox: self.inbox.clone(), slot: self.slot };
         let pool = if matches!(job, Job::Load(_)) { self.loaders } else { self.pool };
         pool.submit(job, reply).map_err(|job| {
             self.buffers.lost(job.buffers());
-            End::NoPool
+            CloseReason::PoolFull
         })
     }
 }
 
-/// What becomes of a connection after its turn.
+/// How a connection's turn ended.
 #[derive(Debug)]
-pub(crate) enum Verdict {
-    /// Put aside until the socket or the pool wakes it.
+pub(crate) enum TurnOutcome {
+    /// Nothing to do until the socket or a job wakes the connection.
     Park(Blocked),
-    /// There is more to do, but others are waiting too.
-    Again(BudgetSpent),
-    /// Put aside until the worker has a buffer.
-    Starved(NoBuffer),
-    /// It is over.
-    Close(End),
+    /// More to do, but other connections are waiting for their turn.
+    Yield(BudgetExhausted),
+    /// Nothing to do until the worker has a free buffer.
+    AwaitBuffer(NoBuffer),
+    /// The connection has ended.
+    Close(CloseReason),
 }
 
-/// What is left of a turn.
+/// Bytes that a connection may still move in this turn.
 #[derive(Debug)]
 pub(crate) struct Budget(usize);
 
 /// Proof that a turn ended because its budget was spent.
 #[derive(Debug)]
-pub(crate) struct BudgetSpent(());
+pub(crate) struct BudgetExhausted(());
 
-/// Proof that a turn ended for want of a buffer.
+/// Proof that a turn ended because no buffer was free.
 #[derive(Debug)]
 pub(crate) struct NoBuffer(());
 
 impl Budget {
-    /// A whole turn's.
+    /// The budget of a whole turn: [`TURN_BYTES`].
     pub(crate) const fn new() -> Self {
         Self(TURN_BYTES)
     }
@@ -131,24 +134,24 @@ impl Budget {
         self.0
     }
 
-    /// So many bytes moved.
+    /// Counts `bytes` that moved.
     pub(crate) const fn spend(&mut self, bytes: usize) {
         self.0 = self.0.saturating_sub(bytes);
     }
 
-    /// A step was made, whatever moved.
+    /// Counts one step, however many bytes moved in it.
     pub(crate) const fn step(&mut self) {
         self.spend(STEP_COST_BYTES);
     }
 
-    /// The witness that nothing is left, if so.
-    pub(crate) const fn spent(&self) -> Option<BudgetSpent> {
-        if self.0 == 0 { Some(BudgetSpent(())) } else { None }
+    /// The proof that the budget is spent, if it is.
+    pub(crate) const fn spent(&self) -> Option<BudgetExhausted> {
+        if self.0 == 0 { Some(BudgetExhausted(())) } else { None }
     }
 }
 
 impl NoBuffer {
-    /// When `buffers` has none left.
+    /// The proof that `buffers` has no free buffer, if so.
     pub(crate) fn witnessed(buffers: &Buffers) -> Option<Self> {
         (!buffers.available()).then_some(Self(()))
     }
@@ -156,57 +159,58 @@ impl NoBuffer {
 
 /// Why a connection ended.
 #[derive(Debug, Error)]
-pub(crate) enum End {
-    /// All was said.
+pub(crate) enum CloseReason {
+    /// Both sides have finished.
     #[error("done")]
     Done,
-    /// The farewell took too long.
+    /// The peer did not close its side within the time for closing.
     #[error("the peer did not take its leave in time")]
-    FarewellTimeout,
-    /// A device without an account did not join in time, or one without a key asked for nothing.
+    CloseTimeout,
+    /// A device without an account did not join in time, or a peer without a key sent no request.
     #[error("a peer without an account did not join or ask for something in time")]
-    Stranger,
-    /// Somebody else needed the seat, and nobody knew yet who it is, or its upload stood still.
+    NotRegistered,
+    /// The connection limit was reached and a newer connection took the place of this one, whose peer
+    /// had not authenticated or whose upload stood still.
     #[error("it had not said who it is, or its upload stood still, and its seat was needed")]
-    Crowded,
-    /// Nothing moved for too long while the peer had to act.
+    Evicted,
+    /// No byte moved for the idle time while it was the peer's turn.
     #[error("the peer was idle for too long")]
     Idle,
-    /// Too little moved while the peer had to act.
+    /// Fewer bytes moved than the minimum rate asks for while it was the peer's turn.
     #[error("the peer was slower than the minimum rate")]
     Slow,
     /// The socket failed.
     #[error(transparent)]
     Socket(#[from] io::Error),
-    /// The peer stopped in the middle of something.
+    /// The peer stopped in the middle of a message or a slice.
     #[error("truncated: {0}")]
     Truncated(SessionError),
-    /// An answer could not be said.
+    /// A response could not be encoded.
     #[error("cannot answer: {0}")]
-    Unsayable(SessionError),
+    Encoding(SessionError),
     /// An announced payload could not be sent.
     #[error("cannot go on sending: {0}")]
     Transfer(#[from] TransferError),
-    /// An announced payload could not be loaded.
+    /// An announced payload could not be loaded into memory.
     #[error("cannot load what is to be sent: {0}")]
     Load(#[source] io::Error),
-    /// The pool takes no jobs.
+    /// The pool's queue is full.
     #[error("the pool takes no jobs")]
-    NoPool,
-    /// A defect: there was nothing to do and nothing to wait for.
+    PoolFull,
+    /// A defect: the connection has nothing to do and nothing to wait for.
     #[error("defect: neither working nor waiting, in {0}")]
     Stuck(&'static str),
 }
 
-impl End {
-    /// Whether it is the peer or its line that ended the connection, and nothing is wrong here: readers
-    /// that go away do so every day.
+impl CloseReason {
+    /// Whether the peer or the network ended the connection, and nothing is wrong with the server.
+    /// Such ends are logged at debug level only: readers disconnect all the time.
     pub(crate) fn is_the_peers(&self) -> bool {
         match self {
             Self::Done
-            | Self::FarewellTimeout
-            | Self::Stranger
-            | Self::Crowded
+            | Self::CloseTimeout
+            | Self::NotRegistered
+            | Self::Evicted
             | Self::Idle
             | Self::Slow
             | Self::Socket(_)
@@ -223,9 +227,9 @@ impl End {
                     | io::ErrorKind::NetworkDown
             ),
             Self::Transfer(TransferError::FileEnded { .. } | TransferError::Exhausted)
-            | Self::Unsayable(_)
+            | Self::Encoding(_)
             | Self::Load(_)
-            | Self::NoPool
+            | Self::PoolFull
             | Self::Stuck(_) => false,
         }
     }

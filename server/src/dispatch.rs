@@ -1,4 +1,4 @@
-//! What is to be done about a request: decided by value, done by the session.
+//! What to do about a request, as a value; the session does it.
 
 use std::sync::Arc;
 
@@ -12,155 +12,157 @@ use zput_common::{
 };
 
 use crate::{
-    catalog::{Job, denial, refused},
+    jobs::{Job, error_response, forbidden},
     mounts::MountPoint,
-    session::access::{Admitted, Standing},
+    session::authorize::{Authorized, Principal},
     store::{Store, Upload, Writer},
 };
 
-/// What the session does next.
+/// The session's next action.
 #[derive(Debug)]
-pub(crate) enum Step {
-    /// Answers at once.
+pub(crate) enum Action {
+    /// Respond at once.
     Answer(Response),
-    /// Answers that there was an error, which ends the open upload (PROTOCOL 5).
-    Refuse(ErrorCode, Option<Box<Upload>>),
-    /// Asks the pool, whose answer is the request's.
-    Ask(Job),
-    /// Opens an object and sends what is wished for of it.
-    Open(Arc<MountPoint>, Wish),
-    /// Receives the slice into the upload.
+    /// Respond with an error, which ends the open upload (PROTOCOL 5).
+    Fail(ErrorCode, Option<Box<Upload>>),
+    /// Submit a job whose result is the response.
+    Submit(Job),
+    /// Open an object and send the requested sections.
+    Open(Arc<MountPoint>, ReadRequest),
+    /// Receive a slice into the upload.
     Receive(Box<Upload>, u32, Digest),
-    /// Reads the slice, throws it away and answers `State`.
+    /// Read the slice, discard it, and respond with `State`.
     Discard,
-    /// Turns to another mount, if it is there.
-    Turn(MountName),
+    /// Select another mount, if it exists.
+    SelectMount(MountName),
 }
 
-/// What is to be sent of an object.
+/// A request for the contents of an object.
 #[derive(Debug)]
-pub(crate) struct Wish {
-    /// Of which.
+pub(crate) struct ReadRequest {
+    /// The object's key.
     pub(crate) key: ObjectKey,
-    /// Of which version; the current one when absent.
+    /// The version; the current one when `None`.
     pub(crate) version: Option<Version>,
-    /// Which parts of it, in this order.
+    /// The requested sections, in the order in which they are to be sent.
     pub(crate) sections: Vec<Section>,
-    /// The kind that the reader accepts.
+    /// The kind of object that the reader accepts.
     pub(crate) kind: Kind,
 }
 
-/// What a request may count on.
+/// The connection's state that decides about a request.
 #[derive(Debug)]
-pub(crate) struct Facts<'a> {
+pub(crate) struct RequestContext<'a> {
     /// Who sent it.
-    pub(crate) standing: &'a Standing,
-    /// The number of the connection by which it came.
+    pub(crate) principal: &'a Principal,
+    /// The number of its connection.
     pub(crate) connection: u64,
-    /// Whether nothing protects the connection (PROTOCOL 8).
-    pub(crate) in_clear: bool,
-    /// What it is about, if that is there.
+    /// Whether the connection is not encrypted (PROTOCOL 8).
+    pub(crate) is_plaintext: bool,
+    /// The mount that it is about; `None` if that does not exist.
     pub(crate) mount: Option<&'a Arc<MountPoint>>,
     /// The store that has the accounts.
     pub(crate) home: Option<&'a Store>,
 }
 
-impl Facts<'_> {
-    /// Whose uploads its sender's are.
+impl RequestContext<'_> {
+    /// The owner of the uploads that this peer begins or resumes.
     fn writer(&self) -> Writer {
-        Writer { device: self.standing.member(), connection: self.connection }
+        Writer { device: self.principal.member(), connection: self.connection }
     }
 }
 
-/// Decides about a request. The connection's upload, if one is open, is taken when the request
-/// uses it up.
-pub(crate) fn decide(
-    admitted: Admitted,
-    facts: &Facts<'_>,
+/// Decides what to do about a request. Takes the connection's open upload when the request uses it.
+pub(crate) fn dispatch(
+    authorized: Authorized,
+    context: &RequestContext<'_>,
     upload: &mut Option<Box<Upload>>,
-) -> Step {
-    match admitted.into_request() {
-        Request::Mount { .. } if upload.is_some() => Step::Refuse(ErrorCode::State, upload.take()),
-        Request::Mount { name } => Step::Turn(name),
-        Request::Ping => Step::Answer(Response::Pong),
+) -> Action {
+    match authorized.into_request() {
+        Request::Mount { .. } if upload.is_some() => Action::Fail(ErrorCode::State, upload.take()),
+        Request::Mount { name } => Action::SelectMount(name),
+        Request::Ping => Action::Answer(Response::Pong),
         Request::Join { secret, label } => {
             let secret = Zeroizing::new(secret);
-            match (facts.standing.device(), facts.home) {
+            match (context.principal.device(), context.home) {
                 (Some(device), Some(home)) => {
                     let (home, secret) = (home.clone(), InviteSecret::from_bytes(*secret));
-                    Step::Ask(Job::Join { home, device, secret, label })
+                    Action::Submit(Job::Join { home, device, secret, label })
                 }
-                _ => Step::Refuse(ErrorCode::Denied, None),
+                _ => Action::Fail(ErrorCode::Denied, None),
             }
         }
         Request::Slice { length, digest } => match upload.take() {
-            Some(upload) => Step::Receive(upload, length, digest),
-            None => Step::Discard,
+            Some(upload) => Action::Receive(upload, length, digest),
+            None => Action::Discard,
         },
         Request::Commit => match upload.take() {
-            Some(upload) => Step::Ask(Job::Commit(upload)),
-            None => Step::Refuse(ErrorCode::State, None),
+            Some(upload) => Action::Submit(Job::Commit(upload)),
+            None => Action::Fail(ErrorCode::State, None),
         },
         Request::Abort => match upload.take() {
-            Some(upload) => Step::Ask(Job::Abort(upload)),
-            None => Step::Refuse(ErrorCode::State, None),
+            Some(upload) => Action::Submit(Job::Abort(upload)),
+            None => Action::Fail(ErrorCode::State, None),
         },
         Request::Claim { slices } => match upload.take() {
-            Some(upload) => Step::Ask(Job::Claim(upload, slices)),
-            None => Step::Refuse(ErrorCode::State, None),
+            Some(upload) => Action::Submit(Job::Claim(upload, slices)),
+            None => Action::Fail(ErrorCode::State, None),
         },
-        // The session answers echoes itself; one that comes later breaks the protocol.
-        Request::Echo { .. } => Step::Refuse(ErrorCode::Malformed, upload.take()),
-        request => match facts.mount {
-            Some(mount) => decide_about(mount, request, facts, upload),
-            None => Step::Refuse(ErrorCode::NotFound, upload.take()),
+        // The session answers an Echo itself. One that arrives later violates the protocol.
+        Request::Echo { .. } => Action::Fail(ErrorCode::Malformed, upload.take()),
+        request => match context.mount {
+            Some(mount) => dispatch_to_mount(mount, request, context, upload),
+            None => Action::Fail(ErrorCode::NotFound, upload.take()),
         },
     }
 }
 
-/// Decides about a request for something of a mount.
-fn decide_about(
+/// Decides what to do about a request that concerns a mount.
+fn dispatch_to_mount(
     mount: &Arc<MountPoint>,
     request: Request,
-    facts: &Facts<'_>,
+    context: &RequestContext<'_>,
     upload: &mut Option<Box<Upload>>,
-) -> Step {
-    let carried = |kind| kind == Kind::Sealed || (facts.in_clear && mount.carries(kind));
+) -> Action {
+    let carried = |kind| kind == Kind::Sealed || (context.is_plaintext && mount.carries(kind));
     let mount = Arc::clone(mount);
     match (request, mount.store().cloned()) {
-        (Request::Get { kind, .. }, _) if !carried(kind) => Step::Answer(refused(ErrorCode::Kind)),
-        (Request::Get { key, version, sections, kind }, _) => {
-            Step::Open(mount, Wish { key, version, sections, kind })
+        (Request::Get { kind, .. }, _) if !carried(kind) => {
+            Action::Answer(error_response(ErrorCode::Kind))
         }
-        (Request::Stat { key, version }, _) => Step::Ask(Job::Stat { mount, key, version }),
+        (Request::Get { key, version, sections, kind }, _) => {
+            Action::Open(mount, ReadRequest { key, version, sections, kind })
+        }
+        (Request::Stat { key, version }, _) => Action::Submit(Job::Stat { mount, key, version }),
         (Request::List { after, limit, headers }, _) => {
-            Step::Ask(Job::List { mount, after, limit, headers })
+            Action::Submit(Job::List { mount, after, limit, headers })
         }
         (Request::Versions { key, after, limit }, _) => {
-            Step::Ask(Job::Versions { mount, key, after, limit })
+            Action::Submit(Job::Versions { mount, key, after, limit })
         }
         (Request::Delete { key, condition }, Some(store)) => {
-            Step::Ask(Job::Delete { store, key, condition })
+            Action::Submit(Job::Delete { store, key, condition })
         }
         (Request::Restore { key, version }, Some(store)) => {
-            Step::Ask(Job::Restore { store, key, version })
+            Action::Submit(Job::Restore { store, key, version })
         }
         (Request::Begin { .. } | Request::Resume { .. }, _) if upload.is_some() => {
-            Step::Refuse(ErrorCode::State, upload.take())
+            Action::Fail(ErrorCode::State, upload.take())
         }
-        (Request::Begin { kind, .. }, _) if !carried(kind) => Step::Refuse(ErrorCode::Kind, None),
+        (Request::Begin { kind, .. }, _) if !carried(kind) => Action::Fail(ErrorCode::Kind, None),
         (Request::Begin { key, kind, condition, header }, Some(store)) => {
-            let writer = facts.writer();
-            // From now on, not from when the pool comes to it: whoever asks for it is not told that there is nothing.
-            let expected = header.as_ref().map(|header| store.expect(&writer, header));
-            Step::Ask(Job::Begin { store, key, kind, condition, header, writer, expected })
+            let writer = context.writer();
+            // Registered from now on, not from when a pool thread starts the job: otherwise a Resume in
+            // between would be told that there is no such upload.
+            let expected = header.as_ref().map(|header| store.register_upload(&writer, header));
+            Action::Submit(Job::Begin { store, key, kind, condition, header, writer, expected })
         }
         (Request::Resume { key, condition, header }, Some(store)) => {
-            let writer = facts.writer();
-            Step::Ask(Job::Resume { store, key, condition, header, writer })
+            let writer = context.writer();
+            Action::Submit(Job::Resume { store, key, condition, header, writer })
         }
-        // Trees and archives are only read. Slices that follow a Begin are discarded as after any error.
-        (_, None) => Step::Answer(denial("this mount is only read")),
-        (_, Some(_)) => Step::Refuse(ErrorCode::Malformed, upload.take()),
+        // Trees and archives are read-only. Slices after a refused Begin are discarded, as after any error.
+        (_, None) => Action::Answer(forbidden("this mount is only read")),
+        (_, Some(_)) => Action::Fail(ErrorCode::Malformed, upload.take()),
     }
 }

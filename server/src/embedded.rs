@@ -14,14 +14,14 @@ use tracing::warn;
 use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes};
 
 use crate::{
-    crew::{Crew, CrewOptions},
     engines::Engine,
     metrics::Metrics,
     mounts::{Mounts, Policy},
-    session::Door,
+    session::Settings,
+    socket::Socket,
     store::{DEFAULT_KEEP_UPLOADS, Store},
-    wire::Socket,
-    worker::{Doorway, SeatLimits},
+    worker::{ConnectionLimits, Endpoint},
+    workers::{WorkerSet, WorkerSetOptions},
 };
 
 /// Threads for the disk: one for each direction of a busy client, and one for what is small.
@@ -45,8 +45,8 @@ const IDLE_SECONDS: u32 = 86_400;
 
 /// A server inside this program. Dropping it lets requests under way end and stops its threads.
 pub struct EmbeddedServer {
-    crew: Option<Crew>,
-    door: Arc<Door>,
+    workers: Option<WorkerSet>,
+    endpoint: Arc<Settings>,
 }
 
 /// Serves `store` and gives the client's end of a first connection.
@@ -56,12 +56,17 @@ pub struct EmbeddedServer {
 pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
     let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
     let mounts = Mounts::of_store(store.clone(), policy);
-    let crew = Crew::start(
+    let workers = WorkerSet::start(
         &mounts,
-        CrewOptions {
+        WorkerSetOptions {
             workers: 1,
             pool_threads: POOL_THREADS,
-            seats: SeatLimits { all: SEATS, each: SEATS, count_loopback: true, keyless: SEATS },
+            connections: ConnectionLimits {
+                all: SEATS,
+                each: SEATS,
+                count_loopback: true,
+                keyless: SEATS,
+            },
             upload_memory_bytes: UPLOAD_MEMORY_BYTES,
             open_files: SEATS,
             keep_files: KEEP_FILES,
@@ -71,13 +76,13 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
         &Metrics::new(1, Engine::default()),
     )?;
     let limits = ServerLimits { idle_seconds: IDLE_SECONDS, ..ServerLimits::default() };
-    let door = Arc::new(Door {
+    let endpoint = Arc::new(Settings {
         session: Arc::new(ServerConfig { tls: None, allow_plaintext: true, limits }),
         min_rate: 0,
-        hurried: false,
-        insiders: true,
+        must_request: false,
+        explains_failures: true,
     });
-    let server = EmbeddedServer { crew: Some(crew), door };
+    let server = EmbeddedServer { workers: Some(workers), endpoint };
     Ok((server.connect()?, server))
 }
 
@@ -90,9 +95,9 @@ impl EmbeddedServer {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let socket = Socket::Unix(mio::net::UnixStream::from_std(ours));
-        let door = Doorway::Zput(Arc::clone(&self.door));
-        let admitted = self.crew.as_ref().is_some_and(|crew| {
-            crew.admission().admit(socket, door, "embedded".to_owned(), None).is_ok()
+        let endpoint = Endpoint::Zput(Arc::clone(&self.endpoint));
+        let admitted = self.workers.as_ref().is_some_and(|workers| {
+            workers.dispatcher().dispatch(socket, endpoint, "embedded".to_owned(), None).is_ok()
         });
         if admitted {
             Ok(theirs)
@@ -104,8 +109,8 @@ impl EmbeddedServer {
 
 impl Drop for EmbeddedServer {
     fn drop(&mut self) {
-        if let Some(crew) = self.crew.take()
-            && let Err(failure) = crew.stop(Instant::now() + DRAIN)
+        if let Some(workers) = self.workers.take()
+            && let Err(failure) = workers.stop(Instant::now() + DRAIN)
         {
             warn!(%failure, "the embedded server did not stop cleanly");
         }

@@ -1,7 +1,7 @@
-//! Whether the workers turn.
+//! Liveness of the workers.
 //!
-//! A worker that has nothing to do sleeps, and one that hangs looks the same from outside. So whoever
-//! wants to know wakes them all, and looks the next time whether each has turned since.
+//! A worker without work sleeps, and looks the same from outside as one that hangs. So a check
+//! wakes all workers, and the next check tests whether each has run a turn since.
 
 use std::{
     fmt,
@@ -14,59 +14,59 @@ use std::{
 
 use thiserror::Error;
 
-/// For how long a worker may not have turned although it was woken: a turn takes milliseconds.
+/// How long a worker may take to run a turn after it was woken. A turn takes milliseconds.
 pub const STALL_LIMIT: Duration = Duration::from_secs(10);
 
-/// The worker's end. Moved each time that it turns; costs an addition.
+/// The worker's side: a counter of its turns, which costs one addition each.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeat(Arc<AtomicU64>);
 
 impl Heartbeat {
-    /// The worker turns.
+    /// Counts a turn.
     pub fn beat(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 }
 
-/// A worker that does not turn.
+/// A worker that does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("worker {worker} has not turned for {} s although it was woken", .since.as_secs())]
 pub struct Stalled {
-    /// Its number.
+    /// The worker's number, from 0.
     pub worker: usize,
-    /// For how long.
+    /// How long ago it was woken.
     pub since: Duration,
 }
 
-/// The other end of all workers' heartbeats.
+/// The checking side of all workers' heartbeats.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<Mutex<Vec<Watched>>>);
+pub struct Liveness(Arc<Mutex<Vec<RegisteredWorker>>>);
 
-struct Watched {
+struct RegisteredWorker {
     heartbeat: Heartbeat,
     wake: Box<dyn Fn() + Send>,
-    /// What the counter was when the worker was woken, and when that was.
+    /// The counter's value when the worker was woken, and when that was.
     woken: Option<(u64, Instant)>,
 }
 
-impl Pulse {
-    /// Watches one more worker, which `wake` wakes. Workers are numbered in the order of these calls.
-    pub fn watch(&self, heartbeat: Heartbeat, wake: impl Fn() + Send + 'static) {
-        let watched = Watched { heartbeat, wake: Box::new(wake), woken: None };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
+impl Liveness {
+    /// Adds a worker; `wake` wakes it. Workers are numbered in the order of these calls.
+    pub fn register(&self, heartbeat: Heartbeat, wake: impl Fn() + Send + 'static) {
+        let registered = RegisteredWorker { heartbeat, wake: Box::new(wake), woken: None };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(registered);
     }
 
-    /// Wakes all workers, and looks whether those that were woken before have turned since.
+    /// Wakes all workers, and tests whether those that were woken before have run a turn since.
     ///
     /// # Errors
     /// The first worker that has not for [`STALL_LIMIT`].
     pub fn check(&self, now: Instant) -> Result<(), Stalled> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut result = Ok(());
-        for (worker, watched) in all.iter_mut().enumerate() {
-            let beats = watched.heartbeat.0.load(Relaxed);
-            match watched.woken {
-                // It owes a turn: waking it once more would not let it off.
+        for (worker, registered) in all.iter_mut().enumerate() {
+            let beats = registered.heartbeat.0.load(Relaxed);
+            match registered.woken {
+                // Still waiting for the turn we asked for; do not restart the clock.
                 Some((before, when)) if before == beats => {
                     let since = now.saturating_duration_since(when);
                     if since >= STALL_LIMIT {
@@ -74,8 +74,8 @@ impl Pulse {
                     }
                 }
                 _ => {
-                    watched.woken = Some((beats, now));
-                    (watched.wake)();
+                    registered.woken = Some((beats, now));
+                    (registered.wake)();
                 }
             }
         }
@@ -83,9 +83,9 @@ impl Pulse {
     }
 }
 
-impl fmt::Debug for Watched {
+impl fmt::Debug for RegisteredWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("woken", &self.woken).finish_non_exhaustive()
+        f.debug_struct("RegisteredWorker").field("woken", &self.woken).finish_non_exhaustive()
     }
 }
 
@@ -93,40 +93,40 @@ impl fmt::Debug for Watched {
 mod tests {
     use super::*;
 
-    /// A worker that turns when it is woken, as long as `alive`.
-    fn worker(pulse: &Pulse, alive: &Arc<AtomicU64>) -> Arc<AtomicU64> {
-        let (heartbeat, wakes) = (Heartbeat::default(), Arc::new(AtomicU64::new(0)));
-        let (alive, counted) = (Arc::clone(alive), Arc::clone(&wakes));
-        pulse.watch(heartbeat.clone(), move || {
+    /// A worker that counts a turn when it is woken, as long as `alive` is 1.
+    fn worker(liveness: &Liveness, alive: &Arc<AtomicU64>) -> Arc<AtomicU64> {
+        let (heartbeat, wake_count) = (Heartbeat::default(), Arc::new(AtomicU64::new(0)));
+        let (alive, counted) = (Arc::clone(alive), Arc::clone(&wake_count));
+        liveness.register(heartbeat.clone(), move || {
             counted.fetch_add(1, Relaxed);
             if alive.load(Relaxed) == 1 {
                 heartbeat.beat();
             }
         });
-        wakes
+        wake_count
     }
 
     #[test]
     fn a_worker_that_was_woken_and_does_not_turn_is_told() {
-        let (pulse, start) = (Pulse::default(), Instant::now());
+        let (liveness, start) = (Liveness::default(), Instant::now());
         let (first, second) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
-        let _wakes = worker(&pulse, &first);
-        let wakes = worker(&pulse, &second);
+        let _wakes = worker(&liveness, &first);
+        let wake_count = worker(&liveness, &second);
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(pulse.check(at(0)), Ok(()));
-        // Nobody looked for an hour: it has turned when it was woken, and that is enough.
-        assert_eq!(pulse.check(at(3600)), Ok(()));
+        assert_eq!(liveness.check(at(0)), Ok(()));
+        // No check was made for an hour. The worker has run when it was woken, and that is enough.
+        assert_eq!(liveness.check(at(3600)), Ok(()));
         second.store(0, Relaxed);
-        assert_eq!(pulse.check(at(3601)), Ok(()), "it was not known to hang yet");
-        assert_eq!(pulse.check(at(3610)), Ok(()));
+        assert_eq!(liveness.check(at(3601)), Ok(()), "it was not known to hang yet");
+        assert_eq!(liveness.check(at(3610)), Ok(()));
         let stalled = Stalled { worker: 1, since: Duration::from_secs(10) };
-        assert_eq!(pulse.check(at(3611)), Err(stalled));
+        assert_eq!(liveness.check(at(3611)), Err(stalled));
         assert_eq!(stalled.to_string(), "worker 1 has not turned for 10 s although it was woken");
-        assert_eq!(wakes.load(Relaxed), 3, "what owes a turn is not woken again");
+        assert_eq!(wake_count.load(Relaxed), 3, "what owes a turn is not woken again");
         // It was slow and not dead.
-        let heartbeats = pulse.0.lock().unwrap();
+        let heartbeats = liveness.0.lock().unwrap();
         heartbeats[1].heartbeat.beat();
         drop(heartbeats);
-        assert_eq!(pulse.check(at(3612)), Ok(()));
+        assert_eq!(liveness.check(at(3612)), Ok(()));
     }
 }

@@ -1,7 +1,7 @@
-//! `zserve scrub` and `zserve check`: a store looked at, and what was found said to people and to scripts.
+//! `zserve scrub` and `zserve check`: inspecting a store, with output for people and for scripts.
 //!
-//! The store's files are the database, so both work beside a running server. What was found goes to standard output, line by line as
-//! it is found, and to the log.
+//! The store's files are the database, so both work beside a running server. Findings are written
+//! to standard output, one line each as they are found, and to the log.
 
 use std::{
     io::{self, Write as _},
@@ -23,69 +23,70 @@ use crate::{
     config::{CheckArgs, ScrubArgs},
     standard,
     store::{
-        CheckReport, Clearing, Damage, ReadFrom, ScrubOptions, Share, Store, StoreError, Suspicion,
-        Watcher,
+        CheckReport, ClearReport, Damage, FsyncFailure, Observer, ReadFrom, ScrubOptions, Share,
+        Store, StoreError,
     },
 };
 
-/// What a script is told when damage was found or a store is suspect, as clients are when a blob does not hold.
+/// The exit code when damage was found or a store is suspect: the one that clients use for a
+/// damaged blob.
 const EXIT_DAMAGE: u8 = 8;
 
-/// How often the log hears how far a scrub has come.
-const TOLD_EVERY: Duration = Duration::from_secs(30);
+/// How often the progress of a scrub is logged.
+const LOG_EVERY: Duration = Duration::from_secs(30);
 
-/// Longest sleep for the sake of a rate: a signal is heard within it.
-const NAP_MAX: Duration = Duration::from_millis(200);
+/// Longest sleep to keep a rate, after which signals are checked.
+const SLEEP_MAX: Duration = Duration::from_millis(200);
 
-/// The signal that wants this to stop; 0 for none.
+/// The number of the signal that requested a stop; 0 for none.
 pub type StopSignal = Arc<AtomicUsize>;
 
-/// Why an inspection ended before its end.
+/// Why an inspection did not complete.
 #[derive(Debug, Error)]
 pub enum InspectionError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Nobody reads what is said.
+    /// Standard output failed.
     #[error("cannot say what was found: {0}")]
     Output(#[from] io::Error),
 }
 
-/// How an inspection ended.
+/// The result of an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing was found.
-    Sound,
-    /// Something was.
+    /// No damage was found.
+    Clean,
+    /// Damage was found, or the store is suspect.
     Damaged,
-    /// This signal stopped it.
+    /// A signal with this number stopped it.
     Stopped(u8),
 }
 
 impl Outcome {
-    /// What the process ends with: 0, 8, or 128 and the signal's number.
+    /// The exit code of the process: 0, 8, or 128 plus the signal's number.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::Sound => 0,
+            Self::Clean => 0,
             Self::Damaged => EXIT_DAMAGE,
             Self::Stopped(signal) => 128 + signal,
         }
     }
 
-    fn of(damaged: bool, stopped: bool, stop: &StopSignal) -> Self {
+    fn new(damaged: bool, stopped: bool, stop: &StopSignal) -> Self {
         match (damaged, stopped) {
             (true, _) => Self::Damaged,
             (false, true) => Self::Stopped(u8::try_from(stop.load(Ordering::Relaxed)).unwrap_or(0)),
-            (false, false) => Self::Sound,
+            (false, false) => Self::Clean,
         }
     }
 }
 
-/// Takes SIGINT and SIGTERM: an inspection stops at them and says so.
+/// Handles SIGINT and SIGTERM: an inspection then stops and reports that it was stopped.
 ///
 /// # Errors
-/// When they cannot be taken.
+/// When the handlers cannot be installed.
 pub fn stop_signals() -> io::Result<StopSignal> {
     let stop = StopSignal::default();
     for signal in [SIGINT, SIGTERM] {
@@ -95,10 +96,10 @@ pub fn stop_signals() -> io::Result<StopSignal> {
     Ok(stop)
 }
 
-/// Scrubs `store` and says what came of it.
+/// Scrubs `store` and prints the result.
 ///
 /// # Errors
-/// When the store or standard output fail.
+/// When the store or standard output fails.
 pub fn scrub(
     store: &Store,
     args: &ScrubArgs,
@@ -106,13 +107,13 @@ pub fn scrub(
 ) -> Result<Outcome, InspectionError> {
     let from = if args.from_disk { ReadFrom::Disk } else { ReadFrom::PageCache };
     let options = ScrubOptions { share: args.share.unwrap_or(Share::ALL), from };
-    let mut teller = Teller::new(args.json, args.rate, stop);
-    let report = store.scrub(options, &mut teller)?;
-    teller.failed()?;
-    let seconds = teller.began.elapsed().as_secs_f64();
+    let mut reporter = Reporter::new(args.json, args.rate, stop);
+    let report = store.scrub(options, &mut reporter)?;
+    reporter.take_failure()?;
+    let seconds = reporter.began.elapsed().as_secs_f64();
     let damaged = report.damaged.len();
     if args.json {
-        say(&json!({
+        print_line(&json!({
             "event": "scrubbed",
             "files": report.files,
             "bytes": report.bytes,
@@ -125,46 +126,48 @@ pub fn scrub(
     } else {
         let how_far = match (report.stopped, report.pass) {
             _ if report.read_only => {
-                "the store is read-only: nothing was set aside, and scrub.toml does not say how far this run came"
+                "the store is read-only: nothing was set aside, and scrub.toml does not say how \
+                 far this run came"
             }
             (true, _) => "stopped; the next run goes on here",
             (false, Some(_)) => "that was the end of the store",
             (false, None) => "the next run goes on here",
         };
-        say(&format_args!(
+        print_line(&format_args!(
             "{} files with {} bytes in {seconds:.1} s, {damaged} of them damaged; {how_far}",
             report.files, report.bytes
         ))?;
     }
     info!(files = report.files, bytes = report.bytes, damaged, "scrubbed");
-    Ok(Outcome::of(damaged > 0, report.stopped, stop))
+    Ok(Outcome::new(damaged > 0, report.stopped, stop))
 }
 
-/// Checks `store` and says what came of it; clears a suspicion if that is asked for and can be done.
+/// Checks `store` and prints the result. Clears a suspect store if `args` ask for it and no damage
+/// is found.
 ///
 /// # Errors
-/// When the store or standard output fail.
+/// When the store or standard output fails.
 pub fn check(
     store: &Store,
     args: &CheckArgs,
     stop: &StopSignal,
 ) -> Result<Outcome, InspectionError> {
-    let suspicion = store.suspicion()?;
-    if let Some(suspicion) = &suspicion {
-        tell_suspicion(suspicion, args.json)?;
+    let failure = store.fsync_failure()?;
+    if let Some(failure) = &failure {
+        print_fsync_failure(failure, args.json)?;
     }
-    let mut teller = Teller::new(args.json, None, stop);
-    let clears = args.clear_suspect && suspicion.is_some();
-    let clearing = if clears { store.clear_suspicion(&mut teller)? } else { None };
-    let (report, cleared, from_disk) = match clearing {
-        Some(Clearing { report, cleared }) => (report, cleared, true),
-        None => (store.check(&mut teller)?, false, false),
+    let mut reporter = Reporter::new(args.json, None, stop);
+    let clears = args.clear_suspect && failure.is_some();
+    let cleared_report = if clears { store.clear_suspect(&mut reporter)? } else { None };
+    let (report, cleared, from_disk) = match cleared_report {
+        Some(ClearReport { report, cleared }) => (report, cleared, true),
+        None => (store.check(&mut reporter)?, false, false),
     };
-    teller.failed()?;
-    let suspect = store.suspicion()?.is_some();
+    reporter.take_failure()?;
+    let suspect = store.fsync_failure()?.is_some();
     let (left, damaged) = (report.leftovers, report.damaged.len());
     if args.json {
-        say(&json!({
+        print_line(&json!({
             "event": "checked",
             "current": report.current,
             "history": report.history,
@@ -181,35 +184,36 @@ pub fn check(
             "cleared": cleared,
         }))?;
     } else {
-        say(&format_args!(
-            "{} current versions, {} earlier and {} deleted ones, {} bytes in all; {damaged} of them damaged",
+        print_line(&format_args!(
+            "{} current versions, {} earlier and {} deleted ones, {} bytes in all; {damaged} of \
+             them damaged",
             report.current, report.history, report.trash, report.bytes
         ))?;
-        say(&format_args!(
+        print_line(&format_args!(
             "{} uploads under way or kept ({} bytes), {} temporary files, {} files in quarantine",
             left.uploads, left.upload_bytes, left.temporary, left.quarantined
         ))?;
-        if let Some(end) = verdict(args.clear_suspect, from_disk, suspect, &report) {
-            say(&end)?;
+        if let Some(end) = closing_line(args.clear_suspect, from_disk, suspect, &report) {
+            print_line(&end)?;
         }
     }
     info!(damaged, quarantined = left.quarantined, from_disk, suspect, cleared, "checked");
-    // A verification that was stopped has found nothing yet.
+    // A verification that was stopped has not found damage yet.
     let found = damaged > 0 || (suspect && !(from_disk && report.stopped));
-    Ok(Outcome::of(found, report.stopped, stop))
+    Ok(Outcome::new(found, report.stopped, stop))
 }
 
-fn tell_suspicion(Suspicion { since, doing }: &Suspicion, json: bool) -> io::Result<()> {
+fn print_fsync_failure(FsyncFailure { since, doing }: &FsyncFailure, json: bool) -> io::Result<()> {
     let since = since.map(|since| humantime::format_rfc3339_seconds(since).to_string());
     if json {
-        return say(&json!({ "event": "suspect", "since": since, "doing": doing }));
+        return print_line(&json!({ "event": "suspect", "since": since, "doing": doing }));
     }
     let since = since.as_deref().unwrap_or("a time that is not known");
-    say(&format_args!("suspect since {since}, when it could not {}", doing.escape_debug()))
+    print_line(&format_args!("suspect since {since}, when it could not {}", doing.escape_debug()))
 }
 
-/// What a person is told at the end, where there is more to say than numbers.
-fn verdict(
+/// The last line for people, where there is more to say than numbers.
+fn closing_line(
     asked_to_clear: bool,
     from_disk: bool,
     suspect: bool,
@@ -228,58 +232,58 @@ fn verdict(
     })
 }
 
-fn say(line: &impl std::fmt::Display) -> io::Result<()> {
+fn print_line(line: &impl std::fmt::Display) -> io::Result<()> {
     writeln!(standard::stdout()?, "{line}")
 }
 
-/// Tells of what is found, keeps to a rate, and listens for signals.
-struct Teller<'a> {
+/// Prints and logs findings, limits the rate, and checks for signals.
+struct Reporter<'a> {
     json: bool,
-    /// Bytes a second.
+    /// Bytes a second; `None` for no limit.
     rate: Option<u64>,
     stop: &'a StopSignal,
     began: Instant,
     bytes: u64,
-    told: Instant,
-    /// What could not be said.
+    logged_at: Instant,
+    /// The first error of standard output.
     failure: Option<io::Error>,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> Reporter<'a> {
     fn new(json: bool, rate: Option<u64>, stop: &'a StopSignal) -> Self {
         let now = Instant::now();
-        Self { json, rate, stop, began: now, bytes: 0, told: now, failure: None }
+        Self { json, rate, stop, began: now, bytes: 0, logged_at: now, failure: None }
     }
 
-    fn failed(&mut self) -> io::Result<()> {
+    fn take_failure(&mut self) -> io::Result<()> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    fn wants_to_stop(&self) -> bool {
+    fn should_stop(&self) -> bool {
         self.failure.is_some() || self.stop.load(Ordering::Relaxed) > 0
     }
 }
 
-impl Watcher for Teller<'_> {
-    fn read(&mut self, bytes: u64) -> ControlFlow<()> {
+impl Observer for Reporter<'_> {
+    fn on_read(&mut self, bytes: u64) -> ControlFlow<()> {
         self.bytes += bytes;
-        if self.told.elapsed() >= TOLD_EVERY {
-            self.told = Instant::now();
+        if self.logged_at.elapsed() >= LOG_EVERY {
+            self.logged_at = Instant::now();
             info!(bytes = self.bytes, "reading the store");
         }
-        while let Some(wait) = ahead(self.bytes, self.rate, self.began.elapsed())
-            && !self.wants_to_stop()
+        while let Some(wait) = rate_delay(self.bytes, self.rate, self.began.elapsed())
+            && !self.should_stop()
         {
-            thread::sleep(wait.min(NAP_MAX));
+            thread::sleep(wait.min(SLEEP_MAX));
         }
-        if self.wants_to_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.should_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn found(&mut self, damage: &Damage) {
+    fn on_damage(&mut self, damage: &Damage) {
         let Damage { file, key, what, quarantined } = damage;
         error!(file, key, what, quarantined, "damage was found");
-        let said = if self.json {
-            say(&json!({
+        let printed = if self.json {
+            print_line(&json!({
                 "event": "damage",
                 "file": file,
                 "key": key,
@@ -288,20 +292,21 @@ impl Watcher for Teller<'_> {
             }))
         } else {
             let key = key.as_ref().map(|key| format!(" (key {key})")).unwrap_or_default();
-            let aside = match quarantined {
+            let destination = match quarantined {
                 Some(path) => format!("; set aside as {}", path.escape_debug()),
                 None => "; left where it is".to_owned(),
             };
-            say(&format_args!("{}{key}: {what}{aside}", file.escape_debug()))
+            print_line(&format_args!("{}{key}: {what}{destination}", file.escape_debug()))
         };
-        if let Err(error) = said {
+        if let Err(error) = printed {
             self.failure.get_or_insert(error);
         }
     }
 }
 
-/// How long to wait for `bytes` not to be too many in the time that has `passed`.
-fn ahead(bytes: u64, rate: Option<u64>, passed: Duration) -> Option<Duration> {
+/// How long to wait so that `bytes` do not exceed the rate in the time that has `passed`; `None`
+/// for no wait.
+fn rate_delay(bytes: u64, rate: Option<u64>, passed: Duration) -> Option<Duration> {
     let due = Duration::try_from_secs_f64(bytes as f64 / rate? as f64).unwrap_or(Duration::MAX);
     due.checked_sub(passed).filter(|wait| !wait.is_zero())
 }
@@ -313,16 +318,16 @@ mod tests {
     #[test]
     fn a_rate_is_kept_by_waiting() {
         let second = Duration::from_secs(1);
-        assert_eq!(ahead(300, Some(100), second), Some(2 * second));
-        assert_eq!(ahead(100, Some(100), second), None);
-        assert_eq!(ahead(u64::MAX, None, second), None);
+        assert_eq!(rate_delay(300, Some(100), second), Some(2 * second));
+        assert_eq!(rate_delay(100, Some(100), second), None);
+        assert_eq!(rate_delay(u64::MAX, None, second), None);
     }
 
     #[test]
     fn damage_goes_before_a_signal() {
         let stop = StopSignal::new(AtomicUsize::new(15));
-        assert_eq!(Outcome::of(true, true, &stop).exit_code(), 8);
-        assert_eq!(Outcome::of(false, true, &stop).exit_code(), 143);
-        assert_eq!(Outcome::of(false, false, &stop).exit_code(), 0);
+        assert_eq!(Outcome::new(true, true, &stop).exit_code(), 8);
+        assert_eq!(Outcome::new(false, true, &stop).exit_code(), 143);
+        assert_eq!(Outcome::new(false, false, &stop).exit_code(), 0);
     }
 }

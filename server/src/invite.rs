@@ -1,4 +1,4 @@
-//! `zserve invite`: lets one device in.
+//! `zserve invite`: makes an invite for one device.
 //!
 //! The store's files are the database, so this works beside a running server.
 
@@ -24,60 +24,60 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Why there is no invite.
+/// Why no invite was made.
 #[derive(Debug, Error)]
-pub enum InviteFailure {
-    /// The address is not one that a client can connect to.
+pub enum MakeInviteError {
+    /// Clients cannot connect to the address.
     #[error("\"{0}\" is no address that a client can connect to: write HOST:PORT or unix:/path")]
     Address(ListenAddress),
-    /// Mounts are named in the addresses of TCP alone.
+    /// A mount is given for a Unix socket, whose address cannot name one.
     #[error("a client that comes by a Unix socket uses the mount at the root: leave --mount out")]
     UnixMount,
-    /// It cannot be written down.
-    #[error("cannot write the invite to {}: {source}{}", path.display(), beside(source))]
+    /// The invite's file cannot be written.
+    #[error("cannot write the invite to {}: {source}{}", path.display(), advice(source))]
     File {
-        /// Where.
+        /// The file's path.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The store did not take it.
+    /// The store could not record the invite.
     #[error("the store did not take the invite: {0}")]
     Store(#[from] StoreError),
 }
 
-/// Makes an invite to `mount` of the server of `store` at `address`, for one device, which gets `scopes` if
-/// it comes within `valid_for`.
+/// Makes an invite to `mount` of the server of `store` at `address`. The one device that redeems it
+/// within `valid_for` gets `scopes`.
 ///
 /// # Errors
-/// When the address is none for a client, or the store cannot be written.
+/// When clients cannot connect to the address, or the store cannot be written.
 pub fn make(
     store: &Store,
     address: &ListenAddress,
     mount: &MountName,
     scopes: Scopes,
     valid_for: Duration,
-) -> Result<Invite, InviteFailure> {
+) -> Result<Invite, MakeInviteError> {
     let remote = match address {
         ListenAddress::Tcp(text) if mount.is_root() => format!("zput://{text}"),
         ListenAddress::Tcp(text) => format!("zput://{text}/{mount}"),
-        ListenAddress::Unix(_) if !mount.is_root() => return Err(InviteFailure::UnixMount),
+        ListenAddress::Unix(_) if !mount.is_root() => return Err(MakeInviteError::UnixMount),
         ListenAddress::Unix(path) => format!("unix://{}", path.display()),
     };
-    let address: Remote = remote.parse().map_err(|_| InviteFailure::Address(address.clone()))?;
+    let address: Remote = remote.parse().map_err(|_| MakeInviteError::Address(address.clone()))?;
     let secret = store.create_invite(scopes, valid_for)?;
     Ok(Invite { address, server_key: store.server_key().public_key(), secret })
 }
 
-/// Makes an invite and writes it into a new file at `path`, which nobody but its owner can read.
+/// Makes an invite and writes it into a new file at `path`, which only its owner can read.
 ///
 /// # Errors
-/// When the file is there or cannot be written, and when there is no invite. Then there is no file.
+/// When the file exists or cannot be written, and when no invite was made. No file is left then.
 pub fn write(
     path: &Path,
-    make: impl FnOnce() -> Result<Invite, InviteFailure>,
-) -> Result<Invite, InviteFailure> {
-    let cannot = |source| InviteFailure::File { path: path.to_owned(), source };
+    make: impl FnOnce() -> Result<Invite, MakeInviteError>,
+) -> Result<Invite, MakeInviteError> {
+    let cannot = |source| MakeInviteError::File { path: path.to_owned(), source };
     let mut file =
         File::options().write(true).create_new(true).mode(0o600).open(path).map_err(cannot)?;
     let written = make().and_then(|invite| {
@@ -89,21 +89,21 @@ pub fn write(
         Ok(invite)
     });
     if written.is_err() {
-        // That there is no invite says more than that its file is left.
+        // That no invite was made is more important than that its file is left.
         let _removed = fs::remove_file(path);
     }
     written
 }
 
-/// What to do about a file that is there.
-fn beside(failure: &io::Error) -> &'static str {
+/// What to do about an existing file, for the message.
+fn advice(failure: &io::Error) -> &'static str {
     match failure.kind() {
         io::ErrorKind::AlreadyExists => "; remove it, or choose another name",
         _ => "",
     }
 }
 
-/// An invite in one line of JSON: its text, or the file that has it.
+/// An invite as one line of JSON, with its text or the file that contains it.
 #[must_use]
 pub fn json(
     invite: &Invite,
@@ -158,7 +158,7 @@ mod tests {
         };
         let invite = to("[::1]:7399").unwrap();
         assert_eq!(invite.address.to_string(), "zput://[::1]:7399/images/public");
-        assert!(matches!(to("unix:/run/z"), Err(InviteFailure::UnixMount)));
+        assert!(matches!(to("unix:/run/z"), Err(MakeInviteError::UnixMount)));
         assert_eq!(std::fs::read_dir(dir.path().join("invites")).unwrap().count(), 1);
     }
 
@@ -178,9 +178,9 @@ mod tests {
         let failure = write(&path, make).unwrap_err().to_string();
         assert!(failure.ends_with("remove it, or choose another name"), "{failure}");
         assert_eq!(fs::read_dir(dir.path().join("s/invites")).unwrap().count(), 1);
-        // Where there is no invite there is no file.
+        // Where no invite was made, no file is left.
         let other = dir.path().join("other");
-        assert!(write(&other, || Err(InviteFailure::UnixMount)).is_err());
+        assert!(write(&other, || Err(MakeInviteError::UnixMount)).is_err());
         assert!(!other.exists());
     }
 
@@ -192,7 +192,7 @@ mod tests {
         let failure =
             make(&store, &address, &MountName::ROOT, Scopes::PUT, Duration::from_secs(60))
                 .unwrap_err();
-        assert!(matches!(failure, InviteFailure::Address(_)));
+        assert!(matches!(failure, MakeInviteError::Address(_)));
         assert_eq!(std::fs::read_dir(dir.path().join("invites")).unwrap().count(), 0);
     }
 }

@@ -1,7 +1,7 @@
-//! The requests that need the disk, as jobs for the pool.
+//! The work of requests on the disk, as jobs for the pool.
 //!
-//! A job holds all it needs and blocks as long as it likes; what comes of it is a value. Nothing here
-//! knows a socket.
+//! A job owns all it needs, blocks as long as it has to, and returns a value. Jobs know nothing of
+//! sockets.
 
 use std::{fmt, io, sync::Arc};
 
@@ -18,34 +18,34 @@ use zput_common::{
 
 use crate::{
     mounts::{MountPoint, OpenError},
-    opened::Opened,
-    permits::Permits,
-    store::{Entered, Page, Store, StoreError, Upload, Writer},
+    object::OpenObject,
+    semaphore::Semaphore,
+    store::{InFlightGuard, Page, Store, StoreError, Upload, Writer},
     transfer::Window,
     worker::Buffer,
 };
 
-/// Something to do on the disk.
+/// Work for a pool thread.
 pub(crate) enum Job {
-    /// What may this device do?
+    /// Look up the scopes of a device.
     Account(Store, DevicePublicKey),
-    /// Spend an invite.
+    /// Redeem an invite.
     Join { home: Store, device: DevicePublicKey, secret: InviteSecret, label: String },
     /// Open an object to be sent.
-    Open { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version>, files: Permits },
+    Open { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version>, files: Semaphore },
     /// Load bytes of an open object into memory.
     Load(Window),
-    /// What is known of an object.
+    /// Describe an object.
     Stat { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version> },
-    /// A page of the catalogue.
+    /// One page of a listing.
     List { mount: Arc<MountPoint>, after: Option<Vec<u8>>, limit: u32, headers: bool },
-    /// A page of an object's versions.
+    /// One page of an object's versions.
     Versions { mount: Arc<MountPoint>, key: ObjectKey, after: Option<Version>, limit: u32 },
-    /// Into the trash.
+    /// Move the current version to the trash.
     Delete { store: Store, key: ObjectKey, condition: Condition },
-    /// Out of it, or out of history.
+    /// Make a version from the trash or the history current.
     Restore { store: Store, key: ObjectKey, version: Version },
-    /// Open an upload.
+    /// Begin an upload.
     Begin {
         store: Store,
         key: ObjectKey,
@@ -53,10 +53,10 @@ pub(crate) enum Job {
         condition: Condition,
         header: Option<HeaderSlice>,
         writer: Writer,
-        /// Of the header, if there is one: until the upload itself is under way.
-        expected: Option<Entered>,
+        /// Registers the upload by its header, if it has one, until the upload itself is registered.
+        expected: Option<InFlightGuard>,
     },
-    /// Go on with an upload that was cut off, or that an older connection has still.
+    /// Resume an interrupted upload, or take over one that an older connection still has.
     Resume {
         store: Store,
         key: ObjectKey,
@@ -64,82 +64,82 @@ pub(crate) enum Job {
         header: HeaderSlice,
         writer: Writer,
     },
-    /// See which of these slices such an upload has.
+    /// Check which of these slices a resumed upload has.
     Claim(Box<Upload>, Vec<ClaimedSlice>),
     /// Hash and write received bytes.
     Append(Append),
     /// Make an upload durable and current.
     Commit(Box<Upload>),
-    /// Remove what an upload staged.
+    /// Remove an upload.
     Abort(Box<Upload>),
-    /// Let go of an upload whose connection has ended: it stays if it is worth it.
-    Leave(Box<Upload>),
+    /// Release an upload whose connection has ended. It is kept if it can be resumed.
+    Release(Box<Upload>),
 }
 
 /// Received bytes of one slice, in order.
 pub(crate) struct Append {
-    /// Where they go.
+    /// The upload that they belong to.
     pub(crate) upload: Box<Upload>,
-    /// The slice's length and digest, with its first bytes.
+    /// Length and digest of the slice, with its first bytes only.
     pub(crate) start: Option<(u32, Digest)>,
     /// The bytes.
     pub(crate) buffers: Vec<Buffer>,
-    /// Whether they end the slice, so that its digest is to be compared.
+    /// Whether the slice ends with these bytes, so that its digest has to be compared.
     pub(crate) end: bool,
 }
 
-/// What came of a job.
+/// The result of a job.
 pub(crate) enum Done {
-    /// This is the answer.
+    /// The response to the request.
     Answer(Response),
-    /// The answer is this error.
-    Refused(Refusal),
-    /// What a device may do; nothing known of it when absent.
-    Account(Result<Option<Scopes>, Refusal>),
-    /// The device has an account, or not.
-    Joined(Result<Scopes, Refusal>),
+    /// The request failed.
+    Refused(ErrorReply),
+    /// The scopes of a device; `None` for a device without an account.
+    Account(Result<Option<Scopes>, ErrorReply>),
+    /// The scopes that an invite gave to a device.
+    Joined(Result<Scopes, ErrorReply>),
     /// An object to be sent.
-    Opened(Result<Opened, Refusal>),
-    /// A window is in memory, or cannot be had.
+    Opened(Result<OpenObject, ErrorReply>),
+    /// The window that was to be loaded, and whether it is in memory.
     Loaded(Window, io::Result<()>),
-    /// An upload is open.
+    /// An upload has begun.
     Begun(Box<Upload>),
-    /// So many of the slices that were claimed are there.
-    Held(Box<Upload>, u32),
-    /// Bytes were written, or the upload is gone; the buffers are free again.
+    /// The number of claimed slices that the upload has, from the first one on.
+    Claimed(Box<Upload>, u32),
+    /// Bytes were written. The buffers are free again.
     Appended {
-        /// The upload, if it lives.
-        upload: Result<Box<Upload>, Refusal>,
-        /// Whether the slice was ended.
+        /// The upload, unless writing failed.
+        upload: Result<Box<Upload>, ErrorReply>,
+        /// Whether the slice has ended.
         end: bool,
         /// The buffers that held the bytes.
         buffers: Vec<Buffer>,
     },
-    /// The job panicked, and so many buffers with it.
+    /// The job panicked.
     Panicked {
-        /// How many.
+        /// Number of buffers that were lost with it.
         buffers: usize,
     },
 }
 
 impl Job {
-    /// How many buffers it holds.
+    /// Number of buffers that the job holds.
     pub(crate) fn buffers(&self) -> usize {
         if let Self::Append(append) = self { append.buffers.len() } else { 0 }
     }
 
-    /// Does it. Blocks.
+    /// Runs the job. Blocks.
     pub(crate) fn run(self) -> Done {
         match self {
             Self::Account(home, device) => {
-                Done::Account(home.scopes_of(&device).map_err(|e| told(e.into())))
+                Done::Account(home.scopes_of(&device).map_err(|e| reply_to(e.into())))
             }
             Self::Join { home, device, secret, label } => {
                 let joined = home.redeem_invite(&secret, &device, &label);
-                Done::Joined(joined.map_err(|e| told(e.into())))
+                Done::Joined(joined.map_err(|e| reply_to(e.into())))
             }
             Self::Open { mount, key, version, files } => {
-                Done::Opened(mount.open(&key, version, &files).map_err(told_of(&key)))
+                Done::Opened(mount.open(&key, version, &files).map_err(reply_about(&key)))
             }
             Self::Load(window) => {
                 let loaded = window.load();
@@ -189,16 +189,17 @@ impl Job {
                 ) {
                     return opened(&key, resumed);
                 }
-                // Nothing is left of it where it was committed, and it is what is in its own way.
+                // If the upload was committed there is no staging file any more, and `Exists` or `Older` is caused
+                // by the upload's own version.
                 match store.committed(&key, writer.device, &header) {
                     Ok(Some(version)) => Done::Answer(Response::Committed { version }),
                     Ok(None) => opened(&key, resumed),
-                    Err(e) => Done::Refused(told_of(&key)(e.into())),
+                    Err(e) => Done::Refused(reply_about(&key)(e.into())),
                 }
             }
             Self::Claim(mut upload, slices) => match upload.claim(&slices) {
-                Ok(held) => Done::Held(upload, held),
-                Err(e) => Done::Refused(told(e.into())),
+                Ok(held) => Done::Claimed(upload, held),
+                Err(e) => Done::Refused(reply_to(e.into())),
             },
             Self::Append(append) => append.run(),
             Self::Commit(upload) => {
@@ -209,7 +210,7 @@ impl Job {
                 upload.abort();
                 Done::Answer(Response::Aborted)
             }
-            Self::Leave(upload) => {
+            Self::Release(upload) => {
                 drop(upload);
                 Done::Answer(Response::Aborted)
             }
@@ -231,8 +232,8 @@ impl Append {
         })();
         let upload = match written {
             Ok(()) => Ok(upload),
-            // Dropping it removes what was staged: work for the disk, so here.
-            Err(e) => Err(told(e.into())),
+            // Dropping the upload removes its staging file, which is work for the disk and so done here.
+            Err(e) => Err(reply_to(e.into())),
         };
         Done::Appended { upload, end, buffers }
     }
@@ -241,47 +242,47 @@ impl Append {
 fn opened(key: &ObjectKey, upload: Result<Upload, StoreError>) -> Done {
     match upload {
         Ok(upload) => Done::Begun(Box::new(upload)),
-        Err(e) => Done::Refused(told_of(key)(e.into())),
+        Err(e) => Done::Refused(reply_about(key)(e.into())),
     }
 }
 
 fn answer_of<E: Into<OpenError>>(key: &ObjectKey, result: Result<Response, E>) -> Done {
-    result.map_or_else(|e| Done::Refused(told_of(key)(e.into())), Done::Answer)
+    result.map_or_else(|e| Done::Refused(reply_about(key)(e.into())), Done::Answer)
 }
 
 fn answer<E: Into<OpenError>>(result: Result<Response, E>) -> Done {
-    result.map_or_else(|e| Done::Refused(told(e.into())), Done::Answer)
+    result.map_or_else(|e| Done::Refused(reply_to(e.into())), Done::Answer)
 }
 
-/// A failure, as somebody is told of it.
+/// Why a request failed, and what of that its peer is reply_to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// What every peer is told.
+pub(crate) struct ErrorReply {
+    /// The code, for every peer.
     pub(crate) code: ErrorCode,
-    /// What went wrong, with the name of a file in it, where that is more than the code says. For whoever holds the store's
-    /// directory: for the log, and for the program that an embedded server is in.
+    /// The cause with the name of a file, where that says more than the code. It goes to the log, and to
+    /// the peers of an embedded server, which hold the store's directory themselves.
     why: Option<String>,
-    /// What every peer is told beside the code, where that is more than the code says.
+    /// A text for every peer, where that says more than the code.
     reason: Option<&'static str>,
-    /// What the code is about, or 0 (PROTOCOL 7).
+    /// The number that belongs to the code, or 0 (PROTOCOL 7).
     number: u64,
 }
 
-impl From<ErrorCode> for Refusal {
+impl From<ErrorCode> for ErrorReply {
     fn from(code: ErrorCode) -> Self {
         Self { code, why: None, reason: None, number: 0 }
     }
 }
 
-impl Refusal {
-    /// The answer that says no: to `insiders` in its own words.
-    pub(crate) fn answer(&self, insiders: bool) -> Response {
+impl ErrorReply {
+    /// The error response; with the cause if the peers are `explain`.
+    pub(crate) fn answer(&self, explain: bool) -> Response {
         match &self.why {
-            Some(why) if insiders => Response::Error(RemoteError::new(self.code, why)),
+            Some(why) if explain => Response::Error(RemoteError::new(self.code, why)),
             _ if let Some(reason) = self.reason => {
                 Response::Error(RemoteError::new(self.code, reason).about(self.number))
             }
-            _ => match refused(self.code) {
+            _ => match error_response(self.code) {
                 Response::Error(error) => Response::Error(error.about(self.number)),
                 other => other,
             },
@@ -289,36 +290,41 @@ impl Refusal {
     }
 }
 
-/// What the peer is told of a failure. What the operator must know of it goes to the log.
-fn told(failure: OpenError) -> Refusal {
-    let refusal = refusal(&failure);
-    if !is_the_servers(refusal.code) {
-        return refusal;
+/// The reply to a failure. Failures of the server itself are logged with their cause.
+fn reply_to(failure: OpenError) -> ErrorReply {
+    let reply = reply(&failure);
+    if !is_server_fault(reply.code) {
+        return reply;
     }
     error!(%failure, "a request failed");
-    Refusal { why: Some(failure.to_string()), ..refusal }
+    ErrorReply { why: Some(failure.to_string()), ..reply }
 }
 
-/// As [`told`], of a request for the object `key`, whose file the log names.
-fn told_of(key: &ObjectKey) -> impl Fn(OpenError) -> Refusal {
+/// As [`reply_to`], for a request about the object `key`, whose file the log names.
+fn reply_about(key: &ObjectKey) -> impl Fn(OpenError) -> ErrorReply {
     let key = key.clone();
     move |failure| {
-        let refusal = refusal(&failure);
-        if !is_the_servers(refusal.code) {
-            return refusal;
+        let reply = reply(&failure);
+        if !is_server_fault(reply.code) {
+            return reply;
         }
-        let file = crate::store::file_of(&key);
+        let file = crate::store::current_file_path(&key);
         error!(%failure, file, "a request failed");
-        Refusal { why: Some(format!("{failure} ({file})")), ..refusal }
+        ErrorReply { why: Some(format!("{failure} ({file})")), ..reply }
     }
 }
 
-fn refusal(failure: &OpenError) -> Refusal {
-    Refusal { code: failure.code(), why: None, reason: failure.reason(), number: failure.number() }
+fn reply(failure: &OpenError) -> ErrorReply {
+    ErrorReply {
+        code: failure.code(),
+        why: None,
+        reason: failure.reason(),
+        number: failure.number(),
+    }
 }
 
-/// Whether the server, and not its peer, has to do something about it.
-const fn is_the_servers(code: ErrorCode) -> bool {
+/// Whether the operator, rather than the peer, has to do something about it.
+const fn is_server_fault(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::Internal
@@ -329,14 +335,14 @@ const fn is_the_servers(code: ErrorCode) -> bool {
     )
 }
 
-/// The answer to a request that its sender may not make.
-pub(crate) fn denial(why: &'static str) -> Response {
+/// The response to a request that the peer may not make.
+pub(crate) fn forbidden(why: &'static str) -> Response {
     Response::Error(RemoteError { code: ErrorCode::Denied as u8, text: why.to_owned(), number: 0 })
 }
 
-/// The answer that says no. Its text depends on the code alone: it echoes no secret and no path. Of what
-/// the store does, only an invite is ever denied.
-pub(crate) fn refused(code: ErrorCode) -> Response {
+/// The error response for `code`. Its text depends on the code alone, so it reveals no secret and no
+/// path. The store denies nothing but invites.
+pub(crate) fn error_response(code: ErrorCode) -> Response {
     let text = match code {
         ErrorCode::Malformed => "malformed request or object",
         ErrorCode::Denied => "the invite is unknown, spent or expired",
@@ -380,7 +386,7 @@ impl fmt::Debug for Job {
             Self::Append(_) => "Append",
             Self::Commit(_) => "Commit",
             Self::Abort(_) => "Abort",
-            Self::Leave(_) => "Leave",
+            Self::Release(_) => "Release",
         })
     }
 }

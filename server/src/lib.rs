@@ -1,8 +1,8 @@
 //! The server of zput: it stores what it is given and streams it back, and can open none of it.
 //!
 //! ```text
-//!   config ── setup ──► server     what is served, where, to whom
-//!                         │
+//!   config ── open_mounts ──► server     what is served, where, to whom
+//!                               │
 //!   listener          takes connections in, by either door
 //!      ↓
 //!   worker            one thread, one epoll; owns its connections, gives them turns; keeps files open
@@ -11,7 +11,7 @@
 //!      ↓       │
 //!   handler    │      what is to be done about a request, by value
 //!      ↓       ↓
-//!   catalog ──────►   mounts ──► store    the disk: on the threads of a pool
+//!   jobs ──────►   mounts ──► store    the disk: on the threads of a pool
 //!      ↓                            tree, archive
 //!   transfer          windows of an open object, each sent once it is in memory
 //!      ↓
@@ -28,12 +28,12 @@
 //!
 //! Around it: [`config`] says what is to be served, [`privileges`] and [`sandbox`] give up what that
 //! does not need, [`metrics`] and [`heartbeat`] are moved by the workers and told by [`admin`], and
-//! [`inherited`] and [`service`] speak with a service manager.
+//! [`socket_activation`] and [`systemd`] speak with a service manager.
 //!
 //! | bound | where |
 //! |---|---|
 //! | connections, and those of one client | [`ServerOptions::max_connections`], [`ServerOptions::max_per_client`] |
-//! | bytes a connection moves in a turn | `desk::TURN_BYTES` |
+//! | bytes a connection moves in a turn | `context::TURN_BYTES` |
 //! | bytes that are loaded at once | `transfer::WINDOW_BYTES` |
 //! | open files, and those kept idle | [`ServerOptions::open_files`], [`ServerOptions::keep_files`] |
 //! | pipes | `engines::pipes` |
@@ -46,57 +46,46 @@
 
 pub mod address;
 pub mod admin;
-#[path = "jobs.rs"]
-mod catalog;
+mod close;
 pub mod config;
-#[path = "workers.rs"]
-mod crew;
-#[path = "context.rs"]
-mod desk;
+mod context;
+mod dispatch;
 pub mod embedded;
 mod engines;
-#[path = "close.rs"]
-mod farewell;
-#[path = "dispatch.rs"]
-mod handler;
 pub mod heartbeat;
 pub mod http;
-#[path = "socket_activation.rs"]
-pub mod inherited;
 pub mod inspection;
 pub mod invite;
+mod jobs;
 mod listener;
 pub mod log;
 pub mod metrics;
+mod min_rate;
 pub mod mounts;
-#[path = "object.rs"]
-mod opened;
-#[path = "min_rate.rs"]
-mod pace;
-#[path = "semaphore.rs"]
-mod permits;
+mod object;
+pub mod open_mounts;
 mod pool;
 pub mod ready;
 pub mod sandbox;
+mod semaphore;
 pub mod server;
-#[path = "systemd.rs"]
-pub mod service;
 mod session;
-#[path = "open_mounts.rs"]
-pub mod setup;
+mod socket;
+pub mod socket_activation;
 pub mod store;
-#[path = "upload_expiry.rs"]
-mod sweeper;
 mod sys;
+pub mod systemd;
 mod transfer;
+mod upload_expiry;
 mod web;
-#[path = "socket.rs"]
-mod wire;
 mod worker;
+mod workers;
 
 pub use address::{BoundAddress, ListenAddress};
 pub use embedded::EmbeddedServer;
 pub use engines::{Engine, UnknownEngine};
 pub use listener::Listener;
-pub use server::{Remounter, Server, ServerError, ServerHandle, ServerOptions, Stats, Stopper};
+pub use server::{
+    ReloadHandle, Server, ServerError, ServerHandle, ServerOptions, ShutdownHandle, Stats,
+};
 pub use sys::{memory, privileges, standard, threads};

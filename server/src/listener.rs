@@ -1,8 +1,9 @@
-//! Takes connections in and hands them to the workers in turn.
+//! Accepts connections and hands them to the workers in turn.
 //!
-//! One thread for all listening sockets. It never stalls and never spins: at the connection limit a
-//! peer is told that the server is busy; without descriptors the one held in reserve lets a waiting
-//! peer be turned away, and then the listener rests.
+//! One thread serves all listening sockets. It never stalls and never spins: at a connection limit
+//! it tells the peer that the server is busy. When the process has no file descriptors left it
+//! gives up a spare one to accept the peer at the head of the queue and close it; then the listener
+//! pauses.
 
 mod bind;
 
@@ -30,38 +31,38 @@ use bind::Accepted;
 pub use bind::Listener;
 
 use crate::{
-    crew::Admission,
-    metrics::{DoorMetrics, Protocol, Refusal},
+    metrics::{EndpointMetrics, Protocol, Refusal},
     session,
+    socket::Socket,
     sys::{self, threads},
     web,
-    wire::Socket,
-    worker::{Doorway, NoSeat},
+    worker::{Endpoint, LimitReached},
+    workers::Dispatcher,
 };
 
-/// The waker's token; listeners have their number.
+/// The waker's token; a listener's token is its index.
 const WAKER: Token = Token(usize::MAX);
 
-/// Connections taken from one listener before the others have their turn.
+/// Connections accepted from one listener before the others have their turn.
 const ACCEPTS_PER_ROUND: usize = 64;
 
-/// How long a listener rests when descriptors or memory ran out: long enough for requests to end,
-/// short enough for peers that wait in the backlog.
+/// Pause of a listener after descriptors or memory ran out: long enough for requests to end, short
+/// enough for peers that wait in the backlog.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// A congestion control that does not pace. BBR's pacing on loopback costs 2.4 times the CPU.
+/// A congestion control without pacing. BBR's pacing on loopback costs 2.4 times the CPU.
 const LOOPBACK_CONGESTION: &str = "cubic";
 
-/// Which protocol a listener speaks.
+/// The protocol of a listener's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Speaks {
-    /// That of zput.
+pub(crate) enum ListenerProtocol {
+    /// The protocol of docs/PROTOCOL.md.
     Zput,
-    /// HTTP.
+    /// HTTP/1.1.
     Http,
 }
 
-impl Speaks {
+impl ListenerProtocol {
     const fn protocol(self) -> Protocol {
         match self {
             Self::Zput => Protocol::Zput,
@@ -70,43 +71,43 @@ impl Speaks {
     }
 }
 
-/// What connections of each protocol have in common, for those that come from now on.
+/// The settings of each protocol for the connections that are accepted from now on.
 #[derive(Clone)]
-pub(crate) struct Doors(Arc<Mutex<(Arc<session::Door>, Arc<web::Door>)>>);
+pub(crate) struct Endpoints(Arc<Mutex<(Arc<session::Settings>, Arc<web::Settings>)>>);
 
-impl Doors {
-    /// These.
-    pub(crate) fn new(zput: session::Door, web: web::Door) -> Self {
+impl Endpoints {
+    /// Begins with these settings.
+    pub(crate) fn new(zput: session::Settings, web: web::Settings) -> Self {
         Self(Arc::new(Mutex::new((Arc::new(zput), Arc::new(web)))))
     }
 
-    /// Others from now on for who speaks zput's protocol.
-    pub(crate) fn replace_zput(&self, zput: session::Door) {
+    /// Replaces the settings of zput's protocol for new connections.
+    pub(crate) fn replace_zput(&self, zput: session::Settings) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Arc::new(zput);
     }
 
-    fn of(&self, speaks: Speaks) -> Doorway {
+    fn of(&self, speaks: ListenerProtocol) -> Endpoint {
         let (zput, web) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match speaks {
-            Speaks::Zput => Doorway::Zput(Arc::clone(zput)),
-            Speaks::Http => Doorway::Web(Arc::clone(web)),
+            ListenerProtocol::Zput => Endpoint::Zput(Arc::clone(zput)),
+            ListenerProtocol::Http => Endpoint::Web(Arc::clone(web)),
         }
     }
 }
 
-/// What becomes of an accepted socket.
-pub(crate) struct Reception {
-    /// The way to the workers.
-    pub(crate) admission: Admission,
-    /// What is behind the listeners.
-    pub(crate) doors: Doors,
-    /// What is counted of arrivals.
-    pub(crate) metrics: Arc<DoorMetrics>,
+/// Handles an accepted socket: settings, limits, metrics, and the way to a worker.
+pub(crate) struct AcceptedHandler {
+    /// Gives the connection to a worker.
+    pub(crate) dispatcher: Dispatcher,
+    /// The settings of each protocol.
+    pub(crate) endpoints: Endpoints,
+    /// Counts accepted and refused connections.
+    pub(crate) metrics: Arc<EndpointMetrics>,
     /// Whether loopback peers get [`LOOPBACK_CONGESTION`]: unless the operator chose one for all.
     pub(crate) tune_loopback: bool,
 }
 
-/// The acceptor's thread.
+/// The thread that accepts.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     stop: Arc<AtomicBool>,
@@ -115,23 +116,24 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts to accept. `at_end` is dropped when the thread ends, whyever.
+    /// Starts the thread. It drops `exit_notice` when it ends, for whatever reason.
     pub(crate) fn start(
-        listeners: Vec<(Listener, Speaks)>,
-        reception: Reception,
-        at_end: impl Send + 'static,
+        listeners: Vec<(Listener, ListenerProtocol)>,
+        handler: AcceptedHandler,
+        exit_notice: impl Send + 'static,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut gates = Vec::with_capacity(listeners.len());
+        let mut states = Vec::with_capacity(listeners.len());
         for (n, (mut listener, speaks)) in listeners.into_iter().enumerate() {
             poll.registry().register(listener.source(), Token(n), Interest::READABLE)?;
-            gates.push(Gate { listener, speaks, ready: true, rests_until: None });
+            states.push(ListenerState { listener, speaks, ready: true, rests_until: None });
         }
-        let mut room = Room { poll, gates, reception, spare: spare(), stop: Arc::clone(&stop) };
+        let mut room =
+            AcceptLoop { poll, states, handler, spare: spare(), stop: Arc::clone(&stop) };
         let thread = threads::begin("acceptor", move || {
-            let _at_end = at_end;
+            let _at_end = exit_notice;
             room.run()
         })?;
         Ok(Self { stop, waker, thread })
@@ -146,68 +148,68 @@ impl Acceptor {
 }
 
 /// A listening socket and its readiness.
-struct Gate {
+struct ListenerState {
     listener: Listener,
-    speaks: Speaks,
-    /// `WouldBlock` was not the last word of accepting.
+    speaks: ListenerProtocol,
+    /// Whether accept(2) may succeed: it did not return `WouldBlock` last.
     ready: bool,
-    /// Set while descriptors are exhausted.
+    /// End of the pause, while descriptors or memory are exhausted.
     rests_until: Option<Instant>,
 }
 
-struct Room {
+struct AcceptLoop {
     poll: Poll,
-    gates: Vec<Gate>,
-    reception: Reception,
+    states: Vec<ListenerState>,
+    handler: AcceptedHandler,
     /// A descriptor to give up when there are none left.
     spare: Option<File>,
     stop: Arc<AtomicBool>,
 }
 
-impl Room {
+impl AcceptLoop {
     fn run(&mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(self.gates.len() + 1);
+        let mut events = Events::with_capacity(self.states.len() + 1);
         while !self.stop.load(Ordering::Acquire) {
             match self.poll.poll(&mut events, self.timeout()) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => events.clear(),
                 result => result?,
             }
             for event in &events {
-                if let Some(gate) = self.gates.get_mut(event.token().0) {
-                    gate.ready = true;
+                if let Some(state) = self.states.get_mut(event.token().0) {
+                    state.ready = true;
                 }
             }
             let now = Instant::now();
-            for gate in &mut self.gates {
-                if gate.rests_until.is_some_and(|until| until <= now) {
-                    gate.rests_until = None;
+            for state in &mut self.states {
+                if state.rests_until.is_some_and(|until| until <= now) {
+                    state.rests_until = None;
                 }
-                if gate.ready && gate.rests_until.is_none() {
-                    gate.accept_some(&self.reception, &mut self.spare, now);
+                if state.ready && state.rests_until.is_none() {
+                    state.accept_some(&self.handler, &mut self.spare, now);
                 }
             }
         }
         Ok(())
     }
 
-    /// At once when a gate has more; when the first one has rested; or as long as it takes.
+    /// Zero when a listener is ready, the rest of the shortest pause, or none.
     fn timeout(&self) -> Option<Duration> {
         let now = Instant::now();
-        let ready = self.gates.iter().filter(|gate| gate.ready);
-        ready.map(|gate| gate.rests_until.map_or(Duration::ZERO, |u| u.duration_since(now))).min()
+        let ready = self.states.iter().filter(|state| state.ready);
+        ready.map(|state| state.rests_until.map_or(Duration::ZERO, |u| u.duration_since(now))).min()
     }
 }
 
-impl Gate {
-    fn accept_some(&mut self, reception: &Reception, spare: &mut Option<File>, now: Instant) {
+impl ListenerState {
+    fn accept_some(&mut self, handler: &AcceptedHandler, spare: &mut Option<File>, now: Instant) {
         for _ in 0..ACCEPTS_PER_ROUND {
             match self.listener.accept() {
-                Ok(accepted) => reception.receive(accepted, self.speaks),
+                Ok(accepted) => handler.receive(accepted, self.speaks),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.ready = false;
                     return;
                 }
-                // The peer left before it was accepted; there may be others behind it.
+                // The peer closed the connection before it was accepted. Others may wait behind it.
                 Err(e)
                     if matches!(
                         e.kind(),
@@ -216,7 +218,7 @@ impl Gate {
                 Err(failure) => {
                     if sys::net::is_exhaustion(&failure) {
                         turn_one_away(&self.listener, spare);
-                        reception.metrics.refused(self.speaks.protocol(), Refusal::Exhausted);
+                        handler.metrics.refused(self.speaks.protocol(), Refusal::Exhausted);
                     }
                     warn!(%failure, "cannot accept: resting");
                     self.rests_until = Some(now + EXHAUSTED_PAUSE);
@@ -227,8 +229,8 @@ impl Gate {
     }
 }
 
-/// Without descriptors the peer at the head of the queue would wait, and be accepted in vain again
-/// and again: the spare descriptor is given up to accept it and to close it at once.
+/// Without descriptors the peer at the head of the queue would stay there and accept(2) would fail
+/// again and again. So the spare descriptor is given up to accept that peer and close it at once.
 fn turn_one_away(listener: &Listener, spare: &mut Option<File>) {
     drop(spare.take());
     if let Ok(accepted) = listener.accept() {
@@ -241,8 +243,8 @@ fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-impl Reception {
-    fn receive(&self, accepted: Accepted, speaks: Speaks) {
+impl AcceptedHandler {
+    fn receive(&self, accepted: Accepted, speaks: ListenerProtocol) {
         let Accepted { socket, peer, address } = accepted;
         if let Socket::Tcp(stream) = &socket {
             let mut tuned = sys::net::set_nodelay(stream);
@@ -250,17 +252,17 @@ impl Reception {
                 tuned = tuned.and_then(|()| sys::net::set_congestion(stream, LOOPBACK_CONGESTION));
             }
             if let Err(failure) = tuned {
-                // It works without, only slower.
+                // The connection works without it, only slower.
                 debug!(peer, %failure, "cannot tune a socket");
             }
         }
-        let door = self.doors.of(speaks);
-        match self.admission.admit(socket, door, peer, address) {
+        let endpoint = self.endpoints.of(speaks);
+        match self.dispatcher.dispatch(socket, endpoint, peer, address) {
             Ok(()) => self.metrics.accepted(speaks.protocol()),
             Err((socket, reason)) => {
                 let why = match reason {
-                    NoSeat::Full => Refusal::Limit,
-                    NoSeat::ClientFull => Refusal::PerClient,
+                    LimitReached::Full => Refusal::Limit,
+                    LimitReached::ClientFull => Refusal::PerClient,
                 };
                 self.metrics.refused(speaks.protocol(), why);
                 refuse(&socket, speaks, reason);
@@ -269,25 +271,28 @@ impl Reception {
     }
 }
 
-/// RFC 9110, 15.6.4. The text has 31 bytes.
+/// RFC 9110, 15.6.4. The body has 31 bytes.
 const HTTP_REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: text/plain\r\n\
     Content-Length: 31\r\nConnection: close\r\n\r\nthere are too many connections\n";
 
-/// Tells a peer that there is no seat for it.
-fn refuse(socket: &Socket, speaks: Speaks, reason: NoSeat) {
+/// Tells a peer that a connection limit is reached.
+fn refuse(socket: &Socket, speaks: ListenerProtocol, reason: LimitReached) {
     let why = match reason {
-        NoSeat::Full => "the server has too many connections",
-        NoSeat::ClientFull => "your address has too many connections",
+        LimitReached::Full => "the server has too many connections",
+        LimitReached::ClientFull => "your address has too many connections",
     };
     debug!(why, "refused a connection");
-    // What the peer has sent already must be read, or closing resets the connection and the reset
-    // overtakes the refusal. All of this is a courtesy: if it fails the peer sees a closed connection.
+    // Bytes that the peer has sent must be read: closing with unread bytes resets the connection, and
+    // the reset can overtake the refusal. All this is best effort: if it fails, the peer sees a
+    // connection that was closed.
     let mut unread = [0; 512];
     let _hello = socket.read_once(&mut unread);
     let refusal = match speaks {
-        Speaks::Zput => ServerHello::Refused(RemoteError::new(ErrorCode::Busy, why)).encode(),
-        Speaks::Http => HTTP_REFUSAL.to_vec(),
+        ListenerProtocol::Zput => {
+            ServerHello::Refused(RemoteError::new(ErrorCode::Busy, why)).encode()
+        }
+        ListenerProtocol::Http => HTTP_REFUSAL.to_vec(),
     };
     let _sent = sys::net::send(socket.as_fd(), &refusal, false);
     let _ended = socket.shutdown(Shutdown::Write);

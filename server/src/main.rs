@@ -21,24 +21,24 @@ use signal_hook::{
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 use zput_server::{
-    Listener, Remounter, Server, ServerError, Stopper,
-    admin::{Admin, Condition},
+    Listener, ReloadHandle, Server, ServerError, ShutdownHandle,
+    admin::{Admin, Health},
     config::{
         CheckArgs, Cli, Command, Config, ConfigError, DEFAULT_LISTEN, InviteArgs, ScrubArgs,
         ServeArgs,
     },
-    inherited::{Inherited, InheritedSocket},
     inspection, invite,
     log::{self, Author, Filtering, LogFormat},
     memory::{self, Allocator},
+    open_mounts::{self, OpenStores},
     privileges,
     ready::Readiness,
-    sandbox::{self, Enforced, Reach},
-    server, service,
-    setup::{self, Stores},
+    sandbox::{self, Allowlist, Enforced},
+    server,
+    socket_activation::{ActivatedSocket, ActivatedSockets},
     standard,
     store::{Clock, Store, StoreError},
-    threads,
+    systemd, threads,
 };
 
 #[global_allocator]
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     memory::begin();
     let cli = Cli::parse();
     // It holds the server's key: no core of it is to lie about.
-    privileges::leave_no_core();
+    privileges::disable_core_dumps();
     let result = match &cli.command {
         Some(Command::Invite(args)) => print_invite(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Scrub(args)) => scrub(args),
@@ -98,9 +98,9 @@ fn is_no_address(error: &anyhow::Error) -> bool {
 /// threads when nothing is left to give up.
 fn serve(args: &ServeArgs) -> Result<()> {
     let mut config = Config::load(args)?;
-    let inherited = Inherited::take()?;
+    let activated = ActivatedSockets::take()?;
     let addressed = !config.listen.is_empty() || !config.http.is_empty();
-    if !addressed && inherited.zput.is_empty() && inherited.http.is_empty() {
+    if !addressed && activated.zput.is_empty() && activated.http.is_empty() {
         if config.file.is_some() {
             // Before anything is made on the disk.
             return Err(ServerError::NoAddress.into());
@@ -108,52 +108,55 @@ fn serve(args: &ServeArgs) -> Result<()> {
         config.listen.push(DEFAULT_LISTEN.parse()?);
     }
     let filtering = log::start(Author::Server, config.log_format, config.log.as_deref())?;
-    service::connect();
+    systemd::connect();
     let congestion = config.congestion.as_deref();
     let mut zput = server::listen(&config.listen, congestion)?;
-    zput.extend(adopt(inherited.zput, congestion)?);
+    zput.extend(adopt(activated.zput, congestion)?);
     let mut http = server::listen(&config.http, congestion)?;
-    http.extend(adopt(inherited.http, congestion)?);
-    let admin = match (inherited.admin, &config.admin) {
+    http.extend(adopt(activated.http, congestion)?);
+    let admin = match (activated.admin, &config.admin) {
         (Some(socket), _) => adopt([socket], None)?.pop(),
         (None, Some(address)) => server::listen(slice::from_ref(address), None)?.pop(),
         (None, None) => None,
     };
     drop_privileges(&config)?;
-    let mut stores = Stores::of(&config)?;
+    let mut stores = OpenStores::open(&config)?;
     enter_sandbox(&config)?;
     // Archives are read from here on: whoever made one is not to be believed.
-    let options = setup::options(&config, &mut stores)?;
+    let options = open_mounts::server_options(&config, &mut stores)?;
     log::begin().context("cannot start a thread")?;
     // From here on signals wait until somebody looks at them.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
 
     let readiness = Readiness::of(&config, &options, &zput, &http, admin.as_ref());
     let server = Server::on(options, zput, http)?.spawn()?;
-    let condition = Condition::new(server.metrics(), server.pulse());
+    let health = Health::new(server.metrics(), server.liveness());
     let admin = admin
-        .map(|listener| Admin::start(listener, condition.clone()))
+        .map(|listener| Admin::start(listener, health.clone()))
         .transpose()
         .context("cannot start a thread")?;
-    service::keep_watchdog(condition.clone()).context("cannot start a thread")?;
-    if let (Some(stopper), Some(remounter)) = (server.stopper(), server.remounter()) {
-        let reload = Reload { args: args.clone(), running: config, filtering, remounter, stores };
-        let obey = move || obey_signals(signals, reload, &stopper);
+    systemd::start_watchdog(health.clone()).context("cannot start a thread")?;
+    if let (Some(shutdown_handle), Some(reload_handle)) =
+        (server.shutdown_handle(), server.reload_handle())
+    {
+        let reload =
+            Reload { args: args.clone(), running: config, filtering, reload_handle, stores };
+        let obey = move || obey_signals(signals, reload, &shutdown_handle);
         let _thread = threads::begin("signals", obey).context("cannot start a thread")?;
     }
     readiness.announce().context("cannot start a thread")?;
-    service::ready();
+    systemd::ready();
     // Whatever ends it: what is under way may end, and nobody is to be sent here any more.
     let result = server.wait_then(|| {
-        condition.drain();
-        service::stopping();
+        health.drain();
+        systemd::stopping();
     });
     drop(admin);
     Ok(result?)
 }
 
 fn adopt(
-    sockets: impl IntoIterator<Item = InheritedSocket>,
+    sockets: impl IntoIterator<Item = ActivatedSocket>,
     congestion: Option<&str>,
 ) -> Result<Vec<Listener>> {
     let adopt = |socket| {
@@ -169,7 +172,7 @@ fn drop_privileges(config: &Config) -> Result<()> {
     } else if privileges::is_root() {
         warn!("running as root: name a user who may do less (--user NAME)");
     }
-    privileges::renounce().context("cannot give up new privileges")
+    privileges::forbid_new_privileges().context("cannot give up new privileges")
 }
 
 fn enter_sandbox(config: &Config) -> Result<()> {
@@ -177,12 +180,12 @@ fn enter_sandbox(config: &Config) -> Result<()> {
         info!("no sandbox: as was asked for");
         return Ok(());
     }
-    match Reach::of(config).enforce()? {
+    match Allowlist::for_config(config).enforce()? {
         Enforced::Fully => info!("sandbox: fully enforced"),
         Enforced::Partially => info!("sandbox: partially enforced, by an older kernel"),
         Enforced::NotAvailable => warn!("sandbox: not available: the kernel has no Landlock"),
     }
-    if sandbox::give_up_calls()? {
+    if sandbox::deny_syscalls()? {
         info!("sandbox: no further sockets, programs and processes");
     } else {
         warn!("sandbox: sockets, programs and processes can be made: no seccomp is to be had here");
@@ -195,8 +198,8 @@ struct Reload {
     args: ServeArgs,
     running: Config,
     filtering: Filtering,
-    remounter: Remounter,
-    stores: Stores,
+    reload_handle: ReloadHandle,
+    stores: OpenStores,
 }
 
 impl Reload {
@@ -227,11 +230,11 @@ impl Reload {
             return Ok(None);
         }
         let config = Config::load(&self.args)?;
-        let served = self.remounter.mounts();
+        let served = self.reload_handle.mounts();
         let mut stores = self.stores.clone();
-        let mounts = setup::mounts_again(&config, &self.running, served, &mut stores)?;
+        let mounts = open_mounts::reload_mounts(&config, &self.running, served, &mut stores)?;
         self.filtering.change(config.log.as_deref())?;
-        if let Err(failure) = self.remounter.serve(mounts) {
+        if let Err(failure) = self.reload_handle.serve(mounts) {
             self.filtering.change(self.running.log.as_deref())?;
             return Err(failure.into());
         }
@@ -245,19 +248,19 @@ impl Reload {
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// SIGHUP reads the configuration again. The first signal to stop stops the server, a later one ends it.
-fn obey_signals(mut signals: Signals, mut reload: Reload, stopper: &Stopper) {
+fn obey_signals(mut signals: Signals, mut reload: Reload, shutdown_handle: &ShutdownHandle) {
     let mut stopping: Option<Instant> = None;
     for signal in &mut signals {
         match (signal, stopping) {
             (SIGHUP, Some(_)) => {}
             (SIGHUP, None) => {
-                service::reloading();
+                systemd::reloading();
                 reload.run();
-                service::ready();
+                systemd::ready();
             }
             (_, None) => {
                 stopping = Some(Instant::now());
-                stopper.stop();
+                shutdown_handle.stop();
             }
             (_, Some(since)) if since.elapsed() < SAME_SIGNAL => {}
             (_, Some(_)) => {

@@ -1,36 +1,38 @@
-//! The minimum rate: who makes the server wait has to move something meanwhile.
+//! The minimum rate: a peer that lets the server wait must move some bytes in that time.
 //!
-//! Counted are the bytes that moved while the peer had to act: to take what is sent to it, or to send what it announced.
-//! What a socket's buffer holds has moved and was not taken yet, and the other way round: a peer may have taken as much before the
-//! socket says that there is room. So much is everybody's to owe.
+//! The monitor counts bytes that moved while it was the peer's turn: to read what is sent to it, or
+//! to send what it announced. Bytes in our send buffer count as moved although the peer has not
+//! read them, and a peer may have read that much before the socket reports room. Every peer gets
+//! that much slack.
 
 use std::time::{Duration, Instant};
 
-/// How long a peer is watched before it is judged: retransmissions and a sleeping laptop's reconnection fit in.
+/// Length of an observation: longer than retransmissions and the reconnection of a laptop that
+/// slept.
 const WATCH: Duration = Duration::from_secs(60);
 
-/// A peer's pace.
+/// Watches the rate of one peer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// Bytes a second that are fast enough; 0: everybody is.
+pub(crate) struct RateMonitor {
+    /// The minimum rate in bytes a second; 0 for none.
     rate: u64,
-    /// Since when it is watched and when it is judged, if it has to act.
+    /// Begin and end of the observation, while it is the peer's turn.
     watched: Option<(Instant, Instant)>,
     moved: u64,
 }
 
-impl Pace {
-    /// At least `rate` bytes a second; 0 for no minimum.
+impl RateMonitor {
+    /// A monitor for at least `rate` bytes a second; 0 for no minimum.
     pub(crate) const fn at_least(rate: u64) -> Self {
         Self { rate, watched: None, moved: 0 }
     }
 
-    /// So many bytes moved.
+    /// Counts `bytes` that moved.
     pub(crate) const fn moved(&mut self, bytes: u64) {
         self.moved = self.moved.saturating_add(bytes);
     }
 
-    /// Whether it is the peer's turn to act, as of now.
+    /// Notes whether it is the peer's turn as of `now`.
     pub(crate) fn peer_acts(&mut self, acts: bool, now: Instant) {
         if !acts || self.rate == 0 {
             self.watched = None;
@@ -44,13 +46,14 @@ impl Pace {
         self.moved = 0;
     }
 
-    /// When to judge.
+    /// When the observation ends.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.watched.map(|(_, judged)| judged)
     }
 
-    /// Judges, if it is time: who was fast enough is watched anew, who owes no more than what it may have taken `unnoticed`, in
-    /// bytes, is watched on.
+    /// Judges the peer at the end of an observation. A peer that was fast enough is observed anew. One
+    /// that is short of no more than `unnoticed` bytes, which it may have taken without the server's
+    /// knowledge, is observed further.
     pub(crate) fn is_too_slow(&mut self, now: Instant, unnoticed: u64) -> bool {
         let Some((since, judged)) = self.watched else { return false };
         if now < judged {
@@ -72,21 +75,22 @@ mod tests {
 
     const UNNOTICED: u64 = 131_072;
 
-    /// Judged once a minute for `minutes`, a peer that moves `bytes` in each of them. The minute it is found too slow.
+    /// Judges a peer that moves `bytes` a minute, once a minute for `minutes`. Returns the minute in
+    /// which it is found too slow.
     fn found_out(rate: u64, bytes: u64, minutes: u64) -> Option<u64> {
         let start = Instant::now();
-        let mut pace = Pace::at_least(rate);
-        pace.peer_acts(true, start);
+        let mut rate = RateMonitor::at_least(rate);
+        rate.peer_acts(true, start);
         (1..=minutes).find(|minute| {
             let now = start + Duration::from_secs(60 * minute);
-            assert_eq!(pace.deadline(), Some(now));
-            assert!(!pace.is_too_slow(now - Duration::from_nanos(1), UNNOTICED), "it is not time");
-            pace.moved(bytes);
-            pace.is_too_slow(now, UNNOTICED)
+            assert_eq!(rate.deadline(), Some(now));
+            assert!(!rate.is_too_slow(now - Duration::from_nanos(1), UNNOTICED), "it is not time");
+            rate.moved(bytes);
+            rate.is_too_slow(now, UNNOTICED)
         })
     }
 
-    /// 1,024 B/s are 61,440 a minute; 131,072 may be owed.
+    /// 1,024 B/s are 61,440 bytes a minute; 131,072 bytes are the slack.
     #[test]
     fn who_moves_too_little_while_it_has_to_act_is_too_slow() {
         assert_eq!(found_out(1024, 61_440, 1000), None);
@@ -101,51 +105,51 @@ mod tests {
     #[test]
     fn who_takes_enough_in_steps_is_fast_enough() {
         let start = Instant::now();
-        let mut pace = Pace::at_least(1024);
-        pace.peer_acts(true, start);
+        let mut rate = RateMonitor::at_least(1024);
+        rate.peer_acts(true, start);
         for minute in 1..1000 {
             if minute % 2 == 0 {
-                pace.moved(131_072);
+                rate.moved(131_072);
             }
             assert!(
-                !pace.is_too_slow(start + Duration::from_secs(60 * minute), UNNOTICED),
+                !rate.is_too_slow(start + Duration::from_secs(60 * minute), UNNOTICED),
                 "{minute}"
             );
         }
     }
 
-    /// What was moved in time is no credit for later.
+    /// Bytes moved in one observation are no credit for the next.
     #[test]
     fn who_was_fast_is_found_out_when_it_stops() {
         let start = Instant::now();
-        let mut pace = Pace::at_least(1024);
-        pace.peer_acts(true, start);
-        pace.moved(1 << 40);
+        let mut rate = RateMonitor::at_least(1024);
+        rate.peer_acts(true, start);
+        rate.moved(1 << 40);
         let slow =
-            (1..100).find(|m| pace.is_too_slow(start + Duration::from_secs(60 * m), UNNOTICED));
+            (1..100).find(|m| rate.is_too_slow(start + Duration::from_secs(60 * m), UNNOTICED));
         assert_eq!(slow, Some(4));
     }
 
     #[test]
     fn what_moved_before_the_peer_had_to_act_does_not_count() {
         let start = Instant::now();
-        let mut pace = Pace::at_least(5_000);
-        pace.moved(1 << 40);
-        pace.peer_acts(true, start);
-        assert!(pace.is_too_slow(start + Duration::from_secs(60), UNNOTICED));
+        let mut rate = RateMonitor::at_least(5_000);
+        rate.moved(1 << 40);
+        rate.peer_acts(true, start);
+        assert!(rate.is_too_slow(start + Duration::from_secs(60), UNNOTICED));
     }
 
     #[test]
     fn the_servers_own_time_does_not_count() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut pace = Pace::at_least(1);
-        pace.peer_acts(true, start);
-        pace.peer_acts(false, at(59));
-        assert_eq!(pace.deadline(), None);
-        pace.peer_acts(true, at(1000));
-        assert_eq!(pace.deadline(), Some(at(1060)));
-        let mut none = Pace::at_least(0);
+        let mut rate = RateMonitor::at_least(1);
+        rate.peer_acts(true, start);
+        rate.peer_acts(false, at(59));
+        assert_eq!(rate.deadline(), None);
+        rate.peer_acts(true, at(1000));
+        assert_eq!(rate.deadline(), Some(at(1060)));
+        let mut none = RateMonitor::at_least(0);
         none.peer_acts(true, start);
         assert_eq!(none.deadline(), None);
         assert!(!none.is_too_slow(at(1_000_000), UNNOTICED));

@@ -1,4 +1,4 @@
-//! An object that is open to be read, whichever mount it is of.
+//! An object that is open for reading, from a mount of any kind.
 
 use std::{
     fs::File,
@@ -15,21 +15,23 @@ use zput_common::{
 };
 
 use crate::{
-    mounts::{Found, Identity},
-    permits::Permit,
-    store::{Object, Place, StoreError},
+    mounts::{Fingerprint, FoundFile},
+    semaphore::Permit,
+    store::{CurrentFile, Object, StoreError},
     sys::residency::Residency,
 };
 
-/// The longest header that an open object keeps in memory: that of a blob for two post-quantum recipients, and more than
-/// any with classical ones. Objects with longer headers are opened again for each get.
+/// Maximum bytes of a header that an open object keeps in memory: the header of a blob for two
+/// post-quantum recipients, and more than any with classical recipients. Objects with longer
+/// headers are opened anew for each get.
 const HEADER_KEPT_BYTES: u32 = 4096;
 
-/// An object, open. It stays what it is as long as this value lives, whatever happens to its name.
+/// An open object. Its contents stay the same as long as this value lives, whatever happens to its
+/// name.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct OpenObject {
     file: Arc<File>,
-    /// Where the object begins in the file.
+    /// Offset of the object in the file.
     base: u64,
     info: Info,
     header: Option<Box<[u8]>>,
@@ -40,39 +42,39 @@ pub(crate) struct Opened {
     _permit: Permit,
 }
 
-/// What tells whether a name still stands for this object.
+/// How to check whether the object's name still leads to it.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
-    /// The current version in a store: its file's place.
-    Current(Place),
-    /// A version that was asked for by its number.
+    /// The current version in a store: the identity of its file.
+    Current(CurrentFile),
+    /// A version that was requested by its number.
     Version,
     /// A file of a tree, or a member of an archive.
-    Mounted(Identity),
+    Mounted(Fingerprint),
 }
 
-/// Sections that lie outside of an object, or that it does not have.
+/// Sections that lie outside of the object, or that this kind of object does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutOfRange;
 
-impl Opened {
-    /// A version in a store; with its place, unless it was asked for by its number.
+impl OpenObject {
+    /// A version in a store. `current_file` is the identity of its file, unless it was requested by its number.
     ///
     /// # Errors
     /// When its header cannot be read.
     pub(crate) fn stored(
         object: Object,
-        place: Option<Place>,
+        current_file: Option<CurrentFile>,
         permit: Permit,
     ) -> Result<Self, StoreError> {
         let info = object.info();
         let Version(version) = info.version;
         Ok(Self {
-            header: object.blamed(object.framed_header())?.map(Vec::into_boxed_slice),
+            header: object.with_path(object.checked_header())?.map(Vec::into_boxed_slice),
             base: 0,
             etag: format!("{version:x}"),
             modified: UNIX_EPOCH.checked_add(Duration::from_nanos(version)),
-            origin: place.map_or(Origin::Version, Origin::Current),
+            origin: current_file.map_or(Origin::Version, Origin::Current),
             info,
             file: object.into_file(),
             residency: Residency::default(),
@@ -80,37 +82,37 @@ impl Opened {
         })
     }
 
-    /// A file of a tree, or a member of an archive. What has the framing of a sealed blob is one.
+    /// A file of a tree, or a member of an archive. It is a sealed object if it begins like one.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn found(found: Found, permit: Permit) -> io::Result<Self> {
-        let Found { file, offset: base, length, modified, identity } = found;
-        let (info, header) = look_at(&file, base, length, identity.version())?;
+    pub(crate) fn found(found: FoundFile, permit: Permit) -> io::Result<Self> {
+        let FoundFile { file, offset: base, length, modified, fingerprint } = found;
+        let (info, header) = look_at(&file, base, length, fingerprint.version())?;
         Ok(Self {
             base,
             info,
             header,
-            etag: identity.etag(),
+            etag: fingerprint.etag(),
             modified: modified.time(),
-            origin: Origin::Mounted(identity),
+            origin: Origin::Mounted(fingerprint),
             file,
             residency: Residency::default(),
             _permit: permit,
         })
     }
 
-    /// What peers are told of it.
+    /// The object's description for peers.
     pub(crate) const fn info(&self) -> Info {
         self.info
     }
 
-    /// The file that it lies in.
+    /// The file that it is in.
     pub(crate) const fn file(&self) -> &Arc<File> {
         &self.file
     }
 
-    /// How to tell whether its bytes are in memory.
+    /// How to check whether its bytes are in memory.
     pub(crate) const fn residency(&self) -> &Residency {
         &self.residency
     }
@@ -120,37 +122,37 @@ impl Opened {
         self.header.as_deref()
     }
 
-    /// A strong entity tag without its quotes: it changes with the bytes.
+    /// A strong entity tag without quotes: it changes whenever the bytes do.
     pub(crate) fn etag(&self) -> &str {
         &self.etag
     }
 
-    /// When it got its bytes.
+    /// Time of the last change of its bytes.
     pub(crate) const fn modified(&self) -> Option<SystemTime> {
         self.modified
     }
 
-    /// What tells whether a name still stands for it.
+    /// How to check whether the object's name still leads to it.
     pub(crate) const fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Whether it is small enough to be kept open, and what its name alone stands for.
+    /// Whether the cache may keep it open: its header is small, and its name alone leads to it.
     pub(crate) const fn is_worth_keeping(&self) -> bool {
         self.info.header_length <= HEADER_KEPT_BYTES && !matches!(self.origin, Origin::Version)
     }
 
-    /// Where bytes of the object are in its file.
+    /// The range of the file for a range of the object.
     pub(crate) const fn in_file(&self, range: &Range<u64>) -> Range<u64> {
         self.base + range.start..self.base + range.end
     }
 
-    /// The bytes of the object that a section of a Get stands for. The header of a sealed object is in none: it names
-    /// the object, and these travel raw.
+    /// The range of the object for a section of a Get. No section has the header of a sealed object: it
+    /// contains the object's name, and sections travel outside of TLS.
     ///
     /// # Errors
-    /// For what ends beyond the object or would have a header, and for the footer and the body of a plain object
-    /// (PROTOCOL 5).
+    /// When the section ends outside of the object or contains the header, and for the footer and the
+    /// body of a plain object (PROTOCOL 5).
     pub(crate) fn section(&self, section: Section) -> Result<Range<u64>, OutOfRange> {
         let Info { kind, length, header_length, footer_length, .. } = self.info;
         let body = u64::from(header_length)..length.saturating_sub(footer_length.into());
@@ -167,7 +169,8 @@ impl Opened {
     }
 }
 
-/// What the bytes `base..base + length` of `file` are: a sealed blob by its framing, with its header, or plain bytes.
+/// Reads what the bytes `base..base + length` of `file` are: a sealed blob, with its header, or a
+/// plain file.
 pub(crate) fn look_at(
     file: &File,
     base: u64,
@@ -181,7 +184,7 @@ pub(crate) fn look_at(
     let (mut prefix, mut tail) = ([0; PREFIX_BYTES], [0; TAIL_BYTES]);
     file.read_exact_at(&mut prefix, base)?;
     file.read_exact_at(&mut tail, base + length - TAIL_BYTES as u64)?;
-    // What is damaged is served as the bytes that it is: readers that ask for a blob are told that it is none.
+    // A damaged blob is served as plain bytes; a reader that asks for a blob is told that it is none.
     let Ok(envelope) = Envelope::new(&prefix, &tail, length) else { return Ok((plain, None)) };
     let Envelope { header_length, footer_length } = envelope;
     let mut header = vec![0; header_length as usize];
@@ -191,5 +194,4 @@ pub(crate) fn look_at(
 }
 
 #[cfg(test)]
-#[path = "object/tests.rs"]
 mod tests;

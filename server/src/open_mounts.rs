@@ -1,6 +1,7 @@
-//! From a configuration to a server: stores, trees and archives are opened here, and nothing of them is kept elsewhere.
+//! Opens the stores, trees and archives of a configuration.
 //!
-//! Stores are opened first, as who may make one; the rest is opened and read inside the sandbox.
+//! Stores are opened first, before privileges that making one may need are given up; the rest is
+//! opened and read inside the sandbox.
 
 use std::{
     env, fs, io,
@@ -16,7 +17,8 @@ use zput_common::proto::message::Scopes;
 use crate::{
     config::{Config, MountConfig, MountSource},
     mounts::{
-        DirMount, Guard, MountError, MountPoint, Mounts, MountsError, Policy, Source, TarMount,
+        DirMount, MountError, MountPoint, Mounts, MountsError, Policy, ProtectedPaths, Source,
+        TarMount,
     },
     server::ServerOptions,
     store::{Clock, STORE_FILE, Store, StoreError},
@@ -24,67 +26,67 @@ use crate::{
 
 /// Why a configuration cannot be served.
 #[derive(Debug, Error)]
-pub enum SetupError {
-    /// A store says no.
+pub enum OpenMountsError {
+    /// A store cannot be opened.
     #[error("cannot open the store {}: {source}", path.display())]
     Store {
-        /// Which.
+        /// The store's directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the store.
         source: StoreError,
     },
-    /// The directory of a store cannot be looked at.
+    /// The directory of a store cannot be looked up.
     #[error("cannot look at the directory of the store {}: {source}", path.display())]
     Look {
-        /// Which.
+        /// The store's directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// A tree or an archive says no.
+    /// A tree or an archive cannot be opened.
     #[error("cannot mount {}: {source}", path.display())]
     Mount {
-        /// Which.
+        /// The path of the tree or archive.
         path: PathBuf,
-        /// Why.
+        /// The error of the mount.
         source: MountError,
     },
-    /// The first store would be another one.
+    /// A reload would change the first store, and with it the server's key.
     #[error(
         "the first store among the mounts has the server's key and the accounts, and it would not \
          be {} any more: leave it the first one, or restart the server", path.display()
     )]
     Home {
-        /// The one that is.
+        /// The directory of the current first store.
         path: PathBuf,
     },
-    /// The mounts do not go together.
+    /// The mounts cannot be served together.
     #[error(transparent)]
     Mounts(#[from] MountsError),
 }
 
-/// Stores that are open, each once, however many mounts there are of it and however often the
-/// configuration is read: what is under way in a store is known to those who have it from here.
+/// The open stores, each opened once, however many mounts it has and however often the
+/// configuration is loaded: an open store knows its uploads in progress.
 #[derive(Clone, Debug, Default)]
-pub struct Stores(Vec<OpenStore>);
+pub struct OpenStores(Vec<OpenStore>);
 
 #[derive(Clone, Debug)]
 struct OpenStore {
-    /// Device and inode of its directory.
+    /// Device and inode numbers of the store's directory.
     directory: (u64, u64),
     path: PathBuf,
     store: Store,
 }
 
-impl Stores {
-    /// Opens those of `config`, and makes those that are not there, if it lets them be made.
+impl OpenStores {
+    /// Opens the stores of `config`, and creates missing ones if `config` allows it.
     ///
     /// # Errors
-    /// When one cannot be opened.
-    pub fn of(config: &Config) -> Result<Self, SetupError> {
+    /// When a store cannot be opened.
+    pub fn open(config: &Config) -> Result<Self, OpenMountsError> {
         let mut stores = Self::default();
-        // The sandbox hides where something is mounted.
-        Guard::remember_mount_points();
+        // The sandbox will hide the mount points.
+        ProtectedPaths::remember_mount_points();
         for mount in &config.mounts {
             if let MountSource::Store(path) = &mount.source {
                 stores.get(path, config.create)?;
@@ -93,10 +95,10 @@ impl Stores {
         Ok(stores)
     }
 
-    /// The store in the directory at `path`.
-    fn get(&mut self, path: &Path, create: bool) -> Result<Store, SetupError> {
-        let cannot = |source| SetupError::Store { path: path.to_owned(), source };
-        if let Ok(directory) = identity(path)
+    /// The store in the directory at `path`, opened if it is not open yet.
+    fn get(&mut self, path: &Path, create: bool) -> Result<Store, OpenMountsError> {
+        let cannot = |source| OpenMountsError::Store { path: path.to_owned(), source };
+        if let Ok(directory) = device_and_inode(path)
             && let Some(open) = self.0.iter().find(|open| open.directory == directory)
         {
             return Ok(open.store.clone());
@@ -105,30 +107,33 @@ impl Stores {
         let open = if create { Store::open } else { Store::open_existing };
         let store = open(path, Clock::system()).map_err(cannot)?;
         if is_new {
-            // A disk that is not mounted looks like this.
+            // The disk of a store that is not mounted looks like a missing store.
             warn!(path = %path.display(), "there was no store: made a new one, with a new key");
         }
-        let directory =
-            identity(path).map_err(|source| SetupError::Look { path: path.to_owned(), source })?;
+        let directory = device_and_inode(path)
+            .map_err(|source| OpenMountsError::Look { path: path.to_owned(), source })?;
         self.0.push(OpenStore { directory, path: path.to_owned(), store: store.clone() });
         Ok(store)
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+fn device_and_inode(path: &Path) -> io::Result<(u64, u64)> {
     let found = fs::metadata(path)?;
     Ok((found.dev(), found.ino()))
 }
 
-/// What a configuration comes to, opened; `stores` are its stores.
+/// The server options of a configuration, with its mounts opened; `stores` are its stores.
 ///
 /// # Errors
-/// When something of it cannot be opened.
-pub fn options(config: &Config, stores: &mut Stores) -> Result<ServerOptions, SetupError> {
+/// When a mount cannot be opened.
+pub fn server_options(
+    config: &Config,
+    stores: &mut OpenStores,
+) -> Result<ServerOptions, OpenMountsError> {
     let limits = &config.limits;
     let all = config.mounts.iter().map(|mount| open(mount, stores, config.create));
     let mounts = Mounts::new(all.collect::<Result<Vec<_>, _>>()?)?;
-    guard(config, &mounts)?;
+    protect_secrets(config, &mounts)?;
     let defaults = ServerOptions::new(mounts, config.listen.clone());
     let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     Ok(ServerOptions {
@@ -156,18 +161,19 @@ pub fn options(config: &Config, stores: &mut Stores) -> Result<ServerOptions, Se
     })
 }
 
-/// What another configuration comes to, while `served` is, whose stores `stores` are. What is the same in both stays open;
-/// archives are indexed again, and a directory that took the place of another is served from then on.
+/// The mounts of a reloaded configuration `config`, while those of `before` are `served`. Mounts
+/// that are equal in both stay open, except archives, which are indexed again; a directory that
+/// took the place of another is served from then on.
 ///
 /// # Errors
-/// When something of it cannot be opened, or the server's key would be another one. Then nothing has changed.
-pub fn mounts_again(
+/// When a mount cannot be opened, or the server's key would change. Nothing has changed then.
+pub fn reload_mounts(
     config: &Config,
     before: &Config,
     served: &Mounts,
-    stores: &mut Stores,
-) -> Result<Mounts, SetupError> {
-    let mut opened = Stores(stores.0.clone());
+    stores: &mut OpenStores,
+) -> Result<Mounts, OpenMountsError> {
+    let mut opened = OpenStores(stores.0.clone());
     let again = config.mounts.iter().map(|mount| {
         let is_archive = matches!(mount.source, MountSource::Tar { .. });
         let same = before.mounts.contains(mount) && !is_archive;
@@ -175,7 +181,7 @@ pub fn mounts_again(
             Some(point) if same => {
                 if let Source::Dir(dir) = point.source() {
                     let path = mount.source.path().to_owned();
-                    dir.reopen().map_err(|source| SetupError::Mount { path, source })?;
+                    dir.reopen().map_err(|source| OpenMountsError::Mount { path, source })?;
                 }
                 Ok(Arc::clone(point))
             }
@@ -183,56 +189,61 @@ pub fn mounts_again(
         }
     });
     let mounts = Mounts::new(again.collect::<Result<Vec<_>, _>>()?)?;
-    if let Some(home) = served.home() {
+    if let Some(home) = served.first_store() {
         let key = home.server_key().public_key();
-        if mounts.home().is_none_or(|home| home.server_key().public_key() != key) {
+        if mounts.first_store().is_none_or(|home| home.server_key().public_key() != key) {
             let is_home = |open: &&OpenStore| open.store.server_key().public_key() == key;
             let path = stores.0.iter().find(is_home).map(|open| open.path.clone());
-            return Err(SetupError::Home { path: path.unwrap_or_default() });
+            return Err(OpenMountsError::Home { path: path.unwrap_or_default() });
         }
     }
-    guard(config, &mounts)?;
+    protect_secrets(config, &mounts)?;
     let served_stores: Vec<_> = mounts.stores().collect();
-    opened.0.retain(|open| served_stores.iter().any(|store| store.is(&open.store)));
+    opened.0.retain(|open| served_stores.iter().any(|store| store.ptr_eq(&open.store)));
     *stores = opened;
     Ok(mounts)
 }
 
-/// Sees to it that no tree shows a store, key files or the configuration.
-fn guard(config: &Config, mounts: &Mounts) -> Result<(), SetupError> {
-    let mut guard = Guard::default();
+/// Refuses trees that show a store, key files or the configuration.
+fn protect_secrets(config: &Config, mounts: &Mounts) -> Result<(), OpenMountsError> {
+    let mut protected = ProtectedPaths::default();
     for mount in &config.mounts {
         if let MountSource::Store(path) = &mount.source {
-            guard.store(path);
+            protected.add_store(path);
         }
     }
     if let Some(file) = &config.file {
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-        guard.directory("the configuration in", dir.unwrap_or(Path::new(".")));
+        protected.add_directory("the configuration in", dir.unwrap_or(Path::new(".")));
     }
-    // Where the commands of this user keep what they need (XDG Base Directory).
+    // The directories in which commands of this user keep their files (XDG Base Directory).
     let of_user = |variable: &str, below_home: &str| -> Option<PathBuf> {
         let home = || Some(PathBuf::from(env::var_os("HOME")?).join(below_home));
         let base = env::var_os(variable).map(PathBuf::from).filter(|dir| dir.is_absolute());
         Some(base.or_else(home)?.join("zput"))
     };
     if let Some(dir) = of_user("XDG_CONFIG_HOME", ".config") {
-        guard.directory("the key files in", &dir);
+        protected.add_directory("the key files in", &dir);
     }
     if let Some(dir) = of_user("XDG_DATA_HOME", ".local/share") {
-        guard.store(&dir.join("store"));
+        protected.add_store(&dir.join("store"));
     }
-    let guard = Arc::new(guard);
+    let protected = Arc::new(protected);
     for (mount, point) in config.mounts.iter().zip(mounts.iter()) {
         if let Source::Dir(dir) = point.source() {
             let path = mount.source.path().to_owned();
-            dir.guarded(Arc::clone(&guard)).map_err(|source| SetupError::Mount { path, source })?;
+            dir.set_protected(Arc::clone(&protected))
+                .map_err(|source| OpenMountsError::Mount { path, source })?;
         }
     }
     Ok(())
 }
 
-fn open(mount: &MountConfig, stores: &mut Stores, create: bool) -> Result<MountPoint, SetupError> {
+fn open(
+    mount: &MountConfig,
+    stores: &mut OpenStores,
+    create: bool,
+) -> Result<MountPoint, OpenMountsError> {
     let path = mount.source.path();
     let mut policy = Policy {
         public: mount.public,
@@ -240,13 +251,13 @@ fn open(mount: &MountConfig, stores: &mut Stores, create: bool) -> Result<MountP
         unsealed: mount.unsealed,
         ..Policy::PRIVATE
     };
-    let unmountable = |source| SetupError::Mount { path: path.to_owned(), source };
+    let unmountable = |source| OpenMountsError::Mount { path: path.to_owned(), source };
     let source = match &mount.source {
         MountSource::Store(path) => Source::Store(stores.get(path, create)?),
         MountSource::Dir { path, stat_validity } => {
             policy.stat_validity = *stat_validity;
             let dir = DirMount::open(path, Clock::system()).map_err(unmountable)?;
-            let dir = dir.looked_at_every(*stat_validity);
+            let dir = dir.check_every(*stat_validity);
             let for_all = policy.anonymous().allows(Scopes::GET);
             Source::Dir(if for_all { dir.public() } else { dir })
         }
@@ -269,9 +280,9 @@ mod tests {
         config::parse(&dir.path().join("z.toml"), text).unwrap()
     }
 
-    fn start(config: &Config) -> (Mounts, Stores) {
-        let mut stores = Stores::of(config).unwrap();
-        (options(config, &mut stores).unwrap().mounts, stores)
+    fn start(config: &Config) -> (Mounts, OpenStores) {
+        let mut stores = OpenStores::open(config).unwrap();
+        (server_options(config, &mut stores).unwrap().mounts, stores)
     }
 
     #[test]
@@ -282,7 +293,7 @@ mod tests {
         let again = "[[mount]]\nprefix = \"again\"\nstore = \"link\"\npublic = true\n";
         let (mounts, stores) = start(&read(&dir, &[FIRST, again, SECOND].concat()));
         let [first, link, second] = mounts.stores().collect::<Vec<_>>()[..] else { panic!() };
-        assert!(first.is(link) && !first.is(second));
+        assert!(first.ptr_eq(link) && !first.ptr_eq(second));
         assert_eq!(stores.0.len(), 2);
     }
 
@@ -292,15 +303,15 @@ mod tests {
         let before = read(&dir, &[FIRST, SECOND].concat());
         let (served, mut stores) = start(&before);
         let after = read(&dir, &[FIRST, "public = true\n", SECOND, "unsealed = true\n"].concat());
-        let mounts = mounts_again(&after, &before, &served, &mut stores).unwrap();
+        let mounts = reload_mounts(&after, &before, &served, &mut stores).unwrap();
         let pairs = served.stores().zip(mounts.stores());
-        assert!(pairs.map(|(before, after)| before.is(after)).eq([true, true]));
+        assert!(pairs.map(|(before, after)| before.ptr_eq(after)).eq([true, true]));
         assert!(mounts.iter().all(|mount| mount.policy().public == mount.name().is_empty()));
-        // One that is not served any more is closed, and opened again where it comes back.
+        // A store that is no longer served is closed, and opened again when it comes back.
         let alone = read(&dir, FIRST);
-        let mounts = mounts_again(&alone, &after, &mounts, &mut stores).unwrap();
+        let mounts = reload_mounts(&alone, &after, &mounts, &mut stores).unwrap();
         assert_eq!((mounts.stores().count(), stores.0.len()), (1, 1));
-        let mounts = mounts_again(&before, &alone, &mounts, &mut stores).unwrap();
+        let mounts = reload_mounts(&before, &alone, &mounts, &mut stores).unwrap();
         assert_eq!((mounts.stores().count(), stores.0.len()), (2, 2));
     }
 
@@ -312,7 +323,7 @@ mod tests {
         let tree = "[[mount]]\ndir = \"first\"\n";
         for text in [&[SECOND, FIRST].concat(), SECOND, tree] {
             let after = read(&dir, text);
-            let refused = mounts_again(&after, &before, &served, &mut stores).unwrap_err();
+            let refused = reload_mounts(&after, &before, &served, &mut stores).unwrap_err();
             assert_eq!(
                 refused.to_string(),
                 format!(
@@ -329,10 +340,10 @@ mod tests {
     fn no_store_is_made_where_none_may_be() {
         let dir = tempfile::tempdir().unwrap();
         let config = read(&dir, &["create = false\n", FIRST].concat());
-        let refused = Stores::of(&config).unwrap_err().to_string();
+        let refused = OpenStores::open(&config).unwrap_err().to_string();
         assert!(refused.contains("no store is there"), "{refused}");
         assert!(!dir.path().join("first").exists());
         drop(start(&read(&dir, FIRST)));
-        assert!(Stores::of(&config).is_ok());
+        assert!(OpenStores::open(&config).is_ok());
     }
 }

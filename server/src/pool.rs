@@ -1,8 +1,8 @@
-//! The threads that wait for the disk, so that workers never do.
+//! A pool of threads that wait for the disk, so that the workers never do.
 //!
-//! A job goes in with the address of the connection that asked; what came of it goes to that
-//! connection's worker. Every connection has at most one job under way, so the queue, which has room
-//! for one of each, is never full for them; and the same holds of the workers' inboxes.
+//! A job is submitted with the id of the connection that needs it, and its result is sent to that
+//! connection's worker. Every connection has at most one job under way. The queue has room for one
+//! job of each connection, so it is never full for them. The same holds for the workers' inboxes.
 
 use std::{
     io,
@@ -15,14 +15,14 @@ use tracing::warn;
 mod threads;
 
 pub(crate) use self::threads::Size;
-use self::threads::{Entrance, Threads};
+use self::threads::{TaskSender, Threads};
 use crate::{
-    catalog::{Done, Job},
+    jobs::{Done, Job},
     metrics::PoolMetrics,
-    worker::{Inbox, SlotId},
+    worker::{ConnectionId, Inbox},
 };
 
-/// Proof that a job of this connection is under way and that its end will wake the connection.
+/// Proof that a job of this connection is under way and that its result will wake the connection.
 #[derive(Debug)]
 pub(crate) struct Ticket(());
 
@@ -33,71 +33,71 @@ impl Ticket {
     }
 }
 
-/// Where to send what came of a job.
+/// Where to send the result of a job.
 #[derive(Debug)]
 pub(crate) struct ReplyTo {
     /// The worker that owns the connection.
     pub(crate) inbox: Inbox,
     /// The connection.
-    pub(crate) slot: SlotId,
+    pub(crate) slot: ConnectionId,
 }
 
-struct Order {
+struct Task {
     job: Job,
     reply: Option<ReplyTo>,
 }
 
-/// The way into the pool.
+/// Submits jobs to the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
-    orders: Entrance<Order>,
+    tasks: TaskSender<Task>,
 }
 
-/// The pool's threads; they end when the last [`Pool`] is gone and its queue is empty.
+/// The pool's threads. They end when the last [`Pool`] is dropped and the queue is empty.
 #[derive(Debug)]
-pub(crate) struct PoolThreads(Threads<Order>);
+pub(crate) struct PoolThreads(Threads<Task>);
 
 impl Pool {
-    /// Starts the least of its threads. It tells `metrics` how it grows and shrinks.
+    /// Starts the minimum number of threads. The pool reports its size to `metrics`.
     ///
     /// # Errors
-    /// When they cannot be had.
+    /// When the threads cannot be started.
     pub(crate) fn start(size: Size, metrics: Arc<PoolMetrics>) -> io::Result<(Self, PoolThreads)> {
-        let (orders, threads) = threads::start(size, metrics, run)?;
-        Ok((Self { orders }, PoolThreads(threads)))
+        let (tasks, threads) = threads::start(size, metrics, run)?;
+        Ok((Self { tasks }, PoolThreads(threads)))
     }
 
-    /// Hands a job over.
+    /// Submits a job.
     ///
     /// # Errors
-    /// Gives the job back when the queue is full.
+    /// Returns the job when the queue is full.
     pub(crate) fn submit(&self, job: Job, reply: ReplyTo) -> Result<Ticket, Box<Job>> {
-        match self.orders.submit(Order { job, reply: Some(reply) }) {
+        match self.tasks.submit(Task { job, reply: Some(reply) }) {
             Ok(()) => Ok(Ticket(())),
-            Err(order) => Err(Box::new(order.job)),
+            Err(task) => Err(Box::new(task.job)),
         }
     }
 
-    /// Hands over a job whose end interests nobody: giving back what a connection left behind.
-    /// Where the queue is full it is done here and now: rare, and better than leaving it.
+    /// Submits a job whose result nothing waits for: releasing what a closed connection held. With a
+    /// full queue it runs on the calling thread, which is rare, and better than not releasing.
     pub(crate) fn discard(&self, job: Job) {
-        if let Err(order) = self.orders.submit(Order { job, reply: None }) {
-            run(order);
+        if let Err(task) = self.tasks.submit(Task { job, reply: None }) {
+            run(task);
         }
     }
 }
 
 impl PoolThreads {
-    /// Waits until all have ended.
+    /// Joins all threads.
     pub(crate) fn join(self) {
         self.0.join();
     }
 }
 
-fn run(Order { job, reply }: Order) {
+fn run(Task { job, reply }: Task) {
     let buffers = job.buffers();
-    // A job that panics must still be answered: its connection waits for it and nothing else.
-    // The store's invariants live on disk, and what a job holds in memory dies with it.
+    // A job that panics must still send a result: its connection waits for nothing else. The store's
+    // invariants live on disk, and what the job held in memory is dropped.
     let done = catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or(Done::Panicked { buffers });
     if let Some(ReplyTo { inbox, slot }) = reply
         && !inbox.done(slot, done)

@@ -1,4 +1,4 @@
-//! What a server says when clients may connect: where, by which protocol, and what may come next.
+//! What a server prints when clients can connect: addresses, protocols, and what to do next.
 
 use std::{
     io::{self, Write as _},
@@ -13,22 +13,22 @@ use crate::{
     sys::threads,
 };
 
-/// The port in a hint, where the server has none of its own.
+/// The port in a hint, for a server that has no TCP listener.
 const ANY_HOST: &str = "SERVER";
 
-/// What there is to say.
+/// What to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// Where clients connect, then where HTTP is spoken, then the admin address.
+    /// The addresses for clients, then those for HTTP, then the admin address.
     line: String,
-    /// What lets the first client in.
+    /// The command that lets the first client in.
     next: Option<String>,
-    /// Whether HTTP has nothing to show.
+    /// Whether there is an HTTP listener but no public mount.
     http_in_vain: bool,
 }
 
 impl Readiness {
-    /// Of a server with these listeners.
+    /// For a server with these listeners.
     #[must_use]
     pub fn of(
         config: &Config,
@@ -54,10 +54,11 @@ impl Readiness {
         }
     }
 
-    /// Says it: one line on standard output, on a thread of its own, since a reader that takes nothing, or
-    /// is gone, is no reason not to serve; the rest in the log.
+    /// Prints one line to standard output and the rest to the log. A thread of its own writes the line,
+    /// because a reader that takes nothing, or is gone, must not keep the server from serving.
     ///
     /// # Errors
+    /// When the thread cannot be started.
     /// When there is no thread to be had.
     pub fn announce(self) -> io::Result<()> {
         let Self { line, next, http_in_vain } = self;
@@ -86,7 +87,8 @@ fn line(zput: &[BoundAddress], http: &[BoundAddress], admin: Option<&BoundAddres
     format!("zserve: ready on {}", all.join(", "))
 }
 
-/// The command that makes an invite. What listens on every address is known by another name to clients.
+/// The command that makes an invite. For a server that listens on every address it has a
+/// placeholder, because clients know the server by another name.
 fn next(store: &str, zput: &[BoundAddress]) -> Option<String> {
     let address = match zput.first()? {
         BoundAddress::Tcp(address) if address.ip().to_canonical().is_unspecified() => {

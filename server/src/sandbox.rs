@@ -1,12 +1,12 @@
-//! Giving up all files that the server does not need (Landlock), and all that it never does (`calls`).
+//! The sandbox: gives up access to all files that the server does not need (Landlock), and system
+//! calls that it never makes (`seccomp`).
 //!
-//! Whatever a peer might make this program do, it then reaches no file outside of what is served, makes no
-//! socket of any kind, sends nothing anywhere but over what is connected, starts no program and no
-//! process, and signals nobody. What is open already stays so. The kernel enforces it on the thread
-//! that asks and on those that it starts; there is no way back.
+//! Whatever a peer might make this program do, it then reaches no file outside of what is served,
+//! makes no socket of any kind, sends nothing except over connections, starts no program and no
+//! process, and signals no other process. Open descriptors are not affected. The kernel enforces
+//! the sandbox on the thread that enters it and on the threads that it starts; it cannot be left.
 
-#[path = "sandbox/seccomp.rs"]
-mod calls;
+mod seccomp;
 
 use std::{
     io,
@@ -26,105 +26,112 @@ use crate::{
     config::{Config, MountSource},
 };
 
-/// The interface whose rights are asked for; kernels that have fewer enforce those.
+/// The Landlock version whose rights are requested; older kernels enforce those that they know.
 const INTERFACE: ABI = ABI::V6;
 
-/// What stays within reach.
+/// The paths that stay accessible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reach {
+pub struct Allowlist {
     /// Directories beneath which files are made, written, renamed and removed.
     pub write: Vec<PathBuf>,
-    /// Directories beneath which files are read; files that are.
+    /// Directories beneath which files are read, and single files that are read.
     pub read: Vec<PathBuf>,
-    /// Directories from which files, this server's sockets, are removed.
+    /// Directories from which files are removed: this server's sockets.
     pub remove: Vec<PathBuf>,
 }
 
-/// How much of it the kernel enforces.
+/// How much of the file sandbox the kernel enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enforced {
-    /// All of it.
+    /// All rights.
     Fully,
-    /// What it knows of it.
+    /// The rights that the kernel knows.
     Partially,
-    /// Nothing: it has no Landlock, or one that could not rename between directories (before 5.19).
+    /// None: the kernel has no Landlock, or one that cannot allow renames between directories
+    /// (before 5.19).
     NotAvailable,
 }
 
-/// Why there is no sandbox although there could be.
+/// Why the sandbox was not entered.
 #[derive(Debug, Error)]
 pub enum SandboxError {
-    /// Something that should stay within reach is not there.
+    /// A path that should stay accessible does not exist.
     #[error("cannot keep {path} within reach of the sandbox: {source}", path = .path.display())]
     Path {
-        /// What.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The error of opening it.
         source: PathFdError,
     },
-    /// The kernel refused.
+    /// The kernel refused the file rules.
     #[error("cannot enter the sandbox ({0}): see whether it runs without (sandbox = false)")]
     Kernel(#[from] RulesetError),
-    /// The kernel refused to refuse system calls.
+    /// The kernel refused the filter of system calls.
     #[error("cannot give up system calls ({0}): see whether it runs without (sandbox = false)")]
     Calls(#[source] io::Error),
 }
 
-/// What of it is in force in this process, for its metrics: all files, and system calls.
+/// What is enforced in this process, for its metrics: all file rights, and the filter of system
+/// calls.
 static IN_FORCE: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
 
-/// Whether the sandbox is in force in this process: fully for files, and for system calls.
+/// What is enforced in this process: all file rights, and the filter of system calls.
 #[must_use]
 pub fn in_force() -> (bool, bool) {
     let [files, calls] = &IN_FORCE;
     (files.load(Relaxed), calls.load(Relaxed))
 }
 
-/// Gives up the system calls that a server never makes, for this thread and those that it starts from
-/// now on. Gives whether the kernel knows how. Sockets have to be there before.
+/// Denies the system calls that a server never makes, for this thread and the threads that it
+/// starts from now on. Sockets must have been made before. Returns `false` where the kernel has no
+/// such filter.
 ///
 /// # Errors
-/// When it does and refuses.
-pub fn give_up_calls() -> Result<bool, SandboxError> {
-    let done = calls::give_up().map_err(SandboxError::Calls)?;
+/// When the kernel has filters and refuses this one.
+pub fn deny_syscalls() -> Result<bool, SandboxError> {
+    let done = seccomp::apply().map_err(SandboxError::Calls)?;
     IN_FORCE[1].store(done, Relaxed);
     Ok(done)
 }
 
-impl Reach {
-    /// What a server of this configuration needs once its sockets are there: its mounts, and its
-    /// configuration, to read it again. A file that may be replaced is looked for in its directory.
+impl Allowlist {
+    /// The paths that a server of this configuration needs once its sockets are open: its mounts,
+    /// and its configuration, for reloads. A file that may be replaced is looked up in its
+    /// directory.
     #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub fn for_config(config: &Config) -> Self {
         // The acceptor opens it when descriptors run out.
-        let mut reach = Self { read: vec!["/dev/null".into()], ..Self::default() };
+        let mut allowlist = Self { read: vec!["/dev/null".into()], ..Self::default() };
         for mount in &config.mounts {
             match &mount.source {
-                MountSource::Store(path) => reach.write.push(path.clone()),
+                MountSource::Store(path) => allowlist.write.push(path.clone()),
                 MountSource::Dir { path, .. } => {
-                    reach.read.push(path.clone());
-                    reach.read.extend(around(path));
+                    allowlist.read.push(path.clone());
+                    allowlist.read.extend(replacement_dirs(path));
                 }
-                MountSource::Tar { path, .. } => reach.read.extend(places_of(path)),
+                MountSource::Tar { path, .. } => allowlist.read.extend(file_locations(path)),
             }
         }
-        reach.read.extend(config.file.iter().flat_map(|path| places_of(path)));
+        allowlist.read.extend(config.file.iter().flat_map(|path| file_locations(path)));
         for address in config.listen.iter().chain(&config.http).chain(&config.admin) {
             if let ListenAddress::Unix(path) = address {
-                reach.remove.push(directory_of(path));
+                allowlist.remove.push(directory_of(path));
             }
         }
-        // The next start finds a socket that was left there.
-        reach.remove.retain(|directory| !is_root_of_all(directory));
-        reach
+        // A socket in the root directory cannot be removed then; the next start finds and replaces
+        // it.
+        allowlist.remove.retain(|directory| !is_filesystem_root(directory));
+        allowlist
     }
 
-    /// Gives up everything else, for this thread and those that it starts from now on.
+    /// Gives up access to everything else, for this thread and the threads that it starts from now
+    /// on.
     ///
     /// # Errors
-    /// When something in reach is not there, or the kernel refuses what it should know.
+    /// When a path does not exist, or the kernel refuses rules that it should know.
     pub fn enforce(&self) -> Result<Enforced, SandboxError> {
-        // Without this right all renames between directories are refused, and no put would succeed.
+        // Without this right the kernel refuses all renames between directories, and every put
+        // would fail.
         let refer = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::Refer);
@@ -136,8 +143,8 @@ impl Reach {
             .scope(Scope::from_all(INTERFACE))?
             .create()?;
         for (paths, rights) in [
-            (&self.write, writing()),
-            (&self.read, reading()),
+            (&self.write, write_rights()),
+            (&self.read, read_rights()),
             (&self.remove, AccessFs::RemoveFile.into()),
         ] {
             for path in paths {
@@ -158,42 +165,43 @@ impl Reach {
     }
 }
 
-fn reading() -> BitFlags<AccessFs> {
+fn read_rights() -> BitFlags<AccessFs> {
     make_bitflags!(AccessFs::{ReadFile | ReadDir})
 }
 
-/// What a store does: no programs, no devices, no sockets, no symbolic links.
-fn writing() -> BitFlags<AccessFs> {
-    reading()
+/// The rights that a store needs: no programs, devices, sockets or symbolic links.
+fn write_rights() -> BitFlags<AccessFs> {
+    read_rights()
         | make_bitflags!(AccessFs::{
             WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
         })
 }
 
-/// The directories in which another one may take the place of the directory `path`: by a rename, or because a link in the path
-/// was made anew. Not the root of all.
-fn around(path: &Path) -> Vec<PathBuf> {
+/// The directories in which another directory may take the place of the directory `path`: by a
+/// rename, or because a link in the path was changed. Except the root directory.
+fn replacement_dirs(path: &Path) -> Vec<PathBuf> {
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut around = vec![directory_of(path), directory_of(&target)];
-    around.dedup();
-    around.retain(|directory| !is_root_of_all(directory));
-    around
+    let mut replacement_dirs = vec![directory_of(path), directory_of(&target)];
+    replacement_dirs.dedup();
+    replacement_dirs.retain(|directory| !is_filesystem_root(directory));
+    replacement_dirs
 }
 
-/// The directories in which another file may take the place of the file `path`: its own, and that of what it leads to where it
-/// is a link. Beneath the root of all lies everything: of what is there, the file alone.
-fn places_of(path: &Path) -> Vec<PathBuf> {
-    let place = |path: &Path| {
+/// The directories in which another file may take the place of the file `path`: its own, and that
+/// of its target where it is a link. Beneath the root directory is everything, so of a file in
+/// there only the file itself.
+fn file_locations(path: &Path) -> Vec<PathBuf> {
+    let location = |path: &Path| {
         let directory = directory_of(path);
-        if is_root_of_all(&directory) { path.to_owned() } else { directory }
+        if is_filesystem_root(&directory) { path.to_owned() } else { directory }
     };
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut places = vec![place(path), place(&target)];
-    places.dedup();
-    places
+    let mut locations = vec![location(path), location(&target)];
+    locations.dedup();
+    locations
 }
 
-fn is_root_of_all(directory: &Path) -> bool {
+fn is_filesystem_root(directory: &Path) -> bool {
     directory.canonicalize().is_ok_and(|directory| directory == Path::new("/"))
 }
 
@@ -238,23 +246,26 @@ mod tests {
                     [[mount]]\nprefix = \"t\"\ntar = \"/srv/t/x.tar\"";
         let config = config::parse(Path::new("/etc/z/z.toml"), text).unwrap();
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let expected = Reach {
+        let expected = Allowlist {
             write: paths(&["/srv/s"]),
             read: paths(&["/dev/null", "/srv/d", "/srv", "/srv/t", "/etc/z"]),
             remove: paths(&["/run/z", "/run"]),
         };
-        assert_eq!(Reach::of(&config), expected);
-        // Beneath the root of all lies everything.
+        assert_eq!(Allowlist::for_config(&config), expected);
+        // Everything is beneath the root directory.
         let text = "listen = \"unix:/s\"\n[[mount]]\nprefix = \"d\"\ndir = \"/no-such-d\"\n\
                     [[mount]]\nprefix = \"t\"\ntar = \"/x.tar\"";
         let config = config::parse(Path::new("/z.toml"), text).unwrap();
         let read = paths(&["/dev/null", "/no-such-d", "/x.tar", "/z.toml"]);
-        assert_eq!(Reach::of(&config), Reach { write: vec![], read, remove: vec![] });
+        assert_eq!(
+            Allowlist::for_config(&config),
+            Allowlist { write: vec![], read, remove: vec![] }
+        );
         let beside = config::parse(Path::new("z.toml"), "").unwrap();
-        assert_eq!(Reach::of(&beside).read, paths(&["/dev/null", "."]));
+        assert_eq!(Allowlist::for_config(&beside).read, paths(&["/dev/null", "."]));
     }
 
-    /// A file that is a link is read where it leads to.
+    /// A file that is a link is read at its target.
     #[test]
     fn what_links_lead_to_stays_within_reach() {
         let dir = tempfile::tempdir().unwrap();
@@ -270,10 +281,10 @@ mod tests {
         link("../real/z.toml", at("etc/z.toml")).unwrap();
         let config = config::parse(&at("etc/z.toml"), "[[mount]]\ntar = \"../srv/x.tar\"").unwrap();
         let read = ["etc/../srv", "data", "etc", "real"].map(at);
-        assert_eq!(Reach::of(&config).read[1..], read);
+        assert_eq!(Allowlist::for_config(&config).read[1..], read);
     }
 
-    /// On a thread of its own, which takes the sandbox with it.
+    /// On a thread of its own, because a sandbox cannot be left.
     #[test]
     fn nothing_else_is_within_reach() {
         let dir = tempfile::tempdir().unwrap();
@@ -290,10 +301,13 @@ mod tests {
         let _abstract = UnixListener::bind_addr(&hidden).unwrap();
         let mut other = Command::new("sleep").arg("600").spawn().unwrap();
         let pid = Pid::from_child(&other);
-        let reach =
-            Reach { write: vec![at("store")], read: vec![at("tree")], remove: vec![at("sockets")] };
+        let allowlist = Allowlist {
+            write: vec![at("store")],
+            read: vec![at("tree")],
+            remove: vec![at("sockets")],
+        };
         let tried = || {
-            let enforced = reach.enforce().unwrap();
+            let enforced = allowlist.enforce().unwrap();
             if enforced == Enforced::NotAvailable {
                 return skip::because("this kernel has no Landlock");
             }
@@ -336,7 +350,8 @@ mod tests {
         SocketAddr::from_abstract_name(unique.as_os_str().as_bytes()).unwrap()
     }
 
-    /// By another thread than the one that gave them up, without Landlock, so that nothing else refuses.
+    /// On another thread than the one that applied the filter, and without Landlock, so that
+    /// nothing else refuses.
     #[test]
     fn sockets_programs_and_processes_cannot_be_made() {
         let dir = tempfile::tempdir().unwrap();
@@ -375,7 +390,7 @@ mod tests {
             let limits = getrlimit(Resource::Nofile);
             let limited = prlimit(Some(pid), Resource::Nofile, limits);
             denied(limited.map(drop).map_err(Into::into), "another process's limits");
-            // What a server does goes on.
+            // Calls that a server makes still work.
             setrlimit(Resource::Nofile, limits).unwrap();
             assert_eq!(connected.send(b"READY=1").unwrap(), 7);
             assert_eq!(manager.recv(&mut [0; 16]).unwrap(), 7);
@@ -387,7 +402,7 @@ mod tests {
         let _peer = TcpStream::connect(address).unwrap();
         let confined = || {
             set_no_new_privs(true).unwrap();
-            if !give_up_calls().unwrap() {
+            if !deny_syscalls().unwrap() {
                 return skip::because("no seccomp is to be had here");
             }
             thread::scope(|scope| scope.spawn(tried).join().unwrap());

@@ -1,4 +1,4 @@
-//! A bound on what may be open at once, and who has a share of it.
+//! A counting semaphore without waiting: bounds what may be open at once.
 
 use std::{
     fmt,
@@ -8,30 +8,30 @@ use std::{
     },
 };
 
-/// How many there may be, and are. Clones count together.
+/// A number of permits. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Permits {
+pub(crate) struct Semaphore {
     given: Arc<AtomicUsize>,
     most: usize,
 }
 
-/// The share of one; given back when dropped.
+/// One permit; given back when dropped.
 pub(crate) struct Permit(Arc<AtomicUsize>);
 
-impl Permits {
-    /// At most `most`.
+impl Semaphore {
+    /// With `most` permits.
     pub(crate) fn new(most: usize) -> Self {
         Self { given: Arc::default(), most }
     }
 
-    /// Leave for one more.
-    pub(crate) fn permit(&self) -> Option<Permit> {
+    /// One permit, unless all are taken.
+    pub(crate) fn try_acquire(&self) -> Option<Permit> {
         let room = |given| (given < self.most).then_some(given + 1);
         self.given.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).ok()?;
         Some(Permit(Arc::clone(&self.given)))
     }
 
-    /// How many there are.
+    /// Number of permits taken.
     pub(crate) fn count(&self) -> usize {
         self.given.load(Ordering::Relaxed)
     }
@@ -55,12 +55,12 @@ mod tests {
 
     #[test]
     fn permits_are_bounded_and_come_back() {
-        let permits = Permits::new(2);
-        let (first, second) = (permits.permit().unwrap(), permits.permit());
-        assert!(second.is_some() && permits.permit().is_none());
-        assert_eq!(permits.count(), 2);
+        let semaphore = Semaphore::new(2);
+        let (first, second) = (semaphore.try_acquire().unwrap(), semaphore.try_acquire());
+        assert!(second.is_some() && semaphore.try_acquire().is_none());
+        assert_eq!(semaphore.count(), 2);
         drop(first);
-        assert_eq!(permits.count(), 1);
-        assert!(permits.clone().permit().is_some());
+        assert_eq!(semaphore.count(), 1);
+        assert!(semaphore.clone().try_acquire().is_some());
     }
 }

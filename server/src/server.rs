@@ -1,4 +1,4 @@
-//! A server: listeners over a crew over mounts.
+//! A server: listeners over a workers over mounts.
 
 use std::{
     fmt, io,
@@ -18,17 +18,17 @@ use zput_common::{
 use crate::{
     address::{BoundAddress, ListenAddress},
     admin::CLIENTS_MAX,
-    crew::{Admission, Crew, CrewOptions, Ended},
     engines::Engine,
-    heartbeat::Pulse,
+    heartbeat::Liveness,
     http::{HEAD_SECONDS, Timeouts},
-    listener::{Acceptor, Doors, Listener, Reception, Speaks},
+    listener::{AcceptedHandler, Acceptor, Endpoints, Listener, ListenerProtocol},
     metrics::Metrics,
     mounts::{MountPoint, Mounts},
     session,
     store::UPLOADS_MAX,
     sys, web,
-    worker::{LEAVING_MAX, SeatLimits},
+    worker::{ConnectionLimits, EVICTING_MAX},
+    workers::{Dispatcher, StopReason, WorkerSet, WorkerSetOptions},
 };
 
 /// Most connections at once, unless told otherwise. With the 20 to 40 KiB that a TLS session may
@@ -53,7 +53,7 @@ pub(crate) fn default_pool_threads(cores: usize) -> usize {
 
 /// Descriptors besides those of connections, open objects and uploads: epolls, wakers, listeners, logs, the stores'
 /// directories, what the pool has open, the clients of the admin address, and connections that make room for others.
-const DESCRIPTORS_RESERVED: u64 = 256 + CLIENTS_MAX as u64 + LEAVING_MAX as u64;
+const DESCRIPTORS_RESERVED: u64 = 256 + CLIENTS_MAX as u64 + EVICTING_MAX as u64;
 
 /// Most objects open at once to be served, unless told otherwise: as many as connections.
 pub const DEFAULT_OPEN_FILES: usize = 1024;
@@ -134,26 +134,27 @@ impl ServerOptions {
     }
 
     /// What connections of zput's protocol have in common. Without a store there is no key for `tls`.
-    fn zput_door(&self) -> Result<session::Door, ServerError> {
-        let tls = self.mounts.home().map(|home| ServerTls::new(home.server_key())).transpose();
+    fn zput_settings(&self) -> Result<session::Settings, ServerError> {
+        let tls =
+            self.mounts.first_store().map(|home| ServerTls::new(home.server_key())).transpose();
         let open = |mount: &Arc<MountPoint>| mount.policy().anonymous() != Scopes::NONE;
         let limits = ServerLimits { idle_seconds: self.idle_seconds, ..ServerLimits::default() };
-        Ok(session::Door {
+        Ok(session::Settings {
             session: Arc::new(ServerConfig {
                 tls: tls.map_err(|e| ServerError::Key(e.to_string()))?,
                 allow_plaintext: self.mounts.iter().any(open),
                 limits,
             }),
             min_rate: self.min_rate,
-            hurried: true,
-            insiders: false,
+            must_request: true,
+            explains_failures: false,
         })
     }
 
-    /// Of `all` seats. Where there are accounts a quarter is for those who have one.
-    fn seat_limits(&self, all: usize) -> SeatLimits {
-        let reserved = if self.mounts.home().is_some() { all / 4 } else { 0 };
-        SeatLimits {
+    /// Limits of `all` connections. Where there are accounts a quarter is for those who have one.
+    fn connection_limits(&self, all: usize) -> ConnectionLimits {
+        let reserved = if self.mounts.first_store().is_some() { all / 4 } else { 0 };
+        ConnectionLimits {
             all,
             each: self.max_per_client.max(1),
             count_loopback: self.limit_loopback,
@@ -161,11 +162,11 @@ impl ServerOptions {
         }
     }
 
-    fn web_door(&self) -> web::Door {
+    fn web_settings(&self) -> web::Settings {
         let seconds = |n: u32| Duration::from_secs(n.into());
         let timeouts =
             Timeouts { head: seconds(self.http_head_seconds), idle: seconds(self.idle_seconds) };
-        web::Door { timeouts, min_rate: self.min_rate }
+        web::Settings { timeouts, min_rate: self.min_rate }
     }
 }
 
@@ -207,7 +208,7 @@ pub enum ServerError {
     Thread(#[source] io::Error),
     /// A thread ended while the server ran; its last words are in the log.
     #[error("a thread of the server ended unexpectedly: see its log")]
-    Ended,
+    ThreadEnded,
 }
 
 /// What to do about an address that cannot be listened on.
@@ -225,7 +226,7 @@ fn next_step(failure: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Server {
     options: ServerOptions,
-    listeners: Vec<(Listener, Speaks)>,
+    listeners: Vec<(Listener, ListenerProtocol)>,
 }
 
 impl Server {
@@ -249,8 +250,8 @@ impl Server {
         zput: Vec<Listener>,
         http: Vec<Listener>,
     ) -> Result<Self, ServerError> {
-        let zput = zput.into_iter().map(|listener| (listener, Speaks::Zput));
-        let http = http.into_iter().map(|listener| (listener, Speaks::Http));
+        let zput = zput.into_iter().map(|listener| (listener, ListenerProtocol::Zput));
+        let http = http.into_iter().map(|listener| (listener, ListenerProtocol::Http));
         let listeners: Vec<_> = zput.chain(http).collect();
         if listeners.is_empty() {
             return Err(ServerError::NoAddress);
@@ -271,18 +272,18 @@ impl Server {
     pub fn spawn(self) -> Result<ServerHandle, ServerError> {
         let addresses = self.addresses();
         let Self { options, listeners } = self;
-        let doors = Doors::new(options.zput_door()?, options.web_door());
+        let endpoints = Endpoints::new(options.zput_settings()?, options.web_settings());
         let descriptors = sys::net::raise_descriptor_limit();
         let open_files = options.open_files.max(1);
         let uploads = options.mounts.stores().count() * UPLOADS_MAX;
         let workers = options.workers.max(1);
         let metrics = Arc::new(Metrics::new(workers, options.engine).with_stores(&options.mounts));
-        let crew = Crew::start(
+        let workers = WorkerSet::start(
             &options.mounts,
-            CrewOptions {
+            WorkerSetOptions {
                 workers,
                 pool_threads: options.pool_threads.max(1),
-                seats: options.seat_limits(seats(
+                connections: options.connection_limits(max_connections(
                     options.max_connections,
                     open_files + uploads,
                     descriptors,
@@ -296,15 +297,15 @@ impl Server {
             &metrics,
         )
         .map_err(ServerError::Start)?;
-        let reception = Reception {
-            admission: crew.admission(),
-            doors: doors.clone(),
-            metrics: metrics.doors(),
+        let handler = AcceptedHandler {
+            dispatcher: workers.dispatcher(),
+            endpoints: endpoints.clone(),
+            metrics: metrics.endpoints(),
             tune_loopback: options.congestion.is_none(),
         };
-        let acceptor =
-            Acceptor::start(listeners, reception, crew.at_end()).map_err(ServerError::Start)?;
-        let running = Some(Running { crew, acceptor, doors });
+        let acceptor = Acceptor::start(listeners, handler, workers.exit_notice())
+            .map_err(ServerError::Start)?;
+        let running = Some(Running { workers, acceptor, endpoints });
         Ok(ServerHandle { addresses, options, metrics, running })
     }
 }
@@ -329,7 +330,7 @@ pub fn listen(
 }
 
 /// As many connections as were asked for, or as descriptors allow beside `others`.
-fn seats(wanted: usize, others: usize, descriptors: u64) -> usize {
+fn max_connections(wanted: usize, others: usize, descriptors: u64) -> usize {
     let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED + others as u64);
     let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
     if room < wanted {
@@ -347,21 +348,21 @@ pub struct ServerHandle {
 }
 
 struct Running {
-    crew: Crew,
+    workers: WorkerSet,
     acceptor: Acceptor,
-    doors: Doors,
+    endpoints: Endpoints,
 }
 
 /// Changes what a server serves, from any thread.
 #[derive(Clone)]
-pub struct Remounter {
+pub struct ReloadHandle {
     options: ServerOptions,
-    admission: Admission,
-    doors: Doors,
+    dispatcher: Dispatcher,
+    endpoints: Endpoints,
 }
 
-impl Remounter {
-    /// What is served, as far as this remounter knows.
+impl ReloadHandle {
+    /// What is served, as far as this reload_handle knows.
     #[must_use]
     pub fn mounts(&self) -> &Mounts {
         &self.options.mounts
@@ -374,28 +375,28 @@ impl Remounter {
     /// When the first store's key is none. Then nothing has changed.
     pub fn serve(&mut self, mounts: Mounts) -> Result<(), ServerError> {
         let options = ServerOptions { mounts, ..self.options.clone() };
-        self.doors.replace_zput(options.zput_door()?);
-        self.admission.serve(&options.mounts);
+        self.endpoints.replace_zput(options.zput_settings()?);
+        self.dispatcher.serve(&options.mounts);
         self.options = options;
         Ok(())
     }
 }
 
-impl fmt::Debug for Remounter {
+impl fmt::Debug for ReloadHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Remounter").field(&self.options.mounts).finish()
+        f.debug_tuple("ReloadHandle").field(&self.options.mounts).finish()
     }
 }
 
 /// Asks a server to stop, from any thread.
 #[derive(Clone, Debug)]
-pub struct Stopper(Sender<Ended>);
+pub struct ShutdownHandle(Sender<StopReason>);
 
-impl Stopper {
+impl ShutdownHandle {
     /// Asks it. Asking again changes nothing.
     pub fn stop(&self) {
         // A full channel: it was asked before, or has ended by itself.
-        let _asked = self.0.try_send(Ended::Asked);
+        let _asked = self.0.try_send(StopReason::Requested);
     }
 }
 
@@ -421,30 +422,30 @@ impl ServerHandle {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.running.as_ref().map_or_else(Stats::default, |running| Stats {
-            connections: running.crew.connections(),
-            rounds: running.crew.rounds(),
-            open_files: running.crew.open_files(),
+            connections: running.workers.connections(),
+            rounds: running.workers.rounds(),
+            open_files: running.workers.open_files(),
         })
     }
 
     /// Whether its workers turn; nobody's, once it has stopped.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        self.running.as_ref().map_or_else(Pulse::default, |running| running.crew.pulse())
+    pub fn liveness(&self) -> Liveness {
+        self.running.as_ref().map_or_else(Liveness::default, |running| running.workers.liveness())
     }
 
     /// A way to stop it from elsewhere; absent once it has stopped.
     #[must_use]
-    pub fn stopper(&self) -> Option<Stopper> {
-        self.running.as_ref().map(|running| Stopper(running.crew.stopper()))
+    pub fn shutdown_handle(&self) -> Option<ShutdownHandle> {
+        self.running.as_ref().map(|running| ShutdownHandle(running.workers.stopper()))
     }
 
     /// A way to change what it serves, from any thread; absent once it has stopped.
     #[must_use]
-    pub fn remounter(&self) -> Option<Remounter> {
+    pub fn reload_handle(&self) -> Option<ReloadHandle> {
         let running = self.running.as_ref()?;
-        let (admission, doors) = (running.crew.admission(), running.doors.clone());
-        Some(Remounter { options: self.options.clone(), admission, doors })
+        let (dispatcher, endpoints) = (running.workers.dispatcher(), running.endpoints.clone());
+        Some(ReloadHandle { options: self.options.clone(), dispatcher, endpoints })
     }
 
     /// What it counts.
@@ -453,7 +454,7 @@ impl ServerHandle {
         Arc::clone(&self.metrics)
     }
 
-    /// Serves until a [`Stopper`] says so; then lets requests under way end and stops all threads.
+    /// Serves until a [`ShutdownHandle`] says so; then lets requests under way end and stops all threads.
     ///
     /// # Errors
     /// When a thread has ended or failed by itself.
@@ -466,10 +467,15 @@ impl ServerHandle {
     /// # Errors
     /// When a thread has ended or failed by itself.
     pub fn wait_then(mut self, ends: impl FnOnce()) -> Result<(), ServerError> {
-        let ended = self.running.as_ref().map_or(Ended::Thread, |running| running.crew.wait());
+        let ended =
+            self.running.as_ref().map_or(StopReason::ThreadEnded, |running| running.workers.wait());
         ends();
         let stopped = self.stop();
-        if ended == Ended::Thread { stopped.and(Err(ServerError::Ended)) } else { stopped }
+        if ended == StopReason::ThreadEnded {
+            stopped.and(Err(ServerError::ThreadEnded))
+        } else {
+            stopped
+        }
     }
 
     /// Stops now: no more connections, then requests under way may end, then the threads do.
@@ -481,11 +487,11 @@ impl ServerHandle {
     }
 
     fn stop(&mut self) -> Result<(), ServerError> {
-        let Some(Running { crew, acceptor, .. }) = self.running.take() else { return Ok(()) };
-        info!(connections = crew.connections(), "stopping");
+        let Some(Running { workers, acceptor, .. }) = self.running.take() else { return Ok(()) };
+        info!(connections = workers.connections(), "stopping");
         let until = Instant::now() + self.options.drain;
         let accepting = acceptor.stop();
-        let serving = crew.stop(until);
+        let serving = workers.stop(until);
         info!("stopped");
         accepting.and(serving).map_err(ServerError::Thread)
     }

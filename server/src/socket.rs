@@ -1,17 +1,17 @@
-//! A connection's socket, and what is known of its readiness.
+//! A connection's socket with its readiness.
 //!
-//! Readiness is edge-triggered: the kernel speaks up once when a direction becomes ready, and again
-//! only after that direction has answered `WouldBlock`. A connection that is put aside before that
-//! is never woken. So the wire keeps, for each direction, whether `WouldBlock` was its last word,
-//! and hands out a [`Blocked`] only when all that the connection waits for has said so. A worker
-//! cannot put a connection aside without one.
+//! Readiness is edge-triggered: the kernel reports once that a direction became ready, and again
+//! only after a call in that direction returned `WouldBlock`. A connection that is parked before
+//! that is never woken. So a [`ReadySocket`] remembers for each direction whether the last call
+//! returned `WouldBlock`, and returns a [`Blocked`] only when that is so for every direction that
+//! the connection waits for. A worker cannot park a connection without one.
 //!
-//! A socket that is full says so again only when bytes leave it, so no byte in it may wait for
-//! bytes behind it. splice(2) and sendfile(2) mark all pages that they hand over, but the last
-//! ones, with `MSG_MORE`. TCP holds a segment that is not full back then. Where a segment is larger
-//! than [`UNSENT_BYTES`] (on loopback it has 64 KiB) the socket was full of such a segment, nothing
-//! was on its way whose acknowledgement would have moved it, and a timer of the kernel sent it 200
-//! ms later. The wire pushes it out whenever a call took less than it was given.
+//! A full socket reports room only after bytes have left it, so no byte in it may wait for bytes
+//! that come later. splice(2) and sendfile(2) mark all pages except the last ones with `MSG_MORE`,
+//! and TCP then holds back a segment that is not full. Where a segment is larger than
+//! [`UNSENT_BYTES`] (64 KiB on loopback) the socket was full of such a segment, no acknowledgement
+//! was due that would have released it, and a kernel timer sent it after 200 ms. So whenever a call
+//! took less than it was given, the held segment is pushed out.
 
 use std::{
     io::{self, Read as _},
@@ -27,27 +27,27 @@ use mio::{
 };
 
 use crate::{
-    engines::{Mover, Tools},
+    engines::{EngineResources, SendEngine},
     pool::Ticket,
     sys,
 };
 
-/// Bytes that a TCP socket takes beyond those on their way (tcp(7), `TCP_NOTSENT_LOWAT`): it says
-/// that there is room again once half of them have left. Unbounded, a slow peer's socket swallows
-/// megabytes, and speaks up again when a third of these were taken, which may be never. It also
-/// counts towards the TCP memory of the whole machine, which 10,000 slow readers at 128 KiB used up
-/// on one of 24 GiB: then everybody's segments are dropped.
+/// Bytes that a TCP socket accepts beyond those in flight (tcp(7), `TCP_NOTSENT_LOWAT`). It reports
+/// room again when half of them have left. Without the bound a slow peer's socket buffers megabytes,
+/// and reports room when a third of these were acknowledged, which may be never. The bytes also
+/// count towards the TCP memory of the whole machine: 10,000 slow readers at 128 KiB used it up on a
+/// machine of 24 GiB, and then the segments of every connection are dropped.
 pub(crate) const UNSENT_BYTES: u32 = 32 * 1024;
 
-/// The same for a peer that has taken [`PROVEN_BYTES`]. On loopback 64 KiB to 1 MiB are as fast as
-/// no bound; at 25 Gbit/s 256 KiB last for 84 us, more than a worker needs to come round.
+/// The same for a peer that has acknowledged [`PROVEN_BYTES`]. On loopback 64 KiB to 1 MiB are as
+/// fast as no bound; at 25 Gbit/s 256 KiB last for 84 us, more than a worker needs for a round.
 const UNSENT_PROVEN_BYTES: u32 = 256 * 1024;
 
-/// What a peer has to take before its socket may hold back more: somebody who wants to use up
-/// memory pays for it.
+/// Bytes that a peer must take before its socket may buffer more: a peer that wants to use up memory
+/// has to pay for it.
 const PROVEN_BYTES: usize = 1024 * 1024;
 
-/// A stream socket, non-blocking.
+/// A stream socket in non-blocking mode.
 #[derive(Debug)]
 pub(crate) enum Socket {
     /// Over TCP.
@@ -57,7 +57,7 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// As the event source that it is.
+    /// The socket as an event source.
     pub(crate) fn source(&mut self) -> &mut dyn Source {
         match self {
             Self::Tcp(stream) => stream,
@@ -93,61 +93,61 @@ impl AsFd for Socket {
 
 /// A socket with its readiness.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct ReadySocket {
     socket: Socket,
-    /// `WouldBlock` was not the last word of reading.
+    /// Whether reading may succeed: it did not return `WouldBlock` last.
     readable: bool,
-    /// `WouldBlock` was not the last word of writing.
+    /// Whether writing may succeed: it did not return `WouldBlock` last.
     writable: bool,
-    /// The peer sends no more, or the connection is broken: reading says so, once all bytes are
-    /// read.
+    /// Whether the peer has shut down its side or the connection is broken. Reads return that after all
+    /// bytes that have arrived.
     ended: bool,
-    /// The socket may hold bytes back until others follow (`MSG_MORE`).
+    /// Whether the socket may hold back bytes until others follow (`MSG_MORE`).
     corked: bool,
-    /// Since when the connection waits for the socket to take bytes, if it does.
+    /// Since when the connection waits for room in the socket, if it does.
     full_since: Option<Instant>,
-    /// What the socket has still to take before its peer is [proven](PROVEN_BYTES).
+    /// Bytes that the socket has still to accept before its peer is [proven](PROVEN_BYTES).
     unproven: usize,
 }
 
-/// What came of one read.
+/// The result of one read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// So many bytes, at least one.
+    /// Number of bytes read, at least one.
     Bytes(usize),
-    /// Nothing now.
+    /// Nothing to read now.
     Blocked,
-    /// The peer sends no more.
+    /// The peer has shut down its side.
     End,
 }
 
-/// What came of one write.
+/// The result of one write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// So many bytes, at least one.
+    /// Number of bytes accepted, at least one.
     Bytes(usize),
-    /// Nothing now.
+    /// No room now.
     Blocked,
-    /// The file has no more bytes: it is shorter than it was.
+    /// The file has no more bytes: it is shorter than before.
     FileEnded,
 }
 
-/// Which directions a connection waits for.
+/// The directions that a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct Directions {
     /// Bytes from the peer.
     pub(crate) read: bool,
     /// Room for bytes to the peer.
     pub(crate) write: bool,
 }
 
-/// Proof that a connection will be woken: every direction it waits for has returned `WouldBlock`
-/// and there is at least one, or a job of its is under way in the pool.
+/// Proof that the connection will be woken: every direction that it waits for has returned
+/// `WouldBlock` and there is at least one, or a job of the connection is under way.
 #[derive(Debug)]
 pub(crate) struct Blocked(());
 
-impl Wire {
-    /// Takes a socket over. Nothing is known of it, so both directions are worth a try.
+impl ReadySocket {
+    /// Takes over a socket. Both directions count as ready until a call returns `WouldBlock`.
     pub(crate) const fn new(socket: Socket) -> Self {
         let unproven = if matches!(socket, Socket::Tcp(_)) { PROVEN_BYTES } else { 0 };
         Self {
@@ -161,16 +161,15 @@ impl Wire {
         }
     }
 
-    /// Registers both directions, once and for all: nothing is ever registered again, so no
-    /// edge falls between two registrations.
+    /// Registers both directions, once: there is no second registration between which and the first an
+    /// edge could be lost.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(self.socket.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Takes note of an event. Errors and hang-ups count as readiness: the next call brings them
-    /// out. Returns how long the connection had waited for the socket to take bytes, if that is
-    /// over now.
-    pub(crate) fn woken(&mut self, event: &Event, now: Instant) -> Option<Duration> {
+    /// Notes an event. Errors and hang-ups count as readiness, because the next call returns them. When
+    /// the connection was waiting for room and no longer has to, returns how long it has waited.
+    pub(crate) fn on_event(&mut self, event: &Event, now: Instant) -> Option<Duration> {
         let broken = event.is_error();
         self.ended |= event.is_read_closed() || broken;
         self.readable |= event.is_readable() || self.ended;
@@ -188,10 +187,10 @@ impl Wire {
             return match self.socket.read_once(buffer) {
                 Ok(0) => Ok(Received::End),
                 Ok(n) => {
-                    // epoll(7): "For stream-oriented files … the condition that the read/write I/O
-                    // space is exhausted can also be detected by checking the amount of data read
-                    // from / written to the target file descriptor." Not of an end, of which there
-                    // is one event; and a Unix socket stops between writers.
+                    // epoll(7): "For stream-oriented files … the condition that the read/write I/O space is exhausted
+                    // can also be detected by checking the amount of data read from / written to the target file
+                    // descriptor." That does not hold at the end of the stream, for which there is one event, nor for a
+                    // Unix socket, where one read returns the bytes of one write at most.
                     let exhausted = n < buffer.len() && !self.ended;
                     self.readable = !(exhausted && matches!(self.socket, Socket::Tcp(_)));
                     Ok(Received::Bytes(n))
@@ -214,28 +213,28 @@ impl Wire {
         Ok(self.sent(n))
     }
 
-    /// Moves up to `count` > 0 bytes of `file` from `offset` into the socket, by an engine.
+    /// Moves up to `count` > 0 bytes of `file` from `offset` into the socket, by a send engine.
     pub(crate) fn move_from(
         &mut self,
-        mover: &mut Mover,
-        tools: &mut Tools,
+        engine_state: &mut SendEngine,
+        resources: &mut EngineResources,
         file: BorrowedFd<'_>,
         offset: u64,
         count: usize,
     ) -> io::Result<Sent> {
-        match self.write(|socket| mover.step(tools, socket, file, offset, count))? {
+        match self.write(|socket| engine_state.step(resources, socket, file, offset, count))? {
             None => Ok(Sent::Blocked),
             Some(0) => Ok(Sent::FileEnded),
             Some(n) => {
-                self.corked = n < count && mover.corks();
+                self.corked = n < count && engine_state.corks();
                 self.uncork();
                 Ok(self.sent(n))
             }
         }
     }
 
-    /// One `call` that writes, unless the last one would have blocked. `None`: the socket takes
-    /// nothing now.
+    /// Makes one `call` that writes, unless the last one returned `WouldBlock`. `None` means that the
+    /// socket has no room now.
     fn write(
         &mut self,
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
@@ -257,18 +256,18 @@ impl Wire {
         }
     }
 
-    /// Sends what the socket holds back, if it may hold anything back; whether it may. There may be
-    /// room after that, which no event will tell of.
+    /// Pushes out what the socket holds back. Returns whether it may have held back anything: if so,
+    /// there may be room now of which no event will tell.
     fn uncork(&mut self) -> bool {
         let corked = std::mem::take(&mut self.corked) && matches!(self.socket, Socket::Tcp(_));
         if corked {
-            // Without it the kernel's timer sends them.
+            // Without the push the kernel's timer sends the bytes later.
             let _late = sys::net::push(self.socket.as_fd());
         }
         corked
     }
 
-    /// Bytes that the peer may have taken, or not, without this side's knowledge.
+    /// Bytes that the peer may have taken without this side's knowledge.
     pub(crate) const fn unsent(&self) -> u64 {
         if self.unproven > 0 { UNSENT_BYTES as u64 } else { UNSENT_PROVEN_BYTES as u64 }
     }
@@ -277,22 +276,21 @@ impl Wire {
         if self.unproven > 0 {
             self.unproven = self.unproven.saturating_sub(bytes);
             if self.unproven == 0 {
-                // As it was, all works as well, and slower.
+                // If this fails the old bound stays, which is slower and otherwise fine.
                 let _kept = sys::net::set_unsent(self.socket.as_fd(), UNSENT_PROVEN_BYTES);
             }
         }
         Sent::Bytes(bytes)
     }
 
-    /// The witness that this connection may be put aside, if it may. Nothing is held back in the
-    /// socket then.
+    /// The proof that this connection may be parked, if it may. The socket then holds back no bytes.
     pub(crate) fn blocked(
         &mut self,
-        wanted: Wanted,
+        wanted: Directions,
         job: Option<&Ticket>,
         now: Instant,
     ) -> Option<Blocked> {
-        // An announcement whose payload has to be loaded first.
+        // A response whose payload has to be loaded first may be held back.
         self.uncork();
         if wanted.write && !self.writable {
             self.full_since.get_or_insert(now);
@@ -302,20 +300,19 @@ impl Wire {
         if ready || !waits { None } else { Some(Blocked(())) }
     }
 
-    /// As if an event had said that both directions are ready.
+    /// Marks both directions as ready, as an event would.
     #[cfg(test)]
     pub(crate) const fn wake_for_test(&mut self) {
         self.readable = true;
         self.writable = true;
     }
 
-    /// Tells the peer that no more bytes come. A peer that is gone already is no error.
+    /// Shuts down this side. A peer that is gone already is no error.
     pub(crate) fn end_writing(&self) {
-        // ENOTCONN: the peer reset the connection first, which ends it as well.
+        // ENOTCONN: the peer has reset the connection, which ends it as well.
         let _already_gone = self.socket.shutdown(Shutdown::Write);
     }
 }
 
 #[cfg(test)]
-#[path = "socket/tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! Sockets that a service manager has made and hands over (sd_listen_fds(3)).
+//! Sockets that a service manager has opened and passes to the server (sd_listen_fds(3)).
 
 use std::{
     env, io,
@@ -10,60 +10,60 @@ use listenfd::ListenFd;
 use rustix::net::sockopt;
 use thiserror::Error;
 
-/// The variable with the sockets' names, by a colon apart.
+/// The variable with the sockets' names, separated by colons.
 const NAMES: &str = "LISTEN_FDNAMES";
 
-/// A listening socket that somebody else has made.
+/// A listening socket that was passed to this process.
 #[derive(Debug)]
-pub enum InheritedSocket {
-    /// Over TCP.
+pub enum ActivatedSocket {
+    /// A TCP socket.
     Tcp(TcpListener),
-    /// Over a Unix domain socket.
+    /// A Unix domain socket.
     Unix(UnixListener),
 }
 
-/// The sockets that this process was started with, by what they are for.
+/// The sockets that were passed to this process, by purpose.
 #[derive(Debug, Default)]
-pub struct Inherited {
-    /// The server's own protocol.
-    pub zput: Vec<InheritedSocket>,
-    /// HTTP.
-    pub http: Vec<InheritedSocket>,
-    /// `/metrics` and `/healthz`.
-    pub admin: Option<InheritedSocket>,
+pub struct ActivatedSockets {
+    /// Sockets for zput's protocol.
+    pub zput: Vec<ActivatedSocket>,
+    /// Sockets for HTTP.
+    pub http: Vec<ActivatedSocket>,
+    /// The socket for `/metrics` and `/healthz`.
+    pub admin: Option<ActivatedSocket>,
 }
 
-/// Why what was handed over cannot be used.
+/// Why a passed socket cannot be used.
 #[derive(Debug, Error)]
-pub enum InheritedError {
-    /// A name that says nothing here.
+pub enum ActivationError {
+    /// The socket's name does not say what it is for.
     #[error("a socket was handed over as \"{0}\": set FileDescriptorName= to zput, http or admin")]
     Name(String),
-    /// More names than sockets, or fewer.
+    /// The numbers of sockets and of names differ.
     #[error("{sockets} sockets were handed over with {names} names in LISTEN_FDNAMES")]
     Names {
-        /// How many sockets.
+        /// Number of sockets.
         sockets: usize,
-        /// How many names.
+        /// Number of names.
         names: usize,
     },
-    /// More than one for the admin.
+    /// More than one socket is named `admin`.
     #[error("more than one socket was handed over as admin: leave one")]
     Admins,
-    /// It is not what it should be.
+    /// The socket does not listen, or is of another type.
     #[error(
         "the socket number {number} that was handed over cannot be used ({source}): hand over \
          listening stream sockets (ListenStream=)"
     )]
     Socket {
-        /// Which, from 1 on.
+        /// The socket's number, from 1.
         number: usize,
-        /// Why.
+        /// The error of the system call.
         source: io::Error,
     },
 }
 
-/// What a socket is for.
+/// The purpose of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Zput,
@@ -71,24 +71,24 @@ enum Purpose {
     Admin,
 }
 
-impl Inherited {
-    /// Takes what was handed over; nothing, if nothing was. The second time there is nothing.
+impl ActivatedSockets {
+    /// Takes the sockets that were passed to this process, if any. A second call returns none.
     ///
-    /// To be called before there are threads: it changes the environment.
+    /// Must be called before there are other threads, because it changes the environment.
     ///
     /// # Errors
-    /// When a socket has an unknown name or is none to listen on.
-    pub fn take() -> Result<Self, InheritedError> {
+    /// When a socket has an unknown name or cannot be listened on.
+    pub fn take() -> Result<Self, ActivationError> {
         let mut sockets = ListenFd::from_env();
         let purposes = purposes(sockets.len(), env::var(NAMES).ok().as_deref())?;
         let mut taken = Self::default();
         for (n, purpose) in purposes.into_iter().enumerate() {
-            let cannot = |source| InheritedError::Socket { number: n + 1, source };
+            let cannot = |source| ActivationError::Socket { number: n + 1, source };
             let Some(socket) = take(&mut sockets, n).map_err(cannot)? else { continue };
             match purpose {
                 Purpose::Zput => taken.zput.push(socket),
                 Purpose::Http => taken.http.push(socket),
-                Purpose::Admin if taken.admin.is_some() => return Err(InheritedError::Admins),
+                Purpose::Admin if taken.admin.is_some() => return Err(ActivationError::Admins),
                 Purpose::Admin => taken.admin = Some(socket),
             }
         }
@@ -96,18 +96,18 @@ impl Inherited {
     }
 }
 
-fn take(sockets: &mut ListenFd, n: usize) -> io::Result<Option<InheritedSocket>> {
+fn take(sockets: &mut ListenFd, n: usize) -> io::Result<Option<ActivatedSocket>> {
     let taken = match sockets.take_tcp_listener(n) {
-        Ok(socket) => socket.map(InheritedSocket::Tcp),
-        Err(_) => sockets.take_unix_listener(n)?.map(InheritedSocket::Unix),
+        Ok(socket) => socket.map(ActivatedSocket::Tcp),
+        Err(_) => sockets.take_unix_listener(n)?.map(ActivatedSocket::Unix),
     };
     let listens = match &taken {
         None => true,
-        Some(InheritedSocket::Tcp(socket)) => {
+        Some(ActivatedSocket::Tcp(socket)) => {
             socket.set_nonblocking(true)?;
             sockopt::socket_acceptconn(socket.as_fd())?
         }
-        Some(InheritedSocket::Unix(socket)) => {
+        Some(ActivatedSocket::Unix(socket)) => {
             socket.set_nonblocking(true)?;
             sockopt::socket_acceptconn(socket.as_fd())?
         }
@@ -115,26 +115,26 @@ fn take(sockets: &mut ListenFd, n: usize) -> io::Result<Option<InheritedSocket>>
     if listens { Ok(taken) } else { Err(io::Error::other("it does not listen")) }
 }
 
-/// What each of so many sockets is for.
-fn purposes(sockets: usize, names: Option<&str>) -> Result<Vec<Purpose>, InheritedError> {
+/// The purpose of each of `sockets` sockets.
+fn purposes(sockets: usize, names: Option<&str>) -> Result<Vec<Purpose>, ActivationError> {
     let Some(names) = names.filter(|_| sockets > 0) else {
         return Ok(vec![Purpose::Zput; sockets]);
     };
     let purposes = names.split(':').map(purpose).collect::<Result<Vec<_>, _>>()?;
     if purposes.len() != sockets {
-        return Err(InheritedError::Names { sockets, names: purposes.len() });
+        return Err(ActivationError::Names { sockets, names: purposes.len() });
     }
     Ok(purposes)
 }
 
-fn purpose(name: &str) -> Result<Purpose, InheritedError> {
+fn purpose(name: &str) -> Result<Purpose, ActivationError> {
     match name {
         "zput" | "" | "unknown" => Ok(Purpose::Zput),
         "http" => Ok(Purpose::Http),
         "admin" => Ok(Purpose::Admin),
         // systemd.socket(5), FileDescriptorName=: "defaults to the name of the socket unit".
         unit if unit.ends_with(".socket") => Ok(Purpose::Zput),
-        other => Err(InheritedError::Name(other.to_owned())),
+        other => Err(ActivationError::Name(other.to_owned())),
     }
 }
 

@@ -1,6 +1,6 @@
-//! What a service manager is told (sd_notify(3)). Without one, nothing is said to nobody.
+//! Notifications to the service manager (sd_notify(3)). Does nothing when not started by one.
 //!
-//! The socket is connected before the sandbox, which lets none be made any more, and stays so.
+//! The socket is connected before the sandbox is entered, which denies new sockets.
 
 use std::{
     env,
@@ -21,89 +21,92 @@ use std::{
 use sd_notify::NotifyState;
 use tracing::{error, warn};
 
-use crate::{admin::Condition, sys::threads};
+use crate::{admin::Health, sys::threads};
 
-/// The way to it.
+/// The connected socket.
 static MANAGER: OnceLock<UnixDatagram> = OnceLock::new();
 
-/// How long a message may take to be taken: a manager that takes none must not hold up a signal.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long sending a message may block: a manager that reads none must not delay the handling of a
+/// signal.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connects to the service manager that `NOTIFY_SOCKET` names, if there is one. To be called once, before
-/// anything else here.
+/// Connects to the service manager that `NOTIFY_SOCKET` names, if it is set. Must be called once,
+/// before the other functions of this module.
 pub fn connect() {
     let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     let connected = (|| {
-        // "If the first character is "@", the string is understood as Linux abstract namespace socket".
+        // "If the first character is "@", the string is understood as Linux abstract namespace
+        // socket".
         let address = match name.as_bytes().strip_prefix(b"@") {
             Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
             None => SocketAddr::from_pathname(&name)?,
         };
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
         Ok::<_, io::Error>(socket)
     })();
     match connected {
-        // A second call has nothing to add.
+        // A second call keeps the first socket.
         Ok(socket) => drop(MANAGER.set(socket)),
         Err(failure) => warn!(%failure, ?name, "cannot reach the service manager"),
     }
 }
 
-/// The server serves.
+/// Tells the manager that the server is ready.
 pub fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// The server reads its configuration again; [`ready`] says when it has.
+/// Tells the manager that the server reloads its configuration; [`ready`] ends the reload.
 pub fn reloading() {
-    // "a monotonic timestamp in µs" of when it began, so that systemd tells this reload from the one
-    // before (sd_notify(3), MONOTONIC_USEC=).
+    // "a monotonic timestamp in µs" of the reload's begin, by which systemd tells this reload from
+    // the one before (sd_notify(3), MONOTONIC_USEC=).
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(failure) => warn!(%failure, "there is no monotonic clock"),
     }
 }
 
-/// The server drains.
+/// Tells the manager that the server drains its connections and stops.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
-/// Keeps a watchdog quiet from now on, if there is one: as long as the workers turn. A server that
-/// drains is left alone too: its workers end one by one.
+/// Starts a thread that keeps the service manager's watchdog alive while the workers run, if a
+/// watchdog is configured. It is also kept alive while the server drains, when workers end one by
+/// one.
 ///
 /// # Errors
-/// When there is no thread to be had.
-pub fn keep_watchdog(condition: Condition) -> io::Result<()> {
+/// When the thread cannot be started.
+pub fn start_watchdog(health: Health) -> io::Result<()> {
     let Some(patience) = sd_notify::watchdog_enabled().filter(|time| !time.is_zero()) else {
         return Ok(());
     };
     // sd_watchdog_enabled(3): "it is recommended that a daemon sends a keep-alive notification
     // message to the service manager every half of the time returned here".
-    let keep = move || keep(&condition, patience / 2);
-    threads::begin("watchdog", keep).map(drop)
+    let run = move || run_watchdog(&health, patience / 2);
+    threads::begin("watchdog", run).map(drop)
 }
 
-fn keep(condition: &Condition, interval: Duration) {
+fn run_watchdog(health: &Health, interval: Duration) {
     loop {
-        match condition.stalled(Instant::now()) {
-            None => tell(&[NotifyState::Watchdog]),
-            Some(stalled) => error!(%stalled, "the watchdog is not told that all is well"),
+        match health.stalled(Instant::now()) {
+            None => notify(&[NotifyState::Watchdog]),
+            Some(stalled) => error!(%stalled, "a worker is stalled: the watchdog is not notified"),
         }
         thread::sleep(interval);
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     let Some(manager) = MANAGER.get() else { return };
     let text = states.iter().fold(String::new(), |mut text, state| {
-        // A text in memory takes everything.
+        // Writing to a string cannot fail.
         let _written = writeln!(text, "{state}");
         text
     });
     if let Err(failure) = manager.send(text.as_bytes()) {
-        warn!(%failure, "cannot tell the service manager");
+        warn!(%failure, "cannot notify the service manager");
     }
 }

@@ -1,9 +1,10 @@
-//! What an answered request still has to send: stretches of one open object, moved by an engine, window by window.
+//! The payload of a response: ranges of one open object, sent window by window by a send engine.
 //!
-//! The payload does not enter this process, but for small ones that leave together with what announces them. No window is
-//! sent before its bytes are in memory: a worker that waits for the disk would keep all its connections waiting. The file
-//! behind an object is never modified or truncated while it is served (stores replace files, they do not change them), so
-//! a file that ends early was damaged from outside: the connection is closed, for the peer counts on every announced byte.
+//! The payload does not enter this process, except small ones that leave together with their
+//! response. No window is sent before its bytes are in memory, because a worker that waits for the
+//! disk would delay all its connections. The file of an object is never changed or truncated while
+//! it is served (stores replace files), so a file that ends early was damaged from outside. The
+//! connection is then closed, because the peer relies on every announced byte.
 
 use std::{
     collections::VecDeque,
@@ -18,63 +19,64 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    engines::{Engine, Mover, Tools},
+    engines::{Engine, EngineResources, SendEngine},
     metrics::WorkerMetrics,
-    opened::Opened,
+    object::OpenObject,
+    socket::{ReadySocket, Sent},
     sys::residency,
-    wire::{Sent, Wire},
 };
 
 /// PROTOCOL 5: "their sum must fit 2^63".
 const PAYLOAD_MAX_BYTES: u64 = (1 << 63) - 1;
 
-/// Bytes that are looked at, and loaded, at once; their places in a file are multiples of it. Loading it takes a disk of
-/// 2 GB/s as long as sending it takes a link of 16 Gbit/s, and so many in flight for a thousand readers are half a gigabyte.
+/// Bytes of a window; windows begin at multiples of it in the file. A disk of 2 GB/s loads one in
+/// the time in which a link of 16 Gbit/s sends it, and windows in flight for a thousand readers take
+/// half a gigabyte.
 const WINDOW_BYTES: u64 = 512 * 1024;
 
-/// Most bytes behind a window that are asked for with it. From one disk a gigabyte took 1.8 s with one window ahead,
-/// 1.1 s with seven and with fifteen.
+/// Maximum bytes behind a window that are requested together with it. A gigabyte from one disk took
+/// 1.8 s with one window ahead, 1.1 s with seven and with fifteen.
 const AHEAD_MAX_BYTES: u64 = 7 * WINDOW_BYTES;
 
-/// How long bytes that were found in memory are taken to be there still: memory may be short, and a slow reader may take
-/// its time for a window.
+/// How long bytes that were found in memory are assumed to stay there. The kernel may evict them,
+/// and a slow reader may take long for a window.
 const TRUSTED: Duration = Duration::from_secs(1);
 
-/// Longest payload that is copied behind its announcement, to leave with it in one call.
+/// Maximum payload that is copied behind its response, to leave with it in one call.
 const SMALL_BYTES: usize = 32 * 1024;
 
-/// Sections whose sum is over [`PAYLOAD_MAX_BYTES`].
+/// The sum of the sections exceeds [`PAYLOAD_MAX_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the sections are too long together")]
 pub(crate) struct TooLong;
 
-/// Stretches of an object on their way to a peer.
+/// Ranges of an object that are being sent to a peer.
 #[derive(Debug)]
 pub(crate) struct Transfer {
-    object: Arc<Opened>,
-    /// What is left of the stretch under way, in the object's file.
+    object: Arc<OpenObject>,
+    /// The rest of the current range, as offsets in the file.
     now: Range<u64>,
-    /// Those behind it.
+    /// The ranges after it.
     then: VecDeque<Range<u64>>,
-    /// Bytes left of all.
+    /// Bytes left of all ranges.
     left: u64,
-    /// Up to where in the file the bytes under way were found in memory.
+    /// The offset up to which the current range was found in memory.
     loaded: u64,
-    /// When that was.
+    /// When it was found there.
     found: Instant,
-    /// Bytes to be asked for behind the next window that is absent.
+    /// Bytes to request behind the next window that is not in memory.
     ahead: u64,
-    mover: Mover,
+    engine_state: SendEngine,
 }
 
-/// What came of one step of a transfer.
+/// The result of one step of a transfer.
 #[derive(Debug)]
 pub(crate) enum Stepped {
-    /// So many bytes left, at least one.
+    /// Number of bytes sent, at least one.
     Moved(u64),
-    /// The socket takes nothing now.
+    /// The socket has no room now.
     Blocked,
-    /// These bytes have to be loaded first.
+    /// This window must be loaded first.
     Absent(Window),
 }
 
@@ -83,52 +85,53 @@ pub(crate) enum Stepped {
 pub(crate) struct Window {
     file: Arc<File>,
     range: Range<u64>,
-    /// Bytes behind it that are worth having soon.
+    /// Bytes behind the range that should be read ahead.
     ahead: u64,
     since: Instant,
 }
 
-/// Why a transfer cannot go on. The announced bytes can no longer be kept, so the connection ends.
+/// Why a transfer cannot go on. The announced bytes cannot be sent, so the connection ends.
 #[derive(Debug, Error)]
 pub(crate) enum TransferError {
-    /// The file gave nothing before the stretch's end.
+    /// The file ended before the range did.
     #[error("the file ends at or before byte {offset}, {left} bytes before it should")]
     FileEnded {
-        /// Where it was read.
+        /// Offset of the read that returned nothing.
         offset: u64,
-        /// What the stretch still lacked.
+        /// Bytes of the range that are missing.
         left: u64,
     },
     /// The socket or the file failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The session announced more than the stretches hold.
+    /// The session announced more bytes than the ranges have.
     #[error("nothing is left to send")]
     Exhausted,
 }
 
 impl Transfer {
-    /// These ranges of `object`, in this order.
+    /// A transfer of these ranges of `object`, in this order.
     ///
     /// # Errors
-    /// When they are too long together.
+    /// When their sum exceeds [`PAYLOAD_MAX_BYTES`].
     pub(crate) fn new(
-        object: Arc<Opened>,
+        object: Arc<OpenObject>,
         engine: Engine,
         ranges: impl IntoIterator<Item = Range<u64>>,
     ) -> Result<Self, TooLong> {
         let mut ranges = ranges.into_iter().filter(|range| !range.is_empty());
         let first = ranges.next().unwrap_or(0..0);
-        // One stretch needs no memory.
+        // A single range needs no allocation.
         let then: VecDeque<_> = ranges.collect();
         let left = [&first]
             .into_iter()
             .chain(&then)
             .try_fold(0u64, |sum, range| sum.checked_add(range.end - range.start));
         let left = left.filter(|left| *left <= PAYLOAD_MAX_BYTES).ok_or(TooLong)?;
-        let (found, mover) = (Instant::now(), Mover::new(engine));
+        let (found, engine_state) = (Instant::now(), SendEngine::new(engine));
         let ahead = WINDOW_BYTES;
-        let mut transfer = Self { object, now: 0..0, then, left, loaded: 0, found, ahead, mover };
+        let mut transfer =
+            Self { object, now: 0..0, then, left, loaded: 0, found, ahead, engine_state };
         transfer.begin(&first);
         Ok(transfer)
     }
@@ -143,11 +146,11 @@ impl Transfer {
         self.left
     }
 
-    /// Moves what is left of a window, or as much of it as the socket takes.
+    /// Sends the rest of a window, or as much of it as the socket accepts.
     pub(crate) fn step(
         &mut self,
-        wire: &mut Wire,
-        tools: &mut Tools,
+        socket: &mut ReadySocket,
+        resources: &mut EngineResources,
         metrics: &WorkerMetrics,
     ) -> Result<Stepped, TransferError> {
         if let Some(window) = self.absent()? {
@@ -156,7 +159,8 @@ impl Transfer {
         let ready = usize::try_from(self.loaded - self.now.start).unwrap_or(usize::MAX);
         let file = self.object.file().as_fd();
         let began = Instant::now();
-        let moved = wire.move_from(&mut self.mover, tools, file, self.now.start, ready)?;
+        let moved =
+            socket.move_from(&mut self.engine_state, resources, file, self.now.start, ready)?;
         metrics.step(began.elapsed());
         match moved {
             Sent::Blocked => Ok(Stepped::Blocked),
@@ -192,8 +196,8 @@ impl Transfer {
         }))
     }
 
-    /// A window that was absent is in memory now. Who takes windows fast gets more of them ahead; a slow reader's would be
-    /// evicted before they are wanted, and others' with them.
+    /// Notes that a window was loaded. A fast reader gets more windows read ahead. For a slow reader
+    /// they would be evicted before it wants them, and bytes of other readers with them.
     pub(crate) fn loaded(&mut self, window: &Window) {
         let fast = self.found.elapsed() < TRUSTED;
         self.ahead = if fast { (2 * self.ahead).min(AHEAD_MAX_BYTES) } else { WINDOW_BYTES };
@@ -205,8 +209,8 @@ impl Transfer {
         self.found = Instant::now();
     }
 
-    /// `head` with all that is left behind it, in `room`: if that is one short stretch, has room, and waits for no disk. Nothing
-    /// counts as sent yet.
+    /// `head` followed by the rest of the payload, in `room`: only if that is one short range, fits,
+    /// and is in memory. The bytes do not count as sent yet.
     pub(crate) fn behind<'a>(
         &self,
         head: &[u8],
@@ -225,13 +229,13 @@ impl Transfer {
         match self.object.residency().read(file, self.now.start, payload)? {
             Some(0) => return Err(self.file_ended()),
             Some(n) if n == length => in_front.copy_from_slice(head),
-            // Part of it, or nothing, is in memory: what is missing is found when it is sent the long way.
+            // Some of it is not in memory. It is sent in the ordinary way, which loads it.
             Some(_) | None => return Ok(None),
         }
         Ok(room.get(..head.len() + length))
     }
 
-    /// So many bytes of what [`Self::behind`] gave have left.
+    /// Counts bytes as sent which [`Self::behind`] returned.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.now.start += bytes;
         self.left -= bytes;
@@ -248,13 +252,13 @@ impl Transfer {
 }
 
 impl Window {
-    /// These bytes of an object's file.
+    /// A window of an object's file.
     #[cfg(test)]
-    pub(crate) fn for_test(object: &Opened, range: Range<u64>) -> Self {
+    pub(crate) fn for_test(object: &OpenObject, range: Range<u64>) -> Self {
         Self { file: Arc::clone(object.file()), range, ahead: 0, since: Instant::now() }
     }
 
-    /// How long it was waited for.
+    /// How long the transfer has waited for it.
     pub(crate) fn waited(&self) -> Duration {
         self.since.elapsed()
     }

@@ -1,4 +1,5 @@
-//! The thread that removes uploads which nobody has resumed in time: at the start, and every hour.
+//! The thread that removes interrupted uploads which were not resumed in time: at the start, and
+//! every hour.
 
 use std::{fmt, io, thread::JoinHandle, time::Duration};
 
@@ -7,88 +8,89 @@ use tracing::{error, info, warn};
 
 use crate::{mounts::Mounts, store::Store, sys::threads};
 
-/// How often it looks.
-pub(crate) const EVERY: Duration = Duration::from_secs(60 * 60);
+/// How often the thread looks for expired uploads.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// The way to it.
+/// A handle to the thread.
 #[derive(Clone)]
-pub(crate) struct Sweeping {
-    orders: Sender<Order>,
+pub(crate) struct UploadExpiryHandle {
+    commands: Sender<Command>,
     keep: Duration,
 }
 
-/// The thread. Dropping it ends it.
-pub(crate) struct Sweeper {
-    sweeping: Sweeping,
+/// The thread. Dropping this value ends it.
+pub(crate) struct UploadExpiry {
+    handle: UploadExpiryHandle,
     thread: Option<JoinHandle<()>>,
 }
 
-enum Order {
-    /// These from now on, and at once.
-    Sweep(Vec<Store>),
+enum Command {
+    /// The stores to look at from now on, beginning at once.
+    SetStores(Vec<Store>),
     Stop,
 }
 
-impl Sweeper {
-    /// Starts the thread, for stores that keep uploads for so long.
+impl UploadExpiry {
+    /// Starts the thread for the stores of `mounts`, which keep uploads for `keep`. The thread
+    /// looks for expired ones once every `every`.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When the thread cannot be started.
     pub(crate) fn start(mounts: &Mounts, keep: Duration, every: Duration) -> io::Result<Self> {
-        let (orders, incoming) = bounded(1);
-        let run = move || sweep_on(&incoming, every);
+        let (commands, received) = bounded(1);
+        let run = move || run(&received, every);
         let thread = threads::begin("sweeper", run)?;
-        let sweeping = Sweeping { orders, keep };
-        sweeping.sweep(mounts);
-        Ok(Self { sweeping, thread: Some(thread) })
+        let handle = UploadExpiryHandle { commands, keep };
+        handle.set_stores(mounts);
+        Ok(Self { handle, thread: Some(thread) })
     }
 
-    /// The way to it.
-    pub(crate) fn sweeping(&self) -> Sweeping {
-        self.sweeping.clone()
+    /// A handle to the thread.
+    pub(crate) fn handle(&self) -> UploadExpiryHandle {
+        self.handle.clone()
     }
 }
 
-impl Drop for Sweeper {
+impl Drop for UploadExpiry {
     fn drop(&mut self) {
-        // Whom it does not reach has ended.
-        let _told = self.sweeping.orders.send(Order::Stop);
+        // Sending fails only if the thread has ended.
+        let _stopped = self.handle.commands.send(Command::Stop);
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            error!("the thread that removes old uploads has panicked");
+            error!("the thread that removes expired uploads has panicked");
         }
     }
 }
 
-impl Sweeping {
-    /// The stores of these are swept from now on, and those alone.
-    pub(crate) fn sweep(&self, mounts: &Mounts) {
+impl UploadExpiryHandle {
+    /// Sets the stores to look at from now on: those of `mounts`, and no others.
+    pub(crate) fn set_stores(&self, mounts: &Mounts) {
         let stores: Vec<Store> = mounts.stores().cloned().collect();
         stores.iter().for_each(|store| store.keep_uploads(self.keep));
-        if self.orders.send(Order::Sweep(stores)).is_err() {
-            error!("the thread that removes old uploads is gone");
+        if self.commands.send(Command::SetStores(stores)).is_err() {
+            error!("the thread that removes expired uploads is gone");
         }
     }
 }
 
-impl fmt::Debug for Sweeping {
+impl fmt::Debug for UploadExpiryHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sweeping").field("keep", &self.keep).finish_non_exhaustive()
+        f.debug_struct("SweeperHandle").field("keep", &self.keep).finish_non_exhaustive()
     }
 }
 
-fn sweep_on(incoming: &Receiver<Order>, every: Duration) {
+fn run(received: &Receiver<Command>, every: Duration) {
     let mut stores = Vec::new();
     loop {
-        match incoming.recv_timeout(every) {
-            Ok(Order::Sweep(others)) => stores = others,
+        match received.recv_timeout(every) {
+            Ok(Command::SetStores(others)) => stores = others,
             Err(RecvTimeoutError::Timeout) => {}
-            Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
         for store in &stores {
             match store.expire_uploads() {
                 Ok(0) => {}
-                Ok(removed) => info!(removed, "removed uploads that nobody resumed in time"),
-                Err(failure) => warn!(%failure, "cannot remove old uploads"),
+                Ok(removed) => info!(removed, "removed expired uploads"),
+                Err(failure) => warn!(%failure, "cannot remove expired uploads"),
             }
         }
     }
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
     use crate::{mounts::Policy, store::Clock};
 
-    /// Leaves an upload in the store of `dir` that was cut off so long ago.
+    /// Leaves an interrupted upload in the store of `dir`, last modified `seconds_ago`.
     fn cut_off(store: &Store, dir: &Path, seconds_ago: u64) {
         let header = zput_framed::header(b"k", 300, 24, 1, [7; 32]);
         let key = ObjectKey::new("k").unwrap();
@@ -145,18 +147,19 @@ mod tests {
         };
         cut_off(&one, dirs[0].path(), 60);
         let (keep, every) = (Duration::from_secs(30), Duration::from_millis(50));
-        let sweeper = Sweeper::start(&mounts(&one), keep, every).unwrap();
+        let expiry = UploadExpiry::start(&mounts(&one), keep, every).unwrap();
         assert!(gone(dirs[0].path()), "at the start");
         cut_off(&one, dirs[0].path(), 60);
         assert!(gone(dirs[0].path()), "later");
-        // Other mounts are served: theirs go, and what is not served any more is left alone.
+        // Other mounts are served: their uploads expire, and those of a store that is no longer
+        // served are left alone.
         cut_off(&two, dirs[1].path(), 60);
-        sweeper.sweeping().sweep(&mounts(&two));
+        expiry.handle().set_stores(&mounts(&two));
         assert!(gone(dirs[1].path()), "of other mounts");
         cut_off(&one, dirs[0].path(), 60);
         thread::sleep(Duration::from_millis(300));
         assert_eq!(staged(dirs[0].path()).len(), 1);
-        // What is young stays.
+        // A recent upload stays.
         cut_off(&two, dirs[1].path(), 10);
         thread::sleep(Duration::from_millis(300));
         assert_eq!(staged(dirs[1].path()).len(), 1);

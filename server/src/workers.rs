@@ -1,4 +1,4 @@
-//! Workers and pool together: everything that serves a connection once it is there.
+//! The worker threads and their pools: everything that serves a connection once it was accepted.
 
 use std::{
     io,
@@ -14,220 +14,230 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
-    engines::{Engine, Pipes, Tools},
-    heartbeat::{Heartbeat, Pulse},
+    engines::{Engine, EngineResources, Pipes},
+    heartbeat::{Heartbeat, Liveness},
     metrics::{Metrics, PoolKind},
     mounts::Mounts,
-    permits::Permits,
     pool::{Pool, PoolThreads, Size},
-    sweeper::{self, Sweeper, Sweeping},
-    wire::Socket,
+    semaphore::Semaphore,
+    socket::Socket,
+    upload_expiry::{self, UploadExpiry, UploadExpiryHandle},
     worker::{
-        self, Arrival, BUFFER_BYTES, Doorway, Inbox, LEAVING_MAX, NoSeat, SeatLimits, Seats,
-        WorkerOptions,
+        self, BUFFER_BYTES, ConnectionLimiter, ConnectionLimits, EVICTING_MAX, Endpoint, Inbox,
+        LimitReached, NewConnection, WorkerOptions,
     },
 };
 
-/// How a crew is set up.
+/// How a workers is set up.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CrewOptions {
-    /// Worker threads.
+pub(crate) struct WorkerSetOptions {
+    /// Number of worker threads; at least one is started.
     pub(crate) workers: usize,
-    /// Most threads that change the store, and most that load from the disk.
+    /// Maximum threads of each pool: one pool changes the store, the other loads file contents into memory.
     pub(crate) pool_threads: usize,
-    /// How many connections there may be.
-    pub(crate) seats: SeatLimits,
-    /// Memory for uploads, over all workers; each has one buffer at least.
+    /// Limits on the number of connections.
+    pub(crate) connections: ConnectionLimits,
+    /// Bytes of upload buffers over all workers; each worker has at least one buffer.
     pub(crate) upload_memory_bytes: usize,
-    /// Most objects that are open at once to be served.
+    /// Maximum objects that are open at once to be served.
     pub(crate) open_files: usize,
-    /// Most idle ones that stay open, over all workers.
+    /// Maximum idle objects kept open, over all workers.
     pub(crate) keep_files: usize,
-    /// For how long uploads that were cut off are kept.
+    /// How long an interrupted upload can be resumed.
     pub(crate) keep_uploads: Duration,
-    /// What moves payload.
+    /// How payload gets from a file into a socket.
     pub(crate) engine: Engine,
 }
 
-/// Running workers and their pool.
-pub(crate) struct Crew {
-    admission: Admission,
+/// Running workers and their pools.
+pub(crate) struct WorkerSet {
+    dispatcher: Dispatcher,
     threads: Vec<JoinHandle<io::Result<()>>>,
     pools: [PoolThreads; 2],
-    sweeper: Sweeper,
-    open_files: Permits,
+    upload_expiry: UploadExpiry,
+    open_files: Semaphore,
     rounds: Arc<AtomicU64>,
-    pulse: Pulse,
-    ended: (Sender<Ended>, Receiver<Ended>),
+    liveness: Liveness,
+    ended: (Sender<StopReason>, Receiver<StopReason>),
 }
 
-/// Why a running server comes to its end.
+/// Why a running server stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// It was asked to.
-    Asked,
-    /// A thread ended that should not have.
-    Thread,
+pub(crate) enum StopReason {
+    /// A caller requested it.
+    Requested,
+    /// A thread ended that should run as long as the server.
+    ThreadEnded,
 }
 
-/// Says that a thread has ended, when dropped: by a panic too.
+/// Reports, when dropped, that the thread which held it has ended: also by a panic.
 #[derive(Clone, Debug)]
-pub(crate) struct AtEnd(Sender<Ended>);
+pub(crate) struct ExitNotice(Sender<StopReason>);
 
-impl Drop for AtEnd {
+impl Drop for ExitNotice {
     fn drop(&mut self) {
-        // A full channel has the news already.
-        let _told = self.0.try_send(Ended::Thread);
+        // A full channel holds a reason already.
+        let _reported = self.0.try_send(StopReason::ThreadEnded);
     }
 }
 
-/// The way in for new connections.
+/// Hands new connections to the workers.
 #[derive(Clone, Debug)]
-pub(crate) struct Admission {
+pub(crate) struct Dispatcher {
     inboxes: Arc<[Inbox]>,
-    seats: Seats,
+    limiter: ConnectionLimiter,
     next: Arc<AtomicUsize>,
-    sweeping: Sweeping,
+    handle: UploadExpiryHandle,
 }
 
-impl Admission {
-    /// Hands a connection to the next worker. Gives the socket back when there is no seat.
-    pub(crate) fn admit(
+impl Dispatcher {
+    /// Hands a connection to the next worker.
+    ///
+    /// # Errors
+    /// Returns the socket when a connection limit is reached.
+    pub(crate) fn dispatch(
         &self,
         socket: Socket,
-        door: Doorway,
+        endpoint: Endpoint,
         peer: String,
         address: Option<IpAddr>,
-    ) -> Result<(), (Socket, NoSeat)> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1);
-        let keyless = matches!(door, Doorway::Web(_));
-        let (seat, leaving) = match self.seats.take(address, keyless, turn, Instant::now()) {
+    ) -> Result<(), (Socket, LimitReached)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1);
+        let keyless = matches!(endpoint, Endpoint::Web(_));
+        let (permit, evicting) = match self.limiter.take(address, keyless, number, Instant::now()) {
             Ok(taken) => taken,
             Err(reason) => return Err((socket, reason)),
         };
-        if let Some(leaving) = leaving
-            && let Some(inbox) = self.inboxes.get(leaving.worker)
+        if let Some(evicting) = evicting
+            && let Some(inbox) = self.inboxes.get(evicting.worker)
         {
-            inbox.make_room(leaving.seat);
+            inbox.evict(evicting.permit);
         }
-        if let Some(inbox) = self.inboxes.get(turn) {
-            inbox.arrived(Arrival { socket, door, peer, seat });
+        if let Some(inbox) = self.inboxes.get(number) {
+            inbox.connected(NewConnection { socket, endpoint, peer, permit });
         }
         Ok(())
     }
 
-    /// Serves these from now on; what is under way ends as it began.
+    /// Replaces the mounts for new requests. Requests under way keep the mounts they began with.
     pub(crate) fn serve(&self, mounts: &Mounts) {
         for inbox in self.inboxes.iter() {
             inbox.mounts(mounts.clone());
         }
-        self.sweeping.sweep(mounts);
+        self.handle.set_stores(mounts);
     }
 }
 
-impl Crew {
-    /// Starts workers and pools.
+impl WorkerSet {
+    /// Starts the workers and pools.
+    ///
+    /// # Errors
+    /// When a thread or an epoll instance cannot be had.
     pub(crate) fn start(
         mounts: &Mounts,
-        options: CrewOptions,
+        options: WorkerSetOptions,
         metrics: &Metrics,
     ) -> io::Result<Self> {
         let ended = bounded(1);
         let rounds = Arc::new(AtomicU64::new(0));
-        // One job for each connection, and one for each that has left but whose job has not.
-        let most = options.seats.all + LEAVING_MAX;
+        // One job per connection, and one per closed connection whose job is still running.
+        let most = options.connections.all + EVICTING_MAX;
         let queue = 2 * most;
         let size = |name| Size::up_to(options.pool_threads, name, queue);
         let (pool, pool_threads) = Pool::start(size("disk"), metrics.pool(PoolKind::Store))?;
         let (loaders, loader_threads) = Pool::start(size("load"), metrics.pool(PoolKind::Loader))?;
-        let open_files = Permits::new(options.open_files);
-        let seats = Seats::new(options.seats);
+        let open_files = Semaphore::new(options.open_files);
+        let limiter = ConnectionLimiter::new(options.connections);
         let pipes = Pipes::default();
         let workers = options.workers.max(1);
         let share = options.upload_memory_bytes / BUFFER_BYTES / workers;
         let mut inboxes = Vec::with_capacity(workers);
         let mut threads = Vec::with_capacity(workers);
-        let pulse = Pulse::default();
-        let sweeper = Sweeper::start(mounts, options.keep_uploads, sweeper::EVERY)?;
+        let liveness = Liveness::default();
+        let upload_expiry =
+            UploadExpiry::start(mounts, options.keep_uploads, upload_expiry::INTERVAL)?;
         for number in 0..workers {
             let heartbeat = Heartbeat::default();
             let running = worker::start(
                 WorkerOptions {
                     number,
-                    seats: most,
+                    max_connections: most,
                     buffers: share.max(1),
                     pool: pool.clone(),
                     loaders: loaders.clone(),
                     mounts: mounts.clone(),
                     keep_files: options.keep_files / workers,
                     open_files: open_files.clone(),
-                    keyless: seats.keyless().clone(),
+                    keyless: limiter.keyless().clone(),
                     engine: options.engine,
-                    tools: Tools::new(pipes.clone()),
+                    resources: EngineResources::new(pipes.clone()),
                     rounds: Arc::clone(&rounds),
                     heartbeat: heartbeat.clone(),
                     metrics: metrics.worker(number).unwrap_or_default(),
                 },
-                AtEnd(ended.0.clone()),
+                ExitNotice(ended.0.clone()),
             )?;
             let inbox = running.inbox.clone();
-            pulse.watch(heartbeat, move || inbox.wake());
+            liveness.register(heartbeat, move || inbox.wake());
             inboxes.push(running.inbox);
             threads.push(running.thread);
         }
-        let admission = Admission {
+        let dispatcher = Dispatcher {
             inboxes: inboxes.into(),
-            seats,
+            limiter,
             next: Arc::default(),
-            sweeping: sweeper.sweeping(),
+            handle: upload_expiry.handle(),
         };
         let pools = [pool_threads, loader_threads];
-        Ok(Self { admission, threads, pools, sweeper, open_files, rounds, pulse, ended })
+        Ok(Self { dispatcher, threads, pools, upload_expiry, open_files, rounds, liveness, ended })
     }
 
-    /// Objects that are open to be served.
+    /// Number of objects that are open to be served.
     pub(crate) fn open_files(&self) -> usize {
         self.open_files.count()
     }
 
-    /// The way in.
-    pub(crate) fn admission(&self) -> Admission {
-        self.admission.clone()
+    /// Where to hand new connections.
+    pub(crate) fn dispatcher(&self) -> Dispatcher {
+        self.dispatcher.clone()
     }
 
-    /// Says when a thread outside of the crew has ended that should not have.
-    pub(crate) fn at_end(&self) -> AtEnd {
-        AtEnd(self.ended.0.clone())
+    /// A notice for a thread outside of the set, which must not end before the server.
+    pub(crate) fn exit_notice(&self) -> ExitNotice {
+        ExitNotice(self.ended.0.clone())
     }
 
-    /// Where to say that the server is to stop.
-    pub(crate) fn stopper(&self) -> Sender<Ended> {
+    /// Where to send the request to stop.
+    pub(crate) fn stopper(&self) -> Sender<StopReason> {
         self.ended.0.clone()
     }
 
-    /// Waits until the server is to stop, or a thread has ended.
-    pub(crate) fn wait(&self) -> Ended {
-        self.ended.1.recv().unwrap_or(Ended::Thread)
+    /// Blocks until a stop is requested or a thread has ended.
+    pub(crate) fn wait(&self) -> StopReason {
+        self.ended.1.recv().unwrap_or(StopReason::ThreadEnded)
     }
 
-    /// Times that a worker woke up, over all of them.
+    /// Number of times that a worker woke up, over all workers.
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds.load(Ordering::Relaxed)
     }
 
-    /// Whether the workers turn.
-    pub(crate) fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    /// Whether the event loops make progress.
+    pub(crate) fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
-    /// Connections there are.
+    /// Number of open connections.
     pub(crate) fn connections(&self) -> usize {
-        self.admission.seats.taken()
+        self.dispatcher.limiter.taken()
     }
 
-    /// Ends what is under way, by `until` at the latest, and then all threads.
+    /// Lets requests under way finish until `until`, then closes all connections and joins all threads.
+    ///
+    /// # Errors
+    /// When a worker failed or panicked.
     pub(crate) fn stop(self, until: Instant) -> io::Result<()> {
-        for inbox in self.admission.inboxes.iter() {
+        for inbox in self.dispatcher.inboxes.iter() {
             inbox.drain(until);
         }
         let mut result = Ok(());
@@ -236,9 +246,9 @@ impl Crew {
                 thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
             result = result.and(ended);
         }
-        // The workers had the pools' other handles; the last jobs still run.
+        // The workers held the pools' other handles. Jobs that are queued still run.
         self.pools.into_iter().for_each(PoolThreads::join);
-        drop(self.sweeper);
+        drop(self.upload_expiry);
         result
     }
 }
@@ -255,21 +265,21 @@ mod tests {
     use super::*;
     use crate::{
         mounts::Policy,
-        session::Door,
+        session::Settings,
         store::{Clock, DEFAULT_KEEP_UPLOADS, Store},
     };
 
-    /// A defect costs the connections of the worker that has it; the others end what they do.
+    /// A panic costs the connections of that worker. The other workers finish what is under way.
     #[test]
     fn a_worker_that_panics_ends_the_server_and_not_what_the_others_do() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let policy =
             Policy { plaintext: zput_common::proto::message::Scopes::GET, ..Policy::PRIVATE };
-        let options = CrewOptions {
+        let options = WorkerSetOptions {
             workers: 2,
             pool_threads: 1,
-            seats: SeatLimits { all: 4, each: 4, count_loopback: true, keyless: 4 },
+            connections: ConnectionLimits { all: 4, each: 4, count_loopback: true, keyless: 4 },
             upload_memory_bytes: 1,
             open_files: 4,
             keep_files: 4,
@@ -277,28 +287,31 @@ mod tests {
             engine: Engine::default(),
         };
         let metrics = Metrics::new(2, Engine::default());
-        let crew = Crew::start(&Mounts::of_store(store, policy), options, &metrics).unwrap();
+        let workers =
+            WorkerSet::start(&Mounts::of_store(store, policy), options, &metrics).unwrap();
         let config =
             ServerConfig { tls: None, allow_plaintext: true, limits: ServerLimits::default() };
-        let door = Arc::new(Door {
+        let endpoint = Arc::new(Settings {
             session: Arc::new(config),
             min_rate: 0,
-            hurried: false,
-            insiders: false,
+            must_request: false,
+            explains_failures: false,
         });
         let connect = || {
             let (ours, theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();
             theirs.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             let socket = Socket::Unix(mio::net::UnixStream::from_std(ours));
-            let door = Doorway::Zput(Arc::clone(&door));
-            assert!(crew.admission().admit(socket, door, "test".to_owned(), None).is_ok());
+            let endpoint = Endpoint::Zput(Arc::clone(&endpoint));
+            assert!(
+                workers.dispatcher().dispatch(socket, endpoint, "test".to_owned(), None).is_ok()
+            );
             theirs
         };
         // Each worker has one, in their order.
         let (mut lost, mut kept) = (connect(), connect());
-        assert!(crew.admission.inboxes[0].panic());
-        assert_eq!(crew.wait(), Ended::Thread);
+        assert!(workers.dispatcher.inboxes[0].panic());
+        assert_eq!(workers.wait(), StopReason::ThreadEnded);
         assert_eq!(lost.read(&mut [0]).unwrap(), 0, "its worker is gone");
         // A client hello of PROTOCOL 1, and the server's.
         kept.write_all(b"zput/c1\n\x00\x07\x01\x01\x01\x00\x00\x00\x00").unwrap();
@@ -307,7 +320,7 @@ mod tests {
         assert_eq!(&hello[..8], b"zput/s1\n");
         drop(kept);
         let until = Instant::now() + Duration::from_secs(20);
-        let said = crew.stop(until).unwrap_err().to_string();
+        let said = workers.stop(until).unwrap_err().to_string();
         assert_eq!(said, "a worker panicked");
         assert!(Instant::now() < until, "nothing was under way");
     }

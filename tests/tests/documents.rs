@@ -163,7 +163,7 @@ fn spelled_out(path: &str) -> Vec<String> {
     }
 }
 
-/// The file of a module: `client::put::lane`. Of what a module holds, `server::handler::Mounted`, that of the module, and the name.
+/// The file of a module: `client::put::batch`. Of what a module holds, `server::handler::Mounted`, that of the module, and the name.
 fn file_of(path: &str) -> (PathBuf, Option<&str>) {
     let (module, item) = match path.rsplit_once("::") {
         Some((module, item)) if item.starts_with(char::is_uppercase) => (module, Some(item)),

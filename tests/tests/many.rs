@@ -345,7 +345,7 @@ fn a_program_puts_a_name_twice_and_the_later_one_is_current() {
     files[11].name = same.clone();
     let mut ended = Vec::new();
     let options = PutOptions::default();
-    client.put_many(&files, &options, JOBS, &Silent, |index, put| ended.push((index, put)));
+    client.put_batch(&files, &options, JOBS, &Silent, |index, put| ended.push((index, put)));
     let receipts: Vec<PutReceipt> = ended
         .into_iter()
         .enumerate()
@@ -361,6 +361,7 @@ fn a_program_puts_a_name_twice_and_the_later_one_is_current() {
     client.get(&same, &GetOptions::default(), &mut current, &Silent).unwrap();
     assert_eq!(current, home.read("f0011"));
     // None at all is nothing to do.
-    client
-        .put_many(&[], &options, JOBS, &Silent, |_, put: Result<_, ClientError>| panic!("{put:?}"));
+    client.put_batch(&[], &options, JOBS, &Silent, |_, put: Result<_, ClientError>| {
+        panic!("{put:?}")
+    });
 }

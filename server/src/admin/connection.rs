@@ -1,4 +1,4 @@
-//! One request and its answer, step by step: nothing here waits.
+//! One request and its response, step by step, without blocking.
 
 use std::{
     io,
@@ -9,23 +9,23 @@ use std::{
 
 use rustix::event::PollFlags;
 
-use crate::{sys, wire::Socket};
+use crate::{socket::Socket, sys};
 
-/// The longest head that is read.
+/// Bytes of the longest request head that is accepted.
 const HEAD_MAX_BYTES: usize = 8 * 1024;
 
-/// The most field lines that it may have.
+/// Most header fields of a request.
 const FIELDS_MAX: usize = 64;
 
-/// What is answered.
+/// A response.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(super) struct Response {
     status: &'static str,
     content_type: &'static str,
     content: String,
 }
 
-impl Reply {
+impl Response {
     pub(super) const fn new(
         status: &'static str,
         content_type: &'static str,
@@ -34,12 +34,12 @@ impl Reply {
         Self { status, content_type, content }
     }
 
-    /// One line.
+    /// A response of one line of text.
     pub(super) fn text(status: &'static str, line: &str) -> Self {
         Self::new(status, "text/plain; charset=utf-8", format!("{line}\n"))
     }
 
-    /// As HTTP/1.1 writes it. Each connection serves one request.
+    /// The bytes of the response in HTTP/1.1. Each connection serves one request.
     fn to_bytes(&self, head_only: bool) -> Vec<u8> {
         let Self { status, content_type, content } = self;
         let length = content.len();
@@ -59,56 +59,58 @@ const METHOD: &str = "405 Method Not Allowed";
 const MALFORMED: &str = "400 Bad Request";
 const TOO_LARGE: &str = "431 Request Header Fields Too Large";
 
-/// A client, from its connection to its farewell.
+/// A connection of a client, from accept to close.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(super) struct AdminConnection {
     socket: Socket,
-    until: Instant,
+    deadline: Instant,
     stage: Stage,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// The head comes in.
-    Asking(Vec<u8>),
-    /// The answer goes out.
-    Answering { bytes: Vec<u8>, sent: usize },
-    /// What the client still sends is read, so much until now, until it has the answer and closes: closing
-    /// over unread bytes resets the connection and may take the answer with it (RFC 9112, 9.6).
-    Leaving(usize),
+    /// The request head is being received.
+    ReadingHead(Vec<u8>),
+    /// The response is being sent.
+    Sending { bytes: Vec<u8>, sent: usize },
+    /// Lingering close: what the client still sends is read, this many bytes so far, until it has
+    /// the response and closes. Closing with unread bytes would reset the connection and could
+    /// discard the response (RFC 9112, 9.6).
+    Lingering(usize),
 }
 
-impl Conversation {
-    /// With the client at `socket`, which does not block, until it has had its time.
-    pub(super) fn new(socket: Socket, until: Instant) -> Self {
-        Self { socket, until, stage: Stage::Asking(Vec::new()) }
+impl AdminConnection {
+    /// A connection on `socket`, which must be non-blocking, that ends at `deadline`.
+    pub(super) fn new(socket: Socket, deadline: Instant) -> Self {
+        Self { socket, deadline, stage: Stage::ReadingHead(Vec::new()) }
     }
 
-    /// When it is over, whatever there is to say.
-    pub(super) const fn until(&self) -> Instant {
-        self.until
+    /// When the connection ends, in whatever state it is.
+    pub(super) const fn deadline(&self) -> Instant {
+        self.deadline
     }
 
-    /// Whether its client has still to ask.
-    pub(super) const fn is_silent(&self) -> bool {
-        matches!(self.stage, Stage::Asking(_))
+    /// Whether the request is not complete yet.
+    pub(super) const fn is_awaiting_request(&self) -> bool {
+        matches!(self.stage, Stage::ReadingHead(_))
     }
 
-    /// What its socket has to say before there is anything to do.
-    pub(super) const fn waits_for(&self) -> PollFlags {
+    /// The readiness of the socket that the connection waits for.
+    pub(super) const fn interest(&self) -> PollFlags {
         match self.stage {
-            Stage::Asking(_) | Stage::Leaving(_) => PollFlags::IN,
-            Stage::Answering { .. } => PollFlags::OUT,
+            Stage::ReadingHead(_) | Stage::Lingering(_) => PollFlags::IN,
+            Stage::Sending { .. } => PollFlags::OUT,
         }
     }
 
-    /// Does what can be done now; `reply` says what there is to say of a path. Gives whether it goes on.
+    /// Advances as far as possible without blocking; `respond` maps a path to a response. Returns
+    /// whether the connection stays open.
     ///
     /// # Errors
-    /// When the socket fails, or the client leaves before it has asked.
-    pub(super) fn go_on(&mut self, reply: impl Fn(&str) -> Reply) -> io::Result<bool> {
+    /// When the socket fails, or the client closes before its request is complete.
+    pub(super) fn advance(&mut self, respond: impl Fn(&str) -> Response) -> io::Result<bool> {
         loop {
-            match self.step(&reply) {
+            match self.step(&respond) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
@@ -118,28 +120,28 @@ impl Conversation {
         }
     }
 
-    fn step(&mut self, reply: impl Fn(&str) -> Reply) -> io::Result<bool> {
+    fn step(&mut self, respond: impl Fn(&str) -> Response) -> io::Result<bool> {
         let mut bytes = [0; 4096];
         match &mut self.stage {
-            Stage::Asking(head) => {
+            Stage::ReadingHead(head) => {
                 let count = self.socket.read_once(&mut bytes)?;
                 if count == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 head.extend_from_slice(bytes.get(..count).unwrap_or_default());
-                if let Some(bytes) = answer(head, reply) {
-                    self.stage = Stage::Answering { bytes, sent: 0 };
+                if let Some(bytes) = answer(head, respond) {
+                    self.stage = Stage::Sending { bytes, sent: 0 };
                 }
             }
-            Stage::Answering { bytes, sent } => {
+            Stage::Sending { bytes, sent } => {
                 let rest = bytes.get(*sent..).unwrap_or_default();
                 *sent += sys::net::send(self.socket.as_fd(), rest, false)?;
                 if *sent == bytes.len() {
                     self.socket.shutdown(Shutdown::Write)?;
-                    self.stage = Stage::Leaving(0);
+                    self.stage = Stage::Lingering(0);
                 }
             }
-            Stage::Leaving(read) => {
+            Stage::Lingering(read) => {
                 let count = self.socket.read_once(&mut bytes)?;
                 *read += count;
                 return Ok(count > 0 && *read < HEAD_MAX_BYTES);
@@ -149,29 +151,29 @@ impl Conversation {
     }
 }
 
-impl AsFd for Conversation {
+impl AsFd for AdminConnection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-/// The answer to this head, once there is one.
-fn answer(head: &[u8], reply: impl Fn(&str) -> Reply) -> Option<Vec<u8>> {
+/// The bytes of the response to this request head; `None` while the head is incomplete.
+fn answer(head: &[u8], respond: impl Fn(&str) -> Response) -> Option<Vec<u8>> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut fields);
-    let (reply, head_only) = match request.parse(head) {
+    let (respond, head_only) = match request.parse(head) {
         Ok(httparse::Status::Partial) if head.len() < HEAD_MAX_BYTES => return None,
         Ok(httparse::Status::Partial) => {
-            (Reply::text(TOO_LARGE, "the head of the request is too long"), false)
+            (Response::text(TOO_LARGE, "the head of the request is too long"), false)
         }
         Ok(httparse::Status::Complete(_)) => match (request.method, request.path) {
             (Some(method @ ("GET" | "HEAD")), Some(target)) => {
                 let path = target.split('?').next().unwrap_or_default();
-                (reply(path), method == "HEAD")
+                (respond(path), method == "HEAD")
             }
-            _ => (Reply::text(METHOD, "there are GET and HEAD"), false),
+            _ => (Response::text(METHOD, "there are GET and HEAD"), false),
         },
-        Err(failure) => (Reply::text(MALFORMED, &failure.to_string()), false),
+        Err(failure) => (Response::text(MALFORMED, &failure.to_string()), false),
     };
-    Some(reply.to_bytes(head_only))
+    Some(respond.to_bytes(head_only))
 }

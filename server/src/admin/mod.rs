@@ -1,11 +1,11 @@
-//! How the server does, for whoever runs it: `/metrics` and `/healthz`, on an address of their own.
+//! The admin endpoints `/metrics` and `/healthz`, on an address of their own.
 //!
-//! One thread, [`CLIENTS_MAX`] clients at a time, one request a connection. A client has two seconds for
-//! all of it. Nobody waits for another one: who comes when there are too many takes the place of
-//! the one that has said nothing for longest, so no number of idle connections hides a server that is well.
+//! One thread serves at most [`CLIENTS_MAX`] clients at a time, one request for each connection. A
+//! client has two seconds in all. No client waits for another: at the limit a new client replaces
+//! the one that has been silent for longest, so that no number of idle connections makes a healthy
+//! server look unhealthy.
 
-#[path = "connection.rs"]
-mod conversation;
+mod connection;
 
 use std::{
     collections::VecDeque,
@@ -23,95 +23,97 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, warn};
 
 use crate::{
-    heartbeat::{Pulse, Stalled},
+    heartbeat::{Liveness, Stalled},
     listener::Listener,
     metrics::{CONTENT_TYPE, Metrics},
     sys::{self, threads},
 };
-use conversation::{Conversation, Reply};
+use connection::{AdminConnection, Response};
 
-/// All the time that a client has.
+/// How long a connection may last.
 const CLIENT_TIME: Duration = Duration::from_secs(2);
 
-/// The most clients at once, each with a descriptor.
+/// Most clients at once. Each holds a descriptor.
 pub const CLIENTS_MAX: usize = 64;
 
-/// The most clients taken in before those that are there are looked at: a flood of connections is no
-/// reason not to answer.
+/// Most clients that are accepted before existing ones are served again, so that a flood of
+/// connections does not delay their responses.
 const ACCEPTS_PER_ROUND: usize = 32;
 
-/// How long nobody is taken in when nobody can be.
+/// How long the thread stops accepting when accept(2) fails.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// What there is to tell.
+/// The state that the endpoints report.
 #[derive(Clone, Debug)]
-pub struct Condition {
+pub struct Health {
     metrics: Arc<Metrics>,
-    pulse: Pulse,
+    liveness: Liveness,
     draining: Arc<AtomicBool>,
 }
 
-impl Condition {
-    /// Of a server with these metrics, whose workers have this pulse.
+impl Health {
+    /// The state of a server with these metrics and workers.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, pulse: Pulse) -> Self {
-        Self { metrics, pulse, draining: Arc::default() }
+    pub fn new(metrics: Arc<Metrics>, liveness: Liveness) -> Self {
+        Self { metrics, liveness, draining: Arc::default() }
     }
 
-    /// The server takes no more connections and ends soon.
+    /// Reports from now on that the server accepts no more connections and will stop.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the server should be sent more clients.
+    /// Whether the server should get more clients.
     ///
     /// # Errors
-    /// Why not, in words.
-    pub fn health(&self, now: Instant) -> Result<(), String> {
+    /// The reason why it should not, in words.
+    pub fn check(&self, now: Instant) -> Result<(), String> {
         if self.draining.load(Ordering::Relaxed) {
             return Err("draining: the server stops".to_owned());
         }
-        self.pulse.check(now).map_err(|stalled| stalled.to_string())
+        self.liveness.check(now).map_err(|stalled| stalled.to_string())
     }
 
-    /// The worker that hangs. None while the server drains: then its workers end one by one.
+    /// The worker that hangs, if one does. `None` while the server drains, because its workers then
+    /// end one by one.
     #[must_use]
     pub fn stalled(&self, now: Instant) -> Option<Stalled> {
-        if self.draining.load(Ordering::Relaxed) { None } else { self.pulse.check(now).err() }
+        if self.draining.load(Ordering::Relaxed) { None } else { self.liveness.check(now).err() }
     }
 
-    fn reply(&self, path: &str) -> Reply {
+    fn respond(&self, path: &str) -> Response {
         match path {
             "/metrics" => match self.metrics.encode() {
-                Ok(text) => Reply::new("200 OK", CONTENT_TYPE, text),
-                Err(failure) => Reply::text("500 Internal Server Error", &failure.to_string()),
+                Ok(text) => Response::new("200 OK", CONTENT_TYPE, text),
+                Err(failure) => Response::text("500 Internal Server Error", &failure.to_string()),
             },
-            "/healthz" => match self.health(Instant::now()) {
-                Ok(()) => Reply::text("200 OK", "ok"),
-                Err(why) => Reply::text("503 Service Unavailable", &why),
+            "/healthz" => match self.check(Instant::now()) {
+                Ok(()) => Response::text("200 OK", "ok"),
+                Err(why) => Response::text("503 Service Unavailable", &why),
             },
-            _ => Reply::text("404 Not Found", "there are /metrics and /healthz"),
+            _ => Response::text("404 Not Found", "there are /metrics and /healthz"),
         }
     }
 }
 
-/// The thread that answers; it ends when this is dropped.
+/// The admin thread, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Admin {
-    /// Nothing is said over it: its other end hears when it is closed.
+    /// No bytes are sent over it. Closing it wakes the thread, which holds the other end.
     stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Admin {
-    /// Answers on `listener` from now on.
+    /// Serves `listener` from now on.
     ///
     /// # Errors
-    /// When there is no thread to be had.
-    pub fn start(listener: Listener, condition: Condition) -> io::Result<Self> {
+    /// When the thread cannot be started.
+    pub fn start(listener: Listener, health: Health) -> io::Result<Self> {
         let (stop, stopped) = UnixStream::pair()?;
-        let room = Room { listener, condition, clients: VecDeque::new(), rests_until: None };
-        let answer = move || room.run(&stopped);
+        let admin_loop =
+            AdminLoop { listener, health, clients: VecDeque::new(), paused_until: None };
+        let answer = move || admin_loop.run(&stopped);
         let thread = threads::begin("admin", answer)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -128,47 +130,48 @@ impl Drop for Admin {
     }
 }
 
-struct Room {
+struct AdminLoop {
     listener: Listener,
-    condition: Condition,
-    /// In the order they came.
-    clients: VecDeque<Conversation>,
-    /// Set while nobody can be taken in.
-    rests_until: Option<Instant>,
+    health: Health,
+    /// In the order of their arrival.
+    clients: VecDeque<AdminConnection>,
+    /// Set while accepting is paused.
+    paused_until: Option<Instant>,
 }
 
-impl Room {
+impl AdminLoop {
     fn run(mut self, stopped: &UnixStream) {
         loop {
-            // Nothing is asked of the first one: that it was closed is told in any case (poll(2), POLLHUP).
+            // No event is requested for the first descriptor: closing is reported in any case
+            // (poll(2), POLLHUP).
             let mut waiting = vec![PollFd::new(stopped, PollFlags::empty())];
             let accepts =
-                if self.rests_until.is_some() { PollFlags::empty() } else { PollFlags::IN };
+                if self.paused_until.is_some() { PollFlags::empty() } else { PollFlags::IN };
             waiting.push(PollFd::new(&self.listener, accepts));
             let clients = self.clients.iter();
-            waiting.extend(clients.map(|client| PollFd::new(client, client.waits_for())));
+            waiting.extend(clients.map(|client| PollFd::new(client, client.interest())));
             match poll(&mut waiting, self.timeout(Instant::now()).as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(failure) => return warn!(%failure, "the admin thread cannot wait: it ends"),
                 Ok(_) => {}
             }
-            let told: Vec<bool> = waiting.iter().map(|fd| !fd.revents().is_empty()).collect();
-            if told.first() == Some(&true) {
+            let ready: Vec<bool> = waiting.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if ready.first() == Some(&true) {
                 return;
             }
             let now = Instant::now();
-            self.converse(told.get(2..).unwrap_or_default(), now);
-            if told.get(1) == Some(&true) && self.rests_until.is_none() {
-                self.take_in(now);
+            self.drive_clients(ready.get(2..).unwrap_or_default(), now);
+            if ready.get(1) == Some(&true) && self.paused_until.is_none() {
+                self.accept_clients(now);
             }
         }
     }
 
-    /// Until the first client has had its time, or somebody may be taken in again.
+    /// The time until the first client's deadline, or until accepting is resumed.
     fn timeout(&self, now: Instant) -> Option<Timespec> {
-        let ends = self.clients.iter().map(Conversation::until).chain(self.rests_until);
-        let left = ends.min()?.saturating_duration_since(now);
-        // Rounded up, or the last millisecond would be spent spinning.
+        let deadlines = self.clients.iter().map(AdminConnection::deadline).chain(self.paused_until);
+        let left = deadlines.min()?.saturating_duration_since(now);
+        // Rounded up; otherwise the last millisecond would be spent spinning.
         let left = left + Duration::from_millis(1);
         Some(Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -176,15 +179,14 @@ impl Room {
         })
     }
 
-    /// Goes on with those of whose sockets there is something to tell, and lets go of those that have had
-    /// their time.
-    fn converse(&mut self, told: &[bool], now: Instant) {
-        self.rests_until = self.rests_until.filter(|until| *until > now);
-        let Self { clients, condition, .. } = self;
-        let mut told = told.iter();
+    /// Serves the clients whose sockets are ready, and closes those whose time is over.
+    fn drive_clients(&mut self, ready: &[bool], now: Instant) {
+        self.paused_until = self.paused_until.filter(|deadline| *deadline > now);
+        let Self { clients, health, .. } = self;
+        let mut ready = ready.iter();
         clients.retain_mut(|client| {
-            if told.next() == Some(&true) {
-                match client.go_on(|path| condition.reply(path)) {
+            if ready.next() == Some(&true) {
+                match client.advance(|path| health.respond(path)) {
                     Ok(true) => {}
                     Ok(false) => return false,
                     Err(failure) => {
@@ -193,20 +195,20 @@ impl Room {
                     }
                 }
             }
-            client.until() > now
+            client.deadline() > now
         });
     }
 
-    fn take_in(&mut self, now: Instant) {
+    fn accept_clients(&mut self, now: Instant) {
         for _ in 0..ACCEPTS_PER_ROUND {
             match self.listener.accept() {
                 Ok(accepted) => {
                     if self.clients.len() >= CLIENTS_MAX {
-                        self.send_one_away();
+                        self.evict_one();
                     }
-                    let mut client = Conversation::new(accepted.socket, now + CLIENT_TIME);
-                    // Most have asked by now.
-                    if let Ok(true) = client.go_on(|path| self.condition.reply(path)) {
+                    let mut client = AdminConnection::new(accepted.socket, now + CLIENT_TIME);
+                    // Most clients have sent their request by now.
+                    if let Ok(true) = client.advance(|path| self.health.respond(path)) {
                         self.clients.push_back(client);
                     }
                 }
@@ -216,23 +218,23 @@ impl Room {
                         e.kind(),
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
                     ) => {}
-                // One descriptor is as good as another.
+                // Closing any client frees a descriptor.
                 Err(e) if sys::net::is_exhaustion(&e) && !self.clients.is_empty() => {
-                    self.send_one_away();
+                    self.evict_one();
                 }
                 Err(failure) => {
-                    warn!(%failure, "cannot accept an admin client: resting");
-                    self.rests_until = Some(now + EXHAUSTED_PAUSE);
+                    warn!(%failure, "cannot accept an admin client: pausing");
+                    self.paused_until = Some(now + EXHAUSTED_PAUSE);
                     return;
                 }
             }
         }
     }
 
-    /// Lets go of the client that has said nothing for longest; where all have asked, of the first that
-    /// came.
-    fn send_one_away(&mut self) {
-        let silent = self.clients.iter().position(Conversation::is_silent);
+    /// Closes the client that has been silent for longest; where all have sent their request, the
+    /// first that came.
+    fn evict_one(&mut self) {
+        let silent = self.clients.iter().position(AdminConnection::is_awaiting_request);
         drop(self.clients.remove(silent.unwrap_or(0)));
     }
 }

@@ -7,15 +7,15 @@ use super::*;
 use crate::sys::net::raise_descriptor_limit;
 use crate::{Engine, ListenAddress, heartbeat::Heartbeat, metrics::Protocol};
 
-fn start(condition: &Condition) -> (Admin, SocketAddr) {
+fn start(health: &Health) -> (Admin, SocketAddr) {
     let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
     let listener = Listener::bind(&any, None).unwrap();
     let address = listener.address().tcp().unwrap();
-    (Admin::start(listener, condition.clone()).unwrap(), address)
+    (Admin::start(listener, health.clone()).unwrap(), address)
 }
 
-fn condition() -> Condition {
-    Condition::new(Arc::new(Metrics::new(1, Engine::Sendfile)), Pulse::default())
+fn health() -> Health {
+    Health::new(Arc::new(Metrics::new(1, Engine::Sendfile)), Liveness::default())
 }
 
 fn ask(address: SocketAddr, request: &str) -> String {
@@ -33,9 +33,9 @@ fn get(address: SocketAddr, path: &str) -> String {
 
 #[test]
 fn metrics_are_told() {
-    let condition = condition();
-    condition.metrics.doors().accepted(Protocol::Zput);
-    let (_admin, address) = start(&condition);
+    let health = health();
+    health.metrics.endpoints().accepted(Protocol::Zput);
+    let (_admin, address) = start(&health);
     let answer = get(address, "/metrics?name=x");
     let (head, content) = answer.split_once("\r\n\r\n").unwrap();
     assert_eq!(
@@ -53,11 +53,11 @@ fn metrics_are_told() {
 
 #[test]
 fn health_is_told_with_its_reason() {
-    let condition = condition();
-    let (_admin, address) = start(&condition);
+    let health = health();
+    let (_admin, address) = start(&health);
     let fine = get(address, "/healthz");
     assert!(fine.starts_with("HTTP/1.1 200 OK\r\n") && fine.ends_with("\r\n\r\nok\n"), "{fine}");
-    condition.drain();
+    health.drain();
     let draining = get(address, "/healthz");
     assert!(draining.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{draining}");
     assert!(draining.ends_with("\r\n\r\ndraining: the server stops\n"), "{draining}");
@@ -65,21 +65,21 @@ fn health_is_told_with_its_reason() {
 
 #[test]
 fn a_worker_that_hangs_is_unhealthy() {
-    let condition = condition();
-    condition.pulse.watch(Heartbeat::default(), || {});
+    let health = health();
+    health.liveness.register(Heartbeat::default(), || {});
     let now = Instant::now();
-    assert_eq!(condition.health(now), Ok(()));
-    let why = condition.health(now + Duration::from_secs(12)).unwrap_err();
+    assert_eq!(health.check(now), Ok(()));
+    let why = health.check(now + Duration::from_secs(12)).unwrap_err();
     assert_eq!(why, "worker 0 has not turned for 12 s although it was woken");
-    assert!(condition.stalled(now + Duration::from_secs(13)).is_some());
-    // Workers that drain end one by one, and the deadline of that is another's.
-    condition.drain();
-    assert_eq!(condition.stalled(now + Duration::from_secs(14)), None);
+    assert!(health.stalled(now + Duration::from_secs(13)).is_some());
+    // While workers drain they end one by one, and another deadline covers that.
+    health.drain();
+    assert_eq!(health.stalled(now + Duration::from_secs(14)), None);
 }
 
 #[test]
 fn other_requests_are_refused() {
-    let (_admin, address) = start(&condition());
+    let (_admin, address) = start(&health());
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(8 * 1024));
     for (request, status) in [
         ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
@@ -94,13 +94,13 @@ fn other_requests_are_refused() {
     }
 }
 
-/// A load balancer's checks, a port scan, a browser's spare connections: a probe that waits for 100 ms
-/// does not see them.
+/// The idle connections may be a load balancer's checks, a port scan, or a browser's spare
+/// connections. A probe that waits for 100 ms does not notice them.
 #[test]
 fn a_probe_is_answered_at_once_beside_a_thousand_idle_clients() {
     raise_descriptor_limit();
     let took = || {
-        let (_admin, address) = start(&condition());
+        let (_admin, address) = start(&health());
         let connect = |n| {
             let mut stream = TcpStream::connect(address).unwrap();
             if n % 3 == 0 {
@@ -113,17 +113,17 @@ fn a_probe_is_answered_at_once_beside_a_thousand_idle_clients() {
         assert!(get(address, "/healthz").ends_with("ok\n"));
         start.elapsed()
     };
-    // Again where this machine was busy with something else: whoever waits for an idle client waits for
-    // its two seconds each time.
+    // Tried several times, in case this machine is busy: a server that waits for idle clients takes
+    // their two seconds each time.
     let best = (0..5).map(|_| took()).find(|took| *took < Duration::from_millis(100));
     assert!(best.is_some(), "no probe of five was answered within 100 ms");
 }
 
-/// Clients that take no answer, and clients that have not asked to the end yet, keep nobody from being
-/// answered, and one that goes on is answered though others came after it.
+/// Clients that read no response, and clients whose request is incomplete, do not delay other
+/// responses; a client that continues its request is answered though others came after it.
 #[test]
 fn a_client_that_takes_its_time_is_answered_beside_others() {
-    let (_admin, address) = start(&condition());
+    let (_admin, address) = start(&health());
     let mut slow = TcpStream::connect(address).unwrap();
     slow.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
     for _ in 0..CLIENTS_MAX - 2 {
@@ -138,54 +138,57 @@ fn a_client_that_takes_its_time_is_answered_beside_others() {
     assert!(answer.ends_with("ok\n"), "{answer}");
 }
 
-/// A door without a thread and without a clock.
-struct Door {
-    room: Room,
+/// The admin loop, driven without its thread and without a clock.
+struct TestLoop {
+    admin_loop: AdminLoop,
     address: SocketAddr,
     now: Instant,
-    /// The ends of all that ever came, in their order.
-    came: Vec<TcpStream>,
+    /// The client ends of all connections, in their order.
+    connected: Vec<TcpStream>,
 }
 
-impl Door {
+impl TestLoop {
     fn new() -> Self {
         let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
         let listener = Listener::bind(&any, None).unwrap();
         let address = listener.address().tcp().unwrap();
-        let (condition, clients) = (condition(), VecDeque::new());
-        let room = Room { listener, condition, clients, rests_until: None };
-        Self { room, address, now: Instant::now(), came: Vec::new() }
+        let (health, clients) = (health(), VecDeque::new());
+        let admin_loop = AdminLoop { listener, health, clients, paused_until: None };
+        Self { admin_loop, address, now: Instant::now(), connected: Vec::new() }
     }
 
-    /// What came is taken in by and by: connect(2) and write(2) return before the other end has it.
+    /// Drives the loop until `is` holds: connect(2) and write(2) return before the other end has the
+    /// bytes.
     fn until(&mut self, is: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         while !is(self) {
             assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute");
-            self.room.take_in(self.now);
-            self.room.converse(&vec![true; self.room.clients.len()], self.now);
+            self.admin_loop.accept_clients(self.now);
+            self.admin_loop.drive_clients(&vec![true; self.admin_loop.clients.len()], self.now);
         }
     }
 
-    /// A client that comes and says nothing.
-    fn comes(&mut self) -> &mut TcpStream {
+    /// Connects a client that sends nothing.
+    fn connect(&mut self) -> &mut TcpStream {
         let client = TcpStream::connect(self.address).unwrap();
-        self.came.push(client);
-        let number = self.came.len() - 1;
-        self.until(|door| door.inside().contains(&number));
-        &mut self.came[number]
+        self.connected.push(client);
+        let number = self.connected.len() - 1;
+        self.until(|test| test.open_clients().contains(&number));
+        &mut self.connected[number]
     }
 
-    /// A client that asks, and does not leave when it is answered.
-    fn comes_and_asks(&mut self) {
-        self.comes().write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
-        self.until(|door| door.room.clients.back().is_some_and(|client| !client.is_silent()));
+    /// Connects a client that sends a request, and does not close when it is answered.
+    fn connect_and_request(&mut self) {
+        self.connect().write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
+        self.until(|test| {
+            test.admin_loop.clients.back().is_some_and(|client| !client.is_awaiting_request())
+        });
     }
 
-    /// Which of those that came are inside.
-    fn inside(&self) -> Vec<usize> {
-        let ends: Vec<_> = self.came.iter().map(|end| end.local_addr().unwrap()).collect();
-        let clients = self.room.clients.iter();
+    /// The numbers of the connections that are open.
+    fn open_clients(&self) -> Vec<usize> {
+        let ends: Vec<_> = self.connected.iter().map(|end| end.local_addr().unwrap()).collect();
+        let clients = self.admin_loop.clients.iter();
         let peers = clients.map(|client| {
             SocketAddr::try_from(rustix::net::getpeername(client).unwrap().unwrap()).unwrap()
         });
@@ -193,54 +196,54 @@ impl Door {
     }
 }
 
-/// The one that is let go of is the one that has been silent for longest.
+/// The client that has been silent for longest is closed.
 #[test]
 fn the_longest_silent_client_makes_room() {
-    let mut door = Door::new();
-    door.comes_and_asks();
+    let mut test = TestLoop::new();
+    test.connect_and_request();
     for _ in 1..CLIENTS_MAX {
-        door.comes();
+        test.connect();
     }
-    assert_eq!(door.inside(), Vec::from_iter(0..CLIENTS_MAX));
-    // The first has asked and waits for nothing but its end.
+    assert_eq!(test.open_clients(), Vec::from_iter(0..CLIENTS_MAX));
+    // The first has sent its request, so it is not silent.
     for gone in 1..3 {
-        door.comes();
+        test.connect();
         let silent = gone + 1..CLIENTS_MAX + gone;
-        assert_eq!(door.inside(), Vec::from_iter(std::iter::once(0).chain(silent)));
+        assert_eq!(test.open_clients(), Vec::from_iter(std::iter::once(0).chain(silent)));
     }
 }
 
 #[test]
 fn where_all_have_asked_the_first_makes_room() {
-    let mut door = Door::new();
+    let mut test = TestLoop::new();
     for _ in 0..CLIENTS_MAX {
-        door.comes_and_asks();
+        test.connect_and_request();
     }
-    door.comes();
-    assert_eq!(door.inside(), Vec::from_iter(1..=CLIENTS_MAX));
+    test.connect();
+    assert_eq!(test.open_clients(), Vec::from_iter(1..=CLIENTS_MAX));
 }
 
 #[test]
 fn a_client_has_its_time_and_no_more() {
-    let mut door = Door::new();
-    assert_eq!(door.room.timeout(door.now), None, "there is nobody");
-    let first = door.now;
-    door.comes();
-    door.comes_and_asks();
-    door.now += Duration::from_secs(1);
-    door.comes().write_all(b"GET /hea").unwrap();
-    // It is waited for the first of them, rounded up.
-    assert_eq!(door.room.timeout(door.now), Some(Timespec { tv_sec: 1, tv_nsec: 1_000_000 }));
+    let mut test = TestLoop::new();
+    assert_eq!(test.admin_loop.timeout(test.now), None, "there is no client");
+    let first = test.now;
+    test.connect();
+    test.connect_and_request();
+    test.now += Duration::from_secs(1);
+    test.connect().write_all(b"GET /hea").unwrap();
+    // The loop waits for the first deadline, rounded up.
+    assert_eq!(test.admin_loop.timeout(test.now), Some(Timespec { tv_sec: 1, tv_nsec: 1_000_000 }));
     let nothing = [false; 3];
-    door.room.converse(&nothing, first + Duration::from_millis(1_999));
-    assert_eq!(door.inside(), [0, 1, 2]);
-    door.room.converse(&nothing, first + Duration::from_secs(2));
-    assert_eq!(door.inside(), [2]);
-    door.room.converse(&[true], first + Duration::from_secs(3));
-    assert!(door.room.clients.is_empty());
+    test.admin_loop.drive_clients(&nothing, first + Duration::from_millis(1_999));
+    assert_eq!(test.open_clients(), [0, 1, 2]);
+    test.admin_loop.drive_clients(&nothing, first + Duration::from_secs(2));
+    assert_eq!(test.open_clients(), [2]);
+    test.admin_loop.drive_clients(&[true], first + Duration::from_secs(3));
+    assert!(test.admin_loop.clients.is_empty());
 
-    // The thread keeps to it.
-    let (_admin, address) = start(&condition());
+    // The thread does the same.
+    let (_admin, address) = start(&health());
     let mut silent = TcpStream::connect(address).unwrap();
     silent.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0, "it was closed");
@@ -248,7 +251,7 @@ fn a_client_has_its_time_and_no_more() {
 
 #[test]
 fn it_ends_when_it_is_dropped() {
-    let (admin, address) = start(&condition());
+    let (admin, address) = start(&health());
     drop(admin);
     assert!(TcpStream::connect(address).is_err());
 }

@@ -10,7 +10,7 @@ use crate::sys;
 /// 6.1 by 512.
 const SCRATCH_BYTES: usize = 512 * 1024;
 
-/// A worker's buffer; allocated when it is first used.
+/// A worker's buffer; allocated at its first use.
 #[derive(Debug)]
 pub(super) struct Scratch(Vec<u8>);
 
@@ -19,8 +19,8 @@ impl Scratch {
         Self(Vec::new())
     }
 
-    /// See [`super::Mover::step`]. What the socket does not take is read again: keeping it would take a
-    /// buffer for each connection instead of each worker.
+    /// See [`super::SendEngine::step`]. Bytes that the socket does not accept are read again: keeping
+    /// them would take a buffer for each connection instead of each worker.
     pub(super) fn step(
         &mut self,
         socket: BorrowedFd<'_>,

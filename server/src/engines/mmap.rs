@@ -2,38 +2,38 @@
 
 use std::{io, os::fd::BorrowedFd};
 
-use crate::sys::map::Map;
+use crate::sys::mapping::Mapping;
 
-/// Most that is mapped at once.
+/// Maximum bytes mapped at once.
 const WINDOW_BYTES: usize = 512 * 1024;
 
-/// A transfer's window, while it has one.
+/// The mapped window of a transfer, if there is one.
 #[derive(Debug)]
-pub(super) struct Mapped(Option<Window>);
+pub(super) struct MmapState(Option<Window>);
 
 #[derive(Debug)]
 struct Window {
-    map: Map,
-    /// Where in the file it begins.
+    map: Mapping,
+    /// Offset of the window in the file.
     start: u64,
-    /// Bytes.
+    /// Bytes in the window.
     length: usize,
 }
 
 impl Window {
-    /// How far into the window `offset` lies, if it does.
+    /// The position of `offset` in the window, if it lies there.
     fn position(&self, offset: u64) -> Option<usize> {
         let skip = usize::try_from(offset.checked_sub(self.start)?).ok()?;
         (skip < self.length).then_some(skip)
     }
 }
 
-impl Mapped {
+impl MmapState {
     pub(super) const fn new() -> Self {
         Self(None)
     }
 
-    /// See [`super::Mover::step`].
+    /// See [`super::SendEngine::step`].
     pub(super) fn step(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -41,15 +41,15 @@ impl Mapped {
         offset: u64,
         count: usize,
     ) -> io::Result<usize> {
-        // Behind the file's end its last page reads as zeros, and send(2) would send them: the length
-        // is asked for each time.
+        // Behind the end of the file its last page reads as zeros, and send(2) would send them. So the
+        // length is checked each time.
         let count = within(file, offset, count)?;
         if count == 0 {
             return Ok(0);
         }
         let sent = self.send(socket, file, offset, count);
         match sent {
-            // It has shrunk since.
+            // The file has shrunk since it was mapped.
             Err(e) if e.raw_os_error() == Some(libc::EFAULT) => {
                 match within(file, offset, count)? {
                     0 => Ok(0),
@@ -72,11 +72,11 @@ impl Mapped {
             Some(found) => found,
             None => {
                 let length = count.min(WINDOW_BYTES);
-                (0, Window { map: Map::new(file, offset, length)?, start: offset, length })
+                (0, Window { map: Mapping::new(file, offset, length)?, start: offset, length })
             }
         };
         let sent = window.map.send(socket, skip, count);
-        // One that is used up is unmapped now; a connection may be idle for long before its next.
+        // Unmapped as soon as it is used up: a connection may be idle for long before its next window.
         let used_up = sent.as_ref().is_ok_and(|sent| skip + sent == window.length);
         if !used_up {
             self.0 = Some(window);

@@ -1,4 +1,4 @@
-//! What moves payload from a file into a socket: four ways behind one seam.
+//! Send engines: four ways to move payload from a file into a socket, behind one interface.
 //!
 //! ```text
 //!   sendfile   file ──────────────────────────► socket     one call, through a pipe of the kernel's
@@ -14,20 +14,22 @@
 //! | mmap, with or without `MADV_POPULATE_READ` | 4.1 | 0.12 to 0.15 |
 //! | copy | 6.1 | 0.10 |
 //!
-//! (The sender's CPU time; best of nine on a machine of two busy cores, Linux 6.18. The same calls from a C program.)
+//! (The sender's CPU time; best of nine on a machine with two busy cores, Linux 6.18. The same calls
+//! from a C program.)
 //!
-//! A [`Mover`] is one transfer's state, [`Tools`] are what a worker lends to all of its movers. Each step
-//! moves at least one byte, or says that the socket takes nothing now, or that the file ends: no pipe
-//! and no page ever makes one wait or look blocked. The pages should be in memory
-//! ([`crate::sys::residency`]): a step waits for those that are not.
+//! A [`SendEngine`] is the state of one transfer; [`EngineResources`] are shared by all transfers of
+//! a worker. Each step moves at least one byte, or returns that the socket has no room, or that the
+//! file ends; a full pipe or an absent page is never reported as a full socket. The pages should be
+//! in memory ([`crate::sys::residency`]): a step blocks for those that are not.
 //!
-//! A file that shrinks while it is sent makes a step say so, with each of the engines: `Ok(0)`, or an
-//! error, never a signal. What the peer got before that may hold zeros in the place of what was cut off
-//! (the kernel clears a page behind the file's end, also one that a socket holds on to), so who serves
-//! files that others may truncate must end the connection, and count on the peer's own check.
+//! When a file shrinks while it is sent, a step of each engine returns `Ok(0)` or an error, and
+//! there is no signal. The bytes sent before that may have zeros in the place of what was cut off,
+//! because the kernel clears a page behind the end of the file, also one that a socket refers to.
+//! So a server of files that others may truncate must end the connection and rely on the peer's own
+//! check.
 //!
-//! `SIGPIPE` is ignored by every program that Rust's runtime starts; sendfile(2) and splice(2) cannot be
-//! told to raise none.
+//! Rust's runtime ignores `SIGPIPE` in every program; sendfile(2) and splice(2) have no flag for
+//! that.
 
 use std::{fmt, io, os::fd::BorrowedFd, str::FromStr};
 
@@ -37,22 +39,20 @@ use thiserror::Error;
 use crate::sys;
 
 mod copy;
-#[path = "mmap.rs"]
-mod mapped;
-#[path = "splice.rs"]
-mod piped;
+mod mmap;
 mod pipes;
+mod splice;
 
-use self::{copy::Scratch, mapped::Mapped, piped::Piped};
+use self::{copy::Scratch, mmap::MmapState, splice::SpliceState};
 
 pub(crate) use self::pipes::Pipes;
 
-/// What moves payload into sockets.
+/// How payload gets from a file into a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Engine {
     /// sendfile(2).
     Sendfile,
-    /// splice(2) through pipes of 1 MiB; sendfile(2) while none is free.
+    /// splice(2) through pipes of 1 MiB; sendfile(2) while no pipe is free.
     #[default]
     Splice,
     /// mmap(2) of a window, and send(2).
@@ -61,16 +61,16 @@ pub enum Engine {
     Copy,
 }
 
-/// The name of an engine that there is not.
+/// An unknown engine's name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("\"{0}\" is no engine: choose sendfile, splice, mmap or copy")]
 pub struct UnknownEngine(String);
 
 impl Engine {
-    /// All of them.
+    /// All engines.
     pub const ALL: [Self; 4] = [Self::Sendfile, Self::Splice, Self::Mmap, Self::Copy];
 
-    /// Its name, on command lines and in configuration files.
+    /// Its name on command lines and in configuration files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -97,47 +97,47 @@ impl FromStr for Engine {
     }
 }
 
-/// What a worker lends to the transfers that it gives turns.
+/// What the transfers of a worker share.
 #[derive(Debug)]
-pub(crate) struct Tools {
+pub(crate) struct EngineResources {
     scratch: Scratch,
     pipes: Pipes,
 }
 
-impl Tools {
-    /// The tools of one worker of a server that has these `pipes`.
+impl EngineResources {
+    /// The resources of one worker; `pipes` are the server's.
     pub(crate) const fn new(pipes: Pipes) -> Self {
         Self { scratch: Scratch::new(), pipes }
     }
 }
 
-/// How one transfer moves its bytes, and what it has under way.
+/// The state of one transfer.
 ///
-/// Dropping it at any time is fine: a pipe with bytes in it is closed.
+/// It may be dropped at any time: a pipe with bytes in it is closed.
 #[derive(Debug)]
-pub(crate) struct Mover(State);
+pub(crate) struct SendEngine(State);
 
 #[derive(Debug)]
 enum State {
     Sendfile,
-    Splice(Piped),
-    Mmap(Mapped),
+    Splice(SpliceState),
+    Mmap(MmapState),
     Copy,
 }
 
-impl Mover {
-    /// A transfer of `engine`. It takes up nothing until its first step.
+impl SendEngine {
+    /// A transfer by `engine`. It takes up no resources until its first step.
     pub(crate) const fn new(engine: Engine) -> Self {
         Self(match engine {
             Engine::Sendfile => State::Sendfile,
-            Engine::Splice => State::Splice(Piped::new()),
-            Engine::Mmap => State::Mmap(Mapped::new()),
+            Engine::Splice => State::Splice(SpliceState::new()),
+            Engine::Mmap => State::Mmap(MmapState::new()),
             Engine::Copy => State::Copy,
         })
     }
 
-    /// Whether a [step](Self::step) that moves less than `count` may leave bytes in a TCP socket that wait for those behind them:
-    /// splice(2) and sendfile(2) say of all pages but the last ones that more follow (`MSG_MORE`).
+    /// Whether a [step](Self::step) that moves less than `count` may leave bytes in a TCP socket that wait
+    /// for later bytes: splice(2) and sendfile(2) mark all pages except the last ones with `MSG_MORE`.
     pub(crate) const fn corks(&self) -> bool {
         match &self.0 {
             State::Sendfile | State::Splice(_) => true,
@@ -145,19 +145,19 @@ impl Mover {
         }
     }
 
-    /// Moves at least 1 and at most `count` > 0 bytes of `file` from `offset` into `socket`, which is
-    /// non-blocking. Returns how many; 0 means that the file ends at or before `offset`.
+    /// Moves at least 1 and at most `count` > 0 bytes of `file` from `offset` into `socket`, which is in
+    /// non-blocking mode. Returns how many; 0 means that the file ends at or before `offset`.
     ///
-    /// One mover is for one file and one socket. `count` reaches at most to the end of what is to be sent:
-    /// the bytes up to there may be taken from the file before the socket takes them, so the next step
-    /// begins where this one has ended. One that begins elsewhere forgets them and starts anew.
+    /// The state belongs to one file and one socket. `count` reaches at most to the end of what is to be
+    /// sent: bytes up to there may be taken from the file before the socket accepts them, so the next
+    /// step should begin where this one ended. A step elsewhere discards those bytes.
     ///
     /// # Errors
-    /// `WouldBlock` when the socket takes nothing now, and only then. Anything else ends the transfer:
-    /// what the peer was promised cannot be kept.
+    /// `WouldBlock` only when the socket has no room now. Any other error ends the transfer, because the
+    /// announced bytes cannot be sent.
     pub(crate) fn step(
         &mut self,
-        tools: &mut Tools,
+        resources: &mut EngineResources,
         socket: BorrowedFd<'_>,
         file: BorrowedFd<'_>,
         offset: u64,
@@ -166,9 +166,9 @@ impl Mover {
         debug_assert!(count > 0, "a step of no bytes would look like the end of the file");
         match &mut self.0 {
             State::Sendfile => sys::net::sendfile(socket, file, offset, count),
-            State::Splice(piped) => piped.step(&tools.pipes, socket, file, offset, count),
-            State::Mmap(mapped) => mapped.step(socket, file, offset, count),
-            State::Copy => tools.scratch.step(socket, file, offset, count),
+            State::Splice(splice) => splice.step(&resources.pipes, socket, file, offset, count),
+            State::Mmap(mmap) => mmap.step(socket, file, offset, count),
+            State::Copy => resources.scratch.step(socket, file, offset, count),
         }
     }
 }

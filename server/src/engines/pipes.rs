@@ -1,7 +1,7 @@
-//! The server's pipes: a bounded number of them, for whichever transfer has bytes under way.
+//! The server's pipes: a bounded number, for transfers that have bytes under way.
 //!
-//! A transfer has a pipe only as long as bytes are in it. A slow peer may leave them there for long,
-//! which is why there is a bound, and why whoever finds no pipe does without.
+//! A transfer has a pipe only while bytes are in it. A slow peer may leave them there for long,
+//! which is why there is a bound, and why a transfer that finds no free pipe works without one.
 
 use std::{
     io,
@@ -13,15 +13,15 @@ use tracing::debug;
 
 use crate::sys::pipe::Pipe;
 
-/// Most pipes of a server, free or in use: two descriptors each, and half of the 64 MiB that
-/// /proc/sys/fs/pipe-user-pages-soft leaves a user by default.
+/// Maximum pipes of a server, free or in use: two descriptors each, and half of the 64 MiB that
+/// /proc/sys/fs/pipe-user-pages-soft allows a user by default.
 const PIPES_MAX: usize = 32;
 
-/// After the kernel has refused a pipe, so many requests go by before it is asked again: each refusal
+/// Requests without a pipe after the kernel refused one, before it is asked again. Each refusal
 /// costs some calls, and the limit is shared with the user's other programs, which end some day.
 const ASK_AGAIN_AFTER: u32 = 256;
 
-/// The way to the pipes.
+/// Lends pipes.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipes(Arc<Shelf>);
 
@@ -33,41 +33,41 @@ struct Shelf {
 
 #[derive(Debug, Default)]
 struct Stock {
-    /// Empty ones.
+    /// Pipes that are free; they are empty.
     free: Vec<Pipe>,
-    /// Those, and the ones that are lent.
+    /// Number of free and lent pipes.
     open: usize,
-    /// Requests to go by before the kernel is asked again.
+    /// Requests left before the kernel is asked again.
     pause: u32,
 }
 
 impl Shelf {
     fn stock(&self) -> MutexGuard<'_, Stock> {
-        // Whoever panicked with it left whole numbers and pipes.
+        // A thread that panicked while it held the lock left the counts and pipes consistent.
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for Pipes {
-    /// A server's: at most [`PIPES_MAX`].
+    /// The pipes of a server: at most [`PIPES_MAX`].
     fn default() -> Self {
         Self::new(PIPES_MAX)
     }
 }
 
 impl Pipes {
-    /// At most `most` pipes, made when they are wanted.
+    /// At most `most` pipes, each made when it is needed.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Shelf { most, stock: Mutex::default() }))
     }
 
-    /// An empty pipe, if there is one to be had.
-    pub(super) fn lend(&self) -> Option<Lent> {
+    /// An empty pipe, if one can be had.
+    pub(super) fn lend(&self) -> Option<LentPipe> {
         self.lend_or_make(Pipe::new)
     }
 
-    /// [`Self::lend`], with another way to make one.
-    pub(super) fn lend_or_make(&self, make: impl FnOnce() -> io::Result<Pipe>) -> Option<Lent> {
+    /// As [`Self::lend`], with another way to make a pipe.
+    pub(super) fn lend_or_make(&self, make: impl FnOnce() -> io::Result<Pipe>) -> Option<LentPipe> {
         let mut stock = self.0.stock();
         let pipe = match stock.free.pop() {
             Some(pipe) => pipe,
@@ -88,10 +88,10 @@ impl Pipes {
                 }
             },
         };
-        Some(Lent { pipe: Some(pipe), shelf: Arc::clone(&self.0) })
+        Some(LentPipe { pipe: Some(pipe), shelf: Arc::clone(&self.0) })
     }
 
-    /// How many are free, and how many there are.
+    /// Number of free pipes, and of all.
     #[cfg(test)]
     pub(super) fn count(&self) -> (usize, usize) {
         let stock = self.0.stock();
@@ -99,15 +99,15 @@ impl Pipes {
     }
 }
 
-/// A pipe in use. It goes back when it is dropped, if it is empty; else it is closed, with the bytes.
+/// A pipe in use. When dropped it is given back if it is empty, and closed with its bytes if not.
 #[derive(Debug)]
-pub(super) struct Lent {
-    /// There until it is dropped.
+pub(super) struct LentPipe {
+    /// Set until it is dropped.
     pipe: Option<Pipe>,
     shelf: Arc<Shelf>,
 }
 
-impl Lent {
+impl LentPipe {
     /// Bytes in it.
     pub(super) fn held(&self) -> usize {
         self.pipe.as_ref().map_or(0, Pipe::held)
@@ -129,7 +129,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for LentPipe {
     fn drop(&mut self) {
         let mut stock = self.shelf.stock();
         match self.pipe.take() {

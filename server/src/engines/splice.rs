@@ -1,32 +1,32 @@
 //! splice(2) from the file into a pipe and from there into the socket.
 //!
-//! `EAGAIN` of splice(2) has two meanings: that the pipe is full, or empty, and that the socket is. A pipe
-//! is filled only when it is empty and drained only when it is not, so that here only the socket can be
-//! meant.
+//! `EAGAIN` of splice(2) means either that the pipe is full or empty, or that the socket is full. A
+//! pipe is filled only when it is empty and drained only when it is not, so here it can only mean
+//! the socket.
 
 use std::{io, os::fd::BorrowedFd};
 
-use super::pipes::{Lent, Pipes};
+use super::pipes::{LentPipe, Pipes};
 use crate::sys;
 
-/// A transfer's bytes that have left the file and not reached the socket.
+/// Bytes of a transfer that have left the file and not reached the socket.
 #[derive(Debug)]
-pub(super) struct Piped(Option<UnderWay>);
+pub(super) struct SpliceState(Option<UnderWay>);
 
 #[derive(Debug)]
 struct UnderWay {
-    /// Never empty between two steps.
-    pipe: Lent,
-    /// Where in the file its first byte was.
+    /// The pipe; never empty between two steps.
+    pipe: LentPipe,
+    /// Offset in the file of its first byte.
     offset: u64,
 }
 
-impl Piped {
+impl SpliceState {
     pub(super) const fn new() -> Self {
         Self(None)
     }
 
-    /// See [`super::Mover::step`].
+    /// See [`super::SendEngine::step`].
     pub(super) fn step(
         &mut self,
         pipes: &Pipes,
@@ -44,8 +44,8 @@ impl Piped {
                 match pipe.fill(file, offset, count) {
                     Ok(0) => return Ok(0),
                     Ok(_) => {}
-                    // Not the socket's: without this the connection would wait for an event that
-                    // never comes.
+                    // It cannot be the socket's: reported as such, the connection would wait for an event that never
+                    // comes.
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         return sys::net::sendfile(socket, file, offset, count);
                     }
@@ -55,7 +55,7 @@ impl Piped {
             }
         };
         match under_way.pipe.drain(socket, count) {
-            // A 0 would be taken for the end of the file.
+            // A 0 would mean the end of the file.
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(moved) => {
                 under_way.offset += moved as u64;

@@ -14,7 +14,7 @@ use zput_skip as skip;
 
 use super::*;
 
-/// Says to a process of these tests that it runs one of them, alone.
+/// Tells a process of these tests that it runs one of them, alone.
 const ALONE: &str = "ZPUT_ENGINES_ALONE";
 
 const KIB: usize = 1024;
@@ -94,14 +94,14 @@ fn file(bytes: &[u8]) -> File {
     file
 }
 
-fn tools() -> Tools {
-    Tools::new(Pipes::default())
+fn resources() -> EngineResources {
+    EngineResources::new(Pipes::default())
 }
 
 /// Steps until the socket takes no more. Returns how many bytes it took.
 fn fill(
-    mover: &mut Mover,
-    tools: &mut Tools,
+    engine_state: &mut SendEngine,
+    resources: &mut EngineResources,
     pair: &Pair,
     file: &File,
     range: std::ops::Range<u64>,
@@ -109,7 +109,7 @@ fn fill(
     let mut at = range.start;
     while at < range.end {
         let count = usize::try_from(range.end - at).unwrap();
-        match mover.step(tools, pair.socket(), file.as_fd(), at, count) {
+        match engine_state.step(resources, pair.socket(), file.as_fd(), at, count) {
             Ok(0) => panic!("the file does not end at {at}"),
             Ok(n) => at += n as u64,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -123,19 +123,19 @@ fn fill(
 /// socket is full. Returns what the peer got.
 fn pump(
     engine: Engine,
-    tools: &mut Tools,
+    resources: &mut EngineResources,
     pair: &mut Pair,
     file: &File,
     range: std::ops::Range<usize>,
     counts: &[usize],
     gulp: usize,
 ) -> Vec<u8> {
-    let mut mover = Mover::new(engine);
+    let mut engine_state = SendEngine::new(engine);
     let (mut at, mut got) = (range.start, Vec::new());
     let mut counts = counts.iter().cycle();
     while at < range.end {
         let count = (range.end - at).min(*counts.next().unwrap());
-        match mover.step(tools, pair.socket(), file.as_fd(), at as u64, count) {
+        match engine_state.step(resources, pair.socket(), file.as_fd(), at as u64, count) {
             Ok(0) => panic!("{engine}: the file does not end at {at}"),
             Ok(n) => {
                 assert!(n <= count, "{engine}: {n} of {count} bytes");
@@ -162,18 +162,18 @@ fn the_bytes_arrive_whatever_the_range_the_steps_and_the_socket() {
         [&[usize::MAX / 2], &[512 * KIB], &[1, 70_001, 4096], &[300_000, 7]];
     for engine in Engine::ALL {
         for pair in [Pair::unix, Pair::tcp] {
-            let mut tools = tools();
+            let mut resources = resources();
             let mut pair = pair();
             for range in &ranges {
                 for (counts, gulp) in counts.iter().zip([64 * KIB, 5_000, 100_000, 9_999]) {
                     let got =
-                        pump(engine, &mut tools, &mut pair, &file, range.clone(), counts, gulp);
+                        pump(engine, &mut resources, &mut pair, &file, range.clone(), counts, gulp);
                     assert!(got == bytes[range.clone()], "{engine}: {range:?} by {counts:?}");
                 }
             }
             // Nothing stays in a pipe, and one was enough.
             let pipes = if engine == Engine::Splice { (1, 1) } else { (0, 0) };
-            assert_eq!(tools.pipes.count(), pipes, "{engine}");
+            assert_eq!(resources.pipes.count(), pipes, "{engine}");
         }
     }
 }
@@ -184,12 +184,14 @@ fn a_full_socket_is_would_block_and_goes_on_where_it_was() {
     let file = file(&bytes);
     for engine in Engine::ALL {
         for pair in [Pair::unix, Pair::tcp] {
-            let (mut tools, mut pair) = (tools(), pair());
-            let mut mover = Mover::new(engine);
-            let sent = fill(&mut mover, &mut tools, &pair, &file, 5..8 << 20);
+            let (mut resources, mut pair) = (resources(), pair());
+            let mut engine_state = SendEngine::new(engine);
+            let sent = fill(&mut engine_state, &mut resources, &pair, &file, 5..8 << 20);
             assert!(sent > 0 && sent < 8 << 20, "{engine}: {sent}");
             let mut again = || {
-                mover.step(&mut tools, pair.ours.as_fd(), file.as_fd(), 5 + sent, 1000).unwrap_err()
+                engine_state
+                    .step(&mut resources, pair.ours.as_fd(), file.as_fd(), 5 + sent, 1000)
+                    .unwrap_err()
             };
             assert_eq!(again().kind(), io::ErrorKind::WouldBlock, "{engine}");
             assert_eq!(again().kind(), io::ErrorKind::WouldBlock, "{engine}");
@@ -198,7 +200,8 @@ fn a_full_socket_is_would_block_and_goes_on_where_it_was() {
             pair.take_until(sent, &mut got);
             assert!(got == bytes[5..5 + sent], "{engine}");
             let at = 5 + sent as u64;
-            let more = mover.step(&mut tools, pair.socket(), file.as_fd(), at, 1000).unwrap();
+            let more =
+                engine_state.step(&mut resources, pair.socket(), file.as_fd(), at, 1000).unwrap();
             assert!((1..=1000).contains(&more), "{engine}: {more}");
             pair.take_until(sent + more, &mut got);
             assert!(got == bytes[5..5 + sent + more], "{engine}");
@@ -210,10 +213,11 @@ fn a_full_socket_is_would_block_and_goes_on_where_it_was() {
 fn the_end_of_the_file_is_zero_bytes() {
     let file = file(b"0123456789");
     for engine in Engine::ALL {
-        let (mut tools, mut pair) = (tools(), Pair::unix());
-        let mut mover = Mover::new(engine);
-        let mut step =
-            |at, count| mover.step(&mut tools, pair.ours.as_fd(), file.as_fd(), at, count);
+        let (mut resources, mut pair) = (resources(), Pair::unix());
+        let mut engine_state = SendEngine::new(engine);
+        let mut step = |at, count| {
+            engine_state.step(&mut resources, pair.ours.as_fd(), file.as_fd(), at, count)
+        };
         assert_eq!(step(7, 100).unwrap(), 3, "{engine}");
         assert_eq!(step(10, 100).unwrap(), 0, "{engine}");
         assert_eq!(step(1 << 40, 100).unwrap(), 0, "{engine}");
@@ -226,15 +230,15 @@ fn the_end_of_the_file_is_zero_bytes() {
 /// The peer takes all it gets; the transfer goes on until it ends, which it must.
 fn to_its_end(
     engine: Engine,
-    mover: &mut Mover,
-    tools: &mut Tools,
+    engine_state: &mut SendEngine,
+    resources: &mut EngineResources,
     pair: &mut Pair,
     file: &File,
     mut at: u64,
 ) -> u64 {
     let mut waited = 0;
     loop {
-        match mover.step(tools, pair.socket(), file.as_fd(), at, 512 * KIB) {
+        match engine_state.step(resources, pair.socket(), file.as_fd(), at, 512 * KIB) {
             Ok(0) => return at,
             Ok(n) => at += n as u64,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -257,12 +261,13 @@ fn a_file_that_shrinks_ends_the_transfer() {
             // To nothing; within what has been sent; at a page's border and inside of a page behind it.
             for cut in [0, 1, 8_192, 10_000, 3_145_728, 3_145_729, 3_149_823, LENGTH - 1] {
                 let file = file(&bytes);
-                let (mut tools, mut pair) = (tools(), pair());
-                let mut mover = Mover::new(engine);
-                let sent = fill(&mut mover, &mut tools, &pair, &file, 0..LENGTH);
+                let (mut resources, mut pair) = (resources(), pair());
+                let mut engine_state = SendEngine::new(engine);
+                let sent = fill(&mut engine_state, &mut resources, &pair, &file, 0..LENGTH);
                 assert!(sent < 3 << 20, "{engine}: the socket takes {sent} bytes");
                 file.set_len(cut).unwrap();
-                let end = to_its_end(engine, &mut mover, &mut tools, &mut pair, &file, sent);
+                let end =
+                    to_its_end(engine, &mut engine_state, &mut resources, &mut pair, &file, sent);
                 // What was in a pipe when the file shrank is sent still.
                 let lost = if engine == Engine::Splice { crate::sys::pipe::PIPE_BYTES } else { 0 };
                 let most = cut.max(sent + lost as u64);
@@ -271,28 +276,29 @@ fn a_file_that_shrinks_ends_the_transfer() {
                 if engine == Engine::Splice {
                     assert!(end > sent, "what a pipe held was dropped");
                 }
-                drop(mover);
-                let (free, open) = tools.pipes.count();
+                drop(engine_state);
+                let (free, open) = resources.pipes.count();
                 assert_eq!(free, open, "{engine}: a pipe is lost");
             }
         }
     }
 }
 
-/// In a window that is mapped, or between two steps.
+/// In a mapped window, or between two steps.
 #[test]
 fn a_file_that_shrinks_within_a_window_ends_the_transfer() {
     for engine in Engine::ALL {
         for cut in [0u64, 4_096, 5_000, 450_560, 450_561] {
             let file = file(&pattern(524_288));
-            let (mut tools, mut pair) = (tools(), Pair::unix());
-            let mut mover = Mover::new(engine);
+            let (mut resources, mut pair) = (resources(), Pair::unix());
+            let mut engine_state = SendEngine::new(engine);
             // A window of all of it, of which one byte is to be sent.
             sockopt::set_socket_send_buffer_size(pair.socket(), 4 * KIB).unwrap();
-            let first = mover.step(&mut tools, pair.socket(), file.as_fd(), 0, 524_288).unwrap();
+            let first =
+                engine_state.step(&mut resources, pair.socket(), file.as_fd(), 0, 524_288).unwrap();
             file.set_len(cut).unwrap();
             let at = first as u64;
-            let end = to_its_end(engine, &mut mover, &mut tools, &mut pair, &file, at);
+            let end = to_its_end(engine, &mut engine_state, &mut resources, &mut pair, &file, at);
             assert!(at < 524_288, "{engine}: the socket takes all at once");
             if engine == Engine::Splice {
                 assert_eq!(end, 524_288, "all of it was in the pipe");
@@ -307,14 +313,16 @@ fn a_file_that_shrinks_within_a_window_ends_the_transfer() {
 fn a_peer_that_is_gone_is_an_error() {
     let file = file(&pattern(1 << 20));
     for engine in Engine::ALL {
-        let (mut tools, pair) = (tools(), Pair::unix());
+        let (mut resources, pair) = (resources(), Pair::unix());
         let Pair { ours, theirs } = pair;
         drop(theirs);
-        let mut mover = Mover::new(engine);
-        let failure = mover.step(&mut tools, ours.as_fd(), file.as_fd(), 0, 512 * KIB).unwrap_err();
+        let mut engine_state = SendEngine::new(engine);
+        let failure = engine_state
+            .step(&mut resources, ours.as_fd(), file.as_fd(), 0, 512 * KIB)
+            .unwrap_err();
         assert_eq!(failure.kind(), io::ErrorKind::BrokenPipe, "{engine}");
         // A pipe that had bytes in it is closed.
-        assert_eq!(tools.pipes.count(), (0, 0), "{engine}");
+        assert_eq!(resources.pipes.count(), (0, 0), "{engine}");
     }
 }
 
@@ -322,17 +330,24 @@ fn a_peer_that_is_gone_is_an_error() {
 fn a_transfer_that_is_given_up_leaves_no_bytes_to_the_next() {
     let bytes = pattern(4 << 20);
     let file = file(&bytes);
-    let mut tools = tools();
+    let mut resources = resources();
     for _ in 0..100 {
         let pair = Pair::unix();
-        let mut mover = Mover::new(Engine::Splice);
-        fill(&mut mover, &mut tools, &pair, &file, 0..4 << 20);
-        assert_eq!(tools.pipes.count(), (0, 1), "bytes are under way");
-        drop(mover);
-        assert_eq!(tools.pipes.count(), (0, 0));
+        let mut engine_state = SendEngine::new(Engine::Splice);
+        fill(&mut engine_state, &mut resources, &pair, &file, 0..4 << 20);
+        assert_eq!(resources.pipes.count(), (0, 1), "bytes are under way");
+        drop(engine_state);
+        assert_eq!(resources.pipes.count(), (0, 0));
     }
-    let got =
-        pump(Engine::Splice, &mut tools, &mut Pair::unix(), &file, 9..99_999, &[512 * KIB], 4096);
+    let got = pump(
+        Engine::Splice,
+        &mut resources,
+        &mut Pair::unix(),
+        &file,
+        9..99_999,
+        &[512 * KIB],
+        4096,
+    );
     assert!(got == bytes[9..99_999]);
 }
 
@@ -341,13 +356,14 @@ fn a_step_that_begins_elsewhere_starts_anew() {
     let bytes = pattern(4 << 20);
     let file = file(&bytes);
     for engine in Engine::ALL {
-        let (mut tools, mut pair) = (tools(), Pair::unix());
-        let mut mover = Mover::new(engine);
-        let sent = fill(&mut mover, &mut tools, &pair, &file, 0..4 << 20);
+        let (mut resources, mut pair) = (resources(), Pair::unix());
+        let mut engine_state = SendEngine::new(engine);
+        let sent = fill(&mut engine_state, &mut resources, &pair, &file, 0..4 << 20);
         let mut got = Vec::new();
         pair.take_until(usize::try_from(sent).unwrap(), &mut got);
         got.clear();
-        let n = mover.step(&mut tools, pair.socket(), file.as_fd(), 3_000_001, 100).unwrap();
+        let n =
+            engine_state.step(&mut resources, pair.socket(), file.as_fd(), 3_000_001, 100).unwrap();
         pair.take_until(n, &mut got);
         assert!(got == bytes[3_000_001..3_000_001 + n], "{engine}");
     }
@@ -357,13 +373,13 @@ fn a_step_that_begins_elsewhere_starts_anew() {
 fn without_a_pipe_sendfile_does_it() {
     let bytes = pattern(1_500_000);
     let file = file(&bytes);
-    let mut tools = Tools::new(Pipes::new(0));
+    let mut resources = EngineResources::new(Pipes::new(0));
     let mut pair = Pair::tcp();
     let range = 1..1_500_000;
     let got =
-        pump(Engine::Splice, &mut tools, &mut pair, &file, range.clone(), &[512 * KIB], 50_000);
+        pump(Engine::Splice, &mut resources, &mut pair, &file, range.clone(), &[512 * KIB], 50_000);
     assert!(got == bytes[range]);
-    assert_eq!(tools.pipes.count(), (0, 0));
+    assert_eq!(resources.pipes.count(), (0, 0));
 }
 
 #[test]
@@ -421,26 +437,26 @@ fn leak_nothing() {
     let inode = format!(" {} ", file.metadata().unwrap().ino());
     let before = descriptors();
     for engine in Engine::ALL {
-        let mut tools = tools();
+        let mut resources = resources();
         for n in 0..100 {
             let mut pair = Pair::unix();
-            let mut mover = Mover::new(engine);
-            let sent = fill(&mut mover, &mut tools, &pair, &file, 0..4 << 20);
+            let mut engine_state = SendEngine::new(engine);
+            let sent = fill(&mut engine_state, &mut resources, &pair, &file, 0..4 << 20);
             if n % 2 == 0 {
                 let mut got = Vec::new();
                 pair.take_until(usize::try_from(sent).unwrap(), &mut got);
-                to_its_end(engine, &mut mover, &mut tools, &mut pair, &file, sent);
+                to_its_end(engine, &mut engine_state, &mut resources, &mut pair, &file, sent);
             }
         }
         // A transfer that has sent all it was asked to holds on to nothing.
         let pair = Pair::unix();
-        let mut mover = Mover::new(engine);
-        assert_eq!(fill(&mut mover, &mut tools, &pair, &file, 1..4096), 4095);
+        let mut engine_state = SendEngine::new(engine);
+        assert_eq!(fill(&mut engine_state, &mut resources, &pair, &file, 1..4096), 4095);
         let pipes = if engine == Engine::Splice { 2 } else { 0 };
         drop(pair);
         assert!(descriptors() <= before + pipes, "{engine}: {before} → {}", descriptors());
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        assert!(!maps.contains(&inode), "{engine}: a window is mapped still");
+        assert!(!maps.contains(&inode), "{engine}: a window is mmap still");
     }
     assert_eq!(descriptors(), before);
 }
@@ -454,9 +470,9 @@ fn at_the_kernels_limit_of_pipes_sendfile_does_it() {
 fn take_all_pipes() {
     let soft = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap();
     let most = soft.trim().parse::<usize>().unwrap() / 256;
-    let mut tools = Tools::new(Pipes::new(most + 100));
+    let mut resources = EngineResources::new(Pipes::new(most + 100));
     let mut taken = Vec::new();
-    while let Some(pipe) = tools.pipes.lend() {
+    while let Some(pipe) = resources.pipes.lend() {
         taken.push(pipe);
     }
     assert!(taken.len() <= most, "{} pipes of {most}", taken.len());
@@ -464,7 +480,8 @@ fn take_all_pipes() {
     let bytes = pattern(1_500_000);
     let file = file(&bytes);
     let mut pair = Pair::tcp();
-    let got = pump(Engine::Splice, &mut tools, &mut pair, &file, 0..1_500_000, &[4 * KIB], 50_000);
+    let got =
+        pump(Engine::Splice, &mut resources, &mut pair, &file, 0..1_500_000, &[4 * KIB], 50_000);
     assert!(got == bytes);
     drop((file, pair));
     assert_eq!(descriptors(), descriptors_then, "a refused pipe is closed");

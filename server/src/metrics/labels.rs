@@ -95,9 +95,9 @@ labelled! {
         Claim = "claim",
         /// Both hellos.
         Echo = "echo",
-        /// GET of the HTTP door.
+        /// GET of the HTTP endpoint.
         HttpGet = "http_get",
-        /// HEAD of the HTTP door.
+        /// HEAD of the HTTP endpoint.
         HttpHead = "http_head",
     }
 }

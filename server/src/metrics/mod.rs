@@ -1,6 +1,6 @@
 //! What the server counts, for Prometheus.
 //!
-//! Each worker has [handles of its own](WorkerMetrics), the acceptor has [its](DoorMetrics), and each
+//! Each worker has [handles of its own](WorkerMetrics), the acceptor has [its](EndpointMetrics), and each
 //! pool has [its](PoolMetrics). An observation is one or two additions to atomics that no other
 //! thread writes to; it takes no lock and allocates nothing. What they come to is put into words when
 //! somebody asks, by [`Metrics::encode`]. docs/OPERATIONS.md lists them all.
@@ -37,12 +37,12 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// What the acceptor counts.
 #[derive(Debug, Default)]
-pub struct DoorMetrics {
+pub struct EndpointMetrics {
     accepted: [AtomicU64; Protocol::ALL.len()],
     refused: [[AtomicU64; Refusal::ALL.len()]; Protocol::ALL.len()],
 }
 
-impl DoorMetrics {
+impl EndpointMetrics {
     /// A connection was handed to a worker.
     pub fn accepted(&self, protocol: Protocol) {
         if let Some(counter) = self.accepted.get(protocol.place()) {
@@ -90,7 +90,7 @@ pub struct Metrics {
 struct Counted {
     engine: Engine,
     workers: Vec<Arc<WorkerMetrics>>,
-    doors: Arc<DoorMetrics>,
+    endpoints: Arc<EndpointMetrics>,
     pools: [Arc<PoolMetrics>; PoolKind::ALL.len()],
 }
 
@@ -101,7 +101,7 @@ impl Metrics {
         let counted = Arc::new(Counted {
             engine,
             workers: (0..workers).map(|_| Arc::default()).collect(),
-            doors: Arc::default(),
+            endpoints: Arc::default(),
             pools: Default::default(),
         });
         let mut registry = Registry::with_prefix("zserve");
@@ -124,8 +124,8 @@ impl Metrics {
 
     /// The handles of the acceptor.
     #[must_use]
-    pub fn doors(&self) -> Arc<DoorMetrics> {
-        Arc::clone(&self.counted.doors)
+    pub fn endpoints(&self) -> Arc<EndpointMetrics> {
+        Arc::clone(&self.counted.endpoints)
     }
 
     /// The handles of a pool.
@@ -233,12 +233,12 @@ impl Counted {
         }
         let about = "Connections taken";
         let mut family = page.family("connections_accepted", about, None, MetricType::Counter)?;
-        for (protocol, count) in Protocol::ALL.iter().zip(&self.doors.accepted) {
+        for (protocol, count) in Protocol::ALL.iter().zip(&self.endpoints.accepted) {
             counter(&mut family, &[("protocol", protocol.label())], count.load(Relaxed))?;
         }
         let about = "Connections not taken";
         let mut family = page.family("connections_refused", about, None, MetricType::Counter)?;
-        for (protocol, row) in Protocol::ALL.iter().zip(&self.doors.refused) {
+        for (protocol, row) in Protocol::ALL.iter().zip(&self.endpoints.refused) {
             for (why, count) in Refusal::ALL.iter().zip(row) {
                 let labels = [("protocol", protocol.label()), ("reason", why.label())];
                 counter(&mut family, &labels, count.load(Relaxed))?;

@@ -54,6 +54,6 @@ impl Collector for StoreGauges {
         let about = "Whether it takes no writes because a sync has failed";
         self.gauge(encoder, "suspect", about, |store| store.is_suspect().ok().map(u64::from))?;
         let about = "Files that were set aside";
-        self.gauge(encoder, "quarantined", about, |store| store.quarantined().ok())
+        self.gauge(encoder, "quarantined", about, |store| store.count_quarantined().ok())
     }
 }

@@ -31,8 +31,8 @@ fn what_was_observed_is_told_in_base_units() {
     worker.upload_buffers(4);
     worker.answered(RequestKind::Get, Outcome::NotFound);
     worker.answered(RequestKind::HttpGet, Outcome::from(crate::http::Status::PartialContent));
-    metrics.doors().accepted(Protocol::Http);
-    metrics.doors().refused(Protocol::Zput, Refusal::Limit);
+    metrics.endpoints().accepted(Protocol::Http);
+    metrics.endpoints().refused(Protocol::Zput, Refusal::Limit);
     metrics.pool(PoolKind::Loader).threads(5);
     metrics.pool(PoolKind::Store).queued(6);
     assert!(metrics.worker(2).is_none());

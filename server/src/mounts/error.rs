@@ -1,4 +1,4 @@
-//! What can go wrong in a mount.
+//! Errors of a mount.
 
 use std::io;
 
@@ -6,62 +6,63 @@ use thiserror::Error;
 use zput_common::proto::message::ErrorCode;
 
 use super::{
-    path::PathFlaw,
+    path::PathError,
     tar::{ArchiveError, Compression},
 };
 
-/// Why a mount did not do what it was asked. No text of it has a path.
+/// Why a mount could not do what it was asked. No message contains a path.
 #[derive(Debug, Error)]
 pub enum MountError {
     // Opening.
-    /// The path of a `dir` mount leads to something else.
+    /// The path of a `dir` mount does not lead to a directory.
     #[error("this is not a directory")]
     NotADirectory,
-    /// The path of a `tar` mount leads to something else.
+    /// The path of a `tar` mount does not lead to a regular file.
     #[error("this is not a regular file")]
     NotAnArchiveFile,
-    /// The kernel cannot walk a path without following links.
+    /// The kernel has no call that walks a path without following links.
     #[error(
-        "this kernel, or a filter in front of it, has no openat2(2): a dir mount needs Linux 5.6 or later"
+        "this kernel, or a filter in front of it, has no openat2(2): a dir mount needs Linux 5.6 \
+         or later"
     )]
     NoOpenat2,
-    /// The archive is compressed: its members are not on the disk as they are.
+    /// The archive is compressed, so its members are not on the disk as plain bytes.
     #[error("the archive is compressed with {0}: decompress it first")]
     Compressed(Compression),
     /// The archive cannot be served.
     #[error("the archive is refused: {0}")]
     Archive(#[from] ArchiveError),
-    /// The prefix to be left out is no path.
+    /// The prefix to strip is not a path.
     #[error("the prefix to strip is no path inside the archive: {0}")]
-    Prefix(PathFlaw),
+    Prefix(PathError),
 
-    /// It would show what nobody is to see.
+    /// The tree contains secrets, or lies in a store.
     #[error("{0}: serve a directory that holds nothing else")]
     Exposes(String),
 
     // Serving.
-    /// Nothing has this name, and nothing could.
+    /// The key is not a path, so no file can have it.
     #[error("not a path inside a mount: {0}")]
-    Path(#[from] PathFlaw),
-    /// Nothing has this name, or a link is in its way.
+    Path(#[from] PathError),
+    /// No file has this path, or a symbolic link is on the way.
     #[error("no such file")]
     NotFound,
-    /// A directory, a link, a pipe, a socket, a device.
+    /// The path leads to a directory, link, pipe, socket or device.
     #[error("not a regular file")]
     NotAFile,
-    /// A file as in /proc, whose bytes come into being when they are read.
+    /// A file as in /proc, whose bytes are generated when it is read.
     #[error("this file has no size that could be told beforehand: serve a copy of it")]
     NoSize,
-    /// A member of an archive that cannot be sent as it lies there.
+    /// A member of an archive that is not one range of the archive's bytes.
     #[error("this member cannot be served: {0}")]
     Unavailable(#[from] Unavailable),
-    /// The server's user may not read it.
+    /// The server's user may not read the file.
     #[error("the server may not read this file")]
     Unreadable,
-    /// Longer than a cursor can be.
+    /// The bytes are longer than a cursor can be.
     #[error("this is no cursor of a listing")]
     Cursor,
-    /// The archive's bytes changed since it was indexed, or while it was.
+    /// The archive changed since it was indexed, or while it was.
     #[error("the archive has changed since it was indexed: index it again")]
     ArchiveChanged,
 
@@ -69,33 +70,34 @@ pub enum MountError {
     /// A system call failed.
     #[error("cannot {doing}: {source}")]
     Io {
-        /// What was being done.
+        /// What the mount was doing, completing "cannot …".
         doing: &'static str,
-        /// How it failed.
+        /// The error of the system call.
         source: io::Error,
     },
 }
 
-/// Why a member of an archive is known and cannot be sent.
+/// Why a member of an archive is listed in the index and cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Unavailable {
-    /// Its holes are not in the archive, so it is not one stretch of it.
+    /// The member is sparse: its holes are not in the archive, so it is not one range of it.
     #[error(
-        "it is sparse; make the archive without --sparse (GNU tar), or with --no-read-sparse (bsdtar)"
+        "it is sparse; make the archive without --sparse (GNU tar), or with --no-read-sparse \
+         (bsdtar)"
     )]
     Sparse,
-    /// It begins in another archive.
+    /// The member begins in another volume of a multi-volume archive.
     #[error("it begins in another volume; make the archive in one piece")]
     Continuation,
 }
 
 impl MountError {
-    /// What a peer is told (PROTOCOL 7).
+    /// The error code that a peer is sent (PROTOCOL 7).
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         use rustix::io::Errno;
         match self {
-            // A path that nothing can have is a key that nothing has: the peer broke no rule.
+            // A path that no file can have is a key that no file has: the peer violated no rule.
             Self::Path(_)
             | Self::NotFound
             | Self::NotAFile
@@ -104,7 +106,8 @@ impl MountError {
             Self::Unreadable => ErrorCode::Denied,
             Self::Cursor => ErrorCode::Malformed,
             Self::Io { source, .. } => match Errno::from_io_error(source) {
-                // EAGAIN: O_NONBLOCK and a file that somebody holds a lease on (fcntl(2), F_SETLEASE).
+                // EAGAIN: the file was opened with O_NONBLOCK while another process holds a lease
+                // on it (fcntl(2), F_SETLEASE).
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => ErrorCode::Busy,
                 _ => ErrorCode::Unreadable,
             },
@@ -119,13 +122,13 @@ impl MountError {
         }
     }
 
-    /// Whether it is about one file, which is there and cannot be read: whoever looks at many leaves it out, says so, and goes
-    /// on.
-    pub(super) fn is_of_one_file(&self) -> bool {
+    /// Whether the error is about one file that exists and cannot be read. A listing leaves such a
+    /// file out, reports it and continues.
+    pub(super) fn is_unreadable_file(&self) -> bool {
         self.code() == ErrorCode::Unreadable
     }
 
-    /// What it means that a path of a tree could not be walked to its end.
+    /// The error for a path of a tree that could not be walked to its end.
     pub(super) fn of_walk(source: io::Error) -> Self {
         use rustix::io::Errno;
         match Errno::from_io_error(&source) {
@@ -140,24 +143,24 @@ impl MountError {
         }
     }
 
-    /// What it means that the root of a tree could not be found from itself.
+    /// The error for a tree whose root could not be opened from itself.
     pub(super) fn of_first_walk(source: io::Error) -> Self {
         use rustix::io::Errno;
         match Errno::from_io_error(&source) {
-            // EPERM: what a seccomp filter says that does not know the call.
+            // EPERM is what a seccomp filter returns that does not know the call.
             Some(Errno::NOSYS | Errno::PERM) => Self::NoOpenat2,
             _ => Self::Io { doing: "open the directory", source },
         }
     }
 }
 
-/// Says what was being done when a call failed.
-pub(super) trait Doing<T> {
-    fn doing(self, what: &'static str) -> Result<T, MountError>;
+/// Adds to an I/O error what the mount was doing when it failed.
+pub(super) trait Context<T> {
+    fn context(self, what: &'static str) -> Result<T, MountError>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, doing: &'static str) -> Result<T, MountError> {
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, doing: &'static str) -> Result<T, MountError> {
         self.map_err(|source| MountError::Io { doing, source })
     }
 }

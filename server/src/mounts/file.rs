@@ -1,4 +1,4 @@
-//! What a mount gives: a stretch of an open file, or an entry of a listing.
+//! Files of a mount: opened as a range of a file's bytes, or as an entry of a listing.
 
 use std::{
     fmt,
@@ -9,69 +9,75 @@ use std::{
 
 use zput_common::proto::message::Version;
 
-use crate::sys::tree::State;
+use crate::sys::tree::FileState;
 
-/// A file of a mount, ready to be sent: bytes `offset..offset + length` of `file`.
+/// A file of a mount, open for sending: bytes `offset..offset + length` of `file`.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundFile {
     /// The file itself, or the archive that it lies in.
     pub file: Arc<File>,
-    /// Where it begins, in bytes. It ends within the file, as long as nobody truncates that.
+    /// Where it begins, in bytes. It ends within the file, unless that is truncated.
     pub offset: u64,
-    /// Bytes.
+    /// Its length in bytes.
     pub length: u64,
     /// When it was last modified.
-    pub modified: Modified,
-    /// Which bytes these are.
-    pub identity: Identity,
+    pub modified: FileTime,
+    /// Identifies these bytes.
+    pub fingerprint: Fingerprint,
 }
 
-/// A file of a mount, in a page of its listing.
+/// A file of a mount, as an entry of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Its path, 1 to 1,024 bytes: what finds it, and a cursor of the listing.
+pub struct ListedFile {
+    /// Its path, 1 to 1,024 bytes. [`find`](super::DirMount::find) takes it, and it is a cursor of
+    /// the listing.
     pub path: String,
-    /// Bytes.
+    /// Its length in bytes.
     pub length: u64,
     /// When it was last modified.
-    pub modified: Modified,
-    /// Which bytes these are: the same as [`Found::identity`] as long as the file does not change.
-    pub identity: Identity,
+    pub modified: FileTime,
+    /// Identifies these bytes: equal to [`FoundFile::fingerprint`] as long as the file does not
+    /// change.
+    pub fingerprint: Fingerprint,
 }
 
-/// A moment, as file systems and archives keep it.
+/// A time, as file systems and archives record it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Modified {
-    /// Seconds since 1970; negative ones before.
+pub struct FileTime {
+    /// Seconds since 1970; negative before.
     pub seconds: i64,
     /// Nanoseconds after that, below 10^9.
     pub nanoseconds: u32,
 }
 
-/// Which bytes these are: 128 bits made of the device, inode, size, mtime and ctime of the file, and for a
-/// member of an archive of its place. Equal for the same file at the same state, and for nothing else.
+/// Identifies bytes: 128 bits derived from the device, inode, size, mtime and ctime of the file
+/// and, for a member of an archive, its position. Equal for the same file in the same state, and
+/// for nothing else.
 ///
-/// It relies on whoever changes a file to put another in its place (a rename), as everything does that serves it:
-/// two changes in place that leave the size alone, within one tick of the kernel's clock (4 ms is usual), look like one.
+/// It relies on files being changed by putting another in their place (a rename), as everything
+/// does that serves them: two changes in place that leave the size alone, within one tick of the
+/// kernel's clock (usually 4 ms), look like one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Identity([u8; 16]);
+pub struct Fingerprint([u8; 16]);
 
-/// BLAKE3's key derivation: inode numbers are nobody's business, and cannot be looked up in a table of other servers.
+/// The context of BLAKE3's key derivation. Inode numbers are hashed so that they are not disclosed,
+/// with a context of zput's own so that they cannot be looked up in a table of other servers'
+/// hashes.
 const CONTEXT: &str = "zput 2026 which bytes of a mount, version 1";
 
-impl Identity {
-    /// Of a whole file.
-    pub(super) fn of_file(state: &State) -> Self {
-        Self::of(state, None)
+impl Fingerprint {
+    /// The fingerprint of a whole file.
+    pub(super) fn of_file(state: &FileState) -> Self {
+        Self::hash(state, None)
     }
 
-    /// Of what lies in an archive at `offset`.
-    pub(super) fn of_member(archive: &State, offset: u64, length: u64) -> Self {
-        Self::of(archive, Some((offset, length)))
+    /// The fingerprint of the bytes of an archive from `offset` on.
+    pub(super) fn of_member(archive: &FileState, offset: u64, length: u64) -> Self {
+        Self::hash(archive, Some((offset, length)))
     }
 
-    fn of(state: &State, place: Option<(u64, u64)>) -> Self {
-        let (offset, length) = place.unwrap_or((u64::MAX, u64::MAX));
+    fn hash(state: &FileState, range: Option<(u64, u64)>) -> Self {
+        let (offset, length) = range.unwrap_or((u64::MAX, u64::MAX));
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         for number in [state.inode.0, state.inode.1, state.length, offset, length] {
             hasher.update(&number.to_be_bytes());
@@ -85,13 +91,14 @@ impl Identity {
         Self(bytes)
     }
 
-    /// A strong entity tag without its quotes (RFC 9110, 8.8.3): 32 digits.
+    /// A strong entity tag without its quotes (RFC 9110, 8.8.3): 32 hex digits.
     #[must_use]
     pub fn etag(&self) -> String {
         hex::encode(self.0)
     }
 
-    /// The version that peers are told. Unlike a store's it says which one, and not which is newer. Never 0.
+    /// The version that peers are sent, never 0. It identifies the bytes; unlike a store's
+    /// versions, it does not tell which of two is newer.
     #[must_use]
     pub fn version(&self) -> Version {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
@@ -99,14 +106,14 @@ impl Identity {
     }
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identity({})", hex::encode(self.0))
+        write!(f, "Fingerprint({})", hex::encode(self.0))
     }
 }
 
-impl Modified {
-    /// The same by the system's clock, where that reaches so far.
+impl FileTime {
+    /// As a `SystemTime`; `None` outside of its range.
     #[must_use]
     pub fn time(self) -> Option<SystemTime> {
         let nanoseconds = Duration::from_nanos(self.nanoseconds.into());
@@ -120,7 +127,7 @@ impl Modified {
     }
 }
 
-impl From<(i64, u32)> for Modified {
+impl From<(i64, u32)> for FileTime {
     fn from((seconds, nanoseconds): (i64, u32)) -> Self {
         Self { seconds, nanoseconds }
     }
@@ -131,10 +138,10 @@ mod tests {
     use super::*;
     use crate::sys::fs::EntryKind;
 
-    /// Whatever differs, the identity does.
+    /// Every field changes the fingerprint.
     #[test]
     fn every_field_counts() {
-        let state = State {
+        let state = FileState {
             inode: (1, 2),
             kind: EntryKind::File,
             length: 3,
@@ -142,17 +149,17 @@ mod tests {
             changed: (6, 7),
         };
         let all = [
-            Identity::of_file(&state),
-            Identity::of_file(&State { inode: (0, 2), ..state }),
-            Identity::of_file(&State { inode: (1, 0), ..state }),
-            Identity::of_file(&State { length: 0, ..state }),
-            Identity::of_file(&State { modified: (0, 5), ..state }),
-            Identity::of_file(&State { modified: (4, 0), ..state }),
-            Identity::of_file(&State { changed: (0, 7), ..state }),
-            Identity::of_file(&State { changed: (6, 0), ..state }),
-            Identity::of_member(&state, 0, 0),
-            Identity::of_member(&state, 512, 0),
-            Identity::of_member(&state, 0, 512),
+            Fingerprint::of_file(&state),
+            Fingerprint::of_file(&FileState { inode: (0, 2), ..state }),
+            Fingerprint::of_file(&FileState { inode: (1, 0), ..state }),
+            Fingerprint::of_file(&FileState { length: 0, ..state }),
+            Fingerprint::of_file(&FileState { modified: (0, 5), ..state }),
+            Fingerprint::of_file(&FileState { modified: (4, 0), ..state }),
+            Fingerprint::of_file(&FileState { changed: (0, 7), ..state }),
+            Fingerprint::of_file(&FileState { changed: (6, 0), ..state }),
+            Fingerprint::of_member(&state, 0, 0),
+            Fingerprint::of_member(&state, 512, 0),
+            Fingerprint::of_member(&state, 0, 512),
         ];
         for (i, a) in all.iter().enumerate() {
             for (j, b) in all.iter().enumerate() {
@@ -165,18 +172,18 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_the_clock() {
-        let time = |seconds, nanoseconds| Modified { seconds, nanoseconds }.time().unwrap();
+        let time = |seconds, nanoseconds| FileTime { seconds, nanoseconds }.time().unwrap();
         assert_eq!(time(1, 5), UNIX_EPOCH + Duration::new(1, 5));
         assert_eq!(time(-1, 5), UNIX_EPOCH - Duration::new(0, 999_999_995));
     }
 
-    /// A tag that moves with a new zserve empties every cache in front of it.
+    /// A tag that changes with a new zserve would empty every cache in front of it.
     #[test]
     fn it_stays_what_it_was() {
         let bytes = *b"\x01\x23\x45\x67\x89\xab\xcd\xef\0\0\0\0\0\0\0\x0f";
-        let identity = Identity(bytes);
-        assert_eq!(identity.etag(), "0123456789abcdef000000000000000f");
-        assert_eq!(identity.version(), Version(0x0123_4567_89ab_cdef));
-        assert_eq!(Identity([0; 16]).version(), Version(1));
+        let fingerprint = Fingerprint(bytes);
+        assert_eq!(fingerprint.etag(), "0123456789abcdef000000000000000f");
+        assert_eq!(fingerprint.version(), Version(0x0123_4567_89ab_cdef));
+        assert_eq!(Fingerprint([0; 16]).version(), Version(1));
     }
 }

@@ -4,67 +4,69 @@ use zput_common::limits::{
     CURSOR_MAX_BYTES, FRAME_MAX_BYTES, OBJECT_KEY_MAX_BYTES, PAGE_MAX_ENTRIES,
 };
 
-use super::{MountError, found::Listed};
+use super::{MountError, file::ListedFile};
 
 /// A cursor is a path.
 const _: () = assert!(OBJECT_KEY_MAX_BYTES <= CURSOR_MAX_BYTES);
 
-/// What an entry takes in a frame beyond its path: the same as in a page of the store.
+/// Bytes that an entry takes in a frame beyond its path: the same as in a page of the store.
 const ENTRY_OVERHEAD_BYTES: usize = 38;
-/// What a page takes in a frame beyond its entries: the variant, a length of 3, an option, a length of 2 and the cursor,
-/// and a count of 5.
+/// Bytes that a page takes in a frame beyond its entries: the variant, a length of 3, an option, a
+/// length of 2 and the cursor, and a count of 5.
 const PAGE_OVERHEAD_BYTES: usize = 12 + CURSOR_MAX_BYTES;
 
 /// A page of a listing: files in the order of the bytes of their paths.
 ///
-/// It may hold fewer entries than were asked for, even none, without being the last. It can be cut after any
-/// entry: the path of the last one that is kept is then its cursor.
+/// A page may hold fewer entries than were requested, even none, without being the last. It can be
+/// cut after any entry: the path of the last entry that is kept is then its cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Its files. They fit into one frame without their headers.
-    pub entries: Vec<Listed>,
-    /// The cursor that the next page begins after; absent on the last page. Whoever asks gets the files
-    /// whose paths come after these bytes.
+    /// The files. They fit into one frame without their headers.
+    pub entries: Vec<ListedFile>,
+    /// The cursor after which the next page begins; `None` on the last page. A listing contains the
+    /// files whose paths come after the bytes of its cursor.
     pub next: Option<Vec<u8>>,
-    /// How many files and directories that belong on it are there and cannot be read, for another reason than permissions.
+    /// Number of files and directories that belong on this page and cannot be read, for another
+    /// reason than permissions.
     pub unreadable: u32,
 }
 
 /// A page that is being filled.
-pub(super) struct Filling {
-    entries: Vec<Listed>,
+pub(super) struct PageBuilder {
+    entries: Vec<ListedFile>,
     bytes: usize,
-    looked_at: usize,
-    most: usize,
+    examined: usize,
+    limit: usize,
     unreadable: u32,
 }
 
-impl Filling {
-    /// For at most `limit` and 1,000 entries.
+impl PageBuilder {
+    /// An empty page for at most `limit` and 1,000 entries.
     pub(super) fn new(limit: u32) -> Self {
-        let most = limit.clamp(1, PAGE_MAX_ENTRIES) as usize;
-        Self { entries: Vec::new(), bytes: PAGE_OVERHEAD_BYTES, looked_at: 0, most, unreadable: 0 }
+        let limit = limit.clamp(1, PAGE_MAX_ENTRIES) as usize;
+        Self { entries: Vec::new(), bytes: PAGE_OVERHEAD_BYTES, examined: 0, limit, unreadable: 0 }
     }
 
-    /// Whether something with a path of `path_bytes` may be looked at, and be added. Of whatever length, the first
-    /// may: a page gets on.
-    pub(super) fn has_room(&self, path_bytes: usize) -> bool {
-        self.looked_at < self.most
+    /// Whether an entry with a path of `path_bytes` may be examined and added. The first one always
+    /// may, whatever its length, so that every page makes progress.
+    pub(super) fn has_space(&self, path_bytes: usize) -> bool {
+        self.examined < self.limit
             && self.bytes + ENTRY_OVERHEAD_BYTES + path_bytes <= FRAME_MAX_BYTES
     }
 
-    /// Counts something that is no file: it costs time, so it takes the place of one.
-    pub(super) fn looked(&mut self) {
-        self.looked_at += 1;
+    /// Counts a directory entry that is not listed. Examining it takes time, so it uses up the
+    /// place of one that is.
+    pub(super) fn count_skipped(&mut self) {
+        self.examined += 1;
     }
 
-    /// Counts something that is there and cannot be read.
+    /// Counts a file or directory that exists and cannot be read.
     pub(super) fn unreadable(&mut self) {
         self.unreadable += 1;
     }
 
-    pub(super) fn add(&mut self, entry: Listed) {
-        self.looked_at += 1;
+    pub(super) fn add(&mut self, entry: ListedFile) {
+        self.examined += 1;
         self.bytes += ENTRY_OVERHEAD_BYTES + entry.path.len();
         self.entries.push(entry);
     }
@@ -74,7 +76,8 @@ impl Filling {
     }
 }
 
-/// Whether these bytes can be a cursor. Any place among paths can.
+/// Whether these bytes can be a cursor. Any bytes can that are not too long: they mark a position
+/// among all paths.
 pub(super) fn check_cursor(after: Option<&[u8]>) -> Result<(), MountError> {
     if after.is_some_and(|bytes| bytes.len() > CURSOR_MAX_BYTES) {
         return Err(MountError::Cursor);

@@ -1,47 +1,48 @@
-//! Where a file is in a mount.
+//! Paths of files in a mount.
 
 use thiserror::Error;
 use zput_common::limits::OBJECT_KEY_MAX_BYTES;
 
-/// A path of at most [`OBJECT_KEY_MAX_BYTES`], relative, without empty components, `.`, `..` and NUL.
+/// A path of at most [`OBJECT_KEY_MAX_BYTES`], relative, without empty components, `.`, `..` and
+/// NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MemberPath<'a>(&'a str);
 
-/// Why a text is no path of a file in a mount.
+/// Why a text is not a path of a file in a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum PathFlaw {
-    /// Nothing there.
+pub enum PathError {
+    /// The text is empty.
     #[error("it is empty")]
     Empty,
-    /// Over 1,024 bytes.
+    /// It is longer than 1,024 bytes.
     #[error("it has more than {OBJECT_KEY_MAX_BYTES} bytes")]
     TooLong,
-    /// What ends a string in C.
+    /// It contains a NUL, which ends a string in C.
     #[error("it has a NUL")]
     Nul,
-    /// An absolute path, a doubled or a trailing slash.
+    /// It is absolute, or has a doubled or trailing slash.
     #[error("it is not relative, or has an empty component")]
     EmptyComponent,
-    /// `.` or `..`.
+    /// A component is `.` or `..`.
     #[error("it has a component . or ..")]
     Dots,
 }
 
 impl<'a> MemberPath<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, PathFlaw> {
+    pub(super) fn parse(text: &'a str) -> Result<Self, PathError> {
         if text.is_empty() {
-            return Err(PathFlaw::Empty);
+            return Err(PathError::Empty);
         }
         if text.len() > OBJECT_KEY_MAX_BYTES {
-            return Err(PathFlaw::TooLong);
+            return Err(PathError::TooLong);
         }
         if text.contains('\0') {
-            return Err(PathFlaw::Nul);
+            return Err(PathError::Nul);
         }
         for component in text.split('/') {
             match component {
-                "" => return Err(PathFlaw::EmptyComponent),
-                "." | ".." => return Err(PathFlaw::Dots),
+                "" => return Err(PathError::EmptyComponent),
+                "." | ".." => return Err(PathError::Dots),
                 _ => {}
             }
         }
@@ -67,14 +68,14 @@ mod tests {
 
     #[test]
     fn every_other_path_is_refused() {
-        assert_eq!(MemberPath::parse(""), Err(PathFlaw::Empty));
-        assert_eq!(MemberPath::parse(&"x".repeat(1025)), Err(PathFlaw::TooLong));
-        assert_eq!(MemberPath::parse("a\0b"), Err(PathFlaw::Nul));
+        assert_eq!(MemberPath::parse(""), Err(PathError::Empty));
+        assert_eq!(MemberPath::parse(&"x".repeat(1025)), Err(PathError::TooLong));
+        assert_eq!(MemberPath::parse("a\0b"), Err(PathError::Nul));
         for path in ["/", "/etc/passwd", "a//b", "a/", "//"] {
-            assert_eq!(MemberPath::parse(path), Err(PathFlaw::EmptyComponent), "{path}");
+            assert_eq!(MemberPath::parse(path), Err(PathError::EmptyComponent), "{path}");
         }
         for path in ["..", ".", "../a", "a/..", "a/../b", "a/./b", "./a"] {
-            assert_eq!(MemberPath::parse(path), Err(PathFlaw::Dots), "{path}");
+            assert_eq!(MemberPath::parse(path), Err(PathError::Dots), "{path}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Whether a mount's path leads to what is served still.
+//! Whether a mount's path still leads to what is served.
 //!
-//! An operator swaps a tree by flipping a link or by two renames, and an archive by a rename. A descriptor notices
-//! none of that, so the path is looked at now and then.
+//! Operators replace a tree by changing a link or by two renames, and an archive by a rename. A
+//! descriptor notices none of that, so the path is checked from time to time.
 
 use std::{
     io,
@@ -13,32 +13,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sys::tree::{self, State};
+use crate::sys::tree::{self, FileState};
 
-/// How often a path is looked at, unless the configuration says something else.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often a path is checked, unless the configuration says otherwise.
+pub(super) const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// A path, and when it was looked at last.
+/// A path, and when it was last checked.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct PathWatch {
     path: PathBuf,
     every: Duration,
-    looked: Mutex<Option<Instant>>,
-    told: AtomicBool,
+    last_check: Mutex<Option<Instant>>,
+    reported: AtomicBool,
 }
 
-impl Watch {
-    /// Of a path that was opened just now.
-    pub(super) fn of(path: &Path) -> Self {
+impl PathWatch {
+    /// Watches a path that was opened just now.
+    pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            every: LOOK_EVERY,
-            looked: Mutex::new(Some(Instant::now())),
-            told: AtomicBool::new(false),
+            every: CHECK_EVERY,
+            last_check: Mutex::new(Some(Instant::now())),
+            reported: AtomicBool::new(false),
         }
     }
 
-    /// How often it is looked at from now on; each time for zero.
+    /// Sets how often the path is checked. Zero: each time.
     pub(super) fn every(&mut self, every: Duration) {
         self.every = every;
     }
@@ -48,40 +48,41 @@ impl Watch {
         &self.path
     }
 
-    /// Whether it is time to look. Of those who ask at once one is told so.
+    /// Whether the path must be checked now. Of concurrent callers only one gets `true`.
     pub(super) fn is_due(&self) -> bool {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last_check = self.last_check.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let due = looked.is_none_or(|at| now.saturating_duration_since(at) >= self.every);
+        let due = last_check.is_none_or(|at| now.saturating_duration_since(at) >= self.every);
         if due {
-            *looked = Some(now);
+            *last_check = Some(now);
         }
         due
     }
 
-    /// Whoever asks next is told to look.
-    pub(super) fn distrust(&self) {
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Makes the next call of [`Self::is_due`] return `true`.
+    pub(super) fn force_check(&self) {
+        *self.last_check.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// What is at the path.
-    pub(super) fn look(&self) -> io::Result<State> {
-        tree::state_of(&self.path)
+    /// The state of the file at the path.
+    pub(super) fn stat(&self) -> io::Result<FileState> {
+        tree::stat_path(&self.path)
     }
 
-    /// The same, where the kernel knows it without waiting for a disk; `WouldBlock` where it does not.
-    pub(super) fn look_in_memory(&self) -> io::Result<State> {
-        tree::state_in_memory(&self.path)
+    /// As [`Self::stat`], without waiting for a disk: `WouldBlock` where the kernel has a name on
+    /// the way not in memory.
+    pub(super) fn stat_cached(&self) -> io::Result<FileState> {
+        tree::stat_path_cached(&self.path)
     }
 
-    /// Whether it is the first time since [`Self::well`] that something is told of.
-    pub(super) fn first_told(&self) -> bool {
-        !self.told.swap(true, Ordering::Relaxed)
+    /// Whether this is the first problem to report since [`Self::clear_reported`].
+    pub(super) fn is_first_report(&self) -> bool {
+        !self.reported.swap(true, Ordering::Relaxed)
     }
 
-    /// All is as it should be.
-    pub(super) fn well(&self) {
-        self.told.store(false, Ordering::Relaxed);
+    /// The path is in order: the next problem is reported again.
+    pub(super) fn clear_reported(&self) {
+        self.reported.store(false, Ordering::Relaxed);
     }
 }
 
@@ -91,15 +92,15 @@ mod tests {
 
     #[test]
     fn one_of_many_looks() {
-        let mut watch = Watch::of(Path::new("/"));
+        let mut watch = PathWatch::new(Path::new("/"));
         assert!(!watch.is_due(), "it was opened just now");
-        watch.distrust();
+        watch.force_check();
         assert!(watch.is_due());
         assert!(!watch.is_due());
         watch.every(Duration::ZERO);
         assert!(watch.is_due() && watch.is_due());
-        assert!(watch.first_told() && !watch.first_told());
-        watch.well();
-        assert!(watch.first_told());
+        assert!(watch.is_first_report() && !watch.is_first_report());
+        watch.clear_reported();
+        assert!(watch.is_first_report());
     }
 }

@@ -14,15 +14,15 @@ use zput_common::{
     proto::message::{Entry, ErrorCode, Info, Kind, Scopes, Version, VersionInfo, VersionState},
 };
 
-use super::{DirMount, Found, Listed, MountError, Page, TarMount};
+use super::{DirMount, FoundFile, ListedFile, MountError, Page, TarMount};
 use crate::{
-    opened::{Opened, Origin, look_at},
-    permits::Permits,
-    store::{Page as Catalogue, Store, StoreError},
+    object::{OpenObject, Origin, look_at},
+    semaphore::Semaphore,
+    store::{Page as StorePage, Store, StoreError},
 };
 
-/// What an entry takes in a frame beyond its path and its header, and a page beyond its entries: as in the pages of
-/// `page`, which have no headers yet.
+/// Bytes that an entry takes in a frame beyond its path and its header, and a page beyond its
+/// entries, as in `page`, whose entries have no headers yet.
 const ENTRY_OVERHEAD_BYTES: usize = 38;
 const PAGE_OVERHEAD_BYTES: usize = 12 + CURSOR_MAX_BYTES;
 
@@ -37,16 +37,17 @@ pub enum Source {
     Tar(TarMount),
 }
 
-/// Who may do what with a mount.
+/// The operations that a mount allows to which peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Whether everybody may get and list, on `plaintext` connections and by HTTP.
+    /// Whether every peer may get and list, on `plaintext` connections and by HTTP.
     pub public: bool,
-    /// What everybody may do on `plaintext` connections, besides.
+    /// The operations that every peer may use on `plaintext` connections, in addition.
     pub plaintext: Scopes,
-    /// Whether what is not sealed is served, on `plaintext` connections and by HTTP.
+    /// Whether unsealed objects are served on `plaintext` connections and by HTTP.
     pub unsealed: bool,
-    /// How long a name of a tree is believed to stand for the same file, once that was looked at.
+    /// How long a tree's name is assumed to stand for the same file after it was checked. Zero: it
+    /// is checked each time.
     pub stat_validity: Duration,
 }
 
@@ -59,7 +60,7 @@ impl Policy {
         stat_validity: Duration::ZERO,
     };
 
-    /// What a peer without a key may do on a `plaintext` connection.
+    /// The operations of a peer without a key on a `plaintext` connection.
     #[must_use]
     pub fn anonymous(&self) -> Scopes {
         let public = if self.public { Scopes::GET.and(Scopes::LIST) } else { Scopes::NONE };
@@ -67,7 +68,7 @@ impl Policy {
     }
 }
 
-/// Tells one mount from all others that this process ever had.
+/// Identifies a mount among all that this process ever had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MountId(u64);
 
@@ -80,25 +81,25 @@ pub struct MountPoint {
     policy: Policy,
 }
 
-/// Why something of a mount cannot be had.
+/// Why an object of a mount cannot be opened.
 #[derive(Debug, Error)]
 pub(crate) enum OpenError {
-    /// The store says why.
+    /// An error of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The tree or the archive says why.
+    /// An error of the tree or the archive.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// Nothing that stands there has this version.
+    /// The file with this key has another version.
     #[error("no such version")]
     NoVersion,
-    /// As many files are open as may be.
+    /// The limit of open files is reached.
     #[error("too many files are open to be served")]
     TooManyOpen,
 }
 
 impl OpenError {
-    /// What a peer is told.
+    /// The error code that a peer is sent.
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
             Self::Store(error) => error.code(),
@@ -108,7 +109,7 @@ impl OpenError {
         }
     }
 
-    /// What a peer is told beside the code, where that says more: words without a name in them.
+    /// The reason that a peer is sent with the code, where it says more. It contains no names.
     pub(crate) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Store(error) => error.reason(),
@@ -117,14 +118,14 @@ impl OpenError {
         }
     }
 
-    /// What the code is about, or 0 (PROTOCOL 7).
+    /// The number that goes with the code, or 0 (PROTOCOL 7).
     pub(crate) fn number(&self) -> u64 {
         if let Self::Store(error) = self { error.number() } else { 0 }
     }
 }
 
 impl MountPoint {
-    /// `source` under `name` (of [`super::Mounts::new`]).
+    /// A mount of `source` under `name` (see [`super::Mounts::new`]).
     #[must_use]
     pub fn new(name: impl Into<String>, source: Source, policy: Policy) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -132,19 +133,19 @@ impl MountPoint {
         Self { id, name: name.into(), source, policy }
     }
 
-    /// Its name: path components, or empty for the one at the root.
+    /// The mount's name: path components, or empty for the mount at the root.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it serves.
+    /// What the mount serves.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
     }
 
-    /// Who may do what with it.
+    /// The operations that the mount allows.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -154,7 +155,7 @@ impl MountPoint {
         self.id
     }
 
-    /// The store, if it is one's.
+    /// The mount's store; `None` for a tree or an archive.
     pub(crate) const fn store(&self) -> Option<&Store> {
         if let Source::Store(store) = &self.source { Some(store) } else { None }
     }
@@ -164,19 +165,21 @@ impl MountPoint {
         &self,
         key: &ObjectKey,
         version: Option<Version>,
-        files: &Permits,
-    ) -> Result<Opened, OpenError> {
-        let permit = files.permit().ok_or(OpenError::TooManyOpen)?;
+        files: &Semaphore,
+    ) -> Result<OpenObject, OpenError> {
+        let permit = files.try_acquire().ok_or(OpenError::TooManyOpen)?;
         match &self.source {
             Source::Store(store) => {
-                let (object, place) = match version {
-                    None => store.open_current(key).map(|(object, place)| (object, Some(place)))?,
+                let (object, current_file) = match version {
+                    None => store
+                        .open_current(key)
+                        .map(|(object, current_file)| (object, Some(current_file)))?,
                     Some(_) => (store.lookup(key, version)?, None),
                 };
-                Ok(Opened::stored(object, place, permit)?)
+                Ok(OpenObject::stored(object, current_file, permit)?)
             }
             Source::Dir(_) | Source::Tar(_) => {
-                let opened = Opened::found(self.find(key)?, permit)
+                let opened = OpenObject::found(self.find(key)?, permit)
                     .map_err(|source| MountError::Io { doing: "read a file", source })?;
                 if version.is_some_and(|version| version != opened.info().version) {
                     return Err(OpenError::NoVersion);
@@ -186,7 +189,7 @@ impl MountPoint {
         }
     }
 
-    fn find(&self, key: &ObjectKey) -> Result<Found, MountError> {
+    fn find(&self, key: &ObjectKey) -> Result<FoundFile, MountError> {
         let path = str::from_utf8(key.as_bytes()).map_err(|_| MountError::NotFound)?;
         match &self.source {
             Source::Dir(dir) => dir.find(path),
@@ -195,23 +198,25 @@ impl MountPoint {
         }
     }
 
-    /// Whether `key` stands for `opened` still. Waits for no disk.
-    pub(crate) fn is_still(&self, key: &[u8], opened: &Opened) -> bool {
+    /// Whether `key` still stands for `opened`. Does not wait for a disk.
+    pub(crate) fn is_unchanged(&self, key: &[u8], opened: &OpenObject) -> bool {
         match (&self.source, opened.origin(), str::from_utf8(key)) {
-            (Source::Store(store), Origin::Current(place), _) => store.is_current(place),
-            (Source::Dir(dir), Origin::Mounted(identity), Ok(path)) => {
-                dir.is_still(path, *identity)
+            (Source::Store(store), Origin::Current(current_file), _) => {
+                store.is_current(current_file)
             }
-            (Source::Tar(tar), Origin::Mounted(identity), Ok(path)) => {
-                tar.is_still(path, *identity)
+            (Source::Dir(dir), Origin::Mounted(fingerprint), Ok(path)) => {
+                dir.is_unchanged(path, *fingerprint)
+            }
+            (Source::Tar(tar), Origin::Mounted(fingerprint), Ok(path)) => {
+                tar.is_unchanged(path, *fingerprint)
             }
             _ => false,
         }
     }
 
-    /// How long the answer of [`Self::is_still`] is good for. A store's objects are looked at each time: other processes
-    /// may change them, and who was told of a put must not get what was there before. So are an archive's, for that costs
-    /// next to nothing.
+    /// How long an answer of [`Self::is_unchanged`] may be reused. A store's objects are checked
+    /// each time, because other processes may change them and a client that was told of a put must
+    /// not get the version before. So are an archive's, because that costs next to nothing.
     pub(crate) const fn stat_validity(&self) -> Duration {
         match &self.source {
             Source::Store(_) | Source::Tar(_) => Duration::ZERO,
@@ -219,7 +224,7 @@ impl MountPoint {
         }
     }
 
-    /// What is known of an object. Blocks.
+    /// The metadata of an object. Blocks.
     pub(crate) fn stat(
         &self,
         key: &ObjectKey,
@@ -241,7 +246,7 @@ impl MountPoint {
         after: Option<&[u8]>,
         limit: u32,
         headers: bool,
-    ) -> Result<Catalogue, OpenError> {
+    ) -> Result<StorePage, OpenError> {
         match &self.source {
             Source::Store(store) => Ok(store.list(after, limit, headers)?),
             Source::Dir(dir) => Ok(self.entries(dir.list(after, limit)?, headers)?),
@@ -249,24 +254,24 @@ impl MountPoint {
         }
     }
 
-    /// The files of a page as entries, as many as fit into a frame with their headers. What has gone or changed since
-    /// the page was made is what it is now.
-    fn entries(&self, page: Page, headers: bool) -> Result<Catalogue, MountError> {
+    /// The files of a page as entries, as many as fit into a frame with their headers. A file that
+    /// was removed or changed since the page was made is listed as it is now.
+    fn entries(&self, page: Page, headers: bool) -> Result<StorePage, MountError> {
         let mut entries = Vec::with_capacity(page.entries.len());
         let mut unreadable = page.unreadable;
         let mut bytes = PAGE_OVERHEAD_BYTES;
         let mut last = None;
-        for Listed { path, .. } in page.entries {
+        for ListedFile { path, .. } in page.entries {
             // Every path of a listing is a key: both have the same bounds.
             let Ok(key) = ObjectKey::new(path.as_bytes()) else { continue };
             let entry = match self.entry(key, headers) {
                 Ok(entry) => entry,
-                // It is on the page, and gone by now, or nobody's to read.
+                // It was on the page, and has been removed since or may not be read.
                 Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Denied) => {
                     last = Some(path.into_bytes());
                     continue;
                 }
-                Err(error) if error.is_of_one_file() => {
+                Err(error) if error.is_unreadable_file() => {
                     warn!(file = path, %error, "a file cannot be read and is not listed");
                     unreadable += 1;
                     last = Some(path.into_bytes());
@@ -277,23 +282,24 @@ impl MountPoint {
             let header = entry.header.as_ref().map_or(0, Vec::len);
             bytes += ENTRY_OVERHEAD_BYTES + path.len() + header;
             if bytes > FRAME_MAX_BYTES {
-                return Ok(Catalogue { entries, next: last, unreadable });
+                return Ok(StorePage { entries, next: last, unreadable });
             }
             last = Some(path.into_bytes());
             entries.push(entry);
         }
-        Ok(Catalogue { entries, next: page.next, unreadable })
+        Ok(StorePage { entries, next: page.next, unreadable })
     }
 
     fn entry(&self, key: ObjectKey, headers: bool) -> Result<Entry, MountError> {
-        let Found { file, offset, length, identity, .. } = self.find(&key)?;
-        let (info, header) = look_at(&file, offset, length, identity.version())
+        let FoundFile { file, offset, length, fingerprint, .. } = self.find(&key)?;
+        let (info, header) = look_at(&file, offset, length, fingerprint.version())
             .map_err(|source| MountError::Io { doing: "read a file", source })?;
         let header = header.filter(|_| headers).map(<[u8]>::into_vec);
         Ok(Entry { key, info, header })
     }
 
-    /// A page of an object's versions; see [`Store::versions`]. A file of a tree or an archive has one. Blocks.
+    /// A page of an object's versions; see [`Store::versions`]. A file of a tree or an archive has
+    /// one version. Blocks.
     pub(crate) fn versions(
         &self,
         key: &ObjectKey,
@@ -306,11 +312,11 @@ impl MountPoint {
         let Info { version, kind, length, .. } = self.stat(key, None)?;
         let state = VersionState::Current;
         let only = VersionInfo { version, kind, length, state };
-        // The page after the only one.
+        // After the only version the page is empty.
         Ok((if after.is_some() { Vec::new() } else { vec![only] }, None, 0))
     }
 
-    /// Whether peers of `plaintext` connections, and of HTTP, may have objects of this kind.
+    /// Whether objects of this kind are served on `plaintext` connections and by HTTP.
     pub(crate) fn carries(&self, kind: Kind) -> bool {
         kind == Kind::Sealed || self.policy.unsealed
     }

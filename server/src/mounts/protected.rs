@@ -1,7 +1,8 @@
-//! What no tree may show: stores with their keys and accounts, key files, the configuration.
+//! Directories that no tree may show: stores with their keys and accounts, key files, the
+//! configuration.
 //!
-//! Told apart by device and inode, so that links in a path and bind mounts change nothing; and both ways: a tree may neither
-//! contain such a thing nor lie in a store.
+//! They are identified by device and inode, so that links in a path and bind mounts do not hide
+//! them. The check goes both ways: a tree may neither contain such a directory nor lie in a store.
 
 use std::{
     collections::HashSet,
@@ -16,86 +17,89 @@ use std::{
 
 use crate::sys::tree;
 
-/// Device and inode.
+/// Device and inode numbers.
 type Inode = (u64, u64);
 
-/// The most directories that one can be inside of: a path has no more components.
+/// Most ancestors of a directory that are looked at: a path has no more components.
 const DEPTH_MAX: usize = 4096;
 
-/// The directories of a store in which somebody might mount something.
+/// The directories of a store that an operator might mount.
 const IN_STORE: [&str; 8] =
     ["objects", "history", "trash", "staging", "quarantine", "locks", "clients", "invites"];
 
-/// What no tree may show.
+/// Directories that no tree may show.
 #[derive(Debug, Default)]
-pub struct Guard {
-    secrets: Vec<Secret>,
+pub struct ProtectedPaths {
+    dirs: Vec<ProtectedDir>,
 }
 
 #[derive(Debug)]
-struct Secret {
-    /// What it is, for people.
+struct ProtectedDir {
+    /// What the directory is, for messages.
     what: String,
-    /// It, and the directories that it is in.
+    /// The directory and its ancestors.
     above: HashSet<Inode>,
-    /// It, and those directories in it that are its own.
+    /// The directory and those below it that belong to it.
     inside: HashSet<Inode>,
 }
 
-impl Guard {
-    /// Notes where something is mounted now, for when that cannot be found out any more.
+impl ProtectedPaths {
+    /// Reads the mount points now, for later checks inside a sandbox that hides them.
     pub fn remember_mount_points() {
         mount_points();
     }
 
     /// No tree may contain the store in this directory, nor lie in it.
-    pub fn store(&mut self, dir: &Path) {
+    pub fn add_store(&mut self, dir: &Path) {
         self.add(format!("the store {}", dir.display()), dir, &IN_STORE);
     }
 
-    /// No tree may contain this directory of key files, or of the configuration.
-    pub fn directory(&mut self, what: &str, dir: &Path) {
+    /// No tree may contain this directory of key files or of the configuration.
+    pub fn add_directory(&mut self, what: &str, dir: &Path) {
         self.add(format!("{what} {}", dir.display()), dir, &[]);
     }
 
-    /// What is not there cannot be shown.
+    /// A directory that does not exist cannot be shown, and is not added.
     fn add(&mut self, what: String, dir: &Path, own: &[&str]) {
-        let Ok(fd) = tree::look_at_dir(dir) else { return };
+        let Ok(fd) = tree::open_dir_path(dir) else { return };
         let mut inside = HashSet::new();
         if !own.is_empty() {
-            let its = own.iter().filter_map(|name| tree::state_of(&dir.join(name)).ok());
-            inside.extend(its.map(|state| state.inode));
-            inside.extend(tree::state(&fd).map(|state| state.inode));
+            let states = own.iter().filter_map(|name| tree::stat_path(&dir.join(name)).ok());
+            inside.extend(states.map(|state| state.inode));
+            inside.extend(tree::stat(&fd).map(|state| state.inode));
         }
-        let above = chain(fd.as_fd()).into_iter().collect();
-        self.secrets.push(Secret { what, above, inside });
+        let above = ancestors(fd.as_fd()).into_iter().collect();
+        self.dirs.push(ProtectedDir { what, above, inside });
     }
 
-    /// Whether the tree below `root` may be served.
+    /// Checks that the tree below `root` may be served.
     ///
     /// # Errors
-    /// What it would show.
+    /// What the tree would show, for a message.
     pub(super) fn check(&self, root: BorrowedFd<'_>) -> Result<(), String> {
-        let above = chain(root);
-        let Some(its) = above.first() else { return Ok(()) };
-        for Secret { what, above: holders, inside } in &self.secrets {
-            if holders.contains(its) {
+        let above = ancestors(root);
+        let Some(root_inode) = above.first() else { return Ok(()) };
+        for ProtectedDir { what, above: ancestors_of_dir, inside } in &self.dirs {
+            if ancestors_of_dir.contains(root_inode) {
                 return Err(format!("it contains {what}"));
             }
             if above.iter().any(|inode| inside.contains(inode)) {
                 return Err(format!("it lies in {what}"));
             }
         }
-        // What is mounted below it, and is elsewhere by another path.
+        // Also check file systems that are mounted below the tree and lie elsewhere by another
+        // path.
         for point in mount_points() {
-            let Ok(fd) = tree::look_at_dir(&point) else { continue };
-            let chain = chain(fd.as_fd());
-            let (Some(mounted), true) = (chain.first(), chain.contains(its)) else { continue };
+            let Ok(fd) = tree::open_dir_path(&point) else { continue };
+            let ancestors = ancestors(fd.as_fd());
+            let (Some(mounted), true) = (ancestors.first(), ancestors.contains(root_inode)) else {
+                continue;
+            };
             let shown = self
-                .secrets
+                .dirs
                 .iter()
-                .find(|secret| secret.above.contains(mounted) || secret.inside.contains(mounted));
-            if let Some(Secret { what, .. }) = shown {
+                .find(|dir| dir.above.contains(mounted) || dir.inside.contains(mounted));
+            if let Some(ProtectedDir { what, .. }) = shown {
                 return Err(format!("{} shows {what} in it", point.display()));
             }
         }
@@ -103,25 +107,26 @@ impl Guard {
     }
 }
 
-/// A directory and those that it is in, up to the root.
-fn chain(dir: BorrowedFd<'_>) -> Vec<Inode> {
-    let mut chain = Vec::new();
+/// A directory and its ancestors, up to the root.
+fn ancestors(dir: BorrowedFd<'_>) -> Vec<Inode> {
+    let mut ancestors = Vec::new();
     let mut next: io::Result<OwnedFd> = dir.try_clone_to_owned();
     while let Ok(dir) = &next
-        && let Ok(state) = tree::state(dir)
-        && chain.last() != Some(&state.inode)
-        && chain.len() < DEPTH_MAX
+        && let Ok(state) = tree::stat(dir)
+        && ancestors.last() != Some(&state.inode)
+        && ancestors.len() < DEPTH_MAX
     {
-        chain.push(state.inode);
-        next = tree::above(dir);
+        ancestors.push(state.inode);
+        next = tree::parent(dir);
     }
-    chain
+    ancestors
 }
 
-/// Where something was mounted when that could be found out last.
+/// The mount points when they could be read last.
 static MOUNT_POINTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Where something is mounted; where the kernel does not say (a sandbox, no /proc), what was so before.
+/// The mount points; where the kernel does not tell them (a sandbox, no /proc), those that were
+/// read last.
 fn mount_points() -> Vec<PathBuf> {
     let mut known = MOUNT_POINTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Ok(lines) = fs::read("/proc/self/mountinfo") {
@@ -158,7 +163,7 @@ fn unescape(field: &[u8]) -> PathBuf {
     std::ffi::OsString::from_vec(bytes).into()
 }
 
-/// Whether a file of this name holds a secret, wherever it lies.
+/// Whether a file of this name holds a secret, wherever it is.
 pub(super) fn is_secret_name(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     name == "server.key" || name.ends_with(".zkey")
@@ -172,11 +177,11 @@ mod tests {
 
     use super::*;
 
-    fn guarded(dir: &Path) -> Guard {
-        let mut guard = Guard::default();
-        guard.store(&dir.join("srv/store"));
-        guard.directory("the key files in", &dir.join("home/.config/zput"));
-        guard
+    fn set_protected(dir: &Path) -> ProtectedPaths {
+        let mut protected = ProtectedPaths::default();
+        protected.add_store(&dir.join("srv/store"));
+        protected.add_directory("the key files in", &dir.join("home/.config/zput"));
+        protected
     }
 
     fn tree() -> tempfile::TempDir {
@@ -189,26 +194,26 @@ mod tests {
         dir
     }
 
-    fn check(guard: &Guard, path: &Path) -> Result<(), String> {
-        guard.check(tree::look_at_dir(path).unwrap().as_fd())
+    fn check(protected: &ProtectedPaths, path: &Path) -> Result<(), String> {
+        protected.check(tree::open_dir_path(path).unwrap().as_fd())
     }
 
     #[test]
     fn what_contains_a_secret_or_lies_in_a_store_is_refused() {
         let dir = tree();
         let at = |path: &str| dir.path().join(path);
-        let guard = guarded(dir.path());
+        let protected = set_protected(dir.path());
         for path in ["srv/www", "srv/www/deep", "home/public", "links"] {
-            assert_eq!(check(&guard, &at(path)), Ok(()), "{path}");
+            assert_eq!(check(&protected, &at(path)), Ok(()), "{path}");
         }
         symlink(at("srv"), at("links/srv")).unwrap();
         symlink(at("srv/store/objects"), at("links/objects")).unwrap();
         for path in ["srv", "srv/store", "", "links/srv", "home", "home/.config/zput", "/"] {
-            let refused = check(&guard, &at(path)).unwrap_err();
+            let refused = check(&protected, &at(path)).unwrap_err();
             assert!(refused.starts_with("it contains the "), "{path}: {refused}");
         }
         for path in ["srv/store/objects", "srv/store/objects/ab", "links/objects"] {
-            let refused = check(&guard, &at(path)).unwrap_err();
+            let refused = check(&protected, &at(path)).unwrap_err();
             assert!(refused.starts_with("it lies in the store "), "{path}: {refused}");
         }
     }
@@ -217,7 +222,7 @@ mod tests {
     fn a_bind_mount_hides_nothing() {
         let dir = tree();
         let at = |path: &str| dir.path().join(path);
-        let guard = guarded(dir.path());
+        let protected = set_protected(dir.path());
         let bind = |from: &str, to: &str| {
             let output = Command::new("mount").arg("--bind").arg(at(from)).arg(at(to)).output();
             output.is_ok_and(|output| output.status.success())
@@ -226,8 +231,8 @@ mod tests {
             if !bind(from, "srv/www/deep") {
                 return skip::because("mount(8) is not allowed here");
             }
-            let inside = check(&guard, &at("srv/www"));
-            let itself = check(&guard, &at("srv/www/deep"));
+            let inside = check(&protected, &at("srv/www"));
+            let itself = check(&protected, &at("srv/www/deep"));
             let unmounted = Command::new("umount").arg(at("srv/www/deep")).status().unwrap();
             assert!(unmounted.success());
             assert!(
@@ -236,7 +241,7 @@ mod tests {
             );
             assert!(itself.is_err(), "{from}");
         }
-        assert_eq!(check(&guard, &at("srv/www")), Ok(()));
+        assert_eq!(check(&protected, &at("srv/www")), Ok(()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! All mounts of a server, and which of them a name or a path means.
+//! All mounts of a server, and the mount that a name or a path selects.
 
 use std::sync::Arc;
 
@@ -6,34 +6,34 @@ use thiserror::Error;
 
 use super::{
     MountPoint, Policy, Source,
-    path::{MemberPath, PathFlaw},
+    path::{MemberPath, PathError},
 };
 use crate::store::Store;
 
-/// The mounts of a server. Clones are the same ones.
+/// The mounts of a server. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Mounts(Arc<[Arc<MountPoint>]>);
 
-/// Mounts that cannot be together.
+/// Why mounts cannot be served together.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MountsError {
-    /// A name that is no path.
+    /// A mount's name is not a path.
     #[error("\"{0}\" cannot be the name of a mount: {1}")]
-    Name(String, PathFlaw),
-    /// Two of one name.
+    Name(String, PathError),
+    /// Two mounts have this name.
     #[error("two mounts have the name \"{0}\"")]
     Twice(String),
-    /// Nothing to serve.
+    /// There is no mount.
     #[error("there is nothing to serve: give a store, a directory or an archive")]
     None,
 }
 
 impl Mounts {
-    /// These mounts. A name is a path as in [`super::DirMount::find`], or empty. One mount's name may lie below another's: the
-    /// longest that fits counts.
+    /// A server's mounts. A name is a path as in [`super::DirMount::find`], or empty. One mount's
+    /// name may lie below another's: a path belongs to the mount with the longest name that fits.
     ///
     /// # Errors
-    /// When there are none, two have one name, or a name is no path.
+    /// When there are no mounts, two have the same name, or a name is not a path.
     pub fn new(
         points: impl IntoIterator<Item = impl Into<Arc<MountPoint>>>,
     ) -> Result<Self, MountsError> {
@@ -44,9 +44,9 @@ impl Mounts {
         for (n, point) in points.iter().enumerate() {
             let name = point.name();
             if !name.is_empty()
-                && let Err(flaw) = MemberPath::parse(name)
+                && let Err(kind) = MemberPath::parse(name)
             {
-                return Err(MountsError::Name(name.to_owned(), flaw));
+                return Err(MountsError::Name(name.to_owned(), kind));
             }
             if points.iter().skip(n + 1).any(|other| other.name() == name) {
                 return Err(MountsError::Twice(name.to_owned()));
@@ -55,7 +55,7 @@ impl Mounts {
         Ok(Self(points))
     }
 
-    /// One store at the root.
+    /// One store, mounted at the root.
     #[must_use]
     pub fn of_store(store: Store, policy: Policy) -> Self {
         Self([Arc::new(MountPoint::new("", Source::Store(store), policy))].into())
@@ -66,20 +66,20 @@ impl Mounts {
         self.0.iter().find(|point| point.name() == name)
     }
 
-    /// The mount that a path leads into, and what of the path is left there. Only where nothing longer fits does the
-    /// one at the root have it.
-    pub(crate) fn of_path<'a>(&self, path: &'a str) -> Option<(&Arc<MountPoint>, &'a str)> {
-        let inside = |point: &'_ &Arc<MountPoint>| rest_behind(point.name(), path).is_some();
+    /// The mount that a path leads into, and the rest of the path in that mount. The mount at the
+    /// root gets paths that no longer name fits.
+    pub(crate) fn resolve<'a>(&self, path: &'a str) -> Option<(&Arc<MountPoint>, &'a str)> {
+        let inside = |point: &'_ &Arc<MountPoint>| strip_mount_name(point.name(), path).is_some();
         let point = self.0.iter().filter(inside).max_by_key(|point| point.name().len())?;
-        Some((point, rest_behind(point.name(), path)?))
+        Some((point, strip_mount_name(point.name(), path)?))
     }
 
-    /// All of them.
+    /// All mounts.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<MountPoint>> {
         self.0.iter()
     }
 
-    /// The stores among them.
+    /// The stores among the mounts.
     pub(crate) fn stores(&self) -> impl Iterator<Item = &Store> {
         self.0.iter().filter_map(|point| match point.source() {
             Source::Store(store) => Some(store),
@@ -87,14 +87,14 @@ impl Mounts {
         })
     }
 
-    /// The first store: it has the server's key and the accounts.
-    pub(crate) fn home(&self) -> Option<&Store> {
+    /// The first store, which has the server's key and the accounts.
+    pub(crate) fn first_store(&self) -> Option<&Store> {
         self.stores().next()
     }
 }
 
-/// What follows `name` and a slash.
-fn rest_behind<'a>(name: &str, path: &'a str) -> Option<&'a str> {
+/// The part of `path` after `name` and a slash.
+fn strip_mount_name<'a>(name: &str, path: &'a str) -> Option<&'a str> {
     if name.is_empty() { Some(path) } else { path.strip_prefix(name)?.strip_prefix('/') }
 }
 
@@ -124,7 +124,7 @@ mod tests {
             ("a/bc", "a", "bc"),
             ("abc/x", "abc", "x"),
         ] {
-            let (point, left) = mounts.of_path(path).unwrap();
+            let (point, left) = mounts.resolve(path).unwrap();
             assert_eq!((point.name(), left), (name, rest), "{path}");
         }
     }
@@ -132,8 +132,8 @@ mod tests {
     #[test]
     fn without_a_root_some_paths_lead_nowhere() {
         let mounts = mounts(&["a"]).unwrap();
-        assert!(mounts.of_path("b/x").is_none());
-        assert!(mounts.of_path("a").is_none());
+        assert!(mounts.resolve("b/x").is_none());
+        assert!(mounts.resolve("a").is_none());
         assert!(mounts.named("").is_none());
         assert_eq!(mounts.named("a").unwrap().name(), "a");
     }
@@ -142,12 +142,12 @@ mod tests {
     fn mounts_that_cannot_be_are_refused() {
         assert_eq!(mounts(&[]).unwrap_err(), MountsError::None);
         assert_eq!(mounts(&["a", "b", "a"]).unwrap_err(), MountsError::Twice("a".into()));
-        for (name, flaw) in [
-            ("/a", PathFlaw::EmptyComponent),
-            ("a/", PathFlaw::EmptyComponent),
-            ("../a", PathFlaw::Dots),
+        for (name, kind) in [
+            ("/a", PathError::EmptyComponent),
+            ("a/", PathError::EmptyComponent),
+            ("../a", PathError::Dots),
         ] {
-            assert_eq!(mounts(&[name]).unwrap_err(), MountsError::Name(name.into(), flaw));
+            assert_eq!(mounts(&[name]).unwrap_err(), MountsError::Name(name.into(), kind));
         }
     }
 }

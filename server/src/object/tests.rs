@@ -3,7 +3,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
-use crate::permits::Permits;
+use crate::semaphore::Semaphore;
 use crate::{
     mounts::DirMount,
     store::{Clock, Store},
@@ -18,15 +18,15 @@ fn framed() -> Vec<u8> {
 }
 
 fn permit() -> Permit {
-    Permits::new(1).permit().unwrap()
+    Semaphore::new(1).try_acquire().unwrap()
 }
 
 /// `bytes` as a file of a tree, open.
-fn opened(bytes: &[u8]) -> Opened {
+fn opened(bytes: &[u8]) -> OpenObject {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), bytes).unwrap();
     let mount = DirMount::open(dir.path(), Clock::system()).unwrap();
-    Opened::found(mount.find("f").unwrap(), permit()).unwrap()
+    OpenObject::found(mount.find("f").unwrap(), permit()).unwrap()
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_member_of_an_archive_begins_where_it_lies() {
     fs::write(dir.path().join("f"), [&[9; 700][..], &framed(), &[9; 100]].concat()).unwrap();
     let mut found = DirMount::open(dir.path(), Clock::system()).unwrap().find("f").unwrap();
     (found.offset, found.length) = (700, 5350);
-    let object = Opened::found(found, permit()).unwrap();
+    let object = OpenObject::found(found, permit()).unwrap();
     assert_eq!(object.info().kind, Kind::Sealed);
     assert_eq!(object.header().unwrap(), &framed()[..200]);
     assert_eq!(object.in_file(&(200..5200)), 900..5900);
@@ -118,14 +118,14 @@ fn a_stored_version_has_its_number_for_a_tag() {
     upload.write(b"abc").unwrap();
     upload.end_slice().unwrap();
     let Version(version) = upload.commit().unwrap();
-    let (object, place) = store.open_current(&key).unwrap();
-    let object = Opened::stored(object, Some(place), permit()).unwrap();
+    let (object, current_file) = store.open_current(&key).unwrap();
+    let object = OpenObject::stored(object, Some(current_file), permit()).unwrap();
     assert_eq!(u64::from_str_radix(object.etag(), 16), Ok(version));
     assert!(object.is_worth_keeping());
-    let Origin::Current(place) = object.origin() else { panic!("{object:?}") };
-    assert!(store.is_current(place));
+    let Origin::Current(current_file) = object.origin() else { panic!("{object:?}") };
+    assert!(store.is_current(current_file));
     store.delete(&key, Condition::Any).unwrap();
-    assert!(!store.is_current(place));
+    assert!(!store.is_current(current_file));
     let earlier = store.lookup(&key, Some(Version(version))).unwrap();
-    assert!(!Opened::stored(earlier, None, permit()).unwrap().is_worth_keeping());
+    assert!(!OpenObject::stored(earlier, None, permit()).unwrap().is_worth_keeping());
 }

@@ -1,12 +1,13 @@
-//! As many threads as there is work for, between a least and a most.
+//! A thread pool that grows with its queue, between a minimum and a maximum.
 //!
-//! Jobs that wait for a disk are cheap while they wait, and how many wait at once is the disk's
-//! affair. So a thread is added when a job is queued and no thread is idle, and one that nobody has
-//! needed for [`IDLE`] ends.
+//! A job that waits for the disk costs little while it waits, and the disk decides how many wait at
+//! once. So the pool adds a thread when a job is queued and no thread is idle, and a thread ends
+//! when it had no job for [`IDLE`].
 //!
-//! Whoever changes what this depends on looks at it again, under one lock: the submitter behind the
-//! job it has queued, and the thread that is idle no longer because it took one. So no job waits
-//! behind a thread that was idle when the job came and is not any more.
+//! After every change of the queue or of the idle count, the thread that made the change checks
+//! under one lock whether a thread must be added: the submitter after it queued a job, a pool
+//! thread after it took one and is no longer idle. So no job waits behind a thread that was idle
+//! when the job came and took another one.
 
 use std::{
     fmt, io,
@@ -21,178 +22,178 @@ use tracing::{error, warn};
 
 use crate::{metrics::PoolMetrics, sys::threads};
 
-/// How long a thread waits for a job before it ends. The queue serves its waiters in turn, so all of
-/// them end only when there is less than a job for each in this time.
+/// Time without a job after which a thread ends. The channel serves waiting threads in turn, so
+/// threads end only when fewer jobs than threads come in this time.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Threads that a pool starts with and keeps: a lone job waits for no thread to be made.
+/// Minimum threads of a pool, so that a single job does not wait for a thread to start.
 const LEAST: usize = 2;
 
-/// How large a pool may be.
+/// Bounds of a pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Size {
-    /// What its threads are called, with a number behind it.
+    /// Prefix of the threads' names; a number follows.
     pub(crate) name: &'static str,
-    /// Threads that are there always; one at least.
+    /// Minimum threads; at least one is started.
     pub(crate) least: usize,
-    /// Most threads.
+    /// Maximum threads.
     pub(crate) most: usize,
-    /// Jobs that may wait.
+    /// Maximum queued jobs.
     pub(crate) queue: usize,
-    /// After how long without a job a thread beyond `least` ends.
+    /// Time without a job after which a thread beyond the minimum ends.
     pub(crate) idle: Duration,
 }
 
 impl Size {
-    /// A pool that grows with its work.
+    /// A pool of up to `most` threads, with room for `queue` jobs.
     pub(crate) fn up_to(most: usize, name: &'static str, queue: usize) -> Self {
         Self { name, least: LEAST.min(most), most, queue, idle: IDLE }
     }
 }
 
-/// The way in. The threads end when the last of these is gone and the queue is empty.
-pub(super) struct Entrance<T> {
-    orders: Sender<T>,
+/// Submits tasks. The threads end when the last sender is dropped and the queue is empty.
+pub(super) struct TaskSender<T> {
+    tasks: Sender<T>,
     shared: Arc<Shared<T>>,
 }
 
-/// The threads, to be waited for.
+/// The threads, to be joined.
 pub(super) struct Threads<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     size: Size,
     incoming: Receiver<T>,
     run: Box<dyn Fn(T) + Send + Sync>,
-    staff: Mutex<Staff>,
+    state: Mutex<PoolState>,
     metrics: Arc<PoolMetrics>,
 }
 
 #[derive(Default)]
-struct Staff {
-    /// Threads that take jobs.
+struct PoolState {
+    /// Threads that take tasks.
     threads: usize,
-    /// Those of them that wait for one. A new thread counts from its start, a thread that has taken
-    /// a job until it says so.
+    /// Of `threads`, those that wait for a task. A new thread counts as idle from its start; a thread
+    /// that has taken a task, until it reports that.
     idle: usize,
-    /// Threads there ever were.
+    /// Threads ever started.
     started: usize,
-    /// The last thread could not be had; it has been said.
+    /// Whether the last attempt to start a thread failed, which is logged once.
     short: bool,
     handles: Vec<JoinHandle<()>>,
 }
 
-/// Starts the least number of threads; each calls `run` for one job after the other.
+/// Starts the minimum number of threads. Each calls `run` for one task after the other.
 ///
 /// # Errors
-/// When there are no threads to be had.
+/// When a thread cannot be started.
 pub(super) fn start<T: Send + 'static>(
     size: Size,
     metrics: Arc<PoolMetrics>,
     run: impl Fn(T) + Send + Sync + 'static,
-) -> io::Result<(Entrance<T>, Threads<T>)> {
-    let (orders, incoming) = bounded(size.queue);
-    let staff = Mutex::default();
-    let shared = Arc::new(Shared { size, incoming, run: Box::new(run), staff, metrics });
+) -> io::Result<(TaskSender<T>, Threads<T>)> {
+    let (tasks, incoming) = bounded(size.queue);
+    let state = Mutex::default();
+    let shared = Arc::new(Shared { size, incoming, run: Box::new(run), state, metrics });
     for _ in 0..shared.size.least.max(1) {
-        shared.add(&mut shared.staff())?;
+        shared.add(&mut shared.state())?;
     }
-    Ok((Entrance { orders, shared: Arc::clone(&shared) }, Threads(shared)))
+    Ok((TaskSender { tasks, shared: Arc::clone(&shared) }, Threads(shared)))
 }
 
-impl<T: Send + 'static> Entrance<T> {
-    /// Queues a job. Gives it back when the queue is full.
-    pub(super) fn submit(&self, order: T) -> Result<(), T> {
-        match self.orders.try_send(order) {
+impl<T: Send + 'static> TaskSender<T> {
+    /// Queues a task. Returns it when the queue is full.
+    pub(super) fn submit(&self, task: T) -> Result<(), T> {
+        match self.tasks.try_send(task) {
             Ok(()) => {
-                self.shared.look(&mut self.shared.staff());
+                self.shared.look(&mut self.shared.state());
                 Ok(())
             }
-            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => Err(order),
+            Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => Err(task),
         }
     }
 }
 
 impl<T: Send + 'static> Shared<T> {
-    fn staff(&self) -> MutexGuard<'_, Staff> {
-        // Nothing in between two changes of it panics.
-        self.staff.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, PoolState> {
+        // Nothing panics between two changes of the state, so it is consistent even after a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a thread if there is a job that no idle one will take.
-    fn look(self: &Arc<Self>, staff: &mut Staff) {
+    /// Adds a thread if there is a task that no idle thread will take.
+    fn look(self: &Arc<Self>, state: &mut PoolState) {
         let queued = self.incoming.len();
         self.metrics.queued(queued);
-        if queued <= staff.idle || staff.threads >= self.size.most {
+        if queued <= state.idle || state.threads >= self.size.most {
             return;
         }
-        match self.add(staff) {
-            Ok(()) => staff.short = false,
-            // The threads there are will come to the job; said once, not for each job.
-            Err(failure) if !staff.short => {
-                staff.short = true;
-                warn!(%failure, threads = staff.threads, "no further thread for the disk");
+        match self.add(state) {
+            Ok(()) => state.short = false,
+            // The existing threads will take the task. Logged once, not for each task.
+            Err(failure) if !state.short => {
+                state.short = true;
+                warn!(%failure, threads = state.threads, "no further thread for the disk");
             }
             Err(_) => {}
         }
     }
 
-    fn add(self: &Arc<Self>, staff: &mut Staff) -> io::Result<()> {
-        staff.handles.retain(|thread| !thread.is_finished());
-        let name = format!("{}-{}", self.size.name, staff.started);
+    fn add(self: &Arc<Self>, state: &mut PoolState) -> io::Result<()> {
+        state.handles.retain(|thread| !thread.is_finished());
+        let name = format!("{}-{}", self.size.name, state.started);
         let shared = Arc::clone(self);
-        staff.handles.push(threads::begin(name, move || shared.work())?);
-        staff.started += 1;
-        staff.threads += 1;
-        staff.idle += 1;
-        self.metrics.threads(staff.threads);
+        state.handles.push(threads::begin(name, move || shared.work())?);
+        state.started += 1;
+        state.threads += 1;
+        state.idle += 1;
+        self.metrics.threads(state.threads);
         Ok(())
     }
 
-    /// A thread.
+    /// The body of a thread.
     fn work(self: Arc<Self>) {
         loop {
             match self.incoming.recv_timeout(self.size.idle) {
-                Ok(order) => {
-                    let mut staff = self.staff();
-                    staff.idle -= 1;
-                    self.look(&mut staff);
-                    drop(staff);
-                    self.run(order);
+                Ok(task) => {
+                    let mut state = self.state();
+                    state.idle -= 1;
+                    self.look(&mut state);
+                    drop(state);
+                    self.run(task);
                 }
                 Err(end) => {
-                    let mut staff = self.staff();
-                    let spare = staff.threads > self.size.least && self.incoming.is_empty();
+                    let mut state = self.state();
+                    let spare = state.threads > self.size.least && self.incoming.is_empty();
                     if end == RecvTimeoutError::Disconnected || spare {
-                        staff.idle -= 1;
-                        staff.threads -= 1;
-                        self.metrics.threads(staff.threads);
+                        state.idle -= 1;
+                        state.threads -= 1;
+                        self.metrics.threads(state.threads);
                         return;
                     }
                     continue;
                 }
             }
-            while let Ok(order) = self.incoming.try_recv() {
+            while let Ok(task) = self.incoming.try_recv() {
                 self.metrics.queued(self.incoming.len());
-                self.run(order);
+                self.run(task);
             }
-            self.staff().idle += 1;
+            self.state().idle += 1;
         }
     }
 
-    fn run(&self, order: T) {
-        // The thread is counted: it must not be lost.
-        if catch_unwind(AssertUnwindSafe(|| (self.run)(order))).is_err() {
+    fn run(&self, task: T) {
+        // The thread is counted, so it must survive a panic.
+        if catch_unwind(AssertUnwindSafe(|| (self.run)(task))).is_err() {
             error!("a thread for the disk panicked outside of a job");
         }
     }
 }
 
 impl<T: Send + 'static> Threads<T> {
-    /// Waits until all have ended.
+    /// Joins all threads.
     pub(super) fn join(self) {
-        // A thread that is waited for may still add others, before it ends.
+        // A thread that is being joined may start others before it ends.
         loop {
-            let Some(thread) = self.0.staff().handles.pop() else { return };
+            let Some(thread) = self.0.state().handles.pop() else { return };
             if thread.join().is_err() {
                 error!("a thread for the disk has panicked");
             }
@@ -200,15 +201,15 @@ impl<T: Send + 'static> Threads<T> {
     }
 }
 
-impl<T> Clone for Entrance<T> {
+impl<T> Clone for TaskSender<T> {
     fn clone(&self) -> Self {
-        Self { orders: self.orders.clone(), shared: Arc::clone(&self.shared) }
+        Self { tasks: self.tasks.clone(), shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<T> fmt::Debug for Entrance<T> {
+impl<T> fmt::Debug for TaskSender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entrance").field("queued", &self.orders.len()).finish_non_exhaustive()
+        f.debug_struct("TaskSender").field("queued", &self.tasks.len()).finish_non_exhaustive()
     }
 }
 

@@ -1,13 +1,14 @@
-//! Giving up the system calls that a server never makes (seccomp).
+//! Denying the system calls that a server never makes (seccomp).
 //!
-//! Landlock knows files, and TCP ports where the kernel is new enough. What this filter refuses is what
-//! it does not know: sockets of any kind beyond those that are there, programs, processes, signals
-//! to and memory of others, and parts of the kernel in which nobody here has business. It is a list
-//! of what must never happen, and not of what may: a C library or a kernel that does a thing another way
-//! does not end the server. What is refused fails with `EPERM`.
+//! Landlock covers files, and TCP ports where the kernel is new enough. This filter denies what
+//! Landlock does not cover: new sockets of any kind, programs, processes, signals to other
+//! processes and access to their memory, and parts of the kernel that the server has no use for. It
+//! lists the calls that must never happen instead of those that may, so that a C library or a
+//! kernel that does something in another way does not end the server. Denied calls fail with
+//! `EPERM`.
 //!
-//! The kernel remembers which calls such a filter lets through whatever their arguments are
-//! (since Linux 5.11), so what moves payload costs what it did.
+//! Since Linux 5.11 the kernel caches which calls a filter allows whatever their arguments are, so
+//! the calls that move payload cost what they did before.
 
 use std::{collections::BTreeMap, env::consts::ARCH, io, ops::RangeInclusive, process};
 
@@ -20,10 +21,10 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
 
-/// Refused, whatever the arguments are.
-const NEVER: &[c_long] = &[
-    // Sockets: there are all that are needed. Datagrams have no other way to name an address than
-    // sendto(2), below.
+/// Denied with any arguments.
+const DENIED: &[c_long] = &[
+    // Sockets: all that are needed exist. A datagram can name an address only by sendto(2), which
+    // is handled below.
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_bind,
@@ -49,7 +50,7 @@ const NEVER: &[c_long] = &[
     libc::SYS_rt_sigqueueinfo,
     libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_kcmp,
-    // It hangs up a terminal, which signals all that were started from there.
+    // It hangs up a terminal, which signals all processes that were started from it.
     libc::SYS_vhangup,
     libc::SYS_shmget,
     libc::SYS_shmat,
@@ -64,7 +65,7 @@ const NEVER: &[c_long] = &[
     libc::SYS_semctl,
     libc::SYS_mq_open,
     libc::SYS_mq_unlink,
-    // Other ways to make calls, and to see what others do.
+    // Other ways to make calls, and to observe other processes.
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
@@ -72,7 +73,7 @@ const NEVER: &[c_long] = &[
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
     libc::SYS_fanotify_init,
-    // Keys of the kernel.
+    // Kernel keyrings.
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
@@ -112,9 +113,9 @@ const NEVER: &[c_long] = &[
     libc::SYS_setdomainname,
 ];
 
-/// What this architecture has besides.
+/// Calls that exist on this architecture only.
 #[cfg(target_arch = "x86_64")]
-const NEVER_HERE: &[c_long] = &[
+const DENIED_ON_THIS_ARCH: &[c_long] = &[
     libc::SYS_fork,
     libc::SYS_vfork,
     libc::SYS_mknod,
@@ -124,38 +125,41 @@ const NEVER_HERE: &[c_long] = &[
     libc::SYS_ioperm,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const NEVER_HERE: &[c_long] = &[];
+const DENIED_ON_THIS_ARCH: &[c_long] = &[];
 
-/// With this bit a number is a call of the x32 ABI, which the kernel reports as the same architecture
-/// (seccomp(2)): the same call, but for those of [`RENUMBERED`].
+/// A call number with this bit is one of the x32 ABI, which the kernel reports as the same
+/// architecture (seccomp(2)): the same call, except for the numbers in [`X32_NUMBERS`].
 #[cfg(target_arch = "x86_64")]
-const OTHER_ABI: &[c_long] = &[0x4000_0000];
+const X32_BIT: &[c_long] = &[0x4000_0000];
 #[cfg(not(target_arch = "x86_64"))]
-const OTHER_ABI: &[c_long] = &[];
+const X32_BIT: &[c_long] = &[];
 
-/// Numbers under which x32 has calls that it does not share, execve(2) and ptrace(2) among them
-/// (arch/x86/entry/syscalls/syscall_64.tbl: "certain syscalls are numbered differently in x32 as compared to native x86_64.
-/// These syscalls have numbers 512-547"). No call of this ABI has one of them.
+/// Numbers of x32's own calls, execve(2) and ptrace(2) among them
+/// (arch/x86/entry/syscalls/syscall_64.tbl: "certain syscalls are numbered differently in x32 as
+/// compared to native x86_64. These syscalls have numbers 512-547"). The native ABI has no calls
+/// with these numbers.
 #[cfg(target_arch = "x86_64")]
-const RENUMBERED: RangeInclusive<c_long> = 512..=547;
+const X32_NUMBERS: RangeInclusive<c_long> = 512..=547;
 #[cfg(not(target_arch = "x86_64"))]
 #[expect(clippy::reversed_empty_ranges, reason = "other architectures have none")]
-const RENUMBERED: RangeInclusive<c_long> = 1..=0;
+const X32_NUMBERS: RangeInclusive<c_long> = 1..=0;
 
-/// Who hears of what becomes of a descriptor, and by which signal: fcntl(2), asm-generic/fcntl.h.
-const SIGNALLING: [u64; 3] = [8, 10, 15]; // F_SETOWN, F_SETSIG, F_SETOWN_EX
+/// fcntl(2) commands that choose the process to signal about a descriptor, and the signal
+/// (asm-generic/fcntl.h).
+const OWNER_FCNTLS: [u64; 3] = [8, 10, 15]; // F_SETOWN, F_SETSIG, F_SETOWN_EX
 
-/// Gives them up, for this thread and those that it starts from now on. Gives whether the kernel knows how.
+/// Applies the filter to this thread and the threads that it starts from now on. Returns `false`
+/// where the kernel has no filters.
 ///
 /// # Errors
-/// When it does and refuses.
-pub(super) fn give_up() -> Result<bool, io::Error> {
+/// When the kernel has filters and refuses this one.
+pub(super) fn apply() -> Result<bool, io::Error> {
     let Ok(target) = TargetArch::try_from(ARCH) else { return Ok(false) };
     for program in programs(target)? {
         match apply_filter(&program) {
             Ok(()) => {}
-            // Not compiled in, or already in the hands of somebody who allows no more of it.
-            Err(Error::Prctl(e) | Error::Seccomp(e)) if is_unknown(&e) => return Ok(false),
+            // Not compiled in, or denied by an outer sandbox.
+            Err(Error::Prctl(e) | Error::Seccomp(e)) if is_unsupported(&e) => return Ok(false),
             Err(Error::Prctl(e) | Error::Seccomp(e)) => return Err(e),
             Err(other) => return Err(io::Error::other(other)),
         }
@@ -163,9 +167,10 @@ pub(super) fn give_up() -> Result<bool, io::Error> {
     Ok(true)
 }
 
-/// The filters, of which a call has to pass both.
+/// The filters; a call has to pass both.
 fn programs(target: TargetArch) -> Result<[BpfProgram; 2], io::Error> {
-    // clone3(2) keeps its flags in memory, where no filter looks. The C library takes clone(2) where there is no other.
+    // clone3(2) takes its flags in memory, which filters cannot read. The C library falls back to
+    // clone(2) when it does not exist.
     let absent = Errno::NOSYS.raw_os_error().unsigned_abs();
     let only_clone = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     let refused = Errno::PERM.raw_os_error().unsigned_abs();
@@ -181,7 +186,7 @@ fn invalid(error: BackendError) -> io::Error {
     io::Error::other(error)
 }
 
-fn is_unknown(error: &io::Error) -> bool {
+fn is_unsupported(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS))
 }
@@ -192,29 +197,32 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     let when = |conditions: &[SeccompCondition]| SeccompRule::new(conditions.to_vec());
     let condition = SeccompCondition::new;
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in NEVER.iter().copied().chain(NEVER_HERE.iter().copied()).chain(RENUMBERED) {
+    for call in DENIED.iter().copied().chain(DENIED_ON_THIS_ARCH.iter().copied()).chain(X32_NUMBERS)
+    {
         rules.insert(call, Vec::new());
     }
-    // A datagram to an address: what is connected needs none.
+    // A datagram to an address; connected sockets need none.
     rules.insert(libc::SYS_sendto, vec![when(&[condition(4, Qword, Ne, 0)?])?]);
-    // Threads are made, and no processes.
+    // Threads may be made, processes may not.
     let no_thread = MaskedEq(bits(libc::CLONE_THREAD));
     rules.insert(libc::SYS_clone, vec![when(&[condition(0, Qword, no_thread, 0)?])?]);
-    // Signals to others; abort(3) sends one to itself.
+    // Signals to other processes; abort(3) sends one to its own.
     for call in [libc::SYS_kill, libc::SYS_tgkill] {
         rules.insert(call, vec![when(&[condition(0, Dword, Ne, own)?])?]);
     }
-    // The limits of others.
+    // The limits of other processes.
     let others = [condition(0, Dword, Ne, 0)?, condition(0, Dword, Ne, own)?];
     rules.insert(libc::SYS_prlimit64, vec![when(&others)?]);
-    // Signals as well: the kernel sends them to whoever is said to own a descriptor, by any number (fcntl(2), F_SETSIG).
+    // These send signals as well: the kernel signals the process that is set as a descriptor's
+    // owner, with any number (fcntl(2), F_SETSIG).
     let second = |values: &[u64]| -> Result<Vec<SeccompRule>, BackendError> {
         values.iter().map(|value| when(&[condition(1, Dword, Eq, *value)?])).collect()
     };
-    rules.insert(libc::SYS_fcntl, second(&SIGNALLING)?);
-    // So do these (asm-generic/sockios.h: FIOSETOWN, SIOCSPGRP); the others type into the terminal from which it was started.
+    rules.insert(libc::SYS_fcntl, second(&OWNER_FCNTLS)?);
+    // The first two also set an owner (asm-generic/sockios.h: FIOSETOWN, SIOCSPGRP); the others
+    // inject input into the terminal from which the server was started.
     rules.insert(libc::SYS_ioctl, second(&[0x8901, 0x8902, libc::TIOCSTI, libc::TIOCLINUX])?);
-    for bit in OTHER_ABI {
+    for bit in X32_BIT {
         let again: Vec<_> = rules.iter().map(|(call, rule)| (call | bit, rule.clone())).collect();
         rules.extend(again);
     }
@@ -236,7 +244,8 @@ mod tests {
         0xc000_00f3
     };
 
-    /// What the kernel does with a call, as it runs a filter (linux/filter.h): its answer for `struct seccomp_data`.
+    /// Runs a filter as the kernel does (linux/filter.h); returns its result for a `struct
+    /// seccomp_data`.
     fn verdict(program: &[sock_filter], arch: u32, call: c_long, arguments: &[u64]) -> u32 {
         let mut data = vec![call as u32, arch, 0, 0];
         for number in 0..6 {
@@ -273,8 +282,8 @@ mod tests {
         }
     }
 
-    /// What the kernel does with a call of an architecture, by both filters: it takes the strictest. The values of
-    /// linux/seccomp.h are those of a signed number.
+    /// The kernel's decision about a call of an architecture: the stricter result of both filters.
+    /// The values of linux/seccomp.h compare as signed numbers.
     fn strictest(arch: u32, call: c_long, arguments: &[u64]) -> u32 {
         let Ok(target) = TargetArch::try_from(ARCH) else {
             panic!("no filter is known for {ARCH}")
@@ -284,7 +293,7 @@ mod tests {
         verdicts.into_iter().min_by_key(|verdict| verdict.cast_signed()).unwrap()
     }
 
-    /// What becomes of a call: the error that it fails with, if it is not let through.
+    /// The error that a call fails with; `None` if it is allowed.
     fn refused(call: c_long, arguments: &[u64]) -> Option<Errno> {
         // SECCOMP_RET_ERRNO and SECCOMP_RET_ALLOW.
         let strictest = strictest(HERE, call, arguments);
@@ -295,12 +304,13 @@ mod tests {
         }
     }
 
-    /// Each by itself: a call that is missing here may be covered by another one where it is tried.
+    /// Each call alone: elsewhere, a call missing from this list may be denied because of another
+    /// one.
     #[test]
     fn each_call_that_a_server_never_makes_is_refused() {
         let own = u64::from(process::id());
         let threads = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
-        let refused_whatever_is_said = [
+        let always_refused = [
             libc::SYS_socket,
             libc::SYS_connect,
             libc::SYS_bind,
@@ -380,20 +390,20 @@ mod tests {
             libc::SYS_clock_adjtime,
             libc::SYS_sethostname,
             libc::SYS_setdomainname,
-            // Of a process, to anybody else.
+            // New processes, and signals to other ones.
             libc::SYS_clone,
             libc::SYS_kill,
             libc::SYS_tgkill,
         ];
-        for call in refused_whatever_is_said {
+        for call in always_refused {
             assert_eq!(refused(call, &[]), Some(Errno::PERM), "{call}");
-            // The other ABI of x86-64, of which the kernel says nothing else.
+            // The x32 ABI of x86-64, which the kernel reports as the same architecture.
             if cfg!(target_arch = "x86_64") {
                 assert_eq!(refused(call | 0x4000_0000, &[]), Some(Errno::PERM), "{call}, x32");
             }
         }
-        for call in NEVER {
-            assert!(refused_whatever_is_said.contains(call), "{call} is not tried here");
+        for call in DENIED {
+            assert!(always_refused.contains(call), "{call} is not tried here");
         }
         for (call, arguments) in [
             (libc::SYS_sendto, &[3, 1, 1, 0, 0x7fff_0000_0000, 16][..]),
@@ -435,8 +445,8 @@ mod tests {
         }
     }
 
-    /// By the numbers of arch/x86/entry/syscalls: what x86-64 has of its own, x32's calls that have other numbers there, with and
-    /// without its bit, and all calls of the 32-bit ABI, which end the process.
+    /// By the numbers of arch/x86/entry/syscalls: x86-64's own calls; x32's renumbered calls, with
+    /// and without the bit; and all calls of the 32-bit ABI, which end the process.
     #[test]
     fn no_other_abi_of_x86_64_makes_what_is_refused() {
         if !cfg!(target_arch = "x86_64") {
@@ -446,13 +456,15 @@ mod tests {
         for call in [57, 58, 133, 154, 172, 173, 320] {
             assert_eq!(refused(call, &[]), Some(Errno::PERM), "{call}");
         }
-        // sendmsg, execve, ptrace, rt_sigqueueinfo, kexec_load, rt_tgsigqueueinfo, sendmmsg, process_vm_readv and _writev, execveat.
+        // sendmsg, execve, ptrace, rt_sigqueueinfo, kexec_load, rt_tgsigqueueinfo, sendmmsg,
+        // process_vm_readv and _writev, execveat.
         for call in [518, 520, 521, 524, 528, 536, 538, 539, 540, 545] {
             for call in [call, call | 0x4000_0000] {
                 assert_eq!(refused(call, &[]), Some(Errno::PERM), "{call:#x}");
             }
         }
-        // AUDIT_ARCH_I386 of linux/audit.h; SECCOMP_RET_KILL_PROCESS of linux/seccomp.h. 11 is execve, 3 is read.
+        // AUDIT_ARCH_I386 of linux/audit.h; SECCOMP_RET_KILL_PROCESS of linux/seccomp.h. 11 is execve,
+        // 3 is read.
         for call in [3, 11] {
             assert_eq!(strictest(0x4000_0003, call, &[]), 0x8000_0000, "{call}");
         }

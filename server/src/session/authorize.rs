@@ -1,7 +1,7 @@
-//! Who a peer is and what it may ask (PROTOCOL 5).
+//! Who a peer is and what it may request (PROTOCOL 5).
 //!
-//! The handler takes an [`Admitted`] and nothing else, and only [`Standing::admit`] makes one: a
-//! request whose scope was not checked cannot be served.
+//! Dispatch takes an [`Authorized`] request, and only [`Principal::authorize`] makes one: a request
+//! whose scope was not checked cannot be served.
 
 use zput_common::{
     keys::DevicePublicKey,
@@ -10,77 +10,77 @@ use zput_common::{
 
 use crate::mounts::Policy;
 
-/// What a connection's peer is to this server.
+/// The peer of a connection, as this server knows it.
 #[derive(Debug)]
-pub(crate) enum Standing {
-    /// A device without an account: it may send a Join, once.
-    Stranger(DevicePublicKey),
-    /// A device with an account.
-    Member(DevicePublicKey, Scopes),
-    /// A peer without a key, on a plaintext connection: each mount says what it may do.
+pub(crate) enum Principal {
+    /// A device without an account. It may send a Join, once.
+    Unregistered(DevicePublicKey),
+    /// A device with an account, and its scopes.
+    Registered(DevicePublicKey, Scopes),
+    /// A peer without a key, on a plaintext connection. Each mount's policy has its scopes.
     Anonymous,
 }
 
-/// A request that its sender may make.
+/// A request whose sender may make it.
 #[derive(Debug)]
-pub(crate) struct Admitted(Request);
+pub(crate) struct Authorized(Request);
 
-impl Admitted {
+impl Authorized {
     /// The request.
     pub(crate) fn into_request(self) -> Request {
         self.0
     }
 }
 
-/// A request that its sender may not make.
+/// A request whose sender may not make it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Denied {
-    /// What its sender is told.
+pub(crate) struct Forbidden {
+    /// The text of the response.
     pub(crate) why: &'static str,
-    /// Whether the connection ends with the answer: always for strangers, and where the bytes of a
-    /// put may be on their way already, for those are not to be read (PROTOCOL 5).
+    /// Whether the connection ends with the response: always for unregistered devices, and for requests
+    /// whose payload may be on its way already, because that must not be read (PROTOCOL 5).
     pub(crate) close: bool,
 }
 
-impl Standing {
-    /// Its device, with an account or without.
+impl Principal {
+    /// Its device, with or without an account.
     pub(crate) const fn device(&self) -> Option<DevicePublicKey> {
         match self {
-            Self::Stranger(device) | Self::Member(device, _) => Some(*device),
+            Self::Unregistered(device) | Self::Registered(device, _) => Some(*device),
             Self::Anonymous => None,
         }
     }
 
-    /// Its device, where it has an account.
+    /// Its device, if that has an account.
     pub(crate) const fn member(&self) -> Option<DevicePublicKey> {
-        if let Self::Member(device, _) = self { Some(*device) } else { None }
+        if let Self::Registered(device, _) = self { Some(*device) } else { None }
     }
 
-    /// Whether there is anything for it to do in a mount with this policy.
+    /// Whether it may request anything of a mount with this policy.
     pub(crate) fn may_enter(&self, policy: &Policy) -> bool {
         match self {
-            Self::Stranger(_) => false,
-            Self::Member(..) => true,
+            Self::Unregistered(_) => false,
+            Self::Registered(..) => true,
             Self::Anonymous => policy.anonymous() != Scopes::NONE,
         }
     }
 
-    /// Lets a request about a mount with this policy through, or not.
-    pub(crate) fn admit(
+    /// Authorizes a request about a mount with this policy, or refuses it.
+    pub(crate) fn authorize(
         &self,
         request: Request,
         mount: Option<&Policy>,
-    ) -> Result<Admitted, Denied> {
+    ) -> Result<Authorized, Forbidden> {
         let scopes = match self {
             // PROTOCOL 5: "the only request that an unknown device may send".
-            Self::Stranger(_) => {
+            Self::Unregistered(_) => {
                 return match request {
-                    Request::Join { .. } => Ok(Admitted(request)),
-                    _ => Err(Denied { why: "this device has no account here", close: true }),
+                    Request::Join { .. } => Ok(Authorized(request)),
+                    _ => Err(Forbidden { why: "this device has no account here", close: true }),
                 };
             }
-            Self::Member(_, scopes) => *scopes,
-            // Where there is no mount there is nothing to be denied.
+            Self::Registered(_, scopes) => *scopes,
+            // Without a mount there is nothing to refuse.
             Self::Anonymous => mount.map_or(Scopes::ALL, Policy::anonymous),
         };
         let (needed, why, close) = match &request {
@@ -97,16 +97,16 @@ impl Standing {
             Request::Delete { .. } | Request::Restore { .. } => {
                 (Scopes::DELETE, "this device may not delete", false)
             }
-            // Which mount a peer may speak of is the mount's to say.
-            Request::Ping | Request::Mount { .. } => return Ok(Admitted(request)),
-            // A device with an account asks for more, or for an answer that it has lost.
-            Request::Join { .. } if self.device().is_some() => return Ok(Admitted(request)),
-            // Only a device can have an account; the echo is the session's.
+            // The mount's policy decides whether a peer may select it.
+            Request::Ping | Request::Mount { .. } => return Ok(Authorized(request)),
+            // A device with an account wants more scopes, or lost the first response.
+            Request::Join { .. } if self.device().is_some() => return Ok(Authorized(request)),
+            // Only a device can have an account. The session answers an Echo itself.
             Request::Join { .. } | Request::Echo { .. } => {
-                return Err(Denied { why: "nobody can join on this connection", close: true });
+                return Err(Forbidden { why: "nobody can join on this connection", close: true });
             }
         };
-        if scopes.allows(needed) { Ok(Admitted(request)) } else { Err(Denied { why, close }) }
+        if scopes.allows(needed) { Ok(Authorized(request)) } else { Err(Forbidden { why, close }) }
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// Every request, with the one scope of PROTOCOL 5 that allows it and whether its denial closes.
+    /// Every request, with the scope of PROTOCOL 5 that allows it and whether its refusal closes.
     fn table() -> Vec<(Request, Option<&'static str>, bool)> {
         let key = || ObjectKey::new("k").unwrap();
         let (kind, condition) = (Kind::Sealed, Condition::Any);
@@ -161,9 +161,9 @@ mod tests {
         let public = Policy { public: true, ..Policy::PRIVATE };
         for (request, needed, _) in table() {
             let name = format!("{request:?}");
-            let admitted = Standing::Anonymous.admit(request, Some(&public)).is_ok();
+            let authorized = Principal::Anonymous.authorize(request, Some(&public)).is_ok();
             let expected = matches!(needed, None | Some("get" | "list"));
-            assert_eq!(admitted, expected, "{name}");
+            assert_eq!(authorized, expected, "{name}");
         }
     }
 
@@ -176,15 +176,15 @@ mod tests {
         for scope in ["put", "get", "list", "delete"] {
             let scopes = Scopes::named(scope).unwrap();
             let policy = Policy { plaintext: scopes, ..Policy::PRIVATE };
-            for standing in [Standing::Member(device(), scopes), Standing::Anonymous] {
+            for principal in [Principal::Registered(device(), scopes), Principal::Anonymous] {
                 for (request, needed, close) in table() {
                     let name = format!("{request:?} with {scope}");
-                    let admitted = standing.admit(request, Some(&policy)).map(|_| ());
+                    let authorized = principal.authorize(request, Some(&policy)).map(|_| ());
                     if needed.is_none_or(|needed| needed == scope) {
-                        assert_eq!(admitted, Ok(()), "{name}");
+                        assert_eq!(authorized, Ok(()), "{name}");
                     } else {
                         let told = needed.map(|needed| format!("this device may not {needed}"));
-                        let denied = admitted.unwrap_err();
+                        let denied = authorized.unwrap_err();
                         assert_eq!(Some(denied.why), told.as_deref(), "{name}");
                         assert_eq!(denied.close, close, "{name}");
                     }
@@ -195,19 +195,19 @@ mod tests {
 
     #[test]
     fn a_stranger_may_only_join() {
-        let stranger = Standing::Stranger(device());
+        let stranger = Principal::Unregistered(device());
         for (request, _, _) in table() {
-            let denied = Denied { why: "this device has no account here", close: true };
-            assert_eq!(stranger.admit(request, Some(&everything())).map(|_| ()), Err(denied));
+            let denied = Forbidden { why: "this device has no account here", close: true };
+            assert_eq!(stranger.authorize(request, Some(&everything())).map(|_| ()), Err(denied));
         }
-        assert!(stranger.admit(join(), None).is_ok());
+        assert!(stranger.authorize(join(), None).is_ok());
     }
 
     #[test]
     fn joining_needs_a_device() {
-        let denied = Denied { why: "nobody can join on this connection", close: true };
-        let joined = Standing::Anonymous.admit(join(), Some(&everything()));
+        let denied = Forbidden { why: "nobody can join on this connection", close: true };
+        let joined = Principal::Anonymous.authorize(join(), Some(&everything()));
         assert_eq!(joined.map(|_| ()), Err(denied));
-        assert!(Standing::Member(device(), Scopes::NONE).admit(join(), None).is_ok());
+        assert!(Principal::Registered(device(), Scopes::NONE).authorize(join(), None).is_ok());
     }
 }

@@ -1,18 +1,19 @@
-//! How long a connection may take.
+//! Deadlines of a connection.
 
 use std::time::{Duration, Instant};
 
 use zput_common::limits::HANDSHAKE_SECONDS;
 
-use super::{Connection, Outgoing, Task, access::Standing};
-use crate::{desk::End, metrics::RequestKind, permits::Permits};
+use super::{Connection, Outgoing, Task, authorize::Principal};
+use crate::{context::CloseReason, metrics::RequestKind, semaphore::Semaphore};
 
-/// Time from the accept until the server knows whom it serves: a hello, a handshake and, for a device without an
-/// account, the answer to its Join (PROTOCOL 9).
-pub(super) const INTRODUCTION: Duration = Duration::from_secs(HANDSHAKE_SECONDS);
+/// Time from accept until the server knows its peer: hello, handshake and, for a device without an
+/// account, the response to its Join (PROTOCOL 9).
+pub(super) const REGISTRATION: Duration = Duration::from_secs(HANDSHAKE_SECONDS);
 
-/// Whether a request keeps the seat of a peer without a key. Where an upload is open it has to be about that.
-pub(super) const fn keeps_seat(kind: RequestKind, upload_is_open: bool) -> bool {
+/// Whether a request keeps the permit of a peer without a key. While an upload is open it must be
+/// about that.
+pub(super) const fn keeps_permit(kind: RequestKind, upload_is_open: bool) -> bool {
     match kind {
         RequestKind::Ping | RequestKind::Mount => false,
         RequestKind::Begin
@@ -26,109 +27,110 @@ pub(super) const fn keeps_seat(kind: RequestKind, upload_is_open: bool) -> bool 
 }
 
 impl Connection {
-    /// Begins the farewell.
-    pub(super) fn leave(&mut self, now: Instant) {
+    /// Begins to close the connection.
+    pub(super) fn begin_close(&mut self, now: Instant) {
         if self.phase.is_open() {
             self.session.close();
-            self.phase.leave(now);
+            self.phase.begin_close(now);
         }
     }
 
-    /// All was let out: stops writing, and lingers unless the peer has ended too.
-    pub(super) fn stop_writing(&mut self) -> Result<(), End> {
-        self.wire.end_writing();
+    /// Shuts down this side after the last byte, and lingers unless the peer has shut down its side too.
+    pub(super) fn stop_writing(&mut self) -> Result<(), CloseReason> {
+        self.socket.end_writing();
         if self.peer_ended {
-            return Err(End::Done);
+            return Err(CloseReason::Done);
         }
         self.phase.linger();
         Ok(())
     }
 
-    /// When to look at this connection again though nothing happened.
+    /// When to call [`Self::expire`] next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase.deadline() {
             Some(until) => Some(until),
-            // While a job is under way it is the server that the peer waits for.
+            // While a job is running the peer waits for the server, not the other way round.
             None if self.ticket.is_some() => None,
             None => {
                 let all = [
                     self.session.deadline(),
-                    self.introduction_deadline(),
+                    self.registration_deadline(),
                     self.standstill_deadline(),
-                    self.pace.deadline(),
+                    self.rate.deadline(),
                 ];
                 all.into_iter().flatten().min()
             }
         }
     }
 
-    /// When a peer that the server does not know has had its time. Bytes do not move it: who may do nothing yet does
-    /// not hold a seat by sending one byte now and then.
-    fn introduction_deadline(&self) -> Option<Instant> {
-        match &self.standing {
-            None | Some(Standing::Stranger(_)) => Some(self.introduced_by),
-            Some(Standing::Member(..)) => None,
-            // Nor does one without a key keep it by pings: it has to ask for something.
-            Some(Standing::Anonymous) => self.rests_until().filter(|_| self.upload.is_none()),
+    /// When an unregistered peer must have joined. Traffic does not extend it, so an unregistered device
+    /// cannot hold a connection slot by trickling bytes.
+    fn registration_deadline(&self) -> Option<Instant> {
+        match &self.principal {
+            None | Some(Principal::Unregistered(_)) => Some(self.register_by),
+            Some(Principal::Registered(..)) => None,
+            // Pings do not keep the permit of a peer without a key either.
+            Some(Principal::Anonymous) => self.rests_until().filter(|_| self.upload.is_none()),
         }
     }
 
-    /// When the upload of a peer without a key has stood still for so long that its seat is not its own any more. Pings
-    /// say that somebody is there, and not that anything comes of it: the source may be slow.
+    /// When the upload of a peer without a key has stood still for so long that its permit may go to
+    /// another peer. Pings show that the peer is there, not that its source makes progress.
     fn standstill_deadline(&self) -> Option<Instant> {
-        self.rests_until().filter(|_| self.upload.is_some() && !self.stands_still)
+        self.rests_until().filter(|_| self.upload.is_some() && !self.stalled)
     }
 
-    /// Until when a peer without a key may ask for nothing. In the middle of a slice, or of an answer, the idle time and the
-    /// minimum rate count.
+    /// Until when a peer without a key may send no request. Within a slice or a response the idle time
+    /// and the minimum rate apply instead.
     fn rests_until(&self) -> Option<Instant> {
-        let is_keyless = matches!(self.standing, Some(Standing::Anonymous));
-        let at_rest = matches!(self.task, Task::Idle) && self.nothing_to_put_out();
+        let is_keyless = matches!(self.principal, Some(Principal::Anonymous));
+        let at_rest = matches!(self.task, Task::Idle) && self.is_flushed();
         self.idle_until.filter(|_| is_keyless && at_rest)
     }
 
-    /// Something was asked for, and its answer moves. What had stood still takes a share again, if there is one.
-    pub(super) fn asked(&mut self, shares: &Permits, now: Instant) {
+    /// Notes a request other than a ping, or progress of its response. An upload that had stood still
+    /// needs a permit again; without one the connection closes.
+    pub(super) fn asked(&mut self, shares: &Semaphore, now: Instant) {
         if let Some(until) = &mut self.idle_until {
             *until = now + self.idle;
         }
-        if std::mem::take(&mut self.stands_still) {
-            self.keyless = shares.permit();
+        if std::mem::take(&mut self.stalled) {
+            self.keyless = shares.try_acquire();
             if self.keyless.is_none() {
-                self.leave(now);
+                self.begin_close(now);
             }
         }
     }
 
-    /// A deadline may have passed.
+    /// Handles a deadline that may have passed.
     ///
     /// # Errors
-    /// When the connection ends without a farewell.
-    pub(crate) fn expire(&mut self, now: Instant) -> Result<(), End> {
+    /// When the connection ends without a lingering close.
+    pub(crate) fn expire(&mut self, now: Instant) -> Result<(), CloseReason> {
         if self.phase.is_overdue(now) {
-            return Err(End::FarewellTimeout);
+            return Err(CloseReason::CloseTimeout);
         }
         if !self.phase.is_open() || self.ticket.is_some() {
             return Ok(());
         }
         if self.standstill_deadline().is_some_and(|deadline| deadline <= now) {
-            self.stands_still = true;
+            self.stalled = true;
             self.keyless = None;
         }
-        let end = if self.introduction_deadline().is_some_and(|deadline| deadline <= now) {
-            End::Stranger
+        let end = if self.registration_deadline().is_some_and(|deadline| deadline <= now) {
+            CloseReason::NotRegistered
         } else if self.session.handle_timeout(now) {
-            End::Idle
-        } else if self.pace.is_too_slow(now, self.wire.unsent()) {
-            End::Slow
+            CloseReason::Idle
+        } else if self.rate.is_too_slow(now, self.socket.unsent()) {
+            CloseReason::Slow
         } else {
             return Ok(());
         };
-        // A peer that does not even take what is on its way would not take a farewell.
+        // A peer that does not read what is being sent would not read a last response either.
         if !matches!(self.outgoing, Outgoing::Nothing) {
             return Err(end);
         }
-        self.leave(now);
+        self.begin_close(now);
         Ok(())
     }
 }

@@ -1,23 +1,21 @@
-//! One connection: the protocol's state machine, the socket, and the request being served.
+//! One connection of zput's protocol: state machine, socket, and the request being served.
 //!
 //! ```text
-//!   socket ──take_in──► ServerSession ──step──► handler ──► Job ──► pool
-//!      ▲                     │  ▲                                    │
-//!      └──────put_out────────┘  └───────────────deliver──────────────┘
+//!   socket ──fill──► ServerSession ──request──► dispatch ──► Job ──► pool
+//!      ▲                   │  ▲                                       │
+//!      └───────flush───────┘  └───────────────deliver─────────────────┘
 //! ```
 //!
-//! Requests are served one at a time, in order: the next is taken when the answer to the one before
-//! has left, and nothing is read while one is being served. So a peer that does not read its
-//! answers stops being read, and no queue grows.
+//! Requests are served one at a time, in order: the next is taken when the response to the one
+//! before has left, and nothing is read while one is being served. So a peer that does not read its
+//! responses is not read from either, and no queue grows.
 //!
-//! A turn moves bytes until there is nothing to do or its budget is spent, and ends with a
-//! [`Verdict`](crate::desk::Verdict) for the worker.
+//! A turn moves bytes until there is nothing to do or its budget is spent, and returns a
+//! [`TurnOutcome`](crate::context::TurnOutcome) to the worker.
 
-#[path = "authorize.rs"]
-pub(crate) mod access;
+pub(crate) mod authorize;
 mod deadlines;
-#[path = "receive.rs"]
-mod intake;
+mod receive;
 mod turn;
 
 use std::{
@@ -37,84 +35,86 @@ use zput_common::{
 };
 
 use crate::{
-    catalog::{Done, Job, Refusal, denial, refused},
-    desk::{Desk, End},
-    farewell::Phase,
-    handler::{Facts, Step, Wish, decide},
+    close::Phase,
+    context::{CloseReason, TurnContext},
+    dispatch::{Action, ReadRequest, RequestContext, dispatch},
+    jobs::{Done, ErrorReply, Job, error_response, forbidden},
     metrics::{Outcome, RequestKind},
+    min_rate::RateMonitor,
     mounts::{MountPoint, Policy},
-    opened::Opened,
-    pace::Pace,
-    permits::Permit,
+    object::OpenObject,
     pool::Ticket,
+    semaphore::Permit,
+    socket::ReadySocket,
     store::Upload,
     transfer::{Transfer, Window},
-    wire::Wire,
     worker::Buffer,
 };
-use access::Standing;
-use deadlines::INTRODUCTION;
-use intake::Intake;
+use authorize::Principal;
+use deadlines::REGISTRATION;
+use receive::SliceReceiver;
 
-/// What the connections of a listener have in common.
+/// Settings that the connections of a listener have in common.
 #[derive(Clone)]
-pub(crate) struct Door {
-    /// How its sessions are set up.
+pub(crate) struct Settings {
+    /// Configuration of the protocol's state machine.
     pub(crate) session: Arc<ServerConfig>,
-    /// Bytes a second that a peer moves at least while it has to act; 0 for no minimum.
+    /// Minimum bytes a second that a peer must move while it is its turn; 0 for no minimum.
     pub(crate) min_rate: u64,
-    /// Whether a peer without a key has to ask for something.
-    pub(crate) hurried: bool,
-    /// Whether its peers hold the store's directory themselves, and are told all about its failures.
-    pub(crate) insiders: bool,
+    /// Whether a peer without a key must send a request within the idle time.
+    pub(crate) must_request: bool,
+    /// Whether its peers hold the store's directory themselves, so that error responses give the cause.
+    pub(crate) explains_failures: bool,
 }
 
 /// A connection.
 pub(crate) struct Connection {
-    wire: Wire,
+    socket: ReadySocket,
     session: ServerSession,
     peer: String,
-    /// Greater than that of every connection that was accepted before.
+    /// The number of its permit: greater than those of all connections accepted before.
     number: u64,
-    /// Unknown until the handshake is over and the account was looked up.
-    standing: Option<Standing>,
-    /// When it is over for a peer that the server does not know, whatever moves.
-    introduced_by: Instant,
-    /// When it is over for a peer without a key that asks for nothing; where it has to.
+    /// `None` until the handshake is over and the account was looked up.
+    principal: Option<Principal>,
+    /// When an unregistered peer is disconnected, whatever it sends.
+    register_by: Instant,
+    /// When a peer without a key that sends no request is disconnected; `None` if it never is.
     idle_until: Option<Instant>,
-    /// For how long a peer may ask for nothing.
+    /// Time in which a peer without a key must send a request.
     idle: Duration,
-    /// What is being answered is more than a ping, and may be asked; while an upload is open, it is about that.
-    asks: bool,
-    /// The share of a peer without a key.
+    /// Whether the request being served was allowed and keeps the permit of a peer without a key.
+    keeps_permit: bool,
+    /// The permit of a peer without a key.
     keyless: Option<Permit>,
-    /// The upload of a peer without a key has made no progress for the idle time. Its share is another's.
-    stands_still: bool,
-    /// Nothing protects this connection, so unsealed objects may move here.
-    in_clear: bool,
-    /// A request of it was denied, and the log says so.
+    /// Whether the upload of a peer without a key made no progress for the idle time, so that its permit
+    /// was given up.
+    stalled: bool,
+    /// Whether the connection is not encrypted, so that plain objects may be transferred.
+    is_plaintext: bool,
+    /// Whether a request was refused before, which is logged once for each connection.
     denied: bool,
-    /// The peer holds the store's directory itself, and is told what went wrong in the store's own words.
-    insider: bool,
-    /// Why it is not known what the device may do. Its first request is told, and the last.
-    unknown: Option<Refusal>,
-    /// The mount that requests are about; none after a Mount that failed.
+    /// Whether the peer holds the store's directory itself, so that error responses give the cause.
+    explains_failures: bool,
+    /// Why the device's account could not be looked up. Its first request gets this as the response, and
+    /// the connection closes.
+    unknown: Option<ErrorReply>,
+    /// The selected mount; `None` after a Mount request that failed.
     mount: Option<MountName>,
     task: Task,
-    /// What is being answered, and how it was, until somebody wants to know.
+    /// The request being served and its result, for the metrics.
     kind: RequestKind,
     outcome: Option<Outcome>,
     /// The open upload, between its requests.
     upload: Option<Box<Upload>>,
-    /// The job under way.
+    /// Set while a job is running.
     ticket: Option<Ticket>,
     outgoing: Outgoing,
-    /// Bytes that were read and that the session has not taken yet.
+    /// Bytes that were read and that the state machine has not taken yet.
     unread: Vec<u8>,
-    /// The peer sends no more.
+    /// Whether the peer has shut down its side.
     peer_ended: bool,
     phase: Phase,
-    pace: Pace,
+    rate: RateMonitor,
 }
 
 /// The request being served.
@@ -122,19 +122,19 @@ pub(crate) struct Connection {
 enum Task {
     /// None.
     Idle,
-    /// The pool has it.
-    Asked,
-    /// The pool opens an object, of which these sections are wanted.
-    Opening(Arc<MountPoint>, Wish),
-    /// A slice is coming in.
-    Receiving(Intake),
-    /// A slice that nobody wants is coming in; what to answer after it.
+    /// A pool thread works on it.
+    Working,
+    /// A pool thread opens the object, of which these sections are requested.
+    Opening(Arc<MountPoint>, ReadRequest),
+    /// A slice is being received.
+    Receiving(SliceReceiver),
+    /// A slice is being received and discarded; then this error is the response, if there is one.
     Discarding(Option<ErrorCode>),
-    /// An object is going out.
+    /// An object is being sent.
     Sending(Transfer),
 }
 
-/// What is on its way to the peer.
+/// What is being sent to the peer.
 #[derive(Debug)]
 enum Outgoing {
     Nothing,
@@ -143,23 +143,29 @@ enum Outgoing {
 }
 
 impl Connection {
-    /// A peer that has just arrived, by the connection with this number.
-    pub(crate) fn new(wire: Wire, door: &Door, peer: String, number: u64, now: Instant) -> Self {
+    /// A connection that was just accepted. `number` is that of its permit.
+    pub(crate) fn new(
+        socket: ReadySocket,
+        settings: &Settings,
+        peer: String,
+        number: u64,
+        now: Instant,
+    ) -> Self {
         Self {
-            wire,
-            session: ServerSession::new(Arc::clone(&door.session), now),
+            socket,
+            session: ServerSession::new(Arc::clone(&settings.session), now),
             peer,
             number,
-            standing: None,
-            introduced_by: now + INTRODUCTION,
-            idle_until: door.hurried.then_some(now + INTRODUCTION),
-            idle: Duration::from_secs(door.session.limits.idle_seconds.into()),
-            asks: false,
+            principal: None,
+            register_by: now + REGISTRATION,
+            idle_until: settings.must_request.then_some(now + REGISTRATION),
+            idle: Duration::from_secs(settings.session.limits.idle_seconds.into()),
+            keeps_permit: false,
             keyless: None,
-            stands_still: false,
-            in_clear: false,
+            stalled: false,
+            is_plaintext: false,
             denied: false,
-            insider: door.insiders,
+            explains_failures: settings.explains_failures,
             unknown: None,
             mount: Some(MountName::ROOT),
             task: Task::Idle,
@@ -171,57 +177,57 @@ impl Connection {
             unread: Vec::new(),
             peer_ended: false,
             phase: Phase::Open,
-            pace: Pace::at_least(door.min_rate),
+            rate: RateMonitor::at_least(settings.min_rate),
         }
     }
 
     /// Its socket.
-    pub(crate) fn wire(&mut self) -> &mut Wire {
-        &mut self.wire
+    pub(crate) fn socket(&mut self) -> &mut ReadySocket {
+        &mut self.socket
     }
 
-    /// Who is at the other end.
+    /// The peer's address, for the log.
     pub(crate) fn peer(&self) -> &str {
         &self.peer
     }
 
-    /// What it leaves behind: an upload that was cut off, and buffers.
+    /// What remains to be released: an interrupted upload, and buffers.
     pub(crate) fn into_leftovers(self) -> (Option<Box<Upload>>, Vec<Buffer>) {
         let (received, buffers) = match self.task {
-            Task::Receiving(intake) => intake.into_parts(),
+            Task::Receiving(receive) => receive.into_parts(),
             _ => Default::default(),
         };
         (self.upload.or(received), buffers.into())
     }
 
-    /// Whether its peer has said who it is, or that it has no key.
-    pub(crate) const fn is_introduced(&self) -> bool {
-        matches!(self.standing, Some(Standing::Member(..) | Standing::Anonymous))
+    /// Whether its peer has authenticated with an account, or has no key.
+    pub(crate) const fn is_registered(&self) -> bool {
+        matches!(self.principal, Some(Principal::Registered(..) | Principal::Anonymous))
     }
 
-    /// Whether it makes room when somebody needs its seat.
-    pub(crate) const fn yields(&self) -> bool {
-        self.stands_still
+    /// Whether it may be evicted at the connection limit.
+    pub(crate) const fn is_evictable(&self) -> bool {
+        self.stalled
     }
 
-    /// Takes the next event of the session, if there is nothing else to finish first.
-    /// Returns whether there was something to do.
-    fn step(&mut self, desk: &mut Desk<'_>) -> Result<bool, End> {
-        let now = desk.now.instant;
-        let at_rest = matches!(self.task, Task::Idle) && self.nothing_to_put_out();
+    /// Takes the next event of the state machine, unless something has to be finished first. Returns
+    /// whether there was something to do.
+    fn step(&mut self, cx: &mut TurnContext<'_>) -> Result<bool, CloseReason> {
+        let now = cx.now.instant;
+        let at_rest = matches!(self.task, Task::Idle) && self.is_flushed();
         if !at_rest || self.ticket.is_some() || !self.phase.is_open() {
             return Ok(false);
         }
-        if desk.draining && self.upload.is_none() {
-            self.leave(now);
+        if cx.draining && self.upload.is_none() {
+            self.begin_close(now);
             return Ok(true);
         }
         match self.session.poll_event() {
-            Some(Event::Connected { peer, mode }) => self.connected(peer, mode, desk)?,
-            Some(Event::Message(request)) => self.serve(request, desk)?,
+            Some(Event::Connected { peer, mode }) => self.connected(peer, mode, cx)?,
+            Some(Event::Message(request)) => self.serve(request, cx)?,
             Some(Event::PayloadDone) => {}
             Some(Event::Closed) => self.peer_ended = true,
-            None if self.peer_ended => self.leave(now),
+            None if self.peer_ended => self.begin_close(now),
             None => return Ok(false),
         }
         Ok(true)
@@ -231,138 +237,138 @@ impl Connection {
         &mut self,
         device: Option<DevicePublicKey>,
         mode: Mode,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), End> {
+        cx: &mut TurnContext<'_>,
+    ) -> Result<(), CloseReason> {
         debug!(peer = self.peer, ?mode, "connected");
-        self.in_clear = mode == Mode::Plaintext;
-        match (device, desk.mounts.home()) {
+        self.is_plaintext = mode == Mode::Plaintext;
+        match (device, cx.mounts.first_store()) {
             (Some(device), Some(home)) => {
-                // Nothing may be asked of a stranger but to join; what this one is, the store knows.
-                self.standing = Some(Standing::Stranger(device));
-                self.ask(Job::Account(home.clone(), device), desk)
+                // An unregistered device may only join. Whether this one is registered, the store knows.
+                self.principal = Some(Principal::Unregistered(device));
+                self.ask(Job::Account(home.clone(), device), cx)
             }
-            (Some(_), None) => Err(End::Stuck("a device without a store of accounts")),
+            (Some(_), None) => Err(CloseReason::Stuck("a device without a store of accounts")),
             (None, _) => {
-                self.standing = Some(Standing::Anonymous);
-                self.keyless = desk.keyless.permit();
+                self.principal = Some(Principal::Anonymous);
+                self.keyless = cx.keyless.try_acquire();
                 if self.keyless.is_none() {
                     let why = "too many peers without a key are connected";
-                    self.say(&Response::Error(RemoteError::new(ErrorCode::Busy, why)))?;
-                    self.leave(desk.now.instant);
+                    self.respond(&Response::Error(RemoteError::new(ErrorCode::Busy, why)))?;
+                    self.begin_close(cx.now.instant);
                 }
                 Ok(())
             }
         }
     }
 
-    fn serve(&mut self, request: Request, desk: &mut Desk<'_>) -> Result<(), End> {
-        let now = desk.now.instant;
+    fn serve(&mut self, request: Request, cx: &mut TurnContext<'_>) -> Result<(), CloseReason> {
+        let now = cx.now.instant;
         self.kind = RequestKind::from(&request);
-        self.asks = false;
+        self.keeps_permit = false;
         if let Some(unknown) = self.unknown.take() {
             let text = "the server cannot read what this device may do: its operator has to mend the account";
-            self.say(&Response::Error(RemoteError::new(unknown.code, text)))?;
-            self.leave(now);
+            self.respond(&Response::Error(RemoteError::new(unknown.code, text)))?;
+            self.begin_close(now);
             return Ok(());
         }
-        let Some(standing) = &self.standing else {
-            return Err(End::Stuck("a request before the handshake"));
+        let Some(principal) = &self.principal else {
+            return Err(CloseReason::Stuck("a request before the handshake"));
         };
-        // A mount that was there when it was chosen may be gone: the operator has the last word.
-        let mount = self.mount.as_ref().and_then(|name| desk.mounts.named(name.as_str()));
-        let admitted = match standing.admit(request, mount.map(|mount| mount.policy())) {
-            Ok(admitted) => admitted,
+        // A mount that existed when it was selected may be gone: the configuration was reloaded.
+        let mount = self.mount.as_ref().and_then(|name| cx.mounts.named(name.as_str()));
+        let authorized = match principal.authorize(request, mount.map(|mount| mount.policy())) {
+            Ok(authorized) => authorized,
             Err(denied) => {
-                // Metrics count each of them; the log has a connection's first.
+                // The metrics count each refusal; the log has the first one of a connection.
                 if std::mem::replace(&mut self.denied, true) {
                     debug!(peer = self.peer, why = denied.why, "denied again");
                 } else {
                     info!(peer = self.peer, why = denied.why, "denied");
                 }
-                self.say(&denial(denied.why))?;
+                self.respond(&forbidden(denied.why))?;
                 if denied.close {
-                    self.leave(now);
+                    self.begin_close(now);
                 }
                 return Ok(());
             }
         };
-        self.asks = deadlines::keeps_seat(self.kind, self.upload.is_some());
-        let facts = Facts {
-            standing,
+        self.keeps_permit = deadlines::keeps_permit(self.kind, self.upload.is_some());
+        let facts = RequestContext {
+            principal,
             connection: self.number,
-            in_clear: self.in_clear,
+            is_plaintext: self.is_plaintext,
             mount,
-            home: desk.mounts.home(),
+            home: cx.mounts.first_store(),
         };
-        match decide(admitted, &facts, &mut self.upload) {
-            Step::Answer(response) => self.say(&response),
-            Step::Refuse(code, left_behind) => {
+        match dispatch(authorized, &facts, &mut self.upload) {
+            Action::Answer(response) => self.respond(&response),
+            Action::Fail(code, left_behind) => {
                 if let Some(upload) = left_behind {
-                    desk.pool.discard(Job::Abort(upload));
+                    cx.pool.discard(Job::Abort(upload));
                 }
                 self.refuse(code, now)
             }
-            Step::Ask(job) => self.ask(job, desk),
-            Step::Open(mount, wish) => {
-                let known = match wish.version {
-                    None => desk.open_already(&mount, wish.key.as_bytes()),
+            Action::Submit(job) => self.ask(job, cx),
+            Action::Open(mount, read) => {
+                let known = match read.version {
+                    None => cx.open_already(&mount, read.key.as_bytes()),
                     Some(_) => None,
                 };
                 if let Some(object) = known {
-                    return self.send_object(&object, &wish, desk);
+                    return self.send_object(&object, &read, cx);
                 }
                 let job = Job::Open {
                     mount: Arc::clone(&mount),
-                    key: wish.key.clone(),
-                    version: wish.version,
-                    files: desk.open_files.clone(),
+                    key: read.key.clone(),
+                    version: read.version,
+                    files: cx.open_files.clone(),
                 };
-                self.ask(job, desk)?;
-                self.task = Task::Opening(mount, wish);
+                self.ask(job, cx)?;
+                self.task = Task::Opening(mount, read);
                 Ok(())
             }
-            Step::Receive(upload, length, digest) => {
-                self.task = Task::Receiving(Intake::new(upload, length, digest));
+            Action::Receive(upload, length, digest) => {
+                self.task = Task::Receiving(SliceReceiver::new(upload, length, digest));
                 Ok(())
             }
-            Step::Discard => {
+            Action::Discard => {
                 self.task = Task::Discarding(Some(ErrorCode::State));
                 Ok(())
             }
-            Step::Turn(name) => {
-                // A mount where a peer may do nothing is none for it: whether there is one is nobody's business.
-                let open = |policy: &Policy| standing.may_enter(policy);
-                let there = desk.mounts.named(name.as_str()).filter(|mount| open(mount.policy()));
+            Action::SelectMount(name) => {
+                // A mount where the peer may do nothing is reported as absent, so that its existence stays secret.
+                let open = |policy: &Policy| principal.may_enter(policy);
+                let there = cx.mounts.named(name.as_str()).filter(|mount| open(mount.policy()));
                 self.mount = there.map(|_| name);
                 match self.mount {
-                    Some(_) => self.say(&Response::Mounted),
-                    None => self.say(&refused(ErrorCode::NotFound)),
+                    Some(_) => self.respond(&Response::Mounted),
+                    None => self.respond(&error_response(ErrorCode::NotFound)),
                 }
             }
         }
     }
 
-    /// Answers with the sections of an object that were asked for.
+    /// Responds with the requested sections of an object.
     fn send_object(
         &mut self,
-        object: &Arc<Opened>,
-        wish: &Wish,
-        desk: &Desk<'_>,
-    ) -> Result<(), End> {
-        let now = desk.now.instant;
-        // Sections of the other kind lie outside of it as well; that it is the other kind says more.
-        if object.info().kind != wish.kind {
+        object: &Arc<OpenObject>,
+        read: &ReadRequest,
+        cx: &TurnContext<'_>,
+    ) -> Result<(), CloseReason> {
+        let now = cx.now.instant;
+        // Sections of the other kind lie outside of this object too; that the kind differs says more.
+        if object.info().kind != read.kind {
             return self.refuse(ErrorCode::Kind, now);
         }
         let is_header = |section: &&Section| matches!(section, Section::Header);
-        let with_header = wish.sections.iter().any(|section| is_header(&section));
+        let with_header = read.sections.iter().any(|section| is_header(&section));
         if with_header && object.header().is_none() {
             return self.refuse(ErrorCode::Range, now);
         }
-        let raw = wish.sections.iter().filter(|section| !is_header(section));
+        let raw = read.sections.iter().filter(|section| !is_header(section));
         let ranges: Result<Vec<_>, _> = raw.map(|section| object.section(*section)).collect();
         let Ok(ranges) = ranges else { return self.refuse(ErrorCode::Range, now) };
-        let Ok(transfer) = Transfer::new(Arc::clone(object), desk.engine, ranges) else {
+        let Ok(transfer) = Transfer::new(Arc::clone(object), cx.engine, ranges) else {
             return self.refuse(ErrorCode::Range, now);
         };
         let payload = transfer.left();
@@ -370,100 +376,106 @@ impl Connection {
             self.task = Task::Sending(transfer);
         }
         let header = object.header().filter(|_| with_header).map(<[u8]>::to_vec);
-        self.say(&Response::Object { info: object.info(), header, payload })
+        self.respond(&Response::Object { info: object.info(), header, payload })
     }
 
-    /// Hands a job to the pool.
-    fn ask(&mut self, job: Job, desk: &mut Desk<'_>) -> Result<(), End> {
+    /// Submits a job.
+    fn ask(&mut self, job: Job, cx: &mut TurnContext<'_>) -> Result<(), CloseReason> {
         if !matches!(job, Job::Append(_)) {
-            self.task = Task::Asked;
+            self.task = Task::Working;
         }
-        self.ticket = Some(desk.submit(job)?);
+        self.ticket = Some(cx.submit(job)?);
         Ok(())
     }
 
     /// Has a window loaded that is to be sent.
-    fn load(&mut self, window: Window, desk: &mut Desk<'_>) -> Result<(), End> {
-        self.ticket = Some(desk.submit(Job::Load(window))?);
+    fn load(&mut self, window: Window, cx: &mut TurnContext<'_>) -> Result<(), CloseReason> {
+        self.ticket = Some(cx.submit(Job::Load(window))?);
         Ok(())
     }
 
-    /// Takes what came of the job under way.
-    pub(crate) fn deliver(&mut self, done: Done, desk: &mut Desk<'_>) -> Result<(), End> {
-        let now = desk.now.instant;
+    /// Takes the result of the job.
+    pub(crate) fn deliver(
+        &mut self,
+        done: Done,
+        cx: &mut TurnContext<'_>,
+    ) -> Result<(), CloseReason> {
+        let now = cx.now.instant;
         self.ticket = None;
-        // The time that the disk took is not the peer's silence.
+        // The time that the disk took does not count as the peer's idle time.
         self.session.keep_alive(now);
         let task = std::mem::replace(&mut self.task, Task::Idle);
         match done {
-            Done::Answer(response) => self.say(&response),
+            Done::Answer(response) => self.respond(&response),
             Done::Refused(refusal) => self.refuse(refusal, now),
             Done::Account(Ok(scopes)) => {
-                if let (Some(scopes), Some(Standing::Stranger(device))) = (scopes, &self.standing) {
-                    self.standing = Some(Standing::Member(*device, scopes));
+                if let (Some(scopes), Some(Principal::Unregistered(device))) =
+                    (scopes, &self.principal)
+                {
+                    self.principal = Some(Principal::Registered(*device, scopes));
                 }
                 Ok(())
             }
             Done::Joined(Ok(scopes)) => {
-                if let Some(device) = self.standing.as_ref().and_then(Standing::device) {
+                if let Some(device) = self.principal.as_ref().and_then(Principal::device) {
                     info!(peer = self.peer, %scopes, "a device joined");
-                    self.standing = Some(Standing::Member(device, scopes));
+                    self.principal = Some(Principal::Registered(device, scopes));
                 }
-                self.say(&Response::Joined { scopes })
+                self.respond(&Response::Joined { scopes })
             }
             Done::Account(Err(refusal)) => {
-                // Nothing was asked yet that could be answered.
+                // There is no request yet to respond to.
                 self.unknown = Some(refusal);
                 Ok(())
             }
             Done::Joined(Err(refusal)) => {
                 // PROTOCOL 5: "After a Join that is refused the connection ends".
-                self.say(&refusal.answer(self.insider))?;
-                self.leave(now);
+                self.respond(&refusal.answer(self.explains_failures))?;
+                self.begin_close(now);
                 Ok(())
             }
             Done::Begun(upload) => {
                 self.upload = Some(upload);
-                self.say(&Response::Begun)
+                self.respond(&Response::Begun)
             }
-            Done::Held(upload, slices) => {
+            Done::Claimed(upload, slices) => {
                 self.upload = Some(upload);
-                self.say(&Response::Held { slices })
+                self.respond(&Response::Held { slices })
             }
             Done::Opened(object) => {
-                let Task::Opening(mount, wish) = task else {
-                    return Err(End::Stuck("an object was opened that nobody asked for"));
+                let Task::Opening(mount, read) = task else {
+                    return Err(CloseReason::Stuck("an object was opened that nobody asked for"));
                 };
                 match object {
                     Ok(object) => {
                         let object = Arc::new(object);
-                        desk.files.keep(&mount, wish.key.as_bytes(), &object, now);
-                        self.send_object(&object, &wish, desk)
+                        cx.files.insert(&mount, read.key.as_bytes(), &object, now);
+                        self.send_object(&object, &read, cx)
                     }
                     Err(refusal) => self.refuse(refusal, now),
                 }
             }
             Done::Loaded(window, Ok(())) => {
                 let Task::Sending(mut transfer) = task else {
-                    return Err(End::Stuck("bytes were loaded that are not being sent"));
+                    return Err(CloseReason::Stuck("bytes were loaded that are not being sent"));
                 };
                 transfer.loaded(&window);
-                desk.metrics.load(window.waited());
+                cx.metrics.load(window.waited());
                 self.task = Task::Sending(transfer);
                 Ok(())
             }
-            Done::Loaded(_, Err(failure)) => Err(End::Load(failure)),
+            Done::Loaded(_, Err(failure)) => Err(CloseReason::Load(failure)),
             Done::Appended { upload, end, buffers } => {
-                buffers.into_iter().for_each(|buffer| desk.buffers.give(buffer));
-                self.appended(task, upload, end, now, desk)
+                buffers.into_iter().for_each(|buffer| cx.buffers.give(buffer));
+                self.appended(task, upload, end, now, cx)
             }
             Done::Panicked { buffers } => {
-                desk.buffers.lost(buffers);
-                if let Task::Receiving(intake) = task {
-                    intake.into_parts().1.into_iter().for_each(|b| desk.buffers.give(b));
+                cx.buffers.lost(buffers);
+                if let Task::Receiving(receive) = task {
+                    receive.into_parts().1.into_iter().for_each(|b| cx.buffers.give(b));
                 }
-                self.say(&refused(ErrorCode::Internal))?;
-                self.leave(now);
+                self.respond(&error_response(ErrorCode::Internal))?;
+                self.begin_close(now);
                 Ok(())
             }
         }
@@ -472,51 +484,51 @@ impl Connection {
     fn appended(
         &mut self,
         task: Task,
-        upload: Result<Box<Upload>, Refusal>,
+        upload: Result<Box<Upload>, ErrorReply>,
         end: bool,
         now: Instant,
-        desk: &mut Desk<'_>,
-    ) -> Result<(), End> {
-        let Task::Receiving(mut intake) = task else {
-            return Err(End::Stuck("bytes were written that were not being received"));
+        cx: &mut TurnContext<'_>,
+    ) -> Result<(), CloseReason> {
+        let Task::Receiving(mut receive) = task else {
+            return Err(CloseReason::Stuck("bytes were written that were not being received"));
         };
         match upload {
             Ok(upload) if end => {
                 self.upload = Some(upload);
-                self.say(&Response::SliceHeld)
+                self.respond(&Response::SliceHeld)
             }
             Ok(upload) => {
-                intake.returned(upload);
-                self.task = Task::Receiving(intake);
+                receive.returned(upload);
+                self.task = Task::Receiving(receive);
                 Ok(())
             }
             Err(refusal) => {
-                intake.into_parts().1.into_iter().for_each(|buffer| desk.buffers.give(buffer));
-                // The peer learns of it now, while its bytes are still on their way.
+                receive.into_parts().1.into_iter().for_each(|buffer| cx.buffers.give(buffer));
+                // The peer learns of it now, while it is still sending the slice.
                 self.task = Task::Discarding(None);
                 self.refuse(refusal, now)
             }
         }
     }
 
-    /// Queues an answer that says no.
-    fn refuse(&mut self, refusal: impl Into<Refusal>, now: Instant) -> Result<(), End> {
+    /// Queues an error response.
+    fn refuse(&mut self, refusal: impl Into<ErrorReply>, now: Instant) -> Result<(), CloseReason> {
         let refusal = refusal.into();
-        self.say(&refusal.answer(self.insider))?;
+        self.respond(&refusal.answer(self.explains_failures))?;
         // PROTOCOL 7: "Malformed ends the connection".
         if refusal.code == ErrorCode::Malformed {
-            self.leave(now);
+            self.begin_close(now);
         }
         Ok(())
     }
 
-    /// Queues an answer.
-    fn say(&mut self, response: &Response) -> Result<(), End> {
+    /// Queues a response.
+    fn respond(&mut self, response: &Response) -> Result<(), CloseReason> {
         self.outcome = Some(match response {
             Response::Error(error) => error.known().map_or(Outcome::Internal, Outcome::from),
             _ => Outcome::Ok,
         });
-        self.session.send(response).map_err(End::Unsayable)
+        self.session.send(response).map_err(CloseReason::Encoding)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A connection's turn: bytes out, the next request, bytes in, until nothing moves or the budget is
+//! A connection's turn: send, take the next request, receive, until nothing moves or the budget is
 //! spent.
 
 use std::time::Instant;
@@ -6,105 +6,109 @@ use std::time::Instant;
 use tracing::debug;
 use zput_common::proto::{Transmit, Wants};
 
-use super::{Connection, Outgoing, Task, intake::NoRoom};
+use super::{Connection, Outgoing, Task, receive::NotReceiving};
 use crate::{
-    catalog::{Job, refused},
-    desk::{Budget, Desk, End, NoBuffer, Verdict},
-    farewell::Phase,
+    close::Phase,
+    context::{Budget, CloseReason, NoBuffer, TurnContext, TurnOutcome},
+    jobs::{Job, error_response},
+    socket::{Directions, Received, Sent},
     transfer::Stepped,
-    wire::{Received, Sent, Wanted},
 };
 
-/// What came of taking bytes in.
+/// The result of an attempt to receive.
 #[derive(Debug)]
-enum Took {
+enum ReadOutcome {
     Something,
     Nothing,
-    /// Every buffer of the worker is in use, and none of them by this connection.
+    /// All buffers of the worker are in use, none of them by this connection.
     Starved(NoBuffer),
 }
 
 impl Connection {
     /// Does what there is to do.
-    pub(crate) fn turn(&mut self, desk: &mut Desk<'_>) -> Verdict {
-        self.work(desk).unwrap_or_else(Verdict::Close)
+    pub(crate) fn turn(&mut self, cx: &mut TurnContext<'_>) -> TurnOutcome {
+        self.work(cx).unwrap_or_else(TurnOutcome::Close)
     }
 
-    fn work(&mut self, desk: &mut Desk<'_>) -> Result<Verdict, End> {
-        let now = desk.now.instant;
+    fn work(&mut self, cx: &mut TurnContext<'_>) -> Result<TurnOutcome, CloseReason> {
+        let now = cx.now.instant;
         let mut budget = Budget::new();
         loop {
             // Before its first byte leaves, so that a peer with an answer finds it counted.
             if let Some(outcome) = self.outcome.take() {
-                desk.metrics.answered(self.kind, outcome);
+                cx.metrics.answered(self.kind, outcome);
             }
-            let mut moved = self.put_out(now, desk, &mut budget)?;
-            if moved && self.asks {
-                self.asked(desk.keyless, now);
+            let mut moved = self.flush(now, cx, &mut budget)?;
+            if moved && self.keeps_permit {
+                self.asked(cx.keyless, now);
             }
-            if matches!(self.phase, Phase::Leaving { .. }) && self.nothing_to_put_out() {
+            if matches!(self.phase, Phase::Flushing { .. }) && self.is_flushed() {
                 self.stop_writing()?;
             }
-            moved |= self.step(desk)?;
+            moved |= self.step(cx)?;
             let mut starved = None;
             if !moved {
-                match self.take_in(now, desk, &mut budget)? {
-                    Took::Something => moved = true,
-                    Took::Nothing => {}
-                    Took::Starved(witness) => starved = Some(witness),
+                match self.fill(now, cx, &mut budget)? {
+                    ReadOutcome::Something => moved = true,
+                    ReadOutcome::Nothing => {}
+                    ReadOutcome::Starved(witness) => starved = Some(witness),
                 }
             }
             budget.step();
             if !moved {
-                return self.rest(starved, desk);
+                return self.rest(starved, cx);
             }
             if let Some(spent) = budget.spent() {
-                return Ok(Verdict::Again(spent));
+                return Ok(TurnOutcome::Yield(spent));
             }
         }
     }
 
-    /// Nothing moves: what is this connection waiting for?
-    fn rest(&mut self, starved: Option<NoBuffer>, desk: &Desk<'_>) -> Result<Verdict, End> {
-        let now = desk.now.instant;
+    /// Nothing moves: returns what the connection waits for.
+    fn rest(
+        &mut self,
+        starved: Option<NoBuffer>,
+        cx: &TurnContext<'_>,
+    ) -> Result<TurnOutcome, CloseReason> {
+        let now = cx.now.instant;
         if let Some(witness) = starved {
-            self.pace.peer_acts(false, now);
-            return Ok(Verdict::Starved(witness));
+            self.rate.peer_acts(false, now);
+            return Ok(TurnOutcome::AwaitBuffer(witness));
         }
         let read = match (&self.phase, &self.task) {
             (Phase::Lingering { .. }, _) | (Phase::Open, Task::Discarding(_)) => true,
-            (Phase::Open, Task::Idle) => self.nothing_to_put_out() && !self.peer_ended,
-            (Phase::Open, Task::Receiving(intake)) => intake.wants_bytes(desk.buffers),
-            (Phase::Open, Task::Asked | Task::Opening(..) | Task::Sending(_))
-            | (Phase::Leaving { .. }, _) => false,
+            (Phase::Open, Task::Idle) => self.is_flushed() && !self.peer_ended,
+            (Phase::Open, Task::Receiving(receive)) => receive.wants_bytes(cx.buffers),
+            (Phase::Open, Task::Working | Task::Opening(..) | Task::Sending(_))
+            | (Phase::Flushing { .. }, _) => false,
         };
         let loading = matches!(self.task, Task::Sending(_)) && self.ticket.is_some();
-        let wanted = Wanted { read, write: !loading && !self.nothing_to_put_out() };
+        let wanted = Directions { read, write: !loading && !self.is_flushed() };
         let receiving = matches!(self.task, Task::Receiving(_) | Task::Discarding(_));
-        self.pace.peer_acts(wanted.write || (wanted.read && receiving), now);
-        self.wire.blocked(wanted, self.ticket.as_ref(), now).map(Verdict::Park).ok_or(End::Stuck(
-            match self.task {
+        self.rate.peer_acts(wanted.write || (wanted.read && receiving), now);
+        self.socket.blocked(wanted, self.ticket.as_ref(), now).map(TurnOutcome::Park).ok_or(
+            CloseReason::Stuck(match self.task {
                 Task::Idle => "Idle",
-                Task::Asked => "Asked",
+                Task::Working => "Asked",
                 Task::Opening(..) => "Opening",
                 Task::Receiving(_) => "Receiving",
                 Task::Discarding(_) => "Discarding",
                 Task::Sending(_) => "Sending",
-            },
-        ))
+            }),
+        )
     }
 
-    pub(super) fn nothing_to_put_out(&self) -> bool {
+    pub(super) fn is_flushed(&self) -> bool {
         matches!(self.outgoing, Outgoing::Nothing) && !self.session.has_output()
     }
 
-    /// Lets out what was said. Returns whether anything moved.
-    fn put_out(
+    /// Sends queued bytes. Returns whether any were sent.
+    fn flush(
         &mut self,
         now: Instant,
-        desk: &mut Desk<'_>,
+        cx: &mut TurnContext<'_>,
         budget: &mut Budget,
-    ) -> Result<bool, End> {
+    ) -> Result<bool, CloseReason> {
         let mut moved = false;
         while budget.left() > 0 {
             match &mut self.outgoing {
@@ -116,31 +120,31 @@ impl Connection {
                         Some(Transmit::Payload(left)) => Outgoing::Payload { left },
                     };
                 }
-                Outgoing::Bytes { .. } => match self.put_out_bytes(now, desk)? {
+                Outgoing::Bytes { .. } => match self.put_out_bytes(now, cx)? {
                     Sent::Blocked | Sent::FileEnded => break,
                     Sent::Bytes(n) => {
                         budget.spend(n);
-                        desk.metrics.sent(n as u64);
-                        self.pace.moved(n as u64);
+                        cx.metrics.sent(n as u64);
+                        self.rate.moved(n as u64);
                     }
                 },
                 Outgoing::Payload { .. } => {
                     let Task::Sending(transfer) = &mut self.task else {
-                        return Err(End::Stuck("a payload without a transfer"));
+                        return Err(CloseReason::Stuck("a payload without a transfer"));
                     };
                     if self.ticket.is_some() {
                         break;
                     }
-                    match transfer.step(&mut self.wire, desk.tools, desk.metrics)? {
+                    match transfer.step(&mut self.socket, cx.resources, cx.metrics)? {
                         Stepped::Blocked => break,
                         Stepped::Absent(window) => {
-                            self.load(window, desk)?;
+                            self.load(window, cx)?;
                             break;
                         }
                         Stepped::Moved(n) => {
                             budget.spend(usize::try_from(n).unwrap_or(usize::MAX));
-                            desk.metrics.sent(n);
-                            self.pace.moved(n);
+                            cx.metrics.sent(n);
+                            self.rate.moved(n);
                             self.payload_left(now, n);
                         }
                     }
@@ -151,19 +155,23 @@ impl Connection {
         Ok(moved)
     }
 
-    /// Lets out some of the bytes under way: an object's answer together with its payload, where that is small and
-    /// in memory.
-    fn put_out_bytes(&mut self, now: Instant, desk: &mut Desk<'_>) -> Result<Sent, End> {
+    /// Sends some of the current bytes: a response together with its payload, where that is small and in
+    /// memory.
+    fn put_out_bytes(
+        &mut self,
+        now: Instant,
+        cx: &mut TurnContext<'_>,
+    ) -> Result<Sent, CloseReason> {
         let Outgoing::Bytes { bytes, sent } = &mut self.outgoing else {
             return Ok(Sent::Blocked);
         };
         let head = bytes.get(*sent..).unwrap_or_default();
         let announces = self.session.payload_is_next();
         let whole = match &self.task {
-            Task::Sending(transfer) if announces => transfer.behind(head, desk.scratch)?,
+            Task::Sending(transfer) if announces => transfer.behind(head, cx.scratch)?,
             _ => None,
         };
-        let result = self.wire.send(whole.unwrap_or(head), announces && whole.is_none())?;
+        let result = self.socket.send(whole.unwrap_or(head), announces && whole.is_none())?;
         let Sent::Bytes(n) = result else { return Ok(result) };
         let of_head = n.min(head.len());
         *sent += of_head;
@@ -174,7 +182,7 @@ impl Connection {
         self.outgoing = Outgoing::Nothing;
         if of_payload > 0 {
             let Some(Transmit::Payload(left)) = self.session.poll_transmit(now) else {
-                return Err(End::Stuck("a payload that was not announced"));
+                return Err(CloseReason::Stuck("a payload that was not announced"));
             };
             self.outgoing = Outgoing::Payload { left };
             if let Task::Sending(transfer) = &mut self.task {
@@ -185,7 +193,7 @@ impl Connection {
         Ok(result)
     }
 
-    /// So many bytes of the payload under way have left.
+    /// Counts bytes of the payload as sent.
     fn payload_left(&mut self, now: Instant, n: u64) {
         self.session.payload_sent(now, n);
         if let Outgoing::Payload { left } = &mut self.outgoing {
@@ -197,70 +205,71 @@ impl Connection {
         }
     }
 
-    /// Takes bytes in, as far as somebody waits for them.
-    fn take_in(
+    /// Receives bytes, if the connection can take any.
+    fn fill(
         &mut self,
         now: Instant,
-        desk: &mut Desk<'_>,
+        cx: &mut TurnContext<'_>,
         budget: &mut Budget,
-    ) -> Result<Took, End> {
+    ) -> Result<ReadOutcome, CloseReason> {
         match (self.phase, &self.task) {
-            (Phase::Lingering { .. }, _) => self.throw_away(desk, budget),
-            (Phase::Leaving { .. }, _) => Ok(Took::Nothing),
-            (Phase::Open, Task::Idle) if self.nothing_to_put_out() && !self.peer_ended => {
-                self.take_control(now, desk, budget)
+            (Phase::Lingering { .. }, _) => self.discard_input(cx, budget),
+            (Phase::Flushing { .. }, _) => Ok(ReadOutcome::Nothing),
+            (Phase::Open, Task::Idle) if self.is_flushed() && !self.peer_ended => {
+                self.take_control(now, cx, budget)
             }
-            (Phase::Open, Task::Receiving(_)) => self.take_slice(now, desk, budget),
+            (Phase::Open, Task::Receiving(_)) => self.take_slice(now, cx, budget),
             (Phase::Open, Task::Discarding(answer)) => {
                 let answer = *answer;
                 if matches!(self.session.wants(), Wants::Payload { .. }) {
-                    return self.discard_slice(now, desk, budget);
+                    return self.discard_slice(now, cx, budget);
                 }
                 self.task = Task::Idle;
                 if let Some(code) = answer {
-                    self.say(&refused(code))?;
+                    self.respond(&error_response(code))?;
                 }
-                Ok(Took::Something)
+                Ok(ReadOutcome::Something)
             }
-            (Phase::Open, Task::Idle | Task::Asked | Task::Opening(..) | Task::Sending(_)) => {
-                Ok(Took::Nothing)
+            (Phase::Open, Task::Idle | Task::Working | Task::Opening(..) | Task::Sending(_)) => {
+                Ok(ReadOutcome::Nothing)
             }
         }
     }
 
-    /// Control bytes, for the session. One that breaks the protocol is told so and left.
+    /// Receives control bytes for the state machine. A peer that violates the protocol gets an error and
+    /// the connection closes.
     fn take_control(
         &mut self,
         now: Instant,
-        desk: &mut Desk<'_>,
+        cx: &mut TurnContext<'_>,
         budget: &mut Budget,
-    ) -> Result<Took, End> {
+    ) -> Result<ReadOutcome, CloseReason> {
         if self.unread.is_empty() {
-            let n = match self.wire.read(desk.scratch)? {
-                Received::Blocked => return Ok(Took::Nothing),
+            let n = match self.socket.read(cx.scratch)? {
+                Received::Blocked => return Ok(ReadOutcome::Nothing),
                 Received::End => return self.peer_ends(),
                 Received::Bytes(n) => n,
             };
             budget.spend(n);
-            desk.metrics.received(n as u64);
-            let bytes = desk.scratch.get(..n).unwrap_or_default();
+            cx.metrics.received(n as u64);
+            let bytes = cx.scratch.get(..n).unwrap_or_default();
             match self.session.handle_input(now, bytes) {
                 Ok(taken) => {
                     self.unread.extend_from_slice(bytes.get(taken..).unwrap_or_default());
                 }
                 Err(error) => self.break_off(now, &error),
             }
-            return Ok(Took::Something);
+            return Ok(ReadOutcome::Something);
         }
         match self.session.handle_input(now, &self.unread) {
-            Ok(0) => Err(End::Stuck("bytes that the session does not take")),
+            Ok(0) => Err(CloseReason::Stuck("bytes that the session does not take")),
             Ok(taken) => {
                 forget(&mut self.unread, taken);
-                Ok(Took::Something)
+                Ok(ReadOutcome::Something)
             }
             Err(error) => {
                 self.break_off(now, &error);
-                Ok(Took::Something)
+                Ok(ReadOutcome::Something)
             }
         }
     }
@@ -268,44 +277,44 @@ impl Connection {
     fn break_off(&mut self, now: Instant, error: &super::SessionError) {
         debug!(peer = self.peer(), %error, "the session ended");
         self.unread = Vec::new();
-        self.leave(now);
+        self.begin_close(now);
     }
 
-    fn peer_ends(&mut self) -> Result<Took, End> {
-        self.session.handle_eof().map_err(End::Truncated)?;
+    fn peer_ends(&mut self) -> Result<ReadOutcome, CloseReason> {
+        self.session.handle_eof().map_err(CloseReason::Truncated)?;
         self.peer_ended = true;
-        Ok(Took::Something)
+        Ok(ReadOutcome::Something)
     }
 
-    /// Bytes of a slice, for the upload.
+    /// Receives bytes of a slice for the upload.
     fn take_slice(
         &mut self,
         now: Instant,
-        desk: &mut Desk<'_>,
+        cx: &mut TurnContext<'_>,
         budget: &mut Budget,
-    ) -> Result<Took, End> {
-        let Task::Receiving(intake) = &mut self.task else { return Ok(Took::Nothing) };
+    ) -> Result<ReadOutcome, CloseReason> {
+        let Task::Receiving(receive) = &mut self.task else { return Ok(ReadOutcome::Nothing) };
         let mut took = false;
         let mut paused = false;
         while budget.left() > 0 {
-            let room = match intake.room(desk.buffers) {
+            let room = match receive.room(cx.buffers) {
                 Ok(room) => room,
-                Err(NoRoom::Enough) => break,
-                Err(NoRoom::NoBuffer) => {
-                    // Whatever is held goes to the pool now, and comes back as a free buffer.
+                Err(NotReceiving::Enough) => break,
+                Err(NotReceiving::NoBuffer) => {
+                    // The buffers go to the pool now, and come back free.
                     paused = true;
                     break;
                 }
             };
             let n = if self.unread.is_empty() {
-                match self.wire.read(room)? {
+                match self.socket.read(room)? {
                     Received::Blocked => {
                         paused = true;
                         break;
                     }
                     Received::End => return self.peer_ends(),
                     Received::Bytes(n) => {
-                        desk.metrics.received(n as u64);
+                        cx.metrics.received(n as u64);
                         n
                     }
                 }
@@ -315,41 +324,43 @@ impl Connection {
                 forget(&mut self.unread, n);
                 n
             };
-            intake.received(n);
+            receive.received(n);
             self.session.payload_received(now, n as u64);
-            self.pace.moved(n as u64);
+            self.rate.moved(n as u64);
             budget.spend(n);
             took = true;
         }
-        intake.give_back_empty(desk.buffers);
+        receive.give_back_empty(cx.buffers);
         if self.ticket.is_none() {
-            if let Some(append) = intake.next_job(paused) {
-                self.ask(Job::Append(append), desk)?;
-                return Ok(Took::Something);
+            if let Some(append) = receive.next_job(paused) {
+                self.ask(Job::Append(append), cx)?;
+                return Ok(ReadOutcome::Something);
             }
             if !took
-                && intake.is_starved()
-                && let Some(witness) = NoBuffer::witnessed(desk.buffers)
+                && receive.is_starved()
+                && let Some(witness) = NoBuffer::witnessed(cx.buffers)
             {
-                return Ok(Took::Starved(witness));
+                return Ok(ReadOutcome::Starved(witness));
             }
         }
-        Ok(if took { Took::Something } else { Took::Nothing })
+        Ok(if took { ReadOutcome::Something } else { ReadOutcome::Nothing })
     }
 
-    /// Bytes of a slice that nobody wants.
+    /// Receives and discards bytes of a slice.
     fn discard_slice(
         &mut self,
         now: Instant,
-        desk: &mut Desk<'_>,
+        cx: &mut TurnContext<'_>,
         budget: &mut Budget,
-    ) -> Result<Took, End> {
-        let Wants::Payload { remaining } = self.session.wants() else { return Ok(Took::Nothing) };
+    ) -> Result<ReadOutcome, CloseReason> {
+        let Wants::Payload { remaining } = self.session.wants() else {
+            return Ok(ReadOutcome::Nothing);
+        };
         let most = usize::try_from(remaining).unwrap_or(usize::MAX);
         let n = if self.unread.is_empty() {
-            let room = most.min(desk.scratch.len());
-            match self.wire.read(desk.scratch.get_mut(..room).unwrap_or_default())? {
-                Received::Blocked => return Ok(Took::Nothing),
+            let room = most.min(cx.scratch.len());
+            match self.socket.read(cx.scratch.get_mut(..room).unwrap_or_default())? {
+                Received::Blocked => return Ok(ReadOutcome::Nothing),
                 Received::End => return self.peer_ends(),
                 Received::Bytes(n) => n,
             }
@@ -359,26 +370,30 @@ impl Connection {
             n
         };
         self.session.payload_received(now, n as u64);
-        self.pace.moved(n as u64);
+        self.rate.moved(n as u64);
         budget.spend(n);
-        Ok(Took::Something)
+        Ok(ReadOutcome::Something)
     }
 
-    /// Bytes after the end.
-    fn throw_away(&mut self, desk: &mut Desk<'_>, budget: &mut Budget) -> Result<Took, End> {
-        match self.wire.read(desk.scratch)? {
-            Received::Blocked => Ok(Took::Nothing),
-            Received::End => Err(End::Done),
+    /// Discards bytes that arrive while the connection lingers.
+    fn discard_input(
+        &mut self,
+        cx: &mut TurnContext<'_>,
+        budget: &mut Budget,
+    ) -> Result<ReadOutcome, CloseReason> {
+        match self.socket.read(cx.scratch)? {
+            Received::Blocked => Ok(ReadOutcome::Nothing),
+            Received::End => Err(CloseReason::Done),
             Received::Bytes(n) => {
                 budget.spend(n);
-                self.phase.put_up_with(n)?;
-                Ok(Took::Something)
+                self.phase.discard(n)?;
+                Ok(ReadOutcome::Something)
             }
         }
     }
 }
 
-/// The first `n` unread bytes were taken. Memory is not kept for the next time: most connections
+/// Removes the first `n` bytes. Frees the memory when nothing is left, because most connections
 /// never need it again.
 fn forget(unread: &mut Vec<u8>, n: usize) {
     if n >= unread.len() {

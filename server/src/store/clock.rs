@@ -1,4 +1,4 @@
-//! The clock, as an argument.
+//! The clock, passed in as an argument.
 
 use std::{
     fmt,
@@ -6,12 +6,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Tells the time in ns since 1970. It may stand still or go backwards: versions increase all the same.
+/// Tells the time in nanoseconds since 1970. The clock may stand still or go backwards; version
+/// numbers increase regardless.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
 
 impl Clock {
-    /// The system's clock. Before 1970 it says 0.
+    /// The system's clock. It reads 0 before 1970.
     #[must_use]
     pub fn system() -> Self {
         Self::new(|| {
@@ -20,12 +21,12 @@ impl Clock {
         })
     }
 
-    /// A clock that asks `now` for the ns since 1970.
+    /// A clock that calls `now` for the nanoseconds since 1970.
     pub fn new(now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time in ns since 1970.
+    /// The time in nanoseconds since 1970.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
         (self.0)()

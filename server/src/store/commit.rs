@@ -1,4 +1,4 @@
-//! From an upload to the current version, durably (STORE, "Put" 3 to 8).
+//! The commit: an upload becomes the current version, durably (STORE, "Put" 3 to 8).
 
 use std::os::unix::fs::FileExt;
 
@@ -9,61 +9,66 @@ use zput_common::{
 
 use super::{
     Store,
-    error::{Doing, Flaw, StoreError},
+    error::{Context, FormatViolation, StoreError},
     generation,
-    layout::{ObjectName, Shelf},
+    layout::{Area, ObjectName},
     object::Object,
     record::Trailer,
     shard::LockedShard,
     upload::{Received, Target, Upload, check_header},
 };
 
-/// Bytes of an object up to which it is synced together with its record, while the shard is locked.
-const SYNCED_WITH_RECORD: u64 = 1024 * 1024;
+/// An object of at most this many bytes is synced together with its record, while the shard is
+/// locked.
+const SYNCED_WITH_RECORD_MAX_BYTES: u64 = 1024 * 1024;
 
 impl Upload {
-    /// Makes the object the current version. When this returns its version, it is durable.
+    /// Makes the object the current version. The version is durable when this returns it.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Older`] and [`StoreError::Ahead`] for its
-    /// generation, [`StoreError::Malformed`] when a sealed object's header, key or
-    /// footer length do not fit; [`StoreError::Suspect`]. After [`StoreError::Io`] the object may or may not be there; never in part.
+    /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Older`] and
+    /// [`StoreError::Ahead`] for its generation, [`StoreError::Malformed`] when a sealed object's
+    /// header, key or footer length do not fit; [`StoreError::Suspect`]. After [`StoreError::Io`]
+    /// the whole object may be there or not, never a part of it.
     pub fn commit(self) -> Result<Version, StoreError> {
-        self.commit_if(generation::check)
+        self.commit_checked(generation::check)
     }
 
-    /// The same for a copy of an earlier version, whose generation may be as low as somebody wants it.
+    /// Commits a copy of an earlier version, whose generation may be lower than the current one's.
     pub(super) fn commit_copy(self) -> Result<Version, StoreError> {
-        self.commit_if(|_, _, _| Ok(()))
+        self.commit_checked(|_, _, _| Ok(()))
     }
 
-    fn commit_if(
+    fn commit_checked(
         self,
-        may_follow: impl FnOnce(u64, &[u8], &[&Object]) -> Result<(), StoreError>,
+        check_generation: impl FnOnce(u64, &[u8], &[&Object]) -> Result<(), StoreError>,
     ) -> Result<Version, StoreError> {
         let (store, target, received) = self.into_received()?;
         let (envelope, header) = check_payload(&target, &received)?;
-        let is_small = received.length <= SYNCED_WITH_RECORD;
+        let is_small = received.length <= SYNCED_WITH_RECORD_MAX_BYTES;
         if !is_small {
-            // The expensive one, before anybody waits for the lock.
-            store.syncs().data(received.staged.file(), "sync an upload")?;
+            // The expensive fsync comes before this thread takes the shard's lock, so other writers
+            // do not wait for it.
+            store.fsync().data(received.staged.file(), "sync an upload")?;
         }
 
-        let name = ObjectName::of(&target.key);
-        let shard = LockedShard::to_change(store.syncs(), name.shard())?;
+        let name = ObjectName::for_key(&target.key);
+        let shard = LockedShard::for_write(store.fsync(), name.shard())?;
         let current = shard.current(&target.key)?;
         check_condition(target.condition, &shard, current.as_ref())?;
         let now_ns = store.clock().now_ns();
-        let shelved = shard.newest_shelved(name)?;
+        let newest_noncurrent = shard.newest_noncurrent(name)?;
         if let Some(header) = header {
-            // One that has rotted says nothing.
-            let replaced = shelved.and_then(|(version, shelf)| {
-                shard.shelved(shelf, &target.key, version).ok().flatten()
+            // An old version that is corrupt has no generation to compare with.
+            let noncurrent = newest_noncurrent.and_then(|(version, area)| {
+                shard.noncurrent(area, &target.key, version).ok().flatten()
             });
-            let before: Vec<&Object> = current.iter().chain(&replaced).collect();
-            may_follow(now_ns, &header, &before)?;
+            let before: Vec<&Object> = current.iter().chain(&noncurrent).collect();
+            check_generation(now_ns, &header, &before)?;
         }
-        let newest = shelved.map(|(version, _)| version).max(current.as_ref().map(Object::version));
+        let newest = newest_noncurrent
+            .map(|(version, _)| version)
+            .max(current.as_ref().map(Object::version));
         let version = next_version(now_ns, newest)?;
 
         let Received { staged, table, length, .. } = received;
@@ -80,38 +85,41 @@ impl Upload {
         };
         let mut record = table.into_bytes();
         record.extend_from_slice(&trailer.encode());
-        staged.file().write_all_at(&record, length).doing("write a record")?;
+        staged.file().write_all_at(&record, length).context("write a record")?;
         store
-            .syncs()
+            .fsync()
             .data(staged.file(), if is_small { "sync an upload" } else { "sync a record" })?;
 
         if let Some(current) = &current {
-            shard.link_current_to(Shelf::History, current)?;
-            // Before the rename takes its old name away: no file system promises an order between two directories, and
-            // after a power cut an acknowledged version must have one name at least.
-            shard.sync(Shelf::History)?;
-            shard.withdraw_from_trash(current)?;
+            shard.link_current_to(Area::History, current)?;
+            // Before the rename removes the old name: no file system promises an order between two
+            // directories, and after a power cut an acknowledged version must have at least one
+            // name.
+            shard.sync(Area::History)?;
+            shard.unlink_from_trash(current)?;
         }
-        staged.place(shard.dir_to_change(Shelf::Objects)?, &name.to_string())?;
-        // Who puts here next need not wait, and shares the sync. Whoever else acts on this version makes its name durable first.
-        store.syncs().trusted_dir(shard.unlock(Shelf::Objects)?)?;
+        staged.rename_into_place(shard.dir_for_write(Area::Objects)?, &name.to_string())?;
+        // The next writer of this shard need not wait for this fsync and may share it. A caller
+        // that acts on this version otherwise makes the version's name durable first.
+        store.fsync().dir_before_ack(shard.unlock(Area::Objects)?)?;
         Ok(version)
     }
 }
 
-/// Spares a client the sending of an object whose condition does not hold already.
-pub(super) fn refuse_hopeless(store: &Store, target: &Target) -> Result<(), StoreError> {
+/// Refuses an object whose condition already does not hold, before the client sends it.
+pub(super) fn check_early(store: &Store, target: &Target) -> Result<(), StoreError> {
     if target.condition == Condition::Any {
         return Ok(());
     }
-    let shard = LockedShard::shared(store.syncs(), ObjectName::of(&target.key).shard())?;
+    let shard = LockedShard::shared(store.fsync(), ObjectName::for_key(&target.key).shard())?;
     check_condition(target.condition, &shard, shard.current(&target.key)?.as_ref())
 }
 
-/// Whether `condition` holds of the current version.
+/// Checks that `condition` holds for the current version.
 ///
-/// "Already there" is an acknowledgement as good as "committed": whoever renamed the current version into place may have
-/// been killed before it made the name durable, so that is done here first.
+/// "Already there" acknowledges a version just as "committed" does. The process that renamed the
+/// current version into place may have been killed before it made the name durable, so the name is
+/// made durable here first.
 pub(super) fn check_condition(
     condition: Condition,
     shard: &LockedShard,
@@ -121,7 +129,7 @@ pub(super) fn check_condition(
     if holds(condition, current) {
         return Ok(());
     }
-    shard.sync(Shelf::Objects)?;
+    shard.sync(Area::Objects)?;
     Err(StoreError::Exists(current))
 }
 
@@ -134,8 +142,8 @@ pub(super) fn holds(condition: Condition, current: Option<Version>) -> bool {
     }
 }
 
-/// STORE: "max(clock, newest version of this key in objects, history and trash + 1)". The current one need not be
-/// the newest: it may have come back from the trash.
+/// STORE: "max(clock, newest version of this key in objects, history and trash + 1)". The current
+/// version need not be the newest: it may have been restored from the trash.
 fn next_version(now_ns: u64, newest: Option<Version>) -> Result<Version, StoreError> {
     match newest {
         None => Ok(Version(now_ns)),
@@ -146,8 +154,8 @@ fn next_version(now_ns: u64, newest: Option<Version>) -> Result<Version, StoreEr
     }
 }
 
-/// Checks the payload as far as a server can (PROTOCOL 5, "What a server checks"); gives its header
-/// as well. A plain object has an envelope of zeros, and no header.
+/// Checks the payload as far as a server can (PROTOCOL 5, "What a server checks") and returns its
+/// header. A plain object has an envelope of zeros and no header.
 fn check_payload(
     target: &Target,
     received: &Received,
@@ -155,22 +163,22 @@ fn check_payload(
     let prefix = read(received, 0, PREFIX_BYTES as u64)?;
     if target.kind == Kind::Plain {
         return if prefix.starts_with(&HEADER_MAGIC) {
-            Err(Flaw::PlainLooksSealed.into())
+            Err(FormatViolation::PlainLooksSealed.into())
         } else {
             Ok((Envelope { header_length: 0, footer_length: 0 }, None))
         };
     }
     let tail_begin = received.length.saturating_sub(TAIL_BYTES as u64);
     let tail = read(received, tail_begin, received.length)?;
-    let envelope = Envelope::new(&prefix, &tail, received.length).map_err(Flaw::from)?;
+    let envelope = Envelope::new(&prefix, &tail, received.length).map_err(FormatViolation::from)?;
     let header = read(received, 0, envelope.header_length.into())?;
     check_blob(&header, target, &envelope, received)?;
     Ok((envelope, Some(header)))
 }
 
-/// Checks that the slices are the parts of a blob with this header, and its footer: nothing becomes current that no
-/// reader could open for a reason that shows without a key. The payload is not read again: the digests of the slices
-/// are compared with those of the footer.
+/// Checks that the slices are the parts of a blob with this header, followed by its footer, so that
+/// no object becomes current that every reader would refuse for a reason visible without a key. The
+/// payload is not read again: the digests of the slices are compared with those in the footer.
 fn check_blob(
     header: &[u8],
     target: &Target,
@@ -180,14 +188,15 @@ fn check_blob(
     let header = check_header(header, &target.key)?;
     let footer_begin = received.length - u64::from(envelope.footer_length);
     let footer = read(received, footer_begin, received.length)?;
-    let footer = FooterFields::parse(&footer, &header).map_err(Flaw::from)?;
-    Ok(footer.check_slices(received.table.rows()).map_err(Flaw::from)?)
+    let footer = FooterFields::parse(&footer, &header).map_err(FormatViolation::from)?;
+    Ok(footer.check_slices(received.table.rows()).map_err(FormatViolation::from)?)
 }
 
-/// The bytes from `begin` to `end`, as far as the upload has them: at most a footer, 8 MiB of digests and a little.
+/// The bytes from `begin` to `end`, as far as the upload has them. At most a footer: 8 MiB of
+/// digests and a few bytes more.
 fn read(received: &Received, begin: u64, end: u64) -> Result<Vec<u8>, StoreError> {
     let end = end.min(received.length);
     let mut bytes = vec![0; (end - begin) as usize];
-    received.staged.file().read_exact_at(&mut bytes, begin).doing("read an upload")?;
+    received.staged.file().read_exact_at(&mut bytes, begin).context("read an upload")?;
     Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! Deleting and restoring (STORE, "Delete" and "Restore"): nothing is ever thrown away.
+//! Deleting and restoring (STORE, "Delete" and "Restore"). No version is ever discarded.
 
 use std::os::unix::fs::FileExt;
 
@@ -10,45 +10,47 @@ use zput_common::{
 use super::{
     Store,
     commit::check_condition,
-    error::{Doing, OfFile as _, Rot, StoreError},
-    layout::{ObjectName, Shelf},
+    error::{Context, Corruption, StoreError, WithFile as _},
+    layout::{Area, ObjectName},
     object::Object,
     record::SliceTable,
     shard::LockedShard,
     upload::{Target, Upload},
 };
 
-/// How much of a slice is copied at a time.
+/// Bytes of a slice that are copied at a time.
 const COPY_BYTES: usize = 256 * 1024;
 
 impl Store {
     /// Moves the current version to the trash and returns its number.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is none, whatever the condition; [`StoreError::Exists`] when there is one and the condition
-    /// does not hold; [`StoreError::Suspect`].
+    /// [`StoreError::NotFound`] when there is no current version, whatever the condition;
+    /// [`StoreError::Exists`] when there is one and the condition does not hold;
+    /// [`StoreError::Suspect`].
     pub fn delete(&self, key: &ObjectKey, condition: Condition) -> Result<Version, StoreError> {
-        let name = ObjectName::of(key);
-        let shard = LockedShard::to_change(self.syncs(), name.shard())?;
+        let name = ObjectName::for_key(key);
+        let shard = LockedShard::for_write(self.fsync(), name.shard())?;
         let Some(current) = shard.current(key)? else {
-            // An earlier delete may have been killed before it made this durable.
-            shard.sync(Shelf::Objects)?;
+            // An earlier delete may have been killed before it made the unlink durable.
+            shard.sync(Area::Objects)?;
             return Err(StoreError::NotFound);
         };
         check_condition(condition, &shard, Some(&current))?;
-        shard.link_current_to(Shelf::Trash, &current)?;
-        shard.sync(Shelf::Trash)?;
-        shard.unlink(Shelf::Objects, &name.to_string())?;
-        shard.sync(Shelf::Objects)?;
+        shard.link_current_to(Area::Trash, &current)?;
+        shard.sync(Area::Trash)?;
+        shard.unlink(Area::Objects, &name.to_string())?;
+        shard.sync(Area::Objects)?;
         Ok(current.version())
     }
 
-    /// Makes an earlier or a deleted version the current one, and returns the number that it has then: its own
-    /// when it comes back from the trash to a key without a current version or is the current one anyway; a new one
-    /// when it is copied.
+    /// Makes an earlier or deleted version the current one and returns the number it has then. That
+    /// is its own number if it returns from the trash to a key without a current version, or is the
+    /// current version already; a copy gets a new number.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the copy finds a slice that has rotted; [`StoreError::Suspect`].
+    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the copy finds a damaged slice;
+    /// [`StoreError::Suspect`].
     pub fn restore(&self, key: &ObjectKey, version: Version) -> Result<Version, StoreError> {
         match self.restore_in_place(key, version)? {
             None => Ok(version),
@@ -56,38 +58,39 @@ impl Store {
         }
     }
 
-    /// Restores what needs no copy; gives back the version that does.
+    /// Restores a version that needs no copy; returns a version that does need one.
     fn restore_in_place(
         &self,
         key: &ObjectKey,
         version: Version,
     ) -> Result<Option<Object>, StoreError> {
-        let name = ObjectName::of(key);
-        let shard = LockedShard::to_change(self.syncs(), name.shard())?;
+        let name = ObjectName::for_key(key);
+        let shard = LockedShard::for_write(self.fsync(), name.shard())?;
         let current = shard.current(key)?;
         if current.as_ref().is_some_and(|current| current.version() == version) {
-            shard.sync(Shelf::Objects)?;
+            shard.sync(Area::Objects)?;
             return Ok(None);
         }
-        let Some(trashed) = shard.shelved(Shelf::Trash, key, version)? else {
-            let old = shard.shelved(Shelf::History, key, version)?;
+        let Some(trashed) = shard.noncurrent(Area::Trash, key, version)? else {
+            let old = shard.noncurrent(Area::History, key, version)?;
             return old.ok_or(StoreError::NotFound).map(Some);
         };
         if current.is_some() {
             return Ok(Some(trashed));
         }
-        shard.link_back(&trashed)?;
-        shard.sync(Shelf::Objects)?;
-        shard.unlink(Shelf::Trash, &name.version_file(version))?;
-        shard.sync(Shelf::Trash)?;
+        shard.link_as_current(&trashed)?;
+        shard.sync(Area::Objects)?;
+        shard.unlink(Area::Trash, &name.version_file(version))?;
+        shard.sync(Area::Trash)?;
         Ok(None)
     }
 
-    /// Puts a version's bytes once more, as they were written by whom, and verifies them on their way.
+    /// Puts a version's bytes again, in the same slices and for the same device, and verifies them
+    /// while copying.
     fn copy_to_current(&self, old: &Object) -> Result<Version, StoreError> {
         let trailer = old.trailer();
-        let kept = ObjectName::of(&trailer.key).version_file(old.version());
-        let table = SliceTable::read(old.file(), trailer).of_file(&kept)?;
+        let version_name = ObjectName::for_key(&trailer.key).version_file(old.version());
+        let table = SliceTable::read(old.file(), trailer).with_file(&version_name)?;
         let target = Target {
             key: trailer.key.clone(),
             kind: trailer.kind,
@@ -104,11 +107,11 @@ impl Store {
                 let piece = (end - upload.length()).min(COPY_BYTES as u64) as usize;
                 let piece = &mut buffer[..piece];
                 let read = old.file().read_exact_at(piece, upload.length());
-                read.reading("read an object", &kept)?;
+                read.context_read("read an object", &version_name)?;
                 upload.write(piece)?;
             }
             upload.end_slice().map_err(|error| match error {
-                StoreError::Digest => Rot::Slice(index).into(),
+                StoreError::Digest => Corruption::Slice(index).into(),
                 other => other,
             })?;
         }

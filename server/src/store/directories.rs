@@ -1,8 +1,8 @@
-//! The directories of a store: they are there, or they are made again.
+//! The directories of a store, which are recreated when they are missing.
 //!
-//! Many tools copy files alone (rclone, object storage, git, `zip -D`), and others set modes of their own. What such a copy
-//! leaves out holds nothing, so it is made again: what tells a store from anything else is `zput-store.toml`, and no object
-//! is in a directory that is not there.
+//! Many tools copy files only (rclone, object storage, git, `zip -D`), and others set modes of
+//! their own. A directory that such a copy leaves out was empty, so it is recreated:
+//! `zput-store.toml` alone identifies a store, and a missing directory contains no object.
 
 use std::{
     io::{self, ErrorKind},
@@ -13,74 +13,75 @@ use std::{
 use rustix::fs::Mode;
 
 use super::{
-    error::{Doing, StoreError},
-    layout::{CLIENTS, INVITES, LOCKS, QUARANTINE, SERVER_KEY_FILE, STAGING, Shard, Shelf},
-    sync::Syncs,
+    error::{Context, StoreError},
+    fsync::Fsync,
+    layout::{Area, CLIENTS, INVITES, LOCKS, QUARANTINE, SERVER_KEY_FILE, STAGING, Shard},
 };
 use crate::sys::fs::{self, EntryKind};
 
-/// The directories that hold something else than versions.
-pub(super) const SMALL: [&str; 5] = [STAGING, QUARANTINE, LOCKS, CLIENTS, INVITES];
+/// The directories that hold other things than versions.
+pub(super) const NON_OBJECT_DIRS: [&str; 5] = [STAGING, QUARANTINE, LOCKS, CLIENTS, INVITES];
 
-/// Who else may do something with a file or a directory.
-const OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
+/// The permissions of the group and of all other users.
+const GROUP_AND_OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
 
-/// Opens a directory of the store by its path from the store's own. One that is missing is made again; `None` where nothing
-/// can be made, and then it is as good as empty.
-pub(super) fn open(syncs: &Syncs, path: &str) -> Result<Option<OwnedFd>, StoreError> {
-    let found = fs::open_dir(syncs.root(), path);
+/// Opens a directory of the store by its path from the store's own. A missing one is recreated;
+/// `None` on a read-only store, where a missing directory counts as empty.
+pub(super) fn open(fsync: &Fsync, path: &str) -> Result<Option<OwnedFd>, StoreError> {
+    let found = fs::open_dir(fsync.root(), path);
     match found {
-        Err(error) if error.kind() == ErrorKind::NotFound && syncs.is_read_only() => Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => make_again(syncs, path).map(Some),
-        found => found.reading("open a directory", path).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound && fsync.is_read_only() => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => recreate(fsync, path).map(Some),
+        found => found.context_read("open a directory", path).map(Some),
     }
 }
 
-fn make_again(syncs: &Syncs, path: &str) -> Result<OwnedFd, StoreError> {
+fn recreate(fsync: &Fsync, path: &str) -> Result<OwnedFd, StoreError> {
     const MAKING: &str = "make a directory again";
-    // Another store, or the directory below a disk that is gone, is none that lacks a directory.
-    syncs.check_root()?;
-    let mut dir = fs::open_dir(syncs.root(), ".").doing_to(MAKING, path)?;
+    // The store's directory must still be in its place: the mount point of a disk that was
+    // unmounted, or another store, must not get a directory.
+    fsync.check_root()?;
+    let mut dir = fs::open_dir(fsync.root(), ".").context_file(MAKING, path)?;
     for name in path.split('/') {
-        if fs::make_dir(&dir, name).doing_to(MAKING, path)? {
-            syncs.dir(&dir)?;
+        if fs::make_dir(&dir, name).context_file(MAKING, path)? {
+            fsync.dir(&dir)?;
         }
-        dir = fs::open_dir(&dir, name).doing_to(MAKING, path)?;
+        dir = fs::open_dir(&dir, name).context_file(MAKING, path)?;
     }
     tracing::warn!(directory = path, "a directory of the store was missing and was made again");
     Ok(dir)
 }
 
-/// A directory of the store that stays open.
+/// A directory of the store that is kept open.
 #[derive(Debug)]
 pub(super) struct OpenDirectory {
     path: &'static str,
     open: Mutex<Option<Identified>>,
 }
 
-/// An open directory, with its device and inode.
+/// An open directory, with its device and inode numbers.
 type Identified = (Arc<OwnedFd>, (u64, u64));
 
 impl OpenDirectory {
-    /// That is at `path` from the store's own.
-    pub(super) const fn of(path: &'static str) -> Self {
+    /// The directory at `path`, from the store's own. It is opened when it is first used.
+    pub(super) const fn new(path: &'static str) -> Self {
         Self { path, open: Mutex::new(None) }
     }
 
-    /// The directory that has the path now. One that was removed is made again, and one that took its place is opened;
-    /// `None` where nothing can be made.
-    pub(super) fn get(&self, syncs: &Syncs) -> Result<Option<Arc<OwnedFd>>, StoreError> {
+    /// The directory that has the path now. A removed one is recreated, and one that took its place
+    /// is opened; `None` on a read-only store without it.
+    pub(super) fn get(&self, fsync: &Fsync) -> Result<Option<Arc<OwnedFd>>, StoreError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = fs::identity_at(syncs.root(), self.path).map(|found| found.inode);
+        let there = fs::stat_at(fsync.root(), self.path).map(|found| found.inode);
         if let (Some((dir, inode)), Ok(there)) = (&*open, &there)
             && inode == there
         {
             return Ok(Some(Arc::clone(dir)));
         }
         *open = None;
-        let Some(dir) = self::open(syncs, self.path)? else { return Ok(None) };
+        let Some(dir) = self::open(fsync, self.path)? else { return Ok(None) };
         let (dir, inode) = {
-            let inode = fs::identity(&dir).reading("look at a directory", self.path)?.inode;
+            let inode = fs::stat(&dir).context_read("look at a directory", self.path)?.inode;
             (Arc::new(dir), inode)
         };
         *open = Some((Arc::clone(&dir), inode));
@@ -88,62 +89,63 @@ impl OpenDirectory {
     }
 }
 
-/// What was not as a store makes it, when the store was opened.
+/// The deviations from a store's layout that were found when the store was opened.
 #[derive(Debug, Default)]
-struct Found {
-    /// Directories and locks that were not there.
+struct Repairs {
+    /// Number of directories and lock files that were missing.
     missing: usize,
-    /// Those that others could get at, or their owner could not.
-    loose: usize,
-    /// The first thing of which that could not be changed, and why.
-    stuck: Option<(String, io::Error)>,
-    /// Whether others could read the server's key.
+    /// Number of files and directories that other users could access, or their owner could not.
+    wrong_mode: usize,
+    /// The first of those whose mode could not be changed, and the error.
+    unfixable: Option<(String, io::Error)>,
+    /// Whether other users could read the server's key.
     key_was_open: bool,
 }
 
-/// Makes what is missing, closes what is open to others, and opens to their owner what a copy closed.
+/// Recreates missing directories and lock files, removes other users' access, and restores the
+/// owner's access where a copy lost it.
 ///
 /// # Errors
-/// Refuses something else in the place of a directory, and what cannot be made.
-pub(super) fn mend(syncs: &Syncs) -> Result<(), StoreError> {
-    let mut mending = Mending { syncs, found: Found::default() };
-    let shelves = Shelf::ALL.map(Shelf::name);
-    for dir in SMALL.into_iter().chain(shelves) {
-        mending.directory(syncs.root(), dir, dir)?;
+/// When something else is in the place of a directory, or a missing one cannot be made.
+pub(super) fn repair(fsync: &Fsync) -> Result<(), StoreError> {
+    let mut repair = Repair { fsync, done: Repairs::default() };
+    let areas = Area::ALL.map(Area::name);
+    for dir in NON_OBJECT_DIRS.into_iter().chain(areas) {
+        repair.directory(fsync.root(), dir, dir)?;
     }
-    syncs_if(syncs, mending.found.missing > 0, syncs.root())?;
-    for dir in shelves.into_iter().chain([LOCKS]) {
-        let fd = match fs::open_dir(syncs.root(), dir) {
-            // Only where it could not be made.
+    fsync_dir_if(fsync, repair.done.missing > 0, fsync.root())?;
+    for dir in areas.into_iter().chain([LOCKS]) {
+        let fd = match fs::open_dir(fsync.root(), dir) {
+            // Missing only on a read-only store, where it could not be recreated.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            fd => fd.reading("open a directory", dir)?,
+            fd => fd.context_read("open a directory", dir)?,
         };
-        let before = mending.found.missing;
+        let before = repair.done.missing;
         for shard in Shard::all() {
             let (name, path) = (shard.to_string(), format!("{dir}/{shard}"));
             if dir == LOCKS {
-                mending.lock(fd.as_fd(), &name, &path)?;
+                repair.lock(fd.as_fd(), &name, &path)?;
             } else {
-                mending.directory(fd.as_fd(), &name, &path)?;
+                repair.directory(fd.as_fd(), &name, &path)?;
             }
         }
-        syncs_if(syncs, mending.found.missing > before, fd.as_fd())?;
+        fsync_dir_if(fsync, repair.done.missing > before, fd.as_fd())?;
     }
-    mending.server_key()?;
-    mending.found.tell(syncs.is_read_only());
+    repair.server_key()?;
+    repair.done.log(fsync.is_read_only());
     Ok(())
 }
 
-fn syncs_if(syncs: &Syncs, changed: bool, dir: BorrowedFd<'_>) -> Result<(), StoreError> {
-    if changed && !syncs.is_read_only() { syncs.dir(dir) } else { Ok(()) }
+fn fsync_dir_if(fsync: &Fsync, changed: bool, dir: BorrowedFd<'_>) -> Result<(), StoreError> {
+    if changed && !fsync.is_read_only() { fsync.dir(dir) } else { Ok(()) }
 }
 
-struct Mending<'a> {
-    syncs: &'a Syncs,
-    found: Found,
+struct Repair<'a> {
+    fsync: &'a Fsync,
+    done: Repairs,
 }
 
-impl Mending<'_> {
+impl Repair<'_> {
     fn directory(
         &mut self,
         above: BorrowedFd<'_>,
@@ -151,13 +153,14 @@ impl Mending<'_> {
         path: &str,
     ) -> Result<(), StoreError> {
         let Some(mode) = kind_at(above, name, path, EntryKind::Directory)? else {
-            self.found.missing += 1;
-            if !self.syncs.is_read_only() {
-                fs::make_dir(above, name).doing_to("make a directory again", path)?;
+            self.done.missing += 1;
+            if !self.fsync.is_read_only() {
+                fs::make_dir(above, name).context_file("make a directory again", path)?;
             }
             return Ok(());
         };
-        // What a directory that is shared by its group gives to those below it stays.
+        // A set-group-ID bit of a directory that a group shares is inherited by the directories
+        // below, and kept.
         let wanted = fs::DIR_MODE | (mode & Mode::SGID);
         if mode != wanted {
             self.set_mode(above, name, path, wanted);
@@ -167,8 +170,8 @@ impl Mending<'_> {
 
     fn lock(&mut self, above: BorrowedFd<'_>, name: &str, path: &str) -> Result<(), StoreError> {
         let Some(mode) = kind_at(above, name, path, EntryKind::File)? else {
-            self.found.missing += 1;
-            return if self.syncs.is_read_only() { Ok(()) } else { make_lock(above, name, path) };
+            self.done.missing += 1;
+            return if self.fsync.is_read_only() { Ok(()) } else { make_lock(above, name, path) };
         };
         if !mode.contains(fs::FILE_MODE) {
             self.set_mode(above, name, path, fs::FILE_MODE);
@@ -176,86 +179,92 @@ impl Mending<'_> {
         Ok(())
     }
 
-    /// That it is there is seen when it is read.
+    /// A missing key file is reported when the key is read.
     fn server_key(&mut self) -> Result<(), StoreError> {
-        let root = self.syncs.root();
+        let root = self.fsync.root();
         let mode = kind_at(root, SERVER_KEY_FILE, SERVER_KEY_FILE, EntryKind::File)?;
-        if let Some(mode) = mode.filter(|mode| mode.intersects(OTHERS)) {
-            self.found.key_was_open = true;
+        if let Some(mode) = mode.filter(|mode| mode.intersects(GROUP_AND_OTHERS)) {
+            self.done.key_was_open = true;
             self.set_mode(root, SERVER_KEY_FILE, SERVER_KEY_FILE, mode & fs::FILE_MODE);
         }
         Ok(())
     }
 
     fn set_mode(&mut self, above: BorrowedFd<'_>, name: &str, path: &str, mode: Mode) {
-        self.found.loose += 1;
-        if !self.syncs.is_read_only()
+        self.done.wrong_mode += 1;
+        if !self.fsync.is_read_only()
             && let Err(error) = fs::set_mode(above, name, mode)
         {
-            self.found.stuck.get_or_insert((path.to_owned(), error));
+            self.done.unfixable.get_or_insert((path.to_owned(), error));
         }
     }
 }
 
-/// Makes the file that orders the writers of a shard.
+/// Creates the file whose lock orders the writers of a shard.
 pub(super) fn make_lock(above: BorrowedFd<'_>, name: &str, path: &str) -> Result<(), StoreError> {
     match fs::create(above, name) {
-        // Somebody else was faster.
+        // Another process created it first.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(drop).doing_to("make a lock again", path),
+        made => made.map(drop).context_file("make a lock again", path),
     }
 }
 
-/// The mode of what has this name; `None` where there is nothing.
+/// The mode of the file or directory with this name; `None` where there is none.
 fn kind_at(
     dir: BorrowedFd<'_>,
     name: &str,
     path: &str,
     wanted: EntryKind,
 ) -> Result<Option<Mode>, StoreError> {
-    match fs::identity_at(dir, name) {
+    match fs::stat_at(dir, name) {
         Ok(found) if found.kind == wanted => Ok(Some(found.mode)),
         Ok(_) => Err(StoreError::Missing(path.to_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).reading("look at a directory", path),
+        Err(error) => Err(error).context_read("look at a directory", path),
     }
 }
 
-impl Found {
-    fn tell(&self, read_only: bool) {
-        let Self { missing, loose, stuck, key_was_open } = self;
+impl Repairs {
+    fn log(&self, read_only: bool) {
+        let Self { missing, wrong_mode, unfixable, key_was_open } = self;
         match (*missing, read_only) {
             (0, _) => {}
             (missing, false) => tracing::warn!(
                 missing,
-                "directories of the store were missing and were made again: some tools copy none that are empty"
+                "directories of the store were missing and were made again: some tools copy none \
+                 that are empty"
             ),
             (missing, true) => tracing::warn!(
                 missing,
-                "directories of the store are missing, and count as empty: some tools copy none that are empty"
+                "directories of the store are missing, and count as empty: some tools copy none \
+                 that are empty"
             ),
         }
         if *key_was_open {
             tracing::warn!(
                 file = SERVER_KEY_FILE,
-                "other users of this machine could read the server's key, as after a copy with modes of its own: \
+                "other users of this machine could read the server's key, as after a copy with \
+                 modes of its own: \
                  whoever did can pose as this server"
             );
         }
-        match stuck {
+        match unfixable {
             Some((file, error)) => tracing::warn!(
                 file,
                 %error,
-                "files of the store have modes that no store makes, and they cannot be changed (directories are \
+                "files of the store have modes that no store makes, and they cannot be changed \
+                 (directories are \
                  0700, server.key 0600)"
             ),
-            None if *loose > 0 && read_only => tracing::warn!(
-                files = loose,
-                "files of the store have modes that no store makes (directories are 0700, server.key 0600)"
+            None if *wrong_mode > 0 && read_only => tracing::warn!(
+                files = wrong_mode,
+                "files of the store have modes that no store makes (directories are 0700, \
+                 server.key 0600)"
             ),
-            None if *loose > 0 => tracing::warn!(
-                files = loose,
-                "files of the store had modes that no store makes: directories are 0700 again, server.key 0600"
+            None if *wrong_mode > 0 => tracing::warn!(
+                files = wrong_mode,
+                "files of the store had modes that no store makes: directories are 0700 again, \
+                 server.key 0600"
             ),
             None => {}
         }

@@ -1,4 +1,4 @@
-//! What can go wrong in a store.
+//! Errors of a store.
 
 use std::io;
 
@@ -8,87 +8,92 @@ use zput_common::{
     proto::message::{ErrorCode, Version},
 };
 
-/// Why a store did not do what it was asked. No text of it has a secret, or a path but of a file within the store, whose
-/// names hold nothing that a client chose.
+/// Why a store could not do what it was asked. No message contains a secret. The only paths in
+/// messages are those of files within the store, whose names contain nothing that a client chose.
 #[derive(Debug, Error)]
 pub enum StoreError {
     // Opening.
     /// The path leads to a file.
     #[error("this is not a directory")]
     NotADirectory,
-    /// A directory of something else.
+    /// The directory holds files and is not a store.
     #[error(
         "this directory is neither empty nor a store (it has no zput-store.toml): name an empty one"
     )]
-    Foreign,
-    /// It was a store once.
+    NotAStore,
+    /// There is a `server.key` and no `zput-store.toml`: a part of a store.
     #[error(
-        "this directory has a store's server.key and no zput-store.toml: it is a part of a store, or a copy that nobody \
-         finished; copy all files of the store"
+        "this directory has a store's server.key and no zput-store.toml: it is a part of a store, \
+         or an \
+         unfinished copy; copy all files of the store"
     )]
-    Unmarked,
-    /// A store was to be there, and is not.
+    IncompleteCopy,
+    /// There is no store, and the caller did not allow creating one.
     #[error(
-        "no store is there (no zput-store.toml): name the directory that zserve serves, or start zserve on it first"
+        "no store is there (no zput-store.toml): name the directory that zserve serves, or start \
+         zserve on it first"
     )]
     NoStore,
-    /// A store that a later zput made.
+    /// The store was created by a newer version of zput.
     #[error(
         "this store has format {found}, this zput knows format {}: use a newer zput",
         super::FORMAT
     )]
     NewerFormat {
-        /// The format it says it has.
+        /// The format number in `zput-store.toml`.
         found: u64,
     },
-    /// Nothing can be written there.
+    /// The directory cannot be written to.
     #[error("this directory cannot be written to: {0}")]
     NotWritable(#[source] io::Error),
-    /// A directory or a file of the layout is not there, or is something else (a link, say).
+    /// A directory or a file of the layout is missing, or is of another kind (a symbolic link,
+    /// say).
     #[error("the store's {0} is missing or is not what a store makes: restore it from a backup")]
     Missing(String),
-    /// `zput-store.toml` or `server.key` do not hold what they should.
+    /// `zput-store.toml` or `server.key` cannot be parsed.
     #[error("the store's {0} is damaged: restore it from a backup")]
     Damaged(&'static str),
 
     // Objects.
-    /// No such object, or no such version of it.
+    /// There is no such object, or no such version of it.
     #[error("no such object or version")]
     NotFound,
-    /// The condition does not hold: this is the current version, if there is one.
+    /// The condition does not hold. Contains the current version, if there is one.
     #[error("the condition does not hold: the current version is another one, or there is none")]
     Exists(Option<Version>),
-    /// As many as there may be (OPERATIONS: 1024) are under way.
+    /// The limit of uploads in progress (OPERATIONS: 1024) is reached.
     #[error("as many uploads are under way as there may be")]
-    Crowded,
-    /// As many as there may be compare what is claimed.
+    TooManyUploads,
+    /// The limit of claims that are read at once is reached.
     #[error("as many interrupted uploads are compared as there may be")]
-    CrowdedClaims,
-    /// Somebody else works on this upload.
+    TooManyClaims,
+    /// Another connection or process holds the upload's lease or its file's lock.
     #[error("another connection or process has this upload, or it is being committed")]
     InUse,
-    /// A sync of this store has failed, and nobody has verified it since.
+    /// An fsync of this store has failed, and the store has not been verified since.
     #[error(
-        "a sync of this store failed earlier, and it takes no writes until \"zserve check --clear-suspect\" has \
+        "a sync of this store failed earlier, and it takes no writes until \"zserve check \
+         --clear-suspect\" has \
          read it from the disk"
     )]
     Suspect,
-    /// Nothing can be written, because the file system or the permissions say so.
+    /// The file system or the permissions allow no writes.
     #[error("this store is read-only: {0}")]
     ReadOnly(io::Error),
-    /// The store's directory was unmounted, moved or removed, or another one has its place.
+    /// The store's directory was unmounted, moved or removed, or another directory took its place.
     #[error(
-        "the store's directory is not where it was when it was opened: nothing is written until it is, or the server \
+        "the store's directory is not where it was when it was opened: nothing is written until \
+         it is, or the server \
          starts again"
     )]
     Displaced,
-    /// Somebody else looks into the suspicion already.
-    #[error("somebody verifies this store already: wait for that to end")]
+    /// Another process is verifying the store already.
+    #[error("this store is being verified already: wait for that to end")]
     Verifying,
-    /// A file whose record does not hold: bit rot, or a strange hand.
+    /// An object file whose record does not hold: bit rot, or a file that was changed by hand.
     #[error("a stored object is damaged: {0}")]
-    Corrupt(#[from] Rot),
-    /// No version number is left above this one.
+    Corrupt(#[from] Corruption),
+    /// There is no version number above this one.
     #[error("no version is left above {0}")]
     VersionsExhausted(Version),
     /// A section lies outside the object, or the object has no such section.
@@ -99,82 +104,86 @@ pub enum StoreError {
     /// A slice does not match its digest.
     #[error("a slice does not match its digest")]
     Digest,
-    /// What is or was there has as high a generation: whoever has seen it would take this one for a rollback.
+    /// A current or earlier version has as high a generation. Clients that have seen that version
+    /// would take the new one for a rollback.
     #[error("what is there is of generation {there}, and this is not a later one")]
     Older {
-        /// The highest generation in the way.
+        /// The highest generation among those versions.
         there: u64,
     },
-    /// The generation lies further ahead of this server's clock than clocks differ.
+    /// The generation is further ahead of this server's clock than clocks may differ.
     #[error(
         "the generation is more than a day ahead of this server's clock, which says {clock_ns}"
     )]
     Ahead {
-        /// What the clock says, in ns since 1970.
+        /// The server's clock, in nanoseconds since 1970.
         clock_ns: u64,
     },
-    /// The upload is gone: an earlier call ended it.
+    /// The upload has ended: an earlier call failed or committed it.
     #[error("the upload is gone")]
     UploadGone,
     /// A newer connection of the same device has the upload now.
     #[error("a newer connection of this device has taken the upload over")]
     TakenOver,
-    /// The upload broke a rule.
+    /// The upload violates the format.
     #[error("the object breaks the format: {0}")]
-    Malformed(#[from] Flaw),
+    Malformed(#[from] FormatViolation),
 
     // Accounts.
-    /// An invite that nobody made, or that was spent.
+    /// An invite that this store did not make, or that was redeemed already.
     #[error("this invite is unknown or spent")]
     InviteUnknown,
-    /// An invite whose time is over.
+    /// An invite whose validity has ended.
     #[error("this invite has expired")]
     InviteExpired,
-    /// A label that is too long or has control characters.
+    /// A label longer than 64 bytes, or with control characters.
     #[error("a label has at most 64 bytes and no control characters")]
     Label,
-    /// A cursor that no page of a listing ended with.
+    /// A cursor that no page of a listing returned.
     #[error("this is no cursor of a listing")]
     Cursor,
-    /// An account or an invite that cannot be understood: a person edited it, perhaps.
+    /// An account or an invite file that cannot be parsed, perhaps after an edit.
     #[error("{file} is damaged: {what}")]
     Account {
-        /// Which, from the store's directory.
+        /// The file's path from the store's directory.
         file: String,
         /// What is wrong with it.
         what: String,
     },
 
     // The system.
-    /// Something of the store is there and cannot be read: permissions, a failing disk.
+    /// A file or directory of the store exists and cannot be read: permissions, or a failing disk.
     #[error("cannot {doing} ({file}): {source}")]
     Unreadable {
-        /// What was being done.
+        /// What the store was doing, completing "cannot …".
         doing: &'static str,
-        /// With which file, from the store's directory.
+        /// The file's path from the store's directory.
         file: String,
-        /// How it failed.
+        /// The error of the system call.
         source: io::Error,
     },
     /// A system call failed.
-    #[error("cannot {doing}{}: {source}", file.as_ref().map(|file| format!(" ({file})")).unwrap_or_default())]
+    #[error(
+        "cannot {doing}{}: {source}",
+        file.as_ref().map(|file| format!(" ({file})")).unwrap_or_default()
+    )]
     Io {
-        /// What was being done.
+        /// What the store was doing, completing "cannot …".
         doing: &'static str,
-        /// With which file, from the store's directory, where it has a name.
+        /// The file's path from the store's directory, where it has a name.
         file: Option<String>,
-        /// How it failed.
+        /// The error of the system call.
         source: io::Error,
     },
 }
 
 /// What is wrong with an object file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Rot {
-    /// It is a link, a directory, a pipe.
+pub enum Corruption {
+    /// A symbolic link, a directory, a pipe or a device.
     #[error("not a regular file")]
     NotAFile,
-    /// Too short for a record.
+    /// The file is shorter than a record.
     #[error("shorter than a record")]
     Short,
     /// The last bytes are not the record's magic.
@@ -183,63 +192,64 @@ pub enum Rot {
     /// The trailer does not match its digest.
     #[error("its record does not match its digest")]
     TrailerDigest,
-    /// A field of the trailer has a value that this version does not write.
+    /// A field of the trailer has a value that this version never writes.
     #[error("its record has an impossible field")]
     Field,
-    /// The lengths of the record do not add up to the file's.
+    /// The lengths in the record do not add up to the file's length.
     #[error("its length is not the one in its record")]
     Length,
-    /// It has another object's name, or another version's.
+    /// The record belongs to another object than the file's name says, or to another version.
     #[error("its record belongs to another object or version")]
     Misplaced,
-    /// The slices do not match their digest.
+    /// The table of slices does not match its digest.
     #[error("its table of slices does not match its digest")]
     SliceTable,
-    /// A slice does not match its digest.
+    /// A slice, counted from 0, does not match its digest.
     #[error("slice {0} does not match its digest")]
     Slice(u32),
-    /// Its payload is not framed as its record says, or is another object's.
+    /// The payload is not framed as its record says, or its header names another object.
     #[error("its header, its footer or its kind are not those of its record")]
     Envelope,
-    /// Two different files claim to be one version.
+    /// Two files with different records claim to be the same version.
     #[error("two files claim to be the same version")]
-    Twins,
+    DuplicateVersion,
 }
 
-/// Which rule an upload broke.
+/// The rule that an upload violates.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Flaw {
-    /// Empty, or longer than a slice may be.
+pub enum FormatViolation {
+    /// A slice of this many bytes: zero, or more than a slice may have.
     #[error("a slice cannot have {0} bytes")]
     SliceLength(u32),
-    /// More slices than an object may have.
+    /// More slices than an object may have, or than the bytes received so far allow.
     #[error("too many slices")]
     SliceCount,
-    /// A slice was begun before the one before it ended, bytes came outside one, or too many or too few of them.
+    /// A slice was begun before the previous one ended, bytes came outside of a slice, or their
+    /// number is not the announced one.
     #[error("bytes and slices do not fit each other")]
     SliceFraming,
     /// The framing of a sealed object does not hold.
     #[error("{0}")]
     Envelope(#[from] EnvelopeError),
-    /// What an upload begins with is not one header.
+    /// The upload does not begin with exactly one header.
     #[error("{0}")]
     Header(#[from] HeaderError),
-    /// What it ends with is not the footer of a blob with that header.
+    /// The upload does not end with the footer of a blob with that header.
     #[error("{0}")]
     Footer(#[from] FooterError),
-    /// Its slices are not those of which header and footer speak.
+    /// The slices are not the parts that header and footer describe.
     #[error("{0}")]
     Slices(#[from] SlicesError),
     /// The header names another object.
     #[error("the header's key is not the object's")]
     OtherKey,
-    /// A plain object that begins like a sealed one.
+    /// A plain object begins with the magic of a sealed one.
     #[error("a plain object begins with the magic of a sealed one")]
     PlainLooksSealed,
 }
 
 impl StoreError {
-    /// What a peer is told (PROTOCOL 7).
+    /// The error code that a peer is sent (PROTOCOL 7).
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -249,7 +259,9 @@ impl StoreError {
             Self::Digest => ErrorCode::Digest,
             Self::UploadGone | Self::TakenOver => ErrorCode::State,
             Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
-            Self::Crowded | Self::CrowdedClaims | Self::InUse | Self::Verifying => ErrorCode::Busy,
+            Self::TooManyUploads | Self::TooManyClaims | Self::InUse | Self::Verifying => {
+                ErrorCode::Busy
+            }
             Self::Suspect => ErrorCode::Suspect,
             Self::Older { .. } => ErrorCode::Older,
             Self::Ahead { .. } => ErrorCode::Ahead,
@@ -262,8 +274,8 @@ impl StoreError {
             },
             Self::Corrupt(_) | Self::Account { .. } => ErrorCode::Unreadable,
             Self::NotADirectory
-            | Self::Foreign
-            | Self::Unmarked
+            | Self::NotAStore
+            | Self::IncompleteCopy
             | Self::NoStore
             | Self::NewerFormat { .. }
             | Self::NotWritable(_)
@@ -273,19 +285,20 @@ impl StoreError {
         }
     }
 
-    /// Whether it is about one file of the store, which is there and cannot be used: whoever looks at many leaves it out, says
-    /// so, and goes on.
-    pub(super) fn is_of_one_file(&self) -> bool {
+    /// Whether the error is about one file of the store that exists and cannot be used. A listing,
+    /// scrub or check leaves such a file out, reports it and continues.
+    pub(super) fn is_unreadable_file(&self) -> bool {
         self.code() == ErrorCode::Unreadable
     }
 }
 
 impl StoreError {
-    /// What a peer is told beside the code where the code alone does not say what to do: words without a name in them.
+    /// The reason that a peer is sent with the code, where the code alone does not say what to do.
+    /// It contains no names.
     pub(crate) fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::Crowded => Some("as many uploads are under way as there may be"),
-            Self::CrowdedClaims => Some("as many interrupted uploads are compared as there may be"),
+            Self::TooManyUploads => Some("as many uploads are under way as there may be"),
+            Self::TooManyClaims => Some("as many interrupted uploads are compared as there may be"),
             Self::InUse => {
                 Some("another connection or process has this upload, or it is being committed")
             }
@@ -300,7 +313,7 @@ impl StoreError {
 }
 
 impl StoreError {
-    /// What the code is about (PROTOCOL 7).
+    /// The number that goes with the code (PROTOCOL 7); 0 for codes without one.
     #[must_use]
     pub fn number(&self) -> u64 {
         match self {
@@ -321,39 +334,40 @@ fn code_of(error: &io::Error) -> ErrorCode {
     }
 }
 
-/// Says what was being done when a call failed.
-pub(super) trait Doing<T> {
-    /// With something that has no name of its own.
-    fn doing(self, what: &'static str) -> Result<T, StoreError>;
+/// Adds to an I/O error what the store was doing when it failed.
+pub(super) trait Context<T> {
+    /// The call had no file with a name of its own.
+    fn context(self, what: &'static str) -> Result<T, StoreError>;
 
-    /// With this file, from the store's directory, which is made or changed.
-    fn doing_to(self, what: &'static str, file: impl ToString) -> Result<T, StoreError>;
+    /// The call created or changed this file, a path from the store's directory.
+    fn context_file(self, what: &'static str, file: impl ToString) -> Result<T, StoreError>;
 
-    /// With this file, from the store's directory, which is there to be read.
-    fn reading(self, what: &'static str, file: impl ToString) -> Result<T, StoreError>;
+    /// The call read this file, a path from the store's directory: the error becomes
+    /// [`StoreError::Unreadable`].
+    fn context_read(self, what: &'static str, file: impl ToString) -> Result<T, StoreError>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, doing: &'static str) -> Result<T, StoreError> {
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, doing: &'static str) -> Result<T, StoreError> {
         self.map_err(|source| StoreError::Io { doing, file: None, source })
     }
 
-    fn doing_to(self, doing: &'static str, file: impl ToString) -> Result<T, StoreError> {
+    fn context_file(self, doing: &'static str, file: impl ToString) -> Result<T, StoreError> {
         self.map_err(|source| StoreError::Io { doing, file: Some(file.to_string()), source })
     }
 
-    fn reading(self, doing: &'static str, file: impl ToString) -> Result<T, StoreError> {
+    fn context_read(self, doing: &'static str, file: impl ToString) -> Result<T, StoreError> {
         self.map_err(|source| StoreError::Unreadable { doing, file: file.to_string(), source })
     }
 }
 
-/// Says which file was being read when something failed that does not know its name.
-pub(super) trait OfFile {
-    fn of_file(self, file: &str) -> Self;
+/// Names the file that was read in errors that do not have its path.
+pub(super) trait WithFile {
+    fn with_file(self, file: &str) -> Self;
 }
 
-impl<T> OfFile for Result<T, StoreError> {
-    fn of_file(self, file: &str) -> Self {
+impl<T> WithFile for Result<T, StoreError> {
+    fn with_file(self, file: &str) -> Self {
         self.map_err(|error| match error {
             StoreError::Io { doing, file: None, source } => {
                 StoreError::Unreadable { doing, file: file.to_owned(), source }
@@ -385,7 +399,8 @@ mod tests {
             let error = StoreError::Io { doing: "write", file: None, source };
             assert_eq!(error.code(), code, "errno {errno}");
         }
-        // EACCES, EIO, EUCLEAN, ESTALE; the last two are the server's own shortage.
+        // EACCES, EIO, EUCLEAN, ESTALE; the last two (EMFILE, ENOMEM) are the server's own
+        // shortage.
         for (errno, code) in [
             (13, ErrorCode::Unreadable),
             (5, ErrorCode::Unreadable),

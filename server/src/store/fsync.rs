@@ -1,5 +1,5 @@
-//! The one place that makes something durable. A sync that fails is not tried again, and no other is trusted after it
-//! (STORE, "Suspicion").
+//! The only place that makes anything durable. A failed fsync is not repeated, and no later one is
+//! trusted (STORE, "Suspicion").
 
 use std::{
     io,
@@ -9,30 +9,38 @@ use std::{
 
 use super::{
     clock::Clock,
-    error::{Doing, StoreError},
+    error::{Context, StoreError},
+    group_commit::GroupCommit,
     root::Root,
-    rounds::Rounds,
 };
 use crate::sys::fs::{self, EntryKind};
 
-/// What makes a store's files and directories durable.
+/// The fsyncs of a store's files and directories, with the store's directory and clock.
 #[derive(Debug)]
-pub(super) struct Syncs {
+pub(super) struct Fsync {
     root: Root,
     clock: Clock,
-    rounds: Rounds,
-    /// The error number for which nothing can be written, where that was so when the store was opened.
+    group_commit: GroupCommit,
+    /// The error number of the attempt to write when the store was opened, if it failed.
     read_only: Option<i32>,
-    /// Failed syncs that could not be recorded in `suspect.toml`: while above 0, this process alone knows.
-    pub(super) unmarked: AtomicU64,
+    /// Failed fsyncs that could not be recorded in `suspect.toml`. While this is above 0, only this
+    /// process knows that the store is suspect.
+    pub(super) unrecorded_failures: AtomicU64,
 }
 
-impl Syncs {
-    /// Of the store whose directory this is, and which is read-only for this reason, if it is.
+impl Fsync {
+    /// For the store in `root`. `read_only` is the error because of which it cannot be written, if
+    /// any.
     pub(super) fn new(root: Root, clock: Clock, read_only: Option<&io::Error>) -> Self {
         let read_only = read_only
             .map(|why| why.raw_os_error().unwrap_or(rustix::io::Errno::ROFS.raw_os_error()));
-        Self { root, clock, rounds: Rounds::default(), read_only, unmarked: AtomicU64::new(0) }
+        Self {
+            root,
+            clock,
+            group_commit: GroupCommit::default(),
+            read_only,
+            unrecorded_failures: AtomicU64::new(0),
+        }
     }
 
     /// Whether nothing can be written.
@@ -40,7 +48,7 @@ impl Syncs {
         self.read_only.is_some()
     }
 
-    /// Why nothing can be written, where that is so.
+    /// Why nothing can be written; `None` where the store can be written.
     pub(super) fn why_read_only(&self) -> Option<io::Error> {
         self.read_only.map(io::Error::from_raw_os_error)
     }
@@ -50,7 +58,7 @@ impl Syncs {
         self.root.fd()
     }
 
-    /// Fails with [`StoreError::Displaced`] where the store's directory is not where it was when it was opened.
+    /// Fails with [`StoreError::Displaced`] where the store's directory is not where it was opened.
     pub(super) fn check_root(&self) -> Result<(), StoreError> {
         self.root.check()
     }
@@ -62,32 +70,33 @@ impl Syncs {
 
     /// Makes a file's bytes and length durable.
     pub(super) fn data(&self, file: impl AsFd, doing: &'static str) -> Result<(), StoreError> {
-        fs::sync_data(file).inspect_err(|source| self.suspect(doing, source)).doing(doing)
+        fs::sync_data(file).inspect_err(|source| self.record_failure(doing, source)).context(doing)
     }
 
-    /// Makes the names in a directory durable, those of everybody who asks for it at once by one sync.
+    /// Makes the names in a directory durable. Concurrent callers share one fsync.
     pub(super) fn dir(&self, dir: impl AsFd) -> Result<(), StoreError> {
         const DOING: &str = "sync a directory";
-        let inode = fs::identity(&dir).doing("look at a directory")?.inode;
-        // The store is suspect before anybody is told.
-        let sync = || fs::sync_dir(&dir).inspect_err(|source| self.suspect(DOING, source));
-        self.rounds.wait(inode, sync).doing(DOING)
+        let inode = fs::stat(&dir).context("look at a directory")?.inode;
+        // The store is marked suspect before any caller sees the error.
+        let sync = || fs::sync_dir(&dir).inspect_err(|source| self.record_failure(DOING, source));
+        self.group_commit.wait(inode, sync).context(DOING)
     }
 
-    /// The same, for somebody who is about to be told that something is durable: once a sync has failed, by whomever, none
-    /// says so that came later.
-    pub(super) fn trusted_dir(&self, dir: impl AsFd) -> Result<(), StoreError> {
+    /// As [`Self::dir`], before a change is acknowledged: fails if any fsync of the store has
+    /// failed by then, so that nothing is acknowledged after a failure.
+    pub(super) fn dir_before_ack(&self, dir: impl AsFd) -> Result<(), StoreError> {
         self.dir(dir)?;
-        self.check_trusted()
+        self.check_writable()
     }
 
-    /// Makes a file durable and drops it from memory: whoever reads it next reads the disk. (Pages that somebody reads at
-    /// this moment, or has mapped, stay.)
+    /// Makes a file durable and drops it from the page cache, so that the next read comes from the
+    /// disk. (Pages that are being read at this moment, or are mapped, stay cached.)
     pub(super) fn evict(&self, file: impl AsFd) -> Result<(), StoreError> {
-        // A pipe that somebody planted cannot be synced, and would count as a disk that fails.
-        if fs::identity(&file).doing("look at a file")?.kind == EntryKind::File {
+        // A pipe that was planted in the store cannot be synced, and must not count as a failing
+        // disk.
+        if fs::stat(&file).context("look at a file")?.kind == EntryKind::File {
             self.data(&file, "sync a file before it is read from the disk")?;
-            // To its end, wherever that is (posix_fadvise(2) counts in a signed number).
+            // To the file's end, wherever that is. posix_fadvise(2) takes a signed length.
             fs::drop_cached(&file, 0, i64::MAX.unsigned_abs());
         }
         Ok(())

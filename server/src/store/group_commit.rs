@@ -1,7 +1,7 @@
-//! One sync for all who wait for the same directory at once (STORE, "Put" 8).
+//! Group commit of directory fsyncs (STORE, "Put" 8).
 //!
-//! A sync covers what was done before it began. So whoever comes while one is under way waits for the next one, and of
-//! those who wait one does it for all.
+//! An fsync covers what was done before it began. So callers that arrive during an fsync wait for
+//! the next one, which one of them does for all.
 
 use std::{
     collections::HashMap,
@@ -9,30 +9,31 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-/// The directories that somebody waits for, by device and inode.
+/// The directories that callers wait for, by device and inode numbers.
 #[derive(Debug, Default)]
-pub(super) struct Rounds(Mutex<HashMap<(u64, u64), Arc<Directory>>>);
+pub(super) struct GroupCommit(Mutex<HashMap<(u64, u64), Arc<DirState>>>);
 
 #[derive(Debug, Default)]
-struct Directory {
-    state: Mutex<State>,
+struct DirState {
+    state: Mutex<Progress>,
     ended: Condvar,
 }
 
-/// Syncs are numbered from 1.
+/// Fsyncs of the directory are numbered from 1.
 #[derive(Debug, Default)]
-struct State {
+struct Progress {
     begun: u64,
     ended: u64,
-    /// The last one that failed, and how.
+    /// The number of the last fsync that failed, and its error number if it had one.
     failed: Option<(u64, Option<i32>)>,
 }
 
-impl Rounds {
-    /// Returns when a sync of the directory `inode` that began after this call has ended. Whoever does it calls `sync`.
+impl GroupCommit {
+    /// Returns after an fsync of the directory `inode` that began after this call. If no other
+    /// caller does it, this one does, by calling `sync`.
     ///
     /// # Errors
-    /// Those of the sync, of whoever did it.
+    /// The error of that fsync, whichever caller did it.
     pub(super) fn wait(
         &self,
         inode: (u64, u64),
@@ -41,7 +42,7 @@ impl Rounds {
         let directory = Arc::clone(locked(&self.0).entry(inode).or_default());
         let waited = directory.wait(sync);
         let mut directories = locked(&self.0);
-        // The map's and this one: nobody else waits for it.
+        // One reference is the map's and one is this caller's: no other caller waits.
         if Arc::strong_count(&directory) == 2 {
             directories.remove(&inode);
         }
@@ -49,7 +50,7 @@ impl Rounds {
     }
 }
 
-impl Directory {
+impl DirState {
     fn wait(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut state = locked(&self.state);
         let awaited = state.begun + 1;
@@ -58,7 +59,7 @@ impl Directory {
         }
         if state.ended >= awaited {
             return match state.failed {
-                Some((number, code)) if number >= awaited => Err(again(code)),
+                Some((number, code)) if number >= awaited => Err(repeat_error(code)),
                 _ => Ok(()),
             };
         }
@@ -77,13 +78,13 @@ impl Directory {
     }
 }
 
-/// What somebody else was told.
-fn again(code: Option<i32>) -> io::Error {
+/// The error of an fsync that another caller did.
+fn repeat_error(code: Option<i32>) -> io::Error {
     code.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in between two changes of it panics.
+    // No code panics between two changes of the value.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -103,20 +104,21 @@ mod tests {
 
     const HERE: (u64, u64) = (1, 2);
 
-    /// Begins the first sync of [`HERE`], which counts in `syncs`, and holds it up until what this gives is called; it succeeds then.
+    /// Starts the first fsync of [`HERE`], which counts itself in `fsync` and blocks until the
+    /// returned function is called; then it succeeds.
     fn held_up<'scope>(
         scope: &'scope Scope<'scope, '_>,
-        rounds: &'scope Rounds,
-        syncs: &'scope AtomicU64,
+        group_commit: &'scope GroupCommit,
+        fsync: &'scope AtomicU64,
     ) -> impl FnOnce() {
         let (go, may_go) = channel::<()>();
         let first = scope.spawn(move || {
-            rounds.wait(HERE, || {
-                syncs.fetch_add(1, SeqCst);
+            group_commit.wait(HERE, || {
+                fsync.fetch_add(1, SeqCst);
                 may_go.recv().map_err(io::Error::other)
             })
         });
-        while syncs.load(SeqCst) == 0 {
+        while fsync.load(SeqCst) == 0 {
             thread::yield_now();
         }
         move || {
@@ -125,73 +127,74 @@ mod tests {
         }
     }
 
-    /// Waits until `waiting` others wait for a sync of `inode`.
-    fn until_waiting(rounds: &Rounds, inode: (u64, u64), waiting: usize) {
+    /// Waits until `waiting` other callers wait for an fsync of `inode`.
+    fn until_waiting(group_commit: &GroupCommit, inode: (u64, u64), waiting: usize) {
         let begun = Instant::now();
-        // The map has one of them, and so has whoever syncs.
-        while locked(&rounds.0).get(&inode).map_or(0, Arc::strong_count) < waiting + 2 {
+        // One reference is the map's, and one is the caller's that is in the fsync.
+        while locked(&group_commit.0).get(&inode).map_or(0, Arc::strong_count) < waiting + 2 {
             assert!(begun.elapsed() < Duration::from_secs(60), "nobody waits");
             thread::yield_now();
         }
-        // They have counted themselves, but may not have looked yet.
+        // The callers have their references, but may not wait on the condition variable yet.
         thread::sleep(Duration::from_millis(50));
     }
 
     #[test]
     fn who_comes_while_one_is_under_way_shares_the_next() {
-        let rounds = Rounds::default();
-        let (syncs, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        let group_commit = GroupCommit::default();
+        let (fsync, done) = (AtomicU64::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
-            let (rounds, syncs, done) = (&rounds, &syncs, &done);
-            let release = held_up(scope, rounds, syncs);
+            let (group_commit, fsync, done) = (&group_commit, &fsync, &done);
+            let release = held_up(scope, group_commit, fsync);
             for _ in 0..7 {
                 scope.spawn(move || {
                     let count = || {
-                        syncs.fetch_add(1, SeqCst);
+                        fsync.fetch_add(1, SeqCst);
                         Ok(())
                     };
-                    rounds.wait(HERE, count).unwrap();
+                    group_commit.wait(HERE, count).unwrap();
                     done.fetch_add(1, SeqCst);
                 });
             }
-            until_waiting(rounds, HERE, 7);
-            // The one under way began before they came, so it says nothing about what they did.
-            assert_eq!((syncs.load(SeqCst), done.load(SeqCst)), (1, 0));
+            until_waiting(group_commit, HERE, 7);
+            // The fsync in progress began before these callers came, so it does not cover their
+            // changes.
+            assert_eq!((fsync.load(SeqCst), done.load(SeqCst)), (1, 0));
             // Another directory does not wait.
-            rounds.wait((1, 3), || Ok(())).unwrap();
+            group_commit.wait((1, 3), || Ok(())).unwrap();
             release();
         });
-        assert_eq!((syncs.load(SeqCst), done.load(SeqCst)), (2, 7));
-        assert!(locked(&rounds.0).is_empty());
+        assert_eq!((fsync.load(SeqCst), done.load(SeqCst)), (2, 7));
+        assert!(locked(&group_commit.0).is_empty());
     }
 
     #[test]
     fn all_who_share_a_sync_are_told_that_it_failed() {
-        let rounds = Rounds::default();
-        let syncs = AtomicU64::new(0);
+        let group_commit = GroupCommit::default();
+        let fsync = AtomicU64::new(0);
         thread::scope(|scope| {
-            let (rounds, syncs) = (&rounds, &syncs);
-            let release = held_up(scope, rounds, syncs);
+            let (group_commit, fsync) = (&group_commit, &fsync);
+            let release = held_up(scope, group_commit, fsync);
             let fail = || {
-                syncs.fetch_add(1, SeqCst);
+                fsync.fetch_add(1, SeqCst);
                 Err(io::Error::from_raw_os_error(5))
             };
             let others: Vec<_> =
-                (0..3).map(|_| scope.spawn(move || rounds.wait(HERE, fail))).collect();
-            until_waiting(rounds, HERE, 3);
+                (0..3).map(|_| scope.spawn(move || group_commit.wait(HERE, fail))).collect();
+            until_waiting(group_commit, HERE, 3);
             release();
             for other in others {
                 assert_eq!(other.join().unwrap().unwrap_err().raw_os_error(), Some(5));
             }
         });
-        assert_eq!(syncs.load(SeqCst), 2);
-        // It is nobody's who comes later.
-        rounds.wait(HERE, || Ok(())).unwrap();
+        assert_eq!(fsync.load(SeqCst), 2);
+        // A later caller does not get the error.
+        group_commit.wait(HERE, || Ok(())).unwrap();
     }
 
     #[test]
     fn each_wait_is_covered_by_a_sync_that_began_after_it() {
-        let rounds = Rounds::default();
+        let group_commit = GroupCommit::default();
         let (clock, begun) = (AtomicU64::new(0), AtomicU64::new(0));
         let start = Barrier::new(8);
         thread::scope(|scope| {
@@ -205,7 +208,7 @@ mod tests {
                             thread::yield_now();
                             Ok(())
                         };
-                        rounds.wait(HERE, sync).unwrap();
+                        group_commit.wait(HERE, sync).unwrap();
                         assert!(begun.load(SeqCst) > came);
                     }
                 });

@@ -10,43 +10,48 @@ use zput_common::{
 
 use super::{
     Store,
-    error::{Doing, StoreError},
-    layout::{ObjectName, Shelf},
-    object::Object,
-    shard::{LockedShard, open_object},
+    error::{Context, StoreError},
+    layout::{Area, ObjectName},
+    object::{Object, open_object},
+    shard::LockedShard,
 };
 use crate::sys::fs;
 
-/// Where the current version of an object was, and which file that was.
+/// The path of the file that was an object's current version, with its device and inode numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct CurrentFile {
     path: String,
     inode: (u64, u64),
 }
 
 impl Store {
-    /// Opens the current version of an object, and says where it was.
-    pub(crate) fn open_current(&self, key: &ObjectKey) -> Result<(Object, Place), StoreError> {
-        let path = ObjectName::of(key).current_path();
+    /// Opens the current version of an object, and returns which file that is.
+    pub(crate) fn open_current(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<(Object, CurrentFile), StoreError> {
+        let path = ObjectName::for_key(key).current_path();
         let object = open_object(self.root(), &path, &path, key)?.ok_or(StoreError::NotFound)?;
-        let inode = fs::identity(object.file()).doing("look at an object")?.inode;
-        Ok((object, Place { path, inode }))
+        let inode = fs::stat(object.file()).context("look at an object")?.inode;
+        Ok((object, CurrentFile { path, inode }))
     }
 
-    /// Whether the file that was at this place is there still: bytes of a version never change, so it is then the current
-    /// one. No disk is waited for, as long as somebody has that file open: its name is in the kernel's memory then, and
-    /// so is that of whatever has replaced it.
-    pub(crate) fn is_current(&self, place: &Place) -> bool {
-        fs::identity_at(self.root(), &place.path).is_ok_and(|found| found.inode == place.inode)
+    /// Whether the same file is still at this path. The bytes of a version never change, so it is
+    /// then still the current version. This does not wait for the disk as long as the file is open
+    /// in this process: its name is then in the kernel's dentry cache, and so is that of a file
+    /// that replaced it.
+    pub(crate) fn is_current(&self, current_file: &CurrentFile) -> bool {
+        fs::stat_at(self.root(), &current_file.path)
+            .is_ok_and(|found| found.inode == current_file.inode)
     }
 
-    /// Opens a version of an object: the current one when `version` is absent; else any that [`Store::versions`]
-    /// lists, deleted ones too.
+    /// Opens a version of an object: the current one when `version` is absent; otherwise any that
+    /// [`Store::versions`] lists, deleted ones included.
     ///
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the file's record does not hold.
     pub fn lookup(&self, key: &ObjectKey, version: Option<Version>) -> Result<Object, StoreError> {
-        let name = ObjectName::of(key);
+        let name = ObjectName::for_key(key);
         let path = name.current_path();
         let current = open_object(self.root(), &path, &path, key);
         let Some(version) = version else {
@@ -57,10 +62,11 @@ impl Store {
         {
             return Ok(object);
         }
-        // It may be moving from one shelf to another at this moment: look while nothing moves.
-        let shard = LockedShard::shared(self.syncs(), name.shard())?;
-        for shelf in [Shelf::History, Shelf::Trash] {
-            if let Some(object) = shard.shelved(shelf, key, version)? {
+        // A writer may be moving the version from one area to another right now, so look again
+        // under the lock.
+        let shard = LockedShard::shared(self.fsync(), name.shard())?;
+        for area in [Area::History, Area::Trash] {
+            if let Some(object) = shard.noncurrent(area, key, version)? {
                 return Ok(object);
             }
         }
@@ -70,8 +76,9 @@ impl Store {
         }
     }
 
-    /// A page of an object's versions, newest first, where the next page begins (absent on the last), and how many versions of
-    /// this page cannot be read: they are left out and logged. A page holds at most `limit` and 1,000 of them.
+    /// A page of an object's versions, newest first; the cursor of the next page (absent on the
+    /// last); and how many versions of this page cannot be read, which are logged and left out. A
+    /// page holds at most `limit` and 1,000 versions.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the object has no version at all.
@@ -82,21 +89,23 @@ impl Store {
         limit: u32,
     ) -> Result<(Vec<VersionInfo>, Option<Version>, u32), StoreError> {
         let limit = limit.clamp(1, PAGE_MAX_ENTRIES) as usize;
-        let name = ObjectName::of(key);
-        let shard = LockedShard::shared(self.syncs(), name.shard())?;
+        let name = ObjectName::for_key(key);
+        let shard = LockedShard::shared(self.fsync(), name.shard())?;
         let mut unreadable = 0;
-        let mut page = NewestOf { after, most: limit + 1, found: BTreeMap::new(), any: false };
-        // A crash may leave one version in two places (STORE, "Put"): what is found last counts.
-        for version in shard.versions(Shelf::History, name)? {
+        let mut page =
+            NewestVersions { after, most: limit + 1, found: BTreeMap::new(), any: false };
+        // A crash may leave one version in two places (STORE, "Put"); the place that is offered
+        // last wins.
+        for version in shard.versions(Area::History, name)? {
             page.offer(version?, VersionState::History);
         }
-        for version in shard.versions(Shelf::Trash, name)? {
+        for version in shard.versions(Area::Trash, name)? {
             page.offer(version?, VersionState::Trash);
         }
         match shard.current(key) {
             Ok(Some(current)) => page.offer(current.version(), VersionState::Current),
             Ok(None) => {}
-            Err(error) if error.is_of_one_file() => {
+            Err(error) if error.is_unreadable_file() => {
                 page.any = true;
                 unreadable += u32::from(after.is_none());
                 let file = name.current_path();
@@ -113,8 +122,8 @@ impl Store {
         for (Reverse(version), state) in page.found.into_iter().take(limit) {
             let object = match state {
                 VersionState::Current => shard.current(key),
-                VersionState::History => shard.shelved(Shelf::History, key, version),
-                VersionState::Trash => shard.shelved(Shelf::Trash, key, version),
+                VersionState::History => shard.noncurrent(Area::History, key, version),
+                VersionState::Trash => shard.noncurrent(Area::Trash, key, version),
             };
             match object {
                 Ok(Some(object)) => {
@@ -123,7 +132,7 @@ impl Store {
                     versions.push(VersionInfo { version, kind, length, state });
                 }
                 Ok(None) => {}
-                Err(error) if error.is_of_one_file() => {
+                Err(error) if error.is_unreadable_file() => {
                     unreadable += 1;
                     let file = name.version_file(version);
                     tracing::warn!(file, %error, "a version cannot be read and is not listed");
@@ -135,16 +144,16 @@ impl Store {
     }
 }
 
-/// The newest `most` versions that come after the page before.
-struct NewestOf {
+/// The newest `most` versions among those that come after the previous page.
+struct NewestVersions {
     after: Option<Version>,
     most: usize,
     found: BTreeMap<Reverse<Version>, VersionState>,
-    /// Whether there are versions at all, on this page or before it.
+    /// Whether the object has any version, on this page or an earlier one.
     any: bool,
 }
 
-impl NewestOf {
+impl NewestVersions {
     fn offer(&mut self, version: Version, state: VersionState) {
         self.any = true;
         if self.after.is_some_and(|after| version >= after) {

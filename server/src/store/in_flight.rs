@@ -1,4 +1,5 @@
-//! Which uploads are under way in this process, by their resume names: also those that are too small to be kept.
+//! The uploads in progress in this process, by their resume names, including those too small to be
+//! kept.
 
 use std::{
     collections::HashMap,
@@ -14,23 +15,24 @@ use super::{
     upload::Received,
 };
 
-/// The uploads of a store that live, as many as may be open at most; and those that are about to begin, one a connection.
+/// The uploads of a store that are in progress, at most as many as may be open; and those that are
+/// about to begin, at most one for each connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct UnderWay(Arc<Mutex<HashMap<String, Named>>>);
+pub(super) struct InFlight(Arc<Mutex<HashMap<String, Entry>>>);
 
-/// What is under way by one name.
+/// The uploads in progress with one name.
 #[derive(Debug)]
-struct Named {
-    /// How many.
+struct Entry {
+    /// Number of uploads with the name.
     count: usize,
-    /// Of the one that began last.
+    /// The lease of the one that began last.
     lease: WeakLease<Received>,
 }
 
-/// One of them; it is under way for as long as this lives.
+/// Registers one upload; it counts as in progress as long as this value lives.
 #[derive(Debug)]
-pub(crate) struct Entered {
-    all: UnderWay,
+pub(crate) struct InFlightGuard {
+    all: InFlight,
     name: String,
 }
 
@@ -39,67 +41,70 @@ pub(crate) struct Entered {
 pub(super) struct NotNewer;
 
 impl Store {
-    /// Notes an upload of `writer` with this header that is about to begin.
-    pub(crate) fn expect(&self, writer: &Writer, header: &HeaderSlice) -> Entered {
-        self.0.under_way.enter(&resume_name(writer.device.as_ref(), &header.digest))
+    /// Registers an upload of `writer` with this header that is about to begin.
+    pub(crate) fn register_upload(&self, writer: &Writer, header: &HeaderSlice) -> InFlightGuard {
+        self.0.in_flight.insert(&resume_name(writer.device.as_ref(), &header.digest))
     }
 }
 
-impl UnderWay {
-    /// Notes an upload. Two with the same header are counted apart: the name is free once both have ended.
-    pub(super) fn enter(&self, name: &str) -> Entered {
+impl InFlight {
+    /// Registers an upload. Two with the same header are counted apart: the name is free once both
+    /// have ended.
+    pub(super) fn insert(&self, name: &str) -> InFlightGuard {
         let mut names = self.names();
-        let new = || Named { count: 0, lease: WeakLease::new() };
+        let new = || Entry { count: 0, lease: WeakLease::new() };
         names.entry(name.to_owned()).or_insert_with(new).count += 1;
-        Entered { all: self.clone(), name: name.to_owned() }
+        InFlightGuard { all: self.clone(), name: name.to_owned() }
     }
 
-    /// Whether one with this name lives.
-    pub(super) fn has(&self, name: &str) -> bool {
+    /// Whether an upload with this name is in progress.
+    pub(super) fn contains(&self, name: &str) -> bool {
         self.names().contains_key(name)
     }
 
-    /// The lease of the one that has begun, while it receives.
+    /// The lease of the upload with this name, while it receives.
     pub(super) fn lease(&self, name: &str) -> Option<Lease<Received>> {
         self.names().get(name)?.lease.upgrade()
     }
 
-    /// Makes this the lease of an upload that has entered. Gives the one of an older connection, which is to be revoked.
+    /// Makes `lease` that of a registered upload. Returns the lease of an older connection, which
+    /// the caller must revoke.
     ///
     /// # Errors
     /// [`NotNewer`] when a newer connection has the upload.
-    pub(super) fn install(
+    pub(super) fn set_lease(
         &self,
         name: &str,
         lease: &Lease<Received>,
     ) -> Result<Option<Lease<Received>>, NotNewer> {
-        let found = {
+        let older = {
             let mut names = self.names();
-            let Some(named) = names.get_mut(name) else { return Ok(None) };
-            let found = named.lease.upgrade();
-            if found.as_ref().is_none_or(|found| found.holder() <= lease.holder()) {
-                named.lease = lease.downgrade();
+            let Some(entry) = names.get_mut(name) else { return Ok(None) };
+            let older = entry.lease.upgrade();
+            if older.as_ref().is_none_or(|older| older.holder() <= lease.holder()) {
+                entry.lease = lease.downgrade();
             }
-            // Dropped when the names are free: it may be the last that keeps an upload, which takes its name out.
-            found
+            // Dropped after the lock is released: it may be the last reference to an upload, whose
+            // guard takes the lock.
+            older
         };
-        match found {
-            Some(found) if found.holder() > lease.holder() => Err(NotNewer),
-            found => Ok(found.filter(|found| found.holder() < lease.holder())),
+        match older {
+            Some(older) if older.holder() > lease.holder() => Err(NotNewer),
+            older => Ok(older.filter(|older| older.holder() < lease.holder())),
         }
     }
 
-    fn names(&self) -> MutexGuard<'_, HashMap<String, Named>> {
+    fn names(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Entered {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let mut names = self.all.names();
-        if let Some(named) = names.get_mut(&self.name) {
-            named.count -= 1;
-            if named.count == 0 {
+        if let Some(entry) = names.get_mut(&self.name) {
+            entry.count -= 1;
+            if entry.count == 0 {
                 names.remove(&self.name);
             }
         }
@@ -112,12 +117,12 @@ mod tests {
 
     #[test]
     fn one_is_under_way_as_long_as_any_of_its_name_lives() {
-        let all = UnderWay::default();
-        let (first, second) = (all.enter("a"), all.enter("a"));
-        assert!(all.has("a") && !all.has("b"));
+        let all = InFlight::default();
+        let (first, second) = (all.insert("a"), all.insert("a"));
+        assert!(all.contains("a") && !all.contains("b"));
         drop(first);
-        assert!(all.has("a"));
+        assert!(all.contains("a"));
         drop(second);
-        assert!(!all.has("a") && all.names().is_empty());
+        assert!(!all.contains("a") && all.names().is_empty());
     }
 }

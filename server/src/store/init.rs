@@ -1,4 +1,4 @@
-//! Making a store, and recognising one.
+//! Creating a store, and recognising one.
 
 use std::{
     ffi::OsStr,
@@ -15,17 +15,18 @@ use super::{
     FORMAT,
     clock::Clock,
     directories,
-    error::{Doing, StoreError},
-    layout::{LOCKS, SERVER_KEY_FILE, STORE_FILE, Shard, Shelf},
+    error::{Context, StoreError},
+    fsync::Fsync,
+    layout::{Area, LOCKS, SERVER_KEY_FILE, STORE_FILE, Shard},
     root::Root,
     server_key, small_file,
-    sync::Syncs,
 };
 use crate::sys::fs;
 
-/// The store's file while the rest is still being made: a directory that has it is a store that nobody finished.
-const UNFINISHED: &str = ".tmp-zput-store.toml";
-/// What a fresh ext4 has in its root.
+/// The store's file under a temporary name while the rest of the store is being made. A directory
+/// with this file is a store whose creation was interrupted.
+const UNFINISHED_STORE_FILE: &str = ".tmp-zput-store.toml";
+/// The directory that a new ext4 file system has in its root.
 const LOST_AND_FOUND: &str = "lost+found";
 
 const STORE_FILE_TEXT: &str = "\
@@ -35,40 +36,41 @@ format = 1
 
 #[derive(Serialize, Deserialize)]
 struct StoreFile {
-    // A newer format may have more fields.
+    // A newer format may have more fields, so unknown ones are accepted here.
     format: u64,
 }
 
-/// Opens the store in `path`, or makes one where nothing is yet. Two processes that do it at once make one store.
+/// Opens the store in `path`, or creates one in an empty or missing directory. Two processes that
+/// do so at once create one store.
 pub(super) fn open_or_make(
     path: &Path,
     clock: Clock,
-) -> Result<(Arc<Syncs>, ServerKeySeed), StoreError> {
+) -> Result<(Arc<Fsync>, ServerKeySeed), StoreError> {
     make_durable_dir(path)?;
-    open(path, clock, |syncs| {
-        if let Some(error) = syncs.why_read_only() {
+    open(path, clock, |fsync| {
+        if let Some(error) = fsync.why_read_only() {
             return Err(StoreError::NotWritable(error));
         }
-        // An attempt that ended early may have made the directory and not have come to this.
+        // An earlier attempt may have made the directory and ended before it synced the one above.
         sync_parent(path)?;
-        make(syncs)
+        make(fsync)
     })
 }
 
-/// Opens the store in `path`, which must be there.
+/// Opens the store in `path`, which must exist.
 pub(super) fn open_existing(
     path: &Path,
     clock: Clock,
-) -> Result<(Arc<Syncs>, ServerKeySeed), StoreError> {
+) -> Result<(Arc<Fsync>, ServerKeySeed), StoreError> {
     open(path, clock, |_| Err(StoreError::NoStore))
 }
 
-/// Opens the store in `path`; `missing` is what to do in a directory that is none.
+/// Opens the store in `path`; `missing` is called for a directory without a store.
 fn open(
     path: &Path,
     clock: Clock,
-    missing: impl FnOnce(&Syncs) -> Result<(), StoreError>,
-) -> Result<(Arc<Syncs>, ServerKeySeed), StoreError> {
+    missing: impl FnOnce(&Fsync) -> Result<(), StoreError>,
+) -> Result<(Arc<Fsync>, ServerKeySeed), StoreError> {
     let root = fs::open_root(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => StoreError::NoStore,
         ErrorKind::NotADirectory => StoreError::NotADirectory,
@@ -77,33 +79,36 @@ fn open(
     })?;
     let read_only = match fs::check_writable(&root) {
         Ok(()) => None,
-        // A snapshot, a disk that was mounted to be read, or files of somebody else: what can be read is served.
-        Err(error) if fs::may_not_write(&error) && fs::check_readable(&root).is_ok() => Some(error),
+        // A snapshot, a disk that is mounted read-only, or another user's files: serve what can be
+        // read.
+        Err(error) if fs::is_write_denied(&error) && fs::check_readable(&root).is_ok() => {
+            Some(error)
+        }
         Err(error) => return Err(StoreError::NotWritable(error)),
     };
-    let syncs = Syncs::new(Root::new(Arc::new(root), path)?, clock, read_only.as_ref());
-    let root = syncs.root();
+    let fsync = Fsync::new(Root::new(Arc::new(root), path)?, clock, read_only.as_ref());
+    let root = fsync.root();
     {
-        // Held while it is looked at or made.
-        let alone = fs::open_dir(root, ".").doing("open the store's directory")?;
-        if !syncs.is_read_only() {
-            fs::lock(&alone).doing("lock the store's directory")?;
+        // Locked while the store is recognised, created or repaired.
+        let alone = fs::open_dir(root, ".").context("open the store's directory")?;
+        if !fsync.is_read_only() {
+            fs::lock(&alone).context("lock the store's directory")?;
         }
         match small_file::read(root, STORE_FILE, STORE_FILE)? {
             Some(text) => check_store_file(&text)?,
-            None => missing(&syncs)?,
+            None => missing(&fsync)?,
         }
-        directories::mend(&syncs)?;
+        directories::repair(&fsync)?;
     }
     let server_key = server_key::read(root)?;
     if let Some(why) = read_only {
         tracing::warn!(%why, "the store is read-only: gets and lists go on, puts are refused");
     }
-    Ok((Arc::new(syncs), server_key))
+    Ok((Arc::new(fsync), server_key))
 }
 
-/// Makes the directory and those above it, as far as they are missing, each one's name durable. What root makes belongs to
-/// the owner of the directory above.
+/// Makes the directory and its missing ancestors, and makes the name of each durable. A directory
+/// that root makes belongs to the owner of the directory above.
 fn make_durable_dir(path: &Path) -> Result<(), StoreError> {
     const MAKING: &str = "make the store's directory";
     let mut missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.exists()).collect();
@@ -111,9 +116,9 @@ fn make_durable_dir(path: &Path) -> Result<(), StoreError> {
         // The last ancestor of a relative path is "".
         let Some(Component::Normal(name)) = dir.components().next_back() else { continue };
         let Some(name) = OsStr::to_str(name) else {
-            return Err(std::io::Error::from(ErrorKind::InvalidFilename)).doing(MAKING);
+            return Err(std::io::Error::from(ErrorKind::InvalidFilename)).context(MAKING);
         };
-        let made = fs::open_root(above(dir)).and_then(|parent| fs::make_dir(parent, name));
+        let made = fs::open_root(parent_of(dir)).and_then(|parent| fs::make_dir(parent, name));
         if let Err(error) = made {
             return Err(match error.kind() {
                 ErrorKind::NotADirectory => StoreError::NotADirectory,
@@ -128,24 +133,25 @@ fn make_durable_dir(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The directory that `dir` is in.
-fn above(dir: &Path) -> &Path {
+/// The directory that contains `dir`.
+fn parent_of(dir: &Path) -> &Path {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
 }
 
-/// Makes the name of a directory durable. Where the one above may not be read, somebody else has made it.
+/// Makes the name of a directory durable. Where the directory above may not be read, this process
+/// cannot have made `dir`.
 fn sync_parent(dir: &Path) -> Result<(), StoreError> {
-    match fs::open_root(above(dir)) {
-        Ok(parent) => fs::sync_dir(parent).doing("sync a directory"),
+    match fs::open_root(parent_of(dir)) {
+        Ok(parent) => fs::sync_dir(parent).context("sync a directory"),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
-        Err(error) => Err(error).doing("open the directory above"),
+        Err(error) => Err(error).context("open the directory above"),
     }
 }
 
-/// Whether this is the text of a store's file, of a format that is known.
+/// Checks the text of `zput-store.toml` and that its format is known.
 pub(super) fn check_store_file(text: &str) -> Result<(), StoreError> {
     let file: StoreFile = toml::from_str(text).map_err(|_| StoreError::Damaged(STORE_FILE))?;
     match file.format {
@@ -155,47 +161,49 @@ pub(super) fn check_store_file(text: &str) -> Result<(), StoreError> {
     }
 }
 
-/// Makes a store in an empty directory, or goes on where somebody stopped. The store's file gets its name last.
-fn make(syncs: &Syncs) -> Result<(), StoreError> {
-    let root = syncs.root();
+/// Creates a store in an empty directory, or continues an interrupted creation. The store's file
+/// gets its name last.
+fn make(fsync: &Fsync) -> Result<(), StoreError> {
+    let root = fsync.root();
     let names = fs::names(root).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let names = names.doing("read a directory")?;
-    let unfinished = names.iter().any(|name| name == UNFINISHED);
+    let names = names.context("read a directory")?;
+    let unfinished = names.iter().any(|name| name == UNFINISHED_STORE_FILE);
     if !unfinished && names.iter().any(|name| name == SERVER_KEY_FILE) {
-        return Err(StoreError::Unmarked);
+        return Err(StoreError::IncompleteCopy);
     }
     if !unfinished && names.iter().any(|name| name != LOST_AND_FOUND) {
-        return Err(StoreError::Foreign);
+        return Err(StoreError::NotAStore);
     }
     if !unfinished {
-        fs::create(root, UNFINISHED).doing("make a store")?;
+        fs::create(root, UNFINISHED_STORE_FILE).context("make a store")?;
     }
-    // Whoever made it may not have come to this.
-    syncs.dir(root)?;
-    for dir in directories::SMALL {
-        fs::make_dir(root, dir).doing("make a store")?;
+    // The process that created the file may have been killed before it synced the directory.
+    fsync.dir(root)?;
+    for dir in directories::NON_OBJECT_DIRS {
+        fs::make_dir(root, dir).context("make a store")?;
     }
-    let locks = fs::open_dir(root, LOCKS).doing("make a store")?;
+    let locks = fs::open_dir(root, LOCKS).context("make a store")?;
     for shard in Shard::all() {
         directories::make_lock(locks.as_fd(), &shard.to_string(), &shard.lock_file())?;
     }
-    syncs.dir(&locks)?;
-    for shelf in Shelf::ALL {
-        fs::make_dir(root, shelf.name()).doing("make a store")?;
-        let shelf = fs::open_dir(root, shelf.name()).doing("make a store")?;
+    fsync.dir(&locks)?;
+    for area in Area::ALL {
+        fs::make_dir(root, area.name()).context("make a store")?;
+        let area = fs::open_dir(root, area.name()).context("make a store")?;
         for shard in Shard::all() {
-            fs::make_dir(&shelf, &shard.to_string()).doing("make a store")?;
+            fs::make_dir(&area, &shard.to_string()).context("make a store")?;
         }
-        syncs.dir(&shelf)?;
+        fsync.dir(&area)?;
     }
-    server_key::make(syncs)?;
-    let file = fs::open_lock(root, UNFINISHED).doing("make a store")?;
-    file.write_all_at(STORE_FILE_TEXT.as_bytes(), 0).doing("make a store")?;
-    syncs.data(&file, "sync a file")?;
-    // All of the store has a durable name before it is called one, and that is durable before the other one goes: a
-    // directory's entries reach the disk in any order, and those of a rename need not do it together.
-    syncs.dir(root)?;
-    fs::link(root, UNFINISHED, root, STORE_FILE).doing("make a store")?;
-    syncs.dir(root)?;
-    fs::unlink(root, UNFINISHED).doing("make a store")
+    server_key::make(fsync)?;
+    let file = fs::open_lock(root, UNFINISHED_STORE_FILE).context("make a store")?;
+    file.write_all_at(STORE_FILE_TEXT.as_bytes(), 0).context("make a store")?;
+    fsync.data(&file, "sync a file")?;
+    // All of the store is durable before the store's file gets its name, and that name is durable
+    // before the temporary one is removed: the entries of a directory reach the disk in any order,
+    // and the two halves of a rename need not reach it together.
+    fsync.dir(root)?;
+    fs::link(root, UNFINISHED_STORE_FILE, root, STORE_FILE).context("make a store")?;
+    fsync.dir(root)?;
+    fs::unlink(root, UNFINISHED_STORE_FILE).context("make a store")
 }

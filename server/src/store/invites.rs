@@ -1,4 +1,4 @@
-//! Invites: one file per unspent one, named by the hash of its secret.
+//! Invites: one file for each unspent invite, named after the hash of its secret.
 
 use std::{
     io::ErrorKind,
@@ -16,12 +16,11 @@ use zput_common::{
 
 use super::{
     FORMAT, Store,
-    accounts::{check_format, check_label, date, parse, parse_scopes, write},
+    accounts::check_label,
     directories,
-    error::{Doing, StoreError},
+    error::{Context, StoreError},
     layout::INVITES,
-    small_file,
-    staging::random,
+    random, small_file,
 };
 use crate::sys::fs;
 
@@ -34,39 +33,40 @@ struct InviteFile {
 }
 
 impl Store {
-    /// Makes an invite for one device, and returns its secret, which is written nowhere.
+    /// Makes an invite for one device and returns its secret, which is not stored.
     ///
     /// # Errors
-    /// When it cannot be written; [`StoreError::Suspect`].
+    /// When the file cannot be written; [`StoreError::Suspect`].
     pub fn create_invite(
         &self,
         scopes: Scopes,
         valid_for: Duration,
     ) -> Result<InviteSecret, StoreError> {
-        self.check_trusted()?;
-        let secret = InviteSecret::from_bytes(*Zeroizing::new(random::<32>()?));
+        self.check_writable()?;
+        let secret = InviteSecret::from_bytes(*Zeroizing::new(random::bytes::<32>()?));
         let valid_for = u64::try_from(valid_for.as_nanos()).unwrap_or(u64::MAX);
         let file = InviteFile {
             format: FORMAT,
             scopes: scopes.names().map(str::to_owned).collect(),
-            expires: date(self.clock().now_ns().saturating_add(valid_for)),
+            expires: small_file::rfc3339(self.clock().now_ns().saturating_add(valid_for)),
         };
         let dir = self.invites_dir()?.ok_or_else(|| StoreError::Missing(INVITES.to_owned()))?;
         let name = file_name(&secret);
-        let text = write(&file).map_err(|what| StoreError::Account { file: path(&name), what })?;
-        small_file::write(self.syncs(), dir.as_fd(), INVITES, &name, &text)?;
+        let text = small_file::to_toml(&file)
+            .map_err(|what| StoreError::Account { file: path(&name), what })?;
+        small_file::write(self.fsync(), dir.as_fd(), INVITES, &name, &text)?;
         Ok(secret)
     }
 
-    /// Spends an invite and gives the device an account with its scopes, beside those that it may have already. Returns
-    /// what the device may do now.
+    /// Spends an invite: the device gets an account with the invite's scopes, in addition to those
+    /// that it may have already. Returns the device's scopes.
     ///
-    /// A device that has an account is told its scopes where the invite is unknown or spent: it may have spent
-    /// it itself and have lost the answer.
+    /// If the invite is unknown or spent and the device has an account, its scopes are returned:
+    /// the device may have redeemed the invite before and lost the answer.
     ///
     /// # Errors
-    /// [`StoreError::InviteUnknown`], [`StoreError::InviteExpired`]; [`StoreError::Label`] and [`StoreError::Suspect`], which
-    /// spend nothing.
+    /// [`StoreError::InviteUnknown`], [`StoreError::InviteExpired`]; [`StoreError::Label`] and
+    /// [`StoreError::Suspect`], which leave the invite unspent.
     pub fn redeem_invite(
         &self,
         secret: &InviteSecret,
@@ -74,7 +74,7 @@ impl Store {
         label: &str,
     ) -> Result<Scopes, StoreError> {
         check_label(label)?;
-        self.check_trusted()?;
+        self.check_writable()?;
         match self.spend(secret) {
             Ok(scopes) => self.add_account(device, label, scopes),
             Err(StoreError::InviteUnknown) => {
@@ -84,7 +84,8 @@ impl Store {
         }
     }
 
-    /// Spends an invite; gives its scopes. One that cannot be read or understood is not spent: its operator may mend it.
+    /// Spends an invite and returns its scopes. An invite that cannot be read or parsed is not
+    /// spent, so the operator can fix it.
     fn spend(&self, secret: &InviteSecret) -> Result<Scopes, StoreError> {
         let dir = self.invites_dir()?.ok_or(StoreError::InviteUnknown)?;
         let name = file_name(secret);
@@ -94,15 +95,15 @@ impl Store {
         let parsed = parse_invite(&text);
         let (scopes, expires) =
             parsed.map_err(|what| StoreError::Account { file: file.clone(), what })?;
-        // STORE: "Invites are spent by unlink + fsync(invites) before the client's file is written". Of two devices
-        // only one gets to unlink it.
+        // STORE: "Invites are spent by unlink + fsync(invites) before the client's file is
+        // written". Of two devices only one succeeds in unlinking it.
         match fs::unlink(&dir, &name) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(StoreError::InviteUnknown);
             }
-            result => result.doing_to("spend an invite", file)?,
+            result => result.context_file("spend an invite", file)?,
         }
-        self.syncs().dir(&dir)?;
+        self.fsync().dir(&dir)?;
         if UNIX_EPOCH + Duration::from_nanos(self.clock().now_ns()) >= expires {
             return Err(StoreError::InviteExpired);
         }
@@ -110,16 +111,17 @@ impl Store {
     }
 
     fn invites_dir(&self) -> Result<Option<OwnedFd>, StoreError> {
-        directories::open(self.syncs(), INVITES)
+        directories::open(self.fsync(), INVITES)
     }
 }
 
-/// What the text of an invite's file gives, and until when; or what is wrong with it.
+/// Parses the text of an invite's file: its scopes and when it expires. The error says what is
+/// wrong.
 pub(super) fn parse_invite(text: &str) -> Result<(Scopes, SystemTime), String> {
-    let invite: InviteFile = parse(text)?;
-    check_format(invite.format)?;
+    let invite: InviteFile = small_file::parse_toml(text)?;
+    small_file::check_format(invite.format)?;
     let expires = humantime::parse_rfc3339(&invite.expires).map_err(|error| error.to_string())?;
-    Ok((parse_scopes(&invite.scopes)?, expires))
+    Ok((small_file::parse_scopes(&invite.scopes)?, expires))
 }
 
 fn path(name: &str) -> String {

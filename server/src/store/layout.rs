@@ -1,4 +1,4 @@
-//! What things are called on disk. No name holds anything that a client chose.
+//! The names of files and directories on disk. None contains anything that a client chose.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use zput_common::{
 
 pub(crate) const STORE_FILE: &str = "zput-store.toml";
 pub(super) const SUSPECT_FILE: &str = "suspect.toml";
-/// What [`SUSPECT_FILE`] is called while somebody verifies the store.
+/// The name of [`SUSPECT_FILE`] while a process verifies the store.
 pub(super) const VERIFYING_FILE: &str = "suspect-verifying.toml";
 pub(super) const SCRUB_FILE: &str = "scrub.toml";
 pub(super) const SERVER_KEY_FILE: &str = "server.key";
@@ -21,16 +21,16 @@ pub(super) const QUARANTINE: &str = "quarantine";
 pub(super) const LOCKS: &str = "locks";
 pub(super) const CLIENTS: &str = "clients";
 pub(super) const INVITES: &str = "invites";
-/// What the names of files begin with that are written beside their target and then renamed.
+/// The prefix of temporary files, which are written beside their target and then renamed.
 pub(super) const TEMPORARY_PREFIX: &str = ".tmp-";
 
-/// What the digest of a [`resume_name`] begins with.
+/// The prefix of the hash input of a [`resume_name`].
 const RESUME_NAME_CONTEXT: &[u8] = b"zput/v1/staging";
-/// Digits of a [`resume_name`]; other files of staging have fewer.
+/// Digits of a [`resume_name`]; other names in staging are shorter.
 const RESUME_NAME_DIGITS: usize = 64;
 
-/// What an upload that can be resumed is called in staging: hex of BLAKE3-256(`"zput/v1/staging"` || the writer's
-/// public key, zeros for an anonymous one || the digest of its header).
+/// The name in staging of an upload that can be resumed: hex of BLAKE3-256(`"zput/v1/staging"` ||
+/// the writer's public key, zeros for an anonymous one || the digest of its header).
 pub(super) fn resume_name(writer: Option<&DevicePublicKey>, header: &Digest) -> String {
     let mut hasher = Hasher::new();
     hasher.update(RESUME_NAME_CONTEXT);
@@ -39,26 +39,26 @@ pub(super) fn resume_name(writer: Option<&DevicePublicKey>, header: &Digest) -> 
     hasher.finish().to_string()
 }
 
-/// Whether a file of staging can be resumed, by its name.
+/// Whether a file in staging can be resumed, by its name.
 pub(super) fn is_resume_name(file_name: &str) -> bool {
     file_name.len() == RESUME_NAME_DIGITS
 }
 
-/// Where object files are.
+/// The directories of object files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shelf {
+pub(super) enum Area {
     /// `objects`: current versions.
     Objects = 0,
-    /// `history`: replaced ones.
+    /// `history`: replaced versions.
     History,
-    /// `trash`: deleted ones.
+    /// `trash`: deleted versions.
     Trash,
 }
 
-impl Shelf {
+impl Area {
     pub(super) const ALL: [Self; 3] = [Self::Objects, Self::History, Self::Trash];
 
-    /// Its directory.
+    /// The area's directory, from the store's own.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Objects => "objects",
@@ -68,22 +68,22 @@ impl Shelf {
     }
 }
 
-/// The first byte of an [`ObjectName`]: what the directories are divided by, and the locks.
+/// The first byte of an [`ObjectName`]. Directories and locks are divided by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shard(pub(super) u8);
 
 impl Shard {
-    /// All of them, in order.
+    /// All 256 shards, in order.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         (0..=u8::MAX).map(Self)
     }
 
-    /// Its directory on a shelf: `objects/ab`.
-    pub(super) fn on(self, shelf: Shelf) -> String {
-        format!("{}/{self}", shelf.name())
+    /// The shard's directory in an area: `objects/ab`.
+    pub(super) fn dir_in(self, area: Area) -> String {
+        format!("{}/{self}", area.name())
     }
 
-    /// The file that orders its writers: `locks/ab`.
+    /// The file whose lock orders the shard's writers: `locks/ab`.
     pub(super) fn lock_file(self) -> String {
         format!("{LOCKS}/{self}")
     }
@@ -100,29 +100,29 @@ impl fmt::Display for Shard {
 pub(super) struct ObjectName(pub(super) [u8; 32]);
 
 impl ObjectName {
-    /// Of the object with this key.
-    pub(super) fn of(key: &ObjectKey) -> Self {
+    /// The name of the object with this key.
+    pub(super) fn for_key(key: &ObjectKey) -> Self {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
-    /// The shard it is in.
+    /// The shard that the object is in.
     pub(super) fn shard(&self) -> Shard {
         Shard(self.0[0])
     }
 
-    /// Its current version, from the store's directory: `objects/ab/<H>`.
+    /// The path of the object's current version, from the store's directory: `objects/ab/<H>`.
     pub(super) fn current_path(&self) -> String {
-        format!("{}/{self}", self.shard().on(Shelf::Objects))
+        format!("{}/{self}", self.shard().dir_in(Area::Objects))
     }
 
-    /// A version of it, within a shard's directory of history or trash: `<H>.<version>`.
+    /// The file name of a version in a shard's directory of history or trash: `<H>.<version>`.
     pub(super) fn version_file(&self, version: Version) -> String {
         format!("{self}.{:020}", version.0)
     }
 
-    /// The object that a file of `objects` belongs to, if it is one's.
+    /// Parses the file name of a current version: 64 lower-case hex digits.
     pub(super) fn parse(file_name: &str) -> Option<Self> {
-        // One spelling for each name: 64 lower-case digits.
+        // Each name has one spelling only.
         if file_name.bytes().any(|b| b.is_ascii_uppercase()) {
             return None;
         }
@@ -131,7 +131,7 @@ impl ObjectName {
         Some(Self(name))
     }
 
-    /// The version that a file of history or trash holds, if it is one of this object's.
+    /// Parses the file name of one of this object's versions in history or trash.
     pub(super) fn parse_version(&self, file_name: &str) -> Option<Version> {
         let (name, version) = file_name.split_once('.')?;
         if version.len() != 20 || !version.bytes().all(|b| b.is_ascii_digit()) {
@@ -163,17 +163,17 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_document() {
-        let name = ObjectName::of(&ObjectKey::new("abc").unwrap());
+        let name = ObjectName::for_key(&ObjectKey::new("abc").unwrap());
         assert_eq!(name.current_path(), format!("objects/ba/{ABC}"));
         assert_eq!(name.version_file(Version(1234)), format!("{ABC}.00000000000000001234"));
         assert_eq!(name.version_file(Version(u64::MAX)), format!("{ABC}.18446744073709551615"));
-        assert_eq!(name.shard().on(Shelf::Trash), "trash/ba");
+        assert_eq!(name.shard().dir_in(Area::Trash), "trash/ba");
         assert_eq!(name.shard().lock_file(), "locks/ba");
     }
 
     #[test]
     fn only_one_spelling_is_a_name() {
-        let name = ObjectName::of(&ObjectKey::new("abc").unwrap());
+        let name = ObjectName::for_key(&ObjectKey::new("abc").unwrap());
         assert_eq!(ObjectName::parse(ABC), Some(name));
         for other in [&ABC.to_uppercase(), &ABC[1..], "", ".tmp-x", &format!("{ABC}0")] {
             assert_eq!(ObjectName::parse(other), None, "{other}");

@@ -1,9 +1,10 @@
-//! The lease of an upload: the right to write to its file, which one connection has at a time.
+//! The lease of an upload: the right to write to its file, which one connection holds at a time.
 //!
-//! A client whose line has died in silence comes back by another connection while the server still waits for the first
-//! one. The newer connection then takes the upload over (PROTOCOL 5, "Take-over"): it revokes the lease of the older one
-//! and gets what that one had received. What the older one is still at work on, because it had arrived before the line
-//! died, is waited for; every call after that fails before it touches the file.
+//! A client whose connection died silently comes back on another connection while the server still
+//! waits for the first one. The newer connection then takes the upload over (PROTOCOL 5,
+//! "Take-over"): it revokes the older connection's lease and receives what that connection had
+//! received. A call that the older connection is still making, with data that arrived before the
+//! line died, is waited for; every later call fails before it touches the file.
 
 use std::{
     fmt,
@@ -11,210 +12,216 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The right to work on a `T`, and the `T` itself.
+/// The exclusive right to use a `T`, and the `T` itself.
 pub(super) struct Lease<T>(Arc<Shared<T>>);
 
 /// A lease that does not keep its `T` alive.
 pub(super) struct WeakLease<T>(Weak<Shared<T>>);
 
-/// How long somebody who revokes a lease waits.
+/// How long a call of [`Lease::revoke`] waits, in three steps.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// Until the holder has made no call for so long: then all that had arrived is written. Zero waits for none.
-    pub(super) rest: Duration,
-    /// For that at most.
-    pub(super) for_rest: Duration,
-    /// Then for the end of a call that is under way at most.
-    pub(super) for_call: Duration,
+pub(super) struct RevokeTimeouts {
+    /// The holder must have made no call for this long: then all data that had arrived is written.
+    /// Zero: do not wait for that.
+    pub(super) quiet: Duration,
+    /// How long to wait at most for the holder to be quiet.
+    pub(super) quiet_wait_max: Duration,
+    /// How long to wait after that, at most, for the end of a call in progress.
+    pub(super) call_wait_max: Duration,
 }
 
-/// Why the holder of a lease has nothing to work on.
+/// Why the holder of a lease has nothing to use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// The holder has taken it away itself.
-    Gone,
+pub(super) enum LeaseLost {
+    /// The holder has taken the value itself.
+    Taken,
     /// A newer connection has revoked the lease.
     Revoked,
 }
 
-/// What a newer connection gets that revokes a lease.
+/// The result of revoking a lease.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Revoked<T> {
-    /// What the lease was of. Nobody else has it any more.
+pub(super) enum Revocation<T> {
+    /// The value. The older holder can no longer use it.
     Taken(T),
-    /// Nothing: the holder has ended, or somebody else was faster.
-    Gone,
-    /// Nothing yet: the holder's call takes longer than anybody waits. When it ends it drops the `T`.
-    AtWork,
+    /// No value: the holder has taken it, or another connection revoked the lease first.
+    Released,
+    /// No value yet: the holder's call takes longer than the timeouts allow. The value is dropped
+    /// when that call ends.
+    Busy,
 }
 
 struct Shared<T> {
-    /// The number of the connection that has the lease.
+    /// The number of the connection that holds the lease.
     holder: u64,
     state: Mutex<State<T>>,
-    /// A call of the holder has ended.
-    rests: Condvar,
+    /// Signalled when a call of the holder ends.
+    call_ended: Condvar,
 }
 
 struct State<T> {
-    place: Place<T>,
+    slot: Slot<T>,
     /// When the holder's last call ended.
-    rests_since: Instant,
+    idle_since: Instant,
     is_revoked: bool,
-    /// How many wait to get it.
+    /// How many threads wait in [`Lease::revoke`].
     waiting: usize,
 }
 
-enum Place<T> {
+enum Slot<T> {
     /// Between two calls.
-    Here(T),
-    /// A call of the holder has it.
-    AtWork,
-    Gone,
+    Idle(T),
+    /// A call of the holder is using the value.
+    Borrowed,
+    Empty,
 }
 
 impl<T> Lease<T> {
-    /// Of `value`, for the connection with this number.
+    /// A lease of `value`, held by the connection with this number.
     pub(super) fn new(value: T, holder: u64) -> Self {
-        let rests_since = Instant::now();
-        let state = State { place: Place::Here(value), rests_since, is_revoked: false, waiting: 0 };
-        Self(Arc::new(Shared { holder, state: Mutex::new(state), rests: Condvar::new() }))
+        let idle_since = Instant::now();
+        let state = State { slot: Slot::Idle(value), idle_since, is_revoked: false, waiting: 0 };
+        Self(Arc::new(Shared { holder, state: Mutex::new(state), call_ended: Condvar::new() }))
     }
 
-    /// The number of the connection that has it.
+    /// The number of the connection that holds the lease.
     pub(super) fn holder(&self) -> u64 {
         self.0.holder
     }
 
-    /// The same lease, for somebody who may want to revoke it while it lasts.
+    /// The same lease, for a connection that may revoke it while it lasts.
     pub(super) fn downgrade(&self) -> WeakLease<T> {
         WeakLease(Arc::downgrade(&self.0))
     }
 
-    /// Lets the holder work on it. The holder makes one call at a time.
+    /// Calls `work` with the value. The holder makes one call at a time.
     ///
     /// # Errors
-    /// When there is nothing to work on any more.
-    pub(super) fn work<R>(&self, work: impl FnOnce(&mut T) -> R) -> Result<R, Ended> {
-        let mut at_work = AtWork { shared: &self.0, value: Some(self.0.lend()?) };
-        match &mut at_work.value {
+    /// When the value is gone.
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Result<R, LeaseLost> {
+        let mut call = CallGuard { shared: &self.0, value: Some(self.0.borrow()?) };
+        match &mut call.value {
             Some(value) => Ok(work(value)),
-            None => Err(Ended::Gone),
+            None => Err(LeaseLost::Taken),
         }
     }
 
-    /// Looks at it between two calls of the holder.
-    pub(super) fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
-        match &self.0.state().place {
-            Place::Here(value) => Some(look(value)),
-            Place::AtWork | Place::Gone => None,
+    /// Reads the value between two calls of the holder; `None` during a call.
+    pub(super) fn peek<R>(&self, read: impl FnOnce(&T) -> R) -> Option<R> {
+        match &self.0.state().slot {
+            Slot::Idle(value) => Some(read(value)),
+            Slot::Borrowed | Slot::Empty => None,
         }
     }
 
-    /// Ends the lease: gives the holder what it was of.
+    /// Ends the lease and returns the value to its holder.
     ///
     /// # Errors
-    /// When there is nothing any more.
-    pub(super) fn end(&self) -> Result<T, Ended> {
-        let value = self.0.lend()?;
-        self.0.state().place = Place::Gone;
-        self.0.rests.notify_all();
+    /// When the value is gone.
+    pub(super) fn take(&self) -> Result<T, LeaseLost> {
+        let value = self.0.borrow()?;
+        self.0.state().slot = Slot::Empty;
+        self.0.call_ended.notify_all();
         Ok(value)
     }
 
-    /// Takes it away from the holder, once the holder rests. Whatever this returns, the holder works on it no more.
-    pub(super) fn revoke(&self, patience: Patience) -> Revoked<T> {
+    /// Takes the value away from the holder, once the holder is quiet. Whatever this returns, the
+    /// holder cannot use the value again.
+    pub(super) fn revoke(&self, timeouts: RevokeTimeouts) -> Revocation<T> {
         let mut state = self.0.state();
         state.waiting += 1;
-        state = self.0.until_rest(state, patience);
+        state = self.0.wait_until_quiet(state, timeouts);
         state.is_revoked = true;
-        let is_at_work = |state: &mut State<T>| matches!(state.place, Place::AtWork);
-        let waited = self.0.rests.wait_timeout_while(state, patience.for_call, is_at_work);
+        let is_in_call = |state: &mut State<T>| matches!(state.slot, Slot::Borrowed);
+        let waited =
+            self.0.call_ended.wait_timeout_while(state, timeouts.call_wait_max, is_in_call);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting -= 1;
-        match std::mem::replace(&mut state.place, Place::Gone) {
-            Place::Here(value) => Revoked::Taken(value),
-            Place::Gone => Revoked::Gone,
-            Place::AtWork => {
-                state.place = Place::AtWork;
-                Revoked::AtWork
+        match std::mem::replace(&mut state.slot, Slot::Empty) {
+            Slot::Idle(value) => Revocation::Taken(value),
+            Slot::Empty => Revocation::Released,
+            Slot::Borrowed => {
+                state.slot = Slot::Borrowed;
+                Revocation::Busy
             }
         }
     }
 }
 
 impl<T> Shared<T> {
-    /// Hands it to the holder, who gives it back by [`AtWork`] or says that it is gone.
-    fn lend(&self) -> Result<T, Ended> {
+    /// Hands the value to the holder, whose call puts it back when it ends ([`CallGuard`]).
+    fn borrow(&self) -> Result<T, LeaseLost> {
         let mut state = self.state();
         if state.is_revoked {
-            return Err(Ended::Revoked);
+            return Err(LeaseLost::Revoked);
         }
-        match std::mem::replace(&mut state.place, Place::AtWork) {
-            Place::Here(value) => Ok(value),
+        match std::mem::replace(&mut state.slot, Slot::Borrowed) {
+            Slot::Idle(value) => Ok(value),
             other => {
-                state.place = other;
-                Err(Ended::Gone)
+                state.slot = other;
+                Err(LeaseLost::Taken)
             }
         }
     }
 
-    /// Waits until the holder has rested for long enough, or is gone.
-    fn until_rest<'a>(
+    /// Waits until the holder has been quiet for long enough, or the value is gone.
+    fn wait_until_quiet<'a>(
         &self,
         mut state: MutexGuard<'a, State<T>>,
-        patience: Patience,
+        timeouts: RevokeTimeouts,
     ) -> MutexGuard<'a, State<T>> {
         let begun = Instant::now();
         loop {
-            let left = patience.for_rest.saturating_sub(begun.elapsed());
-            let to_rest = match state.place {
-                Place::Here(_) => patience.rest.saturating_sub(state.rests_since.elapsed()),
-                Place::AtWork => patience.rest,
-                Place::Gone => Duration::ZERO,
+            let left = timeouts.quiet_wait_max.saturating_sub(begun.elapsed());
+            let to_quiet = match state.slot {
+                Slot::Idle(_) => timeouts.quiet.saturating_sub(state.idle_since.elapsed()),
+                Slot::Borrowed => timeouts.quiet,
+                Slot::Empty => Duration::ZERO,
             };
-            if to_rest.min(left).is_zero() {
+            if to_quiet.min(left).is_zero() {
                 return state;
             }
-            let waited = self.rests.wait_timeout(state, to_rest.min(left));
+            let waited = self.call_ended.wait_timeout(state, to_quiet.min(left));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        // No change of it stops half-way.
+        // A panic cannot leave the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A call of the holder. When it ends the value goes back, or to whoever waits for it.
-struct AtWork<'a, T> {
+/// A call of the holder. When it ends the value goes back, where a waiting [`Lease::revoke`] finds
+/// it.
+struct CallGuard<'a, T> {
     shared: &'a Shared<T>,
     value: Option<T>,
 }
 
-impl<T> Drop for AtWork<'_, T> {
+impl<T> Drop for CallGuard<'_, T> {
     fn drop(&mut self) {
         let mut state = self.shared.state();
-        state.rests_since = Instant::now();
-        // Nobody comes for what was revoked while nobody waited. What a call left that panicked is worth nothing.
+        state.idle_since = Instant::now();
+        // A lease that was revoked while no thread was waiting has no taker for the value. A value
+        // that a panicking call leaves is not used again.
         let is_wanted = !state.is_revoked || state.waiting > 0;
-        state.place = match self.value.take_if(|_| is_wanted && !std::thread::panicking()) {
-            Some(value) => Place::Here(value),
-            None => Place::Gone,
+        state.slot = match self.value.take_if(|_| is_wanted && !std::thread::panicking()) {
+            Some(value) => Slot::Idle(value),
+            None => Slot::Empty,
         };
-        self.shared.rests.notify_all();
-        // A value that is left is dropped once the state is free.
+        self.shared.call_ended.notify_all();
+        // A value that is left is dropped after the lock is released.
     }
 }
 
 impl<T> WeakLease<T> {
-    /// Of nothing.
+    /// A lease of nothing.
     pub(super) const fn new() -> Self {
         Self(Weak::new())
     }
 
-    /// The lease, if it lasts.
+    /// The lease, if it still exists.
     pub(super) fn upgrade(&self) -> Option<Lease<T>> {
         self.0.upgrade().map(Lease)
     }
@@ -222,7 +229,7 @@ impl<T> WeakLease<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Lease<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.look(|value| value.fmt(f)).unwrap_or_else(|| f.write_str("Lease(..)"))
+        self.peek(|value| value.fmt(f)).unwrap_or_else(|| f.write_str("Lease(..)"))
     }
 }
 
@@ -245,14 +252,14 @@ mod tests {
 
     use super::*;
 
-    /// For the end of a call alone.
-    const LONG: Patience = Patience {
-        rest: Duration::ZERO,
-        for_rest: Duration::ZERO,
-        for_call: Duration::from_secs(60),
+    /// Waits only for the end of a call.
+    const LONG: RevokeTimeouts = RevokeTimeouts {
+        quiet: Duration::ZERO,
+        quiet_wait_max: Duration::ZERO,
+        call_wait_max: Duration::from_secs(60),
     };
 
-    /// Counts how many of it were dropped.
+    /// Counts how many were dropped.
     #[derive(Debug)]
     struct Counted(u64, Arc<AtomicU64>);
 
@@ -265,25 +272,29 @@ mod tests {
     #[test]
     fn what_was_revoked_is_somebody_elses() {
         let lease = Lease::new(7, 1);
-        assert_eq!(lease.work(|value| std::mem::replace(value, 8)), Ok(7));
-        assert_eq!(lease.revoke(LONG), Revoked::Taken(8));
-        assert_eq!(lease.work(|_| panic!("it is worked on")), Err::<(), _>(Ended::Revoked));
-        assert_eq!(lease.end(), Err(Ended::Revoked));
-        assert_eq!(lease.revoke(LONG), Revoked::Gone);
+        assert_eq!(lease.with(|value| std::mem::replace(value, 8)), Ok(7));
+        assert_eq!(lease.revoke(LONG), Revocation::Taken(8));
+        assert_eq!(lease.with(|_| panic!("it is worked on")), Err::<(), _>(LeaseLost::Revoked));
+        assert_eq!(lease.take(), Err(LeaseLost::Revoked));
+        assert_eq!(lease.revoke(LONG), Revocation::Released);
     }
 
     #[test]
     fn what_its_holder_has_ended_is_nobodys() {
         let lease = Lease::new(7, 1);
         let weak = lease.downgrade();
-        assert_eq!(lease.end(), Ok(7));
-        assert_eq!((lease.work(|_| ()), lease.end()), (Err(Ended::Gone), Err(Ended::Gone)));
-        assert_eq!(weak.upgrade().map(|lease| lease.revoke(LONG)), Some(Revoked::Gone));
+        assert_eq!(lease.take(), Ok(7));
+        assert_eq!(
+            (lease.with(|_| ()), lease.take()),
+            (Err(LeaseLost::Taken), Err(LeaseLost::Taken))
+        );
+        assert_eq!(weak.upgrade().map(|lease| lease.revoke(LONG)), Some(Revocation::Released));
         drop(lease);
         assert!(weak.upgrade().is_none());
     }
 
-    /// Whoever takes it over waits for the call that is under way, and no other one comes between.
+    /// A connection that takes the upload over waits for the call in progress, and no other call
+    /// comes between.
     #[test]
     fn a_call_under_way_is_waited_for_and_is_the_last() {
         let lease = Lease::new(0, 1);
@@ -291,88 +302,90 @@ mod tests {
         let (began, begins) = mpsc::channel();
         let (go_on, goes_on) = mpsc::channel::<()>();
         let holder = thread::spawn(move || {
-            let first = lease.work(|value| {
+            let first = lease.with(|value| {
                 began.send(()).unwrap();
                 goes_on.recv().unwrap();
                 *value = 9;
             });
-            (first, lease.work(|value| *value = 10))
+            (first, lease.with(|value| *value = 10))
         });
         begins.recv().unwrap();
         let newer = thread::spawn(move || other.revoke(LONG));
         go_on.send(()).unwrap();
-        // It ended before the lease was revoked, or was waited for; either way what it did is there.
+        // The call ended before the revocation, or was waited for; in both cases its change is
+        // kept.
         let (first, second) = holder.join().unwrap();
         assert_eq!(first, Ok(()));
         match newer.join().unwrap() {
-            Revoked::Taken(9) => assert_eq!(second, Err(Ended::Revoked)),
-            Revoked::Taken(10) => assert_eq!(second, Ok(())),
+            Revocation::Taken(9) => assert_eq!(second, Err(LeaseLost::Revoked)),
+            Revocation::Taken(10) => assert_eq!(second, Ok(())),
             other => panic!("{other:?}"),
         }
     }
 
-    /// The wait has an end; what nobody waits for any more goes when the call ends.
+    /// The wait is bounded; a value without a taker is dropped when the call ends.
     #[test]
-    fn a_call_that_takes_too_long_is_left_and_what_it_worked_on_goes() {
+    fn a_call_that_takes_too_long_is_left_and_what_it_worked_on_remove_on_drop() {
         let dropped = Arc::new(AtomicU64::new(0));
         let lease = Lease::new(Counted(0, Arc::clone(&dropped)), 1);
         let other = lease.downgrade().upgrade().unwrap();
-        let worked = lease.work(|value| {
+        let worked = lease.with(|value| {
             let begun = Instant::now();
             assert!(matches!(
-                other.revoke(Patience { for_call: Duration::from_millis(20), ..LONG }),
-                Revoked::AtWork
+                other.revoke(RevokeTimeouts { call_wait_max: Duration::from_millis(20), ..LONG }),
+                Revocation::Busy
             ));
             assert!(begun.elapsed() >= Duration::from_millis(20));
             value.0 = 3;
             assert_eq!(dropped.load(Ordering::SeqCst), 0);
         });
         assert_eq!((worked, dropped.load(Ordering::SeqCst)), (Ok(()), 1));
-        assert_eq!(lease.work(|_| ()), Err(Ended::Revoked));
-        assert!(matches!(other.revoke(LONG), Revoked::Gone));
+        assert_eq!(lease.with(|_| ()), Err(LeaseLost::Revoked));
+        assert!(matches!(other.revoke(LONG), Revocation::Released));
     }
 
-    /// What had arrived by the older connection is written by one call after the other: it is let finish.
+    /// Data that had arrived on the older connection is written by one call after another, which
+    /// are allowed to finish.
     #[test]
     fn a_holder_that_is_at_work_is_let_come_to_rest_for_a_while() {
-        let patience = |rest, for_rest| Patience {
-            rest: Duration::from_millis(rest),
-            for_rest: Duration::from_millis(for_rest),
+        let timeouts = |quiet, quiet_wait_max| RevokeTimeouts {
+            quiet: Duration::from_millis(quiet),
+            quiet_wait_max: Duration::from_millis(quiet_wait_max),
             ..LONG
         };
         let lease = Lease::new(0, 1);
         thread::scope(|scope| {
             let other = lease.downgrade().upgrade().unwrap();
-            assert!(lease.work(|value| *value += 1).is_ok());
-            let newer = scope.spawn(move || other.revoke(patience(2_000, 60_000)));
+            assert!(lease.with(|value| *value += 1).is_ok());
+            let newer = scope.spawn(move || other.revoke(timeouts(2_000, 60_000)));
             let (mut done, mut last, mut longest) = (1, Instant::now(), Duration::ZERO);
-            while done < 50 && lease.work(|value| *value += 1).is_ok() {
+            while done < 50 && lease.with(|value| *value += 1).is_ok() {
                 done += 1;
                 thread::sleep(Duration::from_millis(1));
                 longest = longest.max(last.elapsed());
                 last = Instant::now();
             }
-            assert_eq!(newer.join().unwrap(), Revoked::Taken(done));
-            // A machine that is busy may have made it rest for so long.
+            assert_eq!(newer.join().unwrap(), Revocation::Taken(done));
+            // On a busy machine the holder may have been quiet for that long.
             assert!(done == 50 || longest > Duration::from_secs(1), "{done} after {longest:?}");
         });
-        // One that never rests is not waited for for ever.
+        // A holder that is never quiet is not waited for forever.
         let lease = Lease::new(0, 1);
         let other = lease.downgrade().upgrade().unwrap();
         thread::scope(|scope| {
-            let newer = scope.spawn(move || other.revoke(patience(60_000, 50)));
+            let newer = scope.spawn(move || other.revoke(timeouts(60_000, 50)));
             let mut done = 0;
-            while lease.work(|value| *value += 1).is_ok() {
+            while lease.with(|value| *value += 1).is_ok() {
                 done += 1;
             }
-            assert_eq!(newer.join().unwrap(), Revoked::Taken(done));
+            assert_eq!(newer.join().unwrap(), Revocation::Taken(done));
         });
-        // One that has rested for long enough is not waited for at all, and one that is gone neither.
+        // A holder that has been quiet for long enough, or is gone, is not waited for.
         let lease = Lease::new(7, 1);
         thread::sleep(Duration::from_millis(5));
         let begun = Instant::now();
-        assert_eq!(lease.revoke(patience(5, 60_000)), Revoked::Taken(7));
-        assert_eq!(lease.revoke(patience(60_000, 60_000)), Revoked::Gone);
+        assert_eq!(lease.revoke(timeouts(5, 60_000)), Revocation::Taken(7));
+        assert_eq!(lease.revoke(timeouts(60_000, 60_000)), Revocation::Released);
         assert!(begun.elapsed() < Duration::from_secs(60));
     }
 
@@ -380,13 +393,14 @@ mod tests {
     fn what_a_call_that_panicked_left_is_not_taken_over() {
         let lease = Lease::new(7, 1);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            lease.work(|_| panic!("a defect"))
+            lease.with(|_| panic!("a defect"))
         }));
         assert!(panicked.is_err());
-        assert_eq!(lease.revoke(LONG), Revoked::Gone);
+        assert_eq!(lease.revoke(LONG), Revocation::Released);
     }
 
-    /// However they meet, the holder changes nothing after another one has got it, and one alone gets it.
+    /// In any interleaving, the holder changes nothing after the value was taken, and only one
+    /// caller gets the value.
     #[test]
     fn of_many_who_revoke_it_one_gets_it_as_its_holder_left_it() {
         for round in 0..200 {
@@ -396,7 +410,7 @@ mod tests {
             thread::scope(|scope| {
                 let holder = scope.spawn(|| {
                     let mut done = 0;
-                    while lease.work(|value| *value += 1).is_ok() {
+                    while lease.with(|value| *value += 1).is_ok() {
                         done += 1;
                     }
                     is_over.store(true, Ordering::SeqCst);
@@ -406,7 +420,7 @@ mod tests {
                     .iter()
                     .map(|other| {
                         scope.spawn(|| {
-                            while round % 2 == 0 && other.look(|value| *value > 9) != Some(true) {
+                            while round % 2 == 0 && other.peek(|value| *value > 9) != Some(true) {
                                 thread::yield_now();
                                 if is_over.load(Ordering::SeqCst) {
                                     break;
@@ -418,8 +432,9 @@ mod tests {
                     .collect();
                 let got: Vec<_> = others.into_iter().map(|other| other.join().unwrap()).collect();
                 let done = holder.join().unwrap();
-                let taken: Vec<_> = got.iter().filter(|got| **got != Revoked::Gone).collect();
-                assert_eq!(taken, [&Revoked::Taken(done)]);
+                let taken: Vec<_> =
+                    got.iter().filter(|got| **got != Revocation::Released).collect();
+                assert_eq!(taken, [&Revocation::Taken(done)]);
             });
         }
     }

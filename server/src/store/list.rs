@@ -1,4 +1,4 @@
-//! The catalogue, page by page: a directory listing is all there is to it.
+//! The catalogue, page by page, read from the directories of current versions.
 
 use std::collections::BTreeSet;
 
@@ -9,39 +9,42 @@ use zput_common::{
 
 use super::{
     Store,
-    error::{OfFile as _, Rot, StoreError},
-    layout::{ObjectName, Shard, Shelf},
-    object::Object,
-    shard::{LockedShard, open_file},
+    error::{Corruption, StoreError, WithFile as _},
+    layout::{Area, ObjectName, Shard},
+    object::{Object, open_file},
+    shard::LockedShard,
 };
 
-/// What an entry takes beyond its key and its header: at most two lengths of 3 bytes, an option, and an Info of
-/// 10 + 1 + 10 + 5 + 5 in postcard.
+/// Bytes that an entry takes in a frame beyond its key and its header: at most two lengths of 3
+/// bytes, an option, and an Info of 10 + 1 + 10 + 5 + 5 in postcard.
 const ENTRY_OVERHEAD_BYTES: usize = 38;
-/// What a page takes beyond its entries: the variant, a length of 3, an option and a cursor of 33, and a count of 5.
+/// Bytes that a page takes beyond its entries: the variant, a length of 3, an option and a cursor
+/// of 33, and a count of 5.
 const PAGE_OVERHEAD_BYTES: usize = 43;
 
 /// A page of the catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Its objects.
+    /// The objects on the page.
     pub entries: Vec<Entry>,
-    /// The cursor that the next page begins after; absent on the last page.
+    /// The cursor after which the next page begins; `None` on the last page.
     pub next: Option<Vec<u8>>,
-    /// How many objects that belong on it are there and cannot be read.
+    /// Number of objects that belong on this page and cannot be read.
     pub unreadable: u32,
 }
 
 impl Store {
-    /// A page of the current objects in the order of the hashes of their keys, and the cursor that the next page begins
-    /// after (absent on the last). It holds at most `limit` and 1,000 entries and fits into one frame; it may be empty and
-    /// not be the last. With `headers`, sealed objects come with theirs. An object that cannot be read, or whose record has
-    /// rotted, is left out, counted and logged; a directory of them that cannot be read counts as one.
+    /// A page of the current objects, in the order of the hashes of their keys. It holds at most
+    /// `limit` and 1,000 entries and fits into one frame; a page may be empty without being the
+    /// last. With `headers`, entries of sealed objects contain their headers. An object that cannot
+    /// be read, or whose record is corrupt, is left out, counted and logged; a directory that
+    /// cannot be read counts as one object.
     ///
-    /// Whatever was there before the first page was asked for and still is after the last one is on exactly one of them.
+    /// An object that existed before the first page was requested, and still exists after the last,
+    /// is on exactly one page.
     ///
     /// # Errors
-    /// [`StoreError::Cursor`] when `after` is none of a page's cursors.
+    /// [`StoreError::Cursor`] when `after` is not a cursor of a page.
     pub fn list(
         &self,
         after: Option<&[u8]>,
@@ -53,19 +56,21 @@ impl Store {
             Some(bytes) => Some(ObjectName(bytes.try_into().map_err(|_| StoreError::Cursor)?)),
         };
         let most = limit.clamp(1, PAGE_MAX_ENTRIES) as usize;
-        let mut page = Filling { page: Page::default(), bytes: PAGE_OVERHEAD_BYTES, looked_at: 0 };
+        let mut page =
+            PageBuilder { page: Page::default(), bytes: PAGE_OVERHEAD_BYTES, examined: 0 };
         let mut last = after;
         for shard in Shard::all().skip(after.map_or(0, |name| name.shard().0.into())) {
             let names = match self.names_after(shard, last, most + 1) {
-                Err(error) if error.is_of_one_file() => {
-                    tracing::warn!(directory = shard.on(Shelf::Objects), %error, "cannot be listed");
+                Err(error) if error.is_unreadable_file() => {
+                    let directory = shard.dir_in(Area::Objects);
+                    tracing::warn!(directory, %error, "cannot be listed");
                     page.page.unreadable += 1;
                     continue;
                 }
                 names => names?,
             };
             for name in names {
-                if page.looked_at == most || !page.offer(self.entry(name, headers)?) {
+                if page.examined == most || !page.offer(self.entry(name, headers)?) {
                     page.page.next = last.map(|name| name.0.to_vec());
                     return Ok(page.page);
                 }
@@ -82,11 +87,11 @@ impl Store {
         after: Option<ObjectName>,
         most: usize,
     ) -> Result<BTreeSet<ObjectName>, StoreError> {
-        // Under the lock: some file systems move an entry when it is replaced, and a reader of the directory
-        // can then miss it.
-        let locked = LockedShard::shared(self.syncs(), shard)?;
+        // Under the lock: some file systems move a directory entry when its file is replaced, and a
+        // concurrent reader of the directory can then miss it.
+        let locked = LockedShard::shared(self.fsync(), shard)?;
         let mut first = BTreeSet::new();
-        for file_name in locked.names(Shelf::Objects)? {
+        for file_name in locked.names(Area::Objects)? {
             let Some(name) = ObjectName::parse(&file_name?) else { continue };
             if name.shard() == shard && after.is_none_or(|after| name > after) {
                 first.insert(name);
@@ -98,53 +103,53 @@ impl Store {
         Ok(first)
     }
 
-    /// What is to be listed of an object.
-    fn entry(&self, name: ObjectName, header: bool) -> Result<Looked, StoreError> {
+    /// The entry of one object.
+    fn entry(&self, name: ObjectName, header: bool) -> Result<Lookup, StoreError> {
         let path = name.current_path();
-        let entry = || -> Result<Looked, StoreError> {
+        let entry = || -> Result<Lookup, StoreError> {
             let Some(file) = open_file(self.root(), &path, &path)? else {
-                return Ok(Looked::Gone);
+                return Ok(Lookup::Gone);
             };
             let object = Object::read(file)?;
-            if ObjectName::of(object.key()) != name {
-                return Err(Rot::Misplaced.into());
+            if ObjectName::for_key(object.key()) != name {
+                return Err(Corruption::Misplaced.into());
             }
             let header = if header { object.read_header()? } else { None };
             let (key, info) = (object.key().clone(), object.info());
-            Ok(Looked::Entry(Entry { key, info, header }))
+            Ok(Lookup::Entry(Entry { key, info, header }))
         };
-        match entry().of_file(&path) {
-            Err(error) if error.is_of_one_file() => {
+        match entry().with_file(&path) {
+            Err(error) if error.is_unreadable_file() => {
                 tracing::warn!(file = path, %error, "an object cannot be read and is not listed");
-                Ok(Looked::Unreadable)
+                Ok(Lookup::Unreadable)
             }
             result => result,
         }
     }
 }
 
-/// What came of looking at an object.
-enum Looked {
+/// The result of reading one object.
+enum Lookup {
     Entry(Entry),
-    /// It is gone by now.
+    /// The object was deleted meanwhile.
     Gone,
-    /// It is there, and cannot be read or is rotten.
+    /// The object exists and cannot be read, or is corrupt.
     Unreadable,
 }
 
 /// A page that is being filled.
-struct Filling {
+struct PageBuilder {
     page: Page,
     bytes: usize,
-    /// Entries, and what was left out.
-    looked_at: usize,
+    /// Entries on the page, and objects that were left out.
+    examined: usize,
 }
 
-impl Filling {
-    /// Takes an entry, unless it would not fit into the frame any more.
-    fn offer(&mut self, looked: Looked) -> bool {
-        match looked {
-            Looked::Entry(entry) => {
+impl PageBuilder {
+    /// Adds an entry. Returns `false` if it does not fit into the frame.
+    fn offer(&mut self, lookup: Lookup) -> bool {
+        match lookup {
+            Lookup::Entry(entry) => {
                 let header = entry.header.as_ref().map_or(0, Vec::len);
                 let bytes = ENTRY_OVERHEAD_BYTES + entry.key.as_bytes().len() + header;
                 if self.bytes + bytes > FRAME_MAX_BYTES {
@@ -153,10 +158,10 @@ impl Filling {
                 self.bytes += bytes;
                 self.page.entries.push(entry);
             }
-            Looked::Gone => {}
-            Looked::Unreadable => self.page.unreadable += 1,
+            Lookup::Gone => {}
+            Lookup::Unreadable => self.page.unreadable += 1,
         }
-        self.looked_at += 1;
+        self.examined += 1;
         true
     }
 }

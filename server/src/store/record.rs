@@ -14,24 +14,24 @@ use zput_common::{
     proto::message::{Info, Kind, Version},
 };
 
-use super::error::{Doing, Rot, StoreError};
+use super::error::{Context, Corruption, StoreError};
 use crate::sys::fs::{self, EntryKind};
 
 /// STORE: `\x8Azputrec`.
 const MAGIC: [u8; 8] = *b"\x8azputrec";
 const RECORD_FORMAT: u8 = 1;
-/// The trailer without its key.
+/// Bytes of a trailer without its key.
 const FIXED_BYTES: usize = 136;
-/// The longest trailer.
+/// Bytes of the longest trailer.
 const TRAILER_MAX_BYTES: usize = zput_common::limits::OBJECT_KEY_MAX_BYTES + FIXED_BYTES;
 
-/// What stands for no device.
+/// The writer's key in the record of an object that no device wrote.
 const ANONYMOUS: [u8; 32] = [0; 32];
 
-/// One row of the table of slices: `length[4] || BLAKE3-256[32]`.
+/// Bytes of one row of the table of slices: `length[4] || BLAKE3-256[32]`.
 pub(super) const SLICE_ROW_BYTES: usize = 36;
 
-/// What the server knows of one version of an object.
+/// The metadata of one version of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trailer {
     pub(super) key: ObjectKey,
@@ -42,14 +42,14 @@ pub(super) struct Trailer {
     pub(super) header_length: u32,
     /// 0 for a plain object.
     pub(super) footer_length: u32,
-    /// The device that wrote it; `None` for an anonymous one.
+    /// The device that wrote the version; `None` for an anonymous one.
     pub(super) client: Option<DevicePublicKey>,
     pub(super) slice_count: u32,
     pub(super) slices_digest: Digest,
 }
 
 impl Trailer {
-    /// Its bytes, as they end a file.
+    /// The trailer's bytes, as they end a file.
     pub(super) fn encode(&self) -> Vec<u8> {
         let key = self.key.as_bytes();
         let mut out = Vec::with_capacity(key.len() + FIXED_BYTES);
@@ -75,57 +75,57 @@ impl Trailer {
         out
     }
 
-    /// Reads the trailer of `file` and checks it against its digest and the file's length. The payload and
-    /// the table of slices are not read.
+    /// Reads the trailer of `file` and checks it against its digest and the file's length. The
+    /// payload and the table of slices are not read.
     pub(super) fn read(file: &File) -> Result<Self, StoreError> {
-        let identity = fs::identity(file).doing("look at an object")?;
+        let identity = fs::stat(file).context("look at an object")?;
         if identity.kind != EntryKind::File {
-            return Err(Rot::NotAFile.into());
+            return Err(Corruption::NotAFile.into());
         }
         let file_length = identity.length;
         let mut tail = [0; TRAILER_MAX_BYTES];
         let tail_length = file_length.min(TRAILER_MAX_BYTES as u64);
         let tail = &mut tail[..tail_length as usize];
-        file.read_exact_at(tail, file_length - tail_length).doing("read an object's record")?;
+        file.read_exact_at(tail, file_length - tail_length).context("read an object's record")?;
         let trailer = Self::parse(tail)?;
         if trailer.file_length() != Some(file_length) {
-            return Err(Rot::Length.into());
+            return Err(Corruption::Length.into());
         }
         Ok(trailer)
     }
 
-    /// The trailer that `tail` ends with.
-    fn parse(tail: &[u8]) -> Result<Self, Rot> {
-        let (rest, magic) = tail.split_last_chunk::<8>().ok_or(Rot::Short)?;
+    /// Parses the trailer at the end of `tail`.
+    fn parse(tail: &[u8]) -> Result<Self, Corruption> {
+        let (rest, magic) = tail.split_last_chunk::<8>().ok_or(Corruption::Short)?;
         if *magic != MAGIC {
-            return Err(Rot::Magic);
+            return Err(Corruption::Magic);
         }
-        let (rest, digest) = rest.split_last_chunk::<32>().ok_or(Rot::Short)?;
-        let (_, key_length) = rest.split_last_chunk::<2>().ok_or(Rot::Short)?;
+        let (rest, digest) = rest.split_last_chunk::<32>().ok_or(Corruption::Short)?;
+        let (_, key_length) = rest.split_last_chunk::<2>().ok_or(Corruption::Short)?;
         let key_length = usize::from(u16::from_be_bytes(*key_length));
-        // What the digest covers: the trailer up to it.
+        // The digest covers the trailer up to the digest.
         let covered = key_length + FIXED_BYTES - MAGIC.len() - Digest::BYTES;
-        let begin = rest.len().checked_sub(covered).ok_or(Rot::Short)?;
+        let begin = rest.len().checked_sub(covered).ok_or(Corruption::Short)?;
         let covered = &rest[begin..];
         if Digest::of(covered).as_bytes() != digest {
-            return Err(Rot::TrailerDigest);
+            return Err(Corruption::TrailerDigest);
         }
         let (key, fields) = covered.split_at(key_length);
-        let fields = Fields::read(fields).ok_or(Rot::Short)?;
+        let fields = Fields::read(fields).ok_or(Corruption::Short)?;
         if fields.format != RECORD_FORMAT {
-            return Err(Rot::Field);
+            return Err(Corruption::Field);
         }
         let kind = match fields.kind {
             0 => Kind::Sealed,
             1 => Kind::Plain,
-            _ => return Err(Rot::Field),
+            _ => return Err(Corruption::Field),
         };
         // STORE: "0 for a plain object".
         if kind == Kind::Plain && (fields.header_length, fields.footer_length) != (0, 0) {
-            return Err(Rot::Field);
+            return Err(Corruption::Field);
         }
         Ok(Self {
-            key: ObjectKey::new(key).map_err(|_| Rot::Field)?,
+            key: ObjectKey::new(key).map_err(|_| Corruption::Field)?,
             kind,
             version: Version(fields.version),
             payload_length: fields.payload_length,
@@ -139,14 +139,15 @@ impl Trailer {
         })
     }
 
-    /// STORE: "`payload_length + 36 × slice_count + key_length + 136`"; `None` when that is beyond a u64.
+    /// STORE: "`payload_length + 36 × slice_count + key_length + 136`"; `None` when that exceeds a
+    /// u64.
     fn file_length(&self) -> Option<u64> {
         self.payload_length
             .checked_add(SLICE_ROW_BYTES as u64 * u64::from(self.slice_count))?
             .checked_add((self.key.as_bytes().len() + FIXED_BYTES) as u64)
     }
 
-    /// What peers are told of this version.
+    /// The metadata that peers are sent.
     pub(super) fn info(&self) -> Info {
         Info {
             version: self.version,
@@ -158,7 +159,7 @@ impl Trailer {
     }
 }
 
-/// A trailer's fields behind its key as they stand, not yet understood.
+/// A trailer's fields after its key, before their values are checked.
 struct Fields {
     format: u8,
     kind: u8,
@@ -196,16 +197,16 @@ impl SliceTable {
     /// Reads the table of the file that ends with `trailer`, and checks it against its digest.
     pub(super) fn read(file: &File, trailer: &Trailer) -> Result<Self, StoreError> {
         let mut rows = vec![0; SLICE_ROW_BYTES * trailer.slice_count as usize];
-        file.read_exact_at(&mut rows, trailer.payload_length).doing("read an object's record")?;
+        file.read_exact_at(&mut rows, trailer.payload_length).context("read an object's record")?;
         let table = Self(rows);
         let total = table.rows().map(|(length, _)| u64::from(length)).sum::<u64>();
-        // No slice is empty (PROTOCOL 5), so a table without one says what its payload is in one way alone.
+        // No slice is empty (PROTOCOL 5), so a payload has one table only for its slices.
         let is_cut_well = table.rows().all(|(length, _)| length > 0);
         if table.digest() != trailer.slices_digest
             || total != trailer.payload_length
             || !is_cut_well
         {
-            return Err(Rot::SliceTable.into());
+            return Err(Corruption::SliceTable.into());
         }
         Ok(table)
     }
@@ -216,9 +217,10 @@ impl SliceTable {
         self.0.extend_from_slice(digest.as_bytes());
     }
 
-    /// How many slices.
+    /// Number of slices.
     pub(super) fn count(&self) -> u32 {
-        // At most `upload::SLICES_MAX` are pushed, and a table that was read had its count from a u32.
+        // At most `upload::SLICES_MAX` are pushed, and the count of a table that was read was a
+        // u32.
         (self.0.len() / SLICE_ROW_BYTES) as u32
     }
 
@@ -238,7 +240,7 @@ impl SliceTable {
         Digest::of(&self.0)
     }
 
-    /// Its bytes.
+    /// The table's bytes.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0
     }

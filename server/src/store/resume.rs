@@ -1,7 +1,8 @@
-//! Uploads that were cut off, kept to be resumed (PROTOCOL 5, "Resume").
+//! Interrupted uploads that are kept to be resumed (PROTOCOL 5, "Resume").
 //!
-//! Nothing is remembered of them but their file: its name says whose they are and which header they began with, and what
-//! the file holds counts for nothing until the client has named it and it was read again.
+//! The store remembers only the file. Its name tells whose upload it is and with which header it
+//! began. The file's contents count only after the client has claimed them and they were read
+//! again.
 
 use std::{
     cmp::Reverse,
@@ -19,37 +20,41 @@ use zput_common::{
 
 use super::{
     Store, Writer, commit,
-    error::{Doing, StoreError},
+    error::{Context, StoreError},
     generation,
-    layout::{ObjectName, STAGING, Shelf, is_resume_name, resume_name},
-    lease::Revoked,
+    layout::{Area, ObjectName, STAGING, is_resume_name, resume_name},
+    lease::Revocation,
     object::Object,
     shard::LockedShard,
     staging::{self, Staged},
     upload::{Received, Target, Upload, check_header},
 };
 
-/// Fewest bytes in whole slices for which an upload that was cut off is kept: less is sent again sooner than asked for.
-pub(super) const KEPT_MIN_BYTES: u64 = 1024 * 1024;
+/// Fewest bytes in whole slices for which an interrupted upload is kept. Sending less again is
+/// faster than asking what is there.
+pub(super) const RESUMABLE_MIN_BYTES: u64 = 1024 * 1024;
 
-/// For how long an upload is kept, unless told otherwise: over a weekend.
+/// How long an upload is kept by default: over a weekend.
 pub const DEFAULT_KEEP_UPLOADS: Duration = Duration::from_secs(72 * 60 * 60);
 
-/// How many versions that are current no more are looked at for one of which nobody has heard.
-const VERSIONS_LOOKED_AT: usize = 64;
+/// Most versions that are no longer current which [`Store::committed`] searches.
+const VERSIONS_SEARCHED_MAX: usize = 64;
 
-/// How much of a slice is read at a time.
+/// Bytes of a claimed slice that are read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
 impl Store {
-    /// Goes on with an upload of `writer` that began with `header` and was cut off, or that an older connection of the
-    /// same writer has still: that one's is over then, once what had arrived of it is written. The header is held; what follows can be [claimed](Upload::claim).
+    /// Resumes an upload of `writer` that began with `header` and was interrupted, or that an older
+    /// connection of the same writer still has. The older connection's upload ends once the data
+    /// that had arrived for it is written. The header counts as received; the slices that follow
+    /// can be [claimed](Upload::claim).
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when nothing of it was kept; [`StoreError::InUse`] while it is committed, or a connection
-    /// that is not older or another process works on it; [`StoreError::Crowded`] while there are too many uploads;
-    /// [`StoreError::Exists`] as for [`Store::begin`]; [`StoreError::Malformed`] and
-    /// [`StoreError::Digest`] as for [`Upload::write_header`]; [`StoreError::Suspect`].
+    /// [`StoreError::NotFound`] when no such upload is kept; [`StoreError::InUse`] while it is
+    /// being committed, or while another process, or a connection that is not older, has it;
+    /// [`StoreError::TooManyUploads`]; [`StoreError::Exists`] as for [`Store::begin`];
+    /// [`StoreError::Malformed`] and [`StoreError::Digest`] as for [`Upload::write_header`];
+    /// [`StoreError::Suspect`].
     pub fn resume(
         &self,
         key: &ObjectKey,
@@ -63,142 +68,147 @@ impl Store {
         }
         let Writer { device: client, connection } = writer.into();
         let target = Target { key: key.clone(), kind: Kind::Sealed, condition, client };
-        self.check_trusted()?;
+        self.check_writable()?;
         let name = resume_name(target.client.as_ref(), &header.digest);
-        let older = match self.0.under_way.lease(&name) {
+        let older_lease = match self.0.in_flight.lease(&name) {
             Some(lease) if lease.holder() < connection => Some(lease),
             Some(_) => return Err(StoreError::InUse),
-            // It is about to begin, or is being committed.
-            None if self.0.under_way.has(&name) => return Err(StoreError::InUse),
+            // The upload is about to begin, or is being committed.
+            None if self.0.in_flight.contains(&name) => return Err(StoreError::InUse),
             None => None,
         };
-        commit::refuse_hopeless(self, &target)?;
-        let (mut staged, permit, _entered) = match older {
+        commit::check_early(self, &target)?;
+        let (mut staged, permit, _guard) = match older_lease {
             Some(lease) => {
-                // Nobody is told meanwhile that there is nothing.
-                let entered = self.0.under_way.enter(&name);
-                let _turn = self.0.take_overs.permit().ok_or(StoreError::InUse)?;
-                match lease.revoke(self.0.to_take_over) {
-                    Revoked::Taken(Received { staged, permit, .. }) => {
-                        (staged, permit, Some(entered))
+                // Meanwhile a third connection is told that the upload is in use, rather than not
+                // found.
+                let guard = self.0.in_flight.insert(&name);
+                let _permit = self.0.take_overs.try_acquire().ok_or(StoreError::InUse)?;
+                match lease.revoke(self.0.take_over_timeouts) {
+                    Revocation::Taken(Received { staged, permit, .. }) => {
+                        (staged, permit, Some(guard))
                     }
-                    Revoked::Gone | Revoked::AtWork => return Err(StoreError::InUse),
+                    Revocation::Released | Revocation::Busy => return Err(StoreError::InUse),
                 }
             }
             None => {
-                let permit = self.0.uploads.permit().ok_or(StoreError::Crowded)?;
+                let permit = self.0.uploads.try_acquire().ok_or(StoreError::TooManyUploads)?;
                 let staged = Staged::reopen(&self.staging()?, &name)?;
                 (staged.ok_or(StoreError::NotFound)?, permit, None)
             }
         };
-        if let Err(error) = generation::refuse_hopeless(self, key, &header.bytes) {
+        if let Err(error) = generation::check_early(self, key, &header.bytes) {
             if matches!(error, StoreError::Older { .. }) {
-                // It cannot be committed any more.
-                staged.goes();
+                // It can never be committed any more.
+                staged.remove_on_drop();
             }
             return Err(error);
         }
-        let found = staged.identity()?.length;
-        if !begins_with(&staged, found, &header.bytes)? {
-            // The system went down before it was written.
-            staged.goes();
+        let file_length = staged.stat()?.length;
+        if !begins_with(&staged, file_length, &header.bytes)? {
+            // The system went down before the header was written.
+            staged.remove_on_drop();
             return Err(StoreError::NotFound);
         }
-        let received = Received::header_of(staged, permit, header, found);
-        Upload::again(self.clone(), target, received, name, connection)
+        let received = Received::with_header(staged, permit, header, file_length);
+        Upload::resume(self.clone(), target, received, name, connection)
     }
 
-    /// The version that an upload of `client` that began with `header` became, if it was committed, whatever became of
-    /// that version since: whoever asks may not have heard of it. The version is durable when this returns it.
-    /// Only the newest 64 that were replaced or deleted are looked at.
+    /// The version that an upload of `client` with this `header` became, if it was committed,
+    /// whatever happened to that version since. A client asks this when the answer to its commit
+    /// may have been lost. The version is durable when this returns it. Only the current version
+    /// and the newest 64 that were replaced or deleted are searched.
     ///
     /// # Errors
-    /// As of [`Store::lookup`]; [`StoreError::Suspect`].
+    /// Those of [`Store::lookup`]; [`StoreError::Suspect`].
     pub fn committed(
         &self,
         key: &ObjectKey,
         client: Option<DevicePublicKey>,
         header: &HeaderSlice,
     ) -> Result<Option<Version>, StoreError> {
-        let is_it = |object: &Object| -> Result<bool, StoreError> {
+        let is_this_upload = |object: &Object| -> Result<bool, StoreError> {
             Ok(object.trailer().client == client
                 && object.read_header()?.as_ref() == Some(&header.bytes))
         };
-        let name = ObjectName::of(key);
-        // Whoever is about to make it current has done so by then, or has failed to.
-        let shard = LockedShard::to_change(self.syncs(), name.shard())?;
+        let name = ObjectName::for_key(key);
+        // By the time this thread has the lock, a commit in progress has succeeded or failed.
+        let shard = LockedShard::for_write(self.fsync(), name.shard())?;
         if let Some(current) = shard.current(key)?
-            && is_it(&current)?
+            && is_this_upload(&current)?
         {
-            // As of "already there": who renamed it may have been killed before that was durable.
-            shard.sync(Shelf::Objects)?;
+            // As for "already there": the process that renamed the file may have been killed before
+            // the name was durable.
+            shard.sync(Area::Objects)?;
             return Ok(Some(current.version()));
         }
-        let mut shelved = Vec::new();
-        for shelf in [Shelf::History, Shelf::Trash] {
-            for version in shard.versions(shelf, name)? {
-                shelved.push((version?, shelf));
+        let mut noncurrent = Vec::new();
+        for area in [Area::History, Area::Trash] {
+            for version in shard.versions(area, name)? {
+                noncurrent.push((version?, area));
             }
         }
-        shelved.sort_unstable_by_key(|(version, _)| Reverse(*version));
-        for (version, shelf) in shelved.into_iter().take(VERSIONS_LOOKED_AT) {
-            // One that has rotted is no answer, and no reason for none.
-            if let Ok(Some(object)) = shard.shelved(shelf, key, version)
-                && is_it(&object)?
+        noncurrent.sort_unstable_by_key(|(version, _)| Reverse(*version));
+        for (version, area) in noncurrent.into_iter().take(VERSIONS_SEARCHED_MAX) {
+            // A corrupt version is not an answer, and does not end the search.
+            if let Ok(Some(object)) = shard.noncurrent(area, key, version)
+                && is_this_upload(&object)?
             {
-                shard.sync(shelf)?;
+                shard.sync(area)?;
                 return Ok(Some(version));
             }
         }
         Ok(None)
     }
 
-    /// Keeps uploads that are cut off for so long from now on; for no time at all, none is kept.
+    /// How long interrupted uploads are kept from now on. Zero: none is kept.
     pub fn keep_uploads(&self, time: Duration) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.0.keep_uploads_ns.store(ns, Ordering::Relaxed);
     }
 
-    /// Whether uploads are kept at all.
+    /// Whether interrupted uploads are kept.
     pub(super) fn keeps_uploads(&self) -> bool {
         self.0.keep_uploads_ns.load(Ordering::Relaxed) > 0
     }
 
-    /// Removes uploads whose time is over: which nobody works on, and nobody has added anything to for as long as
-    /// they are kept, by the store's clock. Returns how many.
+    /// Removes uploads that are not locked and whose file was last modified at least as long ago as
+    /// uploads are kept, by the store's clock. Returns how many were removed.
     ///
     /// # Errors
-    /// When the directory cannot be read, or something cannot be removed.
+    /// When the directory cannot be read, or a file cannot be removed.
     pub fn expire_uploads(&self) -> Result<usize, StoreError> {
         if self.is_read_only() {
             return Ok(0);
         }
         let keep_ns = self.0.keep_uploads_ns.load(Ordering::Relaxed);
         let now_ns = self.clock().now_ns();
-        staging::sweep(self.staging()?.as_fd(), STAGING, |name, file| {
+        staging::remove_abandoned(self.staging()?.as_fd(), STAGING, |name, file| {
             is_resume_name(name) && now_ns.saturating_sub(file.modified_ns) >= keep_ns
         })
     }
 }
 
 impl Upload {
-    /// Compares the next slices of a resumed upload with what the file holds, and returns how many of them, counted from the
-    /// first, are there and match. They are held from now on. Once one is not, and once a slice was begun, nothing more can be
-    /// claimed: the rest of the file is thrown away.
+    /// Compares the next slices of a resumed upload with the contents of its file. Returns how many
+    /// of them, counted from the first, are there and match; these count as received. After the
+    /// first that does not match, and after a slice was begun, nothing more can be claimed and the
+    /// rest of the file is discarded.
     ///
     /// # Errors
-    /// [`StoreError::Malformed`] when there are too many slices or one is under way, [`StoreError::Io`];
-    /// [`StoreError::CrowdedClaims`] while too many others claim, and then the upload is as it was.
+    /// [`StoreError::Malformed`] when there are too many slices or one is in progress,
+    /// [`StoreError::Io`]; [`StoreError::TooManyClaims`], which leaves the upload as it was.
     pub fn claim(&mut self, slices: &[ClaimedSlice]) -> Result<u32, StoreError> {
         let store = self.store.clone();
-        let _permit = store.0.claims.permit().ok_or(StoreError::CrowdedClaims)?;
+        let _permit = store.0.claims.try_acquire().ok_or(StoreError::TooManyClaims)?;
         let mut held = 0;
         for slice in slices {
-            // One at a time: whoever takes the upload over waits for no more than one.
+            // One slice at a time, so that a connection that takes the upload over waits for at
+            // most one.
             let is_held = self.between_slices(|received| {
                 let is_held = received.claim(slice)?;
                 if !is_held {
-                    received.forget_unclaimed()?;
+                    received.discard_unclaimed()?;
                 }
                 Ok(is_held)
             })?;
@@ -212,10 +222,10 @@ impl Upload {
 }
 
 impl Received {
-    /// Holds the next slice, if the file has it.
+    /// Takes the next slice as received, if the file contains it. Returns whether it does.
     fn claim(&mut self, slice: &ClaimedSlice) -> Result<bool, StoreError> {
         let (begin, end) = (self.length, self.length + u64::from(slice.length));
-        if self.found.is_none_or(|found| end > found) {
+        if self.claimable_to.is_none_or(|claimable_to| end > claimable_to) {
             return Ok(false);
         }
         self.check_count()?;
@@ -225,7 +235,7 @@ impl Received {
         while offset < end {
             let piece = (end - offset).min(READ_BYTES as u64);
             let piece = &mut buffer[..piece as usize];
-            self.staged.file().read_exact_at(piece, offset).doing("read an upload")?;
+            self.staged.file().read_exact_at(piece, offset).context("read an upload")?;
             hasher.update(piece);
             offset += piece.len() as u64;
         }
@@ -239,12 +249,16 @@ impl Received {
     }
 }
 
-/// Whether a file of `found` bytes begins with these.
-fn begins_with<D: AsFd>(staged: &Staged<D>, found: u64, bytes: &[u8]) -> Result<bool, StoreError> {
-    if found < bytes.len() as u64 {
+/// Whether a file of `file_length` bytes begins with `bytes`.
+fn begins_with<D: AsFd>(
+    staged: &Staged<D>,
+    file_length: u64,
+    bytes: &[u8],
+) -> Result<bool, StoreError> {
+    if file_length < bytes.len() as u64 {
         return Ok(false);
     }
     let mut beginning = vec![0; bytes.len()];
-    staged.file().read_exact_at(&mut beginning, 0).doing("read an upload")?;
+    staged.file().read_exact_at(&mut beginning, 0).context("read an upload")?;
     Ok(beginning == bytes)
 }

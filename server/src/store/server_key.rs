@@ -1,4 +1,4 @@
-//! The file of the server's own key. The key is made with the store; clients pin its public half.
+//! The file of the server's key. The key is made with the store; clients pin its public half.
 
 use std::os::fd::BorrowedFd;
 
@@ -6,9 +6,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 use zput_common::keys::server::ServerKeySeed;
 
-use super::{
-    FORMAT, error::StoreError, layout::SERVER_KEY_FILE, small_file, staging::random, sync::Syncs,
-};
+use super::{FORMAT, error::StoreError, fsync::Fsync, layout::SERVER_KEY_FILE, random, small_file};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,13 +22,13 @@ impl Drop for ServerKeyFile {
     }
 }
 
-/// The key of the store, which must be there.
+/// Reads the store's key, which must exist.
 pub(super) fn read(root: BorrowedFd<'_>) -> Result<ServerKeySeed, StoreError> {
     let text = small_file::read(root, SERVER_KEY_FILE, SERVER_KEY_FILE)?;
     parse(&text.ok_or_else(|| StoreError::Missing(SERVER_KEY_FILE.to_owned()))?)
 }
 
-/// The key in the text of its file.
+/// Parses the text of the key's file.
 pub(super) fn parse(text: &str) -> Result<ServerKeySeed, StoreError> {
     let damaged = StoreError::Damaged(SERVER_KEY_FILE);
     let Ok(file) = toml::from_str::<ServerKeyFile>(text) else {
@@ -43,12 +41,12 @@ pub(super) fn parse(text: &str) -> Result<ServerKeySeed, StoreError> {
     }
 }
 
-/// Makes a key, unless an unfinished attempt to make the store has made one.
-pub(super) fn make(syncs: &Syncs) -> Result<(), StoreError> {
-    if small_file::read(syncs.root(), SERVER_KEY_FILE, SERVER_KEY_FILE)?.is_some() {
+/// Creates a key, unless an interrupted creation of the store has made one.
+pub(super) fn make(fsync: &Fsync) -> Result<(), StoreError> {
+    if small_file::read(fsync.root(), SERVER_KEY_FILE, SERVER_KEY_FILE)?.is_some() {
         return Ok(());
     }
-    let seed = Zeroizing::new(random::<32>()?);
+    let seed = Zeroizing::new(random::bytes::<32>()?);
     let seed = Zeroizing::new(hex::encode(*seed));
     let text = Zeroizing::new(format!(
         "# The key that this server proves itself with. Clients pin its public half: back this\n\
@@ -57,5 +55,5 @@ pub(super) fn make(syncs: &Syncs) -> Result<(), StoreError> {
          seed = \"{}\"\n",
         *seed
     ));
-    small_file::write(syncs, syncs.root(), ".", SERVER_KEY_FILE, &text)
+    small_file::write(fsync, fsync.root(), ".", SERVER_KEY_FILE, &text)
 }

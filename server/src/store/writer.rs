@@ -1,15 +1,15 @@
-//! Whose upload it is, and by which connection it came.
+//! The origin of an upload.
 
 use zput_common::keys::public::DevicePublicKey;
 
-/// Who writes an object.
+/// The device and the connection that write an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Writer {
-    /// The device's key; none for an anonymous one.
+    /// The device's public key; `None` for an anonymous writer.
     pub device: Option<DevicePublicKey>,
-    /// The connection's number, in the order in which connections were accepted by this process: a fencing token. An
-    /// upload of one connection is taken over by a later one of the same device. 0 for a caller that has none: it takes
-    /// nothing over.
+    /// The connection's number, in the order in which this process accepted connections: a fencing
+    /// token. An upload on one connection can be taken over by a later connection of the same
+    /// device. 0 for a caller without a connection, which takes nothing over.
     pub connection: u64,
 }
 

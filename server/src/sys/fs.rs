@@ -1,7 +1,8 @@
-//! Calls on files and directories.
+//! System calls on the files and directories of a store.
 //!
-//! Nothing here takes an absolute path except [`open_root`] and [`identity_of_root`]: everything else is named relative to a
-//! descriptor of a directory, by openat2(2), which the kernel walks without following a link.
+//! Only [`open_root`] and [`stat_root`] take a path from the current directory or the root:
+//! everything else is named relative to a directory's descriptor, through openat2(2), which the
+//! kernel resolves without following links.
 
 use std::{
     fs::File,
@@ -19,26 +20,27 @@ use rustix::{
     process::{Gid, Uid},
 };
 
-/// What every file is created with (STORE: "Directories are 0700, files 0600").
+/// The mode of every file that is created (STORE: "Directories are 0700, files 0600").
 pub(crate) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-/// What every directory is made with.
+/// The mode of every directory that is made.
 pub(crate) const DIR_MODE: Mode = Mode::RWXU;
 
-/// openat2(2): no component may be a symbolic link or a magic link, lead above the directory or onto
-/// another mount (a rename or link to there would fail with `EXDEV`, at the worst moment).
-const INSIDE: ResolveFlags = ResolveFlags::BENEATH
+/// openat2(2): no component may be a symbolic link or a magic link, lead above the directory, or
+/// lead onto another mount (a rename or link to there would fail with `EXDEV`, at the worst
+/// moment).
+const RESOLVE_INSIDE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
-/// What an entry of a directory is.
+/// The type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     /// A regular file.
     File,
     /// A directory.
     Directory,
-    /// A link, a pipe, a socket, a device: nothing that a store makes.
+    /// A link, a pipe, a socket or a device, none of which a store makes.
     Other,
 }
 
@@ -52,28 +54,28 @@ impl From<FileType> for EntryKind {
     }
 }
 
-/// Which file a descriptor or a name stands for, and what is known of it.
+/// The metadata of a file, and which file it is (stat(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    /// The device and the inode: equal for two names of one file.
+pub(crate) struct FileStat {
+    /// The device and inode numbers: equal for two names of one file.
     pub(crate) inode: (u64, u64),
-    /// What it is.
+    /// The file's type.
     pub(crate) kind: EntryKind,
-    /// Bytes.
+    /// The length in bytes.
     pub(crate) length: u64,
-    /// Whether it has a name still.
+    /// Whether the file still has a name.
     pub(crate) named: bool,
-    /// Whether it has more than one.
+    /// Whether it has more than one name.
     pub(crate) linked: bool,
-    /// When its bytes changed last, in ns since 1970; 0 before that.
+    /// When its bytes last changed, in nanoseconds since 1970; 0 for earlier times.
     pub(crate) modified_ns: u64,
-    /// The number of the user that it belongs to.
+    /// The user ID of its owner.
     pub(crate) owner: u32,
-    /// Who may do what with it.
+    /// Its permission bits.
     pub(crate) mode: Mode,
 }
 
-impl From<rustix::fs::Stat> for Identity {
+impl From<rustix::fs::Stat> for FileStat {
     fn from(stat: rustix::fs::Stat) -> Self {
         Self {
             inode: (stat.st_dev, stat.st_ino),
@@ -99,56 +101,57 @@ pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
-/// What is where the operator said that a directory is; links in the path are followed.
-pub(crate) fn identity_of_root(path: &Path) -> io::Result<Identity> {
+/// The metadata of what is at the path that the operator named; links in the path are followed.
+pub(crate) fn stat_root(path: &Path) -> io::Result<FileStat> {
     Ok(rustix::fs::statat(CWD, path, AtFlags::empty())?.into())
 }
 
 /// Opens a directory inside `dir`.
 pub(crate) fn open_dir(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
-    inside(dir, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+    open_inside(dir, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
 }
 
-/// Opens a file inside `dir` to read. `O_NONBLOCK`: a pipe that somebody planted does not hang the
-/// open; a regular file does not notice it.
+/// Opens a file inside `dir` for reading. With `O_NONBLOCK` a pipe that was planted there does not
+/// block the open; it has no effect on a regular file.
 pub(crate) fn open_read(dir: impl AsFd, name: &str) -> io::Result<File> {
-    inside(dir, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).map(File::from)
+    open_inside(dir, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).map(File::from)
 }
 
-/// Creates a file inside `dir` that was not there (`O_EXCL`), to read and write. Where root makes it, it belongs to the
-/// owner of `dir`.
+/// Creates a file inside `dir` that did not exist (`O_EXCL`), for reading and writing. A file that
+/// root creates is given to the owner of `dir`.
 pub(crate) fn create(dir: impl AsFd, name: &str) -> io::Result<File> {
-    let file = inside(&dir, name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?;
+    let file = open_inside(&dir, name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?;
     if let Err(error) = give_to_owner(&dir, &file) {
-        // Nobody else would get at it, and its name would be taken.
+        // No other user could open the file, and its name would be taken.
         let _ = unlink(&dir, name);
         return Err(error);
     }
     Ok(file.into())
 }
 
-/// Opens a file inside `dir` to read and write it.
+/// Opens a file inside `dir` for reading and writing.
 pub(crate) fn open_write(dir: impl AsFd, name: &str) -> io::Result<File> {
-    inside(dir, name, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty()).map(File::from)
+    open_inside(dir, name, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty()).map(File::from)
 }
 
-/// Opens a file inside `dir` to lock it. flock(2) needs no particular access, but on NFS, which has to be able to write
-/// for it; where nothing may be written, reading has to do.
+/// Opens a file inside `dir` to lock it. flock(2) needs no particular access, except on NFS, where
+/// an exclusive lock needs write access; where nothing may be written, reading has to do.
 pub(crate) fn open_lock(dir: impl AsFd, name: &str) -> io::Result<File> {
     match open_write(&dir, name) {
-        Err(error) if may_not_write(&error) => open_read(dir, name),
+        Err(error) if is_write_denied(&error) => open_read(dir, name),
         opened => opened,
     }
 }
 
 /// Whether a call was refused because nothing may be written there.
-pub(crate) fn may_not_write(error: &io::Error) -> bool {
+pub(crate) fn is_write_denied(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
 }
 
-/// Gives what root has just made in `dir` to the owner of `dir`: another user's server could neither read nor replace what is
-/// root's. Nobody else can make a file that is not their own.
+/// Gives what root has just made in `dir` to the owner of `dir`: a server that runs as another user
+/// could neither read nor replace root's files. Only root's files can have another owner than the
+/// process.
 fn give_to_owner(dir: impl AsFd, made: impl AsFd) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -165,12 +168,12 @@ fn give_to_owner(dir: impl AsFd, made: impl AsFd) -> io::Result<()> {
     })
 }
 
-fn inside(dir: impl AsFd, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat2(dir, name, flags | OFlags::CLOEXEC, mode, INSIDE)?)
+fn open_inside(dir: impl AsFd, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat2(dir, name, flags | OFlags::CLOEXEC, mode, RESOLVE_INSIDE)?)
 }
 
-/// Makes a directory inside `dir`; one that is there already is as good. Where root makes it, it belongs to the owner of
-/// `dir`. Whether it was made.
+/// Makes a directory inside `dir`; an existing one is accepted. A directory that root makes is
+/// given to the owner of `dir`. Returns whether it was made.
 pub(crate) fn make_dir(dir: impl AsFd, name: &str) -> io::Result<bool> {
     match rustix::fs::mkdirat(&dir, name, DIR_MODE) {
         Ok(()) => {
@@ -182,25 +185,26 @@ pub(crate) fn make_dir(dir: impl AsFd, name: &str) -> io::Result<bool> {
     }
 }
 
-/// Gives a file or a directory in `dir` this mode. A link is not followed.
+/// Sets the mode of a file or directory in `dir`. A link is not followed.
 pub(crate) fn set_mode(dir: impl AsFd, name: &str, mode: Mode) -> io::Result<()> {
-    let found = match inside(&dir, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
+    let found = match open_inside(&dir, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
         Ok(file) => return Ok(rustix::fs::fchmod(file, mode)?),
         Err(error) => error,
     };
-    // Its owner may not read it yet, so there is no descriptor to do it by. Root always has one.
+    // The owner may not read it yet, so there is no descriptor for fchmod(2). Root can always open
+    // it.
     if found.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() {
         return Ok(rustix::fs::chmodat(dir, name, mode, AtFlags::empty())?);
     }
     Err(found)
 }
 
-/// Whether entries can be made in `dir`: says `EACCES`, or `EROFS` even to root.
+/// Checks that entries can be made in `dir`: fails with `EACCES`, or with `EROFS` even for root.
 pub(crate) fn check_writable(dir: impl AsFd) -> io::Result<()> {
     check_access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
 }
 
-/// Whether what is in `dir` can be listed and opened.
+/// Checks that the contents of `dir` can be listed and opened.
 pub(crate) fn check_readable(dir: impl AsFd) -> io::Result<()> {
     check_access(dir, Access::READ_OK | Access::EXEC_OK)
 }
@@ -209,8 +213,8 @@ fn check_access(dir: impl AsFd, access: Access) -> io::Result<()> {
     Ok(rustix::fs::accessat(dir, ".", access, AtFlags::empty())?)
 }
 
-/// The names in `dir` but for `.` and `..`, in the file system's own order. Names that are not UTF-8
-/// are none of a store's and are left out.
+/// The names in `dir` except `.` and `..`, in the file system's own order. A store makes no names
+/// that are not UTF-8; they are left out.
 pub(crate) fn names(dir: impl AsFd) -> io::Result<impl Iterator<Item = io::Result<String>>> {
     Ok(Dir::read_from(dir)?.filter_map(|entry| match entry {
         Ok(entry) => match entry.file_name().to_str() {
@@ -221,20 +225,20 @@ pub(crate) fn names(dir: impl AsFd) -> io::Result<impl Iterator<Item = io::Resul
     }))
 }
 
-/// What a descriptor stands for.
-pub(crate) fn identity(file: impl AsFd) -> io::Result<Identity> {
+/// The metadata of an open file.
+pub(crate) fn stat(file: impl AsFd) -> io::Result<FileStat> {
     Ok(rustix::fs::fstat(file)?.into())
 }
 
-/// What a name in `dir` stands for; of a link, the link itself.
-pub(crate) fn identity_at(dir: impl AsFd, name: &str) -> io::Result<Identity> {
+/// The metadata of the entry `name` of `dir`; of a link, the link's own.
+pub(crate) fn stat_at(dir: impl AsFd, name: &str) -> io::Result<FileStat> {
     Ok(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.into())
 }
 
-/// fdatasync(2): data, and of the metadata the size and what else is needed to read it back.
+/// fdatasync(2): the data, and of the metadata the size and what else is needed to read it back.
 ///
-/// Never called again after an error: the kernel marks the pages clean when their write-back fails and
-/// reports it once per open file description, so a second call would say that all is well.
+/// Never called again after an error: the kernel marks the pages clean when their write-back fails
+/// and reports the error once per open file description, so a second call would report success.
 pub(crate) fn sync_data(file: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::fdatasync(file)?)
 }
@@ -244,26 +248,26 @@ pub(crate) fn sync_dir(dir: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::fsync(dir)?)
 }
 
-/// Asks the kernel to start writing a stretch of `file` back, and does not wait for it.
+/// Asks the kernel to start writing a range of `file` back, and does not wait for it.
 ///
-/// sync_file_range(2) is what this is meant for, but it has no safe wrapper. Linux answers
-/// `POSIX_FADV_DONTNEED` (mm/fadvise.c) by starting the same asynchronous write-back of the range and then dropping
-/// those of its pages that are clean already, which right after a write are next to none. It reports no errors:
-/// they stay with the file until the next [`sync_data`].
+/// sync_file_range(2) is meant for this, but has no safe wrapper. Linux answers
+/// `POSIX_FADV_DONTNEED` (mm/fadvise.c) by starting the same asynchronous write-back of the range
+/// and then dropping those of its pages that are clean already, which right after a write are next
+/// to none. It reports no errors: they stay with the file until the next [`sync_data`].
 pub(crate) fn start_write_back(file: impl AsFd, offset: u64, length: u64) {
     drop_cached(file, offset, length);
 }
 
-/// Asks the kernel to drop those pages of a stretch of `file` from its cache that are on the disk.
+/// Asks the kernel to drop those pages of a range of `file` from its cache that are on the disk.
 pub(crate) fn drop_cached(file: impl AsFd, offset: u64, length: u64) {
     if let Some(length) = NonZeroU64::new(length) {
-        // Advice: a file system that takes none loses speed, and nothing else.
+        // This is advice: a file system that ignores it only loses speed.
         let _ = rustix::fs::fadvise(file, offset, Some(length), Advice::DontNeed);
     }
 }
 
-/// flock(2) `LOCK_EX`, waiting. It belongs to the open file description: closing the file, or the end of
-/// the process however it comes, releases it; two opens in one process exclude each other.
+/// flock(2) `LOCK_EX`, waiting. The lock belongs to the open file description: closing the file, or
+/// the end of the process in any way, releases it; two opens in one process exclude each other.
 pub(crate) fn lock(file: impl AsFd) -> io::Result<()> {
     wait_for_lock(file, FlockOperation::LockExclusive)
 }
@@ -273,7 +277,7 @@ pub(crate) fn lock_shared(file: impl AsFd) -> io::Result<()> {
     wait_for_lock(file, FlockOperation::LockShared)
 }
 
-/// flock(2) `LOCK_EX | LOCK_NB`: whether it was free.
+/// flock(2) `LOCK_EX | LOCK_NB`. Returns whether the lock was free.
 pub(crate) fn try_lock(file: impl AsFd) -> io::Result<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
@@ -282,7 +286,7 @@ pub(crate) fn try_lock(file: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// flock(2) `LOCK_UN`, for whoever may still have the open file description.
+/// flock(2) `LOCK_UN`, which also releases the lock of descriptors inherited by other processes.
 pub(crate) fn unlock(file: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::flock(file, FlockOperation::Unlock)?)
 }
@@ -301,7 +305,7 @@ pub(crate) fn link(
     Ok(rustix::fs::linkat(from, old_name, to, new_name, AtFlags::empty())?)
 }
 
-/// renameat(2): replaces what has the new name, atomically.
+/// renameat(2): atomically replaces what has the new name.
 pub(crate) fn rename(
     from: impl AsFd,
     old_name: &str,
@@ -311,8 +315,8 @@ pub(crate) fn rename(
     Ok(rustix::fs::renameat(from, old_name, to, new_name)?)
 }
 
-/// renameat2(2) with `RENAME_NOREPLACE` within a directory: `AlreadyExists` where something has the new name,
-/// `InvalidInput` where the file system knows no such rename.
+/// renameat2(2) with `RENAME_NOREPLACE` within a directory: `AlreadyExists` where the new name is
+/// taken, `InvalidInput` where the file system has no such rename.
 pub(crate) fn rename_new(dir: impl AsFd, old_name: &str, new_name: &str) -> io::Result<()> {
     let flags = RenameFlags::NOREPLACE;
     Ok(rustix::fs::renameat_with(&dir, old_name, &dir, new_name, flags)?)

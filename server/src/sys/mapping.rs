@@ -1,7 +1,7 @@
-//! A window of a file in this process's addresses, to be sent from there.
+//! A window of a file that is mapped into memory, to be sent from there.
 //!
-//! The bytes are never touched here: a page beyond the end of a file that has shrunk would raise
-//! SIGBUS. They are named to the kernel by address, and it answers `EFAULT` instead.
+//! The bytes are never read here: a page beyond the end of a file that has shrunk would raise
+//! SIGBUS. The kernel is given their address, and returns `EFAULT` instead.
 #![expect(unsafe_code, reason = "addresses of mapped files are not Rust's memory")]
 
 use std::{
@@ -12,36 +12,37 @@ use std::{
 
 use libc::c_void;
 
-/// A mapped window of a file. Dropping it unmaps it; advising its pages away before (`MADV_DONTNEED`)
+/// A mapped window of a file. Dropping it unmaps it; discarding its pages first (`MADV_DONTNEED`)
 /// only made that slower, 52 µs instead of 47 for mapping 512 KiB and back.
 #[derive(Debug)]
-pub(crate) struct Map {
-    /// Where the mapping begins: at a page.
+pub(crate) struct Mapping {
+    /// Where the mapping begins: at a page boundary.
     base: NonNull<c_void>,
-    /// Its length, from there.
+    /// The mapping's length in bytes.
     length: usize,
-    /// Bytes of it before the window.
+    /// Bytes of the mapping before the window.
     lead: usize,
 }
 
-// SAFETY: `base` is an address that this value alone unmaps. Nothing reads or writes what is there, and
-// mmap(2), send(2) and munmap(2) may be called from any thread.
-unsafe impl Send for Map {}
+// SAFETY: `base` is an address that only this value unmaps. No code reads or writes the memory
+// there, and mmap(2), send(2) and munmap(2) may be called from any thread.
+unsafe impl Send for Mapping {}
 
-impl Map {
-    /// Maps `count` > 0 bytes of `file` from `offset`, and the pages into it (`MADV_POPULATE_READ`),
-    /// which waits for those that are not in memory.
+impl Mapping {
+    /// Maps `count` > 0 bytes of `file` from `offset`, and populates the page table
+    /// (`MADV_POPULATE_READ`), which waits for pages that are not in memory.
     ///
     /// # Errors
-    /// When the file cannot be mapped. `EFAULT` when it ends before the window does, by a page or more.
+    /// When the file cannot be mapped. `EFAULT` when it ends before the window does, by a page or
+    /// more.
     pub(crate) fn new(file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<Self> {
         let page = rustix::param::page_size() as u64;
         let start = offset - offset % page;
         let lead = usize::try_from(offset - start).map_err(io::Error::other)?;
         let length = lead.checked_add(count).ok_or(io::ErrorKind::InvalidInput)?;
         let start = libc::off_t::try_from(start).map_err(io::Error::other)?;
-        // SAFETY: a new mapping at an address of the kernel's choice replaces none that exists. It is
-        // read-only, and nothing in Rust refers to it.
+        // SAFETY: a new mapping at an address of the kernel's choice replaces no existing one. It
+        // is read-only, and no Rust reference points to it.
         let base = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -61,27 +62,27 @@ impl Map {
         Ok(map)
     }
 
-    /// One call instead of a fault for every few pages.
+    /// Populates the page table in one call instead of a fault for every few pages.
     fn populate(&self) -> io::Result<()> {
-        // SAFETY: the addresses are those of this mapping, and `MADV_POPULATE_READ` changes nothing
-        // of what they hold.
+        // SAFETY: the addresses are those of this mapping, and `MADV_POPULATE_READ` does not change
+        // what is there.
         let result =
             unsafe { libc::madvise(self.base.as_ptr(), self.length, libc::MADV_POPULATE_READ) };
         if result == 0 {
             return Ok(());
         }
         match io::Error::last_os_error() {
-            // Before Linux 5.14 there is no such advice: send(2) faults the pages in.
+            // Before Linux 5.14 there is no such advice: send(2) then faults the pages in.
             e if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
             e => Err(e),
         }
     }
 
-    /// Sends up to `count` bytes that begin `skip` bytes into the window, as far as it goes. Does not
-    /// wait and raises no `SIGPIPE`.
+    /// Sends up to `count` bytes that begin `skip` bytes into the window, as far as the window
+    /// goes. Does not wait and raises no `SIGPIPE`.
     ///
     /// # Errors
-    /// As send(2). `EFAULT` when the file has shrunk and none of the bytes is there.
+    /// Those of send(2). `EFAULT` when the file has shrunk and none of the bytes exists.
     pub(crate) fn send(
         &self,
         socket: BorrowedFd<'_>,
@@ -91,9 +92,9 @@ impl Map {
         let from = self.lead.saturating_add(skip).min(self.length);
         let count = count.min(self.length - from);
         loop {
-            // SAFETY: `from + count` is at most the mapping's length, so the address is inside of it or
-            // one past its end. The kernel reads what is there and answers `EFAULT` for a page that
-            // cannot be read; no reference to the bytes is ever made.
+            // SAFETY: `from + count` is at most the mapping's length, so the address is inside of
+            // it or one past its end. The kernel reads what is there and returns `EFAULT` for a
+            // page that cannot be read; no reference to the bytes is made.
             let sent = unsafe {
                 libc::send(
                     socket.as_raw_fd(),
@@ -113,9 +114,10 @@ impl Map {
     }
 }
 
-impl Drop for Map {
+impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: this value made the mapping, nobody else knows its address, and it ends here.
+        // SAFETY: this value made the mapping, no other code knows its address, and it is not used
+        // again.
         let result = unsafe { libc::munmap(self.base.as_ptr(), self.length) };
         debug_assert_eq!(result, 0, "the addresses of a mapping can be unmapped");
     }
@@ -141,10 +143,10 @@ mod tests {
     #[test]
     fn a_window_that_begins_inside_a_page_is_sent_from_there() {
         let file = file(10_000);
-        let map = Map::new(file.as_fd(), 5000, 4000).unwrap();
+        let map = Mapping::new(file.as_fd(), 5000, 4000).unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         assert_eq!(map.send(ours.as_fd(), 10, 5).unwrap(), 5);
-        // The window ends at 9000, whatever is asked for.
+        // The window ends at 9000, however much is requested.
         assert_eq!(map.send(ours.as_fd(), 3999, 100).unwrap(), 1);
         let mut got = [0; 6];
         theirs.read_exact(&mut got).unwrap();
@@ -155,12 +157,12 @@ mod tests {
     #[test]
     fn a_file_that_has_shrunk_is_an_error_and_no_signal() {
         let file = file(16_384);
-        let map = Map::new(file.as_fd(), 0, 16_384).unwrap();
+        let map = Mapping::new(file.as_fd(), 0, 16_384).unwrap();
         file.set_len(4096).unwrap();
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let failure = map.send(ours.as_fd(), 4096, 100).unwrap_err();
         assert_eq!(failure.raw_os_error(), Some(libc::EFAULT));
-        let failure = Map::new(file.as_fd(), 0, 8192).unwrap_err();
+        let failure = Mapping::new(file.as_fd(), 0, 8192).unwrap_err();
         assert_eq!(failure.raw_os_error(), Some(libc::EFAULT));
     }
 
@@ -173,7 +175,7 @@ mod tests {
             format!(" {} ", file.metadata().unwrap().ino())
         };
         let mapped = || std::fs::read_to_string(name).unwrap().contains(&inode);
-        let map = Map::new(file.as_fd(), 0, 4096).unwrap();
+        let map = Mapping::new(file.as_fd(), 0, 4096).unwrap();
         assert!(mapped());
         drop(map);
         assert!(!mapped());

@@ -1,19 +1,22 @@
-//! What a program does where memory is short: it ends in order, with exit code 1 and a sentence.
+//! Out of memory: the program ends in order, with exit code 1 and a message.
 //!
-//! Limits of address space (`ulimit -v`, `LimitAS=`) and systems that promise no more than they have
-//! (`vm.overcommit_memory = 2`) refuse memory. The standard library answers by abort(3): a signal, as for an error in the
-//! program, which leaves behind what was to be removed. So:
+//! Limits of address space (`ulimit -v`, `LimitAS=`) and systems that promise no more than they
+//! have (`vm.overcommit_memory = 2`) refuse memory. The standard library answers with abort(3), a
+//! signal as for a bug in the program, which leaves behind what was to be removed. So:
 //!
-//! - [`Allocator`] ends the program instead. Where there is something to remove, a thread does that which waits for it
-//!   ([`when_short`]): it has what malloc(3) still gives to itself, and the others get a little out of a reserve that is part
-//!   of the program, so that they let go of their locks.
-//! - Large buffers are asked for by [`fallible::reserve`], and want of one is an error of its caller.
-//! - A thread is begun where there is room for what it asks for before it can say that there is none
-//!   ([`threads`](super::threads)).
-//! - Where address space is limited, malloc(3) is kept to one arena ([`begin`]): else glibc sets 64 MiB of
-//!   addresses aside for each thread, and what fits under a limit depends on the order in which they ask.
+//! - [`Allocator`] ends the program instead. Where there is something to remove, a thread that
+//!   waits for this does so ([`when_short`]): it gets what malloc(3) can still give, and the other
+//!   threads get a little out of a reserve that is part of the program, so that they release their
+//!   locks.
+//! - Large buffers are requested by [`fallible::reserve`], and a failure is an error of its caller.
+//! - A thread is started only where there is memory for what it allocates before it can report an
+//!   error ([`threads`](super::threads)).
+//! - Where address space is limited, malloc(3) is kept to one arena ([`begin`]): otherwise glibc
+//!   reserves 64 MiB of addresses for each thread, and what fits under a limit depends on the order
+//!   of their requests.
 //!
-//! A cgroup refuses nothing: where its memory is used up the kernel sends SIGKILL (`MemoryMax=`).
+//! A cgroup does not refuse memory: when its memory is used up the kernel sends SIGKILL
+//! (`MemoryMax=`).
 #![expect(unsafe_code, reason = "an allocator, and calls without a safe wrapper")]
 
 use std::{
@@ -33,41 +36,44 @@ use rustix::{
 };
 use zput_common::fallible;
 
-/// What is said of it, behind the program's name.
-const SENTENCE: &str = "not enough memory (raise its limit: ulimit -v, LimitAS=)";
+/// The message, after the program's name.
+const MESSAGE: &str = "not enough memory (raise its limit: ulimit -v, LimitAS=)";
 
-/// What threads go on with while the program ends, in bytes.
+/// Bytes that threads may still allocate while the program ends.
 const RESERVE_BYTES: usize = 2 * 1024 * 1024;
 
-/// What each of them gets of it: more than anything takes that is done under a lock. Then it waits for the end.
+/// Bytes of the reserve for each thread: more than any code allocates while it holds a lock. After
+/// that the thread sleeps until the program ends.
 const SHARE_BYTES: usize = 32 * 1024;
 
-/// What is kept in malloc(3) for the thread that ends the program: reading a directory takes 32 KiB of it.
+/// A block that is kept in malloc(3) for the thread that ends the program: reading a directory
+/// takes 32 KiB.
 const SPARE: Layout = match Layout::from_size_align(256 * 1024, 16) {
     Ok(layout) => layout,
     Err(_) => panic!("no layout"),
 };
 
-/// How long the sentence waits for a stderr that takes nothing, in seconds.
-const PATIENCE_SECONDS: i64 = 2;
+/// How long the message waits for a stderr that accepts no bytes, in seconds.
+const STDERR_WAIT_SECONDS: i64 = 2;
 
 static RESERVE: Reserve<RESERVE_BYTES> = Reserve::new();
 static SPARE_BLOCK: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 static WHEN_SHORT: OnceLock<fn()> = OnceLock::new();
-static IS_SHORT: AtomicBool = AtomicBool::new(false);
+static EXHAUSTED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// Whether this thread ends the program.
-    static ENDS: Cell<bool> = const { Cell::new(false) };
-    /// What it has taken of the reserve, in bytes.
+    /// Whether this is the thread that ends the program.
+    static ENDS_PROGRAM: Cell<bool> = const { Cell::new(false) };
+    /// What this thread has taken of the reserve, in bytes.
     static SHARE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, for a program that ends where that has no memory. The program's name is said.
+/// The system's allocator, for a program that ends with a message when there is no memory. The
+/// field is the program's name in that message.
 #[derive(Debug)]
 pub struct Allocator(pub &'static str);
 
-/// At the start of a program, before there is a second thread.
+/// Must be called at the start of a program, before there is a second thread.
 pub fn begin() {
     #[cfg(target_env = "gnu")]
     if getrlimit(Resource::As).current.is_some() {
@@ -76,52 +82,54 @@ pub fn begin() {
     }
 }
 
-/// This thread ends the program where memory is short: then `wake` is called, perhaps several times and by any other thread. It
-/// must not ask for memory. Only the first such thread is taken.
+/// Makes this the thread that ends the program when memory is short. `wake` is then called, perhaps
+/// several times and by any other thread; it must not allocate. Only the first such thread is
+/// accepted.
 pub fn when_short(wake: fn()) {
     if WHEN_SHORT.set(wake).is_ok() {
-        ENDS.set(true);
-        // SAFETY: a layout of more than no bytes.
+        ENDS_PROGRAM.set(true);
+        // SAFETY: the layout's size is not zero.
         SPARE_BLOCK.store(unsafe { System.alloc(SPARE) }, Ordering::Release);
     }
 }
 
-/// Whether memory was short: the program ends.
+/// Whether memory was short, so that the program ends.
 #[must_use]
 pub fn is_short() -> bool {
-    IS_SHORT.load(Ordering::Relaxed)
+    EXHAUSTED.load(Ordering::Relaxed)
 }
 
-/// Where memory is short, threads but the one that ends the program stop here: none is to enter a lock that the
-/// end takes, for it may find no memory to leave it by.
+/// Sleeps forever if memory is short, on every thread but the one that ends the program: no other
+/// thread may take a lock that the end needs, because it may get no memory to reach the release.
 pub fn stop_if_short() {
-    while is_for_another() {
+    while must_not_allocate() {
         pause();
     }
 }
 
-/// Says that memory is short, straight to stderr. Takes no lock and no memory.
+/// Writes the message straight to stderr. Takes no lock and allocates nothing.
 pub fn tell(program: &str) {
     let stderr = rustix::stdio::stderr();
-    let patience = Timespec { tv_sec: PATIENCE_SECONDS, tv_nsec: 0 };
+    let patience = Timespec { tv_sec: STDERR_WAIT_SECONDS, tv_nsec: 0 };
     let is_ready = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&patience));
     if is_ready.is_ok_and(|ready| ready > 0) {
-        let line = [program, ": ", SENTENCE, "\n"].map(|part| IoSlice::new(part.as_bytes()));
-        // There is nobody left to be told that stderr is gone.
+        let line = [program, ": ", MESSAGE, "\n"].map(|part| IoSlice::new(part.as_bytes()));
+        // An error of stderr cannot be reported anywhere.
         let _told = rustix::io::writev(stderr, &line);
     }
 }
 
-/// Want of memory, as an error.
+/// Lack of memory, as an error.
 #[must_use]
 pub fn error() -> io::Error {
-    io::Error::new(io::ErrorKind::OutOfMemory, SENTENCE)
+    io::Error::new(io::ErrorKind::OutOfMemory, MESSAGE)
 }
 
-/// Whether the system gives `bytes` more, at this moment.
+/// Whether the system can give `bytes` more at this moment.
 #[must_use]
 pub fn has_room(bytes: usize) -> bool {
-    // SAFETY: a new mapping at an address of the kernel's choice replaces none that exists; nobody uses it.
+    // SAFETY: a new mapping at an address of the kernel's choice replaces no existing one, and it
+    // is not used.
     unsafe {
         let start = libc::mmap(
             ptr::null_mut(),
@@ -135,42 +143,44 @@ pub fn has_room(bytes: usize) -> bool {
     }
 }
 
-// SAFETY: each block comes from `System` or from `RESERVE`, and goes back where it came from. Both give blocks
-// of the layout that was asked for; what is asked for here is what was asked of this.
+// SAFETY: each block comes from `System` or from `RESERVE`, and goes back to where it came from.
+// Both return blocks of the requested layout, and this passes on the layouts that it is called
+// with.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if is_for_another() {
-            return self.short_of(layout);
+        if must_not_allocate() {
+            return self.on_exhausted(layout);
         }
-        // SAFETY: as this was called.
+        // SAFETY: this method's caller guarantees the same.
         let block = unsafe { System.alloc(layout) };
-        if block.is_null() { self.short_of(layout) } else { block }
+        if block.is_null() { self.on_exhausted(layout) } else { block }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if is_for_another() {
-            // No byte of the reserve is given twice.
-            return self.short_of(layout);
+        if must_not_allocate() {
+            // No byte of the reserve is given twice, so it is still zero.
+            return self.on_exhausted(layout);
         }
-        // SAFETY: as this was called.
+        // SAFETY: this method's caller guarantees the same.
         let block = unsafe { System.alloc_zeroed(layout) };
-        if block.is_null() { self.short_of(layout) } else { block }
+        if block.is_null() { self.on_exhausted(layout) } else { block }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !is_for_another() && !RESERVE.holds(block) {
-            // SAFETY: as this was called, and the block is the system's.
+        if !must_not_allocate() && !RESERVE.holds(block) {
+            // SAFETY: this method's caller guarantees the same, and the block is the system's.
             let moved = unsafe { System.realloc(block, layout, size) };
             if !moved.is_null() {
                 return moved;
             }
         }
-        // SAFETY: this is called with a size that makes a layout with this alignment.
+        // SAFETY: the caller guarantees that size and alignment make a layout.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        // SAFETY: and that is not zero.
+        // SAFETY: and that the size is not zero.
         let moved = unsafe { self.alloc(wanted) };
         if !moved.is_null() {
-            // SAFETY: two blocks of at least so many bytes, of which the second is new; the first is not used again.
+            // SAFETY: both blocks have at least that many bytes, and the second is new; the first
+            // is not used again.
             unsafe {
                 ptr::copy_nonoverlapping(block, moved, layout.size().min(size));
                 self.dealloc(block, layout);
@@ -181,21 +191,23 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if !RESERVE.holds(block) {
-            // SAFETY: as this was called, and the block is the system's.
+            // SAFETY: this method's caller guarantees the same, and the block is the system's.
             unsafe { System.dealloc(block, layout) };
         }
     }
 }
 
-/// Whether what is left is for the thread that ends the program, and this is another one.
-fn is_for_another() -> bool {
-    is_short() && !ENDS.get()
+/// Whether the remaining memory is for the thread that ends the program, and this is another
+/// thread.
+fn must_not_allocate() -> bool {
+    is_short() && !ENDS_PROGRAM.get()
 }
 
 impl Allocator {
-    /// The system has no memory for `layout`. Null where the caller is to hear of it.
+    /// Called when the system has no memory for `layout`. Returns null where the caller can handle
+    /// that.
     #[cold]
-    fn short_of(&self, layout: Layout) -> *mut u8 {
+    fn on_exhausted(&self, layout: Layout) -> *mut u8 {
         if fallible::may_fail() {
             return ptr::null_mut();
         }
@@ -203,14 +215,15 @@ impl Allocator {
             tell(self.0);
             end_now();
         };
-        if !IS_SHORT.swap(true, Ordering::Relaxed) {
+        if !EXHAUSTED.swap(true, Ordering::Relaxed) {
             let spare = SPARE_BLOCK.swap(ptr::null_mut(), Ordering::Acquire);
             if !spare.is_null() {
-                // SAFETY: it was allocated by `when_short`, with this layout, and is swapped out once.
+                // SAFETY: it was allocated by `when_short` with this layout, and is swapped out
+                // once.
                 unsafe { System.dealloc(spare, SPARE) };
             }
         }
-        if ENDS.get() {
+        if ENDS_PROGRAM.get() {
             return RESERVE.take(layout).unwrap_or_else(|| end_now());
         }
         wake();
@@ -222,25 +235,25 @@ impl Allocator {
             return block;
         }
         loop {
-            // The end of the program is the end of this.
+            // Until the program ends.
             pause();
         }
     }
 }
 
-/// exit(3) would run code that may want memory.
+/// Ends the program without exit(3), which would run code that may allocate.
 fn end_now() -> ! {
     // SAFETY: _exit(2) has no preconditions.
     unsafe { libc::_exit(1) }
 }
 
-/// Bytes of the program itself. What was taken of them is not given back.
+/// Memory that is part of the program. What was taken of it is never given back.
 struct Reserve<const BYTES: usize> {
     bytes: UnsafeCell<[u8; BYTES]>,
     taken: AtomicUsize,
 }
 
-// SAFETY: `take` gives no byte twice, so each is used by who has taken it alone.
+// SAFETY: `take` gives no byte twice, so each byte is used only by the thread that took it.
 unsafe impl<const BYTES: usize> Sync for Reserve<BYTES> {}
 
 impl<const BYTES: usize> Reserve<BYTES> {
@@ -257,7 +270,7 @@ impl<const BYTES: usize> Reserve<BYTES> {
         let end =
             |taken| start(taken)?.checked_add(layout.size()).filter(|behind| *behind <= BYTES);
         let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end).ok()?;
-        // SAFETY: where it ends is within the array, so where it begins is.
+        // SAFETY: the end is within the array, so the start is.
         start(taken).map(|start| unsafe { base.add(start) })
     }
 
@@ -284,7 +297,7 @@ mod tests {
             end = block.addr() + size;
         }
         assert_eq!(SMALL.take(layout(1000, 1)), None);
-        // What is left is given to its last byte.
+        // The rest is given to its last byte.
         let left = SMALL.bytes.get().addr() + 1000 - end;
         assert!(SMALL.take(layout(left, 1)).is_some());
         assert_eq!(SMALL.take(layout(1, 1)), None);
@@ -296,7 +309,7 @@ mod tests {
         let allocator = Allocator("test");
         let layout = Layout::from_size_align(4, 1).unwrap();
         let block = RESERVE.take(layout).unwrap();
-        // SAFETY: four bytes that are this test's, and then the eight that it got for them.
+        // SAFETY: the four bytes are this test's, and so are the eight that replace them.
         let grown = unsafe {
             ptr::copy_nonoverlapping(b"four".as_ptr(), block, 4);
             let grown = allocator.realloc(block, layout, 8);
@@ -304,7 +317,7 @@ mod tests {
             grown
         };
         assert!(!RESERVE.holds(grown));
-        // SAFETY: as it was got.
+        // SAFETY: with the layout that it was allocated with.
         unsafe { allocator.dealloc(grown, Layout::from_size_align(8, 1).unwrap()) };
     }
 

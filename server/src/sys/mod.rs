@@ -1,10 +1,9 @@
-//! System calls: thin, safe wrappers, over rustix where it has them. Each says which facts of the
-//! kernel it relies on. The only unsafe code of the workspace is here, in `map`, `memory`, `residency`
-//! and `standard`.
+//! System calls: thin, safe wrappers, over rustix where it has them. Each states the facts about
+//! the kernel that it relies on. The only unsafe code of the workspace is here, in `mapping`,
+//! `memory`, `residency` and `standard`.
 
 pub(crate) mod fs;
-#[path = "mapping.rs"]
-pub(crate) mod map;
+pub(crate) mod mapping;
 pub mod memory;
 pub(crate) mod net;
 pub(crate) mod pipe;

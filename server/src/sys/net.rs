@@ -1,6 +1,6 @@
-//! Sockets: the calls that `std` and `mio` do not have. All of them are safe wrappers of `rustix`.
+//! Socket calls that `std` and `mio` do not have. All of them are safe wrappers of `rustix`.
 //!
-//! Every call is made on non-blocking descriptors; `EINTR` is repeated here and nowhere else.
+//! Every call is made on non-blocking descriptors. `EINTR` is retried here and nowhere else.
 
 use std::{
     io,
@@ -18,7 +18,7 @@ use socket2::SockRef;
 /// Writes to a socket without raising `SIGPIPE`.
 ///
 /// `more` says that bytes follow at once: the kernel holds back a partial segment so that they
-/// leave together (`MSG_MORE`, send(2)); a Unix socket ignores it.
+/// leave together (`MSG_MORE`, send(2)). A Unix socket ignores it.
 pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Result<usize> {
     let mut flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     if more {
@@ -42,13 +42,13 @@ pub(crate) fn sendfile(
 
 /// Sets the congestion control of a TCP socket or listener (tcp(7), `TCP_CONGESTION`).
 ///
-/// Fails with `ENOENT` where the kernel has none of that name, and with `EPERM` where this
-/// process may not use it.
+/// Fails with `ENOENT` where the kernel has none of that name, and with `EPERM` where this process
+/// may not use it.
 pub(crate) fn set_congestion(socket: impl AsFd, name: &str) -> io::Result<()> {
     Ok(sockopt::set_tcp_congestion(socket, name)?)
 }
 
-/// Whether [`set_congestion`] would work.
+/// Checks that [`set_congestion`] would succeed.
 pub(crate) fn try_congestion(name: &str) -> io::Result<()> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     set_congestion(
@@ -57,16 +57,16 @@ pub(crate) fn try_congestion(name: &str) -> io::Result<()> {
     )
 }
 
-/// Bounds what a TCP socket, or those that come of a listener, take beyond what is on its way (tcp(7),
-/// `TCP_NOTSENT_LOWAT`).
+/// Limits the bytes that a TCP socket, or those accepted by a listener, buffers beyond what is on
+/// its way (tcp(7), `TCP_NOTSENT_LOWAT`).
 pub(crate) fn set_unsent(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     SockRef::from(&socket).set_tcp_notsent_lowat(bytes)
 }
 
-/// Has the kernel ask a silent TCP peer, or those of a listener, whether it is still there (tcp(7), `TCP_KEEPIDLE`): after 15
-/// seconds, and three times within the next 30. So the line that has forgotten a connection ends it here before
-/// its client, which waits for a minute, comes back for what the connection holds. A peer that takes nothing, but
-/// whose kernel answers, is not ended by it.
+/// Makes the kernel probe a silent TCP peer, or those of a listener (tcp(7), `TCP_KEEPIDLE`): after
+/// 15 seconds, and three times within the next 30. So a connection that the network has dropped
+/// ends here before its client, which waits for a minute, comes back for what the connection holds.
+/// A peer that reads nothing, but whose kernel answers, is not ended by this.
 pub(crate) fn set_keep_alive(socket: impl AsFd) -> io::Result<()> {
     let socket = socket.as_fd();
     sockopt::set_socket_keepalive(socket, true)?;
@@ -80,14 +80,15 @@ pub(crate) fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(socket, true)?)
 }
 
-/// Sends what a TCP socket holds back because more was to follow (`MSG_MORE`), as far as its peer takes it. tcp(7),
-/// `TCP_NODELAY`: "setting this option forces an explicit flush of pending output".
+/// Sends what a TCP socket holds back because more was to follow (`MSG_MORE`), as far as its peer
+/// accepts it. tcp(7), `TCP_NODELAY`: "setting this option forces an explicit flush of pending
+/// output".
 pub(crate) fn push(socket: impl AsFd) -> io::Result<()> {
     set_nodelay(socket)
 }
 
-/// Whether accept(2) failed because descriptors or kernel memory ran out: trying again at once
-/// would fail at once.
+/// Whether accept(2) failed because descriptors or kernel memory ran out: an immediate retry would
+/// fail as well.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),

@@ -1,4 +1,4 @@
-//! Pipes that splice(2) moves pages through, never copying them.
+//! Pipes through which splice(2) moves pages without copying them.
 
 use std::{
     io,
@@ -10,10 +10,10 @@ use rustix::{
     pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice},
 };
 
-/// Capacity of a pipe: what /proc/sys/fs/pipe-max-size allows anybody unless it was changed.
+/// Capacity of a pipe in bytes: the default of /proc/sys/fs/pipe-max-size, which any user may set.
 pub(crate) const PIPE_BYTES: usize = 1024 * 1024;
 
-/// A pipe, and how many bytes are in it. Nobody else has its ends.
+/// A pipe, and the number of bytes in it. Only this value has its two ends.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     reader: OwnedFd,
@@ -25,21 +25,21 @@ impl Pipe {
     /// An empty pipe of [`PIPE_BYTES`], non-blocking.
     ///
     /// # Errors
-    /// `EPERM` from `F_SETPIPE_SZ` when the user has more than /proc/sys/fs/pipe-user-pages-soft allows
-    /// in all pipes together and no privilege (pipe(7)); `EMFILE` and `ENFILE`.
+    /// `EPERM` from `F_SETPIPE_SZ` when the user has more than /proc/sys/fs/pipe-user-pages-soft
+    /// allows in all pipes together and no privilege (pipe(7)); `EMFILE` and `ENFILE`.
     pub(crate) fn new() -> io::Result<Self> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         fcntl_setpipe_size(&writer, PIPE_BYTES)?;
         Ok(Self { reader, writer, held: 0 })
     }
 
-    /// Bytes that are in it.
+    /// Number of bytes in the pipe.
     pub(crate) const fn held(&self) -> usize {
         self.held
     }
 
-    /// Takes up to `count` bytes of `file` from `offset` in. Returns how many; 0 means that the file ends
-    /// at or before `offset`. Waits for pages that are not in memory.
+    /// Moves up to `count` bytes of `file` from `offset` into the pipe. Returns how many; 0 means
+    /// that the file ends at or before `offset`. Waits for pages that are not in memory.
     ///
     /// # Errors
     /// `EAGAIN` when the pipe is full.
@@ -58,11 +58,12 @@ impl Pipe {
         Ok(n)
     }
 
-    /// Moves up to `count` bytes that are in it into `socket`, which is non-blocking. Returns how many.
+    /// Moves up to `count` bytes from the pipe into `socket`, which is non-blocking. Returns how
+    /// many.
     ///
     /// # Errors
-    /// `EAGAIN` when the socket takes nothing now, if the pipe is not empty; the call says the same of
-    /// an empty pipe.
+    /// `EAGAIN` when the socket accepts nothing now, if the pipe is not empty; the call returns the
+    /// same for an empty pipe.
     pub(crate) fn drain(&mut self, socket: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
         let n = retry_on_intr(|| {
             let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;

@@ -1,7 +1,8 @@
-//! Becoming somebody who may do less. No unsafe code: `rustix` has the calls.
+//! Dropping privileges. No unsafe code: `rustix` has the calls.
 //!
-//! On Linux identities belong to threads: the calls change the one that makes them, and threads that
-//! are started later inherit from it. So this is done while there is only one.
+//! On Linux, user and group IDs belong to threads: the calls change the thread that makes them, and
+//! threads that are started later inherit from it. So privileges are dropped while there is only
+//! one thread.
 
 use std::{fs, io};
 
@@ -16,46 +17,46 @@ use thiserror::Error;
 /// Why privileges were not dropped.
 #[derive(Debug, Error)]
 pub enum PrivilegeError {
-    /// There is nobody of that name.
+    /// There is no user of that name.
     #[error("there is no user \"{0}\": make one, or name another")]
     NoUser(String),
-    /// Only root can become somebody else.
+    /// The process is not root, and cannot become another user.
     #[error("cannot become \"{0}\": start as root, or as that user and without user")]
     NotRoot(String),
-    /// Root cannot become root.
+    /// The user is root.
     #[error("the user \"{0}\" is root: name one that may do less")]
     Root(String),
-    /// Nobody knows the user's groups.
+    /// The user's groups cannot be looked up.
     #[error("cannot become \"{0}\": its groups cannot be looked up")]
     Groups(String),
-    /// A call failed.
+    /// A system call failed.
     #[error("cannot become \"{user}\": {call} failed: {source}")]
     Call {
-        /// Whom.
+        /// The user to become.
         user: String,
-        /// Which call.
+        /// The name of the call.
         call: &'static str,
-        /// Why.
+        /// The error of the call.
         source: io::Error,
     },
-    /// Something of root was left.
+    /// A privilege of root was left after all calls succeeded.
     #[error("cannot become \"{user}\": {left} was left")]
     Left {
-        /// Whom.
+        /// The user to become.
         user: String,
-        /// What.
+        /// The privilege that was left.
         left: &'static str,
     },
-    /// Threads were started before.
+    /// There are several threads, this many.
     #[error("privileges are dropped before threads are started, and there are {0}")]
     Threads(usize),
 }
 
-/// Becomes `user` for good: groups, group and user, and nothing can be got back. Whoever is that
-/// user already stays so.
+/// Becomes `user` for good: sets groups, group and user, and checks that none can be regained. Does
+/// nothing if the process runs as that user already.
 ///
 /// # Errors
-/// When it did not work; then this process must end.
+/// When it did not succeed. The process must then end.
 pub fn become_user(user: &str) -> Result<(), PrivilegeError> {
     let owned = || user.to_owned();
     let found = uzers::get_user_by_name(user).ok_or_else(|| PrivilegeError::NoUser(owned()))?;
@@ -69,7 +70,7 @@ pub fn become_user(user: &str) -> Result<(), PrivilegeError> {
     if !geteuid().is_root() {
         return Err(PrivilegeError::NotRoot(owned()));
     }
-    only_thread()?;
+    check_single_thread()?;
     let groups: Vec<Gid> = uzers::get_user_groups(user, gid.as_raw())
         .ok_or_else(|| PrivilegeError::Groups(owned()))?
         .iter()
@@ -78,39 +79,40 @@ pub fn become_user(user: &str) -> Result<(), PrivilegeError> {
     let call = |call, done: rustix::io::Result<()>| {
         done.map_err(|e| PrivilegeError::Call { user: owned(), call, source: e.into() })
     };
-    // In this order: who is not root any more may change neither groups nor group.
+    // In this order: after the change of the user, groups and group may not be changed any more.
     call("setgroups", set_thread_groups(&groups))?;
     call("setresgid", set_thread_res_gid(gid, gid, gid))?;
     call("setresuid", set_thread_res_uid(uid, uid, uid))?;
-    verify(user, uid, gid, &groups)
+    check_irrevocable(user, uid, gid, &groups)
 }
 
-/// Gives up what programs with set-user-ID bits could give back (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+/// Gives up the privileges that programs with set-user-ID bits could give (prctl(2),
+/// `PR_SET_NO_NEW_PRIVS`).
 ///
 /// # Errors
-/// When the kernel has no such thing.
-pub fn renounce() -> io::Result<()> {
+/// When the kernel does not support it.
+pub fn forbid_new_privileges() -> io::Result<()> {
     Ok(set_no_new_privs(true)?)
 }
 
-/// Leaves no core behind when this process crashes. The limit keeps it from being a file; where the
-/// kernel hands it to a program, which no limit keeps from it (core(5), "Piping core dumps to a
-/// program"), it has none of this process's memory. What the system refuses stays as it is.
-pub fn leave_no_core() {
+/// Prevents a core dump when this process crashes. The limit prevents a core file. Where the kernel
+/// pipes the core to a program, which no limit prevents (core(5), "Piping core dumps to a
+/// program"), the core contains none of this process's memory. Refusals of the system are ignored.
+pub fn disable_core_dumps() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let _limited = setrlimit(Resource::Core, none);
     // core(5), "Controlling which mappings are written": none of them.
     let _filtered = fs::write("/proc/self/coredump_filter", "0");
 }
 
-/// Whether this process may do everything.
+/// Whether this process runs as root.
 #[must_use]
 pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// Tries to get back what was given up.
-fn verify(user: &str, uid: Uid, gid: Gid, groups: &[Gid]) -> Result<(), PrivilegeError> {
+/// Checks that what was given up cannot be regained, by trying it.
+fn check_irrevocable(user: &str, uid: Uid, gid: Gid, groups: &[Gid]) -> Result<(), PrivilegeError> {
     let left = |left| Err(PrivilegeError::Left { user: user.to_owned(), left });
     let root = (Uid::ROOT, Gid::ROOT);
     if set_thread_res_uid(root.0, root.0, root.0).is_ok()
@@ -137,8 +139,9 @@ fn verify(user: &str, uid: Uid, gid: Gid, groups: &[Gid]) -> Result<(), Privileg
     }
 }
 
-/// Where there is no /proc, nobody can tell: this program starts none before.
-fn only_thread() -> Result<(), PrivilegeError> {
+/// Checks that there is only one thread. Without /proc this cannot be told; this program starts
+/// none before.
+fn check_single_thread() -> Result<(), PrivilegeError> {
     let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads > 1 { Err(PrivilegeError::Threads(threads)) } else { Ok(()) }
 }

@@ -1,7 +1,8 @@
-//! Threads that begin, or are an error of who wanted them.
+//! Starting threads, with an error where that is not possible.
 //!
-//! In a thread that has not begun the standard library and glibc abort the process where they get no memory for it: for
-//! the stack that signals are handled on, for what ends with the thread. So there is room for all of that before it is made.
+//! While a thread starts, the standard library and glibc abort the process if they get no memory:
+//! for the stack on which signals are handled, for thread-local destructors. So this checks that
+//! there is memory for all of that before it starts a thread.
 
 use std::{
     io,
@@ -12,45 +13,46 @@ use rustix::io::Errno;
 
 use super::memory;
 
-/// Bytes of a thread's stack: what the standard library takes when nobody says otherwise.
+/// Bytes of a thread's stack: the standard library's default.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
-/// What threads ask for as they begin: a few pages each, and a mebibyte where malloc(3) cannot grow its heap. Several
-/// may begin at once.
-const BEGINNING_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that starting threads allocate: a few pages each, and one MiB where malloc(3) cannot grow
+/// its heap. Several threads may start at once.
+const STARTUP_BYTES: usize = 4 * 1024 * 1024;
 
-/// Begins a thread.
+/// Starts a thread.
 ///
 /// # Errors
-/// When there is no memory for it, or there are as many as there may be.
+/// When there is no memory for it, or the limit of threads is reached.
 pub fn begin<T: Send + 'static>(
     name: impl Into<String>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    builder(name.into())?.spawn(work).map_err(refused)
+    builder(name.into())?.spawn(work).map_err(explain_refusal)
 }
 
-/// Begins a thread that ends within `scope`.
+/// Starts a thread that ends within `scope`.
 ///
 /// # Errors
-/// As of [`begin`].
+/// Those of [`begin`].
 pub fn begin_scoped<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: impl Into<String>,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, T>> {
-    builder(name.into())?.spawn_scoped(scope, work).map_err(refused)
+    builder(name.into())?.spawn_scoped(scope, work).map_err(explain_refusal)
 }
 
 fn builder(name: String) -> io::Result<Builder> {
-    if !memory::has_room(STACK_BYTES + BEGINNING_BYTES) {
+    if !memory::has_room(STACK_BYTES + STARTUP_BYTES) {
         return Err(memory::error());
     }
     Ok(thread::Builder::new().name(name).stack_size(STACK_BYTES))
 }
 
-/// pthread_create(3): EAGAIN where there is no memory, or where there are too many threads. Memory was there.
-fn refused(error: io::Error) -> io::Error {
+/// pthread_create(3): EAGAIN where there is no memory, or where there are too many threads. The
+/// memory was checked before.
+fn explain_refusal(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) {
         return io::Error::other("too many threads (raise their limit: ulimit -u, TasksMax=)");
     }
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_to_do_about_a_refusal_is_said() {
-        let text = |error: Errno| refused(error.into()).to_string();
+        let text = |error: Errno| explain_refusal(error.into()).to_string();
         assert_eq!(
             text(Errno::AGAIN),
             "too many threads (raise their limit: ulimit -u, TasksMax=)"

@@ -1,13 +1,13 @@
 use std::{fs, io::Read as _, os::unix::net::UnixStream};
 
 use super::*;
-use crate::{engines::Pipes, mounts::DirMount, permits::Permits, store::Clock, wire::Socket};
+use crate::{engines::Pipes, mounts::DirMount, semaphore::Semaphore, socket::Socket, store::Clock};
 
-fn object(bytes: &[u8]) -> Arc<Opened> {
+fn object(bytes: &[u8]) -> Arc<OpenObject> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), bytes).unwrap();
     let found = DirMount::open(dir.path(), Clock::system()).unwrap().find("f").unwrap();
-    Arc::new(Opened::found(found, Permits::new(1).permit().unwrap()).unwrap())
+    Arc::new(OpenObject::found(found, Semaphore::new(1).try_acquire().unwrap()).unwrap())
 }
 
 fn transfer(bytes: &[u8], ranges: impl IntoIterator<Item = Range<u64>>) -> Transfer {
@@ -18,21 +18,21 @@ fn only(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     std::iter::once(range)
 }
 
-fn wire() -> (Wire, UnixStream) {
+fn socket() -> (ReadySocket, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    (Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours))), theirs)
+    (ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours))), theirs)
 }
 
-fn tools() -> Tools {
-    Tools::new(Pipes::new(1))
+fn resources() -> EngineResources {
+    EngineResources::new(Pipes::new(1))
 }
 
 /// One step of a transfer whose bytes are in memory, or are loaded first.
-fn moved(transfer: &mut Transfer, wire: &mut Wire) -> Result<u64, TransferError> {
-    let mut tools = tools();
+fn moved(transfer: &mut Transfer, socket: &mut ReadySocket) -> Result<u64, TransferError> {
+    let mut resources = resources();
     for _ in 0..2 {
-        match transfer.step(wire, &mut tools, &WorkerMetrics::default())? {
+        match transfer.step(socket, &mut resources, &WorkerMetrics::default())? {
             Stepped::Moved(n) => return Ok(n),
             Stepped::Blocked => return Ok(0),
             Stepped::Absent(window) => {
@@ -46,13 +46,13 @@ fn moved(transfer: &mut Transfer, wire: &mut Wire) -> Result<u64, TransferError>
 
 #[test]
 fn stretches_leave_in_their_order_one_in_a_step() {
-    let (mut wire, mut peer) = wire();
+    let (mut socket, mut peer) = socket();
     let mut transfer = transfer(b"0123456789", [7..10, 4..4, 0..2]);
     assert_eq!(transfer.left(), 5);
-    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 3);
-    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 2);
+    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 3);
+    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 2);
     assert_eq!(transfer.left(), 0);
-    assert!(matches!(moved(&mut transfer, &mut wire), Err(TransferError::Exhausted)));
+    assert!(matches!(moved(&mut transfer, &mut socket), Err(TransferError::Exhausted)));
     let mut got = [0; 5];
     peer.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"78901");
@@ -60,11 +60,11 @@ fn stretches_leave_in_their_order_one_in_a_step() {
 
 #[test]
 fn a_file_that_ends_early_is_an_error_and_not_an_end() {
-    let (mut wire, _peer) = wire();
+    let (mut socket, _peer) = socket();
     let mut transfer = transfer(b"0123456789", [0..12, 0..0]);
-    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 10);
+    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 10);
     assert!(matches!(
-        moved(&mut transfer, &mut wire),
+        moved(&mut transfer, &mut socket),
         Err(TransferError::FileEnded { offset: 10, left: 2 })
     ));
 }
@@ -81,11 +81,11 @@ fn the_sum_fits_63_bits() {
 
 #[test]
 fn a_step_ends_at_a_window() {
-    let (mut wire, _peer) = wire();
+    let (mut socket, _peer) = socket();
     let bytes = vec![7; 1_200_000];
     let mut transfer = transfer(&bytes, only(524_000..1_200_000));
-    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 288);
-    assert!(moved(&mut transfer, &mut wire).unwrap() <= 524_288);
+    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 288);
+    assert!(moved(&mut transfer, &mut socket).unwrap() <= 524_288);
 }
 
 /// However much was loaded: what is not announced does not leave.
@@ -94,9 +94,9 @@ fn a_stretch_ends_where_it_should_and_not_where_its_window_does() {
     let object = object(b"0123456789");
     let mut transfer = Transfer::new(Arc::clone(&object), Engine::Sendfile, [2..5, 7..8]).unwrap();
     transfer.loaded(&Window::for_test(&object, 0..10));
-    let (mut wire, mut peer) = wire();
-    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 3);
-    assert_eq!(moved(&mut transfer, &mut wire).unwrap(), 1);
+    let (mut socket, mut peer) = socket();
+    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 3);
+    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 1);
     assert_eq!(transfer.left(), 0);
     let mut got = [0; 4];
     peer.read_exact(&mut got).unwrap();
@@ -113,18 +113,19 @@ fn what_was_found_in_memory_is_looked_at_again_after_a_while() {
     let file = File::open(dir.path().join("f")).unwrap();
     file.sync_all().unwrap();
     let found = DirMount::open(dir.path(), Clock::system()).unwrap().find("f").unwrap();
-    let object = Arc::new(Opened::found(found, Permits::new(1).permit().unwrap()).unwrap());
+    let object =
+        Arc::new(OpenObject::found(found, Semaphore::new(1).try_acquire().unwrap()).unwrap());
     let mut transfer = Transfer::new(object, Engine::Sendfile, only(0..500_000)).unwrap();
-    let (mut wire, _peer) = wire();
+    let (mut socket, _peer) = socket();
     assert!(
-        (1..500_000).contains(&moved(&mut transfer, &mut wire).unwrap()),
+        (1..500_000).contains(&moved(&mut transfer, &mut socket).unwrap()),
         "the socket holds less"
     );
     let mut step = |transfer: &mut Transfer| {
         // Pages that somebody looks at just now stay.
         (0..100).any(|_| {
             crate::sys::fs::drop_cached(&file, 0, 500_000);
-            let stepped = transfer.step(&mut wire, &mut tools(), &WorkerMetrics::default());
+            let stepped = transfer.step(&mut socket, &mut resources(), &WorkerMetrics::default());
             matches!(stepped, Ok(Stepped::Absent(_)))
         })
     };

@@ -9,13 +9,13 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    desk::Lent,
+    context::TestContext,
     engines::Engine,
     http::Date,
     mounts::{DirMount, Mounts, Policy, Source},
+    socket::Socket,
     store::Clock,
     transfer::Window,
-    wire::Socket,
     worker::Overheard,
 };
 
@@ -25,7 +25,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Bench {
     connection: Connection,
     client: UnixStream,
-    lent: Lent,
+    lent: TestContext,
     overheard: Overheard,
     heard: Vec<u8>,
     _dir: TempDir,
@@ -42,11 +42,11 @@ impl Bench {
         let mounts = Mounts::new([MountPoint::new("", source, policy)]).unwrap();
         let (ours, client) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let wire = Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
+        let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (inbox, overheard) = Overheard::inbox();
-        let door = Door { timeouts: Timeouts::default(), min_rate: 16 * 1024 };
-        let connection = Connection::new(wire, &door, "test".to_owned(), Instant::now());
-        let mut lent = Lent::new(mounts, inbox);
+        let door = Settings { timeouts: Timeouts::default(), min_rate: 16 * 1024 };
+        let connection = Connection::new(socket, &door, "test".to_owned(), Instant::now());
+        let mut lent = TestContext::new(mounts, inbox);
         lent.engine = engine;
         client.set_nonblocking(true).unwrap();
         Self { connection, client, lent, overheard, heard: vec![0; 1 << 20], _dir: dir }
@@ -66,14 +66,14 @@ impl Bench {
 
     /// Gives turns until the connection waits for the client.
     fn rest(&mut self) {
-        self.connection.wire().wake_for_test();
+        self.connection.socket().wake_for_test();
         for _ in 0..1000 {
-            let verdict = self.connection.turn(&mut self.lent.desk());
-            assert!(!matches!(verdict, Verdict::Close(_)), "{verdict:?}");
+            let verdict = self.connection.turn(&mut self.lent.cx());
+            assert!(!matches!(verdict, TurnOutcome::Close(_)), "{verdict:?}");
             if self.connection.ticket.is_some() {
                 let done = self.overheard.done();
-                self.connection.deliver(done, &mut self.lent.desk()).unwrap();
-            } else if matches!(verdict, Verdict::Park(_)) {
+                self.connection.deliver(done, &mut self.lent.cx()).unwrap();
+            } else if matches!(verdict, TurnOutcome::Park(_)) {
                 return;
             }
         }
@@ -81,7 +81,7 @@ impl Bench {
     }
 
     /// Whether the connection outlives this moment.
-    fn outlives(&mut self, instant: Instant) -> Result<(), End> {
+    fn outlives(&mut self, instant: Instant) -> Result<(), CloseReason> {
         let date = Date::at(std::time::SystemTime::now());
         self.connection.expire(&Now { instant, date })
     }
@@ -91,17 +91,17 @@ impl Bench {
         self.client.write_all(request).unwrap();
         let mut heard = 0;
         for _ in 0..1000 {
-            self.connection.wire().wake_for_test();
-            let verdict = self.connection.turn(&mut self.lent.desk());
+            self.connection.socket().wake_for_test();
+            let verdict = self.connection.turn(&mut self.lent.cx());
             if self.connection.ticket.is_some() {
                 let done = self.overheard.done();
-                self.connection.deliver(done, &mut self.lent.desk()).unwrap();
+                self.connection.deliver(done, &mut self.lent.cx()).unwrap();
                 continue;
             }
             match self.client.read(&mut self.heard[heard..]) {
                 Ok(n) => heard += n,
-                Err(_) if matches!(verdict, Verdict::Park(_)) && heard > 0 => return heard,
-                Err(_) => assert!(!matches!(verdict, Verdict::Close(_)), "{verdict:?}"),
+                Err(_) if matches!(verdict, TurnOutcome::Park(_)) && heard > 0 => return heard,
+                Err(_) => assert!(!matches!(verdict, TurnOutcome::Close(_)), "{verdict:?}"),
             }
         }
         panic!("{} is never answered", String::from_utf8_lossy(request))
@@ -157,7 +157,7 @@ fn who_takes_too_little_is_left() {
     let second = |n| Instant::now() + Duration::from_secs(n);
     assert!(bench.connection.deadline().unwrap() <= second(60), "it is watched");
     bench.outlives(second(59)).unwrap();
-    assert!(matches!(bench.outlives(second(61)), Err(End::Slow)));
+    assert!(matches!(bench.outlives(second(61)), Err(CloseReason::Slow)));
 }
 
 /// 61 s at 16 KiB are 999,424.
@@ -202,19 +202,19 @@ fn a_farewell_waits_for_the_client_and_has_an_end() {
             && until <= Instant::now() + Duration::from_secs(2)
     );
     bench.outlives(until - Duration::from_millis(1)).unwrap();
-    assert!(matches!(bench.outlives(until), Err(End::FarewellTimeout)));
+    assert!(matches!(bench.outlives(until), Err(CloseReason::CloseTimeout)));
 
     // 1 MiB is put up with, and no more.
     let mut poured = 0;
     let end = loop {
         poured += bench.client.write(&[0; 65_536]).unwrap();
         assert!(poured < 2 * 1024 * 1024, "it reads on");
-        bench.connection.wire().wake_for_test();
-        if let Verdict::Close(end) = bench.connection.turn(&mut bench.lent.desk()) {
+        bench.connection.socket().wake_for_test();
+        if let TurnOutcome::Close(end) = bench.connection.turn(&mut bench.lent.cx()) {
             break end;
         }
     };
-    assert!(matches!(end, End::Done), "{end:?}");
+    assert!(matches!(end, CloseReason::Done), "{end:?}");
     assert!(poured > 1024 * 1024, "{poured}");
 }
 
@@ -225,15 +225,15 @@ fn a_client_that_has_ended_is_not_waited_for() {
     bench.client.write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     bench.client.shutdown(std::net::Shutdown::Write).unwrap();
     let ended = (0..100).any(|_| {
-        bench.connection.wire().wake_for_test();
-        match bench.connection.turn(&mut bench.lent.desk()) {
-            Verdict::Close(end) => {
-                assert!(matches!(end, End::Done), "{end:?}");
+        bench.connection.socket().wake_for_test();
+        match bench.connection.turn(&mut bench.lent.cx()) {
+            TurnOutcome::Close(end) => {
+                assert!(matches!(end, CloseReason::Done), "{end:?}");
                 return true;
             }
             _ if bench.connection.ticket.is_some() => {
                 let done = bench.overheard.done();
-                bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
+                bench.connection.deliver(done, &mut bench.lent.cx()).unwrap();
             }
             _ => {}
         }
@@ -255,8 +255,8 @@ fn what_cannot_be_loaded_is_not_sent() {
         Transfer::new(object, Engine::Sendfile, std::iter::once(0..100_000)).unwrap(),
     );
     let done = Done::Loaded(window, Err(std::io::Error::from_raw_os_error(5)));
-    let end = bench.connection.deliver(done, &mut bench.lent.desk());
-    assert!(matches!(end, Err(End::Load(_))), "{end:?}");
+    let end = bench.connection.deliver(done, &mut bench.lent.cx());
+    assert!(matches!(end, Err(CloseReason::Load(_))), "{end:?}");
 }
 
 /// Whether somebody else may read it is nobody's to know.
@@ -270,10 +270,10 @@ fn what_cannot_be_opened_is_answered_by_its_reason() {
     ] {
         let mut bench = Bench::new(Engine::Sendfile);
         bench.client.write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-        bench.connection.wire().wake_for_test();
-        assert!(matches!(bench.connection.turn(&mut bench.lent.desk()), Verdict::Park(_)));
+        bench.connection.socket().wake_for_test();
+        assert!(matches!(bench.connection.turn(&mut bench.lent.cx()), TurnOutcome::Park(_)));
         drop(bench.overheard.done());
-        bench.connection.deliver(Done::Opened(Err(code.into())), &mut bench.lent.desk()).unwrap();
+        bench.connection.deliver(Done::Opened(Err(code.into())), &mut bench.lent.cx()).unwrap();
         bench.rest();
         let n = bench.client.read(&mut bench.heard).unwrap();
         let head = String::from_utf8_lossy(&bench.heard[..n]);

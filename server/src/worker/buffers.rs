@@ -1,21 +1,21 @@
-//! The buffers that uploads are received into: a bounded number for each worker.
+//! Buffers for received bytes of uploads: a bounded number for each worker.
 //!
-//! A buffer travels from the worker to the pool and back. A connection that is put aside holds one
-//! only while its job is under way, so whoever waits for a buffer waits for the disk and never for
-//! a slow peer.
+//! A buffer travels from the worker to the pool and back. A parked connection holds one only while
+//! its job is running, so a connection that waits for a buffer waits for the disk and never for a
+//! slow peer.
 
 use tracing::warn;
 
 use crate::sys::memory;
 
 /// Bytes of one buffer: large enough that hashing and writing it cost more than handing it over,
-/// small enough that a core's second-level cache holds it.
+/// small enough for a core's second-level cache.
 pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Most buffers that one connection holds: one being filled, and those that wait for the pool.
+/// Maximum buffers of one connection: one being filled, and those that wait for the pool.
 pub(crate) const BUFFERS_PER_CONNECTION: usize = 4;
 
-/// What has to be free besides, in bytes.
+/// Bytes of memory that must be free besides before another buffer is allocated.
 const SLACK_BYTES: usize = 4 * 1024 * 1024;
 
 /// Received bytes of a slice, in order.
@@ -35,30 +35,30 @@ impl Buffer {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
 
-    /// Where the next bytes go, at most `most` of them.
+    /// Where the next bytes go: at most `most` of them.
     pub(crate) fn room(&mut self, most: u64) -> &mut [u8] {
         let free = self.bytes.len() - self.filled;
         let end = self.filled + usize::try_from(most).unwrap_or(free).min(free);
         self.bytes.get_mut(self.filled..end).unwrap_or_default()
     }
 
-    /// `n` bytes of [`Self::room`] were received.
+    /// Notes that `n` bytes were received into [`Self::room`].
     pub(crate) fn received(&mut self, n: usize) {
         self.filled = (self.filled + n).min(self.bytes.len());
     }
 
-    /// Whether nothing was received yet.
+    /// Whether it has no bytes.
     pub(crate) const fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
-    /// Whether there is no room left.
+    /// Whether it has no room left.
     pub(crate) fn is_full(&self) -> bool {
         self.filled == self.bytes.len()
     }
 }
 
-/// A worker's buffers: those not in use, and how many there are in all.
+/// A worker's buffers: the free ones, and the number of all.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     free: Vec<Buffer>,
@@ -67,12 +67,12 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// No buffer yet, and never more than `most`.
+    /// Without buffers yet; at most `most` are ever allocated.
     pub(crate) const fn new(most: usize) -> Self {
         Self { free: Vec::new(), made: 0, most }
     }
 
-    /// An empty buffer, unless all are in use, or there is no memory for more.
+    /// An empty buffer, unless all are in use or memory is too short for another one.
     pub(crate) fn take(&mut self) -> Option<Buffer> {
         if let Some(buffer) = self.free.pop() {
             return Some(buffer);
@@ -80,7 +80,7 @@ impl Buffers {
         if self.made == self.most {
             return None;
         }
-        // Uploads wait for those that there are; the rest of the memory is for what is small.
+        // Uploads then wait for the buffers that exist; the rest of the memory is for small allocations.
         if self.made > 0 && !memory::has_room(SLACK_BYTES) {
             warn!(buffers = self.made, "no memory for further buffers: uploads wait for these");
             self.most = self.made;
@@ -90,23 +90,23 @@ impl Buffers {
         Some(Buffer::new())
     }
 
-    /// Gives a buffer back; whatever it held is forgotten.
+    /// Gives a buffer back. Its contents are discarded.
     pub(crate) fn give(&mut self, mut buffer: Buffer) {
         buffer.filled = 0;
         self.free.push(buffer);
     }
 
-    /// `n` buffers will never be given back; others may be made in their place.
+    /// Notes that `n` buffers will never be given back, so that others may be allocated for them.
     pub(crate) const fn lost(&mut self, n: usize) {
         self.made = self.made.saturating_sub(n);
     }
 
-    /// How many are lent.
+    /// Number of buffers in use.
     pub(crate) const fn in_use(&self) -> usize {
         self.made - self.free.len()
     }
 
-    /// Whether [`Self::take`] would give one.
+    /// Whether [`Self::take`] would return a buffer.
     pub(crate) fn available(&self) -> bool {
         !self.free.is_empty() || self.made < self.most
     }

@@ -1,30 +1,30 @@
-//! Who sits at a worker: a connection of one door or the other.
+//! A connection of a worker, whichever protocol it speaks.
 
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    catalog::Done,
-    desk::{Desk, End, Verdict},
+    context::{CloseReason, TurnContext, TurnOutcome},
     http::Now,
+    jobs::Done,
     metrics::Protocol,
     session,
+    socket::ReadySocket,
     store::Upload,
     web,
-    wire::Wire,
     worker::Buffer,
 };
 
-/// By which door a connection comes.
+/// The protocol of a new connection, with its settings.
 #[derive(Clone)]
-pub(crate) enum Doorway {
-    /// The protocol of zput.
-    Zput(Arc<session::Door>),
-    /// HTTP.
-    Web(Arc<web::Door>),
+pub(crate) enum Endpoint {
+    /// The protocol of docs/PROTOCOL.md.
+    Zput(Arc<session::Settings>),
+    /// HTTP/1.1.
+    Web(Arc<web::Settings>),
 }
 
-impl Doorway {
-    /// What is spoken there.
+impl Endpoint {
+    /// Its label in the metrics.
     pub(super) const fn protocol(&self) -> Protocol {
         match self {
             Self::Zput(_) => Protocol::Zput,
@@ -33,27 +33,35 @@ impl Doorway {
     }
 }
 
-/// A connection, whichever protocol it speaks. Boxed: there are thousands of the smaller ones.
-pub(super) enum Guest {
+/// A connection. Boxed, because the variants differ in size and there may be thousands.
+pub(super) enum Connection {
     Zput(Box<session::Connection>),
     Web(Box<web::Connection>),
 }
 
-impl Guest {
-    /// A peer that has just arrived, by a connection with this number.
-    pub(super) fn by(door: &Doorway, wire: Wire, peer: String, number: u64, now: Instant) -> Self {
-        match door {
-            Doorway::Zput(door) => {
-                Self::Zput(Box::new(session::Connection::new(wire, door, peer, number, now)))
+impl Connection {
+    /// A connection that was just accepted. `number` is that of its permit.
+    pub(super) fn by(
+        endpoint: &Endpoint,
+        socket: ReadySocket,
+        peer: String,
+        number: u64,
+        now: Instant,
+    ) -> Self {
+        match endpoint {
+            Endpoint::Zput(settings) => {
+                Self::Zput(Box::new(session::Connection::new(socket, settings, peer, number, now)))
             }
-            Doorway::Web(door) => Self::Web(Box::new(web::Connection::new(wire, door, peer, now))),
+            Endpoint::Web(settings) => {
+                Self::Web(Box::new(web::Connection::new(socket, settings, peer, now)))
+            }
         }
     }
 
-    pub(super) fn wire(&mut self) -> &mut Wire {
+    pub(super) fn socket(&mut self) -> &mut ReadySocket {
         match self {
-            Self::Zput(connection) => connection.wire(),
-            Self::Web(connection) => connection.wire(),
+            Self::Zput(connection) => connection.socket(),
+            Self::Web(connection) => connection.socket(),
         }
     }
 
@@ -64,33 +72,37 @@ impl Guest {
         }
     }
 
-    /// Whether its peer has said who it is, or cannot.
-    pub(super) const fn is_introduced(&self) -> bool {
+    /// Whether its peer has authenticated, or has nothing to authenticate with.
+    pub(super) const fn is_registered(&self) -> bool {
         match self {
-            Self::Zput(connection) => connection.is_introduced(),
+            Self::Zput(connection) => connection.is_registered(),
             Self::Web(_) => true,
         }
     }
 
-    /// Whether it makes room when somebody needs its seat.
-    pub(super) const fn yields(&self) -> bool {
+    /// Whether it may be evicted at the connection limit.
+    pub(super) const fn is_evictable(&self) -> bool {
         match self {
-            Self::Zput(connection) => connection.yields(),
+            Self::Zput(connection) => connection.is_evictable(),
             Self::Web(_) => false,
         }
     }
 
-    pub(super) fn turn(&mut self, desk: &mut Desk<'_>) -> Verdict {
+    pub(super) fn turn(&mut self, cx: &mut TurnContext<'_>) -> TurnOutcome {
         match self {
-            Self::Zput(connection) => connection.turn(desk),
-            Self::Web(connection) => connection.turn(desk),
+            Self::Zput(connection) => connection.turn(cx),
+            Self::Web(connection) => connection.turn(cx),
         }
     }
 
-    pub(super) fn deliver(&mut self, done: Done, desk: &mut Desk<'_>) -> Result<(), End> {
+    pub(super) fn deliver(
+        &mut self,
+        done: Done,
+        cx: &mut TurnContext<'_>,
+    ) -> Result<(), CloseReason> {
         match self {
-            Self::Zput(connection) => connection.deliver(done, desk),
-            Self::Web(connection) => connection.deliver(done, desk),
+            Self::Zput(connection) => connection.deliver(done, cx),
+            Self::Web(connection) => connection.deliver(done, cx),
         }
     }
 
@@ -101,14 +113,14 @@ impl Guest {
         }
     }
 
-    pub(super) fn expire(&mut self, now: &Now) -> Result<(), End> {
+    pub(super) fn expire(&mut self, now: &Now) -> Result<(), CloseReason> {
         match self {
             Self::Zput(connection) => connection.expire(now.instant),
             Self::Web(connection) => connection.expire(now),
         }
     }
 
-    /// What it leaves behind: an upload whose staging file must go, and buffers.
+    /// What remains to be released: an open upload, and buffers.
     pub(super) fn into_leftovers(self) -> (Option<Box<Upload>>, Vec<Buffer>) {
         match self {
             Self::Zput(connection) => connection.into_leftovers(),

@@ -1,4 +1,4 @@
-//! What others tell a worker: connections that have arrived, jobs that are done.
+//! Messages from other threads to a worker: new connections, results of jobs, new mounts, the end.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,54 +7,54 @@ use mio::Waker;
 use tracing::error;
 
 use super::{
-    Doorway, SlotId,
-    seat::{LEAVING_MAX, Seat},
+    ConnectionId, Endpoint,
+    limiter::{ConnectionPermit, EVICTING_MAX},
 };
-use crate::{catalog::Done, mounts::Mounts, wire::Socket};
+use crate::{jobs::Done, mounts::Mounts, socket::Socket};
 
-/// A connection that has arrived.
-pub(crate) struct Arrival {
+/// A connection that was accepted for a worker.
+pub(crate) struct NewConnection {
     /// Its socket.
     pub(crate) socket: Socket,
-    /// By which door it came.
-    pub(crate) door: Doorway,
-    /// Who it is, for the log.
+    /// Its protocol, with the settings.
+    pub(crate) endpoint: Endpoint,
+    /// The peer's address, for the log.
     pub(crate) peer: String,
-    /// Its share of the connection limit.
-    pub(crate) seat: Seat,
+    /// Its permit.
+    pub(crate) permit: ConnectionPermit,
 }
 
 /// A message to a worker.
 pub(super) enum Message {
-    Arrived(Arrival),
-    Done(SlotId, Done),
-    /// The connection that has this seat makes room, if nobody knows yet whose it is.
-    MakeRoom(u64),
-    /// Serve these from now on.
+    NewConnection(NewConnection),
+    Done(ConnectionId, Done),
+    /// Close the connection that has this permit, if it is still evictable.
+    Evict(u64),
+    /// Serve these mounts from now on.
     Mounts(Mounts),
-    /// End what is under way, until this time.
+    /// Finish requests under way until this time, then stop.
     Drain(Instant),
-    /// Meet a defect.
+    /// Panic.
     #[cfg(test)]
     Panic,
 }
 
-/// The way into a worker. Its channel has room for one arrival and one job for each seat, so a
-/// sender never waits.
+/// Sends messages to a worker. The channel has room for one new connection and one result for each
+/// permit, so these sends never wait.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     messages: Sender<Message>,
     waker: Arc<Waker>,
 }
 
-/// Messages besides those that belong to a seat: those to connections that make room, the drain, a second one that hurries, and
-/// other mounts; whoever sends those waits when they come faster than a worker turns.
-const EXTRA_MESSAGES: usize = LEAVING_MAX + 8;
+/// Room for the other messages: evictions, a drain, a second drain with an earlier end, new mounts.
+/// Sends of mounts wait when they come faster than the worker's rounds.
+const EXTRA_MESSAGES: usize = EVICTING_MAX + 8;
 
 impl Inbox {
-    /// An inbox for a server with so many `seats`.
-    pub(super) fn new(waker: Waker, seats: usize) -> (Self, Receiver<Message>) {
-        let (messages, incoming) = bounded(2 * seats + EXTRA_MESSAGES);
+    /// An inbox for a server with at most `max_connections`.
+    pub(super) fn new(waker: Waker, max_connections: usize) -> (Self, Receiver<Message>) {
+        let (messages, incoming) = bounded(2 * max_connections + EXTRA_MESSAGES);
         (Self { messages, waker: Arc::new(waker) }, incoming)
     }
 
@@ -62,34 +62,34 @@ impl Inbox {
         if self.messages.send(message).is_err() {
             return false;
         }
-        // Without the wake the message would wait for the next event, maybe for ever.
+        // Without a wake the worker would see the message only at the next event, possibly never.
         self.wake();
         true
     }
 
-    /// Lets the worker turn once.
+    /// Makes the worker run one round.
     pub(crate) fn wake(&self) {
         if let Err(failure) = self.waker.wake() {
             error!(%failure, "cannot wake a worker");
         }
     }
 
-    /// Hands a connection over. Returns whether the worker is still there.
-    pub(crate) fn arrived(&self, arrival: Arrival) -> bool {
-        self.tell(Message::Arrived(arrival))
+    /// Hands a connection over. Returns whether the worker is still running.
+    pub(crate) fn connected(&self, new: NewConnection) -> bool {
+        self.tell(Message::NewConnection(new))
     }
 
-    /// Hands over what came of a job. Returns whether the worker is still there.
-    pub(crate) fn done(&self, slot: SlotId, done: Done) -> bool {
+    /// Hands over the result of a job. Returns whether the worker is still running.
+    pub(crate) fn done(&self, slot: ConnectionId, done: Done) -> bool {
         self.tell(Message::Done(slot, done))
     }
 
-    /// Tells the connection that has this seat to make room. Returns whether the worker is still there.
-    pub(crate) fn make_room(&self, seat: u64) -> bool {
-        self.tell(Message::MakeRoom(seat))
+    /// Evicts the connection that has this permit. Returns whether the worker is still running.
+    pub(crate) fn evict(&self, permit: u64) -> bool {
+        self.tell(Message::Evict(permit))
     }
 
-    /// Hands over what is to be served. Returns whether the worker is still there.
+    /// Replaces the mounts. Returns whether the worker is still running.
     pub(crate) fn mounts(&self, mounts: Mounts) -> bool {
         self.tell(Message::Mounts(mounts))
     }
@@ -100,20 +100,20 @@ impl Inbox {
         self.tell(Message::Panic)
     }
 
-    /// Asks the worker to stop by `until`. Returns whether it is still there.
+    /// Asks the worker to stop by `until`. Returns whether it is still running.
     pub(crate) fn drain(&self, until: Instant) -> bool {
         self.tell(Message::Drain(until))
     }
 }
 
-/// The worker's end of an inbox, in the hands of a test.
+/// The receiving end of an inbox, for a test in the place of a worker.
 #[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct Overheard(Receiver<Message>);
 
 #[cfg(test)]
 impl Overheard {
-    /// An inbox that a test listens to instead of a worker.
+    /// An inbox whose messages the test receives.
     pub(crate) fn inbox() -> (Inbox, Self) {
         let poll = mio::Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), mio::Token(0)).unwrap();
@@ -121,7 +121,7 @@ impl Overheard {
         (inbox, Self(incoming))
     }
 
-    /// What came of the next job.
+    /// The result of the next job.
     pub(crate) fn done(&self) -> Done {
         match self.0.recv_timeout(std::time::Duration::from_secs(20)) {
             Ok(Message::Done(_, done)) => done,

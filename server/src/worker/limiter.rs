@@ -1,9 +1,9 @@
-//! The connection limits: over all, for each client, and for peers that nobody here knows.
+//! The connection limits: over all, per client address, and for peers without a key.
 //!
-//! A peer that has not said yet who it is holds its seat only as long as nobody else needs it: where all
-//! are taken, the next one that arrives takes the place of the one that has been unknown for longest, or else of one whose
-//! upload stands still.
-//! Peers without a key have a part of the seats, so that devices with an account find one.
+//! A connection whose peer has not authenticated yet keeps its permit only as long as no other
+//! connection needs it: at the limit, a new connection evicts the one that has been unregistered
+//! for longest, or else one whose upload stands still. Peers without a key have only a part of the
+//! permits, so that devices with an account always find one.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,126 +15,130 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::permits::{Permit, Permits};
+use crate::semaphore::{Permit, Semaphore};
 
-/// Time that a peer has in any case to say who it is: a handshake over a slow line.
-const UNKNOWN_AT_LEAST: Duration = Duration::from_secs(1);
+/// Time that every peer gets to authenticate before it can be evicted: a handshake over a slow line.
+const UNREGISTERED_MIN: Duration = Duration::from_secs(1);
 
-/// The number of the next seat of any server in this process, 1 for the first: their order is that in which their
-/// connections were accepted.
+/// The number of the next permit of any server in this process; the first is 1. The numbers follow
+/// the order in which the connections were accepted.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// The most connections at once that were told to make room and have not ended yet. They go beyond the
-/// limit.
-pub(crate) const LEAVING_MAX: usize = 64;
+/// Maximum evicted connections that have not ended yet. They exceed the limit for that time.
+pub(crate) const EVICTING_MAX: usize = 64;
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SeatLimits {
-    /// In all.
+pub(crate) struct ConnectionLimits {
+    /// Over all.
     pub(crate) all: usize,
-    /// Of one client.
+    /// Of one client: one IPv4 address, or one IPv6 network of 64 bits.
     pub(crate) each: usize,
-    /// Whether peers on the loopback interface are a client as well.
+    /// Whether the limit per client applies to the loopback interface too.
     pub(crate) count_loopback: bool,
     /// Of peers without a key.
     pub(crate) keyless: usize,
 }
 
-/// How many connections there may be, and are.
+/// Gives out a permit for each connection, within [`ConnectionLimits`].
 #[derive(Clone, Debug)]
-pub(crate) struct Seats {
+pub(crate) struct ConnectionLimiter {
     taken: Arc<Mutex<Taken>>,
-    limits: SeatLimits,
-    keyless: Permits,
+    limits: ConnectionLimits,
+    keyless: Semaphore,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    /// Of these, those that were told to make room.
-    leaving: usize,
-    /// Of each client that has any.
+    /// Of `all`, the evicted ones that have not ended yet.
+    evicting: usize,
+    /// Permits by client, for clients that have any.
     by_client: HashMap<IpAddr, usize>,
-    /// Those of peers that have not said yet who they are, in the order they came.
-    unknown: BTreeMap<u64, Unknown>,
-    /// Those that yield, and their workers, in the order they came.
-    yielding: BTreeMap<u64, usize>,
+    /// Permits of peers that have not authenticated, in the order of their arrival.
+    unregistered: BTreeMap<u64, Unregistered>,
+    /// Permits of registered peers that may be evicted, with their workers, in the order of arrival.
+    evictable: BTreeMap<u64, usize>,
 }
 
 #[derive(Debug)]
-struct Unknown {
+struct Unregistered {
     since: Instant,
     worker: usize,
 }
 
-/// Why there is no seat.
+/// Why a connection gets no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoSeat {
-    /// All are taken.
+pub(crate) enum LimitReached {
+    /// All permits are taken.
     Full,
-    /// This client has as many as one may have.
+    /// This client has as many connections as one client may have.
     ClientFull,
 }
 
-/// A connection that has to make room, and the worker that has it.
+/// An evicted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Leaving {
-    /// Which worker.
+pub(crate) struct Eviction {
+    /// The worker that owns it.
     pub(crate) worker: usize,
-    /// Which seat.
-    pub(crate) seat: u64,
+    /// The number of its permit.
+    pub(crate) permit: u64,
 }
 
-/// One connection's share; given back when dropped.
+/// The right to one connection; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct ConnectionPermit {
     taken: Arc<Mutex<Taken>>,
     client: Option<IpAddr>,
     number: u64,
     worker: usize,
-    known: bool,
-    yields: bool,
-    /// The share of a peer that has no key, whoever it says it is.
+    registered: bool,
+    evictable: bool,
+    /// Set for a peer that has no key, whatever it claims to be.
     _keyless: Option<Permit>,
 }
 
-impl Seats {
-    /// As many as `limits` say, all free.
-    pub(crate) fn new(limits: SeatLimits) -> Self {
-        let keyless = Permits::new(limits.keyless);
+impl ConnectionLimiter {
+    /// Permits within `limits`, all free.
+    pub(crate) fn new(limits: ConnectionLimits) -> Self {
+        let keyless = Semaphore::new(limits.keyless);
         Self { taken: Arc::default(), limits, keyless }
     }
 
-    /// Shares of peers without a key.
-    pub(crate) fn keyless(&self) -> &Permits {
+    /// Bounds the connections of peers without a key.
+    pub(crate) fn keyless(&self) -> &Semaphore {
         &self.keyless
     }
 
-    /// A seat at `worker` for a peer at this address, if it has one: a peer on this machine by a Unix socket is
-    /// nobody's client. One that is `keyless` has no key, whatever it says. Where all are taken it comes with
-    /// a connection that has to make room.
+    /// A permit for a connection from `address`, served by `worker`. A Unix socket has no address, and
+    /// the limit per client does not apply to it. `keyless` says that the peer has no key. At the
+    /// limit over all, the permit comes with the connection that has to be evicted for it.
     ///
     /// # Errors
-    /// When all are taken, or all that this client or peers without a key may have.
+    /// When all permits are taken and none can be evicted, or when all that this client, or peers
+    /// without a key, may have are taken.
     pub(crate) fn take(
         &self,
         address: Option<IpAddr>,
         keyless: bool,
         worker: usize,
         now: Instant,
-    ) -> Result<(Seat, Option<Leaving>), NoSeat> {
+    ) -> Result<(ConnectionPermit, Option<Eviction>), LimitReached> {
         let counts =
             |address: &IpAddr| self.limits.count_loopback || !address.to_canonical().is_loopback();
         let client = address.filter(counts).map(client_of);
         let mut taken = lock(&self.taken);
         let of_client = client.and_then(|client| taken.by_client.get(&client)).copied();
         if client.is_some() && of_client.unwrap_or(0) >= self.limits.each {
-            return Err(NoSeat::ClientFull);
+            return Err(LimitReached::ClientFull);
         }
-        let permit = if keyless { Some(self.keyless.permit().ok_or(NoSeat::Full)?) } else { None };
-        let leaving = if taken.all - taken.leaving >= self.limits.all {
-            Some(taken.make_room(now).ok_or(NoSeat::Full)?)
+        let permit = if keyless {
+            Some(self.keyless.try_acquire().ok_or(LimitReached::Full)?)
+        } else {
+            None
+        };
+        let evicting = if taken.all - taken.evicting >= self.limits.all {
+            Some(taken.evict(now).ok_or(LimitReached::Full)?)
         } else {
             None
         };
@@ -144,84 +148,96 @@ impl Seats {
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         if !keyless {
-            taken.unknown.insert(number, Unknown { since: now, worker });
+            taken.unregistered.insert(number, Unregistered { since: now, worker });
         }
         let taken = Arc::clone(&self.taken);
-        let seat =
-            Seat { taken, client, number, worker, known: keyless, yields: false, _keyless: permit };
-        Ok((seat, leaving))
+        let permit = ConnectionPermit {
+            taken,
+            client,
+            number,
+            worker,
+            registered: keyless,
+            evictable: false,
+            _keyless: permit,
+        };
+        Ok((permit, evicting))
     }
 
-    /// How many are taken.
+    /// Number of permits taken.
     pub(crate) fn taken(&self) -> usize {
         lock(&self.taken).all
     }
 }
 
 impl Taken {
-    /// The connection that has been unknown for longest, if that is long enough; or else the first of those that yield.
-    fn make_room(&mut self, now: Instant) -> Option<Leaving> {
-        if self.leaving >= LEAVING_MAX {
+    /// Evicts the connection that has been unregistered for longest, if that is long enough, or else
+    /// the oldest evictable one.
+    fn evict(&mut self, now: Instant) -> Option<Eviction> {
+        if self.evicting >= EVICTING_MAX {
             return None;
         }
-        let waited = |unknown: &Unknown| now.saturating_duration_since(unknown.since);
-        let unknown = self.unknown.first_key_value().filter(|(_, u)| waited(u) >= UNKNOWN_AT_LEAST);
-        let unknown = unknown.map(|(seat, unknown)| (*seat, unknown.worker));
-        let yielding = || self.yielding.first_key_value().map(|(seat, worker)| (*seat, *worker));
-        let (seat, worker) = unknown.or_else(yielding)?;
-        self.unknown.remove(&seat);
-        self.yielding.remove(&seat);
-        self.leaving += 1;
-        Some(Leaving { worker, seat })
+        let waited =
+            |unregistered: &Unregistered| now.saturating_duration_since(unregistered.since);
+        let unregistered =
+            self.unregistered.first_key_value().filter(|(_, u)| waited(u) >= UNREGISTERED_MIN);
+        let unregistered =
+            unregistered.map(|(permit, unregistered)| (*permit, unregistered.worker));
+        let evictable =
+            || self.evictable.first_key_value().map(|(permit, worker)| (*permit, *worker));
+        let (permit, worker) = unregistered.or_else(evictable)?;
+        self.unregistered.remove(&permit);
+        self.evictable.remove(&permit);
+        self.evicting += 1;
+        Some(Eviction { worker, permit })
     }
 
-    /// A seat that was an unknown peer's, or yielded, does so no more.
-    fn settle(&mut self, number: u64) {
-        if self.unknown.remove(&number).is_none() && self.yielding.remove(&number).is_none() {
-            // It was told to make room, and has come to an end by itself.
-            self.leaving = self.leaving.saturating_sub(1);
+    /// The permit can no longer be evicted: its peer registered, its upload moves again, or it ended.
+    fn keep(&mut self, number: u64) {
+        if self.unregistered.remove(&number).is_none() && self.evictable.remove(&number).is_none() {
+            // It was evicted, and ended or authenticated before its worker heard of that.
+            self.evicting = self.evicting.saturating_sub(1);
         }
     }
 }
 
-impl Seat {
-    /// Its number, by which it is told to make room; greater than that of every connection that was accepted before.
+impl ConnectionPermit {
+    /// The permit's number, by which it is evicted. Connections accepted later have greater numbers.
     pub(crate) const fn number(&self) -> u64 {
         self.number
     }
 
-    /// Whether it may be told to make room: its peer has not said who it is, or it yields.
-    pub(crate) const fn may_go(&self) -> bool {
-        !self.known || self.yields
+    /// Whether it may be evicted: its peer has not authenticated, or its upload stands still.
+    pub(crate) const fn is_evictable(&self) -> bool {
+        !self.registered || self.evictable
     }
 
-    /// Whether it makes room for somebody who needs it, though its peer is known.
-    pub(crate) fn yields(&mut self, yields: bool) {
-        if !self.known || std::mem::replace(&mut self.yields, yields) == yields {
+    /// Sets whether it may be evicted though its peer has authenticated.
+    pub(crate) fn set_evictable(&mut self, evictable: bool) {
+        if !self.registered || std::mem::replace(&mut self.evictable, evictable) == evictable {
             return;
         }
         let mut taken = lock(&self.taken);
-        if yields {
-            taken.yielding.insert(self.number, self.worker);
+        if evictable {
+            taken.evictable.insert(self.number, self.worker);
         } else {
-            taken.settle(self.number);
+            taken.keep(self.number);
         }
     }
 
-    /// Its peer has said who it is.
-    pub(crate) fn known(&mut self) {
-        if !std::mem::replace(&mut self.known, true) {
-            lock(&self.taken).settle(self.number);
+    /// Notes that its peer has authenticated.
+    pub(crate) fn register(&mut self) {
+        if !std::mem::replace(&mut self.registered, true) {
+            lock(&self.taken).keep(self.number);
         }
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut taken = lock(&self.taken);
         taken.all = taken.all.saturating_sub(1);
-        if self.may_go() {
-            taken.settle(self.number);
+        if self.is_evictable() {
+            taken.keep(self.number);
         }
         if let Some(client) = self.client
             && let Some(of_client) = taken.by_client.get_mut(&client)
@@ -242,7 +258,7 @@ fn client_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Counts are whole at all times: a thread that panicked left them so.
+/// A thread that panicked while it held the lock left the counts consistent.
 fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
     taken.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -251,53 +267,58 @@ fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
 mod tests {
     use super::*;
 
-    const ANY: SeatLimits = SeatLimits { all: 9, each: 9, count_loopback: true, keyless: 9 };
+    const ANY: ConnectionLimits =
+        ConnectionLimits { all: 9, each: 9, count_loopback: true, keyless: 9 };
 
     fn address(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }
 
-    fn take(seats: &Seats, address: Option<IpAddr>) -> Result<Seat, NoSeat> {
-        seats.take(address, false, 0, Instant::now()).map(|(seat, leaving)| {
-            assert_eq!(leaving, None);
-            seat
+    fn take(
+        limiter: &ConnectionLimiter,
+        address: Option<IpAddr>,
+    ) -> Result<ConnectionPermit, LimitReached> {
+        limiter.take(address, false, 0, Instant::now()).map(|(permit, evicting)| {
+            assert_eq!(evicting, None);
+            permit
         })
     }
 
     #[test]
     fn a_seat_is_free_again_once_its_owner_is_gone() {
-        let seats = Seats::new(SeatLimits { all: 2, ..ANY });
-        let (first, _second) = (take(&seats, None).unwrap(), take(&seats, None).unwrap());
-        assert_eq!(take(&seats, None).unwrap_err(), NoSeat::Full);
-        assert_eq!(seats.taken(), 2);
+        let limiter = ConnectionLimiter::new(ConnectionLimits { all: 2, ..ANY });
+        let (first, _second) = (take(&limiter, None).unwrap(), take(&limiter, None).unwrap());
+        assert_eq!(take(&limiter, None).unwrap_err(), LimitReached::Full);
+        assert_eq!(limiter.taken(), 2);
         drop(first);
-        assert!(take(&seats, None).is_ok());
+        assert!(take(&limiter, None).is_ok());
     }
 
     #[test]
     fn one_client_does_not_take_all_seats() {
-        let seats = Seats::new(SeatLimits { each: 1, ..ANY });
-        let first = take(&seats, address("192.0.2.1")).unwrap();
+        let limiter = ConnectionLimiter::new(ConnectionLimits { each: 1, ..ANY });
+        let first = take(&limiter, address("192.0.2.1")).unwrap();
         for same in ["192.0.2.1", "::ffff:192.0.2.1"] {
-            assert_eq!(take(&seats, address(same)).unwrap_err(), NoSeat::ClientFull);
+            assert_eq!(take(&limiter, address(same)).unwrap_err(), LimitReached::ClientFull);
         }
-        let _other = take(&seats, address("192.0.2.2")).unwrap();
-        let _v6 = take(&seats, address("2001:db8::1")).unwrap();
-        let same_network = take(&seats, address("2001:db8::ffff:1:2:3"));
-        assert_eq!(same_network.unwrap_err(), NoSeat::ClientFull);
-        let _other_network = take(&seats, address("2001:db8:0:1::1")).unwrap();
-        let (_local, _local_too) = (take(&seats, None).unwrap(), take(&seats, None).unwrap());
+        let _other = take(&limiter, address("192.0.2.2")).unwrap();
+        let _v6 = take(&limiter, address("2001:db8::1")).unwrap();
+        let same_network = take(&limiter, address("2001:db8::ffff:1:2:3"));
+        assert_eq!(same_network.unwrap_err(), LimitReached::ClientFull);
+        let _other_network = take(&limiter, address("2001:db8:0:1::1")).unwrap();
+        let (_local, _local_too) = (take(&limiter, None).unwrap(), take(&limiter, None).unwrap());
         drop(first);
-        assert!(take(&seats, address("192.0.2.1")).is_ok());
+        assert!(take(&limiter, address("192.0.2.1")).is_ok());
     }
 
     #[test]
     fn this_machine_is_a_client_where_the_operator_says_so() {
         for (count_loopback, ok) in [(true, false), (false, true)] {
-            let seats = Seats::new(SeatLimits { each: 1, count_loopback, ..ANY });
+            let limiter =
+                ConnectionLimiter::new(ConnectionLimits { each: 1, count_loopback, ..ANY });
             for local in ["127.0.0.1", "::1"] {
-                let _first = take(&seats, address(local)).unwrap();
-                assert_eq!(take(&seats, address(local)).is_ok(), ok, "{local}");
+                let _first = take(&limiter, address(local)).unwrap();
+                assert_eq!(take(&limiter, address(local)).is_ok(), ok, "{local}");
             }
         }
     }
@@ -306,66 +327,66 @@ mod tests {
     fn who_is_not_known_makes_room() {
         let start = Instant::now();
         let later = start + Duration::from_secs(1);
-        let seats = Seats::new(SeatLimits { all: 2, ..ANY });
-        let take = |worker, now| seats.take(None, false, worker, now);
+        let limiter = ConnectionLimiter::new(ConnectionLimits { all: 2, ..ANY });
+        let take = |worker, now| limiter.take(None, false, worker, now);
         let (first, _) = take(7, start).unwrap();
         let (mut second, _) = take(8, start).unwrap();
-        // It may still be shaking hands.
-        assert_eq!(take(1, start).unwrap_err(), NoSeat::Full);
-        let (third, leaving) = take(1, later).unwrap();
-        assert_eq!(leaving, Some(Leaving { worker: 7, seat: first.number() }));
-        assert_eq!(seats.taken(), 3, "until the first one is gone");
+        // The peer may still be in its handshake.
+        assert_eq!(take(1, start).unwrap_err(), LimitReached::Full);
+        let (third, evicting) = take(1, later).unwrap();
+        assert_eq!(evicting, Some(Eviction { worker: 7, permit: first.number() }));
+        assert_eq!(limiter.taken(), 3, "until the first one is gone");
         drop(first);
-        assert_eq!(seats.taken(), 2);
-        // Who is known stays.
-        second.known();
-        assert_eq!(take(1, later).unwrap_err(), NoSeat::Full, "the third has just come");
-        let (_fourth, leaving) = take(1, later + Duration::from_secs(1)).unwrap();
-        assert_eq!(leaving, Some(Leaving { worker: 1, seat: third.number() }));
-        // It said who it is before it heard that it was to go: it stays, and counts.
+        assert_eq!(limiter.taken(), 2);
+        // A registered peer stays.
+        second.register();
+        assert_eq!(take(1, later).unwrap_err(), LimitReached::Full, "the third has just come");
+        let (_fourth, evicting) = take(1, later + Duration::from_secs(1)).unwrap();
+        assert_eq!(evicting, Some(Eviction { worker: 1, permit: third.number() }));
+        // It authenticated before its worker heard of the eviction: it stays, and counts.
         let mut third = third;
-        third.known();
+        third.register();
         assert_eq!(take(1, later + Duration::from_secs(9)).unwrap().1.map(|l| l.worker), Some(1));
     }
 
-    /// Whoever is known stays, but for those that yield; and no longer than they do.
+    /// Registered peers stay, except evictable ones, and those only while they are evictable.
     #[test]
     fn who_yields_makes_room_behind_those_who_are_not_known() {
         let later = Instant::now() + Duration::from_secs(9);
-        let seats = Seats::new(SeatLimits { all: 3, ..ANY });
-        let take = |worker| seats.take(None, false, worker, later);
+        let limiter = ConnectionLimiter::new(ConnectionLimits { all: 3, ..ANY });
+        let take = |worker| limiter.take(None, false, worker, later);
         let mut known: Vec<_> = (7..10).map(|worker| take(worker).unwrap().0).collect();
-        known.iter_mut().for_each(Seat::known);
-        assert_eq!(take(1).unwrap_err(), NoSeat::Full);
-        known[1].yields(true);
-        known[2].yields(true);
-        known[2].yields(false);
-        assert!(known[1].may_go() && !known[2].may_go());
-        let (fourth, leaving) = take(1).unwrap();
-        assert_eq!(leaving, Some(Leaving { worker: 8, seat: known[1].number() }));
-        // It was told, and goes on after all: it stays, and counts.
-        known[1].yields(false);
-        assert!(!known[1].may_go());
-        assert_eq!(seats.taken(), 4);
+        known.iter_mut().for_each(ConnectionPermit::register);
+        assert_eq!(take(1).unwrap_err(), LimitReached::Full);
+        known[1].set_evictable(true);
+        known[2].set_evictable(true);
+        known[2].set_evictable(false);
+        assert!(known[1].is_evictable() && !known[2].is_evictable());
+        let (fourth, evicting) = take(1).unwrap();
+        assert_eq!(evicting, Some(Eviction { worker: 8, permit: known[1].number() }));
+        // It was evicted, and its upload moves again: it stays, and counts.
+        known[1].set_evictable(false);
+        assert!(!known[1].is_evictable());
+        assert_eq!(limiter.taken(), 4);
         drop(fourth);
-        assert_eq!(take(1).unwrap_err(), NoSeat::Full);
-        known[1].yields(true);
-        let (_fifth, leaving) = take(1).unwrap();
-        assert_eq!(leaving.map(|leaving| leaving.worker), Some(8));
+        assert_eq!(take(1).unwrap_err(), LimitReached::Full);
+        known[1].set_evictable(true);
+        let (_fifth, evicting) = take(1).unwrap();
+        assert_eq!(evicting.map(|evicting| evicting.worker), Some(8));
         drop(known.remove(1));
-        assert_eq!(seats.taken(), 3);
-        assert_eq!(take(1).unwrap_err(), NoSeat::Full, "the fifth has just come");
+        assert_eq!(limiter.taken(), 3);
+        assert_eq!(take(1).unwrap_err(), LimitReached::Full, "the fifth has just come");
     }
 
     #[test]
     fn who_has_no_key_has_a_part_of_the_seats() {
-        let seats = Seats::new(SeatLimits { all: 4, keyless: 3, ..ANY });
+        let limiter = ConnectionLimiter::new(ConnectionLimits { all: 4, keyless: 3, ..ANY });
         let now = Instant::now();
-        let take = |keyless| seats.take(None, keyless, 0, now).map(|(seat, _)| seat);
+        let take = |keyless| limiter.take(None, keyless, 0, now).map(|(permit, _)| permit);
         let (web, _web) = (take(true).unwrap(), take(true).unwrap());
-        let _zput = seats.keyless().permit().unwrap();
-        assert_eq!(take(true).unwrap_err(), NoSeat::Full);
-        assert!(take(false).is_ok(), "there is a seat for who has a key");
+        let _zput = limiter.keyless().try_acquire().unwrap();
+        assert_eq!(take(true).unwrap_err(), LimitReached::Full);
+        assert!(take(false).is_ok(), "there is a permit for who has a key");
         drop(web);
         assert!(take(true).is_ok());
     }

@@ -1,21 +1,17 @@
-//! A worker: one thread, one epoll, and the connections it owns.
+//! A worker: one thread with one epoll instance, and the connections it owns.
 //!
-//! Nothing but a worker touches its sockets. Whatever happens to a connection (an event, a job's
-//! end, a deadline) puts it in the run queue; the queue is walked round by round, each connection
-//! gets one turn a round, and between rounds new events are looked at. A connection leaves the
-//! queue only with a verdict, and each verdict to wait carries the proof that something will end
-//! the wait.
+//! Only the worker touches its sockets. An event, the end of a job, a message or a deadline puts a
+//! connection into the run queue. The worker walks the queue round by round: each connection gets
+//! one turn per round, and between rounds the worker takes new events. A connection leaves the
+//! queue with a [`TurnOutcome`], and each outcome that waits carries the proof that something will
+//! end the wait.
 
 mod buffers;
-#[path = "open_files.rs"]
-mod files;
-#[path = "connection.rs"]
-mod guest;
+mod connection;
 mod inbox;
-#[path = "limiter.rs"]
-mod seat;
-#[path = "slab.rs"]
-mod slots;
+mod limiter;
+mod open_files;
+mod slab;
 mod timers;
 
 use std::{
@@ -34,90 +30,92 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::{debug, error, warn};
 
 pub(crate) use buffers::{BUFFER_BYTES, BUFFERS_PER_CONNECTION, Buffer, Buffers};
-pub(crate) use files::Files;
-pub(crate) use guest::Doorway;
-use guest::Guest;
+use connection::Connection;
+pub(crate) use connection::Endpoint;
 #[cfg(test)]
 pub(crate) use inbox::Overheard;
-pub(crate) use inbox::{Arrival, Inbox};
-pub(crate) use seat::{LEAVING_MAX, NoSeat, Seat, SeatLimits, Seats};
-pub(crate) use slots::SlotId;
+pub(crate) use inbox::{Inbox, NewConnection};
+pub(crate) use limiter::{
+    ConnectionLimiter, ConnectionLimits, ConnectionPermit, EVICTING_MAX, LimitReached,
+};
+pub(crate) use open_files::OpenFileCache;
+pub(crate) use slab::ConnectionId;
 
 use crate::{
-    catalog::{Done, Job},
-    desk::{Desk, End, Verdict},
-    engines::{Engine, Tools},
+    context::{CloseReason, TurnContext, TurnOutcome},
+    engines::{Engine, EngineResources},
     heartbeat::Heartbeat,
     http::{Date, Now},
+    jobs::{Done, Job},
     metrics::{Connected, WorkerMetrics},
     mounts::Mounts,
-    permits::Permits,
     pool::Pool,
+    semaphore::Semaphore,
+    socket::ReadySocket,
     sys::threads,
-    wire::Wire,
 };
 use inbox::Message;
-use slots::Slots;
+use slab::Slab;
 use timers::Timers;
 
-/// The waker's token; connections have their place's number.
+/// The waker's token; a connection's token is its index in the slab.
 const WAKER: Token = Token(usize::MAX);
 
-/// Events taken at once; more come with the next round.
+/// Maximum events taken at once. The others come with the next round.
 const EVENTS_PER_ROUND: usize = 256;
 
-/// Bytes read at once where they are not a slice's: a full pipeline of small requests, or several
-/// TLS records.
+/// Bytes read at once, except those of a slice: a full pipeline of small requests, or several TLS
+/// records.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// How a worker is set up.
+/// Settings of a worker, and what it shares with the others.
 pub(crate) struct WorkerOptions {
-    /// Which one, for its name.
+    /// The worker's index, which its thread's name ends with.
     pub(crate) number: usize,
-    /// Seats of the whole server: each may be a connection of this worker.
-    pub(crate) seats: usize,
-    /// Most buffers for uploads.
+    /// Maximum connections of the whole server: all of them may belong to this worker.
+    pub(crate) max_connections: usize,
+    /// Maximum buffers for uploads.
     pub(crate) buffers: usize,
-    /// Where disk work goes.
+    /// Threads for jobs on the disk, except loads.
     pub(crate) pool: Pool,
-    /// Where bytes are loaded into memory.
+    /// Threads that load file contents into memory.
     pub(crate) loaders: Pool,
-    /// What is served, until it hears of something else.
+    /// The mounts to serve at first.
     pub(crate) mounts: Mounts,
-    /// Most idle objects that it keeps open.
+    /// Maximum idle objects kept open.
     pub(crate) keep_files: usize,
-    /// How many may be open over all workers.
-    pub(crate) open_files: Permits,
-    /// Shares of peers without a key.
-    pub(crate) keyless: Permits,
-    /// What moves payload.
+    /// Bounds the objects that are open over all workers.
+    pub(crate) open_files: Semaphore,
+    /// Bounds the connections of peers without a key over all workers.
+    pub(crate) keyless: Semaphore,
+    /// How payload gets from a file into a socket.
     pub(crate) engine: Engine,
-    /// What engines share.
-    pub(crate) tools: Tools,
-    /// Counts rounds: a server that has nothing to do stands still.
+    /// Pipes and memory that the send engines share.
+    pub(crate) resources: EngineResources,
+    /// Counts rounds over all workers. The count of a server without work stands still.
     pub(crate) rounds: Arc<AtomicU64>,
-    /// Tells that it turns.
+    /// Shows that the event loop makes progress.
     pub(crate) heartbeat: Heartbeat,
-    /// What it counts.
+    /// The worker's counters.
     pub(crate) metrics: Arc<WorkerMetrics>,
 }
 
 /// A worker that was started.
 pub(crate) struct RunningWorker {
-    /// The way in.
+    /// Where to send it messages.
     pub(crate) inbox: Inbox,
-    /// Its thread, which ends with an error when epoll fails.
+    /// Its thread. It ends with an error when epoll fails.
     pub(crate) thread: JoinHandle<io::Result<()>>,
 }
 
-/// Starts a worker. `at_end` is dropped when its thread ends, whyever.
+/// Starts a worker. Its thread drops `exit_notice` when it ends, for whatever reason.
 pub(crate) fn start(
     options: WorkerOptions,
-    at_end: impl Send + 'static,
+    exit_notice: impl Send + 'static,
 ) -> io::Result<RunningWorker> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKER)?;
-    let (inbox, incoming) = Inbox::new(waker, options.seats);
+    let (inbox, incoming) = Inbox::new(waker, options.max_connections);
     let name = format!("worker-{}", options.number);
     let mut worker = Worker {
         poll,
@@ -126,41 +124,41 @@ pub(crate) fn start(
         pool: options.pool,
         loaders: options.loaders,
         mounts: options.mounts,
-        files: Files::new(options.keep_files),
+        files: OpenFileCache::new(options.keep_files),
         open_files: options.open_files,
         keyless: options.keyless,
         engine: options.engine,
-        tools: options.tools,
+        resources: options.resources,
         rounds: options.rounds,
         heartbeat: options.heartbeat,
         metrics: options.metrics,
         now: Now { instant: Instant::now(), date: Date::at(SystemTime::now()) },
-        connections: Slots::new(),
+        connections: Slab::new(),
         queue: VecDeque::new(),
-        starved: VecDeque::new(),
+        waiting_for_buffer: VecDeque::new(),
         timers: Timers::new(),
         buffers: Buffers::new(options.buffers),
         scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
         drain: None,
     };
     let thread = threads::begin(name, move || {
-        let _at_end = at_end;
+        let _exit_notice = exit_notice;
         worker.run()
     })?;
     Ok(RunningWorker { inbox, thread })
 }
 
-/// A connection and where it is in the worker's queues.
-struct Seated {
-    guest: Guest,
-    /// In the run queue.
+/// A connection, and its state in the worker's queues.
+struct Entry {
+    connection: Connection,
+    /// Whether it is in the run queue.
     queued: bool,
-    /// In the queue for buffers.
-    starved: bool,
-    /// When its timer fires.
+    /// Whether it is in the queue of connections that wait for a buffer.
+    waiting_for_buffer: bool,
+    /// When its timer fires, if one is set.
     armed: Option<Instant>,
-    /// Given back when the connection is gone.
-    seat: Seat,
+    /// Its permit, which is given back when the connection is dropped.
+    permit: ConnectionPermit,
     _connected: Connected,
 }
 
@@ -171,25 +169,25 @@ struct Worker {
     pool: Pool,
     loaders: Pool,
     mounts: Mounts,
-    files: Files,
-    open_files: Permits,
-    keyless: Permits,
+    files: OpenFileCache,
+    open_files: Semaphore,
+    keyless: Semaphore,
     engine: Engine,
-    tools: Tools,
+    resources: EngineResources,
     rounds: Arc<AtomicU64>,
     heartbeat: Heartbeat,
     metrics: Arc<WorkerMetrics>,
-    /// When this round began.
+    /// The time as of the beginning of this round.
     now: Now,
-    connections: Slots<Seated>,
-    /// Connections with something to do, each at most once.
-    queue: VecDeque<SlotId>,
-    /// Connections that wait for a buffer, in the order they came.
-    starved: VecDeque<SlotId>,
-    timers: Timers<SlotId>,
+    connections: Slab<Entry>,
+    /// Connections that have something to do; each is in it at most once.
+    queue: VecDeque<ConnectionId>,
+    /// Connections that wait for a buffer, in the order of arrival.
+    waiting_for_buffer: VecDeque<ConnectionId>,
+    timers: Timers<ConnectionId>,
     buffers: Buffers,
     scratch: Box<[u8]>,
-    /// Set when the server stops: when the last connections are cut off.
+    /// Set when the server stops: when the remaining connections are closed.
     drain: Option<Instant>,
 }
 
@@ -203,9 +201,11 @@ impl Worker {
             self.look_at_clocks();
             for event in &events {
                 if event.token() != WAKER
-                    && let Some((id, seated)) = self.connections.at(event.token().0)
+                    && let Some((id, entry)) = self.connections.at(event.token().0)
                 {
-                    if let Some(waited) = seated.guest.wire().woken(event, self.now.instant) {
+                    if let Some(waited) =
+                        entry.connection.socket().on_event(event, self.now.instant)
+                    {
                         self.metrics.write_wait(waited);
                     }
                     self.enqueue(id);
@@ -220,7 +220,7 @@ impl Worker {
             if let Some(until) = self.drain
                 && (self.connections.len() == 0 || until <= Instant::now())
             {
-                return self.cut_off();
+                return self.close_all();
             }
         }
     }
@@ -251,16 +251,16 @@ impl Worker {
         }
     }
 
-    /// Takes the messages that are there now; each adds one connection to the queue at most.
+    /// Takes the messages that have arrived. Each puts at most one connection into the run queue.
     fn read_inbox(&mut self) {
         for _ in 0..self.incoming.len() {
             match self.incoming.try_recv() {
-                Ok(Message::Arrived(arrival)) => self.seat(arrival),
+                Ok(Message::NewConnection(new)) => self.add(new),
                 Ok(Message::Done(id, done)) => self.deliver(id, done),
-                Ok(Message::MakeRoom(seat)) => self.make_room(seat),
+                Ok(Message::Evict(permit)) => self.evict(permit),
                 Ok(Message::Mounts(mounts)) => {
-                    self.files.only_of(&mounts);
-                    self.files.look_again();
+                    self.files.retain_mounts(&mounts);
+                    self.files.revalidate_all();
                     self.mounts = mounts;
                 }
                 Ok(Message::Drain(until)) => {
@@ -274,51 +274,57 @@ impl Worker {
         }
     }
 
-    fn seat(&mut self, arrival: Arrival) {
-        let Arrival { socket, door, peer, seat } = arrival;
-        debug!(peer, "arrived");
-        let guest = Guest::by(&door, Wire::new(socket), peer, seat.number(), self.now.instant);
-        let id = self.connections.insert(Seated {
-            guest,
+    fn add(&mut self, new: NewConnection) {
+        let NewConnection { socket, endpoint, peer, permit } = new;
+        debug!(peer, "connected");
+        let connection = Connection::by(
+            &endpoint,
+            ReadySocket::new(socket),
+            peer,
+            permit.number(),
+            self.now.instant,
+        );
+        let id = self.connections.insert(Entry {
+            connection,
             queued: false,
-            starved: false,
+            waiting_for_buffer: false,
             armed: None,
-            seat,
-            _connected: self.metrics.connected(door.protocol()),
+            permit,
+            _connected: self.metrics.connected(endpoint.protocol()),
         });
-        let Some(seated) = self.connections.get(id) else { return };
-        match seated.guest.wire().register(self.poll.registry(), Token(id.index)) {
+        let Some(entry) = self.connections.get(id) else { return };
+        match entry.connection.socket().register(self.poll.registry(), Token(id.index)) {
             Ok(()) => self.enqueue(id),
-            Err(error) => self.close(id, &End::Socket(error)),
+            Err(error) => self.close(id, &CloseReason::Socket(error)),
         }
     }
 
-    /// Lets go of the connection that has this seat, unless it was a known peer's meanwhile, and that one's not to yield.
-    fn make_room(&mut self, seat: u64) {
-        let is_it = |seated: &Seated| seated.seat.number() == seat && seated.seat.may_go();
+    /// Closes the connection that has this permit, unless it is no longer evictable.
+    fn evict(&mut self, permit: u64) {
+        let is_it = |entry: &Entry| entry.permit.number() == permit && entry.permit.is_evictable();
         let connections = &mut self.connections;
         let id =
             connections.ids().into_iter().find(|id| connections.get(*id).is_some_and(|s| is_it(s)));
         if let Some(id) = id {
-            self.close(id, &End::Crowded);
+            self.close(id, &CloseReason::Evicted);
         }
     }
 
-    fn deliver(&mut self, id: SlotId, done: Done) {
-        let (connections, mut desk) = self.desk(id);
+    fn deliver(&mut self, id: ConnectionId, done: Done) {
+        let (connections, mut cx) = self.cx(id);
         match connections.get(id) {
-            Some(seated) => match seated.guest.deliver(done, &mut desk) {
+            Some(entry) => match entry.connection.deliver(done, &mut cx) {
                 Ok(()) => self.enqueue(id),
                 Err(end) => self.close(id, &end),
             },
             None => self.reclaim(done),
         }
-        self.feed_starved();
+        self.wake_buffer_waiters();
     }
 
-    /// The connections, and what one of them is lent.
-    fn desk(&mut self, slot: SlotId) -> (&mut Slots<Seated>, Desk<'_>) {
-        let desk = Desk {
+    /// The connections, and the context for a turn of one of them.
+    fn cx(&mut self, slot: ConnectionId) -> (&mut Slab<Entry>, TurnContext<'_>) {
+        let cx = TurnContext {
             mounts: &self.mounts,
             pool: &self.pool,
             loaders: &self.loaders,
@@ -329,23 +335,25 @@ impl Worker {
             open_files: &self.open_files,
             keyless: &self.keyless,
             engine: self.engine,
-            tools: &mut self.tools,
+            resources: &mut self.resources,
             scratch: &mut self.scratch,
             metrics: &self.metrics,
             now: &self.now,
             draining: self.drain.is_some(),
         };
-        (&mut self.connections, desk)
+        (&mut self.connections, cx)
     }
 
-    /// A job ended after its connection.
+    /// Releases what a job holds whose connection has ended.
     fn reclaim(&mut self, done: Done) {
         match done {
-            Done::Begun(upload) | Done::Held(upload, _) => self.pool.discard(Job::Leave(upload)),
+            Done::Begun(upload) | Done::Claimed(upload, _) => {
+                self.pool.discard(Job::Release(upload))
+            }
             Done::Appended { upload, buffers, .. } => {
                 buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));
                 if let Ok(upload) = upload {
-                    self.pool.discard(Job::Leave(upload));
+                    self.pool.discard(Job::Release(upload));
                 }
             }
             Done::Panicked { buffers } => self.buffers.lost(buffers),
@@ -358,22 +366,22 @@ impl Worker {
         }
     }
 
-    fn starve(&mut self, id: SlotId) {
-        if let Some(seated) = self.connections.get(id)
-            && !seated.starved
+    fn await_buffer(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.get(id)
+            && !entry.waiting_for_buffer
         {
-            seated.starved = true;
-            self.starved.push_back(id);
+            entry.waiting_for_buffer = true;
+            self.waiting_for_buffer.push_back(id);
         }
-        self.feed_starved();
+        self.wake_buffer_waiters();
     }
 
-    /// Gives everyone who waits for a buffer another turn, as long as there are buffers.
-    fn feed_starved(&mut self) {
+    /// Puts every connection that waits for a buffer into the run queue, if there are free buffers.
+    fn wake_buffer_waiters(&mut self) {
         if self.buffers.available() {
-            while let Some(id) = self.starved.pop_front() {
-                if let Some(seated) = self.connections.get(id) {
-                    seated.starved = false;
+            while let Some(id) = self.waiting_for_buffer.pop_front() {
+                if let Some(entry) = self.connections.get(id) {
+                    entry.waiting_for_buffer = false;
                 }
                 self.enqueue(id);
             }
@@ -383,91 +391,91 @@ impl Worker {
     fn fire_timers(&mut self) {
         let now = self.now.instant;
         while let Some((when, id)) = self.timers.fired(now) {
-            let Some(seated) = self.connections.get(id).filter(|s| s.armed == Some(when)) else {
+            let Some(entry) = self.connections.get(id).filter(|s| s.armed == Some(when)) else {
                 continue;
             };
-            seated.armed = None;
-            match seated.guest.expire(&self.now) {
+            entry.armed = None;
+            match entry.connection.expire(&self.now) {
                 Ok(()) => self.enqueue(id),
                 Err(end) => self.close(id, &end),
             }
         }
     }
 
-    /// One turn for each connection that is in the queue now.
+    /// Gives one turn to each connection that is in the run queue now.
     fn run_round(&mut self) {
         let mut began = Instant::now();
         for _ in 0..self.queue.len() {
             let Some(id) = self.queue.pop_front() else { return };
-            let (connections, mut desk) = self.desk(id);
-            let Some(seated) = connections.get(id) else { continue };
-            seated.queued = false;
-            let verdict = seated.guest.turn(&mut desk);
-            if seated.guest.is_introduced() {
-                seated.seat.known();
+            let (connections, mut cx) = self.cx(id);
+            let Some(entry) = connections.get(id) else { continue };
+            entry.queued = false;
+            let verdict = entry.connection.turn(&mut cx);
+            if entry.connection.is_registered() {
+                entry.permit.register();
             }
-            seated.seat.yields(seated.guest.yields());
+            entry.permit.set_evictable(entry.connection.is_evictable());
             let ended = Instant::now();
             self.metrics.turn(ended - began);
             began = ended;
             match verdict {
-                Verdict::Park(_blocked) => self.arm(id),
-                Verdict::Again(_spent) => {
+                TurnOutcome::Park(_blocked) => self.arm(id),
+                TurnOutcome::Yield(_spent) => {
                     self.arm(id);
                     self.enqueue(id);
                 }
-                Verdict::Starved(_no_buffer) => {
+                TurnOutcome::AwaitBuffer(_no_buffer) => {
                     self.arm(id);
-                    self.starve(id);
+                    self.await_buffer(id);
                 }
-                Verdict::Close(end) => self.close(id, &end),
+                TurnOutcome::Close(end) => self.close(id, &end),
             }
         }
     }
 
-    fn enqueue(&mut self, id: SlotId) {
-        if let Some(seated) = self.connections.get(id)
-            && !seated.queued
+    fn enqueue(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.get(id)
+            && !entry.queued
         {
-            seated.queued = true;
+            entry.queued = true;
             self.queue.push_back(id);
         }
     }
 
-    /// Sees to it that a timer fires no later than the connection's deadline.
-    fn arm(&mut self, id: SlotId) {
-        let Some(seated) = self.connections.get(id) else { return };
-        let Some(deadline) = seated.guest.deadline() else { return };
-        if seated.armed.is_none_or(|armed| deadline < armed) {
-            seated.armed = Some(deadline);
+    /// Makes sure that a timer fires no later than the connection's deadline.
+    fn arm(&mut self, id: ConnectionId) {
+        let Some(entry) = self.connections.get(id) else { return };
+        let Some(deadline) = entry.connection.deadline() else { return };
+        if entry.armed.is_none_or(|armed| deadline < armed) {
+            entry.armed = Some(deadline);
             self.timers.set(deadline, id);
         }
     }
 
-    fn close(&mut self, id: SlotId, end: &End) {
-        let Some(seated) = self.connections.remove(id) else { return };
-        let peer = seated.guest.peer();
+    fn close(&mut self, id: ConnectionId, end: &CloseReason) {
+        let Some(entry) = self.connections.remove(id) else { return };
+        let peer = entry.connection.peer();
         match end {
-            End::Stuck(_) => error!(peer, %end, "closed"),
+            CloseReason::Stuck(_) => error!(peer, %end, "closed"),
             end if end.is_the_peers() => debug!(peer, %end, "closed"),
             end => warn!(peer, %end, "closed"),
         }
-        let (upload, buffers) = seated.guest.into_leftovers();
+        let (upload, buffers) = entry.connection.into_leftovers();
         buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));
         if let Some(upload) = upload {
-            self.pool.discard(Job::Leave(upload));
+            self.pool.discard(Job::Release(upload));
         }
-        self.feed_starved();
+        self.wake_buffer_waiters();
     }
 
-    /// Ends what is still there, and the worker.
-    fn cut_off(&mut self) -> io::Result<()> {
+    /// Closes the connections that are left when the drain ends.
+    fn close_all(&mut self) -> io::Result<()> {
         let left = self.connections.len();
         if left > 0 {
             warn!(left, "connections cut off at the end of the drain");
         }
         for id in self.connections.ids() {
-            self.close(id, &End::Done);
+            self.close(id, &CloseReason::Done);
         }
         Ok(())
     }

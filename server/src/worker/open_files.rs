@@ -1,9 +1,11 @@
-//! The open files of one worker, by what they are called.
+//! A worker's cache of open objects, by mount and key.
 //!
-//! An object that was got is kept open, so the next get of it costs no walk through directories and no wait for the
-//! pool. Each worker has its own, so nothing is locked. What is being sent is held by its transfer as well, so it is never
-//! closed under it; of what is idle at most `keep` are kept, in the order they came, except that who was asked for
-//! since is passed over once. What nobody asked for in [`IDLE`] is closed: a deleted file gives its space back.
+//! An object that was served stays open, so the next get of it needs no walk through directories
+//! and no job in the pool. Each worker has its own cache, so there is no lock. A transfer holds a
+//! reference too, so an object is never closed while it is being sent. Of idle objects at most
+//! `keep` stay open; they are evicted in the order of insertion, except that an object used since
+//! its last place is passed over once (the clock algorithm). Objects unused for [`IDLE`] are closed,
+//! so that a deleted file gives its space back.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,57 +15,57 @@ use std::{
 
 use crate::{
     mounts::{MountId, MountPoint, Mounts},
-    opened::Opened,
+    object::OpenObject,
 };
 
-/// How long an object is kept open that nobody asks for.
+/// How long an unused object stays open.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// How often idle ones are looked for.
+/// Interval between searches for unused objects.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Open objects of one worker.
+/// The cache.
 #[derive(Debug)]
-pub(crate) struct Files {
+pub(crate) struct OpenFileCache {
     mounts: Vec<(MountId, OfMount)>,
-    /// All entries, and some that are gone, in the order in which they may be closed.
-    order: VecDeque<Turn>,
-    /// Entries in all mounts.
+    /// Entries in the order of eviction, with some that were removed meanwhile.
+    order: VecDeque<Place>,
+    /// Number of entries over all mounts.
     count: usize,
     keep: usize,
-    /// Counts entries, so that each is one and no other.
+    /// Number of the last entry: tells an entry from an earlier one with the same key.
     made: u64,
     next_sweep: Option<Instant>,
 }
 
-/// Those of one mount, by key.
+/// The entries of one mount, by key.
 type OfMount = HashMap<Arc<[u8]>, Entry>;
 
 #[derive(Debug)]
 struct Entry {
-    opened: Arc<Opened>,
+    opened: Arc<OpenObject>,
     number: u64,
-    /// When its name was looked at; `None` when it has to be before it is served again.
+    /// When the name was last checked; `None` when it must be checked before the next use.
     checked: Option<Instant>,
-    asked: Instant,
-    /// Somebody asked for it since its last turn.
-    again: bool,
+    used_at: Instant,
+    /// Whether it was used since its last place.
+    used: bool,
 }
 
-/// An entry's place in the order.
+/// An entry's place in the order of eviction.
 #[derive(Debug)]
-struct Turn {
+struct Place {
     mount: MountId,
     key: Arc<[u8]>,
     number: u64,
 }
 
-/// Turns that are looked at for one that can be closed, when there is no room: where these are all in use, the newcomer is
+/// Maximum entries considered for one eviction. Where all of these are in use, the new object is
 /// not kept.
-const TURNS_TRIED: usize = 16;
+const EVICTION_TRIES: usize = 16;
 
-impl Files {
-    /// None yet, and never more than `keep` idle ones.
+impl OpenFileCache {
+    /// An empty cache that keeps at most `keep` idle objects open.
     pub(crate) fn new(keep: usize) -> Self {
         Self {
             mounts: Vec::new(),
@@ -75,48 +77,48 @@ impl Files {
         }
     }
 
-    /// The object that `key` of `mount` stands for, if it is open. One whose name stands for something else by now
-    /// is closed.
+    /// The open object of `key` in `mount`. An object whose name leads to another file by now is
+    /// closed instead.
     pub(crate) fn get(
         &mut self,
         mount: &MountPoint,
         key: &[u8],
         now: Instant,
-    ) -> Option<Arc<Opened>> {
+    ) -> Option<Arc<OpenObject>> {
         let entry = self.of(mount.id())?.get_mut(key)?;
         let validity = mount.stat_validity();
         if entry.checked.is_none_or(|at| now.saturating_duration_since(at) >= validity) {
-            if !mount.is_still(key, &entry.opened) {
-                self.forget(mount.id(), key);
+            if !mount.is_unchanged(key, &entry.opened) {
+                self.remove(mount.id(), key);
                 return None;
             }
             entry.checked = Some(now);
         }
-        entry.asked = now;
-        entry.again = true;
+        entry.used_at = now;
+        entry.used = true;
         Some(Arc::clone(&entry.opened))
     }
 
     /// Keeps an object that was opened just now.
-    pub(crate) fn keep(
+    pub(crate) fn insert(
         &mut self,
         mount: &MountPoint,
         key: &[u8],
-        opened: &Arc<Opened>,
+        opened: &Arc<OpenObject>,
         now: Instant,
     ) {
         if self.keep == 0 || !opened.is_worth_keeping() {
             return;
         }
-        self.forget(mount.id(), key);
-        if self.count >= self.keep && !self.close_one() {
+        self.remove(mount.id(), key);
+        if self.count >= self.keep && !self.evict_one() {
             return;
         }
         self.made += 1;
         let (key, number): (Arc<[u8]>, _) = (key.into(), self.made);
-        self.order.push_back(Turn { mount: mount.id(), key: Arc::clone(&key), number });
+        self.order.push_back(Place { mount: mount.id(), key: Arc::clone(&key), number });
         let opened = Arc::clone(opened);
-        let entry = Entry { opened, number, checked: Some(now), asked: now, again: false };
+        let entry = Entry { opened, number, checked: Some(now), used_at: now, used: false };
         if self.of(mount.id()).is_none() {
             self.mounts.push((mount.id(), HashMap::new()));
         }
@@ -127,33 +129,33 @@ impl Files {
         self.next_sweep.get_or_insert(now + SWEEP);
     }
 
-    /// What `key` stood for is not asked for any more.
-    pub(crate) fn forget(&mut self, mount: MountId, key: &[u8]) {
+    /// Removes the entry of `key`.
+    pub(crate) fn remove(&mut self, mount: MountId, key: &[u8]) {
         if self.of(mount).and_then(|entries| entries.remove(key)).is_some() {
             self.count -= 1;
         }
-        // Turns of entries that are gone take no more room than those of the others.
-        if self.order.len() > 2 * self.count + TURNS_TRIED {
+        // Removed entries must not outgrow the others in the order of eviction.
+        if self.order.len() > 2 * self.count + EVICTION_TRIES {
             let order = std::mem::take(&mut self.order);
-            self.order = order.into_iter().filter(|turn| self.has(turn)).collect();
+            self.order = order.into_iter().filter(|place| self.has(place)).collect();
         }
     }
 
-    /// Closes what belongs to none of `mounts`.
-    pub(crate) fn only_of(&mut self, mounts: &Mounts) {
+    /// Removes the entries of mounts that are not in `mounts`.
+    pub(crate) fn retain_mounts(&mut self, mounts: &Mounts) {
         self.mounts.retain(|(id, _)| mounts.iter().any(|point| point.id() == *id));
         self.count = self.mounts.iter().map(|(_, entries)| entries.len()).sum();
     }
 
-    /// Each name is looked at before it is served again, however long it may be believed: an operator has said that things
-    /// have changed.
-    pub(crate) fn look_again(&mut self) {
+    /// Makes every name be checked before its next use, however long a mount's validity is: a reload
+    /// means that things have changed.
+    pub(crate) fn revalidate_all(&mut self) {
         for entry in self.mounts.iter_mut().flat_map(|(_, entries)| entries.values_mut()) {
             entry.checked = None;
         }
     }
 
-    /// Closes what nobody has asked for in a while.
+    /// Closes objects that were not used for [`IDLE`].
     pub(crate) fn sweep(&mut self, now: Instant) {
         if self.next_sweep.is_none_or(|next| now < next) {
             return;
@@ -161,7 +163,7 @@ impl Files {
         for (_, entries) in &mut self.mounts {
             entries.retain(|_, entry| {
                 Arc::strong_count(&entry.opened) > 1
-                    || now.saturating_duration_since(entry.asked) < IDLE
+                    || now.saturating_duration_since(entry.used_at) < IDLE
             });
         }
         self.count = self.mounts.iter().map(|(_, entries)| entries.len()).sum();
@@ -171,43 +173,43 @@ impl Files {
         self.next_sweep = (self.count > 0).then(|| now + SWEEP);
     }
 
-    /// When to sweep.
+    /// When to call [`Self::sweep`] next.
     pub(crate) const fn next_sweep(&self) -> Option<Instant> {
         self.next_sweep
     }
 
-    /// How many are kept.
+    /// Number of entries.
     pub(crate) const fn count(&self) -> usize {
         self.count
     }
 
-    /// Closes the first one in the order that is idle. Returns whether there was one among the first few.
-    fn close_one(&mut self) -> bool {
+    /// Evicts the first idle entry in the order. Returns whether there was one among the first few.
+    fn evict_one(&mut self) -> bool {
         let mut tried = 0;
-        while tried < TURNS_TRIED
-            && let Some(turn) = self.order.pop_front()
+        while tried < EVICTION_TRIES
+            && let Some(place) = self.order.pop_front()
         {
             let Some(entry) = self
-                .of(turn.mount)
-                .and_then(|entries| entries.get_mut(&turn.key))
-                .filter(|entry| entry.number == turn.number)
+                .of(place.mount)
+                .and_then(|entries| entries.get_mut(&place.key))
+                .filter(|entry| entry.number == place.number)
             else {
                 continue;
             };
-            if Arc::strong_count(&entry.opened) == 1 && !std::mem::take(&mut entry.again) {
-                self.forget(turn.mount, &turn.key);
+            if Arc::strong_count(&entry.opened) == 1 && !std::mem::take(&mut entry.used) {
+                self.remove(place.mount, &place.key);
                 return true;
             }
-            self.order.push_back(turn);
+            self.order.push_back(place);
             tried += 1;
         }
         false
     }
 
-    fn has(&self, turn: &Turn) -> bool {
-        let entries = self.mounts.iter().find(|(id, _)| *id == turn.mount).map(|(_, all)| all);
-        let entry = entries.and_then(|entries| entries.get(&turn.key));
-        entry.is_some_and(|entry| entry.number == turn.number)
+    fn has(&self, place: &Place) -> bool {
+        let entries = self.mounts.iter().find(|(id, _)| *id == place.mount).map(|(_, all)| all);
+        let entry = entries.and_then(|entries| entries.get(&place.key));
+        entry.is_some_and(|entry| entry.number == place.number)
     }
 
     fn of(&mut self, mount: MountId) -> Option<&mut OfMount> {
@@ -216,5 +218,4 @@ impl Files {
 }
 
 #[cfg(test)]
-#[path = "open_files/tests.rs"]
 mod tests;

@@ -1,85 +1,85 @@
-//! Numbered places, each with a count of who sat there: the address of one that has left never
-//! reaches the one who came after.
+//! A slab whose indices carry a generation: an id of a removed value never finds the value that
+//! took its index.
 
-/// The address of one occupant.
+/// Identifies one value for as long as it is in the slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SlotId {
-    /// Which place.
+pub(crate) struct ConnectionId {
+    /// The index, which another value may have had before and may have after it.
     pub(crate) index: usize,
     generation: u64,
 }
 
 #[cfg(test)]
-impl SlotId {
-    /// An address where nobody sits.
+impl ConnectionId {
+    /// An id that finds no value.
     pub(crate) const fn for_test() -> Self {
         Self { index: 0, generation: 0 }
     }
 }
 
 #[derive(Debug)]
-struct Slot<T> {
+struct SlabEntry<T> {
     generation: u64,
-    occupant: Option<T>,
+    value: Option<T>,
 }
 
-/// Places, as many as were ever needed at once.
+/// Values by index. It grows to the most values that were ever in it at once.
 #[derive(Debug)]
-pub(crate) struct Slots<T> {
-    slots: Vec<Slot<T>>,
-    vacant: Vec<usize>,
+pub(crate) struct Slab<T> {
+    slots: Vec<SlabEntry<T>>,
+    free: Vec<usize>,
 }
 
-impl<T> Slots<T> {
-    /// No places yet.
+impl<T> Slab<T> {
+    /// An empty slab.
     pub(crate) const fn new() -> Self {
-        Self { slots: Vec::new(), vacant: Vec::new() }
+        Self { slots: Vec::new(), free: Vec::new() }
     }
 
-    /// Seats `occupant`.
-    pub(crate) fn insert(&mut self, occupant: T) -> SlotId {
-        let index = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, occupant: None });
+    /// Adds `value`.
+    pub(crate) fn insert(&mut self, value: T) -> ConnectionId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(SlabEntry { generation: 0, value: None });
             self.slots.len() - 1
         });
-        let mut id = SlotId { index, generation: 0 };
+        let mut id = ConnectionId { index, generation: 0 };
         if let Some(slot) = self.slots.get_mut(index) {
             slot.generation += 1;
             id.generation = slot.generation;
-            slot.occupant = Some(occupant);
+            slot.value = Some(value);
         }
         id
     }
 
-    /// Whoever sits at `index` now, with its address.
-    pub(crate) fn at(&mut self, index: usize) -> Option<(SlotId, &mut T)> {
+    /// The value at `index`, with its id.
+    pub(crate) fn at(&mut self, index: usize) -> Option<(ConnectionId, &mut T)> {
         let slot = self.slots.get_mut(index)?;
-        let id = SlotId { index, generation: slot.generation };
-        slot.occupant.as_mut().map(|occupant| (id, occupant))
+        let id = ConnectionId { index, generation: slot.generation };
+        slot.value.as_mut().map(|value| (id, value))
     }
 
-    /// The occupant with this address, if it has not left.
-    pub(crate) fn get(&mut self, id: SlotId) -> Option<&mut T> {
-        self.at(id.index).filter(|(found, _)| *found == id).map(|(_, occupant)| occupant)
+    /// The value with this id, unless it was removed.
+    pub(crate) fn get(&mut self, id: ConnectionId) -> Option<&mut T> {
+        self.at(id.index).filter(|(found, _)| *found == id).map(|(_, value)| value)
     }
 
-    /// Takes the occupant with this address away.
-    pub(crate) fn remove(&mut self, id: SlotId) -> Option<T> {
+    /// Removes the value with this id.
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<T> {
         let slot = self.slots.get_mut(id.index).filter(|s| s.generation == id.generation)?;
-        let occupant = slot.occupant.take()?;
-        self.vacant.push(id.index);
-        Some(occupant)
+        let value = slot.value.take()?;
+        self.free.push(id.index);
+        Some(value)
     }
 
-    /// How many are seated.
+    /// Number of values.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.vacant.len()
+        self.slots.len() - self.free.len()
     }
 
-    /// The addresses of all that are seated.
-    pub(crate) fn ids(&self) -> Vec<SlotId> {
-        let seated = self.slots.iter().enumerate().filter(|(_, slot)| slot.occupant.is_some());
-        seated.map(|(index, slot)| SlotId { index, generation: slot.generation }).collect()
+    /// The ids of all values.
+    pub(crate) fn ids(&self) -> Vec<ConnectionId> {
+        let taken = self.slots.iter().enumerate().filter(|(_, slot)| slot.value.is_some());
+        taken.map(|(index, slot)| ConnectionId { index, generation: slot.generation }).collect()
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_address_of_one_that_left_reaches_nobody() {
-        let mut slots = Slots::new();
+        let mut slots = Slab::new();
         let first = slots.insert('a');
         assert_eq!(slots.remove(first), Some('a'));
         let second = slots.insert('b');

@@ -1,8 +1,9 @@
-//! When to look at a connection again though nothing happened to it.
+//! Timers of connections.
 //!
-//! Deadlines of idle connections move with every byte, and always later. So a timer is not moved: it
-//! fires, and whoever is not due yet gets a new one. Only a deadline that moves earlier costs
-//! an entry more, and those are few (a handshake's, a drain's, a farewell's).
+//! The deadline of an idle connection moves with every byte, and always to a later time. So a timer
+//! is not moved: it fires, and a connection that is not due yet gets a new timer. Only a deadline
+//! that moves to an earlier time costs an additional entry, and those are few (the deadlines of a
+//! handshake, a drain, a close).
 
 use std::{
     cmp::Reverse,
@@ -17,17 +18,17 @@ pub(crate) struct Timers<K> {
 }
 
 impl<K: Ord> Timers<K> {
-    /// None.
+    /// Without timers.
     pub(crate) const fn new() -> Self {
         Self { heap: BinaryHeap::new() }
     }
 
-    /// Fires for `owner` at `when`.
+    /// Sets a timer for `owner` that fires at `when`.
     pub(crate) fn set(&mut self, when: Instant, owner: K) {
         self.heap.push(Reverse((when, owner)));
     }
 
-    /// The next timer that has fired, with the time it was set for.
+    /// Removes and returns the next timer that has fired, with the time it was set for.
     pub(crate) fn fired(&mut self, now: Instant) -> Option<(Instant, K)> {
         if self.heap.peek()?.0.0 > now {
             return None;
@@ -35,7 +36,7 @@ impl<K: Ord> Timers<K> {
         self.heap.pop().map(|Reverse(entry)| entry)
     }
 
-    /// How long until the next one fires.
+    /// Time until the next timer fires.
     pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
         self.heap.peek().map(|Reverse((when, _))| when.saturating_duration_since(now))
     }

@@ -289,9 +289,9 @@ fn a_drain_has_an_end() {
 #[test]
 fn a_stopper_ends_the_wait_from_another_thread() {
     let home = serve(|_| {});
-    let stopper = home.server.stopper().unwrap();
+    let shutdown_handle = home.server.shutdown_handle().unwrap();
     let waiting = thread::spawn(move || home.server.wait());
-    stopper.stop();
-    stopper.stop();
+    shutdown_handle.stop();
+    shutdown_handle.stop();
     waiting.join().unwrap().unwrap();
 }

@@ -199,7 +199,7 @@ fn a_mount_that_is_taken_away_is_gone_for_who_is_there() {
     let mut peer = turned(&home, "open");
     assert_eq!(peer.get("f", &[Section::All]).unwrap().1, b"text");
     let mounts = Mounts::of_store(home.store.clone(), Policy::PRIVATE);
-    home.server.remounter().unwrap().serve(mounts).unwrap();
+    home.server.reload_handle().unwrap().serve(mounts).unwrap();
     let deadline = std::time::Instant::now() + super::peer::PATIENCE;
     let stat = Request::Stat { key: key("f"), version: None };
     while code(&peer.ask(&stat).unwrap()) != Some(ErrorCode::NotFound) {
@@ -233,7 +233,7 @@ fn mounts_that_are_served_again_are_looked_at_again() {
     assert_eq!(text(), b"first");
     write("second");
     assert_eq!(text(), b"first", "it may be believed still");
-    let mut remounter = home.server.remounter().unwrap();
+    let mut remounter = home.server.reload_handle().unwrap();
     let same = remounter.mounts().clone();
     remounter.serve(same).unwrap();
     assert_eq!(text(), b"second");
@@ -249,7 +249,7 @@ fn files_of_a_mount_that_is_taken_away_are_closed() {
     assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong, "all was sent");
     assert_eq!(home.server.stats().open_files, 1, "it is kept");
     let mounts = Mounts::of_store(home.store.clone(), Policy::PRIVATE);
-    home.server.remounter().unwrap().serve(mounts).unwrap();
+    home.server.reload_handle().unwrap().serve(mounts).unwrap();
     // The worker that answers was told of the mounts before it was asked.
     assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
     assert_eq!(home.server.stats().open_files, 0);

@@ -163,9 +163,9 @@ fn a_server_that_drains_wants_no_more_clients() {
 #[test]
 fn workers_turn_when_they_are_woken() {
     let home = peer::serve(|_| {});
-    let (pulse, now) = (home.server.pulse(), Instant::now());
-    pulse.check(now).unwrap();
-    peer::until("all have turned", || pulse.check(now + 2 * STALL_LIMIT).is_ok());
+    let (liveness, now) = (home.server.liveness(), Instant::now());
+    liveness.check(now).unwrap();
+    peer::until("all have turned", || liveness.check(now + 2 * STALL_LIMIT).is_ok());
 }
 
 #[test]

@@ -273,7 +273,7 @@ fn other_mounts_are_served_from_the_next_request_on() {
     fs::write(other.path().join("f"), "after").unwrap();
     let server = home.server;
     let mounts = Mounts::new([tree("new", other.path(), PUBLIC)]).unwrap();
-    server.remounter().unwrap().serve(mounts).unwrap();
+    server.reload_handle().unwrap().serve(mounts).unwrap();
     // Workers hear of it when they turn next.
     let deadline = std::time::Instant::now() + super::client::PATIENCE;
     while client.get("/f").status != 404 {

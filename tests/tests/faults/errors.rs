@@ -153,7 +153,7 @@ fn is_old_or_new_now(store: &Store, before: &[History; 3], change: Change, done:
 fn takes_no_writes(mounted: &Mounted, store: &Store, what: &str) {
     let before = histories(store);
     for store in [store, &open(mounted)] {
-        assert!(store.suspicion().unwrap().is_some(), "{what}");
+        assert!(store.fsync_failure().unwrap().is_some(), "{what}");
         for change in Change::ALL {
             let refused = change.make(store).unwrap_err();
             assert_eq!(refused.code(), ErrorCode::Suspect, "{what}, then {change:?}");
@@ -192,7 +192,7 @@ fn takes_writes_when_cleared(
         let (left, _) = mounted.disk().after_cut(&mut StdRng::seed_from_u64(seed));
         let mounted = Mounted::new(left).unwrap();
         let store = open(&mounted);
-        assert_eq!(store.suspicion().unwrap(), None, "{what}");
+        assert_eq!(store.fsync_failure().unwrap(), None, "{what}");
         let left = histories(&store);
         for (left, before) in left.iter().zip(before) {
             for (version, kept) in before {

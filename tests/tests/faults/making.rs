@@ -66,9 +66,9 @@ fn a_store_is_finished_after_a_power_cut_at_any_moment_of_its_making() {
             assert_eq!(store.server_key().public_key(), server_key, "{story}");
         }
         // STORE, "Suspicion": what says so may have gone with the power, with all that was not synced.
-        if store.suspicion().unwrap().is_some() {
+        if store.fsync_failure().unwrap().is_some() {
             assert!(sync_failed, "{story}");
-            assert!(store.clear_suspicion(&mut ()).unwrap().unwrap().cleared, "{story}");
+            assert!(store.clear_suspect(&mut ()).unwrap().unwrap().cleared, "{story}");
         }
         put(&store, &ObjectKey::new("a").unwrap(), Condition::Any, b"1").unwrap();
     }

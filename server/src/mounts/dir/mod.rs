@@ -19,44 +19,47 @@ use std::{
 
 use tracing::{info, warn};
 
-use self::names::{NameCache, Names, ROOM};
+use self::names::{NAMES_BUDGET, NameCache, Names};
 use super::{
-    Guard, MountError,
-    error::Doing,
-    found::{Found, Identity},
-    guard::is_secret_name,
+    MountError, ProtectedPaths,
+    error::Context,
+    file::{Fingerprint, FoundFile},
     page::{self, Page},
     path::MemberPath,
-    watch::Watch,
+    path_watch::PathWatch,
+    protected::is_secret_name,
 };
 use crate::{
     store::Clock,
     sys::{fs, fs::EntryKind, tree},
 };
 
-pub use names::{CACHE_BYTES, ROOM_BYTES, WINDOW_BYTES};
+pub use names::{CACHE_BYTES, NAMES_BUDGET_BYTES, WINDOW_BYTES};
 
-/// A tree of files, as it is when it is asked. Regular files alone are served; no link is followed, at the end of a
-/// path or on the way. What is mounted inside the tree belongs to it.
+/// A tree of files, as it is at the time of each request. Only regular files are served; no link is
+/// followed, at the end of a path or on the way. File systems that are mounted inside the tree
+/// belong to it.
 ///
-/// It holds a descriptor of the root, and looks now and then whether the root's path leads to that directory still: one that
-/// took its place is served from then on. It can be shared between threads.
+/// A mount holds a descriptor of the root and checks from time to time whether the root's path
+/// still leads to that directory; a directory that took its place is served from then on. It can be
+/// shared between threads.
 #[derive(Debug)]
 pub struct DirMount {
     root: RwLock<Arc<OwnedFd>>,
-    watch: Watch,
-    guard: RwLock<Arc<Guard>>,
-    /// Whether everybody may read what is served.
+    watch: PathWatch,
+    protected: RwLock<Arc<ProtectedPaths>>,
+    /// Whether every peer may read what is served.
     is_public: bool,
     clock: Clock,
     cache: NameCache,
     window_bytes: usize,
-    told: Told,
+    logged: LoggedOnce,
 }
 
-/// What was left out of a listing and written to the log; each once, for a listing is asked for again and again.
+/// What was left out of a listing and logged. Each is logged once, because listings are requested
+/// again and again.
 #[derive(Debug, Default)]
-struct Told {
+struct LoggedOnce {
     not_utf8: AtomicBool,
     too_long: AtomicBool,
     unreadable: AtomicBool,
@@ -64,11 +67,12 @@ struct Told {
 }
 
 impl DirMount {
-    /// Opens the tree below `root`. Links in the path of `root` are the operator's own. `clock` tells which directories
-    /// changed too recently to be remembered.
+    /// Opens the tree below `root`. Links in the path of `root` are the operator's own. `clock`
+    /// tells which directories changed too recently to be cached.
     ///
     /// # Errors
-    /// [`MountError::NotADirectory`], and [`MountError::NoOpenat2`] where paths cannot be walked safely.
+    /// [`MountError::NotADirectory`], and [`MountError::NoOpenat2`] where paths cannot be walked
+    /// safely.
     pub fn open(root: &Path, clock: Clock) -> Result<Self, MountError> {
         Self::open_within(root, clock, WINDOW_BYTES, CACHE_BYTES)
     }
@@ -79,65 +83,68 @@ impl DirMount {
         window_bytes: usize,
         cache_bytes: usize,
     ) -> Result<Self, MountError> {
-        let watch = Watch::of(root);
+        let watch = PathWatch::new(root);
         let root = open_root(root)?;
-        tree::look(&root, ".").map_err(MountError::of_first_walk)?;
+        tree::open_path(&root, ".").map_err(MountError::of_first_walk)?;
         Ok(Self {
             root: RwLock::new(Arc::new(root)),
             watch,
-            guard: RwLock::default(),
+            protected: RwLock::default(),
             is_public: false,
             clock,
             cache: NameCache::new(cache_bytes),
             window_bytes,
-            told: Told::default(),
+            logged: LoggedOnce::default(),
         })
     }
 
-    /// Looks so often whether the root's path leads to another directory; each time for zero.
+    /// Sets how often to check whether the root's path leads to another directory. Zero: each time.
     #[must_use]
-    pub fn looked_at_every(mut self, every: Duration) -> Self {
+    pub fn check_every(mut self, every: Duration) -> Self {
         self.watch.every(every);
         self
     }
 
-    /// Everybody may read what is served: files that hold secrets by their names, and those that their owner has closed to all
-    /// others, are not.
+    /// Marks the mount as readable by every peer. Files whose names mark them as secrets are then
+    /// not served, nor those that their owner has closed to all other users.
     #[must_use]
     pub fn public(mut self) -> Self {
         self.is_public = true;
         self
     }
 
-    /// Serves nothing that shows what `guard` knows, from now on.
+    /// Refuses, from now on, to serve a tree that shows what `protected` contains.
     ///
     /// # Errors
     /// [`MountError::Exposes`] when the tree does.
-    pub fn guarded(&self, guard: Arc<Guard>) -> Result<(), MountError> {
-        guard.check(self.current().as_fd()).map_err(MountError::Exposes)?;
-        *self.guard.write().unwrap_or_else(PoisonError::into_inner) = guard;
+    pub fn set_protected(&self, protected: Arc<ProtectedPaths>) -> Result<(), MountError> {
+        protected.check(self.current().as_fd()).map_err(MountError::Exposes)?;
+        *self.protected.write().unwrap_or_else(PoisonError::into_inner) = protected;
         Ok(())
     }
 
-    /// Serves the directory that the root's path leads to now. Whether that is another one.
+    /// Serves the directory that the root's path leads to now. Returns whether that is another one.
     ///
     /// # Errors
-    /// When it cannot be opened, or shows what it must not; then the old one goes on being served.
+    /// When it cannot be opened, or shows what it must not; the old one is then still served.
     pub fn reopen(&self) -> Result<bool, MountError> {
         const LOOKING: &str = "look at the directory";
-        let is_current = |found: tree::State| -> Result<bool, MountError> {
-            Ok(tree::state(&*self.current()).doing(LOOKING)?.inode == found.inode)
+        let is_current = |found: tree::FileState| -> Result<bool, MountError> {
+            Ok(tree::stat(&*self.current()).context(LOOKING)?.inode == found.inode)
         };
-        if is_current(self.watch.look().doing(LOOKING)?)? {
-            self.watch.well();
+        if is_current(self.watch.stat().context(LOOKING)?)? {
+            self.watch.clear_reported();
             return Ok(false);
         }
         let root = open_root(self.watch.path())?;
-        let guard = self.guard.read().unwrap_or_else(PoisonError::into_inner).clone();
-        guard.check(root.as_fd()).map_err(MountError::Exposes)?;
+        let protected = self.protected.read().unwrap_or_else(PoisonError::into_inner).clone();
+        protected.check(root.as_fd()).map_err(MountError::Exposes)?;
         *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(root);
-        self.watch.well();
-        info!(path = %self.watch.path().display(), "another directory is at this path: it is served");
+        self.watch.clear_reported();
+        info!(
+            path = %self.watch.path().display(),
+            "another directory is at this path: it is served"
+        );
         Ok(true)
     }
 
@@ -146,34 +153,36 @@ impl DirMount {
         self.root.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The same, once it was looked whether that is the one at the root's path, if it is time to.
+    /// The directory that is served, after checking that it is the one at the root's path, if that
+    /// is due.
     fn root(&self) -> Arc<OwnedFd> {
         if self.watch.is_due()
             && let Err(error) = self.reopen()
-            && self.watch.first_told()
+            && self.watch.is_first_report()
         {
-            // Between the two renames of a swap there is nothing, for a moment.
+            // During a swap by two renames there is no directory at the path for a moment.
             warn!(
                 path = %self.watch.path().display(),
                 %error,
-                "what is at this path now cannot be served: what was there before is; told once"
+                "what is at this path now cannot be served: what was there before is; logged once"
             );
         }
         self.current()
     }
 
-    /// Whether the root's path leads to the directory that is served, or nobody has to look yet. Waits for no disk.
+    /// Whether the root's path leads to the directory that is served, or no check is due. Does not
+    /// wait for a disk.
     fn is_current(&self) -> bool {
         if !self.watch.is_due() {
             return true;
         }
-        let is = match (self.watch.look_in_memory(), tree::state(&*self.current())) {
+        let is = match (self.watch.stat_cached(), tree::stat(&*self.current())) {
             (Ok(found), Ok(current)) => found.inode == current.inode,
             _ => false,
         };
         if !is {
-            // Whoever may wait for a disk finds out.
-            self.watch.distrust();
+            // A thread that may wait for a disk checks next.
+            self.watch.force_check();
         }
         is
     }
@@ -181,72 +190,74 @@ impl DirMount {
     /// Finds a regular file by its path below the root, and opens it.
     ///
     /// # Errors
-    /// [`MountError::NotFound`] also where a link is on the way; [`MountError::NotAFile`], [`MountError::Path`],
-    /// [`MountError::Unreadable`].
-    pub fn find(&self, path: &str) -> Result<Found, MountError> {
+    /// [`MountError::NotFound`], also where a link is on the way; [`MountError::NotAFile`],
+    /// [`MountError::Path`], [`MountError::Unreadable`].
+    pub fn find(&self, path: &str) -> Result<FoundFile, MountError> {
         let path = MemberPath::parse(path)?.as_str();
-        // First a look: to open a pipe or a device can have effects.
+        // The path is looked up before it is opened: opening a pipe or a device can have effects.
         let root = self.root();
         if self.is_public && is_secret_name(path) {
             return Err(MountError::Unreadable);
         }
-        let there = tree::look(&root, path).map_err(MountError::of_walk)?;
-        match tree::state(&there).doing("look at a file")?.kind {
+        let there = tree::open_path(&root, path).map_err(MountError::of_walk)?;
+        match tree::stat(&there).context("look at a file")?.kind {
             EntryKind::File => {}
-            // The link itself: O_PATH and RESOLVE_NO_SYMLINKS give ELOOP, so this is a pipe, a directory, …
+            // Not a link: O_PATH and RESOLVE_NO_SYMLINKS give ELOOP for one. So this is a pipe, a
+            // directory, …
             EntryKind::Directory | EntryKind::Other => return Err(MountError::NotAFile),
         }
         let file = tree::open_read(&root, path).map_err(MountError::of_walk)?;
-        // And a second one: the name may stand for something else by now.
-        let state = tree::state(&file).doing("look at a file")?;
+        // Checked again: the name may stand for something else by now.
+        let state = tree::stat(&file).context("look at a file")?;
         if state.kind != EntryKind::File {
             return Err(MountError::NotAFile);
         }
-        // Only root gets so far with one.
-        if self.is_public && tree::is_another_users_alone(&file).doing("look at a file")? {
+        // Only root can have opened such a file.
+        if self.is_public && tree::is_private_to_other_user(&file).context("look at a file")? {
             return Err(MountError::Unreadable);
         }
-        if !tree::has_its_size(&file, state.length).doing("read a file")? {
-            if Told::first(&self.told.sizeless) {
+        if !tree::has_stated_size(&file, state.length).context("read a file")? {
+            if LoggedOnce::first(&self.logged.sizeless) {
                 warn!(
                     file = path,
-                    "files without a size of their own, as in /proc, are not served; told once"
+                    "files without a size of their own, as in /proc, are not served; logged once"
                 );
             }
             return Err(MountError::NoSize);
         }
-        Ok(Found {
+        Ok(FoundFile {
             file: Arc::new(file),
             offset: 0,
             length: state.length,
             modified: state.modified.into(),
-            identity: Identity::of_file(&state),
+            fingerprint: Fingerprint::of_file(&state),
         })
     }
 
-    /// Whether `path` leads to this file still. Waits for no disk: where the kernel would have to look at one, the answer
-    /// is no (openat2(2), `RESOLVE_CACHED`).
+    /// Whether `path` still leads to this file. Does not wait for a disk: where the kernel would
+    /// have to, the answer is `false` (openat2(2), `RESOLVE_CACHED`).
     #[must_use]
-    pub fn is_still(&self, path: &str, identity: Identity) -> bool {
+    pub fn is_unchanged(&self, path: &str, fingerprint: Fingerprint) -> bool {
         let Ok(path) = MemberPath::parse(path) else { return false };
         if !self.is_current() {
             return false;
         }
-        let state = tree::look_in_memory(&*self.current(), path.as_str()).and_then(tree::state);
+        let state = tree::open_path_cached(&*self.current(), path.as_str()).and_then(tree::stat);
         state.is_ok_and(|state| {
-            state.kind == EntryKind::File && Identity::of_file(&state) == identity
+            state.kind == EntryKind::File && Fingerprint::of_file(&state) == fingerprint
         })
     }
 
-    /// A page of all files of the tree in the order of the bytes of their paths, and the cursor that the next one begins
-    /// after. It holds at most `limit` and 1,000 entries and fits into a frame; it may be empty and not be the last.
+    /// A page of all files of the tree, in the order of the bytes of their paths. It holds at most
+    /// `limit` and 1,000 entries and fits into a frame; a page may be empty without being the last.
     ///
-    /// Whatever was there before the first page was asked for, and still is after the last one, is on exactly one of
-    /// them. Left out are: what is no regular file; names that are not UTF-8 and paths that are too long for a key, and
-    /// directories that the server may not read (of these three, the log tells once).
+    /// A file that existed before the first page was requested, and still exists after the last, is
+    /// on exactly one page. Left out are: everything but regular files; names that are not UTF-8,
+    /// paths too long for a key, and directories that the server may not read (each of these three
+    /// is logged once).
     ///
     /// # Errors
-    /// [`MountError::Cursor`] when `after` is too long for a path, which no page's cursor is.
+    /// [`MountError::Cursor`] when `after` is longer than any page's cursor.
     pub fn list(&self, after: Option<&[u8]>, limit: u32) -> Result<Page, MountError> {
         page::check_cursor(after)?;
         walk::page(self, after.unwrap_or_default(), limit)
@@ -255,19 +266,19 @@ impl DirMount {
     /// The names of the open directory from `at` on.
     fn names(&self, dir: &OwnedFd, path: &str, at: &[u8]) -> Result<Arc<Names>, MountError> {
         const READING: &str = "read a directory";
-        let state = tree::state(dir).doing(READING)?;
+        let state = tree::stat(dir).context(READING)?;
         if let Some(names) = self.cache.get(&state, at) {
             return Ok(names);
         }
         let now_ns = self.clock.now_ns();
-        let (names, settled) =
-            Names::read(dir, at, self.window_bytes, now_ns, &ROOM).doing(READING)?;
+        let (names, cacheable) =
+            Names::read(dir, at, self.window_bytes, now_ns, &NAMES_BUDGET).context(READING)?;
         let names = Arc::new(names);
-        if names.not_utf8 > 0 && Told::first(&self.told.not_utf8) {
+        if names.not_utf8 > 0 && LoggedOnce::first(&self.logged.not_utf8) {
             let count = names.not_utf8;
-            warn!(directory = ?path, count, "names that are not UTF-8 are not served; told once");
+            warn!(directory = ?path, count, "names that are not UTF-8 are not served; logged once");
         }
-        if settled {
+        if cacheable {
             self.cache.keep(&names);
         }
         Ok(names)
@@ -279,24 +290,27 @@ fn open_root(path: &Path) -> Result<OwnedFd, MountError> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             Err(MountError::NotADirectory)
         }
-        opened => opened.doing("open the directory"),
+        opened => opened.context("open the directory"),
     }
 }
 
-impl Told {
+impl LoggedOnce {
     fn first(of: &AtomicBool) -> bool {
         !of.swap(true, Ordering::Relaxed)
     }
 
     fn too_long(&self, directory: &str) {
         if Self::first(&self.too_long) {
-            warn!(?directory, "paths of more than 1,024 bytes are not served; told once");
+            warn!(?directory, "paths of more than 1,024 bytes are not served; logged once");
         }
     }
 
     fn unreadable(&self, directory: &str) {
         if Self::first(&self.unreadable) {
-            warn!(?directory, "a directory that the server may not read is not listed; told once");
+            warn!(
+                ?directory,
+                "a directory that the server may not read is not listed; logged once"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A page of a tree.
 //!
-//! A cursor is a place among all paths, by their bytes. To get back to it, the walk goes down along its components
-//! through whatever is there now, and then on. A directory on the way down costs nothing of the page; one that
-//! is entered first counts as an entry, so that a page of a tree of empty directories ends.
+//! A cursor is a position among all paths, ordered by their bytes. To return to it, the walk
+//! descends along its components through the directories that exist now, and continues from there.
+//! A directory on the way down takes nothing of the page; one that is entered for the first time
+//! counts as an entry, so that a page of a tree of empty directories ends.
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
@@ -13,45 +14,45 @@ use super::{DirMount, names::Names};
 use crate::{
     mounts::{
         MountError,
-        found::{Identity, Listed},
-        page::{Filling, Page},
+        file::{Fingerprint, ListedFile},
+        page::{Page, PageBuilder},
     },
     sys::{fs::EntryKind, tree as sys},
 };
 
-/// A tree, for as long as a page of it is made.
+/// The tree, while a page of it is made.
 struct Tree<'a> {
     mount: &'a DirMount,
     root: Arc<OwnedFd>,
 }
 
-/// A directory between the root and the place that the walk has reached. There are at most 512: a path has
-/// no more components.
+/// A directory between the root and the walk's position. There are at most 512: a path has no more
+/// components.
 struct Level {
-    /// Bytes of its path, with the `/` at the end; 0 for the root.
+    /// Bytes of the directory's path, with the `/` at the end; 0 for the root.
     prefix: usize,
-    /// The next name to look for, or the one after.
+    /// The next name to look for; it or the next one after it is visited.
     at: Vec<u8>,
-    /// The cursor's place below the directory `at`: the walk has been in there.
+    /// The cursor's position below the directory `at`: the walk has been in that directory.
     rest: Option<Vec<u8>>,
-    /// It, open, while the walk is in it and not below.
+    /// The open directory, while the walk is in it and not below.
     dir: Option<OwnedFd>,
-    /// Its names, unless they have no room while the walk is below.
+    /// Its names; dropped while the walk is below, if they exceed the memory bound.
     names: Option<Arc<Names>>,
 }
 
-/// The page after the place `after`.
+/// The page after the position `after`.
 pub(super) fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> {
-    // One tree a page, whatever takes its place meanwhile.
+    // A page is made from one tree, even if another takes its place meanwhile.
     let tree = &Tree { mount, root: mount.root() };
-    let mut page = Filling::new(limit);
+    let mut page = PageBuilder::new(limit);
     let mut cursor = after.to_vec();
     let mut path = String::new();
     let mut levels = vec![Level::beginning_after(0, after)];
     while let Some(level) = levels.last_mut() {
         path.truncate(level.prefix);
         let names = match level.names(tree, &path) {
-            Err(error) if error.is_of_one_file() => {
+            Err(error) if error.is_unreadable_file() => {
                 warn!(directory = path, %error, "a directory cannot be read and is not listed");
                 page.unreadable();
                 None
@@ -74,33 +75,33 @@ pub(super) fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, M
         path.push_str(name);
         // In a directory there must be room for a name.
         if path.len() + usize::from(is_dir) > OBJECT_KEY_MAX_BYTES {
-            mount.told.too_long(&path[..level.prefix]);
-            level.at = least_after(name.as_bytes());
+            mount.logged.too_long(&path[..level.prefix]);
+            level.at = successor(name.as_bytes());
             continue;
         }
         let rest = level.rest.take().filter(|_| level.at == name.as_bytes());
         if rest.is_none() {
-            if !page.has_room(path.len()) {
+            if !page.has_space(path.len()) {
                 return Ok(page.finish(Some(cursor)));
             }
             cursor.clear();
             cursor.extend_from_slice(path.as_bytes());
         }
-        level.at = least_after(name.as_bytes());
+        level.at = successor(name.as_bytes());
         if is_dir {
             if rest.is_none() {
-                page.looked();
+                page.count_skipped();
             }
-            leave(mount, &mut levels);
+            release_level(mount, &mut levels);
             levels.push(Level::beginning_after(path.len(), &rest.unwrap_or_default()));
         } else {
             match level.file(tree, &path) {
                 Ok(Some(listed)) => page.add(listed),
-                Ok(None) => page.looked(),
-                Err(error) if error.is_of_one_file() => {
+                Ok(None) => page.count_skipped(),
+                Err(error) if error.is_unreadable_file() => {
                     warn!(file = path, %error, "a file cannot be read and is not listed");
                     page.unreadable();
-                    page.looked();
+                    page.count_skipped();
                 }
                 Err(error) => return Err(error),
             }
@@ -110,20 +111,20 @@ pub(super) fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, M
 }
 
 impl Level {
-    /// The directory whose path has `prefix` bytes, from behind the place `after` in it.
+    /// The directory whose path has `prefix` bytes, from behind the position `after` in it.
     fn beginning_after(prefix: usize, after: &[u8]) -> Self {
         let (at, rest) = match after.iter().position(|byte| *byte == b'/') {
             Some(slash) => (after[..=slash].to_vec(), Some(after[slash + 1..].to_vec())),
             None if after.is_empty() => (Vec::new(), None),
-            None => (least_after(after), None),
+            None => (successor(after), None),
         };
         Self { prefix, at, rest, dir: None, names: None }
     }
 
-    /// The names from `at` on; `None` when the directory is gone, or cannot be read.
+    /// The names from `at` on; `None` when the directory is gone or may not be read.
     fn names(&mut self, tree: &Tree<'_>, path: &str) -> Result<Option<Arc<Names>>, MountError> {
         if self.names.is_none() {
-            // An open one was read already, and can be read once.
+            // A descriptor that is open already was read to its end, and cannot be read again.
             let Some(dir) = open(tree, path)? else { return Ok(None) };
             self.names = Some(tree.mount.names(&dir, path, &self.at)?);
             self.dir = Some(dir);
@@ -131,8 +132,8 @@ impl Level {
         Ok(self.names.clone())
     }
 
-    /// The file `path` in this directory, if it is (still) one.
-    fn file(&mut self, tree: &Tree<'_>, path: &str) -> Result<Option<Listed>, MountError> {
+    /// The file `path` in this directory; `None` if there is no regular file (any more).
+    fn file(&mut self, tree: &Tree<'_>, path: &str) -> Result<Option<ListedFile>, MountError> {
         let (directory, name) = path.split_at(self.prefix);
         let dir = match &self.dir {
             Some(dir) => dir,
@@ -141,27 +142,28 @@ impl Level {
                 None => return Ok(None),
             },
         };
-        let state = match sys::state_at(dir, name).map_err(MountError::of_walk) {
+        let state = match sys::stat_at(dir, name).map_err(MountError::of_walk) {
             Ok(state) => state,
             Err(MountError::NotFound) => return Ok(None),
             Err(MountError::Unreadable) => {
-                tree.mount.told.unreadable(directory);
+                tree.mount.logged.unreadable(directory);
                 return Ok(None);
             }
             Err(error) => return Err(error),
         };
-        Ok((state.kind == EntryKind::File).then(|| Listed {
+        Ok((state.kind == EntryKind::File).then(|| ListedFile {
             path: path.to_owned(),
             length: state.length,
             modified: state.modified.into(),
-            identity: Identity::of_file(&state),
+            fingerprint: Fingerprint::of_file(&state),
         }))
     }
 }
 
-/// Before the walk goes down from the last level: no descriptor waits for it to come back, and no more names
-/// than are in one window. What has no room is found in the cache, or read again.
-fn leave(mount: &DirMount, levels: &mut [Level]) {
+/// Called before the walk descends from the last level: closes its descriptor, and drops its names
+/// if all levels together hold more than a window. Dropped names are found in the cache, or read
+/// again.
+fn release_level(mount: &DirMount, levels: &mut [Level]) {
     let held =
         levels.iter().flat_map(|level| &level.names).map(|names| names.bytes()).sum::<usize>();
     if let Some(level) = levels.last_mut() {
@@ -170,7 +172,7 @@ fn leave(mount: &DirMount, levels: &mut [Level]) {
     }
 }
 
-/// Opens a directory of the tree; `None` when it is gone, or may not be read.
+/// Opens a directory of the tree; `None` when it is gone or may not be read.
 fn open(tree: &Tree<'_>, path: &str) -> Result<Option<OwnedFd>, MountError> {
     match sys::open_dir(&*tree.root, if path.is_empty() { "." } else { path })
         .map_err(MountError::of_walk)
@@ -178,14 +180,14 @@ fn open(tree: &Tree<'_>, path: &str) -> Result<Option<OwnedFd>, MountError> {
         Ok(dir) => Ok(Some(dir)),
         Err(MountError::NotFound) => Ok(None),
         Err(MountError::Unreadable) => {
-            tree.mount.told.unreadable(path);
+            tree.mount.logged.unreadable(path);
             Ok(None)
         }
         Err(error) => Err(error),
     }
 }
 
-/// The least name that is greater: no name has a NUL.
-fn least_after(name: &[u8]) -> Vec<u8> {
+/// The least name that is greater than `name`: no name contains a NUL.
+fn successor(name: &[u8]) -> Vec<u8> {
     [name, b"\0"].concat()
 }

@@ -16,7 +16,8 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new(name).unwrap()
 }
 
-/// The framing of a sealed blob (FORMAT 3 and 7) around a header of 60,000 bytes, of 65,536 that there may be.
+/// The framing of a sealed blob (FORMAT 3 and 7) around a header of 60,000 bytes; the limit is
+/// 65,536.
 fn with_long_header() -> Vec<u8> {
     let mut bytes = vec![3; 65_150];
     bytes[..14].copy_from_slice(b"\x8Azput\r\n\x1A\x00\x01\x00\x00\xea\x60");
@@ -24,7 +25,7 @@ fn with_long_header() -> Vec<u8> {
     bytes
 }
 
-/// PROTOCOL 3: a frame has 131,072 bytes at most. Two of these headers are in one, not three.
+/// PROTOCOL 3: a frame has 131,072 bytes at most. Two of these headers fit into one, three do not.
 #[test]
 fn a_page_with_headers_fits_into_a_frame_and_the_next_one_has_what_did_not() {
     let (dir, mount) = mount();
@@ -34,7 +35,7 @@ fn a_page_with_headers_fits_into_a_frame_and_the_next_one_has_what_did_not() {
     }
     let (mut listed, mut after, mut pages) = (BTreeSet::new(), None::<Vec<u8>>, 0);
     loop {
-        let Catalogue { entries, next, .. } = mount.list(after.as_deref(), 1000, true).unwrap();
+        let StorePage { entries, next, .. } = mount.list(after.as_deref(), 1000, true).unwrap();
         assert!((1..=2).contains(&entries.len()), "{} entries", entries.len());
         for entry in entries {
             assert_eq!(entry.info.kind, Kind::Sealed);
@@ -48,7 +49,7 @@ fn a_page_with_headers_fits_into_a_frame_and_the_next_one_has_what_did_not() {
         }
     }
     assert_eq!((listed, pages), (names, 5));
-    let Catalogue { entries, next, .. } = mount.list(None, 1000, false).unwrap();
+    let StorePage { entries, next, .. } = mount.list(None, 1000, false).unwrap();
     assert_eq!((entries.len(), next), (9, None), "without headers all are on one page");
     assert!(entries.iter().all(|entry| entry.header.is_none()));
 }
@@ -63,16 +64,16 @@ fn what_is_gone_when_its_page_is_made_is_left_out() {
     let mut page = tree.list(None, 1000).unwrap();
     fs::remove_file(dir.path().join("a")).unwrap();
     page.next = Some(b"c".to_vec());
-    let Catalogue { entries, next, .. } = mount.entries(page, false).unwrap();
+    let StorePage { entries, next, .. } = mount.entries(page, false).unwrap();
     let keys: Vec<_> = entries.into_iter().map(|entry| entry.key.to_string()).collect();
     assert_eq!((keys, next), (vec!["c".to_owned()], Some(b"c".to_vec())));
 }
 
-/// A file has one version, and another one is none of it.
+/// A file has one version; every other version is not found.
 #[test]
 fn another_version_is_not_there() {
     let (dir, mount) = mount();
-    let files = Permits::new(8);
+    let files = Semaphore::new(8);
     fs::write(dir.path().join("f"), "first").unwrap();
     let first = mount.stat(&key("f"), None).unwrap().version;
     mount.open(&key("f"), Some(first), &files).unwrap();
@@ -97,12 +98,12 @@ fn another_version_is_not_there() {
 fn at_the_limit_of_open_files_a_get_is_told_to_come_again() {
     let (dir, mount) = mount();
     fs::write(dir.path().join("f"), "text").unwrap();
-    let files = Permits::new(1);
+    let files = Semaphore::new(1);
     let held = mount.open(&key("f"), None, &files).unwrap();
     let refused = mount.open(&key("f"), None, &files);
     assert!(refused.is_err_and(|error| error.code() == ErrorCode::Busy));
     drop(held);
-    // One that fails takes no share of them.
+    // A failed open does not count.
     assert!(mount.open(&key("none"), None, &files).is_err());
     mount.open(&key("f"), None, &files).unwrap();
 }

@@ -1,58 +1,59 @@
-//! What is wrong with an archive.
+//! Errors of an archive.
 
 use thiserror::Error;
 
 use super::{EXTENSION_MAX_BYTES, MEMBERS_MAX, NAMES_MAX_BYTES};
 
-/// Why an archive is refused, and where.
+/// Why an archive is refused, and at which header.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("at byte {offset}: {flaw}")]
+#[error("at byte {offset}: {kind}")]
 pub struct ArchiveError {
     /// Where the header begins that is at fault, in bytes from the beginning of the archive.
     pub offset: u64,
     /// What is wrong with it.
-    pub flaw: ArchiveFlaw,
+    pub kind: ArchiveErrorKind,
 }
 
 /// What is wrong with an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ArchiveFlaw {
+pub enum ArchiveErrorKind {
     // The archive.
-    /// The first block is no header.
+    /// The first block is not a header.
     #[error("this is no tar archive")]
     NotAnArchive,
-    /// It ends where a header, or the mark of its end, should be.
+    /// The archive ends where a header, or its end mark, should be.
     #[error("the archive ends without its end mark: it is cut off, or still being written")]
     Truncated,
-    /// One block of zeros, and then something else.
+    /// One block of zeros is followed by something else.
     #[error("a single block of zeros inside the archive: readers differ in what comes after it")]
     LoneZeroBlock,
-    /// Over [`MEMBERS_MAX`].
+    /// It has more than [`MEMBERS_MAX`] members.
     #[error("it has more than {MEMBERS_MAX} members")]
     TooManyMembers,
-    /// Over [`NAMES_MAX_BYTES`].
+    /// Its names have more than [`NAMES_MAX_BYTES`] bytes.
     #[error("the names of its members have more than {NAMES_MAX_BYTES} bytes")]
     TooManyNames,
 
     // A header.
-    /// The sum of its bytes is another one.
+    /// The checksum field is not the sum of the header's bytes.
     #[error("the checksum of a header is wrong")]
     Checksum,
-    /// A field is neither octal nor a number in base 256, or is too great.
+    /// A field is neither octal nor in base 256, or is too great.
     #[error("the field {0} of a header is no number, or too great a one")]
     Number(&'static str),
-    /// The data would end behind the archive's last byte.
+    /// The data would end beyond the archive's last byte.
     #[error("a member of {0} bytes goes beyond the end of the archive")]
     BeyondEnd(u64),
     /// Data where some readers expect none.
     #[error(
-        "a link, a directory or a device with {0} bytes of data: readers differ in whether they skip them"
+        "a link, a directory or a device with {0} bytes of data: readers differ in whether they \
+         skip them"
     )]
     DataOfNoFile(u64),
     /// A type that renames other members, and that only some readers know.
     #[error("a header of the type {0:?}, which only some readers know")]
     Type(char),
-    /// A dialect of which only some readers know where the name is.
+    /// A dialect whose names only some readers find.
     #[error("a header with a prefix and the magic of no known dialect")]
     Dialect,
     /// An old sparse member outside of GNU's format.
@@ -60,51 +61,52 @@ pub enum ArchiveFlaw {
     ForeignSparse,
 
     // Names.
-    /// It begins with `/`.
+    /// The name begins with `/`.
     #[error("a name is absolute (made with -P?)")]
     AbsoluteName,
-    /// It leads upwards.
+    /// The name has a component `..`.
     #[error("a name has a component ..")]
     DotDot,
-    /// It goes on behind its end.
+    /// The name continues after a NUL.
     #[error("a name has a NUL")]
     NulInName,
-    /// A file without one.
+    /// A file without a name.
     #[error("a member has no name")]
     NoName,
 
     // Extensions.
-    /// Over [`EXTENSION_MAX_BYTES`].
+    /// A PAX header or long name over [`EXTENSION_MAX_BYTES`].
     #[error("a PAX header or long name of {0} bytes: at most {EXTENSION_MAX_BYTES} are read")]
     ExtensionTooLong(u64),
-    /// A record of a PAX header does not parse.
+    /// A record of a PAX header cannot be parsed.
     #[error("a PAX header has a malformed record")]
     PaxRecord,
-    /// A value of a PAX header is none that its key can have.
+    /// A value in a PAX header is not one that its keyword can have.
     #[error("a PAX header has an impossible {0}")]
     PaxValue(&'static str),
-    /// What only makes sense for one member.
+    /// A global PAX header with a keyword that makes sense for one member only.
     #[error("a global PAX header sets {0} for all members")]
     PaxGlobal(&'static str),
-    /// Two sizes, and readers would find the next header in different places.
+    /// Two sizes: readers would find the next header in different places.
     #[error(
-        "the PAX header says {pax} bytes and the member's own header {ustar}: readers would find different members"
+        "the PAX header says {pax} bytes and the member's own header {ustar}: readers would find \
+         different members"
     )]
     SizesDisagree {
-        /// What the PAX header says.
+        /// The size in the PAX header, in bytes.
         pax: u64,
-        /// What the header says, which could say the same.
+        /// The size in the member's header, which could hold the other one.
         ustar: u64,
     },
-    /// Two that say the same thing about one member.
+    /// Two extension headers that say the same about one member.
     #[error("two extension headers of a member contradict each other")]
     ExtensionTwice,
-    /// An extension, and no member after it.
+    /// An extension header without a member after it.
     #[error("an extension header without a member")]
     ExtensionAlone,
 }
 
-/// How a file is compressed.
+/// The compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Compression {
     /// RFC 1952.
@@ -131,8 +133,8 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Of a file that begins with these bytes.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    /// The compression of a file that begins with these bytes.
+    pub(super) fn detect(bytes: &[u8]) -> Option<Self> {
         const MAGICS: [(&[u8], Compression); 7] = [
             (b"\x1f\x8b", Compression::Gzip),
             (b"BZh", Compression::Bzip2),

@@ -1,28 +1,29 @@
-//! One header block of an archive (POSIX.1-2017, pax, "ustar Interchange Format"; GNU tar, "Basic Tar Format").
+//! One header block of an archive (POSIX.1-2017, pax, "ustar Interchange Format"; GNU tar, "Basic
+//! Tar Format").
 
-use super::flaw::ArchiveFlaw;
+use super::error::ArchiveErrorKind;
 
-/// Everything in an archive is a multiple of this long.
+/// Everything in an archive is padded to a multiple of this.
 pub(super) const BLOCK_BYTES: usize = 512;
 pub(super) type Block = [u8; BLOCK_BYTES];
 
-/// Eleven octal digits: what a header can say without the base of 256, which not all readers know.
+/// Eleven octal digits: the largest size in a header without base 256, which not all readers know.
 pub(super) const OCTAL_SIZE_MAX: u64 = 0o777_7777_7777;
 
-/// What a header says.
+/// The fields of a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// The name, with its prefix. Not checked.
     pub(super) name: Vec<u8>,
-    /// What a link leads to. Not checked.
+    /// The target of a link. Not checked.
     pub(super) link_name: Vec<u8>,
-    /// What kind of member it is, or what it says about the next one.
+    /// The type of the member, or of the extension of the next one.
     pub(super) kind: u8,
-    /// Bytes of what follows; at most 2^63 - 1.
+    /// Bytes of the data that follows; at most 2^63 - 1.
     pub(super) size: u64,
     /// Seconds since 1970.
     pub(super) modified: i64,
-    /// GNU's old sparse format: another block of the map follows this one.
+    /// GNU's old sparse format: another block of the sparse map follows this one.
     pub(super) map_goes_on: bool,
     dialect: Dialect,
 }
@@ -36,20 +37,20 @@ enum Dialect {
 }
 
 impl Header {
-    pub(super) fn parse(block: &Block) -> Result<Self, ArchiveFlaw> {
+    pub(super) fn parse(block: &Block) -> Result<Self, ArchiveErrorKind> {
         check_sum(block)?;
         let prefix = string(&block[345..500]);
         let dialect = match &block[257..265] {
             b"ustar\x0000" => Dialect::Ustar,
             b"ustar  \0" => Dialect::Gnu,
-            // GNU tar reads the prefix of a version that it does not know, others do not.
+            // GNU tar reads the prefix of a version that it does not know; other readers do not.
             magic if magic.starts_with(b"ustar") && !prefix.is_empty() => {
-                return Err(ArchiveFlaw::Dialect);
+                return Err(ArchiveErrorKind::Dialect);
             }
             _ => Dialect::V7,
         };
         let name = string(&block[..100]);
-        // Where there is a prefix in ustar, GNU's format has other fields.
+        // Where ustar has the prefix, GNU's format has other fields.
         let name = if dialect == Dialect::Ustar && !prefix.is_empty() {
             [prefix, b"/", name].concat()
         } else {
@@ -60,8 +61,8 @@ impl Header {
             name,
             link_name: string(&block[157..257]).to_vec(),
             kind: block[156],
-            size: size.ok_or(ArchiveFlaw::Number("size"))?,
-            modified: number(&block[136..148]).ok_or(ArchiveFlaw::Number("mtime"))?,
+            size: size.ok_or(ArchiveErrorKind::Number("size"))?,
+            modified: number(&block[136..148]).ok_or(ArchiveErrorKind::Number("mtime"))?,
             map_goes_on: block[482] != 0,
             dialect,
         })
@@ -73,9 +74,10 @@ impl Header {
     }
 }
 
-/// POSIX: "the simple sum of all octets in the header logical record \[with\] the chksum field … as if it were
-/// filled with \<space\> characters". Old tars summed signed bytes, and all readers take either sum.
-fn check_sum(block: &Block) -> Result<(), ArchiveFlaw> {
+/// POSIX: "the simple sum of all octets in the header logical record \[with\] the chksum field … as
+/// if it were filled with \<space\> characters". Old tars summed signed bytes, and all readers
+/// accept either sum.
+fn check_sum(block: &Block) -> Result<(), ArchiveErrorKind> {
     let (mut unsigned, mut signed) = (0_i64, 0_i64);
     for (at, byte) in block.iter().enumerate() {
         let byte = if (148..156).contains(&at) { b' ' } else { *byte };
@@ -84,17 +86,17 @@ fn check_sum(block: &Block) -> Result<(), ArchiveFlaw> {
     }
     match number(&block[148..156]) {
         Some(sum) if sum == unsigned || sum == signed => Ok(()),
-        _ => Err(ArchiveFlaw::Checksum),
+        _ => Err(ArchiveErrorKind::Checksum),
     }
 }
 
-/// Up to the first NUL, or all of it.
+/// The field up to its first NUL, or all of it.
 fn string(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// A number: octal digits, with spaces before and spaces or NULs behind; NULs alone, which is 0; or GNU's base 256,
-/// of which the first byte is 0x80, or 0xFF in front of a negative one.
+/// A number: octal digits, with spaces before and spaces or NULs after them; only NULs, which is 0;
+/// or GNU's base 256, whose first byte is 0x80, or 0xFF before a negative number.
 fn number(field: &[u8]) -> Option<i64> {
     match field {
         [0x80, rest @ ..] => base_256(rest, 0),
@@ -109,13 +111,13 @@ fn number(field: &[u8]) -> Option<i64> {
             if digits.is_empty() || behind.iter().any(|byte| !matches!(byte, b' ' | 0)) {
                 return None;
             }
-            // Twelve digits have 36 bits.
+            // Twelve octal digits have 36 bits.
             Some(digits.iter().fold(0, |sum, digit| sum * 8 + i64::from(digit - b'0')))
         }
     }
 }
 
-/// Two's complement, most significant byte first; nothing when it takes more than 64 bits.
+/// Two's complement, most significant byte first; `None` when it takes more than 64 bits.
 fn base_256(bytes: &[u8], sign: i64) -> Option<i64> {
     bytes.iter().try_fold(sign, |sum, byte| {
         let shifted = sum.checked_mul(256)?;

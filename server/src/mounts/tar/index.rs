@@ -1,4 +1,4 @@
-//! What is where in an archive: a sorted table of 32 bytes a member and one string of all their names.
+//! The index of an archive: a sorted table of 32 bytes a member, and one string of all names.
 
 use std::io;
 
@@ -6,129 +6,131 @@ use zput_common::limits::OBJECT_KEY_MAX_BYTES;
 
 use super::{
     MEMBERS_MAX, NAMES_MAX_BYTES, ReadError,
-    flaw::{ArchiveError, ArchiveFlaw},
-    reader::{Member, MemberKind, Reader, Source},
+    error::{ArchiveError, ArchiveErrorKind},
+    reader::{Member, MemberKind, ReadAt, Reader},
 };
-use crate::mounts::{Unavailable, found::Modified, path::MemberPath};
+use crate::mounts::{Unavailable, file::FileTime, path::MemberPath};
 
 /// The files of an archive, by their paths.
 #[derive(Debug, Default)]
 pub struct Index {
-    /// All names, in order, without anything between them.
+    /// All names, sorted, without separators.
     names: String,
-    places: Vec<Place>,
+    entries: Vec<IndexEntry>,
     unavailable: Vec<(Box<str>, Unavailable)>,
     left_out: LeftOut,
 }
 
-/// Where a file is.
+/// The position of a file.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct IndexEntry {
     offset: u64,
     length: u64,
     modified_seconds: i64,
     modified_nanoseconds: u32,
-    /// Where its name ends in the names; it begins where the one before ends.
+    /// Where the file's name ends in `names`. It begins where the previous one ends.
     name_end: u32,
 }
 
-/// A file of an archive: a stretch of it.
+/// A file of an archive: a range of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub struct Extent {
     /// Where it begins, in bytes.
     pub offset: u64,
-    /// Bytes. It ends within the archive.
+    /// Its length in bytes. It ends within the archive.
     pub length: u64,
     /// When it was last modified, as the archive says.
-    pub modified: Modified,
+    pub modified: FileTime,
 }
 
-/// How many members of an archive are not served. Directories are no loss and are not counted.
+/// Numbers of members that are not served. Directories are no loss and are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Names that are not UTF-8.
     pub not_utf8: usize,
     /// Names of more than 1,024 bytes.
     pub too_long: usize,
-    /// Names without the prefix that all were to have.
+    /// Names without the prefix to strip.
     pub outside_prefix: usize,
-    /// Symbolic links, devices, pipes, and types that nobody knows.
+    /// Symbolic links, devices, pipes, and unknown types.
     pub special: usize,
-    /// Hard links to what the archive does not have in front of them, or to something that is no file.
-    pub loose_links: usize,
-    /// Sparse members and those that begin in another volume.
+    /// Hard links to a name that the archive does not have before them, or whose member is not a
+    /// file.
+    pub dangling_links: usize,
+    /// Sparse members, and members that begin in another volume.
     pub unavailable: usize,
 }
 
 impl Index {
-    /// Indexes an archive that is in memory; see [`super::TarMount`].
+    /// Indexes an archive in memory; see [`super::TarMount`].
     ///
     /// # Errors
-    /// Says why the archive is refused.
+    /// Why the archive is refused.
     pub fn of_bytes(archive: &[u8], strip_prefix: Option<&str>) -> Result<Self, ReadError> {
         Self::read(&archive, strip_prefix)
     }
 
-    /// Indexes an archive. `strip_prefix` is a clean path.
+    /// Indexes an archive. `strip_prefix` must be a valid path.
     pub(super) fn read(
-        source: &impl Source,
+        source: &impl ReadAt,
         strip_prefix: Option<&str>,
     ) -> Result<Self, ReadError> {
         Self::read_within(source, strip_prefix, MEMBERS_MAX, NAMES_MAX_BYTES)
     }
 
-    /// As [`Index::read`]. Names of 4 GiB and more have no room, whatever `most_name_bytes` says.
+    /// As [`Index::read`], with other bounds. Names of 4 GiB and more do not fit, whatever
+    /// `most_name_bytes` says.
     pub(super) fn read_within(
-        source: &impl Source,
+        source: &impl ReadAt,
         strip_prefix: Option<&str>,
         most_members: usize,
         most_name_bytes: usize,
     ) -> Result<Self, ReadError> {
         let prefix = strip_prefix.map_or_else(String::new, |prefix| format!("{prefix}/"));
         let longest = prefix.len() + OBJECT_KEY_MAX_BYTES;
-        let mut gathered =
-            Gathered { longest, most_members, most_name_bytes, ..Gathered::default() };
+        let mut builder =
+            IndexBuilder { longest, most_members, most_name_bytes, ..IndexBuilder::default() };
         let mut reader = Reader::new(source);
         while let Some(member) = reader.next()? {
-            gathered.add(member)?;
+            builder.add(member)?;
         }
-        gathered.resolve_links();
-        Ok(gathered.into_index(&prefix))
+        builder.resolve_links();
+        Ok(builder.into_index(&prefix))
     }
 
     /// Finds a file.
     ///
     /// # Errors
-    /// [`Unavailable`] when the archive has it, but not in one piece.
-    pub fn find(&self, path: &str) -> Result<Option<Stretch>, Unavailable> {
+    /// [`Unavailable`] when the archive has the file, but not as one range.
+    pub fn find(&self, path: &str) -> Result<Option<Extent>, Unavailable> {
         if let Ok(index) = self.unavailable.binary_search_by(|(name, _)| (**name).cmp(path)) {
             return Err(self.unavailable[index].1);
         }
         let index = self.first_not_before(path.as_bytes());
-        Ok((self.name(index) == Some(path)).then(|| self.places[index].stretch()))
+        Ok((self.name(index) == Some(path)).then(|| self.entries[index].extent()))
     }
 
-    /// Its files in the order of the bytes of their paths, from behind the place `after` on.
-    pub fn files_after(&self, after: &[u8]) -> impl Iterator<Item = (&str, Stretch)> {
+    /// The files in the order of the bytes of their paths, from behind the position `after` on.
+    pub fn files_after(&self, after: &[u8]) -> impl Iterator<Item = (&str, Extent)> {
         let first = self.first_not_before(after);
         let first = first + usize::from(self.name(first).is_some_and(|n| n.as_bytes() == after));
-        (first..self.places.len())
-            .filter_map(|index| Some((self.name(index)?, self.places[index].stretch())))
+        (first..self.entries.len())
+            .filter_map(|index| Some((self.name(index)?, self.entries[index].extent())))
     }
 
-    /// How many files it has.
+    /// Number of files.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.entries.len()
     }
 
-    /// Whether it has none.
+    /// Whether there are no files.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.entries.is_empty()
     }
 
-    /// What is not in it.
+    /// Numbers of members that are not in the index.
     #[must_use]
     pub fn left_out(&self) -> LeftOut {
         self.left_out
@@ -140,17 +142,17 @@ impl Index {
         &self.unavailable
     }
 
-    /// Memory that it takes, in bytes.
+    /// Memory that the index takes, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let unavailable = self.unavailable.iter();
         self.names.capacity()
-            + self.places.capacity() * size_of::<Place>()
+            + self.entries.capacity() * size_of::<IndexEntry>()
             + unavailable.map(|u| u.0.len() + size_of_val(u)).sum::<usize>()
     }
 
     fn first_not_before(&self, path: &[u8]) -> usize {
-        let (mut low, mut high) = (0, self.places.len());
+        let (mut low, mut high) = (0, self.entries.len());
         while low < high {
             let middle = low + (high - low) / 2;
             match self.name(middle) {
@@ -162,40 +164,40 @@ impl Index {
     }
 
     fn name(&self, index: usize) -> Option<&str> {
-        let end = self.places.get(index)?.name_end as usize;
+        let end = self.entries.get(index)?.name_end as usize;
         let begin = match index.checked_sub(1) {
-            Some(before) => self.places.get(before)?.name_end as usize,
+            Some(before) => self.entries.get(before)?.name_end as usize,
             None => 0,
         };
         self.names.get(begin..end)
     }
 
-    fn push(&mut self, name: &str, stretch: Stretch) {
+    fn push(&mut self, name: &str, extent: Extent) {
         self.names.push_str(name);
-        self.places.push(Place {
-            offset: stretch.offset,
-            length: stretch.length,
-            modified_seconds: stretch.modified.seconds,
-            modified_nanoseconds: stretch.modified.nanoseconds,
-            // No more than what was gathered, of which each place fits.
+        self.entries.push(IndexEntry {
+            offset: extent.offset,
+            length: extent.length,
+            modified_seconds: extent.modified.seconds,
+            modified_nanoseconds: extent.modified.nanoseconds,
+            // Not longer than the gathered names, whose positions fit into 32 bits.
             name_end: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
         });
     }
 }
 
-impl Place {
-    fn stretch(&self) -> Stretch {
+impl IndexEntry {
+    fn extent(&self) -> Extent {
         let (seconds, nanoseconds) = (self.modified_seconds, self.modified_nanoseconds);
-        let modified = Modified { seconds, nanoseconds };
-        Stretch { offset: self.offset, length: self.length, modified }
+        let modified = FileTime { seconds, nanoseconds };
+        Extent { offset: self.offset, length: self.length, modified }
     }
 }
 
-/// All members in the order of the archive, whatever they are: one that comes later under the same name
-/// takes the place of an earlier one, as it would on a disk.
+/// All members in the order of the archive, of any type: a later member replaces an earlier one of
+/// the same name, as it would on a disk.
 #[derive(Default)]
-struct Gathered {
-    members: Vec<Seen>,
+struct IndexBuilder {
+    members: Vec<GatheredMember>,
     names: String,
     links: Vec<Link>,
     /// Bytes of the longest name that is kept.
@@ -205,39 +207,39 @@ struct Gathered {
     left_out: LeftOut,
 }
 
-struct Seen {
+struct GatheredMember {
     name_begin: u32,
     name_length: u16,
-    what: What,
-    modified: Modified,
+    what: GatheredKind,
+    modified: FileTime,
 }
 
 #[derive(Clone, Copy)]
-enum What {
+enum GatheredKind {
     File {
         offset: u64,
         length: u64,
     },
     Unavailable(Unavailable),
-    /// A link to what is not there, or is no file.
-    LooseLink,
+    /// A hard link whose target was not found (yet), or is not a file.
+    DanglingLink,
     Special,
     Directory,
 }
 
-/// The member of this number is another name for what is called so.
+/// The member with this number is another name for the target.
 struct Link {
     member: u32,
     target_begin: u32,
     target_length: u16,
 }
 
-impl Gathered {
+impl IndexBuilder {
     fn add(&mut self, member: Member) -> Result<(), ReadError> {
         let Member { header, path, kind, modified } = member;
-        let refused = |flaw| ReadError::Archive(ArchiveError { offset: header, flaw });
+        let refused = |kind| ReadError::Archive(ArchiveError { offset: header, kind });
         if self.members.len() >= self.most_members {
-            return Err(refused(ArchiveFlaw::TooManyMembers));
+            return Err(refused(ArchiveErrorKind::TooManyMembers));
         }
         let served = matches!(kind, MemberKind::File { .. } | MemberKind::HardLink(_));
         let name_length = match u16::try_from(path.len()) {
@@ -253,26 +255,26 @@ impl Gathered {
         };
         let name_begin = match u32::try_from(self.names.len()) {
             Ok(begin) if self.names.len() + name.len() <= self.most_name_bytes => begin,
-            _ => return Err(refused(ArchiveFlaw::TooManyNames)),
+            _ => return Err(refused(ArchiveErrorKind::TooManyNames)),
         };
         self.names.push_str(name);
         let what = match kind {
-            MemberKind::File { offset, length } => What::File { offset, length },
-            MemberKind::Unavailable(why) => What::Unavailable(why),
-            MemberKind::Special => What::Special,
-            MemberKind::Directory => What::Directory,
+            MemberKind::File { offset, length } => GatheredKind::File { offset, length },
+            MemberKind::Unavailable(why) => GatheredKind::Unavailable(why),
+            MemberKind::Special => GatheredKind::Special,
+            MemberKind::Directory => GatheredKind::Directory,
             MemberKind::HardLink(target) => {
                 self.add_link(&target).map_err(refused)?;
-                What::LooseLink
+                GatheredKind::DanglingLink
             }
         };
-        self.members.push(Seen { name_begin, name_length, what, modified });
+        self.members.push(GatheredMember { name_begin, name_length, what, modified });
         Ok(())
     }
 
-    /// Notes that the next member is another name for `target`. What no member that is kept can be called is none's: the link is
-    /// a loose one. A target that is kept counts as a name.
-    fn add_link(&mut self, target: &[u8]) -> Result<(), ArchiveFlaw> {
+    /// Notes that the next member is another name for `target`. A target that no member can have as
+    /// its name leaves the link dangling. A target that is kept counts towards the bytes of names.
+    fn add_link(&mut self, target: &[u8]) -> Result<(), ArchiveErrorKind> {
         let Ok(target) = str::from_utf8(target) else { return Ok(()) };
         let Some(target_length) =
             u16::try_from(target.len()).ok().filter(|_| target.len() <= self.longest)
@@ -281,9 +283,9 @@ impl Gathered {
         };
         let target_begin = match u32::try_from(self.names.len()) {
             Ok(begin) if self.names.len() + target.len() <= self.most_name_bytes => begin,
-            _ => return Err(ArchiveFlaw::TooManyNames),
+            _ => return Err(ArchiveErrorKind::TooManyNames),
         };
-        // The members have room in 24 bits.
+        // The number of members fits into 24 bits.
         if let Ok(member) = u32::try_from(self.members.len()) {
             self.names.push_str(target);
             self.links.push(Link { member, target_begin, target_length });
@@ -292,11 +294,11 @@ impl Gathered {
     }
 
     fn name(&self, member: usize) -> &str {
-        let Seen { name_begin, name_length, .. } = self.members[member];
+        let GatheredMember { name_begin, name_length, .. } = self.members[member];
         &self.names[name_begin as usize..][..usize::from(name_length)]
     }
 
-    /// The members by name, and by place in the archive where they have the same.
+    /// The members' numbers, sorted by name, and by position in the archive where names are equal.
     fn by_name(&self) -> Vec<u32> {
         let mut order: Vec<u32> = (0_u32..).take(self.members.len()).collect();
         order.sort_unstable_by(|a, b| {
@@ -305,8 +307,8 @@ impl Gathered {
         order
     }
 
-    /// A hard link is another name for the last member of its target's name in front of it; that may be a link in
-    /// turn, which by then leads to its own.
+    /// Resolves hard links. A hard link is another name for the last member of its target's name
+    /// before it; that may be a link in turn, which is resolved by then.
     fn resolve_links(&mut self) {
         if self.links.is_empty() {
             return;
@@ -320,11 +322,13 @@ impl Gathered {
                 continue;
             };
             if self.name(found) == target {
-                let Seen { what, modified, .. } = self.members[found];
+                let GatheredMember { what, modified, .. } = self.members[found];
                 let link = &mut self.members[member as usize];
                 link.what = match what {
-                    What::File { .. } | What::Unavailable(_) => what,
-                    What::LooseLink | What::Special | What::Directory => What::LooseLink,
+                    GatheredKind::File { .. } | GatheredKind::Unavailable(_) => what,
+                    GatheredKind::DanglingLink
+                    | GatheredKind::Special
+                    | GatheredKind::Directory => GatheredKind::DanglingLink,
                 };
                 link.modified = modified;
             }
@@ -340,8 +344,8 @@ impl Gathered {
             if next == Some(name) {
                 continue;
             }
-            let Seen { what, modified, .. } = self.members[*member as usize];
-            if matches!(what, What::Directory) {
+            let GatheredMember { what, modified, .. } = self.members[*member as usize];
+            if matches!(what, GatheredKind::Directory) {
                 continue;
             }
             let Some(path) = name.strip_prefix(prefix).filter(|path| !path.is_empty()) else {
@@ -353,17 +357,17 @@ impl Gathered {
                 continue;
             }
             match what {
-                What::File { offset, length } => {
-                    index.push(path, Stretch { offset, length, modified });
+                GatheredKind::File { offset, length } => {
+                    index.push(path, Extent { offset, length, modified });
                 }
-                What::Unavailable(why) => index.unavailable.push((path.into(), why)),
-                What::LooseLink => self.left_out.loose_links += 1,
-                What::Special => self.left_out.special += 1,
-                What::Directory => {}
+                GatheredKind::Unavailable(why) => index.unavailable.push((path.into(), why)),
+                GatheredKind::DanglingLink => self.left_out.dangling_links += 1,
+                GatheredKind::Special => self.left_out.special += 1,
+                GatheredKind::Directory => {}
             }
         }
         index.names.shrink_to_fit();
-        index.places.shrink_to_fit();
+        index.entries.shrink_to_fit();
         index.unavailable.shrink_to_fit();
         self.left_out.unavailable = index.unavailable.len();
         index.left_out = self.left_out;
@@ -371,7 +375,7 @@ impl Gathered {
     }
 }
 
-impl Source for &[u8] {
+impl ReadAt for &[u8] {
     fn length(&self) -> u64 {
         self.len() as u64
     }

@@ -1,7 +1,6 @@
-//! A mount of one archive: its members are sent from where they lie in it.
+//! A mount of one archive, whose members are sent from where they lie in it.
 
-#[path = "error.rs"]
-mod flaw;
+mod error;
 mod header;
 mod index;
 mod pax;
@@ -22,60 +21,64 @@ use std::{
 use thiserror::Error;
 use tracing::{error, info, warn};
 
-use self::reader::Source;
+use self::reader::ReadAt;
 use super::{
     MountError,
-    error::Doing,
-    found::{Found, Identity, Listed},
-    page::{self, Filling, Page},
+    error::Context,
+    file::{Fingerprint, FoundFile, ListedFile},
+    page::{self, Page, PageBuilder},
     path::MemberPath,
-    watch::Watch,
+    path_watch::PathWatch,
 };
 use crate::sys::{
     fs::EntryKind,
-    tree::{self, State},
+    tree::{self, FileState},
 };
 
-pub use flaw::{ArchiveError, ArchiveFlaw, Compression};
-pub use index::{Index, LeftOut, Stretch};
+pub use error::{ArchiveError, ArchiveErrorKind, Compression};
+pub use index::{Extent, Index, LeftOut};
 
-/// Most members of an archive, directories included. Each takes 48 bytes and its name while the archive is indexed (and
-/// up to twice that while the table grows), and 32 bytes and its name from then on.
+/// Most members of an archive, directories included. Each takes 48 bytes and its name while the
+/// archive is indexed (up to twice that while the table grows), and 32 bytes and its name from then
+/// on.
 pub const MEMBERS_MAX: usize = 16 * 1024 * 1024;
-/// Most bytes of all names together: what 32 bits can count.
+/// Most bytes of all names together, so that positions fit into 32 bits.
 pub const NAMES_MAX_BYTES: usize = u32::MAX as usize;
-/// Longest PAX header, or long name of GNU tar.
+/// Bytes of the longest PAX header, or long name of GNU tar.
 pub const EXTENSION_MAX_BYTES: usize = 1024 * 1024;
 
-/// How many members that are not served the log names; of the others it has the number.
-const TOLD_MAX: usize = 10;
+/// How many members that are not served are logged by name; all are logged by number.
+const LOGGED_MEMBERS_MAX: usize = 10;
 
 /// One uncompressed archive in the formats v7, ustar, GNU and PAX.
 ///
-/// It holds a descriptor of the archive, and looks now and then whether its path leads to that file still: one that was renamed to
-/// its place is indexed by whoever finds out, and then served. The bytes must not change meanwhile; a change of size or mtime is noticed, and nothing more is served.
-/// It can be shared between threads.
+/// A mount holds a descriptor of the archive and checks from time to time whether its path still
+/// leads to that file. A file that was renamed to the path is indexed by the first thread that
+/// notices it, and served from then on. The bytes of an archive must not change while it is served;
+/// a change of size or mtime is noticed, and nothing more of it is served. A mount can be shared
+/// between threads.
 #[derive(Debug)]
 pub struct TarMount {
-    watch: Watch,
-    /// What could not be indexed: as long as that is at the path, nobody tries again.
-    refused: Mutex<Option<State>>,
+    watch: PathWatch,
+    /// The state of the last file at the path that could not be indexed. It is not tried again
+    /// while it stays there.
+    refused: Mutex<Option<FileState>>,
     strip_prefix: Option<String>,
     current: RwLock<Arc<Archive>>,
 }
 
-/// An archive as it was when it was indexed.
+/// An archive, and its state when it was indexed.
 #[derive(Debug)]
 struct Archive {
     file: Arc<File>,
-    state: State,
+    state: FileState,
     index: Index,
 }
 
 /// Why an archive has no index.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// It breaks the format, or could be read in two ways.
+    /// It violates the format, or could be read in two ways.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// It is compressed.
@@ -87,17 +90,18 @@ pub enum ReadError {
 }
 
 impl TarMount {
-    /// Indexes the archive at `path`. Links in the path are the operator's own. With `strip_prefix`, only the members
-    /// below that directory are served, and by their paths below it.
+    /// Indexes the archive at `path`. Links in the path are the operator's own. With
+    /// `strip_prefix`, only the members below that directory are served, by their paths below it.
     ///
     /// # Errors
-    /// [`MountError::Archive`] says what is wrong with it, and where; [`MountError::Compressed`].
+    /// [`MountError::Archive`] says what is wrong with the archive, and where;
+    /// [`MountError::Compressed`].
     pub fn open(path: &Path, strip_prefix: Option<&str>) -> Result<Self, MountError> {
         let strip_prefix = strip_prefix.map(|prefix| prefix.strip_suffix('/').unwrap_or(prefix));
         if let Some(prefix) = strip_prefix {
             MemberPath::parse(prefix).map_err(MountError::Prefix)?;
         }
-        let watch = Watch::of(path);
+        let watch = PathWatch::new(path);
         let archive = Archive::open(path, strip_prefix)?;
         Ok(Self {
             watch,
@@ -107,11 +111,11 @@ impl TarMount {
         })
     }
 
-    /// Opens and indexes what is at the archive's path now, and serves it from here on. When that fails, the archive that was
-    /// served still is. Returns the number of files.
+    /// Opens and indexes the file at the archive's path, and serves it from now on. When that
+    /// fails, the previous archive is still served. Returns the number of files.
     ///
     /// # Errors
-    /// As [`TarMount::open`].
+    /// Those of [`TarMount::open`].
     pub fn reindex(&self) -> Result<usize, MountError> {
         let archive = Archive::open(self.watch.path(), self.strip_prefix.as_deref())?;
         let files = archive.index.len();
@@ -119,22 +123,23 @@ impl TarMount {
         Ok(files)
     }
 
-    /// Looks so often whether the archive's path leads to another file; each time for zero.
+    /// Sets how often to check whether the archive's path leads to another file. Zero: each time.
     #[must_use]
-    pub fn looked_at_every(mut self, every: Duration) -> Self {
+    pub fn check_every(mut self, every: Duration) -> Self {
         self.watch.every(every);
         self
     }
 
-    /// Serves the archive that was renamed to the path, if it is time to look for one. Of those who come at once one indexes it,
-    /// and the others are served from the old one.
-    fn look_again(&self) {
+    /// Serves an archive that was renamed to the path, if a check is due. One of several concurrent
+    /// callers indexes it; the others are served from the old one.
+    fn check_replaced(&self) {
         let Ok(mut refused) = self.refused.try_lock() else { return };
         if !self.watch.is_due() {
             return;
         }
-        // Between two renames there is nothing, for a moment; and whoever writes to an archive in place has to say when it is done.
-        let Ok(found) = self.watch.look() else { return };
+        // Between two renames there is no file at the path for a moment. An archive that is written
+        // in place is not detected: its operator has to signal when it is complete.
+        let Ok(found) = self.watch.stat() else { return };
         if found.inode == self.current().state.inode || *refused == Some(found) {
             return;
         }
@@ -142,31 +147,36 @@ impl TarMount {
         match self.reindex() {
             Ok(files) => {
                 *refused = None;
-                self.watch.well();
+                self.watch.clear_reported();
                 info!(%path, files, "another archive is at this path: it is served");
             }
             Err(error) => {
                 *refused = Some(found);
-                if self.watch.first_told() {
-                    error!(%path, %error, "what is at this path now cannot be served: the archive before it is");
+                if self.watch.is_first_report() {
+                    error!(
+                        %path,
+                        %error,
+                        "what is at this path now cannot be served: the archive before it is"
+                    );
                 }
             }
         }
     }
 
-    /// Whether nobody has to look for another archive. Waits for no disk.
+    /// Whether the served archive is the one at the path, or no check is due. Does not wait for a
+    /// disk.
     fn is_current(&self) -> bool {
         if !self.watch.is_due() {
             return true;
         }
-        let is = self.watch.look_in_memory().is_ok_and(|found| {
-            // One that is being indexed by somebody else counts as refused until that ends.
+        let is = self.watch.stat_cached().is_ok_and(|found| {
+            // A file that another thread is indexing counts as changed until that ends.
             let refused = self.refused.try_lock();
             found.inode == self.current().state.inode
                 || refused.is_ok_and(|refused| *refused == Some(found))
         });
         if !is {
-            self.watch.distrust();
+            self.watch.force_check();
         }
         is
     }
@@ -174,52 +184,51 @@ impl TarMount {
     /// Finds a file by its path in the archive.
     ///
     /// # Errors
-    /// [`MountError::NotFound`]; [`MountError::Unavailable`] for a member that is not in one piece;
+    /// [`MountError::NotFound`]; [`MountError::Unavailable`] for a member that is not one range;
     /// [`MountError::ArchiveChanged`], [`MountError::Path`].
-    pub fn find(&self, path: &str) -> Result<Found, MountError> {
-        self.look_again();
+    pub fn find(&self, path: &str) -> Result<FoundFile, MountError> {
+        self.check_replaced();
         self.find_now(path)
     }
 
-    fn find_now(&self, path: &str) -> Result<Found, MountError> {
+    fn find_now(&self, path: &str) -> Result<FoundFile, MountError> {
         let path = MemberPath::parse(path)?.as_str();
         let archive = self.current();
-        let Stretch { offset, length, modified } =
+        let Extent { offset, length, modified } =
             archive.index.find(path)?.ok_or(MountError::NotFound)?;
         archive.check_unchanged()?;
-        let identity = Identity::of_member(&archive.state, offset, length);
-        Ok(Found { file: archive.file.clone(), offset, length, modified, identity })
+        let fingerprint = Fingerprint::of_member(&archive.state, offset, length);
+        Ok(FoundFile { file: archive.file.clone(), offset, length, modified, fingerprint })
     }
 
-    /// Whether `path` is this member still. Waits for no disk.
+    /// Whether `path` still stands for this member. Does not wait for a disk.
     #[must_use]
-    pub fn is_still(&self, path: &str, identity: Identity) -> bool {
-        self.is_current() && self.find_now(path).is_ok_and(|found| found.identity == identity)
+    pub fn is_unchanged(&self, path: &str, fingerprint: Fingerprint) -> bool {
+        self.is_current() && self.find_now(path).is_ok_and(|found| found.fingerprint == fingerprint)
     }
 
-    /// A page of all files in the order of the bytes of their paths, and the cursor that the next one begins after. It holds
-    /// at most `limit` and 1,000 entries and fits into a frame.
-    ///
-    /// What [`TarMount::find`] does not give is left out.
+    /// A page of all files in the order of the bytes of their paths. It holds at most `limit` and
+    /// 1,000 entries and fits into a frame. Members that [`TarMount::find`] does not return are
+    /// left out.
     ///
     /// # Errors
-    /// [`MountError::Cursor`] when `after` is too long for a path, which no page's cursor is.
+    /// [`MountError::Cursor`] when `after` is longer than any page's cursor.
     pub fn list(&self, after: Option<&[u8]>, limit: u32) -> Result<Page, MountError> {
         page::check_cursor(after)?;
-        self.look_again();
+        self.check_replaced();
         let archive = self.current();
         archive.check_unchanged()?;
-        let mut page = Filling::new(limit);
+        let mut page = PageBuilder::new(limit);
         let mut cursor = after.unwrap_or_default().to_vec();
-        for (path, Stretch { offset, length, modified }) in
+        for (path, Extent { offset, length, modified }) in
             archive.index.files_after(&cursor.clone())
         {
-            if !page.has_room(path.len()) {
+            if !page.has_space(path.len()) {
                 return Ok(page.finish(Some(cursor)));
             }
             cursor = path.as_bytes().to_vec();
-            let identity = Identity::of_member(&archive.state, offset, length);
-            page.add(Listed { path: path.to_owned(), length, modified, identity });
+            let fingerprint = Fingerprint::of_member(&archive.state, offset, length);
+            page.add(ListedFile { path: path.to_owned(), length, modified, fingerprint });
         }
         Ok(page.finish(None))
     }
@@ -231,8 +240,8 @@ impl TarMount {
 
 impl Archive {
     fn open(path: &Path, strip_prefix: Option<&str>) -> Result<Self, MountError> {
-        let file = tree::open_named(path).doing("open the archive")?;
-        let state = tree::state(&file).doing("look at the archive")?;
+        let file = tree::open_named(path).context("open the archive")?;
+        let state = tree::stat(&file).context("look at the archive")?;
         if state.kind != EntryKind::File {
             return Err(MountError::NotAnArchiveFile);
         }
@@ -245,24 +254,24 @@ impl Archive {
         };
         let archive = Self { file: Arc::new(file), state, index };
         archive.check_unchanged()?;
-        archive.tell();
+        archive.log_summary();
         Ok(archive)
     }
 
-    /// By size and mtime: the ctime changes with the archive's names, and another archive that was renamed to
-    /// its name took this one away from it.
+    /// Compares size and mtime. The ctime is not compared: it changes with the file's names, and so
+    /// when another archive is renamed to its place.
     fn check_unchanged(&self) -> Result<(), MountError> {
-        let now = tree::state(&self.file).doing("look at the archive")?;
+        let now = tree::stat(&self.file).context("look at the archive")?;
         if (now.length, now.modified) == (self.state.length, self.state.modified) {
             return Ok(());
         }
         Err(MountError::ArchiveChanged)
     }
 
-    fn tell(&self) {
+    fn log_summary(&self) {
         let (files, memory_bytes) = (self.index.len(), self.index.memory_bytes());
         info!(files, memory_bytes, "indexed an archive");
-        for (member, why) in self.index.unavailable().iter().take(TOLD_MAX) {
+        for (member, why) in self.index.unavailable().iter().take(LOGGED_MEMBERS_MAX) {
             warn!(?member, %why, "a member of the archive cannot be served");
         }
         let left_out = self.index.left_out();
@@ -282,13 +291,13 @@ impl From<ReadError> for MountError {
     }
 }
 
-/// An archive's file, as long as it was when it was opened.
+/// An archive's file, with its length when it was opened.
 struct FileBytes<'a> {
     file: &'a File,
     length: u64,
 }
 
-impl Source for FileBytes<'_> {
+impl ReadAt for FileBytes<'_> {
     fn length(&self) -> u64 {
         self.length
     }

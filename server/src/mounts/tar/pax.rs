@@ -1,56 +1,60 @@
-//! PAX extended headers (POSIX.1-2017, pax, "pax Extended Header"): `"%d %s=%s\n", length, keyword, value`.
+//! PAX extended headers (POSIX.1-2017, pax, "pax Extended Header"):
+//! `"%d %s=%s\n", length, keyword, value`.
 
-use super::flaw::ArchiveFlaw;
+use super::error::ArchiveErrorKind;
 use crate::sys::tree::Time;
 
-/// What an extended header says that matters here.
+/// The keywords of an extended header that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pax {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link_path: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     pub(super) modified: Option<Time>,
-    /// It is one of GNU's sparse formats 0.0, 0.1 and 1.0.
+    /// Whether it is one of GNU's sparse formats 0.0, 0.1 and 1.0.
     pub(super) sparse: bool,
-    /// The name that a sparse member really has.
+    /// The real name of a sparse member.
     pub(super) sparse_name: Option<Vec<u8>>,
 }
 
 impl Pax {
     /// POSIX: where a keyword comes twice, "the value … shall be the last one".
-    pub(super) fn parse(mut body: &[u8]) -> Result<Self, ArchiveFlaw> {
+    pub(super) fn parse(mut body: &[u8]) -> Result<Self, ArchiveErrorKind> {
         let mut pax = Self::default();
         while !body.is_empty() {
-            let (record, rest) = split_record(body).ok_or(ArchiveFlaw::PaxRecord)?;
+            let (record, rest) = split_record(body).ok_or(ArchiveErrorKind::PaxRecord)?;
             let equals = record.iter().position(|byte| *byte == b'=');
             let (key, value) =
-                record.split_at(equals.filter(|at| *at > 0).ok_or(ArchiveFlaw::PaxRecord)?);
+                record.split_at(equals.filter(|at| *at > 0).ok_or(ArchiveErrorKind::PaxRecord)?);
             pax.take(key, &value[1..])?;
             body = rest;
         }
         Ok(pax)
     }
 
-    fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), ArchiveFlaw> {
+    fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), ArchiveErrorKind> {
         match key {
             b"path" => self.path = Some(name(value, "path")?),
             b"linkpath" => self.link_path = Some(name(value, "linkpath")?),
-            b"size" => self.size = Some(size(value).ok_or(ArchiveFlaw::PaxValue("size"))?),
-            b"mtime" => self.modified = Some(time(value).ok_or(ArchiveFlaw::PaxValue("mtime"))?),
+            b"size" => self.size = Some(size(value).ok_or(ArchiveErrorKind::PaxValue("size"))?),
+            b"mtime" => {
+                self.modified = Some(time(value).ok_or(ArchiveErrorKind::PaxValue("mtime"))?)
+            }
             _ if key.starts_with(b"GNU.sparse.") => {
                 self.sparse = true;
                 if key == b"GNU.sparse.name" {
                     self.sparse_name = Some(name(value, "GNU.sparse.name")?);
                 }
             }
-            // Owners, comments, attributes: they move no byte.
+            // Owners, comments, attributes: they do not change where bytes are.
             _ => {}
         }
         Ok(())
     }
 
-    /// A header for all members that follow may say when they were modified, and what is ignored.
-    pub(super) fn check_global(&self) -> Result<(), ArchiveFlaw> {
+    /// Checks a header for all members that follow: it may contain the modification time and
+    /// keywords that are ignored.
+    pub(super) fn check_global(&self) -> Result<(), ArchiveErrorKind> {
         for (set, key) in [
             (self.path.is_some(), "path"),
             (self.link_path.is_some(), "linkpath"),
@@ -58,14 +62,14 @@ impl Pax {
             (self.sparse, "GNU.sparse"),
         ] {
             if set {
-                return Err(ArchiveFlaw::PaxGlobal(key));
+                return Err(ArchiveErrorKind::PaxGlobal(key));
             }
         }
         Ok(())
     }
 }
 
-/// The first record without its length and its newline, and what follows it.
+/// The first record without its length and its newline, and the bytes after it.
 fn split_record(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = body.iter().position(|byte| *byte == b' ')?;
     let length = usize::try_from(decimal(&body[..space])?).ok()?;
@@ -73,13 +77,13 @@ fn split_record(body: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((record.get(space + 1..)?.strip_suffix(b"\n")?, rest))
 }
 
-/// An empty one is said to delete the other headers' value, of which readers make different things.
-fn name(value: &[u8], key: &'static str) -> Result<Vec<u8>, ArchiveFlaw> {
+/// A name. An empty value would delete that of other headers, which readers interpret differently.
+fn name(value: &[u8], key: &'static str) -> Result<Vec<u8>, ArchiveErrorKind> {
     if value.contains(&0) {
-        return Err(ArchiveFlaw::NulInName);
+        return Err(ArchiveErrorKind::NulInName);
     }
     if value.is_empty() {
-        return Err(ArchiveFlaw::PaxValue(key));
+        return Err(ArchiveErrorKind::PaxValue(key));
     }
     Ok(value.to_vec())
 }
@@ -88,7 +92,7 @@ fn size(value: &[u8]) -> Option<u64> {
     decimal(value).filter(|size| i64::try_from(*size).is_ok())
 }
 
-/// Seconds with a fraction; negative ones before 1970. What is below a nanosecond is dropped.
+/// Seconds with a fraction; negative before 1970. Digits below a nanosecond are dropped.
 fn time(value: &[u8]) -> Option<Time> {
     let (negative, value) = match value.strip_prefix(b"-") {
         Some(value) => (true, value),
@@ -113,7 +117,7 @@ fn time(value: &[u8]) -> Option<Time> {
     })
 }
 
-/// Digits and nothing else.
+/// A number of digits only.
 fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -140,7 +144,8 @@ mod tests {
         assert_eq!(pax.modified, Some((1_234_567, 250_000_000)));
         assert!(!pax.sparse);
         assert_eq!(Pax::parse(b"").unwrap(), Pax::default());
-        // A value may have what looks like the end of a record, and the last one counts.
+        // A value may contain what looks like the end of a record; the last record of a keyword
+        // counts.
         let twice = Pax::parse(b"15 path=a\nb=c\n\n10 path=x\n").unwrap();
         assert_eq!(twice.path.as_deref(), Some(&b"x"[..]));
         let newline = Pax::parse(b"15 path=a\nb=c\n\n").unwrap();
@@ -169,7 +174,12 @@ mod tests {
             b"12 path=a/b\n\0\0\0",
             b"\n",
         ] {
-            assert_eq!(Pax::parse(body), Err(ArchiveFlaw::PaxRecord), "{}", body.escape_ascii());
+            assert_eq!(
+                Pax::parse(body),
+                Err(ArchiveErrorKind::PaxRecord),
+                "{}",
+                body.escape_ascii()
+            );
         }
     }
 
@@ -189,10 +199,10 @@ mod tests {
             (b"13 mtime=--1\n", "mtime"),
             (b"20 GNU.sparse.name=\n", "GNU.sparse.name"),
         ] {
-            let flaw = Err(ArchiveFlaw::PaxValue(key));
-            assert_eq!(Pax::parse(body), flaw, "{}", body.escape_ascii());
+            let kind = Err(ArchiveErrorKind::PaxValue(key));
+            assert_eq!(Pax::parse(body), kind, "{}", body.escape_ascii());
         }
-        assert_eq!(Pax::parse(b"12 path=a\0b\n"), Err(ArchiveFlaw::NulInName));
+        assert_eq!(Pax::parse(b"12 path=a\0b\n"), Err(ArchiveErrorKind::NulInName));
     }
 
     #[test]

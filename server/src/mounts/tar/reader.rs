@@ -1,25 +1,26 @@
 //! The members of an archive, one after another.
 //!
-//! An archive is a stretch of headers and data without a table: where the next header begins follows from
-//! the size of this member alone. Two readers that disagree about one size see different members from there on, so
-//! an archive about which the usual readers disagree is refused, whatever it was meant to say.
+//! An archive is a sequence of headers and data without a table: where the next header begins
+//! follows from the size of the current member alone. Two readers that disagree about one size see
+//! different members from there on, so an archive about which the usual readers disagree is
+//! refused, whatever it was meant to contain.
 
 use std::io;
 
 use super::{
     EXTENSION_MAX_BYTES, ReadError,
-    flaw::{ArchiveError, ArchiveFlaw, Compression},
+    error::{ArchiveError, ArchiveErrorKind, Compression},
     header::{BLOCK_BYTES, Block, Header, OCTAL_SIZE_MAX},
     pax::Pax,
 };
 use crate::{
-    mounts::{Unavailable, found::Modified},
+    mounts::{Unavailable, file::FileTime},
     sys::tree::Time,
 };
 
-/// Where an archive's bytes come from.
-pub(super) trait Source {
-    /// Bytes in all.
+/// The source of an archive's bytes.
+pub(super) trait ReadAt {
+    /// Total number of bytes.
     fn length(&self) -> u64;
     /// Fills `buffer` with the bytes from `offset` on.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
@@ -30,23 +31,23 @@ pub(super) trait Source {
 pub(super) struct Member {
     /// Where its first header begins, extensions included.
     pub(super) header: u64,
-    /// Its name: relative, without empty components, `.` and `..`; empty for the directory that all others are in.
+    /// Its name: relative, without empty components, `.` and `..`; empty for the top directory.
     pub(super) path: Vec<u8>,
-    /// What it is.
+    /// What the member is.
     pub(super) kind: MemberKind,
     /// When it was modified.
-    pub(super) modified: Modified,
+    pub(super) modified: FileTime,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MemberKind {
     /// A file: these bytes of the archive. It ends within the archive.
     File { offset: u64, length: u64 },
-    /// A file that is not a stretch of the archive.
+    /// A file that is not one range of the archive.
     Unavailable(Unavailable),
-    /// Another name for the member that this names.
+    /// Another name for the member with this name.
     HardLink(Vec<u8>),
-    /// A symbolic link, a device, a pipe, or something unknown.
+    /// A symbolic link, a device, a pipe, or an unknown type.
     Special,
     /// A directory.
     Directory,
@@ -59,7 +60,7 @@ pub(super) struct Reader<'a, S> {
     modified: Option<Time>,
 }
 
-/// What the headers in front of a member say about it.
+/// The extension headers before a member.
 #[derive(Default)]
 struct Extensions {
     pax: Option<Pax>,
@@ -67,21 +68,21 @@ struct Extensions {
     long_link: Option<Vec<u8>>,
 }
 
-impl<'a, S: Source> Reader<'a, S> {
+impl<'a, S: ReadAt> Reader<'a, S> {
     pub(super) fn new(source: &'a S) -> Self {
         Self { source, at: 0, modified: None }
     }
 
-    /// The next member; `None` after the last. Nothing sensible comes after an error.
+    /// The next member; `None` after the last. Must not be called again after an error.
     pub(super) fn next(&mut self) -> Result<Option<Member>, ReadError> {
         let first = self.at;
         let mut extensions = Extensions::default();
         loop {
             let at = self.at;
-            let flawed = |flaw| ReadError::Archive(ArchiveError { offset: at, flaw });
+            let at_header = |kind| ReadError::Archive(ArchiveError { offset: at, kind });
             let Some(header) = self.header()? else {
                 return match extensions.any() {
-                    true => Err(flawed(ArchiveFlaw::ExtensionAlone)),
+                    true => Err(at_header(ArchiveErrorKind::ExtensionAlone)),
                     false => Ok(None),
                 };
             };
@@ -89,12 +90,12 @@ impl<'a, S: Source> Reader<'a, S> {
             match kind {
                 b'x' | b'g' | b'L' | b'K' => {
                     let body = self.extension(&header)?;
-                    self.extend(&mut extensions, kind, body).map_err(flawed)?;
+                    self.extend(&mut extensions, kind, body).map_err(at_header)?;
                 }
-                // A label names no file. Its "name" is free text.
+                // A volume label names no file; its "name" is free text.
                 b'V' => {
                     if extensions.any() {
-                        return Err(flawed(ArchiveFlaw::ExtensionAlone));
+                        return Err(at_header(ArchiveErrorKind::ExtensionAlone));
                     }
                     self.skip(header.size)?;
                 }
@@ -103,42 +104,46 @@ impl<'a, S: Source> Reader<'a, S> {
         }
     }
 
-    /// The header at this place; `None` for the end mark.
+    /// The header at the current position; `None` for the end mark.
     ///
-    /// POSIX: "At the end of the archive … two 512-octet logical records filled with binary zeros". One that is the
-    /// archive's last block is taken as well: no member can be lost behind it.
+    /// POSIX: "At the end of the archive … two 512-octet logical records filled with binary zeros".
+    /// A single one that is the archive's last block is accepted as well: no member can be hidden
+    /// behind it.
     fn header(&mut self) -> Result<Option<Header>, ReadError> {
         let at = self.at;
         let block = self.block()?;
         if block != [0; BLOCK_BYTES] {
-            let header = Header::parse(&block).map_err(|flaw| match (at, flaw) {
-                (0, ArchiveFlaw::Checksum) => match Compression::of(&block) {
+            let header = Header::parse(&block).map_err(|kind| match (at, kind) {
+                (0, ArchiveErrorKind::Checksum) => match Compression::detect(&block) {
                     Some(compression) => ReadError::Compressed(compression),
-                    None => error(at, ArchiveFlaw::NotAnArchive),
+                    None => error(at, ArchiveErrorKind::NotAnArchive),
                 },
-                (_, flaw) => error(at, flaw),
+                (_, kind) => error(at, kind),
             })?;
             return Ok(Some(header));
         }
         if self.source.length() - self.at >= BLOCK_BYTES as u64 && self.block()? != [0; BLOCK_BYTES]
         {
-            return Err(error(at, ArchiveFlaw::LoneZeroBlock));
+            return Err(error(at, ArchiveErrorKind::LoneZeroBlock));
         }
         Ok(None)
     }
 
-    /// The block at this place. The place is within the archive, or a block's padding beyond its end.
+    /// The block at the current position, which is in the archive, or up to a block's padding
+    /// beyond its end.
     fn block(&mut self) -> Result<Block, ReadError> {
         let end = self.at.checked_add(BLOCK_BYTES as u64);
         let Some(end) = end.filter(|end| *end <= self.source.length()) else {
             let mut start = [0; 8];
             let compression = (self.at == 0 && self.source.length() >= 8)
-                .then(|| self.source.read_exact_at(&mut start, 0).map(|()| Compression::of(&start)))
+                .then(|| {
+                    self.source.read_exact_at(&mut start, 0).map(|()| Compression::detect(&start))
+                })
                 .transpose()?
                 .flatten();
             return Err(match compression {
                 Some(compression) => ReadError::Compressed(compression),
-                None => error(self.at, ArchiveFlaw::Truncated),
+                None => error(self.at, ArchiveErrorKind::Truncated),
             });
         };
         let mut block = [0; BLOCK_BYTES];
@@ -147,7 +152,7 @@ impl<'a, S: Source> Reader<'a, S> {
         Ok(block)
     }
 
-    /// Moves behind data of `size` bytes and its padding, and says where the data is.
+    /// Moves behind data of `size` bytes and its padding, and returns where the data begins.
     fn skip(&mut self, size: u64) -> Result<u64, ReadError> {
         let begin = self.at;
         match begin.checked_add(size) {
@@ -156,17 +161,20 @@ impl<'a, S: Source> Reader<'a, S> {
                 self.at = end.next_multiple_of(BLOCK_BYTES as u64);
                 Ok(begin)
             }
-            _ => Err(error(begin.saturating_sub(BLOCK_BYTES as u64), ArchiveFlaw::BeyondEnd(size))),
+            _ => Err(error(
+                begin.saturating_sub(BLOCK_BYTES as u64),
+                ArchiveErrorKind::BeyondEnd(size),
+            )),
         }
     }
 
-    /// What an extension header has to say. POSIX: the size of such a header is its own, whatever another
-    /// extension says about the member.
+    /// The data of an extension header. POSIX: the size of such a header is its own, whatever
+    /// another extension says about the member.
     fn extension(&mut self, header: &Header) -> Result<Vec<u8>, ReadError> {
         let at = self.at - BLOCK_BYTES as u64;
         let length = match usize::try_from(header.size) {
             Ok(length) if length <= EXTENSION_MAX_BYTES => length,
-            _ => return Err(error(at, ArchiveFlaw::ExtensionTooLong(header.size))),
+            _ => return Err(error(at, ArchiveErrorKind::ExtensionTooLong(header.size))),
         };
         let begin = self.skip(header.size)?;
         let mut body = vec![0; length];
@@ -179,12 +187,12 @@ impl<'a, S: Source> Reader<'a, S> {
         extensions: &mut Extensions,
         kind: u8,
         body: Vec<u8>,
-    ) -> Result<(), ArchiveFlaw> {
+    ) -> Result<(), ArchiveErrorKind> {
         match kind {
             b'g' => {
-                // Between a member and what is said about it, a header about all others has no place.
+                // A header for all members is not allowed between a member and its extensions.
                 if extensions.any() {
-                    return Err(ArchiveFlaw::ExtensionTwice);
+                    return Err(ArchiveErrorKind::ExtensionTwice);
                 }
                 let global = Pax::parse(&body)?;
                 global.check_global()?;
@@ -197,7 +205,7 @@ impl<'a, S: Source> Reader<'a, S> {
         }
     }
 
-    /// The member that this header and its extensions tell of.
+    /// The member that this header and its extensions describe.
     fn member(
         &mut self,
         first: u64,
@@ -205,20 +213,20 @@ impl<'a, S: Source> Reader<'a, S> {
         extensions: Extensions,
     ) -> Result<Member, ReadError> {
         let at = self.at - BLOCK_BYTES as u64;
-        let flawed = |flaw| error(at, flaw);
+        let at_header = |kind| error(at, kind);
         let Extensions { pax, long_name, long_link } = extensions;
         let Pax { path, link_path, size: pax_size, modified, sparse, sparse_name } =
             pax.unwrap_or_default();
-        let size = one_size(pax_size, &header).map_err(flawed)?;
+        let size = one_size(pax_size, &header).map_err(at_header)?;
         let is_gnu = header.is_gnu();
         let name = sparse_name.or(path).or(long_name).unwrap_or(header.name);
         let link_name = link_path.or(long_link).unwrap_or(header.link_name);
-        let path = clean(&name).map_err(flawed)?;
-        // Old tars told directories by the slash alone, and GNU tar still looks at it.
+        let path = clean(&name).map_err(at_header)?;
+        // Old tars marked directories by the trailing slash alone, and GNU tar still looks at it.
         let is_file = matches!(header.kind, 0 | b'0' | b'7') && !name.ends_with(b"/");
         let bodiless = || match size {
             0 => Ok(()),
-            size => Err(flawed(ArchiveFlaw::DataOfNoFile(size))),
+            size => Err(at_header(ArchiveErrorKind::DataOfNoFile(size))),
         };
         let kind = match header.kind {
             _ if is_file && sparse => {
@@ -235,14 +243,14 @@ impl<'a, S: Source> Reader<'a, S> {
             }
             b'1' => {
                 bodiless()?;
-                MemberKind::HardLink(clean(&link_name).map_err(flawed)?)
+                MemberKind::HardLink(clean(&link_name).map_err(at_header)?)
             }
             b'2' | b'3' | b'4' | b'6' => {
                 bodiless()?;
                 MemberKind::Special
             }
             b'S' if !is_gnu || pax_size.is_some() => {
-                return Err(flawed(ArchiveFlaw::ForeignSparse));
+                return Err(at_header(ArchiveErrorKind::ForeignSparse));
             }
             b'S' => {
                 self.skip_sparse_map(header.map_goes_on)?;
@@ -253,26 +261,27 @@ impl<'a, S: Source> Reader<'a, S> {
                 self.skip(size)?;
                 MemberKind::Unavailable(Unavailable::Continuation)
             }
-            // GNU's incremental dumps: the names in a directory are its data.
+            // GNU's incremental dumps: the data of a directory is the list of its names.
             b'D' => {
                 self.skip(size)?;
                 MemberKind::Directory
             }
             // Solaris' PAX headers, and the long names of a GNU tar of 1990.
-            b'X' | b'N' => return Err(flawed(ArchiveFlaw::Type(header.kind.into()))),
+            b'X' | b'N' => return Err(at_header(ArchiveErrorKind::Type(header.kind.into()))),
             _ => {
                 self.skip(size)?;
                 MemberKind::Special
             }
         };
         if path.is_empty() && kind != MemberKind::Directory {
-            return Err(flawed(ArchiveFlaw::NoName));
+            return Err(at_header(ArchiveErrorKind::NoName));
         }
         let modified = modified.or(self.modified).unwrap_or((header.modified, 0)).into();
         Ok(Member { header: first, path, kind, modified })
     }
 
-    /// GNU's old sparse format: blocks of 21 entries, of which byte 504 says whether another one follows.
+    /// GNU's old sparse format: blocks of 21 entries, whose byte 504 says whether another block
+    /// follows.
     fn skip_sparse_map(&mut self, mut goes_on: bool) -> Result<(), ReadError> {
         while goes_on {
             goes_on = self.block()?[504] != 0;
@@ -286,10 +295,10 @@ impl Extensions {
         self.pax.is_some() || self.long_name.is_some() || self.long_link.is_some()
     }
 
-    /// Readers differ in whether it is the PAX header or the long name that counts; nobody writes both.
-    fn set_pax(&mut self, pax: Pax) -> Result<(), ArchiveFlaw> {
+    /// Readers differ in whether the PAX header or the long name counts; no program writes both.
+    fn set_pax(&mut self, pax: Pax) -> Result<(), ArchiveErrorKind> {
         if self.any() {
-            return Err(ArchiveFlaw::ExtensionTwice);
+            return Err(ArchiveErrorKind::ExtensionTwice);
         }
         self.pax = Some(pax);
         Ok(())
@@ -299,34 +308,34 @@ impl Extensions {
         &mut self,
         name: Vec<u8>,
         which: impl FnOnce(&mut Self) -> &mut Option<Vec<u8>>,
-    ) -> Result<(), ArchiveFlaw> {
+    ) -> Result<(), ArchiveErrorKind> {
         if self.pax.is_some() || which(self).replace(name).is_some() {
-            return Err(ArchiveFlaw::ExtensionTwice);
+            return Err(ArchiveErrorKind::ExtensionTwice);
         }
         Ok(())
     }
 }
 
-/// A long name ends with a NUL, and nothing comes after it.
-fn long_name(mut body: Vec<u8>) -> Result<Vec<u8>, ArchiveFlaw> {
+/// A long name ends with a NUL, and only NULs come after it.
+fn long_name(mut body: Vec<u8>) -> Result<Vec<u8>, ArchiveErrorKind> {
     let length = body.iter().position(|byte| *byte == 0).unwrap_or(body.len());
     if body[length..].iter().any(|byte| *byte != 0) {
-        return Err(ArchiveFlaw::NulInName);
+        return Err(ArchiveErrorKind::NulInName);
     }
     body.truncate(length);
     if body.is_empty() {
-        return Err(ArchiveFlaw::NoName);
+        return Err(ArchiveErrorKind::NoName);
     }
     Ok(body)
 }
 
-/// A PAX header's size counts (POSIX: it "shall override" the header's), where it says the same as the header
-/// or what eleven octal digits cannot say. In every other case a reader that does not know PAX headers
-/// sees other members in the same bytes.
-fn one_size(pax: Option<u64>, header: &Header) -> Result<u64, ArchiveFlaw> {
+/// The size in a PAX header counts (POSIX: it "shall override" the header's) if it equals the
+/// header's or does not fit into eleven octal digits. In every other case a reader that does not
+/// know PAX headers would see other members in the same bytes.
+fn one_size(pax: Option<u64>, header: &Header) -> Result<u64, ArchiveErrorKind> {
     match pax {
         Some(pax) if pax != header.size && pax <= OCTAL_SIZE_MAX => {
-            Err(ArchiveFlaw::SizesDisagree { pax, ustar: header.size })
+            Err(ArchiveErrorKind::SizesDisagree { pax, ustar: header.size })
         }
         Some(pax) => Ok(pax),
         None => Ok(header.size),
@@ -334,15 +343,15 @@ fn one_size(pax: Option<u64>, header: &Header) -> Result<u64, ArchiveFlaw> {
 }
 
 /// A name as a path inside the archive: `./a//b/` is `a/b`.
-fn clean(name: &[u8]) -> Result<Vec<u8>, ArchiveFlaw> {
+fn clean(name: &[u8]) -> Result<Vec<u8>, ArchiveErrorKind> {
     if name.starts_with(b"/") {
-        return Err(ArchiveFlaw::AbsoluteName);
+        return Err(ArchiveErrorKind::AbsoluteName);
     }
     let mut path = Vec::with_capacity(name.len());
     for component in name.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => {}
-            b".." => return Err(ArchiveFlaw::DotDot),
+            b".." => return Err(ArchiveErrorKind::DotDot),
             _ => {
                 if !path.is_empty() {
                     path.push(b'/');
@@ -354,6 +363,6 @@ fn clean(name: &[u8]) -> Result<Vec<u8>, ArchiveFlaw> {
     Ok(path)
 }
 
-fn error(offset: u64, flaw: ArchiveFlaw) -> ReadError {
-    ReadError::Archive(ArchiveError { offset, flaw })
+fn error(offset: u64, kind: ArchiveErrorKind) -> ReadError {
+    ReadError::Archive(ArchiveError { offset, kind })
 }

@@ -10,17 +10,17 @@ type Job = Box<dyn FnOnce() + Send>;
 
 const SECONDS: Duration = Duration::from_secs(20);
 
-fn pool(least: usize, most: usize, idle: Duration) -> (Entrance<Job>, Threads<Job>) {
+fn pool(least: usize, most: usize, idle: Duration) -> (TaskSender<Job>, Threads<Job>) {
     let size = Size { name: "test", least, most, queue: 20_000, idle };
     start(size, Arc::default(), |job: Job| job()).unwrap()
 }
 
-fn submit(pool: &Entrance<Job>, job: impl FnOnce() + Send + 'static) {
+fn submit(pool: &TaskSender<Job>, job: impl FnOnce() + Send + 'static) {
     assert!(pool.submit(Box::new(job)).is_ok(), "the queue is full");
 }
 
-fn threads(pool: &Entrance<Job>) -> usize {
-    pool.shared.staff().threads
+fn threads(pool: &TaskSender<Job>) -> usize {
+    pool.shared.state().threads
 }
 
 fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
@@ -142,7 +142,7 @@ fn threads_that_nobody_needs_end_and_come_back() {
         (0..6).for_each(|_| submit(&pool, gate.job()));
         (0..6).for_each(|_| gate.entered());
         assert_eq!(threads(&pool), 6, "round {round}");
-        let handles = pool.shared.staff().handles.len();
+        let handles = pool.shared.state().handles.len();
         assert_eq!(handles, 6, "round {round}: ended threads are kept");
         gate.open();
         wait_for("the threads stay", || threads(&pool) == 2);

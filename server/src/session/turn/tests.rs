@@ -13,11 +13,11 @@ use zput_common::{
 
 use super::*;
 use crate::{
-    desk::Lent,
+    context::TestContext,
     mounts::{Mounts, Policy},
-    session::Door,
+    session::Settings,
+    socket::{ReadySocket, Socket},
     store::{Clock, Store},
-    wire::{Socket, Wire},
     worker::{Buffers, Overheard},
 };
 
@@ -37,7 +37,7 @@ const BEGIN: &[u8] = b"\x00\x00\x00\x06\x07\x01k\x01\x00\x00";
 struct Bench {
     connection: Connection,
     peer: UnixStream,
-    lent: Lent,
+    lent: TestContext,
     overheard: Overheard,
     _dir: TempDir,
 }
@@ -50,24 +50,28 @@ impl Bench {
 
     /// And with a peer that has to move so many bytes a second.
     fn with(buffers: usize, min_rate: u64) -> Self {
-        Self::at(buffers, |door| Door { min_rate, ..door })
+        Self::at(buffers, |door| Settings { min_rate, ..door })
     }
 
     /// After the handshake at another door.
-    fn at(buffers: usize, other: impl FnOnce(Door) -> Door) -> Self {
+    fn at(buffers: usize, other: impl FnOnce(Settings) -> Settings) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let (ours, peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let config =
             ServerConfig { tls: None, allow_plaintext: true, limits: ServerLimits::default() };
-        let door =
-            other(Door { session: Arc::new(config), min_rate: 0, hurried: false, insiders: false });
+        let door = other(Settings {
+            session: Arc::new(config),
+            min_rate: 0,
+            must_request: false,
+            explains_failures: false,
+        });
         let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
-        let wire = Wire::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
+        let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (inbox, overheard) = Overheard::inbox();
-        let connection = Connection::new(wire, &door, "test".to_owned(), 1, Instant::now());
-        let mut lent = Lent::new(Mounts::of_store(store, policy), inbox);
+        let connection = Connection::new(socket, &door, "test".to_owned(), 1, Instant::now());
+        let mut lent = TestContext::new(Mounts::of_store(store, policy), inbox);
         lent.buffers = Buffers::new(buffers);
         let mut bench = Self { connection, peer, lent, overheard, _dir: dir };
         bench.shake_hands();
@@ -77,30 +81,30 @@ impl Bench {
     /// PROTOCOL 3: "The first frame in each direction is `Echo`: the two hellos".
     fn shake_hands(&mut self) {
         self.peer.write_all(HELLO).unwrap();
-        assert!(matches!(self.turn(), Verdict::Park(_)));
+        assert!(matches!(self.turn(), TurnOutcome::Park(_)));
         let mut answer = [0; 36];
         self.peer.read_exact(&mut answer).unwrap();
         let echo = [&[0, 17][..], HELLO, &[36], &answer].concat();
         self.peer.write_all(&[0, 0, 0, u8::try_from(echo.len()).unwrap()]).unwrap();
         self.peer.write_all(&echo).unwrap();
-        self.connection.wire().wake_for_test();
-        assert!(matches!(self.turn(), Verdict::Park(_)));
+        self.connection.socket().wake_for_test();
+        assert!(matches!(self.turn(), TurnOutcome::Park(_)));
         self.heard();
     }
 
-    fn turn(&mut self) -> Verdict {
-        self.connection.turn(&mut self.lent.desk())
+    fn turn(&mut self) -> TurnOutcome {
+        self.connection.turn(&mut self.lent.cx())
     }
 
     /// Has a request answered; gives how many bytes that took.
     fn serve(&mut self, request: &[u8]) -> usize {
         self.peer.write_all(request).unwrap();
-        self.connection.wire().wake_for_test();
-        assert!(matches!(self.turn(), Verdict::Park(_)));
+        self.connection.socket().wake_for_test();
+        assert!(matches!(self.turn(), TurnOutcome::Park(_)));
         while self.connection.ticket.is_some() {
             let done = self.overheard.done();
-            self.connection.deliver(done, &mut self.lent.desk()).unwrap();
-            assert!(matches!(self.turn(), Verdict::Park(_)));
+            self.connection.deliver(done, &mut self.lent.cx()).unwrap();
+            assert!(matches!(self.turn(), TurnOutcome::Park(_)));
         }
         self.heard()
     }
@@ -119,8 +123,8 @@ impl Bench {
 fn a_turn_ends_though_there_is_more_to_do() {
     let mut bench = Bench::new(1);
     bench.peer.write_all(&PING.repeat(1000)).unwrap();
-    bench.connection.wire().wake_for_test();
-    assert!(matches!(bench.turn(), Verdict::Again(_)));
+    bench.connection.socket().wake_for_test();
+    assert!(matches!(bench.turn(), TurnOutcome::Yield(_)));
     let pongs = bench.heard() / 5;
     // 512 KiB, and each ping costs at least one step of 4 KiB.
     assert!((1..=128).contains(&pongs), "{pongs} pings were answered in one turn");
@@ -130,8 +134,8 @@ fn a_turn_ends_though_there_is_more_to_do() {
     while heard < 1000 {
         turns += 1;
         assert!(turns < 1000, "{heard} pings were answered in {turns} turns");
-        if let Verdict::Park(_) = bench.turn() {
-            bench.connection.wire().wake_for_test();
+        if let TurnOutcome::Park(_) = bench.turn() {
+            bench.connection.socket().wake_for_test();
         }
         heard += bench.heard() / 5;
     }
@@ -143,17 +147,17 @@ fn a_turn_ends_though_there_is_more_to_do() {
 #[test]
 fn pings_keep_no_seat_for_a_peer_without_a_key() {
     let in_seconds = |n| Instant::now() + Duration::from_secs(n);
-    for (hurried, request, ends_in_10, ends_in_119) in
+    for (must_request, request, ends_in_10, ends_in_119) in
         [(true, PING, true, true), (false, PING, false, false), (true, LIST, false, false)]
     {
-        let mut bench = Bench::at(1, |door| Door { hurried, ..door });
+        let mut bench = Bench::at(1, |door| Settings { must_request, ..door });
         assert!(bench.serve(request) > 0, "it was answered");
         bench.connection.expire(in_seconds(9)).unwrap();
         assert!(bench.connection.phase.is_open());
         bench.connection.expire(in_seconds(11)).unwrap();
-        assert_eq!(!bench.connection.phase.is_open(), ends_in_10, "{hurried} {request:?}");
+        assert_eq!(!bench.connection.phase.is_open(), ends_in_10, "{must_request} {request:?}");
         let _over = bench.connection.expire(in_seconds(118));
-        assert_eq!(!bench.connection.phase.is_open(), ends_in_119, "{hurried} {request:?}");
+        assert_eq!(!bench.connection.phase.is_open(), ends_in_119, "{must_request} {request:?}");
     }
 }
 
@@ -163,45 +167,49 @@ fn pings_keep_no_seat_for_a_peer_without_a_key() {
 fn pings_keep_no_seat_beside_an_upload_that_stands_still() {
     // Request 8 in a frame: one byte and its digest; then the byte.
     let slice = [&b"\x00\x00\x00\x22\x08\x01"[..], Digest::of(b"x").as_bytes(), b"x"].concat();
-    for (hurried, request, yields) in
+    for (must_request, request, yields) in
         [(true, PING, true), (true, LIST, true), (true, &slice, false), (false, PING, false)]
     {
-        let mut bench = Bench::at(1, |door| Door { hurried, ..door });
+        let mut bench = Bench::at(1, |door| Settings { must_request, ..door });
         // Answer 7 in a frame: Begun.
         assert_eq!(bench.serve(BEGIN), 5);
         assert_eq!(bench.lent.keyless.count(), 1);
         for seconds in [60, 119, 121, 239] {
             bench.lent.ahead = Duration::from_secs(seconds);
-            let now = bench.lent.desk().now.instant;
+            let now = bench.lent.cx().now.instant;
             bench.connection.expire(now).unwrap();
             assert!(bench.connection.phase.is_open());
-            let stands_still = seconds > 120 && yields;
-            assert_eq!(bench.connection.yields(), stands_still, "{hurried} {request:?} {seconds}");
+            let stalled = seconds > 120 && yields;
+            assert_eq!(
+                bench.connection.is_evictable(),
+                stalled,
+                "{must_request} {request:?} {seconds}"
+            );
             // Its share is somebody else's.
-            assert_eq!(bench.lent.keyless.count(), usize::from(!stands_still));
+            assert_eq!(bench.lent.keyless.count(), usize::from(!stalled));
             assert!(bench.serve(request) > 0, "it was answered");
         }
         if !yields {
             continue;
         }
         // A source that was slow goes on, where there is a share for it.
-        let others: Vec<_> = (0..15).map(|_| bench.lent.keyless.permit().unwrap()).collect();
+        let others: Vec<_> = (0..15).map(|_| bench.lent.keyless.try_acquire().unwrap()).collect();
         assert_eq!(bench.serve(&slice), 5);
-        assert!(!bench.connection.yields() && bench.connection.phase.is_open());
-        assert!(bench.lent.keyless.permit().is_none());
+        assert!(!bench.connection.is_evictable() && bench.connection.phase.is_open());
+        assert!(bench.lent.keyless.try_acquire().is_none());
         for seconds in [300, 361] {
             bench.lent.ahead = Duration::from_secs(seconds);
-            let now = bench.lent.desk().now.instant;
+            let now = bench.lent.cx().now.instant;
             bench.connection.expire(now).unwrap();
             assert!(bench.serve(PING) > 0, "it was answered");
         }
-        let _last = bench.lent.keyless.permit().unwrap();
+        let _last = bench.lent.keyless.try_acquire().unwrap();
         bench.peer.write_all(&slice).unwrap();
-        bench.connection.wire().wake_for_test();
-        while !matches!(bench.turn(), Verdict::Close(_)) && bench.connection.phase.is_open() {
+        bench.connection.socket().wake_for_test();
+        while !matches!(bench.turn(), TurnOutcome::Close(_)) && bench.connection.phase.is_open() {
             if bench.connection.ticket.is_some() {
                 let done = bench.overheard.done();
-                bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
+                bench.connection.deliver(done, &mut bench.lent.cx()).unwrap();
             }
         }
         assert!(bench.heard() >= 5, "what was held is said to be");
@@ -216,11 +224,11 @@ fn a_connection_without_a_buffer_waits_for_one() {
     bench.peer.write_all(BEGIN).unwrap();
     bench.peer.write_all(b"\x00\x00\x00\x22\x08\x01").unwrap();
     bench.peer.write_all(&[7; 33]).unwrap();
-    bench.connection.wire().wake_for_test();
-    assert!(matches!(bench.turn(), Verdict::Park(_)), "the pool begins");
+    bench.connection.socket().wake_for_test();
+    assert!(matches!(bench.turn(), TurnOutcome::Park(_)), "the pool begins");
     let done = bench.overheard.done();
-    bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
-    assert!(matches!(bench.turn(), Verdict::Starved(_)));
+    bench.connection.deliver(done, &mut bench.lent.cx()).unwrap();
+    assert!(matches!(bench.turn(), TurnOutcome::AwaitBuffer(_)));
 }
 
 /// 61 s at 4,400 bytes are 268,400, of which 256 KiB may be owed. Answers that the peer does not take, as many as the socket holds.
@@ -230,12 +238,12 @@ fn stuck() -> Bench {
     let mut turns = 0;
     // The socket is full in both directions.
     while bench.peer.write(&PING.repeat(1000)).is_ok() {
-        bench.connection.wire().wake_for_test();
-        while let Verdict::Again(_) = bench.turn() {}
+        bench.connection.socket().wake_for_test();
+        while let TurnOutcome::Yield(_) = bench.turn() {}
         turns += 1;
         assert!(turns < 10_000, "a socket buffer has an end");
     }
-    assert!(matches!(bench.turn(), Verdict::Park(_)));
+    assert!(matches!(bench.turn(), TurnOutcome::Park(_)));
     bench
 }
 
@@ -245,7 +253,7 @@ fn who_takes_too_little_is_left() {
     let second = |n| Instant::now() + Duration::from_secs(n);
     assert!(bench.connection.deadline().unwrap() <= second(60), "it is watched");
     bench.connection.expire(second(59)).unwrap();
-    assert!(matches!(bench.connection.expire(second(61)), Err(End::Slow)));
+    assert!(matches!(bench.connection.expire(second(61)), Err(CloseReason::Slow)));
 }
 
 #[test]
@@ -255,7 +263,7 @@ fn who_takes_enough_may_go_on() {
     let (mut taken, mut turns) = (0, 0);
     bench.heard();
     while taken < 10_000 {
-        bench.connection.wire().wake_for_test();
+        bench.connection.socket().wake_for_test();
         bench.turn();
         taken += bench.heard();
         turns += 1;
@@ -271,14 +279,14 @@ fn who_sends_too_little_of_a_slice_is_left() {
     bench.peer.write_all(BEGIN).unwrap();
     bench.peer.write_all(b"\x00\x00\x00\x22\x08\x40").unwrap();
     bench.peer.write_all(&[7; 33]).unwrap();
-    bench.connection.wire().wake_for_test();
+    bench.connection.socket().wake_for_test();
     // The pool begins, and then it writes the one byte that came.
     for _ in 0..2 {
-        assert!(matches!(bench.turn(), Verdict::Park(_)));
+        assert!(matches!(bench.turn(), TurnOutcome::Park(_)));
         let done = bench.overheard.done();
-        bench.connection.deliver(done, &mut bench.lent.desk()).unwrap();
+        bench.connection.deliver(done, &mut bench.lent.cx()).unwrap();
     }
-    assert!(matches!(bench.turn(), Verdict::Park(_)));
+    assert!(matches!(bench.turn(), TurnOutcome::Park(_)));
     let second = |n| Instant::now() + Duration::from_secs(n);
     bench.connection.expire(second(59)).unwrap();
     assert!(bench.connection.phase.is_open());

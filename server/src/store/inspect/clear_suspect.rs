@@ -1,85 +1,89 @@
-//! Clearing a suspicion: all of a store is synced once more, read from the disk, and if nothing is missing it takes writes again
-//! (STORE, "Suspicion").
+//! Clearing a suspect store: the whole store is synced again and read from the disk. If nothing is
+//! missing or corrupt it takes writes again (STORE, "Suspicion").
 
 use std::io::ErrorKind;
 
 use super::{
-    Watcher,
+    Observer,
     check::{CheckReport, Depth},
 };
 use crate::{
     store::{
         Store, directories,
-        error::{Doing, StoreError},
-        layout::{STAGING, Shard, Shelf},
+        error::{Context, StoreError},
+        layout::{Area, STAGING, Shard},
     },
     sys::fs::{self, EntryKind},
 };
 
-/// What came of looking into a suspicion.
+/// The result of verifying a suspect store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clearing {
-    /// What was read, and what was found.
+pub struct ClearReport {
+    /// What was read and found.
     pub report: CheckReport,
-    /// Whether the store takes writes again: not if something was found, if the watcher stopped it, or if a sync failed
-    /// meanwhile.
+    /// Whether the store takes writes again. It does not if damage was found, if the observer
+    /// stopped the verification, or if another fsync failed meanwhile.
     pub cleared: bool,
 }
 
-/// All of a store was read from the disk, and nothing was wrong. Only [`Store::clear_suspicion`] finds that out.
+/// Proof that the whole store was read from the disk without finding damage. Only
+/// [`Store::clear_suspect`] makes one.
 #[derive(Debug)]
-pub(in crate::store) struct Sound(());
+pub(in crate::store) struct Clean(());
 
 impl Store {
-    /// Reads all of a suspect store from the disk; if nothing is wrong with it, it takes writes again. What is rotten is set
-    /// aside, and the store stays suspect: a second run may clear it. Nothing is done with a store that is not suspect.
+    /// Reads all of a suspect store from the disk. If nothing is wrong, the store takes writes
+    /// again. Corrupt files are quarantined, and the store then stays suspect: a second run may
+    /// clear it. A store that is not suspect is left alone (`None`).
     ///
     /// # Errors
-    /// [`StoreError::Verifying`] while somebody else does it; when a directory cannot be synced or read, and when something that is
-    /// rotten cannot be set aside. The store stays suspect then.
-    pub fn clear_suspicion(
+    /// [`StoreError::Verifying`] while another process verifies the store; when a directory cannot
+    /// be synced or read, or a corrupt file cannot be quarantined. The store then stays suspect.
+    pub fn clear_suspect(
         &self,
-        watcher: &mut dyn Watcher,
-    ) -> Result<Option<Clearing>, StoreError> {
-        let Some(inquiry) = self.inquire()? else { return Ok(None) };
-        directories::mend(self.syncs())?;
+        watcher: &mut dyn Observer,
+    ) -> Result<Option<ClearReport>, StoreError> {
+        let Some(verification) = self.begin_verification()? else { return Ok(None) };
+        directories::repair(self.fsync())?;
         self.sync_directories()?;
         self.evict_uploads()?;
         let report = self.check_to(Depth::Bytes, watcher)?;
-        let is_sound = report.damaged.is_empty() && !report.stopped;
-        let cleared = is_sound && inquiry.dismiss(Sound(()))?;
-        Ok(Some(Clearing { report, cleared }))
+        let is_clean = report.damaged.is_empty() && !report.stopped;
+        let cleared = is_clean && verification.clear(Clean(()))?;
+        Ok(Some(ClearReport { report, cleared }))
     }
 
-    /// Makes durable what the directories say, as far as the kernel knows that it is not.
+    /// Syncs every directory again, so that entries the kernel still holds dirty reach the disk.
     fn sync_directories(&self) -> Result<(), StoreError> {
         let shards =
-            Shelf::ALL.into_iter().flat_map(|shelf| Shard::all().map(move |s| s.on(shelf)));
-        let shelves = Shelf::ALL.map(Shelf::name);
-        let others = directories::SMALL.into_iter().chain(["."]);
-        let above = shelves.into_iter().chain(others).map(str::to_owned);
-        for path in shards.chain(above) {
-            let dir = fs::open_dir(self.root(), &path).reading("open a directory", path)?;
-            self.syncs().dir(dir)?;
+            Area::ALL.into_iter().flat_map(|area| Shard::all().map(move |s| s.dir_in(area)));
+        let areas = Area::ALL.map(Area::name);
+        let other_dirs = directories::NON_OBJECT_DIRS.into_iter().chain(["."]);
+        let parents = areas.into_iter().chain(other_dirs).map(str::to_owned);
+        for path in shards.chain(parents) {
+            let dir = fs::open_dir(self.root(), &path).context_read("open a directory", path)?;
+            self.fsync().dir(dir)?;
         }
         Ok(())
     }
 
-    /// What is claimed of an upload that was cut off is then compared with what the disk has of it.
+    /// Drops interrupted uploads from the page cache, so that a later claim is compared with the
+    /// disk.
     fn evict_uploads(&self) -> Result<(), StoreError> {
         let staging = self.staging()?;
-        for name in fs::names(&staging).reading("read a directory", STAGING)? {
-            let name = name.reading("read a directory", STAGING)?;
-            // It may be placed or given up by now, and what is no file is no upload.
-            let found = fs::identity_at(&staging, &name);
+        for name in fs::names(&staging).context_read("read a directory", STAGING)? {
+            let name = name.context_read("read a directory", STAGING)?;
+            // An upload may be committed or discarded by now; anything but a regular file is not an
+            // upload.
+            let found = fs::stat_at(&staging, &name);
             if !found.is_ok_and(|found| found.kind == EntryKind::File) {
                 continue;
             }
             match fs::open_read(&staging, &name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 file => {
-                    let file = file.reading("open an upload", format!("{STAGING}/{name}"))?;
-                    self.syncs().evict(file)?;
+                    let file = file.context_read("open an upload", format!("{STAGING}/{name}"))?;
+                    self.fsync().evict(file)?;
                 }
             }
         }

@@ -1,85 +1,84 @@
-//! Looking at every file of a store: whether it is what its record says, and whether it is where it belongs (STORE, "Scrub" and
-//! "Check").
+//! Inspecting every file of a store: whether the file is what its record says, and whether it is in
+//! its place (STORE, "Scrub" and "Check").
 //!
 //! ```text
-//!               clear         all of it from the disk, because a sync failed
+//!            clear_suspect      all of it from the disk, because an fsync failed
 //!                 │
-//!   scrub       check         every byte; every name
+//!   scrub       check           every byte; every name
 //!     │ ╲       │   │
-//!     │  state  │  small      where the next run goes on; accounts, invites, keys
+//!     │  state  │  small_files  where the next run continues; accounts, invites, keys
 //!     │         │
-//!   verify ── walk            one file against its record; all of them in order
+//!   verify ── file_ref          one file against its record; all of them in order
 //!     │
-//!   quarantine                what is rotten is set aside
+//!   quarantine                  moves corrupt files aside
 //! ```
 //!
-//! No key is needed, and nothing is repaired.
+//! This needs no key, and repairs nothing.
 
 mod check;
-#[path = "clear_suspect.rs"]
-mod clear;
+mod clear_suspect;
+mod file_ref;
 mod quarantine;
 mod scrub;
-#[path = "small_files.rs"]
-mod small;
+mod small_files;
 mod state;
 mod verify;
-#[path = "file_ref.rs"]
-mod walk;
 
 use std::ops::ControlFlow;
 
 use super::{
     error::StoreError,
-    layout::{Shard, Shelf},
+    layout::{Area, Shard},
 };
 
-pub(super) use self::clear::Sound;
+pub(super) use self::clear_suspect::Clean;
 pub use self::{
     check::{CheckReport, Leftovers},
-    clear::Clearing,
+    clear_suspect::ClearReport,
     scrub::{ReadFrom, ScrubOptions, ScrubReport, Share},
     state::LastScrub,
 };
 
-/// Something that should not be: a file that is not what its record says, or one that no store makes.
+/// A file that is not what its record says, or that no store makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// Which file, from the store's directory.
+    /// The file's path from the store's directory.
     pub file: String,
-    /// The key of its object, where its record still says so.
+    /// The key of the file's object, if its record is readable.
     pub key: Option<String>,
-    /// What is wrong with it.
+    /// What is wrong with the file, in words.
     pub what: String,
-    /// Where it was set aside, from the store's directory.
+    /// The path in quarantine that the file was moved to, from the store's directory; `None` where
+    /// it was left in place.
     pub quarantined: Option<String>,
 }
 
 impl Damage {
-    /// A directory of a shard that cannot be read.
+    /// Damage of a shard whose directory cannot be read.
     fn of_shard(shard: Shard, error: &StoreError) -> Self {
         let file = match error {
             StoreError::Unreadable { file, .. } => file.clone(),
-            _ => shard.on(Shelf::Objects),
+            _ => shard.dir_in(Area::Objects),
         };
         Self { file, key: None, what: error.to_string(), quarantined: None }
     }
 }
 
-/// Whoever looks on while a store is inspected.
-pub trait Watcher {
-    /// So many bytes were read. Whether to go on; it may take its time to say so.
-    fn read(&mut self, bytes: u64) -> ControlFlow<()>;
+/// Receives the progress and the findings of an inspection.
+pub trait Observer {
+    /// `bytes` more bytes were read. Returns whether to continue. The call may block to limit the
+    /// rate.
+    fn on_read(&mut self, bytes: u64) -> ControlFlow<()>;
 
-    /// This was found.
-    fn found(&mut self, damage: &Damage);
+    /// Damage was found.
+    fn on_damage(&mut self, damage: &Damage);
 }
 
-/// Sees everything, says nothing, and stops nothing.
-impl Watcher for () {
-    fn read(&mut self, _bytes: u64) -> ControlFlow<()> {
+/// Ignores everything and never stops the inspection.
+impl Observer for () {
+    fn on_read(&mut self, _bytes: u64) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    fn found(&mut self, _damage: &Damage) {}
+    fn on_damage(&mut self, _damage: &Damage) {}
 }

@@ -1,58 +1,65 @@
-//! Setting aside what is rotten: out of the way of those who get, and there for those who want to save what can be saved.
+//! Moving corrupt files out of the way of readers, into a directory from which their bytes can
+//! still be recovered.
 
 use std::{io::ErrorKind, ops::ControlFlow};
 
 use super::{
+    file_ref::{FileRef, ParsedName},
     scrub::ReadFrom,
     verify::{Reader, Verified},
-    walk::{Named, Spot},
 };
 use crate::{
     store::{
         Store, directories,
-        error::{Doing, StoreError},
+        error::{Context, StoreError},
         layout::QUARANTINE,
         shard::LockedShard,
     },
     sys::fs,
 };
 
-/// Files of one name that may lie in quarantine.
-const NAMESAKES_MAX: u32 = 1000;
+/// Most files of one name in quarantine.
+const SAME_NAME_MAX: u32 = 1000;
 
-/// What became of a file that was found rotten.
-pub(super) enum Aside {
-    /// It is at this path now.
+/// What happened to a file that was found corrupt.
+pub(super) enum Quarantined {
+    /// It was moved to this path, from the store's directory.
     Moved(String),
-    /// It cannot have a second name, and stays where it is.
-    Stays,
-    /// A second look found it whole, or gone.
-    Unfounded,
+    /// It cannot be linked into the quarantine, and was left in place.
+    LeftInPlace,
+    /// A second look found the file intact, or gone.
+    NotCorrupt,
 }
 
 impl Store {
-    /// Looks at a file that was found rotten once more, from the disk, while nobody changes its shard; if it still is, it gets a
-    /// name in quarantine and loses its own. Returns the new one's path.
+    /// Verifies a corrupt file once more, from the disk, while the shard's lock keeps writers out.
+    /// A file that is still corrupt gets a name in quarantine and loses its own.
     ///
-    /// Both happen in the order of a delete: at every moment it has a durable name.
-    pub(super) fn set_aside(&self, spot: &Spot, named: Named) -> Result<Aside, StoreError> {
+    /// Both steps happen in the order of a delete: at every moment the file has a durable name.
+    pub(super) fn quarantine(
+        &self,
+        file_ref: &FileRef,
+        parsed: ParsedName,
+    ) -> Result<Quarantined, StoreError> {
         if self.is_read_only() {
-            return Ok(Aside::Stays);
+            return Ok(Quarantined::LeftInPlace);
         }
-        let shard = LockedShard::exclusive(self.syncs(), spot.shard())?;
+        let shard = LockedShard::exclusive(self.fsync(), file_ref.shard())?;
         let mut go_on = |_| ControlFlow::Continue(());
         let mut reader = Reader { from: ReadFrom::Disk, read: &mut go_on, block: &mut Vec::new() };
-        match self.verify(spot, named, &mut reader)? {
-            Verified::Rotten(..) => {}
-            Verified::Whole(_) | Verified::Gone | Verified::Stopped => return Ok(Aside::Unfounded),
+        match self.verify(file_ref, parsed, &mut reader)? {
+            Verified::Corrupt(..) => {}
+            Verified::Intact(_) | Verified::Missing | Verified::Stopped => {
+                return Ok(Quarantined::NotCorrupt);
+            }
         }
         let missing = || StoreError::Missing(QUARANTINE.to_owned());
-        let quarantine = directories::open(self.syncs(), QUARANTINE)?.ok_or_else(missing)?;
-        let from = shard.dir_to_change(spot.shelf())?;
-        let wanted = format!("{}-{}", spot.shelf().name(), spot.file_name());
-        let linked = (0..NAMESAKES_MAX)
+        let quarantine = directories::open(self.fsync(), QUARANTINE)?.ok_or_else(missing)?;
+        let from = shard.dir_for_write(file_ref.area())?;
+        let wanted = format!("{}-{}", file_ref.area().name(), file_ref.file_name());
+        let linked = (0..SAME_NAME_MAX)
             .map(|n| if n == 0 { wanted.clone() } else { format!("{wanted}.{n}") })
-            .find_map(|name| match fs::link(from, spot.file_name(), &quarantine, &name) {
+            .find_map(|name| match fs::link(from, file_ref.file_name(), &quarantine, &name) {
                 Ok(()) => Some(Ok(name)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
                 Err(error) => Some(Err(error)),
@@ -60,21 +67,23 @@ impl Store {
             .unwrap_or_else(|| Err(ErrorKind::AlreadyExists.into()));
         let name = match linked {
             // A directory, or a file that may not be changed (link(2), EPERM).
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Aside::Stays),
-            linked => linked.doing_to("set a file aside", spot.path())?,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Ok(Quarantined::LeftInPlace);
+            }
+            linked => linked.context_file("set a file aside", file_ref.path())?,
         };
-        self.syncs().dir(&quarantine)?;
-        shard.unlink(spot.shelf(), spot.file_name())?;
-        self.syncs().dir(from)?;
-        Ok(Aside::Moved(format!("{QUARANTINE}/{name}")))
+        self.fsync().dir(&quarantine)?;
+        shard.unlink(file_ref.area(), file_ref.file_name())?;
+        self.fsync().dir(from)?;
+        Ok(Quarantined::Moved(format!("{QUARANTINE}/{name}")))
     }
 
-    /// How many files were set aside.
+    /// Number of files in quarantine.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub(crate) fn quarantined(&self) -> Result<u64, StoreError> {
-        let Some(quarantine) = directories::open(self.syncs(), QUARANTINE)? else { return Ok(0) };
-        Ok(fs::names(quarantine).reading("read a directory", QUARANTINE)?.count() as u64)
+    pub(crate) fn count_quarantined(&self) -> Result<u64, StoreError> {
+        let Some(quarantine) = directories::open(self.fsync(), QUARANTINE)? else { return Ok(0) };
+        Ok(fs::names(quarantine).context_read("read a directory", QUARANTINE)?.count() as u64)
     }
 }

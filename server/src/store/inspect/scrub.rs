@@ -1,4 +1,4 @@
-//! A scrub: every byte of every file, or of a share of them, against its record.
+//! A scrub: every byte of every file, or of a share of the files, against its record.
 
 use std::{
     ops::ControlFlow,
@@ -7,40 +7,40 @@ use std::{
 };
 
 use super::{
-    Damage, Watcher,
-    quarantine::Aside,
+    Damage, Observer,
+    file_ref::FileRef,
+    quarantine::Quarantined,
     state::{self, LastScrub, State, Tally},
     verify::{Reader, Verified},
-    walk::Spot,
 };
 use crate::store::{
     Store,
-    error::{Rot, StoreError},
+    error::{Corruption, StoreError},
     layout::Shard,
 };
 
-/// How often it is written down how far a scrub has come.
-const KEPT_EVERY: Duration = Duration::from_secs(10);
+/// How often a scrub saves its position.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
 
-/// Shards of a store.
+/// Number of shards in a store.
 const SHARDS: u32 = 256;
 
-/// From where files are read.
+/// Where file contents are read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// As everybody reads them: what is in memory is taken for what is on the disk.
+    /// From the page cache, as every reader does: cached bytes are trusted to be on the disk.
     #[default]
     PageCache,
-    /// From the disk: what is in memory is synced and dropped first.
+    /// From the disk: cached pages are synced and dropped first.
     Disk,
 }
 
-/// How much of a store one run looks at: one `n`th.
+/// The share of a store that one run covers: one `n`th, with `n` from 1 to 256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share(u32);
 
 impl Share {
-    /// All of it.
+    /// The whole store.
     pub const ALL: Self = Self(1);
 
     fn shards(self) -> usize {
@@ -51,7 +51,7 @@ impl Share {
 impl FromStr for Share {
     type Err = &'static str;
 
-    /// Reads `1/30`.
+    /// Parses `1/30`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("1/").and_then(|n| n.parse().ok()) {
             Some(n) if (1..=SHARDS).contains(&n) => Ok(Self(n)),
@@ -60,44 +60,45 @@ impl FromStr for Share {
     }
 }
 
-/// How to scrub.
+/// Options of a scrub.
 #[derive(Clone, Copy, Debug)]
 pub struct ScrubOptions {
-    /// How much.
+    /// How much of the store to read.
     pub share: Share,
-    /// From where.
+    /// Where to read it from.
     pub from: ReadFrom,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScrubReport {
-    /// Files that were looked at.
+    /// Number of files that were read.
     pub files: u64,
-    /// Bytes of payload that were read of those that are whole.
+    /// Bytes of payload of the intact ones.
     pub bytes: u64,
-    /// What was found, in the order it was.
+    /// The damage that was found, in the order of discovery.
     pub damaged: Vec<Damage>,
-    /// The pass that ended with this run, if one did.
+    /// The pass over the whole store that ended with this run, if one did.
     pub pass: Option<LastScrub>,
-    /// Whether the watcher stopped it.
+    /// Whether the observer stopped the run.
     pub stopped: bool,
-    /// Whether nothing could be written down or set aside, because the store is read-only: the next run begins where this one
-    /// did.
+    /// Whether the store is read-only. Nothing was quarantined then and the position was not saved:
+    /// the next run begins where this one did.
     pub read_only: bool,
 }
 
 impl Store {
-    /// Holds every file, or the next share of them, against its record. What is rotten is set aside; nothing is repaired. A run begins
-    /// where the last one ended or was stopped, and stops at the end of a pass over the store.
+    /// Verifies every file, or the next share of them, against its record. Corrupt files are
+    /// quarantined; nothing is repaired. A run begins where the last one ended or was stopped, and
+    /// ends at the latest at the end of a pass over the store.
     ///
     /// # Errors
-    /// When the store's directories cannot be read, or what was found cannot be set aside or written down. A file that cannot be
-    /// read is damage, and no error.
+    /// When the store's directories cannot be read, or a file cannot be quarantined, or the
+    /// position cannot be saved. A file that cannot be read is damage and not an error.
     pub fn scrub(
         &self,
         options: ScrubOptions,
-        watcher: &mut dyn Watcher,
+        watcher: &mut dyn Observer,
     ) -> Result<ScrubReport, StoreError> {
         let state = self.scrub_state()?;
         let mut run = Run {
@@ -106,14 +107,14 @@ impl Store {
             watcher,
             block: Vec::new(),
             state,
-            kept: Instant::now(),
+            saved_at: Instant::now(),
             report: ScrubReport { read_only: self.is_read_only(), ..ScrubReport::default() },
         };
-        let first = run.state.after.as_ref().map_or(0, |spot| spot.shard().0);
+        let first = run.state.after.as_ref().map_or(0, |file_ref| file_ref.shard().0);
         for shard in Shard::all().skip(first.into()).take(options.share.shards()) {
             if run.shard(shard)?.is_break() {
                 run.report.stopped = true;
-                self.keep_scrub_state(&run.state)?;
+                self.save_scrub_state(&run.state)?;
                 return Ok(run.report);
             }
         }
@@ -124,109 +125,110 @@ impl Store {
 struct Run<'a> {
     store: &'a Store,
     from: ReadFrom,
-    watcher: &'a mut dyn Watcher,
+    watcher: &'a mut dyn Observer,
     block: Vec<u8>,
     state: State,
-    kept: Instant,
+    saved_at: Instant,
     report: ScrubReport,
 }
 
 impl Run<'_> {
     fn shard(&mut self, shard: Shard) -> Result<ControlFlow<()>, StoreError> {
-        let spots = match self.store.spots(shard, self.state.after.as_ref()) {
-            Err(error) if error.is_of_one_file() => {
+        let files = match self.store.files(shard, self.state.after.as_ref()) {
+            Err(error) if error.is_unreadable_file() => {
                 self.count(0, 1);
-                self.found(Damage::of_shard(shard, &error));
+                self.on_damage(Damage::of_shard(shard, &error));
                 return Ok(ControlFlow::Continue(()));
             }
-            spots => spots?,
+            files => files?,
         };
-        for spot in spots {
-            if self.file(&spot)?.is_break() {
+        for file_ref in files {
+            if self.file(&file_ref)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            self.state.after = Some(spot);
-            if self.kept.elapsed() >= KEPT_EVERY {
-                self.store.keep_scrub_state(&self.state)?;
-                self.kept = Instant::now();
+            self.state.after = Some(file_ref);
+            if self.saved_at.elapsed() >= SAVE_EVERY {
+                self.store.save_scrub_state(&self.state)?;
+                self.saved_at = Instant::now();
             }
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    fn file(&mut self, spot: &Spot) -> Result<ControlFlow<()>, StoreError> {
-        let Some(named) = spot.named() else {
-            // Whoever put it there may want it; a check tells of it.
+    fn file(&mut self, file_ref: &FileRef) -> Result<ControlFlow<()>, StoreError> {
+        let Some(parsed) = file_ref.parse_name() else {
+            // The operator may have put this file there; a check reports it.
             return Ok(ControlFlow::Continue(()));
         };
         let watcher = &mut *self.watcher;
-        let mut read = |bytes| watcher.read(bytes);
+        let mut read = |bytes| watcher.on_read(bytes);
         let mut reader = Reader { from: self.from, read: &mut read, block: &mut self.block };
-        let (what, key) = match self.store.verify(spot, named, &mut reader) {
+        let (what, key) = match self.store.verify(file_ref, parsed, &mut reader) {
             Ok(Verified::Stopped) => return Ok(ControlFlow::Break(())),
-            Ok(Verified::Gone) => return Ok(ControlFlow::Continue(())),
-            Ok(Verified::Whole(object)) => {
-                let is_twin = self.store.has_twin(spot, named, &object)?;
-                self.count(object.info().length, u64::from(is_twin));
-                if is_twin {
-                    // Nobody knows which of the two is meant, so both stay.
-                    self.found(Damage {
-                        file: spot.path(),
+            Ok(Verified::Missing) => return Ok(ControlFlow::Continue(())),
+            Ok(Verified::Intact(object)) => {
+                let is_duplicate = self.store.has_duplicate(file_ref, parsed, &object)?;
+                self.count(object.info().length, u64::from(is_duplicate));
+                if is_duplicate {
+                    // Which of the two files is the right one cannot be told, so both stay.
+                    self.on_damage(Damage {
+                        file: file_ref.path(),
                         key: Some(object.key().to_string()),
-                        what: Rot::Twins.to_string(),
+                        what: Corruption::DuplicateVersion.to_string(),
                         quarantined: None,
                     });
                 }
                 return Ok(ControlFlow::Continue(()));
             }
-            Ok(Verified::Rotten(rot, object)) => {
+            Ok(Verified::Corrupt(rot, object)) => {
                 (Ok(rot), object.map(|object| object.key().to_string()))
             }
             Err(error) => (Err(error), None),
         };
         let quarantined = match what {
-            // Somebody may have replaced it meanwhile, or a second look finds it whole.
-            Ok(_) => match self.store.set_aside(spot, named)? {
-                Aside::Moved(path) => Some(path),
-                Aside::Stays => None,
-                Aside::Unfounded => return Ok(ControlFlow::Continue(())),
+            // A writer may have replaced the file meanwhile, or the second look may find it intact.
+            Ok(_) => match self.store.quarantine(file_ref, parsed)? {
+                Quarantined::Moved(path) => Some(path),
+                Quarantined::LeftInPlace => None,
+                Quarantined::NotCorrupt => return Ok(ControlFlow::Continue(())),
             },
-            // A cable may be loose: what cannot be read stays where it is.
+            // The cause may be a loose cable: a file that cannot be read stays in place.
             Err(_) => None,
         };
         let what = what.map_or_else(|error| error.to_string(), |rot| rot.to_string());
         self.count(0, 1);
-        self.found(Damage { file: spot.path(), key, what, quarantined });
+        self.on_damage(Damage { file: file_ref.path(), key, what, quarantined });
         Ok(ControlFlow::Continue(()))
     }
 
-    fn found(&mut self, damage: Damage) {
-        self.watcher.found(&damage);
+    fn on_damage(&mut self, damage: Damage) {
+        self.watcher.on_damage(&damage);
         self.report.damaged.push(damage);
     }
 
     fn count(&mut self, bytes: u64, damaged: u64) {
         self.report.files += 1;
         self.report.bytes += bytes;
-        let Tally { files, bytes: read, damaged: rotten } = &mut self.state.so_far;
+        let Tally { files, bytes: read, damaged: corrupt } = &mut self.state.so_far;
         *files += 1;
         *read += bytes;
-        *rotten += damaged;
+        *corrupt += damaged;
     }
 
-    /// The run did what it had to do, up to the shard `next`.
+    /// Ends a run that covered its share. `next` is the first shard that it did not cover.
     fn end(mut self, next: usize) -> Result<ScrubReport, StoreError> {
         if next >= SHARDS as usize {
             let Tally { files, bytes, damaged } = self.state.so_far;
-            let finished = state::seconds(self.store);
+            let finished = state::now_seconds(self.store);
             let pass = LastScrub { finished, files, bytes, damaged };
             self.report.pass = Some(pass);
             self.state = State { after: None, so_far: Tally::default(), last: Some(pass) };
         } else {
-            // Not behind the last file of the share, which may lie shards before its end.
-            self.state.after = Some(Spot::before(Shard(next as u8)));
+            // The next run begins at this shard, not behind the last file of the share, which may
+            // lie some shards before its end.
+            self.state.after = Some(FileRef::before(Shard(next as u8)));
         }
-        self.store.keep_scrub_state(&self.state)?;
+        self.store.save_scrub_state(&self.state)?;
         Ok(self.report)
     }
 }

@@ -1,4 +1,4 @@
-//! The small files: whether they can be understood.
+//! Whether the small files of a store can be parsed.
 
 use std::os::fd::AsFd as _;
 
@@ -6,7 +6,7 @@ use super::{Damage, scrub::ReadFrom};
 use crate::{
     store::{
         Account, Store, directories,
-        error::{Doing, StoreError},
+        error::{Context, StoreError},
         init, invites,
         layout::{CLIENTS, INVITES, SERVER_KEY_FILE, STORE_FILE, TEMPORARY_PREFIX},
         server_key, small_file,
@@ -14,25 +14,26 @@ use crate::{
     sys::fs,
 };
 
-/// What the names of accounts and invites end with. Other files there are none of the store's.
+/// The suffix of account and invite files. Other files in their directories are not the store's.
 const SUFFIX: &str = ".toml";
 
-/// What is in a directory, as far as somebody counts on it, and how it is understood.
-struct Kind {
+/// A directory of small files that requests depend on, and the parser of those files.
+struct SmallFileKind {
     dir: &'static str,
     parse: fn(&str) -> Result<(), String>,
 }
 
-const KINDS: [Kind; 2] = [
-    Kind { dir: CLIENTS, parse: |text| Account::parse(text).map(drop) },
-    Kind { dir: INVITES, parse: |text| invites::parse_invite(text).map(drop) },
+const SMALL_FILES: [SmallFileKind; 2] = [
+    SmallFileKind { dir: CLIENTS, parse: |text| Account::parse(text).map(drop) },
+    SmallFileKind { dir: INVITES, parse: |text| invites::parse_invite(text).map(drop) },
 ];
 
 impl Store {
-    /// Reads the small files that are written once and counted on from then on. Gives those that are damaged.
-    pub(super) fn damaged_small_files(&self, from: ReadFrom) -> Result<Vec<Damage>, StoreError> {
+    /// Reads the small files that are written once and relied on from then on, and returns the
+    /// damaged ones.
+    pub(super) fn corrupt_small_files(&self, from: ReadFrom) -> Result<Vec<Damage>, StoreError> {
         let mut damaged = Vec::new();
-        let mut look = |file: String, found: Result<(), StoreError>| {
+        let mut record_damage = |file: String, found: Result<(), StoreError>| {
             if let Err(error) = found {
                 damaged.push(Damage {
                     file,
@@ -47,25 +48,25 @@ impl Store {
             (SERVER_KEY_FILE, |text: &str| server_key::parse(text).map(drop)),
         ] {
             let missing = || StoreError::Missing(name.to_owned());
-            let text = small_file::read_from(self.syncs(), self.root(), name, name, from);
+            let text = small_file::read_from(self.fsync(), self.root(), name, name, from);
             let found = text.and_then(|text| parse(&text.ok_or_else(missing)?));
-            look(name.to_owned(), found);
+            record_damage(name.to_owned(), found);
         }
-        for Kind { dir, parse } in KINDS {
-            let Some(fd) = directories::open(self.syncs(), dir)? else { continue };
-            for name in fs::names(&fd).reading("read a directory", dir)? {
-                let name = name.reading("read a directory", dir)?;
+        for SmallFileKind { dir, parse } in SMALL_FILES {
+            let Some(fd) = directories::open(self.fsync(), dir)? else { continue };
+            for name in fs::names(&fd).context_read("read a directory", dir)? {
+                let name = name.context_read("read a directory", dir)?;
                 if name.starts_with(TEMPORARY_PREFIX) || !name.ends_with(SUFFIX) {
                     continue;
                 }
                 let file = format!("{dir}/{name}");
-                let text = small_file::read_from(self.syncs(), fd.as_fd(), &name, &file, from);
+                let text = small_file::read_from(self.fsync(), fd.as_fd(), &name, &file, from);
                 let found = text.and_then(|text| match text.map(|text| parse(&text)) {
-                    // An invite may have been spent meanwhile.
+                    // An invite may have been redeemed, and its file removed, meanwhile.
                     None | Some(Ok(())) => Ok(()),
                     Some(Err(what)) => Err(StoreError::Account { file: file.clone(), what }),
                 });
-                look(file, found);
+                record_damage(file, found);
             }
         }
         Ok(damaged)

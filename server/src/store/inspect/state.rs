@@ -1,41 +1,41 @@
-//! What a scrub remembers: `scrub.toml` in the store's directory.
+//! The position of the last scrub: `scrub.toml` in the store's directory.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::walk::Spot;
+use super::file_ref::FileRef;
 use crate::store::{FORMAT, Store, error::StoreError, layout::SCRUB_FILE, small_file};
 
 const COMMENT: &str =
     "# Where the last scrub of this store ended. Without this file the next one begins anew.\n";
 
-/// A pass over the whole store that ended.
+/// A completed pass over the whole store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LastScrub {
-    /// When, in seconds since 1970.
+    /// When the pass ended, in seconds since 1970.
     pub finished: u64,
-    /// Files that were looked at.
+    /// Number of files that were read.
     pub files: u64,
     /// Bytes of payload that were read.
     pub bytes: u64,
-    /// Files that were damaged.
+    /// Number of damaged files.
     pub damaged: u64,
 }
 
-/// The pass under way, and the one before.
+/// The pass in progress, and the previous one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
-    /// The last file that was looked at; none at the beginning of a pass.
-    pub(super) after: Option<Spot>,
-    /// What the pass under way has come to so far.
+    /// The last file that was read; `None` at the beginning of a pass.
+    pub(super) after: Option<FileRef>,
+    /// The counts of the pass in progress.
     pub(super) so_far: Tally,
-    /// The last pass that ended.
+    /// The last completed pass.
     pub(super) last: Option<LastScrub>,
 }
 
-/// What a pass has come to.
+/// The counts of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tally {
@@ -54,13 +54,14 @@ struct Text {
 }
 
 impl Store {
-    /// What the last scrub left. A file that cannot be understood counts as none: the next pass begins anew, and nothing is lost.
+    /// Loads the position. A file that cannot be read or parsed counts as missing: the next pass
+    /// then begins at the first file, and nothing is lost.
     pub(super) fn scrub_state(&self) -> Result<State, StoreError> {
         let text = match small_file::read(self.root(), SCRUB_FILE, SCRUB_FILE) {
             Ok(None) => return Ok(State::default()),
             Ok(Some(text)) => text,
-            // Another user's, perhaps. What is written next takes its place.
-            Err(error) if error.is_of_one_file() => {
+            // The file may belong to another user. The next save replaces it.
+            Err(error) if error.is_unreadable_file() => {
                 tracing::warn!(%error, "the scrub begins anew");
                 return Ok(State::default());
             }
@@ -77,35 +78,35 @@ impl Store {
         })
     }
 
-    /// Writes it down, durably; not where nothing can be written.
-    pub(super) fn keep_scrub_state(&self, state: &State) -> Result<(), StoreError> {
-        if self.syncs().is_read_only() {
+    /// Saves the position, durably; does nothing on a read-only store.
+    pub(super) fn save_scrub_state(&self, state: &State) -> Result<(), StoreError> {
+        if self.fsync().is_read_only() {
             return Ok(());
         }
         let State { after, so_far, last } = state;
         let after = after.as_ref().map(ToString::to_string);
         let text = Text { format: FORMAT, after, so_far: *so_far, last: *last };
-        // Nothing in it is more than TOML can say.
+        // TOML can represent every value in it.
         let text = toml::to_string(&text).map_err(|_| StoreError::Damaged(SCRUB_FILE))?;
-        small_file::write(self.syncs(), self.root(), ".", SCRUB_FILE, &format!("{COMMENT}{text}"))
+        small_file::write(self.fsync(), self.root(), ".", SCRUB_FILE, &format!("{COMMENT}{text}"))
     }
 
-    /// The last scrub that saw all of the store.
+    /// The last scrub pass that covered the whole store.
     ///
     /// # Errors
-    /// When the file that says so cannot be read.
+    /// When its file cannot be read.
     pub fn last_scrub(&self) -> Result<Option<LastScrub>, StoreError> {
         Ok(self.scrub_state()?.last)
     }
 }
 
-/// Seconds since 1970 by the store's clock.
-pub(super) fn seconds(store: &Store) -> u64 {
+/// Seconds since 1970, by the store's clock.
+pub(super) fn now_seconds(store: &Store) -> u64 {
     Duration::from_nanos(store.clock().now_ns()).as_secs()
 }
 
 impl LastScrub {
-    /// When it ended.
+    /// When the pass ended.
     #[must_use]
     pub fn finished_at(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(self.finished)

@@ -1,4 +1,4 @@
-//! One file against its record, every byte of it.
+//! Verification of one file against its record, byte by byte.
 
 use std::{
     fs::File,
@@ -9,125 +9,130 @@ use std::{
 use zput_common::digest::Hasher;
 
 use super::{
+    file_ref::{FileRef, ParsedName},
     scrub::ReadFrom,
-    walk::{Named, Spot},
 };
 use crate::{
     store::{
         Store,
-        error::{Doing, OfFile as _, Rot, StoreError},
-        layout::{ObjectName, Shelf},
-        object::Object,
+        error::{Context, Corruption, StoreError, WithFile as _},
+        layout::{Area, ObjectName},
+        object::{Object, open_file},
         record::SliceTable,
-        shard::open_file,
     },
     sys::{fs, residency::Residency},
 };
 
-/// Bytes that are read and hashed at once. They stay in a core's cache: by 512 KiB a scrub has half of BLAKE3's speed, by 128 KiB 0.7 of it.
+/// Bytes that are read and hashed at once. They stay in a core's cache: with 512 KiB a scrub has
+/// half of BLAKE3's speed, with 128 KiB 0.7 of it.
 const BLOCK_BYTES: usize = 128 * 1024;
 
-/// What came of looking at a file.
+/// The result of looking at a file.
 #[derive(Debug)]
 pub(super) enum Verified {
-    /// It is what its record says, and where it belongs.
-    Whole(Object),
-    /// It is not. This is its object's record, where that holds.
-    Rotten(Rot, Option<Object>),
-    /// It has gone, or was never there.
-    Gone,
-    /// Somebody wanted to stop.
+    /// The file is what its record says, and is in its place.
+    Intact(Object),
+    /// It is not. The object is the file's record, where that could be read.
+    Corrupt(Corruption, Option<Object>),
+    /// The file is gone, or was never there.
+    Missing,
+    /// The observer stopped the verification.
     Stopped,
 }
 
 /// How a file is read.
 pub(super) struct Reader<'a> {
-    /// From where.
+    /// From the page cache or from the disk.
     pub(super) from: ReadFrom,
-    /// So many bytes were read; whether to go on.
+    /// Called with the bytes read since the last call; returns whether to continue.
     pub(super) read: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
-    /// [`BLOCK_BYTES`] of memory.
+    /// A buffer, resized to at most [`BLOCK_BYTES`].
     pub(super) block: &'a mut Vec<u8>,
 }
 
 impl Store {
-    /// Opens the file at `spot` and holds its record against its name; its bytes are not looked at.
-    pub(super) fn look_at(
+    /// Opens the file at `file_ref` and compares its record with its name. The payload is not read.
+    pub(super) fn check_record(
         &self,
-        spot: &Spot,
-        named: Named,
+        file_ref: &FileRef,
+        parsed: ParsedName,
         from: ReadFrom,
     ) -> Result<Verified, StoreError> {
         let opened = |file: File| {
             if from == ReadFrom::Disk {
-                self.syncs().evict(&file)?;
+                self.fsync().evict(&file)?;
             }
             Object::read(file)
         };
-        let path = spot.path();
+        let path = file_ref.path();
         let file = open_file(self.root(), &path, &path);
-        match file.and_then(|file| file.map(opened).transpose()).of_file(&path) {
-            Ok(Some(object)) if belongs(&object, named) => Ok(Verified::Whole(object)),
-            Ok(Some(object)) => Ok(Verified::Rotten(Rot::Misplaced, Some(object))),
-            Ok(None) => Ok(Verified::Gone),
-            Err(StoreError::Corrupt(rot)) => Ok(Verified::Rotten(rot, None)),
+        match file.and_then(|file| file.map(opened).transpose()).with_file(&path) {
+            Ok(Some(object)) if belongs(&object, parsed) => Ok(Verified::Intact(object)),
+            Ok(Some(object)) => Ok(Verified::Corrupt(Corruption::Misplaced, Some(object))),
+            Ok(None) => Ok(Verified::Missing),
+            Err(StoreError::Corrupt(rot)) => Ok(Verified::Corrupt(rot, None)),
             Err(error) => Err(error),
         }
     }
 
-    /// The same, and holds the record against the framing of its payload.
-    pub(super) fn look_closely(
+    /// As [`Self::check_record`], and compares the record with the framing of the payload.
+    pub(super) fn check_framing(
         &self,
-        spot: &Spot,
-        named: Named,
+        file_ref: &FileRef,
+        parsed: ParsedName,
         from: ReadFrom,
     ) -> Result<Verified, StoreError> {
-        match self.look_at(spot, named, from)? {
-            Verified::Whole(object) => framed(object).of_file(&spot.path()),
+        match self.check_record(file_ref, parsed, from)? {
+            Verified::Intact(object) => check_framed(object).with_file(&file_ref.path()),
             other => Ok(other),
         }
     }
 
-    /// The same, and reads all of it.
+    /// As [`Self::check_framing`], and reads the whole payload.
     pub(super) fn verify(
         &self,
-        spot: &Spot,
-        named: Named,
+        file_ref: &FileRef,
+        parsed: ParsedName,
         reader: &mut Reader<'_>,
     ) -> Result<Verified, StoreError> {
-        let object = match self.look_at(spot, named, reader.from)? {
-            Verified::Whole(object) => object,
+        let object = match self.check_record(file_ref, parsed, reader.from)? {
+            Verified::Intact(object) => object,
             other => return Ok(other),
         };
-        match payload(&object, reader).of_file(&spot.path()) {
-            Ok(ControlFlow::Continue(())) => framed(object).of_file(&spot.path()),
+        match payload(&object, reader).with_file(&file_ref.path()) {
+            Ok(ControlFlow::Continue(())) => check_framed(object).with_file(&file_ref.path()),
             Ok(ControlFlow::Break(())) => Ok(Verified::Stopped),
-            Err(StoreError::Corrupt(rot)) => Ok(Verified::Rotten(rot, Some(object))),
+            Err(StoreError::Corrupt(rot)) => Ok(Verified::Corrupt(rot, Some(object))),
             Err(error) => Err(error),
         }
     }
 }
 
 impl Store {
-    /// Whether another file with another record claims to be the version of the whole file at `spot`. Of two such files one is
-    /// found so: that on the later shelf. (Two with equal records are one version: a crash leaves two names of one file, and
-    /// a copy of the store that keeps no hard links makes two files of it.)
-    pub(super) fn has_twin(
+    /// Whether another file with another record claims to be the version of the intact file at
+    /// `file_ref`. Of two such files only the one in the later area reports it. (Two files with
+    /// equal records are one version: a crash leaves two names of one file, and a copy of the store
+    /// without hard links makes two files of it.)
+    pub(super) fn has_duplicate(
         &self,
-        spot: &Spot,
-        named: Named,
+        file_ref: &FileRef,
+        parsed: ParsedName,
         object: &Object,
     ) -> Result<bool, StoreError> {
-        let (Named::Current(name) | Named::Version(name, _)) = named;
-        for shelf in Shelf::ALL.into_iter().take(spot.shelf() as usize) {
-            let path = match shelf {
-                Shelf::Objects => name.current_path(),
-                Shelf::History | Shelf::Trash => {
-                    format!("{}/{}", spot.shard().on(shelf), name.version_file(object.version()))
+        let (ParsedName::Current(name) | ParsedName::Version(name, _)) = parsed;
+        for area in Area::ALL.into_iter().take(file_ref.area() as usize) {
+            let path = match area {
+                Area::Objects => name.current_path(),
+                Area::History | Area::Trash => {
+                    format!(
+                        "{}/{}",
+                        file_ref.shard().dir_in(area),
+                        name.version_file(object.version())
+                    )
                 }
             };
             let file = open_file(self.root(), &path, &path);
-            // What is wrong with that one is told when it is looked at itself.
+            // Damage of the other file is reported when that file itself is inspected.
             let Ok(Some(other)) = file.and_then(|file| file.map(Object::read).transpose()) else {
                 continue;
             };
@@ -141,23 +146,23 @@ impl Store {
 }
 
 /// Whether the payload is framed as the record says.
-fn framed(object: Object) -> Result<Verified, StoreError> {
-    match object.framed_header() {
-        Ok(_) => Ok(Verified::Whole(object)),
-        Err(StoreError::Corrupt(rot)) => Ok(Verified::Rotten(rot, Some(object))),
+fn check_framed(object: Object) -> Result<Verified, StoreError> {
+    match object.checked_header() {
+        Ok(_) => Ok(Verified::Intact(object)),
+        Err(StoreError::Corrupt(rot)) => Ok(Verified::Corrupt(rot, Some(object))),
         Err(error) => Err(error),
     }
 }
 
-fn belongs(object: &Object, named: Named) -> bool {
-    let is = |name| ObjectName::of(object.key()) == name;
-    match named {
-        Named::Current(name) => is(name),
-        Named::Version(name, version) => is(name) && object.version() == version,
+fn belongs(object: &Object, parsed: ParsedName) -> bool {
+    let is = |name| ObjectName::for_key(object.key()) == name;
+    match parsed {
+        ParsedName::Current(name) => is(name),
+        ParsedName::Version(name, version) => is(name) && object.version() == version,
     }
 }
 
-/// Every slice against its digest.
+/// Compares every slice with its digest.
 fn payload(object: &Object, reader: &mut Reader<'_>) -> Result<ControlFlow<()>, StoreError> {
     let file = object.file();
     let table = SliceTable::read(file, object.trailer())?;
@@ -178,17 +183,18 @@ fn payload(object: &Object, reader: &mut Reader<'_>) -> Result<ControlFlow<()>, 
             }
         }
         if hasher.finish() != digest {
-            return Err(Rot::Slice(index).into());
+            return Err(Corruption::Slice(index).into());
         }
     }
     Ok(ControlFlow::Continue(()))
 }
 
-/// Fills `block`, and leaves the page cache as it was: what nobody had asked for is dropped again.
+/// Fills `block` and leaves the page cache as it was: pages that were not cached before are dropped
+/// again.
 fn read(file: &File, residency: &Residency, at: u64, block: &mut [u8]) -> Result<(), StoreError> {
     let bytes = block.len() as u64;
-    let was_there = residency.is_resident(file.as_fd(), at, bytes).doing("look at an object")?;
-    file.read_exact_at(block, at).doing("read an object")?;
+    let was_there = residency.is_resident(file.as_fd(), at, bytes).context("look at an object")?;
+    file.read_exact_at(block, at).context("read an object")?;
     if !was_there {
         fs::drop_cached(file, at, bytes);
     }

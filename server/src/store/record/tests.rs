@@ -1,7 +1,7 @@
 use super::*;
 
-/// The file of the plain object "greeting", put together by a script that knows STORE and nothing of this code:
-/// "hello, store" in two slices, written by the device 00 01 … 1f.
+/// The file of the plain object "greeting", made by a script that is based on STORE and shares no
+/// code with this crate: "hello, store" in two slices, written by the device 00 01 … 1f.
 const GOLDEN: &str = "\
     68656c6c6f2c2073746f726500000005ea8f163db38682925e4491c5e58d4bb3506ef8c14eb78a86\
     e908c5624a67200f0000000770e46f2e8577cb582106be4677b77f5c125997397fce127dc86a9e4a\
@@ -16,14 +16,14 @@ fn golden() -> Vec<u8> {
     hex::decode(GOLDEN).unwrap()
 }
 
-fn file_of(bytes: &[u8]) -> File {
+fn current_file_path(bytes: &[u8]) -> File {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(bytes, 0).unwrap();
     file
 }
 
-fn rot(bytes: &[u8]) -> Rot {
-    match Trailer::read(&file_of(bytes)) {
+fn rot(bytes: &[u8]) -> Corruption {
+    match Trailer::read(&current_file_path(bytes)) {
         Err(StoreError::Corrupt(rot)) => rot,
         other => panic!("{other:?}"),
     }
@@ -59,7 +59,7 @@ fn a_record_has_the_bytes_of_the_document() {
 #[test]
 fn the_bytes_of_the_document_are_read() {
     let (trailer, table) = greeting();
-    let file = file_of(&golden());
+    let file = current_file_path(&golden());
     assert_eq!(Trailer::read(&file).unwrap(), trailer);
     assert_eq!(SliceTable::read(&file, &trailer).unwrap(), table);
 }
@@ -83,10 +83,10 @@ fn every_byte_of_a_trailer_matters() {
             bad[at] ^= flip;
             let found = rot(&bad);
             let expected = match at {
-                220.. => Rot::Magic,
-                // A key length too great for the file is noticed before the digest is.
-                186 | 187 if found == Rot::Short => Rot::Short,
-                _ => Rot::TrailerDigest,
+                220.. => Corruption::Magic,
+                // A key length beyond the file is detected before the digest is checked.
+                186 | 187 if found == Corruption::Short => Corruption::Short,
+                _ => Corruption::TrailerDigest,
             };
             assert_eq!(found, expected, "byte {at} ^ {flip:02x}");
         }
@@ -99,24 +99,24 @@ fn every_byte_of_the_table_matters() {
     for at in 12..12 + 72 {
         let mut bad = golden();
         bad[at] ^= 1;
-        let result = SliceTable::read(&file_of(&bad), &trailer);
-        assert!(matches!(result, Err(StoreError::Corrupt(Rot::SliceTable))), "byte {at}");
+        let result = SliceTable::read(&current_file_path(&bad), &trailer);
+        assert!(matches!(result, Err(StoreError::Corrupt(Corruption::SliceTable))), "byte {at}");
     }
 }
 
 #[test]
 fn a_file_of_another_length_is_refused() {
     let good = golden();
-    assert_eq!(rot(&good[1..]), Rot::Length);
-    assert_eq!(rot(&good[..good.len() - 1]), Rot::Magic);
-    assert_eq!(rot(&[b"x", &good[..]].concat()), Rot::Length);
-    assert_eq!(rot(&[&good[..], b"x"].concat()), Rot::Magic);
-    assert_eq!(rot(b""), Rot::Short);
-    assert_eq!(rot(&good[good.len() - 8..]), Rot::Short);
-    assert_eq!(rot(&good[good.len() - GOLDEN_TRAILER_BYTES + 1..]), Rot::Short);
+    assert_eq!(rot(&good[1..]), Corruption::Length);
+    assert_eq!(rot(&good[..good.len() - 1]), Corruption::Magic);
+    assert_eq!(rot(&[b"x", &good[..]].concat()), Corruption::Length);
+    assert_eq!(rot(&[&good[..], b"x"].concat()), Corruption::Magic);
+    assert_eq!(rot(b""), Corruption::Short);
+    assert_eq!(rot(&good[good.len() - 8..]), Corruption::Short);
+    assert_eq!(rot(&good[good.len() - GOLDEN_TRAILER_BYTES + 1..]), Corruption::Short);
 }
 
-/// Fields that this version does not write, under a digest that holds.
+/// Field values that this version does not write, with a valid digest.
 #[test]
 fn impossible_fields_are_refused() {
     let resealed = |at: usize, value: u8| {
@@ -129,8 +129,8 @@ fn impossible_fields_are_refused() {
         Trailer::parse(&bytes)
     };
     assert!(resealed(8, 1).is_ok());
-    assert_eq!(resealed(8, 2), Err(Rot::Field));
-    assert_eq!(resealed(9, 2), Err(Rot::Field));
+    assert_eq!(resealed(8, 2), Err(Corruption::Field));
+    assert_eq!(resealed(9, 2), Err(Corruption::Field));
 }
 
 #[test]
@@ -138,12 +138,12 @@ fn lengths_beyond_a_u64_are_refused() {
     let (mut trailer, table) = greeting();
     trailer.payload_length = u64::MAX - 10;
     let bytes = [&b"hello, store"[..], &table.into_bytes(), &trailer.encode()].concat();
-    assert_eq!(rot(&bytes), Rot::Length);
+    assert_eq!(rot(&bytes), Corruption::Length);
 }
 
 #[test]
 fn a_directory_is_no_object() {
     let dir = tempfile::tempdir().unwrap();
     let result = Trailer::read(&File::open(dir.path()).unwrap());
-    assert!(matches!(result, Err(StoreError::Corrupt(Rot::NotAFile))));
+    assert!(matches!(result, Err(StoreError::Corrupt(Corruption::NotAFile))));
 }

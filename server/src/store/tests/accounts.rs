@@ -73,11 +73,11 @@ fn an_invite_ends_with_its_time() {
     assert!(matches!(late, StoreError::InviteExpired));
     assert_eq!(late.code(), ErrorCode::Denied);
     assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), None);
-    // Spent all the same.
+    // An expired invite is spent too.
     home.set_time(1_700_000_000_000_000_000);
     let again = home.store.redeem_invite(&secret, &LAPTOP, "laptop").unwrap_err();
     assert!(matches!(again, StoreError::InviteUnknown));
-    // One moment before the end is in time.
+    // Just before the end it is valid.
     let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
     home.set_time(1_700_003_599_999_999_999);
     home.store.redeem_invite(&secret, &LAPTOP, "laptop").unwrap();
@@ -148,7 +148,7 @@ fn of_many_devices_one_redeems_an_invite() {
     for round in 0..100u8 {
         let barrier = Barrier::new(6);
         let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
-        // New ones each round: a device with an account is told its scopes.
+        // New devices each round: a device with an account would be told its scopes.
         let devices = (0..6u8).map(|i| {
             let mut bytes = [round; 32];
             bytes[0] = i;

@@ -1,4 +1,4 @@
-//! A second process on the same store: this test program once more, playing one of a few parts.
+//! A second process on the same store: this test program again, in one of a few roles.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -10,10 +10,10 @@ use super::*;
 
 const ROLE: &str = "ZPUT_TEST_ROLE";
 const STORE: &str = "ZPUT_TEST_STORE";
-/// What its lines begin with among those of the test harness.
+/// The prefix that tells the child's lines from those of the test harness.
 const MARK: &str = "child: ";
 
-/// The other process.
+/// The child process.
 pub(super) struct Child {
     process: std::process::Child,
     input: ChildStdin,
@@ -26,14 +26,14 @@ impl Child {
         Self::spawn(Command::new(program), role, store).unwrap()
     }
 
-    /// As another user; `None` where that is not possible.
+    /// Runs the child as another user; `None` where that is not possible.
     pub(super) fn start_as(uid: u32, role: &str, store: &Path) -> Option<Self> {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.uid(uid).gid(uid);
         Self::spawn(command, role, store)
     }
 
-    /// Under a program that is given this one's path as its last argument.
+    /// Runs the child under a program that takes this program's path as its last argument.
     pub(super) fn start_under(wrapper: &[&str], role: &str, store: &Path) -> Option<Self> {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).arg(std::env::current_exe().unwrap());
@@ -54,11 +54,11 @@ impl Child {
         Some(Self { process, input, output })
     }
 
-    /// The next line that it says; empty when it is dead.
+    /// The next line of the child's output; empty when it has ended.
     pub(super) fn line(&mut self) -> String {
         let mut line = String::new();
         while self.output.read_line(&mut line).unwrap() > 0 {
-            // The harness writes the name of the test in front.
+            // The harness writes the name of the test before it.
             if let Some((_, said)) = line.trim_end().split_once(MARK) {
                 return said.to_owned();
             }
@@ -76,12 +76,12 @@ impl Child {
         self.process.wait().unwrap();
     }
 
-    /// Waits for its end, which has to be a good one.
+    /// Waits for a successful exit.
     pub(super) fn finish(mut self) {
         assert!(self.process.wait().unwrap().success());
     }
 
-    /// Waits for its end, of whatever kind.
+    /// Waits for an exit of any kind.
     pub(super) fn wait(mut self) {
         self.process.wait().unwrap();
     }
@@ -110,7 +110,7 @@ fn child() {
         },
         "upload" => upload(&store.unwrap()),
         "upload sealed" => {
-            let _upload = kept::upload_sealed(&store.unwrap());
+            let _upload = resume::upload_sealed(&store.unwrap());
             tell("uploading");
             hear();
         }
@@ -118,7 +118,7 @@ fn child() {
         "count" => concurrency::count(&store.unwrap()),
         "put" => report(put(&ready(store), "a", &[b'n'; 5000], Condition::Any)),
         "put large" => report(put(&ready(store), "a", &[b'n'; 1_048_577], Condition::Any)),
-        "put neighbours" => tell(format!("ok {}", together::put_neighbours(&ready(store)))),
+        "put neighbours" => tell(format!("ok {}", group_commit::put_neighbours(&ready(store)))),
         "put absent" => report(put(&ready(store), "a", b"new", Condition::Absent)),
         "delete" => report(ready(store).delete(&key("a"), Condition::Any).map(|v| v.0)),
         "restore" => restore(&store.unwrap(), VersionState::Trash),
@@ -129,7 +129,7 @@ fn child() {
     }
 }
 
-/// Says that the store is open and that what comes now is the part itself.
+/// Tells the parent that the store is open and the role itself begins.
 fn ready(store: Result<Store, StoreError>) -> Store {
     let store = store.unwrap();
     tell("ready");
@@ -149,7 +149,7 @@ fn upload(store: &Store) {
     tell("committed");
 }
 
-/// The last version of "a" in this state.
+/// Restores the newest version of "a" in this state.
 fn restore(store: &Store, state: VersionState) {
     let (versions, _, _) = store.versions(&key("a"), None, 1000).unwrap();
     let version = versions.iter().find(|version| version.state == state).unwrap().version;
@@ -168,7 +168,7 @@ fn join(store: &Store) {
 
 fn clear(store: &Store) {
     tell("ready");
-    let clearing = store.clear_suspicion(&mut ());
+    let clearing = store.clear_suspect(&mut ());
     report(clearing.map(|clearing| clearing.unwrap().cleared.into()));
 }
 

@@ -1,4 +1,4 @@
-//! Commits of which nobody may have heard: found by their header, once they are over.
+//! Commits whose answers may have been lost are found by their header.
 
 use zput_common::{
     keys::public::DevicePublicKey,
@@ -7,15 +7,15 @@ use zput_common::{
 
 use super::*;
 use crate::{
-    handler::{Facts, Step, decide},
+    dispatch::{Action, RequestContext, dispatch},
     mounts::{Mounts, Policy},
-    session::access::Standing,
+    session::authorize::Principal,
     store::Upload,
 };
 
 const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
 
-/// An upload of "doc", small and whole, with a header of its own for each `generation`.
+/// A complete small upload of "doc", with a different header for each `generation`.
 fn whole(home: &Home, generation: u8) -> Upload {
     let [mut header, body, footer] = sealed("doc", &[3; 90]);
     header[55] = generation;
@@ -47,7 +47,7 @@ fn what_was_committed_is_found_whatever_became_of_it() {
     assert_eq!(found(&home, Some(WRITER), 1), None);
     let first = whole(&home, 1).commit().unwrap().0;
     assert_eq!(found(&home, Some(WRITER), 1), Some(first));
-    // Replaced, removed, and brought back.
+    // Replaced, deleted and restored.
     let second = whole(&home, 2).commit().unwrap().0;
     assert_eq!(found(&home, Some(WRITER), 1), Some(first));
     assert_eq!(found(&home, Some(WRITER), 2), Some(second));
@@ -66,7 +66,7 @@ fn it_is_its_writers_alone() {
     assert_eq!(found(&home, Some(WRITER), 2), None);
 }
 
-/// Nothing else tells it from one that was never begun: it is too small to be kept.
+/// An upload too small to be kept cannot be told from one that was never begun.
 #[test]
 fn whoever_asks_while_it_is_under_way_waits() {
     let home = Home::new();
@@ -80,7 +80,7 @@ fn whoever_asks_while_it_is_under_way_waits() {
     let waiting = std::thread::scope(|scope| {
         let committing = scope.spawn(|| upload.commit().unwrap());
         while resume() == Err("InUse".to_owned()) {}
-        // By then it is over, one way or the other.
+        // By then the commit has succeeded or failed.
         let found = found(&home, Some(WRITER), 1);
         (found, committing.join().unwrap().0)
     });
@@ -90,24 +90,26 @@ fn whoever_asks_while_it_is_under_way_waits() {
     assert!(matches!(gone, Err(StoreError::NotFound)));
 }
 
-/// Also when the pool has not come to it yet.
+/// Also while the job is still in the pool's queue.
 #[test]
 fn whoever_asks_while_it_waits_for_its_turn_waits_as_well() {
     let home = Home::new();
     let policy = Policy { plaintext: Scopes::ALL, ..Policy::PRIVATE };
     let mounts = Mounts::of_store(home.store.clone(), policy);
-    let (mount, standing) = (mounts.named("").unwrap(), Standing::Anonymous);
+    let (mount, principal) = (mounts.named("").unwrap(), Principal::Anonymous);
     let (key, kind, condition) = (key("doc"), Kind::Sealed, Condition::Any);
     let begin = Request::Begin { key: key.clone(), kind, condition, header: Some(header(1)) };
-    let admitted = standing.admit(begin, Some(mount.policy())).unwrap();
-    let facts = Facts {
-        standing: &standing,
+    let authorized = principal.authorize(begin, Some(mount.policy())).unwrap();
+    let context = RequestContext {
+        principal: &principal,
         connection: 1,
-        in_clear: true,
+        is_plaintext: true,
         mount: Some(mount),
         home: None,
     };
-    let Step::Ask(job) = decide(admitted, &facts, &mut None) else { panic!("it is for the pool") };
+    let Action::Submit(job) = dispatch(authorized, &context, &mut None) else {
+        panic!("it is for the pool")
+    };
     let resumed = || home.store.resume(&key, condition, None, &header(1)).map(drop);
     assert!(matches!(resumed(), Err(StoreError::InUse)));
     drop(job);
@@ -120,7 +122,7 @@ fn versions_that_were_replaced_are_looked_at_up_to_a_bound() {
     for generation in 0..66 {
         whole(&home, generation).commit().unwrap();
     }
-    // The current one, and 64 before it.
+    // The current version and the 64 before it.
     assert!(found(&home, Some(WRITER), 1).is_some());
     assert_eq!(found(&home, Some(WRITER), 0), None);
 }

@@ -12,7 +12,7 @@ use super::{child::Child, *};
 
 const ROUNDS: u32 = 40;
 
-/// Ends the loops of other threads, also when its own thread fails.
+/// Ends the loops of other threads, even when its own thread panics.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -21,12 +21,12 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Each contender puts each key once, if it is absent; returns the keys that it won.
+/// Each contender puts each key once, if it is absent; returns the keys of its successful puts.
 fn contend(store: &Store, me: u8, mut start: impl FnMut(u32)) -> Vec<u32> {
     let mut won = Vec::new();
     for round in 0..ROUNDS {
         start(round);
-        // Two slices, so that there is something between begin and commit.
+        // Two slices, so that there is time between begin and commit.
         match put(store, &format!("round {round}"), &[me; 1500], Condition::Absent) {
             Ok(_) => won.push(round),
             Err(StoreError::Exists(Some(_))) => {}
@@ -58,7 +58,7 @@ fn of_many_threads_one_puts_what_was_absent() {
     let winners: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..6u8)
             .map(|me| {
-                // Clones of one store, and stores of their own.
+                // Clones of one store, and separately opened ones.
                 let store = match me % 2 {
                     0 => home.store.clone(),
                     _ => open(&home.path(), &home.time).unwrap(),
@@ -72,7 +72,7 @@ fn of_many_threads_one_puts_what_was_absent() {
     check_winners(&home, &winners);
 }
 
-/// The part of the other process: a line of input is the start of a round.
+/// The role of the other process: each line of input starts a round.
 pub(super) fn race(store: &Store, me: u8) {
     let mut input = std::io::stdin().lock().lines();
     println!("child: ready");
@@ -87,7 +87,7 @@ fn of_two_processes_one_puts_what_was_absent() {
     assert_eq!(child.line(), "ready");
     let won = contend(&home.store, 1, |round| {
         child.say("go");
-        // Now the one, now the other is a little earlier.
+        // Sometimes one contender is a little earlier, sometimes the other.
         thread::sleep(Duration::from_micros(u64::from(round % 8) * 100));
     });
     let theirs = child.line();
@@ -97,7 +97,8 @@ fn of_two_processes_one_puts_what_was_absent() {
     check_winners(&home, &[(1, won), (0xc1, theirs)]);
 }
 
-/// Adds 1 to the number in "counter" twenty times, each time on the condition that nobody else has meanwhile.
+/// Adds 1 to the number in "counter" twenty times, each time on the condition that no other writer
+/// has meanwhile.
 pub(super) fn count(store: &Store) {
     for _ in 0..20 {
         loop {
@@ -114,7 +115,7 @@ pub(super) fn count(store: &Store) {
     }
 }
 
-/// Promise 3, across threads and processes: no increment is lost, no version is given twice.
+/// Promise 3, across threads and processes: no increment is lost, no version number is given twice.
 #[test]
 fn conditional_puts_count_without_a_loss() {
     let home = Home::on_disk();
@@ -130,7 +131,7 @@ fn conditional_puts_count_without_a_loss() {
     assert_eq!(home.states("counter").len(), 81);
 }
 
-/// Promise 2: whatever writers do, a reader gets one whole version.
+/// Promise 2: whatever writers do, a reader gets one complete version.
 #[test]
 fn readers_see_whole_versions() {
     let home = Home::on_disk();
@@ -142,7 +143,7 @@ fn readers_see_whole_versions() {
                 scope.spawn(|| {
                     let mut reads = 0;
                     while !done.load(Ordering::Relaxed) {
-                        // It is never gone: versions are replaced.
+                        // It always exists: versions are replaced, not removed.
                         let body = home.body("a").unwrap();
                         assert_eq!(body.len(), 100 * (usize::from(body[0]) + 1));
                         assert!(body.iter().all(|byte| *byte == body[0]));
@@ -163,7 +164,7 @@ fn readers_see_whole_versions() {
     });
 }
 
-/// A version that is being deleted, restored and replaced can be got by its number all the while.
+/// A version can be got by its number while it is deleted, restored and replaced.
 #[test]
 fn a_version_is_found_while_it_moves() {
     let home = Home::on_disk();
@@ -188,7 +189,7 @@ fn a_version_is_found_while_it_moves() {
     assert_eq!(home.states("a").len(), 2);
 }
 
-/// A listing shows everything that stays, though its neighbours come and go.
+/// A listing shows everything that stays, while neighbouring objects come and go.
 #[test]
 fn a_list_misses_nothing_that_stays() {
     let home = Home::new();
@@ -225,14 +226,14 @@ fn a_list_misses_nothing_that_stays() {
     });
 }
 
-/// A listing of versions holds its shard's lock, shared, while it looks: a put of that shard waits for it, one of
-/// another shard does not, and other readers look at the same time.
+/// A listing of versions holds its shard's lock, shared, while it reads: a put to that shard waits
+/// for it, one to another shard does not, and other readers read at the same time.
 #[test]
 fn a_put_waits_for_a_list_of_versions_of_its_shard_alone() {
     let home = Home::new();
     home.put("a", b"1");
     let listing = home.lock_file("a");
-    assert_ne!(ObjectName::of(&key("a")).shard(), ObjectName::of(&key("b")).shard());
+    assert_ne!(ObjectName::for_key(&key("a")).shard(), ObjectName::for_key(&key("b")).shard());
     listing.lock_shared().unwrap();
     thread::scope(|scope| {
         assert_eq!(home.states("a").len(), 1, "readers do not exclude each other");
@@ -243,7 +244,7 @@ fn a_put_waits_for_a_list_of_versions_of_its_shard_alone() {
         listing.unlock().unwrap();
         assert_eq!(waits.join().unwrap(), 1001);
     });
-    // What a listing gives holds nothing: the next put has the lock at once.
+    // The returned listing holds no lock: the next put gets it at once.
     let (versions, _, _) = home.store.versions(&key("a"), None, 1).unwrap();
     home.lock_file("a").try_lock().unwrap();
     assert_eq!(versions.len(), 1);

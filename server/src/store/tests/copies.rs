@@ -1,4 +1,4 @@
-//! Stores that come back from a copy: without what is empty, with other modes, on a disk that is only read.
+//! Copies of stores: without empty directories, with other modes, on a read-only disk.
 
 use std::{os::unix::fs::PermissionsExt, process::Command};
 
@@ -10,7 +10,7 @@ use crate::store::{ReadFrom, ScrubOptions, Share};
 
 const SCRUB: ScrubOptions = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
 
-/// A store with something on each shelf, and all of it as it is told of.
+/// A store with an object in each area, whose contents the tests know.
 fn with_everything() -> Home {
     let home = Home::new();
     for body in [b"1", b"2", b"3"] {
@@ -50,7 +50,7 @@ fn tree(path: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     (dirs, files)
 }
 
-/// Copies what a tool copies that knows files alone; the empty ones too, unless told otherwise.
+/// Copies as a tool does that copies files only, with or without empty files.
 fn copy_files(home: &Home, empty_ones: bool) -> PathBuf {
     let copy = home.dir.path().join("copy");
     for file in tree(&home.path()).1 {
@@ -74,14 +74,14 @@ fn a_copy_without_empty_directories_is_a_store() {
         fs::rename(home.dir.path().join("store2"), home.path()).unwrap();
         home.reopen();
         is_whole(&home);
-        // 3 shelves of 256, and 8 directories at the top.
+        // 3 areas of 256, and 8 directories at the top.
         assert_eq!(tree(&home.path()).0.len(), 776);
         home.put("c", b"5");
         home.put("a", b"6");
     }
 }
 
-/// Each by itself, when a server starts and beneath one that runs.
+/// Each directory alone, when a server starts and beneath a running one.
 #[test]
 fn any_directory_that_is_missing_is_made_again() {
     let pieces = [
@@ -109,7 +109,7 @@ fn any_directory_that_is_missing_is_made_again() {
                 "{piece}"
             );
             if piece == "trash" {
-                // What was in it is gone, and nothing else.
+                // Only its contents are gone.
                 assert_eq!(home.states("b"), []);
                 fs::remove_dir_all(&path).unwrap();
                 fs::rename(&was, &path).unwrap();
@@ -123,7 +123,7 @@ fn any_directory_that_is_missing_is_made_again() {
         }
         is_whole(&home);
     }
-    // A tool that tidies up beneath a running server.
+    // A tool that removes empty directories beneath a running server.
     for dir in tree(&home.path()).0.iter().rev() {
         let _ = fs::remove_dir(dir);
     }
@@ -158,7 +158,7 @@ fn modes_of_a_copy_are_those_of_a_store_again() {
     }
 }
 
-/// Has `looks` look at a store on a file system that is only read.
+/// Calls `looks` with a store on a read-only file system.
 fn on_a_read_only_disk(home: &Home, looks: impl FnOnce(&Path)) {
     let target = home.dir.path().join("mounted");
     fs::create_dir(&target).unwrap();
@@ -187,7 +187,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) {
 #[test]
 fn a_read_only_store_is_read_and_takes_nothing() {
     let home = with_everything();
-    // A copy that lacks what is empty.
+    // A copy without the empty directories.
     for piece in ["trash/00", "quarantine", "staging", "locks/00"] {
         let path = home.path().join(piece);
         fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
@@ -208,7 +208,7 @@ fn a_read_only_store_is_read_and_takes_nothing() {
             zput_common::proto::message::Scopes::GET,
             std::time::Duration::from_secs(60),
         ));
-        refused(store.clear_suspicion(&mut ()));
+        refused(store.clear_suspect(&mut ()));
         assert_eq!(store.expire_uploads().unwrap(), 0);
         let report = store.scrub(SCRUB, &mut ()).unwrap();
         assert_eq!((report.files, report.damaged.len(), report.read_only), (4, 0, true));
@@ -219,7 +219,7 @@ fn a_read_only_store_is_read_and_takes_nothing() {
     assert!(!home.path().join("trash/00").exists());
 }
 
-/// What is rotten cannot be set aside there, and is told of.
+/// A corrupt file cannot be quarantined there, and is reported.
 #[test]
 fn rot_of_a_read_only_store_is_told_and_stays() {
     let home = with_everything();

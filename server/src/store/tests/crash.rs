@@ -1,5 +1,5 @@
-//! Every state that a crash can leave: made by hand, step by step as STORE has them, and by killing a process at each
-//! of its system calls.
+//! Every state that a crash can leave: made by hand, step by step as STORE lists them, and by
+//! killing a process at each of its system calls.
 
 use zput_skip::or_skip;
 
@@ -8,7 +8,8 @@ use super::{
     *,
 };
 
-/// The store is whole and goes on working: of "a" there is `current`, and these are its versions.
+/// The store is intact and works: `current` is the current version of "a", and `versions` are all
+/// of them.
 fn check(home: &mut Home, case: &str, current: Option<&[u8]>, states: &[(u64, VersionState)]) {
     home.reopen();
     assert_eq!(home.staged(), 0, "{case}");
@@ -17,7 +18,7 @@ fn check(home: &mut Home, case: &str, current: Option<&[u8]>, states: &[(u64, Ve
     let Page { entries, .. } = home.store.list(None, 10, false).unwrap();
     assert_eq!(entries.len(), usize::from(current.is_some()), "{case}");
 
-    // A put, a delete and a restore on top of it, none of which loses a version.
+    // A put, a delete and a restore on top of it lose no version.
     let next = home.put("a", b"next");
     assert_eq!(home.body("a"), Some(b"next".to_vec()), "{case}");
     for (version, _) in states {
@@ -29,7 +30,8 @@ fn check(home: &mut Home, case: &str, current: Option<&[u8]>, states: &[(u64, Ve
     assert_eq!(home.states("a").len(), states.len() + 1, "{case}");
 }
 
-/// A store with version 1000 of "a", and the file that version 1001 will be, as it is in staging before step 6.
+/// A store with version 1000 of "a", and the complete file of version 1001 in staging, as before
+/// step 6.
 fn before_step_6() -> (Home, PathBuf) {
     let scratch = Home::new();
     scratch.put("a", b"old");
@@ -63,25 +65,25 @@ fn put_6_a_whole_file_in_staging_is_no_object() {
 #[test]
 fn put_7_the_current_version_under_history_too_counts_once() {
     let (mut home, _) = before_step_6();
-    fs::hard_link(home.object_path("a"), home.shelf_path("history", "a", 1000)).unwrap();
+    fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
     check(&mut home, "before step 7", Some(b"old"), &[OLD]);
-    // It was found there by the next put, and taken for what it is.
-    assert!(home.shelf_path("history", "a", 1000).exists());
+    // The next put found the link there, and recognised it.
+    assert!(home.area_path("history", "a", 1000).exists());
 }
 
 #[test]
 fn put_8_a_renamed_object_is_the_current_one() {
     let (mut home, staged) = before_step_6();
-    fs::hard_link(home.object_path("a"), home.shelf_path("history", "a", 1000)).unwrap();
+    fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
     fs::rename(staged, home.object_path("a")).unwrap();
     check(&mut home, "before step 8", Some(b"new"), &[NEW, OLD_KEPT]);
 }
 
 #[test]
 fn put_8_a_staging_name_that_came_back_is_swept() {
-    // A file system may bring the old name back when only the new one's directory was synced.
+    // A file system may bring back the old name when only the new one's directory was synced.
     let (mut home, staged) = before_step_6();
-    fs::hard_link(home.object_path("a"), home.shelf_path("history", "a", 1000)).unwrap();
+    fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
     fs::rename(&staged, home.object_path("a")).unwrap();
     fs::hard_link(home.object_path("a"), &staged).unwrap();
     check(&mut home, "staging not synced", Some(b"new"), &[NEW, OLD_KEPT]);
@@ -91,12 +93,12 @@ fn put_8_a_staging_name_that_came_back_is_swept() {
 fn delete_a_version_in_the_trash_too_is_current_still() {
     let mut home = Home::new();
     home.put("a", b"old");
-    fs::hard_link(home.object_path("a"), home.shelf_path("trash", "a", 1000)).unwrap();
+    fs::hard_link(home.object_path("a"), home.area_path("trash", "a", 1000)).unwrap();
     check(&mut home, "before unlink", Some(b"old"), &[OLD]);
 
     let mut home = Home::new();
     home.put("a", b"old");
-    fs::hard_link(home.object_path("a"), home.shelf_path("trash", "a", 1000)).unwrap();
+    fs::hard_link(home.object_path("a"), home.area_path("trash", "a", 1000)).unwrap();
     home.reopen();
     home.store.delete(&key("a"), Condition::Version(Version(1000))).unwrap();
     check(&mut home, "deleted again", None, &[(1000, VersionState::Trash)]);
@@ -106,7 +108,7 @@ fn delete_a_version_in_the_trash_too_is_current_still() {
 fn delete_after_the_unlink_is_a_delete() {
     let mut home = Home::new();
     home.put("a", b"old");
-    fs::rename(home.object_path("a"), home.shelf_path("trash", "a", 1000)).unwrap();
+    fs::rename(home.object_path("a"), home.area_path("trash", "a", 1000)).unwrap();
     check(&mut home, "after unlink", None, &[(1000, VersionState::Trash)]);
 }
 
@@ -114,7 +116,7 @@ fn delete_after_the_unlink_is_a_delete() {
 fn delete_after_half_a_put_leaves_one_version_in_the_trash() {
     let mut home = Home::new();
     home.put("a", b"old");
-    fs::hard_link(home.object_path("a"), home.shelf_path("history", "a", 1000)).unwrap();
+    fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
     home.store.delete(&key("a"), Condition::Any).unwrap();
     check(&mut home, "history and trash", None, &[(1000, VersionState::Trash)]);
 }
@@ -124,7 +126,7 @@ fn restore_a_version_still_in_the_trash_is_current() {
     let mut home = Home::new();
     home.put("a", b"old");
     home.store.delete(&key("a"), Condition::Any).unwrap();
-    fs::hard_link(home.shelf_path("trash", "a", 1000), home.object_path("a")).unwrap();
+    fs::hard_link(home.area_path("trash", "a", 1000), home.object_path("a")).unwrap();
     check(&mut home, "before unlink", Some(b"old"), &[OLD]);
 }
 
@@ -132,13 +134,14 @@ fn restore_a_version_still_in_the_trash_is_current() {
 fn put_over_half_a_restore_or_half_a_delete_leaves_one_version_in_the_history() {
     let mut home = Home::new();
     home.put("a", b"old");
-    fs::hard_link(home.object_path("a"), home.shelf_path("trash", "a", 1000)).unwrap();
+    fs::hard_link(home.object_path("a"), home.area_path("trash", "a", 1000)).unwrap();
     home.put("a", b"new");
-    assert!(!home.shelf_path("trash", "a", 1000).exists());
+    assert!(!home.area_path("trash", "a", 1000).exists());
     check(&mut home, "it was not deleted", Some(b"new"), &[NEW, OLD_KEPT]);
 }
 
-/// What a killed process was doing, and how "a" has to be afterwards: as before, or as if it had been done.
+/// What a killed process was doing, and the state of "a" afterwards: unchanged, or with the change
+/// done.
 struct Attempt {
     role: &'static str,
     before: fn(&Home),
@@ -175,7 +178,8 @@ const ATTEMPTS: [Attempt; 4] = [
 const CALLS: [&str; 7] =
     ["pwrite64", "fdatasync", "fsync", "linkat", "renameat", "unlinkat", "flock"];
 
-/// Promise 4, and promise 1 for what was there before: killed at whichever call, a change is there wholly or not at all.
+/// Promise 4, and promise 1 for earlier versions: killed at any call, a change is there completely
+/// or not at all.
 #[test]
 fn a_process_killed_at_any_call_leaves_a_whole_store() {
     let mut kills = 0;

@@ -1,4 +1,4 @@
-//! Rot and planted files: found, told apart, never served, never destroyed.
+//! Bit rot and planted files: found, distinguished, never served, never destroyed.
 
 use std::os::unix::fs::{FileExt, symlink};
 
@@ -6,11 +6,11 @@ use zput_common::{keys::public::DevicePublicKey, proto::message::ErrorCode};
 
 use super::*;
 use crate::{
-    permits::Permits,
-    store::{ReadFrom, Rot, ScrubOptions, Share, record::Trailer},
+    semaphore::Semaphore,
+    store::{Corruption, ReadFrom, ScrubOptions, Share, record::Trailer},
 };
 
-fn rot(result: Result<impl std::fmt::Debug, StoreError>) -> Rot {
+fn rot(result: Result<impl std::fmt::Debug, StoreError>) -> Corruption {
     match result {
         Err(error @ StoreError::Corrupt(rot)) => {
             assert_eq!(error.code(), ErrorCode::Unreadable);
@@ -28,10 +28,10 @@ fn a_rotten_trailer_is_an_error_for_that_object_alone() {
     let file = fs::OpenOptions::new().write(true).open(home.object_path("bad")).unwrap();
     let length = file.metadata().unwrap().len();
     file.write_all_at(b"\xff", length - 50).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("bad"), None)), Rot::TrailerDigest);
-    // Nobody knows its version, so it cannot be moved to the history or the trash: it stays.
-    assert_eq!(rot(put(&home.store, "bad", b"3", Condition::Any)), Rot::TrailerDigest);
-    assert_eq!(rot(home.store.delete(&key("bad"), Condition::Any)), Rot::TrailerDigest);
+    assert_eq!(rot(home.store.lookup(&key("bad"), None)), Corruption::TrailerDigest);
+    // Its version is not known, so it cannot be moved to the history or the trash, and stays.
+    assert_eq!(rot(put(&home.store, "bad", b"3", Condition::Any)), Corruption::TrailerDigest);
+    assert_eq!(rot(home.store.delete(&key("bad"), Condition::Any)), Corruption::TrailerDigest);
     assert_eq!(fs::metadata(home.object_path("bad")).unwrap().len(), length);
     let Page { entries, next, .. } = home.store.list(None, 10, true).unwrap();
     assert_eq!(entries.iter().map(|e| &e.key).collect::<Vec<_>>(), [&key("good")]);
@@ -46,9 +46,9 @@ fn a_rotten_version_hides_no_other() {
     for body in [b"1", b"2", b"3"] {
         home.put("a", body);
     }
-    fs::write(home.shelf_path("history", "a", 1001), "rubbish").unwrap();
+    fs::write(home.area_path("history", "a", 1001), "rubbish").unwrap();
     assert_eq!(home.states("a"), [(1002, VersionState::Current), (1000, VersionState::History)]);
-    assert_eq!(rot(home.store.lookup(&key("a"), Some(Version(1001)))), Rot::Short);
+    assert_eq!(rot(home.store.lookup(&key("a"), Some(Version(1001)))), Corruption::Short);
     assert_eq!(get(&home.store, "a", Some(1000)), Some(b"1".to_vec()));
     // Its number is not given again.
     home.store.delete(&key("a"), Condition::Any).unwrap();
@@ -61,27 +61,27 @@ fn files_under_a_strange_name_are_refused() {
     home.put("a", b"1");
     home.put("a", b"2");
     fs::copy(home.object_path("a"), home.object_path("b")).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("b"), None)), Rot::Misplaced);
+    assert_eq!(rot(home.store.lookup(&key("b"), None)), Corruption::Misplaced);
     let Page { entries, .. } = home.store.list(None, 10, false).unwrap();
     assert_eq!(entries.len(), 1);
-    fs::copy(home.object_path("a"), home.shelf_path("history", "a", 7)).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("a"), Some(Version(7)))), Rot::Misplaced);
-    assert_eq!(rot(home.store.restore(&key("a"), Version(7))), Rot::Misplaced);
+    fs::copy(home.object_path("a"), home.area_path("history", "a", 7)).unwrap();
+    assert_eq!(rot(home.store.lookup(&key("a"), Some(Version(7)))), Corruption::Misplaced);
+    assert_eq!(rot(home.store.restore(&key("a"), Version(7))), Corruption::Misplaced);
 }
 
 #[test]
 fn two_files_that_claim_one_version_are_both_kept() {
-    for shelf in ["history", "trash"] {
+    for area in ["history", "trash"] {
         let home = Home::new();
         let version = home.put("a", b"1");
-        let planted = home.shelf_path(shelf, "a", version);
+        let planted = home.area_path(area, "a", version);
         fs::copy(home.object_path("a"), &planted).unwrap();
         record_anew(&planted, |trailer| trailer.slices_digest = Digest::of(b"another table"));
-        assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Rot::Twins);
+        assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Corruption::DuplicateVersion);
         assert_eq!(home.body("a"), Some(b"1".to_vec()));
         assert_eq!(home.staged(), 0);
         assert!(planted.exists());
-        // Both ways to look at a store tell of it.
+        // Both a check and a scrub report it.
         let file = planted.strip_prefix(home.path()).unwrap().to_str().unwrap().to_owned();
         let all = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
         let scrubbed = home.store.scrub(all, &mut ()).unwrap().damaged;
@@ -91,7 +91,7 @@ fn two_files_that_claim_one_version_are_both_kept() {
         record_anew(&planted, |trailer| {
             trailer.client = Some(DevicePublicKey::from_bytes([1; 32]))
         });
-        let what = Rot::Twins.to_string();
+        let what = Corruption::DuplicateVersion.to_string();
         for damaged in [
             home.store.check(&mut ()).unwrap().damaged,
             home.store.scrub(all, &mut ()).unwrap().damaged,
@@ -103,13 +103,14 @@ fn two_files_that_claim_one_version_are_both_kept() {
     }
 }
 
-/// A crash between the link and the rename leaves two names of one file; a copy that keeps no hard links makes two files.
+/// A crash between the link and the rename leaves two names of one file; a copy without hard links
+/// makes two files.
 #[test]
 fn two_files_with_one_record_are_one_version() {
-    for shelf in ["history", "trash"] {
+    for area in ["history", "trash"] {
         let home = Home::new();
         let version = home.put("a", b"1");
-        let copy = home.shelf_path(shelf, "a", version);
+        let copy = home.area_path(area, "a", version);
         fs::copy(home.object_path("a"), &copy).unwrap();
         assert_eq!(home.states("a"), [(version, VersionState::Current)]);
         assert_eq!(home.store.check(&mut ()).unwrap().damaged, []);
@@ -121,11 +122,11 @@ fn two_files_with_one_record_are_one_version() {
             [(second, VersionState::Current), (version, VersionState::History)]
         );
         assert_eq!(get(&home.store, "a", Some(version)), Some(b"1".to_vec()));
-        assert!(!home.shelf_path("trash", "a", version).exists());
+        assert!(!home.area_path("trash", "a", version).exists());
     }
 }
 
-/// Whether a get, a check and a scrub all find a record that does not fit what it is of.
+/// Whether a get, a check and a scrub all find a record that does not fit its payload.
 fn misfits(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
     let home = Home::new();
     put_slices(
@@ -139,12 +140,16 @@ fn misfits(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
     let path = home.object_path("a");
     let opened = |store: &Store| {
         let (object, place) = store.open_current(&key("a")).unwrap();
-        crate::opened::Opened::stored(object, Some(place), Permits::new(1).permit().unwrap())
+        crate::object::OpenObject::stored(
+            object,
+            Some(place),
+            Semaphore::new(1).try_acquire().unwrap(),
+        )
     };
     opened(&home.store).unwrap();
     record_anew(&path, change);
-    assert_eq!(rot(opened(&home.store)), Rot::Envelope);
-    let what = Rot::Envelope.to_string();
+    assert_eq!(rot(opened(&home.store)), Corruption::Envelope);
+    let what = Corruption::Envelope.to_string();
     let damaged = home.store.check(&mut ()).unwrap().damaged;
     assert_eq!(damaged.iter().map(|damage| &damage.what).collect::<Vec<_>>(), [&what]);
     assert!(path.exists());
@@ -167,7 +172,8 @@ fn a_record_that_does_not_fit_its_blob_is_found() {
     };
     misfits(parts, Kind::Sealed, plain);
     misfits([b"plain bytes", b"", b""], Kind::Plain, |trailer| trailer.kind = Kind::Sealed);
-    // Another object's file under another record: the header names the key that it was sealed for.
+    // Another object's file with a matching record: the header still names the key that it was
+    // sealed for.
     let home = Home::new();
     let slices = parts.into_iter();
     put_slices(&home.store, "a", Kind::Sealed, Condition::Any, slices).unwrap();
@@ -176,7 +182,7 @@ fn a_record_that_does_not_fit_its_blob_is_found() {
     fs::copy(home.object_path("a"), &other).unwrap();
     record_anew(&other, |trailer| trailer.key = key("b"));
     let damaged = home.store.check(&mut ()).unwrap().damaged;
-    assert_eq!(damaged[0].what, Rot::Envelope.to_string());
+    assert_eq!(damaged[0].what, Corruption::Envelope.to_string());
 }
 
 #[test]
@@ -184,10 +190,10 @@ fn a_record_with_impossible_fields_is_none() {
     let home = Home::new();
     home.put("a", b"1");
     record_anew(&home.object_path("a"), |trailer| trailer.header_length = 1);
-    assert_eq!(rot(home.store.lookup(&key("a"), None)), Rot::Field);
+    assert_eq!(rot(home.store.lookup(&key("a"), None)), Corruption::Field);
     home.put("b", b"1");
     record_anew(&home.object_path("b"), |trailer| trailer.footer_length = 1);
-    assert_eq!(rot(home.store.lookup(&key("b"), None)), Rot::Field);
+    assert_eq!(rot(home.store.lookup(&key("b"), None)), Corruption::Field);
 }
 
 #[test]
@@ -198,7 +204,8 @@ fn an_empty_slice_is_refused() {
     assert_eq!(refused.code(), ErrorCode::Malformed);
 }
 
-/// Whatever it is instead of a file that can be read, the others are listed, and the page says how many are missing.
+/// Whatever is in the place of an object's file, the other objects are listed, and the page says
+/// how many are missing.
 #[test]
 fn what_cannot_be_read_is_left_out_and_counted() {
     let home = Home::new();
@@ -236,7 +243,7 @@ fn a_version_that_cannot_be_read_is_left_out_and_counted() {
     for body in [b"1", b"2", b"3"] {
         home.put("a", body);
     }
-    let path = home.shelf_path("history", "a", 1001);
+    let path = home.area_path("history", "a", 1001);
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     let (versions, next, unreadable) = home.store.versions(&key("a"), None, 10).unwrap();
@@ -248,14 +255,14 @@ fn a_restored_copy_is_verified_slice_by_slice() {
     let home = Home::new();
     let version = home.put("a", &[1; 2500]);
     home.put("a", b"2");
-    let old = home.shelf_path("history", "a", version);
+    let old = home.area_path("history", "a", version);
     let file = fs::OpenOptions::new().write(true).open(&old).unwrap();
     file.write_all_at(b"\0", 1500).unwrap();
-    assert_eq!(rot(home.store.restore(&key("a"), Version(version))), Rot::Slice(1));
-    // The table of slices begins behind the payload.
+    assert_eq!(rot(home.store.restore(&key("a"), Version(version))), Corruption::Slice(1));
+    // The table of slices begins after the payload.
     file.write_all_at(&[1], 1500).unwrap();
     file.write_all_at(b"\xff", 2500).unwrap();
-    assert_eq!(rot(home.store.restore(&key("a"), Version(version))), Rot::SliceTable);
+    assert_eq!(rot(home.store.restore(&key("a"), Version(version))), Corruption::SliceTable);
     assert_eq!(home.body("a"), Some(b"2".to_vec()));
     assert_eq!(home.staged(), 0);
 }
@@ -270,9 +277,9 @@ fn no_planted_link_is_followed() {
 
     fs::remove_file(home.object_path("a")).unwrap();
     symlink(&outside, home.object_path("a")).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("a"), None)), Rot::NotAFile);
-    assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Rot::NotAFile);
-    assert_eq!(rot(home.store.delete(&key("a"), Condition::Any)), Rot::NotAFile);
+    assert_eq!(rot(home.store.lookup(&key("a"), None)), Corruption::NotAFile);
+    assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Corruption::NotAFile);
+    assert_eq!(rot(home.store.delete(&key("a"), Condition::Any)), Corruption::NotAFile);
     assert!(home.object_path("a").is_symlink());
     let Page { entries, .. } = home.store.list(None, 10, true).unwrap();
     assert_eq!(entries.iter().map(|e| &e.key).collect::<Vec<_>>(), [&key("b")]);
@@ -281,7 +288,7 @@ fn no_planted_link_is_followed() {
     let moved = home.dir.path().join("moved");
     fs::rename(&shard, &moved).unwrap();
     symlink(&moved, &shard).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("b"), None)), Rot::NotAFile);
+    assert_eq!(rot(home.store.lookup(&key("b"), None)), Corruption::NotAFile);
     assert_eq!(
         put(&home.store, "b", b"2", Condition::Any).unwrap_err().code(),
         ErrorCode::Unreadable
@@ -300,7 +307,7 @@ fn a_planted_pipe_does_not_hang_a_get() {
     let mode = rustix::fs::Mode::RWXU;
     let path = home.object_path("a");
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("a"), None)), Rot::NotAFile);
+    assert_eq!(rot(home.store.lookup(&key("a"), None)), Corruption::NotAFile);
     let Page { entries, .. } = home.store.list(None, 10, false).unwrap();
     assert!(entries.is_empty());
 }
@@ -311,7 +318,7 @@ fn strange_names_are_left_alone() {
     home.put("a", b"1");
     home.put("a", b"2");
     let objects = home.object_path("a").parent().unwrap().to_owned();
-    let history = home.shelf_path("history", "a", 1).parent().unwrap().to_owned();
+    let history = home.area_path("history", "a", 1).parent().unwrap().to_owned();
     for dir in [&objects, &history] {
         for name in ["README", "..x", "\u{fc}", &"f".repeat(64), &"A".repeat(64)] {
             fs::write(dir.join(name), "x").unwrap();
@@ -323,7 +330,7 @@ fn strange_names_are_left_alone() {
     assert_eq!(home.put("a", b"3"), 1002);
 }
 
-/// Names of the store's own files hold nothing that a client chose, and are what an operator needs.
+/// Names of the store's files contain nothing that a client chose, and are what an operator needs.
 #[test]
 fn no_error_shows_a_path_of_the_machine_or_a_key() {
     let home = Home::new();

@@ -1,12 +1,12 @@
-//! What a server finds out about a sealed object without any key: nothing becomes current that no reader could open for
-//! a reason that shows in its framing (PROTOCOL 5).
+//! What a server checks of a sealed object without any key: no object becomes current that every
+//! reader would refuse for a reason visible in its framing (PROTOCOL 5).
 
 use zput_common::proto::message::{ClaimedSlice, ErrorCode, HeaderSlice};
 
 use super::*;
 use crate::store::Upload;
 
-/// A header of "doc" with these bytes changed, which is 200 bytes long and has no stanza but one of 6 bytes.
+/// A header of "doc" with these bytes changed. It has 200 bytes and one stanza, of 6 bytes.
 fn header_with(changes: &[(usize, &[u8])]) -> Vec<u8> {
     let mut header = sealed("doc", b"")[0].clone();
     for (at, bytes) in changes {
@@ -15,8 +15,8 @@ fn header_with(changes: &[(usize, &[u8])]) -> Vec<u8> {
     header
 }
 
-/// A header of "doc" with these stanzas and metadata of `metadata` bytes.
-fn header_of(stanzas: &str, metadata: u16) -> Vec<u8> {
+/// A header of "doc" with these stanzas and `metadata` bytes of metadata.
+fn with_header(stanzas: &str, metadata: u16) -> Vec<u8> {
     let mut header = sealed("doc", b"")[0][..61].to_vec();
     header.extend((stanzas.len() as u16).to_be_bytes());
     header.extend(stanzas.as_bytes());
@@ -39,7 +39,7 @@ fn begin(home: &Home) -> Upload {
 fn a_header_that_no_reader_takes_is_refused_before_its_parts() {
     let home = Home::new();
     let version = home.put("doc", b"older");
-    // 9, the base point, and 1, of low order, as shares.
+    // As shares: 9, the base point, and 1, of low order.
     let (base, low) = (format!("CQ{}", "A".repeat(41)), format!("AQ{}", "A".repeat(41)));
     let cases = [
         ("suite 0", header_with(&[(14, &[0])])),
@@ -49,17 +49,17 @@ fn a_header_that_no_reader_takes_is_refused_before_its_parts() {
         ("the last generation", header_with(&[(48, &[0xff; 8])])),
         ("fields that end too early", header_with(&[(10, &[0, 0, 0, 201]), (61, &[0])])),
         ("stanzas beyond the end", header_with(&[(61, &[0xff, 0xff])])),
-        ("no stanza", header_of("", 91)),
-        ("garbage for a stanza", header_of("garbage\n", 91)),
-        ("a stanza without an end", header_of("-> x", 91)),
-        ("a share that is too short", header_of(&x25519(&base[1..]), 91)),
-        ("a share that is not canonical", header_of(&x25519(&format!("{}B", &base[..42])), 91)),
-        ("a share of low order", header_of(&x25519(&low), 91)),
-        ("one behind another", header_of(&[x25519(&base), x25519(&low)].concat(), 91)),
-        ("a body of no file key", header_of(&format!("-> X25519 {base}\n\n"), 91)),
-        ("33 stanzas", header_of(&"-> x\n\n".repeat(33), 91)),
-        ("metadata without a name", header_of("-> x\n\n", 90)),
-        ("metadata with too long a name", header_of("-> x\n\n", 1115)),
+        ("no stanza", with_header("", 91)),
+        ("garbage for a stanza", with_header("garbage\n", 91)),
+        ("a stanza without an end", with_header("-> x", 91)),
+        ("a share that is too short", with_header(&x25519(&base[1..]), 91)),
+        ("a share that is not canonical", with_header(&x25519(&format!("{}B", &base[..42])), 91)),
+        ("a share of low order", with_header(&x25519(&low), 91)),
+        ("one behind another", with_header(&[x25519(&base), x25519(&low)].concat(), 91)),
+        ("a body of no file key", with_header(&format!("-> X25519 {base}\n\n"), 91)),
+        ("33 stanzas", with_header(&"-> x\n\n".repeat(33), 91)),
+        ("metadata without a name", with_header("-> x\n\n", 90)),
+        ("metadata with too long a name", with_header("-> x\n\n", 1115)),
     ];
     for (case, header) in cases {
         let slice = HeaderSlice::of(header.clone());
@@ -74,13 +74,13 @@ fn a_header_that_no_reader_takes_is_refused_before_its_parts() {
         assert_eq!(put.unwrap_err().code(), ErrorCode::Malformed, "{case}");
         assert_eq!(home.staged(), 0, "{case}");
     }
-    for header in [header_of(&x25519(&base), 91), header_of("-> x\n\n", 1114)] {
+    for header in [with_header(&x25519(&base), 91), with_header("-> x\n\n", 1114)] {
         begin(&home).write_header(&header, Digest::of(&header)).unwrap();
     }
     assert_eq!(home.states("doc"), [(version, VersionState::Current)]);
 }
 
-/// Slices of "doc" that are a blob: a header, a full part, a short one, a footer.
+/// Slices of "doc" that form a blob: a header, a full part, a short one, a footer.
 fn whole() -> [Vec<u8>; 4] {
     let [header, ..] = sealed("doc", b"");
     let (full, last) = (vec![1; 524_872], vec![2; 90]);
@@ -88,7 +88,7 @@ fn whole() -> [Vec<u8>; 4] {
     [header, full, last, footer]
 }
 
-/// Slices that hold, and are no blob together: each with what is wrong.
+/// Valid slices that do not form a blob, each with the reason.
 fn no_blobs() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let [header, full, last, footer] = whole();
     let change = |at: usize, bytes: &[u8]| {
@@ -161,7 +161,7 @@ fn slices_that_no_reader_could_open_do_not_become_current() {
     assert_eq!(home.body("doc"), Some(whole.concat()));
 }
 
-/// The footer may come as several slices; so it does where it is longer than one can be.
+/// The footer may be several slices, and must be where it is longer than one can be.
 #[test]
 fn a_footer_may_come_in_pieces() {
     let home = Home::new();
@@ -179,7 +179,7 @@ fn a_resumed_upload_is_held_to_the_same() {
         if slices[0] != header {
             continue;
         }
-        // What it takes to be kept comes first; the rest is claimed or sent.
+        // Enough is sent for the upload to be kept; the rest is claimed or sent later.
         let mut upload = begin(&home);
         upload.write_header(&header, Digest::of(&header)).unwrap();
         for slice in slices[1..].iter().chain([&full, &full]) {

@@ -1,4 +1,4 @@
-//! A sync has failed (promise 6): what is refused from then on, by whom, and until when.
+//! After a failed fsync (promise 6): what is refused, to which callers, and until when.
 
 use std::{
     ops::ControlFlow,
@@ -18,27 +18,27 @@ use super::{
     *,
 };
 use crate::store::{
-    Clearing, Damage, Suspicion, Watcher, layout::VERIFYING_FILE, root::Root, shard::LockedShard,
-    sync::Syncs,
+    ClearReport, Damage, FsyncFailure, Observer, fsync::Fsync, layout::VERIFYING_FILE, root::Root,
+    shard::LockedShard,
 };
 
 const DEVICE: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
 
-/// Where it is written down.
+/// The marker's path.
 fn marker(home: &Home) -> PathBuf {
     home.path().join("suspect.toml")
 }
 
-fn suspect(store: &Store, doing: &'static str) {
-    store.syncs().suspect(doing, &std::io::Error::from_raw_os_error(5));
+fn make_suspect(store: &Store, doing: &'static str) {
+    store.fsync().record_failure(doing, &std::io::Error::from_raw_os_error(5));
 }
 
-/// What comes of verifying a suspect store.
-fn clear(home: &Home) -> Clearing {
-    home.store.clear_suspicion(&mut ()).unwrap().unwrap()
+/// Verifies a suspect store, and returns the result.
+fn clear(home: &Home) -> ClearReport {
+    home.store.clear_suspect(&mut ()).unwrap().unwrap()
 }
 
-/// The store takes no writes of any kind, leaves nothing of them, and goes on being read.
+/// The store takes no writes of any kind, keeps nothing of them, and can still be read.
 fn takes_no_writes(home: &Home, case: &str) {
     let store = &home.store;
     let header = HeaderSlice::of(sealed("a", b"")[0].clone());
@@ -71,29 +71,30 @@ fn after_a_failed_sync_nothing_is_written_by_anybody_until_it_is_cleared() {
         ("put large", "inject=fdatasync:error=EIO:when=1", "sync an upload"),
         ("put large", "inject=fdatasync:error=EIO:when=2", "sync a record"),
         ("put", "inject=fsync:error=EIO:when=1", "sync a directory"),
-        // No sync at all succeeds any more.
+        // Every fsync fails.
         ("put", "inject=fdatasync,fsync:error=EIO", "sync an upload"),
     ] {
         let mut home = Home::new();
         home.put("a", b"old");
-        assert_eq!(home.store.suspicion().unwrap(), None);
+        assert_eq!(home.store.fsync_failure().unwrap(), None);
         let traced = or_skip!(trace(&[inject], role, &home));
         assert_eq!(traced.said.split(':').next(), Some("Internal"), "{}", traced.said);
         let text = fs::read_to_string(marker(&home)).unwrap();
         assert!(text.contains("format = 1") && text.contains(&format!("doing = \"{doing}\"")));
-        // The store that was open all the time, in another process than the one that found out; and a later one.
+        // The store that another process had open all the time refuses writes, and so does a new
+        // one.
         takes_no_writes(&home, inject);
         home.reopen();
         takes_no_writes(&home, inject);
-        let suspicion = home.store.suspicion().unwrap().unwrap();
+        let suspicion = home.store.fsync_failure().unwrap().unwrap();
         assert_eq!(suspicion.doing, doing);
         assert!(suspicion.since.unwrap() > UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         assert!(clear(&home).cleared);
         assert!(!marker(&home).exists());
-        assert_eq!(home.store.suspicion().unwrap(), None);
+        assert_eq!(home.store.fsync_failure().unwrap(), None);
         home.put("a", b"new");
         assert_eq!(home.body("a"), Some(b"new".to_vec()));
-        // What was in the way of the marker is gone.
+        // The file in the marker's place is gone.
         assert!(names_in(&home.path()).iter().all(|name| !name.starts_with(".tmp-")));
     }
 }
@@ -109,7 +110,7 @@ fn an_upload_under_way_is_given_up() {
     assert_eq!(refused.code(), ErrorCode::Suspect);
     assert_eq!(at_commit.commit().unwrap_err().code(), ErrorCode::Suspect);
     takes_no_writes(&home, "a marker with nothing in it");
-    let suspicion = home.store.suspicion().unwrap().unwrap();
+    let suspicion = home.store.fsync_failure().unwrap().unwrap();
     assert_eq!(suspicion.since, None);
 }
 
@@ -117,17 +118,17 @@ fn an_upload_under_way_is_given_up() {
 fn the_first_suspicion_stays() {
     let home = Home::new();
     home.set_time(1_700_000_000_000_000_000);
-    suspect(&home.store, "sync the first");
+    make_suspect(&home.store, "sync the first");
     home.set_time(1_800_000_000_000_000_000);
-    suspect(&home.store, "sync the second");
-    let first = Suspicion {
+    make_suspect(&home.store, "sync the second");
+    let first = FsyncFailure {
         since: Some(UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
         doing: "sync the first".to_owned(),
     };
-    assert_eq!(home.store.suspicion().unwrap(), Some(first));
+    assert_eq!(home.store.fsync_failure().unwrap(), Some(first));
 }
 
-/// On a disk that takes no file any more this process knows it at least.
+/// On a disk that accepts no more files, at least this process knows.
 #[test]
 fn what_cannot_be_written_down_is_remembered() {
     let home = Home::new();
@@ -137,19 +138,19 @@ fn what_cannot_be_written_down_is_remembered() {
     let fd = Arc::new(std::os::fd::OwnedFd::from(fs::File::open(&gone).unwrap()));
     fs::remove_dir(&gone).unwrap();
     let root = Root::new(fd, &gone).unwrap();
-    let syncs = Syncs::new(root, Clock::system(), None);
-    syncs.suspect("sync something", &std::io::Error::from_raw_os_error(5));
-    assert!(syncs.unmarked.load(Ordering::Relaxed) == 1);
-    // What a store makes of it.
-    home.store.syncs().unmarked.store(1, Ordering::Relaxed);
+    let fsync = Fsync::new(root, Clock::system(), None);
+    fsync.record_failure("sync something", &std::io::Error::from_raw_os_error(5));
+    assert!(fsync.unrecorded_failures.load(Ordering::Relaxed) == 1);
+    // As the store sets it.
+    home.store.fsync().unrecorded_failures.store(1, Ordering::Relaxed);
     takes_no_writes(&home, "unmarked");
-    let suspicion = home.store.suspicion().unwrap().unwrap();
+    let suspicion = home.store.fsync_failure().unwrap().unwrap();
     assert_eq!(suspicion.since, None);
     assert!(clear(&home).cleared);
     home.put("a", b"new");
 }
 
-/// On a disk, where pages come and go: what memory holds says nothing about the disk.
+/// On a disk, where pages are evicted: the page cache says nothing about the disk.
 #[test]
 fn a_store_is_read_from_the_disk_before_it_is_trusted() {
     use crate::sys::residency::Residency;
@@ -163,10 +164,10 @@ fn a_store_is_read_from_the_disk_before_it_is_trusted() {
     if !is_there() {
         return skip::because("this file system does not tell what is in memory");
     }
-    assert_eq!(home.store.clear_suspicion(&mut ()).unwrap(), None, "it is not suspect");
+    assert_eq!(home.store.clear_suspect(&mut ()).unwrap(), None, "it is not suspect");
     assert!(is_there());
-    suspect(&home.store, "sync something");
-    let Clearing { report, cleared } = clear(&home);
+    make_suspect(&home.store, "sync something");
+    let ClearReport { report, cleared } = clear(&home);
     assert!(cleared);
     assert_eq!((report.current, report.bytes, report.damaged), (1, 2_000_000, vec![]));
     assert!(!is_there(), "it was read from memory");
@@ -180,8 +181,8 @@ fn a_damaged_store_stays_suspect_until_a_run_finds_nothing() {
     let path = home.object_path("b");
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(b"x", 1).unwrap();
-    suspect(&home.store, "sync something");
-    let Clearing { report, cleared } = clear(&home);
+    make_suspect(&home.store, "sync something");
+    let ClearReport { report, cleared } = clear(&home);
     assert!(!cleared);
     let name = path.file_name().unwrap().to_str().unwrap();
     let damage = Damage {
@@ -197,15 +198,15 @@ fn a_damaged_store_stays_suspect_until_a_run_finds_nothing() {
     home.put("a", b"new");
 }
 
-/// What cannot be set aside is for the operator.
+/// A file that cannot be quarantined is left to the operator.
 #[test]
 fn a_store_stays_suspect_while_something_is_wrong_that_stays() {
     let mut home = Home::new();
     home.put("a", b"old");
     home.put("a", b"new");
-    suspect(&home.store, "sync something");
-    let twin = home.shelf_path("trash", "a", 1000);
-    fs::copy(home.shelf_path("history", "a", 1000), &twin).unwrap();
+    make_suspect(&home.store, "sync something");
+    let twin = home.area_path("trash", "a", 1000);
+    fs::copy(home.area_path("history", "a", 1000), &twin).unwrap();
     let writer = zput_common::keys::public::DevicePublicKey::from_bytes([1; 32]);
     record_anew(&twin, |trailer| trailer.client = Some(writer));
     let old = fs::read(&twin).unwrap();
@@ -227,7 +228,7 @@ fn a_store_stays_suspect_while_something_is_wrong_that_stays() {
     for (path, bytes, what) in damages {
         let before = fs::read(&path).ok();
         fs::write(&path, bytes).unwrap();
-        let Clearing { report, cleared } = clear(&home);
+        let ClearReport { report, cleared } = clear(&home);
         assert!(!cleared, "{what}");
         let [damage] = &report.damaged[..] else { panic!("{what}: {:?}", report.damaged) };
         assert!(damage.what.contains(what), "{what}: {}", damage.what);
@@ -249,18 +250,18 @@ fn a_store_stays_suspect_while_something_is_wrong_that_stays() {
     home.put("a", b"newer");
 }
 
-/// Whom something happens to while it looks on, once.
+/// Calls a function once, while a verification runs.
 struct Meanwhile<F: FnMut()>(F);
 
-impl<F: FnMut()> Watcher for Meanwhile<F> {
-    fn read(&mut self, bytes: u64) -> ControlFlow<()> {
+impl<F: FnMut()> Observer for Meanwhile<F> {
+    fn on_read(&mut self, bytes: u64) -> ControlFlow<()> {
         if bytes > 0 {
             (self.0)();
         }
         ControlFlow::Continue(())
     }
 
-    fn found(&mut self, damage: &Damage) {
+    fn on_damage(&mut self, damage: &Damage) {
         panic!("{damage:?}");
     }
 }
@@ -270,20 +271,21 @@ fn a_sync_that_fails_while_it_is_verified_is_not_forgotten() {
     let home = Home::new();
     home.put("a", b"old");
     let server = open(&home.path(), &home.time).unwrap();
-    suspect(&home.store, "sync the first");
+    make_suspect(&home.store, "sync the first");
     let mut fails = Meanwhile(|| {
         assert!(server.is_suspect().unwrap());
-        suspect(&server, "sync the second");
-        let doing = server.suspicion().unwrap().unwrap().doing;
+        make_suspect(&server, "sync the second");
+        let doing = server.fsync_failure().unwrap().unwrap().doing;
         assert_eq!(doing, "sync the first", "it is still open");
     });
-    let clearing = home.store.clear_suspicion(&mut fails).unwrap().unwrap();
+    let clearing = home.store.clear_suspect(&mut fails).unwrap().unwrap();
     assert_eq!((clearing.cleared, clearing.report.damaged), (false, vec![]));
-    assert_eq!(home.store.suspicion().unwrap().unwrap().doing, "sync the second");
+    assert_eq!(home.store.fsync_failure().unwrap().unwrap().doing, "sync the second");
     takes_no_writes(&home, "a second failure");
-    // The same where this process alone knows.
-    let mut fails = Meanwhile(|| _ = home.store.syncs().unmarked.fetch_add(1, Ordering::Relaxed));
-    assert!(!home.store.clear_suspicion(&mut fails).unwrap().unwrap().cleared);
+    // The same where only this process knows of the failure.
+    let mut fails =
+        Meanwhile(|| _ = home.store.fsync().unrecorded_failures.fetch_add(1, Ordering::Relaxed));
+    assert!(!home.store.clear_suspect(&mut fails).unwrap().unwrap().cleared);
     takes_no_writes(&home, "a third failure");
     assert!(clear(&home).cleared);
     put(&server, "a", b"new", Condition::Any).unwrap();
@@ -292,53 +294,54 @@ fn a_sync_that_fails_while_it_is_verified_is_not_forgotten() {
 #[test]
 fn a_verification_that_does_not_come_to_its_end_clears_nothing() {
     struct Stop;
-    impl Watcher for Stop {
-        fn read(&mut self, _bytes: u64) -> ControlFlow<()> {
+    impl Observer for Stop {
+        fn on_read(&mut self, _bytes: u64) -> ControlFlow<()> {
             ControlFlow::Break(())
         }
 
-        fn found(&mut self, damage: &Damage) {
+        fn on_damage(&mut self, damage: &Damage) {
             panic!("{damage:?}");
         }
     }
     let mut home = Home::new();
     home.put("a", b"old");
-    suspect(&home.store, "sync something");
-    let stopped = home.store.clear_suspicion(&mut Stop).unwrap().unwrap();
+    make_suspect(&home.store, "sync something");
+    let stopped = home.store.clear_suspect(&mut Stop).unwrap().unwrap();
     assert_eq!((stopped.cleared, stopped.report.stopped), (false, true));
-    // As one that was killed leaves it.
+    // The state that a killed verification leaves.
     assert!(!marker(&home).exists() && home.path().join(VERIFYING_FILE).exists());
     home.reopen();
     takes_no_writes(&home, "stopped");
-    assert_eq!(home.store.suspicion().unwrap().unwrap().doing, "sync something");
-    // Another one is at it.
-    let inquiry = home.store.inquire().unwrap();
+    assert_eq!(home.store.fsync_failure().unwrap().unwrap().doing, "sync something");
+    // Another process is verifying.
+    let verification = home.store.begin_verification().unwrap();
     let other = open(&home.path(), &home.time).unwrap();
     assert_eq!(
-        other.clear_suspicion(&mut ()).unwrap_err().to_string(),
-        "somebody verifies this store already: wait for that to end"
+        other.clear_suspect(&mut ()).unwrap_err().to_string(),
+        "this store is being verified already: wait for that to end"
     );
-    drop(inquiry);
+    drop(verification);
     takes_no_writes(&home, "dropped");
     assert!(clear(&home).cleared);
     assert!(!home.path().join(VERIFYING_FILE).exists());
 }
 
-/// STORE, "Suspicion": every directory is synced before anything is read, every file before it is.
+/// STORE, "Suspicion": every directory is synced before anything is read, and every file before it
+/// is read.
 #[test]
 fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
     let suspected = || {
         let home = Home::new();
         home.put("a", b"old");
-        suspect(&home.store, "sync something");
+        make_suspect(&home.store, "sync something");
         home
     };
     let home = suspected();
     let Traced { said, calls } = or_skip!(trace(&[], "clear", &home));
     assert_eq!(said, "ok 1");
     let count = |wanted: &str| calls.iter().filter(|call| *call == wanted).count();
-    for shelf in ["objects", "history", "trash"] {
-        assert_eq!(count(&format!("fsync {shelf}/ab")), 256);
+    for area in ["objects", "history", "trash"] {
+        assert_eq!(count(&format!("fsync {area}/ab")), 256);
     }
     for dir in
         ["objects", "history", "trash", "staging", "quarantine", "locks", "clients", "invites"]
@@ -347,7 +350,8 @@ fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
     }
     let at = |wanted: &str| calls.iter().rposition(|call| call == wanted).unwrap();
     assert!(at("fsync invites") < at("fdatasync objects/ab/H"));
-    // The first and the last are those of the names, the second to the last but one those of the directories.
+    // The first and the last are those of the markers' names, the others up to the last but one
+    // those of the directories.
     for nth in [1, 2, 400, 778, 779] {
         let home = suspected();
         let inject = format!("inject=fsync:error=EIO:when={nth}");
@@ -356,7 +360,7 @@ fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
         takes_no_writes(&home, &format!("fsync {nth}"));
         assert!(clear(&home).cleared, "{nth}");
     }
-    // Of zput-store.toml, server.key and the object: that is damage.
+    // Of zput-store.toml, server.key and the object: a failure there is damage.
     for nth in 1..=3 {
         let home = suspected();
         let inject = format!("inject=fdatasync:error=EIO:when={nth}");
@@ -367,14 +371,14 @@ fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
     }
 }
 
-/// Who waits for a shard may wait for somebody whose sync fails.
+/// While a writer waits for a shard, an fsync of the writer before it may fail.
 #[test]
 fn who_waited_for_a_lock_does_not_build_on_what_failed() {
     type Deed = fn(&Store) -> Result<u64, StoreError>;
     let home = Home::new();
     home.put("a", b"old");
     let store = &home.store;
-    let shard = ObjectName::of(&key("a")).shard();
+    let shard = ObjectName::for_key(&key("a")).shard();
     let lock = home.lock_file("a");
     let deeds: [(&str, Deed); 3] = [
         ("put", |store| put(store, "a", b"new", Condition::Any)),
@@ -382,11 +386,11 @@ fn who_waited_for_a_lock_does_not_build_on_what_failed() {
         ("restore", |store| store.restore(&key("a"), Version(1000)).map(|version| version.0)),
     ];
     for (deed, make) in deeds {
-        let locked = LockedShard::exclusive(store.syncs(), shard).unwrap();
+        let locked = LockedShard::exclusive(store.fsync(), shard).unwrap();
         let refused = thread::scope(|scope| {
             let made = scope.spawn(|| make(store));
             until_waited_for(&lock, || made.is_finished());
-            suspect(store, "sync something");
+            make_suspect(store, "sync something");
             drop(locked);
             made.join().unwrap().unwrap_err()
         });
@@ -396,10 +400,10 @@ fn who_waited_for_a_lock_does_not_build_on_what_failed() {
     }
 }
 
-/// A store that could not be made durable is made, and is suspect.
+/// A store whose creation could not be made durable exists, and is suspect.
 #[test]
 fn a_store_whose_making_was_not_durable_takes_no_writes() {
-    // Of the store's directory, and of the history's.
+    // The fsyncs of the store's directory and of the history's.
     for nth in [3, 6] {
         let dir = tempfile::tempdir_in(memory()).unwrap();
         let mut home = Home::new();
@@ -414,7 +418,8 @@ fn a_store_whose_making_was_not_durable_takes_no_writes() {
     }
 }
 
-/// Whether a process made a store under strace with this argument.
+/// Whether a process created a store under strace with this argument; `None` where strace cannot
+/// run.
 fn made_with(inject: &str, path: &Path) -> Option<bool> {
     let log = path.with_extension("log");
     let command = ["strace", "-f", "-o", log.to_str()?, "-e", "trace=fsync", "-e", inject];

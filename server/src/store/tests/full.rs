@@ -1,4 +1,4 @@
-//! Promise 7: a full disk fails puts cleanly, gives the space back, and stops nobody else.
+//! Promise 7: a full disk fails puts cleanly, frees their space, and blocks no other request.
 
 use std::{process::Command, thread, time::Duration};
 
@@ -7,7 +7,7 @@ use zput_skip::or_skip;
 
 use super::{child::Child, *};
 
-/// A file system of its own in memory, unmounted when dropped.
+/// A tmpfs of its own, unmounted when dropped.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -25,8 +25,9 @@ impl Mounted {
         stat.f_bfree * stat.f_frsize
     }
 
-    /// Whether this much is free, now or in a moment: a process that another test starts holds this one's
-    /// descriptors from its fork to its exec, and with them the space of a file that was just removed.
+    /// Whether this much is free, now or in a moment: a process that another test starts holds this
+    /// one's descriptors from its fork to its exec, and with them the space of a file that was just
+    /// removed.
     fn has_free(&self, bytes: u64) -> bool {
         (0..500).any(|_| {
             let there = self.free_bytes() == bytes;
@@ -64,11 +65,11 @@ fn a_full_disk_fails_puts_and_nothing_else() {
         })
         .unwrap_err();
     assert_eq!(error.code(), ErrorCode::Full, "{error}");
-    // The upload is still in the caller's hands, its space is not.
+    // The caller still has the upload, but its space is free.
     assert!(disk.has_free(free));
     assert_eq!(upload.commit().unwrap_err().code(), ErrorCode::State);
 
-    // Filled to the last byte by another upload: gets, deletes and restores go on.
+    // Filled to the last byte by another upload: gets, deletes and restores still work.
     let mut upload = store.begin(&key("b"), Kind::Plain, Condition::Any, None).unwrap();
     while disk.free_bytes() >= 1 << 20 {
         upload.start_slice(1 << 20, Digest::of(&mebibyte)).unwrap();
@@ -90,12 +91,13 @@ fn a_full_disk_fails_puts_and_nothing_else() {
     put(&store, "c", b"1", Condition::Any).unwrap();
 }
 
-/// The same with a limit on the length of files, which every user can set: the write that goes beyond it fails.
+/// The same with a limit on the length of files, which every user can set: the write beyond it
+/// fails.
 #[test]
 fn a_write_beyond_the_limit_fails_the_put() {
     let home = Home::new();
     home.put("a", b"old");
-    // 4 blocks of 512 bytes (POSIX sh). A process that is not told to ignore SIGXFSZ dies of it.
+    // 4 blocks of 512 bytes (POSIX sh). A process that does not ignore SIGXFSZ is killed by it.
     let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 4; exec \"$@\"", "sh"];
     let mut child = Child::start_under(&limited, "put", &home.path()).unwrap();
     assert_eq!(child.line(), "ready");

@@ -1,4 +1,4 @@
-//! Which generations follow which (PROTOCOL 5, "Generations").
+//! Which generations may follow which (PROTOCOL 5, "Generations").
 
 use zput_common::{keys::public::DevicePublicKey, proto::message::HeaderSlice};
 
@@ -8,7 +8,7 @@ use crate::store::Upload;
 const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
 const DAY_NS: u64 = 86_400_000_000_000;
 
-/// The header of "doc" of this generation; `blob` tells it from others.
+/// The header of "doc" with this generation; `blob` distinguishes blobs.
 fn header(generation: u64, blob: u8) -> Vec<u8> {
     let [mut header, ..] = sealed("doc", b"");
     header[48..56].copy_from_slice(&generation.to_be_bytes());
@@ -24,7 +24,7 @@ fn begin(home: &Home, generation: u64, blob: u8) -> Result<Upload, StoreError> {
     Ok(upload)
 }
 
-/// With a part that makes it worth keeping.
+/// With a part, so that the upload is kept.
 fn filled(home: &Home, generation: u64, blob: u8) -> Result<Upload, StoreError> {
     let mut upload = begin(home, generation, blob)?;
     let parts = [&[3; 524_872][..], &[3; 524_872], &[4; 72]];
@@ -41,7 +41,7 @@ fn commit(home: &Home, generation: u64, blob: u8) -> Result<Version, StoreError>
     filled(home, generation, blob)?.commit()
 }
 
-/// Which generation is in the way.
+/// The conflicting generation.
 fn there<T: std::fmt::Debug>(result: Result<T, StoreError>) -> u64 {
     match result {
         Err(error @ StoreError::Older { there }) => {
@@ -52,7 +52,7 @@ fn there<T: std::fmt::Debug>(result: Result<T, StoreError>) -> u64 {
     }
 }
 
-/// FORMAT 9, step 6: a reader who has seen one of them would refuse the other.
+/// FORMAT 9, step 6: a reader that has seen one of them would refuse the other.
 #[test]
 fn a_generation_has_one_blob() {
     let home = Home::new();
@@ -73,7 +73,7 @@ fn what_is_too_old_is_told_so_before_it_is_sent() {
     commit(&home, 9, 2).unwrap();
     assert_eq!(there(begin(&home, 9, 3)), 9);
     assert_eq!(there(begin(&home, 0, 3)), 9);
-    // What was kept cannot be committed any more, and does not stay.
+    // A kept upload that can no longer be committed is removed.
     let resume = |generation, blob| {
         let header = HeaderSlice::of(header(generation, blob));
         home.store.resume(&key("doc"), Condition::Any, Some(WRITER), &header)
@@ -83,7 +83,7 @@ fn what_is_too_old_is_told_so_before_it_is_sent() {
     assert_eq!(home.staged(), 0);
 }
 
-/// A reader remembers what was deleted or replaced as well.
+/// Readers also remember versions that were deleted or replaced.
 #[test]
 fn what_follows_is_above_what_was_deleted_and_what_was_restored() {
     let home = Home::new();
@@ -91,11 +91,11 @@ fn what_follows_is_above_what_was_deleted_and_what_was_restored() {
     commit(&home, 9, 2).unwrap();
     home.store.delete(&key("doc"), Condition::Any).unwrap();
     assert_eq!(there(filled(&home, 8, 3).unwrap().commit()), 9);
-    // What somebody wanted back is current whatever its generation.
+    // A restored version becomes current whatever its generation.
     home.store.restore(&key("doc"), first).unwrap();
     assert_eq!(there(filled(&home, 9, 3).unwrap().commit()), 9);
     commit(&home, 10, 3).unwrap();
-    // What is unsealed has none.
+    // An unsealed object has no generation.
     home.put("doc", b"plain");
     assert_eq!(there(filled(&home, 10, 4).unwrap().commit()), 10);
     commit(&home, 11, 4).unwrap();
@@ -113,19 +113,19 @@ fn what_is_a_day_ahead_of_the_clock_is_refused() {
         assert_eq!((error.code() as u8, error.number() / DAY_NS), (18, now / DAY_NS));
     }
     assert_eq!(home.staged(), 0);
-    // A clock that was set back does not keep anybody from going on: the versions tell of a later time.
+    // A clock that was set back does not prevent the next put: the versions tell of a later time.
     home.set_time(0);
     commit(&home, now + DAY_NS + 1, 2).unwrap();
 }
 
-/// Such as one that was copied here from somewhere else. Readers do not remember it.
+/// For example a version that was copied from another store. Readers do not remember it.
 #[test]
 fn what_is_there_and_beyond_all_clocks_is_followed_by_what_is_not() {
     let home = Home::new();
     let far = 1_000 * DAY_NS;
     home.set_time(far);
     commit(&home, far + 1, 1).unwrap();
-    // A restore copies what is there, whatever its generation.
+    // A restore copies the version, whatever its generation.
     let file = home.object_path("doc");
     let mut bytes = fs::read(&file).unwrap();
     bytes[48..56].copy_from_slice(&u64::MAX.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Puts that are made durable together (STORE, "Put" 8).
+//! Puts that share an fsync (STORE, "Put" 8).
 
 use std::time::Instant;
 
@@ -6,17 +6,17 @@ use zput_skip::or_skip;
 
 use super::{order::trace, *};
 
-/// How many put at once.
+/// Number of concurrent puts.
 const MANY: usize = 8;
 
-/// That many keys of one shard.
+/// [`MANY`] keys of one shard.
 fn neighbours() -> Vec<String> {
     let keys = (0..).map(|n| n.to_string());
-    let first = ObjectName::of(&key("0")).shard();
-    keys.filter(|name| ObjectName::of(&key(name)).shard() == first).take(MANY).collect()
+    let first = ObjectName::for_key(&key("0")).shard();
+    keys.filter(|name| ObjectName::for_key(&key(name)).shard() == first).take(MANY).collect()
 }
 
-/// Puts all of them at once, and gives how many were acknowledged. What a child does.
+/// Puts all of them concurrently and returns how many were acknowledged. This is a child's role.
 pub(super) fn put_neighbours(store: &Store) -> usize {
     std::thread::scope(|scope| {
         let put = |name: &String| put(store, name, b"new", Condition::Any).is_ok();
@@ -34,10 +34,11 @@ fn puts_of_one_directory_share_its_sync() {
     assert_eq!(traced.said, "ok 8");
     let count = |call: &str| traced.calls.iter().filter(|made| *made == call).count();
     assert_eq!(count("renameat staging/* -> objects/ab/H"), MANY);
-    // The first one has one for itself. While it is under way, the others come as far as to wait for the next.
-    let syncs = count("fsync objects/ab");
-    assert!((2..=4).contains(&syncs), "{syncs}");
-    // All is said only behind the last.
+    // The first put has an fsync of its own. While it runs, the others come to wait for the next
+    // one.
+    let fsync = count("fsync objects/ab");
+    assert!((2..=4).contains(&fsync), "{fsync}");
+    // All acknowledgements follow the last fsync.
     assert!(traced.calls.last().unwrap().starts_with("fsync objects/ab"), "{:?}", traced.calls);
     for name in neighbours() {
         assert_eq!(home.body(&name), Some(b"new".to_vec()));
@@ -50,19 +51,19 @@ fn a_sync_that_fails_fails_all_who_shared_it() {
     let expressions = ["inject=fsync:delay_enter=300000:error=EIO"];
     let traced = or_skip!(trace(&expressions, "put neighbours", &home));
     assert_eq!(traced.said, "ok 0");
-    assert!(home.store.suspicion().unwrap().is_some());
+    assert!(home.store.fsync_failure().unwrap().is_some());
 }
 
-/// Whoever finds out first, nobody is told that anything is durable from then on.
+/// Whichever put sees the failure first, none is acknowledged from then on.
 #[test]
 fn nothing_is_acknowledged_by_a_store_that_became_suspect() {
-    for (role, shelf) in [("put", "objects"), ("delete", "trash")] {
+    for (role, area) in [("put", "objects"), ("delete", "trash")] {
         let home = Home::new();
         if role == "delete" {
             home.put("a", b"old");
         }
         let marker = home.path().join("suspect.toml");
-        let shard = home.path().join(shelf).join(ObjectName::of(&key("a")).shard().to_string());
+        let shard = home.path().join(area).join(ObjectName::for_key(&key("a")).shard().to_string());
         let marking = std::thread::spawn(move || {
             let begun = Instant::now();
             while names_in(&shard).is_empty() && begun.elapsed().as_secs() < 10 {
@@ -70,7 +71,7 @@ fn nothing_is_acknowledged_by_a_store_that_became_suspect() {
             }
             fs::write(marker, "").unwrap();
         });
-        // The name is there, and its sync is under way.
+        // The name exists, and its fsync is in progress.
         let traced = trace(&["inject=fsync:delay_enter=2000000"], role, &home);
         marking.join().unwrap();
         let traced = or_skip!(traced);

@@ -1,4 +1,4 @@
-//! Scrubs and checks: everything rotten is found and set aside, and nothing else is touched.
+//! Scrubs and checks: every corrupt file is found and quarantined, and nothing else is touched.
 
 use std::{
     ops::ControlFlow,
@@ -8,7 +8,9 @@ use std::{
 use zput_skip as skip;
 
 use super::*;
-use crate::store::{CheckReport, Damage, ReadFrom, Rot, ScrubOptions, ScrubReport, Watcher};
+use crate::store::{
+    CheckReport, Corruption, Damage, Observer, ReadFrom, ScrubOptions, ScrubReport,
+};
 
 const ALL: ScrubOptions =
     ScrubOptions { share: crate::store::Share::ALL, from: ReadFrom::PageCache };
@@ -21,16 +23,16 @@ fn check(home: &Home) -> CheckReport {
     home.store.check(&mut ()).unwrap()
 }
 
-/// The path of `path` from the store's directory.
+/// The part of `path` below the store's directory.
 fn within(home: &Home, path: &Path) -> String {
     path.strip_prefix(home.path()).unwrap().to_str().unwrap().to_owned()
 }
 
-fn rotten(home: &Home, path: &Path, rot: Rot, key: Option<&str>) -> Damage {
+fn rotten(home: &Home, path: &Path, rot: Corruption, key: Option<&str>) -> Damage {
     let file = within(home, path);
     let mut parts = file.split('/');
-    let (shelf, name) = (parts.next().unwrap(), parts.next_back().unwrap());
-    let quarantined = Some(format!("quarantine/{shelf}-{name}"));
+    let (area, name) = (parts.next().unwrap(), parts.next_back().unwrap());
+    let quarantined = Some(format!("quarantine/{area}-{name}"));
     Damage { key: key.map(str::to_owned), what: rot.to_string(), quarantined, file }
 }
 
@@ -62,7 +64,7 @@ fn a_sound_store_is_left_as_it_is() {
     assert_eq!((report.damaged, report.leftovers), (vec![], Default::default()));
 }
 
-/// Nothing can be linked to a directory. It is told of, and what is behind it is looked at all the same.
+/// A directory cannot be linked. It is reported, and the files after it are still verified.
 #[test]
 fn what_cannot_be_set_aside_stays_and_holds_nobody_up() {
     let mut home = Home::new();
@@ -72,18 +74,18 @@ fn what_cannot_be_set_aside_stays_and_holds_nobody_up() {
     fs::create_dir(&path).unwrap();
     let is_told = |damaged: &[Damage]| {
         let [damage] = damaged else { panic!("{damaged:?}") };
-        assert_eq!(damage.what, Rot::NotAFile.to_string());
+        assert_eq!(damage.what, Corruption::NotAFile.to_string());
         assert_eq!(damage.quarantined, None);
     };
     let report = scrub(&home);
     is_told(&report.damaged);
     assert!(!report.stopped && path.is_dir());
-    home.store.syncs().suspect("sync something", &std::io::Error::from_raw_os_error(5));
-    let clearing = home.store.clear_suspicion(&mut ()).unwrap().unwrap();
+    home.store.fsync().record_failure("sync something", &std::io::Error::from_raw_os_error(5));
+    let clearing = home.store.clear_suspect(&mut ()).unwrap().unwrap();
     is_told(&clearing.report.damaged);
     assert!(!clearing.cleared && path.is_dir());
     fs::remove_dir(&path).unwrap();
-    assert!(home.store.clear_suspicion(&mut ()).unwrap().unwrap().cleared);
+    assert!(home.store.clear_suspect(&mut ()).unwrap().unwrap().cleared);
     home.reopen();
     home.put("a", b"2222");
 }
@@ -95,11 +97,11 @@ fn what_is_rotten_is_set_aside_and_nothing_else() {
         home.put("a", body);
     }
     home.put("b", b"kept");
-    let (current, old) = (home.object_path("a"), home.shelf_path("history", "a", 1001));
+    let (current, old) = (home.object_path("a"), home.area_path("history", "a", 1001));
     flip(&current, 2);
     flip(&old, 0);
     let damaged = scrub(&home).damaged;
-    let slice = Rot::Slice(0);
+    let slice = Corruption::Slice(0);
     assert_eq!(
         damaged,
         [rotten(&home, &current, slice, Some("a")), rotten(&home, &old, slice, Some("a"))]
@@ -116,7 +118,7 @@ fn what_is_rotten_is_set_aside_and_nothing_else() {
     assert_eq!(home.store.restore(&key("a"), Version(1000)).unwrap(), Version(1001));
     assert_eq!(scrub(&home).damaged, []);
     assert_eq!(check(&home).leftovers.quarantined, 2);
-    // A second one of the same name gets another.
+    // A second file of the same name gets another one.
     flip(&current, 2);
     assert_eq!(
         scrub(&home).damaged[0].quarantined,
@@ -124,7 +126,7 @@ fn what_is_rotten_is_set_aside_and_nothing_else() {
     );
 }
 
-/// Scrubs the shard of `path` alone.
+/// Scrubs only the shard of `path`.
 fn scrub_shard_of(home: &Home, path: &Path) -> Vec<Damage> {
     let shard = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
     let state = format!(
@@ -135,8 +137,8 @@ fn scrub_shard_of(home: &Home, path: &Path) -> Vec<Damage> {
     home.store.scrub(ScrubOptions { share, ..ALL }, &mut ()).unwrap().damaged
 }
 
-/// Damages an object of 64 KiB at every `stride`th byte, and cuts it at every `stride`th length; its last kilobyte, where
-/// the record is, at all of them.
+/// Damages an object of 64 KiB at every `stride`th byte, and truncates it at every `stride`th
+/// length; at every one in its last kilobyte, where the record is.
 fn every_rot_is_found(stride: u64) {
     let home = Home::new();
     let body: Vec<u8> = (0..65_536u32).map(|i| (i % 251) as u8).collect();
@@ -176,18 +178,18 @@ fn rot_of_every_byte_and_every_length_is_found() {
     every_rot_is_found(1);
 }
 
-/// What a watcher saw, and after how many bytes it wants no more.
+/// An observer that records the damage and stops the inspection after some bytes.
 struct Limit {
     left: u64,
 }
 
-impl Watcher for Limit {
-    fn read(&mut self, bytes: u64) -> ControlFlow<()> {
+impl Observer for Limit {
+    fn on_read(&mut self, bytes: u64) -> ControlFlow<()> {
         self.left = self.left.saturating_sub(bytes);
         if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn found(&mut self, damage: &Damage) {
+    fn on_damage(&mut self, damage: &Damage) {
         panic!("{damage:?}");
     }
 }
@@ -219,7 +221,7 @@ fn thirty_shares_are_the_whole_store() {
         let report = home.store.scrub(options, &mut ()).unwrap();
         files += report.files;
         assert!(report.files < 60, "{run}: {}", report.files);
-        // 29 shares of 9 shards are 261.
+        // 29 shares of 9 shards cover 261.
         assert_eq!(report.pass.is_some(), run >= 29, "{run}");
         if let Some(pass) = report.pass {
             assert_eq!((pass.files, files), (300, 300));
@@ -250,11 +252,11 @@ fn a_check_tells_what_no_store_makes() {
     let upload = home.store.begin(&key("c"), Kind::Plain, Condition::Any, None).unwrap();
     let objects = home.object_path("a").parent().unwrap().to_owned();
     fs::write(objects.join("README"), "strange").unwrap();
-    symlink("/etc/passwd", home.shelf_path("trash", "a", 7)).unwrap();
-    // One version twice, in two files.
-    fs::copy(home.shelf_path("history", "a", 1000), home.shelf_path("trash", "a", 1000)).unwrap();
+    symlink("/etc/passwd", home.area_path("trash", "a", 7)).unwrap();
+    // One version in two files with different records.
+    fs::copy(home.area_path("history", "a", 1000), home.area_path("trash", "a", 1000)).unwrap();
     let writer = zput_common::keys::public::DevicePublicKey::from_bytes([1; 32]);
-    record_anew(&home.shelf_path("trash", "a", 1000), |trailer| trailer.client = Some(writer));
+    record_anew(&home.area_path("trash", "a", 1000), |trailer| trailer.client = Some(writer));
     // Another object's file.
     let b = home.object_path("b");
     fs::copy(home.object_path("a"), &b).unwrap();
@@ -268,9 +270,13 @@ fn a_check_tells_what_no_store_makes() {
     };
     let mut expected = [
         damage(&objects.join("README"), "no file that a store makes", None),
-        damage(&home.shelf_path("trash", "a", 7), &Rot::NotAFile.to_string(), None),
-        damage(&home.shelf_path("trash", "a", 1000), &Rot::Twins.to_string(), Some("a")),
-        damage(&b, &Rot::Misplaced.to_string(), Some("a")),
+        damage(&home.area_path("trash", "a", 7), &Corruption::NotAFile.to_string(), None),
+        damage(
+            &home.area_path("trash", "a", 1000),
+            &Corruption::DuplicateVersion.to_string(),
+            Some("a"),
+        ),
+        damage(&b, &Corruption::Misplaced.to_string(), Some("a")),
     ];
     let mut damaged = report.damaged;
     damaged.sort_by(|a, b| a.file.cmp(&b.file));
@@ -281,7 +287,7 @@ fn a_check_tells_what_no_store_makes() {
     assert!(objects.join("README").exists() && b.exists(), "a check changes nothing");
 }
 
-/// On a disk, where pages come and go.
+/// On a disk, where pages are evicted.
 #[test]
 fn a_scrub_leaves_in_memory_what_was_there_and_no_more() {
     use crate::sys::{fs::drop_cached, residency::Residency};
@@ -297,7 +303,7 @@ fn a_scrub_leaves_in_memory_what_was_there_and_no_more() {
     if !is_there(&hot) {
         return skip::because("this file system does not tell what is in memory");
     }
-    // Pages that somebody looks at just now stay.
+    // Pages that are being read at this moment stay cached.
     for _ in 0..100 {
         drop_cached(&cold, 0, 4_000_000);
         if !is_there(&cold) {
@@ -313,7 +319,8 @@ fn a_scrub_leaves_in_memory_what_was_there_and_no_more() {
     assert!(!is_there(&hot), "it was read from the disk");
 }
 
-/// What is in memory may be rotten where the disk is not, so a file is set aside for what the disk says.
+/// Cached pages may be corrupt where the disk is not, so a file is quarantined only for what the
+/// disk holds.
 #[test]
 fn what_looks_rotten_in_memory_is_read_from_the_disk_before_it_is_set_aside() {
     use crate::sys::residency::Residency;
@@ -329,7 +336,7 @@ fn what_looks_rotten_in_memory_is_read_from_the_disk_before_it_is_set_aside() {
     if !is_there(&object) {
         return skip::because("this file system does not tell what is in memory");
     }
-    // By itself a scrub leaves in memory what was there: the second look has dropped it.
+    // A scrub by itself leaves cached pages alone; the second look has dropped them.
     let [damage] = &scrub(&home).damaged[..] else { panic!("one is rotten") };
     assert!(damage.quarantined.is_some(), "{damage:?}");
     assert!(!is_there(&object), "it was not read from the disk");

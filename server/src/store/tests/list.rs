@@ -9,7 +9,7 @@ use zput_common::{
 
 use super::*;
 
-/// All pages; and how many there were.
+/// All pages.
 fn pages(store: &Store, limit: u32, headers: bool) -> Vec<Vec<Entry>> {
     let mut pages = Vec::new();
     let mut after: Option<Vec<u8>> = None;
@@ -29,7 +29,7 @@ fn pages(store: &Store, limit: u32, headers: bool) -> Vec<Vec<Entry>> {
     }
 }
 
-/// The length of a body in postcard, without postcard: an upper bound from PROTOCOL 4 to 6.
+/// An upper bound of a body's length in postcard, computed from PROTOCOL 4 to 6 without postcard.
 fn postcard_len(response: &Response) -> usize {
     let Response::Page { entries, next, .. } = response else { panic!("{response:?}") };
     let bytes = |b: &[u8]| b.len() + 3;
@@ -57,7 +57,7 @@ fn a_list_is_complete_and_in_one_order_whatever_the_pages() {
     }
     assert_eq!(whole.len(), 700);
     assert_eq!(whole.iter().map(|e| e.key.clone()).collect::<BTreeSet<_>>(), keys);
-    let hashes: Vec<_> = whole.iter().map(|e| ObjectName::of(&e.key)).collect();
+    let hashes: Vec<_> = whole.iter().map(|e| ObjectName::for_key(&e.key)).collect();
     assert!(hashes.is_sorted());
 }
 

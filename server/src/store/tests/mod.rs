@@ -8,23 +8,19 @@ mod copies;
 mod crash;
 mod damage;
 mod framing;
+mod fsync_failed;
 mod full;
 mod generations;
+mod group_commit;
 mod inspect;
-#[path = "resume.rs"]
-mod kept;
 mod list;
 mod model;
 mod opening;
 mod order;
-#[path = "root_user.rs"]
-mod others;
 mod removed;
-#[path = "fsync_failed.rs"]
-mod suspicion;
+mod resume;
+mod root_user;
 mod takeover;
-#[path = "group_commit.rs"]
-mod together;
 mod uploads;
 
 use std::{
@@ -52,7 +48,7 @@ use super::{
     record::{SliceTable, Trailer},
 };
 
-/// A store in a directory of its own, whose clock says what it is told.
+/// A store in a temporary directory, with a settable clock.
 struct Home {
     store: Store,
     time: Arc<AtomicU64>,
@@ -60,12 +56,12 @@ struct Home {
 }
 
 impl Home {
-    /// In [`memory`], because a store is a thousand files to begin with.
+    /// In [`memory`], because a new store has a thousand files.
     fn new() -> Self {
         Self::within(&memory())
     }
 
-    /// On the file system of temporary files, where a sync costs what it costs.
+    /// On the file system of temporary files, where an fsync takes its real time.
     fn on_disk() -> Self {
         Self::within(&std::env::temp_dir())
     }
@@ -91,18 +87,18 @@ impl Home {
 
     /// `objects/ab/<H>` of a key.
     fn object_path(&self, key: &str) -> PathBuf {
-        self.path().join(ObjectName::of(&self::key(key)).current_path())
+        self.path().join(ObjectName::for_key(&self::key(key)).current_path())
     }
 
-    /// `<shelf>/ab/<H>.<version>`, spelled out.
-    fn shelf_path(&self, shelf: &str, key: &str, version: u64) -> PathBuf {
-        let name = ObjectName::of(&self::key(key)).to_string();
-        self.path().join(shelf).join(&name[..2]).join(format!("{name}.{version:020}"))
+    /// `<area>/ab/<H>.<version>`, spelled out.
+    fn area_path(&self, area: &str, key: &str, version: u64) -> PathBuf {
+        let name = ObjectName::for_key(&self::key(key)).to_string();
+        self.path().join(area).join(&name[..2]).join(format!("{name}.{version:020}"))
     }
 
-    /// The file that orders the writers of a key's shard, opened once more.
+    /// The file whose lock orders the writers of a key's shard, opened once more.
     fn lock_file(&self, key: &str) -> fs::File {
-        let path = self.path().join(ObjectName::of(&self::key(key)).shard().lock_file());
+        let path = self.path().join(ObjectName::for_key(&self::key(key)).shard().lock_file());
         fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
     }
 
@@ -127,7 +123,8 @@ impl Home {
     }
 }
 
-/// Waits until the kernel says that somebody waits for the lock of this file (proc_locks(5): "->"), which is held.
+/// Waits until the kernel reports that a thread waits for the lock of this file, which is held
+/// (proc_locks(5): "->").
 #[track_caller]
 fn until_waited_for(lock: &fs::File, is_over: impl Fn() -> bool) {
     let inode = format!(":{} ", lock.metadata().unwrap().ino());
@@ -165,7 +162,7 @@ fn names_in(dir: &Path) -> Vec<String> {
 
 /// Puts a plain object in slices of 1,000 bytes.
 fn put(store: &Store, key: &str, body: &[u8], condition: Condition) -> Result<u64, StoreError> {
-    // Several slices, and not more than small ones may be.
+    // Several slices, but not more than the limit for small ones.
     let slices = body.chunks(1000.max(body.len() / 32));
     put_slices(store, key, Kind::Plain, condition, slices).map(|version| version.0)
 }
@@ -186,7 +183,7 @@ fn put_slices<'a>(
     upload.commit()
 }
 
-/// Writes a file's record anew, with other fields.
+/// Rewrites a file's record with changed fields.
 fn record_anew(path: &Path, change: impl FnOnce(&mut Trailer)) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut trailer = Trailer::read(&file).unwrap();
@@ -211,8 +208,8 @@ fn get(store: &Store, key: &str, version: Option<u64>) -> Option<Vec<u8>> {
     }
 }
 
-/// Header, body and footer that have the framing of a sealed blob (FORMAT 3 to 7): the body is its one part, or one
-/// of no plaintext where it is empty.
+/// A header, a body and a footer with the framing of a sealed blob (FORMAT 3 to 7). The body is its
+/// one part; an empty one stands for a part without plaintext.
 fn sealed(key: &str, body: &[u8]) -> [Vec<u8>; 3] {
     let body = if body.is_empty() { vec![4; 72] } else { body.to_vec() };
     let footer = zput_framed::footer(&[&body], PART_SIZE_LOG2);

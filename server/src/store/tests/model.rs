@@ -28,7 +28,7 @@ enum Wanted {
     Other(Pick),
 }
 
-/// One of a key's versions, or the number above.
+/// One of a key's versions, or the number after the newest.
 #[derive(Clone, Copy, Debug)]
 struct Pick(prop::sample::Index);
 
@@ -41,7 +41,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Wanted::Current),
         1 => pick.clone().prop_map(Wanted::Other),
     ];
-    // Bytes by a seed: one choice each would be most of what a sequence costs.
+    // Bytes from a seed: a choice for each byte would be most of the cost of a sequence.
     let body = (any::<u32>(), 0..3000u32).prop_map(|(seed, length)| {
         (0..length).map(|at| (seed.wrapping_mul(2 * at + 1) >> 16) as u8).collect()
     });
@@ -228,7 +228,7 @@ fn compare_list(home: &Home, model: &Model, limit: u32) {
     assert_eq!(found, (0..4).filter_map(current).collect());
 }
 
-/// What can be seen of the store is what the model says, to the last byte.
+/// Everything visible of the store is as in the model, to the last byte.
 fn compare(home: &Home, model: &Model) {
     for key in 0..4 {
         let current = model.current(key).map(|v| model.keys[&key][&v].0.clone());
@@ -242,24 +242,23 @@ fn compare(home: &Home, model: &Model) {
     assert_eq!(home.staged(), 0);
 }
 
-/// Removes every version of the model's keys: making another store takes longer than a sequence.
+/// Removes every version of the model's keys: creating another store takes longer than a sequence.
 fn empty(home: &mut Home) {
     for key in 0..4 {
-        for (shelf, path) in [
+        for (area, path) in [
             ("objects", home.object_path(&name(key))),
-            ("history", home.shelf_path("history", &name(key), 0)),
-            ("trash", home.shelf_path("trash", &name(key), 0)),
+            ("history", home.area_path("history", &name(key), 0)),
+            ("trash", home.area_path("trash", &name(key), 0)),
         ] {
             let shard = path.parent().unwrap();
             for file in names_in(shard) {
-                fs::remove_file(shard.join(&file))
-                    .unwrap_or_else(|e| panic!("{shelf}/{file}: {e}"));
+                fs::remove_file(shard.join(&file)).unwrap_or_else(|e| panic!("{area}/{file}: {e}"));
             }
         }
     }
 }
 
-/// Promises 2 and 3, for one caller at a time: so many sequences of calls.
+/// Promises 2 and 3, for one caller at a time, in `sequences` sequences of calls.
 fn does_what_a_map_of_versions_does(sequences: u32) {
     let home = RefCell::new(Home::new());
     let config =
@@ -273,7 +272,7 @@ fn does_what_a_map_of_versions_does(sequences: u32) {
             step(home, &mut model, one);
         }
         compare(home, &model);
-        // Opening takes long; and some of the steps do it too.
+        // Opening takes long, and some of the steps do it too.
         if steps.len() % 4 == 0 {
             home.reopen();
             compare(home, &model);

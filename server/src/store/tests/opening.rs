@@ -1,4 +1,4 @@
-//! Making, recognising and refusing stores.
+//! Creating, recognising and refusing stores.
 
 use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
@@ -37,8 +37,8 @@ fn a_new_store_has_the_layout_of_the_document() {
             "zput-store.toml"
         ]
     );
-    for shelf in ["objects", "history", "trash", "locks"] {
-        let names = names_in(&path.join(shelf));
+    for area in ["objects", "history", "trash", "locks"] {
+        let names = names_in(&path.join(area));
         assert_eq!(names.len(), 256);
         assert_eq!((&*names[0], &*names[0xab], &*names[255]), ("00", "ab", "ff"));
     }
@@ -70,7 +70,7 @@ fn the_server_key_stays() {
         fs::write(home.path().join("server.key"), damage).unwrap();
         assert!(matches!(at(&home.path()), Err(StoreError::Damaged("server.key"))), "{damage}");
     }
-    // A store without its key does not make itself another one: clients have pinned this one.
+    // A store without its key does not make another one: clients have pinned the lost one.
     fs::remove_file(home.path().join("server.key")).unwrap();
     assert!(matches!(at(&home.path()), Err(StoreError::Missing(name)) if name == "server.key"));
 }
@@ -97,7 +97,7 @@ fn an_empty_directory_becomes_a_store_and_a_foreign_one_does_not() {
     let dir = tempfile::tempdir_in(memory()).unwrap();
     fs::write(dir.path().join("thesis.tex"), "x").unwrap();
     let error = at(dir.path()).unwrap_err();
-    assert!(matches!(error, StoreError::Foreign));
+    assert!(matches!(error, StoreError::NotAStore));
     assert!(error.to_string().contains("neither empty nor a store"));
     assert_eq!(names_in(dir.path()), ["thesis.tex"]);
 }
@@ -150,7 +150,7 @@ fn a_part_of_a_store_is_no_store() {
     let home = Home::new();
     fs::remove_file(home.path().join("zput-store.toml")).unwrap();
     let error = at(&home.path()).unwrap_err();
-    assert!(matches!(error, StoreError::Unmarked), "{error:?}");
+    assert!(matches!(error, StoreError::IncompleteCopy), "{error:?}");
     assert!(error.to_string().contains("copy all files of the store"), "{error}");
 }
 
@@ -158,7 +158,7 @@ fn a_part_of_a_store_is_no_store() {
 fn a_store_that_nobody_finished_is_finished() {
     let whole = Home::new();
     let key = fs::read(whole.path().join("server.key")).unwrap();
-    // As it is made: step by step, with the store's file named last.
+    // In the order of its creation, step by step, with the store's file named last.
     for stop in 0..5 {
         let dir = tempfile::tempdir_in(memory()).unwrap();
         let path = dir.path();
@@ -222,7 +222,7 @@ fn an_upload_of_a_living_process_is_not_swept() {
     assert_eq!(home.body("mine"), Some(b"ab".to_vec()));
     assert_eq!(home.body("child's"), Some(b"from the child".to_vec()));
 
-    // Of a dead one.
+    // Of a dead process.
     let mut child = Child::start("upload", &home.path());
     assert_eq!(child.line(), "uploading");
     child.kill();
@@ -243,7 +243,7 @@ fn a_directory_without_permission_is_refused() {
     fs::create_dir(&path).unwrap();
     let me = fs::metadata(&path).unwrap().uid();
     let say = if is_root() {
-        // Root may write anywhere: ask as nobody.
+        // Root may write anywhere, so this runs as another user.
         let nobody = 65534;
         chown(&path, Some(nobody), Some(nobody)).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();

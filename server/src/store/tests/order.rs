@@ -1,6 +1,7 @@
-//! The order of system calls, as strace(1) sees it, and what happens when one of them fails.
+//! The order of system calls, as strace(1) shows it, and the effects of a failure of each.
 //!
-//! A test on a live system cannot show that something was durable before it was acknowledged; the order of the calls can.
+//! A test on a live system cannot show that something was durable before it was acknowledged; the
+//! order of the calls can.
 
 use zput_skip::or_skip;
 
@@ -9,14 +10,14 @@ use super::{child::Child, *};
 /// Why a test that traces cannot run.
 pub(super) const NO_STRACE: &str = "strace(1) is not installed or may not trace";
 
-/// What a traced process said, and the calls that it made between "ready" and that.
+/// The output of a traced process, and the calls that it made between "ready" and that output.
 pub(super) struct Traced {
     /// Empty when it was killed.
     pub(super) said: String,
     pub(super) calls: Vec<String>,
 }
 
-/// Plays `role` under strace with these `-e` arguments; the error is why that cannot be done.
+/// Runs `role` under strace with these `-e` arguments; the error says why that cannot be done.
 pub(super) fn trace(expressions: &[&str], role: &str, home: &Home) -> Result<Traced, &'static str> {
     trace_if_possible(expressions, role, home).ok_or(NO_STRACE)
 }
@@ -33,14 +34,15 @@ fn trace_if_possible(expressions: &[&str], role: &str, home: &Home) -> Option<Tr
     let said = child.line();
     child.wait();
     let log = fs::read_to_string(log).ok()?;
-    // A process that was killed before it was ready leaves a log, and a strace that may not trace an empty one.
+    // A process that was killed before it was ready leaves a log; a strace that may not trace
+    // leaves an empty one.
     if ready.is_empty() && !log.contains("killed by SIGKILL") {
         return None;
     }
     Some(Traced { said, calls: calls_between(&log, &home.path()) })
 }
 
-/// The calls on the store between the two lines that the child wrote, in words.
+/// The calls on the store between the child's two lines, in words.
 fn calls_between(log: &str, store: &Path) -> Vec<String> {
     let store = format!("{}/", store.canonicalize().unwrap().display());
     let begin = log.find("child: ready").unwrap_or(log.len());
@@ -53,7 +55,8 @@ fn calls_between(log: &str, store: &Path) -> Vec<String> {
 fn describe(line: &str, store: &str) -> String {
     let call = line.split_once(' ').unwrap().1.trim_start();
     let (name, arguments) = call.split_once('(').unwrap();
-    // Descriptors are shown as 7</path>, names as "name"; a name follows the descriptor that it is relative to.
+    // Descriptors are shown as 7</path>, names as "name"; a name follows the descriptor that it is
+    // relative to.
     let mut places = Vec::new();
     for piece in arguments.split(", ") {
         if let Some((_, path)) = piece.split_once(store) {
@@ -73,7 +76,7 @@ fn describe(line: &str, store: &str) -> String {
     format!("{name} {}{lock}{failed}", places.join(" -> "))
 }
 
-/// A path of the store without what differs from run to run: shards and random names.
+/// A path of the store without the parts that differ from run to run: shards and random names.
 fn place(path: &str) -> String {
     let words = path.split('/').map(|part| match part.len() {
         2 if part != ".." => "ab",
@@ -87,7 +90,7 @@ fn place(path: &str) -> String {
     words.collect::<Vec<_>>().join("/")
 }
 
-/// Runs `role` in a store where `before` was done, and returns its calls.
+/// Runs `role` in a store that `before` has prepared, and returns its calls.
 fn calls_of(role: &str, before: fn(&Home)) -> Result<Vec<String>, &'static str> {
     let home = Home::new();
     before(&home);
@@ -116,7 +119,7 @@ fn a_put_is_durable_before_it_is_acknowledged() {
             // 5. The record; it is synced with the data.
             "pwrite64 staging/*",
             "fdatasync staging/*",
-            // 6: the old version's new name is durable before 7 takes its old one away. 8.
+            // 6: the old version's new name is durable before step 7 removes its old one. 8.
             "linkat objects/ab/H -> history/ab/H.version",
             "fsync history/ab",
             "renameat staging/* -> objects/ab/H",
@@ -125,7 +128,7 @@ fn a_put_is_durable_before_it_is_acknowledged() {
     );
 }
 
-/// From 1 MiB on nobody waits for the lock while the data is synced.
+/// From 1 MiB on no writer waits for the lock while the data is synced.
 #[test]
 fn the_data_of_a_large_put_is_durable_before_the_lock_is_taken() {
     let mut calls = or_skip!(calls_of("put large", |_| {}));
@@ -260,7 +263,7 @@ fn a_failed_sync_fails_the_put_and_is_not_repeated() {
         let inject = format!("inject=fdatasync:error=EIO:when={nth}");
         let Traced { said, calls } = or_skip!(trace(&[&inject], role, &home));
         assert_eq!(said.split(':').next(), Some("Internal"), "{said}");
-        // What follows is that the store is suspect.
+        // The further calls mark the store suspect.
         let expected = [
             "fdatasync staging/* fails",
             "flock .tmp exclusively",
@@ -293,7 +296,7 @@ fn a_failed_sync_of_a_directory_fails_the_put() {
             let failed = &calls[calls.len() - 4];
             assert!(failed.starts_with("fsync ") && failed.ends_with(" fails"), "{calls:?}");
             assert_eq!(calls.last().unwrap(), "fdatasync .tmp");
-            // Not acknowledged, so it may be there; wholly, and with its history.
+            // Not acknowledged, so it may exist; then completely, and with its history.
             assert_eq!(home.body("a"), Some(vec![b'n'; 5000]));
             assert_eq!(home.states("a").len(), 2);
         }

@@ -1,4 +1,4 @@
-//! Directories that somebody removes, moves or replaces beneath a store that is open.
+//! Directories that are removed, moved or replaced beneath an open store.
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::store::{ReadFrom, ScrubOptions, Share};
 
 const DEVICE: DevicePublicKey = DevicePublicKey::from_bytes([0xd7; 32]);
 
-/// Everything that changes a store, and looks at it: each needs other directories.
+/// Everything that changes or reads a store; each call needs other directories.
 fn is_used(home: &Home) {
     home.put("a", b"1");
     home.put("a", b"2");
@@ -29,7 +29,7 @@ fn is_used(home: &Home) {
     assert_eq!(home.store.check(&mut ()).unwrap().damaged, []);
 }
 
-/// Each, with all that is in it, while the store is open.
+/// Each directory, with its contents, while the store is open.
 #[test]
 fn a_directory_that_is_removed_is_made_again_by_the_next_who_needs_it() {
     for removed in
@@ -47,7 +47,7 @@ fn a_directory_that_is_removed_is_made_again_by_the_next_who_needs_it() {
     }
 }
 
-/// What was under way is lost with its file, and says so; nothing after it is.
+/// An upload in progress is lost with its file, and fails; later ones do not.
 #[test]
 fn an_upload_whose_file_is_removed_fails_alone() {
     let home = Home::new();
@@ -62,7 +62,7 @@ fn an_upload_whose_file_is_removed_fails_alone() {
     assert_eq!((home.body("a"), home.staged()), (Some(b"again".to_vec()), 0));
 }
 
-/// Whatever is called `staging` is where the next start looks for what was cut off.
+/// The next start looks for interrupted uploads in whatever directory is called `staging`.
 #[test]
 fn uploads_are_in_the_directory_that_has_the_name() {
     let home = Home::new();
@@ -71,13 +71,13 @@ fn uploads_are_in_the_directory_that_has_the_name() {
     let upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
     assert_eq!((home.staged(), names_in(&moved).len()), (1, 0));
     drop(upload);
-    // Another one has its place.
+    // Another directory has its place.
     fs::remove_dir(&staging).unwrap();
     fs::create_dir(&staging).unwrap();
     let upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
     assert_eq!(home.staged(), 1);
     drop(upload);
-    // Nothing else is taken for one.
+    // Only a directory is accepted in its place.
     fs::remove_dir(&staging).unwrap();
     fs::write(&staging, "a file").unwrap();
     let error = put(&home.store, "a", b"1", Condition::Any).unwrap_err();
@@ -86,14 +86,15 @@ fn uploads_are_in_the_directory_that_has_the_name() {
     home.put("a", b"1");
 }
 
-/// A disk that is unmounted, a store that is moved or restored: what would be acknowledged would be where nobody looks.
+/// A disk that is unmounted, a store that is moved or restored: acknowledged data would be where no
+/// reader looks.
 #[test]
 fn a_store_that_is_not_where_it_was_takes_no_writes_and_is_not_mended() {
     let home = Home::new();
     let version = home.put("a", b"1");
     let moved = home.dir.path().join("moved");
     let invite = home.store.create_invite(Scopes::ALL, Duration::from_secs(60)).unwrap();
-    // It has a directory less, and so has what takes its place.
+    // A directory is missing in it, and in what takes its place.
     fs::remove_dir(home.path().join("staging")).unwrap();
     let another = Home::new();
     let in_place: [&dyn Fn(); 3] = [&|| {}, &|| fs::create_dir(home.path()).unwrap(), &|| {
@@ -118,17 +119,17 @@ fn a_store_that_is_not_where_it_was_takes_no_writes_and_is_not_mended() {
         assert!(!moved.join("staging").exists(), "it was made again");
         assert_eq!(names_in(home.dir.path()).len(), entries);
         assert_eq!(home.path().is_dir().then(|| names_in(&home.path())), before);
-        // What is there can be read.
+        // It can still be read.
         assert_eq!(home.body("a"), Some(b"1".to_vec()));
         if home.path().is_dir() {
             fs::rename(home.path(), home.dir.path().join(format!("aside {round}"))).unwrap();
         }
         fs::rename(&moved, home.path()).unwrap();
     }
-    // And back: nobody has to start anything.
+    // After it is moved back nothing has to be restarted.
     home.put("b", b"2");
     assert_eq!(home.staged(), 0);
-    // An upload that is under way when it happens is not acknowledged either.
+    // An upload in progress when it happens is not acknowledged either.
     let mut upload = home.store.begin(&key("b"), Kind::Plain, Condition::Any, None).unwrap();
     upload.start_slice(1, Digest::of(b"3")).unwrap();
     upload.write(b"3").unwrap();
@@ -140,7 +141,8 @@ fn a_store_that_is_not_where_it_was_takes_no_writes_and_is_not_mended() {
     assert!(matches!(gone, StoreError::Displaced), "{gone:?}");
 }
 
-/// Whoever waits for a lock whose file goes meanwhile waits for the one that takes its place.
+/// A thread that waits for a lock whose file is removed then waits for the one that takes its
+/// place.
 #[test]
 fn a_lock_that_is_removed_while_somebody_waits_orders_nobody() {
     let home = Home::new();
@@ -150,7 +152,7 @@ fn a_lock_that_is_removed_while_somebody_waits_orders_nobody() {
         let waiting = scope.spawn(|| home.put("a", b"1"));
         until_waited_for(&old, || waiting.is_finished());
         fs::remove_dir_all(home.path().join("locks")).unwrap();
-        // Somebody else makes it again, and holds it.
+        // Another process makes it again, and holds it.
         home.put("b", b"2");
         home.store.versions(&key("a"), None, 1).unwrap_err();
         let new = home.lock_file("a");

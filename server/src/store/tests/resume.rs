@@ -1,4 +1,4 @@
-//! Uploads that were cut off: what is kept, for whom, and how much of it counts.
+//! Interrupted uploads: what is kept, for which writer, and how much of it counts.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -12,15 +12,15 @@ use crate::store::{Upload, Writer, layout};
 
 pub(super) const WRITER: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
 
-/// Bytes of a full part of 512 KiB, sealed: half the least that is kept.
+/// Bytes of a full part of 512 KiB, sealed: half of the minimum that is kept.
 pub(super) const PART: usize = 524_872;
 
-/// A full part, of which no two are the same.
+/// A full part; different for each `fill`.
 pub(super) fn part(fill: u8) -> Vec<u8> {
     vec![fill; PART]
 }
 
-/// The part that ends a blob behind full ones, of no plaintext.
+/// The short last part of a blob, without plaintext.
 pub(super) const LAST: [u8; 72] = [4; 72];
 
 pub(super) fn claimed(bytes: &[u8]) -> ClaimedSlice {
@@ -33,7 +33,7 @@ pub(super) fn add(upload: &mut Upload, slice: &[u8]) {
     upload.end_slice().unwrap();
 }
 
-/// An upload of "doc" with these parts behind its header.
+/// An upload of "doc" with these parts after its header.
 pub(super) fn begun(home: &Home, parts: &[&[u8]]) -> Upload {
     begun_by(home, Some(WRITER), parts)
 }
@@ -68,7 +68,7 @@ pub(super) fn staged_file(home: &Home) -> PathBuf {
     home.path().join("staging").join(name)
 }
 
-/// Ends `upload`, whose parts are these, and compares what became of it.
+/// Commits `upload`, which consists of these parts, and compares the object with them.
 pub(super) fn finish(home: &Home, mut upload: Upload, parts: &[&[u8]]) {
     let [header, ..] = sealed("doc", b"");
     let mut parts = parts.to_vec();
@@ -82,7 +82,7 @@ pub(super) fn finish(home: &Home, mut upload: Upload, parts: &[&[u8]]) {
     let body = parts.concat();
     let payload = (header.len() + body.len() + footer.len()) as u64;
     assert!(home.body("doc") == Some([header, body, footer].concat()));
-    // Its record holds, and says that it was put in these slices.
+    // Its record is valid, and lists these slices.
     let file = fs::metadata(home.object_path("doc")).unwrap().len();
     assert_eq!(file, payload + 36 * (2 + parts.len() as u64) + 3 + 136);
     assert_eq!(home.staged(), 0);
@@ -104,7 +104,7 @@ fn what_was_cut_off_goes_on_where_it_was() {
     let (one, two, three) = (part(1), part(2), part(3));
     drop(begun(&home, &[&one, &two]));
     assert_eq!(staged_names(&home).len(), 1);
-    // Another life of the store.
+    // The store after a restart.
     home.reopen();
     let mut upload = resume(&home).unwrap();
     assert_eq!(upload.length(), 200);
@@ -155,7 +155,7 @@ fn nothing_counts_that_does_not_match() {
         let length = 200 + 524_872 * u64::from(held);
         assert_eq!(upload.length(), length, "{case}");
         if claims.len() as u32 > held {
-            // The rest is thrown away, and nothing more can be claimed.
+            // The rest is discarded, and nothing more can be claimed.
             assert_eq!(fs::metadata(staged_file(&home)).unwrap().len(), length, "{case}");
             assert_eq!(upload.claim(&[claimed(&one)]).unwrap(), 0, "{case}");
         }
@@ -176,24 +176,24 @@ fn nothing_can_be_claimed_behind_a_slice() {
     assert_eq!(upload.claim(&[claimed(&one)]).unwrap(), 1);
     let other = [9; 90];
     add(&mut upload, &other);
-    // It lies where the second part was, and longer claims must not reach behind it.
+    // It is where the second part was; longer claims must not reach behind it.
     assert_eq!(fs::metadata(staged_file(&home)).unwrap().len(), 525_162);
     assert_eq!(upload.claim(&[claimed(&two)]).unwrap(), 0);
     finish(&home, upload, &[&one, &other]);
-    // In a slice nothing can be claimed at all.
+    // Within a slice nothing can be claimed at all.
     let mut upload = begun(&home, &[]);
     upload.start_slice(1, Digest::of(b"x")).unwrap();
     assert_eq!(upload.claim(&[claimed(b"x")]).unwrap_err().code(), ErrorCode::Malformed);
     assert_eq!(home.staged(), 0);
 }
 
-/// Slices that nobody claimed are not in the object: neither those of the client nor a record.
+/// Slices that were not claimed are not in the object: neither the client's nor a record.
 #[test]
 fn a_commit_without_claims_has_the_header_alone() {
     let home = Home::new();
     let (one, two) = (part(1), part(2));
     drop(begun(&home, &[&one, &two]));
-    // As a commit left it that was killed before the rename.
+    // The state left by a commit that was killed before the rename.
     let file = fs::OpenOptions::new().append(true).open(staged_file(&home)).unwrap();
     std::io::Write::write_all(&mut &file, &[7; 300]).unwrap();
     let mut upload = resume(&home).unwrap();
@@ -242,7 +242,7 @@ fn less_than_a_mebibyte_and_plain_objects_are_not_kept() {
     assert_eq!(home.staged(), 0);
     drop(begun(&home, &[&short, b"x"]));
     assert_eq!(home.staged(), 1);
-    // What is cut below it when it goes on, neither.
+    // Nor do bytes that were cut off below it when it is resumed.
     let mut upload = resume(&home).unwrap();
     assert_eq!(upload.claim(&[claimed(b"other")]).unwrap(), 0);
     drop(upload);
@@ -286,7 +286,7 @@ fn an_error_and_an_abort_leave_nothing() {
     assert_eq!(home.staged(), 0, "abort of what was resumed");
 }
 
-/// The line has changed a bit: what came before holds.
+/// A bit was changed on the line: the slices before it are kept.
 #[test]
 fn a_wrong_digest_takes_nothing_but_its_slice() {
     let home = Home::new();
@@ -295,7 +295,7 @@ fn a_wrong_digest_takes_nothing_but_its_slice() {
     upload.start_slice(PART as u32, Digest::of(&three)).unwrap();
     upload.write(&[4; PART]).unwrap();
     assert_eq!(upload.end_slice().unwrap_err().code(), ErrorCode::Digest);
-    // This upload is over: what follows was sealed to come behind the slice.
+    // This upload is over: later data was sealed to follow the damaged slice.
     let after = upload.start_slice(1, Digest::of(b"x")).unwrap_err();
     assert_eq!(after.code(), ErrorCode::State);
     assert_eq!(upload.commit().unwrap_err().code(), ErrorCode::State);
@@ -308,14 +308,14 @@ fn a_wrong_digest_takes_nothing_but_its_slice() {
     finish(&home, upload, &[&one, &two, &three]);
 }
 
-/// Each may read a gigabyte: they do not take all threads that wait for the disk.
+/// Each claim may read a gigabyte: they may not take all threads that wait for the disk.
 #[test]
 fn claims_beyond_a_bound_wait_and_lose_nothing() {
     let home = Home::new();
     let one = part(1);
     drop(begun(&home, &[&one, &one]));
     let mut upload = resume(&home).unwrap();
-    let others: Vec<_> = (0..16).map(|_| home.store.0.claims.permit().unwrap()).collect();
+    let others: Vec<_> = (0..16).map(|_| home.store.0.claims.try_acquire().unwrap()).collect();
     assert_eq!(upload.claim(&[claimed(&one)]).unwrap_err().code(), ErrorCode::Busy);
     drop((others, upload));
     assert_eq!(resume(&home).unwrap().claim(&[claimed(&one)]).unwrap(), 1);
@@ -345,7 +345,7 @@ fn it_is_found_by_its_writer_its_key_and_its_header() {
     assert_eq!(refused(wrong), ErrorCode::Digest);
     ask("doc", Some(WRITER), &header).unwrap();
 
-    // Anonymous ones are one writer.
+    // All anonymous uploads have one writer.
     drop(begun_by(&home, Writer::default(), &[&one, &two]));
     ask("doc", None, &header).unwrap();
     assert_eq!(home.staged(), 2);
@@ -379,7 +379,7 @@ fn one_works_on_it_at_a_time() {
     drop(upload);
     let upload = resume(&home).unwrap();
     assert_eq!(refused(resume(&home)), ErrorCode::Busy);
-    // Another handle on the store neither sweeps it nor gets it.
+    // Another process with the store open neither removes nor resumes it.
     let other = open(&home.path(), &home.time).unwrap();
     assert_eq!(home.staged(), 1);
     let header = HeaderSlice::of(sealed("doc", b"")[0].clone());
@@ -406,7 +406,7 @@ fn a_second_upload_with_its_header_takes_its_place_unless_somebody_works_on_it()
     finish(&home, upload, &[&three, &two]);
 }
 
-/// After a power cut a file may be shorter than it was, or have zeros in it.
+/// After a power cut a file may be shorter, or have zeros in it.
 #[test]
 fn a_torn_file_is_as_good_as_its_beginning() {
     let (one, two) = (part(1), part(2));
@@ -423,15 +423,15 @@ fn a_torn_file_is_as_good_as_its_beginning() {
         drop(begun(&home, &[&one, &two]));
         let file = fs::OpenOptions::new().write(true).open(staged_file(&home)).unwrap();
         file.set_len(length).unwrap();
-        // As long as it was, and nothing but zeros where the header was.
+        // As long as before, but with zeros where the header was.
         file.set_len(1_049_944 * (length / 199)).unwrap();
         assert_eq!(refused(resume(&home)), ErrorCode::NotFound, "{length}");
         assert_eq!(home.staged(), 0, "{length}");
     }
 }
 
-/// A file system may bring the old name back when only the new one's directory was synced. Whoever wrote to that would
-/// write to an acknowledged version.
+/// A file system may bring back the old name when only the new one's directory was synced. Writing
+/// to that name would change an acknowledged version.
 #[test]
 fn the_name_of_a_version_is_not_resumed() {
     let mut home = Home::new();
@@ -463,7 +463,7 @@ fn it_is_kept_for_so_long_and_no_longer() {
     let cut_off = UNIX_EPOCH + Duration::from_secs(10_000);
     let file = fs::OpenOptions::new().write(true).open(staged_file(&home)).unwrap();
     file.set_modified(cut_off).unwrap();
-    // A clock that went back makes nothing old.
+    // A clock that went back makes nothing expire.
     home.set_time(9_000 * SECOND);
     assert_eq!(home.store.expire_uploads().unwrap(), 0);
     // 72 hours.
@@ -498,11 +498,11 @@ fn none_is_kept_where_none_is_to_be() {
     assert_eq!(home.staged(), 0);
 }
 
-/// Whoever begins, resumes, replaces and sweeps one upload at once: what is committed is whole.
+/// Begins, resumes, replaces and removes one upload concurrently: what is committed is complete.
 #[test]
 fn nobody_takes_the_name_of_another() {
     let home = Home::new();
-    // The year 2096: whatever lies idle has expired.
+    // The year 2096: every upload without a lock has expired.
     home.set_time(4_000_000_000_000_000_000);
     let [header, ..] = sealed("doc", b"");
     let (soon, at_last) = (Duration::from_secs(10), Duration::from_secs(120));
@@ -567,7 +567,7 @@ fn a_killed_process_leaves_what_it_had() {
     finish(&home, upload, &[&one, &two, &three]);
 }
 
-/// The part of the process that is killed.
+/// The role of the process that is killed.
 pub(super) fn upload_sealed(store: &Store) -> Upload {
     let [header, ..] = sealed("doc", b"");
     let upload = store.begin(&key("doc"), Kind::Sealed, Condition::Any, Some(WRITER));

@@ -8,11 +8,11 @@ use zput_skip as skip;
 use super::*;
 use crate::store::{ReadFrom, ScrubOptions, Share};
 
-/// A user and a group that nobody on the machine needs to have.
+/// A user and group ID that need not exist on the machine.
 const USER: u32 = 54_321;
 const GROUP: u32 = 54_322;
 
-/// Whose everything in and below `path` is: all users and groups that something belongs to.
+/// The users and groups that own `path` and everything below it.
 fn owners(path: &Path) -> Vec<(u32, u32)> {
     let mut found = vec![path.to_owned()];
     let mut owners = Vec::new();
@@ -33,7 +33,7 @@ fn what_root_makes_in_a_store_is_its_owners() {
     if !rustix::process::geteuid().is_root() {
         return skip::because("only root makes files that it gives away");
     }
-    // 2770: a directory that is shared by its group hands it down.
+    // 2770: a directory that a group shares passes its group on.
     for mode in [0o700, 0o2770] {
         let dir = tempfile::tempdir_in(memory()).unwrap();
         let path = dir.path().join("users");
@@ -63,9 +63,9 @@ fn what_root_makes_in_a_store_is_its_owners() {
         fs::remove_file(path.join("objects").join("ab").join("f".repeat(64))).unwrap();
         store.scrub(all, &mut ()).unwrap();
         assert_eq!(owners(&path), mine, "{mode:o}: scrubbed");
-        store.syncs().suspect("sync something", &std::io::Error::from_raw_os_error(5));
+        store.fsync().record_failure("sync something", &std::io::Error::from_raw_os_error(5));
         assert_eq!(owners(&path), mine, "{mode:o}: suspected");
-        store.clear_suspicion(&mut ()).unwrap();
+        store.clear_suspect(&mut ()).unwrap();
         for missing in ["quarantine", "trash/00", "history/00", "locks/00"] {
             let missing = path.join(missing);
             fs::remove_dir_all(&missing).or_else(|_| fs::remove_file(&missing)).unwrap();
@@ -75,7 +75,7 @@ fn what_root_makes_in_a_store_is_its_owners() {
     }
 }
 
-/// What another user left, and this one cannot open, holds up nothing.
+/// A file of another user, which this one cannot open, does no harm.
 #[test]
 fn a_file_that_cannot_be_swept_keeps_no_store_from_opening() {
     let mut home = Home::new();

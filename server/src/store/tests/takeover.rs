@@ -1,5 +1,5 @@
-//! Uploads whose connection has died in silence: a newer connection of the same writer takes them over (PROTOCOL 5,
-//! "Resume"), nobody else does, and the older one touches them no more.
+//! Uploads whose connection died silently: a newer connection of the same writer takes them over
+//! (PROTOCOL 5, "Resume"), no other one does, and the older one cannot change them any more.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -9,19 +9,19 @@ use zput_common::{
 };
 
 use super::{
-    kept::{LAST, PART, WRITER, add, begun_by, claimed, finish, part, staged_file},
+    resume::{LAST, PART, WRITER, add, begun_by, claimed, finish, part, staged_file},
     *,
 };
-use crate::store::{Upload, Writer, upload::TO_REPLACE};
+use crate::store::{Upload, Writer, upload::REPLACE_TIMEOUTS};
 
-/// A store where nobody who takes over waits until the older connection rests.
+/// A store whose take-overs do not wait until the older connection is quiet.
 fn hasty() -> Home {
     let mut home = Home::new();
-    Arc::get_mut(&mut home.store.0).unwrap().to_take_over = TO_REPLACE;
+    Arc::get_mut(&mut home.store.0).unwrap().take_over_timeouts = REPLACE_TIMEOUTS;
     home
 }
 
-/// The connection with this number, of the device that writes.
+/// The connection with this number, of the test's device.
 fn by(connection: u64) -> Writer {
     Writer { device: Some(WRITER), connection }
 }
@@ -45,7 +45,7 @@ fn footer(parts: &[&[u8]]) -> Vec<u8> {
     zput_framed::footer(parts, PART_SIZE_LOG2)
 }
 
-/// Whatever the older connection tries comes to nothing: PROTOCOL 5, "`State`".
+/// Every call of the older connection fails: PROTOCOL 5, "`State`".
 #[track_caller]
 fn is_over(mut upload: Upload, bytes: &[u8]) {
     let state = |result: Result<(), StoreError>| {
@@ -66,7 +66,7 @@ fn a_newer_connection_takes_over_what_the_older_one_had_received() {
     let home = hasty();
     let (one, two, three) = (part(1), part(2), part(3));
     let mut older = begun_by(&home, by(1), &[&one, &two]);
-    // The line fell silent in the middle of a slice.
+    // The line went silent in the middle of a slice.
     older.start_slice(PART as u32, Digest::of(&three)).unwrap();
     older.write(&three[..100_000]).unwrap();
     let file = staged_file(&home);
@@ -74,7 +74,7 @@ fn a_newer_connection_takes_over_what_the_older_one_had_received() {
     let mut newer = resume(&home, by(2)).unwrap();
     assert_eq!(staged_file(&home), file, "it is the same file");
     let there = fs::read(&file).unwrap();
-    // The rest of the slice was in the kernel, and comes now.
+    // The rest of the slice was in the kernel, and arrives now.
     is_over(older, &three[100_000..]);
     assert!(fs::read(&file).unwrap() == there, "the older connection has written to it");
 
@@ -98,7 +98,7 @@ fn the_end_of_the_older_connection_takes_nothing_away() {
     }
 }
 
-/// Less than is kept when a connection ends goes from hand to hand as well.
+/// An upload too small to be kept at the end of a connection can be taken over as well.
 #[test]
 fn what_is_too_small_to_be_kept_is_taken_over() {
     let home = hasty();
@@ -106,7 +106,7 @@ fn what_is_too_small_to_be_kept_is_taken_over() {
     let mut newer = resume(&home, by(7)).unwrap();
     assert_eq!(newer.claim(&[claimed(&[7; 90])]).unwrap(), 1);
     is_over(older, &[7; 90]);
-    // And again: the third connection has it from the second.
+    // Once more: the third connection takes it from the second.
     let mut newest = resume(&home, by(8)).unwrap();
     is_over(newer, &[7; 90]);
     assert_eq!(newest.claim(&[claimed(&[7; 90])]).unwrap(), 1);
@@ -125,11 +125,11 @@ fn nobody_else_takes_it_over() {
         let mut upload = begun_by(&home, writer, &[&one, &two]);
         for device in others {
             let other = Writer { device, connection: 9 };
-            // They are not told that there is anything.
+            // Other writers are not told that there is an upload.
             assert!(matches!(resume(&home, other), Err(StoreError::NotFound)), "{other:?}");
             drop(begin(&home, other).unwrap());
         }
-        // Nor does an older connection of the same one, or one that has no number.
+        // Nor does an older connection of the same device, or a caller without a number.
         for connection in [0, 4, 5] {
             let older = Writer { connection, ..writer };
             assert!(matches!(resume(&home, older), Err(StoreError::InUse)), "{connection}");
@@ -139,7 +139,7 @@ fn nobody_else_takes_it_over() {
             let older = Writer { connection, ..writer };
             assert!(matches!(begin(&home, older), Err(StoreError::InUse)), "{connection}");
         }
-        // And nobody who names its digest, but does not know its header.
+        // Nor a client that names its digest and does not know its header.
         let HeaderSlice { mut bytes, digest } = header();
         bytes[199] ^= 1;
         let forged = HeaderSlice { bytes, digest };
@@ -163,7 +163,8 @@ fn forget(home: &Home) {
     fs::remove_file(home.object_path("doc")).unwrap();
 }
 
-/// PROTOCOL 5: a Begin with its header ends the older connection's upload as the end of that connection would.
+/// PROTOCOL 5: a Begin with its header ends the older connection's upload as the end of that
+/// connection would.
 #[test]
 fn a_newer_begin_with_its_header_takes_its_place() {
     let home = hasty();
@@ -171,7 +172,7 @@ fn a_newer_begin_with_its_header_takes_its_place() {
     let older = begun_by(&home, by(1), &[&one, &two]);
     let mut newer = begin(&home, by(2)).unwrap();
     is_over(older, &three);
-    // What the older one had stays until the newer one is worth as much.
+    // The older upload's file stays until the newer one can be resumed itself.
     assert_eq!(home.staged(), 2);
     add(&mut newer, &three);
     add(&mut newer, &two);
@@ -182,7 +183,7 @@ fn a_newer_begin_with_its_header_takes_its_place() {
     finish(&home, again, &[&three, &two]);
 }
 
-/// What was on its way by the older connection may come after the newer one: it begins nothing.
+/// Calls of the older connection that arrive after the newer one's begin nothing.
 #[test]
 fn an_older_begin_that_comes_late_takes_nothing_over() {
     let home = hasty();
@@ -197,7 +198,7 @@ fn an_older_begin_that_comes_late_takes_nothing_over() {
     newer.commit().unwrap();
 }
 
-/// A refusal takes nothing from the older connection.
+/// A refused resume takes nothing from the older connection.
 #[test]
 fn whoever_is_refused_takes_nothing_over() {
     let home = hasty();
@@ -212,22 +213,23 @@ fn whoever_is_refused_takes_nothing_over() {
     older.commit().unwrap();
 }
 
-/// Its descriptor counts once, whoever has it.
+/// The upload's descriptor counts once, whichever connection has it.
 #[test]
 fn an_upload_that_is_taken_over_is_one_upload() {
     let home = hasty();
-    let _others: Vec<_> = (1..1024).map(|_| home.store.0.uploads.permit().unwrap()).collect();
+    let _others: Vec<_> = (1..1024).map(|_| home.store.0.uploads.try_acquire().unwrap()).collect();
     let older = begun_by(&home, by(1), &[&[7; 90]]);
-    assert!(home.store.0.uploads.permit().is_none());
+    assert!(home.store.0.uploads.try_acquire().is_none());
     let newer = resume(&home, by(2)).unwrap();
-    assert!(home.store.0.uploads.permit().is_none());
+    assert!(home.store.0.uploads.try_acquire().is_none());
     drop(newer);
-    assert!(home.store.0.uploads.permit().is_some());
+    assert!(home.store.0.uploads.try_acquire().is_some());
     drop(older);
     assert_eq!(home.store.0.uploads.count(), 1023);
 }
 
-/// At whatever moment: what was acknowledged is there, and from then on the file is the newer connection's alone.
+/// At any moment: what was acknowledged is kept, and from then on the file belongs to the newer
+/// connection alone.
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_is_written_after_it() {
     let home = hasty();
@@ -257,7 +259,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_written_after_it() {
             let mut newer = resume(&home, by(2)).unwrap();
             let file = staged_file(&home);
             let there = fs::read(&file).unwrap();
-            // The last thing that the older connection was told.
+            // The last result of the older connection.
             let error = working.join().unwrap();
             assert!(error.is_none_or(|error| matches!(error, StoreError::TakenOver)));
             assert!(fs::read(&file).unwrap() == there, "the older connection has written to it");
@@ -275,7 +277,8 @@ fn nothing_acknowledged_is_lost_and_nothing_is_written_after_it() {
     }
 }
 
-/// A commit and a newer connection that comes for the upload: one of them has it, and the blob is stored once.
+/// A commit and a newer connection that takes the upload over: one of them gets it, and the blob is
+/// stored once.
 #[test]
 fn a_commit_that_meets_a_takeover_is_done_once() {
     let home = hasty();
@@ -311,7 +314,8 @@ fn a_commit_that_meets_a_takeover_is_done_once() {
     assert_eq!(committed + taken, 60);
 }
 
-/// What had arrived before the line died is written, as far as the older connection does not dawdle.
+/// Data that had arrived before the line died is written, as long as the older connection keeps
+/// writing.
 #[test]
 fn an_older_connection_that_is_at_work_is_let_finish() {
     let home = Home::new();
@@ -339,7 +343,7 @@ fn an_older_connection_that_is_at_work_is_let_finish() {
                 .collect();
             let held = newer.claim(&claims).unwrap();
             newer.abort();
-            // On a machine that is busy it may have rested for too long.
+            // On a busy machine it may have been quiet for too long.
             let all = working.join().unwrap().is_ok() && held == 42;
             all && came.load(Ordering::SeqCst) < 40
         })

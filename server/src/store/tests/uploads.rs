@@ -1,11 +1,11 @@
-//! Uploads: slices, framing, conditions, what is left when one ends badly.
+//! Uploads: slices, framing, conditions, and what is left of a failed one.
 
 use zput_common::{
     keys::public::DevicePublicKey, limits::SLICE_MAX_BYTES, proto::message::ErrorCode,
 };
 
 use super::*;
-use crate::store::Flaw;
+use crate::store::FormatViolation;
 
 #[test]
 fn what_was_put_is_got_whatever_the_splits() {
@@ -55,10 +55,10 @@ fn wrong_bytes_end_an_upload_and_leave_nothing() {
         let error = upload.write(bytes).and_then(|()| upload.end_slice()).unwrap_err();
         match error {
             StoreError::Digest => assert!(is_digest, "{case}"),
-            StoreError::Malformed(Flaw::SliceFraming) => assert!(!is_digest, "{case}"),
+            StoreError::Malformed(FormatViolation::SliceFraming) => assert!(!is_digest, "{case}"),
             other => panic!("{case}: {other:?}"),
         }
-        // Gone at once, not when the caller lets go of it.
+        // Removed at once, not when the caller drops the upload.
         assert_eq!(home.staged(), 0, "{case}");
         let after = upload.start_slice(1, Digest::of(b"x")).unwrap_err();
         assert_eq!(after.code(), ErrorCode::State);
@@ -108,7 +108,7 @@ fn an_upload_has_so_many_slices_and_no_more() {
     }
     free(&mut upload, 2);
     let error = upload.start_slice(1, short).unwrap_err();
-    assert!(matches!(error, StoreError::Malformed(Flaw::SliceCount)), "{error:?}");
+    assert!(matches!(error, StoreError::Malformed(FormatViolation::SliceCount)), "{error:?}");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn objects_whose_framing_does_not_fit_are_refused() {
     assert_eq!(home.body("doc"), None);
     let slices = [&header[..], &body, &footer].into_iter();
     let plain = put_slices(&home.store, "doc", Kind::Plain, Condition::Any, slices);
-    assert!(matches!(plain, Err(StoreError::Malformed(Flaw::PlainLooksSealed))));
+    assert!(matches!(plain, Err(StoreError::Malformed(FormatViolation::PlainLooksSealed))));
     home.put("doc", b"\x8azput\r\n");
 }
 
@@ -255,7 +255,7 @@ fn versions_increase_though_the_clock_does_not() {
     assert_eq!(home.put("a", b"2"), 1001);
     home.set_time(5);
     assert_eq!(home.put("a", b"3"), 1002);
-    // Per key: another one does not notice.
+    // Per key: another key is not affected.
     assert_eq!(home.put("b", b"1"), 5);
     home.set_time(2000);
     assert_eq!(home.put("a", b"4"), 2000);
@@ -297,7 +297,8 @@ fn a_copy_of_a_version_has_its_writer_and_its_slices() {
     home.put("a", b"2");
     assert_eq!(home.store.restore(&key("a"), first).unwrap(), Version(1002));
     let after = fs::read(home.object_path("a")).unwrap();
-    // Payload and table of slices; then key, format and kind; the version differs; lengths, writer, count, digest.
+    // Payload and table of slices; then key, format and kind; the version differs; lengths, writer,
+    // count, digest.
     let version = 9 + 3 * 36 + 1 + 1 + 1;
     assert_eq!(before[..version], after[..version]);
     assert_eq!(before[version + 8..version + 94], after[version + 8..version + 94]);

@@ -14,13 +14,13 @@ use crate::sys::fs::{drop_cached, sync_data};
 
 const WINDOW: u64 = 512 * 1024;
 
-/// Where this test was built: on a disk, where TMPDIR may be memory.
+/// A file where this test was built, which is on a disk; TMPDIR may be in memory.
 fn disk() -> File {
     let program = std::env::current_exe().unwrap();
     tempfile::tempfile_in(program.parent().unwrap()).unwrap()
 }
 
-/// A file on a disk, written back, of four windows.
+/// A file of four windows on a disk, written back.
 fn written() -> File {
     let mut file = disk();
     file.write_all(&vec![7; 4 * 512 * 1024]).unwrap();
@@ -28,7 +28,7 @@ fn written() -> File {
     file
 }
 
-/// Drops all pages of `file`. Those that somebody looks at just now stay, so it is said again.
+/// Drops all pages of `file`. Pages that are being read at this moment stay, so this is repeated.
 fn evict(file: &File) {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
@@ -41,8 +41,8 @@ fn evict(file: &File) {
     }
 }
 
-/// Whether the kernel has cachestat(2); what needs it cannot be tested on one before 6.5.
-fn counts() -> Result<(), &'static str> {
+/// Whether the kernel has cachestat(2), which came with 6.5.
+fn has_cachestat() -> Result<(), &'static str> {
     match cached_pages(disk().as_fd(), 0, 1) {
         Err(Errno::NOSYS) => Err("the kernel has no cachestat(2)"),
         _ => Ok(()),
@@ -51,27 +51,30 @@ fn counts() -> Result<(), &'static str> {
 
 #[test]
 fn what_was_dropped_is_not_there_until_it_was_loaded() {
-    or_skip!(counts());
-    for how in [How::Unasked, How::Samples] {
+    or_skip!(has_cachestat());
+    for probe in [Probe::Unknown, Probe::Samples] {
         let file = written();
-        let residency = Residency(AtomicU8::new(how as u8));
+        let residency = Residency(AtomicU8::new(probe as u8));
         let is = |at| residency.is_resident(file.as_fd(), at, WINDOW).unwrap();
-        assert!(is(0) && is(WINDOW), "{how:?}: just written");
+        assert!(is(0) && is(WINDOW), "{probe:?}: just written");
         evict(&file);
-        assert!(!is(WINDOW), "{how:?}");
+        assert!(!is(WINDOW), "{probe:?}");
         evict(&file);
         assert_eq!(load(file.as_fd(), 0, WINDOW, WINDOW).unwrap(), WINDOW);
-        assert!(is(0), "{how:?}: just loaded");
-        assert_eq!(residency.how(), if how == How::Unasked { How::Count } else { how });
+        assert!(is(0), "{probe:?}: just loaded");
+        assert_eq!(
+            residency.probe(),
+            if probe == Probe::Unknown { Probe::Cachestat } else { probe }
+        );
     }
 }
 
 #[test]
 fn one_page_that_is_there_is_not_a_window() {
-    or_skip!(counts());
+    or_skip!(has_cachestat());
     let file = written();
     evict(&file);
-    // Without readahead, a read brings in its own page.
+    // Without readahead, a read loads only its own page.
     rustix::fs::fadvise(&file, 0, None, Advice::Random).unwrap();
     rustix::io::pread(&file, &mut [0], WINDOW - 1).unwrap();
     let cached = cached_pages(file.as_fd(), 0, WINDOW).unwrap();
@@ -88,23 +91,23 @@ fn one_page_that_is_there_is_not_a_window() {
 
 #[test]
 fn both_ends_of_a_window_are_not_the_window() {
-    or_skip!(counts());
-    for how in [How::Unasked, How::Samples] {
+    or_skip!(has_cachestat());
+    for probe in [Probe::Unknown, Probe::Samples] {
         let file = written();
         evict(&file);
         rustix::fs::fadvise(&file, 0, None, Advice::Random).unwrap();
         rustix::io::pread(&file, &mut [0], 0).unwrap();
         rustix::io::pread(&file, &mut [0], WINDOW - 1).unwrap();
-        let residency = Residency(AtomicU8::new(how as u8));
-        assert!(!residency.is_resident(file.as_fd(), 0, WINDOW).unwrap(), "{how:?}");
+        let residency = Residency(AtomicU8::new(probe as u8));
+        assert!(!residency.is_resident(file.as_fd(), 0, WINDOW).unwrap(), "{probe:?}");
     }
 }
 
-/// cachestat(2) counts pages from when their read is queued. Whether one is under way when this asks is
-/// the disk's affair; if it is, it must not count as there.
+/// cachestat(2) counts pages from when their read is queued. Whether a read is in progress here
+/// depends on the disk; if one is, its pages must not count as resident.
 #[test]
 fn what_is_on_its_way_is_not_there() {
-    or_skip!(counts());
+    or_skip!(has_cachestat());
     const WINDOWS: u64 = 16;
     let mut file = disk();
     file.write_all(&vec![7; WINDOWS as usize * 512 * 1024]).unwrap();
@@ -115,23 +118,24 @@ fn what_is_on_its_way_is_not_there() {
         for at in (0..WINDOWS).rev().map(|n| n * WINDOW) {
             let residency = Residency::default();
             let is = residency.is_resident(file.as_fd(), at, WINDOW).unwrap();
-            let comes_at_once = residency.sees(file.as_fd(), at + WINDOW - 1).unwrap();
+            let comes_at_once = residency.is_byte_resident(file.as_fd(), at + WINDOW - 1).unwrap();
             assert!(!is || comes_at_once, "the last page of the window at {at} is not there");
         }
     }
 }
 
-/// The read stops short where the pages do, which is not the end of the file.
+/// The read stops short before a missing page, which is not the end of the file.
 #[test]
 fn a_read_that_runs_into_a_missing_page_gives_all_or_nothing() {
-    or_skip!(counts());
+    or_skip!(has_cachestat());
     let file = written();
     evict(&file);
     rustix::fs::fadvise(&file, 0, None, Advice::Random).unwrap();
     rustix::io::pread(&file, &mut [0], 0).unwrap();
     assert!(cached_pages(file.as_fd(), 0, WINDOW).unwrap() < pages_of(0, WINDOW - 1));
     let mut buffer = vec![0; 512 * 1024];
-    // The first try makes the kernel start reading, so a fast disk may have it all for the second.
+    // The first attempt makes the kernel start reading, so a fast disk may have it all for the
+    // second.
     if let Some(n) = Residency::default().read(file.as_fd(), 0, &mut buffer).unwrap() {
         assert_eq!(n, 524_288);
         assert_eq!(buffer, [7; 524_288]);
@@ -142,21 +146,21 @@ fn a_read_that_runs_into_a_missing_page_gives_all_or_nothing() {
 fn a_window_that_reaches_over_the_end_is_there_when_the_file_is() {
     let mut small = disk();
     small.write_all(&[1; 10_000]).unwrap();
-    for how in [How::Unasked, How::Samples] {
-        let residency = Residency(AtomicU8::new(how as u8));
+    for probe in [Probe::Unknown, Probe::Samples] {
+        let residency = Residency(AtomicU8::new(probe as u8));
         let is = |at, count| residency.is_resident(small.as_fd(), at, count).unwrap();
-        assert!(is(0, WINDOW), "{how:?}: from its begin");
-        assert!(is(9_999, WINDOW), "{how:?}: from its last byte");
-        assert!(is(8_192, 4_096), "{how:?}: within its last page");
-        assert!(is(10_000, WINDOW), "{how:?}: nothing is there to wait for");
-        assert!(is(1 << 40, WINDOW), "{how:?}: nothing is there to wait for");
-        assert!(is(0, 0), "{how:?}: nothing was asked for");
-        assert!(is(1 << 62, u64::MAX), "{how:?}: the sum exceeds 64 bits");
+        assert!(is(0, WINDOW), "{probe:?}: from its begin");
+        assert!(is(9_999, WINDOW), "{probe:?}: from its last byte");
+        assert!(is(8_192, 4_096), "{probe:?}: within its last page");
+        assert!(is(10_000, WINDOW), "{probe:?}: nothing is there to wait for");
+        assert!(is(1 << 40, WINDOW), "{probe:?}: nothing is there to wait for");
+        assert!(is(0, 0), "{probe:?}: nothing was asked for");
+        assert!(is(1 << 62, u64::MAX), "{probe:?}: the sum exceeds 64 bits");
     }
     let mut buffer = [0; 20_000];
     assert_eq!(Residency::default().read(small.as_fd(), 1, &mut buffer).unwrap(), Some(9_999));
     assert_eq!(Residency::default().read(small.as_fd(), 10_000, &mut buffer).unwrap(), Some(0));
-    or_skip!(counts());
+    or_skip!(has_cachestat());
     sync_data(&small).unwrap();
     evict(&small);
     assert!(!Residency::default().is_resident(small.as_fd(), 0, WINDOW).unwrap());
@@ -175,24 +179,24 @@ fn memory_is_always_there() {
     file.write_all(b"0123456789").unwrap();
     let residency = Residency::default();
     assert!(residency.is_resident(file.as_fd(), 0, 10).unwrap());
-    assert_eq!(residency.how(), How::Memory);
+    assert_eq!(residency.probe(), Probe::AlwaysResident);
     let mut buffer = [0; 4];
     assert_eq!(residency.read(file.as_fd(), 3, &mut buffer).unwrap(), Some(4));
     assert_eq!(&buffer, b"3456");
     assert_eq!(residency.read(file.as_fd(), 8, &mut buffer).unwrap(), Some(2));
 }
 
-/// Files of procfs are in no page cache: they stand for what refuses.
+/// Files of procfs are not in the page cache: they stand for a file system that refuses.
 #[test]
 fn what_does_not_tell_is_never_there() {
-    let residency = Residency(AtomicU8::new(How::Never as u8));
+    let residency = Residency(AtomicU8::new(Probe::NeverResident as u8));
     let file = written();
     assert!(!residency.is_resident(file.as_fd(), 0, WINDOW).unwrap());
     assert_eq!(residency.read(file.as_fd(), 0, &mut [0]).unwrap(), None);
     let proc = File::open("/proc/self/status").unwrap();
     let residency = Residency::default();
     assert_eq!(residency.read(proc.as_fd(), 0, &mut [0]).unwrap(), None);
-    assert_eq!(residency.how(), How::Never);
+    assert_eq!(residency.probe(), Probe::NeverResident);
 }
 
 #[test]
@@ -201,16 +205,16 @@ fn looks_at_its_stdin() {
     let file = io::stdin();
     let residency = Residency::default();
     assert!(residency.is_resident(file.as_fd(), 0, WINDOW).unwrap());
-    println!("{:?}", residency.how());
+    println!("{:?}", residency.probe());
 }
 
-/// Linux 6.14: cachestat(2) wants whoever owns the file or may write it.
+/// Linux 6.14: cachestat(2) needs ownership of the file or write access.
 #[test]
 fn without_the_right_to_count_it_looks() {
     if !rustix::process::geteuid().is_root() {
         return skip::because("only root can become another user");
     }
-    // The child inherits a descriptor that only reads, of a file that is not its own.
+    // The child inherits a read-only descriptor of a file that is not its own.
     let dir = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
     let path = dir.path().join("file");
     std::fs::write(&path, vec![7; 512 * 1024]).unwrap();

@@ -6,7 +6,7 @@ use zput_common::name::ObjectKey;
 use super::*;
 use crate::{
     mounts::{DirMount, Policy, Source},
-    permits::Permits,
+    semaphore::Semaphore,
     store::Clock,
 };
 
@@ -14,8 +14,8 @@ use crate::{
 struct Bench {
     dir: TempDir,
     mount: MountPoint,
-    files: Files,
-    open: Permits,
+    files: OpenFileCache,
+    open: Semaphore,
     start: Instant,
 }
 
@@ -23,8 +23,8 @@ impl Bench {
     fn new(keep: usize, validity: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mount = mount(dir.path(), validity);
-        let files = Files::new(keep);
-        Self { dir, mount, files, open: Permits::new(100), start: Instant::now() }
+        let files = OpenFileCache::new(keep);
+        Self { dir, mount, files, open: Semaphore::new(100), start: Instant::now() }
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -38,11 +38,11 @@ impl Bench {
     }
 
     /// Opens and keeps.
-    fn open(&mut self, name: &str, seconds: u64) -> Arc<Opened> {
+    fn open(&mut self, name: &str, seconds: u64) -> Arc<OpenObject> {
         let key = ObjectKey::new(name).unwrap();
         let opened = Arc::new(self.mount.open(&key, None, &self.open).unwrap());
         let now = self.at(seconds);
-        self.files.keep(&self.mount, name.as_bytes(), &opened, now);
+        self.files.insert(&self.mount, name.as_bytes(), &opened, now);
         opened
     }
 
@@ -85,7 +85,7 @@ fn a_name_is_looked_at_again_when_the_mounts_were() {
     }
     bench.write("a", "22");
     assert_eq!(bench.get("a", 1), Some(1), "it may be believed still");
-    bench.files.look_again();
+    bench.files.revalidate_all();
     assert_eq!((bench.get("a", 2), bench.get("b", 2)), (None, Some(1)));
     bench.write("b", "22");
     assert_eq!(bench.get("b", 101), Some(1), "it was looked at at 2");
@@ -152,7 +152,7 @@ fn what_belongs_to_a_mount_that_is_gone_is_closed() {
     let other = mount(bench.dir.path(), 100);
     let now = bench.at(1);
     assert!(bench.files.get(&other, b"a", now).is_none(), "names are those of their mount");
-    bench.files.only_of(&Mounts::new([other]).unwrap());
+    bench.files.retain_mounts(&Mounts::new([other]).unwrap());
     assert_eq!(bench.open.count(), 0);
 }
 
@@ -163,7 +163,7 @@ fn replaced_names_leave_no_turns_behind() {
         bench.write("a", "1");
         drop(bench.open("a", round));
     }
-    assert!(bench.files.order.len() <= 2 * 4 + TURNS_TRIED, "{}", bench.files.order.len());
+    assert!(bench.files.order.len() <= 2 * 4 + EVICTION_TRIES, "{}", bench.files.order.len());
     assert_eq!(bench.open.count(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! A file is found by its path, and nothing else is.
+//! A path finds its file, and nothing else.
 
 use std::{
     os::unix::{
@@ -18,9 +18,9 @@ use zput_common::proto::message::ErrorCode;
 use zput_skip as skip;
 
 use super::*;
-use crate::mounts::{Modified, PathFlaw};
+use crate::mounts::{FileTime, PathError};
 
-fn bytes(found: &Found) -> Vec<u8> {
+fn bytes(found: &FoundFile) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(found.length).unwrap()];
     found.file.read_exact_at(&mut bytes, found.offset).unwrap();
     bytes
@@ -43,7 +43,7 @@ fn a_file_is_found_with_what_is_known_of_it() {
     let found = home.mount.find("images/app.img").unwrap();
     assert_eq!((found.offset, found.length), (0, 14));
     assert_eq!(bytes(&found), b"images/app.img");
-    assert_eq!(found.modified, Modified { seconds: 1_700_000_000, nanoseconds: 123_456_789 });
+    assert_eq!(found.modified, FileTime { seconds: 1_700_000_000, nanoseconds: 123_456_789 });
     assert_eq!(bytes(&home.mount.find("Grüße/日本").unwrap()), "Grüße/日本".as_bytes());
     assert_eq!(home.mount.find("empty").unwrap().length, 0);
     for path in ["images/other", "images/app.img/x", "other/app.img", "x"] {
@@ -61,27 +61,27 @@ fn no_path_leads_out() {
     home.file("dir/file");
     fs::write(home.dir.path().join("secret"), "secret").unwrap();
     let absolute = home.dir.path().join("secret").to_str().unwrap().to_owned();
-    for (path, flaw) in [
-        ("", PathFlaw::Empty),
-        ("../secret", PathFlaw::Dots),
-        ("dir/../../secret", PathFlaw::Dots),
-        ("dir/../dir/file", PathFlaw::Dots),
-        ("./dir/file", PathFlaw::Dots),
-        (".", PathFlaw::Dots),
-        ("dir//file", PathFlaw::EmptyComponent),
-        ("dir/file/", PathFlaw::EmptyComponent),
-        ("/", PathFlaw::EmptyComponent),
-        (&absolute, PathFlaw::EmptyComponent),
-        ("dir/file\0", PathFlaw::Nul),
-        (&"x/".repeat(513), PathFlaw::TooLong),
+    for (path, kind) in [
+        ("", PathError::Empty),
+        ("../secret", PathError::Dots),
+        ("dir/../../secret", PathError::Dots),
+        ("dir/../dir/file", PathError::Dots),
+        ("./dir/file", PathError::Dots),
+        (".", PathError::Dots),
+        ("dir//file", PathError::EmptyComponent),
+        ("dir/file/", PathError::EmptyComponent),
+        ("/", PathError::EmptyComponent),
+        (&absolute, PathError::EmptyComponent),
+        ("dir/file\0", PathError::Nul),
+        (&"x/".repeat(513), PathError::TooLong),
     ] {
         let error = home.mount.find(path).unwrap_err();
-        assert!(matches!(error, MountError::Path(found) if found == flaw), "{path}: {error}");
+        assert!(matches!(error, MountError::Path(found) if found == kind), "{path}: {error}");
         assert_eq!(error.code(), ErrorCode::NotFound);
     }
 }
 
-/// The kernel refuses, whoever checks paths before it.
+/// The kernel refuses these paths, even if they were not checked before.
 #[test]
 fn the_kernel_keeps_a_walk_inside() {
     let home = Home::new();
@@ -90,7 +90,7 @@ fn the_kernel_keeps_a_walk_inside() {
     let absolute = home.dir.path().join("secret").to_str().unwrap().to_owned();
     for path in ["../secret", "dir/../../secret", &absolute] {
         for error in [
-            tree::look(&*home.mount.current(), path).unwrap_err(),
+            tree::open_path(&*home.mount.current(), path).unwrap_err(),
             tree::open_read(&*home.mount.current(), path).unwrap_err(),
             tree::open_dir(&*home.mount.current(), path).unwrap_err(),
         ] {
@@ -161,7 +161,8 @@ fn only_regular_files_are_files() {
     assert_eq!(home.list(10), ["dir/file"]);
 }
 
-/// Whoever waits at the other end of a pipe, or a driver whose device acts when it is opened, does not notice.
+/// A process at the other end of a pipe, or a driver that acts when its device is opened, does not
+/// notice a lookup.
 #[test]
 fn nothing_but_a_file_is_ever_opened() {
     let home = Home::new();
@@ -179,8 +180,8 @@ fn nothing_but_a_file_is_ever_opened() {
     assert_eq!(opened("file"), Some(inotify::ReadFlags::OPEN));
 }
 
-/// A name that keeps changing between a file, a directory, a pipe and links never gives anything but the file,
-/// and never blocks.
+/// A name that keeps changing between a file, a directory, a pipe and links never returns anything
+/// but the file, and never blocks.
 #[test]
 fn a_changing_tree_gives_files_of_the_tree_or_nothing() {
     let home = Home::new();
@@ -240,21 +241,21 @@ fn another_file_has_another_identity() {
     home.file("file");
     let before = home.mount.find("file").unwrap();
     let same = home.mount.find("file").unwrap();
-    assert_eq!(before.identity, same.identity);
-    assert_eq!(before.identity.etag(), same.identity.etag());
+    assert_eq!(before.fingerprint, same.fingerprint);
+    assert_eq!(before.fingerprint.etag(), same.fingerprint.etag());
     let listed = home.mount.list(None, 10).unwrap().entries;
-    assert_eq!(listed[0].identity, before.identity);
+    assert_eq!(listed[0].fingerprint, before.fingerprint);
     assert_eq!((listed[0].length, listed[0].modified), (4, before.modified));
 
-    // The same bytes and the same time under the same name, in another file.
+    // Another file with the same bytes, the same time and the same name.
     fs::write(home.path("new"), "file").unwrap();
     let time = fs::metadata(home.path("file")).unwrap().modified().unwrap();
     fs::File::open(home.path("new")).unwrap().set_modified(time).unwrap();
     fs::rename(home.path("new"), home.path("file")).unwrap();
     let after = home.mount.find("file").unwrap();
     assert_eq!(after.modified, before.modified);
-    assert_ne!(after.identity, before.identity);
-    // The one that is open is what it was.
+    assert_ne!(after.fingerprint, before.fingerprint);
+    // The file that is open is unchanged.
     assert_eq!(bytes(&before), b"file");
 }
 
@@ -265,7 +266,8 @@ fn a_root_is_a_directory_that_is_there() {
     let open = |path: &str| DirMount::open(&home.path(path), Clock::system());
     assert!(matches!(open("file"), Err(MountError::NotADirectory)));
     assert!(matches!(open("nothing"), Err(MountError::Io { .. })));
-    // The operator may have a link in the path of the root, and the root keeps being the directory that it was.
+    // The operator may have a link in the path of the root; the root remains the directory that was
+    // opened.
     symlink("tree", home.dir.path().join("link")).unwrap();
     let mount = DirMount::open(&home.dir.path().join("link"), Clock::system()).unwrap();
     fs::rename(home.dir.path().join("tree"), home.dir.path().join("elsewhere")).unwrap();

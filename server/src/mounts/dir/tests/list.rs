@@ -1,4 +1,4 @@
-//! A listing is complete, in order, and costs what it must.
+//! Listings are complete and sorted, and read each directory as often as they must.
 
 use std::{
     collections::BTreeSet,
@@ -70,16 +70,17 @@ fn what_cannot_be_served_is_left_out() {
     fs::create_dir(home.path("").join(OsStr::from_bytes(b"dir\xff"))).unwrap();
     fs::write(home.path("").join(OsStr::from_bytes(b"dir\xff/file")), "").unwrap();
     assert_eq!(home.list(1), ["dir/file", "file"]);
-    assert!(home.mount.told.not_utf8.load(Ordering::SeqCst));
-    assert!(!home.mount.told.too_long.load(Ordering::SeqCst));
+    assert!(home.mount.logged.not_utf8.load(Ordering::SeqCst));
+    assert!(!home.mount.logged.too_long.load(Ordering::SeqCst));
 }
 
-/// 1,024 bytes are a key and 1,025 are not.
+/// A path of 1,024 bytes is a key, one of 1,025 is not.
 #[test]
 fn a_path_that_is_too_long_is_left_out() {
     let home = Home::new();
     let component = "x".repeat(255);
-    // Four components and their slashes have 1,024 bytes; with a file in the last one they have more.
+    // Four components and their slashes have 1,024 bytes; with a file in the last one there are
+    // more.
     let dir = home.path(&[component.as_str(); 3].join("/"));
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("y".repeat(256 - 1)), "").unwrap();
@@ -89,7 +90,7 @@ fn a_path_that_is_too_long_is_left_out() {
     let too_deep = deepest.join("d");
     fs::create_dir(&too_deep).unwrap();
     assert_eq!(home.list(10).iter().map(String::len).collect::<Vec<_>>(), [1023, 1024]);
-    assert!(home.mount.told.too_long.load(Ordering::SeqCst));
+    assert!(home.mount.logged.too_long.load(Ordering::SeqCst));
     assert_eq!(home.list(1).len(), 2);
     fs::write(deepest.join("gg"), "").unwrap();
     assert_eq!(home.list(10).len(), 2);
@@ -97,7 +98,7 @@ fn a_path_that_is_too_long_is_left_out() {
     assert!(home.mount.find(&longest).is_ok());
 }
 
-/// A page of a tree of nothing ends, too, and the next one gets on.
+/// A page of a tree of empty directories ends too, and the next one makes progress.
 #[test]
 fn directories_count_as_entries() {
     let home = Home::new();
@@ -142,7 +143,7 @@ fn a_large_directory_is_read_once_and_listed_whole() {
     assert_eq!(home.reads.load(Ordering::SeqCst), 1);
 }
 
-/// More names than there is memory for: fewer of them at a time.
+/// More names than fit into memory are read a part at a time.
 #[test]
 fn a_directory_larger_than_a_window_is_listed_whole() {
     // 3,000 names of 5 bytes and their spans of 8.
@@ -153,7 +154,7 @@ fn a_directory_larger_than_a_window_is_listed_whole() {
     let all: Vec<String> = (0..20_000).map(|i| format!("{i:05}")).collect();
     assert_eq!(home.list(300), all);
     let reads = home.reads.load(Ordering::SeqCst);
-    // A window ends up between half full and full; the last one may be too small to be kept.
+    // A window ends up between half full and full; the last one may be too small to be cached.
     assert!((7..=18).contains(&reads), "{reads}");
     assert!(home.mount.cache.bytes() <= 78_000);
 }
@@ -169,14 +170,14 @@ fn windows_of_a_single_name_get_on() {
     assert_eq!(home.list(3), all);
 }
 
-/// What is kept has a bound, and what was used last stays.
+/// The cache is bounded, and the most recently used windows stay.
 #[test]
 fn the_cache_is_bounded() {
     let home = Home::within(WINDOW_BYTES, 50_000);
     for i in 0..2000 {
         home.file(&format!("{}/{i:05}", i % 2));
     }
-    // 13,000 bytes each: below what is kept.
+    // 13,000 bytes each: below the cache's minimum.
     home.list(1000);
     assert_eq!(home.mount.cache.bytes(), 0);
     for i in 0..10_000 {
@@ -214,18 +215,18 @@ fn a_change_is_seen_on_the_next_page() {
     assert_eq!(paths.len(), 2000);
     assert!(paths.contains(&"02000x".to_owned()));
     assert!(!paths.contains(&"02999".to_owned()));
-    // The names of the state before are not kept.
+    // The names of the directory's earlier state are not kept.
     assert!(home.mount.cache.bytes() < 50_000, "{}", home.mount.cache.bytes());
 }
 
-/// A change in the same tick of the clock leaves the times as they were.
+/// A change in the same tick of the clock leaves the times unchanged.
 #[test]
 fn a_directory_that_changed_just_now_is_read_again() {
     let home = Home::new();
     for i in 0..3000 {
         fs::write(home.path(&format!("{i:05}")), "").unwrap();
     }
-    let state = tree::state(&*home.mount.current()).unwrap();
+    let state = tree::stat(&*home.mount.current()).unwrap();
     let changed = state.changed.0 as u64 * 1_000_000_000 + u64::from(state.changed.1);
     home.time.store(changed + 2_999_999_999, Ordering::SeqCst);
     home.list(1000);
@@ -236,7 +237,7 @@ fn a_directory_that_changed_just_now_is_read_again() {
     assert!(home.mount.cache.bytes() > 0);
 }
 
-/// Whatever was there before the first page and still is after the last one is on exactly one page.
+/// A file that exists before the first page and still after the last one is on exactly one page.
 #[test]
 fn what_stays_is_listed_whatever_comes_and_goes() {
     let home = Home::within(20_000, 40_000);
@@ -277,7 +278,8 @@ fn what_stays_is_listed_whatever_comes_and_goes() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// The pages of any tree, of any size and through windows of any size, are its sorted paths.
+    /// The pages of any tree, of any size and through windows of any size, contain its sorted
+    /// paths.
     #[test]
     fn pages_are_the_sorted_paths_of_the_tree(
         paths in prop::collection::vec(
@@ -304,7 +306,8 @@ proptest! {
     }
 }
 
-/// `cargo test --release -p zput-server -- --ignored --nocapture a_million`: a million files, by pages of 1,000.
+/// By hand: `cargo test --release -p zput-server -- --ignored --nocapture a_million`; a million
+/// files, in pages of 1,000.
 #[test]
 #[ignore = "makes a million files: a minute, and a gigabyte where temporary files are"]
 fn a_million_entries_are_listed_whole() {

@@ -17,16 +17,16 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A tree in a directory of its own, and a mount of it whose clock says what it is told.
+/// A tree in a temporary directory, and a mount of it with a settable clock.
 struct Home {
     mount: DirMount,
     time: Arc<AtomicU64>,
-    /// How often the clock was asked: once for each directory that was read.
+    /// How often the clock was read: once for each directory that was read.
     reads: Arc<AtomicUsize>,
     dir: TempDir,
 }
 
-/// A time at which everything has been left alone for long: the year 2100.
+/// A time at which no directory has changed recently: the year 2100.
 const LATER_NS: u64 = 4_102_444_800_000_000_000;
 
 impl Home {
@@ -55,7 +55,7 @@ impl Home {
         self.dir.path().join("tree").join(path)
     }
 
-    /// Makes a file and what it lies in; it holds its own path.
+    /// Makes a file, which contains its own path, and its parent directories.
     fn file(&self, path: &str) {
         let at = self.path(path);
         fs::create_dir_all(at.parent().unwrap()).unwrap();

@@ -4,9 +4,9 @@ use std::{os::unix::fs::symlink, time::Duration};
 
 use super::*;
 
-/// A mount of `path` that looks each time.
+/// A mount of `path` that checks it for each request.
 fn always_looking(path: &Path) -> DirMount {
-    DirMount::open(path, Clock::system()).unwrap().looked_at_every(Duration::ZERO)
+    DirMount::open(path, Clock::system()).unwrap().check_every(Duration::ZERO)
 }
 
 fn text(mount: &DirMount, path: &str) -> Result<String, MountError> {
@@ -31,24 +31,24 @@ fn a_directory_that_took_the_place_is_served() {
     let mount = always_looking(&at("current"));
     let first = mount.find("v").unwrap();
     assert_eq!(text(&mount, "v").unwrap(), "one");
-    // A link that is made anew, as `ln -s` and `mv -T` do.
+    // Changes the link as `ln -s` and `mv -T` do.
     symlink("rel2", at("tmp")).unwrap();
     fs::rename(at("tmp"), at("current")).unwrap();
-    assert!(!mount.is_still("v", first.identity), "what is kept open is opened again");
+    assert!(!mount.is_unchanged("v", first.fingerprint), "what is kept open is opened again");
     assert_eq!(text(&mount, "v").unwrap(), "two");
-    assert_ne!(mount.find("v").unwrap().identity, first.identity);
+    assert_ne!(mount.find("v").unwrap().fingerprint, first.fingerprint);
     assert_eq!(mount.list(None, 10).unwrap().entries[0].length, 3);
 
     with_file(&at("pub"), "old");
     let mount = always_looking(&at("pub"));
-    // Two renames, and what was there is removed.
+    // Two renames; the old directory is removed.
     with_file(&at("new"), "new");
     fs::rename(at("pub"), at("old")).unwrap();
     assert_eq!(text(&mount, "v").unwrap(), "old", "between the two");
     fs::rename(at("new"), at("pub")).unwrap();
     fs::remove_dir_all(at("old")).unwrap();
     assert_eq!(text(&mount, "v").unwrap(), "new");
-    // Removed and made again: the number of the inode may be the same.
+    // Removed and made again: the inode number may be the same.
     for n in 0..20 {
         fs::remove_dir_all(at("pub")).unwrap();
         with_file(&at("pub"), &format!("{n}"));
@@ -64,9 +64,9 @@ fn a_path_that_leads_nowhere_or_to_a_secret_keeps_what_was_served() {
     with_file(&at("pub"), "kept");
     with_file(&at("srv/store"), "secret");
     let mount = always_looking(&at("pub"));
-    let mut guard = Guard::default();
-    guard.store(&at("srv/store"));
-    mount.guarded(Arc::new(guard)).unwrap();
+    let mut protected = ProtectedPaths::default();
+    protected.add_store(&at("srv/store"));
+    mount.set_protected(Arc::new(protected)).unwrap();
     fs::rename(at("pub"), at("kept")).unwrap();
     assert_eq!(text(&mount, "v").unwrap(), "kept");
     for to in ["srv", "srv/store", "."] {
@@ -86,12 +86,12 @@ fn a_path_is_looked_at_as_often_as_it_was_said() {
     let at = |path: &str| home.path().join(path);
     with_file(&at("pub"), "old");
     let hour = Duration::from_secs(3600);
-    let mount = DirMount::open(&at("pub"), Clock::system()).unwrap().looked_at_every(hour);
+    let mount = DirMount::open(&at("pub"), Clock::system()).unwrap().check_every(hour);
     with_file(&at("new"), "new");
     fs::rename(at("pub"), at("old")).unwrap();
     fs::rename(at("new"), at("pub")).unwrap();
     assert_eq!(text(&mount, "v").unwrap(), "old");
-    // A signal does not wait.
+    // A signal does not wait for the next check.
     assert!(mount.reopen().unwrap());
     assert_eq!(text(&mount, "v").unwrap(), "new");
     assert!(!mount.reopen().unwrap());
@@ -123,7 +123,7 @@ fn nobody_is_shown_a_key() {
     assert_eq!(text(&public, "v").unwrap(), "v");
 }
 
-/// /proc says 0 bytes of all, /sys 4096.
+/// Files of /proc claim 0 bytes, those of /sys 4096.
 #[test]
 fn a_file_without_a_size_is_none() {
     for (root, file) in

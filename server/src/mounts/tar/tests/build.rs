@@ -1,10 +1,10 @@
-//! Archives, block by block: nothing here is shared with the reader.
+//! Builds archives block by block, sharing no code with the reader.
 
-/// An archive that is being made.
+/// An archive that is being built.
 #[derive(Clone, Default)]
 pub(super) struct Build(Vec<u8>);
 
-/// What a header is to be before its checksum.
+/// The bytes of a header before its checksum is set.
 pub(super) type Block = [u8; 512];
 
 impl Build {
@@ -26,7 +26,7 @@ impl Build {
         block
     }
 
-    /// A header as it is, with the right checksum.
+    /// Appends a header, with the right checksum.
     pub(super) fn header(mut self, mut block: Block) -> Self {
         block[148..156].copy_from_slice(b"        ");
         let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
@@ -35,7 +35,7 @@ impl Build {
         self
     }
 
-    /// A header with fields put in.
+    /// Appends a header with these fields overwritten.
     pub(super) fn with(self, mut block: Block, fields: &[(usize, &[u8])]) -> Self {
         for (at, bytes) in fields {
             block[*at..*at + bytes.len()].copy_from_slice(bytes);
@@ -43,14 +43,14 @@ impl Build {
         self.header(block)
     }
 
-    /// Bytes, and zeros up to a whole block.
+    /// Appends bytes, padded with zeros to a whole block.
     pub(super) fn data(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    /// Bytes as they are.
+    /// Appends bytes without padding.
     pub(super) fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
@@ -68,7 +68,7 @@ impl Build {
         self.with(Self::block(name, kind, 0), &[(157, target)])
     }
 
-    /// An extension header: `x`, `g`, `L` or `K`.
+    /// Appends an extension header: `x`, `g`, `L` or `K`.
     pub(super) fn extension(self, kind: u8, body: &[u8]) -> Self {
         self.header(Self::block(b"extension", kind, body.len() as u64)).data(body)
     }

@@ -1,11 +1,12 @@
-//! What the headers in front of a member may say about it; members that are not one stretch; links.
+//! Extension headers of a member; members that are not one range of bytes; links.
 
 use super::*;
 
 /// Of 300 bytes: one block of data.
 const BODY: [u8; 300] = [b'x'; 300];
 
-/// RUSTSEC-2025-0111: the reader went by the header's 0 and took what is in the file for members.
+/// RUSTSEC-2025-0111: the reader used the header's size of 0 and took the file's contents for
+/// members.
 #[test]
 fn a_file_of_members_is_not_opened_by_a_smaller_header() {
     let inside = Build::new().file(b"smuggled", b"").cut();
@@ -14,11 +15,11 @@ fn a_file_of_members_is_not_opened_by_a_smaller_header() {
         .header(Build::block(b"innocent", b'0', 0))
         .raw(&inside)
         .end();
-    let flaw = ArchiveFlaw::SizesDisagree { pax: 512, ustar: 0 };
-    assert_eq!(refused(&archive), (1024, flaw));
+    let kind = ArchiveErrorKind::SizesDisagree { pax: 512, ustar: 0 };
+    assert_eq!(refused(&archive), (1024, kind));
 }
 
-/// RUSTSEC-2026-0068: the reader went by the header's size where that was not 0.
+/// RUSTSEC-2026-0068: the reader used the header's size where that was not 0.
 #[test]
 fn a_size_that_is_overridden_is_refused() {
     let inside = Build::new().file(b"smuggled", b"").cut();
@@ -27,14 +28,14 @@ fn a_size_that_is_overridden_is_refused() {
         .header(Build::block(b"innocent", b'0', 512))
         .raw(&inside)
         .end();
-    let flaw = ArchiveFlaw::SizesDisagree { pax: 0, ustar: 512 };
-    assert_eq!(refused(&archive), (1024, flaw));
+    let kind = ArchiveErrorKind::SizesDisagree { pax: 0, ustar: 512 };
+    assert_eq!(refused(&archive), (1024, kind));
     let archive = Build::new()
         .extension(b'x', b"22 size=1099511627776\n")
         .header(Build::block(b"large", b'0', 0))
         .raw(&inside)
         .end();
-    assert_eq!(refused(&archive), (1024, ArchiveFlaw::BeyondEnd(1_099_511_627_776)));
+    assert_eq!(refused(&archive), (1024, ArchiveErrorKind::BeyondEnd(1_099_511_627_776)));
 }
 
 #[test]
@@ -43,7 +44,8 @@ fn a_size_that_is_said_twice_is_read() {
     assert_eq!(files(&index(&archive)), [("a", 1536, 300)]);
 }
 
-/// GHSA-3pv8-6f4r-ffg2, GHSA-3cv2-h65g-fgmm: the PAX header's size was applied to the long name's header.
+/// GHSA-3pv8-6f4r-ffg2, GHSA-3cv2-h65g-fgmm: the PAX header's size was applied to the long name's
+/// header.
 #[test]
 fn a_pax_header_says_nothing_of_another_extension() {
     let archive = Build::new()
@@ -52,7 +54,7 @@ fn a_pax_header_says_nothing_of_another_extension() {
         .file(b"a", &BODY)
         .file(b"b", &BODY)
         .end();
-    assert_eq!(refused(&archive), (1024, ArchiveFlaw::ExtensionTwice));
+    assert_eq!(refused(&archive), (1024, ArchiveErrorKind::ExtensionTwice));
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn extensions_that_contradict_each_other_are_refused() {
     for (number, order) in orders.iter().enumerate() {
         let archive = order.iter().fold(Build::new(), |build, step| step(build));
         let archive = archive.file(b"a", b"").end();
-        assert_eq!(refused(&archive), (1024, ArchiveFlaw::ExtensionTwice), "{number}");
+        assert_eq!(refused(&archive), (1024, ArchiveErrorKind::ExtensionTwice), "{number}");
     }
     // A long name and a long link belong together.
     let both = l(k(Build::new())).link(b"a", b'2', b"b").file(b"c", b"").end();
@@ -76,11 +78,11 @@ fn extensions_that_contradict_each_other_are_refused() {
 #[test]
 fn an_extension_without_a_member_is_refused() {
     let archive = Build::new().extension(b'x', b"10 path=x\n").end();
-    assert_eq!(refused(&archive), (1024, ArchiveFlaw::ExtensionAlone));
+    assert_eq!(refused(&archive), (1024, ArchiveErrorKind::ExtensionAlone));
     let archive = Build::new().extension(b'L', b"long\0").of_kind(b"label", b'V').end();
-    assert_eq!(refused(&archive), (1024, ArchiveFlaw::ExtensionAlone));
+    assert_eq!(refused(&archive), (1024, ArchiveErrorKind::ExtensionAlone));
     let archive = Build::new().extension(b'L', b"long\0").cut();
-    assert_eq!(refused(&archive), (1024, ArchiveFlaw::Truncated));
+    assert_eq!(refused(&archive), (1024, ArchiveErrorKind::Truncated));
 }
 
 #[test]
@@ -88,11 +90,11 @@ fn extensions_are_bounded() {
     for kind in *b"xgLK" {
         let body = vec![b'1'; 1024 * 1024 + 1];
         let archive = Build::new().extension(kind, &body).file(b"a", b"").end();
-        assert_eq!(refused(&archive), (0, ArchiveFlaw::ExtensionTooLong(1_048_577)));
+        assert_eq!(refused(&archive), (0, ArchiveErrorKind::ExtensionTooLong(1_048_577)));
         let huge = Build::new().with(Build::block(b"x", kind, 0), &[(124, b"77777777777\0")]).end();
-        assert_eq!(refused(&huge), (0, ArchiveFlaw::ExtensionTooLong(8_589_934_591)));
+        assert_eq!(refused(&huge), (0, ArchiveErrorKind::ExtensionTooLong(8_589_934_591)));
         let beyond = Build::new().header(Build::block(b"x", kind, 2000)).end();
-        assert_eq!(refused(&beyond), (0, ArchiveFlaw::BeyondEnd(2000)));
+        assert_eq!(refused(&beyond), (0, ArchiveErrorKind::BeyondEnd(2000)));
     }
     let comment = [b"1048576 comment=".to_vec(), vec![b'c'; 1_048_559], b"\n".to_vec()].concat();
     assert_eq!(comment.len(), 1_048_576);
@@ -103,11 +105,11 @@ fn extensions_are_bounded() {
 #[test]
 fn malformed_extensions_are_refused() {
     let pax = Build::new().extension(b'x', b"99 path=x\n").file(b"a", b"").end();
-    assert_eq!(refused(&pax), (0, ArchiveFlaw::PaxRecord));
+    assert_eq!(refused(&pax), (0, ArchiveErrorKind::PaxRecord));
     let pax = Build::new().extension(b'x', b"9 mtime=\n").file(b"a", b"").end();
-    assert_eq!(refused(&pax), (0, ArchiveFlaw::PaxValue("mtime")));
+    assert_eq!(refused(&pax), (0, ArchiveErrorKind::PaxValue("mtime")));
     let long = Build::new().extension(b'L', b"\0").file(b"a", b"").end();
-    assert_eq!(refused(&long), (0, ArchiveFlaw::NoName));
+    assert_eq!(refused(&long), (0, ArchiveErrorKind::NoName));
 }
 
 #[test]
@@ -119,9 +121,9 @@ fn a_global_header_names_no_member() {
         (b"22 GNU.sparse.major=1\n", "GNU.sparse"),
     ] {
         let archive = Build::new().file(b"a", b"").extension(b'g', body).file(b"b", b"").end();
-        assert_eq!(refused(&archive), (512, ArchiveFlaw::PaxGlobal(key)));
+        assert_eq!(refused(&archive), (512, ArchiveErrorKind::PaxGlobal(key)));
     }
-    // What git archive writes, and a time for all that follow.
+    // As git archive writes it, with a time for all members that follow.
     let archive = Build::new()
         .file(b"before", b"")
         .extension(b'g', b"13 comment=x\n")
@@ -142,9 +144,9 @@ fn a_global_header_names_no_member() {
     );
 }
 
-// Members that are not one stretch.
+// Members that are not one range of bytes.
 
-/// GNU's old format: the map goes on in blocks in front of the data, and the size is that of the data.
+/// GNU's old format: the map continues in blocks before the data, and the size is that of the data.
 #[test]
 fn old_sparse_members_are_skipped_whole_and_said_to_be_sparse() {
     let block = Build::block(b"sparse", b'S', 300);
@@ -165,15 +167,15 @@ fn old_sparse_members_are_skipped_whole_and_said_to_be_sparse() {
         assert_eq!(index.left_out().unavailable, 1);
     }
     let endless = gnu(b"\x01").raw(&more).raw(&more).cut();
-    assert_eq!(refused(&endless), (1536, ArchiveFlaw::Truncated));
+    assert_eq!(refused(&endless), (1536, ArchiveErrorKind::Truncated));
     let foreign = Build::new().header(block).data(&BODY).end();
-    assert_eq!(refused(&foreign), (0, ArchiveFlaw::ForeignSparse));
+    assert_eq!(refused(&foreign), (0, ArchiveErrorKind::ForeignSparse));
     let sized = Build::new()
         .extension(b'x', b"12 size=300\n")
         .with(block, &[(257, b"ustar  \0")])
         .data(&BODY)
         .end();
-    assert_eq!(refused(&sized), (1024, ArchiveFlaw::ForeignSparse));
+    assert_eq!(refused(&sized), (1024, ArchiveErrorKind::ForeignSparse));
 }
 
 #[test]
@@ -239,7 +241,7 @@ fn a_hard_link_is_its_target() {
     assert_eq!(index.find("of-sparse"), Err(Unavailable::Sparse));
     assert_eq!(
         index.left_out(),
-        LeftOut { special: 1, loose_links: 4, unavailable: 2, ..LeftOut::default() }
+        LeftOut { special: 1, dangling_links: 4, unavailable: 2, ..LeftOut::default() }
     );
 }
 
@@ -265,7 +267,7 @@ fn a_long_link_name_is_read() {
     assert_eq!(index(&pax).find("link").unwrap().unwrap().offset, 1536);
 }
 
-// What is served of it.
+// The member can be served.
 
 #[test]
 fn a_prefix_is_stripped() {

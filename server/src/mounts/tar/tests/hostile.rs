@@ -1,4 +1,4 @@
-//! An archive that readers read differently is refused, with the reason and the place.
+//! An archive that readers interpret differently is refused, with the reason and the position.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn the_plain_case_is_read() {
     assert_eq!(files(&index), [("a", 512, 5), ("d/b", 2048, 513)]);
     assert_eq!(index.left_out(), LeftOut::default());
     let found = index.find("a").unwrap().unwrap();
-    assert_eq!(found.modified, Modified { seconds: 1_700_000_000, nanoseconds: 0 });
+    assert_eq!(found.modified, FileTime { seconds: 1_700_000_000, nanoseconds: 0 });
     assert_eq!(index.find("d").unwrap(), None);
     assert_eq!(index.find("b").unwrap(), None);
     assert!(index.len() == 2 && !index.is_empty());
@@ -25,17 +25,17 @@ fn the_plain_case_is_read() {
 #[test]
 fn an_archive_without_an_end_mark_is_cut_off() {
     let whole = Build::new().file(b"a", &BODY);
-    // A clean end: the rest may be on its way, or lost.
-    assert_eq!(refused(&whole.clone().cut()), (1024, ArchiveFlaw::Truncated));
-    assert_eq!(refused(b""), (0, ArchiveFlaw::Truncated));
-    assert_eq!(refused(&[0; 511]), (0, ArchiveFlaw::Truncated));
+    // A clean end without the mark: the rest may still be written, or is lost.
+    assert_eq!(refused(&whole.clone().cut()), (1024, ArchiveErrorKind::Truncated));
+    assert_eq!(refused(b""), (0, ArchiveErrorKind::Truncated));
+    assert_eq!(refused(&[0; 511]), (0, ArchiveErrorKind::Truncated));
     let cut = whole.clone().end();
-    assert_eq!(refused(&cut[..1023]), (1024, ArchiveFlaw::Truncated));
-    assert_eq!(refused(&cut[..1025]), (1024, ArchiveFlaw::Truncated));
-    assert_eq!(refused(&cut[..1535]), (1024, ArchiveFlaw::Truncated));
+    assert_eq!(refused(&cut[..1023]), (1024, ArchiveErrorKind::Truncated));
+    assert_eq!(refused(&cut[..1025]), (1024, ArchiveErrorKind::Truncated));
+    assert_eq!(refused(&cut[..1535]), (1024, ArchiveErrorKind::Truncated));
     // Inside the data.
-    assert_eq!(refused(&cut[..800]), (0, ArchiveFlaw::BeyondEnd(300)));
-    assert_eq!(refused(&cut[..100]), (0, ArchiveFlaw::Truncated));
+    assert_eq!(refused(&cut[..800]), (0, ArchiveErrorKind::BeyondEnd(300)));
+    assert_eq!(refused(&cut[..100]), (0, ArchiveErrorKind::Truncated));
     // Once the mark has begun, no member can be lost.
     for length in [1536, 1537, 2047, 2048] {
         assert_eq!(files(&index(&cut[..length])), [("a", 512, 300)], "{length}");
@@ -59,14 +59,14 @@ fn what_follows_the_end_mark_is_not_read() {
 #[test]
 fn a_single_block_of_zeros_is_refused() {
     let archive = Build::new().file(b"a", &BODY).raw(&[0; 512]).file(b"b", &BODY).end();
-    assert_eq!(refused(&archive), (1024, ArchiveFlaw::LoneZeroBlock));
+    assert_eq!(refused(&archive), (1024, ArchiveErrorKind::LoneZeroBlock));
 }
 
 #[test]
 fn something_else_is_no_archive() {
-    assert_eq!(refused(&[b'x'; 2048]), (0, ArchiveFlaw::NotAnArchive));
+    assert_eq!(refused(&[b'x'; 2048]), (0, ArchiveErrorKind::NotAnArchive));
     let later = Build::new().file(b"a", &BODY).raw(&[b'x'; 512]).end();
-    assert_eq!(refused(&later), (1024, ArchiveFlaw::Checksum));
+    assert_eq!(refused(&later), (1024, ArchiveErrorKind::Checksum));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_compressed_archive_is_named() {
         home.open().unwrap_err().to_string(),
         "the archive is compressed with gzip: decompress it first"
     );
-    // A name may look like that.
+    // A name may look like the magic of a compressor.
     assert_eq!(files(&index(&Build::new().file(b"BZh", b"").end())), [("BZh", 512, 0)]);
 }
 
@@ -103,13 +103,13 @@ fn members_and_their_names_are_bounded() {
     let archive = Build::new().file(b"a", b"").file(b"bcd", b"").of_kind(b"e", b'5').end();
     let read = |members, bytes| match Index::read_within(&&archive[..], None, members, bytes) {
         Ok(index) => Ok(index.len()),
-        Err(ReadError::Archive(error)) => Err((error.offset, error.flaw)),
+        Err(ReadError::Archive(error)) => Err((error.offset, error.kind)),
         Err(error) => panic!("{error}"),
     };
     assert_eq!(read(3, 5), Ok(2));
-    assert_eq!(read(2, 5), Err((1024, ArchiveFlaw::TooManyMembers)));
-    assert_eq!(read(3, 4), Err((1024, ArchiveFlaw::TooManyNames)));
-    assert_eq!(read(3, 3), Err((512, ArchiveFlaw::TooManyNames)));
+    assert_eq!(read(2, 5), Err((1024, ArchiveErrorKind::TooManyMembers)));
+    assert_eq!(read(3, 4), Err((1024, ArchiveErrorKind::TooManyNames)));
+    assert_eq!(read(3, 3), Err((512, ArchiveErrorKind::TooManyNames)));
 }
 
 // Headers.
@@ -121,12 +121,13 @@ fn every_bit_of_a_header_is_under_its_checksum() {
         for bit in 0..8 {
             let mut bad = archive.clone();
             bad[at] ^= 1 << bit;
-            // What ends the checksum has no say, and its first zero may be a space.
+            // The byte that ends the checksum field is not significant, and its first zero may be a
+            // space.
             if (660..668).contains(&at) && Index::of_bytes(&bad, None).is_ok() {
                 assert!(at >= 666 || (at, bit) == (660, 4), "{at} {bit}");
                 continue;
             }
-            assert_eq!(refused(&bad), (512, ArchiveFlaw::Checksum), "{at} {bit}");
+            assert_eq!(refused(&bad), (512, ArchiveErrorKind::Checksum), "{at} {bit}");
         }
     }
 }
@@ -157,10 +158,10 @@ fn garbage_in_a_number_is_refused() {
         b"\x90\0\0\0\0\0\0\0\0\0\0\x01",
     ] {
         let archive = Build::new().with(block(), &[(124, size)]).end();
-        assert_eq!(refused(&archive), (0, ArchiveFlaw::Number("size")), "{size:x?}");
+        assert_eq!(refused(&archive), (0, ArchiveErrorKind::Number("size")), "{size:x?}");
     }
     let archive = Build::new().with(block(), &[(136, b"yesterday!!\0")]).end();
-    assert_eq!(refused(&archive), (0, ArchiveFlaw::Number("mtime")));
+    assert_eq!(refused(&archive), (0, ArchiveErrorKind::Number("mtime")));
 }
 
 #[test]
@@ -178,7 +179,11 @@ fn a_member_beyond_the_end_is_refused() {
             Build::new().file(b"before", b"").with(header, &[(124, size)]).raw(&[0; 1024]).cut();
         match claimed {
             Some(claimed) => {
-                assert_eq!(refused(&archive), (512, ArchiveFlaw::BeyondEnd(claimed)), "{size:x?}");
+                assert_eq!(
+                    refused(&archive),
+                    (512, ArchiveErrorKind::BeyondEnd(claimed)),
+                    "{size:x?}"
+                );
             }
             None => assert_eq!(files(&index(&archive)), [("a", 1024, 1), ("before", 512, 0)]),
         }
@@ -203,18 +208,18 @@ fn a_size_in_base_256_is_read() {
     assert_eq!(index.find("a").unwrap().unwrap().modified.seconds, -2);
 }
 
-/// Some readers skip the data that such a header claims, some do not: what one of them takes for data is a
-/// member to the other.
+/// Some readers skip the data that such a header claims, others do not: bytes that one takes for
+/// data are members to the other.
 #[test]
 fn data_of_what_is_no_file_is_refused() {
     let inside = Build::new().file(b"smuggled", b"").cut();
     for kind in *b"123456" {
         let archive = Build::new().header(Build::block(b"a", kind, 512)).raw(&inside).end();
-        assert_eq!(refused(&archive), (0, ArchiveFlaw::DataOfNoFile(512)), "{kind}");
+        assert_eq!(refused(&archive), (0, ArchiveErrorKind::DataOfNoFile(512)), "{kind}");
     }
     for kind in [0, b'0', b'7'] {
         let archive = Build::new().header(Build::block(b"a/", kind, 512)).raw(&inside).end();
-        assert_eq!(refused(&archive), (0, ArchiveFlaw::DataOfNoFile(512)), "{kind}");
+        assert_eq!(refused(&archive), (0, ArchiveErrorKind::DataOfNoFile(512)), "{kind}");
     }
 }
 
@@ -222,7 +227,7 @@ fn data_of_what_is_no_file_is_refused() {
 fn types_that_only_some_readers_know_are_refused() {
     for (kind, letter) in [(b'X', 'X'), (b'N', 'N')] {
         let archive = Build::new().file(b"a", b"").of_kind(b"b", kind).end();
-        assert_eq!(refused(&archive), (512, ArchiveFlaw::Type(letter)));
+        assert_eq!(refused(&archive), (512, ArchiveErrorKind::Type(letter)));
     }
 }
 
@@ -251,7 +256,7 @@ fn a_prefix_counts_where_all_readers_read_it() {
     let v7 = Build::new().with(block, &[(345, b"rubbish"), (257, &[0; 8])]).end();
     assert_eq!(files(&index(&v7)), [("name", 512, 0)]);
     let neither = Build::new().with(block, &[(345, b"some/where"), (257, b"ustar\0\0\0")]).end();
-    assert_eq!(refused(&neither), (0, ArchiveFlaw::Dialect));
+    assert_eq!(refused(&neither), (0, ArchiveErrorKind::Dialect));
     // A full field of 100 and one of 155 bytes have no NUL.
     let (name, prefix) = ([b'n'; 100], [b'p'; 155]);
     let full = Build::new().with(Build::block(&name, b'0', 0), &[(345, &prefix)]).end();
@@ -263,34 +268,39 @@ fn a_prefix_counts_where_all_readers_read_it() {
 
 #[test]
 fn names_that_lead_elsewhere_are_refused() {
-    for (name, flaw) in [
-        (&b"/etc/passwd"[..], ArchiveFlaw::AbsoluteName),
-        (b"/", ArchiveFlaw::AbsoluteName),
-        (b"../a", ArchiveFlaw::DotDot),
-        (b"a/../../b", ArchiveFlaw::DotDot),
-        (b"a/..", ArchiveFlaw::DotDot),
-        (b"..", ArchiveFlaw::DotDot),
-        (b"./../a", ArchiveFlaw::DotDot),
-        (b"", ArchiveFlaw::NoName),
-        (b".", ArchiveFlaw::NoName),
+    for (name, expected) in [
+        (&b"/etc/passwd"[..], ArchiveErrorKind::AbsoluteName),
+        (b"/", ArchiveErrorKind::AbsoluteName),
+        (b"../a", ArchiveErrorKind::DotDot),
+        (b"a/../../b", ArchiveErrorKind::DotDot),
+        (b"a/..", ArchiveErrorKind::DotDot),
+        (b"..", ArchiveErrorKind::DotDot),
+        (b"./../a", ArchiveErrorKind::DotDot),
+        (b"", ArchiveErrorKind::NoName),
+        (b".", ArchiveErrorKind::NoName),
     ] {
         for kind in *b"012" {
             let archive = Build::new().file(b"a", b"").link(name, kind, b"a").end();
-            assert_eq!(refused(&archive), (512, flaw.clone()), "{} {kind}", name.escape_ascii());
+            assert_eq!(
+                refused(&archive),
+                (512, expected.clone()),
+                "{} {kind}",
+                name.escape_ascii()
+            );
         }
         let pax = [b"path=", name, b"\n"].concat();
         let pax = [format!("{} ", pax.len() + 3).as_bytes(), &pax].concat();
         if !name.is_empty() && pax.len() >= 10 {
             let archive = Build::new().extension(b'x', &pax).file(b"a", b"").end();
-            assert_eq!(refused(&archive), (1024, flaw.clone()));
+            assert_eq!(refused(&archive), (1024, expected.clone()));
         }
         if !name.is_empty() {
             let archive = Build::new().extension(b'L', name).file(b"a", b"").end();
-            assert_eq!(refused(&archive), (1024, flaw.clone()));
+            assert_eq!(refused(&archive), (1024, expected.clone()));
         }
-        if !matches!(flaw, ArchiveFlaw::NoName) {
+        if !matches!(expected, ArchiveErrorKind::NoName) {
             let archive = Build::new().file(b"a", b"").link(b"b", b'1', name).end();
-            assert_eq!(refused(&archive), (512, flaw));
+            assert_eq!(refused(&archive), (512, expected));
         }
     }
 }
@@ -312,16 +322,16 @@ fn spellings_of_a_path_are_one() {
 #[test]
 fn a_nul_in_a_name_is_refused() {
     let long = Build::new().extension(b'L', b"a\0b").file(b"c", b"").end();
-    assert_eq!(refused(&long), (0, ArchiveFlaw::NulInName));
+    assert_eq!(refused(&long), (0, ArchiveErrorKind::NulInName));
     let pax = Build::new().extension(b'x', b"12 path=a\0b\n").file(b"c", b"").end();
-    assert_eq!(refused(&pax), (0, ArchiveFlaw::NulInName));
+    assert_eq!(refused(&pax), (0, ArchiveErrorKind::NulInName));
 }
 
 #[test]
 fn the_last_of_one_name_counts() {
     let archive = Build::new().file(b"a", b"1").file(b"b", b"").file(b"./a", b"12").end();
     assert_eq!(files(&index(&archive)), [("a", 2048, 2), ("b", 1536, 0)]);
-    // Whatever it is.
+    // Whatever its type.
     for (kind, special) in [(b'2', 1), (b'3', 1), (b'5', 0)] {
         let archive = Build::new().file(b"a", b"1").link(b"a", kind, b"b").end();
         let index = index(&archive);
@@ -349,8 +359,8 @@ fn names_that_no_key_can_have_are_left_out() {
     assert_eq!(index.left_out(), LeftOut { not_utf8: 1, too_long: 2, ..LeftOut::default() });
 }
 
-/// An archive of links to names that no member can have, of a megabyte each, takes no memory for them; what is kept of a target
-/// counts as a name.
+/// An archive of links to names of a megabyte each, which no member can have, takes no memory for
+/// them; a target that is kept counts towards the bytes of names.
 #[test]
 fn targets_of_links_are_bounded() {
     let target = vec![b'x'; 1_000_000];
@@ -367,8 +377,8 @@ fn targets_of_links_are_bounded() {
     // The names a, l1, l2 and l3, and the one target that a member can have.
     let index = read(8).unwrap();
     assert_eq!(files(&index), [("a", 512, 5), ("l3", 512, 5)]);
-    assert_eq!(index.left_out(), LeftOut { loose_links: 2, ..LeftOut::default() });
+    assert_eq!(index.left_out(), LeftOut { dangling_links: 2, ..LeftOut::default() });
     let refused = read(7).unwrap_err();
-    let ReadError::Archive(ArchiveError { flaw, .. }) = refused else { panic!("{refused:?}") };
-    assert_eq!(flaw, ArchiveFlaw::TooManyNames);
+    let ReadError::Archive(ArchiveError { kind, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(kind, ArchiveErrorKind::TooManyNames);
 }

@@ -12,7 +12,7 @@ use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::mounts::{Modified, Unavailable};
+use crate::mounts::{FileTime, Unavailable};
 use build::Build;
 
 /// All files of an index: path, offset, length.
@@ -25,14 +25,14 @@ fn index(archive: &[u8]) -> Index {
 }
 
 /// Why an archive is refused, and where.
-fn refused(archive: &[u8]) -> (u64, ArchiveFlaw) {
+fn refused(archive: &[u8]) -> (u64, ArchiveErrorKind) {
     match Index::of_bytes(archive, None) {
-        Err(ReadError::Archive(ArchiveError { offset, flaw })) => (offset, flaw),
+        Err(ReadError::Archive(ArchiveError { offset, kind })) => (offset, kind),
         other => panic!("{other:?}"),
     }
 }
 
-/// An archive in a file of its own.
+/// An archive in a temporary file.
 struct Home {
     dir: TempDir,
 }
@@ -53,7 +53,7 @@ impl Home {
     }
 }
 
-fn bytes(found: &Found) -> Vec<u8> {
+fn bytes(found: &FoundFile) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(found.length).unwrap()];
     found.file.read_exact_at(&mut bytes, found.offset).unwrap();
     bytes

@@ -1,10 +1,10 @@
-//! Any bytes: no panic, and no member outside of them.
+//! Random bytes cause no panic, and no member outside of the archive.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Checks what must hold of every archive that has an index.
+/// Checks the invariants of every archive that has an index.
 fn check(archive: &[u8]) {
     if let Ok(index) = Index::of_bytes(archive, None) {
         check_index(&index, archive);
@@ -13,18 +13,18 @@ fn check(archive: &[u8]) {
 
 fn check_index(index: &Index, archive: &[u8]) {
     let mut last = None;
-    for (path, stretch) in index.files_after(b"") {
-        let end = stretch.offset.checked_add(stretch.length).unwrap();
-        assert!(stretch.offset >= 512 && end <= archive.len() as u64, "{path} ends at {end}");
-        assert!(stretch.modified.nanoseconds < 1_000_000_000);
+    for (path, extent) in index.files_after(b"") {
+        let end = extent.offset.checked_add(extent.length).unwrap();
+        assert!(extent.offset >= 512 && end <= archive.len() as u64, "{path} ends at {end}");
+        assert!(extent.modified.nanoseconds < 1_000_000_000);
         assert!(MemberPath::parse(path).is_ok(), "{path}");
         assert!(last.is_none_or(|last| last < path), "{path}");
-        assert_eq!(index.find(path), Ok(Some(stretch)));
+        assert_eq!(index.find(path), Ok(Some(extent)));
         last = Some(path);
     }
 }
 
-/// Steps of an archive, sensible or not.
+/// Steps that build an archive, valid or not.
 fn step() -> impl Strategy<Value = (u8, Vec<u8>, Vec<u8>, u64)> {
     (
         prop::sample::select(b"0123456789\0xgLKSMVDXNA".to_vec()),
@@ -65,7 +65,7 @@ proptest! {
     ) {
         let mut build = Build::new();
         for (kind, name, data, size) in steps {
-            // Half of them say how much data they have.
+            // Half of the headers give the right size.
             let size = if size == 0 { name.len() as u64 } else { size };
             let mut block = Build::block(b"name", kind, size.min(0o777_7777_7777));
             if size > 0o777_7777_7777 {
@@ -80,7 +80,7 @@ proptest! {
         check(&if ended { build.end() } else { build.cut() });
     }
 
-    /// A good archive with some bytes changed, and its checksums made right again or not.
+    /// A valid archive with some bytes changed, and with or without its checksums corrected.
     #[test]
     fn a_damaged_archive(
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),

@@ -1,4 +1,4 @@
-//! An archive on the disk: found, listed, replaced, changed.
+//! An archive on disk: found, listed, replaced, changed.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ fn a_member_is_a_stretch_of_the_archive() {
     let found = mount.find("d/b").unwrap();
     assert_eq!((found.offset, found.length), (1536, 6));
     assert_eq!(bytes(&found), b"world!");
-    assert_eq!(found.modified, Modified { seconds: 1_700_000_000, nanoseconds: 0 });
+    assert_eq!(found.modified, FileTime { seconds: 1_700_000_000, nanoseconds: 0 });
     assert_eq!(bytes(&mount.find("a").unwrap()), b"hello");
     assert_eq!(mount.find("empty").unwrap().length, 0);
-    assert_eq!(mount.find("d/b").unwrap().identity, found.identity);
-    assert_ne!(mount.find("a").unwrap().identity, found.identity);
+    assert_eq!(mount.find("d/b").unwrap().fingerprint, found.fingerprint);
+    assert_ne!(mount.find("a").unwrap().fingerprint, found.fingerprint);
     for path in ["b", "d", "A", "d/b/c"] {
         assert!(matches!(mount.find(path), Err(MountError::NotFound)), "{path}");
     }
@@ -44,7 +44,7 @@ fn pages_are_the_sorted_members() {
             let page = mount.list(after.as_deref(), limit).unwrap();
             assert!(page.entries.len() <= limit.min(1000) as usize);
             for listed in page.entries {
-                assert_eq!(listed.identity, mount.find(&listed.path).unwrap().identity);
+                assert_eq!(listed.fingerprint, mount.find(&listed.path).unwrap().fingerprint);
                 all.push(listed.path);
             }
             assert!(page.next.is_none() || page.next > after, "the cursor does not move on");
@@ -88,14 +88,14 @@ fn a_new_archive_is_served_after_it_was_indexed() {
     fs::write(&new, Build::new().file(b"a", b"new").file(b"b", b"").end()).unwrap();
     fs::rename(&new, home.path()).unwrap();
     assert_eq!(bytes(&mount.find("a").unwrap()), b"old");
-    assert_eq!(mount.find("a").unwrap().identity, old.identity);
+    assert_eq!(mount.find("a").unwrap().fingerprint, old.fingerprint);
     assert_eq!(mount.reindex().unwrap(), 2);
     let found = mount.find("a").unwrap();
     assert_eq!(bytes(&found), b"new");
-    assert_ne!(found.identity, old.identity);
+    assert_ne!(found.fingerprint, old.fingerprint);
     assert_eq!(bytes(&old), b"old");
 
-    // One that is refused changes nothing.
+    // An archive that is refused changes nothing.
     fs::write(&new, Build::new().file(b"../a", b"bad").end()).unwrap();
     fs::rename(&new, home.path()).unwrap();
     assert!(matches!(mount.reindex(), Err(MountError::Archive(_))));
@@ -120,35 +120,35 @@ fn an_archive_that_changes_in_place_is_not_served() {
     };
     let file = fs::File::options().write(true).open(home.path()).unwrap();
     file.set_len(archive.len() as u64 + 512).unwrap();
-    // Should that have been in one tick of the clock, it is the length that tells.
+    // If both writes were in one tick of the clock, only the length differs.
     let before = fs::metadata(home.path()).unwrap().modified().unwrap();
     changed("longer");
     file.set_modified(before + Duration::from_nanos(1)).unwrap();
     changed("written");
-    // Another name, another mode: the same bytes.
+    // Another name or mode does not change the bytes.
     fs::hard_link(home.path(), home.dir.path().join("link")).unwrap();
     assert_eq!(bytes(&mount.find("a").unwrap()), b"hello");
 }
 
-/// As `mv new.tar archive.tar` does it.
+/// As `mv new.tar archive.tar` does.
 #[test]
 fn an_archive_that_was_renamed_to_the_place_is_served() {
     let home = Home::new(&Build::new().file(b"a", b"first").end());
-    let mount = home.open().unwrap().looked_at_every(Duration::ZERO);
+    let mount = home.open().unwrap().check_every(Duration::ZERO);
     let first = mount.find("a").unwrap();
-    assert!(mount.is_still("a", first.identity));
+    assert!(mount.is_unchanged("a", first.fingerprint));
     let renamed = |archive: &[u8]| {
         fs::write(home.dir.path().join("new"), archive).unwrap();
         fs::rename(home.dir.path().join("new"), home.path()).unwrap();
     };
     renamed(&Build::new().file(b"a", b"another").end());
-    assert!(!mount.is_still("a", first.identity), "what is kept open is opened again");
+    assert!(!mount.is_unchanged("a", first.fingerprint), "what is kept open is opened again");
     assert_eq!(bytes(&mount.find("a").unwrap()), b"another");
-    // One that cannot be indexed changes nothing, and is tried once.
+    // An archive that cannot be indexed changes nothing, and is tried once.
     renamed(b"no archive");
     assert_eq!(bytes(&mount.find("a").unwrap()), b"another");
     let second = mount.find("a").unwrap();
-    assert!(mount.is_still("a", second.identity));
+    assert!(mount.is_unchanged("a", second.fingerprint));
     fs::remove_file(home.path()).unwrap();
     assert_eq!(bytes(&mount.find("a").unwrap()), b"another");
     renamed(&Build::new().file(b"a", b"third").end());
@@ -167,11 +167,12 @@ fn an_archive_is_a_regular_file() {
     assert!(matches!(open("nothing"), Err(MountError::Io { .. })));
     assert_eq!(
         home.open().unwrap_err().to_string(),
-        "the archive is refused: at byte 0: the archive ends without its end mark: it is cut off, or still being written"
+        "the archive is refused: at byte 0: the archive ends without its end mark: it is cut off, \
+         or still being written"
     );
 }
 
-/// Where members lie behind 4 GiB, in a file full of holes.
+/// Members beyond 4 GiB, in a sparse file.
 #[test]
 fn an_archive_may_be_larger_than_memory() {
     let home = Home::new(b"");
@@ -188,7 +189,7 @@ fn an_archive_may_be_larger_than_memory() {
     assert_eq!(bytes(&found), b"hello");
     assert_eq!(mount.find("large").unwrap().length, 5_368_709_120);
 
-    // 10 GiB, which a header cannot say in octal digits: as GNU tar and others write it.
+    // 10 GiB, which do not fit into octal digits: as GNU tar and others write it.
     let huge: u64 = 10 << 30;
     let header = Build::new().extension(b'x', b"20 size=10737418240\n").file(b"huge", b"").cut();
     file.write_all_at(&header, 0).unwrap();
@@ -198,7 +199,7 @@ fn an_archive_may_be_larger_than_memory() {
     assert_eq!(mount.find("last").unwrap().offset, 10_737_420_288);
 }
 
-/// `cargo test --release -p zput-server -- --ignored --nocapture an_archive_of_100_000`.
+/// By hand: `cargo test --release -p zput-server -- --ignored --nocapture an_archive_of_100_000`.
 #[test]
 #[ignore = "measures"]
 fn an_archive_of_100_000_members_is_indexed_in_little_memory() {

@@ -1,4 +1,4 @@
-//! What the system's tar writes is read as it is meant.
+//! Archives of the system's tar are read as they were meant.
 
 use std::{
     os::unix::fs::{FileExt, symlink},
@@ -11,7 +11,7 @@ use zput_skip::or_skip;
 
 use super::*;
 
-/// A directory with an archive of what `tree` holds; the error is why there is none.
+/// A directory with an archive of `tree`; the error says why none could be made.
 fn tar(tree: &Path, arguments: &[&str]) -> Result<TempDir, String> {
     let dir = tempfile::tempdir().unwrap();
     let command = Command::new("tar")
@@ -28,7 +28,7 @@ fn tar(tree: &Path, arguments: &[&str]) -> Result<TempDir, String> {
     }
 }
 
-/// A tree with what makes formats differ.
+/// A tree with files that distinguish the formats.
 fn tree() -> TempDir {
     let tree = tempfile::tempdir().unwrap();
     let at = |path: &str| tree.path().join(path);
@@ -64,7 +64,7 @@ fn paths(mount: &TarMount) -> Vec<String> {
 fn every_format_is_read() {
     let tree = tree();
     for format in ["v7", "ustar", "oldgnu", "gnu", "pax", "posix"] {
-        // A pipe has no place in the oldest format.
+        // The oldest format has no type for a pipe.
         let without = if format == "v7" { "./pipe" } else { "none" };
         let arguments = [&format!("--format={format}"), "--exclude", without, "."];
         let dir = or_skip!(tar(tree.path(), &arguments), continue);
@@ -77,7 +77,7 @@ fn every_format_is_read() {
         }
         let modified = mount.find("a").unwrap().modified;
         let nanoseconds = if matches!(format, "pax" | "posix") { 500_000_000 } else { 0 };
-        assert_eq!(modified, Modified { seconds: 1_600_000_000, nanoseconds }, "{format}");
+        assert_eq!(modified, FileTime { seconds: 1_600_000_000, nanoseconds }, "{format}");
         let special = if format == "v7" { 1 } else { 2 };
         assert_eq!(mount.current().index.left_out().special, special, "{format}");
     }
@@ -88,7 +88,7 @@ fn long_names_are_read() {
     let tree = tempfile::tempdir().unwrap();
     let directory = ["d".repeat(90), "e".repeat(60)].join("/");
     fs::create_dir_all(tree.path().join(&directory)).unwrap();
-    // 100 and 155 bytes are the most that ustar has room for.
+    // 100 and 155 bytes are the most that fit into ustar's fields.
     let fits = format!("{directory}/{}", "f".repeat(99));
     let long = format!("{directory}/{}", "é".repeat(100));
     let link = format!("{directory}/{}", "z".repeat(200));
@@ -112,7 +112,7 @@ fn long_names_are_read() {
     }
 }
 
-/// A file of holes, with more data than the maps in a header have room for.
+/// A sparse file with more data ranges than fit into a header's map.
 #[test]
 fn sparse_members_are_known_and_not_served() {
     let tree = tempfile::tempdir().unwrap();
@@ -136,10 +136,11 @@ fn sparse_members_are_known_and_not_served() {
         match mount.find("disk") {
             Err(error @ MountError::Unavailable(Unavailable::Sparse)) => assert_eq!(
                 error.to_string(),
-                "this member cannot be served: it is sparse; make the archive without --sparse (GNU tar), or \
+                "this member cannot be served: it is sparse; make the archive without --sparse \
+                 (GNU tar), or \
                  with --no-read-sparse (bsdtar)"
             ),
-            // Where the file system keeps no holes.
+            // The file system does not keep holes.
             other => panic!("{arguments:?}: {other:?}"),
         }
     }
@@ -159,7 +160,7 @@ fn archives_that_were_added_to_are_read() {
     assert_eq!(paths(&mount).iter().filter(|path| *path == "a").count(), 1);
 }
 
-/// What `tar -P` makes is refused, and what a compressor makes of an archive.
+/// Archives of `tar -P`, and compressed archives, are refused.
 #[test]
 fn what_is_not_served_says_why() {
     let tree = tree();
@@ -175,7 +176,7 @@ fn what_is_not_served_says_why() {
     assert!(matches!(error, MountError::Compressed(Compression::Gzip)), "{error}");
 }
 
-/// Labels and global headers come in front of members.
+/// Labels and global headers may come before members.
 #[test]
 fn labels_are_skipped() {
     let tree = tree();
