@@ -1,4 +1,4 @@
-//! Small files that are replaced whole or not at all: key files and the rollback record.
+//! Small files that are replaced as a whole or not at all: key files and the rollback record.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -13,21 +13,21 @@ use thiserror::Error;
 use crate::{
     cleanup::FileGuard,
     destination::{self, LINKS_MAX},
-    naming, owner,
-    standing::Standing,
+    existing_target::ExistingTarget,
+    install, owner,
 };
 
-/// What is done about a file that is there already.
+/// What to do if the file exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// It is replaced.
+pub enum IfExists {
+    /// Replace it.
     Replace,
-    /// It stays, and the write fails with [`io::ErrorKind::AlreadyExists`].
+    /// Keep it and fail with [`io::ErrorKind::AlreadyExists`].
     Keep,
 }
 
-/// A file of mode 0600 beside its target, complete and on disk, that becomes the target by
-/// [`Staged::publish`] and vanishes otherwise. Where the target is a link, what that leads to is the target.
+/// A complete, synced file of mode 0600 beside its target. [`Staged::publish`] makes it the target;
+/// dropping it removes it. A target that is a link stands for what it leads to.
 #[derive(Debug)]
 pub struct Staged {
     temp: tempfile::NamedTempFile,
@@ -36,7 +36,7 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Writes `contents` beside `target` and syncs it; makes missing directories with mode 0700.
+    /// Writes `contents` beside `target` and syncs it; creates missing directories with mode 0700.
     ///
     /// # Errors
     /// Those of the file system.
@@ -44,37 +44,37 @@ impl Staged {
         if let Some(link) = dangling_link(target) {
             return Err(link.into());
         }
-        let target = destination::name(target)?;
+        let target = destination::resolve_name(target)?;
         let directory = directory_of(&target);
-        make_directory(directory)?;
-        let (mut temp, guard) = FileGuard::make(directory)?;
-        match Standing::at(&target)?.filter(|standing| standing.metadata().is_file()) {
-            // What cannot be kept of a file of secrets is less than it was: the file stays private.
-            Some(standing) => drop(standing.bequeath_owner(temp.as_file())),
-            None => owner::settle(temp.as_file(), directory)?,
+        create_directory(directory)?;
+        let (mut temp, guard) = FileGuard::create(directory)?;
+        match ExistingTarget::lookup(&target)?.filter(|existing| existing.metadata().is_file()) {
+            // If the owner cannot be kept, the file of secrets stays private to this user.
+            Some(existing) => drop(existing.copy_owner_to(temp.as_file())),
+            None => owner::give_to_directory_owner(temp.as_file(), directory)?,
         }
         temp.write_all(contents)?;
-        naming::sync(temp.as_file())?;
+        install::sync(temp.as_file())?;
         Ok(Self { temp, guard, target })
     }
 
-    /// Gives the file its name, and syncs the directory.
+    /// Moves the file to its name and syncs the directory.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] by [`Existing::Keep`], and those of the file system.
-    pub fn publish(self, existing: Existing) -> io::Result<()> {
+    /// [`io::ErrorKind::AlreadyExists`] with [`IfExists::Keep`], and those of the file system.
+    pub fn publish(self, if_exists: IfExists) -> io::Result<()> {
         let target = self.target.clone();
-        self.place(existing)?;
+        self.rename_into_place(if_exists)?;
         sync_directory(directory_of(&target))
     }
 
-    /// Gives the file its name; the caller syncs the directory.
+    /// Moves the file to its name; the caller syncs the directory.
     ///
     /// # Errors
     /// As of [`publish`](Self::publish).
-    pub(crate) fn place(self, existing: Existing) -> io::Result<()> {
+    pub(crate) fn rename_into_place(self, if_exists: IfExists) -> io::Result<()> {
         let Self { temp, guard, target } = self;
-        naming::give(temp, &target, existing)?;
+        install::rename_or_copy(temp, &target, if_exists)?;
         drop(guard);
         Ok(())
     }
@@ -84,13 +84,13 @@ impl Staged {
 ///
 /// # Errors
 /// As of [`Staged::write`] and [`Staged::publish`].
-pub fn write(target: &Path, contents: &[u8], existing: Existing) -> io::Result<()> {
-    Staged::write(target, contents)?.publish(existing)
+pub fn write(target: &Path, contents: &[u8], if_exists: IfExists) -> io::Result<()> {
+    Staged::write(target, contents)?.publish(if_exists)
 }
 
-/// Opens the file at `path` for reading and writing, a new one of mode 0600 if there is none. What root makes in another
-/// user's directory is that user's.
-pub(crate) fn open_or_make(path: &Path) -> io::Result<File> {
+/// Opens the file at `path` for reading and writing, and creates it with mode 0600 if it is
+/// missing. What root creates in another user's directory is given to that user.
+pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     options.read(true).write(true).custom_flags(flags).mode(0o600);
@@ -103,32 +103,32 @@ pub(crate) fn open_or_make(path: &Path) -> io::Result<File> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
             Ok(made) => {
-                owner::settle(&made, directory_of(path))?;
+                owner::give_to_directory_owner(&made, directory_of(path))?;
                 return Ok(made);
             }
         }
     }
 }
 
-/// Makes `directory` and what is missing above it, with mode 0700.
-pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
-    let made = make_missing(directory, 0o700).map(drop);
+/// Creates `directory` and missing parents, with mode 0700.
+pub(crate) fn create_directory(directory: &Path) -> io::Result<()> {
+    let made = create_missing(directory, 0o700).map(drop);
     made.map_err(|error| dangling_link(directory).map_or(error, Into::into))
 }
 
-/// Makes `directory` and what is missing above it with `mode`; gives what was made, the innermost last. What root makes in
-/// another user's directory is that user's.
-pub(crate) fn make_missing(directory: &Path, mode: u32) -> io::Result<Vec<PathBuf>> {
+/// Creates `directory` and missing parents with `mode`; returns what was created, the innermost
+/// last. What root creates in another user's directory is given to that user.
+pub(crate) fn create_missing(directory: &Path, mode: u32) -> io::Result<Vec<PathBuf>> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.is_dir();
     let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
     let mut made = Vec::new();
     for path in missing.into_iter().rev() {
         match DirBuilder::new().mode(mode).create(path) {
             Ok(()) => {
-                owner::settle_directory(path)?;
+                owner::give_directory_to_parent_owner(path)?;
                 made.push(path.to_owned());
             }
-            // Another process was faster.
+            // Another process created it first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(dangling_link(path).map_or(Errno::NOTDIR.into(), Into::into));
@@ -139,7 +139,7 @@ pub(crate) fn make_missing(directory: &Path, mode: u32) -> io::Result<Vec<PathBu
     Ok(made)
 }
 
-/// A symbolic link whose target is missing: its name is taken and nothing is there.
+/// A symbolic link to a target that is missing: the name is taken, and nothing is there.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{} is a link to {}, which is missing (make that, mount what holds it, or remove the link)",
@@ -156,9 +156,10 @@ impl From<DanglingLink> for io::Error {
     }
 }
 
-/// The link on the way to `path`, or at its end, that leads nowhere.
+/// The dangling link on the way to `path` or at its end, if there is one.
 pub(crate) fn dangling_link(path: &Path) -> Option<DanglingLink> {
-    // Whatever is behind a link that leads nowhere is not there: the first that is, from below, counts.
+    // Nothing exists behind a dangling link, so the deepest ancestor that exists is the only
+    // candidate.
     let mut link = path.ancestors().find(|path| fs::symlink_metadata(path).is_ok())?.to_owned();
     if fs::metadata(&link).is_ok() {
         return None;
@@ -173,7 +174,7 @@ pub(crate) fn dangling_link(path: &Path) -> Option<DanglingLink> {
     None
 }
 
-/// The directory that holds `target`.
+/// The directory that contains `target`.
 pub(crate) fn directory_of(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -181,17 +182,17 @@ pub(crate) fn directory_of(target: &Path) -> &Path {
     }
 }
 
-/// Makes new names in `directory` durable, where it can be opened and synced.
+/// Makes new names in `directory` durable, if it can be opened and synced.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory) {
-        Ok(directory) => naming::sync(&directory),
-        // Who may make names in it need not be able to read it.
-        Err(error) if naming::is_unsupported(&error) => Ok(()),
+        Ok(directory) => install::sync(&directory),
+        // A user may be allowed to create names in a directory that it cannot read.
+        Err(error) if install::is_unsupported(&error) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Whether anything at all has this name, dangling links included.
+/// Whether the name exists, as a dangling link too.
 pub(crate) fn is_taken(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
@@ -210,13 +211,13 @@ mod tests {
     fn a_file_is_private_and_kept_unless_told() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("a/b/file");
-        write(&target, b"one", Existing::Keep).unwrap();
+        write(&target, b"one", IfExists::Keep).unwrap();
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o600);
         assert_eq!(fs::metadata(dir.path().join("a")).unwrap().permissions().mode() & 0o777, 0o700);
-        let error = write(&target, b"two", Existing::Keep).unwrap_err();
+        let error = write(&target, b"two", IfExists::Keep).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&target).unwrap(), b"one");
-        write(&target, b"three", Existing::Replace).unwrap();
+        write(&target, b"three", IfExists::Replace).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"three");
         assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
     }
@@ -237,7 +238,7 @@ mod tests {
         for sound in ["", "missing", "here", "here/missing", "round"] {
             assert_eq!(found(sound), None, "{sound}");
         }
-        let error = make_directory(&at("second/new")).unwrap_err();
+        let error = create_directory(&at("second/new")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().contains("nowhere/else, which is missing"), "{error}");
     }

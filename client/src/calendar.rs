@@ -1,7 +1,7 @@
-//! Times as people write and read them.
+//! Times as text, written and parsed.
 //!
-//! Every number of seconds that a blob can say is a time: the calendar repeats after 400 years, so
-//! what lies outside the years that the calendar crate knows is moved by whole cycles.
+//! Every number of seconds in a blob is a valid time: the calendar repeats after 400 years, so
+//! times outside the range of the calendar crate are shifted by whole cycles.
 
 use std::str::FromStr;
 
@@ -12,32 +12,32 @@ use jiff::{
 };
 use zput_common::proto::message::Version;
 
-/// Seconds of 400 years of the Gregorian calendar: 146,097 days.
+/// Seconds in 400 years of the Gregorian calendar: 146,097 days.
 const CYCLE_SECONDS: i64 = 146_097 * 86_400;
 const CYCLE_YEARS: i64 = 400;
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
-/// A time in UTC, of whole seconds: RFC 3339 in the years 0 to 9999, and with a sign and at least six
-/// digits of a year beyond (ISO 8601, ECMA-262).
+/// A time in UTC, in whole seconds since 1970: RFC 3339 in the years 0 to 9999; beyond them with a
+/// sign and at least six digits of the year (ISO 8601, ECMA-262).
 #[must_use]
 pub fn time(seconds: i64) -> String {
     spelled(seconds, 0)
 }
 
-/// The same to the nanosecond, where there is a fraction.
+/// The same with nanoseconds, if they are not zero.
 #[must_use]
 pub fn precise_time(seconds: i64, nanoseconds: u32) -> String {
     spelled(seconds, nanoseconds)
 }
 
-/// When a version was committed, in UTC.
+/// The commit time of a version, in UTC.
 #[must_use]
 pub fn version_time(version: Version) -> String {
     // A u64 of nanoseconds ends in the year 2554.
     time((version.0 / NS_PER_SECOND).cast_signed())
 }
 
-/// When a version was committed, by the clock on the wall, and how far that is from UTC.
+/// The commit time of a version in the local time zone, with its offset from UTC.
 #[must_use]
 pub fn local_version_time(version: Version) -> String {
     match Timestamp::from_second((version.0 / NS_PER_SECOND).cast_signed()) {
@@ -50,7 +50,7 @@ pub fn local_version_time(version: Version) -> String {
 
 fn spelled(seconds: i64, nanoseconds: u32) -> String {
     let (cycles, within) = (seconds.div_euclid(CYCLE_SECONDS), seconds.rem_euclid(CYCLE_SECONDS));
-    // 1970 to 2369: the crate knows them all.
+    // The years 1970 to 2369, which the crate supports.
     let time = Timestamp::from_second(within).unwrap_or_default();
     let civil = TimeZone::UTC.to_datetime(time);
     let year = i64::from(civil.year()) + cycles * CYCLE_YEARS;
@@ -63,21 +63,21 @@ fn spelled(seconds: i64, nanoseconds: u32) -> String {
     format!("{year}-{}{fraction}Z", civil.strftime("%m-%dT%H:%M:%S"))
 }
 
-/// Which of its versions a blob is asked for by.
+/// A version, or the time at which it was current.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum When {
-    /// By its number.
+    /// The version with this number.
     Version(Version),
-    /// By what was current at a moment.
+    /// The version that was current at this time.
     Moment(Moment),
 }
 
-/// A moment that somebody wrote.
+/// A point in time that a user typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Nanoseconds since 1970; what lies before is 0, which no version is as old as.
+    /// Nanoseconds since 1970; 0 for an earlier time, which precedes every version.
     pub ns: u64,
-    /// As it was written, and understood.
+    /// The text as it was typed, with the time that it was understood as.
     pub text: String,
 }
 
@@ -106,7 +106,8 @@ fn wrong(text: &str) -> String {
     )
 }
 
-/// What `text` means at `now`, in the time zone of `now` unless it names another. A day means its end.
+/// What `text` means at `now`, in the time zone of `now` unless the text names another. A day means
+/// its end.
 fn moment(text: &str, now: &ZonedDateTime) -> Option<ZonedDateTime> {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split_whitespace().filter(|word| *word != "at").collect();
@@ -145,7 +146,7 @@ fn moment(text: &str, now: &ZonedDateTime) -> Option<ZonedDateTime> {
         return civil.to_zoned_datetime(now.time_zone().clone()).ok();
     }
     if lower.ends_with("ago") {
-        // A span of that kind is negative.
+        // A span with "ago" is negative.
         return now.checked_add(lower.parse::<Span>().ok()?).ok();
     }
     None
@@ -163,14 +164,14 @@ fn day_of(word: &str, now: &ZonedDateTime) -> Option<Date> {
     }
 }
 
-/// `18:00` or `18:00:30`.
+/// Parses `18:00` or `18:00:30`.
 fn clock(word: &str) -> Option<Time> {
     let is_clock = word.contains(':') && word.bytes().all(|b| b.is_ascii_digit() || b == b':');
     let padded = if word.find(':') == Some(1) { format!("0{word}") } else { word.to_owned() };
     is_clock.then(|| padded.parse::<Time>().ok()).flatten()
 }
 
-/// The last nanosecond of a day, which need not have 24 hours.
+/// The last nanosecond of a day, which may not have 24 hours.
 fn end_of(date: Date, now: &ZonedDateTime) -> Option<ZonedDateTime> {
     let next = date.tomorrow().ok()?.to_zoned_datetime(now.time_zone().clone()).ok()?;
     next.checked_sub(SignedDuration::from_nanos(1)).ok()
@@ -209,7 +210,7 @@ mod tests {
 
     #[track_caller]
     fn understood(text: &str) -> String {
-        // Central European Time: a day of 25 hours was in October.
+        // Central European Time, with a day of 25 hours in October.
         let now: ZonedDateTime = "2026-11-30T09:15:00+01:00[Europe/Berlin]".parse().unwrap();
         moment(text, &now).map_or("not".to_owned(), |zoned| zoned.timestamp().to_string())
     }

@@ -1,17 +1,18 @@
-//! What must not outlive the process: temporary files, children, a terminal without echo.
+//! Cleanup of what must not outlive the process: temporary files, child processes, and a terminal
+//! without echo.
 //!
-//! [`on_signals`] starts a thread that, on a signal that ends a process, ends the children and what they
-//! have started, removes the files, gives the echo back and leaves with 128 and the number of the signal.
-//! A file that a later command can go on with stays, and is told of. Whatever the thread would have to
-//! see to is made under the lock that it takes, so no signal falls between making and noting. Want of
-//! memory wakes it as a signal does, and is exit code 1 ([`zput_server::memory`]).
+//! [`watch_signals`] starts a thread that handles terminating signals: it ends the children and their
+//! descendants, removes the files, restores the echo and exits with 128 plus the signal's number. A
+//! file that a later command can resume from stays, and a line about it is printed. Each resource
+//! is created and registered under the lock that the signal thread takes, so no signal can arrive
+//! in between. Lack of memory wakes the thread like a signal, with exit code 1
+//! ([`zput_server::memory`]).
 //!
-//! SIGHUP is left alone where it is ignored, as under nohup(1). SIGXFSZ ends nothing: the write fails with
-//! EFBIG, and the command says which file it was. A SIGKILL or a power cut can leave a temporary file; its
-//! name begins with `.zput-` and ends in `.tmp`, and it is never the target itself.
+//! SIGHUP is not handled if it is ignored, as under nohup(1). SIGXFSZ terminates nothing: the write
+//! fails with EFBIG, and the command names the file. A SIGKILL or a power cut can leave a temporary
+//! file, whose name begins with `.zput-` and ends in `.tmp`; it is never the target itself.
 
-#[path = "cleanup/process_tree.rs"]
-mod family;
+mod process_tree;
 
 use std::{
     collections::BTreeMap,
@@ -40,51 +41,50 @@ use zput_server::{memory, threads};
 
 use crate::ExitCode;
 
-/// signal(7): those that end a process, can be caught, and say nothing of an error in the program. SIGHUP is
-/// added where it is not ignored.
-const ENDING: [i32; 9] =
+/// signal(7): signals that terminate a process, can be caught, and do not indicate a programming
+/// error. SIGHUP is added if it is not ignored.
+const TERMINATING_SIGNALS: [i32; 9] =
     [SIGINT, SIGTERM, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGXCPU, SIGVTALRM, SIGPROF];
 
-static LEFT_BEHIND: Mutex<LeftBehind> = Mutex::new(LeftBehind {
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
     files: BTreeMap::new(),
     children: BTreeMap::new(),
     terminal: None,
-    last_words: None,
+    exit_message: None,
 });
 
-/// What wakes the thread that waits for signals, without one.
+/// Wakes the signal thread without a signal.
 static WAKER: OnceLock<Handle> = OnceLock::new();
 
-struct LeftBehind {
-    /// Those that stay come with what is said of them.
+struct Registry {
+    /// Files to remove; one with a line is kept, and the line is printed.
     files: BTreeMap<PathBuf, Option<String>>,
     children: BTreeMap<u32, Pid>,
-    /// One without echo, and what it was before.
+    /// A terminal whose echo is off, and its original settings.
     terminal: Option<(Arc<File>, Termios)>,
-    /// What a signal lets the process say.
-    last_words: Option<LastWords>,
+    /// Gives the line to print when a signal ends the process.
+    exit_message: Option<ExitMessage>,
 }
 
-type LastWords = Box<dyn Fn() -> Option<String> + Send>;
+type ExitMessage = Box<dyn Fn() -> Option<String> + Send>;
 
-fn left_behind() -> MutexGuard<'static, LeftBehind> {
+fn registry() -> MutexGuard<'static, Registry> {
     memory::stop_if_short();
-    LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner)
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file that a signal removes, unless it is to be kept, for as long as this guard lives.
+/// A file that a signal removes, unless it is kept, while this guard lives.
 #[derive(Debug)]
 pub struct FileGuard(PathBuf);
 
 impl FileGuard {
-    /// Makes an empty temporary file of mode 0600 in `directory`, with a name that says whose it is,
-    /// and watches over it.
+    /// Creates an empty temporary file of mode 0600 in `directory` and registers it.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn make(directory: &Path) -> io::Result<(tempfile::NamedTempFile, Self)> {
-        let mut left = left_behind();
-        // The library's own errors name the temporary file, which nobody has asked for.
+    pub fn create(directory: &Path) -> io::Result<(tempfile::NamedTempFile, Self)> {
+        let mut registry = registry();
+        // The crate's own error names the temporary file, which the user does not know.
         let mut refused = None;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
@@ -95,201 +95,206 @@ impl FileGuard {
                 options.open(path).inspect_err(|error| refused = error.raw_os_error())
             })
             .map_err(|error| refused.map_or(error, io::Error::from_raw_os_error))?;
-        left.files.insert(file.path().to_owned(), None);
+        registry.files.insert(file.path().to_owned(), None);
         let guard = Self(file.path().to_owned());
         Ok((file, guard))
     }
 
-    /// Watches over a file that is there already.
+    /// Registers an existing file.
     #[must_use]
-    pub fn over(path: &Path) -> Self {
-        left_behind().files.insert(path.to_owned(), None);
+    pub fn adopt(path: &Path) -> Self {
+        registry().files.insert(path.to_owned(), None);
         Self(path.to_owned())
     }
 
-    /// From now on the file stays: a signal ends the process with this line on stderr. Without one it goes again.
+    /// With a line, a signal keeps the file and prints the line to stderr. With `None` it removes
+    /// the file.
     pub fn keep(&self, line: Option<String>) {
-        left_behind().files.insert(self.0.clone(), line);
+        registry().files.insert(self.0.clone(), line);
     }
 }
 
 impl Drop for FileGuard {
     fn drop(&mut self) {
-        left_behind().files.remove(&self.0);
+        registry().files.remove(&self.0);
     }
 }
 
-/// A child that a signal ends for as long as this guard lives. Drop it before the child is waited
-/// for: afterwards its number may be another process's.
+/// A child process that a signal ends while this guard lives. Drop it before waiting for the child:
+/// afterwards its id may belong to another process.
 #[derive(Debug)]
 pub struct ChildGuard(u32);
 
 impl ChildGuard {
-    /// Starts `command` and watches over it.
+    /// Starts `command` and registers it.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(command: &mut Command) -> io::Result<(Child, Self)> {
-        let mut left = left_behind();
+        let mut registry = registry();
         let child = command.spawn()?;
         let id = child.id();
-        if let Some(pid) = raw(id) {
-            left.children.insert(id, pid);
+        if let Some(pid) = pid_of(id) {
+            registry.children.insert(id, pid);
         }
         Ok((child, Self(id)))
     }
 }
 
 impl ChildGuard {
-    /// Waits until the child has ended, without taking its status: until then a signal ends it.
-    pub fn until_it_ended(self) {
-        let Some(pid) = raw(self.0) else { return };
-        // Any other error would come again when the child is waited for.
+    /// Waits until the child has exited, without reaping it; until then a signal ends it.
+    pub fn wait_for_exit(self) {
+        let Some(pid) = pid_of(self.0) else { return };
+        // Any other error occurs again when the child is waited for.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
     }
 }
 
-fn raw(id: u32) -> Option<Pid> {
+fn pid_of(id: u32) -> Option<Pid> {
     i32::try_from(id).ok().and_then(Pid::from_raw)
 }
 
-/// Asks a child that was not waited for, and what it has started, to end.
-pub(crate) fn end_family(id: u32) {
-    if let Some(pid) = raw(id) {
-        family::end(pid);
+/// Asks a child that was not reaped, and its descendants, to end.
+pub(crate) fn terminate_tree(id: u32) {
+    if let Some(pid) = pid_of(id) {
+        process_tree::terminate(pid);
     }
 }
 
 impl Drop for ChildGuard {
     fn drop(&mut self) {
-        left_behind().children.remove(&self.0);
+        registry().children.remove(&self.0);
     }
 }
 
-/// A terminal that shows nothing of what is typed for as long as this guard lives.
+/// A terminal whose echo is off while this guard lives.
 #[derive(Debug)]
 pub struct EchoGuard(());
 
 impl EchoGuard {
-    /// Turns the echo off, and forgets what was typed before.
+    /// Turns the echo off and discards input that was typed before.
     ///
     /// # Errors
-    /// When this is no terminal.
+    /// When this is not a terminal.
     pub fn hide(terminal: &Arc<File>) -> io::Result<Self> {
-        let mut left = left_behind();
+        let mut registry = registry();
         let shown = tcgetattr(terminal)?;
         let mut hidden = shown.clone();
         hidden.local_modes.remove(LocalModes::ECHO);
         tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
-        left.terminal = Some((Arc::clone(terminal), shown));
+        registry.terminal = Some((Arc::clone(terminal), shown));
         Ok(Self(()))
     }
 }
 
 impl Drop for EchoGuard {
     fn drop(&mut self) {
-        show(&mut left_behind());
+        restore_echo(&mut registry());
     }
 }
 
-/// Gives a terminal its echo back.
-fn show(left: &mut LeftBehind) {
-    if let Some((terminal, shown)) = left.terminal.take() {
-        // A terminal that went away shows nothing any more.
+/// Restores the echo of a terminal.
+fn restore_echo(registry: &mut Registry) {
+    if let Some((terminal, shown)) = registry.terminal.take() {
+        // A terminal that is gone needs no echo.
         let _shown = tcsetattr(&*terminal, OptionalActions::Now, &shown);
     }
 }
 
-/// What is said when a signal ends the process, for as long as this guard lives.
+/// A line that is printed when a signal ends the process, while this guard lives.
 #[derive(Debug)]
-pub struct WordsGuard(());
+pub struct ExitMessageGuard(());
 
-impl WordsGuard {
-    /// `words` gives the line at that moment, if there is one.
-    pub fn say(words: impl Fn() -> Option<String> + Send + 'static) -> Self {
-        left_behind().last_words = Some(Box::new(words));
+impl ExitMessageGuard {
+    /// `message` gives the line at that moment, if there is one.
+    pub fn set(message: impl Fn() -> Option<String> + Send + 'static) -> Self {
+        registry().exit_message = Some(Box::new(message));
         Self(())
     }
 }
 
-impl Drop for WordsGuard {
+impl Drop for ExitMessageGuard {
     fn drop(&mut self) {
-        left_behind().last_words = None;
+        registry().exit_message = None;
     }
 }
 
-/// Begins to watch for the signals that end a process, and for want of memory, of which `program` tells.
+/// Starts the thread that handles terminating signals and lack of memory. `program` is the
+/// command's name in messages.
 ///
 /// # Errors
 /// When the handlers or the thread cannot be installed.
-pub fn on_signals(program: &'static str) -> io::Result<()> {
+pub fn watch_signals(program: &'static str) -> io::Result<()> {
     let hangup = (is_ignored(SIGHUP) == Some(false)).then_some(SIGHUP);
-    let mut signals = Signals::new(ENDING.into_iter().chain(hangup))?;
+    let mut signals = Signals::new(TERMINATING_SIGNALS.into_iter().chain(hangup))?;
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let waker = signals.handle();
     let _thread = threads::begin("signals", move || {
-        // Not before there is a thread that is woken.
+        // Set only once there is a thread to wake.
         let _once = WAKER.set(waker);
         memory::when_short(wake);
         let signal = signals.forever().next();
-        let bar = crate::progress::interrupted();
+        let bar = crate::progress::take_interrupted();
         if signal.is_none() {
             memory::tell(program);
         }
-        // The lock is kept until the end, so that nothing is added behind the sweep.
-        let mut left = left_behind();
-        if let Some(line) = left.last_words.take().and_then(|words| words()).or(bar) {
-            // There is nobody left to be told that stderr is gone.
-            let _told = writeln!(io::stderr(), "{line}");
+        // The lock is held until the process exits, so that nothing is registered after the
+        // cleanup.
+        let mut registry = registry();
+        if let Some(line) = registry.exit_message.take().and_then(|message| message()).or(bar) {
+            // If stderr is gone, nothing else could report it.
+            let _unwritable = writeln!(io::stderr(), "{line}");
         }
-        sweep(&mut left);
-        crate::throwaway::end();
+        clean(&mut registry);
+        crate::ephemeral_state::remove();
         std::process::exit(signal.map_or(ExitCode::Other as i32, |signal| 128 + signal));
     })?;
     Ok(())
 }
 
-/// Memory is short: the thread that waits for signals ends the process. Takes no lock and no memory.
+/// Called when memory is short: makes the signal thread end the process. Takes no lock and
+/// allocates nothing.
 fn wake() {
     if let Some(waker) = WAKER.get() {
         waker.close();
     }
 }
 
-/// Waits for the end of the process, if memory is short: what a command came to is not known then.
-pub fn wait_if_ending() {
+/// Blocks until the process has ended if memory is short: the result of the command is unreliable
+/// then.
+pub fn wait_if_out_of_memory() {
     while memory::is_short() {
         thread::park();
     }
 }
 
-/// Whether this process was started with `signal` ignored; none where the system does not say.
+/// Whether this process was started with `signal` ignored; `None` if the system does not tell.
 fn is_ignored(signal: i32) -> Option<bool> {
     is_ignored_in(&std::fs::read_to_string("/proc/self/status").ok()?, signal)
 }
 
-/// proc_pid_status(5): a mask in hex, whose lowest bit is signal 1.
+/// proc_pid_status(5): a mask in hexadecimal; the lowest bit is signal 1.
 fn is_ignored_in(status: &str, signal: i32) -> Option<bool> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
     Some(mask >> u32::try_from(signal).ok()?.checked_sub(1)? & 1 == 1)
 }
 
-/// Ends the children and removes the files that are there still: the command gives up, and threads that
-/// would have done it may be stuck in a read.
-pub fn give_up() {
-    sweep(&mut left_behind());
+/// Ends the registered children and removes the registered files after the command has failed; the
+/// threads that own them may be blocked in a read.
+pub fn clean_up() {
+    clean(&mut registry());
 }
 
-fn sweep(left: &mut LeftBehind) {
-    show(left);
-    for pid in left.children.values() {
-        family::end(*pid);
+fn clean(registry: &mut Registry) {
+    restore_echo(registry);
+    for pid in registry.children.values() {
+        process_tree::terminate(*pid);
     }
-    for (file, line) in &left.files {
+    for (file, line) in &registry.files {
         match line {
-            // There is nobody left to be told that stderr is gone.
+            // If stderr is gone, nothing else could report it.
             Some(line) => drop(writeln!(io::stderr(), "{line}")),
             None => drop(std::fs::remove_file(file)),
         }
@@ -303,10 +308,10 @@ mod tests {
     #[test]
     fn guards_are_forgotten_when_dropped() {
         let directory = tempfile::tempdir().unwrap();
-        let (file, guard) = FileGuard::make(directory.path()).unwrap();
-        assert!(left_behind().files.contains_key(file.path()));
+        let (file, guard) = FileGuard::create(directory.path()).unwrap();
+        assert!(registry().files.contains_key(file.path()));
         drop(guard);
-        assert!(!left_behind().files.contains_key(file.path()));
+        assert!(!registry().files.contains_key(file.path()));
     }
 
     #[test]

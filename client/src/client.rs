@@ -1,4 +1,4 @@
-//! A client: a key file, what this machine has seen, and a connection that is made when it is needed.
+//! A client: a key file, the rollback guard, and a connection that is made when it is needed.
 
 use std::{
     cell::Cell,
@@ -26,66 +26,74 @@ use crate::{
     directories::Directories,
     embedded,
     error::ClientError,
-    journal::Journals,
     notice::{Event, Notice},
-    seen::{Record, SeenError},
+    state::journal::Journals,
+    state::rollback::{RollbackError, RollbackGuard},
 };
 
-/// What puts, gets, lists and removes.
+/// Puts, gets, lists and removes blobs with the capability of one key file.
 pub struct Client {
-    // The connection goes first: its server drains behind it.
+    // Dropped before the server: the embedded server then has no connection to wait for.
     connection: Option<Connection>,
     server: Option<EmbeddedServer>,
     key_file: KeyFile,
     remote: Remote,
     route: Route,
     mac_key: VaultMacKey,
-    record: Record,
+    rollback_guard: RollbackGuard,
     journals: Journals,
     retries: u32,
-    /// It was tried as often as it may be, and nothing has succeeded since.
-    is_hopeless: Cell<bool>,
-    listener: Listener,
-    /// Names that may be meant by one that is not there; absent until they were asked for.
-    guesses: Option<Vec<String>>,
-    /// The rollback record cannot be written, and the listener has heard of it.
-    is_warned: Arc<AtomicBool>,
+    /// Set once an operation has used up its retries, until one succeeds. While it is set nothing
+    /// is retried.
+    is_circuit_open: Cell<bool>,
+    notice_handler: NoticeHandler,
+    /// Names to suggest for one that does not exist; `None` until they were requested.
+    suggestions: Option<Vec<String>>,
+    /// Whether the caller was warned that the rollback guard cannot be written.
+    has_warned: Arc<AtomicBool>,
 }
 
-/// Who hears of notices.
-pub type Listener = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
+/// Receives notices. Called from the thread that works on the operation.
+pub type NoticeHandler = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
 
-/// Warns, once, of a rollback record that cannot be written.
+/// Warns once of a rollback guard that cannot be written.
 #[derive(Clone)]
-pub(crate) struct RecordWarning {
-    listener: Listener,
-    is_told: Arc<AtomicBool>,
+pub(crate) struct RollbackWarning {
+    notice_handler: NoticeHandler,
+    has_warned: Arc<AtomicBool>,
 }
 
-impl RecordWarning {
-    /// What was made durable, or verified, is so whether or not this machine has a note of it: where the record
-    /// could not be written that is a warning. That the record contradicts it stays an error.
-    pub(crate) fn of(
+impl RollbackWarning {
+    /// Turns a write error of the rollback guard into a warning: the blob is stored, or was
+    /// verified, without being recorded here.
+    ///
+    /// # Errors
+    /// Those that contradict the record: [`RollbackError::Conflict`] and
+    /// [`RollbackError::Unreadable`].
+    pub(crate) fn warn_once(
         &self,
         version: Version,
-        noted: Result<(), SeenError>,
-    ) -> Result<(), SeenError> {
-        let error = match noted {
-            Err(error @ SeenError::File { .. }) => &ClientError::from(error),
-            noted => return noted,
+        recorded: Result<(), RollbackError>,
+    ) -> Result<(), RollbackError> {
+        let error = match recorded {
+            Err(error @ RollbackError::File { .. }) => &ClientError::from(error),
+            recorded => return recorded,
         };
-        if !self.is_told.swap(true, Ordering::Relaxed) {
-            (self.listener)(&Notice { thing: None, event: Event::Unrecorded { version, error } });
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            (self.notice_handler)(&Notice {
+                thing: None,
+                event: Event::NotRecorded { version, error },
+            });
         }
         Ok(())
     }
 }
 
 impl Client {
-    /// A client with the capability of `key_file`. Nobody is called yet.
+    /// A client with the capability of `key_file`. Does not connect yet.
     ///
     /// # Errors
-    /// When the key file does not say where the server is.
+    /// [`ClientError::NoRemote`] when the key file does not name a server.
     pub fn new(key_file: KeyFile, directories: &Directories) -> Result<Self, ClientError> {
         let remote = key_file.remote.clone().ok_or(ClientError::NoRemote)?;
         let mac_key = key_file.vault_secret().mac_key();
@@ -97,25 +105,26 @@ impl Client {
             remote,
             route: Route::default(),
             mac_key,
-            record: Record::of_vault(directories, &vault_id, Clock::system()),
+            rollback_guard: RollbackGuard::of_vault(directories, &vault_id, Clock::system()),
             journals: Journals::of_vault(directories, &vault_id),
             retries: 0,
-            is_hopeless: Cell::new(false),
-            listener: Arc::new(|_| {}),
-            guesses: None,
-            is_warned: Arc::default(),
+            is_circuit_open: Cell::new(false),
+            notice_handler: Arc::new(|_| {}),
+            suggestions: None,
+            has_warned: Arc::default(),
         })
     }
 
-    /// From now on `listener` hears of notices, and what fails for a moment is tried again, up to `retries` times
-    /// in a row without any progress. Once that did not help, nothing is tried again until something succeeds.
-    pub fn persist(&mut self, retries: u32, listener: Listener) {
+    /// Sets how often an operation is retried in a row without progress after temporary failures (0
+    /// for never), and the receiver of notices. Once an operation has used up its retries, nothing
+    /// is retried until one succeeds.
+    pub fn set_retries(&mut self, retries: u32, notice_handler: NoticeHandler) {
         self.retries = retries;
-        self.listener = listener;
+        self.notice_handler = notice_handler;
     }
 
-    /// A client like this one, with a connection of its own.
-    pub(crate) fn twin(&self) -> Self {
+    /// A client with the same settings and its own connection, which is not made yet.
+    pub(crate) fn clone_disconnected(&self) -> Self {
         Self {
             connection: None,
             server: None,
@@ -123,25 +132,25 @@ impl Client {
             remote: self.remote.clone(),
             route: self.route.clone(),
             mac_key: self.key_file.vault_secret().mac_key(),
-            record: self.record.clone(),
+            rollback_guard: self.rollback_guard.clone(),
             journals: self.journals.clone(),
             retries: self.retries,
-            is_hopeless: Cell::new(false),
-            listener: self.listener(),
-            guesses: None,
-            is_warned: Arc::clone(&self.is_warned),
+            is_circuit_open: Cell::new(false),
+            notice_handler: self.notice_handler(),
+            suggestions: None,
+            has_warned: Arc::clone(&self.has_warned),
         }
     }
 
-    /// A client like this one whose time is what `clock` says.
+    /// The same client with time from `clock`.
     #[must_use]
-    pub fn at(mut self, clock: Clock) -> Self {
-        self.record = self.record.with_clock(clock);
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.rollback_guard = self.rollback_guard.with_clock(clock);
         self
     }
 
-    /// From now on the server is reached by `route`.
-    pub fn go_by(&mut self, route: Route) {
+    /// Sets how the server is reached.
+    pub fn set_route(&mut self, route: Route) {
         self.route = route;
     }
 
@@ -149,60 +158,63 @@ impl Client {
         self.retries
     }
 
-    pub(crate) fn listener(&self) -> Listener {
-        Arc::clone(&self.listener)
+    pub(crate) fn notice_handler(&self) -> NoticeHandler {
+        Arc::clone(&self.notice_handler)
     }
 
-    pub(crate) fn record_warning(&self) -> RecordWarning {
-        RecordWarning { listener: self.listener(), is_told: Arc::clone(&self.is_warned) }
+    pub(crate) fn rollback_warning(&self) -> RollbackWarning {
+        RollbackWarning {
+            notice_handler: self.notice_handler(),
+            has_warned: Arc::clone(&self.has_warned),
+        }
     }
 
-    pub(crate) fn is_hopeless(&self) -> bool {
-        self.is_hopeless.get()
+    pub(crate) fn is_circuit_open(&self) -> bool {
+        self.is_circuit_open.get()
     }
 
-    pub(crate) fn set_hopeless(&self, is_hopeless: bool) {
-        self.is_hopeless.set(is_hopeless);
+    pub(crate) fn set_circuit_open(&self, is_circuit_open: bool) {
+        self.is_circuit_open.set(is_circuit_open);
     }
 
-    pub(crate) fn tell(&self, notice: &Notice<'_>) {
-        (self.listener)(notice);
+    pub(crate) fn notify(&self, notice: &Notice<'_>) {
+        (self.notice_handler)(notice);
     }
 
-    pub(crate) fn guesses(&self) -> Option<&[String]> {
-        self.guesses.as_deref()
+    pub(crate) fn suggestions(&self) -> Option<&[String]> {
+        self.suggestions.as_deref()
     }
 
-    pub(crate) fn set_guesses(&mut self, names: Vec<String>) {
-        self.guesses = Some(names);
+    pub(crate) fn set_suggestions(&mut self, names: Vec<String>) {
+        self.suggestions = Some(names);
     }
 
     pub(crate) fn journals(&self) -> &Journals {
         &self.journals
     }
 
-    /// Without a word: the server keeps what it has of an upload.
-    pub(crate) fn hang_up(&mut self) {
-        self.lose(|_| None);
+    /// Drops the connection without Abort, so that the server keeps an open upload.
+    pub(crate) fn drop_connection(&mut self) {
+        self.discard_connection(|_| None);
     }
 
-    /// The connection failed; `keep` may save it. An address that takes connections and does not say hello is not the
-    /// one to begin with.
-    fn lose(&mut self, keep: impl FnOnce(Connection) -> Option<Connection>) {
+    /// Takes a connection that failed; `keep` returns it if it can still be used. If the server
+    /// never sent its hello, its address is forgotten, so that another one is tried first.
+    fn discard_connection(&mut self, keep: impl FnOnce(Connection) -> Option<Connection>) {
         let Some(connection) = self.connection.take() else { return };
-        if !connection.was_greeted() {
-            self.route.forget();
+        if !connection.is_established() {
+            self.route.forget_address();
         }
         self.connection = keep(connection);
     }
 
-    /// Closes the connection in order; the next request makes another.
+    /// Closes the connection in order. The next request makes another.
     pub fn disconnect(&mut self) {
-        self.retire(|_| true);
+        self.close_if_stale(|_| true);
     }
 
-    /// Closes the connection if it `is_stale`; the next request makes another.
-    pub(crate) fn retire(&mut self, is_stale: impl FnOnce(&Connection) -> bool) {
+    /// Closes the connection if it `is_stale`. The next request makes another.
+    pub(crate) fn close_if_stale(&mut self, is_stale: impl FnOnce(&Connection) -> bool) {
         if let Some(connection) = self.connection.take_if(|connection| is_stale(connection)) {
             connection.close();
         }
@@ -214,19 +226,19 @@ impl Client {
         &self.key_file
     }
 
-    /// Where the server is.
+    /// The server's address.
     #[must_use]
     pub fn remote(&self) -> &Remote {
         &self.remote
     }
 
-    /// What this machine has seen of the vault.
+    /// The record of the newest generations that this machine has seen in the vault.
     #[must_use]
-    pub fn record(&self) -> &Record {
-        &self.record
+    pub fn rollback_guard(&self) -> &RollbackGuard {
+        &self.rollback_guard
     }
 
-    /// Redeems an invite: from now on the server knows this device.
+    /// Redeems an invite, which gives this device an account on the server.
     ///
     /// # Errors
     /// When the invite is unknown, spent or expired.
@@ -234,7 +246,7 @@ impl Client {
         let connection = self.connection()?;
         let mut request =
             Request::Join { secret: *invite.secret.as_bytes(), label: label.to_owned() };
-        let answer = connection.ask(&request);
+        let answer = connection.call(&request);
         if let Request::Join { secret, .. } = &mut request {
             secret.zeroize();
         }
@@ -253,7 +265,7 @@ impl Client {
         Ok(self.connection.insert(connection))
     }
 
-    /// One more connection.
+    /// Makes another connection.
     pub(crate) fn connect(&mut self) -> Result<Connection, ClientError> {
         let remote = self.remote.clone();
         match &remote {
@@ -291,7 +303,7 @@ impl Client {
         Ok(ClientConfig::Tls(tls))
     }
 
-    /// How payload travels on this client's connections.
+    /// Whether payload on this client's connections is encrypted by TLS.
     pub(crate) fn mode(&self) -> Mode {
         match (&self.remote, self.key_file.mode) {
             (Remote::Embedded(_), _) | (_, ModePolicy::Plaintext) => Mode::Plaintext,
@@ -299,7 +311,7 @@ impl Client {
         }
     }
 
-    /// Who has to vouch for a blob of this vault.
+    /// The MAC key and writers that authenticate a blob of this vault.
     pub(crate) fn vouching(&self) -> Vouching<'_> {
         Vouching {
             vault: Some(&self.mac_key),
@@ -308,34 +320,39 @@ impl Client {
         }
     }
 
-    /// A get that failed leaves payload behind, unless the server refused it in the first place.
-    pub(crate) fn after<T>(&mut self, got: Result<T, ClientError>) -> Result<T, ClientError> {
+    /// Drops the connection after a failed get, whose payload may still be on it; keeps it if the
+    /// server refused the request.
+    pub(crate) fn drop_on_error<T>(
+        &mut self,
+        got: Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         if let Err(error) = &got
             && !matches!(error, ClientError::Connection(ConnectionError::Refused { .. }))
         {
-            self.hang_up();
+            self.drop_connection();
         }
         got
     }
 
-    /// After a failure: where the connection still makes sense, `settle` ends what was under way on
-    /// it; otherwise it is given up, and the next request makes another.
+    /// After a failure: if the connection is still usable, `reset` ends the open operation on it.
+    /// Otherwise it is dropped, and the next request makes another.
     pub(crate) fn recover(
         &mut self,
         error: &ClientError,
-        settle: impl FnOnce(&mut Connection) -> Result<(), ConnectionError>,
+        reset: impl FnOnce(&mut Connection) -> Result<(), ConnectionError>,
     ) {
-        let is_spoiled = match error {
-            // A line that changes bytes is not used again.
+        let is_unusable = match error {
+            // A connection that damages bytes is not used again.
             ClientError::Connection(ConnectionError::Refused { error, .. }) => {
                 matches!(error.known(), Some(ErrorCode::Malformed | ErrorCode::Digest))
             }
             ClientError::Connection(_) => true,
             _ => false,
         };
-        self.lose(|mut connection| {
-            // One that cannot be settled is dropped; the failure itself is told already.
-            (!is_spoiled && settle(&mut connection).is_ok()).then_some(connection)
+        self.discard_connection(|mut connection| {
+            // The failure itself was reported already, so an error of `reset` only drops the
+            // connection.
+            (!is_unusable && reset(&mut connection).is_ok()).then_some(connection)
         });
     }
 }
@@ -354,7 +371,7 @@ impl Drop for Client {
     }
 }
 
-/// What tells the vaults of one machine apart; says nothing about their secrets.
+/// A public id of the vault, for names of state files. It does not reveal the MAC key.
 fn vault_id(mac_key: &VaultMacKey) -> String {
     let id = mac_key.mac(&[b"zput/v1/vault-id"]);
     hex::encode(id.first_chunk::<16>().unwrap_or(&[0; 16]))

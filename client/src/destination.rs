@@ -1,8 +1,9 @@
-//! What a path leads to, link by link.
+//! Follows a path link by link, to a name or to a descriptor.
 //!
-//! The kernel follows links by itself, and tells nobody on which way. Here each is looked at: a chain that passes through a
-//! process's directory of descriptors (proc(5): `/proc/PID/fd`, `/dev/fd`, `/dev/stdout`) ends at that descriptor, which is
-//! written as it is; every other chain ends at a name, beside which a new file can be made.
+//! The kernel follows links without telling the way. Here each link is read: a chain that passes
+//! through a process's directory of descriptors (proc(5): `/proc/PID/fd`, `/dev/fd`, `/dev/stdout`)
+//! ends at that descriptor, which is written directly. Every other chain ends at a name, beside
+//! which a new file can be created.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -22,43 +23,43 @@ use rustix::{
 
 use crate::{
     atomic::directory_of,
-    standard_streams::{self, Stream},
+    standard_streams::{self, BlockingStream},
 };
 
-/// Links that are followed one after the other; path_resolution(7): the kernel follows as many.
+/// Most links that are followed, as many as the kernel follows: path_resolution(7).
 pub(crate) const LINKS_MAX: usize = 40;
 
-/// Permission bits of a directory in which everybody may make names.
-const EVERYBODY_WRITES: u32 = 0o002;
+/// Permission bit of a directory in which every user may create names.
+const WORLD_WRITABLE: u32 = 0o002;
 
-/// Where a path ends.
+/// The end of a path.
 #[derive(Debug)]
 pub(crate) enum Destination {
-    /// At a name that is no link; something has it, or nothing yet.
+    /// A name that is not a link; it may not exist yet.
     Name(PathBuf),
-    /// At an open descriptor.
+    /// An open descriptor.
     Descriptor(Descriptor),
 }
 
 /// A descriptor of this process, or of another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptor {
-    /// None is this process.
+    /// The other process; `None` for this one.
     process: Option<Pid>,
     number: i32,
-    /// The link that leads to what it is of.
+    /// The link to the file behind the descriptor.
     path: PathBuf,
 }
 
-/// Where `path` ends.
+/// Follows `path` to its end.
 ///
 /// # Errors
-/// For a link that is another user's and lies where everybody may make one, for too many links, and those of the file
-/// system.
-pub(crate) fn destination(path: &Path) -> io::Result<Destination> {
+/// For a link that another user placed in a world-writable directory, for too many links, and those
+/// of the file system.
+pub(crate) fn resolve(path: &Path) -> io::Result<Destination> {
     let mut at = path.to_owned();
     for _ in 0..LINKS_MAX {
-        if let Some(descriptor) = Descriptor::at(&at) {
+        if let Some(descriptor) = Descriptor::from_path(&at) {
             return Ok(Destination::Descriptor(descriptor));
         }
         let metadata = match fs::symlink_metadata(&at) {
@@ -79,12 +80,12 @@ pub(crate) fn destination(path: &Path) -> io::Result<Destination> {
     }
 }
 
-/// The name at which `path` ends; a file that is to be replaced is replaced there.
+/// The name at the end of `path`, where a file is replaced.
 ///
 /// # Errors
-/// As of [`destination`], and for a descriptor.
-pub(crate) fn name(path: &Path) -> io::Result<PathBuf> {
-    match destination(path)? {
+/// As of [`resolve`], and for a descriptor.
+pub(crate) fn resolve_name(path: &Path) -> io::Result<PathBuf> {
+    match resolve(path)? {
         Destination::Name(name) => Ok(name),
         Destination::Descriptor(_) => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a descriptor and no file"))
@@ -92,13 +93,14 @@ pub(crate) fn name(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Whether another user may have put what has the name `path` there, for this one to come by: everybody may make names in its
-/// directory, and neither this user, nor root, nor the directory's owner has made this one. The rule of
-/// `fs.protected_symlinks` and its like (proc_sys_fs(5)), which guard only what the kernel follows and makes.
+/// Whether another user may have placed `path` there to trick this one: its directory is
+/// world-writable, and the file's owner is neither this user, nor root, nor the directory's owner.
+/// The kernel's `fs.protected_symlinks` and related settings (proc_sys_fs(5)) have this rule for
+/// links that it follows and files that it creates itself.
 pub(crate) fn is_planted(path: &Path, metadata: &Metadata) -> io::Result<bool> {
     let directory = fs::metadata(directory_of(path))?;
     let known = [0, geteuid().as_raw(), directory.uid()];
-    Ok(directory.mode() & EVERYBODY_WRITES != 0 && !known.contains(&metadata.uid()))
+    Ok(directory.mode() & WORLD_WRITABLE != 0 && !known.contains(&metadata.uid()))
 }
 
 fn refuse_planted(link: &Path, metadata: &Metadata) -> io::Result<()> {
@@ -119,8 +121,8 @@ impl Descriptor {
         Self { process: None, number, path: PathBuf::from(format!("/proc/self/fd/{number}")) }
     }
 
-    /// The descriptor that `path` stands for, if it is one of those names.
-    fn at(path: &Path) -> Option<Self> {
+    /// The descriptor that `path` names, if it names one.
+    fn from_path(path: &Path) -> Option<Self> {
         let of = |process, number| Some(Self { process, number, ..Self::own(number) });
         match path.to_str() {
             Some("/dev/stdout") if fs::symlink_metadata(path).is_err() => return of(None, 1),
@@ -131,7 +133,8 @@ impl Descriptor {
         match fs::canonicalize(directory_of(path)) {
             Ok(directory) if directory.ends_with("fd") && is_proc(&directory) => {
                 let process = directory.parent()?;
-                // `/proc/PID/fd`, or `/proc/PID/task/TID/fd`: threads of one process have one table.
+                // `/proc/PID/fd`, or `/proc/PID/task/TID/fd`: the threads of a process share one
+                // table.
                 let process = match process.parent() {
                     Some(task) if task.ends_with("task") => task.parent()?,
                     _ => process,
@@ -145,7 +148,7 @@ impl Descriptor {
                 let path = directory.join(number.to_string());
                 Some(Self { process: Some(process), number, path })
             }
-            // Without /proc, and in a /dev of nothing but devices, the names mean what they mean elsewhere.
+            // Without /proc, or in a minimal /dev, these names have their usual meaning.
             Err(_)
                 if ["/dev/fd", "/proc/self/fd"]
                     .map(Path::new)
@@ -158,89 +161,91 @@ impl Descriptor {
         }
     }
 
-    /// Whether it is this process's standard output.
+    /// Whether it is this process's stdout.
     pub(crate) fn is_stdout(&self) -> bool {
         (self.process.is_none(), self.number) == (true, 1)
     }
 
-    /// The descriptor itself once more, with its position and its flags: what is written goes to where the next thing that
-    /// its owner writes would have gone.
+    /// A duplicate that shares position and flags, so that output continues where the owner's would
+    /// have.
     ///
     /// # Errors
-    /// When it is not open, or this process may not have it.
+    /// When it is not open, or this process may not access it.
     pub(crate) fn duplicate(&self) -> io::Result<File> {
         let closed = || io::Error::from(Errno::BADF);
         let flags = self.flags();
         if self.process.is_none() {
             match self.number {
-                0 => return standard_streams::stdin().map(Stream::into_file),
-                1 => return standard_streams::stdout().map(Stream::into_file),
-                2 => return standard_streams::stderr().map(Stream::into_file),
-                _ => self.refuse_own()?,
+                0 => return standard_streams::stdin().map(BlockingStream::into_file),
+                1 => return standard_streams::stdout().map(BlockingStream::into_file),
+                2 => return standard_streams::stderr().map(BlockingStream::into_file),
+                _ => self.refuse_close_on_exec()?,
             }
         }
-        match self.taken() {
+        match self.duplicate_by_pidfd() {
             Ok(fd) => Ok(fd.into()),
             Err(Errno::BADF) => Err(closed()),
-            // Not allowed, or not known to the kernel: another description of the same file, as near as that comes.
-            Err(_) => self.opened_again(flags.unwrap_or(OFlags::WRONLY)),
+            // Not permitted, or unknown to this kernel: open the same file again instead.
+            Err(_) => self.reopen(flags.unwrap_or(OFlags::WRONLY)),
         }
     }
 
-    /// The same for reading; a descriptor of this process.
+    /// The same for reading, for a descriptor of this process.
     ///
     /// # Errors
     /// As of [`duplicate`](Self::duplicate).
     pub(crate) fn for_reading(&self) -> io::Result<File> {
         if self.number == 0 {
-            return standard_streams::stdin().map(Stream::into_file);
+            return standard_streams::stdin().map(BlockingStream::into_file);
         }
-        self.refuse_own()?;
-        self.taken().map(File::from).or_else(|_| File::open(&self.path))
+        self.refuse_close_on_exec()?;
+        self.duplicate_by_pidfd().map(File::from).or_else(|_| File::open(&self.path))
     }
 
-    /// What is closed when a program is started was given to this one by nobody: it is this program's own.
-    fn refuse_own(&self) -> io::Result<()> {
+    /// Refuses a descriptor that is closed on exec: this process opened it itself, and did not
+    /// inherit it.
+    fn refuse_close_on_exec(&self) -> io::Result<()> {
         let is_own = self.flags().is_some_and(|flags| flags.contains(OFlags::CLOEXEC));
         if is_own { Err(Errno::BADF.into()) } else { Ok(()) }
     }
 
-    fn taken(&self) -> rustix::io::Result<OwnedFd> {
+    fn duplicate_by_pidfd(&self) -> rustix::io::Result<OwnedFd> {
         let process = pidfd_open(self.process.unwrap_or_else(getpid), PidfdFlags::empty())?;
-        // It has the lowest number that is free, which may be the one that was asked for.
+        // The pidfd gets the lowest free number, which may be the one that was asked for.
         if self.process.is_none() && process.as_raw_fd() == self.number {
             return Err(Errno::BADF);
         }
         pidfd_getfd(process, self.number, PidfdGetfdFlags::empty())
     }
 
-    fn opened_again(&self, flags: OFlags) -> io::Result<File> {
+    fn reopen(&self, flags: OFlags) -> io::Result<File> {
         let kept = (flags & (OFlags::APPEND | OFlags::NONBLOCK)) | OFlags::NOCTTY;
         let mut options = OpenOptions::new();
         options.write(true).custom_flags(kept.bits().cast_signed());
         let mut file = options.open(&self.path)?;
         if file.metadata()?.is_file()
             && !flags.contains(OFlags::APPEND)
-            && let Some(position) = self.info("pos:").and_then(|text| text.parse().ok())
+            && let Some(position) = self.fdinfo("pos:").and_then(|text| text.parse().ok())
         {
             file.seek(SeekFrom::Start(position))?;
         }
         Ok(file)
     }
 
-    /// proc(5), `/proc/PID/fdinfo`: the flags of the open file, and whether it is closed by execve(2).
+    /// proc(5), `/proc/PID/fdinfo`: flags of the open file, and whether the descriptor is closed on
+    /// exec.
     fn flags(&self) -> Option<OFlags> {
-        let bits = u32::from_str_radix(&self.info("flags:")?, 8).ok()?;
+        let bits = u32::from_str_radix(&self.fdinfo("flags:")?, 8).ok()?;
         Some(OFlags::from_bits_retain(bits))
     }
 
-    fn info(&self, field: &str) -> Option<String> {
+    fn fdinfo(&self, field: &str) -> Option<String> {
         let process = directory_of(directory_of(&self.path));
         let text = fs::read_to_string(process.join("fdinfo").join(self.number.to_string())).ok()?;
         text.lines().find_map(|line| line.strip_prefix(field)).map(|text| text.trim().to_owned())
     }
 
-    /// Whose process it is, if it is another one's.
+    /// Whether the descriptor belongs to another process.
     pub(crate) fn is_of_another_process(&self) -> bool {
         self.process.is_some()
     }
@@ -257,7 +262,7 @@ mod tests {
     use super::*;
 
     fn found(path: &Path) -> String {
-        match destination(path) {
+        match resolve(path) {
             Ok(Destination::Name(name)) => format!("name {}", name.display()),
             Ok(Destination::Descriptor(Descriptor { process, number, .. })) => {
                 format!("descriptor {number} of {process:?}")

@@ -1,4 +1,4 @@
-//! Where things of this user are: the XDG base directories, and systemd's.
+//! Where files of this user are: XDG base directories, and systemd's state directory.
 //!
 //! | directory | where |
 //! |---|---|
@@ -6,8 +6,9 @@
 //! | embedded store | `$XDG_DATA_HOME/zput`, else `~/.local/share/zput` |
 //! | state | `$STATE_DIRECTORY` of a service (systemd.exec(5)), else `$XDG_STATE_HOME/zput`, else `~/.local/state/zput` |
 //!
-//! What is not absolute in an XDG variable is ignored, as their specification asks. A service's configuration directory is
-//! its own program's, and rarely one that holds secrets: a key file is handed to a service by `ZPUT_KEY` or as a credential.
+//! A relative path in an XDG variable is ignored, as the XDG specification demands. A service's
+//! configuration directory belongs to its own program and rarely holds secrets, so a service gets
+//! its key file by `ZPUT_KEY` or as a credential.
 
 use std::{
     env,
@@ -18,38 +19,39 @@ use std::{
 
 use thiserror::Error;
 
-/// The directories of one user, `zput` included.
+/// The directories of one user, each ending in `zput`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directories {
-    /// The key file.
+    /// Holds the default key file.
     pub config: PathBuf,
-    /// The embedded store.
+    /// Holds the embedded store.
     pub data: PathBuf,
-    /// What was seen, and what was interrupted.
+    /// Holds the rollback record, journals and partial downloads.
     pub state: PathBuf,
 }
 
-/// Why nobody knows where this user's things are.
+/// Why the directories are unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DirectoriesError {
-    /// No home, and not all of the others.
+    /// There is no home directory, and not all variables that could replace it are set. Holds the
+    /// user id.
     #[error(
         "HOME is not set, and this user (number {0}) has no home directory (set HOME, or XDG_CONFIG_HOME, \
          XDG_DATA_HOME and XDG_STATE_HOME)"
     )]
     NoHome(u32),
-    /// Everything below it would be somewhere else in each working directory.
+    /// A relative home would mean another directory in each working directory.
     #[error("HOME is {}, which is relative: set it to an absolute path", .0.display())]
     Relative(PathBuf),
 }
 
 impl Directories {
-    /// Those of this process's user.
+    /// The directories of this process's user.
     ///
     /// # Errors
-    /// When the home directory is needed, and is not known or not absolute.
+    /// When the home directory is needed, and is unknown or relative.
     pub fn of_user() -> Result<Self, DirectoriesError> {
-        // An empty HOME is none; then the system's database of users is asked.
+        // An empty HOME counts as unset; then the user database is asked.
         Self::of(|name| env::var_os(name), env::home_dir())
     }
 
@@ -79,21 +81,21 @@ impl Directories {
         })
     }
 
-    /// The key file that is used when none is named.
+    /// The key file to use when none is named.
     #[must_use]
     pub fn default_key_file(&self) -> PathBuf {
         self.config.join("default.zkey")
     }
 
-    /// The store of the embedded server.
+    /// The path of the embedded store.
     #[must_use]
     pub fn embedded_store(&self) -> PathBuf {
         self.data.join("store")
     }
 }
 
-/// systemd.exec(5): the paths of a service's directories, separated by colons. The first may be shared with the service's own
-/// program.
+/// systemd.exec(5): the paths of a service's directories, separated by colons. The first may be
+/// shared with the service's own program, so `zput` is appended.
 fn of_service(paths: &OsStr) -> Option<PathBuf> {
     let first = paths.as_bytes().split(|byte| *byte == b':').next()?;
     let first = Path::new(OsStr::from_bytes(first));

@@ -1,7 +1,8 @@
-//! The embedded store: a server in this very process, over a socket pair.
+//! The embedded store: a server in this process, connected by a socket pair.
 //!
-//! With nothing configured, the first put makes a key file and a store. It does so only where neither
-//! exists: a store without a key file is somebody's lost half, and is not papered over.
+//! Without any configuration the first put creates a key file and a store. It does so only where
+//! neither exists: a store without its key file cannot be opened, and a new key file would hide
+//! that.
 
 use std::{
     fs, io,
@@ -19,11 +20,11 @@ use zput_server::{
 };
 
 use crate::{
-    atomic::{self, Existing},
+    atomic::{self, IfExists},
     connection::Connection,
     directories::Directories,
     error::{ClientError, ExitCode},
-    first_use::{self, Alone},
+    key_file_lock::{self, KeyFileLock},
     keystore::KeyPath,
     owner, random,
 };
@@ -31,58 +32,58 @@ use crate::{
 /// Why the embedded store cannot be used.
 #[derive(Debug, Error)]
 pub enum EmbeddedError {
-    /// The key file names a store that is not there, or an empty directory.
+    /// The store that the key file names is missing, or an empty directory.
     #[error(
         "there is no store {}, and the key file says that one was made (is its disk mounted? else restore it \
          from a backup, or set remote in the key file)",
         .0.display()
     )]
     NoStore(PathBuf),
-    /// There is a store, and it is another one.
+    /// The store at this path has another server key than the key file states.
     #[error(
         "the store {} is another one than the key file's (is the right disk mounted? else restore it from a \
          backup; server_key in the key file says which store it is)",
         .0.display()
     )]
     AnotherStore(PathBuf),
-    /// A store whose key file is gone, or names no store.
+    /// A store exists, and the key file is missing or does not name it.
     #[error(
         "there is a store {} and {} is not its key file (restore that from your backup: nothing else \
          opens the store; or move the store away)",
         store.display(), key_file.display()
     )]
     NoKeyFile {
-        /// The store.
+        /// The store's path.
         store: PathBuf,
-        /// Where its key file was.
+        /// The path of the missing key file.
         key_file: PathBuf,
     },
-    /// The store does not open.
+    /// The store cannot be opened.
     #[error("the store {}: {error}", path.display())]
     Store {
-        /// Which.
+        /// The store's path.
         path: PathBuf,
-        /// Why not.
+        /// The error of the store.
         error: StoreError,
     },
-    /// The server does not start.
+    /// The server cannot be started.
     #[error("cannot start the embedded server: {0}")]
     Start(io::Error),
-    /// Something has a path that no key file can name.
+    /// The path is not UTF-8, which key files require.
     #[error("{} cannot be named in a key file: it is not UTF-8", .0.display())]
     Path(PathBuf),
-    /// A file of this user.
+    /// A file or directory of this user cannot be used.
     #[error("cannot use {}: {error}", path.display())]
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         error: io::Error,
     },
 }
 
 impl EmbeddedError {
-    /// What the command's exit code says of it.
+    /// The exit code of a command that fails with this error.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -94,65 +95,65 @@ impl EmbeddedError {
     }
 }
 
-/// What the first put made.
+/// What the first put created.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// The key file.
+pub struct CreatedStore {
+    /// Path of the key file.
     pub key_file: PathBuf,
-    /// The store.
+    /// Path of the store.
     pub store: PathBuf,
 }
 
-/// Makes what the first put needs where there is neither: a key file and a store. Does nothing where
-/// the key file is there.
+/// Creates a key file and a store if neither exists. Returns `None` if the key file exists.
 ///
 /// # Errors
-/// [`EmbeddedError::NoKeyFile`] for half of it.
-pub fn first_use(directories: &Directories) -> Result<Option<Made>, ClientError> {
+/// [`EmbeddedError::NoKeyFile`] if only the store exists.
+pub fn create_on_first_use(directories: &Directories) -> Result<Option<CreatedStore>, ClientError> {
     let path = KeyPath::at(directories.default_key_file());
     if path.exists()? {
         return Ok(None);
     }
-    let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
+    let _lock = KeyFileLock::acquire(&path.path).map_err(|error| path.file_error(error))?;
     if path.exists()? {
         return Ok(None);
     }
-    let mut key_file = KeyFile::generate(&mut random::system());
-    match make(&mut key_file, &path, Existing::Keep, directories) {
-        Ok(made) => Ok(Some(made)),
-        // Where nothing can be locked another process may have been faster: its key file is the one.
+    let mut key_file = KeyFile::generate(&mut random::os_rng());
+    match create(&mut key_file, &path, IfExists::Keep, directories) {
+        Ok(created) => Ok(Some(created)),
+        // Without locks another process may have created the key file first; then that one is used.
         Err(_) if path.exists()? => {
-            first_use::wait_for(&directories.embedded_store());
+            key_file_lock::wait_for_store(&directories.embedded_store());
             Ok(None)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Makes a store for a key file that names none (`zkey new` makes such), and notes it there. What
-/// fails leaves neither a store nor a key file that names one. Does nothing where another process did it meanwhile.
+/// Creates a store for a key file that names none, as `zkey new` makes it, and records it there.
+/// Returns `None` if another process did so meanwhile. On failure there is neither a store nor a
+/// key file that names one.
 ///
 /// # Errors
-/// [`EmbeddedError::NoKeyFile`] when there is a store already: it is another key file's.
-pub fn settle(
+/// [`EmbeddedError::NoKeyFile`] when a store exists already, which belongs to another key file.
+pub fn create_store(
     key_file: &mut KeyFile,
     path: &KeyPath,
     directories: &Directories,
-) -> Result<Option<Made>, ClientError> {
-    let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
+) -> Result<Option<CreatedStore>, ClientError> {
+    let _lock = KeyFileLock::acquire(&path.path).map_err(|error| path.file_error(error))?;
     *key_file = path.open()?;
     if key_file.remote.is_some() {
         return Ok(None);
     }
-    make(key_file, path, Existing::Replace, directories).map(Some)
+    create(key_file, path, IfExists::Replace, directories).map(Some)
 }
 
-fn make(
+fn create(
     key_file: &mut KeyFile,
     path: &KeyPath,
-    existing: Existing,
+    if_exists: IfExists,
     directories: &Directories,
-) -> Result<Made, ClientError> {
+) -> Result<CreatedStore, ClientError> {
     let store = directories.embedded_store();
     let is_taken = atomic::is_taken(&store)
         .map_err(|error| EmbeddedError::File { path: store.clone(), error })?;
@@ -162,48 +163,49 @@ fn make(
     let Some(text) = store.to_str() else { return Err(EmbeddedError::Path(store).into()) };
     let remote = Remote::Embedded(text.to_owned());
     let failed = |error| EmbeddedError::File { path: store.clone(), error };
-    // Whatever can fail about a store does so here, while nothing names it; dropped, it vanishes.
+    // Do what can fail in a temporary directory that nothing names yet; dropping it removes it.
     let parent = atomic::directory_of(&store);
-    atomic::make_directory(parent).map_err(failed)?;
-    let nursery =
+    atomic::create_directory(parent).map_err(failed)?;
+    let staging =
         tempfile::Builder::new().prefix(".zput-store-").tempdir_in(parent).map_err(failed)?;
-    let newborn = nursery.path().join("store");
-    // What root makes is the owner's of the directory above, from the outermost on.
-    owner::settle_directory(nursery.path()).map_err(failed)?;
-    atomic::make_directory(&newborn).map_err(failed)?;
-    let made = Store::open(&newborn, Clock::system())
+    let staged = staging.path().join("store");
+    // What root creates belongs to the owner of the parent directory, from the outermost directory
+    // on.
+    owner::give_directory_to_parent_owner(staging.path()).map_err(failed)?;
+    atomic::create_directory(&staged).map_err(failed)?;
+    let created = Store::open(&staged, Clock::system())
         .map_err(|error| EmbeddedError::Store { path: store.clone(), error })?;
-    key_file.server_key = Some(made.server_key().public_key());
-    drop(made);
-    // Then the key file: of two first puts at once, one has its key file refused and makes nothing.
+    key_file.server_key = Some(created.server_key().public_key());
+    drop(created);
+    // Publish the key file first: of two concurrent first puts one fails to create it, and stops.
     key_file.remote = Some(remote);
-    if let Err(error) = path.save(key_file, existing) {
+    if let Err(error) = path.save(key_file, if_exists) {
         (key_file.remote, key_file.server_key) = (None, None);
         return Err(error.into());
     }
-    if let Err(error) = fs::rename(&newborn, &store) {
+    if let Err(error) = fs::rename(&staged, &store) {
         (key_file.remote, key_file.server_key) = (None, None);
-        take_back(key_file, path, existing)?;
+        roll_back(key_file, path, if_exists)?;
         return Err(failed(error).into());
     }
     atomic::sync_directory(parent).map_err(failed)?;
-    Ok(Made { key_file: path.path.clone(), store })
+    Ok(CreatedStore { key_file: path.path.clone(), store })
 }
 
-/// The store that a key file names could not be put into its place: the file is as it was before.
-fn take_back(key_file: &KeyFile, path: &KeyPath, existing: Existing) -> Result<(), ClientError> {
-    match existing {
-        Existing::Keep => fs::remove_file(&path.path).map_err(|error| path.file_error(error))?,
-        Existing::Replace => path.save(key_file, Existing::Replace)?,
+/// Restores the key file after the store could not be moved into place.
+fn roll_back(key_file: &KeyFile, path: &KeyPath, if_exists: IfExists) -> Result<(), ClientError> {
+    match if_exists {
+        IfExists::Keep => fs::remove_file(&path.path).map_err(|error| path.file_error(error))?,
+        IfExists::Replace => path.save(key_file, IfExists::Replace)?,
     }
     Ok(())
 }
 
-/// A connection to the store at `path`, which must be there, and the server behind it. An empty directory is no store: its
-/// disk may not be mounted. Where the store's key is known, it has to be that one.
+/// Connects to the store at `path`, which must exist, and starts its server. An empty directory is
+/// not a store: its disk may not be mounted. If `key` is given, the store must have it.
 ///
 /// # Errors
-/// When there is none, it is another one, or it does not open.
+/// When there is no store, it has another key, or it cannot be opened.
 pub fn connect(
     path: &str,
     key: Option<&ServerPublicKey>,
@@ -218,18 +220,18 @@ pub fn connect(
         return Err(EmbeddedError::AnotherStore(path.to_owned()).into());
     }
     let (stream, server) = embedded::serve(&store).map_err(EmbeddedError::Start)?;
-    let connection = Connection::on(stream, remote.clone(), &ClientConfig::Plaintext)?;
+    let connection = Connection::from_stream(stream, remote.clone(), &ClientConfig::Plaintext)?;
     Ok((connection, server))
 }
 
-/// Another connection to a server that runs already.
+/// Another connection to a running embedded server.
 ///
 /// # Errors
-/// When the server takes no more.
+/// When the server accepts no more.
 pub(crate) fn reconnect(
     server: &EmbeddedServer,
     remote: &Remote,
 ) -> Result<Connection, ClientError> {
     let stream = server.connect().map_err(EmbeddedError::Start)?;
-    Ok(Connection::on(stream, remote.clone(), &ClientConfig::Plaintext)?)
+    Ok(Connection::from_stream(stream, remote.clone(), &ClientConfig::Plaintext)?)
 }

@@ -1,11 +1,9 @@
-//! What can go wrong, as the user is told of it, and the exit code that a script sees.
+//! Errors of the client: the text for the user, and the exit code for scripts.
 
-#[path = "error/clock_skew.rs"]
-mod ahead;
+mod clock_skew;
+mod codes;
 mod exit_code;
 mod refusal;
-#[path = "error/codes.rs"]
-mod words;
 
 use std::{io, path::PathBuf};
 
@@ -21,171 +19,175 @@ use zput_common::{
     proto::message::{ErrorCode, Version},
 };
 
-use self::ahead::{ahead, time};
+use self::clock_skew::{clock_skew, time};
+pub use self::codes::{CODES, split_hint};
 pub use self::exit_code::ExitCode;
-pub(crate) use self::refusal::{Ended, Refusal, Unmounted};
-pub use self::words::{CODES, split_hint};
+pub(crate) use self::refusal::{MountRefused, Refusal, SessionEnded};
 use crate::{
     calendar::local_version_time, connection::ConnectionError, embedded::EmbeddedError,
-    journal::JournalError, keystore::KeystoreError, list::LISTED_MAX, notice::StartOver,
-    seen::SeenError, sink::SinkError, source::SourceError, terminal::printable,
+    keystore::KeystoreError, list::LISTED_MAX, notice::RestartReason, sink::SinkError,
+    source::SourceError, state::journal::JournalError, state::rollback::RollbackError,
+    terminal::printable,
 };
 
-/// Why a command did not do what it was asked for.
+/// Why an operation failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The connection, or what the server said on it.
+    /// The connection failed, or the server refused a request.
     #[error(transparent)]
     Connection(ConnectionError),
-    /// What was to be put.
+    /// The source could not be read, or changed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// Where it was to go.
+    /// The output could not be written.
     #[error(transparent)]
     Sink(#[from] SinkError),
-    /// The rollback record.
+    /// The rollback guard could not be used.
     #[error(transparent)]
-    Seen(#[from] SeenError),
-    /// The key file.
+    Rollback(#[from] RollbackError),
+    /// The key file could not be used.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
-    /// The embedded store.
+    /// The embedded store could not be used.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
-    /// Sealing.
+    /// The blob could not be sealed.
     #[error("cannot seal: {0}")]
     Seal(#[from] SealError),
-    /// What came is not what was put.
+    /// The blob could not be opened or authenticated.
     #[error("{}{}", printable(&.0.to_string()), advice(.0))]
     Open(#[from] OpenError),
-    /// The writer noted the SHA-256 of something else.
+    /// The plaintext is as it was sealed, but does not have the SHA-256 that the writer stated.
     #[error("it is as it was sealed, but its SHA-256 is not the one that its writer noted")]
     Sha256,
-    /// The server says lengths that no sealed blob has.
+    /// The server stated lengths that no sealed blob has.
     #[error("the server's answer fits no sealed blob: {0}")]
     Envelope(&'static str),
-    /// A file that is no sealed blob.
+    /// A local file that is not a sealed blob, or only part of one.
     #[error("it is no sealed blob, or not all of one: {0}")]
     File(&'static str),
-    /// The name cannot be one.
+    /// The text is not a valid blob name.
     #[error("{0}")]
     Name(#[from] NameError),
-    /// A recipient's text.
+    /// The text is not a recipient.
     #[error("not a recipient: {0}")]
     Recipient(#[from] RecipientError),
-    /// An invite.
+    /// The text is not an invite.
     #[error("{0}")]
     Invite(#[from] InviteError),
-    /// An identity file.
+    /// An identity file could not be parsed.
     #[error("{}: {error}", path.display())]
     Identities {
-        /// Which.
+        /// The file's path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parser's error.
         error: IdentityFileError,
     },
-    /// The key file does not say where the server is.
+    /// The key file does not name a server.
     #[error("the key file names no server (zkey join takes an invite; or set remote in it)")]
     NoRemote,
-    /// This key file seals and does not open.
+    /// The key file has a role that cannot open blobs.
     #[error(
         "this key file has the role {0} and cannot open blobs (use one of role full or get: --key PATH)"
     )]
     CannotOpen(Role),
-    /// This key file opens and does not seal.
+    /// The key file has a role that cannot seal blobs.
     #[error(
         "this key file has the role {0} and cannot put (use one of role full or put: --key PATH)"
     )]
     CannotPut(Role),
-    /// Unsealed bytes have no place on a protected connection.
+    /// Unsealed objects are not sent over TLS.
     #[error(
         "unsealed objects move only on plaintext connections, and the key file says mode = \"tls\""
     )]
     UnsealedOverTls,
-    /// More was asked for than there is.
+    /// The range begins after the end of the blob.
     #[error("bytes from {offset} on were asked for, counted from 0, and there are {length}")]
     Range {
-        /// First byte asked for.
+        /// Offset of the first byte asked for.
         offset: u64,
-        /// What there is.
+        /// Length of the blob in bytes.
         length: u64,
     },
-    /// A listing that is not held in memory, or that comes to nothing.
+    /// The listing exceeds its bounds.
     #[error("more than {LISTED_MAX} objects, or too little in too many pages: nothing is listed")]
     TooMuchToList,
-    /// What is there has as high a generation: another put of this name was faster, or the clock of its machine is ahead.
+    /// The current version has a generation that is not lower than this blob's: another put of this
+    /// name was faster, or the clock of its machine is ahead.
     #[error(
         "what is there under this name is of {}, and this put was not sealed later; nothing was stored (try again)",
-        time(*.there)
+        time(*.newest)
     )]
     Overtaken {
-        /// The generation of what is there.
-        there: u64,
+        /// Generation of the newest blob known under this name, in ns since 1970.
+        newest: u64,
     },
-    /// What was sealed is further ahead of the server's clock than clocks differ.
-    #[error("{}", ahead(remote, *server, *here))]
+    /// The blob's generation is further ahead of the server's clock than the server accepts.
+    #[error("{}", clock_skew(remote, *server, *here))]
     Ahead {
-        /// Which server.
+        /// The server's address.
         remote: Box<Remote>,
-        /// What its clock says, in ns since 1970.
+        /// The server's time, in ns since 1970.
         server: u64,
-        /// What this machine's clock says, in ns since 1970.
+        /// This machine's time, in ns since 1970.
         here: u64,
     },
-    /// What this machine has seen under this name, or what is there, claims to be the last there can be.
+    /// The newest known generation under this name is the highest possible one.
     #[error(
         "what was put under this name claims the last of all times, so nothing can be later (zrestore brings an earlier \
          version back; zget --allow-rollback takes what is there for the newest)"
     )]
     NoLaterGeneration,
-    /// Bytes came to harm on their way, on several connections in a row.
+    /// Bytes were damaged in transit on several connections in a row.
     #[error(
         "{error}; so it was {times} times in a row: the line to the server, or the server's disk or memory, changes bytes \
          (what was verified stays; try another line, or let the operator run zserve scrub)"
     )]
     Damaged {
-        /// The last time.
+        /// The error of the last connection.
         error: Box<ClientError>,
-        /// How many connections brought them.
+        /// Number of connections that brought damaged bytes.
         times: u32,
     },
-    /// The journal of a put.
+    /// The journal of a put could not be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// No put was interrupted that this one goes on with.
+    /// Resuming was required, and there is nothing to resume; with the reason, if there was an
+    /// interrupted put.
     #[error(
         "there is nothing to go on with{} (without --resume it starts over)",
         .0.map(|why| format!(": {why}")).unwrap_or_default()
     )]
-    NothingToResume(Option<StartOver>),
+    NothingToResume(Option<RestartReason>),
     /// Another process is putting this name.
     #[error("another put of this name is under way (without --resume this one starts over)")]
     PutUnderWay,
-    /// What was sent of a stream is gone, and so is the stream.
+    /// A stream failed after the client no longer had all of its bytes.
     #[error("{0}; what comes from stdin or a command cannot be sent again: start it over")]
     StreamLost(Box<ClientError>),
-    /// The connection ended behind a request that changes something, and nobody can be asked what came of it.
+    /// The connection ended after a request that changes something, and the server could not be
+    /// asked for the outcome.
     #[error("{0}; whether the server had done it by then is not known")]
-    Unanswered(Box<ClientError>),
-    /// The connection ended behind the commit of a stream, and the server has nothing.
+    OutcomeUnknown(Box<ClientError>),
+    /// The server does not have a stream whose connection ended during the commit.
     #[error(
         "the connection ended before it was stored; what comes from stdin or a command cannot be \
          sent again: start it over"
     )]
     NotStored,
-    /// The blob is stored, and this machine has no note of it.
+    /// The blob is stored, and the rollback guard contradicts it.
     #[error(
         "stored as version {}, but this machine will not notice if the server goes back behind it: \
          {error} (there is no need to put it again)",
         version.0
     )]
-    Unrecorded {
+    NotRecorded {
         /// The version that the server made durable.
         version: Version,
-        /// What is wrong with the rollback record.
-        error: SeenError,
+        /// The error of the rollback guard.
+        error: RollbackError,
     },
-    /// A limit of memory was reached.
+    /// A memory limit was reached.
     #[error(
         "not enough memory (a put takes 64 MiB, and a get 48 MiB, beside the program; raise its limit: ulimit -v, LimitAS=)"
     )]
@@ -193,39 +195,39 @@ pub enum ClientError {
     /// A thread of the pipeline could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
-    /// A thread of the pipeline ended without a word.
+    /// A thread of the pipeline ended without a result.
     #[error("internal error: the pipeline ended early")]
     Incomplete,
-    /// Lines for stdout.
+    /// Writing to stdout failed.
     #[error("cannot write to stdout: {0}")]
     Stdout(io::Error),
-    /// Something about this machine.
+    /// An operation on this machine failed.
     #[error("{what}: {error}")]
     Local {
-        /// What.
+        /// The operation, as the error text names it.
         what: String,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
-    /// A combination of arguments that makes no sense.
+    /// The arguments contradict each other.
     #[error("{0}")]
     Usage(String),
-    /// No blob's name begins with this, or fits this pattern.
+    /// No blob's name has this prefix or matches this pattern.
     #[error("nothing matches {} (zls lists what is there)", printable(.0))]
     NoMatch(String),
-    /// There is none of this name, but something like it.
+    /// There is no blob of this name, but one of a similar name.
     #[error("not found (did you mean {}?)", printable(near))]
     NotFound {
-        /// A name that is there.
+        /// The similar name.
         near: String,
     },
-    /// It is in the trash.
+    /// The blob is in the trash.
     #[error(
         "it was removed; what was put {} is in the trash (zrestore NAME takes it out)",
         local_version_time(*.0)
     )]
     Removed(Version),
-    /// The blob is there, and has no such version.
+    /// The blob exists, without this version.
     #[error(
         "it has no version {asked}; the newest is {newest} of {} (zstat --versions lists them)",
         local_version_time(*newest)
@@ -233,35 +235,35 @@ pub enum ClientError {
     NoVersion {
         /// The version that was asked for.
         asked: Version,
-        /// The newest that there is.
+        /// The newest version that exists.
         newest: Version,
     },
-    /// The blob is younger than the moment that was asked for.
+    /// The blob did not exist yet at the time that was asked for.
     #[error(
         "it was not there yet at {moment}; the oldest version is {oldest} of {}",
         local_version_time(*oldest)
     )]
     NotYet {
-        /// The moment.
+        /// That time, as it was typed and understood.
         moment: String,
-        /// The oldest version that there is.
+        /// The oldest version that exists.
         oldest: Version,
     },
-    /// Nothing of it was removed.
+    /// No version of this name is in the trash.
     #[error(
         "nothing of it is in the trash (zrestore NAME VERSION takes an earlier version; zstat \
          --versions lists them)"
     )]
     NothingRemoved,
-    /// Objects that the server could not read are missing in a listing.
+    /// The server could not read this many objects of the listing.
     #[error("{0} more could not be read by the server (its operator's zserve check says why)")]
     Unreadable(u64),
-    /// Of several, some failed; each was told of already.
+    /// Some of several operations failed. Each failure was reported before.
     #[error("{failed} of {all} failed")]
     Several {
         /// How many failed.
         failed: usize,
-        /// Of how many.
+        /// How many there were.
         all: usize,
     },
 }
@@ -272,7 +274,7 @@ impl From<ConnectionError> for ClientError {
             ConnectionError::Refused { error: refusal, .. }
                 if refusal.known() == Some(ErrorCode::Older) =>
             {
-                Self::Overtaken { there: refusal.number }
+                Self::Overtaken { newest: refusal.number }
             }
             _ => Self::Connection(error),
         }
@@ -280,8 +282,8 @@ impl From<ConnectionError> for ClientError {
 }
 
 impl ClientError {
-    /// The same; what has to do with clocks, with what this machine's says.
-    pub(crate) fn dated(self, here: u64) -> Self {
+    /// Adds this machine's time to an error about clocks; leaves other errors as they are.
+    pub(crate) fn with_local_time(self, here: u64) -> Self {
         match self {
             Self::Connection(ConnectionError::Refused { remote, error })
                 if error.known() == Some(ErrorCode::Ahead) =>
@@ -294,8 +296,8 @@ impl ClientError {
 }
 
 impl ClientError {
-    /// Whether a server says that there is no such thing.
-    pub(crate) fn is_absent(&self) -> bool {
+    /// Whether the server answered that there is no such object.
+    pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Connection(ConnectionError::Refused { error, .. })
             if error.known() == Some(ErrorCode::NotFound))
     }
@@ -319,7 +321,7 @@ impl From<PartError> for ClientError {
     }
 }
 
-/// What to do about a blob that is not opened.
+/// Advice to the user about a blob that could not be opened; empty if there is none.
 fn advice(error: &OpenError) -> &'static str {
     match error {
         OpenError::NoIdentityMatches => " (is this the right key file? --key PATH names another)",
@@ -345,7 +347,7 @@ mod tests {
         ConnectionError::Refused { remote, error }.into()
     }
 
-    /// The exit codes of the README for the error codes of PROTOCOL 7, and one that is none.
+    /// Exit codes of the README for the error codes of PROTOCOL 7, and for an unknown one.
     #[test]
     fn the_servers_codes_become_exit_codes() {
         let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 5, 1, 1, 1, 1];
@@ -367,9 +369,9 @@ mod tests {
         assert_eq!(exit(SessionError::UnexpectedAnswer), 8);
         assert_eq!(exit(SessionError::BehindAnnouncement), 8);
         assert_eq!(exit(SessionError::Truncated), 5);
-        // Another protocol is no attack.
+        // A peer of another protocol is not an attack.
         assert_eq!(exit(HelloError::Magic.into()), 1);
-        // Nobody can say "not found" or "exists" before it is known who speaks.
+        // Before the server is authenticated, "not found" or "exists" on the line means nothing.
         for (code, expected) in (1..).zip([1, 1, 1, 1, 1, 5, 1, 1, 1, 1, 1, 1, 1, 1, 1]) {
             let refused = RemoteError { code, text: String::new(), number: 0 };
             assert_eq!(exit(SessionError::Refused(refused)), expected, "code {code}");

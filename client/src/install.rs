@@ -1,11 +1,13 @@
-//! How a file that is complete and on the disk gets its name, also where the file system is no friend of that.
+//! Gives a file that is complete and synced its final name, with fallbacks for file systems without
+//! the best operation.
 //!
 //! ```text
-//! Keep     renameat2(RENAME_NOREPLACE) → link and unlink → an empty file by O_EXCL, and rename over it → copied into that
-//! Replace  rename → where something is mounted on the name, or renames are not to be had: copied into what is there
+//! Keep     renameat2(RENAME_NOREPLACE) → link and unlink → create by O_EXCL and rename over it → copy into that
+//! Replace  rename → copy into the existing file, if the name is a mount point or renames are unsupported
 //! ```
 //!
-//! What is copied is not atomic: a crash meanwhile leaves part of it under the name. The file itself is complete until then.
+//! A copy is not atomic: a crash during it leaves part of the contents under the name. The source
+//! file is complete until then.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -20,44 +22,49 @@ use rustix::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{atomic::Existing, destination::is_planted};
+use crate::{atomic::IfExists, destination::is_planted};
 
-/// Gives `file` the name `target`.
+/// Moves `file` to the name `target`.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] by [`Existing::Keep`], and those of the file system. The file is gone then.
-pub(crate) fn give(mut file: NamedTempFile, target: &Path, existing: Existing) -> io::Result<()> {
-    let is_renamed = match existing {
-        Existing::Replace => replace(&mut file, target)?,
-        Existing::Keep => claim(&mut file, target)?,
+/// [`io::ErrorKind::AlreadyExists`] with [`IfExists::Keep`], and those of the file system. The file
+/// is removed then.
+pub(crate) fn rename_or_copy(
+    mut file: NamedTempFile,
+    target: &Path,
+    if_exists: IfExists,
+) -> io::Result<()> {
+    let is_renamed = match if_exists {
+        IfExists::Replace => replace(&mut file, target)?,
+        IfExists::Keep => create_new(&mut file, target)?,
     };
-    // What was copied or linked has a name too many.
+    // After a copy or a link the temporary name is still there and has to be removed.
     file.disable_cleanup(is_renamed);
     Ok(())
 }
 
-/// Whether the file has lost its own name.
+/// Whether the file was moved away from its temporary name.
 fn replace(file: &mut NamedTempFile, target: &Path) -> io::Result<bool> {
     match fs::rename(file.path(), target) {
         Ok(()) => Ok(true),
-        Err(error) if is_no_place_for_renames(&error) => match fs::symlink_metadata(target) {
+        Err(error) if cannot_rename(&error) => match fs::symlink_metadata(target) {
             Ok(there) if there.is_file() => {
                 copy_into(file.as_file_mut(), target, &there).map(|()| false)
             }
             Ok(_) => Err(error),
-            // Nothing to lose: nothing is replaced.
-            Err(_) => claim(file, target),
+            // There is nothing to replace.
+            Err(_) => create_new(file, target),
         },
         Err(error) => Err(error),
     }
 }
 
-/// The same, where nothing may be replaced.
-fn claim(file: &mut NamedTempFile, target: &Path) -> io::Result<bool> {
+/// The same without replacing anything.
+fn create_new(file: &mut NamedTempFile, target: &Path) -> io::Result<bool> {
     match renameat_with(CWD, file.path(), CWD, target, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(true),
         Err(Errno::EXIST) => return Err(Errno::EXIST.into()),
-        Err(error) if !is_refused(error) => return Err(error.into()),
+        Err(error) if !is_unavailable(error) => return Err(error.into()),
         Err(_) => {}
     }
     match fs::hard_link(file.path(), target) {
@@ -65,29 +72,30 @@ fn claim(file: &mut NamedTempFile, target: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
         Err(_) => {}
     }
-    // The name is taken by an empty file first, which only one can make.
-    let claimed = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
-    let ours = claimed.metadata()?;
+    // Creating the empty file claims the name: of several processes one succeeds.
+    let placeholder = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+    let ours = placeholder.metadata()?;
     let renamed = match fs::rename(file.path(), target) {
         Ok(()) => return Ok(true),
-        Err(error) if is_no_place_for_renames(&error) => {
+        Err(error) if cannot_rename(&error) => {
             copy_into(file.as_file_mut(), target, &ours).map(|()| false)
         }
         Err(error) => Err(error),
     };
     if renamed.is_err() {
-        let _unclaimed = fs::remove_file(target);
+        let _removed = fs::remove_file(target);
     }
     renamed
 }
 
-/// Writes all of `file` into what has the name `target`, which has to be what it was when it was looked at.
-pub(crate) fn copy_into(file: &mut File, target: &Path, there: &Metadata) -> io::Result<()> {
+/// Writes all of `file` into the existing file `target`, which must still be the file described by
+/// `there`.
+pub(crate) fn copy_into(file: &mut File, target: &Path, expected: &Metadata) -> io::Result<()> {
     let flags = OFlags::NOFOLLOW | OFlags::NOCTTY;
     let mut options = OpenOptions::new();
     let mut into = options.write(true).custom_flags(flags.bits().cast_signed()).open(target)?;
     let found = into.metadata()?;
-    if !found.is_file() || !is_same(&found, there) {
+    if !found.is_file() || !is_same_file(&found, expected) {
         return Err(io::Error::other("something else has its name by now"));
     }
     if is_planted(target, &found)? {
@@ -104,15 +112,15 @@ pub(crate) fn copy_into(file: &mut File, target: &Path, there: &Metadata) -> io:
     sync(&into)
 }
 
-/// Whether they are of one file.
-pub(crate) fn is_same(one: &Metadata, other: &Metadata) -> bool {
+/// Whether both describe the same file.
+pub(crate) fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Syncs `file`, where its file system can.
+/// Syncs `file`, if its file system can.
 ///
 /// # Errors
-/// Those that say that what was written may not be there.
+/// Those that mean that the contents may not be on the disk.
 pub(crate) fn sync(file: &File) -> io::Result<()> {
     match file.sync_all() {
         Err(error) if is_unsupported(&error) => Ok(()),
@@ -120,22 +128,24 @@ pub(crate) fn sync(file: &File) -> io::Result<()> {
     }
 }
 
-/// Whether it says that there is no such thing here, or not for this user, and nothing about the disk.
+/// Whether the error means that the operation is unsupported or not permitted here, as opposed to a
+/// disk error.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
-    errno.is_some_and(|errno| is_refused(errno) || matches!(errno, Errno::ROFS | Errno::BADF))
+    errno.is_some_and(|errno| is_unavailable(errno) || matches!(errno, Errno::ROFS | Errno::BADF))
 }
 
-fn is_refused(errno: Errno) -> bool {
-    // ENOTSUP and EOPNOTSUPP are one number on Linux.
+fn is_unavailable(errno: Errno) -> bool {
+    // ENOTSUP and EOPNOTSUPP are the same number on Linux.
     matches!(
         errno,
         Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOTTY
     )
 }
 
-/// A file that is mounted on its name (Docker, Kubernetes: `subPath`) is busy; some file systems have no rename.
-fn is_no_place_for_renames(error: &io::Error) -> bool {
+/// Whether renames are impossible here: a file that is itself a mount point (Docker, Kubernetes
+/// `subPath`) is busy, and some file systems have no rename.
+fn cannot_rename(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::BUSY | Errno::XDEV | Errno::NOSYS | Errno::NOTSUP | Errno::INVAL)
@@ -192,10 +202,10 @@ mod tests {
     fn a_name_that_is_taken_stays() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("target");
-        give(temporary(dir.path()), &target, Existing::Keep).unwrap();
-        let error = give(temporary(dir.path()), &target, Existing::Keep).unwrap_err();
+        rename_or_copy(temporary(dir.path()), &target, IfExists::Keep).unwrap();
+        let error = rename_or_copy(temporary(dir.path()), &target, IfExists::Keep).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        give(temporary(dir.path()), &target, Existing::Replace).unwrap();
+        rename_or_copy(temporary(dir.path()), &target, IfExists::Replace).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

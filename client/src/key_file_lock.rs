@@ -1,8 +1,9 @@
-//! What is made when a command is run for the first time: one process makes it, and the others use it.
+//! A lock for creating or changing a key file, so that of several processes one does it and the
+//! others use the result.
 //!
-//! The lock is flock(2) on the directory of the key file, so nothing of it stays behind. Where that cannot be had (NFS locks
-//! only what is open for writing), the key file decides: it gets its name once, and who comes second waits for the store that
-//! it names.
+//! The lock is flock(2) on the directory of the key file, so no lock file is left behind. Where
+//! that fails (NFS locks only files that are open for writing), the key file decides: it is created
+//! exclusively, and a process that comes second waits for the store that it names.
 
 use std::{
     fs::File,
@@ -15,33 +16,33 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
-    atomic::{dangling_link, directory_of, make_directory},
+    atomic::{create_directory, dangling_link, directory_of},
     destination,
 };
 
-/// For how long the store of the faster process is waited for, where nothing can be locked.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked for.
-const INTERVAL: Duration = Duration::from_millis(20);
+/// How long to wait for the store of another process, where the directory cannot be locked.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often to look for that store.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// For as long as this lives, no other process makes or changes a key file in the same directory.
+/// While this value lives, no other process creates or changes a key file in the same directory.
 #[derive(Debug)]
-pub(crate) struct Alone {
+pub(crate) struct KeyFileLock {
     _directory: Option<File>,
 }
 
-impl Alone {
-    /// Waits for the turn of this process to make or change the key file at `path`; makes its directory.
+impl KeyFileLock {
+    /// Waits for the lock of the key file at `path`; creates its directory.
     ///
     /// # Errors
-    /// When that cannot be made.
-    pub(crate) fn with(path: &Path) -> io::Result<Self> {
+    /// When the directory cannot be created.
+    pub(crate) fn acquire(path: &Path) -> io::Result<Self> {
         if let Some(link) = dangling_link(path) {
             return Err(link.into());
         }
-        let path = destination::name(path)?;
+        let path = destination::resolve_name(path)?;
         let directory = directory_of(&path);
-        make_directory(directory)?;
+        create_directory(directory)?;
         let locked = File::open(directory).and_then(|directory| {
             flock(&directory, FlockOperation::LockExclusive)?;
             Ok(directory)
@@ -50,10 +51,11 @@ impl Alone {
     }
 }
 
-/// Waits until there is a directory at `path`; whether there is one by then is seen by who uses it.
-pub(crate) fn wait_for(path: &Path) {
-    let begun = Instant::now();
-    while !path.is_dir() && begun.elapsed() < PATIENCE {
-        thread::sleep(INTERVAL);
+/// Waits until there is a directory at `path`, at most [`STORE_TIMEOUT`]. The caller's next use
+/// shows whether it exists.
+pub(crate) fn wait_for_store(path: &Path) {
+    let started = Instant::now();
+    while !path.is_dir() && started.elapsed() < STORE_TIMEOUT {
+        thread::sleep(POLL_INTERVAL);
     }
 }

@@ -1,4 +1,4 @@
-//! Key files on this machine: which one is meant, and how it is read and written.
+//! Key files on this machine: which one to use, and how to read and write it.
 
 use std::{
     env,
@@ -17,7 +17,7 @@ use zput_common::{
 };
 
 use crate::{
-    atomic::{self, Existing, Staged},
+    atomic::{self, IfExists, Staged},
     directories::Directories,
     error::ExitCode,
     passphrase::{self, PassphraseSource},
@@ -27,85 +27,85 @@ use crate::{
 /// The environment variable that holds the path of a key file.
 pub const KEY_VARIABLE: &str = "ZPUT_KEY";
 
-/// Which key file is meant.
+/// The path of a key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPath {
-    /// Where it is, or would be.
+    /// The path; the file may not exist.
     pub path: PathBuf,
-    /// Whether somebody named it; otherwise it is the default one.
+    /// Whether the path was named by flag, variable or credential; otherwise it is the default one.
     pub is_named: bool,
     /// Where its passphrase comes from, if it has one.
     pub passphrase: PassphraseSource,
 }
 
-/// An open key file, and what it was opened with.
+/// An open key file and its passphrase.
 pub struct Unlocked {
     /// The key file.
     pub key_file: KeyFile,
-    /// Its passphrase, if it has one.
+    /// The passphrase that it was opened with; `None` if it has none.
     pub passphrase: Option<Zeroizing<String>>,
 }
 
 impl Unlocked {
-    /// The text of the file, under the same passphrase.
+    /// The text of the file, locked with the same passphrase.
     ///
     /// # Errors
     /// When the key file would not be read again.
     pub fn to_text(&self) -> Result<Zeroizing<String>, KeyFileError> {
         match &self.passphrase {
-            Some(passphrase) => self.key_file.to_toml_locked(passphrase, &mut random::system()),
+            Some(passphrase) => self.key_file.to_toml_locked(passphrase, &mut random::os_rng()),
             None => self.key_file.to_toml(),
         }
     }
 }
 
-/// Why there is no key file to work with.
+/// Why a key file cannot be used.
 #[derive(Debug, Error)]
 pub enum KeystoreError {
-    /// There is none.
+    /// There is no key file.
     #[error("there is no key file {} (zkey new makes one, zkey join takes an invite)", .0.display())]
     Missing(PathBuf),
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("cannot use the key file {}: {error}", path.display())]
     File {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
-    /// There is one, which nobody said may go.
+    /// The file exists, and replacing was not allowed.
     #[error("{} exists already (--force replaces it, and what it opens is lost without it)", .0.display())]
     Exists(PathBuf),
-    /// It is no key file.
+    /// The file is not a valid key file, or the passphrase is wrong.
     #[error("{}: {error}", path.display())]
     Malformed {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parser's error.
         error: KeyFileError,
     },
-    /// Its secrets are under a passphrase, and there is nobody to ask.
+    /// The key file has a passphrase, and there is no terminal to ask for it.
     #[error(
         "{} is under a passphrase and there is no terminal to ask on (--passphrase-command or \
          --passphrase-fd gives it; zkey passphrase remove takes it off)",
         .0.display()
     )]
     CannotAsk(PathBuf),
-    /// The passphrase is not where it was said to be.
+    /// The passphrase could not be read from its source.
     #[error("cannot get the passphrase from {from}: {error}")]
     Passphrase {
-        /// Where from.
+        /// The source, as the error text names it.
         from: String,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
-    /// The terminal went away.
+    /// The terminal failed while the passphrase was asked for.
     #[error("cannot ask for the passphrase: {0}")]
     Ask(io::Error),
 }
 
 impl KeystoreError {
-    /// What the command's exit code says of it.
+    /// The exit code of a command that fails with this error.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -127,7 +127,8 @@ impl KeystoreError {
 }
 
 impl KeyPath {
-    /// Flag, then environment, then a service's credential (`zput.key`), then the default one.
+    /// Chooses the key file: flag, then environment, then the service's credential `zput.key`, then
+    /// the default.
     #[must_use]
     pub fn find(flag: Option<&Path>, directories: &Directories) -> Self {
         let variable = env::var_os(KEY_VARIABLE);
@@ -147,30 +148,30 @@ impl KeyPath {
         }
     }
 
-    /// The key file at `path`; for its passphrase a person is asked.
+    /// The key file at `path`, whose passphrase is asked for on the terminal.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
         Self { path, is_named: true, passphrase: PassphraseSource::Terminal }
     }
 
-    /// The same, with another source of its passphrase.
+    /// The same with another source of its passphrase.
     #[must_use]
-    pub fn unlocked_by(self, passphrase: PassphraseSource) -> Self {
+    pub fn with_passphrase_from(self, passphrase: PassphraseSource) -> Self {
         Self { passphrase, ..self }
     }
 
-    /// Whether anything is there.
+    /// Whether the name exists.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When the file system does not tell.
     pub fn exists(&self) -> Result<bool, KeystoreError> {
         atomic::is_taken(&self.path).map_err(|error| self.file_error(error))
     }
 
-    /// Reads and parses the file; asks for no passphrase.
+    /// Reads and parses the file; does not ask for a passphrase.
     ///
     /// # Errors
-    /// When there is none, or it is no key file.
+    /// When it is missing, or not a key file.
     pub fn parse(&self) -> Result<ParsedKeyFile, KeystoreError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
@@ -187,7 +188,7 @@ impl KeyPath {
         KeyFile::parse(&text).map_err(|error| self.malformed(error))
     }
 
-    /// Reads the file, and asks on the terminal for its passphrase where it has one.
+    /// Reads the file, and gets its passphrase if it has one.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse), and a wrong passphrase.
@@ -195,7 +196,8 @@ impl KeyPath {
         self.unlock().map(|unlocked| unlocked.key_file)
     }
 
-    /// Like [`open`](Self::open), and keeps the passphrase, so that the file can be written again.
+    /// Like [`open`](Self::open), and returns the passphrase too, so that the file can be written
+    /// again.
     ///
     /// # Errors
     /// As of [`open`](Self::open).
@@ -223,7 +225,7 @@ impl KeyPath {
                 Err(KeyFileError::Passphrase(PassphraseError::Wrong)) if left > 0 => {
                     let tries = if left == 1 { "1 try" } else { &format!("{left} tries") };
                     let line = format!("wrong passphrase, {tries} left");
-                    terminal::tell(&line).map_err(KeystoreError::Ask)?;
+                    terminal::print_line(&line).map_err(KeystoreError::Ask)?;
                 }
                 Err(error) => return Err(self.malformed(error)),
             }
@@ -231,7 +233,7 @@ impl KeyPath {
         Err(self.malformed(PassphraseError::Wrong.into()))
     }
 
-    /// Whether its secrets are under a passphrase.
+    /// Whether the file has a passphrase.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse).
@@ -239,29 +241,30 @@ impl KeyPath {
         Ok(matches!(self.parse()?, ParsedKeyFile::Locked(_)))
     }
 
-    /// Whether others than the owner may read the file.
+    /// Whether other users may read the file.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         std::fs::metadata(&self.path)
             .is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o077 != 0)
     }
 
-    /// Writes the file: mode 0600, whole or not at all.
+    /// Writes the file with mode 0600, as a whole or not at all.
     ///
     /// # Errors
-    /// [`KeystoreError::Exists`] unless it may be replaced.
-    pub fn save(&self, key_file: &KeyFile, existing: Existing) -> Result<(), KeystoreError> {
+    /// [`KeystoreError::Exists`] with [`IfExists::Keep`] if the file exists, and those of the file
+    /// system.
+    pub fn save(&self, key_file: &KeyFile, if_exists: IfExists) -> Result<(), KeystoreError> {
         let text = key_file.to_toml().map_err(|error| self.malformed(error))?;
-        self.save_text(&text, existing)
+        self.save_text(&text, if_exists)
     }
 
-    /// Writes a key file's text.
+    /// Writes the text of a key file.
     ///
     /// # Errors
     /// As of [`save`](Self::save).
-    pub fn save_text(&self, text: &str, existing: Existing) -> Result<(), KeystoreError> {
+    pub fn save_text(&self, text: &str, if_exists: IfExists) -> Result<(), KeystoreError> {
         let staged = Staged::write(&self.path, text.as_bytes());
-        match staged.map_err(|error| self.file_error(error))?.publish(existing) {
+        match staged.map_err(|error| self.file_error(error))?.publish(if_exists) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(match atomic::dangling_link(&self.path) {
                     Some(link) => self.file_error(link.into()),
@@ -281,7 +284,7 @@ impl KeyPath {
     }
 }
 
-/// How often a passphrase may be mistyped.
+/// How often a passphrase may be typed.
 const PASSPHRASE_TRIES: usize = 3;
 
 #[cfg(test)]
@@ -315,11 +318,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = KeyPath::at(dir.path().join("new/k.zkey"));
         assert!(matches!(path.open(), Err(KeystoreError::Missing(_))));
-        let key_file = KeyFile::generate(&mut random::system());
-        path.save(&key_file, Existing::Keep).unwrap();
+        let key_file = KeyFile::generate(&mut random::os_rng());
+        path.save(&key_file, IfExists::Keep).unwrap();
         assert_eq!(path.open().unwrap(), key_file);
         assert!(!path.is_exposed());
-        let error = path.save(&key_file, Existing::Keep).unwrap_err();
+        let error = path.save(&key_file, IfExists::Keep).unwrap_err();
         assert_eq!(error.exit_code() as u8, 10);
     }
 

@@ -1,7 +1,8 @@
-//! A listing: every page, every header opened.
+//! A listing: all pages of the server's list, with every header opened.
 //!
-//! A header is authentic by the file key, which whoever knows a recipient could have made. What binds
-//! a name to its key is the vault's name key: an entry whose name does not lead to its own key is none.
+//! A header is authenticated only by the file key, and anyone who knows a recipient can make one.
+//! The vault's name key binds a name to its object key, so an entry whose name maps to another key
+//! is not listed.
 
 use std::collections::BTreeSet;
 
@@ -18,48 +19,48 @@ use zput_common::{
 
 use crate::{client::Client, error::ClientError};
 
-/// A blob, as a listing knows it.
+/// A blob of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// What the server knows it by.
+    /// The object key.
     pub key: ObjectKey,
-    /// What it is, by its author's word; its name leads to its key.
+    /// Name, time and mode as the writer stated them; the name maps to `key`.
     pub metadata: Metadata,
-    /// Its current version: when the server committed it, in ns since 1970.
+    /// The current version: its commit time in ns since 1970.
     pub version: Version,
     /// The blob's generation.
     pub generation: u64,
-    /// Bytes of plaintext, as they follow from the lengths that the server says.
+    /// Length of the plaintext in bytes, computed from the lengths that the server states.
     pub length: u64,
-    /// Bytes of the stored object.
+    /// Length of the stored object in bytes.
     pub stored: u64,
 }
 
-/// An object that is not listed, and why.
+/// An object that is not listed.
 #[derive(Debug)]
 pub struct Unlisted {
-    /// The object.
+    /// The object key.
     pub key: ObjectKey,
-    /// Why not.
+    /// Why it is not listed.
     pub error: ClientError,
 }
 
-/// Everything on a server, as far as a key file can tell.
+/// The objects of a server, as far as a key file can open them.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// The vault's blobs, by name.
+    /// The vault's blobs, sorted by name.
     pub blobs: Vec<Listed>,
-    /// How many objects are sealed to others.
+    /// Number of objects that are sealed to other recipients.
     pub foreign: usize,
-    /// How many objects are not sealed at all.
+    /// Number of unsealed objects.
     pub unsealed: usize,
-    /// Objects that claim to be the vault's and are not what they claim.
+    /// Objects that are sealed to this vault and fail verification.
     pub damaged: Vec<Unlisted>,
-    /// How many objects are there and could not be read by the server.
+    /// Number of objects that the server could not read.
     pub unreadable: u64,
 }
 
-/// A page of a listing, as the server gave it.
+/// A page of the server's list.
 struct Page {
     entries: Vec<Entry>,
     next: Option<Vec<u8>>,
@@ -67,10 +68,11 @@ struct Page {
 }
 
 impl Client {
-    /// Lists the blobs whose names begin with `prefix`.
+    /// Lists the blobs whose names begin with `prefix`; all if it is empty.
     ///
     /// # Errors
-    /// When the key file cannot open headers, or the server refuses.
+    /// When the key file cannot open headers, the server refuses, or the listing exceeds its
+    /// bounds.
     pub fn list(&mut self, prefix: &str) -> Result<Listing, ClientError> {
         let Some(identity) = self.key_file().identity().cloned() else {
             return Err(ClientError::CannotOpen(Role::Put));
@@ -79,27 +81,27 @@ impl Client {
         let mut listing = Listing::default();
         let mut seen = BTreeSet::new();
         let mut after = None;
-        let mut pages = Pages::default();
+        let mut limits = ListingLimits::default();
         loop {
             let Page { entries, next, unreadable } = self.page(after.clone())?;
             listing.unreadable = listing.unreadable.saturating_add(u64::from(unreadable));
             let known = seen.len();
             for entry in entries {
-                // A page may overlap the one before when objects come and go.
+                // Pages may overlap when objects are added or removed meanwhile.
                 if seen.insert(entry.key.clone()) {
-                    pages.keep(entry.key.as_bytes().len())?;
+                    limits.count_bytes(entry.key.as_bytes().len())?;
                     let (blobs, damaged) = (listing.blobs.len(), listing.damaged.len());
-                    self.sort_in(entry, &identities, prefix, &mut listing);
+                    self.classify(entry, &identities, prefix, &mut listing);
                     let blob = listing.blobs.get(blobs);
-                    pages.keep(blob.map_or(0, |blob| blob.metadata.name.as_str().len()))?;
+                    limits.count_bytes(blob.map_or(0, |blob| blob.metadata.name.as_str().len()))?;
                     let damaged = listing.damaged.get(damaged);
-                    pages.keep(damaged.map_or(0, |_| size_of::<Unlisted>()))?;
+                    limits.count_bytes(damaged.map_or(0, |_| size_of::<Unlisted>()))?;
                 }
             }
             match next {
                 // PROTOCOL 6: "`next` is greater than `after`"
-                Some(_) if next <= after => return Err(self.leads_back()),
-                Some(_) => pages.turn(seen.len() - known)?,
+                Some(_) if next <= after => return Err(self.not_advancing()),
+                Some(_) => limits.count_page(seen.len() - known)?,
                 None => break,
             }
             after = next;
@@ -110,20 +112,20 @@ impl Client {
 
     fn page(&mut self, after: Option<Vec<u8>>) -> Result<Page, ClientError> {
         let request = Request::List { after, limit: PAGE_MAX_ENTRIES, headers: true };
-        match self.ask_again(None, &request)? {
+        match self.call_with_retries(None, &request)? {
             Response::Page { entries, next, unreadable } => Ok(Page { entries, next, unreadable }),
             _ => Err(self.connection()?.unexpected("not a page").into()),
         }
     }
 
-    pub(crate) fn leads_back(&mut self) -> ClientError {
+    pub(crate) fn not_advancing(&mut self) -> ClientError {
         match self.connection() {
             Ok(connection) => connection.unexpected("a page that leads back").into(),
             Err(error) => error,
         }
     }
 
-    fn sort_in(&self, entry: Entry, identities: &[Identity], prefix: &str, listing: &mut Listing) {
+    fn classify(&self, entry: Entry, identities: &[Identity], prefix: &str, listing: &mut Listing) {
         if entry.info.kind == Kind::Plain {
             listing.unsealed += 1;
             return;
@@ -148,26 +150,26 @@ impl Client {
             .ok_or(ClientError::Envelope("the lengths do not add up"))?;
         let authentic = header.unwrap_file_key(identities)?.authenticate(Engine::default())?;
         let metadata = authentic.metadata().clone();
-        let _named = self.named(authentic, &entry.key)?;
+        let _named = self.check_name(authentic, &entry.key)?;
         let (version, stored) = (entry.info.version, entry.info.length);
         let key = entry.key.clone();
         Ok(Listed { key, metadata, version, generation, length, stored })
     }
 
-    /// Names of the vault, as far as one short page tells; none where they cannot be listed. They are
-    /// asked for once, and not tried again.
+    /// Names of the vault from one short page, cached; `None` or empty if they cannot be listed.
+    /// The request is sent once and not retried.
     pub(crate) fn known_names(&mut self) -> Option<&[String]> {
-        if self.guesses().is_none() {
+        if self.suggestions().is_none() {
             let names = self.first_names();
-            self.set_guesses(names.unwrap_or_default());
+            self.set_suggestions(names.unwrap_or_default());
         }
-        self.guesses()
+        self.suggestions()
     }
 
     fn first_names(&mut self) -> Option<Vec<String>> {
         let identities = [self.key_file().identity()?.clone()];
-        let request = Request::List { after: None, limit: GUESSED_MAX, headers: true };
-        let Response::Page { entries, .. } = self.connection().ok()?.ask(&request).ok()? else {
+        let request = Request::List { after: None, limit: SUGGESTIONS_MAX, headers: true };
+        let Response::Page { entries, .. } = self.connection().ok()?.call(&request).ok()? else {
             return None;
         };
         let read = |entry| self.read_entry(entry, &identities).ok();
@@ -176,47 +178,55 @@ impl Client {
     }
 }
 
-/// Most objects that are looked at for a name that may have been meant: each header costs a third of a
-/// millisecond to open.
-const GUESSED_MAX: u32 = 128;
-/// Most objects, or versions, of one listing: what is kept of each must fit into memory.
+/// Most headers that are opened to find a similar name; each takes a third of a millisecond.
+const SUGGESTIONS_MAX: u32 = 128;
+/// Most objects, or versions, in a listing, so that it fits into memory.
 pub(crate) const LISTED_MAX: usize = 1 << 22;
-/// Most bytes of keys, names and reports of damage that are kept of all of them, 1 GiB: 256 for each of so many objects. Keys
-/// and names can be several times as long, and a server or a member that makes many of them so long wants the memory.
+/// Most bytes of keys, names and error reports in a listing: 1 GiB, which is 256 for each of
+/// [`LISTED_MAX`] objects. Keys and names can be longer, so a hostile server or member could
+/// otherwise exhaust the memory.
 const LISTED_MAX_BYTES: usize = 256 * LISTED_MAX;
-/// Most pages in a row with nothing that was not listed before. An honest server leaves a page empty when
-/// each of a thousand things it has looked at is no object: damaged, or an empty directory of a tree. As many
-/// of these as of objects.
-const IDLE_PAGES_MAX: usize = 1 << 12;
+/// Most pages in a row without a new entry. An honest server sends an empty page when each of a
+/// thousand files that it looked at is damaged or an empty directory of a tree. There may be as
+/// many such files as objects.
+const EMPTY_PAGES_MAX: usize = 1 << 12;
 
-/// How far a listing has come.
+/// Counts how much a listing has collected.
 #[derive(Debug, Default)]
-pub(crate) struct Pages {
+pub(crate) struct ListingLimits {
     listed: usize,
-    /// Bytes that are kept of them.
+    /// Bytes of keys, names and reports.
     bytes: usize,
-    idle: usize,
+    empty_pages: usize,
 }
 
-impl Pages {
-    /// Counts the bytes that are kept of one more thing.
-    fn keep(&mut self, bytes: usize) -> Result<(), ClientError> {
+impl ListingLimits {
+    /// Counts the bytes that are kept of another entry.
+    ///
+    /// # Errors
+    /// [`ClientError::TooMuchToList`] beyond [`LISTED_MAX_BYTES`].
+    fn count_bytes(&mut self, bytes: usize) -> Result<(), ClientError> {
         self.bytes += bytes;
         if self.bytes > LISTED_MAX_BYTES { Err(ClientError::TooMuchToList) } else { Ok(()) }
     }
 
-    /// Counts a page with so many things that were not listed before, and is not the last.
-    pub(crate) fn turn(&mut self, news: usize) -> Result<(), ClientError> {
-        self.listed += news;
-        self.idle = if news == 0 { self.idle + 1 } else { 0 };
-        if self.listed > LISTED_MAX || self.idle >= IDLE_PAGES_MAX {
+    /// Counts a page that is not the last and brought `new` entries that were not listed before.
+    ///
+    /// # Errors
+    /// [`ClientError::TooMuchToList`] beyond [`LISTED_MAX`] entries or [`EMPTY_PAGES_MAX`] empty
+    /// pages in a row.
+    pub(crate) fn count_page(&mut self, new: usize) -> Result<(), ClientError> {
+        self.listed += new;
+        self.empty_pages = if new == 0 { self.empty_pages + 1 } else { 0 };
+        if self.listed > LISTED_MAX || self.empty_pages >= EMPTY_PAGES_MAX {
             return Err(ClientError::TooMuchToList);
         }
         Ok(())
     }
 }
 
-/// The length of the plaintext of an object of these lengths (FORMAT 6, read backwards).
+/// The plaintext length of an object with these lengths (FORMAT 6, inverted); `None` if no blob has
+/// them.
 fn plain_length(header: &Header, info: &Info) -> Option<u64> {
     let around = u64::from(header.length()) + u64::from(info.footer_length);
     let payload = info.length.checked_sub(around)?;
@@ -234,22 +244,22 @@ mod tests {
 
     #[test]
     fn a_listing_that_leads_nowhere_ends() {
-        let mut pages = Pages::default();
+        let mut limits = ListingLimits::default();
         for _ in 0..4_095 {
-            pages.turn(0).unwrap();
+            limits.count_page(0).unwrap();
         }
-        pages.turn(1).unwrap();
+        limits.count_page(1).unwrap();
         for _ in 0..4_095 {
-            pages.turn(0).unwrap();
+            limits.count_page(0).unwrap();
         }
-        assert!(matches!(pages.turn(0), Err(ClientError::TooMuchToList)));
+        assert!(matches!(limits.count_page(0), Err(ClientError::TooMuchToList)));
     }
 
     #[test]
     fn a_listing_has_a_size() {
-        let mut pages = Pages::default();
-        pages.turn(4_194_304).unwrap();
-        let error = pages.turn(1).unwrap_err();
+        let mut limits = ListingLimits::default();
+        limits.count_page(4_194_304).unwrap();
+        let error = limits.count_page(1).unwrap_err();
         assert_eq!(
             error.to_string(),
             "more than 4194304 objects, or too little in too many pages: nothing is listed"
@@ -257,13 +267,13 @@ mod tests {
         assert_eq!(error.exit_code() as u8, 1);
     }
 
-    /// Keys of 1,024 bytes: a million of them are a gigabyte.
+    /// A million keys of 1,024 bytes are a gibibyte.
     #[test]
     fn a_listing_has_a_size_in_bytes() {
-        let mut pages = Pages::default();
+        let mut limits = ListingLimits::default();
         for _ in 0..1_048_576 {
-            pages.keep(1_024).unwrap();
+            limits.count_bytes(1_024).unwrap();
         }
-        assert!(matches!(pages.keep(1), Err(ClientError::TooMuchToList)));
+        assert!(matches!(limits.count_bytes(1), Err(ClientError::TooMuchToList)));
     }
 }

@@ -1,4 +1,5 @@
-//! Buffers of a part's size, where a limit of memory (`ulimit -v`, `LimitAS=`) is an error of the command.
+//! Allocation of large buffers that fails with an error under a memory limit (`ulimit -v`,
+//! `LimitAS=`).
 
 use std::io;
 
@@ -7,14 +8,17 @@ use zput_server::memory::{self, has_room};
 
 use crate::error::ClientError;
 
-/// What has to be free besides a large buffer, in bytes: for threads, and for what is small. Want of that
-/// ends the process, in order.
+/// Bytes that have to stay free beside a large buffer, for threads and small allocations. A small
+/// allocation that fails ends the process in order.
 const SLACK_BYTES: usize = 16 * 1024 * 1024;
 
-/// A buffer of so many bytes is large.
+/// Size in bytes from which a buffer counts as large.
 const LARGE_BYTES: usize = 1024 * 1024;
 
-/// Room for `bytes` in `buffer`; what is in one that is too small is lost. One that has the room is left as it is.
+/// Reserves `bytes` in `buffer`. Discards the contents if it has to grow; otherwise they are kept.
+///
+/// # Errors
+/// [`ClientError::Memory`].
 pub(crate) fn reserve(buffer: &mut Vec<u8>, bytes: u64) -> Result<(), ClientError> {
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     if buffer.capacity() < bytes {
@@ -24,7 +28,7 @@ pub(crate) fn reserve(buffer: &mut Vec<u8>, bytes: u64) -> Result<(), ClientErro
     Ok(())
 }
 
-/// Room for `bytes` behind those in `buffer`; where there is none these are lost too.
+/// Reserves `bytes` beyond those in `buffer`. Discards the contents on error.
 pub(crate) fn reserve_more(buffer: &mut Vec<u8>, bytes: usize) -> io::Result<()> {
     let is_there = fallible::reserve(buffer, bytes).is_ok();
     if is_there && (bytes < LARGE_BYTES || has_room(SLACK_BYTES)) {

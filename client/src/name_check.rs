@@ -1,4 +1,4 @@
-//! It is the blob that was asked for (FORMAT 9, step 4).
+//! FORMAT 9, step 4: the blob is the one that was asked for.
 
 use zput_common::{
     blob::open::{Asked, Authenticated, Named},
@@ -8,9 +8,13 @@ use zput_common::{
 use crate::{client::Client, error::ClientError};
 
 impl Client {
-    /// The header is that of the object `key`, and the name inside leads there: a listing, a get and a look at a blob
-    /// come to one verdict.
-    pub(crate) fn named(
+    /// Checks that the header belongs to the object `key` and that the name in it maps to this key.
+    /// Listing, get and stat share this check.
+    ///
+    /// # Errors
+    /// [`ClientError::Envelope`] when the name maps to another object, and those of
+    /// [`Authenticated::for_key`].
+    pub(crate) fn check_name(
         &self,
         authentic: Authenticated,
         key: &ObjectKey,

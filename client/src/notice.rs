@@ -1,4 +1,4 @@
-//! What a person may want to know while something is under way, and that is no failure.
+//! Notices: events of an operation that are not failures.
 
 use std::{fmt, time::Duration};
 
@@ -6,78 +6,81 @@ use zput_common::proto::message::Version;
 
 use crate::{calendar::version_time, error::ClientError, sizes::size, terminal::printable};
 
-/// Something that happened to `thing`.
+/// An event, and the blob that it is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Notice<'a> {
-    /// The name of what is put or got; none where it is about no single one.
+    /// The name of the blob; `None` if the event is not about a single one.
     pub thing: Option<&'a str>,
-    /// What happened.
+    /// The event.
     pub event: Event<'a>,
 }
 
-/// What happened.
+/// An event of an operation.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// Something failed that may not fail again.
+    /// A temporary failure, after which the operation is retried.
     Retry {
-        /// How it failed.
+        /// The failure.
         error: &'a ClientError,
-        /// After how long it is tried again.
+        /// Time until the retry.
         pause: Duration,
-        /// Which of the tries without any progress is next, from 1.
+        /// Number of this retry since the last progress, from 1.
         number: u32,
-        /// How many there may be.
-        most: u32,
+        /// The highest number of retries without progress.
+        max_retries: u32,
     },
-    /// An interrupted transfer goes on.
-    GoesOn {
-        /// Bytes of plaintext that are there and verified.
+    /// An interrupted transfer is resumed.
+    Resumed {
+        /// Bytes of plaintext that were transferred before and verified.
         held: u64,
-        /// Of so many.
+        /// Length of the plaintext in bytes.
         length: u64,
     },
-    /// An interrupted transfer does not go on.
-    StartsOver(StartOver),
-    /// An interrupted put had come to its end: only the answer was lost.
-    WasStored(Version),
-    /// The rollback record could not be written. The blob is stored, or was got and verified, as this version.
-    Unrecorded {
-        /// Which.
+    /// An interrupted transfer is not resumed.
+    Restarted(RestartReason),
+    /// An interrupted put had been committed as this version; only the answer was lost.
+    AlreadyStored(Version),
+    /// The rollback guard could not be written. The blob is stored, or was verified, as this
+    /// version.
+    NotRecorded {
+        /// The version.
         version: Version,
-        /// Why it could not.
+        /// The write error.
         error: &'a ClientError,
     },
-    /// No journal can be kept: should the put be interrupted, it starts over.
-    NoJournal {
-        /// Why it cannot.
+    /// No journal can be kept, so the put starts over if it is interrupted.
+    JournalUnavailable {
+        /// Why it cannot be kept.
         error: &'a ClientError,
     },
-    /// So many versions are there and could not be read by the server.
+    /// The server could not read this many versions.
     Unreadable(u32),
-    /// What is there was sealed by a clock that is far ahead of this machine's.
-    Ahead {
-        /// Its generation.
+    /// The generation of the current version is more than 24 hours ahead of this machine's clock,
+    /// so it is not recorded.
+    GenerationAhead {
+        /// That generation, in ns since 1970.
         generation: u64,
     },
-    /// What was noted of a put cannot be removed. The blob is stored.
-    JournalStays {
-        /// Why it cannot.
+    /// The blob is stored, but its journal could not be removed.
+    JournalNotRemoved {
+        /// The error of the file system.
         error: &'a ClientError,
     },
 }
 
-/// Why an interrupted transfer is not gone on with.
+/// Why an interrupted transfer is not resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartOver {
-    /// Another file, or the same with other contents, or to be sealed in another way.
+pub enum RestartReason {
+    /// The file, its contents, or the way to seal it have changed.
     Changed,
-    /// The server has nothing of it.
+    /// The server holds nothing of the upload.
     NotKept,
-    /// Something newer has been put under the name, or the version that was got is no longer the one asked for.
+    /// A newer blob was put under the name, or the version that was being got is not the one asked
+    /// for any more.
     Superseded,
-    /// It had been stored, and is not the current version any more.
-    Gone,
-    /// The server will not have it.
+    /// The upload had been committed, and its version was removed or replaced since.
+    NoLongerCurrent,
+    /// The server refuses the upload.
     Refused,
 }
 
@@ -87,26 +90,30 @@ impl fmt::Display for Notice<'_> {
             write!(f, "{}: ", printable(thing))?;
         }
         match self.event {
-            Event::Retry { error, pause, number, most } => {
+            Event::Retry { error, pause, number, max_retries } => {
                 let seconds = pause.as_secs_f64();
                 let error = error.to_string();
-                write!(f, "{}; again in {seconds:.1} s (try {number} of {most})", printable(&error))
+                write!(
+                    f,
+                    "{}; again in {seconds:.1} s (try {number} of {max_retries})",
+                    printable(&error)
+                )
             }
-            Event::GoesOn { held, length } => {
+            Event::Resumed { held, length } => {
                 let (held, length) = (size(held), size(length));
                 write!(f, "going on where it was interrupted: {held} of {length} are there")
             }
-            Event::StartsOver(why) => write!(f, "{why}: starting over"),
-            Event::WasStored(version) => {
+            Event::Restarted(why) => write!(f, "{why}: starting over"),
+            Event::AlreadyStored(version) => {
                 write!(f, "had been stored already, as version {version}: only the answer was lost")
             }
-            Event::Unrecorded { version, error } => write!(
+            Event::NotRecorded { version, error } => write!(
                 f,
                 "warning: this machine will not notice if the server goes back behind version {}: {}",
                 version.0,
                 printable(&error.to_string())
             ),
-            Event::NoJournal { error } => write!(
+            Event::JournalUnavailable { error } => write!(
                 f,
                 "warning: if this put is interrupted it starts over: {}",
                 printable(&error.to_string())
@@ -117,7 +124,7 @@ impl fmt::Display for Notice<'_> {
             Event::Unreadable(count) => {
                 write!(f, "{count} versions are there and could not be read by the server")
             }
-            Event::Ahead { generation } => {
+            Event::GenerationAhead { generation } => {
                 let at = version_time(Version(generation));
                 write!(
                     f,
@@ -125,21 +132,23 @@ impl fmt::Display for Notice<'_> {
                      newest is not remembered"
                 )
             }
-            Event::JournalStays { error } => {
+            Event::JournalNotRemoved { error } => {
                 write!(f, "is stored; but {}", printable(&error.to_string()))
             }
         }
     }
 }
 
-impl fmt::Display for StartOver {
+impl fmt::Display for RestartReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Changed => "not what was interrupted",
             Self::NotKept => "nothing was kept of what was interrupted",
             Self::Superseded => "something newer is there than what was interrupted",
             Self::Refused => "the server does not take what was interrupted",
-            Self::Gone => "what was interrupted had been stored, and was removed or replaced since",
+            Self::NoLongerCurrent => {
+                "what was interrupted had been stored, and was removed or replaced since"
+            }
         })
     }
 }

@@ -22,14 +22,14 @@ use zput_common::{
     keys::{VaultMacKey, WriterKey},
     name::{BlobName, ObjectKey},
 };
+use zput_server::store::Clock;
 
 use crate::{
     error::ClientError,
     memory::reserve,
     progress::Progress,
-    put::now_ns,
+    put::pipeline::{self, SealJob, SealedPiece},
     random,
-    seal::{self, Sealed, Sealing},
     sink::{Attributes, Sink},
     source::Source,
 };
@@ -37,48 +37,44 @@ use crate::{
 /// Bytes of ciphertext that are read at once.
 const READ_BYTES: usize = 1024 * 1024;
 
-/// Who vouches for a blob that is sealed here: a vault, by one of its writers.
+/// Authenticates a blob that is sealed offline: a vault and one of its writers.
 #[derive(Debug)]
 pub struct Voucher {
-    /// The object key that it is sealed for: a reader that asks a server for another one refuses it.
+    /// The object key that the blob is sealed for; a reader that asks a server for another key
+    /// rejects it. `None` for a blob that has no place on a server.
     pub object_key: Option<ObjectKey>,
     /// The vault's MAC key.
     pub mac_key: VaultMacKey,
-    /// Who signs.
+    /// The key that signs the blob.
     pub writer: WriterKey,
 }
 
-/// What an opened blob says of itself.
+/// Facts about an opened blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Bytes of plaintext.
+    /// Length of the plaintext in bytes.
     pub length: u64,
-    /// What the file was, by its author's word.
+    /// Name, time and mode as the writer stated them.
     pub metadata: Metadata,
 }
 
 impl Opened {
-    fn of(trusted: &Trusted) -> Self {
+    fn from_trusted(trusted: &Trusted) -> Self {
         Self { length: trusted.layout().total_length(), metadata: trusted.metadata().clone() }
     }
 
-    /// What a file output takes from it.
+    /// The attributes that an output file takes from the blob.
     #[must_use]
     pub fn attributes(&self) -> Attributes {
-        attributes(&self.metadata)
+        Attributes::from(&self.metadata)
     }
 }
 
-/// What a file output takes from a blob's metadata.
-#[must_use]
-pub fn attributes(metadata: &Metadata) -> Attributes {
-    Attributes { mode: metadata.mode, mtime_s: metadata.mtime_s, mtime_ns: metadata.mtime_ns }
-}
-
-/// Seals `source` to `recipients`; gives the bytes of plaintext. Without a voucher the blob is bare, and for no key.
+/// Seals `source` to `recipients`; returns the length of the plaintext in bytes. Without a voucher
+/// the blob is bare and bound to no object key.
 ///
 /// # Errors
-/// When the source does not stand by what was read, or the sink does not take it.
+/// When the source changed while it was read, or the sink cannot be written.
 pub fn seal(
     name: &BlobName,
     source: impl Source + 'static,
@@ -94,7 +90,7 @@ pub fn seal(
         engine: Engine::default(),
         part_size: PartSize::MAX,
         object_key: voucher.as_ref().and_then(|voucher| voucher.object_key.clone()),
-        generation: now_ns(),
+        generation: Clock::system().now_ns(),
         metadata: Metadata {
             name: name.clone(),
             mtime_s: attributes.mtime_s,
@@ -103,27 +99,27 @@ pub fn seal(
         },
         sha256: false,
     };
-    let sealer = Sealer::new(options, recipients, &mut random::system())?;
+    let sealer = Sealer::new(options, recipients, &mut random::os_rng())?;
     progress.begin(source.length());
-    let read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
-    let stage = seal::seal(Sealing::new(sealer), read, move |sealer| {
+    let read = pipeline::spawn_reader(source, pipeline::PART_BYTES).map_err(ClientError::Thread)?;
+    let stage = pipeline::spawn_sealer(SealJob::new(sealer), read, move |sealer| {
         let provenance = match &voucher {
             Some(Voucher { mac_key, writer, .. }) => Provenance::Vault { mac_key, writer },
             None => Provenance::Bare,
         };
-        Ok(sealer.finish(provenance, &mut random::system())?)
+        Ok(sealer.finish(provenance, &mut random::os_rng())?)
     })
     .map_err(ClientError::Thread)?;
     for piece in &stage.pieces {
         match piece? {
-            Sealed::Header(header) => sink.write(&header)?,
-            Sealed::Part { ciphertext, plaintext_bytes, .. } => {
+            SealedPiece::Header(header) => sink.write(&header)?,
+            SealedPiece::Part { ciphertext, plaintext_bytes, .. } => {
                 sink.write(&ciphertext)?;
                 progress.advance(plaintext_bytes);
-                // The sealer may have had its last buffer.
-                let _kept = stage.emptied.send(ciphertext);
+                // The send fails once the sealer has taken its last buffer.
+                let _disconnected = stage.recycled.send(ciphertext);
             }
-            Sealed::Footer(footer) => {
+            SealedPiece::Footer(footer) => {
                 sink.write(&footer.bytes)?;
                 progress.end();
                 return Ok(footer.total_length);
@@ -133,10 +129,11 @@ pub fn seal(
     Err(ClientError::Incomplete)
 }
 
-/// Opens the sealed file at `path`: its footer first, so that nothing is written that nobody vouches for.
+/// Opens the sealed file at `path`. The footer is verified first, so that no plaintext is written
+/// before the blob is authenticated.
 ///
 /// # Errors
-/// When it is no sealed blob, cannot be opened, or anything about it is not as it was sealed.
+/// When the file is not a sealed blob, cannot be opened, or is not as it was sealed.
 pub fn open_file(
     file: &File,
     path: &Path,
@@ -155,7 +152,7 @@ pub fn open_file(
     let header = read(0, header_length)?;
     let footer = read(length - footer_length, footer_length)?;
     let trusted =
-        named(&header, identities)?.vouched_by(&footer, vouching)?.not_older_than(None)?;
+        authenticate(&header, identities)?.vouched_by(&footer, vouching)?.not_older_than(None)?;
     let layout = trusted.layout();
     if layout.footer_offset() + footer_length != length {
         return Err(ClientError::File("the lengths do not add up"));
@@ -169,12 +166,12 @@ pub fn open_file(
         reserve(&mut buffer, left)?;
         let mut part = trusted.open_part(index, buffer)?;
         while left > 0 {
-            let now = usize::try_from(left).map_or(READ_BYTES, |left| left.min(READ_BYTES));
-            let piece = block.get_mut(..now).unwrap_or_default();
+            let count = usize::try_from(left).map_or(READ_BYTES, |left| left.min(READ_BYTES));
+            let piece = block.get_mut(..count).unwrap_or_default();
             file.read_exact_at(piece, offset).map_err(|error| read_error(path, error))?;
             part.push(piece)?;
-            offset += now as u64;
-            left -= now as u64;
+            offset += count as u64;
+            left -= count as u64;
         }
         let opened = part.finish()?;
         sink.write(&opened)?;
@@ -182,13 +179,14 @@ pub fn open_file(
         buffer = opened.into_buffer();
     }
     progress.end();
-    Ok(Opened::of(&trusted))
+    Ok(Opened::from_trusted(&trusted))
 }
 
-/// Opens a blob from a pipe: plaintext flows as it authenticates, and the footer comes last.
+/// Opens a blob from a pipe. Each part is authenticated before it is written; the footer, which
+/// authenticates the blob as a whole, comes last.
 ///
 /// # Errors
-/// As of [`open_file`]; what the sink got until then is to be thrown away.
+/// As of [`open_file`]. What the sink received before an error has to be discarded.
 pub fn open_pipe(
     mut pipe: impl Read,
     path: &Path,
@@ -201,12 +199,13 @@ pub fn open_pipe(
     let mut header = Vec::new();
     let prefix = envelope::PREFIX_BYTES as u64;
     pipe.by_ref().take(prefix).read_to_end(&mut header).map_err(failed)?;
-    // At most 64 KiB: `header_length` says no otherwise.
+    // At most 64 KiB: `header_length` rejects more.
     let rest = u64::from(envelope::header_length(&header)?).saturating_sub(prefix);
     pipe.by_ref().take(rest).read_to_end(&mut header).map_err(failed)?;
-    // The opener has two buffers of this size, and cannot say that there is no room for them.
+    // The opener allocates two buffers of this size and cannot report that there is no memory for
+    // them.
     reserve(&mut Vec::new(), 2 * Header::parse(&header)?.part_size().sealed_bytes())?;
-    let mut opener = named(&header, identities)?.from_pipe();
+    let mut opener = authenticate(&header, identities)?.from_pipe();
 
     progress.begin(None);
     let mut block = vec![0; READ_BYTES];
@@ -226,18 +225,18 @@ pub fn open_pipe(
     let end = opener.finish(vouching, None)?;
     sink.write(&end.rest)?;
     progress.end();
-    Ok(Opened::of(&end.trusted))
+    Ok(Opened::from_trusted(&end.trusted))
 }
 
-/// The first steps of the order of trust. What is opened offline came by a path or a pipe, so it may be
-/// any object.
-fn named(header: &[u8], identities: &[Identity]) -> Result<Named, ClientError> {
+/// The first steps of the order of trust. A blob that is opened offline was chosen by path or pipe,
+/// so any object key is accepted.
+fn authenticate(header: &[u8], identities: &[Identity]) -> Result<Named, ClientError> {
     let unwrapped = Header::parse(header)?.unwrap_file_key(identities)?;
     Ok(unwrapped.authenticate(Engine::default())?.for_key(Asked::Any)?)
 }
 
 fn read_at(file: &File, path: &Path, offset: u64, length: u64) -> Result<Vec<u8>, ClientError> {
-    // Bounded by the file's own length, and for header and footer by the format.
+    // Bounded by the file's length, and for header and footer by the format.
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, offset).map_err(|error| read_error(path, error))?;
     Ok(bytes)

@@ -1,7 +1,7 @@
-//! What root makes in the directories of another user is that user's.
+//! Gives files that root creates in another user's directory to that user.
 //!
-//! `sudo zput` keeps HOME where it is told to, and a container's root often has a home that is a user's. A file that root
-//! leaves there is one that the user can neither read nor replace afterwards.
+//! `sudo zput` may keep the user's HOME, and root in a container often has a user's home. The user
+//! could neither read nor replace a file that root owns there.
 
 use std::{
     fs::{self, File, Metadata},
@@ -15,46 +15,46 @@ use rustix::{
     process::geteuid,
 };
 
-use crate::{atomic::directory_of, naming::is_unsupported};
+use crate::{atomic::directory_of, install::is_unsupported};
 
-/// Gives `file`, which this process has just made in `directory`, to whom the directory belongs, if this is root and that is
-/// somebody else.
+/// Gives `file`, which this process has just created in `directory`, to the directory's owner, if
+/// this is root and the owner is not.
 ///
 /// # Errors
 /// Those of the file system.
-pub(crate) fn settle(file: &File, directory: &Path) -> io::Result<()> {
-    match somebody_else(directory)? {
-        Some(owner) => give(file, &owner),
+pub(crate) fn give_to_directory_owner(file: &File, directory: &Path) -> io::Result<()> {
+    match other_owner(directory)? {
+        Some(owner) => change_owner(file, &owner),
         None => Ok(()),
     }
 }
 
-/// The same for a directory that this process has just made. It is opened by its name again, and the owner of the one above
-/// may have put another into its place: only one that is root's and empty is given away.
+/// The same for a directory that this process has just created. It is opened by name, and the
+/// parent's owner may have replaced it, so only an empty directory that root owns is given away.
 ///
 /// # Errors
 /// Those of the file system.
-pub(crate) fn settle_directory(made: &Path) -> io::Result<()> {
-    let Some(owner) = somebody_else(directory_of(made))? else { return Ok(()) };
+pub(crate) fn give_directory_to_parent_owner(made: &Path) -> io::Result<()> {
+    let Some(owner) = other_owner(directory_of(made))? else { return Ok(()) };
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     let directory = File::from(open(made, flags, Mode::empty())?);
     let is_empty = fs::read_dir(made)?.next().is_none();
     if directory.metadata()?.uid() == 0 && is_empty {
-        give(&directory, &owner)?;
+        change_owner(&directory, &owner)?;
     }
     Ok(())
 }
 
-/// Where owners are not to be had (vfat, NFS for a root that is nobody there), nothing is to be given.
-fn give(file: &File, owner: &Metadata) -> io::Result<()> {
+/// Changes the owner. Ignored on file systems without owners (vfat, NFS with squashed root).
+fn change_owner(file: &File, owner: &Metadata) -> io::Result<()> {
     match fchown(file, Some(owner.uid()), Some(owner.gid())) {
         Err(error) if is_unsupported(&error) => Ok(()),
         given => given,
     }
 }
 
-/// To whom `directory` belongs, if this is root and that is somebody else.
-fn somebody_else(directory: &Path) -> io::Result<Option<Metadata>> {
+/// The metadata of `directory`, if this is root and its owner is not.
+fn other_owner(directory: &Path) -> io::Result<Option<Metadata>> {
     if !geteuid().is_root() {
         return Ok(None);
     }

@@ -1,6 +1,8 @@
-//! Where the passphrase of a key file comes from: a command, a descriptor, a credential of a service, or a person.
+//! Sources of a key file's passphrase: a command, a descriptor, a service's credential, or the
+//! terminal.
 //!
-//! It is never an argument, and never stands in the environment: others can see those. What stands there is how to get it.
+//! A passphrase is never an argument or an environment variable, which other users can see; those
+//! only say where to get it.
 
 use std::{
     env,
@@ -15,43 +17,43 @@ use zeroize::Zeroizing;
 
 use crate::{cleanup::ChildGuard, destination::Descriptor, secret_file};
 
-/// systemd.exec(5): where a service finds its credentials.
+/// systemd.exec(5): the variable with a service's credentials directory.
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
-/// The credential that is a passphrase.
+/// Name of the credential with a passphrase.
 const PASSPHRASE_CREDENTIAL: &str = "zput.passphrase";
-/// The credential that is a key file.
+/// Name of the credential with a key file.
 const KEY_CREDENTIAL: &str = "zput.key";
 
-/// Longest passphrase that is taken, in bytes: no longer one can be typed.
+/// Longest passphrase that is accepted, in bytes; a terminal line is no longer.
 const PASSPHRASE_MAX_BYTES: usize = 4096;
 
 /// Where a passphrase comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PassphraseSource {
-    /// A person at the terminal.
+    /// The user types it on the terminal.
     #[default]
     Terminal,
-    /// What this shell command prints.
+    /// This shell command prints it.
     Command(OsString),
-    /// What can be read from this descriptor of the process.
+    /// It is read from this descriptor of the process.
     Descriptor(u16),
-    /// What is in this file.
+    /// It is read from this file.
     File(PathBuf),
 }
 
 impl PassphraseSource {
-    /// By what was said, else by a credential.
+    /// The source in the arguments, else a credential, else the terminal.
     #[must_use]
     pub fn find(command: Option<OsString>, descriptor: Option<u16>) -> Self {
-        match Self::new_by(command, descriptor) {
+        match Self::from_arguments(command, descriptor) {
             Self::Terminal => credential(PASSPHRASE_CREDENTIAL).map_or(Self::Terminal, Self::File),
             said => said,
         }
     }
 
-    /// By what was said of a new one.
+    /// The source in the arguments for a new passphrase, else the terminal.
     #[must_use]
-    pub fn new_by(command: Option<OsString>, descriptor: Option<u16>) -> Self {
+    pub fn from_arguments(command: Option<OsString>, descriptor: Option<u16>) -> Self {
         match (descriptor, command) {
             (Some(descriptor), _) => Self::Descriptor(descriptor),
             (None, Some(command)) => Self::Command(command),
@@ -59,10 +61,10 @@ impl PassphraseSource {
         }
     }
 
-    /// The passphrase; none where a person has to be asked.
+    /// Reads the passphrase; `None` if the user has to be asked.
     ///
     /// # Errors
-    /// When it cannot be had, or is empty.
+    /// When it cannot be read, or is empty.
     pub(crate) fn read(&self) -> io::Result<Option<Zeroizing<String>>> {
         let text = match self {
             Self::Terminal => return Ok(None),
@@ -73,7 +75,7 @@ impl PassphraseSource {
             }
             Self::File(path) => secret_file::read(File::open(path)?, PASSPHRASE_MAX_BYTES)?,
         };
-        // What prints a line ends it.
+        // Programs end a line with a newline.
         let line = text
             .strip_suffix('\n')
             .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
@@ -83,7 +85,7 @@ impl PassphraseSource {
         Ok(Some(Zeroizing::new(line.to_owned())))
     }
 
-    /// What it is called in an error.
+    /// The source, as an error text names it.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Terminal => "the terminal".to_owned(),
@@ -94,7 +96,7 @@ impl PassphraseSource {
     }
 }
 
-/// The key file that a service was handed.
+/// The key file in the service's credentials, if there is one.
 pub(crate) fn key_credential() -> Option<PathBuf> {
     credential(KEY_CREDENTIAL)
 }
@@ -106,7 +108,7 @@ fn credential(name: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// What `command` prints, by a shell; its stderr is this process's.
+/// The output of `command`, run by a shell, with this process's stderr.
 fn output_of(command: &OsString) -> io::Result<Zeroizing<String>> {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped());

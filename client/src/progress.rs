@@ -1,7 +1,6 @@
-//! How far a transfer is: the library reports through a small trait, the commands draw.
+//! Progress of transfers: a small trait that the library calls, and the bar of the commands.
 
-#[path = "progress/rate.rs"]
-mod pace;
+mod rate;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,25 +10,25 @@ use std::{
 use indicatif::{BinaryBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use zput_server::threads;
 
-use self::pace::Pace;
+use self::rate::RateEstimator;
 
-/// Hears how a transfer goes on. Called from whichever thread does the work.
+/// Receives the progress of a transfer. Called from the thread that does the work.
 pub trait Progress: Send + Sync {
-    /// A transfer of `total` bytes begins, from its start; `None` when the source cannot say.
+    /// A transfer of `total` bytes starts, or starts over; `None` if the length is unknown.
     fn begin(&self, total: Option<u64>);
-    /// `bytes` more were there before, and need not be moved.
+    /// `bytes` more were transferred before and are skipped.
     fn held(&self, bytes: u64) {
         self.advance(bytes);
     }
-    /// `bytes` more were handed on.
+    /// `bytes` more were transferred.
     fn advance(&self, bytes: u64);
-    /// So many of several files have ended.
+    /// So many of several files are done, successfully or not.
     fn files(&self, _ended: usize, _all: usize) {}
-    /// The transfer ended, well or not.
+    /// The transfer has ended, successfully or not.
     fn end(&self);
 }
 
-/// Says nothing.
+/// Ignores all progress.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
@@ -39,20 +38,20 @@ impl Progress for Silent {
     fn end(&self) {}
 }
 
-/// Sealed bytes on their way, told as the plaintext that they stand for: to the byte at their end, and
-/// in proportion until then.
+/// Reports sealed bytes as the plaintext in them: in proportion while they are moved, and exactly
+/// at their end.
 pub(crate) struct Proportion<'a> {
     progress: &'a dyn Progress,
     sealed: u64,
     plain: u64,
     moved: u64,
-    told: u64,
+    reported: u64,
 }
 
 impl<'a> Proportion<'a> {
-    /// `sealed` bytes that stand for `plain` bytes.
+    /// A transfer of `sealed` bytes that hold `plain` bytes of plaintext.
     pub(crate) const fn new(progress: &'a dyn Progress, sealed: u64, plain: u64) -> Self {
-        Self { progress, sealed, plain, moved: 0, told: 0 }
+        Self { progress, sealed, plain, moved: 0, reported: 0 }
     }
 
     /// `bytes` more of the sealed ones were moved.
@@ -65,37 +64,38 @@ impl<'a> Proportion<'a> {
                 u64::try_from(due).unwrap_or(self.plain)
             }
         };
-        if due > self.told {
-            self.progress.advance(due - self.told);
-            self.told = due;
+        if due > self.reported {
+            self.progress.advance(due - self.reported);
+            self.reported = due;
         }
     }
 }
 
-/// A bar on stderr with rate and time left.
+/// A progress bar on stderr with rate and remaining time.
 #[derive(Debug)]
 pub struct Bar {
     bar: ProgressBar,
-    pace: Arc<Mutex<Pace>>,
+    rate: Arc<Mutex<RateEstimator>>,
 }
 
-/// The bar that is on the terminal, if there is one.
-static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+/// The bar on the terminal, if there is one.
+static ACTIVE_BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Writes to stderr with the bar out of the way.
-pub fn aside<T>(write: impl FnOnce() -> T) -> T {
-    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*drawn {
+/// Runs `write`, which writes to stderr, with the bar hidden.
+pub fn suspend_bar<T>(write: impl FnOnce() -> T) -> T {
+    let active = ACTIVE_BAR.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*active {
         Some(bar) => bar.suspend(write),
         None => write(),
     }
 }
 
-/// Takes the bar off the terminal, because the process ends; says how far what it stood for had come.
+/// Removes the bar because the process ends; returns a line that says how far the transfer was, if
+/// there was one.
 #[must_use]
-pub fn interrupted() -> Option<String> {
-    // Another thread may be drawing, and wait for a terminal that takes nothing.
-    let bar = DRAWN.try_lock().ok()?.take()?;
+pub fn take_interrupted() -> Option<String> {
+    // Another thread may hold the lock while it waits for a terminal that accepts nothing.
+    let bar = ACTIVE_BAR.try_lock().ok()?.take()?;
     let (message, position, length) = (bar.message(), bar.position(), bar.length());
     bar.finish_and_clear();
     Some(match length {
@@ -107,28 +107,29 @@ pub fn interrupted() -> Option<String> {
     })
 }
 
-/// How often the bar is drawn, whether bytes come or not.
+/// Interval at which the bar is drawn.
 const TICK: Duration = Duration::from_millis(125);
 const WITH_TOTAL: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {rate} {left}";
 const WITHOUT_TOTAL: &str = "{msg} {spinner} {bytes} {rate} {elapsed}";
 
 impl Bar {
-    /// A bar for what `label` names, on stderr, which has to be a terminal.
+    /// A bar for `label` on stderr, which has to be a terminal.
     #[must_use]
     pub fn on_stderr(label: &str) -> Self {
-        let bar = Self::on(ProgressDrawTarget::stderr(), label);
-        // Where there is no thread to be had this would panic; the bar is then drawn as bytes come.
+        let bar = Self::with_target(ProgressDrawTarget::stderr(), label);
+        // `enable_steady_tick` panics if no thread can be started; the bar is then drawn as bytes
+        // move.
         if threads::begin("bar", || {}).is_ok_and(|thread| thread.join().is_ok()) {
             bar.bar.enable_steady_tick(TICK);
         }
-        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.bar.clone());
+        *ACTIVE_BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.bar.clone());
         bar
     }
 
-    fn on(target: ProgressDrawTarget, label: &str) -> Self {
+    fn with_target(target: ProgressDrawTarget, label: &str) -> Self {
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_message(label.to_owned());
-        let bar = Self { bar, pace: Arc::new(Mutex::new(Pace::new(Instant::now()))) };
+        let bar = Self { bar, rate: Arc::new(Mutex::new(RateEstimator::new(Instant::now()))) };
         bar.style(WITHOUT_TOTAL);
         bar
     }
@@ -136,12 +137,12 @@ impl Bar {
     fn style(&self, template: &str) {
         // A template that does not parse leaves the default style.
         let Ok(style) = ProgressStyle::with_template(template) else { return };
-        let (rate, left) = (Arc::clone(&self.pace), Arc::clone(&self.pace));
+        let (rate_key, left) = (Arc::clone(&self.rate), Arc::clone(&self.rate));
         let style = style
             .with_key(
                 "rate",
                 move |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                    let per_second = at(&rate, state.pos());
+                    let per_second = bytes_per_second(&rate_key, state.pos());
                     // What does not fit is not drawn.
                     let _drawn = write!(out, "{}/s", BinaryBytes(per_second));
                 },
@@ -149,7 +150,7 @@ impl Bar {
             .with_key(
                 "left",
                 move |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                    let per_second = at(&left, state.pos());
+                    let per_second = bytes_per_second(&left, state.pos());
                     let bytes = state.len().unwrap_or(0).saturating_sub(state.pos());
                     let _drawn = match bytes.checked_div(per_second) {
                         Some(seconds) => {
@@ -162,14 +163,14 @@ impl Bar {
         self.bar.set_style(style);
     }
 
-    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rate(&self) -> std::sync::MutexGuard<'_, RateEstimator> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Bytes a second, with `position` reached now.
-fn at(pace: &Mutex<Pace>, position: u64) -> u64 {
-    pace.lock().unwrap_or_else(PoisonError::into_inner).per_second(Instant::now(), position)
+/// Bytes per second, with `position` reached now.
+fn bytes_per_second(rate: &Mutex<RateEstimator>, position: u64) -> u64 {
+    rate.lock().unwrap_or_else(PoisonError::into_inner).per_second(Instant::now(), position)
 }
 
 impl Progress for Bar {
@@ -182,11 +183,11 @@ impl Progress for Bar {
             None => self.style(WITHOUT_TOTAL),
         }
         self.bar.set_position(0);
-        *self.pace() = Pace::new(Instant::now());
+        *self.rate() = RateEstimator::new(Instant::now());
     }
 
     fn held(&self, bytes: u64) {
-        self.pace().held(bytes);
+        self.rate().held(bytes);
         self.bar.inc(bytes);
     }
 
@@ -205,7 +206,7 @@ impl Progress for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *ACTIVE_BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.bar.finish_and_clear();
     }
 }
@@ -225,12 +226,12 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_position_and_no_speed() {
-        let bar = Bar::on(ProgressDrawTarget::hidden(), "a");
+        let bar = Bar::with_target(ProgressDrawTarget::hidden(), "a");
         bar.begin(Some(100_000_000));
         bar.held(60_000_000);
         assert_eq!(bar.bar.position(), 60_000_000);
-        assert_eq!(at(&bar.pace, 60_000_000), 0);
-        // A second attempt begins anew.
+        assert_eq!(bytes_per_second(&bar.rate, 60_000_000), 0);
+        // A second attempt starts over.
         bar.advance(5);
         bar.begin(Some(100_000_000));
         assert_eq!(bar.bar.position(), 0);

@@ -1,12 +1,13 @@
-//! Randomness for keys, salts and nonces: the operating system's, drawn anew each time.
+//! Randomness for keys, salts and nonces, always from the operating system.
 //!
-//! A generator in this process would go on alike in two clones of a virtual machine. Both would then seal
-//! other bytes under one salt and file key, which is one nonce for two plaintexts. The kernel is told of a
-//! clone, and its generator is seeded again.
+//! A generator in this process would repeat its output in two clones of a virtual machine. Both
+//! would then seal different plaintexts with one salt and file key, which reuses a nonce. The
+//! kernel reseeds its generator when a machine is cloned.
 
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
 
-/// The operating system's generator. getrandom(2): it waits until it is seeded, and does not fail afterwards.
-pub(crate) fn system() -> UnwrapErr<SysRng> {
+/// The operating system's generator. getrandom(2): it blocks until it is seeded and does not fail
+/// afterwards.
+pub(crate) fn os_rng() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
 }

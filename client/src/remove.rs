@@ -1,24 +1,24 @@
-//! Into the trash.
+//! Moves blobs to the trash.
 
 use zput_common::{
     name::BlobName,
     proto::message::{Condition, Request, Response, Version},
 };
 
-use crate::{client::Client, error::ClientError, retry::unanswered};
+use crate::{client::Client, error::ClientError, retry::outcome_unknown};
 
 impl Client {
-    /// Moves the current version of `name` to the server's trash; gives that version. After a temporary failure it
-    /// is tried again until the request is on its way, and no longer: a second one might remove what somebody else
-    /// has put meanwhile.
+    /// Moves the current version of `name` to the server's trash; returns that version. Temporary
+    /// failures are retried until the request was sent, and not after: a second request might
+    /// remove a version that was put meanwhile.
     ///
     /// # Errors
-    /// When there is none, or the server refuses.
+    /// When there is no current version, or the server refuses.
     pub fn remove(&mut self, name: &BlobName) -> Result<Version, ClientError> {
         let key = self.key_file().object_key(name);
         let request = Request::Delete { key, condition: Condition::Any };
-        let connection = self.reach(Some(name.as_str()))?;
-        match connection.ask(&request).map_err(unanswered)? {
+        let connection = self.probed_connection(Some(name.as_str()))?;
+        match connection.call(&request).map_err(outcome_unknown)? {
             Response::Deleted { version } => Ok(version),
             _ => Err(connection.unexpected("not what was deleted").into()),
         }
@@ -28,12 +28,12 @@ impl Client {
     ///
     /// # Errors
     /// When the server refuses to say.
-    pub fn is_there(&mut self, name: &BlobName) -> Result<bool, ClientError> {
+    pub fn exists(&mut self, name: &BlobName) -> Result<bool, ClientError> {
         let request = Request::Stat { key: self.key_file().object_key(name), version: None };
-        match self.ask_again(Some(name.as_str()), &request) {
+        match self.call_with_retries(Some(name.as_str()), &request) {
             Ok(Response::Stat { .. }) => Ok(true),
             Ok(_) => Err(self.connection()?.unexpected("not what it knows of the object").into()),
-            Err(error) if error.is_absent() => Ok(false),
+            Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -1,9 +1,9 @@
-//! Out of the trash, and back to an earlier version.
+//! Restores a version from the trash, or an earlier version.
 //!
-//! The newest version of all, when it was removed, is made current again by the server alone. An earlier one is of
-//! an earlier generation than what other machines have seen: they would take it for a rollback. So it is
-//! sealed under a new generation, by another header and footer over the same parts. Those are fetched and
-//! sent as they are.
+//! If the newest version of all was removed, the server alone makes it current again. An earlier
+//! version has a generation below what other machines have seen, which they would take for a
+//! rollback. So it is resealed under a new generation: with a new header and footer over the same
+//! parts, which are fetched and sent unchanged.
 
 use zput_common::{
     blob::{footer::Provenance, open::Seen},
@@ -15,22 +15,22 @@ use zput_common::{
 use crate::{
     client::Client,
     error::ClientError,
-    get::{Found, GetOptions, Wanted},
-    migrate::{Outgoing, Placed},
+    get::{BlobHead, GetOptions, HeadRequest},
+    migrate::{Transferred, VersionToSend},
     progress::Progress,
     put::generation_after,
     random,
-    retry::unanswered,
+    retry::outcome_unknown,
 };
 
-/// How often it is sealed again because another put of its name was faster.
-const SEALED_MAX: u32 = 4;
+/// How often a version is resealed because another put of its name was faster.
+const RESEALS_MAX: u32 = 4;
 
 impl Client {
-    /// Makes an earlier or deleted version of `name` the current one; gives its new version.
+    /// Makes an earlier or removed version of `name` the current one; returns its new version.
     ///
     /// # Errors
-    /// When there is no such version, the server refuses, or what is there is not the vault's.
+    /// When there is no such version, the server refuses, or the version is not the vault's.
     pub fn restore(
         &mut self,
         name: &BlobName,
@@ -41,74 +41,76 @@ impl Client {
         let is_superseded = self.key_file().role() == Role::Full && {
             let versions = self.versions(name)?;
             let is_newest = versions.first().is_none_or(|newest| newest.version == version);
-            let is_it = |info: &&VersionInfo| info.version == version;
-            !is_newest && versions.iter().find(is_it).is_some_and(|info| info.kind == Kind::Sealed)
+            let is_requested = |info: &&VersionInfo| info.version == version;
+            !is_newest
+                && versions.iter().find(is_requested).is_some_and(|info| info.kind == Kind::Sealed)
         };
         if !is_superseded {
             return self.restore_as_it_is(name, &key, version);
         }
-        let wanted =
-            Wanted { key: &key, version: Some(version), allow_rollback: false, body: false };
-        let found = self.retrying(Some(name.as_str()), |client| {
-            let found = client.find(&wanted);
-            client.after(found)
+        let request =
+            HeadRequest { key: &key, version: Some(version), allow_rollback: false, body: false };
+        let head = self.with_retries(Some(name.as_str()), |client| {
+            let head = client.fetch_head(&request);
+            client.drop_on_error(head)
         })?;
-        let restored = self.restore_resealed(name, &key, found, progress);
+        let restored = self.restore_resealed(name, &key, head, progress);
         progress.end();
         restored
     }
 
-    /// Puts the version that was `found` again, under a new generation.
+    /// Puts the version again, resealed under a new generation.
     fn restore_resealed(
         &mut self,
         name: &BlobName,
         key: &ObjectKey,
-        found: Found,
+        head: BlobHead,
         progress: &dyn Progress,
     ) -> Result<Version, ClientError> {
         let mac_key = self.key_file().vault_secret().mac_key();
         let writer = self.key_file().device_seed().writer_key();
-        let version = found.info.version;
-        let mut reader = self.twin();
-        let mut outgoing = Outgoing { name, key, found };
-        let mut there = 0;
-        for _ in 0..SEALED_MAX {
-            let newest = self.record().newest(key)?;
-            let generation = generation_after(self.record().now_ns(), newest, there)?;
+        let version = head.info.version;
+        let mut reader = self.clone_disconnected();
+        let mut outgoing = VersionToSend { name, key, head };
+        let mut server_generation = 0;
+        for _ in 0..RESEALS_MAX {
+            let newest = self.rollback_guard().newest(key)?;
+            let generation =
+                generation_after(self.rollback_guard().now_ns(), newest, server_generation)?;
             let provenance = Provenance::Vault { mac_key: &mac_key, writer: &writer };
-            let trusted = &outgoing.found.trusted;
-            let resealed = trusted.reseal(generation, provenance, &mut random::system())?;
+            let trusted = &outgoing.head.trusted;
+            let resealed = trusted.reseal(generation, provenance, &mut random::os_rng())?;
             let seen = Seen { generation, transcript: resealed.footer.transcript };
-            outgoing.found.header = resealed.header;
-            outgoing.found.footer = resealed.footer.bytes;
-            match self.place(&mut reader, &outgoing, progress)? {
-                Placed::Sent(restored) | Placed::There(restored) => {
-                    let noted = self.record().advance(key, &seen);
-                    self.record_warning().of(restored, noted)?;
+            outgoing.head.header = resealed.header;
+            outgoing.head.footer = resealed.footer.bytes;
+            match self.transfer_version(&mut reader, &outgoing, progress)? {
+                Transferred::Sent(restored) | Transferred::AlreadyThere(restored) => {
+                    let recorded = self.rollback_guard().advance(key, &seen);
+                    self.rollback_warning().warn_once(restored, recorded)?;
                     return Ok(restored);
                 }
-                // Above a generation that no clock reaches nothing should be put: readers do not remember it, so
-                // the version as it is takes its place without an alarm.
-                Placed::Superseded(newer) if self.record().is_ahead(newer) => {
+                // A generation that no clock reaches must not be exceeded. Readers do not record
+                // it, so restoring the version unchanged raises no rollback alarm.
+                Transferred::Superseded(newer) if self.rollback_guard().is_ahead(newer) => {
                     return self.restore_as_it_is(name, key, version);
                 }
-                Placed::Superseded(newer) => there = newer,
+                Transferred::Superseded(newer) => server_generation = newer,
             }
         }
-        Err(ClientError::Overtaken { there })
+        Err(ClientError::Overtaken { newest: server_generation })
     }
 
-    /// Lets the server make a version current as it is, of the generation that it was. Where the key file can open
-    /// it, this machine takes it for the newest from now on.
+    /// Lets the server make a version current with its old generation. If the key file can open it,
+    /// this machine records it as the newest.
     fn restore_as_it_is(
         &mut self,
         name: &BlobName,
         key: &ObjectKey,
         version: Version,
     ) -> Result<Version, ClientError> {
-        let connection = self.reach(Some(name.as_str()))?;
+        let connection = self.probed_connection(Some(name.as_str()))?;
         let request = Request::Restore { key: key.clone(), version };
-        let restored = match connection.ask(&request).map_err(unanswered)? {
+        let restored = match connection.call(&request).map_err(outcome_unknown)? {
             Response::Committed { version } => version,
             _ => return Err(connection.unexpected("not what was restored").into()),
         };

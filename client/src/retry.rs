@@ -1,10 +1,11 @@
-//! Trying again: what may help, how often, and after which pause.
+//! Retries: which errors are retried, how often, and after which pause.
 //!
-//! Only what is temporary by its nature is tried again: a connection that is refused, reset, cut or silent, a server that
-//! says that it is busy, and a put that was overtaken by another one of its name. So are, on another connection, bytes that
-//! came to harm on their way, but less often: a line or a disk that changes them does so again, and so does a server that
-//! wants to. A pause is drawn between half and all of twice the one before, so that a crowd
-//! does not come back as one. Whatever gets further than before starts counting anew.
+//! Only errors that are temporary by nature are retried: a connection that is refused, reset, cut
+//! or silent, a busy server, and a put that another one of its name has overtaken. Bytes that were
+//! damaged in transit are requested or sent again on another connection, but less often, since a
+//! line, disk or hostile server that damages them once may do so every time. A pause is drawn
+//! between half and all of a limit that doubles each time, so that many clients do not return at
+//! once. Any progress resets the count.
 
 use std::{io, thread, time::Duration};
 
@@ -26,184 +27,193 @@ use crate::{
     random,
 };
 
-/// How often the commands try again unless told otherwise: within 16 seconds.
+/// Default number of retries of the commands; they take at most 16 seconds.
 pub const RETRIES: u32 = 5;
 
-/// How often in a row bytes that came to harm are sent or asked for again.
-const DAMAGED_IN_A_ROW_MAX: u32 = 2;
-/// And how often in one operation, however far it gets between them.
-const DAMAGED_MAX: u32 = 64;
+/// Retries in a row after damaged bytes.
+const CONSECUTIVE_CORRUPTIONS_MAX: u32 = 2;
+/// Retries after damaged bytes in one operation, whatever the progress between them.
+const CORRUPTIONS_MAX: u32 = 64;
 
-/// The first pause is at most this long.
+/// Upper limit of the first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// And none is longer.
+/// Upper limit of all pauses.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Tries of one operation that came to nothing.
+/// Failed tries of one operation.
 #[derive(Debug, Default)]
-pub(crate) struct Tries {
-    made: u32,
-    /// Of those, how many because of damage.
-    damaged: u32,
-    /// All that were made because of damage, since the operation began.
-    damaged_ever: u32,
+pub(crate) struct RetryState {
+    failures: u32,
+    /// How many of them failed by damaged bytes.
+    corrupted: u32,
+    /// Failures by damaged bytes since the operation began.
+    corrupted_total: u32,
 }
 
-impl Tries {
-    /// The last one got somewhere.
+impl RetryState {
+    /// Resets the counts: the last try made progress.
     pub(crate) fn progressed(&mut self) {
-        self.made = 0;
-        self.damaged = 0;
+        self.failures = 0;
+        self.corrupted = 0;
     }
 
-    /// Whether there are enough of them, where `most` of this kind may be made in a row.
-    fn are_over(&self, is_damage: bool, most: u32) -> bool {
-        if is_damage {
-            self.damaged >= most || self.damaged_ever >= DAMAGED_MAX
+    /// Whether no retry is left, with at most `most` in a row for this class of error.
+    fn is_exhausted(&self, is_corruption: bool, most: u32) -> bool {
+        if is_corruption {
+            self.corrupted >= most || self.corrupted_total >= CORRUPTIONS_MAX
         } else {
-            self.made >= most
+            self.failures >= most
         }
     }
 
-    /// One more.
-    fn count(&mut self, is_damage: bool) {
-        self.made += 1;
-        self.damaged += u32::from(is_damage);
-        self.damaged_ever += u32::from(is_damage);
+    /// Counts a failed try.
+    fn count(&mut self, is_corruption: bool) {
+        self.failures += 1;
+        self.corrupted += u32::from(is_corruption);
+        self.corrupted_total += u32::from(is_corruption);
     }
 }
 
 impl Client {
-    /// After `error`: waits until it makes sense to try again, or gives it back where it does not.
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// `error` itself if it is permanent or no retry is left, or [`ClientError::Damaged`] after
+    /// several damaged tries.
     pub(crate) fn pause(
         &self,
-        tries: &mut Tries,
+        retries: &mut RetryState,
         thing: Option<&str>,
         error: ClientError,
     ) -> Result<(), ClientError> {
-        let most = match prospect(&error) {
-            Prospect::Final => return Err(error),
-            Prospect::Temporary => self.retries(),
-            Prospect::Damage => self.retries().min(DAMAGED_IN_A_ROW_MAX),
+        let most = match classify(&error) {
+            ErrorClass::Permanent => return Err(error),
+            ErrorClass::Transient => self.retries(),
+            ErrorClass::Corruption => self.retries().min(CONSECUTIVE_CORRUPTIONS_MAX),
         };
-        let is_damage = prospect(&error) == Prospect::Damage;
-        let is_over = tries.are_over(is_damage, most);
-        if is_damage && is_over {
-            return Err(match tries.damaged {
+        let is_corruption = classify(&error) == ErrorClass::Corruption;
+        let is_over = retries.is_exhausted(is_corruption, most);
+        if is_corruption && is_over {
+            return Err(match retries.corrupted {
                 0 => error,
                 again => ClientError::Damaged { error: Box::new(error), times: again + 1 },
             });
         }
-        if !is_damage && (is_over || self.is_hopeless()) {
-            // Of many things to do, not each waits as long in vain for a server that is gone.
+        if !is_corruption && (is_over || self.is_circuit_open()) {
+            // The circuit breaker: of many operations, only the first waits in vain for a server
+            // that is gone.
             if matches!(error, ClientError::Connection(_)) {
-                self.set_hopeless(true);
+                self.set_circuit_open(true);
             }
             return Err(error);
         }
-        let longest = longest_pause(tries.made);
-        let pause = random::system().random_range(longest / 2..=longest);
-        tries.count(is_damage);
-        let number = if is_damage { tries.damaged } else { tries.made };
-        let event = Event::Retry { error: &error, pause, number, most };
-        self.tell(&Notice { thing, event });
+        let longest = longest_pause(retries.failures);
+        let pause = random::os_rng().random_range(longest / 2..=longest);
+        retries.count(is_corruption);
+        let number = if is_corruption { retries.corrupted } else { retries.failures };
+        let event = Event::Retry { error: &error, pause, number, max_retries: most };
+        self.notify(&Notice { thing, event });
         thread::sleep(pause);
         Ok(())
     }
 
-    /// Does what may be done twice: again after a temporary failure.
-    pub(crate) fn retrying<T>(
+    /// Runs an idempotent operation, retrying temporary failures.
+    pub(crate) fn with_retries<T>(
         &mut self,
         thing: Option<&str>,
         mut act: impl FnMut(&mut Self) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let mut tries = Tries::default();
+        let mut retries = RetryState::default();
         loop {
             match act(self) {
                 Ok(done) => {
-                    self.set_hopeless(false);
+                    self.set_circuit_open(false);
                     return Ok(done);
                 }
-                Err(error) => self.pause(&mut tries, thing, error)?,
+                Err(error) => self.pause(&mut retries, thing, error)?,
             }
         }
     }
 
-    /// Asks what changes nothing, and so may be asked twice.
-    pub(crate) fn ask_again(
+    /// Sends a request that changes nothing, retrying temporary failures.
+    pub(crate) fn call_with_retries(
         &mut self,
         thing: Option<&str>,
         request: &Request,
     ) -> Result<Response, ClientError> {
-        self.retrying(thing, |client| {
-            let answer = client.connection().and_then(|connection| Ok(connection.ask(request)?));
-            client.after(answer)
+        self.with_retries(thing, |client| {
+            let answer = client.connection().and_then(|connection| Ok(connection.call(request)?));
+            client.drop_on_error(answer)
         })
     }
 
-    /// A connection on which the server has answered. What changes something and cannot be asked twice is tried again
-    /// up to here: once its request is on the way nobody knows what became of it.
-    pub(crate) fn reach(&mut self, thing: Option<&str>) -> Result<&mut Connection, ClientError> {
+    /// A connection on which the server has answered a ping. A request that must not be sent twice
+    /// is retried only up to this point: once it was sent, its outcome is unknown until the answer
+    /// arrives.
+    pub(crate) fn probed_connection(
+        &mut self,
+        thing: Option<&str>,
+    ) -> Result<&mut Connection, ClientError> {
         if self.retries() > 0 {
-            self.ask_again(thing, &Request::Ping)?;
+            self.call_with_retries(thing, &Request::Ping)?;
         }
         self.connection()
     }
 }
 
-fn longest_pause(made: u32) -> Duration {
-    let factor = 1_u32.checked_shl(made).unwrap_or(u32::MAX);
+fn longest_pause(failures: u32) -> Duration {
+    let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
     FIRST_PAUSE.saturating_mul(factor).min(PAUSE_MAX)
 }
 
-/// The error of a request that was on its way: where it ended with the connection, nobody knows what became of it.
-pub(crate) fn unanswered(error: ConnectionError) -> ClientError {
+/// The error of a request that was sent once: without an answer its outcome is unknown.
+pub(crate) fn outcome_unknown(error: ConnectionError) -> ClientError {
     let is_answer =
         matches!(error, ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. });
     let error = ClientError::from(error);
-    if is_answer || prospect(&error) == Prospect::Final {
+    if is_answer || classify(&error) == ErrorClass::Permanent {
         return error;
     }
-    ClientError::Unanswered(Box::new(error))
+    ClientError::OutcomeUnknown(Box::new(error))
 }
 
-/// What can be expected of another try.
+/// What a retry can be expected to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Prospect {
-    /// The same.
-    Final,
-    /// It may succeed in a moment.
-    Temporary,
-    /// Bytes came to harm; they may come well on another connection.
-    Damage,
+pub(crate) enum ErrorClass {
+    /// Fail in the same way.
+    Permanent,
+    /// Possibly succeed after a pause.
+    Transient,
+    /// Possibly succeed on another connection, since bytes were damaged in transit.
+    Corruption,
 }
 
-/// Whether it makes sense to try again.
-pub(crate) fn may_pass(error: &ClientError) -> bool {
-    prospect(error) != Prospect::Final
+/// Whether a retry may succeed.
+pub(crate) fn is_retryable(error: &ClientError) -> bool {
+    classify(error) != ErrorClass::Permanent
 }
 
-pub(crate) fn prospect(error: &ClientError) -> Prospect {
+pub(crate) fn classify(error: &ClientError) -> ErrorClass {
     match error {
-        ClientError::Connection(error) if is_temporary(error) => Prospect::Temporary,
+        ClientError::Connection(error) if is_transient(error) => ErrorClass::Transient,
         ClientError::Connection(ConnectionError::Refused { error, .. })
             if error.known() == Some(ErrorCode::Digest) =>
         {
-            Prospect::Damage
+            ErrorClass::Corruption
         }
         ClientError::Connection(ConnectionError::Session { error, .. }) if error.is_damage() => {
-            Prospect::Damage
+            ErrorClass::Corruption
         }
-        // Sealed again it is the newest.
-        ClientError::Overtaken { .. } => Prospect::Temporary,
-        ClientError::Open(error) if is_damage(error) => Prospect::Damage,
-        _ => Prospect::Final,
+        // Sealed again, with a later generation, it may be the newest.
+        ClientError::Overtaken { .. } => ErrorClass::Transient,
+        ClientError::Open(error) if is_corruption(error) => ErrorClass::Corruption,
+        _ => ErrorClass::Permanent,
     }
 }
 
-/// Whether a blob may be refused because of a bit that was changed on its way. What is refused although its MACs hold
-/// was made so.
-fn is_damage(error: &OpenError) -> bool {
+/// Whether a bit flipped in transit can cause this error. A blob whose MACs hold and that is
+/// refused was made that way.
+fn is_corruption(error: &OpenError) -> bool {
     match error {
         OpenError::Header(_)
         | OpenError::HeaderMac
@@ -218,13 +228,13 @@ fn is_damage(error: &OpenError) -> bool {
     }
 }
 
-/// Whether a connection may succeed in a moment.
-fn is_temporary(error: &ConnectionError) -> bool {
+/// Whether the connection may succeed after a pause.
+fn is_transient(error: &ConnectionError) -> bool {
     match error {
-        ConnectionError::Connect { error, was_there, .. } => {
-            is_passing(error) || (*was_there && error.kind() == io::ErrorKind::NotFound)
+        ConnectionError::Connect { error, was_connected, .. } => {
+            is_transient_io(error) || (*was_connected && error.kind() == io::ErrorKind::NotFound)
         }
-        ConnectionError::Socket { error, .. } => is_passing(error),
+        ConnectionError::Socket { error, .. } => is_transient_io(error),
         ConnectionError::Refused { error, .. } | ConnectionError::NotMounted { error, .. } => {
             is_busy(error)
         }
@@ -236,7 +246,8 @@ fn is_temporary(error: &ConnectionError) -> bool {
             | SessionError::Closed => true,
             _ => false,
         },
-        // A name that leads nowhere is most often a wrong one; one that nobody can tell just now is not.
+        // A name that does not exist is most often mistyped; one that could not be looked up may be
+        // found later.
         ConnectionError::Resolve { error, .. } => error.is_temporary(),
         ConnectionError::Unexpected { .. } => false,
     }
@@ -246,8 +257,9 @@ fn is_busy(error: &RemoteError) -> bool {
     error.known() == Some(ErrorCode::Busy)
 }
 
-/// What a network says while it changes: an interface goes or comes, a route, an address, a neighbour.
-fn is_passing(error: &io::Error) -> bool {
+/// Errors of a network that changes: an interface, a route, an address or a neighbour comes or
+/// goes.
+fn is_transient_io(error: &io::Error) -> bool {
     let by_number = matches!(
         Errno::from_io_error(error),
         Some(
@@ -287,29 +299,30 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_bound() {
-        let pauses = [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|made| longest_pause(made).as_millis());
+        let pauses =
+            [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|failures| longest_pause(failures).as_millis());
         assert_eq!(pauses, [500, 1000, 2000, 16_000, 30_000, 30_000, 30_000, 30_000]);
     }
 
-    /// A line, or a server, that lets everything come one part further each time.
+    /// A connection, or a server, on which each try gets one part further before bytes are damaged.
     #[test]
     fn damage_ends_however_far_each_try_gets() {
-        let made = |is_damage: bool, progresses: bool| {
-            let mut tries = Tries::default();
+        let failures = |is_corruption: bool, progresses: bool| {
+            let mut retries = RetryState::default();
             (0..1000)
                 .take_while(|_| {
-                    let goes_on = !tries.are_over(is_damage, 2);
-                    tries.count(is_damage);
+                    let goes_on = !retries.is_exhausted(is_corruption, 2);
+                    retries.count(is_corruption);
                     if progresses {
-                        tries.progressed();
+                        retries.progressed();
                     }
                     goes_on
                 })
                 .count()
         };
-        assert_eq!((made(true, false), made(true, true)), (2, 64));
-        // Others do not end as long as they get somewhere.
-        assert_eq!((made(false, false), made(false, true)), (2, 1000));
+        assert_eq!((failures(true, false), failures(true, true)), (2, 64));
+        // Other failures are retried for as long as there is progress.
+        assert_eq!((failures(false, false), failures(false, true)), (2, 1000));
     }
 
     fn remote() -> Box<Remote> {
@@ -317,11 +330,11 @@ mod tests {
     }
 
     fn temporary(error: ConnectionError) -> bool {
-        prospect(&error.into()) == Prospect::Temporary
+        classify(&error.into()) == ErrorClass::Transient
     }
 
-    fn connect(error: io::Error, was_there: bool) -> ConnectionError {
-        ConnectionError::Connect { remote: remote(), error, was_there }
+    fn connect(error: io::Error, was_connected: bool) -> ConnectionError {
+        ConnectionError::Connect { remote: remote(), error, was_connected }
     }
 
     #[test]
@@ -329,7 +342,7 @@ mod tests {
         assert!(temporary(connect(io::ErrorKind::ConnectionRefused.into(), false)));
         assert!(temporary(connect(io::ErrorKind::TimedOut.into(), false)));
         assert!(!temporary(connect(io::ErrorKind::PermissionDenied.into(), true)));
-        // A socket's file that is away while its server starts again.
+        // The socket's file is missing while its server restarts.
         assert!(!temporary(connect(io::ErrorKind::NotFound.into(), false)));
         assert!(temporary(connect(io::ErrorKind::NotFound.into(), true)));
         let socket = |kind: io::ErrorKind| {
@@ -354,11 +367,11 @@ mod tests {
         assert!(!session(HelloError::Magic.into()));
         assert!(!session(HelloError::Foreign("HTTP").into()));
         assert!(!temporary(ConnectionError::Unexpected { remote: remote(), what: "x" }));
-        assert!(may_pass(&ClientError::Overtaken { there: 1 }));
-        assert!(!may_pass(&ClientError::NotStored));
+        assert!(is_retryable(&ClientError::Overtaken { newest: 1 }));
+        assert!(!is_retryable(&ClientError::NotStored));
     }
 
-    /// The numbers are those of asm-generic/errno.h: an interface that changes, a neighbour that is away.
+    /// Numbers of asm-generic/errno.h: an interface that changes, a neighbour that is away.
     #[test]
     fn a_network_that_changes_is_waited_for() {
         for errno in [11, 32, 64, 71, 99, 100, 101, 102, 103, 104, 105, 107, 110, 111, 112, 113] {
@@ -367,7 +380,7 @@ mod tests {
             let socket = ConnectionError::Socket { remote: remote(), error: error() };
             assert!(temporary(socket), "{errno}");
         }
-        // Not this machine's own fault: no permission, no family, no such option.
+        // This machine's own fault: no permission, no such family, no such option.
         for errno in [1, 13, 22, 97] {
             assert!(!temporary(connect(io::Error::from_raw_os_error(errno), true)), "{errno}");
         }
@@ -375,7 +388,7 @@ mod tests {
 
     #[test]
     fn damage_on_the_line_is_told_from_what_was_said() {
-        let damage = |error: ClientError| prospect(&error) == Prospect::Damage;
+        let damage = |error: ClientError| classify(&error) == ErrorClass::Corruption;
         let refused = |code| {
             let error = RemoteError { code, text: String::new(), number: 0 };
             ConnectionError::Refused { remote: remote(), error }
@@ -388,7 +401,7 @@ mod tests {
         let rollback = OpenError::Rollback { seen: 2, found: 1 };
         for said in [rollback, OpenError::NoIdentityMatches, OpenError::Bare, OpenError::NoVaultKey]
         {
-            assert!(!may_pass(&ClientError::Open(said)));
+            assert!(!is_retryable(&ClientError::Open(said)));
         }
         let session = |error| damage(ConnectionError::Session { remote: remote(), error }.into());
         assert!(session(SessionError::RecordTooLong(70_000)));

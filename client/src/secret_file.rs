@@ -1,4 +1,4 @@
-//! Reading files that hold secrets: bounded, whatever they are, and wiped from memory.
+//! Reads files of secrets: with a size limit, and wiped from memory after use.
 
 use std::{
     io::{self, Read},
@@ -7,25 +7,25 @@ use std::{
 
 use zeroize::Zeroizing;
 
-/// The text of `from`, which may be a pipe or a device: at most `most` bytes are taken as a text.
+/// The text of `from`, which may be a pipe or a device; at most `max_bytes` bytes.
 ///
 /// # Errors
-/// [`io::ErrorKind::FileTooLarge`] beyond `most`, [`io::ErrorKind::InvalidData`] for what is not UTF-8,
-/// and those of the file system.
-pub(crate) fn read(from: impl Read, most: usize) -> io::Result<Zeroizing<String>> {
+/// [`io::ErrorKind::FileTooLarge`] beyond `max_bytes`, [`io::ErrorKind::InvalidData`] for what is
+/// not UTF-8, and those of the file system.
+pub(crate) fn read(from: impl Read, max_bytes: usize) -> io::Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new(Vec::new());
-    // Allocated at once, so that no copy of a secret is left behind by growing.
-    bytes.reserve_exact(most + 1);
-    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > most {
-        let text = format!("it has more than {most} bytes");
+    // Allocated at once, so that growing leaves no copy of the secret in memory.
+    bytes.reserve_exact(max_bytes + 1);
+    from.take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > max_bytes {
+        let text = format!("it has more than {max_bytes} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
-    // Editors and shells of other systems begin a text with its byte order.
-    if bytes.starts_with(BYTE_ORDER_UTF8) {
-        bytes.drain(..BYTE_ORDER_UTF8.len());
+    // Editors and shells of other systems write a byte order mark.
+    if bytes.starts_with(BYTE_ORDER_MARK_UTF8) {
+        bytes.drain(..BYTE_ORDER_MARK_UTF8.len());
     }
-    let is_utf16 = BYTE_ORDERS_UTF16.iter().any(|order| bytes.starts_with(order));
+    let is_utf16 = BYTE_ORDER_MARKS_UTF16.iter().any(|order| bytes.starts_with(order));
     match String::from_utf8(mem::take(&mut *bytes)) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) => {
@@ -36,8 +36,8 @@ pub(crate) fn read(from: impl Read, most: usize) -> io::Result<Zeroizing<String>
     }
 }
 
-const BYTE_ORDER_UTF8: &[u8] = b"\xef\xbb\xbf";
-const BYTE_ORDERS_UTF16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+const BYTE_ORDER_MARK_UTF8: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARKS_UTF16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 #[cfg(test)]
 mod tests {
@@ -50,7 +50,7 @@ mod tests {
         let error = read(&b"abcd"[..], 3).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(error.to_string(), "it has more than 3 bytes");
-        // What never ends is not read to its end.
+        // An endless input is not read to its end.
         let error = read(io::repeat(b'#'), 65_536).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(read(&b"\xff"[..], 3).unwrap_err().kind(), io::ErrorKind::InvalidData);

@@ -1,7 +1,7 @@
-//! Where plaintext goes: a file that appears complete or not at all, or a stream.
+//! Sinks of plaintext: a file that appears complete or not at all, or a stream.
 //!
-//! What a path leads to decides which ([`Output::at`]): a descriptor, a pipe, a device and a socket are written as they are, and
-//! everything else is a file that is made beside its name.
+//! [`Output::at`] decides by what its path leads to: descriptors, pipes, devices and sockets are
+//! written directly, and anything else is a file that is written beside its final name.
 
 mod file;
 mod stream;
@@ -14,17 +14,17 @@ use std::{
 };
 
 use thiserror::Error;
-use zput_common::blob::open::Trusted;
+use zput_common::blob::{metadata::Metadata, open::Trusted};
 
 pub use self::{
-    file::{FileSink, Shortfall},
+    file::{AttributeWarning, FileSink},
     stream::StreamSink,
 };
 use crate::{
-    atomic::Existing,
-    destination::{Destination, destination},
-    partial::Partials,
-    standing::Standing,
+    atomic::IfExists,
+    destination::{self, Destination},
+    existing_target::ExistingTarget,
+    state::partial::PartialDownloads,
 };
 
 /// Takes verified plaintext, in order.
@@ -35,54 +35,54 @@ pub trait Sink: Send {
     /// When it cannot be written; the transfer ends.
     fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError>;
 
-    /// Whether an earlier get may have left something here that this one can go on with.
-    fn may_hold(&self) -> bool {
+    /// Whether an earlier get may have left parts that this one can resume from.
+    fn has_partial(&self) -> bool {
         false
     }
 
-    /// A whole blob comes: gives how many of its first parts are here already, verified. What follows is written
-    /// part by part.
+    /// Prepares for a whole blob, which follows part by part. Returns how many of its first parts
+    /// are already here, verified; 0 to receive all.
     ///
     /// # Errors
-    /// When what is here cannot be read or cut off.
+    /// When existing parts cannot be read or truncated.
     fn begin(&mut self, _blob: &Trusted) -> Result<u64, SinkError> {
         Ok(0)
     }
 }
 
-/// Why an output could not be made.
+/// Why an output could not be written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SinkError {
-    /// Something has this name, and nobody said that it may go.
+    /// The name exists, and replacing was not allowed.
     #[error("{} exists already (--force replaces it)", .0.display())]
     Exists(PathBuf),
-    /// A block device was named without `--force`.
+    /// The path is a block device, and `force` was not given.
     #[error("{} is a block device (--force writes over it)", .0.display())]
     BlockDevice(PathBuf),
-    /// A directory stands where the file should go.
+    /// The path is a directory.
     #[error("{} is a directory", .0.display())]
     Directory(PathBuf),
-    /// A pipe, a device or a socket that is another user's.
+    /// A pipe, a device or a socket belongs to another user.
     #[error(
         "{} is another user's (number {owner}), who would get what is written to it (--force writes all the same)",
         path.display()
     )]
-    Foreign {
-        /// What was to be written.
+    OtherOwner {
+        /// Its path.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner's user id.
         owner: u32,
     },
-    /// What comes is no text, and nobody said that a terminal is to get it.
+    /// Binary data for a terminal, and `force` was not given.
     #[error("what comes is no text and nothing for a terminal (-o PATH, or --force if you insist)")]
     Terminal,
     /// The file system refused.
     #[error("cannot write {}: {error}", path.display())]
     Write {
-        /// What was written.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -95,26 +95,26 @@ impl SinkError {
             error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 
-    /// Whether the reader of a pipe has gone away: it has what it wanted.
+    /// Whether the reader of a pipe is gone.
     #[must_use]
-    pub fn is_unread(&self) -> bool {
+    pub fn is_reader_gone(&self) -> bool {
         matches!(self, Self::Write { error, .. } if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
-/// What a file output takes from its blob's metadata.
+/// Attributes that an output file takes from its blob's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// Permission bits; only `0o777` of them are used, and none that the reader's umask keeps back.
+    /// Permission bits; only `0o777` of them are used, without those that the umask clears.
     pub mode: u32,
     /// Modification time: seconds since 1970.
     pub mtime_s: i64,
-    /// Nanoseconds of that second.
+    /// Nanoseconds within that second.
     pub mtime_ns: u32,
 }
 
 impl Attributes {
-    /// The modification time, where this machine's clock can express it.
+    /// The modification time; `None` if the system cannot represent it.
     fn modified(&self) -> Option<SystemTime> {
         let seconds = Duration::from_secs(self.mtime_s.unsigned_abs());
         let whole = if self.mtime_s >= 0 {
@@ -126,7 +126,14 @@ impl Attributes {
     }
 }
 
-/// Plaintext into memory.
+/// The attributes that an output file takes from a blob's metadata.
+impl From<&Metadata> for Attributes {
+    fn from(metadata: &Metadata) -> Self {
+        Self { mode: metadata.mode, mtime_s: metadata.mtime_s, mtime_ns: metadata.mtime_ns }
+    }
+}
+
+/// Collects plaintext in memory.
 impl Sink for Vec<u8> {
     fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
         self.extend_from_slice(plaintext);
@@ -134,12 +141,12 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// An output named by a path, or stdout.
+/// An output: a path, or stdout.
 #[derive(Debug)]
 pub enum Output {
-    /// A regular file: written beside its target, renamed by [`Output::commit`].
+    /// A regular file, written beside its target and renamed by [`Output::commit`].
     File(Box<FileSink>),
-    /// Stdout, a pipe, a device: written as it comes.
+    /// Stdout, a pipe, a device or a socket, written directly.
     Stream(StreamSink),
 }
 
@@ -147,69 +154,71 @@ impl Output {
     /// Stdout.
     ///
     /// # Errors
-    /// When stdout is closed, or is not open for writing.
+    /// When stdout is closed or not open for writing.
     pub fn stdout() -> Result<Self, SinkError> {
         StreamSink::stdout().map(Self::Stream)
     }
 
-    /// The output of this path. Descriptors, devices, pipes and sockets are written as they are; anything else
-    /// becomes a new file where the path leads to, and with `force` it may take the place of one.
+    /// The output at `path`. Descriptors, devices, pipes and sockets are written directly; anything
+    /// else becomes a new file where the path leads, which replaces an existing one only with
+    /// `force`.
     ///
     /// # Errors
-    /// [`SinkError::Exists`] before anything is written, so that nobody waits for a transfer in vain;
-    /// [`SinkError::Foreign`] for what another user would read, unless `force` says that they shall.
+    /// [`SinkError::Exists`] before anything is written, so that no transfer is wasted.
+    /// [`SinkError::OtherOwner`] for a stream that another user would read, unless `force` is set.
     pub fn at(path: &Path, force: bool) -> Result<Self, SinkError> {
         Self::open(path, force, None)
     }
 
-    /// The same; a get into a file can be gone on with, if it is interrupted after a whole part. This takes up what an
-    /// earlier one has left, and should a signal end the process, `line` tells of what this one leaves.
+    /// The same for a get that a later one can resume once a whole part was written. Resumes from
+    /// what an earlier get left. If a signal ends the process, `line` is printed about the file
+    /// that stays.
     ///
     /// # Errors
     /// As of [`at`](Self::at).
     pub fn resumable(
         path: &Path,
         force: bool,
-        partials: &Partials,
+        partial_downloads: &PartialDownloads,
         line: String,
     ) -> Result<Self, SinkError> {
-        Self::open(path, force, Some((partials, line)))
+        Self::open(path, force, Some((partial_downloads, line)))
     }
 
-    /// The same, if it is no file that is, or would be, there: then none.
+    /// The same for streams only; `None` if the path leads to a file or to nothing.
     ///
     /// # Errors
-    /// As of [`at`](Self::at), but for [`SinkError::Exists`].
+    /// As of [`at`](Self::at), except for [`SinkError::Exists`].
     pub fn stream_at(path: &Path, force: bool) -> Result<Option<Self>, SinkError> {
-        match Led::to(path, force)? {
-            Led::Stream(stream) => Ok(Some(Self::Stream(stream))),
-            Led::File { .. } => Ok(None),
+        match OutputPath::resolve(path, force)? {
+            OutputPath::Stream(stream) => Ok(Some(Self::Stream(stream))),
+            OutputPath::File { .. } => Ok(None),
         }
     }
 
     fn open(
         path: &Path,
         force: bool,
-        resumable: Option<(&Partials, String)>,
+        resumable: Option<(&PartialDownloads, String)>,
     ) -> Result<Self, SinkError> {
-        let (target, standing) = match Led::to(path, force)? {
-            Led::Stream(stream) => return Ok(Self::Stream(stream)),
-            Led::File { target, standing } => (target, standing),
+        let (target, existing) = match OutputPath::resolve(path, force)? {
+            OutputPath::Stream(stream) => return Ok(Self::Stream(stream)),
+            OutputPath::File { target, existing } => (target, existing),
         };
-        // A link that leads to nothing has the name all the same.
-        if !force && (standing.is_some() || target != path) {
+        // A dangling link has the name too.
+        if !force && (existing.is_some() || target != path) {
             return Err(SinkError::Exists(path.to_owned()));
         }
-        let existing = if force { Existing::Replace } else { Existing::Keep };
-        let file = FileSink::new(path, &target, standing, existing, resumable)?;
+        let if_exists = if force { IfExists::Replace } else { IfExists::Keep };
+        let file = FileSink::new(path, &target, existing, if_exists, resumable)?;
         Ok(Self::File(Box::new(file)))
     }
 
-    /// Whether what has come stays behind, although it is not complete.
+    /// Whether an incomplete file stays for a later get to resume.
     #[must_use]
-    pub fn is_kept(&self) -> bool {
+    pub fn is_resumable(&self) -> bool {
         match self {
-            Self::File(file) => file.may_hold(),
+            Self::File(file) => file.has_partial(),
             Self::Stream(_) => false,
         }
     }
@@ -220,21 +229,25 @@ impl Output {
         matches!(self, Self::Stream(stream) if stream.is_terminal())
     }
 
-    /// A terminal gets only text: what is none is refused before any of it is written.
+    /// Refuses data that is not text, before any of it is written, if this is a terminal.
     #[must_use]
-    pub fn spare_terminal(self) -> Self {
+    pub fn text_only_on_terminal(self) -> Self {
         match self {
-            Self::Stream(stream) => Self::Stream(stream.spare_terminal()),
+            Self::Stream(stream) => Self::Stream(stream.text_only_on_terminal()),
             file @ Self::File(_) => file,
         }
     }
 
-    /// All is verified: a file is synced and gets its name, and what was written elsewhere is synced where that can be.
-    /// Gives what of a file could not be set or kept.
+    /// Completes the output after everything was verified. A file is synced and moved to its name;
+    /// a stream is synced if possible. Returns which attributes could not be set or kept.
     ///
     /// # Errors
-    /// When the bytes are not there for certain; a target is then as it was, unless the error says otherwise.
-    pub fn commit(self, attributes: Option<Attributes>) -> Result<Vec<Shortfall>, SinkError> {
+    /// When the bytes may not be on the disk. The target is then unchanged, unless the error says
+    /// otherwise.
+    pub fn commit(
+        self,
+        attributes: Option<Attributes>,
+    ) -> Result<Vec<AttributeWarning>, SinkError> {
         match self {
             Self::File(file) => file.commit(attributes),
             Self::Stream(stream) => stream.commit().map(|()| Vec::new()),
@@ -243,44 +256,44 @@ impl Output {
 }
 
 /// What a path leads to.
-enum Led {
+enum OutputPath {
     Stream(StreamSink),
-    /// To a name; a regular file has it, or nothing yet.
+    /// A name that a regular file has, or nothing yet.
     File {
         target: PathBuf,
-        standing: Option<Standing>,
+        existing: Option<ExistingTarget>,
     },
 }
 
-impl Led {
-    fn to(path: &Path, force: bool) -> Result<Self, SinkError> {
+impl OutputPath {
+    fn resolve(path: &Path, force: bool) -> Result<Self, SinkError> {
         let failed = |error| SinkError::Write { path: path.to_owned(), error };
-        let target = match destination(path).map_err(failed)? {
+        let target = match destination::resolve(path).map_err(failed)? {
             Destination::Descriptor(descriptor) => {
                 return StreamSink::descriptor(&descriptor, path, force).map(Self::Stream);
             }
             Destination::Name(name) => name,
         };
-        let Some(standing) = Standing::at(&target).map_err(failed)? else {
-            return Ok(Self::File { target, standing: None });
+        let Some(existing) = ExistingTarget::lookup(&target).map_err(failed)? else {
+            return Ok(Self::File { target, existing: None });
         };
-        let kind = standing.metadata().file_type();
+        let kind = existing.metadata().file_type();
         if kind.is_dir() {
             return Err(SinkError::Directory(path.to_owned()));
         }
         if kind.is_file() {
-            return Ok(Self::File { target, standing: Some(standing) });
+            return Ok(Self::File { target, existing: Some(existing) });
         }
         if kind.is_block_device() && !force {
             return Err(SinkError::BlockDevice(path.to_owned()));
         }
-        if !force && standing.is_foreign() {
-            let owner = standing.metadata().uid();
-            return Err(SinkError::Foreign { path: path.to_owned(), owner });
+        if !force && existing.belongs_to_other_user() {
+            let owner = existing.metadata().uid();
+            return Err(SinkError::OtherOwner { path: path.to_owned(), owner });
         }
-        // It was looked at without opening it.
-        let file = standing.open().map_err(failed)?;
-        StreamSink::over(file, path).map(Self::Stream)
+        // It was inspected without opening it, so check that it is still the same.
+        let file = existing.open().map_err(failed)?;
+        StreamSink::new(file, path).map(Self::Stream)
     }
 }
 
@@ -292,9 +305,9 @@ impl Sink for Output {
         }
     }
 
-    fn may_hold(&self) -> bool {
+    fn has_partial(&self) -> bool {
         match self {
-            Self::File(file) => file.may_hold(),
+            Self::File(file) => file.has_partial(),
             Self::Stream(_) => false,
         }
     }

@@ -1,6 +1,6 @@
-//! Sizes as people say them.
+//! Sizes in bytes as text for people.
 
-/// `512 B`, `1.5 KiB`, `16 MiB`: two digits at least, rounded down.
+/// `512 B`, `1.5 KiB`, `16 MiB`: at least two significant digits, rounded down.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

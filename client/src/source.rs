@@ -1,8 +1,8 @@
-//! Where plaintext comes from: a file, stdin, or the output of a command.
+//! Sources of plaintext: a file, stdin, or the output of a command.
 //!
-//! A source is opened once and read part by part, into buffers that are used again. At its end it says
-//! whether what was read can be stood by: a file that was rewritten meanwhile and a command that failed
-//! cannot, and then nothing is committed.
+//! A source is opened once and read part by part, into buffers that are reused. At its end it
+//! states whether what was read can be trusted: nothing is committed from a file that was rewritten
+//! meanwhile or a command that failed.
 
 mod command;
 mod file;
@@ -20,43 +20,44 @@ use thiserror::Error;
 use zput_common::{digest::Digest, name::BlobName};
 
 pub use self::{command::CommandSource, file::FileSource};
-use crate::sink::Attributes;
+use crate::{sink::Attributes, state::FileIdentity};
 
-/// Gives plaintext, in order.
+/// Provides plaintext, in order.
 pub trait Source: Send {
-    /// Clears `part` and fills it with the next `part_size` bytes, with fewer only at the end.
+    /// Clears `part` and fills it with the next `part_size` bytes; with fewer only at the end.
     ///
     /// # Errors
     /// When the source cannot be read.
     fn read_part(&mut self, part: &mut Vec<u8>, part_size: usize) -> Result<(), SourceError>;
 
-    /// Says that everything was read, and whether it holds.
+    /// Confirms after the last part that what was read is consistent.
     ///
     /// # Errors
     /// [`SourceError::Changed`], [`SourceError::Failed`] or [`SourceError::Empty`].
     fn finish(&mut self) -> Result<(), SourceError>;
 
-    /// The length, where it is known beforehand; a hint.
+    /// The length in bytes if it is known in advance. Only a hint: the source may give more or
+    /// less.
     fn length(&self) -> Option<u64>;
 
-    /// What the blob's metadata says of it.
+    /// The attributes that the blob's metadata record.
     fn attributes(&self) -> Attributes;
 
-    /// BLAKE3 of the part that was read last, where the source has it.
+    /// BLAKE3 of the part that was read last; `None` if the source does not compute it.
     fn part_digest(&self) -> Option<Digest> {
         None
     }
 
-    /// The same source once more, from its start; none of what can be read only once.
+    /// The same source from its start; `None` if it can be read only once.
     ///
     /// # Errors
     /// When it cannot be opened again.
-    fn again(&self) -> Result<Option<Box<dyn Source>>, SourceError> {
+    fn reopen(&self) -> Result<Option<Box<dyn Source>>, SourceError> {
         Ok(None)
     }
 
-    /// What tells it from other files, and from itself when it has changed; none of what is no file.
-    fn identity(&self) -> Option<Identity> {
+    /// The file's identity, for resuming; `None` if the source is not a regular file.
+    fn identity(&self) -> Option<FileIdentity> {
         None
     }
 }
@@ -82,77 +83,60 @@ impl Source for Box<dyn Source> {
         (**self).part_digest()
     }
 
-    fn again(&self) -> Result<Option<Box<dyn Source>>, SourceError> {
-        (**self).again()
+    fn reopen(&self) -> Result<Option<Box<dyn Source>>, SourceError> {
+        (**self).reopen()
     }
 
-    fn identity(&self) -> Option<Identity> {
+    fn identity(&self) -> Option<FileIdentity> {
         (**self).identity()
     }
-}
-
-/// What a file was when it was opened. One that was changed since has another time of modification, as far as
-/// the file system's clock tells; what it tells is not enough, and contents are compared besides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Device and inode.
-    pub device: u64,
-    /// See `device`.
-    pub inode: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Modification time: seconds since 1970.
-    pub mtime_s: i64,
-    /// Nanoseconds of that second.
-    pub mtime_ns: u32,
-    /// Permission bits: they are sealed with the file.
-    pub mode: u32,
 }
 
 /// Why a source gave nothing that can be stored.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// It could not be opened or read.
+    /// The source could not be opened or read.
     #[error("cannot read {}: {error}", path.display())]
     Read {
-        /// What.
+        /// Its path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
-    /// A directory.
+    /// The path is a directory.
     #[error("{} is a directory (tar c {} | zput --name {} -)", .0.display(), quoted(.0), archive(.0))]
     Directory(PathBuf),
-    /// It was rewritten or cut short. One that only grows is stored as it was at first.
+    /// The file was rewritten or truncated while it was read. A file that only grew is stored as it
+    /// was at first.
     #[error(
         "{} changed while it was read; nothing was stored (try again once nothing rewrites it, or put \
          a copy or a snapshot of it)",
         .0.display()
     )]
     Changed(PathBuf),
-    /// A pipe or a command ended without having given a byte.
+    /// A pipe or a command ended without a byte.
     #[error("{} gave no byte; nothing was stored (--allow-empty stores an empty blob)", .0.display())]
     Empty(PathBuf),
     /// The command could not be started.
     #[error("cannot run {}: {error}", command.to_string_lossy())]
     Start {
-        /// Which.
+        /// The command.
         command: OsString,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
-    /// The command ended in failure.
+    /// The command ended with a failure.
     #[error("{} failed with {status}; nothing was stored", command.to_string_lossy())]
     Failed {
-        /// Which.
+        /// The command.
         command: OsString,
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
     },
 }
 
 impl SourceError {
-    /// What could not be read: a path or a command.
+    /// The path or command that could not be read.
     #[must_use]
     pub fn subject(&self) -> &OsStr {
         match self {
@@ -185,12 +169,12 @@ impl Source for io::Cursor<Vec<u8>> {
     }
 
     fn attributes(&self) -> Attributes {
-        of_a_stream()
+        stream_attributes()
     }
 }
 
-/// A stream has no file's attributes: it is of now, and its user's alone.
-fn of_a_stream() -> Attributes {
+/// Attributes of a stream, which has none of its own: the current time, and mode 0600.
+fn stream_attributes() -> Attributes {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Attributes {
         mode: 0o600,
@@ -199,11 +183,11 @@ fn of_a_stream() -> Attributes {
     }
 }
 
-/// Whether there is something at `path` that could be opened and read, without opening it.
+/// Whether the file at `path` exists and can be read, without opening it.
 ///
 /// # Errors
 /// As of [`FileSource::open`].
-pub fn look(path: &Path) -> Result<(), SourceError> {
+pub fn check_readable(path: &Path) -> Result<(), SourceError> {
     let failed = |error| SourceError::Read { path: path.to_owned(), error };
     let metadata = path.metadata().map_err(failed)?;
     if metadata.is_dir() {
@@ -212,7 +196,7 @@ pub fn look(path: &Path) -> Result<(), SourceError> {
     accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).map_err(|error| failed(error.into()))
 }
 
-/// `path` as a word of a shell's command line.
+/// `path` quoted as a word of a shell command.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
@@ -223,7 +207,7 @@ fn quoted(path: &Path) -> String {
     format!("'{dash}{}'", text.replace('\'', "'\\''"))
 }
 
-/// A name for an archive of the directory at `path`.
+/// A blob name for an archive of the directory at `path`.
 fn archive(path: &Path) -> String {
     let name = path.file_name().and_then(|name| name.to_str()).map(|name| format!("{name}.tar"));
     let is_name = |name: &String| !name.starts_with('-') && BlobName::parse(name).is_ok();
@@ -237,7 +221,7 @@ fn archive(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    /// The parts of `source` up to the one that is short.
+    /// The parts of `source`, up to the first short one.
     pub(super) fn read_all(source: &mut dyn Source, part_size: usize) -> Vec<Vec<u8>> {
         let mut parts = Vec::new();
         let mut part = Vec::new();

@@ -1,13 +1,13 @@
-//! Stdin, stdout and stderr as this process was given them: closed is an error, and a descriptor that
-//! does not block is waited for.
+//! Stdin, stdout and stderr as this process inherited them: a closed one is an error, and a
+//! non-blocking one is waited for.
 //!
-//! Nothing that is read from or written to a closed one fails, for Rust's start-up opens `/dev/null` on
-//! it ([`zput_server::standard`]): bytes would be lost without a word.
+//! Rust's start-up opens `/dev/null` for a closed stream ([`zput_server::standard`]), so reads and
+//! writes would succeed and lose bytes silently.
 //!
-//! The mode `O_NONBLOCK` belongs to the open file, and whoever shares the file may set it: ssh, node
-//! and other event loops leave it on behind them. [`Stream`] then waits by poll(2) until the
-//! descriptor is ready, where the standard library would end with [`io::ErrorKind::WouldBlock`] and not
-//! say how much of a line it had written.
+//! `O_NONBLOCK` belongs to the open file, and every process that shares the file may set it: ssh,
+//! node and other event loops leave it set. [`BlockingStream`] waits by poll(2) until the
+//! descriptor is ready, where the standard library fails with [`io::ErrorKind::WouldBlock`] without
+//! telling how much it had written.
 
 use std::{
     fs::File,
@@ -18,45 +18,45 @@ use std::{
 use rustix::event::{PollFd, PollFlags, poll};
 use zput_server::standard;
 
-/// A descriptor that is read and written to the last byte, whether it blocks or not.
+/// A descriptor that is read and written completely, whether it blocks or not.
 #[derive(Debug)]
-pub struct Stream(File);
+pub struct BlockingStream(File);
 
 /// Stdin.
 ///
 /// # Errors
 /// When it is closed.
-pub fn stdin() -> io::Result<Stream> {
+pub fn stdin() -> io::Result<BlockingStream> {
     open(io::stdin())
 }
 
-/// Stdout. What is written goes to the descriptor at once.
+/// Stdout, without buffering.
 ///
 /// # Errors
 /// When it is closed.
-pub fn stdout() -> io::Result<Stream> {
+pub fn stdout() -> io::Result<BlockingStream> {
     open(io::stdout())
 }
 
-/// Stderr.
+/// Stderr, without buffering.
 ///
 /// # Errors
 /// When it is closed.
-pub fn stderr() -> io::Result<Stream> {
+pub fn stderr() -> io::Result<BlockingStream> {
     open(io::stderr())
 }
 
-fn open(stream: impl AsFd) -> io::Result<Stream> {
+fn open(stream: impl AsFd) -> io::Result<BlockingStream> {
     if standard::was_closed(stream.as_fd().as_raw_fd()) {
         return Err(io::Error::other("it is closed"));
     }
-    Ok(Stream(File::from(stream.as_fd().try_clone_to_owned()?)))
+    Ok(BlockingStream(File::from(stream.as_fd().try_clone_to_owned()?)))
 }
 
-impl Stream {
-    /// `file` as such a stream.
+impl BlockingStream {
+    /// A stream over `file`.
     #[must_use]
-    pub fn over(file: File) -> Self {
+    pub fn new(file: File) -> Self {
         Self(file)
     }
 
@@ -66,28 +66,28 @@ impl Stream {
         &self.0
     }
 
-    /// The open file itself.
+    /// Returns the open file.
     #[must_use]
     pub fn into_file(self) -> File {
         self.0
     }
 }
 
-impl AsFd for Stream {
+impl AsFd for BlockingStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl Read for Stream {
+impl Read for BlockingStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        patiently(&self.0, PollFlags::IN, || (&self.0).read(buffer))
+        retry_until_ready(&self.0, PollFlags::IN, || (&self.0).read(buffer))
     }
 }
 
-impl Write for Stream {
+impl Write for BlockingStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        patiently(&self.0, PollFlags::OUT, || (&self.0).write(bytes))
+        retry_until_ready(&self.0, PollFlags::OUT, || (&self.0).write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -95,8 +95,8 @@ impl Write for Stream {
     }
 }
 
-/// Does `act` until it does not end because the descriptor is not ready, or by a signal.
-pub(crate) fn patiently<T>(
+/// Repeats `act` while it fails because the descriptor is not ready or a signal arrived.
+pub(crate) fn retry_until_ready<T>(
     file: impl AsFd,
     ready: PollFlags,
     mut act: impl FnMut() -> io::Result<T>,
@@ -110,7 +110,7 @@ pub(crate) fn patiently<T>(
     }
 }
 
-/// Waits without limit, as a descriptor that blocks does. The end of the other side counts as ready.
+/// Waits without a time limit, as a blocking descriptor does. A closed peer counts as ready.
 fn wait(file: impl AsFd, ready: PollFlags) -> io::Result<()> {
     match poll(&mut [PollFd::new(&file, ready)], None) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// Both ends of a pipe, of which neither blocks.
+    /// Both ends of a pipe, non-blocking.
     fn impatient_pipe() -> (File, File) {
         let (reader, writer) = pipe().unwrap();
         let ends = [OwnedFd::from(reader), OwnedFd::from(writer)].map(File::from);
@@ -144,9 +144,9 @@ mod tests {
         let written: Vec<u8> = (0..most).map(|i: u32| i.to_be_bytes()[3]).collect();
         let expected = written.clone();
         thread::scope(|scope| {
-            scope.spawn(move || Stream::over(writer).write_all(&written).unwrap());
+            scope.spawn(move || BlockingStream::new(writer).write_all(&written).unwrap());
             let mut read = Vec::new();
-            Stream::over(reader).read_to_end(&mut read).unwrap();
+            BlockingStream::new(reader).read_to_end(&mut read).unwrap();
             assert!(read == expected, "{} of 1000000 bytes", read.len());
         });
     }
@@ -155,18 +155,18 @@ mod tests {
     fn a_reader_that_is_gone_is_an_error_and_no_wait() {
         let (reader, writer) = impatient_pipe();
         drop(reader);
-        let error = Stream::over(writer).write_all(b"x").unwrap_err();
+        let error = BlockingStream::new(writer).write_all(b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
-    /// A signal that came is no end, and says nothing of the bytes.
+    /// An interrupted call is repeated, since a signal does not mean that the stream has ended.
     #[test]
     fn what_a_signal_ends_is_done_again() {
         let (reader, _writer) = impatient_pipe();
         let mut answers =
             vec![Ok(7), Err(io::ErrorKind::Interrupted), Err(io::ErrorKind::Interrupted)];
         let act = || Ok(answers.pop().unwrap()?);
-        assert_eq!(patiently(&reader, PollFlags::IN, act).unwrap(), 7);
+        assert_eq!(retry_until_ready(&reader, PollFlags::IN, act).unwrap(), 7);
         assert!(answers.is_empty());
     }
 }

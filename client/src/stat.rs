@@ -1,4 +1,4 @@
-//! What is known of one blob, vouched for, without opening a part of it.
+//! Facts about one blob, authenticated without opening a part.
 
 use zput_common::{
     blob::metadata::Metadata,
@@ -10,50 +10,50 @@ use zput_common::{
 use crate::{
     client::Client,
     error::ClientError,
-    get::{Found, GetOptions, Wanted},
+    get::{BlobHead, GetOptions, HeadRequest},
 };
 
-/// What is known of a blob.
+/// Facts about a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// What the server knows it by.
+    /// The object key.
     pub key: ObjectKey,
-    /// Which version: when the server committed it, in ns since 1970.
+    /// The version: its commit time in ns since 1970.
     pub version: Version,
     /// The blob's generation.
     pub generation: u64,
-    /// Bytes of plaintext.
+    /// Length of the plaintext in bytes.
     pub length: u64,
-    /// Bytes of the stored object.
+    /// Length of the stored object in bytes.
     pub stored: u64,
-    /// What the file is, by its author's word.
+    /// Name, time and mode as the writer stated them.
     pub metadata: Metadata,
-    /// Who signed it.
+    /// The key that signed the blob; `None` if it is not signed.
     pub writer: Option<WriterPublicKey>,
-    /// How many recipients can open it.
+    /// Number of recipients that can open it.
     pub recipients: usize,
-    /// SHA-256 of the plaintext, where its writer noted it.
+    /// SHA-256 of the plaintext, if the writer stated it.
     pub sha256: Option<[u8; 32]>,
 }
 
 impl Client {
-    /// What is known of the blob called `name`. The range of `options` does not matter.
+    /// Fetches the facts about the blob called `name`. The range in `options` is ignored.
     ///
     /// # Errors
-    /// As a get would.
+    /// As of [`get`](Self::get), except for those of parts.
     pub fn stat(&mut self, name: &BlobName, options: &GetOptions) -> Result<Stat, ClientError> {
         let key = self.key_file().object_key(name);
-        let wanted = Wanted {
+        let request = HeadRequest {
             key: &key,
             version: options.version,
             allow_rollback: options.allow_rollback,
             body: false,
         };
-        let found = self.retrying(Some(name.as_str()), |client| {
-            let found = client.find(&wanted);
-            client.after(found)
+        let head = self.with_retries(Some(name.as_str()), |client| {
+            let head = client.fetch_head(&request);
+            client.drop_on_error(head)
         });
-        let Found { info, recipients, trusted, .. } = found?;
+        let BlobHead { info, recipients, trusted, .. } = head?;
         Ok(Stat {
             version: info.version,
             generation: trusted.seen().generation,

@@ -1,7 +1,7 @@
-//! What reaches a terminal, and what is read from one.
+//! Output to a terminal, and questions on one.
 //!
-//! Names, metadata and error texts come from others; on their way to a terminal everything that one
-//! would act upon is escaped. Prompts go to `/dev/tty` and nowhere else, so a script is never asked.
+//! Names, metadata and error texts come from other parties, so everything that a terminal would act
+//! upon is escaped. Prompts go only to `/dev/tty`, so a script is never asked.
 
 use std::{
     borrow::Cow,
@@ -32,8 +32,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Controls (Unicode category Cc), and the format characters that change the order of the text
-/// around them or take no room ("Trojan Source", CVE-2021-42574).
+/// Control characters (Unicode category Cc), and format characters that reorder the text around
+/// them or are invisible ("Trojan Source", CVE-2021-42574).
 fn acts_on_a_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -41,7 +41,7 @@ fn acts_on_a_terminal(c: char) -> bool {
             | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Whether `stream` is a terminal that can take back what it shows: a bar is drawn over and over.
+/// Whether `stream` is a terminal with a movable cursor, which a progress bar needs.
 #[must_use]
 pub fn has_cursor(stream: &impl IsTerminal) -> bool {
     stream.is_terminal()
@@ -54,19 +54,19 @@ pub fn can_ask() -> bool {
     OpenOptions::new().read(true).write(true).open("/dev/tty").is_ok()
 }
 
-/// Longest line that is taken, in bytes: a terminal gives no longer one (`termios(3)`).
+/// Longest line that is read, in bytes; a terminal's line is no longer (`termios(3)`).
 const LINE_MAX_BYTES: usize = 4096;
 
-/// Asks on `/dev/tty` for something that is not shown while it is typed. The echo is off before the
-/// question is there, so that not even the fastest typist is shown.
+/// Asks on `/dev/tty` for a line that is not echoed. The echo is turned off before the prompt
+/// appears, so that fast typing is not shown either.
 ///
 /// # Errors
-/// When there is no terminal, or it goes away.
+/// When there is no terminal, or it fails.
 pub fn ask_secret(prompt: &str) -> io::Result<Zeroizing<String>> {
     let terminal = Arc::new(OpenOptions::new().read(true).write(true).open("/dev/tty")?);
     let hidden = EchoGuard::hide(&terminal)?;
     (&*terminal).write_all(printable(prompt).as_bytes())?;
-    // Allocated at once, so that no copy of a secret is left behind by growing.
+    // Allocated at once, so that growing leaves no copy of the secret in memory.
     let mut byte = Zeroizing::new([0; 1]);
     let mut bytes = Zeroizing::new(Vec::with_capacity(LINE_MAX_BYTES));
     while bytes.len() < LINE_MAX_BYTES {
@@ -81,10 +81,10 @@ pub fn ask_secret(prompt: &str) -> io::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// Asks on `/dev/tty` for a line that is shown while it is typed.
+/// Asks on `/dev/tty` for a line, with echo.
 ///
 /// # Errors
-/// When there is no terminal, or it goes away.
+/// When there is no terminal, or it fails.
 pub fn ask(prompt: &str) -> io::Result<String> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     terminal.write_all(printable(prompt).as_bytes())?;
@@ -93,11 +93,11 @@ pub fn ask(prompt: &str) -> io::Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// Says something to the person that is asked.
+/// Prints a line on `/dev/tty`.
 ///
 /// # Errors
-/// When there is no terminal, or it goes away.
-pub fn tell(line: &str) -> io::Result<()> {
+/// When there is no terminal, or it fails.
+pub fn print_line(line: &str) -> io::Result<()> {
     let mut terminal = OpenOptions::new().write(true).open("/dev/tty")?;
     terminal.write_all(format!("{}\n", printable(line)).as_bytes())
 }

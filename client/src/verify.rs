@@ -1,4 +1,4 @@
-//! Whether a blob can be had: all of it is got and opened, and nothing is kept.
+//! Verification of a blob: all of it is fetched and opened, and nothing is kept.
 
 use sha2::{Digest as _, Sha256};
 use zput_common::{blob::open::Trusted, name::BlobName};
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl Client {
-    /// Gets the blob called `name` and verifies all of it, the SHA-256 that its writer noted as well. The range of
-    /// `options` does not matter.
+    /// Gets the blob called `name` and verifies all of it, including the SHA-256 that its writer
+    /// stated. The range in `options` is ignored.
     ///
     /// # Errors
     /// As of [`get`](Self::get), and [`ClientError::Sha256`].
@@ -23,7 +23,7 @@ impl Client {
         options: &GetOptions,
         progress: &dyn Progress,
     ) -> Result<GetReceipt, ClientError> {
-        let mut sink = Verifying { sha256: None };
+        let mut sink = VerifyingSink { sha256: None };
         let options = GetOptions { range: None, ..*options };
         let receipt = self.get(name, &options, &mut sink, progress)?;
         let found = sink.sha256.map(|hash| <[u8; 32]>::from(hash.finalize()));
@@ -31,12 +31,12 @@ impl Client {
     }
 }
 
-/// Takes plaintext and keeps nothing of it but, where its writer noted one, a hash.
-struct Verifying {
+/// Hashes the plaintext if the writer stated a SHA-256, and keeps nothing else.
+struct VerifyingSink {
     sha256: Option<Sha256>,
 }
 
-impl Sink for Verifying {
+impl Sink for VerifyingSink {
     fn begin(&mut self, blob: &Trusted) -> Result<u64, SinkError> {
         self.sha256 = blob.sha256().map(|_| Sha256::new());
         Ok(0)

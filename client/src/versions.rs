@@ -1,5 +1,5 @@
-//! The versions of one name: which was current at a moment, which is in the trash, and why there is
-//! none where one was asked for.
+//! The versions of one name: the version at a given time, the newest in the trash, and the reason
+//! why a version does not exist.
 
 use zput_common::{
     limits::PAGE_MAX_ENTRIES,
@@ -11,7 +11,7 @@ use crate::{
     calendar::{Moment, When},
     client::Client,
     error::ClientError,
-    list::Pages,
+    list::ListingLimits,
     notice::{Event, Notice},
 };
 
@@ -24,25 +24,26 @@ impl Client {
         let key = self.key_file().object_key(name);
         let mut all = Vec::new();
         let mut after = None;
-        let mut pages = Pages::default();
+        let mut limits = ListingLimits::default();
         loop {
             let request = Request::Versions { key: key.clone(), after, limit: PAGE_MAX_ENTRIES };
-            match self.ask_again(Some(name.as_str()), &request)? {
+            match self.call_with_retries(Some(name.as_str()), &request)? {
                 Response::Versions { versions, next, unreadable } => {
                     if unreadable > 0 {
                         let thing = Some(name.as_str());
-                        self.tell(&Notice { thing, event: Event::Unreadable(unreadable) });
+                        self.notify(&Notice { thing, event: Event::Unreadable(unreadable) });
                     }
-                    // Newest first: a page that does not go down would be asked for ever.
+                    // Versions are listed newest first; a page that does not descend would repeat
+                    // for ever.
                     if next.is_some() && after.is_some() && next >= after {
-                        return Err(self.leads_back());
+                        return Err(self.not_advancing());
                     }
-                    let news = versions.len();
+                    let new = versions.len();
                     all.extend(versions);
                     if next.is_none() {
                         return Ok(all);
                     }
-                    pages.turn(news)?;
+                    limits.count_page(new)?;
                     after = next;
                 }
                 _ => return Err(self.connection()?.unexpected("not the versions").into()),
@@ -50,11 +51,12 @@ impl Client {
         }
     }
 
-    /// Which version of `name` is meant: that one, or the newest that was committed at or before the
-    /// moment. One that lies in the trash now counts: a server does not say since when it does.
+    /// The version that `when` means: that number, or the newest version committed at or before
+    /// that time. A version in the trash counts, because the server does not state when it was
+    /// moved there.
     ///
     /// # Errors
-    /// When there was none yet, or the versions cannot be listed.
+    /// When there was no version yet, or the versions cannot be listed.
     pub fn version_at(&mut self, name: &BlobName, when: &When) -> Result<Version, ClientError> {
         let Moment { ns, text } = match when {
             When::Version(version) => return Ok(*version),
@@ -62,7 +64,7 @@ impl Client {
         };
         let all = match self.versions(name) {
             Ok(all) => all,
-            Err(error) => return Err(self.why_absent(name, None, error)),
+            Err(error) => return Err(self.explain_not_found(name, None, error)),
         };
         match all.iter().find(|info| info.version.0 <= *ns) {
             Some(info) => Ok(info.version),
@@ -73,14 +75,14 @@ impl Client {
         }
     }
 
-    /// The newest version of `name` that was removed.
+    /// The newest version of `name` in the trash.
     ///
     /// # Errors
     /// When there is none, or the versions cannot be listed.
     pub fn newest_removed(&mut self, name: &BlobName) -> Result<Version, ClientError> {
         let all = match self.versions(name) {
             Ok(all) => all,
-            Err(error) => return Err(self.why_absent(name, None, error)),
+            Err(error) => return Err(self.explain_not_found(name, None, error)),
         };
         match newest_in_trash(&all) {
             Some(version) => Ok(version),
@@ -88,16 +90,16 @@ impl Client {
         }
     }
 
-    /// `error`, or what is known beyond it where it says that there is no such blob or version: that
-    /// it was removed, which versions there are, which name is meant. A device that may not list
-    /// hears no more than `error`.
-    pub fn why_absent(
+    /// Explains an `error` that says that a blob or version does not exist: it was removed, which
+    /// versions exist, or which similar name exists. Returns other errors unchanged, and `error`
+    /// itself for a device that may not list.
+    pub fn explain_not_found(
         &mut self,
         name: &BlobName,
         asked: Option<Version>,
         error: ClientError,
     ) -> ClientError {
-        if !error.is_absent() {
+        if !error.is_not_found() {
             return error;
         }
         match self.versions(name) {
@@ -108,7 +110,7 @@ impl Client {
                 (None, _, Some(removed)) => ClientError::Removed(removed),
                 _ => error,
             },
-            Err(other) if other.is_absent() => match self.name_like(name) {
+            Err(other) if other.is_not_found() => match self.similar_name(name) {
                 Some(near) => ClientError::NotFound { near },
                 None => error,
             },
@@ -116,8 +118,8 @@ impl Client {
         }
     }
 
-    /// A name that is there and may be meant by `name`, among the first few that the server lists.
-    fn name_like(&mut self, name: &BlobName) -> Option<String> {
+    /// A similar name that exists, among the first few that the server lists.
+    fn similar_name(&mut self, name: &BlobName) -> Option<String> {
         let names = self.known_names()?;
         nearest(name.as_str(), names).map(str::to_owned)
     }
@@ -128,12 +130,12 @@ fn newest_in_trash(versions: &[VersionInfo]) -> Option<Version> {
     versions.iter().find(is_removed).map(|info| info.version)
 }
 
-/// The one of `names` that `name` was most likely meant to be: the same last component, or few typing
-/// errors away.
+/// The entry of `names` that `name` was most likely meant to be: the same last component, or few
+/// typing errors away.
 fn nearest<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
     let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     let same_file = names.iter().find(|other| last(other) == last(name));
-    // Of a short name nearly every other one is a few characters away.
+    // Nearly all short names are only a few characters apart.
     let most = (name.chars().count() / 4).min(3);
     let close = names
         .iter()
@@ -143,8 +145,8 @@ fn nearest<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
     close.map(|(_, other)| other).or(same_file).map(String::as_str)
 }
 
-/// Characters to insert, remove or replace, and neighbours to swap, until `a` is `b` (optimal string
-/// alignment). Names have at most 1,024 bytes.
+/// Edit distance of `a` and `b`: characters to insert, remove or replace, and neighbours to swap
+/// (optimal string alignment). Names have at most 1,024 bytes.
 fn typing_errors(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut before: Vec<usize> = Vec::new();
@@ -171,13 +173,13 @@ mod tests {
     #[test]
     fn a_slip_leads_to_the_name_that_was_meant() {
         let names = ["secret.bin", "plans/a.pdf", "b"].map(str::to_owned);
-        let meant = |name| nearest(name, &names);
-        assert_eq!(meant("secrt.bin"), Some("secret.bin"));
-        assert_eq!(meant("sercet.bin"), Some("secret.bin"));
-        assert_eq!(meant("a.pdf"), Some("plans/a.pdf"));
-        assert_eq!(meant("plans/b.pdf"), Some("plans/a.pdf"));
-        assert_eq!(meant("nothing like it"), None);
-        assert_eq!(meant("c"), None);
+        let selected = |name| nearest(name, &names);
+        assert_eq!(selected("secrt.bin"), Some("secret.bin"));
+        assert_eq!(selected("sercet.bin"), Some("secret.bin"));
+        assert_eq!(selected("a.pdf"), Some("plans/a.pdf"));
+        assert_eq!(selected("plans/b.pdf"), Some("plans/a.pdf"));
+        assert_eq!(selected("nothing like it"), None);
+        assert_eq!(selected("c"), None);
     }
 
     #[test]

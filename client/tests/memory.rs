@@ -1,4 +1,5 @@
-//! A program that runs out of memory. Alone in its file: the allocator is the whole program's.
+//! A program that runs out of memory. The only test program in its file, because the allocator is
+//! the whole program's.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -17,32 +18,32 @@ use std::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use zput_client::{
     cleanup::{self, ChildGuard, FileGuard},
-    throwaway,
+    ephemeral_state,
 };
 use zput_server::memory::{self, Allocator};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator("zput");
 
-/// Says to a second run of this program what it is to do, and where.
+/// Tells a second run of this program what to do, and where.
 const ROLE: &str = "ZPUT_TEST_ROLE";
 const DIRECTORY: &str = "ZPUT_TEST_DIRECTORY";
 
-/// Addresses that the program has when it is in the midst of its work.
+/// Address space that is left when the limit is set, in bytes.
 const LEFT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Between two looks.
+/// Interval between two checks.
 const MOMENT: Duration = Duration::from_millis(10);
 
 const SENTENCE: &str = "zput: not enough memory (raise its limit: ulimit -v, LimitAS=)\n";
 
-/// Runs the test `name` again, as a program in `directory` that does what `role` says.
+/// Runs the test `name` again, as a program in `directory` that acts as `role`.
 fn run(name: &str, role: &str, directory: &Path) -> Output {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture", "--test-threads", "1"]);
     command.env(ROLE, role).env(DIRECTORY, directory).env("TMPDIR", directory);
     let mut program = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It says less than a pipe holds.
+    // It prints less than a pipe holds.
     let ended = iter::repeat_with(|| {
         thread::sleep(MOMENT);
         program.try_wait().unwrap().is_some()
@@ -54,14 +55,14 @@ fn run(name: &str, role: &str, directory: &Path) -> Output {
     program.wait_with_output().unwrap()
 }
 
-/// The role and the directory, where this is that program.
+/// The role and the directory, if this is that program.
 fn role() -> Option<(String, String)> {
     Some((env::var(ROLE).ok()?, env::var(DIRECTORY).ok()?))
 }
 
-/// From now on there is no more than this, and what comes next.
+/// Limits the address space to its current size plus [`LEFT_BYTES`].
 fn limit() {
-    // proc(5): pages of 4 KiB or more; the first figure is all of the address space.
+    // proc(5): pages of 4 KiB or more; the first number is the whole address space.
     let statm = fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
     let size = pages * rustix::param::page_size() as u64 + LEFT_BYTES;
@@ -70,7 +71,7 @@ fn limit() {
     memory::begin();
 }
 
-/// Keeps what it takes, in small pieces.
+/// Allocates in small pieces and keeps them.
 fn use_up() -> ! {
     for _ in 0..4_000_000 {
         let _kept: &mut [u8] = black_box(vec![1_u8; 100].leak());
@@ -78,14 +79,14 @@ fn use_up() -> ! {
     panic!("400 MB had room in 64 MiB")
 }
 
-/// In the midst of something: a file, one that is kept, a child, state that goes.
+/// Work in progress: a file, one that is kept, a child process, ephemeral state.
 fn work(directory: &Path, then: impl FnOnce()) -> ! {
-    cleanup::on_signals("zput").unwrap();
-    throwaway::begin().unwrap();
-    let (file, _guard) = FileGuard::make(directory).unwrap();
-    let (_kept, kept) = FileGuard::make(directory).unwrap();
+    cleanup::watch_signals("zput").unwrap();
+    ephemeral_state::create().unwrap();
+    let (file, _guard) = FileGuard::create(directory).unwrap();
+    let (_kept, kept) = FileGuard::create(directory).unwrap();
     kept.keep(Some("zput: something stays".to_owned()));
-    // What it has started says its number, and has none of this program's outputs.
+    // The process that it starts prints its id and inherits none of this program's outputs.
     let script = "exec >&- 2>&-; sleep 1000 & echo $! > started.new; mv started.new started; wait";
     let mut shell = Command::new("sh");
     shell.args(["-c", script]).current_dir(directory);
@@ -108,23 +109,23 @@ fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).unwrap()
 }
 
-/// Whatever it was in the midst of, wherever memory is short: it ends as by a signal, with exit code 1.
+/// Whatever the program was doing when memory ran out, it ends as by a signal, with exit code 1.
 #[test]
 fn want_of_memory_ends_a_program_in_order() {
     if let Some((role, directory)) = role() {
         work(directory.as_ref(), || match role.as_str() {
             "small" => use_up(),
-            // More than there ever is, for somebody who does not expect that there is none.
+            // More than there ever is, allocated by code that does not expect failure.
             "large" => drop(black_box(vec![1_u8; 1 << 40])),
             "threads" => thread::scope(|scope| {
                 let users = [(); 3].map(|()| scope.spawn(|| use_up()));
                 users.into_iter().for_each(|user| drop(user.join()));
             }),
-            // Mostly within the lock that the end takes.
+            // Mostly while the lock of the cleanup is held.
             "files" => thread::scope(|scope| {
                 let _user = scope.spawn(|| use_up());
                 loop {
-                    drop(FileGuard::make(directory.as_ref()).unwrap());
+                    drop(FileGuard::create(directory.as_ref()).unwrap());
                 }
             }),
             role => panic!("{role} is no role"),
@@ -143,7 +144,7 @@ fn want_of_memory_ends_a_program_in_order() {
         assert_eq!(stderr, format!("{SENTENCE}zput: something stays\n"), "{role}");
         let started = fs::read_to_string(directory.join("started")).unwrap();
         let stat = format!("/proc/{}/stat", started.trim());
-        // Its parent is gone: whoever reaps it may take a while.
+        // The parent is gone, and init may take a while to reap it.
         let is_gone = iter::repeat_with(|| {
             thread::sleep(MOMENT);
             fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
@@ -156,7 +157,7 @@ fn want_of_memory_ends_a_program_in_order() {
     }
 }
 
-/// Before there is a thread to end it, there is nothing to remove either.
+/// Before there is a thread to end it, there is nothing to remove.
 #[test]
 fn want_of_memory_at_the_start_is_a_sentence() {
     if role().is_some() {
@@ -168,7 +169,7 @@ fn want_of_memory_at_the_start_is_a_sentence() {
     assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(1), SENTENCE));
 }
 
-/// A buffer that may fail does, and the program goes on.
+/// A fallible buffer fails, and the program continues.
 #[test]
 fn want_of_memory_for_a_buffer_is_an_error() {
     let mut buffer = vec![7_u8; 3];
@@ -178,7 +179,7 @@ fn want_of_memory_for_a_buffer_is_an_error() {
     assert!(memory::has_room(1 << 20));
 }
 
-/// A thread is refused while there is room for its stack, and not yet for what it begins with.
+/// A thread is refused although its stack would fit, if nothing is left for its first allocations.
 #[test]
 fn want_of_memory_for_a_thread_is_an_error() {
     if role().is_some() {
@@ -190,7 +191,7 @@ fn want_of_memory_for_a_thread_is_an_error() {
                 Err(error) => break error,
             }
         };
-        // Each takes 2 MiB, and 6 were there when the last one began.
+        // Each takes 2 MiB, and 6 MiB were free when the last one started.
         println!("{} threads: {refused}; {}", threads.len(), memory::has_room(2 << 20));
         std::process::exit(0);
     }

@@ -1,16 +1,17 @@
-//! A child and all that it has started, as proc(5) tells of them: `sh -c 'dump | gzip'` is three processes.
+//! A child process with its descendants, found through proc(5): `sh -c 'dump | gzip'` is three
+//! processes.
 //!
-//! Without `/proc` only the child itself is known. A daemon that has left its parent is not found, and means
-//! to go on.
+//! Without `/proc` only the child itself is known. A daemon that has left its parent is not found;
+//! it is meant to continue.
 
 use std::{collections::BTreeSet, fs};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// How often the processes are looked at: each look finds what was started since the one before.
-const LOOKS: usize = 3;
+/// Number of scans: each finds processes that were started since the one before.
+const SCANS: usize = 3;
 
-/// A process as `/proc/PID/stat` has it.
+/// A process as `/proc/PID/stat` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
@@ -18,36 +19,36 @@ struct Process {
     group: i32,
 }
 
-/// Asks the child `pid`, what it has started, and the process groups that they lead, to end.
-pub(super) fn end(pid: Pid) {
+/// Asks the child `pid`, its descendants, and the process groups that they lead, to end.
+pub(super) fn terminate(pid: Pid) {
     let mut ended = BTreeSet::new();
-    for _ in 0..LOOKS {
-        let processes = running();
-        let family = family(pid.as_raw_pid(), &processes);
-        let news: Vec<i32> = family.difference(&ended).copied().collect();
-        for pid in &news {
-            let leads = processes.iter().any(|process| process.group == *pid);
-            signal(*pid, leads);
+    for _ in 0..SCANS {
+        let processes = running_processes();
+        let tree = descendants(pid.as_raw_pid(), &processes);
+        let new: Vec<i32> = tree.difference(&ended).copied().collect();
+        for pid in &new {
+            let leads_group = processes.iter().any(|process| process.group == *pid);
+            signal(*pid, leads_group);
         }
-        if news.is_empty() {
+        if new.is_empty() {
             return;
         }
-        ended.extend(news);
+        ended.extend(new);
     }
 }
 
-/// SIGTERM; and SIGCONT, without which one that was stopped would not hear of it.
-fn signal(pid: i32, leads: bool) {
+/// Sends SIGTERM, and SIGCONT so that a stopped process receives it.
+fn signal(pid: i32, leads_group: bool) {
     let Some(pid) = Pid::from_raw(pid) else { return };
     for signal in [Signal::TERM, Signal::CONT] {
-        // One that has ended already is what was wanted.
+        // A process that has exited already needs no signal.
         let _ended =
-            if leads { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
+            if leads_group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
     }
 }
 
 /// `first` and its descendants.
-fn family(first: i32, processes: &[Process]) -> BTreeSet<i32> {
+fn descendants(first: i32, processes: &[Process]) -> BTreeSet<i32> {
     let mut family = BTreeSet::from([first]);
     loop {
         let before = family.len();
@@ -62,7 +63,7 @@ fn family(first: i32, processes: &[Process]) -> BTreeSet<i32> {
     }
 }
 
-fn running() -> Vec<Process> {
+fn running_processes() -> Vec<Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let stats = entries.filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
@@ -71,7 +72,7 @@ fn running() -> Vec<Process> {
     stats.collect()
 }
 
-/// proc_pid_stat(5): `PID (COMMAND) STATE PPID PGRP …`; a command may have any bytes in its name.
+/// proc_pid_stat(5): `PID (COMMAND) STATE PPID PGRP …`; the command may contain any bytes.
 fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
     let behind = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let fields = str::from_utf8(stat.get(behind..)?).ok()?;
@@ -96,13 +97,13 @@ mod tests {
     fn a_family_is_found_whatever_the_order_of_its_numbers() {
         let process = |pid, parent| Process { pid, parent, group: 1 };
         let processes = [process(2, 9), process(3, 2), process(9, 4), process(5, 1)];
-        assert_eq!(family(9, &processes), BTreeSet::from([2, 3, 9]));
-        assert_eq!(family(8, &processes), BTreeSet::from([8]));
+        assert_eq!(descendants(9, &processes), BTreeSet::from([2, 3, 9]));
+        assert_eq!(descendants(8, &processes), BTreeSet::from([8]));
     }
 
     #[test]
     fn this_process_is_among_those_that_run() {
         let pid = std::process::id().cast_signed();
-        assert!(running().iter().any(|process| process.pid == pid));
+        assert!(running_processes().iter().any(|process| process.pid == pid));
     }
 }

@@ -1,7 +1,7 @@
-//! Where a command speaks: data on stdout, everything else on stderr.
+//! Output of a command: data on stdout, everything else on stderr.
 //!
-//! A name goes into a pipe as it is, so that what one command prints, another takes; no name has a
-//! control character, so a line is a name. Only for a terminal is escaped what a terminal would act
+//! A name is written to a pipe unchanged, so that other commands can read it; names have no control
+//! characters, so a line is a name. Only for a terminal is everything escaped that it would act
 //! upon.
 
 use std::{
@@ -18,98 +18,98 @@ use crate::{
     ClientError,
     keystore::KeyPath,
     progress::{self, Bar, Progress, Silent},
-    sink::Shortfall,
+    sink::AttributeWarning,
     standard_streams,
     terminal::{has_cursor, printable},
 };
 
-/// How much a command says beside its data.
+/// How much a command prints beside its data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Voice {
+pub enum Verbosity {
     /// Errors and warnings.
     Quiet,
-    /// Notes too; on a terminal also progress, and a line for what succeeded.
+    /// Notes too; on a terminal also progress, and a line for each success.
     #[default]
     Normal,
-    /// A line for each step and each success, on whatever stderr is.
+    /// Also each step and each success, whatever stderr is.
     Verbose,
 }
 
-/// Where a command speaks.
+/// The output of a command.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
     name: &'static str,
-    voice: Voice,
+    verbosity: Verbosity,
     json: bool,
-    begun: Instant,
+    started: Instant,
 }
 
 impl Console {
-    pub(super) fn new(name: &'static str, voice: Voice, json: bool) -> Self {
-        Self { name, voice, json, begun: Instant::now() }
+    pub(super) fn new(name: &'static str, verbosity: Verbosity, json: bool) -> Self {
+        Self { name, verbosity, json, started: Instant::now() }
     }
 
-    /// A note on stderr, for whoever did not ask for quiet.
-    pub(crate) fn tell(&self, what: &dyn fmt::Display) {
-        if self.voice != Voice::Quiet {
+    /// Prints a note to stderr, unless `--quiet` was given.
+    pub(crate) fn note(&self, what: &dyn fmt::Display) {
+        if self.verbosity != Verbosity::Quiet {
             self.warn(what);
         }
     }
 
-    /// A line on stderr that is never left out.
+    /// Prints a line to stderr, always.
     pub(crate) fn warn(&self, what: &dyn fmt::Display) {
-        // There is nobody left to be told that stderr is gone.
-        let _told = progress::aside(|| to_stderr(&format!("{}\n", self.line(what))));
+        // If stderr is gone, nothing else could report it.
+        let _unwritable = progress::suspend_bar(|| to_stderr(&format!("{}\n", self.line(what))));
     }
 
-    /// A step on the way, for whoever asked by `--verbose`.
-    pub(crate) fn detail(&self, what: &dyn fmt::Display) {
-        if self.voice == Voice::Verbose {
+    /// Prints a step to stderr, if `--verbose` was given.
+    pub(crate) fn verbose(&self, what: &dyn fmt::Display) {
+        if self.verbosity == Verbosity::Verbose {
             self.warn(what);
         }
     }
 
-    /// That something succeeded: for a person in front, and for whoever asked.
-    pub(crate) fn done(&self, what: &dyn fmt::Display) {
-        let is_seen = match self.voice {
-            Voice::Quiet => false,
-            Voice::Normal => io::stderr().is_terminal() && !self.json,
-            Voice::Verbose => true,
+    /// Reports a success: on a terminal, or with `--verbose`.
+    pub(crate) fn success(&self, what: &dyn fmt::Display) {
+        let is_seen = match self.verbosity {
+            Verbosity::Quiet => false,
+            Verbosity::Normal => io::stderr().is_terminal() && !self.json,
+            Verbosity::Verbose => true,
         };
         if is_seen {
-            let ms = self.begun.elapsed().as_millis();
+            let ms = self.started.elapsed().as_millis();
             let line = format!("{what}  {}\n", duration(ms));
-            let _told = progress::aside(|| to_stderr(&line));
+            let _unwritable = progress::suspend_bar(|| to_stderr(&line));
         }
     }
 
-    /// The line that tells it.
+    /// The line for stderr, which begins with the command's name.
     pub(crate) fn line(&self, what: &dyn fmt::Display) -> String {
         format!("{}: {what}", self.name)
     }
 
-    /// Something failed.
-    pub(super) fn fail(&self, failure: &Failure) {
+    /// Reports a failure to stderr, and with `--json` to stdout.
+    pub(super) fn report_failure(&self, failure: &Failure) {
         self.warn(failure);
-        if self.json && !failure.is_told() {
-            // Stdout that is gone is told of by what follows, or by nobody.
-            let _told = self.print_json(&failure.json());
+        if self.json && !failure.is_reported() {
+            // If stdout is gone, the next write reports it.
+            let _unwritable = self.print_json(&failure.json());
         }
     }
 
-    /// That there is a new key file, and what to do with it.
-    pub(crate) fn tell_made(&self, key_file: &KeyPath) {
-        self.tell(&format_args!("made a key file: {}", key_file.path.display()));
-        self.tell(&"back it up: what is sealed to a key that is lost stays sealed");
+    /// Reports a new key file, and that it has to be backed up.
+    pub(crate) fn note_created_key_file(&self, key_file: &KeyPath) {
+        self.note(&format_args!("made a key file: {}", key_file.path.display()));
+        self.note(&"back it up: what is sealed to a key that is lost stays sealed");
     }
 
-    /// A line of data on stdout.
+    /// Prints a line of data to stdout.
     pub(crate) fn print(&self, line: &dyn fmt::Display) -> Result<(), ClientError> {
-        self.print_behind(line, "\n")
+        self.print_with_end(line, "\n")
     }
 
-    /// Data on stdout, with `end` behind it.
-    pub(crate) fn print_behind(
+    /// Prints data and `end` to stdout.
+    pub(crate) fn print_with_end(
         &self,
         data: &dyn fmt::Display,
         end: &str,
@@ -120,56 +120,56 @@ impl Console {
             .map_err(ClientError::Stdout)
     }
 
-    /// What could not be set on a file that is there.
-    pub(crate) fn tell_shortfalls(&self, shortfalls: &[Shortfall]) {
-        for shortfall in shortfalls {
-            self.warn(&format_args!("warning: {}", printable(&shortfall.to_string())));
+    /// Warns of attributes that could not be set on a complete file.
+    pub(crate) fn warn_attributes(&self, warnings: &[AttributeWarning]) {
+        for warning in warnings {
+            self.warn(&format_args!("warning: {}", printable(&warning.to_string())));
         }
     }
 
-    /// A name as stdout takes it.
-    pub(crate) fn shown<'a>(&self, name: &'a str) -> Cow<'a, str> {
+    /// A name as it is printed on stdout: escaped on a terminal.
+    pub(crate) fn escape_for_stdout<'a>(&self, name: &'a str) -> Cow<'a, str> {
         if self.is_on_terminal() { printable(name) } else { Cow::Borrowed(name) }
     }
 
-    /// Whether a person reads stdout.
+    /// Whether stdout is a terminal.
     pub(crate) fn is_on_terminal(&self) -> bool {
         io::stdout().is_terminal()
     }
 
-    /// An object of JSON, on a line of its own.
+    /// Prints a JSON object on a line of its own.
     pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), ClientError> {
         self.print(&Self::json_text(value)?)
     }
 
-    /// The text of such an object.
+    /// The text of a JSON object.
     pub(crate) fn json_text(value: &impl Serialize) -> Result<String, ClientError> {
         serde_json::to_string(value)
             .map_err(|error| local("cannot write JSON", io::Error::other(error)))
     }
 
-    /// Progress on the terminal, if stderr is one that a bar can be drawn on.
+    /// A progress bar if stderr is a terminal that can show one; otherwise none.
     pub(crate) fn progress(&self, label: &str) -> Box<dyn Progress> {
-        if self.voice == Voice::Quiet || !has_cursor(&io::stderr()) {
+        if self.verbosity == Verbosity::Quiet || !has_cursor(&io::stderr()) {
             return Box::new(Silent);
         }
         Box::new(Bar::on_stderr(&printable(label)))
     }
 
-    /// Does something with each of `things`; a failure of one does not keep the others from it.
-    pub(crate) fn each<T>(
+    /// Runs `act` for each of `things`. A failure does not stop the others.
+    pub(crate) fn for_each<T>(
         &self,
         things: Vec<T>,
         mut act: impl FnMut(T) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut tally = Tally::of(things.len());
+        let mut summary = Summary::new(things.len());
         for thing in things {
-            tally.note(act(thing), self);
-            if tally.is_unread() {
+            summary.record(act(thing), self);
+            if summary.is_reader_gone() {
                 break;
             }
         }
-        tally.end()
+        summary.finish()
     }
 }
 
@@ -186,46 +186,46 @@ fn duration(ms: u128) -> String {
     }
 }
 
-/// How several things have ended.
+/// Counts the results of several operations.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct Summary {
     all: usize,
     failed: usize,
-    /// Of a single thing: nobody has been told yet.
+    /// The failure of the only operation, which was not reported yet.
     failure: Option<Failure>,
-    /// The reader of stdout is gone. What is to be done is done all the same, and quietly.
-    unread: Option<Failure>,
+    /// Set once the reader of stdout is gone. The remaining operations run without output.
+    reader_gone: Option<Failure>,
 }
 
-impl Tally {
-    pub(crate) fn of(all: usize) -> Self {
-        Self { all, failed: 0, failure: None, unread: None }
+impl Summary {
+    pub(crate) fn new(all: usize) -> Self {
+        Self { all, failed: 0, failure: None, reader_gone: None }
     }
 
-    /// One has ended.
-    pub(crate) fn note(&mut self, ended: Result<(), Failure>, console: &Console) {
+    /// Records the result of an operation; reports a failure if there are several operations.
+    pub(crate) fn record(&mut self, ended: Result<(), Failure>, console: &Console) {
         let Err(failure) = ended else { return };
-        if failure.is_unread() {
-            self.unread = Some(failure);
+        if failure.is_reader_gone() {
+            self.reader_gone = Some(failure);
             return;
         }
         self.failed += 1;
         if self.all == 1 {
             self.failure = Some(failure);
         } else {
-            console.fail(&failure);
+            console.report_failure(&failure);
         }
     }
 
     /// Whether the reader of stdout is gone.
-    fn is_unread(&self) -> bool {
-        self.unread.is_some()
+    fn is_reader_gone(&self) -> bool {
+        self.reader_gone.is_some()
     }
 
-    /// All have.
-    pub(crate) fn end(self) -> Result<(), Failure> {
-        let Self { all, failed, failure, unread } = self;
-        match failure.or(unread.filter(|_| failed == 0)) {
+    /// The result of all operations.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        let Self { all, failed, failure, reader_gone } = self;
+        match failure.or(reader_gone.filter(|_| failed == 0)) {
             Some(failure) => Err(failure),
             None if failed == 0 => Ok(()),
             None => Err(ClientError::Several { failed, all }.into()),

@@ -1,4 +1,4 @@
-//! How a command says that it failed: a line on stderr, an object of JSON, an exit code.
+//! A command's failure: a line on stderr, a JSON object, and an exit code.
 
 use std::{borrow::Cow, fmt};
 
@@ -6,46 +6,46 @@ use serde::Serialize;
 
 use crate::{ClientError, ExitCode, error::split_hint, terminal::printable};
 
-/// Why a command failed, and at what.
+/// Why a command failed, and on what.
 #[derive(Debug)]
 pub struct Failure {
-    /// The name, file or version it failed at.
-    thing: Option<String>,
+    /// The name, file or version that the command failed on.
+    subject: Option<String>,
     error: ClientError,
 }
 
 impl Failure {
-    /// What the command's exit code says of it.
+    /// The exit code of the command.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         self.error.exit_code()
     }
 
-    /// Whether nothing was there that a pattern or a prefix could have meant.
+    /// Whether a pattern or prefix matched nothing.
     pub(super) const fn is_no_match(&self) -> bool {
         matches!(self.error, ClientError::NoMatch(_))
     }
 
-    /// Whether stdout, or a pipe, has no reader any more.
-    pub(super) fn is_unread(&self) -> bool {
-        self.exit_code() == ExitCode::Unread
+    /// Whether the reader of stdout or of a pipe is gone.
+    pub(super) fn is_reader_gone(&self) -> bool {
+        self.exit_code() == ExitCode::ReaderGone
     }
 
-    /// Whether each part of it was told of already.
-    pub(super) const fn is_told(&self) -> bool {
+    /// Whether every part of it was reported before.
+    pub(super) const fn is_reported(&self) -> bool {
         matches!(self.error, ClientError::Several { .. })
     }
 
-    /// What it failed at. An error of a source names it in its text already.
+    /// What it failed on. The text of a source's error names that already.
     fn name(&self) -> Option<Cow<'_, str>> {
-        match (&self.thing, &self.error) {
-            (Some(thing), _) => Some(Cow::Borrowed(thing)),
+        match (&self.subject, &self.error) {
+            (Some(subject), _) => Some(Cow::Borrowed(subject)),
             (None, ClientError::Source(error)) => Some(error.subject().to_string_lossy()),
             (None, _) => None,
         }
     }
 
-    /// The object that `--json` prints of it.
+    /// The object that `--json` prints.
     pub(super) fn json(&self) -> ErrorLine<'_> {
         let text = self.error.to_string();
         let (text, hint) = split_hint(&text);
@@ -62,9 +62,9 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.thing.as_deref() {
+        match self.subject.as_deref() {
             Some("") => f.write_str("'': ")?,
-            Some(thing) => write!(f, "{}: ", printable(thing))?,
+            Some(subject) => write!(f, "{}: ", printable(subject))?,
             None => {}
         }
         write!(f, "{}", printable(&self.error.to_string()))
@@ -73,22 +73,22 @@ impl fmt::Display for Failure {
 
 impl<E: Into<ClientError>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { thing: None, error: error.into() }
+        Self { subject: None, error: error.into() }
     }
 }
 
-/// Names the thing that an operation failed at.
-pub(crate) trait At<T> {
-    fn at(self, thing: impl fmt::Display) -> Result<T, Failure>;
+/// Adds to an error what the operation failed on.
+pub(crate) trait Context<T> {
+    fn context(self, subject: impl fmt::Display) -> Result<T, Failure>;
 }
 
-impl<T, E: Into<ClientError>> At<T> for Result<T, E> {
-    fn at(self, thing: impl fmt::Display) -> Result<T, Failure> {
-        self.map_err(|error| Failure { thing: Some(thing.to_string()), error: error.into() })
+impl<T, E: Into<ClientError>> Context<T> for Result<T, E> {
+    fn context(self, subject: impl fmt::Display) -> Result<T, Failure> {
+        self.map_err(|error| Failure { subject: Some(subject.to_string()), error: error.into() })
     }
 }
 
-/// A failure as an object of JSON (docs/JSON.md).
+/// A failure as a JSON object (docs/JSON.md).
 #[derive(Serialize)]
 pub(super) struct ErrorLine<'a> {
     error: ErrorObject<'a>,
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_failure_has_a_code_an_exit_code_a_text_and_a_hint() {
-        let failure: Result<(), Failure> = Err(ClientError::NoRemote).at("k");
+        let failure: Result<(), Failure> = Err(ClientError::NoRemote).context("k");
         assert_eq!(
             json(&failure.unwrap_err()),
             "{\"error\":{\"code\":\"key\",\"exit\":7,\"text\":\"the key file names no server\",\

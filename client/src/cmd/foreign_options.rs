@@ -1,7 +1,7 @@
-//! Options that other tools of this kind have, and what does the same here.
+//! Options of similar tools that do not exist here, and what to use instead.
 
-/// What to do instead of `option`, as people who know `ls`, `rm`, `cp`, `curl` or `rclone` type it.
-pub(super) fn instead_of(command: &str, option: &str) -> Option<&'static str> {
+/// The replacement for `option`, which users of `ls`, `rm`, `cp`, `curl` or `rclone` may type.
+pub(super) fn suggestion(command: &str, option: &str) -> Option<&'static str> {
     let option = option.split(['=', ' ']).next().unwrap_or(option);
     Some(match (command, option) {
         ("zput", "-r" | "-R" | "--recursive" | "-a" | "--archive") => {
@@ -54,9 +54,9 @@ mod tests {
         for command in ["zput", "zget", "zls", "zstat", "zrm", "zrestore", "zseal", "zopen", "zkey"]
         {
             for option in ["-r", "-n", "-f", "-H", "-s", "--recursive"] {
-                assert!(instead_of(command, option).is_some(), "{command} {option}");
+                assert!(suggestion(command, option).is_some(), "{command} {option}");
             }
-            assert_eq!(instead_of(command, "--frobnicate"), None);
+            assert_eq!(suggestion(command, "--frobnicate"), None);
         }
     }
 }

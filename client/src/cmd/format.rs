@@ -1,11 +1,11 @@
-//! Sizes, permissions and versions, as people and as scripts read them.
+//! Sizes, permissions and versions as text, for people and scripts.
 
 pub(crate) use crate::{
     calendar::{local_version_time, precise_time, time, version_time},
     sizes::size,
 };
 
-/// Versions and generations do not fit the numbers of every JSON reader.
+/// Versions and generations as text: they exceed the exact numbers of some JSON readers.
 pub(crate) fn number(value: u64) -> String {
     value.to_string()
 }
@@ -15,7 +15,7 @@ pub(crate) fn octal(mode: u32) -> String {
     format!("{:04o}", mode & 0o777)
 }
 
-/// `rwxr-xr-x`.
+/// Permission bits as `ls` shows them: `rwxr-xr-x`.
 pub(crate) fn permissions(mode: u32) -> String {
     (0..9)
         .rev()

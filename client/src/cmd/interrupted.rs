@@ -1,45 +1,45 @@
-//! What is said of a put that a signal ends, and that the same command goes on with.
+//! The message about a put that a signal ends and that a later command can resume.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::{cleanup::WordsGuard, progress::Progress, put::PART_BYTES};
+use crate::{cleanup::ExitMessageGuard, progress::Progress, put::PART_BYTES};
 
-/// How far a transfer is, for its last words.
+/// The position of a transfer, for the message.
 #[derive(Debug, Default)]
-struct Counts {
-    /// Bytes; 0 where it is not known.
+struct Position {
+    /// Length in bytes; 0 if it is unknown.
     total: AtomicU64,
     done: AtomicU64,
 }
 
-/// A progress that counts beside another one.
-pub(super) struct Watched<'a> {
+/// Forwards progress to another one, and prints a message if a signal ends the process.
+pub(super) struct InterruptMessage<'a> {
     shown: &'a dyn Progress,
-    counts: Arc<Counts>,
-    _guard: WordsGuard,
+    position: Arc<Position>,
+    _guard: ExitMessageGuard,
 }
 
-impl<'a> Watched<'a> {
-    /// Until it is dropped, a signal lets the process say that the same command goes on with `thing`. It is `kept`
-    /// where a journal knows of each part that was sent.
+impl<'a> InterruptMessage<'a> {
+    /// While this value lives, a signal prints that the same command resumes `thing`. `kept` says
+    /// whether a journal records each part that was sent.
     pub(super) fn new(shown: &'a dyn Progress, thing: String, kept: bool) -> Self {
-        let counts = Arc::<Counts>::default();
-        let at_the_end = Arc::clone(&counts);
-        let words = move || {
-            let total = at_the_end.total.load(Ordering::Relaxed);
-            let done = at_the_end.done.load(Ordering::Relaxed);
-            let words = words(done, total, kept);
-            words.map(|words| format!("{thing}: {words}"))
+        let position = Arc::<Position>::default();
+        let at_exit = Arc::clone(&position);
+        let message = move || {
+            let total = at_exit.total.load(Ordering::Relaxed);
+            let done = at_exit.done.load(Ordering::Relaxed);
+            let message = message(done, total, kept);
+            message.map(|message| format!("{thing}: {message}"))
         };
-        Self { shown, counts, _guard: WordsGuard::say(words) }
+        Self { shown, position, _guard: ExitMessageGuard::set(message) }
     }
 }
 
-fn words(done: u64, total: u64, kept: bool) -> Option<String> {
-    // A part that is not whole is begun again.
+fn message(done: u64, total: u64, kept: bool) -> Option<String> {
+    // An incomplete part is sent again.
     if !kept || done < PART_BYTES as u64 {
         return None;
     }
@@ -47,20 +47,20 @@ fn words(done: u64, total: u64, kept: bool) -> Option<String> {
     Some(format!("interrupted at {percent} %; the same command goes on (kept 72 h)"))
 }
 
-impl Progress for Watched<'_> {
+impl Progress for InterruptMessage<'_> {
     fn begin(&self, total: Option<u64>) {
-        self.counts.total.store(total.unwrap_or(0), Ordering::Relaxed);
-        self.counts.done.store(0, Ordering::Relaxed);
+        self.position.total.store(total.unwrap_or(0), Ordering::Relaxed);
+        self.position.done.store(0, Ordering::Relaxed);
         self.shown.begin(total);
     }
 
     fn held(&self, bytes: u64) {
-        self.counts.done.fetch_add(bytes, Ordering::Relaxed);
+        self.position.done.fetch_add(bytes, Ordering::Relaxed);
         self.shown.held(bytes);
     }
 
     fn advance(&self, bytes: u64) {
-        self.counts.done.fetch_add(bytes, Ordering::Relaxed);
+        self.position.done.fetch_add(bytes, Ordering::Relaxed);
         self.shown.advance(bytes);
     }
 
@@ -75,18 +75,18 @@ impl Progress for Watched<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::words;
+    use super::message;
 
     #[test]
     fn the_same_command_goes_on_once_a_part_was_sent() {
         let mib = 1024 * 1024;
         assert_eq!(
-            words(32 * mib, 60 * mib, true).as_deref(),
+            message(32 * mib, 60 * mib, true).as_deref(),
             Some("interrupted at 53 %; the same command goes on (kept 72 h)")
         );
-        // Without a whole part, or a journal, there is nothing that goes on.
-        assert_eq!(words(15 * mib, 60 * mib, true), None);
-        assert_eq!(words(32 * mib, 60 * mib, false), None);
-        assert_eq!(words(32 * mib, 0, true), None);
+        // Without a whole part, or a journal, nothing can be resumed.
+        assert_eq!(message(15 * mib, 60 * mib, true), None);
+        assert_eq!(message(32 * mib, 60 * mib, false), None);
+        assert_eq!(message(32 * mib, 0, true), None);
     }
 }

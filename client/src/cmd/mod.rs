@@ -1,7 +1,7 @@
-//! What the commands do, one module each.
+//! The commands, one module each.
 //!
-//! Data and JSON go to stdout, everything else to stderr. A failure is one line that names the thing,
-//! what happened to it and what to do next, and an exit code ([`ExitCode`]).
+//! Data and JSON go to stdout, everything else to stderr. A failure is one line that names the
+//! subject, what happened and what to do next, and an exit code ([`ExitCode`]).
 
 pub mod zget;
 pub mod zkey;
@@ -16,10 +16,9 @@ pub mod zstat;
 mod command_line;
 mod console;
 mod failure;
+mod foreign_options;
 mod format;
 mod interrupted;
-#[path = "foreign_options.rs"]
-mod peers;
 mod select;
 mod tree;
 
@@ -35,55 +34,55 @@ use clap::{Args, Parser};
 use zput_common::name::BlobName;
 use zput_server::memory;
 
-use self::command_line::Given;
+use self::command_line::Invocation;
 pub use self::{
-    command_line::{ALWAYS_SAID, prepared, variable_of},
-    console::{Console, Voice},
+    command_line::{COMMAND_LINE_ONLY, environment_variable, with_common_arguments},
+    console::{Console, Verbosity},
     failure::Failure,
 };
-pub(crate) use self::{console::Tally, failure::At};
+pub(crate) use self::{console::Summary, failure::Context};
 use crate::{
-    Client, ClientError, ExitCode, cleanup, core_dump, directories::Directories, keystore::KeyPath,
-    passphrase::PassphraseSource, retry::RETRIES, throwaway,
+    Client, ClientError, ExitCode, cleanup, core_dump, directories::Directories, ephemeral_state,
+    keystore::KeyPath, passphrase::PassphraseSource, retry::RETRIES,
 };
 
-/// Runs a command: arguments in, exit code out.
+/// Runs a command: parses its arguments, handles signals, reports a failure, returns the exit code.
 pub fn run<A: Parser>(
     name: &'static str,
     command: fn(A, &Console) -> Result<(), Failure>,
 ) -> process::ExitCode {
-    core_dump::forbid();
+    core_dump::disable();
     memory::begin();
-    let Given { arguments, console, without_state } = match command_line::parse::<A>(name) {
-        Ok(given) => given,
+    let Invocation { arguments, console, without_state } = match command_line::parse::<A>(name) {
+        Ok(invocation) => invocation,
         Err(code) => return code,
     };
-    let ended = cleanup::on_signals(name)
+    let result = cleanup::watch_signals(name)
         .map_err(|error| local("cannot watch for signals", error))
-        .and_then(|()| begin_state(without_state))
+        .and_then(|()| create_ephemeral_state(without_state))
         .map_err(Failure::from)
         .and_then(|()| command(arguments, &console));
-    cleanup::wait_if_ending();
-    throwaway::end();
-    match ended {
+    cleanup::wait_if_out_of_memory();
+    ephemeral_state::remove();
+    match result {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
-            cleanup::give_up();
-            // Who reads no more has heard enough.
-            if !failure.is_unread() {
-                console.fail(&failure);
+            cleanup::clean_up();
+            // A reader that is gone needs no error message.
+            if !failure.is_reader_gone() {
+                console.report_failure(&failure);
             }
             failure.exit_code().into()
         }
     }
 }
 
-/// Makes the place for what is noted, if that is to be thrown away: a signal removes it too.
-fn begin_state(without_state: bool) -> Result<(), ClientError> {
+/// Creates the directory for ephemeral state, if `--no-state` was given.
+fn create_ephemeral_state(without_state: bool) -> Result<(), ClientError> {
     if !without_state {
         return Ok(());
     }
-    throwaway::begin().map_err(|error| local("no place for --no-state", error))
+    ephemeral_state::create().map_err(|error| local("no place for --no-state", error))
 }
 
 /// Which key file.
@@ -106,7 +105,7 @@ pub struct KeyArguments {
 
 impl KeyArguments {
     pub(crate) fn path(&self, directories: &Directories) -> KeyPath {
-        KeyPath::find(self.key.as_deref(), directories).unlocked_by(self.passphrase())
+        KeyPath::find(self.key.as_deref(), directories).with_passphrase_from(self.passphrase())
     }
 
     /// Where the passphrase comes from.
@@ -114,13 +113,13 @@ impl KeyArguments {
         PassphraseSource::find(self.passphrase_command.clone(), self.passphrase_fd)
     }
 
-    /// A client by this key file.
+    /// A client with this key file.
     pub(crate) fn client(&self, console: &Console) -> Result<Client, Failure> {
         let directories = directories()?;
         let path = self.path(&directories);
         let key_file = open_key_file(&path, console)?;
         let client = Client::new(key_file, &directories)?;
-        console.detail(&format_args!("by {} to {}", path.path.display(), client.remote()));
+        console.verbose(&format_args!("by {} to {}", path.path.display(), client.remote()));
         Ok(client)
     }
 }
@@ -134,15 +133,15 @@ pub struct RetryArguments {
 }
 
 impl RetryArguments {
-    /// Lets `client` try again, and tell of it.
+    /// Sets the retries of `client`, and prints its notices.
     pub(crate) fn apply(self, client: &mut Client, console: &Console) -> Result<(), Failure> {
         let console = *console;
-        client.persist(self.retries, Arc::new(move |notice| console.tell(notice)));
+        client.set_retries(self.retries, Arc::new(move |notice| console.note(notice)));
         Ok(())
     }
 }
 
-/// Opens a key file, and says so when others may read it.
+/// Opens a key file, and warns if other users may read it.
 pub(crate) fn open_key_file(
     path: &KeyPath,
     console: &Console,
@@ -152,7 +151,7 @@ pub(crate) fn open_key_file(
     Ok(key_file)
 }
 
-/// Says so when others may read a key file; not every file system keeps modes.
+/// Warns if other users may read a key file. Some file systems do not keep modes.
 pub(crate) fn warn_if_exposed(path: &KeyPath, console: &Console) {
     if path.is_exposed() {
         let path = path.path.display();
@@ -161,7 +160,7 @@ pub(crate) fn warn_if_exposed(path: &KeyPath, console: &Console) {
     }
 }
 
-/// The names that are texts, and the others.
+/// Splits names into UTF-8 texts and others.
 pub(crate) fn utf8(names: Vec<OsString>) -> (Vec<String>, Vec<OsString>) {
     let (mut texts, mut others) = (Vec::new(), Vec::new());
     for name in names {
@@ -173,18 +172,18 @@ pub(crate) fn utf8(names: Vec<OsString>) -> (Vec<String>, Vec<OsString>) {
     (texts, others)
 }
 
-/// The name of a blob, as it was typed.
+/// Parses the name of a blob, as it was typed.
 pub(crate) fn blob_name(text: &OsStr) -> Result<BlobName, Failure> {
     let Some(name) = text.to_str() else {
         return Err(usage(format!("{} is not UTF-8, and no name of a blob", text.display())));
     };
-    BlobName::parse(name).at(name)
+    BlobName::parse(name).context(name)
 }
 
 pub(crate) fn directories() -> Result<Directories, ClientError> {
     let mut directories = Directories::of_user()
         .map_err(|error| local("it is not known where your files are", io::Error::other(error)))?;
-    if let Some(state) = throwaway::state() {
+    if let Some(state) = ephemeral_state::directory() {
         directories.state = state;
     }
     Ok(directories)

@@ -1,10 +1,10 @@
-//! A listing by directory: the components of names, as `tree(1)` draws them.
+//! A listing by directory, drawn like that of `tree(1)`.
 
 use std::collections::BTreeMap;
 
 use super::format::size;
 
-/// What is called so, and what lies below it: a name can be both.
+/// A component of a name: a blob, a directory of blobs, or both.
 #[derive(Debug, Default)]
 struct Node {
     bytes: Option<u64>,
@@ -12,7 +12,8 @@ struct Node {
 }
 
 impl Node {
-    /// Blobs, and their bytes, of this node and below it. A name has at most 512 components.
+    /// Number and total length of the blobs at and below this node. A name has at most 512
+    /// components.
     fn total(&self) -> (usize, u64) {
         let own = (usize::from(self.bytes.is_some()), self.bytes.unwrap_or(0));
         self.below.values().fold(own, |(count, bytes), node| {
@@ -21,7 +22,7 @@ impl Node {
         })
     }
 
-    /// Draws what lies below, behind `indent`.
+    /// Appends the lines for everything below this node, after `indent`.
     fn draw(&self, indent: &str, is_top: bool, lines: &mut Vec<String>) {
         for (place, (name, node)) in self.below.iter().enumerate() {
             let is_last = place + 1 == self.below.len();
@@ -43,7 +44,7 @@ impl Node {
     }
 }
 
-/// The lines of the tree of these names and sizes.
+/// The lines of the tree for these names and sizes.
 pub(super) fn lines<'a>(blobs: impl Iterator<Item = (&'a str, u64)>) -> Vec<String> {
     let mut root = Node::default();
     for (name, bytes) in blobs {

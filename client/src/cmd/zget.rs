@@ -14,20 +14,19 @@ use serde::Serialize;
 use zput_common::name::BlobName;
 
 use super::{
-    At, Console, Failure, KeyArguments, RetryArguments, blob_name, directories, format,
-    select::{is_pattern, spread},
+    Console, Context, Failure, KeyArguments, RetryArguments, blob_name, directories, format,
+    select::{expand_or_keep, is_pattern},
     usage, utf8,
 };
 use crate::{
     Client, ClientError,
-    atomic::make_missing,
+    atomic::create_missing,
     calendar::When,
+    ephemeral_state,
     get::{ByteRange, GetOptions, GetReceipt},
-    offline::attributes,
-    partial::Partials,
-    sink::{Output, SinkError},
+    sink::{Attributes, Output, SinkError},
+    state::partial::PartialDownloads,
     terminal::printable,
-    throwaway,
 };
 
 const EXAMPLES: &str = "\
@@ -66,8 +65,8 @@ pub struct Arguments {
     #[arg(value_name = "NAME", required = true)]
     names: Vec<OsString>,
 
-    /// Where to: a file, a directory (for several), or `-` for stdout; DIR/ is made if it is missing
-    /// [default: the name's last component, here]
+    /// Where to: a file, a directory (for several), or `-` for stdout; DIR/ is made if it is
+    /// missing [default: the name's last component, here]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
@@ -75,8 +74,8 @@ pub struct Arguments {
     #[arg(short, long)]
     parents: bool,
 
-    /// Replace output files that are there; write to pipes of other users, block devices, and what is
-    /// no text to a terminal
+    /// Replace output files that are there; write to pipes of other users, block devices, and what
+    /// is no text to a terminal
     #[arg(short, long)]
     force: bool,
 
@@ -85,7 +84,8 @@ pub struct Arguments {
     #[arg(long, value_name = "START-END")]
     range: Option<RangeArgument>,
 
-    /// This version, or the one that was current then, instead of the current one, however old it is
+    /// This version, or the one that was current then, instead of the current one, however old it
+    /// is
     #[arg(long, value_name = "VERSION|WHEN")]
     at: Option<When>,
 
@@ -112,7 +112,7 @@ pub struct Arguments {
     key: KeyArguments,
 }
 
-/// `START-END` or `START-`.
+/// `START-END` or `START-`, both inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RangeArgument(ByteRange);
 
@@ -139,12 +139,12 @@ impl FromStr for RangeArgument {
     }
 }
 
-/// What goes where.
+/// Where a blob goes.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     Stdout,
     Path(PathBuf),
-    Nowhere,
+    Discard,
 }
 
 #[derive(Serialize)]
@@ -154,15 +154,15 @@ struct Line<'a> {
     committed: String,
     generation: Option<String>,
     length: u64,
-    /// Absent of an unsealed object, which has none.
+    /// `None` for an unsealed object, which has no metadata.
     mode: Option<String>,
     mtime: Option<String>,
     key: String,
     output: Option<String>,
 }
 
-/// What is said of a file that stays behind.
-const STAYS: &str = "what came stays, and the same command goes on with it";
+/// The note about a partial file that is kept.
+const RESUMABLE: &str = "what came stays, and the same command goes on with it";
 
 /// Runs the command.
 ///
@@ -171,28 +171,28 @@ const STAYS: &str = "what came stays, and the same command goes on with it";
 pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let are_plain = !arguments.names.iter().any(|name| name.to_str().is_some_and(is_pattern));
     let plain = if are_plain { Some(targets(&arguments)?) } else { None };
-    // Nobody is called for the sake of what cannot be a name.
+    // If all names are invalid, do not connect.
     let plain = match plain {
         Some(targets) if targets.iter().all(Result::is_err) => {
-            return console.each(targets, |target| target.map(drop));
+            return console.for_each(targets, |target| target.map(drop));
         }
         plain => plain,
     };
-    let partials = Partials::of(&directories()?);
+    let partial_downloads = PartialDownloads::of(&directories()?);
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
     let targets = match plain {
         Some(targets) => targets,
         None => {
             let (texts, others) = utf8(std::mem::take(&mut arguments.names));
-            let meant = spread(&mut client, &texts).into_iter().map(OsString::from);
-            arguments.names = meant.chain(others).collect();
+            let selected = expand_or_keep(&mut client, &texts).into_iter().map(OsString::from);
+            arguments.names = selected.chain(others).collect();
             targets(&arguments)?
         }
     };
-    console.each(targets, |wanted| {
+    console.for_each(targets, |wanted| {
         let (name, target) = wanted?;
-        let line = fetch(&mut client, &name, &target, &partials, &arguments, console)?;
+        let line = fetch(&mut client, &name, &target, &partial_downloads, &arguments, console)?;
         if arguments.json {
             console.print_json(&line)?;
         }
@@ -202,7 +202,7 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
         } else {
             "stdout"
         });
-        console.done(&format_args!(
+        console.success(&format_args!(
             "{} → {}  {size}  version {}",
             printable(line.name),
             printable(to),
@@ -216,51 +216,53 @@ fn fetch<'a>(
     client: &mut Client,
     name: &'a BlobName,
     target: &Target,
-    partials: &Partials,
+    partial_downloads: &PartialDownloads,
     arguments: &Arguments,
     console: &Console,
 ) -> Result<Line<'a>, Failure> {
     let options = GetOptions {
         version: match &arguments.at {
-            Some(when) => Some(client.version_at(name, when).at(name)?),
+            Some(when) => Some(client.version_at(name, when).context(name)?),
             None => None,
         },
         range: arguments.range.map(|RangeArgument(range)| range),
         allow_rollback: arguments.allow_rollback,
     };
     let progress = console.progress(name.as_str());
-    let mut made = Directories::default();
+    let mut created = CreatedDirectories::default();
     if let Target::Path(path) = target {
-        made.make(path, arguments)?;
+        created.create(path, arguments)?;
     }
     let mut output = match target {
-        Target::Nowhere => {
+        Target::Discard => {
             let got = client.verify(name, &options, &*progress);
-            let got = explained(client, name, &options, got)?;
+            let got = explain(client, name, &options, got)?;
             return Ok(Line::of(client, name, &got, None));
         }
         Target::Stdout if arguments.force => Output::stdout()?,
-        Target::Stdout => Output::stdout()?.spare_terminal(),
-        // A stretch, and what nobody vouches for, is not gone on with; nor is what nothing is noted of.
+        Target::Stdout => Output::stdout()?.text_only_on_terminal(),
+        // A range, an unsealed object and a get without state cannot be resumed.
         Target::Path(path)
-            if options.range.is_some() || arguments.plaintext || throwaway::state().is_some() =>
+            if options.range.is_some()
+                || arguments.plaintext
+                || ephemeral_state::directory().is_some() =>
         {
             Output::at(path, arguments.force)?
         }
         Target::Path(path) => {
-            let line = console.line(&format_args!("{name}: interrupted; {STAYS}"));
-            Output::resumable(path, arguments.force, partials, line)?
+            let line = console.line(&format_args!("{name}: interrupted; {RESUMABLE}"));
+            Output::resumable(path, arguments.force, partial_downloads, line)?
         }
     };
     let path = match target {
         Target::Path(path) => Some(path.display().to_string()),
-        Target::Stdout | Target::Nowhere => None,
+        Target::Stdout | Target::Discard => None,
     };
     if arguments.plaintext {
         let got = client.get_unsealed(name, &options, &mut output, &*progress);
-        let (version, length) = explained(client, name, &options, got)?;
-        console.tell_shortfalls(&output.commit(None)?);
-        made.keep();
+        let (version, length) = explain(client, name, &options, got)?;
+        console.warn_attributes(&output.commit(None)?);
+        created.keep();
         return Ok(Line {
             name: name.as_str(),
             version: format::number(version.0),
@@ -274,40 +276,40 @@ fn fetch<'a>(
         });
     }
     let got = client.get(name, &options, &mut output, &*progress);
-    if got.is_err() && output.is_kept() {
-        console.tell(&format_args!("{name}: {STAYS}"));
+    if got.is_err() && output.is_resumable() {
+        console.note(&format_args!("{name}: {RESUMABLE}"));
     }
-    let got = explained(client, name, &options, got)?;
-    // A stretch of a file is not that file.
-    let attributes = options.range.is_none().then(|| attributes(&got.metadata));
-    console.tell_shortfalls(&output.commit(attributes)?);
-    made.keep();
+    let got = explain(client, name, &options, got)?;
+    // A range of a file does not get the file's attributes.
+    let attributes = options.range.is_none().then(|| Attributes::from(&got.metadata));
+    console.warn_attributes(&output.commit(attributes)?);
+    created.keep();
     Ok(Line::of(client, name, &got, path))
 }
 
-/// What came of it; of what is not there, all that is known of it.
-fn explained<T>(
+/// Adds to a "not found" error what is known about the name.
+fn explain<T>(
     client: &mut Client,
     name: &BlobName,
     options: &GetOptions,
     got: Result<T, ClientError>,
 ) -> Result<T, Failure> {
-    got.map_err(|error| client.why_absent(name, options.version, error)).at(name)
+    got.map_err(|error| client.explain_not_found(name, options.version, error)).context(name)
 }
 
-/// Directories that were made for an output. Those that stay empty go again.
+/// Directories that were created for an output. Dropping it removes those that are empty.
 #[derive(Debug, Default)]
-struct Directories(Vec<PathBuf>);
+struct CreatedDirectories(Vec<PathBuf>);
 
-impl Directories {
-    /// Makes those of `path` that are missing and were asked for.
-    fn make(&mut self, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
+impl CreatedDirectories {
+    /// Creates missing directories of `path`, if the arguments ask for it.
+    fn create(&mut self, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         let Some(directory) = path.parent() else { return Ok(()) };
         let is_named = arguments.output.as_deref().is_some_and(ends_in_slash);
         if is_named || arguments.parents {
-            let made = make_missing(directory, 0o777);
+            let created = create_missing(directory, 0o777);
             let path = || directory.to_owned();
-            self.0 = made.map_err(|error| SinkError::Write { path: path(), error })?;
+            self.0 = created.map_err(|error| SinkError::Write { path: path(), error })?;
         }
         Ok(())
     }
@@ -317,11 +319,11 @@ impl Directories {
     }
 }
 
-impl Drop for Directories {
+impl Drop for CreatedDirectories {
     fn drop(&mut self) {
-        for made in self.0.iter().rev() {
-            // One in which something was left stays.
-            let _gone = fs::remove_dir(made);
+        for created in self.0.iter().rev() {
+            // A directory that is not empty stays.
+            let _not_empty = fs::remove_dir(created);
         }
     }
 }
@@ -342,11 +344,11 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A blob and where it goes, or why it goes nowhere.
-type Wanted = Result<(BlobName, Target), Failure>;
+/// A blob and where it goes, or why it is not fetched.
+type Assignment = Result<(BlobName, Target), Failure>;
 
-/// Where each name goes; of two that would go to one place, the first does.
-fn targets(arguments: &Arguments) -> Result<Vec<Wanted>, Failure> {
+/// Where each name goes. Of two names with the same output path the second fails.
+fn targets(arguments: &Arguments) -> Result<Vec<Assignment>, Failure> {
     let names: Vec<_> = arguments.names.iter().map(|name| blob_name(name)).collect();
     let to_stdout = arguments.output.as_deref().is_some_and(|path| path == Path::new("-"));
     if to_stdout && arguments.json {
@@ -364,7 +366,7 @@ fn targets(arguments: &Arguments) -> Result<Vec<Wanted>, Failure> {
         return Err(usage("several blobs need a directory: -o DIR/"));
     }
     if arguments.verify_only {
-        return Ok(names.into_iter().map(|name| Ok((name?, Target::Nowhere))).collect());
+        return Ok(names.into_iter().map(|name| Ok((name?, Target::Discard))).collect());
     }
     let mut taken = BTreeSet::new();
     let mut target = |name: &BlobName| {
@@ -392,7 +394,7 @@ fn targets(arguments: &Arguments) -> Result<Vec<Wanted>, Failure> {
     Ok(names.into_iter().map(wanted).collect())
 }
 
-/// What ends in a slash is meant as a directory, whether it is there or not.
+/// A path that ends in a slash means a directory, whether it exists or not.
 fn is_directory(path: &Path) -> bool {
     ends_in_slash(path) || path.is_dir()
 }
@@ -409,11 +411,11 @@ mod tests {
         let arguments =
             Arguments::try_parse_from(line).map_err(|error| error.kind().to_string())?;
         let told = |failure: Failure| failure.to_string();
-        let path = |wanted: Wanted| {
+        let path = |wanted: Assignment| {
             wanted.map_err(told).map(|(_, target)| match target {
                 Target::Stdout => "stdout".to_owned(),
                 Target::Path(path) => path.display().to_string(),
-                Target::Nowhere => "nowhere".to_owned(),
+                Target::Discard => "nowhere".to_owned(),
             })
         };
         targets(&arguments).map_err(told)?.into_iter().map(path).collect()

@@ -6,8 +6,8 @@ use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum};
 use serde::Serialize;
 
 use super::{
-    Console, Failure, KeyArguments, RetryArguments, Tally, format,
-    select::{Selector, is_taken},
+    Console, Failure, KeyArguments, RetryArguments, Summary, format,
+    select::{Selector, is_selected},
     tree,
 };
 use crate::{
@@ -108,25 +108,25 @@ struct Line<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// When the listing is not complete.
+/// When the listing is incomplete.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     if arguments.help_or_human && !arguments.long {
-        let help = super::prepared(Arguments::command()).render_help();
-        return Ok(console.print_behind(&help, "")?);
+        let help = super::with_common_arguments(Arguments::command()).render_help();
+        return Ok(console.print_with_end(&help, "")?);
     }
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
     let selectors: Vec<Selector> = arguments.which.iter().map(|text| Selector::new(text)).collect();
     let Listing { mut blobs, foreign, unsealed, damaged, unreadable, .. } = client.list("")?;
-    blobs.retain(|blob| is_taken(&selectors, blob));
+    blobs.retain(|blob| is_selected(&selectors, blob));
     sort(&mut blobs, arguments.sort, arguments.reverse);
     print(&blobs, &arguments, console)?;
     if foreign > 0 {
-        console.tell(&format_args!("{foreign} more are sealed to others than this key file"));
+        console.note(&format_args!("{foreign} more are sealed to others than this key file"));
     }
     if unsealed > 0 {
         console
-            .tell(&format_args!("{unsealed} more are not sealed (zget --plaintext fetches them)"));
+            .note(&format_args!("{unsealed} more are not sealed (zget --plaintext fetches them)"));
     }
     for unlisted in &damaged {
         console.warn(&format_args!("object {}: {}", unlisted.key, unlisted.error));
@@ -134,17 +134,17 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     if !damaged.is_empty() {
         return Err(ClientError::Envelope("some objects are not what they claim to be").into());
     }
-    let mut tally = Tally::of(selectors.len());
+    let mut summary = Summary::new(selectors.len());
     for selector in &selectors {
-        let is_there = blobs.iter().any(|blob| selector.takes(blob.metadata.name.as_str()));
+        let is_there = blobs.iter().any(|blob| selector.matches(blob.metadata.name.as_str()));
         let found = if is_there || selector.text().is_empty() {
             Ok(())
         } else {
             Err(ClientError::NoMatch(selector.text().to_owned()).into())
         };
-        tally.note(found, console);
+        summary.record(found, console);
     }
-    tally.end()?;
+    summary.finish()?;
     if unreadable > 0 { Err(ClientError::Unreadable(unreadable).into()) } else { Ok(()) }
 }
 
@@ -162,50 +162,53 @@ fn sort(blobs: &mut [Listed], order: Order, is_reversed: bool) {
 }
 
 fn print(blobs: &[Listed], arguments: &Arguments, console: &Console) -> Result<(), ClientError> {
-    let mut page = Page::new(console);
+    let mut buffer = OutputBuffer::new(console);
     if arguments.tree {
         let all = blobs.iter().map(|blob| (blob.metadata.name.as_str(), blob.length));
-        tree::lines(all).iter().try_for_each(|line| page.put(&console.shown(line), "\n"))?;
+        tree::lines(all)
+            .iter()
+            .try_for_each(|line| buffer.push(&console.escape_for_stdout(line), "\n"))?;
     } else if arguments.json {
         for blob in blobs {
-            page.put(&Console::json_text(&json_line(blob))?, "\n")?;
+            buffer.push(&Console::json_text(&json_line(blob))?, "\n")?;
         }
     } else if arguments.long {
-        print_long(blobs, arguments, console, &mut page)?;
+        print_long(blobs, arguments, console, &mut buffer)?;
     } else if arguments.null {
-        blobs.iter().try_for_each(|blob| page.put(blob.metadata.name.as_str(), "\0"))?;
+        blobs.iter().try_for_each(|blob| buffer.push(blob.metadata.name.as_str(), "\0"))?;
     } else {
-        let shown = |blob: &Listed| console.shown(blob.metadata.name.as_str()).into_owned();
-        blobs.iter().try_for_each(|blob| page.put(&shown(blob), "\n"))?;
+        let shown =
+            |blob: &Listed| console.escape_for_stdout(blob.metadata.name.as_str()).into_owned();
+        blobs.iter().try_for_each(|blob| buffer.push(&shown(blob), "\n"))?;
     }
-    page.end()
+    buffer.finish()
 }
 
-/// Lines that are gathered: a system call each is what a long listing would spend its time in.
-struct Page<'a> {
+/// Gathers lines, since a system call for each would dominate the time of a long listing.
+struct OutputBuffer<'a> {
     console: &'a Console,
     text: String,
 }
 
 /// Bytes that are gathered before they are written.
-const PAGE_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
-impl<'a> Page<'a> {
+impl<'a> OutputBuffer<'a> {
     const fn new(console: &'a Console) -> Self {
         Self { console, text: String::new() }
     }
 
-    fn put(&mut self, line: &str, end: &str) -> Result<(), ClientError> {
+    fn push(&mut self, line: &str, end: &str) -> Result<(), ClientError> {
         self.text.extend([line, end]);
-        if self.text.len() < PAGE_BYTES {
+        if self.text.len() < BUFFER_BYTES {
             return Ok(());
         }
         let text = std::mem::take(&mut self.text);
-        self.console.print_behind(&text, "")
+        self.console.print_with_end(&text, "")
     }
 
-    fn end(self) -> Result<(), ClientError> {
-        if self.text.is_empty() { Ok(()) } else { self.console.print_behind(&self.text, "") }
+    fn finish(self) -> Result<(), ClientError> {
+        if self.text.is_empty() { Ok(()) } else { self.console.print_with_end(&self.text, "") }
     }
 }
 
@@ -213,7 +216,7 @@ fn print_long(
     blobs: &[Listed],
     arguments: &Arguments,
     console: &Console,
-    page: &mut Page<'_>,
+    buffer: &mut OutputBuffer<'_>,
 ) -> Result<(), ClientError> {
     let asks_human = arguments.human || arguments.help_or_human;
     let is_human = asks_human || console.is_on_terminal() && !arguments.bytes;
@@ -224,13 +227,13 @@ fn print_long(
     let times = rows.iter().map(|(_, time)| time.len()).max().unwrap_or(0);
     for (blob, (size, time)) in blobs.iter().zip(&rows) {
         let permissions = format::permissions(blob.metadata.mode);
-        let name = console.shown(blob.metadata.name.as_str());
-        page.put(&format!("{permissions} {size:>sizes$} {time:>times$} {name}"), "\n")?;
+        let name = console.escape_for_stdout(blob.metadata.name.as_str());
+        buffer.push(&format!("{permissions} {size:>sizes$} {time:>times$} {name}"), "\n")?;
     }
     if console.is_on_terminal() {
         let total = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.length));
         let what = if blobs.len() == 1 { "blob" } else { "blobs" };
-        page.put(&format!("{} {what}, {}", blobs.len(), size(total)), "\n")?;
+        buffer.push(&format!("{} {what}, {}", blobs.len(), size(total)), "\n")?;
     }
     Ok(())
 }
@@ -255,6 +258,6 @@ mod tests {
 
     #[test]
     fn help_is_sound() {
-        super::super::prepared(Arguments::command()).debug_assert();
+        super::super::with_common_arguments(Arguments::command()).debug_assert();
     }
 }

@@ -47,8 +47,8 @@ pub struct Arguments {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Open with the age identities in this file, and take blobs that nobody vouches for; may be given
-    /// several times
+    /// Open with the age identities in this file, and take blobs that nobody vouches for; may be
+    /// given several times
     #[arg(short, long = "identity", value_name = "PATH", conflicts_with = "key")]
     identities: Vec<PathBuf>,
 
@@ -56,8 +56,8 @@ pub struct Arguments {
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Replace the output file if it is there, or what its link leads to; write what is no text to a
-    /// terminal
+    /// Replace the output file if it is there, or what its link leads to; write what is no text to
+    /// a terminal
     #[arg(short, long)]
     force: bool,
 
@@ -76,7 +76,7 @@ pub struct Arguments {
 /// Runs the command.
 ///
 /// # Errors
-/// When the blob was not opened, or not to its end.
+/// When the blob was not opened, or not completely.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     if arguments.identities.is_empty() {
         let key_file = open_key_file(&arguments.key.path(&directories()?), console)?;
@@ -125,10 +125,10 @@ fn open(
     let opened = if !is_stdin && source.is_regular() {
         let file = source.file();
         if matches!(output, Output::Stream(_)) {
-            // What is written there cannot be taken back.
+            // A stream cannot be taken back, so verify everything first.
             let verified =
-                offline::open_file(file, path, identities, vouching, &mut Nowhere, &Silent);
-            super::At::at(verified, path.display())?;
+                offline::open_file(file, path, identities, vouching, &mut Discard, &Silent);
+            super::Context::context(verified, path.display())?;
         }
         offline::open_file(file, path, identities, vouching, &mut output, progress)
     } else {
@@ -136,8 +136,8 @@ fn open(
         offline::open_pipe(&mut source, path, identities, vouching, &mut output, progress)
     };
     let thing = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
-    let opened = super::At::at(opened, thing)?;
-    console.tell_shortfalls(&output.commit(Some(opened.attributes()))?);
+    let opened = super::Context::context(opened, thing)?;
+    console.warn_attributes(&output.commit(Some(opened.attributes()))?);
     if arguments.json {
         console.print_json(&Line {
             name: opened.metadata.name.as_str(),
@@ -150,7 +150,7 @@ fn open(
     Ok(())
 }
 
-/// What was opened, as JSON (docs/JSON.md).
+/// An opened file, as JSON (docs/JSON.md).
 #[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
@@ -160,7 +160,7 @@ struct Line<'a> {
     mtime: String,
 }
 
-/// The file that is written, where it is one.
+/// The path of the output file.
 fn target(arguments: &Arguments) -> PathBuf {
     let text = || arguments.file.to_str().and_then(|file| file.strip_suffix(SUFFIX));
     match &arguments.output {
@@ -169,21 +169,21 @@ fn target(arguments: &Arguments) -> PathBuf {
     }
 }
 
-/// Keeps nothing.
-struct Nowhere;
+/// Discards plaintext.
+struct Discard;
 
-impl Sink for Nowhere {
+impl Sink for Discard {
     fn write(&mut self, _plaintext: &[u8]) -> Result<(), SinkError> {
         Ok(())
     }
 }
 
-/// The output's name follows from the file's, never from the blob's metadata.
+/// The output path follows from the file's name, never from the blob's metadata.
 fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
     let output = match &arguments.output {
         Some(path) if path == Path::new("-") => Output::stdout(),
         Some(path) => Output::at(path, arguments.force),
-        None if is_stdin && !arguments.force => Output::stdout().map(Output::spare_terminal),
+        None if is_stdin && !arguments.force => Output::stdout().map(Output::text_only_on_terminal),
         None if is_stdin => Output::stdout(),
         None => {
             let text = arguments.file.to_str().and_then(|file| file.strip_suffix(SUFFIX));

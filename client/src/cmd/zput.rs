@@ -16,17 +16,17 @@ use zput_common::{
     proto::message::Condition,
 };
 
-use self::task::{Task, task};
+use self::task::{Task, parse_task};
 use super::{
-    At, Console, Failure, KeyArguments, RetryArguments, Tally, directories, format,
-    interrupted::Watched, open_key_file, usage,
+    Console, Context, Failure, KeyArguments, RetryArguments, Summary, directories, format,
+    interrupted::InterruptMessage, open_key_file, usage,
 };
 use crate::{
     Client, ClientError,
     directories::Directories,
-    embedded::{self, Made},
+    embedded::{self, CreatedStore},
     put::{JOBS, JOBS_MAX, NamedFile, PutOptions, PutReceipt, Resume},
-    source::{CommandSource, FileSource, Source, look},
+    source::{CommandSource, FileSource, Source, check_readable},
     terminal::printable,
 };
 
@@ -116,7 +116,7 @@ pub struct Arguments {
     command: Vec<OsString>,
 }
 
-/// The ciphers by the names that people type.
+/// Cipher suites by the names that users type.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SuiteName {
     /// AES-256-GCM
@@ -149,8 +149,8 @@ struct Line<'a> {
 /// # Errors
 /// When a file was not stored.
 pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    let begun = begin(task(&mut arguments)?, &arguments, console)?;
-    let Some(begun) = begun else { return Ok(()) };
+    let input = open_inputs(parse_task(&mut arguments)?, &arguments, console)?;
+    let Some(input) = input else { return Ok(()) };
     let directories = directories()?;
     let key_file = key_file(&arguments, &directories, console)?;
     if key_file.role() == Role::Get {
@@ -164,44 +164,44 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
         let (name, size) = (printable(name.as_str()), format::size(receipt.length));
         format!("{name} → {to}  {size}  version {}", receipt.version)
     };
-    let (name, receipt) = match begun {
-        Begun::One { name, source } => {
-            let receipt = put_from(&mut client, &name, source, &options, console)?;
+    let (name, receipt) = match input {
+        Input::Single { name, source } => {
+            let receipt = put_source(&mut client, &name, source, &options, console)?;
             (name, receipt)
         }
-        Begun::Several { files, mut tally } => {
+        Input::Many { files, mut summary } => {
             let label = format!("{} files", files.len());
             let progress = console.progress(&label);
             let jobs = arguments.jobs.into();
             let (mut stored, mut bytes) = (0_u64, 0);
-            client.put_many(&files, &options, jobs, &*progress, |index, put| {
+            client.put_batch(&files, &options, jobs, &*progress, |index, put| {
                 let Some(NamedFile { name, .. }) = files.get(index) else { return };
-                let ended = match put {
+                let result = match put {
                     Ok(receipt) => {
                         stored += 1;
                         bytes += receipt.length;
-                        console.detail(&success(name, &receipt));
-                        tell(name, &receipt, arguments.json, console)
+                        console.verbose(&success(name, &receipt));
+                        print_receipt(name, &receipt, arguments.json, console)
                     }
                     // An error of the source names its path itself.
                     Err(error @ ClientError::Source(_)) => Err(error.into()),
-                    Err(error) => Err(error).at(name),
+                    Err(error) => Err(error).context(name),
                 };
-                tally.note(ended, console);
+                summary.record(result, console);
             });
             let size = format::size(bytes);
-            console.done(&format_args!("{stored} of {label} → {to}  {size}"));
-            return tally.end();
+            console.success(&format_args!("{stored} of {label} → {to}  {size}"));
+            return summary.finish();
         }
-        Begun::Command { command, arguments, name } => {
+        Input::Command { command, arguments, name } => {
             let source = CommandSource::start(&command, &arguments)?;
             let source = source.allow_empty(options.allow_empty);
-            let receipt = put_from(&mut client, &name, source, &options, console)?;
+            let receipt = put_source(&mut client, &name, source, &options, console)?;
             (name, receipt)
         }
     };
-    tell(&name, &receipt, arguments.json, console)?;
-    console.done(&success(&name, &receipt));
+    print_receipt(&name, &receipt, arguments.json, console)?;
+    console.success(&success(&name, &receipt));
     Ok(())
 }
 
@@ -220,67 +220,73 @@ fn options(arguments: &Arguments) -> PutOptions {
     }
 }
 
-/// What can be read, as far as that is known before a key file is looked for.
-enum Begun {
+/// What to put, as far as it is known before the key file is read.
+enum Input {
     /// A single source, which is open.
-    One { name: BlobName, source: FileSource },
-    /// Files that are there, and how the others have failed.
-    Several { files: Vec<NamedFile>, tally: Tally },
-    /// A command, which does not run yet.
+    Single { name: BlobName, source: FileSource },
+    /// Readable files, and the failures of the others.
+    Many { files: Vec<NamedFile>, summary: Summary },
+    /// A command, which was not started yet.
     Command { command: OsString, arguments: Vec<OsString>, name: BlobName },
 }
 
-/// Looks at all sources before the first put: nothing is set up for the sake of what cannot be read. A single
-/// one is opened, once and for good; of several the system is asked, for opening has effects on a pipe.
-fn begin(task: Task, arguments: &Arguments, console: &Console) -> Result<Option<Begun>, Failure> {
+/// Checks all sources before the key file is read, so that nothing is set up for sources that
+/// cannot be read. A single file is opened here, once. Of several only the permissions are checked,
+/// since opening a pipe has side effects.
+fn open_inputs(
+    task: Task,
+    arguments: &Arguments,
+    console: &Console,
+) -> Result<Option<Input>, Failure> {
     let files = match task {
         Task::Files(files) => files,
         Task::Stdin { name } => {
             let source = FileSource::stdin()?.allow_empty(arguments.allow_empty);
-            return Ok(Some(Begun::One { name, source }));
+            return Ok(Some(Input::Single { name, source }));
         }
         Task::Command { command, arguments, name } => {
-            return Ok(Some(Begun::Command { command, arguments, name }));
+            return Ok(Some(Input::Command { command, arguments, name }));
         }
     };
     let files = match <[_; 1]>::try_from(files) {
         Ok([file]) => {
             let NamedFile { name, path } = file?;
             let source = FileSource::open(&path)?.allow_empty(arguments.allow_empty);
-            return Ok(Some(Begun::One { name, source }));
+            return Ok(Some(Input::Single { name, source }));
         }
         Err(files) => files,
     };
-    refuse_a_destination(&files)?;
-    let meant = plain_destination(&files);
-    let mut tally = Tally::of(files.len());
+    refuse_destination_argument(&files)?;
+    let intended = intended_name(&files);
+    let mut summary = Summary::new(files.len());
     let mut good = Vec::with_capacity(files.len());
     for file in files {
-        let looked = file.and_then(|file| {
-            look(&file.path)?;
+        let checked = file.and_then(|file| {
+            check_readable(&file.path)?;
             Ok(file)
         });
-        match looked {
+        match checked {
             Ok(file) => good.push(file),
-            Err(failure) => tally.note(Err(failure), console),
+            Err(failure) => summary.record(Err(failure), console),
         }
     }
-    if let Some(meant) = meant {
-        console.tell(&format_args!("did you mean {meant}?"));
+    if let Some(intended) = intended {
+        console.note(&format_args!("did you mean {intended}?"));
     }
     if good.is_empty() {
-        return tally.end().map(|()| None);
+        return summary.finish().map(|()| None);
     }
-    Ok(Some(Begun::Several { files: good, tally }))
+    Ok(Some(Input::Many { files: good, summary }))
 }
 
-/// `zput FILE remote/name`, as cp(1) has it: where there is no such directory, a name was meant.
-fn refuse_a_destination(files: &[Result<NamedFile, Failure>]) -> Result<(), Failure> {
+/// Refuses `zput FILE remote/name`, in the manner of cp(1): if there is no such directory, a blob
+/// name was meant.
+fn refuse_destination_argument(files: &[Result<NamedFile, Failure>]) -> Result<(), Failure> {
     let [Ok(first), Ok(NamedFile { path: last, .. })] = files else { return Ok(()) };
     let Some(parent) = last.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
         return Ok(());
     };
-    if parent.is_dir() || last.is_absolute() || look(&first.path).is_err() {
+    if parent.is_dir() || last.is_absolute() || check_readable(&first.path).is_err() {
         return Ok(());
     }
     let (first, last) = (first.path.display(), last.display());
@@ -290,20 +296,20 @@ fn refuse_a_destination(files: &[Result<NamedFile, Failure>]) -> Result<(), Fail
     )))
 }
 
-/// `zput FILE name`, as cp(1) has it: the first is stored under its own name all the same, and the line
-/// says what stores it under the other one.
-fn plain_destination(files: &[Result<NamedFile, Failure>]) -> Option<String> {
+/// The command that `zput FILE name` was probably meant as, in the manner of cp(1). FILE is stored
+/// under its own name nevertheless.
+fn intended_name(files: &[Result<NamedFile, Failure>]) -> Option<String> {
     let [Ok(NamedFile { path: first, .. }), Ok(NamedFile { name, path: last })] = files else {
         return None;
     };
     let is_missing = last.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     let is_plain = last.as_os_str() == name.as_str();
-    let meant = || format!("zput --name {} {}", last.display(), first.display());
-    (is_missing && is_plain && look(first).is_ok()).then(meant)
+    let intended = || format!("zput --name {} {}", last.display(), first.display());
+    (is_missing && is_plain && check_readable(first).is_ok()).then(intended)
 }
 
-/// Tells a script of a file that was stored.
-fn tell(
+/// Prints a line of JSON about a stored file, if `--json` was given.
+fn print_receipt(
     name: &BlobName,
     receipt: &PutReceipt,
     json: bool,
@@ -323,7 +329,7 @@ fn tell(
     Ok(())
 }
 
-fn put_from(
+fn put_source(
     client: &mut Client,
     name: &BlobName,
     source: impl Source + 'static,
@@ -333,11 +339,11 @@ fn put_from(
     let progress = console.progress(name.as_str());
     let has_journal = source.identity().is_some() && options.resume != Resume::Never;
     let kept = has_journal && !options.unsealed;
-    let watched = Watched::new(&*progress, console.line(name), kept);
-    client.put(name, source, options, &watched).at(name)
+    let progress = InterruptMessage::new(&*progress, console.line(name), kept);
+    client.put(name, source, options, &progress).context(name)
 }
 
-/// The key file; on the first put of all, a new one with a store.
+/// Opens the key file; the very first put creates it, with a store.
 fn key_file(
     arguments: &Arguments,
     directories: &Directories,
@@ -345,24 +351,24 @@ fn key_file(
 ) -> Result<KeyFile, Failure> {
     let path = arguments.key.path(directories);
     if !path.is_named
-        && let Some(made) = embedded::first_use(directories)?
+        && let Some(created) = embedded::create_on_first_use(directories)?
     {
-        console.tell_made(&path);
-        tell_store(&made, console);
+        console.note_created_key_file(&path);
+        note_created_store(&created, console);
     }
     let mut key_file = open_key_file(&path, console)?;
     if key_file.remote.is_none()
         && !path.is_named
         && !path.is_locked()?
-        && let Some(made) = embedded::settle(&mut key_file, &path, directories)?
+        && let Some(created) = embedded::create_store(&mut key_file, &path, directories)?
     {
-        tell_store(&made, console);
+        note_created_store(&created, console);
     }
     Ok(key_file)
 }
 
-fn tell_store(made: &Made, console: &Console) {
-    console.tell(&format_args!("made a store: {}", made.store.display()));
+fn note_created_store(created: &CreatedStore, console: &Console) {
+    console.note(&format_args!("made a store: {}", created.store.display()));
 }
 
 #[cfg(test)]

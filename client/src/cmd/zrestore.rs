@@ -4,7 +4,7 @@ use clap::Parser;
 use serde::Serialize;
 use zput_common::name::BlobName;
 
-use super::{At, Console, Failure, KeyArguments, RetryArguments, format};
+use super::{Console, Context, Failure, KeyArguments, RetryArguments, format};
 use crate::{calendar::When, terminal::printable};
 
 const EXAMPLES: &str = "\
@@ -52,7 +52,7 @@ struct Line<'a> {
     name: &'a str,
     version: String,
     committed: String,
-    /// The version that it was before.
+    /// The version that was restored.
     restored: String,
 }
 
@@ -61,21 +61,23 @@ struct Line<'a> {
 /// # Errors
 /// When the version was not restored.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    let name = BlobName::parse(&arguments.name).at(&arguments.name)?;
+    let name = BlobName::parse(&arguments.name).context(&arguments.name)?;
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
     let asked = match arguments.which.or(arguments.at) {
         Some(when) => client.version_at(&name, &when),
         None => client.newest_removed(&name),
     };
-    let asked = asked.at(&name)?;
+    let asked = asked.context(&name)?;
     let progress = console.progress(name.as_str());
     let version = match client.restore(&name, asked, &*progress) {
         Ok(version) => version,
-        Err(error) => return Err(client.why_absent(&name, Some(asked), error)).at(&name),
+        Err(error) => {
+            return Err(client.explain_not_found(&name, Some(asked), error)).context(&name);
+        }
     };
     let time = format::local_version_time(asked);
-    console.done(&format_args!("{} is what it was {time}", printable(name.as_str())));
+    console.success(&format_args!("{} is what it was {time}", printable(name.as_str())));
     if arguments.json {
         console.print_json(&Line {
             name: name.as_str(),
@@ -94,6 +96,6 @@ mod tests {
     #[test]
     fn help_is_sound() {
         use clap::CommandFactory;
-        super::super::prepared(Arguments::command()).debug_assert();
+        super::super::with_common_arguments(Arguments::command()).debug_assert();
     }
 }

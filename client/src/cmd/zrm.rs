@@ -10,8 +10,8 @@ use serde::Serialize;
 use zput_common::name::BlobName;
 
 use super::{
-    At, Console, Failure, KeyArguments, RetryArguments, blob_name, format, local,
-    select::{Reach, expand, is_pattern},
+    Console, Context, Failure, KeyArguments, RetryArguments, blob_name, format, local,
+    select::{MatchMode, expand, is_pattern},
     utf8,
 };
 use crate::{Client, ClientError, terminal};
@@ -68,7 +68,7 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
-    /// Absent of what would go.
+    /// `None` in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,8 +76,8 @@ struct Line<'a> {
     removed: bool,
 }
 
-/// Blobs that go without a question though nobody named them one by one.
-const UNASKED_MAX: usize = 3;
+/// Most blobs that are removed without confirmation, unless each was named.
+const UNCONFIRMED_MAX: usize = 3;
 
 /// Runs the command.
 ///
@@ -86,31 +86,31 @@ const UNASKED_MAX: usize = 3;
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let (texts, others) = utf8(arguments.names.clone());
     let others = others.iter().map(|name| blob_name(name)).collect::<Vec<_>>();
-    // Nobody is called for the sake of what cannot be a name.
+    // If all names are invalid, do not connect.
     if texts.is_empty() {
-        return console.each(others, |name| name.map(drop));
+        return console.for_each(others, |name| name.map(drop));
     }
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
-    let reach = if arguments.recursive { Reach::Below } else { Reach::Name };
-    let mut names = expand(&mut client, &texts, reach);
+    let mode = if arguments.recursive { MatchMode::Recursive } else { MatchMode::Exact };
+    let mut names = expand(&mut client, &texts, mode);
     names.extend(others);
     if arguments.force {
         names.retain(|name| !name.as_ref().is_err_and(Failure::is_no_match));
     }
-    if !arguments.dry_run && !may_go(&names, &arguments)? {
-        console.tell(&"nothing was removed");
+    if !arguments.dry_run && !confirm(&names, &arguments)? {
+        console.note(&"nothing was removed");
         return Ok(());
     }
-    console.each(names, |name| {
+    console.for_each(names, |name| {
         let name = name?;
         if arguments.dry_run {
-            return would_go(&mut client, &name, &arguments, console);
+            return print_dry_run(&mut client, &name, &arguments, console);
         }
         let version = match client.remove(&name) {
             Ok(version) => version,
-            Err(error) if arguments.force && error.is_absent() => return Ok(()),
-            Err(error) => return Err(client.why_absent(&name, None, error)).at(&name),
+            Err(error) if arguments.force && error.is_not_found() => return Ok(()),
+            Err(error) => return Err(client.explain_not_found(&name, None, error)).context(&name),
         };
         if arguments.json {
             let (committed, version) = (format::version_time(version), format::number(version.0));
@@ -122,17 +122,17 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
             })?;
         }
         let shown = terminal::printable(name.as_str());
-        console.done(&format_args!("{shown} is in the trash (zrestore takes it out)"));
+        console.success(&format_args!("{shown} is in the trash (zrestore takes it out)"));
         Ok(())
     })
 }
 
-/// Whether it may go: a person is asked about many that nobody named one by one.
-fn may_go(names: &[Result<BlobName, Failure>], arguments: &Arguments) -> Result<bool, Failure> {
+/// Whether to remove the blobs: at a terminal, many that were not each named have to be confirmed.
+fn confirm(names: &[Result<BlobName, Failure>], arguments: &Arguments) -> Result<bool, Failure> {
     let is_pattern = |name: &OsString| name.to_str().is_some_and(is_pattern);
     let are_named = !arguments.recursive && !arguments.names.iter().any(is_pattern);
     let count = names.iter().flatten().count();
-    let is_asked = !(arguments.yes || arguments.force || are_named || count <= UNASKED_MAX)
+    let is_asked = !(arguments.yes || arguments.force || are_named || count <= UNCONFIRMED_MAX)
         && io::stdin().is_terminal()
         && io::stderr().is_terminal()
         && terminal::can_ask();
@@ -144,24 +144,24 @@ fn may_go(names: &[Result<BlobName, Failure>], arguments: &Arguments) -> Result<
     Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Says that a blob would go, if it is there.
-fn would_go(
+/// Prints that a blob would be removed, if it exists.
+fn print_dry_run(
     client: &mut Client,
     name: &BlobName,
     arguments: &Arguments,
     console: &Console,
 ) -> Result<(), Failure> {
-    match client.is_there(name) {
+    match client.exists(name) {
         Ok(true) => {}
         Ok(false) if arguments.force => return Ok(()),
         Ok(false) => return Err(ClientError::NoMatch(name.to_string()).into()),
-        Err(error) => return Err(error).at(name),
+        Err(error) => return Err(error).context(name),
     }
     if arguments.json {
         let line = Line { name: name.as_str(), version: None, committed: None, removed: false };
         return Ok(console.print_json(&line)?);
     }
-    Ok(console.print(&console.shown(name.as_str()))?)
+    Ok(console.print(&console.escape_for_stdout(name.as_str()))?)
 }
 
 #[cfg(test)]
@@ -171,6 +171,6 @@ mod tests {
     #[test]
     fn help_is_sound() {
         use clap::CommandFactory;
-        super::super::prepared(Arguments::command()).debug_assert();
+        super::super::with_common_arguments(Arguments::command()).debug_assert();
     }
 }

@@ -14,20 +14,20 @@ use zput_common::{
     keys::Role,
     name::{BlobName, ObjectKey},
 };
+use zput_server::store::Clock;
 
 use super::{
-    At, Console, Failure, KeyArguments, directories, open_key_file, usage, zput::SuiteName,
+    Console, Context, Failure, KeyArguments, directories, open_key_file, usage, zput::SuiteName,
 };
 use crate::{
     ClientError,
     offline::{self, Voucher},
-    put::now_ns,
     sink::{Attributes, Output, SinkError},
     source::FileSource,
-    standard_streams::{self, Stream},
+    standard_streams::{self, BlockingStream},
 };
 
-/// What a sealed file's name ends in.
+/// Suffix of a sealed file's name.
 pub(crate) const SUFFIX: &str = ".zput";
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
@@ -109,8 +109,8 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     seal(source, &name, &recipients, voucher, &arguments, is_stdin, console)
 }
 
-/// Whether what is written to `stdout` would be read again, without an end: `zseal - < f >> f`.
-fn feeds_itself(source: &FileSource, stdout: &Stream) -> bool {
+/// Whether the output would be read again as input, endlessly: `zseal - < f >> f`.
+fn feeds_itself(source: &FileSource, stdout: &BlockingStream) -> bool {
     let is_file = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
     is_file(source.file()) && source.is_same_file(stdout)
 }
@@ -127,15 +127,15 @@ fn seal(
     let is_bare = voucher.is_none();
     let object_key = voucher.as_ref().and_then(|voucher| voucher.object_key.as_ref());
     let mut output = match (&arguments.into, object_key) {
-        (Some(tree), Some(key)) => Output::at(&in_tree(tree, key)?, arguments.force)?,
+        (Some(tree), Some(key)) => Output::at(&path_in_tree(tree, key)?, arguments.force)?,
         _ => output(arguments, is_stdin)?,
     };
     if arguments.json && matches!(output, Output::Stream(_)) {
         return Err(usage("--json prints on stdout, where the blob would go: -o PATH"));
     }
     let path = match (&arguments.into, object_key) {
-        (Some(tree), Some(key)) => in_tree(tree, key)?,
-        _ => arguments.output.clone().unwrap_or_else(|| beside(&arguments.file)),
+        (Some(tree), Some(key)) => path_in_tree(tree, key)?,
+        _ => arguments.output.clone().unwrap_or_else(|| default_output(&arguments.file)),
     };
     let progress = console.progress(name.as_str());
     let length = offline::seal(
@@ -147,10 +147,10 @@ fn seal(
         &mut output,
         &*progress,
     )?;
-    let shortfalls = output.commit(arguments.into.as_ref().map(|_| for_a_server()))?;
-    console.tell_shortfalls(&shortfalls);
+    let warnings = output.commit(arguments.into.as_ref().map(|_| server_attributes()))?;
+    console.warn_attributes(&warnings);
     if is_bare {
-        console.tell(&"sealed outside any vault: nobody vouches for who made this blob");
+        console.note(&"sealed outside any vault: nobody vouches for who made this blob");
     }
     if arguments.json {
         console.print_json(&Line {
@@ -164,7 +164,7 @@ fn seal(
     Ok(())
 }
 
-/// What was sealed, as JSON (docs/JSON.md).
+/// A sealed file, as JSON (docs/JSON.md).
 #[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
@@ -174,14 +174,15 @@ struct Line<'a> {
     vouched: bool,
 }
 
-/// `FILE.zput`.
-fn beside(file: &Path) -> PathBuf {
+/// The default output path: `FILE.zput`.
+fn default_output(file: &Path) -> PathBuf {
     let mut path = file.to_owned().into_os_string();
     path.push(SUFFIX);
     path.into()
 }
 
-/// To whom, and who vouches for it: with recipients on the command line, nobody.
+/// The recipients, and the voucher; `None` for recipients on the command line, which make a bare
+/// blob.
 fn recipients(
     name: &BlobName,
     arguments: &Arguments,
@@ -192,12 +193,12 @@ fn recipients(
             .recipients
             .iter()
             .map(|text| match text.to_ascii_uppercase().contains("AGE-SECRET-KEY-") {
-                // It stands in an error's text as little as in any other.
+                // The error text must not repeat the secret.
                 true => Err(usage(
                     "-r takes a recipient (age1...), and this is an identity: a secret, which others may have seen \
                      on the command line",
                 )),
-                false => text.parse::<Recipient>().at(text),
+                false => text.parse::<Recipient>().context(text),
             })
             .collect::<Result<_, _>>()?;
         return Ok((recipients, None));
@@ -224,12 +225,12 @@ fn name(arguments: &Arguments, is_stdin: bool) -> Result<BlobName, Failure> {
         let file = arguments.file.display();
         return Err(usage(format!("{file} has no name in UTF-8: give one by --name")));
     };
-    BlobName::parse(name).at(name)
+    BlobName::parse(name).context(name)
 }
 
-/// Where a tree has the object `key`; the directories on the way are made, the tree is not. A key of this vault's is a
-/// name's hash or a name: components without `..`.
-fn in_tree(tree: &Path, key: &ObjectKey) -> Result<PathBuf, Failure> {
+/// The path of the object `key` in a tree. Missing directories on the way are created, the tree is
+/// not. A key of this vault is a hash or a name, whose components are never `..`.
+fn path_in_tree(tree: &Path, key: &ObjectKey) -> Result<PathBuf, Failure> {
     let file = tree.join(OsStr::from_bytes(key.as_bytes()));
     if let Some(directory) = file.parent().filter(|_| tree.is_dir()) {
         fs::create_dir_all(directory)
@@ -238,9 +239,10 @@ fn in_tree(tree: &Path, key: &ObjectKey) -> Result<PathBuf, Failure> {
     Ok(file)
 }
 
-/// What is sealed may be read by the server's user, who is another one. It tells no time of its plaintext's.
-fn for_a_server() -> Attributes {
-    let now = now_ns();
+/// Attributes of a blob for a server: readable by the server's user, and with the current time, so
+/// that the plaintext's time is not revealed.
+fn server_attributes() -> Attributes {
+    let now = Clock::system().now_ns();
     let (seconds, ns) = (now / NS_PER_SECOND, now % NS_PER_SECOND);
     Attributes { mode: 0o644, mtime_s: seconds.cast_signed(), mtime_ns: ns as u32 }
 }
@@ -250,7 +252,7 @@ fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
         Some(path) if path == Path::new("-") => return Ok(Output::stdout()?),
         Some(path) => Output::at(path, arguments.force)?,
         None if is_stdin => Output::stdout()?,
-        None => Output::at(&beside(&arguments.file), arguments.force)?,
+        None => Output::at(&default_output(&arguments.file), arguments.force)?,
     };
     if output.is_terminal() {
         return Err(usage(

@@ -1,4 +1,4 @@
-//! `zstat`: what is known of a blob.
+//! `zstat`: shows facts about a blob.
 
 use std::ffi::OsString;
 
@@ -7,8 +7,8 @@ use serde::Serialize;
 use zput_common::{name::BlobName, proto::message::VersionState};
 
 use super::{
-    At, Console, Failure, KeyArguments, RetryArguments, blob_name, format,
-    select::{Reach, expand},
+    Console, Context, Failure, KeyArguments, RetryArguments, blob_name, format,
+    select::{MatchMode, expand},
     utf8,
 };
 use crate::{Client, calendar::When, get::GetOptions, stat::Stat};
@@ -41,7 +41,8 @@ pub struct Arguments {
     #[arg(long)]
     verify: bool,
 
-    /// This version, or the one that was current then, instead of the current one, however old it is
+    /// This version, or the one that was current then, instead of the current one, however old it
+    /// is
     #[arg(long, value_name = "VERSION|WHEN")]
     at: Option<When>,
 
@@ -75,7 +76,7 @@ struct Line<'a> {
     recipients: usize,
     sha256: Option<String>,
     key: String,
-    /// Whether every part was.
+    /// Whether every part was verified.
     verified: bool,
 }
 
@@ -91,26 +92,26 @@ struct VersionLine<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// When there is no such blob, or it is not what it claims to be.
+/// When there is no such blob, or it fails verification.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
     let (texts, others) = utf8(arguments.names.clone());
-    let mut names = expand(&mut client, &texts, Reach::Name);
+    let mut names = expand(&mut client, &texts, MatchMode::Exact);
     names.extend(others.iter().map(|name| blob_name(name)));
     let are_several = names.len() > 1;
     let mut is_first = true;
-    console.each(names, |name| {
+    console.for_each(names, |name| {
         let name = name?;
         if !arguments.json && are_several {
             let gap = if is_first { "" } else { "\n" };
             let title = if arguments.versions {
-                format!("{}:", console.shown(name.as_str()))
+                format!("{}:", console.escape_for_stdout(name.as_str()))
             } else {
                 String::new()
             };
             let end = if title.is_empty() { "" } else { "\n" };
-            console.print_behind(&format_args!("{gap}{title}"), end)?;
+            console.print_with_end(&format_args!("{gap}{title}"), end)?;
         }
         is_first = false;
         if arguments.versions {
@@ -127,19 +128,19 @@ fn one(
     console: &Console,
 ) -> Result<(), Failure> {
     let version = match &arguments.at {
-        Some(when) => Some(client.version_at(name, when).at(name)?),
+        Some(when) => Some(client.version_at(name, when).context(name)?),
         None => None,
     };
     let options = GetOptions { version, range: None, allow_rollback: arguments.allow_rollback };
     let stat = match client.stat(name, &options) {
         Ok(stat) => stat,
-        Err(error) => return Err(client.why_absent(name, version, error)).at(name),
+        Err(error) => return Err(client.explain_not_found(name, version, error)).context(name),
     };
     let mut line = line(name, &stat);
     if arguments.verify {
-        // The same version, whatever is put meanwhile.
+        // Verify the version that is shown, whatever is put meanwhile.
         let options = GetOptions { version: Some(stat.version), ..options };
-        client.verify(name, &options, &*console.progress(name.as_str())).at(name)?;
+        client.verify(name, &options, &*console.progress(name.as_str())).context(name)?;
         line.verified = true;
     }
     if arguments.json {
@@ -167,7 +168,7 @@ fn one(
         lines.push(("verified", "every part".to_owned()));
     }
     for (label, value) in lines {
-        console.print(&format_args!("{label:<10} {}", console.shown(&value)))?;
+        console.print(&format_args!("{label:<10} {}", console.escape_for_stdout(&value)))?;
     }
     Ok(())
 }
@@ -199,7 +200,7 @@ fn versions(
 ) -> Result<(), Failure> {
     let all = match client.versions(name) {
         Ok(all) => all,
-        Err(error) => return Err(client.why_absent(name, None, error)).at(name),
+        Err(error) => return Err(client.explain_not_found(name, None, error)).context(name),
     };
     for info in all {
         let line = VersionLine {
@@ -230,6 +231,6 @@ mod tests {
     #[test]
     fn help_is_sound() {
         use clap::CommandFactory;
-        super::super::prepared(Arguments::command()).debug_assert();
+        super::super::with_common_arguments(Arguments::command()).debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! Why there is no connection, or none any more.
+//! Errors of a connection.
 
 use std::io;
 
@@ -9,68 +9,67 @@ use zput_common::{
 };
 
 use super::resolve::ResolveError;
-use crate::error::{Ended, Refusal, Unmounted};
+use crate::error::{MountRefused, Refusal, SessionEnded};
 
-/// Why a connection could not be made or does not go on. The remotes are boxed: results are passed on
-/// through many hands.
+/// Why a connection could not be made or has ended. Remotes are boxed to keep results small.
 #[derive(Debug, Error)]
 pub enum ConnectionError {
-    /// The host's name leads nowhere.
+    /// The host's name could not be resolved.
     #[error("cannot find {host}: {error}")]
     Resolve {
-        /// Which host.
+        /// The host's name.
         host: String,
-        /// Why not.
+        /// The resolver's error.
         error: ResolveError,
     },
-    /// Nobody takes the connection.
+    /// No address accepted the connection.
     #[error("cannot connect to {remote}: {error} (is the server running?)")]
     Connect {
-        /// Where to.
+        /// The server's address.
         remote: Box<Remote>,
-        /// Why not, of the last address tried.
+        /// The error of the address that was tried last.
         error: io::Error,
-        /// Whether this client had a connection there before.
-        was_there: bool,
+        /// Whether this client was connected to it before.
+        was_connected: bool,
     },
     /// The socket failed.
     #[error("the connection to {remote} failed: {error} (try again)")]
     Socket {
-        /// Where to.
+        /// The server's address.
         remote: Box<Remote>,
-        /// How.
+        /// The system's error.
         error: io::Error,
     },
-    /// The session does not go on.
-    #[error("{}", Ended { remote, error })]
+    /// The session failed.
+    #[error("{}", SessionEnded { remote, error })]
     Session {
-        /// Where to.
+        /// The server's address.
         remote: Box<Remote>,
-        /// Why.
+        /// The session's error.
         error: SessionError,
     },
     /// The server refused a request.
     #[error("{}", Refusal { remote, error })]
     Refused {
-        /// Where to.
+        /// The server's address.
         remote: Box<Remote>,
-        /// Code and text.
+        /// Code and text of the server.
         error: RemoteError,
     },
-    /// The server does not turn to the mount that the remote names.
-    #[error("{}", Unmounted { remote, error })]
+    /// The server refused the mount that the remote names.
+    #[error("{}", MountRefused { remote, error })]
     NotMounted {
-        /// Where to, and which mount.
+        /// The server's address, with the mount.
         remote: Box<Remote>,
-        /// Code and text.
+        /// Code and text of the server.
         error: RemoteError,
     },
-    /// An answer that does not fit what was asked.
+    /// The answer does not fit the request.
     #[error("{remote} answered what was not asked: {what}")]
     Unexpected {
-        /// Where to.
+        /// The server's address.
         remote: Box<Remote>,
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         what: &'static str,
     },
 }

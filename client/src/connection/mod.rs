@@ -1,20 +1,16 @@
-//! One connection to a server: the socket, and the session that says what its bytes mean.
+//! One connection to a server: the socket, and the session that defines what its bytes mean.
 //!
-//! The socket is polled for both directions while something is to be written, so an answer that comes
-//! early is heard, and a server that hangs up while it is written to is asked for its last words.
+//! While bytes are to be written the socket is polled in both directions. So an early answer is
+//! received, and if the server closes the connection, the reason that it sent is read first.
 
 mod error;
-#[path = "read_buffer.rs"]
-mod incoming;
-#[path = "mount_selection.rs"]
-mod mounting;
-#[path = "write_buffer.rs"]
-mod outgoing;
+mod mount_selection;
 mod race;
+mod read_buffer;
 mod resolve;
 mod route;
-#[path = "socket.rs"]
-mod stream;
+mod socket;
+mod write_buffer;
 
 use std::{
     collections::VecDeque,
@@ -40,25 +36,25 @@ pub use self::{
     route::Route,
 };
 use self::{
-    incoming::Incoming,
-    mounting::{Heard, Mounting},
-    outgoing::{Gathered, Outgoing},
-    stream::Stream,
+    mount_selection::{MountSelection, Routed},
+    read_buffer::ReadBuffer,
+    socket::Socket,
+    write_buffer::{Gathered, WriteBuffer},
 };
 
-/// A connection. Requests go out in order and are answered in order.
+/// A connection. Requests are sent in order and answered in order.
 pub struct Connection {
-    stream: Stream,
+    socket: Socket,
     session: ClientSession,
-    outgoing: Outgoing,
-    incoming: Incoming,
+    output: WriteBuffer,
+    input: ReadBuffer,
     answers: VecDeque<Response>,
-    mounting: Mounting,
+    mount: MountSelection,
     failure: Option<Failure>,
     remote: Remote,
 }
 
-/// What ended the connection; told by the next call that needs it.
+/// What ended the connection; returned by the next call that needs it.
 #[derive(Debug)]
 enum Failure {
     Socket(io::Error),
@@ -66,10 +62,10 @@ enum Failure {
 }
 
 impl Connection {
-    /// Connects by TCP.
+    /// Connects over TCP.
     ///
     /// # Errors
-    /// When no address of the host takes the connection.
+    /// When no address of the host accepts the connection.
     pub fn tcp(
         remote: Remote,
         host: &str,
@@ -77,50 +73,50 @@ impl Connection {
         config: &ClientConfig,
         route: &mut Route,
     ) -> Result<Self, ConnectionError> {
-        let stream = Stream::tcp(&remote, host, port, route)?;
-        Self::over(stream, remote, config, route.patience)
+        let socket = Socket::tcp(&remote, host, port, route)?;
+        Self::new(socket, remote, config, route.patience)
     }
 
-    /// Connects by a Unix socket.
+    /// Connects over a Unix socket.
     ///
     /// # Errors
-    /// When nobody takes the connection.
+    /// When the server does not accept the connection.
     pub fn unix(
         remote: Remote,
         path: &str,
         config: &ClientConfig,
         route: &mut Route,
     ) -> Result<Self, ConnectionError> {
-        let stream = Stream::unix(&remote, path, route)?;
-        Self::over(stream, remote, config, route.patience)
+        let socket = Socket::unix(&remote, path, route)?;
+        Self::new(socket, remote, config, route.patience)
     }
 
-    /// Speaks over a stream that is connected already.
+    /// Uses a connected stream.
     ///
     /// # Errors
-    /// When TLS cannot begin.
-    pub fn on(
+    /// When TLS cannot be set up.
+    pub fn from_stream(
         stream: UnixStream,
         remote: Remote,
         config: &ClientConfig,
     ) -> Result<Self, ConnectionError> {
-        Self::over(Stream::Unix(stream), remote, config, Patience::default())
+        Self::new(Socket::Unix(stream), remote, config, Patience::default())
     }
 
-    fn over(
-        stream: Stream,
+    fn new(
+        socket: Socket,
         remote: Remote,
         config: &ClientConfig,
         patience: Patience,
     ) -> Result<Self, ConnectionError> {
         match ClientSession::new(config, Instant::now()) {
             Ok(session) => Ok(Self {
-                stream,
+                socket,
                 session: session.with_patience(patience),
-                outgoing: Outgoing::default(),
-                incoming: Incoming::default(),
+                output: WriteBuffer::default(),
+                input: ReadBuffer::default(),
                 answers: VecDeque::new(),
-                mounting: Mounting::of(&remote),
+                mount: MountSelection::of(&remote),
                 failure: None,
                 remote,
             }),
@@ -128,42 +124,43 @@ impl Connection {
         }
     }
 
-    /// Where it leads.
+    /// The address that the connection leads to.
     #[must_use]
     pub fn remote(&self) -> &Remote {
         &self.remote
     }
 
-    /// Asks, without waiting. The request may stay here until something else is sent, or until
-    /// [`receive`](Self::receive) waits for an answer. In front of the first that speaks of the remote's
-    /// mount goes one that says which that is; its answer is heard here.
+    /// Queues a request without waiting for its answer. It may stay in the write buffer until a
+    /// later call flushes it or [`receive`](Self::receive) waits for an answer. The first request
+    /// about the remote's mount is preceded by one that selects the mount; the answer to that is
+    /// handled here.
     ///
     /// # Errors
-    /// When the request breaks a bound, or the connection is over.
+    /// When the request exceeds a bound, or the connection has ended.
     pub fn send(&mut self, request: &Request) -> Result<(), ConnectionError> {
         self.check()?;
-        if let Some(mount) = self.mounting.before(request) {
+        if let Some(select) = self.mount.request_before(request) {
             let behind = self.session.unanswered();
-            self.session.send(&mount).map_err(|error| self.session_error(error))?;
-            self.mounting.asked(behind);
+            self.session.send(&select).map_err(|error| self.session_error(error))?;
+            self.mount.sent(behind);
         }
         self.session.send(request).map_err(|error| self.session_error(error))
     }
 
-    /// Sends a slice and its bytes; returns when they are on their way or gathered with what
-    /// follows.
+    /// Sends a slice and its bytes; returns when the socket has accepted them or they are in the
+    /// write buffer.
     ///
     /// # Errors
-    /// When the connection is over.
+    /// When the connection has ended.
     pub fn send_slice(&mut self, bytes: &[u8], digest: Digest) -> Result<(), ConnectionError> {
-        self.send_slice_telling(bytes, digest, &mut |_| {})
+        self.send_slice_with_progress(bytes, digest, &mut |_| {})
     }
 
-    /// The same; `sent` hears how many bytes the socket has taken, each time that it takes some.
+    /// The same; `sent` is called with the number of bytes each time that the socket accepts some.
     ///
     /// # Errors
-    /// When the connection is over.
-    pub fn send_slice_telling(
+    /// When the connection has ended.
+    pub fn send_slice_with_progress(
         &mut self,
         bytes: &[u8],
         digest: Digest,
@@ -176,50 +173,50 @@ impl Connection {
         let mut rest = bytes;
         while !rest.is_empty() {
             self.check()?;
-            match self.outgoing.gather(&mut self.session) {
-                Gathered::Payload if self.outgoing.has_room_for(rest.len()) => {
-                    self.outgoing.append(rest);
+            match self.output.gather(&mut self.session) {
+                Gathered::Payload if self.output.has_room_for(rest.len()) => {
+                    self.output.append(rest);
                     self.session.payload_sent(Instant::now(), rest.len() as u64);
                     sent(rest.len() as u64);
                     return Ok(());
                 }
-                Gathered::Payload if self.outgoing.is_flushed() => {
+                Gathered::Payload if self.output.is_flushed() => {
                     let taken = self.write_some(rest)?;
                     self.session.payload_sent(Instant::now(), taken as u64);
                     sent(taken as u64);
                     rest = &rest[taken..];
                 }
-                Gathered::Payload | Gathered::All if !self.outgoing.is_flushed() => {
-                    self.write_outgoing()?
+                Gathered::Payload | Gathered::All if !self.output.is_flushed() => {
+                    self.write_output()?
                 }
-                // The server has to say hello before more can go out.
+                // The session sends no payload before the server's hello.
                 Gathered::Payload | Gathered::All => self.wait(PollFlags::IN)?,
             }
         }
         Ok(())
     }
 
-    /// Sends what was gathered, without waiting for an answer.
+    /// Sends everything in the write buffer, without waiting for an answer.
     ///
     /// # Errors
-    /// When the connection is over.
+    /// When the connection has ended.
     pub fn flush(&mut self) -> Result<(), ConnectionError> {
         loop {
             self.check()?;
-            let _payload_is_next = self.outgoing.gather(&mut self.session);
-            if self.outgoing.is_flushed() {
+            let _payload_follows = self.output.gather(&mut self.session);
+            if self.output.is_flushed() {
                 return Ok(());
             }
-            self.write_outgoing()?;
+            self.write_output()?;
         }
     }
 
-    /// The next answer, an error of the server's included.
+    /// Receives the next answer, which may be the server's error.
     ///
     /// # Errors
-    /// When the connection ends before it comes.
+    /// When the connection ends first.
     pub fn receive(&mut self) -> Result<Response, ConnectionError> {
-        // The time before was the caller's, not the server's silence.
+        // The caller was busy until now; that was not silence of the server.
         self.session.keep_alive(Instant::now());
         loop {
             self.take_control();
@@ -227,8 +224,8 @@ impl Connection {
                 return Ok(answer);
             }
             self.check()?;
-            match self.outgoing.gather(&mut self.session) {
-                _ if !self.outgoing.is_flushed() => self.write_outgoing()?,
+            match self.output.gather(&mut self.session) {
+                _ if !self.output.is_flushed() => self.write_output()?,
                 Gathered::All => self.wait(PollFlags::IN)?,
                 Gathered::Payload => {
                     return Err(self.unexpected("an answer is awaited before a slice was sent"));
@@ -237,11 +234,12 @@ impl Connection {
         }
     }
 
-    /// The next answer, if it is no error.
+    /// Receives the next answer.
     ///
     /// # Errors
-    /// [`ConnectionError::Refused`], and those of [`receive`](Self::receive).
-    pub fn answer(&mut self) -> Result<Response, ConnectionError> {
+    /// [`ConnectionError::Refused`] for an error of the server, and those of
+    /// [`receive`](Self::receive).
+    pub fn receive_ok(&mut self) -> Result<Response, ConnectionError> {
         match self.receive()? {
             Response::Error(error) => {
                 Err(ConnectionError::Refused { remote: self.boxed_remote(), error })
@@ -250,59 +248,60 @@ impl Connection {
         }
     }
 
-    /// Asks and waits.
+    /// Sends a request and receives its answer.
     ///
     /// # Errors
-    /// As of [`send`](Self::send) and [`answer`](Self::answer).
-    pub fn ask(&mut self, request: &Request) -> Result<Response, ConnectionError> {
+    /// As of [`send`](Self::send) and [`answer`](Self::receive_ok).
+    pub fn call(&mut self, request: &Request) -> Result<Response, ConnectionError> {
         self.send(request)?;
-        self.answer()
+        self.receive_ok()
     }
 
-    /// How many requests may be sent before an answer has to be received.
+    /// Number of requests that may be sent before an answer has to be received.
     #[must_use]
-    pub fn room(&self) -> usize {
-        self.session.room().saturating_sub(self.mounting.to_be_sent())
+    pub fn capacity(&self) -> usize {
+        self.session.room().saturating_sub(self.mount.to_send())
     }
 
-    /// The silence after which the server closes.
+    /// The silence after which the server closes the connection.
     #[must_use]
     pub fn idle_limit(&self) -> Duration {
         let seconds = self.session.limits().map_or(IDLE_SECONDS, |limits| limits.idle_seconds);
         Duration::from_secs(seconds.into())
     }
 
-    /// Whether the server has said hello.
+    /// Whether the server has sent its hello.
     #[must_use]
-    pub fn was_greeted(&self) -> bool {
+    pub fn is_established(&self) -> bool {
         self.session.limits().is_some()
     }
 
-    /// Requests that were not answered yet.
+    /// Number of requests without a received answer.
     #[must_use]
-    pub fn unanswered(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         let all = self.session.unanswered() + self.answers.len();
-        all.saturating_sub(self.mounting.unanswered())
+        all.saturating_sub(self.mount.in_flight())
     }
 
-    /// Receives raw payload into `block`, at least one byte, until it is full, the payload ends, or
-    /// the socket has no more for now. Returns how many; 0 only when no payload is left.
+    /// Receives raw payload into `block` until it is full, the payload ends, or the socket has no
+    /// more for now. Returns the number of bytes, at least one; 0 only when no payload is left.
     ///
     /// # Errors
     /// When the connection ends before the payload does.
     pub fn payload(&mut self, block: &mut [u8]) -> Result<usize, ConnectionError> {
         let mut filled = 0;
-        // A sink may have kept the caller waiting: that was not the server's silence.
+        // The caller was busy until now, possibly with a slow sink; that was not silence of the
+        // server.
         self.session.keep_alive(Instant::now());
         while filled < block.len() {
             let Wants::Payload { remaining } = self.session.wants() else { break };
-            let room = block.len() - filled;
-            let most = usize::try_from(remaining).map_or(room, |remaining| room.min(remaining));
+            let free = block.len() - filled;
+            let most = usize::try_from(remaining).map_or(free, |remaining| free.min(remaining));
             let target = &mut block[filled..filled + most];
-            let held = self.incoming.rest();
+            let held = self.input.rest();
             let received = if held.is_empty() {
-                match self.stream.receive(target) {
-                    // What came before the end is handed on first; the next call tells of it.
+                match self.socket.receive(target) {
+                    // Return what came before the end first; the next call reports the end.
                     Ok(0) if filled > 0 => break,
                     Ok(0) => {
                         let ended = self.session.handle_eof();
@@ -321,7 +320,7 @@ impl Connection {
             } else {
                 let now = held.len().min(most);
                 target[..now].copy_from_slice(&held[..now]);
-                self.incoming.advance(now);
+                self.input.advance(now);
                 now
             };
             filled += received;
@@ -330,15 +329,15 @@ impl Connection {
         Ok(filled)
     }
 
-    /// The next answer, if it came already.
-    pub fn heard(&mut self) -> Option<Response> {
+    /// The next answer, if it has arrived.
+    pub fn try_receive(&mut self) -> Option<Response> {
         if self.answers.is_empty() {
             self.read_control();
         }
         self.answers.pop_front()
     }
 
-    /// The server's own word for why the connection ended, where it left one.
+    /// The error that the server sent before the connection ended, if there is one.
     pub fn refusal(&mut self) -> Option<ConnectionError> {
         while let Some(answer) = self.answers.pop_front() {
             if let Response::Error(error) = answer {
@@ -348,39 +347,37 @@ impl Connection {
         None
     }
 
-    /// Ends the connection in order. A peer that takes nothing more is not waited for.
+    /// Ends the connection in order. Does not wait for a peer that reads nothing.
     pub fn close(mut self) {
         self.session.close();
-        while self.outgoing.gather(&mut self.session) == Gathered::All
-            && !self.outgoing.is_flushed()
-        {
-            match self.stream.send(self.outgoing.rest()) {
-                Ok(sent) => self.outgoing.advance(sent),
+        while self.output.gather(&mut self.session) == Gathered::All && !self.output.is_flushed() {
+            match self.socket.send(self.output.rest()) {
+                Ok(sent) => self.output.advance(sent),
                 Err(Errno::INTR) => {}
                 Err(_) => return,
             }
         }
     }
 
-    /// Writes some of what was gathered.
-    fn write_outgoing(&mut self) -> Result<(), ConnectionError> {
-        let outgoing = std::mem::take(&mut self.outgoing);
-        let sent = self.write_some(outgoing.rest());
-        self.outgoing = outgoing;
-        self.outgoing.advance(sent?);
+    /// Writes some of the write buffer.
+    fn write_output(&mut self) -> Result<(), ConnectionError> {
+        let output = std::mem::take(&mut self.output);
+        let sent = self.write_some(output.rest());
+        self.output = output;
+        self.output.advance(sent?);
         Ok(())
     }
 
-    /// Writes some of `bytes`, at least one; hears the server meanwhile.
+    /// Writes some of `bytes`, at least one; receives answers meanwhile.
     fn write_some(&mut self, bytes: &[u8]) -> Result<usize, ConnectionError> {
         loop {
             self.check()?;
-            match self.stream.send(bytes) {
+            match self.socket.send(bytes) {
                 Ok(sent) => return Ok(sent),
                 Err(Errno::AGAIN) => self.wait(PollFlags::IN | PollFlags::OUT)?,
                 Err(Errno::INTR) => {}
                 Err(error) => {
-                    self.hear_last_words();
+                    self.read_final_messages();
                     self.check()?;
                     return Err(self.socket_error(error.into()));
                 }
@@ -388,12 +385,12 @@ impl Connection {
         }
     }
 
-    /// The server hung up: what it said before is still to be read.
-    fn hear_last_words(&mut self) {
-        while self.session.wants() == Wants::Control && self.read_control() == Read::Some {}
+    /// Reads what the server sent before it closed the connection.
+    fn read_final_messages(&mut self) {
+        while self.session.wants() == Wants::Control && self.read_control() == ReadOutcome::Some {}
     }
 
-    /// Waits until one of `flags` holds, and takes control bytes if they came.
+    /// Waits until one of `flags` holds, and reads control bytes if they came.
     fn wait(&mut self, flags: PollFlags) -> Result<(), ConnectionError> {
         let ready = self.wait_for(flags)?;
         if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
@@ -410,7 +407,7 @@ impl Connection {
             }
             let timeout = self.session.deadline().map(|at| at.saturating_duration_since(now));
             let ready = self
-                .stream
+                .socket
                 .wait(flags, timeout)
                 .map_err(|error| self.socket_error(error.into()))?;
             if !ready.is_empty() {
@@ -419,33 +416,33 @@ impl Connection {
         }
     }
 
-    /// Reads control bytes, as many as there are.
-    fn read_control(&mut self) -> Read {
-        if self.incoming.is_empty() {
-            match self.incoming.fill(&self.stream) {
+    /// Reads and handles control bytes, as many as have arrived.
+    fn read_control(&mut self) -> ReadOutcome {
+        if self.input.is_empty() {
+            match self.input.fill(&self.socket) {
                 Ok(0) => {
                     let ended = self.session.handle_eof();
                     self.fail(Failure::Session(ended.err().unwrap_or(SessionError::Closed)));
-                    return Read::End;
+                    return ReadOutcome::End;
                 }
                 Ok(_) => {}
-                Err(Errno::AGAIN | Errno::INTR) => return Read::Nothing,
+                Err(Errno::AGAIN | Errno::INTR) => return ReadOutcome::Nothing,
                 Err(error) => {
                     self.fail(Failure::Socket(error.into()));
-                    return Read::End;
+                    return ReadOutcome::End;
                 }
             }
         }
         self.take_control();
-        Read::Some
+        ReadOutcome::Some
     }
 
-    /// Gives control bytes to the session, and keeps the answers that come of them.
+    /// Passes control bytes to the session and queues the answers.
     fn take_control(&mut self) {
-        while !self.incoming.is_empty() && self.session.wants() == Wants::Control {
-            match self.session.handle_input(Instant::now(), self.incoming.rest()) {
+        while !self.input.is_empty() && self.session.wants() == Wants::Control {
+            match self.session.handle_input(Instant::now(), self.input.rest()) {
                 Ok(0) => break,
-                Ok(taken) => self.incoming.advance(taken),
+                Ok(taken) => self.input.advance(taken),
                 Err(error) => {
                     self.fail(Failure::Session(error));
                     break;
@@ -454,23 +451,23 @@ impl Connection {
         }
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Message(answer) => match self.mounting.hear(answer) {
-                    Heard::Callers(answer) => self.answers.push_back(answer),
-                    Heard::Ours => {}
+                Event::Message(answer) => match self.mount.on_response(answer) {
+                    Routed::ToCaller(answer) => self.answers.push_back(answer),
+                    Routed::Consumed => {}
                 },
                 Event::Connected { .. } | Event::PayloadDone | Event::Closed => {}
             }
         }
     }
 
-    /// The first failure is the one that is told.
+    /// Records a failure; the first one is reported.
     fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
     }
 
-    /// Whether the connection goes on.
+    /// Returns the error that ended the connection, if one did.
     fn check(&mut self) -> Result<(), ConnectionError> {
-        if let Some(error) = self.mounting.refusal() {
+        if let Some(error) = self.mount.refusal() {
             return Err(ConnectionError::NotMounted {
                 remote: self.boxed_remote(),
                 error: error.clone(),
@@ -506,9 +503,9 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// What came of a read.
+/// The result of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Read {
+enum ReadOutcome {
     Some,
     Nothing,
     End,

@@ -1,4 +1,5 @@
-//! The mount that a connection is about: said once, before it counts, without waiting for the answer.
+//! Selects the mount of the remote: one request before the first that is about the mount, without
+//! waiting for its answer.
 
 use zput_common::{
     keys::Remote,
@@ -6,79 +7,81 @@ use zput_common::{
     proto::message::{RemoteError, Request, Response},
 };
 
-/// How far the connection has turned to the mount of its remote.
+/// How far the mount has been selected.
 #[derive(Debug)]
-pub(super) enum Mounting {
-    /// To the end: the server has said so, or it is the root mount, which takes no words.
+pub(super) enum MountSelection {
+    /// Selected, or the root mount, which needs no request.
     Done,
-    /// Not yet. A device that is about to join may say nothing else before that (PROTOCOL 5).
-    Wanted(MountName),
-    /// The answer comes behind so many others.
-    Asked { behind: usize },
-    /// The server has none of this name, or none for this client.
+    /// Not requested yet. A device that is about to join may send nothing else before Join
+    /// (PROTOCOL 5).
+    Pending(MountName),
+    /// Requested; the answer comes after this many others.
+    Sent { behind: usize },
+    /// The server has no such mount, or none for this client.
     Refused(RemoteError),
 }
 
-/// Whose an answer is.
+/// The receiver of an answer.
 #[derive(Debug)]
-pub(super) enum Heard {
-    /// The caller's.
-    Callers(Response),
-    /// It was the awaited one; or it came behind one that says no, and is about another mount than was meant.
-    Ours,
+pub(super) enum Routed {
+    /// The caller.
+    ToCaller(Response),
+    /// This module: the answer to the selection, or one after a refused selection, which is about
+    /// another mount.
+    Consumed,
 }
 
-impl Mounting {
+impl MountSelection {
     pub(super) fn of(remote: &Remote) -> Self {
-        remote.mount().map_or(Self::Done, |mount| Self::Wanted(mount.clone()))
+        remote.mount().map_or(Self::Done, |mount| Self::Pending(mount.clone()))
     }
 
-    /// What has to be sent before `request`.
-    pub(super) fn before(&self, request: &Request) -> Option<Request> {
+    /// The request that has to be sent before `request`.
+    pub(super) fn request_before(&self, request: &Request) -> Option<Request> {
         match self {
-            Self::Wanted(name) if request.speaks_of_mount() => {
+            Self::Pending(name) if request.speaks_of_mount() => {
                 Some(Request::Mount { name: name.clone() })
             }
             _ => None,
         }
     }
 
-    /// It was sent, while so many requests were unanswered.
-    pub(super) fn asked(&mut self, behind: usize) {
-        *self = Self::Asked { behind };
+    /// Records that the selection was sent while `behind` requests were unanswered.
+    pub(super) fn sent(&mut self, behind: usize) {
+        *self = Self::Sent { behind };
     }
 
-    /// How many requests of its own are still to be sent.
-    pub(super) fn to_be_sent(&self) -> usize {
-        usize::from(matches!(self, Self::Wanted(_)))
+    /// Number of requests of this module that are still to be sent: 0 or 1.
+    pub(super) fn to_send(&self) -> usize {
+        usize::from(matches!(self, Self::Pending(_)))
     }
 
-    /// How many requests of its own were sent and not answered.
-    pub(super) fn unanswered(&self) -> usize {
-        usize::from(matches!(self, Self::Asked { .. }))
+    /// Number of requests of this module that were sent and not answered: 0 or 1.
+    pub(super) fn in_flight(&self) -> usize {
+        usize::from(matches!(self, Self::Sent { .. }))
     }
 
-    /// Takes the next answer; the session has checked that it fits its request.
-    pub(super) fn hear(&mut self, answer: Response) -> Heard {
+    /// Routes the next answer. The session has checked that it fits its request.
+    pub(super) fn on_response(&mut self, answer: Response) -> Routed {
         match (&mut *self, answer) {
-            (Self::Asked { behind: 0 }, Response::Error(error)) => {
+            (Self::Sent { behind: 0 }, Response::Error(error)) => {
                 *self = Self::Refused(error);
-                Heard::Ours
+                Routed::Consumed
             }
-            (Self::Asked { behind: 0 }, _) => {
+            (Self::Sent { behind: 0 }, _) => {
                 *self = Self::Done;
-                Heard::Ours
+                Routed::Consumed
             }
-            (Self::Asked { behind }, answer) => {
+            (Self::Sent { behind }, answer) => {
                 *behind -= 1;
-                Heard::Callers(answer)
+                Routed::ToCaller(answer)
             }
-            (Self::Refused(_), _) => Heard::Ours,
-            (Self::Done | Self::Wanted(_), answer) => Heard::Callers(answer),
+            (Self::Refused(_), _) => Routed::Consumed,
+            (Self::Done | Self::Pending(_), answer) => Routed::ToCaller(answer),
         }
     }
 
-    /// Why nothing more can be asked.
+    /// The refusal that ended this connection, if there was one.
     pub(super) fn refusal(&self) -> Option<&RemoteError> {
         if let Self::Refused(error) = self { Some(error) } else { None }
     }

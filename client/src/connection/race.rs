@@ -1,5 +1,5 @@
-//! Connecting to one of several addresses (RFC 8305, "Happy Eyeballs"): the next one is begun when the one before has
-//! failed, or has said nothing for a quarter of a second; the first that takes the connection has it.
+//! Connects to one of several addresses (RFC 8305, "Happy Eyeballs"): the next attempt starts when
+//! the one before has failed or taken 250 ms, and the first that succeeds is used.
 
 use std::{
     io,
@@ -14,43 +14,44 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt},
 };
 
-use super::stream::timespec;
+use super::socket::timespec;
 
 /// RFC 8305, 5: "Connection Attempt Delay", of which 250 ms is the recommended value.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Time for the address that was begun last to take the connection.
+/// Seconds to wait after the last attempt was started.
 const CONNECT_SECONDS: u64 = 10;
 
-/// Connections that are being made.
+/// Concurrent connection attempts.
 #[derive(Debug, Default)]
 pub(super) struct Race {
-    runners: Vec<(SocketAddr, OwnedFd)>,
-    /// How the last one that failed did.
+    attempts: Vec<(SocketAddr, OwnedFd)>,
+    /// The error of the attempt that failed last.
     failure: Option<io::Error>,
 }
 
-/// The address that took the connection, and the connection.
-pub(super) type Won = (SocketAddr, TcpStream);
+/// The address that accepted, and its connection.
+pub(super) type Connected = (SocketAddr, TcpStream);
 
 impl Race {
-    /// Begins to connect to `address` at `now`, and waits until something is known of it, or it is time for another one.
-    pub(super) fn begin(&mut self, address: SocketAddr, now: Instant) -> Option<Won> {
-        match start(address) {
-            Ok(socket) => self.runners.push((address, socket)),
+    /// Starts connecting to `address` at `now`, and waits until an attempt succeeds or fails, or
+    /// the next one is due.
+    pub(super) fn start(&mut self, address: SocketAddr, now: Instant) -> Option<Connected> {
+        match connect_nonblocking(address) {
+            Ok(socket) => self.attempts.push((address, socket)),
             Err(error) => self.failure = Some(error.into()),
         }
         self.wait(now + ATTEMPT_DELAY)
     }
 
-    /// Waits for those that were begun, until none is left.
+    /// Waits for the started attempts until none is left.
     ///
     /// # Errors
-    /// How the last one failed.
-    pub(super) fn finish(mut self) -> io::Result<Won> {
+    /// The error of the attempt that failed last, or a timeout.
+    pub(super) fn finish(mut self) -> io::Result<Connected> {
         let until = Instant::now() + Duration::from_secs(CONNECT_SECONDS);
-        while !self.runners.is_empty() {
-            if let Some(won) = self.wait(until) {
-                return Ok(won);
+        while !self.attempts.is_empty() {
+            if let Some(connected) = self.wait(until) {
+                return Ok(connected);
             }
             if Instant::now() >= until {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -59,15 +60,16 @@ impl Race {
         Err(self.failure.unwrap_or(io::ErrorKind::NotFound.into()))
     }
 
-    /// Gives the first that is connected; none once one has failed, the time is over, or all have failed.
-    fn wait(&mut self, until: Instant) -> Option<Won> {
+    /// Returns the first connection that is established; `None` once an attempt has failed, none is
+    /// left, or it is `until`.
+    fn wait(&mut self, until: Instant) -> Option<Connected> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if self.runners.is_empty() || left.is_zero() {
+            if self.attempts.is_empty() || left.is_zero() {
                 return None;
             }
             let mut polled: Vec<PollFd<'_>> = self
-                .runners
+                .attempts
                 .iter()
                 .map(|(_, socket)| PollFd::new(socket, PollFlags::OUT))
                 .collect();
@@ -75,7 +77,7 @@ impl Race {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
                     self.failure = Some(error.into());
-                    self.runners.clear();
+                    self.attempts.clear();
                     return None;
                 }
             }
@@ -83,8 +85,9 @@ impl Race {
                 polled.iter().map(|polled| !polled.revents().is_empty()).collect();
             let mut has_failed = false;
             for index in (0..ready.len()).rev().filter(|index| ready[*index]) {
-                let (address, socket) = self.runners.remove(index);
-                // connect(2), EINPROGRESS: "read the SO_ERROR option … to determine whether connect() completed".
+                let (address, socket) = self.attempts.remove(index);
+                // connect(2), EINPROGRESS: "read the SO_ERROR option … to determine whether
+                // connect() completed".
                 match sockopt::socket_error(&socket) {
                     Ok(Ok(())) => return Some((address, TcpStream::from(socket))),
                     Ok(Err(error)) | Err(error) => self.failure = Some(error.into()),
@@ -98,7 +101,7 @@ impl Race {
     }
 }
 
-fn start(address: SocketAddr) -> Result<OwnedFd, Errno> {
+fn connect_nonblocking(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
@@ -108,11 +111,12 @@ fn start(address: SocketAddr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// RFC 8305, 4: the families take turns, beginning with the one that the system has put first.
+/// RFC 8305, 4: address families alternate, starting with that of the system's first address.
 pub(super) fn interleaved(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut all = addresses.into_iter().peekable();
-    let Some(is_first) = all.peek().map(SocketAddr::is_ipv6) else { return Vec::new() };
-    let (first, second): (Vec<_>, Vec<_>) = all.partition(|address| address.is_ipv6() == is_first);
+    let Some(first_is_v6) = all.peek().map(SocketAddr::is_ipv6) else { return Vec::new() };
+    let (first, second): (Vec<_>, Vec<_>) =
+        all.partition(|address| address.is_ipv6() == first_is_v6);
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     let mut order = Vec::new();
     loop {
@@ -130,19 +134,21 @@ mod tests {
 
     use super::*;
 
-    /// A listener whose queue is full: what comes is neither taken nor refused, like packets that are dropped.
-    struct Dead {
+    /// A listener with a full queue: connections are neither accepted nor refused, as if packets
+    /// were dropped.
+    struct Unresponsive {
         listener: TcpListener,
-        _waiting: Vec<OwnedFd>,
+        _backlog: Vec<OwnedFd>,
     }
 
-    impl Dead {
+    impl Unresponsive {
         fn new() -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             rustix::net::listen(&listener, 0).unwrap();
             let address = listener.local_addr().unwrap();
-            let waiting: Vec<OwnedFd> = (0..8).map(|_| start(address).unwrap()).collect();
-            Self { listener, _waiting: waiting }
+            let waiting: Vec<OwnedFd> =
+                (0..8).map(|_| connect_nonblocking(address).unwrap()).collect();
+            Self { listener, _backlog: waiting }
         }
 
         fn address(&self) -> SocketAddr {
@@ -150,11 +156,11 @@ mod tests {
         }
     }
 
-    fn race(addresses: &[SocketAddr]) -> io::Result<Won> {
+    fn race(addresses: &[SocketAddr]) -> io::Result<Connected> {
         let mut race = Race::default();
         for address in addresses {
-            if let Some(won) = race.begin(*address, Instant::now()) {
-                return Ok(won);
+            if let Some(connected) = race.start(*address, Instant::now()) {
+                return Ok(connected);
             }
         }
         race.finish()
@@ -162,13 +168,14 @@ mod tests {
 
     #[test]
     fn a_first_address_that_is_dead_is_passed_by() {
-        let (dead, alive) = (Dead::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (dead, alive) = (Unresponsive::new(), TcpListener::bind("127.0.0.1:0").unwrap());
         let alive = alive.local_addr().map(|address| (alive, address)).unwrap();
-        let won = race(&[dead.address(), dead.address(), alive.1]).unwrap();
-        assert_eq!((won.0, won.1.peer_addr().unwrap()), (alive.1, alive.1));
+        let connected = race(&[dead.address(), dead.address(), alive.1]).unwrap();
+        assert_eq!((connected.0, connected.1.peer_addr().unwrap()), (alive.1, alive.1));
     }
 
-    /// By a clock of its own: of what was begun a second ago nothing is awaited any more, not even what is there.
+    /// With a clock of the test's own: an attempt that began a second ago is not waited for any
+    /// more, even if it has succeeded.
     #[test]
     fn the_next_address_is_begun_after_a_quarter_of_a_second() {
         let alive = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -176,10 +183,10 @@ mod tests {
         let now = Instant::now();
         let a_second_ago = now.checked_sub(Duration::from_secs(1)).unwrap();
         let mut race = Race::default();
-        assert!(race.begin(address, a_second_ago).is_none(), "it is waited for");
+        assert!(race.start(address, a_second_ago).is_none(), "it is waited for");
         assert_eq!(race.finish().unwrap().0, address, "but it is in the race still");
         let in_a_minute = now + Duration::from_secs(60);
-        assert_eq!(Race::default().begin(address, in_a_minute).unwrap().0, address);
+        assert_eq!(Race::default().start(address, in_a_minute).unwrap().0, address);
     }
 
     #[test]
@@ -187,7 +194,7 @@ mod tests {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let alive = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = alive.local_addr().unwrap();
-        // TCP leads to nobody there: ENETUNREACH.
+        // TCP has no route to a broadcast address: ENETUNREACH.
         let nowhere: SocketAddr = "255.255.255.255:9".parse().unwrap();
         assert_eq!(race(&[gone, nowhere, address]).unwrap().0, address);
         let error = race(&[gone]).unwrap_err();

@@ -1,4 +1,4 @@
-//! The addresses of a host: getaddrinfo(3), which is not waited for longer than a bound.
+//! Resolves host names with getaddrinfo(3), on a thread that is waited for only up to a limit.
 
 use std::{fmt, io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -7,69 +7,70 @@ use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType};
 use thiserror::Error;
 use zput_server::threads;
 
-/// How long the system may look a name up. resolv.conf(5): two rounds of 5 seconds for each of up to three servers.
+/// Seconds to wait for the system's resolver. resolv.conf(5): two rounds of 5 seconds for each of
+/// up to three servers.
 const RESOLVE_SECONDS: u64 = 30;
-/// Addresses of one name that are looked at.
+/// Most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 32;
 
 /// Why a name has no addresses.
 #[derive(Debug, Error)]
 pub enum ResolveError {
-    /// Nobody can tell just now (`EAI_AGAIN`): the line is down, or the name server.
+    /// The lookup failed for now (`EAI_AGAIN`): network or name server are down.
     #[error("{0} (is the network there? try again)")]
     Unknown(io::Error),
     /// There is no such name, or it has no address.
     #[error("{0}")]
     NoSuchName(io::Error),
-    /// The system took too long to say.
+    /// The system did not answer in time.
     #[error("the system does not say within {RESOLVE_SECONDS} seconds (try again)")]
     TimedOut,
-    /// The thread that was to ask could not be started.
+    /// The lookup thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
 
 impl ResolveError {
-    /// Whether the name may be found in a moment.
+    /// Whether a retry may succeed.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         matches!(self, Self::Unknown(_) | Self::TimedOut)
     }
 }
 
-/// What finds the addresses of a name, in the order in which they are to be tried.
+/// Resolves names to addresses, in the order in which to try them.
 #[derive(Clone)]
 pub struct Resolver(Arc<Lookup>);
 
 type Lookup = dyn Fn(&str) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync;
 
 impl Resolver {
-    /// The system's.
+    /// The system's resolver.
     #[must_use]
     pub fn system() -> Self {
-        Self::new(look_up)
+        Self::new(system_lookup)
     }
 
-    /// One that asks `lookup`, on a thread of its own.
+    /// A resolver that calls `lookup` on a thread of its own.
     pub fn new(
         lookup: impl Fn(&str) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(lookup))
     }
 
-    /// The addresses of `host`; itself where it is one.
+    /// The addresses of `host`, which may be an address itself.
     pub(super) fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let (tell, told) = bounded(1);
+        let (sender, answer) = bounded(1);
         let (lookup, name) = (Arc::clone(&self.0), host.to_owned());
-        // getaddrinfo(3) cannot be interrupted: where it hangs, its thread ends with the process.
+        // getaddrinfo(3) cannot be interrupted: if it hangs, its thread ends with the process.
         let _thread = threads::begin("resolve", move || {
-            let _nobody_waits = tell.send(lookup(&name));
+            let _nobody_waits = sender.send(lookup(&name));
         })
         .map_err(ResolveError::Thread)?;
-        let mut found = match told.recv_timeout(Duration::from_secs(RESOLVE_SECONDS)) {
+        let mut found = match answer.recv_timeout(Duration::from_secs(RESOLVE_SECONDS)) {
             Ok(found) => found?,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 return Err(ResolveError::TimedOut);
@@ -89,22 +90,22 @@ impl fmt::Debug for Resolver {
     }
 }
 
-fn look_up(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+fn system_lookup(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints)).map_err(|error| {
-        let may_be_found = is_passing(&error.kind());
-        if may_be_found {
+        let is_temporary = is_temporary_failure(&error.kind());
+        if is_temporary {
             ResolveError::Unknown(error.into())
         } else {
             ResolveError::NoSuchName(error.into())
         }
     })?;
-    // An address of a family that is not IP's is none for this.
+    // Addresses of other families than IPv4 and IPv6 are skipped.
     Ok(found.filter_map(Result::ok).map(|info| info.sockaddr.ip()).collect())
 }
 
-/// Whether it says that nobody can tell just now, by the words of getaddrinfo(3): `EAI_AGAIN`, `EAI_MEMORY`, `EAI_SYSTEM`.
-fn is_passing(error: &LookupErrorKind) -> bool {
+/// Whether this is a temporary error of getaddrinfo(3): `EAI_AGAIN`, `EAI_MEMORY`, `EAI_SYSTEM`.
+fn is_temporary_failure(error: &LookupErrorKind) -> bool {
     matches!(error, LookupErrorKind::Again | LookupErrorKind::Memory | LookupErrorKind::System)
 }
 
@@ -139,7 +140,7 @@ mod tests {
     /// The numbers are those of glibc's and musl's netdb.h.
     #[test]
     fn what_the_system_says_of_a_name_is_told_apart() {
-        let passes = |number: i32| is_passing(&LookupErrorKind::new(number));
+        let passes = |number: i32| is_temporary_failure(&LookupErrorKind::new(number));
         for (number, name, passing) in [
             (-3, "EAI_AGAIN", true),
             (-10, "EAI_MEMORY", true),

@@ -1,5 +1,4 @@
-//! The way to a server, for all connections of one client: how its name is looked up, what has worked, and how long
-//! silence is borne.
+//! How one client reaches its server: name resolution, the address that worked last, and timeouts.
 
 use std::net::SocketAddr;
 
@@ -7,15 +6,16 @@ use zput_common::proto::Patience;
 
 use super::resolve::Resolver;
 
-/// The way to a server.
+/// How a server is reached.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub(super) resolver: Resolver,
     pub(super) patience: Patience,
-    /// The address that took the last connection: it is tried first, and without its name where that is not found.
-    pub(super) worked: Option<SocketAddr>,
-    /// Whether there has been a connection.
-    pub(super) was_there: bool,
+    /// The address that accepted the last connection. It is tried first, and used alone when the
+    /// name cannot be resolved.
+    pub(super) last_address: Option<SocketAddr>,
+    /// Whether any connection has succeeded.
+    pub(super) was_connected: bool,
 }
 
 impl Default for Route {
@@ -25,14 +25,14 @@ impl Default for Route {
 }
 
 impl Route {
-    /// A way that nobody has gone yet.
+    /// A route without a known address.
     #[must_use]
     pub const fn new(resolver: Resolver, patience: Patience) -> Self {
-        Self { resolver, patience, worked: None, was_there: false }
+        Self { resolver, patience, last_address: None, was_connected: false }
     }
 
-    /// The address that worked last took a connection and made nothing of it.
-    pub(crate) fn forget(&mut self) {
-        self.worked = None;
+    /// Forgets the last address: it accepted a connection and did not answer.
+    pub(crate) fn forget_address(&mut self) {
+        self.last_address = None;
     }
 }

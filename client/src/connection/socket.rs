@@ -1,4 +1,4 @@
-//! The socket: connected, tuned, and never waited on but in [`Stream::wait`].
+//! The socket: connecting, options, and non-blocking I/O. Only [`Socket::wait`] blocks.
 
 use std::{
     io,
@@ -26,42 +26,45 @@ use super::{
     route::Route,
 };
 
-/// Time for a server to take a connection by a Unix socket: connect(2) waits while its queue is full.
+/// Seconds that connect(2) waits for a Unix socket whose queue is full.
 const UNIX_CONNECT_SECONDS: u64 = 10;
 
-/// Time for a peer's kernel to acknowledge what was sent, or a probe: tcp(7), `TCP_USER_TIMEOUT`. Behind it is a line that has
-/// forgotten the connection, as a NAT does, or that is down; the server, however busy, has no part in it. A line may be
-/// away for a handover, not for longer.
+/// Seconds for a peer's kernel to acknowledge data or a probe: tcp(7), `TCP_USER_TIMEOUT`. After
+/// that the line is down, or a NAT has forgotten the connection; a busy server still acknowledges.
+/// A line may be away for a handover, not for longer.
 const UNACKNOWLEDGED_SECONDS: u64 = 60;
-/// Silence after which the peer's kernel is asked whether it is there, and the time between two questions: four within the
-/// limit above. They keep a NAT from forgetting a connection that waits for a commit.
+/// Seconds of silence before a keep-alive probe, and between two probes: four within the limit
+/// above. Probes keep a NAT from forgetting a connection that waits for a commit.
 const KEEP_ALIVE_SECONDS: u64 = 15;
 
 /// A stream socket.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Stream {
-    /// Connects to whichever address of the host takes it first (RFC 8305); the one that took the last connection goes before
-    /// the others, and before its name is looked up.
+impl Socket {
+    /// Connects to the first address of the host that accepts (RFC 8305). The address of the last
+    /// connection is tried before the others, and before the name is resolved.
     pub(super) fn tcp(
         remote: &Remote,
         host: &str,
         port: u16,
         route: &mut Route,
     ) -> Result<Self, ConnectionError> {
-        let was_there = route.was_there;
-        let failed =
-            |error| ConnectionError::Connect { remote: Box::new(remote.clone()), error, was_there };
-        let (address, stream) = match to_any(host, port, route)? {
-            Ok(won) => won,
+        let was_connected = route.was_connected;
+        let failed = |error| ConnectionError::Connect {
+            remote: Box::new(remote.clone()),
+            error,
+            was_connected,
+        };
+        let (address, stream) = match connect_to_any(host, port, route)? {
+            Ok(connected) => connected,
             Err(error) => return Err(failed(error)),
         };
         tune(&stream, address).map_err(failed)?;
-        (route.worked, route.was_there) = (Some(address), true);
+        (route.last_address, route.was_connected) = (Some(address), true);
         Ok(Self::Tcp(stream))
     }
 
@@ -70,26 +73,27 @@ impl Stream {
         path: &str,
         route: &mut Route,
     ) -> Result<Self, ConnectionError> {
-        let connected = to_socket(path).map_err(|error| ConnectionError::Connect {
+        let connected = connect_unix(path).map_err(|error| ConnectionError::Connect {
             remote: Box::new(remote.clone()),
             error: error.into(),
-            was_there: route.was_there,
+            was_connected: route.was_connected,
         })?;
-        route.was_there = true;
+        route.was_connected = true;
         Ok(Self::Unix(connected))
     }
 
-    /// Takes what there is; 0 at the end, [`Errno::AGAIN`] where there is nothing yet.
+    /// Receives what has arrived; 0 at the end of the stream, [`Errno::AGAIN`] if there is nothing
+    /// yet.
     pub(super) fn receive(&self, target: &mut [u8]) -> Result<usize, Errno> {
         recv(self, target, RecvFlags::DONTWAIT).map(|(_, received)| received)
     }
 
-    /// Sends what there is room for; [`Errno::AGAIN`] where there is none.
+    /// Sends what fits into the socket's buffer; [`Errno::AGAIN`] if nothing does.
     pub(super) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
         send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
     }
 
-    /// Waits until one of `flags` holds; none of them when the time is over or a signal came.
+    /// Waits until one of `flags` holds; returns none after the timeout or a signal.
     pub(super) fn wait(
         &self,
         flags: PollFlags,
@@ -105,7 +109,7 @@ impl Stream {
     }
 }
 
-impl AsFd for Stream {
+impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
@@ -114,16 +118,17 @@ impl AsFd for Stream {
     }
 }
 
-/// The first address that takes a connection. What is wrong with the name counts where there is no address to fall back on.
-fn to_any(
+/// The first address that accepts a connection. A resolution error counts only if there is no known
+/// address to try instead.
+fn connect_to_any(
     host: &str,
     port: u16,
     route: &Route,
 ) -> Result<io::Result<(SocketAddr, TcpStream)>, ConnectionError> {
     let mut race = Race::default();
-    let known = route.worked.filter(|address| address.port() == port);
-    if let Some(won) = known.and_then(|address| race.begin(address, Instant::now())) {
-        return Ok(Ok(won));
+    let known = route.last_address.filter(|address| address.port() == port);
+    if let Some(connected) = known.and_then(|address| race.start(address, Instant::now())) {
+        return Ok(Ok(connected));
     }
     let addresses = match route.resolver.addresses(host) {
         Ok(addresses) => addresses,
@@ -132,14 +137,14 @@ fn to_any(
     };
     let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, port));
     for address in interleaved(addresses.filter(|address| Some(*address) != known)) {
-        if let Some(won) = race.begin(address, Instant::now()) {
-            return Ok(Ok(won));
+        if let Some(connected) = race.start(address, Instant::now()) {
+            return Ok(Ok(connected));
         }
     }
     Ok(race.finish())
 }
 
-fn to_socket(path: &str) -> Result<UnixStream, Errno> {
+fn connect_unix(path: &str) -> Result<UnixStream, Errno> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     let patience = Some(Duration::from_secs(UNIX_CONNECT_SECONDS));
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, patience)?;
@@ -148,8 +153,8 @@ fn to_socket(path: &str) -> Result<UnixStream, Errno> {
     Ok(UnixStream::from(socket))
 }
 
-/// Requests are small and come in flights: they leave at once. On loopback a congestion control that
-/// paces (BBR) costs more than half of the throughput.
+/// Disables Nagle's algorithm, since requests are small and sent in groups. On loopback, pacing
+/// congestion control (BBR) costs more than half of the throughput, so another one is chosen.
 fn tune(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
@@ -158,8 +163,8 @@ fn tune(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
     sockopt::set_tcp_keepintvl(stream, interval)?;
     sockopt::set_tcp_user_timeout(stream, (UNACKNOWLEDGED_SECONDS * 1000) as u32)?;
     if address.ip().is_loopback() {
-        // A kernel without it goes on with its default.
-        let _kept = sockopt::set_tcp_congestion(stream, "cubic");
+        // A kernel without it keeps its default.
+        let _unsupported = sockopt::set_tcp_congestion(stream, "cubic");
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use zput_common::{
 use super::*;
 use crate::error::ClientError;
 
-/// Runs `act`, which may hang where it is wrong.
+/// Whether `act` returns within ten seconds.
 fn ends(act: impl FnOnce() + Send + 'static) -> bool {
     let (done, is_done) = mpsc::channel();
     thread::spawn(move || {
@@ -26,7 +26,7 @@ fn ends(act: impl FnOnce() + Send + 'static) -> bool {
 }
 
 fn over(stream: UnixStream) -> Connection {
-    Connection::on(stream, Remote::Unix("/x".into()), &ClientConfig::Plaintext).unwrap()
+    Connection::from_stream(stream, Remote::Unix("/x".into()), &ClientConfig::Plaintext).unwrap()
 }
 
 #[test]
@@ -53,7 +53,8 @@ fn a_peer_that_hangs_up_before_its_hello_ends_a_slice() {
     }
 }
 
-/// A server that answers as `answer` says, until its peer is gone; what it was asked.
+/// A server that answers with `answer` until its peer closes; returns the requests that it
+/// received.
 fn serve(
     mut stream: UnixStream,
     answer: impl Fn(&Request) -> Response + Send + 'static,
@@ -80,7 +81,7 @@ fn serve(
                 }
             }
             while let Some(Transmit::Bytes(bytes)) = session.poll_transmit(Instant::now()) {
-                // A client that was refused is gone by now.
+                // A client that was refused may be gone.
                 let _gone = stream.write_all(&bytes);
             }
         }
@@ -92,7 +93,7 @@ fn to_images(
 ) -> (Connection, thread::JoinHandle<Vec<Request>>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let remote = "zput://example.org:7447/images".parse().unwrap();
-    let connection = Connection::on(ours, remote, &ClientConfig::Plaintext).unwrap();
+    let connection = Connection::from_stream(ours, remote, &ClientConfig::Plaintext).unwrap();
     (connection, serve(theirs, answer))
 }
 
@@ -121,16 +122,16 @@ fn mount() -> Request {
 #[test]
 fn the_mount_is_said_once_in_front_of_what_speaks_of_it() {
     let (mut connection, server) = to_images(honest);
-    assert_eq!((connection.room(), connection.unanswered()), (63, 0));
+    assert_eq!((connection.capacity(), connection.in_flight()), (63, 0));
     for _ in 0..2 {
         connection.send(&list()).unwrap();
     }
-    assert_eq!((connection.room(), connection.unanswered()), (61, 2));
+    assert_eq!((connection.capacity(), connection.in_flight()), (61, 2));
     for _ in 0..2 {
-        assert!(matches!(connection.answer().unwrap(), Response::Page { .. }));
+        assert!(matches!(connection.receive_ok().unwrap(), Response::Page { .. }));
     }
-    assert_eq!(connection.unanswered(), 0);
-    assert_eq!(connection.ask(&Request::Ping).unwrap(), Response::Pong);
+    assert_eq!(connection.in_flight(), 0);
+    assert_eq!(connection.call(&Request::Ping).unwrap(), Response::Pong);
     connection.close();
     assert_eq!(server.join().unwrap(), [mount(), list(), list(), Request::Ping]);
 }
@@ -142,14 +143,14 @@ fn a_device_joins_before_it_speaks_of_a_mount() {
     let join = Request::Join { secret: [7; 32], label: String::new() };
     connection.send(&join).unwrap();
     connection.send(&list()).unwrap();
-    assert_eq!(connection.unanswered(), 2);
-    assert!(matches!(connection.answer().unwrap(), Response::Joined { .. }));
-    assert!(matches!(connection.answer().unwrap(), Response::Page { .. }));
+    assert_eq!(connection.in_flight(), 2);
+    assert!(matches!(connection.receive_ok().unwrap(), Response::Joined { .. }));
+    assert!(matches!(connection.receive_ok().unwrap(), Response::Page { .. }));
     connection.close();
     assert_eq!(server.join().unwrap(), [join, mount(), list()]);
 }
 
-/// Not even when the server answers what came behind: it would be of another mount.
+/// Not even if the server answers the later requests: they would be about another mount.
 #[test]
 fn nothing_is_taken_from_a_server_without_the_mount() {
     let (mut connection, server) = to_images(|request| match request {
@@ -158,9 +159,9 @@ fn nothing_is_taken_from_a_server_without_the_mount() {
     });
     connection.send(&Request::Ping).unwrap();
     connection.send(&list()).unwrap();
-    assert_eq!(connection.answer().unwrap(), Response::Pong);
+    assert_eq!(connection.receive_ok().unwrap(), Response::Pong);
     for _ in 0..2 {
-        let error = connection.answer().unwrap_err();
+        let error = connection.receive_ok().unwrap_err();
         assert_eq!(
             error.to_string(),
             "the server zput://example.org:7447 has no mount images, or none for this key file (its \
@@ -169,7 +170,7 @@ fn nothing_is_taken_from_a_server_without_the_mount() {
         assert_eq!(ClientError::from(error).exit_code() as u8, 4);
     }
     assert!(matches!(connection.send(&Request::Ping), Err(ConnectionError::NotMounted { .. })));
-    assert!(connection.heard().is_none());
+    assert!(connection.try_receive().is_none());
     connection.close();
     assert_eq!(server.join().unwrap(), [Request::Ping, mount(), list()]);
 }
@@ -177,7 +178,7 @@ fn nothing_is_taken_from_a_server_without_the_mount() {
 #[test]
 fn a_mount_that_is_refused_for_another_reason_says_it() {
     let (mut connection, server) = to_images(|_| refusal(6));
-    let error = connection.ask(&list()).unwrap_err();
+    let error = connection.call(&list()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "zput://example.org:7447/images is busy: no (try again later; --retries 20 goes on for minutes)"
@@ -191,10 +192,10 @@ fn a_mount_that_is_refused_for_another_reason_says_it() {
 fn the_root_takes_no_words() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let remote = "zput://example.org:7447".parse().unwrap();
-    let mut connection = Connection::on(ours, remote, &ClientConfig::Plaintext).unwrap();
+    let mut connection = Connection::from_stream(ours, remote, &ClientConfig::Plaintext).unwrap();
     let server = serve(theirs, honest);
-    assert_eq!(connection.room(), 64);
-    connection.ask(&list()).unwrap();
+    assert_eq!(connection.capacity(), 64);
+    connection.call(&list()).unwrap();
     connection.close();
     assert_eq!(server.join().unwrap(), [list()]);
 }

@@ -1,30 +1,30 @@
-//! What is to be written: the session's output, gathered so that a small put is one packet.
+//! The write buffer: the session's output, gathered so that a small put is one packet.
 
 use std::time::Instant;
 
 use zput_common::proto::{ClientSession, Transmit};
 
-/// Output is gathered up to this size before it is written.
+/// Output is gathered up to this many bytes before it is written.
 const GATHER_BYTES: usize = 64 * 1024;
 
-/// Where the session's output stands after gathering.
+/// The state of the session's output after gathering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gathered {
-    /// All of it is gathered, or as much as is gathered at once.
+    /// The buffer holds all of it, or as much as is gathered at once.
     All,
-    /// The caller's payload is next.
+    /// The caller's payload comes next.
     Payload,
 }
 
-/// Bytes that were gathered, and how many of them were written.
+/// Gathered bytes, and how many of them were written.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(super) struct WriteBuffer {
     bytes: Vec<u8>,
     written: usize,
 }
 
-impl Outgoing {
-    /// Takes what the session has to send, up to a payload.
+impl WriteBuffer {
+    /// Takes the session's output, up to a payload.
     pub(super) fn gather(&mut self, session: &mut ClientSession) -> Gathered {
         loop {
             if self.bytes.len() >= GATHER_BYTES {
@@ -39,27 +39,27 @@ impl Outgoing {
         }
     }
 
-    /// Whether `more` bytes fit into what is gathered at once.
+    /// Whether `more` bytes still fit.
     pub(super) fn has_room_for(&self, more: usize) -> bool {
         self.bytes.len() + more <= GATHER_BYTES
     }
 
-    /// Puts payload behind what was gathered.
+    /// Appends payload.
     pub(super) fn append(&mut self, payload: &[u8]) {
         self.bytes.extend_from_slice(payload);
     }
 
-    /// What was not written yet.
+    /// The bytes that were not written yet.
     pub(super) fn rest(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()
     }
 
-    /// Whether all of it was written.
+    /// Whether everything was written.
     pub(super) fn is_flushed(&self) -> bool {
         self.written == self.bytes.len()
     }
 
-    /// `count` bytes of the rest were written.
+    /// Marks `count` more bytes as written.
     pub(super) fn advance(&mut self, count: usize) {
         self.written += count;
         if self.is_flushed() {

@@ -1,14 +1,16 @@
-//! What a user is told of times that are further apart than clocks are.
+//! Error texts about clocks that are too far apart.
 
 use zput_common::{keys::Remote, proto::message::Version};
 
 use crate::calendar::version_time;
 
-/// More than two clocks differ that are right, or in a wrong time zone.
+/// A difference that is neither clock error nor a wrong time zone: 24 hours in ns.
 const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 
-/// Of a generation that is too far ahead of the server's clock: which clock is the wrong one, as far as that can be told.
-pub(super) fn ahead(remote: &Remote, server: u64, here: u64) -> String {
+/// The text for a generation that is too far ahead of the server's clock. `server` and `here` are
+/// the times of the server and of this machine in ns since 1970; if they differ by more than a day,
+/// one of the two clocks is wrong.
+pub(super) fn clock_skew(remote: &Remote, server: u64, here: u64) -> String {
     let says = time(server);
     if here > server.saturating_add(DAY_NS) {
         format!(
@@ -24,7 +26,7 @@ pub(super) fn ahead(remote: &Remote, server: u64, here: u64) -> String {
     }
 }
 
-/// A time in ns since 1970, in UTC.
+/// Formats a time in ns since 1970 in UTC.
 pub(super) fn time(ns: u64) -> String {
     version_time(Version(ns))
 }
@@ -38,7 +40,7 @@ mod tests {
     fn a_clock_that_is_wrong_is_named() {
         let told = |server: u64, now: u64| {
             let remote: Remote = "zput://example.org:7447".parse().unwrap();
-            ahead(&remote, server, now)
+            clock_skew(&remote, server, now)
         };
         let (in_2026, in_2099) = (1_796_000_000_000_000_000, 4_070_908_800_000_000_000);
         assert_eq!(
@@ -53,7 +55,7 @@ mod tests {
              zput://example.org:7447, which says 2026-11-30T00:53:20Z (zget --allow-rollback takes what is there for \
              the newest); nothing was stored"
         );
-        let overtaken = ClientError::Overtaken { there: in_2099 };
+        let overtaken = ClientError::Overtaken { newest: in_2099 };
         assert_eq!(
             overtaken.to_string(),
             "what is there under this name is of 2099-01-01T00:00:00Z, and this put was not sealed later; nothing was \

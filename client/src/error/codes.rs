@@ -1,5 +1,4 @@
-//! What a script sees of an error beside its exit code: a code that does not change, and what to do
-//! next.
+//! Stable error codes and hints, for scripts that read JSON.
 
 use std::io;
 
@@ -11,7 +10,7 @@ use zput_common::{
 use super::{ClientError, ExitCode};
 use crate::{connection::ConnectionError, source::SourceError};
 
-/// The codes that there are, as docs/JSON.md lists them.
+/// All codes, as docs/JSON.md lists them.
 pub const CODES: [&str; 28] = [
     "busy",
     "changed",
@@ -44,8 +43,7 @@ pub const CODES: [&str; 28] = [
 ];
 
 impl ClientError {
-    /// What it is, in a word that stays the same: the exit code, and more where scripts tell more
-    /// apart.
+    /// A stable word for this error: the name of its exit code, or a more specific one.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -66,7 +64,7 @@ impl ClientError {
             Self::Ahead { .. } => "clock",
             Self::PutUnderWay => "under-way",
             Self::Unreadable(_) => "unreadable",
-            Self::StreamLost(error) | Self::Unanswered(error) => error.code(),
+            Self::StreamLost(error) | Self::OutcomeUnknown(error) => error.code(),
             Self::Several { .. } => "partial",
             _ => of_exit(self),
         }
@@ -107,17 +105,18 @@ fn of_exit(error: &ClientError) -> &'static str {
         ExitCode::Integrity => "integrity",
         ExitCode::Full => "full",
         ExitCode::Exists => "exists",
-        ExitCode::Unread => "unread",
+        ExitCode::ReaderGone => "unread",
     }
 }
 
-/// What happened, and what to do next: errors end in the latter, in parentheses.
+/// Splits an error text into what happened and the hint that it ends with in parentheses, if there
+/// is one.
 #[must_use]
 pub fn split_hint(text: &str) -> (&str, Option<&str>) {
     let Some(open) = text.strip_suffix(')').and_then(opening) else { return (text, None) };
     let (before, behind) = (text.get(..open), text.get(open + 1..text.len() - 1));
     match (before.and_then(|before| before.strip_suffix(' ')), behind) {
-        // The number of a system call's error is no advice.
+        // "(os error 2)" is a number, not a hint.
         (Some(before), Some(hint)) if !before.is_empty() && !hint.starts_with("os error ") => {
             (before, Some(hint))
         }
@@ -125,7 +124,7 @@ pub fn split_hint(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Where the parenthesis opens that would be closed behind `text`.
+/// Index of the opening parenthesis that matches one after the end of `text`.
 fn opening(text: &str) -> Option<usize> {
     let mut depth = 1;
     for (at, byte) in text.bytes().enumerate().rev() {
@@ -165,9 +164,11 @@ mod tests {
     fn codes_are_sorted_and_each_is_there_once() {
         assert!(CODES.is_sorted());
         assert!(CODES.windows(2).all(|pair| pair[0] != pair[1]));
-        for error in
-            [ClientError::NoRemote, ClientError::Overtaken { there: 9 }, ClientError::Unreadable(1)]
-        {
+        for error in [
+            ClientError::NoRemote,
+            ClientError::Overtaken { newest: 9 },
+            ClientError::Unreadable(1),
+        ] {
             assert!(CODES.contains(&error.code()), "{}", error.code());
         }
     }

@@ -1,4 +1,4 @@
-//! The exit code that a script sees.
+//! Exit codes of the commands.
 
 use std::io;
 
@@ -8,36 +8,40 @@ use zput_common::{
 };
 
 use super::ClientError;
-use crate::{connection::ConnectionError, seen::SeenError, sink::SinkError, source::SourceError};
+use crate::{
+    connection::ConnectionError, sink::SinkError, source::SourceError,
+    state::rollback::RollbackError,
+};
 
-/// How a command ends.
+/// A command's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// All is well.
+    /// The command succeeded.
     Ok = 0,
-    /// None of the others.
+    /// An error without a code of its own.
     Other = 1,
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage = 2,
-    /// Some of several failed.
+    /// Some of several operations failed.
     Some = 3,
-    /// There is no such blob.
+    /// There is no such blob, version or file.
     NotFound = 4,
-    /// Try again.
+    /// A temporary failure: try again.
     Temporary = 5,
-    /// The server does not let this device.
+    /// The server does not permit this device the request.
     Denied = 6,
-    /// A key is missing, or is the wrong one.
+    /// A key is missing or is the wrong one.
     Key = 7,
-    /// Somebody changed something, or serves something old.
+    /// Data was altered, or the server serves an old version.
     Integrity = 8,
     /// The disk or a quota is full.
     Full = 9,
-    /// It is there already.
+    /// The name or the output exists already.
     Exists = 10,
-    /// The reader of a pipe has what it wanted, and is gone: as of a process that SIGPIPE ends.
-    Unread = 141,
+    /// The reader of a pipe is gone, which ended the output early; the same code as of a process
+    /// ended by SIGPIPE (128 + 13).
+    ReaderGone = 141,
 }
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -47,7 +51,7 @@ impl From<ExitCode> for std::process::ExitCode {
 }
 
 impl ClientError {
-    /// What the command's exit code says of it.
+    /// The exit code of a command that fails with this error.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -60,12 +64,14 @@ impl ClientError {
             }
             Self::Source(_) => ExitCode::Other,
             Self::Sink(SinkError::Exists(_)) => ExitCode::Exists,
-            Self::Sink(error) if error.is_unread() => ExitCode::Unread,
+            Self::Sink(error) if error.is_reader_gone() => ExitCode::ReaderGone,
             Self::Stdout(error) => of_stdout(error),
             Self::Sink(error) if error.is_full() => ExitCode::Full,
             Self::Sink(_) => ExitCode::Other,
-            Self::Seen(SeenError::Conflict | SeenError::Unreadable(_)) => ExitCode::Integrity,
-            Self::Seen(SeenError::File { .. }) => ExitCode::Other,
+            Self::Rollback(RollbackError::Conflict | RollbackError::Unreadable(_)) => {
+                ExitCode::Integrity
+            }
+            Self::Rollback(RollbackError::File { .. }) => ExitCode::Other,
             Self::Keystore(error) => error.exit_code(),
             Self::Embedded(error) => error.exit_code(),
             Self::Seal(SealError::Recipients(_) | SealError::Wrap(_)) => ExitCode::Key,
@@ -91,13 +97,13 @@ impl ClientError {
             | Self::NotYet { .. }
             | Self::NothingRemoved => ExitCode::NotFound,
             Self::StreamLost(error) => match error.exit_code() {
-                // Damage on the line: a second run may go well.
+                // A stream whose bytes were damaged in transit may succeed when it is run again.
                 ExitCode::Integrity => ExitCode::Temporary,
                 code => code,
             },
-            Self::Unanswered(error) => error.exit_code(),
+            Self::OutcomeUnknown(error) => error.exit_code(),
             Self::Damaged { .. } => ExitCode::Integrity,
-            Self::Unrecorded { .. }
+            Self::NotRecorded { .. }
             | Self::TooMuchToList
             | Self::Memory
             | Self::NoLaterGeneration
@@ -112,7 +118,7 @@ impl ClientError {
 
 fn of_stdout(error: &io::Error) -> ExitCode {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => ExitCode::Unread,
+        io::ErrorKind::BrokenPipe => ExitCode::ReaderGone,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ExitCode::Full,
         _ => ExitCode::Other,
     }
@@ -131,11 +137,12 @@ fn of_connection(error: &ConnectionError) -> ExitCode {
     }
 }
 
-/// A connection on which something was said that nobody who keeps to the protocol says was tampered
-/// with, by the server or on its way; one that merely ends can be tried again.
+/// A connection that violates the protocol was tampered with, by the server or in transit; one that
+/// only ends can be retried.
 fn of_session(error: &SessionError) -> ExitCode {
     match error {
-        // Whoever is on the line can have said this: it says nothing about any blob.
+        // The server is not authenticated yet, so an attacker on the line may have sent this. It
+        // says nothing about any blob.
         SessionError::Refused(error) => match error.known() {
             Some(ErrorCode::Busy) => ExitCode::Temporary,
             _ => ExitCode::Other,

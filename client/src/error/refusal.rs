@@ -1,4 +1,4 @@
-//! What a server says no with, as the user is told of it.
+//! Error texts for a request, a session or a mount that the server refused.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use zput_common::{
     },
 };
 
-use super::ahead::time;
+use super::clock_skew::time;
 use crate::terminal::printable;
 
-/// What a user is told when the server refuses: what happened, where, and what to do next. The
-/// server's own words stand only where they may say more.
+/// The text for a refused request: what happened, on which server, and what to do next. The
+/// server's own text is included only where it adds something.
 pub(crate) struct Refusal<'a> {
     pub(crate) remote: &'a Remote,
     pub(crate) error: &'a RemoteError,
@@ -55,7 +55,7 @@ impl fmt::Display for Refusal<'_> {
                 "{remote} takes nothing that was sealed so far ahead of its clock, which says {}; nothing was stored",
                 time(error.number)
             ),
-            // A store in this process has no log: what it says is the error itself.
+            // An embedded store has no log, so its text is the error itself.
             Some(ErrorCode::Internal | ErrorCode::ReadOnly | ErrorCode::Unreadable)
                 if matches!(remote, Remote::Embedded(_)) =>
             {
@@ -78,13 +78,13 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
-/// What a user is told when a session does not go on. A server that has no room for one more says so in its hello.
-pub(crate) struct Ended<'a> {
+/// The text for a session that ended. A server that is full says so in its hello.
+pub(crate) struct SessionEnded<'a> {
     pub(crate) remote: &'a Remote,
     pub(crate) error: &'a SessionError,
 }
 
-impl fmt::Display for Ended<'_> {
+impl fmt::Display for SessionEnded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { remote, error } = self;
         match error {
@@ -96,13 +96,13 @@ impl fmt::Display for Ended<'_> {
     }
 }
 
-/// What a user is told when the server does not turn to a mount.
-pub(crate) struct Unmounted<'a> {
+/// The text for a mount that the server does not grant.
+pub(crate) struct MountRefused<'a> {
     pub(crate) remote: &'a Remote,
     pub(crate) error: &'a RemoteError,
 }
 
-impl fmt::Display for Unmounted<'_> {
+impl fmt::Display for MountRefused<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { remote, error } = self;
         match (error.known(), remote.mount()) {
@@ -122,7 +122,7 @@ impl fmt::Display for Unmounted<'_> {
 mod tests {
     use super::*;
 
-    /// Why, and what to do, whether a request is refused or the connection.
+    /// A refused request and a refused connection get the same text with advice.
     #[test]
     fn who_is_told_that_a_server_is_busy_is_told_what_to_do() {
         let remote = &"zput://example.org:7460".parse().unwrap();
@@ -132,7 +132,7 @@ mod tests {
                     (try again later; --retries 20 goes on for minutes)";
         assert_eq!(Refusal { remote, error: &error }.to_string(), said);
         let error = SessionError::Refused(error);
-        assert_eq!(Ended { remote, error: &error }.to_string(), said);
+        assert_eq!(SessionEnded { remote, error: &error }.to_string(), said);
         let error =
             crate::connection::ConnectionError::Session { remote: Box::new(remote.clone()), error };
         let error = crate::ClientError::from(error);

@@ -1,4 +1,4 @@
-//! Which lengths a server may say of a sealed blob.
+//! Checks of the lengths that a server states for a sealed blob.
 
 use zput_common::{
     blob::envelope::longest_footer,
@@ -6,25 +6,26 @@ use zput_common::{
     proto::message::{Info, Kind},
 };
 
-use super::Wanted;
+use super::HeadRequest;
 use crate::error::ClientError;
 
-/// The longest footer there is (FORMAT 9).
+/// Longest footer in bytes (FORMAT 9).
 const FOOTER_MAX_BYTES: u64 = longest_footer(PARTS_MAX);
 
-/// Nothing is allocated or awaited by a length that a sealed blob cannot have.
+/// Rejects lengths that no sealed blob can have, before anything is allocated or awaited because of
+/// them.
 pub(super) fn check_lengths(
     info: &Info,
     header: usize,
     payload: u64,
-    wanted: &Wanted<'_>,
+    request: &HeadRequest<'_>,
 ) -> Result<(), ClientError> {
     let refuse = |what| Err(ClientError::Envelope(what));
     let footer = u64::from(info.footer_length);
     if info.kind != Kind::Sealed {
         return refuse("it is unsealed");
     }
-    if wanted.version.is_some_and(|version| version != info.version) {
+    if request.version.is_some_and(|version| version != info.version) {
         return refuse("it is another version");
     }
     if info.header_length as usize != header || header == 0 {
@@ -37,7 +38,7 @@ pub(super) fn check_lengths(
     if header + footer > info.length {
         return refuse("header and footer are longer than the blob");
     }
-    if payload != if wanted.body { info.length - header } else { footer } {
+    if payload != if request.body { info.length - header } else { footer } {
         return refuse("the payload is not what was asked for");
     }
     Ok(())
@@ -53,11 +54,11 @@ mod tests {
         Info { version: Version(7), kind: Kind::Sealed, length, header_length, footer_length }
     }
 
-    /// Of an answer whose header has 300 bytes.
+    /// The error for an answer whose header has 300 bytes.
     fn refusal(info: &Info, payload: u64, version: Option<Version>, body: bool) -> Option<String> {
         let key = ObjectKey::new("k").unwrap();
-        let wanted = Wanted { key: &key, version, allow_rollback: false, body };
-        check_lengths(info, 300, payload, &wanted).err().map(|error| error.to_string())
+        let request = HeadRequest { key: &key, version, allow_rollback: false, body };
+        check_lengths(info, 300, payload, &request).err().map(|error| error.to_string())
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! A get: receive → open → sink.
 //!
 //! ```text
-//! server ──header, footer, parts──▶ this thread ──blocks of 1 MiB──▶ open ──verified parts──▶ sink
+//! server ──header, footer, parts──▶ calling thread ──blocks of 1 MiB──▶ open ──verified parts──▶ sink
 //! ```
 //!
-//! One request asks for the header, the footer and the parts, in this order, so the whole blob is
-//! vouched for before its first part comes, and it costs one round trip. What the server says about
-//! lengths is bounded before anything is allocated by it.
+//! One request asks for header, footer and parts, in this order. So the whole blob is authenticated
+//! before its first part arrives, and a get costs one round trip. Lengths that the server states
+//! are checked against the format's bounds before anything is allocated by them.
 //!
-//! After a temporary failure the parts that did not come are asked for, of the same version: the footer that was
-//! verified at first vouches for them. So it is with a file that an interrupted get has left, if the footer is the same.
+//! After a temporary failure the missing parts of the same version are requested; the footer that
+//! was verified first authenticates them. A file that an interrupted get left behind is completed
+//! in the same way, if its blob has the same footer.
 
 mod lengths;
+mod receive;
 
 use std::ops::Range;
 
@@ -30,7 +32,10 @@ use zput_common::{
     },
 };
 
-use self::lengths::check_lengths;
+use self::{
+    lengths::check_lengths,
+    receive::{Blocks, receive, receive_small},
+};
 use crate::{
     client::Client,
     connection::Connection,
@@ -38,63 +43,62 @@ use crate::{
     memory::reserve,
     notice::{Event, Notice},
     progress::{Progress, Proportion},
-    receive::{Blocks, receive, receive_small},
-    retry::Tries,
-    seen::SeenError,
+    retry::RetryState,
     sink::Sink,
+    state::rollback::RollbackError,
 };
 
-/// Which bytes of the plaintext are wanted: from `start` to before `end`, or to the end.
+/// A range of the plaintext: from `start` to before `end`, or to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRange {
-    /// The first byte.
+    /// Offset of the first byte.
     pub start: u64,
-    /// Behind the last byte; `None` for all that follows.
+    /// Offset after the last byte; `None` for the end of the blob.
     pub end: Option<u64>,
 }
 
-/// How a blob is got.
+/// Options of a get.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetOptions {
-    /// Which version; the current one when absent. A version that was asked for by its number may be
-    /// an old one, and the record of what was seen is neither asked nor moved.
+    /// The version to get; `None` for the current one. A version that was asked for by its number
+    /// may be an old one, so the rollback guard is neither consulted nor advanced for it.
     pub version: Option<Version>,
-    /// Only these bytes.
+    /// Get only these bytes; `None` for all.
     pub range: Option<ByteRange>,
-    /// Accept an older blob than was seen before, and take it for the newest from now on.
+    /// Accept a blob that is older than one seen before, and record it as the newest.
     pub allow_rollback: bool,
 }
 
-/// What a get came to.
+/// The result of a get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetReceipt {
-    /// Which version it was.
+    /// The version that was got.
     pub version: Version,
     /// The blob's generation.
     pub generation: u64,
-    /// Bytes that went into the sink.
+    /// Bytes that were written to the sink.
     pub length: u64,
-    /// What the file is, by its author's word. The name may be another than the one asked for.
+    /// Name, time and mode as the writer stated them. The name may differ from the one asked for.
     pub metadata: Metadata,
-    /// Who signed it.
+    /// The key that signed the blob; `None` if it is not signed.
     pub writer: Option<WriterPublicKey>,
-    /// SHA-256 of the whole plaintext, by its writer's word.
+    /// SHA-256 of the whole plaintext as the writer stated it; `None` if it did not.
     pub sha256: Option<[u8; 32]>,
 }
 
-/// A blob that is vouched for, of which no part was opened yet.
-pub(crate) struct Found {
+/// An authenticated blob of which no part was opened yet.
+pub(crate) struct BlobHead {
     pub(crate) info: Info,
     pub(crate) recipients: usize,
     pub(crate) trusted: Trusted,
-    /// The bytes of the header and of the footer, as they came.
+    /// Header and footer as the server sent them.
     pub(crate) header: Vec<u8>,
     pub(crate) footer: Vec<u8>,
 }
 
-/// How a blob is looked for.
+/// A request for a blob's header and footer.
 #[derive(Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct HeadRequest<'a> {
     pub(crate) key: &'a ObjectKey,
     pub(crate) version: Option<Version>,
     pub(crate) allow_rollback: bool,
@@ -103,11 +107,11 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Client {
-    /// Gets the blob called `name`; only what is verified reaches `sink`.
+    /// Gets the blob called `name`; only verified plaintext reaches `sink`.
     ///
     /// # Errors
-    /// When there is none, it cannot be opened, or anything about it is not as it was sealed. Then
-    /// what `sink` got is genuine but not all of it.
+    /// When there is no such blob, it cannot be opened, or it is not as it was sealed. What `sink`
+    /// received is then genuine but incomplete.
     pub fn get(
         &mut self,
         name: &BlobName,
@@ -116,30 +120,30 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<GetReceipt, ClientError> {
         let key = self.key_file().object_key(name);
-        let wanted = Wanted {
+        let query = HeadRequest {
             key: &key,
             version: options.version,
             allow_rollback: options.allow_rollback,
-            body: options.range.is_none() && !sink.may_hold(),
+            body: options.range.is_none() && !sink.has_partial(),
         };
-        let (mut begun, mut tries) = (None, Tries::default());
+        let (mut download, mut retries) = (None, RetryState::default());
         let got = loop {
-            let before = begun.as_ref().map(|begun: &Begun| begun.next);
-            let got = self.get_on(name, &wanted, options, &mut begun, sink, progress);
-            let error = match self.after(got) {
+            let before = download.as_ref().map(|download: &Download| download.next);
+            let got = self.continue_download(name, &query, options, &mut download, sink, progress);
+            let error = match self.drop_on_error(got) {
                 Ok(receipt) => {
-                    self.set_hopeless(false);
+                    self.set_circuit_open(false);
                     break Ok(receipt);
                 }
                 Err(error) => error,
             };
-            if begun.as_ref().map(|begun| begun.next) != before {
-                tries.progressed();
+            if download.as_ref().map(|download| download.next) != before {
+                retries.progressed();
             }
-            if begun.as_ref().is_some_and(|begun| begun.is_torn) {
+            if download.as_ref().is_some_and(|download| download.has_partial_write) {
                 break Err(error);
             }
-            if let Err(error) = self.pause(&mut tries, Some(name.as_str()), error) {
+            if let Err(error) = self.pause(&mut retries, Some(name.as_str()), error) {
                 break Err(error);
             }
         };
@@ -148,57 +152,57 @@ impl Client {
     }
 
     /// Gets what is still missing.
-    fn get_on(
+    fn continue_download(
         &mut self,
         name: &BlobName,
-        wanted: &Wanted<'_>,
+        query: &HeadRequest<'_>,
         options: &GetOptions,
-        begun: &mut Option<Begun>,
+        download: &mut Option<Download>,
         sink: &mut dyn Sink,
         progress: &dyn Progress,
     ) -> Result<GetReceipt, ClientError> {
-        let is_under_way = begun.is_none() && wanted.body;
-        let begun = match begun {
-            Some(begun) => begun,
+        let body_follows = download.is_none() && query.body;
+        let download = match download {
+            Some(download) => download,
             None => {
-                let found = self.find(wanted)?;
-                let begin = Begun::of(found, options, sink)?;
+                let head = self.fetch_head(query)?;
+                let begin = Download::of(head, options, sink)?;
                 if begin.held > 0 {
-                    let event = Event::GoesOn { held: begin.held, length: begin.range.end };
-                    self.tell(&Notice { thing: Some(name.as_str()), event });
+                    let event = Event::Resumed { held: begin.held, length: begin.range.end };
+                    self.notify(&Notice { thing: Some(name.as_str()), event });
                 }
-                begun.insert(begin)
+                download.insert(begin)
             }
         };
-        progress.begin(Some(begun.range.end - begun.range.start));
-        progress.held(begun.done());
-        let sealed = begun.sealed_stretch();
+        progress.begin(Some(download.range.end - download.range.start));
+        progress.held(download.written_bytes());
+        let sealed = download.missing_range();
         let length = sealed.end - sealed.start;
         if length > 0 {
-            let version = Some(begun.found.info.version);
+            let version = Some(download.head.info.version);
             let connection = self.connection()?;
-            if !is_under_way {
+            if !body_follows {
                 let section = Section::Range { offset: sealed.start, length };
-                let (key, sections) = (wanted.key.clone(), vec![section]);
+                let (key, sections) = (query.key.clone(), vec![section]);
                 let request = Request::Get { key, version, sections, kind: Kind::Sealed };
-                let Answer { payload, .. } = object(connection, &request)?;
+                let ObjectAnswer { payload, .. } = request_object(connection, &request)?;
                 if payload != length {
                     return Err(ClientError::Envelope("the range has another length"));
                 }
             }
-            let plain = begun.range.end - begun.range.start - begun.done();
+            let plain = download.range.end - download.range.start - download.written_bytes();
             let mut proportion = Proportion::new(progress, length, plain);
-            receive(connection, length, &mut |came| proportion.moved(came), |blocks| {
-                begun.open(blocks, sink)
+            receive(connection, length, &mut |received| proportion.moved(received), |blocks| {
+                download.open_parts(blocks, sink)
             })?;
         }
-        Ok(begun.receipt())
+        Ok(download.receipt())
     }
 
-    /// Gets the unsealed object called `name`. Nobody vouches for it but the server.
+    /// Gets the unsealed object called `name`. Only the server vouches for its contents.
     ///
     /// # Errors
-    /// When there is none, or the connection is a protected one.
+    /// When there is none, or the connection is protected by TLS.
     pub fn get_unsealed(
         &mut self,
         name: &BlobName,
@@ -208,13 +212,16 @@ impl Client {
     ) -> Result<(Version, u64), ClientError> {
         self.refuse_unsealed_over_tls()?;
         let key = self.key_file().object_key(name);
-        let mut tries = Tries::default();
+        let mut retries = RetryState::default();
         let got = loop {
-            // Nobody vouches for it, so nothing tells whether a second answer goes on where the first one ended.
-            let mut is_untouched = true;
-            let got = self.get_plain(&key, options, &mut is_untouched, sink, progress);
-            let paused = match self.after(got) {
-                Err(error) if is_untouched => self.pause(&mut tries, Some(name.as_str()), error),
+            // Nothing authenticates the bytes, so a second answer cannot be known to continue the
+            // first.
+            let mut nothing_written = true;
+            let got = self.get_plain(&key, options, &mut nothing_written, sink, progress);
+            let paused = match self.drop_on_error(got) {
+                Err(error) if nothing_written => {
+                    self.pause(&mut retries, Some(name.as_str()), error)
+                }
                 got => break got,
             };
             if let Err(error) = paused {
@@ -229,7 +236,7 @@ impl Client {
         &mut self,
         key: &ObjectKey,
         options: &GetOptions,
-        is_untouched: &mut bool,
+        nothing_written: &mut bool,
         sink: &mut dyn Sink,
         progress: &dyn Progress,
     ) -> Result<(Version, u64), ClientError> {
@@ -239,11 +246,11 @@ impl Client {
         let mut expected = None;
         if options.range.is_some() {
             let Response::Stat { info } =
-                connection.ask(&Request::Stat { key: key.clone(), version })?
+                connection.call(&Request::Stat { key: key.clone(), version })?
             else {
                 return Err(connection.unexpected("not what it knows of the object").into());
             };
-            let range = within(options.range, info.length)?;
+            let range = clamp_range(options.range, info.length)?;
             let length = range.end - range.start;
             version = Some(info.version);
             section = Section::Range { offset: range.start, length };
@@ -251,17 +258,17 @@ impl Client {
         }
         let (key, sections) = (key.clone(), vec![section]);
         let request = Request::Get { key, version, sections, kind: Kind::Plain };
-        let Answer { info, payload, .. } = object(connection, &request)?;
+        let ObjectAnswer { info, payload, .. } = request_object(connection, &request)?;
         if info.kind != Kind::Plain || payload != expected.unwrap_or(info.length) {
             return Err(ClientError::Envelope("not the unsealed bytes that were asked for"));
         }
         progress.begin(Some(payload));
-        receive(connection, payload, &mut |came| progress.advance(came), |blocks| {
+        receive(connection, payload, &mut |received| progress.advance(received), |blocks| {
             let mut left = payload;
             while left > 0 {
                 let Some(bytes) = blocks.next(left) else { return Err(ClientError::Incomplete) };
                 left -= bytes.len() as u64;
-                *is_untouched = false;
+                *nothing_written = false;
                 sink.write(bytes)?;
             }
             Ok(())
@@ -269,65 +276,66 @@ impl Client {
         Ok((info.version, payload))
     }
 
-    /// Asks for header and footer and takes them through the order of trust (FORMAT 9, 1 to 6).
-    pub(crate) fn find(&mut self, wanted: &Wanted<'_>) -> Result<Found, ClientError> {
+    /// Requests header and footer and verifies them in the order of trust (FORMAT 9, 1 to 6).
+    pub(crate) fn fetch_head(&mut self, query: &HeadRequest<'_>) -> Result<BlobHead, ClientError> {
         let Some(identity) = self.key_file().identity().cloned() else {
             return Err(ClientError::CannotOpen(Role::Put));
         };
         let mut sections = vec![Section::Header, Section::Footer];
-        if wanted.body {
+        if query.body {
             sections.push(Section::Body);
         }
         let request = Request::Get {
-            key: wanted.key.clone(),
-            version: wanted.version,
+            key: query.key.clone(),
+            version: query.version,
             sections,
             kind: Kind::Sealed,
         };
         let connection = self.connection()?;
-        let Answer { info, header, payload } = object(connection, &request)?;
+        let ObjectAnswer { info, header, payload } = request_object(connection, &request)?;
         let header = header.unwrap_or_default();
-        check_lengths(&info, header.len(), payload, wanted)?;
+        check_lengths(&info, header.len(), payload, query)?;
         let footer = receive_small(connection, info.footer_length)?;
 
         let parsed = Header::parse(&header)?;
         let recipients = parsed.stanzas().len();
         let authentic = parsed.unwrap_file_key(&[identity])?.authenticate(Engine::default())?;
-        let vouched = self.named(authentic, wanted.key)?.vouched_by(&footer, &self.vouching())?;
-        let newest = match wanted.version {
-            None => self.record().newest(wanted.key)?,
+        let vouched =
+            self.check_name(authentic, query.key)?.vouched_by(&footer, &self.vouching())?;
+        let newest = match query.version {
+            None => self.rollback_guard().newest(query.key)?,
             Some(_) => None,
         };
-        let accept = wanted.allow_rollback;
+        let accept = query.allow_rollback;
         let trusted = vouched.not_older_than(newest.as_ref().filter(|_| !accept))?;
         if trusted.layout().object_length(info.footer_length) != info.length {
             return Err(ClientError::Envelope("the lengths do not add up"));
         }
-        if wanted.version.is_none() {
-            let noted = self.note(wanted, newest, &trusted.seen());
-            self.record_warning().of(info.version, noted)?;
+        if query.version.is_none() {
+            let recorded = self.record_seen(query, newest, &trusted.seen());
+            self.rollback_warning().warn_once(info.version, recorded)?;
         }
-        Ok(Found { info, recipients, trusted, header, footer })
+        Ok(BlobHead { info, recipients, trusted, header, footer })
     }
 
-    /// Moves the record of what was seen.
-    fn note(
+    /// Advances the rollback guard to what was verified.
+    fn record_seen(
         &self,
-        wanted: &Wanted<'_>,
+        query: &HeadRequest<'_>,
         newest: Option<Seen>,
         seen: &Seen,
-    ) -> Result<(), SeenError> {
+    ) -> Result<(), RollbackError> {
         match newest {
             Some(newest) if newest == *seen => Ok(()),
-            Some(newest) if wanted.allow_rollback && newest.generation >= seen.generation => {
-                self.record().accept(wanted.key, seen)
+            Some(newest) if query.allow_rollback && newest.generation >= seen.generation => {
+                self.rollback_guard().accept(query.key, seen)
             }
             _ => {
-                if self.record().is_ahead(seen.generation) {
-                    let event = Event::Ahead { generation: seen.generation };
-                    self.tell(&Notice { thing: None, event });
+                if self.rollback_guard().is_ahead(seen.generation) {
+                    let event = Event::GenerationAhead { generation: seen.generation };
+                    self.notify(&Notice { thing: None, event });
                 }
-                self.record().advance(wanted.key, seen)
+                self.rollback_guard().advance(query.key, seen)
             }
         }
     }
@@ -340,79 +348,93 @@ impl Client {
     }
 }
 
-/// What a server answers to a Get.
-struct Answer {
+/// The server's answer to Get.
+struct ObjectAnswer {
     info: Info,
     header: Option<Vec<u8>>,
-    /// Raw bytes that follow.
+    /// Bytes of payload that follow.
     payload: u64,
 }
 
-/// Asks for sections of an object.
-fn object(connection: &mut Connection, request: &Request) -> Result<Answer, ClientError> {
-    match connection.ask(request)? {
-        Response::Object { info, header, payload } => Ok(Answer { info, header, payload }),
+/// Requests sections of an object.
+fn request_object(
+    connection: &mut Connection,
+    request: &Request,
+) -> Result<ObjectAnswer, ClientError> {
+    match connection.call(request)? {
+        Response::Object { info, header, payload } => Ok(ObjectAnswer { info, header, payload }),
         _ => Err(connection.unexpected("not the object").into()),
     }
 }
 
-/// The bytes of the plaintext that are wanted, as far as there are so many.
-fn within(range: Option<ByteRange>, total: u64) -> Result<Range<u64>, ClientError> {
+/// The part of `range` that lies within `total` bytes.
+///
+/// # Errors
+/// [`ClientError::Range`] when it begins after the end.
+fn clamp_range(range: Option<ByteRange>, total: u64) -> Result<Range<u64>, ClientError> {
     let Some(ByteRange { start, end }) = range else { return Ok(0..total) };
     if start > total {
         return Err(ClientError::Range { offset: start, length: total });
     }
-    // As of an HTTP range (RFC 9110, 14.1.2): what ends behind the end ends there.
+    // RFC 9110, 14.1.2, has the same rule for HTTP ranges: one that ends after the end is cut
+    // there.
     Ok(start..end.map_or(total, |end| end.min(total)).max(start))
 }
 
-/// A blob whose parts are coming.
-struct Begun {
-    found: Found,
-    /// The bytes of the plaintext that are wanted.
+/// A blob whose parts are being received.
+struct Download {
+    head: BlobHead,
+    /// The range of the plaintext that is wanted.
     range: Range<u64>,
-    /// The parts that hold them.
+    /// The parts that contain it.
     parts: Range<u64>,
-    /// The first of these that was not written.
+    /// The first part that was not written yet.
     next: u64,
-    /// Bytes that were there before.
+    /// Bytes that were in the sink before.
     held: u64,
-    /// A part was not written whole, so nothing may be written behind it.
-    is_torn: bool,
+    /// A part was written incompletely, so no other may follow it.
+    has_partial_write: bool,
 }
 
-impl Begun {
-    fn of(found: Found, options: &GetOptions, sink: &mut dyn Sink) -> Result<Self, ClientError> {
-        let trusted = &found.trusted;
+impl Download {
+    fn of(head: BlobHead, options: &GetOptions, sink: &mut dyn Sink) -> Result<Self, ClientError> {
+        let trusted = &head.trusted;
         let layout = trusted.layout();
-        let range = within(options.range, layout.total_length())?;
+        let range = clamp_range(options.range, layout.total_length())?;
         if options.range.is_some() {
             let parts = layout.parts_of(range.clone());
-            return Ok(Self { range, next: parts.start, parts, held: 0, is_torn: false, found });
+            return Ok(Self {
+                range,
+                next: parts.start,
+                parts,
+                held: 0,
+                has_partial_write: false,
+                head,
+            });
         }
         let parts = 0..layout.parts();
         let next = sink.begin(trusted)?.min(parts.end);
         let held = (next * layout.part_size().bytes()).min(range.end);
-        Ok(Self { range, parts, next, held, is_torn: false, found })
+        Ok(Self { range, parts, next, held, has_partial_write: false, head })
     }
 
-    /// Where in the object the parts are that are still missing.
-    fn sealed_stretch(&self) -> Range<u64> {
-        let layout = self.found.trusted.layout();
+    /// The range of the object that holds the missing parts.
+    fn missing_range(&self) -> Range<u64> {
+        let layout = self.head.trusted.layout();
         let offset = |part| layout.part_offset(part).unwrap_or(layout.footer_offset());
         if self.next < self.parts.end { offset(self.next)..offset(self.parts.end) } else { 0..0 }
     }
 
     /// Bytes of the range that were written.
-    fn done(&self) -> u64 {
-        let layout = self.found.trusted.layout();
+    fn written_bytes(&self) -> u64 {
+        let layout = self.head.trusted.layout();
         let written = self.next * layout.part_size().bytes();
         written.clamp(self.range.start, self.range.end) - self.range.start
     }
 
-    /// Opens the parts that are still missing, and hands on what of the range is in them.
-    fn open(&mut self, blocks: &mut Blocks, sink: &mut dyn Sink) -> Result<(), ClientError> {
-        let (trusted, range) = (&self.found.trusted, &self.range);
+    /// Opens the missing parts and writes what of the range is in them.
+    fn open_parts(&mut self, blocks: &mut Blocks, sink: &mut dyn Sink) -> Result<(), ClientError> {
+        let (trusted, range) = (&self.head.trusted, &self.range);
         let layout = trusted.layout();
         let mut buffer = Vec::new();
         while self.next < self.parts.end {
@@ -426,13 +448,13 @@ impl Begun {
                 part.push(bytes)?;
             }
             let opened = part.finish()?;
-            let begins = index * layout.part_size().bytes();
-            let wanted =
-                clamp(range.start, begins, opened.len())..clamp(range.end, begins, opened.len());
-            let wanted = opened.get(wanted).unwrap_or_default();
-            self.is_torn = true;
-            sink.write(wanted)?;
-            self.is_torn = false;
+            let part_start = index * layout.part_size().bytes();
+            let part_range = offset_in_part(range.start, part_start, opened.len())
+                ..offset_in_part(range.end, part_start, opened.len());
+            let bytes = opened.get(part_range).unwrap_or_default();
+            self.has_partial_write = true;
+            sink.write(bytes)?;
+            self.has_partial_write = false;
             self.next += 1;
             buffer = opened.into_buffer();
         }
@@ -440,7 +462,7 @@ impl Begun {
     }
 
     fn receipt(&self) -> GetReceipt {
-        let Found { info, trusted, .. } = &self.found;
+        let BlobHead { info, trusted, .. } = &self.head;
         GetReceipt {
             version: info.version,
             generation: trusted.seen().generation,
@@ -452,9 +474,10 @@ impl Begun {
     }
 }
 
-/// Where `offset` of the plaintext falls in a part of `length` bytes that begins at `begins`.
-fn clamp(offset: u64, begins: u64, length: usize) -> usize {
-    usize::try_from(offset.saturating_sub(begins)).map_or(length, |offset| offset.min(length))
+/// Offset of the plaintext byte `offset` within a part of `length` bytes that starts at
+/// `part_start`.
+fn offset_in_part(offset: u64, part_start: u64, length: usize) -> usize {
+    usize::try_from(offset.saturating_sub(part_start)).map_or(length, |offset| offset.min(length))
 }
 
 #[cfg(test)]
@@ -463,7 +486,7 @@ mod tests {
 
     #[test]
     fn ranges_end_where_the_blob_ends() {
-        let range = |start, end| within(Some(ByteRange { start, end }), 10).ok();
+        let range = |start, end| clamp_range(Some(ByteRange { start, end }), 10).ok();
         assert_eq!(range(0, Some(10)), Some(0..10));
         assert_eq!(range(3, None), Some(3..10));
         assert_eq!(range(10, None), Some(10..10));
@@ -473,13 +496,13 @@ mod tests {
         assert_eq!(range(11, None), None);
         assert_eq!(range(11, Some(12)), None);
         assert_eq!(range(u64::MAX, Some(u64::MAX)), None);
-        assert_eq!(within(None, 10).ok(), Some(0..10));
+        assert_eq!(clamp_range(None, 10).ok(), Some(0..10));
     }
 
     #[test]
     fn offsets_fall_into_parts() {
-        assert_eq!(clamp(5, 10, 4), 0);
-        assert_eq!(clamp(12, 10, 4), 2);
-        assert_eq!(clamp(u64::MAX, 10, 4), 4);
+        assert_eq!(offset_in_part(5, 10, 4), 0);
+        assert_eq!(offset_in_part(12, 10, 4), 2);
+        assert_eq!(offset_in_part(u64::MAX, 10, 4), 4);
     }
 }

@@ -1,4 +1,4 @@
-//! Payload on its way from the socket to whoever opens it: blocks that are filled again and again.
+//! Receives payload on one thread while another opens it, through a few reused blocks.
 
 use std::thread;
 
@@ -11,12 +11,12 @@ use crate::{
     memory::reserve,
 };
 
-/// Bytes that are received at once.
+/// Bytes of a block.
 const BLOCK_BYTES: usize = 1024 * 1024;
-/// Blocks between the one who receives and the one who opens.
+/// Blocks that circulate between the receiving and the opening thread.
 const BLOCKS: usize = 4;
 
-/// Bytes as they came; the first `len` count.
+/// Received bytes; only the first `length` are valid.
 pub(crate) struct Block {
     bytes: Box<[u8]>,
     length: usize,
@@ -25,18 +25,18 @@ pub(crate) struct Block {
 /// The blocks of one payload, in order.
 pub(crate) struct Blocks {
     filled: Receiver<Block>,
-    emptied: Sender<Block>,
+    recycled: Sender<Block>,
     current: Option<Block>,
     taken: usize,
 }
 
 impl Blocks {
-    /// The next bytes of the payload, at most `most`; none when it ended early.
+    /// The next bytes of the payload, at most `most`; `None` when it ended early.
     pub(crate) fn next(&mut self, most: u64) -> Option<&[u8]> {
         if self.current.as_ref().is_none_or(|block| self.taken == block.length) {
             if let Some(block) = self.current.take() {
-                // Nobody receives any more.
-                let _kept = self.emptied.send(block);
+                // The send fails once the receiving thread has finished.
+                let _disconnected = self.recycled.send(block);
             }
             self.current = Some(self.filled.recv().ok()?);
             self.taken = 0;
@@ -49,39 +49,40 @@ impl Blocks {
     }
 }
 
-/// Receives `length` bytes on this thread while `open` takes them on another; gives what `open` gave.
-/// `came` hears how many the socket gave, each time that it gives some.
+/// Receives `length` bytes on the calling thread while `open` consumes them on another; returns the
+/// result of `open`. `received_bytes` is called with the number of bytes each time that the socket
+/// gives some.
 ///
 /// # Errors
-/// That of `open`, else that of the connection. After either, the rest of the payload is still on the
-/// connection, which is of no more use.
+/// The connection's error, else that of `open`. After either, the rest of the payload is still on
+/// the connection, which has to be dropped.
 pub(crate) fn receive<T: Send>(
     connection: &mut Connection,
     length: u64,
-    came: &mut dyn FnMut(u64),
+    received_bytes: &mut dyn FnMut(u64),
     open: impl FnOnce(&mut Blocks) -> Result<T, ClientError> + Send,
 ) -> Result<T, ClientError> {
     let (filled_in, filled) = bounded(BLOCKS);
-    let (emptied, to_fill) = bounded(BLOCKS);
+    let (recycled, to_fill) = bounded(BLOCKS);
     thread::scope(|scope| {
         let opening = threads::begin_scoped(scope, "open", move || {
-            open(&mut Blocks { filled, emptied, current: None, taken: 0 })
+            open(&mut Blocks { filled, recycled, current: None, taken: 0 })
         })
         .map_err(ClientError::Thread)?;
-        let received = fill(connection, length, came, &filled_in, &to_fill);
+        let received = fill(connection, length, received_bytes, &filled_in, &to_fill);
         drop((filled_in, to_fill));
         let opened = match opening.join() {
             Ok(opened) => opened,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        // A payload that ends early is the connection's fault, not the blob's.
+        // A payload that ends early is the connection's error, not the blob's.
         received?;
         opened
     })
 }
 
-/// An empty block, where there is memory for one.
-fn block(size: usize) -> Option<Block> {
+/// Allocates an empty block; `None` if there is not enough memory.
+fn allocate_block(size: usize) -> Option<Block> {
     let mut bytes = Vec::new();
     reserve(&mut bytes, size as u64).ok()?;
     bytes.resize(size, 0);
@@ -91,29 +92,29 @@ fn block(size: usize) -> Option<Block> {
 fn fill(
     connection: &mut Connection,
     length: u64,
-    came: &mut dyn FnMut(u64),
+    received_bytes: &mut dyn FnMut(u64),
     filled: &Sender<Block>,
-    emptied: &Receiver<Block>,
+    recycled: &Receiver<Block>,
 ) -> Result<(), ClientError> {
-    let mut made = 0;
+    let mut allocated = 0;
     let mut left = length;
     while left > 0 {
-        let mut block = if made < BLOCKS {
-            made += 1;
+        let mut block = if allocated < BLOCKS {
+            allocated += 1;
             let size = usize::try_from(left).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
-            match block(size) {
+            match allocate_block(size) {
                 Some(block) => block,
-                // Those that there are go round.
-                None if made > 1 => match emptied.recv() {
+                // Continue with the blocks that were allocated.
+                None if allocated > 1 => match recycled.recv() {
                     Ok(block) => block,
                     Err(_) => return Ok(()),
                 },
                 None => return Err(ClientError::Memory),
             }
         } else {
-            match emptied.recv() {
+            match recycled.recv() {
                 Ok(block) => block,
-                // The one who opens gave up, and says why.
+                // The opening thread has failed and returns its error.
                 Err(_) => return Ok(()),
             }
         };
@@ -122,7 +123,7 @@ fn fill(
             return Err(connection.unexpected("less payload than it announced").into());
         }
         left = left.saturating_sub(block.length as u64);
-        came(block.length as u64);
+        received_bytes(block.length as u64);
         if filled.send(block).is_err() {
             return Ok(());
         }
@@ -130,7 +131,7 @@ fn fill(
     Ok(())
 }
 
-/// Receives `length` bytes, which the caller has bounded.
+/// Receives `length` bytes, a number that the caller has bounded.
 pub(crate) fn receive_small(
     connection: &mut Connection,
     length: u32,

@@ -1,4 +1,4 @@
-//! One attempt at a put: what is sealed on other threads is sent, and committed.
+//! One attempt at a put: other threads read and seal, this one uploads and commits.
 
 use std::sync::Arc;
 
@@ -17,65 +17,69 @@ use zput_common::{
     proto::message::{HeaderSlice, Version},
 };
 
-use super::{PutReceipt, Target, generation_after, lost::LostCommit};
+use super::{PutContext, PutReceipt, generation_after, in_doubt::InDoubtCommit};
 use crate::{
     client::Client,
     connection::ConnectionError,
     error::ClientError,
-    journal::{Journal, Subject},
+    put::pipeline::{self, PlaintextPart, SealJob, SealedPiece, Stage},
+    put::upload::{SLICE_BYTES, Upload, abort},
     random,
-    retry::{Prospect, Tries, prospect},
-    seal::{self, Part, Sealed, Sealing, Stage},
-    seen::Record,
-    send::{SLICE_BYTES, Upload, abort},
+    retry::{ErrorClass, RetryState, classify},
     sink::Attributes,
     source::{Source, SourceError},
+    state::journal::{Journal, ResumeKey},
+    state::rollback::RollbackGuard,
 };
 
-/// An attempt that did not come to its end.
-pub(super) struct Failed {
+/// An attempt that failed.
+pub(super) struct FailedAttempt {
     pub(super) error: ClientError,
-    /// The commit was sent.
-    pub(super) lost: Option<Box<LostCommit>>,
-    /// The header of an upload that the server may keep.
-    pub(super) begun: Option<Box<HeaderSlice>>,
-    /// The next attempt has less to do.
-    pub(super) progressed: bool,
-    /// The server has heard of the upload, and has not refused to begin it: it may hold some of it.
-    pub(super) is_begun: bool,
-    /// It was to begin a blob, and the server has nothing of it: what the journal has of it is of no use.
-    pub(super) is_unheard: bool,
+    /// Set once Commit was sent: the blob may be stored although the answer was lost.
+    pub(super) in_doubt: Option<Box<InDoubtCommit>>,
+    /// The header of an upload that the server may keep open.
+    pub(super) open_upload: Option<Box<HeaderSlice>>,
+    /// The next attempt has less left to send than this one had.
+    pub(super) made_progress: bool,
+    /// The server received Begin and did not refuse it, so it may hold some of the upload.
+    pub(super) reached_server: bool,
+    /// The attempt was to begin a new upload and the server knows nothing of it, so its journal is
+    /// useless.
+    pub(super) is_unknown_to_server: bool,
 }
 
-impl<E: Into<ClientError>> From<E> for Failed {
+impl<E: Into<ClientError>> From<E> for FailedAttempt {
     fn from(error: E) -> Self {
         let error = error.into();
         Self {
             error,
-            lost: None,
-            begun: None,
-            progressed: false,
-            is_begun: false,
-            is_unheard: false,
+            in_doubt: None,
+            open_upload: None,
+            made_progress: false,
+            reached_server: false,
+            is_unknown_to_server: false,
         }
     }
 }
 
-impl Failed {
-    /// Behind a Begin with this header. What the server has refused it does not keep.
-    pub(super) fn having_begun(mut self, header: &HeaderSlice) -> Self {
-        self.is_begun = true;
+impl FailedAttempt {
+    /// Records that Begin with this header was sent. The server keeps no upload that it refused to
+    /// begin.
+    pub(super) fn after_begin(mut self, header: &HeaderSlice) -> Self {
+        self.reached_server = true;
         match &self.error {
             ClientError::Connection(
                 ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. },
-            ) if prospect(&self.error) != Prospect::Damage => self,
-            ClientError::Connection(_) => Self { begun: Some(Box::new(header.clone())), ..self },
+            ) if classify(&self.error) != ErrorClass::Corruption => self,
+            ClientError::Connection(_) => {
+                Self { open_upload: Some(Box::new(header.clone())), ..self }
+            }
             _ => self,
         }
     }
 }
 
-/// Whether it is the server's answer.
+/// Whether the error is an answer of the server, as opposed to a broken connection.
 fn is_refusal(error: &ClientError) -> bool {
     matches!(
         error,
@@ -86,188 +90,202 @@ fn is_refusal(error: &ClientError) -> bool {
     )
 }
 
-/// A blob that is being sealed.
-pub(super) type SealedStage = Stage<Result<Sealed, ClientError>>;
+/// The output of the sealing thread.
+pub(super) type SealStage = Stage<Result<SealedPiece, ClientError>>;
 
-/// What the server made durable.
+/// A version that the server has made durable.
 pub(super) struct Committed {
     pub(super) version: Version,
     pub(super) seen: Seen,
-    /// Bytes of plaintext.
+    /// Length of the plaintext in bytes.
     pub(super) length: u64,
 }
 
 impl Client {
-    /// Puts `source`, which is a file, from its start; with a journal, if there is one.
+    /// Puts `source`, a regular file, from its start. With a journal, each sealed part is recorded
+    /// before it is sent.
     pub(super) fn attempt(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: Box<dyn Source>,
-        journal: Option<(&Arc<Journal>, &Subject)>,
-    ) -> Result<PutReceipt, Failed> {
-        target.progress.begin(source.length());
-        let sealer = new_sealer(self.key_file(), self.record(), target, source.attributes())?;
-        let rows = journal
-            .map(|(journal, subject)| journal.begin(subject, sealer.file_key(), sealer.header()));
-        let is_large = rows.is_some();
-        let stage = self.start(Sealing::new(sealer).noted_in(rows), source)?;
-        let sent = self.begin_and_send(target, &stage, is_large);
+        journal: Option<(&Arc<Journal>, &ResumeKey)>,
+    ) -> Result<PutReceipt, FailedAttempt> {
+        context.progress.begin(source.length());
+        let sealer =
+            new_sealer(self.key_file(), self.rollback_guard(), context, source.attributes())?;
+        let writer = journal
+            .map(|(journal, subject)| journal.start(subject, sealer.file_key(), sealer.header()));
+        let is_large = writer.is_some();
+        let stage = self.start_sealing(SealJob::new(sealer).with_journal(writer), source)?;
+        let sent = self.begin_and_send(context, &stage, is_large);
         stage.join();
-        Ok(self.stored(target, &sent?)?)
+        Ok(self.record_commit(context, &sent?)?)
     }
 
     fn begin_and_send(
         &mut self,
-        target: &Target<'_>,
-        stage: &SealedStage,
+        context: &PutContext<'_>,
+        stage: &SealStage,
         is_large: bool,
-    ) -> Result<Committed, Failed> {
-        // The header is there only once the source could be read; only then is anybody called.
-        let header = header(stage)?;
-        let record = self.record().clone();
+    ) -> Result<Committed, FailedAttempt> {
+        // The sealer emits the header once the first part was read, so no connection is made for a
+        // source that cannot be read.
+        let header = receive_header(stage)?;
+        let guard = self.rollback_guard().clone();
         let begin = Some(header.clone());
         let connection = self.connection()?;
-        let mut upload = Upload::begin(connection, &target.key, begin, target.options.condition)
-            .map_err(|error| Failed { is_begun: true, ..error.into() })?;
+        let mut upload = Upload::begin(connection, &context.key, begin, context.options.condition)
+            .map_err(|error| FailedAttempt { reached_server: true, ..error.into() })?;
         if is_large {
-            // Megabytes are not sent into a door that may be closed.
-            upload.hear_begun().map_err(|error| {
+            // Wait for the answer to Begin before megabytes are sent that the server would refuse.
+            upload.wait_until_open().map_err(|error| {
                 let is_refused = is_refusal(&error);
-                Failed { is_begun: !is_refused, ..Failed::from(error).having_begun(&header) }
+                FailedAttempt {
+                    reached_server: !is_refused,
+                    ..FailedAttempt::from(error).after_begin(&header)
+                }
             })?;
         }
-        let sent = send(upload, stage, target, &record, header.clone());
-        sent.map_err(|failed| failed.having_begun(&header))
+        let sent = send_and_commit(upload, stage, context, &guard, header.clone());
+        sent.map_err(|failed| failed.after_begin(&header))
     }
 
-    /// Opens an upload, and waits until it is open.
-    pub(super) fn open_patiently(
+    /// Opens an upload, retrying temporary failures, and waits until the server has answered.
+    pub(super) fn begin_with_retries(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         header: Option<&HeaderSlice>,
     ) -> Result<(), ClientError> {
-        let (mut tries, condition) = (Tries::default(), target.options.condition);
+        let (mut retries, condition) = (RetryState::default(), context.options.condition);
         loop {
-            let begun = self.connection().and_then(|connection| {
-                Upload::begin(connection, &target.key, header.cloned(), condition)?.hear_begun()
+            let opened = self.connection().and_then(|connection| {
+                Upload::begin(connection, &context.key, header.cloned(), condition)?
+                    .wait_until_open()
             });
-            let Err(error) = begun else { return Ok(()) };
+            let Err(error) = opened else { return Ok(()) };
             self.recover(&error, abort);
             if matches!(error, ClientError::Overtaken { .. }) {
-                // This header will never do.
+                // A header of this generation will be refused again.
                 return Err(error);
             }
-            self.pause(&mut tries, Some(target.name.as_str()), error)?;
+            self.pause(&mut retries, Some(context.name.as_str()), error)?;
         }
     }
 
-    /// Begins to read and to seal.
-    pub(super) fn start(
+    /// Starts the threads that read and seal.
+    pub(super) fn start_sealing(
         &self,
-        sealing: Sealing,
+        sealing: SealJob,
         source: Box<dyn Source>,
-    ) -> Result<SealedStage, ClientError> {
-        let read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
+    ) -> Result<SealStage, ClientError> {
+        let read =
+            pipeline::spawn_reader(source, pipeline::PART_BYTES).map_err(ClientError::Thread)?;
         self.seal(sealing, read)
     }
 
     pub(super) fn seal(
         &self,
-        sealing: Sealing,
-        read: Stage<Result<Part, SourceError>>,
-    ) -> Result<SealedStage, ClientError> {
+        sealing: SealJob,
+        read: Stage<Result<PlaintextPart, SourceError>>,
+    ) -> Result<SealStage, ClientError> {
         let mac_key = self.key_file().vault_secret().mac_key();
         let writer = self.key_file().device_seed().writer_key();
-        seal::seal(sealing, read, move |sealer| {
+        pipeline::spawn_sealer(sealing, read, move |sealer| {
             let provenance = Provenance::Vault { mac_key: &mac_key, writer: &writer };
-            Ok(sealer.finish(provenance, &mut random::system())?)
+            Ok(sealer.finish(provenance, &mut random::os_rng())?)
         })
         .map_err(ClientError::Thread)
     }
 
-    /// It is stored: this machine takes note of it.
-    pub(super) fn stored(
+    /// Records the committed version in the rollback guard and builds the receipt.
+    pub(super) fn record_commit(
         &self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         committed: &Committed,
     ) -> Result<PutReceipt, ClientError> {
-        self.set_hopeless(false);
+        self.set_circuit_open(false);
         let Committed { version, seen, length } = *committed;
-        self.record_warning()
-            .of(version, self.record().advance(&target.key, &seen))
-            .map_err(|error| ClientError::Unrecorded { version, error })?;
+        self.rollback_warning()
+            .warn_once(version, self.rollback_guard().advance(&context.key, &seen))
+            .map_err(|error| ClientError::NotRecorded { version, error })?;
         let generation = Some(seen.generation);
-        Ok(PutReceipt { key: target.key.clone(), version, generation, length })
+        Ok(PutReceipt { key: context.key.clone(), version, generation, length })
     }
 }
 
-/// A new blob.
+/// Creates the sealer of a new blob, with a generation above every one known for this key.
 pub(super) fn new_sealer(
     key_file: &KeyFile,
-    record: &Record,
-    target: &Target<'_>,
+    guard: &RollbackGuard,
+    context: &PutContext<'_>,
     attributes: Attributes,
 ) -> Result<Sealer, ClientError> {
-    let newest = record.newest(&target.key)?;
+    let newest = guard.newest(&context.key)?;
     let options = SealOptions {
-        suite: target.options.suite,
+        suite: context.options.suite,
         engine: Engine::default(),
         part_size: PartSize::MAX,
-        object_key: Some(target.key.clone()),
-        generation: generation_after(record.now_ns(), newest, target.there.get())?,
+        object_key: Some(context.key.clone()),
+        generation: generation_after(guard.now_ns(), newest, context.server_generation.get())?,
         metadata: Metadata {
-            name: target.name.clone(),
+            name: context.name.clone(),
             mtime_s: attributes.mtime_s,
             mtime_ns: attributes.mtime_ns,
             mode: attributes.mode & 0o777,
         },
-        sha256: target.options.sha256,
+        sha256: context.options.sha256,
     };
-    Ok(Sealer::new(options, &key_file.recipients, &mut random::system())?)
+    Ok(Sealer::new(options, &key_file.recipients, &mut random::os_rng())?)
 }
 
-/// The header, which comes first.
-fn header(stage: &SealedStage) -> Result<HeaderSlice, ClientError> {
+/// Receives the header, which is always the first piece.
+fn receive_header(stage: &SealStage) -> Result<HeaderSlice, ClientError> {
     match stage.pieces.recv().map_err(|_| ClientError::Incomplete)?? {
-        Sealed::Header(header) => Ok(HeaderSlice::of(header)),
-        Sealed::Part { .. } | Sealed::Footer(_) => Err(ClientError::Incomplete),
+        SealedPiece::Header(header) => Ok(HeaderSlice::of(header)),
+        SealedPiece::Part { .. } | SealedPiece::Footer(_) => Err(ClientError::Incomplete),
     }
 }
 
-/// Sends what is sealed, and commits it.
-pub(super) fn send(
+/// Uploads the sealed pieces and commits. Checks once more that no newer generation was seen
+/// meanwhile.
+pub(super) fn send_and_commit(
     mut upload: Upload<'_>,
-    stage: &SealedStage,
-    target: &Target<'_>,
-    record: &Record,
+    stage: &SealStage,
+    context: &PutContext<'_>,
+    guard: &RollbackGuard,
     header: HeaderSlice,
-) -> Result<Committed, Failed> {
+) -> Result<Committed, FailedAttempt> {
     let generation = Header::parse(&header.bytes).map_err(ClientError::from)?.generation();
     loop {
         match upload.next_piece(&stage.pieces)?? {
-            Sealed::Header(_) => return Err(ClientError::Incomplete.into()),
-            Sealed::Part { ciphertext, digest, plaintext_bytes } => {
-                upload.slice_of(&ciphertext, digest, plaintext_bytes, target.progress)?;
-                // The sealer may have had its last buffer.
-                let _kept = stage.emptied.send(ciphertext);
+            SealedPiece::Header(_) => return Err(ClientError::Incomplete.into()),
+            SealedPiece::Part { ciphertext, digest, plaintext_bytes } => {
+                upload.send_slice_with_progress(
+                    &ciphertext,
+                    digest,
+                    plaintext_bytes,
+                    context.progress,
+                )?;
+                // The send fails once the sealer has taken its last buffer.
+                let _disconnected = stage.recycled.send(ciphertext);
             }
-            Sealed::Footer(footer) => {
+            SealedPiece::Footer(footer) => {
                 for piece in footer.bytes.chunks(SLICE_BYTES) {
-                    upload.slice(piece, Digest::of(piece))?;
+                    upload.send_slice(piece, Digest::of(piece))?;
                 }
-                if let Some(Seen { generation: there, .. }) = record.newest(&target.key)?
-                    && there >= generation
+                if let Some(Seen { generation: newest, .. }) = guard.newest(&context.key)?
+                    && newest >= generation
                 {
-                    return Err(ClientError::Overtaken { there }.into());
+                    return Err(ClientError::Overtaken { newest }.into());
                 }
                 let seen = Seen { generation, transcript: footer.transcript };
-                let (slices, length) = (upload.slices(), footer.total_length);
+                let (slices, length) = (upload.take_slices(), footer.total_length);
                 return match upload.commit() {
                     Ok(version) => Ok(Committed { version, seen, length }),
                     Err(error @ ClientError::Overtaken { .. }) => Err(error.into()),
                     Err(error) => {
-                        let lost = LostCommit { header, slices, seen, length };
-                        Err(Failed { lost: Some(Box::new(lost)), ..error.into() })
+                        let in_doubt = InDoubtCommit { header, slices, seen, length };
+                        Err(FailedAttempt { in_doubt: Some(Box::new(in_doubt)), ..error.into() })
                     }
                 };
             }

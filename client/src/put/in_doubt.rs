@@ -1,7 +1,7 @@
-//! A commit whose answer was lost: the connection ended behind it, and the blob is there, or is not.
+//! In-doubt commits: the connection ended after Commit was sent and before its answer arrived.
 //!
-//! The header tells it from every other blob (its salt is random), so the server can be asked: PROTOCOL 5,
-//! "Resume". What is there was stored once and is not stored again.
+//! The header identifies the blob, since its salt is random, so the server can be asked whether it
+//! committed (PROTOCOL 5, "Resume"). A blob that was stored is not stored a second time.
 
 use zput_common::{
     blob::open::Seen,
@@ -9,56 +9,57 @@ use zput_common::{
     proto::message::{ClaimedSlice, HeaderSlice, Version},
 };
 
-use super::{Target, attempt::Committed};
+use super::{PutContext, attempt::Committed};
 use crate::{
     client::Client,
     error::ClientError,
     notice::Event,
-    retry::{Tries, may_pass},
-    send::{Resumed, Upload, abort},
+    put::upload::{ResumeAnswer, Upload, abort},
+    retry::{RetryState, is_retryable},
 };
 
-/// What was committed, perhaps.
-pub(super) struct LostCommit {
+/// An upload whose Commit was sent and not answered.
+pub(super) struct InDoubtCommit {
     pub(super) header: HeaderSlice,
-    /// All that follows it, the footer's as well.
+    /// All slices after the header, the footer's included.
     pub(super) slices: Vec<ClaimedSlice>,
     pub(super) seen: Seen,
-    /// Bytes of plaintext.
+    /// Length of the plaintext in bytes.
     pub(super) length: u64,
 }
 
 impl Client {
-    /// Finds out whether a commit took effect whose answer was lost. Where the server still has the whole upload and did not
-    /// commit it, it is committed now. `error` is how the connection ended; the first question waits because of it, `None`
-    /// where somebody has waited already. Gives `None` when the blob is not stored and has to be put again.
+    /// Finds out whether an in-doubt commit took effect. If the server still has the whole upload
+    /// and did not commit it, it is committed now. `error` is how the connection ended, and the
+    /// first query is delayed because of it; `None` if the caller has already waited. Returns
+    /// `None` when the blob is not stored and has to be put again.
     ///
     /// # Errors
-    /// [`ClientError::Unanswered`] where there is no way to know.
-    pub(super) fn settle(
+    /// [`ClientError::OutcomeUnknown`] when the retries are used up before the server has answered.
+    pub(super) fn resolve(
         &mut self,
-        target: &Target<'_>,
-        lost: &LostCommit,
-        tries: &mut Tries,
+        context: &PutContext<'_>,
+        in_doubt: &InDoubtCommit,
+        retries: &mut RetryState,
         error: Option<ClientError>,
     ) -> Result<Option<Committed>, ClientError> {
         let mut failure = error;
         loop {
             if let Some(error) = failure.take() {
-                if !may_pass(&error) {
+                if !is_retryable(&error) {
                     return Err(error);
                 }
-                self.pause(tries, Some(target.name.as_str()), error)
-                    .map_err(|error| ClientError::Unanswered(Box::new(error)))?;
+                self.pause(retries, Some(context.name.as_str()), error)
+                    .map_err(|error| ClientError::OutcomeUnknown(Box::new(error)))?;
             }
-            match self.find_out(target, lost) {
+            match self.query_outcome(context, in_doubt) {
                 Ok(version) => {
-                    let LostCommit { seen, length, .. } = *lost;
+                    let InDoubtCommit { seen, length, .. } = *in_doubt;
                     return Ok(version.map(|version| Committed { version, seen, length }));
                 }
-                // It must not be stored any more.
+                // The blob is no longer the newest and must not be stored.
                 Err(error @ ClientError::Overtaken { .. }) => {
-                    target.takes_note(&error);
+                    context.learn_generation(&error);
                     return Ok(None);
                 }
                 Err(error) => {
@@ -69,24 +70,25 @@ impl Client {
         }
     }
 
-    fn find_out(
+    fn query_outcome(
         &mut self,
-        target: &Target<'_>,
-        lost: &LostCommit,
+        context: &PutContext<'_>,
+        in_doubt: &InDoubtCommit,
     ) -> Result<Option<Version>, ClientError> {
-        match self.resume(target, lost.header.clone())? {
-            Resumed::Committed(version) => {
-                self.tell(&target.notice(Event::WasStored(version)));
+        match self.resume(context, in_doubt.header.clone())? {
+            ResumeAnswer::Committed(version) => {
+                self.notify(&context.notice(Event::AlreadyStored(version)));
                 return Ok(Some(version));
             }
-            Resumed::Nothing => return Ok(None),
-            Resumed::Open => {}
+            ResumeAnswer::Nothing => return Ok(None),
+            ResumeAnswer::Open => {}
         }
-        let mut upload = Upload::opened(self.connection()?);
-        for slices in lost.slices.chunks(CLAIM_MAX_SLICES) {
+        let mut upload = Upload::attach(self.connection()?);
+        for slices in in_doubt.slices.chunks(CLAIM_MAX_SLICES) {
             if upload.claim(slices)? < slices.len() {
-                // Some of it was still on its way. Who can send it again finds the upload as it is.
-                self.hang_up();
+                // Some slices were still in transit. Keep the upload as it is, so that a put that
+                // has them can resume it.
+                self.drop_connection();
                 return Ok(None);
             }
         }

@@ -1,34 +1,31 @@
-//! A put: source → seal → send → commit.
+//! A put: source → seal → upload → commit.
 //!
 //! ```text
-//! read ──plaintext──▶ seal ──ciphertext, digest──▶ this thread ──slices──▶ server
-//!      ◀───buffers───   │  ◀────────buffers───────              ◀─answers─
+//! read ──plaintext──▶ seal ──ciphertext, digest──▶ calling thread ──slices──▶ server
+//!      ◀───buffers───   │  ◀────────buffers───────                ◀─answers─
 //!                       ▼
-//!                    journal   of a file of several parts: what it takes to go on after an interruption
+//!                    journal   for a file of several parts: what a later put needs to resume
 //! ```
 //!
-//! Two plaintext and two sealed buffers of one part each are alive, whatever the length. Everything is
-//! sent without waiting, up to a window, so a small put is one flight. Nothing is committed unless the
-//! source stood by what was read from it.
+//! At most two plaintext and two sealed buffers of one part each (16 MiB) are allocated, whatever
+//! the file's length. Requests are sent without waiting for answers, up to a window, so a small put
+//! is one round trip. The client sends Commit only after the source has confirmed that it did not
+//! change while it was read.
 //!
-//! What can be read again is put again after a temporary failure: where a journal knows how far it was, from there.
-//! What can be read only once goes on where it was, as long as the server has it or it is still in memory.
+//! A file is put again after a temporary failure, from where its journal ends if it has one. A
+//! stream, which can be read only once, resumes from the sealed parts that are still in memory, as
+//! long as the server keeps the upload.
 
 mod attempt;
-#[path = "batch/worker.rs"]
-mod lane;
-#[path = "in_doubt.rs"]
-mod lost;
-#[path = "batch/mod.rs"]
-mod many;
+mod batch;
+mod in_doubt;
+pub(crate) mod pipeline;
 mod resume;
 mod stream;
 mod unsealed;
+pub(crate) mod upload;
 
-use std::{
-    cell::Cell,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::cell::Cell;
 
 use zput_common::{
     aead::Suite,
@@ -38,47 +35,47 @@ use zput_common::{
     proto::message::{Condition, HeaderSlice, Version},
 };
 
-use self::attempt::Failed;
-pub use self::many::{JOBS, JOBS_MAX, NamedFile, SMALL_BYTES};
-pub(crate) use crate::seal::PART_BYTES;
+use self::attempt::FailedAttempt;
+pub use self::batch::{JOBS, JOBS_MAX, NamedFile, SMALL_BYTES};
+pub(crate) use self::pipeline::PART_BYTES;
 use crate::{
     client::Client,
     error::ClientError,
-    journal::JournalError,
     notice::{Event, Notice},
     progress::Progress,
-    retry::Tries,
-    send::abort,
+    put::upload::abort,
+    retry::RetryState,
     source::Source,
+    state::journal::JournalError,
 };
 
-/// How a blob is put.
+/// Options of a put.
 #[derive(Clone, Debug)]
 pub struct PutOptions {
-    /// Which cipher seals it.
+    /// The cipher suite that seals the blob.
     pub suite: Suite,
-    /// What must hold of the version that is there.
+    /// What the server requires of the current version before it commits.
     pub condition: Condition,
-    /// Whether the SHA-256 of the plaintext is noted in the blob.
+    /// Whether the blob records the SHA-256 of the plaintext.
     pub sha256: bool,
-    /// Stored as it is, sealed to nobody; only on plaintext connections.
+    /// Store the bytes unsealed. Only plaintext connections allow it.
     pub unsealed: bool,
-    /// What becomes of an interrupted put of this name.
+    /// What to do about an interrupted put of this name.
     pub resume: Resume,
-    /// Whether a path of several that turns out to be a pipe may give no byte. Other sources know it
-    /// themselves.
+    /// Whether a pipe among several paths may give no byte. A source passed to [`Client::put`]
+    /// carries this setting itself.
     pub allow_empty: bool,
 }
 
-/// What becomes of an interrupted put of the same file under the same name.
+/// What to do about an interrupted put of the same file under the same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Resume {
-    /// It is gone on with, if there is one.
+    /// Resume it if there is one.
     #[default]
     Auto,
-    /// It is gone on with; that there is none is an error.
+    /// Resume it, or fail with [`ClientError::NothingToResume`].
     Insist,
-    /// It is given up.
+    /// Abandon it and start over.
     Never,
 }
 
@@ -95,36 +92,37 @@ impl Default for PutOptions {
     }
 }
 
-/// What a put came to.
+/// The result of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutReceipt {
-    /// The object.
+    /// The object key that the name maps to.
     pub key: ObjectKey,
-    /// Its new version.
+    /// The version that the commit created.
     pub version: Version,
-    /// The blob's generation; none for an unsealed object.
+    /// The blob's generation; `None` for an unsealed object.
     pub generation: Option<u64>,
-    /// Bytes of plaintext.
+    /// Length of the plaintext in bytes.
     pub length: u64,
 }
 
-/// What every attempt has in common.
-struct Target<'a> {
+/// What all attempts of one put share.
+struct PutContext<'a> {
     name: &'a BlobName,
     key: ObjectKey,
     options: &'a PutOptions,
     progress: &'a dyn Progress,
-    /// The highest generation that the server has said is there; 0 while it has said nothing.
-    there: Cell<u64>,
+    /// The highest generation that the server has reported under this name; 0 before it reported
+    /// one.
+    server_generation: Cell<u64>,
 }
 
 impl Client {
-    /// Puts what `source` gives under `name`.
+    /// Puts the contents of `source` under `name`.
     ///
     /// # Errors
-    /// When the source does not stand by what was read, the server refuses, or the connection ends.
-    /// After an error before the commit the server has nothing that anybody sees; a connection that ends during the
-    /// commit leaves the whole blob or nothing.
+    /// When the source changed while it was read, the server refuses, or the connection fails for
+    /// good. An error before the commit leaves nothing visible on the server. If the connection
+    /// ends during the commit, the whole blob is stored or nothing is.
     pub fn put(
         &mut self,
         name: &BlobName,
@@ -133,134 +131,142 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<PutReceipt, ClientError> {
         let key = self.key_file().object_key(name);
-        let target = Target { name, key, options, progress, there: Cell::new(0) };
+        let context = PutContext { name, key, options, progress, server_generation: Cell::new(0) };
         let put = if options.unsealed {
-            self.put_unsealed(&target, Box::new(source))
+            self.put_unsealed(&context, Box::new(source))
         } else {
-            self.put_sealed(&target, Box::new(source))
+            self.put_sealed(&context, Box::new(source))
         };
         progress.end();
-        put.map_err(|error| error.dated(self.record().now_ns()))
+        put.map_err(|error| error.with_local_time(self.rollback_guard().now_ns()))
     }
 
     fn put_sealed(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: Box<dyn Source>,
     ) -> Result<PutReceipt, ClientError> {
         if self.key_file().role() == Role::Get {
             return Err(ClientError::CannotPut(Role::Get));
         }
-        let insists = target.options.resume == Resume::Insist;
+        let must_resume = context.options.resume == Resume::Insist;
         let has_parts = source.length().is_some_and(|length| length >= PART_BYTES as u64);
         if source.identity().is_some() && has_parts {
-            return match self.journals().lock(&target.key) {
-                Ok(Some(journal)) => self.put_journaled(target, &*source, &journal),
-                // Another put of this name has it. This one starts over if it is interrupted.
-                Ok(None) if insists => Err(ClientError::PutUnderWay),
-                Ok(None) => self.put_without(target, source),
-                Err(error) if insists => Err(error.into()),
+            return match self.journals().lock(&context.key) {
+                Ok(Some(journal)) => self.put_journaled(context, &*source, &journal),
+                // Another put of this name holds the journal. This one starts over if it is
+                // interrupted.
+                Ok(None) if must_resume => Err(ClientError::PutUnderWay),
+                Ok(None) => self.put_without_journal(context, source),
+                Err(error) if must_resume => Err(error.into()),
                 Err(error) => {
-                    self.warn_of_journal(target, error);
-                    self.put_without(target, source)
+                    self.warn_no_journal(context, error);
+                    self.put_without_journal(context, source)
                 }
             };
         }
-        if insists {
+        if must_resume {
             return Err(ClientError::NothingToResume(None));
         }
-        // What was begun under this name was something else.
-        // One that cannot be used is no matter of this put.
-        if let Ok(Some(journal)) = self.journals().lock_existing(&target.key) {
-            self.retrying(Some(target.name.as_str()), |client| match journal.entry()? {
+        // An interrupted put of this name was of another file: abandon its upload. A journal that
+        // cannot be read does not fail this put.
+        if let Ok(Some(journal)) = self.journals().lock_existing(&context.key) {
+            self.with_retries(Some(context.name.as_str()), |client| match journal.entry()? {
                 Some(entry) => {
                     let header = HeaderSlice::of(entry.header);
-                    client.give_up(target, header).inspect_err(|_| client.hang_up())
+                    client.abandon_upload(context, header).inspect_err(|_| client.drop_connection())
                 }
                 None => Ok(()),
             })?;
             drop(journal.discard());
         }
-        self.put_without(target, source)
+        self.put_without_journal(context, source)
     }
 
-    /// A put does not need its journal; unless the user wants none anyhow, it is said what that means.
-    fn warn_of_journal(&self, target: &Target<'_>, error: JournalError) {
-        if target.options.resume != Resume::Never {
+    /// Reports that the put cannot be resumed, unless the caller asked for no resuming. The put
+    /// itself does not need its journal.
+    fn warn_no_journal(&self, context: &PutContext<'_>, error: JournalError) {
+        if context.options.resume != Resume::Never {
             let error = &ClientError::from(error);
-            self.tell(&target.notice(Event::NoJournal { error }));
+            self.notify(&context.notice(Event::JournalUnavailable { error }));
         }
     }
 
-    /// Puts without a journal: what can be read again, from its start each time.
-    fn put_without(
+    /// Puts without a journal. After a failure a source that can be reopened is read from its start
+    /// again.
+    fn put_without_journal(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: Box<dyn Source>,
     ) -> Result<PutReceipt, ClientError> {
         if source.identity().is_none() {
-            return self.put_once(target, source);
+            return self.put_stream(context, source);
         }
-        self.until_stored(target, |client| {
-            let again = source.again()?.ok_or(ClientError::Incomplete)?;
-            let attempt = client.attempt(target, again, None);
+        self.retry_until_stored(context, |client| {
+            let reopened = source.reopen()?.ok_or(ClientError::Incomplete)?;
+            let attempt = client.attempt(context, reopened, None);
             attempt.inspect_err(|failed| client.recover(&failed.error, abort))
         })
     }
 
-    /// Attempts until one succeeds, or fails for good.
-    fn until_stored(
+    /// Repeats `attempt` until it succeeds, fails for good or has used up its retries.
+    fn retry_until_stored(
         &mut self,
-        target: &Target<'_>,
-        mut attempt: impl FnMut(&mut Self) -> Result<PutReceipt, Failed>,
+        context: &PutContext<'_>,
+        mut attempt: impl FnMut(&mut Self) -> Result<PutReceipt, FailedAttempt>,
     ) -> Result<PutReceipt, ClientError> {
-        let (mut tries, mut sealed_again) = (Tries::default(), 0);
+        let (mut retries, mut resealed) = (RetryState::default(), 0);
         loop {
-            let Failed { error, lost, begun, progressed, .. } = match attempt(self) {
-                Ok(receipt) => return Ok(receipt),
-                Err(failed) => failed,
-            };
-            if target.takes_note(&error) && sealed_again < SEALED_AGAIN_MAX {
-                // Nobody has to be waited for: sealed above what is there it is the newest.
-                sealed_again += 1;
-                self.forget_begun(target, begun);
+            let FailedAttempt { error, in_doubt, open_upload, made_progress, .. } =
+                match attempt(self) {
+                    Ok(receipt) => return Ok(receipt),
+                    Err(failed) => failed,
+                };
+            if context.learn_generation(&error) && resealed < RESEALS_MAX {
+                // Sealed above the server's generation the blob is the newest, so there is nothing
+                // to wait for.
+                resealed += 1;
+                self.discard_upload(context, open_upload);
                 continue;
             }
-            if progressed {
-                tries.progressed();
+            if made_progress {
+                retries.progressed();
             }
-            match lost {
-                Some(lost) => {
-                    if let Some(committed) = self.settle(target, &lost, &mut tries, Some(error))? {
-                        return self.stored(target, &committed);
+            match in_doubt {
+                Some(in_doubt) => {
+                    if let Some(committed) =
+                        self.resolve(context, &in_doubt, &mut retries, Some(error))?
+                    {
+                        return self.record_commit(context, &committed);
                     }
-                    self.forget_begun(target, begun);
+                    self.discard_upload(context, open_upload);
                 }
                 None => {
-                    let paused = self.pause(&mut tries, Some(target.name.as_str()), error);
-                    self.forget_begun(target, begun);
+                    let paused = self.pause(&mut retries, Some(context.name.as_str()), error);
+                    self.discard_upload(context, open_upload);
                     paused?;
                 }
             }
         }
     }
 
-    /// Nobody comes back to an upload that has no journal: the server need not keep it. It goes by itself some day where
-    /// that cannot be said.
-    fn forget_begun(&mut self, target: &Target<'_>, begun: Option<Box<HeaderSlice>>) {
-        if let Some(header) = begun
-            && self.give_up(target, *header).is_err()
+    /// Tells the server that no put will resume this upload. If that fails the server removes the
+    /// upload when it expires.
+    fn discard_upload(&mut self, context: &PutContext<'_>, open_upload: Option<Box<HeaderSlice>>) {
+        if let Some(header) = open_upload
+            && self.abandon_upload(context, *header).is_err()
         {
-            self.hang_up();
+            self.drop_connection();
         }
     }
 }
 
-impl<'a> Target<'a> {
-    /// Takes note of the generation that a put has to be above. Whether there was news.
-    fn takes_note(&self, error: &ClientError) -> bool {
+impl<'a> PutContext<'a> {
+    /// Records the generation that the next attempt has to exceed. Returns whether it is higher
+    /// than the one known before.
+    fn learn_generation(&self, error: &ClientError) -> bool {
         match error {
-            ClientError::Overtaken { there } => self.there.replace(*there) < *there,
+            ClientError::Overtaken { newest } => self.server_generation.replace(*newest) < *newest,
             _ => false,
         }
     }
@@ -270,26 +276,25 @@ impl<'a> Target<'a> {
     }
 }
 
-/// How often a put that was overtaken is sealed again at once: each time another one of its name was faster.
-const SEALED_AGAIN_MAX: u32 = 3;
+/// How often one put is sealed again at once because another put of its name was committed first.
+const RESEALS_MAX: u32 = 3;
 
-/// FORMAT 3: the writer's clock in ns since 1970, or one more than the newest generation it knows for this
-/// key, whichever is greater: by its own record, or since the server has said what is `there`.
+/// FORMAT 3: the writer's clock in ns since 1970, or one more than the newest generation that it
+/// knows for this key, whichever is greater. `newest` comes from the rollback guard,
+/// `server_generation` from the server; 0 if the server has reported none.
+///
+/// # Errors
+/// [`ClientError::NoLaterGeneration`] if the known generation is 2^64-2 or higher.
 pub(crate) fn generation_after(
     now: u64,
     newest: Option<Seen>,
-    there: u64,
+    server_generation: u64,
 ) -> Result<u64, ClientError> {
-    let known = newest.map_or(there, |seen| seen.generation.max(there));
-    // FORMAT 3: 2^64-1 is none, since nothing could follow it.
+    let known = newest.map_or(server_generation, |seen| seen.generation.max(server_generation));
+    // FORMAT 3: 2^64-1 is not a generation, because nothing could follow it.
     let above = known.checked_add(1).filter(|above| *above < u64::MAX);
     let above = above.ok_or(ClientError::NoLaterGeneration)?;
     Ok(now.max(above))
-}
-
-pub(crate) fn now_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -303,17 +308,18 @@ mod tests {
         let seen = |generation| {
             Some(Seen { generation, transcript: Transcript::from_bytes([0; Transcript::BYTES]) })
         };
-        let after = |newest, there| generation_after(100, newest, there).ok();
+        let after =
+            |newest, server_generation| generation_after(100, newest, server_generation).ok();
         assert_eq!(after(None, 0), Some(100));
         assert_eq!(after(seen(50), 0), Some(100));
         assert_eq!(after(seen(100), 0), Some(101));
         assert_eq!(after(seen(500), 0), Some(501));
-        // What the server says of what is there.
+        // Generations that the server reported.
         assert_eq!(after(None, 99), Some(100));
         assert_eq!(after(None, 100), Some(101));
         assert_eq!(after(seen(500), 600), Some(601));
         assert_eq!(after(seen(600), 500), Some(601));
-        // Nothing is above the last one.
+        // No generation exceeds the last one.
         assert_eq!(after(seen(u64::MAX), 0), None);
         assert_eq!(after(None, u64::MAX), None);
     }

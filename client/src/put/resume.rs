@@ -1,9 +1,9 @@
-//! A put of a file of several parts, which goes on where an earlier one was interrupted.
+//! A put of a file of several parts that resumes where an earlier one was interrupted.
 //!
-//! The journal knows what was sealed. The server says how much of that it holds; meanwhile the file is read again
-//! from its start, and each part that is held is compared with what was sealed in it. What is behind them is sealed
-//! and sent. A file that is another one, or has other contents, becomes a new blob under a new file key, and the
-//! old upload is given up.
+//! The journal lists the parts that were sealed, and the server says how many of them it holds.
+//! Meanwhile the file is read again from its start and each part that the server holds is compared
+//! with its recorded digest. The remaining parts are sealed and sent. If the file is another one or
+//! its contents differ, the put starts over with a new file key and abandons the old upload.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -24,22 +24,23 @@ use zput_common::{
 };
 
 use super::{
-    PutReceipt, Resume, Target,
-    attempt::{Committed, Failed, SealedStage, send},
+    PutContext, PutReceipt, Resume,
+    attempt::{Committed, FailedAttempt, SealStage, send_and_commit},
 };
 use crate::{
     client::Client,
     connection::ConnectionError,
     error::ClientError,
-    journal::{Entry, Journal, JournaledPart, Subject},
-    notice::{Event, StartOver},
-    seal::{Before, Held, Sealed, Sealing},
-    send::{Resumed, Upload, abort},
+    notice::{Event, RestartReason},
+    put::pipeline::{HeldParts, ResumedParts, SealJob, SealedPiece},
+    put::upload::{ResumeAnswer, Upload, abort},
     source::{Source, SourceError},
+    state::journal::{Journal, JournalEntry, JournaledPart, ResumeKey},
 };
 
-/// How long an upload that is to be given up may be busy: the pauses before it is asked about.
-const GIVING_UP: [Duration; 5] = [
+/// Pauses before each query while an upload that is to be abandoned is busy: the server may not
+/// have noticed yet that its connection is gone.
+const ABANDON_PAUSES: [Duration; 5] = [
     Duration::ZERO,
     Duration::from_millis(50),
     Duration::from_millis(100),
@@ -47,269 +48,284 @@ const GIVING_UP: [Duration; 5] = [
     Duration::from_millis(400),
 ];
 
-/// What came of going on.
-enum GoneOn {
+/// The result of trying to resume.
+enum ResumeOutcome {
     Stored(Committed),
-    /// It cannot be gone on with. The upload may be open.
-    Not(StartOver),
+    /// The upload cannot be resumed. It may still be open.
+    Restart(RestartReason),
 }
 
-/// How an attempt is to go about what was begun before it.
+/// What an attempt does about an upload that was begun before it.
 #[derive(Clone, Copy)]
-struct Course {
+struct AttemptPlan {
     resume: Resume,
-    /// Whether something is lost where it is not gone on with: it was begun by another command, or the
-    /// server has held some of it.
-    is_news: bool,
+    /// Whether starting over loses something worth reporting: the upload was begun by another
+    /// command, or the server held some of it.
+    report_restart: bool,
 }
 
 impl Client {
-    /// Puts `source`, which is a file.
+    /// Puts `source`, a regular file, with a journal.
     pub(super) fn put_journaled(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: &dyn Source,
         journal: &Arc<Journal>,
     ) -> Result<PutReceipt, ClientError> {
-        let mut course = Course { resume: target.options.resume, is_news: true };
+        let mut plan = AttemptPlan { resume: context.options.resume, report_restart: true };
         let (mut held, mut most_held) = (0, 0);
-        let mut is_unheard = false;
-        let put = self.until_stored(target, |client| {
-            // It is about what was there before. What this put begins, it goes on with.
-            let attempt = if is_unheard {
-                // There is nothing to go on with yet.
-                client.begin(target, source, journal)
+        let mut is_unknown_to_server = false;
+        let put = self.retry_until_stored(context, |client| {
+            // The caller's choice is about an upload of an earlier command. An upload that this put
+            // began is always resumed.
+            let attempt = if is_unknown_to_server {
+                // There is nothing to resume yet.
+                client.start_over(context, source, journal)
             } else {
-                client.attempt_journaled(target, source, course, journal, &mut held)
+                client.attempt_journaled(context, source, plan, journal, &mut held)
             };
-            course = Course { resume: Resume::Auto, is_news: held > 0 };
-            is_unheard = matches!(&attempt, Err(failed) if failed.is_unheard);
+            plan = AttemptPlan { resume: Resume::Auto, report_restart: held > 0 };
+            is_unknown_to_server = matches!(&attempt, Err(failed) if failed.is_unknown_to_server);
             attempt.map_err(|failed| {
                 if matches!(failed.error, ClientError::Overtaken { .. }) {
-                    // What this put began is not what was interrupted: nothing has to be said of it.
-                    course.resume = Resume::Never;
+                    // This put began the upload itself, so abandoning it is not reported.
+                    plan.resume = Resume::Never;
                 }
-                client.let_go(&failed.error);
-                // A server that says less and more by turns does not keep anybody for ever.
-                let progressed = held > most_held;
+                client.release_upload(&failed.error);
+                // Progress is measured against the highest count so far, so a server whose counts
+                // go up and down cannot keep the client retrying for ever.
+                let made_progress = held > most_held;
                 most_held = most_held.max(held);
-                // The journal has its header.
-                Failed { progressed, begun: None, ..failed }
+                // The journal has the header of the open upload.
+                FailedAttempt { made_progress, open_upload: None, ..failed }
             })
         });
-        if let Some(error) = journal.broken() {
-            self.warn_of_journal(target, error);
+        if let Some(error) = journal.take_write_error() {
+            self.warn_no_journal(context, error);
         }
         match &put {
             Ok(_) => {
-                // It is stored all the same.
+                // The blob is stored although its journal cannot be removed.
                 if let Err(error) = journal.discard().map_err(ClientError::from) {
-                    self.tell(&target.notice(Event::JournalStays { error: &error }));
+                    self.notify(&context.notice(Event::JournalNotRemoved { error: &error }));
                 }
             }
-            // Why it was not stored is the worse news.
-            Err(error) if is_unheard || leaves_nothing(error) => drop(journal.discard()),
+            // The reason for the failed put takes precedence over a journal that cannot be removed.
+            Err(error) if is_unknown_to_server || is_journal_useless(error) => {
+                drop(journal.discard())
+            }
             Err(_) => {}
         }
         put
     }
 
-    /// Puts from where the journal ends; anew where it has nothing that fits. `held` becomes what the server says it holds.
+    /// Resumes from the end of the journal, or starts over if the journal does not fit. `held` is
+    /// set to the bytes of plaintext that the server holds.
     fn attempt_journaled(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: &dyn Source,
-        course: Course,
+        plan: AttemptPlan,
         journal: &Arc<Journal>,
         held: &mut u64,
-    ) -> Result<PutReceipt, Failed> {
+    ) -> Result<PutReceipt, FailedAttempt> {
         match journal.entry()?.filter(|entry| !entry.parts.is_empty()) {
-            Some(entry) => self.go_on_or_begin(target, source, course, &entry, journal, held),
-            None if course.resume == Resume::Insist => {
-                Err(ClientError::NothingToResume(None).into())
-            }
-            None => self.begin(target, source, journal),
+            Some(entry) => self.resume_or_restart(context, source, plan, &entry, journal, held),
+            None if plan.resume == Resume::Insist => Err(ClientError::NothingToResume(None).into()),
+            None => self.start_over(context, source, journal),
         }
     }
 
-    fn go_on_or_begin(
+    fn resume_or_restart(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: &dyn Source,
-        Course { resume, is_news }: Course,
-        entry: &Entry,
+        AttemptPlan { resume, report_restart }: AttemptPlan,
+        entry: &JournalEntry,
         journal: &Arc<Journal>,
         held: &mut u64,
-    ) -> Result<PutReceipt, Failed> {
-        let (again, subject) = self.opened(target, source)?;
-        let differs = self.why_not(target, entry, &subject)?;
-        let goes_on = differs.is_none() && resume != Resume::Never;
-        let why_not = if goes_on {
-            match self.go_on(target, again, entry, journal, held)? {
-                GoneOn::Stored(committed) => return Ok(self.stored(target, &committed)?),
-                GoneOn::Not(why) => Some(why),
+    ) -> Result<PutReceipt, FailedAttempt> {
+        let (reopened, resume_key) = self.reopen_source(context, source)?;
+        let differs = self.restart_reason(context, entry, &resume_key)?;
+        let may_resume = differs.is_none() && resume != Resume::Never;
+        let reason = if may_resume {
+            match self.try_resume(context, reopened, entry, journal, held)? {
+                ResumeOutcome::Stored(committed) => {
+                    return Ok(self.record_commit(context, &committed)?);
+                }
+                ResumeOutcome::Restart(why) => Some(why),
             }
         } else {
             differs
         };
         if resume == Resume::Insist {
-            self.hang_up();
-            return Err(ClientError::NothingToResume(why_not).into());
+            self.drop_connection();
+            return Err(ClientError::NothingToResume(reason).into());
         }
-        if goes_on {
+        if may_resume {
             abort(self.connection()?)?;
         } else {
-            self.give_up(target, HeaderSlice::of(entry.header.clone()))?;
+            self.abandon_upload(context, HeaderSlice::of(entry.header.clone()))?;
         }
-        if let Some(why) = why_not.filter(|_| resume == Resume::Auto && is_news) {
-            self.tell(&target.notice(Event::StartsOver(why)));
+        if let Some(why) = reason.filter(|_| resume == Resume::Auto && report_restart) {
+            self.notify(&context.notice(Event::Restarted(why)));
         }
-        self.begin(target, source, journal)
+        self.start_over(context, source, journal)
     }
 
-    fn begin(
+    fn start_over(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: &dyn Source,
         journal: &Arc<Journal>,
-    ) -> Result<PutReceipt, Failed> {
-        let (again, subject) = self.opened(target, source)?;
-        let attempt = self.attempt(target, again, Some((journal, &subject)));
-        attempt.map_err(|failed| Failed { is_unheard: !failed.is_begun, ..failed })
+    ) -> Result<PutReceipt, FailedAttempt> {
+        let (reopened, resume_key) = self.reopen_source(context, source)?;
+        let attempt = self.attempt(context, reopened, Some((journal, &resume_key)));
+        attempt.map_err(|failed| FailedAttempt {
+            is_unknown_to_server: !failed.reached_server,
+            ..failed
+        })
     }
 
-    /// The source from its start, and what tells it from others.
-    fn opened(
+    /// Reopens the source at its start and computes its [`ResumeKey`].
+    fn reopen_source(
         &self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: &dyn Source,
-    ) -> Result<(Box<dyn Source>, Subject), ClientError> {
-        let again = source.again()?.ok_or(ClientError::Incomplete)?;
-        let source = again.identity().ok_or(ClientError::Incomplete)?;
+    ) -> Result<(Box<dyn Source>, ResumeKey), ClientError> {
+        let reopened = source.reopen()?.ok_or(ClientError::Incomplete)?;
+        let source = reopened.identity().ok_or(ClientError::Incomplete)?;
         let mut recipients = Hasher::new();
         for recipient in &self.key_file().recipients {
             recipients.update(recipient.to_string().as_bytes());
             recipients.update(b"\n");
         }
-        let (sha256, recipients) = (target.options.sha256, recipients.finish());
-        Ok((again, Subject { source, sha256, recipients }))
+        let (sha256, recipients) = (context.options.sha256, recipients.finish());
+        Ok((reopened, ResumeKey { source, sha256, recipients }))
     }
 
-    /// Why what was begun is not what is to be put now.
-    fn why_not(
+    /// Why the journaled upload is not of this source; `None` if it can be resumed.
+    fn restart_reason(
         &self,
-        target: &Target<'_>,
-        entry: &Entry,
-        subject: &Subject,
-    ) -> Result<Option<StartOver>, ClientError> {
+        context: &PutContext<'_>,
+        entry: &JournalEntry,
+        resume_key: &ResumeKey,
+    ) -> Result<Option<RestartReason>, ClientError> {
         let header = Header::parse(&entry.header)?;
-        let is_same = entry.subject == *subject
-            && header.suite() == target.options.suite
-            && header.object_key() == Some(&target.key);
+        let is_same = entry.resume_key == *resume_key
+            && header.suite() == context.options.suite
+            && header.object_key() == Some(&context.key);
         if !is_same {
-            return Ok(Some(StartOver::Changed));
+            return Ok(Some(RestartReason::Changed));
         }
-        // Readers would take it for a rollback.
-        if target.there.get() >= header.generation() {
-            return Ok(Some(StartOver::Superseded));
+        // Readers would take the blob for a rollback.
+        if context.server_generation.get() >= header.generation() {
+            return Ok(Some(RestartReason::Superseded));
         }
-        let newest = self.record().newest(&target.key)?;
+        let newest = self.rollback_guard().newest(&context.key)?;
         let is_old = newest.is_some_and(|seen| {
-            let seals = entry.end.map(|transcript| (header.generation(), transcript));
+            let seals = entry.transcript.map(|transcript| (header.generation(), transcript));
             seen.generation >= header.generation()
                 && seals != Some((seen.generation, seen.transcript))
         });
-        Ok(is_old.then_some(StartOver::Superseded))
+        Ok(is_old.then_some(RestartReason::Superseded))
     }
 
-    fn go_on(
+    fn try_resume(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: Box<dyn Source>,
-        entry: &Entry,
+        entry: &JournalEntry,
         journal: &Arc<Journal>,
         held: &mut u64,
-    ) -> Result<GoneOn, Failed> {
-        target.progress.begin(source.length());
-        let (file_key, sha256) = (entry.file_key.clone(), entry.subject.sha256);
+    ) -> Result<ResumeOutcome, FailedAttempt> {
+        context.progress.begin(source.length());
+        let (file_key, sha256) = (entry.file_key.clone(), entry.resume_key.sha256);
         let sealer = Sealer::resume(&entry.header, file_key, Engine::default(), sha256)?;
         let (claims, claimed) = unbounded();
         let parts = entry.parts.iter().map(|part| part.digests).collect();
-        let before = Before { parts, held: claimed, known: 0 };
+        let before = ResumedParts { parts, held: claimed, known: 0 };
         let header = HeaderSlice::of(entry.header.clone());
-        let stored = match self.resume_or_be_refused(target, header)? {
-            None => return Ok(GoneOn::Not(StartOver::Refused)),
-            Some(Resumed::Nothing) => return Ok(GoneOn::Not(StartOver::NotKept)),
-            // Whoever asks for it now does not want it in the trash.
-            Some(Resumed::Committed(version)) if !self.is_current(target, entry, version)? => {
-                return Ok(GoneOn::Not(StartOver::Gone));
+        let stored = match self.resume_or_be_refused(context, header)? {
+            None => return Ok(ResumeOutcome::Restart(RestartReason::Refused)),
+            Some(ResumeAnswer::Nothing) => {
+                return Ok(ResumeOutcome::Restart(RestartReason::NotKept));
             }
-            Some(Resumed::Open) => {
-                let rows = Some(journal.resume(entry));
-                let stage = self.start(Sealing::going_on(sealer, before, rows), source)?;
-                let sent = self.send_rest(target, entry, claims, &stage, held);
+            // The caller asks for this blob to be current now, so a version in the trash does not
+            // count.
+            Some(ResumeAnswer::Committed(version))
+                if !self.is_current(context, entry, version)? =>
+            {
+                return Ok(ResumeOutcome::Restart(RestartReason::NoLongerCurrent));
+            }
+            Some(ResumeAnswer::Open) => {
+                let writer = Some(journal.resume(entry));
+                let stage = self.start_sealing(SealJob::resume(sealer, before, writer), source)?;
+                let sent = self.claim_and_send(context, entry, claims, &stage, held);
                 stage.join();
                 sent
             }
-            Some(Resumed::Committed(version)) => {
-                let stage = self.start(Sealing::going_on(sealer, before, None), source)?;
-                let stored = self.compare(target, entry, version, claims, &stage);
+            Some(ResumeAnswer::Committed(version)) => {
+                let stage = self.start_sealing(SealJob::resume(sealer, before, None), source)?;
+                let stored = self.verify_committed(context, entry, version, claims, &stage);
                 stage.join();
-                stored.map_err(Failed::from)
+                stored.map_err(FailedAttempt::from)
             }
         };
         match stored {
-            Err(Failed { error: ClientError::Seal(SealError::AnotherPart { .. }), .. }) => {
-                Ok(GoneOn::Not(StartOver::Changed))
-            }
-            stored => stored.map(GoneOn::Stored),
+            Err(FailedAttempt {
+                error: ClientError::Seal(SealError::AnotherPart { .. }), ..
+            }) => Ok(ResumeOutcome::Restart(RestartReason::Changed)),
+            stored => stored.map(ResumeOutcome::Stored),
         }
     }
 
-    /// The same as [`Self::resume`]; `None` where the server will not have an upload with this header. That a request was
-    /// malformed may be the line's doing, and is believed when it is said twice.
+    /// Like [`Self::resume`], but returns `None` where the server refuses this header. `Malformed`
+    /// may come from damage on the line, so it is believed only when a second connection brings it
+    /// too.
     fn resume_or_be_refused(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         header: HeaderSlice,
-    ) -> Result<Option<Resumed>, ClientError> {
-        let mut resumed = self.resume(target, header.clone());
-        if refused_with(&resumed) == Some(ErrorCode::Malformed) {
-            self.hang_up();
-            resumed = self.resume(target, header);
+    ) -> Result<Option<ResumeAnswer>, ClientError> {
+        let mut resumed = self.resume(context, header.clone());
+        if refusal_code(&resumed) == Some(ErrorCode::Malformed) {
+            self.drop_connection();
+            resumed = self.resume(context, header);
         }
-        match refused_with(&resumed) {
-            // Sealed again it may be of a generation that does.
+        match refusal_code(&resumed) {
+            // Sealed again the blob gets another generation.
             Some(ErrorCode::Malformed | ErrorCode::Ahead) => {
-                self.hang_up();
+                self.drop_connection();
                 Ok(None)
             }
             _ => resumed.map(Some),
         }
     }
 
-    /// Asks for the upload with this header.
+    /// Asks the server to resume the upload with this header.
     pub(super) fn resume(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         header: HeaderSlice,
-    ) -> Result<Resumed, ClientError> {
-        let condition = target.options.condition;
-        Upload::resume(self.connection()?, &target.key, header, condition)
+    ) -> Result<ResumeAnswer, ClientError> {
+        let condition = context.options.condition;
+        Upload::resume(self.connection()?, &context.key, header, condition)
     }
 
-    /// Whether a version is the current one; a device that may only put can ask by a condition alone.
+    /// Whether `version` is the current one. A device that may only put can ask this only through a
+    /// condition.
     fn is_current(
         &mut self,
-        target: &Target<'_>,
-        entry: &Entry,
+        context: &PutContext<'_>,
+        entry: &JournalEntry,
         version: Version,
     ) -> Result<bool, ClientError> {
         let header = Some(HeaderSlice::of(entry.header.clone()));
         let (kind, condition) = (Kind::Sealed, Condition::Version(version));
-        let begin = Request::Begin { key: target.key.clone(), kind, condition, header };
+        let begin = Request::Begin { key: context.key.clone(), kind, condition, header };
         let connection = self.connection()?;
-        match connection.ask(&begin) {
+        match connection.call(&begin) {
             Ok(Response::Begun) => abort(connection).map(|()| true).map_err(ClientError::from),
             Ok(_) => Err(connection.unexpected("something else than an upload").into()),
             Err(ConnectionError::Refused { error, .. })
@@ -321,133 +337,137 @@ impl Client {
         }
     }
 
-    /// Claims what was sealed, and sends what the server has not.
-    fn send_rest(
+    /// Claims the journaled parts and sends those that the server does not hold.
+    fn claim_and_send(
         &mut self,
-        target: &Target<'_>,
-        entry: &Entry,
-        claims: Sender<Held>,
-        stage: &SealedStage,
+        context: &PutContext<'_>,
+        entry: &JournalEntry,
+        claims: Sender<HeldParts>,
+        stage: &SealStage,
         held: &mut u64,
-    ) -> Result<Committed, Failed> {
-        let (record, listener) = (self.record().clone(), self.listener());
+    ) -> Result<Committed, FailedAttempt> {
+        let (guard, notify) = (self.rollback_guard().clone(), self.notice_handler());
         let header = HeaderSlice::of(entry.header.clone());
-        let mut upload = Upload::opened(self.connection()?);
-        *held = claim(&mut upload, &entry.parts, claims, target)?;
-        let event = Event::GoesOn { held: *held, length: entry.subject.source.size };
-        listener(&target.notice(event));
-        send(upload, stage, target, &record, header)
+        let mut upload = Upload::attach(self.connection()?);
+        *held = claim(&mut upload, &entry.parts, claims, context)?;
+        let event = Event::Resumed { held: *held, length: entry.resume_key.source.size };
+        notify(&context.notice(event));
+        send_and_commit(upload, stage, context, &guard, header)
     }
 
-    /// It was committed, as `version`: compares the source with all of it.
-    fn compare(
+    /// The upload was committed as `version`: compares the whole source with the recorded parts.
+    fn verify_committed(
         &mut self,
-        target: &Target<'_>,
-        entry: &Entry,
+        context: &PutContext<'_>,
+        entry: &JournalEntry,
         version: Version,
-        claims: Sender<Held>,
-        stage: &SealedStage,
+        claims: Sender<HeldParts>,
+        stage: &SealStage,
     ) -> Result<Committed, ClientError> {
-        let Some(transcript) = entry.end else {
+        let Some(transcript) = entry.transcript else {
             let what = "that it committed what it never was told to";
             return Err(self.connection()?.unexpected(what).into());
         };
-        // Whoever receives it compares the parts.
-        let _waits = claims.send(Held::AtLeast(entry.parts.len()));
+        // The sealing thread compares the parts.
+        let _disconnected = claims.send(HeldParts::AtLeast(entry.parts.len()));
         drop(claims);
         match stage.pieces.recv().map_err(|_| ClientError::Incomplete)?? {
-            Sealed::Footer(footer) => {
+            SealedPiece::Footer(footer) => {
                 let generation = Header::parse(&entry.header)?.generation();
                 let (seen, length) = (Seen { generation, transcript }, footer.total_length);
-                target.progress.held(length);
-                self.tell(&target.notice(Event::WasStored(version)));
+                context.progress.held(length);
+                self.notify(&context.notice(Event::AlreadyStored(version)));
                 Ok(Committed { version, seen, length })
             }
-            Sealed::Header(_) | Sealed::Part { .. } => Err(ClientError::Incomplete),
+            SealedPiece::Header(_) | SealedPiece::Part { .. } => Err(ClientError::Incomplete),
         }
     }
 
-    /// Tells the server that nobody comes back to an upload.
-    pub(super) fn give_up(
+    /// Tells the server that no put will resume the upload with this header. An upload that stays
+    /// busy expires on the server by itself.
+    pub(super) fn abandon_upload(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         header: HeaderSlice,
     ) -> Result<(), ClientError> {
-        for pause in GIVING_UP {
+        for pause in ABANDON_PAUSES {
             thread::sleep(pause);
-            match self.resume(target, header.clone()) {
-                Ok(Resumed::Open) => return Ok(abort(self.connection()?)?),
-                Ok(Resumed::Nothing | Resumed::Committed(_)) => return Ok(()),
-                // The server has let go of it: it cannot be committed any more.
+            match self.resume(context, header.clone()) {
+                Ok(ResumeAnswer::Open) => return Ok(abort(self.connection()?)?),
+                Ok(ResumeAnswer::Nothing | ResumeAnswer::Committed(_)) => return Ok(()),
+                // The server refuses to commit this upload, so it needs no abort.
                 Err(ClientError::Overtaken { .. }) => return Ok(()),
-                // The header is of another name, as in a journal that was moved: under this one nothing was kept.
+                // The header belongs to another name, as in a journal file that was moved. Nothing
+                // was kept under this name.
                 Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
                     if error.known() == Some(ErrorCode::Malformed) =>
                 {
-                    self.hang_up();
+                    self.drop_connection();
                     return Ok(());
                 }
-                // The server has not noticed yet that its connection is gone.
+                // The server has not noticed yet that the old connection is gone.
                 Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
                     if error.known() == Some(ErrorCode::Busy) => {}
                 Err(error) => return Err(error),
             }
         }
-        // It does not keep it for ever.
+        // The upload expires on the server by itself.
         Ok(())
     }
 
-    /// After a failure: what can be gone on with stays on the server.
-    fn let_go(&mut self, error: &ClientError) {
-        let is_of_no_use = leaves_nothing(error) || matches!(error, ClientError::Overtaken { .. });
-        if is_of_no_use || matches!(error, ClientError::Connection(_)) {
+    /// After a failed attempt: keeps an upload that can be resumed, and aborts one that cannot.
+    fn release_upload(&mut self, error: &ClientError) {
+        let is_useless =
+            is_journal_useless(error) || matches!(error, ClientError::Overtaken { .. });
+        if is_useless || matches!(error, ClientError::Connection(_)) {
             self.recover(error, abort);
         } else {
-            self.hang_up();
+            self.drop_connection();
         }
     }
 }
 
-/// Claims `parts`, and hands on how many the server holds; gives the bytes of plaintext in those.
+/// Claims `parts` and tells the sealing thread how many of them the server holds. Returns the bytes
+/// of plaintext in those.
 fn claim(
     upload: &mut Upload<'_>,
     parts: &[JournaledPart],
-    claims: Sender<Held>,
-    target: &Target<'_>,
+    claims: Sender<HeldParts>,
+    context: &PutContext<'_>,
 ) -> Result<u64, ClientError> {
     let (mut count, mut bytes) = (0, 0);
     for some in parts.chunks(CLAIM_MAX_SLICES) {
         let slices: Vec<ClaimedSlice> = some.iter().map(claimed).collect();
         let held = upload.claim(&slices)?;
         let plain: u64 = some.iter().take(held).filter_map(|part| plain_len(part.length)).sum();
-        target.progress.held(plain);
+        context.progress.held(plain);
         (count, bytes) = (count + held, bytes + plain);
-        // The sealer may have found that the file is another one.
-        let _waits = claims.send(Held::AtLeast(count));
+        // The send fails if the sealer has stopped because the file is another one.
+        let _disconnected = claims.send(HeldParts::AtLeast(count));
         if held < some.len() {
             break;
         }
     }
-    let _waits = claims.send(Held::NoMore);
+    let _disconnected = claims.send(HeldParts::Final);
     Ok(bytes)
 }
 
 fn claimed(part: &JournaledPart) -> ClaimedSlice {
-    // A sealed part has at most 16 MiB and a little.
+    // A sealed part is at most 16 MiB plus its authentication tags.
     ClaimedSlice { length: part.length as u32, digest: part.digests.ciphertext }
 }
 
-/// What a server said no with.
-fn refused_with<T>(answer: &Result<T, ClientError>) -> Option<ErrorCode> {
+/// The code that the server refused with.
+fn refusal_code<T>(answer: &Result<T, ClientError>) -> Option<ErrorCode> {
     match answer {
         Err(ClientError::Connection(ConnectionError::Refused { error, .. })) => error.known(),
         _ => None,
     }
 }
 
-/// Whether nothing is left to go on with: the file has become another one, or all of it is stored. That a server refuses
-/// something is no proof of it. Where nothing protects the connection the request, or the answer, may have been changed on
-/// its way; and a journal that is of no use any more is found to be so by the next put.
-fn leaves_nothing(error: &ClientError) -> bool {
-    matches!(error, ClientError::Source(SourceError::Changed(_)) | ClientError::Unrecorded { .. })
+/// Whether the journal is useless: the file has changed, or all of it is stored. A refusal proves
+/// neither: on an unprotected connection request and answer may have been altered, and the next put
+/// detects a journal that no longer fits.
+fn is_journal_useless(error: &ClientError) -> bool {
+    matches!(error, ClientError::Source(SourceError::Changed(_)) | ClientError::NotRecorded { .. })
 }

@@ -1,8 +1,9 @@
-//! A put of what can be read only once: a pipe, a command's output.
+//! A put of a stream: a pipe or a command's output, which can be read only once.
 //!
-//! It has no journal. But what the server has not said to hold is still in memory, and the server keeps what it holds of an
-//! upload whose connection ends (PROTOCOL 5, "Resume"): so another connection goes on where the first one ended. What is
-//! sent again is the same ciphertext; nothing is sealed twice.
+//! A stream has no journal. But sealed slices stay in memory until the server confirms them, and
+//! the server keeps the upload when its connection ends (PROTOCOL 5, "Resume"), so a new connection
+//! continues where the old one ended. Slices that are sent again are the same ciphertext; nothing
+//! is sealed twice.
 
 use std::collections::VecDeque;
 
@@ -14,84 +15,85 @@ use zput_common::{
 };
 
 use super::{
-    PutReceipt, Target,
-    attempt::{Committed, Failed, SealedStage, new_sealer},
+    PutContext, PutReceipt,
+    attempt::{Committed, FailedAttempt, SealStage, new_sealer},
 };
 use crate::{
     client::Client,
     error::ClientError,
     notice::Event,
-    retry::{Tries, may_pass},
-    seal::{self, Sealed, Sealing},
-    send::{Resumed, SLICE_BYTES, Upload, abort},
+    put::pipeline::{self, SealJob, SealedPiece},
+    put::upload::{ResumeAnswer, SLICE_BYTES, Upload, abort},
+    retry::{RetryState, is_retryable},
     source::Source,
 };
 
-/// Sealed parts that are in memory at once: one is sealed, while two are on their way and not answered. With two parts of
-/// plaintext that makes 80 MiB.
+/// Sealed parts in memory: one is being sealed while two are in flight. With two parts of plaintext
+/// that makes 80 MiB.
 const SEALED_BUFFERS: usize = 3;
 
-/// What was sealed of a stream, and how far it has come.
-struct Stream {
+/// The sealed slices of a stream, and how far they were sent.
+struct StreamUpload {
     header: HeaderSlice,
-    stage: SealedStage,
-    /// All slices behind the header that were sent.
+    stage: SealStage,
+    /// Every slice after the header that was sent.
     slices: Vec<ClaimedSlice>,
-    /// The bytes of the last of them, which the server has not said to hold.
-    kept: VecDeque<Vec<u8>>,
-    end: Option<End>,
-    /// Whether a commit was sent.
-    is_committed: bool,
+    /// The bytes of the last slices in `slices`, which the server has not confirmed.
+    unconfirmed: VecDeque<Vec<u8>>,
+    end: Option<StreamEnd>,
+    /// Whether Commit was sent.
+    commit_was_sent: bool,
 }
 
-/// What the footer says.
+/// What the footer states.
 #[derive(Clone, Copy)]
-struct End {
+struct StreamEnd {
     seen: Seen,
-    /// Bytes of plaintext.
+    /// Length of the plaintext in bytes.
     length: u64,
 }
 
-impl Stream {
-    /// How many of the slices the server has said to hold.
+impl StreamUpload {
+    /// Number of slices that the server has confirmed.
     fn held(&self) -> usize {
-        self.slices.len() - self.kept.len()
+        self.slices.len() - self.unconfirmed.len()
     }
 
-    /// The server holds so many of the slices.
-    fn release(&mut self, held: usize) {
+    /// Frees the buffers of the first `held` slices.
+    fn confirm(&mut self, held: usize) {
         while self.held() < held
-            && let Some(buffer) = self.kept.pop_front()
+            && let Some(buffer) = self.unconfirmed.pop_front()
         {
-            // The sealer may have had its last buffer.
-            let _kept = self.stage.emptied.send(buffer);
+            // The send fails once the sealer has taken its last buffer.
+            let _disconnected = self.stage.recycled.send(buffer);
         }
     }
 
-    /// One more slice, which is to be sent.
-    fn keep(&mut self, bytes: Vec<u8>, digest: Digest) {
-        // A slice has at most 16 MiB and a little.
+    /// Appends a slice that is to be sent.
+    fn push(&mut self, bytes: Vec<u8>, digest: Digest) {
+        // A slice is at most 16 MiB plus its authentication tags.
         self.slices.push(ClaimedSlice { length: bytes.len() as u32, digest });
-        self.kept.push_back(bytes);
+        self.unconfirmed.push_back(bytes);
     }
 
-    /// Sends what is kept, but for the `first` ones, which were sent.
-    fn send_kept(&self, upload: &mut Upload<'_>, first: usize) -> Result<(), ClientError> {
+    /// Sends the unconfirmed slices, except for the `first` ones, which are in flight on this
+    /// connection.
+    fn send_unconfirmed(&self, upload: &mut Upload<'_>, first: usize) -> Result<(), ClientError> {
         let slices = self.slices.iter().skip(self.held());
-        for (bytes, slice) in self.kept.iter().zip(slices).skip(first) {
-            upload.slice(bytes, slice.digest)?;
+        for (bytes, slice) in self.unconfirmed.iter().zip(slices).skip(first) {
+            upload.send_slice(bytes, slice.digest)?;
         }
         Ok(())
     }
 
-    /// What the user is told: a stream cannot be read again.
-    fn lost(&self, error: ClientError) -> ClientError {
+    /// The error for the caller: a stream cannot be read again.
+    fn user_error(&self, error: ClientError) -> ClientError {
         match error {
-            error if self.is_committed && may_pass(&error) => {
-                ClientError::Unanswered(Box::new(error))
+            error if self.commit_was_sent && is_retryable(&error) => {
+                ClientError::OutcomeUnknown(Box::new(error))
             }
             error @ ClientError::Damaged { .. } => ClientError::StreamLost(Box::new(error)),
-            error if may_pass(&error) => ClientError::StreamLost(Box::new(error)),
+            error if is_retryable(&error) => ClientError::StreamLost(Box::new(error)),
             error => error,
         }
     }
@@ -99,168 +101,176 @@ impl Stream {
 
 impl Client {
     /// Puts `source`, which can be read only once.
-    pub(super) fn put_once(
+    pub(super) fn put_stream(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: Box<dyn Source>,
     ) -> Result<PutReceipt, ClientError> {
-        let mut stream = self.begin_stream(target, source)?;
-        let (mut tries, mut is_open, mut most_held) = (Tries::default(), true, 0);
+        let mut stream = self.start_stream(context, source)?;
+        let (mut retries, mut is_open, mut most_held) = (RetryState::default(), true, 0);
         loop {
-            let error = match self.send_stream(target, &mut stream, is_open) {
-                Ok(committed) => return self.stored(target, &committed),
+            let error = match self.send_stream(context, &mut stream, is_open) {
+                Ok(committed) => return self.record_commit(context, &committed),
                 Err(error) => error,
             };
             is_open = false;
             if stream.held() > most_held {
                 most_held = stream.held();
-                tries.progressed();
+                retries.progressed();
             }
-            let can_go_on = may_pass(&error) && !matches!(error, ClientError::Overtaken { .. });
-            let paused = if can_go_on {
-                self.hang_up();
-                self.pause(&mut tries, Some(target.name.as_str()), error)
+            let can_resume =
+                is_retryable(&error) && !matches!(error, ClientError::Overtaken { .. });
+            let paused = if can_resume {
+                self.drop_connection();
+                self.pause(&mut retries, Some(context.name.as_str()), error)
             } else {
                 self.recover(&error, abort);
                 Err(error)
             };
             if let Err(error) = paused {
-                let failed = Failed::from(error).having_begun(&stream.header);
-                self.forget_begun(target, failed.begun);
-                return Err(stream.lost(failed.error));
+                let failed = FailedAttempt::from(error).after_begin(&stream.header);
+                self.discard_upload(context, failed.open_upload);
+                return Err(stream.user_error(failed.error));
             }
         }
     }
 
-    /// Begins to seal it, once the server has taken its header. Nobody is called before the stream could be read, and nothing
-    /// is sealed before the server says that it is the newest.
-    fn begin_stream(
+    /// Starts sealing once the server has accepted the header. No connection is made before the
+    /// first part was read, and nothing is sealed before the server has confirmed that the
+    /// generation is the newest.
+    fn start_stream(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: Box<dyn Source>,
-    ) -> Result<Stream, ClientError> {
-        target.progress.begin(source.length());
+    ) -> Result<StreamUpload, ClientError> {
+        context.progress.begin(source.length());
         let attributes = source.attributes();
-        let mut read = seal::read(source, seal::PART_BYTES).map_err(ClientError::Thread)?;
-        read.begins()?;
+        let mut read =
+            pipeline::spawn_reader(source, pipeline::PART_BYTES).map_err(ClientError::Thread)?;
+        read.wait_first()?;
         let (sealer, header) = loop {
-            let sealer = new_sealer(self.key_file(), self.record(), target, attributes)?;
+            let sealer = new_sealer(self.key_file(), self.rollback_guard(), context, attributes)?;
             let header = HeaderSlice::of(sealer.header().to_vec());
-            match self.open_patiently(target, Some(&header)) {
-                Err(error) if target.takes_note(&error) => {}
+            match self.begin_with_retries(context, Some(&header)) {
+                Err(error) if context.learn_generation(&error) => {}
                 opened => {
                     opened?;
                     break (sealer, header);
                 }
             }
         };
-        let sealing = Sealing::new(sealer).behind_header(SEALED_BUFFERS);
+        let sealing = SealJob::new(sealer).after_header(SEALED_BUFFERS);
         let stage = self.seal(sealing, read)?;
-        let (slices, kept) = (Vec::new(), VecDeque::new());
-        Ok(Stream { header, stage, slices, kept, end: None, is_committed: false })
+        let (slices, unconfirmed) = (Vec::new(), VecDeque::new());
+        Ok(StreamUpload { header, stage, slices, unconfirmed, end: None, commit_was_sent: false })
     }
 
-    /// Sends what is in memory and what follows, and commits it.
+    /// Sends the unconfirmed slices and everything that follows, and commits.
     fn send_stream(
         &mut self,
-        target: &Target<'_>,
-        stream: &mut Stream,
+        context: &PutContext<'_>,
+        stream: &mut StreamUpload,
         is_open: bool,
     ) -> Result<Committed, ClientError> {
-        if !is_open && let Some(committed) = self.reopen(target, stream)? {
+        if !is_open && let Some(committed) = self.reopen_upload(context, stream)? {
             return Ok(committed);
         }
-        let record = self.record().clone();
-        let mut upload = Upload::opened(self.connection()?);
+        let guard = self.rollback_guard().clone();
+        let mut upload = Upload::attach(self.connection()?);
         let held_before = stream.held();
-        let sent = stream.send_all(&mut upload, held_before, target);
-        stream.release(held_before + upload.held());
+        let sent = stream.send_all(&mut upload, held_before, context);
+        stream.confirm(held_before + upload.held());
         sent?;
-        let Some(End { seen, length }) = stream.end else { return Err(ClientError::Incomplete) };
-        if let Some(Seen { generation: there, .. }) = record.newest(&target.key)?
-            && there >= seen.generation
+        let Some(StreamEnd { seen, length }) = stream.end else {
+            return Err(ClientError::Incomplete);
+        };
+        if let Some(Seen { generation: newest, .. }) = guard.newest(&context.key)?
+            && newest >= seen.generation
         {
-            return Err(ClientError::Overtaken { there });
+            return Err(ClientError::Overtaken { newest });
         }
-        stream.is_committed = true;
+        stream.commit_was_sent = true;
         let version = upload.commit()?;
         Ok(Committed { version, seen, length })
     }
 
-    /// Opens the upload again, and hears how much of it is there. Gives what it became, if it was committed.
-    fn reopen(
+    /// Resumes the upload on a new connection and frees what the server holds. Returns the
+    /// committed version if the upload was committed.
+    fn reopen_upload(
         &mut self,
-        target: &Target<'_>,
-        stream: &mut Stream,
+        context: &PutContext<'_>,
+        stream: &mut StreamUpload,
     ) -> Result<Option<Committed>, ClientError> {
-        match self.resume(target, stream.header.clone())? {
-            Resumed::Committed(version) => {
-                let Some(End { seen, length }) = stream.end else {
+        match self.resume(context, stream.header.clone())? {
+            ResumeAnswer::Committed(version) => {
+                let Some(StreamEnd { seen, length }) = stream.end else {
                     let what = "that it committed what it never was told to";
                     return Err(self.connection()?.unexpected(what).into());
                 };
-                self.tell(&target.notice(Event::WasStored(version)));
+                self.notify(&context.notice(Event::AlreadyStored(version)));
                 return Ok(Some(Committed { version, seen, length }));
             }
-            // It was too little to be kept. All of it may be here.
-            Resumed::Nothing if stream.held() == 0 => {
-                let (header, condition) = (Some(stream.header.clone()), target.options.condition);
-                Upload::begin(self.connection()?, &target.key, header, condition)?.hear_begun()?;
+            // The server held too little to keep the upload. If nothing was confirmed, all of it is
+            // still in memory.
+            ResumeAnswer::Nothing if stream.held() == 0 => {
+                let (header, condition) = (Some(stream.header.clone()), context.options.condition);
+                Upload::begin(self.connection()?, &context.key, header, condition)?
+                    .wait_until_open()?;
             }
-            Resumed::Nothing => return Err(ClientError::NotStored),
-            Resumed::Open => {
-                let mut upload = Upload::opened(self.connection()?);
+            ResumeAnswer::Nothing => return Err(ClientError::NotStored),
+            ResumeAnswer::Open => {
+                let mut upload = Upload::attach(self.connection()?);
                 let mut held = 0;
                 for slices in stream.slices.chunks(CLAIM_MAX_SLICES) {
-                    let now = upload.claim(slices)?;
-                    held += now;
-                    if now < slices.len() {
+                    let answered = upload.claim(slices)?;
+                    held += answered;
+                    if answered < slices.len() {
                         break;
                     }
                 }
                 if held < stream.held() {
                     return Err(ClientError::NotStored);
                 }
-                stream.release(held);
+                stream.confirm(held);
             }
         }
         Ok(None)
     }
 }
 
-impl Stream {
-    /// Sends all that the server does not hold, to the footer.
+impl StreamUpload {
+    /// Sends everything that the server does not hold, up to the footer.
     fn send_all(
         &mut self,
         upload: &mut Upload<'_>,
         held_before: usize,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
     ) -> Result<(), ClientError> {
-        self.send_kept(upload, 0)?;
+        self.send_unconfirmed(upload, 0)?;
         while self.end.is_none() {
-            self.release(held_before + upload.held());
-            // The sealer has no buffer but those that the server has to say something about.
-            while self.stage.pieces.is_empty() && self.kept.len() >= SEALED_BUFFERS {
-                upload.hear()?;
-                self.release(held_before + upload.held());
+            self.confirm(held_before + upload.held());
+            // All buffers of the sealer are waiting for confirmation.
+            while self.stage.pieces.is_empty() && self.unconfirmed.len() >= SEALED_BUFFERS {
+                upload.receive_answer()?;
+                self.confirm(held_before + upload.held());
             }
             match upload.next_piece(&self.stage.pieces)?? {
-                Sealed::Header(_) => return Err(ClientError::Incomplete),
-                Sealed::Part { ciphertext, digest, plaintext_bytes } => {
-                    target.progress.advance(plaintext_bytes);
-                    self.keep(ciphertext, digest);
-                    self.send_kept(upload, self.kept.len() - 1)?;
+                SealedPiece::Header(_) => return Err(ClientError::Incomplete),
+                SealedPiece::Part { ciphertext, digest, plaintext_bytes } => {
+                    context.progress.advance(plaintext_bytes);
+                    self.push(ciphertext, digest);
+                    self.send_unconfirmed(upload, self.unconfirmed.len() - 1)?;
                 }
-                Sealed::Footer(footer) => {
+                SealedPiece::Footer(footer) => {
                     let generation = Header::parse(&self.header.bytes)?.generation();
                     let seen = Seen { generation, transcript: footer.transcript };
-                    // From now on all that there is was sent, or is here to be sent.
-                    self.end = Some(End { seen, length: footer.total_length });
-                    let first = self.kept.len();
+                    // From here on everything was sent or is in memory.
+                    self.end = Some(StreamEnd { seen, length: footer.total_length });
+                    let first = self.unconfirmed.len();
                     for piece in footer.bytes.chunks(SLICE_BYTES) {
-                        self.keep(piece.to_vec(), Digest::of(piece));
+                        self.push(piece.to_vec(), Digest::of(piece));
                     }
-                    self.send_kept(upload, first)?;
+                    self.send_unconfirmed(upload, first)?;
                 }
             }
         }

@@ -1,119 +1,125 @@
-//! A put of bytes as they are, sealed to nobody: without a header there is nothing that tells it from another, so
-//! once its commit was sent it is not tried again.
+//! A put of unsealed bytes. Without a header the server cannot tell one upload from another, so
+//! nothing is retried once Commit was sent.
 
 use zput_common::digest::Digest;
 
-use super::{PutReceipt, Target};
+use super::{PutContext, PutReceipt};
 use crate::{
     client::Client,
     error::ClientError,
-    retry::{Tries, may_pass},
-    seal::{self, Part, Stage},
-    send::{SLICE_BYTES, Upload, abort},
+    put::pipeline::{self, PlaintextPart, Stage},
+    put::upload::{SLICE_BYTES, Upload, abort},
+    retry::{RetryState, is_retryable},
     source::{Source, SourceError},
 };
 
-/// An attempt that did not come to its end.
-struct Failed {
+/// An attempt that failed.
+struct FailedAttempt {
     error: ClientError,
-    /// The commit was sent: what came of it is not known.
-    is_committed: bool,
+    /// Whether Commit was sent, so that its outcome is unknown.
+    commit_was_sent: bool,
 }
 
-impl<E: Into<ClientError>> From<E> for Failed {
+impl<E: Into<ClientError>> From<E> for FailedAttempt {
     fn from(error: E) -> Self {
-        Self { error: error.into(), is_committed: false }
+        Self { error: error.into(), commit_was_sent: false }
     }
 }
 
 impl Client {
     pub(super) fn put_unsealed(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: Box<dyn Source>,
     ) -> Result<PutReceipt, ClientError> {
         self.refuse_unsealed_over_tls()?;
         if source.identity().is_none() {
-            let pieces = Pieces::read(target, source)?;
-            self.open_patiently(target, None)?;
-            let upload = Upload::opened(self.connection()?);
-            return pieces.send(target, upload).map_err(|failed| {
+            let pieces = PlaintextStream::read(context, source)?;
+            self.begin_with_retries(context, None)?;
+            let upload = Upload::attach(self.connection()?);
+            return pieces.send(context, upload).map_err(|failed| {
                 self.recover(&failed.error, abort);
-                failed.of_stream()
+                failed.into_stream_error()
             });
         }
-        let mut tries = Tries::default();
+        let mut retries = RetryState::default();
         loop {
-            let again = source.again()?.ok_or(ClientError::Incomplete)?;
-            let failed = match self.attempt_unsealed(target, again) {
+            let reopened = source.reopen()?.ok_or(ClientError::Incomplete)?;
+            let failed = match self.attempt_unsealed(context, reopened) {
                 Ok(receipt) => return Ok(receipt),
                 Err(failed) => failed,
             };
             self.recover(&failed.error, abort);
-            if failed.is_committed && may_pass(&failed.error) {
-                return Err(ClientError::Unanswered(Box::new(failed.error)));
+            if failed.commit_was_sent && is_retryable(&failed.error) {
+                return Err(ClientError::OutcomeUnknown(Box::new(failed.error)));
             }
-            self.pause(&mut tries, Some(target.name.as_str()), failed.error)?;
+            self.pause(&mut retries, Some(context.name.as_str()), failed.error)?;
         }
     }
 
     fn attempt_unsealed(
         &mut self,
-        target: &Target<'_>,
+        context: &PutContext<'_>,
         source: Box<dyn Source>,
-    ) -> Result<PutReceipt, Failed> {
-        let pieces = Pieces::read(target, source)?;
-        let (connection, condition) = (self.connection()?, target.options.condition);
-        let upload = Upload::begin(connection, &target.key, None, condition)?;
-        pieces.send(target, upload)
+    ) -> Result<PutReceipt, FailedAttempt> {
+        let pieces = PlaintextStream::read(context, source)?;
+        let (connection, condition) = (self.connection()?, context.options.condition);
+        let upload = Upload::begin(connection, &context.key, None, condition)?;
+        pieces.send(context, upload)
     }
 }
 
-/// The bytes as they are read.
-struct Pieces {
-    first: Part,
-    stage: Stage<Result<Part, SourceError>>,
+/// The plaintext as it is read.
+struct PlaintextStream {
+    first: PlaintextPart,
+    stage: Stage<Result<PlaintextPart, SourceError>>,
 }
 
-impl Pieces {
-    /// Begins to read. The first piece is there before anybody is called.
-    fn read(target: &Target<'_>, source: Box<dyn Source>) -> Result<Self, ClientError> {
-        target.progress.begin(source.length());
-        let stage = seal::read(source, SLICE_BYTES).map_err(ClientError::Thread)?;
+impl PlaintextStream {
+    /// Starts reading and waits for the first piece, so no connection is made for a source that
+    /// cannot be read.
+    fn read(context: &PutContext<'_>, source: Box<dyn Source>) -> Result<Self, ClientError> {
+        context.progress.begin(source.length());
+        let stage = pipeline::spawn_reader(source, SLICE_BYTES).map_err(ClientError::Thread)?;
         let first = stage.pieces.recv().map_err(|_| ClientError::Incomplete)??;
         Ok(Self { first, stage })
     }
 
-    fn send(self, target: &Target<'_>, mut upload: Upload<'_>) -> Result<PutReceipt, Failed> {
+    fn send(
+        self,
+        context: &PutContext<'_>,
+        mut upload: Upload<'_>,
+    ) -> Result<PutReceipt, FailedAttempt> {
         let Self { first: mut part, stage } = self;
         let mut length = 0;
         loop {
-            let Part { plaintext, digest, is_last } = part;
+            let PlaintextPart { plaintext, digest, is_last } = part;
             let bytes = plaintext.len() as u64;
             if !plaintext.is_empty() {
                 let digest = digest.unwrap_or_else(|| Digest::of(&plaintext));
-                upload.slice_of(&plaintext, digest, bytes, target.progress)?;
+                upload.send_slice_with_progress(&plaintext, digest, bytes, context.progress)?;
             }
             length += bytes;
             if is_last {
-                let version =
-                    upload.commit().map_err(|error| Failed { error, is_committed: true })?;
-                let key = target.key.clone();
+                let version = upload
+                    .commit()
+                    .map_err(|error| FailedAttempt { error, commit_was_sent: true })?;
+                let key = context.key.clone();
                 return Ok(PutReceipt { key, version, generation: None, length });
             }
-            // The reader may have had its last buffer.
-            let _kept = stage.emptied.send(plaintext);
+            // The send fails once the reader has taken its last buffer.
+            let _disconnected = stage.recycled.send(plaintext);
             part = upload.next_piece(&stage.pieces)??;
         }
     }
 }
 
-impl Failed {
-    /// What the user is told: a stream cannot be sent again.
-    fn of_stream(self) -> ClientError {
+impl FailedAttempt {
+    /// The error for the caller: a stream cannot be sent again.
+    fn into_stream_error(self) -> ClientError {
         match self.error {
-            error if !may_pass(&error) => error,
-            error if self.is_committed => ClientError::Unanswered(Box::new(error)),
+            error if !is_retryable(&error) => error,
+            error if self.commit_was_sent => ClientError::OutcomeUnknown(Box::new(error)),
             error => ClientError::StreamLost(Box::new(error)),
         }
     }

@@ -1,4 +1,4 @@
-//! The last stage of a put: slices on their way to the server, and its answers.
+//! The last stage of a put: sends slices to the server and handles its answers.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use zput_common::{
@@ -17,33 +17,32 @@ use crate::{
 
 /// Slices that may be unanswered while the next one is sent.
 const WINDOW: usize = 4;
-/// Pings in the time of silence that the server puts up with: one may be late, and one lost to a busy
-/// machine.
+/// Pings per idle limit of the server: one may be late, and one lost to a busy machine.
 const PINGS_PER_IDLE: u32 = 3;
-/// Bytes of a slice of what has no parts: of a footer, or of an unsealed object.
+/// Slice size in bytes of what has no parts: a footer or an unsealed object.
 pub(crate) const SLICE_BYTES: usize = 16 * 1024 * 1024;
 
-/// An upload under way.
+/// An open upload.
 pub(crate) struct Upload<'c> {
     connection: &'c mut Connection,
-    /// What the server has behind the header, or was sent.
+    /// The slices after the header that the server holds or was sent.
     slices: Vec<ClaimedSlice>,
-    /// How many slices the server has said to hold since this upload was opened here.
+    /// Number of slices that the server has confirmed on this connection.
     held: usize,
 }
 
-/// What a server has of an upload that was cut off.
-pub(crate) enum Resumed {
-    /// Something: the upload is open.
+/// The server's answer to Resume.
+pub(crate) enum ResumeAnswer {
+    /// The server holds some of the upload, which is open now.
     Open,
-    /// All of it: it was committed.
+    /// The upload was committed as this version.
     Committed(Version),
-    /// Nothing.
+    /// The server holds nothing of it.
     Nothing,
 }
 
 impl<'c> Upload<'c> {
-    /// Opens it, with the header of a sealed object or without one; the answer is heard later.
+    /// Sends Begin, with the header of a sealed object or without one. The answer is handled later.
     pub(crate) fn begin(
         connection: &'c mut Connection,
         key: &ObjectKey,
@@ -56,75 +55,75 @@ impl<'c> Upload<'c> {
         Ok(upload)
     }
 
-    /// Opens an upload that was cut off, if the server has something of it.
+    /// Resumes an interrupted upload, if the server holds some of it.
     pub(crate) fn resume(
         connection: &'c mut Connection,
         key: &ObjectKey,
         header: HeaderSlice,
         condition: Condition,
-    ) -> Result<Resumed, ClientError> {
+    ) -> Result<ResumeAnswer, ClientError> {
         let request = Request::Resume { key: key.clone(), condition, header };
-        match connection.ask(&request) {
-            Ok(Response::Begun) => Ok(Resumed::Open),
-            Ok(Response::Committed { version }) => Ok(Resumed::Committed(version)),
+        match connection.call(&request) {
+            Ok(Response::Begun) => Ok(ResumeAnswer::Open),
+            Ok(Response::Committed { version }) => Ok(ResumeAnswer::Committed(version)),
             Ok(_) => Err(connection.unexpected("something else than the upload").into()),
             Err(ConnectionError::Refused { error, .. })
                 if error.known() == Some(ErrorCode::NotFound) =>
             {
-                Ok(Resumed::Nothing)
+                Ok(ResumeAnswer::Nothing)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Asks how many of the first of `slices`, the next ones, the server holds.
+    /// Claims `slices`, which come next; returns how many of the first of them the server holds.
     pub(crate) fn claim(&mut self, slices: &[ClaimedSlice]) -> Result<usize, ClientError> {
         self.send(&Request::Claim { slices: slices.to_vec() })?;
         loop {
-            match self.connection.answer()? {
+            match self.connection.receive_ok()? {
                 Response::Held { slices: held } => {
-                    // The session takes no answer that says more than was claimed.
+                    // The session rejects an answer that exceeds the claim.
                     let held = (held as usize).min(slices.len());
                     self.slices.extend_from_slice(&slices[..held]);
                     return Ok(held);
                 }
-                answer => self.accept(answer)?,
+                answer => self.handle_answer(answer)?,
             }
         }
     }
 
-    /// Waits until the server has said that the upload is open.
-    pub(crate) fn hear_begun(&mut self) -> Result<(), ClientError> {
-        while self.connection.unanswered() > 0 {
+    /// Waits until the server has confirmed that the upload is open.
+    pub(crate) fn wait_until_open(&mut self) -> Result<(), ClientError> {
+        while self.connection.in_flight() > 0 {
             let answer = self.connection.receive()?;
-            self.accept(answer)?;
+            self.handle_answer(answer)?;
         }
         Ok(())
     }
 
-    /// The upload that is open on `connection`, of which nothing was claimed or sent.
-    pub(crate) fn opened(connection: &'c mut Connection) -> Self {
+    /// The upload that is open on `connection`, of which nothing was claimed or sent on it.
+    pub(crate) fn attach(connection: &'c mut Connection) -> Self {
         Self { connection, slices: Vec::new(), held: 0 }
     }
 
-    /// How many slices the server has said to hold since this upload was opened here.
+    /// Number of slices that the server has confirmed on this connection.
     pub(crate) const fn held(&self) -> usize {
         self.held
     }
 
-    /// Hears the next answer.
-    pub(crate) fn hear(&mut self) -> Result<(), ClientError> {
+    /// Receives and handles the next answer.
+    pub(crate) fn receive_answer(&mut self) -> Result<(), ClientError> {
         let answer = self.connection.receive()?;
-        self.accept(answer)
+        self.handle_answer(answer)
     }
 
-    /// What the server has behind the header, or was sent.
-    pub(crate) fn slices(&mut self) -> Vec<ClaimedSlice> {
+    /// Takes the slices that the server holds or was sent.
+    pub(crate) fn take_slices(&mut self) -> Vec<ClaimedSlice> {
         std::mem::take(&mut self.slices)
     }
 
-    /// The next piece of what is put. The source may take its time: meanwhile the server hears that
-    /// somebody is still there.
+    /// Receives the next piece. While the source is slow, pings keep the server from closing the
+    /// connection.
     pub(crate) fn next_piece<T>(&mut self, pieces: &Receiver<T>) -> Result<T, ClientError> {
         loop {
             match pieces.recv_timeout(self.connection.idle_limit() / PINGS_PER_IDLE) {
@@ -135,79 +134,82 @@ impl<'c> Upload<'c> {
         }
     }
 
-    /// Hears that the server is there, and all that it has said before. Slices that were gathered
-    /// leave as well.
+    /// Sends a ping and handles all answers up to it. Slices that were buffered are sent too.
     fn keep_alive(&mut self) -> Result<(), ClientError> {
         self.send(&Request::Ping)?;
-        while self.connection.unanswered() > 0 {
+        while self.connection.in_flight() > 0 {
             let answer = self.connection.receive()?;
-            self.accept(answer)?;
+            self.handle_answer(answer)?;
         }
         Ok(())
     }
 
-    /// Sends a slice; then hears the answers that are there, and waits for one where too many are not.
-    pub(crate) fn slice(&mut self, bytes: &[u8], digest: Digest) -> Result<(), ClientError> {
-        self.slice_of(bytes, digest, 0, &Silent)
+    /// Sends a slice, then handles the answers that have arrived, and waits while more than
+    /// [`WINDOW`] are missing.
+    pub(crate) fn send_slice(&mut self, bytes: &[u8], digest: Digest) -> Result<(), ClientError> {
+        self.send_slice_with_progress(bytes, digest, 0, &Silent)
     }
 
-    /// The same, of a slice that stands for so much plaintext; `progress` moves as the socket takes it.
-    pub(crate) fn slice_of(
+    /// The same for a slice that holds `plain` bytes of plaintext; `progress` advances as the
+    /// socket accepts it.
+    pub(crate) fn send_slice_with_progress(
         &mut self,
         bytes: &[u8],
         digest: Digest,
         plain: u64,
         progress: &dyn Progress,
     ) -> Result<(), ClientError> {
-        self.make_room()?;
+        self.wait_for_capacity()?;
         let mut proportion = Proportion::new(progress, bytes.len() as u64, plain);
-        let sent =
-            self.connection.send_slice_telling(bytes, digest, &mut |taken| proportion.moved(taken));
-        self.explain(sent)?;
-        // A slice has at most 16 MiB and a little.
+        let sent = self
+            .connection
+            .send_slice_with_progress(bytes, digest, &mut |taken| proportion.moved(taken));
+        self.prefer_refusal(sent)?;
+        // A slice is at most 16 MiB plus its authentication tags.
         self.slices.push(ClaimedSlice { length: bytes.len() as u32, digest });
-        while let Some(answer) = self.connection.heard() {
-            self.accept(answer)?;
+        while let Some(answer) = self.connection.try_receive() {
+            self.handle_answer(answer)?;
         }
-        while self.connection.unanswered() > WINDOW {
+        while self.connection.in_flight() > WINDOW {
             let answer = self.connection.receive()?;
-            self.accept(answer)?;
+            self.handle_answer(answer)?;
         }
         Ok(())
     }
 
-    /// Makes it the current version, durably.
+    /// Commits: makes the upload the current version, durably.
     pub(crate) fn commit(mut self) -> Result<Version, ClientError> {
         self.send(&Request::Commit)?;
         loop {
-            match self.connection.answer()? {
+            match self.connection.receive_ok()? {
                 Response::Committed { version } => return Ok(version),
-                answer => self.accept(answer)?,
+                answer => self.handle_answer(answer)?,
             }
         }
     }
 
     fn send(&mut self, request: &Request) -> Result<(), ClientError> {
-        self.make_room()?;
+        self.wait_for_capacity()?;
         let sent = self.connection.send(request);
-        self.explain(sent)
+        self.prefer_refusal(sent)
     }
 
-    /// A server may take fewer unanswered requests than the window.
-    fn make_room(&mut self) -> Result<(), ClientError> {
-        while self.connection.room() == 0 {
+    /// Waits while the server allows no further request; its limit may be below the window.
+    fn wait_for_capacity(&mut self) -> Result<(), ClientError> {
+        while self.connection.capacity() == 0 {
             let answer = self.connection.receive()?;
-            self.accept(answer)?;
+            self.handle_answer(answer)?;
         }
         Ok(())
     }
 
-    /// A connection that ended: the server may have said why.
-    fn explain(&mut self, sent: Result<(), ConnectionError>) -> Result<(), ClientError> {
+    /// Replaces a socket error by the refusal that the server sent before it closed, if there is
+    /// one.
+    fn prefer_refusal(&mut self, sent: Result<(), ConnectionError>) -> Result<(), ClientError> {
         sent.map_err(|error| self.connection.refusal().unwrap_or(error).into())
     }
 
-    fn accept(&mut self, answer: Response) -> Result<(), ClientError> {
+    fn handle_answer(&mut self, answer: Response) -> Result<(), ClientError> {
         match answer {
             Response::SliceHeld => {
                 self.held += 1;
@@ -224,14 +226,13 @@ impl<'c> Upload<'c> {
     }
 }
 
-/// Gives an upload up after an error: tells the server, and hears the answers that are still to come,
-/// so that the connection can be used again.
+/// Aborts an upload and receives the outstanding answers, so that the connection can be used again.
 pub(crate) fn abort(connection: &mut Connection) -> Result<(), ConnectionError> {
-    while connection.room() == 0 {
+    while connection.capacity() == 0 {
         connection.receive()?;
     }
     connection.send(&Request::Abort)?;
-    while connection.unanswered() > 0 {
+    while connection.in_flight() > 0 {
         connection.receive()?;
     }
     Ok(())
@@ -256,7 +257,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that takes everything, until its peer is gone.
+    /// A server that accepts everything until its peer closes.
     fn serve(mut stream: UnixStream, limits: ServerLimits) {
         let config = ServerConfig { tls: None, allow_plaintext: true, limits };
         let mut session = ServerSession::new(Arc::new(config), Instant::now());
@@ -304,7 +305,7 @@ mod tests {
         Upload::begin(connection, key, None, Condition::Any).unwrap()
     }
 
-    /// What a progress is told.
+    /// Records the steps of a progress.
     #[derive(Default)]
     struct Steps(std::sync::Mutex<Vec<u64>>);
 
@@ -321,13 +322,14 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || serve(theirs, ServerLimits::default()));
         let remote = Remote::Unix("/server".into());
-        let mut connection = Connection::on(ours, remote, &ClientConfig::Plaintext).unwrap();
+        let mut connection =
+            Connection::from_stream(ours, remote, &ClientConfig::Plaintext).unwrap();
         let key = ObjectKey::new("k").unwrap();
         let mut upload = begin(&mut connection, &key);
-        // Many times what a socket holds.
+        // Much more than a socket buffer holds.
         let bytes = vec![7; 16 << 20];
         let steps = Steps::default();
-        upload.slice_of(&bytes, Digest::of(&bytes), 16_000_000, &steps).unwrap();
+        upload.send_slice_with_progress(&bytes, Digest::of(&bytes), 16_000_000, &steps).unwrap();
         upload.commit().unwrap();
         connection.close();
         server.join().unwrap();
@@ -344,16 +346,17 @@ mod tests {
             let limits = ServerLimits { max_pipeline, ..ServerLimits::default() };
             let server = thread::spawn(move || serve(theirs, limits));
             let remote = Remote::Unix("/server".into());
-            let mut connection = Connection::on(ours, remote, &ClientConfig::Plaintext).unwrap();
+            let mut connection =
+                Connection::from_stream(ours, remote, &ClientConfig::Plaintext).unwrap();
             let key = ObjectKey::new("k").unwrap();
             let mut upload = begin(&mut connection, &key);
             for _ in 0..20 {
-                upload.slice(b"slice", Digest::of(b"slice")).unwrap();
+                upload.send_slice(b"slice", Digest::of(b"slice")).unwrap();
             }
             upload.keep_alive().unwrap();
             assert_eq!(upload.commit().unwrap(), Version(9), "{max_pipeline}");
             let mut upload = begin(&mut connection, &key);
-            upload.slice(b"slice", Digest::of(b"slice")).unwrap();
+            upload.send_slice(b"slice", Digest::of(b"slice")).unwrap();
             abort(&mut connection).unwrap();
             connection.close();
             server.join().unwrap();

@@ -1,4 +1,5 @@
-//! A file that is written beside its name, or apart from it, and gets it when all of it is there.
+//! A file that is written beside its final name, or in the temporary directory, and moved there
+//! when it is complete.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,173 +13,177 @@ use zput_common::blob::open::Trusted;
 
 use super::{Attributes, SinkError};
 use crate::{
-    atomic::{Existing, directory_of, sync_directory},
+    atomic::{IfExists, directory_of, sync_directory},
     cleanup::FileGuard,
-    naming,
-    partial::{PartialRecord, Partials},
-    standing::{Standing, set_mode},
+    existing_target::{ExistingTarget, set_mode},
+    install,
+    state::partial::{PartialDownload, PartialDownloads},
 };
 
-/// Where neither the system nor a file says what the umask is: a file is its owner's alone.
+/// Umask to assume where neither /proc nor a probe file reveals it: files are private.
 const UMASK_UNKNOWN: u32 = 0o077;
 
-/// What could not be set on a file, or kept of the one that it replaces. The file is there, and complete.
+/// An attribute that could not be set, or kept from the replaced file. The file itself is complete.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum Shortfall {
-    /// Its permissions.
+pub enum AttributeWarning {
+    /// The permissions could not be set.
     #[error("the mode of {} could not be set: {error}", path.display())]
     Mode {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
-    /// Its time of modification.
+    /// The modification time could not be set.
     #[error("the time of {} could not be set: {error}", path.display())]
     Time {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
-    /// Owner, group, access list or attributes of the file that was there.
+    /// Owner, group, access list or extended attributes of the replaced file could not be kept.
     #[error("{} is there, but not all of what the replaced file had could be kept (owner, access list): {error}", path.display())]
     Kept {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
 }
 
-/// A file under way. Dropped, it vanishes, unless a get can go on with it.
+/// A file that is being written. Dropping it removes it, unless a later get can resume from it.
 #[derive(Debug)]
 pub struct FileSink {
     temp: tempfile::NamedTempFile,
     guard: FileGuard,
-    /// As it was asked for.
+    /// The path that the caller gave.
     path: PathBuf,
-    /// Where that leads.
+    /// Where that path leads.
     target: PathBuf,
-    /// What is there, if it is to be replaced.
-    standing: Option<Standing>,
-    existing: Existing,
-    /// No file can be made beside the target, so the target is written over once all is verified.
-    is_apart: bool,
-    resuming: Option<Box<Resuming>>,
+    /// The file that is to be replaced, if there is one.
+    existing: Option<ExistingTarget>,
+    if_exists: IfExists,
+    /// Whether the target is overwritten in place after verification, because no file can be
+    /// created beside it.
+    overwrites_target: bool,
+    resume: Option<Box<ResumeState>>,
 }
 
-/// What it takes to go on with a file.
+/// What a later get needs to resume.
 #[derive(Debug)]
-struct Resuming {
-    partials: Partials,
-    /// What is said of it should a signal end the process.
+struct ResumeState {
+    partial_downloads: PartialDownloads,
+    /// Printed if a signal ends the process and the file stays.
     line: String,
-    record: Option<PartialRecord>,
-    /// Whole parts in the file, and in the record.
+    record: Option<PartialDownload>,
+    /// Number of whole parts that are in the file and recorded.
     parts: u64,
     is_kept: bool,
 }
 
 impl FileSink {
-    /// A file for `target`, in the place of `standing` or, by [`Existing::Replace`], of whatever is there by then.
+    /// Creates a file for `target`, to replace `existing` or, with [`IfExists::Replace`], whatever
+    /// has the name by then.
     pub(super) fn new(
         path: &Path,
         target: &Path,
-        standing: Option<Standing>,
-        existing: Existing,
-        resumable: Option<(&Partials, String)>,
+        existing: Option<ExistingTarget>,
+        if_exists: IfExists,
+        resumable: Option<(&PartialDownloads, String)>,
     ) -> Result<Self, SinkError> {
         let failed = |error| SinkError::Write { path: path.to_owned(), error };
-        let mut resuming = resumable.map(|(partials, line)| {
-            let record = partials.existing(target);
-            let partials = partials.clone();
-            Box::new(Resuming { partials, line, record, parts: 0, is_kept: false })
+        let mut resume = resumable.map(|(partial_downloads, line)| {
+            let record = partial_downloads.existing(target);
+            let partial_downloads = partial_downloads.clone();
+            Box::new(ResumeState { partial_downloads, line, record, parts: 0, is_kept: false })
         });
-        let record = resuming.as_ref().and_then(|resuming| resuming.record.as_ref());
-        let left = record.and_then(PartialRecord::partial);
-        let is_left = left.is_some();
-        let (temp, guard, is_apart) = match left {
-            Some((file, left)) => {
-                let guard = FileGuard::over(&left);
-                let left = tempfile::TempPath::try_from_path(left).map_err(failed)?;
-                (tempfile::NamedTempFile::from_parts(file, left), guard, false)
+        let record = resume.as_ref().and_then(|resume| resume.record.as_ref());
+        let previous = record.and_then(PartialDownload::partial);
+        let is_resumed = previous.is_some();
+        let (temp, guard, overwrites_target) = match previous {
+            Some((file, previous)) => {
+                let guard = FileGuard::adopt(&previous);
+                let previous = tempfile::TempPath::try_from_path(previous).map_err(failed)?;
+                (tempfile::NamedTempFile::from_parts(file, previous), guard, false)
             }
-            None => match FileGuard::make(directory_of(target)) {
+            None => match FileGuard::create(directory_of(target)) {
                 Ok((temp, guard)) => (temp, guard, false),
-                // What is there may be written, and its directory not (a file that is mounted into a read-only tree).
-                Err(error) if standing.as_ref().is_some_and(Standing::is_writable) => {
+                // The existing file is writable but its directory is not (a file that is mounted
+                // into a read-only tree).
+                Err(error) if existing.as_ref().is_some_and(ExistingTarget::is_writable) => {
                     let (temp, guard) =
-                        FileGuard::make(&std::env::temp_dir()).map_err(|_| failed(error))?;
-                    resuming = None;
+                        FileGuard::create(&std::env::temp_dir()).map_err(|_| failed(error))?;
+                    resume = None;
                     (temp, guard, true)
                 }
                 Err(error) => return Err(failed(error)),
             },
         };
         let (path, target) = (path.to_owned(), target.to_owned());
-        let mut sink = Self { temp, guard, path, target, standing, existing, is_apart, resuming };
-        if is_left {
-            sink.keep(true);
+        let mut sink =
+            Self { temp, guard, path, target, existing, if_exists, overwrites_target, resume };
+        if is_resumed {
+            sink.set_kept(true);
         }
         Ok(sink)
     }
 
-    pub(super) fn may_hold(&self) -> bool {
-        self.resuming.as_ref().is_some_and(|resuming| resuming.is_kept)
+    pub(super) fn has_partial(&self) -> bool {
+        self.resume.as_ref().is_some_and(|resume| resume.is_kept)
     }
 
-    /// Whether an error or a signal leaves the file where it is.
-    fn keep(&mut self, is_kept: bool) {
-        let Some(resuming) = &mut self.resuming else { return };
-        resuming.is_kept = is_kept;
+    /// Sets whether an error or a signal leaves the file where it is.
+    fn set_kept(&mut self, is_kept: bool) {
+        let Some(resume) = &mut self.resume else { return };
+        resume.is_kept = is_kept;
         self.temp.disable_cleanup(is_kept);
-        self.guard.keep(is_kept.then(|| resuming.line.clone()));
+        self.guard.keep(is_kept.then(|| resume.line.clone()));
     }
 
     pub(super) fn begin(&mut self, blob: &Trusted) -> Result<u64, SinkError> {
-        let Some(resuming) = &mut self.resuming else { return Ok(0) };
+        let Some(resume) = &mut self.resume else { return Ok(0) };
         let (transcript, layout) = (&blob.seen().transcript, blob.layout());
         let failed = |error| SinkError::Write { path: self.path.clone(), error };
         let file = self.temp.as_file_mut();
-        if let Some(record) = &mut resuming.record {
+        if let Some(record) = &mut resume.record {
             let part_bytes = layout.part_size().bytes();
-            resuming.parts = record.go_on(file, transcript, part_bytes).map_err(failed)?;
-            if resuming.parts > 0 {
-                return Ok(resuming.parts);
+            resume.parts = record.resume(file, transcript, part_bytes).map_err(failed)?;
+            if resume.parts > 0 {
+                return Ok(resume.parts);
             }
         }
         file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(failed)?;
         if layout.parts() > 1 {
-            // Where no record can be kept the get starts over if it is interrupted.
-            resuming.record =
-                resuming.record.take().or_else(|| resuming.partials.make(&self.target));
-            if let Some(record) = &mut resuming.record
+            // Without a state file the get starts over if it is interrupted.
+            resume.record =
+                resume.record.take().or_else(|| resume.partial_downloads.create(&self.target));
+            if let Some(record) = &mut resume.record
                 && record.begin(transcript, self.temp.path(), self.temp.as_file()).is_err()
             {
-                resuming.record = None;
+                resume.record = None;
             }
-        } else if let Some(record) = resuming.record.take() {
+        } else if let Some(record) = resume.record.take() {
             record.discard();
         }
-        self.keep(false);
+        self.set_kept(false);
         Ok(0)
     }
 
     pub(super) fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
         let written = self.temp.as_file_mut().write_all(plaintext);
         written.map_err(|error| SinkError::Write { path: self.path.clone(), error })?;
-        if let Some(resuming) = &mut self.resuming
-            && let Some(record) = &resuming.record
+        if let Some(resume) = &mut self.resume
+            && let Some(record) = &resume.record
         {
-            if record.note(resuming.parts, plaintext).is_err() {
-                // What was noted before can be gone on with.
-                resuming.record = None;
+            if record.append(resume.parts, plaintext).is_err() {
+                // The rows that were recorded before can still be resumed from.
+                resume.record = None;
             } else {
-                resuming.parts += 1;
-                if resuming.parts == 1 {
-                    self.keep(true);
+                resume.parts += 1;
+                if resume.parts == 1 {
+                    self.set_kept(true);
                 }
             }
         }
@@ -188,18 +193,18 @@ impl FileSink {
     pub(super) fn commit(
         mut self,
         attributes: Option<Attributes>,
-    ) -> Result<Vec<Shortfall>, SinkError> {
-        let mut shortfalls = Vec::new();
+    ) -> Result<Vec<AttributeWarning>, SinkError> {
+        let mut warnings = Vec::new();
         let path = self.path.clone();
         let failed = |error| SinkError::Write { path: path.clone(), error };
-        if self.is_apart {
-            self.write_over(attributes, &mut shortfalls).map_err(failed)?;
-            return Ok(shortfalls);
+        if self.overwrites_target {
+            self.overwrite_target(attributes, &mut warnings).map_err(failed)?;
+            return Ok(warnings);
         }
-        self.dress(attributes, &mut shortfalls).map_err(failed)?;
-        let Self { temp, guard, target, existing, resuming, .. } = self;
-        naming::sync(temp.as_file()).map_err(failed)?;
-        match naming::give(temp, &target, existing) {
+        self.apply_attributes(attributes, &mut warnings).map_err(failed)?;
+        let Self { temp, guard, target, if_exists, resume, .. } = self;
+        install::sync(temp.as_file()).map_err(failed)?;
+        match install::rename_or_copy(temp, &target, if_exists) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(SinkError::Exists(path));
@@ -207,74 +212,79 @@ impl FileSink {
             Err(error) => return Err(failed(error)),
         }
         drop(guard);
-        if let Some(record) = resuming.and_then(|resuming| resuming.record) {
+        if let Some(record) = resume.and_then(|resume| resume.record) {
             record.discard();
         }
         sync_directory(directory_of(&target)).map_err(failed)?;
-        Ok(shortfalls)
+        Ok(warnings)
     }
 
-    /// Gives the file what its blob says of it, and what the one has that it replaces.
-    fn dress(
+    /// Sets the blob's attributes, and those of the replaced file.
+    fn apply_attributes(
         &self,
         attributes: Option<Attributes>,
-        shortfalls: &mut Vec<Shortfall>,
+        warnings: &mut Vec<AttributeWarning>,
     ) -> io::Result<()> {
         let file = self.temp.as_file();
-        if let Some(standing) = &self.standing
-            && let Err(error) = standing.bequeath(file)
+        if let Some(existing) = &self.existing
+            && let Err(error) = existing.copy_attributes_to(file)
         {
-            shortfalls.push(Shortfall::Kept { path: self.path.clone(), error });
+            warnings.push(AttributeWarning::Kept { path: self.path.clone(), error });
         }
         let wanted = attributes.map(|attributes| attributes.mode & 0o777 & !self.umask());
-        let mode = match &self.standing {
-            Some(standing) => Some(standing.mode(wanted, &file.metadata()?)),
+        let mode = match &self.existing {
+            Some(existing) => Some(existing.allowed_mode(wanted, &file.metadata()?)),
             None => wanted,
         };
         if let Some(Err(error)) = mode.map(|mode| set_mode(file, mode)) {
-            shortfalls.push(Shortfall::Mode { path: self.path.clone(), error });
+            warnings.push(AttributeWarning::Mode { path: self.path.clone(), error });
         }
-        self.date(file, attributes, shortfalls);
+        self.set_mtime(file, attributes, warnings);
         Ok(())
     }
 
-    /// A time that this machine cannot express is left at now.
-    fn date(&self, file: &File, attributes: Option<Attributes>, shortfalls: &mut Vec<Shortfall>) {
+    /// Sets the modification time; one that the system cannot represent is ignored.
+    fn set_mtime(
+        &self,
+        file: &File,
+        attributes: Option<Attributes>,
+        warnings: &mut Vec<AttributeWarning>,
+    ) {
         let modified = attributes.and_then(|attributes| attributes.modified());
         if let Some(Err(error)) = modified.map(|modified| file.set_modified(modified)) {
-            shortfalls.push(Shortfall::Time { path: self.path.clone(), error });
+            warnings.push(AttributeWarning::Time { path: self.path.clone(), error });
         }
     }
 
-    /// Writes what is verified into what is there, which keeps all that it has but its contents.
-    fn write_over(
+    /// Copies the verified file into the existing one, which keeps its attributes.
+    fn overwrite_target(
         &mut self,
         attributes: Option<Attributes>,
-        shortfalls: &mut Vec<Shortfall>,
+        warnings: &mut Vec<AttributeWarning>,
     ) -> io::Result<()> {
-        let Some(standing) = &self.standing else { return Err(io::ErrorKind::NotFound.into()) };
-        naming::copy_into(self.temp.as_file_mut(), &self.target, standing.metadata())?;
+        let Some(existing) = &self.existing else { return Err(io::ErrorKind::NotFound.into()) };
+        install::copy_into(self.temp.as_file_mut(), &self.target, existing.metadata())?;
         let file = OpenOptions::new().write(true).open(&self.target)?;
-        self.date(&file, attributes, shortfalls);
+        self.set_mtime(&file, attributes, warnings);
         Ok(())
     }
 
-    /// What this process keeps back from every file's mode. An author's bits are not obeyed further than
-    /// the reader's own programs would go (`tar` without `-p` does the same). proc(5): reading it there
-    /// disturbs no other thread, which umask(2) does. Where there is no /proc, an empty file shows what open(2) leaves.
+    /// The umask of this process. An author's permission bits are limited by it, as by `tar`
+    /// without `-p`. proc(5): reading it there does not affect other threads, as umask(2) would.
+    /// Without /proc, a probe file shows which bits open(2) clears.
     fn umask(&self) -> u32 {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        umask_in(&status).or_else(|| umask_by(&self.target)).unwrap_or(UMASK_UNKNOWN)
+        parse_umask(&status).or_else(|| probe_umask(&self.target)).unwrap_or(UMASK_UNKNOWN)
     }
 }
 
-fn umask_in(status: &str) -> Option<u32> {
+fn parse_umask(status: &str) -> Option<u32> {
     let text = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
     u32::from_str_radix(text.trim(), 8).ok()
 }
 
-/// The bits that a file beside `target` loses when it is made.
-fn umask_by(target: &Path) -> Option<u32> {
+/// The permission bits that a new file beside `target` loses.
+fn probe_umask(target: &Path) -> Option<u32> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o777);
     let mut builder = tempfile::Builder::new();
@@ -290,16 +300,16 @@ mod tests {
     #[test]
     fn the_umask_is_read_from_proc() {
         let status = "Name:\tzget\nUmask:\t0027\nState:\tR (running)\n";
-        assert_eq!(umask_in(status), Some(0o027));
-        assert_eq!(umask_in("Name:\tzget\n"), None);
-        assert_eq!(umask_in("Umask:\tnine\n"), None);
+        assert_eq!(parse_umask(status), Some(0o027));
+        assert_eq!(parse_umask("Name:\tzget\n"), None);
+        assert_eq!(parse_umask("Umask:\tnine\n"), None);
     }
 
     #[test]
     fn the_umask_is_seen_by_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let status = fs::read_to_string("/proc/self/status").unwrap();
-        assert_eq!(umask_by(&dir.path().join("x")), umask_in(&status));
+        assert_eq!(probe_umask(&dir.path().join("x")), parse_umask(&status));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

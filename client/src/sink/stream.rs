@@ -1,4 +1,4 @@
-//! Something that takes bytes as they come.
+//! A sink that is written directly: a pipe, a device or a descriptor.
 
 use std::{
     fs::File,
@@ -15,30 +15,30 @@ use rustix::{
 use super::SinkError;
 use crate::{
     destination::Descriptor,
-    naming,
-    standard_streams::{self, Stream},
-    standing::is_another_users,
+    existing_target::is_other_user,
+    install,
+    standard_streams::{self, BlockingStream},
 };
 
-/// A pipe, a device, a descriptor.
+/// A pipe, a device, a socket or a descriptor.
 #[derive(Debug)]
 pub struct StreamSink {
-    stream: Stream,
+    stream: BlockingStream,
     path: PathBuf,
-    is_sparing: bool,
+    is_text_only: bool,
 }
 
 impl StreamSink {
     pub(super) fn stdout() -> Result<Self, SinkError> {
         let path = PathBuf::from("stdout");
         match standard_streams::stdout() {
-            Ok(stream) => Self::over(stream.into_file(), &path),
+            Ok(stream) => Self::new(stream.into_file(), &path),
             Err(error) => Err(SinkError::Write { path, error }),
         }
     }
 
-    /// What `descriptor` is open to. This process was given its own by whoever started it; another's may lead to another
-    /// user.
+    /// The file behind `descriptor`. A descriptor of this process was inherited on purpose; one of
+    /// another process may lead to another user.
     pub(super) fn descriptor(
         descriptor: &Descriptor,
         path: &Path,
@@ -51,44 +51,46 @@ impl StreamSink {
         let file = descriptor.duplicate().map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let owner = metadata.uid();
-        if descriptor.is_of_another_process() && !force && is_another_users(owner) {
-            return Err(SinkError::Foreign { path: path.to_owned(), owner });
+        if descriptor.is_of_another_process() && !force && is_other_user(owner) {
+            return Err(SinkError::OtherOwner { path: path.to_owned(), owner });
         }
-        Self::over(file, path)
+        Self::new(file, path)
     }
 
+    /// A sink for `file`.
+    ///
     /// # Errors
     /// When `file` is not open for writing.
-    pub(super) fn over(file: File, path: &Path) -> Result<Self, SinkError> {
+    pub(super) fn new(file: File, path: &Path) -> Result<Self, SinkError> {
         let failed = |error| SinkError::Write { path: path.to_owned(), error };
         let flags = fcntl_getfl(&file).map_err(|error| failed(error.into()))?;
         if flags & OFlags::RWMODE == OFlags::RDONLY {
             return Err(failed(Errno::BADF.into()));
         }
-        Ok(Self { stream: Stream::over(file), path: path.to_owned(), is_sparing: false })
+        Ok(Self { stream: BlockingStream::new(file), path: path.to_owned(), is_text_only: false })
     }
 
     pub(super) fn is_terminal(&self) -> bool {
         self.stream.file().is_terminal()
     }
 
-    pub(super) fn spare_terminal(self) -> Self {
-        Self { is_sparing: self.is_terminal(), ..self }
+    pub(super) fn text_only_on_terminal(self) -> Self {
+        Self { is_text_only: self.is_terminal(), ..self }
     }
 
     pub(super) fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
-        if self.is_sparing && is_binary(plaintext) {
+        if self.is_text_only && is_binary(plaintext) {
             return Err(SinkError::Terminal);
         }
         let written = self.stream.write_all(plaintext);
         written.map_err(|error| self.failed(error))
     }
 
-    /// What can be synced is.
+    /// Syncs what can be synced: files and block devices.
     pub(super) fn commit(self) -> Result<(), SinkError> {
         let metadata = self.stream.file().metadata().map_err(|error| self.failed(error))?;
         if metadata.is_file() || metadata.file_type().is_block_device() {
-            naming::sync(self.stream.file()).map_err(|error| self.failed(error))?;
+            install::sync(self.stream.file()).map_err(|error| self.failed(error))?;
         }
         Ok(())
     }
@@ -98,15 +100,15 @@ impl StreamSink {
     }
 }
 
-/// Bytes of which one at the beginning is enough to see that something is no text.
-const LOOKED_AT_BYTES: usize = 4096;
+/// Bytes at the beginning that are inspected to tell binary data from text.
+const INSPECTED_BYTES: usize = 4096;
 
-/// Whether a terminal would act upon it: text has no control characters but those that space it.
+/// Whether a terminal would act upon the bytes: text has no control characters except whitespace.
 fn is_binary(bytes: &[u8]) -> bool {
-    let bytes = bytes.get(..LOOKED_AT_BYTES).unwrap_or(bytes);
+    let bytes = bytes.get(..INSPECTED_BYTES).unwrap_or(bytes);
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,
-        // A character that is cut off at the end says nothing.
+        // A character that is cut off at the end is not an error.
         Err(error) if error.error_len().is_none() => {
             str::from_utf8(bytes.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default()
         }

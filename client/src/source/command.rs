@@ -1,4 +1,4 @@
-//! The output of a command as a source. It is stored only when the command ends well.
+//! The output of a command as a source, which is stored only if the command succeeds.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -9,9 +9,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{Source, SourceError, file::read_stream, of_a_stream};
+use super::{Source, SourceError, file::read_stream, stream_attributes};
 use crate::{
-    cleanup::{ChildGuard, end_family},
+    cleanup::{ChildGuard, terminate_tree},
     sink::Attributes,
 };
 
@@ -24,14 +24,14 @@ pub struct CommandSource {
     /// Bytes that were read and belong to the next part.
     ahead: Vec<u8>,
     command: OsString,
-    /// It has printed something.
-    has_spoken: bool,
+    /// Whether the command has printed anything.
+    has_output: bool,
     may_be_empty: bool,
 }
 
 impl CommandSource {
-    /// Runs `command` with `arguments`, by itself and not by a shell; its stdin and stderr are this
-    /// process's.
+    /// Starts `command` with `arguments` without a shell. It inherits this process's stdin and
+    /// stderr.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -50,13 +50,13 @@ impl CommandSource {
             output: File::from(OwnedFd::from(output)),
             ahead: Vec::new(),
             command: command.to_owned(),
-            has_spoken: false,
+            has_output: false,
             may_be_empty: false,
         })
     }
 
-    /// Whether the command may end well without having printed a byte: most often a dump without output has
-    /// failed.
+    /// Whether the command may succeed without printing a byte, which most often means that a dump
+    /// has failed.
     #[must_use]
     pub fn allow_empty(mut self, may_be_empty: bool) -> Self {
         self.may_be_empty = may_be_empty;
@@ -71,20 +71,21 @@ impl CommandSource {
 impl Source for CommandSource {
     fn read_part(&mut self, part: &mut Vec<u8>, part_size: usize) -> Result<(), SourceError> {
         let read = read_stream(&self.output, &mut self.ahead, part, part_size);
-        self.has_spoken |= !part.is_empty();
+        self.has_output |= !part.is_empty();
         read.map_err(|error| self.failed(error))
     }
 
     fn finish(&mut self) -> Result<(), SourceError> {
-        // It closed its output, so it is about to end. Until it has, a signal ends it as well.
+        // The command has closed its output and is about to exit. Until it has, a signal to this
+        // process ends it too.
         if let Some(guard) = self.guard.take() {
-            guard.until_it_ended();
+            guard.wait_for_exit();
         }
         let status = self.child.wait().map_err(|error| self.failed(error))?;
         if !status.success() {
             return Err(SourceError::Failed { command: self.command.clone(), status });
         }
-        if !self.has_spoken && !self.may_be_empty {
+        if !self.has_output && !self.may_be_empty {
             return Err(SourceError::Empty(PathBuf::from(&self.command)));
         }
         Ok(())
@@ -95,15 +96,15 @@ impl Source for CommandSource {
     }
 
     fn attributes(&self) -> Attributes {
-        of_a_stream()
+        stream_attributes()
     }
 }
 
 impl Drop for CommandSource {
-    /// The put was given up: the command is not left running with nobody to read it.
+    /// Ends the command of a put that was given up, since its output is not read any more.
     fn drop(&mut self) {
         if self.guard.take().is_some() {
-            end_family(self.child.id());
+            terminate_tree(self.child.id());
             let _ended = self.child.kill();
             let _reaped = self.child.wait();
         }
@@ -167,10 +168,10 @@ mod tests {
 
     #[test]
     fn what_a_command_that_nobody_reads_has_started_is_ended() {
-        let begun = Instant::now();
+        let started = Instant::now();
         let until = |what: &str, is: &dyn Fn() -> bool| {
             while !is() {
-                assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
+                assert!(started.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
                 thread::sleep(Duration::from_millis(5));
             }
         };

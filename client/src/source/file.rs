@@ -1,10 +1,11 @@
-//! A file as a source: a regular one, or whatever else a path or stdin leads to.
+//! A file as a source: a regular file, or anything else that a path or stdin leads to.
 //!
-//! A path is opened once, for good: opening and closing a named pipe takes its writer's bytes away, and
-//! a terminal or a tape has such effects as well. What is read twice is read from the same descriptor
-//! (pread(2)), so no `/proc` is needed, and it is the same file whatever has its name by then.
+//! A path is opened once: opening and closing a named pipe discards its writer's bytes, and opening
+//! a terminal or a tape has side effects too. A second read uses the same descriptor (pread(2)), so
+//! it needs no `/proc` and reads the same file whatever has the name by then.
 //!
-//! How a regular file ends is decided by what is read, not by what the system said of its size alone:
+//! Whether a regular file was consistent is decided by its contents and times, not only by the size
+//! that the system reported:
 //!
 //! | when all was read | what is stored |
 //! |---|---|
@@ -13,7 +14,7 @@
 //! | fewer or more bytes, and its times are as they were | what was read: the size is no size (sysfs, FUSE) |
 //! | anything else | nothing: [`SourceError::Changed`] |
 //!
-//! A file of size 0 that has bytes all the same (procfs) is read once, like a pipe.
+//! A file of size 0 that has bytes nevertheless (procfs) is read once, like a pipe.
 
 use std::{
     fs::{File, Metadata},
@@ -34,19 +35,19 @@ use rustix::{
 };
 use zput_common::digest::{Digest, Hasher};
 
-use super::{Identity, Source, SourceError, of_a_stream};
+use super::{FileIdentity, Source, SourceError, stream_attributes};
 use crate::{
     memory::reserve_more,
     sink::Attributes,
-    standard_streams::{self, patiently},
+    standard_streams::{self, retry_until_ready},
 };
 
-/// A first buffer when the length is not known, in bytes; it grows up to the part size.
+/// Bytes of the first buffer when the length is unknown; it grows up to the part size.
 const FIRST_BUFFER_BYTES: usize = 64 * 1024;
-/// Bytes that are asked of a file of size 0, to see whether it is empty.
+/// Bytes that are read from a file of size 0 to see whether it is empty.
 const AHEAD_BYTES: usize = 4096;
-/// Bytes of a file that has grown, read again at once.
-const AGAIN_BYTES: usize = 1024 * 1024;
+/// Bytes per read when a file that has grown is read again.
+const REREAD_BYTES: usize = 1024 * 1024;
 
 /// A file, or stdin.
 #[derive(Debug)]
@@ -55,35 +56,36 @@ pub struct FileSource {
     path: PathBuf,
     attributes: Attributes,
     kind: Kind,
-    /// Bytes that were given.
-    given: u64,
-    /// Of the part that was given last.
+    /// Bytes that were read so far.
+    bytes_read: u64,
+    /// BLAKE3 of the part that was read last.
     digest: Option<Digest>,
     may_be_empty: bool,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// It can be read anywhere, and again.
+    /// A file that supports pread(2) and can be read again.
     Regular(Box<Regular>),
-    /// It is read once. The bytes that were read already come first.
+    /// Anything else, read once; `ahead` holds bytes that were read already.
     Stream { ahead: Vec<u8> },
 }
 
 /// A regular file.
 #[derive(Debug)]
 struct Regular {
-    /// What it was when it was opened.
+    /// Its metadata when it was opened.
     before: Metadata,
-    /// How many bytes are read; none when its size turned out to be none, and it is read to its end.
+    /// Number of bytes to read; `None` to read to the end because the reported size is not the
+    /// length.
     bound: Option<u64>,
-    /// Of the parts that were read, each of `part_size` bytes but the last.
+    /// BLAKE3 of each part that was read; all parts but the last have `part_size` bytes.
     digests: Vec<Digest>,
     part_size: usize,
 }
 
 impl FileSource {
-    /// Opens the file at `path`. A named pipe is waited for until it has a writer.
+    /// Opens the file at `path`. Waits until a named pipe has a writer.
     ///
     /// # Errors
     /// When it cannot be opened, or is a directory or a socket.
@@ -102,8 +104,10 @@ impl FileSource {
         if metadata.is_dir() {
             return Err(SourceError::Directory(path.to_owned()));
         }
-        let attributes = if metadata.is_file() { of(&metadata) } else { of_a_stream() };
-        // lseek(2): ESPIPE, "fd is associated with a pipe, socket, or FIFO", and some files of FUSE.
+        let attributes =
+            if metadata.is_file() { file_attributes(&metadata) } else { stream_attributes() };
+        // lseek(2): ESPIPE, "fd is associated with a pipe, socket, or FIFO"; some FUSE files cannot
+        // seek either.
         let is_regular = metadata.is_file() && seek(&file, SeekFrom::Current(0)).is_ok();
         let mut ahead = Vec::new();
         if is_regular && metadata.len() == 0 {
@@ -119,7 +123,7 @@ impl FileSource {
         Ok(Self::new(file.into(), path, attributes, kind).allow_empty(may_be_empty))
     }
 
-    /// Stdin, from where it stands: others may have read some of it.
+    /// Stdin, from its current position.
     ///
     /// # Errors
     /// When it is closed, or a directory.
@@ -132,35 +136,35 @@ impl FileSource {
             return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
         }
         let kind = Kind::Stream { ahead: Vec::new() };
-        let source = Self::new(file.into(), path, of_a_stream(), kind);
+        let source = Self::new(file.into(), path, stream_attributes(), kind);
         Ok(source.allow_empty(!has_writer(&metadata)))
     }
 
     fn new(file: Arc<File>, path: &Path, attributes: Attributes, kind: Kind) -> Self {
         let path = path.to_owned();
-        Self { file, path, attributes, kind, given: 0, digest: None, may_be_empty: false }
+        Self { file, path, attributes, kind, bytes_read: 0, digest: None, may_be_empty: false }
     }
 
-    /// Whether a pipe may end without having given a byte: most often its writer has failed. Files and devices
-    /// may, for those were named: `/dev/null` is empty.
+    /// Whether a pipe may end without a byte, which most often means that its writer has failed.
+    /// Files and devices may always be empty, since the user named them.
     #[must_use]
     pub fn allow_empty(self, may_be_empty: bool) -> Self {
         Self { may_be_empty: self.may_be_empty || may_be_empty, ..self }
     }
 
-    /// Whether it is a regular file, which can be read anywhere.
+    /// Whether it is a regular file, which can be read at any offset.
     #[must_use]
     pub fn is_regular(&self) -> bool {
         matches!(self.kind, Kind::Regular(_))
     }
 
-    /// The open file. What is no regular one is read by [`Read`].
+    /// The open file. Anything but a regular file has to be read through [`Read`].
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Whether it is `other`, as files.
+    /// Whether both are the same file.
     #[must_use]
     pub fn is_same_file(&self, other: &impl AsFd) -> bool {
         let identity = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
@@ -176,11 +180,13 @@ impl FileSource {
 impl Source for FileSource {
     fn read_part(&mut self, part: &mut Vec<u8>, part_size: usize) -> Result<(), SourceError> {
         let read = match &mut self.kind {
-            Kind::Regular(regular) => regular.read_part(&self.file, self.given, part, part_size),
+            Kind::Regular(regular) => {
+                regular.read_part(&self.file, self.bytes_read, part, part_size)
+            }
             Kind::Stream { ahead } => read_stream(&self.file, ahead, part, part_size),
         };
         read.map_err(|error| self.failed(error))?;
-        self.given += part.len() as u64;
+        self.bytes_read += part.len() as u64;
         self.digest = match &self.kind {
             Kind::Regular(regular) => regular.digests.last().copied(),
             Kind::Stream { .. } => None,
@@ -189,11 +195,11 @@ impl Source for FileSource {
     }
 
     fn finish(&mut self) -> Result<(), SourceError> {
-        if self.given == 0 && !self.may_be_empty {
+        if self.bytes_read == 0 && !self.may_be_empty {
             return Err(SourceError::Empty(self.path.clone()));
         }
         let Kind::Regular(regular) = &self.kind else { return Ok(()) };
-        match regular.holds(&self.file, self.given) {
+        match regular.is_consistent(&self.file, self.bytes_read) {
             Ok(true) => Ok(()),
             Ok(false) => Err(SourceError::Changed(self.path.clone())),
             Err(error) => Err(self.failed(error)),
@@ -215,27 +221,27 @@ impl Source for FileSource {
         self.digest
     }
 
-    /// A file that has only grown counts as it was at first, so that a put of it can go on.
-    fn again(&self) -> Result<Option<Box<dyn Source>>, SourceError> {
+    /// A file that has only grown counts as it was at first, so that a put of it can be resumed.
+    fn reopen(&self) -> Result<Option<Box<dyn Source>>, SourceError> {
         let Kind::Regular(regular) = &self.kind else { return Ok(None) };
         let now = self.file.metadata().map_err(|error| self.failed(error))?;
         let before = if now.len() > regular.before.len() { regular.before.clone() } else { now };
-        let attributes = of(&before);
+        let attributes = file_attributes(&before);
         let kind = Kind::Regular(Box::new(Regular::new(before)));
         let again = Self::new(Arc::clone(&self.file), &self.path, attributes, kind);
         Ok(Some(Box::new(again.allow_empty(true))))
     }
 
-    fn identity(&self) -> Option<Identity> {
+    fn identity(&self) -> Option<FileIdentity> {
         let Kind::Regular(regular) = &self.kind else { return None };
-        let Attributes { mode, mtime_s, mtime_ns } = of(&regular.before);
+        let Attributes { mode, mtime_s, mtime_ns } = file_attributes(&regular.before);
         let (device, inode) = (regular.before.dev(), regular.before.ino());
         let size = regular.before.len();
-        Some(Identity { device, inode, size, mtime_s, mtime_ns, mode })
+        Some(FileIdentity { device, inode, size, mtime_s, mtime_ns, mode })
     }
 }
 
-/// What is read only once, in order.
+/// Reads a file that can be read only once.
 impl Read for FileSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Kind::Stream { ahead } = &mut self.kind
@@ -247,7 +253,7 @@ impl Read for FileSource {
             }
             return Ok(most);
         }
-        patiently(&self.file, PollFlags::IN, || (&*self.file).read(buffer))
+        retry_until_ready(&self.file, PollFlags::IN, || (&*self.file).read(buffer))
     }
 }
 
@@ -257,7 +263,7 @@ impl Regular {
         Self { before, bound, digests: Vec::new(), part_size: 0 }
     }
 
-    /// The part at `at`.
+    /// Reads the part at offset `at`.
     fn read_part(
         &mut self,
         file: &File,
@@ -275,12 +281,14 @@ impl Regular {
             let most = left(self.bound).min(part_size);
             let is_over = fill(part, most, |part| {
                 let offset = at + part.len() as u64;
-                patiently(file, PollFlags::IN, || Ok(pread(file, spare_capacity(part), offset)?))
+                retry_until_ready(file, PollFlags::IN, || {
+                    Ok(pread(file, spare_capacity(part), offset)?)
+                })
             })?;
-            // A buffer may have more room than it was asked for.
+            // The buffer may have more capacity than was reserved.
             part.truncate(most);
             let end = at + part.len() as u64;
-            if is_over || part.len() == part_size || !self.may_go_on(file, end)? {
+            if is_over || part.len() == part_size || !self.has_late_bytes(file, end)? {
                 break;
             }
         }
@@ -288,9 +296,9 @@ impl Regular {
         Ok(())
     }
 
-    /// Whether there is more behind `end`, as far as it was to be read, that belongs to the file as it
-    /// was opened: its size was no size.
-    fn may_go_on(&mut self, file: &File, end: u64) -> io::Result<bool> {
+    /// Whether bytes after `end` belong to the file as it was opened. If its times are unchanged,
+    /// its reported size was wrong and reading continues.
+    fn has_late_bytes(&mut self, file: &File, end: u64) -> io::Result<bool> {
         if !has_more(file, end)? {
             return Ok(false);
         }
@@ -303,23 +311,25 @@ impl Regular {
         Ok(true)
     }
 
-    /// Whether the `given` bytes are what the file was, or began with, at one moment.
-    fn holds(&self, file: &File, given: u64) -> io::Result<bool> {
+    /// Whether the bytes that were read were the file's contents, or their beginning, at one point
+    /// in time.
+    fn is_consistent(&self, file: &File, bytes_read: u64) -> io::Result<bool> {
         let Some(bound) = self.bound else { return Ok(true) };
         let now = file.metadata()?;
         let is_same = now.len() == self.before.len()
             && (now.mtime(), now.mtime_nsec()) == (self.before.mtime(), self.before.mtime_nsec());
-        if given < bound {
-            // One that was cut short and is as long as before again has more; a size that is no size has not.
-            return Ok(is_same && !has_more(file, given)?);
+        if bytes_read < bound {
+            // A file that was truncated and extended again has more bytes here; one whose reported
+            // size is wrong has not.
+            return Ok(is_same && !has_more(file, bytes_read)?);
         }
-        Ok(is_same || (now.len() > bound && self.is_read_again(file, bound)?))
+        Ok(is_same || (now.len() > bound && self.matches_second_read(file, bound)?))
     }
 
-    /// Reads the first `bound` bytes again, and compares them with what was read: a byte that was the same both
-    /// times was so in between, and so these bytes were the file's beginning at that moment.
-    fn is_read_again(&self, file: &File, bound: u64) -> io::Result<bool> {
-        let mut block = vec![0; AGAIN_BYTES.min(self.part_size.max(1))];
+    /// Reads the first `bound` bytes again and compares their digests. Bytes that are equal in both
+    /// reads were also in the file between them, so they were its beginning at that time.
+    fn matches_second_read(&self, file: &File, bound: u64) -> io::Result<bool> {
+        let mut block = vec![0; REREAD_BYTES.min(self.part_size.max(1))];
         let mut at = 0;
         for digest in &self.digests {
             let end = bound.min(at + self.part_size as u64);
@@ -342,17 +352,17 @@ impl Regular {
     }
 }
 
-/// Whether what is read was written by another process into a pipe or a socket.
+/// Whether the bytes come from another process through a pipe or a socket.
 fn has_writer(metadata: &Metadata) -> bool {
     metadata.file_type().is_fifo() || metadata.file_type().is_socket()
 }
 
-/// When it was last written, and when anything about it last changed, which nobody can set.
+/// Modification and change time. No program can set the change time.
 fn times(metadata: &Metadata) -> [i64; 4] {
     [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()]
 }
 
-fn of(metadata: &Metadata) -> Attributes {
+fn file_attributes(metadata: &Metadata) -> Attributes {
     Attributes {
         mode: metadata.mode() & 0o777,
         mtime_s: metadata.mtime(),
@@ -361,15 +371,15 @@ fn of(metadata: &Metadata) -> Attributes {
 }
 
 fn has_more(file: &File, at: u64) -> io::Result<bool> {
-    patiently(file, PollFlags::IN, || Ok(pread(file, &mut [0; 1], at)? > 0))
+    retry_until_ready(file, PollFlags::IN, || Ok(pread(file, &mut [0; 1], at)? > 0))
 }
 
-/// Appends what comes next, at most what `part` has room for.
+/// Appends what comes next, up to the spare capacity of `part`.
 fn next(file: &File, part: &mut Vec<u8>) -> io::Result<usize> {
-    patiently(file, PollFlags::IN, || Ok(read(file, spare_capacity(part))?))
+    retry_until_ready(file, PollFlags::IN, || Ok(read(file, spare_capacity(part))?))
 }
 
-/// Clears `part` and fills it with the next `part_size` bytes of what is read once.
+/// Clears `part` and fills it with the next `part_size` bytes of a stream.
 pub(super) fn read_stream(
     file: &File,
     ahead: &mut Vec<u8>,
@@ -380,21 +390,21 @@ pub(super) fn read_stream(
     let most = ahead.len().min(part.capacity());
     part.extend(ahead.drain(..most));
     fill(part, part_size, |part| next(file, part))?;
-    // A buffer may have more room than it was asked for.
+    // The buffer may have more capacity than was reserved.
     if part.len() > part_size {
         *ahead = part.split_off(part_size);
     }
     Ok(())
 }
 
-/// An empty `part` with room for at least `bytes`.
+/// Empties `part` and reserves at least `bytes`.
 fn clear(part: &mut Vec<u8>, bytes: usize) -> io::Result<()> {
     part.clear();
     reserve_more(part, bytes)
 }
 
-/// Reads until there are `most` bytes in `part`, straight into its spare capacity: no zeros, no copy. Gives
-/// whether it came to the end before that.
+/// Reads until `part` has `most` bytes, directly into its spare capacity, so nothing is zeroed or
+/// copied. Returns whether the end came first.
 fn fill(
     part: &mut Vec<u8>,
     most: usize,

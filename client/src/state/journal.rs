@@ -1,4 +1,4 @@
-//! The journal of a put: what it takes to go on with it after an interruption.
+//! The journal of a put: what a later put needs to resume it.
 //!
 //! ```text
 //! $XDG_STATE_HOME/zput/puts/VAULT ID/SHA-256(key), hex      0600; flock(2) for the life of the put
@@ -12,15 +12,15 @@
 //! check = BLAKE3(BLAKE3 of the head || number of the row[8] || row up to here)
 //! ```
 //!
-//! A row is on the disk before its part is handed to the sender, so what a server holds is known here, whatever
-//! ends this process or this machine; the row of the footer is, before the commit is sent. Rows count up to the
-//! first that is not whole: a crash may have torn it. Where a row cannot be written, the disk being full or no
-//! longer writable, none is written after it: the put goes on, and an interruption costs it what is behind the
-//! last row.
+//! A row is on the disk before its part is passed to the uploader, and the footer's row before
+//! Commit is sent, so the journal covers everything that the server can hold, whatever ends the
+//! process or the machine. Rows count up to the first that is incomplete, which a crash may have
+//! torn. If a row cannot be written, because the disk is full or read-only, no further rows are
+//! written: the put goes on, and an interruption costs the parts after the last row.
 //!
-//! The file key opens the blob. It is overwritten before the file is removed, which happens when the put is
-//! committed or given up; a journal that nobody came back to goes with a later put of the vault that
-//! keeps one.
+//! The file key opens the blob. It is overwritten before the file is removed, which happens when
+//! the put is committed or abandoned. A later put of the vault removes journals that were not
+//! touched for 30 days.
 
 use std::{
     fs, io,
@@ -43,17 +43,17 @@ use zput_common::{
 use crate::{
     atomic::{directory_of, sync_directory},
     directories::Directories,
-    source::Identity,
-    unfinished::{Locked, Unfinished, check},
+    state::FileIdentity,
+    state::locked_file::{LockedStateFile, StateFiles, row_check},
 };
 
 const MAGIC: &[u8; 16] = b"zput/v1/journal\n";
-/// Bytes of a head around its header.
+/// Length of a head in bytes, without its header.
 const HEAD_BYTES: usize = 16 + 4 + 4 * 8 + 4 + 4 + 1 + 32 + FileKey::BYTES + 4 + Digest::BYTES;
 const ROW_BYTES: usize = 1 + 8 + 64 + Digest::BYTES;
 const PART: u8 = 1;
 const END: u8 = 2;
-/// Longest journal: as many rows as a blob has parts, and the footer's.
+/// Longest journal in bytes: one row for each possible part, and the footer's.
 const JOURNAL_MAX_BYTES: u64 =
     (HEAD_BYTES + HEADER_MAX_BYTES) as u64 + (PARTS_MAX + 1) * ROW_BYTES as u64;
 
@@ -65,9 +65,9 @@ const JOURNAL_MAX_BYTES: u64 =
     path.display()
 )]
 pub struct JournalError {
-    /// Which file.
+    /// The journal's path.
     path: PathBuf,
-    /// Why not.
+    /// The error of the file system.
     error: io::Error,
 }
 
@@ -81,33 +81,34 @@ impl JournalError {
 
 /// The journals of one vault.
 #[derive(Clone, Debug)]
-pub(crate) struct Journals(Unfinished);
+pub(crate) struct Journals(StateFiles);
 
-/// What a put is of: another one goes on with it if all of this is the same.
+/// What identifies an interrupted put: a put resumes it only if all of this is the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Subject {
-    /// What is put.
-    pub(crate) source: Identity,
-    /// Whether the SHA-256 of the plaintext is noted in the blob.
+pub(crate) struct ResumeKey {
+    /// The file that is put.
+    pub(crate) source: FileIdentity,
+    /// Whether the blob records the SHA-256 of the plaintext.
     pub(crate) sha256: bool,
-    /// Of the recipients: a blob is not ended for others than it would be begun for.
+    /// BLAKE3 of the recipients: a blob that was begun for some recipients is not completed for
+    /// others.
     pub(crate) recipients: Digest,
 }
 
-/// What was sealed when the put was interrupted.
-pub(crate) struct Entry {
-    pub(crate) subject: Subject,
+/// The contents of a journal.
+pub(crate) struct JournalEntry {
+    pub(crate) resume_key: ResumeKey,
     pub(crate) file_key: FileKey,
     pub(crate) header: Vec<u8>,
     pub(crate) parts: Vec<JournaledPart>,
-    /// The transcript of the footer, where it came to that: the commit may have been sent.
-    pub(crate) end: Option<Transcript>,
+    /// The footer's transcript, if its row was written: Commit may have been sent.
+    pub(crate) transcript: Option<Transcript>,
 }
 
-/// A part that was sealed and, perhaps, sent.
+/// A part that was sealed and possibly sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JournaledPart {
-    /// Bytes of the sealed part.
+    /// Length of the sealed part in bytes.
     pub(crate) length: u64,
     pub(crate) digests: SealedPart,
 }
@@ -115,76 +116,77 @@ pub(crate) struct JournaledPart {
 impl Journals {
     /// The journals of the vault with this id.
     pub(crate) fn of_vault(directories: &Directories, vault_id: &str) -> Self {
-        Self(Unfinished::new(directories.state.join("puts").join(vault_id)))
+        Self(StateFiles::new(directories.state.join("puts").join(vault_id)))
     }
 
-    /// Locks the journal of `key`, an empty one if there is none; none at all where another put of this key is under
-    /// way.
+    /// Locks the journal of `key` and creates it if it is missing. `None` while another put of this
+    /// key holds it.
     pub(crate) fn lock(&self, key: &ObjectKey) -> Result<Option<Arc<Journal>>, JournalError> {
         let path = self.0.path(key.as_bytes());
-        let discard = |old| drop(Journal::of(old).discard());
+        let discard = |old| drop(Journal::new(old).discard());
         let locked = self.0.lock(path.clone(), discard);
-        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal::of))
+        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal::new))
     }
 
-    /// The same; none where there is no journal, either.
+    /// Like [`Self::lock`], but also `None` where there is no journal.
     pub(crate) fn lock_existing(
         &self,
         key: &ObjectKey,
     ) -> Result<Option<Arc<Journal>>, JournalError> {
         let path = self.0.path(key.as_bytes());
-        let locked = Locked::existing(path.clone());
-        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal::of))
+        let locked = LockedStateFile::existing(path.clone());
+        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal::new))
     }
 }
 
-/// A journal that is this put's alone, for as long as this lives.
+/// A journal, exclusively locked while this value lives.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    locked: Locked,
-    /// Why nothing more is written.
-    broken: Mutex<Option<io::Error>>,
+    locked: LockedStateFile,
+    /// The first write error, after which nothing is written.
+    write_error: Mutex<Option<io::Error>>,
 }
 
 impl Journal {
-    fn of(locked: Locked) -> Arc<Self> {
-        Arc::new(Self { locked, broken: Mutex::default() })
+    fn new(locked: LockedStateFile) -> Arc<Self> {
+        Arc::new(Self { locked, write_error: Mutex::default() })
     }
 
-    /// Why rows are missing, if any are. It is told once.
-    pub(crate) fn broken(&self) -> Option<JournalError> {
-        let error = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    /// The first write error, if there was one. It is returned once.
+    pub(crate) fn take_write_error(&self) -> Option<JournalError> {
+        let error = self.write_error.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(self.failed(error))
     }
 
-    /// Writes, unless an earlier write has failed; whether it can is no matter of the put.
+    /// Writes unless an earlier write has failed. A failure does not fail the put.
     fn write(&self, write: impl FnOnce() -> io::Result<()>) {
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        if broken.is_none() {
-            *broken = write().err();
+        let mut write_error = self.write_error.lock().unwrap_or_else(PoisonError::into_inner);
+        if write_error.is_none() {
+            *write_error = write().err();
         }
     }
 
-    /// What an interrupted put left; none where there is nothing whole.
-    pub(crate) fn entry(&self) -> Result<Option<Entry>, JournalError> {
+    /// Reads the journal; `None` if its head is missing or damaged.
+    pub(crate) fn entry(&self) -> Result<Option<JournalEntry>, JournalError> {
         let length = self.locked.file.metadata().map_err(|error| self.failed(error))?.len();
         if length > JOURNAL_MAX_BYTES {
             return Ok(None);
         }
-        // At most 28 MB; allocated at once, so that no copy of the key is left behind by growing.
+        // At most 28 MB. Allocated at once, so that growing leaves no copy of the key in memory.
         let mut bytes = Zeroizing::new(vec![0; usize::try_from(length).unwrap_or(0)]);
         self.locked.file.read_exact_at(&mut bytes, 0).map_err(|error| self.failed(error))?;
-        Ok(Entry::parse(&bytes))
+        Ok(JournalEntry::parse(&bytes))
     }
 
-    /// Begins anew, in place of what is there: head and name are on the disk when this returns.
-    pub(crate) fn begin(
+    /// Replaces the contents by a new head. Head and name are on the disk when this returns, unless
+    /// writing failed.
+    pub(crate) fn start(
         self: &Arc<Self>,
-        subject: &Subject,
+        resume_key: &ResumeKey,
         file_key: &FileKey,
         header: &[u8],
-    ) -> Rows {
-        let head = encode_head(subject, file_key, header);
+    ) -> JournalWriter {
+        let head = encode_head(resume_key, file_key, header);
         self.write(|| {
             self.wipe()?;
             self.locked.file.set_len(0)?;
@@ -192,19 +194,23 @@ impl Journal {
             self.locked.file.sync_all()?;
             sync_directory(directory_of(&self.locked.path))
         });
-        self.rows(&head)
+        self.writer(&head)
     }
 
-    /// Goes on behind what `entry` was read from.
-    pub(crate) fn resume(self: &Arc<Self>, entry: &Entry) -> Rows {
-        self.rows(&encode_head(&entry.subject, &entry.file_key, &entry.header))
+    /// Continues after the rows that `entry` was read from.
+    pub(crate) fn resume(self: &Arc<Self>, entry: &JournalEntry) -> JournalWriter {
+        self.writer(&encode_head(&entry.resume_key, &entry.file_key, &entry.header))
     }
 
-    fn rows(self: &Arc<Self>, head: &[u8]) -> Rows {
-        Rows { journal: Arc::clone(self), head: Digest::of(head), begin: head.len() as u64 }
+    fn writer(self: &Arc<Self>, head: &[u8]) -> JournalWriter {
+        JournalWriter {
+            journal: Arc::clone(self),
+            head: Digest::of(head),
+            rows_offset: head.len() as u64,
+        }
     }
 
-    /// The put is over: overwrites the file key and removes the file, durably.
+    /// Overwrites the file key and removes the file, durably.
     pub(crate) fn discard(&self) -> Result<(), JournalError> {
         let remove = || {
             self.wipe()?;
@@ -214,7 +220,7 @@ impl Journal {
         remove().map_err(|error| self.failed(error))
     }
 
-    /// Overwrites the file key where it lies.
+    /// Overwrites the head, and with it the file key, in place.
     fn wipe(&self) -> io::Result<()> {
         if self.locked.file.metadata()?.len() < HEAD_BYTES as u64 {
             return Ok(());
@@ -228,53 +234,54 @@ impl Journal {
     }
 }
 
-/// Where the parts of the blob under way are noted.
+/// Appends the rows of a blob to its journal.
 #[derive(Debug)]
-pub(crate) struct Rows {
+pub(crate) struct JournalWriter {
     journal: Arc<Journal>,
     head: Digest,
-    /// Where they begin in the file.
-    begin: u64,
+    /// Offset of the first row in the file, in bytes.
+    rows_offset: u64,
 }
 
-impl Rows {
-    /// Notes part `index`; it is on the disk when this returns.
-    pub(crate) fn note_part(&self, index: u64, part: &JournaledPart) {
+impl JournalWriter {
+    /// Appends the row of part `index`; it is on the disk when this returns, unless writing failed.
+    pub(crate) fn append_part(&self, index: u64, part: &JournaledPart) {
         let SealedPart { plaintext, ciphertext } = part.digests;
-        self.note(index, PART, part.length, [*plaintext.as_bytes(), *ciphertext.as_bytes()]);
+        self.append(index, PART, part.length, [*plaintext.as_bytes(), *ciphertext.as_bytes()]);
     }
 
-    /// Notes the footer, behind `parts` parts of `total_length` bytes; it is on the disk when this returns.
-    pub(crate) fn note_end(&self, parts: u64, total_length: u64, transcript: &Transcript) {
+    /// Appends the footer's row after `parts` parts of `total_length` bytes; it is on the disk when
+    /// this returns, unless writing failed.
+    pub(crate) fn append_footer(&self, parts: u64, total_length: u64, transcript: &Transcript) {
         let (mut halves, bytes) = ([[0; 32]; 2], transcript.as_bytes());
         for (half, bytes) in halves.iter_mut().zip(bytes.chunks_exact(32)) {
             half.copy_from_slice(bytes);
         }
-        self.note(parts, END, total_length, halves);
+        self.append(parts, END, total_length, halves);
     }
 
-    /// Forgets what is behind the first `parts` rows: those are sealed again.
-    pub(crate) fn cut(&self, parts: u64) {
-        let length = self.begin + parts * ROW_BYTES as u64;
+    /// Removes the rows after the first `parts`, whose parts are sealed again.
+    pub(crate) fn truncate(&self, parts: u64) {
+        let length = self.rows_offset + parts * ROW_BYTES as u64;
         self.journal.write(|| self.journal.locked.file.set_len(length));
     }
 
-    fn note(&self, index: u64, tag: u8, length: u64, digests: [[u8; 32]; 2]) {
+    fn append(&self, index: u64, tag: u8, length: u64, digests: [[u8; 32]; 2]) {
         let mut row = Vec::with_capacity(ROW_BYTES);
         row.push(tag);
         row.extend_from_slice(&length.to_be_bytes());
         row.extend_from_slice(digests.as_flattened());
-        let check = check(&self.head, index, &row);
-        row.extend_from_slice(check.as_bytes());
+        let row_check = row_check(&self.head, index, &row);
+        row.extend_from_slice(row_check.as_bytes());
         self.journal.write(|| {
             let file = &self.journal.locked.file;
-            file.write_all_at(&row, self.begin + index * ROW_BYTES as u64)?;
+            file.write_all_at(&row, self.rows_offset + index * ROW_BYTES as u64)?;
             file.sync_data()
         });
     }
 }
 
-impl Entry {
+impl JournalEntry {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(bytes);
         if cursor.take(MAGIC.len())? != MAGIC {
@@ -286,7 +293,7 @@ impl Entry {
         if Digest::of(covered).as_bytes() != stated {
             return None;
         }
-        let source = Identity {
+        let source = FileIdentity {
             device: cursor.u64()?,
             inode: cursor.u64()?,
             size: cursor.u64()?,
@@ -299,19 +306,19 @@ impl Entry {
         let file_key = FileKey::from_bytes(cursor.array()?);
         let header_length = cursor.u32()? as usize;
         let header = cursor.take(header_length)?.to_vec();
-        let subject = Subject { source, sha256, recipients };
-        let mut entry = Self { subject, file_key, header, parts: Vec::new(), end: None };
+        let resume_key = ResumeKey { source, sha256, recipients };
+        let mut entry = Self { resume_key, file_key, header, parts: Vec::new(), transcript: None };
         entry.read_rows(&Digest::of(head), rows);
         Some(entry)
     }
 
-    /// Up to the first that is not whole, or not this journal's.
+    /// Reads rows up to the first that is incomplete or belongs to another journal.
     fn read_rows(&mut self, head: &Digest, rows: &[u8]) {
         for (index, row) in (0..).zip(rows.chunks_exact(ROW_BYTES)) {
             let Some((covered, stated)) = row.split_last_chunk::<{ Digest::BYTES }>() else {
                 return;
             };
-            if check(head, index, covered).as_bytes() != stated {
+            if row_check(head, index, covered).as_bytes() != stated {
                 return;
             }
             let Some((tag, length, values)) = fields(covered) else { return };
@@ -324,7 +331,7 @@ impl Entry {
                     });
                 }
                 END => {
-                    self.end = Some(Transcript::from_bytes(values));
+                    self.transcript = Some(Transcript::from_bytes(values));
                     return;
                 }
                 _ => return,
@@ -345,12 +352,12 @@ fn halves(values: &[u8; 64]) -> (Digest, Digest) {
     (Digest::from_bytes(first), Digest::from_bytes(second))
 }
 
-fn encode_head(subject: &Subject, file_key: &FileKey, header: &[u8]) -> Zeroizing<Vec<u8>> {
-    let Subject { source, sha256, recipients } = subject;
+fn encode_head(resume_key: &ResumeKey, file_key: &FileKey, header: &[u8]) -> Zeroizing<Vec<u8>> {
+    let ResumeKey { source, sha256, recipients } = resume_key;
     let length = HEAD_BYTES + header.len();
     let mut head = Zeroizing::new(Vec::with_capacity(length));
     head.extend_from_slice(MAGIC);
-    // A header has at most 64 KiB.
+    // A header is at most 64 KiB.
     head.extend_from_slice(&(length as u32).to_be_bytes());
     for field in [source.device, source.inode, source.size] {
         head.extend_from_slice(&field.to_be_bytes());
@@ -369,5 +376,4 @@ fn encode_head(subject: &Subject, file_key: &FileKey, header: &[u8]) -> Zeroizin
 }
 
 #[cfg(test)]
-#[path = "journal/tests.rs"]
 mod tests;

@@ -1,7 +1,8 @@
-//! Files of the state directory about what was interrupted: one for each thing, locked by whoever is at it.
+//! State files of interrupted operations: one for each operation, locked while a process works on
+//! it.
 //!
 //! ```text
-//! DIRECTORY/SHA-256(what tells the thing from others), hex      0600; flock(2)
+//! DIRECTORY/SHA-256(key of the operation), hex      0600; flock(2)
 //! ```
 
 use std::{
@@ -19,67 +20,67 @@ use rustix::{
 use sha2::{Digest as _, Sha256};
 use zput_common::digest::{Digest, Hasher};
 
-use crate::atomic::{make_directory, open_or_make};
+use crate::atomic::{create_directory, open_or_create};
 
-/// How long a file is left to somebody who may come back. Servers keep an upload for 72 hours unless told otherwise.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How often a file that vanishes under its lock is looked for again: somebody else just ended with it.
+/// Age after which a state file is discarded. Servers keep an upload for 72 hours by default.
+const EXPIRES_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Tries to lock a file that is removed at the same time by the process that held it.
 const LOCK_TRIES: usize = 16;
 
-/// A directory of them.
+/// A directory of state files.
 #[derive(Clone, Debug)]
-pub(crate) struct Unfinished {
+pub(crate) struct StateFiles {
     directory: PathBuf,
 }
 
-/// One that is this process's alone for as long as this lives.
+/// A state file, exclusively locked while this value lives.
 #[derive(Debug)]
-pub(crate) struct Locked {
+pub(crate) struct LockedStateFile {
     pub(crate) file: File,
     pub(crate) path: PathBuf,
 }
 
-impl Unfinished {
+impl StateFiles {
     pub(crate) fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
-    /// Where the file of `thing` is, or would be.
+    /// The path of the state file for `thing`.
     pub(crate) fn path(&self, thing: &[u8]) -> PathBuf {
         self.directory.join(hex::encode(Sha256::digest(thing)))
     }
 
-    /// Locks the file at `path`, an empty one if there is none; none at all where somebody else is at it. What nobody came
-    /// back to is handed to `discard` first.
+    /// Locks the file at `path` and creates it if it is missing; `None` while another process holds
+    /// it. Expired files are passed to `discard` first.
     pub(crate) fn lock(
         &self,
         path: PathBuf,
-        discard: impl Fn(Locked),
-    ) -> io::Result<Option<Locked>> {
-        make_directory(&self.directory)?;
+        discard: impl Fn(LockedStateFile),
+    ) -> io::Result<Option<LockedStateFile>> {
+        create_directory(&self.directory)?;
         for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let is_old = entry.metadata().is_ok_and(|metadata| {
                 let age = metadata.modified().map(|time| SystemTime::now().duration_since(time));
-                metadata.is_file() && matches!(age, Ok(Ok(age)) if age > KEPT)
+                metadata.is_file() && matches!(age, Ok(Ok(age)) if age > EXPIRES_AFTER)
             });
-            // One that does not go is tried again next time.
-            if is_old && let Ok(Some(locked)) = Locked::existing(entry.path()) {
+            // A file that cannot be locked now is tried again next time.
+            if is_old && let Ok(Some(locked)) = LockedStateFile::existing(entry.path()) {
                 discard(locked);
             }
         }
-        Locked::open(path, true)
+        LockedStateFile::open(path, true)
     }
 }
 
-impl Locked {
-    /// Locks the file at `path`; none where there is none, or somebody else is at it.
+impl LockedStateFile {
+    /// Locks the file at `path`; `None` if it is missing or another process holds it.
     pub(crate) fn existing(path: PathBuf) -> io::Result<Option<Self>> {
         Self::open(path, false)
     }
 
     fn open(path: PathBuf, create: bool) -> io::Result<Option<Self>> {
         let open = || match create {
-            true => open_or_make(&path),
+            true => open_or_create(&path),
             false => OpenOptions::new().read(true).write(true).open(&path),
         };
         for _ in 0..LOCK_TRIES {
@@ -95,8 +96,8 @@ impl Locked {
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
-            // Whoever had it locked may have removed it meanwhile.
-            if is_still(&file, &path)? {
+            // The previous holder may have removed the file meanwhile.
+            if is_same_file(&file, &path)? {
                 return Ok(Some(Self { file, path }));
             }
         }
@@ -104,7 +105,7 @@ impl Locked {
     }
 }
 
-impl Drop for Locked {
+impl Drop for LockedStateFile {
     /// flock(2): a lock is held "until all such descriptors have been closed", and a process that this one has just forked
     /// has copies of them until it execs. Unlocked by any of them it is free at once.
     fn drop(&mut self) {
@@ -113,8 +114,9 @@ impl Drop for Locked {
     }
 }
 
-/// What a row ends with: it is whole, in its place, and of the file with this head.
-pub(crate) fn check(head: &Digest, index: u64, row: &[u8]) -> Digest {
+/// The checksum of a row: it proves that the row is complete, at its index, and of the file with
+/// this head.
+pub(crate) fn row_check(head: &Digest, index: u64, row: &[u8]) -> Digest {
     let mut hasher = Hasher::new();
     hasher.update(head.as_bytes());
     hasher.update(&index.to_be_bytes());
@@ -122,8 +124,8 @@ pub(crate) fn check(head: &Digest, index: u64, row: &[u8]) -> Digest {
     hasher.finish()
 }
 
-/// Whether `path` still leads to the open file.
-fn is_still(file: &File, path: &Path) -> io::Result<bool> {
+/// Whether `path` still names the open file.
+fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::symlink_metadata(path) {
         Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
@@ -141,12 +143,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, b"").unwrap();
-        let locked = Locked::existing(path.clone()).unwrap().unwrap();
+        let locked = LockedStateFile::existing(path.clone()).unwrap().unwrap();
         // As a fork has it until it execs.
         let copy = locked.file.try_clone().unwrap();
-        assert!(Locked::existing(path.clone()).unwrap().is_none());
+        assert!(LockedStateFile::existing(path.clone()).unwrap().is_none());
         drop(locked);
-        assert!(Locked::existing(path).unwrap().is_some());
+        assert!(LockedStateFile::existing(path).unwrap().is_some());
         drop(copy);
     }
 }

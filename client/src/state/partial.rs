@@ -1,4 +1,4 @@
-//! A get that was interrupted: the file beside its target, and the record of what is in it.
+//! An interrupted get: the partial file beside its target, and the state file that lists its parts.
 //!
 //! ```text
 //! TARGET's directory/.zput-XXXXXX.tmp                    0600; whole parts, as they were verified
@@ -11,8 +11,8 @@
 //! check  = BLAKE3(BLAKE3 of the head || number of the row[8] || row up to here)
 //! ```
 //!
-//! Nothing of it is synced: whatever a crash has left is compared with the rows before it counts, part by part, and a
-//! row that was torn counts for nothing. The transcript says of which version the parts are.
+//! Neither file is synced. Whatever a crash leaves, each part is compared with its row before it
+//! counts, and a torn row does not count. The transcript identifies the version of the parts.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -35,75 +35,76 @@ use zput_common::{
 
 use crate::{
     directories::Directories,
-    unfinished::{Locked, Unfinished, check},
+    state::locked_file::{LockedStateFile, StateFiles, row_check},
 };
 
 const MAGIC: &[u8; 16] = b"zput/v1/partial\n";
 const HEAD_BYTES: usize = 16 + Transcript::BYTES + 3 * 8 + 4 + Digest::BYTES;
 const ROW_BYTES: usize = 2 * Digest::BYTES;
-/// Longest path that is noted (Linux's PATH_MAX).
+/// Longest path that is recorded, in bytes (Linux's PATH_MAX).
 const PATH_MAX_BYTES: usize = 4096;
 const RECORD_MAX_BYTES: u64 = (HEAD_BYTES + PATH_MAX_BYTES) as u64 + PARTS_MAX * ROW_BYTES as u64;
-/// Bytes of a partial file that are compared at once.
+/// Bytes of a partial file that are hashed at once.
 const READ_BYTES: usize = 1024 * 1024;
 
-/// The records of this user's interrupted gets.
+/// The state files of this user's interrupted gets.
 #[derive(Clone, Debug)]
-pub struct Partials(Unfinished);
+pub struct PartialDownloads(StateFiles);
 
-/// The record of one target, which is this get's alone for as long as this lives.
+/// The state file of one target, exclusively locked while this value lives.
 #[derive(Debug)]
-pub(crate) struct PartialRecord {
-    locked: Locked,
-    /// What an earlier get has left, until this one begins anew.
-    left: Option<Left>,
+pub(crate) struct PartialDownload {
+    locked: LockedStateFile,
+    /// What an earlier get left, until this one starts over or resumes.
+    previous: Option<Previous>,
     head: Digest,
-    rows_at: u64,
+    rows_offset: u64,
 }
 
-/// What an earlier get has left.
+/// The contents of the state file of an earlier get.
 #[derive(Debug)]
-struct Left {
+struct Previous {
     transcript: Transcript,
     partial: PathBuf,
-    identity: Identity,
+    identity: PartialFileId,
     rows: Vec<Digest>,
 }
 
-/// What tells a file from another one of the same name. The number of a file that was removed is given to a new one,
-/// often to the next.
+/// Identifies a file beyond its name. An inode number is reused, often for the next file, so the
+/// birth time is compared too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+struct PartialFileId {
     device: u64,
     inode: u64,
-    /// In ns since 1970; 0 where the file system does not say.
-    born: u64,
+    /// Birth time in ns since 1970; 0 where the file system does not record it.
+    birth_ns: u64,
 }
 
-impl Partials {
-    /// Those of this user.
+impl PartialDownloads {
+    /// The state files of this user.
     #[must_use]
     pub fn of(directories: &Directories) -> Self {
-        Self(Unfinished::new(directories.state.join("gets")))
+        Self(StateFiles::new(directories.state.join("gets")))
     }
 
-    /// The record of `target`, if an earlier get has left one and nobody is at it now.
-    pub(crate) fn existing(&self, target: &Path) -> Option<PartialRecord> {
-        let record = PartialRecord::of(Locked::existing(self.path(target)?).ok()??);
-        record.left.is_some().then_some(record)
+    /// Locks the state file of `target`. `None` if no earlier get left one, or another process
+    /// holds it.
+    pub(crate) fn existing(&self, target: &Path) -> Option<PartialDownload> {
+        let record = PartialDownload::new(LockedStateFile::existing(self.path(target)?).ok()??);
+        record.previous.is_some().then_some(record)
     }
 
-    /// The record of `target`, made if there is none. None where no record can be kept, or somebody is at it: then the
-    /// get starts over if it is interrupted.
-    pub(crate) fn make(&self, target: &Path) -> Option<PartialRecord> {
+    /// Locks the state file of `target` and creates it if it is missing. `None` if that fails or
+    /// another process holds it; the get then starts over if it is interrupted.
+    pub(crate) fn create(&self, target: &Path) -> Option<PartialDownload> {
         let locked = self.0.lock(self.path(target)?, |old| {
-            let record = PartialRecord::of(old);
+            let record = PartialDownload::new(old);
             if let Some((_file, path)) = record.partial() {
-                let _gone = fs::remove_file(path);
+                let _removed = fs::remove_file(path);
             }
             record.discard();
         });
-        locked.ok()?.map(PartialRecord::of)
+        locked.ok()?.map(PartialDownload::new)
     }
 
     fn path(&self, target: &Path) -> Option<PathBuf> {
@@ -112,42 +113,44 @@ impl Partials {
     }
 }
 
-impl PartialRecord {
-    fn of(locked: Locked) -> Self {
+impl PartialDownload {
+    fn new(locked: LockedStateFile) -> Self {
         let length = locked.file.metadata().map_or(0, |metadata| metadata.len());
-        let left = Left::read(&locked.file, length);
-        Self { locked, left, head: Digest::of(b""), rows_at: 0 }
+        let previous = Previous::read(&locked.file, length);
+        Self { locked, previous, head: Digest::of(b""), rows_offset: 0 }
     }
 
-    /// The partial file that it is about, if it is still there.
+    /// Opens the partial file that an earlier get left, if it is still there.
     pub(crate) fn partial(&self) -> Option<(File, PathBuf)> {
-        let left = self.left.as_ref()?;
+        let previous = self.previous.as_ref()?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = options.open(&left.partial).ok()?;
+        let file = options.open(&previous.partial).ok()?;
         let metadata = file.metadata().ok()?;
-        let is_it = metadata.is_file() && Identity::of(&metadata) == left.identity;
-        is_it.then(|| (file, left.partial.clone()))
+        let is_same = metadata.is_file() && PartialFileId::of(&metadata) == previous.identity;
+        is_same.then(|| (file, previous.partial.clone()))
     }
 
-    /// How many parts of `part_bytes` of the blob with this transcript `file` holds, each compared with what was written.
-    /// What is behind them is cut off, and writing goes on there.
+    /// Number of parts of `part_bytes` in `file` that belong to the blob with this transcript; each
+    /// is compared with its row. What follows them is cut off, and writing continues there.
     ///
     /// # Errors
     /// Those of the file system.
-    pub(crate) fn go_on(
+    pub(crate) fn resume(
         &mut self,
         file: &mut File,
         transcript: &Transcript,
         part_bytes: u64,
     ) -> io::Result<u64> {
-        let Some(left) = self.left.take().filter(|left| left.transcript == *transcript) else {
+        let Some(previous) =
+            self.previous.take().filter(|previous| previous.transcript == *transcript)
+        else {
             return Ok(0);
         };
         let mut held = 0;
         let mut block = vec![0; READ_BYTES];
         file.seek(SeekFrom::Start(0))?;
-        for expected in &left.rows {
+        for expected in &previous.rows {
             if digest(file, part_bytes, &mut block)? != Some(*expected) {
                 break;
             }
@@ -155,13 +158,13 @@ impl PartialRecord {
         }
         file.set_len(held * part_bytes)?;
         file.seek(SeekFrom::End(0))?;
-        let head = encode_head(transcript, &left.partial, left.identity);
-        (self.head, self.rows_at) = (Digest::of(&head), head.len() as u64);
-        self.locked.file.set_len(self.rows_at + held * ROW_BYTES as u64)?;
+        let head = encode_head(transcript, &previous.partial, previous.identity);
+        (self.head, self.rows_offset) = (Digest::of(&head), head.len() as u64);
+        self.locked.file.set_len(self.rows_offset + held * ROW_BYTES as u64)?;
         Ok(held)
     }
 
-    /// Begins anew, for the blob with this transcript.
+    /// Starts over for the blob with this transcript, whose plaintext goes to `file` at `partial`.
     ///
     /// # Errors
     /// Those of the file system.
@@ -171,42 +174,45 @@ impl PartialRecord {
         partial: &Path,
         file: &File,
     ) -> io::Result<()> {
-        self.left = None;
+        self.previous = None;
         let (partial, metadata) = (std::path::absolute(partial)?, file.metadata()?);
-        let head = encode_head(transcript, &partial, Identity::of(&metadata));
-        (self.head, self.rows_at) = (Digest::of(&head), head.len() as u64);
+        let head = encode_head(transcript, &partial, PartialFileId::of(&metadata));
+        (self.head, self.rows_offset) = (Digest::of(&head), head.len() as u64);
         self.locked.file.set_len(0)?;
         self.locked.file.write_all_at(&head, 0)
     }
 
-    /// Notes that part `index` was written.
+    /// Records that part `index` was written.
     ///
     /// # Errors
     /// Those of the file system.
-    pub(crate) fn note(&self, index: u64, plaintext: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&self, index: u64, plaintext: &[u8]) -> io::Result<()> {
         let digest = Digest::of(plaintext);
         let mut row = digest.as_bytes().to_vec();
-        row.extend_from_slice(check(&self.head, index, digest.as_bytes()).as_bytes());
-        self.locked.file.write_all_at(&row, self.rows_at + index * ROW_BYTES as u64)
+        row.extend_from_slice(row_check(&self.head, index, digest.as_bytes()).as_bytes());
+        self.locked.file.write_all_at(&row, self.rows_offset + index * ROW_BYTES as u64)
     }
 
-    /// The get is over.
+    /// Removes the state file: the get is complete or cannot be resumed.
     pub(crate) fn discard(self) {
-        // One that stays is about a file that is no longer there, and goes with the next get to this target.
-        let _gone = fs::remove_file(&self.locked.path);
+        // A state file that cannot be removed is about a file that is gone; the next get to this
+        // target replaces it.
+        let _removed = fs::remove_file(&self.locked.path);
     }
 }
 
-impl Identity {
+impl PartialFileId {
     fn of(metadata: &Metadata) -> Self {
-        let born = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let born = born.and_then(|born| u64::try_from(born.as_nanos()).ok()).unwrap_or(0);
-        Self { device: metadata.dev(), inode: metadata.ino(), born }
+        let birth_ns =
+            metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let birth_ns =
+            birth_ns.and_then(|birth_ns| u64::try_from(birth_ns.as_nanos()).ok()).unwrap_or(0);
+        Self { device: metadata.dev(), inode: metadata.ino(), birth_ns }
     }
 }
 
-impl Left {
-    /// None where there is nothing whole.
+impl Previous {
+    /// `None` if the head is missing or damaged.
     fn read(file: &File, length: u64) -> Option<Self> {
         if length > RECORD_MAX_BYTES {
             return None;
@@ -219,7 +225,7 @@ impl Left {
         }
         let transcript = Transcript::from_bytes(cursor.array()?);
         let identity =
-            Identity { device: cursor.u64()?, inode: cursor.u64()?, born: cursor.u64()? };
+            PartialFileId { device: cursor.u64()?, inode: cursor.u64()?, birth_ns: cursor.u64()? };
         let path_length = cursor.u32()? as usize;
         let path = cursor.take(path_length)?.to_vec();
         let covered = cursor.position();
@@ -231,7 +237,7 @@ impl Left {
         let rows = cursor.rest().chunks_exact(ROW_BYTES).zip(0..).map_while(|(row, index)| {
             let (digest, stated) = row.split_first_chunk::<{ Digest::BYTES }>()?;
             let digest = Digest::from_bytes(*digest);
-            (check(&head, index, digest.as_bytes()).as_bytes() == stated).then_some(digest)
+            (row_check(&head, index, digest.as_bytes()).as_bytes() == stated).then_some(digest)
         });
         let rows = rows.collect();
         Some(Self {
@@ -243,7 +249,7 @@ impl Left {
     }
 }
 
-/// The digest of the next `length` bytes; none where there are fewer.
+/// BLAKE3 of the next `length` bytes; `None` if there are fewer.
 fn digest(file: &mut File, length: u64, block: &mut [u8]) -> io::Result<Option<Digest>> {
     let mut hasher = Hasher::new();
     let mut left = length;
@@ -262,14 +268,14 @@ fn digest(file: &mut File, length: u64, block: &mut [u8]) -> io::Result<Option<D
     Ok(Some(hasher.finish()))
 }
 
-fn encode_head(transcript: &Transcript, partial: &Path, identity: Identity) -> Vec<u8> {
+fn encode_head(transcript: &Transcript, partial: &Path, identity: PartialFileId) -> Vec<u8> {
     let path = partial.as_os_str().as_bytes();
     let mut head = MAGIC.to_vec();
     head.extend_from_slice(transcript.as_bytes());
-    for field in [identity.device, identity.inode, identity.born] {
+    for field in [identity.device, identity.inode, identity.birth_ns] {
         head.extend_from_slice(&field.to_be_bytes());
     }
-    // The system took it for a path.
+    // The kernel accepted this path, so its length fits.
     head.extend_from_slice(&(path.len() as u32).to_be_bytes());
     head.extend_from_slice(path);
     let digest = Digest::of(&head);

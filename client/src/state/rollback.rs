@@ -1,4 +1,5 @@
-//! The rollback record: the newest version of each key that this machine has seen and verified.
+//! The rollback guard: a record of the newest generation of each key that this machine has
+//! verified.
 //!
 //! ```text
 //! $XDG_STATE_HOME/zput/seen/VAULT ID/lock      flock(2): one writer at a time
@@ -9,14 +10,14 @@
 //! check = the first 24 bytes of BLAKE3(head || row up to here)
 //! ```
 //!
-//! A server that serves an older version than this is found out (FORMAT 9, step 6). Of several rows of a key
-//! the last one counts. A row is appended and synced; rows that no longer count go when they are the most of
-//! the file, which is then written anew beside it and renamed. So there is one file for a vault, whatever
-//! number of names it has.
+//! A server that serves an older version than the recorded one is detected (FORMAT 9, step 6). If a
+//! key has several rows, the last one counts. A row is appended and synced. Once obsolete rows are
+//! the majority, the file is rewritten beside itself and renamed. So a vault has one file, whatever
+//! the number of names.
 //!
-//! A row lies within a sector, so a power cut leaves all of it or none. What was never written is cut off or
-//! zeros, and counts for nothing: whoever wrote it was not told that it is on the disk. Any other row that
-//! does not fit its check is an error and never taken for none.
+//! A row lies within one disk sector, so a power cut leaves all of it or none. A row that was never
+//! written is missing or zeros and is skipped, because its writer was never told that it is on the
+//! disk. Any other row whose checksum is wrong is an error and never ignored.
 
 use std::{
     collections::HashMap,
@@ -39,67 +40,68 @@ use zput_common::{
 use zput_server::store::Clock;
 
 use crate::{
-    atomic::{self, Existing, Staged},
+    atomic::{self, IfExists, Staged},
     directories::Directories,
 };
 
 const ROW_BYTES: usize = 128;
 const CHECK_BYTES: usize = 24;
 const HEAD: [u8; ROW_BYTES] = head();
-/// Longest record that is read: 8 million rows.
+/// Longest record that is read, in bytes: 8 million rows.
 const RECORD_MAX_BYTES: u64 = 1 << 30;
-/// A file of fewer rows is not written anew.
-const ROWS_KEPT: usize = 1024;
+/// A file of fewer rows is not rewritten.
+const REWRITE_MIN_ROWS: usize = 1024;
 
-/// What lies further ahead of this machine's clock than clocks differ is not noted: 24 hours. Whoever noted it would refuse
-/// all that comes after, and an honest server takes no such blob (PROTOCOL 5, "Generations").
+/// A generation this far ahead of this machine's clock is not recorded: 24 hours in ns. If it were,
+/// every later blob would be rejected; an honest server accepts no such blob (PROTOCOL 5,
+/// "Generations").
 const AHEAD_MAX_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 
-/// The record of one vault. Its clones share what they have read.
+/// The record of one vault. Clones share what was read.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct RollbackGuard {
     directory: PathBuf,
     clock: Clock,
-    read: Arc<Mutex<Rows>>,
+    cache: Arc<Mutex<Rows>>,
 }
 
-/// What was read of a file.
+/// The rows that were read from a file.
 #[derive(Debug, Default)]
 struct Rows {
-    /// Device and inode; another file has other rows.
+    /// Device and inode of the file; another file has other rows.
     file: Option<(u64, u64)>,
-    /// By SHA-256 of the key.
+    /// Newest generation by SHA-256 of the key.
     newest: HashMap<[u8; 32], Seen>,
-    /// Up to where it was read, in bytes: whole rows.
+    /// Offset up to which whole rows were read, in bytes.
     end: u64,
 }
 
-/// Why the record could not be read or moved on.
+/// Why the record could not be read or written.
 #[derive(Debug, Error)]
-pub enum SeenError {
+pub enum RollbackError {
     /// The file system refused.
     #[error(
         "cannot use the rollback record {}: {error} (XDG_STATE_HOME names another place for it)",
         path.display()
     )]
     File {
-        /// Which file.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         error: io::Error,
     },
-    /// Not a record, or one of a newer zput.
+    /// The file is not a record, is damaged, or was written by a newer zput.
     #[error(
         "the rollback record {} cannot be understood (remove it to trust what the server has now)",
         .0.display()
     )]
     Unreadable(PathBuf),
-    /// Two different versions say that they are the same generation.
+    /// Two different blobs claim the same generation.
     #[error("another version of the same generation was seen before")]
     Conflict,
 }
 
-impl Record {
+impl RollbackGuard {
     /// The record of the vault with this id.
     #[must_use]
     pub fn of_vault(directories: &Directories, vault_id: &str, clock: Clock) -> Self {
@@ -107,10 +109,10 @@ impl Record {
     }
 
     fn in_directory(directory: PathBuf, clock: Clock) -> Self {
-        Self { directory, clock, read: Arc::default() }
+        Self { directory, clock, cache: Arc::default() }
     }
 
-    /// The same record, read by another clock.
+    /// The same record with another clock.
     pub(crate) fn with_clock(&self, clock: Clock) -> Self {
         Self { clock, ..self.clone() }
     }
@@ -121,44 +123,45 @@ impl Record {
         self.clock.now_ns()
     }
 
-    /// Whether a generation is too far ahead of this machine's clock to be noted.
+    /// Whether a generation is too far ahead of this machine's clock to be recorded.
     #[must_use]
     pub fn is_ahead(&self, generation: u64) -> bool {
         generation > self.now_ns().saturating_add(AHEAD_MAX_NS)
     }
 
-    /// The newest version seen of `key`.
+    /// The newest generation recorded for `key`; `None` if there is none.
     ///
     /// # Errors
     /// When there is a record that cannot be read.
-    pub fn newest(&self, key: &ObjectKey) -> Result<Option<Seen>, SeenError> {
+    pub fn newest(&self, key: &ObjectKey) -> Result<Option<Seen>, RollbackError> {
         match self.look_up(key) {
-            // Another process may be about to write over a row that a crash has left: then it is whole under the lock.
-            Err(SeenError::Unreadable(path)) => match self.lock() {
+            // Another process may be overwriting a row that a crash left. Under the lock every row
+            // is complete.
+            Err(RollbackError::Unreadable(path)) => match self.lock() {
                 Ok(_lock) => self.look_up(key),
-                Err(_) => Err(SeenError::Unreadable(path)),
+                Err(_) => Err(RollbackError::Unreadable(path)),
             },
             found => found,
         }
     }
 
-    fn look_up(&self, key: &ObjectKey) -> Result<Option<Seen>, SeenError> {
+    fn look_up(&self, key: &ObjectKey) -> Result<Option<Seen>, RollbackError> {
         let path = self.path();
-        let mut rows = self.rows();
+        let mut rows = self.cached_rows();
         match File::open(&path) {
-            Ok(file) => rows.follow(&file, &path)?,
+            Ok(file) => rows.catch_up(&file, &path)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => *rows = Rows::default(),
-            Err(error) => return Err(SeenError::File { path, error }),
+            Err(error) => return Err(RollbackError::File { path, error }),
         }
         Ok(rows.newest.get(&id(key)).copied())
     }
 
-    /// Notes that `seen` was verified. The record only moves up: a process that was overtaken by
-    /// another leaves it alone. So does one that has seen what [is ahead](Self::is_ahead).
+    /// Records that `seen` was verified. The recorded generation only increases, and one that [is
+    /// ahead](Self::is_ahead) is not recorded.
     ///
     /// # Errors
-    /// [`SeenError::Conflict`], and those of the file system.
-    pub fn advance(&self, key: &ObjectKey, seen: &Seen) -> Result<(), SeenError> {
+    /// [`RollbackError::Conflict`], and those of the file system.
+    pub fn advance(&self, key: &ObjectKey, seen: &Seen) -> Result<(), RollbackError> {
         if self.is_ahead(seen.generation) {
             return Ok(());
         }
@@ -167,75 +170,76 @@ impl Record {
                 if newest.transcript == seen.transcript {
                     Ok(false)
                 } else {
-                    Err(SeenError::Conflict)
+                    Err(RollbackError::Conflict)
                 }
             }
             newest => Ok(newest.is_none_or(|newest| newest.generation < seen.generation)),
         })
     }
 
-    /// Makes `seen` the newest, whatever was seen before: somebody decided so.
+    /// Records `seen` as the newest whatever was recorded before, because the user decided so.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn accept(&self, key: &ObjectKey, seen: &Seen) -> Result<(), SeenError> {
+    pub fn accept(&self, key: &ObjectKey, seen: &Seen) -> Result<(), RollbackError> {
         self.write(key, seen, |_| Ok(true))
     }
 
-    /// Appends a row if `may` says so of the newest one. In both cases what is there is on the disk afterwards.
+    /// Appends a row if `decide` agrees, given the newest one. All rows are on the disk when this
+    /// returns.
     fn write(
         &self,
         key: &ObjectKey,
         seen: &Seen,
-        may: impl FnOnce(Option<&Seen>) -> Result<bool, SeenError>,
-    ) -> Result<(), SeenError> {
+        decide: impl FnOnce(Option<&Seen>) -> Result<bool, RollbackError>,
+    ) -> Result<(), RollbackError> {
         let path = self.path();
-        let failed = |error| SeenError::File { path: path.clone(), error };
+        let failed = |error| RollbackError::File { path: path.clone(), error };
         let lock = self.lock().map_err(failed)?;
         let file = self.open(&path).map_err(failed)?;
         {
-            let mut rows = self.rows();
-            rows.follow(&file, &path)?;
+            let mut rows = self.cached_rows();
+            rows.catch_up(&file, &path)?;
             let id = id(key);
-            if may(rows.newest.get(&id))? {
+            if decide(rows.newest.get(&id))? {
                 let row = encode(&id, seen);
                 file.write_all_at(&row, rows.end).map_err(failed)?;
                 rows.newest.insert(id, *seen);
                 rows.end += ROW_BYTES as u64;
-                if rows.is_mostly_old() {
-                    return self.write_anew(&mut rows, &path).map_err(failed);
+                if rows.is_mostly_obsolete() {
+                    return self.rewrite(&mut rows, &path).map_err(failed);
                 }
             }
         }
         drop(lock);
-        // One sync is for all rows that are there by then.
+        // One sync covers every row that was appended by then.
         file.sync_data().map_err(failed)
     }
 
-    /// Under the lock: the file, made and named durably if there is none.
+    /// Opens the file under the lock; creates it durably if it is missing.
     fn open(&self, path: &Path) -> io::Result<File> {
         match OpenOptions::new().read(true).write(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                atomic::write(path, &HEAD, Existing::Replace)?;
+                atomic::write(path, &HEAD, IfExists::Replace)?;
                 OpenOptions::new().read(true).write(true).open(path)
             }
             opened => opened,
         }
     }
 
-    /// Under the lock: a file with the rows that count takes the place of the one that is there.
-    fn write_anew(&self, rows: &mut Rows, path: &Path) -> io::Result<()> {
+    /// Under the lock: replaces the file by one with only the rows that count.
+    fn rewrite(&self, rows: &mut Rows, path: &Path) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(ROW_BYTES * (rows.newest.len() + 1));
         bytes.extend_from_slice(&HEAD);
         for (id, seen) in &rows.newest {
             bytes.extend_from_slice(&encode(id, seen));
         }
         *rows = Rows::default();
-        Staged::write(path, &bytes)?.publish(Existing::Replace)
+        Staged::write(path, &bytes)?.publish(IfExists::Replace)
     }
 
-    fn rows(&self) -> MutexGuard<'_, Rows> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cached_rows(&self) -> MutexGuard<'_, Rows> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self) -> PathBuf {
@@ -243,36 +247,36 @@ impl Record {
     }
 
     fn lock(&self) -> io::Result<File> {
-        atomic::make_directory(&self.directory)?;
-        let file = atomic::open_or_make(&self.directory.join("lock"))?;
+        atomic::create_directory(&self.directory)?;
+        let file = atomic::open_or_create(&self.directory.join("lock"))?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     }
 }
 
 impl Rows {
-    /// Reads what was appended since, or all of another file.
-    fn follow(&mut self, file: &File, path: &Path) -> Result<(), SeenError> {
-        let failed = |error| SeenError::File { path: path.to_owned(), error };
+    /// Reads the rows that were appended since the last call, or all rows of another file.
+    fn catch_up(&mut self, file: &File, path: &Path) -> Result<(), RollbackError> {
+        let failed = |error| RollbackError::File { path: path.to_owned(), error };
         let metadata = file.metadata().map_err(failed)?;
         let (which, length) = ((metadata.dev(), metadata.ino()), metadata.len());
         if self.file != Some(which) || length < self.end {
             *self = Self { file: Some(which), ..Self::default() };
         }
         if length > RECORD_MAX_BYTES {
-            return Err(SeenError::Unreadable(path.to_owned()));
+            return Err(RollbackError::Unreadable(path.to_owned()));
         }
-        // What is behind the last whole row is one that was never written.
+        // Bytes after the last whole row belong to one that was never written.
         let rows = (length - self.end) / ROW_BYTES as u64;
         let mut bytes = vec![0; usize::try_from(rows).unwrap_or(0) * ROW_BYTES];
         file.read_exact_at(&mut bytes, self.end).map_err(failed)?;
         let (mut rows, _) = bytes.as_chunks::<ROW_BYTES>();
         if self.end == 0 {
             let Some((first, others)) = rows.split_first() else {
-                return Err(SeenError::Unreadable(path.to_owned()));
+                return Err(RollbackError::Unreadable(path.to_owned()));
             };
             if *first != HEAD {
-                return Err(SeenError::Unreadable(path.to_owned()));
+                return Err(RollbackError::Unreadable(path.to_owned()));
             }
             rows = others;
             self.end = ROW_BYTES as u64;
@@ -285,7 +289,7 @@ impl Rows {
             }
             let Some((id, seen)) = decode(row) else {
                 *self = Self::default();
-                return Err(SeenError::Unreadable(path.to_owned()));
+                return Err(RollbackError::Unreadable(path.to_owned()));
             };
             self.newest.insert(id, seen);
             self.end = end;
@@ -293,9 +297,9 @@ impl Rows {
         Ok(())
     }
 
-    fn is_mostly_old(&self) -> bool {
+    fn is_mostly_obsolete(&self) -> bool {
         let rows = usize::try_from(self.end).unwrap_or(usize::MAX) / ROW_BYTES;
-        rows > ROWS_KEPT && rows > 2 * self.newest.len()
+        rows > REWRITE_MIN_ROWS && rows > 2 * self.newest.len()
     }
 }
 
@@ -341,5 +345,4 @@ fn decode(row: &[u8; ROW_BYTES]) -> Option<([u8; 32], Seen)> {
 }
 
 #[cfg(test)]
-#[path = "rollback/tests.rs"]
 mod tests;

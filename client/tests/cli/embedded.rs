@@ -206,7 +206,7 @@ fn a_source_that_changes_while_it_is_read_stores_nothing() {
     let mut child =
         machine.command("zput").arg("big").stderr(std::process::Stdio::piped()).spawn().unwrap();
     let file = File::options().append(true).open(machine.path("big")).unwrap();
-    // As long as it reads, whenever it begins.
+    // For as long as it reads, whenever it began.
     for i in 0.. {
         file.set_modified(UNIX_EPOCH + Duration::from_secs(i)).unwrap();
         std::thread::sleep(Duration::from_millis(2));
@@ -221,13 +221,13 @@ fn a_source_that_changes_while_it_is_read_stores_nothing() {
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
 }
 
-/// Otherwise the newest blob would be one of an older generation, which every reader refuses.
+/// Otherwise the newest blob would have an older generation, which every reader refuses.
 #[test]
 fn a_put_that_was_overtaken_by_a_newer_one_stores_nothing() {
     let machine = Machine::new();
     machine.write("a", "first");
     machine.run("zput --name n a").ok();
-    // Behind its first part it is sealed, as what it was then.
+    // After its first part was read it is sealed as it was then.
     let script = "head -c 20000000 /dev/zero; while [ ! -e go ]; do sleep 0.01; done; echo slow";
     let slow = machine
         .command("zput")
@@ -328,7 +328,7 @@ fn removed_and_earlier_versions_come_back() {
     assert!(versions.contains("trash") && versions.contains("history"), "{versions}");
     machine.run(&format!("zrestore a {}", removed.as_str().unwrap())).ok();
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"two");
-    // Whoever restores an old version has decided so.
+    // The user who restores an old version has decided so.
     machine.run(&format!("zrestore a {first}")).ok();
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"one");
 }
@@ -410,7 +410,7 @@ fn damage_in_the_store_reaches_no_file() {
     fs::write(&objects[0], damaged).unwrap();
     let ran = machine.run("zget -o - a").code(8);
     assert_eq!(ran.stdout, b"");
-    // A reader that is gone hides nothing of that: its exit code is for what was verified.
+    // A reader that is gone does not hide this: its exit code is for output that was verified.
     machine.sh("{ zget -o - a; echo $? > code; } | true").ok().says("is corrupt");
     assert_eq!(machine.read("code"), b"8\n");
 }
@@ -469,14 +469,14 @@ fn signals_leave_nothing_behind() {
     machine.write("a", vec![1; 20_000_000]);
     machine.run("zput a").ok();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        // A pipe that nobody reads: zseal waits with a temporary file in its hands.
+        // A pipe without a reader: zseal waits with a temporary file open.
         let mut child = machine
             .command("zseal")
             .args(["-o", "out", "--name", "n", "-"])
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        // Waiting for the child would close it, and the command would be done.
+        // Waiting for the child would close the pipe, and the command would finish.
         let stdin = child.stdin.take().unwrap();
         let waiting = || machine.names().iter().any(|name| name.starts_with(".zput-"));
         while !waiting() {
@@ -487,7 +487,7 @@ fn signals_leave_nothing_behind() {
         drop(stdin);
         assert_eq!(machine.names(), ["a"]);
     }
-    // A child is not left running.
+    // No child is left running.
     let mut child = machine
         .command("zput")
         .args(["--exec", "--name", "n", "--", "sh", "-c", "echo $$ > pid; exec sleep 1000"])
@@ -515,14 +515,14 @@ fn signals_leave_nothing_behind() {
 fn a_first_put_that_fails_leaves_nothing_in_the_way_of_the_next() {
     let machine = Machine::new();
     machine.write("a", "1");
-    // No place for a store.
+    // The store cannot be created.
     let share = machine.home().join(".local/share");
     fs::create_dir_all(share.parent().unwrap()).unwrap();
     fs::write(&share, "").unwrap();
     machine.run("zput a").code(1);
     assert!(!machine.key_file().exists());
     fs::remove_file(&share).unwrap();
-    // No place for a key file.
+    // The key file cannot be created.
     let config = machine.key_file().parent().unwrap().to_owned();
     fs::create_dir_all(config.parent().unwrap()).unwrap();
     let _made_before = fs::remove_dir(&config);

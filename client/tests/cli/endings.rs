@@ -1,4 +1,4 @@
-//! Connections that end, or seem to: a put tells it at once, and outlives a source that takes its time.
+//! Connections that end, or seem to: a put reports it at once, and survives a slow source.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use crate::support::{Machine, Ran, Served, names, program};
 
-/// Far more than any of these takes, on a machine that does much else.
+/// Far longer than any of these takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a command that has to end by itself.
@@ -33,7 +33,7 @@ fn run_bounded(machine: &Machine, line: &str) -> Ran {
     child.wait_with_output().unwrap().into()
 }
 
-/// Lets the machine's key file name another address, with the same key.
+/// Sets another address in the machine's key file, with the same key.
 fn redirect(machine: &Machine, from: &Served, to: &str) {
     let text = fs::read_to_string(machine.key_file()).unwrap();
     let moved = text.replace(&from.remote().to_string(), to);
@@ -41,7 +41,7 @@ fn redirect(machine: &Machine, from: &Served, to: &str) {
     fs::write(machine.key_file(), moved).unwrap();
 }
 
-/// A member's machine with something small and something large to put.
+/// A member's machine with a small and a large file to put.
 fn member_with_files(served: &Served) -> Machine {
     let machine = served.member();
     machine.write("small", "1");
@@ -75,7 +75,8 @@ fn a_put_to_a_server_without_a_seat_ends() {
     let served = Served::with(|options| options.max_connections = 1);
     let machine = member_with_files(&served);
     for file in ["small", "large"] {
-        // Whoever holds the seat is silent; who gets none is told so.
+        // The first connection is silent and holds the only slot; later ones are refused with a
+        // reason.
         let _held = loop {
             let mut held = TcpStream::connect(served.address).unwrap();
             held.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -98,7 +99,8 @@ fn a_put_to_a_server_that_closes_before_the_echo_ends() {
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for (i, stream) in listener.incoming().enumerate() {
-            // One resets, with unread bytes; one hears the client's flight out and closes in order.
+            // One server resets with unread bytes; one reads the client's requests and closes in
+            // order.
             if i % 2 == 1 {
                 let mut stream = stream.unwrap();
                 stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -130,7 +132,7 @@ fn a_source_slower_than_the_servers_idle_limit_is_put() {
     assert_eq!(served.staging(), [""; 0]);
 }
 
-/// README, limits: a server does not wait for whoever reads what `zget -o -` writes, beyond its idle limit.
+/// README, limits: a server does not wait beyond its idle limit for the reader of `zget -o -`.
 #[test]
 fn a_reader_that_stalls_longer_than_the_servers_idle_limit_is_cut_off() {
     const LENGTH: usize = 160 << 20;

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::{Command, CommandFactory};
 use zput_client::cmd::{
-    self, ALWAYS_SAID, prepared, variable_of, zget, zkey, zls, zopen, zput, zrestore, zrm, zseal,
-    zstat,
+    self, COMMAND_LINE_ONLY, environment_variable, with_common_arguments, zget, zkey, zls, zopen,
+    zput, zrestore, zrm, zseal, zstat,
 };
 
 fn commands() -> [Command; 9] {
@@ -34,7 +34,7 @@ fn every_option_has_a_variable_or_a_reason() {
     let page = fs::read_to_string(page).unwrap();
     let mut all = BTreeSet::new();
     for command in commands() {
-        let mut command = prepared(command);
+        let mut command = with_common_arguments(command);
         command.build();
         longs(&command, &mut all);
     }
@@ -42,8 +42,8 @@ fn every_option_has_a_variable_or_a_reason() {
         assert!(all.contains(known), "{known}");
     }
     for long in &all {
-        let reason = ALWAYS_SAID.iter().find(|(said, _)| said == long);
-        let row = match (variable_of(long), reason) {
+        let reason = COMMAND_LINE_ONLY.iter().find(|(said, _)| said == long);
+        let row = match (environment_variable(long), reason) {
             (Some(variable), None) => format!("\n| `{variable}` | `--{long}` | "),
             (None, Some((_, why))) => format!("\n| `--{long}` | {why} |\n"),
             (variable, reason) => panic!("--{long}: {variable:?} and {reason:?}"),
@@ -54,5 +54,5 @@ fn every_option_has_a_variable_or_a_reason() {
         let long = line.split("`--").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
         assert!(all.contains(long), "no command has --{long}");
     }
-    assert_eq!(cmd::variable_of("some-option").as_deref(), Some("ZPUT_SOME_OPTION"));
+    assert_eq!(cmd::environment_variable("some-option").as_deref(), Some("ZPUT_SOME_OPTION"));
 }

@@ -1,5 +1,5 @@
-//! What is made once: key files and stores by several processes at once, behind links, as root in another user's home, and
-//! in environments that lack something.
+//! Things that are created once, by several processes at once, behind links, as root in another
+//! user's home, and in minimal environments: key files and stores.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use zput_skip as skip;
 
 use crate::support::{Machine, Ran, Served, copy, names};
 
-/// Runs all of them at once, to their ends.
+/// Runs all commands at once and waits for them.
 fn at_once(machine: &Machine, lines: &[String]) -> Vec<Ran> {
     let start = |line: &String| -> Child {
         let mut words = line.split_whitespace();
@@ -102,7 +102,7 @@ fn an_empty_directory_is_no_store_of_a_key_file_that_has_one() {
     fs::remove_dir_all(machine.store()).unwrap();
     copy(&away, &machine.store());
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
-    // What another device gets says nothing of this machine's store.
+    // A key file for another device does not name this machine's store.
     machine.run("zkey export --full -o other.zkey").ok();
     let text = fs::read_to_string(machine.path("other.zkey")).unwrap();
     assert!(!text.contains("server_key"), "{text}");
@@ -118,7 +118,7 @@ fn linked() -> Machine {
     machine
 }
 
-/// What the link leads to, if the link is still one.
+/// The contents behind the link, if it is still a link.
 fn real(machine: &Machine) -> String {
     assert!(fs::symlink_metadata(machine.key_file()).unwrap().is_symlink());
     assert_eq!(names(&machine.path("real")), ["k.zkey"]);
@@ -203,7 +203,7 @@ fn what_root_makes_in_another_users_home_is_theirs() {
         let metadata = fs::symlink_metadata(&path).unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), (user, user), "{}", path.display());
         looked_at += 1;
-        // What is in a store is the store's own.
+        // The files in a store belong to the store.
         if metadata.is_dir() && path != machine.store() {
             left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }

@@ -20,8 +20,8 @@ fn schema(name: &str) -> Value {
     serde_json::from_slice(&fs::read(&path).unwrap()).unwrap()
 }
 
-/// Holds `value` against as much of JSON Schema (draft 2020-12) as the schemas use; a keyword that is not
-/// known here fails, and so does a field that no schema has.
+/// Checks `value` against the part of JSON Schema (draft 2020-12) that the schemas use. An unknown
+/// keyword fails, and so does a field that is not in the schema.
 #[track_caller]
 fn check(schema: &Map<String, Value>, value: &Value, at: &str) {
     for (keyword, rule) in schema {
@@ -55,7 +55,7 @@ fn check(schema: &Map<String, Value>, value: &Value, at: &str) {
                     check(rule.as_object().unwrap(), value, &format!("{at}.{field}"));
                 }
             }
-            // Readers are to ignore what they do not know; this one does not.
+            // Readers have to ignore unknown fields; this check does not.
             "additionalProperties" => assert_eq!(*rule, Value::Bool(true)),
             other => panic!("{other} is not known here"),
         }
@@ -74,7 +74,7 @@ fn is_of(value: &Value, kind: &Value) -> bool {
     }
 }
 
-/// The patterns that the schemas use, each by a function: there is no engine for them here.
+/// The patterns that the schemas use, each as a function, because there is no regex engine here.
 fn fits(pattern: &str, text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match pattern {
@@ -102,7 +102,7 @@ fn fits(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Each line that was printed fits the schema; there are `count` of them.
+/// Checks that `count` lines were printed and that each fits the schema.
 #[track_caller]
 fn lines(ran: &Ran, name: &str, count: usize) {
     let schema = schema(name);

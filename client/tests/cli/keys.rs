@@ -30,7 +30,7 @@ fn a_key_file_is_made_once() {
     assert!(machine.run("zkey show --key other.zkey").ok().text().contains("names      clear"));
 }
 
-/// A home whose `.config/zput` is on a disk that is not mounted is not one where nothing is set up.
+/// A home whose `.config/zput` is on a disk that is not mounted is not an unconfigured one.
 #[test]
 fn a_link_to_nowhere_is_no_key_file_that_exists() {
     let machine = Machine::new();
@@ -127,7 +127,7 @@ fn a_key_file_that_others_can_read_is_told_of() {
 fn without_a_terminal_nobody_is_asked() {
     let machine = Machine::new();
     machine.run("zkey new").ok();
-    // A session of its own has no controlling terminal, whoever runs the tests.
+    // A new session has no controlling terminal, whatever runs the tests.
     let mut command = std::process::Command::new("setsid");
     let output = command
         .args(["-w", program("zkey"), "passphrase", "set"])
@@ -138,7 +138,8 @@ fn without_a_terminal_nobody_is_asked() {
     assert_eq!(output.status.code(), Some(7));
 }
 
-/// Runs a command line on a terminal of its own, where `typed` is typed line by line as it is asked.
+/// Runs a command line on a terminal of its own; each line of `typed` is typed when it is asked
+/// for.
 fn on_terminal(machine: &Machine, line: &[&str], typed: &[&str]) -> (Option<i32>, String) {
     let words: Vec<String> = std::iter::once(program(line[0]).to_owned())
         .chain(line[1..].iter().map(|w| (*w).to_owned()))
@@ -221,7 +222,7 @@ fn a_wrong_passphrase_is_told_of_with_what_is_left() {
     }
 }
 
-/// What is no text is refused by a terminal, which would act upon it.
+/// Binary data is refused for a terminal, which would act upon it.
 #[test]
 fn a_terminal_gets_text_unless_somebody_insists() {
     let machine = Machine::new();
@@ -251,14 +252,14 @@ fn a_secret_on_the_command_line_is_not_printed() {
     }
 }
 
-/// PR_SET_DUMPABLE: /proc/PID is root's, and so is what it shows of the process. Root may look everywhere, so it is
-/// another user's process that looks, and another one that is looked at.
+/// PR_SET_DUMPABLE makes /proc/PID root's. Root may read everything, so one unprivileged process
+/// looks at another.
 #[test]
 fn a_commands_memory_is_nobody_elses() {
     const USER: u32 = 54_321;
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Whatever directories the built one is below.
+    // The built program may be below directories that the user cannot read.
     let copy = dir.path().join("zseal");
     fs::copy(program("zseal"), &copy).unwrap();
     let by_user = |program: &std::ffi::OsStr| {
@@ -275,7 +276,7 @@ fn a_commands_memory_is_nobody_elses() {
     let mut seal = by_user(copy.as_os_str());
     let mut seal = seal.args(["-r", &recipient, "-o", "-", "-"]).spawn().unwrap();
     let mut other = by_user("cat".as_ref()).spawn().unwrap();
-    // It is sealing when it has threads.
+    // It has started sealing once it has threads.
     let tasks = format!("/proc/{}/task", seal.id());
     let begun = Instant::now();
     while fs::read_dir(&tasks).unwrap().count() < 2 {

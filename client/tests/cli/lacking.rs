@@ -1,5 +1,5 @@
-//! File systems, and users, that lack something: owners, attributes, directories that can be read. What came is there all the
-//! same, and nobody may do more with it than before.
+//! File systems and users that lack something: owners, attributes, readable directories. The output
+//! is there nevertheless, and gives no user more access than before.
 
 use std::{
     fs::{self, Permissions},
@@ -14,7 +14,7 @@ use crate::{
     support::Machine,
 };
 
-/// A user who may not give files away, NFS for a root that is nobody there, vfat.
+/// A user that may not give files away, NFS with squashed root, vfat.
 #[test]
 fn an_owner_that_cannot_be_kept_is_a_warning_and_narrows_the_mode() {
     if !geteuid().is_root() {
@@ -22,7 +22,7 @@ fn an_owner_that_cannot_be_kept_is_a_warning_and_narrows_the_mode() {
     }
     let machine = machine();
     let out = machine.path("out");
-    // All of it is refused, or the user alone: a member of the group may give that.
+    // All of it is refused, or only the owner: a member of the group may set the group.
     for (calls, group, expected) in [("", 0, 0o600), (":when=1", NOBODY + 1, 0o640)] {
         machine.write("out", "old");
         fs::set_permissions(&out, Permissions::from_mode(0o640)).unwrap();
@@ -35,7 +35,7 @@ fn an_owner_that_cannot_be_kept_is_a_warning_and_narrows_the_mode() {
         assert_eq!((metadata.uid(), metadata.gid(), mode(&out)), (0, group, expected));
         fs::remove_file(&out).unwrap();
     }
-    // A key file is written all the same, and for nobody else.
+    // A key file is written nevertheless, and stays private.
     machine.run("zkey new --key k.zkey").ok();
     chown(machine.path("k.zkey"), Some(NOBODY), Some(NOBODY)).unwrap();
     let set = "zkey passphrase set --key k.zkey --passphrase-command 'echo x'";
@@ -70,7 +70,7 @@ fn a_file_system_without_attributes_has_none_to_keep() {
     assert_eq!((ran.stderr.as_str(), machine.read("out").as_slice()), ("", &b"the plans\n"[..]));
 }
 
-/// Who may make names in a directory need not be able to read it, and then it cannot be synced.
+/// A directory in which a user may create names need not be readable, and then it cannot be synced.
 #[test]
 fn a_directory_that_cannot_be_read_takes_files() {
     let machine = machine();
@@ -83,7 +83,7 @@ fn a_directory_that_cannot_be_read_takes_files() {
     }
 }
 
-/// Where neither renames nor links are to be had the name is taken by an empty file first; it does not stay.
+/// Without renames and links an empty file claims the name first; it does not stay behind.
 #[test]
 fn a_name_that_was_taken_in_vain_is_given_back() {
     let machine = machine();

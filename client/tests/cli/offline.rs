@@ -1,4 +1,4 @@
-//! `zseal` and `zopen`: no server.
+//! `zseal` and `zopen` without a server.
 
 use std::{fs, process::Command};
 
@@ -90,7 +90,7 @@ fn another_vaults_blob_is_not_taken() {
     one.run("zseal a").ok();
     two.write("a.zput", one.read("a.zput"));
     two.run("zopen a.zput").code(7).says("not sealed for any of these identities");
-    // Sealed for two's identity by somebody outside of its vault.
+    // Sealed for the identity of machine two outside of its vault.
     let public = two.run("zkey public --json").ok().json("recipients");
     let recipient = public[0].as_str().unwrap().to_owned();
     one.write("b", "forged");
@@ -105,7 +105,7 @@ fn another_vaults_blob_is_not_taken() {
 #[test]
 fn identities_of_age_keygen_open() {
     let machine = Machine::new();
-    // The identity of one line that age-keygen prints, made by zput's own code for the file's sake.
+    // The one-line identity of age-keygen, made by zput's own code.
     let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
     let recipient = identity.to_recipient().to_string();
     let text =
@@ -117,13 +117,13 @@ fn identities_of_age_keygen_open() {
     machine.run("zopen -i a -o - a.zput").code(7);
     machine.run("zopen -i missing -o - a.zput").code(1);
     machine.run("zseal -r age1rubbish a --force").code(7);
-    // Around the same identity a vault can be made.
+    // A vault can be made around the same identity.
     machine.run("zkey import --identity key.txt").ok();
     machine.run("zopen -o - a.zput").code(8);
     assert_eq!(machine.run("zopen --bare -o - a.zput").ok().stdout, b"1");
 }
 
-/// Where `age-keygen` is installed, what it makes is what opens.
+/// With the installed `age-keygen`: its identity opens a blob.
 #[test]
 fn the_real_age_keygen_agrees() {
     let machine = Machine::new();

@@ -1,4 +1,4 @@
-//! Where plaintext goes: an output is what its path leads to.
+//! Outputs: where the path of `-o` leads decides how plaintext is written.
 
 use std::{
     fs::{self, Permissions},
@@ -19,7 +19,7 @@ use crate::{
     support::{Machine, Ran, files, names, program},
 };
 
-/// A user that nobody is.
+/// The id of a user that does not exist.
 pub(crate) const NOBODY: u32 = 54_321;
 
 /// A machine with a blob `f`, a sealed file `f.zput`, and the file itself.
@@ -54,7 +54,7 @@ fn a_closed_stdout_is_an_error_and_a_closed_stderr_is_none() {
     assert_eq!(machine.sh("zls 2>&-").ok().text(), "f\n");
 }
 
-/// What the commands that write data write, by the output that follows.
+/// Commands that write data, without the output that follows.
 const WRITERS: [(&str, &str); 2] = [("zget", "f"), ("zopen", "f.zput")];
 
 #[test]
@@ -93,11 +93,12 @@ fn a_path_to_a_descriptor_is_that_descriptor() {
     }
 }
 
-/// What is not open would be a file of the program's own, or of the next that opens one.
+/// A descriptor that is not open would be a file of the program's own, or of the next file that it
+/// opens.
 #[test]
 fn a_descriptor_that_was_given_by_nobody_is_not_written() {
     let machine = machine();
-    // What runs the tests may have given some.
+    // The program that runs the tests may have passed on descriptors.
     let given = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-";
     for number in 3..10 {
         let get = format!("{given}; zget -o /dev/fd/{number} f");
@@ -131,7 +132,8 @@ fn another_users_pipe_gets_nothing_unless_forced() {
     let forced = "cat shared/pipe > got & zget --force -o shared/pipe f; wait";
     machine.sh(forced).ok();
     assert_eq!(machine.read("got"), b"the plans\n");
-    // A link that was planted where everybody may is not followed, wherever it leads.
+    // A link that another user planted in a world-writable directory is not followed, wherever it
+    // leads.
     let planted = machine.path("shared/planted");
     symlink("../elsewhere", &planted).unwrap();
     std::os::unix::fs::lchown(&planted, Some(NOBODY), None).unwrap();
@@ -142,7 +144,8 @@ fn another_users_pipe_gets_nothing_unless_forced() {
     assert!(!machine.path("elsewhere").exists());
 }
 
-/// What is written to a device of the machine goes to no user, whoever may use it; a device that lies elsewhere was put there.
+/// A device of the machine belongs to no user, whoever may use it; one outside of /dev was placed
+/// there.
 #[test]
 fn another_users_descriptor_and_device_are_theirs_unless_the_machine_has_them() {
     if !geteuid().is_root() {
@@ -203,7 +206,7 @@ fn what_is_replaced_keeps_its_owner_and_gets_no_wider_mode() {
         machine.run("zget --force -o out f").ok();
         assert_eq!(format!("{:o}", mode(&out)), format!("{expected:o}"), "{before:o}");
     }
-    // A part of a blob says nothing of its mode.
+    // A range of a blob does not get its mode.
     fs::set_permissions(&out, Permissions::from_mode(0o640)).unwrap();
     machine.run("zget --force --range 0-2 -o out f").ok();
     assert_eq!((machine.read("out").as_slice(), mode(&out)), (&b"the"[..], 0o640));
@@ -217,7 +220,8 @@ fn what_is_replaced_keeps_its_owner_and_gets_no_wider_mode() {
     let metadata = fs::metadata(&out).unwrap();
     assert_eq!((metadata.uid(), metadata.gid(), mode(&out)), (NOBODY, NOBODY + 1, 0o640));
     assert_eq!(machine.read("out"), b"the plans\n");
-    // One that another user put where everybody may is replaced, and the new one is not theirs.
+    // A file that another user planted in a world-writable directory is replaced, and the new one
+    // does not belong to that user.
     fs::set_permissions(machine.path(""), Permissions::from_mode(0o1777)).unwrap();
     fs::hard_link(&out, machine.path("theirs")).unwrap();
     fs::write(&out, "old").unwrap();
@@ -274,7 +278,7 @@ fn a_file_that_is_mounted_on_its_name_is_written_over() {
         (machine.read("inner").as_slice(), mode(&machine.path("inner"))),
         (&b"the plans\n"[..], 0o640)
     );
-    // In a tree in which nothing can be made.
+    // In a tree where no file can be created.
     let read_only = "mount --bind d d; mount --bind inner d/out; mount -o remount,ro,bind d; ";
     run(&format!("{read_only}zopen --force -o d/out f.zput")).unwrap().ok();
     assert_eq!(machine.read("inner"), b"the plans\n");
@@ -287,7 +291,7 @@ fn a_file_that_is_mounted_on_its_name_is_written_over() {
     assert!(text.contains("[protected]") && !text.contains("device_seed ="), "{text}");
 }
 
-/// Runs a command line while the kernel refuses what `faults` (strace's own words) say.
+/// Runs a command line while the kernel fails the system calls in `faults` (in strace's syntax).
 pub(crate) fn refused(machine: &Machine, faults: &str, line: &str) -> Result<Ran, String> {
     let probe = std::process::Command::new("strace").args(["-o", "/dev/null", "true"]).output();
     match probe {
@@ -298,7 +302,7 @@ pub(crate) fn refused(machine: &Machine, faults: &str, line: &str) -> Result<Ran
     }
 }
 
-/// SMB, WSL, FUSE, vfat: cp, curl, rsync and tar leave a file there, too.
+/// SMB, WSL, FUSE, vfat: cp, curl, rsync and tar leave a file there too.
 #[test]
 fn what_cannot_be_set_on_a_file_is_a_warning() {
     let machine = machine();
@@ -327,7 +331,7 @@ fn what_cannot_be_set_on_a_file_is_a_warning() {
             assert!(ran.stderr.contains(warning), "{faults}: {}", ran.stderr);
             assert_eq!(ran.stderr.is_empty(), warning.is_empty(), "{faults}: {}", ran.stderr);
             assert_eq!(machine.read("out"), b"the plans\n", "{faults}");
-            // Nothing is replaced there, either.
+            // Nothing is replaced there either.
             refused(&machine, &faults, "zget -o out f").unwrap().code(10);
             fs::remove_file(machine.path("out")).unwrap();
             assert_eq!(machine.names(), ["f", "f.zput"], "{faults}");
@@ -353,7 +357,7 @@ fn a_disk_that_is_full_at_the_end_is_an_error() {
     assert_eq!(machine.names(), ["f", "f.zput"]);
 }
 
-/// As `cat`, which a signal ends.
+/// Like `cat`, which a signal ends.
 #[test]
 fn a_reader_that_is_gone_is_no_error_to_tell_of() {
     let machine = machine();
@@ -383,12 +387,12 @@ fn a_reader_that_is_gone_is_no_error_to_tell_of() {
         let ran = unread(line).code(141);
         assert_eq!(ran.stderr, "", "{line}");
     }
-    // What has to be done is done all the same.
+    // The remaining work is done nevertheless.
     machine.write("g", "1");
     machine.write("h", "2");
     assert_eq!(unread("zput --json g h").code(141).stderr, "");
     assert_eq!(machine.run("zls").ok().text(), "f\ng\nh\n");
-    // A blob that is not as it was sealed does not look like one that was only not read to its end.
+    // A blob that fails verification does not look like one whose reader left early.
     let object = files(&machine.store().join("objects"))
         .into_iter()
         .max_by_key(|object| fs::metadata(object).unwrap().len())

@@ -51,7 +51,7 @@ fn an_invite_works_once_and_what_fails_leaves_no_key_file() {
     second.run("zkey join --invite-file missing").code(1);
 }
 
-/// Nothing of what was meant for a mount reaches the store that the server has at its root.
+/// Nothing that is meant for a mount reaches the store at the server's root.
 #[test]
 fn a_mount_that_the_server_has_not_is_not_found() {
     let served = Served::start();
@@ -84,7 +84,7 @@ fn a_mount_that_the_server_has_not_is_not_found() {
     machine.run("zkey show --key mounted.zkey").ok();
 }
 
-/// The account is made before the mount is spoken of.
+/// The account is created before the mount is selected.
 #[test]
 fn an_invite_may_name_a_mount() {
     let served = Served::start();
@@ -195,7 +195,7 @@ fn another_servers_key_is_an_integrity_error() {
 
 #[test]
 fn no_mode_but_the_key_files_is_spoken() {
-    // A server that speaks plaintext to anybody does not make a client do so.
+    // A server that allows plaintext does not make a client use it.
     let served = Served::in_clear(|_| {});
     let machine = served.member();
     machine.write("a", "1");
@@ -207,7 +207,7 @@ fn no_mode_but_the_key_files_is_spoken() {
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
     machine.run("zput --plaintext --name b a").ok();
     assert_eq!(machine.run("zget --plaintext -o - b").ok().stdout, b"1");
-    // And a server that does not is refused.
+    // And a server that does not allow it is refused.
     let strict = Served::start();
     let other = strict.member();
     let text = fs::read_to_string(other.key_file()).unwrap();
@@ -259,8 +259,8 @@ fn a_vault_next_door_is_not_listed() {
     two.run("zget -o x a").code(4);
 }
 
-/// Whoever knows a recipient can seal a header with any name in it; only the vault's name key leads from
-/// that name to its key.
+/// Anyone who knows a recipient can seal a header with any name in it; only the vault's name key
+/// maps that name to its object key.
 #[test]
 fn a_name_that_leads_elsewhere_is_not_listed() {
     let served = Served::start();
@@ -300,7 +300,7 @@ fn a_name_that_leads_elsewhere_is_not_listed() {
     assert_eq!(ran.text(), "a\n");
 }
 
-/// Lengths around every boundary, through both ciphers' parts and chunks.
+/// Lengths around every boundary, with the parts and chunks of both suites.
 #[test]
 fn every_length_comes_back() {
     let served = Served::start();

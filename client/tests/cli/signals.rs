@@ -1,4 +1,5 @@
-//! What a signal ends, whatever the command of `--exec` has made of itself, and cores where a process stays dumpable.
+//! What a signal ends, whatever processes the command of `--exec` has started; and core limits
+//! where a process stays dumpable.
 
 use std::{
     fs,
@@ -13,7 +14,7 @@ use zput_skip::{self as skip, or_skip};
 
 use crate::support::Machine;
 
-/// Far more than any of these takes, on a machine that does much else.
+/// Far longer than any of these takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[track_caller]
@@ -25,14 +26,14 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// proc_pid_stat(5): the letter behind the command's name; none of a process that is gone.
+/// proc_pid_stat(5): the state letter after the command's name; `None` for a process that is gone.
 fn state(pid: &str) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Runs `zput --exec -- bash -c SCRIPT`, which writes numbers of processes into files of these names. Once all are there and
-/// `is_ready`, a signal ends zput, and all of them are to be gone.
+/// Runs `zput --exec -- bash -c SCRIPT`, which writes process ids into files of these names. Once
+/// all exist and `is_ready`, a signal ends zput, and all those processes have to end.
 fn all_are_ended(script: &str, files: &[&str], is_ready: impl Fn(&[String]) -> bool) {
     let machine = Machine::new();
     let mut put = machine.command("zput");
@@ -49,7 +50,8 @@ fn all_are_ended(script: &str, files: &[&str], is_ready: impl Fn(&[String]) -> b
     }
 }
 
-/// `sh -c 'dump | gzip &'` in a shell with job control: who made it has gone, and nothing but its group says whose it is.
+/// `sh -c 'dump | gzip &'` in a shell with job control: the parent has exited, and only the process
+/// group still relates the processes.
 #[test]
 fn what_has_lost_its_parent_is_ended_with_its_group() {
     let script = "set -m; ((sleep 600 & echo $! > orphan); echo $BASHPID > leader; exec sleep 600) & \
@@ -57,7 +59,8 @@ fn what_has_lost_its_parent_is_ended_with_its_group() {
     all_are_ended(script, &["child", "leader", "orphan"], |pids| {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pids[2])).unwrap();
         let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        // Its parent is none of those that zput has started, and its group is that of the one that is.
+        // The parent is not among the processes that zput has started, but the group is led by one
+        // of them.
         !pids.iter().any(|pid| pid == fields[1]) && fields[2] == pids[1]
     });
 }
@@ -68,7 +71,8 @@ fn what_was_stopped_is_ended_too() {
     all_are_ended(script, &["child"], |pids| state(&pids[0]) == Some('T'));
 }
 
-/// core(5): where the kernel does not take `PR_SET_DUMPABLE`, the limit says it. The command of `--exec` inherits that.
+/// core(5): where the kernel refuses `PR_SET_DUMPABLE`, the limit is used, which the command of
+/// `--exec` inherits.
 #[test]
 fn without_prctl_no_core_has_any_room() {
     let limit = |by: &str| {

@@ -25,7 +25,7 @@ pub(crate) struct Machine {
     root: TempDir,
 }
 
-/// What a command left behind.
+/// The result of a command.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
@@ -33,20 +33,20 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// This, if it ended with `code`.
+    /// This result, if the command exited with `code`.
     #[track_caller]
     pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stderr: {}\nstdout: {}", self.stderr, self.text());
         self
     }
 
-    /// This, if it succeeded.
+    /// This result, if the command succeeded.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
         self.code(0)
     }
 
-    /// This, if it said `what` on stderr.
+    /// This result, if stderr contains `what`.
     #[track_caller]
     pub(crate) fn says(self, what: &str) -> Self {
         assert!(self.stderr.contains(what), "{what:?} is not in: {}", self.stderr);
@@ -57,7 +57,7 @@ impl Ran {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// The field of the one line of JSON on stdout.
+    /// A field of the only line of JSON on stdout.
     #[track_caller]
     pub(crate) fn json(&self, field: &str) -> serde_json::Value {
         let value: serde_json::Value = serde_json::from_slice(&self.stdout).unwrap();
@@ -121,7 +121,7 @@ impl Machine {
         command
     }
 
-    /// Runs a command line; the words are split at spaces.
+    /// Runs a command line, split at spaces.
     #[track_caller]
     pub(crate) fn run(&self, line: &str) -> Ran {
         let (name, arguments) = line.split_once(' ').unwrap_or((line, ""));
@@ -137,13 +137,13 @@ impl Machine {
         self.command(name).args(arguments).output().unwrap().into()
     }
 
-    /// Runs a script by the shell, with the commands on its path.
+    /// Runs a shell script with the commands on its path.
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> Ran {
         self.by("sh", &["-c"], script)
     }
 
-    /// The same, as root in mounts of its own; says why that cannot be had.
+    /// The same as root in a mount namespace of its own; or the reason why that is impossible here.
     #[track_caller]
     pub(crate) fn sh_with_mounts(&self, script: &str) -> Result<Ran, String> {
         let probe =
@@ -217,7 +217,7 @@ pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Copies a directory and all below it.
+/// Copies a directory with its contents.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -263,7 +263,7 @@ impl Served {
         Self::with_policy(Policy::PRIVATE, change)
     }
 
-    /// With a store of which everybody may have and do everything in clear.
+    /// A server whose store is open to every device, over plaintext.
     pub(crate) fn in_clear(change: impl FnOnce(&mut ServerOptions)) -> Self {
         let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
         Self::with_policy(policy, change)
@@ -298,7 +298,7 @@ impl Served {
         }
     }
 
-    /// An invite's text.
+    /// The text of an invite.
     pub(crate) fn invite(&self, scopes: Scopes) -> String {
         self.invite_to(self.remote(), scopes)
     }

@@ -1,4 +1,4 @@
-//! Names, times, patterns and words: what the commands print and what they take.
+//! Names, times, patterns and messages: what the commands print and accept.
 
 use std::{
     fs::{self, File},
@@ -43,8 +43,8 @@ fn with(machine: &Machine, variable: &str, value: &str, line: &str) -> Ran {
 
 #[test]
 fn a_name_goes_through_a_pipe_as_it_is() {
-    // Zero width joiners and non-joiners, marks that turn the direction, separators, and a text that
-    // looks like an escape.
+    // Zero width joiners and non-joiners, direction marks, separators, and a text that looks like
+    // an escape.
     let odd = [
         "back\\u{200d}",
         "a\u{feff}b\u{2028}c",
@@ -85,7 +85,8 @@ fn times_before_1970_are_times() {
     assert!(machine.run("zstat old").ok().text().contains("modified   1938-04-24T22:13:20Z\n"));
 }
 
-/// On a file system that has room for them: what is sealed, listed, got and opened has the time that the file had.
+/// On a file system that can store them: what is sealed, listed, got and opened has the file's
+/// time.
 #[test]
 fn times_of_any_year_are_told_and_kept() {
     let memory = tempfile::tempdir_in("/dev/shm");
@@ -95,7 +96,7 @@ fn times_of_any_year_are_told_and_kept() {
     let modified = |name: &str| fs::metadata(at(name)).unwrap().mtime();
     for (seconds, told) in [
         (-1_000_000_000, "1938-04-24T22:13:20Z"),
-        // The first second that RFC 3339 has no words for.
+        // The first second that RFC 3339 cannot express.
         (253_402_300_800, "+010000-01-01T00:00:00Z"),
     ] {
         fs::write(at("f"), "1").unwrap();
@@ -344,14 +345,14 @@ fn options_come_from_the_environment_and_the_command_line_counts_more() {
     }
     assert_eq!(with(&machine, "ZPUT_REVERSE", "yes", "zls").ok().text(), "b\na\n");
     assert_eq!(with(&machine, "ZPUT_SORT", "size", "zls --sort name").ok().text(), "a\nb\n");
-    // It contradicts what was typed.
+    // The variable conflicts with a typed option.
     with(&machine, "ZPUT_PREFIX", "laptop", "zput --name c file").ok();
     with(&machine, "ZPUT_PREFIX", "laptop", "zput file").ok();
     assert_eq!(machine.run("zls").ok().text(), "a\nb\nc\nlaptop/file\n");
     with(&machine, "ZPUT_QUIET", "1", "zput -v file").ok().says("file → file://");
     with(&machine, "ZPUT_RETRIES", "many", "zls").code(2).says("ZPUT_RETRIES is \"many\"");
     with(&machine, "ZPUT_SORT", "colour", "zls").code(2).says("ZPUT_SORT is \"colour\"");
-    // What replaces something, or lowers a guard, has to be said where it is meant.
+    // Options that replace something or lower a guard have to be typed.
     machine.run("zget -o copy a").ok();
     with(&machine, "ZPUT_FORCE", "1", "zget -o copy a").code(10);
 }
@@ -374,7 +375,8 @@ fn a_failure_is_an_object_of_json_too() {
     let ran = machine.run("zstat --json a none").code(3);
     assert_eq!(ran.text().lines().count(), 2);
     assert_eq!(error(&ran)["name"], "none");
-    // The text names the file itself, and the name is there all the same: alone and of several.
+    // The text names the file itself, and the `name` field is there nevertheless: for one file and
+    // for several.
     for line in ["zput --json gone.bin", "zput --json gone.bin file"] {
         assert_eq!(error(&machine.run(line))["name"], "gone.bin", "{line}");
     }

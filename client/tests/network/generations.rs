@@ -1,4 +1,4 @@
-//! Honest machines whose clocks differ, and a server that is honest as well: nobody is ever told of an attack.
+//! Honest machines and an honest server whose clocks differ: no reader reports a rollback.
 
 use zput_client::{ExitCode, progress::Silent};
 use zput_common::{keys::Role, name::BlobName};
@@ -10,7 +10,7 @@ const HOUR: u64 = 3_600_000_000_000;
 /// 2099-01-01.
 const FAR: u64 = 4_070_908_800_000_000_000;
 
-/// Two machines and a reader, whose clocks are so many hours ahead of the server's or behind it.
+/// Two machines and a reader, whose clocks differ from the server's by this many hours.
 #[test]
 fn machines_whose_clocks_differ_replace_each_others_blobs_in_any_order() {
     let setting = Setting::at(NOW);
@@ -37,7 +37,7 @@ fn machines_whose_clocks_differ_replace_each_others_blobs_in_any_order() {
                     reader.gets(&bytes);
                 }
             }
-            // Also when it was removed in between.
+            // Also when the blob was removed in between.
             one.client.remove(&one.name).unwrap();
             assert!(other.put(b"after") > last);
             for machine in [&mut one, &mut other, &mut reader] {
@@ -47,7 +47,7 @@ fn machines_whose_clocks_differ_replace_each_others_blobs_in_any_order() {
     }
 }
 
-/// Both have seen the same: both would say "one more".
+/// Both machines have seen the same generation, so both would choose the next one.
 #[test]
 fn two_that_have_seen_a_clock_that_is_ahead_do_not_make_one_generation() {
     let setting = Setting::at(NOW);
@@ -75,14 +75,14 @@ fn a_clock_that_is_far_ahead_is_named_and_in_nobodys_way() {
     }
     let mut other = setting.machine("other", NOW);
     assert_eq!(other.put(b"here"), NOW);
-    // With its clock set it goes on at once.
+    // Once its clock is set, it works again.
     board.set_time(NOW);
     assert_eq!(board.put(b"and there"), NOW + 1);
     other.gets(b"and there");
 }
 
-/// The server's clock was as wrong, when it was there: what is there is followed by what comes, and where somebody
-/// restores what was before, it is gone for everybody.
+/// The blob was put while the server's clock was as wrong as the machine's. Later puts follow its
+/// generation, and restoring an earlier version removes it for every reader.
 #[test]
 fn what_was_sealed_far_ahead_is_not_remembered_and_not_contagious() {
     let setting = Setting::at(FAR);
@@ -96,7 +96,7 @@ fn what_was_sealed_far_ahead_is_not_remembered_and_not_contagious() {
     for machine in [&mut owner, &mut other] {
         machine.gets(b"honest");
     }
-    // Both go on, one after the other.
+    // Both machines put, one after the other.
     for round in 0..2 {
         other.put(&[round, 1]);
         owner.gets(&[round, 1]);
@@ -105,8 +105,8 @@ fn what_was_sealed_far_ahead_is_not_remembered_and_not_contagious() {
     }
 }
 
-/// Whoever has seen what was newest does not take an earlier version that somebody restores for a rollback, however
-/// the clocks are, and whatever was removed meanwhile.
+/// A reader that has seen the newest version does not take a restored earlier one for a rollback,
+/// whatever the clocks say and whatever was removed meanwhile.
 #[test]
 fn an_earlier_version_that_is_restored_is_the_newest_for_everybody() {
     let setting = Setting::at(NOW);
@@ -123,7 +123,7 @@ fn an_earlier_version_that_is_restored_is_the_newest_for_everybody() {
     }
     other.put(b"third");
     other.client.remove(&name()).unwrap();
-    // Beyond what is newest of all, and was removed.
+    // Beyond the newest version of all, which was removed.
     let again = one.client.restore(&name(), first, &Silent).unwrap();
     for machine in [&mut one, &mut other] {
         machine.gets(&long);
@@ -137,7 +137,8 @@ fn an_earlier_version_that_is_restored_is_the_newest_for_everybody() {
     other.gets(b"fourth");
 }
 
-/// A machine whose clock stands at 1970 still notices what goes back, and puts above what is there.
+/// A machine whose clock stands at 1970 still detects a rollback, and puts above the current
+/// generation.
 #[test]
 fn a_machine_without_a_clock_puts_above_what_is_there() {
     let setting = Setting::at(NOW);
@@ -148,7 +149,7 @@ fn a_machine_without_a_clock_puts_above_what_is_there() {
     other.put(b"second");
     board.gets(b"second");
     board.set_time(0);
-    // What cannot seal has the server restore what was, as it was.
+    // A device that cannot seal lets the server restore the version unchanged.
     let put_only = setting.key_file.export(Role::Put, &mut rand::rng()).unwrap();
     let mut host = setting.machine_with("host", NOW, put_only);
     host.client.restore(&name(), first, &Silent).unwrap();
@@ -159,7 +160,7 @@ fn a_machine_without_a_clock_puts_above_what_is_there() {
     other.gets(b"third");
 }
 
-/// A server whose clock was set back goes on from the times of what it has.
+/// A server whose clock was set back continues from the times of its versions.
 #[test]
 fn a_server_without_a_clock_takes_what_follows() {
     let setting = Setting::at(NOW);

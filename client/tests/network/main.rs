@@ -1,4 +1,5 @@
-//! The network as it is, and clocks that differ: through the library, with time, names and patience as arguments.
+//! Network failures and clocks that differ, tested through the library with time, names and
+//! timeouts as arguments.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod generations;

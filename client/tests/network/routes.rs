@@ -1,4 +1,5 @@
-//! Names that do not resolve for a moment, addresses that are dead, servers that say something else, and silence.
+//! Names that do not resolve for a while, unreachable addresses, peers of other protocols, and
+//! silent connections.
 
 use std::{
     io::{self, Read, Write},
@@ -24,7 +25,7 @@ use crate::setting::{Machine, Setting, exit, name};
 
 const NOW: u64 = 1_796_000_000_000_000_000;
 
-/// What is said of a name, one look-up after the other; the last answer stays.
+/// Answers of the resolver, one for each lookup; the last one repeats.
 type Script = Vec<Result<Vec<IpAddr>, fn() -> ResolveError>>;
 
 fn again() -> ResolveError {
@@ -35,7 +36,7 @@ fn no_such() -> ResolveError {
     ResolveError::NoSuchName(io::Error::other("no such name"))
 }
 
-/// The machine, whose server is called "server.example"; and how often that name was looked up.
+/// A machine whose server is called "server.example", and the number of lookups of that name.
 fn by_name(setting: &Setting, script: Script) -> (Machine, Arc<AtomicUsize>) {
     by_name_at(setting, setting.server.addresses()[0].to_string(), script)
 }
@@ -55,7 +56,7 @@ fn by_name_at(setting: &Setting, at: String, script: Script) -> (Machine, Arc<At
         let answer = if script.len() > 1 { script.remove(0) } else { script[0].clone() };
         answer.map_err(|error| error())
     });
-    machine.client.go_by(Route::new(resolver, Patience::default()));
+    machine.client.set_route(Route::new(resolver, Patience::default()));
     (machine, asked)
 }
 
@@ -68,7 +69,7 @@ fn a_name_that_nobody_can_tell_for_a_moment_is_asked_for_again() {
     let (mut machine, asked) = by_name(&setting, script.clone());
     assert_eq!(exit(machine.try_put(b"x")), ExitCode::Temporary);
     let (mut machine, _) = by_name(&setting, script);
-    machine.client.persist(2, Arc::new(|_| {}));
+    machine.client.set_retries(2, Arc::new(|_| {}));
     machine.put(b"x");
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
@@ -77,13 +78,13 @@ fn a_name_that_nobody_can_tell_for_a_moment_is_asked_for_again() {
 fn a_name_that_is_none_is_final() {
     let setting = Setting::at(NOW);
     let (mut machine, asked) = by_name(&setting, vec![Err(no_such), Ok(vec![LOOPBACK])]);
-    machine.client.persist(5, Arc::new(|_| panic!("it is tried again")));
+    machine.client.set_retries(5, Arc::new(|_| panic!("it is tried again")));
     let error = machine.try_put(b"x").unwrap_err();
     assert_eq!(error.to_string(), "cannot find server.example: no such name");
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
-/// Its name server is behind the same line.
+/// The name server is behind the same broken line.
 #[test]
 fn a_server_that_was_reached_is_reached_without_its_name() {
     let setting = Setting::at(NOW);
@@ -97,13 +98,14 @@ fn a_server_that_was_reached_is_reached_without_its_name() {
     }
 }
 
-/// RFC 8305: an address to which nothing leads, one that refuses, one that drops what comes.
+/// RFC 8305: an address without a route, one that refuses, and one that drops packets.
 #[test]
 fn an_address_that_does_not_take_the_connection_is_passed_by() {
     let setting = Setting::at(NOW);
     let port = setting.server.addresses()[0].to_string();
     let port: u16 = port.rsplit_once(':').unwrap().1.parse().unwrap();
-    // A listener whose queue is full: the kernel drops what comes, as a dead host's network does.
+    // A listener with a full queue: the kernel drops connections, as the network of a dead host
+    // does.
     let dead = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port)).unwrap();
     rustix::net::listen(&dead, 0).unwrap();
     let full: Vec<_> = (0..4)
@@ -114,13 +116,14 @@ fn an_address_that_does_not_take_the_connection_is_passed_by() {
     assert!(full.iter().any(Result::is_err), "the queue is not full");
     let dead = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
     let refusing = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
-    // TCP leads to nobody there: ENETUNREACH. So it is with an address of version 6 where that is not routed.
+    // TCP has no route to a broadcast address: ENETUNREACH. Neither has an IPv6 address on a
+    // machine without IPv6 routing.
     let nowhere = IpAddr::V4(Ipv4Addr::BROADCAST);
     for addresses in [vec![dead, LOOPBACK], vec![refusing, LOOPBACK], vec![nowhere, dead, LOOPBACK]]
     {
         let (mut machine, asked) = by_name(&setting, vec![Ok(addresses), Err(no_such)]);
         machine.put(b"x");
-        // Which one worked is remembered.
+        // The address that worked is remembered.
         for _ in 0..3 {
             machine.client.disconnect();
             machine.gets(b"x");
@@ -129,7 +132,7 @@ fn an_address_that_does_not_take_the_connection_is_passed_by() {
     }
 }
 
-/// A server that says `said` to whoever comes.
+/// A server that sends `said` to every peer.
 fn saying(said: &'static [u8]) -> (String, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -153,7 +156,7 @@ fn another_protocol_is_called_by_its_name() {
         let mut key_file = setting.key_file.clone();
         key_file.remote = Some(format!("zput://{address}").parse().unwrap());
         let mut machine = setting.machine_with("lost", NOW, key_file);
-        machine.client.persist(5, Arc::new(|_| panic!("it is tried again")));
+        machine.client.set_retries(5, Arc::new(|_| panic!("it is tried again")));
         let error = machine.try_get().unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -167,7 +170,8 @@ fn another_protocol_is_called_by_its_name() {
     }
 }
 
-/// A line to the server that passes everything on, until it swallows what comes and tells nobody.
+/// A proxy in front of the server that forwards everything until it silently drops all further
+/// bytes.
 struct Swallowing {
     address: String,
     /// Bytes that pass up and down on the first connection.
@@ -175,7 +179,7 @@ struct Swallowing {
 }
 
 impl Swallowing {
-    /// The first connection is swallowed once so many bytes have come down; the next one passes.
+    /// The first connection is dropped after this many bytes from the server; the next one passes.
     fn new(setting: &Setting, passing: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -195,7 +199,7 @@ impl Swallowing {
                 loop {
                     let most = left.min(block.len());
                     if most == 0 {
-                        // Whatever comes is swallowed, until the client has had enough.
+                        // Read and drop bytes until the client closes.
                         break;
                     }
                     let received = (&server).read(&mut block[..most]).unwrap_or(0);
@@ -228,10 +232,10 @@ fn a_line_that_falls_silent_is_left_for_another_connection() {
         key_file.remote = Some(format!("zput://{}", line.address).parse::<Remote>().unwrap());
         let mut machine = setting.machine_with("reader", NOW, key_file);
         let patience = Patience { silence: Duration::from_millis(300), ..Patience::default() };
-        machine.client.go_by(Route::new(Resolver::system(), patience));
+        machine.client.set_route(Route::new(Resolver::system(), patience));
         let said = Arc::new(Mutex::new(Vec::new()));
         let says = Arc::clone(&said);
-        machine.client.persist(
+        machine.client.set_retries(
             2,
             Arc::new(move |notice| {
                 if let Event::Retry { error, .. } = notice.event {
@@ -241,7 +245,7 @@ fn a_line_that_falls_silent_is_left_for_another_connection() {
         );
         let begun = Instant::now();
         machine.gets(&bytes);
-        // The answer of a commit would be waited for ten minutes.
+        // Otherwise the client would wait ten minutes for the answer to Commit.
         assert!(begun.elapsed() < Duration::from_secs(60));
         let silent = format!("zput://{}: the peer was silent for too long", line.address);
         assert_eq!(*said.lock().unwrap(), [silent]);
@@ -250,7 +254,7 @@ fn a_line_that_falls_silent_is_left_for_another_connection() {
     }
 }
 
-/// A sink that takes its time is not the server's silence.
+/// A slow sink does not count as silence of the server.
 #[test]
 fn a_slow_sink_is_not_taken_for_silence() {
     use zput_client::sink::{Sink, SinkError};
@@ -269,7 +273,7 @@ fn a_slow_sink_is_not_taken_for_silence() {
     setting.machine("writer", NOW).put(&bytes);
     let mut machine = setting.machine("reader", NOW);
     let patience = Patience { silence: Duration::from_millis(300), ..Patience::default() };
-    machine.client.go_by(Route::new(Resolver::system(), patience));
+    machine.client.set_route(Route::new(Resolver::system(), patience));
     let mut slow = Slow(0);
     let got: Result<_, ClientError> =
         machine.client.get(&name(), &GetOptions::default(), &mut slow, &Silent);

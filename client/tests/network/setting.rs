@@ -1,4 +1,4 @@
-//! A server in this process, and machines whose clocks say what they are told.
+//! A server in this process, and machines whose clocks the test sets.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ use zput_server::{
     store::{Clock, Store},
 };
 
-/// A server's store, and the key file that all machines have.
+/// A server's store, and the key file that all machines use.
 pub(crate) struct Setting {
     pub(crate) server: ServerHandle,
     pub(crate) key_file: KeyFile,
@@ -40,7 +40,7 @@ pub(crate) struct Setting {
 
 pub(crate) struct Machine {
     pub(crate) client: Client,
-    /// What it puts and gets.
+    /// The name of the blob that is put and got.
     pub(crate) name: BlobName,
     time: Arc<AtomicU64>,
     file: PathBuf,
@@ -56,9 +56,9 @@ pub(crate) fn name() -> BlobName {
 }
 
 impl Setting {
-    /// Whose clock says `now`.
+    /// A setting whose server's clock says `now`.
     pub(crate) fn at(now: u64) -> Self {
-        // A store is a thousand files to begin with.
+        // A new store has a thousand files, so it is copied.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let dir = dir.unwrap();
@@ -78,7 +78,7 @@ impl Setting {
         self.time.store(now, Ordering::Relaxed);
     }
 
-    /// A machine called so, whose clock says `now`.
+    /// A machine of this name whose clock says `now`.
     pub(crate) fn machine(&self, called: &str, now: u64) -> Machine {
         self.machine_with(called, now, self.key_file.clone())
     }
@@ -89,12 +89,12 @@ impl Setting {
         let directories =
             Directories { config: home.join("c"), data: home.join("d"), state: home.join("s") };
         let time = Arc::new(AtomicU64::new(now));
-        let client = Client::new(key_file, &directories).unwrap().at(clock(&time));
+        let client = Client::new(key_file, &directories).unwrap().with_clock(clock(&time));
         Machine { client, name: name(), time, file: home.join("file") }
     }
 }
 
-/// Keeps what it gets.
+/// Collects what it gets.
 #[derive(Default)]
 pub(crate) struct Kept(pub(crate) Vec<u8>);
 
@@ -116,7 +116,7 @@ impl Machine {
         self.client.put(&self.name, source, &PutOptions::default(), &Silent)
     }
 
-    /// Puts; gives the generation.
+    /// Puts the blob; returns its generation.
     #[track_caller]
     pub(crate) fn put(&mut self, bytes: &[u8]) -> u64 {
         self.try_put(bytes).unwrap().generation.unwrap()

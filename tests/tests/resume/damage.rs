@@ -244,7 +244,7 @@ fn no_bit_of_what_is_said_costs_the_journal() {
     put.forget();
     let interrupt = |put: &mut Impatient| {
         put.setting.line.plan([Fate::Cut(Way::Up, first)]);
-        put.client.persist(0, std::sync::Arc::new(|_| {}));
+        put.client.set_retries(0, std::sync::Arc::new(|_| {}));
         let _cut = put.try_put().unwrap_err();
         put.setting.has_received(1);
         assert_eq!(put.setting.journals().len(), 1);

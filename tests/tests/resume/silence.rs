@@ -90,7 +90,7 @@ impl Impatient {
         };
         let mut client = Client::new(key_file, &directories).unwrap();
         let patience = Patience { silence: Duration::from_secs(1), answer: Duration::from_secs(2) };
-        client.go_by(Route::new(Resolver::system(), patience));
+        client.set_route(Route::new(Resolver::system(), patience));
         let said = Arc::new(Mutex::new(Vec::new()));
         let says = Arc::clone(&said);
         let listen = move |notice: &zput_client::notice::Notice<'_>| {
@@ -98,7 +98,7 @@ impl Impatient {
                 says.lock().unwrap().push(error.to_string());
             }
         };
-        client.persist(5, Arc::new(listen));
+        client.set_retries(5, Arc::new(listen));
         Self { setting, client, said }
     }
 

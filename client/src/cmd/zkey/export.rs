@@ -7,7 +7,7 @@ use zput_common::keys::{Remote, Role};
 
 use super::{
     super::{Console, Failure, KeyArguments, directories, usage, warn_if_exposed},
-    MadeLine, existing,
+    CreatedLine, if_exists,
 };
 use crate::{
     keystore::KeyPath,
@@ -19,7 +19,8 @@ use crate::{
 pub(super) struct Export {
     #[command(flatten)]
     role: RoleArguments,
-    /// Where to; `-` is stdout. A link is followed, and pipes, devices and descriptors are written as they are
+    /// Where to; `-` is stdout. A link is followed, and pipes, devices and descriptors are written
+    /// as they are
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
     /// Replace the output file if it is there
@@ -61,9 +62,9 @@ impl Export {
         let path = self.key.path(&directories()?);
         let key_file = path.open()?;
         let mut exported = key_file
-            .export(self.role.role(), &mut random::system())
+            .export(self.role.role(), &mut random::os_rng())
             .map_err(|error| path.malformed(error))?;
-        // A store in this machine's file system is on no other.
+        // A store in this machine's file system does not exist on another device.
         if matches!(exported.remote, Some(Remote::Embedded(_))) {
             (exported.remote, exported.server_key) = (None, None);
         }
@@ -84,11 +85,11 @@ impl Export {
             return Ok(());
         }
         let target = KeyPath::at(self.output);
-        target.save(&exported, existing(self.force))?;
+        target.save(&exported, if_exists(self.force))?;
         warn_if_exposed(&target, console);
         if self.json {
             let file = target.path.display().to_string();
-            console.print_json(&MadeLine { file, role: exported.role().to_string() })?;
+            console.print_json(&CreatedLine { file, role: exported.role().to_string() })?;
         }
         Ok(())
     }

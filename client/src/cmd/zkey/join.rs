@@ -17,15 +17,15 @@ use zput_common::{
 
 use super::{
     super::{
-        At, Console, Failure, KeyArguments, RetryArguments, directories, local, usage,
+        Console, Context, Failure, KeyArguments, RetryArguments, directories, local, usage,
         warn_if_exposed,
     },
-    migrate::Store,
+    migrate::LocalStore,
 };
 use crate::{
     Client, ClientError,
-    atomic::{Existing, Staged},
-    first_use::Alone,
+    atomic::{IfExists, Staged},
+    key_file_lock::KeyFileLock,
     keystore::Unlocked,
     random, secret_file, standard_streams, terminal,
 };
@@ -50,7 +50,7 @@ pub(super) struct Join {
     key: KeyArguments,
 }
 
-/// The account that this device has now, as JSON (docs/JSON.md).
+/// The device's new account, as JSON (docs/JSON.md).
 #[derive(Serialize)]
 struct Line {
     file: String,
@@ -71,17 +71,17 @@ impl Join {
         let invite = read_invite(self.invite_file.as_deref())?;
         let directories = directories()?;
         let path = self.key.path(&directories);
-        // Who joins at the same time takes the key file that this one makes, or the other way round.
-        let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
+        // A concurrent join uses the key file that the first one creates.
+        let _lock = KeyFileLock::acquire(&path.path).map_err(|error| path.file_error(error))?;
         let existed = path.exists()?;
         let mut unlocked = if existed {
             path.unlock()?
         } else {
-            Unlocked { key_file: KeyFile::generate(&mut random::system()), passphrase: None }
+            Unlocked { key_file: KeyFile::generate(&mut random::os_rng()), passphrase: None }
         };
         let store = match self.force {
             true => None,
-            false => Store::of(&unlocked.key_file, &directories)?,
+            false => LocalStore::of(&unlocked.key_file, &directories)?,
         };
         if let Some(remote) = &unlocked.key_file.remote
             && *remote != invite.address
@@ -95,27 +95,27 @@ impl Join {
         }
         unlocked.key_file.accept(&invite);
 
-        // An invite is spent by its first use: whatever can fail here has to fail before.
+        // An invite can be used once, so everything here that can fail does so before.
         let text = unlocked.to_text().map_err(|error| path.malformed(error))?;
         let staged = Staged::write(&path.path, text.as_bytes()).map_err(|e| path.file_error(e))?;
         let mut client = Client::new(unlocked.key_file, &directories)?;
         self.retries.apply(&mut client, console)?;
-        let scopes = client.join(&invite, &label).at("the invite")?;
+        let scopes = client.join(&invite, &label).context("the invite")?;
         let mut store = store;
         if let Some(store) = &mut store {
             let _moved = store.move_to(&mut client, console)?;
         }
-        let existing = if existed { Existing::Replace } else { Existing::Keep };
-        staged.publish(existing).map_err(|error| path.file_error(error))?;
-        console.tell(&format_args!("joined {} as {label}: may {scopes}", invite.address));
+        let if_exists = if existed { IfExists::Replace } else { IfExists::Keep };
+        staged.publish(if_exists).map_err(|error| path.file_error(error))?;
+        console.note(&format_args!("joined {} as {label}: may {scopes}", invite.address));
         if !existed {
-            console.tell_made(&path);
+            console.note_created_key_file(&path);
         }
         warn_if_exposed(&path, console);
         if let Some(store) = &mut store {
-            // What was put while the key file still named the store.
+            // Also move what was put while the key file still named the store.
             let _moved = store.move_to(&mut client, console)?;
-            store.tell_left(console);
+            store.note_moved(console);
         }
         if self.json {
             console.print_json(&Line {
@@ -130,12 +130,13 @@ impl Join {
     }
 }
 
-/// Longest file that an invite is looked for in, in bytes.
+/// Longest file with an invite, in bytes.
 const INVITE_FILE_MAX_BYTES: usize = 16_384;
-/// What an invite begins with.
+/// Prefix of an invite.
 const INVITE_PREFIX: &str = "zputinvite1";
 
-/// From the file, from stdin, or from a person: never from an argument, which others can see.
+/// Reads the invite from the file, from stdin, or from the terminal; never from an argument, which
+/// other users can see.
 fn read_invite(file: Option<&Path>) -> Result<Invite, Failure> {
     let stdin = || standard_streams::stdin().map_err(|error| local("cannot read stdin", error));
     let text = match file {
@@ -163,9 +164,9 @@ fn read_bounded(from: impl Read, name: &str) -> Result<Zeroizing<String>, Client
         .map_err(|error| local(&format!("cannot read {name}"), error))
 }
 
-/// What the machine is called, as far as a label holds it.
+/// The machine's host name, as far as it fits into a label.
 fn host_name() -> String {
-    // A machine without a name is a machine all the same.
+    // Without a host name the label is "unnamed".
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let mut label = String::new();
     for c in name.trim().chars().filter(|c| !c.is_control()) {

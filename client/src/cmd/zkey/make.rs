@@ -9,14 +9,14 @@ use super::{
     super::{
         Console, Failure, KeyArguments, directories, usage, warn_if_exposed, zopen::read_identities,
     },
-    MadeLine, existing,
+    CreatedLine, if_exists,
 };
-use crate::{first_use::Alone, random};
+use crate::{key_file_lock::KeyFileLock, random};
 
 #[derive(Args, Debug)]
 pub(super) struct New {
     #[command(flatten)]
-    made: Made,
+    create: CreateArguments,
 }
 
 #[derive(Args, Debug)]
@@ -25,12 +25,12 @@ pub(super) struct Import {
     #[arg(long, value_name = "PATH")]
     identity: PathBuf,
     #[command(flatten)]
-    made: Made,
+    create: CreateArguments,
 }
 
 /// What is said of every key file that is made.
 #[derive(Args, Debug)]
-struct Made {
+struct CreateArguments {
     /// What a server sees of names
     #[arg(long, value_enum, default_value_t = NamesArgument::Sealed)]
     names: NamesArgument,
@@ -63,7 +63,7 @@ impl From<NamesArgument> for Names {
 
 impl New {
     pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
-        self.made.save(KeyFile::generate(&mut random::system()), console)
+        self.create.save(KeyFile::generate(&mut random::os_rng()), console)
     }
 }
 
@@ -74,21 +74,21 @@ impl Import {
             let path = self.identity.display();
             return Err(usage(format!("{path} must hold one identity, and not more")));
         };
-        self.made.save(KeyFile::from_identity(only, &mut random::system()), console)
+        self.create.save(KeyFile::from_identity(only, &mut random::os_rng()), console)
     }
 }
 
-impl Made {
+impl CreateArguments {
     fn save(self, mut key_file: KeyFile, console: &Console) -> Result<(), Failure> {
         let path = self.key.path(&directories()?);
         key_file.names = self.names.into();
-        let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
-        path.save(&key_file, existing(self.force))?;
-        console.tell_made(&path);
+        let _lock = KeyFileLock::acquire(&path.path).map_err(|error| path.file_error(error))?;
+        path.save(&key_file, if_exists(self.force))?;
+        console.note_created_key_file(&path);
         warn_if_exposed(&path, console);
         if self.json {
             let file = path.path.display().to_string();
-            console.print_json(&MadeLine { file, role: key_file.role().to_string() })?;
+            console.print_json(&CreatedLine { file, role: key_file.role().to_string() })?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What `zkey join` does about a key file whose blobs are in a store on this machine: they go along.
+//! `zkey join` for a key file with an embedded store: moves the blobs to the server.
 
 use std::collections::BTreeMap;
 
@@ -8,39 +8,40 @@ use zput_common::{
     proto::message::Version,
 };
 
-use super::super::{At, Console, Failure, Tally};
+use super::super::{Console, Context, Failure, Summary};
 use crate::{
     Client, ClientError, directories::Directories, migrate::Migrated, terminal::printable,
 };
 
-/// The store that a key file leaves, and what it holds.
-pub(super) struct Store {
+/// The store that a key file leaves, and the blobs in it.
+pub(super) struct LocalStore {
     client: Client,
     path: String,
-    /// The blobs that the server has now, with the version that was current in the store.
+    /// Blobs that the server has now, with their current version in the store.
     moved: BTreeMap<BlobName, Version>,
 }
 
-impl Store {
-    /// The store that `key_file` names; `None` where it names none.
+impl LocalStore {
+    /// The store that `key_file` names; `None` if it names none.
     ///
     /// # Errors
-    /// When the store cannot be opened, or the key file cannot tell what is in it.
+    /// When the store cannot be opened or listed.
     pub(super) fn of(
         key_file: &KeyFile,
         directories: &Directories,
     ) -> Result<Option<Self>, ClientError> {
         let Some(Remote::Embedded(path)) = &key_file.remote else { return Ok(None) };
         let mut client = Client::new(key_file.clone(), directories)?;
-        // Before the invite is spent: a store that cannot be listed cannot be moved either.
+        // Checked before the invite is used: a store that cannot be listed cannot be moved.
         let _blobs = client.list("")?;
         Ok(Some(Self { client, path: path.clone(), moved: BTreeMap::new() }))
     }
 
-    /// Sends every blob that has changed since the last call to `server`; gives how many there were.
+    /// Sends every blob that has changed since the last call to `server`; returns how many were
+    /// sent.
     ///
     /// # Errors
-    /// When one of them did not get there, or is not what it claims to be.
+    /// When a blob was not sent, or fails verification.
     pub(super) fn move_to(
         &mut self,
         server: &mut Client,
@@ -48,46 +49,49 @@ impl Store {
     ) -> Result<usize, Failure> {
         let listing = self.client.list("")?;
         if listing.foreign > 0 {
-            console.tell(&format_args!(
+            console.note(&format_args!(
                 "{} objects of other key files stay in {}",
                 listing.foreign, self.path
             ));
         }
         let mut blobs = listing.blobs;
         blobs.retain(|blob| self.moved.get(&blob.metadata.name) != Some(&blob.version));
-        let mut tally = Tally::of(blobs.len() + listing.damaged.len());
+        let mut summary = Summary::new(blobs.len() + listing.damaged.len());
         for unlisted in listing.damaged {
-            tally.note(Err(unlisted.error).at(format_args!("object {}", unlisted.key)), console);
+            summary.record(
+                Err(unlisted.error).context(format_args!("object {}", unlisted.key)),
+                console,
+            );
         }
         let mut moved = 0;
         for blob in blobs {
             let name = blob.metadata.name;
             let progress = console.progress(name.as_str());
-            let ended = server.migrate(&mut self.client, &name, &*progress).at(&name);
-            if let Ok(Migrated::Superseded) = ended {
-                console.tell(&format_args!(
+            let result = server.migrate(&mut self.client, &name, &*progress).context(&name);
+            if let Ok(Migrated::Superseded) = result {
+                console.note(&format_args!(
                     "{}: the server has a newer one; what is in {} stays there alone",
                     printable(name.as_str()),
                     self.path
                 ));
             }
-            if ended.is_ok() {
+            if result.is_ok() {
                 moved += 1;
                 self.moved.insert(name, blob.version);
             }
-            tally.note(ended.map(drop), console);
+            summary.record(result.map(drop), console);
         }
-        tally.end().map(|()| moved).inspect_err(|_| {
-            console.tell(&format_args!(
+        summary.finish().map(|()| moved).inspect_err(|_| {
+            console.note(&format_args!(
                 "the key file still names {}: the same command goes on (--force leaves the store as it is)",
                 self.path
             ));
         })
     }
 
-    /// What is said at the end.
-    pub(super) fn tell_left(&self, console: &Console) {
-        console.tell(&format_args!(
+    /// Reports how many blobs were moved, and that the store was left unchanged.
+    pub(super) fn note_moved(&self, console: &Console) {
+        console.note(&format_args!(
             "moved {} blobs; {} is as it was: remove it when you are sure that you need it no more",
             self.moved.len(),
             self.path

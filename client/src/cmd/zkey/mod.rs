@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use super::{Console, Failure};
-use crate::atomic::Existing;
+use crate::atomic::IfExists;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +48,8 @@ enum Action {
     Public(show::Public),
     /// Show what the key file says, but for its secrets
     Show(show::Show),
-    /// Redeem an invite: give this device an account on a server; makes a key file where there is none
+    /// Redeem an invite: give this device an account on a server; makes a key file where there is
+    /// none
     Join(join::Join),
     /// Put the secrets under a passphrase, change it, or take it off
     Passphrase(passphrase::Passphrase),
@@ -72,16 +73,16 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     }
 }
 
-/// A key file that was made, as JSON (docs/JSON.md).
+/// A new key file, as JSON (docs/JSON.md).
 #[derive(Serialize)]
-struct MadeLine {
+struct CreatedLine {
     file: String,
     role: String,
 }
 
-/// What `--force` says of a file that is there.
-const fn existing(force: bool) -> Existing {
-    if force { Existing::Replace } else { Existing::Keep }
+/// What `--force` means for an existing file.
+const fn if_exists(force: bool) -> IfExists {
+    if force { IfExists::Replace } else { IfExists::Keep }
 }
 
 #[cfg(test)]
@@ -98,7 +99,7 @@ mod tests {
         assert!(parse(&["zkey", "export", "--put-only"]).is_err());
     }
 
-    /// A secret on a command line is everybody's.
+    /// A secret on a command line is visible to every user.
     #[test]
     fn an_invite_is_no_argument() {
         assert!(Arguments::try_parse_from(["zkey", "join", "zputinvite1qqq"]).is_err());

@@ -1,4 +1,4 @@
-//! `zkey passphrase`: sets, changes and removes one.
+//! `zkey passphrase`: sets, changes and removes the passphrase of a key file.
 
 use std::ffi::OsString;
 
@@ -9,8 +9,8 @@ use zput_common::keys::ParsedKeyFile;
 
 use super::super::{Console, Failure, KeyArguments, directories, usage};
 use crate::{
-    atomic::Existing,
-    first_use::Alone,
+    atomic::IfExists,
+    key_file_lock::KeyFileLock,
     keystore::{KeyPath, KeystoreError, Unlocked},
     passphrase::PassphraseSource,
     terminal,
@@ -34,7 +34,7 @@ pub(super) struct Passphrase {
     key: KeyArguments,
 }
 
-/// What became of the key file, as JSON (docs/JSON.md).
+/// The key file after the change, as JSON (docs/JSON.md).
 #[derive(Serialize)]
 struct Line {
     file: String,
@@ -68,28 +68,30 @@ impl Passphrase {
             }
             _ => {}
         }
-        // To set one there is only a new one.
+        // Without an old passphrase the usual options are about the new one.
         let new = match self.action {
             PassphraseAction::Set => self.key.passphrase(),
-            PassphraseAction::Change | PassphraseAction::Remove => PassphraseSource::new_by(
-                self.new_passphrase_command.clone(),
-                self.new_passphrase_fd,
-            ),
+            PassphraseAction::Change | PassphraseAction::Remove => {
+                PassphraseSource::from_arguments(
+                    self.new_passphrase_command.clone(),
+                    self.new_passphrase_fd,
+                )
+            }
         };
         let Unlocked { key_file, .. } = path.unlock()?;
         let passphrase = match self.action {
             PassphraseAction::Set | PassphraseAction::Change => Some(new_passphrase(&new, &path)?),
             PassphraseAction::Remove => None,
         };
-        let _alone = Alone::with(&path.path).map_err(|error| path.file_error(error))?;
+        let _lock = KeyFileLock::acquire(&path.path).map_err(|error| path.file_error(error))?;
         if path.parse()? != before {
             return Err(usage(
                 "the key file was changed meanwhile; it is as it was then (try again)",
             ));
         }
         let text = Unlocked { key_file, passphrase }.to_text().map_err(|e| path.malformed(e))?;
-        path.save_text(&text, Existing::Replace)?;
-        console.tell(&match self.action {
+        path.save_text(&text, IfExists::Replace)?;
+        console.note(&match self.action {
             PassphraseAction::Set => {
                 "the secrets are under a passphrase now; a lost one cannot be found again"
             }

@@ -1,4 +1,4 @@
-//! `zkey public` and `zkey show`: what a key file says.
+//! `zkey public` and `zkey show`: print what a key file contains.
 
 use clap::Args;
 use serde::Serialize;
@@ -47,7 +47,7 @@ impl PublicLine {
     }
 }
 
-/// What two people can compare aloud: 30 decimal digits of SHA-256 of all the lines.
+/// A fingerprint for two people to compare aloud: 30 decimal digits from the SHA-256 of all lines.
 fn fingerprint<'a>(lines: impl Iterator<Item = &'a String>) -> String {
     let mut hash = Sha256::new();
     hash.update("zput/v1/fingerprint\n");
@@ -118,7 +118,7 @@ impl Show {
     }
 }
 
-/// What a key file says, as JSON (docs/JSON.md).
+/// The contents of a key file without its secrets, as JSON (docs/JSON.md).
 #[derive(Default, Serialize)]
 struct ShowLine {
     file: String,
@@ -157,7 +157,7 @@ impl ShowLine {
     }
 }
 
-/// A post-quantum recipient is two thousand characters long; `zkey public` prints all of them.
+/// A post-quantum recipient has two thousand characters; `zkey public` prints all of them.
 fn shortened(recipient: &Recipient) -> String {
     let text = recipient.to_string();
     match text.get(..SHOWN_CHARACTERS) {
@@ -166,16 +166,16 @@ fn shortened(recipient: &Recipient) -> String {
     }
 }
 
-/// Characters that are shown of what is too long to show.
+/// Characters that are shown of a longer text.
 const SHOWN_CHARACTERS: usize = 48;
-/// What is not longer is shown whole: an X25519 recipient has 62.
+/// A text of at most this many characters is shown completely; an X25519 recipient has 62.
 const MAX_SHOWN_CHARACTERS: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::fingerprint;
 
-    /// SHA-256 of the four lines is 0a7a8f96…: computed by sha256sum(1) and python.
+    /// The SHA-256 of the four lines is 0a7a8f96…, computed by sha256sum(1) and python.
     #[test]
     fn a_fingerprint_is_thirty_digits_of_all_lines() {
         let lines = ["age1x".to_owned(), "device".to_owned(), "writer".to_owned()];

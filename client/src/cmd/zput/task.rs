@@ -1,4 +1,4 @@
-//! What the arguments ask for: which files, under which names.
+//! Which files to put under which names.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -9,15 +9,15 @@ use std::{
 use zput_common::name::BlobName;
 
 use super::{
-    super::{At, Failure, usage},
+    super::{Context, Failure, usage},
     Arguments,
 };
 use crate::put::NamedFile;
 
-/// What is put where.
+/// What to put.
 #[derive(Debug)]
 pub(super) enum Task {
-    /// At least one: those that have a name of their own, and why each of the others has none.
+    /// At least one: a file with its name, or the reason why it has none.
     Files(Vec<Result<NamedFile, Failure>>),
     Stdin {
         name: BlobName,
@@ -29,26 +29,27 @@ pub(super) enum Task {
     },
 }
 
-/// What the arguments ask for. Of two files of one name the first has it.
-pub(super) fn task(arguments: &mut Arguments) -> Result<Task, Failure> {
+/// Reads the task from the arguments. Of two files with the same name the first gets it.
+pub(super) fn parse_task(arguments: &mut Arguments) -> Result<Task, Failure> {
     let mut files = std::mem::take(&mut arguments.files);
-    let mut behind = std::mem::take(&mut arguments.command);
-    let given_name = arguments.name.as_deref().map(BlobName::parse).transpose().at("--name")?;
+    let mut trailing = std::mem::take(&mut arguments.command);
+    let given_name =
+        arguments.name.as_deref().map(BlobName::parse).transpose().context("--name")?;
     if arguments.exec {
         let Some(name) = given_name else { return Err(usage("--exec needs --name")) };
         if !files.is_empty() {
             return Err(usage("--exec takes a command behind `--`, and no files"));
         }
-        if behind.is_empty() {
+        if trailing.is_empty() {
             return Err(usage(
                 "--exec needs a command: zput --exec --name NAME -- COMMAND ARGUMENTS",
             ));
         }
-        let command = behind.remove(0);
-        return Ok(Task::Command { command, arguments: behind, name });
+        let command = trailing.remove(0);
+        return Ok(Task::Command { command, arguments: trailing, name });
     }
-    // Without --exec, `--` only says that what follows are no flags.
-    files.extend(behind.into_iter().map(PathBuf::from));
+    // Without --exec, `--` only marks the end of the options.
+    files.extend(trailing.into_iter().map(PathBuf::from));
     if files.is_empty() {
         return Err(usage("nothing to store: name a file, or `-` for stdin (zput --help)"));
     }
@@ -65,7 +66,7 @@ pub(super) fn task(arguments: &mut Arguments) -> Result<Task, Failure> {
         return Ok(Task::Stdin { name });
     }
     if let Some(prefix) = &arguments.prefix {
-        BlobName::parse(prefix.strip_suffix('/').unwrap_or(prefix)).at("--prefix")?;
+        BlobName::parse(prefix.strip_suffix('/').unwrap_or(prefix)).context("--prefix")?;
     }
     let mut taken = HashMap::new();
     let mut named = |path: PathBuf| {
@@ -91,7 +92,7 @@ pub(super) fn task(arguments: &mut Arguments) -> Result<Task, Failure> {
     Ok(Task::Files(files.into_iter().map(&mut named).collect()))
 }
 
-/// The last component of `path`, behind `prefix`.
+/// The last component of `path`, after `prefix`.
 fn name_of(path: &Path, prefix: Option<&str>) -> Result<BlobName, Failure> {
     let Some(last) = path.file_name() else {
         return Err(usage(format!("{} has no name: give one by --name", path.display())));
@@ -103,7 +104,7 @@ fn name_of(path: &Path, prefix: Option<&str>) -> Result<BlobName, Failure> {
         Some(prefix) => format!("{}/{last}", prefix.strip_suffix('/').unwrap_or(prefix)),
         None => last.to_owned(),
     };
-    BlobName::parse(&name).at(path.display())
+    BlobName::parse(&name).context(path.display())
 }
 
 #[cfg(test)]
@@ -115,7 +116,7 @@ mod tests {
     fn names(line: &[&str]) -> Result<Vec<String>, String> {
         let mut arguments =
             Arguments::try_parse_from(line).map_err(|error| error.kind().to_string())?;
-        let names = match task(&mut arguments).map_err(|failure| failure.to_string())? {
+        let names = match parse_task(&mut arguments).map_err(|failure| failure.to_string())? {
             Task::Files(mut files) if files.len() == 1 => match files.remove(0) {
                 Ok(file) => vec![file.name.to_string()],
                 Err(failure) => return Err(failure.to_string()),

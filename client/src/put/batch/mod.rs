@@ -1,19 +1,23 @@
-//! Many files: the small ones several at a time, on a few connections; behind them what is larger, one by one.
+//! A put of many files: small ones concurrently on a few connections, then larger ones one by one.
 //!
-//! A put of a small file is one flight (Begin, two slices, Commit), and then it waits: for the line, and for the server's
-//! disk. A server does the puts of one connection one after the other, and can share its syncs among connections; so
-//! there are several lanes, each with a connection and one put on its way.
+//! A put of a small file is one round trip (Begin, two slices, Commit) whose time goes to the
+//! network and the server's disk. A server processes the requests of one connection in order and
+//! shares fsyncs among connections, so there are several workers, each with its own connection and
+//! one put in flight.
 //!
 //! ```text
-//! small files ──one by one──▶ lane: read, seal, send, note ──▶ server
-//!                             lane: read, seal, send, note ──▶
-//!                              ⋮    ──outcomes──▶ this thread ──in order──▶ whoever asked
+//! small files ──queue──▶ worker: read, seal, send, record ──▶ server
+//!                        worker: read, seal, send, record ──▶
+//!                          ⋮    ──events──▶ calling thread ──in order──▶ `done`
 //! ```
 //!
-//! This thread goes through the files in their order. It waits for what the lanes have, and puts the ordinary way what
-//! they cannot see to: what is not small, what has a journal, and what was on its way when a connection ended. Of that
-//! it asks first what became of it. What is large waits until the lanes are done, and then has the line, the cores and
-//! the memory to itself, whatever the number of files.
+//! The calling thread goes through the files in order and waits for the workers' results. Files
+//! that the workers cannot handle (large, journaled, or in flight when a connection broke) are put
+//! here one by one; for the last kind the server is first asked whether they were committed. Large
+//! files wait until the workers have finished, so that memory use does not grow with the number of
+//! files.
+
+mod worker;
 
 use std::{
     cell::Cell,
@@ -32,48 +36,48 @@ use zput_common::{
 };
 use zput_server::threads;
 
-use super::{
-    PutOptions, PutReceipt, Resume, Target,
-    lane::{Lane, Leftover, Lost, Outcome, Told, Work},
-};
+use self::worker::{DeferredFile, Interrupted, Outcome, Queue, Worker, WorkerEvent};
+use super::{PutContext, PutOptions, PutReceipt, Resume};
 use crate::{
     client::Client,
     connection::Connection,
     error::ClientError,
     progress::{Progress, Silent},
-    retry::Tries,
+    retry::RetryState,
     source::FileSource,
 };
 
-/// How many small files are put at a time unless told otherwise: connections, and threads that seal.
+/// Default number of concurrent puts of small files; each has a connection and a sealing thread.
 pub const JOBS: usize = 8;
-/// The most.
+/// The highest number of concurrent puts that is accepted.
 pub const JOBS_MAX: usize = 64;
-/// Files of at most so many bytes are put beside others.
+/// Files of at most this many bytes are put by workers.
 pub const SMALL_BYTES: u64 = 256 * 1024;
 
-/// So many to a store in this process, which has a few threads for all of them.
+/// Workers for an embedded store, which has only a few threads for all of its connections.
 const EMBEDDED_JOBS: usize = 3;
-/// A lane is opened for so many files: a handshake costs as much as a few of them.
-const FILES_PER_LANE: usize = 4;
+/// One worker is started for this many files: a handshake costs as much as a few puts.
+const FILES_PER_WORKER: usize = 4;
 
-/// A file, and the name that it is put under.
+/// A file, and the name to put it under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedFile {
-    /// What it is called.
+    /// The blob's name.
     pub name: BlobName,
-    /// Where it is.
+    /// The file's path.
     pub path: PathBuf,
 }
 
 impl Client {
-    /// Puts `files`, up to `jobs` small ones ([`SMALL_BYTES`]) at a time ([`JOBS_MAX`] at most, three into an embedded
-    /// store); with 1, one after the other. `done` hears how each ended, by its number, in the order of `files`, whatever
-    /// the others came to. `progress` is of all of them.
+    /// Puts `files`, up to `jobs` small ones ([`SMALL_BYTES`]) concurrently ([`JOBS_MAX`] at most,
+    /// three for an embedded store); with 1, one after the other. `done` is called with the index
+    /// and result of each file, in the order of `files`, whatever the results of the others.
+    /// `progress` covers all of them.
     ///
-    /// Where a name comes twice, the later file is put after the earlier one. Each file is tried again by itself. Once one
-    /// has used up its retries, the others get a single try each, until one of them is stored.
-    pub fn put_many(
+    /// If a name occurs twice, the later file is put after the earlier one. Each file has its own
+    /// retries. Once one has used them up, the others get a single try each until one of them is
+    /// stored.
+    pub fn put_batch(
         &mut self,
         files: &[NamedFile],
         options: &PutOptions,
@@ -83,31 +87,33 @@ impl Client {
     ) {
         let lengths: Vec<Option<u64>> = files.iter().map(length).collect();
         progress.begin(lengths.iter().copied().sum());
-        let most = match self.remote() {
+        let max_workers = match self.remote() {
             Remote::Embedded(_) => EMBEDDED_JOBS,
             Remote::Tcp { .. } | Remote::Unix(_) => JOBS_MAX,
         };
-        let may = jobs > 1 && self.can_use_lanes(options);
-        let queue = if may { small(files, &lengths) } else { Vec::new() };
-        let work = Work::new(files, queue, options, self);
+        let is_batch = jobs > 1 && self.can_batch(options);
+        let small = if is_batch { select_small(files, &lengths) } else { Vec::new() };
+        let queue = Queue::new(files, small, options, self);
         thread::scope(|scope| {
-            let mut crew = Crew::new(scope, &work, jobs.min(most));
-            crew.man(self);
-            let mut rested = Instant::now();
+            let mut workers = Workers::new(scope, &queue, jobs.min(max_workers));
+            workers.spawn_workers(self);
+            let mut idle_since = Instant::now();
             for (index, file) in files.iter().enumerate() {
-                let put = match crew.outcome(index) {
+                let put = match workers.outcome(index) {
                     Outcome::Done(put) => {
-                        let put = put.map_err(|error| error.dated(self.record().now_ns()));
+                        let put = put
+                            .map_err(|error| error.with_local_time(self.rollback_guard().now_ns()));
                         progress.advance(put.as_ref().map_or(0, |receipt| receipt.length));
                         put
                     }
-                    Outcome::Left(mut left) => {
-                        left.lost = left.lost.map(|lost| crew.once_waited(lost));
-                        self.rested(rested.elapsed());
-                        let put = self.put_alone(file, options, *left, progress);
-                        rested = Instant::now();
+                    Outcome::Deferred(mut deferred) => {
+                        deferred.in_doubt =
+                            deferred.in_doubt.map(|in_doubt| workers.wait_once(in_doubt));
+                        self.close_if_idle(idle_since.elapsed());
+                        let put = self.put_deferred(file, options, *deferred, progress);
+                        idle_since = Instant::now();
                         if put.is_ok() {
-                            crew.man(self);
+                            workers.spawn_workers(self);
                         }
                         put
                     }
@@ -119,34 +125,35 @@ impl Client {
         progress.end();
     }
 
-    /// The connection was not used for so long: one that the server may be about to close is not used again.
-    fn rested(&mut self, rested: Duration) {
-        self.retire(|connection| rested > connection.idle_limit() / 2);
+    /// Closes the connection if it was idle for more than half of the server's idle limit: the
+    /// server may be about to close it.
+    fn close_if_idle(&mut self, idle: Duration) {
+        self.close_if_stale(|connection| idle > connection.idle_limit() / 2);
     }
 
-    /// Lanes put sealed blobs from their start.
-    fn can_use_lanes(&self, options: &PutOptions) -> bool {
+    /// Whether workers can put these files: they only put sealed blobs from their start.
+    fn can_batch(&self, options: &PutOptions) -> bool {
         let starts_over = options.resume != Resume::Insist;
         !options.unsealed && starts_over && self.key_file().role() != Role::Get
     }
 
-    /// Puts a file that no lane has seen to.
-    fn put_alone(
+    /// Puts a file that no worker has finished.
+    fn put_deferred(
         &mut self,
         NamedFile { name, path }: &NamedFile,
         options: &PutOptions,
-        Leftover { lost, source }: Leftover,
+        DeferredFile { in_doubt, source }: DeferredFile,
         progress: &dyn Progress,
     ) -> Result<PutReceipt, ClientError> {
-        if let Some(Lost { commit, error }) = lost {
+        if let Some(Interrupted { commit, error }) = in_doubt {
             let key = self.key_file().object_key(name);
-            let there = Cell::new(0);
-            let target = Target { name, key, options, progress: &Silent, there };
+            let server_generation = Cell::new(0);
+            let context = PutContext { name, key, options, progress: &Silent, server_generation };
             let error = error.map(ClientError::from);
-            let settled = self.settle(&target, &commit, &mut Tries::default(), error)?;
-            if let Some(committed) = settled {
+            let resolved = self.resolve(&context, &commit, &mut RetryState::default(), error)?;
+            if let Some(committed) = resolved {
                 progress.advance(committed.length);
-                return self.stored(&target, &committed);
+                return self.record_commit(&context, &committed);
             }
         }
         let source = match source {
@@ -154,17 +161,18 @@ impl Client {
             None => FileSource::open(path)?,
         };
         let source = source.allow_empty(options.allow_empty);
-        self.put(name, source, options, &Share::of(progress))
+        self.put(name, source, options, &FileProgress::new(progress))
     }
 }
 
-/// Bytes of a regular file.
+/// Length of a regular file in bytes; `None` for anything else.
 fn length(file: &NamedFile) -> Option<u64> {
     fs::metadata(&file.path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len())
 }
 
-/// The numbers of the files that lanes take: small, and the first of their name. None where that is not several.
-fn small(files: &[NamedFile], lengths: &[Option<u64>]) -> Vec<usize> {
+/// Indices of the files for the workers: small, and the first of their name. Empty if there are
+/// fewer than two.
+fn select_small(files: &[NamedFile], lengths: &[Option<u64>]) -> Vec<usize> {
     let mut names = HashSet::new();
     let mut small = Vec::new();
     for (index, (file, length)) in files.iter().zip(lengths).enumerate() {
@@ -176,39 +184,43 @@ fn small(files: &[NamedFile], lengths: &[Option<u64>]) -> Vec<usize> {
     if small.len() < 2 { Vec::new() } else { small }
 }
 
-/// The lanes, and what they have said.
-struct Crew<'scope, 'env> {
+/// The running workers, and the results that they have sent.
+struct Workers<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    work: &'env Work<'env>,
-    /// Lanes that there may be.
-    most: usize,
-    /// Lanes that there are.
-    working: usize,
-    tell: Sender<Told>,
-    told: Receiver<Told>,
-    /// Whose turn has not come.
-    early: BTreeMap<usize, Outcome>,
-    /// Since there are these lanes, somebody has waited because of one that was cut off.
+    queue: &'env Queue<'env>,
+    /// The highest number of workers.
+    max_workers: usize,
+    /// The number of running workers.
+    running: usize,
+    sender: Sender<WorkerEvent>,
+    events: Receiver<WorkerEvent>,
+    /// Results of files whose turn to be reported has not come.
+    outcomes: BTreeMap<usize, Outcome>,
+    /// Whether a put has already waited because the connections of these workers broke.
     has_waited: bool,
 }
 
-impl<'scope, 'env> Crew<'scope, 'env> {
-    fn new(scope: &'scope Scope<'scope, 'env>, work: &'env Work<'env>, most: usize) -> Self {
-        let (tell, told) = unbounded();
-        let early = BTreeMap::new();
-        Self { scope, work, most, working: 0, tell, told, early, has_waited: false }
+impl<'scope, 'env> Workers<'scope, 'env> {
+    fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        queue: &'env Queue<'env>,
+        max_workers: usize,
+    ) -> Self {
+        let (sender, events) = unbounded();
+        let outcomes = BTreeMap::new();
+        Self { scope, queue, max_workers, running: 0, sender, events, outcomes, has_waited: false }
     }
 
-    /// Opens lanes until there are as many as there is work for. One that the server does not take is one less: where
-    /// there is none at all, the ordinary way finds out why.
-    fn man(&mut self, client: &mut Client) {
-        if self.working == 0 {
+    /// Starts workers until there are enough for the queue. If the server refuses a connection,
+    /// fewer start; without any worker the ordinary put reports why.
+    fn spawn_workers(&mut self, client: &mut Client) {
+        if self.running == 0 {
             self.has_waited = false;
         }
-        let wanted = self.work.waiting().div_ceil(FILES_PER_LANE).min(self.most);
-        for _ in self.working..wanted {
-            // The first ones work already.
-            if self.work.waiting() == 0 {
+        let wanted = self.queue.remaining().div_ceil(FILES_PER_WORKER).min(self.max_workers);
+        for _ in self.running..wanted {
+            // The first workers may have emptied the queue already.
+            if self.queue.remaining() == 0 {
                 break;
             }
             let Ok(connection) = client.connect() else { break };
@@ -219,69 +231,75 @@ impl<'scope, 'env> Crew<'scope, 'env> {
     }
 
     fn open(&mut self, connection: Connection) -> bool {
-        let lane = Lane::new(self.work, connection, self.tell.clone());
-        let spawned = threads::begin_scoped(self.scope, "lane", move || lane.run());
-        // One that could not be started says that it is over, as the others do.
-        self.working += 1;
+        let worker = Worker::new(self.queue, connection, self.sender.clone());
+        let spawned = threads::begin_scoped(self.scope, "batch", move || worker.run());
+        // A worker whose thread could not start still sends [`WorkerEvent::Exited`], because its
+        // sender is dropped.
+        self.running += 1;
         spawned.is_ok()
     }
 
-    /// What became of a file in the lanes. Of one that they do not take nothing did; that is known once they are over.
+    /// Waits for the result of a file. A file that no worker takes is deferred, which is known once
+    /// all workers have exited.
     fn outcome(&mut self, index: usize) -> Outcome {
-        while self.working > 0 && !self.early.contains_key(&index) {
-            match self.told.recv() {
-                Ok(Told::Ended(index, outcome)) => drop(self.early.insert(index, outcome)),
-                // Behind all that it had to say.
-                Ok(Told::Over) | Err(_) => self.working -= 1,
+        while self.running > 0 && !self.outcomes.contains_key(&index) {
+            match self.events.recv() {
+                Ok(WorkerEvent::FileDone(index, outcome)) => {
+                    drop(self.outcomes.insert(index, outcome))
+                }
+                // A worker sends this after all of its results.
+                Ok(WorkerEvent::Exited) | Err(_) => self.running -= 1,
             }
         }
-        self.early.remove(&index).unwrap_or_else(|| {
-            self.work.skip(index);
-            Outcome::Left(Box::default())
+        self.outcomes.remove(&index).unwrap_or_else(|| {
+            self.queue.skip(index);
+            Outcome::Deferred(Box::default())
         })
     }
 
-    /// Of what was lost together, only the first is a reason to wait; but each is one to give up.
-    fn once_waited(&mut self, lost: Lost) -> Lost {
+    /// Lets only the first of the commits that broke with the same connections wait before the
+    /// server is asked. Without retries each keeps its error, so that it fails.
+    fn wait_once(&mut self, in_doubt: Interrupted) -> Interrupted {
         let has_waited = mem::replace(&mut self.has_waited, true);
-        let error = lost.error.filter(|_| !has_waited || !self.work.is_patient());
-        Lost { error, ..lost }
+        let error = in_doubt.error.filter(|_| !has_waited || !self.queue.may_retry());
+        Interrupted { error, ..in_doubt }
     }
 }
 
-/// What one file adds to the progress of all: nothing twice, however often it is begun.
-struct Share<'a> {
-    whole: &'a dyn Progress,
-    /// Bytes of the attempt.
+/// The share of one file in the progress of the batch. Bytes that are sent again are not counted
+/// twice.
+struct FileProgress<'a> {
+    batch: &'a dyn Progress,
+    /// Bytes of the current attempt.
     at: AtomicU64,
-    /// Bytes of the one that came furthest.
+    /// Bytes of the attempt that came furthest.
     counted: AtomicU64,
 }
 
-impl<'a> Share<'a> {
-    const fn of(whole: &'a dyn Progress) -> Self {
-        Self { whole, at: AtomicU64::new(0), counted: AtomicU64::new(0) }
+impl<'a> FileProgress<'a> {
+    const fn new(batch: &'a dyn Progress) -> Self {
+        Self { batch, at: AtomicU64::new(0), counted: AtomicU64::new(0) }
     }
 
-    /// What of `bytes` more no attempt before has come to.
-    fn news(&self, bytes: u64) -> u64 {
+    /// The part of `bytes` that no earlier attempt has reached.
+    fn new_bytes(&self, bytes: u64) -> u64 {
         let at = self.at.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let counted = self.counted.fetch_max(at, Ordering::Relaxed);
         at.saturating_sub(counted)
     }
 }
 
-impl Progress for Share<'_> {
+impl Progress for FileProgress<'_> {
     fn begin(&self, _total: Option<u64>) {
         self.at.store(0, Ordering::Relaxed);
     }
 
     fn held(&self, bytes: u64) {
-        self.whole.held(self.news(bytes));
+        self.batch.held(self.new_bytes(bytes));
     }
 
     fn advance(&self, bytes: u64) {
-        self.whole.advance(self.news(bytes));
+        self.batch.advance(self.new_bytes(bytes));
     }
 
     fn end(&self) {}
@@ -311,11 +329,11 @@ mod tests {
     #[test]
     fn what_is_sent_again_counts_once() {
         let sum = Sum::default();
-        let share = Share::of(&sum);
+        let progress = FileProgress::new(&sum);
         for attempt in [&[10, 20][..], &[10], &[10, 20, 30]] {
-            share.begin(Some(60));
-            attempt.iter().for_each(|bytes| share.advance(*bytes));
-            share.end();
+            progress.begin(Some(60));
+            attempt.iter().for_each(|bytes| progress.advance(*bytes));
+            progress.end();
         }
         assert_eq!(sum.0.load(Ordering::Relaxed), 60);
     }
@@ -326,9 +344,9 @@ mod tests {
             |name: &str| NamedFile { name: BlobName::parse(name).unwrap(), path: "/".into() };
         let files = ["a", "b", "c", "b", "d", "e"].map(file);
         let lengths = [Some(0), Some(262_144), Some(262_145), Some(1), None, Some(7)];
-        assert_eq!(small(&files, &lengths), [0, 1, 5]);
-        // A single one is put the ordinary way.
-        assert_eq!(small(&files[..1], &lengths[..1]), [0; 0]);
-        assert_eq!(small(&files[1..4], &lengths[1..4]), [0; 0]);
+        assert_eq!(select_small(&files, &lengths), [0, 1, 5]);
+        // A single file is put without workers.
+        assert_eq!(select_small(&files[..1], &lengths[..1]), [0; 0]);
+        assert_eq!(select_small(&files[1..4], &lengths[1..4]), [0; 0]);
     }
 }

@@ -1,9 +1,10 @@
-//! One of several lanes: a connection, and small files that are read, sealed, sent and noted on it.
+//! A worker of a batch: one connection on which small files are read, sealed, sent and recorded.
 //!
-//! One put is on its way at a time. More would be possible; but when the connection ended, a put that the server has not
-//! begun and one that it will begin yet, behind others, would look alike. Put again, the first could come last.
+//! A worker has one put in flight. With more, a put that the server has not begun and one that it
+//! will begin after others would be indistinguishable when the connection breaks. If the first of
+//! them were put again, it could be committed after the second.
 //!
-//! Nothing is tried again here: whoever opened the lane is told what it could not see to.
+//! A worker never retries; it reports unfinished files to the thread that started it.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,134 +19,132 @@ use zput_common::{
 };
 
 use super::{
-    PutOptions, PutReceipt, Target,
-    attempt::new_sealer,
-    lost::LostCommit,
-    many::{NamedFile, SMALL_BYTES},
+    super::{PutContext, PutOptions, PutReceipt, attempt::new_sealer, in_doubt::InDoubtCommit},
+    NamedFile, SMALL_BYTES,
 };
 use crate::{
-    client::{Client, RecordWarning},
+    client::{Client, RollbackWarning},
     connection::{Connection, ConnectionError},
     error::ClientError,
-    journal::Journals,
     progress::Silent,
+    put::pipeline::PART_BYTES,
     random,
-    retry::may_pass,
-    seal::PART_BYTES,
-    seen::Record,
+    retry::is_retryable,
     source::{FileSource, Source as _},
+    state::journal::Journals,
+    state::rollback::RollbackGuard,
 };
 
-/// Requests of a put.
+/// Requests of one put, and so answers to it: Begin, two slices, Commit.
 const REQUESTS: usize = 4;
 
-/// What the lanes share.
-pub(super) struct Work<'a> {
+/// What the workers of a batch share.
+pub(super) struct Queue<'a> {
     files: &'a [NamedFile],
-    /// The numbers of those that are for lanes, in order.
-    queue: Vec<usize>,
-    /// Which one of the queue is next.
+    /// Indices into `files`, in order, of the files for workers.
+    indices: Vec<usize>,
+    /// Position in `indices` of the next file to take.
     next: AtomicUsize,
     options: &'a PutOptions,
     key_file: KeyFile,
     mac_key: VaultMacKey,
     writer: WriterKey,
-    record: Record,
-    warning: RecordWarning,
+    guard: RollbackGuard,
+    warning: RollbackWarning,
     journals: Journals,
-    is_patient: bool,
+    may_retry: bool,
 }
 
-/// What a lane says.
-pub(super) enum Told {
-    /// Of a file.
-    Ended(usize, Outcome),
-    /// There is nothing more to come of it.
-    Over,
+/// A message of a worker to the calling thread.
+pub(super) enum WorkerEvent {
+    /// The result of the file with this index.
+    FileDone(usize, Outcome),
+    /// The worker sends nothing more.
+    Exited,
 }
 
-/// What became of a file.
+/// The result of a file.
 pub(super) enum Outcome {
     Done(Result<PutReceipt, ClientError>),
-    /// It has to go the ordinary way.
-    Left(Box<Leftover>),
+    /// The calling thread has to put the file.
+    Deferred(Box<DeferredFile>),
 }
 
-/// What a lane knows of a file that it leaves.
+/// What a worker knows of a file that it did not finish.
 #[derive(Default)]
-pub(super) struct Leftover {
-    /// It may have been stored.
-    pub(super) lost: Option<Lost>,
-    /// It was opened, and is not opened again.
+pub(super) struct DeferredFile {
+    /// Set if the file's commit is in doubt.
+    pub(super) in_doubt: Option<Interrupted>,
+    /// The opened file; opening a pipe twice would lose bytes.
     pub(super) source: Option<FileSource>,
 }
 
-/// A commit that was on its way when its connection ended.
-pub(super) struct Lost {
-    pub(super) commit: Box<LostCommit>,
-    /// How it ended.
+/// A commit that was in flight when its connection broke.
+pub(super) struct Interrupted {
+    pub(super) commit: Box<InDoubtCommit>,
+    /// How the connection ended; `None` if a put has already waited because of it.
     pub(super) error: Option<ConnectionError>,
 }
 
 /// A sealed file.
-struct Blob {
+struct SealedFile {
     key: ObjectKey,
-    /// The part, and the footer.
+    /// The only part, and the footer.
     slices: [(Vec<u8>, Digest); 2],
-    commit: Box<LostCommit>,
+    commit: Box<InDoubtCommit>,
 }
 
-impl<'a> Work<'a> {
-    /// Those of `files` that are in `queue`, as `client` would put them.
+impl<'a> Queue<'a> {
+    /// A queue of the files at `indices`, to be put with the keys and settings of `client`.
     pub(super) fn new(
         files: &'a [NamedFile],
-        queue: Vec<usize>,
+        indices: Vec<usize>,
         options: &'a PutOptions,
         client: &Client,
     ) -> Self {
         let key_file = client.key_file().clone();
         Self {
             files,
-            queue,
+            indices,
             next: AtomicUsize::new(0),
             options,
             mac_key: key_file.vault_secret().mac_key(),
             writer: key_file.device_seed().writer_key(),
             key_file,
-            record: client.record().clone(),
-            warning: client.record_warning(),
+            guard: client.rollback_guard().clone(),
+            warning: client.rollback_warning(),
             journals: client.journals().clone(),
-            is_patient: client.retries() > 0,
+            may_retry: client.retries() > 0,
         }
     }
 
-    /// How many nobody has taken.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.len().saturating_sub(self.next.load(Ordering::Relaxed))
+    /// Number of files that no worker has taken.
+    pub(super) fn remaining(&self) -> usize {
+        self.indices.len().saturating_sub(self.next.load(Ordering::Relaxed))
     }
 
-    /// Lanes take only files behind `index` from now on. Called while no lane runs.
+    /// Removes files up to `index` from the queue. Called only while no worker runs.
     pub(super) fn skip(&self, index: usize) {
-        let behind = self.queue.partition_point(|queued| *queued <= index);
+        let behind = self.indices.partition_point(|queued| *queued <= index);
         self.next.fetch_max(behind, Ordering::Relaxed);
     }
 
-    /// Whether something that failed may be tried again.
-    pub(super) fn is_patient(&self) -> bool {
-        self.is_patient
+    /// Whether failed puts may be retried.
+    pub(super) fn may_retry(&self) -> bool {
+        self.may_retry
     }
 
     fn take(&self) -> Option<(usize, &NamedFile)> {
         let place = self.next.fetch_add(1, Ordering::Relaxed);
-        let index = *self.queue.get(place)?;
+        let index = *self.indices.get(place)?;
         Some((index, self.files.get(index)?))
     }
 
-    /// The source where it has to go the ordinary way.
+    /// Reads and seals a file. Returns the opened source if a worker cannot put it.
     fn seal(
         &self,
         NamedFile { name, path }: &NamedFile,
-    ) -> Result<Result<Blob, FileSource>, ClientError> {
+    ) -> Result<Result<SealedFile, FileSource>, ClientError> {
         let mut source = FileSource::open(path)?;
         if source.length().is_none_or(|length| length > SMALL_BYTES) {
             return Ok(Err(source));
@@ -157,44 +156,49 @@ impl<'a> Work<'a> {
         let mut plaintext = Vec::new();
         source.read_part(&mut plaintext, PART_BYTES)?;
         source.finish()?;
-        let there = Cell::new(0);
-        let target =
-            Target { name, key: key.clone(), options: self.options, progress: &Silent, there };
-        let mut sealer = new_sealer(&self.key_file, &self.record, &target, source.attributes())?;
+        let server_generation = Cell::new(0);
+        let context = PutContext {
+            name,
+            key: key.clone(),
+            options: self.options,
+            progress: &Silent,
+            server_generation,
+        };
+        let mut sealer = new_sealer(&self.key_file, &self.guard, &context, source.attributes())?;
         let (generation, header) = (sealer.generation(), HeaderSlice::of(sealer.header().to_vec()));
         let mut part = Vec::new();
-        sealer.seal_part(&plaintext, &mut random::system(), &mut part)?;
+        sealer.seal_part(&plaintext, &mut random::os_rng(), &mut part)?;
         let provenance = Provenance::Vault { mac_key: &self.mac_key, writer: &self.writer };
-        let footer = sealer.finish(provenance, &mut random::system())?;
+        let footer = sealer.finish(provenance, &mut random::os_rng())?;
         let seen = Seen { generation, transcript: footer.transcript };
         let slices = [part, footer.bytes].map(|bytes| {
             let digest = Digest::of(&bytes);
             (bytes, digest)
         });
         let claimed = |(bytes, digest): &(Vec<u8>, Digest)| {
-            // The part has 256 KiB and a little, and its footer less.
+            // A part of at most 256 KiB plus its authentication tags; the footer is shorter.
             ClaimedSlice { length: bytes.len() as u32, digest: *digest }
         };
         let claims = slices.iter().map(claimed).collect();
-        let commit = LostCommit { header, slices: claims, seen, length: footer.total_length };
-        Ok(Ok(Blob { key, slices, commit: Box::new(commit) }))
+        let commit = InDoubtCommit { header, slices: claims, seen, length: footer.total_length };
+        Ok(Ok(SealedFile { key, slices, commit: Box::new(commit) }))
     }
 }
 
-/// A connection on which small files are put.
-pub(super) struct Lane<'a> {
-    work: &'a Work<'a>,
+/// A worker and its connection.
+pub(super) struct Worker<'a> {
+    queue: &'a Queue<'a>,
     connection: Connection,
-    voice: Voice,
-    /// Nothing more can be asked.
-    is_over: bool,
+    results: ResultSender,
+    /// The connection has ended.
+    is_closed: bool,
 }
 
-/// Tells whoever opened the lane; also that it is over, however that came about.
-struct Voice(Sender<Told>);
+/// Sends results, and [`WorkerEvent::Exited`] when it is dropped, also by a panic.
+struct ResultSender(Sender<WorkerEvent>);
 
-/// What the server has made durable, and this machine has not noted.
-struct Stored {
+/// A version that the server has made durable and the rollback guard has not recorded.
+struct StoredFile {
     index: usize,
     key: ObjectKey,
     version: Version,
@@ -202,47 +206,51 @@ struct Stored {
     length: u64,
 }
 
-impl<'a> Lane<'a> {
-    pub(super) fn new(work: &'a Work<'a>, connection: Connection, tell: Sender<Told>) -> Self {
-        Self { work, connection, voice: Voice(tell), is_over: false }
+impl<'a> Worker<'a> {
+    pub(super) fn new(
+        queue: &'a Queue<'a>,
+        connection: Connection,
+        sender: Sender<WorkerEvent>,
+    ) -> Self {
+        Self { queue, connection, results: ResultSender(sender), is_closed: false }
     }
 
-    /// Puts files until there are no more, or the connection ends.
+    /// Puts files until the queue is empty or the connection ends.
     pub(super) fn run(mut self) {
-        // Nothing is taken on before the server has answered.
-        if self.connection.ask(&Request::Ping).is_err() {
+        // Take no file before the server has answered once.
+        if self.connection.call(&Request::Ping).is_err() {
             return;
         }
         let mut stored = None;
-        while !self.is_over
-            && let Some((index, file)) = self.work.take()
+        while !self.is_closed
+            && let Some((index, file)) = self.queue.take()
         {
-            let Blob { key, slices, commit } = match self.work.seal(file) {
+            let SealedFile { key, slices, commit } = match self.queue.seal(file) {
                 Ok(Ok(blob)) => blob,
                 Ok(Err(source)) => {
-                    let left = Leftover { source: Some(source), lost: None };
-                    self.ended(index, Outcome::Left(Box::new(left)));
+                    let deferred = DeferredFile { source: Some(source), in_doubt: None };
+                    self.report(index, Outcome::Deferred(Box::new(deferred)));
                     continue;
                 }
                 Err(error) => {
-                    self.ended(index, Outcome::Done(Err(error)));
+                    self.report(index, Outcome::Done(Err(error)));
                     continue;
                 }
             };
-            // From now on it may be stored, whatever becomes of the connection.
+            // From here on the file may be stored, whatever happens to the connection.
             let sent = self.send(&key, &commit.header, slices);
-            // While the server is at work.
-            self.note(stored.take());
-            match sent.and_then(|()| self.hear()) {
+            // Record the previous file while the server commits this one.
+            self.record(stored.take());
+            match sent.and_then(|()| self.receive_answers()) {
                 Ok(version) => {
-                    let LostCommit { seen, length, .. } = *commit;
-                    stored = Some(Stored { index, key, version, seen, length });
+                    let InDoubtCommit { seen, length, .. } = *commit;
+                    stored = Some(StoredFile { index, key, version, seen, length });
                 }
-                Err(error) => self.failed(index, commit, error),
+                Err(error) => self.report_failure(index, commit, error),
             }
         }
-        self.note(stored);
-        if !self.is_over {
+        self.record(stored);
+        if !self.is_closed {
             self.connection.close();
         }
     }
@@ -253,7 +261,7 @@ impl<'a> Lane<'a> {
         header: &HeaderSlice,
         slices: [(Vec<u8>, Digest); 2],
     ) -> Result<(), ConnectionError> {
-        let (condition, header) = (self.work.options.condition, Some(header.clone()));
+        let (condition, header) = (self.queue.options.condition, Some(header.clone()));
         let begin = Request::Begin { key: key.clone(), kind: Kind::Sealed, condition, header };
         let connection = &mut self.connection;
         let sent = connection.send(&begin).and_then(|()| {
@@ -264,18 +272,18 @@ impl<'a> Lane<'a> {
             connection.flush()
         });
         sent.map_err(|error| {
-            self.is_over = true;
-            // The server may have said why.
+            self.is_closed = true;
+            // The server may have sent the reason before it closed.
             self.connection.refusal().unwrap_or(error)
         })
     }
 
-    /// Hears what became of it.
-    fn hear(&mut self) -> Result<Version, ConnectionError> {
+    /// Receives the answers to one put.
+    fn receive_answers(&mut self) -> Result<Version, ConnectionError> {
         let mut refusal = None;
         for number in 1..=REQUESTS {
             match self.connection.receive() {
-                // What is behind the first refusal follows from it.
+                // Later errors follow from the first refusal.
                 Ok(Response::Error(error)) => drop(refusal.get_or_insert(error)),
                 Ok(Response::Committed { version }) if refusal.is_none() && number == REQUESTS => {
                     return Ok(version);
@@ -283,7 +291,7 @@ impl<'a> Lane<'a> {
                 Ok(Response::Begun | Response::SliceHeld) if number < REQUESTS => {}
                 Ok(_) => break,
                 Err(error) => {
-                    self.is_over = true;
+                    self.is_closed = true;
                     return Err(refusal.map_or(error, |error| self.refused(error)));
                 }
             }
@@ -291,7 +299,7 @@ impl<'a> Lane<'a> {
         match refusal {
             Some(error) => Err(self.refused(error)),
             None => {
-                self.is_over = true;
+                self.is_closed = true;
                 Err(self.connection.unexpected("something else than the upload"))
             }
         }
@@ -301,46 +309,46 @@ impl<'a> Lane<'a> {
         ConnectionError::Refused { remote: Box::new(self.connection.remote().clone()), error }
     }
 
-    fn failed(&self, index: usize, commit: Box<LostCommit>, error: ConnectionError) {
+    fn report_failure(&self, index: usize, commit: Box<InDoubtCommit>, error: ConnectionError) {
         let outcome = match error {
             ConnectionError::Refused { .. } => {
                 let error = ClientError::from(error);
-                // What was overtaken is sealed again, above what is there.
+                // A blob that was overtaken is sealed again with a later generation.
                 let is_overtaken = matches!(error, ClientError::Overtaken { .. });
-                if is_overtaken || (self.work.is_patient && may_pass(&error)) {
-                    Outcome::Left(Box::default())
+                if is_overtaken || (self.queue.may_retry && is_retryable(&error)) {
+                    Outcome::Deferred(Box::default())
                 } else {
                     Outcome::Done(Err(error))
                 }
             }
             _ => {
-                let lost = Some(Lost { commit, error: Some(error) });
-                Outcome::Left(Box::new(Leftover { lost, source: None }))
+                let in_doubt = Some(Interrupted { commit, error: Some(error) });
+                Outcome::Deferred(Box::new(DeferredFile { in_doubt, source: None }))
             }
         };
-        self.ended(index, outcome);
+        self.report(index, outcome);
     }
 
-    /// This machine takes note of what is stored; then whoever waits is told.
-    fn note(&self, stored: Option<Stored>) {
-        let Some(Stored { index, key, version, seen, length }) = stored else { return };
-        let noted = self.work.record.advance(&key, &seen);
-        let noted = self.work.warning.of(version, noted);
+    /// Records a stored file in the rollback guard, then reports it.
+    fn record(&self, stored: Option<StoredFile>) {
+        let Some(StoredFile { index, key, version, seen, length }) = stored else { return };
+        let recorded = self.queue.guard.advance(&key, &seen);
+        let recorded = self.queue.warning.warn_once(version, recorded);
         let receipt = PutReceipt { key, version, generation: Some(seen.generation), length };
-        let noted = noted.map(|()| receipt);
-        let put = noted.map_err(|error| ClientError::Unrecorded { version, error });
-        self.ended(index, Outcome::Done(put));
+        let recorded = recorded.map(|()| receipt);
+        let put = recorded.map_err(|error| ClientError::NotRecorded { version, error });
+        self.report(index, Outcome::Done(put));
     }
 
-    fn ended(&self, index: usize, outcome: Outcome) {
-        // Whoever listens does so until the last lane is over.
-        let _heard = self.voice.0.send(Told::Ended(index, outcome));
+    fn report(&self, index: usize, outcome: Outcome) {
+        // The receiver lives until the last worker has exited.
+        let _disconnected = self.results.0.send(WorkerEvent::FileDone(index, outcome));
     }
 }
 
-impl Drop for Voice {
+impl Drop for ResultSender {
     fn drop(&mut self) {
-        // As above.
-        let _heard = self.0.send(Told::Over);
+        // The receiver lives until the last worker has exited.
+        let _disconnected = self.0.send(WorkerEvent::Exited);
     }
 }

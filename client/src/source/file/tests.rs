@@ -7,7 +7,7 @@ use std::{
 use super::*;
 use crate::source::tests::read_all;
 
-/// A directory with a file `f` of eight bytes, last written in 1970.
+/// A directory with a file `f` of eight bytes and a modification time in 1970.
 fn eight_bytes() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
@@ -24,7 +24,7 @@ fn append(path: &Path, bytes: &[u8]) {
     fs::OpenOptions::new().append(true).open(path).unwrap().write_all(bytes).unwrap();
 }
 
-/// What comes of a file of eight bytes with which `meanwhile` happens behind the first four.
+/// Reads a file of eight bytes, calling `meanwhile` after the first four.
 fn read_while(meanwhile: impl FnOnce(&Path)) -> Result<Vec<u8>, SourceError> {
     let (_dir, path) = eight_bytes();
     let mut source = FileSource::open(&path).unwrap();
@@ -51,7 +51,7 @@ fn a_file_comes_in_parts_and_the_last_is_short() {
 fn a_file_that_only_grows_is_what_it_was_when_it_was_opened() {
     assert_eq!(read_while(|path| append(path, b"i")).unwrap(), b"abcdefgh");
     assert_eq!(read_while(|path| append(path, &[7; 100])).unwrap(), b"abcdefgh");
-    // Also where it is empty at first, and grows before it is read.
+    // The same for a file that is empty at first and grows before it is read.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     fs::write(&path, b"").unwrap();
@@ -69,7 +69,7 @@ fn a_file_that_is_rewritten_cut_short_or_touched_is_not_stood_by() {
     };
     is_refused(&|path| write(path).write_all_at(b"X", 1).unwrap());
     is_refused(&|path| write(path).write_all_at(b"X", 6).unwrap());
-    // It grows, and what was read of it is overwritten.
+    // It grows, and bytes that were read are overwritten.
     is_refused(&|path| {
         append(path, b"ijkl");
         write(path).write_all_at(b"X", 1).unwrap();
@@ -80,7 +80,7 @@ fn a_file_that_is_rewritten_cut_short_or_touched_is_not_stood_by() {
     is_refused(&|path| write(path).set_modified(UNIX_EPOCH).unwrap());
 }
 
-/// Its time says that nothing was written, as a program that sets it back wants it; its size says otherwise.
+/// A program sets the modification time back, as if nothing was written; the size differs.
 #[test]
 fn a_file_that_grew_and_was_rewritten_is_found_out_though_its_time_was_set_back() {
     let rewritten = |path: &Path| {
@@ -93,7 +93,7 @@ fn a_file_that_grew_and_was_rewritten_is_found_out_though_its_time_was_set_back(
     assert!(matches!(read_while(rewritten), Err(SourceError::Changed(_))));
 }
 
-/// Each of its parts is read again.
+/// Every part is read again.
 #[test]
 fn a_file_that_grew_and_was_rewritten_behind_its_first_part_is_found_out() {
     for at in [0, 3, 4, 7] {
@@ -107,7 +107,7 @@ fn a_file_that_grew_and_was_rewritten_behind_its_first_part_is_found_out() {
     }
 }
 
-/// What has its name by then is another file.
+/// Another file has the name by then.
 #[test]
 fn a_file_that_was_replaced_or_removed_meanwhile_is_what_it_was() {
     let replaced = |path: &Path| {
@@ -144,7 +144,7 @@ fn a_file_is_read_again_from_its_start_and_goes_on_growing() {
     fs::rename(&path, path.with_extension("old")).unwrap();
     fs::write(&path, b"another").unwrap();
     append(&path.with_extension("old"), b"more");
-    let mut again = first.again().unwrap().unwrap();
+    let mut again = first.reopen().unwrap().unwrap();
     assert_eq!(again.identity(), first.identity());
     assert_eq!(read_all(&mut *again, 4).concat(), b"abcdefgh");
     again.finish().unwrap();
@@ -154,7 +154,7 @@ fn a_file_is_read_again_from_its_start_and_goes_on_growing() {
 
 #[test]
 fn files_of_the_kernel_are_what_is_read_from_them() {
-    // proc(5): of size 0; sysfs: of size 4096 with a few bytes.
+    // proc(5): files of size 0; sysfs: files of size 4096 with a few bytes.
     for path in ["/proc/version", "/proc/self/limits", "/proc/self/mountinfo"] {
         let mut source = FileSource::open(Path::new(path)).unwrap();
         assert_eq!(source.length(), None, "{path}");
@@ -180,7 +180,7 @@ fn a_pipe_gives_all_that_its_writer_gave_and_an_empty_one_is_an_error() {
         std::thread::scope(|scope| {
             scope.spawn(|| File::options().write(true).open(&path).unwrap().write_all(written));
             let mut source = FileSource::open(&path).unwrap().allow_empty(may_be_empty);
-            assert!(source.identity().is_none() && source.again().unwrap().is_none());
+            assert!(source.identity().is_none() && source.reopen().unwrap().is_none());
             let read = read_all(&mut source, 4).concat();
             source.finish().map(|()| read)
         })
@@ -227,7 +227,7 @@ fn buffers_are_used_again_and_never_give_more_than_a_part() {
     source.read_part(&mut part, 4096).unwrap();
     assert_eq!(part.len(), 10_000 - 8192);
 
-    // One that has more room than is asked for.
+    // A buffer with more capacity than was asked for.
     let mut source = FileSource::open(&path).unwrap();
     source.read_part(&mut part, 100).unwrap();
     assert_eq!(part.len(), 100);

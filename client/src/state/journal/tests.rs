@@ -8,16 +8,17 @@ use std::{
 use super::*;
 
 fn journals(dir: &Path) -> Journals {
-    Journals(Unfinished::new(dir.join("state/puts/vault")))
+    Journals(StateFiles::new(dir.join("state/puts/vault")))
 }
 
 fn key() -> ObjectKey {
     ObjectKey::new("k").unwrap()
 }
 
-fn subject() -> Subject {
-    let source = Identity { device: 1, inode: 2, size: 3, mtime_s: -4, mtime_ns: 5, mode: 0o640 };
-    Subject { source, sha256: true, recipients: Digest::from_bytes([6; 32]) }
+fn resume_key() -> ResumeKey {
+    let source =
+        FileIdentity { device: 1, inode: 2, size: 3, mtime_s: -4, mtime_ns: 5, mode: 0o640 };
+    ResumeKey { source, sha256: true, recipients: Digest::from_bytes([6; 32]) }
 }
 
 fn file_key() -> FileKey {
@@ -36,26 +37,26 @@ fn transcript() -> Transcript {
     Transcript::from_bytes([9; 64])
 }
 
-/// The only file of a journal that holds two parts and a footer.
+/// The path of a journal that holds two parts and a footer.
 fn written(dir: &Path) -> PathBuf {
     let journal = journals(dir).lock(&key()).unwrap().unwrap();
     assert!(journal.entry().unwrap().is_none());
-    let rows = journal.begin(&subject(), &file_key(), b"the header");
-    rows.note_part(0, &part(10));
-    rows.note_part(1, &part(20));
-    rows.note_end(2, 33_554_439, &transcript());
+    let writer = journal.start(&resume_key(), &file_key(), b"the header");
+    writer.append_part(0, &part(10));
+    writer.append_part(1, &part(20));
+    writer.append_footer(2, 33_554_439, &transcript());
     // SHA-256("k").
     let name = "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a";
     dir.join("state/puts/vault").join(name)
 }
 
-fn entry(dir: &Path) -> Option<Entry> {
+fn entry(dir: &Path) -> Option<JournalEntry> {
     journals(dir).lock(&key()).unwrap().unwrap().entry().unwrap()
 }
 
-/// How many parts are there, and whether the footer is.
+/// Number of parts, and whether there is a footer.
 fn rows(dir: &Path) -> Option<(usize, bool)> {
-    entry(dir).map(|entry| (entry.parts.len(), entry.end.is_some()))
+    entry(dir).map(|entry| (entry.parts.len(), entry.transcript.is_some()))
 }
 
 #[test]
@@ -66,11 +67,11 @@ fn what_was_noted_is_read_again() {
     // 145 around a header of 10 bytes, and three rows of 105.
     assert_eq!(fs::metadata(&path).unwrap().len(), 470);
     let entry = entry(dir.path()).unwrap();
-    assert_eq!(entry.subject, subject());
+    assert_eq!(entry.resume_key, resume_key());
     assert_eq!(entry.file_key, file_key());
     assert_eq!(entry.header, b"the header");
     assert_eq!(entry.parts, [part(10), part(20)]);
-    assert_eq!(entry.end, Some(transcript()));
+    assert_eq!(entry.transcript, Some(transcript()));
 }
 
 #[test]
@@ -78,12 +79,12 @@ fn a_put_goes_on_behind_what_is_held() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path());
     let journal = journals(dir.path()).lock(&key()).unwrap().unwrap();
-    let rows = journal.resume(&journal.entry().unwrap().unwrap());
-    rows.cut(1);
+    let writer = journal.resume(&journal.entry().unwrap().unwrap());
+    writer.truncate(1);
     assert_eq!(journal.entry().unwrap().unwrap().parts, [part(10)]);
-    rows.note_part(1, &part(30));
+    writer.append_part(1, &part(30));
     let entry = journal.entry().unwrap().unwrap();
-    assert_eq!((entry.parts, entry.end), (vec![part(10), part(30)], None));
+    assert_eq!((entry.parts, entry.transcript), (vec![part(10), part(30)], None));
 }
 
 #[test]
@@ -124,12 +125,12 @@ fn what_a_crash_has_torn_ends_the_journal() {
     fs::write(&path, &swapped).unwrap();
     assert_eq!(rows(dir.path()), Some((0, false)));
     let journal = journals(dir.path()).lock(&key()).unwrap().unwrap();
-    journal.begin(&subject(), &file_key(), b"other head");
+    journal.start(&resume_key(), &file_key(), b"other head");
     let head = fs::read(&path).unwrap();
     assert_eq!(head.len(), 155);
     fs::write(&path, [&head, &sound[155..]].concat()).unwrap();
     let entry = journal.entry().unwrap().unwrap();
-    assert_eq!((entry.parts.len(), entry.end), (0, None));
+    assert_eq!((entry.parts.len(), entry.transcript), (0, None));
 }
 
 #[test]
@@ -152,14 +153,14 @@ fn what_is_over_is_overwritten_and_gone() {
     let before = File::open(&path).unwrap();
     journals(dir.path()).lock(&key()).unwrap().unwrap().discard().unwrap();
     assert!(!path.exists());
-    // Whoever has it open still, or finds its blocks, finds no key.
+    // A process that still has the file open, or a scan of its blocks, finds no key.
     let mut left = vec![0; 470];
     before.read_exact_at(&mut left, 0).unwrap();
     assert!(!left.windows(16).any(|window| window == [0x77; 16]));
-    // Nor does a new beginning leave the old one's behind.
+    // Starting over leaves no earlier key behind either.
     let path = written(dir.path());
     let journal = journals(dir.path()).lock(&key()).unwrap().unwrap();
-    journal.begin(&subject(), &FileKey::from_bytes([0x11; 16]), b"");
+    journal.start(&resume_key(), &FileKey::from_bytes([0x11; 16]), b"");
     let left = fs::read(&path).unwrap();
     assert!(!left.windows(16).any(|window| window == [0x77; 16]));
 }
@@ -177,7 +178,7 @@ fn what_nobody_came_back_to_goes_with_a_later_put() {
     drop(journals(dir.path()).lock(&other).unwrap());
     assert!(path.exists());
     days(31);
-    // Not while somebody has it.
+    // Not while another put holds its lock.
     let held = journals(dir.path()).lock_existing(&key()).unwrap();
     drop(journals(dir.path()).lock(&other).unwrap());
     assert!(path.exists());
@@ -192,7 +193,7 @@ fn what_is_no_journal_is_none() {
     let path = written(dir.path());
     fs::write(&path, "zput/v2/journal\n").unwrap();
     assert!(entry(dir.path()).is_none());
-    // Longer than any journal: it is not read into memory.
+    // Longer than any journal, so it is not read into memory.
     File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
     assert!(entry(dir.path()).is_none());
 }

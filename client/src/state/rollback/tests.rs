@@ -2,13 +2,13 @@ use std::{fs, thread};
 
 use super::*;
 
-/// With a clock that nothing is ahead of.
-fn record(dir: &Path) -> Record {
-    record_at(dir, u64::MAX)
+/// A record with a clock that no generation is ahead of.
+fn guard(dir: &Path) -> RollbackGuard {
+    guard_at(dir, u64::MAX)
 }
 
-fn record_at(dir: &Path, now: u64) -> Record {
-    Record::in_directory(dir.join("state/seen/vault"), Clock::new(move || now))
+fn guard_at(dir: &Path, now: u64) -> RollbackGuard {
+    RollbackGuard::in_directory(dir.join("state/seen/vault"), Clock::new(move || now))
 }
 
 fn seen(generation: u64, byte: u8) -> Seen {
@@ -23,65 +23,65 @@ fn numbered(number: u64) -> ObjectKey {
     ObjectKey::new(format!("k{number}")).unwrap()
 }
 
-fn generation(record: &Record) -> Option<u64> {
-    record.newest(&key()).unwrap().map(|seen| seen.generation)
+fn generation(guard: &RollbackGuard) -> Option<u64> {
+    guard.newest(&key()).unwrap().map(|seen| seen.generation)
 }
 
 #[test]
 fn the_record_only_moves_up() {
     let dir = tempfile::tempdir().unwrap();
-    let record = record(dir.path());
-    assert_eq!(generation(&record), None);
-    record.advance(&key(), &seen(5, 1)).unwrap();
-    record.advance(&key(), &seen(4, 2)).unwrap();
-    assert_eq!(generation(&record), Some(5));
-    record.advance(&key(), &seen(u64::MAX, 2)).unwrap();
-    assert_eq!(generation(&record), Some(u64::MAX));
-    assert_eq!(*record.newest(&key()).unwrap().unwrap().transcript.as_bytes(), [2; 64]);
-    assert_eq!(record.newest(&numbered(1)).unwrap(), None);
+    let guard = guard(dir.path());
+    assert_eq!(generation(&guard), None);
+    guard.advance(&key(), &seen(5, 1)).unwrap();
+    guard.advance(&key(), &seen(4, 2)).unwrap();
+    assert_eq!(generation(&guard), Some(5));
+    guard.advance(&key(), &seen(u64::MAX, 2)).unwrap();
+    assert_eq!(generation(&guard), Some(u64::MAX));
+    assert_eq!(*guard.newest(&key()).unwrap().unwrap().transcript.as_bytes(), [2; 64]);
+    assert_eq!(guard.newest(&numbered(1)).unwrap(), None);
 }
 
 #[test]
 fn one_generation_has_one_transcript() {
     let dir = tempfile::tempdir().unwrap();
-    let record = record(dir.path());
-    record.advance(&key(), &seen(5, 1)).unwrap();
-    record.advance(&key(), &seen(5, 1)).unwrap();
-    assert!(matches!(record.advance(&key(), &seen(5, 2)), Err(SeenError::Conflict)));
+    let guard = guard(dir.path());
+    guard.advance(&key(), &seen(5, 1)).unwrap();
+    guard.advance(&key(), &seen(5, 1)).unwrap();
+    assert!(matches!(guard.advance(&key(), &seen(5, 2)), Err(RollbackError::Conflict)));
 }
 
 #[test]
 fn what_is_far_ahead_of_the_clock_is_not_noted() {
     let dir = tempfile::tempdir().unwrap();
     let (now, day) = (1_800_000_000_000_000_000, 86_400_000_000_000);
-    let record = record_at(dir.path(), now);
+    let guard = guard_at(dir.path(), now);
     for far in [now + day + 1, 4_070_908_800_000_000_000, u64::MAX] {
-        record.advance(&key(), &seen(far, 1)).unwrap();
-        assert_eq!(generation(&record), None, "{far}");
+        guard.advance(&key(), &seen(far, 1)).unwrap();
+        assert_eq!(generation(&guard), None, "{far}");
     }
-    record.advance(&key(), &seen(now + day, 1)).unwrap();
-    assert_eq!(generation(&record), Some(now + day));
-    // What was noted counts, also for a machine whose clock was set back.
-    let record = record_at(dir.path(), 0);
-    record.advance(&key(), &seen(now + day + 1, 2)).unwrap();
-    assert_eq!(generation(&record), Some(now + day));
+    guard.advance(&key(), &seen(now + day, 1)).unwrap();
+    assert_eq!(generation(&guard), Some(now + day));
+    // A recorded generation counts, also after the machine's clock was set back.
+    let guard = guard_at(dir.path(), 0);
+    guard.advance(&key(), &seen(now + day + 1, 2)).unwrap();
+    assert_eq!(generation(&guard), Some(now + day));
 }
 
 #[test]
 fn a_decision_moves_it_down() {
     let dir = tempfile::tempdir().unwrap();
-    let first = record(dir.path());
+    let first = guard(dir.path());
     first.advance(&key(), &seen(5, 1)).unwrap();
     first.accept(&key(), &seen(3, 1)).unwrap();
-    assert_eq!((generation(&first), generation(&record(dir.path()))), (Some(3), Some(3)));
+    assert_eq!((generation(&first), generation(&guard(dir.path()))), (Some(3), Some(3)));
 }
 
 #[test]
 fn the_file_is_as_documented() {
     let dir = tempfile::tempdir().unwrap();
-    let record = record(dir.path());
-    record.advance(&ObjectKey::new("k").unwrap(), &seen(5, 0xab)).unwrap();
-    let bytes = fs::read(record.directory.join("record")).unwrap();
+    let guard = guard(dir.path());
+    guard.advance(&ObjectKey::new("k").unwrap(), &seen(5, 0xab)).unwrap();
+    let bytes = fs::read(guard.directory.join("record")).unwrap();
     assert_eq!(bytes.len(), 256);
     assert_eq!(bytes[..14], *b"zput/v1/seen\n\0");
     // SHA-256("k").
@@ -89,20 +89,20 @@ fn the_file_is_as_documented() {
     assert_eq!(hex::encode(&bytes[128..160]), id);
     assert_eq!(bytes[160..168], [0, 0, 0, 0, 0, 0, 0, 5]);
     assert_eq!(bytes[168..232], [0xab; 64]);
-    let metadata = fs::metadata(record.directory.join("record")).unwrap();
+    let metadata = fs::metadata(guard.directory.join("record")).unwrap();
     assert_eq!(metadata.mode() & 0o777, 0o600);
 }
 
 #[test]
 fn many_names_are_one_file() {
     let dir = tempfile::tempdir().unwrap();
-    let writer = record(dir.path());
+    let writer = guard(dir.path());
     for number in 0..300 {
         writer.advance(&numbered(number), &seen(number + 1, 1)).unwrap();
     }
     // The lock, and the record.
     assert_eq!(fs::read_dir(&writer.directory).unwrap().count(), 2);
-    let reader = record(dir.path());
+    let reader = guard(dir.path());
     for number in 0..300 {
         assert_eq!(reader.newest(&numbered(number)).unwrap(), Some(seen(number + 1, 1)));
     }
@@ -111,17 +111,17 @@ fn many_names_are_one_file() {
 #[test]
 fn rows_that_no_longer_count_go() {
     let dir = tempfile::tempdir().unwrap();
-    let (first, other) = (record(dir.path()), record(dir.path()));
+    let (first, other) = (guard(dir.path()), guard(dir.path()));
     for generation in 1..=3000 {
-        // By turns, so that each finds that the file is another one.
-        let record = if generation % 7 == 0 { &other } else { &first };
-        record.advance(&numbered(generation % 3), &seen(generation, 1)).unwrap();
+        // Alternate, so that each finds that the file was replaced.
+        let guard = if generation % 7 == 0 { &other } else { &first };
+        guard.advance(&numbered(generation % 3), &seen(generation, 1)).unwrap();
     }
     let length = fs::metadata(first.path()).unwrap().len();
     assert!(length <= 1025 * 128, "{length}");
-    for record in [&first, &other] {
+    for guard in [&first, &other] {
         for number in 0..3 {
-            let newest = record.newest(&numbered(number)).unwrap().unwrap();
+            let newest = guard.newest(&numbered(number)).unwrap().unwrap();
             assert!((2998..=3000).contains(&newest.generation), "{newest:?}");
         }
     }
@@ -130,31 +130,32 @@ fn rows_that_no_longer_count_go() {
 #[test]
 fn what_a_crash_has_not_written_counts_for_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    record(dir.path()).advance(&key(), &seen(5, 1)).unwrap();
-    let path = record(dir.path()).path();
+    guard(dir.path()).advance(&key(), &seen(5, 1)).unwrap();
+    let path = guard(dir.path()).path();
     let sound = fs::read(&path).unwrap();
     for torn in [&[0; 256][..], &[0; 60], &[7; 100]] {
         fs::write(&path, [&sound, torn].concat()).unwrap();
-        assert_eq!(generation(&record(dir.path())), Some(5));
-        let record = record(dir.path());
-        record.advance(&numbered(1), &seen(6, 1)).unwrap();
-        assert_eq!(record.newest(&numbered(1)).unwrap(), Some(seen(6, 1)));
+        assert_eq!(generation(&guard(dir.path())), Some(5));
+        let guard = guard(dir.path());
+        guard.advance(&numbered(1), &seen(6, 1)).unwrap();
+        assert_eq!(guard.newest(&numbered(1)).unwrap(), Some(seen(6, 1)));
     }
-    // A row behind one that was never written: of two that were on their way, the later one came to the disk.
+    // A row after one that was never written: of two rows in flight, only the later one reached the
+    // disk.
     let row = encode(&id(&numbered(2)), &seen(7, 1));
     fs::write(&path, [&sound, &[0; 128][..], &row].concat()).unwrap();
-    let record = record(dir.path());
-    assert_eq!(record.newest(&numbered(2)).unwrap(), Some(seen(7, 1)));
-    record.advance(&numbered(3), &seen(8, 1)).unwrap();
-    assert_eq!(record.newest(&numbered(2)).unwrap(), Some(seen(7, 1)));
+    let guard = guard(dir.path());
+    assert_eq!(guard.newest(&numbered(2)).unwrap(), Some(seen(7, 1)));
+    guard.advance(&numbered(3), &seen(8, 1)).unwrap();
+    assert_eq!(guard.newest(&numbered(2)).unwrap(), Some(seen(7, 1)));
 }
 
 #[test]
 fn what_cannot_be_understood_is_an_error_and_not_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    record(dir.path()).advance(&numbered(1), &seen(4, 1)).unwrap();
-    record(dir.path()).advance(&key(), &seen(5, 1)).unwrap();
-    let path = record(dir.path()).path();
+    guard(dir.path()).advance(&numbered(1), &seen(4, 1)).unwrap();
+    guard(dir.path()).advance(&key(), &seen(5, 1)).unwrap();
+    let path = guard(dir.path()).path();
     let sound = fs::read(&path).unwrap();
     let flipped = |at: usize| {
         let mut bytes = sound.clone();
@@ -165,46 +166,46 @@ fn what_cannot_be_understood_is_an_error_and_not_nothing() {
     for bytes in damaged.into_iter().chain([Vec::new(), sound[..60].to_vec()]) {
         fs::write(&path, &bytes).unwrap();
         for _ in 0..2 {
-            let record = record(dir.path());
-            assert!(matches!(record.newest(&key()), Err(SeenError::Unreadable(_))));
-            assert!(matches!(record.newest(&key()), Err(SeenError::Unreadable(_))));
-            assert!(record.advance(&key(), &seen(9, 1)).is_err());
+            let guard = guard(dir.path());
+            assert!(matches!(guard.newest(&key()), Err(RollbackError::Unreadable(_))));
+            assert!(matches!(guard.newest(&key()), Err(RollbackError::Unreadable(_))));
+            assert!(guard.advance(&key(), &seen(9, 1)).is_err());
         }
         assert_eq!(fs::read(&path).unwrap(), bytes, "it is left as it is");
     }
     fs::write(&path, &sound).unwrap();
-    assert_eq!(generation(&record(dir.path())), Some(5));
-    // One that was removed is none: somebody decided so.
-    let record = record(dir.path());
-    assert_eq!(generation(&record), Some(5));
+    assert_eq!(generation(&guard(dir.path())), Some(5));
+    // A removed record counts as none: the user decided so.
+    let guard = guard(dir.path());
+    assert_eq!(generation(&guard), Some(5));
     fs::remove_file(&path).unwrap();
-    assert_eq!(generation(&record), None);
+    assert_eq!(generation(&guard), None);
 }
 
 #[test]
 fn threads_that_note_the_same_keys_only_move_them_up() {
     let dir = tempfile::tempdir().unwrap();
-    let record = record(dir.path());
+    let guard = guard(dir.path());
     thread::scope(|scope| {
         for worker in 0..4u64 {
-            let record = &record;
+            let guard = &guard;
             scope.spawn(move || {
                 for turn in 0..80 {
-                    // Each in an order of its own.
+                    // Each thread has its own order.
                     let (key, generation) =
                         (numbered((turn + worker) % 8), 1 + worker + turn / 8 * 4);
-                    record.advance(&key, &seen(generation, 1)).unwrap();
-                    let newest = record.newest(&key).unwrap().unwrap();
+                    guard.advance(&key, &seen(generation, 1)).unwrap();
+                    let newest = guard.newest(&key).unwrap().unwrap();
                     assert!(newest.generation >= generation);
                 }
             });
         }
     });
     for n in 0..8 {
-        assert_eq!(record.newest(&numbered(n)).unwrap(), Some(seen(40, 1)));
+        assert_eq!(guard.newest(&numbered(n)).unwrap(), Some(seen(40, 1)));
     }
-    // The record and the lock, and nothing half.
-    assert_eq!(fs::read_dir(&record.directory).unwrap().count(), 2);
+    // The record and the lock, and no temporary file.
+    assert_eq!(fs::read_dir(&guard.directory).unwrap().count(), 2);
 }
 
 #[test]
@@ -212,20 +213,20 @@ fn no_update_is_lost_between_processes() {
     let dir = tempfile::tempdir().unwrap();
     thread::scope(|scope| {
         for worker in 0..4u64 {
-            let record = record(dir.path());
+            let guard = guard(dir.path());
             scope.spawn(move || {
                 for i in 0..25 {
                     let mine = 1 + worker + 4 * i;
-                    record.advance(&key(), &seen(mine, 1)).unwrap();
-                    record.advance(&numbered(1 + mine), &seen(mine, 1)).unwrap();
-                    assert!(generation(&record) >= Some(mine));
+                    guard.advance(&key(), &seen(mine, 1)).unwrap();
+                    guard.advance(&numbered(1 + mine), &seen(mine, 1)).unwrap();
+                    assert!(generation(&guard) >= Some(mine));
                 }
             });
         }
     });
-    let record = record(dir.path());
-    assert_eq!(generation(&record), Some(100));
+    let guard = guard(dir.path());
+    assert_eq!(generation(&guard), Some(100));
     for mine in 1..=100 {
-        assert_eq!(record.newest(&numbered(1 + mine)).unwrap(), Some(seen(mine, 1)));
+        assert_eq!(guard.newest(&numbered(1 + mine)).unwrap(), Some(seen(mine, 1)));
     }
 }
