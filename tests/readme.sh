@@ -24,6 +24,7 @@ cd "$(dirname "$0")/.."
 pages=(
     README.md:10
     docs/guide/person.md:14
+    docs/guide/backups.md:8
 )
 
 repository=$PWD
