@@ -8,8 +8,9 @@
 #
 #   <!-- run: MACHINE[, background][, copy MACHINE/FILE]…[, exit CODE][, needs PROGRAM] -->
 #       The fenced `sh` block that follows runs in the home of MACHINE. `background`: the block is a
-#       server, which goes on running. `copy`: FILE is copied from another machine's home first.
-#       `exit`: the block ends with CODE instead of 0. `needs`: without PROGRAM the block is skipped.
+#       server, which goes on running. `copy`: a file or directory of another machine is copied into
+#       this home first. `exit`: the block ends with CODE instead of 0. `needs`: the block is skipped
+#       where PROGRAM is missing.
 #   <!-- check: MACHINE: COMMAND -->
 #       COMMAND, which the page does not show, succeeds in the home of MACHINE.
 #   <!-- stop -->
@@ -25,6 +26,7 @@ pages=(
     README.md:10
     docs/guide/person.md:14
     docs/guide/backups.md:8
+    docs/guide/fleet.md:13
 )
 
 repository=$PWD
@@ -70,6 +72,7 @@ start_server() {
     zput_address=$(sed -n 's/^zserve: ready on \([^, ]*\).*/\1/p' "$ready")
     http_address=$(sed -n 's/.*, http \([^, ]*\).*/\1/p' "$ready")
     admin_address=$(sed -n 's/.*, admin \([^, ]*\).*/\1/p' "$ready")
+    http_address=${http_address:-127.0.0.1:0} admin_address=${admin_address:-127.0.0.1:0}
 }
 
 # Runs the block $2, with the words $1 of its comment.
@@ -80,7 +83,7 @@ run_block() {
     for word in "${words[@]:1}"; do
         case ${word# } in
             background) background=1 ;;
-            "copy "*) cp "$home/${word# copy }" "$home/$machine/" ;;
+            "copy "*) cp -r "$home/${word# copy }" "$home/$machine/" ;;
             "exit "*) expected=${word# exit } ;;
             "needs "*)
                 if ! command -v "${word# needs }" >/dev/null; then
