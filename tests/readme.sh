@@ -27,6 +27,7 @@ pages=(
     docs/guide/person.md:14
     docs/guide/backups.md:8
     docs/guide/fleet.md:13
+    docs/guide/operator.md:14
 )
 
 repository=$PWD
