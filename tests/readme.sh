@@ -28,6 +28,7 @@ pages=(
     docs/guide/backups.md:8
     docs/guide/fleet.md:13
     docs/guide/operator.md:14
+    docs/guide/recover.md:24
 )
 
 repository=$PWD
@@ -126,6 +127,7 @@ run_page() {
                 ;;
             "<!-- check: "*) line=${line#<!-- check: }; run_check "${line% -->}" ;;
             "<!-- stop -->") stop_server ;;
+            " "*"<!-- run: "*) fail "$page: a block that runs is not indented: $line" ;;
             '```sh') if [ -n "$spec" ]; then fence=$home/block; : >"$fence"; fi ;;
             '```')
                 if [ -n "$fence" ]; then
