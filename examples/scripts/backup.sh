@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Backs up with a key file that can put and nothing else. Meant for cron: no prompts, honest exit codes.
+# Stores what a command prints, with a key file that can put and nothing else. For cron: the
+# script never asks, and its exit code is that of zput (docs/EXIT_CODES.md).
 #
-#   backup.sh KEYFILE NAME COMMAND [ARG…]      e.g.  backup.sh /etc/zput/backup.zkey pg/main pg_dump main
+#   backup.sh KEYFILE NAME COMMAND [ARG…]
+#   backup.sh /etc/zput/backup.zkey pg/main pg_dump main
 #
-# Nothing is stored when COMMAND fails. A temporary failure (exit 5) is tried again, with longer pauses; anything else
-# ends the script with zput's own exit code.
+# If COMMAND fails, nothing is stored. After a temporary failure (exit code 5) the script tries
+# again, five times in all, and doubles the pause each time. zput itself has retried for seconds
+# by then.
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then

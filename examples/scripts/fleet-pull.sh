@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Pulls an artifact on a machine of a fleet: verified before the file appears, and replaced in one step.
+# Pulls an artifact on a machine of a fleet. TARGET is replaced in one step, when the new contents
+# are verified. The exit code is that of zget (docs/EXIT_CODES.md).
 #
 #   fleet-pull.sh KEYFILE NAME TARGET
+#   fleet-pull.sh /etc/zput/fleet.zkey images/app /srv/app.img
 #
-# A temporary failure (exit 5) is tried again after a random pause, so that a fleet does not come back as one. An integrity
-# failure (exit 8) is never tried again: somebody must look.
+# After a temporary failure (exit code 5) the script tries again, five times in all, with a random
+# pause, so that the machines of a fleet do not come back all at once. An integrity failure (exit
+# code 8) is not tried again: a person has to look (docs/guide/recover.md).
 set -euo pipefail
 
 if [ "$#" != 3 ]; then
