@@ -14,110 +14,269 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// Whether a source has a test of this name that runs: an ignored one catches nothing by itself.
-fn has_test(text: &str, test: &str) -> bool {
-    text.split("#[test]").skip(1).any(|behind| {
-        let signature = behind.split_once(" {").map_or("", |(signature, _)| signature);
-        signature.contains(&format!("fn {test}()")) && !signature.contains("#[ignore")
+/// The pages whose blocks name tests, with the least number of blocks and of tests that each has.
+const PAGES_WITH_TESTS: [(&str, usize, usize); 3] =
+    [("SECURITY.md", 40, 90), ("docs/STORE.md", 10, 50), ("docs/REGRESSIONS.md", 200, 300)];
+
+/// A reason for a block without a test has more words than this.
+const REASON_MIN_WORDS: usize = 5;
+
+/// The crates whose tests a page may name.
+const CRATES_WITH_TESTS: [&str; 4] = ["common", "server", "client", "tests"];
+
+/// Sources by their paths from the repository's root.
+struct Sources(Vec<(String, String)>);
+
+impl Sources {
+    fn of_the_workspace() -> Self {
+        let files = CRATES_WITH_TESTS.into_iter().flat_map(|name| sources(&workspace().join(name)));
+        let from_root =
+            |file: PathBuf| file.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
+        Self(files.map(|(file, text)| (from_root(file), text)).collect())
+    }
+
+    /// Why `path::name` is no test that runs. Tells where a test of that name is instead.
+    fn problem(&self, path: &str, name: &str) -> Option<String> {
+        let file = self.0.iter().find(|(file, _)| file == path);
+        if file.is_some_and(|(_, text)| has_test(text, name)) {
+            return None;
+        }
+        let mut elsewhere = self.0.iter().filter(|(_, text)| has_test(text, name));
+        let hint = elsewhere.next().map_or(String::new(), |(file, _)| format!(" (see {file})"));
+        let what = if file.is_some() { "has no test that runs called" } else { "is no file with" };
+        Some(format!("{path} {what} {name}{hint}"))
+    }
+}
+
+/// Whether a source has a test of this name that is not ignored.
+fn has_test(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let signature = format!("fn {name}()");
+    lines.iter().enumerate().filter(|(_, line)| line.starts_with(&signature)).any(|(at, _)| {
+        let above = lines[..at].iter().rev();
+        let attributes: Vec<&str> =
+            above.copied().take_while(|line| is_above_a_function(line)).collect();
+        let has = |start: &str| attributes.iter().any(|line| line.starts_with(start));
+        has("#[test]") && !has("#[ignore")
     })
 }
 
-/// The sources of all crates, by their paths from the root.
-fn all_sources() -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    for name in ["common", "server", "client", "tests"] {
-        for (file, text) in sources(&workspace().join(name)) {
-            let file = file.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
-            all.push((file, text));
-        }
-    }
-    all
+/// Whether a line belongs to the attributes and the documentation of the function below it.
+fn is_above_a_function(line: &str) -> bool {
+    line.starts_with("//") || !(line.is_empty() || line.ends_with(['{', '}', ';']))
 }
 
-/// Whether a file is the one that a document means by `place`: `line.rs`, `faults::power`, `client/tests/cli/keys.rs`. The tests of a
-/// module may stand in a file of their own.
-fn is_at(file: &str, place: &str) -> bool {
-    let place = place.replace("::", "/");
-    let place = format!("/{}", place.trim_end_matches(".rs"));
-    let file = format!("/{}", file.trim_end_matches(".rs"));
-    let ends = ["", "/tests", "/mod"].map(|end| format!("{place}{end}"));
-    ends.iter().any(|end| file.ends_with(end.as_str()))
+/// A heading, and what is said below it about tests.
+#[derive(Debug, Default, PartialEq)]
+struct Block {
+    /// The number of the heading's line, from 1.
+    line: usize,
+    /// The number of `#` in front of the heading; 0 for what stands above the first one.
+    level: usize,
+    heading: String,
+    /// The lines of the lists below `Tests:`, by their numbers.
+    items: Vec<(usize, String)>,
+    /// The paragraph behind `Not tested:`.
+    reason: Option<String>,
 }
 
-#[test]
-fn a_place_is_told_from_another() {
-    for (file, place, is) in [
-        ("tests/tests/adversary/line.rs", "line.rs", true),
-        ("tests/tests/adversary/line.rs", "adversary::line", true),
-        ("server/src/session/turn/tests.rs", "turn", true),
-        ("client/tests/cli/keys.rs", "client/tests/cli/keys.rs", true),
-        ("client/tests/cli/keys.rs", "eys", false),
-        ("tests/tests/adversary/line.rs", "served.rs", false),
-        ("common/src/keys/mod.rs", "keys", true),
-    ] {
-        assert_eq!(is_at(file, place), is, "{file}, {place}");
-    }
+/// What the lines of a page that follow belong to.
+enum Within {
+    Prose,
+    /// A list of tests, which ends with the next empty line.
+    Tests,
+    Reason,
+    /// Code between fences.
+    Code,
 }
 
-#[test]
-fn every_test_that_a_document_names_exists() {
-    let mut names = Vec::new();
-    for name in ["SECURITY.md", "docs/STORE.md"] {
-        let text = page(name);
-        // What is quoted and has a place before its name is a test; in STORE only at the end of a row.
-        let rows = text.lines().filter(|line| line.starts_with("| "));
-        let cells = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
-        let cells: Vec<&str> =
-            if name == "SECURITY.md" { vec![text.as_str()] } else { cells.collect() };
-        for quoted in cells.into_iter().flat_map(quoted) {
-            if let Some((place, test)) = quoted.rsplit_once("::") {
-                names.push((name, place.to_owned(), test.to_owned()));
+/// The blocks of a page.
+fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks = vec![Block::default()];
+    let mut within = Within::Prose;
+    for (number, line) in (1..).zip(page.lines()) {
+        let block = blocks.last_mut().unwrap();
+        let level = line.len() - line.trim_start_matches('#').len();
+        within = match within {
+            Within::Code if line.starts_with("```") => Within::Prose,
+            Within::Code => Within::Code,
+            _ if line.starts_with("```") => Within::Code,
+            _ if level > 0 && line[level..].starts_with(' ') => {
+                let heading = line[level..].trim().to_owned();
+                blocks.push(Block { line: number, level, heading, ..Block::default() });
+                Within::Prose
             }
-        }
+            _ if line == "Tests:" => Within::Tests,
+            // A list below its line, with an empty one between them or without.
+            Within::Tests if line.is_empty() && block.items.is_empty() => Within::Tests,
+            _ if line.is_empty() => Within::Prose,
+            Within::Tests => {
+                block.items.push((number, line.to_owned()));
+                Within::Tests
+            }
+            Within::Reason => {
+                block.reason.get_or_insert_default().extend([" ", line]);
+                Within::Reason
+            }
+            Within::Prose => match line.strip_prefix("Not tested:") {
+                Some(reason) => {
+                    block.reason = Some(reason.to_owned());
+                    Within::Reason
+                }
+                None => Within::Prose,
+            },
+        };
     }
-    assert!(names.len() >= 100, "the pages name only {} tests", names.len());
-    let all = all_sources();
-    for (page, place, test) in names {
-        let mut there = all.iter().filter(|(file, _)| is_at(file, &place));
-        let found = there.any(|(_, text)| has_test(text, &test));
-        assert!(found, "{page} names {place}::{test}, which is no test that runs");
-    }
+    blocks
 }
 
-/// Rows of a document's tables, without their heads: the text of their last cells.
-fn last_cells(page: &str, text: &str) -> Vec<String> {
-    let rows =
-        text.lines().filter(|line| line.starts_with("| ") && !line.ends_with("| caught by |"));
-    rows.map(|row| {
-        let row =
-            row.strip_suffix(" |").unwrap_or_else(|| panic!("{page}: a row has no end: {row}"));
-        row.rsplit(" | ").next().unwrap().to_owned()
-    })
-    .collect()
+/// The path and the name of a list's item, which is exactly one `path::name` between backticks.
+fn path_and_name(item: &str) -> Option<(&str, &str)> {
+    let (path, name) = item.strip_prefix("- `")?.strip_suffix('`')?.split_once("::")?;
+    let is_one_word = |text: &str| !text.contains([' ', '`', ':']);
+    let is_test = path.ends_with(".rs") && is_one_word(path) && is_one_word(name);
+    is_test.then_some((path, name))
+}
+
+/// What is wrong with the blocks of a page, by line.
+fn problems(blocks: &[Block], sources: &Sources) -> Vec<String> {
+    let mut found = Vec::new();
+    for block in blocks {
+        for (line, item) in &block.items {
+            let problem = match path_and_name(item) {
+                Some((path, name)) => sources.problem(path, name),
+                None => Some(format!("no `path::name` alone: {item}")),
+            };
+            found.extend(problem.map(|problem| format!("{line}: {problem}")));
+        }
+        let words = block.reason.as_ref().map_or(0, |reason| reason.split_whitespace().count());
+        if block.level == 3 && block.items.is_empty() && words <= REASON_MIN_WORDS {
+            let Block { line, heading, .. } = block;
+            found.push(format!("{line}: neither a test nor a reason: {heading}"));
+        }
+    }
+    found
 }
 
 #[test]
-fn every_regression_has_a_test_that_exists_or_a_reason() {
-    let name = "docs/REGRESSIONS.md";
-    let cells = last_cells(name, &page(name));
-    assert!(cells.len() >= 35, "{name} has only {} rows", cells.len());
-    let mut named = 0;
-    for cell in cells {
-        let mut tests = 0;
-        for quoted in quoted(&cell) {
-            let Some((file, test)) = quoted.split_once("::") else { continue };
-            let text = fs::read_to_string(workspace().join(file));
-            let text = text.unwrap_or_else(|e| panic!("{name} names {file}: {e}"));
-            assert!(has_test(&text, test), "{name} names {quoted}, which is no test that runs");
-            tests += 1;
+fn test_lists_name_tests_that_run_or_give_a_reason() {
+    let sources = Sources::of_the_workspace();
+    let mut found = Vec::new();
+    for (name, least_blocks, least_tests) in PAGES_WITH_TESTS {
+        let blocks = blocks(&page(name));
+        found.extend(problems(&blocks, &sources).iter().map(|problem| format!("{name}:{problem}")));
+        let third = blocks.iter().filter(|block| block.level == 3).count();
+        let tests: usize = blocks.iter().map(|block| block.items.len()).sum();
+        if third < least_blocks || tests < least_tests {
+            found.push(format!("{name} has only {third} blocks and {tests} tests"));
         }
-        assert!(
-            tests > 0 || cell.split(' ').count() > 5,
-            "{name} has no test and no reason: {cell}"
-        );
-        named += tests;
     }
-    assert!(named >= 50, "{name} names only {named} tests");
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+/// A source with one test that runs, one that does not, and a function that is no test.
+fn example() -> Sources {
+    let text = "
+#[test]
+fn works() {}
+
+/// Takes long; is
+/// run by hand.
+#[test]
+#[ignore = \"it takes minutes\"]
+fn takes_long() {
+}
+
+#[ignore = \"in front of it\"]
+#[test]
+fn takes_long_too() {}
+
+fn helps() {}
+";
+    Sources(vec![("common/src/a.rs".to_owned(), text.to_owned())])
+}
+
+#[test]
+fn test_list_problems_are_none_on_a_page_in_form() {
+    let page = "# Page
+
+## Part
+
+### Tested
+
+What stops it.
+
+Tests:
+- `common/src/a.rs::works`
+
+### With an empty line
+
+Tests:
+
+- `common/src/a.rs::works`
+- `common/src/a.rs::works`
+
+### Not tested
+
+Not tested: by construction, since there
+is no such thing.
+
+```
+### Not a heading
+Tests:
+- nothing
+```
+";
+    let blocks = blocks(page);
+    assert_eq!(problems(&blocks, &example()), [""; 0]);
+    let counts: Vec<_> = blocks.iter().map(|block| (block.level, block.items.len())).collect();
+    assert_eq!(counts, [(0, 0), (1, 0), (2, 0), (3, 1), (3, 2), (3, 0)]);
+    let reason = blocks[5].reason.as_deref();
+    assert_eq!(reason, Some(" by construction, since there is no such thing."));
+}
+
+#[test]
+fn test_list_problems_name_each_line_that_is_wrong() {
+    for (below, problem) in [
+        (
+            "Tests:\n- `common/src/a.rs::fails`",
+            "4: common/src/a.rs has no test that runs called fails",
+        ),
+        (
+            "Tests:\n- `common/src/b.rs::works`",
+            "4: common/src/b.rs is no file with works (see common/src/a.rs)",
+        ),
+        (
+            "Tests:\n- `common/src/a.rs::takes_long`",
+            "4: common/src/a.rs has no test that runs called takes_long",
+        ),
+        (
+            "Tests:\n- `common/src/a.rs::takes_long_too`",
+            "4: common/src/a.rs has no test that runs called takes_long_too",
+        ),
+        (
+            "Tests:\n- `common/src/a.rs::helps`",
+            "4: common/src/a.rs has no test that runs called helps",
+        ),
+        ("Tests:\n- `a::works`", "4: no `path::name` alone: - `a::works`"),
+        ("Tests:\n- common/src/a.rs::works", "4: no `path::name` alone: - common/src/a.rs::works"),
+        (
+            "Tests:\n- `common/src/a.rs::works`, and others",
+            "4: no `path::name` alone: - `common/src/a.rs::works`, and others",
+        ),
+        (
+            "Tests:\n- `common/src/a.rs::works`\n  in a file",
+            "5: no `path::name` alone:   in a file",
+        ),
+        ("Tests:\n- `common/src/a.rs`", "4: no `path::name` alone: - `common/src/a.rs`"),
+        ("Prose.", "2: neither a test nor a reason: Fault"),
+        ("Tests:", "2: neither a test nor a reason: Fault"),
+        ("Tests:\n\nProse.\n\n- `common/src/a.rs::works`", "5: no `path::name` alone: Prose."),
+        ("Not tested: because it is so.", "2: neither a test nor a reason: Fault"),
+    ] {
+        let page = format!("# Page\n### Fault\n{below}\n");
+        assert_eq!(problems(&blocks(&page), &example()), [problem], "{below}");
+    }
 }
 
 /// The part of a page below a heading of the second level.
@@ -128,7 +287,7 @@ fn part<'a>(text: &'a str, heading: &str) -> &'a str {
 
 /// CONTRIBUTING: "A new dependency needs a sentence in docs/ARCHITECTURE.md."
 #[test]
-fn every_dependency_is_in_the_architecture_and_no_other() {
+fn dependencies_are_all_in_the_architecture_and_no_others() {
     let manifest = page("Cargo.toml").parse::<toml::Table>().unwrap();
     let crates = manifest["workspace"]["dependencies"].as_table().unwrap();
     let used: Vec<&str> =
@@ -163,7 +322,8 @@ fn spelled_out(path: &str) -> Vec<String> {
     }
 }
 
-/// The file of a module: `client::put::batch`. Of what a module holds, `server::handler::Mounted`, that of the module, and the name.
+/// The file of a module: `client::put::batch`. Of an item of a module, `server::server::Server`,
+/// the file of the module, and the item's name.
 fn file_of(path: &str) -> (PathBuf, Option<&str>) {
     let (module, item) = match path.rsplit_once("::") {
         Some((module, item)) if item.starts_with(char::is_uppercase) => (module, Some(item)),
@@ -176,7 +336,7 @@ fn file_of(path: &str) -> (PathBuf, Option<&str>) {
 }
 
 #[test]
-fn every_place_that_the_architecture_names_exists() {
+fn architecture_names_only_places_that_exist() {
     let architecture = page("docs/ARCHITECTURE.md");
     let rows = part(&architecture, "Where is the thing that …").lines();
     let cells =

@@ -297,7 +297,7 @@ fn what_a_get_asks_cannot_be_changed_on_its_way() {
     }
 }
 
-/// SECURITY: "corrupt an upload on the wire".
+/// SECURITY: "The network corrupts an upload".
 #[test]
 fn an_upload_cannot_be_changed_on_its_way() {
     let line = Line::new();

@@ -230,8 +230,7 @@ fn parts_that_are_moved_dropped_repeated_or_replaced_are_refused() {
     victim.accepts(&plaintext);
 }
 
-/// SECURITY: "the object key is in the authenticated header and is compared with the one asked
-/// for".
+/// SECURITY: "The object key is in the authenticated header."
 #[test]
 fn a_blob_under_another_name_is_refused() {
     let victim = Victim::new(ModePolicy::Tls);
