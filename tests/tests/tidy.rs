@@ -112,7 +112,8 @@ fn expand<'a>(text: &'a str, prefix: &str, found: &mut Vec<String>) -> &'a str {
 
 #[test]
 fn use_trees_are_expanded() {
-    let text = "use zput_common::{\n blob::{envelope, open::Header},\n name::ObjectKey, // x\n};\nzput_common::age::FileKey";
+    let text = "use zput_common::{\n blob::{envelope, open::Header},\n name::ObjectKey, // x\n};\n\
+                zput_common::age::FileKey";
     assert_eq!(
         paths_below("zput_common", text),
         ["blob::envelope", "blob::open::Header", "name::ObjectKey", "age::FileKey"]
@@ -120,7 +121,7 @@ fn use_trees_are_expanded() {
 }
 
 #[test]
-fn the_server_does_not_import_what_opens_a_blob() {
+fn server_imports_nothing_that_opens_a_blob() {
     let mut checked = 0;
     for (file, text) in crate_sources("server") {
         for path in paths_below("zput_common", &text) {
@@ -214,8 +215,9 @@ fn unsafe_code_is_where_it_is_expected_and_nowhere_else() {
     assert_eq!(found, MAY_BE_UNSAFE);
 }
 
-/// What the crates take from `rand`: the operating system's generator, and what takes any. All others it has are seeded
-/// once in a process, and two clones of a machine would draw the same from them.
+/// What the crates import from `rand`: the operating system's generator, and traits of generators.
+/// All its other generators are seeded once in a process, and two clones of a machine would draw the
+/// same from them.
 const MAY_IMPORT_OF_RAND: [&str; 5] =
     ["CryptoRng", "RngExt", "TryRng", "rand_core::UnwrapErr", "rngs::SysRng"];
 
@@ -277,7 +279,7 @@ const ASKED_FOR_ELSEWHERE: [(&str, &str); 4] = [
 ];
 
 #[test]
-fn threads_and_large_buffers_are_asked_for_where_want_of_them_is_an_error() {
+fn threads_and_large_buffers_are_requested_by_calls_that_can_fail() {
     let mut allowed = 0;
     for name in ["common", "client", "server"] {
         for (file, text) in crate_sources(name) {
@@ -332,6 +334,69 @@ fn files_stay_short_enough_to_read() {
     }
 }
 
+/// A line of Markdown ends here, in characters.
+const MARKDOWN_MAX_COLUMNS: usize = 100;
+
+/// Directories of other people's files.
+const FOREIGN_DIRECTORIES: [&str; 2] = ["target", "node_modules"];
+
+/// The pages of the repository, by their paths from its root.
+fn pages() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut left = vec![workspace().to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !name.starts_with('.') && !FOREIGN_DIRECTORIES.contains(&name) {
+                left.push(path);
+            } else if name.ends_with(".md") {
+                let from_root = path.strip_prefix(workspace()).unwrap().to_str().unwrap();
+                found.push((from_root.to_owned(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The numbers of lines that are too long. Rows of tables, code, and lines of one word, which
+/// nothing can wrap, may be longer.
+fn too_long(page: &str) -> Vec<usize> {
+    let mut is_fenced = false;
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(page.lines()) {
+        let is_fence = line.trim_start().starts_with("```");
+        is_fenced ^= is_fence;
+        let is_code = is_fenced || is_fence || line.starts_with("    ");
+        let is_one_word = !line.strip_prefix("- ").unwrap_or(line).trim().contains(' ');
+        let may_be_long = is_code || line.starts_with('|') || is_one_word;
+        if !may_be_long && line.chars().count() > MARKDOWN_MAX_COLUMNS {
+            found.push(number);
+        }
+    }
+    found
+}
+
+#[test]
+fn markdown_lines_end_at_100_columns() {
+    let (fits, long) = ("a ".repeat(50), "\u{e9} ".repeat(50) + "b");
+    let word = "a".repeat(101);
+    let code = format!("    {long}\n```text\n{long}\n```");
+    let page = format!("{fits}\n{long}\n| {long} |\n{code}\n{long}\n- `{word}`\n- {long}\n");
+    assert_eq!(too_long(&page), [2, 8, 10]);
+    let pages = pages();
+    for name in ["README.md", "SECURITY.md", "docs/STORE.md", "fuzz/README.md"] {
+        assert!(pages.iter().any(|(page, _)| page == name), "the scan does not see {name}");
+    }
+    let lines = pages.iter().flat_map(|(page, text)| {
+        too_long(text).into_iter().map(move |number| format!("{page}:{number}"))
+    });
+    let lines: Vec<String> = lines.collect();
+    let count = lines.len();
+    assert!(lines.is_empty(), "{count} lines are too long:\n{}", lines.join("\n"));
+}
+
 /// The bodies of functions that `#[test]` stands before, with their names.
 fn tests_of(text: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
@@ -356,7 +421,7 @@ fn leaves_early(line: &str) -> bool {
 
 /// A test that cannot run here says so by `skip::because` or `or_skip!`; both are counted.
 #[test]
-fn a_test_that_cannot_run_is_counted() {
+fn skipped_tests_are_counted() {
     for (line, does) in [
         ("return;", true),
         ("let Some(it) = it() else { return };", true),
