@@ -216,8 +216,8 @@ fn unsafe_code_is_where_it_is_expected_and_nowhere_else() {
 }
 
 /// What the crates import from `rand`: the operating system's generator, and traits of generators.
-/// All its other generators are seeded once in a process, and two clones of a machine would draw the
-/// same from them.
+/// All its other generators are seeded once in a process, and two clones of a machine would draw
+/// the same from them.
 const MAY_IMPORT_OF_RAND: [&str; 5] =
     ["CryptoRng", "RngExt", "TryRng", "rand_core::UnwrapErr", "rngs::SysRng"];
 

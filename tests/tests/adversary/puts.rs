@@ -335,7 +335,7 @@ fn a_stolen_disk_tells_nothing() {
     assert_eq!(sealed, 2, "the two versions are there, sealed");
 }
 
-/// SECURITY: "An attacker takes over a backup host". Whoever has its key file can put more, and that is all.
+/// SECURITY: "An attacker takes over a backup host". The attacker can put more, and that is all.
 #[test]
 fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
     let guarded = Guarded::new(&[]);
