@@ -1,8 +1,8 @@
-//! `zls`: see `zput_client::cmd::zls`.
+//! `zls`: see `zput_client::cmd::ls`.
 
 #[global_allocator]
 static ALLOCATOR: zput_server::memory::Allocator = zput_server::memory::Allocator("zls");
 
 fn main() -> std::process::ExitCode {
-    zput_client::cmd::run("zls", zput_client::cmd::zls::run)
+    zput_client::cmd::run("zls", zput_client::cmd::ls::run)
 }

@@ -3,15 +3,15 @@
 //! Data and JSON go to stdout, everything else to stderr. A failure is one line that names the
 //! subject, what happened and what to do next, and an exit code ([`ExitCode`]).
 
-pub mod zget;
-pub mod zkey;
-pub mod zls;
-pub mod zopen;
-pub mod zput;
-pub mod zrestore;
-pub mod zrm;
-pub mod zseal;
-pub mod zstat;
+pub mod get;
+pub mod key;
+pub mod ls;
+pub mod open;
+pub mod put;
+pub mod restore;
+pub mod rm;
+pub mod seal;
+pub mod stat;
 
 mod command_line;
 mod console;

@@ -4,21 +4,21 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::{Command, CommandFactory};
 use zput_client::cmd::{
-    self, COMMAND_LINE_ONLY, environment_variable, with_common_arguments, zget, zkey, zls, zopen,
-    zput, zrestore, zrm, zseal, zstat,
+    self, COMMAND_LINE_ONLY, environment_variable, get, key, ls, open, put, restore, rm, seal,
+    stat, with_common_arguments,
 };
 
 fn commands() -> [Command; 9] {
     [
-        zput::Arguments::command(),
-        zget::Arguments::command(),
-        zls::Arguments::command(),
-        zstat::Arguments::command(),
-        zrm::Arguments::command(),
-        zrestore::Arguments::command(),
-        zseal::Arguments::command(),
-        zopen::Arguments::command(),
-        zkey::Arguments::command(),
+        put::Arguments::command(),
+        get::Arguments::command(),
+        ls::Arguments::command(),
+        stat::Arguments::command(),
+        rm::Arguments::command(),
+        restore::Arguments::command(),
+        seal::Arguments::command(),
+        open::Arguments::command(),
+        key::Arguments::command(),
     ]
 }
 

@@ -15,7 +15,7 @@ use zput_common::{
 };
 
 use super::{
-    Console, Failure, KeyArguments, directories, format, local, open_key_file, usage, zseal::SUFFIX,
+    Console, Failure, KeyArguments, directories, format, local, open_key_file, seal::SUFFIX, usage,
 };
 use crate::{
     ClientError, offline,

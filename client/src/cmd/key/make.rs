@@ -7,7 +7,7 @@ use zput_common::keys::{KeyFile, Names};
 
 use super::{
     super::{
-        Console, Failure, KeyArguments, directories, usage, warn_if_exposed, zopen::read_identities,
+        Console, Failure, KeyArguments, directories, open::read_identities, usage, warn_if_exposed,
     },
     CreatedLine, if_exists,
 };

@@ -17,7 +17,7 @@ use zput_common::{
 use zput_server::store::Clock;
 
 use super::{
-    Console, Context, Failure, KeyArguments, directories, open_key_file, usage, zput::SuiteName,
+    Console, Context, Failure, KeyArguments, directories, open_key_file, put::SuiteName, usage,
 };
 use crate::{
     ClientError,
