@@ -129,7 +129,8 @@ pub fn create_on_first_use(directories: &Directories) -> Result<Option<CreatedSt
     }
 }
 
-/// Creates a store for a key file that names none, as `zkey new` makes it, and records it there.
+/// Creates a store for a key file that names none, as `zblob key new` makes it, and records it
+/// there.
 /// Returns `None` if another process did so meanwhile. On failure there is neither a store nor a
 /// key file that names one.
 ///

@@ -84,7 +84,7 @@ pub enum ClientError {
         error: IdentityFileError,
     },
     /// The key file does not name a server.
-    #[error("the key file names no server (zkey join takes an invite; or set remote in it)")]
+    #[error("the key file names no server (zblob key join takes an invite; or set remote in it)")]
     NoRemote,
     /// The key file has a role that cannot open blobs.
     #[error(
@@ -134,8 +134,8 @@ pub enum ClientError {
     },
     /// The newest known generation under this name is the highest possible one.
     #[error(
-        "what was put under this name claims the last of all times, so nothing can be later (zrestore brings an earlier \
-         version back; zget --allow-rollback takes what is there for the newest)"
+        "what was put under this name claims the last of all times, so nothing can be later (zblob \
+         restore brings an earlier version back; zget --allow-rollback takes what is there for the newest)"
     )]
     NoLaterGeneration,
     /// Bytes were damaged in transit on several connections in a row.
@@ -213,7 +213,7 @@ pub enum ClientError {
     #[error("{0}")]
     Usage(String),
     /// No blob's name has this prefix or matches this pattern.
-    #[error("nothing matches {} (zls lists what is there)", printable(.0))]
+    #[error("nothing matches {} (zblob ls lists what is there)", printable(.0))]
     NoMatch(String),
     /// There is no blob of this name, but one of a similar name.
     #[error("not found (did you mean {}?)", printable(near))]
@@ -223,13 +223,14 @@ pub enum ClientError {
     },
     /// The blob is in the trash.
     #[error(
-        "it was removed; what was put {} is in the trash (zrestore NAME takes it out)",
+        "it was removed; what was put {} is in the trash (zblob restore NAME takes it out)",
         local_version_time(*.0)
     )]
     Removed(Version),
     /// The blob exists, without this version.
     #[error(
-        "it has no version {asked}; the newest is {newest} of {} (zstat --versions lists them)",
+        "it has no version {asked}; the newest is {newest} of {} (zblob stat --versions lists \
+         them)",
         local_version_time(*newest)
     )]
     NoVersion {
@@ -251,8 +252,8 @@ pub enum ClientError {
     },
     /// No version of this name is in the trash.
     #[error(
-        "nothing of it is in the trash (zrestore NAME VERSION takes an earlier version; zstat \
-         --versions lists them)"
+        "nothing of it is in the trash (zblob restore NAME VERSION takes an earlier version; \
+         zblob stat --versions lists them)"
     )]
     NothingRemoved,
     /// The server could not read this many objects of the listing.
@@ -329,7 +330,7 @@ fn advice(error: &OpenError) -> &'static str {
             ": the server gives something else than the newest. Either somebody has restored an earlier version, or \
              the server goes back by itself (--allow-rollback accepts what is there, --at VERSION asks for an old one)"
         }
-        OpenError::Bare => " (zopen --bare opens such a blob)",
+        OpenError::Bare => " (zblob open --bare opens such a blob)",
         OpenError::UnpinnedWriter(_) => " (writers in the key file lists them)",
         _ => "",
     }
@@ -382,7 +383,7 @@ mod tests {
     fn errors_name_the_next_step() {
         assert_eq!(
             refused(3).to_string(),
-            "not found on zput://example.org:7447 (zls lists what is there)"
+            "not found on zput://example.org:7447 (zblob ls lists what is there)"
         );
         assert_eq!(
             ClientError::from(OpenError::Rollback { seen: 9, found: 8 }).to_string(),

@@ -63,7 +63,10 @@ impl Unlocked {
 #[derive(Debug, Error)]
 pub enum KeystoreError {
     /// There is no key file.
-    #[error("there is no key file {} (zkey new makes one, zkey join takes an invite)", .0.display())]
+    #[error(
+        "there is no key file {} (zblob key new makes one, zblob key join takes an invite)",
+        .0.display()
+    )]
     Missing(PathBuf),
     /// The file cannot be read or written.
     #[error("cannot use the key file {}: {error}", path.display())]
@@ -87,7 +90,7 @@ pub enum KeystoreError {
     /// The key file has a passphrase, and there is no terminal to ask for it.
     #[error(
         "{} is under a passphrase and there is no terminal to ask on (--passphrase-command or \
-         --passphrase-fd gives it; zkey passphrase remove takes it off)",
+         --passphrase-fd gives it; zblob key passphrase remove takes it off)",
         .0.display()
     )]
     CannotAsk(PathBuf),

@@ -26,11 +26,12 @@ impl fmt::Display for Refusal<'_> {
         let text = printable(&error.text);
         match ErrorCode::from_u8(error.code) {
             Some(ErrorCode::NotFound) => {
-                write!(f, "not found on {remote} (zls lists what is there)")
+                write!(f, "not found on {remote} (zblob ls lists what is there)")
             }
             Some(ErrorCode::Denied) => write!(
                 f,
-                "denied by {remote}: {text} (its operator gives invites and scopes; zkey join redeems one)"
+                "denied by {remote}: {text} (its operator gives invites and scopes; zblob key join \
+                     redeems one)"
             ),
             Some(ErrorCode::Exists) => write!(f, "exists already on {remote}"),
             Some(ErrorCode::Full) => write!(f, "{remote} is full (its operator can make room)"),

@@ -63,7 +63,7 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// A fresh post-quantum identity: what `zkey new` makes.
+    /// A fresh post-quantum identity: what `zblob key new` makes.
     pub fn generate_hybrid(rng: &mut dyn CryptoRng) -> Self {
         Self::MlKem768X25519(Seed::generate(rng))
     }

@@ -202,7 +202,7 @@ pub enum KeyFileError {
 }
 
 impl KeyFile {
-    /// A new vault with a fresh post-quantum identity, as `zkey new` makes it.
+    /// A new vault with a fresh post-quantum identity, as `zblob key new` makes it.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
         let identity = Identity::generate_hybrid(rng);
         Self::from_identity(identity, rng)

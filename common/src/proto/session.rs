@@ -111,7 +111,7 @@ fn told(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
             "the server's key is not the one that is pinned: somebody else answers, or the server was \
-             set up anew (then zkey join takes a new invite from its operator)"
+             set up anew (then zblob key join takes a new invite from its operator)"
                 .to_owned()
         }
         other => format!("TLS failed: {other}"),

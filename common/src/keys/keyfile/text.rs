@@ -232,9 +232,10 @@ fn write_open(out: &mut String, file: &KeyFile) -> fmt::Result {
     )?;
     match &file.remote {
         Some(remote) => writeln!(out, "remote = {}", quoted(&remote.to_string()))?,
-        None => {
-            writeln!(out, "# remote = (none yet: \"zkey join\" or the first \"zput\" sets it)")?
-        }
+        None => writeln!(
+            out,
+            "# remote = (none yet: \"zblob key join\" or the first \"zput\" sets it)"
+        )?,
     }
     writeln!(out, "# tls, or plaintext for connections that something else protects.")?;
     writeln!(out, "mode = \"{}\"", file.mode.as_str())?;
@@ -306,19 +307,19 @@ const FULL: &str = "\
 # whoever made zput.
 #
 # KEEP IT SECRET. Whoever has a copy can open every blob of the vault, put blobs in its name,
-# and do on the server what this device may do. \"zkey export\" makes files that can do less.
+# and do on the server what this device may do. \"zblob key export\" makes files that can do less.
 ";
 
 const GET: &str = "\
 # It opens the vault's blobs and is not for putting any. If it is lost, make another one with
-# \"zkey export\" from the vault's full key file: that is the one to back up.
+# \"zblob key export\" from the vault's full key file: that is the one to back up.
 #
 # KEEP IT SECRET. Whoever has a copy can open every blob of the vault.
 ";
 
 const PUT: &str = "\
 # It puts blobs and cannot open any, not even its own. If it is lost, make another one with
-# \"zkey export\" from the vault's full key file: that is the one to BACK UP, as nothing else
+# \"zblob key export\" from the vault's full key file: that is the one to BACK UP, as nothing else
 # opens what is put from here.
 #
 # KEEP IT SECRET. Whoever has a copy can put blobs in this device's name.

@@ -230,7 +230,7 @@ fn another_server_than_the_pinned_one_is_refused() {
     assert_eq!(
         refused.to_string(),
         "the server's key is not the one that is pinned: somebody else answers, or the server was \
-         set up anew (then zkey join takes a new invite from its operator)"
+         set up anew (then zblob key join takes a new invite from its operator)"
     );
     assert_eq!(pair.settle(), Err(refused));
     assert!(pair.client.events.is_empty());
