@@ -4,8 +4,8 @@
 //! cargo run -p zput-examples --example library -- KEYFILE
 //! ```
 //!
-//! `zput FILE` has made one in `~/.config/zput/default.zkey`; `zkey join` makes one for a server. It must
-//! not be under a passphrase, for this program asks nobody.
+//! `zput FILE` has made one in `~/.config/zput/default.zkey`; `zblob key join` makes one for a server.
+//! It must not be under a passphrase, for this program asks nobody.
 
 use std::{io::Cursor, path::PathBuf};
 

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::PathBuf,
     process::{Command, Stdio},
     sync::OnceLock,
@@ -9,7 +10,7 @@ use std::{
 
 use crate::workspace;
 
-/// The built command `name`: `zput`, `zserve`, …
+/// The built program `name`: `zblob`, `zserve`, …
 ///
 /// # Panics
 /// When the workspace does not build.
@@ -18,6 +19,16 @@ pub fn command_path(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let build = || built(&["--bins", "-p", "zput-client", "-p", "zput-server"]);
     DIRECTORY.get_or_init(build).join(name)
+}
+
+/// The built program of `command`, and behind it the verb if there is one: `zput`, `zblob ls`.
+///
+/// # Panics
+/// When the workspace does not build.
+pub fn command_words(command: &str) -> impl Iterator<Item = OsString> {
+    let (name, verb) = command.split_once(' ').unwrap_or((command, ""));
+    let verb = verb.split_whitespace().map(OsString::from);
+    std::iter::once(command_path(name).into_os_string()).chain(verb)
 }
 
 /// The built example `name`.

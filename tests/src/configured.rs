@@ -139,7 +139,7 @@ impl Configured {
         invite.arg("invite").arg("--store").arg(store).args(["--address", &self.zput]);
         let output = invite.output().unwrap_or_else(|e| panic!("zserve invite: {e}"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let _joined = home.run_with("zkey", ["join"], &output.stdout).ok();
+        let _joined = home.run_with("zblob key", ["join"], &output.stdout).ok();
         home.turn_to(&format!("zput://{}/{mount}", self.zput));
     }
 

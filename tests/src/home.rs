@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::command_path;
+use crate::command_words;
 
 /// An empty home with a working directory in it. It is removed when dropped.
 #[derive(Debug)]
@@ -165,10 +165,14 @@ impl Home {
         std::fs::write(&path, text).unwrap_or_else(|e| panic!("{path:?}: {e}"));
     }
 
-    /// The command `name` as this machine would run it.
+    /// A program of the workspace, with its verb if it has one, as this machine would run it:
+    /// `zput`, `zblob ls`.
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
-        self.program(command_path(name))
+        let mut words = command_words(name);
+        let mut command = self.program(words.next().unwrap_or_default());
+        command.args(words);
+        command
     }
 
     /// A program as this machine would run it: in an environment with nothing but a path and this home. What

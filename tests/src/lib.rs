@@ -19,7 +19,7 @@ mod uploads;
 mod vitals;
 mod web;
 
-pub use commands::{command_path, example_path};
+pub use commands::{command_path, command_words, example_path};
 pub use configured::Configured;
 pub use cores::leaves_cores;
 pub use cutter::{Cutter, Fate, Talk, Way};

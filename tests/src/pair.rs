@@ -27,7 +27,7 @@ impl Pair {
         let arguments = [&Self::ARGUMENTS, arguments].concat();
         let server = ServerProcess::start(&home.path().join("store"), &arguments);
         let line = Cutter::new(server.address());
-        let _made = home.run("zkey", ["new"]).ok();
+        let _made = home.run("zblob key", ["new"]).ok();
         home.set_key_field("mode", "plaintext");
         home.turn_to(&format!("zput://{}", line.address()));
         Self { home, server, line }

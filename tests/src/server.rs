@@ -112,9 +112,9 @@ impl ServerProcess {
     /// Makes `home` a client of this server, with a key file of its own.
     ///
     /// # Panics
-    /// When `zkey join` fails.
+    /// When `zblob key join` fails.
     pub fn admit(&self, home: &Home) {
-        let _joined = home.run_with("zkey", ["join"], self.invite(&[]).as_bytes()).ok();
+        let _joined = home.run_with("zblob key", ["join"], self.invite(&[]).as_bytes()).ok();
     }
 
     /// Ends it with SIGKILL, waits, and starts another one on its store, at another address.

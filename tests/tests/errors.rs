@@ -57,21 +57,21 @@ fn what_is_not_there_and_what_is_there_already() {
     is_told(
         home.run("zget", ["nothing"]),
         4,
-        &format!("zget: nothing: not found on zput://{at} (zls lists what is there)"),
+        &format!("zget: nothing: not found on zput://{at} (zblob ls lists what is there)"),
     );
     let ran = home.run("zget", ["--at", "7", "-o", "x", "secret"]).ended(4);
     let told = "zget: secret: it has no version 7; the newest is ";
     assert!(ran.stderr.starts_with(told), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 1);
     is_told(
-        home.run("zstat", ["nothing"]),
+        home.run("zblob stat", ["nothing"]),
         4,
-        &format!("zstat: nothing: not found on zput://{at} (zls lists what is there)"),
+        &format!("zblob stat: nothing: not found on zput://{at} (zblob ls lists what is there)"),
     );
     is_told(
-        home.run("zrm", ["nothing"]),
+        home.run("zblob rm", ["nothing"]),
         4,
-        &format!("zrm: nothing: not found on zput://{at} (zls lists what is there)"),
+        &format!("zblob rm: nothing: not found on zput://{at} (zblob ls lists what is there)"),
     );
     is_told(
         home.run("zput", ["absent"]),
@@ -98,7 +98,7 @@ fn a_server_that_cannot_be_reached() {
     );
     is_told(home.run("zget", ["-o", "x", "secret"]), 5, &format!("zget: secret: {refused}"));
     is_told(home.run("zput", ["secret"]), 5, &format!("zput: secret: {refused}"));
-    is_told(home.run("zls", [""; 0]), 5, &format!("zls: {refused}"));
+    is_told(home.run("zblob ls", [""; 0]), 5, &format!("zblob ls: {refused}"));
 
     rewrite_key_file(&home, &at, "nowhere.invalid:7460");
     let ran = home.run("zget", ["-o", "x", "secret"]).ended(5);
@@ -121,7 +121,7 @@ fn no_key_and_the_wrong_key() {
         stranger.run("zget", ["secret"]),
         7,
         &format!(
-            "zget: there is no key file {} (zkey new makes one, zkey join takes an invite)",
+            "zget: there is no key file {} (zblob key new makes one, zblob key join takes an invite)",
             stranger.key_file().display()
         ),
     );
@@ -131,7 +131,7 @@ fn no_key_and_the_wrong_key() {
     is_told(
         stranger.run("zget", ["secret"]),
         4,
-        &format!("zget: secret: not found on zput://{at} (zls lists what is there)"),
+        &format!("zget: secret: not found on zput://{at} (zblob ls lists what is there)"),
     );
     // The right vault with another identity.
     let secrets = (stranger.key_field("vault_secret"), home.key_field("vault_secret"));
@@ -146,7 +146,7 @@ fn no_key_and_the_wrong_key() {
     home.write("no.zkey", b"format = 1\n");
     let ran = home.run("zget", ["--key", "no.zkey", "secret"]).ended(7);
     assert!(ran.stderr.starts_with("zget: no.zkey: "), "{}", ran.stderr);
-    let _exported = home.run("zkey", ["export", "--put-only", "-o", "put.zkey"]).ok();
+    let _exported = home.run("zblob key", ["export", "--put-only", "-o", "put.zkey"]).ok();
     is_told(
         home.run("zget", ["--key", "put.zkey", "-o", "x", "secret"]),
         7,
@@ -158,7 +158,7 @@ fn no_key_and_the_wrong_key() {
         6,
         &format!(
             "zput: secret: denied by zput://{at}: this device has no account here (its operator gives invites \
-             and scopes; zkey join redeems one)"
+             and scopes; zblob key join redeems one)"
         ),
     );
     assert_eq!(names(&stranger.file(".")), [""; 0]);
@@ -175,7 +175,7 @@ fn a_server_that_is_another_one() {
         8,
         &format!(
             "zget: secret: zput://{at}: the server's key is not the one that is pinned: somebody else answers, or the \
-             server was set up anew (then zkey join takes a new invite from its operator)"
+             server was set up anew (then zblob key join takes a new invite from its operator)"
         ),
     );
 }
@@ -186,26 +186,26 @@ fn an_invite_works_once_and_scopes_hold() {
     let at = server.address();
     let invite = server.invite(&["--scopes", "get"]);
     let other = Home::new();
-    let _joined = other.run_with("zkey", ["join"], invite.as_bytes()).ok();
+    let _joined = other.run_with("zblob key", ["join"], invite.as_bytes()).ok();
     let late = Home::new();
     is_told(
-        late.run_with("zkey", ["join"], invite.as_bytes()),
+        late.run_with("zblob key", ["join"], invite.as_bytes()),
         6,
         &format!(
-            "zkey: the invite: denied by zput://{at}: the invite is unknown, spent or expired (its operator gives invites and \
-             scopes; zkey join redeems one)"
+            "zblob key join: the invite: denied by zput://{at}: the invite is unknown, spent or expired (its operator gives invites and \
+             scopes; zblob key join redeems one)"
         ),
     );
     other.write("x", b"x");
     let scope = |name: &str| {
         format!(
-            "denied by zput://{at}: this device may not {name} (its operator gives invites and scopes; zkey join \
+            "denied by zput://{at}: this device may not {name} (its operator gives invites and scopes; zblob key join \
              redeems one)"
         )
     };
     is_told(other.run("zput", ["x"]), 6, &format!("zput: x: {}", scope("put")));
-    is_told(other.run("zls", [""; 0]), 6, &format!("zls: {}", scope("list")));
-    is_told(other.run("zrm", ["x"]), 6, &format!("zrm: x: {}", scope("delete")));
+    is_told(other.run("zblob ls", [""; 0]), 6, &format!("zblob ls: {}", scope("list")));
+    is_told(other.run("zblob rm", ["x"]), 6, &format!("zblob rm: x: {}", scope("delete")));
     drop(home);
 }
 
@@ -314,7 +314,7 @@ fn a_full_disk_under_the_server() {
     // The space was given back, and is enough for this.
     let _stored = put(17_000_000).ok();
     assert!(home.run("zget", ["-o", "-", "large"]).ok().stdout == [7; 17_000_000]);
-    let _removed = home.run("zrm", ["secret"]).ok();
+    let _removed = home.run("zblob rm", ["secret"]).ok();
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -329,7 +329,7 @@ fn a_server_whose_disk_let_it_down() {
          check --clear-suspect); what is there can be read"
     );
     is_told(home.run("zput", ["secret"]), 5, &format!("zput: secret: {refused}"));
-    is_told(home.run("zrm", ["secret"]), 5, &format!("zrm: secret: {refused}"));
+    is_told(home.run("zblob rm", ["secret"]), 5, &format!("zblob rm: secret: {refused}"));
     assert_eq!(home.run("zget", ["-o", "-", "secret"]).ok().text(), "the plans");
     let mut verify = Command::new(command_path("zserve"));
     verify.args(["check", "--clear-suspect", "--store"]).arg(server.store());

@@ -34,7 +34,7 @@ fn library_works_with_a_key_file() {
         );
         assert!(ran.text().ends_with("the numbers 4250000 and 4250001\n"), "{}", ran.text());
     }
-    let sha256 = home.run("zstat", ["--json", "examples/numbers"]).ok().text();
+    let sha256 = home.run("zblob stat", ["--json", "examples/numbers"]).ok().text();
     let stat: serde_json::Value = serde_json::from_str(&sha256).unwrap();
     // `perl -e 'print pack("N*", 0..4999999)' | sha256sum`
     assert_eq!(stat["sha256"], "588842e372a1db7a1b780bb5c052a2c4d7ffc492accc77a7fb66c1c3875f97ff");
@@ -64,9 +64,10 @@ fn the_scripts_back_up_and_pull() {
     server.admit(&laptop);
     for (home, role, scopes) in [(&backup, "--put-only", "put"), (&fleet, "--get-only", "get")] {
         let key = home.file("its.zkey");
-        let _made = laptop.run("zkey", ["export", role, "-o", key.to_str().unwrap()]).ok();
+        let _made = laptop.run("zblob key", ["export", role, "-o", key.to_str().unwrap()]).ok();
         let invite = server.invite(&["--scopes", scopes]);
-        let _joined = home.run_with("zkey", ["join", "--key", "its.zkey"], invite.as_bytes()).ok();
+        let _joined =
+            home.run_with("zblob key", ["join", "--key", "its.zkey"], invite.as_bytes()).ok();
     }
 
     let back_up = |what: &[&str]| ran(script(&backup, "backup.sh"), what);

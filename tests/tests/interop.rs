@@ -37,11 +37,11 @@ fn reader() -> Result<PathBuf, &'static str> {
 fn member(hybrid: bool) -> Result<Home, &'static str> {
     let home = Home::new();
     if hybrid {
-        let _made = home.run("zkey", ["new"]).ok();
+        let _made = home.run("zblob key", ["new"]).ok();
         return Ok(home);
     }
     age_keygen(&home, "age.key")?;
-    let _made = home.run("zkey", ["import", "--identity", "age.key"]).ok();
+    let _made = home.run("zblob key", ["import", "--identity", "age.key"]).ok();
     Ok(home)
 }
 
@@ -100,10 +100,10 @@ fn reads_what_zput_stored(hybrid: bool, suite: &str) {
     let opened = open(&reader, &home, "vault", "blob").ok();
     assert!(opened.stdout == bytes, "{} bytes came", opened.stdout.len());
 
-    // What zseal seals by the same key file is a member's blob as well; its key is none.
+    // What zblob seal seals by the same key file is a member's blob as well; its key is none.
     home.write("sealed", &bytes[..100_000]);
-    let _sealed = home.run("zseal", ["--suite", suite, "-o", "small", "sealed"]).ok();
-    let _opened = home.run("zopen", ["-o", "opened", "small"]).ok();
+    let _sealed = home.run("zblob seal", ["--suite", suite, "-o", "small", "sealed"]).ok();
+    let _opened = home.run("zblob open", ["-o", "opened", "small"]).ok();
     assert!(home.read("opened") == bytes[..100_000]);
 }
 
@@ -138,20 +138,20 @@ fn the_reader_opens_what_zseal_sealed_to_a_recipient() {
     ] {
         let home = or_skip!(member(hybrid));
         hand_out_secrets(&home);
-        let public = home.run("zkey", ["public"]).ok().text();
+        let public = home.run("zblob key", ["public"]).ok().text();
         let recipient = public.lines().find_map(|line| line.strip_prefix("recipient ")).unwrap();
         home.write("plain", &Pattern::bytes(2, length));
         let sealed =
-            home.run("zseal", ["--suite", suite, "-r", recipient, "-o", "blob", "plain"]).ok();
+            home.run("zblob seal", ["--suite", suite, "-r", recipient, "-o", "blob", "plain"]).ok();
         assert_eq!(
             sealed.stderr,
-            "zseal: sealed outside any vault: nobody vouches for who made this blob\n"
+            "zblob seal: sealed outside any vault: nobody vouches for who made this blob\n"
         );
         let opened = open(&reader, &home, "-", "blob").ok();
         assert!(opened.stdout == home.read("plain"), "{length} bytes by {suite}");
         // It is no vault's, and who asks for one's hears that.
         let _refused = open(&reader, &home, "vault", "blob").ended(1);
-        let _refused = home.run("zopen", ["-o", "x", "blob"]).ended(8);
+        let _refused = home.run("zblob open", ["-o", "x", "blob"]).ended(8);
     }
 }
 
@@ -185,16 +185,16 @@ fn an_identity_of_age_keygen_seals_and_opens() {
     assert!(recipient.starts_with("age1"), "{recipient}");
     let bytes = Pattern::bytes(3, 17_000_000);
     home.write("plain", &bytes);
-    let _sealed = home.run("zseal", ["-r", &recipient, "plain"]).ok();
-    let _opened = home.run("zopen", ["-i", "age.key", "-o", "again", "plain.zput"]).ok();
+    let _sealed = home.run("zblob seal", ["-r", &recipient, "plain"]).ok();
+    let _opened = home.run("zblob open", ["-i", "age.key", "-o", "again", "plain.zput"]).ok();
     assert!(home.read("again") == bytes);
     // Through pipes, too.
-    let sealed = home.run_with("zseal", ["-r", &recipient, "-"], &bytes).ok().stdout;
-    let opened = home.run_with("zopen", ["-i", "age.key", "-"], &sealed).ok();
+    let sealed = home.run_with("zblob seal", ["-r", &recipient, "-"], &bytes).ok().stdout;
+    let opened = home.run_with("zblob open", ["-i", "age.key", "-"], &sealed).ok();
     assert!(opened.stdout == bytes);
     // Another identity of the same kind does not open it.
     let _other = age_keygen(&home, "other.key").unwrap();
-    let _refused = home.run("zopen", ["-i", "other.key", "-o", "x", "plain.zput"]).ended(7);
+    let _refused = home.run("zblob open", ["-i", "other.key", "-o", "x", "plain.zput"]).ended(7);
     assert!(!home.file("x").exists());
 }
 
@@ -261,7 +261,7 @@ fn the_reader_and_zopen_come_to_one_verdict() {
     ];
     let verdicts = |forgery: &Forgery| {
         home.write("blob", &forgery.seal());
-        (open(&reader, &home, "vault", "blob"), home.run("zopen", ["-o", "-", "blob"]))
+        (open(&reader, &home, "vault", "blob"), home.run("zblob open", ["-o", "-", "blob"]))
     };
     for (what, forgery) in &refused {
         let (theirs, ours) = verdicts(forgery);

@@ -258,7 +258,7 @@ fn a_server_that_takes_few_connections_or_none_of_this_device() {
     let home = Home::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     let reads = server.invite(&["--scopes", "get"]);
-    let _joined = home.run_with("zkey", ["join"], reads.as_bytes()).ok();
+    let _joined = home.run_with("zblob key", ["join"], reads.as_bytes()).ok();
     let files = small_files(&home, 20);
     let ran = zput(&home, "5", &[], &files).ended(3);
     assert!(!ran.stderr.contains("again in"), "{}", ran.stderr);

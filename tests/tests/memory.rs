@@ -15,7 +15,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use zput_tests::{
-    Home, Pattern, Ran, ServerProcess, command_path, leaves_cores, names, or_skip, skip,
+    Home, Pattern, Ran, ServerProcess, command_words, leaves_cores, names, or_skip, skip,
 };
 
 /// A mebibyte, in KiB.
@@ -42,7 +42,7 @@ fn settled() -> Home {
     home.write("small", b"small");
     home.write("large", &Pattern::bytes(5, LARGE_BYTES));
     let _stored = home.run("zput", ["small", "large"]).ok();
-    let _sealed = home.run("zseal", ["-o", "sealed", "large"]).ok();
+    let _sealed = home.run("zblob seal", ["-o", "sealed", "large"]).ok();
     home
 }
 
@@ -50,7 +50,7 @@ fn settled() -> Home {
 fn within(home: &Home, kib: u64, core: &str, command: &[&str]) -> Command {
     let script = "ulimit -c \"$1\" 2>/dev/null; ulimit -v \"$0\" || exit 99; shift; exec \"$@\"";
     let mut shell = home.program("bash");
-    shell.args(["-c", script, &kib.to_string(), core]).arg(command_path(command[0]));
+    shell.args(["-c", script, &kib.to_string(), core]).args(command_words(command[0]));
     shell.args(&command[1..]);
     shell
 }
@@ -59,9 +59,10 @@ fn run_within(home: &Home, kib: u64, command: &[&str]) -> Ran {
     within(home, kib, "unlimited", command).output().unwrap().into()
 }
 
-/// The least memory in which `program` loads, in KiB, and a little more: in between, the standard library fails before
-/// `main`.
-fn loads(home: &Home, program: &str) -> u64 {
+/// The least memory in which the program of `command` loads, in KiB, and a little more: in between,
+/// the standard library fails before `main`.
+fn loads(home: &Home, command: &str) -> u64 {
+    let program = command.split(' ').next().unwrap();
     let loads = |kib| {
         let ran = within(home, kib, "0", &[program, "--version"]).output().unwrap();
         ran.status.code() == Some(0)
@@ -76,9 +77,12 @@ fn loads(home: &Home, program: &str) -> u64 {
     least
 }
 
-/// That it is one sentence, which says what was short.
-fn is_sentence(ran: &Ran, program: &str, what: &str) {
-    let is_one = ran.stderr.lines().count() == 1 && ran.stderr.starts_with(&format!("{program}: "));
+/// That it is one sentence, which says what was short. Before the arguments are parsed there is a
+/// program without a verb.
+fn is_sentence(ran: &Ran, command: &str, what: &str) {
+    let program = command.split(' ').next().unwrap();
+    let begins = |name: &str| ran.stderr.starts_with(&format!("{name}: "));
+    let is_one = ran.stderr.lines().count() == 1 && (begins(command) || begins(program));
     assert!(is_one && ran.stderr.contains("not enough memory ("), "{what}: {}", ran.stderr);
 }
 
@@ -114,9 +118,9 @@ fn a_limit_of_memory_is_an_error_of_what_is_small() {
     look_for_cores(&home);
     let nothing = || {};
     sweep(&home, &["zput", "small"], STEP, nothing);
-    sweep(&home, &["zls"], STEP, nothing);
-    sweep(&home, &["zstat", "small"], STEP, nothing);
-    sweep(&home, &["zkey", "show"], STEP, nothing);
+    sweep(&home, &["zblob ls"], STEP, nothing);
+    sweep(&home, &["zblob stat", "small"], STEP, nothing);
+    sweep(&home, &["zblob key show"], STEP, nothing);
     let output = |bytes: &'static [u8]| {
         let home = &home;
         move || {
@@ -125,21 +129,21 @@ fn a_limit_of_memory_is_an_error_of_what_is_small() {
         }
     };
     sweep(&home, &["zget", "--quiet", "-o", "o", "small"], STEP, output(b"small"));
-    sweep(&home, &["zseal", "--quiet", "-o", "o", "small"], STEP, || {
-        let opened = home.run("zopen", ["-o", "-", "o"]).ok();
+    sweep(&home, &["zblob seal", "--quiet", "-o", "o", "small"], STEP, || {
+        let opened = home.run("zblob open", ["-o", "-", "o"]).ok();
         assert_eq!(opened.stdout, b"small");
         fs::remove_file(home.file("o")).unwrap();
     });
-    sweep(&home, &["zkey", "new", "--quiet", "--key", "o"], STEP, || {
-        let _shown = home.run("zkey", ["show", "--key", "o"]).ok();
+    sweep(&home, &["zblob key new", "--quiet", "--key", "o"], STEP, || {
+        let _shown = home.run("zblob key", ["show", "--key", "o"]).ok();
         fs::remove_file(home.file("o")).unwrap();
     });
-    sweep(&home, &["zrm", "--quiet", "small"], STEP, || {
-        let _restored = home.run("zrestore", ["small"]).ok();
+    sweep(&home, &["zblob rm", "--quiet", "small"], STEP, || {
+        let _restored = home.run("zblob restore", ["small"]).ok();
     });
-    let _removed = home.run("zrm", ["small"]).ok();
-    sweep(&home, &["zrestore", "--quiet", "small"], STEP, || {
-        let _removed = home.run("zrm", ["small"]).ok();
+    let _removed = home.run("zblob rm", ["small"]).ok();
+    sweep(&home, &["zblob restore", "--quiet", "small"], STEP, || {
+        let _removed = home.run("zblob rm", ["small"]).ok();
     });
 }
 
@@ -154,10 +158,10 @@ fn a_limit_of_memory_is_an_error_of_what_is_large() {
     };
     sweep(&home, &["zput", "--quiet", "--no-resume", "large"], LARGE_STEP, || {});
     sweep(&home, &["zget", "--quiet", "-o", "o", "large"], LARGE_STEP, || is_there("o"));
-    sweep(&home, &["zopen", "--quiet", "-o", "o", "sealed"], LARGE_STEP, || is_there("o"));
-    sweep(&home, &["zstat", "--quiet", "--verify", "large"], LARGE_STEP, || {});
-    sweep(&home, &["zseal", "--quiet", "-o", "o", "large"], LARGE_STEP, || {
-        let _opened = home.run("zopen", ["-o", "p", "o"]).ok();
+    sweep(&home, &["zblob open", "--quiet", "-o", "o", "sealed"], LARGE_STEP, || is_there("o"));
+    sweep(&home, &["zblob stat", "--quiet", "--verify", "large"], LARGE_STEP, || {});
+    sweep(&home, &["zblob seal", "--quiet", "-o", "o", "large"], LARGE_STEP, || {
+        let _opened = home.run("zblob open", ["-o", "p", "o"]).ok();
         is_there("p");
         fs::remove_file(home.file("o")).unwrap();
     });
@@ -167,9 +171,10 @@ fn a_limit_of_memory_is_an_error_of_what_is_large() {
 #[test]
 fn a_limit_of_memory_is_an_error_of_a_passphrase() {
     let home = settled();
-    let shown = least(&home, &["zkey", "show"]);
-    let _set = home.run("zkey", ["passphrase", "set", "--passphrase-command", "echo word"]).ok();
-    for command in [&["zls"][..], &["zkey", "public"]] {
+    let shown = least(&home, &["zblob key show"]);
+    let _set =
+        home.run("zblob key", ["passphrase", "set", "--passphrase-command", "echo word"]).ok();
+    for command in [&["zblob ls"][..], &["zblob key public"]] {
         let command = [command, &["--passphrase-command", "echo word"]].concat();
         sweep(&home, &command, LARGE_STEP, || {});
         let opening = least(&home, &command);
@@ -315,7 +320,7 @@ fn a_limit_of_threads_is_an_error() {
         let script = "ulimit -u \"$0\" && exec \"$@\"";
         let mut shell = home.program("bash");
         shell.args(["-c", script, &threads.to_string()]);
-        shell.arg(command_path(command[0])).args(&command[1..]);
+        shell.args(command_words(command[0])).args(&command[1..]);
         shell.uid(user).gid(user).output().unwrap().into()
     };
     give(home.path(), user);
@@ -327,9 +332,9 @@ fn a_limit_of_threads_is_an_error() {
         &["zput", "small"][..],
         &["zput", "--quiet", "--no-resume", "large"],
         &["zget", "--quiet", "--force", "-o", "o", "large"],
-        &["zls"],
-        &["zopen", "--quiet", "--force", "-o", "o", "sealed"],
-        &["zseal", "--quiet", "--force", "-o", "o", "small"],
+        &["zblob ls"],
+        &["zblob open", "--quiet", "--force", "-o", "o", "sealed"],
+        &["zblob seal", "--quiet", "--force", "-o", "o", "small"],
     ] {
         let (mut refused, mut worked) = (0, 0);
         for threads in 1..40 {

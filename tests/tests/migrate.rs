@@ -1,4 +1,4 @@
-//! A person outgrows the store in their home: `zkey join` takes along what is there.
+//! A person outgrows the store in their home: `zblob key join` takes along what is there.
 
 use std::{fs, path::PathBuf};
 
@@ -33,7 +33,7 @@ impl Setting {
 
     fn join(&self, arguments: &[&str]) -> zput_tests::Ran {
         let arguments = ["join"].iter().chain(arguments);
-        self.home.run_with("zkey", arguments, self.invite.as_bytes())
+        self.home.run_with("zblob key", arguments, self.invite.as_bytes())
     }
 
     fn get(&self, arguments: &[&str]) -> Vec<u8> {
@@ -46,7 +46,7 @@ impl Setting {
     }
 
     fn listed(&self) -> String {
-        self.home.run("zls", [""; 0]).ok().text()
+        self.home.run("zblob ls", [""; 0]).ok().text()
     }
 
     fn leads_to_the_server(&self) -> bool {
@@ -93,7 +93,7 @@ fn migrate_takes_every_version_along_and_leaves_the_store_as_it_was() {
     setting.put("plans/secret.bin", b"two");
     setting.put("big", &big);
     setting.put("gone", b"gone");
-    let _removed = setting.home.run("zrm", ["gone"]).ok();
+    let _removed = setting.home.run("zblob rm", ["gone"]).ok();
     let before = contents(&setting.store().join("objects"));
     let told = setting.join(&[]).ok().stderr;
     assert!(told.contains("moved 2 blobs"), "{told}");
@@ -103,7 +103,7 @@ fn migrate_takes_every_version_along_and_leaves_the_store_as_it_was() {
     assert_eq!(setting.listed(), "big\nplans/secret.bin\n");
     assert_eq!(setting.get(&["big"]), big);
     assert_eq!(setting.get(&["plans/secret.bin"]), b"two");
-    let versions = setting.home.run("zstat", ["--versions", "plans/secret.bin"]).ok().text();
+    let versions = setting.home.run("zblob stat", ["--versions", "plans/secret.bin"]).ok().text();
     let numbers: Vec<_> = versions.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(numbers.len(), 2, "{versions}");
     assert_eq!(setting.get(&["--at", numbers[1], "plans/secret.bin"]), b"one");
@@ -141,9 +141,9 @@ fn migrate_of_what_was_restored_makes_it_current() {
     let setting = Setting::new();
     setting.put("f", b"one");
     setting.put("f", b"two");
-    let versions = setting.home.run("zstat", ["--versions", "f"]).ok().text();
+    let versions = setting.home.run("zblob stat", ["--versions", "f"]).ok().text();
     let first = versions.lines().last().unwrap().split(' ').next().unwrap().to_owned();
-    let _restored = setting.home.run("zrestore", ["f", &first]).ok();
+    let _restored = setting.home.run("zblob restore", ["f", &first]).ok();
     let _joined = setting.join(&[]).ok();
     assert_eq!(setting.get(&["f"]), b"one");
 }
@@ -157,7 +157,7 @@ fn migrate_replaces_nothing_newer() {
     fs::create_dir_all(other.path().join(".config/zput")).unwrap();
     fs::copy(setting.home.key_file(), other.key_file()).unwrap();
     let invite = setting.server.invite(&[]);
-    let _joined = other.run_with("zkey", ["join", "--force"], invite.as_bytes()).ok();
+    let _joined = other.run_with("zblob key", ["join", "--force"], invite.as_bytes()).ok();
     other.write("f", b"new");
     let _stored = other.run("zput", ["f"]).ok();
     let told = setting.join(&[]).ok().stderr;
@@ -177,7 +177,7 @@ fn migrate_of_a_damaged_blob_moves_the_others_and_keeps_the_key_file() {
     bytes[17_000_000] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let told = setting.join(&[]).ended(3).stderr;
-    assert!(told.contains("zkey: b: "), "{told}");
+    assert!(told.contains("zblob key join: b: "), "{told}");
     assert_eq!(setting.home.key_field("remote"), format!("file://{}", store.display()));
     let told = setting.join(&["--force"]).ok().stderr;
     assert!(!told.contains("moved"), "{told}");

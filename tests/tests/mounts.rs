@@ -11,7 +11,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_tests::{Configured, Home, Pattern, Ran, WebClient, command_path, narrow};
+use zput_tests::{Configured, Home, Pattern, Ran, WebClient, command_words, narrow};
 
 /// Longest wait for what takes a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,7 +30,7 @@ impl Published {
     /// Seals the artifacts into a tree, each at its name: with clear names that is its object key.
     fn new() -> Self {
         let publisher = Home::new();
-        let _made = publisher.run("zkey", ["new", "--names", "clear"]).ok();
+        let _made = publisher.run("zblob key", ["new", "--names", "clear"]).ok();
         let published = Self { publisher, dir: tempfile::tempdir().unwrap() };
         fs::create_dir(published.at("tree")).unwrap();
         for (name, length) in ARTIFACTS {
@@ -53,7 +53,7 @@ impl Published {
         self.publisher.write("artifact", bytes);
         let tree = self.at("tree");
         let arguments = ["--force", "--name", name, "artifact", "--into", tree.to_str().unwrap()];
-        let _sealed = self.publisher.run("zseal", arguments).ok();
+        let _sealed = self.publisher.run("zblob seal", arguments).ok();
     }
 
     /// The tree as an archive, put to its place by a rename.
@@ -91,8 +91,10 @@ impl Published {
     /// A machine of the fleet: it can open, reads in clear, and has no account.
     fn reader(&self, server: &Configured, mount: &str) -> Home {
         let reader = Home::new();
-        let _exported =
-            self.publisher.run("zkey", ["export", "--get-only", "--force", "-o", "fleet"]).ok();
+        let _exported = self
+            .publisher
+            .run("zblob key", ["export", "--get-only", "--force", "-o", "fleet"])
+            .ok();
         fs::create_dir_all(reader.key_file().parent().unwrap()).unwrap();
         fs::copy(self.publisher.file("fleet"), reader.key_file()).unwrap();
         reader.set_key_field("mode", "plaintext");
@@ -117,9 +119,9 @@ fn assert_reads(home: &Home, what: &str) {
     }
     let part = home.run("zget", ["-o", "-", "--range", "17000000-17000099", "images/app.img"]).ok();
     assert_eq!(part.stdout, &plain("images/app.img", 20_000_000)[17_000_000..17_000_100]);
-    let listed = home.run("zls", [] as [&str; 0]).ok();
+    let listed = home.run("zblob ls", [] as [&str; 0]).ok();
     assert_eq!(listed.text(), "deep/er/empty\nimages/app.img\nnotes\n", "{what}");
-    assert_eq!(home.run("zls", ["images/"]).ok().text(), "images/app.img\n", "{what}");
+    assert_eq!(home.run("zblob ls", ["images/"]).ok().text(), "images/app.img\n", "{what}");
     let absent = home.run("zget", ["-o", "-", "images"]).ended(4);
     assert!(absent.stdout.is_empty(), "a directory is no blob, {what}");
 }
@@ -136,7 +138,7 @@ fn what_is_published_is_read_from_a_tree_and_from_an_archive_by_members_and_by_a
         // Nothing of the tree can be changed by whoever may read it.
         member.write("notes", b"mine");
         let _refused = member.run("zput", ["notes"]).ended(6);
-        let _refused = member.run("zrm", ["notes"]).ended(6);
+        let _refused = member.run("zblob rm", ["notes"]).ended(6);
     }
     for mount in ["tree", "pack"] {
         let reader = published.reader(&server, mount);
@@ -147,7 +149,7 @@ fn what_is_published_is_read_from_a_tree_and_from_an_archive_by_members_and_by_a
     let stranger = published.reader(&server, "members");
     let refused = stranger.run("zget", ["-o", "-", "notes"]);
     assert!(matches!(refused.code, Some(4 | 6)) && refused.stdout.is_empty(), "{refused:?}");
-    let listed = stranger.run("zls", [] as [&str; 0]);
+    let listed = stranger.run("zblob ls", [] as [&str; 0]);
     assert!(matches!(listed.code, Some(4 | 6)) && listed.stdout.is_empty(), "{listed:?}");
     let mut web = WebClient::connect(server.http()).unwrap();
     for path in ["/members/notes", "/notes", "/store", "/tree", "/tree/", "/tree/../members/notes"]
@@ -163,14 +165,14 @@ fn what_is_published_is_read_from_a_tree_and_from_an_archive_by_members_and_by_a
 fn a_tree_of_sealed_names_tells_none_and_is_read_all_the_same() {
     let published = Published::new();
     let home = Home::new();
-    let _made = home.run("zkey", ["new"]).ok();
+    let _made = home.run("zblob key", ["new"]).ok();
     home.write("plans", b"the plans");
     let source = File::open(home.file("plans")).unwrap();
     source.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
     let tree = published.at("tree");
     let seal = ["--into", tree.to_str().unwrap(), "plans"];
     let mut shell = home.program("sh");
-    shell.args(["-c", "umask 022; exec \"$@\"", "sh"]).arg(command_path("zseal")).args(seal);
+    shell.args(["-c", "umask 022; exec \"$@\"", "sh"]).args(command_words("zblob seal")).args(seal);
     let _sealed = Ran::from(shell.output().unwrap()).ok();
     let names: Vec<_> = fs::read_dir(&tree)
         .unwrap()
@@ -181,15 +183,15 @@ fn a_tree_of_sealed_names_tells_none_and_is_read_all_the_same() {
     let hash = names.iter().find(|name| name.len() == 64).unwrap();
     assert!(!names.contains(&"plans".to_owned()), "{names:?}");
     // What is there is not replaced, and no tree is made.
-    let _exists = home.run("zseal", seal).ended(10);
+    let _exists = home.run("zblob seal", seal).ended(10);
     let missing = published.at("missing");
-    let _refused = home.run("zseal", ["--into", missing.to_str().unwrap(), "plans"]).ended(1);
+    let _refused = home.run("zblob seal", ["--into", missing.to_str().unwrap(), "plans"]).ended(1);
     assert!(!missing.exists());
 
     let server = Configured::start(&published.config());
     server.admit(&home, &published.at("store"), "tree");
     assert_eq!(home.run("zget", ["-o", "-", "plans"]).ok().text(), "the plans");
-    let listed = home.run("zls", [] as [&str; 0]).ok();
+    let listed = home.run("zblob ls", [] as [&str; 0]).ok();
     assert_eq!(listed.text(), "plans\n");
     assert!(listed.stderr.contains("3 more are sealed to others"), "{}", listed.stderr);
     // The server's user may read it, and learns nothing of when the plans were made.
@@ -213,7 +215,7 @@ fn what_http_gives_is_what_zopen_opens() {
             let (head, body) = web.get(&format!("/{mount}/{name}")).unwrap();
             assert_eq!((head.status, head.length()), (200, sealed.len() as u64));
             assert!(body == sealed, "{mount}/{name}");
-            let opened = published.publisher.run_with("zopen", ["-"], &body).ok();
+            let opened = published.publisher.run_with("zblob open", ["-"], &body).ok();
             assert!(opened.stdout == plain(name, length), "{mount}/{name}");
             let range = format!("Range: bytes=-{}\r\n", body.len().min(1000));
             let (head, tail) = web.get_with(&format!("/{mount}/{name}"), &range).unwrap();
@@ -224,7 +226,7 @@ fn what_http_gives_is_what_zopen_opens() {
             let in_footer = flipped.len() - 30;
             flipped[in_footer] ^= 1;
             published.publisher.write("flipped", &flipped);
-            let _refused = published.publisher.run("zopen", ["-o", "-", "flipped"]).ended(8);
+            let _refused = published.publisher.run("zblob open", ["-o", "-", "flipped"]).ended(8);
         }
     }
 }
@@ -266,7 +268,10 @@ fn a_file_that_is_replaced_under_the_server_is_noticed() {
     fs::remove_file(published.file("notes")).unwrap();
     thread::sleep(Duration::from_millis(2100));
     let _gone = get().ended(4);
-    assert_eq!(reader.run("zls", [] as [&str; 0]).ok().text(), "deep/er/empty\nimages/app.img\n");
+    assert_eq!(
+        reader.run("zblob ls", [] as [&str; 0]).ok().text(),
+        "deep/er/empty\nimages/app.img\n"
+    );
 }
 
 /// What a GET of `path` is answered with.
@@ -422,7 +427,7 @@ fn list_all(published: &Published, server: &Configured, mount: &str, unsealed: u
     let by_name = started.elapsed().as_secs_f64();
     assert_eq!((head.status, body.len()), (200, length), "{target}");
     let started = Instant::now();
-    let listed = reader.run("zls", [] as [&str; 0]).ok();
+    let listed = reader.run("zblob ls", [] as [&str; 0]).ok();
     println!(
         "{unsealed} in {mount}: the last one got in {:.1} ms, listed in {:.1} s; the server had {:.1} MiB at its peak",
         by_name * 1e3,

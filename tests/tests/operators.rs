@@ -158,7 +158,7 @@ impl Theirs {
             ["invite", "--store", store.to_str().unwrap(), "--address", server.address()];
         let invite = zserve(Some(self), &arguments);
         assert!(invite.status.success(), "{}", String::from_utf8_lossy(&invite.stderr));
-        let _joined = home.run_with("zkey", ["join"], &invite.stdout).ok();
+        let _joined = home.run_with("zblob key", ["join"], &invite.stdout).ok();
         home
     }
 }
@@ -205,14 +205,14 @@ fn root_beside_the_servers_user_closes_nothing_to_it() {
         home.write(name, bytes);
         let _stored = home.run("zput", [name]).ok();
     }
-    let _removed = home.run("zrm", ["h"]).ok();
+    let _removed = home.run("zblob rm", ["h"]).ok();
     assert_eq!(server.stop(), Some(0));
     all_theirs("after a start as root");
 
     let server = theirs.start();
     home.turn_to(&format!("zput://{}", server.address()));
     assert_eq!(home.run("zget", ["-o", "-", "f"]).ok().stdout, b"3");
-    assert_eq!(home.run("zls", [] as [&str; 0]).ok().text(), "f\ng\n");
+    assert_eq!(home.run("zblob ls", [] as [&str; 0]).ok().text(), "f\ng\n");
     home.write("f", b"5");
     let _stored = home.run("zput", ["f"]).ok();
     assert_eq!(server.stop(), Some(0));
@@ -238,18 +238,18 @@ fn objects_that_the_server_may_not_read_are_counted_and_the_others_listed() {
         chown(path, Some(0), Some(0)).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
         let closed = closed + 1;
-        let listed = home.run("zls", [] as [&str; 0]).ended(3);
+        let listed = home.run("zblob ls", [] as [&str; 0]).ended(3);
         assert_eq!(listed.text().lines().count(), 30 - closed, "{}", listed.stderr);
         assert_eq!(
             listed.stderr,
             format!(
-                "zls: {closed} more could not be read by the server (its operator's zserve check \
+                "zblob ls: {closed} more could not be read by the server (its operator's zserve check \
                  says why)\n"
             )
         );
     }
     // The commands that take what a listing names do the rest, and the closed ones are told of.
-    let listed = home.run("zls", [] as [&str; 0]).ended(3).text();
+    let listed = home.run("zblob ls", [] as [&str; 0]).ended(3).text();
     let mut refused = 0;
     for name in &names {
         let got = home.run("zget", ["-o", "-", name]);

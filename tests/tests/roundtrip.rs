@@ -220,7 +220,7 @@ fn an_empty_blob_has_only_the_empty_range() {
 
 /// The versions of `name`, newest first, each with its state.
 fn versions(home: &Home, name: &str) -> Vec<(String, String)> {
-    let lines = home.run("zstat", ["--versions", "--json", name]).ok().text();
+    let lines = home.run("zblob stat", ["--versions", "--json", name]).ok().text();
     let line = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let field = |field: &str| line[field].as_str().unwrap().to_owned();
@@ -252,12 +252,12 @@ fn every_version_comes_back_by_its_number() {
         assert_eq!(ran.stdout, b"");
 
         // In the trash all of them can still be had by their numbers, and one comes back.
-        let _removed = home.run("zrm", ["v"]).ok();
+        let _removed = home.run("zblob rm", ["v"]).ok();
         let _gone = home.run("zget", ["-o", "-", "v"]).ended(4);
         let (second, _) = &numbers[1];
         assert!(home.run("zget", ["-o", "-", "--at", second, "v"]).ok().stdout == contents[1]);
         assert_eq!(versions(&home, "v")[0].1, "trash");
-        let _restored = home.run("zrestore", ["v", numbers[0].0.as_str()]).ok();
+        let _restored = home.run("zblob restore", ["v", numbers[0].0.as_str()]).ok();
         assert_eq!(home.run("zget", ["-o", "-", "v"]).ok().stdout, contents[2]);
     }
 }

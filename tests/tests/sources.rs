@@ -25,8 +25,8 @@ use rustix::{
     process::{Pid, Signal, geteuid, kill_process},
 };
 use zput_tests::{
-    Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path, leaves_cores, names,
-    or_skip, skip, until,
+    Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path, command_words,
+    leaves_cores, names, or_skip, skip, until,
 };
 
 /// How long anything may take that is waited for.
@@ -85,12 +85,12 @@ fn a_named_pipe_gives_all_that_its_writer_gave() {
     assert_eq!(got(&home, "pipe"), b"among others");
     // Sealed without a server.
     let writer = feed(&home, "pipe", b"to be sealed".to_vec());
-    let _sealed = home.run("zseal", ["-o", "sealed", "pipe"]).ok();
+    let _sealed = home.run("zblob seal", ["-o", "sealed", "pipe"]).ok();
     writer.join().unwrap();
-    assert_eq!(home.run("zopen", ["-o", "-", "sealed"]).ok().stdout, b"to be sealed");
+    assert_eq!(home.run("zblob open", ["-o", "-", "sealed"]).ok().stdout, b"to be sealed");
     // And opened from one.
     let writer = feed(&home, "pipe", home.read("sealed"));
-    let opened = home.run("zopen", ["-o", "-", "pipe"]).ok();
+    let opened = home.run("zblob open", ["-o", "-", "pipe"]).ok();
     writer.join().unwrap();
     assert_eq!(opened.stdout, b"to be sealed");
 }
@@ -109,7 +109,7 @@ fn calls_of(home: &Home, command: &str, args: &[&str], name: &str) -> Vec<Call> 
     let trace = home.path().join("trace");
     let mut strace = home.program("strace");
     strace.args(["-f", "-e", "trace=%file", "-o"]).arg(&trace);
-    let ran = Ran::from(strace.arg(command_path(command)).args(args).output().unwrap());
+    let ran = Ran::from(strace.args(command_words(command)).args(args).output().unwrap());
     let _ended = ran.ok();
     let quoted = format!("\"{name}\"");
     let calls = calls(&fs::read_to_string(trace).unwrap());
@@ -136,7 +136,7 @@ fn a_source_that_is_open_is_not_looked_for_by_its_name() {
     home.write("empty", b"");
     for name in ["small", "large", "empty"] {
         for (command, args) in
-            [("zput", &[name][..]), ("zseal", &["--force", "-o", "sealed", name])]
+            [("zput", &[name][..]), ("zblob seal", &["--force", "-o", "sealed", name])]
         {
             let calls = calls_of(&home, command, args, name);
             let last = calls.last().unwrap();
@@ -162,8 +162,8 @@ fn each_source_is_opened_once() {
         ("zput", &["empty"]),
         ("zput", &many),
         ("zput", &["--jobs", "1", "small", "pipe", "other"]),
-        ("zseal", &["--force", "-o", "sealed", "pipe"]),
-        ("zseal", &["--force", "-o", "sealed", "large"]),
+        ("zblob seal", &["--force", "-o", "sealed", "pipe"]),
+        ("zblob seal", &["--force", "-o", "sealed", "large"]),
     ] {
         for name in many {
             let is_given = args.contains(&name);
@@ -184,11 +184,11 @@ fn a_closed_stdin_is_no_empty_file() {
     for script in [
         "zput --name first - <&-",
         "zput --name new - <&-",
-        "zseal -o sealed - <&-",
-        "zopen -o opened - <&-",
-        "zkey import --identity - --key k.zkey <&-",
-        "zkey join --invite-file - --key k.zkey <&-",
-        "zkey join --key k.zkey <&-",
+        "zblob seal -o sealed - <&-",
+        "zblob open -o opened - <&-",
+        "zblob key import --identity - --key k.zkey <&-",
+        "zblob key join --invite-file - --key k.zkey <&-",
+        "zblob key join --key k.zkey <&-",
         // stderr too: what is said goes nowhere, and above all into no file.
         "zput --name first - <&- 2>&-",
     ] {
@@ -202,7 +202,7 @@ fn a_closed_stdin_is_no_empty_file() {
     // Open for writing alone.
     let _refused = shell(&home, "zput --name first - 0>other").ended(1);
     assert_eq!(got(&home, "first"), b"first");
-    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\n");
+    assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\n");
     assert_eq!(names(&home.file(".")), ["first", "other"]);
     // What a shell opens is open.
     let _stored = shell(&home, "zput --name null - </dev/null").ok();
@@ -215,15 +215,15 @@ fn a_closed_stdin_is_no_empty_file() {
 fn a_null_device_that_can_be_read_and_written_is_not_closed() {
     let home = settled();
     for script in [
-        "zls 0<>/dev/null 1<>/dev/null 2<>/dev/null",
+        "zblob ls 0<>/dev/null 1<>/dev/null 2<>/dev/null",
         "zget -o - first 1<>/dev/null",
         "zget -o /dev/stdout first 1<>/dev/null",
         "zput --json --name second - 0<>/dev/null 1<>/dev/null",
     ] {
         let _done = shell(&home, script).ok();
     }
-    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\nsecond\n");
-    for script in ["zls >&-", "zget -o - first >&-", "zget -o /dev/stdout first >&-"] {
+    assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\nsecond\n");
+    for script in ["zblob ls >&-", "zget -o - first >&-", "zget -o /dev/stdout first >&-"] {
         let ran = shell(&home, script).ended(1);
         assert!(ran.stderr.contains("closed"), "{script}: {}", ran.stderr);
     }
@@ -245,7 +245,7 @@ fn a_stdin_that_does_not_block_is_waited_for() {
     let home = settled();
     let bytes = Pattern::bytes(3, 3_000_000);
     for (command, args) in
-        [("zput", &["--name", "pipe", "-"][..]), ("zseal", &["--force", "-o", "sealed", "-"])]
+        [("zput", &["--name", "pipe", "-"][..]), ("zblob seal", &["--force", "-o", "sealed", "-"])]
     {
         let (reader, mut writer) = std::io::pipe().unwrap();
         fcntl_setfl(&reader, fcntl_getfl(&reader).unwrap() | OFlags::NONBLOCK).unwrap();
@@ -258,7 +258,7 @@ fn a_stdin_that_does_not_block_is_waited_for() {
         assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0), "{command}");
     }
     assert!(got(&home, "pipe") == bytes);
-    assert!(home.run("zopen", ["-o", "-", "sealed"]).ok().stdout == bytes);
+    assert!(home.run("zblob open", ["-o", "-", "sealed"]).ok().stdout == bytes);
 }
 
 /// signal(7): poll(2) is interrupted by any signal that has a handler, and that is no end of what is read.
@@ -273,7 +273,7 @@ fn a_signal_does_not_end_the_wait_for_a_stdin() {
     // The first of each thread: what reads waits at once.
     let interrupts = "inject=?poll,?ppoll:error=EINTR:when=1";
     strace.args(["-f", "-e", "trace=?poll,?ppoll", "-e", interrupts, "-o"]).arg(&trace);
-    strace.arg(command_path("zseal")).args(["-o", "sealed", "-"]);
+    strace.args(command_words("zblob seal")).args(["-o", "sealed", "-"]);
     let child = strace.stdin(reader).stderr(Stdio::piped()).spawn().unwrap();
     let was_interrupted = |call: &Call| call.arguments.contains("events=POLLIN") && call.result < 0;
     until(PATIENCE, "it was interrupted", || {
@@ -285,7 +285,7 @@ fn a_signal_does_not_end_the_wait_for_a_stdin() {
     let _read = writer.write_all(b"all of it");
     drop(writer);
     let _sealed = Ran::from(child.wait_with_output().unwrap()).ok();
-    assert_eq!(home.run("zopen", ["-o", "-", "sealed"]).ok().stdout, b"all of it");
+    assert_eq!(home.run("zblob open", ["-o", "-", "sealed"]).ok().stdout, b"all of it");
 }
 
 /// Whether the thread that reads is in poll(2) and stays there: one that asks again and again uses up time.
@@ -318,7 +318,7 @@ fn an_empty_pipe_is_stored_only_where_that_is_allowed() {
     refused("zput --name first <(false)");
     refused("(: > pipe) & zput --name first pipe");
     refused("(: > pipe) & zput first pipe; r=$?; [ $r = 3 ] && exit 1");
-    refused("false | zseal -o sealed -");
+    refused("false | zblob seal -o sealed -");
     // What a service manager, ssh or a parent program gives for a stdin.
     let (stdin, writer) = UnixStream::pair().unwrap();
     drop(writer);
@@ -333,7 +333,7 @@ fn an_empty_pipe_is_stored_only_where_that_is_allowed() {
         "zput --allow-empty --exec --name n -- true",
         "zput --allow-empty --name n <(false)",
         "(: > pipe) & zput --allow-empty first pipe",
-        "false | zseal --allow-empty --force -o sealed -",
+        "false | zblob seal --allow-empty --force -o sealed -",
         // Those were named.
         ": > empty; zput empty",
         "zput --name n /dev/null",
@@ -369,7 +369,7 @@ fn a_small_file_that_changes_while_it_is_read_is_not_stored() {
     kill_process(Pid::from_raw(stopped().unwrap()).unwrap(), Signal::CONT).unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap()).ended(3);
     assert!(ran.stderr.contains("small changed while it was read"), "{}", ran.stderr);
-    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\nother\n");
+    assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\nother\n");
 }
 
 #[test]
@@ -393,8 +393,8 @@ fn stdin_is_read_from_where_it_stands() {
     assert_eq!(ran.stdout, b"456789");
     let ran = shell(&home, "zput --name dir - < .").ended(1);
     assert_eq!(ran.stderr, "zput: cannot read stdin: is a directory\n");
-    let ran = shell(&home, "zseal - < file >> file").ended(2);
-    assert_eq!(ran.stderr, "zseal: what is to be sealed is where the sealed blob goes\n");
+    let ran = shell(&home, "zblob seal - < file >> file").ended(2);
+    assert_eq!(ran.stderr, "zblob seal: what is to be sealed is where the sealed blob goes\n");
     assert_eq!(home.read("file"), b"0123456789");
 }
 
@@ -414,8 +414,8 @@ fn files_without_a_size_are_what_is_read_from_them() {
         if path == "/proc/version" || path == "/proc/filesystems" {
             assert_eq!(stored, fs::read(path).unwrap());
         }
-        let _sealed = home.run("zseal", ["--force", "-o", "sealed", path]).ok();
-        assert!(!home.run("zopen", ["-o", "-", "sealed"]).ok().stdout.is_empty(), "{path}");
+        let _sealed = home.run("zblob seal", ["--force", "-o", "sealed", path]).ok();
+        assert!(!home.run("zblob open", ["-o", "-", "sealed"]).ok().stdout.is_empty(), "{path}");
     }
     // Among others.
     let _stored = home.run("zput", ["/proc/version", "first", "/proc/filesystems"]).ok();
@@ -436,7 +436,7 @@ fn a_file_that_only_grows_is_stored_as_it_was_at_first() {
         }
     });
     let ran = home.run("zput", ["log"]);
-    let _sealed = home.run("zseal", ["-o", "sealed", "log"]).ok();
+    let _sealed = home.run("zblob seal", ["-o", "sealed", "log"]).ok();
     stop.send(()).unwrap();
     writer.join().unwrap();
     let _stored = ran.ok();
@@ -459,9 +459,9 @@ fn one_bad_name_of_many_is_one_error_of_many() {
         fs::write(&path, "x").unwrap();
         let ran = shell(&home, "zput -- *").ended(3);
         assert!(ran.stderr.contains("1 of 5 failed"), "{}", ran.stderr);
-        assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\nok1\nok2\nok3\n");
+        assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\nok1\nok2\nok3\n");
         fs::remove_file(path).unwrap();
-        let _removed = home.run("zrm", ["ok1", "ok2", "ok3"]).ok();
+        let _removed = home.run("zblob rm", ["ok1", "ok2", "ok3"]).ok();
     }
     fs::create_dir(home.file("other")).unwrap();
     home.write("other/ok1", b"another");
@@ -493,9 +493,9 @@ fn one_bad_name_of_many_does_not_keep_the_others_from_being_got_or_removed() {
     let ran = home.run("zget", args(&["x/other"])).ended(3);
     assert!(ran.stderr.ends_with("zget: 3 of 5 failed\n"), "{}", ran.stderr);
     assert_eq!((home.read("first"), home.read("other")), (b"first".to_vec(), b"other".to_vec()));
-    let ran = home.run("zrm", args(&[])).ended(3);
-    assert!(ran.stderr.ends_with("zrm: 2 of 4 failed\n"), "{}", ran.stderr);
-    assert_eq!(home.run("zls", [""; 0]).ok().text(), "");
+    let ran = home.run("zblob rm", args(&[])).ended(3);
+    assert!(ran.stderr.ends_with("zblob rm: 2 of 4 failed\n"), "{}", ran.stderr);
+    assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "");
 }
 
 #[test]
@@ -504,7 +504,7 @@ fn a_destination_as_cp_has_it_stores_nothing() {
     home.write("secret.bin", b"x");
     let ran = home.run("zput", ["secret.bin", "remote/name"]).ended(2);
     assert!(ran.stderr.contains("did you mean --name remote/name?"), "{}", ran.stderr);
-    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\n");
+    assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\n");
 }
 
 #[test]
@@ -588,7 +588,8 @@ fn whatever_ends_a_command_leaves_no_file_and_no_child_behind() {
         fs::remove_file(home.file("grandchild")).unwrap();
 
         // Something is under way, and waits for more.
-        for (command, args) in [("zseal", &["-o", "out", "-"][..]), ("zopen", &["-o", "out", "-"])]
+        for (command, args) in
+            [("zblob seal", &["-o", "out", "-"][..]), ("zblob open", &["-o", "out", "-"])]
         {
             let mut child = home.command(command);
             child.args(args).stdin(Stdio::piped()).stderr(Stdio::null());
@@ -657,8 +658,8 @@ fn outlives_a_hangup(program: &str, args: &[&str]) {
 fn a_limit_of_file_sizes_is_an_error_and_no_death() {
     let home = settled();
     home.write("large", &Pattern::bytes(5, 3_000_000));
-    let ran = shell(&home, "ulimit -f 1000; zseal -o out large").ended(1);
-    assert_eq!(ran.stderr, "zseal: cannot write out: File too large (os error 27)\n");
+    let ran = shell(&home, "ulimit -f 1000; zblob seal -o out large").ended(1);
+    assert_eq!(ran.stderr, "zblob seal: cannot write out: File too large (os error 27)\n");
     assert_eq!(names(&home.file(".")), ["first", "large"]);
 }
 
@@ -722,7 +723,7 @@ fn without_a_state_directory_puts_and_gets_are_done_with_a_warning() {
         let script =
             "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" || exit 99; exec \"$@\"";
         let mut unshare = home.program("unshare");
-        unshare.args(["-m", "sh", "-c", script]).arg(&state).arg(command_path(command));
+        unshare.args(["-m", "sh", "-c", script]).arg(&state).args(command_words(command));
         Ran::from(unshare.args(args).output().unwrap())
     };
     let probe = read_only("zput", &["--version"]);
@@ -767,7 +768,7 @@ fn an_endless_device_is_ended_by_a_signal() {
     until(PATIENCE, "an upload", || !names(&staging).is_empty());
     kill_process(Pid::from_child(&put), Signal::TERM).unwrap();
     assert_eq!(put.wait().unwrap().code(), Some(143));
-    assert_eq!(home.run("zls", [""; 0]).ok().text(), "first\n");
+    assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\n");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The command line: options of every command, options from the environment, and hints for unknown
-//! options.
+//! The command line: options of every verb, options from the environment, and hints for unknown
+//! options and verbs.
 //!
 //! `--some-option` can also be given as `ZPUT_SOME_OPTION`. The command line takes precedence: an
 //! environment option that conflicts with a typed one is ignored.
@@ -13,28 +13,28 @@ use std::{
 };
 
 use clap::{
-    ArgAction, ArgMatches, Args, Command, Parser,
+    ArgAction, ArgMatches, Args, Command,
     builder::FalseyValueParser,
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
 
-use super::{Console, Failure, Verbosity, foreign_options, usage};
+use super::{Console, Failure, Program, Verbosity, foreign_options, program::Verb, usage};
 use crate::ExitCode;
 
-/// What every command understands.
+/// What every verb understands.
 #[derive(Args, Clone, Copy, Debug)]
 struct Common {
-    /// Say nothing but errors: no progress, no notes
+    /// Print errors only: no progress, no notes
     #[arg(short, long, global = true, overrides_with = "verbose")]
     quiet: bool,
 
-    /// Say each step and each success, also into a pipe
+    /// Print each step and each success, even if stderr is no terminal
     #[arg(short, long, global = true, overrides_with = "quiet")]
     verbose: bool,
 
-    /// Leave nothing on this machine: for containers that are thrown away. A server that gives
-    /// something older is then not noticed, and what is interrupted starts over
+    /// Keep no state on this machine, for containers that are thrown away: a server that returns an
+    /// older version is then not detected, and an interrupted transfer starts over
     #[arg(long, global = true)]
     no_state: bool,
 }
@@ -60,15 +60,16 @@ pub fn environment_variable(long: &str) -> Option<String> {
     (!is_command_line_only).then(|| format!("ZPUT_{}", long.to_uppercase().replace('-', "_")))
 }
 
-/// The command with the options of every command, without the environment.
-#[must_use]
-pub fn with_common_arguments(command: Command) -> Command {
-    Common::augment_args(command)
+/// The command with the options of every verb, without the environment.
+pub(super) fn with_common_arguments(command: Command) -> Command {
+    // The derived definition also describes the command it is added to.
+    let about = command.get_about().cloned();
+    Common::augment_args(command).about(about.unwrap_or_default())
 }
 
 /// The parsed command line.
-pub(super) struct Invocation<A> {
-    pub(super) arguments: A,
+pub(super) struct Invocation {
+    pub(super) verb: Verb,
     pub(super) console: Console,
     /// Whether `--no-state` was given.
     pub(super) without_state: bool,
@@ -78,12 +79,13 @@ pub(super) struct Invocation<A> {
 ///
 /// # Errors
 /// The exit code, after the error was reported.
-pub(super) fn parse<A: Parser>(name: &'static str) -> Result<Invocation<A>, process::ExitCode> {
+pub(super) fn parse(program: Program) -> Result<Invocation, process::ExitCode> {
     let given: Vec<OsString> = env::args_os().collect();
+    let command = program.command();
+    let name = called_name(program, &command, &given);
     if given.iter().any(|word| is_secret(word)) {
         return Err(report_secret(name, &given));
     }
-    let command = with_common_arguments(A::command());
     let typed = typed_options(&command, &given);
     let command = with_environment(command, &typed);
     let parsed = command.clone().try_get_matches_from(&given).and_then(|matches| {
@@ -95,12 +97,31 @@ pub(super) fn parse<A: Parser>(name: &'static str) -> Result<Invocation<A>, proc
             (false, false) => Verbosity::Normal,
         };
         Ok(Invocation {
-            arguments: A::from_arg_matches(&matches)?,
+            verb: program.verb_of(&matches)?,
             console: Console::new(name, verbosity, is_json),
             without_state: flag(innermost, "no_state"),
         })
     });
-    parsed.map_err(|error| report(name, error, &given))
+    parsed.map_err(|error| report(program, name, error, &given))
+}
+
+/// The program and the verbs that were typed behind it: `zblob key join`.
+fn called_name(program: Program, command: &Command, given: &[OsString]) -> &'static str {
+    let mut name = program.name().to_owned();
+    let mut command = command;
+    for word in given.iter().skip(1) {
+        match word.to_str().and_then(|word| command.find_subcommand(word)) {
+            Some(verb) => {
+                name.extend([" ", verb.get_name()]);
+                command = verb;
+            }
+            // The options before a verb take no value.
+            None if word.as_encoded_bytes().starts_with(b"-") => {}
+            None => break,
+        }
+    }
+    // Once in a process.
+    name.leak()
 }
 
 /// Whether an argument is itself an invite or an age identity, where a file name was meant.
@@ -114,8 +135,9 @@ fn is_secret(word: &OsStr) -> bool {
 
 /// Reports a secret argument without repeating it, because stderr often goes to a log.
 fn report_secret(name: &'static str, given: &[OsString]) -> process::ExitCode {
-    let text = "an argument is a secret, which other users of this machine can see; it is not used (zkey join \
-                reads an invite from stdin or --invite-file PATH; age identities are named by their file)";
+    let text = "an argument is a secret, which other users of this machine can see; it is not used \
+                (zblob key join reads an invite from stdin or --invite-file PATH; age identities are \
+                named by their file)";
     Console::new(name, Verbosity::Normal, is_json(given)).report_failure(&usage(text));
     ExitCode::Usage.into()
 }
@@ -204,13 +226,20 @@ fn overridden(command: &Command, typed: &BTreeSet<String>) -> BTreeSet<String> {
 }
 
 /// Reports an error of the command line, or prints the help that was asked for.
-fn report(name: &'static str, error: clap::Error, given: &[OsString]) -> process::ExitCode {
+fn report(
+    program: Program,
+    name: &'static str,
+    error: clap::Error,
+    given: &[OsString],
+) -> process::ExitCode {
     if !error.use_stderr() {
         // A reader that is gone needs no error message.
         let _unwritable = error.print();
         return ExitCode::Ok.into();
     }
-    let text = suggest(name, &error).or_else(|| describe_variable(&error));
+    let text = suggest(program, name, &error)
+        .or_else(|| suggest_verb(name, &error))
+        .or_else(|| describe_variable(&error));
     let is_json = is_json(given);
     let console = Console::new(name, Verbosity::Normal, is_json);
     match text {
@@ -231,19 +260,36 @@ fn report(name: &'static str, error: clap::Error, given: &[OsString]) -> process
 }
 
 /// A hint for an unknown option.
-fn suggest(name: &str, error: &clap::Error) -> Option<String> {
+fn suggest(program: Program, name: &str, error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
     let option = context(error, ContextKind::InvalidArg)?;
     let help = format!("{name} --help lists what there is");
-    if let Some(instead) = foreign_options::suggestion(name, &option) {
+    let verb = name.split(' ').nth(1).or(program.verb()).unwrap_or_default();
+    if let Some(instead) = foreign_options::suggestion(verb, &option) {
         return Some(format!("there is no {option} here: {instead} ({help})"));
     }
     match context(error, ContextKind::SuggestedArg) {
         Some(near) => Some(format!("there is no {option}: did you mean {near}? ({help})")),
         None => Some(format!("there is no {option} here ({help})")),
     }
+}
+
+/// A hint for an unknown verb.
+fn suggest_verb(name: &str, error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let verb = context(error, ContextKind::InvalidSubcommand)?;
+    // clap lists the most similar one last.
+    let similar = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(verbs)) => verbs.last().map(String::as_str),
+        _ => None,
+    };
+    let near = foreign_options::verb(&verb).or(similar);
+    let near = near.map(|near| format!(": did you mean {near}?")).unwrap_or_default();
+    Some(format!("there is no verb {verb}{near} ({name} --help lists what there is)"))
 }
 
 /// The error text for an invalid value that comes from an environment variable.

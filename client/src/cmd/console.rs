@@ -38,6 +38,7 @@ pub enum Verbosity {
 /// The output of a command.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
+    /// The program and its verb, `zblob ls`, which begin each line on stderr.
     name: &'static str,
     verbosity: Verbosity,
     json: bool,
@@ -47,6 +48,11 @@ pub struct Console {
 impl Console {
     pub(super) fn new(name: &'static str, verbosity: Verbosity, json: bool) -> Self {
         Self { name, verbosity, json, started: Instant::now() }
+    }
+
+    /// The program and its verb: `zput`, `zblob key join`.
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Prints a note to stderr, unless `--quiet` was given.
@@ -83,7 +89,7 @@ impl Console {
         }
     }
 
-    /// The line for stderr, which begins with the command's name.
+    /// The line for stderr, which begins with the program and its verb.
     pub(crate) fn line(&self, what: &dyn fmt::Display) -> String {
         format!("{}: {what}", self.name)
     }

@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(
             json(&failure.unwrap_err()),
             "{\"error\":{\"code\":\"key\",\"exit\":7,\"text\":\"the key file names no server\",\
-             \"hint\":\"zkey join takes an invite; or set remote in it\",\"name\":\"k\"}}"
+             \"hint\":\"zblob key join takes an invite; or set remote in it\",\"name\":\"k\"}}"
         );
         let failure = Failure::from(ClientError::Usage("no".to_owned()));
         assert_eq!(json(&failure), "{\"error\":{\"code\":\"usage\",\"exit\":2,\"text\":\"no\"}}");

@@ -1,37 +1,37 @@
-//! Options of similar tools that do not exist here, and what to use instead.
+//! Options and verbs of similar tools that do not exist here, and what to use instead.
 
 /// The replacement for `option`, which users of `ls`, `rm`, `cp`, `curl` or `rclone` may type.
-pub(super) fn suggestion(command: &str, option: &str) -> Option<&'static str> {
+pub(super) fn suggestion(verb: &str, option: &str) -> Option<&'static str> {
     let option = option.split(['=', ' ']).next().unwrap_or(option);
-    Some(match (command, option) {
-        ("zput", "-r" | "-R" | "--recursive" | "-a" | "--archive") => {
+    Some(match (verb, option) {
+        ("put", "-r" | "-R" | "--recursive" | "-a" | "--archive") => {
             "a directory is stored as an archive: tar c DIR | zput --name DIR.tar -"
         }
-        ("zput", "-f" | "--force") => {
+        ("put", "-f" | "--force") => {
             "a put makes a new version and keeps the earlier ones, so there is nothing to force"
         }
-        ("zput", "-o" | "--output" | "--as" | "--to") => "--name NAME says what it is stored as",
-        ("zget", "-r" | "-R" | "--recursive") => "a pattern takes several: zget -o DIR/ 'plans/**'",
-        ("zget", "-O" | "-c" | "--stdout") => "-o - is stdout",
-        ("zget", "-p" | "--parents") => "-o DIR/ is made where it is missing",
-        ("zls", "-R" | "--recursive") => "all of a vault is listed; --tree shows it by directory",
-        ("zls", "-a" | "-A" | "--all") => "nothing is hidden",
-        ("zls", "-t") => "--sort time",
-        ("zls", "-S") => "--sort size",
-        ("zls", "-1") => "a name is a line already",
-        ("zls", "-d" | "-F") => "--tree shows directories",
-        ("zls", "-b") => "--bytes",
-        ("zstat", "-r" | "-R" | "--recursive") => "a pattern takes several: zstat 'plans/**'",
-        ("zrm", "-i" | "-I" | "--interactive") => {
+        ("put", "-o" | "--output" | "--as" | "--to") => "--name NAME says what it is stored as",
+        ("get", "-r" | "-R" | "--recursive") => "a pattern takes several: zget -o DIR/ 'plans/**'",
+        ("get", "-O" | "-c" | "--stdout") => "-o - is stdout",
+        ("get", "-p" | "--parents") => "-o DIR/ is made where it is missing",
+        ("ls", "-R" | "--recursive") => "all of a vault is listed; --tree shows it by directory",
+        ("ls", "-a" | "-A" | "--all") => "nothing is hidden",
+        ("ls", "-t") => "--sort time",
+        ("ls", "-S") => "--sort size",
+        ("ls", "-1") => "a name is a line already",
+        ("ls", "-d" | "-F") => "--tree shows directories",
+        ("ls", "-b") => "--bytes",
+        ("stat", "-r" | "-R" | "--recursive") => "a pattern takes several: zblob stat 'plans/**'",
+        ("rm", "-i" | "-I" | "--interactive") => {
             "a person at a terminal is asked when many go; -n only says what would"
         }
-        ("zget" | "zls" | "zstat" | "zopen", "-n" | "--dry-run") => "it removes nothing anyway",
-        ("zput" | "zseal", "-n" | "--dry-run") => {
+        ("get" | "ls" | "stat" | "open", "-n" | "--dry-run") => "it removes nothing anyway",
+        ("put" | "seal", "-n" | "--dry-run") => {
             "there is no dry run; a put makes a new version, and the earlier ones stay"
         }
-        ("zrestore", "-n" | "--dry-run") => "zstat --versions NAME lists what can be restored",
-        ("zrestore" | "zls" | "zstat", "-f" | "--force") => "there is nothing to force",
-        ("zls", "-H" | "--human-readable") => "--human says sizes as people do",
+        ("restore", "-n" | "--dry-run") => "zblob stat --versions NAME lists what can be restored",
+        ("restore" | "ls" | "stat", "-f" | "--force") => "there is nothing to force",
+        ("ls", "-H" | "--human-readable") => "--human says sizes as people do",
         (_, "-h" | "-H" | "--human-readable") => "sizes are for people on a terminal already",
         (_, "-P" | "--progress") => "progress is shown on a terminal",
         (_, "-s" | "--silent" | "--no-progress") => "--quiet",
@@ -45,18 +45,33 @@ pub(super) fn suggestion(command: &str, option: &str) -> Option<&'static str> {
     })
 }
 
+/// The verb for `word`, which other tools have in its place.
+pub(super) fn verb(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "store" | "upload" | "push" | "cp" | "copy" => "put",
+        "fetch" | "download" | "pull" | "cat" => "get",
+        "list" | "dir" => "ls",
+        "info" | "show" | "verify" | "versions" => "stat",
+        "remove" | "delete" | "del" => "rm",
+        "undelete" | "undo" => "restore",
+        "encrypt" => "seal",
+        "decrypt" => "open",
+        "join" | "init" | "keygen" => "key",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_fingers_know_is_answered_everywhere() {
-        for command in ["zput", "zget", "zls", "zstat", "zrm", "zrestore", "zseal", "zopen", "zkey"]
-        {
+        for verb in ["put", "get", "ls", "stat", "rm", "restore", "seal", "open", "key"] {
             for option in ["-r", "-n", "-f", "-H", "-s", "--recursive"] {
-                assert!(suggestion(command, option).is_some(), "{command} {option}");
+                assert!(suggestion(verb, option).is_some(), "{verb} {option}");
             }
-            assert_eq!(suggestion(command, "--frobnicate"), None);
+            assert_eq!(suggestion(verb, "--frobnicate"), None);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use clap::Parser;
+use clap::Args;
 use serde::Serialize;
 use zput_common::name::BlobName;
 
@@ -35,73 +35,75 @@ Examples:
   zget -o - home.tar | tar x       fetch to stdout; each part is verified before it is written
   zget -o plans/ a.pdf b.pdf       fetch several into a directory
   zget --range 0-1023 -o - disk    the first 1,024 bytes
-  zget 'plans/*.pdf' -o plans/     what fits a pattern (* ? ** [ab] {a,b})
-  zget --at yesterday secret.bin   as it was then (also: \"2026-11-29 18:00\", \"2 days ago\", or a
-                                   version: zstat --versions lists them)
-  zget --verify-only secret.bin    fetch and verify all of it, and keep nothing
+  zget 'plans/*.pdf' -o plans/     the names that match a pattern (* ? ** [ab] {a,b})
+  zget --at yesterday secret.bin   the version of that time (also: \"2026-11-29 18:00\", \"2 days
+                                   ago\", or a version: zblob stat --versions lists them)
+  zget --verify-only secret.bin    fetch and verify all of it, and write nothing
 
-A file appears only when all of it is verified. It is named by what you ask for, never by the blob.
-Until then it is beside its target as .zput-*.tmp. What was interrupted after a whole part of 16 MiB stays there,
-and the same command goes on with it, if the blob is still the same version.
+An output file appears when all of it is verified. Its name follows from the NAME that you give,
+never from the blob. Until then its bytes are beside it, in .zput-*.tmp. If the transfer is
+interrupted after a whole part of 16 MiB, that file stays, and the same command resumes it if the
+blob still has the same version.
 
--o PATH is what PATH leads to. Pipes, devices and descriptors (/dev/stdout, /dev/fd/3) are written as
-they are, part by part as they are verified; other users' pipes only with --force. A link is followed:
---force replaces the file that it leads to, which keeps its owner and access list and gets no wider
-mode. A file that is mounted on its name, or in a directory where nothing can be made, is written over
-once all is verified; a crash meanwhile can leave part of it. A mode, a time or an owner that cannot be
-set is a warning.
+-o PATH can be a pipe, a device or a descriptor (/dev/stdout, /dev/fd/3): each part is written once
+it is verified. Another user's pipe needs --force. A symbolic link is followed: --force replaces the
+file that it leads to, which keeps its owner and access list and gets no wider mode. A file that is
+a mount point, or is in a directory where no file can be created, is overwritten once all is
+verified; a crash meanwhile can leave a part of it. A mode, a time or an owner that cannot be set
+is a warning.
 
-A reader of `zget -o -` that takes nothing for longer than the server's idle limit (120 seconds unless
-its operator says otherwise) is cut off, with exit code 5: fetch into a file what is read slowly.
+If the reader of `zget -o -` takes no bytes for longer than the server's idle limit (120 seconds by
+default), the server closes the connection, and the exit code is 5. Fetch into a file if the reader
+is slow.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
-7 key missing or wrong, 8 integrity, 9 disk full, 10 the output exists, 141 the reader of a pipe is gone.";
+7 key missing or wrong, 8 integrity, 9 disk full, 10 the output exists, 141 the reader of a pipe is
+gone.";
 
 /// Fetches blobs, verifies and opens them
-#[derive(Parser, Debug)]
-#[command(name = "zget", version, after_long_help = EXAMPLES)]
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// Names of the blobs, or patterns
     #[arg(value_name = "NAME", required = true)]
     names: Vec<OsString>,
 
-    /// Where to: a file, a directory (for several), or `-` for stdout; DIR/ is made if it is
-    /// missing [default: the name's last component, here]
+    /// Output: a file, a directory (for several blobs), or `-` for stdout; DIR/ is created if it is
+    /// missing [default: the last component of NAME, in the current directory]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Keep the directories of NAME, and make those of the output that are missing
+    /// Keep the directories of NAME below the output, and create those that are missing
     #[arg(short, long)]
     parents: bool,
 
-    /// Replace output files that are there; write to pipes of other users, block devices, and what
-    /// is no text to a terminal
+    /// Replace existing output files; write to pipes of other users, to block devices, and binary
+    /// data to a terminal
     #[arg(short, long)]
     force: bool,
 
-    /// Only these bytes, from 0, the last one included: START-END, or START- for all that follows;
-    /// what ends behind the end ends there
+    /// Only these bytes, counted from 0, both ends included: START-END, or START- up to the end; an
+    /// END behind the end of the blob means its end
     #[arg(long, value_name = "START-END")]
     range: Option<RangeArgument>,
 
-    /// This version, or the one that was current then, instead of the current one, however old it
-    /// is
+    /// This version, or the version that was current at that time, however old it is
     #[arg(long, value_name = "VERSION|WHEN")]
     at: Option<When>,
 
-    /// Accept an older version than was seen before, and take it for the newest from now on
+    /// Accept an older version than this machine has seen, and take it for the newest from now on
     #[arg(long, conflicts_with = "at")]
     allow_rollback: bool,
 
-    /// Verify all of it, and keep nothing; exit code 8 says that something is wrong with it
+    /// Verify all of each blob and write nothing; the exit code is 8 if a blob fails verification
     #[arg(long, conflicts_with_all = ["output", "force", "parents", "range", "plaintext"])]
     verify_only: bool,
 
-    /// Fetch an unsealed object; only on plaintext connections, and nobody vouches for it
+    /// Fetch an unsealed object, which is not authenticated; only on plaintext connections
     #[arg(long, conflicts_with = "allow_rollback")]
     plaintext: bool,
 
-    /// Print a line of JSON for each blob fetched
+    /// Print a line of JSON for each fetched blob
     #[arg(long)]
     json: bool,
 
@@ -406,10 +408,11 @@ fn ends_in_slash(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cmd::parse_arguments;
 
     fn paths(line: &[&str]) -> Result<Vec<String>, String> {
         let arguments =
-            Arguments::try_parse_from(line).map_err(|error| error.kind().to_string())?;
+            parse_arguments::<Arguments>(line).map_err(|error| error.kind().to_string())?;
         let told = |failure: Failure| failure.to_string();
         let path = |wanted: Assignment| {
             wanted.map_err(told).map(|(_, target)| match target {
@@ -466,11 +469,5 @@ mod tests {
         {
             assert_eq!(range(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn help_is_sound() {
-        use clap::CommandFactory;
-        Arguments::command().debug_assert();
     }
 }

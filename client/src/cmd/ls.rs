@@ -1,12 +1,12 @@
-//! `zls`: lists the vault's blobs.
+//! `zblob ls`: lists the vault's blobs.
 
 use std::cmp::Reverse;
 
-use clap::{ArgAction, CommandFactory as _, Parser, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use serde::Serialize;
 
 use super::{
-    Console, Failure, KeyArguments, RetryArguments, Summary, format,
+    Console, Failure, KeyArguments, Program, RetryArguments, Summary, format,
     select::{Selector, is_selected},
     tree,
 };
@@ -17,28 +17,30 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  zls                      names, sorted
-  zls -l plans/            permissions, size, time of modification and name of what is in plans/
-  zls '*.pdf' 'plans/**'   what fits a pattern; ** also crosses slashes
-  zls --sort time -r       the newest last
-  zls -0 | xargs -0 zstat  names that end in NUL
-  zls --json | jq -r .name
+  zblob ls                            names, sorted
+  zblob ls -l plans/                  permissions, size, time of modification and name of what is
+                                      in plans/
+  zblob ls '*.pdf' 'plans/**'         the names that match a pattern; ** also crosses slashes
+  zblob ls --sort time -r             the newest last
+  zblob ls -0 | xargs -0 zblob stat   names that end in NUL
+  zblob ls --json | jq -r .name
 
-Names, times and permissions come out of each blob's sealed header; a name that does not lead to the
-blob it stands in is an integrity error. Sizes follow from what the server says; zstat verifies them.
+Names, times and permissions come from each blob's sealed header. A blob that is stored under
+another name than its header's is an integrity error. Sizes are computed from what the server
+reports; zblob stat verifies them.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 some could not be read, 4 nothing matches, 5 try again,
 6 denied, 7 key missing or wrong, 8 integrity.";
 
-/// Lists the vault's blobs
-#[derive(Parser, Debug)]
-#[command(name = "zls", version, disable_help_flag = true, after_long_help = EXAMPLES)]
+/// Lists the blobs of the vault
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true, after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Only names that begin with one of these, or fit a pattern (* ? ** [ab] {a,b})
+    /// Only names that begin with one of these, or match a pattern (* ? ** [ab] {a,b})
     #[arg(value_name = "PREFIX|PATTERN")]
     which: Vec<String>,
 
-    /// Permissions, size and time of modification too
+    /// Print permissions, size and time of modification as well
     #[arg(short, long)]
     long: bool,
 
@@ -46,23 +48,23 @@ pub struct Arguments {
     #[arg(short = '0', long, conflicts_with_all = ["long", "json", "tree"])]
     null: bool,
 
-    /// Sizes in bytes [default where stdout is no terminal]
+    /// Print sizes in bytes [default if stdout is no terminal]
     #[arg(long, conflicts_with = "human")]
     bytes: bool,
 
-    /// Sizes as people say them [default on a terminal]
+    /// Print sizes with units [default on a terminal]
     #[arg(long)]
     human: bool,
 
-    /// What to sort by: size has the largest first, time the newest
+    /// Order of the list: by name, by size with the largest first, or by time with the newest first
     #[arg(long, value_enum, default_value_t = Order::Name)]
     sort: Order,
 
-    /// The other way round
+    /// Reverse the order
     #[arg(short, long)]
     reverse: bool,
 
-    /// Show directories, and what is in them
+    /// Show the names as a tree of directories
     #[arg(long, conflicts_with_all = ["long", "json", "sort", "reverse"])]
     tree: bool,
 
@@ -70,7 +72,7 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Print help; behind -l, sizes as people say them
+    /// Print help; behind -l, print sizes with units
     #[arg(short = 'h')]
     help_or_human: bool,
 
@@ -111,8 +113,7 @@ struct Line<'a> {
 /// When the listing is incomplete.
 pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     if arguments.help_or_human && !arguments.long {
-        let help = super::with_common_arguments(Arguments::command()).render_help();
-        return Ok(console.print_with_end(&help, "")?);
+        return Ok(console.print_with_end(&Program::verb_help("ls"), "")?);
     }
     let mut client = arguments.key.client(console)?;
     arguments.retries.apply(&mut client, console)?;
@@ -249,15 +250,5 @@ fn json_line(blob: &Listed) -> Line<'_> {
         mode: format::octal(blob.metadata.mode),
         mtime: format::precise_time(blob.metadata.mtime_s, blob.metadata.mtime_ns),
         key: blob.key.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn help_is_sound() {
-        super::super::with_common_arguments(Arguments::command()).debug_assert();
     }
 }

@@ -1,11 +1,13 @@
-//! The commands, one module each.
+//! The verbs, one module each, and the programs that run them.
 //!
 //! Data and JSON go to stdout, everything else to stderr. A failure is one line that names the
 //! subject, what happened and what to do next, and an exit code ([`ExitCode`]).
 
+pub mod completions;
 pub mod get;
 pub mod key;
 pub mod ls;
+pub mod man;
 pub mod open;
 pub mod put;
 pub mod restore;
@@ -19,6 +21,7 @@ mod failure;
 mod foreign_options;
 mod format;
 mod interrupted;
+mod program;
 mod select;
 mod tree;
 
@@ -30,15 +33,16 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Args, Parser};
+use clap::Args;
 use zput_common::name::BlobName;
 use zput_server::memory;
 
 use self::command_line::Invocation;
 pub use self::{
-    command_line::{COMMAND_LINE_ONLY, environment_variable, with_common_arguments},
+    command_line::{COMMAND_LINE_ONLY, environment_variable},
     console::{Console, Verbosity},
     failure::Failure,
+    program::Program,
 };
 pub(crate) use self::{console::Summary, failure::Context};
 use crate::{
@@ -46,22 +50,20 @@ use crate::{
     keystore::KeyPath, passphrase::PassphraseSource, retry::RETRIES,
 };
 
-/// Runs a command: parses its arguments, handles signals, reports a failure, returns the exit code.
-pub fn run<A: Parser>(
-    name: &'static str,
-    command: fn(A, &Console) -> Result<(), Failure>,
-) -> process::ExitCode {
+/// Runs a program: parses its arguments, handles signals, runs the verb, reports a failure, returns
+/// the exit code.
+pub fn run(program: Program) -> process::ExitCode {
     core_dump::disable();
     memory::begin();
-    let Invocation { arguments, console, without_state } = match command_line::parse::<A>(name) {
+    let Invocation { verb, console, without_state } = match command_line::parse(program) {
         Ok(invocation) => invocation,
         Err(code) => return code,
     };
-    let result = cleanup::watch_signals(name)
+    let result = cleanup::watch_signals(console.name())
         .map_err(|error| local("cannot watch for signals", error))
         .and_then(|()| create_ephemeral_state(without_state))
         .map_err(Failure::from)
-        .and_then(|()| command(arguments, &console));
+        .and_then(|()| verb.run(&console));
     cleanup::wait_if_out_of_memory();
     ephemeral_state::remove();
     match result {
@@ -88,17 +90,17 @@ fn create_ephemeral_state(without_state: bool) -> Result<(), ClientError> {
 /// Which key file.
 #[derive(Args, Clone, Debug)]
 pub struct KeyArguments {
-    /// Key file to use [default: $ZPUT_KEY, else a service's credential zput.key, else
+    /// Key file to use [default: $ZPUT_KEY, else the service credential zput.key, else
     /// $XDG_CONFIG_HOME/zput/default.zkey]
     #[arg(long = "key", value_name = "PATH")]
     key: Option<PathBuf>,
 
-    /// Shell command that prints the key file's passphrase [default: a service's credential
-    /// zput.passphrase, else ask]
+    /// Shell command that prints the passphrase of the key file [default: the service credential
+    /// zput.passphrase, else a prompt]
     #[arg(long, value_name = "COMMAND", conflicts_with = "passphrase_fd")]
     passphrase_command: Option<OsString>,
 
-    /// Descriptor from which the key file's passphrase is read
+    /// File descriptor from which the passphrase of the key file is read
     #[arg(long, value_name = "N")]
     passphrase_fd: Option<u16>,
 }
@@ -195,4 +197,11 @@ pub(crate) fn local(what: &str, error: io::Error) -> ClientError {
 
 pub(crate) fn usage(text: impl Into<String>) -> Failure {
     ClientError::Usage(text.into()).into()
+}
+
+/// Parses the arguments of one verb, without the options of every verb.
+#[cfg(test)]
+pub(crate) fn parse_arguments<A: Args>(line: &[&str]) -> Result<A, clap::Error> {
+    let command = A::augment_args(clap::Command::new("verb"));
+    A::from_arg_matches(&command.try_get_matches_from(line)?)
 }

@@ -1,11 +1,11 @@
-//! `zopen`: opens a sealed file without a server.
+//! `zblob open`: opens a sealed file without a server.
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
 };
 
-use clap::Parser;
+use clap::Args;
 use serde::Serialize;
 use zput_common::{
     age::{Identity, parse_identity_file},
@@ -28,40 +28,40 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  zopen secret.bin.zput                    into secret.bin
-  cat home.tar.zput | zopen - | tar x      from a pipe
-  zopen -i key.txt -o plan plan.zput       with an identity that age-keygen made
+  zblob open secret.bin.zput                 into secret.bin
+  cat home.tar.zput | zblob open - | tar x   from a pipe
+  zblob open -i key.txt -o plan plan.zput    with an identity of age-keygen
 
-A file is verified to its end before anything is written, also with -o -, and appears only when all of it is there.
-From a pipe the proof comes last: plaintext flows as it authenticates, and if the exit code is not 0,
-what came out must be thrown away.
+A file is verified to its end before anything is written, also with -o -, and the output file
+appears when all of it is written. From a pipe, plaintext is written as its parts are authenticated, and the
+whole is verified at the end: if the exit code is not 0, discard the output.
 
 Exit codes: 0 ok, 1 other, 2 usage, 7 key missing or wrong, 8 integrity, 9 disk full, 10 the output
 exists, 141 the reader of a pipe is gone.";
 
 /// Opens a sealed file without a server
-#[derive(Parser, Debug)]
-#[command(name = "zopen", version, after_long_help = EXAMPLES)]
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// Sealed file; `-` is stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Open with the age identities in this file, and take blobs that nobody vouches for; may be
-    /// given several times
+    /// Open with the age identities in this file, and accept blobs that no vault vouches for; may
+    /// be repeated
     #[arg(short, long = "identity", value_name = "PATH", conflicts_with = "key")]
     identities: Vec<PathBuf>,
 
-    /// Where to; `-` is stdout [default: FILE without .zput, or stdout for stdin]
+    /// Output file; `-` is stdout [default: FILE without .zput, or stdout for stdin]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Replace the output file if it is there, or what its link leads to; write what is no text to
-    /// a terminal
+    /// Replace an existing output file, or the file that its symbolic link leads to; write binary
+    /// data to a terminal
     #[arg(short, long)]
     force: bool,
 
-    /// Open a blob that no vault vouches for, too
+    /// Accept a blob that no vault vouches for
     #[arg(long)]
     bare: bool,
 
@@ -214,15 +214,4 @@ pub(crate) fn read_identities(path: &Path) -> Result<Vec<Identity>, ClientError>
     let text = text.map_err(describe)?;
     parse_identity_file(&text)
         .map_err(|error| ClientError::Identities { path: path.to_owned(), error })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn help_is_sound() {
-        use clap::CommandFactory;
-        Arguments::command().debug_assert();
-    }
 }

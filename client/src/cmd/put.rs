@@ -5,7 +5,7 @@ mod task;
 use std::{ffi::OsString, io, path::PathBuf};
 
 use clap::{
-    Parser, ValueEnum,
+    Args, ValueEnum,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 use serde::Serialize;
@@ -34,45 +34,46 @@ const EXAMPLES: &str = "\
 Examples:
   zput secret.bin                          store a file under its own name
   zput --prefix plans *.pdf                store files as plans/NAME
-  tar c home | zput --name home.tar -      store what a pipe gives
+  tar c home | zput --name home.tar -      store the output of a pipe
   zput --exec --name pg/main -- pg_dump main
-                                           store what a command prints, if it succeeds
-  zput --if-absent --name lock token       fail with exit code 10 if it is there
+                                           store the output of a command, if it succeeds
+  zput --if-absent --name lock token       fail with exit code 10 if the name is taken
 
-A file that only grows is stored as it was at first. A pipe or a command that gives no byte is refused,
-for most often its writer has failed; --allow-empty stores an empty blob.
+A file that grows while it is read is stored with the length that it had at first. A pipe or a
+command that gives no bytes is refused, since most often its writer has failed; --allow-empty stores
+an empty blob.
 
-With nothing configured, zput makes a key file and a store in your home and says where they are.
+Without a key file, zput creates one, and a store in your home directory, and prints where they are.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
 7 key missing or wrong, 8 integrity, 9 disk or quota full, 10 exists.";
 
 /// Seals files and stores them
-#[derive(Parser, Debug)]
-#[command(name = "zput", version, after_long_help = EXAMPLES)]
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// Files to store, each under its last path component; `-` is stdin and needs --name
     // Not clap's parser of paths, which refuses the whole command line for an empty one.
     #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     files: Vec<PathBuf>,
 
-    /// Name to store the one FILE under
+    /// Name to store the only FILE under
     #[arg(long, value_name = "NAME", conflicts_with = "prefix")]
     name: Option<String>,
 
-    /// What to put in front of the names: FILE is stored as PREFIX/FILE
+    /// Prefix of the names: FILE is stored as PREFIX/FILE
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
 
-    /// Run the command behind `--` and store what it prints; if it fails, store nothing
+    /// Run the command behind `--` and store its output; if the command fails, store nothing
     #[arg(long, requires = "name")]
     exec: bool,
 
-    /// Store only if the name is not taken; otherwise fail with exit code 10
+    /// Store only if no blob has the name; otherwise fail with exit code 10
     #[arg(long)]
     if_absent: bool,
 
-    /// Store an empty blob where a pipe or the command of --exec gives no byte
+    /// Store an empty blob if a pipe or the command of --exec gives no bytes
     #[arg(long)]
     allow_empty: bool,
 
@@ -80,28 +81,28 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = SuiteName::Aes)]
     suite: SuiteName,
 
-    /// Note the SHA-256 of each file in its blob, for zstat to show
+    /// Record the SHA-256 of each file in its blob; zblob stat shows it
     #[arg(long, conflicts_with = "plaintext")]
     sha256: bool,
 
-    /// Store the bytes as they are, sealed to nobody; only on plaintext connections
+    /// Store the bytes unsealed; only on plaintext connections
     #[arg(long)]
     plaintext: bool,
 
-    /// Go on with an interrupted put of the same file, or fail with exit code 4 if there is none
+    /// Resume an interrupted put of the same file; fail with exit code 4 if there is none
     #[arg(long, conflicts_with_all = ["no_resume", "plaintext", "exec"])]
     resume: bool,
 
-    /// Give an interrupted put of the same name up, and start over
+    /// Discard an interrupted put of the same name, and start over
     #[arg(long)]
     no_resume: bool,
 
-    /// How many small files (up to 256 KiB) to put at a time
+    /// How many small files (up to 256 KiB) to store at a time
     #[arg(short, long, value_name = "N", default_value_t = JOBS as u16,
         value_parser = clap::value_parser!(u16).range(1..=JOBS_MAX as i64))]
     jobs: u16,
 
-    /// Print a line of JSON for each file stored, in the order given
+    /// Print a line of JSON for each stored file, in the order of the command line
     #[arg(long)]
     json: bool,
 
@@ -369,15 +370,4 @@ fn key_file(
 
 fn note_created_store(created: &CreatedStore, console: &Console) {
     console.note(&format_args!("made a store: {}", created.store.display()));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn help_is_sound() {
-        use clap::CommandFactory;
-        Arguments::command().debug_assert();
-    }
 }

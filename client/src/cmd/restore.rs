@@ -1,6 +1,6 @@
-//! `zrestore`: makes an earlier or removed version the current one.
+//! `zblob restore`: makes an earlier or removed version the current one.
 
-use clap::Parser;
+use clap::Args;
 use serde::Serialize;
 use zput_common::name::BlobName;
 
@@ -9,30 +9,31 @@ use crate::{calendar::When, terminal::printable};
 
 const EXAMPLES: &str = "\
 Examples:
-  zrestore secret.bin                          what zrm removed last
-  zrestore secret.bin yesterday                what was current then (also: \"2026-11-29 18:00\")
-  zstat --versions secret.bin                  which versions there are
-  zrestore secret.bin 1763715600000000000
+  zblob restore secret.bin                        the version that zblob rm removed last
+  zblob restore secret.bin yesterday              the version that was current then (also:
+                                                  \"2026-11-29 18:00\")
+  zblob stat --versions secret.bin                list the versions
+  zblob restore secret.bin 1763715600000000000
 
-What is current becomes an earlier version. What was restored is the newest for every machine: an earlier version
-is sealed under a new generation for that, and its bytes are fetched and sent.
+The current version becomes an earlier version. The restored version is the newest for every
+machine: an earlier version is sealed again under a new generation, so its bytes are fetched and sent.
 
 Exit codes: 0 ok, 1 other, 2 usage, 4 not found, 5 try again, 6 denied, 7 key missing or wrong,
 8 integrity.";
 
 /// Makes an earlier or removed version of a blob the current one
-#[derive(Parser, Debug)]
-#[command(name = "zrestore", version, after_long_help = EXAMPLES)]
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// Name of the blob
     #[arg(value_name = "NAME")]
     name: String,
 
-    /// Version to restore, or when it was current [default: the newest in the trash]
+    /// Version to restore, or a time at which it was current [default: the newest in the trash]
     #[arg(value_name = "VERSION|WHEN")]
     which: Option<When>,
 
-    /// The same
+    /// The same as VERSION|WHEN behind the name
     #[arg(long, value_name = "VERSION|WHEN", conflicts_with = "which")]
     at: Option<When>,
 
@@ -87,15 +88,4 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         })?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn help_is_sound() {
-        use clap::CommandFactory;
-        super::super::with_common_arguments(Arguments::command()).debug_assert();
-    }
 }

@@ -1,11 +1,11 @@
-//! `zrm`: moves blobs to the trash.
+//! `zblob rm`: moves blobs to the trash.
 
 use std::{
     ffi::OsString,
     io::{self, IsTerminal as _},
 };
 
-use clap::Parser;
+use clap::Args;
 use serde::Serialize;
 use zput_common::name::BlobName;
 
@@ -18,43 +18,43 @@ use crate::{Client, ClientError, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
-  zrm secret.bin
-  zrm 'plans/*.pdf'                           what fits a pattern (* ? ** [ab] {a,b})
-  zrm -rn plans                               say what would go: plans, and all below plans/
-  zrm -r plans
-  zrm --json secret.bin | jq -r .version      the version that zrestore takes
+  zblob rm secret.bin
+  zblob rm 'plans/*.pdf'                        the names that match a pattern (* ? ** [ab] {a,b})
+  zblob rm -rn plans                            print what would go: plans, and all below plans/
+  zblob rm -r plans
+  zblob rm --json secret.bin | jq -r .version   the version that zblob restore takes
 
-The blob stays in the server's trash; zrestore takes it out again. At a terminal more than three that
-are not named one by one are asked about.
+A removed blob stays in the server's trash; zblob restore takes it out again. At a terminal, zblob
+rm asks before it removes more than three blobs that are not named one by one.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
 7 key missing or wrong.";
 
 /// Moves blobs to the trash
-#[derive(Parser, Debug)]
-#[command(name = "zrm", version, after_long_help = EXAMPLES)]
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// Names of the blobs, or patterns
     #[arg(value_name = "NAME", required = true)]
     names: Vec<OsString>,
 
-    /// Also all whose names begin with NAME/
+    /// Also remove all blobs whose names begin with NAME/
     #[arg(short, long, visible_alias = "prefix")]
     recursive: bool,
 
-    /// Only say what would go
+    /// Only print what would be removed
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// Ask nothing
+    /// Ask no question
     #[arg(short, long)]
     yes: bool,
 
-    /// Ask nothing, and take what is not there for removed
+    /// Ask no question, and ignore names that do not exist
     #[arg(short, long)]
     force: bool,
 
-    /// Print a line of JSON for each blob removed
+    /// Print a line of JSON for each removed blob
     #[arg(long)]
     json: bool,
 
@@ -122,7 +122,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
             })?;
         }
         let shown = terminal::printable(name.as_str());
-        console.success(&format_args!("{shown} is in the trash (zrestore takes it out)"));
+        console.success(&format_args!("{shown} is in the trash (zblob restore takes it out)"));
         Ok(())
     })
 }
@@ -162,15 +162,4 @@ fn print_dry_run(
         return Ok(console.print_json(&line)?);
     }
     Ok(console.print(&console.escape_for_stdout(name.as_str()))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn help_is_sound() {
-        use clap::CommandFactory;
-        super::super::with_common_arguments(Arguments::command()).debug_assert();
-    }
 }

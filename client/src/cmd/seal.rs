@@ -1,4 +1,4 @@
-//! `zseal`: seals a file without a server.
+//! `zblob seal`: seals a file without a server.
 
 use std::{
     ffi::OsStr,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Parser;
+use clap::Args;
 use serde::Serialize;
 use zput_common::{
     age::Recipient,
@@ -34,35 +34,37 @@ const NS_PER_SECOND: u64 = 1_000_000_000;
 
 const EXAMPLES: &str = "\
 Examples:
-  zseal secret.bin                         seal to your key file's recipients, into secret.bin.zput
-  tar c home | zseal - > home.tar.zput     seal a pipe
-  zseal -r age1... secret.bin              seal to somebody else; nobody vouches for the blob
-  zseal --into /srv/images app.img         seal to where zget app.img finds it, once a server mounts
-                                           /srv/images, or an archive of it
+  zblob seal secret.bin                       seal to your key file's recipients, into
+                                              secret.bin.zput
+  tar c home | zblob seal - > home.tar.zput   seal the output of a pipe
+  zblob seal -r age1... secret.bin            seal to another recipient, vouched for by no vault
+  zblob seal --into /srv/images app.img       seal to where zget app.img finds the blob, once a
+                                              server mounts /srv/images, or an archive of it
 
 Exit codes: 0 ok, 1 other, 2 usage, 7 key missing or wrong, 9 disk full, 10 the output exists.";
 
 /// Seals a file without a server
-#[derive(Parser, Debug)]
-#[command(name = "zseal", version, after_long_help = EXAMPLES)]
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// File to seal; `-` is stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Seal to this age recipient instead of the key file's; may be given several times
+    /// Seal to this age recipient instead of the key file's; may be repeated
     #[arg(short, long = "recipient", value_name = "RECIPIENT", conflicts_with = "key")]
     recipients: Vec<String>,
 
-    /// Where to; `-` is stdout [default: FILE.zput, or stdout for stdin]
+    /// Output file; `-` is stdout [default: FILE.zput, or stdout for stdin]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Into this tree, to where a server that mounts it has the blob by its name
+    /// Directory tree to write into, at the path where a server that mounts the tree has the blob
+    /// by its name
     #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "recipients"])]
     into: Option<PathBuf>,
 
-    /// Seal an empty file where stdin or a pipe gives no byte
+    /// Seal an empty file if stdin or a pipe gives no bytes
     #[arg(long)]
     allow_empty: bool,
 
@@ -70,11 +72,11 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Replace the output file if it is there
+    /// Replace an existing output file
     #[arg(short, long)]
     force: bool,
 
-    /// Name inside of the blob [default: the file's last path component, or `stdin`]
+    /// Name inside the blob [default: the last path component of FILE, or `stdin`]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
@@ -109,7 +111,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     seal(source, &name, &recipients, voucher, &arguments, is_stdin, console)
 }
 
-/// Whether the output would be read again as input, endlessly: `zseal - < f >> f`.
+/// Whether the output would be read again as input, endlessly: `zblob seal - < f >> f`.
 fn feeds_itself(source: &FileSource, stdout: &BlockingStream) -> bool {
     let is_file = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
     is_file(source.file()) && source.is_same_file(stdout)
@@ -260,15 +262,4 @@ fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
         ));
     }
     Ok(output)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn help_is_sound() {
-        use clap::CommandFactory;
-        Arguments::command().debug_assert();
-    }
 }

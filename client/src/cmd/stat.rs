@@ -1,8 +1,8 @@
-//! `zstat`: shows facts about a blob.
+//! `zblob stat`: shows facts about a blob.
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::Args;
 use serde::Serialize;
 use zput_common::{name::BlobName, proto::message::VersionState};
 
@@ -15,25 +15,26 @@ use crate::{Client, calendar::When, get::GetOptions, stat::Stat};
 
 const EXAMPLES: &str = "\
 Examples:
-  zstat secret.bin
-  zstat --json secret.bin | jq -r .version
-  zstat 'plans/*'                  what fits a pattern (* ? ** [ab] {a,b})
-  zstat --at yesterday secret.bin  as it was then (also: \"2026-11-29 18:00\", \"2 days ago\")
-  zstat --versions secret.bin      every version there is, the trash included
-  zstat --verify secret.bin        fetch and verify every part as well
+  zblob stat secret.bin
+  zblob stat --json secret.bin | jq -r .version
+  zblob stat 'plans/*'                   the names that match a pattern (* ? ** [ab] {a,b})
+  zblob stat --at yesterday secret.bin   the version of that time (also: \"2026-11-29 18:00\",
+                                         \"2 days ago\")
+  zblob stat --versions secret.bin       every version, those in the trash included
+  zblob stat --verify secret.bin         fetch and verify every part as well
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
 7 key missing or wrong, 8 integrity.";
 
-/// Says what is known of blobs: verified like a get, without fetching their parts
-#[derive(Parser, Debug)]
-#[command(name = "zstat", version, after_long_help = EXAMPLES)]
+/// Shows verified metadata of blobs, without fetching their parts
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// Names of the blobs, or patterns
     #[arg(value_name = "NAME", required = true)]
     names: Vec<OsString>,
 
-    /// List all versions instead, newest first; what the server says, not verified
+    /// List all versions instead, newest first, as the server reports them; they are not verified
     #[arg(long, conflicts_with_all = ["at", "allow_rollback", "verify"])]
     versions: bool,
 
@@ -41,12 +42,11 @@ pub struct Arguments {
     #[arg(long)]
     verify: bool,
 
-    /// This version, or the one that was current then, instead of the current one, however old it
-    /// is
+    /// This version, or the version that was current at that time, however old it is
     #[arg(long, value_name = "VERSION|WHEN")]
     at: Option<When>,
 
-    /// Accept an older version than was seen before, and take it for the newest from now on
+    /// Accept an older version than this machine has seen, and take it for the newest from now on
     #[arg(long, conflicts_with = "at")]
     allow_rollback: bool,
 
@@ -222,15 +222,4 @@ fn versions(
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn help_is_sound() {
-        use clap::CommandFactory;
-        super::super::with_common_arguments(Arguments::command()).debug_assert();
-    }
 }

@@ -69,11 +69,11 @@ fn a_key_file_without_its_store_is_not_papered_over() {
 fn a_new_key_file_gets_its_store_by_the_first_put() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zkey new --names clear").ok();
-    machine.run("zls").code(7).says("names no server");
+    machine.run("zblob key new --names clear").ok();
+    machine.run("zblob ls").code(7).says("names no server");
     machine.run("zput a").ok().says("made a store");
     machine.run("zget -o - a").ok();
-    let stat = machine.run("zstat --json a").ok();
+    let stat = machine.run("zblob stat --json a").ok();
     assert_eq!(stat.json("key"), "a");
 }
 
@@ -126,13 +126,15 @@ fn what_is_not_there_is_not_found_and_leaves_nothing() {
     machine.write("a", "1");
     machine.run("zput a").ok();
     let store = machine.store();
-    let expected =
-        format!("zget: b: not found on file://{} (zls lists what is there)\n", store.display());
+    let expected = format!(
+        "zget: b: not found on file://{} (zblob ls lists what is there)\n",
+        store.display()
+    );
     assert_eq!(machine.run("zget b").code(4).stderr, expected);
     machine.run("zget --at 5 -o c a").code(4);
-    machine.run("zrm b").code(4);
-    machine.run("zstat b").code(4);
-    machine.run("zrestore a 5").code(4);
+    machine.run("zblob rm b").code(4);
+    machine.run("zblob stat b").code(4);
+    machine.run("zblob restore a 5").code(4);
     assert_eq!(machine.names(), ["a"]);
 }
 
@@ -147,8 +149,8 @@ fn some_of_several_is_exit_code_three_and_a_line_for_each() {
     let ran = machine.run("zget -o out/ a missing b other").code(3);
     assert_eq!(ran.stderr.lines().count(), 3, "{}", ran.stderr);
     assert_eq!(names(&machine.path("out")), ["a", "b"]);
-    machine.run("zrm a missing").code(3);
-    assert_eq!(machine.run("zls").ok().text(), "b\n");
+    machine.run("zblob rm a missing").code(3);
+    assert_eq!(machine.run("zblob ls").ok().text(), "b\n");
 }
 
 #[test]
@@ -159,8 +161,8 @@ fn names_are_given_by_flags() {
     machine.run("zput --prefix x/y a b").ok();
     machine.run("zput --name plans/z a").ok();
     machine.run_on(b"piped", "zput --name pipe -").ok();
-    assert_eq!(machine.run("zls").ok().text(), "pipe\nplans/z\nx/y/a\nx/y/b\n");
-    assert_eq!(machine.run("zls x/").ok().text(), "x/y/a\nx/y/b\n");
+    assert_eq!(machine.run("zblob ls").ok().text(), "pipe\nplans/z\nx/y/a\nx/y/b\n");
+    assert_eq!(machine.run("zblob ls x/").ok().text(), "x/y/a\nx/y/b\n");
     assert_eq!(machine.run("zget -o - pipe").ok().stdout, b"piped");
     machine.run_on(b"piped", "zput -").code(2);
     machine.run("zput --name ../x a").code(2);
@@ -194,7 +196,7 @@ fn a_command_that_fails_stores_nothing() {
     machine.run("zput --exec --name n -- /nonexistent/program").code(1).says("cannot run");
     assert_eq!(machine.run("zget -o - n").ok().stdout, b"dump\n");
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
-    assert_eq!(machine.run("zstat --versions n").ok().text().lines().count(), 1);
+    assert_eq!(machine.run("zblob stat --versions n").ok().text().lines().count(), 1);
 }
 
 #[test]
@@ -217,7 +219,7 @@ fn a_source_that_changes_while_it_is_read_stores_nothing() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains("changed while it was read"));
-    assert_eq!(machine.run("zls").ok().text(), "a\n");
+    assert_eq!(machine.run("zblob ls").ok().text(), "a\n");
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
 }
 
@@ -266,7 +268,7 @@ fn times_and_permissions_come_back_and_no_more_than_those() {
     let metadata = fs::metadata(machine.path("b")).unwrap();
     assert_eq!(metadata.mode() & 0o7777, 0o751);
     assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 123));
-    let listed = machine.run("zls -l").ok().text();
+    let listed = machine.run("zblob ls -l").ok().text();
     assert!(listed.starts_with("rwxr-x--x 1 2001-09-09T01:46:40Z a"), "{listed}");
 }
 
@@ -322,14 +324,14 @@ fn removed_and_earlier_versions_come_back() {
     machine.run("zput a").ok();
     assert_eq!(machine.run(&format!("zget --at {first} -o - a")).ok().stdout, b"one");
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"two");
-    let removed = machine.run("zrm --json a").ok().json("version");
+    let removed = machine.run("zblob rm --json a").ok().json("version");
     machine.run("zget -o - a").code(4);
-    let versions = machine.run("zstat --versions a").ok().text();
+    let versions = machine.run("zblob stat --versions a").ok().text();
     assert!(versions.contains("trash") && versions.contains("history"), "{versions}");
-    machine.run(&format!("zrestore a {}", removed.as_str().unwrap())).ok();
+    machine.run(&format!("zblob restore a {}", removed.as_str().unwrap())).ok();
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"two");
     // The user who restores an old version has decided so.
-    machine.run(&format!("zrestore a {first}")).ok();
+    machine.run(&format!("zblob restore a {first}")).ok();
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"one");
 }
 
@@ -348,9 +350,9 @@ fn an_old_version_is_an_integrity_error_until_somebody_accepts_it() {
 
     machine.run("zget a").code(8).says("--allow-rollback");
     machine.run("zget -o - a").code(8);
-    machine.run("zstat a").code(8);
+    machine.run("zblob stat a").code(8);
     assert_eq!(machine.names(), ["old-store"]);
-    let versions = machine.run("zstat --versions --json a").ok();
+    let versions = machine.run("zblob stat --versions --json a").ok();
     let version = versions.json("version");
     let at = format!("zget --at {} -o - a", version.as_str().unwrap());
     assert_eq!(machine.run(&at).ok().stdout, b"one");
@@ -425,9 +427,9 @@ fn json_is_one_object_a_line() {
     let get = machine.run("zget --json -o b a").ok();
     assert_eq!(get.json("output"), "b");
     assert_eq!(get.json("version"), put.json("version"));
-    let list = machine.run("zls --json").ok();
+    let list = machine.run("zblob ls --json").ok();
     assert_eq!((list.json("name"), list.json("length")), ("a".into(), 3.into()));
-    let stat = machine.run("zstat --json a").ok();
+    let stat = machine.run("zblob stat --json a").ok();
     assert_eq!(stat.json("generation"), put.json("generation"));
     // SHA-256("abc"), FIPS 180-2.
     assert_eq!(
@@ -456,7 +458,7 @@ fn unsealed_objects_are_another_kind() {
     assert_eq!(machine.run("zget --plaintext -o - a").ok().stdout, b"in the clear");
     assert_eq!(machine.run("zget --plaintext --range 3-5 -o - a").ok().stdout, b"the");
     machine.run("zget -o - a").code(1).says("--plaintext");
-    machine.run("zls").ok().says("1 more are not sealed");
+    machine.run("zblob ls").ok().says("1 more are not sealed");
     machine.run("zput a").ok();
     machine.run("zget --plaintext -o - a").code(1);
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"in the clear");
@@ -469,9 +471,9 @@ fn signals_leave_nothing_behind() {
     machine.write("a", vec![1; 20_000_000]);
     machine.run("zput a").ok();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        // A pipe without a reader: zseal waits with a temporary file open.
+        // A pipe without a reader: zblob seal waits with a temporary file open.
         let mut child = machine
-            .command("zseal")
+            .command("zblob seal")
             .args(["-o", "out", "--name", "n", "-"])
             .stdin(std::process::Stdio::piped())
             .spawn()
@@ -540,7 +542,7 @@ fn a_first_put_that_fails_leaves_nothing_in_the_way_of_the_next() {
 fn a_store_that_fails_leaves_a_key_file_without_one_as_it_was() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zkey new").ok();
+    machine.run("zblob key new").ok();
     let before = fs::read(machine.key_file()).unwrap();
     fs::create_dir_all(machine.home().join(".local")).unwrap();
     fs::write(machine.home().join(".local/share"), "").unwrap();

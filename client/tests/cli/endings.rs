@@ -124,7 +124,7 @@ fn a_source_slower_than_the_servers_idle_limit_is_put() {
         machine.run_with("zput", line).ok();
     };
     exec(&[]);
-    assert_eq!(machine.run("zstat --json slow").ok().json("length"), 16_777_220);
+    assert_eq!(machine.run("zblob stat --json slow").ok().json("length"), 16_777_220);
     let text = fs::read_to_string(machine.key_file()).unwrap();
     fs::write(machine.key_file(), text.replace("\"tls\"", "\"plaintext\"")).unwrap();
     exec(&["--plaintext"]);
@@ -175,7 +175,7 @@ fn what_is_stored_and_not_noted_is_told_to_be_stored() {
     machine.write("a", "22");
     let ran = machine.run("zput --json a").ok().says("will not notice").says("rollback record");
     fs::remove_dir(&lock).unwrap();
-    let stat = machine.run("zstat --json a").ok();
+    let stat = machine.run("zblob stat --json a").ok();
     assert_eq!(stat.json("length"), 2);
     let version = stat.json("version").as_str().unwrap().to_owned();
     assert_eq!(ran.json("version"), version);

@@ -2,25 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use clap::{Command, CommandFactory};
-use zput_client::cmd::{
-    self, COMMAND_LINE_ONLY, environment_variable, get, key, ls, open, put, restore, rm, seal,
-    stat, with_common_arguments,
-};
-
-fn commands() -> [Command; 9] {
-    [
-        put::Arguments::command(),
-        get::Arguments::command(),
-        ls::Arguments::command(),
-        stat::Arguments::command(),
-        rm::Arguments::command(),
-        restore::Arguments::command(),
-        seal::Arguments::command(),
-        open::Arguments::command(),
-        key::Arguments::command(),
-    ]
-}
+use clap::Command;
+use zput_client::cmd::{COMMAND_LINE_ONLY, Program, environment_variable};
 
 /// The long options of a command and its subcommands.
 fn longs(command: &Command, into: &mut BTreeSet<String>) {
@@ -33,8 +16,8 @@ fn every_option_has_a_variable_or_a_reason() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ENVIRONMENT.md");
     let page = fs::read_to_string(page).unwrap();
     let mut all = BTreeSet::new();
-    for command in commands() {
-        let mut command = with_common_arguments(command);
+    for program in Program::ALL {
+        let mut command = program.command();
         command.build();
         longs(&command, &mut all);
     }
@@ -54,5 +37,5 @@ fn every_option_has_a_variable_or_a_reason() {
         let long = line.split("`--").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
         assert!(all.contains(long), "no command has --{long}");
     }
-    assert_eq!(cmd::environment_variable("some-option").as_deref(), Some("ZPUT_SOME_OPTION"));
+    assert_eq!(environment_variable("some-option").as_deref(), Some("ZPUT_SOME_OPTION"));
 }

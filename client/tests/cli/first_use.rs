@@ -39,7 +39,7 @@ fn several_first_puts_at_once_are_all_stored() {
         let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
         let made = |what: &str| ran.iter().filter(|ran| ran.stderr.contains(what)).count();
         assert_eq!((made("made a key file"), made("made a store")), (1, 1));
-        assert_eq!(machine.run("zls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
+        assert_eq!(machine.run("zblob ls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
         assert_eq!(names(machine.store().parent().unwrap()), ["store"]);
         assert_eq!(names(machine.key_file().parent().unwrap()), ["default.zkey"]);
     }
@@ -48,16 +48,16 @@ fn several_first_puts_at_once_are_all_stored() {
 #[test]
 fn a_new_key_file_gets_one_store_from_several_puts_at_once() {
     let machine = Machine::new();
-    machine.run("zkey new").ok();
+    machine.run("zblob key new").ok();
     let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
     assert_eq!(ran.iter().filter(|ran| ran.stderr.contains("made a store")).count(), 1);
-    assert_eq!(machine.run("zls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
+    assert_eq!(machine.run("zblob ls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
 }
 
 #[test]
 fn one_of_several_new_key_files_at_once_is_the_one() {
     let machine = Machine::new();
-    let ran = at_once(&machine, &vec!["zkey new".to_owned(); 4]);
+    let ran = at_once(&machine, &vec!["zblob key new".to_owned(); 4]);
     let mut codes: Vec<_> = ran.iter().map(|ran| ran.code.unwrap()).collect();
     codes.sort_unstable();
     assert_eq!(codes, [0, 10, 10, 10]);
@@ -69,7 +69,7 @@ fn invites_that_are_redeemed_at_once_make_one_key_file() {
     let machine = Machine::new();
     let join = |number| {
         machine.write(&format!("i{number}"), served.invite(Scopes::ALL));
-        format!("zkey join --invite-file i{number}")
+        format!("zblob key join --invite-file i{number}")
     };
     let lines: Vec<_> = (0..3).map(join).collect();
     let ran: Vec<_> = at_once(&machine, &lines).into_iter().map(Ran::ok).collect();
@@ -86,7 +86,7 @@ fn an_empty_directory_is_no_store_of_a_key_file_that_has_one() {
     let away = machine.path("away");
     fs::rename(machine.store(), &away).unwrap();
     fs::create_dir(machine.store()).unwrap();
-    for line in ["zls", "zput a", "zget -o b a", "zstat a", "zrm a"] {
+    for line in ["zblob ls", "zput a", "zget -o b a", "zblob stat a", "zblob rm a"] {
         machine.run(line).code(4).says("there is no store").says("is its disk mounted?");
     }
     assert_eq!(names(&machine.store()), [""; 0]);
@@ -96,14 +96,14 @@ fn an_empty_directory_is_no_store_of_a_key_file_that_has_one() {
     other.write("a", "2");
     other.run("zput a").ok();
     copy(&other.store(), &machine.store());
-    for line in ["zls", "zput a", "zget -o b a"] {
+    for line in ["zblob ls", "zput a", "zget -o b a"] {
         machine.run(line).code(8).says("is another one than the key file's");
     }
     fs::remove_dir_all(machine.store()).unwrap();
     copy(&away, &machine.store());
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
     // A key file for another device does not name this machine's store.
-    machine.run("zkey export --full -o other.zkey").ok();
+    machine.run("zblob key export --full -o other.zkey").ok();
     let text = fs::read_to_string(machine.path("other.zkey")).unwrap();
     assert!(!text.contains("server_key"), "{text}");
 }
@@ -112,7 +112,7 @@ fn an_empty_directory_is_no_store_of_a_key_file_that_has_one() {
 fn linked() -> Machine {
     let machine = Machine::new();
     fs::create_dir(machine.path("real")).unwrap();
-    machine.run("zkey new --key real/k.zkey").ok();
+    machine.run("zblob key new --key real/k.zkey").ok();
     fs::create_dir_all(machine.key_file().parent().unwrap()).unwrap();
     symlink(machine.path("real/k.zkey"), machine.key_file()).unwrap();
     machine
@@ -131,33 +131,35 @@ fn every_writer_of_a_key_file_writes_what_a_link_leads_to() {
     let machine = linked();
     let (is_open, secret) = (|text: &str| text.contains("\ndevice_seed = "), "hunter2");
     let by = |command: &str| format!("--passphrase-command echo${{IFS}}{command}");
-    machine.run(&format!("zkey passphrase set {}", by(secret))).ok();
+    machine.run(&format!("zblob key passphrase set {}", by(secret))).ok();
     let locked = real(&machine);
     assert!(!is_open(&locked) && locked.contains("[protected]"), "{locked}");
-    let change =
-        format!("zkey passphrase change {} --new-passphrase-command echo${{IFS}}x", by(secret));
+    let change = format!(
+        "zblob key passphrase change {} --new-passphrase-command echo${{IFS}}x",
+        by(secret)
+    );
     machine.run(&change).ok();
     assert_ne!(real(&machine), locked);
-    machine.run(&format!("zkey passphrase remove {}", by(secret))).code(7);
-    machine.run(&format!("zkey passphrase remove {}", by("x"))).ok();
+    machine.run(&format!("zblob key passphrase remove {}", by(secret))).code(7);
+    machine.run(&format!("zblob key passphrase remove {}", by("x"))).ok();
     assert!(is_open(&real(&machine)));
 
     machine.write("a", "1");
     machine.run("zput a").ok().says("made a store");
     assert!(real(&machine).contains("remote = \"file://"));
     let served = Served::start();
-    machine.run_on(served.invite(Scopes::ALL).as_bytes(), "zkey join").ok();
+    machine.run_on(served.invite(Scopes::ALL).as_bytes(), "zblob key join").ok();
     assert!(real(&machine).contains("remote = \"zput://"));
     let other = Served::start();
-    machine.run_on(other.invite(Scopes::ALL).as_bytes(), "zkey join").code(2);
-    machine.run_on(other.invite(Scopes::ALL).as_bytes(), "zkey join --force").ok();
+    machine.run_on(other.invite(Scopes::ALL).as_bytes(), "zblob key join").code(2);
+    machine.run_on(other.invite(Scopes::ALL).as_bytes(), "zblob key join --force").ok();
     assert!(real(&machine).contains(&other.remote().to_string()));
     let before = real(&machine);
-    machine.run("zkey new").code(10);
+    machine.run("zblob key new").code(10);
     assert_eq!(real(&machine), before);
-    machine.run("zkey new --force").ok();
+    machine.run("zblob key new --force").ok();
     assert_ne!(real(&machine), before);
-    let export = format!("zkey export --full --force -o {}", machine.key_file().display());
+    let export = format!("zblob key export --full --force -o {}", machine.key_file().display());
     machine.run(&export).ok();
     assert_ne!(real(&machine), before);
 }
@@ -165,13 +167,13 @@ fn every_writer_of_a_key_file_writes_what_a_link_leads_to() {
 #[test]
 fn a_link_to_nothing_is_no_place_for_a_key_file() {
     let machine = Machine::new();
-    machine.run("zkey new").ok();
+    machine.run("zblob key new").ok();
     symlink("away/k.zkey", machine.path("link")).unwrap();
     for line in [
-        "zkey new --key link",
-        "zkey new --key link --force",
-        "zkey export --full -o link",
-        "zkey export --full --force -o link",
+        "zblob key new --key link",
+        "zblob key new --key link --force",
+        "zblob key export --full -o link",
+        "zblob key export --full --force -o link",
         "zput --key link a",
     ] {
         machine.write("a", "1");
@@ -194,9 +196,9 @@ fn what_root_makes_in_another_users_home_is_theirs() {
     machine.write("a", vec![1; 20_000_000]);
     machine.run("zput a").ok();
     machine.run("zget -o b a").ok();
-    machine.run("zkey passphrase set --passphrase-command echo${IFS}x").ok();
-    machine.run("zkey passphrase remove --passphrase-command echo${IFS}x").ok();
-    machine.run("zkey export --get-only -o other.zkey").ok();
+    machine.run("zblob key passphrase set --passphrase-command echo${IFS}x").ok();
+    machine.run("zblob key passphrase remove --passphrase-command echo${IFS}x").ok();
+    machine.run("zblob key export --get-only -o other.zkey").ok();
     let mut left = vec![machine.home().join(".config"), machine.home().join(".local")];
     let mut looked_at = 0;
     while let Some(path) = left.pop() {
@@ -253,7 +255,7 @@ fn a_service_finds_its_state_and_its_credentials() {
     assert!(!machine.home().join(".local/state").exists());
 
     fs::write(credentials.join("zput.passphrase"), "hunter2\n").unwrap();
-    run("zkey passphrase set").ok();
+    run("zblob key passphrase set").ok();
     let text = fs::read_to_string(credentials.join("zput.key")).unwrap();
     assert!(text.contains("[protected]"), "{text}");
     assert_eq!(run("zget -o - a").ok().stdout, b"1");
@@ -264,7 +266,7 @@ fn a_passphrase_comes_from_a_command_or_a_descriptor() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
-    machine.sh("zkey passphrase set --passphrase-fd 3 3<<E\nhunter2\nE\n").ok();
+    machine.sh("zblob key passphrase set --passphrase-fd 3 3<<E\nhunter2\nE\n").ok();
     for line in [
         "zget --passphrase-fd 3 -o - a 3<<E\nhunter2\nE\n",
         "echo hunter2 | zget --passphrase-fd 0 -o - a",
@@ -280,6 +282,7 @@ fn a_passphrase_comes_from_a_command_or_a_descriptor() {
     machine.run("zget --passphrase-command true -o - a").code(7).says("it is empty");
     machine.run("zget --passphrase-command pwd -o - a").code(7).says("the passphrase is wrong");
     machine.run("zget --passphrase-fd 9 -o - a").code(7).says("descriptor 9");
-    machine.sh("zkey passphrase change --passphrase-command 'echo hunter2' --new-passphrase-fd 3 3<<E\nnew\nE\n").ok();
+    let change = "zblob key passphrase change --passphrase-command 'echo hunter2'";
+    machine.sh(&format!("{change} --new-passphrase-fd 3 3<<E\nnew\nE\n")).ok();
     assert_eq!(machine.sh("zget --passphrase-command 'echo new' -o - a").ok().text(), "1");
 }

@@ -124,36 +124,36 @@ fn what_the_commands_print_is_what_the_schemas_say() {
     lines(&machine.run("zget --json -o c a").ok(), "zget", 1);
     lines(&machine.run("zget --json --verify-only a b").ok(), "zget", 2);
     lines(&machine.run("zget --json --plaintext plain").ok(), "zget", 1);
-    lines(&machine.run("zls --json").ok(), "zls", 2);
-    lines(&machine.run("zstat --json a b").ok(), "zstat", 2);
-    lines(&machine.run("zstat --json --verify a").ok(), "zstat", 1);
+    lines(&machine.run("zblob ls --json").ok(), "zls", 2);
+    lines(&machine.run("zblob stat --json a b").ok(), "zstat", 2);
+    lines(&machine.run("zblob stat --json --verify a").ok(), "zstat", 1);
     machine.run("zput --sha256 a").ok();
-    lines(&machine.run("zstat --json a").ok(), "zstat", 1);
-    lines(&machine.run("zstat --json --versions a").ok(), "zstat-versions", 3);
-    lines(&machine.run("zrm --json -n a").ok(), "zrm", 1);
-    lines(&machine.run("zrm --json a").ok(), "zrm", 1);
-    lines(&machine.run("zrestore --json a").ok(), "zrestore", 1);
+    lines(&machine.run("zblob stat --json a").ok(), "zstat", 1);
+    lines(&machine.run("zblob stat --json --versions a").ok(), "zstat-versions", 3);
+    lines(&machine.run("zblob rm --json -n a").ok(), "zrm", 1);
+    lines(&machine.run("zblob rm --json a").ok(), "zrm", 1);
+    lines(&machine.run("zblob restore --json a").ok(), "zrestore", 1);
 }
 
 #[test]
 fn what_is_done_without_a_server_has_a_line_too() {
     let machine = Machine::new();
     machine.write("a", "abc");
-    lines(&machine.run("zkey new --json").ok(), "zkey-made", 1);
-    lines(&machine.run("zkey show --json").ok(), "zkey-show", 1);
-    lines(&machine.run("zkey public --json").ok(), "zkey-public", 1);
-    lines(&machine.run("zkey export --json --get-only -o g.zkey").ok(), "zkey-made", 1);
-    lines(&machine.run("zseal --json a").ok(), "zseal", 1);
-    lines(&machine.run("zseal --json -o - a").code(2), "error", 1);
-    lines(&machine.run("zopen --json -o b a.zput").ok(), "zopen", 1);
-    lines(&machine.run("zopen --json -o - a.zput").code(2), "error", 1);
+    lines(&machine.run("zblob key new --json").ok(), "zkey-made", 1);
+    lines(&machine.run("zblob key show --json").ok(), "zkey-show", 1);
+    lines(&machine.run("zblob key public --json").ok(), "zkey-public", 1);
+    lines(&machine.run("zblob key export --json --get-only -o g.zkey").ok(), "zkey-made", 1);
+    lines(&machine.run("zblob seal --json a").ok(), "zseal", 1);
+    lines(&machine.run("zblob seal --json -o - a").code(2), "error", 1);
+    lines(&machine.run("zblob open --json -o b a.zput").ok(), "zopen", 1);
+    lines(&machine.run("zblob open --json -o - a.zput").code(2), "error", 1);
     machine.write("word", "hunter2");
     let set = ["passphrase", "set", "--json", "--passphrase-command", "cat word"];
-    lines(&machine.run_with("zkey", set).ok(), "zkey-passphrase", 1);
-    lines(&machine.run("zkey show --json").ok(), "zkey-show", 1);
+    lines(&machine.run_with("zblob key", set).ok(), "zkey-passphrase", 1);
+    lines(&machine.run("zblob key show --json").ok(), "zkey-show", 1);
     let served = Served::start();
     let invite = served.invite(Scopes::ALL);
-    let joined = machine.run_on(invite.as_bytes(), "zkey join --json --key other.zkey").ok();
+    let joined = machine.run_on(invite.as_bytes(), "zblob key join --json --key other.zkey").ok();
     lines(&joined, "zkey-join", 1);
 }
 
@@ -161,10 +161,10 @@ fn what_is_done_without_a_server_has_a_line_too() {
 fn what_fails_is_what_the_schema_says() {
     let machine = Machine::new();
     machine.write("a", "abc");
-    lines(&machine.run("zls --json").code(7), "error", 1);
+    lines(&machine.run("zblob ls --json").code(7), "error", 1);
     machine.run("zput a").ok();
     machine.run("zput --name gone a").ok();
-    machine.run("zrm gone").ok();
+    machine.run("zblob rm gone").ok();
     for (line, code) in [
         ("zput --json --if-absent a", 10),
         ("zput --json nothing", 4),
@@ -175,12 +175,12 @@ fn what_fails_is_what_the_schema_says() {
         ("zget --json --at 1999-01-01 -o x a", 4),
         ("zget --json -o - a", 2),
         ("zget --json a", 10),
-        ("zls --json nothing*", 4),
-        ("zls --json --colour", 2),
-        ("zstat --json none", 4),
-        ("zrm --json none", 4),
-        ("zrestore --json a", 4),
-        ("zkey public --json --key none", 7),
+        ("zblob ls --json nothing*", 4),
+        ("zblob ls --json --colour", 2),
+        ("zblob stat --json none", 4),
+        ("zblob rm --json none", 4),
+        ("zblob restore --json a", 4),
+        ("zblob key public --json --key none", 7),
     ] {
         let ran = machine.run(line).code(code);
         lines(&ran, "error", 1);
@@ -188,9 +188,9 @@ fn what_fails_is_what_the_schema_says() {
     }
     let served = Served::start();
     let host = served.member();
-    host.run("zkey export --put-only -o put.zkey").ok();
-    host.run_on(served.invite(Scopes::PUT).as_bytes(), "zkey join --key put.zkey").ok();
-    lines(&host.run("zrm --json --key put.zkey x").code(6), "error", 1);
+    host.run("zblob key export --put-only -o put.zkey").ok();
+    host.run_on(served.invite(Scopes::PUT).as_bytes(), "zblob key join --key put.zkey").ok();
+    lines(&host.run("zblob rm --json --key put.zkey x").code(6), "error", 1);
 }
 
 #[test]

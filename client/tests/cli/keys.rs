@@ -1,4 +1,4 @@
-//! `zkey`: key files are made, shown, shared and protected.
+//! `zblob key`: key files are made, shown, shared and protected.
 
 use std::{
     fs,
@@ -19,15 +19,17 @@ use crate::support::{Machine, program};
 #[test]
 fn a_key_file_is_made_once() {
     let machine = Machine::new();
-    machine.run("zkey new").ok().says("back it up");
+    machine.run("zblob key new").ok().says("back it up");
     let key_file = fs::read(machine.key_file()).unwrap();
     assert_eq!(fs::metadata(machine.key_file()).unwrap().mode() & 0o7777, 0o600);
-    machine.run("zkey new").code(10).says("--force");
+    machine.run("zblob key new").code(10).says("--force");
     assert_eq!(fs::read(machine.key_file()).unwrap(), key_file);
-    machine.run("zkey new --force").ok();
+    machine.run("zblob key new --force").ok();
     assert_ne!(fs::read(machine.key_file()).unwrap(), key_file);
-    machine.run("zkey new --key other.zkey --names clear").ok();
-    assert!(machine.run("zkey show --key other.zkey").ok().text().contains("names      clear"));
+    machine.run("zblob key new --key other.zkey --names clear").ok();
+    assert!(
+        machine.run("zblob key show --key other.zkey").ok().text().contains("names      clear")
+    );
 }
 
 /// A home whose `.config/zput` is on a disk that is not mounted is not an unconfigured one.
@@ -38,7 +40,7 @@ fn a_link_to_nowhere_is_no_key_file_that_exists() {
     let config = machine.key_file().parent().unwrap().to_owned();
     fs::create_dir(config.parent().unwrap()).unwrap();
     symlink("../elsewhere", &config).unwrap();
-    for line in ["zput a", "zkey new", "zkey new --force", "zls"] {
+    for line in ["zput a", "zblob key new", "zblob key new --force", "zblob ls"] {
         let ran = machine.run(line).code(7).says("/.config/zput is a link to ");
         let ran = ran.says("/.config/../elsewhere, which is missing (make that, ");
         assert!(!ran.stderr.contains("exists"), "{line}: {}", ran.stderr);
@@ -47,7 +49,7 @@ fn a_link_to_nowhere_is_no_key_file_that_exists() {
 
     fs::create_dir(machine.home().join("elsewhere")).unwrap();
     symlink("/nowhere/k.zkey", machine.key_file()).unwrap();
-    for line in ["zput a", "zkey new", "zls"] {
+    for line in ["zput a", "zblob key new", "zblob ls"] {
         machine
             .run(line)
             .code(7)
@@ -62,7 +64,7 @@ fn a_link_to_nowhere_is_no_key_file_that_exists() {
 fn an_identity_file_that_does_not_end_is_not_read_to_its_end() {
     let machine = Machine::new();
     machine.write("a", "1");
-    for line in ["zopen -i /dev/zero a", "zkey import --identity /dev/zero"] {
+    for line in ["zblob open -i /dev/zero a", "zblob key import --identity /dev/zero"] {
         machine.run(line).code(1).says("cannot read /dev/zero: it has more than 65536 bytes");
     }
 }
@@ -70,7 +72,7 @@ fn an_identity_file_that_does_not_end_is_not_read_to_its_end() {
 #[test]
 fn what_is_shown_is_not_secret() {
     let machine = Machine::new();
-    machine.run("zkey new").ok();
+    machine.run("zblob key new").ok();
     let text = fs::read_to_string(machine.key_file()).unwrap();
     let secrets: Vec<&str> = ["device_seed", "vault_secret", "identity"]
         .iter()
@@ -79,29 +81,29 @@ fn what_is_shown_is_not_secret() {
             line.split('"').nth(1).unwrap()
         })
         .collect();
-    for line in ["zkey show", "zkey public", "zkey public --json"] {
+    for line in ["zblob key show", "zblob key public", "zblob key public --json"] {
         let shown = machine.run(line).ok().text();
         for secret in &secrets {
             assert!(secret.len() >= 64 && !shown.contains(secret), "{line}");
         }
     }
-    assert!(machine.run("zkey public").ok().text().starts_with("recipient age1pq1"));
+    assert!(machine.run("zblob key public").ok().text().starts_with("recipient age1pq1"));
 }
 
 #[test]
 fn exports_can_do_less_and_are_kept() {
     let machine = Machine::new();
-    machine.run("zkey new").ok();
-    machine.run("zkey export --put-only -o put.zkey").ok();
-    machine.run("zkey export --get-only -o get.zkey").ok();
-    assert!(machine.run("zkey show --key put.zkey").ok().text().contains("role       put"));
-    assert!(machine.run("zkey show --key get.zkey").ok().text().contains("role       get"));
-    machine.run("zkey export --get-only -o put.zkey").code(10);
-    machine.run("zkey export --full --key put.zkey -o full.zkey").code(7);
-    machine.run("zkey export --get-only --key put.zkey -o full.zkey").code(7);
-    machine.run("zkey export -o full.zkey").code(2);
+    machine.run("zblob key new").ok();
+    machine.run("zblob key export --put-only -o put.zkey").ok();
+    machine.run("zblob key export --get-only -o get.zkey").ok();
+    assert!(machine.run("zblob key show --key put.zkey").ok().text().contains("role       put"));
+    assert!(machine.run("zblob key show --key get.zkey").ok().text().contains("role       get"));
+    machine.run("zblob key export --get-only -o put.zkey").code(10);
+    machine.run("zblob key export --full --key put.zkey -o full.zkey").code(7);
+    machine.run("zblob key export --get-only --key put.zkey -o full.zkey").code(7);
+    machine.run("zblob key export -o full.zkey").code(2);
     assert_eq!(machine.names(), ["get.zkey", "put.zkey"]);
-    assert!(machine.run("zkey export --put-only -o -").ok().text().contains("role = \"put\""));
+    assert!(machine.run("zblob key export --put-only -o -").ok().text().contains("role = \"put\""));
 }
 
 #[test]
@@ -109,8 +111,8 @@ fn an_exported_key_file_does_not_name_this_machines_store() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
-    machine.run("zkey export --full -o other.zkey").ok();
-    assert!(machine.run("zkey show --key other.zkey").ok().text().contains("remote     none"));
+    machine.run("zblob key export --full -o other.zkey").ok();
+    assert!(machine.run("zblob key show --key other.zkey").ok().text().contains("remote     none"));
 }
 
 #[test]
@@ -120,17 +122,17 @@ fn a_key_file_that_others_can_read_is_told_of() {
     machine.write("a", "1");
     machine.run("zput a").ok();
     fs::set_permissions(machine.key_file(), fs::Permissions::from_mode(0o644)).unwrap();
-    machine.run("zls").ok().says("others can read the key file");
+    machine.run("zblob ls").ok().says("others can read the key file");
 }
 
 #[test]
 fn without_a_terminal_nobody_is_asked() {
     let machine = Machine::new();
-    machine.run("zkey new").ok();
+    machine.run("zblob key new").ok();
     // A new session has no controlling terminal, whatever runs the tests.
     let mut command = std::process::Command::new("setsid");
     let output = command
-        .args(["-w", program("zkey"), "passphrase", "set"])
+        .args(["-w", program("zblob"), "key", "passphrase", "set"])
         .env("HOME", machine.home())
         .stdin(Stdio::null())
         .output()
@@ -140,11 +142,9 @@ fn without_a_terminal_nobody_is_asked() {
 
 /// Runs a command line on a terminal of its own; each line of `typed` is typed when it is asked
 /// for.
-fn on_terminal(machine: &Machine, line: &[&str], typed: &[&str]) -> (Option<i32>, String) {
-    let words: Vec<String> = std::iter::once(program(line[0]).to_owned())
-        .chain(line[1..].iter().map(|w| (*w).to_owned()))
-        .collect();
-    shell_on_terminal(machine, &words.join(" "), typed)
+pub(crate) fn on_terminal(machine: &Machine, line: &str, typed: &[&str]) -> (Option<i32>, String) {
+    let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+    shell_on_terminal(machine, &format!("{} {rest}", program(name)), typed)
 }
 
 /// The same for a line of the shell.
@@ -186,26 +186,26 @@ fn a_passphrase_is_set_asked_for_changed_and_taken_off() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
-    let run = |line: &[&str], typed: &[&str]| on_terminal(&machine, line, typed);
+    let run = |line: &str, typed: &[&str]| on_terminal(&machine, line, typed);
     let locked = || fs::read_to_string(machine.key_file()).unwrap().contains("[protected]");
 
-    assert_eq!(run(&["zkey", "passphrase", "set"], &["one", "two"]).0, Some(2));
+    assert_eq!(run("zblob key passphrase set", &["one", "two"]).0, Some(2));
     assert!(!locked());
-    let (code, shown) = run(&["zkey", "passphrase", "set"], &["hunter2", "hunter2"]);
+    let (code, shown) = run("zblob key passphrase set", &["hunter2", "hunter2"]);
     assert_eq!(code, Some(0), "{shown}");
     assert!(locked() && !shown.contains("hunter2"), "{shown}");
     assert!(!fs::read_to_string(machine.key_file()).unwrap().contains("AGE-SECRET-KEY"));
 
-    let (code, shown) = run(&["zget", "-o", "b", "a"], &["wrong", "hunter2"]);
+    let (code, shown) = run("zget -o b a", &["wrong", "hunter2"]);
     assert_eq!(code, Some(0), "{shown}");
     assert_eq!(machine.read("b"), b"1");
-    let (code, _) = run(&["zget", "-o", "c", "a"], &["wrong", "wrong", "wrong"]);
+    let (code, _) = run("zget -o c a", &["wrong", "wrong", "wrong"]);
     assert_eq!(code, Some(7));
-    assert!(machine.run("zkey show").ok().text().contains("under a passphrase"));
+    assert!(machine.run("zblob key show").ok().text().contains("under a passphrase"));
 
-    assert_eq!(run(&["zkey", "passphrase", "change"], &["hunter2", "new", "new"]).0, Some(0));
-    assert_eq!(run(&["zls"], &["new"]).0, Some(0));
-    assert_eq!(run(&["zkey", "passphrase", "remove"], &["new"]).0, Some(0));
+    assert_eq!(run("zblob key passphrase change", &["hunter2", "new", "new"]).0, Some(0));
+    assert_eq!(run("zblob ls", &["new"]).0, Some(0));
+    assert_eq!(run("zblob key passphrase remove", &["new"]).0, Some(0));
     assert!(!locked());
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
 }
@@ -213,9 +213,9 @@ fn a_passphrase_is_set_asked_for_changed_and_taken_off() {
 #[test]
 fn a_wrong_passphrase_is_told_of_with_what_is_left() {
     let machine = Machine::new();
-    machine.run("zkey new").ok();
-    machine.run("zkey passphrase set --passphrase-command echo${IFS}x").ok();
-    let (code, shown) = on_terminal(&machine, &["zkey", "public"], &["a", "b", "c"]);
+    machine.run("zblob key new").ok();
+    machine.run("zblob key passphrase set --passphrase-command echo${IFS}x").ok();
+    let (code, shown) = on_terminal(&machine, "zblob key public", &["a", "b", "c"]);
     assert_eq!(code, Some(7));
     for line in ["wrong passphrase, 2 tries left", "wrong passphrase, 1 try left"] {
         assert_eq!(shown.matches(line).count(), 1, "{shown}");
@@ -229,13 +229,13 @@ fn a_terminal_gets_text_unless_somebody_insists() {
     machine.write("text", "the plans");
     machine.write("binary", b"\x7fELF\0\x1b[2J");
     machine.run("zput text binary").ok();
-    let get = |line: &[&str]| on_terminal(&machine, line, &[]);
-    let (code, shown) = get(&["zget", "-o", "-", "text"]);
+    let get = |line: &str| on_terminal(&machine, line, &[]);
+    let (code, shown) = get("zget -o - text");
     assert_eq!((code, shown.contains("the plans")), (Some(0), true), "{shown}");
-    let (code, shown) = get(&["zget", "-o", "-", "binary"]);
+    let (code, shown) = get("zget -o - binary");
     assert_eq!((code, shown.contains("ELF")), (Some(1), false), "{shown}");
     assert!(shown.contains("what comes is no text"), "{shown}");
-    let (code, shown) = get(&["zget", "--force", "-o", "-", "binary"]);
+    let (code, shown) = get("zget --force -o - binary");
     assert_eq!((code, shown.contains("ELF")), (Some(0), true), "{shown}");
 }
 
@@ -246,8 +246,10 @@ fn a_secret_on_the_command_line_is_not_printed() {
     let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
     let secret = identity.to_secret_string();
     for secret in [secret.as_str(), &secret.to_lowercase()] {
-        let ran =
-            machine.run(&format!("zseal -r {secret} a")).code(2).says("an argument is a secret");
+        let ran = machine
+            .run(&format!("zblob seal -r {secret} a"))
+            .code(2)
+            .says("an argument is a secret");
         assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
     }
 }
@@ -260,8 +262,8 @@ fn a_commands_memory_is_nobody_elses() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // The built program may be below directories that the user cannot read.
-    let copy = dir.path().join("zseal");
-    fs::copy(program("zseal"), &copy).unwrap();
+    let copy = dir.path().join("zblob");
+    fs::copy(program("zblob"), &copy).unwrap();
     let by_user = |program: &std::ffi::OsStr| {
         let mut command = Command::new(program);
         command.env_clear().env("HOME", "/nonexistent").current_dir("/");
@@ -274,7 +276,7 @@ fn a_commands_memory_is_nobody_elses() {
     let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
     let recipient = identity.to_recipient().to_string();
     let mut seal = by_user(copy.as_os_str());
-    let mut seal = seal.args(["-r", &recipient, "-o", "-", "-"]).spawn().unwrap();
+    let mut seal = seal.args(["seal", "-r", &recipient, "-o", "-", "-"]).spawn().unwrap();
     let mut other = by_user("cat".as_ref()).spawn().unwrap();
     // It has started sealing once it has threads.
     let tasks = format!("/proc/{}/task", seal.id());
@@ -304,16 +306,19 @@ fn identities_are_found_among_lines_of_other_kinds() {
     machine.write("a", "1");
     let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
     let (secret, recipient) = (identity.to_secret_string(), identity.to_recipient());
-    machine.run(&format!("zseal -r {recipient} a")).ok();
+    machine.run(&format!("zblob seal -r {recipient} a")).ok();
     let mixed = format!("AGE-PLUGIN-YUBIKEY-1QQQQ\nssh-ed25519 AAAA me\n{}\n", secret.as_str());
     for text in [mixed, format!("\u{feff}{}\r\n", secret.as_str())] {
         machine.write("key.txt", &text);
-        assert_eq!(machine.run("zopen -i key.txt -o - a.zput").ok().stdout, b"1");
-        assert_eq!(machine.run_on(text.as_bytes(), "zopen -i - -o - a.zput").ok().stdout, b"1");
+        assert_eq!(machine.run("zblob open -i key.txt -o - a.zput").ok().stdout, b"1");
+        assert_eq!(
+            machine.run_on(text.as_bytes(), "zblob open -i - -o - a.zput").ok().stdout,
+            b"1"
+        );
     }
     machine.write("key.txt", "AGE-PLUGIN-YUBIKEY-1QQQQ\n");
-    machine.run("zopen -i key.txt -o - a.zput").code(7).says("line 1 of the identity file");
+    machine.run("zblob open -i key.txt -o - a.zput").code(7).says("line 1 of the identity file");
     let utf16: Vec<u8> = "\u{feff}x".encode_utf16().flat_map(u16::to_le_bytes).collect();
     machine.write("key.txt", utf16);
-    machine.run("zopen -i key.txt -o - a.zput").code(1).says("it is UTF-16: save it as UTF-8");
+    machine.run("zblob open -i key.txt -o - a.zput").code(1).says("it is UTF-16: save it as UTF-8");
 }

@@ -36,9 +36,9 @@ fn an_owner_that_cannot_be_kept_is_a_warning_and_narrows_the_mode() {
         fs::remove_file(&out).unwrap();
     }
     // A key file is written nevertheless, and stays private.
-    machine.run("zkey new --key k.zkey").ok();
+    machine.run("zblob key new --key k.zkey").ok();
     chown(machine.path("k.zkey"), Some(NOBODY), Some(NOBODY)).unwrap();
-    let set = "zkey passphrase set --key k.zkey --passphrase-command 'echo x'";
+    let set = "zblob key passphrase set --key k.zkey --passphrase-command 'echo x'";
     refused(&machine, "-e inject=fchown:error=EPERM", set).unwrap().ok();
     assert_eq!(mode(&machine.path("k.zkey")), 0o600);
     assert!(fs::read_to_string(machine.path("k.zkey")).unwrap().contains("[protected]"));
@@ -75,7 +75,7 @@ fn a_file_system_without_attributes_has_none_to_keep() {
 fn a_directory_that_cannot_be_read_takes_files() {
     let machine = machine();
     fs::create_dir(machine.path("drop")).unwrap();
-    for line in ["zget -o drop/out f", "zseal -o drop/out f", "zkey new --key drop/out"] {
+    for line in ["zget -o drop/out f", "zblob seal -o drop/out f", "zblob key new --key drop/out"] {
         let faults = "-P drop -e inject=open,openat:error=EACCES";
         let ran = or_skip!(refused(&machine, faults, line)).ok();
         assert!(!ran.stderr.contains("denied"), "{}", ran.stderr);

@@ -12,6 +12,7 @@ mod keys;
 mod lacking;
 mod offline;
 mod outputs;
+mod programs;
 mod server;
 mod signals;
 mod support;

@@ -1,4 +1,4 @@
-//! `zseal` and `zopen` without a server.
+//! `zblob seal` and `zblob open` without a server.
 
 use std::{fs, process::Command};
 
@@ -9,7 +9,7 @@ use crate::support::Machine;
 /// A machine with a key file.
 fn machine() -> Machine {
     let machine = Machine::new();
-    machine.run("zkey new").ok();
+    machine.run("zblob key new").ok();
     machine
 }
 
@@ -17,17 +17,17 @@ fn machine() -> Machine {
 fn a_file_is_sealed_and_opened() {
     let machine = machine();
     machine.write("a", "the plans");
-    assert_eq!(machine.run("zseal a").ok().stderr, "");
+    assert_eq!(machine.run("zblob seal a").ok().stderr, "");
     fs::remove_file(machine.path("a")).unwrap();
-    machine.run("zopen a.zput").ok();
+    machine.run("zblob open a.zput").ok();
     assert_eq!(machine.read("a"), b"the plans");
-    machine.run("zopen a.zput").code(10);
-    machine.run("zseal a").code(10);
-    machine.run("zopen --force a.zput").ok();
+    machine.run("zblob open a.zput").code(10);
+    machine.run("zblob seal a").code(10);
+    machine.run("zblob open --force a.zput").ok();
     assert_eq!(machine.names(), ["a", "a.zput"]);
     fs::rename(machine.path("a.zput"), machine.path("b")).unwrap();
-    machine.run("zopen b").code(2).says("-o PATH");
-    assert_eq!(machine.run("zopen -o - b").ok().stdout, b"the plans");
+    machine.run("zblob open b").code(2).says("-o PATH");
+    assert_eq!(machine.run("zblob open -o - b").ok().stdout, b"the plans");
 }
 
 #[test]
@@ -36,10 +36,10 @@ fn pipes_work_at_both_ends_for_every_length() {
     let part = 16 * 1024 * 1024;
     for length in [0, 1, 16_384, part - 1, part, part + 1, 2 * part + 77] {
         let bytes: Vec<u8> = (0..length as u32).map(|i| (i ^ i >> 9) as u8).collect();
-        let sealed = machine.run_on(&bytes, "zseal --allow-empty -").ok().stdout;
-        assert!(machine.run_on(&sealed, "zopen -").ok().stdout == bytes, "{length}");
+        let sealed = machine.run_on(&bytes, "zblob seal --allow-empty -").ok().stdout;
+        assert!(machine.run_on(&sealed, "zblob open -").ok().stdout == bytes, "{length}");
         machine.write("s", &sealed);
-        assert!(machine.run("zopen -o - s").ok().stdout == bytes, "{length} from a file");
+        assert!(machine.run("zblob open -o - s").ok().stdout == bytes, "{length} from a file");
     }
 }
 
@@ -47,39 +47,39 @@ fn pipes_work_at_both_ends_for_every_length() {
 fn a_damaged_file_gives_not_a_byte() {
     let machine = machine();
     machine.write("a", vec![1; 20_000_000]);
-    machine.run("zseal a").ok();
+    machine.run("zblob seal a").ok();
     let sealed = machine.read("a.zput");
     let last = sealed.len() - 1;
     for damage in [100, 30_000, 19_000_000, last - 60, last] {
         let mut damaged = sealed.clone();
         damaged[damage] ^= 1;
         machine.write("d", &damaged);
-        let ran = machine.run("zopen -o out d");
+        let ran = machine.run("zblob open -o out d");
         assert!(matches!(ran.code, Some(7 | 8)), "{damage}: {:?} {}", ran.code, ran.stderr);
         assert_eq!(machine.names(), ["a", "a.zput", "d"], "{damage}");
     }
     for length in [0, 5, 13, 200, 5_000, last] {
         machine.write("d", &sealed[..length]);
-        machine.run("zopen -o out d").code(8);
+        machine.run("zblob open -o out d").code(8);
     }
     machine.write("d", [&sealed[..], b"x"].concat());
-    machine.run("zopen -o out d").code(8);
+    machine.run("zblob open -o out d").code(8);
     assert_eq!(machine.names(), ["a", "a.zput", "d"]);
 }
 
 #[test]
 fn a_damaged_pipe_ends_in_an_integrity_error_and_leaves_no_file() {
     let machine = machine();
-    let sealed = machine.run_on(&vec![1; 40_000_000], "zseal -").ok().stdout;
+    let sealed = machine.run_on(&vec![1; 40_000_000], "zblob seal -").ok().stdout;
     for length in [0, 5, 13, 200, 20_000_000, sealed.len() - 1] {
-        machine.run_on(&sealed[..length], "zopen -o out -").code(8);
+        machine.run_on(&sealed[..length], "zblob open -o out -").code(8);
     }
     let mut damaged = sealed.clone();
     let footer = damaged.len() - 100;
     damaged[footer] ^= 1;
-    machine.run_on(&damaged, "zopen -o out -").code(8);
+    machine.run_on(&damaged, "zblob open -o out -").code(8);
     assert_eq!(machine.names(), [""; 0]);
-    let ran = machine.run_on(&damaged, "zopen -").code(8);
+    let ran = machine.run_on(&damaged, "zblob open -").code(8);
     assert!(ran.stdout.len() < 40_000_000, "the last part is held back");
 }
 
@@ -87,18 +87,18 @@ fn a_damaged_pipe_ends_in_an_integrity_error_and_leaves_no_file() {
 fn another_vaults_blob_is_not_taken() {
     let (one, two) = (machine(), machine());
     one.write("a", "1");
-    one.run("zseal a").ok();
+    one.run("zblob seal a").ok();
     two.write("a.zput", one.read("a.zput"));
-    two.run("zopen a.zput").code(7).says("not sealed for any of these identities");
+    two.run("zblob open a.zput").code(7).says("not sealed for any of these identities");
     // Sealed for the identity of machine two outside of its vault.
-    let public = two.run("zkey public --json").ok().json("recipients");
+    let public = two.run("zblob key public --json").ok().json("recipients");
     let recipient = public[0].as_str().unwrap().to_owned();
     one.write("b", "forged");
-    one.run(&format!("zseal -r {recipient} b")).ok().says("nobody vouches");
+    one.run(&format!("zblob seal -r {recipient} b")).ok().says("nobody vouches");
     two.write("b.zput", one.read("b.zput"));
-    two.run("zopen b.zput").code(8).says("zopen --bare opens such a blob");
+    two.run("zblob open b.zput").code(8).says("zblob open --bare opens such a blob");
     assert_eq!(two.names(), ["a.zput", "b.zput"]);
-    two.run("zopen --bare b.zput").ok();
+    two.run("zblob open --bare b.zput").ok();
     assert_eq!(two.read("b"), b"forged");
 }
 
@@ -112,15 +112,15 @@ fn identities_of_age_keygen_open() {
         format!("# created: now\n# public key: {recipient}\n{}\n", &*identity.to_secret_string());
     machine.write("key.txt", text);
     machine.write("a", "1");
-    machine.run(&format!("zseal -r {recipient} a")).ok();
-    assert_eq!(machine.run("zopen -i key.txt -o - a.zput").ok().stdout, b"1");
-    machine.run("zopen -i a -o - a.zput").code(7);
-    machine.run("zopen -i missing -o - a.zput").code(1);
-    machine.run("zseal -r age1rubbish a --force").code(7);
+    machine.run(&format!("zblob seal -r {recipient} a")).ok();
+    assert_eq!(machine.run("zblob open -i key.txt -o - a.zput").ok().stdout, b"1");
+    machine.run("zblob open -i a -o - a.zput").code(7);
+    machine.run("zblob open -i missing -o - a.zput").code(1);
+    machine.run("zblob seal -r age1rubbish a --force").code(7);
     // A vault can be made around the same identity.
-    machine.run("zkey import --identity key.txt").ok();
-    machine.run("zopen -o - a.zput").code(8);
-    assert_eq!(machine.run("zopen --bare -o - a.zput").ok().stdout, b"1");
+    machine.run("zblob key import --identity key.txt").ok();
+    machine.run("zblob open -o - a.zput").code(8);
+    assert_eq!(machine.run("zblob open --bare -o - a.zput").ok().stdout, b"1");
 }
 
 /// With the installed `age-keygen`: its identity opens a blob.
@@ -134,16 +134,16 @@ fn the_real_age_keygen_agrees() {
     let text = fs::read_to_string(&key).unwrap();
     let recipient = text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
     machine.write("a", "1");
-    machine.run(&format!("zseal -r {recipient} a")).ok();
-    assert_eq!(machine.run("zopen -i key.txt -o - a.zput").ok().stdout, b"1");
+    machine.run(&format!("zblob seal -r {recipient} a")).ok();
+    assert_eq!(machine.run("zblob open -i key.txt -o - a.zput").ok().stdout, b"1");
 }
 
 #[test]
 fn the_output_is_named_by_the_file_and_never_by_the_blob() {
     let machine = machine();
     machine.write("a", "1");
-    machine.run("zseal --name deep/inside.txt a").ok();
+    machine.run("zblob seal --name deep/inside.txt a").ok();
     fs::rename(machine.path("a.zput"), machine.path("mine.zput")).unwrap();
-    machine.run("zopen mine.zput").ok();
+    machine.run("zblob open mine.zput").ok();
     assert_eq!(machine.names(), ["a", "mine", "mine.zput"]);
 }

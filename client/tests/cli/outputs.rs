@@ -27,7 +27,7 @@ pub(crate) fn machine() -> Machine {
     let machine = Machine::new();
     machine.write("f", "the plans\n");
     machine.run("zput f").ok();
-    machine.run("zseal f").ok();
+    machine.run("zblob seal f").ok();
     machine
 }
 
@@ -38,24 +38,24 @@ fn a_closed_stdout_is_an_error_and_a_closed_stderr_is_none() {
         "zget -o - f",
         "zget -o /dev/stdout f",
         "zget --json -o x --force f",
-        "zopen -o - f.zput",
-        "zseal -o - f",
-        "zls",
-        "zls --json",
-        "zstat f",
+        "zblob open -o - f.zput",
+        "zblob seal -o - f",
+        "zblob ls",
+        "zblob ls --json",
+        "zblob stat f",
         "zput --json f",
-        "zkey public",
-        "zkey show",
-        "zkey export --get-only -o -",
+        "zblob key public",
+        "zblob key show",
+        "zblob key export --get-only -o -",
     ] {
         machine.sh(&format!("{line} >&-")).code(1).says("it is closed");
     }
     assert_eq!(machine.sh("zget -o - f 2>&-").ok().stdout, b"the plans\n");
-    assert_eq!(machine.sh("zls 2>&-").ok().text(), "f\n");
+    assert_eq!(machine.sh("zblob ls 2>&-").ok().text(), "f\n");
 }
 
 /// Commands that write data, without the output that follows.
-const WRITERS: [(&str, &str); 2] = [("zget", "f"), ("zopen", "f.zput")];
+const WRITERS: [(&str, &str); 2] = [("zget", "f"), ("zblob open", "f.zput")];
 
 #[test]
 fn a_path_to_a_descriptor_is_that_descriptor() {
@@ -85,9 +85,9 @@ fn a_path_to_a_descriptor_is_that_descriptor() {
     assert!(fs::symlink_metadata(machine.path("link")).unwrap().is_symlink());
     // Sealed and exported bytes differ each time.
     for (write, read) in [
-        ("zseal -o /dev/fd/1 f", "zopen -o - out"),
-        ("zkey export --get-only -o /proc/self/fd/1", "zkey show --key out"),
-        ("zkey export --get-only -o link", "zkey show --key out"),
+        ("zblob seal -o /dev/fd/1 f", "zblob open -o - out"),
+        ("zblob key export --get-only -o /proc/self/fd/1", "zblob key show --key out"),
+        ("zblob key export --get-only -o link", "zblob key show --key out"),
     ] {
         machine.sh(&format!("{write} > out; {read}")).ok();
     }
@@ -210,7 +210,7 @@ fn what_is_replaced_keeps_its_owner_and_gets_no_wider_mode() {
     fs::set_permissions(&out, Permissions::from_mode(0o640)).unwrap();
     machine.run("zget --force --range 0-2 -o out f").ok();
     assert_eq!((machine.read("out").as_slice(), mode(&out)), (&b"the"[..], 0o640));
-    machine.run("zseal --force -o out f").ok();
+    machine.run("zblob seal --force -o out f").ok();
     assert_eq!(mode(&out), 0o640);
     if !geteuid().is_root() {
         return skip::because("only root can give a file to another user");
@@ -280,11 +280,11 @@ fn a_file_that_is_mounted_on_its_name_is_written_over() {
     );
     // In a tree where no file can be created.
     let read_only = "mount --bind d d; mount --bind inner d/out; mount -o remount,ro,bind d; ";
-    run(&format!("{read_only}zopen --force -o d/out f.zput")).unwrap().ok();
+    run(&format!("{read_only}zblob open --force -o d/out f.zput")).unwrap().ok();
     assert_eq!(machine.read("inner"), b"the plans\n");
     // A key file in a container.
-    let key = "zkey new --key inner --force; mkdir k; echo > k/key; mount --bind inner k/key; \
-               zkey passphrase set --passphrase-command 'echo x' --key k/key; ls -a k";
+    let key = "zblob key new --key inner --force; mkdir k; echo > k/key; mount --bind inner k/key; \
+               zblob key passphrase set --passphrase-command 'echo x' --key k/key; ls -a k";
     let ran = run(key).unwrap().ok();
     assert_eq!(ran.text(), ".\n..\nkey\n");
     let text = fs::read_to_string(machine.path("inner")).unwrap();
@@ -338,8 +338,8 @@ fn what_cannot_be_set_on_a_file_is_a_warning() {
         }
     }
     let faults = "-e inject=renameat2:error=EINVAL -e inject=link,linkat:error=EPERM -e inject=fchmod:error=EPERM";
-    refused(&machine, faults, "zkey new --key new.zkey").unwrap().ok();
-    refused(&machine, faults, "zkey new --key new.zkey").unwrap().code(10);
+    refused(&machine, faults, "zblob key new --key new.zkey").unwrap().ok();
+    refused(&machine, faults, "zblob key new --key new.zkey").unwrap().code(10);
 }
 
 #[test]
@@ -373,15 +373,15 @@ fn a_reader_that_is_gone_is_no_error_to_tell_of() {
         "zget -o - f",
         "zget -o /dev/stdout f",
         "zget --json --force -o out f",
-        "zopen -o - f.zput",
-        "zseal -o - f",
-        "zls",
-        "zls -l",
-        "zls --json",
-        "zstat f",
-        "zkey public",
-        "zkey show",
-        "zkey export --get-only -o -",
+        "zblob open -o - f.zput",
+        "zblob seal -o - f",
+        "zblob ls",
+        "zblob ls -l",
+        "zblob ls --json",
+        "zblob stat f",
+        "zblob key public",
+        "zblob key show",
+        "zblob key export --get-only -o -",
         "zput --json f",
     ] {
         let ran = unread(line).code(141);
@@ -391,7 +391,7 @@ fn a_reader_that_is_gone_is_no_error_to_tell_of() {
     machine.write("g", "1");
     machine.write("h", "2");
     assert_eq!(unread("zput --json g h").code(141).stderr, "");
-    assert_eq!(machine.run("zls").ok().text(), "f\ng\nh\n");
+    assert_eq!(machine.run("zblob ls").ok().text(), "f\ng\nh\n");
     // A blob that fails verification does not look like one whose reader left early.
     let object = files(&machine.store().join("objects"))
         .into_iter()
@@ -420,7 +420,8 @@ fn directories_are_made_where_that_was_asked_for() {
 
     machine.run("zget -o none/of/these/ nothing").code(4);
     assert!(!machine.path("none").exists());
-    for line in ["zget -o none/out f", "zopen -o none/out f.zput", "zseal -o none/out f"] {
+    for line in ["zget -o none/out f", "zblob open -o none/out f.zput", "zblob seal -o none/out f"]
+    {
         let ran =
             machine.run(line).code(1).says("cannot write none/out: No such file or directory");
         assert!(!ran.stderr.contains(".tmp"), "{}", ran.stderr);
@@ -432,20 +433,20 @@ fn directories_are_made_where_that_was_asked_for() {
 #[test]
 fn a_sealed_file_is_verified_before_any_of_it_is_written() {
     let machine = Machine::new();
-    machine.run("zkey new").ok();
+    machine.run("zblob key new").ok();
     machine.write("a", vec![1; 20_000_000]);
-    machine.run("zseal a").ok();
+    machine.run("zblob seal a").ok();
     let mut damaged = machine.read("a.zput");
     let late = damaged.len() - 100_000;
     damaged[late] ^= 1;
     machine.write("d", &damaged);
     for output in ["-", "/dev/fd/1"] {
-        let ran = machine.run(&format!("zopen -o {output} d")).code(8);
+        let ran = machine.run(&format!("zblob open -o {output} d")).code(8);
         assert_eq!(ran.stdout.len(), 0);
     }
     damaged.insert(100_000, 0);
     machine.write("d", &damaged);
-    let ran = machine.run("zopen -o - d").code(8);
+    let ran = machine.run("zblob open -o - d").code(8);
     assert!(!ran.stderr.contains("server"), "{}", ran.stderr);
 }
 

@@ -24,16 +24,16 @@ fn a_machine_joins_puts_and_gets() {
     let served = Served::start();
     let machine = Machine::new();
     machine.write("invite.txt", served.invite(Scopes::ALL) + "\n");
-    let ran = machine.run("zkey join --invite-file invite.txt --label laptop").ok();
+    let ran = machine.run("zblob key join --invite-file invite.txt --label laptop").ok();
     ran.says("as laptop: may put,get,list,delete").says("made a key file").says("back it up");
     machine.write("secret.bin", "the plans");
     assert_eq!(machine.run("zput --name plans/secret.bin secret.bin").ok().stderr, "");
-    assert_eq!(machine.run("zls").ok().text(), "plans/secret.bin\n");
+    assert_eq!(machine.run("zblob ls").ok().text(), "plans/secret.bin\n");
     machine.run("zget -o copy plans/secret.bin").ok();
     assert_eq!(machine.read("copy"), b"the plans");
-    machine.run("zrm plans/secret.bin").ok();
-    assert_eq!(machine.run("zls").ok().text(), "");
-    machine.run("zkey show").ok();
+    machine.run("zblob rm plans/secret.bin").ok();
+    assert_eq!(machine.run("zblob ls").ok().text(), "");
+    machine.run("zblob key show").ok();
 }
 
 #[test]
@@ -41,14 +41,14 @@ fn an_invite_works_once_and_what_fails_leaves_no_key_file() {
     let served = Served::start();
     let invite = served.invite(Scopes::ALL);
     let first = Machine::new();
-    first.run_on(invite.as_bytes(), "zkey join").ok();
+    first.run_on(invite.as_bytes(), "zblob key join").ok();
     let second = Machine::new();
-    second.run_on(invite.as_bytes(), "zkey join").code(6).says("denied");
+    second.run_on(invite.as_bytes(), "zblob key join").code(6).says("denied");
     assert!(!second.key_file().exists());
     assert_eq!(names(second.key_file().parent().unwrap()), [""; 0]);
-    second.run_on(b"zputinvite1rubbish", "zkey join").code(7);
-    second.run_on(b"", "zkey join").code(7);
-    second.run("zkey join --invite-file missing").code(1);
+    second.run_on(b"zputinvite1rubbish", "zblob key join").code(7);
+    second.run_on(b"", "zblob key join").code(7);
+    second.run("zblob key join --invite-file missing").code(1);
 }
 
 /// Nothing that is meant for a mount reaches the store at the server's root.
@@ -67,11 +67,11 @@ fn a_mount_that_the_server_has_not_is_not_found() {
         "zput a",
         "zput large",
         "zget -o copy a",
-        "zls",
-        "zstat a",
-        "zstat --versions a",
-        "zrm a",
-        "zrestore a 1",
+        "zblob ls",
+        "zblob stat a",
+        "zblob stat --versions a",
+        "zblob rm a",
+        "zblob restore a 1",
     ];
     for line in lines {
         machine
@@ -79,9 +79,9 @@ fn a_mount_that_the_server_has_not_is_not_found() {
             .code(4)
             .says("has no mount images/public");
     }
-    assert_eq!(machine.run("zls").ok().text(), "a\n");
+    assert_eq!(machine.run("zblob ls").ok().text(), "a\n");
     assert_eq!(served.staging(), [""; 0]);
-    machine.run("zkey show --key mounted.zkey").ok();
+    machine.run("zblob key show --key mounted.zkey").ok();
 }
 
 /// The account is created before the mount is selected.
@@ -92,10 +92,10 @@ fn an_invite_may_name_a_mount() {
     let Remote::Tcp { host, port, .. } = served.remote() else { panic!("no port") };
     let mount = MountName::parse("images").unwrap();
     let invite = served.invite_to(Remote::Tcp { host, port, mount }, Scopes::ALL);
-    machine.run_on(invite.as_bytes(), "zkey join").ok();
+    machine.run_on(invite.as_bytes(), "zblob key join").ok();
     let key_file = String::from_utf8(fs::read(machine.key_file()).unwrap()).unwrap();
     assert!(key_file.contains(&format!("remote = \"{}/images\"", served.remote())), "{key_file}");
-    machine.run("zls").code(4).says("has no mount images");
+    machine.run("zblob ls").code(4).says("has no mount images");
 }
 
 #[test]
@@ -103,29 +103,29 @@ fn joining_another_server_needs_force() {
     let (one, two) = (Served::start(), Served::start());
     let machine = one.member();
     let key_file = fs::read(machine.key_file()).unwrap();
-    machine.run_on(two.invite(Scopes::ALL).as_bytes(), "zkey join").code(2).says("--force");
+    machine.run_on(two.invite(Scopes::ALL).as_bytes(), "zblob key join").code(2).says("--force");
     assert_eq!(fs::read(machine.key_file()).unwrap(), key_file);
-    machine.run_on(two.invite(Scopes::ALL).as_bytes(), "zkey join --force").ok();
+    machine.run_on(two.invite(Scopes::ALL).as_bytes(), "zblob key join --force").ok();
     machine.write("a", "1");
     machine.run("zput a").ok();
-    assert_eq!(machine.run("zls").ok().text(), "a\n");
+    assert_eq!(machine.run("zblob ls").ok().text(), "a\n");
 }
 
 #[test]
 fn a_backup_host_puts_and_nothing_else() {
     let served = Served::start();
     let laptop = served.member();
-    laptop.run("zkey export --put-only -o backup.zkey").ok();
+    laptop.run("zblob key export --put-only -o backup.zkey").ok();
     let host = Machine::new();
     host.write("backup.zkey", laptop.read("backup.zkey"));
-    host.run_on(served.invite(Scopes::PUT).as_bytes(), "zkey join --key backup.zkey").ok();
+    host.run_on(served.invite(Scopes::PUT).as_bytes(), "zblob key join --key backup.zkey").ok();
     let text = String::from_utf8(host.read("backup.zkey")).unwrap();
     assert!(!text.contains("AGE-SECRET-KEY"));
     host.run("zput --key backup.zkey --exec --name pg/main -- echo dump").ok();
-    for line in ["zget pg/main", "zls", "zstat pg/main"] {
+    for line in ["zget pg/main", "zblob ls", "zblob stat pg/main"] {
         host.run(&format!("{line} --key backup.zkey")).code(7).says("cannot open");
     }
-    for line in ["zrm pg/main", "zrestore pg/main 1", "zstat --versions pg/main"] {
+    for line in ["zblob rm pg/main", "zblob restore pg/main 1", "zblob stat --versions pg/main"] {
         host.run(&format!("{line} --key backup.zkey")).code(6).says("denied");
     }
     assert_eq!(laptop.run("zget -o - pg/main").ok().stdout, b"dump\n");
@@ -137,19 +137,19 @@ fn a_fleet_machine_takes_what_its_publisher_put_and_nothing_else() {
     let laptop = served.member();
     laptop.write("app.img", "image");
     laptop.run("zput app.img").ok();
-    laptop.run("zkey export --get-only -o fleet.zkey").ok();
-    laptop.run("zkey export --full -o other.zkey").ok();
+    laptop.run("zblob key export --get-only -o fleet.zkey").ok();
+    laptop.run("zblob key export --full -o other.zkey").ok();
     let fleet = Machine::new();
     fleet.write("fleet.zkey", laptop.read("fleet.zkey"));
-    fleet.run_on(served.invite(Scopes::GET).as_bytes(), "zkey join --key fleet.zkey").ok();
+    fleet.run_on(served.invite(Scopes::GET).as_bytes(), "zblob key join --key fleet.zkey").ok();
     assert_eq!(fleet.run("zget --key fleet.zkey -o - app.img").ok().stdout, b"image");
     fleet.write("forged", "x");
     fleet.run("zput --key fleet.zkey forged").code(7).says("cannot put");
-    fleet.run("zls --key fleet.zkey").code(6);
+    fleet.run("zblob ls --key fleet.zkey").code(6);
     // Another member of the vault is not the publisher.
     let other = Machine::new();
     other.write("k.zkey", laptop.read("other.zkey"));
-    other.run_on(served.invite(Scopes::ALL).as_bytes(), "zkey join --key k.zkey").ok();
+    other.run_on(served.invite(Scopes::ALL).as_bytes(), "zblob key join --key k.zkey").ok();
     other.write("app.img", "forged");
     other.run("zput --key k.zkey app.img").ok();
     fleet.run("zget --key fleet.zkey -o - app.img").code(8).says("pinned");
@@ -160,11 +160,11 @@ fn a_fleet_machine_takes_what_its_publisher_put_and_nothing_else() {
 fn a_device_that_was_not_invited_gets_nothing() {
     let served = Served::start();
     let laptop = served.member();
-    laptop.run("zkey export --full -o copy.zkey").ok();
+    laptop.run("zblob key export --full -o copy.zkey").ok();
     let stranger = Machine::new();
     stranger.write("k.zkey", laptop.read("copy.zkey"));
     stranger.write("a", vec![1; 3_000_000]);
-    for line in ["zput a", "zget -o x a", "zls", "zrm a"] {
+    for line in ["zput a", "zget -o x a", "zblob ls", "zblob rm a"] {
         stranger.run(&format!("{line} --key k.zkey")).code(6).says("denied by zput://127.0.0.1");
     }
     assert_eq!(stranger.names(), ["a", "k.zkey"]);
@@ -190,7 +190,7 @@ fn another_servers_key_is_an_integrity_error() {
     let moved = text.replace(&one.remote().to_string(), &two.remote().to_string());
     assert_ne!(moved, text);
     fs::write(machine.key_file(), moved).unwrap();
-    machine.run("zls").code(8);
+    machine.run("zblob ls").code(8);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn no_mode_but_the_key_files_is_spoken() {
     let other = strict.member();
     let text = fs::read_to_string(other.key_file()).unwrap();
     fs::write(other.key_file(), text.replace("\"tls\"", "\"plaintext\"")).unwrap();
-    other.run("zls").code(1);
+    other.run("zblob ls").code(1);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn every_page_is_listed() {
         expected += &format!("p/f{i:03}\n");
     }
     machine.run(&line).ok();
-    assert_eq!(machine.run("zls").ok().text(), expected);
+    assert_eq!(machine.run("zblob ls").ok().text(), expected);
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_vault_next_door_is_not_listed() {
     one.run("zput a").ok();
     two.write("b", "2");
     two.run("zput b").ok();
-    assert_eq!(one.run("zls").ok().says("1 more are sealed to others").text(), "a\n");
+    assert_eq!(one.run("zblob ls").ok().says("1 more are sealed to others").text(), "a\n");
     two.run("zget -o x a").code(4);
 }
 
@@ -267,7 +267,7 @@ fn a_name_that_leads_elsewhere_is_not_listed() {
     let machine = served.member();
     machine.write("a", "1");
     machine.run("zput a").ok();
-    let public = machine.run("zkey public --json").ok().json("recipients");
+    let public = machine.run("zblob key public --json").ok().json("recipients");
     let recipient: Recipient = public[0].as_str().unwrap().parse().unwrap();
     let key = ObjectKey::new("elsewhere").unwrap();
     let options = SealOptions {
@@ -296,7 +296,7 @@ fn a_name_that_leads_elsewhere_is_not_listed() {
         upload.end_slice().unwrap();
     }
     upload.commit().unwrap();
-    let ran = machine.run("zls").code(8).says("object elsewhere: ");
+    let ran = machine.run("zblob ls").code(8).says("object elsewhere: ");
     assert_eq!(ran.text(), "a\n");
 }
 
@@ -310,8 +310,8 @@ fn every_length_comes_back() {
         let bytes: Vec<u8> = (0..length as u32).map(|i| (i ^ i >> 7 ^ i >> 17) as u8).collect();
         machine.write("a", &bytes);
         machine.run("zput a").ok();
-        assert_eq!(machine.run("zstat --json a").ok().json("length"), length);
-        assert_eq!(machine.run("zls --json").ok().json("length"), length);
+        assert_eq!(machine.run("zblob stat --json a").ok().json("length"), length);
+        assert_eq!(machine.run("zblob ls --json").ok().json("length"), length);
         machine.run("zget --force -o b a").ok();
         assert!(machine.read("b") == bytes, "{length}");
         let ran = machine.run_on(&bytes, "zput --allow-empty --name a -").ok();

@@ -10,19 +10,9 @@ use serde_json::Value;
 use zput_skip::{self as skip, or_skip};
 
 use crate::{
-    keys::shell_on_terminal,
+    keys::{on_terminal, shell_on_terminal},
     support::{Machine, Ran, Served, names, program},
 };
-
-/// Runs a command on a terminal of its own, one without a cursor.
-fn on_terminal(
-    machine: &Machine,
-    name: &str,
-    arguments: &str,
-    typed: &[&str],
-) -> (Option<i32>, String) {
-    shell_on_terminal(machine, &format!("{} {arguments}", program(name)), typed)
-}
 
 /// A machine whose vault has these names.
 fn vault(blobs: &[&str]) -> Machine {
@@ -56,18 +46,18 @@ fn a_name_goes_through_a_pipe_as_it_is() {
     let machine = vault(&odd);
     let mut expected: Vec<&str> = odd.to_vec();
     expected.sort_unstable();
-    let listed = machine.run("zls").ok().text();
+    let listed = machine.run("zblob ls").ok().text();
     assert_eq!(listed.lines().collect::<Vec<_>>(), expected);
-    let ended = machine.run("zls -0").ok().text();
+    let ended = machine.run("zblob ls -0").ok().text();
     assert_eq!(ended, expected.iter().map(|name| format!("{name}\0")).collect::<String>());
     for name in listed.lines() {
         assert_eq!(machine.run_with("zget", ["-o", "-", "--", name]).ok().stdout, b"1");
-        machine.run_with("zstat", ["--", name]).ok();
-        let long = machine.run_with("zls", ["-l", "--", name]).ok().text();
+        machine.run_with("zblob stat", ["--", name]).ok();
+        let long = machine.run_with("zblob ls", ["-l", "--", name]).ok().text();
         assert!(long.ends_with(&format!(" {name}\n")), "{long}");
     }
-    machine.run_with("zrm", listed.lines()).ok();
-    assert_eq!(machine.run("zls").ok().text(), "");
+    machine.run_with("zblob rm", listed.lines()).ok();
+    assert_eq!(machine.run("zblob ls").ok().text(), "");
 }
 
 #[test]
@@ -78,11 +68,13 @@ fn times_before_1970_are_times() {
     let time = UNIX_EPOCH - Duration::from_secs(1_000_000_000);
     File::options().write(true).open(machine.path("old")).unwrap().set_modified(time).unwrap();
     machine.run("zput old").ok();
-    let long = machine.run("zls -l").ok().text();
+    let long = machine.run("zblob ls -l").ok().text();
     assert!(long.contains(" 1938-04-24T22:13:20Z old\n"), "{long}");
-    assert_eq!(machine.run("zls --json").ok().json("mtime"), "1938-04-24T22:13:20Z");
-    assert_eq!(machine.run("zstat --json old").ok().json("mtime"), "1938-04-24T22:13:20Z");
-    assert!(machine.run("zstat old").ok().text().contains("modified   1938-04-24T22:13:20Z\n"));
+    assert_eq!(machine.run("zblob ls --json").ok().json("mtime"), "1938-04-24T22:13:20Z");
+    assert_eq!(machine.run("zblob stat --json old").ok().json("mtime"), "1938-04-24T22:13:20Z");
+    assert!(
+        machine.run("zblob stat old").ok().text().contains("modified   1938-04-24T22:13:20Z\n")
+    );
 }
 
 /// On a file system that can store them: what is sealed, listed, got and opened has the file's
@@ -107,14 +99,14 @@ fn times_of_any_year_are_told_and_kept() {
             return skip::because(format!("/dev/shm does not keep {told}"));
         }
         machine.run(&format!("zput {}", at("f"))).ok();
-        let long = machine.run("zls -l").ok().text();
+        let long = machine.run("zblob ls -l").ok().text();
         assert!(long.contains(&format!(" {told} f\n")), "{long}");
-        let stat = machine.run("zstat f").ok().text();
+        let stat = machine.run("zblob stat f").ok().text();
         assert!(stat.contains(&format!(" {told}\n")), "{stat}");
-        machine.run(&format!("zseal -o {} {}", at("sealed"), at("f"))).ok();
+        machine.run(&format!("zblob seal -o {} {}", at("sealed"), at("f"))).ok();
         let get = format!("zget --json -o {} f", at("got"));
-        let open = format!("zopen --json -o {} {}", at("opened"), at("sealed"));
-        for line in ["zls --json", "zstat --json f", &get, &open] {
+        let open = format!("zblob open --json -o {} {}", at("opened"), at("sealed"));
+        for line in ["zblob ls --json", "zblob stat --json f", &get, &open] {
             assert_eq!(machine.run(line).ok().json("mtime"), told, "{line}");
         }
         for name in ["got", "opened"] {
@@ -130,11 +122,11 @@ fn times_of_any_year_are_told_and_kept() {
 fn one_bad_name_of_many_is_one_error_of_many() {
     let machine = vault(&["a", "b", "c"]);
     for bad in ["../a", "/a", "", "a//b", "none"] {
-        let ran = machine.run_with("zstat", ["a", bad, "b"]).code(3).says("1 of 3 failed");
+        let ran = machine.run_with("zblob stat", ["a", bad, "b"]).code(3).says("1 of 3 failed");
         assert!(ran.text().contains("name       b\n"), "{bad}");
     }
-    machine.run_with("zrm", ["a", "../x", "b"]).code(3).says("1 of 3 failed");
-    assert_eq!(machine.run("zls").ok().text(), "c\n");
+    machine.run_with("zblob rm", ["a", "../x", "b"]).code(3).says("1 of 3 failed");
+    assert_eq!(machine.run("zblob ls").ok().text(), "c\n");
 }
 
 #[test]
@@ -146,18 +138,18 @@ fn an_empty_argument_is_one_error_of_many() {
     machine.run_with("zget", ["", "a"]).code(3).says("zget: '': ").says("1 of 2 failed");
     assert_eq!(machine.names(), ["a", "f", "file"]);
     machine.run_with("zget", [""]).code(2).says("zget: '': ");
-    machine.run_with("zstat", ["", "a"]).code(3).says("zstat: '': ");
-    machine.run_with("zrm", ["", "a"]).code(3).says("zrm: '': ").says("1 of 2 failed");
-    machine.run_with("zrm", ["-r", ""]).code(2).says("zrm: '': ");
-    machine.run_with("zrestore", [""]).code(2).says("zrestore: '': ");
-    assert_eq!(machine.run("zls").ok().text(), "b\nf\n");
+    machine.run_with("zblob stat", ["", "a"]).code(3).says("zblob stat: '': ");
+    machine.run_with("zblob rm", ["", "a"]).code(3).says("zblob rm: '': ").says("1 of 2 failed");
+    machine.run_with("zblob rm", ["-r", ""]).code(2).says("zblob rm: '': ");
+    machine.run_with("zblob restore", [""]).code(2).says("zblob restore: '': ");
+    assert_eq!(machine.run("zblob ls").ok().text(), "b\nf\n");
 }
 
 #[test]
 fn a_name_that_is_no_text_is_one_error_of_many() {
     use std::os::unix::ffi::OsStrExt as _;
     let machine = vault(&["a"]);
-    for name in ["zstat", "zget", "zrm"] {
+    for name in ["zblob stat", "zget", "zblob rm"] {
         let mut command = machine.command(name);
         command.arg("a").arg(std::ffi::OsStr::from_bytes(b"\xff"));
         let ran: Ran = command.output().unwrap().into();
@@ -171,13 +163,13 @@ fn a_secret_that_is_typed_is_not_repeated() {
     let invite = format!("zputinvite1{}", "q".repeat(60));
     let identity = format!("AGE-SECRET-KEY-1{}", "Q".repeat(58));
     for line in [
-        &["zkey", "join", &invite][..],
-        &["zkey", &invite],
-        &["zkey", "join", "--invite-file", &invite],
-        &["zkey", "join", &format!("--invite-file={invite}")],
-        &["zkey", "join", "--label", &invite],
+        &["zblob key", "join", &invite][..],
+        &["zblob key", &invite],
+        &["zblob key", "join", "--invite-file", &invite],
+        &["zblob key", "join", &format!("--invite-file={invite}")],
+        &["zblob key", "join", "--label", &invite],
         &["zget", "--json", &invite],
-        &["zopen", "--identity", &identity, "a"],
+        &["zblob open", "--identity", &identity, "a"],
     ] {
         let ran = machine.run_with(line[0], &line[1..]).code(2).says("is a secret");
         let said = format!("{}{}", ran.stderr, ran.text()).to_lowercase();
@@ -191,7 +183,7 @@ fn a_plain_name_behind_a_file_is_told_how_it_was_meant() {
     let machine = vault(&["a"]);
     let ran = machine.run("zput file b").code(3).says("did you mean zput --name b file?");
     ran.says("cannot read b: No such file").says("1 of 2 failed");
-    assert_eq!(machine.run("zls").ok().text(), "a\nfile\n");
+    assert_eq!(machine.run("zblob ls").ok().text(), "a\nfile\n");
 }
 
 #[test]
@@ -214,41 +206,41 @@ fn a_version_is_asked_for_by_a_date() {
         u32::try_from(ns % 1_000_000_000).unwrap(),
     );
     assert_eq!(get(&moment).ok().stdout, b"one");
-    let ran = machine.run_with("zstat", ["--json", "--at", &moment, "f"]).ok();
+    let ran = machine.run_with("zblob stat", ["--json", "--at", &moment, "f"]).ok();
     assert_eq!(ran.json("version"), first);
     get("2000-01-01").code(4).says("it was not there yet").says(&first);
     get("3 years ago").code(4).says("it was not there yet");
     get("WRONG").code(2).says("neither a version nor a time");
     let newest = second.json("version").as_str().unwrap().to_owned();
     get("5").code(4).says(&format!("it has no version 5; the newest is {newest} of 20"));
-    machine.run_with("zrestore", ["f", &moment]).ok();
+    machine.run_with("zblob restore", ["f", &moment]).ok();
     assert_eq!(machine.run("zget -o - f").ok().stdout, b"one");
 }
 
 #[test]
 fn what_was_removed_is_told_of_and_comes_back_without_a_version() {
     let machine = vault(&["f", "g"]);
-    machine.run("zrm f").ok();
-    for line in ["zget f", "zget --verify-only f", "zstat f", "zrm f"] {
-        machine.run(line).code(4).says("f: it was removed").says("zrestore NAME takes it out");
+    machine.run("zblob rm f").ok();
+    for line in ["zget f", "zget --verify-only f", "zblob stat f", "zblob rm f"] {
+        machine.run(line).code(4).says("f: it was removed").says("zblob restore NAME takes it out");
     }
-    machine.run("zrestore f").ok();
+    machine.run("zblob restore f").ok();
     machine.run("zget -o copy f").ok();
-    machine.run("zrestore f").code(4).says("nothing of it is in the trash");
-    machine.run("zrestore never").code(4).says("not found");
+    machine.run("zblob restore f").code(4).says("nothing of it is in the trash");
+    machine.run("zblob restore never").code(4).says("not found");
 }
 
 #[test]
 fn patterns_are_blobs() {
     let machine = vault(&["a.txt", "b.pdf", "p/c.txt", "p/d.pdf", "p/q/e.txt", "pp"]);
-    let listed = |pattern: &str| machine.run_with("zls", [pattern]).ok().text();
+    let listed = |pattern: &str| machine.run_with("zblob ls", [pattern]).ok().text();
     assert_eq!(listed("*.txt"), "a.txt\n");
     assert_eq!(listed("**/*.txt"), "a.txt\np/c.txt\np/q/e.txt\n");
     assert_eq!(listed("p/"), "p/c.txt\np/d.pdf\np/q/e.txt\n");
     assert_eq!(listed("p"), "p/c.txt\np/d.pdf\np/q/e.txt\npp\n");
-    machine.run("zls nosuch").code(4).says("nothing matches nosuch");
-    machine.run("zls a.txt nosuch").code(3).says("nothing matches nosuch");
-    let stat = machine.run("zstat --json p/*").ok().text();
+    machine.run("zblob ls nosuch").code(4).says("nothing matches nosuch");
+    machine.run("zblob ls a.txt nosuch").code(3).says("nothing matches nosuch");
+    let stat = machine.run("zblob stat --json p/*").ok().text();
     let stat_names: Vec<Value> = stat
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].clone())
@@ -258,14 +250,14 @@ fn patterns_are_blobs() {
     machine.run("zget -o out/ **/*.txt").ok();
     assert_eq!(names(&machine.path("out")), ["a.txt", "c.txt", "e.txt"]);
 
-    machine.run("zrm *.doc").code(4).says("nothing matches *.doc");
-    assert_eq!(machine.run("zrm -rn p").ok().text(), "p/c.txt\np/d.pdf\np/q/e.txt\n");
+    machine.run("zblob rm *.doc").code(4).says("nothing matches *.doc");
+    assert_eq!(machine.run("zblob rm -rn p").ok().text(), "p/c.txt\np/d.pdf\np/q/e.txt\n");
     assert_eq!(listed("**").lines().count(), 6);
-    machine.run("zrm p/*.pdf").ok();
-    machine.run("zrm -r p").ok();
+    machine.run("zblob rm p/*.pdf").ok();
+    machine.run("zblob rm -r p").ok();
     assert_eq!(listed(""), "a.txt\nb.pdf\npp\n");
-    machine.run("zrm -r p").code(4).says("nothing matches p");
-    machine.run("zrm -f p nosuch").ok();
+    machine.run("zblob rm -r p").code(4).says("nothing matches p");
+    machine.run("zblob rm -f p nosuch").ok();
 }
 
 #[test]
@@ -277,30 +269,30 @@ fn a_listing_is_sorted_and_sized_as_asked() {
         File::options().write(true).open(machine.path(name)).unwrap().set_modified(time).unwrap();
         machine.run(&format!("zput {name}")).ok();
     }
-    assert_eq!(machine.run("zls --sort size").ok().text(), "a\nc\nb\n");
-    assert_eq!(machine.run("zls --sort time").ok().text(), "a\nc\nb\n");
-    assert_eq!(machine.run("zls --sort time -r").ok().text(), "b\nc\na\n");
-    let long = machine.run("zls -l").ok().text();
+    assert_eq!(machine.run("zblob ls --sort size").ok().text(), "a\nc\nb\n");
+    assert_eq!(machine.run("zblob ls --sort time").ok().text(), "a\nc\nb\n");
+    assert_eq!(machine.run("zblob ls --sort time -r").ok().text(), "b\nc\na\n");
+    let long = machine.run("zblob ls -l").ok().text();
     assert!(long.contains(" 2048 1970-01-01T00:00:30Z a\n"), "{long}");
     assert!(long.contains("    5 1970-01-01T00:00:10Z b\n"), "{long}");
-    for line in ["zls -lh", "zls -l --human"] {
+    for line in ["zblob ls -lh", "zblob ls -l --human"] {
         let long = machine.run(line).ok().text();
         assert!(long.contains(" 2 KiB 1970-01-01T00:00:30Z a\n"), "{long}");
     }
-    assert!(machine.run("zls -h").ok().text().contains("Usage: zls"));
-    assert!(machine.run("zls --tree").ok().text().contains("a  2 KiB\n"));
+    assert!(machine.run("zblob ls -h").ok().text().contains("Usage: zblob ls"));
+    assert!(machine.run("zblob ls --tree").ok().text().contains("a  2 KiB\n"));
 }
 
 #[test]
 fn a_slip_is_answered_with_what_was_meant() {
     let machine = vault(&["secret.bin"]);
     machine.run("zget secrt.bin").code(4).says("did you mean secret.bin?");
-    machine.run("zstat plans/secret.bin").code(4).says("did you mean secret.bin?");
+    machine.run("zblob stat plans/secret.bin").code(4).says("did you mean secret.bin?");
     machine.run("zget --forse x").code(2).says("did you mean --force?");
     for (line, says) in [
         ("zput -r x", "tar c DIR"),
-        ("zls -R", "--tree"),
-        ("zls -S", "--sort size"),
+        ("zblob ls -R", "--tree"),
+        ("zblob ls -S", "--sort size"),
         ("zget -n x", "removes nothing"),
         ("zput -f x", "nothing to force"),
         ("zget --human-readable x", "sizes are for people"),
@@ -317,10 +309,10 @@ fn a_device_that_may_not_list_hears_no_more_than_before() {
     let laptop = served.member();
     laptop.write("a", "1");
     laptop.run("zput a").ok();
-    laptop.run("zkey export --full -o fleet.zkey").ok();
+    laptop.run("zblob key export --full -o fleet.zkey").ok();
     let fleet = Machine::new();
     fleet.write("k.zkey", laptop.read("fleet.zkey"));
-    fleet.run_on(served.invite(Scopes::GET).as_bytes(), "zkey join --key k.zkey").ok();
+    fleet.run_on(served.invite(Scopes::GET).as_bytes(), "zblob key join --key k.zkey").ok();
     fleet.run("zget --key k.zkey b").code(4).says("not found");
     fleet.run("zget --key k.zkey -o - a").ok();
 }
@@ -339,19 +331,21 @@ fn quiet_says_errors_alone_and_verbose_says_what_was_done() {
 #[test]
 fn options_come_from_the_environment_and_the_command_line_counts_more() {
     let machine = vault(&["a", "b"]);
-    assert!(with(&machine, "ZPUT_JSON", "1", "zls").ok().text().starts_with("{\"name\":\"a\""));
+    assert!(
+        with(&machine, "ZPUT_JSON", "1", "zblob ls").ok().text().starts_with("{\"name\":\"a\"")
+    );
     for nothing in ["", "0", "no", "false"] {
-        assert_eq!(with(&machine, "ZPUT_JSON", nothing, "zls").ok().text(), "a\nb\n");
+        assert_eq!(with(&machine, "ZPUT_JSON", nothing, "zblob ls").ok().text(), "a\nb\n");
     }
-    assert_eq!(with(&machine, "ZPUT_REVERSE", "yes", "zls").ok().text(), "b\na\n");
-    assert_eq!(with(&machine, "ZPUT_SORT", "size", "zls --sort name").ok().text(), "a\nb\n");
+    assert_eq!(with(&machine, "ZPUT_REVERSE", "yes", "zblob ls").ok().text(), "b\na\n");
+    assert_eq!(with(&machine, "ZPUT_SORT", "size", "zblob ls --sort name").ok().text(), "a\nb\n");
     // The variable conflicts with a typed option.
     with(&machine, "ZPUT_PREFIX", "laptop", "zput --name c file").ok();
     with(&machine, "ZPUT_PREFIX", "laptop", "zput file").ok();
-    assert_eq!(machine.run("zls").ok().text(), "a\nb\nc\nlaptop/file\n");
+    assert_eq!(machine.run("zblob ls").ok().text(), "a\nb\nc\nlaptop/file\n");
     with(&machine, "ZPUT_QUIET", "1", "zput -v file").ok().says("file → file://");
-    with(&machine, "ZPUT_RETRIES", "many", "zls").code(2).says("ZPUT_RETRIES is \"many\"");
-    with(&machine, "ZPUT_SORT", "colour", "zls").code(2).says("ZPUT_SORT is \"colour\"");
+    with(&machine, "ZPUT_RETRIES", "many", "zblob ls").code(2).says("ZPUT_RETRIES is \"many\"");
+    with(&machine, "ZPUT_SORT", "colour", "zblob ls").code(2).says("ZPUT_SORT is \"colour\"");
     // Options that replace something or lower a guard have to be typed.
     machine.run("zget -o copy a").ok();
     with(&machine, "ZPUT_FORCE", "1", "zget -o copy a").code(10);
@@ -370,9 +364,9 @@ fn a_failure_is_an_object_of_json_too() {
     assert_eq!((&not_found["code"], &not_found["exit"]), (&"not-found".into(), &4.into()));
     assert_eq!(
         (&not_found["name"], &not_found["hint"]),
-        (&"none".into(), &"zls lists what is there".into())
+        (&"none".into(), &"zblob ls lists what is there".into())
     );
-    let ran = machine.run("zstat --json a none").code(3);
+    let ran = machine.run("zblob stat --json a none").code(3);
     assert_eq!(ran.text().lines().count(), 2);
     assert_eq!(error(&ran)["name"], "none");
     // The text names the file itself, and the `name` field is there nevertheless: for one file and
@@ -382,42 +376,42 @@ fn a_failure_is_an_object_of_json_too() {
     }
     let ran = machine.run("zput --json --exec --name x -- false").code(1);
     assert_eq!(error(&ran)["name"], "x", "what it was to be stored as");
-    let ran = machine.run("zls --json --colour").code(2);
+    let ran = machine.run("zblob ls --json --colour").code(2);
     assert_eq!((&error(&ran)["code"], &error(&ran)["exit"]), (&"usage".into(), &2.into()));
-    let ran = machine.run("zrm --json").code(2);
+    let ran = machine.run("zblob rm --json").code(2);
     assert_eq!(error(&ran)["code"], "usage");
 }
 
 #[test]
 fn a_terminal_gets_what_it_would_act_upon_escaped() {
     let machine = vault(&["exe.\u{202e}txt", "b"]);
-    let (code, shown) = on_terminal(&machine, "zls", "", &[]);
+    let (code, shown) = on_terminal(&machine, "zblob ls", &[]);
     assert_eq!((code, shown.as_str()), (Some(0), "b\r\nexe.\\u{202e}txt\r\n"));
-    let (_, long) = on_terminal(&machine, "zls", "-l", &[]);
+    let (_, long) = on_terminal(&machine, "zblob ls -l", &[]);
     assert!(long.contains(" 1 B ") && long.ends_with("2 blobs, 2 B\r\n"), "{long}");
 }
 
 #[test]
 fn a_terminal_is_told_of_success_and_asked_about_many() {
     let machine = vault(&["p/a", "p/b", "p/c", "p/d"]);
-    let (code, shown) = on_terminal(&machine, "zput", "file", &[]);
+    let (code, shown) = on_terminal(&machine, "zput file", &[]);
     assert_eq!(code, Some(0));
     assert!(shown.contains("file → file://") && shown.contains("  1 B  version "), "{shown}");
     assert!(shown.ends_with(" ms\r\n") || shown.ends_with(" s\r\n"), "{shown}");
-    assert_eq!(on_terminal(&machine, "zput", "-q file", &[]).1, "");
+    assert_eq!(on_terminal(&machine, "zput -q file", &[]).1, "");
     // Of several: one line, however many there are.
     machine.write("other", b"two");
-    let (code, shown) = on_terminal(&machine, "zput", "file other gone", &[]);
+    let (code, shown) = on_terminal(&machine, "zput file other gone", &[]);
     assert_eq!(code, Some(3));
     assert!(shown.contains("2 of 2 files → file://") && shown.contains("  4 B  "), "{shown}");
     assert!(!shown.contains("file → file://"), "{shown}");
-    machine.run("zrm file other").ok();
-    let (code, shown) = on_terminal(&machine, "zrm", "-r p", &["n"]);
+    machine.run("zblob rm file other").ok();
+    let (code, shown) = on_terminal(&machine, "zblob rm -r p", &["n"]);
     assert_eq!(code, Some(0));
     assert!(shown.contains("Move 4 blobs to the trash") && shown.contains("nothing was removed"));
-    assert_eq!(machine.run("zls p/").ok().text().lines().count(), 4);
-    assert_eq!(on_terminal(&machine, "zrm", "-r p", &["y"]).0, Some(0));
-    machine.run("zls p/").code(4);
+    assert_eq!(machine.run("zblob ls p/").ok().text().lines().count(), 4);
+    assert_eq!(on_terminal(&machine, "zblob rm -r p", &["y"]).0, Some(0));
+    machine.run("zblob ls p/").code(4);
 }
 
 #[test]
@@ -452,7 +446,7 @@ fn without_state_nothing_is_left_on_the_machine() {
     };
     run("zput", &["large"]).ok();
     run("zget", &["-o", "copy", "large"]).ok();
-    run("zstat", &["large"]).ok();
+    run("zblob stat", &["large"]).ok();
     assert!(machine.read("copy") == vec![7; 20_000_000]);
     assert!(!machine.home().join(".local/state").exists());
     assert_eq!(names(&temporary), [""; 0]);

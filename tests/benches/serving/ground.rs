@@ -65,10 +65,10 @@ impl Ground {
         let plain = self.root.path().join("plain");
         random_file(&plain, length)?;
         let (plain_path, path) = (plain.as_os_str(), self.file(name));
-        let sealed = home.run("zseal", [plain_path, "-o".as_ref(), path.as_os_str()]);
+        let sealed = home.run("zblob seal", [plain_path, "-o".as_ref(), path.as_os_str()]);
         fs::remove_file(&plain)?;
         if sealed.code != Some(0) {
-            return Err(format!("zseal: {}", sealed.stderr).into());
+            return Err(format!("zblob seal: {}", sealed.stderr).into());
         }
         Ok(())
     }

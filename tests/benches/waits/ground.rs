@@ -52,7 +52,7 @@ impl Ground {
         fs::create_dir(ground.path(FILES))?;
         random_file(&plain, BLOB_BYTES)?;
         let arguments = [plain.as_os_str(), "-o".as_ref(), sealed.as_os_str()];
-        let _sealed = ground.home.run("zseal", arguments).ok();
+        let _sealed = ground.home.run("zblob seal", arguments).ok();
         fs::remove_file(plain)?;
         Ok(ground)
     }

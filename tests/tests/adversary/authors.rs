@@ -48,11 +48,11 @@ fn hostile_names_are_refused() {
         victim.refuses(8, b"");
         victim.home.write("sealed.zput", &blob);
         for args in [&["sealed.zput"][..], &["-o", "-", "sealed.zput"]] {
-            let ran = victim.run("zopen", args).ended(8);
+            let ran = victim.run("zblob open", args).ended(8);
             assert!(ran.stdout.is_empty(), "{name:?}");
             assert!(is_for_terminals(&ran.stderr), "{:?}", ran.stderr);
         }
-        let ran = victim.run("zstat", &[NAME]).ended(8);
+        let ran = victim.run("zblob stat", &[NAME]).ended(8);
         assert!(is_for_terminals(&ran.stderr), "{:?}", ran.stderr);
         assert_eq!(victim.files(), ["sealed.zput".to_owned()].into());
     }
@@ -71,8 +71,8 @@ fn a_blob_of_another_name_is_refused_by_whatever_reads_it() {
             ("zget", &[NAME]),
             ("zget", &["--range", "1-5", NAME]),
             ("zget", &["--verify-only", NAME]),
-            ("zstat", &[NAME]),
-            ("zls", &[]),
+            ("zblob stat", &[NAME]),
+            ("zblob ls", &[]),
         ];
         for (command, args) in commands {
             let ran = victim.run(command, args).ended(8);
@@ -136,10 +136,10 @@ fn times_that_cannot_be_are_survived() {
         assert_eq!(victim.home.read(FILE), SMALL, "{seconds}");
         fs::remove_file(victim.home.file(FILE)).unwrap();
         for (command, args) in [
-            ("zstat", &[NAME][..]),
-            ("zstat", &["--json", NAME]),
-            ("zls", &["-l"]),
-            ("zls", &["--json"]),
+            ("zblob stat", &[NAME][..]),
+            ("zblob stat", &["--json", NAME]),
+            ("zblob ls", &["-l"]),
+            ("zblob ls", &["--json"]),
         ] {
             let ran = victim.run(command, args).ok();
             assert!(!ran.text().is_empty(), "{command} {seconds}");
@@ -298,7 +298,7 @@ fn a_generation_beyond_all_clocks_can_be_undone() {
     let last = Forgery { generation: u64::MAX - 1, ..victim.honest(b"the last word") };
     victim.server.shelf().put(&victim.key, last.seal());
     accepts(b"the last word");
-    let _restored = victim.run("zrestore", &[NAME, &version.to_string()]).ok();
+    let _restored = victim.run("zblob restore", &[NAME, &version.to_string()]).ok();
     accepts(SMALL);
     victim.server.shelf().put(&victim.key, last.seal());
     accepts(b"the last word");

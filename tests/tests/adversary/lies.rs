@@ -177,16 +177,18 @@ fn answers_to_something_else_are_refused() {
         victim.server.lie(move |_, _| said.clone().into());
         victim.refuses(8, b"");
         for (command, args) in [
-            ("zls", &[][..]),
-            ("zstat", &[NAME]),
-            ("zstat", &["--versions", NAME]),
-            ("zrm", &[NAME]),
-            ("zrestore", &[NAME, "1"]),
+            ("zblob ls", &[][..]),
+            ("zblob stat", &[NAME]),
+            ("zblob stat", &["--versions", NAME]),
+            ("zblob rm", &[NAME]),
+            ("zblob restore", &[NAME, "1"]),
             ("zput", &["file"]),
         ] {
             let fits = match (command, &answer) {
-                ("zls", Response::Page { .. }) | ("zrm", Response::Deleted { .. }) => true,
-                ("zstat", Response::Versions { .. }) => args.len() == 2,
+                ("zblob ls", Response::Page { .. }) | ("zblob rm", Response::Deleted { .. }) => {
+                    true
+                }
+                ("zblob stat", Response::Versions { .. }) => args.len() == 2,
                 _ => false,
             };
             if !fits {
@@ -218,7 +220,7 @@ fn a_listing_without_end_ends() {
                 }
                 _ => answer,
             });
-            let ran = run_for(&victim, "zls", &[], Duration::from_secs(20)).ended(code);
+            let ran = run_for(&victim, "zblob ls", &[], Duration::from_secs(20)).ended(code);
             assert!(ran.stdout.is_empty(), "cursor {i}");
         }
     }
@@ -235,12 +237,12 @@ fn a_listing_without_end_ends() {
             _ => answer,
         });
         let args = ["--versions", NAME];
-        let ran = run_for(&victim, "zstat", &args, Duration::from_secs(20)).ended(code);
+        let ran = run_for(&victim, "zblob stat", &args, Duration::from_secs(20)).ended(code);
         assert!(ran.stdout.is_empty(), "versions {i}");
     }
     // A server may hold much, and say so in pages that overlap.
     victim.server.repent();
-    let ran = victim.run("zls", &[]).ok();
+    let ran = victim.run("zblob ls", &[]).ok();
     assert_eq!(ran.text(), format!("{NAME}\n"));
 }
 
@@ -269,7 +271,7 @@ fn a_large_listing_is_listed_whole() {
         });
         Response::Page { entries: entries.collect(), next, unreadable: 0 }.into()
     });
-    let ran = run_for(&victim, "zls", &[], Duration::from_secs(20)).ended(0);
+    let ran = run_for(&victim, "zblob ls", &[], Duration::from_secs(20)).ended(0);
     assert!(ran.stderr.contains("200000 more are not sealed"), "{}", ran.stderr);
 }
 
@@ -328,7 +330,7 @@ fn a_listing_shows_only_what_the_vault_named() {
         });
         let shown = usize::from(entry_key != victim.key);
         for args in [&[][..], &["-l"], &["--json"]] {
-            let ran = victim.run("zls", args).ended(8);
+            let ran = victim.run("zblob ls", args).ended(8);
             assert!(is_for_terminals(&ran.stderr), "{what}: {:?}", ran.stderr);
             assert!(is_for_terminals(&ran.text()), "{what}: {:?}", ran.text());
             // With --json a line says what went wrong (docs/JSON.md).
@@ -348,7 +350,7 @@ fn a_listing_shows_only_what_the_vault_named() {
     victim.server.repent();
     victim.server.shelf().replace(&key, Stored::new(1, blob));
     for args in [&[][..], &["-l"]] {
-        let ran = victim.run("zls", args).ok();
+        let ran = victim.run("zblob ls", args).ok();
         let text = ran.text();
         let [first, second] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text:?}") };
         assert!(first.ends_with(name) && second.ends_with(NAME), "{text:?}");
@@ -362,7 +364,7 @@ fn a_listing_shows_only_what_the_vault_named() {
         }
         _ => answer,
     });
-    assert_eq!(victim.run("zls", &[]).ok().text(), format!("{NAME}\n"));
+    assert_eq!(victim.run("zblob ls", &[]).ok().text(), format!("{NAME}\n"));
     // Sizes, times and states that no server has are shown as they are.
     victim.server.lie(|_, answer| match answer.response {
         Response::Versions { .. } => {
@@ -373,7 +375,7 @@ fn a_listing_shows_only_what_the_vault_named() {
         }
         _ => answer,
     });
-    let ran = victim.run("zstat", &["--versions", NAME]);
+    let ran = victim.run("zblob stat", &["--versions", NAME]);
     assert!(matches!(ran.code, Some(0 | 8)), "{:?}: {}", ran.code, ran.stderr);
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
 }
@@ -388,7 +390,7 @@ fn what_a_server_says_does_not_reach_the_terminal_as_it_is() {
         let text = texts[usize::from(code) % texts.len()].to_owned();
         let error = RemoteError { code, text, number: 0 };
         victim.server.lie(move |_, _| Response::Error(error.clone()).into());
-        for (command, args) in [("zget", &[NAME][..]), ("zls", &[]), ("zput", &["file"])] {
+        for (command, args) in [("zget", &[NAME][..]), ("zblob ls", &[]), ("zput", &["file"])] {
             let ran = victim.run(command, args);
             assert_ne!(ran.code, Some(0), "{command}, code {code}");
             assert!(is_for_terminals(&ran.stderr), "{command}, code {code}: {:?}", ran.stderr);

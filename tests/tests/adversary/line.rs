@@ -399,9 +399,9 @@ fn another_server_is_not_spoken_to() {
     for (command, args) in [
         ("zget", &[NAME][..]),
         ("zput", &["file"]),
-        ("zls", &[]),
-        ("zstat", &[NAME]),
-        ("zrm", &[NAME]),
+        ("zblob ls", &[]),
+        ("zblob stat", &[NAME]),
+        ("zblob rm", &[NAME]),
     ] {
         let args = ["--key", "../k"].iter().chain(args);
         let ran = home.run(command, args).ended(8);
@@ -477,11 +477,11 @@ fn nothing_readable_passes_over_the_line() {
     for (command, args) in [
         ("zput", &["--name", name, "file"][..]),
         ("zget", &["-o", "back", name]),
-        ("zls", &["-l"]),
-        ("zstat", &[name]),
-        ("zstat", &["--versions", name]),
+        ("zblob ls", &["-l"]),
+        ("zblob stat", &[name]),
+        ("zblob stat", &["--versions", name]),
         ("zput", &["--name", name, "file"]),
-        ("zrm", &[name]),
+        ("zblob rm", &[name]),
     ] {
         let args = ["--key", "../k"].iter().chain(args);
         let _done = home.run(command, args).ok();
@@ -515,7 +515,7 @@ fn nothing_readable_passes_over_the_line() {
     let key = line.member.object_key(&BlobName::parse(name).unwrap());
     assert!(find(&all, key.as_bytes()).is_empty());
     assert!(find(&all, &HEADER_MAGIC).is_empty());
-    // Two puts, and what zget and zstat got.
+    // Two puts, and what zget and zblob stat got.
     assert_eq!(find(&all, &FOOTER_MAGIC).len(), 4);
     // Without TLS a request shows it, so it would have been seen.
     write_key_file(&home.path().join("k"), &line.by(proxy.remote(), ModePolicy::Plaintext));

@@ -25,11 +25,11 @@ fn victim(mode: ModePolicy) -> Victim {
 
 const COMMANDS: [(&str, &[&str]); 6] = [
     ("zget", &["-o", "-", NAME]),
-    ("zls", &[]),
-    ("zstat", &[NAME]),
-    ("zstat", &["--versions", NAME]),
+    ("zblob ls", &[]),
+    ("zblob stat", &[NAME]),
+    ("zblob stat", &["--versions", NAME]),
     ("zput", &["file"]),
-    ("zrm", &[NAME]),
+    ("zblob rm", &[NAME]),
 ];
 
 #[test]

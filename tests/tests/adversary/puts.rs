@@ -151,7 +151,7 @@ fn a_server_that_keeps_something_else_is_found_out() {
     });
     let forged = Forgery { voucher: None, ..victim.honest(b"forged") };
     victim.serve_next(forged.seal());
-    let _refused = victim.run("zrestore", &[NAME, "1"]).ended(8);
+    let _refused = victim.run("zblob restore", &[NAME, "1"]).ended(8);
 }
 
 #[test]
@@ -161,9 +161,9 @@ fn what_leaves_the_machine_is_sealed() {
     victim.home.write("file", SECRET);
     let _put = victim.run("zput", &["--name", name, "file"]).ok();
     let _got = victim.run("zget", &["-o", "-", name]).ok();
-    let _listed = victim.run("zls", &[]).ok();
-    let _known = victim.run("zstat", &[name]).ok();
-    let _removed = victim.run("zrm", &[name]).ok();
+    let _listed = victim.run("zblob ls", &[]).ok();
+    let _known = victim.run("zblob stat", &[name]).ok();
+    let _removed = victim.run("zblob rm", &[name]).ok();
     let key = victim.member.object_key(&BlobName::parse(name).unwrap());
     assert_eq!(key.as_bytes().len(), 64);
     let asked = victim.server.asked();
@@ -200,9 +200,9 @@ fn no_server_changes_a_key_file() {
         for (command, args) in [
             ("zput", &["--name", NAME, "file"][..]),
             ("zget", &["-o", "-", NAME]),
-            ("zls", &[]),
-            ("zstat", &[NAME]),
-            ("zrm", &[NAME]),
+            ("zblob ls", &[]),
+            ("zblob stat", &[NAME]),
+            ("zblob rm", &[NAME]),
         ] {
             let ran = victim.run(command, args);
             assert_eq!(ran.code, Some(code), "{command} in round {round}: {}", ran.stderr);
@@ -244,7 +244,7 @@ fn join(victim: &Victim, label: &str) -> Ran {
     victim.home.write("invite", invite.to_text().as_bytes());
     let key = victim.home.path().join("victim.zkey");
     let join = ["join", "--force", "--invite-file", "invite", "--label", label, "--key"];
-    victim.home.run("zkey", join.iter().map(OsStr::new).chain([key.as_os_str()]))
+    victim.home.run("zblob key", join.iter().map(OsStr::new).chain([key.as_os_str()]))
 }
 
 /// SECURITY: "both come from the local key file only". A join writes that file: what it takes on is
@@ -292,14 +292,14 @@ fn a_stolen_disk_tells_nothing() {
     let spent = guarded.server.invite(&[]);
     let unspent = guarded.server.invite(&[]);
     let home = Home::new();
-    let _made = home.run("zkey", ["new"]).ok();
-    let _joined = home.run_with("zkey", ["join"], spent.as_bytes()).ok();
+    let _made = home.run("zblob key", ["new"]).ok();
+    let _joined = home.run_with("zblob key", ["join"], spent.as_bytes()).ok();
     home.write("file", SECRET);
     for _ in 0..2 {
         let _put = home.run("zput", ["--name", name, "file"]).ok();
     }
     assert!(home.run("zget", ["-o", "-", name]).ok().stdout == SECRET);
-    let _removed = home.run("zrm", [name]).ok();
+    let _removed = home.run("zblob rm", [name]).ok();
     for text in [&spent, &unspent] {
         let invite: Invite = text.parse().unwrap();
         needles.push(invite.secret.as_bytes().to_vec());
@@ -340,18 +340,18 @@ fn a_stolen_disk_tells_nothing() {
 fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
     let guarded = Guarded::new(&[]);
     let owner = Home::new();
-    let _made = owner.run("zkey", ["new"]).ok();
-    let _joined = owner.run_with("zkey", ["join"], guarded.server.invite(&[]).as_bytes()).ok();
+    let _made = owner.run("zblob key", ["new"]).ok();
+    let _joined = owner.run_with("zblob key", ["join"], guarded.server.invite(&[]).as_bytes()).ok();
     owner.write("file", SECRET);
     let _put = owner.run("zput", ["--name", "other", "file"]).ok();
-    let _exported = owner.run("zkey", ["export", "--put-only", "-o", "backup.zkey"]).ok();
+    let _exported = owner.run("zblob key", ["export", "--put-only", "-o", "backup.zkey"]).ok();
     let backup = Home::new();
     backup.write("k", &owner.read("backup.zkey"));
     let invite = guarded.server.invite(&["--scopes", "put"]);
-    let _joined = backup.run_with("zkey", ["join", "--key", "k"], invite.as_bytes()).ok();
+    let _joined = backup.run_with("zblob key", ["join", "--key", "k"], invite.as_bytes()).ok();
     backup.write("dump", b"the first dump");
     let _put = backup.run("zput", ["--key", "k", "--name", "dump", "dump"]).ok();
-    let version = owner.run("zstat", ["--json", "dump"]).ok().text();
+    let version = owner.run("zblob stat", ["--json", "dump"]).ok().text();
     let version: serde_json::Value = serde_json::from_str(&version).unwrap();
     let version = version["version"].as_str().unwrap();
 
@@ -359,9 +359,9 @@ fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
     for name in ["dump", "other"] {
         for (command, args, codes) in [
             ("zget", &["-o", "-"][..], [6, 7]),
-            ("zstat", &[], [6, 7]),
-            ("zstat", &["--versions"], [6, 6]),
-            ("zrm", &[], [6, 6]),
+            ("zblob stat", &[], [6, 7]),
+            ("zblob stat", &["--versions"], [6, 6]),
+            ("zblob rm", &[], [6, 6]),
         ] {
             let args = ["--key", "k"].iter().chain(args).chain(std::iter::once(&name));
             let ran = backup.run(command, args);
@@ -373,13 +373,13 @@ fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
             );
             assert!(ran.stdout.is_empty());
         }
-        let ran = backup.run("zrestore", ["--key", "k", name, version]).ended(6);
+        let ran = backup.run("zblob restore", ["--key", "k", name, version]).ended(6);
         assert!(ran.stdout.is_empty());
     }
-    let ran = backup.run("zls", ["--key", "k"]);
+    let ran = backup.run("zblob ls", ["--key", "k"]);
     assert!(matches!(ran.code, Some(6 | 7)), "{}", ran.stderr);
     for role in ["--get-only", "--full"] {
-        let ran = backup.run("zkey", ["export", role, "--key", "k", "-o", "more.zkey"]);
+        let ran = backup.run("zblob key", ["export", role, "--key", "k", "-o", "more.zkey"]);
         assert_ne!(ran.code, Some(0), "{role}");
         assert!(!backup.file("more.zkey").exists());
     }
@@ -390,7 +390,7 @@ fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
     }
     let got = owner.run("zget", ["-o", "-", "--at", version, "dump"]).ok();
     assert_eq!(got.text(), "the first dump");
-    let versions = owner.run("zstat", ["--versions", "--json", "other"]).ok().text();
+    let versions = owner.run("zblob stat", ["--versions", "--json", "other"]).ok().text();
     let first: serde_json::Value = serde_json::from_str(versions.lines().last().unwrap()).unwrap();
     let first = first["version"].as_str().unwrap();
     assert!(owner.run("zget", ["-o", "-", "--at", first, "other"]).ok().stdout == SECRET);
@@ -400,9 +400,9 @@ fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
         let _put = owner.run("zput", ["--name", name, "file"]).ok();
         assert!(owner.run("zget", ["-o", "-", name]).ok().stdout == SECRET);
     }
-    let _restored = owner.run("zrestore", ["dump", version]).ok();
+    let _restored = owner.run("zblob restore", ["dump", version]).ok();
     assert_eq!(owner.run("zget", ["-o", "-", "dump"]).ok().text(), "the first dump");
-    let _removed = owner.run("zrm", ["other"]).ok();
+    let _removed = owner.run("zblob rm", ["other"]).ok();
     let _gone = owner.run("zget", ["-o", "-", "other"]).ended(4);
     // Its key file says so itself.
     let text = String::from_utf8(backup.read("k")).unwrap();

@@ -475,7 +475,7 @@ fn a_put_only_key_file_opens_nothing() {
     victim.serve(victim.honest(SMALL).seal());
     victim.refuses(7, b"");
     for (command, args) in
-        [("zls", &[][..]), ("zstat", &[NAME]), ("zopen", &["blob", "-o", "opened"])]
+        [("zblob ls", &[][..]), ("zblob stat", &[NAME]), ("zblob open", &["blob", "-o", "opened"])]
     {
         victim.home.write("blob", &victim.honest(SMALL).seal());
         let ran = victim.run(command, args);

@@ -202,7 +202,7 @@ fn many_small_files_are_put_whatever_becomes_of_some() {
     for file in &files {
         let got = setting.home.run("zget", ["-o", "-", file]).ok();
         assert_eq!(got.text(), file.repeat(1000));
-        let versions = setting.home.run("zstat", ["--versions", file]).ok().text();
+        let versions = setting.home.run("zblob stat", ["--versions", file]).ok().text();
         assert_eq!(versions.lines().count(), 1, "{versions}");
     }
 }

@@ -113,7 +113,7 @@ fn another_version_starts_over() {
     assert_eq!((ran.stderr.as_str(), before.len()), ("", 1));
     is_there(&setting, &newer);
     // The same blob as an earlier version is the same blob.
-    let versions = setting.home.run("zstat", ["--versions", FILE]).ok().text();
+    let versions = setting.home.run("zblob stat", ["--versions", FILE]).ok().text();
     let first = versions.lines().last().unwrap().split(' ').next().unwrap().to_owned();
     setting.line.plan([Fate::Cut(Way::Down, front + 2 * SEALED_PART)]);
     let _cut = setting.home.run("zget", ["--at", &first, FILE]).ended(5);
@@ -212,10 +212,10 @@ fn all_of_it_can_be_verified_without_being_written() {
     assert_eq!(ran.stderr.matches("again in").count(), 1, "{}", ran.stderr);
     let line: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
     assert_eq!((line["length"].as_u64(), line["output"].is_null()), (Some(LENGTH), true));
-    let stat = setting.home.run("zstat", ["--verify", "--json", FILE]).ok().text();
+    let stat = setting.home.run("zblob stat", ["--verify", "--json", FILE]).ok().text();
     let stat: serde_json::Value = serde_json::from_str(&stat).unwrap();
     assert_eq!(stat["verified"].as_bool(), Some(true));
-    let text = setting.home.run("zstat", ["--verify", FILE]).ok().text();
+    let text = setting.home.run("zblob stat", ["--verify", FILE]).ok().text();
     assert!(text.ends_with("verified   every part\n"), "{text}");
     assert_eq!(names(&setting.home.file(".")), before);
     // A byte of the last part, on the server's disk.
@@ -234,8 +234,8 @@ fn all_of_it_can_be_verified_without_being_written() {
     let (mut byte, at) = ([0], 4 * SEALED_PART + 500_000);
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-    let _sound_until_then = setting.home.run("zstat", [FILE]).ok();
-    for arguments in [&["zget", "--verify-only", FILE][..], &["zstat", "--verify", FILE]] {
+    let _sound_until_then = setting.home.run("zblob stat", [FILE]).ok();
+    for arguments in [&["zget", "--verify-only", FILE][..], &["zblob stat", "--verify", FILE]] {
         let ran = setting.home.run(arguments[0], &arguments[1..]).ended(8);
         assert_eq!((ran.text().as_str(), ran.stderr.lines().count()), ("", 1), "{}", ran.stderr);
         // It is asked for twice more, in case that the line did it.

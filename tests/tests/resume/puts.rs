@@ -62,7 +62,8 @@ fn so_it_is_over_tls_and_with_a_key_file_that_can_only_put() {
         clear.ends()
     };
     let bytes = setting.write(1);
-    let _exported = setting.home.run("zkey", ["export", "--put-only", "-o", "backup.zkey"]).ok();
+    let _exported =
+        setting.home.run("zblob key", ["export", "--put-only", "-o", "backup.zkey"]).ok();
     // It joins where the server is, and then goes by the line.
     let key = setting.home.file("backup.zkey");
     let move_to = |from: &str, to: &str| {
@@ -72,7 +73,7 @@ fn so_it_is_over_tls_and_with_a_key_file_that_can_only_put() {
     move_to(setting.line.address(), setting.server.address());
     let invite = setting.server.invite(&["--scopes", "put"]);
     let join = ["join", "--key", "backup.zkey"];
-    let _joined = setting.home.run_with("zkey", join, invite.as_bytes()).ok();
+    let _joined = setting.home.run_with("zblob key", join, invite.as_bytes()).ok();
     move_to(setting.server.address(), setting.line.address());
     for arguments in [&[FILE][..], &["--key", "backup.zkey", FILE]] {
         // In the fourth part, as far as the handshake's length is known.
@@ -166,7 +167,7 @@ fn what_was_stored_and_removed_before_anybody_heard_of_it_is_put_again() {
     setting.line.plan([Fate::Cut(Way::Down, down - 1)]);
     let _lost = setting.zput(&[FILE]).ended(5);
     assert_eq!(setting.journals().len(), 1);
-    let _removed = setting.home.run("zrm", [FILE]).ok();
+    let _removed = setting.home.run("zblob rm", [FILE]).ok();
     let said = setting.put().stderr;
     let gone = "zput: file: what was interrupted had been stored, and was removed or replaced since: starting over\n";
     assert!(said.ends_with(gone), "{said}");
@@ -210,12 +211,12 @@ fn so_it_is_with_what_has_no_journal() {
     let sources: [(&str, &[&str]); 2] =
         [("small", &["small"]), ("exec", &["--name", "exec", "--exec", "--", "cat", "small"])];
     for (name, arguments) in sources {
-        let _removed = setting.home.run("zrm", [name]);
+        let _removed = setting.home.run("zblob rm", [name]);
         setting.forget();
         setting.line.plan([Fate::Cut(Way::Down, down - 1)]);
         let ran = put(arguments).ok();
         assert!(ran.stderr.contains("had been stored already"), "{}", ran.stderr);
-        let versions = setting.home.run("zstat", ["--versions", name]).ok().text();
+        let versions = setting.home.run("zblob stat", ["--versions", name]).ok().text();
         assert_eq!(versions.lines().count(), 1, "{versions}");
         assert_eq!(setting.home.run("zget", ["-o", "-", name]).ok().text(), "a small file");
     }

@@ -33,7 +33,7 @@ fn delayed(files: &[&str], length: u64, retries: &str) -> (Setting, Child) {
 fn is_sound(setting: &Setting, name: &str, versions: usize) {
     let got = setting.home.run("zget", ["-o", "-", name]).ok();
     assert!(got.stdout == setting.home.read(name));
-    let listed = setting.home.run("zstat", ["--versions", name]).ok().text();
+    let listed = setting.home.run("zblob stat", ["--versions", name]).ok().text();
     assert_eq!(listed.lines().count(), versions, "{listed}");
 }
 

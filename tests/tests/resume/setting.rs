@@ -77,7 +77,7 @@ impl Setting {
         self.line.plan([]);
         let got = self.home.run("zget", ["-o", "-", FILE]).ok();
         assert!(got.stdout == bytes, "{} bytes came back, and not those", got.stdout.len());
-        let listed = self.home.run("zstat", ["--versions", FILE]).ok();
+        let listed = self.home.run("zblob stat", ["--versions", FILE]).ok();
         assert_eq!(listed.text().lines().count(), versions, "{}", listed.text());
         until(PATIENCE, "staging is empty", || {
             names(&self.server.store().join("staging")).is_empty()
@@ -124,7 +124,7 @@ impl Setting {
         let _stored = self.put();
         let talk = self.line.talks().remove(0);
         let ends = Uploads::of(&talk).slices.iter().map(|slice| slice.end).collect();
-        let _removed = self.home.run("zrm", [FILE]).ok();
+        let _removed = self.home.run("zblob rm", [FILE]).ok();
         self.forget();
         (ends, talk.up.len() as u64, talk.down.len() as u64)
     }

@@ -125,7 +125,7 @@ impl Impatient {
         self.setting.line.plan([]);
         let got = self.setting.home.run("zget", ["-o", "-", FILE]).ok();
         assert!(got.stdout == bytes);
-        let listed = self.setting.home.run("zstat", ["--versions", FILE]).ok();
+        let listed = self.setting.home.run("zblob stat", ["--versions", FILE]).ok();
         assert_eq!(listed.text().lines().count(), 1, "{}", listed.text());
         assert_eq!(self.setting.journals(), [""; 0]);
     }

@@ -154,7 +154,7 @@ fn what_is_to_be_sealed_otherwise_becomes_another_blob() {
     cut(&[FILE]);
     let key_file = setting.home.key_file();
     let text = fs::read_to_string(&key_file).unwrap();
-    let _other = setting.home.run("zkey", ["new", "--key", "other.zkey"]).ok();
+    let _other = setting.home.run("zblob key", ["new", "--key", "other.zkey"]).ok();
     let other = fs::read_to_string(setting.home.file("other.zkey")).unwrap();
     let recipients = |text: &str| {
         let (_, behind) = text.split_once("recipients = [").unwrap();
@@ -208,7 +208,7 @@ fn the_sha256_is_that_of_the_whole_file() {
     assert!(ran.stderr.ends_with(&goes_on("zput", 3 * PART)), "{}", ran.stderr);
     let sum = std::process::Command::new("sha256sum").arg(setting.home.file(FILE)).output();
     let sum = String::from_utf8(sum.unwrap().stdout).unwrap();
-    let stat = setting.home.run("zstat", ["--verify", "--json", FILE]).ok().text();
+    let stat = setting.home.run("zblob stat", ["--verify", "--json", FILE]).ok().text();
     let stat: serde_json::Value = serde_json::from_str(&stat).unwrap();
     assert_eq!(stat["sha256"].as_str(), sum.split(' ').next());
     setting.is_stored(&bytes, 1);

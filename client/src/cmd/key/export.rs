@@ -1,4 +1,4 @@
-//! `zkey export`: a key file for another device.
+//! `zblob key export`: a key file for another device.
 
 use std::path::{Path, PathBuf};
 
@@ -19,11 +19,11 @@ use crate::{
 pub(super) struct Export {
     #[command(flatten)]
     role: RoleArguments,
-    /// Where to; `-` is stdout. A link is followed, and pipes, devices and descriptors are written
-    /// as they are
+    /// Output file; `-` is stdout. A symbolic link is followed; pipes, devices and descriptors are
+    /// written to
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
-    /// Replace the output file if it is there
+    /// Replace an existing output file
     #[arg(short, long)]
     force: bool,
     /// Print a line of JSON
@@ -36,13 +36,13 @@ pub(super) struct Export {
 #[derive(Args, Clone, Copy, Debug)]
 #[group(required = true, multiple = false)]
 struct RoleArguments {
-    /// It stores, and cannot open even what it stored itself
+    /// The other device stores, and cannot open even what it stored itself
     #[arg(long)]
     put_only: bool,
-    /// It opens what this device puts
+    /// The other device opens what this device puts
     #[arg(long)]
     get_only: bool,
-    /// It does all that this one does
+    /// The other device does all that this one does
     #[arg(long)]
     full: bool,
 }

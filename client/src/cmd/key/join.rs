@@ -1,4 +1,4 @@
-//! `zkey join`: redeems an invite.
+//! `zblob key join`: redeems an invite.
 
 use std::{
     fs::{self, File},
@@ -32,13 +32,14 @@ use crate::{
 
 #[derive(Args, Debug)]
 pub(super) struct Join {
-    /// File that holds the invite; `-` is stdin [default: stdin, or ask if that is a terminal]
+    /// File that holds the invite; `-` is stdin [default: stdin, or a prompt if stdin is a
+    /// terminal]
     #[arg(long, value_name = "PATH")]
     invite_file: Option<PathBuf>,
-    /// What the server's operator sees this device as [default: the host name]
+    /// Name of this device for the server's operator [default: the host name]
     #[arg(long, value_name = "LABEL")]
     label: Option<String>,
-    /// Leave the server that the key file names, or the store and all that is in it, for this one
+    /// Replace the server that the key file names; a local store is left with all that is in it
     #[arg(short, long)]
     force: bool,
     /// Print a line of JSON

@@ -1,4 +1,4 @@
-//! `zkey new` and `zkey import`: key files of a new vault.
+//! `zblob key new` and `zblob key import`: key files of a new vault.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(super) struct New {
 
 #[derive(Args, Debug)]
 pub(super) struct Import {
-    /// File that age-keygen wrote, with one identity
+    /// File of age-keygen with one identity
     #[arg(long, value_name = "PATH")]
     identity: PathBuf,
     #[command(flatten)]
@@ -31,10 +31,10 @@ pub(super) struct Import {
 /// What is said of every key file that is made.
 #[derive(Args, Debug)]
 struct CreateArguments {
-    /// What a server sees of names
+    /// What the server sees of the names
     #[arg(long, value_enum, default_value_t = NamesArgument::Sealed)]
     names: NamesArgument,
-    /// Replace the key file that is there; what only it opens is lost
+    /// Replace the existing key file; blobs that only it opens are lost
     #[arg(short, long)]
     force: bool,
     /// Print a line of JSON

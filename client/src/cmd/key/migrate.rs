@@ -1,4 +1,4 @@
-//! `zkey join` for a key file with an embedded store: moves the blobs to the server.
+//! `zblob key join` for a key file with an embedded store: moves the blobs to the server.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `zkey`: makes, shows, shares and protects key files.
+//! `zblob key`: makes, shows, shares and protects key files.
 
 mod export;
 mod join;
@@ -7,7 +7,7 @@ mod migrate;
 mod passphrase;
 mod show;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{Console, Failure};
@@ -15,24 +15,24 @@ use crate::atomic::IfExists;
 
 const EXAMPLES: &str = "\
 Examples:
-  zkey new                                    a new vault and a post-quantum identity
-  zkey join --invite-file invite.txt          give this device an account on a server
-  zkey export --put-only -o backup.zkey       for a host that stores and cannot open
-  zkey export --get-only -o fleet.zkey        for machines that open what you put
-  zkey passphrase set                         put the secrets under a passphrase
-  zkey public                                 public keys, and a fingerprint to compare aloud
-  zkey import --identity key.txt              a new vault around age-keygen's identity
+  zblob key new                                a new vault and a post-quantum identity
+  zblob key join --invite-file invite.txt      give this device an account on a server
+  zblob key export --put-only -o backup.zkey   for a host that stores and cannot open
+  zblob key export --get-only -o fleet.zkey    for machines that open what you put
+  zblob key passphrase set                     encrypt the secrets with a passphrase
+  zblob key public                             public keys, and a fingerprint to compare aloud
+  zblob key import --identity key.txt          a new vault around an identity of age-keygen
 
-A key file is this machine's whole capability. Back it up: what is sealed to a key that is lost stays
+A key file holds all that this machine may do. Back it up: a blob that is sealed to a lost key stays
 sealed. Secrets are never arguments and never in the environment. A passphrase is asked for on the
-terminal, or comes from --passphrase-command (or $ZPUT_PASSPHRASE_COMMAND), --passphrase-fd, or a
-service's credential zput.passphrase; the key file itself may be the credential zput.key.
+terminal, or comes from --passphrase-command (or $ZPUT_PASSPHRASE_COMMAND), --passphrase-fd, or the
+service credential zput.passphrase. The key file itself may be the service credential zput.key.
 
 Exit codes: 0 ok, 1 other, 2 usage, 5 try again, 6 denied, 7 key missing or wrong, 10 exists.";
 
 /// Makes, shows, shares and protects key files
-#[derive(Parser, Debug)]
-#[command(name = "zkey", version, after_long_help = EXAMPLES)]
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -44,16 +44,16 @@ enum Action {
     New(make::New),
     /// Make a key file for another device of this vault
     Export(export::Export),
-    /// Print what others may know: recipients, and this device's public keys
+    /// Print the recipients, and the public keys of this device
     Public(show::Public),
-    /// Show what the key file says, but for its secrets
+    /// Show what the key file holds, except its secrets
     Show(show::Show),
-    /// Redeem an invite: give this device an account on a server; makes a key file where there is
+    /// Redeem an invite: give this device an account on a server; creates a key file if there is
     /// none
     Join(join::Join),
-    /// Put the secrets under a passphrase, change it, or take it off
+    /// Set, change or remove the passphrase of the key file
     Passphrase(passphrase::Passphrase),
-    /// Make a key file around an identity that exists: a new vault
+    /// Make a key file for a new vault around an existing identity
     Import(make::Import),
 }
 
@@ -88,26 +88,21 @@ const fn if_exists(force: bool) -> IfExists {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cmd::parse_arguments;
 
     #[test]
     fn an_export_has_one_role() {
-        let parse = |line: &[&str]| Arguments::try_parse_from(line).map(|_| ());
-        assert!(parse(&["zkey", "export", "--put-only", "-o", "f"]).is_ok());
-        assert!(parse(&["zkey", "export", "--get-only", "-o", "f"]).is_ok());
-        assert!(parse(&["zkey", "export", "-o", "f"]).is_err());
-        assert!(parse(&["zkey", "export", "--put-only", "--get-only", "-o", "f"]).is_err());
-        assert!(parse(&["zkey", "export", "--put-only"]).is_err());
+        let parse = |line: &[&str]| parse_arguments::<Arguments>(line).map(drop);
+        assert!(parse(&["key", "export", "--put-only", "-o", "f"]).is_ok());
+        assert!(parse(&["key", "export", "--get-only", "-o", "f"]).is_ok());
+        assert!(parse(&["key", "export", "-o", "f"]).is_err());
+        assert!(parse(&["key", "export", "--put-only", "--get-only", "-o", "f"]).is_err());
+        assert!(parse(&["key", "export", "--put-only"]).is_err());
     }
 
     /// A secret on a command line is visible to every user.
     #[test]
     fn an_invite_is_no_argument() {
-        assert!(Arguments::try_parse_from(["zkey", "join", "zputinvite1qqq"]).is_err());
-    }
-
-    #[test]
-    fn help_is_sound() {
-        use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        assert!(parse_arguments::<Arguments>(&["key", "join", "zputinvite1qqq"]).is_err());
     }
 }

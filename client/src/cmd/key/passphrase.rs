@@ -1,4 +1,4 @@
-//! `zkey passphrase`: sets, changes and removes the passphrase of a key file.
+//! `zblob key passphrase`: sets, changes and removes the passphrase of a key file.
 
 use std::ffi::OsString;
 
@@ -24,7 +24,7 @@ pub(super) struct Passphrase {
     /// Shell command that prints the new passphrase, for `change`
     #[arg(long, value_name = "COMMAND", conflicts_with = "new_passphrase_fd")]
     new_passphrase_command: Option<OsString>,
-    /// Descriptor from which the new passphrase is read, for `change`
+    /// File descriptor from which the new passphrase is read, for `change`
     #[arg(long, value_name = "N")]
     new_passphrase_fd: Option<u16>,
     /// Print a line of JSON
@@ -43,11 +43,11 @@ struct Line {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum PassphraseAction {
-    /// Put the secrets under a passphrase
+    /// Encrypt the secrets with a passphrase
     Set,
-    /// Ask for the old one and for a new one
+    /// Ask for the old passphrase and for a new one
     Change,
-    /// Take it off
+    /// Remove the passphrase: the secrets are then stored as they are
     Remove,
 }
 
@@ -58,10 +58,10 @@ impl Passphrase {
         let is_locked = matches!(before, ParsedKeyFile::Locked(_));
         match (self.action, is_locked) {
             (PassphraseAction::Set, true) => {
-                return Err(usage("there is a passphrase already (zkey passphrase change)"));
+                return Err(usage("there is a passphrase already (zblob key passphrase change)"));
             }
             (PassphraseAction::Change, false) => {
-                return Err(usage("there is no passphrase yet (zkey passphrase set)"));
+                return Err(usage("there is no passphrase yet (zblob key passphrase set)"));
             }
             (PassphraseAction::Remove, false) => {
                 return Err(usage("there is no passphrase to take off"));

@@ -1,4 +1,4 @@
-//! `zkey public` and `zkey show`: print what a key file contains.
+//! `zblob key public` and `zblob key show`: print what a key file contains.
 
 use clap::Args;
 use serde::Serialize;
@@ -88,8 +88,10 @@ impl Show {
             return Ok(console.print_json(&ShowLine::of(file, path.parse()?))?);
         }
         let remote = |remote: Option<&Remote>| {
-            remote
-                .map_or_else(|| "none (zkey join takes an invite)".to_owned(), ToString::to_string)
+            remote.map_or_else(
+                || "none (zblob key join takes an invite)".to_owned(),
+                ToString::to_string,
+            )
         };
         let mut lines = vec![("file", path.path.display().to_string())];
         match path.parse()? {
@@ -157,7 +159,7 @@ impl ShowLine {
     }
 }
 
-/// A post-quantum recipient has two thousand characters; `zkey public` prints all of them.
+/// A post-quantum recipient has two thousand characters; `zblob key public` prints all of them.
 fn shortened(recipient: &Recipient) -> String {
     let text = recipient.to_string();
     match text.get(..SHOWN_CHARACTERS) {

@@ -109,13 +109,12 @@ fn name_of(path: &Path, prefix: Option<&str>) -> Result<BlobName, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
+    use crate::cmd::parse_arguments;
 
     fn names(line: &[&str]) -> Result<Vec<String>, String> {
         let mut arguments =
-            Arguments::try_parse_from(line).map_err(|error| error.kind().to_string())?;
+            parse_arguments::<Arguments>(line).map_err(|error| error.kind().to_string())?;
         let names = match parse_task(&mut arguments).map_err(|failure| failure.to_string())? {
             Task::Files(mut files) if files.len() == 1 => match files.remove(0) {
                 Ok(file) => vec![file.name.to_string()],
