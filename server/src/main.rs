@@ -5,6 +5,7 @@
 //! scrub or a check has to say.
 
 use std::{
+    fs,
     io::{self, Write as _},
     path::Path,
     process::{self, ExitCode},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -24,8 +25,8 @@ use zput_server::{
     Listener, ReloadHandle, Server, ServerError, ShutdownHandle,
     admin::{Admin, Health},
     config::{
-        CheckArgs, Cli, Command, Config, ConfigError, DEFAULT_LISTEN, InviteArgs, ScrubArgs,
-        ServeArgs,
+        CheckArgs, Cli, Command, CompletionsArgs, Config, ConfigError, DEFAULT_LISTEN, InviteArgs,
+        ManArgs, ScrubArgs, ServeArgs,
     },
     inspection, invite,
     log::{self, Author, Filtering, LogFormat},
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
         Some(Command::Invite(args)) => print_invite(args).map(|()| ExitCode::SUCCESS),
         Some(Command::Scrub(args)) => scrub(args),
         Some(Command::Check(args)) => check(args),
+        Some(Command::Completions(args)) => print_completions(args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Man(args)) => write_manual(args).map(|()| ExitCode::SUCCESS),
         None => serve(&cli.serve).map(|()| ExitCode::SUCCESS),
     };
     let code = result.unwrap_or_else(|error| {
@@ -324,6 +327,20 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     let stop = inspection::stop_signals().context("cannot take signals")?;
     let outcome = inspection::check(&store, args, &stop).context("cannot check the store")?;
     Ok(ExitCode::from(outcome.exit_code()))
+}
+
+fn print_completions(args: &CompletionsArgs) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "zserve", &mut script);
+    let mut stdout = standard::stdout().context("cannot print the script")?;
+    stdout.write_all(&script).and_then(|()| stdout.flush()).context("cannot print the script")
+}
+
+fn write_manual(args: &ManArgs) -> Result<()> {
+    let directory = args.directory.as_path();
+    fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+        .with_context(|| format!("cannot write into {}", directory.display()))
 }
 
 fn open_store(dir: &Path, open: fn(&Path, Clock) -> Result<Store, StoreError>) -> Result<Store> {

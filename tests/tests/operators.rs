@@ -16,7 +16,7 @@ use std::{
 use rustix::process::geteuid;
 use tempfile::TempDir;
 use zput_skip as skip;
-use zput_tests::{Configured, Home, Ran, ServerProcess, WebClient, command_path, until};
+use zput_tests::{Configured, Home, Ran, ServerProcess, WebClient, command_path, names, until};
 
 /// Longest wait for what takes a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -348,4 +348,39 @@ fn an_archive_behind_a_link_is_served_within_the_sandbox() {
         return skip::because("this kernel has no Landlock: it was not within a sandbox");
     }
     assert!(log.contains("sandbox: fully enforced") || log.contains("partially"), "{log}");
+}
+
+/// What the packages hold beside the program.
+#[test]
+fn zserve_has_completions_manual_pages_and_numbers() {
+    let home = Home::new();
+    let ran = |arguments: &[&str]| Ran::from(zserve(None, arguments));
+    home.write("script", &ran(&["completions", "bash"]).ok().stdout);
+    let script = home.file("script");
+    let parsed = Command::new("bash").arg("-n").arg(&script).status().unwrap();
+    assert!(parsed.success() && home.read("script").starts_with(b"_zserve() {"));
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(ran(&["completions", shell]).ok().text().contains("zserve"), "{shell}");
+    }
+    let pages = home.file("new/pages");
+    let _written = ran(&["man", pages.to_str().unwrap()]).ok();
+    assert_eq!(
+        names(&pages),
+        [
+            "zserve-check.1",
+            "zserve-completions.1",
+            "zserve-invite.1",
+            "zserve-man.1",
+            "zserve-scrub.1",
+            "zserve.1"
+        ]
+    );
+    let page = fs::read_to_string(pages.join("zserve.1")).unwrap().replace("\\-", "-");
+    for part in ["--max-connections", "--no-create", "ZSERVE_WORKERS", "zserve-scrub(1)"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let refused = ran(&["man", script.to_str().unwrap()]).ended(1);
+    assert!(refused.stderr.starts_with("zserve: cannot write into "), "{}", refused.stderr);
+    let version = ran(&["--version"]).ok().text();
+    assert!(version.ends_with("\nblob format 1, protocol 1\n"), "{version}");
 }

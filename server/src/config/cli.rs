@@ -1,9 +1,13 @@
 //! The command line of `zserve`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
-use zput_common::proto::message::Scopes;
+use clap_complete::Shell;
+use zput_common::{
+    blob::envelope,
+    proto::{hello, message::Scopes},
+};
 
 use super::{
     Config, MountConfig, MountPrefix, MountSource,
@@ -16,13 +20,27 @@ use crate::{
     store::Share,
 };
 
+/// What `--version` prints behind the name: the version, and the numbers that two machines have to
+/// share.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let (format, protocol) = (envelope::VERSION, hello::VERSION);
+    format!("{}\nblob format {format}, protocol {protocol}", env!("CARGO_PKG_VERSION"))
+});
+
 /// Stores sealed blobs and streams them back.
 ///
-/// Each option may be a variable of the environment instead, ZSERVE_ and its name: ZSERVE_MAX_CONNECTIONS=99.
+/// Each option can also be given as a variable of the environment, ZSERVE_ and the option's name:
+/// ZSERVE_MAX_CONNECTIONS=99. The command line takes precedence over the environment, and the
+/// environment over the configuration file.
 #[derive(Debug, Parser)]
-#[command(name = "zserve", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "zserve",
+    version,
+    long_version = LONG_VERSION.as_str(),
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
-    /// What to do besides serving.
+    /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// How to serve.
@@ -30,104 +48,110 @@ pub struct Cli {
     pub serve: ServeArgs,
 }
 
-/// What `zserve` does besides serving.
+/// What `zserve` does instead of serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Print an invite, with which one device gets an account. The server may be running.
+    /// Print an invite, by which one device gets an account. The server may be running.
     Invite(InviteArgs),
-    /// Hold every file of a store against its record, byte by byte, and set aside what is rotten. The server may be running.
+    /// Compare every file of a store with its record, byte by byte, and quarantine damaged files.
+    /// The server may be running.
     Scrub(ScrubArgs),
-    /// Hold every name and record of a store against each other; read all of it after a sync that failed. The server may be
-    /// running.
+    /// Compare the names and records of a store with each other; after a failed sync, read the
+    /// whole store. The server may be running.
     Check(CheckArgs),
+    /// Print a script that completes zserve in a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages of zserve into a directory.
+    Man(ManArgs),
 }
 
-/// How to serve. What a flag says goes before what the file says.
+/// How to serve. An option takes precedence over the configuration file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ServeArgs {
-    /// The configuration file; docs/OPERATIONS.md says what may be in it.
+    /// Configuration file; docs/OPERATIONS.md describes its keys.
     #[arg(long, env = "ZSERVE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Directory of a store, served at the root; made if it is absent or empty.
+    /// Directory of a store, served at the root; a store is created if it is missing or empty.
     #[arg(long, env = "ZSERVE_STORE", value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// Where to listen: HOST:PORT (port 0: any free one) or unix:/path. May be repeated [default, with --store and without a
-    /// file: 127.0.0.1:7460].
+    /// Address to listen on: HOST:PORT (port 0: any free port) or unix:/path; may be repeated
+    /// [default, with --store and without a configuration file: 127.0.0.1:7460].
     #[arg(long, env = "ZSERVE_LISTEN", value_name = "ADDR", value_delimiter = ',')]
     pub listen: Vec<ListenAddress>,
-    /// Where to answer HTTP: GET and HEAD of public mounts. May be repeated.
+    /// Address for HTTP, GET and HEAD of public mounts; may be repeated.
     #[arg(long, env = "ZSERVE_HTTP", value_name = "ADDR", value_delimiter = ',')]
     pub http: Vec<ListenAddress>,
-    /// Where to answer /metrics and /healthz.
+    /// Address for /metrics and /healthz.
     #[arg(long, env = "ZSERVE_ADMIN", value_name = "ADDR")]
     pub admin: Option<ListenAddress>,
-    /// What anybody may do with the store without a key, in clear: some of put,get,list,delete.
+    /// Requests that are allowed on plaintext connections, without a key: some of
+    /// put,get,list,delete.
     #[arg(long, env = "ZSERVE_PLAINTEXT", value_name = "SCOPES", value_parser = scopes, requires = "store")]
     pub plaintext: Option<Scopes>,
-    /// Carry the store's unsealed objects on plaintext connections.
+    /// Store and send unsealed objects on plaintext connections.
     #[arg(long, env = "ZSERVE_ALLOW_UNSEALED", requires = "store", value_parser = FalseyValueParser::new())]
     pub allow_unsealed: bool,
-    /// Most connections at once; further ones are told to try again [default: 1024].
+    /// Most connections at once; further ones are refused as busy [default: 1024].
     #[arg(long, env = "ZSERVE_MAX_CONNECTIONS", value_name = "N", value_parser = positive)]
     pub max_connections: Option<usize>,
     /// Seconds without a byte after which a connection is closed [default: 120].
     #[arg(long, env = "ZSERVE_IDLE", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub idle: Option<u32>,
-    /// Threads that own connections [default: one for each core].
+    /// Worker threads, which own the connections [default: one for each core].
     #[arg(long, env = "ZSERVE_WORKERS", value_name = "N", value_parser = positive)]
     pub workers: Option<usize>,
-    /// Most threads that wait for the disk [default: two for each core, at least 32].
+    /// Most threads for blocking disk operations [default: two for each core, at least 32].
     #[arg(long, env = "ZSERVE_POOL_THREADS", value_name = "N", value_parser = positive)]
     pub pool_threads: Option<usize>,
-    /// What moves payload [default: splice].
+    /// How payload is moved to and from sockets [default: splice].
     #[arg(long, env = "ZSERVE_ENGINE", value_name = "ENGINE", value_enum)]
     pub engine: Option<Engine>,
     /// Congestion control of TCP connections [default: the system's; cubic on loopback].
     #[arg(long, env = "ZSERVE_CONGESTION", value_name = "NAME")]
     pub congestion: Option<String>,
-    /// Seconds that requests under way may take to end when the server is stopped [default: 30].
+    /// Seconds that running requests have to end when the server is stopped [default: 30].
     #[arg(long, env = "ZSERVE_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u32>,
-    /// Whom to become when started as root.
+    /// User to run as if started as root.
     #[arg(long, env = "ZSERVE_USER", value_name = "NAME")]
     pub user: Option<String>,
-    /// Keep access to all files that the user may access, and all system calls.
+    /// Do not restrict the process to its files and system calls (Landlock, seccomp).
     #[arg(long, env = "ZSERVE_NO_SANDBOX", value_parser = FalseyValueParser::new())]
     pub no_sandbox: bool,
-    /// Make no store where there is none: a disk may not be mounted.
+    /// Fail if there is no store, instead of creating one: its disk may not be mounted.
     #[arg(long, env = "ZSERVE_NO_CREATE", value_parser = FalseyValueParser::new())]
     pub no_create: bool,
-    /// How a line of the log looks [default: text].
+    /// Format of the log [default: text].
     #[arg(long, env = "ZSERVE_LOG_FORMAT", value_name = "FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
-    /// What is logged, as in RUST_LOG [default: info].
+    /// Filter of the log, in the syntax of RUST_LOG [default: info].
     #[arg(long, env = "ZSERVE_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 }
 
-/// What an invite is to hold.
+/// Contents of an invite.
 #[derive(Debug, Args)]
 pub struct InviteArgs {
     /// Directory of the store.
     #[arg(long, env = "ZSERVE_STORE", value_name = "DIR")]
     pub store: PathBuf,
-    /// Where clients find the server: HOST:PORT, or unix:/path.
+    /// Address of the server for its clients: HOST:PORT, or unix:/path.
     #[arg(long, env = "ZSERVE_ADDRESS", value_name = "ADDRESS")]
     pub address: ClientAddress,
-    /// Which of the server's mounts the invite leads to, by its prefix [default: the one at the root]. What the device may do
-    /// holds for all of them.
+    /// Prefix of the mount that the invite leads to [default: the mount at the root]. The scopes
+    /// hold for all mounts.
     #[arg(long, env = "ZSERVE_MOUNT", value_name = "PREFIX", value_parser = MountPrefix::parse, default_value = "", hide_default_value = true)]
     pub mount: MountPrefix,
-    /// What the device may do: some of put,get,list,delete.
+    /// Scopes of the device: some of put,get,list,delete.
     #[arg(long, env = "ZSERVE_SCOPES", value_name = "SCOPES", value_parser = scopes, default_value = "put,get,list,delete")]
     pub scopes: Scopes,
-    /// How long the invite can be redeemed, for example 30m or 7d.
+    /// Time for which the invite can be redeemed, for example 30m or 7d.
     #[arg(long, env = "ZSERVE_EXPIRES", value_name = "TIME", value_parser = duration, default_value = "24h")]
     pub expires: Duration,
-    /// Write the invite into this file, which only you can read and which must not be there yet, and print nothing.
+    /// New file for the invite, readable by its owner only; stdout then stays empty.
     #[arg(short, long, env = "ZSERVE_OUTPUT", value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Print what the invite is as JSON, and the invite in it.
+    /// Print a line of JSON with the invite and its contents.
     #[arg(long, env = "ZSERVE_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 }
@@ -138,17 +162,18 @@ pub struct ScrubArgs {
     /// Directory of the store.
     #[arg(long, env = "ZSERVE_STORE", value_name = "DIR")]
     pub store: PathBuf,
-    /// How much of the store to look at, beginning where the last run ended: 1/30 for all of it in 30 runs [default: up to
-    /// the end of the store].
+    /// Share of the store to read, beginning where the last run ended: with 1/30, 30 runs read all
+    /// of it [default: the rest of the store].
     #[arg(long, env = "ZSERVE_SHARE", value_name = "1/N")]
     pub share: Option<Share>,
-    /// Most bytes to read in a second, for example 100MiB [default: as many as there are].
+    /// Most bytes to read in a second, for example 100MiB [default: no limit].
     #[arg(long, env = "ZSERVE_RATE", value_name = "SIZE", value_parser = rate)]
     pub rate: Option<u64>,
-    /// Read from the disk what is in memory, too. It takes hot objects out of memory.
+    /// Read objects from the disk even if they are in the page cache; this evicts hot objects from
+    /// it.
     #[arg(long, env = "ZSERVE_FROM_DISK", value_parser = FalseyValueParser::new())]
     pub from_disk: bool,
-    /// Say what was found as JSON, one object for each line.
+    /// Print the findings as JSON, one object for each line.
     #[arg(long, env = "ZSERVE_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 }
@@ -159,13 +184,29 @@ pub struct CheckArgs {
     /// Directory of the store.
     #[arg(long, env = "ZSERVE_STORE", value_name = "DIR")]
     pub store: PathBuf,
-    /// If a sync of the store has failed: read all of it from the disk, set aside what is rotten, and let it take writes again
-    /// if nothing was wrong.
+    /// After a failed sync: read the whole store from the disk, quarantine damaged files, and allow
+    /// writes again if nothing is damaged.
     #[arg(long, env = "ZSERVE_CLEAR_SUSPECT", value_parser = FalseyValueParser::new())]
     pub clear_suspect: bool,
-    /// Say what was found as JSON, one object for each line.
+    /// Print the findings as JSON, one object for each line.
     #[arg(long, env = "ZSERVE_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
+}
+
+/// Which completion script.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Shell that reads the script.
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Where manual pages go.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Directory for the pages; it is created if it is missing.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 impl ServeArgs {
@@ -245,7 +286,10 @@ mod tests {
     fn every_option_has_a_variable_of_the_environment() {
         fn look(command: &clap::Command, seen: &mut usize) {
             for argument in command.get_arguments() {
-                let Some(long) = argument.get_long() else { panic!("{argument:?}") };
+                let Some(long) = argument.get_long() else {
+                    assert!(argument.is_positional(), "{argument:?}");
+                    continue;
+                };
                 if !["help", "version"].contains(&long) {
                     let expected = format!("ZSERVE_{}", long.replace('-', "_").to_uppercase());
                     assert_eq!(argument.get_env(), Some(expected.as_ref()), "--{long}");

@@ -18,7 +18,9 @@ use std::{
     time::Duration,
 };
 
-pub use cli::{CheckArgs, Cli, Command, InviteArgs, ScrubArgs, ServeArgs};
+pub use cli::{
+    CheckArgs, Cli, Command, CompletionsArgs, InviteArgs, ManArgs, ScrubArgs, ServeArgs,
+};
 pub use error::ConfigError;
 pub use file::parse;
 use zput_common::{limits::IDLE_SECONDS, mount::MountName, proto::message::Scopes};
