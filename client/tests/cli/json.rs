@@ -118,43 +118,43 @@ fn what_the_commands_print_is_what_the_schemas_say() {
     let machine = Machine::new();
     machine.write("a", "abc");
     machine.write("b", "");
-    lines(&machine.run("zput --json --sha256 a").ok(), "zput", 1);
-    lines(&machine.run("zput --json a b").ok(), "zput", 2);
-    lines(&machine.run("zput --json --plaintext --name plain a").ok(), "zput", 1);
-    lines(&machine.run("zget --json -o c a").ok(), "zget", 1);
-    lines(&machine.run("zget --json --verify-only a b").ok(), "zget", 2);
-    lines(&machine.run("zget --json --plaintext plain").ok(), "zget", 1);
-    lines(&machine.run("zblob ls --json").ok(), "zls", 2);
-    lines(&machine.run("zblob stat --json a b").ok(), "zstat", 2);
-    lines(&machine.run("zblob stat --json --verify a").ok(), "zstat", 1);
+    lines(&machine.run("zput --json --sha256 a").ok(), "put", 1);
+    lines(&machine.run("zput --json a b").ok(), "put", 2);
+    lines(&machine.run("zput --json --plaintext --name plain a").ok(), "put", 1);
+    lines(&machine.run("zget --json -o c a").ok(), "get", 1);
+    lines(&machine.run("zget --json --verify-only a b").ok(), "get", 2);
+    lines(&machine.run("zget --json --plaintext plain").ok(), "get", 1);
+    lines(&machine.run("zblob ls --json").ok(), "ls", 2);
+    lines(&machine.run("zblob stat --json a b").ok(), "stat", 2);
+    lines(&machine.run("zblob stat --json --verify a").ok(), "stat", 1);
     machine.run("zput --sha256 a").ok();
-    lines(&machine.run("zblob stat --json a").ok(), "zstat", 1);
-    lines(&machine.run("zblob stat --json --versions a").ok(), "zstat-versions", 3);
-    lines(&machine.run("zblob rm --json -n a").ok(), "zrm", 1);
-    lines(&machine.run("zblob rm --json a").ok(), "zrm", 1);
-    lines(&machine.run("zblob restore --json a").ok(), "zrestore", 1);
+    lines(&machine.run("zblob stat --json a").ok(), "stat", 1);
+    lines(&machine.run("zblob stat --json --versions a").ok(), "stat-versions", 3);
+    lines(&machine.run("zblob rm --json -n a").ok(), "rm", 1);
+    lines(&machine.run("zblob rm --json a").ok(), "rm", 1);
+    lines(&machine.run("zblob restore --json a").ok(), "restore", 1);
 }
 
 #[test]
 fn what_is_done_without_a_server_has_a_line_too() {
     let machine = Machine::new();
     machine.write("a", "abc");
-    lines(&machine.run("zblob key new --json").ok(), "zkey-made", 1);
-    lines(&machine.run("zblob key show --json").ok(), "zkey-show", 1);
-    lines(&machine.run("zblob key public --json").ok(), "zkey-public", 1);
-    lines(&machine.run("zblob key export --json --get-only -o g.zkey").ok(), "zkey-made", 1);
-    lines(&machine.run("zblob seal --json a").ok(), "zseal", 1);
+    lines(&machine.run("zblob key new --json").ok(), "key-made", 1);
+    lines(&machine.run("zblob key show --json").ok(), "key-show", 1);
+    lines(&machine.run("zblob key public --json").ok(), "key-public", 1);
+    lines(&machine.run("zblob key export --json --get-only -o g.zkey").ok(), "key-made", 1);
+    lines(&machine.run("zblob seal --json a").ok(), "seal", 1);
     lines(&machine.run("zblob seal --json -o - a").code(2), "error", 1);
-    lines(&machine.run("zblob open --json -o b a.zput").ok(), "zopen", 1);
+    lines(&machine.run("zblob open --json -o b a.zput").ok(), "open", 1);
     lines(&machine.run("zblob open --json -o - a.zput").code(2), "error", 1);
     machine.write("word", "hunter2");
     let set = ["passphrase", "set", "--json", "--passphrase-command", "cat word"];
-    lines(&machine.run_with("zblob key", set).ok(), "zkey-passphrase", 1);
-    lines(&machine.run("zblob key show --json").ok(), "zkey-show", 1);
+    lines(&machine.run_with("zblob key", set).ok(), "key-passphrase", 1);
+    lines(&machine.run("zblob key show --json").ok(), "key-show", 1);
     let served = Served::start();
     let invite = served.invite(Scopes::ALL);
     let joined = machine.run_on(invite.as_bytes(), "zblob key join --json --key other.zkey").ok();
-    lines(&joined, "zkey-join", 1);
+    lines(&joined, "key-join", 1);
 }
 
 #[test]
