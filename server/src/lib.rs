@@ -44,48 +44,31 @@
 //! | head of an HTTP request | [`http::HEAD_MAX_BYTES`] |
 //! | silence, slowness | [`ServerOptions::idle_seconds`], [`ServerOptions::min_rate`] |
 
-pub mod address;
 pub mod admin;
-mod close;
-pub mod config;
-mod context;
-mod dispatch;
-pub mod embedded;
-mod engines;
-pub mod heartbeat;
+mod connection;
 pub mod http;
-pub mod inspection;
-pub mod invite;
 mod jobs;
-mod listener;
-pub mod log;
+mod limits;
 pub mod metrics;
-mod min_rate;
 pub mod mounts;
-mod object;
-pub mod open_mounts;
-mod pool;
-pub mod ready;
-pub mod sandbox;
-mod semaphore;
-pub mod server;
-mod session;
-mod socket;
-pub mod socket_activation;
+mod runtime;
 pub mod store;
 mod sys;
-pub mod systemd;
 mod transfer;
-mod upload_expiry;
-mod web;
 mod worker;
-mod workers;
+pub mod zserve;
 
-pub use address::{BoundAddress, ListenAddress};
-pub use embedded::EmbeddedServer;
-pub use engines::{Engine, UnknownEngine};
-pub use listener::Listener;
-pub use server::{
-    ReloadHandle, Server, ServerError, ServerHandle, ServerOptions, ShutdownHandle, Stats,
+pub use runtime::{
+    address::{self, BoundAddress, ListenAddress},
+    embedded::{self, EmbeddedServer},
+    listener::Listener,
+    server::{
+        self, ReloadHandle, Server, ServerError, ServerHandle, ServerOptions, ShutdownHandle, Stats,
+    },
 };
 pub use sys::{memory, privileges, standard, threads};
+pub use transfer::engines::{Engine, UnknownEngine};
+pub use worker::heartbeat;
+pub use zserve::{
+    config, invite, log, open_mounts, ready, sandbox, scrub, socket_activation, systemd,
+};

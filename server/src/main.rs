@@ -28,14 +28,14 @@ use zput_server::{
         CheckArgs, Cli, Command, CompletionsArgs, Config, ConfigError, DEFAULT_LISTEN, InviteArgs,
         ManArgs, ScrubArgs, ServeArgs,
     },
-    inspection, invite,
+    invite,
     log::{self, Author, Filtering, LogFormat},
     memory::{self, Allocator},
     open_mounts::{self, OpenStores},
     privileges,
     ready::Readiness,
     sandbox::{self, Allowlist, Enforced},
-    server,
+    scrub, server,
     socket_activation::{ActivatedSocket, ActivatedSockets},
     standard,
     store::{Clock, Store, StoreError},
@@ -315,8 +315,8 @@ fn scrub(args: &ScrubArgs) -> Result<ExitCode> {
     let _filtering = log::start(Author::Command, LogFormat::default(), None)?;
     log::begin().context("cannot start a thread")?;
     let store = open_store(&args.store, Store::open_existing)?;
-    let stop = inspection::stop_signals().context("cannot take signals")?;
-    let outcome = inspection::scrub(&store, args, &stop).context("cannot scrub the store")?;
+    let stop = scrub::stop_signals().context("cannot take signals")?;
+    let outcome = scrub::scrub(&store, args, &stop).context("cannot scrub the store")?;
     Ok(ExitCode::from(outcome.exit_code()))
 }
 
@@ -324,8 +324,8 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     let _filtering = log::start(Author::Command, LogFormat::default(), None)?;
     log::begin().context("cannot start a thread")?;
     let store = open_store(&args.store, Store::open_existing)?;
-    let stop = inspection::stop_signals().context("cannot take signals")?;
-    let outcome = inspection::check(&store, args, &stop).context("cannot check the store")?;
+    let stop = scrub::stop_signals().context("cannot take signals")?;
+    let outcome = scrub::check(&store, args, &stop).context("cannot check the store")?;
     Ok(ExitCode::from(outcome.exit_code()))
 }
 

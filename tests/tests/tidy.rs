@@ -48,7 +48,7 @@ const COMMON_MUST_NOT_SAY: [&str; 9] = [
 const MAY_BE_UNSAFE: [&str; 4] = [
     "server/src/sys/mapping.rs",
     "server/src/sys/memory.rs",
-    "server/src/sys/residency.rs",
+    "server/src/sys/residency/mod.rs",
     "server/src/sys/standard.rs",
 ];
 

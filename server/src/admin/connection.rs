@@ -9,7 +9,7 @@ use std::{
 
 use rustix::event::PollFlags;
 
-use crate::{socket::Socket, sys};
+use crate::{sys, transfer::socket::Socket};
 
 /// Bytes of the longest request head that is accepted.
 const HEAD_MAX_BYTES: usize = 8 * 1024;

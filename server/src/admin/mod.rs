@@ -23,10 +23,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, warn};
 
 use crate::{
-    heartbeat::{Liveness, Stalled},
-    listener::Listener,
     metrics::{CONTENT_TYPE, Metrics},
+    runtime::listener::Listener,
     sys::{self, threads},
+    worker::heartbeat::{Liveness, Stalled},
 };
 use connection::{AdminConnection, Response};
 

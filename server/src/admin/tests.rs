@@ -5,7 +5,10 @@ use std::{
 
 use super::*;
 use crate::sys::net::raise_descriptor_limit;
-use crate::{Engine, ListenAddress, heartbeat::Heartbeat, metrics::Protocol};
+use crate::{
+    metrics::Protocol, runtime::address::ListenAddress, transfer::engines::Engine,
+    worker::heartbeat::Heartbeat,
+};
 
 fn start(health: &Health) -> (Admin, SocketAddr) {
     let any: ListenAddress = "127.0.0.1:0".parse().unwrap();

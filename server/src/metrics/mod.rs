@@ -28,7 +28,11 @@ use prometheus_client::{
 };
 pub use worker::{Connected, WorkerMetrics};
 
-use crate::{engines::Engine, log, mounts::Mounts, sandbox};
+use crate::{
+    mounts::Mounts,
+    transfer::engines::Engine,
+    zserve::{log, sandbox},
+};
 use histogram::Histogram;
 use stores::StoreGauges;
 

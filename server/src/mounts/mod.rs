@@ -30,6 +30,8 @@
 pub mod dir;
 mod error;
 mod file;
+pub(crate) mod object;
+mod open_files;
 mod page;
 mod path;
 mod path_watch;
@@ -41,6 +43,8 @@ pub mod tar;
 pub use dir::DirMount;
 pub use error::{MountError, Unavailable};
 pub use file::{FileTime, Fingerprint, FoundFile, ListedFile};
+pub(crate) use object::OpenObject;
+pub(crate) use open_files::OpenFileCache;
 pub use page::Page;
 pub use path::PathError;
 pub(crate) use point::{MountId, OpenError};

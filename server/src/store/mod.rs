@@ -84,7 +84,7 @@ use self::{
     upload::{TAKE_OVER_TIMEOUTS, Target},
 };
 pub(crate) use self::{history::CurrentFile, in_flight::InFlightGuard, layout::STORE_FILE};
-use crate::{semaphore::Semaphore, sys::fs};
+use crate::{limits::Semaphore, sys::fs};
 
 /// The format of the store and of all its small files.
 const FORMAT: u64 = 1;

@@ -27,7 +27,7 @@ use super::{
     resume::RESUMABLE_MIN_BYTES,
     staging::Staged,
 };
-use crate::{semaphore::Permit, sys::fs};
+use crate::{limits::Permit, sys::fs};
 
 /// Most slices of an object: one for each part, and some for header and footer. It bounds the
 /// memory of an upload to 9.5 MB.

@@ -1,7 +1,12 @@
 use std::{fs, io::Read as _, os::unix::net::UnixStream};
 
 use super::*;
-use crate::{engines::Pipes, mounts::DirMount, semaphore::Semaphore, socket::Socket, store::Clock};
+use crate::{
+    limits::Semaphore,
+    mounts::DirMount,
+    store::Clock,
+    transfer::{engines::Pipes, socket::Socket},
+};
 
 fn object(bytes: &[u8]) -> Arc<OpenObject> {
     let dir = tempfile::tempdir().unwrap();

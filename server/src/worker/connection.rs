@@ -3,24 +3,24 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    context::{CloseReason, TurnContext, TurnOutcome},
+    connection::{
+        context::{CloseReason, TurnContext, TurnOutcome},
+        http, zput,
+    },
     http::Now,
-    jobs::Done,
+    jobs::{Buffer, Done},
     metrics::Protocol,
-    session,
-    socket::ReadySocket,
     store::Upload,
-    web,
-    worker::Buffer,
+    transfer::socket::ReadySocket,
 };
 
 /// The protocol of a new connection, with its settings.
 #[derive(Clone)]
 pub(crate) enum Endpoint {
     /// The protocol of docs/PROTOCOL.md.
-    Zput(Arc<session::Settings>),
+    Zput(Arc<zput::Settings>),
     /// HTTP/1.1.
-    Web(Arc<web::Settings>),
+    Web(Arc<http::Settings>),
 }
 
 impl Endpoint {
@@ -35,8 +35,8 @@ impl Endpoint {
 
 /// A connection. Boxed, because the variants differ in size and there may be thousands.
 pub(super) enum Connection {
-    Zput(Box<session::Connection>),
-    Web(Box<web::Connection>),
+    Zput(Box<zput::Connection>),
+    Web(Box<http::Connection>),
 }
 
 impl Connection {
@@ -50,10 +50,10 @@ impl Connection {
     ) -> Self {
         match endpoint {
             Endpoint::Zput(settings) => {
-                Self::Zput(Box::new(session::Connection::new(socket, settings, peer, number, now)))
+                Self::Zput(Box::new(zput::Connection::new(socket, settings, peer, number, now)))
             }
             Endpoint::Web(settings) => {
-                Self::Web(Box::new(web::Connection::new(socket, settings, peer, now)))
+                Self::Web(Box::new(http::Connection::new(socket, settings, peer, now)))
             }
         }
     }

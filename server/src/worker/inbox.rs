@@ -6,11 +6,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use tracing::error;
 
-use super::{
-    ConnectionId, Endpoint,
-    limiter::{ConnectionPermit, EVICTING_MAX},
+use super::Endpoint;
+use crate::{
+    jobs::{ConnectionId, Done},
+    limits::{ConnectionPermit, EVICTING_MAX},
+    mounts::Mounts,
+    transfer::socket::Socket,
 };
-use crate::{jobs::Done, mounts::Mounts, socket::Socket};
 
 /// A connection that was accepted for a worker.
 pub(crate) struct NewConnection {

@@ -6,12 +6,9 @@
 //! queue with a [`TurnOutcome`], and each outcome that waits carries the proof that something will
 //! end the wait.
 
-mod buffers;
 mod connection;
+pub mod heartbeat;
 mod inbox;
-mod limiter;
-mod open_files;
-mod slab;
 mod timers;
 
 use std::{
@@ -29,33 +26,27 @@ use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token, Waker};
 use tracing::{debug, error, warn};
 
-pub(crate) use buffers::{BUFFER_BYTES, BUFFERS_PER_CONNECTION, Buffer, Buffers};
 use connection::Connection;
 pub(crate) use connection::Endpoint;
 #[cfg(test)]
 pub(crate) use inbox::Overheard;
 pub(crate) use inbox::{Inbox, NewConnection};
-pub(crate) use limiter::{
-    ConnectionLimiter, ConnectionLimits, ConnectionPermit, EVICTING_MAX, LimitReached,
-};
-pub(crate) use open_files::OpenFileCache;
-pub(crate) use slab::ConnectionId;
 
 use crate::{
-    context::{CloseReason, TurnContext, TurnOutcome},
-    engines::{Engine, EngineResources},
-    heartbeat::Heartbeat,
+    connection::context::{CloseReason, TurnContext, TurnOutcome},
     http::{Date, Now},
-    jobs::{Done, Job},
+    jobs::{Buffers, ConnectionId, Done, Job, Pool, Slab},
+    limits::{ConnectionPermit, Semaphore},
     metrics::{Connected, WorkerMetrics},
-    mounts::Mounts,
-    pool::Pool,
-    semaphore::Semaphore,
-    socket::ReadySocket,
+    mounts::{Mounts, OpenFileCache},
     sys::threads,
+    transfer::{
+        engines::{Engine, EngineResources},
+        socket::ReadySocket,
+    },
 };
+use heartbeat::Heartbeat;
 use inbox::Message;
-use slab::Slab;
 use timers::Timers;
 
 /// The waker's token; a connection's token is its index in the slab.

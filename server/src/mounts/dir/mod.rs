@@ -31,7 +31,10 @@ use super::{
 };
 use crate::{
     store::Clock,
-    sys::{fs, fs::EntryKind, tree},
+    sys::{
+        fs::{self, EntryKind},
+        tree,
+    },
 };
 
 pub use names::{CACHE_BYTES, NAMES_BUDGET_BYTES, WINDOW_BYTES};

@@ -7,9 +7,11 @@ use zput_common::{
 
 use super::*;
 use crate::{
-    dispatch::{Action, RequestContext, dispatch},
+    connection::zput::{
+        authorize::Principal,
+        dispatch::{Action, RequestContext, dispatch},
+    },
     mounts::{Mounts, Policy},
-    session::authorize::Principal,
     store::Upload,
 };
 

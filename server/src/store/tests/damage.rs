@@ -6,7 +6,7 @@ use zput_common::{keys::public::DevicePublicKey, proto::message::ErrorCode};
 
 use super::*;
 use crate::{
-    semaphore::Semaphore,
+    limits::Semaphore,
     store::{Corruption, ReadFrom, ScrubOptions, Share, record::Trailer},
 };
 
@@ -140,7 +140,7 @@ fn misfits(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
     let path = home.object_path("a");
     let opened = |store: &Store| {
         let (object, place) = store.open_current(&key("a")).unwrap();
-        crate::object::OpenObject::stored(
+        crate::mounts::OpenObject::stored(
             object,
             Some(place),
             Semaphore::new(1).try_acquire().unwrap(),

@@ -1,0 +1,110 @@
+//! Lingering close: how a connection ends on the server's initiative.
+//!
+//! The server sends what is queued, stops writing, and for a moment reads and discards what still
+//! arrives. Closing a socket with unread bytes would reset the connection, and the reset can
+//! overtake the response that says why (RFC 9112, 9.6).
+
+use std::time::{Duration, Instant};
+
+use crate::connection::context::CloseReason;
+
+/// Maximum time for closing: more than a round trip around the world and one retransmission.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// Maximum bytes discarded while lingering: what a peer may have had on its way.
+const LINGER_MAX_BYTES: usize = 1024 * 1024;
+
+/// The phase of a connection's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Requests are served.
+    Open,
+    /// Queued bytes are being sent.
+    Flushing {
+        /// When the connection is closed in any case.
+        until: Instant,
+    },
+    /// The server has shut down its side and waits for the peer to do the same.
+    Lingering {
+        /// When the connection is closed in any case.
+        until: Instant,
+        /// Bytes that may still be discarded.
+        left: usize,
+    },
+}
+
+impl Phase {
+    /// Whether requests are served.
+    pub(crate) const fn is_open(self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    /// Begins to close, unless that has begun.
+    pub(crate) fn begin_close(&mut self, now: Instant) {
+        if self.is_open() {
+            *self = Self::Flushing { until: now + CLOSE_TIME };
+        }
+    }
+
+    /// Notes that the server has shut down its side: it now waits for the peer.
+    pub(crate) const fn linger(&mut self) {
+        if let Self::Flushing { until } = *self {
+            *self = Self::Lingering { until, left: LINGER_MAX_BYTES };
+        }
+    }
+
+    /// Counts `n` discarded bytes.
+    ///
+    /// # Errors
+    /// When they are more than the limit.
+    pub(crate) fn discard(&mut self, n: usize) -> Result<(), CloseReason> {
+        if let Self::Lingering { left, .. } = self {
+            *left = left.checked_sub(n).ok_or(CloseReason::Done)?;
+        }
+        Ok(())
+    }
+
+    /// When the time for closing is over, once it has begun.
+    pub(crate) const fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Open => None,
+            Self::Flushing { until } | Self::Lingering { until, .. } => Some(until),
+        }
+    }
+
+    /// Whether the time for closing is over.
+    pub(crate) fn is_overdue(self, now: Instant) -> bool {
+        self.deadline().is_some_and(|until| until <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_farewell_begins_once_and_its_time_is_not_given_anew() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut phase = Phase::Open;
+        assert!(!phase.is_overdue(at(1_000_000)));
+        phase.linger();
+        assert!(phase.is_open(), "nobody lingers who has not said goodbye");
+        phase.begin_close(start);
+        phase.begin_close(at(1_500));
+        phase.linger();
+        phase.begin_close(at(1_800));
+        assert!(matches!(phase, Phase::Lingering { .. }), "{phase:?}");
+        assert!(!phase.is_overdue(at(1_999)) && phase.is_overdue(at(2_000)));
+    }
+
+    #[test]
+    fn a_mebibyte_is_put_up_with() {
+        let mut phase = Phase::Open;
+        phase.begin_close(Instant::now());
+        phase.linger();
+        phase.discard(1_000_000).unwrap();
+        phase.discard(48_576).unwrap();
+        assert!(matches!(phase.discard(1), Err(CloseReason::Done)));
+    }
+}

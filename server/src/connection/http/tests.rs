@@ -1,0 +1,280 @@
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    connection::TestContext,
+    http::Date,
+    mounts::{DirMount, Mounts, Policy, Source},
+    store::Clock,
+    transfer::{Window, engines::Engine, socket::Socket},
+    worker::Overheard,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A connection, all that a worker lends it, and a client that asks for no memory itself.
+struct Bench {
+    connection: Connection,
+    client: UnixStream,
+    lent: TestContext,
+    overheard: Overheard,
+    heard: Vec<u8>,
+    _dir: TempDir,
+}
+
+impl Bench {
+    fn new(engine: Engine) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, length) in [("small", 4096), ("large", 100_000)] {
+            fs::write(dir.path().join(name), vec![7; length]).unwrap();
+        }
+        let source = Source::Dir(DirMount::open(dir.path(), Clock::system()).unwrap());
+        let policy = Policy { public: true, unsealed: true, ..Policy::PRIVATE };
+        let mounts = Mounts::new([MountPoint::new("", source, policy)]).unwrap();
+        let (ours, client) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
+        let (inbox, overheard) = Overheard::inbox();
+        let door = Settings { timeouts: Timeouts::default(), min_rate: 16 * 1024 };
+        let connection = Connection::new(socket, &door, "test".to_owned(), Instant::now());
+        let mut lent = TestContext::new(mounts, inbox);
+        lent.engine = engine;
+        client.set_nonblocking(true).unwrap();
+        Self { connection, client, lent, overheard, heard: vec![0; 1 << 20], _dir: dir }
+    }
+
+    /// As [`Self::new`], with a client that may be silent for a long time but has to take 16 KiB a second, and who has
+    /// asked for more than the socket holds and takes nothing of it.
+    fn stuck() -> Self {
+        let mut bench = Self::new(Engine::Sendfile);
+        let long = Timeouts { head: HOUR, idle: HOUR };
+        bench.connection.session = Session::new(long, Instant::now());
+        let request = b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n";
+        bench.client.write_all(&request.repeat(100)).unwrap();
+        bench.rest();
+        bench
+    }
+
+    /// Gives turns until the connection waits for the client.
+    fn rest(&mut self) {
+        self.connection.socket().wake_for_test();
+        for _ in 0..1000 {
+            let verdict = self.connection.turn(&mut self.lent.cx());
+            assert!(!matches!(verdict, TurnOutcome::Close(_)), "{verdict:?}");
+            if self.connection.ticket.is_some() {
+                let done = self.overheard.done();
+                self.connection.deliver(done, &mut self.lent.cx()).unwrap();
+            } else if matches!(verdict, TurnOutcome::Park(_)) {
+                return;
+            }
+        }
+        panic!("it never waits");
+    }
+
+    /// Whether the connection outlives this moment.
+    fn outlives(&mut self, instant: Instant) -> Result<(), CloseReason> {
+        let date = Date::at(std::time::SystemTime::now());
+        self.connection.expire(&Now { instant, date })
+    }
+
+    /// Asks, gives turns until the server waits for more, and returns how many bytes came of it.
+    fn ask(&mut self, request: &[u8]) -> usize {
+        self.client.write_all(request).unwrap();
+        let mut heard = 0;
+        for _ in 0..1000 {
+            self.connection.socket().wake_for_test();
+            let verdict = self.connection.turn(&mut self.lent.cx());
+            if self.connection.ticket.is_some() {
+                let done = self.overheard.done();
+                self.connection.deliver(done, &mut self.lent.cx()).unwrap();
+                continue;
+            }
+            match self.client.read(&mut self.heard[heard..]) {
+                Ok(n) => heard += n,
+                Err(_) if matches!(verdict, TurnOutcome::Park(_)) && heard > 0 => return heard,
+                Err(_) => assert!(!matches!(verdict, TurnOutcome::Close(_)), "{verdict:?}"),
+            }
+        }
+        panic!("{} is never answered", String::from_utf8_lossy(request))
+    }
+}
+
+/// Once a connection and its files are warm, a request asks for no memory: not to be read, looked up, answered or
+/// sent, with no engine.
+#[test]
+fn a_request_allocates_nothing() {
+    let requests: [&[u8]; 6] = [
+        b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /large HTTP/1.1\r\nHost: h\r\nRange: bytes=50000-\r\n\r\n",
+        b"HEAD /large HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /small HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\n\r\n",
+        b"GET /small HTTP/1.1\r\nHost: h\r\n\r\nGET /small HTTP/1.1\r\nHost: h\r\n\r\n",
+    ];
+    for engine in Engine::ALL {
+        let mut bench = Bench::new(engine);
+        let mut expected = Vec::new();
+        for _ in 0..3 {
+            expected = requests.iter().map(|request| bench.ask(request)).collect();
+        }
+        for (length, payload) in expected.iter().zip([4096, 100_000, 50_000, 0, 0, 8192]) {
+            let head = length - payload;
+            assert!((50..800).contains(&head), "{engine}: {length} bytes for {payload}");
+        }
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..100 {
+                for (request, length) in requests.iter().zip(&expected) {
+                    assert_eq!(bench.ask(request), *length);
+                }
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{engine}");
+    }
+}
+
+/// The counter counts what a first request takes.
+#[test]
+fn the_first_request_allocates() {
+    let mut bench = Bench::new(Engine::default());
+    let counted = allocation_counter::measure(|| {
+        bench.ask(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n");
+    });
+    assert!(counted.count_total > 3, "{counted:?}");
+}
+
+#[test]
+fn who_takes_too_little_is_left() {
+    let mut bench = Bench::stuck();
+    let second = |n| Instant::now() + Duration::from_secs(n);
+    assert!(bench.connection.deadline().unwrap() <= second(60), "it is watched");
+    bench.outlives(second(59)).unwrap();
+    assert!(matches!(bench.outlives(second(61)), Err(CloseReason::Slow)));
+}
+
+/// 61 s at 16 KiB are 999,424.
+#[test]
+fn who_takes_enough_may_go_on() {
+    let mut bench = Bench::stuck();
+    for _ in 0..20 {
+        let mut some = [0; 60_000];
+        bench.client.read_exact(&mut some).unwrap();
+        bench.rest();
+    }
+    bench.outlives(Instant::now() + Duration::from_secs(61)).unwrap();
+}
+
+#[test]
+fn who_has_nothing_to_take_is_not_slow() {
+    let mut bench = Bench::stuck();
+    let mut nothing_new = 0;
+    while nothing_new < 3 {
+        match bench.client.read(&mut bench.heard) {
+            Ok(n) if n > 0 => nothing_new = 0,
+            _ => nothing_new += 1,
+        }
+        bench.rest();
+    }
+    bench.outlives(Instant::now() + Duration::from_secs(61)).unwrap();
+}
+
+/// What was answered is not lost for a reset, and nobody lingers for ever.
+#[test]
+fn a_farewell_waits_for_the_client_and_has_an_end() {
+    let last = b"GET /small HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let mut bench = Bench::new(Engine::Sendfile);
+    let before = Instant::now();
+    bench.client.write_all(last).unwrap();
+    bench.rest();
+    assert!(matches!(bench.client.read(&mut bench.heard), Ok(4096..)));
+    assert!(matches!(bench.client.read(&mut bench.heard), Ok(0)), "the server writes no more");
+    let until = bench.connection.deadline().unwrap();
+    assert!(
+        until >= before + Duration::from_secs(2)
+            && until <= Instant::now() + Duration::from_secs(2)
+    );
+    bench.outlives(until - Duration::from_millis(1)).unwrap();
+    assert!(matches!(bench.outlives(until), Err(CloseReason::CloseTimeout)));
+
+    // 1 MiB is put up with, and no more.
+    let mut poured = 0;
+    let end = loop {
+        poured += bench.client.write(&[0; 65_536]).unwrap();
+        assert!(poured < 2 * 1024 * 1024, "it reads on");
+        bench.connection.socket().wake_for_test();
+        if let TurnOutcome::Close(end) = bench.connection.turn(&mut bench.lent.cx()) {
+            break end;
+        }
+    };
+    assert!(matches!(end, CloseReason::Done), "{end:?}");
+    assert!(poured > 1024 * 1024, "{poured}");
+}
+
+/// RFC 9112, 9.6: a client that has ended already is not waited for.
+#[test]
+fn a_client_that_has_ended_is_not_waited_for() {
+    let mut bench = Bench::new(Engine::Sendfile);
+    bench.client.write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    bench.client.shutdown(std::net::Shutdown::Write).unwrap();
+    let ended = (0..100).any(|_| {
+        bench.connection.socket().wake_for_test();
+        match bench.connection.turn(&mut bench.lent.cx()) {
+            TurnOutcome::Close(end) => {
+                assert!(matches!(end, CloseReason::Done), "{end:?}");
+                return true;
+            }
+            _ if bench.connection.ticket.is_some() => {
+                let done = bench.overheard.done();
+                bench.connection.deliver(done, &mut bench.lent.cx()).unwrap();
+            }
+            _ => {}
+        }
+        false
+    });
+    assert!(ended, "it is never closed");
+}
+
+/// A window that the disk does not give ends the connection: what was announced cannot be kept.
+#[test]
+fn what_cannot_be_loaded_is_not_sent() {
+    let mut bench = Bench::new(Engine::Sendfile);
+    let source = Source::Dir(DirMount::open(bench._dir.path(), Clock::system()).unwrap());
+    let mount = MountPoint::new("", source, Policy { unsealed: true, ..Policy::PRIVATE });
+    let key = ObjectKey::new("large").unwrap();
+    let object = Arc::new(mount.open(&key, None, &bench.lent.open_files).unwrap());
+    let window = Window::for_test(&object, 0..100_000);
+    bench.connection.task = Task::Sending(
+        Transfer::new(object, Engine::Sendfile, std::iter::once(0..100_000)).unwrap(),
+    );
+    let done = Done::Loaded(window, Err(std::io::Error::from_raw_os_error(5)));
+    let end = bench.connection.deliver(done, &mut bench.lent.cx());
+    assert!(matches!(end, Err(CloseReason::Load(_))), "{end:?}");
+}
+
+/// Whether somebody else may read it is nobody's to know.
+#[test]
+fn what_cannot_be_opened_is_answered_by_its_reason() {
+    for (code, status) in [
+        (ErrorCode::NotFound, "404"),
+        (ErrorCode::Denied, "404"),
+        (ErrorCode::Busy, "503"),
+        (ErrorCode::Internal, "500"),
+    ] {
+        let mut bench = Bench::new(Engine::Sendfile);
+        bench.client.write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        bench.connection.socket().wake_for_test();
+        assert!(matches!(bench.connection.turn(&mut bench.lent.cx()), TurnOutcome::Park(_)));
+        drop(bench.overheard.done());
+        bench.connection.deliver(Done::Opened(Err(code.into())), &mut bench.lent.cx()).unwrap();
+        bench.rest();
+        let n = bench.client.read(&mut bench.heard).unwrap();
+        let head = String::from_utf8_lossy(&bench.heard[..n]);
+        assert_eq!(head.get(9..12), Some(status), "{code:?}: {head}");
+    }
+}

@@ -1,0 +1,391 @@
+//! The work of requests on the disk, as jobs for the pool.
+//!
+//! A job owns all it needs, blocks as long as it has to, and returns a value. Jobs know nothing of
+//! sockets.
+
+use std::{fmt, io, sync::Arc};
+
+use tracing::error;
+use zput_common::{
+    digest::Digest,
+    keys::{DevicePublicKey, InviteSecret},
+    name::ObjectKey,
+    proto::message::{
+        ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, RemoteError, Response, Scopes,
+        Version,
+    },
+};
+
+use crate::{
+    jobs::Buffer,
+    limits::Semaphore,
+    mounts::{MountPoint, OpenError, OpenObject},
+    store::{InFlightGuard, Page, Store, StoreError, Upload, Writer},
+    transfer::Window,
+};
+
+/// Work for a pool thread.
+pub(crate) enum Job {
+    /// Look up the scopes of a device.
+    Account(Store, DevicePublicKey),
+    /// Redeem an invite.
+    Join { home: Store, device: DevicePublicKey, secret: InviteSecret, label: String },
+    /// Open an object to be sent.
+    Open { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version>, files: Semaphore },
+    /// Load bytes of an open object into memory.
+    Load(Window),
+    /// Describe an object.
+    Stat { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version> },
+    /// One page of a listing.
+    List { mount: Arc<MountPoint>, after: Option<Vec<u8>>, limit: u32, headers: bool },
+    /// One page of an object's versions.
+    Versions { mount: Arc<MountPoint>, key: ObjectKey, after: Option<Version>, limit: u32 },
+    /// Move the current version to the trash.
+    Delete { store: Store, key: ObjectKey, condition: Condition },
+    /// Make a version from the trash or the history current.
+    Restore { store: Store, key: ObjectKey, version: Version },
+    /// Begin an upload.
+    Begin {
+        store: Store,
+        key: ObjectKey,
+        kind: Kind,
+        condition: Condition,
+        header: Option<HeaderSlice>,
+        writer: Writer,
+        /// Registers the upload by its header, if it has one, until the upload itself is registered.
+        expected: Option<InFlightGuard>,
+    },
+    /// Resume an interrupted upload, or take over one that an older connection still has.
+    Resume {
+        store: Store,
+        key: ObjectKey,
+        condition: Condition,
+        header: HeaderSlice,
+        writer: Writer,
+    },
+    /// Check which of these slices a resumed upload has.
+    Claim(Box<Upload>, Vec<ClaimedSlice>),
+    /// Hash and write received bytes.
+    Append(Append),
+    /// Make an upload durable and current.
+    Commit(Box<Upload>),
+    /// Remove an upload.
+    Abort(Box<Upload>),
+    /// Release an upload whose connection has ended. It is kept if it can be resumed.
+    Release(Box<Upload>),
+}
+
+/// Received bytes of one slice, in order.
+pub(crate) struct Append {
+    /// The upload that they belong to.
+    pub(crate) upload: Box<Upload>,
+    /// Length and digest of the slice, with its first bytes only.
+    pub(crate) start: Option<(u32, Digest)>,
+    /// The bytes.
+    pub(crate) buffers: Vec<Buffer>,
+    /// Whether the slice ends with these bytes, so that its digest has to be compared.
+    pub(crate) end: bool,
+}
+
+/// The result of a job.
+pub(crate) enum Done {
+    /// The response to the request.
+    Answer(Response),
+    /// The request failed.
+    Refused(ErrorReply),
+    /// The scopes of a device; `None` for a device without an account.
+    Account(Result<Option<Scopes>, ErrorReply>),
+    /// The scopes that an invite gave to a device.
+    Joined(Result<Scopes, ErrorReply>),
+    /// An object to be sent.
+    Opened(Result<OpenObject, ErrorReply>),
+    /// The window that was to be loaded, and whether it is in memory.
+    Loaded(Window, io::Result<()>),
+    /// An upload has begun.
+    Begun(Box<Upload>),
+    /// The number of claimed slices that the upload has, from the first one on.
+    Claimed(Box<Upload>, u32),
+    /// Bytes were written. The buffers are free again.
+    Appended {
+        /// The upload, unless writing failed.
+        upload: Result<Box<Upload>, ErrorReply>,
+        /// Whether the slice has ended.
+        end: bool,
+        /// The buffers that held the bytes.
+        buffers: Vec<Buffer>,
+    },
+    /// The job panicked.
+    Panicked {
+        /// Number of buffers that were lost with it.
+        buffers: usize,
+    },
+}
+
+impl Job {
+    /// Number of buffers that the job holds.
+    pub(crate) fn buffers(&self) -> usize {
+        if let Self::Append(append) = self { append.buffers.len() } else { 0 }
+    }
+
+    /// Runs the job. Blocks.
+    pub(crate) fn run(self) -> Done {
+        match self {
+            Self::Account(home, device) => {
+                Done::Account(home.scopes_of(&device).map_err(|e| reply_to(e.into())))
+            }
+            Self::Join { home, device, secret, label } => {
+                let joined = home.redeem_invite(&secret, &device, &label);
+                Done::Joined(joined.map_err(|e| reply_to(e.into())))
+            }
+            Self::Open { mount, key, version, files } => {
+                Done::Opened(mount.open(&key, version, &files).map_err(reply_about(&key)))
+            }
+            Self::Load(window) => {
+                let loaded = window.load();
+                Done::Loaded(window, loaded)
+            }
+            Self::Stat { mount, key, version } => {
+                answer_of(&key, mount.stat(&key, version).map(|info| Response::Stat { info }))
+            }
+            Self::List { mount, after, limit, headers } => {
+                answer(mount.list(after.as_deref(), limit, headers).map(
+                    |Page { entries, next, unreadable }| Response::Page {
+                        entries,
+                        next,
+                        unreadable,
+                    },
+                ))
+            }
+            Self::Versions { mount, key, after, limit } => answer_of(
+                &key,
+                mount.versions(&key, after, limit).map(|(versions, next, unreadable)| {
+                    Response::Versions { versions, next, unreadable }
+                }),
+            ),
+            Self::Delete { store, key, condition } => {
+                let deleted = store.delete(&key, condition);
+                answer_of(&key, deleted.map(|version| Response::Deleted { version }))
+            }
+            Self::Restore { store, key, version } => {
+                let restored = store.restore(&key, version);
+                answer_of(&key, restored.map(|version| Response::Committed { version }))
+            }
+            Self::Begin { store, key, kind, condition, header, writer, expected } => {
+                let begun = store.begin(&key, kind, condition, writer).and_then(|mut upload| {
+                    if let Some(HeaderSlice { bytes, digest }) = header {
+                        upload.write_header(&bytes, digest)?;
+                    }
+                    Ok(upload)
+                });
+                drop(expected);
+                opened(&key, begun)
+            }
+            Self::Resume { store, key, condition, header, writer } => {
+                let resumed = store.resume(&key, condition, writer, &header);
+                if !matches!(
+                    resumed,
+                    Err(StoreError::NotFound | StoreError::Exists(_) | StoreError::Older { .. })
+                ) {
+                    return opened(&key, resumed);
+                }
+                // If the upload was committed there is no staging file any more, and `Exists` or `Older` is caused
+                // by the upload's own version.
+                match store.committed(&key, writer.device, &header) {
+                    Ok(Some(version)) => Done::Answer(Response::Committed { version }),
+                    Ok(None) => opened(&key, resumed),
+                    Err(e) => Done::Refused(reply_about(&key)(e.into())),
+                }
+            }
+            Self::Claim(mut upload, slices) => match upload.claim(&slices) {
+                Ok(held) => Done::Claimed(upload, held),
+                Err(e) => Done::Refused(reply_to(e.into())),
+            },
+            Self::Append(append) => append.run(),
+            Self::Commit(upload) => {
+                let key = upload.key().clone();
+                answer_of(&key, upload.commit().map(|version| Response::Committed { version }))
+            }
+            Self::Abort(upload) => {
+                upload.abort();
+                Done::Answer(Response::Aborted)
+            }
+            Self::Release(upload) => {
+                drop(upload);
+                Done::Answer(Response::Aborted)
+            }
+        }
+    }
+}
+
+impl Append {
+    fn run(self) -> Done {
+        let Self { mut upload, start, buffers, end } = self;
+        let written = (|| {
+            if let Some((length, digest)) = start {
+                upload.start_slice(length, digest)?;
+            }
+            for buffer in &buffers {
+                upload.write(buffer.filled())?;
+            }
+            if end { upload.end_slice() } else { Ok(()) }
+        })();
+        let upload = match written {
+            Ok(()) => Ok(upload),
+            // Dropping the upload removes its staging file, which is work for the disk and so done here.
+            Err(e) => Err(reply_to(e.into())),
+        };
+        Done::Appended { upload, end, buffers }
+    }
+}
+
+fn opened(key: &ObjectKey, upload: Result<Upload, StoreError>) -> Done {
+    match upload {
+        Ok(upload) => Done::Begun(Box::new(upload)),
+        Err(e) => Done::Refused(reply_about(key)(e.into())),
+    }
+}
+
+fn answer_of<E: Into<OpenError>>(key: &ObjectKey, result: Result<Response, E>) -> Done {
+    result.map_or_else(|e| Done::Refused(reply_about(key)(e.into())), Done::Answer)
+}
+
+fn answer<E: Into<OpenError>>(result: Result<Response, E>) -> Done {
+    result.map_or_else(|e| Done::Refused(reply_to(e.into())), Done::Answer)
+}
+
+/// Why a request failed, and what of that its peer is reply_to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ErrorReply {
+    /// The code, for every peer.
+    pub(crate) code: ErrorCode,
+    /// The cause with the name of a file, where that says more than the code. It goes to the log, and to
+    /// the peers of an embedded server, which hold the store's directory themselves.
+    why: Option<String>,
+    /// A text for every peer, where that says more than the code.
+    reason: Option<&'static str>,
+    /// The number that belongs to the code, or 0 (PROTOCOL 7).
+    number: u64,
+}
+
+impl From<ErrorCode> for ErrorReply {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, why: None, reason: None, number: 0 }
+    }
+}
+
+impl ErrorReply {
+    /// The error response; with the cause if the peers are `explain`.
+    pub(crate) fn answer(&self, explain: bool) -> Response {
+        match &self.why {
+            Some(why) if explain => Response::Error(RemoteError::new(self.code, why)),
+            _ if let Some(reason) = self.reason => {
+                Response::Error(RemoteError::new(self.code, reason).about(self.number))
+            }
+            _ => match error_response(self.code) {
+                Response::Error(error) => Response::Error(error.about(self.number)),
+                other => other,
+            },
+        }
+    }
+}
+
+/// The reply to a failure. Failures of the server itself are logged with their cause.
+fn reply_to(failure: OpenError) -> ErrorReply {
+    let reply = reply(&failure);
+    if !is_server_fault(reply.code) {
+        return reply;
+    }
+    error!(%failure, "a request failed");
+    ErrorReply { why: Some(failure.to_string()), ..reply }
+}
+
+/// As [`reply_to`], for a request about the object `key`, whose file the log names.
+fn reply_about(key: &ObjectKey) -> impl Fn(OpenError) -> ErrorReply {
+    let key = key.clone();
+    move |failure| {
+        let reply = reply(&failure);
+        if !is_server_fault(reply.code) {
+            return reply;
+        }
+        let file = crate::store::current_file_path(&key);
+        error!(%failure, file, "a request failed");
+        ErrorReply { why: Some(format!("{failure} ({file})")), ..reply }
+    }
+}
+
+fn reply(failure: &OpenError) -> ErrorReply {
+    ErrorReply {
+        code: failure.code(),
+        why: None,
+        reason: failure.reason(),
+        number: failure.number(),
+    }
+}
+
+/// Whether the operator, rather than the peer, has to do something about it.
+const fn is_server_fault(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Internal
+            | ErrorCode::Suspect
+            | ErrorCode::Full
+            | ErrorCode::ReadOnly
+            | ErrorCode::Unreadable
+    )
+}
+
+/// The response to a request that the peer may not make.
+pub(crate) fn forbidden(why: &'static str) -> Response {
+    Response::Error(RemoteError { code: ErrorCode::Denied as u8, text: why.to_owned(), number: 0 })
+}
+
+/// The error response for `code`. Its text depends on the code alone, so it reveals no secret and no
+/// path. The store denies nothing but invites.
+pub(crate) fn error_response(code: ErrorCode) -> Response {
+    let text = match code {
+        ErrorCode::Malformed => "malformed request or object",
+        ErrorCode::Denied => "the invite is unknown, spent or expired",
+        ErrorCode::NotFound => "no such object, version or mount",
+        ErrorCode::Exists => "the condition does not hold",
+        ErrorCode::Full => "disk full or quota reached",
+        ErrorCode::Busy => "it has too much to do",
+        ErrorCode::Digest => "the slice does not match its digest",
+        ErrorCode::Range => "a section lies outside the object",
+        ErrorCode::Kind => "an object of the other kind, or one not carried here",
+        ErrorCode::State => "no upload is open, or one is open already",
+        ErrorCode::Internal => "the server failed",
+        ErrorCode::Version => "no common protocol version",
+        ErrorCode::Mode => "no common mode",
+        ErrorCode::Suspect => "the volume takes no writes until it has been verified",
+        ErrorCode::Older => "what is there is of a later generation",
+        ErrorCode::ReadOnly => "the store is read-only, or the server may not write there",
+        ErrorCode::Unreadable => {
+            "something is stored and cannot be read: it is damaged, or its disk or its permissions fail"
+        }
+        ErrorCode::Ahead => "the generation is more than a day ahead of the server's clock",
+    };
+    Response::Error(RemoteError { code: code as u8, text: text.to_owned(), number: 0 })
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Account(..) => "Account",
+            Self::Join { .. } => "Join",
+            Self::Open { .. } => "Open",
+            Self::Load(_) => "Load",
+            Self::Stat { .. } => "Stat",
+            Self::List { .. } => "List",
+            Self::Versions { .. } => "Versions",
+            Self::Delete { .. } => "Delete",
+            Self::Restore { .. } => "Restore",
+            Self::Begin { .. } => "Begin",
+            Self::Resume { .. } => "Resume",
+            Self::Claim(..) => "Claim",
+            Self::Append(_) => "Append",
+            Self::Commit(_) => "Commit",
+            Self::Abort(_) => "Abort",
+            Self::Release(_) => "Release",
+        })
+    }
+}

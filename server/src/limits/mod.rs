@@ -1,0 +1,9 @@
+//! What bounds the connections of a server, and the things that they hold.
+
+mod connections;
+mod semaphore;
+
+pub(crate) use connections::{
+    ConnectionLimiter, ConnectionLimits, ConnectionPermit, EVICTING_MAX, LimitReached,
+};
+pub(crate) use semaphore::{Permit, Semaphore};

@@ -1,0 +1,118 @@
+//! A server inside of another program, over socket pairs: the same workers, sessions and store.
+//!
+//! Its connections are `plaintext` and may do everything, unsealed objects included: whoever holds
+//! the other end holds the store's directory as well.
+
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tracing::warn;
+use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes};
+
+use crate::{
+    connection::zput::Settings,
+    limits::ConnectionLimits,
+    metrics::Metrics,
+    mounts::{Mounts, Policy},
+    runtime::workers::{WorkerSet, WorkerSetOptions},
+    store::{DEFAULT_KEEP_UPLOADS, Store},
+    transfer::{engines::Engine, socket::Socket},
+    worker::Endpoint,
+};
+
+/// Threads for the disk: one for each direction of a busy client, and one for what is small.
+const POOL_THREADS: usize = 3;
+
+/// Connections of one program to itself.
+const SEATS: usize = 64;
+
+/// Objects that stay open: what a command asks for again at once.
+const KEEP_FILES: usize = 16;
+
+/// Memory for uploads: two connections that write as fast as they can.
+const UPLOAD_MEMORY_BYTES: usize = 2 * 1024 * 1024;
+
+/// How long requests under way may take when the program lets go of its server.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Seconds without a byte after which a connection ends. The program may wait for a person to type
+/// a passphrase: nobody else wants the place.
+const IDLE_SECONDS: u32 = 86_400;
+
+/// A server inside this program. Dropping it lets requests under way end and stops its threads.
+pub struct EmbeddedServer {
+    workers: Option<WorkerSet>,
+    endpoint: Arc<Settings>,
+}
+
+/// Serves `store` and gives the client's end of a first connection.
+///
+/// # Errors
+/// When sockets or threads cannot be had.
+pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
+    let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
+    let mounts = Mounts::of_store(store.clone(), policy);
+    let workers = WorkerSet::start(
+        &mounts,
+        WorkerSetOptions {
+            workers: 1,
+            pool_threads: POOL_THREADS,
+            connections: ConnectionLimits {
+                all: SEATS,
+                each: SEATS,
+                count_loopback: true,
+                keyless: SEATS,
+            },
+            upload_memory_bytes: UPLOAD_MEMORY_BYTES,
+            open_files: SEATS,
+            keep_files: KEEP_FILES,
+            keep_uploads: DEFAULT_KEEP_UPLOADS,
+            engine: Engine::default(),
+        },
+        &Metrics::new(1, Engine::default()),
+    )?;
+    let limits = ServerLimits { idle_seconds: IDLE_SECONDS, ..ServerLimits::default() };
+    let endpoint = Arc::new(Settings {
+        session: Arc::new(ServerConfig { tls: None, allow_plaintext: true, limits }),
+        min_rate: 0,
+        must_request: false,
+        explains_failures: true,
+    });
+    let server = EmbeddedServer { workers: Some(workers), endpoint };
+    Ok((server.connect()?, server))
+}
+
+impl EmbeddedServer {
+    /// The client's end of another connection.
+    ///
+    /// # Errors
+    /// When a socket pair cannot be had, or this program has 64 connections already.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let socket = Socket::Unix(mio::net::UnixStream::from_std(ours));
+        let endpoint = Endpoint::Zput(Arc::clone(&self.endpoint));
+        let admitted = self.workers.as_ref().is_some_and(|workers| {
+            workers.dispatcher().dispatch(socket, endpoint, "embedded".to_owned(), None).is_ok()
+        });
+        if admitted {
+            Ok(theirs)
+        } else {
+            Err(io::Error::other("too many connections to the embedded server"))
+        }
+    }
+}
+
+impl Drop for EmbeddedServer {
+    fn drop(&mut self) {
+        if let Some(workers) = self.workers.take()
+            && let Err(failure) = workers.stop(Instant::now() + DRAIN)
+        {
+            warn!(%failure, "the embedded server did not stop cleanly");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Listening sockets: made, and what comes out of them.
+
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::UnixStream,
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use mio::{
+    event::Source,
+    net::{TcpListener, UnixListener},
+};
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use tracing::warn;
+
+use crate::{
+    runtime::address::{BoundAddress, ListenAddress},
+    sys,
+    transfer::socket::{Socket, UNSENT_BYTES},
+    zserve::socket_activation::ActivatedSocket,
+};
+
+/// Connections that the kernel keeps until they are accepted; it caps this at its `somaxconn`.
+const BACKLOG: i32 = 1024;
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, SocketFile),
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// Its socket.
+    pub(crate) socket: Socket,
+    /// Who it is, for the log.
+    pub(crate) peer: String,
+    /// Its address; a Unix socket's peer has none.
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Listener {
+    /// Listens on `address`; with `congestion`, for all TCP connections that come of it.
+    ///
+    /// # Errors
+    /// When that address is not to be had, or that congestion control.
+    pub fn bind(address: &ListenAddress, congestion: Option<&str>) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(text) => bind_tcp(text, congestion),
+            ListenAddress::Unix(path) => bind_unix(path),
+        }
+    }
+
+    /// Takes over a socket that listens already; its file stays with whoever made it.
+    ///
+    /// # Errors
+    /// When that congestion control is not to be had.
+    pub fn adopt(socket: ActivatedSocket, congestion: Option<&str>) -> io::Result<Self> {
+        match socket {
+            ActivatedSocket::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                tune(&socket, congestion)?;
+                let address = socket.local_addr()?;
+                Ok(Self(Kind::Tcp(TcpListener::from_std(socket), address)))
+            }
+            ActivatedSocket::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                let path = socket.local_addr()?.as_pathname().unwrap_or(Path::new("")).to_owned();
+                let file = SocketFile { path, owned: None };
+                Ok(Self(Kind::Unix(UnixListener::from_std(socket), file)))
+            }
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> BoundAddress {
+        match &self.0 {
+            Kind::Tcp(_, address) => BoundAddress::Tcp(*address),
+            Kind::Unix(_, file) => BoundAddress::Unix(file.path.clone()),
+        }
+    }
+
+    /// As the event source that it is.
+    pub(crate) fn source(&mut self) -> &mut dyn Source {
+        match &mut self.0 {
+            Kind::Tcp(listener, _) => listener,
+            Kind::Unix(listener, _) => listener,
+        }
+    }
+
+    /// Accepts once; the socket is non-blocking.
+    pub(crate) fn accept(&self) -> io::Result<Accepted> {
+        match &self.0 {
+            Kind::Tcp(listener, _) => {
+                let (stream, peer) = listener.accept()?;
+                Ok(Accepted {
+                    socket: Socket::Tcp(stream),
+                    peer: peer.to_string(),
+                    address: Some(peer.ip().to_canonical()),
+                })
+            }
+            Kind::Unix(listener, file) => {
+                let (stream, _) = listener.accept()?;
+                let peer = format!("unix:{}", file.path.display());
+                Ok(Accepted { socket: Socket::Unix(stream), peer, address: None })
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Kind::Tcp(listener, _) => listener.as_fd(),
+            Kind::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+fn bind_tcp(text: &str, congestion: Option<&str>) -> io::Result<Listener> {
+    let mut failure = io::Error::other("the name has no address");
+    for address in text.to_socket_addrs()? {
+        let bound = (|| {
+            let kind = Type::STREAM.nonblocking();
+            let socket = RawSocket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+            // Without it a server cannot come back while connections of the last one linger.
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            tune(&socket, congestion)?;
+            socket.listen(BACKLOG)?;
+            let listener = TcpListener::from_std(socket.into());
+            let address = listener.local_addr()?;
+            Ok(Listener(Kind::Tcp(listener, address)))
+        })();
+        match bound {
+            Ok(listener) => return Ok(listener),
+            Err(e) => failure = e,
+        }
+    }
+    Err(failure)
+}
+
+/// What the connections of a listener inherit from it.
+fn tune(listener: &impl AsFd, congestion: Option<&str>) -> io::Result<()> {
+    sys::net::set_unsent(listener, UNSENT_BYTES)?;
+    sys::net::set_keep_alive(listener)?;
+    congestion.map_or(Ok(()), |name| sys::net::set_congestion(listener, name))
+}
+
+fn bind_unix(path: &Path) -> io::Result<Listener> {
+    let listen = || -> io::Result<Listener> {
+        let socket = RawSocket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        socket.listen(BACKLOG)?;
+        let file = SocketFile::of(path)?;
+        Ok(Listener(Kind::Unix(UnixListener::from_std(socket.into()), file)))
+    };
+    match listen() {
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = |found: fs::Metadata| found.file_type().is_socket();
+            if !fs::symlink_metadata(path).is_ok_and(is_socket) {
+                let what = "a file is there that is no socket; remove it, or choose another path";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+            }
+            if !is_stale(path) {
+                return Err(e);
+            }
+            fs::remove_file(path)?;
+            listen()
+        }
+        result => result,
+    }
+}
+
+/// Whether nothing listens on the socket at `path`: what a server leaves that was killed.
+fn is_stale(path: &Path) -> bool {
+    let refused = |e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
+    UnixStream::connect(path).is_err_and(refused)
+}
+
+/// The file of a Unix domain socket; removed when dropped, if this server made it and it is still
+/// this socket's.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode of what this server made.
+    owned: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), owned: Some((found.dev(), found.ino())) })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = |found: fs::Metadata| self.owned == Some((found.dev(), found.ino()));
+        if fs::symlink_metadata(&self.path).is_ok_and(ours)
+            && let Err(failure) = fs::remove_file(&self.path)
+        {
+            warn!(path = %self.path.display(), %failure, "cannot remove a socket");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unix(path: &Path) -> io::Result<Listener> {
+        Listener::bind(&ListenAddress::Unix(path.to_owned()), None)
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        // A listener that is dropped by std leaves its file behind, as a killed server does.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let living = unix(&path).unwrap();
+        assert_eq!(unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(UnixStream::connect(&path).is_ok(), "the living one was left alone");
+        drop(living);
+        assert!(!path.exists(), "it cleans up after itself");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("precious");
+        fs::write(&path, "data").unwrap();
+        assert_eq!(
+            unix(&path).unwrap_err().to_string(),
+            "a file is there that is no socket; remove it, or choose another path"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "data");
+    }
+
+    #[test]
+    fn an_adopted_socket_serves_and_keeps_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let listener = Listener::adopt(ActivatedSocket::Unix(theirs), None).unwrap();
+        assert_eq!(listener.address().unix(), Some(path.as_path()));
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let _peer = UnixStream::connect(&path).unwrap();
+        assert!(listener.accept().is_ok());
+        drop(listener);
+        assert!(path.exists(), "whoever made it removes it");
+    }
+
+    #[test]
+    fn port_0_is_chosen_by_the_kernel() {
+        let any = ListenAddress::Tcp("127.0.0.1:0".into());
+        let listener = Listener::bind(&any, None).unwrap();
+        assert_ne!(listener.address().tcp().unwrap().port(), 0);
+    }
+
+    #[test]
+    fn connections_inherit_what_their_listener_was_told() {
+        let listener = Listener::bind(&ListenAddress::Tcp("127.0.0.1:0".into()), None).unwrap();
+        let _peer = std::net::TcpStream::connect(listener.address().tcp().unwrap()).unwrap();
+        let accepted = loop {
+            match listener.accept() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                accepted => break accepted.unwrap(),
+            }
+        };
+        let socket = socket2::SockRef::from(&accepted.socket);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 32_768);
+        // A line that is dead is noticed before the client, which waits for a minute, comes back.
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 15);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), 10);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    #[test]
+    fn an_unknown_congestion_control_is_an_error() {
+        let any = ListenAddress::Tcp("127.0.0.1:0".into());
+        assert!(Listener::bind(&any, Some("no-such-control")).is_err());
+    }
+}

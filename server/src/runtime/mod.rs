@@ -1,0 +1,9 @@
+//! What runs a server: its listeners, the thread that accepts, the worker threads and their pools.
+
+mod acceptor;
+pub mod address;
+pub mod embedded;
+pub(crate) mod listener;
+pub mod server;
+mod upload_expiry;
+mod workers;
