@@ -61,7 +61,7 @@ pub mod zserve;
 pub use runtime::{
     address::{self, BoundAddress, ListenAddress},
     embedded::{self, EmbeddedServer},
-    listener::Listener,
+    listener::{InheritedSocket, Listener},
     server::{
         self, ReloadHandle, Server, ServerError, ServerHandle, ServerOptions, ShutdownHandle, Stats,
     },

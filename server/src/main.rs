@@ -22,7 +22,7 @@ use signal_hook::{
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 use zput_server::{
-    Listener, ReloadHandle, Server, ServerError, ShutdownHandle,
+    InheritedSocket, Listener, ReloadHandle, Server, ServerError, ShutdownHandle,
     admin::{Admin, Health},
     config::{
         CheckArgs, Cli, Command, CompletionsArgs, Config, ConfigError, DEFAULT_LISTEN, InviteArgs,
@@ -36,7 +36,7 @@ use zput_server::{
     ready::Readiness,
     sandbox::{self, Allowlist, Enforced},
     scrub, server,
-    socket_activation::{ActivatedSocket, ActivatedSockets},
+    socket_activation::ActivatedSockets,
     standard,
     store::{Clock, Store, StoreError},
     systemd, threads,
@@ -159,7 +159,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
 }
 
 fn adopt(
-    sockets: impl IntoIterator<Item = ActivatedSocket>,
+    sockets: impl IntoIterator<Item = InheritedSocket>,
     congestion: Option<&str>,
 ) -> Result<Vec<Listener>> {
     let adopt = |socket| {

@@ -1,6 +1,6 @@
 //! The admin endpoints `/metrics` and `/healthz`, on an address of their own.
 //!
-//! One thread serves at most [`CLIENTS_MAX`] clients at a time, one request for each connection. A
+//! One thread serves at most [`ADMIN_CLIENTS_MAX`] clients at a time, one request for each connection. A
 //! client has two seconds in all. No client waits for another: at the limit a new client replaces
 //! the one that has been silent for longest, so that no number of idle connections makes a healthy
 //! server look unhealthy.
@@ -23,6 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, warn};
 
 use crate::{
+    limits::ADMIN_CLIENTS_MAX,
     metrics::{CONTENT_TYPE, Metrics},
     runtime::listener::Listener,
     sys::{self, threads},
@@ -32,9 +33,6 @@ use connection::{AdminConnection, Response};
 
 /// How long a connection may last.
 const CLIENT_TIME: Duration = Duration::from_secs(2);
-
-/// Most clients at once. Each holds a descriptor.
-pub const CLIENTS_MAX: usize = 64;
 
 /// Most clients that are accepted before existing ones are served again, so that a flood of
 /// connections does not delay their responses.
@@ -203,7 +201,7 @@ impl AdminLoop {
         for _ in 0..ACCEPTS_PER_ROUND {
             match self.listener.accept() {
                 Ok(accepted) => {
-                    if self.clients.len() >= CLIENTS_MAX {
+                    if self.clients.len() >= ADMIN_CLIENTS_MAX {
                         self.evict_one();
                     }
                     let mut client = AdminConnection::new(accepted.socket, now + CLIENT_TIME);

@@ -5,10 +5,7 @@ use std::{
 
 use super::*;
 use crate::sys::net::raise_descriptor_limit;
-use crate::{
-    metrics::Protocol, runtime::address::ListenAddress, transfer::engines::Engine,
-    worker::heartbeat::Heartbeat,
-};
+use crate::{metrics::Protocol, runtime::address::ListenAddress, worker::heartbeat::Heartbeat};
 
 fn start(health: &Health) -> (Admin, SocketAddr) {
     let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
@@ -18,7 +15,7 @@ fn start(health: &Health) -> (Admin, SocketAddr) {
 }
 
 fn health() -> Health {
-    Health::new(Arc::new(Metrics::new(1, Engine::Sendfile)), Liveness::default())
+    Health::new(Arc::new(Metrics::new(1, "sendfile")), Liveness::default())
 }
 
 fn ask(address: SocketAddr, request: &str) -> String {
@@ -129,7 +126,7 @@ fn a_client_that_takes_its_time_is_answered_beside_others() {
     let (_admin, address) = start(&health());
     let mut slow = TcpStream::connect(address).unwrap();
     slow.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
-    for _ in 0..CLIENTS_MAX - 2 {
+    for _ in 0..ADMIN_CLIENTS_MAX - 2 {
         let mut unread = TcpStream::connect(address).unwrap();
         unread.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
         drop(unread);
@@ -204,14 +201,14 @@ impl TestLoop {
 fn the_longest_silent_client_makes_room() {
     let mut test = TestLoop::new();
     test.connect_and_request();
-    for _ in 1..CLIENTS_MAX {
+    for _ in 1..ADMIN_CLIENTS_MAX {
         test.connect();
     }
-    assert_eq!(test.open_clients(), Vec::from_iter(0..CLIENTS_MAX));
+    assert_eq!(test.open_clients(), Vec::from_iter(0..ADMIN_CLIENTS_MAX));
     // The first has sent its request, so it is not silent.
     for gone in 1..3 {
         test.connect();
-        let silent = gone + 1..CLIENTS_MAX + gone;
+        let silent = gone + 1..ADMIN_CLIENTS_MAX + gone;
         assert_eq!(test.open_clients(), Vec::from_iter(std::iter::once(0).chain(silent)));
     }
 }
@@ -219,11 +216,11 @@ fn the_longest_silent_client_makes_room() {
 #[test]
 fn where_all_have_asked_the_first_makes_room() {
     let mut test = TestLoop::new();
-    for _ in 0..CLIENTS_MAX {
+    for _ in 0..ADMIN_CLIENTS_MAX {
         test.connect_and_request();
     }
     test.connect();
-    assert_eq!(test.open_clients(), Vec::from_iter(1..=CLIENTS_MAX));
+    assert_eq!(test.open_clients(), Vec::from_iter(1..=ADMIN_CLIENTS_MAX));
 }
 
 #[test]

@@ -4,9 +4,15 @@
 //! arrives. Closing a socket with unread bytes would reset the connection, and the reset can
 //! overtake the response that says why (RFC 9112, 9.6).
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
-use crate::connection::context::CloseReason;
+use thiserror::Error;
+use zput_common::proto::SessionError;
+
+use crate::transfer::TransferError;
 
 /// Maximum time for closing: more than a round trip around the world and one retransmission.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -75,6 +81,84 @@ impl Phase {
     /// Whether the time for closing is over.
     pub(crate) fn is_overdue(self, now: Instant) -> bool {
         self.deadline().is_some_and(|until| until <= now)
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub(crate) enum CloseReason {
+    /// Both sides have finished.
+    #[error("done")]
+    Done,
+    /// The peer did not close its side within the time for closing.
+    #[error("the peer did not take its leave in time")]
+    CloseTimeout,
+    /// A device without an account did not join in time, or a peer without a key sent no request.
+    #[error("a peer without an account did not join or ask for something in time")]
+    NotRegistered,
+    /// The connection limit was reached and a newer connection took the place of this one, whose peer
+    /// had not authenticated or whose upload stood still.
+    #[error("it had not said who it is, or its upload stood still, and its seat was needed")]
+    Evicted,
+    /// No byte moved for the idle time while it was the peer's turn.
+    #[error("the peer was idle for too long")]
+    Idle,
+    /// Fewer bytes moved than the minimum rate asks for while it was the peer's turn.
+    #[error("the peer was slower than the minimum rate")]
+    Slow,
+    /// The socket failed.
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    /// The peer stopped in the middle of a message or a slice.
+    #[error("truncated: {0}")]
+    Truncated(SessionError),
+    /// A response could not be encoded.
+    #[error("cannot answer: {0}")]
+    Encoding(SessionError),
+    /// An announced payload could not be sent.
+    #[error("cannot go on sending: {0}")]
+    Transfer(#[from] TransferError),
+    /// An announced payload could not be loaded into memory.
+    #[error("cannot load what is to be sent: {0}")]
+    Load(#[source] io::Error),
+    /// The pool's queue is full.
+    #[error("the pool takes no jobs")]
+    PoolFull,
+    /// A defect: the connection has nothing to do and nothing to wait for.
+    #[error("defect: neither working nor waiting, in {0}")]
+    Stuck(&'static str),
+}
+
+impl CloseReason {
+    /// Whether the peer or the network ended the connection, and nothing is wrong with the server.
+    /// Such ends are logged at debug level only: readers disconnect all the time.
+    pub(crate) fn is_the_peers(&self) -> bool {
+        match self {
+            Self::Done
+            | Self::CloseTimeout
+            | Self::NotRegistered
+            | Self::Evicted
+            | Self::Idle
+            | Self::Slow
+            | Self::Socket(_)
+            | Self::Truncated(_) => true,
+            Self::Transfer(TransferError::Io(failure)) => matches!(
+                failure.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::NotConnected
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::NetworkDown
+            ),
+            Self::Transfer(TransferError::FileEnded { .. } | TransferError::Exhausted)
+            | Self::Encoding(_)
+            | Self::Load(_)
+            | Self::PoolFull
+            | Self::Stuck(_) => false,
+        }
     }
 }
 

@@ -1,22 +1,18 @@
 //! What a worker lends a connection for one turn, and what the connection returns at the end of it.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use thiserror::Error;
-use zput_common::proto::SessionError;
-
+use super::close::CloseReason;
 use crate::{
     http::Now,
-    jobs::{Buffers, ConnectionId, Job, Pool, ReplyTo, Ticket},
+    jobs::{Buffers, Completions, ConnectionId, Job, JobQueue, ReplyTo, Ticket},
     limits::Semaphore,
     metrics::WorkerMetrics,
     mounts::{MountPoint, Mounts, OpenFileCache, OpenObject},
     transfer::{
-        TransferError,
         engines::{Engine, EngineResources},
         socket::Blocked,
     },
-    worker::Inbox,
 };
 
 /// Bytes after which a connection's turn ends. The window under way is still sent whole, because
@@ -33,14 +29,14 @@ pub(crate) struct TurnContext<'a> {
     /// The mounts being served.
     pub(crate) mounts: &'a Mounts,
     /// Threads for jobs on the disk, except loads.
-    pub(crate) pool: &'a Pool,
+    pub(crate) pool: &'a JobQueue,
     /// Threads that load file contents into memory: separate, so that a commit that waits for fsync
     /// delays no get.
-    pub(crate) loaders: &'a Pool,
+    pub(crate) loaders: &'a JobQueue,
     /// Where the pools send the results of jobs.
-    pub(crate) inbox: &'a Inbox,
+    pub(crate) completions: &'a Completions,
     /// The connection whose turn it is.
-    pub(crate) slot: ConnectionId,
+    pub(crate) connection: ConnectionId,
     /// The worker's buffers for uploads.
     pub(crate) buffers: &'a mut Buffers,
     /// The worker's open objects.
@@ -83,7 +79,7 @@ impl TurnContext<'_> {
     /// # Errors
     /// [`CloseReason::PoolFull`] when the pool's queue is full.
     pub(crate) fn submit(&mut self, job: Job) -> Result<Ticket, CloseReason> {
-        let reply = ReplyTo { inbox: self.inbox.clone(), slot: self.slot };
+        let reply = ReplyTo { completions: self.completions.clone(), connection: self.connection };
         let pool = if matches!(job, Job::Load(_)) { self.loaders } else { self.pool };
         pool.submit(job, reply).map_err(|job| {
             self.buffers.lost(job.buffers());
@@ -148,83 +144,5 @@ impl NoBuffer {
     /// The proof that `buffers` has no free buffer, if so.
     pub(crate) fn witnessed(buffers: &Buffers) -> Option<Self> {
         (!buffers.available()).then_some(Self(()))
-    }
-}
-
-/// Why a connection ended.
-#[derive(Debug, Error)]
-pub(crate) enum CloseReason {
-    /// Both sides have finished.
-    #[error("done")]
-    Done,
-    /// The peer did not close its side within the time for closing.
-    #[error("the peer did not take its leave in time")]
-    CloseTimeout,
-    /// A device without an account did not join in time, or a peer without a key sent no request.
-    #[error("a peer without an account did not join or ask for something in time")]
-    NotRegistered,
-    /// The connection limit was reached and a newer connection took the place of this one, whose peer
-    /// had not authenticated or whose upload stood still.
-    #[error("it had not said who it is, or its upload stood still, and its seat was needed")]
-    Evicted,
-    /// No byte moved for the idle time while it was the peer's turn.
-    #[error("the peer was idle for too long")]
-    Idle,
-    /// Fewer bytes moved than the minimum rate asks for while it was the peer's turn.
-    #[error("the peer was slower than the minimum rate")]
-    Slow,
-    /// The socket failed.
-    #[error(transparent)]
-    Socket(#[from] io::Error),
-    /// The peer stopped in the middle of a message or a slice.
-    #[error("truncated: {0}")]
-    Truncated(SessionError),
-    /// A response could not be encoded.
-    #[error("cannot answer: {0}")]
-    Encoding(SessionError),
-    /// An announced payload could not be sent.
-    #[error("cannot go on sending: {0}")]
-    Transfer(#[from] TransferError),
-    /// An announced payload could not be loaded into memory.
-    #[error("cannot load what is to be sent: {0}")]
-    Load(#[source] io::Error),
-    /// The pool's queue is full.
-    #[error("the pool takes no jobs")]
-    PoolFull,
-    /// A defect: the connection has nothing to do and nothing to wait for.
-    #[error("defect: neither working nor waiting, in {0}")]
-    Stuck(&'static str),
-}
-
-impl CloseReason {
-    /// Whether the peer or the network ended the connection, and nothing is wrong with the server.
-    /// Such ends are logged at debug level only: readers disconnect all the time.
-    pub(crate) fn is_the_peers(&self) -> bool {
-        match self {
-            Self::Done
-            | Self::CloseTimeout
-            | Self::NotRegistered
-            | Self::Evicted
-            | Self::Idle
-            | Self::Slow
-            | Self::Socket(_)
-            | Self::Truncated(_) => true,
-            Self::Transfer(TransferError::Io(failure)) => matches!(
-                failure.kind(),
-                io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::NotConnected
-                    | io::ErrorKind::TimedOut
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable
-                    | io::ErrorKind::NetworkDown
-            ),
-            Self::Transfer(TransferError::FileEnded { .. } | TransferError::Exhausted)
-            | Self::Encoding(_)
-            | Self::Load(_)
-            | Self::PoolFull
-            | Self::Stuck(_) => false,
-        }
     }
 }

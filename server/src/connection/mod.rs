@@ -1,12 +1,14 @@
 //! One connection: its protocol's state, the request being served, and its end.
 
-pub(crate) mod close;
-pub(crate) mod context;
+mod close;
+mod context;
 pub(crate) mod http;
 mod min_rate;
 #[cfg(test)]
 mod testing;
 pub(crate) mod zput;
 
+pub(crate) use close::CloseReason;
+pub(crate) use context::{TurnContext, TurnOutcome};
 #[cfg(test)]
 pub(crate) use testing::TestContext;

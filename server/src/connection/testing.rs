@@ -8,12 +8,11 @@ use std::{
 use super::context::TurnContext;
 use crate::{
     http::{Date, Now},
-    jobs::{Buffers, ConnectionId, Pool, Size},
+    jobs::{Buffers, Completions, ConnectionId, JobQueue, Size},
     limits::Semaphore,
     metrics::WorkerMetrics,
     mounts::{Mounts, OpenFileCache},
     transfer::engines::{Engine, EngineResources, Pipes},
-    worker::Inbox,
 };
 
 /// Owns what a [`TurnContext`] borrows.
@@ -27,8 +26,8 @@ pub(crate) struct TestContext {
     pub(crate) metrics: WorkerMetrics,
     /// How far the test's clock is ahead.
     pub(crate) ahead: Duration,
-    pool: Pool,
-    inbox: Inbox,
+    pool: JobQueue,
+    completions: Completions,
     resources: EngineResources,
     scratch: Vec<u8>,
     now: Now,
@@ -36,9 +35,9 @@ pub(crate) struct TestContext {
 
 impl TestContext {
     /// With one pool thread, and with an open file cache.
-    pub(crate) fn new(mounts: Mounts, inbox: Inbox) -> Self {
-        let (pool, _threads) =
-            Pool::start(Size::up_to(1, "disk", 8), Arc::default()).expect("a thread is to be had");
+    pub(crate) fn new(mounts: Mounts, completions: Completions) -> Self {
+        let (pool, _threads) = JobQueue::start(Size::up_to(1, "disk", 8), Arc::default())
+            .expect("a thread is to be had");
         Self {
             mounts,
             buffers: Buffers::new(1),
@@ -49,7 +48,7 @@ impl TestContext {
             metrics: WorkerMetrics::default(),
             ahead: Duration::ZERO,
             pool,
-            inbox,
+            completions,
             resources: EngineResources::new(Pipes::default()),
             scratch: vec![0; 65_536],
             now: Now { instant: Instant::now(), date: Date::at(SystemTime::now()) },
@@ -63,8 +62,8 @@ impl TestContext {
             mounts: &self.mounts,
             pool: &self.pool,
             loaders: &self.pool,
-            inbox: &self.inbox,
-            slot: ConnectionId::for_test(),
+            completions: &self.completions,
+            connection: ConnectionId::for_test(),
             buffers: &mut self.buffers,
             files: &mut self.files,
             open_files: &self.open_files,

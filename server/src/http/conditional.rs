@@ -1,6 +1,6 @@
 //! Conditional requests (13): entity tags, dates, and in which order they count.
 
-use super::{date::HttpTime, request::FieldValue};
+use super::{date::HttpTime, field::FieldValue};
 
 /// The strong entity tag of an object: whoever has the same one has the same bytes (8.8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,11 @@
 //! A head is read line by line: what is decided is decided at the same byte however the bytes come.
 //! No byte behind its end is taken.
 
-use super::{HEAD_MAX_BYTES, KEPT_BYTES, Refusal, Request, TARGET_MAX_BYTES};
+use super::{
+    bounds::{HEAD_MAX_BYTES, KEPT_BYTES, TARGET_MAX_BYTES},
+    refusal::Refusal,
+    request::Request,
+};
 
 /// Reads one head after the other.
 #[derive(Debug, Default)]

@@ -16,8 +16,10 @@
 //!
 //! Sections without a number's owner in front are of RFC 9110 (semantics); RFC 9112 is HTTP/1.1.
 
+mod bounds;
 pub mod conditional;
 pub mod date;
+mod field;
 mod head;
 pub mod range;
 mod refusal;
@@ -26,6 +28,7 @@ pub mod response;
 pub mod session;
 mod target;
 
+pub use bounds::{FIELDS_MAX, HEAD_MAX_BYTES, KEPT_BYTES, TARGET_MAX_BYTES};
 pub use conditional::EntityTag;
 pub use date::{Date, Now};
 pub use refusal::Refusal;
@@ -34,20 +37,6 @@ pub use response::{ContentType, Status};
 pub use session::{
     Answer, Facts, HEAD_SECONDS, IDLE_SECONDS, NothingToAnswer, Session, Timeouts, Transmit,
 };
-
-/// The longest head that is read: request line, fields and the empty line behind them.
-pub const HEAD_MAX_BYTES: usize = 16 * 1024;
-
-/// The longest request target that is read. RFC 9112, 3: "It is RECOMMENDED that all HTTP senders
-/// and recipients support, at a minimum, request-line lengths of 8000 octets."
-pub const TARGET_MAX_BYTES: usize = 8 * 1024;
-
-/// The most field lines that a request may have.
-pub const FIELDS_MAX: usize = 64;
-
-/// What a connection keeps of each of its buffers between two requests. Up to heads of this length
-/// a request allocates nothing; a connection that once had a longer one does not hold on to it.
-pub const KEPT_BYTES: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests;

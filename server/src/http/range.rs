@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::request::decimal;
+use super::field::decimal;
 
 /// What of an object a `Range` field asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,11 @@
 
 use thiserror::Error;
 
-use super::{FIELDS_MAX, HEAD_MAX_BYTES, TARGET_MAX_BYTES, response::Status, target::TargetError};
+use super::{
+    bounds::{FIELDS_MAX, HEAD_MAX_BYTES, TARGET_MAX_BYTES},
+    response::Status,
+    target::TargetError,
+};
 
 /// Why a head is refused. The connection ends with it: where the next request would begin is not
 /// certain any more.

@@ -3,8 +3,10 @@
 use httparse::Status as Parsed;
 
 use super::{
-    FIELDS_MAX, KEPT_BYTES, Refusal, TARGET_MAX_BYTES,
+    bounds::{FIELDS_MAX, KEPT_BYTES, TARGET_MAX_BYTES},
     conditional::Conditions,
+    field::{FieldValue, decimal},
+    refusal::Refusal,
     target::{decode, is_host},
 };
 
@@ -38,15 +40,6 @@ struct Fields {
     keep_alive: bool,
     range: FieldValue,
     conditions: Conditions,
-}
-
-/// The value of a field, its lines joined. 5.3: "A recipient MAY combine multiple field lines
-/// within a field section that have the same field name into one field line … by appending each
-/// subsequent field line value to the initial field line value in order, separated by a comma".
-#[derive(Debug, Default)]
-pub(super) struct FieldValue {
-    is_present: bool,
-    value: Vec<u8>,
 }
 
 impl Request {
@@ -204,39 +197,6 @@ impl Fields {
         self.range.reset();
         self.conditions.reset();
     }
-}
-
-impl FieldValue {
-    pub(super) fn add(&mut self, line: &[u8]) {
-        if self.is_present {
-            self.value.extend_from_slice(b", ");
-        }
-        self.is_present = true;
-        self.value.extend_from_slice(line);
-    }
-
-    /// The value, if the field was there.
-    pub(super) fn get(&self) -> Option<&[u8]> {
-        self.is_present.then_some(self.value.as_slice())
-    }
-
-    pub(super) fn reset(&mut self) {
-        self.is_present = false;
-        self.value.clear();
-        self.value.shrink_to(KEPT_BYTES);
-    }
-}
-
-/// `1*DIGIT`; a number that does not fit is the greatest that does.
-pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |number, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
-    })
 }
 
 /// Whether a request line, but for its numbers, has a version where it should:

@@ -5,23 +5,18 @@
 
 use std::{fmt, io, sync::Arc};
 
-use tracing::error;
 use zput_common::{
     digest::Digest,
     keys::{DevicePublicKey, InviteSecret},
     name::ObjectKey,
-    proto::message::{
-        ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, RemoteError, Response, Scopes,
-        Version,
-    },
+    proto::message::{ClaimedSlice, Condition, HeaderSlice, Kind, Response, Scopes, Version},
 };
 
+use super::{buffers::Buffer, error::JobError, window::Window};
 use crate::{
-    jobs::Buffer,
     limits::Semaphore,
     mounts::{MountPoint, OpenError, OpenObject},
     store::{InFlightGuard, Page, Store, StoreError, Upload, Writer},
-    transfer::Window,
 };
 
 /// Work for a pool thread.
@@ -92,13 +87,13 @@ pub(crate) enum Done {
     /// The response to the request.
     Answer(Response),
     /// The request failed.
-    Refused(ErrorReply),
+    Refused(JobError),
     /// The scopes of a device; `None` for a device without an account.
-    Account(Result<Option<Scopes>, ErrorReply>),
+    Account(Result<Option<Scopes>, JobError>),
     /// The scopes that an invite gave to a device.
-    Joined(Result<Scopes, ErrorReply>),
+    Joined(Result<Scopes, JobError>),
     /// An object to be sent.
-    Opened(Result<OpenObject, ErrorReply>),
+    Opened(Result<OpenObject, JobError>),
     /// The window that was to be loaded, and whether it is in memory.
     Loaded(Window, io::Result<()>),
     /// An upload has begun.
@@ -108,7 +103,7 @@ pub(crate) enum Done {
     /// Bytes were written. The buffers are free again.
     Appended {
         /// The upload, unless writing failed.
-        upload: Result<Box<Upload>, ErrorReply>,
+        upload: Result<Box<Upload>, JobError>,
         /// Whether the slice has ended.
         end: bool,
         /// The buffers that held the bytes.
@@ -131,14 +126,14 @@ impl Job {
     pub(crate) fn run(self) -> Done {
         match self {
             Self::Account(home, device) => {
-                Done::Account(home.scopes_of(&device).map_err(|e| reply_to(e.into())))
+                Done::Account(home.scopes_of(&device).map_err(|e| JobError::of(e.into())))
             }
             Self::Join { home, device, secret, label } => {
                 let joined = home.redeem_invite(&secret, &device, &label);
-                Done::Joined(joined.map_err(|e| reply_to(e.into())))
+                Done::Joined(joined.map_err(|e| JobError::of(e.into())))
             }
             Self::Open { mount, key, version, files } => {
-                Done::Opened(mount.open(&key, version, &files).map_err(reply_about(&key)))
+                Done::Opened(mount.open(&key, version, &files).map_err(JobError::about(&key)))
             }
             Self::Load(window) => {
                 let loaded = window.load();
@@ -193,12 +188,12 @@ impl Job {
                 match store.committed(&key, writer.device, &header) {
                     Ok(Some(version)) => Done::Answer(Response::Committed { version }),
                     Ok(None) => opened(&key, resumed),
-                    Err(e) => Done::Refused(reply_about(&key)(e.into())),
+                    Err(e) => Done::Refused(JobError::about(&key)(e.into())),
                 }
             }
             Self::Claim(mut upload, slices) => match upload.claim(&slices) {
                 Ok(held) => Done::Claimed(upload, held),
-                Err(e) => Done::Refused(reply_to(e.into())),
+                Err(e) => Done::Refused(JobError::of(e.into())),
             },
             Self::Append(append) => append.run(),
             Self::Commit(upload) => {
@@ -232,7 +227,7 @@ impl Append {
         let upload = match written {
             Ok(()) => Ok(upload),
             // Dropping the upload removes its staging file, which is work for the disk and so done here.
-            Err(e) => Err(reply_to(e.into())),
+            Err(e) => Err(JobError::of(e.into())),
         };
         Done::Appended { upload, end, buffers }
     }
@@ -241,130 +236,16 @@ impl Append {
 fn opened(key: &ObjectKey, upload: Result<Upload, StoreError>) -> Done {
     match upload {
         Ok(upload) => Done::Begun(Box::new(upload)),
-        Err(e) => Done::Refused(reply_about(key)(e.into())),
+        Err(e) => Done::Refused(JobError::about(key)(e.into())),
     }
 }
 
 fn answer_of<E: Into<OpenError>>(key: &ObjectKey, result: Result<Response, E>) -> Done {
-    result.map_or_else(|e| Done::Refused(reply_about(key)(e.into())), Done::Answer)
+    result.map_or_else(|e| Done::Refused(JobError::about(key)(e.into())), Done::Answer)
 }
 
 fn answer<E: Into<OpenError>>(result: Result<Response, E>) -> Done {
-    result.map_or_else(|e| Done::Refused(reply_to(e.into())), Done::Answer)
-}
-
-/// Why a request failed, and what of that its peer is reply_to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ErrorReply {
-    /// The code, for every peer.
-    pub(crate) code: ErrorCode,
-    /// The cause with the name of a file, where that says more than the code. It goes to the log, and to
-    /// the peers of an embedded server, which hold the store's directory themselves.
-    why: Option<String>,
-    /// A text for every peer, where that says more than the code.
-    reason: Option<&'static str>,
-    /// The number that belongs to the code, or 0 (PROTOCOL 7).
-    number: u64,
-}
-
-impl From<ErrorCode> for ErrorReply {
-    fn from(code: ErrorCode) -> Self {
-        Self { code, why: None, reason: None, number: 0 }
-    }
-}
-
-impl ErrorReply {
-    /// The error response; with the cause if the peers are `explain`.
-    pub(crate) fn answer(&self, explain: bool) -> Response {
-        match &self.why {
-            Some(why) if explain => Response::Error(RemoteError::new(self.code, why)),
-            _ if let Some(reason) = self.reason => {
-                Response::Error(RemoteError::new(self.code, reason).about(self.number))
-            }
-            _ => match error_response(self.code) {
-                Response::Error(error) => Response::Error(error.about(self.number)),
-                other => other,
-            },
-        }
-    }
-}
-
-/// The reply to a failure. Failures of the server itself are logged with their cause.
-fn reply_to(failure: OpenError) -> ErrorReply {
-    let reply = reply(&failure);
-    if !is_server_fault(reply.code) {
-        return reply;
-    }
-    error!(%failure, "a request failed");
-    ErrorReply { why: Some(failure.to_string()), ..reply }
-}
-
-/// As [`reply_to`], for a request about the object `key`, whose file the log names.
-fn reply_about(key: &ObjectKey) -> impl Fn(OpenError) -> ErrorReply {
-    let key = key.clone();
-    move |failure| {
-        let reply = reply(&failure);
-        if !is_server_fault(reply.code) {
-            return reply;
-        }
-        let file = crate::store::current_file_path(&key);
-        error!(%failure, file, "a request failed");
-        ErrorReply { why: Some(format!("{failure} ({file})")), ..reply }
-    }
-}
-
-fn reply(failure: &OpenError) -> ErrorReply {
-    ErrorReply {
-        code: failure.code(),
-        why: None,
-        reason: failure.reason(),
-        number: failure.number(),
-    }
-}
-
-/// Whether the operator, rather than the peer, has to do something about it.
-const fn is_server_fault(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::Internal
-            | ErrorCode::Suspect
-            | ErrorCode::Full
-            | ErrorCode::ReadOnly
-            | ErrorCode::Unreadable
-    )
-}
-
-/// The response to a request that the peer may not make.
-pub(crate) fn forbidden(why: &'static str) -> Response {
-    Response::Error(RemoteError { code: ErrorCode::Denied as u8, text: why.to_owned(), number: 0 })
-}
-
-/// The error response for `code`. Its text depends on the code alone, so it reveals no secret and no
-/// path. The store denies nothing but invites.
-pub(crate) fn error_response(code: ErrorCode) -> Response {
-    let text = match code {
-        ErrorCode::Malformed => "malformed request or object",
-        ErrorCode::Denied => "the invite is unknown, spent or expired",
-        ErrorCode::NotFound => "no such object, version or mount",
-        ErrorCode::Exists => "the condition does not hold",
-        ErrorCode::Full => "disk full or quota reached",
-        ErrorCode::Busy => "it has too much to do",
-        ErrorCode::Digest => "the slice does not match its digest",
-        ErrorCode::Range => "a section lies outside the object",
-        ErrorCode::Kind => "an object of the other kind, or one not carried here",
-        ErrorCode::State => "no upload is open, or one is open already",
-        ErrorCode::Internal => "the server failed",
-        ErrorCode::Version => "no common protocol version",
-        ErrorCode::Mode => "no common mode",
-        ErrorCode::Suspect => "the volume takes no writes until it has been verified",
-        ErrorCode::Older => "what is there is of a later generation",
-        ErrorCode::ReadOnly => "the store is read-only, or the server may not write there",
-        ErrorCode::Unreadable => {
-            "something is stored and cannot be read: it is damaged, or its disk or its permissions fail"
-        }
-        ErrorCode::Ahead => "the generation is more than a day ahead of the server's clock",
-    };
-    Response::Error(RemoteError { code: code as u8, text: text.to_owned(), number: 0 })
+    result.map_or_else(|e| Done::Refused(JobError::of(e.into())), Done::Answer)
 }
 
 impl fmt::Debug for Job {

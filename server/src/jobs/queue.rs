@@ -1,8 +1,8 @@
-//! A pool of threads that wait for the disk, so that the workers never do.
+//! The queue of jobs for a pool of threads that wait for the disk, so that the workers never do.
 //!
 //! A job is submitted with the id of the connection that needs it, and its result is sent to that
 //! connection's worker. Every connection has at most one job under way. The queue has room for one
-//! job of each connection, so it is never full for them. The same holds for the workers' inboxes.
+//! job of each connection, so it is never full for them. The same holds for the completions.
 
 use std::{
     io,
@@ -13,10 +13,12 @@ use std::{
 use tracing::warn;
 
 use super::{
-    ConnectionId, Done, Job,
-    pool::{self, Size, TaskSender, Threads},
+    completions::Completions,
+    job::{Done, Job},
+    pool::{Pool, PoolThreads, Size},
+    slab::ConnectionId,
 };
-use crate::{metrics::PoolMetrics, worker::Inbox};
+use crate::metrics::PoolMetrics;
 
 /// Proof that a job of this connection is under way and that its result will wake the connection.
 #[derive(Debug)]
@@ -33,34 +35,33 @@ impl Ticket {
 #[derive(Debug)]
 pub(crate) struct ReplyTo {
     /// The worker that owns the connection.
-    pub(crate) inbox: Inbox,
+    pub(crate) completions: Completions,
     /// The connection.
-    pub(crate) slot: ConnectionId,
+    pub(crate) connection: ConnectionId,
 }
 
-struct Task {
+/// A job, with the address for its result.
+#[derive(Debug)]
+pub(crate) struct Task {
     job: Job,
     reply: Option<ReplyTo>,
 }
 
-/// Submits jobs to the pool.
+/// Submits jobs to a pool.
 #[derive(Clone, Debug)]
-pub(crate) struct Pool {
-    tasks: TaskSender<Task>,
-}
+pub(crate) struct JobQueue(Pool<Task>);
 
-/// The pool's threads. They end when the last [`Pool`] is dropped and the queue is empty.
-#[derive(Debug)]
-pub(crate) struct PoolThreads(Threads<Task>);
-
-impl Pool {
-    /// Starts the minimum number of threads. The pool reports its size to `metrics`.
+impl JobQueue {
+    /// Starts a pool; see [`Pool::start`].
     ///
     /// # Errors
-    /// When the threads cannot be started.
-    pub(crate) fn start(size: Size, metrics: Arc<PoolMetrics>) -> io::Result<(Self, PoolThreads)> {
-        let (tasks, threads) = pool::start(size, metrics, run)?;
-        Ok((Self { tasks }, PoolThreads(threads)))
+    /// When a thread cannot be started.
+    pub(crate) fn start(
+        size: Size,
+        metrics: Arc<PoolMetrics>,
+    ) -> io::Result<(Self, PoolThreads<Task>)> {
+        let (pool, threads) = Pool::start(size, metrics, run)?;
+        Ok((Self(pool), threads))
     }
 
     /// Submits a job.
@@ -68,7 +69,7 @@ impl Pool {
     /// # Errors
     /// Returns the job when the queue is full.
     pub(crate) fn submit(&self, job: Job, reply: ReplyTo) -> Result<Ticket, Box<Job>> {
-        match self.tasks.submit(Task { job, reply: Some(reply) }) {
+        match self.0.submit(Task { job, reply: Some(reply) }) {
             Ok(()) => Ok(Ticket(())),
             Err(task) => Err(Box::new(task.job)),
         }
@@ -77,16 +78,9 @@ impl Pool {
     /// Submits a job whose result nothing waits for: releasing what a closed connection held. With a
     /// full queue it runs on the calling thread, which is rare, and better than not releasing.
     pub(crate) fn discard(&self, job: Job) {
-        if let Err(task) = self.tasks.submit(Task { job, reply: None }) {
+        if let Err(task) = self.0.submit(Task { job, reply: None }) {
             run(task);
         }
-    }
-}
-
-impl PoolThreads {
-    /// Joins all threads.
-    pub(crate) fn join(self) {
-        self.0.join();
     }
 }
 
@@ -95,8 +89,8 @@ fn run(Task { job, reply }: Task) {
     // A job that panics must still send a result: its connection waits for nothing else. The store's
     // invariants live on disk, and what the job held in memory is dropped.
     let done = catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or(Done::Panicked { buffers });
-    if let Some(ReplyTo { inbox, slot }) = reply
-        && !inbox.done(slot, done)
+    if let Some(ReplyTo { completions, connection }) = reply
+        && !completions.send(connection, done)
     {
         warn!("a job ended after its worker");
     }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::limits::{Permit, Semaphore};
+use super::semaphore::{Permit, Semaphore};
 
 /// Time that every peer gets to authenticate before it can be evicted: a handshake over a slow line.
 const UNREGISTERED_MIN: Duration = Duration::from_secs(1);
@@ -26,6 +26,10 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// Maximum evicted connections that have not ended yet. They exceed the limit for that time.
 pub(crate) const EVICTING_MAX: usize = 64;
+
+/// Most clients of the admin address at once; a further one takes the place of the one that has been
+/// silent for longest.
+pub(crate) const ADMIN_CLIENTS_MAX: usize = 64;
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]

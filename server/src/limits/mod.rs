@@ -4,6 +4,7 @@ mod connections;
 mod semaphore;
 
 pub(crate) use connections::{
-    ConnectionLimiter, ConnectionLimits, ConnectionPermit, EVICTING_MAX, LimitReached,
+    ADMIN_CLIENTS_MAX, ConnectionLimiter, ConnectionLimits, ConnectionPermit, EVICTING_MAX,
+    LimitReached,
 };
 pub(crate) use semaphore::{Permit, Semaphore};

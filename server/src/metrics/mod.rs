@@ -7,7 +7,7 @@
 
 mod histogram;
 mod labels;
-mod stores;
+pub(crate) mod program;
 mod worker;
 
 use std::{
@@ -28,13 +28,7 @@ use prometheus_client::{
 };
 pub use worker::{Connected, WorkerMetrics};
 
-use crate::{
-    mounts::Mounts,
-    transfer::engines::Engine,
-    zserve::{log, sandbox},
-};
 use histogram::Histogram;
-use stores::StoreGauges;
 
 /// What a scraper is told that [`Metrics::encode`] is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -92,16 +86,17 @@ pub struct Metrics {
 /// What the threads count.
 #[derive(Debug)]
 struct Counted {
-    engine: Engine,
+    /// The label `engine` of the steps of transfers.
+    engine: &'static str,
     workers: Vec<Arc<WorkerMetrics>>,
     endpoints: Arc<EndpointMetrics>,
     pools: [Arc<PoolMetrics>; PoolKind::ALL.len()],
 }
 
 impl Metrics {
-    /// Handles for so many `workers`, whose transfers are made by `engine`.
+    /// Handles for so many `workers`. `engine` is the label of the engine that moves payload.
     #[must_use]
-    pub fn new(workers: usize, engine: Engine) -> Self {
+    pub fn new(workers: usize, engine: &'static str) -> Self {
         let counted = Arc::new(Counted {
             engine,
             workers: (0..workers).map(|_| Arc::default()).collect(),
@@ -113,10 +108,10 @@ impl Metrics {
         Self { counted, registry }
     }
 
-    /// Tells of the stores among `mounts` as well.
+    /// Includes the metrics of `collector`.
     #[must_use]
-    pub fn with_stores(mut self, mounts: &Mounts) -> Self {
-        self.registry.register_collector(Box::new(StoreGauges::of(mounts)));
+    pub(crate) fn with_collector(mut self, collector: impl Collector + 'static) -> Self {
+        self.registry.register_collector(Box::new(collector));
         self
     }
 
@@ -168,7 +163,7 @@ impl Collector for Counted {
 
 impl Counted {
     fn encode_workers(&self, page: &mut Page<'_>) -> fmt::Result {
-        let engine = Some(self.engine.name());
+        let engine = Some(self.engine);
         page.histogram("turn", "Time of one turn of a connection", self, None, |w| &w.turns)?;
         page.histogram("step", "Time of one step of the engine", self, engine, |w| &w.steps)?;
         page.histogram(
@@ -286,7 +281,7 @@ impl Page<'_> {
 
     fn log(&mut self) -> fmt::Result {
         let about = "Lines that the log does not have";
-        let (unwritten, repeated) = log::lost();
+        let (unwritten, repeated) = program::lost_log_lines();
         let mut family = self.family("log_lines_lost", about, None, MetricType::Counter)?;
         counter(&mut family, &[("reason", "unwritten")], unwritten)?;
         counter(&mut family, &[("reason", "repeated")], repeated)
@@ -294,7 +289,7 @@ impl Page<'_> {
 
     fn sandbox(&mut self) -> fmt::Result {
         let about = "1 for what the sandbox enforces fully";
-        let (files, calls) = sandbox::in_force();
+        let (files, calls) = program::sandbox_in_force();
         let mut family = self.family("sandbox", about, None, MetricType::Gauge)?;
         for (part, is) in [("files", files), ("calls", calls)] {
             family.encode_family(&[("part", part)])?.encode_gauge(&u64::from(is))?;

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -42,6 +42,14 @@ impl WorkerMetrics {
     /// The engine made one step of a transfer, which took so long.
     pub fn step(&self, took: Duration) {
         self.steps.observe(took);
+    }
+
+    /// Makes one step of a transfer and observes how long it takes.
+    pub fn timed_step<R>(&self, step: impl FnOnce() -> R) -> R {
+        let began = Instant::now();
+        let result = step();
+        self.step(began.elapsed());
+        result
     }
 
     /// A stretch of a file was not in memory and had to be loaded; so long it was waited for.

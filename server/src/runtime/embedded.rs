@@ -73,7 +73,7 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
             keep_uploads: DEFAULT_KEEP_UPLOADS,
             engine: Engine::default(),
         },
-        &Metrics::new(1, Engine::default()),
+        &Metrics::new(1, Engine::default().name()),
     )?;
     let limits = ServerLimits { idle_seconds: IDLE_SECONDS, ..ServerLimits::default() };
     let endpoint = Arc::new(Settings {

@@ -24,11 +24,19 @@ use crate::{
     runtime::address::{BoundAddress, ListenAddress},
     sys,
     transfer::socket::{Socket, UNSENT_BYTES},
-    zserve::socket_activation::ActivatedSocket,
 };
 
 /// Connections that the kernel keeps until they are accepted; it caps this at its `somaxconn`.
 const BACKLOG: i32 = 1024;
+
+/// A listening socket that a service manager has opened for this process.
+#[derive(Debug)]
+pub enum InheritedSocket {
+    /// A TCP socket.
+    Tcp(std::net::TcpListener),
+    /// A Unix domain socket.
+    Unix(std::os::unix::net::UnixListener),
+}
 
 /// A listening socket.
 #[derive(Debug)]
@@ -67,15 +75,15 @@ impl Listener {
     ///
     /// # Errors
     /// When that congestion control is not to be had.
-    pub fn adopt(socket: ActivatedSocket, congestion: Option<&str>) -> io::Result<Self> {
+    pub fn adopt(socket: InheritedSocket, congestion: Option<&str>) -> io::Result<Self> {
         match socket {
-            ActivatedSocket::Tcp(socket) => {
+            InheritedSocket::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
                 tune(&socket, congestion)?;
                 let address = socket.local_addr()?;
                 Ok(Self(Kind::Tcp(TcpListener::from_std(socket), address)))
             }
-            ActivatedSocket::Unix(socket) => {
+            InheritedSocket::Unix(socket) => {
                 socket.set_nonblocking(true)?;
                 let path = socket.local_addr()?.as_pathname().unwrap_or(Path::new("")).to_owned();
                 let file = SocketFile { path, owned: None };
@@ -257,7 +265,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let listener = Listener::adopt(ActivatedSocket::Unix(theirs), None).unwrap();
+        let listener = Listener::adopt(InheritedSocket::Unix(theirs), None).unwrap();
         assert_eq!(listener.address().unix(), Some(path.as_path()));
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let _peer = UnixStream::connect(&path).unwrap();

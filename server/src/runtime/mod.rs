@@ -5,5 +5,6 @@ pub mod address;
 pub mod embedded;
 pub(crate) mod listener;
 pub mod server;
+mod store_metrics;
 mod upload_expiry;
 mod workers;

@@ -16,16 +16,16 @@ use zput_common::{
 };
 
 use crate::{
-    admin::CLIENTS_MAX,
     connection::{http, zput},
     http::{HEAD_SECONDS, Timeouts},
-    limits::{ConnectionLimits, EVICTING_MAX},
+    limits::{ADMIN_CLIENTS_MAX, ConnectionLimits, EVICTING_MAX},
     metrics::Metrics,
     mounts::{MountPoint, Mounts},
     runtime::{
         acceptor::{AcceptedHandler, Acceptor, Endpoints, ListenerProtocol},
         address::{BoundAddress, ListenAddress},
         listener::Listener,
+        store_metrics::StoreGauges,
         workers::{Dispatcher, StopReason, WorkerSet, WorkerSetOptions},
     },
     store::UPLOADS_MAX,
@@ -56,7 +56,7 @@ pub(crate) fn default_pool_threads(cores: usize) -> usize {
 
 /// Descriptors besides those of connections, open objects and uploads: epolls, wakers, listeners, logs, the stores'
 /// directories, what the pool has open, the clients of the admin address, and connections that make room for others.
-const DESCRIPTORS_RESERVED: u64 = 256 + CLIENTS_MAX as u64 + EVICTING_MAX as u64;
+const DESCRIPTORS_RESERVED: u64 = 256 + ADMIN_CLIENTS_MAX as u64 + EVICTING_MAX as u64;
 
 /// Most objects open at once to be served, unless told otherwise: as many as connections.
 pub const DEFAULT_OPEN_FILES: usize = 1024;
@@ -280,7 +280,10 @@ impl Server {
         let open_files = options.open_files.max(1);
         let uploads = options.mounts.stores().count() * UPLOADS_MAX;
         let workers = options.workers.max(1);
-        let metrics = Arc::new(Metrics::new(workers, options.engine).with_stores(&options.mounts));
+        let metrics = Arc::new(
+            Metrics::new(workers, options.engine.name())
+                .with_collector(StoreGauges::of(&options.mounts)),
+        );
         let workers = WorkerSet::start(
             &options.mounts,
             WorkerSetOptions {

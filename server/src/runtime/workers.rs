@@ -14,7 +14,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
-    jobs::{BUFFER_BYTES, Pool, PoolThreads, Size},
+    jobs::{BUFFER_BYTES, JobQueue, PoolThreads, Size, Task},
     limits::{ConnectionLimiter, ConnectionLimits, EVICTING_MAX, LimitReached, Semaphore},
     metrics::{Metrics, PoolKind},
     mounts::Mounts,
@@ -54,7 +54,7 @@ pub(crate) struct WorkerSetOptions {
 pub(crate) struct WorkerSet {
     dispatcher: Dispatcher,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    pools: [PoolThreads; 2],
+    pools: [PoolThreads<Task>; 2],
     upload_expiry: UploadExpiry,
     open_files: Semaphore,
     rounds: Arc<AtomicU64>,
@@ -145,8 +145,9 @@ impl WorkerSet {
         let most = options.connections.all + EVICTING_MAX;
         let queue = 2 * most;
         let size = |name| Size::up_to(options.pool_threads, name, queue);
-        let (pool, pool_threads) = Pool::start(size("disk"), metrics.pool(PoolKind::Store))?;
-        let (loaders, loader_threads) = Pool::start(size("load"), metrics.pool(PoolKind::Loader))?;
+        let (pool, pool_threads) = JobQueue::start(size("disk"), metrics.pool(PoolKind::Store))?;
+        let (loaders, loader_threads) =
+            JobQueue::start(size("load"), metrics.pool(PoolKind::Loader))?;
         let open_files = Semaphore::new(options.open_files);
         let limiter = ConnectionLimiter::new(options.connections);
         let pipes = Pipes::default();
@@ -287,7 +288,7 @@ mod tests {
             keep_uploads: DEFAULT_KEEP_UPLOADS,
             engine: Engine::default(),
         };
-        let metrics = Metrics::new(2, Engine::default());
+        let metrics = Metrics::new(2, Engine::default().name());
         let workers =
             WorkerSet::start(&Mounts::of_store(store, policy), options, &metrics).unwrap();
         let config =

@@ -11,7 +11,6 @@ pub(crate) mod socket;
 
 use std::{
     collections::VecDeque,
-    fs::File,
     io,
     ops::Range,
     os::fd::AsFd as _,
@@ -22,9 +21,9 @@ use std::{
 use thiserror::Error;
 
 use crate::{
+    jobs::Window,
     metrics::WorkerMetrics,
     mounts::OpenObject,
-    sys::residency,
     transfer::{
         engines::{Engine, EngineResources, SendEngine},
         socket::{ReadySocket, Sent},
@@ -60,7 +59,7 @@ pub(crate) struct TooLong;
 pub(crate) struct Transfer {
     object: Arc<OpenObject>,
     /// The rest of the current range, as offsets in the file.
-    now: Range<u64>,
+    current: Range<u64>,
     /// The ranges after it.
     then: VecDeque<Range<u64>>,
     /// Bytes left of all ranges.
@@ -83,16 +82,6 @@ pub(crate) enum Stepped {
     Blocked,
     /// This window must be loaded first.
     Absent(Window),
-}
-
-/// Bytes of a file that are not in memory.
-#[derive(Clone, Debug)]
-pub(crate) struct Window {
-    file: Arc<File>,
-    range: Range<u64>,
-    /// Bytes behind the range that should be read ahead.
-    ahead: u64,
-    since: Instant,
 }
 
 /// Why a transfer cannot go on. The announced bytes cannot be sent, so the connection ends.
@@ -123,6 +112,7 @@ impl Transfer {
         object: Arc<OpenObject>,
         engine: Engine,
         ranges: impl IntoIterator<Item = Range<u64>>,
+        now: Instant,
     ) -> Result<Self, TooLong> {
         let mut ranges = ranges.into_iter().filter(|range| !range.is_empty());
         let first = ranges.next().unwrap_or(0..0);
@@ -133,17 +123,23 @@ impl Transfer {
             .chain(&then)
             .try_fold(0u64, |sum, range| sum.checked_add(range.end - range.start));
         let left = left.filter(|left| *left <= PAYLOAD_MAX_BYTES).ok_or(TooLong)?;
-        let (found, engine_state) = (Instant::now(), SendEngine::new(engine));
-        let ahead = WINDOW_BYTES;
-        let mut transfer =
-            Self { object, now: 0..0, then, left, loaded: 0, found, ahead, engine_state };
+        let mut transfer = Self {
+            object,
+            current: 0..0,
+            then,
+            left,
+            loaded: 0,
+            found: now,
+            ahead: WINDOW_BYTES,
+            engine_state: SendEngine::new(engine),
+        };
         transfer.begin(&first);
         Ok(transfer)
     }
 
     fn begin(&mut self, range: &Range<u64>) {
-        self.now = self.object.in_file(range);
-        self.loaded = self.now.start;
+        self.current = self.object.in_file(range);
+        self.loaded = self.current.start;
     }
 
     /// Bytes still to be sent.
@@ -157,16 +153,16 @@ impl Transfer {
         socket: &mut ReadySocket,
         resources: &mut EngineResources,
         metrics: &WorkerMetrics,
+        now: Instant,
     ) -> Result<Stepped, TransferError> {
-        if let Some(window) = self.absent()? {
+        if let Some(window) = self.absent(now)? {
             return Ok(Stepped::Absent(window));
         }
-        let ready = usize::try_from(self.loaded - self.now.start).unwrap_or(usize::MAX);
+        let ready = usize::try_from(self.loaded - self.current.start).unwrap_or(usize::MAX);
         let file = self.object.file().as_fd();
-        let began = Instant::now();
+        let (state, offset) = (&mut self.engine_state, self.current.start);
         let moved =
-            socket.move_from(&mut self.engine_state, resources, file, self.now.start, ready)?;
-        metrics.step(began.elapsed());
+            metrics.timed_step(|| socket.move_from(state, resources, file, offset, ready))?;
         match moved {
             Sent::Blocked => Ok(Stepped::Blocked),
             Sent::FileEnded => Err(self.file_ended()),
@@ -178,40 +174,41 @@ impl Transfer {
     }
 
     /// The next window, if it is not in memory.
-    fn absent(&mut self) -> Result<Option<Window>, TransferError> {
+    fn absent(&mut self, now: Instant) -> Result<Option<Window>, TransferError> {
         if self.left == 0 {
             return Err(TransferError::Exhausted);
         }
-        if self.loaded > self.now.start && self.found.elapsed() < TRUSTED {
+        if self.loaded > self.current.start && self.is_trusted(now) {
             return Ok(None);
         }
-        let start = self.now.start;
+        let start = self.current.start;
         let border = start / WINDOW_BYTES * WINDOW_BYTES + WINDOW_BYTES;
-        let range = start..border.min(self.now.end);
+        let range = start..border.min(self.current.end);
         let file = self.object.file();
         if self.object.residency().is_resident(file.as_fd(), start, range.end - start)? {
-            self.found_up_to(range.end);
+            self.found_up_to(range.end, now);
             return Ok(None);
         }
-        Ok(Some(Window {
-            file: Arc::clone(file),
-            ahead: self.ahead.min(self.now.end - range.end),
-            range,
-            since: Instant::now(),
-        }))
+        let ahead = self.ahead.min(self.current.end - range.end);
+        Ok(Some(Window::new(Arc::clone(file), range, ahead, now)))
     }
 
     /// Notes that a window was loaded. A fast reader gets more windows read ahead. For a slow reader
     /// they would be evicted before it wants them, and bytes of other readers with them.
-    pub(crate) fn loaded(&mut self, window: &Window) {
-        let fast = self.found.elapsed() < TRUSTED;
-        self.ahead = if fast { (2 * self.ahead).min(AHEAD_MAX_BYTES) } else { WINDOW_BYTES };
-        self.found_up_to(window.range.end.min(self.now.end));
+    pub(crate) fn loaded(&mut self, window: &Window, now: Instant) {
+        self.ahead =
+            if self.is_trusted(now) { (2 * self.ahead).min(AHEAD_MAX_BYTES) } else { WINDOW_BYTES };
+        self.found_up_to(window.end().min(self.current.end), now);
     }
 
-    fn found_up_to(&mut self, end: u64) {
+    /// Whether the bytes that were found in memory last are assumed to be there still.
+    fn is_trusted(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.found) < TRUSTED
+    }
+
+    fn found_up_to(&mut self, end: u64, now: Instant) {
         self.loaded = end;
-        self.found = Instant::now();
+        self.found = now;
     }
 
     /// `head` followed by the rest of the payload, in `room`: only if that is one short range, fits,
@@ -231,7 +228,7 @@ impl Transfer {
             return Ok(None);
         };
         let file = self.object.file().as_fd();
-        match self.object.residency().read(file, self.now.start, payload)? {
+        match self.object.residency().read(file, self.current.start, payload)? {
             Some(0) => return Err(self.file_ended()),
             Some(n) if n == length => in_front.copy_from_slice(head),
             // Some of it is not in memory. It is sent in the ordinary way, which loads it.
@@ -242,9 +239,9 @@ impl Transfer {
 
     /// Counts bytes as sent which [`Self::behind`] returned.
     pub(crate) fn sent(&mut self, bytes: u64) {
-        self.now.start += bytes;
+        self.current.start += bytes;
         self.left -= bytes;
-        if self.now.is_empty()
+        if self.current.is_empty()
             && let Some(next) = self.then.pop_front()
         {
             self.begin(&next);
@@ -252,27 +249,7 @@ impl Transfer {
     }
 
     fn file_ended(&self) -> TransferError {
-        TransferError::FileEnded { offset: self.now.start, left: self.left }
-    }
-}
-
-impl Window {
-    /// A window of an object's file.
-    #[cfg(test)]
-    pub(crate) fn for_test(object: &OpenObject, range: Range<u64>) -> Self {
-        Self { file: Arc::clone(object.file()), range, ahead: 0, since: Instant::now() }
-    }
-
-    /// How long the transfer has waited for it.
-    pub(crate) fn waited(&self) -> Duration {
-        self.since.elapsed()
-    }
-
-    /// Loads it. Blocks.
-    pub(crate) fn load(&self) -> io::Result<()> {
-        let Self { file, range, ahead, .. } = self;
-        residency::load(file.as_fd(), range.start, range.end - range.start, *ahead)?;
-        Ok(())
+        TransferError::FileEnded { offset: self.current.start, left: self.left }
     }
 }
 

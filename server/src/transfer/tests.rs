@@ -1,4 +1,8 @@
-use std::{fs, io::Read as _, os::unix::net::UnixStream};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::unix::net::UnixStream,
+};
 
 use super::*;
 use crate::{
@@ -16,11 +20,15 @@ fn object(bytes: &[u8]) -> Arc<OpenObject> {
 }
 
 fn transfer(bytes: &[u8], ranges: impl IntoIterator<Item = Range<u64>>) -> Transfer {
-    Transfer::new(object(bytes), Engine::default(), ranges).unwrap()
+    Transfer::new(object(bytes), Engine::default(), ranges, Instant::now()).unwrap()
 }
 
 fn only(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     std::iter::once(range)
+}
+
+fn window(object: &OpenObject, range: Range<u64>) -> Window {
+    Window::new(Arc::clone(object.file()), range, 0, Instant::now())
 }
 
 fn socket() -> (ReadySocket, UnixStream) {
@@ -37,12 +45,12 @@ fn resources() -> EngineResources {
 fn moved(transfer: &mut Transfer, socket: &mut ReadySocket) -> Result<u64, TransferError> {
     let mut resources = resources();
     for _ in 0..2 {
-        match transfer.step(socket, &mut resources, &WorkerMetrics::default())? {
+        match transfer.step(socket, &mut resources, &WorkerMetrics::default(), Instant::now())? {
             Stepped::Moved(n) => return Ok(n),
             Stepped::Blocked => return Ok(0),
             Stepped::Absent(window) => {
                 window.load().unwrap();
-                transfer.loaded(&window);
+                transfer.loaded(&window, Instant::now());
             }
         }
     }
@@ -76,7 +84,9 @@ fn a_file_that_ends_early_is_an_error_and_not_an_end() {
 
 #[test]
 fn the_sum_fits_63_bits() {
-    let new = |ranges: Vec<Range<u64>>| Transfer::new(object(b""), Engine::default(), ranges);
+    let new = |ranges: Vec<Range<u64>>| {
+        Transfer::new(object(b""), Engine::default(), ranges, Instant::now())
+    };
     let half = 0..1u64 << 62;
     assert!(new(vec![half.clone(), 0..0]).is_ok());
     assert_eq!(new(vec![half.clone(), half.clone()]).unwrap_err(), TooLong);
@@ -97,8 +107,9 @@ fn a_step_ends_at_a_window() {
 #[test]
 fn a_stretch_ends_where_it_should_and_not_where_its_window_does() {
     let object = object(b"0123456789");
-    let mut transfer = Transfer::new(Arc::clone(&object), Engine::Sendfile, [2..5, 7..8]).unwrap();
-    transfer.loaded(&Window::for_test(&object, 0..10));
+    let mut transfer =
+        Transfer::new(Arc::clone(&object), Engine::Sendfile, [2..5, 7..8], Instant::now()).unwrap();
+    transfer.loaded(&window(&object, 0..10), Instant::now());
     let (mut socket, mut peer) = socket();
     assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 3);
     assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 1);
@@ -120,41 +131,42 @@ fn what_was_found_in_memory_is_looked_at_again_after_a_while() {
     let found = DirMount::open(dir.path(), Clock::system()).unwrap().find("f").unwrap();
     let object =
         Arc::new(OpenObject::found(found, Semaphore::new(1).try_acquire().unwrap()).unwrap());
-    let mut transfer = Transfer::new(object, Engine::Sendfile, only(0..500_000)).unwrap();
+    let mut transfer =
+        Transfer::new(object, Engine::Sendfile, only(0..500_000), Instant::now()).unwrap();
     let (mut socket, _peer) = socket();
     assert!(
         (1..500_000).contains(&moved(&mut transfer, &mut socket).unwrap()),
         "the socket holds less"
     );
-    let mut step = |transfer: &mut Transfer| {
+    let mut step = |transfer: &mut Transfer, now: Instant| {
         // Pages that somebody looks at just now stay.
         (0..100).any(|_| {
             crate::sys::fs::drop_cached(&file, 0, 500_000);
-            let stepped = transfer.step(&mut socket, &mut resources(), &WorkerMetrics::default());
+            let stepped =
+                transfer.step(&mut socket, &mut resources(), &WorkerMetrics::default(), now);
             matches!(stepped, Ok(Stepped::Absent(_)))
         })
     };
-    transfer.found = Instant::now();
-    assert!(!step(&mut transfer), "it was looked at just now");
-    transfer.found = Instant::now() - TRUSTED;
-    assert!(step(&mut transfer), "the worker would wait for the disk");
+    let found = transfer.found;
+    assert!(!step(&mut transfer, found), "it was looked at just now");
+    assert!(step(&mut transfer, found + TRUSTED), "the worker would wait for the disk");
 }
 
 /// Up to 3.5 MiB.
 #[test]
 fn more_is_asked_for_ahead_the_longer_a_reader_keeps_up() {
     let object = object(b"");
-    let window = || Window::for_test(&object, 0..1);
+    let now = Instant::now();
+    let window = || window(&object, 0..1);
     let mut transfer =
-        Transfer::new(Arc::clone(&object), Engine::default(), only(0..1 << 30)).unwrap();
+        Transfer::new(Arc::clone(&object), Engine::default(), only(0..1 << 30), now).unwrap();
     let mut asked = Vec::new();
     for _ in 0..5 {
         asked.push(transfer.ahead);
-        transfer.loaded(&window());
+        transfer.loaded(&window(), now);
     }
     assert_eq!(asked, [524_288, 1_048_576, 2_097_152, 3_670_016, 3_670_016]);
-    transfer.found = Instant::now() - TRUSTED;
-    transfer.loaded(&window());
+    transfer.loaded(&window(), now + TRUSTED);
     assert_eq!(transfer.ahead, 524_288, "it is slow");
 }
 

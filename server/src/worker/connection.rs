@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    connection::{
-        context::{CloseReason, TurnContext, TurnOutcome},
-        http, zput,
-    },
+    connection::{CloseReason, TurnContext, TurnOutcome, http, zput},
     http::Now,
     jobs::{Buffer, Done},
     metrics::Protocol,

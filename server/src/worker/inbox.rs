@@ -1,4 +1,4 @@
-//! Messages from other threads to a worker: new connections, results of jobs, new mounts, the end.
+//! Messages from other threads to a worker: new connections, evictions, new mounts, the end.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,9 +6,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use tracing::error;
 
-use super::Endpoint;
+use super::connection::Endpoint;
 use crate::{
-    jobs::{ConnectionId, Done},
     limits::{ConnectionPermit, EVICTING_MAX},
     mounts::Mounts,
     transfer::socket::Socket,
@@ -29,7 +28,6 @@ pub(crate) struct NewConnection {
 /// A message to a worker.
 pub(super) enum Message {
     NewConnection(NewConnection),
-    Done(ConnectionId, Done),
     /// Close the connection that has this permit, if it is still evictable.
     Evict(u64),
     /// Serve these mounts from now on.
@@ -41,8 +39,8 @@ pub(super) enum Message {
     Panic,
 }
 
-/// Sends messages to a worker. The channel has room for one new connection and one result for each
-/// permit, so these sends never wait.
+/// Sends messages to a worker. The channel has room for one new connection for each permit, so these
+/// sends never wait.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     messages: Sender<Message>,
@@ -55,9 +53,9 @@ const EXTRA_MESSAGES: usize = EVICTING_MAX + 8;
 
 impl Inbox {
     /// An inbox for a server with at most `max_connections`.
-    pub(super) fn new(waker: Waker, max_connections: usize) -> (Self, Receiver<Message>) {
-        let (messages, incoming) = bounded(2 * max_connections + EXTRA_MESSAGES);
-        (Self { messages, waker: Arc::new(waker) }, incoming)
+    pub(super) fn new(waker: Arc<Waker>, max_connections: usize) -> (Self, Receiver<Message>) {
+        let (messages, incoming) = bounded(max_connections + EXTRA_MESSAGES);
+        (Self { messages, waker }, incoming)
     }
 
     fn tell(&self, message: Message) -> bool {
@@ -81,11 +79,6 @@ impl Inbox {
         self.tell(Message::NewConnection(new))
     }
 
-    /// Hands over the result of a job. Returns whether the worker is still running.
-    pub(crate) fn done(&self, slot: ConnectionId, done: Done) -> bool {
-        self.tell(Message::Done(slot, done))
-    }
-
     /// Evicts the connection that has this permit. Returns whether the worker is still running.
     pub(crate) fn evict(&self, permit: u64) -> bool {
         self.tell(Message::Evict(permit))
@@ -105,30 +98,5 @@ impl Inbox {
     /// Asks the worker to stop by `until`. Returns whether it is still running.
     pub(crate) fn drain(&self, until: Instant) -> bool {
         self.tell(Message::Drain(until))
-    }
-}
-
-/// The receiving end of an inbox, for a test in the place of a worker.
-#[cfg(test)]
-#[derive(Debug)]
-pub(crate) struct Overheard(Receiver<Message>);
-
-#[cfg(test)]
-impl Overheard {
-    /// An inbox whose messages the test receives.
-    pub(crate) fn inbox() -> (Inbox, Self) {
-        let poll = mio::Poll::new().unwrap();
-        let waker = Waker::new(poll.registry(), mio::Token(0)).unwrap();
-        let (inbox, incoming) = Inbox::new(waker, 8);
-        (inbox, Self(incoming))
-    }
-
-    /// The result of the next job.
-    pub(crate) fn done(&self) -> Done {
-        match self.0.recv_timeout(std::time::Duration::from_secs(20)) {
-            Ok(Message::Done(_, done)) => done,
-            Ok(_) => panic!("another message"),
-            Err(_) => panic!("no job has ended"),
-        }
     }
 }

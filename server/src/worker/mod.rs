@@ -28,14 +28,12 @@ use tracing::{debug, error, warn};
 
 use connection::Connection;
 pub(crate) use connection::Endpoint;
-#[cfg(test)]
-pub(crate) use inbox::Overheard;
 pub(crate) use inbox::{Inbox, NewConnection};
 
 use crate::{
-    connection::context::{CloseReason, TurnContext, TurnOutcome},
+    connection::{CloseReason, TurnContext, TurnOutcome},
     http::{Date, Now},
-    jobs::{Buffers, ConnectionId, Done, Job, Pool, Slab},
+    jobs::{Buffers, Completion, Completions, ConnectionId, Done, Job, JobQueue, Slab},
     limits::{ConnectionPermit, Semaphore},
     metrics::{Connected, WorkerMetrics},
     mounts::{Mounts, OpenFileCache},
@@ -68,9 +66,9 @@ pub(crate) struct WorkerOptions {
     /// Maximum buffers for uploads.
     pub(crate) buffers: usize,
     /// Threads for jobs on the disk, except loads.
-    pub(crate) pool: Pool,
+    pub(crate) pool: JobQueue,
     /// Threads that load file contents into memory.
-    pub(crate) loaders: Pool,
+    pub(crate) loaders: JobQueue,
     /// The mounts to serve at first.
     pub(crate) mounts: Mounts,
     /// Maximum idle objects kept open.
@@ -105,13 +103,16 @@ pub(crate) fn start(
     exit_notice: impl Send + 'static,
 ) -> io::Result<RunningWorker> {
     let poll = Poll::new()?;
-    let waker = Waker::new(poll.registry(), WAKER)?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    let (completions, completed) =
+        Completions::channel(Arc::clone(&waker), options.max_connections);
     let (inbox, incoming) = Inbox::new(waker, options.max_connections);
     let name = format!("worker-{}", options.number);
     let mut worker = Worker {
         poll,
-        inbox: inbox.clone(),
         incoming,
+        completions,
+        completed,
         pool: options.pool,
         loaders: options.loaders,
         mounts: options.mounts,
@@ -155,10 +156,11 @@ struct Entry {
 
 struct Worker {
     poll: Poll,
-    inbox: Inbox,
     incoming: Receiver<Message>,
-    pool: Pool,
-    loaders: Pool,
+    completions: Completions,
+    completed: Receiver<Completion>,
+    pool: JobQueue,
+    loaders: JobQueue,
     mounts: Mounts,
     files: OpenFileCache,
     open_files: Semaphore,
@@ -203,6 +205,7 @@ impl Worker {
                 }
             }
             self.read_inbox();
+            self.read_completions();
             self.fire_timers();
             self.run_round();
             self.files.sweep(self.now.instant);
@@ -247,7 +250,6 @@ impl Worker {
         for _ in 0..self.incoming.len() {
             match self.incoming.try_recv() {
                 Ok(Message::NewConnection(new)) => self.add(new),
-                Ok(Message::Done(id, done)) => self.deliver(id, done),
                 Ok(Message::Evict(permit)) => self.evict(permit),
                 Ok(Message::Mounts(mounts)) => {
                     self.files.retain_mounts(&mounts);
@@ -262,6 +264,14 @@ impl Worker {
                 Ok(Message::Panic) => panic!("a test asks for it"),
                 Err(_) => break,
             }
+        }
+    }
+
+    /// Takes the results of jobs that have arrived.
+    fn read_completions(&mut self) {
+        for _ in 0..self.completed.len() {
+            let Ok(Completion { connection, done }) = self.completed.try_recv() else { return };
+            self.deliver(connection, done);
         }
     }
 
@@ -314,13 +324,13 @@ impl Worker {
     }
 
     /// The connections, and the context for a turn of one of them.
-    fn cx(&mut self, slot: ConnectionId) -> (&mut Slab<Entry>, TurnContext<'_>) {
+    fn cx(&mut self, connection: ConnectionId) -> (&mut Slab<Entry>, TurnContext<'_>) {
         let cx = TurnContext {
             mounts: &self.mounts,
             pool: &self.pool,
             loaders: &self.loaders,
-            inbox: &self.inbox,
-            slot,
+            completions: &self.completions,
+            connection,
             buffers: &mut self.buffers,
             files: &mut self.files,
             open_files: &self.open_files,

@@ -1,36 +1,25 @@
 //! Sockets that a service manager has opened and passes to the server (sd_listen_fds(3)).
 
-use std::{
-    env, io,
-    net::TcpListener,
-    os::{fd::AsFd, unix::net::UnixListener},
-};
+use std::{env, io, os::fd::AsFd};
 
 use listenfd::ListenFd;
 use rustix::net::sockopt;
 use thiserror::Error;
 
+use crate::runtime::listener::InheritedSocket;
+
 /// The variable with the sockets' names, separated by colons.
 const NAMES: &str = "LISTEN_FDNAMES";
-
-/// A listening socket that was passed to this process.
-#[derive(Debug)]
-pub enum ActivatedSocket {
-    /// A TCP socket.
-    Tcp(TcpListener),
-    /// A Unix domain socket.
-    Unix(UnixListener),
-}
 
 /// The sockets that were passed to this process, by purpose.
 #[derive(Debug, Default)]
 pub struct ActivatedSockets {
     /// Sockets for zput's protocol.
-    pub zput: Vec<ActivatedSocket>,
+    pub zput: Vec<InheritedSocket>,
     /// Sockets for HTTP.
-    pub http: Vec<ActivatedSocket>,
+    pub http: Vec<InheritedSocket>,
     /// The socket for `/metrics` and `/healthz`.
-    pub admin: Option<ActivatedSocket>,
+    pub admin: Option<InheritedSocket>,
 }
 
 /// Why a passed socket cannot be used.
@@ -96,18 +85,18 @@ impl ActivatedSockets {
     }
 }
 
-fn take(sockets: &mut ListenFd, n: usize) -> io::Result<Option<ActivatedSocket>> {
+fn take(sockets: &mut ListenFd, n: usize) -> io::Result<Option<InheritedSocket>> {
     let taken = match sockets.take_tcp_listener(n) {
-        Ok(socket) => socket.map(ActivatedSocket::Tcp),
-        Err(_) => sockets.take_unix_listener(n)?.map(ActivatedSocket::Unix),
+        Ok(socket) => socket.map(InheritedSocket::Tcp),
+        Err(_) => sockets.take_unix_listener(n)?.map(InheritedSocket::Unix),
     };
     let listens = match &taken {
         None => true,
-        Some(ActivatedSocket::Tcp(socket)) => {
+        Some(InheritedSocket::Tcp(socket)) => {
             socket.set_nonblocking(true)?;
             sockopt::socket_acceptconn(socket.as_fd())?
         }
-        Some(ActivatedSocket::Unix(socket)) => {
+        Some(InheritedSocket::Unix(socket)) => {
             socket.set_nonblocking(true)?;
             sockopt::socket_acceptconn(socket.as_fd())?
         }

@@ -11,12 +11,12 @@ use zput_common::{
     proto::message::{ErrorCode, Kind},
 };
 
+use super::{
+    close::{CloseReason, Phase},
+    context::{Budget, TurnContext, TurnOutcome},
+    min_rate::RateMonitor,
+};
 use crate::{
-    connection::{
-        close::Phase,
-        context::{Budget, CloseReason, TurnContext, TurnOutcome},
-        min_rate::RateMonitor,
-    },
     http::{Answer, ContentType, EntityTag, Facts, KEPT_BYTES, Now, Session, Timeouts, Transmit},
     jobs::{Done, Job, Ticket},
     mounts::{MountPoint, OpenObject},
@@ -175,7 +175,7 @@ impl Connection {
         let answered = self.session.answer(cx.now, &Answer::Found(facts));
         let range = answered.map_err(|_| CloseReason::Stuck("an answer without a request"))?;
         if let Some(range) = range {
-            let transfer = Transfer::new(object, cx.engine, [range]);
+            let transfer = Transfer::new(object, cx.engine, [range], cx.now.instant);
             self.task =
                 Task::Sending(transfer.map_err(|_| CloseReason::Stuck("a range over 2^63"))?);
         }
@@ -209,8 +209,8 @@ impl Connection {
                 self.answer(&answer, cx.now)
             }
             (Done::Loaded(window, Ok(())), Task::Sending(mut transfer)) => {
-                transfer.loaded(&window);
-                cx.metrics.load(window.waited());
+                transfer.loaded(&window, cx.now.instant);
+                cx.metrics.load(window.waited(cx.now.instant));
                 self.task = Task::Sending(transfer);
                 Ok(())
             }
@@ -249,7 +249,8 @@ impl Connection {
                     let Task::Sending(transfer) = &mut self.task else {
                         return Err(CloseReason::Stuck("a payload without a transfer"));
                     };
-                    match transfer.step(&mut self.socket, cx.resources, cx.metrics)? {
+                    let now = cx.now.instant;
+                    match transfer.step(&mut self.socket, cx.resources, cx.metrics, now)? {
                         Stepped::Blocked => break,
                         Stepped::Absent(window) => {
                             self.ticket = Some(cx.submit(Job::Load(window))?);

@@ -11,10 +11,10 @@ use super::*;
 use crate::{
     connection::TestContext,
     http::Date,
+    jobs::{ReceivedCompletions, Window},
     mounts::{DirMount, Mounts, Policy, Source},
     store::Clock,
-    transfer::{Window, engines::Engine, socket::Socket},
-    worker::Overheard,
+    transfer::{engines::Engine, socket::Socket},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -24,7 +24,7 @@ struct Bench {
     connection: Connection,
     client: UnixStream,
     lent: TestContext,
-    overheard: Overheard,
+    completed: ReceivedCompletions,
     heard: Vec<u8>,
     _dir: TempDir,
 }
@@ -41,13 +41,13 @@ impl Bench {
         let (ours, client) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
-        let (inbox, overheard) = Overheard::inbox();
+        let (completions, completed) = ReceivedCompletions::channel();
         let door = Settings { timeouts: Timeouts::default(), min_rate: 16 * 1024 };
         let connection = Connection::new(socket, &door, "test".to_owned(), Instant::now());
-        let mut lent = TestContext::new(mounts, inbox);
+        let mut lent = TestContext::new(mounts, completions);
         lent.engine = engine;
         client.set_nonblocking(true).unwrap();
-        Self { connection, client, lent, overheard, heard: vec![0; 1 << 20], _dir: dir }
+        Self { connection, client, lent, completed, heard: vec![0; 1 << 20], _dir: dir }
     }
 
     /// As [`Self::new`], with a client that may be silent for a long time but has to take 16 KiB a second, and who has
@@ -69,7 +69,7 @@ impl Bench {
             let verdict = self.connection.turn(&mut self.lent.cx());
             assert!(!matches!(verdict, TurnOutcome::Close(_)), "{verdict:?}");
             if self.connection.ticket.is_some() {
-                let done = self.overheard.done();
+                let done = self.completed.done();
                 self.connection.deliver(done, &mut self.lent.cx()).unwrap();
             } else if matches!(verdict, TurnOutcome::Park(_)) {
                 return;
@@ -92,7 +92,7 @@ impl Bench {
             self.connection.socket().wake_for_test();
             let verdict = self.connection.turn(&mut self.lent.cx());
             if self.connection.ticket.is_some() {
-                let done = self.overheard.done();
+                let done = self.completed.done();
                 self.connection.deliver(done, &mut self.lent.cx()).unwrap();
                 continue;
             }
@@ -230,7 +230,7 @@ fn a_client_that_has_ended_is_not_waited_for() {
                 return true;
             }
             _ if bench.connection.ticket.is_some() => {
-                let done = bench.overheard.done();
+                let done = bench.completed.done();
                 bench.connection.deliver(done, &mut bench.lent.cx()).unwrap();
             }
             _ => {}
@@ -248,9 +248,10 @@ fn what_cannot_be_loaded_is_not_sent() {
     let mount = MountPoint::new("", source, Policy { unsealed: true, ..Policy::PRIVATE });
     let key = ObjectKey::new("large").unwrap();
     let object = Arc::new(mount.open(&key, None, &bench.lent.open_files).unwrap());
-    let window = Window::for_test(&object, 0..100_000);
+    let window = Window::new(Arc::clone(object.file()), 0..100_000, 0, Instant::now());
     bench.connection.task = Task::Sending(
-        Transfer::new(object, Engine::Sendfile, std::iter::once(0..100_000)).unwrap(),
+        Transfer::new(object, Engine::Sendfile, std::iter::once(0..100_000), Instant::now())
+            .unwrap(),
     );
     let done = Done::Loaded(window, Err(std::io::Error::from_raw_os_error(5)));
     let end = bench.connection.deliver(done, &mut bench.lent.cx());
@@ -270,7 +271,7 @@ fn what_cannot_be_opened_is_answered_by_its_reason() {
         bench.client.write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
         bench.connection.socket().wake_for_test();
         assert!(matches!(bench.connection.turn(&mut bench.lent.cx()), TurnOutcome::Park(_)));
-        drop(bench.overheard.done());
+        drop(bench.completed.done());
         bench.connection.deliver(Done::Opened(Err(code.into())), &mut bench.lent.cx()).unwrap();
         bench.rest();
         let n = bench.client.read(&mut bench.heard).unwrap();

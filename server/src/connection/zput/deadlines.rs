@@ -1,15 +1,13 @@
 //! Deadlines of a connection.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use zput_common::limits::HANDSHAKE_SECONDS;
-
-use super::{Connection, Outgoing, Task, authorize::Principal};
-use crate::{connection::context::CloseReason, limits::Semaphore, metrics::RequestKind};
-
-/// Time from accept until the server knows its peer: hello, handshake and, for a device without an
-/// account, the response to its Join (PROTOCOL 9).
-pub(super) const REGISTRATION: Duration = Duration::from_secs(HANDSHAKE_SECONDS);
+use super::{
+    super::close::CloseReason,
+    authorize::Principal,
+    connection::{Connection, Outgoing, Task},
+};
+use crate::{limits::Semaphore, metrics::RequestKind};
 
 /// Whether a request keeps the permit of a peer without a key. While an upload is open it must be
 /// about that.
@@ -27,24 +25,6 @@ pub(super) const fn keeps_permit(kind: RequestKind, upload_is_open: bool) -> boo
 }
 
 impl Connection {
-    /// Begins to close the connection.
-    pub(super) fn begin_close(&mut self, now: Instant) {
-        if self.phase.is_open() {
-            self.session.close();
-            self.phase.begin_close(now);
-        }
-    }
-
-    /// Shuts down this side after the last byte, and lingers unless the peer has shut down its side too.
-    pub(super) fn stop_writing(&mut self) -> Result<(), CloseReason> {
-        self.socket.end_writing();
-        if self.peer_ended {
-            return Err(CloseReason::Done);
-        }
-        self.phase.linger();
-        Ok(())
-    }
-
     /// When to call [`Self::expire`] next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase.deadline() {

@@ -11,9 +11,12 @@ use zput_common::{
     proto::message::{ErrorCode, Kind, Request, Response, Section, Version},
 };
 
+use super::{
+    authorize::{Authorized, Principal},
+    error_response::{error_response, forbidden},
+};
 use crate::{
-    connection::zput::authorize::{Authorized, Principal},
-    jobs::{Job, error_response, forbidden},
+    jobs::Job,
     mounts::MountPoint,
     store::{Store, Upload, Writer},
 };

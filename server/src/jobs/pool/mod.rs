@@ -52,13 +52,13 @@ impl Size {
 }
 
 /// Submits tasks. The threads end when the last sender is dropped and the queue is empty.
-pub(super) struct TaskSender<T> {
+pub(crate) struct Pool<T> {
     tasks: Sender<T>,
     shared: Arc<Shared<T>>,
 }
 
 /// The threads, to be joined.
-pub(super) struct Threads<T>(Arc<Shared<T>>);
+pub(crate) struct PoolThreads<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     size: Size,
@@ -82,27 +82,28 @@ struct PoolState {
     handles: Vec<JoinHandle<()>>,
 }
 
-/// Starts the minimum number of threads. Each calls `run` for one task after the other.
-///
-/// # Errors
-/// When a thread cannot be started.
-pub(super) fn start<T: Send + 'static>(
-    size: Size,
-    metrics: Arc<PoolMetrics>,
-    run: impl Fn(T) + Send + Sync + 'static,
-) -> io::Result<(TaskSender<T>, Threads<T>)> {
-    let (tasks, incoming) = bounded(size.queue);
-    let state = Mutex::default();
-    let shared = Arc::new(Shared { size, incoming, run: Box::new(run), state, metrics });
-    for _ in 0..shared.size.least.max(1) {
-        shared.add(&mut shared.state())?;
+impl<T: Send + 'static> Pool<T> {
+    /// Starts the minimum number of threads. Each calls `run` for one task after the other. The pool
+    /// reports its size to `metrics`.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn start(
+        size: Size,
+        metrics: Arc<PoolMetrics>,
+        run: impl Fn(T) + Send + Sync + 'static,
+    ) -> io::Result<(Self, PoolThreads<T>)> {
+        let (tasks, incoming) = bounded(size.queue);
+        let state = Mutex::default();
+        let shared = Arc::new(Shared { size, incoming, run: Box::new(run), state, metrics });
+        for _ in 0..shared.size.least.max(1) {
+            shared.add(&mut shared.state())?;
+        }
+        Ok((Self { tasks, shared: Arc::clone(&shared) }, PoolThreads(shared)))
     }
-    Ok((TaskSender { tasks, shared: Arc::clone(&shared) }, Threads(shared)))
-}
 
-impl<T: Send + 'static> TaskSender<T> {
     /// Queues a task. Returns it when the queue is full.
-    pub(super) fn submit(&self, task: T) -> Result<(), T> {
+    pub(crate) fn submit(&self, task: T) -> Result<(), T> {
         match self.tasks.try_send(task) {
             Ok(()) => {
                 self.shared.look(&mut self.shared.state());
@@ -188,9 +189,9 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
-impl<T: Send + 'static> Threads<T> {
+impl<T: Send + 'static> PoolThreads<T> {
     /// Joins all threads.
-    pub(super) fn join(self) {
+    pub(crate) fn join(self) {
         // A thread that is being joined may start others before it ends.
         loop {
             let Some(thread) = self.0.state().handles.pop() else { return };
@@ -201,21 +202,21 @@ impl<T: Send + 'static> Threads<T> {
     }
 }
 
-impl<T> Clone for TaskSender<T> {
+impl<T> Clone for Pool<T> {
     fn clone(&self) -> Self {
         Self { tasks: self.tasks.clone(), shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<T> fmt::Debug for TaskSender<T> {
+impl<T> fmt::Debug for Pool<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskSender").field("queued", &self.tasks.len()).finish_non_exhaustive()
+        f.debug_struct("Pool").field("queued", &self.tasks.len()).finish_non_exhaustive()
     }
 }
 
-impl<T> fmt::Debug for Threads<T> {
+impl<T> fmt::Debug for PoolThreads<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Threads").field("size", &self.0.size).finish_non_exhaustive()
+        f.debug_struct("PoolThreads").field("size", &self.0.size).finish_non_exhaustive()
     }
 }
 

@@ -10,16 +10,16 @@ type Job = Box<dyn FnOnce() + Send>;
 
 const SECONDS: Duration = Duration::from_secs(20);
 
-fn pool(least: usize, most: usize, idle: Duration) -> (TaskSender<Job>, Threads<Job>) {
+fn pool(least: usize, most: usize, idle: Duration) -> (Pool<Job>, PoolThreads<Job>) {
     let size = Size { name: "test", least, most, queue: 20_000, idle };
-    start(size, Arc::default(), |job: Job| job()).unwrap()
+    Pool::start(size, Arc::default(), |job: Job| job()).unwrap()
 }
 
-fn submit(pool: &TaskSender<Job>, job: impl FnOnce() + Send + 'static) {
+fn submit(pool: &Pool<Job>, job: impl FnOnce() + Send + 'static) {
     assert!(pool.submit(Box::new(job)).is_ok(), "the queue is full");
 }
 
-fn threads(pool: &TaskSender<Job>) -> usize {
+fn threads(pool: &Pool<Job>) -> usize {
     pool.shared.state().threads
 }
 
@@ -185,7 +185,7 @@ fn a_panic_costs_no_thread() {
 fn a_full_queue_gives_the_job_back_and_the_numbers_are_told() {
     let metrics = Arc::new(PoolMetrics::default());
     let size = Size { name: "test", least: 1, most: 2, queue: 3, idle: IDLE };
-    let (pool, running) = start(size, Arc::clone(&metrics), |job: Job| job()).unwrap();
+    let (pool, running) = Pool::start(size, Arc::clone(&metrics), |job: Job| job()).unwrap();
     let mut gate = Gate::new();
     for _ in 0..2 {
         submit(&pool, gate.job());

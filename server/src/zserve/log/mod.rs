@@ -23,6 +23,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use crate::metrics::program;
 use limit::Limit;
 use outlet::Outlet;
 
@@ -107,6 +108,7 @@ pub fn start(
     let registry = tracing_subscriber::registry().with(filter).with(lines).with(limit);
     registry.try_init().map_err(|_| LogError::Twice)?;
     panic::set_hook(Box::new(tell_panic));
+    program::set_lost_log_lines(lost);
     Ok(Filtering(Box::new(move |filter| handle.reload(filter))))
 }
 

@@ -11,7 +11,6 @@ mod seccomp;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use landlock::{
@@ -22,6 +21,7 @@ use landlock::{
 use thiserror::Error;
 
 use crate::{
+    metrics::program,
     runtime::address::ListenAddress,
     zserve::config::{Config, MountSource},
 };
@@ -71,17 +71,6 @@ pub enum SandboxError {
     Calls(#[source] io::Error),
 }
 
-/// What is enforced in this process, for its metrics: all file rights, and the filter of system
-/// calls.
-static IN_FORCE: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
-
-/// What is enforced in this process: all file rights, and the filter of system calls.
-#[must_use]
-pub fn in_force() -> (bool, bool) {
-    let [files, calls] = &IN_FORCE;
-    (files.load(Relaxed), calls.load(Relaxed))
-}
-
 /// Denies the system calls that a server never makes, for this thread and the threads that it
 /// starts from now on. Sockets must have been made before. Returns `false` where the kernel has no
 /// such filter.
@@ -90,7 +79,7 @@ pub fn in_force() -> (bool, bool) {
 /// When the kernel has filters and refuses this one.
 pub fn deny_syscalls() -> Result<bool, SandboxError> {
     let done = seccomp::apply().map_err(SandboxError::Calls)?;
-    IN_FORCE[1].store(done, Relaxed);
+    program::set_syscalls_filtered(done);
     Ok(done)
 }
 
@@ -160,7 +149,7 @@ impl Allowlist {
             RulesetStatus::PartiallyEnforced => Enforced::Partially,
             RulesetStatus::NotEnforced => Enforced::NotAvailable,
         };
-        IN_FORCE[0].store(enforced == Enforced::Fully, Relaxed);
+        program::set_files_restricted(enforced == Enforced::Fully);
         Ok(enforced)
     }
 }

@@ -4,15 +4,19 @@
 use std::time::Instant;
 
 use tracing::debug;
-use zput_common::proto::{Transmit, Wants};
+use zput_common::proto::{SessionError, Transmit, Wants};
 
-use super::{Connection, Outgoing, Task, receive::NotReceiving};
-use crate::{
-    connection::{
-        close::Phase,
-        context::{Budget, CloseReason, NoBuffer, TurnContext, TurnOutcome},
+use super::{
+    super::{
+        close::{CloseReason, Phase},
+        context::{Budget, NoBuffer, TurnContext, TurnOutcome},
     },
-    jobs::{Job, error_response},
+    connection::{Connection, Outgoing, Task},
+    error_response::error_response,
+    receive::NotReceiving,
+};
+use crate::{
+    jobs::Job,
     transfer::{
         Stepped,
         socket::{Directions, Received, Sent},
@@ -139,7 +143,7 @@ impl Connection {
                     if self.ticket.is_some() {
                         break;
                     }
-                    match transfer.step(&mut self.socket, cx.resources, cx.metrics)? {
+                    match transfer.step(&mut self.socket, cx.resources, cx.metrics, now)? {
                         Stepped::Blocked => break,
                         Stepped::Absent(window) => {
                             self.load(window, cx)?;
@@ -278,7 +282,7 @@ impl Connection {
         }
     }
 
-    fn break_off(&mut self, now: Instant, error: &super::SessionError) {
+    fn break_off(&mut self, now: Instant, error: &SessionError) {
         debug!(peer = self.peer(), %error, "the session ended");
         self.unread = Vec::new();
         self.begin_close(now);

@@ -2,7 +2,7 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -14,11 +14,10 @@ use zput_common::{
 use super::*;
 use crate::{
     connection::{TestContext, zput::Settings},
-    jobs::Buffers,
+    jobs::{Buffers, ReceivedCompletions},
     mounts::{Mounts, Policy},
     store::{Clock, Store},
     transfer::socket::{ReadySocket, Socket},
-    worker::Overheard,
 };
 
 /// A client hello of PROTOCOL 1: `plaintext` only.
@@ -38,7 +37,7 @@ struct Bench {
     connection: Connection,
     peer: UnixStream,
     lent: TestContext,
-    overheard: Overheard,
+    completed: ReceivedCompletions,
     _dir: TempDir,
 }
 
@@ -69,11 +68,11 @@ impl Bench {
         });
         let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
         let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
-        let (inbox, overheard) = Overheard::inbox();
+        let (completions, completed) = ReceivedCompletions::channel();
         let connection = Connection::new(socket, &door, "test".to_owned(), 1, Instant::now());
-        let mut lent = TestContext::new(Mounts::of_store(store, policy), inbox);
+        let mut lent = TestContext::new(Mounts::of_store(store, policy), completions);
         lent.buffers = Buffers::new(buffers);
-        let mut bench = Self { connection, peer, lent, overheard, _dir: dir };
+        let mut bench = Self { connection, peer, lent, completed, _dir: dir };
         bench.shake_hands();
         bench
     }
@@ -102,7 +101,7 @@ impl Bench {
         self.connection.socket().wake_for_test();
         assert!(matches!(self.turn(), TurnOutcome::Park(_)));
         while self.connection.ticket.is_some() {
-            let done = self.overheard.done();
+            let done = self.completed.done();
             self.connection.deliver(done, &mut self.lent.cx()).unwrap();
             assert!(matches!(self.turn(), TurnOutcome::Park(_)));
         }
@@ -208,7 +207,7 @@ fn pings_keep_no_seat_beside_an_upload_that_stands_still() {
         bench.connection.socket().wake_for_test();
         while !matches!(bench.turn(), TurnOutcome::Close(_)) && bench.connection.phase.is_open() {
             if bench.connection.ticket.is_some() {
-                let done = bench.overheard.done();
+                let done = bench.completed.done();
                 bench.connection.deliver(done, &mut bench.lent.cx()).unwrap();
             }
         }
@@ -226,7 +225,7 @@ fn a_connection_without_a_buffer_waits_for_one() {
     bench.peer.write_all(&[7; 33]).unwrap();
     bench.connection.socket().wake_for_test();
     assert!(matches!(bench.turn(), TurnOutcome::Park(_)), "the pool begins");
-    let done = bench.overheard.done();
+    let done = bench.completed.done();
     bench.connection.deliver(done, &mut bench.lent.cx()).unwrap();
     assert!(matches!(bench.turn(), TurnOutcome::AwaitBuffer(_)));
 }
@@ -283,7 +282,7 @@ fn who_sends_too_little_of_a_slice_is_left() {
     // The pool begins, and then it writes the one byte that came.
     for _ in 0..2 {
         assert!(matches!(bench.turn(), TurnOutcome::Park(_)));
-        let done = bench.overheard.done();
+        let done = bench.completed.done();
         bench.connection.deliver(done, &mut bench.lent.cx()).unwrap();
     }
     assert!(matches!(bench.turn(), TurnOutcome::Park(_)));

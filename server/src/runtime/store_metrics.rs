@@ -11,10 +11,10 @@ use crate::{
 
 /// The stores of a server, by their mounts' names.
 #[derive(Debug)]
-pub(super) struct StoreGauges(Vec<(String, Store)>);
+pub(crate) struct StoreGauges(Vec<(String, Store)>);
 
 impl StoreGauges {
-    pub(super) fn of(mounts: &Mounts) -> Self {
+    pub(crate) fn of(mounts: &Mounts) -> Self {
         let stores = mounts.iter().filter_map(|point| match point.source() {
             Source::Store(store) => Some((point.name().to_owned(), store.clone())),
             Source::Dir(_) | Source::Tar(_) => None,
