@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use zput_common::{keys::public::DevicePublicKey, label::is_label, proto::message::Scopes};
 
 use super::{
-    FORMAT, Store, directories,
+    Store, directories,
     error::{Context, StoreError},
-    layout::CLIENTS,
+    layout::{CLIENTS, FORMAT},
     small_file,
 };
 use crate::sys::fs;

@@ -8,14 +8,15 @@ use zput_common::{
 };
 
 use super::{
-    Store,
     error::{Context, FormatViolation, StoreError},
     generation,
+    in_flight::Received,
     layout::{Area, ObjectName},
     object::Object,
+    open_store::Store,
     record::Trailer,
     shard::LockedShard,
-    upload::{Received, Target, Upload, check_header},
+    upload::{Target, Upload, check_header},
 };
 
 /// An object of at most this many bytes is synced together with its record, while the shard is

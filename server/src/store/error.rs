@@ -37,7 +37,7 @@ pub enum StoreError {
     /// The store was created by a newer version of zput.
     #[error(
         "this store has format {found}, this zput knows format {}: use a newer zput",
-        super::FORMAT
+        super::layout::FORMAT
     )]
     NewerFormat {
         /// The format number in `zput-store.toml`.

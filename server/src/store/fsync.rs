@@ -15,6 +15,16 @@ use super::{
 };
 use crate::sys::fs::{self, EntryKind};
 
+/// Where file contents are read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// From the page cache, as every reader does: cached bytes are trusted to be on the disk.
+    #[default]
+    PageCache,
+    /// From the disk: cached pages are synced and dropped first.
+    Disk,
+}
+
 /// The fsyncs of a store's files and directories, with the store's directory and clock.
 #[derive(Debug)]
 pub(super) struct Fsync {

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    FORMAT, Store,
+    Store,
     error::{Context, StoreError},
     fsync::Fsync,
     inspect::Clean,
-    layout::{LOCKS, SUSPECT_FILE, TEMPORARY_PREFIX, VERIFYING_FILE},
+    layout::{FORMAT, LOCKS, SUSPECT_FILE, TEMPORARY_PREFIX, VERIFYING_FILE},
     small_file,
     staging::Staged,
 };

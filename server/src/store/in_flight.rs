@@ -3,17 +3,48 @@
 
 use std::{
     collections::HashMap,
+    os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use zput_common::proto::message::HeaderSlice;
+use zput_common::{
+    limits::{HEADER_MAX_BYTES, PARTS_MAX},
+    proto::message::HeaderSlice,
+};
 
 use super::{
-    Store, Writer,
-    layout::resume_name,
+    error::{Context, FormatViolation, StoreError},
     lease::{Lease, WeakLease},
-    upload::Received,
+    record::SliceTable,
+    staging::Staged,
 };
+use crate::{limits::Permit, sys::fs};
+
+/// Most slices of an object: one for each part, and some for header and footer. It bounds the
+/// memory of an upload to 9.5 MB.
+pub(super) const SLICES_MAX: u32 = PARTS_MAX as u32 + 256;
+
+/// Slices of any length that an upload may have: header, footer, a short last part, small objects
+/// (PROTOCOL 9).
+const FREE_SLICES: u64 = 64;
+
+/// Bytes received for each slice beyond those (PROTOCOL 9); every part but the last is longer. So
+/// memory grows with the bytes that a peer sends, 36 bytes for each of these units, and not with
+/// the number of slices that it cuts them into.
+const BYTES_PER_SLICE: u64 = 65_536;
+
+/// Received bytes after which the kernel is asked to start writing, before the commit does. A
+/// smaller object is written once, by the commit.
+const WRITE_BACK_BYTES: u64 = 1024 * 1024;
+
+/// Bytes at the end of an upload that stay in the page cache. What comes before them, except for
+/// the header, is dropped as soon as it is on the disk, so that a long put neither evicts what
+/// other clients are being served nor waits for fresh pages.
+const CACHED_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Fewest bytes in whole slices for which an interrupted upload is kept. Sending less again is
+/// faster than asking what is there.
+pub(super) const RESUMABLE_MIN_BYTES: u64 = 1024 * 1024;
 
 /// The uploads of a store that are in progress, at most as many as may be open; and those that are
 /// about to begin, at most one for each connection.
@@ -40,10 +71,88 @@ pub(crate) struct InFlightGuard {
 #[derive(Debug)]
 pub(super) struct NotNewer;
 
-impl Store {
-    /// Registers an upload of `writer` with this header that is about to begin.
-    pub(crate) fn register_upload(&self, writer: &Writer, header: &HeaderSlice) -> InFlightGuard {
-        self.0.in_flight.insert(&resume_name(writer.device.as_ref(), &header.digest))
+/// The slices that were received and verified.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) staged: Staged<Arc<OwnedFd>>,
+    pub(super) table: SliceTable,
+    /// Bytes received.
+    pub(super) length: u64,
+    /// End of the range that the kernel was asked to write.
+    written_to: u64,
+    /// The range from the longest header's end to here was dropped from the page cache.
+    cached_from: u64,
+    /// The length of a resumed upload's file, as long as its bytes beyond `length` may be claimed.
+    pub(super) claimable_to: Option<u64>,
+    /// Held until the end of the commit.
+    pub(super) in_flight: Option<InFlightGuard>,
+    pub(super) permit: Permit,
+}
+
+impl Received {
+    /// An empty new file.
+    pub(super) fn empty(staged: Staged<Arc<OwnedFd>>, permit: Permit) -> Self {
+        Self {
+            staged,
+            table: SliceTable::default(),
+            length: 0,
+            written_to: 0,
+            cached_from: HEADER_MAX_BYTES as u64,
+            claimable_to: None,
+            in_flight: None,
+            permit,
+        }
+    }
+
+    /// The header, at the beginning of a file of `file_length` bytes.
+    pub(super) fn with_header(
+        staged: Staged<Arc<OwnedFd>>,
+        permit: Permit,
+        header: &HeaderSlice,
+        file_length: u64,
+    ) -> Self {
+        let mut received = Self::empty(staged, permit);
+        // At most 65,536 bytes (PROTOCOL 5).
+        received.length = header.bytes.len() as u64;
+        received.table.push(header.bytes.len() as u32, &header.digest);
+        received.claimable_to = Some(file_length);
+        received
+    }
+
+    /// Discards the bytes of the file that were not claimed.
+    pub(super) fn discard_unclaimed(&mut self) -> Result<(), StoreError> {
+        if self.claimable_to.take().is_none() {
+            return Ok(());
+        }
+        if self.length < RESUMABLE_MIN_BYTES {
+            self.staged.remove_on_drop();
+        }
+        self.staged.file().set_len(self.length).context("cut an upload")
+    }
+
+    /// Checks that one more slice is allowed.
+    pub(super) fn check_count(&self) -> Result<(), StoreError> {
+        if u64::from(self.table.count()) < slices_allowed(self.length) {
+            Ok(())
+        } else {
+            Err(FormatViolation::SliceCount.into())
+        }
+    }
+
+    /// After a complete slice: asks the kernel to start writing new data, and to drop what was
+    /// written long ago.
+    pub(super) fn write_back(&mut self) {
+        let waiting = self.length - self.written_to;
+        if waiting < WRITE_BACK_BYTES {
+            return;
+        }
+        fs::start_write_back(self.staged.file(), self.written_to, waiting);
+        self.written_to = self.length;
+        let cached_from = self.length.saturating_sub(CACHED_BYTES);
+        if cached_from > self.cached_from {
+            fs::drop_cached(self.staged.file(), self.cached_from, cached_from - self.cached_from);
+            self.cached_from = cached_from;
+        }
     }
 }
 
@@ -111,6 +220,11 @@ impl Drop for InFlightGuard {
     }
 }
 
+/// Number of slices that are allowed where `received` bytes are held.
+fn slices_allowed(received: u64) -> u64 {
+    (FREE_SLICES + received / BYTES_PER_SLICE).min(SLICES_MAX.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +238,20 @@ mod tests {
         assert!(all.contains("a"));
         drop(second);
         assert!(!all.contains("a") && all.names().is_empty());
+    }
+
+    #[test]
+    fn the_slices_allowed_grow_with_the_bytes_received_up_to_a_bound() {
+        for (received, allowed) in [
+            (0, 64),
+            (65_535, 64),
+            (65_536, 65),
+            (16 * 1024 * 1024, 320),
+            (17_192_452_095, 262_399),
+            (17_192_452_096, 262_400),
+            (u64::MAX, 262_400),
+        ] {
+            assert_eq!(slices_allowed(received), allowed, "{received}");
+        }
     }
 }

@@ -12,12 +12,11 @@ use serde::{Deserialize, Serialize};
 use zput_common::keys::server::ServerKeySeed;
 
 use super::{
-    FORMAT,
     clock::Clock,
     directories,
     error::{Context, StoreError},
     fsync::Fsync,
-    layout::{Area, LOCKS, SERVER_KEY_FILE, STORE_FILE, Shard},
+    layout::{Area, FORMAT, LOCKS, SERVER_KEY_FILE, STORE_FILE, Shard},
     root::Root,
     server_key, small_file,
 };

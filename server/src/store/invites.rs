@@ -15,11 +15,11 @@ use zput_common::{
 };
 
 use super::{
-    FORMAT, Store,
+    Store,
     accounts::check_label,
     directories,
     error::{Context, StoreError},
-    layout::INVITES,
+    layout::{FORMAT, INVITES},
     random, small_file,
 };
 use crate::sys::fs;

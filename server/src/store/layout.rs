@@ -10,6 +10,9 @@ use zput_common::{
     proto::message::Version,
 };
 
+/// The format of the store and of all its small files.
+pub(super) const FORMAT: u64 = 1;
+
 pub(crate) const STORE_FILE: &str = "zput-store.toml";
 pub(super) const SUSPECT_FILE: &str = "suspect.toml";
 /// The name of [`SUSPECT_FILE`] while a process verifies the store.
@@ -152,6 +155,11 @@ impl fmt::Debug for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ObjectName({self})")
     }
+}
+
+/// The path, from the store's directory, at which the current version of an object is or would be.
+pub(crate) fn current_file_path(key: &ObjectKey) -> String {
+    ObjectName::for_key(key).current_path()
 }
 
 #[cfg(test)]

@@ -30,6 +30,24 @@ pub(super) struct RevokeTimeouts {
     pub(super) call_wait_max: Duration,
 }
 
+/// How long a connection waits that replaces an older connection's upload by a new one: for a call
+/// that writes one buffer or reads one slice. Only an overloaded disk takes longer, and then the
+/// client retries.
+pub(super) const REPLACE_TIMEOUTS: RevokeTimeouts = RevokeTimeouts {
+    quiet: Duration::ZERO,
+    quiet_wait_max: Duration::ZERO,
+    call_wait_max: Duration::from_secs(1),
+};
+
+/// How long a connection waits that takes an upload over: data that had arrived before the line
+/// died is written first. Between two buffers of a slice that has arrived there is less than half a
+/// second.
+pub(super) const TAKE_OVER_TIMEOUTS: RevokeTimeouts = RevokeTimeouts {
+    quiet: Duration::from_millis(500),
+    quiet_wait_max: Duration::from_secs(2),
+    ..REPLACE_TIMEOUTS
+};
+
 /// Why the holder of a lease has nothing to use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeaseLost {

@@ -8,7 +8,6 @@ use std::{
     cmp::Reverse,
     os::{fd::AsFd, unix::fs::FileExt},
     sync::atomic::Ordering,
-    time::Duration,
 };
 
 use zput_common::{
@@ -19,23 +18,19 @@ use zput_common::{
 };
 
 use super::{
-    Store, Writer, commit,
+    commit,
     error::{Context, StoreError},
     generation,
+    in_flight::Received,
     layout::{Area, ObjectName, STAGING, is_resume_name, resume_name},
     lease::Revocation,
     object::Object,
+    open_store::Store,
     shard::LockedShard,
     staging::{self, Staged},
-    upload::{Received, Target, Upload, check_header},
+    upload::{Target, Upload, check_header},
+    writer::Writer,
 };
-
-/// Fewest bytes in whole slices for which an interrupted upload is kept. Sending less again is
-/// faster than asking what is there.
-pub(super) const RESUMABLE_MIN_BYTES: u64 = 1024 * 1024;
-
-/// How long an upload is kept by default: over a weekend.
-pub const DEFAULT_KEEP_UPLOADS: Duration = Duration::from_secs(72 * 60 * 60);
 
 /// Most versions that are no longer current which [`Store::committed`] searches.
 const VERSIONS_SEARCHED_MAX: usize = 64;
@@ -159,17 +154,6 @@ impl Store {
             }
         }
         Ok(None)
-    }
-
-    /// How long interrupted uploads are kept from now on. Zero: none is kept.
-    pub fn keep_uploads(&self, time: Duration) {
-        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.0.keep_uploads_ns.store(ns, Ordering::Relaxed);
-    }
-
-    /// Whether interrupted uploads are kept.
-    pub(super) fn keeps_uploads(&self) -> bool {
-        self.0.keep_uploads_ns.load(Ordering::Relaxed) > 0
     }
 
     /// Removes uploads that are not locked and whose file was last modified at least as long ago as

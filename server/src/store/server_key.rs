@@ -6,7 +6,12 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 use zput_common::keys::server::ServerKeySeed;
 
-use super::{FORMAT, error::StoreError, fsync::Fsync, layout::SERVER_KEY_FILE, random, small_file};
+use super::{
+    error::StoreError,
+    fsync::Fsync,
+    layout::{FORMAT, SERVER_KEY_FILE},
+    random, small_file,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

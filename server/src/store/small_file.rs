@@ -12,11 +12,9 @@ use zeroize::Zeroizing;
 use zput_common::proto::message::Scopes;
 
 use super::{
-    FORMAT,
     error::{Context, StoreError},
-    fsync::Fsync,
-    inspect::ReadFrom,
-    layout::TEMPORARY_PREFIX,
+    fsync::{Fsync, ReadFrom},
+    layout::{FORMAT, TEMPORARY_PREFIX},
     staging::Staged,
 };
 use crate::sys::fs;

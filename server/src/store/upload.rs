@@ -1,78 +1,26 @@
 //! An upload in progress: slices, each verified against its digest before it counts (STORE, "Put" 1
 //! and 2).
 
-use std::{
-    os::{fd::OwnedFd, unix::fs::FileExt},
-    sync::Arc,
-    time::Duration,
-};
+use std::os::unix::fs::FileExt;
 
 use zput_common::{
     blob::envelope::HeaderFields,
     digest::{Digest, Hasher},
     keys::public::DevicePublicKey,
-    limits::{HEADER_MAX_BYTES, PARTS_MAX, SLICE_MAX_BYTES},
+    limits::SLICE_MAX_BYTES,
     name::ObjectKey,
-    proto::message::{Condition, HeaderSlice, Kind},
+    proto::message::{Condition, Kind},
 };
 
 use super::{
-    Store,
     error::{Context, FormatViolation, StoreError},
     generation,
-    in_flight::{InFlightGuard, NotNewer},
+    in_flight::{NotNewer, RESUMABLE_MIN_BYTES, Received},
     layout::{STAGING, resume_name},
-    lease::{Lease, LeaseLost, RevokeTimeouts},
-    record::SliceTable,
-    resume::RESUMABLE_MIN_BYTES,
+    lease::{Lease, LeaseLost, REPLACE_TIMEOUTS},
+    open_store::Store,
     staging::Staged,
 };
-use crate::{limits::Permit, sys::fs};
-
-/// Most slices of an object: one for each part, and some for header and footer. It bounds the
-/// memory of an upload to 9.5 MB.
-pub(super) const SLICES_MAX: u32 = PARTS_MAX as u32 + 256;
-
-/// Slices of any length that an upload may have: header, footer, a short last part, small objects
-/// (PROTOCOL 9).
-const FREE_SLICES: u64 = 64;
-
-/// Bytes received for each slice beyond those (PROTOCOL 9); every part but the last is longer. So
-/// memory grows with the bytes that a peer sends, 36 bytes for each of these units, and not with
-/// the number of slices that it cuts them into.
-const BYTES_PER_SLICE: u64 = 65_536;
-
-/// Received bytes after which the kernel is asked to start writing, before the commit does. A
-/// smaller object is written once, by the commit.
-const WRITE_BACK_BYTES: u64 = 1024 * 1024;
-
-/// Bytes at the end of an upload that stay in the page cache. What comes before them, except for
-/// the header, is dropped as soon as it is on the disk, so that a long put neither evicts what
-/// other clients are being served nor waits for fresh pages.
-const CACHED_BYTES: u64 = 64 * 1024 * 1024;
-
-/// How long a connection waits that replaces an older connection's upload by a new one: for a call
-/// that writes one buffer or reads one slice. Only an overloaded disk takes longer, and then the
-/// client retries.
-pub(super) const REPLACE_TIMEOUTS: RevokeTimeouts = RevokeTimeouts {
-    quiet: Duration::ZERO,
-    quiet_wait_max: Duration::ZERO,
-    call_wait_max: Duration::from_secs(1),
-};
-
-/// How long a connection waits that takes an upload over: data that had arrived before the line
-/// died is written first. Between two buffers of a slice that has arrived there is less than half a
-/// second.
-pub(super) const TAKE_OVER_TIMEOUTS: RevokeTimeouts = RevokeTimeouts {
-    quiet: Duration::from_millis(500),
-    quiet_wait_max: Duration::from_secs(2),
-    ..REPLACE_TIMEOUTS
-};
-
-/// Number of slices that are allowed where `received` bytes are held.
-fn slices_allowed(received: u64) -> u64 {
-    (FREE_SLICES + received / BYTES_PER_SLICE).min(SLICES_MAX.into())
-}
 
 /// An upload. Any error but a wrong digest discards what was received and frees the space. So does
 /// dropping it, unless the upload can be resumed (STORE, "Put").
@@ -95,91 +43,6 @@ pub(super) struct Target {
     pub(super) kind: Kind,
     pub(super) condition: Condition,
     pub(super) client: Option<DevicePublicKey>,
-}
-
-/// The slices that were received and verified.
-#[derive(Debug)]
-pub(super) struct Received {
-    pub(super) staged: Staged<Arc<OwnedFd>>,
-    pub(super) table: SliceTable,
-    /// Bytes received.
-    pub(super) length: u64,
-    /// End of the range that the kernel was asked to write.
-    written_to: u64,
-    /// The range from the longest header's end to here was dropped from the page cache.
-    cached_from: u64,
-    /// The length of a resumed upload's file, as long as its bytes beyond `length` may be claimed.
-    pub(super) claimable_to: Option<u64>,
-    /// Held until the end of the commit.
-    pub(super) in_flight: Option<InFlightGuard>,
-    pub(super) permit: Permit,
-}
-
-impl Received {
-    /// An empty new file.
-    fn empty(staged: Staged<Arc<OwnedFd>>, permit: Permit) -> Self {
-        Self {
-            staged,
-            table: SliceTable::default(),
-            length: 0,
-            written_to: 0,
-            cached_from: HEADER_MAX_BYTES as u64,
-            claimable_to: None,
-            in_flight: None,
-            permit,
-        }
-    }
-
-    /// The header, at the beginning of a file of `file_length` bytes.
-    pub(super) fn with_header(
-        staged: Staged<Arc<OwnedFd>>,
-        permit: Permit,
-        header: &HeaderSlice,
-        file_length: u64,
-    ) -> Self {
-        let mut received = Self::empty(staged, permit);
-        // At most 65,536 bytes (PROTOCOL 5).
-        received.length = header.bytes.len() as u64;
-        received.table.push(header.bytes.len() as u32, &header.digest);
-        received.claimable_to = Some(file_length);
-        received
-    }
-
-    /// Discards the bytes of the file that were not claimed.
-    pub(super) fn discard_unclaimed(&mut self) -> Result<(), StoreError> {
-        if self.claimable_to.take().is_none() {
-            return Ok(());
-        }
-        if self.length < RESUMABLE_MIN_BYTES {
-            self.staged.remove_on_drop();
-        }
-        self.staged.file().set_len(self.length).context("cut an upload")
-    }
-
-    /// Checks that one more slice is allowed.
-    pub(super) fn check_count(&self) -> Result<(), StoreError> {
-        if u64::from(self.table.count()) < slices_allowed(self.length) {
-            Ok(())
-        } else {
-            Err(FormatViolation::SliceCount.into())
-        }
-    }
-
-    /// After a complete slice: asks the kernel to start writing new data, and to drop what was
-    /// written long ago.
-    pub(super) fn write_back(&mut self) {
-        let waiting = self.length - self.written_to;
-        if waiting < WRITE_BACK_BYTES {
-            return;
-        }
-        fs::start_write_back(self.staged.file(), self.written_to, waiting);
-        self.written_to = self.length;
-        let cached_from = self.length.saturating_sub(CACHED_BYTES);
-        if cached_from > self.cached_from {
-            fs::drop_cached(self.staged.file(), self.cached_from, cached_from - self.cached_from);
-            self.cached_from = cached_from;
-        }
-    }
 }
 
 /// The slice that is being received.
@@ -404,24 +267,4 @@ pub(super) fn check_header(bytes: &[u8], key: &ObjectKey) -> Result<HeaderFields
         return Err(FormatViolation::OtherKey.into());
     }
     Ok(header)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slices_allowed_grow_with_the_bytes_received_up_to_a_bound() {
-        for (received, allowed) in [
-            (0, 64),
-            (65_535, 64),
-            (65_536, 65),
-            (16 * 1024 * 1024, 320),
-            (17_192_452_095, 262_399),
-            (17_192_452_096, 262_400),
-            (u64::MAX, 262_400),
-        ] {
-            assert_eq!(slices_allowed(received), allowed, "{received}");
-        }
-    }
 }

@@ -24,7 +24,6 @@ use super::{
     MountError, ProtectedPaths,
     error::Context,
     file::{Fingerprint, FoundFile},
-    page::{self, Page},
     path::MemberPath,
     path_watch::PathWatch,
     protected::is_secret_name,
@@ -249,21 +248,6 @@ impl DirMount {
         state.is_ok_and(|state| {
             state.kind == EntryKind::File && Fingerprint::of_file(&state) == fingerprint
         })
-    }
-
-    /// A page of all files of the tree, in the order of the bytes of their paths. It holds at most
-    /// `limit` and 1,000 entries and fits into a frame; a page may be empty without being the last.
-    ///
-    /// A file that existed before the first page was requested, and still exists after the last, is
-    /// on exactly one page. Left out are: everything but regular files; names that are not UTF-8,
-    /// paths too long for a key, and directories that the server may not read (each of these three
-    /// is logged once).
-    ///
-    /// # Errors
-    /// [`MountError::Cursor`] when `after` is longer than any page's cursor.
-    pub fn list(&self, after: Option<&[u8]>, limit: u32) -> Result<Page, MountError> {
-        page::check_cursor(after)?;
-        walk::page(self, after.unwrap_or_default(), limit)
     }
 
     /// The names of the open directory from `at` on.

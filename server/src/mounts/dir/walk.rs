@@ -15,10 +15,27 @@ use crate::{
     mounts::{
         MountError,
         file::{Fingerprint, ListedFile},
-        page::{Page, PageBuilder},
+        page::{self, Page, PageBuilder},
     },
     sys::{fs::EntryKind, tree as sys},
 };
+
+impl DirMount {
+    /// A page of all files of the tree, in the order of the bytes of their paths. It holds at most
+    /// `limit` and 1,000 entries and fits into a frame; a page may be empty without being the last.
+    ///
+    /// A file that existed before the first page was requested, and still exists after the last, is
+    /// on exactly one page. Left out are: everything but regular files; names that are not UTF-8,
+    /// paths too long for a key, and directories that the server may not read (each of these three
+    /// is logged once).
+    ///
+    /// # Errors
+    /// [`MountError::Cursor`] when `after` is longer than any page's cursor.
+    pub fn list(&self, after: Option<&[u8]>, limit: u32) -> Result<Page, MountError> {
+        page::check_cursor(after)?;
+        page(self, after.unwrap_or_default(), limit)
+    }
+}
 
 /// The tree, while a page of it is made.
 struct Tree<'a> {
@@ -42,7 +59,7 @@ struct Level {
 }
 
 /// The page after the position `after`.
-pub(super) fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> {
+fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> {
     // A page is made from one tree, even if another takes its place meanwhile.
     let tree = &Tree { mount, root: mount.root() };
     let mut page = PageBuilder::new(limit);

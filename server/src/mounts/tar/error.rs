@@ -1,8 +1,10 @@
 //! Errors of an archive.
 
+use std::io;
+
 use thiserror::Error;
 
-use super::{EXTENSION_MAX_BYTES, MEMBERS_MAX, NAMES_MAX_BYTES};
+use super::bounds::{EXTENSION_MAX_BYTES, MEMBERS_MAX, NAMES_MAX_BYTES};
 
 /// Why an archive is refused, and at which header.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -130,6 +132,20 @@ pub enum Compression {
     /// lzip.
     #[error("lzip")]
     Lzip,
+}
+
+/// Why an archive has no index.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// It violates the format, or could be read in two ways.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// It is compressed.
+    #[error("it is compressed with {0}")]
+    Compressed(Compression),
+    /// It cannot be read, or became shorter.
+    #[error("cannot read it: {0}")]
+    Io(#[from] io::Error),
 }
 
 impl Compression {

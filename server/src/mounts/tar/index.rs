@@ -5,8 +5,8 @@ use std::io;
 use zput_common::limits::OBJECT_KEY_MAX_BYTES;
 
 use super::{
-    MEMBERS_MAX, NAMES_MAX_BYTES, ReadError,
-    error::{ArchiveError, ArchiveErrorKind},
+    bounds::{MEMBERS_MAX, NAMES_MAX_BYTES},
+    error::{ArchiveError, ArchiveErrorKind, ReadError},
     reader::{Member, MemberKind, ReadAt, Reader},
 };
 use crate::mounts::{Unavailable, file::FileTime, path::MemberPath};

@@ -1,5 +1,6 @@
 //! A mount of one archive, whose members are sent from where they lie in it.
 
+mod bounds;
 mod error;
 mod header;
 mod index;
@@ -18,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use thiserror::Error;
 use tracing::{error, info, warn};
 
 use self::reader::ReadAt;
@@ -35,17 +35,9 @@ use crate::sys::{
     tree::{self, FileState},
 };
 
-pub use error::{ArchiveError, ArchiveErrorKind, Compression};
+pub use bounds::{EXTENSION_MAX_BYTES, MEMBERS_MAX, NAMES_MAX_BYTES};
+pub use error::{ArchiveError, ArchiveErrorKind, Compression, ReadError};
 pub use index::{Extent, Index, LeftOut};
-
-/// Most members of an archive, directories included. Each takes 48 bytes and its name while the
-/// archive is indexed (up to twice that while the table grows), and 32 bytes and its name from then
-/// on.
-pub const MEMBERS_MAX: usize = 16 * 1024 * 1024;
-/// Most bytes of all names together, so that positions fit into 32 bits.
-pub const NAMES_MAX_BYTES: usize = u32::MAX as usize;
-/// Bytes of the longest PAX header, or long name of GNU tar.
-pub const EXTENSION_MAX_BYTES: usize = 1024 * 1024;
 
 /// How many members that are not served are logged by name; all are logged by number.
 const LOGGED_MEMBERS_MAX: usize = 10;
@@ -73,20 +65,6 @@ struct Archive {
     file: Arc<File>,
     state: FileState,
     index: Index,
-}
-
-/// Why an archive has no index.
-#[derive(Debug, Error)]
-pub enum ReadError {
-    /// It violates the format, or could be read in two ways.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// It is compressed.
-    #[error("it is compressed with {0}")]
-    Compressed(Compression),
-    /// It cannot be read, or became shorter.
-    #[error("cannot read it: {0}")]
-    Io(#[from] io::Error),
 }
 
 impl TarMount {

@@ -8,8 +8,8 @@
 use std::io;
 
 use super::{
-    EXTENSION_MAX_BYTES, ReadError,
-    error::{ArchiveError, ArchiveErrorKind, Compression},
+    bounds::EXTENSION_MAX_BYTES,
+    error::{ArchiveError, ArchiveErrorKind, Compression, ReadError},
     header::{BLOCK_BYTES, Block, Header, OCTAL_SIZE_MAX},
     pax::Pax,
 };

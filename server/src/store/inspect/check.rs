@@ -7,13 +7,13 @@ use super::{
     Damage, Observer,
     file_ref::{FileRef, ParsedName},
     quarantine::Quarantined,
-    scrub::ReadFrom,
     verify::{Reader, Verified},
 };
 use crate::{
     store::{
         Store, directories,
         error::{Context, Corruption, StoreError},
+        fsync::ReadFrom,
         layout::{Area, CLIENTS, INVITES, STAGING, Shard, TEMPORARY_PREFIX},
         object::Object,
     },

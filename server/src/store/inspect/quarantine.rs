@@ -5,13 +5,13 @@ use std::{io::ErrorKind, ops::ControlFlow};
 
 use super::{
     file_ref::{FileRef, ParsedName},
-    scrub::ReadFrom,
     verify::{Reader, Verified},
 };
 use crate::{
     store::{
         Store, directories,
         error::{Context, StoreError},
+        fsync::ReadFrom,
         layout::QUARANTINE,
         shard::LockedShard,
     },

@@ -16,6 +16,7 @@ use super::{
 use crate::store::{
     Store,
     error::{Corruption, StoreError},
+    fsync::ReadFrom,
     layout::Shard,
 };
 
@@ -24,16 +25,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 
 /// Number of shards in a store.
 const SHARDS: u32 = 256;
-
-/// Where file contents are read from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReadFrom {
-    /// From the page cache, as every reader does: cached bytes are trusted to be on the disk.
-    #[default]
-    PageCache,
-    /// From the disk: cached pages are synced and dropped first.
-    Disk,
-}
 
 /// The share of a store that one run covers: one `n`th, with `n` from 1 to 256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 
 use std::os::fd::AsFd as _;
 
-use super::{Damage, scrub::ReadFrom};
+use super::Damage;
 use crate::{
     store::{
         Account, Store, directories,
         error::{Context, StoreError},
+        fsync::ReadFrom,
         init, invites,
         layout::{CLIENTS, INVITES, SERVER_KEY_FILE, STORE_FILE, TEMPORARY_PREFIX},
         server_key, small_file,

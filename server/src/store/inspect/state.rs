@@ -5,7 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::file_ref::FileRef;
-use crate::store::{FORMAT, Store, error::StoreError, layout::SCRUB_FILE, small_file};
+use crate::store::{
+    Store,
+    error::StoreError,
+    layout::{FORMAT, SCRUB_FILE},
+    small_file,
+};
 
 const COMMENT: &str =
     "# Where the last scrub of this store ended. Without this file the next one begins anew.\n";

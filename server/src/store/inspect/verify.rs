@@ -8,14 +8,12 @@ use std::{
 
 use zput_common::digest::Hasher;
 
-use super::{
-    file_ref::{FileRef, ParsedName},
-    scrub::ReadFrom,
-};
+use super::file_ref::{FileRef, ParsedName};
 use crate::{
     store::{
         Store,
         error::{Context, Corruption, StoreError, WithFile as _},
+        fsync::ReadFrom,
         layout::{Area, ObjectName},
         object::{Object, open_file},
         record::SliceTable,

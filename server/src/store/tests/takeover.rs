@@ -12,7 +12,7 @@ use super::{
     resume::{LAST, PART, WRITER, add, begun_by, claimed, finish, part, staged_file},
     *,
 };
-use crate::store::{Upload, Writer, upload::REPLACE_TIMEOUTS};
+use crate::store::{Upload, Writer, lease::REPLACE_TIMEOUTS};
 
 /// A store whose take-overs do not wait until the older connection is quiet.
 fn hasty() -> Home {

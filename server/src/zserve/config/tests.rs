@@ -1,4 +1,9 @@
+use std::{fs, path::Path, thread, time::Duration};
+
+use zput_common::proto::message::Scopes;
+
 use super::*;
+use crate::{runtime::address::ListenAddress, transfer::engines::Engine, zserve::log::LogFormat};
 
 const FULL: &str = r#"
 listen = ["0.0.0.0:7399", "unix:/run/zput/zput.sock"]

@@ -1,0 +1,96 @@
+//! The settings of one run: the command line, the file that it names, and what a service manager
+//! gives to the process.
+
+use std::{
+    env, fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    cli::ServeArgs,
+    error::ConfigError,
+    file::parse,
+    settings::{CONFIG_FILE_MAX_BYTES, Config},
+};
+
+/// The configuration in the directory that a unit has for it.
+const OWN_FILE: &str = "zserve.toml";
+
+/// The store in the directory that a unit has for its state.
+const OWN_STORE: &str = "blobs";
+
+/// What a service manager gives to the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directories {
+    /// Where its configuration is.
+    pub configuration: Option<PathBuf>,
+    /// Where it keeps what it is to keep.
+    pub state: Option<PathBuf>,
+}
+
+impl Directories {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        // "In case of multiple directories … separated by colon": the first one is the service's own.
+        let first = |name| {
+            let all = env::var_os(name)?;
+            env::split_paths(&all).next().filter(|path| path.is_absolute())
+        };
+        Self { configuration: first("CONFIGURATION_DIRECTORY"), state: first("STATE_DIRECTORY") }
+    }
+}
+
+impl Config {
+    /// What the command line comes to, with the file that it names.
+    ///
+    /// # Errors
+    /// When the file cannot be read or says what cannot be, and when there is nothing to serve.
+    pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
+        Self::load_beside(args, &Directories::of_this_process())
+    }
+
+    /// What the command line comes to for a process that has these directories.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn load_beside(args: &ServeArgs, own: &Directories) -> Result<Self, ConfigError> {
+        // systemd.exec(5), ConfigurationDirectory=, StateDirectory=: what the unit gives to the service.
+        let of_unit = own.configuration.as_ref().map(|path| path.join(OWN_FILE));
+        let file = args.config.clone().or(of_unit.filter(|path| path.exists()));
+        let mut config = match &file {
+            Some(path) => parse(path, &read(path)?)?,
+            None => Self::default(),
+        };
+        args.override_in(&mut config);
+        if config.mounts.is_empty()
+            && file.is_none()
+            && let Some(state) = &own.state
+        {
+            let args = ServeArgs { store: Some(state.join(OWN_STORE)), ..args.clone() };
+            args.override_in(&mut config);
+        }
+        if config.mounts.is_empty() {
+            return Err(ConfigError::NothingToServe);
+        }
+        if config.limits.keep_files > config.limits.open_files {
+            return Err(ConfigError::KeepFiles {
+                keep: config.limits.keep_files,
+                open: config.limits.open_files,
+            });
+        }
+        Ok(config)
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let cannot = |source| ConfigError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(cannot)?;
+    file.take(CONFIG_FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(cannot)?;
+    if text.len() as u64 > CONFIG_FILE_MAX_BYTES {
+        return Err(ConfigError::TooLong { path: path.to_owned() });
+    }
+    Ok(text)
+}
