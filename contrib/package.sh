@@ -35,4 +35,4 @@ for unit in contrib/zserve*.service contrib/zserve*.socket contrib/zserve*.timer
 done
 
 if [ "${1:-}" = --generate ]; then exit; fi
-for crate in zput-client zput-server; do cargo deb --locked --no-build -p "$crate"; done
+for crate in zput-cli zput-server; do cargo deb --locked --no-build -p "$crate"; done

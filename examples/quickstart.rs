@@ -7,11 +7,8 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
-use zput_client::{
-    Client, directories::Directories, get::GetOptions, progress::Silent, put::PutOptions,
-    sink::Output, source::FileSource,
-};
-use zput_common::{keys::KeyFile, mount::MountName, name::BlobName, proto::message::Scopes};
+use zput::{Client, KeyFile, Scopes};
+use zput_common::mount::MountName;
 use zput_server::{
     Server, ServerOptions, invite,
     mounts::{Mounts, Policy},
@@ -42,24 +39,19 @@ fn main() -> Result<()> {
     // The client: a key file is its whole capability. A real one is saved, and backed up.
     let mut key_file = KeyFile::generate(&mut rand::rng());
     key_file.accept(&invite);
-    let directories = Directories { config: at("config"), data: at("data"), state: at("state") };
-    let mut client = Client::new(key_file, &directories)?;
+    let mut client = Client::builder().key(key_file).state_dir(at("state")).open()?;
     let scopes = client.join(&invite, "quickstart")?;
     println!("this device joined, and may {scopes}");
 
     // Put: sealed here, before anything leaves.
     let plans = "the plans\n".repeat(2_000_000);
     fs::write(at("plans.txt"), &plans)?;
-    let name = BlobName::parse("plans/first")?;
-    let put =
-        client.put(&name, FileSource::open(&at("plans.txt"))?, &PutOptions::default(), &Silent)?;
-    println!("put {} bytes as {name}; the server knows it as {}", put.length, put.key);
+    let put = client.put("plans/first", at("plans.txt"))?;
+    println!("put {} bytes as plans/first; the server knows it as {}", put.length, put.key);
 
     // Get: the file appears when all of it is verified, and not before.
-    let mut output = Output::at(&at("again.txt"), false)?;
-    let got = client.get(&name, &GetOptions::default(), &mut output, &Silent)?;
-    output.commit(None)?;
-    println!("got {} bytes of version {}", got.length, got.version.0);
+    let got = client.get("plans/first")?.save_to(at("again.txt"))?;
+    println!("got {} bytes of version {}", got.length, got.version);
 
     ensure!(got.version == put.version, "that is another version");
     ensure!(fs::read_to_string(at("again.txt"))? == plans, "that is not what was put");

@@ -1,77 +1,111 @@
-//! The zput client: seals files before they leave the machine, verifies and opens them when they
-//! come back.
+//! zput is an encrypted blob store. This crate seals blobs before they leave the machine, and
+//! verifies and opens them when they come back; the server stores ciphertext.
 //!
-//! ```text
-//!              cmd                   the commands; bin/ calls it
-//!               ↓
-//!             client                 a key file, and a connection that is made on first use
-//!    ↙     ↙    ↓    ↘    ↘
-//!  put   get  verify list stat remove versions   offline
-//!   ↓     ↓
-//! source sink
-//!   ↓     ↓
-//!  state                             journals, partial downloads, rollback guard
-//!    ↘    ↓    ↙
-//!   embedded → connection            the socket; the session of zput-common parses its bytes
+//! ```rust,standalone_crate
+//! # let home = tempfile::tempdir().unwrap();
+//! # std::env::set_current_dir(home.path()).unwrap();
+//! # // SAFETY: this program has no other thread yet.
+//! # unsafe { std::env::set_var("XDG_STATE_HOME", home.path().join("state")) };
+//! # zput::Client::create_store("backup.zkey", "store").unwrap();
+//! use zput::{Client, Condition};
 //!
-//! destination  existing_target              where a path leads, and what has that name
-//! keystore  passphrase  key_file_lock       key files
-//! directories  atomic  install  owner       where this user's files are, and how they are written
-//! secret_file  random  core_dump  ephemeral_state
-//! retry  notice  progress                   retries, and events for the caller
-//! calendar  sizes  terminal  standard_streams  text for people
-//! cleanup                                   what must not outlive the process
+//! fn main() -> zput::Result<()> {
+//!     let mut client = Client::open("backup.zkey")?; // never prompts: an error that is_locked()
+//!     let put = client.put("pg/main", &b"dump"[..])?; // &[u8], a Path, or source::reader(...)
+//!     println!("{} bytes, version {}", put.length, put.version);
+//!     client.put_with("lock", &b"me"[..]).condition(Condition::Absent).sha256(true).send()?;
+//!     client.get("pg/main")?.save_to("restored.sql")?; // atomic, mode and time kept
+//!     let head: Vec<u8> = client.get("pg/main")?.range(0..16).read_to_vec()?;
+//!     for blob in client.list("pg/")? {
+//!         println!("{} {}", blob.name, blob.length);
+//!     }
+//! #   assert_eq!((put.length, &head[..]), (4, &b"dump"[..]));
+//! #   assert_eq!(std::fs::read("restored.sql").unwrap(), b"dump");
+//! #   let again = client.put_with("lock", &b"you"[..]).condition(Condition::Absent).send();
+//! #   assert!(again.unwrap_err().already_exists());
+//! #   assert!(client.get("gone").unwrap_err().is_not_found());
+//!     match client.get("gone") {
+//!         Err(e) if e.is_not_found() => Ok(()),
+//!         other => other.map(drop),
+//!     }
+//! }
+//! # main().unwrap();
 //! ```
 //!
-//! A put reads from its source, seals (`put::pipeline`), uploads (`put::upload`) and commits. With
-//! a key file that names a store in the file system, [`embedded`] starts a server in this process
-//! and connects to it over a socket pair.
+//! The entry point is [`Client`]. It needs a key file, which holds a device's whole capability: the
+//! command `zput` makes one with a store, and an invite of a server's operator makes one for that
+//! server. A key file that names a store in the file system needs the feature `embedded`.
 //!
-//! The library reports through [`notice`] and [`progress`] and prints nothing. Randomness comes
-//! from the operating system, time from the system clock unless the caller passes another one.
+//! | you want to | see |
+//! |---|---|
+//! | put bytes, a file, a reader, a command's output | [`Client::put`], [`Client::put_with`], [`source`] |
+//! | get to a file, a writer, memory, or only a range | [`Client::get`], [`Get`] |
+//! | know about retries, and resumed transfers | [`ClientBuilder::on_event`], [`Notice`] |
+//! | give a passphrase | [`ClientBuilder::passphrase`] |
+//! | decide by an error | [`Error::kind`], [`Error::is_not_found`] |
+//!
+//! The library prints nothing, asks nobody, and handles no signal. Randomness comes from the
+//! operating system.
+//!
+//! # Inside
+//!
+//! Imports go down only:
+//!
+//! ```text
+//!   cli                  what the programs need beside the façade
+//!   client  source       the façade
+//!   objects  offline     list, stat, versions, remove, restore; files without a server
+//!   get                  head → parts → sink
+//!   put                  source → seal → upload → commit
+//!   retry
+//!   session              a key file, and a connection that is made on first use
+//!   event
+//!   error
+//!   embedded             a server in this process
+//!   connection  key      the socket; key files
+//!   io                   sources, sinks, progress
+//!   state                journals, partial downloads, rollback guard
+//!   files                how files of this user are written
+//!   cleanup  memory  limits  calendar  escape  random
+//! ```
 
-pub mod atomic;
-pub mod calendar;
-pub mod cleanup;
-pub mod client;
-pub mod cmd;
-pub mod connection;
-pub mod core_dump;
-pub mod directories;
-pub mod embedded;
-pub mod ephemeral_state;
-pub mod error;
-pub mod get;
-pub mod keystore;
-pub mod list;
-pub mod migrate;
-pub mod notice;
-pub mod offline;
-pub mod passphrase;
-pub mod progress;
-pub mod put;
-pub mod remove;
-pub mod restore;
-pub mod retry;
-pub mod sink;
-pub mod sizes;
+#[doc(hidden)]
+pub mod cli;
 pub mod source;
-pub mod standard_streams;
-pub mod stat;
-pub mod state;
-pub mod terminal;
-pub mod verify;
-pub mod versions;
 
-mod destination;
-mod existing_target;
-mod install;
-mod key_file_lock;
+mod calendar;
+mod cleanup;
+mod client;
+mod connection;
+mod embedded;
+mod error;
+mod escape;
+mod event;
+mod files;
+mod get;
+mod io;
+mod key;
+mod limits;
 mod memory;
-mod name_check;
-mod owner;
+mod objects;
+mod offline;
+mod put;
 mod random;
-mod secret_file;
+mod retry;
+mod session;
+mod state;
 
-pub use client::Client;
-pub use error::{ClientError, ExitCode};
+pub use client::{Blob, Client, ClientBuilder, Get, Listing, Put};
+pub use error::{Error, ErrorKind, RestartReason, Result};
+pub use event::{Event, Notice};
+pub use get::GetReceipt;
+pub use io::progress::{Progress, Silent};
+pub use objects::stat::Stat;
+pub use put::{PutReceipt, Resume};
+pub use zput_common::{
+    aead::Suite,
+    blob::metadata::Metadata,
+    keys::{Invite, KeyFile, Remote},
+    name::BlobName,
+    proto::message::{Condition, Scopes, Version, VersionInfo, VersionState},
+};

@@ -3,10 +3,14 @@
 
 use std::io;
 
+use thiserror::Error;
 use zput_common::fallible;
-use zput_server::memory::{self, has_room};
+use zput_os::memory::{self, has_room};
 
-use crate::error::ClientError;
+/// A large buffer could not be allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not enough memory")]
+pub struct OutOfMemory;
 
 /// Bytes that have to stay free beside a large buffer, for threads and small allocations. A small
 /// allocation that fails ends the process in order.
@@ -18,12 +22,12 @@ const LARGE_BYTES: usize = 1024 * 1024;
 /// Reserves `bytes` in `buffer`. Discards the contents if it has to grow; otherwise they are kept.
 ///
 /// # Errors
-/// [`ClientError::Memory`].
-pub(crate) fn reserve(buffer: &mut Vec<u8>, bytes: u64) -> Result<(), ClientError> {
+/// When there is no memory.
+pub(crate) fn reserve(buffer: &mut Vec<u8>, bytes: u64) -> Result<(), OutOfMemory> {
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     if buffer.capacity() < bytes {
         buffer.clear();
-        reserve_more(buffer, bytes).map_err(|_| ClientError::Memory)?;
+        reserve_more(buffer, bytes).map_err(|_| OutOfMemory)?;
     }
     Ok(())
 }
@@ -49,7 +53,7 @@ mod tests {
         assert_eq!(buffer, [7; 100]);
         reserve(&mut buffer, 1000).unwrap();
         assert!(buffer.capacity() >= 1000);
-        assert!(matches!(reserve(&mut buffer, 1 << 60), Err(ClientError::Memory)));
+        assert!(matches!(reserve(&mut buffer, 1 << 60), Err(OutOfMemory)));
         let error = reserve_more(&mut buffer, 1 << 60).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
     }

@@ -22,16 +22,20 @@ use zput_common::{
     keys::{VaultMacKey, WriterKey},
     name::{BlobName, ObjectKey},
 };
-use zput_server::store::Clock;
+use zput_os::Clock;
 
 use crate::{
-    error::ClientError,
+    error::Error,
+    io::{
+        attributes::Attributes,
+        progress::Progress,
+        sink::Sink,
+        source::{Source, SourceError},
+    },
+    limits::PART_BYTES,
     memory::reserve,
-    progress::Progress,
     put::pipeline::{self, SealJob, SealedPiece},
     random,
-    sink::{Attributes, Sink},
-    source::Source,
 };
 
 /// Bytes of ciphertext that are read at once.
@@ -51,6 +55,7 @@ pub struct Voucher {
 
 /// Facts about an opened blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Opened {
     /// Length of the plaintext in bytes.
     pub length: u64,
@@ -83,7 +88,7 @@ pub fn seal(
     voucher: Option<Voucher>,
     sink: &mut dyn Sink,
     progress: &dyn Progress,
-) -> Result<u64, ClientError> {
+) -> Result<u64, Error> {
     let attributes = source.attributes();
     let options = SealOptions {
         suite,
@@ -101,7 +106,7 @@ pub fn seal(
     };
     let sealer = Sealer::new(options, recipients, &mut random::os_rng())?;
     progress.begin(source.length());
-    let read = pipeline::spawn_reader(source, pipeline::PART_BYTES).map_err(ClientError::Thread)?;
+    let read = pipeline::spawn_reader(source, PART_BYTES).map_err(Error::Thread)?;
     let stage = pipeline::spawn_sealer(SealJob::new(sealer), read, move |sealer| {
         let provenance = match &voucher {
             Some(Voucher { mac_key, writer, .. }) => Provenance::Vault { mac_key, writer },
@@ -109,7 +114,7 @@ pub fn seal(
         };
         Ok(sealer.finish(provenance, &mut random::os_rng())?)
     })
-    .map_err(ClientError::Thread)?;
+    .map_err(Error::Thread)?;
     for piece in &stage.pieces {
         match piece? {
             SealedPiece::Header(header) => sink.write(&header)?,
@@ -126,7 +131,7 @@ pub fn seal(
             }
         }
     }
-    Err(ClientError::Incomplete)
+    Err(Error::Incomplete)
 }
 
 /// Opens the sealed file at `path`. The footer is verified first, so that no plaintext is written
@@ -141,7 +146,7 @@ pub fn open_file(
     vouching: &Vouching<'_>,
     sink: &mut dyn Sink,
     progress: &dyn Progress,
-) -> Result<Opened, ClientError> {
+) -> Result<Opened, Error> {
     let read = |offset, length| read_at(file, path, offset, length);
     let length = file.metadata().map_err(|error| read_error(path, error))?.len();
     let prefix = read(0, length.min(envelope::PREFIX_BYTES as u64))?;
@@ -155,7 +160,7 @@ pub fn open_file(
         authenticate(&header, identities)?.vouched_by(&footer, vouching)?.not_older_than(None)?;
     let layout = trusted.layout();
     if layout.footer_offset() + footer_length != length {
-        return Err(ClientError::File("the lengths do not add up"));
+        return Err(Error::File("the lengths do not add up"));
     }
     progress.begin(Some(layout.total_length()));
     let mut block = vec![0; READ_BYTES];
@@ -194,7 +199,7 @@ pub fn open_pipe(
     vouching: &Vouching<'_>,
     sink: &mut dyn Sink,
     progress: &dyn Progress,
-) -> Result<Opened, ClientError> {
+) -> Result<Opened, Error> {
     let failed = |error| read_error(path, error);
     let mut header = Vec::new();
     let prefix = envelope::PREFIX_BYTES as u64;
@@ -230,19 +235,18 @@ pub fn open_pipe(
 
 /// The first steps of the order of trust. A blob that is opened offline was chosen by path or pipe,
 /// so any object key is accepted.
-fn authenticate(header: &[u8], identities: &[Identity]) -> Result<Named, ClientError> {
+fn authenticate(header: &[u8], identities: &[Identity]) -> Result<Named, Error> {
     let unwrapped = Header::parse(header)?.unwrap_file_key(identities)?;
     Ok(unwrapped.authenticate(Engine::default())?.for_key(Asked::Any)?)
 }
 
-fn read_at(file: &File, path: &Path, offset: u64, length: u64) -> Result<Vec<u8>, ClientError> {
+fn read_at(file: &File, path: &Path, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
     // Bounded by the file's length, and for header and footer by the format.
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, offset).map_err(|error| read_error(path, error))?;
     Ok(bytes)
 }
 
-fn read_error(path: &Path, error: io::Error) -> ClientError {
-    let path = PathBuf::from(path);
-    crate::source::SourceError::Read { path, error }.into()
+fn read_error(path: &Path, source: io::Error) -> Error {
+    SourceError::Read { path: PathBuf::from(path), source }.into()
 }

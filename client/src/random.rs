@@ -8,6 +8,7 @@ use rand::{rand_core::UnwrapErr, rngs::SysRng};
 
 /// The operating system's generator. getrandom(2): it blocks until it is seeded and does not fail
 /// afterwards.
-pub(crate) fn os_rng() -> UnwrapErr<SysRng> {
+#[must_use]
+pub fn os_rng() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
 }

@@ -20,11 +20,11 @@ use zput_common::{
 };
 
 use crate::{
-    client::Client,
     connection::{Connection, ConnectionError},
-    error::ClientError,
-    notice::{Event, Notice},
+    error::Error,
+    event::{Event, Notice},
     random,
+    session::Session,
 };
 
 /// Default number of retries of the commands; they take at most 16 seconds.
@@ -74,18 +74,18 @@ impl RetryState {
     }
 }
 
-impl Client {
+impl Session {
     /// Waits before the next try.
     ///
     /// # Errors
-    /// `error` itself if it is permanent or no retry is left, or [`ClientError::Damaged`] after
+    /// `error` itself if it is permanent or no retry is left, or [`Error::Damaged`] after
     /// several damaged tries.
     pub(crate) fn pause(
         &self,
         retries: &mut RetryState,
         thing: Option<&str>,
-        error: ClientError,
-    ) -> Result<(), ClientError> {
+        error: Error,
+    ) -> Result<(), Error> {
         let most = match classify(&error) {
             ErrorClass::Permanent => return Err(error),
             ErrorClass::Transient => self.retries(),
@@ -96,13 +96,13 @@ impl Client {
         if is_corruption && is_over {
             return Err(match retries.corrupted {
                 0 => error,
-                again => ClientError::Damaged { error: Box::new(error), times: again + 1 },
+                again => Error::Damaged { source: Box::new(error), times: again + 1 },
             });
         }
         if !is_corruption && (is_over || self.is_circuit_open()) {
             // The circuit breaker: of many operations, only the first waits in vain for a server
             // that is gone.
-            if matches!(error, ClientError::Connection(_)) {
+            if matches!(error, Error::Connection(_)) {
                 self.set_circuit_open(true);
             }
             return Err(error);
@@ -121,8 +121,8 @@ impl Client {
     pub(crate) fn with_retries<T>(
         &mut self,
         thing: Option<&str>,
-        mut act: impl FnMut(&mut Self) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+        mut act: impl FnMut(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut retries = RetryState::default();
         loop {
             match act(self) {
@@ -140,7 +140,7 @@ impl Client {
         &mut self,
         thing: Option<&str>,
         request: &Request,
-    ) -> Result<Response, ClientError> {
+    ) -> Result<Response, Error> {
         self.with_retries(thing, |client| {
             let answer = client.connection().and_then(|connection| Ok(connection.call(request)?));
             client.drop_on_error(answer)
@@ -153,7 +153,7 @@ impl Client {
     pub(crate) fn probed_connection(
         &mut self,
         thing: Option<&str>,
-    ) -> Result<&mut Connection, ClientError> {
+    ) -> Result<&mut Connection, Error> {
         if self.retries() > 0 {
             self.call_with_retries(thing, &Request::Ping)?;
         }
@@ -167,14 +167,14 @@ fn longest_pause(failures: u32) -> Duration {
 }
 
 /// The error of a request that was sent once: without an answer its outcome is unknown.
-pub(crate) fn outcome_unknown(error: ConnectionError) -> ClientError {
+pub(crate) fn outcome_unknown(error: ConnectionError) -> Error {
     let is_answer =
         matches!(error, ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. });
-    let error = ClientError::from(error);
+    let error = Error::from(error);
     if is_answer || classify(&error) == ErrorClass::Permanent {
         return error;
     }
-    ClientError::OutcomeUnknown(Box::new(error))
+    Error::OutcomeUnknown(Box::new(error))
 }
 
 /// What a retry can be expected to do.
@@ -189,24 +189,24 @@ pub(crate) enum ErrorClass {
 }
 
 /// Whether a retry may succeed.
-pub(crate) fn is_retryable(error: &ClientError) -> bool {
+pub(crate) fn is_retryable(error: &Error) -> bool {
     classify(error) != ErrorClass::Permanent
 }
 
-pub(crate) fn classify(error: &ClientError) -> ErrorClass {
+pub(crate) fn classify(error: &Error) -> ErrorClass {
     match error {
-        ClientError::Connection(error) if is_transient(error) => ErrorClass::Transient,
-        ClientError::Connection(ConnectionError::Refused { error, .. })
+        Error::Connection(error) if is_transient(error) => ErrorClass::Transient,
+        Error::Connection(ConnectionError::Refused { error, .. })
             if error.known() == Some(ErrorCode::Digest) =>
         {
             ErrorClass::Corruption
         }
-        ClientError::Connection(ConnectionError::Session { error, .. }) if error.is_damage() => {
+        Error::Connection(ConnectionError::Session { source, .. }) if source.is_damage() => {
             ErrorClass::Corruption
         }
         // Sealed again, with a later generation, it may be the newest.
-        ClientError::Overtaken { .. } => ErrorClass::Transient,
-        ClientError::Open(error) if is_corruption(error) => ErrorClass::Corruption,
+        Error::Overtaken { .. } => ErrorClass::Transient,
+        Error::Open(error) if is_corruption(error) => ErrorClass::Corruption,
         _ => ErrorClass::Permanent,
     }
 }
@@ -231,14 +231,14 @@ fn is_corruption(error: &OpenError) -> bool {
 /// Whether the connection may succeed after a pause.
 fn is_transient(error: &ConnectionError) -> bool {
     match error {
-        ConnectionError::Connect { error, was_connected, .. } => {
-            is_transient_io(error) || (*was_connected && error.kind() == io::ErrorKind::NotFound)
+        ConnectionError::Connect { source, was_connected, .. } => {
+            is_transient_io(source) || (*was_connected && source.kind() == io::ErrorKind::NotFound)
         }
-        ConnectionError::Socket { error, .. } => is_transient_io(error),
+        ConnectionError::Socket { source, .. } => is_transient_io(source),
         ConnectionError::Refused { error, .. } | ConnectionError::NotMounted { error, .. } => {
             is_busy(error)
         }
-        ConnectionError::Session { error, .. } => match error {
+        ConnectionError::Session { source, .. } => match source {
             SessionError::Refused(error) => is_busy(error),
             SessionError::Truncated
             | SessionError::HandshakeTimeout
@@ -248,7 +248,7 @@ fn is_transient(error: &ConnectionError) -> bool {
         },
         // A name that does not exist is most often mistyped; one that could not be looked up may be
         // found later.
-        ConnectionError::Resolve { error, .. } => error.is_temporary(),
+        ConnectionError::Resolve { source, .. } => source.is_temporary(),
         ConnectionError::Unexpected { .. } => false,
     }
 }
@@ -334,7 +334,7 @@ mod tests {
     }
 
     fn connect(error: io::Error, was_connected: bool) -> ConnectionError {
-        ConnectionError::Connect { remote: remote(), error, was_connected }
+        ConnectionError::Connect { remote: remote(), source: error, was_connected }
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
         assert!(!temporary(connect(io::ErrorKind::NotFound.into(), false)));
         assert!(temporary(connect(io::ErrorKind::NotFound.into(), true)));
         let socket = |kind: io::ErrorKind| {
-            temporary(ConnectionError::Socket { remote: remote(), error: kind.into() })
+            temporary(ConnectionError::Socket { remote: remote(), source: kind.into() })
         };
         assert!(socket(io::ErrorKind::ConnectionReset));
         assert!(socket(io::ErrorKind::BrokenPipe));
@@ -356,10 +356,11 @@ mod tests {
             let refused = ConnectionError::Refused { remote: remote(), error: error.clone() };
             assert_eq!(temporary(refused), code == 6 || code == 15, "{code}");
             let hello = SessionError::Refused(error);
-            let refused = ConnectionError::Session { remote: remote(), error: hello };
+            let refused = ConnectionError::Session { remote: remote(), source: hello };
             assert_eq!(temporary(refused), code == 6, "{code}");
         }
-        let session = |error| temporary(ConnectionError::Session { remote: remote(), error });
+        let session =
+            |error| temporary(ConnectionError::Session { remote: remote(), source: error });
         assert!(session(SessionError::Truncated));
         assert!(session(SessionError::IdleTimeout));
         assert!(!session(SessionError::EchoMismatch));
@@ -367,8 +368,8 @@ mod tests {
         assert!(!session(HelloError::Magic.into()));
         assert!(!session(HelloError::Foreign("HTTP").into()));
         assert!(!temporary(ConnectionError::Unexpected { remote: remote(), what: "x" }));
-        assert!(is_retryable(&ClientError::Overtaken { newest: 1 }));
-        assert!(!is_retryable(&ClientError::NotStored));
+        assert!(is_retryable(&Error::Overtaken { newest: 1 }));
+        assert!(!is_retryable(&Error::NotStored));
     }
 
     /// Numbers of asm-generic/errno.h: an interface that changes, a neighbour that is away.
@@ -377,7 +378,7 @@ mod tests {
         for errno in [11, 32, 64, 71, 99, 100, 101, 102, 103, 104, 105, 107, 110, 111, 112, 113] {
             let error = || io::Error::from_raw_os_error(errno);
             assert!(temporary(connect(error(), false)), "connect: {errno}");
-            let socket = ConnectionError::Socket { remote: remote(), error: error() };
+            let socket = ConnectionError::Socket { remote: remote(), source: error() };
             assert!(temporary(socket), "{errno}");
         }
         // This machine's own fault: no permission, no such family, no such option.
@@ -388,7 +389,7 @@ mod tests {
 
     #[test]
     fn damage_on_the_line_is_told_from_what_was_said() {
-        let damage = |error: ClientError| classify(&error) == ErrorClass::Corruption;
+        let damage = |error: Error| classify(&error) == ErrorClass::Corruption;
         let refused = |code| {
             let error = RemoteError { code, text: String::new(), number: 0 };
             ConnectionError::Refused { remote: remote(), error }
@@ -396,14 +397,15 @@ mod tests {
         for code in 0..=20 {
             assert_eq!(damage(refused(code).into()), code == 7, "{code}");
         }
-        assert!(damage(ClientError::Open(PartError::DigestMismatch { part: 3 }.into())));
-        assert!(damage(ClientError::Open(OpenError::FileMac)));
+        assert!(damage(Error::Open(PartError::DigestMismatch { part: 3 }.into())));
+        assert!(damage(Error::Open(OpenError::FileMac)));
         let rollback = OpenError::Rollback { seen: 2, found: 1 };
         for said in [rollback, OpenError::NoIdentityMatches, OpenError::Bare, OpenError::NoVaultKey]
         {
-            assert!(!is_retryable(&ClientError::Open(said)));
+            assert!(!is_retryable(&Error::Open(said)));
         }
-        let session = |error| damage(ConnectionError::Session { remote: remote(), error }.into());
+        let session =
+            |error| damage(ConnectionError::Session { remote: remote(), source: error }.into());
         assert!(session(SessionError::RecordTooLong(70_000)));
         assert!(!session(SessionError::EchoMismatch));
     }

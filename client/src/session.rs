@@ -1,4 +1,4 @@
-//! A client: a key file, the rollback guard, and a connection that is made when it is needed.
+//! A session: a key file, the rollback guard, and a connection that is made when it is needed.
 
 use std::{
     cell::Cell,
@@ -19,23 +19,25 @@ use zput_common::{
         tls::ClientTls,
     },
 };
-use zput_server::{EmbeddedServer, store::Clock};
+use zput_os::Clock;
 
 use crate::{
     connection::{Connection, ConnectionError, Route},
-    directories::Directories,
-    embedded,
-    error::ClientError,
-    notice::{Event, Notice},
-    state::journal::Journals,
-    state::rollback::{RollbackError, RollbackGuard},
+    embedded::{self, LocalServer},
+    error::Error,
+    event::{Event, Notice},
+    files::directories::Directories,
+    state::{
+        journal::Journals,
+        rollback::{RollbackError, RollbackGuard},
+    },
 };
 
 /// Puts, gets, lists and removes blobs with the capability of one key file.
-pub struct Client {
+pub struct Session {
     // Dropped before the server: the embedded server then has no connection to wait for.
     connection: Option<Connection>,
-    server: Option<EmbeddedServer>,
+    server: Option<LocalServer>,
     key_file: KeyFile,
     remote: Remote,
     route: Route,
@@ -76,7 +78,7 @@ impl RollbackWarning {
         recorded: Result<(), RollbackError>,
     ) -> Result<(), RollbackError> {
         let error = match recorded {
-            Err(error @ RollbackError::File { .. }) => &ClientError::from(error),
+            Err(error @ RollbackError::File { .. }) => &Error::from(error),
             recorded => return recorded,
         };
         if !self.has_warned.swap(true, Ordering::Relaxed) {
@@ -89,13 +91,13 @@ impl RollbackWarning {
     }
 }
 
-impl Client {
-    /// A client with the capability of `key_file`. Does not connect yet.
+impl Session {
+    /// A session with the capability of `key_file`. Does not connect yet.
     ///
     /// # Errors
-    /// [`ClientError::NoRemote`] when the key file does not name a server.
-    pub fn new(key_file: KeyFile, directories: &Directories) -> Result<Self, ClientError> {
-        let remote = key_file.remote.clone().ok_or(ClientError::NoRemote)?;
+    /// [`Error::NoRemote`] when the key file does not name a server.
+    pub fn new(key_file: KeyFile, directories: &Directories) -> Result<Self, Error> {
+        let remote = key_file.remote.clone().ok_or(Error::NoRemote)?;
         let mac_key = key_file.vault_secret().mac_key();
         let vault_id = vault_id(&mac_key);
         Ok(Self {
@@ -123,7 +125,7 @@ impl Client {
         self.notice_handler = notice_handler;
     }
 
-    /// A client with the same settings and its own connection, which is not made yet.
+    /// A session with the same settings and its own connection, which is not made yet.
     pub(crate) fn clone_disconnected(&self) -> Self {
         Self {
             connection: None,
@@ -142,7 +144,7 @@ impl Client {
         }
     }
 
-    /// The same client with time from `clock`.
+    /// The same session with time from `clock`.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.rollback_guard = self.rollback_guard.with_clock(clock);
@@ -242,7 +244,7 @@ impl Client {
     ///
     /// # Errors
     /// When the invite is unknown, spent or expired.
-    pub fn join(&mut self, invite: &Invite, label: &str) -> Result<Scopes, ClientError> {
+    pub fn join(&mut self, invite: &Invite, label: &str) -> Result<Scopes, Error> {
         let connection = self.connection()?;
         let mut request =
             Request::Join { secret: *invite.secret.as_bytes(), label: label.to_owned() };
@@ -257,7 +259,7 @@ impl Client {
     }
 
     /// The connection, made now if there is none.
-    pub(crate) fn connection(&mut self) -> Result<&mut Connection, ClientError> {
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection, Error> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect()?,
@@ -266,7 +268,7 @@ impl Client {
     }
 
     /// Makes another connection.
-    pub(crate) fn connect(&mut self) -> Result<Connection, ClientError> {
+    pub(crate) fn connect(&mut self) -> Result<Connection, Error> {
         let remote = self.remote.clone();
         match &remote {
             Remote::Embedded(path) => match &self.server {
@@ -276,7 +278,7 @@ impl Client {
                     self.server = Some(server);
                     Ok(connection)
                 }
-                Some(server) => embedded::reconnect(server, &remote),
+                Some(server) => Ok(embedded::reconnect(server, &remote)?),
             },
             Remote::Tcp { host, port, .. } => {
                 let config = self.config()?;
@@ -289,16 +291,16 @@ impl Client {
         }
     }
 
-    fn config(&self) -> Result<ClientConfig, ClientError> {
+    fn config(&self) -> Result<ClientConfig, Error> {
         if self.key_file.mode == ModePolicy::Plaintext {
             return Ok(ClientConfig::Plaintext);
         }
         let Some(server_key) = &self.key_file.server_key else {
-            return Err(ClientError::NoRemote);
+            return Err(Error::NoRemote);
         };
         let device = self.key_file.device_seed().tls_key();
         let tls = ClientTls::new(&device, server_key).map_err(|error| {
-            ConnectionError::Session { remote: Box::new(self.remote.clone()), error: error.into() }
+            ConnectionError::Session { remote: Box::new(self.remote.clone()), source: error.into() }
         })?;
         Ok(ClientConfig::Tls(tls))
     }
@@ -322,12 +324,9 @@ impl Client {
 
     /// Drops the connection after a failed get, whose payload may still be on it; keeps it if the
     /// server refused the request.
-    pub(crate) fn drop_on_error<T>(
-        &mut self,
-        got: Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+    pub(crate) fn drop_on_error<T>(&mut self, got: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &got
-            && !matches!(error, ClientError::Connection(ConnectionError::Refused { .. }))
+            && !matches!(error, Error::Connection(ConnectionError::Refused { .. }))
         {
             self.drop_connection();
         }
@@ -338,15 +337,15 @@ impl Client {
     /// Otherwise it is dropped, and the next request makes another.
     pub(crate) fn recover(
         &mut self,
-        error: &ClientError,
+        error: &Error,
         reset: impl FnOnce(&mut Connection) -> Result<(), ConnectionError>,
     ) {
         let is_unusable = match error {
             // A connection that damages bytes is not used again.
-            ClientError::Connection(ConnectionError::Refused { error, .. }) => {
+            Error::Connection(ConnectionError::Refused { error, .. }) => {
                 matches!(error.known(), Some(ErrorCode::Malformed | ErrorCode::Digest))
             }
-            ClientError::Connection(_) => true,
+            Error::Connection(_) => true,
             _ => false,
         };
         self.discard_connection(|mut connection| {
@@ -357,13 +356,13 @@ impl Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({})", self.remote)
+        write!(f, "Session({})", self.remote)
     }
 }
 
-impl Drop for Client {
+impl Drop for Session {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.close();

@@ -17,7 +17,7 @@ use crate::workspace;
 #[must_use]
 pub fn command_path(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    let build = || built(&["--bins", "-p", "zput-client", "-p", "zput-server"]);
+    let build = || built(&["--bins", "-p", "zput-cli", "-p", "zput-server"]);
     DIRECTORY.get_or_init(build).join(name)
 }
 

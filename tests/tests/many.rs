@@ -11,13 +11,8 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use zput_client::{
-    Client, ClientError,
-    directories::Directories,
-    get::GetOptions,
-    keystore::KeyPath,
-    progress::Silent,
-    put::{JOBS, NamedFile, PutOptions, PutReceipt},
+use zput::cli::{
+    Directories, GetOptions, JOBS, KeyPath, NamedFile, PutOptions, PutReceipt, Session, Silent,
 };
 use zput_common::{name::BlobName, proto::message::Request};
 use zput_tests::{Fate, Home, Pair, Pattern, Ran, ServerProcess, Talk, Uploads, Way, names, until};
@@ -328,13 +323,13 @@ fn a_program_puts_a_name_twice_and_the_later_one_is_current() {
     let home = Home::new();
     home.write("first", b"first");
     let _made = home.run("zput", ["first"]).ok();
-    let key_file = KeyPath::at(home.key_file()).open().unwrap();
+    let key_file = KeyPath::new(home.key_file()).open().unwrap();
     let directories = Directories {
         config: home.path().join(".config/zput"),
         state: home.path().join(".local/state/zput"),
         data: home.path().join(".local/share/zput"),
     };
-    let mut client = Client::new(key_file, &directories).unwrap();
+    let mut client = Session::new(key_file, &directories).unwrap();
     let names = small_files(&home, 12);
     let mut files: Vec<NamedFile> = names
         .iter()
@@ -345,15 +340,11 @@ fn a_program_puts_a_name_twice_and_the_later_one_is_current() {
     files[11].name = same.clone();
     let mut ended = Vec::new();
     let options = PutOptions::default();
-    client.put_batch(&files, &options, JOBS, &Silent, |index, put| ended.push((index, put)));
-    let receipts: Vec<PutReceipt> = ended
-        .into_iter()
-        .enumerate()
-        .map(|(turn, (index, put))| {
-            assert_eq!(turn, index);
-            put.unwrap()
-        })
-        .collect();
+    client.put_batch(&files, &options, JOBS, &Silent, |item| {
+        assert_eq!(*item.file, files[ended.len()]);
+        ended.push(item.result.unwrap());
+    });
+    let receipts: Vec<PutReceipt> = ended;
     let of_same: Vec<_> =
         [2, 5, 11].map(|n| (receipts[n].version, receipts[n].generation)).to_vec();
     assert!(of_same.is_sorted() && of_same.iter().collect::<BTreeSet<_>>().len() == 3);
@@ -361,7 +352,5 @@ fn a_program_puts_a_name_twice_and_the_later_one_is_current() {
     client.get(&same, &GetOptions::default(), &mut current, &Silent).unwrap();
     assert_eq!(current, home.read("f0011"));
     // None at all is nothing to do.
-    client.put_batch(&[], &options, JOBS, &Silent, |_, put: Result<_, ClientError>| {
-        panic!("{put:?}")
-    });
+    client.put_batch(&[], &options, JOBS, &Silent, |item| panic!("{item:?}"));
 }

@@ -11,9 +11,8 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_client::{
-    Client, directories::Directories, get::GetOptions, progress::Silent, put::PutOptions,
-};
+use zput::cli::{Directories, GetOptions, PutOptions, Session, Silent};
+use zput_cli::ExitCode;
 use zput_common::{
     age::Identity,
     keys::{KeyFile, Remote},
@@ -28,7 +27,7 @@ const LENGTH: u64 = 65_536;
 
 /// A store with one object of two versions, each of them the same 64 KiB, and a client of it.
 struct Rotting {
-    client: Client,
+    client: Session,
     store: Store,
     key: ObjectKey,
     name: BlobName,
@@ -50,7 +49,7 @@ impl Rotting {
         let directories = Directories { config, data, state };
         let name = BlobName::parse("rots").unwrap();
         let key = key_file.object_key(&name);
-        let mut client = Client::new(key_file, &directories).unwrap();
+        let mut client = Session::new(key_file, &directories).unwrap();
         let mut put = || {
             let source = Cursor::new(Pattern::bytes(1, LENGTH));
             client.put(&name, source, &PutOptions::default(), &Silent).unwrap().version
@@ -79,7 +78,7 @@ impl Rotting {
     fn get(&mut self) -> (Result<(), u8>, Vec<u8>) {
         let mut sink = Vec::new();
         let got = self.client.get(&self.name, &GetOptions::default(), &mut sink, &Silent);
-        (got.map(drop).map_err(|error| error.exit_code() as u8), sink)
+        (got.map(drop).map_err(|error| ExitCode::from(error.kind()) as u8), sink)
     }
 
     /// The store copies its old version, and verifies it on the way.

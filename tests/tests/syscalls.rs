@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput_client::{
-    Client, directories::Directories, keystore::KeyPath, progress::Silent, put::PutOptions,
-};
+use zput::cli::{Directories, KeyPath, PutOptions, Session, Silent};
 use zput_common::name::BlobName;
 use zput_tests::{
     Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path, or_skip,
@@ -154,14 +152,14 @@ fn a_put_is_answered_when_all_of_it_is_on_disk() {
     let home = Home::new();
     let (server, trace) = traced_server(&home, &[]);
     server.admit(&home);
-    let key_file = KeyPath::at(home.key_file()).open().unwrap();
+    let key_file = KeyPath::new(home.key_file()).open().unwrap();
     let directories = Directories {
         config: home.path().join("c"),
         data: home.path().join("d"),
         state: home.path().join("s"),
     };
     // One connection for all three puts: whatever the server says between two of them is an answer.
-    let mut client = Client::new(key_file, &directories).unwrap();
+    let mut client = Session::new(key_file, &directories).unwrap();
     for (name, length) in [("a", 20_000_000), ("a", 1_000_000), ("b", 100)] {
         let source = Cursor::new(Pattern::bytes(length, length));
         let name = BlobName::parse(name).unwrap();

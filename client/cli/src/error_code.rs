@@ -2,13 +2,16 @@
 
 use std::io;
 
+use zput::{
+    Error,
+    cli::{ConnectionError, SourceError},
+};
 use zput_common::{
     blob::open::OpenError,
     proto::{SessionError, message::ErrorCode},
 };
 
-use super::{ClientError, ExitCode};
-use crate::{connection::ConnectionError, source::SourceError};
+use crate::{error::CommandError, exit_code::ExitCode};
 
 /// All codes, as docs/JSON.md lists them.
 pub const CODES: [&str; 28] = [
@@ -42,32 +45,40 @@ pub const CODES: [&str; 28] = [
     "usage",
 ];
 
-impl ClientError {
+impl CommandError {
     /// A stable word for this error: the name of its exit code, or a more specific one.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Connection(error) => of_connection(error).unwrap_or_else(|| of_exit(self)),
-            Self::Source(SourceError::Changed(_)) => "changed",
-            Self::Source(SourceError::Read { error, .. })
-                if error.kind() == io::ErrorKind::NotFound =>
-            {
-                "not-found"
-            }
-            Self::Source(_) => "source",
-            Self::Open(OpenError::Rollback { .. } | OpenError::Equivocation { .. }) => "rollback",
-            Self::Name(_) => "name",
+            Self::Library(error) => of_library(error),
             Self::NoMatch(_) => "no-match",
-            Self::NoVersion { .. } | Self::NotYet { .. } => "no-version",
-            Self::Removed(_) => "removed",
-            Self::Overtaken { .. } | Self::NoLaterGeneration => "overtaken",
-            Self::Ahead { .. } => "clock",
-            Self::PutUnderWay => "under-way",
-            Self::Unreadable(_) => "unreadable",
-            Self::StreamLost(error) | Self::OutcomeUnknown(error) => error.code(),
             Self::Several { .. } => "partial",
-            _ => of_exit(self),
+            _ => of_exit(self.exit_code()),
         }
+    }
+}
+
+fn of_library(error: &Error) -> &'static str {
+    let of_kind = || of_exit(error.kind().into());
+    match error {
+        Error::Connection(error) => of_connection(error).unwrap_or_else(of_kind),
+        Error::Source(SourceError::Changed(_)) => "changed",
+        Error::Source(SourceError::Read { source, .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            "not-found"
+        }
+        Error::Source(_) => "source",
+        Error::Open(OpenError::Rollback { .. } | OpenError::Equivocation { .. }) => "rollback",
+        Error::Name(_) => "name",
+        Error::NoVersion { .. } | Error::NotYet { .. } => "no-version",
+        Error::Removed(_) => "removed",
+        Error::Overtaken { .. } | Error::NoLaterGeneration => "overtaken",
+        Error::Ahead { .. } => "clock",
+        Error::PutUnderWay => "under-way",
+        Error::Unreadable(_) => "unreadable",
+        Error::StreamLost(error) | Error::OutcomeUnknown(error) => of_library(error),
+        _ => of_kind(),
     }
 }
 
@@ -84,17 +95,17 @@ fn of_connection(error: &ConnectionError) -> Option<&'static str> {
                 _ => None,
             }
         }
-        ConnectionError::Session { error: SessionError::Refused(error), .. }
+        ConnectionError::Session { source: SessionError::Refused(error), .. }
             if error.known() == Some(ErrorCode::Busy) =>
         {
             Some("busy")
         }
-        ConnectionError::Session { .. } | ConnectionError::Unexpected { .. } => None,
+        _ => None,
     }
 }
 
-fn of_exit(error: &ClientError) -> &'static str {
-    match error.exit_code() {
+fn of_exit(code: ExitCode) -> &'static str {
+    match code {
         ExitCode::Ok | ExitCode::Other => "other",
         ExitCode::Usage => "usage",
         ExitCode::Some => "partial",
@@ -112,7 +123,7 @@ fn of_exit(error: &ClientError) -> &'static str {
 /// Splits an error text into what happened and the hint that it ends with in parentheses, if there
 /// is one.
 #[must_use]
-pub fn split_hint(text: &str) -> (&str, Option<&str>) {
+pub(crate) fn split_hint(text: &str) -> (&str, Option<&str>) {
     let Some(open) = text.strip_suffix(')').and_then(opening) else { return (text, None) };
     let (before, behind) = (text.get(..open), text.get(open + 1..text.len() - 1));
     match (before.and_then(|before| before.strip_suffix(' ')), behind) {
@@ -164,11 +175,8 @@ mod tests {
     fn codes_are_sorted_and_each_is_there_once() {
         assert!(CODES.is_sorted());
         assert!(CODES.windows(2).all(|pair| pair[0] != pair[1]));
-        for error in [
-            ClientError::NoRemote,
-            ClientError::Overtaken { newest: 9 },
-            ClientError::Unreadable(1),
-        ] {
+        for error in [Error::NoRemote, Error::Overtaken { newest: 9 }, Error::Unreadable(1)] {
+            let error = CommandError::from(error);
             assert!(CODES.contains(&error.code()), "{}", error.code());
         }
     }

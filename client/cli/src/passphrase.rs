@@ -14,8 +14,7 @@ use std::{
 };
 
 use zeroize::Zeroizing;
-
-use crate::{cleanup::ChildGuard, destination::Descriptor, secret_file};
+use zput::cli::{cleanup::ChildGuard, open_inherited, secret_file};
 
 /// systemd.exec(5): the variable with a service's credentials directory.
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
@@ -29,7 +28,7 @@ const PASSPHRASE_MAX_BYTES: usize = 4096;
 
 /// Where a passphrase comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum PassphraseSource {
+pub(crate) enum PassphraseSource {
     /// The user types it on the terminal.
     #[default]
     Terminal,
@@ -44,7 +43,7 @@ pub enum PassphraseSource {
 impl PassphraseSource {
     /// The source in the arguments, else a credential, else the terminal.
     #[must_use]
-    pub fn find(command: Option<OsString>, descriptor: Option<u16>) -> Self {
+    pub(crate) fn find(command: Option<OsString>, descriptor: Option<u16>) -> Self {
         match Self::from_arguments(command, descriptor) {
             Self::Terminal => credential(PASSPHRASE_CREDENTIAL).map_or(Self::Terminal, Self::File),
             said => said,
@@ -53,7 +52,7 @@ impl PassphraseSource {
 
     /// The source in the arguments for a new passphrase, else the terminal.
     #[must_use]
-    pub fn from_arguments(command: Option<OsString>, descriptor: Option<u16>) -> Self {
+    pub(crate) fn from_arguments(command: Option<OsString>, descriptor: Option<u16>) -> Self {
         match (descriptor, command) {
             (Some(descriptor), _) => Self::Descriptor(descriptor),
             (None, Some(command)) => Self::Command(command),
@@ -70,8 +69,7 @@ impl PassphraseSource {
             Self::Terminal => return Ok(None),
             Self::Command(command) => output_of(command)?,
             Self::Descriptor(number) => {
-                let descriptor = Descriptor::own((*number).into()).for_reading()?;
-                secret_file::read(descriptor, PASSPHRASE_MAX_BYTES)?
+                secret_file::read(open_inherited(*number)?, PASSPHRASE_MAX_BYTES)?
             }
             Self::File(path) => secret_file::read(File::open(path)?, PASSPHRASE_MAX_BYTES)?,
         };

@@ -2,7 +2,7 @@
 
 /// `512 B`, `1.5 KiB`, `16 MiB`: at least two significant digits, rounded down.
 #[must_use]
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1_024 {
         return format!("{bytes} B");

@@ -1,10 +1,6 @@
-//! Output to a terminal, and questions on one.
-//!
-//! Names, metadata and error texts come from other parties, so everything that a terminal would act
-//! upon is escaped. Prompts go only to `/dev/tty`, so a script is never asked.
+//! Questions on a terminal. Prompts go only to `/dev/tty`, so a script is never asked.
 
 use std::{
-    borrow::Cow,
     env,
     fs::OpenOptions,
     io::{self, BufRead, BufReader, IsTerminal, Read, Write},
@@ -12,34 +8,9 @@ use std::{
 };
 
 use zeroize::Zeroizing;
+use zput::cli::printable;
 
-use crate::cleanup::EchoGuard;
-
-/// `text` with control characters, and characters that reorder or hide others, as `\u{…}`.
-#[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(acts_on_a_terminal) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if acts_on_a_terminal(c) {
-            escaped.extend(c.escape_unicode());
-        } else {
-            escaped.push(c);
-        }
-    }
-    Cow::Owned(escaped)
-}
-
-/// Control characters (Unicode category Cc), and format characters that reorder the text around
-/// them or are invisible ("Trojan Source", CVE-2021-42574).
-fn acts_on_a_terminal(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
+use crate::signals::EchoGuard;
 
 /// Whether `stream` is a terminal with a movable cursor, which a progress bar needs.
 #[must_use]
@@ -100,25 +71,4 @@ pub fn ask(prompt: &str) -> io::Result<String> {
 pub fn print_line(line: &str) -> io::Result<()> {
     let mut terminal = OpenOptions::new().write(true).open("/dev/tty")?;
     terminal.write_all(format!("{}\n", printable(line)).as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ordinary_text_is_left_alone() {
-        for text in ["", "secret.bin", "Grüße/日本.txt", "a b \\ \"c\""] {
-            assert!(matches!(printable(text), Cow::Borrowed(t) if t == text), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_a_terminal_would_act_upon_is_escaped() {
-        assert_eq!(printable("a\x1b[2Jb"), "a\\u{1b}[2Jb");
-        assert_eq!(printable("a\r\nb"), "a\\u{d}\\u{a}b");
-        assert_eq!(printable("\u{9b}31m"), "\\u{9b}31m");
-        assert_eq!(printable("exe.\u{202e}txt"), "exe.\\u{202e}txt");
-        assert_eq!(printable("a\u{200b}b"), "a\\u{200b}b");
-    }
 }

@@ -16,11 +16,9 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use zput_client::{
-    cleanup::{self, ChildGuard, FileGuard},
-    ephemeral_state,
-};
-use zput_server::memory::{self, Allocator};
+use zput::cli::cleanup::{ChildGuard, FileGuard};
+use zput_cli::{ephemeral_state, signals};
+use zput_os::memory::{self, Allocator};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator("zput");
@@ -81,7 +79,7 @@ fn use_up() -> ! {
 
 /// Work in progress: a file, one that is kept, a child process, ephemeral state.
 fn work(directory: &Path, then: impl FnOnce()) -> ! {
-    cleanup::watch_signals("zput").unwrap();
+    signals::watch_signals("zput").unwrap();
     ephemeral_state::create().unwrap();
     let (file, _guard) = FileGuard::create(directory).unwrap();
     let (_kept, kept) = FileGuard::create(directory).unwrap();
@@ -186,7 +184,7 @@ fn want_of_memory_for_a_thread_is_an_error() {
         limit();
         let mut threads = Vec::new();
         let refused = loop {
-            match zput_server::threads::begin("t", thread::park) {
+            match zput_os::threads::begin("t", thread::park) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => break error,
             }

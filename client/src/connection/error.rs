@@ -8,45 +8,48 @@ use zput_common::{
     proto::{SessionError, message::RemoteError},
 };
 
-use super::resolve::ResolveError;
-use crate::error::{MountRefused, Refusal, SessionEnded};
+use super::{
+    refusal::{MountRefused, Refusal, SessionEnded},
+    resolve::ResolveError,
+};
 
 /// Why a connection could not be made or has ended. Remotes are boxed to keep results small.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ConnectionError {
     /// The host's name could not be resolved.
-    #[error("cannot find {host}: {error}")]
+    #[error("cannot find {host}")]
     Resolve {
         /// The host's name.
         host: String,
         /// The resolver's error.
-        error: ResolveError,
+        source: ResolveError,
     },
     /// No address accepted the connection.
-    #[error("cannot connect to {remote}: {error} (is the server running?)")]
+    #[error("cannot connect to {remote}")]
     Connect {
         /// The server's address.
         remote: Box<Remote>,
         /// The error of the address that was tried last.
-        error: io::Error,
+        source: io::Error,
         /// Whether this client was connected to it before.
         was_connected: bool,
     },
     /// The socket failed.
-    #[error("the connection to {remote} failed: {error} (try again)")]
+    #[error("the connection to {remote} failed")]
     Socket {
         /// The server's address.
         remote: Box<Remote>,
         /// The system's error.
-        error: io::Error,
+        source: io::Error,
     },
     /// The session failed.
-    #[error("{}", SessionEnded { remote, error })]
+    #[error("{}", SessionEnded { remote, error: source })]
     Session {
         /// The server's address.
         remote: Box<Remote>,
         /// The session's error.
-        error: SessionError,
+        source: SessionError,
     },
     /// The server refused a request.
     #[error("{}", Refusal { remote, error })]

@@ -5,8 +5,10 @@
 
 mod error;
 mod mount_selection;
+mod payload;
 mod race;
 mod read_buffer;
+mod refusal;
 mod resolve;
 mod route;
 mod socket;
@@ -43,7 +45,7 @@ use self::{
 };
 
 /// A connection. Requests are sent in order and answered in order.
-pub struct Connection {
+pub(crate) struct Connection {
     socket: Socket,
     session: ClientSession,
     output: WriteBuffer,
@@ -66,7 +68,7 @@ impl Connection {
     ///
     /// # Errors
     /// When no address of the host accepts the connection.
-    pub fn tcp(
+    pub(crate) fn tcp(
         remote: Remote,
         host: &str,
         port: u16,
@@ -81,7 +83,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the server does not accept the connection.
-    pub fn unix(
+    pub(crate) fn unix(
         remote: Remote,
         path: &str,
         config: &ClientConfig,
@@ -95,7 +97,7 @@ impl Connection {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn from_stream(
+    pub(crate) fn from_stream(
         stream: UnixStream,
         remote: Remote,
         config: &ClientConfig,
@@ -120,13 +122,13 @@ impl Connection {
                 failure: None,
                 remote,
             }),
-            Err(error) => Err(ConnectionError::Session { remote: Box::new(remote), error }),
+            Err(error) => Err(ConnectionError::Session { remote: Box::new(remote), source: error }),
         }
     }
 
     /// The address that the connection leads to.
     #[must_use]
-    pub fn remote(&self) -> &Remote {
+    pub(crate) fn remote(&self) -> &Remote {
         &self.remote
     }
 
@@ -137,7 +139,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the request exceeds a bound, or the connection has ended.
-    pub fn send(&mut self, request: &Request) -> Result<(), ConnectionError> {
+    pub(crate) fn send(&mut self, request: &Request) -> Result<(), ConnectionError> {
         self.check()?;
         if let Some(select) = self.mount.request_before(request) {
             let behind = self.session.unanswered();
@@ -152,7 +154,11 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection has ended.
-    pub fn send_slice(&mut self, bytes: &[u8], digest: Digest) -> Result<(), ConnectionError> {
+    pub(crate) fn send_slice(
+        &mut self,
+        bytes: &[u8],
+        digest: Digest,
+    ) -> Result<(), ConnectionError> {
         self.send_slice_with_progress(bytes, digest, &mut |_| {})
     }
 
@@ -160,7 +166,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection has ended.
-    pub fn send_slice_with_progress(
+    pub(crate) fn send_slice_with_progress(
         &mut self,
         bytes: &[u8],
         digest: Digest,
@@ -200,7 +206,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection has ended.
-    pub fn flush(&mut self) -> Result<(), ConnectionError> {
+    pub(crate) fn flush(&mut self) -> Result<(), ConnectionError> {
         loop {
             self.check()?;
             let _payload_follows = self.output.gather(&mut self.session);
@@ -215,7 +221,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection ends first.
-    pub fn receive(&mut self) -> Result<Response, ConnectionError> {
+    pub(crate) fn receive(&mut self) -> Result<Response, ConnectionError> {
         // The caller was busy until now; that was not silence of the server.
         self.session.keep_alive(Instant::now());
         loop {
@@ -239,7 +245,7 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError::Refused`] for an error of the server, and those of
     /// [`receive`](Self::receive).
-    pub fn receive_ok(&mut self) -> Result<Response, ConnectionError> {
+    pub(crate) fn receive_ok(&mut self) -> Result<Response, ConnectionError> {
         match self.receive()? {
             Response::Error(error) => {
                 Err(ConnectionError::Refused { remote: self.boxed_remote(), error })
@@ -252,85 +258,39 @@ impl Connection {
     ///
     /// # Errors
     /// As of [`send`](Self::send) and [`answer`](Self::receive_ok).
-    pub fn call(&mut self, request: &Request) -> Result<Response, ConnectionError> {
+    pub(crate) fn call(&mut self, request: &Request) -> Result<Response, ConnectionError> {
         self.send(request)?;
         self.receive_ok()
     }
 
     /// Number of requests that may be sent before an answer has to be received.
     #[must_use]
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.session.room().saturating_sub(self.mount.to_send())
     }
 
     /// The silence after which the server closes the connection.
     #[must_use]
-    pub fn idle_limit(&self) -> Duration {
+    pub(crate) fn idle_limit(&self) -> Duration {
         let seconds = self.session.limits().map_or(IDLE_SECONDS, |limits| limits.idle_seconds);
         Duration::from_secs(seconds.into())
     }
 
     /// Whether the server has sent its hello.
     #[must_use]
-    pub fn is_established(&self) -> bool {
+    pub(crate) fn is_established(&self) -> bool {
         self.session.limits().is_some()
     }
 
     /// Number of requests without a received answer.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         let all = self.session.unanswered() + self.answers.len();
         all.saturating_sub(self.mount.in_flight())
     }
 
-    /// Receives raw payload into `block` until it is full, the payload ends, or the socket has no
-    /// more for now. Returns the number of bytes, at least one; 0 only when no payload is left.
-    ///
-    /// # Errors
-    /// When the connection ends before the payload does.
-    pub fn payload(&mut self, block: &mut [u8]) -> Result<usize, ConnectionError> {
-        let mut filled = 0;
-        // The caller was busy until now, possibly with a slow sink; that was not silence of the
-        // server.
-        self.session.keep_alive(Instant::now());
-        while filled < block.len() {
-            let Wants::Payload { remaining } = self.session.wants() else { break };
-            let free = block.len() - filled;
-            let most = usize::try_from(remaining).map_or(free, |remaining| free.min(remaining));
-            let target = &mut block[filled..filled + most];
-            let held = self.input.rest();
-            let received = if held.is_empty() {
-                match self.socket.receive(target) {
-                    // Return what came before the end first; the next call reports the end.
-                    Ok(0) if filled > 0 => break,
-                    Ok(0) => {
-                        let ended = self.session.handle_eof();
-                        let error = ended.err().unwrap_or(SessionError::Truncated);
-                        return Err(self.session_error(error));
-                    }
-                    Ok(received) => received,
-                    Err(Errno::AGAIN) if filled > 0 => break,
-                    Err(Errno::AGAIN) => {
-                        self.wait_for(PollFlags::IN)?;
-                        continue;
-                    }
-                    Err(Errno::INTR) => continue,
-                    Err(error) => return Err(self.socket_error(error.into())),
-                }
-            } else {
-                let now = held.len().min(most);
-                target[..now].copy_from_slice(&held[..now]);
-                self.input.advance(now);
-                now
-            };
-            filled += received;
-            self.session.payload_received(Instant::now(), received as u64);
-        }
-        Ok(filled)
-    }
-
     /// The next answer, if it has arrived.
-    pub fn try_receive(&mut self) -> Option<Response> {
+    pub(crate) fn try_receive(&mut self) -> Option<Response> {
         if self.answers.is_empty() {
             self.read_control();
         }
@@ -338,7 +298,7 @@ impl Connection {
     }
 
     /// The error that the server sent before the connection ended, if there is one.
-    pub fn refusal(&mut self) -> Option<ConnectionError> {
+    pub(crate) fn refusal(&mut self) -> Option<ConnectionError> {
         while let Some(answer) = self.answers.pop_front() {
             if let Response::Error(error) = answer {
                 return Some(ConnectionError::Refused { remote: self.boxed_remote(), error });
@@ -348,7 +308,7 @@ impl Connection {
     }
 
     /// Ends the connection in order. Does not wait for a peer that reads nothing.
-    pub fn close(mut self) {
+    pub(crate) fn close(mut self) {
         self.session.close();
         while self.output.gather(&mut self.session) == Gathered::All && !self.output.is_flushed() {
             match self.socket.send(self.output.rest()) {
@@ -488,12 +448,12 @@ impl Connection {
         ConnectionError::Unexpected { remote: self.boxed_remote(), what }
     }
 
-    fn socket_error(&self, error: io::Error) -> ConnectionError {
-        ConnectionError::Socket { remote: self.boxed_remote(), error }
+    fn socket_error(&self, source: io::Error) -> ConnectionError {
+        ConnectionError::Socket { remote: self.boxed_remote(), source }
     }
 
-    fn session_error(&self, error: SessionError) -> ConnectionError {
-        ConnectionError::Session { remote: self.boxed_remote(), error }
+    fn session_error(&self, source: SessionError) -> ConnectionError {
+        ConnectionError::Session { remote: self.boxed_remote(), source }
     }
 }
 

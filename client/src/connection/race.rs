@@ -9,12 +9,10 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt},
 };
-
-use super::socket::timespec;
 
 /// RFC 8305, 5: "Connection Attempt Delay", of which 250 ms is the recommended value.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -125,6 +123,13 @@ pub(super) fn interleaved(addresses: impl IntoIterator<Item = SocketAddr>) -> Ve
             return order;
         }
         order.extend(pair.into_iter().flatten());
+    }
+}
+
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
     }
 }
 

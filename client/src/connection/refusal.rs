@@ -6,18 +6,17 @@ use zput_common::{
     keys::Remote,
     proto::{
         SessionError,
-        message::{ErrorCode, RemoteError},
+        message::{ErrorCode, RemoteError, Version},
     },
 };
 
-use super::clock_skew::time;
-use crate::terminal::printable;
+use crate::{calendar::version_time, escape::printable};
 
-/// The text for a refused request: what happened, on which server, and what to do next. The
-/// server's own text is included only where it adds something.
-pub(crate) struct Refusal<'a> {
-    pub(crate) remote: &'a Remote,
-    pub(crate) error: &'a RemoteError,
+/// The text for a refused request: what happened, on which server. The server's own text is
+/// included only where it adds something.
+pub(super) struct Refusal<'a> {
+    pub(super) remote: &'a Remote,
+    pub(super) error: &'a RemoteError,
 }
 
 impl fmt::Display for Refusal<'_> {
@@ -26,35 +25,26 @@ impl fmt::Display for Refusal<'_> {
         let text = printable(&error.text);
         match ErrorCode::from_u8(error.code) {
             Some(ErrorCode::NotFound) => {
-                write!(f, "not found on {remote} (zblob ls lists what is there)")
+                write!(f, "not found on {remote}")
             }
-            Some(ErrorCode::Denied) => write!(
-                f,
-                "denied by {remote}: {text} (its operator gives invites and scopes; zblob key join \
-                     redeems one)"
-            ),
+            Some(ErrorCode::Denied) => write!(f, "denied by {remote}: {text}"),
             Some(ErrorCode::Exists) => write!(f, "exists already on {remote}"),
             Some(ErrorCode::Full) => write!(f, "{remote} is full (its operator can make room)"),
-            Some(ErrorCode::Busy) => write!(
-                f,
-                "{remote} is busy: {text} (try again later; --retries 20 goes on for minutes)"
-            ),
+            Some(ErrorCode::Busy) => write!(f, "{remote} is busy: {text}"),
             Some(ErrorCode::Suspect) => write!(
                 f,
-                "{remote} takes no writes: a write to its disk has failed, and its operator has to verify the \
-                 store (zserve check --clear-suspect); what is there can be read"
+                "{remote} takes no writes: a write to its disk has failed, and its operator has to \
+                 verify the store; what is there can be read"
             ),
             Some(ErrorCode::Digest) => {
                 write!(f, "the bytes were damaged on their way to {remote} (try again)")
             }
-            Some(ErrorCode::Kind) => write!(
-                f,
-                "{remote}: {text} (--plaintext is for unsealed objects, and only for those)"
-            ),
+            Some(ErrorCode::Kind) => write!(f, "{remote}: {text}"),
             Some(ErrorCode::Ahead) => write!(
                 f,
-                "{remote} takes nothing that was sealed so far ahead of its clock, which says {}; nothing was stored",
-                time(error.number)
+                "{remote} takes nothing that was sealed so far ahead of its clock, which says {}; \
+                 nothing was stored",
+                version_time(Version(error.number))
             ),
             // An embedded store has no log, so its text is the error itself.
             Some(ErrorCode::Internal | ErrorCode::ReadOnly | ErrorCode::Unreadable)
@@ -79,10 +69,11 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
-/// The text for a session that ended. A server that is full says so in its hello.
-pub(crate) struct SessionEnded<'a> {
-    pub(crate) remote: &'a Remote,
-    pub(crate) error: &'a SessionError,
+/// The text for a session that ended; the cause is the error's source. A server that is full says
+/// so in its hello.
+pub(super) struct SessionEnded<'a> {
+    pub(super) remote: &'a Remote,
+    pub(super) error: &'a SessionError,
 }
 
 impl fmt::Display for SessionEnded<'_> {
@@ -92,15 +83,15 @@ impl fmt::Display for SessionEnded<'_> {
             SessionError::Refused(error) if error.known() == Some(ErrorCode::Busy) => {
                 Refusal { remote, error }.fmt(f)
             }
-            error => write!(f, "{remote}: {error}"),
+            _ => write!(f, "the session with {remote} ended"),
         }
     }
 }
 
 /// The text for a mount that the server does not grant.
-pub(crate) struct MountRefused<'a> {
-    pub(crate) remote: &'a Remote,
-    pub(crate) error: &'a RemoteError,
+pub(super) struct MountRefused<'a> {
+    pub(super) remote: &'a Remote,
+    pub(super) error: &'a RemoteError,
 }
 
 impl fmt::Display for MountRefused<'_> {
@@ -123,21 +114,16 @@ impl fmt::Display for MountRefused<'_> {
 mod tests {
     use super::*;
 
-    /// A refused request and a refused connection get the same text with advice.
+    /// A refused request and a refused connection get the same text.
     #[test]
-    fn who_is_told_that_a_server_is_busy_is_told_what_to_do() {
+    fn a_busy_server_says_so_at_any_time() {
         let remote = &"zput://example.org:7460".parse().unwrap();
         let why = "as many uploads are under way as there may be";
         let error = RemoteError::new(ErrorCode::Busy, why);
-        let said = "zput://example.org:7460 is busy: as many uploads are under way as there may be \
-                    (try again later; --retries 20 goes on for minutes)";
+        let said = "zput://example.org:7460 is busy: as many uploads are under way as there may be";
         assert_eq!(Refusal { remote, error: &error }.to_string(), said);
         let error = SessionError::Refused(error);
         assert_eq!(SessionEnded { remote, error: &error }.to_string(), said);
-        let error =
-            crate::connection::ConnectionError::Session { remote: Box::new(remote.clone()), error };
-        let error = crate::ClientError::from(error);
-        assert_eq!((error.exit_code() as u8, error.code()), (5, "busy"));
     }
 
     #[test]

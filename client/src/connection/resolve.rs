@@ -5,7 +5,7 @@ use std::{fmt, io, net::IpAddr, sync::Arc, time::Duration};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType};
 use thiserror::Error;
-use zput_server::threads;
+use zput_os::threads;
 
 /// Seconds to wait for the system's resolver. resolv.conf(5): two rounds of 5 seconds for each of
 /// up to three servers.
@@ -15,19 +15,20 @@ const ADDRESSES_MAX: usize = 32;
 
 /// Why a name has no addresses.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     /// The lookup failed for now (`EAI_AGAIN`): network or name server are down.
-    #[error("{0} (is the network there? try again)")]
+    #[error(transparent)]
     Unknown(io::Error),
     /// There is no such name, or it has no address.
-    #[error("{0}")]
+    #[error(transparent)]
     NoSuchName(io::Error),
     /// The system did not answer in time.
     #[error("the system does not say within {RESOLVE_SECONDS} seconds (try again)")]
     TimedOut,
     /// The lookup thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
 }
 
 impl ResolveError {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, poll},
     io::Errno,
     net::{
         AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
@@ -21,8 +21,8 @@ use rustix::{
 use zput_common::keys::Remote;
 
 use super::{
-    ConnectionError,
-    race::{Race, interleaved},
+    error::ConnectionError,
+    race::{Race, interleaved, timespec},
     route::Route,
 };
 
@@ -54,9 +54,9 @@ impl Socket {
         route: &mut Route,
     ) -> Result<Self, ConnectionError> {
         let was_connected = route.was_connected;
-        let failed = |error| ConnectionError::Connect {
+        let failed = |source| ConnectionError::Connect {
             remote: Box::new(remote.clone()),
-            error,
+            source,
             was_connected,
         };
         let (address, stream) = match connect_to_any(host, port, route)? {
@@ -75,7 +75,7 @@ impl Socket {
     ) -> Result<Self, ConnectionError> {
         let connected = connect_unix(path).map_err(|error| ConnectionError::Connect {
             remote: Box::new(remote.clone()),
-            error: error.into(),
+            source: error.into(),
             was_connected: route.was_connected,
         })?;
         route.was_connected = true;
@@ -133,7 +133,7 @@ fn connect_to_any(
     let addresses = match route.resolver.addresses(host) {
         Ok(addresses) => addresses,
         Err(_) if known.is_some() => Vec::new(),
-        Err(error) => return Err(ConnectionError::Resolve { host: host.to_owned(), error }),
+        Err(source) => return Err(ConnectionError::Resolve { host: host.to_owned(), source }),
     };
     let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, port));
     for address in interleaved(addresses.filter(|address| Some(*address) != known)) {
@@ -167,11 +167,4 @@ fn tune(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
         let _unsupported = sockopt::set_tcp_congestion(stream, "cubic");
     }
     Ok(())
-}
-
-pub(super) fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(duration.subsec_nanos()),
-    }
 }

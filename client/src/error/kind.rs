@@ -1,108 +1,110 @@
-//! Exit codes of the commands.
+//! Kinds of errors: what a caller can do about one.
 
 use std::io;
 
 use zput_common::{
     blob::{open::OpenError, seal::SealError},
+    keys::{KeyFileError, PassphraseError},
     proto::{SessionError, hello::HelloError, message::ErrorCode},
 };
 
-use super::ClientError;
+use super::variants::Error;
 use crate::{
-    connection::ConnectionError, sink::SinkError, source::SourceError,
+    connection::ConnectionError,
+    embedded::EmbeddedError,
+    io::{sink::SinkError, source::SourceError},
+    key::path::KeystoreError,
     state::rollback::RollbackError,
 };
 
-/// A command's exit code.
+/// What kind of error it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum ExitCode {
-    /// The command succeeded.
-    Ok = 0,
-    /// An error without a code of its own.
-    Other = 1,
-    /// The command line is invalid.
-    Usage = 2,
-    /// Some of several operations failed.
-    Some = 3,
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An error without a kind of its own.
+    Other,
+    /// The arguments are invalid.
+    InvalidInput,
+    /// Some of several objects could not be read.
+    Partial,
     /// There is no such blob, version or file.
-    NotFound = 4,
+    NotFound,
     /// A temporary failure: try again.
-    Temporary = 5,
+    Temporary,
     /// The server does not permit this device the request.
-    Denied = 6,
+    Denied,
     /// A key is missing or is the wrong one.
-    Key = 7,
+    Key,
     /// Data was altered, or the server serves an old version.
-    Integrity = 8,
+    Integrity,
     /// The disk or a quota is full.
-    Full = 9,
+    Full,
     /// The name or the output exists already.
-    Exists = 10,
-    /// The reader of a pipe is gone, which ended the output early; the same code as of a process
-    /// ended by SIGPIPE (128 + 13).
-    ReaderGone = 141,
+    Exists,
+    /// The reader of a pipe is gone, which ended the output early.
+    ReaderGone,
 }
 
-impl From<ExitCode> for std::process::ExitCode {
-    fn from(code: ExitCode) -> Self {
-        Self::from(code as u8)
-    }
-}
-
-impl ClientError {
-    /// The exit code of a command that fails with this error.
+impl Error {
+    /// Whether the same call may succeed later.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn is_temporary(&self) -> bool {
+        self.kind() == ErrorKind::Temporary
+    }
+
+    /// Whether the condition of a put was not met, or an output exists already.
+    #[must_use]
+    pub fn already_exists(&self) -> bool {
+        self.kind() == ErrorKind::Exists
+    }
+
+    /// The kind of this error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Connection(error) => of_connection(error),
-            Self::Source(SourceError::Changed(_)) => ExitCode::Temporary,
-            Self::Source(SourceError::Read { error, .. })
-                if error.kind() == io::ErrorKind::NotFound =>
+            Self::Source(SourceError::Changed(_)) => ErrorKind::Temporary,
+            Self::Source(SourceError::Read { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
             {
-                ExitCode::NotFound
+                ErrorKind::NotFound
             }
-            Self::Source(_) => ExitCode::Other,
-            Self::Sink(SinkError::Exists(_)) => ExitCode::Exists,
-            Self::Sink(error) if error.is_reader_gone() => ExitCode::ReaderGone,
-            Self::Stdout(error) => of_stdout(error),
-            Self::Sink(error) if error.is_full() => ExitCode::Full,
-            Self::Sink(_) => ExitCode::Other,
+            Self::Source(_) => ErrorKind::Other,
+            Self::Sink(SinkError::Exists(_)) => ErrorKind::Exists,
+            Self::Sink(error) if error.is_reader_gone() => ErrorKind::ReaderGone,
+            Self::Sink(error) if error.is_full() => ErrorKind::Full,
+            Self::Sink(_) => ErrorKind::Other,
             Self::Rollback(RollbackError::Conflict | RollbackError::Unreadable(_)) => {
-                ExitCode::Integrity
+                ErrorKind::Integrity
             }
-            Self::Rollback(RollbackError::File { .. }) => ExitCode::Other,
-            Self::Keystore(error) => error.exit_code(),
-            Self::Embedded(error) => error.exit_code(),
-            Self::Seal(SealError::Recipients(_) | SealError::Wrap(_)) => ExitCode::Key,
-            Self::Seal(_) => ExitCode::Other,
-            Self::Open(OpenError::NoIdentityMatches | OpenError::NoVaultKey) => ExitCode::Key,
-            Self::Open(_) | Self::Envelope(_) | Self::File(_) | Self::Sha256 => ExitCode::Integrity,
-            Self::Name(_) | Self::Usage(_) | Self::Range { .. } => ExitCode::Usage,
-            Self::Recipient(_)
-            | Self::Invite(_)
-            | Self::Identities { .. }
-            | Self::NoRemote
-            | Self::CannotOpen(_)
-            | Self::CannotPut(_) => ExitCode::Key,
-            Self::UnsealedOverTls => ExitCode::Usage,
-            Self::Overtaken { .. } | Self::PutUnderWay | Self::NotStored => ExitCode::Temporary,
-            Self::Journal(error) if error.is_full() => ExitCode::Full,
-            Self::Journal(_) => ExitCode::Other,
+            Self::Rollback(RollbackError::File { .. }) => ErrorKind::Other,
+            Self::Keystore(error) => of_keystore(error),
+            Self::Embedded(error) => of_embedded(error),
+            Self::Seal(SealError::Recipients(_) | SealError::Wrap(_)) => ErrorKind::Key,
+            Self::Seal(_) => ErrorKind::Other,
+            Self::Open(OpenError::NoIdentityMatches | OpenError::NoVaultKey) => ErrorKind::Key,
+            Self::Open(_) | Self::Envelope(_) | Self::File(_) | Self::Sha256 => {
+                ErrorKind::Integrity
+            }
+            Self::Name(_) | Self::Range { .. } => ErrorKind::InvalidInput,
+            Self::NoRemote | Self::CannotOpen(_) | Self::CannotPut(_) => ErrorKind::Key,
+            Self::UnsealedOverTls => ErrorKind::InvalidInput,
+            Self::Overtaken { .. } | Self::PutUnderWay | Self::NotStored => ErrorKind::Temporary,
+            Self::Journal(error) if error.is_full() => ErrorKind::Full,
+            Self::Journal(_) => ErrorKind::Other,
             Self::NothingToResume(_)
-            | Self::NoMatch(_)
             | Self::NotFound { .. }
             | Self::Removed(_)
             | Self::NoVersion { .. }
             | Self::NotYet { .. }
-            | Self::NothingRemoved => ExitCode::NotFound,
-            Self::StreamLost(error) => match error.exit_code() {
+            | Self::NothingRemoved => ErrorKind::NotFound,
+            Self::StreamLost(error) => match error.kind() {
                 // A stream whose bytes were damaged in transit may succeed when it is run again.
-                ExitCode::Integrity => ExitCode::Temporary,
+                ErrorKind::Integrity => ErrorKind::Temporary,
                 code => code,
             },
-            Self::OutcomeUnknown(error) => error.exit_code(),
-            Self::Damaged { .. } => ExitCode::Integrity,
+            Self::OutcomeUnknown(error) => error.kind(),
+            Self::Damaged { .. } => ErrorKind::Integrity,
             Self::NotRecorded { .. }
             | Self::TooMuchToList
             | Self::Memory
@@ -110,42 +112,59 @@ impl ClientError {
             | Self::Ahead { .. }
             | Self::Thread(_)
             | Self::Incomplete
-            | Self::Local { .. } => ExitCode::Other,
-            Self::Several { .. } | Self::Unreadable(_) => ExitCode::Some,
+            | Self::Directories(_) => ErrorKind::Other,
+            Self::Unreadable(_) => ErrorKind::Partial,
         }
     }
 }
 
-fn of_stdout(error: &io::Error) -> ExitCode {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => ExitCode::ReaderGone,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ExitCode::Full,
-        _ => ExitCode::Other,
+fn of_keystore(error: &KeystoreError) -> ErrorKind {
+    match error {
+        KeystoreError::Exists(_) => ErrorKind::Exists,
+        KeystoreError::File { source, .. } if is_full(source) => ErrorKind::Full,
+        KeystoreError::Malformed {
+            source: KeyFileError::Passphrase(PassphraseError::Memory(_)),
+            ..
+        } => ErrorKind::Other,
+        _ => ErrorKind::Key,
     }
 }
 
-fn of_connection(error: &ConnectionError) -> ExitCode {
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn of_embedded(error: &EmbeddedError) -> ErrorKind {
+    match error {
+        EmbeddedError::NoKeyFile { .. } => ErrorKind::Key,
+        EmbeddedError::NoStore(_) => ErrorKind::NotFound,
+        EmbeddedError::AnotherStore(_) => ErrorKind::Integrity,
+        _ => ErrorKind::Other,
+    }
+}
+
+fn of_connection(error: &ConnectionError) -> ErrorKind {
     match error {
         ConnectionError::Resolve { .. }
         | ConnectionError::Connect { .. }
-        | ConnectionError::Socket { .. } => ExitCode::Temporary,
+        | ConnectionError::Socket { .. } => ErrorKind::Temporary,
         ConnectionError::Refused { error, .. } | ConnectionError::NotMounted { error, .. } => {
             of_code(error.code)
         }
-        ConnectionError::Unexpected { .. } => ExitCode::Integrity,
-        ConnectionError::Session { error, .. } => of_session(error),
+        ConnectionError::Unexpected { .. } => ErrorKind::Integrity,
+        ConnectionError::Session { source, .. } => of_session(source),
     }
 }
 
 /// A connection that violates the protocol was tampered with, by the server or in transit; one that
 /// only ends can be retried.
-fn of_session(error: &SessionError) -> ExitCode {
+fn of_session(error: &SessionError) -> ErrorKind {
     match error {
         // The server is not authenticated yet, so an attacker on the line may have sent this. It
         // says nothing about any blob.
         SessionError::Refused(error) => match error.known() {
-            Some(ErrorCode::Busy) => ExitCode::Temporary,
-            _ => ExitCode::Other,
+            Some(ErrorCode::Busy) => ErrorKind::Temporary,
+            _ => ErrorKind::Other,
         },
         SessionError::Tls(_)
         | SessionError::RecordTooLong(_)
@@ -158,23 +177,23 @@ fn of_session(error: &SessionError) -> ExitCode {
             HelloError::VersionNotOffered(_)
             | HelloError::ModeNotOffered(_)
             | HelloError::FeaturesNotOffered(_),
-        ) => ExitCode::Integrity,
+        ) => ErrorKind::Integrity,
         SessionError::Truncated
         | SessionError::HandshakeTimeout
         | SessionError::IdleTimeout
-        | SessionError::Closed => ExitCode::Temporary,
-        _ => ExitCode::Other,
+        | SessionError::Closed => ErrorKind::Temporary,
+        _ => ErrorKind::Other,
     }
 }
 
-fn of_code(code: u8) -> ExitCode {
+fn of_code(code: u8) -> ErrorKind {
     match ErrorCode::from_u8(code) {
-        Some(ErrorCode::Denied) => ExitCode::Denied,
-        Some(ErrorCode::NotFound) => ExitCode::NotFound,
-        Some(ErrorCode::Exists) => ExitCode::Exists,
-        Some(ErrorCode::Full) => ExitCode::Full,
-        Some(ErrorCode::Busy | ErrorCode::Suspect | ErrorCode::Older) => ExitCode::Temporary,
-        Some(ErrorCode::Digest) => ExitCode::Integrity,
+        Some(ErrorCode::Denied) => ErrorKind::Denied,
+        Some(ErrorCode::NotFound) => ErrorKind::NotFound,
+        Some(ErrorCode::Exists) => ErrorKind::Exists,
+        Some(ErrorCode::Full) => ErrorKind::Full,
+        Some(ErrorCode::Busy | ErrorCode::Suspect | ErrorCode::Older) => ErrorKind::Temporary,
+        Some(ErrorCode::Digest) => ErrorKind::Integrity,
         Some(
             ErrorCode::Malformed
             | ErrorCode::Range
@@ -187,6 +206,6 @@ fn of_code(code: u8) -> ExitCode {
             | ErrorCode::Unreadable
             | ErrorCode::Ahead,
         )
-        | None => ExitCode::Other,
+        | None => ErrorKind::Other,
     }
 }

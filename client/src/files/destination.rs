@@ -21,13 +21,10 @@ use rustix::{
     process::{Pid, PidfdFlags, PidfdGetfdFlags, geteuid, getpid, pidfd_getfd, pidfd_open},
 };
 
-use crate::{
-    atomic::directory_of,
+use super::{
+    path::{LINKS_MAX, directory_of},
     standard_streams::{self, BlockingStream},
 };
-
-/// Most links that are followed, as many as the kernel follows: path_resolution(7).
-pub(crate) const LINKS_MAX: usize = 40;
 
 /// Permission bit of a directory in which every user may create names.
 const WORLD_WRITABLE: u32 = 0o002;
@@ -91,6 +88,14 @@ pub(crate) fn resolve_name(path: &Path) -> io::Result<PathBuf> {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a descriptor and no file"))
         }
     }
+}
+
+/// The open file behind the inherited descriptor `number` of this process, for reading.
+///
+/// # Errors
+/// When it is not open, or this process opened it itself.
+pub fn open_inherited(number: u16) -> io::Result<File> {
+    Descriptor::own(number.into()).for_reading()
 }
 
 /// Whether another user may have placed `path` there to trick this one: its directory is

@@ -81,6 +81,11 @@ impl Directories {
         })
     }
 
+    /// Directories of which only that for state is used.
+    pub(crate) fn of_state(state: PathBuf) -> Self {
+        Self { config: PathBuf::new(), data: PathBuf::new(), state }
+    }
+
     /// The key file to use when none is named.
     #[must_use]
     pub fn default_key_file(&self) -> PathBuf {

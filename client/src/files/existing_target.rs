@@ -15,7 +15,7 @@ use rustix::{
     process::geteuid,
 };
 
-use crate::{
+use super::{
     destination::is_planted,
     install::{is_same_file, is_unsupported},
 };

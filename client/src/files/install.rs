@@ -22,7 +22,16 @@ use rustix::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{atomic::IfExists, destination::is_planted};
+use super::destination::is_planted;
+
+/// What to do if the file exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfExists {
+    /// Replace it.
+    Replace,
+    /// Keep it and fail with [`io::ErrorKind::AlreadyExists`].
+    Keep,
+}
 
 /// Moves `file` to the name `target`.
 ///

@@ -15,7 +15,7 @@ use rustix::{
     process::geteuid,
 };
 
-use crate::{atomic::directory_of, install::is_unsupported};
+use super::{install::is_unsupported, path::directory_of};
 
 /// Gives `file`, which this process has just created in `directory`, to the directory's owner, if
 /// this is root and the owner is not.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 /// # Errors
 /// [`io::ErrorKind::FileTooLarge`] beyond `max_bytes`, [`io::ErrorKind::InvalidData`] for what is
 /// not UTF-8, and those of the file system.
-pub(crate) fn read(from: impl Read, max_bytes: usize) -> io::Result<Zeroizing<String>> {
+pub fn read(from: impl Read, max_bytes: usize) -> io::Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new(Vec::new());
     // Allocated at once, so that growing leaves no copy of the secret in memory.
     bytes.reserve_exact(max_bytes + 1);

@@ -6,8 +6,8 @@ use zput_common::{
     proto::message::{Info, Kind},
 };
 
-use super::HeadRequest;
-use crate::error::ClientError;
+use super::request::HeadRequest;
+use crate::error::Error;
 
 /// Longest footer in bytes (FORMAT 9).
 const FOOTER_MAX_BYTES: u64 = longest_footer(PARTS_MAX);
@@ -19,8 +19,8 @@ pub(super) fn check_lengths(
     header: usize,
     payload: u64,
     request: &HeadRequest<'_>,
-) -> Result<(), ClientError> {
-    let refuse = |what| Err(ClientError::Envelope(what));
+) -> Result<(), Error> {
+    let refuse = |what| Err(Error::Envelope(what));
     let footer = u64::from(info.footer_length);
     if info.kind != Kind::Sealed {
         return refuse("it is unsealed");

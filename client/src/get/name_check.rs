@@ -5,26 +5,26 @@ use zput_common::{
     name::ObjectKey,
 };
 
-use crate::{client::Client, error::ClientError};
+use crate::{error::Error, session::Session};
 
-impl Client {
+impl Session {
     /// Checks that the header belongs to the object `key` and that the name in it maps to this key.
     /// Listing, get and stat share this check.
     ///
     /// # Errors
-    /// [`ClientError::Envelope`] when the name maps to another object, and those of
+    /// [`Error::Envelope`] when the name maps to another object, and those of
     /// [`Authenticated::for_key`].
     pub(crate) fn check_name(
         &self,
         authentic: Authenticated,
         key: &ObjectKey,
-    ) -> Result<Named, ClientError> {
+    ) -> Result<Named, Error> {
         let leads_here = self.key_file().object_key(&authentic.metadata().name) == *key;
         let named = authentic.for_key(Asked::Key(key))?;
         if leads_here {
             Ok(named)
         } else {
-            Err(ClientError::Envelope("its name leads to another object"))
+            Err(Error::Envelope("its name leads to another object"))
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use zput_server::threads;
+use zput_os::threads;
 
 use crate::{
     connection::{Connection, ConnectionError},
-    error::ClientError,
+    error::Error,
     memory::reserve,
 };
 
@@ -60,15 +60,15 @@ pub(crate) fn receive<T: Send>(
     connection: &mut Connection,
     length: u64,
     received_bytes: &mut dyn FnMut(u64),
-    open: impl FnOnce(&mut Blocks) -> Result<T, ClientError> + Send,
-) -> Result<T, ClientError> {
+    open: impl FnOnce(&mut Blocks) -> Result<T, Error> + Send,
+) -> Result<T, Error> {
     let (filled_in, filled) = bounded(BLOCKS);
     let (recycled, to_fill) = bounded(BLOCKS);
     thread::scope(|scope| {
         let opening = threads::begin_scoped(scope, "open", move || {
             open(&mut Blocks { filled, recycled, current: None, taken: 0 })
         })
-        .map_err(ClientError::Thread)?;
+        .map_err(Error::Thread)?;
         let received = fill(connection, length, received_bytes, &filled_in, &to_fill);
         drop((filled_in, to_fill));
         let opened = match opening.join() {
@@ -95,7 +95,7 @@ fn fill(
     received_bytes: &mut dyn FnMut(u64),
     filled: &Sender<Block>,
     recycled: &Receiver<Block>,
-) -> Result<(), ClientError> {
+) -> Result<(), Error> {
     let mut allocated = 0;
     let mut left = length;
     while left > 0 {
@@ -109,7 +109,7 @@ fn fill(
                     Ok(block) => block,
                     Err(_) => return Ok(()),
                 },
-                None => return Err(ClientError::Memory),
+                None => return Err(Error::Memory),
             }
         } else {
             match recycled.recv() {

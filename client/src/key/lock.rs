@@ -15,9 +15,10 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{
-    atomic::{create_directory, dangling_link, directory_of},
+use crate::files::{
+    create::create_directory,
     destination,
+    path::{dangling_link, directory_of},
 };
 
 /// How long to wait for the store of another process, where the directory cannot be locked.
@@ -27,7 +28,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// While this value lives, no other process creates or changes a key file in the same directory.
 #[derive(Debug)]
-pub(crate) struct KeyFileLock {
+pub struct KeyFileLock {
     _directory: Option<File>,
 }
 
@@ -36,7 +37,7 @@ impl KeyFileLock {
     ///
     /// # Errors
     /// When the directory cannot be created.
-    pub(crate) fn acquire(path: &Path) -> io::Result<Self> {
+    pub fn acquire(path: &Path) -> io::Result<Self> {
         if let Some(link) = dangling_link(path) {
             return Err(link.into());
         }

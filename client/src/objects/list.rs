@@ -17,10 +17,11 @@ use zput_common::{
     proto::message::{Entry, Info, Kind, Request, Response, Version},
 };
 
-use crate::{client::Client, error::ClientError};
+use crate::{error::Error, limits::LISTED_MAX, session::Session};
 
 /// A blob of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listed {
     /// The object key.
     pub key: ObjectKey,
@@ -42,11 +43,12 @@ pub struct Unlisted {
     /// The object key.
     pub key: ObjectKey,
     /// Why it is not listed.
-    pub error: ClientError,
+    pub error: Error,
 }
 
 /// The objects of a server, as far as a key file can open them.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Listing {
     /// The vault's blobs, sorted by name.
     pub blobs: Vec<Listed>,
@@ -67,15 +69,15 @@ struct Page {
     unreadable: u32,
 }
 
-impl Client {
+impl Session {
     /// Lists the blobs whose names begin with `prefix`; all if it is empty.
     ///
     /// # Errors
     /// When the key file cannot open headers, the server refuses, or the listing exceeds its
     /// bounds.
-    pub fn list(&mut self, prefix: &str) -> Result<Listing, ClientError> {
+    pub fn list(&mut self, prefix: &str) -> Result<Listing, Error> {
         let Some(identity) = self.key_file().identity().cloned() else {
-            return Err(ClientError::CannotOpen(Role::Put));
+            return Err(Error::CannotOpen(Role::Put));
         };
         let identities = [identity];
         let mut listing = Listing::default();
@@ -110,7 +112,7 @@ impl Client {
         Ok(listing)
     }
 
-    fn page(&mut self, after: Option<Vec<u8>>) -> Result<Page, ClientError> {
+    fn page(&mut self, after: Option<Vec<u8>>) -> Result<Page, Error> {
         let request = Request::List { after, limit: PAGE_MAX_ENTRIES, headers: true };
         match self.call_with_retries(None, &request)? {
             Response::Page { entries, next, unreadable } => Ok(Page { entries, next, unreadable }),
@@ -118,7 +120,7 @@ impl Client {
         }
     }
 
-    pub(crate) fn not_advancing(&mut self) -> ClientError {
+    pub(crate) fn not_advancing(&mut self) -> Error {
         match self.connection() {
             Ok(connection) => connection.unexpected("a page that leads back").into(),
             Err(error) => error,
@@ -135,19 +137,19 @@ impl Client {
                 listing.blobs.push(listed);
             }
             Ok(_) => {}
-            Err(ClientError::Open(OpenError::NoIdentityMatches)) => listing.foreign += 1,
+            Err(Error::Open(OpenError::NoIdentityMatches)) => listing.foreign += 1,
             Err(error) => listing.damaged.push(Unlisted { key: entry.key, error }),
         }
     }
 
-    fn read_entry(&self, entry: &Entry, identities: &[Identity]) -> Result<Listed, ClientError> {
+    fn read_entry(&self, entry: &Entry, identities: &[Identity]) -> Result<Listed, Error> {
         let Some(header) = &entry.header else {
-            return Err(ClientError::Envelope("its header is missing"));
+            return Err(Error::Envelope("its header is missing"));
         };
         let header = Header::parse(header)?;
         let generation = header.generation();
         let length = plain_length(&header, &entry.info)
-            .ok_or(ClientError::Envelope("the lengths do not add up"))?;
+            .ok_or(Error::Envelope("the lengths do not add up"))?;
         let authentic = header.unwrap_file_key(identities)?.authenticate(Engine::default())?;
         let metadata = authentic.metadata().clone();
         let _named = self.check_name(authentic, &entry.key)?;
@@ -180,8 +182,6 @@ impl Client {
 
 /// Most headers that are opened to find a similar name; each takes a third of a millisecond.
 const SUGGESTIONS_MAX: u32 = 128;
-/// Most objects, or versions, in a listing, so that it fits into memory.
-pub(crate) const LISTED_MAX: usize = 1 << 22;
 /// Most bytes of keys, names and error reports in a listing: 1 GiB, which is 256 for each of
 /// [`LISTED_MAX`] objects. Keys and names can be longer, so a hostile server or member could
 /// otherwise exhaust the memory.
@@ -204,22 +204,22 @@ impl ListingLimits {
     /// Counts the bytes that are kept of another entry.
     ///
     /// # Errors
-    /// [`ClientError::TooMuchToList`] beyond [`LISTED_MAX_BYTES`].
-    fn count_bytes(&mut self, bytes: usize) -> Result<(), ClientError> {
+    /// [`Error::TooMuchToList`] beyond [`LISTED_MAX_BYTES`].
+    fn count_bytes(&mut self, bytes: usize) -> Result<(), Error> {
         self.bytes += bytes;
-        if self.bytes > LISTED_MAX_BYTES { Err(ClientError::TooMuchToList) } else { Ok(()) }
+        if self.bytes > LISTED_MAX_BYTES { Err(Error::TooMuchToList) } else { Ok(()) }
     }
 
     /// Counts a page that is not the last and brought `new` entries that were not listed before.
     ///
     /// # Errors
-    /// [`ClientError::TooMuchToList`] beyond [`LISTED_MAX`] entries or [`EMPTY_PAGES_MAX`] empty
+    /// [`Error::TooMuchToList`] beyond [`LISTED_MAX`] entries or [`EMPTY_PAGES_MAX`] empty
     /// pages in a row.
-    pub(crate) fn count_page(&mut self, new: usize) -> Result<(), ClientError> {
+    pub(crate) fn count_page(&mut self, new: usize) -> Result<(), Error> {
         self.listed += new;
         self.empty_pages = if new == 0 { self.empty_pages + 1 } else { 0 };
         if self.listed > LISTED_MAX || self.empty_pages >= EMPTY_PAGES_MAX {
-            return Err(ClientError::TooMuchToList);
+            return Err(Error::TooMuchToList);
         }
         Ok(())
     }
@@ -252,7 +252,7 @@ mod tests {
         for _ in 0..4_095 {
             limits.count_page(0).unwrap();
         }
-        assert!(matches!(limits.count_page(0), Err(ClientError::TooMuchToList)));
+        assert!(matches!(limits.count_page(0), Err(Error::TooMuchToList)));
     }
 
     #[test]
@@ -264,7 +264,7 @@ mod tests {
             error.to_string(),
             "more than 4194304 objects, or too little in too many pages: nothing is listed"
         );
-        assert_eq!(error.exit_code() as u8, 1);
+        assert_eq!(error.kind(), crate::error::ErrorKind::Other);
     }
 
     /// A million keys of 1,024 bytes are a gibibyte.
@@ -274,6 +274,6 @@ mod tests {
         for _ in 0..1_048_576 {
             limits.count_bytes(1_024).unwrap();
         }
-        assert!(matches!(limits.count_bytes(1), Err(ClientError::TooMuchToList)));
+        assert!(matches!(limits.count_bytes(1), Err(Error::TooMuchToList)));
     }
 }

@@ -5,16 +5,16 @@ use zput_common::{
     proto::message::{Condition, Request, Response, Version},
 };
 
-use crate::{client::Client, error::ClientError, retry::outcome_unknown};
+use crate::{error::Error, retry::outcome_unknown, session::Session};
 
-impl Client {
+impl Session {
     /// Moves the current version of `name` to the server's trash; returns that version. Temporary
     /// failures are retried until the request was sent, and not after: a second request might
     /// remove a version that was put meanwhile.
     ///
     /// # Errors
     /// When there is no current version, or the server refuses.
-    pub fn remove(&mut self, name: &BlobName) -> Result<Version, ClientError> {
+    pub fn remove(&mut self, name: &BlobName) -> Result<Version, Error> {
         let key = self.key_file().object_key(name);
         let request = Request::Delete { key, condition: Condition::Any };
         let connection = self.probed_connection(Some(name.as_str()))?;
@@ -28,12 +28,12 @@ impl Client {
     ///
     /// # Errors
     /// When the server refuses to say.
-    pub fn exists(&mut self, name: &BlobName) -> Result<bool, ClientError> {
+    pub fn exists(&mut self, name: &BlobName) -> Result<bool, Error> {
         let request = Request::Stat { key: self.key_file().object_key(name), version: None };
         match self.call_with_retries(Some(name.as_str()), &request) {
             Ok(Response::Stat { .. }) => Ok(true),
             Ok(_) => Err(self.connection()?.unexpected("not what it knows of the object").into()),
-            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) if error.is_no_such_object() => Ok(false),
             Err(error) => Err(error),
         }
     }

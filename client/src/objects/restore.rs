@@ -12,21 +12,21 @@ use zput_common::{
     proto::message::{Kind, Request, Response, Version, VersionInfo},
 };
 
+use super::transfer::{Transferred, VersionToSend};
 use crate::{
-    client::Client,
-    error::ClientError,
+    error::Error,
     get::{BlobHead, GetOptions, HeadRequest},
-    migrate::{Transferred, VersionToSend},
-    progress::Progress,
+    io::progress::Progress,
     put::generation_after,
     random,
     retry::outcome_unknown,
+    session::Session,
 };
 
 /// How often a version is resealed because another put of its name was faster.
 const RESEALS_MAX: u32 = 4;
 
-impl Client {
+impl Session {
     /// Makes an earlier or removed version of `name` the current one; returns its new version.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Client {
         name: &BlobName,
         version: Version,
         progress: &dyn Progress,
-    ) -> Result<Version, ClientError> {
+    ) -> Result<Version, Error> {
         let key = self.key_file().object_key(name);
         let is_superseded = self.key_file().role() == Role::Full && {
             let versions = self.versions(name)?;
@@ -66,7 +66,7 @@ impl Client {
         key: &ObjectKey,
         head: BlobHead,
         progress: &dyn Progress,
-    ) -> Result<Version, ClientError> {
+    ) -> Result<Version, Error> {
         let mac_key = self.key_file().vault_secret().mac_key();
         let writer = self.key_file().device_seed().writer_key();
         let version = head.info.version;
@@ -97,7 +97,7 @@ impl Client {
                 Transferred::Superseded(newer) => server_generation = newer,
             }
         }
-        Err(ClientError::Overtaken { newest: server_generation })
+        Err(Error::Overtaken { newest: server_generation })
     }
 
     /// Lets the server make a version current with its old generation. If the key file can open it,
@@ -107,7 +107,7 @@ impl Client {
         name: &BlobName,
         key: &ObjectKey,
         version: Version,
-    ) -> Result<Version, ClientError> {
+    ) -> Result<Version, Error> {
         let connection = self.probed_connection(Some(name.as_str()))?;
         let request = Request::Restore { key: key.clone(), version };
         let restored = match connection.call(&request).map_err(outcome_unknown)? {

@@ -8,13 +8,14 @@ use zput_common::{
 };
 
 use crate::{
-    client::Client,
-    error::ClientError,
+    error::Error,
     get::{BlobHead, GetOptions, HeadRequest},
+    session::Session,
 };
 
 /// Facts about a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stat {
     /// The object key.
     pub key: ObjectKey,
@@ -36,34 +37,51 @@ pub struct Stat {
     pub sha256: Option<[u8; 32]>,
 }
 
-impl Client {
+impl Session {
     /// Fetches the facts about the blob called `name`. The range in `options` is ignored.
     ///
     /// # Errors
     /// As of [`get`](Self::get), except for those of parts.
-    pub fn stat(&mut self, name: &BlobName, options: &GetOptions) -> Result<Stat, ClientError> {
+    pub fn stat(&mut self, name: &BlobName, options: &GetOptions) -> Result<Stat, Error> {
         let key = self.key_file().object_key(name);
+        let head = self.fetch_head_with_retries(name, &key, options)?;
+        Ok(Stat::of(key, &head))
+    }
+
+    /// Fetches and verifies header and footer of the blob called `name`.
+    pub(crate) fn fetch_head_with_retries(
+        &mut self,
+        name: &BlobName,
+        key: &ObjectKey,
+        options: &GetOptions,
+    ) -> Result<BlobHead, Error> {
         let request = HeadRequest {
-            key: &key,
+            key,
             version: options.version,
             allow_rollback: options.allow_rollback,
             body: false,
         };
-        let head = self.with_retries(Some(name.as_str()), |client| {
-            let head = client.fetch_head(&request);
-            client.drop_on_error(head)
-        });
-        let BlobHead { info, recipients, trusted, .. } = head?;
-        Ok(Stat {
+        self.with_retries(Some(name.as_str()), |session| {
+            let head = session.fetch_head(&request);
+            session.drop_on_error(head)
+        })
+    }
+}
+
+impl Stat {
+    /// What the head of an object says.
+    pub(crate) fn of(key: ObjectKey, head: &BlobHead) -> Self {
+        let BlobHead { info, recipients, trusted, .. } = head;
+        Self {
             version: info.version,
             generation: trusted.seen().generation,
             length: trusted.layout().total_length(),
             stored: info.length,
             metadata: trusted.metadata().clone(),
             writer: trusted.writer(),
-            recipients,
+            recipients: *recipients,
             sha256: trusted.sha256(),
             key,
-        })
+        }
     }
 }

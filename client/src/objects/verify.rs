@@ -4,30 +4,32 @@ use sha2::{Digest as _, Sha256};
 use zput_common::{blob::open::Trusted, name::BlobName};
 
 use crate::{
-    client::Client,
-    error::ClientError,
+    error::Error,
     get::{GetOptions, GetReceipt},
-    progress::Progress,
-    sink::{Sink, SinkError},
+    io::{
+        progress::Progress,
+        sink::{Sink, SinkError},
+    },
+    session::Session,
 };
 
-impl Client {
+impl Session {
     /// Gets the blob called `name` and verifies all of it, including the SHA-256 that its writer
     /// stated. The range in `options` is ignored.
     ///
     /// # Errors
-    /// As of [`get`](Self::get), and [`ClientError::Sha256`].
+    /// As of [`get`](Self::get), and [`Error::Sha256`].
     pub fn verify(
         &mut self,
         name: &BlobName,
         options: &GetOptions,
         progress: &dyn Progress,
-    ) -> Result<GetReceipt, ClientError> {
+    ) -> Result<GetReceipt, Error> {
         let mut sink = VerifyingSink { sha256: None };
         let options = GetOptions { range: None, ..*options };
         let receipt = self.get(name, &options, &mut sink, progress)?;
         let found = sink.sha256.map(|hash| <[u8; 32]>::from(hash.finalize()));
-        if found == receipt.sha256 { Ok(receipt) } else { Err(ClientError::Sha256) }
+        if found == receipt.sha256 { Ok(receipt) } else { Err(Error::Sha256) }
     }
 }
 

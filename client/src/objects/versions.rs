@@ -7,20 +7,20 @@ use zput_common::{
     proto::message::{Request, Response, Version, VersionInfo, VersionState},
 };
 
+use super::list::ListingLimits;
 use crate::{
     calendar::{Moment, When},
-    client::Client,
-    error::ClientError,
-    list::ListingLimits,
-    notice::{Event, Notice},
+    error::Error,
+    event::{Event, Notice},
+    session::Session,
 };
 
-impl Client {
+impl Session {
     /// Lists all versions of `name`, newest first.
     ///
     /// # Errors
     /// When there is none, or the server refuses.
-    pub fn versions(&mut self, name: &BlobName) -> Result<Vec<VersionInfo>, ClientError> {
+    pub fn versions(&mut self, name: &BlobName) -> Result<Vec<VersionInfo>, Error> {
         let key = self.key_file().object_key(name);
         let mut all = Vec::new();
         let mut after = None;
@@ -57,7 +57,7 @@ impl Client {
     ///
     /// # Errors
     /// When there was no version yet, or the versions cannot be listed.
-    pub fn version_at(&mut self, name: &BlobName, when: &When) -> Result<Version, ClientError> {
+    pub fn version_at(&mut self, name: &BlobName, when: &When) -> Result<Version, Error> {
         let Moment { ns, text } = match when {
             When::Version(version) => return Ok(*version),
             When::Moment(moment) => moment,
@@ -70,7 +70,7 @@ impl Client {
             Some(info) => Ok(info.version),
             None => {
                 let oldest = all.last().map_or(Version(0), |info| info.version);
-                Err(ClientError::NotYet { moment: text.clone(), oldest })
+                Err(Error::NotYet { moment: text.clone(), oldest })
             }
         }
     }
@@ -79,14 +79,14 @@ impl Client {
     ///
     /// # Errors
     /// When there is none, or the versions cannot be listed.
-    pub fn newest_removed(&mut self, name: &BlobName) -> Result<Version, ClientError> {
+    pub fn newest_removed(&mut self, name: &BlobName) -> Result<Version, Error> {
         let all = match self.versions(name) {
             Ok(all) => all,
             Err(error) => return Err(self.explain_not_found(name, None, error)),
         };
         match newest_in_trash(&all) {
             Some(version) => Ok(version),
-            None => Err(ClientError::NothingRemoved),
+            None => Err(Error::NothingRemoved),
         }
     }
 
@@ -97,21 +97,21 @@ impl Client {
         &mut self,
         name: &BlobName,
         asked: Option<Version>,
-        error: ClientError,
-    ) -> ClientError {
-        if !error.is_not_found() {
+        error: Error,
+    ) -> Error {
+        if !error.is_no_such_object() {
             return error;
         }
         match self.versions(name) {
             Ok(all) => match (asked, all.first(), newest_in_trash(&all)) {
                 (Some(asked), Some(newest), _) => {
-                    ClientError::NoVersion { asked, newest: newest.version }
+                    Error::NoVersion { asked, newest: newest.version }
                 }
-                (None, _, Some(removed)) => ClientError::Removed(removed),
+                (None, _, Some(removed)) => Error::Removed(removed),
                 _ => error,
             },
-            Err(other) if other.is_not_found() => match self.similar_name(name) {
-                Some(near) => ClientError::NotFound { near },
+            Err(other) if other.is_no_such_object() => match self.similar_name(name) {
+                Some(near) => Error::NotFound { near },
                 None => error,
             },
             Err(_) => error,

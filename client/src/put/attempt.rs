@@ -14,27 +14,36 @@ use zput_common::{
     },
     digest::Digest,
     keys::KeyFile,
-    proto::message::{HeaderSlice, Version},
+    proto::message::HeaderSlice,
 };
 
-use super::{PutContext, PutReceipt, generation_after, in_doubt::InDoubtCommit};
+use super::{
+    commit::{Committed, InDoubtCommit},
+    context::{PutContext, generation_after},
+    options::PutReceipt,
+    pipeline::{self, PlaintextPart, SealJob, SealedPiece, Stage},
+    upload::{Upload, abort},
+};
 use crate::{
-    client::Client,
     connection::ConnectionError,
-    error::ClientError,
-    put::pipeline::{self, PlaintextPart, SealJob, SealedPiece, Stage},
-    put::upload::{SLICE_BYTES, Upload, abort},
+    error::Error,
+    io::{
+        attributes::Attributes,
+        source::{Source, SourceError},
+    },
+    limits::{PART_BYTES, SLICE_BYTES},
     random,
     retry::{ErrorClass, RetryState, classify},
-    sink::Attributes,
-    source::{Source, SourceError},
-    state::journal::{Journal, ResumeKey},
-    state::rollback::RollbackGuard,
+    session::Session,
+    state::{
+        journal::{Journal, ResumeKey},
+        rollback::RollbackGuard,
+    },
 };
 
 /// An attempt that failed.
 pub(super) struct FailedAttempt {
-    pub(super) error: ClientError,
+    pub(super) error: Error,
     /// Set once Commit was sent: the blob may be stored although the answer was lost.
     pub(super) in_doubt: Option<Box<InDoubtCommit>>,
     /// The header of an upload that the server may keep open.
@@ -48,7 +57,7 @@ pub(super) struct FailedAttempt {
     pub(super) is_unknown_to_server: bool,
 }
 
-impl<E: Into<ClientError>> From<E> for FailedAttempt {
+impl<E: Into<Error>> From<E> for FailedAttempt {
     fn from(error: E) -> Self {
         let error = error.into();
         Self {
@@ -68,40 +77,30 @@ impl FailedAttempt {
     pub(super) fn after_begin(mut self, header: &HeaderSlice) -> Self {
         self.reached_server = true;
         match &self.error {
-            ClientError::Connection(
+            Error::Connection(
                 ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. },
             ) if classify(&self.error) != ErrorClass::Corruption => self,
-            ClientError::Connection(_) => {
-                Self { open_upload: Some(Box::new(header.clone())), ..self }
-            }
+            Error::Connection(_) => Self { open_upload: Some(Box::new(header.clone())), ..self },
             _ => self,
         }
     }
 }
 
 /// Whether the error is an answer of the server, as opposed to a broken connection.
-fn is_refusal(error: &ClientError) -> bool {
+fn is_refusal(error: &Error) -> bool {
     matches!(
         error,
-        ClientError::Overtaken { .. }
-            | ClientError::Connection(
+        Error::Overtaken { .. }
+            | Error::Connection(
                 ConnectionError::Refused { .. } | ConnectionError::NotMounted { .. }
             )
     )
 }
 
 /// The output of the sealing thread.
-pub(super) type SealStage = Stage<Result<SealedPiece, ClientError>>;
+pub(super) type SealStage = Stage<Result<SealedPiece, Error>>;
 
-/// A version that the server has made durable.
-pub(super) struct Committed {
-    pub(super) version: Version,
-    pub(super) seen: Seen,
-    /// Length of the plaintext in bytes.
-    pub(super) length: u64,
-}
-
-impl Client {
+impl Session {
     /// Puts `source`, a regular file, from its start. With a journal, each sealed part is recorded
     /// before it is sent.
     pub(super) fn attempt(
@@ -155,7 +154,7 @@ impl Client {
         &mut self,
         context: &PutContext<'_>,
         header: Option<&HeaderSlice>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), Error> {
         let (mut retries, condition) = (RetryState::default(), context.options.condition);
         loop {
             let opened = self.connection().and_then(|connection| {
@@ -164,7 +163,7 @@ impl Client {
             });
             let Err(error) = opened else { return Ok(()) };
             self.recover(&error, abort);
-            if matches!(error, ClientError::Overtaken { .. }) {
+            if matches!(error, Error::Overtaken { .. }) {
                 // A header of this generation will be refused again.
                 return Err(error);
             }
@@ -177,9 +176,8 @@ impl Client {
         &self,
         sealing: SealJob,
         source: Box<dyn Source>,
-    ) -> Result<SealStage, ClientError> {
-        let read =
-            pipeline::spawn_reader(source, pipeline::PART_BYTES).map_err(ClientError::Thread)?;
+    ) -> Result<SealStage, Error> {
+        let read = pipeline::spawn_reader(source, PART_BYTES).map_err(Error::Thread)?;
         self.seal(sealing, read)
     }
 
@@ -187,14 +185,14 @@ impl Client {
         &self,
         sealing: SealJob,
         read: Stage<Result<PlaintextPart, SourceError>>,
-    ) -> Result<SealStage, ClientError> {
+    ) -> Result<SealStage, Error> {
         let mac_key = self.key_file().vault_secret().mac_key();
         let writer = self.key_file().device_seed().writer_key();
         pipeline::spawn_sealer(sealing, read, move |sealer| {
             let provenance = Provenance::Vault { mac_key: &mac_key, writer: &writer };
             Ok(sealer.finish(provenance, &mut random::os_rng())?)
         })
-        .map_err(ClientError::Thread)
+        .map_err(Error::Thread)
     }
 
     /// Records the committed version in the rollback guard and builds the receipt.
@@ -202,12 +200,12 @@ impl Client {
         &self,
         context: &PutContext<'_>,
         committed: &Committed,
-    ) -> Result<PutReceipt, ClientError> {
+    ) -> Result<PutReceipt, Error> {
         self.set_circuit_open(false);
         let Committed { version, seen, length } = *committed;
         self.rollback_warning()
             .warn_once(version, self.rollback_guard().advance(&context.key, &seen))
-            .map_err(|error| ClientError::NotRecorded { version, error })?;
+            .map_err(|source| Error::NotRecorded { version, source })?;
         let generation = Some(seen.generation);
         Ok(PutReceipt { key: context.key.clone(), version, generation, length })
     }
@@ -219,7 +217,7 @@ pub(super) fn new_sealer(
     guard: &RollbackGuard,
     context: &PutContext<'_>,
     attributes: Attributes,
-) -> Result<Sealer, ClientError> {
+) -> Result<Sealer, Error> {
     let newest = guard.newest(&context.key)?;
     let options = SealOptions {
         suite: context.options.suite,
@@ -239,10 +237,10 @@ pub(super) fn new_sealer(
 }
 
 /// Receives the header, which is always the first piece.
-fn receive_header(stage: &SealStage) -> Result<HeaderSlice, ClientError> {
-    match stage.pieces.recv().map_err(|_| ClientError::Incomplete)?? {
+fn receive_header(stage: &SealStage) -> Result<HeaderSlice, Error> {
+    match stage.pieces.recv().map_err(|_| Error::Incomplete)?? {
         SealedPiece::Header(header) => Ok(HeaderSlice::of(header)),
-        SealedPiece::Part { .. } | SealedPiece::Footer(_) => Err(ClientError::Incomplete),
+        SealedPiece::Part { .. } | SealedPiece::Footer(_) => Err(Error::Incomplete),
     }
 }
 
@@ -255,10 +253,10 @@ pub(super) fn send_and_commit(
     guard: &RollbackGuard,
     header: HeaderSlice,
 ) -> Result<Committed, FailedAttempt> {
-    let generation = Header::parse(&header.bytes).map_err(ClientError::from)?.generation();
+    let generation = Header::parse(&header.bytes).map_err(Error::from)?.generation();
     loop {
         match upload.next_piece(&stage.pieces)?? {
-            SealedPiece::Header(_) => return Err(ClientError::Incomplete.into()),
+            SealedPiece::Header(_) => return Err(Error::Incomplete.into()),
             SealedPiece::Part { ciphertext, digest, plaintext_bytes } => {
                 upload.send_slice_with_progress(
                     &ciphertext,
@@ -276,13 +274,13 @@ pub(super) fn send_and_commit(
                 if let Some(Seen { generation: newest, .. }) = guard.newest(&context.key)?
                     && newest >= generation
                 {
-                    return Err(ClientError::Overtaken { newest }.into());
+                    return Err(Error::Overtaken { newest }.into());
                 }
                 let seen = Seen { generation, transcript: footer.transcript };
                 let (slices, length) = (upload.take_slices(), footer.total_length);
                 return match upload.commit() {
                     Ok(version) => Ok(Committed { version, seen, length }),
-                    Err(error @ ClientError::Overtaken { .. }) => Err(error.into()),
+                    Err(error @ Error::Overtaken { .. }) => Err(error.into()),
                     Err(error) => {
                         let in_doubt = InDoubtCommit { header, slices, seen, length };
                         Err(FailedAttempt { in_doubt: Some(Box::new(in_doubt)), ..error.into() })

@@ -3,46 +3,35 @@
 //! The header identifies the blob, since its salt is random, so the server can be asked whether it
 //! committed (PROTOCOL 5, "Resume"). A blob that was stored is not stored a second time.
 
-use zput_common::{
-    blob::open::Seen,
-    limits::CLAIM_MAX_SLICES,
-    proto::message::{ClaimedSlice, HeaderSlice, Version},
-};
+use zput_common::{limits::CLAIM_MAX_SLICES, proto::message::Version};
 
-use super::{PutContext, attempt::Committed};
+use super::{
+    commit::{Committed, InDoubtCommit},
+    context::PutContext,
+    upload::{ResumeAnswer, Upload, abort},
+};
 use crate::{
-    client::Client,
-    error::ClientError,
-    notice::Event,
-    put::upload::{ResumeAnswer, Upload, abort},
+    error::Error,
+    event::Event,
     retry::{RetryState, is_retryable},
+    session::Session,
 };
 
-/// An upload whose Commit was sent and not answered.
-pub(super) struct InDoubtCommit {
-    pub(super) header: HeaderSlice,
-    /// All slices after the header, the footer's included.
-    pub(super) slices: Vec<ClaimedSlice>,
-    pub(super) seen: Seen,
-    /// Length of the plaintext in bytes.
-    pub(super) length: u64,
-}
-
-impl Client {
+impl Session {
     /// Finds out whether an in-doubt commit took effect. If the server still has the whole upload
     /// and did not commit it, it is committed now. `error` is how the connection ended, and the
     /// first query is delayed because of it; `None` if the caller has already waited. Returns
     /// `None` when the blob is not stored and has to be put again.
     ///
     /// # Errors
-    /// [`ClientError::OutcomeUnknown`] when the retries are used up before the server has answered.
+    /// [`Error::OutcomeUnknown`] when the retries are used up before the server has answered.
     pub(super) fn resolve(
         &mut self,
         context: &PutContext<'_>,
         in_doubt: &InDoubtCommit,
         retries: &mut RetryState,
-        error: Option<ClientError>,
-    ) -> Result<Option<Committed>, ClientError> {
+        error: Option<Error>,
+    ) -> Result<Option<Committed>, Error> {
         let mut failure = error;
         loop {
             if let Some(error) = failure.take() {
@@ -50,7 +39,7 @@ impl Client {
                     return Err(error);
                 }
                 self.pause(retries, Some(context.name.as_str()), error)
-                    .map_err(|error| ClientError::OutcomeUnknown(Box::new(error)))?;
+                    .map_err(|error| Error::OutcomeUnknown(Box::new(error)))?;
             }
             match self.query_outcome(context, in_doubt) {
                 Ok(version) => {
@@ -58,7 +47,7 @@ impl Client {
                     return Ok(version.map(|version| Committed { version, seen, length }));
                 }
                 // The blob is no longer the newest and must not be stored.
-                Err(error @ ClientError::Overtaken { .. }) => {
+                Err(error @ Error::Overtaken { .. }) => {
                     context.learn_generation(&error);
                     return Ok(None);
                 }
@@ -74,7 +63,7 @@ impl Client {
         &mut self,
         context: &PutContext<'_>,
         in_doubt: &InDoubtCommit,
-    ) -> Result<Option<Version>, ClientError> {
+    ) -> Result<Option<Version>, Error> {
         match self.resume(context, in_doubt.header.clone())? {
             ResumeAnswer::Committed(version) => {
                 self.notify(&context.notice(Event::AlreadyStored(version)));

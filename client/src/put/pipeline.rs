@@ -8,28 +8,22 @@ use std::{io, thread::JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use zput_common::{
-    blob::{
-        layout::PartSize,
-        seal::{SealedFooter, SealedPart, Sealer},
-    },
+    blob::seal::{SealedFooter, SealedPart, Sealer},
     chunked::sealed_len,
     digest::Digest,
 };
-use zput_server::threads;
+use zput_os::threads;
 
 use crate::{
-    error::ClientError,
+    error::Error,
+    io::source::{Source, SourceError},
     memory::reserve,
     random,
-    source::{Source, SourceError},
     state::journal::{JournalWriter, JournaledPart},
 };
 
 /// Buffers between two stages: one is filled while the other is emptied.
 const BUFFERS: usize = 2;
-
-/// Bytes of plaintext in a full part: 16 MiB.
-pub(crate) const PART_BYTES: usize = PartSize::MAX.bytes() as usize;
 
 /// The output of a stage, and the channel that returns its buffers.
 pub(crate) struct Stage<T> {
@@ -47,11 +41,11 @@ impl<T, E> Stage<Result<T, E>> {
     ///
     /// # Errors
     /// The error that the stage sent instead of a piece.
-    pub(crate) fn wait_first(&mut self) -> Result<(), ClientError>
+    pub(crate) fn wait_first(&mut self) -> Result<(), Error>
     where
-        E: Into<ClientError>,
+        E: Into<Error>,
     {
-        let first = self.pieces.recv().map_err(|_| ClientError::Incomplete)?;
+        let first = self.pieces.recv().map_err(|_| Error::Incomplete)?;
         self.peeked = Some(Ok(first.map_err(Into::into)?));
         Ok(())
     }
@@ -175,8 +169,8 @@ pub(crate) fn spawn_reader(
 pub(crate) fn spawn_sealer(
     sealing: SealJob,
     mut read: Stage<Result<PlaintextPart, SourceError>>,
-    finish: impl FnOnce(Sealer) -> Result<SealedFooter, ClientError> + Send + 'static,
-) -> io::Result<Stage<Result<SealedPiece, ClientError>>> {
+    finish: impl FnOnce(Sealer) -> Result<SealedFooter, Error> + Send + 'static,
+) -> io::Result<Stage<Result<SealedPiece, Error>>> {
     spawn_stage("seal", sealing.buffers, move |pieces, buffers| {
         match seal_all(sealing, &mut read, &pieces, &buffers, finish) {
             // The source has ended, so the reader does not block. Joining it frees its buffers
@@ -191,12 +185,12 @@ pub(crate) fn spawn_sealer(
 
 /// Why sealing stopped.
 enum StopReason {
-    Error(ClientError),
+    Error(Error),
     /// The receiver is gone, or the reader has sent its own error.
     Disconnected,
 }
 
-impl<E: Into<ClientError>> From<E> for StopReason {
+impl<E: Into<Error>> From<E> for StopReason {
     fn from(error: E) -> Self {
         Self::Error(error.into())
     }
@@ -205,9 +199,9 @@ impl<E: Into<ClientError>> From<E> for StopReason {
 fn seal_all(
     SealJob { mut sealer, mut resumed, journal, mut with_header, .. }: SealJob,
     read: &mut Stage<Result<PlaintextPart, SourceError>>,
-    pieces: &Sender<Result<SealedPiece, ClientError>>,
+    pieces: &Sender<Result<SealedPiece, Error>>,
     buffers: &Receiver<Vec<u8>>,
-    finish: impl FnOnce(Sealer) -> Result<SealedFooter, ClientError>,
+    finish: impl FnOnce(Sealer) -> Result<SealedFooter, Error>,
 ) -> Result<(), StopReason> {
     let send_piece = |piece| pieces.send(Ok(piece)).map_err(|_| StopReason::Disconnected);
     loop {

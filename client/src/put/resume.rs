@@ -24,17 +24,19 @@ use zput_common::{
 };
 
 use super::{
-    PutContext, PutReceipt, Resume,
-    attempt::{Committed, FailedAttempt, SealStage, send_and_commit},
+    attempt::{FailedAttempt, SealStage, send_and_commit},
+    commit::Committed,
+    context::PutContext,
+    options::{PutReceipt, Resume},
+    pipeline::{HeldParts, ResumedParts, SealJob, SealedPiece},
+    upload::{ResumeAnswer, Upload, abort},
 };
 use crate::{
-    client::Client,
     connection::ConnectionError,
-    error::ClientError,
-    notice::{Event, RestartReason},
-    put::pipeline::{HeldParts, ResumedParts, SealJob, SealedPiece},
-    put::upload::{ResumeAnswer, Upload, abort},
-    source::{Source, SourceError},
+    error::{Error, RestartReason},
+    event::Event,
+    io::source::{Source, SourceError},
+    session::Session,
     state::journal::{Journal, JournalEntry, JournaledPart, ResumeKey},
 };
 
@@ -64,14 +66,14 @@ struct AttemptPlan {
     report_restart: bool,
 }
 
-impl Client {
+impl Session {
     /// Puts `source`, a regular file, with a journal.
     pub(super) fn put_journaled(
         &mut self,
         context: &PutContext<'_>,
         source: &dyn Source,
         journal: &Arc<Journal>,
-    ) -> Result<PutReceipt, ClientError> {
+    ) -> Result<PutReceipt, Error> {
         let mut plan = AttemptPlan { resume: context.options.resume, report_restart: true };
         let (mut held, mut most_held) = (0, 0);
         let mut is_unknown_to_server = false;
@@ -87,7 +89,7 @@ impl Client {
             plan = AttemptPlan { resume: Resume::Auto, report_restart: held > 0 };
             is_unknown_to_server = matches!(&attempt, Err(failed) if failed.is_unknown_to_server);
             attempt.map_err(|failed| {
-                if matches!(failed.error, ClientError::Overtaken { .. }) {
+                if matches!(failed.error, Error::Overtaken { .. }) {
                     // This put began the upload itself, so abandoning it is not reported.
                     plan.resume = Resume::Never;
                 }
@@ -106,7 +108,7 @@ impl Client {
         match &put {
             Ok(_) => {
                 // The blob is stored although its journal cannot be removed.
-                if let Err(error) = journal.discard().map_err(ClientError::from) {
+                if let Err(error) = journal.discard().map_err(Error::from) {
                     self.notify(&context.notice(Event::JournalNotRemoved { error: &error }));
                 }
             }
@@ -131,7 +133,7 @@ impl Client {
     ) -> Result<PutReceipt, FailedAttempt> {
         match journal.entry()?.filter(|entry| !entry.parts.is_empty()) {
             Some(entry) => self.resume_or_restart(context, source, plan, &entry, journal, held),
-            None if plan.resume == Resume::Insist => Err(ClientError::NothingToResume(None).into()),
+            None if plan.resume == Resume::Insist => Err(Error::NothingToResume(None).into()),
             None => self.start_over(context, source, journal),
         }
     }
@@ -160,7 +162,7 @@ impl Client {
         };
         if resume == Resume::Insist {
             self.drop_connection();
-            return Err(ClientError::NothingToResume(reason).into());
+            return Err(Error::NothingToResume(reason).into());
         }
         if may_resume {
             abort(self.connection()?)?;
@@ -192,9 +194,9 @@ impl Client {
         &self,
         context: &PutContext<'_>,
         source: &dyn Source,
-    ) -> Result<(Box<dyn Source>, ResumeKey), ClientError> {
-        let reopened = source.reopen()?.ok_or(ClientError::Incomplete)?;
-        let source = reopened.identity().ok_or(ClientError::Incomplete)?;
+    ) -> Result<(Box<dyn Source>, ResumeKey), Error> {
+        let reopened = source.reopen()?.ok_or(Error::Incomplete)?;
+        let source = reopened.identity().ok_or(Error::Incomplete)?;
         let mut recipients = Hasher::new();
         for recipient in &self.key_file().recipients {
             recipients.update(recipient.to_string().as_bytes());
@@ -210,7 +212,7 @@ impl Client {
         context: &PutContext<'_>,
         entry: &JournalEntry,
         resume_key: &ResumeKey,
-    ) -> Result<Option<RestartReason>, ClientError> {
+    ) -> Result<Option<RestartReason>, Error> {
         let header = Header::parse(&entry.header)?;
         let is_same = entry.resume_key == *resume_key
             && header.suite() == context.options.suite
@@ -273,9 +275,9 @@ impl Client {
             }
         };
         match stored {
-            Err(FailedAttempt {
-                error: ClientError::Seal(SealError::AnotherPart { .. }), ..
-            }) => Ok(ResumeOutcome::Restart(RestartReason::Changed)),
+            Err(FailedAttempt { error: Error::Seal(SealError::AnotherPart { .. }), .. }) => {
+                Ok(ResumeOutcome::Restart(RestartReason::Changed))
+            }
             stored => stored.map(ResumeOutcome::Stored),
         }
     }
@@ -287,7 +289,7 @@ impl Client {
         &mut self,
         context: &PutContext<'_>,
         header: HeaderSlice,
-    ) -> Result<Option<ResumeAnswer>, ClientError> {
+    ) -> Result<Option<ResumeAnswer>, Error> {
         let mut resumed = self.resume(context, header.clone());
         if refusal_code(&resumed) == Some(ErrorCode::Malformed) {
             self.drop_connection();
@@ -308,7 +310,7 @@ impl Client {
         &mut self,
         context: &PutContext<'_>,
         header: HeaderSlice,
-    ) -> Result<ResumeAnswer, ClientError> {
+    ) -> Result<ResumeAnswer, Error> {
         let condition = context.options.condition;
         Upload::resume(self.connection()?, &context.key, header, condition)
     }
@@ -320,13 +322,13 @@ impl Client {
         context: &PutContext<'_>,
         entry: &JournalEntry,
         version: Version,
-    ) -> Result<bool, ClientError> {
+    ) -> Result<bool, Error> {
         let header = Some(HeaderSlice::of(entry.header.clone()));
         let (kind, condition) = (Kind::Sealed, Condition::Version(version));
         let begin = Request::Begin { key: context.key.clone(), kind, condition, header };
         let connection = self.connection()?;
         match connection.call(&begin) {
-            Ok(Response::Begun) => abort(connection).map(|()| true).map_err(ClientError::from),
+            Ok(Response::Begun) => abort(connection).map(|()| true).map_err(Error::from),
             Ok(_) => Err(connection.unexpected("something else than an upload").into()),
             Err(ConnectionError::Refused { error, .. })
                 if error.known() == Some(ErrorCode::Exists) =>
@@ -363,7 +365,7 @@ impl Client {
         version: Version,
         claims: Sender<HeldParts>,
         stage: &SealStage,
-    ) -> Result<Committed, ClientError> {
+    ) -> Result<Committed, Error> {
         let Some(transcript) = entry.transcript else {
             let what = "that it committed what it never was told to";
             return Err(self.connection()?.unexpected(what).into());
@@ -371,7 +373,7 @@ impl Client {
         // The sealing thread compares the parts.
         let _disconnected = claims.send(HeldParts::AtLeast(entry.parts.len()));
         drop(claims);
-        match stage.pieces.recv().map_err(|_| ClientError::Incomplete)?? {
+        match stage.pieces.recv().map_err(|_| Error::Incomplete)?? {
             SealedPiece::Footer(footer) => {
                 let generation = Header::parse(&entry.header)?.generation();
                 let (seen, length) = (Seen { generation, transcript }, footer.total_length);
@@ -379,7 +381,7 @@ impl Client {
                 self.notify(&context.notice(Event::AlreadyStored(version)));
                 Ok(Committed { version, seen, length })
             }
-            SealedPiece::Header(_) | SealedPiece::Part { .. } => Err(ClientError::Incomplete),
+            SealedPiece::Header(_) | SealedPiece::Part { .. } => Err(Error::Incomplete),
         }
     }
 
@@ -389,24 +391,24 @@ impl Client {
         &mut self,
         context: &PutContext<'_>,
         header: HeaderSlice,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), Error> {
         for pause in ABANDON_PAUSES {
             thread::sleep(pause);
             match self.resume(context, header.clone()) {
                 Ok(ResumeAnswer::Open) => return Ok(abort(self.connection()?)?),
                 Ok(ResumeAnswer::Nothing | ResumeAnswer::Committed(_)) => return Ok(()),
                 // The server refuses to commit this upload, so it needs no abort.
-                Err(ClientError::Overtaken { .. }) => return Ok(()),
+                Err(Error::Overtaken { .. }) => return Ok(()),
                 // The header belongs to another name, as in a journal file that was moved. Nothing
                 // was kept under this name.
-                Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
+                Err(Error::Connection(ConnectionError::Refused { error, .. }))
                     if error.known() == Some(ErrorCode::Malformed) =>
                 {
                     self.drop_connection();
                     return Ok(());
                 }
                 // The server has not noticed yet that the old connection is gone.
-                Err(ClientError::Connection(ConnectionError::Refused { error, .. }))
+                Err(Error::Connection(ConnectionError::Refused { error, .. }))
                     if error.known() == Some(ErrorCode::Busy) => {}
                 Err(error) => return Err(error),
             }
@@ -416,10 +418,9 @@ impl Client {
     }
 
     /// After a failed attempt: keeps an upload that can be resumed, and aborts one that cannot.
-    fn release_upload(&mut self, error: &ClientError) {
-        let is_useless =
-            is_journal_useless(error) || matches!(error, ClientError::Overtaken { .. });
-        if is_useless || matches!(error, ClientError::Connection(_)) {
+    fn release_upload(&mut self, error: &Error) {
+        let is_useless = is_journal_useless(error) || matches!(error, Error::Overtaken { .. });
+        if is_useless || matches!(error, Error::Connection(_)) {
             self.recover(error, abort);
         } else {
             self.drop_connection();
@@ -434,7 +435,7 @@ fn claim(
     parts: &[JournaledPart],
     claims: Sender<HeldParts>,
     context: &PutContext<'_>,
-) -> Result<u64, ClientError> {
+) -> Result<u64, Error> {
     let (mut count, mut bytes) = (0, 0);
     for some in parts.chunks(CLAIM_MAX_SLICES) {
         let slices: Vec<ClaimedSlice> = some.iter().map(claimed).collect();
@@ -458,9 +459,9 @@ fn claimed(part: &JournaledPart) -> ClaimedSlice {
 }
 
 /// The code that the server refused with.
-fn refusal_code<T>(answer: &Result<T, ClientError>) -> Option<ErrorCode> {
+fn refusal_code<T>(answer: &Result<T, Error>) -> Option<ErrorCode> {
     match answer {
-        Err(ClientError::Connection(ConnectionError::Refused { error, .. })) => error.known(),
+        Err(Error::Connection(ConnectionError::Refused { error, .. })) => error.known(),
         _ => None,
     }
 }
@@ -468,6 +469,6 @@ fn refusal_code<T>(answer: &Result<T, ClientError>) -> Option<ErrorCode> {
 /// Whether the journal is useless: the file has changed, or all of it is stored. A refusal proves
 /// neither: on an unprotected connection request and answer may have been altered, and the next put
 /// detects a journal that no longer fits.
-fn is_journal_useless(error: &ClientError) -> bool {
-    matches!(error, ClientError::Source(SourceError::Changed(_)) | ClientError::NotRecorded { .. })
+fn is_journal_useless(error: &Error) -> bool {
+    matches!(error, Error::Source(SourceError::Changed(_)) | Error::NotRecorded { .. })
 }

@@ -15,17 +15,20 @@ use zput_common::{
 };
 
 use super::{
-    PutContext, PutReceipt,
-    attempt::{Committed, FailedAttempt, SealStage, new_sealer},
+    attempt::{FailedAttempt, SealStage, new_sealer},
+    commit::Committed,
+    context::PutContext,
+    options::PutReceipt,
+    pipeline::{self, SealJob, SealedPiece},
+    upload::{ResumeAnswer, Upload, abort},
 };
 use crate::{
-    client::Client,
-    error::ClientError,
-    notice::Event,
-    put::pipeline::{self, SealJob, SealedPiece},
-    put::upload::{ResumeAnswer, SLICE_BYTES, Upload, abort},
+    error::Error,
+    event::Event,
+    io::source::Source,
+    limits::{PART_BYTES, SLICE_BYTES},
     retry::{RetryState, is_retryable},
-    source::Source,
+    session::Session,
 };
 
 /// Sealed parts in memory: one is being sealed while two are in flight. With two parts of plaintext
@@ -78,7 +81,7 @@ impl StreamUpload {
 
     /// Sends the unconfirmed slices, except for the `first` ones, which are in flight on this
     /// connection.
-    fn send_unconfirmed(&self, upload: &mut Upload<'_>, first: usize) -> Result<(), ClientError> {
+    fn send_unconfirmed(&self, upload: &mut Upload<'_>, first: usize) -> Result<(), Error> {
         let slices = self.slices.iter().skip(self.held());
         for (bytes, slice) in self.unconfirmed.iter().zip(slices).skip(first) {
             upload.send_slice(bytes, slice.digest)?;
@@ -87,25 +90,25 @@ impl StreamUpload {
     }
 
     /// The error for the caller: a stream cannot be read again.
-    fn user_error(&self, error: ClientError) -> ClientError {
+    fn user_error(&self, error: Error) -> Error {
         match error {
             error if self.commit_was_sent && is_retryable(&error) => {
-                ClientError::OutcomeUnknown(Box::new(error))
+                Error::OutcomeUnknown(Box::new(error))
             }
-            error @ ClientError::Damaged { .. } => ClientError::StreamLost(Box::new(error)),
-            error if is_retryable(&error) => ClientError::StreamLost(Box::new(error)),
+            error @ Error::Damaged { .. } => Error::StreamLost(Box::new(error)),
+            error if is_retryable(&error) => Error::StreamLost(Box::new(error)),
             error => error,
         }
     }
 }
 
-impl Client {
+impl Session {
     /// Puts `source`, which can be read only once.
     pub(super) fn put_stream(
         &mut self,
         context: &PutContext<'_>,
         source: Box<dyn Source>,
-    ) -> Result<PutReceipt, ClientError> {
+    ) -> Result<PutReceipt, Error> {
         let mut stream = self.start_stream(context, source)?;
         let (mut retries, mut is_open, mut most_held) = (RetryState::default(), true, 0);
         loop {
@@ -118,8 +121,7 @@ impl Client {
                 most_held = stream.held();
                 retries.progressed();
             }
-            let can_resume =
-                is_retryable(&error) && !matches!(error, ClientError::Overtaken { .. });
+            let can_resume = is_retryable(&error) && !matches!(error, Error::Overtaken { .. });
             let paused = if can_resume {
                 self.drop_connection();
                 self.pause(&mut retries, Some(context.name.as_str()), error)
@@ -142,11 +144,10 @@ impl Client {
         &mut self,
         context: &PutContext<'_>,
         source: Box<dyn Source>,
-    ) -> Result<StreamUpload, ClientError> {
+    ) -> Result<StreamUpload, Error> {
         context.progress.begin(source.length());
         let attributes = source.attributes();
-        let mut read =
-            pipeline::spawn_reader(source, pipeline::PART_BYTES).map_err(ClientError::Thread)?;
+        let mut read = pipeline::spawn_reader(source, PART_BYTES).map_err(Error::Thread)?;
         read.wait_first()?;
         let (sealer, header) = loop {
             let sealer = new_sealer(self.key_file(), self.rollback_guard(), context, attributes)?;
@@ -171,7 +172,7 @@ impl Client {
         context: &PutContext<'_>,
         stream: &mut StreamUpload,
         is_open: bool,
-    ) -> Result<Committed, ClientError> {
+    ) -> Result<Committed, Error> {
         if !is_open && let Some(committed) = self.reopen_upload(context, stream)? {
             return Ok(committed);
         }
@@ -182,12 +183,12 @@ impl Client {
         stream.confirm(held_before + upload.held());
         sent?;
         let Some(StreamEnd { seen, length }) = stream.end else {
-            return Err(ClientError::Incomplete);
+            return Err(Error::Incomplete);
         };
         if let Some(Seen { generation: newest, .. }) = guard.newest(&context.key)?
             && newest >= seen.generation
         {
-            return Err(ClientError::Overtaken { newest });
+            return Err(Error::Overtaken { newest });
         }
         stream.commit_was_sent = true;
         let version = upload.commit()?;
@@ -200,7 +201,7 @@ impl Client {
         &mut self,
         context: &PutContext<'_>,
         stream: &mut StreamUpload,
-    ) -> Result<Option<Committed>, ClientError> {
+    ) -> Result<Option<Committed>, Error> {
         match self.resume(context, stream.header.clone())? {
             ResumeAnswer::Committed(version) => {
                 let Some(StreamEnd { seen, length }) = stream.end else {
@@ -217,7 +218,7 @@ impl Client {
                 Upload::begin(self.connection()?, &context.key, header, condition)?
                     .wait_until_open()?;
             }
-            ResumeAnswer::Nothing => return Err(ClientError::NotStored),
+            ResumeAnswer::Nothing => return Err(Error::NotStored),
             ResumeAnswer::Open => {
                 let mut upload = Upload::attach(self.connection()?);
                 let mut held = 0;
@@ -229,7 +230,7 @@ impl Client {
                     }
                 }
                 if held < stream.held() {
-                    return Err(ClientError::NotStored);
+                    return Err(Error::NotStored);
                 }
                 stream.confirm(held);
             }
@@ -245,7 +246,7 @@ impl StreamUpload {
         upload: &mut Upload<'_>,
         held_before: usize,
         context: &PutContext<'_>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), Error> {
         self.send_unconfirmed(upload, 0)?;
         while self.end.is_none() {
             self.confirm(held_before + upload.held());
@@ -255,7 +256,7 @@ impl StreamUpload {
                 self.confirm(held_before + upload.held());
             }
             match upload.next_piece(&self.stage.pieces)?? {
-                SealedPiece::Header(_) => return Err(ClientError::Incomplete),
+                SealedPiece::Header(_) => return Err(Error::Incomplete),
                 SealedPiece::Part { ciphertext, digest, plaintext_bytes } => {
                     context.progress.advance(plaintext_bytes);
                     self.push(ciphertext, digest);

@@ -3,35 +3,39 @@
 
 use zput_common::digest::Digest;
 
-use super::{PutContext, PutReceipt};
+use super::{
+    context::PutContext,
+    options::PutReceipt,
+    pipeline::{self, PlaintextPart, Stage},
+    upload::{Upload, abort},
+};
 use crate::{
-    client::Client,
-    error::ClientError,
-    put::pipeline::{self, PlaintextPart, Stage},
-    put::upload::{SLICE_BYTES, Upload, abort},
+    error::Error,
+    io::source::{Source, SourceError},
+    limits::SLICE_BYTES,
     retry::{RetryState, is_retryable},
-    source::{Source, SourceError},
+    session::Session,
 };
 
 /// An attempt that failed.
 struct FailedAttempt {
-    error: ClientError,
+    error: Error,
     /// Whether Commit was sent, so that its outcome is unknown.
     commit_was_sent: bool,
 }
 
-impl<E: Into<ClientError>> From<E> for FailedAttempt {
+impl<E: Into<Error>> From<E> for FailedAttempt {
     fn from(error: E) -> Self {
         Self { error: error.into(), commit_was_sent: false }
     }
 }
 
-impl Client {
+impl Session {
     pub(super) fn put_unsealed(
         &mut self,
         context: &PutContext<'_>,
         source: Box<dyn Source>,
-    ) -> Result<PutReceipt, ClientError> {
+    ) -> Result<PutReceipt, Error> {
         self.refuse_unsealed_over_tls()?;
         if source.identity().is_none() {
             let pieces = PlaintextStream::read(context, source)?;
@@ -44,14 +48,14 @@ impl Client {
         }
         let mut retries = RetryState::default();
         loop {
-            let reopened = source.reopen()?.ok_or(ClientError::Incomplete)?;
+            let reopened = source.reopen()?.ok_or(Error::Incomplete)?;
             let failed = match self.attempt_unsealed(context, reopened) {
                 Ok(receipt) => return Ok(receipt),
                 Err(failed) => failed,
             };
             self.recover(&failed.error, abort);
             if failed.commit_was_sent && is_retryable(&failed.error) {
-                return Err(ClientError::OutcomeUnknown(Box::new(failed.error)));
+                return Err(Error::OutcomeUnknown(Box::new(failed.error)));
             }
             self.pause(&mut retries, Some(context.name.as_str()), failed.error)?;
         }
@@ -78,10 +82,10 @@ struct PlaintextStream {
 impl PlaintextStream {
     /// Starts reading and waits for the first piece, so no connection is made for a source that
     /// cannot be read.
-    fn read(context: &PutContext<'_>, source: Box<dyn Source>) -> Result<Self, ClientError> {
+    fn read(context: &PutContext<'_>, source: Box<dyn Source>) -> Result<Self, Error> {
         context.progress.begin(source.length());
-        let stage = pipeline::spawn_reader(source, SLICE_BYTES).map_err(ClientError::Thread)?;
-        let first = stage.pieces.recv().map_err(|_| ClientError::Incomplete)??;
+        let stage = pipeline::spawn_reader(source, SLICE_BYTES).map_err(Error::Thread)?;
+        let first = stage.pieces.recv().map_err(|_| Error::Incomplete)??;
         Ok(Self { first, stage })
     }
 
@@ -116,11 +120,11 @@ impl PlaintextStream {
 
 impl FailedAttempt {
     /// The error for the caller: a stream cannot be sent again.
-    fn into_stream_error(self) -> ClientError {
+    fn into_stream_error(self) -> Error {
         match self.error {
             error if !is_retryable(&error) => error,
-            error if self.commit_was_sent => ClientError::OutcomeUnknown(Box::new(error)),
-            error => ClientError::StreamLost(Box::new(error)),
+            error if self.commit_was_sent => Error::OutcomeUnknown(Box::new(error)),
+            error => Error::StreamLost(Box::new(error)),
         }
     }
 }

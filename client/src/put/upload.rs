@@ -11,16 +11,14 @@ use zput_common::{
 
 use crate::{
     connection::{Connection, ConnectionError},
-    error::ClientError,
-    progress::{Progress, Proportion, Silent},
+    error::Error,
+    io::progress::{Progress, Proportion, Silent},
 };
 
 /// Slices that may be unanswered while the next one is sent.
 const WINDOW: usize = 4;
 /// Pings per idle limit of the server: one may be late, and one lost to a busy machine.
 const PINGS_PER_IDLE: u32 = 3;
-/// Slice size in bytes of what has no parts: a footer or an unsealed object.
-pub(crate) const SLICE_BYTES: usize = 16 * 1024 * 1024;
 
 /// An open upload.
 pub(crate) struct Upload<'c> {
@@ -48,7 +46,7 @@ impl<'c> Upload<'c> {
         key: &ObjectKey,
         header: Option<HeaderSlice>,
         condition: Condition,
-    ) -> Result<Self, ClientError> {
+    ) -> Result<Self, Error> {
         let mut upload = Self { connection, slices: Vec::new(), held: 0 };
         let kind = if header.is_some() { Kind::Sealed } else { Kind::Plain };
         upload.send(&Request::Begin { key: key.clone(), kind, condition, header })?;
@@ -61,7 +59,7 @@ impl<'c> Upload<'c> {
         key: &ObjectKey,
         header: HeaderSlice,
         condition: Condition,
-    ) -> Result<ResumeAnswer, ClientError> {
+    ) -> Result<ResumeAnswer, Error> {
         let request = Request::Resume { key: key.clone(), condition, header };
         match connection.call(&request) {
             Ok(Response::Begun) => Ok(ResumeAnswer::Open),
@@ -77,7 +75,7 @@ impl<'c> Upload<'c> {
     }
 
     /// Claims `slices`, which come next; returns how many of the first of them the server holds.
-    pub(crate) fn claim(&mut self, slices: &[ClaimedSlice]) -> Result<usize, ClientError> {
+    pub(crate) fn claim(&mut self, slices: &[ClaimedSlice]) -> Result<usize, Error> {
         self.send(&Request::Claim { slices: slices.to_vec() })?;
         loop {
             match self.connection.receive_ok()? {
@@ -93,7 +91,7 @@ impl<'c> Upload<'c> {
     }
 
     /// Waits until the server has confirmed that the upload is open.
-    pub(crate) fn wait_until_open(&mut self) -> Result<(), ClientError> {
+    pub(crate) fn wait_until_open(&mut self) -> Result<(), Error> {
         while self.connection.in_flight() > 0 {
             let answer = self.connection.receive()?;
             self.handle_answer(answer)?;
@@ -112,7 +110,7 @@ impl<'c> Upload<'c> {
     }
 
     /// Receives and handles the next answer.
-    pub(crate) fn receive_answer(&mut self) -> Result<(), ClientError> {
+    pub(crate) fn receive_answer(&mut self) -> Result<(), Error> {
         let answer = self.connection.receive()?;
         self.handle_answer(answer)
     }
@@ -124,18 +122,18 @@ impl<'c> Upload<'c> {
 
     /// Receives the next piece. While the source is slow, pings keep the server from closing the
     /// connection.
-    pub(crate) fn next_piece<T>(&mut self, pieces: &Receiver<T>) -> Result<T, ClientError> {
+    pub(crate) fn next_piece<T>(&mut self, pieces: &Receiver<T>) -> Result<T, Error> {
         loop {
             match pieces.recv_timeout(self.connection.idle_limit() / PINGS_PER_IDLE) {
                 Ok(piece) => return Ok(piece),
                 Err(RecvTimeoutError::Timeout) => self.keep_alive()?,
-                Err(RecvTimeoutError::Disconnected) => return Err(ClientError::Incomplete),
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::Incomplete),
             }
         }
     }
 
     /// Sends a ping and handles all answers up to it. Slices that were buffered are sent too.
-    fn keep_alive(&mut self) -> Result<(), ClientError> {
+    fn keep_alive(&mut self) -> Result<(), Error> {
         self.send(&Request::Ping)?;
         while self.connection.in_flight() > 0 {
             let answer = self.connection.receive()?;
@@ -146,7 +144,7 @@ impl<'c> Upload<'c> {
 
     /// Sends a slice, then handles the answers that have arrived, and waits while more than
     /// [`WINDOW`] are missing.
-    pub(crate) fn send_slice(&mut self, bytes: &[u8], digest: Digest) -> Result<(), ClientError> {
+    pub(crate) fn send_slice(&mut self, bytes: &[u8], digest: Digest) -> Result<(), Error> {
         self.send_slice_with_progress(bytes, digest, 0, &Silent)
     }
 
@@ -158,7 +156,7 @@ impl<'c> Upload<'c> {
         digest: Digest,
         plain: u64,
         progress: &dyn Progress,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), Error> {
         self.wait_for_capacity()?;
         let mut proportion = Proportion::new(progress, bytes.len() as u64, plain);
         let sent = self
@@ -178,7 +176,7 @@ impl<'c> Upload<'c> {
     }
 
     /// Commits: makes the upload the current version, durably.
-    pub(crate) fn commit(mut self) -> Result<Version, ClientError> {
+    pub(crate) fn commit(mut self) -> Result<Version, Error> {
         self.send(&Request::Commit)?;
         loop {
             match self.connection.receive_ok()? {
@@ -188,14 +186,14 @@ impl<'c> Upload<'c> {
         }
     }
 
-    fn send(&mut self, request: &Request) -> Result<(), ClientError> {
+    fn send(&mut self, request: &Request) -> Result<(), Error> {
         self.wait_for_capacity()?;
         let sent = self.connection.send(request);
         self.prefer_refusal(sent)
     }
 
     /// Waits while the server allows no further request; its limit may be below the window.
-    fn wait_for_capacity(&mut self) -> Result<(), ClientError> {
+    fn wait_for_capacity(&mut self) -> Result<(), Error> {
         while self.connection.capacity() == 0 {
             let answer = self.connection.receive()?;
             self.handle_answer(answer)?;
@@ -205,11 +203,11 @@ impl<'c> Upload<'c> {
 
     /// Replaces a socket error by the refusal that the server sent before it closed, if there is
     /// one.
-    fn prefer_refusal(&mut self, sent: Result<(), ConnectionError>) -> Result<(), ClientError> {
+    fn prefer_refusal(&mut self, sent: Result<(), ConnectionError>) -> Result<(), Error> {
         sent.map_err(|error| self.connection.refusal().unwrap_or(error).into())
     }
 
-    fn handle_answer(&mut self, answer: Response) -> Result<(), ClientError> {
+    fn handle_answer(&mut self, answer: Response) -> Result<(), Error> {
         match answer {
             Response::SliceHeld => {
                 self.held += 1;

@@ -40,12 +40,11 @@ use zput_common::{
     name::ObjectKey,
 };
 
-use crate::{
-    atomic::{directory_of, sync_directory},
-    directories::Directories,
-    state::FileIdentity,
-    state::locked_file::{LockedStateFile, StateFiles, row_check},
+use super::{
+    file_identity::FileIdentity,
+    locked_file::{LockedStateFile, StateFiles, row_check},
 };
+use crate::files::{create::sync_directory, directories::Directories, path::directory_of};
 
 const MAGIC: &[u8; 16] = b"zput/v1/journal\n";
 /// Length of a head in bytes, without its header.
@@ -59,23 +58,19 @@ const JOURNAL_MAX_BYTES: u64 =
 
 /// Why a journal cannot be kept.
 #[derive(Debug, Error)]
-#[error(
-    "cannot keep the journal {}: {error} (XDG_STATE_HOME names another place for it; --no-resume puts \
-     without one)",
-    path.display()
-)]
+#[error("cannot keep the journal {}", path.display())]
 pub struct JournalError {
     /// The journal's path.
     path: PathBuf,
     /// The error of the file system.
-    error: io::Error,
+    source: io::Error,
 }
 
 impl JournalError {
     /// Whether the disk or a quota is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self.error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
 
@@ -125,7 +120,7 @@ impl Journals {
         let path = self.0.path(key.as_bytes());
         let discard = |old| drop(Journal::new(old).discard());
         let locked = self.0.lock(path.clone(), discard);
-        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal::new))
+        Ok(locked.map_err(|source| JournalError { path, source })?.map(Journal::new))
     }
 
     /// Like [`Self::lock`], but also `None` where there is no journal.
@@ -135,7 +130,7 @@ impl Journals {
     ) -> Result<Option<Arc<Journal>>, JournalError> {
         let path = self.0.path(key.as_bytes());
         let locked = LockedStateFile::existing(path.clone());
-        Ok(locked.map_err(|error| JournalError { path, error })?.map(Journal::new))
+        Ok(locked.map_err(|source| JournalError { path, source })?.map(Journal::new))
     }
 }
 
@@ -229,8 +224,8 @@ impl Journal {
         self.locked.file.sync_data()
     }
 
-    fn failed(&self, error: io::Error) -> JournalError {
-        JournalError { path: self.locked.path.clone(), error }
+    fn failed(&self, source: io::Error) -> JournalError {
+        JournalError { path: self.locked.path.clone(), source }
     }
 }
 

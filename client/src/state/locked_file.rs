@@ -20,7 +20,7 @@ use rustix::{
 use sha2::{Digest as _, Sha256};
 use zput_common::digest::{Digest, Hasher};
 
-use crate::atomic::{create_directory, open_or_create};
+use crate::files::create::{create_directory, open_or_create};
 
 /// Age after which a state file is discarded. Servers keep an upload for 72 hours by default.
 const EXPIRES_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -6,9 +6,9 @@
 //! | [`journal`] | parts of an interrupted put | flock(2) for the life of the put |
 //! | [`partial`] | parts of an interrupted get | flock(2) for the life of the get |
 
-pub mod journal;
-pub mod partial;
-pub mod rollback;
+pub(crate) mod journal;
+pub(crate) mod partial;
+pub(crate) mod rollback;
 
 mod file_identity;
 mod locked_file;

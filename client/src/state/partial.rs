@@ -33,10 +33,8 @@ use zput_common::{
     limits::PARTS_MAX,
 };
 
-use crate::{
-    directories::Directories,
-    state::locked_file::{LockedStateFile, StateFiles, row_check},
-};
+use super::locked_file::{LockedStateFile, StateFiles, row_check};
+use crate::files::directories::Directories;
 
 const MAGIC: &[u8; 16] = b"zput/v1/partial\n";
 const HEAD_BYTES: usize = 16 + Transcript::BYTES + 3 * 8 + 4 + Digest::BYTES;

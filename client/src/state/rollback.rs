@@ -37,11 +37,13 @@ use zput_common::{
     digest::Hasher,
     name::ObjectKey,
 };
-use zput_server::store::Clock;
+use zput_os::Clock;
 
-use crate::{
-    atomic::{self, IfExists, Staged},
+use crate::files::{
+    atomic::{self, Staged},
+    create::{create_directory, open_or_create},
     directories::Directories,
+    install::IfExists,
 };
 
 const ROW_BYTES: usize = 128;
@@ -78,17 +80,15 @@ struct Rows {
 
 /// Why the record could not be read or written.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum RollbackError {
     /// The file system refused.
-    #[error(
-        "cannot use the rollback record {}: {error} (XDG_STATE_HOME names another place for it)",
-        path.display()
-    )]
+    #[error("cannot use the rollback record {}", path.display())]
     File {
         /// The path.
         path: PathBuf,
         /// The system's error.
-        error: io::Error,
+        source: io::Error,
     },
     /// The file is not a record, is damaged, or was written by a newer zput.
     #[error(
@@ -151,7 +151,7 @@ impl RollbackGuard {
         match File::open(&path) {
             Ok(file) => rows.catch_up(&file, &path)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => *rows = Rows::default(),
-            Err(error) => return Err(RollbackError::File { path, error }),
+            Err(source) => return Err(RollbackError::File { path, source }),
         }
         Ok(rows.newest.get(&id(key)).copied())
     }
@@ -194,7 +194,7 @@ impl RollbackGuard {
         decide: impl FnOnce(Option<&Seen>) -> Result<bool, RollbackError>,
     ) -> Result<(), RollbackError> {
         let path = self.path();
-        let failed = |error| RollbackError::File { path: path.clone(), error };
+        let failed = |source| RollbackError::File { path: path.clone(), source };
         let lock = self.lock().map_err(failed)?;
         let file = self.open(&path).map_err(failed)?;
         {
@@ -247,8 +247,8 @@ impl RollbackGuard {
     }
 
     fn lock(&self) -> io::Result<File> {
-        atomic::create_directory(&self.directory)?;
-        let file = atomic::open_or_create(&self.directory.join("lock"))?;
+        create_directory(&self.directory)?;
+        let file = open_or_create(&self.directory.join("lock"))?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     }
@@ -257,7 +257,7 @@ impl RollbackGuard {
 impl Rows {
     /// Reads the rows that were appended since the last call, or all rows of another file.
     fn catch_up(&mut self, file: &File, path: &Path) -> Result<(), RollbackError> {
-        let failed = |error| RollbackError::File { path: path.to_owned(), error };
+        let failed = |source| RollbackError::File { path: path.to_owned(), source };
         let metadata = file.metadata().map_err(failed)?;
         let (which, length) = ((metadata.dev(), metadata.ino()), metadata.len());
         if self.file != Some(which) || length < self.end {

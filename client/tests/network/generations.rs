@@ -1,6 +1,6 @@
 //! Honest machines and an honest server whose clocks differ: no reader reports a rollback.
 
-use zput_client::{ExitCode, progress::Silent};
+use zput::{ErrorKind, cli::Silent};
 use zput_common::{keys::Role, name::BlobName};
 
 use crate::setting::{Setting, exit, name};
@@ -67,11 +67,11 @@ fn a_clock_that_is_far_ahead_is_named_and_in_nobodys_way() {
     for far in [NOW + 25 * HOUR, FAR, u64::MAX - 1] {
         board.set_time(far);
         let error = board.try_put(b"from afar").unwrap_err();
-        assert_eq!(error.exit_code(), ExitCode::Other, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Other, "{error}");
         let said = error.to_string();
         assert!(said.contains("says 2026-11-30T00:53:20Z"), "{said}");
         assert!(said.contains("set the clock that is wrong"), "{said}");
-        assert_eq!(exit(board.try_get()), ExitCode::NotFound);
+        assert_eq!(exit(board.try_get()), ErrorKind::NotFound);
     }
     let mut other = setting.machine("other", NOW);
     assert_eq!(other.put(b"here"), NOW);
@@ -154,7 +154,7 @@ fn a_machine_without_a_clock_puts_above_what_is_there() {
     let mut host = setting.machine_with("host", NOW, put_only);
     host.client.restore(&name(), first, &Silent).unwrap();
     let error = board.try_get().unwrap_err();
-    assert_eq!(error.exit_code(), ExitCode::Integrity);
+    assert_eq!(error.kind(), ErrorKind::Integrity);
     assert!(error.to_string().contains("somebody has restored an earlier version"), "{error}");
     assert!(board.put(b"third") > NOW);
     other.gets(b"third");

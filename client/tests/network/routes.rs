@@ -12,12 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput_client::{
-    ClientError, ExitCode,
-    connection::{ResolveError, Resolver, Route},
-    get::GetOptions,
-    notice::Event,
-    progress::Silent,
+use zput::{
+    Error, ErrorKind,
+    cli::{Event, GetOptions, ResolveError, Resolver, Route, Silent},
 };
 use zput_common::{keys::Remote, proto::Patience};
 
@@ -67,7 +64,7 @@ fn a_name_that_nobody_can_tell_for_a_moment_is_asked_for_again() {
     let setting = Setting::at(NOW);
     let script: Script = vec![Err(again), Err(again), Ok(vec![LOOPBACK])];
     let (mut machine, asked) = by_name(&setting, script.clone());
-    assert_eq!(exit(machine.try_put(b"x")), ExitCode::Temporary);
+    assert_eq!(exit(machine.try_put(b"x")), ErrorKind::Temporary);
     let (mut machine, _) = by_name(&setting, script);
     machine.client.set_retries(2, Arc::new(|_| {}));
     machine.put(b"x");
@@ -165,7 +162,7 @@ fn another_protocol_is_called_by_its_name() {
                  right one?)"
             )
         );
-        assert_eq!(error.exit_code(), ExitCode::Other);
+        assert_eq!(error.kind(), ErrorKind::Other);
         saying.join().unwrap();
     }
 }
@@ -257,7 +254,7 @@ fn a_line_that_falls_silent_is_left_for_another_connection() {
 /// A slow sink does not count as silence of the server.
 #[test]
 fn a_slow_sink_is_not_taken_for_silence() {
-    use zput_client::sink::{Sink, SinkError};
+    use zput::cli::{Sink, SinkError};
 
     struct Slow(usize);
     impl Sink for Slow {
@@ -275,7 +272,7 @@ fn a_slow_sink_is_not_taken_for_silence() {
     let patience = Patience { silence: Duration::from_millis(300), ..Patience::default() };
     machine.client.set_route(Route::new(Resolver::system(), patience));
     let mut slow = Slow(0);
-    let got: Result<_, ClientError> =
+    let got: Result<_, Error> =
         machine.client.get(&name(), &GetOptions::default(), &mut slow, &Silent);
     got.unwrap();
     assert_eq!(slow.0, bytes.len());

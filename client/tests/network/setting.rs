@@ -10,14 +10,12 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_client::{
-    Client, ClientError, ExitCode,
-    directories::Directories,
-    get::GetOptions,
-    progress::Silent,
-    put::{PutOptions, PutReceipt},
-    sink::{Sink, SinkError},
-    source::FileSource,
+use zput::{
+    Error, ErrorKind,
+    cli::{
+        Directories, FileSource, GetOptions, PutOptions, PutReceipt, Session, Silent, Sink,
+        SinkError,
+    },
 };
 use zput_common::{
     keys::{KeyFile, ModePolicy},
@@ -39,7 +37,7 @@ pub(crate) struct Setting {
 }
 
 pub(crate) struct Machine {
-    pub(crate) client: Client,
+    pub(crate) client: Session,
     /// The name of the blob that is put and got.
     pub(crate) name: BlobName,
     time: Arc<AtomicU64>,
@@ -89,7 +87,7 @@ impl Setting {
         let directories =
             Directories { config: home.join("c"), data: home.join("d"), state: home.join("s") };
         let time = Arc::new(AtomicU64::new(now));
-        let client = Client::new(key_file, &directories).unwrap().with_clock(clock(&time));
+        let client = Session::new(key_file, &directories).unwrap().with_clock(clock(&time));
         Machine { client, name: name(), time, file: home.join("file") }
     }
 }
@@ -110,7 +108,7 @@ impl Machine {
         self.time.store(now, Ordering::Relaxed);
     }
 
-    pub(crate) fn try_put(&mut self, bytes: &[u8]) -> Result<PutReceipt, ClientError> {
+    pub(crate) fn try_put(&mut self, bytes: &[u8]) -> Result<PutReceipt, Error> {
         fs::write(&self.file, bytes).unwrap();
         let source = FileSource::open(&self.file).unwrap();
         self.client.put(&self.name, source, &PutOptions::default(), &Silent)
@@ -122,7 +120,7 @@ impl Machine {
         self.try_put(bytes).unwrap().generation.unwrap()
     }
 
-    pub(crate) fn try_get(&mut self) -> Result<Vec<u8>, ClientError> {
+    pub(crate) fn try_get(&mut self) -> Result<Vec<u8>, Error> {
         let mut kept = Kept::default();
         self.client.get(&self.name, &GetOptions::default(), &mut kept, &Silent)?;
         Ok(kept.0)
@@ -134,6 +132,6 @@ impl Machine {
     }
 }
 
-pub(crate) fn exit<T: std::fmt::Debug>(result: Result<T, ClientError>) -> ExitCode {
-    result.unwrap_err().exit_code()
+pub(crate) fn exit<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
+    result.unwrap_err().kind()
 }

@@ -10,7 +10,7 @@
 //!   locks.
 //! - Large buffers are requested by [`fallible::reserve`], and a failure is an error of its caller.
 //! - A thread is started only where there is memory for what it allocates before it can report an
-//!   error ([`threads`](super::threads)).
+//!   error ([`threads`](crate::threads)).
 //! - Where address space is limited, malloc(3) is kept to one arena ([`begin`]): otherwise glibc
 //!   reserves 64 MiB of addresses for each thread, and what fits under a limit depends on the order
 //!   of their requests.

@@ -6,9 +6,9 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     sync::atomic::AtomicU64,
 };
+use zput_os::Clock;
 
 use super::{
-    clock::Clock,
     error::{Context, StoreError},
     group_commit::GroupCommit,
     root::Root,

@@ -10,9 +10,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use zput_common::keys::server::ServerKeySeed;
+use zput_os::Clock;
 
 use super::{
-    clock::Clock,
     directories,
     error::{Context, StoreError},
     fsync::Fsync,

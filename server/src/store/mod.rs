@@ -20,7 +20,6 @@
 
 mod accounts;
 mod begin;
-mod clock;
 mod commit;
 mod delete;
 mod directories;
@@ -50,9 +49,10 @@ mod staging;
 mod upload;
 mod writer;
 
+pub use zput_os::Clock;
+
 pub use self::{
     accounts::Account,
-    clock::Clock,
     error::{Corruption, FormatViolation, StoreError},
     fsync::ReadFrom,
     fsync_failed::FsyncFailure,

@@ -11,9 +11,9 @@ use std::{
 };
 
 use zput_common::keys::server::ServerKeySeed;
+use zput_os::Clock;
 
 use super::{
-    clock::Clock,
     directories::{self, OpenDirectory},
     error::StoreError,
     fsync::Fsync,

@@ -1,14 +1,13 @@
 //! System calls: thin, safe wrappers, over rustix where it has them. Each states the facts about
-//! the kernel that it relies on. The only unsafe code of the workspace is here, in `mapping`,
-//! `memory`, `residency` and `standard`.
+//! the kernel that it relies on. The unsafe code of this crate is here, in `mapping` and
+//! `residency`. Threads, memory and the standard streams are those of `zput-os`.
 
 pub(crate) mod fs;
 pub(crate) mod mapping;
-pub mod memory;
 pub(crate) mod net;
 pub(crate) mod pipe;
 pub mod privileges;
 pub(crate) mod residency;
-pub mod standard;
-pub mod threads;
 pub(crate) mod tree;
+
+pub use zput_os::{memory, standard, threads};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_client::{directories::Directories, keystore::KeyPath};
+use zput::cli::{Directories, KeyPath};
 use zput_common::keys::{KeyFile, ModePolicy, Remote};
 use zput_server::Engine;
 use zput_tests::{Home, ServerProcess, command_path, measure::random_file};
@@ -94,7 +94,7 @@ impl Ground {
         );
         let home = Home::new();
         process.admit(&home);
-        let key_file = KeyPath::at(home.key_file()).open()?;
+        let key_file = KeyPath::new(home.key_file()).open()?;
         Ok(Served { process, unix, key_file })
     }
 }

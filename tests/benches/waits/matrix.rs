@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, io::Cursor, time::Instant};
 
-use zput_client::{Client, get::GetOptions, progress::Silent, put::PutOptions};
+use zput::cli::{GetOptions, PutOptions, Session, Silent};
 use zput_common::name::BlobName;
 use zput_tests::{Pattern, measure::median};
 
@@ -127,7 +127,7 @@ fn library(
         let name = BlobName::parse(&format!("{}-{bytes}", door.name()))?;
         let plain = Pattern::bytes(bytes, bytes);
         let mut puts = Vec::new();
-        let mut client = Client::new(served.key_file_for(door), &directories)?;
+        let mut client = Session::new(served.key_file_for(door), &directories)?;
         for _ in 0..count(bytes, requests) {
             let source = Cursor::new(plain.clone());
             let put = || client.put(&name, source, &PutOptions::default(), &Silent);
@@ -135,7 +135,7 @@ fn library(
         }
         cells.push(Cell { what: "put", bytes, first: puts.remove(0), rest: puts });
         let mut gets = Vec::new();
-        let mut client = Client::new(served.key_file_for(door), &directories)?;
+        let mut client = Session::new(served.key_file_for(door), &directories)?;
         for _ in 0..count(bytes, requests) {
             let mut got = Vec::with_capacity(plain.len());
             gets.push(timed(|| client.get(&name, &GetOptions::default(), &mut got, &Silent))?);

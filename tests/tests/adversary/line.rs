@@ -12,10 +12,8 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_client::{
-    Client, directories::Directories, get::GetOptions, progress::Silent, put::PutOptions,
-    source::FileSource,
-};
+use zput::cli::{Directories, FileSource, GetOptions, PutOptions, Session, Silent};
+use zput_cli::ExitCode;
 use zput_common::{
     blob::envelope::{FOOTER_MAGIC, HEADER_MAGIC},
     chunked::sealed_len,
@@ -83,11 +81,11 @@ impl Line {
     fn put(&self, proxy: &Proxy, whose: usize) -> u8 {
         let key_file = self.by(proxy.remote(), ModePolicy::Tls);
         let name = BlobName::parse(NAME).unwrap();
-        let mut client = Client::new(key_file, &self.directories(whose)).unwrap();
+        let mut client = Session::new(key_file, &self.directories(whose)).unwrap();
         let file = FileSource::open(&self.directory.path().join("file")).unwrap();
         match client.put(&name, file, &PutOptions::default(), &Silent) {
             Ok(_) => 0,
-            Err(error) => error.exit_code() as u8,
+            Err(error) => ExitCode::from(error.kind()) as u8,
         }
     }
 

@@ -3,12 +3,8 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path};
 
 use tempfile::TempDir;
-use zput_client::{
-    Client,
-    directories::Directories,
-    get::{GetOptions, GetReceipt},
-    progress::Silent,
-};
+use zput::cli::{Directories, GetOptions, GetReceipt, Session, Silent};
+use zput_cli::ExitCode;
 use zput_common::{
     age::Identity,
     keys::{KeyFile, ModePolicy, Remote, ServerPublicKey},
@@ -172,10 +168,10 @@ pub(crate) fn get(
     name: &BlobName,
     options: &GetOptions,
 ) -> (Result<GetReceipt, u8>, Vec<u8>) {
-    let mut client = Client::new(key_file.clone(), directories).unwrap();
+    let mut client = Session::new(key_file.clone(), directories).unwrap();
     let mut sink = Vec::new();
     let got = client.get(name, options, &mut sink, &Silent);
-    (got.map_err(|error| error.exit_code() as u8), sink)
+    (got.map_err(|error| ExitCode::from(error.kind()) as u8), sink)
 }
 
 /// Whether a terminal would only show this.

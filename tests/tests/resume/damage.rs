@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use zput_cli::CommandError;
 use zput_common::proto::message::{Request, Response};
 use zput_tests::{
     Fate, Pattern, Uploads, Way, assert_no_salt_has_two_ciphertexts, frames, names, until,
@@ -273,10 +274,12 @@ fn no_bit_of_what_is_said_costs_the_journal() {
                     put.setting.line.plan([]);
                     // What was committed by then, or is just being, is stored.
                     until(PATIENCE, "it is stored", || match put.try_put() {
-                        Err(again) if again.code() == "busy" => false,
-                        again => again.map(|_| true).unwrap_or_else(|again| {
-                            panic!("{way:?} {at}: {error}; and then {again}")
-                        }),
+                        Ok(_) => true,
+                        Err(again) => {
+                            let again = CommandError::from(again);
+                            assert_eq!(again.code(), "busy", "{way:?} {at}: {error}; {again}");
+                            false
+                        }
                     });
                 }
                 assert_no_salt_has_two_ciphertexts(&put.setting.line.talks(), 2);

@@ -8,15 +8,12 @@ use std::{
     time::Duration,
 };
 
-use zput_client::{
-    Client, ClientError,
-    connection::{Resolver, Route},
-    directories::Directories,
-    keystore::KeyPath,
-    notice::Event,
-    progress::Silent,
-    put::{PutOptions, PutReceipt},
-    source::FileSource,
+use zput::{
+    Error,
+    cli::{
+        Directories, Event, FileSource, KeyPath, Notice, PutOptions, PutReceipt, Resolver, Route,
+        Session, Silent,
+    },
 };
 use zput_common::{name::BlobName, proto::Patience};
 use zput_tests::{Fate, Pattern, Ran, Way, names, until};
@@ -74,26 +71,26 @@ fn puts_and_gets_outlive_a_line_that_falls_silent() {
 /// A machine whose client bears silence for a second, and a commit that is not answered for two.
 pub(crate) struct Impatient {
     pub(crate) setting: Setting,
-    pub(crate) client: Client,
+    pub(crate) client: Session,
     /// Why it tried again, and what it said when it went on.
     said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Impatient {
     pub(crate) fn of(setting: Setting) -> Self {
-        let key_file = KeyPath::at(setting.home.key_file()).open().unwrap();
+        let key_file = KeyPath::new(setting.home.key_file()).open().unwrap();
         let home = setting.home.path();
         let directories = Directories {
             config: home.join(".config/zput"),
             data: home.join(".local/share/zput"),
             state: home.join(".local/state/zput"),
         };
-        let mut client = Client::new(key_file, &directories).unwrap();
+        let mut client = Session::new(key_file, &directories).unwrap();
         let patience = Patience { silence: Duration::from_secs(1), answer: Duration::from_secs(2) };
         client.set_route(Route::new(Resolver::system(), patience));
         let said = Arc::new(Mutex::new(Vec::new()));
         let says = Arc::clone(&said);
-        let listen = move |notice: &zput_client::notice::Notice<'_>| {
+        let listen = move |notice: &Notice<'_>| {
             if let Event::Retry { error, .. } = notice.event {
                 says.lock().unwrap().push(error.to_string());
             }
@@ -103,7 +100,7 @@ impl Impatient {
     }
 
     /// Puts the file.
-    pub(crate) fn try_put(&mut self) -> Result<PutReceipt, ClientError> {
+    pub(crate) fn try_put(&mut self) -> Result<PutReceipt, Error> {
         let name = BlobName::parse(FILE).unwrap();
         let source = FileSource::open(&self.setting.home.file(FILE)).unwrap();
         self.client.put(&name, source, &PutOptions::default(), &Silent)

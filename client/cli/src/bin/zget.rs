@@ -1,8 +1,8 @@
 //! `zget`: `zblob get`.
 
 #[global_allocator]
-static ALLOCATOR: zput_server::memory::Allocator = zput_server::memory::Allocator("zget");
+static ALLOCATOR: zput_os::memory::Allocator = zput_os::memory::Allocator("zget");
 
 fn main() -> std::process::ExitCode {
-    zput_client::cmd::run(zput_client::cmd::Program::Zget)
+    zput_cli::cmd::run(zput_cli::cmd::Program::Zget)
 }

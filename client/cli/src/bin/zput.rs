@@ -1,8 +1,8 @@
 //! `zput`: `zblob put`.
 
 #[global_allocator]
-static ALLOCATOR: zput_server::memory::Allocator = zput_server::memory::Allocator("zput");
+static ALLOCATOR: zput_os::memory::Allocator = zput_os::memory::Allocator("zput");
 
 fn main() -> std::process::ExitCode {
-    zput_client::cmd::run(zput_client::cmd::Program::Zput)
+    zput_cli::cmd::run(zput_cli::cmd::Program::Zput)
 }

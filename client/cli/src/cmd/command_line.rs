@@ -20,7 +20,7 @@ use clap::{
 };
 
 use super::{Console, Failure, Program, Verbosity, foreign_options, program::Verb, usage};
-use crate::ExitCode;
+use crate::exit_code::ExitCode;
 
 /// What every verb understands.
 #[derive(Args, Clone, Copy, Debug)]

@@ -12,15 +12,17 @@ use std::{
 };
 
 use serde::Serialize;
+use zput::{
+    Progress,
+    cli::{AttributeWarning, KeyPath, Silent, printable, standard_streams},
+};
 
 use super::{Failure, local};
 use crate::{
-    ClientError,
-    keystore::KeyPath,
-    progress::{self, Bar, Progress, Silent},
-    sink::AttributeWarning,
-    standard_streams,
-    terminal::{has_cursor, printable},
+    advice::with_cause,
+    bar::{self, Bar},
+    error::CommandError,
+    terminal::has_cursor,
 };
 
 /// How much a command prints beside its data.
@@ -65,7 +67,7 @@ impl Console {
     /// Prints a line to stderr, always.
     pub(crate) fn warn(&self, what: &dyn fmt::Display) {
         // If stderr is gone, nothing else could report it.
-        let _unwritable = progress::suspend_bar(|| to_stderr(&format!("{}\n", self.line(what))));
+        let _unwritable = bar::suspend_bar(|| to_stderr(&format!("{}\n", self.line(what))));
     }
 
     /// Prints a step to stderr, if `--verbose` was given.
@@ -85,7 +87,7 @@ impl Console {
         if is_seen {
             let ms = self.started.elapsed().as_millis();
             let line = format!("{what}  {}\n", duration(ms));
-            let _unwritable = progress::suspend_bar(|| to_stderr(&line));
+            let _unwritable = bar::suspend_bar(|| to_stderr(&line));
         }
     }
 
@@ -105,12 +107,12 @@ impl Console {
 
     /// Reports a new key file, and that it has to be backed up.
     pub(crate) fn note_created_key_file(&self, key_file: &KeyPath) {
-        self.note(&format_args!("made a key file: {}", key_file.path.display()));
+        self.note(&format_args!("made a key file: {}", key_file.as_path().display()));
         self.note(&"back it up: what is sealed to a key that is lost stays sealed");
     }
 
     /// Prints a line of data to stdout.
-    pub(crate) fn print(&self, line: &dyn fmt::Display) -> Result<(), ClientError> {
+    pub(crate) fn print(&self, line: &dyn fmt::Display) -> Result<(), CommandError> {
         self.print_with_end(line, "\n")
     }
 
@@ -119,17 +121,17 @@ impl Console {
         &self,
         data: &dyn fmt::Display,
         end: &str,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), CommandError> {
         let text = format!("{data}{end}");
         standard_streams::stdout()
             .and_then(|mut stdout| stdout.write_all(text.as_bytes()))
-            .map_err(ClientError::Stdout)
+            .map_err(CommandError::Stdout)
     }
 
     /// Warns of attributes that could not be set on a complete file.
     pub(crate) fn warn_attributes(&self, warnings: &[AttributeWarning]) {
         for warning in warnings {
-            self.warn(&format_args!("warning: {}", printable(&warning.to_string())));
+            self.warn(&format_args!("warning: {}", printable(&with_cause(warning))));
         }
     }
 
@@ -144,12 +146,12 @@ impl Console {
     }
 
     /// Prints a JSON object on a line of its own.
-    pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), ClientError> {
+    pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), CommandError> {
         self.print(&Self::json_text(value)?)
     }
 
     /// The text of a JSON object.
-    pub(crate) fn json_text(value: &impl Serialize) -> Result<String, ClientError> {
+    pub(crate) fn json_text(value: &impl Serialize) -> Result<String, CommandError> {
         serde_json::to_string(value)
             .map_err(|error| local("cannot write JSON", io::Error::other(error)))
     }
@@ -234,7 +236,7 @@ impl Summary {
         match failure.or(reader_gone.filter(|_| failed == 0)) {
             Some(failure) => Err(failure),
             None if failed == 0 => Ok(()),
-            None => Err(ClientError::Several { failed, all }.into()),
+            None => Err(CommandError::Several { failed, all }.into()),
         }
     }
 }

@@ -3,15 +3,16 @@
 use std::{borrow::Cow, fmt};
 
 use serde::Serialize;
+use zput::{Error, cli::printable};
 
-use crate::{ClientError, ExitCode, error::split_hint, terminal::printable};
+use crate::{error::CommandError, error_code::split_hint, exit_code::ExitCode};
 
 /// Why a command failed, and on what.
 #[derive(Debug)]
 pub struct Failure {
     /// The name, file or version that the command failed on.
     subject: Option<String>,
-    error: ClientError,
+    error: CommandError,
 }
 
 impl Failure {
@@ -23,7 +24,7 @@ impl Failure {
 
     /// Whether a pattern or prefix matched nothing.
     pub(super) const fn is_no_match(&self) -> bool {
-        matches!(self.error, ClientError::NoMatch(_))
+        matches!(self.error, CommandError::NoMatch(_))
     }
 
     /// Whether the reader of stdout or of a pipe is gone.
@@ -33,14 +34,16 @@ impl Failure {
 
     /// Whether every part of it was reported before.
     pub(super) const fn is_reported(&self) -> bool {
-        matches!(self.error, ClientError::Several { .. })
+        matches!(self.error, CommandError::Several { .. })
     }
 
     /// What it failed on. The text of a source's error names that already.
     fn name(&self) -> Option<Cow<'_, str>> {
         match (&self.subject, &self.error) {
             (Some(subject), _) => Some(Cow::Borrowed(subject)),
-            (None, ClientError::Source(error)) => Some(error.subject().to_string_lossy()),
+            (None, CommandError::Library(Error::Source(error))) => {
+                Some(error.subject().to_string_lossy())
+            }
             (None, _) => None,
         }
     }
@@ -71,7 +74,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl<E: Into<ClientError>> From<E> for Failure {
+impl<E: Into<CommandError>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self { subject: None, error: error.into() }
     }
@@ -82,7 +85,7 @@ pub(crate) trait Context<T> {
     fn context(self, subject: impl fmt::Display) -> Result<T, Failure>;
 }
 
-impl<T, E: Into<ClientError>> Context<T> for Result<T, E> {
+impl<T, E: Into<CommandError>> Context<T> for Result<T, E> {
     fn context(self, subject: impl fmt::Display) -> Result<T, Failure> {
         self.map_err(|error| Failure { subject: Some(subject.to_string()), error: error.into() })
     }
@@ -108,7 +111,7 @@ struct ErrorObject<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ClientError;
+    use crate::error::CommandError;
 
     fn json(failure: &Failure) -> String {
         serde_json::to_string(&failure.json()).unwrap()
@@ -116,13 +119,13 @@ mod tests {
 
     #[test]
     fn a_failure_has_a_code_an_exit_code_a_text_and_a_hint() {
-        let failure: Result<(), Failure> = Err(ClientError::NoRemote).context("k");
+        let failure: Result<(), Failure> = Err(CommandError::from(Error::NoRemote)).context("k");
         assert_eq!(
             json(&failure.unwrap_err()),
             "{\"error\":{\"code\":\"key\",\"exit\":7,\"text\":\"the key file names no server\",\
              \"hint\":\"zblob key join takes an invite; or set remote in it\",\"name\":\"k\"}}"
         );
-        let failure = Failure::from(ClientError::Usage("no".to_owned()));
+        let failure = Failure::from(CommandError::Usage("no".to_owned()));
         assert_eq!(json(&failure), "{\"error\":{\"code\":\"usage\",\"exit\":2,\"text\":\"no\"}}");
     }
 }

@@ -1,9 +1,8 @@
 //! Sizes, permissions and versions as text, for people and scripts.
 
-pub(crate) use crate::{
-    calendar::{local_version_time, precise_time, time, version_time},
-    sizes::size,
-};
+pub(crate) use zput::cli::{local_version_time, precise_time, time, version_time};
+
+pub(crate) use crate::sizes::size;
 
 /// Versions and generations as text: they exceed the exact numbers of some JSON readers.
 pub(crate) fn number(value: u64) -> String {

@@ -11,6 +11,10 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
+use zput::cli::{
+    Attributes, ByteRange, GetOptions, GetReceipt, Output, PartialDownloads, Session, SinkError,
+    When, create_missing, printable,
+};
 use zput_common::name::BlobName;
 
 use super::{
@@ -18,16 +22,7 @@ use super::{
     select::{expand_or_keep, is_pattern},
     usage, utf8,
 };
-use crate::{
-    Client, ClientError,
-    atomic::create_missing,
-    calendar::When,
-    ephemeral_state,
-    get::{ByteRange, GetOptions, GetReceipt},
-    sink::{Attributes, Output, SinkError},
-    state::partial::PartialDownloads,
-    terminal::printable,
-};
+use crate::ephemeral_state;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -215,7 +210,7 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
 }
 
 fn fetch<'a>(
-    client: &mut Client,
+    client: &mut Session,
     name: &'a BlobName,
     target: &Target,
     partial_downloads: &PartialDownloads,
@@ -291,10 +286,10 @@ fn fetch<'a>(
 
 /// Adds to a "not found" error what is known about the name.
 fn explain<T>(
-    client: &mut Client,
+    client: &mut Session,
     name: &BlobName,
     options: &GetOptions,
-    got: Result<T, ClientError>,
+    got: Result<T, zput::Error>,
 ) -> Result<T, Failure> {
     got.map_err(|error| client.explain_not_found(name, options.version, error)).context(name)
 }
@@ -311,7 +306,7 @@ impl CreatedDirectories {
         if is_named || arguments.parents {
             let created = create_missing(directory, 0o777);
             let path = || directory.to_owned();
-            self.0 = created.map_err(|error| SinkError::Write { path: path(), error })?;
+            self.0 = created.map_err(|source| SinkError::Write { path: path(), source })?;
         }
         Ok(())
     }
@@ -331,7 +326,7 @@ impl Drop for CreatedDirectories {
 }
 
 impl<'a> Line<'a> {
-    fn of(client: &Client, name: &'a BlobName, got: &GetReceipt, output: Option<String>) -> Self {
+    fn of(client: &Session, name: &'a BlobName, got: &GetReceipt, output: Option<String>) -> Self {
         Self {
             name: name.as_str(),
             version: format::number(got.version.0),

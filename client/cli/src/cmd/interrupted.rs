@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::{cleanup::ExitMessageGuard, progress::Progress, put::PART_BYTES};
+use zput::{Progress, cli::PART_BYTES};
+
+use crate::signals::ExitMessageGuard;
 
 /// The position of a transfer, for the message.
 #[derive(Debug, Default)]

@@ -4,16 +4,17 @@ use std::cmp::Reverse;
 
 use clap::{ArgAction, Args, ValueEnum};
 use serde::Serialize;
+use zput::{
+    Error,
+    cli::{Listed, Listing},
+};
 
 use super::{
     Console, Failure, KeyArguments, Program, RetryArguments, Summary, format,
     select::{Selector, is_selected},
     tree,
 };
-use crate::{
-    ClientError,
-    list::{Listed, Listing},
-};
+use crate::{advice::describe, error::CommandError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -130,10 +131,10 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
             .note(&format_args!("{unsealed} more are not sealed (zget --plaintext fetches them)"));
     }
     for unlisted in &damaged {
-        console.warn(&format_args!("object {}: {}", unlisted.key, unlisted.error));
+        console.warn(&format_args!("object {}: {}", unlisted.key, describe(&unlisted.error)));
     }
     if !damaged.is_empty() {
-        return Err(ClientError::Envelope("some objects are not what they claim to be").into());
+        return Err(Error::Envelope("some objects are not what they claim to be").into());
     }
     let mut summary = Summary::new(selectors.len());
     for selector in &selectors {
@@ -141,12 +142,12 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         let found = if is_there || selector.text().is_empty() {
             Ok(())
         } else {
-            Err(ClientError::NoMatch(selector.text().to_owned()).into())
+            Err(CommandError::NoMatch(selector.text().to_owned()).into())
         };
         summary.record(found, console);
     }
     summary.finish()?;
-    if unreadable > 0 { Err(ClientError::Unreadable(unreadable).into()) } else { Ok(()) }
+    if unreadable > 0 { Err(Error::Unreadable(unreadable).into()) } else { Ok(()) }
 }
 
 fn sort(blobs: &mut [Listed], order: Order, is_reversed: bool) {
@@ -162,7 +163,7 @@ fn sort(blobs: &mut [Listed], order: Order, is_reversed: bool) {
     }
 }
 
-fn print(blobs: &[Listed], arguments: &Arguments, console: &Console) -> Result<(), ClientError> {
+fn print(blobs: &[Listed], arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let mut buffer = OutputBuffer::new(console);
     if arguments.tree {
         let all = blobs.iter().map(|blob| (blob.metadata.name.as_str(), blob.length));
@@ -199,7 +200,7 @@ impl<'a> OutputBuffer<'a> {
         Self { console, text: String::new() }
     }
 
-    fn push(&mut self, line: &str, end: &str) -> Result<(), ClientError> {
+    fn push(&mut self, line: &str, end: &str) -> Result<(), CommandError> {
         self.text.extend([line, end]);
         if self.text.len() < BUFFER_BYTES {
             return Ok(());
@@ -208,7 +209,7 @@ impl<'a> OutputBuffer<'a> {
         self.console.print_with_end(&text, "")
     }
 
-    fn finish(self) -> Result<(), ClientError> {
+    fn finish(self) -> Result<(), CommandError> {
         if self.text.is_empty() { Ok(()) } else { self.console.print_with_end(&self.text, "") }
     }
 }
@@ -218,7 +219,7 @@ fn print_long(
     arguments: &Arguments,
     console: &Console,
     buffer: &mut OutputBuffer<'_>,
-) -> Result<(), ClientError> {
+) -> Result<(), CommandError> {
     let asks_human = arguments.human || arguments.help_or_human;
     let is_human = asks_human || console.is_on_terminal() && !arguments.bytes;
     let size = |bytes: u64| if is_human { format::size(bytes) } else { bytes.to_string() };

@@ -33,9 +33,10 @@ use std::{
     sync::Arc,
 };
 
+use ::zput::cli::{Directories, KeyPath, RETRIES, Session};
 use clap::Args;
-use zput_common::name::BlobName;
-use zput_server::memory;
+use zput_common::{keys::KeyFile, name::BlobName};
+use zput_os::memory;
 
 use self::command_line::Invocation;
 pub use self::{
@@ -46,8 +47,8 @@ pub use self::{
 };
 pub(crate) use self::{console::Summary, failure::Context};
 use crate::{
-    Client, ClientError, ExitCode, cleanup, core_dump, directories::Directories, ephemeral_state,
-    keystore::KeyPath, passphrase::PassphraseSource, retry::RETRIES,
+    core_dump, ephemeral_state, error::CommandError, exit_code::ExitCode, key_choice::KeyChoice,
+    notice_text::NoticeText, passphrase::PassphraseSource, signals,
 };
 
 /// Runs a program: parses its arguments, handles signals, runs the verb, reports a failure, returns
@@ -59,17 +60,17 @@ pub fn run(program: Program) -> process::ExitCode {
         Ok(invocation) => invocation,
         Err(code) => return code,
     };
-    let result = cleanup::watch_signals(console.name())
+    let result = signals::watch_signals(console.name())
         .map_err(|error| local("cannot watch for signals", error))
         .and_then(|()| create_ephemeral_state(without_state))
         .map_err(Failure::from)
         .and_then(|()| verb.run(&console));
-    cleanup::wait_if_out_of_memory();
+    signals::wait_if_out_of_memory();
     ephemeral_state::remove();
     match result {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => {
-            cleanup::clean_up();
+            signals::clean_up();
             // A reader that is gone needs no error message.
             if !failure.is_reader_gone() {
                 console.report_failure(&failure);
@@ -80,7 +81,7 @@ pub fn run(program: Program) -> process::ExitCode {
 }
 
 /// Creates the directory for ephemeral state, if `--no-state` was given.
-fn create_ephemeral_state(without_state: bool) -> Result<(), ClientError> {
+fn create_ephemeral_state(without_state: bool) -> Result<(), CommandError> {
     if !without_state {
         return Ok(());
     }
@@ -106,8 +107,8 @@ pub struct KeyArguments {
 }
 
 impl KeyArguments {
-    pub(crate) fn path(&self, directories: &Directories) -> KeyPath {
-        KeyPath::find(self.key.as_deref(), directories).with_passphrase_from(self.passphrase())
+    pub(crate) fn path(&self, directories: &Directories) -> KeyChoice {
+        KeyChoice::find(self.key.as_deref(), directories, self.passphrase())
     }
 
     /// Where the passphrase comes from.
@@ -116,12 +117,16 @@ impl KeyArguments {
     }
 
     /// A client with this key file.
-    pub(crate) fn client(&self, console: &Console) -> Result<Client, Failure> {
+    pub(crate) fn client(&self, console: &Console) -> Result<Session, Failure> {
         let directories = directories()?;
         let path = self.path(&directories);
         let key_file = open_key_file(&path, console)?;
-        let client = Client::new(key_file, &directories)?;
-        console.verbose(&format_args!("by {} to {}", path.path.display(), client.remote()));
+        let client = Session::new(key_file, &directories)?;
+        console.verbose(&format_args!(
+            "by {} to {}",
+            path.file.as_path().display(),
+            client.remote()
+        ));
         Ok(client)
     }
 }
@@ -136,27 +141,24 @@ pub struct RetryArguments {
 
 impl RetryArguments {
     /// Sets the retries of `client`, and prints its notices.
-    pub(crate) fn apply(self, client: &mut Client, console: &Console) -> Result<(), Failure> {
+    pub(crate) fn apply(self, client: &mut Session, console: &Console) -> Result<(), Failure> {
         let console = *console;
-        client.set_retries(self.retries, Arc::new(move |notice| console.note(notice)));
+        client.set_retries(self.retries, Arc::new(move |notice| console.note(&NoticeText(notice))));
         Ok(())
     }
 }
 
 /// Opens a key file, and warns if other users may read it.
-pub(crate) fn open_key_file(
-    path: &KeyPath,
-    console: &Console,
-) -> Result<zput_common::keys::KeyFile, ClientError> {
+pub(crate) fn open_key_file(path: &KeyChoice, console: &Console) -> Result<KeyFile, CommandError> {
     let key_file = path.open()?;
-    warn_if_exposed(path, console);
+    warn_if_exposed(&path.file, console);
     Ok(key_file)
 }
 
 /// Warns if other users may read a key file. Some file systems do not keep modes.
 pub(crate) fn warn_if_exposed(path: &KeyPath, console: &Console) {
     if path.is_exposed() {
-        let path = path.path.display();
+        let path = path.as_path().display();
         console
             .warn(&format_args!("warning: others can read the key file {path} (chmod 600 {path})"));
     }
@@ -182,7 +184,7 @@ pub(crate) fn blob_name(text: &OsStr) -> Result<BlobName, Failure> {
     BlobName::parse(name).context(name)
 }
 
-pub(crate) fn directories() -> Result<Directories, ClientError> {
+pub(crate) fn directories() -> Result<Directories, CommandError> {
     let mut directories = Directories::of_user()
         .map_err(|error| local("it is not known where your files are", io::Error::other(error)))?;
     if let Some(state) = ephemeral_state::directory() {
@@ -191,12 +193,12 @@ pub(crate) fn directories() -> Result<Directories, ClientError> {
     Ok(directories)
 }
 
-pub(crate) fn local(what: &str, error: io::Error) -> ClientError {
-    ClientError::Local { what: what.to_owned(), error }
+pub(crate) fn local(what: &str, error: io::Error) -> CommandError {
+    CommandError::Local { what: what.to_owned(), source: error }
 }
 
 pub(crate) fn usage(text: impl Into<String>) -> Failure {
-    ClientError::Usage(text.into()).into()
+    CommandError::Usage(text.into()).into()
 }
 
 /// Parses the arguments of one verb, without the options of every verb.

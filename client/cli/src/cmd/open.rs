@@ -7,6 +7,10 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
+use zput::{
+    Error,
+    cli::{FileSource, Output, Silent, Sink, SinkError, offline, secret_file, standard_streams},
+};
 use zput_common::{
     age::{Identity, parse_identity_file},
     blob::open::{BarePolicy, Vouching},
@@ -17,14 +21,7 @@ use zput_common::{
 use super::{
     Console, Failure, KeyArguments, directories, format, local, open_key_file, seal::SUFFIX, usage,
 };
-use crate::{
-    ClientError, offline,
-    progress::Silent,
-    secret_file,
-    sink::{Output, Sink, SinkError},
-    source::FileSource,
-    standard_streams,
-};
+use crate::error::CommandError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,7 +93,7 @@ fn open_with_key_file(
     console: &Console,
 ) -> Result<(), Failure> {
     let Some(identity) = key_file.identity() else {
-        return Err(ClientError::CannotOpen(Role::Put).into());
+        return Err(Error::CannotOpen(Role::Put).into());
     };
     let mac_key = key_file.vault_secret().mac_key();
     let vouching = Vouching {
@@ -204,7 +201,7 @@ fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
 }
 
 /// The identities of an `age-keygen` file; `-` is stdin.
-pub(crate) fn read_identities(path: &Path) -> Result<Vec<Identity>, ClientError> {
+pub(crate) fn read_identities(path: &Path) -> Result<Vec<Identity>, CommandError> {
     let describe = |error| local(&format!("cannot read {}", path.display()), error);
     let text = if path == Path::new("-") {
         standard_streams::stdin().and_then(|stdin| secret_file::read(stdin, KEY_FILE_MAX_BYTES))
@@ -213,5 +210,5 @@ pub(crate) fn read_identities(path: &Path) -> Result<Vec<Identity>, ClientError>
     };
     let text = text.map_err(describe)?;
     parse_identity_file(&text)
-        .map_err(|error| ClientError::Identities { path: path.to_owned(), error })
+        .map_err(|error| CommandError::Identities { path: path.to_owned(), source: error })
 }

@@ -9,6 +9,14 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 use serde::Serialize;
+use zput::{
+    Error,
+    cli::{
+        CommandSource, CreatedStore, Directories, FileSource, JOBS, JOBS_MAX, NamedFile,
+        PutOptions, PutReceipt, Resume, Session, Source, check_readable, create_on_first_use,
+        create_store, printable,
+    },
+};
 use zput_common::{
     aead::Suite,
     keys::{KeyFile, Role},
@@ -20,14 +28,6 @@ use self::task::{Task, parse_task};
 use super::{
     Console, Context, Failure, KeyArguments, RetryArguments, Summary, directories, format,
     interrupted::InterruptMessage, open_key_file, usage,
-};
-use crate::{
-    Client, ClientError,
-    directories::Directories,
-    embedded::{self, CreatedStore},
-    put::{JOBS, JOBS_MAX, NamedFile, PutOptions, PutReceipt, Resume},
-    source::{CommandSource, FileSource, Source, check_readable},
-    terminal::printable,
 };
 
 const EXAMPLES: &str = "\
@@ -155,9 +155,9 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
     let directories = directories()?;
     let key_file = key_file(&arguments, &directories, console)?;
     if key_file.role() == Role::Get {
-        return Err(ClientError::CannotPut(Role::Get).into());
+        return Err(Error::CannotPut(Role::Get).into());
     }
-    let mut client = Client::new(key_file, &directories)?;
+    let mut client = Session::new(key_file, &directories)?;
     arguments.retries.apply(&mut client, console)?;
     let options = options(&arguments);
     let to = client.remote().to_string();
@@ -175,9 +175,9 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
             let progress = console.progress(&label);
             let jobs = arguments.jobs.into();
             let (mut stored, mut bytes) = (0_u64, 0);
-            client.put_batch(&files, &options, jobs, &*progress, |index, put| {
-                let Some(NamedFile { name, .. }) = files.get(index) else { return };
-                let result = match put {
+            client.put_batch(&files, &options, jobs, &*progress, |item| {
+                let name = &item.file.name;
+                let result = match item.result {
                     Ok(receipt) => {
                         stored += 1;
                         bytes += receipt.length;
@@ -185,7 +185,7 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
                         print_receipt(name, &receipt, arguments.json, console)
                     }
                     // An error of the source names its path itself.
-                    Err(error @ ClientError::Source(_)) => Err(error.into()),
+                    Err(error @ Error::Source(_)) => Err(error.into()),
                     Err(error) => Err(error).context(name),
                 };
                 summary.record(result, console);
@@ -331,7 +331,7 @@ fn print_receipt(
 }
 
 fn put_source(
-    client: &mut Client,
+    client: &mut Session,
     name: &BlobName,
     source: impl Source + 'static,
     options: &PutOptions,
@@ -352,16 +352,16 @@ fn key_file(
 ) -> Result<KeyFile, Failure> {
     let path = arguments.key.path(directories);
     if !path.is_named
-        && let Some(created) = embedded::create_on_first_use(directories)?
+        && let Some(created) = create_on_first_use(directories)?
     {
-        console.note_created_key_file(&path);
+        console.note_created_key_file(&path.file);
         note_created_store(&created, console);
     }
     let mut key_file = open_key_file(&path, console)?;
     if key_file.remote.is_none()
         && !path.is_named
-        && !path.is_locked()?
-        && let Some(created) = embedded::create_store(&mut key_file, &path, directories)?
+        && !path.file.is_locked()?
+        && let Some(created) = create_store(&mut key_file, &path.file, directories)?
     {
         note_created_store(&created, console);
     }

@@ -2,10 +2,10 @@
 
 use clap::Args;
 use serde::Serialize;
+use zput::cli::{When, printable};
 use zput_common::name::BlobName;
 
 use super::{Console, Context, Failure, KeyArguments, RetryArguments, format};
-use crate::{calendar::When, terminal::printable};
 
 const EXAMPLES: &str = "\
 Examples:

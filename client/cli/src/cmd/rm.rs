@@ -7,6 +7,7 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
+use zput::cli::{Session, printable};
 use zput_common::name::BlobName;
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     select::{MatchMode, expand, is_pattern},
     utf8,
 };
-use crate::{Client, ClientError, terminal};
+use crate::{error::CommandError, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -121,7 +122,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
                 removed: true,
             })?;
         }
-        let shown = terminal::printable(name.as_str());
+        let shown = printable(name.as_str());
         console.success(&format_args!("{shown} is in the trash (zblob restore takes it out)"));
         Ok(())
     })
@@ -146,7 +147,7 @@ fn confirm(names: &[Result<BlobName, Failure>], arguments: &Arguments) -> Result
 
 /// Prints that a blob would be removed, if it exists.
 fn print_dry_run(
-    client: &mut Client,
+    client: &mut Session,
     name: &BlobName,
     arguments: &Arguments,
     console: &Console,
@@ -154,7 +155,7 @@ fn print_dry_run(
     match client.exists(name) {
         Ok(true) => {}
         Ok(false) if arguments.force => return Ok(()),
-        Ok(false) => return Err(ClientError::NoMatch(name.to_string()).into()),
+        Ok(false) => return Err(CommandError::NoMatch(name.to_string()).into()),
         Err(error) => return Err(error).context(name),
     }
     if arguments.json {

@@ -9,22 +9,23 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
+use zput::{
+    Error,
+    cli::{
+        Attributes, FileSource, Output, SinkError,
+        offline::{self, Voucher},
+        standard_streams::{self, BlockingStream},
+    },
+};
 use zput_common::{
     age::Recipient,
     keys::Role,
     name::{BlobName, ObjectKey},
 };
-use zput_server::store::Clock;
+use zput_os::Clock;
 
 use super::{
     Console, Context, Failure, KeyArguments, directories, open_key_file, put::SuiteName, usage,
-};
-use crate::{
-    ClientError,
-    offline::{self, Voucher},
-    sink::{Attributes, Output, SinkError},
-    source::FileSource,
-    standard_streams::{self, BlockingStream},
 };
 
 /// Suffix of a sealed file's name.
@@ -207,7 +208,7 @@ fn recipients(
     }
     let key_file = open_key_file(&arguments.key.path(&directories()?), console)?;
     if key_file.role() == Role::Get {
-        return Err(ClientError::CannotPut(Role::Get).into());
+        return Err(Error::CannotPut(Role::Get).into());
     }
     let voucher = Voucher {
         object_key: arguments.into.as_ref().map(|_| key_file.object_key(name)),
@@ -236,7 +237,7 @@ fn path_in_tree(tree: &Path, key: &ObjectKey) -> Result<PathBuf, Failure> {
     let file = tree.join(OsStr::from_bytes(key.as_bytes()));
     if let Some(directory) = file.parent().filter(|_| tree.is_dir()) {
         fs::create_dir_all(directory)
-            .map_err(|error| SinkError::Write { path: directory.to_owned(), error })?;
+            .map_err(|source| SinkError::Write { path: directory.to_owned(), source })?;
     }
     Ok(file)
 }

@@ -4,13 +4,11 @@
 //! one of several. An exact name takes precedence over a pattern.
 
 use globset::{GlobBuilder, GlobMatcher};
+use zput::cli::{Listed, Listing, Session};
 use zput_common::name::BlobName;
 
 use super::{Context, Failure};
-use crate::{
-    Client, ClientError,
-    list::{Listed, Listing},
-};
+use crate::error::CommandError;
 
 /// Whether `text` has a character of the pattern syntax.
 pub(super) fn is_pattern(text: &str) -> bool {
@@ -57,7 +55,7 @@ pub(super) enum MatchMode {
 /// The selected blobs: names as they are, patterns as the blobs that match. An invalid entry fails
 /// alone. The vault is listed once, and only if an entry needs it.
 pub(super) fn expand(
-    client: &mut Client,
+    client: &mut Session,
     texts: &[String],
     mode: MatchMode,
 ) -> Vec<Result<BlobName, Failure>> {
@@ -88,7 +86,7 @@ pub(super) fn expand(
         }
         let fits = matching(text, mode, listed.as_deref().unwrap_or_default());
         if fits.is_empty() {
-            selected.push(Err(ClientError::NoMatch(text.clone()).into()));
+            selected.push(Err(CommandError::NoMatch(text.clone()).into()));
         }
         selected.extend(fits.into_iter().map(Ok));
     }
@@ -96,7 +94,7 @@ pub(super) fn expand(
 }
 
 /// The same as texts. A pattern without a match is kept, and then is a name that does not exist.
-pub(super) fn expand_or_keep(client: &mut Client, texts: &[String]) -> Vec<String> {
+pub(super) fn expand_or_keep(client: &mut Session, texts: &[String]) -> Vec<String> {
     let mut all = Vec::new();
     for text in texts {
         let selected = expand(client, std::slice::from_ref(text), MatchMode::Exact);

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 use serde::Serialize;
+use zput::cli::{GetOptions, Session, Stat, When};
 use zput_common::{name::BlobName, proto::message::VersionState};
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
     select::{MatchMode, expand},
     utf8,
 };
-use crate::{Client, calendar::When, get::GetOptions, stat::Stat};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -122,7 +122,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
 }
 
 fn one(
-    client: &mut Client,
+    client: &mut Session,
     name: &BlobName,
     arguments: &Arguments,
     console: &Console,
@@ -193,7 +193,7 @@ fn line<'a>(name: &'a BlobName, stat: &'a Stat) -> Line<'a> {
 }
 
 fn versions(
-    client: &mut Client,
+    client: &mut Session,
     name: &BlobName,
     json: bool,
     console: &Console,

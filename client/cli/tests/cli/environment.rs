@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::Command;
-use zput_client::cmd::{COMMAND_LINE_ONLY, Program, environment_variable};
+use zput_cli::cmd::{COMMAND_LINE_ONLY, Program, environment_variable};
 
 /// The long options of a command and its subcommands.
 fn longs(command: &Command, into: &mut BTreeSet<String>) {
@@ -13,7 +13,7 @@ fn longs(command: &Command, into: &mut BTreeSet<String>) {
 
 #[test]
 fn every_option_has_a_variable_or_a_reason() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ENVIRONMENT.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ENVIRONMENT.md");
     let page = fs::read_to_string(page).unwrap();
     let mut all = BTreeSet::new();
     for program in Program::ALL {

@@ -12,7 +12,7 @@ use zput_common::proto::message::Scopes;
 use crate::support::{Machine, Ran, Served};
 
 fn docs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
 
 fn schema(name: &str) -> Value {
@@ -203,7 +203,7 @@ fn codes_and_fields_are_those_of_the_page() {
         .iter()
         .map(|code| code.as_str().unwrap())
         .collect();
-    assert_eq!(codes, zput_client::error::CODES);
+    assert_eq!(codes, zput_cli::CODES);
     for code in codes {
         assert!(page.contains(&format!("\n| `{code}` | ")), "{code}");
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::Command;
-use zput_client::cmd::Program;
+use zput_cli::cmd::Program;
 
 use crate::support::{Machine, names};
 

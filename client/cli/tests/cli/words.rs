@@ -201,10 +201,8 @@ fn a_version_is_asked_for_by_a_date() {
     }
     // Between the two, to the nanosecond.
     let ns: i64 = first.parse().unwrap();
-    let moment = zput_client::calendar::precise_time(
-        ns / 1_000_000_000,
-        u32::try_from(ns % 1_000_000_000).unwrap(),
-    );
+    let moment =
+        zput::cli::precise_time(ns / 1_000_000_000, u32::try_from(ns % 1_000_000_000).unwrap());
     assert_eq!(get(&moment).ok().stdout, b"one");
     let ran = machine.run_with("zblob stat", ["--json", "--at", &moment, "f"]).ok();
     assert_eq!(ran.json("version"), first);

@@ -11,12 +11,16 @@ use std::{
 use thiserror::Error;
 use zput_common::blob::open::Trusted;
 
-use super::{Attributes, SinkError};
+use super::error::SinkError;
 use crate::{
-    atomic::{IfExists, directory_of, sync_directory},
     cleanup::FileGuard,
-    existing_target::{ExistingTarget, set_mode},
-    install,
+    files::{
+        create::sync_directory,
+        existing_target::{ExistingTarget, set_mode},
+        install::{self, IfExists},
+        path::directory_of,
+    },
+    io::attributes::Attributes,
     state::partial::{PartialDownload, PartialDownloads},
 };
 
@@ -28,28 +32,28 @@ const UMASK_UNKNOWN: u32 = 0o077;
 #[non_exhaustive]
 pub enum AttributeWarning {
     /// The permissions could not be set.
-    #[error("the mode of {} could not be set: {error}", path.display())]
+    #[error("the mode of {} could not be set", path.display())]
     Mode {
         /// The file's path.
         path: PathBuf,
         /// The system's error.
-        error: io::Error,
+        source: io::Error,
     },
     /// The modification time could not be set.
-    #[error("the time of {} could not be set: {error}", path.display())]
+    #[error("the time of {} could not be set", path.display())]
     Time {
         /// The file's path.
         path: PathBuf,
         /// The system's error.
-        error: io::Error,
+        source: io::Error,
     },
     /// Owner, group, access list or extended attributes of the replaced file could not be kept.
-    #[error("{} is there, but not all of what the replaced file had could be kept (owner, access list): {error}", path.display())]
+    #[error("{} is there, but not all of what the replaced file had could be kept (owner, access list)", path.display())]
     Kept {
         /// The file's path.
         path: PathBuf,
         /// The system's error.
-        error: io::Error,
+        source: io::Error,
     },
 }
 
@@ -93,7 +97,7 @@ impl FileSink {
         if_exists: IfExists,
         resumable: Option<(&PartialDownloads, String)>,
     ) -> Result<Self, SinkError> {
-        let failed = |error| SinkError::Write { path: path.to_owned(), error };
+        let failed = |source| SinkError::Write { path: path.to_owned(), source };
         let mut resume = resumable.map(|(partial_downloads, line)| {
             let record = partial_downloads.existing(target);
             let partial_downloads = partial_downloads.clone();
@@ -145,7 +149,7 @@ impl FileSink {
     pub(super) fn begin(&mut self, blob: &Trusted) -> Result<u64, SinkError> {
         let Some(resume) = &mut self.resume else { return Ok(0) };
         let (transcript, layout) = (&blob.seen().transcript, blob.layout());
-        let failed = |error| SinkError::Write { path: self.path.clone(), error };
+        let failed = |source| SinkError::Write { path: self.path.clone(), source };
         let file = self.temp.as_file_mut();
         if let Some(record) = &mut resume.record {
             let part_bytes = layout.part_size().bytes();
@@ -173,7 +177,7 @@ impl FileSink {
 
     pub(super) fn write(&mut self, plaintext: &[u8]) -> Result<(), SinkError> {
         let written = self.temp.as_file_mut().write_all(plaintext);
-        written.map_err(|error| SinkError::Write { path: self.path.clone(), error })?;
+        written.map_err(|source| SinkError::Write { path: self.path.clone(), source })?;
         if let Some(resume) = &mut self.resume
             && let Some(record) = &resume.record
         {
@@ -196,7 +200,7 @@ impl FileSink {
     ) -> Result<Vec<AttributeWarning>, SinkError> {
         let mut warnings = Vec::new();
         let path = self.path.clone();
-        let failed = |error| SinkError::Write { path: path.clone(), error };
+        let failed = |source| SinkError::Write { path: path.clone(), source };
         if self.overwrites_target {
             self.overwrite_target(attributes, &mut warnings).map_err(failed)?;
             return Ok(warnings);
@@ -229,7 +233,7 @@ impl FileSink {
         if let Some(existing) = &self.existing
             && let Err(error) = existing.copy_attributes_to(file)
         {
-            warnings.push(AttributeWarning::Kept { path: self.path.clone(), error });
+            warnings.push(AttributeWarning::Kept { path: self.path.clone(), source: error });
         }
         let wanted = attributes.map(|attributes| attributes.mode & 0o777 & !self.umask());
         let mode = match &self.existing {
@@ -237,7 +241,7 @@ impl FileSink {
             None => wanted,
         };
         if let Some(Err(error)) = mode.map(|mode| set_mode(file, mode)) {
-            warnings.push(AttributeWarning::Mode { path: self.path.clone(), error });
+            warnings.push(AttributeWarning::Mode { path: self.path.clone(), source: error });
         }
         self.set_mtime(file, attributes, warnings);
         Ok(())
@@ -252,7 +256,7 @@ impl FileSink {
     ) {
         let modified = attributes.and_then(|attributes| attributes.modified());
         if let Some(Err(error)) = modified.map(|modified| file.set_modified(modified)) {
-            warnings.push(AttributeWarning::Time { path: self.path.clone(), error });
+            warnings.push(AttributeWarning::Time { path: self.path.clone(), source: error });
         }
     }
 

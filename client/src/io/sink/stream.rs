@@ -12,8 +12,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::SinkError;
-use crate::{
+use super::error::SinkError;
+use crate::files::{
     destination::Descriptor,
     existing_target::is_other_user,
     install,
@@ -33,7 +33,7 @@ impl StreamSink {
         let path = PathBuf::from("stdout");
         match standard_streams::stdout() {
             Ok(stream) => Self::new(stream.into_file(), &path),
-            Err(error) => Err(SinkError::Write { path, error }),
+            Err(source) => Err(SinkError::Write { path, source }),
         }
     }
 
@@ -47,7 +47,7 @@ impl StreamSink {
         if descriptor.is_stdout() {
             return Self::stdout();
         }
-        let failed = |error| SinkError::Write { path: path.to_owned(), error };
+        let failed = |source| SinkError::Write { path: path.to_owned(), source };
         let file = descriptor.duplicate().map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let owner = metadata.uid();
@@ -62,7 +62,7 @@ impl StreamSink {
     /// # Errors
     /// When `file` is not open for writing.
     pub(super) fn new(file: File, path: &Path) -> Result<Self, SinkError> {
-        let failed = |error| SinkError::Write { path: path.to_owned(), error };
+        let failed = |source| SinkError::Write { path: path.to_owned(), source };
         let flags = fcntl_getfl(&file).map_err(|error| failed(error.into()))?;
         if flags & OFlags::RWMODE == OFlags::RDONLY {
             return Err(failed(Errno::BADF.into()));
@@ -95,8 +95,8 @@ impl StreamSink {
         Ok(())
     }
 
-    fn failed(&self, error: io::Error) -> SinkError {
-        SinkError::Write { path: self.path.clone(), error }
+    fn failed(&self, source: io::Error) -> SinkError {
+        SinkError::Write { path: self.path.clone(), source }
     }
 }
 

@@ -9,10 +9,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{Source, SourceError, file::read_stream, stream_attributes};
+use super::{error::SourceError, file::read_stream, interface::Source};
 use crate::{
     cleanup::{ChildGuard, terminate_tree},
-    sink::Attributes,
+    io::attributes::Attributes,
 };
 
 /// The output of a command.
@@ -36,7 +36,7 @@ impl CommandSource {
     /// # Errors
     /// When it cannot be started.
     pub fn start<S: AsRef<OsStr>>(command: &OsStr, arguments: &[S]) -> Result<Self, SourceError> {
-        let failed = |error| SourceError::Start { command: command.to_owned(), error };
+        let failed = |source| SourceError::Start { command: command.to_owned(), source };
         let mut process = Command::new(command);
         process.args(arguments).stdout(Stdio::piped());
         let (mut child, guard) = ChildGuard::spawn(&mut process).map_err(failed)?;
@@ -63,8 +63,8 @@ impl CommandSource {
         self
     }
 
-    fn failed(&self, error: io::Error) -> SourceError {
-        SourceError::Read { path: PathBuf::from(&self.command), error }
+    fn failed(&self, source: io::Error) -> SourceError {
+        SourceError::Read { path: PathBuf::from(&self.command), source }
     }
 }
 
@@ -96,7 +96,7 @@ impl Source for CommandSource {
     }
 
     fn attributes(&self) -> Attributes {
-        stream_attributes()
+        Attributes::of_stream()
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::source::tests::read_all;
+    use crate::io::source::interface::tests::read_all;
 
     #[test]
     fn a_command_that_ends_well_is_stood_by() {

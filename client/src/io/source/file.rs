@@ -30,16 +30,17 @@ use std::{
 use rustix::{
     buffer::spare_capacity,
     event::PollFlags,
-    fs::{SeekFrom, seek},
+    fs::{Access, AtFlags, CWD, SeekFrom, accessat, seek},
     io::{pread, read},
 };
 use zput_common::digest::{Digest, Hasher};
 
-use super::{FileIdentity, Source, SourceError, stream_attributes};
+use super::{error::SourceError, interface::Source};
 use crate::{
+    files::standard_streams::{self, retry_until_ready},
+    io::attributes::Attributes,
     memory::reserve_more,
-    sink::Attributes,
-    standard_streams::{self, retry_until_ready},
+    state::FileIdentity,
 };
 
 /// Bytes of the first buffer when the length is unknown; it grows up to the part size.
@@ -90,7 +91,7 @@ impl FileSource {
     /// # Errors
     /// When it cannot be opened, or is a directory or a socket.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let failed = |error| SourceError::Read { path: path.to_owned(), error };
+        let failed = |source| SourceError::Read { path: path.to_owned(), source };
         let file = match File::open(path) {
             Ok(file) => file,
             // open(2): ENXIO, "the file is a UNIX domain socket".
@@ -105,7 +106,7 @@ impl FileSource {
             return Err(SourceError::Directory(path.to_owned()));
         }
         let attributes =
-            if metadata.is_file() { file_attributes(&metadata) } else { stream_attributes() };
+            if metadata.is_file() { file_attributes(&metadata) } else { Attributes::of_stream() };
         // lseek(2): ESPIPE, "fd is associated with a pipe, socket, or FIFO"; some FUSE files cannot
         // seek either.
         let is_regular = metadata.is_file() && seek(&file, SeekFrom::Current(0)).is_ok();
@@ -129,14 +130,14 @@ impl FileSource {
     /// When it is closed, or a directory.
     pub fn stdin() -> Result<Self, SourceError> {
         let path = Path::new("stdin");
-        let failed = |error| SourceError::Read { path: path.to_owned(), error };
+        let failed = |source| SourceError::Read { path: path.to_owned(), source };
         let file = standard_streams::stdin().map_err(failed)?.into_file();
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
             return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
         }
         let kind = Kind::Stream { ahead: Vec::new() };
-        let source = Self::new(file.into(), path, stream_attributes(), kind);
+        let source = Self::new(file.into(), path, Attributes::of_stream(), kind);
         Ok(source.allow_empty(!has_writer(&metadata)))
     }
 
@@ -172,8 +173,8 @@ impl FileSource {
         matches!((ours, others), (Ok(ours), Ok(others)) if ours == others)
     }
 
-    fn failed(&self, error: io::Error) -> SourceError {
-        SourceError::Read { path: self.path.clone(), error }
+    fn failed(&self, source: io::Error) -> SourceError {
+        SourceError::Read { path: self.path.clone(), source }
     }
 }
 
@@ -350,6 +351,19 @@ impl Regular {
         }
         Ok(true)
     }
+}
+
+/// Whether the file at `path` exists and can be read, without opening it.
+///
+/// # Errors
+/// As of [`FileSource::open`].
+pub fn check_readable(path: &Path) -> Result<(), SourceError> {
+    let failed = |source| SourceError::Read { path: path.to_owned(), source };
+    let metadata = path.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(SourceError::Directory(path.to_owned()));
+    }
+    accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).map_err(|error| failed(error.into()))
 }
 
 /// Whether the bytes come from another process through a pipe or a socket.

@@ -19,20 +19,26 @@ use zput_common::{
 };
 
 use super::{
-    super::{PutContext, PutOptions, PutReceipt, attempt::new_sealer, in_doubt::InDoubtCommit},
-    NamedFile, SMALL_BYTES,
+    super::{
+        attempt::new_sealer,
+        commit::InDoubtCommit,
+        context::PutContext,
+        options::{PutOptions, PutReceipt},
+    },
+    files::{NamedFile, SMALL_BYTES},
 };
 use crate::{
-    client::{Client, RollbackWarning},
     connection::{Connection, ConnectionError},
-    error::ClientError,
-    progress::Silent,
-    put::pipeline::PART_BYTES,
+    error::Error,
+    io::{
+        progress::Silent,
+        source::{FileSource, Source as _},
+    },
+    limits::PART_BYTES,
     random,
     retry::is_retryable,
-    source::{FileSource, Source as _},
-    state::journal::Journals,
-    state::rollback::RollbackGuard,
+    session::{RollbackWarning, Session},
+    state::{journal::Journals, rollback::RollbackGuard},
 };
 
 /// Requests of one put, and so answers to it: Begin, two slices, Commit.
@@ -65,7 +71,7 @@ pub(super) enum WorkerEvent {
 
 /// The result of a file.
 pub(super) enum Outcome {
-    Done(Result<PutReceipt, ClientError>),
+    Done(Result<PutReceipt, Error>),
     /// The calling thread has to put the file.
     Deferred(Box<DeferredFile>),
 }
@@ -100,7 +106,7 @@ impl<'a> Queue<'a> {
         files: &'a [NamedFile],
         indices: Vec<usize>,
         options: &'a PutOptions,
-        client: &Client,
+        client: &Session,
     ) -> Self {
         let key_file = client.key_file().clone();
         Self {
@@ -144,7 +150,7 @@ impl<'a> Queue<'a> {
     fn seal(
         &self,
         NamedFile { name, path }: &NamedFile,
-    ) -> Result<Result<SealedFile, FileSource>, ClientError> {
+    ) -> Result<Result<SealedFile, FileSource>, Error> {
         let mut source = FileSource::open(path)?;
         if source.length().is_none_or(|length| length > SMALL_BYTES) {
             return Ok(Err(source));
@@ -312,9 +318,9 @@ impl<'a> Worker<'a> {
     fn report_failure(&self, index: usize, commit: Box<InDoubtCommit>, error: ConnectionError) {
         let outcome = match error {
             ConnectionError::Refused { .. } => {
-                let error = ClientError::from(error);
+                let error = Error::from(error);
                 // A blob that was overtaken is sealed again with a later generation.
-                let is_overtaken = matches!(error, ClientError::Overtaken { .. });
+                let is_overtaken = matches!(error, Error::Overtaken { .. });
                 if is_overtaken || (self.queue.may_retry && is_retryable(&error)) {
                     Outcome::Deferred(Box::default())
                 } else {
@@ -336,7 +342,7 @@ impl<'a> Worker<'a> {
         let recorded = self.queue.warning.warn_once(version, recorded);
         let receipt = PutReceipt { key, version, generation: Some(seen.generation), length };
         let recorded = recorded.map(|()| receipt);
-        let put = recorded.map_err(|error| ClientError::NotRecorded { version, error });
+        let put = recorded.map_err(|source| Error::NotRecorded { version, source });
         self.report(index, Outcome::Done(put));
     }
 

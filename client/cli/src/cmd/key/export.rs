@@ -3,16 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use zput::cli::{KeyPath, Output, Sink, os_rng};
 use zput_common::keys::{Remote, Role};
 
 use super::{
     super::{Console, Failure, KeyArguments, directories, usage, warn_if_exposed},
     CreatedLine, if_exists,
-};
-use crate::{
-    keystore::KeyPath,
-    random,
-    sink::{Output, Sink},
 };
 
 #[derive(Args, Debug)]
@@ -62,8 +58,8 @@ impl Export {
         let path = self.key.path(&directories()?);
         let key_file = path.open()?;
         let mut exported = key_file
-            .export(self.role.role(), &mut random::os_rng())
-            .map_err(|error| path.malformed(error))?;
+            .export(self.role.role(), &mut os_rng())
+            .map_err(|error| path.file.malformed(error))?;
         // A store in this machine's file system does not exist on another device.
         if matches!(exported.remote, Some(Remote::Embedded(_))) {
             (exported.remote, exported.server_key) = (None, None);
@@ -79,16 +75,16 @@ impl Export {
             if stream.is_terminal() {
                 return Err(usage("a key file is secret and nothing for a terminal: -o PATH"));
             }
-            let text = exported.to_toml().map_err(|error| path.malformed(error))?;
+            let text = exported.to_toml().map_err(|error| path.file.malformed(error))?;
             stream.write(text.as_bytes())?;
             stream.commit(None)?;
             return Ok(());
         }
-        let target = KeyPath::at(self.output);
+        let target = KeyPath::new(self.output);
         target.save(&exported, if_exists(self.force))?;
         warn_if_exposed(&target, console);
         if self.json {
-            let file = target.path.display().to_string();
+            let file = target.as_path().display().to_string();
             console.print_json(&CreatedLine { file, role: exported.role().to_string() })?;
         }
         Ok(())

@@ -9,6 +9,9 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 use zeroize::Zeroizing;
+use zput::cli::{
+    IfExists, KeyFileLock, Session, Staged, Unlocked, os_rng, secret_file, standard_streams,
+};
 use zput_common::{
     keys::{Invite, KeyFile},
     label::is_label,
@@ -22,13 +25,7 @@ use super::{
     },
     migrate::LocalStore,
 };
-use crate::{
-    Client, ClientError,
-    atomic::{IfExists, Staged},
-    key_file_lock::KeyFileLock,
-    keystore::Unlocked,
-    random, secret_file, standard_streams, terminal,
-};
+use crate::{error::CommandError, terminal};
 
 #[derive(Args, Debug)]
 pub(super) struct Join {
@@ -71,14 +68,15 @@ impl Join {
         }
         let invite = read_invite(self.invite_file.as_deref())?;
         let directories = directories()?;
-        let path = self.key.path(&directories);
+        let key = self.key.path(&directories);
+        let path = &key.file;
         // A concurrent join uses the key file that the first one creates.
-        let _lock = KeyFileLock::acquire(&path.path).map_err(|error| path.file_error(error))?;
+        let _lock = KeyFileLock::acquire(path.as_path()).map_err(|error| path.file_error(error))?;
         let existed = path.exists()?;
         let mut unlocked = if existed {
-            path.unlock()?
+            key.unlock()?
         } else {
-            Unlocked { key_file: KeyFile::generate(&mut random::os_rng()), passphrase: None }
+            Unlocked { key_file: KeyFile::generate(&mut os_rng()), passphrase: None }
         };
         let store = match self.force {
             true => None,
@@ -89,7 +87,7 @@ impl Join {
             && store.is_none()
             && !self.force
         {
-            let (path, address) = (path.path.display(), &invite.address);
+            let (path, address) = (path.as_path().display(), &invite.address);
             return Err(usage(format!(
                 "{path} is for {remote} already (--force leaves that for {address}; --key PATH makes another key file)"
             )));
@@ -98,8 +96,9 @@ impl Join {
 
         // An invite can be used once, so everything here that can fail does so before.
         let text = unlocked.to_text().map_err(|error| path.malformed(error))?;
-        let staged = Staged::write(&path.path, text.as_bytes()).map_err(|e| path.file_error(e))?;
-        let mut client = Client::new(unlocked.key_file, &directories)?;
+        let staged =
+            Staged::write(path.as_path(), text.as_bytes()).map_err(|e| path.file_error(e))?;
+        let mut client = Session::new(unlocked.key_file, &directories)?;
         self.retries.apply(&mut client, console)?;
         let scopes = client.join(&invite, &label).context("the invite")?;
         let mut store = store;
@@ -110,9 +109,9 @@ impl Join {
         staged.publish(if_exists).map_err(|error| path.file_error(error))?;
         console.note(&format_args!("joined {} as {label}: may {scopes}", invite.address));
         if !existed {
-            console.note_created_key_file(&path);
+            console.note_created_key_file(path);
         }
-        warn_if_exposed(&path, console);
+        warn_if_exposed(path, console);
         if let Some(store) = &mut store {
             // Also move what was put while the key file still named the store.
             let _moved = store.move_to(&mut client, console)?;
@@ -120,7 +119,7 @@ impl Join {
         }
         if self.json {
             console.print_json(&Line {
-                file: path.path.display().to_string(),
+                file: path.as_path().display().to_string(),
                 remote: invite.address.to_string(),
                 label,
                 scopes: scopes.to_string(),
@@ -160,7 +159,7 @@ fn read_invite(file: Option<&Path>) -> Result<Invite, Failure> {
     Ok(line.parse::<Invite>()?)
 }
 
-fn read_bounded(from: impl Read, name: &str) -> Result<Zeroizing<String>, ClientError> {
+fn read_bounded(from: impl Read, name: &str) -> Result<Zeroizing<String>, CommandError> {
     secret_file::read(from, INVITE_FILE_MAX_BYTES)
         .map_err(|error| local(&format!("cannot read {name}"), error))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use zput::cli::{KeyFileLock, os_rng};
 use zput_common::keys::{KeyFile, Names};
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
     },
     CreatedLine, if_exists,
 };
-use crate::{key_file_lock::KeyFileLock, random};
 
 #[derive(Args, Debug)]
 pub(super) struct New {
@@ -63,7 +63,7 @@ impl From<NamesArgument> for Names {
 
 impl New {
     pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
-        self.create.save(KeyFile::generate(&mut random::os_rng()), console)
+        self.create.save(KeyFile::generate(&mut os_rng()), console)
     }
 }
 
@@ -74,20 +74,20 @@ impl Import {
             let path = self.identity.display();
             return Err(usage(format!("{path} must hold one identity, and not more")));
         };
-        self.create.save(KeyFile::from_identity(only, &mut random::os_rng()), console)
+        self.create.save(KeyFile::from_identity(only, &mut os_rng()), console)
     }
 }
 
 impl CreateArguments {
     fn save(self, mut key_file: KeyFile, console: &Console) -> Result<(), Failure> {
-        let path = self.key.path(&directories()?);
+        let path = self.key.path(&directories()?).file;
         key_file.names = self.names.into();
-        let _lock = KeyFileLock::acquire(&path.path).map_err(|error| path.file_error(error))?;
+        let _lock = KeyFileLock::acquire(path.as_path()).map_err(|error| path.file_error(error))?;
         path.save(&key_file, if_exists(self.force))?;
         console.note_created_key_file(&path);
         warn_if_exposed(&path, console);
         if self.json {
-            let file = path.path.display().to_string();
+            let file = path.as_path().display().to_string();
             console.print_json(&CreatedLine { file, role: key_file.role().to_string() })?;
         }
         Ok(())

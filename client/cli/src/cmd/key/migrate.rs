@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use zput::cli::{Directories, Migrated, Session, printable};
 use zput_common::{
     keys::{KeyFile, Remote},
     name::BlobName,
@@ -9,13 +10,10 @@ use zput_common::{
 };
 
 use super::super::{Console, Context, Failure, Summary};
-use crate::{
-    Client, ClientError, directories::Directories, migrate::Migrated, terminal::printable,
-};
 
 /// The store that a key file leaves, and the blobs in it.
 pub(super) struct LocalStore {
-    client: Client,
+    client: Session,
     path: String,
     /// Blobs that the server has now, with their current version in the store.
     moved: BTreeMap<BlobName, Version>,
@@ -29,9 +27,9 @@ impl LocalStore {
     pub(super) fn of(
         key_file: &KeyFile,
         directories: &Directories,
-    ) -> Result<Option<Self>, ClientError> {
+    ) -> Result<Option<Self>, zput::Error> {
         let Some(Remote::Embedded(path)) = &key_file.remote else { return Ok(None) };
-        let mut client = Client::new(key_file.clone(), directories)?;
+        let mut client = Session::new(key_file.clone(), directories)?;
         // Checked before the invite is used: a store that cannot be listed cannot be moved.
         let _blobs = client.list("")?;
         Ok(Some(Self { client, path: path.clone(), moved: BTreeMap::new() }))
@@ -44,7 +42,7 @@ impl LocalStore {
     /// When a blob was not sent, or fails verification.
     pub(super) fn move_to(
         &mut self,
-        server: &mut Client,
+        server: &mut Session,
         console: &Console,
     ) -> Result<usize, Failure> {
         let listing = self.client.list("")?;

@@ -9,9 +9,9 @@ mod show;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use zput::cli::IfExists;
 
 use super::{Console, Failure};
-use crate::atomic::IfExists;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,16 +5,11 @@ use std::ffi::OsString;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use zeroize::Zeroizing;
+use zput::cli::{IfExists, KeyFileLock, KeyPath, KeystoreError, Unlocked};
 use zput_common::keys::ParsedKeyFile;
 
 use super::super::{Console, Failure, KeyArguments, directories, usage};
-use crate::{
-    atomic::IfExists,
-    key_file_lock::KeyFileLock,
-    keystore::{KeyPath, KeystoreError, Unlocked},
-    passphrase::PassphraseSource,
-    terminal,
-};
+use crate::{error::CommandError, passphrase::PassphraseSource, terminal};
 
 #[derive(Args, Debug)]
 pub(super) struct Passphrase {
@@ -53,7 +48,8 @@ enum PassphraseAction {
 
 impl Passphrase {
     pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
-        let path = self.key.path(&directories()?);
+        let choice = self.key.path(&directories()?);
+        let path = &choice.file;
         let before = path.parse()?;
         let is_locked = matches!(before, ParsedKeyFile::Locked(_));
         match (self.action, is_locked) {
@@ -78,12 +74,12 @@ impl Passphrase {
                 )
             }
         };
-        let Unlocked { key_file, .. } = path.unlock()?;
+        let Unlocked { key_file, .. } = choice.unlock()?;
         let passphrase = match self.action {
-            PassphraseAction::Set | PassphraseAction::Change => Some(new_passphrase(&new, &path)?),
+            PassphraseAction::Set | PassphraseAction::Change => Some(new_passphrase(&new, path)?),
             PassphraseAction::Remove => None,
         };
-        let _lock = KeyFileLock::acquire(&path.path).map_err(|error| path.file_error(error))?;
+        let _lock = KeyFileLock::acquire(path.as_path()).map_err(|error| path.file_error(error))?;
         if path.parse()? != before {
             return Err(usage(
                 "the key file was changed meanwhile; it is as it was then (try again)",
@@ -102,7 +98,7 @@ impl Passphrase {
         });
         if self.json {
             let locked = self.action != PassphraseAction::Remove;
-            console.print_json(&Line { file: path.path.display().to_string(), locked })?;
+            console.print_json(&Line { file: path.as_path().display().to_string(), locked })?;
         }
         Ok(())
     }
@@ -112,13 +108,15 @@ fn new_passphrase(source: &PassphraseSource, path: &KeyPath) -> Result<Zeroizing
     match source.read() {
         Ok(Some(passphrase)) => Ok(passphrase),
         Ok(None) if terminal::can_ask() => ask_twice(),
-        Ok(None) => Err(KeystoreError::CannotAsk(path.path.clone()).into()),
-        Err(error) => Err(KeystoreError::Passphrase { from: source.describe(), error }.into()),
+        Ok(None) => Err(CommandError::CannotAsk(path.as_path().to_owned()).into()),
+        Err(error) => {
+            Err(KeystoreError::Passphrase { from: source.describe(), source: error }.into())
+        }
     }
 }
 
 fn ask_twice() -> Result<Zeroizing<String>, Failure> {
-    let ask = |prompt| terminal::ask_secret(prompt).map_err(KeystoreError::Ask);
+    let ask = |prompt| terminal::ask_secret(prompt).map_err(CommandError::Ask);
     let first = ask("New passphrase: ")?;
     if first.is_empty() {
         return Err(usage("a passphrase cannot be empty"));

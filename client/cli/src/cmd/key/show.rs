@@ -3,13 +3,13 @@
 use clap::Args;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use zput::cli::printable;
 use zput_common::{
     age::Recipient,
     keys::{KeyFile, ParsedKeyFile, Remote},
 };
 
 use super::super::{Console, Failure, KeyArguments, directories};
-use crate::terminal;
 
 #[derive(Args, Debug)]
 pub(super) struct Public {
@@ -82,9 +82,9 @@ impl Public {
 
 impl Show {
     pub(super) fn run(self, console: &Console) -> Result<(), Failure> {
-        let path = self.key.path(&directories()?);
+        let path = self.key.path(&directories()?).file;
         if self.json {
-            let file = path.path.display().to_string();
+            let file = path.as_path().display().to_string();
             return Ok(console.print_json(&ShowLine::of(file, path.parse()?))?);
         }
         let remote = |remote: Option<&Remote>| {
@@ -93,7 +93,7 @@ impl Show {
                 ToString::to_string,
             )
         };
-        let mut lines = vec![("file", path.path.display().to_string())];
+        let mut lines = vec![("file", path.as_path().display().to_string())];
         match path.parse()? {
             ParsedKeyFile::Locked(locked) => lines.extend([
                 ("role", locked.role().to_string()),
@@ -114,7 +114,7 @@ impl Show {
             }
         }
         for (label, value) in lines {
-            console.print(&format_args!("{label:<10} {}", terminal::printable(&value)))?;
+            console.print(&format_args!("{label:<10} {}", printable(&value)))?;
         }
         Ok(())
     }

@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use zput::cli::NamedFile;
 use zput_common::name::BlobName;
 
 use super::{
     super::{Context, Failure, usage},
     Arguments,
 };
-use crate::put::NamedFile;
 
 /// What to put.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::*;
-use crate::source::tests::read_all;
+use crate::io::source::interface::tests::read_all;
 
 /// A directory with a file `f` of eight bytes and a modification time in 1970.
 fn eight_bytes() -> (tempfile::TempDir, PathBuf) {

@@ -1,0 +1,330 @@
+//! Texts of the library's errors for users: what happened, why, and what to do next.
+//!
+//! The library knows no command line. What its errors mean for a user of the programs is said here:
+//! behind the text and its cause, in parentheses, which a reader of JSON gets as the hint.
+
+use std::{error::Error as StdError, path::Path};
+
+use zput::{
+    Error,
+    cli::{
+        ConnectionError, EmbeddedError, KeystoreError, ResolveError, RollbackError, SinkError,
+        SourceError, printable,
+    },
+};
+use zput_common::{
+    blob::open::OpenError,
+    name::BlobName,
+    proto::{
+        SessionError,
+        message::{ErrorCode, RemoteError},
+    },
+};
+
+/// What follows the text of an error after which a stream cannot be sent again.
+const STREAM_LOST: &str = "what comes from stdin or a command cannot be sent again: start it over";
+
+/// The text of an error: what happened, why, and what to do next.
+pub(crate) fn describe(error: &Error) -> String {
+    let hint = match error {
+        Error::Connection(error) => return of_connection(error),
+        Error::Source(error) => return of_source(error),
+        Error::Sink(error) => return of_sink(error),
+        Error::Rollback(error) => return of_rollback(error),
+        Error::Keystore(error) => return of_keystore(error),
+        Error::Embedded(error) => return of_embedded(error),
+        Error::Open(error) => return of_open(error),
+        Error::Seal(_) | Error::Thread(_) => return with_cause(error),
+        Error::Journal(error) => {
+            return with_hint(
+                &with_cause(error),
+                "XDG_STATE_HOME names another place for it; --no-resume puts without one",
+            );
+        }
+        Error::Damaged { source, times } => {
+            return format!(
+                "{}; so it was {times} times in a row: the line to the server, or the server's \
+                 disk or memory, changes bytes (what was verified stays; try another line, or let \
+                 the operator run zserve scrub)",
+                describe(source)
+            );
+        }
+        Error::StreamLost(source) => return format!("{}; {STREAM_LOST}", describe(source)),
+        Error::NotStored => {
+            return format!("the connection ended before it was stored; {STREAM_LOST}");
+        }
+        Error::OutcomeUnknown(source) => {
+            return format!(
+                "{}; whether the server had done it by then is not known",
+                describe(source)
+            );
+        }
+        Error::NotRecorded { source, .. } => {
+            let text = format!("{error}: {}", of_rollback(source));
+            return with_hint(&text, "there is no need to put it again");
+        }
+        Error::Ahead { .. } => {
+            let text = error.to_string();
+            if text.contains("set the clock that is wrong") {
+                return text;
+            }
+            let hint = "zget --allow-rollback takes what is there for the newest";
+            return with_hint_before(&text, hint, "; nothing was stored");
+        }
+        Error::NoRemote => "zblob key join takes an invite; or set remote in it",
+        Error::CannotOpen(_) => "use one of role full or get: --key PATH",
+        Error::CannotPut(_) => "use one of role full or put: --key PATH",
+        Error::NoLaterGeneration => {
+            "zblob restore brings an earlier version back; zget --allow-rollback takes what is there for \
+             the newest"
+        }
+        Error::NothingToResume(_) => "without --resume it starts over",
+        Error::PutUnderWay => "without --resume this one starts over",
+        Error::Removed(_) => "zblob restore NAME takes it out",
+        Error::NoVersion { .. } => "zblob stat --versions lists them",
+        Error::NothingRemoved => {
+            "zblob restore NAME VERSION takes an earlier version; zblob stat --versions lists them"
+        }
+        Error::Unreadable(_) => "its operator's zserve check says why",
+        _ => return error.to_string(),
+    };
+    with_hint(&error.to_string(), hint)
+}
+
+/// The text of an error and that of its cause.
+pub(crate) fn with_cause(error: &dyn StdError) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+fn with_hint(text: &str, hint: &str) -> String {
+    format!("{text} ({hint})")
+}
+
+/// The hint before the `end` of a text that goes on after it.
+fn with_hint_before(text: &str, hint: &str, end: &str) -> String {
+    match text.strip_suffix(end) {
+        Some(text) => format!("{text} ({hint}){end}"),
+        None => with_hint(text, hint),
+    }
+}
+
+fn of_connection(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::Resolve { source, .. } => {
+            let text = format!("{error}: {}", with_cause(source));
+            match source {
+                ResolveError::Unknown(_) => with_hint(&text, "is the network there? try again"),
+                _ => text,
+            }
+        }
+        ConnectionError::Connect { .. } => with_hint(&with_cause(error), "is the server running?"),
+        ConnectionError::Socket { .. } => with_hint(&with_cause(error), "try again"),
+        ConnectionError::Session { remote, source } => match source {
+            SessionError::Refused(refusal) if refusal.known() == Some(ErrorCode::Busy) => {
+                of_refusal(error, refusal)
+            }
+            source => format!("{remote}: {source}"),
+        },
+        ConnectionError::NotMounted { remote, error: refusal }
+            if refusal.known() == Some(ErrorCode::NotFound) && remote.mount().is_some() =>
+        {
+            error.to_string()
+        }
+        ConnectionError::Refused { error: refusal, .. }
+        | ConnectionError::NotMounted { error: refusal, .. } => of_refusal(error, refusal),
+        _ => error.to_string(),
+    }
+}
+
+fn of_refusal(error: &ConnectionError, refusal: &RemoteError) -> String {
+    let text = error.to_string();
+    match refusal.known() {
+        Some(ErrorCode::NotFound) => with_hint(&text, "zblob ls lists what is there"),
+        Some(ErrorCode::Denied) => {
+            with_hint(&text, "its operator gives invites and scopes; zblob key join redeems one")
+        }
+        Some(ErrorCode::Busy) => {
+            with_hint(&text, "try again later; --retries 20 goes on for minutes")
+        }
+        Some(ErrorCode::Suspect) => {
+            with_hint_before(&text, "zserve check --clear-suspect", "; what is there can be read")
+        }
+        Some(ErrorCode::Kind) => {
+            with_hint(&text, "--plaintext is for unsealed objects, and only for those")
+        }
+        _ => text,
+    }
+}
+
+fn of_source(error: &SourceError) -> String {
+    match error {
+        SourceError::Directory(path) => with_hint(
+            &error.to_string(),
+            &format!("tar c {} | zput --name {} -", quoted(path), archive(path)),
+        ),
+        SourceError::Empty(_) => {
+            with_hint(&error.to_string(), "--allow-empty stores an empty blob")
+        }
+        error => with_cause(error),
+    }
+}
+
+fn of_sink(error: &SinkError) -> String {
+    let hint = match error {
+        SinkError::Exists(_) => "--force replaces it",
+        SinkError::BlockDevice(_) => "--force writes over it",
+        SinkError::OtherOwner { .. } => "--force writes all the same",
+        SinkError::Terminal => "-o PATH, or --force if you insist",
+        error => return with_cause(error),
+    };
+    with_hint(&error.to_string(), hint)
+}
+
+fn of_rollback(error: &RollbackError) -> String {
+    match error {
+        RollbackError::File { .. } => {
+            with_hint(&with_cause(error), "XDG_STATE_HOME names another place for it")
+        }
+        error => error.to_string(),
+    }
+}
+
+fn of_keystore(error: &KeystoreError) -> String {
+    let hint = match error {
+        KeystoreError::Missing(_) => "zblob key new makes one, zblob key join takes an invite",
+        KeystoreError::Exists(_) => "--force replaces it, and what it opens is lost without it",
+        error => return with_cause(error),
+    };
+    with_hint(&error.to_string(), hint)
+}
+
+fn of_embedded(error: &EmbeddedError) -> String {
+    match error {
+        EmbeddedError::Store { path, source } => {
+            format!("the store {}: {source}", path.display())
+        }
+        error => with_cause(error),
+    }
+}
+
+fn of_open(error: &OpenError) -> String {
+    let text = error.to_string();
+    let advice = match error {
+        OpenError::NoIdentityMatches => " (is this the right key file? --key PATH names another)",
+        OpenError::Rollback { .. } | OpenError::Equivocation { .. } => {
+            ": the server gives something else than the newest. Either somebody has restored an \
+             earlier version, or the server goes back by itself (--allow-rollback accepts what is \
+             there, --at VERSION asks for an old one)"
+        }
+        OpenError::Bare => " (zblob open --bare opens such a blob)",
+        OpenError::UnpinnedWriter(_) => " (writers in the key file lists them)",
+        _ => "",
+    };
+    format!("{}{advice}", printable(&text))
+}
+
+/// `path` quoted as a word of a shell command.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        return text;
+    }
+    let dash = if text.starts_with('-') { "./" } else { "" };
+    format!("'{dash}{}'", text.replace('\'', "'\\''"))
+}
+
+/// A blob name for an archive of the directory at `path`.
+fn archive(path: &Path) -> String {
+    let name = path.file_name().and_then(|name| name.to_str()).map(|name| format!("{name}.tar"));
+    let is_name = |name: &String| !name.starts_with('-') && BlobName::parse(name).is_ok();
+    match name.filter(is_name) {
+        Some(name) => quoted(Path::new(&name)),
+        None => "NAME.tar".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zput::cli::ConnectionError;
+
+    use super::*;
+
+    fn refused(code: ErrorCode, text: &str) -> Error {
+        let remote = Box::new("zput://example.org:7460".parse().unwrap());
+        ConnectionError::Refused { remote, error: RemoteError::new(code, text) }.into()
+    }
+
+    /// A refused request and a refused connection get the same text with advice.
+    #[test]
+    fn who_is_told_that_a_server_is_busy_is_told_what_to_do() {
+        let why = "as many uploads are under way as there may be";
+        let said = "zput://example.org:7460 is busy: as many uploads are under way as there may be \
+                    (try again later; --retries 20 goes on for minutes)";
+        assert_eq!(describe(&refused(ErrorCode::Busy, why)), said);
+        let source = SessionError::Refused(RemoteError::new(ErrorCode::Busy, why));
+        let remote = Box::new("zput://example.org:7460".parse().unwrap());
+        let error = Error::from(ConnectionError::Session { remote, source });
+        assert_eq!(describe(&error), said);
+    }
+
+    #[test]
+    fn errors_name_the_next_step() {
+        assert_eq!(
+            describe(&refused(ErrorCode::NotFound, "no")),
+            "not found on zput://example.org:7460 (zblob ls lists what is there)"
+        );
+        assert_eq!(
+            describe(&OpenError::Rollback { seen: 9, found: 8 }.into()),
+            "the blob is of generation 8, and 9 has been seen: the server gives something else than \
+             the newest. Either somebody has restored an earlier version, or the server goes back \
+             by itself (--allow-rollback accepts what is there, --at VERSION asks for an old one)"
+        );
+    }
+
+    #[test]
+    fn a_text_that_goes_on_after_its_hint_does() {
+        assert_eq!(
+            describe(&refused(ErrorCode::Suspect, "no")),
+            "zput://example.org:7460 takes no writes: a write to its disk has failed, and its \
+             operator has to verify the store (zserve check --clear-suspect); what is there can be \
+             read"
+        );
+        let (server, remote) = (1_796_000_000_000_000_000, "zput://example.org:7447");
+        let remote = Box::new(remote.parse().unwrap());
+        assert_eq!(
+            describe(&Error::Ahead { remote, server, here: server + 1 }),
+            "this machine has seen a blob under this name that was sealed far ahead of the clock of \
+             zput://example.org:7447, which says 2026-11-30T00:53:20Z (zget --allow-rollback takes \
+             what is there for the newest); nothing was stored"
+        );
+        assert_eq!(
+            describe(&Error::Overtaken { newest: 4_070_908_800_000_000_000 }),
+            "what is there under this name is of 2099-01-01T00:00:00Z, and this put was not sealed \
+             later; nothing was stored (try again)"
+        );
+    }
+
+    #[test]
+    fn a_directory_comes_with_the_command_that_stores_it() {
+        let told = |path: &str| describe(&SourceError::Directory(path.into()).into());
+        assert_eq!(
+            told("some/photos"),
+            "some/photos is a directory (tar c some/photos | zput --name photos.tar -)"
+        );
+        assert_eq!(
+            told("photos/"),
+            "photos/ is a directory (tar c photos/ | zput --name photos.tar -)"
+        );
+        assert_eq!(told(".."), ".. is a directory (tar c .. | zput --name NAME.tar -)");
+        assert_eq!(told("/"), "/ is a directory (tar c / | zput --name NAME.tar -)");
+        assert_eq!(
+            told("it's mine"),
+            r"it's mine is a directory (tar c 'it'\''s mine' | zput --name 'it'\''s mine.tar' -)"
+        );
+        assert_eq!(told("-d"), "-d is a directory (tar c './-d' | zput --name NAME.tar -)");
+    }
+}

@@ -1,0 +1,130 @@
+//! Errors of the programs: those of the library, and those that only a program has.
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+use zput::cli::{EmbeddedError, KeystoreError, SinkError, SourceError, printable};
+use zput_common::{
+    age::{IdentityFileError, RecipientError},
+    keys::InviteError,
+    name::NameError,
+};
+
+use crate::{advice::describe, exit_code::ExitCode};
+
+/// Why a command failed. The text says what to do next.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// The library failed.
+    #[error("{}", describe(.0))]
+    Library(zput::Error),
+    /// The text is not a recipient.
+    #[error("not a recipient: {0}")]
+    Recipient(#[from] RecipientError),
+    /// The text is not an invite.
+    #[error("{0}")]
+    Invite(#[from] InviteError),
+    /// An identity file could not be parsed.
+    #[error("{}: {source}", path.display())]
+    Identities {
+        /// The file's path.
+        path: PathBuf,
+        /// The parser's error.
+        source: IdentityFileError,
+    },
+    /// The key file has a passphrase, and there is no terminal to ask for it.
+    #[error(
+        "{} is under a passphrase and there is no terminal to ask on (--passphrase-command or \
+         --passphrase-fd gives it; zblob key passphrase remove takes it off)",
+        .0.display()
+    )]
+    CannotAsk(PathBuf),
+    /// The terminal failed while the passphrase was asked for.
+    #[error("cannot ask for the passphrase: {0}")]
+    Ask(io::Error),
+    /// Writing to stdout failed.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(io::Error),
+    /// An operation on this machine failed.
+    #[error("{what}: {source}")]
+    Local {
+        /// The operation, as the error text names it.
+        what: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The arguments contradict each other.
+    #[error("{0}")]
+    Usage(String),
+    /// No blob's name has this prefix or matches this pattern.
+    #[error("nothing matches {} (zblob ls lists what is there)", printable(.0))]
+    NoMatch(String),
+    /// Some of several operations failed. Each failure was reported before.
+    #[error("{failed} of {all} failed")]
+    Several {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        all: usize,
+    },
+}
+
+impl CommandError {
+    /// The exit code of a command that fails with this error.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Library(error) => error.kind().into(),
+            Self::Recipient(_)
+            | Self::Invite(_)
+            | Self::Identities { .. }
+            | Self::CannotAsk(_)
+            | Self::Ask(_) => ExitCode::Key,
+            Self::Stdout(error) => match error.kind() {
+                io::ErrorKind::BrokenPipe => ExitCode::ReaderGone,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ExitCode::Full,
+                _ => ExitCode::Other,
+            },
+            Self::Local { .. } => ExitCode::Other,
+            Self::Usage(_) => ExitCode::Usage,
+            Self::NoMatch(_) => ExitCode::NotFound,
+            Self::Several { .. } => ExitCode::Some,
+        }
+    }
+}
+
+impl From<zput::Error> for CommandError {
+    fn from(error: zput::Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl From<NameError> for CommandError {
+    fn from(error: NameError) -> Self {
+        Self::Library(error.into())
+    }
+}
+
+impl From<SourceError> for CommandError {
+    fn from(error: SourceError) -> Self {
+        Self::Library(error.into())
+    }
+}
+
+impl From<SinkError> for CommandError {
+    fn from(error: SinkError) -> Self {
+        Self::Library(error.into())
+    }
+}
+
+impl From<KeystoreError> for CommandError {
+    fn from(error: KeystoreError) -> Self {
+        Self::Library(error.into())
+    }
+}
+
+impl From<EmbeddedError> for CommandError {
+    fn from(error: EmbeddedError) -> Self {
+        Self::Library(error.into())
+    }
+}

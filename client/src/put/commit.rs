@@ -1,0 +1,24 @@
+//! Commits: one that the server has confirmed, and one whose answer was lost.
+
+use zput_common::{
+    blob::open::Seen,
+    proto::message::{ClaimedSlice, HeaderSlice, Version},
+};
+
+/// A version that the server has made durable.
+pub(super) struct Committed {
+    pub(super) version: Version,
+    pub(super) seen: Seen,
+    /// Length of the plaintext in bytes.
+    pub(super) length: u64,
+}
+
+/// An upload whose Commit was sent and not answered.
+pub(super) struct InDoubtCommit {
+    pub(super) header: HeaderSlice,
+    /// All slices after the header, the footer's included.
+    pub(super) slices: Vec<ClaimedSlice>,
+    pub(super) seen: Seen,
+    /// Length of the plaintext in bytes.
+    pub(super) length: u64,
+}
