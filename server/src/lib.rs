@@ -66,7 +66,7 @@ pub use runtime::{
         self, ReloadHandle, Server, ServerError, ServerHandle, ServerOptions, ShutdownHandle, Stats,
     },
 };
-pub use sys::{memory, privileges, standard, threads};
+pub use sys::{memory, privileges, stdio, threads};
 pub use transfer::engines::{Engine, UnknownEngine};
 pub use worker::heartbeat;
 pub use zserve::{

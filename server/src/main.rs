@@ -37,7 +37,7 @@ use zput_server::{
     sandbox::{self, Allowlist, Enforced},
     scrub, server,
     socket_activation::ActivatedSockets,
-    standard,
+    stdio,
     store::{Clock, Store, StoreError},
     systemd, threads,
 };
@@ -46,7 +46,7 @@ use zput_server::{
 static ALLOCATOR: Allocator = Allocator("zserve");
 
 fn main() -> ExitCode {
-    memory::begin();
+    memory::init();
     let cli = Cli::parse();
     // It holds the server's key: no core of it is to lie about.
     privileges::disable_core_dumps();
@@ -145,7 +145,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
         let reload =
             Reload { args: args.clone(), running: config, filtering, reload_handle, stores };
         let obey = move || obey_signals(signals, reload, &shutdown_handle);
-        let _thread = threads::begin("signals", obey).context("cannot start a thread")?;
+        let _thread = threads::spawn("signals", obey).context("cannot start a thread")?;
     }
     readiness.announce().context("cannot start a thread")?;
     systemd::ready();
@@ -280,7 +280,7 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
     let store = open_store(&args.store, Store::open_existing)?;
     // Before there is an invite that nobody was told.
     if args.json || args.output.is_none() {
-        drop(standard::stdout().context("cannot print the invite")?);
+        drop(stdio::stdout().context("cannot print the invite")?);
     }
     let address = &args.address.0;
     let make = || invite::make(&store, address, args.mount.name(), args.scopes, args.expires);
@@ -297,7 +297,7 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
         text.map(str::to_owned)
     };
     if let Some(line) = line.map(Zeroizing::new) {
-        let mut stdout = standard::stdout().context("cannot print the invite")?;
+        let mut stdout = stdio::stdout().context("cannot print the invite")?;
         writeln!(stdout, "{}", line.as_str()).context("cannot print the invite")?;
         stdout.flush().context("cannot print the invite")?;
     }
@@ -332,7 +332,7 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
 fn print_completions(args: &CompletionsArgs) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "zserve", &mut script);
-    let mut stdout = standard::stdout().context("cannot print the script")?;
+    let mut stdout = stdio::stdout().context("cannot print the script")?;
     stdout.write_all(&script).and_then(|()| stdout.flush()).context("cannot print the script")
 }
 

@@ -47,7 +47,7 @@ const COMMON_MUST_NOT_SAY: [&str; 9] = [
 /// The files that hold unsafe code: calls of the kernel that have no safe wrapper.
 const MAY_BE_UNSAFE: [&str; 4] = [
     "common/os/src/memory.rs",
-    "common/os/src/standard.rs",
+    "common/os/src/stdio.rs",
     "server/src/sys/mapping.rs",
     "server/src/sys/residency/mod.rs",
 ];

@@ -118,7 +118,7 @@ pub fn watch_signals(program: &'static str) -> io::Result<()> {
     let mut signals = Signals::new(TERMINATING_SIGNALS.into_iter().chain(hangup))?;
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let waker = signals.handle();
-    let _thread = threads::begin("signals", move || {
+    let _thread = threads::spawn("signals", move || {
         // Set only once there is a thread to wake.
         let _once = WAKER.set(waker);
         memory::when_short(wake);

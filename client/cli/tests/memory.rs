@@ -66,7 +66,7 @@ fn limit() {
     let size = pages * rustix::param::page_size() as u64 + LEFT_BYTES;
     let maximum = getrlimit(Resource::As).maximum;
     setrlimit(Resource::As, Rlimit { current: Some(size), maximum }).unwrap();
-    memory::begin();
+    memory::init();
 }
 
 /// Allocates in small pieces and keeps them.
@@ -184,7 +184,7 @@ fn want_of_memory_for_a_thread_is_an_error() {
         limit();
         let mut threads = Vec::new();
         let refused = loop {
-            match zput_os::threads::begin("t", thread::park) {
+            match zput_os::threads::spawn("t", thread::park) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => break error,
             }

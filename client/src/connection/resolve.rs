@@ -67,7 +67,7 @@ impl Resolver {
         let (sender, answer) = bounded(1);
         let (lookup, name) = (Arc::clone(&self.0), host.to_owned());
         // getaddrinfo(3) cannot be interrupted: if it hangs, its thread ends with the process.
-        let _thread = threads::begin("resolve", move || {
+        let _thread = threads::spawn("resolve", move || {
             let _nobody_waits = sender.send(lookup(&name));
         })
         .map_err(ResolveError::Thread)?;

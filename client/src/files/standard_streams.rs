@@ -1,7 +1,7 @@
 //! Stdin, stdout and stderr as this process inherited them: a closed one is an error, and a
 //! non-blocking one is waited for.
 //!
-//! Rust's start-up opens `/dev/null` for a closed stream ([`zput_os::standard`]), so reads and
+//! Rust's start-up opens `/dev/null` for a closed stream ([`zput_os::stdio`]), so reads and
 //! writes would succeed and lose bytes silently.
 //!
 //! `O_NONBLOCK` belongs to the open file, and every process that shares the file may set it: ssh,
@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, poll};
-use zput_os::standard;
+use zput_os::stdio;
 
 /// A descriptor that is read and written completely, whether it blocks or not.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub fn stderr() -> io::Result<BlockingStream> {
 }
 
 fn open(stream: impl AsFd) -> io::Result<BlockingStream> {
-    if standard::was_closed(stream.as_fd().as_raw_fd()) {
+    if stdio::was_closed(stream.as_fd().as_raw_fd()) {
         return Err(io::Error::other("it is closed"));
     }
     Ok(BlockingStream(File::from(stream.as_fd().try_clone_to_owned()?)))

@@ -65,7 +65,7 @@ pub(crate) fn receive<T: Send>(
     let (filled_in, filled) = bounded(BLOCKS);
     let (recycled, to_fill) = bounded(BLOCKS);
     thread::scope(|scope| {
-        let opening = threads::begin_scoped(scope, "open", move || {
+        let opening = threads::spawn_scoped(scope, "open", move || {
             open(&mut Blocks { filled, recycled, current: None, taken: 0 })
         })
         .map_err(Error::Thread)?;

@@ -275,6 +275,6 @@ fn spawn_stage<T: Send + 'static>(
         // The channel has capacity for exactly this many.
         let _has_capacity = recycled.try_send(Vec::new());
     }
-    let thread = threads::begin(name, move || work(pieces_in, to_fill))?;
+    let thread = threads::spawn(name, move || work(pieces_in, to_fill))?;
     Ok(Stage { pieces, recycled, peeked: None, thread })
 }

@@ -4,15 +4,15 @@
 //! |---|---|
 //! | [`clock`] | the time, as an argument |
 //! | [`memory`] | out of memory: an error for large buffers, an end in order for a program |
-//! | [`standard`] | which of stdin, stdout and stderr were open when the process started |
+//! | [`stdio`] | which of stdin, stdout and stderr were open when the process started |
 //! | [`threads`] | threads whose start fails with an error |
 //!
 //! A library that uses this crate changes nothing about its process. A program chooses the
-//! [`memory::Allocator`] and calls [`memory::begin`] itself.
+//! [`memory::Allocator`] and calls [`memory::init`] itself.
 
 pub mod clock;
 pub mod memory;
-pub mod standard;
+pub mod stdio;
 pub mod threads;
 
 pub use clock::Clock;

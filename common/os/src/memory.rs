@@ -11,7 +11,7 @@
 //! - Large buffers are requested by [`fallible::reserve`], and a failure is an error of its caller.
 //! - A thread is started only where there is memory for what it allocates before it can report an
 //!   error ([`threads`](crate::threads)).
-//! - Where address space is limited, malloc(3) is kept to one arena ([`begin`]): otherwise glibc
+//! - Where address space is limited, malloc(3) is kept to one arena ([`init`]): otherwise glibc
 //!   reserves 64 MiB of addresses for each thread, and what fits under a limit depends on the order
 //!   of their requests.
 //!
@@ -74,7 +74,7 @@ thread_local! {
 pub struct Allocator(pub &'static str);
 
 /// Must be called at the start of a program, before there is a second thread.
-pub fn begin() {
+pub fn init() {
     #[cfg(target_env = "gnu")]
     if getrlimit(Resource::As).current.is_some() {
         // SAFETY: mallopt(3) has no preconditions, and no other thread is in malloc(3).

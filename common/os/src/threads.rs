@@ -24,7 +24,7 @@ const STARTUP_BYTES: usize = 4 * 1024 * 1024;
 ///
 /// # Errors
 /// When there is no memory for it, or the limit of threads is reached.
-pub fn begin<T: Send + 'static>(
+pub fn spawn<T: Send + 'static>(
     name: impl Into<String>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
@@ -34,8 +34,8 @@ pub fn begin<T: Send + 'static>(
 /// Starts a thread that ends within `scope`.
 ///
 /// # Errors
-/// Those of [`begin`].
-pub fn begin_scoped<'scope, T: Send + 'scope>(
+/// Those of [`spawn`].
+pub fn spawn_scoped<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: impl Into<String>,
     work: impl FnOnce() -> T + Send + 'scope,
@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn a_thread_of_that_name_runs() {
         let name = || thread::current().name().map(str::to_owned);
-        assert_eq!(begin("here", name).unwrap().join().unwrap().as_deref(), Some("here"));
-        let scoped = thread::scope(|scope| begin_scoped(scope, "there", name).unwrap().join());
+        assert_eq!(spawn("here", name).unwrap().join().unwrap().as_deref(), Some("here"));
+        let scoped = thread::scope(|scope| spawn_scoped(scope, "there", name).unwrap().join());
         assert_eq!(scoped.unwrap().as_deref(), Some("there"));
     }
 

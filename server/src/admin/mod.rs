@@ -112,7 +112,7 @@ impl Admin {
         let admin_loop =
             AdminLoop { listener, health, clients: VecDeque::new(), paused_until: None };
         let answer = move || admin_loop.run(&stopped);
-        let thread = threads::begin("admin", answer)?;
+        let thread = threads::spawn("admin", answer)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }

@@ -130,7 +130,7 @@ impl Acceptor {
         }
         let mut room =
             AcceptLoop { poll, states, handler, spare: spare(), stop: Arc::clone(&stop) };
-        let thread = threads::begin("acceptor", move || {
+        let thread = threads::spawn("acceptor", move || {
             let _at_end = exit_notice;
             room.run()
         })?;

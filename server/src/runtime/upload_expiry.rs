@@ -39,7 +39,7 @@ impl UploadExpiry {
     pub(crate) fn start(mounts: &Mounts, keep: Duration, every: Duration) -> io::Result<Self> {
         let (commands, received) = bounded(1);
         let run = move || run(&received, every);
-        let thread = threads::begin("sweeper", run)?;
+        let thread = threads::spawn("sweeper", run)?;
         let handle = UploadExpiryHandle { commands, keep };
         handle.set_stores(mounts);
         Ok(Self { handle, thread: Some(thread) })

@@ -10,4 +10,4 @@ pub mod privileges;
 pub(crate) mod residency;
 pub(crate) mod tree;
 
-pub use zput_os::{memory, standard, threads};
+pub use zput_os::{memory, stdio, threads};

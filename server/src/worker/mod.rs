@@ -133,7 +133,7 @@ pub(crate) fn start(
         scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
         drain: None,
     };
-    let thread = threads::begin(name, move || {
+    let thread = threads::spawn(name, move || {
         let _exit_notice = exit_notice;
         worker.run()
     })?;

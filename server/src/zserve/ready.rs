@@ -75,7 +75,7 @@ impl Readiness {
                 warn!(%failure, line, "nobody hears on standard output that the server is ready");
             }
         };
-        threads::begin("ready", say).map(drop)
+        threads::spawn("ready", say).map(drop)
     }
 }
 

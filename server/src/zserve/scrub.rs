@@ -24,7 +24,7 @@ use crate::{
         CheckReport, ClearReport, Damage, FsyncFailure, Observer, ReadFrom, ScrubOptions, Share,
         Store, StoreError,
     },
-    sys::standard,
+    sys::stdio,
     zserve::config::{CheckArgs, ScrubArgs},
 };
 
@@ -233,7 +233,7 @@ fn closing_line(
 }
 
 fn print_line(line: &impl std::fmt::Display) -> io::Result<()> {
-    writeln!(standard::stdout()?, "{line}")
+    writeln!(stdio::stdout()?, "{line}")
 }
 
 /// Prints and logs findings, limits the rate, and checks for signals.

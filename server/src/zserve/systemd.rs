@@ -86,7 +86,7 @@ pub fn start_watchdog(health: Health) -> io::Result<()> {
     // sd_watchdog_enabled(3): "it is recommended that a daemon sends a keep-alive notification
     // message to the service manager every half of the time returned here".
     let run = move || run_watchdog(&health, patience / 2);
-    threads::begin("watchdog", run).map(drop)
+    threads::spawn("watchdog", run).map(drop)
 }
 
 fn run_watchdog(health: &Health, interval: Duration) {

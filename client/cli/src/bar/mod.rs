@@ -61,7 +61,7 @@ impl Bar {
         let bar = Self::with_target(ProgressDrawTarget::stderr(), label);
         // `enable_steady_tick` panics if no thread can be started; the bar is then drawn as bytes
         // move.
-        if threads::begin("bar", || {}).is_ok_and(|thread| thread.join().is_ok()) {
+        if threads::spawn("bar", || {}).is_ok_and(|thread| thread.join().is_ok()) {
             bar.bar.enable_steady_tick(TICK);
         }
         *ACTIVE_BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.bar.clone());

@@ -55,7 +55,7 @@ use crate::{
 /// the exit code.
 pub fn run(program: Program) -> process::ExitCode {
     core_dump::disable();
-    memory::begin();
+    memory::init();
     let Invocation { verb, console, without_state } = match command_line::parse(program) {
         Ok(invocation) => invocation,
         Err(code) => return code,

@@ -192,7 +192,7 @@ impl<'scope, 'env> Workers<'scope, 'env> {
 
     fn open(&mut self, connection: Connection) -> bool {
         let worker = Worker::new(self.queue, connection, self.sender.clone());
-        let spawned = threads::begin_scoped(self.scope, "batch", move || worker.run());
+        let spawned = threads::spawn_scoped(self.scope, "batch", move || worker.run());
         // A worker whose thread could not start still sends [`WorkerEvent::Exited`], because its
         // sender is dropped.
         self.running += 1;

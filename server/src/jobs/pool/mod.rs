@@ -142,7 +142,7 @@ impl<T: Send + 'static> Shared<T> {
         state.handles.retain(|thread| !thread.is_finished());
         let name = format!("{}-{}", self.size.name, state.started);
         let shared = Arc::clone(self);
-        state.handles.push(threads::begin(name, move || shared.work())?);
+        state.handles.push(threads::spawn(name, move || shared.work())?);
         state.started += 1;
         state.threads += 1;
         state.idle += 1;

@@ -71,7 +71,7 @@ impl Outlet {
         let mut state = self.0.lock();
         if !state.started {
             let shared = Arc::clone(&self.0);
-            let _thread = threads::begin("log", move || shared.run(&to))?;
+            let _thread = threads::spawn("log", move || shared.run(&to))?;
             state.started = true;
         }
         Ok(())
