@@ -2,14 +2,19 @@
 //!
 //! This crate has no sockets, no files and no clock: bytes, time and randomness are arguments.
 //!
+//! # Floors
+//!
+//! An import goes down only, and no files import one another in a circle; a test reads this block
+//! (`tests/tests/floors.rs`).
+//!
 //! ```text
-//!     name  mount  label  digest  limits  cursor  fallible
-//!                 ↑
-//!        aead → chunked            age
-//!                 ↑                 ↑
-//!                blob  ←──────────  keys
-//!                                   ↑
-//!                                 proto
+//! proto         the protocol, without sockets
+//! blob          sealed blobs: the states of sealing and opening one
+//! keys          key files, public keys, invites
+//! age chunked   wrapped file keys; chunks encrypted one by one
+//! aead          the two engines of the ciphers
+//! cursor digest fallible label long_bech32 mount name  names and encodings
+//! limits        bounds of the format and the protocol
 //! ```
 //!
 //! A server imports `proto`, `name`, `mount`, `label`, `digest`, `limits`, `cursor`,

@@ -1,42 +1,45 @@
 //! The server of zput: it stores what it is given and streams it back, and can open none of it.
 //!
+//! # Floors
+//!
+//! An import goes down only, and no files import one another in a circle; a test reads this block
+//! (`tests/tests/floors.rs`).
+//!
 //! ```text
-//!   config ── open_mounts ──► server     what is served, where, to whom
-//!                               │
-//!   listener          takes connections in, by either door
-//!      ↓
-//!   worker            one thread, one epoll; owns its connections, gives them turns; keeps files open
-//!      ↓
-//!   session   web     one connection: the protocol's state, the request being served. zput's own; HTTP's (by http)
-//!      ↓       │
-//!   handler    │      what is to be done about a request, by value
-//!      ↓       ↓
-//!   jobs ──────►   mounts ──► store    the disk: on the threads of a pool
-//!      ↓                            tree, archive
-//!   transfer          windows of an open object, each sent once it is in memory
-//!      ↓
-//!   engines           sendfile, splice, mmap, copy
-//!      ↓
-//!   wire, sys         the socket and its readiness; system calls
+//! main          the program zserve: starts all of it, and obeys signals
+//! zserve        configuration, sandbox, log, service manager; makes invites, verifies stores
+//! admin         /metrics and /healthz
+//! runtime       a running server: listeners, the thread that accepts, the workers and their pools
+//! worker        one thread, one epoll; owns its connections and gives them turns
+//! connection    one connection: the state of its protocol, the request being served, its end
+//! transfer      ranges of an open object, each sent once it is in memory; engines; the socket
+//! jobs          what waits for the disk, on the threads of a pool
+//! mounts        names to objects: stores, trees, archives; objects that stay open
+//! store         the disk: objects, uploads, accounts
+//! metrics       what the threads count
+//! http limits sys  HTTP/1.1 without sockets; bounds of a server; system calls
 //! ```
+//!
+//! A get goes down and comes back as an event: `worker` gives the connection a turn, `dispatch` says
+//! what is to be done about the request, a job opens the object, and `transfer` sends it. A put goes
+//! the same way: the connection receives a slice into buffers, and a job hashes and writes them.
 //!
 //! A worker never waits for the disk and a pool thread never touches a socket. Every wait of a
 //! connection is backed by a witness: that the socket said `WouldBlock` (and will speak up when it
 //! no longer does), or that a job is under way (and will wake the connection when it ends).
 //!
-//! [`inspection`] is what `zserve scrub` and `zserve check` do beside it.
-//!
-//! Around it: [`config`] says what is to be served, [`privileges`] and [`sandbox`] give up what that
-//! does not need, [`metrics`] and [`heartbeat`] are moved by the workers and told by [`admin`], and
-//! [`socket_activation`] and [`systemd`] speak with a service manager.
+//! Around it: [`config`] says what is served, [`privileges`] and [`sandbox`] give up what that does
+//! not need, [`metrics`] and [`heartbeat`] are written by the workers and read by [`admin`],
+//! [`socket_activation`] and [`systemd`] speak with a service manager, and [`scrub`] is what
+//! `zserve scrub` and `zserve check` do.
 //!
 //! | bound | where |
 //! |---|---|
 //! | connections, and those of one client | [`ServerOptions::max_connections`], [`ServerOptions::max_per_client`] |
-//! | bytes a connection moves in a turn | `context::TURN_BYTES` |
+//! | bytes a connection moves in a turn | `connection::context::TURN_BYTES` |
 //! | bytes that are loaded at once | `transfer::WINDOW_BYTES` |
 //! | open files, and those kept idle | [`ServerOptions::open_files`], [`ServerOptions::keep_files`] |
-//! | pipes | `engines::pipes` |
+//! | pipes | `transfer::engines::pipes` |
 //! | time that cut-off uploads are kept | [`ServerOptions::keep_uploads`] |
 //! | memory for uploads | [`ServerOptions::upload_memory_bytes`] |
 //! | jobs that wait | two for each connection, in each pool |

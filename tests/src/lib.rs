@@ -7,6 +7,7 @@ mod cores;
 mod cutter;
 mod home;
 pub mod hostile;
+pub mod imports;
 pub mod journal;
 pub mod measure;
 mod pair;

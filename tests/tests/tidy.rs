@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zput_tests::{sources, workspace};
+use zput_tests::{
+    imports::{Scope, paths_below},
+    sources, workspace,
+};
 
 /// What a server may know of `zput_common`: nothing in here opens a blob.
 const SERVER_MAY_IMPORT: [&str; 19] = [
@@ -68,63 +71,11 @@ fn code(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
 }
 
-/// Every path that `text` names below `root`, with the braces of `use` trees expanded.
-fn paths_below(root: &str, text: &str) -> Vec<String> {
-    let text = code(text);
-    let mut found = Vec::new();
-    for (at, _) in text.match_indices(&format!("{root}::")) {
-        expand(&text[at + root.len() + 2..], "", &mut found);
-    }
-    found
-}
-
-/// Appends the paths of the use tree that `text` begins with. Returns what is behind it.
-fn expand<'a>(text: &'a str, prefix: &str, found: &mut Vec<String>) -> &'a str {
-    let text = text.trim_start();
-    if let Some(mut rest) = text.strip_prefix('{') {
-        loop {
-            rest = rest.trim_start();
-            if let Some(behind) = rest.strip_prefix('}') {
-                return behind;
-            }
-            let before = rest;
-            rest = expand(rest, prefix, found).trim_start();
-            rest = rest.strip_prefix(',').unwrap_or(rest);
-            if rest.len() == before.len() {
-                return rest;
-            }
-        }
-    }
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-    let path = if prefix.is_empty() {
-        text[..end].to_owned()
-    } else {
-        format!("{prefix}::{}", &text[..end])
-    };
-    match text[end..].strip_prefix("::") {
-        Some(rest) => expand(rest, &path, found),
-        None => {
-            found.push(path);
-            &text[end..]
-        }
-    }
-}
-
-#[test]
-fn use_trees_are_expanded() {
-    let text = "use zput_common::{\n blob::{envelope, open::Header},\n name::ObjectKey, // x\n};\n\
-                zput_common::age::FileKey";
-    assert_eq!(
-        paths_below("zput_common", text),
-        ["blob::envelope", "blob::open::Header", "name::ObjectKey", "age::FileKey"]
-    );
-}
-
 #[test]
 fn server_imports_nothing_that_opens_a_blob() {
     let mut checked = 0;
     for (file, text) in crate_sources("server") {
-        for path in paths_below("zput_common", &text) {
+        for path in paths_below("zput_common", &text, Scope::Everything) {
             let allowed = SERVER_MAY_IMPORT
                 .iter()
                 .any(|may| path == *may || path.starts_with(&format!("{may}::")));
@@ -247,15 +198,15 @@ fn keys_and_salts_come_from_the_operating_system() {
             if file.ends_with("tests.rs") || below.components().any(|c| c.as_os_str() == "tests") {
                 continue;
             }
+            for path in paths_below("rand", &text, Scope::Production) {
+                let may = MAY_IMPORT_OF_RAND.contains(&path.as_str());
+                assert!(may, "{} takes rand::{path}", file.display());
+                imports += 1;
+            }
             let text = code(&text);
             let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
             for word in SEEDED_GENERATORS {
                 assert!(!text.contains(word), "{} says {word}", file.display());
-            }
-            for path in paths_below("rand", text) {
-                let may = MAY_IMPORT_OF_RAND.contains(&path.as_str());
-                assert!(may, "{} takes rand::{path}", file.display());
-                imports += 1;
             }
             checked += 1;
         }
