@@ -1,4 +1,4 @@
-//! The server of zput: it stores what it is given and streams it back, and can open none of it.
+//! The server of zput: it stores sealed blobs and streams them back, and cannot open them.
 //!
 //! # Floors
 //!
@@ -20,9 +20,10 @@
 //! http limits sys  HTTP/1.1 without sockets; bounds of a server; system calls
 //! ```
 //!
-//! A get goes down and comes back as an event: `worker` gives the connection a turn, `dispatch` says
-//! what is to be done about the request, a job opens the object, and `transfer` sends it. A put goes
-//! the same way: the connection receives a slice into buffers, and a job hashes and writes them.
+//! A get goes down and comes back as an event: `worker` gives the connection a turn, `dispatch`
+//! says what is to be done about the request, a job opens the object, and `transfer` sends it. A
+//! put goes the same way: the connection receives a slice into buffers, and a job hashes and writes
+//! them.
 //!
 //! A worker never waits for the disk and a pool thread never touches a socket. Every wait of a
 //! connection is backed by a witness: that the socket said `WouldBlock` (and will speak up when it

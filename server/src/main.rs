@@ -1,8 +1,8 @@
 //! `zserve`: the zput server.
 //!
-//! Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 8 a scrub or a check found damage, or a check a store
-//! that is suspect, 130 or 143 when a signal ended one of these, or a second one the server at once, 141 when nobody reads what a
-//! scrub or a check has to say.
+//! Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 8 a scrub or a check
+//! found damage, or a check a store that is suspect, 130 or 143 when a signal ended one of these,
+//! or a second one the server at once, 141 when nobody reads what a scrub or a check has to say.
 
 use std::{
     fs,
@@ -48,7 +48,7 @@ static ALLOCATOR: Allocator = Allocator("zserve");
 fn main() -> ExitCode {
     memory::init();
     let cli = Cli::parse();
-    // It holds the server's key: no core of it is to lie about.
+    // The process holds the server's key, which must not end up in a core dump.
     privileges::disable_core_dumps();
     let result = match &cli.command {
         Some(Command::Invite(args)) => print_invite(args).map(|()| ExitCode::SUCCESS),
@@ -60,21 +60,21 @@ fn main() -> ExitCode {
     };
     let code = result.unwrap_or_else(|error| {
         if cli.command.is_some() && is_broken_pipe(&error) {
-            // As "zserve check | head -1" has it, and as other commands end then: without a word.
+            // As in "zserve check | head -1": other commands end silently then, too.
             return ExitCode::from(EXIT_BROKEN_PIPE);
         }
-        log::say(&format!("zserve: {}", with_causes(&error)));
+        log::print_line(&format!("zserve: {}", with_causes(&error)));
         let usage = error.is::<ConfigError>() || is_no_address(&error);
         if usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
     });
-    log::finish(LAST_WORDS);
+    log::finish(LOG_FLUSH_TIMEOUT);
     code
 }
 
-/// How long the end waits for a log that takes its time: a pipe may have no reader any more.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the process waits at its end for the log to be written: a pipe may have no reader.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An error and its causes, but for those that it has told already.
+/// An error and its causes, without those that its text contains already.
 fn with_causes(error: &anyhow::Error) -> String {
     error.chain().skip(1).fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
@@ -82,7 +82,7 @@ fn with_causes(error: &anyhow::Error) -> String {
     })
 }
 
-/// What clap ends with, too.
+/// The exit code of clap for wrong usage.
 const EXIT_USAGE: u8 = 2;
 
 /// 128 and the number of SIGPIPE.
@@ -97,15 +97,15 @@ fn is_no_address(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(ServerError::NoAddress))
 }
 
-/// In this order: what root alone may do, what the user may do, what is done within the sandbox, and
-/// threads when nothing is left to give up.
+/// Serves. First come the steps that need root, then those of the user, then those within the
+/// sandbox; threads are started once all rights are given up.
 fn serve(args: &ServeArgs) -> Result<()> {
     let mut config = Config::load(args)?;
     let activated = ActivatedSockets::take()?;
     let addressed = !config.listen.is_empty() || !config.http.is_empty();
     if !addressed && activated.zput.is_empty() && activated.http.is_empty() {
         if config.file.is_some() {
-            // Before anything is made on the disk.
+            // Before anything is created on the disk.
             return Err(ServerError::NoAddress.into());
         }
         config.listen.push(DEFAULT_LISTEN.parse()?);
@@ -125,10 +125,10 @@ fn serve(args: &ServeArgs) -> Result<()> {
     drop_privileges(&config)?;
     let mut stores = OpenStores::open(&config)?;
     enter_sandbox(&config)?;
-    // Archives are read from here on: whoever made one is not to be believed.
+    // Archives are parsed from here on, and their authors are not trusted.
     let options = open_mounts::server_options(&config, &mut stores)?;
-    log::begin().context("cannot start a thread")?;
-    // From here on signals wait until somebody looks at them.
+    log::start_writing().context("cannot start a thread")?;
+    // From here on signals are queued until the thread for signals takes them.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot take signals")?;
 
     let readiness = Readiness::of(&config, &options, &zput, &http, admin.as_ref());
@@ -144,12 +144,12 @@ fn serve(args: &ServeArgs) -> Result<()> {
     {
         let reload =
             Reload { args: args.clone(), running: config, filtering, reload_handle, stores };
-        let obey = move || obey_signals(signals, reload, &shutdown_handle);
-        let _thread = threads::spawn("signals", obey).context("cannot start a thread")?;
+        let handle = move || handle_signals(signals, reload, &shutdown_handle);
+        let _thread = threads::spawn("signals", handle).context("cannot start a thread")?;
     }
     readiness.announce().context("cannot start a thread")?;
     systemd::ready();
-    // Whatever ends it: what is under way may end, and nobody is to be sent here any more.
+    // Whatever ends it: requests under way may end, and load balancers must send no new ones.
     let result = server.wait_then(|| {
         health.drain();
         systemd::stopping();
@@ -196,7 +196,7 @@ fn enter_sandbox(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The configuration in force, and how to read it again.
+/// The running configuration, and what a reload needs.
 struct Reload {
     args: ServeArgs,
     running: Config,
@@ -206,8 +206,8 @@ struct Reload {
 }
 
 impl Reload {
-    /// Reads the configuration again and takes what can change while serving. If anything is wrong
-    /// with it, nothing changes.
+    /// Reads the configuration again and applies what can change while serving. If it is invalid,
+    /// nothing changes.
     fn run(&mut self) {
         match self.changed() {
             Ok(Some(config)) => {
@@ -246,12 +246,13 @@ impl Reload {
     }
 }
 
-/// A signal to stop that comes so soon after the first is the same one: timeout(1) and shells send it to
+/// A second signal to stop within this time counts as the first: timeout(1) and shells send it to
 /// the process and to its group.
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
-/// SIGHUP reads the configuration again. The first signal to stop stops the server, a later one ends it.
-fn obey_signals(mut signals: Signals, mut reload: Reload, shutdown_handle: &ShutdownHandle) {
+/// SIGHUP reads the configuration again. The first signal to stop drains the server, a later one
+/// ends the process.
+fn handle_signals(mut signals: Signals, mut reload: Reload, shutdown_handle: &ShutdownHandle) {
     let mut stopping: Option<Instant> = None;
     for signal in &mut signals {
         match (signal, stopping) {
@@ -268,7 +269,7 @@ fn obey_signals(mut signals: Signals, mut reload: Reload, shutdown_handle: &Shut
             (_, Some(since)) if since.elapsed() < SAME_SIGNAL => {}
             (_, Some(_)) => {
                 warn!("a second signal: ending at once");
-                log::finish(LAST_WORDS);
+                log::finish(LOG_FLUSH_TIMEOUT);
                 process::exit(128 + signal);
             }
         }
@@ -276,9 +277,9 @@ fn obey_signals(mut signals: Signals, mut reload: Reload, shutdown_handle: &Shut
 }
 
 fn print_invite(args: &InviteArgs) -> Result<()> {
-    // A mistyped directory must not become a server of its own.
+    // A mistyped directory must not become a new store.
     let store = open_store(&args.store, Store::open_existing)?;
-    // Before there is an invite that nobody was told.
+    // Before an invite exists that could not be printed.
     if args.json || args.output.is_none() {
         drop(stdio::stdout().context("cannot print the invite")?);
     }
@@ -302,7 +303,7 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
         stdout.flush().context("cannot print the invite")?;
     }
     let file = args.output.as_ref().map(|path| format!(" ({})", path.display()));
-    log::say(&format!(
+    log::print_line(&format!(
         "zserve: an invite{} for one device to {}, which may {}; it can be redeemed once, until {until}",
         file.unwrap_or_default(),
         invite.address,
@@ -313,7 +314,7 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
 
 fn scrub(args: &ScrubArgs) -> Result<ExitCode> {
     let _filtering = log::start(Author::Command, LogFormat::default(), None)?;
-    log::begin().context("cannot start a thread")?;
+    log::start_writing().context("cannot start a thread")?;
     let store = open_store(&args.store, Store::open_existing)?;
     let stop = scrub::stop_signals().context("cannot take signals")?;
     let outcome = scrub::scrub(&store, args, &stop).context("cannot scrub the store")?;
@@ -322,7 +323,7 @@ fn scrub(args: &ScrubArgs) -> Result<ExitCode> {
 
 fn check(args: &CheckArgs) -> Result<ExitCode> {
     let _filtering = log::start(Author::Command, LogFormat::default(), None)?;
-    log::begin().context("cannot start a thread")?;
+    log::start_writing().context("cannot start a thread")?;
     let store = open_store(&args.store, Store::open_existing)?;
     let stop = scrub::stop_signals().context("cannot take signals")?;
     let outcome = scrub::check(&store, args, &stop).context("cannot check the store")?;

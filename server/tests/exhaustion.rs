@@ -27,7 +27,8 @@ const SERVER_HELLO_BYTES: usize = 36;
 fn greet(stream: &mut TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut heard = vec![0; SERVER_HELLO_BYTES];
-    // Writing to a connection that was closed, and reading from it, may fail: that is an answer too.
+    // Writing to a connection that was closed, and reading from it, may fail: that is an answer
+    // too.
     let said = stream.write_all(HELLO).and_then(|()| stream.read_exact(&mut heard));
     if said.is_ok() { heard } else { Vec::new() }
 }

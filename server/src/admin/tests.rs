@@ -157,8 +157,8 @@ impl TestLoop {
         Self { admin_loop, address, now: Instant::now(), connected: Vec::new() }
     }
 
-    /// Drives the loop until `is` holds: connect(2) and write(2) return before the other end has the
-    /// bytes.
+    /// Drives the loop until `is` holds: connect(2) and write(2) return before the other end has
+    /// the bytes.
     fn until(&mut self, is: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         while !is(self) {

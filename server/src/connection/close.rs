@@ -91,14 +91,14 @@ pub(crate) enum CloseReason {
     #[error("done")]
     Done,
     /// The peer did not close its side within the time for closing.
-    #[error("the peer did not take its leave in time")]
+    #[error("the peer did not close its side in time")]
     CloseTimeout,
     /// A device without an account did not join in time, or a peer without a key sent no request.
     #[error("a peer without an account did not join or ask for something in time")]
     NotRegistered,
-    /// The connection limit was reached and a newer connection took the place of this one, whose peer
-    /// had not authenticated or whose upload stood still.
-    #[error("it had not said who it is, or its upload stood still, and its seat was needed")]
+    /// The connection limit was reached and a newer connection took the place of this one, whose
+    /// peer had not authenticated or whose upload stood still.
+    #[error("evicted at the connection limit: not authenticated, or its upload stood still")]
     Evicted,
     /// No byte moved for the idle time while it was the peer's turn.
     #[error("the peer was idle for too long")]

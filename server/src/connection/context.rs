@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// Bytes after which a connection's turn ends. The window under way is still sent whole, because
-/// sending the rest of a window costs as many calls as sending all of it. At 5 GB/s a turn takes 0.1
-/// to 0.2 ms, so among a hundred busy connections a small request waits about 10 ms.
+/// sending the rest of a window costs as many calls as sending all of it. At 5 GB/s a turn takes
+/// 0.1 to 0.2 ms, so among a hundred busy connections a small request waits about 10 ms.
 pub(crate) const TURN_BYTES: usize = 512 * 1024;
 
 /// Cost of each step besides its bytes, so that a flood of tiny requests ends a turn as well.

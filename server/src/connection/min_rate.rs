@@ -51,9 +51,9 @@ impl RateMonitor {
         self.watched.map(|(_, judged)| judged)
     }
 
-    /// Judges the peer at the end of an observation. A peer that was fast enough is observed anew. One
-    /// that is short of no more than `unnoticed` bytes, which it may have taken without the server's
-    /// knowledge, is observed further.
+    /// Judges the peer at the end of an observation. A peer that was fast enough is observed anew.
+    /// One that is short of no more than `unnoticed` bytes, which it may have taken without the
+    /// server's knowledge, is observed further.
     pub(crate) fn is_too_slow(&mut self, now: Instant, unnoticed: u64) -> bool {
         let Some((since, judged)) = self.watched else { return false };
         if now < judged {
@@ -75,8 +75,8 @@ mod tests {
 
     const UNNOTICED: u64 = 131_072;
 
-    /// Judges a peer that moves `bytes` a minute, once a minute for `minutes`. Returns the minute in
-    /// which it is found too slow.
+    /// Judges a peer that moves `bytes` a minute, once a minute for `minutes`. Returns the minute
+    /// in which it is found too slow.
     fn found_out(rate: u64, bytes: u64, minutes: u64) -> Option<u64> {
         let start = Instant::now();
         let mut rate = RateMonitor::at_least(rate);

@@ -1,8 +1,8 @@
-//! Conditional requests (13): entity tags, dates, and in which order they count.
+//! Conditional requests (13): entity tags, dates, and their precedence.
 
 use super::{date::HttpTime, field::FieldValue};
 
-/// The strong entity tag of an object: whoever has the same one has the same bytes (8.8.3).
+/// The strong entity tag of an object: equal tags mean equal bytes (8.8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntityTag<'a>(&'a str);
 
@@ -22,7 +22,7 @@ impl<'a> EntityTag<'a> {
     }
 }
 
-/// The conditions of a request, unread.
+/// The conditions of a request, as the values of their fields.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     pub(super) if_match: FieldValue,
@@ -32,14 +32,14 @@ pub(super) struct Conditions {
     pub(super) if_range: FieldValue,
 }
 
-/// What becomes of a request by its conditions.
+/// The result of a request's conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is done.
+    /// The request is performed.
     Perform,
-    /// The client has it already: 304.
+    /// The client has these bytes: 304.
     NotModified,
-    /// The client did not mean this object: 412.
+    /// The client meant other bytes: 412.
     Failed,
 }
 
@@ -102,16 +102,16 @@ impl Conditions {
 /// What a response says in `Last-Modified`: nothing for an object that has changed in the current
 /// second or later.
 ///
-/// 8.8.2.1: "An origin server with a clock MUST NOT generate a Last-Modified date that is later than
-/// the server's time of message origination". And what was sent within the second that it names
-/// could change again within it; left out then, all dates that are sent are strong validators
+/// 8.8.2.1: "An origin server with a clock MUST NOT generate a Last-Modified date that is later
+/// than the server's time of message origination". And what was sent within the second that it
+/// names could change again within it; left out then, all dates that are sent are strong validators
 /// (8.8.2.2), and If-Range may trust them.
 pub(super) fn last_modified(modified: Option<HttpTime>, now: HttpTime) -> Option<HttpTime> {
     modified.filter(|modified| *modified < now)
 }
 
-/// 13.1.3, 13.1.4: "A recipient MUST ignore" these fields if their "value is not a valid HTTP-date",
-/// which a list of dates is not.
+/// 13.1.3, 13.1.4: "A recipient MUST ignore" these fields if their "value is not a valid
+/// HTTP-date", which a list of dates is not.
 fn date(field: &FieldValue) -> Option<HttpTime> {
     field.get().and_then(HttpTime::parse)
 }
@@ -162,8 +162,8 @@ struct Tag<'a> {
 impl<'a> Tag<'a> {
     /// The tag that `value` begins with, and what is behind it.
     ///
-    /// 8.8.3: `entity-tag = [ weak ] opaque-tag`, `weak = %s"W/"`, `opaque-tag = DQUOTE *etagc DQUOTE`,
-    /// `etagc = %x21 / %x23-7E / obs-text`.
+    /// 8.8.3: `entity-tag = [ weak ] opaque-tag`, `weak = %s"W/"`, `opaque-tag = DQUOTE *etagc
+    /// DQUOTE`, `etagc = %x21 / %x23-7E / obs-text`.
     fn split(value: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (weak, rest) = match value.strip_prefix(b"W/") {
             Some(rest) => (true, rest),

@@ -7,12 +7,12 @@ use std::{
 
 use httpdate::HttpDate;
 
-/// When something happens: by the clock that deadlines go by, and by the one that peers are told.
+/// A point in time: by the monotonic clock for deadlines, and by the wall clock for peers.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// Never goes back.
+    /// The monotonic clock.
     pub instant: Instant,
-    /// The wall clock; good for a second.
+    /// The second of the wall clock.
     pub date: Date,
 }
 
@@ -36,7 +36,7 @@ impl Date {
         Self { time, text }
     }
 
-    /// Whether `time` is of this second. If it is, so is the text, and the next need not be made.
+    /// Whether `time` lies in this second, so that the text is still right.
     #[must_use]
     pub fn is_of(&self, time: SystemTime) -> bool {
         HttpTime::of(time) == Some(self.time)
@@ -64,7 +64,7 @@ impl fmt::Debug for Date {
 pub(super) struct HttpTime(u64);
 
 impl HttpTime {
-    /// The second of `time`; none when HTTP has no words for it.
+    /// The second of `time`; `None` before 1970 and after 9999.
     pub(super) fn of(time: SystemTime) -> Option<Self> {
         let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
         (seconds < SECONDS_END).then_some(Self(seconds))

@@ -1,7 +1,7 @@
 //! HTTP/1.1, the server's end: GET and HEAD of objects by path.
 //!
-//! Bytes and time in, requests out; answers in, bytes and a stretch of the object out. There are no
-//! sockets, files or clocks in here, and no request content: this door only reads.
+//! Bytes and time in, requests out; answers in, bytes and a range of the object out. This module
+//! has no sockets, files or clocks, and takes no request content: HTTP only reads.
 //!
 //! ```text
 //!   bytes ──► head ──► request ──► (the caller looks the path up)
@@ -11,8 +11,8 @@
 //!
 //! [`session`] is one connection and ties these together, strictly one request at a time: the bytes
 //! behind a head are not looked at before its response has left. What cannot be understood beyond
-//! doubt is refused and the connection ends with it, so that no byte is ever read as the beginning of
-//! a request unless it is one.
+//! doubt is refused and the connection ends with it, so that no byte is ever read as the beginning
+//! of a request unless it is one.
 //!
 //! Sections without a number's owner in front are of RFC 9110 (semantics); RFC 9112 is HTTP/1.1.
 

@@ -1,4 +1,4 @@
-//! The `Range` field: one stretch of bytes (14).
+//! The `Range` field: one range of bytes (14).
 
 use std::ops::Range;
 
@@ -19,12 +19,12 @@ pub enum Selected {
 ///
 /// - 14.2: "An origin server MUST ignore a Range header field that contains a range unit it does
 ///   not understand." Units are case-insensitive (14.1).
-/// - 14.2: it "MAY ignore … a Range header field that contains an invalid ranges-specifier"; 14.1.1:
-///   one with its last position before its first is invalid.
+/// - 14.2: it "MAY ignore … a Range header field that contains an invalid ranges-specifier";
+///   14.1.1: one with its last position before its first is invalid.
 /// - 14.2: it may ignore one with several ranges, which are the cheapest way to ask for the most
 ///   work. Everything with a comma is one of these.
-/// - 14.1.1: positions are numbers of any length. One beyond 2^64 is beyond the end of every object:
-///   as a first position unsatisfiable, as a last one the end.
+/// - 14.1.1: positions are numbers of any length. One beyond 2^64 is beyond the end of every
+///   object: as a first position unsatisfiable, as a last one the end.
 /// - 14.1.2: the last n bytes of an object of none are satisfiable for n > 0, being all of it; no
 ///   `Content-Range` can say so, so all of it is sent, the field ignored.
 #[must_use]

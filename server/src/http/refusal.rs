@@ -1,4 +1,4 @@
-//! Why a head is not answered as a request.
+//! Errors of a head.
 
 use thiserror::Error;
 
@@ -8,14 +8,14 @@ use super::{
     target::TargetError,
 };
 
-/// Why a head is refused. The connection ends with it: where the next request would begin is not
-/// certain any more.
+/// Why a head is refused. The connection ends, because the beginning of the next request is no
+/// longer certain.
 ///
-/// The texts are what the client is told; they echo nothing of what it sent.
+/// The texts are sent to the client; they repeat nothing that it sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// A line feed without a carriage return. RFC 9112, 2.2 allows to take it for a line's end;
-    /// who does not agree on where lines end does not agree on where requests end.
+    /// two programs that disagree on where a line ends disagree on where a request ends.
     #[error("a line of the head does not end in CR LF")]
     LineEnding,
     /// More than the one empty line that RFC 9112, 2.2 asks to ignore.
@@ -79,7 +79,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What the client is told by number.
+    /// The status of the response.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {

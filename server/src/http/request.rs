@@ -1,4 +1,4 @@
-//! One request: what its head asks for.
+//! One request, parsed from its head.
 
 use httparse::Status as Parsed;
 
@@ -10,27 +10,27 @@ use super::{
     target::{decode, is_host},
 };
 
-/// What is to be done with an object.
+/// The method of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
-    /// Sent.
+    /// Send the object.
     #[default]
     Get,
-    /// Described: 9.3.2, "identical to GET except that the server MUST NOT send content".
+    /// Describe the object: 9.3.2, "identical to GET except that the server MUST NOT send content".
     Head,
 }
 
-/// The head of a request, understood. Its buffers are used again for the next one.
+/// The parsed head of a request. Its buffers are reused for the next one.
 #[derive(Debug, Default)]
 pub struct Request {
     method: Method,
-    /// HTTP/1.0.
+    /// Whether the version is HTTP/1.0.
     is_old: bool,
     path: String,
     fields: Fields,
 }
 
-/// What the field lines said.
+/// The values of the field lines.
 #[derive(Debug, Default)]
 struct Fields {
     has_host: bool,
@@ -43,7 +43,7 @@ struct Fields {
 }
 
 impl Request {
-    /// What is to be done.
+    /// The method.
     #[must_use]
     pub const fn method(&self) -> Method {
         self.method
@@ -73,7 +73,8 @@ impl Request {
 
     /// What part of an object is asked for. 14.2: "A server MUST ignore a Range header field
     /// received with a request method that is unrecognized or for which range handling is not
-    /// defined. For this specification, GET is the only method for which range handling is defined."
+    /// defined. For this specification, GET is the only method for which range handling is
+    /// defined."
     pub(super) fn range(&self) -> Option<&[u8]> {
         match self.method {
             Method::Get => self.fields.range.get(),

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Date, conditional::EntityTag, date::HttpTime};
 
-/// What came of a request, by number (15; 431 is of RFC 6585, 5).
+/// The status of a response (15; 431 is of RFC 6585, 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// 200
@@ -69,18 +69,18 @@ impl Status {
     }
 }
 
-/// What an object is said to be.
+/// The media type of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentType(&'static str);
 
 impl ContentType {
-    /// Bytes. What every sealed object is.
+    /// `application/octet-stream`: the type of every sealed object.
     pub const OCTET_STREAM: Self = Self("application/octet-stream");
 
-    /// By the extension of a path; bytes if that is not known.
+    /// The type for the extension of a path; [`Self::OCTET_STREAM`] if it is unknown.
     ///
-    /// Nothing in the table is run or rendered with scripts by a browser (HTML, SVG, XML, scripts):
-    /// whoever may write an object does not write a page of this origin.
+    /// The table has no type that a browser runs or renders with scripts (HTML, SVG, XML, scripts),
+    /// so a peer that may write objects cannot make a page of this origin.
     #[must_use]
     pub fn of_path(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or_default();
@@ -121,12 +121,12 @@ const BY_EXTENSION: [(&str, &str); 15] = [
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What becomes of the connection behind a response, and how the client learns it (RFC 9112, 9.3).
+/// Whether the connection continues after a response, and how the client learns it (RFC 9112, 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Persistence {
-    /// It goes on, as HTTP/1.1 expects.
+    /// It continues, as HTTP/1.1 expects.
     KeepAlive,
-    /// It goes on, as an HTTP/1.0 client has asked.
+    /// It continues, as an HTTP/1.0 client has requested.
     KeepAliveTold,
     /// It ends.
     Close,
@@ -147,7 +147,7 @@ pub(super) struct Writer<'a> {
     pub(super) persistence: Persistence,
     /// 9.3.2: "the server MUST NOT send content in the response" to HEAD.
     pub(super) head_only: bool,
-    /// What the response says, once its head was begun.
+    /// The status of the response, once its head was begun.
     pub(super) status: &'a mut Option<Status>,
 }
 

@@ -1,4 +1,4 @@
-//! One connection: bytes and time in, requests out; answers in, bytes and stretches of objects out.
+//! One connection: bytes and time in, requests out; answers in, bytes and ranges of objects out.
 
 use std::{
     ops::Range,
@@ -16,12 +16,12 @@ use super::{
     response::{ContentType, Persistence, Status, Validators, Writer},
 };
 
-/// How long a client may take.
+/// The time limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// From the first byte of a head to its last.
+    /// Time from the first byte of a head to its last.
     pub head: Duration,
-    /// Without any byte: before a head begins, and while a response waits to be taken.
+    /// Time without a byte: before a head begins, and while the client takes no byte of a response.
     pub idle: Duration,
 }
 
@@ -34,43 +34,44 @@ impl Default for Timeouts {
     }
 }
 
-/// What is known of an object.
+/// The description of an object.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Its bytes.
+    /// Its length in bytes.
     pub length: u64,
-    /// Changes with every byte of it.
+    /// Its entity tag, which changes whenever its bytes do.
     pub etag: EntityTag<'a>,
-    /// When it got these bytes.
+    /// Time of the last change of its bytes.
     pub modified: Option<SystemTime>,
-    /// What it is said to be. None: what its path says.
+    /// Its media type; `None` for the one of its path's extension.
     pub content_type: Option<ContentType>,
 }
 
-/// What came of looking a path up.
+/// The result of looking a path up.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'a> {
-    /// There is an object.
+    /// The object exists.
     Found(Facts<'a>),
-    /// There is none, or none for this client.
+    /// There is no object, or the client may not read it.
     NotFound,
-    /// Not now.
+    /// The server is busy: 503.
     Busy,
-    /// Something failed that is not the client's doing.
+    /// The server failed: 500.
     Internal,
 }
 
-/// What is to be written next.
+/// The next bytes to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transmit<'a> {
-    /// These bytes; [`Session::bytes_sent`] is told how many were.
+    /// These bytes; the caller reports the number written to [`Session::bytes_sent`].
     Bytes {
         /// At least one.
         bytes: &'a [u8],
-        /// A payload follows: both can leave together.
+        /// Whether a payload follows, so that both can leave together.
         more: bool,
     },
-    /// This stretch of the object that was found, not empty; [`Session::payload_sent`] is told.
+    /// This range of the object, not empty; the caller reports the number of bytes written to
+    /// [`Session::payload_sent`].
     Payload(Range<u64>),
 }
 
@@ -87,7 +88,7 @@ pub struct NothingToAnswer;
 ///   [`handle_input`](Self::handle_input), which takes a part of it and stops behind a head. The
 ///   rest is offered again once it wants to read again.
 /// - [`poll_request`](Self::poll_request) then says what to look up, once.
-/// - [`answer`](Self::answer) says what came of it, and which part of the object is to be sent.
+/// - [`answer`](Self::answer) takes the result, and returns the range of the object to send.
 /// - [`poll_transmit`](Self::poll_transmit) gives what to write until there is nothing more.
 ///
 /// When it [should close](Self::should_close), the connection is ended. If the last response was
@@ -99,28 +100,28 @@ pub struct Session {
     timeouts: Timeouts,
     reader: HeadReader,
     phase: Phase,
-    /// What is to be written in front of the payload, and how much of it was.
+    /// The bytes to write before the payload, and the number written of them.
     out: Vec<u8>,
     out_sent: usize,
-    /// What is left of the payload.
+    /// The rest of the payload.
     payload: Range<u64>,
-    /// What was answered, until somebody wants to know.
+    /// The last answer, until it is polled.
     status: Option<Status>,
-    /// Nothing is read any more.
+    /// Whether no more requests are read.
     closing: bool,
-    /// When the phase began, or a byte moved in it that its deadline allows for.
+    /// When the phase began, or a byte moved that extends its deadline.
     since: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// A head is awaited or under way.
+    /// Waiting for a head, or reading one.
     Head,
-    /// It is complete.
+    /// The head is complete, and was not polled yet.
     Requested,
-    /// The caller looks.
+    /// The caller looks the path up.
     Asked,
-    /// A response is on its way.
+    /// A response is being sent.
     Responding,
     /// The connection is to be closed.
     Over,
@@ -169,8 +170,8 @@ impl Session {
         bytes.len() - rest.len()
     }
 
-    /// The client sends nothing any more, and all before that end was taken. What it has asked for is
-    /// still answered.
+    /// The client sends nothing any more, and all before that end was taken. What it has asked for
+    /// is still answered.
     pub fn handle_eof(&mut self) {
         self.closing = true;
         if self.phase == Phase::Head {
@@ -221,7 +222,8 @@ impl Session {
         Ok((!self.payload.is_empty()).then(|| self.payload.clone()))
     }
 
-    /// What was answered since this was asked last, and to which method: to what could not be read, to GET.
+    /// The method and the status of a response since the last call; the method is GET for a head
+    /// that could not be read.
     pub fn poll_answered(&mut self) -> Option<(Method, Status)> {
         Some((self.reader.request().method(), self.status.take()?))
     }
@@ -278,8 +280,8 @@ impl Session {
         Some(self.since + after)
     }
 
-    /// Ends what has taken too long, if anything has: a head with a 408 (15.5.9), all else without
-    /// a word. What was not written by then never is.
+    /// Handles a deadline that may have passed: a head that took too long is answered with 408
+    /// (15.5.9); otherwise the connection ends, and bytes that were not written are dropped.
     pub fn handle_timeout(&mut self, now: &Now) {
         if self.deadline().is_none_or(|deadline| now.instant < deadline) {
             return;
@@ -385,8 +387,9 @@ impl Session {
     }
 }
 
-/// A head fits one packet; ten seconds are for the slowest of links.
+/// Default time for a head, in seconds. A head fits one packet; ten seconds are for the slowest
+/// links.
 pub const HEAD_SECONDS: u32 = 10;
 
-/// What a browser or a CDN keeps a connection for, about.
+/// Default idle time in seconds: about as long as browsers and CDNs keep a connection.
 pub const IDLE_SECONDS: u32 = 60;

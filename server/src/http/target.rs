@@ -1,7 +1,8 @@
-//! Request targets: which path they name, for certain.
+//! Request targets: the path that a target names beyond doubt.
 //!
-//! A path is decoded once, as a whole, and then looked at: there is no second reading by which `%2e`
-//! could become a dot or `%2f` a slash. What comes out is relative and stays below where it starts.
+//! A path is decoded once, as a whole, and then looked at: there is no second reading by which
+//! `%2e` could become a dot or `%2f` a slash. What comes out is relative and stays below where it
+//! starts.
 
 use thiserror::Error;
 
@@ -38,7 +39,8 @@ pub enum TargetError {
     DotSegment,
 }
 
-/// Writes the path that `target` names into `path`: decoded, without its first slash; empty for `/`.
+/// Writes the path that `target` names into `path`: decoded, without its first slash; empty for
+/// `/`.
 pub(super) fn decode(target: &str, path: &mut String) -> Result<(), TargetError> {
     path.clear();
     let reference = if target.starts_with('/') { target } else { behind_authority(target)? };
@@ -56,7 +58,8 @@ pub(super) fn decode(target: &str, path: &mut String) -> Result<(), TargetError>
     for segment in path.split('/') {
         match segment {
             "" => return Err(TargetError::EmptySegment),
-            // A backslash is a character of a name like any other here (`dev-disk-by\x2duuid.mount`).
+            // A backslash is a character of a name like any other here
+            // (`dev-disk-by\x2duuid.mount`).
             _ if segment.split('\\').any(|part| matches!(part, "." | "..")) => {
                 return Err(TargetError::DotSegment);
             }

@@ -80,7 +80,8 @@ impl Buffers {
         if self.made == self.most {
             return None;
         }
-        // Uploads then wait for the buffers that exist; the rest of the memory is for small allocations.
+        // Uploads then wait for the buffers that exist; the rest of the memory is for small
+        // allocations.
         if self.made > 0 && !memory::has_room(SLACK_BYTES) {
             warn!(buffers = self.made, "no memory for further buffers: uploads wait for these");
             self.most = self.made;

@@ -17,8 +17,8 @@ pub(crate) struct Completion {
     pub(crate) done: Done,
 }
 
-/// Sends completions to one worker. The channel has room for one completion of each connection, so a
-/// send never waits.
+/// Sends completions to one worker. The channel has room for one completion of each connection, so
+/// a send never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Completions {
     sender: Sender<Completion>,

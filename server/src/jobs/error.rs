@@ -10,8 +10,8 @@ use crate::{mounts::OpenError, store};
 pub(crate) struct JobError {
     /// The code, for every peer.
     pub(crate) code: ErrorCode,
-    /// The cause with the name of a file, where that says more than the code. It goes to the log, and
-    /// to the peers of an embedded server, which hold the store's directory themselves.
+    /// The cause with the name of a file, where that says more than the code. It goes to the log,
+    /// and to the peers of an embedded server, which hold the store's directory themselves.
     pub(crate) cause: Option<String>,
     /// A text for every peer, where that says more than the code.
     pub(crate) reason: Option<&'static str>,

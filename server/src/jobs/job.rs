@@ -47,7 +47,8 @@ pub(crate) enum Job {
         condition: Condition,
         header: Option<HeaderSlice>,
         writer: Writer,
-        /// Registers the upload by its header, if it has one, until the upload itself is registered.
+        /// Registers the upload by its header, if it has one, until the upload itself is
+        /// registered.
         expected: Option<InFlightGuard>,
     },
     /// Resume an interrupted upload, or take over one that an older connection still has.
@@ -183,8 +184,8 @@ impl Job {
                 ) {
                     return opened(&key, resumed);
                 }
-                // If the upload was committed there is no staging file any more, and `Exists` or `Older` is caused
-                // by the upload's own version.
+                // If the upload was committed there is no staging file any more, and `Exists` or
+                // `Older` is caused by the upload's own version.
                 match store.committed(&key, writer.device, &header) {
                     Ok(Some(version)) => Done::Answer(Response::Committed { version }),
                     Ok(None) => opened(&key, resumed),
@@ -226,7 +227,8 @@ impl Append {
         })();
         let upload = match written {
             Ok(()) => Ok(upload),
-            // Dropping the upload removes its staging file, which is work for the disk and so done here.
+            // Dropping the upload removes its staging file, which is work for the disk and so done
+            // here.
             Err(e) => Err(JobError::of(e.into())),
         };
         Done::Appended { upload, end, buffers }

@@ -75,8 +75,8 @@ impl JobQueue {
         }
     }
 
-    /// Submits a job whose result nothing waits for: releasing what a closed connection held. With a
-    /// full queue it runs on the calling thread, which is rare, and better than not releasing.
+    /// Submits a job whose result nothing waits for: releasing what a closed connection held. With
+    /// a full queue it runs on the calling thread, which is rare, and better than not releasing.
     pub(crate) fn discard(&self, job: Job) {
         if let Err(task) = self.0.submit(Task { job, reply: None }) {
             run(task);
@@ -86,8 +86,8 @@ impl JobQueue {
 
 fn run(Task { job, reply }: Task) {
     let buffers = job.buffers();
-    // A job that panics must still send a result: its connection waits for nothing else. The store's
-    // invariants live on disk, and what the job held in memory is dropped.
+    // A job that panics must still send a result: its connection waits for nothing else. The
+    // store's invariants live on disk, and what the job held in memory is dropped.
     let done = catch_unwind(AssertUnwindSafe(|| job.run())).unwrap_or(Done::Panicked { buffers });
     if let Some(ReplyTo { completions, connection }) = reply
         && !completions.send(connection, done)

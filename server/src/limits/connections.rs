@@ -17,7 +17,8 @@ use std::{
 
 use super::semaphore::{Permit, Semaphore};
 
-/// Time that every peer gets to authenticate before it can be evicted: a handshake over a slow line.
+/// Time that every peer gets to authenticate before it can be evicted: a handshake over a slow
+/// line.
 const UNREGISTERED_MIN: Duration = Duration::from_secs(1);
 
 /// The number of the next permit of any server in this process; the first is 1. The numbers follow
@@ -27,8 +28,8 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// Maximum evicted connections that have not ended yet. They exceed the limit for that time.
 pub(crate) const EVICTING_MAX: usize = 64;
 
-/// Most clients of the admin address at once; a further one takes the place of the one that has been
-/// silent for longest.
+/// Most clients of the admin address at once; a further one takes the place of the one that has
+/// been silent for longest.
 pub(crate) const ADMIN_CLIENTS_MAX: usize = 64;
 
 /// How many connections there may be.
@@ -61,7 +62,8 @@ struct Taken {
     by_client: HashMap<IpAddr, usize>,
     /// Permits of peers that have not authenticated, in the order of their arrival.
     unregistered: BTreeMap<u64, Unregistered>,
-    /// Permits of registered peers that may be evicted, with their workers, in the order of arrival.
+    /// Permits of registered peers that may be evicted, with their workers, in the order of
+    /// arrival.
     evictable: BTreeMap<u64, usize>,
 }
 
@@ -114,9 +116,9 @@ impl ConnectionLimiter {
         &self.keyless
     }
 
-    /// A permit for a connection from `address`, served by `worker`. A Unix socket has no address, and
-    /// the limit per client does not apply to it. `keyless` says that the peer has no key. At the
-    /// limit over all, the permit comes with the connection that has to be evicted for it.
+    /// A permit for a connection from `address`, served by `worker`. A Unix socket has no address,
+    /// and the limit per client does not apply to it. `keyless` says that the peer has no key. At
+    /// the limit over all, the permit comes with the connection that has to be evicted for it.
     ///
     /// # Errors
     /// When all permits are taken and none can be evicted, or when all that this client, or peers
@@ -174,8 +176,8 @@ impl ConnectionLimiter {
 }
 
 impl Taken {
-    /// Evicts the connection that has been unregistered for longest, if that is long enough, or else
-    /// the oldest evictable one.
+    /// Evicts the connection that has been unregistered for longest, if that is long enough, or
+    /// else the oldest evictable one.
     fn evict(&mut self, now: Instant) -> Option<Eviction> {
         if self.evicting >= EVICTING_MAX {
             return None;
@@ -195,7 +197,8 @@ impl Taken {
         Some(Eviction { worker, permit })
     }
 
-    /// The permit can no longer be evicted: its peer registered, its upload moves again, or it ended.
+    /// The permit can no longer be evicted: its peer registered, its upload moves again, or it
+    /// ended.
     fn keep(&mut self, number: u64) {
         if self.unregistered.remove(&number).is_none() && self.evictable.remove(&number).is_none() {
             // It was evicted, and ended or authenticated before its worker heard of that.
@@ -205,7 +208,8 @@ impl Taken {
 }
 
 impl ConnectionPermit {
-    /// The permit's number, by which it is evicted. Connections accepted later have greater numbers.
+    /// The permit's number, by which it is evicted. Connections accepted later have greater
+    /// numbers.
     pub(crate) const fn number(&self) -> u64 {
         self.number
     }

@@ -1,16 +1,16 @@
-//! What the metrics tell apart.
+//! The values of the labels of the metrics.
 
 use zput_common::proto::message::{ErrorCode, Request};
 
-/// A thing of a few kinds, each of which has a label and a place in an array.
+/// A label with a fixed set of values, each with an index into an array of counters.
 pub(super) trait Labelled: Copy + 'static {
-    /// All of them, in the order of their places.
+    /// All values, in the order of their indices.
     const ALL: &'static [Self];
 
-    /// Its place.
+    /// The index of this value.
     fn place(self) -> usize;
 
-    /// As Prometheus shows it.
+    /// The text of this value in Prometheus.
     fn label(self) -> &'static str;
 }
 
@@ -39,9 +39,9 @@ macro_rules! labelled {
 }
 
 labelled! {
-    /// By which protocol a connection came.
+    /// The protocol of a connection.
     Protocol {
-        /// The server's own.
+        /// The protocol of docs/PROTOCOL.md.
         Zput = "zput",
         /// HTTP/1.1.
         Http = "http",
@@ -49,11 +49,11 @@ labelled! {
 }
 
 labelled! {
-    /// Why a connection was not taken.
+    /// Why a connection was refused.
     Refusal {
-        /// There are as many as there may be.
+        /// The limit of all connections, or of peers without a key, is reached.
         Limit = "limit",
-        /// There are as many of this address as there may be.
+        /// The limit of connections of one client is reached.
         PerClient = "per_client",
         /// Descriptors or memory ran out.
         Exhausted = "exhausted",
@@ -61,39 +61,39 @@ labelled! {
 }
 
 labelled! {
-    /// What a request asks.
+    /// The kind of a request.
     RequestKind {
-        /// A redeemed invite.
+        /// Redeem an invite.
         Join = "join",
-        /// Is the server there?
+        /// Keep the connection open.
         Ping = "ping",
-        /// Sections of an object.
+        /// Send sections of an object.
         Get = "get",
-        /// What is known of an object.
+        /// Describe an object.
         Stat = "stat",
-        /// A page of the catalogue.
+        /// Send a page of the listing.
         List = "list",
-        /// A page of an object's versions.
+        /// Send a page of an object's versions.
         Versions = "versions",
-        /// The beginning of an upload.
+        /// Begin an upload.
         Begin = "begin",
-        /// A slice of it.
+        /// Receive a slice of the upload.
         Slice = "slice",
-        /// Its end.
+        /// Commit the upload.
         Commit = "commit",
-        /// Its other end.
+        /// Discard the upload.
         Abort = "abort",
-        /// To the trash.
+        /// Move the current version to the trash.
         Delete = "delete",
-        /// Out of it.
+        /// Make a version of the trash or the history current.
         Restore = "restore",
-        /// The choice of a mount.
+        /// Select a mount.
         Mount = "mount",
-        /// An upload that goes on.
+        /// Resume an interrupted upload.
         Resume = "resume",
-        /// What of it is there.
+        /// Compare the slices of a resumed upload.
         Claim = "claim",
-        /// Both hellos.
+        /// Confirm both hellos.
         Echo = "echo",
         /// GET of the HTTP endpoint.
         HttpGet = "http_get",
@@ -135,9 +135,10 @@ impl From<crate::http::Method> for RequestKind {
 }
 
 labelled! {
-    /// How a request was answered: an error code of PROTOCOL 6, or an HTTP status by the same words.
+    /// How a request was answered: an error code of PROTOCOL 6, or an HTTP status by the same
+    /// words.
     Outcome {
-        /// With what it asked for; HTTP: 200.
+        /// The request succeeded; HTTP: 200.
         Ok = "ok",
         /// Code 1; HTTP: 400, 405, 408, 413, 414, 431, 501 and 505.
         Malformed = "malformed",
@@ -232,11 +233,11 @@ impl From<crate::http::Status> for Outcome {
 }
 
 labelled! {
-    /// Which threads wait for the disk.
+    /// A pool of threads that wait for the disk.
     PoolKind {
-        /// Those that open, write and sync.
+        /// Opens, writes and syncs files.
         Store = "store",
-        /// Those that bring what is to be sent into memory.
+        /// Loads windows of files into memory.
         Loader = "loader",
     }
 }

@@ -1,9 +1,9 @@
-//! What the server counts, for Prometheus.
+//! The metrics of a server, for Prometheus.
 //!
-//! Each worker has [handles of its own](WorkerMetrics), the acceptor has [its](EndpointMetrics), and each
-//! pool has [its](PoolMetrics). An observation is one or two additions to atomics that no other
-//! thread writes to; it takes no lock and allocates nothing. What they come to is put into words when
-//! somebody asks, by [`Metrics::encode`]. docs/OPERATIONS.md lists them all.
+//! Each worker has its own [`WorkerMetrics`], the thread that accepts has the [`EndpointMetrics`],
+//! and each pool has its own [`PoolMetrics`]. An observation is one or two additions to atomics
+//! that no other thread writes to; it takes no lock and allocates nothing. [`Metrics::encode`]
+//! reads them all when the metrics are scraped. docs/OPERATIONS.md lists them.
 
 mod histogram;
 mod labels;
@@ -30,10 +30,10 @@ pub use worker::{Connected, WorkerMetrics};
 
 use histogram::Histogram;
 
-/// What a scraper is told that [`Metrics::encode`] is.
+/// The media type of the text that [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What the acceptor counts.
+/// The counters of the thread that accepts connections.
 #[derive(Debug, Default)]
 pub struct EndpointMetrics {
     accepted: [AtomicU64; Protocol::ALL.len()],
@@ -41,14 +41,14 @@ pub struct EndpointMetrics {
 }
 
 impl EndpointMetrics {
-    /// A connection was handed to a worker.
+    /// Counts a connection that was handed to a worker.
     pub fn accepted(&self, protocol: Protocol) {
         if let Some(counter) = self.accepted.get(protocol.place()) {
             counter.fetch_add(1, Relaxed);
         }
     }
 
-    /// A connection was not taken.
+    /// Counts a connection that was refused.
     pub fn refused(&self, protocol: Protocol, why: Refusal) {
         let counter = self.refused.get(protocol.place()).and_then(|row| row.get(why.place()));
         if let Some(counter) = counter {
@@ -57,7 +57,7 @@ impl EndpointMetrics {
     }
 }
 
-/// What a pool of threads says of itself.
+/// The gauges of a pool of threads.
 #[derive(Debug, Default)]
 pub struct PoolMetrics {
     threads: AtomicU64,
@@ -65,25 +65,25 @@ pub struct PoolMetrics {
 }
 
 impl PoolMetrics {
-    /// It has so many threads.
+    /// Sets the number of the pool's threads.
     pub fn threads(&self, count: usize) {
         self.threads.store(count as u64, Relaxed);
     }
 
-    /// So many jobs wait for one.
+    /// Sets the number of jobs that wait for a thread.
     pub fn queued(&self, count: usize) {
         self.queued.store(count as u64, Relaxed);
     }
 }
 
-/// All handles, and the words for them.
+/// The metrics of a server: the handles of its threads, and their text.
 #[derive(Debug)]
 pub struct Metrics {
     counted: Arc<Counted>,
     registry: Registry,
 }
 
-/// What the threads count.
+/// The handles that were given to the threads.
 #[derive(Debug)]
 struct Counted {
     /// The label `engine` of the steps of transfers.
@@ -94,7 +94,8 @@ struct Counted {
 }
 
 impl Metrics {
-    /// Handles for so many `workers`. `engine` is the label of the engine that moves payload.
+    /// Metrics of a server with this number of `workers`. `engine` is the label of the engine that
+    /// moves payload.
     #[must_use]
     pub fn new(workers: usize, engine: &'static str) -> Self {
         let counted = Arc::new(Counted {
@@ -115,19 +116,19 @@ impl Metrics {
         self
     }
 
-    /// The handles of the worker of this number, if there is one.
+    /// The handle of worker `number`, counted from 0; `None` if there is no such worker.
     #[must_use]
     pub fn worker(&self, number: usize) -> Option<Arc<WorkerMetrics>> {
         self.counted.workers.get(number).map(Arc::clone)
     }
 
-    /// The handles of the acceptor.
+    /// The handle of the thread that accepts.
     #[must_use]
     pub fn endpoints(&self) -> Arc<EndpointMetrics> {
         Arc::clone(&self.counted.endpoints)
     }
 
-    /// The handles of a pool.
+    /// The handle of a pool.
     #[must_use]
     pub fn pool(&self, kind: PoolKind) -> Arc<PoolMetrics> {
         let [store, loader] = &self.counted.pools;
@@ -137,10 +138,10 @@ impl Metrics {
         })
     }
 
-    /// All of it as [`CONTENT_TYPE`].
+    /// The text of all metrics, in the format of [`CONTENT_TYPE`].
     ///
     /// # Errors
-    /// None that a text in memory has.
+    /// Never: writing to a string cannot fail.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
@@ -154,7 +155,7 @@ impl Collector for Counted {
         page.build()?;
         self.encode_workers(&mut page)?;
         self.encode_requests(&mut page)?;
-        self.encode_doors(&mut page)?;
+        self.encode_endpoints(&mut page)?;
         self.encode_pools(&mut page)?;
         page.log()?;
         page.sandbox()
@@ -198,7 +199,7 @@ impl Counted {
         })
     }
 
-    /// Of requests that there were.
+    /// A combination of kind and outcome has a line once it has occurred.
     fn encode_requests(&self, page: &mut Page<'_>) -> fmt::Result {
         let mut family = page.family("requests", "Requests answered", None, MetricType::Counter)?;
         for (number, worker) in self.workers.iter().enumerate() {
@@ -220,7 +221,7 @@ impl Counted {
         Ok(())
     }
 
-    fn encode_doors(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn encode_endpoints(&self, page: &mut Page<'_>) -> fmt::Result {
         let about = "Connections there are";
         let mut family = page.family("connections", about, None, MetricType::Gauge)?;
         for (number, worker) in self.workers.iter().enumerate() {
@@ -260,7 +261,7 @@ impl Counted {
     }
 }
 
-/// What is being written.
+/// The text that is being written.
 struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {

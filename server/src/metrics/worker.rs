@@ -1,4 +1,4 @@
-//! What one worker counts.
+//! The metrics of one worker.
 
 use std::{
     sync::{
@@ -13,9 +13,9 @@ use super::{
     labels::{Labelled, Outcome, Protocol, RequestKind},
 };
 
-/// The handles of one worker. Nobody else writes to them, so that an addition is one to a line of
-/// the worker's own cache; Prometheus sums the workers up.
-// A line of its own behind the last one of another worker; x86-64 fetches lines in pairs.
+/// The metrics of one worker. No other thread writes to them, so the cache lines stay with the
+/// worker's core; Prometheus adds the workers up.
+// Aligned so that no cache line is shared with another worker; x86-64 fetches lines in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerMetrics {
@@ -34,17 +34,17 @@ pub struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    /// A connection had a turn, which took so long.
+    /// Observes how long one turn of a connection took.
     pub fn turn(&self, took: Duration) {
         self.turns.observe(took);
     }
 
-    /// The engine made one step of a transfer, which took so long.
+    /// Observes how long one step of the send engine took.
     pub fn step(&self, took: Duration) {
         self.steps.observe(took);
     }
 
-    /// Makes one step of a transfer and observes how long it takes.
+    /// Runs one step of the send engine and observes how long it takes.
     pub fn timed_step<R>(&self, step: impl FnOnce() -> R) -> R {
         let began = Instant::now();
         let result = step();
@@ -52,27 +52,27 @@ impl WorkerMetrics {
         result
     }
 
-    /// A stretch of a file was not in memory and had to be loaded; so long it was waited for.
+    /// Observes how long a transfer waited for a window of a file to be loaded into memory.
     pub fn load(&self, took: Duration) {
         self.loads.observe(took);
     }
 
-    /// A connection with bytes to send waited so long for its socket to take some.
+    /// Observes how long a connection with bytes to send waited for room in its socket.
     pub fn write_wait(&self, took: Duration) {
         self.write_waits.observe(took);
     }
 
-    /// So many bytes went into a socket.
+    /// Counts bytes that a socket accepted.
     pub fn sent(&self, bytes: u64) {
         self.sent_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// So many bytes came out of a socket.
+    /// Counts bytes that were read from a socket.
     pub fn received(&self, bytes: u64) {
         self.received_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// A request was answered.
+    /// Counts a request that was answered.
     pub fn answered(&self, kind: RequestKind, outcome: Outcome) {
         let counter = self.requests.get(kind.place()).and_then(|row| row.get(outcome.place()));
         if let Some(counter) = counter {
@@ -80,27 +80,27 @@ impl WorkerMetrics {
         }
     }
 
-    /// A file to be served was open already.
+    /// Counts a get that found its object open.
     pub fn file_hit(&self) {
         self.file_hits.fetch_add(1, Relaxed);
     }
 
-    /// A file to be served had to be opened.
+    /// Counts a get that had to open its object.
     pub fn file_miss(&self) {
         self.file_misses.fetch_add(1, Relaxed);
     }
 
-    /// So many served files are open.
+    /// Sets the number of open objects.
     pub fn open_files(&self, count: usize) {
         self.open_files.store(count as u64, Relaxed);
     }
 
-    /// So many buffers for uploads are in use.
+    /// Sets the number of upload buffers in use.
     pub fn upload_buffers(&self, count: usize) {
         self.upload_buffers.store(count as u64, Relaxed);
     }
 
-    /// A connection of `protocol` is there, as long as what is returned.
+    /// Counts an open connection of `protocol` until the returned value is dropped.
     #[must_use]
     pub fn connected(self: &Arc<Self>, protocol: Protocol) -> Connected {
         if let Some(there) = self.connections.get(protocol.place()) {
@@ -110,7 +110,7 @@ impl WorkerMetrics {
     }
 }
 
-/// A connection that is there; dropped when it is gone.
+/// Counts one open connection as long as this value lives.
 #[derive(Debug)]
 pub struct Connected {
     metrics: Arc<WorkerMetrics>,

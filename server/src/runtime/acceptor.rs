@@ -281,8 +281,8 @@ fn refuse(socket: &Socket, speaks: ListenerProtocol, reason: LimitReached) {
         LimitReached::ClientFull => "your address has too many connections",
     };
     debug!(why, "refused a connection");
-    // Bytes that the peer has sent must be read: closing with unread bytes resets the connection, and
-    // the reset can overtake the refusal. All this is best effort: if it fails, the peer sees a
+    // Bytes that the peer has sent must be read: closing with unread bytes resets the connection,
+    // and the reset can overtake the refusal. All this is best effort: if it fails, the peer sees a
     // connection that was closed.
     let mut unread = [0; 512];
     let _hello = socket.read_once(&mut unread);

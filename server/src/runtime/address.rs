@@ -1,4 +1,4 @@
-//! Where a server listens.
+//! Addresses to listen on, bound addresses, and addresses for clients.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 
 use thiserror::Error;
 
-/// Where to listen: `HOST:PORT` (port 0: the kernel chooses) or `unix:/path`.
+/// An address to listen on: `HOST:PORT` (port 0: the kernel chooses) or `unix:/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// A TCP address; the host may be a name.
@@ -19,31 +19,31 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
-/// The longest path of a Unix domain socket (unix(7): 108 bytes with the one that ends it).
+/// Maximum bytes of the path of a Unix domain socket (unix(7): 108 with the NUL at its end).
 pub const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 /// A text that is not a [`ListenAddress`] or a [`ClientAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
-    /// It has not the form.
+    /// It is neither `HOST:PORT` nor `unix:/path`.
     #[error("\"{0}\" is no address to listen on: write HOST:PORT, [IPV6]:PORT or unix:/path")]
     Form(String),
-    /// It has not the form of one for clients.
+    /// As [`Self::Form`], for an address that clients connect to.
     #[error(
         "\"{0}\" is no address that a client can connect to: write HOST:PORT, [IPV6]:PORT or \
          unix:/path"
     )]
     ClientForm(String),
-    /// There is no such port.
+    /// The port is not a number up to 65535; 0 is no port for clients.
     #[error("\"{0}\" has no port behind its colon: ports are whole numbers up to 65535")]
     Port(String),
-    /// A server can listen on all addresses; a client needs one.
+    /// The unspecified address: a server can listen on it, a client cannot connect to it.
     #[error(
         "\"{0}\" is every address of a machine, and none that a client can connect to: write the \
          name or the address by which clients reach the server"
     )]
     Unspecified(String),
-    /// A zone has a meaning on one machine only.
+    /// An IPv6 zone, which has a meaning on one machine only.
     #[error(
         "\"{0}\" has a zone, and zones are not taken: write an address that is not link-local, or \
          a name"
@@ -85,7 +85,7 @@ impl FromStr for ListenAddress {
 }
 
 impl ListenAddress {
-    /// Whether it stands for every address of the machine.
+    /// Whether it is the unspecified address, which stands for every address of the machine.
     #[must_use]
     pub fn is_unspecified(&self) -> bool {
         let Self::Tcp(text) = self else { return false };
@@ -95,8 +95,8 @@ impl ListenAddress {
     }
 }
 
-/// Where clients find a server: an address as in [`ListenAddress`], but for those that stand for every
-/// address of a machine.
+/// An address that clients connect to: a [`ListenAddress`] that is not the unspecified address and
+/// has a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub ListenAddress);
 
@@ -128,7 +128,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// Where a server does listen.
+/// The address that a listener is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BoundAddress {
     /// On this TCP address.

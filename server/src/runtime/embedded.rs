@@ -1,7 +1,7 @@
-//! A server inside of another program, over socket pairs: the same workers, sessions and store.
+//! A server inside another program, over socket pairs: the same workers, connections and store.
 //!
-//! Its connections are `plaintext` and may do everything, unsealed objects included: whoever holds
-//! the other end holds the store's directory as well.
+//! Its connections are plaintext and have all scopes, for unsealed objects too: a program that
+//! holds the other end of a pair has access to the store's directory anyway.
 
 use std::{
     io,
@@ -24,23 +24,23 @@ use crate::{
     worker::Endpoint,
 };
 
-/// Threads for the disk: one for each direction of a busy client, and one for what is small.
+/// Threads of each pool: one for each direction of a busy client, and one for small requests.
 const POOL_THREADS: usize = 3;
 
-/// Connections of one program to itself.
-const SEATS: usize = 64;
+/// Maximum connections of the program to its own server.
+const CONNECTIONS_MAX: usize = 64;
 
-/// Objects that stay open: what a command asks for again at once.
+/// Maximum objects kept open: a command may request the same object again at once.
 const KEEP_FILES: usize = 16;
 
-/// Memory for uploads: two connections that write as fast as they can.
+/// Bytes of upload buffers: for two connections that write as fast as they can.
 const UPLOAD_MEMORY_BYTES: usize = 2 * 1024 * 1024;
 
-/// How long requests under way may take when the program lets go of its server.
+/// Time that requests under way get to end when the server is dropped.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// Seconds without a byte after which a connection ends. The program may wait for a person to type
-/// a passphrase: nobody else wants the place.
+/// Seconds without a byte after which a connection ends: a day. The program may wait for a person
+/// to type a passphrase, and no other client needs the connection.
 const IDLE_SECONDS: u32 = 86_400;
 
 /// A server inside this program. Dropping it lets requests under way end and stops its threads.
@@ -49,10 +49,10 @@ pub struct EmbeddedServer {
     endpoint: Arc<Settings>,
 }
 
-/// Serves `store` and gives the client's end of a first connection.
+/// Serves `store`. Returns the client's end of a first connection, and the server.
 ///
 /// # Errors
-/// When sockets or threads cannot be had.
+/// When a socket pair or a thread cannot be created.
 pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
     let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
     let mounts = Mounts::of_store(store.clone(), policy);
@@ -62,13 +62,13 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
             workers: 1,
             pool_threads: POOL_THREADS,
             connections: ConnectionLimits {
-                all: SEATS,
-                each: SEATS,
+                all: CONNECTIONS_MAX,
+                each: CONNECTIONS_MAX,
                 count_loopback: true,
-                keyless: SEATS,
+                keyless: CONNECTIONS_MAX,
             },
             upload_memory_bytes: UPLOAD_MEMORY_BYTES,
-            open_files: SEATS,
+            open_files: CONNECTIONS_MAX,
             keep_files: KEEP_FILES,
             keep_uploads: DEFAULT_KEEP_UPLOADS,
             engine: Engine::default(),
@@ -87,10 +87,10 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
 }
 
 impl EmbeddedServer {
-    /// The client's end of another connection.
+    /// Returns the client's end of a new connection.
     ///
     /// # Errors
-    /// When a socket pair cannot be had, or this program has 64 connections already.
+    /// When a socket pair cannot be created, or there are 64 connections already.
     pub fn connect(&self) -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! A server: listeners over a workers over mounts.
+//! A server: its options, its start, and the handles to reload and stop it.
 
 use std::{
     fmt, io,
@@ -34,83 +34,87 @@ use crate::{
     worker::heartbeat::Liveness,
 };
 
-/// Most connections at once, unless told otherwise. With the 20 to 40 KiB that a TLS session may
+/// Default maximum number of connections. With the 20 to 40 KiB that a TLS session may
 /// hold and the memory for uploads this stays under 96 MiB.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
 
-/// Memory for uploads over all workers, unless told otherwise: what dozens of peers at 10 Gbit/s
-/// need while a disk catches its breath.
+/// Default memory for uploads over all workers, in bytes: what dozens of peers at 10 Gbit/s send
+/// while a disk is busy for some milliseconds.
 pub const DEFAULT_UPLOAD_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long requests under way may take to end when a server stops, unless told otherwise.
+/// Default time that requests under way get to end when a server stops.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
-/// For how long an upload that was cut off can be resumed, unless told otherwise.
 pub use crate::store::DEFAULT_KEEP_UPLOADS;
 
-/// Most threads that wait for the disk, unless told otherwise. They are made when there is work for them: a commit spends
-/// its time in fsync, and those that wait at once share a journal's commit and a disk's flush.
+/// Default maximum threads of each pool. A thread is started when a job needs it. A commit spends
+/// its time in fsync, and commits that wait at the same time share a journal's commit and a disk's
+/// flush.
 pub(crate) fn default_pool_threads(cores: usize) -> usize {
     (2 * cores).clamp(32, 64)
 }
 
-/// Descriptors besides those of connections, open objects and uploads: epolls, wakers, listeners, logs, the stores'
-/// directories, what the pool has open, the clients of the admin address, and connections that make room for others.
+/// Descriptors besides those of connections, open objects and uploads: epolls, wakers, listeners,
+/// logs, the stores' directories, what the pool has open, the clients of the admin address, and
+/// connections that make room for others.
 const DESCRIPTORS_RESERVED: u64 = 256 + ADMIN_CLIENTS_MAX as u64 + EVICTING_MAX as u64;
 
-/// Most objects open at once to be served, unless told otherwise: as many as connections.
+/// Default maximum of objects that are open to be served: as many as connections.
 pub const DEFAULT_OPEN_FILES: usize = 1024;
 
-/// Most of these that nobody is getting, unless told otherwise.
+/// Default maximum of objects that are kept open while no client gets them.
 pub const DEFAULT_KEEP_FILES: usize = 512;
 
-/// Bytes a second that a peer moves at least while it has to act, unless told otherwise: a quarter of what the slowest mobile networks do.
+/// Default minimum rate of a peer while it has to act, in bytes a second: a quarter of the rate of
+/// the slowest mobile networks.
 pub const DEFAULT_MIN_RATE: u64 = 1024;
 
-/// How a server is set up.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// What it serves.
+    /// The mounts to serve.
     pub mounts: Mounts,
-    /// Where it speaks its own protocol; each by itself.
+    /// Addresses for zput's protocol.
     pub listen: Vec<ListenAddress>,
-    /// Where it speaks HTTP, of public mounts.
+    /// Addresses for HTTP, which serves public mounts.
     pub http: Vec<ListenAddress>,
-    /// Most connections at once.
+    /// Maximum connections; lowered if the process may not have that many descriptors.
     pub max_connections: usize,
-    /// Most connections of one client: an IPv4 address, or an IPv6 network of 64 bits.
+    /// Maximum connections of one client: one IPv4 address, or one IPv6 network of 64 bits; at
+    /// least 1.
     pub max_per_client: usize,
-    /// Whether that holds for peers on the loopback interface as well: a proxy's clients all come from there.
+    /// Whether `max_per_client` applies to the loopback interface, from which all clients of a
+    /// proxy come.
     pub limit_loopback: bool,
     /// Seconds without a byte in either direction after which a connection ends; at least 1.
     pub idle_seconds: u32,
-    /// Seconds that the head of an HTTP request may take; at least 1.
+    /// Seconds in which the head of an HTTP request must arrive; at least 1.
     pub http_head_seconds: u32,
-    /// Bytes a second that a peer moves at least while it has to act; 0 for no minimum.
+    /// Minimum bytes a second that a peer must move while it has to act; 0 for no minimum.
     pub min_rate: u64,
-    /// Threads that own sockets.
+    /// Number of worker threads; at least one is started.
     pub workers: usize,
-    /// Most threads that change stores, and most that load what is to be sent from the disk.
+    /// Maximum threads of each of the two pools: one changes stores, the other loads file contents.
     pub pool_threads: usize,
-    /// Memory that slices are received into, over all workers; each has 256 KiB at least.
+    /// Bytes of upload buffers over all workers; each worker has at least 256 KiB.
     pub upload_memory_bytes: usize,
-    /// Most objects open at once to be served; further gets are told to try again.
+    /// Maximum objects that are open to be served; further gets are answered with `Busy`.
     pub open_files: usize,
-    /// Most of these that nobody is getting and that stay open.
+    /// Maximum objects that are kept open while no client gets them.
     pub keep_files: usize,
-    /// For how long an upload that was cut off can be resumed; none can, where it is no time at all.
+    /// How long an interrupted upload can be resumed. Zero disables resuming.
     pub keep_uploads: Duration,
-    /// What moves payload.
+    /// How payload gets from a file into a socket.
     pub engine: Engine,
-    /// The congestion control of all TCP connections. Without one the system's is left as it is,
-    /// except that peers on the loopback interface get `cubic` where there is one.
+    /// The congestion control of all TCP connections. `None` leaves the system's, except that peers
+    /// on the loopback interface get `cubic` where the kernel has it.
     pub congestion: Option<String>,
-    /// How long requests under way may take to end when the server stops.
+    /// Time that requests under way get to end when the server stops.
     pub drain: Duration,
 }
 
 impl ServerOptions {
-    /// The defaults: one worker for each core.
+    /// Default options, with one worker for each core.
     #[must_use]
     pub fn new(mounts: Mounts, listen: Vec<ListenAddress>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -136,7 +140,7 @@ impl ServerOptions {
         }
     }
 
-    /// What connections of zput's protocol have in common. Without a store there is no key for `tls`.
+    /// Settings of connections of zput's protocol. TLS needs a store, which has the server's key.
     fn zput_settings(&self) -> Result<zput::Settings, ServerError> {
         let tls =
             self.mounts.first_store().map(|home| ServerTls::new(home.server_key())).transpose();
@@ -154,7 +158,8 @@ impl ServerOptions {
         })
     }
 
-    /// Limits of `all` connections. Where there are accounts a quarter is for those who have one.
+    /// Limits for `all` connections. With a store, a quarter is reserved for devices with an
+    /// account.
     fn connection_limits(&self, all: usize) -> ConnectionLimits {
         let reserved = if self.mounts.first_store().is_some() { all / 4 } else { 0 };
         ConnectionLimits {
@@ -173,15 +178,15 @@ impl ServerOptions {
     }
 }
 
-/// Why a server does not run.
+/// Why a server does not start, or does not run any more.
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {source}{}", next_step(source))]
     Listen {
-        /// Which.
+        /// The address.
         address: ListenAddress,
-        /// Why.
+        /// The error of the system call.
         source: io::Error,
     },
     /// The kernel has no such congestion control, or this process may not use it.
@@ -190,12 +195,12 @@ pub enum ServerError {
          /proc/sys/net/ipv4/tcp_allowed_congestion_control"
     )]
     Congestion {
-        /// Which.
+        /// Its name.
         name: String,
-        /// Why.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// There is nothing to listen on.
+    /// There are neither addresses nor inherited sockets.
     #[error(
         "there is no address to listen on: give --listen HOST:PORT, or listen = \"HOST:PORT\" in the file"
     )]
@@ -203,18 +208,18 @@ pub enum ServerError {
     /// The store's key cannot be used for TLS.
     #[error("the server's key cannot be used: {0}")]
     Key(String),
-    /// Threads or epoll instances could not be had.
+    /// A thread or an epoll instance cannot be created.
     #[error("cannot start the server's threads: {0}")]
     Start(#[source] io::Error),
     /// A thread failed while the server ran.
     #[error("a thread of the server failed: {0}")]
     Thread(#[source] io::Error),
-    /// A thread ended while the server ran; its last words are in the log.
+    /// A thread ended while the server ran; the log has its panic message.
     #[error("a thread of the server ended unexpectedly: see its log")]
     ThreadEnded,
 }
 
-/// What to do about an address that cannot be listened on.
+/// What the operator can do about an address that cannot be listened on.
 fn next_step(failure: &io::Error) -> &'static str {
     match failure.kind() {
         io::ErrorKind::AddrInUse => "; stop what listens there, or choose another",
@@ -225,7 +230,7 @@ fn next_step(failure: &io::Error) -> &'static str {
     }
 }
 
-/// A server that listens and does not serve yet.
+/// A server that listens and does not accept connections yet.
 #[derive(Debug)]
 pub struct Server {
     options: ServerOptions,
@@ -233,10 +238,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens. Peers that connect from now on wait until [`Self::spawn`].
+    /// Listens on the addresses of the options. Peers that connect wait until [`Self::spawn`].
     ///
     /// # Errors
-    /// When an address cannot be listened on.
+    /// [`ServerError::Listen`], [`ServerError::Congestion`], [`ServerError::NoAddress`].
     pub fn bind(options: ServerOptions) -> Result<Self, ServerError> {
         let congestion = options.congestion.as_deref();
         let zput = listen(&options.listen, congestion)?;
@@ -244,10 +249,10 @@ impl Server {
         Self::on(options, zput, http)
     }
 
-    /// Listens on sockets that are there already, instead of on the addresses of the options.
+    /// Uses existing listeners instead of the addresses of the options.
     ///
     /// # Errors
-    /// When there is none.
+    /// [`ServerError::NoAddress`] when there is no listener.
     pub fn on(
         options: ServerOptions,
         zput: Vec<Listener>,
@@ -262,16 +267,17 @@ impl Server {
         Ok(Self { options, listeners })
     }
 
-    /// Where it listens: for its own protocol in the order of the options, and then for HTTP.
+    /// The addresses it listens on: first for zput's protocol, in the order of the options, then
+    /// for HTTP.
     #[must_use]
     pub fn addresses(&self) -> Vec<BoundAddress> {
         self.listeners.iter().map(|(listener, _)| listener.address()).collect()
     }
 
-    /// Serves, on threads of its own.
+    /// Starts the threads that serve.
     ///
     /// # Errors
-    /// When those cannot be had, or the store's key is none.
+    /// When a thread cannot be started, or the store's key is not valid for TLS.
     pub fn spawn(self) -> Result<ServerHandle, ServerError> {
         let addresses = self.addresses();
         let Self { options, listeners } = self;
@@ -316,10 +322,10 @@ impl Server {
     }
 }
 
-/// Listens on all of `addresses`.
+/// Listens on all of `addresses`, with this congestion control.
 ///
 /// # Errors
-/// When one is not to be had, or the congestion control is not.
+/// [`ServerError::Listen`], [`ServerError::Congestion`].
 pub fn listen(
     addresses: &[ListenAddress],
     congestion: Option<&str>,
@@ -335,7 +341,8 @@ pub fn listen(
     addresses.iter().map(bind).collect()
 }
 
-/// As many connections as were asked for, or as descriptors allow beside `others`.
+/// The maximum number of connections: `wanted`, or fewer if there are not enough descriptors beside
+/// `others`; at least 1.
 fn max_connections(wanted: usize, others: usize, descriptors: u64) -> usize {
     let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED + others as u64);
     let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
@@ -345,7 +352,7 @@ fn max_connections(wanted: usize, others: usize, descriptors: u64) -> usize {
     wanted.clamp(1, room)
 }
 
-/// A server that serves. Dropping it stops it.
+/// A running server. Dropping it stops it.
 pub struct ServerHandle {
     addresses: Vec<BoundAddress>,
     options: ServerOptions,
@@ -359,7 +366,7 @@ struct Running {
     endpoints: Endpoints,
 }
 
-/// Changes what a server serves, from any thread.
+/// Replaces the mounts of a running server, from any thread.
 #[derive(Clone)]
 pub struct ReloadHandle {
     options: ServerOptions,
@@ -368,17 +375,17 @@ pub struct ReloadHandle {
 }
 
 impl ReloadHandle {
-    /// What is served, as far as this reload_handle knows.
+    /// The mounts that this handle has set last.
     #[must_use]
     pub fn mounts(&self) -> &Mounts {
         &self.options.mounts
     }
 
-    /// Serves these mounts from now on. Requests under way end as they began; whoever speaks of a mount that is gone is
-    /// told so.
+    /// Serves these mounts from now on. Requests under way keep the mounts they began with; a later
+    /// request for a mount that is gone is answered with `NotFound`.
     ///
     /// # Errors
-    /// When the first store's key is none. Then nothing has changed.
+    /// [`ServerError::Key`] when the first store's key is not valid; nothing has changed then.
     pub fn serve(&mut self, mounts: Mounts) -> Result<(), ServerError> {
         let options = ServerOptions { mounts, ..self.options.clone() };
         self.endpoints.replace_zput(options.zput_settings()?);
@@ -394,37 +401,37 @@ impl fmt::Debug for ReloadHandle {
     }
 }
 
-/// Asks a server to stop, from any thread.
+/// Stops a server, from any thread.
 #[derive(Clone, Debug)]
 pub struct ShutdownHandle(Sender<StopReason>);
 
 impl ShutdownHandle {
-    /// Asks it. Asking again changes nothing.
+    /// Requests the stop. A second request changes nothing.
     pub fn stop(&self) {
-        // A full channel: it was asked before, or has ended by itself.
+        // The channel is full if a stop was requested before or a thread has ended.
         let _asked = self.0.try_send(StopReason::Requested);
     }
 }
 
-/// What a server is doing.
+/// Counters of a running server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Connections there are.
+    /// Open connections.
     pub connections: usize,
-    /// Times that a worker woke up since the start: stands still while there is nothing to do.
+    /// Times that a worker woke up since the start; does not grow while there is nothing to do.
     pub rounds: u64,
-    /// Objects that are open to be served, those being sent and idle ones.
+    /// Objects that are open to be served: those being sent, and idle ones.
     pub open_files: usize,
 }
 
 impl ServerHandle {
-    /// Where it listens.
+    /// The addresses it listens on.
     #[must_use]
     pub fn addresses(&self) -> &[BoundAddress] {
         &self.addresses
     }
 
-    /// What it is doing.
+    /// The current counters; zeros once it has stopped.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.running.as_ref().map_or_else(Stats::default, |running| Stats {
@@ -434,19 +441,19 @@ impl ServerHandle {
         })
     }
 
-    /// Whether its workers turn; nobody's, once it has stopped.
+    /// The liveness of its workers; without workers once it has stopped.
     #[must_use]
     pub fn liveness(&self) -> Liveness {
         self.running.as_ref().map_or_else(Liveness::default, |running| running.workers.liveness())
     }
 
-    /// A way to stop it from elsewhere; absent once it has stopped.
+    /// A handle that stops it; `None` once it has stopped.
     #[must_use]
     pub fn shutdown_handle(&self) -> Option<ShutdownHandle> {
         self.running.as_ref().map(|running| ShutdownHandle(running.workers.stopper()))
     }
 
-    /// A way to change what it serves, from any thread; absent once it has stopped.
+    /// A handle that replaces its mounts; `None` once it has stopped.
     #[must_use]
     pub fn reload_handle(&self) -> Option<ReloadHandle> {
         let running = self.running.as_ref()?;
@@ -454,24 +461,25 @@ impl ServerHandle {
         Some(ReloadHandle { options: self.options.clone(), dispatcher, endpoints })
     }
 
-    /// What it counts.
+    /// Its metrics.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
     }
 
-    /// Serves until a [`ShutdownHandle`] says so; then lets requests under way end and stops all threads.
+    /// Blocks until a [`ShutdownHandle`] requests the stop; then lets requests under way end and
+    /// stops all threads.
     ///
     /// # Errors
-    /// When a thread has ended or failed by itself.
+    /// [`ServerError::Thread`] and [`ServerError::ThreadEnded`].
     pub fn wait(self) -> Result<(), ServerError> {
         self.wait_then(|| {})
     }
 
-    /// Serves as [`Self::wait`] does. Calls `ends` when it is to stop, for whatever reason, before it does.
+    /// As [`Self::wait`], and calls `ends` before the stop begins, whatever its reason is.
     ///
     /// # Errors
-    /// When a thread has ended or failed by itself.
+    /// Those of [`Self::wait`].
     pub fn wait_then(mut self, ends: impl FnOnce()) -> Result<(), ServerError> {
         let ended =
             self.running.as_ref().map_or(StopReason::ThreadEnded, |running| running.workers.wait());
@@ -484,10 +492,10 @@ impl ServerHandle {
         }
     }
 
-    /// Stops now: no more connections, then requests under way may end, then the threads do.
+    /// Stops: accepts no more connections, lets requests under way end, and joins the threads.
     ///
     /// # Errors
-    /// When a thread has failed.
+    /// [`ServerError::Thread`].
     pub fn shutdown(mut self) -> Result<(), ServerError> {
         self.stop()
     }

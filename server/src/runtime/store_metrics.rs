@@ -1,4 +1,5 @@
-//! What the stores say of themselves when somebody asks: their files are looked at, and nothing is counted meanwhile.
+//! Metrics of the stores. Their files are read when the metrics are scraped; nothing is counted in
+//! between.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use crate::{
     store::{LastScrub, Store},
 };
 
-/// The stores of a server, by their mounts' names.
+/// The stores of a server, with the names of their mounts.
 #[derive(Debug)]
 pub(crate) struct StoreGauges(Vec<(String, Store)>);
 
@@ -22,7 +23,7 @@ impl StoreGauges {
         Self(stores.collect())
     }
 
-    /// A gauge of each store that has something to say.
+    /// A gauge for each store for which `of` returns a value.
     fn gauge(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
@@ -42,7 +43,7 @@ impl StoreGauges {
 
 impl Collector for StoreGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // A file that cannot be read says nothing: a scrape has nobody to tell.
+        // A store whose file cannot be read has no value: a scrape cannot report an error.
         let scrub = |of: fn(LastScrub) -> u64| {
             move |store: &Store| store.last_scrub().ok().flatten().map(of)
         };

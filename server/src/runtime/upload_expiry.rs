@@ -39,7 +39,7 @@ impl UploadExpiry {
     pub(crate) fn start(mounts: &Mounts, keep: Duration, every: Duration) -> io::Result<Self> {
         let (commands, received) = bounded(1);
         let run = move || run(&received, every);
-        let thread = threads::spawn("sweeper", run)?;
+        let thread = threads::spawn("upload-expiry", run)?;
         let handle = UploadExpiryHandle { commands, keep };
         handle.set_stores(mounts);
         Ok(Self { handle, thread: Some(thread) })
@@ -74,7 +74,7 @@ impl UploadExpiryHandle {
 
 impl fmt::Debug for UploadExpiryHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SweeperHandle").field("keep", &self.keep).finish_non_exhaustive()
+        f.debug_struct("UploadExpiryHandle").field("keep", &self.keep).finish_non_exhaustive()
     }
 }
 

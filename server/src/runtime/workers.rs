@@ -29,12 +29,13 @@ use crate::{
     },
 };
 
-/// How a workers is set up.
+/// The options of a [`WorkerSet`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WorkerSetOptions {
     /// Number of worker threads; at least one is started.
     pub(crate) workers: usize,
-    /// Maximum threads of each pool: one pool changes the store, the other loads file contents into memory.
+    /// Maximum threads of each pool: one pool changes the store, the other loads file contents into
+    /// memory.
     pub(crate) pool_threads: usize,
     /// Limits on the number of connections.
     pub(crate) connections: ConnectionLimits,
@@ -234,7 +235,8 @@ impl WorkerSet {
         self.dispatcher.limiter.taken()
     }
 
-    /// Lets requests under way finish until `until`, then closes all connections and joins all threads.
+    /// Lets requests under way finish until `until`, then closes all connections and joins all
+    /// threads.
     ///
     /// # Errors
     /// When a worker failed or panicked.

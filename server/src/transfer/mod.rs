@@ -34,8 +34,8 @@ use crate::{
 const PAYLOAD_MAX_BYTES: u64 = (1 << 63) - 1;
 
 /// Bytes of a window; windows begin at multiples of it in the file. A disk of 2 GB/s loads one in
-/// the time in which a link of 16 Gbit/s sends it, and windows in flight for a thousand readers take
-/// half a gigabyte.
+/// the time in which a link of 16 Gbit/s sends it, and windows in flight for a thousand readers
+/// take half a gigabyte.
 const WINDOW_BYTES: u64 = 512 * 1024;
 
 /// Maximum bytes behind a window that are requested together with it. A gigabyte from one disk took
@@ -193,8 +193,8 @@ impl Transfer {
         Ok(Some(Window::new(Arc::clone(file), range, ahead, now)))
     }
 
-    /// Notes that a window was loaded. A fast reader gets more windows read ahead. For a slow reader
-    /// they would be evicted before it wants them, and bytes of other readers with them.
+    /// Notes that a window was loaded. A fast reader gets more windows read ahead. For a slow
+    /// reader they would be evicted before it wants them, and bytes of other readers with them.
     pub(crate) fn loaded(&mut self, window: &Window, now: Instant) {
         self.ahead =
             if self.is_trusted(now) { (2 * self.ahead).min(AHEAD_MAX_BYTES) } else { WINDOW_BYTES };
@@ -211,8 +211,8 @@ impl Transfer {
         self.found = now;
     }
 
-    /// `head` followed by the rest of the payload, in `room`: only if that is one short range, fits,
-    /// and is in memory. The bytes do not count as sent yet.
+    /// `head` followed by the rest of the payload, in `room`: only if that is one short range,
+    /// fits, and is in memory. The bytes do not count as sent yet.
     pub(crate) fn behind<'a>(
         &self,
         head: &[u8],

@@ -39,8 +39,8 @@ pub(super) enum Message {
     Panic,
 }
 
-/// Sends messages to a worker. The channel has room for one new connection for each permit, so these
-/// sends never wait.
+/// Sends messages to a worker. The channel has room for one new connection for each permit, so
+/// these sends never wait.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
     messages: Sender<Message>,

@@ -54,12 +54,12 @@ impl Readiness {
         }
     }
 
-    /// Prints one line to standard output and the rest to the log. A thread of its own writes the line,
-    /// because a reader that takes nothing, or is gone, must not keep the server from serving.
+    /// Prints one line to standard output and the rest to the log. A thread of its own writes the
+    /// line, because a reader that takes nothing, or is gone, must not keep the server from
+    /// serving.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    /// When there is no thread to be had.
     pub fn announce(self) -> io::Result<()> {
         let Self { line, next, http_in_vain } = self;
         if http_in_vain {
@@ -72,7 +72,7 @@ impl Readiness {
             let mut stdout = io::stdout().lock();
             let said = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
             if let Err(failure) = said {
-                warn!(%failure, line, "nobody hears on standard output that the server is ready");
+                warn!(%failure, line, "cannot write to standard output that the server is ready");
             }
         };
         threads::spawn("ready", say).map(drop)

@@ -114,8 +114,8 @@ fn a_member_that_joins_with_a_spent_invite_is_told_its_scopes() {
     assert_eq!(code(&answer), Some(ErrorCode::Denied), "of another device it is spent");
 }
 
-/// A person edits an account, and makes a mistake: the device is told whose it is to mend, and until then may do nothing,
-/// whatever it asks. When it is mended, it is let in.
+/// A person edits an account, and makes a mistake: the device is told whose it is to mend, and
+/// until then may do nothing, whatever it asks. When it is mended, it is let in.
 #[test]
 fn a_device_whose_account_has_a_typing_error_is_told_so() {
     let home = guarded();

@@ -114,8 +114,8 @@ fn a_small_get_is_answered_while_large_ones_stream() {
             }
         }
         done.store(true, Ordering::Relaxed);
-        // A turn of each of the three others, and not what is left of an answer of theirs. This process may be held up
-        // itself now and then, so it is the get in the middle that counts.
+        // A turn of each of the three others, and not what is left of an answer of theirs. This
+        // process may be held up itself now and then, so it is the get in the middle that counts.
         meanwhile.sort_unstable();
         assert!(meanwhile[25] < 200_000_000, "bytes of others meanwhile: {meanwhile:?}");
     });

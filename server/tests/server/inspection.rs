@@ -217,8 +217,8 @@ fn a_scrub_that_is_told_to_stop_says_so() {
     command.args(["scrub", "--rate", "100", "--store"]).arg(&store);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
-    // Not before it catches SIGTERM (proc(5): a bit for each signal; SIGTERM is 15). That it is blocked would
-    // say nothing: it is while a thread begins.
+    // Not before it catches SIGTERM (proc(5): a bit for each signal; SIGTERM is 15). That it is
+    // blocked would say nothing: it is while a thread begins.
     super::peer::until("it catches SIGTERM", || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();

@@ -64,7 +64,8 @@ fn a_handshake_has_a_deadline() {
     until("both are gone", || home.server.stats().connections == 0);
 }
 
-/// PROTOCOL 9: bytes do not move the deadline of a device without an account; a member's has none but the idle time.
+/// PROTOCOL 9: bytes do not move the deadline of a device without an account; a member's has none
+/// but the idle time.
 #[test]
 fn a_stranger_has_one_deadline_whatever_it_sends() {
     let home = serve(|_| {});
@@ -124,7 +125,8 @@ fn peers_without_a_key_leave_seats_to_devices() {
     assert_eq!(home.plain().ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
-/// Where all seats are taken, a peer that says nothing makes room for one that has something to say.
+/// Where all seats are taken, a peer that says nothing makes room for one that has something to
+/// say.
 #[test]
 fn silent_peers_make_room() {
     let home = serve(|options| options.max_connections = 4);
@@ -146,7 +148,8 @@ fn silent_peers_make_room() {
     assert!(until_closed(first) < Duration::from_secs(8), "the first one has made room");
 }
 
-/// An upload that stands still beside pings holds neither a share of those without a key nor a seat that is needed.
+/// An upload that stands still beside pings holds neither a share of those without a key nor a seat
+/// that is needed.
 #[test]
 fn uploads_that_stand_still_make_room() {
     let home = serve(|options| (options.max_connections, options.idle_seconds) = (4, 2));

@@ -40,8 +40,8 @@ fn the_root_is_mounted_from_the_start_and_by_its_name() {
     assert_eq!(peer.payload().unwrap(), b"0123456789");
 }
 
-/// PROTOCOL 5: "After a Mount that fails the connection speaks of no mount": what a client sent behind it
-/// without waiting reaches no other.
+/// PROTOCOL 5: "After a Mount that fails the connection speaks of no mount": what a client sent
+/// behind it without waiting reaches no other.
 #[test]
 fn behind_a_mount_that_is_not_there_nothing_is() {
     let home = serve(|_| {});
@@ -100,7 +100,8 @@ fn every_peer_may_turn_to_a_mount_but_a_stranger() {
     assert!(stranger.end().is_empty(), "closed");
 }
 
-/// A server with a store at the root, a tree that everybody may read, and one that nobody may without a key.
+/// A server with a store at the root, a tree that everybody may read, and one that nobody may
+/// without a key.
 fn with_trees(open: &Path, closed: &Path) -> Home {
     let tree = |name, path, policy| {
         let source = DirMount::open(path, zput_server::store::Clock::system()).unwrap();

@@ -1,5 +1,5 @@
-//! The program in the hands of an operator: its file, its admin address, its service manager, its user
-//! and its sandbox.
+//! The program in the hands of an operator: its file, its admin address, its service manager, its
+//! user and its sandbox.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! What the program outlives: a log that cannot be written or that nobody reads, a standard output that
-//! is full, descriptors that are closed, peers that would fill the log.
+//! What the program outlives: a log that cannot be written or that nobody reads, a standard output
+//! that is full, descriptors that are closed, peers that would fill the log.
 
 use std::{
     fs::{self, File},
@@ -133,7 +133,8 @@ fn a_log_that_cannot_be_written_ends_nothing() {
     server.lives_to_its_end();
 }
 
-/// The reader of the log has stopped reading, and the pipe is full: no worker and no signal waits for it.
+/// The reader of the log has stopped reading, and the pipe is full: no worker and no signal waits
+/// for it.
 #[test]
 fn a_log_that_nobody_reads_holds_nothing_up() {
     let (stderr, reader) = pipe();
@@ -165,8 +166,8 @@ fn a_standard_output_that_takes_nothing_ends_nothing() {
     drop(reader);
 }
 
-/// Nothing that the server opens may become descriptor 0, 1 or 2: a line of the log would be written into
-/// it.
+/// Nothing that the server opens may become descriptor 0, 1 or 2: a line of the log would be
+/// written into it.
 #[test]
 fn closed_descriptors_are_no_place_for_files() {
     let dir = tempfile::tempdir().unwrap();
@@ -258,8 +259,8 @@ fn commands_end_quietly_when_nobody_reads_on() {
     }
 }
 
-/// A device may ask for what it may not have as often as it likes; each of its requests is counted, and
-/// the log has a line or two.
+/// A device may ask for what it may not have as often as it likes; each of its requests is counted,
+/// and the log has a line or two.
 #[test]
 fn denied_requests_do_not_fill_the_log() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! A client for tests: the protocol's client session over a blocking socket, and servers to talk to.
+//! A client for tests: the protocol's client session over a blocking socket, and servers to talk
+//! to.
 
 use std::{
     collections::VecDeque,
@@ -373,8 +374,9 @@ pub(crate) fn bytes(length: usize) -> Vec<u8> {
     (0..length as u64 / 8 + 1).flat_map(mixed).take(length).collect()
 }
 
-/// Header, body and footer of an object with the framing of a sealed one (FORMAT 3 to 7), of one part of `body` bytes;
-/// 0 stands for one of no plaintext. The server can read no more of it than this.
+/// Header, body and footer of an object with the framing of a sealed one (FORMAT 3 to 7), of one
+/// part of `body` bytes; 0 stands for one of no plaintext. The server can read no more of it than
+/// this.
 pub(crate) fn sealed(name: &str, body: usize) -> [Vec<u8>; 3] {
     let body = bytes(body.max(72));
     let header = zput_framed::header(name.as_bytes(), 300, PART_SIZE_LOG2, 7, [7; 32]);

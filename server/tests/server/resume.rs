@@ -168,8 +168,8 @@ fn a_commit_whose_answer_was_lost_is_answered_once_more() {
     assert_eq!(second.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
 }
 
-/// PROTOCOL 5: a line that has died in silence has not ended for the server. The client comes back by another
-/// connection, and the upload is that one's, whatever is still on its way by the first.
+/// PROTOCOL 5: a line that has died in silence has not ended for the server. The client comes back
+/// by another connection, and the upload is that one's, whatever is still on its way by the first.
 #[test]
 fn an_upload_is_taken_over_from_a_connection_that_is_silent() {
     for in_clear in [false, true] {
@@ -182,7 +182,8 @@ fn an_upload_is_taken_over_from_a_connection_that_is_silent() {
         assert_eq!(home.staged(), 1);
         let file = staged(&home.dir);
         let there = fs::metadata(&file).unwrap().len();
-        // What the line had swallowed comes after all: PROTOCOL 5, "read, thrown away and answered `State`".
+        // What the line had swallowed comes after all: PROTOCOL 5, "read, thrown away and answered
+        // `State`".
         std::io::Write::write_all(&mut first.stream, &rest).unwrap();
         assert_eq!(code(&first.hear().unwrap()), Some(ErrorCode::State));
         for request in [Request::Commit, claim(&[&parts()[0]])] {
@@ -258,7 +259,8 @@ fn an_upload_that_was_aborted_is_gone() {
     assert_eq!(code(&peer.ask(&resume("k")).unwrap()), Some(ErrorCode::NotFound));
 }
 
-/// PROTOCOL 5: a slice that was damaged on its way ends the upload as the end of the connection would.
+/// PROTOCOL 5: a slice that was damaged on its way ends the upload as the end of the connection
+/// would.
 #[test]
 fn an_upload_with_a_damaged_slice_goes_on_behind_the_slices_that_held() {
     let (home, device) = home();

@@ -177,7 +177,8 @@ fn a_wrong_digest_ends_the_upload_and_not_the_connection() {
     peer.say(&begin("k", Kind::Plain));
     peer.say_slice(&slice);
     peer.say_slice_as(&slice, Digest::of(b"something else"));
-    // PROTOCOL 5: "the slices that are still on their way are read, thrown away and answered State".
+    // PROTOCOL 5: "the slices that are still on their way are read, thrown away and answered
+    // State".
     peer.say_slice(&slice);
     peer.say(&Request::Commit);
     peer.say(&Request::Ping);

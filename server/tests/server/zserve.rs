@@ -158,7 +158,8 @@ fn a_signal_that_comes_twice_at_once_is_one() {
     server.plain().put("k", &object, 16_000_000);
     let mut peer = server.plain();
     peer.ask(&get("k", &[Section::All; 2], Kind::Plain)).unwrap();
-    // With nothing between them: on a busy machine it could take the second that makes another one of it.
+    // With nothing between them: on a busy machine it could take the second that makes another one
+    // of it.
     server.signal(Signal::TERM);
     server.signal(Signal::TERM);
     server.signal(Signal::INT);
@@ -283,8 +284,8 @@ fn memory_does_not_grow_with_what_is_put() {
     assert!(kibibytes < 96 * 1024, "{kibibytes} KiB");
 }
 
-/// The payload of a get never enters the process: it leaves by sendfile(2), and of the object's file
-/// only the record at its end is read.
+/// The payload of a get never enters the process: it leaves by sendfile(2), and of the object's
+/// file only the record at its end is read.
 #[test]
 fn a_get_is_sent_by_sendfile() {
     if Command::new("strace").arg("-V").output().is_err() {

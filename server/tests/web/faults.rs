@@ -41,7 +41,8 @@ fn a_deleted_file_is_sent_to_its_end_and_then_gone() {
     assert_eq!(home.server.stats().open_files, 0);
 }
 
-/// What comes is a beginning of the old bytes, and the connection ends: never another response inside of it.
+/// What comes is a beginning of the old bytes, and the connection ends: never another response
+/// inside of it.
 #[test]
 fn a_truncated_file_ends_the_connection() {
     for left in [0, 5_000_000, 33_554_432] {

@@ -241,7 +241,8 @@ fn members_of_an_archive_are_files() {
     }
 }
 
-/// Where its members lie is not known any more: not for a moment longer are bytes of it sent, open or not.
+/// Where its members lie is not known any more: not for a moment longer are bytes of it sent, open
+/// or not.
 #[test]
 fn an_archive_that_changes_in_place_is_served_no_more() {
     let dir = tempfile::tempdir().unwrap();

@@ -31,7 +31,8 @@ use crate::{
 pub(crate) struct Settings {
     /// Time limits of the state machine.
     pub(crate) timeouts: Timeouts,
-    /// Minimum bytes a second that a client must take while a response is being sent; 0 for no minimum.
+    /// Minimum bytes a second that a client must take while a response is being sent; 0 for no
+    /// minimum.
     pub(crate) min_rate: u64,
 }
 

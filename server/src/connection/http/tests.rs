@@ -50,8 +50,8 @@ impl Bench {
         Self { connection, client, lent, completed, heard: vec![0; 1 << 20], _dir: dir }
     }
 
-    /// As [`Self::new`], with a client that may be silent for a long time but has to take 16 KiB a second, and who has
-    /// asked for more than the socket holds and takes nothing of it.
+    /// As [`Self::new`], with a client that may be silent for a long time but has to take 16 KiB a
+    /// second, and who has asked for more than the socket holds and takes nothing of it.
     fn stuck() -> Self {
         let mut bench = Self::new(Engine::Sendfile);
         let long = Timeouts { head: HOUR, idle: HOUR };
@@ -106,8 +106,8 @@ impl Bench {
     }
 }
 
-/// Once a connection and its files are warm, a request asks for no memory: not to be read, looked up, answered or
-/// sent, with no engine.
+/// Once a connection and its files are warm, a request asks for no memory: not to be read, looked
+/// up, answered or sent, with no engine.
 #[test]
 fn a_request_allocates_nothing() {
     let requests: [&[u8]; 6] = [

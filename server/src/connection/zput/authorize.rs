@@ -37,8 +37,9 @@ impl Authorized {
 pub(crate) struct Forbidden {
     /// The text of the response.
     pub(crate) why: &'static str,
-    /// Whether the connection ends with the response: always for unregistered devices, and for requests
-    /// whose payload may be on its way already, because that must not be read (PROTOCOL 5).
+    /// Whether the connection ends with the response: always for unregistered devices, and for
+    /// requests whose payload may be on its way already, because that must not be read (PROTOCOL
+    /// 5).
     pub(crate) close: bool,
 }
 

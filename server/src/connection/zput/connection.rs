@@ -47,7 +47,8 @@ pub(crate) struct Settings {
     pub(crate) min_rate: u64,
     /// Whether a peer without a key must send a request within the idle time.
     pub(crate) must_request: bool,
-    /// Whether its peers hold the store's directory themselves, so that error responses give the cause.
+    /// Whether its peers hold the store's directory themselves, so that error responses give the
+    /// cause.
     pub(crate) explains_failures: bool,
 }
 
@@ -70,8 +71,8 @@ pub(crate) struct Connection {
     pub(super) keeps_permit: bool,
     /// The permit of a peer without a key.
     pub(super) keyless: Option<Permit>,
-    /// Whether the upload of a peer without a key made no progress for the idle time, so that its permit
-    /// was given up.
+    /// Whether the upload of a peer without a key made no progress for the idle time, so that its
+    /// permit was given up.
     pub(super) stalled: bool,
     /// Whether the connection is not encrypted, so that plain objects may be transferred.
     pub(super) is_plaintext: bool,
@@ -79,8 +80,8 @@ pub(crate) struct Connection {
     pub(super) denied: bool,
     /// Whether the peer holds the store's directory itself, so that error responses give the cause.
     pub(super) explains_failures: bool,
-    /// Why the device's account could not be looked up. Its first request gets this as the response, and
-    /// the connection closes.
+    /// Why the device's account could not be looked up. Its first request gets this as the
+    /// response, and the connection closes.
     pub(super) unknown: Option<JobError>,
     /// The selected mount; `None` after a Mount request that failed.
     pub(super) mount: Option<MountName>,
@@ -202,7 +203,8 @@ impl Connection {
         }
     }
 
-    /// Shuts down this side after the last byte, and lingers unless the peer has shut down its side too.
+    /// Shuts down this side after the last byte, and lingers unless the peer has shut down its side
+    /// too.
     pub(super) fn stop_writing(&mut self) -> Result<(), CloseReason> {
         self.socket.end_writing();
         if self.peer_ended {

@@ -43,8 +43,8 @@ impl Connection {
         }
     }
 
-    /// When an unregistered peer must have joined. Traffic does not extend it, so an unregistered device
-    /// cannot hold a connection slot by trickling bytes.
+    /// When an unregistered peer must have joined. Traffic does not extend it, so an unregistered
+    /// device cannot hold a connection slot by trickling bytes.
     fn registration_deadline(&self) -> Option<Instant> {
         match &self.principal {
             None | Some(Principal::Unregistered(_)) => Some(self.register_by),
@@ -54,22 +54,22 @@ impl Connection {
         }
     }
 
-    /// When the upload of a peer without a key has stood still for so long that its permit may go to
-    /// another peer. Pings show that the peer is there, not that its source makes progress.
+    /// When the upload of a peer without a key has stood still for so long that its permit may go
+    /// to another peer. Pings show that the peer is there, not that its source makes progress.
     fn standstill_deadline(&self) -> Option<Instant> {
         self.rests_until().filter(|_| self.upload.is_some() && !self.stalled)
     }
 
-    /// Until when a peer without a key may send no request. Within a slice or a response the idle time
-    /// and the minimum rate apply instead.
+    /// Until when a peer without a key may send no request. Within a slice or a response the idle
+    /// time and the minimum rate apply instead.
     fn rests_until(&self) -> Option<Instant> {
         let is_keyless = matches!(self.principal, Some(Principal::Anonymous));
         let at_rest = matches!(self.task, Task::Idle) && self.is_flushed();
         self.idle_until.filter(|_| is_keyless && at_rest)
     }
 
-    /// Notes a request other than a ping, or progress of its response. An upload that had stood still
-    /// needs a permit again; without one the connection closes.
+    /// Notes a request other than a ping, or progress of its response. An upload that had stood
+    /// still needs a permit again; without one the connection closes.
     pub(super) fn asked(&mut self, shares: &Semaphore, now: Instant) {
         if let Some(until) = &mut self.idle_until {
             *until = now + self.idle;

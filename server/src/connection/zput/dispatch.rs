@@ -155,8 +155,8 @@ fn dispatch_to_mount(
         (Request::Begin { kind, .. }, _) if !carried(kind) => Action::Fail(ErrorCode::Kind, None),
         (Request::Begin { key, kind, condition, header }, Some(store)) => {
             let writer = context.writer();
-            // Registered from now on, not from when a pool thread starts the job: otherwise a Resume in
-            // between would be told that there is no such upload.
+            // Registered from now on, not from when a pool thread starts the job: otherwise a
+            // Resume in between would be told that there is no such upload.
             let expected = header.as_ref().map(|header| store.register_upload(&writer, header));
             Action::Submit(Job::Begin { store, key, kind, condition, header, writer, expected })
         }
@@ -164,7 +164,8 @@ fn dispatch_to_mount(
             let writer = context.writer();
             Action::Submit(Job::Resume { store, key, condition, header, writer })
         }
-        // Trees and archives are read-only. Slices after a refused Begin are discarded, as after any error.
+        // Trees and archives are read-only. Slices after a refused Begin are discarded, as after
+        // any error.
         (_, None) => Action::Answer(forbidden("this mount is only read")),
         (_, Some(_)) => Action::Fail(ErrorCode::Malformed, upload.take()),
     }

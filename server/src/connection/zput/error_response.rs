@@ -23,8 +23,8 @@ pub(super) fn forbidden(why: &'static str) -> Response {
     Response::Error(RemoteError { code: ErrorCode::Denied as u8, text: why.to_owned(), number: 0 })
 }
 
-/// The error response for `code`. Its text depends on the code alone, so it reveals no secret and no
-/// path. The store denies nothing but invites.
+/// The error response for `code`. Its text depends on the code alone, so it reveals no secret and
+/// no path. The store denies nothing but invites.
 pub(super) fn error_response(code: ErrorCode) -> Response {
     let text = match code {
         ErrorCode::Malformed => "malformed request or object",

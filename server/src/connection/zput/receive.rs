@@ -85,9 +85,9 @@ impl SliceReceiver {
         self.missing > 0 && self.held.is_empty() && self.lent == 0
     }
 
-    /// The next job, if no job has the upload and there is something to do: a full buffer, the end of
-    /// the slice, or, when the peer has `paused`, whatever has arrived, so that a parked connection
-    /// holds no buffer.
+    /// The next job, if no job has the upload and there is something to do: a full buffer, the end
+    /// of the slice, or, when the peer has `paused`, whatever has arrived, so that a parked
+    /// connection holds no buffer.
     pub(crate) fn next_job(&mut self, paused: bool) -> Option<Append> {
         let end = self.missing == 0;
         let full = self.held.front().is_some_and(Buffer::is_full);

@@ -28,8 +28,8 @@ use crate::{
 };
 
 impl Connection {
-    /// Takes the next event of the state machine, unless something has to be finished first. Returns
-    /// whether there was something to do.
+    /// Takes the next event of the state machine, unless something has to be finished first.
+    /// Returns whether there was something to do.
     pub(super) fn step(&mut self, cx: &mut TurnContext<'_>) -> Result<bool, CloseReason> {
         let now = cx.now.instant;
         let at_rest = matches!(self.task, Task::Idle) && self.is_flushed();
@@ -61,7 +61,8 @@ impl Connection {
         self.is_plaintext = mode == Mode::Plaintext;
         match (device, cx.mounts.first_store()) {
             (Some(device), Some(home)) => {
-                // An unregistered device may only join. Whether this one is registered, the store knows.
+                // An unregistered device may only join. Whether this one is registered, the store
+                // knows.
                 self.principal = Some(Principal::Unregistered(device));
                 self.ask(Job::Account(home.clone(), device), cx)
             }
@@ -154,7 +155,8 @@ impl Connection {
                 Ok(())
             }
             Action::SelectMount(name) => {
-                // A mount where the peer may do nothing is reported as absent, so that its existence stays secret.
+                // A mount where the peer may do nothing is reported as absent, so that its
+                // existence stays secret.
                 let open = |policy: &Policy| principal.may_enter(policy);
                 let there = cx.mounts.named(name.as_str()).filter(|mount| open(mount.policy()));
                 self.mount = there.map(|_| name);
@@ -174,7 +176,8 @@ impl Connection {
         cx: &TurnContext<'_>,
     ) -> Result<(), CloseReason> {
         let now = cx.now.instant;
-        // Sections of the other kind lie outside of this object too; that the kind differs says more.
+        // Sections of the other kind lie outside of this object too; that the kind differs says
+        // more.
         if object.info().kind != read.kind {
             return self.refuse(ErrorCode::Kind, now);
         }

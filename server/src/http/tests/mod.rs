@@ -79,7 +79,8 @@ impl Connection {
         self.now.instant += time;
     }
 
-    /// Hands `input` over as it is wanted, and serves what is asked for. Returns what was not taken.
+    /// Hands `input` over as it is wanted, and serves what is asked for. Returns what was not
+    /// taken.
     fn feed<'a>(&mut self, mut input: &'a [u8]) -> &'a [u8] {
         loop {
             let taken = self.session.handle_input(&self.now, input);

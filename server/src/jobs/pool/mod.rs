@@ -72,8 +72,8 @@ struct Shared<T> {
 struct PoolState {
     /// Threads that take tasks.
     threads: usize,
-    /// Of `threads`, those that wait for a task. A new thread counts as idle from its start; a thread
-    /// that has taken a task, until it reports that.
+    /// Of `threads`, those that wait for a task. A new thread counts as idle from its start; a
+    /// thread that has taken a task, until it reports that.
     idle: usize,
     /// Threads ever started.
     started: usize,
@@ -83,8 +83,8 @@ struct PoolState {
 }
 
 impl<T: Send + 'static> Pool<T> {
-    /// Starts the minimum number of threads. Each calls `run` for one task after the other. The pool
-    /// reports its size to `metrics`.
+    /// Starts the minimum number of threads. Each calls `run` for one task after the other. The
+    /// pool reports its size to `metrics`.
     ///
     /// # Errors
     /// When a thread cannot be started.

@@ -58,7 +58,8 @@ pub(crate) enum Origin {
 pub(crate) struct OutOfRange;
 
 impl OpenObject {
-    /// A version in a store. `current_file` is the identity of its file, unless it was requested by its number.
+    /// A version in a store. `current_file` is the identity of its file, unless it was requested by
+    /// its number.
     ///
     /// # Errors
     /// When its header cannot be read.
@@ -147,12 +148,12 @@ impl OpenObject {
         self.base + range.start..self.base + range.end
     }
 
-    /// The range of the object for a section of a Get. No section has the header of a sealed object: it
-    /// contains the object's name, and sections travel outside of TLS.
+    /// The range of the object for a section of a Get. No section has the header of a sealed
+    /// object: it contains the object's name, and sections travel outside of TLS.
     ///
     /// # Errors
-    /// When the section ends outside of the object or contains the header, and for the footer and the
-    /// body of a plain object (PROTOCOL 5).
+    /// When the section ends outside of the object or contains the header, and for the footer and
+    /// the body of a plain object (PROTOCOL 5).
     pub(crate) fn section(&self, section: Section) -> Result<Range<u64>, OutOfRange> {
         let Info { kind, length, header_length, footer_length, .. } = self.info;
         let body = u64::from(header_length)..length.saturating_sub(footer_length.into());
@@ -184,7 +185,8 @@ pub(crate) fn look_at(
     let (mut prefix, mut tail) = ([0; PREFIX_BYTES], [0; TAIL_BYTES]);
     file.read_exact_at(&mut prefix, base)?;
     file.read_exact_at(&mut tail, base + length - TAIL_BYTES as u64)?;
-    // A damaged blob is served as plain bytes; a reader that asks for a blob is told that it is none.
+    // A damaged blob is served as plain bytes; a reader that asks for a blob is told that it is
+    // none.
     let Ok(envelope) = Envelope::new(&prefix, &tail, length) else { return Ok((plain, None)) };
     let Envelope { header_length, footer_length } = envelope;
     let mut header = vec![0; header_length as usize];

@@ -4,8 +4,8 @@
 //! and no job in the pool. Each worker has its own cache, so there is no lock. A transfer holds a
 //! reference too, so an object is never closed while it is being sent. Of idle objects at most
 //! `keep` stay open; they are evicted in the order of insertion, except that an object used since
-//! its last place is passed over once (the clock algorithm). Objects unused for [`IDLE`] are closed,
-//! so that a deleted file gives its space back.
+//! its last place is passed over once (the clock algorithm). Objects unused for [`IDLE`] are
+//! closed, so that a deleted file gives its space back.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -144,8 +144,8 @@ impl OpenFileCache {
         self.count = self.mounts.iter().map(|(_, entries)| entries.len()).sum();
     }
 
-    /// Makes every name be checked before its next use, however long a mount's validity is: a reload
-    /// means that things have changed.
+    /// Makes every name be checked before its next use, however long a mount's validity is: a
+    /// reload means that things have changed.
     pub(crate) fn revalidate_all(&mut self) {
         for entry in self.mounts.iter_mut().flat_map(|(_, entries)| entries.values_mut()) {
             entry.checked = None;

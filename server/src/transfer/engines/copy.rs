@@ -6,8 +6,8 @@ use rustix::io::retry_on_intr;
 
 use crate::sys;
 
-/// Bytes of a step: a window. Measured over loopback in GB/s: 3.5 by 64 KiB, 4.6 by 128, 5.3 by 256,
-/// 6.1 by 512.
+/// Bytes of a step: a window. Measured over loopback in GB/s: 3.5 by 64 KiB, 4.6 by 128, 5.3 by
+/// 256, 6.1 by 512.
 const SCRATCH_BYTES: usize = 512 * 1024;
 
 /// A worker's buffer; allocated at its first use.
@@ -19,8 +19,8 @@ impl Scratch {
         Self(Vec::new())
     }
 
-    /// See [`super::SendEngine::step`]. Bytes that the socket does not accept are read again: keeping
-    /// them would take a buffer for each connection instead of each worker.
+    /// See [`super::SendEngine::step`]. Bytes that the socket does not accept are read again:
+    /// keeping them would take a buffer for each connection instead of each worker.
     pub(super) fn step(
         &mut self,
         socket: BorrowedFd<'_>,

@@ -41,8 +41,8 @@ impl MmapState {
         offset: u64,
         count: usize,
     ) -> io::Result<usize> {
-        // Behind the end of the file its last page reads as zeros, and send(2) would send them. So the
-        // length is checked each time.
+        // Behind the end of the file its last page reads as zeros, and send(2) would send them. So
+        // the length is checked each time.
         let count = within(file, offset, count)?;
         if count == 0 {
             return Ok(0);
@@ -76,7 +76,8 @@ impl MmapState {
             }
         };
         let sent = window.map.send(socket, skip, count);
-        // Unmapped as soon as it is used up: a connection may be idle for long before its next window.
+        // Unmapped as soon as it is used up: a connection may be idle for long before its next
+        // window.
         let used_up = sent.as_ref().is_ok_and(|sent| skip + sent == window.length);
         if !used_up {
             self.0 = Some(window);

@@ -14,13 +14,13 @@
 //! | mmap, with or without `MADV_POPULATE_READ` | 4.1 | 0.12 to 0.15 |
 //! | copy | 6.1 | 0.10 |
 //!
-//! (The sender's CPU time; best of nine on a machine with two busy cores, Linux 6.18. The same calls
-//! from a C program.)
+//! (The sender's CPU time; best of nine on a machine with two busy cores, Linux 6.18. The same
+//! calls from a C program.)
 //!
-//! A [`SendEngine`] is the state of one transfer; [`EngineResources`] are shared by all transfers of
-//! a worker. Each step moves at least one byte, or returns that the socket has no room, or that the
-//! file ends; a full pipe or an absent page is never reported as a full socket. The pages should be
-//! in memory ([`crate::sys::residency`]): a step blocks for those that are not.
+//! A [`SendEngine`] is the state of one transfer; [`EngineResources`] are shared by all transfers
+//! of a worker. Each step moves at least one byte, or returns that the socket has no room, or that
+//! the file ends; a full pipe or an absent page is never reported as a full socket. The pages
+//! should be in memory ([`crate::sys::residency`]): a step blocks for those that are not.
 //!
 //! When a file shrinks while it is sent, a step of each engine returns `Ok(0)` or an error, and
 //! there is no signal. The bytes sent before that may have zeros in the place of what was cut off,
@@ -136,8 +136,9 @@ impl SendEngine {
         })
     }
 
-    /// Whether a [step](Self::step) that moves less than `count` may leave bytes in a TCP socket that wait
-    /// for later bytes: splice(2) and sendfile(2) mark all pages except the last ones with `MSG_MORE`.
+    /// Whether a [step](Self::step) that moves less than `count` may leave bytes in a TCP socket
+    /// that wait for later bytes: splice(2) and sendfile(2) mark all pages except the last ones
+    /// with `MSG_MORE`.
     pub(crate) const fn corks(&self) -> bool {
         match &self.0 {
             State::Sendfile | State::Splice(_) => true,
@@ -145,16 +146,16 @@ impl SendEngine {
         }
     }
 
-    /// Moves at least 1 and at most `count` > 0 bytes of `file` from `offset` into `socket`, which is in
-    /// non-blocking mode. Returns how many; 0 means that the file ends at or before `offset`.
+    /// Moves at least 1 and at most `count` > 0 bytes of `file` from `offset` into `socket`, which
+    /// is in non-blocking mode. Returns how many; 0 means that the file ends at or before `offset`.
     ///
-    /// The state belongs to one file and one socket. `count` reaches at most to the end of what is to be
-    /// sent: bytes up to there may be taken from the file before the socket accepts them, so the next
-    /// step should begin where this one ended. A step elsewhere discards those bytes.
+    /// The state belongs to one file and one socket. `count` reaches at most to the end of what is
+    /// to be sent: bytes up to there may be taken from the file before the socket accepts them, so
+    /// the next step should begin where this one ended. A step elsewhere discards those bytes.
     ///
     /// # Errors
-    /// `WouldBlock` only when the socket has no room now. Any other error ends the transfer, because the
-    /// announced bytes cannot be sent.
+    /// `WouldBlock` only when the socket has no room now. Any other error ends the transfer,
+    /// because the announced bytes cannot be sent.
     pub(crate) fn step(
         &mut self,
         resources: &mut EngineResources,

@@ -44,8 +44,8 @@ impl SpliceState {
                 match pipe.fill(file, offset, count) {
                     Ok(0) => return Ok(0),
                     Ok(_) => {}
-                    // It cannot be the socket's: reported as such, the connection would wait for an event that never
-                    // comes.
+                    // It cannot be the socket's: reported as such, the connection would wait for an
+                    // event that never comes.
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         return sys::net::sendfile(socket, file, offset, count);
                     }

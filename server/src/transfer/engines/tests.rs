@@ -119,8 +119,8 @@ fn fill(
     at - range.start
 }
 
-/// Moves `range` by steps of at most the `counts`, in turn, to a peer that takes `gulp` bytes when the
-/// socket is full. Returns what the peer got.
+/// Moves `range` by steps of at most the `counts`, in turn, to a peer that takes `gulp` bytes when
+/// the socket is full. Returns what the peer got.
 fn pump(
     engine: Engine,
     resources: &mut EngineResources,
@@ -258,7 +258,8 @@ fn a_file_that_shrinks_ends_the_transfer() {
     let bytes = pattern(4 << 20);
     for engine in Engine::ALL {
         for pair in [Pair::unix, Pair::tcp] {
-            // To nothing; within what has been sent; at a page's border and inside of a page behind it.
+            // To nothing; within what has been sent; at a page's border and inside of a page behind
+            // it.
             for cut in [0, 1, 8_192, 10_000, 3_145_728, 3_145_729, 3_149_823, LENGTH - 1] {
                 let file = file(&bytes);
                 let (mut resources, mut pair) = (resources(), pair());
@@ -404,7 +405,8 @@ fn pipes_are_bounded_and_a_refusal_is_not_asked_for_again_at_once() {
     assert_eq!(pipes.count(), (0, 1));
 }
 
-/// Runs `body`, which is all of the test of this name, in a process of its own, as `user` if one is given.
+/// Runs `body`, which is all of the test of this name, in a process of its own, as `user` if one is
+/// given.
 fn alone(test: &str, user: Option<u32>, body: fn()) {
     if std::env::var_os(ALONE).is_some() {
         return body();
@@ -461,7 +463,8 @@ fn leak_nothing() {
     assert_eq!(descriptors(), before);
 }
 
-/// pipe(7): "users cannot increase the capacity of a pipe" beyond pipe-user-pages-soft, all together.
+/// pipe(7): "users cannot increase the capacity of a pipe" beyond pipe-user-pages-soft, all
+/// together.
 #[test]
 fn at_the_kernels_limit_of_pipes_sendfile_does_it() {
     alone("at_the_kernels_limit_of_pipes_sendfile_does_it", Some(65_533), take_all_pipes);

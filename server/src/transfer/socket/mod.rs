@@ -33,18 +33,18 @@ use crate::{
 };
 
 /// Bytes that a TCP socket accepts beyond those in flight (tcp(7), `TCP_NOTSENT_LOWAT`). It reports
-/// room again when half of them have left. Without the bound a slow peer's socket buffers megabytes,
-/// and reports room when a third of these were acknowledged, which may be never. The bytes also
-/// count towards the TCP memory of the whole machine: 10,000 slow readers at 128 KiB used it up on a
-/// machine of 24 GiB, and then the segments of every connection are dropped.
+/// room again when half of them have left. Without the bound a slow peer's socket buffers
+/// megabytes, and reports room when a third of these were acknowledged, which may be never. The
+/// bytes also count towards the TCP memory of the whole machine: 10,000 slow readers at 128 KiB
+/// used it up on a machine of 24 GiB, and then the segments of every connection are dropped.
 pub(crate) const UNSENT_BYTES: u32 = 32 * 1024;
 
 /// The same for a peer that has acknowledged [`PROVEN_BYTES`]. On loopback 64 KiB to 1 MiB are as
 /// fast as no bound; at 25 Gbit/s 256 KiB last for 84 us, more than a worker needs for a round.
 const UNSENT_PROVEN_BYTES: u32 = 256 * 1024;
 
-/// Bytes that a peer must take before its socket may buffer more: a peer that wants to use up memory
-/// has to pay for it.
+/// Bytes that a peer must take before its socket may buffer more: a peer that wants to use up
+/// memory has to pay for it.
 const PROVEN_BYTES: usize = 1024 * 1024;
 
 /// A stream socket in non-blocking mode.
@@ -99,8 +99,8 @@ pub(crate) struct ReadySocket {
     readable: bool,
     /// Whether writing may succeed: it did not return `WouldBlock` last.
     writable: bool,
-    /// Whether the peer has shut down its side or the connection is broken. Reads return that after all
-    /// bytes that have arrived.
+    /// Whether the peer has shut down its side or the connection is broken. Reads return that after
+    /// all bytes that have arrived.
     ended: bool,
     /// Whether the socket may hold back bytes until others follow (`MSG_MORE`).
     corked: bool,
@@ -161,14 +161,15 @@ impl ReadySocket {
         }
     }
 
-    /// Registers both directions, once: there is no second registration between which and the first an
-    /// edge could be lost.
+    /// Registers both directions, once: there is no second registration between which and the first
+    /// an edge could be lost.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(self.socket.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Notes an event. Errors and hang-ups count as readiness, because the next call returns them. When
-    /// the connection was waiting for room and no longer has to, returns how long it has waited.
+    /// Notes an event. Errors and hang-ups count as readiness, because the next call returns them.
+    /// When the connection was waiting for room and no longer has to, returns how long it has
+    /// waited.
     pub(crate) fn on_event(&mut self, event: &Event, now: Instant) -> Option<Duration> {
         let broken = event.is_error();
         self.ended |= event.is_read_closed() || broken;
@@ -187,10 +188,11 @@ impl ReadySocket {
             return match self.socket.read_once(buffer) {
                 Ok(0) => Ok(Received::End),
                 Ok(n) => {
-                    // epoll(7): "For stream-oriented files … the condition that the read/write I/O space is exhausted
-                    // can also be detected by checking the amount of data read from / written to the target file
-                    // descriptor." That does not hold at the end of the stream, for which there is one event, nor for a
-                    // Unix socket, where one read returns the bytes of one write at most.
+                    // epoll(7): "For stream-oriented files … the condition that the read/write I/O
+                    // space is exhausted can also be detected by checking the amount of data read
+                    // from / written to the target file descriptor." That does not hold at the end
+                    // of the stream, for which there is one event, nor for a Unix socket, where one
+                    // read returns the bytes of one write at most.
                     let exhausted = n < buffer.len() && !self.ended;
                     self.readable = !(exhausted && matches!(self.socket, Socket::Tcp(_)));
                     Ok(Received::Bytes(n))
@@ -233,8 +235,8 @@ impl ReadySocket {
         }
     }
 
-    /// Makes one `call` that writes, unless the last one returned `WouldBlock`. `None` means that the
-    /// socket has no room now.
+    /// Makes one `call` that writes, unless the last one returned `WouldBlock`. `None` means that
+    /// the socket has no room now.
     fn write(
         &mut self,
         mut call: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
@@ -256,8 +258,8 @@ impl ReadySocket {
         }
     }
 
-    /// Pushes out what the socket holds back. Returns whether it may have held back anything: if so,
-    /// there may be room now of which no event will tell.
+    /// Pushes out what the socket holds back. Returns whether it may have held back anything: if
+    /// so, there may be room now of which no event will tell.
     fn uncork(&mut self) -> bool {
         let corked = std::mem::take(&mut self.corked) && matches!(self.socket, Socket::Tcp(_));
         if corked {
@@ -283,7 +285,8 @@ impl ReadySocket {
         Sent::Bytes(bytes)
     }
 
-    /// The proof that this connection may be parked, if it may. The socket then holds back no bytes.
+    /// The proof that this connection may be parked, if it may. The socket then holds back no
+    /// bytes.
     pub(crate) fn blocked(
         &mut self,
         wanted: Directions,

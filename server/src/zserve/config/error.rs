@@ -1,4 +1,4 @@
-//! Why a configuration is none.
+//! Errors of a configuration.
 
 use std::{io, path::PathBuf};
 
@@ -6,31 +6,31 @@ use thiserror::Error;
 
 use super::CONFIG_FILE_MAX_BYTES;
 
-/// Why a configuration is none.
+/// Why a configuration cannot be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration {path}: {source}", path = .path.display())]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The file is no configuration.
+    /// The file is longer than [`CONFIG_FILE_MAX_BYTES`].
     #[error("the configuration {path} has more than {CONFIG_FILE_MAX_BYTES} bytes: is it one?", path = .path.display())]
     TooLong {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
-    /// The file says what cannot be.
+    /// A line of the file is invalid.
     #[error("{path}:{line}: {message}", path = .path.display())]
     Line {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// In which line, from 1 on.
+        /// The line, from 1.
         line: usize,
-        /// What is wrong with which key, and what to write.
+        /// The key, what is wrong with it, and what to write instead.
         message: String,
     },
     /// There is no mount.
@@ -39,7 +39,7 @@ pub enum ConfigError {
          see zserve --help"
     )]
     NothingToServe,
-    /// More idle descriptors than descriptors.
+    /// `limits.keep_files` exceeds `limits.open_files`.
     #[error(
         "limits.keep_files ({keep}) is more than limits.open_files ({open}): keep at most as many \
          files open as may be open"

@@ -1,4 +1,4 @@
-//! The settings of one run: the command line, the file that it names, and what a service manager
+//! Loading: the command line, the file that it names, and the directories that a service manager
 //! gives to the process.
 
 use std::{
@@ -14,26 +14,27 @@ use super::{
     settings::{CONFIG_FILE_MAX_BYTES, Config},
 };
 
-/// The configuration in the directory that a unit has for it.
+/// The file in the configuration directory of a unit.
 const OWN_FILE: &str = "zserve.toml";
 
-/// The store in the directory that a unit has for its state.
+/// The store in the state directory of a unit.
 const OWN_STORE: &str = "blobs";
 
-/// What a service manager gives to the process.
+/// The directories that a service manager gives to the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directories {
-    /// Where its configuration is.
+    /// `ConfigurationDirectory=`, if it is set.
     pub configuration: Option<PathBuf>,
-    /// Where it keeps what it is to keep.
+    /// `StateDirectory=`, if it is set.
     pub state: Option<PathBuf>,
 }
 
 impl Directories {
-    /// Those of this process.
+    /// The directories in the environment of this process.
     #[must_use]
     pub fn of_this_process() -> Self {
-        // "In case of multiple directories … separated by colon": the first one is the service's own.
+        // "In case of multiple directories … separated by colon": the first one is the service's
+        // own.
         let first = |name| {
             let all = env::var_os(name)?;
             env::split_paths(&all).next().filter(|path| path.is_absolute())
@@ -43,20 +44,21 @@ impl Directories {
 }
 
 impl Config {
-    /// What the command line comes to, with the file that it names.
+    /// The configuration of this command line and the file that it names.
     ///
     /// # Errors
-    /// When the file cannot be read or says what cannot be, and when there is nothing to serve.
+    /// When the file cannot be read or is invalid, and when there is no mount.
     pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
         Self::load_beside(args, &Directories::of_this_process())
     }
 
-    /// What the command line comes to for a process that has these directories.
+    /// As [`Self::load`], for a process with the directories `own`.
     ///
     /// # Errors
     /// Those of [`Self::load`].
     pub fn load_beside(args: &ServeArgs, own: &Directories) -> Result<Self, ConfigError> {
-        // systemd.exec(5), ConfigurationDirectory=, StateDirectory=: what the unit gives to the service.
+        // systemd.exec(5), ConfigurationDirectory=, StateDirectory=: what the unit gives to the
+        // service.
         let of_unit = own.configuration.as_ref().map(|path| path.join(OWN_FILE));
         let file = args.config.clone().or(of_unit.filter(|path| path.exists()));
         let mut config = match &file {

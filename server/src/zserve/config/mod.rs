@@ -1,8 +1,8 @@
-//! How `zserve` is set up: what its command line and its file come to.
+//! The configuration of `zserve`, from its command line and its file.
 //!
-//! [`cli`] reads the one and `file` the other; what both say is told apart here: a flag goes before
-//! the file, and the file before the defaults. The result is plain values. Nothing is opened, so that
-//! a file can be checked without serving it, and read again while it is served.
+//! [`cli`] parses the one and `file` the other. A flag takes precedence over the file, and the file
+//! over the defaults. The result is plain values. Nothing is opened, so a file can be checked
+//! without serving it, and read again while it is served.
 
 pub mod cli;
 mod error;

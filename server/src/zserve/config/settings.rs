@@ -24,78 +24,78 @@ use crate::{
     zserve::log::LogFormat,
 };
 
-/// Where a server listens that was given a store and no address, and no file that might say one: for a
-/// try on one machine.
+/// The address of a server that was started with a store, no address and no file: for a try on one
+/// machine.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7460";
 
-/// The longest file that is read.
+/// Maximum bytes of a configuration file.
 pub const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
 
-/// The most mounts of a server.
+/// Maximum mounts of a server.
 pub const MOUNTS_MAX: usize = 256;
 
-/// How long a file of a `dir` mount is taken for the one that was opened, unless told otherwise.
+/// Default time for which an open file of a `dir` mount is served before its name is checked again.
 pub const DEFAULT_STAT_VALIDITY: Duration = Duration::from_secs(2);
 
-/// How a server is set up.
+/// The configuration of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The file that it was read from.
+    /// The file that it was read from, if any.
     pub file: Option<PathBuf>,
-    /// Where the server listens for its own protocol.
+    /// Addresses for zput's protocol.
     pub listen: Vec<ListenAddress>,
-    /// Where it listens for HTTP.
+    /// Addresses for HTTP.
     pub http: Vec<ListenAddress>,
-    /// Where it tells how it does.
+    /// The address for `/metrics` and `/healthz`.
     pub admin: Option<ListenAddress>,
-    /// Whom it becomes when it was started as root.
+    /// The user to become when started as root.
     pub user: Option<String>,
-    /// Whether it gives up all files that it does not need.
+    /// Whether it enters the sandbox.
     pub sandbox: bool,
-    /// Whether a store is made where there is none.
+    /// Whether a store is created where there is none.
     pub create: bool,
-    /// What moves payload.
+    /// How payload gets from a file into a socket.
     pub engine: Engine,
-    /// The congestion control of all TCP connections; the system's without one.
+    /// The congestion control of all TCP connections; `None` for the system's.
     pub congestion: Option<String>,
-    /// Threads that own sockets; at least 1.
+    /// Number of worker threads; at least 1.
     pub workers: usize,
-    /// What is logged, as in `RUST_LOG`; that, or `info`, without one.
+    /// The filter of the log, as in `RUST_LOG`; `None` for that variable, or `info`.
     pub log: Option<String>,
-    /// How a line of the log looks.
+    /// The format of the log's lines.
     pub log_format: LogFormat,
-    /// What it takes upon itself.
+    /// Limits of connections, files, memory and time.
     pub limits: Limits,
-    /// What it serves: no prefix twice, in the order of the file.
+    /// The mounts, each with another prefix, in the order of the file.
     pub mounts: Vec<MountConfig>,
 }
 
-/// What a server takes upon itself.
+/// Limits of connections, files, memory and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most connections at once, over both protocols; at least 1.
+    /// Maximum connections over both protocols; at least 1.
     pub connections: usize,
-    /// Most connections of one IP address at once, 0 for no limit; a quarter of all when absent, and then peers on the loopback
-    /// interface have none.
+    /// Maximum connections of one IP address; 0 for no limit. `None` is a quarter of all, and no
+    /// limit for peers on the loopback interface.
     pub per_client: Option<usize>,
     /// Time without a byte in either direction after which a connection ends; whole seconds, 1 or
     /// more.
     pub idle: Duration,
-    /// Bytes a second that a connection with something to move has to move; 0 for no minimum.
+    /// Minimum bytes a second of a peer while it has to act; 0 for no minimum.
     pub min_rate: u64,
-    /// Time that the head of an HTTP request may take.
+    /// Time in which the head of an HTTP request must arrive.
     pub http_head: Duration,
-    /// Most descriptors of served files at once, over all workers.
+    /// Maximum objects that are open to be served, over all workers.
     pub open_files: usize,
-    /// How many of them stay open while nobody reads; at most `open_files`.
+    /// Maximum objects kept open while no client gets them; at most `open_files`.
     pub keep_files: usize,
-    /// How long an upload that was cut off can be resumed; none can, where it is no time at all.
+    /// How long an interrupted upload can be resumed. Zero disables resuming.
     pub keep_uploads: Duration,
-    /// Bytes of memory that slices are received into, over all workers.
+    /// Bytes of upload buffers over all workers.
     pub upload_memory: usize,
-    /// Most threads that wait for the disk.
+    /// Maximum threads of each of the two pools that wait for the disk.
     pub pool_threads: usize,
-    /// How long requests under way may take to end when the server stops.
+    /// Time that requests under way get to end when the server stops.
     pub drain: Duration,
 }
 
@@ -117,44 +117,44 @@ impl Default for Limits {
     }
 }
 
-/// A part of what is served.
+/// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountConfig {
-    /// What its names begin with.
+    /// The prefix of its names.
     pub prefix: MountPrefix,
-    /// Where its objects are.
+    /// The source of its objects.
     pub source: MountSource,
-    /// Whether anybody may read and list it: by HTTP, and in clear without a key.
+    /// Whether every peer may read and list it: by HTTP, and in plaintext without a key.
     pub public: bool,
-    /// What anybody may do in clear without a key; get and list are in here when it is public.
+    /// The scopes of every peer in plaintext without a key; with get and list if it is public.
     pub plaintext: Scopes,
-    /// Whether objects are carried that nobody sealed.
+    /// Whether unsealed objects are transferred.
     pub unsealed: bool,
 }
 
-/// Where the objects of a mount are.
+/// The source of a mount's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountSource {
-    /// In a store, which is made if it is absent or empty.
+    /// The directory of a store, which is created if it is absent or empty.
     Store(PathBuf),
-    /// In a directory, which is only read.
+    /// A directory, which is only read.
     Dir {
-        /// Which.
+        /// The directory.
         path: PathBuf,
-        /// How long a file is taken for the one that was opened.
+        /// How long an open file is served before its name is checked again.
         stat_validity: Duration,
     },
-    /// In an archive, which is only read.
+    /// An archive, which is only read.
     Tar {
-        /// Which.
+        /// The archive.
         path: PathBuf,
-        /// What is taken off the names of its members; members without it are not served.
+        /// Removed from the names of members; members without it are not served.
         strip_prefix: Option<String>,
     },
 }
 
 impl MountSource {
-    /// The directory or the archive.
+    /// The path of the directory or the archive.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
@@ -163,18 +163,18 @@ impl MountSource {
     }
 }
 
-/// What the names of a mount begin with: nothing, or components with `/` between them.
+/// The prefix of a mount's names: empty, or components separated by `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MountPrefix(pub(super) MountName);
 
 impl MountPrefix {
-    /// As written: without slashes at its ends.
+    /// Its text, without slashes at its ends.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// What clients call the mount.
+    /// The mount's name for clients.
     #[must_use]
     pub const fn name(&self) -> &MountName {
         &self.0
@@ -188,7 +188,7 @@ impl fmt::Display for MountPrefix {
 }
 
 impl Config {
-    /// The keys whose values differ from those of `other`, as the file spells them.
+    /// The keys of the file whose values differ from those of `other`.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         let (ours, theirs) = (&self.limits, &other.limits);
@@ -244,7 +244,8 @@ impl Default for Config {
     }
 }
 
-/// Asked once: a server that has given up access to /sys would be told another number.
+/// The number of cores, as of the first call: a server in the sandbox has no access to /sys and
+/// would get another number.
 fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))

@@ -1,9 +1,10 @@
-//! No line of the log is repeated without end.
+//! A rate limit for each line of the log.
 //!
-//! Almost every line of a server's log is one that a peer can cause as often as it likes: by requests
-//! that are denied, by gets of a file that the disk cannot read, by connections that break. So each
-//! place in the code has a budget, over all peers and for each peer's address. What is beyond it is
-//! counted, and told in one line when there is budget again. Lines for debugging have none.
+//! A peer can cause almost every line of a server's log as often as it likes: by requests that are
+//! denied, by gets of a file that the disk cannot read, by connections that break. So each place in
+//! the code has a token bucket, over all peers and for each peer's address. Lines beyond it are
+//! left out and counted, and one line reports their number once there are tokens again. Debug lines
+//! have no limit.
 
 use std::{
     collections::HashMap,
@@ -24,36 +25,36 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 
-/// Lines from one place in the code that may come at once.
+/// Size of the token bucket of one place in the code, in lines.
 const LINES_AT_ONCE: u32 = 60;
 
-/// Lines from there about one peer's address that may come at once.
+/// Size of the token bucket of one place for one peer's address, in lines.
 const LINES_AT_ONCE_EACH: u32 = 6;
 
-/// After this time there may be one line more: 8,640 lines a day, which are less than 2 MiB.
+/// Time in which a bucket gets one token: 8,640 lines a day are less than 2 MiB.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// The most addresses that are told apart.
+/// Maximum addresses with a bucket of their own.
 const ADDRESSES_MAX: usize = 1024;
 
-/// What is told of lines that were left out has this target, and no budget.
+/// The target of the lines that report left-out lines; they have no limit.
 const TARGET: &str = "zput_server::log";
 
-/// Lines that were left out.
+/// Number of lines left out.
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines were left out so far.
+/// Number of lines left out so far.
 pub(super) fn left_out() -> u64 {
     LEFT_OUT.load(Relaxed)
 }
 
-/// Leaves out what is beyond the budget of its place.
+/// Leaves out lines beyond the token bucket of their place.
 #[derive(Debug, Default)]
 pub(super) struct Limit(Mutex<Budgets>);
 
 #[derive(Debug, Default)]
 struct Budgets {
-    /// There are as many as there are places in the code.
+    /// At most as many as there are places in the code that log.
     places: HashMap<Identifier, Budget>,
     addresses: HashMap<(Identifier, String), Budget>,
 }
@@ -61,16 +62,16 @@ struct Budgets {
 #[derive(Debug)]
 struct Budget {
     left: u32,
-    /// When `left` was counted last.
+    /// When `left` was updated last.
     since: Instant,
-    /// Lines that were left out since the last one that was not.
+    /// Lines left out since the last line that was written.
     out: u64,
 }
 
-/// What becomes of a line.
+/// The decision about a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It is written, and before it how many like it were not.
+    /// Write it, after a report of this many left-out lines.
     Write(u64),
     LeaveOut,
 }
@@ -106,7 +107,7 @@ impl Budgets {
         let all = Budget::of(&mut self.places, place.clone(), LINES_AT_ONCE, now);
         let each = address.and_then(|address| {
             if self.addresses.len() >= ADDRESSES_MAX {
-                // A budget that is whole again is as good as none.
+                // A full bucket need not be kept.
                 self.addresses.retain(|_, budget| !budget.is_whole(LINES_AT_ONCE_EACH, now));
             }
             let room = self.addresses.len() < ADDRESSES_MAX;
@@ -128,7 +129,7 @@ impl Budgets {
 }
 
 impl Budget {
-    /// The budget of `key`, with what has come to it until `now`.
+    /// The bucket of `key`, with its tokens as of `now`.
     fn of<K: Eq + Hash>(all: &mut HashMap<K, Self>, key: K, whole: u32, now: Instant) -> &mut Self {
         let budget = all.entry(key).or_insert(Self { left: whole, since: now, out: 0 });
         let come = budget.come(now);
@@ -139,7 +140,7 @@ impl Budget {
         budget
     }
 
-    /// Lines that have come to it since it was counted.
+    /// Tokens that it got since it was updated.
     fn come(&self, now: Instant) -> u32 {
         let passed = now.saturating_duration_since(self.since);
         u32::try_from(passed.as_secs() / LINE_EVERY.as_secs()).unwrap_or(u32::MAX)

@@ -1,7 +1,8 @@
-//! Logs: to stderr, as text or JSON.
+//! The log: lines of text or JSON on stderr.
 //!
-//! No thread ever waits for stderr but the one that writes to it (`outlet`), and none ends because of
-//! it: what cannot be written is lost and counted. `limit` keeps what peers cause within bounds.
+//! Only the thread that writes to stderr waits for it (`outlet`), and no thread ends because of it:
+//! lines that cannot be written are lost and counted. `limit` bounds the lines that peers can
+//! cause.
 
 mod limit;
 mod outlet;
@@ -27,68 +28,68 @@ use crate::metrics::program;
 use limit::Limit;
 use outlet::Outlet;
 
-/// All that this process says on stderr.
+/// Everything that this process writes to stderr.
 static STDERR: LazyLock<Outlet> = LazyLock::new(Outlet::default);
 
-/// What is logged when nobody says otherwise.
+/// The default filter.
 const DEFAULT_FILTER: &str = "info";
 
-/// How a line of the log looks.
+/// The format of the lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Why there is no log.
+/// Why the log cannot be started or changed.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// A filter that is none.
+    /// The filter cannot be parsed.
     #[error(
         "--log or RUST_LOG is no log filter ({0}): write, for example, info or zput_server=debug"
     )]
     Filter(#[from] ParseError),
-    /// The filter cannot be changed.
+    /// The filter cannot be replaced.
     #[error("what is logged cannot be changed: {0}")]
     Change(#[from] tracing_subscriber::reload::Error),
-    /// This program logs already.
+    /// This process has a log already.
     #[error("this program logs already")]
     Twice,
 }
 
-/// Changes what is logged while it is.
+/// Replaces the filter of the running log.
 pub struct Filtering(Box<Reload>);
 
 type Reload = dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send;
 
 impl Filtering {
-    /// Logs what `filter` says from now on; see [`start`].
+    /// Uses `filter` from now on; see [`start`].
     ///
     /// # Errors
-    /// For a filter that cannot be read; then all stays as it is.
+    /// [`LogError::Filter`] and [`LogError::Change`]; the previous filter stays in use.
     pub fn change(&self, filter: Option<&str>) -> Result<(), LogError> {
         Ok((self.0)(parse(filter)?)?)
     }
 }
 
-/// Whose log it is.
+/// The kind of program that logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Author {
-    /// A server: what its peers cause is bounded.
+    /// A server: the lines that its peers can cause are bounded.
     Server,
-    /// A command that ends by itself: each line counts.
+    /// A command that ends by itself: every line is written.
     Command,
 }
 
-/// Takes lines for stderr from now on; [`begin`] begins to write them. `filter` goes before `RUST_LOG`,
-/// and that before `info`. What a panic says goes there too.
+/// Starts the log. Lines are kept in memory until [`start_writing`] is called. `filter` takes
+/// precedence over `RUST_LOG`, and that over `info`. Messages of panics go to the log too.
 ///
 /// # Errors
-/// For a filter that cannot be read, and when called twice.
+/// [`LogError::Filter`]; [`LogError::Twice`].
 pub fn start(
     author: Author,
     format: LogFormat,
@@ -96,9 +97,9 @@ pub fn start(
 ) -> Result<Filtering, LogError> {
     let (filter, handle) = tracing_subscriber::reload::Layer::new(parse(filter)?);
     let lines = fmt::layer()
-        // Colours are for people in front of it, not for a journal.
+        // Colours are for a terminal, not for a journal.
         .with_ansi(io::stderr().is_terminal())
-        // Which takes every line, whatever becomes of it: the layer has no error to tell of by itself.
+        // The outlet accepts every line: the layer could not report an error.
         .with_writer(|| &*STDERR);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
@@ -107,41 +108,41 @@ pub fn start(
     let limit = (author == Author::Server).then(Limit::default);
     let registry = tracing_subscriber::registry().with(filter).with(lines).with(limit);
     registry.try_init().map_err(|_| LogError::Twice)?;
-    panic::set_hook(Box::new(tell_panic));
+    panic::set_hook(Box::new(log_panic));
     program::set_lost_log_lines(lost);
     Ok(Filtering(Box::new(move |filter| handle.reload(filter))))
 }
 
-/// Begins to write what was and is said, on a thread of its own: after whatever has to be done while
-/// there is but one.
+/// Starts the thread that writes lines to stderr, including those from before. Must be called after
+/// everything that has to be done while the process has one thread.
 ///
 /// # Errors
-/// When there is no thread to be had.
-pub fn begin() -> io::Result<()> {
+/// When the thread cannot be started.
+pub fn start_writing() -> io::Result<()> {
     STDERR.start(io::stderr())
 }
 
-/// Says one line on stderr that is no line of the log.
-pub fn say(line: &str) {
+/// Writes one line to stderr that is no line of the log.
+pub fn print_line(line: &str) {
     STDERR.push(format!("{line}\n").as_bytes());
 }
 
-/// Waits until all was written that was said; for `patience` at most, since nobody may read it. Where there is no thread to be
-/// had this one writes.
+/// Waits until all lines are written, for at most `patience`: stderr may be a pipe without a
+/// reader. If the writing thread cannot be started, the calling thread writes.
 pub fn finish(patience: Duration) {
-    match begin() {
+    match start_writing() {
         Ok(()) => STDERR.flush(patience),
         Err(_) => STDERR.write_out(&io::stderr(), patience),
     }
 }
 
-/// Lines that could not be written, and lines that were left out because there were too many like them.
+/// The number of lines that could not be written, and of lines that were left out as repetitions.
 #[must_use]
 pub fn lost() -> (u64, u64) {
     (STDERR.lost(), limit::left_out())
 }
 
-fn tell_panic(panic: &PanicHookInfo<'_>) {
+fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let thread = thread.name().unwrap_or("without a name");
     let message = panic.payload_as_str().unwrap_or("without a message");

@@ -1,9 +1,9 @@
-//! Lines on their way to a descriptor that may refuse them, or never take them.
+//! A buffer of lines for a descriptor that may refuse them, or block for ever.
 //!
-//! Whoever has a line to write puts it into a buffer in memory and goes on. One thread writes what is
-//! there. What the descriptor refuses (`EPIPE`, `ENOSPC`, `EIO`) is lost and counted, and so is what
-//! comes while the buffer is full, because a pipe's reader has stopped reading or a terminal was
-//! stopped: a log that cannot be written is lost, and nothing else is.
+//! A thread that logs appends its line to a buffer in memory and continues. One thread writes the
+//! buffer out. Lines that the descriptor refuses (`EPIPE`, `ENOSPC`, `EIO`) are lost and counted,
+//! and so are lines that come while the buffer is full because the reader of a pipe has stopped
+//! reading or a terminal was stopped. A log that cannot be written affects nothing else.
 
 use std::{
     io,
@@ -24,17 +24,17 @@ use tracing::warn;
 
 use crate::sys::threads;
 
-/// The most bytes that wait to be written: a thousand lines and more.
+/// Maximum bytes that wait to be written: more than a thousand lines.
 pub(super) const PENDING_MAX_BYTES: usize = 256 * 1024;
 
-/// pipe(7): a pipe that is ready takes so many bytes without waiting (`PIPE_BUF`).
+/// Bytes of one write(2): a pipe that polls as writable accepts this many without blocking
+/// (pipe(7), `PIPE_BUF`).
 const WRITTEN_AT_ONCE: usize = 4096;
 
-/// How long the thread waits before it asks a descriptor again that said that it can take bytes, and
-/// took none.
+/// Pause before the next write to a descriptor that polled as writable and then returned `EAGAIN`.
 const CONTRARY_PAUSE: Duration = Duration::from_millis(20);
 
-/// The buffer and its thread. Clones are the same one.
+/// The buffer, and the thread that writes it out. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outlet(Arc<Shared>);
 
@@ -48,13 +48,13 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     pending: Vec<u8>,
-    /// The thread has taken bytes and has not come back yet.
+    /// Whether the thread is writing bytes that it took from `pending`.
     writing: bool,
     started: bool,
 }
 
 impl Outlet {
-    /// Takes one line, which ends with a newline. Waits for nothing but other callers.
+    /// Appends one line, which ends with a newline. Waits only for other callers.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.0.lock();
         if state.pending.len() + line.len() > PENDING_MAX_BYTES {
@@ -66,7 +66,7 @@ impl Outlet {
         self.0.changed.notify_all();
     }
 
-    /// Starts the thread that writes to `to`, if it does not run yet.
+    /// Starts the thread that writes to `to`, unless it is running.
     pub(super) fn start(&self, to: impl AsFd + Send + 'static) -> io::Result<()> {
         let mut state = self.0.lock();
         if !state.started {
@@ -77,7 +77,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Waits until all that was pushed before was written or lost. Gives up after `patience`.
+    /// Waits until every line pushed before is written or lost, for at most `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let mut state = self.0.lock();
@@ -91,7 +91,8 @@ impl Outlet {
         }
     }
 
-    /// Writes what was pushed to `to`, on this thread: there is no other that does. Gives up after `patience`.
+    /// Writes the buffer to `to` on the calling thread, for at most `patience`: used when the
+    /// writing thread cannot be started.
     pub(super) fn write_out(&self, to: &impl AsFd, patience: Duration) {
         let until = Instant::now() + patience;
         let pending = std::mem::take(&mut self.0.lock().pending);
@@ -113,7 +114,7 @@ impl Outlet {
         }
     }
 
-    /// Lines that were lost so far.
+    /// Number of lines lost so far.
     pub(super) fn lost(&self) -> u64 {
         self.0.lost.load(Relaxed)
     }
@@ -131,13 +132,13 @@ impl io::Write for &Outlet {
 }
 
 impl Shared {
-    /// The buffer is whole at all times: a thread that panicked left it so.
+    /// The buffer is consistent at all times, also after a panic.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self, to: &impl AsFd) {
-        // What was lost and is still to be told, and whether the last line was cut.
+        // Lost lines that were reported, and whether the last line was cut.
         let (mut told, mut torn) = (0, false);
         loop {
             let mut bytes = self.take();
@@ -176,8 +177,8 @@ impl Shared {
     }
 }
 
-/// Writes until the end or until `to` refuses. Gives how many bytes it took. A descriptor that does not
-/// block (another process may have made it so) is waited for.
+/// Writes until the end or until `to` returns an error. Returns the number of bytes written. Polls
+/// a descriptor in non-blocking mode, which another process may have set.
 fn write_all(to: &impl AsFd, bytes: &[u8]) -> usize {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -261,8 +262,8 @@ mod tests {
         assert_eq!(outlet.lost(), 1);
     }
 
-    /// A pipe whose reader has stopped reading: nobody waits, memory is bounded, and when the reader
-    /// goes on all that was kept is there, line by line.
+    /// A pipe whose reader has stopped reading: nobody waits, memory is bounded, and when the
+    /// reader goes on all that was kept is there, line by line.
     #[test]
     fn a_reader_that_stops_reading_holds_nobody_up() {
         for nonblocking in [false, true] {

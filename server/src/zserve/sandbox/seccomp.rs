@@ -463,8 +463,8 @@ mod tests {
                 assert_eq!(refused(call, &[]), Some(Errno::PERM), "{call:#x}");
             }
         }
-        // AUDIT_ARCH_I386 of linux/audit.h; SECCOMP_RET_KILL_PROCESS of linux/seccomp.h. 11 is execve,
-        // 3 is read.
+        // AUDIT_ARCH_I386 of linux/audit.h; SECCOMP_RET_KILL_PROCESS of linux/seccomp.h. 11 is
+        // execve, 3 is read.
         for call in [3, 11] {
             assert_eq!(strictest(0x4000_0003, call, &[]), 0x8000_0000, "{call}");
         }

@@ -163,8 +163,8 @@ impl Connection {
         Ok(moved)
     }
 
-    /// Sends some of the current bytes: a response together with its payload, where that is small and in
-    /// memory.
+    /// Sends some of the current bytes: a response together with its payload, where that is small
+    /// and in memory.
     fn put_out_bytes(
         &mut self,
         now: Instant,
@@ -244,8 +244,8 @@ impl Connection {
         }
     }
 
-    /// Receives control bytes for the state machine. A peer that violates the protocol gets an error and
-    /// the connection closes.
+    /// Receives control bytes for the state machine. A peer that violates the protocol gets an
+    /// error and the connection closes.
     fn take_control(
         &mut self,
         now: Instant,

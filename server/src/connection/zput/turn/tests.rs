@@ -141,8 +141,8 @@ fn a_turn_ends_though_there_is_more_to_do() {
     assert!(turns >= 8, "{turns}");
 }
 
-/// A peer without a key that the server does not hurry may take its time; one that it does has to ask for
-/// something, and a ping is nothing.
+/// A peer without a key that the server does not hurry may take its time; one that it does has to
+/// ask for something, and a ping is nothing.
 #[test]
 fn pings_keep_no_seat_for_a_peer_without_a_key() {
     let in_seconds = |n| Instant::now() + Duration::from_secs(n);
@@ -160,8 +160,8 @@ fn pings_keep_no_seat_for_a_peer_without_a_key() {
     }
 }
 
-/// PROTOCOL 9: a peer without a key keeps no seat by an upload that makes no progress. Pings say that somebody is there, and
-/// other requests are about something else.
+/// PROTOCOL 9: a peer without a key keeps no seat by an upload that makes no progress. Pings say
+/// that somebody is there, and other requests are about something else.
 #[test]
 fn pings_keep_no_seat_beside_an_upload_that_stands_still() {
     // Request 8 in a frame: one byte and its digest; then the byte.
@@ -219,7 +219,8 @@ fn pings_keep_no_seat_beside_an_upload_that_stands_still() {
 #[test]
 fn a_connection_without_a_buffer_waits_for_one() {
     let mut bench = Bench::new(0);
-    // Begin: request 7, key "k", plain, any condition, no header; then Slice: request 8, one byte, its digest.
+    // Begin: request 7, key "k", plain, any condition, no header; then Slice: request 8, one byte,
+    // its digest.
     bench.peer.write_all(BEGIN).unwrap();
     bench.peer.write_all(b"\x00\x00\x00\x22\x08\x01").unwrap();
     bench.peer.write_all(&[7; 33]).unwrap();
@@ -230,7 +231,8 @@ fn a_connection_without_a_buffer_waits_for_one() {
     assert!(matches!(bench.turn(), TurnOutcome::AwaitBuffer(_)));
 }
 
-/// 61 s at 4,400 bytes are 268,400, of which 256 KiB may be owed. Answers that the peer does not take, as many as the socket holds.
+/// 61 s at 4,400 bytes are 268,400, of which 256 KiB may be owed. Answers that the peer does not
+/// take, as many as the socket holds.
 fn stuck() -> Bench {
     let mut bench = Bench::with(1, 4400);
     bench.peer.set_nonblocking(true).unwrap();
