@@ -36,17 +36,17 @@
 //!
 //! | bound | where |
 //! |---|---|
-//! | connections, and those of one client | [`ServerOptions::max_connections`], [`ServerOptions::max_per_client`] |
+//! | connections, and those of one client | [`Limits::connections`], [`Limits::per_client`] |
 //! | bytes a connection moves in a turn | `connection::context::TURN_BYTES` |
 //! | bytes that are loaded at once | `transfer::WINDOW_BYTES` |
-//! | open files, and those kept idle | [`ServerOptions::open_files`], [`ServerOptions::keep_files`] |
+//! | open files, and those kept idle | [`Limits::open_files`], [`Limits::keep_files`] |
 //! | pipes | `transfer::engines::pipes` |
-//! | time that cut-off uploads are kept | [`ServerOptions::keep_uploads`] |
-//! | memory for uploads | [`ServerOptions::upload_memory_bytes`] |
+//! | time that cut-off uploads are kept | [`Limits::keep_uploads`] |
+//! | memory for uploads | [`Limits::upload_memory`] |
 //! | jobs that wait | two for each connection, in each pool |
 //! | unread control bytes of a connection | `worker::SCRATCH_BYTES` |
 //! | head of an HTTP request | [`http::HEAD_MAX_BYTES`] |
-//! | silence, slowness | [`ServerOptions::idle_seconds`], [`ServerOptions::min_rate`] |
+//! | silence, slowness | [`Limits::idle`], [`Limits::min_rate`] |
 
 pub mod admin;
 mod connection;
@@ -66,9 +66,8 @@ pub use runtime::{
     address::{self, BoundAddress, ListenAddress},
     embedded::{self, EmbeddedServer},
     listener::{InheritedSocket, Listener},
-    server::{
-        self, ReloadHandle, Server, ServerError, ServerHandle, ServerOptions, ShutdownHandle, Stats,
-    },
+    options::{Limits, ServerOptions},
+    server::{self, ReloadHandle, Server, ServerError, ServerHandle, ShutdownHandle, Stats},
 };
 pub use sys::{memory, privileges, stdio, threads};
 pub use transfer::engines::{Engine, UnknownEngine};

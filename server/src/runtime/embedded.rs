@@ -18,8 +18,11 @@ use crate::{
     limits::ConnectionLimits,
     metrics::Metrics,
     mounts::{Mounts, Policy},
-    runtime::workers::{WorkerSet, WorkerSetOptions},
-    store::{DEFAULT_KEEP_UPLOADS, Store},
+    runtime::{
+        options::Limits,
+        workers::{WorkerSet, WorkerSetOptions},
+    },
+    store::Store,
     transfer::{engines::Engine, socket::Socket},
     worker::Endpoint,
 };
@@ -60,17 +63,19 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
         &mounts,
         WorkerSetOptions {
             workers: 1,
-            pool_threads: POOL_THREADS,
             connections: ConnectionLimits {
                 all: CONNECTIONS_MAX,
                 each: CONNECTIONS_MAX,
                 count_loopback: true,
                 keyless: CONNECTIONS_MAX,
             },
-            upload_memory_bytes: UPLOAD_MEMORY_BYTES,
-            open_files: CONNECTIONS_MAX,
-            keep_files: KEEP_FILES,
-            keep_uploads: DEFAULT_KEEP_UPLOADS,
+            limits: Limits {
+                pool_threads: POOL_THREADS,
+                upload_memory: UPLOAD_MEMORY_BYTES,
+                open_files: CONNECTIONS_MAX,
+                keep_files: KEEP_FILES,
+                ..Limits::default()
+            },
             engine: Engine::default(),
         },
         &Metrics::new(1, Engine::default().name()),

@@ -4,6 +4,7 @@ mod acceptor;
 pub mod address;
 pub mod embedded;
 pub(crate) mod listener;
+pub(crate) mod options;
 pub mod server;
 mod store_metrics;
 mod upload_expiry;

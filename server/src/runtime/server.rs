@@ -1,23 +1,15 @@
 //! A server: its options, its start, and the handles to reload and stop it.
 
-use std::{
-    fmt, io,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fmt, io, sync::Arc, time::Instant};
 
 use crossbeam_channel::Sender;
 use thiserror::Error;
 use tracing::{info, warn};
-use zput_common::{
-    limits::IDLE_SECONDS,
-    proto::{ServerConfig, ServerLimits, message::Scopes, tls::ServerTls},
-};
+use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes, tls::ServerTls};
 
 use crate::{
     connection::{http, zput},
-    http::{HEAD_SECONDS, Timeouts},
+    http::Timeouts,
     limits::{ADMIN_CLIENTS_MAX, ConnectionLimits, EVICTING_MAX},
     metrics::Metrics,
     mounts::{MountPoint, Mounts},
@@ -25,134 +17,35 @@ use crate::{
         acceptor::{AcceptedHandler, Acceptor, Endpoints, ListenerProtocol},
         address::{BoundAddress, ListenAddress},
         listener::Listener,
+        options::ServerOptions,
         store_metrics::StoreGauges,
         workers::{Dispatcher, StopReason, WorkerSet, WorkerSetOptions},
     },
     store::UPLOADS_MAX,
     sys,
-    transfer::engines::Engine,
     worker::heartbeat::Liveness,
 };
-
-/// Default maximum number of connections. With the 20 to 40 KiB that a TLS session may
-/// hold and the memory for uploads this stays under 96 MiB.
-pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
-
-/// Default memory for uploads over all workers, in bytes: what dozens of peers at 10 Gbit/s send
-/// while a disk is busy for some milliseconds.
-pub const DEFAULT_UPLOAD_MEMORY_BYTES: usize = 32 * 1024 * 1024;
-
-/// Default time that requests under way get to end when a server stops.
-pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
-
-pub use crate::store::DEFAULT_KEEP_UPLOADS;
-
-/// Default maximum threads of each pool. A thread is started when a job needs it. A commit spends
-/// its time in fsync, and commits that wait at the same time share a journal's commit and a disk's
-/// flush.
-pub(crate) fn default_pool_threads(cores: usize) -> usize {
-    (2 * cores).clamp(32, 64)
-}
 
 /// Descriptors besides those of connections, open objects and uploads: epolls, wakers, listeners,
 /// logs, the stores' directories, what the pool has open, the clients of the admin address, and
 /// connections that make room for others.
 const DESCRIPTORS_RESERVED: u64 = 256 + ADMIN_CLIENTS_MAX as u64 + EVICTING_MAX as u64;
 
-/// Default maximum of objects that are open to be served: as many as connections.
-pub const DEFAULT_OPEN_FILES: usize = 1024;
-
-/// Default maximum of objects that are kept open while no client gets them.
-pub const DEFAULT_KEEP_FILES: usize = 512;
-
-/// Default minimum rate of a peer while it has to act, in bytes a second: a quarter of the rate of
-/// the slowest mobile networks.
-pub const DEFAULT_MIN_RATE: u64 = 1024;
-
-/// The options of a server.
-#[derive(Clone, Debug)]
-pub struct ServerOptions {
-    /// The mounts to serve.
-    pub mounts: Mounts,
-    /// Addresses for zput's protocol.
-    pub listen: Vec<ListenAddress>,
-    /// Addresses for HTTP, which serves public mounts.
-    pub http: Vec<ListenAddress>,
-    /// Maximum connections; lowered if the process may not have that many descriptors.
-    pub max_connections: usize,
-    /// Maximum connections of one client: one IPv4 address, or one IPv6 network of 64 bits; at
-    /// least 1.
-    pub max_per_client: usize,
-    /// Whether `max_per_client` applies to the loopback interface, from which all clients of a
-    /// proxy come.
-    pub limit_loopback: bool,
-    /// Seconds without a byte in either direction after which a connection ends; at least 1.
-    pub idle_seconds: u32,
-    /// Seconds in which the head of an HTTP request must arrive; at least 1.
-    pub http_head_seconds: u32,
-    /// Minimum bytes a second that a peer must move while it has to act; 0 for no minimum.
-    pub min_rate: u64,
-    /// Number of worker threads; at least one is started.
-    pub workers: usize,
-    /// Maximum threads of each of the two pools: one changes stores, the other loads file contents.
-    pub pool_threads: usize,
-    /// Bytes of upload buffers over all workers; each worker has at least 256 KiB.
-    pub upload_memory_bytes: usize,
-    /// Maximum objects that are open to be served; further gets are answered with `Busy`.
-    pub open_files: usize,
-    /// Maximum objects that are kept open while no client gets them.
-    pub keep_files: usize,
-    /// How long an interrupted upload can be resumed. Zero disables resuming.
-    pub keep_uploads: Duration,
-    /// How payload gets from a file into a socket.
-    pub engine: Engine,
-    /// The congestion control of all TCP connections. `None` leaves the system's, except that peers
-    /// on the loopback interface get `cubic` where the kernel has it.
-    pub congestion: Option<String>,
-    /// Time that requests under way get to end when the server stops.
-    pub drain: Duration,
-}
-
 impl ServerOptions {
-    /// Default options, with one worker for each core.
-    #[must_use]
-    pub fn new(mounts: Mounts, listen: Vec<ListenAddress>) -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            mounts,
-            listen,
-            http: Vec::new(),
-            max_connections: DEFAULT_MAX_CONNECTIONS,
-            max_per_client: DEFAULT_MAX_CONNECTIONS,
-            limit_loopback: true,
-            idle_seconds: IDLE_SECONDS,
-            http_head_seconds: HEAD_SECONDS,
-            min_rate: DEFAULT_MIN_RATE,
-            workers: cores,
-            pool_threads: default_pool_threads(cores),
-            upload_memory_bytes: DEFAULT_UPLOAD_MEMORY_BYTES,
-            open_files: DEFAULT_OPEN_FILES,
-            keep_files: DEFAULT_KEEP_FILES,
-            keep_uploads: DEFAULT_KEEP_UPLOADS,
-            engine: Engine::default(),
-            congestion: None,
-            drain: DEFAULT_DRAIN,
-        }
-    }
-
     /// Settings of connections of zput's protocol. TLS needs a store, which has the server's key.
     fn zput_settings(&self) -> Result<zput::Settings, ServerError> {
         let tls =
             self.mounts.first_store().map(|home| ServerTls::new(home.server_key())).transpose();
         let open = |mount: &Arc<MountPoint>| mount.policy().anonymous() != Scopes::NONE;
-        let limits = ServerLimits { idle_seconds: self.idle_seconds, ..ServerLimits::default() };
+        let idle_seconds = u32::try_from(self.limits.idle.as_secs()).unwrap_or(u32::MAX);
+        let limits = ServerLimits { idle_seconds, ..ServerLimits::default() };
         Ok(zput::Settings {
             session: Arc::new(ServerConfig {
                 tls: tls.map_err(|e| ServerError::Key(e.to_string()))?,
                 allow_plaintext: self.mounts.iter().any(open),
                 limits,
             }),
-            min_rate: self.min_rate,
+            min_rate: self.limits.min_rate,
             must_request: true,
             explains_failures: false,
         })
@@ -164,17 +57,19 @@ impl ServerOptions {
         let reserved = if self.mounts.first_store().is_some() { all / 4 } else { 0 };
         ConnectionLimits {
             all,
-            each: self.max_per_client.max(1),
-            count_loopback: self.limit_loopback,
+            each: match self.limits.per_client {
+                None => self.limits.connections.div_ceil(4).max(1),
+                Some(0) => self.limits.connections.max(1),
+                Some(most) => most,
+            },
+            count_loopback: self.limits.per_client.is_some(),
             keyless: all - reserved,
         }
     }
 
     fn web_settings(&self) -> http::Settings {
-        let seconds = |n: u32| Duration::from_secs(n.into());
-        let timeouts =
-            Timeouts { head: seconds(self.http_head_seconds), idle: seconds(self.idle_seconds) };
-        http::Settings { timeouts, min_rate: self.min_rate }
+        let timeouts = Timeouts { head: self.limits.http_head, idle: self.limits.idle };
+        http::Settings { timeouts, min_rate: self.limits.min_rate }
     }
 }
 
@@ -283,7 +178,7 @@ impl Server {
         let Self { options, listeners } = self;
         let endpoints = Endpoints::new(options.zput_settings()?, options.web_settings());
         let descriptors = sys::net::raise_descriptor_limit();
-        let open_files = options.open_files.max(1);
+        let limits = options.limits;
         let uploads = options.mounts.stores().count() * UPLOADS_MAX;
         let workers = options.workers.max(1);
         let metrics = Arc::new(
@@ -294,16 +189,12 @@ impl Server {
             &options.mounts,
             WorkerSetOptions {
                 workers,
-                pool_threads: options.pool_threads.max(1),
                 connections: options.connection_limits(max_connections(
-                    options.max_connections,
-                    open_files + uploads,
+                    limits.connections,
+                    limits.open_files.max(1) + uploads,
                     descriptors,
                 )),
-                upload_memory_bytes: options.upload_memory_bytes,
-                open_files,
-                keep_files: options.keep_files.min(open_files),
-                keep_uploads: options.keep_uploads,
+                limits,
                 engine: options.engine,
             },
             &metrics,
@@ -503,7 +394,7 @@ impl ServerHandle {
     fn stop(&mut self) -> Result<(), ServerError> {
         let Some(Running { workers, acceptor, .. }) = self.running.take() else { return Ok(()) };
         info!(connections = workers.connections(), "stopping");
-        let until = Instant::now() + self.options.drain;
+        let until = Instant::now() + self.options.limits.drain;
         let accepting = acceptor.stop();
         let serving = workers.stop(until);
         info!("stopped");

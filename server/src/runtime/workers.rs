@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -18,7 +18,10 @@ use crate::{
     limits::{ConnectionLimiter, ConnectionLimits, EVICTING_MAX, LimitReached, Semaphore},
     metrics::{Metrics, PoolKind},
     mounts::Mounts,
-    runtime::upload_expiry::{self, UploadExpiry, UploadExpiryHandle},
+    runtime::{
+        options::Limits,
+        upload_expiry::{self, UploadExpiry, UploadExpiryHandle},
+    },
     transfer::{
         engines::{Engine, EngineResources, Pipes},
         socket::Socket,
@@ -34,19 +37,10 @@ use crate::{
 pub(crate) struct WorkerSetOptions {
     /// Number of worker threads; at least one is started.
     pub(crate) workers: usize,
-    /// Maximum threads of each pool: one pool changes the store, the other loads file contents into
-    /// memory.
-    pub(crate) pool_threads: usize,
     /// Limits on the number of connections.
     pub(crate) connections: ConnectionLimits,
-    /// Bytes of upload buffers over all workers; each worker has at least one buffer.
-    pub(crate) upload_memory_bytes: usize,
-    /// Maximum objects that are open at once to be served.
-    pub(crate) open_files: usize,
-    /// Maximum idle objects kept open, over all workers.
-    pub(crate) keep_files: usize,
-    /// How long an interrupted upload can be resumed.
-    pub(crate) keep_uploads: Duration,
+    /// The other limits.
+    pub(crate) limits: Limits,
     /// How payload gets from a file into a socket.
     pub(crate) engine: Engine,
 }
@@ -140,25 +134,27 @@ impl WorkerSet {
         options: WorkerSetOptions,
         metrics: &Metrics,
     ) -> io::Result<Self> {
+        let limits = options.limits;
+        let open_files_max = limits.open_files.max(1);
         let ended = bounded(1);
         let rounds = Arc::new(AtomicU64::new(0));
         // One job per connection, and one per closed connection whose job is still running.
         let most = options.connections.all + EVICTING_MAX;
         let queue = 2 * most;
-        let size = |name| Size::up_to(options.pool_threads, name, queue);
+        let size = |name| Size::up_to(limits.pool_threads.max(1), name, queue);
         let (pool, pool_threads) = JobQueue::start(size("disk"), metrics.pool(PoolKind::Store))?;
         let (loaders, loader_threads) =
             JobQueue::start(size("load"), metrics.pool(PoolKind::Loader))?;
-        let open_files = Semaphore::new(options.open_files);
+        let open_files = Semaphore::new(open_files_max);
         let limiter = ConnectionLimiter::new(options.connections);
         let pipes = Pipes::default();
         let workers = options.workers.max(1);
-        let share = options.upload_memory_bytes / BUFFER_BYTES / workers;
+        let share = limits.upload_memory / BUFFER_BYTES / workers;
         let mut inboxes = Vec::with_capacity(workers);
         let mut threads = Vec::with_capacity(workers);
         let liveness = Liveness::default();
         let upload_expiry =
-            UploadExpiry::start(mounts, options.keep_uploads, upload_expiry::INTERVAL)?;
+            UploadExpiry::start(mounts, limits.keep_uploads, upload_expiry::INTERVAL)?;
         for number in 0..workers {
             let heartbeat = Heartbeat::default();
             let running = worker::start(
@@ -169,7 +165,7 @@ impl WorkerSet {
                     pool: pool.clone(),
                     loaders: loaders.clone(),
                     mounts: mounts.clone(),
-                    keep_files: options.keep_files / workers,
+                    keep_files: limits.keep_files.min(open_files_max) / workers,
                     open_files: open_files.clone(),
                     keyless: limiter.keyless().clone(),
                     engine: options.engine,
@@ -262,6 +258,7 @@ mod tests {
     use std::{
         io::{Read as _, Write as _},
         os::unix::net::UnixStream,
+        time::Duration,
     };
 
     use zput_common::proto::{ServerConfig, ServerLimits};
@@ -270,7 +267,7 @@ mod tests {
     use crate::{
         connection::zput::Settings,
         mounts::Policy,
-        store::{Clock, DEFAULT_KEEP_UPLOADS, Store},
+        store::{Clock, Store},
     };
 
     /// A panic costs the connections of that worker. The other workers finish what is under way.
@@ -282,12 +279,14 @@ mod tests {
             Policy { plaintext: zput_common::proto::message::Scopes::GET, ..Policy::PRIVATE };
         let options = WorkerSetOptions {
             workers: 2,
-            pool_threads: 1,
             connections: ConnectionLimits { all: 4, each: 4, count_loopback: true, keyless: 4 },
-            upload_memory_bytes: 1,
-            open_files: 4,
-            keep_files: 4,
-            keep_uploads: DEFAULT_KEEP_UPLOADS,
+            limits: Limits {
+                pool_threads: 1,
+                upload_memory: 1,
+                open_files: 4,
+                keep_files: 4,
+                ..Limits::default()
+            },
             engine: Engine::default(),
         };
         let metrics = Metrics::new(2, Engine::default().name());

@@ -19,7 +19,7 @@ use crate::{
         DirMount, MountError, MountPoint, Mounts, MountsError, Policy, ProtectedPaths, Source,
         TarMount,
     },
-    runtime::server::ServerOptions,
+    runtime::options::ServerOptions,
     store::{Clock, STORE_FILE, Store, StoreError},
     zserve::config::{Config, MountConfig, MountSource},
 };
@@ -130,34 +130,17 @@ pub fn server_options(
     config: &Config,
     stores: &mut OpenStores,
 ) -> Result<ServerOptions, OpenMountsError> {
-    let limits = &config.limits;
     let all = config.mounts.iter().map(|mount| open(mount, stores, config.create));
     let mounts = Mounts::new(all.collect::<Result<Vec<_>, _>>()?)?;
     protect_secrets(config, &mounts)?;
-    let defaults = ServerOptions::new(mounts, config.listen.clone());
-    let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     Ok(ServerOptions {
+        mounts,
+        listen: config.listen.clone(),
         http: config.http.clone(),
-        max_connections: limits.connections,
-        max_per_client: match limits.per_client {
-            None => limits.connections.div_ceil(4),
-            Some(0) => limits.connections,
-            Some(most) => most,
-        },
-        limit_loopback: limits.per_client.is_some(),
-        idle_seconds: seconds(limits.idle),
-        http_head_seconds: seconds(limits.http_head),
-        min_rate: limits.min_rate,
+        limits: config.limits,
         workers: config.workers,
-        pool_threads: limits.pool_threads,
-        upload_memory_bytes: limits.upload_memory,
-        open_files: limits.open_files,
-        keep_files: limits.keep_files,
-        keep_uploads: limits.keep_uploads,
         engine: config.engine,
         congestion: config.congestion.clone(),
-        drain: limits.drain,
-        ..defaults
     })
 }
 

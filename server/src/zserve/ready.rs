@@ -8,7 +8,7 @@ use std::{
 use tracing::{info, warn};
 
 use crate::{
-    runtime::{address::BoundAddress, listener::Listener, server::ServerOptions},
+    runtime::{address::BoundAddress, listener::Listener, options::ServerOptions},
     sys::threads,
     zserve::config::{Config, MountSource},
 };

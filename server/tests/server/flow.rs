@@ -336,8 +336,8 @@ fn bytes_may_come_in_any_pieces_over_tls() {
 fn uploads_share_the_buffers() {
     let home = serve(|options| {
         options.workers = 1;
-        options.pool_threads = 1;
-        options.upload_memory_bytes = 256 * 1024;
+        options.limits.pool_threads = 1;
+        options.limits.upload_memory = 256 * 1024;
     });
     let object = bytes(2_000_000);
     thread::scope(|scope| {
@@ -357,7 +357,7 @@ fn uploads_share_the_buffers() {
 fn a_slow_upload_holds_up_no_other() {
     let home = serve(|options| {
         options.workers = 1;
-        options.upload_memory_bytes = 256 * 1024;
+        options.limits.upload_memory = 256 * 1024;
     });
     let object = bytes(1_000_000);
     let mut slow: Vec<_> = (0..3).map(|_| home.plain()).collect();

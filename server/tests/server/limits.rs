@@ -27,7 +27,7 @@ fn until_closed(mut stream: TcpStream) -> Duration {
 
 #[test]
 fn an_idle_connection_is_closed_in_time() {
-    let home = serve(|options| options.idle_seconds = 1);
+    let home = serve(|options| options.limits.idle = Duration::from_secs(1));
     let peer = home.plain();
     let mut uploading = home.plain();
     assert_eq!(uploading.ask(&begin("k", Kind::Plain)).unwrap(), Response::Begun);
@@ -45,7 +45,7 @@ fn an_idle_connection_is_closed_in_time() {
 /// A peer that asks and does not read is idle too, and the object is let go.
 #[test]
 fn a_reader_that_does_not_read_is_closed_in_time() {
-    let home = serve(|options| options.idle_seconds = 1);
+    let home = serve(|options| options.limits.idle = Duration::from_secs(1));
     home.plain().put("k", &bytes(16_000_000), 16_000_000);
     let mut peer = home.plain();
     peer.ask(&get("k", &[Section::All; 64], Kind::Plain)).unwrap();
@@ -102,7 +102,7 @@ fn a_stranger_has_one_deadline_whatever_it_sends() {
 /// A quarter of the seats is for devices with an account, whoever else comes and stays.
 #[test]
 fn peers_without_a_key_leave_seats_to_devices() {
-    let home = serve(|options| options.max_connections = 8);
+    let home = serve(|options| options.limits.connections = 8);
     let member = seed(1);
     home.enroll(&member, Scopes::GET);
     let mut keyless: Vec<_> = (0..6).map(|_| home.plain()).collect();
@@ -129,7 +129,7 @@ fn peers_without_a_key_leave_seats_to_devices() {
 /// say.
 #[test]
 fn silent_peers_make_room() {
-    let home = serve(|options| options.max_connections = 4);
+    let home = serve(|options| options.limits.connections = 4);
     let member = seed(1);
     home.enroll(&member, Scopes::GET);
     let mut silent: Vec<_> = (0..4).map(|_| home.tcp()).collect();
@@ -152,7 +152,9 @@ fn silent_peers_make_room() {
 /// that is needed.
 #[test]
 fn uploads_that_stand_still_make_room() {
-    let home = serve(|options| (options.max_connections, options.idle_seconds) = (4, 2));
+    let home = serve(|options| {
+        (options.limits.connections, options.limits.idle) = (4, Duration::from_secs(2))
+    });
     let member = seed(1);
     home.enroll(&member, Scopes::PUT);
     // Three quarters of four.
@@ -185,7 +187,7 @@ fn uploads_that_stand_still_make_room() {
 
 #[test]
 fn at_the_connection_limit_a_peer_is_told_so() {
-    let home = serve(|options| options.max_connections = 2);
+    let home = serve(|options| options.limits.connections = 2);
     let (mut first, second) = (home.plain(), home.plain());
     let mut refused = 0;
     for _ in 0..5 {
@@ -274,7 +276,7 @@ fn what_is_under_way_ends_before_the_server_does() {
 
 #[test]
 fn a_drain_has_an_end() {
-    let home = serve(|options| options.drain = Duration::from_millis(300));
+    let home = serve(|options| options.limits.drain = Duration::from_millis(300));
     home.plain().put("k", &bytes(16_000_000), 16_000_000);
     let mut stuck = home.plain();
     stuck.ask(&get("k", &[Section::All; 64], Kind::Plain)).unwrap();

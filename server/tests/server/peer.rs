@@ -79,8 +79,8 @@ pub(crate) fn serve_in(
     let mounts = Mounts::new(std::iter::once(root).chain(others)).unwrap();
     let mut options = ServerOptions::new(mounts, listen);
     options.workers = 2;
-    options.pool_threads = 4;
-    options.drain = Duration::from_secs(5);
+    options.limits.pool_threads = 4;
+    options.limits.drain = Duration::from_secs(5);
     change(&mut options);
     let server = Server::bind(options).unwrap().spawn().unwrap();
     Home { server, store, dir }

@@ -287,7 +287,7 @@ fn an_upload_with_a_damaged_slice_goes_on_behind_the_slices_that_held() {
 
 #[test]
 fn a_server_that_stops_keeps_what_is_under_way() {
-    let home = serve(|options| options.drain = Duration::from_millis(200));
+    let home = serve(|options| options.limits.drain = Duration::from_millis(200));
     let device = seed(1);
     home.enroll(&device, Scopes::PUT.and(Scopes::GET));
     let mut peer = home.device(&device);
@@ -358,7 +358,7 @@ fn what_nobody_came_back_for_goes_at_the_start() {
         file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
         drop(file);
         let home = serve_in(dir, EVERYTHING, [], |options| {
-            options.keep_uploads = Duration::from_secs(keep);
+            options.limits.keep_uploads = Duration::from_secs(keep);
         });
         if left == 0 {
             until("it is gone", || home.staged() == 0);

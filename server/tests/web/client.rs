@@ -47,7 +47,7 @@ pub(crate) fn start(mounts: Mounts, change: impl FnOnce(&mut ServerOptions)) -> 
     let mut options = ServerOptions::new(mounts, Vec::new());
     options.http = vec!["127.0.0.1:0".parse().unwrap()];
     options.workers = 2;
-    options.drain = Duration::from_secs(5);
+    options.limits.drain = Duration::from_secs(5);
     change(&mut options);
     Server::bind(options).unwrap().spawn().unwrap()
 }

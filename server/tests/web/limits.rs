@@ -9,7 +9,7 @@ use super::client::{PATIENCE, bytes, serve};
 
 #[test]
 fn beyond_the_limit_clients_are_told_to_come_again() {
-    let home = serve(|options| options.max_connections = 2);
+    let home = serve(|options| options.limits.connections = 2);
     home.write("f", "text");
     let mut first = home.client();
     let mut second = home.client();
@@ -29,7 +29,7 @@ fn beyond_the_limit_clients_are_told_to_come_again() {
 
 #[test]
 fn one_address_does_not_take_all_connections() {
-    let home = serve(|options| options.max_per_client = 1);
+    let home = serve(|options| options.limits.per_client = Some(1));
     home.write("f", "text");
     let mut first = home.client();
     assert_eq!(first.get("/f").status, 200);
@@ -40,7 +40,7 @@ fn one_address_does_not_take_all_connections() {
 
 #[test]
 fn a_head_that_does_not_end_is_not_waited_for() {
-    let home = serve(|options| options.http_head_seconds = 1);
+    let home = serve(|options| options.limits.http_head = Duration::from_secs(1));
     let mut client = home.client();
     client.say("GET /f HTTP/1.1\r\nHost:");
     let began = Instant::now();
@@ -52,7 +52,7 @@ fn a_head_that_does_not_end_is_not_waited_for() {
 
 #[test]
 fn who_asks_for_nothing_is_let_go_of() {
-    let home = serve(|options| options.idle_seconds = 1);
+    let home = serve(|options| options.limits.idle = Duration::from_secs(1));
     home.write("f", "text");
     let mut client = home.client();
     assert_eq!(client.get("/f").status, 200);
@@ -69,8 +69,8 @@ fn who_asks_for_nothing_is_let_go_of() {
 #[test]
 fn open_files_are_bounded() {
     let home = serve(|options| {
-        options.open_files = 2;
-        options.keep_files = 1;
+        options.limits.open_files = 2;
+        options.limits.keep_files = 1;
         options.workers = 1;
     });
     for name in ["a", "b", "c"] {

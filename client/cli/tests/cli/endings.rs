@@ -72,7 +72,7 @@ fn a_put_in_a_mode_that_the_server_refuses_ends() {
 
 #[test]
 fn a_put_to_a_server_without_a_seat_ends() {
-    let served = Served::with(|options| options.max_connections = 1);
+    let served = Served::with(|options| options.limits.connections = 1);
     let machine = member_with_files(&served);
     for file in ["small", "large"] {
         // The first connection is silent and holds the only slot; later ones are refused with a
@@ -116,7 +116,7 @@ fn a_put_to_a_server_that_closes_before_the_echo_ends() {
 
 #[test]
 fn a_source_slower_than_the_servers_idle_limit_is_put() {
-    let served = Served::in_clear(|options| options.idle_seconds = 2);
+    let served = Served::in_clear(|options| options.limits.idle = Duration::from_secs(2));
     let slow = "head -c 16777216 /dev/zero; sleep 6; echo end";
     let machine = served.member();
     let exec = |more: &[&str]| {
@@ -136,7 +136,7 @@ fn a_source_slower_than_the_servers_idle_limit_is_put() {
 #[test]
 fn a_reader_that_stalls_longer_than_the_servers_idle_limit_is_cut_off() {
     const LENGTH: usize = 160 << 20;
-    let served = Served::with(|options| options.idle_seconds = 2);
+    let served = Served::with(|options| options.limits.idle = Duration::from_secs(2));
     let machine = served.member();
     let zeros = format!("head -c {LENGTH} /dev/zero");
     machine.run_with("zput", ["--exec", "--name", "zeros", "--", "sh", "-c", &zeros]).ok();

@@ -11,6 +11,7 @@ mod load;
 mod settings;
 mod values;
 
+pub use crate::runtime::options::Limits;
 pub use cli::{
     CheckArgs, Cli, Command, CompletionsArgs, InviteArgs, ManArgs, ScrubArgs, ServeArgs,
 };
@@ -18,8 +19,8 @@ pub use error::ConfigError;
 pub use file::parse;
 pub use load::Directories;
 pub use settings::{
-    CONFIG_FILE_MAX_BYTES, Config, DEFAULT_LISTEN, DEFAULT_STAT_VALIDITY, Limits, MOUNTS_MAX,
-    MountConfig, MountPrefix, MountSource,
+    CONFIG_FILE_MAX_BYTES, Config, DEFAULT_LISTEN, DEFAULT_STAT_VALIDITY, MOUNTS_MAX, MountConfig,
+    MountPrefix, MountSource,
 };
 
 #[cfg(test)]

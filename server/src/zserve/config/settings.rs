@@ -3,22 +3,15 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::OnceLock,
-    thread,
     time::Duration,
 };
 
-use zput_common::{limits::IDLE_SECONDS, mount::MountName, proto::message::Scopes};
+use zput_common::{mount::MountName, proto::message::Scopes};
 
 use crate::{
-    http::HEAD_SECONDS,
     runtime::{
         address::ListenAddress,
-        server::{
-            DEFAULT_DRAIN, DEFAULT_KEEP_FILES, DEFAULT_KEEP_UPLOADS, DEFAULT_MAX_CONNECTIONS,
-            DEFAULT_MIN_RATE, DEFAULT_OPEN_FILES, DEFAULT_UPLOAD_MEMORY_BYTES,
-            default_pool_threads,
-        },
+        options::{Limits, cores},
     },
     transfer::engines::Engine,
     zserve::log::LogFormat,
@@ -68,53 +61,6 @@ pub struct Config {
     pub limits: Limits,
     /// The mounts, each with another prefix, in the order of the file.
     pub mounts: Vec<MountConfig>,
-}
-
-/// Limits of connections, files, memory and time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Maximum connections over both protocols; at least 1.
-    pub connections: usize,
-    /// Maximum connections of one IP address; 0 for no limit. `None` is a quarter of all, and no
-    /// limit for peers on the loopback interface.
-    pub per_client: Option<usize>,
-    /// Time without a byte in either direction after which a connection ends; whole seconds, 1 or
-    /// more.
-    pub idle: Duration,
-    /// Minimum bytes a second of a peer while it has to act; 0 for no minimum.
-    pub min_rate: u64,
-    /// Time in which the head of an HTTP request must arrive.
-    pub http_head: Duration,
-    /// Maximum objects that are open to be served, over all workers.
-    pub open_files: usize,
-    /// Maximum objects kept open while no client gets them; at most `open_files`.
-    pub keep_files: usize,
-    /// How long an interrupted upload can be resumed. Zero disables resuming.
-    pub keep_uploads: Duration,
-    /// Bytes of upload buffers over all workers.
-    pub upload_memory: usize,
-    /// Maximum threads of each of the two pools that wait for the disk.
-    pub pool_threads: usize,
-    /// Time that requests under way get to end when the server stops.
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: DEFAULT_MAX_CONNECTIONS,
-            per_client: None,
-            idle: Duration::from_secs(IDLE_SECONDS.into()),
-            min_rate: DEFAULT_MIN_RATE,
-            http_head: Duration::from_secs(HEAD_SECONDS.into()),
-            open_files: DEFAULT_OPEN_FILES,
-            keep_files: DEFAULT_KEEP_FILES,
-            keep_uploads: DEFAULT_KEEP_UPLOADS,
-            upload_memory: DEFAULT_UPLOAD_MEMORY_BYTES,
-            pool_threads: default_pool_threads(cores()),
-            drain: DEFAULT_DRAIN,
-        }
-    }
 }
 
 /// A mount.
@@ -242,11 +188,4 @@ impl Default for Config {
             mounts: Vec::new(),
         }
     }
-}
-
-/// The number of cores, as of the first call: a server in the sandbox has no access to /sys and
-/// would get another number.
-fn cores() -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
