@@ -2,34 +2,33 @@
 //! verifies and opens them when they come back; the server stores ciphertext.
 //!
 //! ```rust,standalone_crate
+//! use zput::{Client, Condition};
+//!
+//! # fn main() -> zput::Result<()> {
 //! # let home = tempfile::tempdir().unwrap();
 //! # std::env::set_current_dir(home.path()).unwrap();
 //! # // SAFETY: this program has no other thread yet.
 //! # unsafe { std::env::set_var("XDG_STATE_HOME", home.path().join("state")) };
-//! # zput::Client::create_store("backup.zkey", "store").unwrap();
-//! use zput::{Client, Condition};
-//!
-//! fn main() -> zput::Result<()> {
-//!     let mut client = Client::open("backup.zkey")?; // never prompts: an error that is_locked()
-//!     let put = client.put("pg/main", &b"dump"[..])?; // &[u8], a Path, or source::reader(...)
-//!     println!("{} bytes, version {}", put.length, put.version);
-//!     client.put_with("lock", &b"me"[..]).condition(Condition::Absent).sha256(true).send()?;
-//!     client.get("pg/main")?.save_to("restored.sql")?; // atomic, mode and time kept
-//!     let head: Vec<u8> = client.get("pg/main")?.range(0..16).read_to_vec()?;
-//!     for blob in client.list("pg/")? {
-//!         println!("{} {}", blob.name, blob.length);
-//!     }
-//! #   assert_eq!((put.length, &head[..]), (4, &b"dump"[..]));
-//! #   assert_eq!(std::fs::read("restored.sql").unwrap(), b"dump");
-//! #   let again = client.put_with("lock", &b"you"[..]).condition(Condition::Absent).send();
-//! #   assert!(again.unwrap_err().already_exists());
-//! #   assert!(client.get("gone").unwrap_err().is_not_found());
-//!     match client.get("gone") {
-//!         Err(e) if e.is_not_found() => Ok(()),
-//!         other => other.map(drop),
-//!     }
+//! # Client::create_store("backup.zkey", "store")?;
+//! let mut client = Client::open("backup.zkey")?; // never prompts: an error that is_locked()
+//! let put = client.put("pg/main", &b"dump"[..])?; // &[u8], a Path, or source::reader(...)
+//! println!("{} bytes, version {}", put.length, put.version);
+//! client.put_with("lock", &b"me"[..]).condition(Condition::Absent).sha256(true).send()?;
+//! client.get("pg/main")?.save_to("restored.sql")?; // atomic, mode and time kept
+//! let head: Vec<u8> = client.get("pg/main")?.range(0..16).read_to_vec()?;
+//! for blob in client.list("pg/")? {
+//!     println!("{} {}", blob.name, blob.length);
 //! }
-//! # main().unwrap();
+//! # assert_eq!((put.length, &head[..]), (4, &b"dump"[..]));
+//! # assert_eq!(std::fs::read("restored.sql").unwrap(), b"dump");
+//! # let again = client.put_with("lock", &b"you"[..]).condition(Condition::Absent).send();
+//! # assert!(again.unwrap_err().already_exists());
+//! # assert!(client.get("gone").unwrap_err().is_not_found());
+//! match client.get("gone") {
+//!     Err(e) if e.is_not_found() => Ok(()),
+//!     other => other.map(drop),
+//! }
+//! # }
 //! ```
 //!
 //! The entry point is [`Client`]. It needs a key file, which holds a device's whole capability: the
@@ -47,27 +46,23 @@
 //! The library prints nothing, asks nobody, and handles no signal. Randomness comes from the
 //! operating system.
 //!
-//! # Inside
-//!
-//! Imports go down only:
+//! # Floors
 //!
 //! ```text
-//!   cli                  what the programs need beside the façade
-//!   client  source       the façade
-//!   objects  offline     list, stat, versions, remove, restore; files without a server
-//!   get                  head → parts → sink
-//!   put                  source → seal → upload → commit
-//!   retry
-//!   session              a key file, and a connection that is made on first use
-//!   event
-//!   error
-//!   embedded             a server in this process
-//!   connection  key      the socket; key files
-//!   io                   sources, sinks, progress
-//!   state                journals, partial downloads, rollback guard
-//!   files                how files of this user are written
-//!   cleanup  memory  limits  calendar  escape  random
+//! cli client  what the programs need beside the façade, and the façade
+//! objects offline source  list, stat, restore, …; files without a server; what a put can read
+//! get put  head → parts → sink, and source → seal → upload → commit
+//! retry
+//! session  a key file, and a connection that is made on first use
+//! event
+//! error
+//! embedded io  a server in this process; sources, sinks, progress
+//! key state  key files; journals, partial downloads, rollback guard
+//! connection files  the socket; how files of this user are written
+//! calendar cleanup escape limits memory random
 //! ```
+//!
+//! Imports go down only.
 
 #[doc(hidden)]
 pub mod cli;

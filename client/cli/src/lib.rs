@@ -1,15 +1,16 @@
 //! The programs of zput.
 //!
+//! # Floors
+//!
 //! ```text
-//! cmd                             the programs; bin/ calls it
-//!  ↓
-//! notice_text  key_choice
-//!  ↓
-//! error  error_code  exit_code  advice      what a failure says, by text, word and number
-//!  ↓
-//! bar  passphrase  signals  terminal        what only a program has
-//! core_dump  ephemeral_state  sizes
+//! cmd  the programs; bin/ calls it
+//! key_choice  which key file, and its passphrase
+//! error_code terminal  words for JSON; questions
+//! error notice_text signals  why a command failed; events; what must not outlive the process
+//! advice bar core_dump ephemeral_state exit_code passphrase sizes
 //! ```
+//!
+//! Imports go down only. What a failure says is made in `advice`, its number in `exit_code`.
 
 pub mod bar;
 pub mod cmd;

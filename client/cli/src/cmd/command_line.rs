@@ -19,7 +19,12 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{Console, Failure, Program, Verbosity, foreign_options, program::Verb, usage};
+use super::{
+    console::{Console, Verbosity},
+    failure::{Failure, usage},
+    foreign_options,
+    program::{Program, Verb},
+};
 use crate::exit_code::ExitCode;
 
 /// What every verb understands.

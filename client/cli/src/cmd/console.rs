@@ -17,7 +17,7 @@ use zput::{
     cli::{AttributeWarning, KeyPath, Silent, printable, standard_streams},
 };
 
-use super::{Failure, local};
+use super::failure::{Failure, local};
 use crate::{
     advice::with_cause,
     bar::{self, Bar},

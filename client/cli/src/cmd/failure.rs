@@ -1,6 +1,6 @@
 //! A command's failure: a line on stderr, a JSON object, and an exit code.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, io};
 
 use serde::Serialize;
 use zput::{Error, cli::printable};
@@ -106,6 +106,16 @@ struct ErrorObject<'a> {
     hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<Cow<'a, str>>,
+}
+
+/// An operation on this machine that failed.
+pub(crate) fn local(what: &str, error: io::Error) -> CommandError {
+    CommandError::Local { what: what.to_owned(), source: error }
+}
+
+/// Arguments that contradict each other.
+pub(crate) fn usage(text: impl Into<String>) -> Failure {
+    CommandError::Usage(text.into()).into()
 }
 
 #[cfg(test)]

@@ -45,7 +45,10 @@ pub use self::{
     failure::Failure,
     program::Program,
 };
-pub(crate) use self::{console::Summary, failure::Context};
+pub(crate) use self::{
+    console::Summary,
+    failure::{Context, local, usage},
+};
 use crate::{
     core_dump, ephemeral_state, error::CommandError, exit_code::ExitCode, key_choice::KeyChoice,
     notice_text::NoticeText, passphrase::PassphraseSource, signals,
@@ -191,14 +194,6 @@ pub(crate) fn directories() -> Result<Directories, CommandError> {
         directories.state = state;
     }
     Ok(directories)
-}
-
-pub(crate) fn local(what: &str, error: io::Error) -> CommandError {
-    CommandError::Local { what: what.to_owned(), source: error }
-}
-
-pub(crate) fn usage(text: impl Into<String>) -> Failure {
-    CommandError::Usage(text.into()).into()
 }
 
 /// Parses the arguments of one verb, without the options of every verb.

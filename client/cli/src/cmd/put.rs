@@ -24,7 +24,7 @@ use zput_common::{
     proto::message::Condition,
 };
 
-use self::task::{Task, parse_task};
+use self::task::{Task, TaskArguments, parse_task};
 use super::{
     Console, Context, Failure, KeyArguments, RetryArguments, Summary, directories, format,
     interrupted::InterruptMessage, open_key_file, usage,
@@ -117,6 +117,20 @@ pub struct Arguments {
     command: Vec<OsString>,
 }
 
+impl Arguments {
+    /// Takes what says what to put.
+    fn task_arguments(&mut self) -> TaskArguments<'_> {
+        TaskArguments {
+            files: std::mem::take(&mut self.files),
+            trailing: std::mem::take(&mut self.command),
+            name: self.name.as_deref(),
+            prefix: self.prefix.as_deref(),
+            exec: self.exec,
+            resume: self.resume,
+        }
+    }
+}
+
 /// Cipher suites by the names that users type.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SuiteName {
@@ -150,7 +164,7 @@ struct Line<'a> {
 /// # Errors
 /// When a file was not stored.
 pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
-    let input = open_inputs(parse_task(&mut arguments)?, &arguments, console)?;
+    let input = open_inputs(parse_task(arguments.task_arguments())?, &arguments, console)?;
     let Some(input) = input else { return Ok(()) };
     let directories = directories()?;
     let key_file = key_file(&arguments, &directories, console)?;

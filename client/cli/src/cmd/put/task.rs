@@ -9,10 +9,19 @@ use std::{
 use zput::cli::NamedFile;
 use zput_common::name::BlobName;
 
-use super::{
-    super::{Context, Failure, usage},
-    Arguments,
-};
+use super::super::{Context, Failure, usage};
+
+/// What the command line says about what to put.
+#[derive(Debug)]
+pub(super) struct TaskArguments<'a> {
+    pub(super) files: Vec<PathBuf>,
+    /// What follows `--`.
+    pub(super) trailing: Vec<OsString>,
+    pub(super) name: Option<&'a str>,
+    pub(super) prefix: Option<&'a str>,
+    pub(super) exec: bool,
+    pub(super) resume: bool,
+}
 
 /// What to put.
 #[derive(Debug)]
@@ -30,12 +39,10 @@ pub(super) enum Task {
 }
 
 /// Reads the task from the arguments. Of two files with the same name the first gets it.
-pub(super) fn parse_task(arguments: &mut Arguments) -> Result<Task, Failure> {
-    let mut files = std::mem::take(&mut arguments.files);
-    let mut trailing = std::mem::take(&mut arguments.command);
-    let given_name =
-        arguments.name.as_deref().map(BlobName::parse).transpose().context("--name")?;
-    if arguments.exec {
+pub(super) fn parse_task(arguments: TaskArguments<'_>) -> Result<Task, Failure> {
+    let TaskArguments { mut files, mut trailing, name, prefix, exec, resume } = arguments;
+    let given_name = name.map(BlobName::parse).transpose().context("--name")?;
+    if exec {
         let Some(name) = given_name else { return Err(usage("--exec needs --name")) };
         if !files.is_empty() {
             return Err(usage("--exec takes a command behind `--`, and no files"));
@@ -60,12 +67,12 @@ pub(super) fn parse_task(arguments: &mut Arguments) -> Result<Task, Failure> {
         let Some(name) = given_name else {
             return Err(usage("stdin has no name: zput --name NAME -"));
         };
-        if arguments.resume {
+        if resume {
             return Err(usage("stdin cannot be gone on with: --resume is for files"));
         }
         return Ok(Task::Stdin { name });
     }
-    if let Some(prefix) = &arguments.prefix {
+    if let Some(prefix) = prefix {
         BlobName::parse(prefix.strip_suffix('/').unwrap_or(prefix)).context("--prefix")?;
     }
     let mut taken = HashMap::new();
@@ -75,7 +82,7 @@ pub(super) fn parse_task(arguments: &mut Arguments) -> Result<Task, Failure> {
         }
         let name = match &given_name {
             Some(name) => name.clone(),
-            None => name_of(&path, arguments.prefix.as_deref())?,
+            None => name_of(&path, prefix)?,
         };
         match taken.entry(name.clone()) {
             Entry::Vacant(entry) => drop(entry.insert(path.clone())),
@@ -109,26 +116,27 @@ fn name_of(path: &Path, prefix: Option<&str>) -> Result<BlobName, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Arguments, *};
     use crate::cmd::parse_arguments;
 
     fn names(line: &[&str]) -> Result<Vec<String>, String> {
         let mut arguments =
             parse_arguments::<Arguments>(line).map_err(|error| error.kind().to_string())?;
-        let names = match parse_task(&mut arguments).map_err(|failure| failure.to_string())? {
-            Task::Files(mut files) if files.len() == 1 => match files.remove(0) {
-                Ok(file) => vec![file.name.to_string()],
-                Err(failure) => return Err(failure.to_string()),
-            },
-            Task::Files(files) => {
-                let name = |file: Result<NamedFile, Failure>| match file {
-                    Ok(file) => file.name.to_string(),
-                    Err(failure) => format!("error: {failure}"),
-                };
-                files.into_iter().map(name).collect()
-            }
-            Task::Stdin { name } | Task::Command { name, .. } => vec![name.to_string()],
-        };
+        let names =
+            match parse_task(arguments.task_arguments()).map_err(|failure| failure.to_string())? {
+                Task::Files(mut files) if files.len() == 1 => match files.remove(0) {
+                    Ok(file) => vec![file.name.to_string()],
+                    Err(failure) => return Err(failure.to_string()),
+                },
+                Task::Files(files) => {
+                    let name = |file: Result<NamedFile, Failure>| match file {
+                        Ok(file) => file.name.to_string(),
+                        Err(failure) => format!("error: {failure}"),
+                    };
+                    files.into_iter().map(name).collect()
+                }
+                Task::Stdin { name } | Task::Command { name, .. } => vec![name.to_string()],
+            };
         Ok(names)
     }
 
