@@ -8,7 +8,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
 use zput::{Client, KeyFile, Scopes};
-use zput_common::mount::MountName;
+use zput_proto::mount::MountName;
 use zput_server::{
     Server, ServerOptions, invite,
     mounts::{Mounts, Policy},

@@ -10,7 +10,7 @@ use jiff::{
     civil::{Date, DateTime, Time},
     tz::TimeZone,
 };
-use zput_common::proto::message::Version;
+use zput_proto::message::Version;
 
 /// Seconds in 400 years of the Gregorian calendar: 146,097 days.
 const CYCLE_SECONDS: i64 = 146_097 * 86_400;

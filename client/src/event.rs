@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zput_common::proto::message::Version;
+use zput_proto::message::Version;
 
 use crate::error::{Error, RestartReason};
 

@@ -97,10 +97,9 @@ pub use get::GetReceipt;
 pub use io::progress::{Progress, Silent};
 pub use objects::stat::Stat;
 pub use put::{PutReceipt, Resume};
-pub use zput_common::{
-    aead::Suite,
-    blob::metadata::Metadata,
-    keys::{Invite, KeyFile, Remote},
+pub use zput_proto::{
+    keys::{Invite, Remote},
+    message::{Condition, Scopes, Version, VersionInfo, VersionState},
     name::BlobName,
-    proto::message::{Condition, Scopes, Version, VersionInfo, VersionState},
 };
+pub use zput_seal::{aead::Suite, blob::metadata::Metadata, keys::KeyFile};

@@ -1,6 +1,6 @@
 //! Bounds that several modules share.
 
-use zput_common::blob::layout::PartSize;
+use zput_proto::envelope::PartSize;
 
 /// Bytes of plaintext in a full part: 16 MiB.
 pub const PART_BYTES: usize = PartSize::MAX.bytes() as usize;

@@ -4,8 +4,8 @@
 use std::io;
 
 use thiserror::Error;
-use zput_common::fallible;
 use zput_os::memory::{self, has_room};
+use zput_proto::fallible;
 
 /// A large buffer could not be allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -7,22 +7,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zput_common::{
+use zput_os::Clock;
+use zput_proto::{
+    envelope::{self, Envelope, PartSize},
+    name::{BlobName, ObjectKey},
+};
+use zput_seal::{
     aead::{Engine, Suite},
     age::{Identity, Recipient},
     blob::{
-        envelope::{self, Envelope},
         footer::Provenance,
         header::Header,
-        layout::PartSize,
         metadata::Metadata,
         open::{Asked, Named, Trusted, Vouching},
         seal::{SealOptions, Sealer},
     },
     keys::{VaultMacKey, WriterKey},
-    name::{BlobName, ObjectKey},
 };
-use zput_os::Clock;
 
 use crate::{
     error::Error,

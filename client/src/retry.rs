@@ -11,13 +11,11 @@ use std::{io, thread, time::Duration};
 
 use rand::RngExt as _;
 use rustix::io::Errno;
-use zput_common::{
-    blob::{open::OpenError, part::PartError},
-    proto::{
-        SessionError,
-        message::{ErrorCode, RemoteError, Request, Response},
-    },
+use zput_proto::{
+    message::{ErrorCode, RemoteError, Request, Response},
+    session::SessionError,
 };
+use zput_seal::blob::{open::OpenError, part::PartError};
 
 use crate::{
     connection::{Connection, ConnectionError},
@@ -293,7 +291,7 @@ fn is_transient_io(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use zput_common::{keys::Remote, proto::hello::HelloError};
+    use zput_proto::{hello::HelloError, keys::Remote};
 
     use super::*;
 

@@ -10,16 +10,17 @@ use std::{
 };
 
 use zeroize::Zeroize as _;
-use zput_common::{
-    blob::open::{BarePolicy, Vouching},
-    keys::{Invite, KeyFile, ModePolicy, Remote, VaultMacKey},
-    proto::{
-        ClientConfig, Mode,
-        message::{ErrorCode, Request, Response, Scopes, Version},
-        tls::ClientTls,
-    },
-};
 use zput_os::Clock;
+use zput_proto::{
+    hello::Mode,
+    keys::{Invite, Remote},
+    message::{ErrorCode, Request, Response, Scopes, Version},
+    session::{ClientConfig, ClientTls},
+};
+use zput_seal::{
+    blob::open::{BarePolicy, Vouching},
+    keys::{KeyFile, ModePolicy, VaultMacKey},
+};
 
 use crate::{
     connection::{Connection, ConnectionError, Route},

@@ -7,18 +7,16 @@
 
 use std::{sync::LazyLock, time::Instant};
 
-use zput_common::{
+use zput_proto::{
     digest::Digest,
-    keys::{DeviceSeed, ServerPublicKey},
+    hello::{ClientHello, Mode, ServerHello, ServerLimits},
+    keys::ServerPublicKey,
     limits::FRAME_MAX_BYTES,
+    message::{Kind, Request, Response, Section, frame},
     name::ObjectKey,
-    proto::{
-        ClientConfig, ClientSession, Event, ServerLimits, Transmit, Wants, frame,
-        hello::{ClientHello, Mode, ServerHello},
-        message::{Kind, Request, Response, Section},
-        tls::ClientTls,
-    },
+    session::{ClientConfig, ClientSession, ClientTls, Event, Transmit, Wants},
 };
+use zput_seal::keys::DeviceSeed;
 
 pub(crate) fn run(input: &[u8]) {
     let Some((&[start, asked], mut input)) = input.split_first_chunk::<2>() else {

@@ -1,6 +1,6 @@
 //! A footer behind the golden header: only the golden one is vouched for.
 
-use zput_common::{
+use zput_seal::{
     aead::Engine,
     blob::{
         header::Header,

@@ -1,16 +1,16 @@
-//! The golden blob of `common/tests/data`, taken apart.
+//! The golden blob of `common/seal/tests/data`, taken apart.
 
 use std::sync::LazyLock;
 
-use zput_common::{
+use zput_proto::envelope::Envelope;
+use zput_seal::{
     age::Identity,
-    blob::envelope::Envelope,
     keys::{VaultMacKey, VaultSecret},
 };
 
-const BLOB: &[u8] = include_bytes!("../../common/tests/data/golden-v1.zput");
-const IDENTITY: &str = include_str!("../../common/tests/data/golden-v1.identity");
-const VAULT: &str = include_str!("../../common/tests/data/golden-v1.vault");
+const BLOB: &[u8] = include_bytes!("../../common/seal/tests/data/golden-v1.zput");
+const IDENTITY: &str = include_str!("../../common/seal/tests/data/golden-v1.identity");
+const VAULT: &str = include_str!("../../common/seal/tests/data/golden-v1.vault");
 
 pub(crate) struct Golden {
     pub(crate) header: &'static [u8],

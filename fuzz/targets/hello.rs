@@ -1,6 +1,6 @@
 //! What is read as a hello says the same when it is written.
 
-use zput_common::proto::hello::{ClientHello, ServerHello};
+use zput_proto::hello::{ClientHello, ServerHello};
 
 pub(crate) fn run(input: &[u8]) {
     if let Ok(hello) = ClientHello::parse(input) {

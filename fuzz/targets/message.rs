@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 
-use zput_common::{
+use zput_proto::{
     limits::FRAME_MAX_BYTES,
-    proto::{
+    message::{
+        Message, Request, Response,
         frame::{self, FrameReader, LENGTH_BYTES},
-        message::{Message, Request, Response},
     },
 };
 

@@ -10,15 +10,12 @@ use std::{
     time::Instant,
 };
 
-use zput_common::{
+use zput_proto::{
+    hello::{ClientHello, Mode, ServerHello, ServerLimits},
     keys::ServerKeySeed,
     limits::{FRAME_MAX_BYTES, PIPELINE_MAX},
-    proto::{
-        ServerConfig, ServerLimits, ServerSession, Transmit, Wants, frame,
-        hello::{ClientHello, Mode, ServerHello},
-        message::{Request, Response},
-        tls::ServerTls,
-    },
+    message::{Request, Response, frame},
+    session::{ServerConfig, ServerSession, ServerTls, Transmit, Wants},
 };
 
 pub(crate) fn run(input: &[u8]) {

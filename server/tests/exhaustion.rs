@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use zput_common::proto::message::Scopes;
+use zput_proto::message::Scopes;
 use zput_server::{
     Server, ServerOptions,
     mounts::{Mounts, Policy},

@@ -24,7 +24,7 @@ fn every_input_of_the_corpus_passes() {
     }
 }
 
-/// The tests of `common` see to those of the others.
+/// The tests of `zput-seal` see to those of the others.
 #[test]
 fn every_target_of_the_server_is_replayed() {
     let mut servers = 0;

@@ -17,17 +17,17 @@ use std::{
 };
 
 use rand::Rng as _;
-use zput_common::{
+use zput_proto::{
     digest::Digest,
-    keys::KeyFile,
     limits::FRAME_MAX_BYTES,
-    name::ObjectKey,
-    proto::{
-        ClientConfig,
+    message::{
+        Condition, HeaderSlice, Kind, Request, Response,
         frame::{self, FrameReader},
-        message::{Condition, HeaderSlice, Kind, Request, Response},
     },
+    name::ObjectKey,
+    session::ClientConfig,
 };
+use zput_seal::keys::KeyFile;
 use zput_tests::{
     ServerProcess,
     hostile::{Forgery, HostileClient, forge::Pieces},

@@ -6,10 +6,10 @@
 use std::{hint::black_box, time::Instant};
 
 use rand::Rng as _;
-use zput_common::{
+use zput_proto::{
     digest::{Digest, Hasher},
+    message::{Condition, Kind},
     name::ObjectKey,
-    proto::message::{Condition, Kind},
 };
 use zput_server::store::{Clock, ReadFrom, ScrubOptions, Share, Store};
 use zput_tests::measure::median;

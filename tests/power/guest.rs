@@ -7,10 +7,10 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use zput_common::{
+use zput_proto::{
     digest::Digest,
+    message::{Condition, Kind, Version},
     name::ObjectKey,
-    proto::message::{Condition, Kind, Version},
 };
 use zput_server::store::{Clock, Store, StoreError};
 use zput_tests::{

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use zput_common::{digest::Digest, proto::message::Kind};
+use zput_proto::{digest::Digest, message::Kind};
 use zput_server::store::{Clock, Store};
 use zput_tests::journal::{Subject, Wish};
 

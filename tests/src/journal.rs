@@ -7,10 +7,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use zput_common::{
+use zput_proto::{
     digest::Digest,
+    message::{Kind, VersionState},
     name::ObjectKey,
-    proto::message::{Kind, VersionState},
 };
 use zput_server::store::{Store, StoreError};
 

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use zput_common::proto::{
-    frame,
-    message::{Message as _, Request, Response},
-};
+use zput_proto::message::{Message as _, Request, Response, frame};
 
 use crate::cutter::{Talk, Way};
 

@@ -13,12 +13,10 @@ use std::{
 
 use rustix::fs::{Advice, fadvise};
 use tempfile::TempDir;
-use zput_common::{
+use zput_proto::{
+    message::{Kind, Request, Response, Section},
     name::ObjectKey,
-    proto::{
-        ClientConfig,
-        message::{Kind, Request, Response, Section},
-    },
+    session::ClientConfig,
 };
 use zput_tests::{
     Call, Configured, Pattern, Vitals, WebClient, calls, can_trace, command_path,

@@ -8,10 +8,8 @@ use std::{
     process::Command,
 };
 
-use zput_common::{
-    keys::{KeyFile, ParsedKeyFile},
-    name::BlobName,
-};
+use zput_proto::name::BlobName;
+use zput_seal::keys::{KeyFile, ParsedKeyFile};
 use zput_tests::{
     Home, Pattern, Ran,
     hostile::{Forgery, forge::metadata},

@@ -14,13 +14,11 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tempfile::TempDir;
-use zput_common::{
+use zput_proto::{
     digest::Digest,
+    message::{Condition, HeaderSlice, Kind, Request, Response, Version},
     name::ObjectKey,
-    proto::{
-        ClientConfig,
-        message::{Condition, HeaderSlice, Kind, Request, Response, Version},
-    },
+    session::ClientConfig,
 };
 use zput_server::store::{Clock, Store};
 use zput_tests::{

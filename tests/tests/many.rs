@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use zput::cli::{
     Directories, GetOptions, JOBS, KeyPath, NamedFile, PutOptions, PutReceipt, Session, Silent,
 };
-use zput_common::{name::BlobName, proto::message::Request};
+use zput_proto::{message::Request, name::BlobName};
 use zput_tests::{Fate, Home, Pair, Pattern, Ran, ServerProcess, Talk, Uploads, Way, names, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -13,12 +13,12 @@ use std::{
 use tempfile::TempDir;
 use zput::cli::{Directories, GetOptions, PutOptions, Session, Silent};
 use zput_cli::ExitCode;
-use zput_common::{
-    age::Identity,
-    keys::{KeyFile, Remote},
+use zput_proto::{
+    keys::Remote,
+    message::{ErrorCode, Version},
     name::{BlobName, ObjectKey},
-    proto::message::{ErrorCode, Version},
 };
+use zput_seal::{age::Identity, keys::KeyFile};
 use zput_server::store::{Clock, Store};
 use zput_tests::Pattern;
 

@@ -11,12 +11,10 @@ use std::{
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tempfile::TempDir;
-use zput_common::{
+use zput_proto::{
+    message::{Kind, Request, Response, Section},
     name::ObjectKey,
-    proto::{
-        ClientConfig,
-        message::{Kind, Request, Response, Section},
-    },
+    session::ClientConfig,
 };
 use zput_tests::{Configured, Pattern, WebClient, hostile::HostileClient, narrow};
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use zput::cli::{Directories, KeyPath, PutOptions, Session, Silent};
-use zput_common::name::BlobName;
+use zput_proto::name::BlobName;
 use zput_tests::{
     Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path, or_skip,
 };

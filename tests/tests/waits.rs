@@ -7,12 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput_common::{
+use zput_proto::{
+    message::{Kind, Request, Response, Section},
     name::ObjectKey,
-    proto::{
-        ClientConfig,
-        message::{Kind, Request, Response, Section},
-    },
+    session::ClientConfig,
 };
 use zput_tests::{Configured, WebClient, hostile::HostileClient};
 

@@ -12,14 +12,12 @@ use zput::{
         SourceError, printable,
     },
 };
-use zput_common::{
-    blob::open::OpenError,
+use zput_proto::{
+    message::{ErrorCode, RemoteError},
     name::BlobName,
-    proto::{
-        SessionError,
-        message::{ErrorCode, RemoteError},
-    },
+    session::SessionError,
 };
+use zput_seal::blob::open::OpenError;
 
 /// What follows the text of an error after which a stream cannot be sent again.
 const STREAM_LOST: &str = "what comes from stdin or a command cannot be sent again: start it over";

@@ -4,11 +4,8 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 use zput::cli::{EmbeddedError, KeystoreError, SinkError, SourceError, printable};
-use zput_common::{
-    age::{IdentityFileError, RecipientError},
-    keys::InviteError,
-    name::NameError,
-};
+use zput_proto::{keys::InviteError, name::NameError};
+use zput_seal::age::{IdentityFileError, RecipientError};
 
 use crate::{advice::describe, exit_code::ExitCode};
 

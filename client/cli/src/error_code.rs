@@ -6,10 +6,8 @@ use zput::{
     Error,
     cli::{ConnectionError, SourceError},
 };
-use zput_common::{
-    blob::open::OpenError,
-    proto::{SessionError, message::ErrorCode},
-};
+use zput_proto::{message::ErrorCode, session::SessionError};
+use zput_seal::blob::open::OpenError;
 
 use crate::{error::CommandError, exit_code::ExitCode};
 

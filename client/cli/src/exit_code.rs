@@ -60,7 +60,11 @@ impl From<ErrorKind> for ExitCode {
 #[cfg(test)]
 mod tests {
     use zput::{Error, cli::ConnectionError};
-    use zput_common::proto::{Mode, SessionError, hello::HelloError, message::RemoteError};
+    use zput_proto::{
+        hello::{HelloError, Mode},
+        message::RemoteError,
+        session::SessionError,
+    };
 
     use super::*;
 

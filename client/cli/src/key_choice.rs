@@ -7,7 +7,7 @@ use std::{
 };
 
 use zput::cli::{Directories, KeyPath, KeystoreError, Unlocked};
-use zput_common::keys::{KeyFile, KeyFileError, ParsedKeyFile, PassphraseError};
+use zput_seal::keys::{KeyFile, KeyFileError, ParsedKeyFile, PassphraseError};
 
 use crate::{
     error::CommandError,

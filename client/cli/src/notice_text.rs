@@ -3,7 +3,7 @@
 use std::fmt;
 
 use zput::cli::{Event, Notice, printable, version_time};
-use zput_common::proto::message::Version;
+use zput_proto::message::Version;
 
 use crate::{advice::describe, sizes::size};
 

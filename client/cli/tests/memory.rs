@@ -171,7 +171,7 @@ fn want_of_memory_at_the_start_is_a_sentence() {
 #[test]
 fn want_of_memory_for_a_buffer_is_an_error() {
     let mut buffer = vec![7_u8; 3];
-    assert!(zput_common::fallible::reserve(&mut buffer, 1 << 56).is_err());
+    assert!(zput_proto::fallible::reserve(&mut buffer, 1 << 56).is_err());
     assert_eq!(buffer, [7; 3]);
     assert!(!memory::has_room(1 << 56));
     assert!(memory::has_room(1 << 20));

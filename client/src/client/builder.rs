@@ -7,7 +7,7 @@ use std::{
 };
 
 use zeroize::Zeroizing;
-use zput_common::keys::KeyFile;
+use zput_seal::keys::KeyFile;
 
 use super::handle::Client;
 use crate::{

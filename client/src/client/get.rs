@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use zput_common::{name::BlobName, name::ObjectKey, proto::message::Version};
+use zput_proto::{
+    message::Version,
+    name::{BlobName, ObjectKey},
+};
 
 use crate::{
     error::Error,

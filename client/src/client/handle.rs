@@ -3,11 +3,12 @@
 #[cfg(feature = "embedded")]
 use std::path::PathBuf;
 
-use zput_common::{
-    keys::{Invite, KeyFile, Remote},
+use zput_proto::{
+    keys::{Invite, Remote},
+    message::{Scopes, Version, VersionInfo},
     name::BlobName,
-    proto::message::{Scopes, Version, VersionInfo},
 };
+use zput_seal::keys::KeyFile;
 
 use super::{get::Get, list::Listing, put::Put};
 use crate::{

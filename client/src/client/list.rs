@@ -2,7 +2,8 @@
 
 use std::vec;
 
-use zput_common::{blob::metadata::Metadata, name::BlobName, proto::message::Version};
+use zput_proto::{message::Version, name::BlobName};
+use zput_seal::blob::metadata::Metadata;
 
 use crate::{error::Error, objects::list};
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use zput_common::{aead::Suite, name::BlobName, proto::message::Condition};
+use zput_proto::{message::Condition, name::BlobName};
+use zput_seal::aead::Suite;
 
 use crate::{
     error::Error,

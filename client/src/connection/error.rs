@@ -3,10 +3,7 @@
 use std::io;
 
 use thiserror::Error;
-use zput_common::{
-    keys::Remote,
-    proto::{SessionError, message::RemoteError},
-};
+use zput_proto::{keys::Remote, message::RemoteError, session::SessionError};
 
 use super::{
     refusal::{MountRefused, Refusal, SessionEnded},

@@ -22,14 +22,12 @@ use std::{
 };
 
 use rustix::{event::PollFlags, io::Errno};
-use zput_common::{
+use zput_proto::{
     digest::Digest,
     keys::Remote,
     limits::IDLE_SECONDS,
-    proto::{
-        ClientConfig, ClientSession, Event, Patience, SessionError, Wants,
-        message::{Request, Response},
-    },
+    message::{Request, Response},
+    session::{ClientConfig, ClientSession, Event, Patience, SessionError, Wants},
 };
 
 pub use self::{

@@ -1,10 +1,10 @@
 //! Selects the mount of the remote: one request before the first that is about the mount, without
 //! waiting for its answer.
 
-use zput_common::{
+use zput_proto::{
     keys::Remote,
+    message::{RemoteError, Request, Response},
     mount::MountName,
-    proto::message::{RemoteError, Request, Response},
 };
 
 /// How far the mount has been selected.

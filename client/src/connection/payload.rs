@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rustix::{event::PollFlags, io::Errno};
-use zput_common::proto::{SessionError, Wants};
+use zput_proto::session::{SessionError, Wants};
 
 use super::{Connection, error::ConnectionError};
 

@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use zput_common::{
+use zput_proto::{
     keys::Remote,
-    proto::{
-        SessionError,
-        message::{ErrorCode, RemoteError, Version},
-    },
+    message::{ErrorCode, RemoteError, Version},
+    session::SessionError,
 };
 
 use crate::{calendar::version_time, escape::printable};

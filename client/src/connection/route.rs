@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use zput_common::proto::Patience;
+use zput_proto::session::Patience;
 
 use super::resolve::Resolver;
 

@@ -18,7 +18,7 @@ use rustix::{
         recv, send, socket_with, sockopt,
     },
 };
-use zput_common::keys::Remote;
+use zput_proto::keys::Remote;
 
 use super::{
     error::ConnectionError,

@@ -4,12 +4,11 @@ use std::{
     thread,
 };
 
-use zput_common::{
+use zput_proto::{
+    hello::ServerLimits,
+    message::{RemoteError, Scopes},
     mount::MountName,
-    proto::{
-        ServerConfig, ServerLimits, ServerSession, Transmit,
-        message::{RemoteError, Scopes},
-    },
+    session::{ServerConfig, ServerSession, Transmit},
 };
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use zput_common::proto::{ClientSession, Transmit};
+use zput_proto::session::{ClientSession, Transmit};
 
 /// Output is gathered up to this many bytes before it is written.
 const GATHER_BYTES: usize = 64 * 1024;

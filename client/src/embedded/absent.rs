@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use zput_common::keys::{Remote, ServerPublicKey};
+use zput_proto::keys::{Remote, ServerPublicKey};
 
 use super::error::EmbeddedError;
 use crate::connection::Connection;

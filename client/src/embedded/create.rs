@@ -8,8 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zput_common::keys::{KeyFile, Remote};
 use zput_os::Clock;
+use zput_proto::keys::Remote;
+use zput_seal::keys::KeyFile;
 use zput_server::store::Store;
 
 use super::error::EmbeddedError;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use zput_common::{
-    keys::{Remote, ServerPublicKey},
-    proto::ClientConfig,
-};
 use zput_os::Clock;
+use zput_proto::{
+    keys::{Remote, ServerPublicKey},
+    session::ClientConfig,
+};
 use zput_server::{
     EmbeddedServer, embedded,
     store::{Store, StoreError},

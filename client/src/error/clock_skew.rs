@@ -1,6 +1,6 @@
 //! Error texts about clocks that are too far apart.
 
-use zput_common::{keys::Remote, proto::message::Version};
+use zput_proto::{keys::Remote, message::Version};
 
 use crate::calendar::version_time;
 

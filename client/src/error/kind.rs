@@ -2,10 +2,10 @@
 
 use std::io;
 
-use zput_common::{
+use zput_proto::{hello::HelloError, message::ErrorCode, session::SessionError};
+use zput_seal::{
     blob::{open::OpenError, seal::SealError},
     keys::{KeyFileError, PassphraseError},
-    proto::{SessionError, hello::HelloError, message::ErrorCode},
 };
 
 use super::variants::Error;

@@ -3,14 +3,15 @@
 use std::io;
 
 use thiserror::Error as ThisError;
-use zput_common::{
-    blob::{
-        envelope::EnvelopeError, header::HeaderError, open::OpenError, part::PartError,
-        seal::SealError,
-    },
-    keys::{Remote, Role},
+use zput_proto::{
+    envelope::EnvelopeError,
+    keys::Remote,
+    message::{ErrorCode, Version},
     name::NameError,
-    proto::message::{ErrorCode, Version},
+};
+use zput_seal::{
+    blob::{header::HeaderError, open::OpenError, part::PartError, seal::SealError},
+    keys::Role,
 };
 
 use super::{clock_skew::clock_skew, restart_reason::RestartReason};
@@ -309,7 +310,7 @@ impl From<PartError> for Error {
 mod tests {
     use std::error::Error as _;
 
-    use zput_common::proto::message::RemoteError;
+    use zput_proto::message::RemoteError;
 
     use super::*;
 

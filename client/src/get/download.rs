@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use zput_common::{
+use zput_proto::{
+    message::{Kind, Request, Section},
     name::BlobName,
-    proto::message::{Kind, Request, Section},
 };
 
 use super::{

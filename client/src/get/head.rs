@@ -1,10 +1,10 @@
 //! Fetches header and footer of a blob, and verifies them.
 
-use zput_common::{
+use zput_proto::message::{Kind, Request, Section};
+use zput_seal::{
     aead::Engine,
     blob::{header::Header, open::Seen},
     keys::Role,
-    proto::message::{Kind, Request, Section},
 };
 
 use super::{

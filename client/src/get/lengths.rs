@@ -1,9 +1,9 @@
 //! Checks of the lengths that a server states for a sealed blob.
 
-use zput_common::{
-    blob::envelope::longest_footer,
+use zput_proto::{
+    envelope::longest_footer,
     limits::PARTS_MAX,
-    proto::message::{Info, Kind},
+    message::{Info, Kind},
 };
 
 use super::request::HeadRequest;
@@ -46,7 +46,7 @@ pub(super) fn check_lengths(
 
 #[cfg(test)]
 mod tests {
-    use zput_common::{name::ObjectKey, proto::message::Version};
+    use zput_proto::{message::Version, name::ObjectKey};
 
     use super::*;
 

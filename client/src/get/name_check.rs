@@ -1,9 +1,7 @@
 //! FORMAT 9, step 4: the blob is the one that was asked for.
 
-use zput_common::{
-    blob::open::{Asked, Authenticated, Named},
-    name::ObjectKey,
-};
+use zput_proto::name::ObjectKey;
+use zput_seal::blob::open::{Asked, Authenticated, Named};
 
 use crate::{error::Error, session::Session};
 

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use zput_common::{blob::metadata::Metadata, keys::WriterPublicKey, proto::message::Version};
+use zput_proto::{keys::WriterPublicKey, message::Version};
+use zput_seal::blob::metadata::Metadata;
 
 use crate::error::Error;
 

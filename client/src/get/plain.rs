@@ -1,11 +1,9 @@
 //! A get of unsealed bytes, which only the server vouches for.
 
-use zput_common::{
+use zput_proto::{
+    hello::Mode,
+    message::{Kind, Request, Response, Section, Version},
     name::{BlobName, ObjectKey},
-    proto::{
-        Mode,
-        message::{Kind, Request, Response, Section, Version},
-    },
 };
 
 use super::{

@@ -1,10 +1,10 @@
 //! Requests for an object, and what comes back before its parts.
 
-use zput_common::{
-    blob::open::Trusted,
+use zput_proto::{
+    message::{Info, Request, Response, Version},
     name::ObjectKey,
-    proto::message::{Info, Request, Response, Version},
 };
+use zput_seal::blob::open::Trusted;
 
 use crate::{connection::Connection, error::Error};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use zput_common::blob::metadata::Metadata;
+use zput_seal::blob::metadata::Metadata;
 
 /// Attributes that an output file takes from its blob's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,10 +9,8 @@ use std::{
 
 use thiserror::Error;
 use zeroize::Zeroizing;
-use zput_common::{
-    keys::{KeyFile, KeyFileError, LockedKeyFile, ParsedKeyFile},
-    limits::KEY_FILE_MAX_BYTES,
-};
+use zput_proto::limits::KEY_FILE_MAX_BYTES;
+use zput_seal::keys::{KeyFile, KeyFileError, LockedKeyFile, ParsedKeyFile};
 
 use crate::{
     files::{

@@ -6,15 +6,18 @@
 
 use std::collections::BTreeSet;
 
-use zput_common::{
+use zput_proto::{
+    envelope::Layout,
+    limits::PAGE_MAX_ENTRIES,
+    message::{Entry, Info, Kind, Request, Response, Version},
+    name::ObjectKey,
+};
+use zput_seal::{
     aead::Engine,
     age::Identity,
-    blob::{header::Header, layout::Layout, metadata::Metadata, open::OpenError},
+    blob::{header::Header, metadata::Metadata, open::OpenError},
     chunked::plain_len,
     keys::Role,
-    limits::PAGE_MAX_ENTRIES,
-    name::ObjectKey,
-    proto::message::{Entry, Info, Kind, Request, Response, Version},
 };
 
 use crate::{error::Error, limits::LISTED_MAX, session::Session};

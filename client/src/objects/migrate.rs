@@ -6,9 +6,9 @@
 
 use std::collections::HashSet;
 
-use zput_common::{
+use zput_proto::{
+    message::{ErrorCode, Kind, Request, Response, Version, VersionInfo, VersionState},
     name::{BlobName, ObjectKey},
-    proto::message::{ErrorCode, Kind, Request, Response, Version, VersionInfo, VersionState},
 };
 
 use super::transfer::{Transferred, VersionToSend};

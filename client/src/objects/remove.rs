@@ -1,8 +1,8 @@
 //! Moves blobs to the trash.
 
-use zput_common::{
+use zput_proto::{
+    message::{Condition, Request, Response, Version},
     name::BlobName,
-    proto::message::{Condition, Request, Response, Version},
 };
 
 use crate::{error::Error, retry::outcome_unknown, session::Session};

@@ -5,11 +5,13 @@
 //! rollback. So it is resealed under a new generation: with a new header and footer over the same
 //! parts, which are fetched and sent unchanged.
 
-use zput_common::{
+use zput_proto::{
+    message::{Kind, Request, Response, Version, VersionInfo},
+    name::{BlobName, ObjectKey},
+};
+use zput_seal::{
     blob::{footer::Provenance, open::Seen},
     keys::Role,
-    name::{BlobName, ObjectKey},
-    proto::message::{Kind, Request, Response, Version, VersionInfo},
 };
 
 use super::transfer::{Transferred, VersionToSend};

@@ -1,11 +1,11 @@
 //! Facts about one blob, authenticated without opening a part.
 
-use zput_common::{
-    blob::metadata::Metadata,
+use zput_proto::{
     keys::WriterPublicKey,
+    message::Version,
     name::{BlobName, ObjectKey},
-    proto::message::Version,
 };
+use zput_seal::blob::metadata::Metadata;
 
 use crate::{
     error::Error,

@@ -2,13 +2,11 @@
 
 use std::ops::Range;
 
-use zput_common::{
+use zput_proto::{
     digest::Digest,
     limits::CLAIM_MAX_SLICES,
+    message::{ClaimedSlice, Condition, HeaderSlice, Kind, Request, Response, Section, Version},
     name::{BlobName, ObjectKey},
-    proto::message::{
-        ClaimedSlice, Condition, HeaderSlice, Kind, Request, Response, Section, Version,
-    },
 };
 
 use crate::{

@@ -1,7 +1,8 @@
 //! Verification of a blob: all of it is fetched and opened, and nothing is kept.
 
 use sha2::{Digest as _, Sha256};
-use zput_common::{blob::open::Trusted, name::BlobName};
+use zput_proto::name::BlobName;
+use zput_seal::blob::open::Trusted;
 
 use crate::{
     error::Error,

@@ -1,10 +1,10 @@
 //! The versions of one name: the version at a given time, the newest in the trash, and the reason
 //! why a version does not exist.
 
-use zput_common::{
+use zput_proto::{
     limits::PAGE_MAX_ENTRIES,
+    message::{Request, Response, Version, VersionInfo, VersionState},
     name::BlobName,
-    proto::message::{Request, Response, Version, VersionInfo, VersionState},
 };
 
 use super::list::ListingLimits;

@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use zput_common::{
+use zput_proto::{digest::Digest, envelope::PartSize, message::HeaderSlice};
+use zput_seal::{
     aead::Engine,
     blob::{
         footer::Provenance,
         header::Header,
-        layout::PartSize,
         metadata::Metadata,
         open::Seen,
         seal::{SealOptions, Sealer},
     },
-    digest::Digest,
     keys::KeyFile,
-    proto::message::HeaderSlice,
 };
 
 use super::{

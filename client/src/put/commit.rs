@@ -1,9 +1,7 @@
 //! Commits: one that the server has confirmed, and one whose answer was lost.
 
-use zput_common::{
-    blob::open::Seen,
-    proto::message::{ClaimedSlice, HeaderSlice, Version},
-};
+use zput_proto::message::{ClaimedSlice, HeaderSlice, Version};
+use zput_seal::blob::open::Seen;
 
 /// A version that the server has made durable.
 pub(super) struct Committed {

@@ -2,10 +2,8 @@
 
 use std::cell::Cell;
 
-use zput_common::{
-    blob::open::Seen,
-    name::{BlobName, ObjectKey},
-};
+use zput_proto::name::{BlobName, ObjectKey};
+use zput_seal::blob::open::Seen;
 
 use super::options::PutOptions;
 use crate::{
@@ -60,7 +58,7 @@ pub(crate) fn generation_after(
 
 #[cfg(test)]
 mod tests {
-    use zput_common::blob::transcript::Transcript;
+    use zput_seal::blob::transcript::Transcript;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //! The header identifies the blob, since its salt is random, so the server can be asked whether it
 //! committed (PROTOCOL 5, "Resume"). A blob that was stored is not stored a second time.
 
-use zput_common::{limits::CLAIM_MAX_SLICES, proto::message::Version};
+use zput_proto::{limits::CLAIM_MAX_SLICES, message::Version};
 
 use super::{
     commit::{Committed, InDoubtCommit},

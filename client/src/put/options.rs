@@ -1,10 +1,10 @@
 //! Options and result of a put.
 
-use zput_common::{
-    aead::Suite,
+use zput_proto::{
+    message::{Condition, Version},
     name::ObjectKey,
-    proto::message::{Condition, Version},
 };
+use zput_seal::aead::Suite;
 
 /// Options of a put.
 #[derive(Clone, Debug)]

@@ -7,12 +7,12 @@
 use std::{io, thread::JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use zput_common::{
+use zput_os::threads;
+use zput_proto::digest::Digest;
+use zput_seal::{
     blob::seal::{SealedFooter, SealedPart, Sealer},
     chunked::sealed_len,
-    digest::Digest,
 };
-use zput_os::threads;
 
 use crate::{
     error::Error,

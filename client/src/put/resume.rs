@@ -8,7 +8,12 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use crossbeam_channel::{Sender, unbounded};
-use zput_common::{
+use zput_proto::{
+    digest::Hasher,
+    limits::CLAIM_MAX_SLICES,
+    message::{ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Version},
+};
+use zput_seal::{
     aead::Engine,
     blob::{
         header::Header,
@@ -16,11 +21,6 @@ use zput_common::{
         seal::{SealError, Sealer},
     },
     chunked::plain_len,
-    digest::Hasher,
-    limits::CLAIM_MAX_SLICES,
-    proto::message::{
-        ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Version,
-    },
 };
 
 use super::{

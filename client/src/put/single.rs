@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use zput_common::{keys::Role, name::BlobName, proto::message::HeaderSlice};
+use zput_proto::{message::HeaderSlice, name::BlobName};
+use zput_seal::keys::Role;
 
 use super::{
     attempt::FailedAttempt,

@@ -7,12 +7,12 @@
 
 use std::collections::VecDeque;
 
-use zput_common::{
-    blob::{header::Header, open::Seen},
+use zput_proto::{
     digest::Digest,
     limits::CLAIM_MAX_SLICES,
-    proto::message::{ClaimedSlice, HeaderSlice},
+    message::{ClaimedSlice, HeaderSlice},
 };
+use zput_seal::blob::{header::Header, open::Seen};
 
 use super::{
     attempt::{FailedAttempt, SealStage, new_sealer},

@@ -1,7 +1,7 @@
 //! A put of unsealed bytes. Without a header the server cannot tell one upload from another, so
 //! nothing is retried once Commit was sent.
 
-use zput_common::digest::Digest;
+use zput_proto::digest::Digest;
 
 use super::{
     context::PutContext,

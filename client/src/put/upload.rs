@@ -1,12 +1,10 @@
 //! The last stage of a put: sends slices to the server and handles its answers.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use zput_common::{
+use zput_proto::{
     digest::Digest,
+    message::{ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Version},
     name::ObjectKey,
-    proto::message::{
-        ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Version,
-    },
 };
 
 use crate::{
@@ -246,11 +244,10 @@ mod tests {
         time::Instant,
     };
 
-    use zput_common::{
+    use zput_proto::{
+        hello::ServerLimits,
         keys::Remote,
-        proto::{
-            ClientConfig, Event, ServerConfig, ServerLimits, Transmit, Wants, server::ServerSession,
-        },
+        session::{ClientConfig, Event, ServerConfig, ServerSession, Transmit, Wants},
     };
 
     use super::*;

@@ -31,13 +31,15 @@ use std::{
 
 use thiserror::Error;
 use zeroize::Zeroizing;
-use zput_common::{
-    age::FileKey,
-    blob::{seal::SealedPart, transcript::Transcript},
+use zput_proto::{
     cursor::Cursor,
     digest::Digest,
     limits::{HEADER_MAX_BYTES, PARTS_MAX},
     name::ObjectKey,
+};
+use zput_seal::{
+    age::FileKey,
+    blob::{seal::SealedPart, transcript::Transcript},
 };
 
 use super::{

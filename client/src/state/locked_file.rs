@@ -18,7 +18,7 @@ use rustix::{
     io::Errno,
 };
 use sha2::{Digest as _, Sha256};
-use zput_common::digest::{Digest, Hasher};
+use zput_proto::digest::{Digest, Hasher};
 
 use crate::files::create::{create_directory, open_or_create};
 

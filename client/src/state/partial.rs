@@ -26,12 +26,12 @@ use std::{
 };
 
 use rustix::fs::OFlags;
-use zput_common::{
-    blob::transcript::Transcript,
+use zput_proto::{
     cursor::Cursor,
     digest::{Digest, Hasher},
     limits::PARTS_MAX,
 };
+use zput_seal::blob::transcript::Transcript;
 
 use super::locked_file::{LockedStateFile, StateFiles, row_check};
 use crate::files::directories::Directories;

@@ -31,13 +31,9 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use zput_common::{
-    blob::{open::Seen, transcript::Transcript},
-    cursor::Cursor,
-    digest::Hasher,
-    name::ObjectKey,
-};
 use zput_os::Clock;
+use zput_proto::{cursor::Cursor, digest::Hasher, name::ObjectKey};
+use zput_seal::blob::{open::Seen, transcript::Transcript};
 
 use crate::files::{
     atomic::{self, Staged},

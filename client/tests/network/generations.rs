@@ -1,7 +1,8 @@
 //! Honest machines and an honest server whose clocks differ: no reader reports a rollback.
 
 use zput::{ErrorKind, cli::Silent};
-use zput_common::{keys::Role, name::BlobName};
+use zput_proto::name::BlobName;
+use zput_seal::keys::Role;
 
 use crate::setting::{Setting, exit, name};
 

@@ -16,7 +16,7 @@ use zput::{
     Error, ErrorKind,
     cli::{Event, GetOptions, ResolveError, Resolver, Route, Silent},
 };
-use zput_common::{keys::Remote, proto::Patience};
+use zput_proto::{keys::Remote, session::Patience};
 
 use crate::setting::{Machine, Setting, exit, name};
 

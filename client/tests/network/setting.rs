@@ -17,11 +17,8 @@ use zput::{
         SinkError,
     },
 };
-use zput_common::{
-    keys::{KeyFile, ModePolicy},
-    name::BlobName,
-    proto::message::Scopes,
-};
+use zput_proto::{message::Scopes, name::BlobName};
+use zput_seal::keys::{KeyFile, ModePolicy};
 use zput_server::{
     Server, ServerHandle, ServerOptions,
     mounts::{Mounts, Policy},

@@ -34,7 +34,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, pause, poll},
     process::{Resource, getrlimit},
 };
-use zput_common::fallible;
+use zput_proto::fallible;
 
 /// The message, after the program's name.
 const MESSAGE: &str = "not enough memory (raise its limit: ulimit -v, LimitAS=)";

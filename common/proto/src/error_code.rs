@@ -92,7 +92,7 @@ impl fmt::Display for RemoteError {
 
 /// `text` with `?` for control characters, which makes none longer, cut to
 /// [`ERROR_TEXT_MAX_BYTES`] at a character's end.
-pub(super) fn short_text(text: &str) -> String {
+pub(crate) fn short_text(text: &str) -> String {
     let mut short = String::new();
     for c in text.chars() {
         let c = if c.is_control() { '?' } else { c };

@@ -42,8 +42,8 @@ impl Checksum for LongBech32 {
 
 /// `data` behind the human-readable `prefix`, in the prefix's letter case.
 ///
-/// `prefix` is a constant of this crate: ASCII of one case.
-pub(crate) fn encode(prefix: &'static str, data: &[u8]) -> Zeroizing<String> {
+/// `prefix` is a constant: ASCII of one case.
+pub fn encode(prefix: &'static str, data: &[u8]) -> Zeroizing<String> {
     let hrp = Hrp::parse_unchecked(prefix);
     // Enough from the start: a buffer that grows would leave copies of a secret behind.
     let length = prefix.len() + 1 + data.len().div_ceil(5) * 8 + LongBech32::CHECKSUM_LENGTH;
@@ -58,7 +58,7 @@ pub(crate) fn encode(prefix: &'static str, data: &[u8]) -> Zeroizing<String> {
 }
 
 /// The data behind `prefix` in `text`; only what [`encode`] would write is accepted.
-pub(crate) fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<Vec<u8>>, Bech32Error> {
+pub fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<Vec<u8>>, Bech32Error> {
     let parsed = UncheckedHrpstring::new(text).map_err(|_| Bech32Error::NotBech32)?;
     if parsed.hrp() != Hrp::parse_unchecked(prefix) {
         return Err(Bech32Error::Prefix(prefix));

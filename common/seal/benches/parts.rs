@@ -11,16 +11,16 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use zput_common::aead::{Engine, Suite};
-use zput_common::age::Identity;
-use zput_common::blob::footer::Provenance;
-use zput_common::blob::header::Header;
-use zput_common::blob::layout::PartSize;
-use zput_common::blob::metadata::Metadata;
-use zput_common::blob::open::{Asked, BarePolicy, Trusted, Vouching};
-use zput_common::blob::seal::{SealOptions, Sealer};
-use zput_common::digest::Digest;
-use zput_common::name::BlobName;
+use zput_proto::digest::Digest;
+use zput_proto::envelope::PartSize;
+use zput_proto::name::BlobName;
+use zput_seal::aead::{Engine, Suite};
+use zput_seal::age::Identity;
+use zput_seal::blob::footer::Provenance;
+use zput_seal::blob::header::Header;
+use zput_seal::blob::metadata::Metadata;
+use zput_seal::blob::open::{Asked, BarePolicy, Trusted, Vouching};
+use zput_seal::blob::seal::{SealOptions, Sealer};
 
 const PART_BYTES: usize = 16 << 20;
 

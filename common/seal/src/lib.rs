@@ -1,6 +1,7 @@
-//! The sealed blob, the key files and the protocol of zput.
+//! Seals and opens the blobs of zput, and reads its key files.
 //!
-//! This crate has no sockets, no files and no clock: bytes, time and randomness are arguments.
+//! This crate has no sockets, no files and no clock: bytes, time and randomness are arguments. A
+//! server does not depend on it; what a server may know of a blob is in [`zput_proto::envelope`].
 //!
 //! # Floors
 //!
@@ -8,29 +9,66 @@
 //! (`tests/tests/floors.rs`).
 //!
 //! ```text
-//! proto         the protocol, without sockets
-//! blob          sealed blobs: the states of sealing and opening one
-//! keys          key files, public keys, invites
-//! age chunked   wrapped file keys; chunks encrypted one by one
-//! aead          the two engines of the ciphers
-//! cursor digest fallible label long_bech32 mount name  names and encodings
-//! limits        bounds of the format and the protocol
+//!          blob  ──────────▶  keys             sealed blobs; key files, vaults, devices
+//!         ↙    ↘             ↙    ↘
+//!   chunked      age  ◀──────      passphrase  messages of chunks; recipients and identities
+//!      ↓
+//!    aead                                      two AEADs, two implementations of each
 //! ```
 //!
-//! A server imports `proto`, `name`, `mount`, `label`, `digest`, `limits`, `cursor`,
-//! `fallible` and [`blob::envelope`]; what opens a blob is none of its business.
+//! A blob is sealed for recipients and opened in the order of trust: each type can only be had from
+//! the one before it, so a check that is left out does not compile.
+//!
+//! ```
+//! use rand::{rand_core::UnwrapErr, rngs::SysRng};
+//! use zput_proto::{envelope::PartSize, name::BlobName};
+//! use zput_seal::{
+//!     aead::{Engine, Suite},
+//!     age::Identity,
+//!     blob::{
+//!         footer::Provenance,
+//!         header::Header,
+//!         metadata::Metadata,
+//!         open::{Asked, BarePolicy, Vouching},
+//!         seal::{SealOptions, Sealer},
+//!     },
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let rng = &mut UnwrapErr(SysRng);
+//! let identity = Identity::generate_hybrid(rng);
+//! let name = BlobName::parse("notes.txt")?;
+//! let options = SealOptions {
+//!     suite: Suite::default(),
+//!     engine: Engine::default(),
+//!     part_size: PartSize::default(),
+//!     object_key: None,
+//!     generation: 1,
+//!     metadata: Metadata { name, mtime_s: 0, mtime_ns: 0, mode: 0o600 },
+//!     sha256: false,
+//! };
+//! let mut sealer = Sealer::new(options, &[identity.to_recipient()], rng)?;
+//! let header = sealer.header().to_vec();
+//! let mut part = Vec::new();
+//! sealer.seal_part(b"all that I know", rng, &mut part)?;
+//! let footer = sealer.finish(Provenance::Bare, rng)?;
+//!
+//! let vouching = Vouching { vault: None, writers: &[], bare: BarePolicy::Accept };
+//! let trusted = Header::parse(&header)?
+//!     .unwrap_file_key(&[identity])?
+//!     .authenticate(Engine::default())?
+//!     .for_key(Asked::Any)?
+//!     .vouched_by(&footer.bytes, &vouching)?
+//!     .not_older_than(None)?;
+//! let mut opening = trusted.open_part(0, Vec::new())?;
+//! opening.push(&part)?;
+//! assert_eq!(&*opening.finish()?, b"all that I know");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod aead;
 pub mod age;
 pub mod blob;
 pub mod chunked;
-pub mod cursor;
-pub mod digest;
-pub mod fallible;
 pub mod keys;
-pub mod label;
-pub mod limits;
-mod long_bech32;
-pub mod mount;
-pub mod name;
-pub mod proto;

@@ -15,7 +15,8 @@ use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
-use zput_common::age::{FileKey, Identity, Stanza, unwrap_file_key};
+use zput_proto::envelope::Stanza;
+use zput_seal::age::{FileKey, Identity, unwrap_file_key};
 
 /// What a vector expects, and what reading it came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,6 +1,6 @@
 //! The functions under fuzz over all inputs that were ever worth keeping, and over some random ones.
 
-#[path = "../../fuzz/targets/mod.rs"]
+#[path = "../../../fuzz/targets/mod.rs"]
 mod targets;
 
 use std::{fs, path::PathBuf};
@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf};
 use proptest::prelude::*;
 
 fn corpus() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus")
 }
 
 #[test]

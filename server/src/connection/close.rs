@@ -10,7 +10,7 @@ use std::{
 };
 
 use thiserror::Error;
-use zput_common::proto::SessionError;
+use zput_proto::session::SessionError;
 
 use crate::transfer::TransferError;
 

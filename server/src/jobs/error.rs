@@ -1,7 +1,7 @@
 //! Why a job failed.
 
 use tracing::error;
-use zput_common::{name::ObjectKey, proto::message::ErrorCode};
+use zput_proto::{message::ErrorCode, name::ObjectKey};
 
 use crate::{mounts::OpenError, store};
 

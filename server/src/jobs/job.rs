@@ -5,11 +5,11 @@
 
 use std::{fmt, io, sync::Arc};
 
-use zput_common::{
+use zput_proto::{
     digest::Digest,
     keys::{DevicePublicKey, InviteSecret},
+    message::{ClaimedSlice, Condition, HeaderSlice, Kind, Response, Scopes, Version},
     name::ObjectKey,
-    proto::message::{ClaimedSlice, Condition, HeaderSlice, Kind, Response, Scopes, Version},
 };
 
 use super::{buffers::Buffer, error::JobError, window::Window};

@@ -1,6 +1,6 @@
 //! The values of the labels of the metrics.
 
-use zput_common::proto::message::{ErrorCode, Request};
+use zput_proto::message::{ErrorCode, Request};
 
 /// A label with a fixed set of values, each with an index into an array of counters.
 pub(super) trait Labelled: Copy + 'static {

@@ -3,7 +3,7 @@
 use std::io;
 
 use thiserror::Error;
-use zput_common::proto::message::ErrorCode;
+use zput_proto::message::ErrorCode;
 
 use super::{
     path::PathError,

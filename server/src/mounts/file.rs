@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use zput_common::proto::message::Version;
+use zput_proto::message::Version;
 
 use crate::sys::tree::FileState;
 

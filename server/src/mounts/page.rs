@@ -1,6 +1,6 @@
 //! A page of a listing.
 
-use zput_common::limits::{
+use zput_proto::limits::{
     CURSOR_MAX_BYTES, FRAME_MAX_BYTES, OBJECT_KEY_MAX_BYTES, PAGE_MAX_ENTRIES,
 };
 

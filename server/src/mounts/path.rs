@@ -1,7 +1,7 @@
 //! Paths of files in a mount.
 
 use thiserror::Error;
-use zput_common::limits::OBJECT_KEY_MAX_BYTES;
+use zput_proto::limits::OBJECT_KEY_MAX_BYTES;
 
 /// A path of at most [`OBJECT_KEY_MAX_BYTES`], relative, without empty components, `.`, `..` and
 /// NUL.

@@ -20,7 +20,7 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use tracing::{debug, warn};
-use zput_common::proto::{
+use zput_proto::{
     hello::ServerHello,
     message::{ErrorCode, RemoteError},
 };

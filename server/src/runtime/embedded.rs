@@ -11,7 +11,7 @@ use std::{
 };
 
 use tracing::warn;
-use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes};
+use zput_proto::{hello::ServerLimits, message::Scopes, session::ServerConfig};
 
 use crate::{
     connection::zput::Settings,

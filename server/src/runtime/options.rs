@@ -3,7 +3,7 @@
 
 use std::{sync::OnceLock, thread, time::Duration};
 
-use zput_common::limits::IDLE_SECONDS;
+use zput_proto::limits::IDLE_SECONDS;
 
 use super::address::ListenAddress;
 use crate::{

@@ -5,7 +5,11 @@ use std::{fmt, io, sync::Arc, time::Instant};
 use crossbeam_channel::Sender;
 use thiserror::Error;
 use tracing::{info, warn};
-use zput_common::proto::{ServerConfig, ServerLimits, message::Scopes, tls::ServerTls};
+use zput_proto::{
+    hello::ServerLimits,
+    message::Scopes,
+    session::{ServerConfig, ServerTls},
+};
 
 use crate::{
     connection::{http, zput},

@@ -100,10 +100,10 @@ fn run(received: &Receiver<Command>, every: Duration) {
 mod tests {
     use std::{fs, path::Path, thread, time::SystemTime};
 
-    use zput_common::{
+    use zput_proto::{
         digest::Digest,
+        message::{Condition, Kind},
         name::ObjectKey,
-        proto::message::{Condition, Kind},
     };
 
     use super::*;

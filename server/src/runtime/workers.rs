@@ -261,7 +261,7 @@ mod tests {
         time::Duration,
     };
 
-    use zput_common::proto::{ServerConfig, ServerLimits};
+    use zput_proto::{hello::ServerLimits, session::ServerConfig};
 
     use super::*;
     use crate::{
@@ -275,8 +275,7 @@ mod tests {
     fn a_worker_that_panics_ends_the_server_and_not_what_the_others_do() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
-        let policy =
-            Policy { plaintext: zput_common::proto::message::Scopes::GET, ..Policy::PRIVATE };
+        let policy = Policy { plaintext: zput_proto::message::Scopes::GET, ..Policy::PRIVATE };
         let options = WorkerSetOptions {
             workers: 2,
             connections: ConnectionLimits { all: 4, each: 4, count_loopback: true, keyless: 4 },

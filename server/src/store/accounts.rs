@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use zput_common::{keys::public::DevicePublicKey, label::is_label, proto::message::Scopes};
+use zput_proto::{keys::DevicePublicKey, label::is_label, message::Scopes};
 
 use super::{
     Store, directories,

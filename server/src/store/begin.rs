@@ -1,8 +1,8 @@
 //! The beginning of an upload.
 
-use zput_common::{
+use zput_proto::{
+    message::{Condition, HeaderSlice, Kind},
     name::ObjectKey,
-    proto::message::{Condition, HeaderSlice, Kind},
 };
 
 use super::{

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::FileExt;
 
-use zput_common::{
-    blob::envelope::{Envelope, FooterFields, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES},
-    proto::message::{Condition, Kind, Version},
+use zput_proto::{
+    envelope::{Envelope, FooterFields, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES},
+    message::{Condition, Kind, Version},
 };
 
 use super::{

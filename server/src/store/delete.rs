@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::FileExt;
 
-use zput_common::{
+use zput_proto::{
+    message::{Condition, Version},
     name::ObjectKey,
-    proto::message::{Condition, Version},
 };
 
 use super::{

@@ -3,9 +3,9 @@
 use std::io;
 
 use thiserror::Error;
-use zput_common::{
-    blob::envelope::{EnvelopeError, FooterError, HeaderError, SlicesError},
-    proto::message::{ErrorCode, Version},
+use zput_proto::{
+    envelope::{EnvelopeError, FooterError, HeaderError, SlicesError},
+    message::{ErrorCode, Version},
 };
 
 /// Why a store could not do what it was asked. No message contains a secret. The only paths in

@@ -7,7 +7,7 @@
 //! this server's clock than clocks may differ is refused: all later ones would have to be higher
 //! still.
 
-use zput_common::{blob::envelope, name::ObjectKey};
+use zput_proto::{envelope, name::ObjectKey};
 
 use super::{
     Store,

@@ -2,10 +2,10 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use zput_common::{
+use zput_proto::{
     limits::PAGE_MAX_ENTRIES,
+    message::{Version, VersionInfo, VersionState},
     name::ObjectKey,
-    proto::message::{Version, VersionInfo, VersionState},
 };
 
 use super::{

@@ -7,9 +7,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use zput_common::{
+use zput_proto::{
     limits::{HEADER_MAX_BYTES, PARTS_MAX},
-    proto::message::HeaderSlice,
+    message::HeaderSlice,
 };
 
 use super::{

@@ -9,8 +9,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use zput_common::keys::server::ServerKeySeed;
 use zput_os::Clock;
+use zput_proto::keys::ServerKeySeed;
 
 use super::{
     directories,

@@ -9,9 +9,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
-use zput_common::{
-    keys::{invite::InviteSecret, public::DevicePublicKey},
-    proto::message::Scopes,
+use zput_proto::{
+    keys::{DevicePublicKey, InviteSecret},
+    message::Scopes,
 };
 
 use super::{

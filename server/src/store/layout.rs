@@ -3,11 +3,11 @@
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
-use zput_common::{
+use zput_proto::{
     digest::{Digest, Hasher},
-    keys::public::DevicePublicKey,
+    keys::DevicePublicKey,
+    message::Version,
     name::ObjectKey,
-    proto::message::Version,
 };
 
 /// The format of the store and of all its small files.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use zput_common::{
+use zput_proto::{
     limits::{FRAME_MAX_BYTES, PAGE_MAX_ENTRIES},
-    proto::message::Entry,
+    message::Entry,
 };
 
 use super::{

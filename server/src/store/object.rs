@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use zput_common::{
-    blob::envelope::{self, Envelope, HEADER_MAGIC, TAIL_BYTES},
+use zput_proto::{
+    envelope::{self, Envelope, HEADER_MAGIC, TAIL_BYTES},
+    message::{Info, Kind, Version},
     name::ObjectKey,
-    proto::message::{Info, Kind, Version},
 };
 
 use super::{

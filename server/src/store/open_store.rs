@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use zput_common::keys::server::ServerKeySeed;
 use zput_os::Clock;
+use zput_proto::keys::ServerKeySeed;
 
 use super::{
     directories::{self, OpenDirectory},

@@ -10,11 +10,11 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use zput_common::{
+use zput_proto::{
     digest::{Digest, Hasher},
-    keys::public::DevicePublicKey,
+    keys::DevicePublicKey,
+    message::{ClaimedSlice, Condition, HeaderSlice, Kind, Version},
     name::ObjectKey,
-    proto::message::{ClaimedSlice, Condition, HeaderSlice, Kind, Version},
 };
 
 use super::{

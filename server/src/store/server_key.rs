@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
-use zput_common::keys::server::ServerKeySeed;
+use zput_proto::keys::ServerKeySeed;
 
 use super::{
     error::StoreError,

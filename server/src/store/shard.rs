@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use zput_common::{name::ObjectKey, proto::message::Version};
+use zput_proto::{message::Version, name::ObjectKey};
 
 use super::{
     directories,

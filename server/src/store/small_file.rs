@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
-use zput_common::proto::message::Scopes;
+use zput_proto::message::Scopes;
 
 use super::{
     error::{Context, StoreError},

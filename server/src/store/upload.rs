@@ -3,13 +3,13 @@
 
 use std::os::unix::fs::FileExt;
 
-use zput_common::{
-    blob::envelope::HeaderFields,
+use zput_proto::{
     digest::{Digest, Hasher},
-    keys::public::DevicePublicKey,
+    envelope::HeaderFields,
+    keys::DevicePublicKey,
     limits::SLICE_MAX_BYTES,
+    message::{Condition, Kind},
     name::ObjectKey,
-    proto::message::{Condition, Kind},
 };
 
 use super::{

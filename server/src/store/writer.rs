@@ -1,6 +1,6 @@
 //! The origin of an upload.
 
-use zput_common::keys::public::DevicePublicKey;
+use zput_proto::keys::DevicePublicKey;
 
 /// The device and the connection that write an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

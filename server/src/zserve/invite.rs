@@ -13,10 +13,10 @@ use std::{
 use serde_json::json;
 
 use thiserror::Error;
-use zput_common::{
+use zput_proto::{
     keys::{Invite, Remote},
+    message::Scopes,
     mount::MountName,
-    proto::message::Scopes,
 };
 
 use crate::{
@@ -126,7 +126,7 @@ pub fn json(
 
 #[cfg(test)]
 mod tests {
-    use zput_common::keys::DevicePublicKey;
+    use zput_proto::keys::DevicePublicKey;
 
     use super::*;
     use crate::store::Clock;

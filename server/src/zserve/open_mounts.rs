@@ -12,7 +12,7 @@ use std::{
 
 use thiserror::Error;
 use tracing::warn;
-use zput_common::proto::message::Scopes;
+use zput_proto::message::Scopes;
 
 use crate::{
     mounts::{

@@ -3,9 +3,9 @@
 use super::peer::{
     EVERYTHING, Gone, Home, Peer, begin, code, get, key, public, sealed, seed, serve_as,
 };
-use zput_common::proto::{
-    ClientConfig,
+use zput_proto::{
     message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
+    session::ClientConfig,
 };
 use zput_server::mounts::Policy;
 

@@ -13,9 +13,9 @@ use std::{
 
 use super::peer::{self, Home, PATIENCE, Peer, begin, bytes, get, serve, until};
 use socket2::{Domain, Socket, Type};
-use zput_common::proto::{
-    ClientConfig,
+use zput_proto::{
     message::{Kind, Request, Response, Section},
+    session::ClientConfig,
 };
 
 /// The one object file of a store.
@@ -309,7 +309,7 @@ fn bytes_may_come_in_any_pieces() {
 fn bytes_may_come_in_any_pieces_over_tls() {
     let home = serve(|_| {});
     let device = peer::seed(3);
-    home.enroll(&device, zput_common::proto::message::Scopes::ALL);
+    home.enroll(&device, zput_proto::message::Scopes::ALL);
     for state in 0..10 {
         let stream = Splitting { stream: home.tcp(), state };
         let mut peer = Peer::connect(stream, &home.tls(&device)).unwrap();

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::FileExt as _, process::Output};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use zput_common::proto::message::{ErrorCode, Kind, Section};
+use zput_proto::message::{ErrorCode, Kind, Section};
 
 use super::{
     peer::{begin, code, get},

@@ -8,12 +8,10 @@ use std::{
 };
 
 use super::peer::{self, Gone, Home, Peer, begin, bytes, get, seed, serve, until};
-use zput_common::{
+use zput_proto::{
     digest::Digest,
-    proto::{
-        ClientConfig,
-        message::{ErrorCode, Kind, Request, Response, Scopes, Section},
-    },
+    message::{ErrorCode, Kind, Request, Response, Scopes, Section},
+    session::ClientConfig,
 };
 
 /// Reads until the server closes; gives how long that took.

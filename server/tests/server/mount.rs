@@ -5,9 +5,9 @@ use std::{fs, path::Path, time::Duration};
 use super::peer::{
     EVERYTHING, Home, Peer, begin, bytes, code, get, key, seed, serve, serve_as, serve_mounts,
 };
-use zput_common::{
+use zput_proto::{
+    message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
     mount::MountName,
-    proto::message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
 };
 
 use zput_server::mounts::{DirMount, MountPoint, Mounts, Policy, Source};

@@ -22,7 +22,7 @@ use rustix::{
     process::{Signal, geteuid},
 };
 use tempfile::TempDir;
-use zput_common::proto::message::{ErrorCode, Kind, Request, Response, Section};
+use zput_proto::message::{ErrorCode, Kind, Request, Response, Section};
 use zput_server::heartbeat::STALL_LIMIT;
 use zput_skip::{self as skip, or_skip};
 

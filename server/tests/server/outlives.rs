@@ -11,9 +11,9 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use zput_common::proto::{
-    ClientConfig,
+use zput_proto::{
     message::{ErrorCode, Request, Response},
+    session::ClientConfig,
 };
 
 use super::{

@@ -10,18 +10,14 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_common::{
+use zput_proto::{
     digest::Digest,
-    keys::{DevicePublicKey, DeviceSeed, InviteSecret},
-    name::ObjectKey,
-    proto::{
-        ClientConfig, ClientSession, Event, Transmit, Wants,
-        message::{
-            Condition, ErrorCode, HeaderSlice, Info, Kind, Request, Response, Scopes, Section,
-            Version,
-        },
-        tls::ClientTls,
+    keys::{DevicePublicKey, DeviceTlsKey, InviteSecret},
+    message::{
+        Condition, ErrorCode, HeaderSlice, Info, Kind, Request, Response, Scopes, Section, Version,
     },
+    name::ObjectKey,
+    session::{ClientConfig, ClientSession, ClientTls, Event, Transmit, Wants},
 };
 use zput_server::{
     Server, ServerHandle, ServerOptions,
@@ -101,17 +97,17 @@ impl Home {
     }
 
     /// A client with this key, known or not.
-    pub(crate) fn device(&self, seed: &DeviceSeed) -> Peer<TcpStream> {
+    pub(crate) fn device(&self, seed: &DeviceTlsKey) -> Peer<TcpStream> {
         Peer::connect(self.tcp(), &self.tls(seed)).unwrap()
     }
 
-    pub(crate) fn tls(&self, seed: &DeviceSeed) -> ClientConfig {
+    pub(crate) fn tls(&self, seed: &DeviceTlsKey) -> ClientConfig {
         let server = self.store.server_key().public_key();
-        ClientConfig::Tls(ClientTls::new(&seed.tls_key(), &server).unwrap())
+        ClientConfig::Tls(ClientTls::new(seed, &server).unwrap())
     }
 
     /// Gives a device an account without the network.
-    pub(crate) fn enroll(&self, seed: &DeviceSeed, scopes: Scopes) {
+    pub(crate) fn enroll(&self, seed: &DeviceTlsKey, scopes: Scopes) {
         let secret = self.invite(scopes);
         self.store.redeem_invite(&secret, &public(seed), "test").unwrap();
     }
@@ -126,12 +122,12 @@ impl Home {
     }
 }
 
-pub(crate) fn public(seed: &DeviceSeed) -> DevicePublicKey {
-    seed.tls_key().public_key()
+pub(crate) fn public(seed: &DeviceTlsKey) -> DevicePublicKey {
+    seed.public_key()
 }
 
-pub(crate) fn seed(byte: u8) -> DeviceSeed {
-    DeviceSeed::from_bytes([byte; 32])
+pub(crate) fn seed(byte: u8) -> DeviceTlsKey {
+    DeviceTlsKey::from_bytes([byte; 32])
 }
 
 pub(crate) fn count(dir: &Path) -> usize {

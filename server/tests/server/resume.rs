@@ -9,13 +9,13 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_common::{
+use zput_proto::{
     digest::Digest,
-    keys::DeviceSeed,
-    mount::MountName,
-    proto::message::{
+    keys::DeviceTlsKey,
+    message::{
         ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Scopes, Section,
     },
+    mount::MountName,
 };
 use zput_server::{
     mounts::{DirMount, MountPoint, Policy, Source},
@@ -99,7 +99,7 @@ fn finish(peer: &mut Peer<TcpStream>) {
 }
 
 /// A server, and a device that may put and get.
-fn home() -> (Home, DeviceSeed) {
+fn home() -> (Home, DeviceTlsKey) {
     let home = serve(|_| {});
     let device = seed(1);
     home.enroll(&device, Scopes::PUT.and(Scopes::GET));

@@ -5,15 +5,12 @@ use std::os::unix::net::UnixStream;
 use super::peer::{
     self, EVERYTHING, Peer, begin, bytes, code, get, key, sealed, seed, serve, serve_as,
 };
-use zput_common::{
+use zput_proto::{
     digest::Digest,
-    proto::{
-        ClientConfig,
-        message::{
-            Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Scopes, Section,
-            VersionState,
-        },
+    message::{
+        Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Scopes, Section, VersionState,
     },
+    session::ClientConfig,
 };
 use zput_server::{embedded, mounts::Policy};
 

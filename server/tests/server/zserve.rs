@@ -14,13 +14,10 @@ use zput_skip as skip;
 
 use super::peer::{self, PATIENCE, Peer, bytes, get, seed};
 use rustix::process::{Pid, Signal, kill_process};
-use zput_common::{
+use zput_proto::{
     keys::Invite,
-    proto::{
-        ClientConfig,
-        message::{Kind, Request, Response, Scopes, Section},
-        tls::ClientTls,
-    },
+    message::{Kind, Request, Response, Scopes, Section},
+    session::{ClientConfig, ClientTls},
 };
 
 pub(super) const ZSERVE: &str = env!("CARGO_BIN_EXE_zserve");
@@ -185,7 +182,7 @@ fn an_invite_made_beside_a_running_server_lets_a_device_in() {
 
     let invite: Invite = text.trim().parse().unwrap();
     let device = seed(1);
-    let tls = ClientTls::new(&device.tls_key(), &invite.server_key).unwrap();
+    let tls = ClientTls::new(&device, &invite.server_key).unwrap();
     let mut peer = Peer::connect(server.tcp(), &ClientConfig::Tls(tls)).unwrap();
     let secret = *invite.secret.as_bytes();
     let joined = peer.ask(&Request::Join { secret, label: "laptop".to_owned() }).unwrap();
@@ -226,7 +223,7 @@ fn the_log_is_json_when_asked_and_holds_no_secret() {
     let server = open(&store, &["--log-format", "json", "--log", "trace"]);
     let output = run(&["invite", "--store", store.to_str().unwrap(), "--address", &server.address]);
     let invite: Invite = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
-    let tls = ClientTls::new(&seed(1).tls_key(), &invite.server_key).unwrap();
+    let tls = ClientTls::new(&seed(1), &invite.server_key).unwrap();
     let mut peer = Peer::connect(server.tcp(), &ClientConfig::Tls(tls)).unwrap();
     let secret = *invite.secret.as_bytes();
     peer.ask(&Request::Join { secret, label: "laptop".to_owned() }).unwrap();

@@ -9,10 +9,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_common::{
+use zput_proto::{
     digest::Digest,
+    message::{Condition, Kind, Version},
     name::ObjectKey,
-    proto::message::{Condition, Kind, Version},
 };
 use zput_server::{
     Server, ServerHandle, ServerOptions,

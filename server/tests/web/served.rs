@@ -207,8 +207,8 @@ fn a_put_is_seen_by_the_next_get() {
             assert_eq!(String::from_utf8(client.get("/k").body).unwrap(), text);
         }
     }
-    let key = zput_common::name::ObjectKey::new("k").unwrap();
-    other.delete(&key, zput_common::proto::message::Condition::Any).unwrap();
+    let key = zput_proto::name::ObjectKey::new("k").unwrap();
+    other.delete(&key, zput_proto::message::Condition::Any).unwrap();
     for client in &mut clients {
         assert_eq!(client.get("/k").status, 404);
     }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput_common::proto::ClientConfig;
+use zput_proto::session::ClientConfig;
 use zput_tests::{
     Home,
     measure::{median, memory_bytes},

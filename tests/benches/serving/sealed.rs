@@ -6,16 +6,13 @@ use std::{
     time::Instant,
 };
 
-use zput_common::{
-    keys::{KeyFile, ParsedKeyFile},
+use zput_proto::{
+    message::{Kind, Request, Response, Section},
     mount::MountName,
     name::ObjectKey,
-    proto::{
-        ClientConfig, ClientSession, Event, Transmit, Wants,
-        message::{Kind, Request, Response, Section},
-        tls::ClientTls,
-    },
+    session::{ClientConfig, ClientSession, ClientTls, Event, Transmit, Wants},
 };
+use zput_seal::keys::{KeyFile, ParsedKeyFile};
 use zput_tests::Home;
 
 use crate::{Failure, ground::FILES, http::Discard};

@@ -9,14 +9,11 @@ use std::{
 };
 
 use rustix::net::sockopt;
-use zput_common::{
+use zput_proto::{
+    message::{Kind, Request, Response, Section},
     mount::MountName,
     name::ObjectKey,
-    proto::{
-        ClientConfig, ClientSession, Event, Transmit, Wants,
-        message::{Kind, Request, Response, Section},
-        tls::ClientTls,
-    },
+    session::{ClientConfig, ClientSession, ClientTls, Event, Transmit, Wants},
 };
 
 use crate::{

@@ -9,7 +9,8 @@ use std::{
 
 use tempfile::TempDir;
 use zput::cli::{Directories, KeyPath};
-use zput_common::keys::{KeyFile, ModePolicy, Remote};
+use zput_proto::keys::Remote;
+use zput_seal::keys::{KeyFile, ModePolicy};
 use zput_server::Engine;
 use zput_tests::{Home, ServerProcess, command_path, measure::random_file};
 

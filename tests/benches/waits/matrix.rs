@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, io::Cursor, time::Instant};
 
 use zput::cli::{GetOptions, PutOptions, Session, Silent};
-use zput_common::name::BlobName;
+use zput_proto::name::BlobName;
 use zput_tests::{Pattern, measure::median};
 
 use crate::{

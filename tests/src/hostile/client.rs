@@ -6,12 +6,10 @@ use std::{
     time::Instant,
 };
 
-use zput_common::{
+use zput_proto::{
     digest::Digest,
-    proto::{
-        ClientConfig, ClientSession, Event,
-        message::{Request, Response},
-    },
+    message::{Request, Response},
+    session::{ClientConfig, ClientSession, Event},
 };
 
 use super::wire::{PATIENCE, Wire};

@@ -6,13 +6,12 @@
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256, Sha512};
-use zput_common::{
+use zput_proto::{digest::Digest, keys::WriterPublicKey, name::ObjectKey};
+use zput_seal::{
     aead::{Engine, Suite},
     age::{FileKey, Recipient},
     chunked::{self, InputKey},
-    digest::Digest,
-    keys::{KeyFile, VaultMacKey, WriterKey, WriterPublicKey},
-    name::ObjectKey,
+    keys::{KeyFile, VaultMacKey, WriterKey},
 };
 
 /// Bytes of the smallest part.

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput_common::keys::Remote;
+use zput_proto::keys::Remote;
 
 use super::server::{RawServer, locked};
 

@@ -12,14 +12,12 @@ use std::{
     time::Instant,
 };
 
-use zput_common::{
+use zput_proto::{
+    hello::ServerLimits,
     keys::{Remote, ServerKeySeed, ServerPublicKey},
+    message::{Message as _, Request, Response},
     mount::MountName,
-    proto::{
-        Event, ServerConfig, ServerLimits, ServerSession,
-        message::{Message as _, Request, Response},
-        tls::ServerTls,
-    },
+    session::{Event, ServerConfig, ServerSession, ServerTls},
 };
 
 use super::{shelf::Shelf, wire::Wire};

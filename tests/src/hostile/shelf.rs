@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use zput_common::{
-    blob::envelope,
+use zput_proto::{
     digest::Digest,
-    name::ObjectKey,
-    proto::message::{
+    envelope,
+    message::{
         Condition, Entry, ErrorCode, Info, Kind, RemoteError, Request, Response, Scopes, Section,
         Version, VersionInfo, VersionState,
     },
+    name::ObjectKey,
 };
 
 use super::server::{Answer, Payload};

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput_common::proto::{
-    ClientSession, Event, ServerSession, SessionError, Transmit, Wants,
+use zput_proto::{
     message::{Request, Response},
+    session::{ClientSession, Event, ServerSession, SessionError, Transmit, Wants},
 };
 
 /// No test waits longer than this for a peer.

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, process::Command};
 
-use zput_common::{age::FileKey, blob::header::Header, keys::ModePolicy};
+use zput_seal::{age::FileKey, blob::header::Header, keys::ModePolicy};
 use zput_tests::{
     Ran, command_path,
     hostile::{Forgery, forge::metadata},

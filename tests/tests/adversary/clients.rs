@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use zput_common::{
+use zput_proto::{
     digest::Digest,
     limits::{OBJECT_KEY_MAX_BYTES, SLICE_MAX_BYTES},
-    mount::MountName,
-    proto::message::{
+    message::{
         ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Scopes, Section,
         Version,
     },
+    mount::MountName,
 };
 
 use crate::guarded::{
@@ -228,8 +228,8 @@ fn an_object_that_is_not_what_it_claims_is_not_committed() {
         ("another key in its header", blob(b"another", b"hello")),
         ("a longer key in its header", blob(b"kk", b"hello")),
         ("no key in its header", {
-            let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
-            let author = zput_common::keys::KeyFile::from_identity(identity, &mut rand::rng());
+            let identity = zput_seal::age::Identity::generate_x25519(&mut rand::rng());
+            let author = zput_seal::keys::KeyFile::from_identity(identity, &mut rand::rng());
             let forgery =
                 zput_tests::hostile::Forgery::honest(&author, &key(b"k"), "name", b"hello");
             zput_tests::hostile::Forgery { object_key: Vec::new(), ..forgery }.seal()

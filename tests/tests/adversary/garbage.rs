@@ -9,13 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput_common::{
+use zput_proto::{
     keys::Invite,
-    proto::{
-        ClientConfig,
-        message::{ErrorCode, Request, Response},
-        tls::ClientTls,
-    },
+    message::{ErrorCode, Request, Response},
+    session::{ClientConfig, ClientTls},
 };
 use zput_tests::{ServerProcess, command_path, hostile::HostileClient};
 

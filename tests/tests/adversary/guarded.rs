@@ -9,16 +9,16 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_common::{
-    age::Identity,
-    blob::envelope,
-    keys::{DeviceSeed, DeviceTlsKey, Invite, KeyFile},
+use zput_proto::{
+    envelope,
+    keys::{DeviceTlsKey, Invite},
+    message::{Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Section},
     name::ObjectKey,
-    proto::{
-        ClientConfig,
-        message::{Condition, ErrorCode, HeaderSlice, Kind, Request, Response, Section},
-        tls::ClientTls,
-    },
+    session::{ClientConfig, ClientTls},
+};
+use zput_seal::{
+    age::Identity,
+    keys::{DeviceSeed, KeyFile},
 };
 use zput_tests::{
     ServerProcess,

@@ -1,17 +1,18 @@
 //! Those who attack can also behave: what the attacks change is all that is wrong with them.
 
-use zput_common::{
+use zput_proto::{
+    message::{Condition, Info, Kind, Request, Response, Section, Version},
+    name::{BlobName, ObjectKey},
+    session::{ClientConfig, ClientTls},
+};
+use zput_seal::{
     aead::Engine,
     age::Identity,
-    blob::header::Header,
-    blob::open::{Asked, BarePolicy, Vouching},
-    keys::{DeviceSeed, KeyFile},
-    name::{BlobName, ObjectKey},
-    proto::{
-        ClientConfig,
-        message::{Condition, Info, Kind, Request, Response, Section, Version},
-        tls::ClientTls,
+    blob::{
+        header::Header,
+        open::{Asked, BarePolicy, Vouching},
     },
+    keys::{DeviceSeed, KeyFile},
 };
 use zput_tests::hostile::{
     Answer, Damage, Direction, Forgery, HostileClient, HostileServer, Payload, Proxy,

@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput_common::{
-    keys::ModePolicy,
-    name::{BlobName, ObjectKey},
-    proto::message::{
+use zput_proto::{
+    message::{
         Entry, Info, Kind, RemoteError, Request, Response, Version, VersionInfo, VersionState,
     },
+    name::{BlobName, ObjectKey},
 };
+use zput_seal::keys::ModePolicy;
 use zput_tests::{
     Ran,
     hostile::{Answer, Forgery, Payload, RawServer, Stored, forge::metadata},

@@ -14,12 +14,15 @@ use std::{
 use tempfile::TempDir;
 use zput::cli::{Directories, FileSource, GetOptions, PutOptions, Session, Silent};
 use zput_cli::ExitCode;
-use zput_common::{
-    blob::envelope::{FOOTER_MAGIC, HEADER_MAGIC},
-    chunked::sealed_len,
-    keys::{KeyFile, ModePolicy, Remote, ServerPublicKey},
+use zput_proto::{
+    envelope::{FOOTER_MAGIC, HEADER_MAGIC},
+    keys::{Remote, ServerPublicKey},
+    message::Response,
     name::BlobName,
-    proto::message::Response,
+};
+use zput_seal::{
+    chunked::sealed_len,
+    keys::{KeyFile, ModePolicy},
 };
 use zput_tests::{
     Home, Ran,

@@ -1,10 +1,11 @@
 //! A client that means one of a server's mounts, and a server that answers from another.
 
-use zput_common::{
-    keys::{ModePolicy, Remote},
+use zput_proto::{
+    keys::Remote,
+    message::{ErrorCode, RemoteError, Request, Response},
     mount::MountName,
-    proto::message::{ErrorCode, RemoteError, Request, Response},
 };
+use zput_seal::keys::ModePolicy;
 
 use crate::victim::{FILE, NAME, Victim};
 

@@ -7,11 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zput_common::{
-    blob::header::Header,
-    keys::{Invite, InviteSecret, KeyFile, ModePolicy, ParsedKeyFile, Role},
+use zput_proto::{
+    keys::{Invite, InviteSecret},
+    message::{Condition, ErrorCode, Kind, RemoteError, Request, Response, Scopes, Version},
     name::BlobName,
-    proto::message::{Condition, ErrorCode, Kind, RemoteError, Request, Response, Scopes, Version},
+};
+use zput_seal::{
+    blob::header::Header,
+    keys::{KeyFile, ModePolicy, ParsedKeyFile, Role},
 };
 use zput_tests::{
     Home, Ran,

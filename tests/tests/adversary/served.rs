@@ -1,11 +1,12 @@
 //! A server that serves other bytes than were put.
 
-use zput_common::{
+use zput_proto::{
     digest::Digest,
-    keys::{KeyFile, ModePolicy, Role, WriterPublicKey},
+    keys::WriterPublicKey,
+    message::{Kind, Response, Version},
     name::ObjectKey,
-    proto::message::{Kind, Response, Version},
 };
+use zput_seal::keys::{KeyFile, ModePolicy, Role};
 use zput_tests::hostile::{
     Answer, Forgery, Payload, Stored,
     forge::{Pieces, SMALL_PART_BYTES, Voucher},
@@ -235,7 +236,7 @@ fn parts_that_are_moved_dropped_repeated_or_replaced_are_refused() {
 fn a_blob_under_another_name_is_refused() {
     let victim = Victim::new(ModePolicy::Tls);
     let honest = victim.honest(SMALL);
-    let name = zput_common::name::BlobName::parse("another").unwrap();
+    let name = zput_proto::name::BlobName::parse("another").unwrap();
     let other = Forgery::honest(&victim.member, &victim.member.object_key(&name), "another", b"B");
     // Genuine, of this vault, of another name, even if its author gave both the same.
     let same_name = Forgery::honest(&victim.member, &other_key(&other), NAME, b"B");

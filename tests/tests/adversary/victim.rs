@@ -5,10 +5,13 @@ use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path};
 use tempfile::TempDir;
 use zput::cli::{Directories, GetOptions, GetReceipt, Session, Silent};
 use zput_cli::ExitCode;
-use zput_common::{
-    age::Identity,
-    keys::{KeyFile, ModePolicy, Remote, ServerPublicKey},
+use zput_proto::{
+    keys::{Remote, ServerPublicKey},
     name::{BlobName, ObjectKey},
+};
+use zput_seal::{
+    age::Identity,
+    keys::{KeyFile, ModePolicy},
 };
 use zput_tests::{
     Home, Ran,

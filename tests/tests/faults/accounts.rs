@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use zput_common::{
-    keys::{invite::InviteSecret, public::DevicePublicKey},
-    proto::message::Scopes,
+use zput_proto::{
+    keys::{DevicePublicKey, InviteSecret},
+    message::Scopes,
 };
 use zput_server::store::{Store, StoreError};
 use zput_tests::{or_skip, seed};

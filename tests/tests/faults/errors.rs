@@ -10,10 +10,10 @@ use std::{
 use fuser::Errno;
 use rand::{SeedableRng as _, rngs::StdRng};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use zput_common::{
-    keys::public::DevicePublicKey,
+use zput_proto::{
+    keys::DevicePublicKey,
+    message::{Condition, ErrorCode, Scopes, Version},
     name::ObjectKey,
-    proto::message::{Condition, ErrorCode, Scopes, Version},
 };
 use zput_server::store::{Store, StoreError};
 use zput_tests::{

@@ -2,7 +2,7 @@
 
 use fuser::Errno;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use zput_common::{name::ObjectKey, proto::message::Condition};
+use zput_proto::{message::Condition, name::ObjectKey};
 use zput_server::store::{Store, StoreError};
 use zput_tests::{or_skip, seed};
 

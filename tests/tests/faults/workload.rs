@@ -12,12 +12,12 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
-use zput_common::{
-    blob::envelope,
+use zput_proto::{
     digest::Digest,
-    keys::public::DevicePublicKey,
+    envelope,
+    keys::DevicePublicKey,
+    message::{ClaimedSlice, Condition, HeaderSlice, Kind, Version},
     name::ObjectKey,
-    proto::message::{ClaimedSlice, Condition, HeaderSlice, Kind, Version},
 };
 use zput_server::store::{Clock, Store, StoreError, Upload};
 use zput_tests::{

@@ -9,9 +9,9 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tempfile::TempDir;
-use zput_common::{
+use zput_proto::{
+    message::{Condition, Version},
     name::ObjectKey,
-    proto::message::{Condition, Version},
 };
 use zput_server::store::{Clock, Store};
 use zput_tests::{ServerProcess, seed};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zput_common::proto::message::{Condition, VersionState};
+use zput_proto::message::{Condition, VersionState};
 
 use super::checker::Model;
 

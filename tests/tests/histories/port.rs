@@ -2,16 +2,13 @@
 
 use std::os::unix::fs::FileExt as _;
 
-use zput_common::{
+use zput_proto::{
     digest::Digest,
-    name::ObjectKey,
-    proto::{
-        ClientConfig,
-        message::{
-            Condition, ErrorCode, Kind, Request, Response, Section, Version, VersionInfo,
-            VersionState,
-        },
+    message::{
+        Condition, ErrorCode, Kind, Request, Response, Section, Version, VersionInfo, VersionState,
     },
+    name::ObjectKey,
+    session::ClientConfig,
 };
 use zput_server::store::{Store, StoreError};
 use zput_tests::hostile::HostileClient;

@@ -4,7 +4,7 @@
 use std::fs;
 
 use zput_cli::CommandError;
-use zput_common::proto::message::{Request, Response};
+use zput_proto::message::{Request, Response};
 use zput_tests::{
     Fate, Pattern, Uploads, Way, assert_no_salt_has_two_ciphertexts, frames, names, until,
 };

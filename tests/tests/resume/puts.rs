@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use zput_common::proto::message::{Request, Response};
+use zput_proto::message::{Request, Response};
 use zput_tests::{Fate, Ran, Uploads, Way, assert_no_salt_has_two_ciphertexts, names, until};
 
 use crate::setting::{FILE, LENGTH, PART, PARTS, PATIENCE, SEALED_PART, Setting, goes_on};

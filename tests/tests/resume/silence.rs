@@ -15,7 +15,7 @@ use zput::{
         Session, Silent,
     },
 };
-use zput_common::{name::BlobName, proto::Patience};
+use zput_proto::{name::BlobName, session::Patience};
 use zput_tests::{Fate, Pattern, Ran, Way, names, until};
 
 use crate::setting::{FILE, PART, PATIENCE, SEALED_PART, Setting, goes_on};

@@ -15,7 +15,7 @@ use zput::cli::{
     Attributes, ByteRange, GetOptions, GetReceipt, Output, PartialDownloads, Session, SinkError,
     When, create_missing, printable,
 };
-use zput_common::name::BlobName;
+use zput_proto::name::BlobName;
 
 use super::{
     Console, Context, Failure, KeyArguments, RetryArguments, blob_name, directories, format,

@@ -35,8 +35,9 @@ use std::{
 
 use ::zput::cli::{Directories, KeyPath, RETRIES, Session};
 use clap::Args;
-use zput_common::{keys::KeyFile, name::BlobName};
 use zput_os::memory;
+use zput_proto::name::BlobName;
+use zput_seal::keys::KeyFile;
 
 use self::command_line::Invocation;
 pub use self::{

@@ -11,11 +11,11 @@ use zput::{
     Error,
     cli::{FileSource, Output, Silent, Sink, SinkError, offline, secret_file, standard_streams},
 };
-use zput_common::{
+use zput_proto::limits::KEY_FILE_MAX_BYTES;
+use zput_seal::{
     age::{Identity, parse_identity_file},
     blob::open::{BarePolicy, Vouching},
     keys::{KeyFile, Role},
-    limits::KEY_FILE_MAX_BYTES,
 };
 
 use super::{

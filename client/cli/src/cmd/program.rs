@@ -8,7 +8,7 @@ use std::{env, ffi::OsStr, path::Path, sync::LazyLock};
 use clap::{
     ArgMatches, Args as _, Command, FromArgMatches as _, Subcommand, ValueEnum, builder::StyledStr,
 };
-use zput_common::{blob::envelope, proto::hello};
+use zput_proto::{envelope, hello};
 
 use super::{
     Console, Failure, command_line::with_common_arguments, completions, get, key, ls, man, open,

@@ -17,11 +17,10 @@ use zput::{
         create_store, printable,
     },
 };
-use zput_common::{
+use zput_proto::{message::Condition, name::BlobName};
+use zput_seal::{
     aead::Suite,
     keys::{KeyFile, Role},
-    name::BlobName,
-    proto::message::Condition,
 };
 
 use self::task::{Task, TaskArguments, parse_task};

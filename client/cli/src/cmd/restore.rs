@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 use zput::cli::{When, printable};
-use zput_common::name::BlobName;
+use zput_proto::name::BlobName;
 
 use super::{Console, Context, Failure, KeyArguments, RetryArguments, format};
 

@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 use zput::cli::{Session, printable};
-use zput_common::name::BlobName;
+use zput_proto::name::BlobName;
 
 use super::{
     Console, Context, Failure, KeyArguments, RetryArguments, blob_name, format, local,

@@ -17,12 +17,9 @@ use zput::{
         standard_streams::{self, BlockingStream},
     },
 };
-use zput_common::{
-    age::Recipient,
-    keys::Role,
-    name::{BlobName, ObjectKey},
-};
 use zput_os::Clock;
+use zput_proto::name::{BlobName, ObjectKey};
+use zput_seal::{age::Recipient, keys::Role};
 
 use super::{
     Console, Context, Failure, KeyArguments, directories, open_key_file, put::SuiteName, usage,

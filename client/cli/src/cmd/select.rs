@@ -5,7 +5,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 use zput::cli::{Listed, Listing, Session};
-use zput_common::name::BlobName;
+use zput_proto::name::BlobName;
 
 use super::{Context, Failure};
 use crate::error::CommandError;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 use serde::Serialize;
 use zput::cli::{GetOptions, Session, Stat, When};
-use zput_common::{name::BlobName, proto::message::VersionState};
+use zput_proto::{message::VersionState, name::BlobName};
 
 use super::{
     Console, Context, Failure, KeyArguments, RetryArguments, blob_name, format,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::process::geteuid;
-use zput_common::proto::message::Scopes;
+use zput_proto::message::Scopes;
 use zput_skip as skip;
 
 use crate::support::{Machine, Ran, Served, copy, names};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use zput_common::proto::message::Scopes;
+use zput_proto::message::Scopes;
 
 use crate::support::{Machine, Ran, Served};
 

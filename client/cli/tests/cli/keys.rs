@@ -243,7 +243,7 @@ fn a_terminal_gets_text_unless_somebody_insists() {
 fn a_secret_on_the_command_line_is_not_printed() {
     let machine = Machine::new();
     machine.write("a", "1");
-    let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
+    let identity = zput_seal::age::Identity::generate_x25519(&mut rand::rng());
     let secret = identity.to_secret_string();
     for secret in [secret.as_str(), &secret.to_lowercase()] {
         let ran = machine
@@ -273,7 +273,7 @@ fn a_commands_memory_is_nobody_elses() {
         }
         command
     };
-    let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
+    let identity = zput_seal::age::Identity::generate_x25519(&mut rand::rng());
     let recipient = identity.to_recipient().to_string();
     let mut seal = by_user(copy.as_os_str());
     let mut seal = seal.args(["seal", "-r", &recipient, "-o", "-", "-"]).spawn().unwrap();
@@ -304,7 +304,7 @@ fn a_commands_memory_is_nobody_elses() {
 fn identities_are_found_among_lines_of_other_kinds() {
     let machine = Machine::new();
     machine.write("a", "1");
-    let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
+    let identity = zput_seal::age::Identity::generate_x25519(&mut rand::rng());
     let (secret, recipient) = (identity.to_secret_string(), identity.to_recipient());
     machine.run(&format!("zblob seal -r {recipient} a")).ok();
     let mixed = format!("AGE-PLUGIN-YUBIKEY-1QQQQ\nssh-ed25519 AAAA me\n{}\n", secret.as_str());

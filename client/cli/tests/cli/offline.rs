@@ -106,7 +106,7 @@ fn another_vaults_blob_is_not_taken() {
 fn identities_of_age_keygen_open() {
     let machine = Machine::new();
     // The one-line identity of age-keygen, made by zput's own code.
-    let identity = zput_common::age::Identity::generate_x25519(&mut rand::rng());
+    let identity = zput_seal::age::Identity::generate_x25519(&mut rand::rng());
     let recipient = identity.to_recipient().to_string();
     let text =
         format!("# created: now\n# public key: {recipient}\n{}\n", &*identity.to_secret_string());

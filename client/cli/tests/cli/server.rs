@@ -3,20 +3,22 @@
 use std::{fs, thread, time::Duration};
 
 use crate::support::{Machine, Served, names};
-use zput_common::{
+use zput_proto::{
+    digest::Digest,
+    envelope::PartSize,
+    keys::Remote,
+    message::{Condition, Kind, Scopes},
+    mount::MountName,
+    name::{BlobName, ObjectKey},
+};
+use zput_seal::{
     aead::{Engine, Suite},
     age::Recipient,
     blob::{
         footer::Provenance,
-        layout::PartSize,
         metadata::Metadata,
         seal::{SealOptions, Sealer},
     },
-    digest::Digest,
-    keys::Remote,
-    mount::MountName,
-    name::{BlobName, ObjectKey},
-    proto::message::{Condition, Kind, Scopes},
 };
 
 #[test]

@@ -9,10 +9,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_common::{
+use zput_proto::{
     keys::{Invite, Remote},
+    message::Scopes,
     mount::MountName,
-    proto::message::Scopes,
 };
 use zput_server::{
     ListenAddress, Server, ServerHandle, ServerOptions,

@@ -302,7 +302,7 @@ fn a_slip_is_answered_with_what_was_meant() {
 
 #[test]
 fn a_device_that_may_not_list_hears_no_more_than_before() {
-    use zput_common::proto::message::Scopes;
+    use zput_proto::message::Scopes;
     let served = Served::start();
     let laptop = served.member();
     laptop.write("a", "1");

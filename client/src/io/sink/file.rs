@@ -9,7 +9,7 @@ use std::{
 };
 
 use thiserror::Error;
-use zput_common::blob::open::Trusted;
+use zput_seal::blob::open::Trusted;
 
 use super::error::SinkError;
 use crate::{

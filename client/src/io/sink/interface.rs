@@ -1,6 +1,6 @@
 //! What takes plaintext.
 
-use zput_common::blob::open::Trusted;
+use zput_seal::blob::open::Trusted;
 
 use super::error::SinkError;
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zput_common::blob::open::Trusted;
+use zput_seal::blob::open::Trusted;
 
 use super::{
     error::SinkError,

@@ -33,7 +33,7 @@ use rustix::{
     fs::{Access, AtFlags, CWD, SeekFrom, accessat, seek},
     io::{pread, read},
 };
-use zput_common::digest::{Digest, Hasher};
+use zput_proto::digest::{Digest, Hasher};
 
 use super::{error::SourceError, interface::Source};
 use crate::{

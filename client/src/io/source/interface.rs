@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use zput_common::digest::Digest;
+use zput_proto::digest::Digest;
 
 use super::error::SourceError;
 use crate::{io::attributes::Attributes, state::FileIdentity};

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fs, path::PathBuf};
 
-use zput_common::name::BlobName;
+use zput_proto::name::BlobName;
 
 /// Default number of concurrent puts of small files; each has a connection and a sealing thread.
 pub const JOBS: usize = 8;

@@ -10,8 +10,9 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use zput_common::keys::{Remote, Role};
 use zput_os::threads;
+use zput_proto::keys::Remote;
+use zput_seal::keys::Role;
 
 use super::{
     super::{

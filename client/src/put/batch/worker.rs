@@ -10,12 +10,14 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::Sender;
-use zput_common::{
-    blob::{footer::Provenance, open::Seen},
+use zput_proto::{
     digest::Digest,
-    keys::{KeyFile, VaultMacKey, WriterKey},
+    message::{ClaimedSlice, HeaderSlice, Kind, RemoteError, Request, Response, Version},
     name::ObjectKey,
-    proto::message::{ClaimedSlice, HeaderSlice, Kind, RemoteError, Request, Response, Version},
+};
+use zput_seal::{
+    blob::{footer::Provenance, open::Seen},
+    keys::{KeyFile, VaultMacKey, WriterKey},
 };
 
 use super::{

@@ -3,12 +3,13 @@
 
 use thiserror::Error;
 
+use super::chunks::sealed_len;
+use super::framing::{EnvelopeError, TAIL_BYTES, footer_length};
 use super::header::HeaderFields;
-use super::{EnvelopeError, TAIL_BYTES, footer_length};
-use crate::blob::layout::{Layout, TooManyParts};
-use crate::chunked::sealed_len;
+use super::layout::{Layout, TooManyParts};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
+use crate::keys::WriterPublicKey;
 use crate::limits::FACTS_MAX_BYTES;
 
 /// Why bytes are not the footer of a blob with this header.
@@ -42,15 +43,23 @@ pub enum FooterError {
 /// The fields of a footer that is well-formed, and no more than that.
 #[derive(Clone, Copy, Debug)]
 pub struct FooterFields<'a> {
-    pub(in crate::blob) layout: Layout,
-    pub(in crate::blob) digests: &'a [[u8; Digest::BYTES]],
-    /// Sealed; empty when there are none.
-    pub(in crate::blob) facts: &'a [u8],
-    /// What the transcript holds: total length to provenance.
-    pub(in crate::blob) vouched: &'a [u8],
-    pub(in crate::blob) file_mac: [u8; 32],
-    /// Vault MAC, writer and signature; `None` in a bare blob.
-    pub(in crate::blob) vault: Option<([u8; 32], [u8; 32], [u8; 64])>,
+    layout: Layout,
+    digests: &'a [[u8; Digest::BYTES]],
+    facts: &'a [u8],
+    vouched: &'a [u8],
+    file_mac: [u8; 32],
+    vault: Option<VaultSeal>,
+}
+
+/// The fields that a vault's blob has and a bare one lacks.
+#[derive(Clone, Copy, Debug)]
+pub struct VaultSeal {
+    /// HMAC-SHA-256 under the vault's key.
+    pub mac: [u8; 32],
+    /// The key that signed.
+    pub writer: WriterPublicKey,
+    /// Ed25519 signature of the writer.
+    pub signature: [u8; 64],
 }
 
 impl<'a> FooterFields<'a> {
@@ -66,7 +75,7 @@ impl<'a> FooterFields<'a> {
         let mut cursor = Cursor::new(bytes);
         let total_length = cursor.u64().ok_or(FooterError::Fields)?;
         // At most 262,144 parts, so their digests are at most 8 MiB; those that are not here are not read.
-        let layout = Layout::new(header.length, header.part_size, total_length)?;
+        let layout = Layout::new(header.length(), header.part_size(), total_length)?;
         let digests = cursor.take(layout.parts() as usize * Digest::BYTES);
         let digests = digests.ok_or(FooterError::Fields)?.as_chunks().0;
         let facts_length = cursor.u16().ok_or(FooterError::Fields)?;
@@ -89,6 +98,41 @@ impl<'a> FooterFields<'a> {
             return Err(FooterError::Fields);
         }
         Ok(Self { layout, digests, facts, vouched, file_mac, vault })
+    }
+
+    /// Where the blob's parts are.
+    #[must_use]
+    pub const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The digest of each sealed part, in order.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> + use<'a> {
+        self.digests.iter().copied().map(Digest::from_bytes)
+    }
+
+    /// The sealed facts; empty when there are none.
+    #[must_use]
+    pub const fn facts(&self) -> &'a [u8] {
+        self.facts
+    }
+
+    /// The bytes that the transcript covers: total length to provenance.
+    #[must_use]
+    pub const fn vouched(&self) -> &'a [u8] {
+        self.vouched
+    }
+
+    /// The MAC under a key derived from the file key.
+    #[must_use]
+    pub const fn file_mac(&self) -> &[u8; 32] {
+        &self.file_mac
+    }
+
+    /// What the vault added; `None` in a bare blob.
+    #[must_use]
+    pub const fn vault(&self) -> Option<&VaultSeal> {
+        self.vault.as_ref()
     }
 
     /// Compares the slices of an object, each with its length and its digest, with what header and footer say of it:
@@ -128,8 +172,10 @@ impl<'a> FooterFields<'a> {
     }
 }
 
-fn vault_seal(cursor: &mut Cursor<'_>) -> Option<([u8; 32], [u8; 32], [u8; 64])> {
-    Some((cursor.array()?, cursor.array()?, cursor.array()?))
+fn vault_seal(cursor: &mut Cursor<'_>) -> Option<VaultSeal> {
+    let mac = cursor.array()?;
+    let writer = WriterPublicKey::from_bytes(cursor.array()?);
+    Some(VaultSeal { mac, writer, signature: cursor.array()? })
 }
 
 /// Why slices are not those of the blob whose header and footer are among them.
@@ -173,9 +219,9 @@ pub enum SlicesError {
 }
 
 /// The provenance of a blob that a vault vouches for.
-pub(in crate::blob) const VAULT: u8 = 1;
+pub const VAULT: u8 = 1;
 /// The provenance of a blob that nobody vouches for.
-pub(in crate::blob) const BARE: u8 = 2;
+pub const BARE: u8 = 2;
 /// Vault MAC, writer and signature.
 const VAULT_BYTES: usize = 32 + 32 + 64;
 /// The shortest sealed list of facts: one with an empty value. No facts are no bytes.

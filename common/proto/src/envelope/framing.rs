@@ -1,21 +1,8 @@
-//! The public framing: what a server without keys may know of a blob.
-//!
-//! The header says how long it is at its start, the footer at its end; what lies between is payload. Nothing
-//! here needs or touches key material, and nothing here is a proof of anything: only a reader that
-//! holds the file key can tell whether the framing is the writer's.
-
-mod footer;
-mod header;
-
-pub use footer::{FooterError, FooterFields, SlicesError};
-pub use header::{HeaderError, HeaderFields};
-
-pub(super) use footer::{BARE, VAULT};
-pub(super) use header::{LENGTH, MAC_BYTES};
+//! Where header and footer end: a blob says how long they are at its start and at its end.
 
 use thiserror::Error;
 
-use crate::chunked::sealed_len;
+use super::chunks::sealed_len;
 use crate::cursor::Cursor;
 use crate::limits::{HEADER_MAX_BYTES, OBJECT_KEY_MAX_BYTES, PARTS_MAX};
 

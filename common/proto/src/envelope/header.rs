@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use super::{EnvelopeError, header_length};
-use crate::aead::Suite;
-use crate::age::{self, Stanza, StanzaError, UnwrapError};
-use crate::blob::layout::PartSize;
-use crate::chunked::sealed_len;
+use super::chunks::sealed_len;
+use super::framing::{EnvelopeError, header_length};
+use super::layout::PartSize;
+use super::stanza::{Stanza, StanzaError};
+use super::suite::Suite;
+use super::wrapped_key::{ShapeError, check_shapes};
 use crate::cursor::Cursor;
 use crate::limits::NAME_MAX_BYTES;
 use crate::name::{KeyLengthError, ObjectKey};
@@ -47,7 +48,7 @@ pub enum HeaderError {
     Stanzas(#[from] StanzaError),
     /// A stanza of a known type has another shape than that type's.
     #[error(transparent)]
-    Stanza(#[from] UnwrapError),
+    Stanza(#[from] ShapeError),
     /// Sealed metadata has another length.
     #[error("sealed metadata cannot be {0} bytes long")]
     Metadata(u16),
@@ -56,17 +57,15 @@ pub enum HeaderError {
 /// The fields of a header that is well-formed, and no more than that.
 #[derive(Clone, Debug)]
 pub struct HeaderFields {
-    pub(in crate::blob) length: u32,
-    pub(in crate::blob) suite: Suite,
-    pub(in crate::blob) part_size: PartSize,
-    pub(in crate::blob) salt: [u8; 32],
-    pub(in crate::blob) generation: u64,
-    pub(in crate::blob) object_key: Option<ObjectKey>,
-    pub(in crate::blob) stanzas: Vec<Stanza>,
-    /// Suite to object key.
-    pub(in crate::blob) vouched: Range<usize>,
-    /// The sealed metadata with its length in front.
-    pub(in crate::blob) metadata: Range<usize>,
+    length: u32,
+    suite: Suite,
+    part_size: PartSize,
+    salt: [u8; SALT_BYTES],
+    generation: u64,
+    object_key: Option<ObjectKey>,
+    stanzas: Vec<Stanza>,
+    vouched: Range<usize>,
+    metadata: Range<usize>,
 }
 
 impl HeaderFields {
@@ -89,7 +88,7 @@ impl HeaderFields {
         let part_size = PartSize::from_log2(fields.part_size_log2)
             .ok_or(HeaderError::PartSize(fields.part_size_log2))?;
         let stanzas = Stanza::parse_all(fields.stanzas)?;
-        age::check_shapes(&stanzas)?;
+        check_shapes(&stanzas)?;
         if !METADATA_BYTES.contains(&u64::from(fields.metadata_length)) {
             return Err(HeaderError::Metadata(fields.metadata_length));
         }
@@ -101,7 +100,7 @@ impl HeaderFields {
             generation: fields.generation,
             object_key,
             stanzas,
-            vouched: LENGTH.end..fields.key_end,
+            vouched: HEADER_LENGTH_FIELD.end..fields.key_end,
             metadata: fields.metadata_start..bytes.len() - MAC_BYTES,
         })
     }
@@ -110,6 +109,42 @@ impl HeaderFields {
     #[must_use]
     pub const fn length(&self) -> u32 {
         self.length
+    }
+
+    /// The AEAD that seals the blob.
+    #[must_use]
+    pub const fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// The public salt of the blob's key derivation.
+    #[must_use]
+    pub const fn salt(&self) -> &[u8; SALT_BYTES] {
+        &self.salt
+    }
+
+    /// The writer's clock in ns since 1970, or one more than the newest generation it knew.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The file key, wrapped for each recipient.
+    #[must_use]
+    pub fn stanzas(&self) -> &[Stanza] {
+        &self.stanzas
+    }
+
+    /// Where in the header the fields from suite to object key are, which the transcript covers.
+    #[must_use]
+    pub fn vouched(&self) -> Range<usize> {
+        self.vouched.clone()
+    }
+
+    /// Where in the header the sealed metadata is, with its length of 2 bytes in front.
+    #[must_use]
+    pub fn metadata(&self) -> Range<usize> {
+        self.metadata.clone()
     }
 
     /// Plaintext bytes of a full part.
@@ -129,7 +164,7 @@ impl HeaderFields {
 struct Fields<'a> {
     suite: u8,
     part_size_log2: u8,
-    salt: [u8; 32],
+    salt: [u8; SALT_BYTES],
     generation: u64,
     key: &'a [u8],
     key_end: usize,
@@ -142,7 +177,7 @@ impl<'a> Fields<'a> {
     /// `None` when they do not fill `bytes` exactly.
     fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor::new(bytes);
-        cursor.take(LENGTH.end)?;
+        cursor.take(HEADER_LENGTH_FIELD.end)?;
         let (suite, part_size_log2) = (cursor.u8()?, cursor.u8()?);
         let (salt, generation) = (cursor.array()?, cursor.u64()?);
         let key_length = cursor.u16()?;
@@ -169,9 +204,11 @@ impl<'a> Fields<'a> {
 }
 
 /// Where `header_length` stands.
-pub(in crate::blob) const LENGTH: Range<usize> = 10..14;
+pub const HEADER_LENGTH_FIELD: Range<usize> = 10..14;
 /// Bytes of the header MAC at its end.
-pub(in crate::blob) const MAC_BYTES: usize = 32;
+pub const MAC_BYTES: usize = 32;
+/// Bytes of the salt of the blob's key derivation.
+pub const SALT_BYTES: usize = 32;
 
 /// Metadata without its name: two lengths of names, times and the mode (FORMAT 5).
 const METADATA_FIXED_BYTES: u64 = 2 + 8 + 4 + 4;

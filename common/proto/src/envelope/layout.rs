@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::chunked::sealed_len;
+use super::chunks::sealed_len;
 use crate::limits::PARTS_MAX;
 
 /// Plaintext bytes of a full part: a power of two from 64 KiB to 16 MiB.

@@ -81,11 +81,6 @@ impl Stanza {
         Ok(Self { kind, arguments, body })
     }
 
-    /// A stanza with one argument, the base64 of `share`: both known types are like this.
-    pub(super) fn with_share(kind: &'static str, share: &[u8], body: Vec<u8>) -> Self {
-        Self { kind: kind.to_owned(), arguments: vec![STANDARD_NO_PAD.encode(share)], body }
-    }
-
     /// Its type: the first argument.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -192,4 +187,98 @@ fn line(stanza: usize, text: &[u8]) -> Result<(&[u8], &[u8]), StanzaError> {
     let end =
         text.iter().position(|&byte| byte == b'\n').ok_or(StanzaError::Truncated { stanza })?;
     Ok((&text[..end], &text[end + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Each breaks one rule of the grammar; the test kit has the same and more, within whole files.
+    #[test]
+    fn stanzas_that_break_the_grammar_are_refused() {
+        let stanza = 0;
+        for (text, error) in [
+            ("", StanzaError::None),
+            ("->  X\n\n", StanzaError::Argument { stanza }),
+            ("-> \n\n", StanzaError::Argument { stanza }),
+            ("-> X \n\n", StanzaError::Argument { stanza }),
+            ("-> X\u{e9}\n\n", StanzaError::Argument { stanza }),
+            ("-> X\ty\n\n", StanzaError::Argument { stanza }),
+            ("->X\n\n", StanzaError::Mark { stanza }),
+            ("-- X\n\n", StanzaError::Mark { stanza }),
+            ("-> X", StanzaError::Truncated { stanza }),
+            ("-> X\n", StanzaError::Truncated { stanza }),
+            ("-> X\nAAAA", StanzaError::Truncated { stanza }),
+            ("-> X\nAAA=\n", StanzaError::Base64 { stanza }),
+            ("-> X\nAAF\n", StanzaError::Base64 { stanza }),
+            ("-> X\nA\n", StanzaError::Base64 { stanza }),
+            ("-> X\nAA-_\n", StanzaError::Base64 { stanza }),
+            ("-> X\nAAAA\r\n", StanzaError::Base64 { stanza }),
+            ("-> X\n\nAAAA\n", StanzaError::Mark { stanza: 1 }),
+            ("-> X\nAAAA\n-> Y\nAAA=\n", StanzaError::Base64 { stanza: 1 }),
+        ] {
+            assert_eq!(Stanza::parse_all(text.as_bytes()), Err(error), "{text:?}");
+        }
+        let full = "A".repeat(64);
+        let text = format!("-> X\n{full}\n");
+        assert_eq!(Stanza::parse_all(text.as_bytes()), Err(StanzaError::Truncated { stanza }));
+        let text = format!("-> X\n{full}A\n");
+        assert_eq!(Stanza::parse_all(text.as_bytes()), Err(StanzaError::LongLine { stanza }));
+        let text = format!("-> X\n{full}\n\n");
+        assert_eq!(Stanza::parse_all(text.as_bytes()).unwrap()[0].body(), [0; 48]);
+        assert_eq!(Stanza::parse_all("-> X\n\n".repeat(32).as_bytes()).unwrap().len(), 32);
+        assert_eq!(Stanza::parse_all("-> X\n\n".repeat(33).as_bytes()), Err(StanzaError::TooMany));
+        for kind in ["", "a b", "a\n"] {
+            assert!(Stanza::new(kind, vec![], vec![]).is_err());
+            assert!(Stanza::new("X", vec![kind.to_owned()], vec![]).is_err());
+        }
+    }
+
+    fn stanza() -> impl Strategy<Value = Stanza> {
+        let argument = "[!-~]{1,80}";
+        let arguments = prop::collection::vec(argument, 0..4);
+        // Around the lengths at which the last line is empty.
+        let body = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            prop::collection::vec(any::<u8>(), 47..50),
+            prop::collection::vec(any::<u8>(), 95..98),
+        ];
+        (argument, arguments, body)
+            .prop_map(|(kind, args, body)| Stanza::new(kind, args, body).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn stanzas_survive_their_text(stanzas in prop::collection::vec(stanza(), 1..5)) {
+            let mut text = Vec::new();
+            stanzas.iter().for_each(|stanza| stanza.encode(&mut text));
+            prop_assert_eq!(Stanza::parse_all(&text), Ok(stanzas));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Stanza::parse_all(&text);
+        }
+
+        /// What is parsed has one spelling only.
+        #[test]
+        fn stanzas_have_one_text(
+            stanzas in prop::collection::vec(stanza(), 1..3),
+            at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(b"\n -=>AQZz09/+\r!".to_vec()),
+            insert in any::<bool>(),
+        ) {
+            let mut text = Vec::new();
+            stanzas.iter().for_each(|stanza| stanza.encode(&mut text));
+            let at = at.index(text.len());
+            if insert { text.insert(at, byte) } else { text[at] = byte }
+            if let Ok(parsed) = Stanza::parse_all(&text) {
+                let mut written = Vec::new();
+                parsed.iter().for_each(|stanza| stanza.encode(&mut written));
+                prop_assert_eq!(written, text);
+            }
+        }
+    }
 }

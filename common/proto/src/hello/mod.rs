@@ -6,12 +6,9 @@ use std::ops::RangeInclusive;
 
 use thiserror::Error;
 
-use super::{
-    error_code::{ErrorCode, short_text},
-    message::RemoteError,
-};
 use crate::{
     cursor::Cursor,
+    error_code::{ErrorCode, RemoteError, short_text},
     limits::{
         FRAME_MAX_BYTES, IDLE_SECONDS, PIPELINE_MAX, SERVER_IDLE_MIN_SECONDS, SERVER_PIPELINE_MIN,
         SERVER_SLICE_MIN_BYTES, SLICE_MAX_BYTES,
@@ -295,24 +292,24 @@ pub enum HelloError {
 
 /// Collects a hello from a stream and takes not a byte more.
 #[derive(Debug)]
-pub(super) struct HelloReader {
+pub(crate) struct HelloReader {
     magic: [u8; 8],
     lengths: RangeInclusive<usize>,
     bytes: Vec<u8>,
 }
 
 impl HelloReader {
-    pub(super) fn of_client() -> Self {
+    pub(crate) fn of_client() -> Self {
         Self { magic: CLIENT_MAGIC, lengths: CLIENT_LENGTHS, bytes: Vec::new() }
     }
 
-    pub(super) fn of_server() -> Self {
+    pub(crate) fn of_server() -> Self {
         Self { magic: SERVER_MAGIC, lengths: SERVER_LENGTHS, bytes: Vec::new() }
     }
 
     /// Takes from `input` what belongs to the hello; gives its bytes once they are whole.
     /// What cannot become a hello is refused at its first wrong byte.
-    pub(super) fn read(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
+    pub(crate) fn read(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
         loop {
             let whole = match self.bytes.as_slice() {
                 [_, _, _, _, _, _, _, _, l0, l1, ..] => {

@@ -1,15 +1,14 @@
 //! Invites: how a new device comes to an account on a server (PROTOCOL, "Invites").
 
-use std::fmt;
 use std::str::FromStr;
 
-use subtle::ConstantTimeEq;
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::public::ServerPublicKey;
 use super::remote::{Remote, RemoteError};
 use crate::long_bech32::{self, Bech32Error};
+use crate::secret::Secret;
 
 /// What an invite's text begins with, in front of Bech32's `1`.
 const PREFIX: &str = "zputinvite";
@@ -28,34 +27,20 @@ pub struct Invite {
 }
 
 /// The 32 random bytes of an invite: zeroized on drop, never shown by `Debug`, compared in constant time.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct InviteSecret([u8; 32]);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InviteSecret(Secret<32>);
 
 impl InviteSecret {
     /// A secret that came in a `Join`.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Secret::from_bytes(bytes))
     }
 
     /// Its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl PartialEq for InviteSecret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for InviteSecret {}
-
-impl fmt::Debug for InviteSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InviteSecret([secret])")
+        self.0.as_bytes()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::message::{Message, OutOfBounds};
+use super::bounds::{Message, OutOfBounds};
 use crate::limits::FRAME_MAX_BYTES;
 
 /// Bytes of a frame's length.
@@ -128,7 +128,7 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::message::Request;
+    use crate::message::Request;
 
     #[test]
     fn a_frame_is_a_length_and_a_body() {

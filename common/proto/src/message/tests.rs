@@ -1,5 +1,6 @@
 use super::*;
-use crate::proto::frame::{self, FrameError};
+use crate::message::frame::{self, FrameError};
+use crate::{digest::Digest, mount::MountName, name::ObjectKey};
 
 /// The variant numbers of PROTOCOL 5 and 6, as literals.
 #[test]

@@ -9,8 +9,8 @@ use std::io::{BufRead as _, Write as _};
 use rustls::{ClientConnection, Connection, ServerConnection};
 
 use super::{
+    error::SessionError,
     outbox::Outbox,
-    session::SessionError,
     tls::{self, ClientTls, ServerTls},
 };
 use crate::{keys::DevicePublicKey, limits::TLS_RECORD_MAX_BYTES};

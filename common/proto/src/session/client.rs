@@ -7,14 +7,17 @@ use std::{
 
 use super::{
     channel::Channel,
-    hello::{ClientHello, HelloError, HelloReader, Mode, ServerHello, ServerLimits, VERSION},
+    error::SessionError,
+    event::{Event, Wants},
     link::Link,
-    message::{Kind, Message as _, Request, Response, Section},
     outbox::Transmit,
-    session::{Event, SessionError, Wants},
     tls::ClientTls,
 };
-use crate::limits::{ANSWER_SECONDS, FRAME_MAX_BYTES, PIPELINE_MAX, SILENCE_SECONDS};
+use crate::{
+    hello::{ClientHello, HelloError, HelloReader, Mode, ServerHello, ServerLimits, VERSION},
+    limits::{ANSWER_SECONDS, FRAME_MAX_BYTES, PIPELINE_MAX, SILENCE_SECONDS},
+    message::{Kind, Message as _, Request, Response, Section},
+};
 
 /// The mode, which is this side's policy, and what it takes.
 #[derive(Clone, Debug)]

@@ -8,12 +8,17 @@ use std::{
 
 use super::{
     channel::Channel,
-    frame::{self, FrameReader},
-    message::Message,
+    error::SessionError,
+    event::{Event, Wants},
     outbox::{Outbox, Transmit},
-    session::{Event, SessionError, Wants},
 };
-use crate::limits::HANDSHAKE_SECONDS;
+use crate::{
+    limits::HANDSHAKE_SECONDS,
+    message::{
+        Message,
+        frame::{self, FrameReader},
+    },
+};
 
 /// One end of a connection that receives messages `M`.
 #[derive(Debug)]

@@ -16,26 +16,21 @@
 //!                    hello                        what comes before all that
 //! ```
 
-mod bounded;
 mod channel;
-pub mod client;
-pub mod error_code;
-pub mod frame;
-pub mod hello;
+mod client;
+mod error;
+mod event;
 mod link;
-pub mod message;
 mod outbox;
-pub mod server;
-mod session;
-pub mod tls;
+mod server;
+mod tls;
 
-pub use self::{
-    client::{ClientConfig, ClientSession, Patience},
-    hello::{Mode, ServerLimits},
-    server::{ServerConfig, ServerSession},
-};
+pub use client::{ClientConfig, ClientSession, Patience};
+pub use error::SessionError;
+pub use event::{Event, Wants};
 pub use outbox::Transmit;
-pub use session::{Event, SessionError, Wants};
+pub use server::{OUTBOX_MAX_BYTES, ServerConfig, ServerSession};
+pub use tls::{ClientTls, ServerTls};
 
 #[cfg(test)]
 mod tests;

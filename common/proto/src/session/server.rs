@@ -7,14 +7,18 @@ use std::{
 
 use super::{
     channel::Channel,
-    hello::{Carries, ClientHello, HelloReader, Mode, ServerHello, ServerLimits},
+    error::SessionError,
+    event::{Event, Wants},
     link::Link,
-    message::{ErrorCode, RemoteError, Request, Response},
     outbox::Transmit,
-    session::{Event, SessionError, Wants},
     tls::ServerTls,
 };
-use crate::limits::{FRAME_MAX_BYTES, PIPELINE_MAX};
+use crate::{
+    error_code::{ErrorCode, RemoteError},
+    hello::{Carries, ClientHello, HelloReader, Mode, ServerHello, ServerLimits},
+    limits::{FRAME_MAX_BYTES, PIPELINE_MAX},
+    message::{Request, Response},
+};
 
 /// What a listener's connections have in common.
 #[derive(Clone, Debug)]

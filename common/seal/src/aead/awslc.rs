@@ -1,8 +1,9 @@
 //! The bulk engine: `aws-lc-rs`, whose AES-GCM uses the widest vector instructions there are.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use zput_proto::envelope::Suite;
 
-use super::{ChunkCipher, EngineFailure, KEY_BYTES, NONCE_BYTES, Suite, TAG_BYTES, TagMismatch};
+use super::cipher::{ChunkCipher, EngineFailure, KEY_BYTES, NONCE_BYTES, TAG_BYTES, TagMismatch};
 
 /// The library wipes a key's context when it is freed.
 pub(super) struct Cipher(LessSafeKey);

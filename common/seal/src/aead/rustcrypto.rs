@@ -5,8 +5,9 @@ use aes_gcm::aead::array::Array;
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadCore, AeadInOut, KeyInit};
 use chacha20poly1305::ChaCha20Poly1305;
+use zput_proto::envelope::Suite;
 
-use super::{ChunkCipher, EngineFailure, KEY_BYTES, NONCE_BYTES, Suite, TAG_BYTES, TagMismatch};
+use super::cipher::{ChunkCipher, EngineFailure, KEY_BYTES, NONCE_BYTES, TAG_BYTES, TagMismatch};
 
 /// A cipher of `suite` under `key`; the ciphers wipe themselves when dropped.
 pub(super) fn cipher(suite: Suite, key: &[u8; KEY_BYTES]) -> Box<dyn ChunkCipher> {

@@ -66,19 +66,6 @@ fn buffers_of_different_lengths_are_refused() {
     }
 }
 
-#[test]
-fn suites_have_the_numbers_and_names_of_the_format() {
-    assert_eq!(Suite::from_u8(1), Some(Suite::Aes256Gcm));
-    assert_eq!(Suite::from_u8(2), Some(Suite::ChaCha20Poly1305));
-    assert_eq!(Suite::from_u8(0), None);
-    assert_eq!(Suite::from_u8(3), None);
-    assert_eq!(Suite::Aes256Gcm.number(), 1);
-    assert_eq!(Suite::ChaCha20Poly1305.number(), 2);
-    assert_eq!(Suite::Aes256Gcm.name(), "AEAD_AES_256_GCM");
-    assert_eq!(Suite::ChaCha20Poly1305.name(), "AEAD_CHACHA20_POLY1305");
-    assert_eq!(Suite::default(), Suite::Aes256Gcm);
-}
-
 #[cfg(feature = "aws-lc")]
 proptest! {
     #[test]

@@ -1,9 +1,9 @@
 //! Files of identities as `age-keygen` writes them.
 
 use thiserror::Error;
+use zput_proto::limits::{IDENTITIES_MAX, KEY_FILE_MAX_BYTES};
 
 use super::identity::{Identity, IdentityError};
-use crate::limits::{IDENTITIES_MAX, KEY_FILE_MAX_BYTES};
 
 /// Why a text is not a file of identities. It never repeats a line, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -7,16 +7,10 @@ use hpke::kem::XWing;
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
+use zput_proto::envelope::{ENCAPSULATED_BYTES, HYBRID, Stanza, is_canonical, is_low_order};
 
-use super::file_key::FileKey;
-use super::recipient::WrapError;
-use super::stanza::Stanza;
-use super::x25519::{self, LowOrder};
-
-/// The stanza's first argument.
-pub(super) const KIND: &str = "mlkem768x25519";
-/// Length of an encapsulated key: ML-KEM-768's ciphertext and then an X25519 share.
-pub(super) const ENCAPSULATED_BYTES: usize = 1088 + 32;
+use super::file_key::{FileKey, WrapError};
+use super::x25519::{LowOrder, stanza};
 
 const INFO: &[u8] = b"age-encryption.org/mlkem768x25519";
 
@@ -29,7 +23,7 @@ impl PublicKey {
     /// (FIPS 203, 7.2) and an X25519 key that is canonical and not of low order.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let classical = bytes.last_chunk()?;
-        if x25519::is_low_order(classical) || !x25519::is_canonical(classical) {
+        if is_low_order(classical) || !is_canonical(classical) {
             return None;
         }
         <XWing as Kem>::PublicKey::from_bytes(bytes).ok().map(|key| Self(Box::new(key)))
@@ -62,7 +56,7 @@ impl PublicKey {
                 &mut rng,
             )
             .map_err(|_| WrapError)?;
-        Ok(Stanza::with_share(KIND, &encapsulated.to_bytes(), body))
+        stanza(HYBRID, &encapsulated.to_bytes(), body)
     }
 }
 
@@ -75,7 +69,7 @@ pub(super) fn unwrap(
     encapsulated: &[u8; ENCAPSULATED_BYTES],
     body: &[u8],
 ) -> Result<Option<FileKey>, LowOrder> {
-    if encapsulated.last_chunk().is_some_and(x25519::is_low_order) {
+    if encapsulated.last_chunk().is_some_and(is_low_order) {
         return Err(LowOrder);
     }
     Ok(open(seed, encapsulated, body))

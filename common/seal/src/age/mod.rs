@@ -17,18 +17,14 @@ mod identity;
 mod identity_file;
 mod mlkem768x25519;
 mod recipient;
-mod stanza;
 mod unwrap;
 mod x25519;
 
 #[cfg(test)]
 mod tests;
 
-pub use crate::long_bech32::Bech32Error;
-
-pub use file_key::FileKey;
+pub use file_key::{FileKey, WrapError};
 pub use identity::{Identity, IdentityError};
 pub use identity_file::{IdentityFileError, parse_identity_file};
-pub use recipient::{Recipient, RecipientError, WrapError};
-pub use stanza::{Stanza, StanzaError};
-pub use unwrap::{UnwrapError, check_shapes, unwrap_file_key};
+pub use recipient::{HybridRecipient, Recipient, RecipientError, X25519Recipient};
+pub use unwrap::unwrap_file_key;

@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use rand::CryptoRng;
 use thiserror::Error;
+use zput_proto::envelope::{POINT_BYTES, Stanza, is_canonical, is_low_order};
+use zput_proto::long_bech32::{self, Bech32Error};
 
-use super::file_key::FileKey;
-use super::stanza::Stanza;
+use super::file_key::{FileKey, WrapError};
 use super::{mlkem768x25519, x25519};
-use crate::long_bech32::{self, Bech32Error};
 
 const X25519_PREFIX: &str = "age";
 const HYBRID_PREFIX: &str = "age1pq";
@@ -25,7 +25,7 @@ pub enum Recipient {
 
 /// An X25519 public key: canonical, not of low order.
 #[derive(Clone, PartialEq, Eq)]
-pub struct X25519Recipient([u8; x25519::POINT_BYTES]);
+pub struct X25519Recipient([u8; POINT_BYTES]);
 
 /// An X-Wing public key that has been checked.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,11 +45,6 @@ pub enum RecipientError {
     Key,
 }
 
-/// The file key could not be wrapped. No recipient that was parsed or derived gives this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the file key cannot be wrapped for this recipient")]
-pub struct WrapError;
-
 impl Recipient {
     /// Wraps `file_key` for this recipient, with fresh randomness.
     ///
@@ -62,8 +57,8 @@ impl Recipient {
         }
     }
 
-    pub(super) fn of_x25519(seed: &[u8; 32]) -> Self {
-        Self::X25519(X25519Recipient(x25519::public_key(seed)))
+    pub(super) const fn of_x25519(key: [u8; POINT_BYTES]) -> Self {
+        Self::X25519(X25519Recipient(key))
     }
 
     pub(super) fn of_hybrid(key: mlkem768x25519::PublicKey) -> Self {
@@ -86,10 +81,10 @@ impl FromStr for Recipient {
         }
         let key = long_bech32::decode(X25519_PREFIX, text)?;
         let key = key.as_slice().try_into().map_err(|_| RecipientError::Key)?;
-        if !x25519::is_canonical(&key) || x25519::is_low_order(&key) {
+        if !is_canonical(&key) || is_low_order(&key) {
             return Err(RecipientError::Key);
         }
-        Ok(Self::X25519(X25519Recipient(key)))
+        Ok(Self::of_x25519(key))
     }
 }
 

@@ -1,8 +1,7 @@
 //! What a writer knows only when the last byte has passed (FORMAT 8).
 
 use thiserror::Error;
-
-use crate::cursor::Cursor;
+use zput_proto::cursor::Cursor;
 
 /// The late facts of a blob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

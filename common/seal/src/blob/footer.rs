@@ -1,14 +1,16 @@
 //! The footer (FORMAT 7): framing and bounds. Nothing in it is proven until
 //! [`Named::vouched_by`](super::open::Named::vouched_by).
 
-pub use super::envelope::FooterError;
+pub use zput_proto::envelope::FooterError;
 
-use super::envelope::{BARE, FOOTER_MAGIC, FooterFields, TAIL_BYTES, VAULT};
+use zput_proto::digest::Digest;
+use zput_proto::envelope::{
+    BARE, FOOTER_MAGIC, FooterFields, Layout, TAIL_BYTES, VAULT, VaultSeal,
+};
+
 use super::header::Header;
-use super::layout::Layout;
 use super::transcript::Transcript;
-use crate::digest::Digest;
-use crate::keys::{VaultMacKey, WriterKey, WriterPublicKey};
+use crate::keys::{VaultMacKey, WriterKey};
 
 /// A footer that is well-formed, and no more than that.
 pub(super) struct Footer {
@@ -22,28 +24,16 @@ pub(super) struct Footer {
     pub(super) vault: Option<VaultSeal>,
 }
 
-/// What a vault's blob has and a bare one lacks.
-pub(super) struct VaultSeal {
-    pub(super) mac: [u8; 32],
-    pub(super) writer: WriterPublicKey,
-    pub(super) signature: [u8; 64],
-}
-
 impl Footer {
     pub(super) fn parse(bytes: &[u8], header: &Header) -> Result<Self, FooterError> {
-        let FooterFields { layout, digests, facts, vouched, file_mac, vault } =
-            FooterFields::parse(bytes, header.fields())?;
+        let fields = FooterFields::parse(bytes, header.fields())?;
         Ok(Self {
-            layout,
-            digests: digests.iter().copied().map(Digest::from_bytes).collect(),
-            facts: facts.to_vec(),
-            transcript: Transcript::of(header.vouched(), vouched),
-            file_mac,
-            vault: vault.map(|(mac, writer, signature)| VaultSeal {
-                mac,
-                writer: WriterPublicKey::from_bytes(writer),
-                signature,
-            }),
+            layout: fields.layout(),
+            digests: fields.digests().collect(),
+            facts: fields.facts().to_vec(),
+            transcript: Transcript::of(header.vouched(), fields.vouched()),
+            file_mac: *fields.file_mac(),
+            vault: fields.vault().copied(),
         })
     }
 }

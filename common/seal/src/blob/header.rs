@@ -3,15 +3,16 @@
 
 use std::ops::Range;
 
-pub use super::envelope::HeaderError;
+pub use zput_proto::envelope::HeaderError;
+
+use zput_proto::envelope::{
+    HEADER_LENGTH_FIELD, HEADER_MAGIC, HeaderFields, MAC_BYTES, PartSize, Stanza, VERSION,
+};
+use zput_proto::limits::HEADER_MAX_BYTES;
+use zput_proto::name::ObjectKey;
 
 use super::derive::{HeaderSalt, MacKey};
-use super::envelope::{HEADER_MAGIC, HeaderFields, LENGTH, MAC_BYTES, VERSION};
-use super::layout::PartSize;
 use crate::aead::Suite;
-use crate::age::Stanza;
-use crate::limits::HEADER_MAX_BYTES;
-use crate::name::ObjectKey;
 
 /// A header that is well-formed, and no more than that.
 #[derive(Clone, Debug)]
@@ -32,31 +33,31 @@ impl Header {
     /// Which AEAD seals the blob.
     #[must_use]
     pub const fn suite(&self) -> Suite {
-        self.fields.suite
+        self.fields.suite()
     }
 
     /// Plaintext bytes of a full part.
     #[must_use]
     pub const fn part_size(&self) -> PartSize {
-        self.fields.part_size
+        self.fields.part_size()
     }
 
     /// The writer's clock in ns since 1970, or one more than the newest generation it knew.
     #[must_use]
     pub const fn generation(&self) -> u64 {
-        self.fields.generation
+        self.fields.generation()
     }
 
     /// What the blob was sealed for; `None` when for no key.
     #[must_use]
     pub const fn object_key(&self) -> Option<&ObjectKey> {
-        self.fields.object_key.as_ref()
+        self.fields.object_key()
     }
 
     /// The file key, wrapped for each recipient.
     #[must_use]
     pub fn stanzas(&self) -> &[Stanza] {
-        &self.fields.stanzas
+        self.fields.stanzas()
     }
 
     /// Its bytes, magic to MAC.
@@ -68,7 +69,7 @@ impl Header {
     /// How many those are.
     #[must_use]
     pub fn length(&self) -> u32 {
-        self.fields.length
+        self.fields.length()
     }
 
     pub(super) const fn fields(&self) -> &HeaderFields {
@@ -76,12 +77,13 @@ impl Header {
     }
 
     pub(super) const fn salt(&self) -> HeaderSalt {
-        HeaderSalt(self.fields.salt)
+        HeaderSalt(*self.fields.salt())
     }
 
     /// The sealed metadata.
     pub(super) fn metadata(&self) -> &[u8] {
-        self.slice(self.fields.metadata.start + 2..self.fields.metadata.end)
+        let Range { start, end } = self.fields.metadata();
+        self.slice(start + 2..end)
     }
 
     /// What the MAC is over, and the MAC.
@@ -92,9 +94,9 @@ impl Header {
     /// What a transcript holds of it: "magic || version || suite … key || metadata_length || metadata".
     pub(super) fn vouched(&self) -> [&[u8]; 3] {
         [
-            self.slice(0..LENGTH.start),
-            self.slice(self.fields.vouched.clone()),
-            self.slice(self.fields.metadata.clone()),
+            self.slice(0..HEADER_LENGTH_FIELD.start),
+            self.slice(self.fields.vouched()),
+            self.slice(self.fields.metadata()),
         ]
     }
 
@@ -139,7 +141,9 @@ impl Draft<'_> {
         if length > HEADER_MAX_BYTES {
             return None;
         }
-        bytes.get_mut(LENGTH)?.copy_from_slice(&u32::try_from(length).ok()?.to_be_bytes());
+        bytes
+            .get_mut(HEADER_LENGTH_FIELD)?
+            .copy_from_slice(&u32::try_from(length).ok()?.to_be_bytes());
         let mac = key.mac(&[&bytes]);
         bytes.extend_from_slice(&mac);
         Some(bytes)

@@ -1,9 +1,8 @@
 //! What a blob's sealed metadata says (FORMAT 5). Whoever may put can write it: a reader treats it as hostile.
 
 use thiserror::Error;
-
-use crate::cursor::Cursor;
-use crate::name::{BlobName, NameError};
+use zput_proto::cursor::Cursor;
+use zput_proto::name::{BlobName, NameError};
 
 /// The permission bits that a reader keeps.
 pub const MODE_MASK: u32 = 0o777;

@@ -14,15 +14,14 @@
 //! Each arrow is a check of FORMAT 9, and each value can only be had from the one before it: a check that is
 //! left out does not compile. A server imports [`envelope`] and nothing else from here.
 
-pub mod envelope;
 pub mod facts;
 pub mod footer;
 pub mod header;
-pub mod layout;
 pub mod metadata;
 pub mod open;
 pub mod part;
 pub mod pipe;
+pub mod reseal;
 pub mod seal;
 pub mod transcript;
 

@@ -10,7 +10,7 @@
 //! A check that is left out does not compile. Parts of a blob whose footer was not looked at:
 //!
 //! ```compile_fail,E0599
-//! use zput_common::blob::open::Named;
+//! use zput_seal::blob::open::Named;
 //! fn skip_the_footer(named: Named) {
 //!     let _ = named.open_part(0, Vec::new());
 //! }
@@ -19,7 +19,7 @@
 //! Parts of a blob that may be an old one:
 //!
 //! ```compile_fail,E0599
-//! use zput_common::blob::open::Vouched;
+//! use zput_seal::blob::open::Vouched;
 //! fn skip_the_generation(vouched: Vouched) {
 //!     let _ = vouched.open_part(0, Vec::new());
 //! }
@@ -28,7 +28,7 @@
 //! Metadata of a header that was not authenticated:
 //!
 //! ```compile_fail,E0599
-//! use zput_common::blob::open::Unwrapped;
+//! use zput_seal::blob::open::Unwrapped;
 //! fn skip_the_header_mac(unwrapped: Unwrapped) {
 //!     let _ = unwrapped.metadata();
 //! }
@@ -37,7 +37,7 @@
 //! And this is how it goes:
 //!
 //! ```
-//! use zput_common::blob::open::{OpenError, Trusted};
+//! use zput_seal::blob::open::{OpenError, Trusted};
 //! fn first_part(trusted: &Trusted, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
 //!     let mut part = trusted.open_part(0, Vec::new())?;
 //!     part.push(sealed)?;
@@ -45,29 +45,26 @@
 //! }
 //! ```
 
-mod reseal;
-
 use std::fmt;
 
 use thiserror::Error;
-
-pub use reseal::Resealed;
+use zput_proto::digest::Digest;
+use zput_proto::envelope::{Layout, ShapeError, VaultSeal};
+use zput_proto::keys::WriterPublicKey;
+use zput_proto::name::ObjectKey;
 
 use super::derive::DerivedKeys;
 use super::facts::{Facts, FactsError};
-use super::footer::{self, Footer, FooterError, VaultSeal};
+use super::footer::{self, Footer, FooterError};
 use super::header::{Header, HeaderError};
-use super::layout::Layout;
 use super::metadata::{Metadata, MetadataError};
 use super::part::{PartError, PartOpening, PartReader};
 use super::seal;
 use super::transcript::Transcript;
 use crate::aead::Engine;
-use crate::age::{self, Identity, UnwrapError};
+use crate::age::{self, Identity};
 use crate::chunked::{self, ChunkError};
-use crate::digest::Digest;
-use crate::keys::{VaultMacKey, WriterPublicKey};
-use crate::name::ObjectKey;
+use crate::keys::VaultMacKey;
 
 /// Why a blob is not opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -77,7 +74,7 @@ pub enum OpenError {
     Header(#[from] HeaderError),
     /// A recipient stanza is malformed.
     #[error(transparent)]
-    Stanza(#[from] UnwrapError),
+    Stanza(#[from] ShapeError),
     /// The blob was sealed for others.
     #[error("the blob was not sealed for any of these identities")]
     NoIdentityMatches,
@@ -431,6 +428,26 @@ impl Trusted {
     pub fn digest(&self, index: u64) -> Result<Digest, PartError> {
         let digest = usize::try_from(index).ok().and_then(|index| self.0.digests.get(index));
         digest.copied().ok_or_else(|| self.no(index))
+    }
+
+    pub(super) const fn header(&self) -> &Header {
+        &self.0.contents.header
+    }
+
+    pub(super) const fn keys(&self) -> &DerivedKeys {
+        &self.0.contents.keys
+    }
+
+    pub(super) const fn engine(&self) -> Engine {
+        self.0.contents.engine
+    }
+
+    pub(super) fn digests(&self) -> &[Digest] {
+        &self.0.digests
+    }
+
+    pub(super) const fn facts(&self) -> &Facts {
+        &self.0.facts
     }
 
     fn no(&self, part: u64) -> PartError {

@@ -7,10 +7,10 @@ use std::fmt;
 use std::ops::Deref;
 
 use thiserror::Error;
+use zput_proto::digest::{Digest, Hasher};
 
 use crate::aead::{Engine, Suite};
 use crate::chunked::{ChunkError, InputKey, Opening, sealed_len};
-use crate::digest::{Digest, Hasher};
 
 /// Bytes that are hashed before they are decrypted, and the other way round. BLAKE3 takes whole subtrees, so
 /// pieces begin at multiples of a power of two; 256 KiB twice, sealed and plain, are in an L2 cache of 1 MiB.
@@ -69,7 +69,7 @@ pub(super) fn context(part: u64) -> [u8; 12] {
 /// Its plaintext is out of reach until [`finish`](Self::finish) has compared the digest:
 ///
 /// ```compile_fail,E0599
-/// fn release_early(part: zput_common::blob::part::PartOpening) -> Vec<u8> {
+/// fn release_early(part: zput_seal::blob::part::PartOpening) -> Vec<u8> {
 ///     part.into_buffer()
 /// }
 /// ```

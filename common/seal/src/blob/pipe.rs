@@ -7,14 +7,14 @@
 
 use std::fmt;
 
-use super::envelope::{self, longest_footer};
+use zput_proto::digest::Digest;
+use zput_proto::envelope::{self, TooManyParts, longest_footer};
+use zput_proto::limits::PARTS_MAX;
+
 use super::footer::FooterError;
-use super::layout::TooManyParts;
 use super::open::{Named, OpenError, Seen, Trusted, Vouching};
 use super::part::PartError;
 use crate::chunked::sealed_len;
-use crate::digest::Digest;
-use crate::limits::PARTS_MAX;
 
 /// A blob that is being read from a pipe, behind its header.
 ///

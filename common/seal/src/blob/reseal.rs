@@ -2,12 +2,10 @@
 
 use rand::CryptoRng;
 
-use super::{Trusted, Vouched};
-use crate::blob::{
-    footer::Provenance,
-    header::{Draft, Header},
-    seal::{FACTS, FooterContents, SealError, SealedFooter},
-};
+use super::footer::Provenance;
+use super::header::{Draft, Header};
+use super::open::Trusted;
+use super::seal::{FACTS, FooterContents, SealError, SealedFooter};
 use crate::chunked;
 
 /// What takes the place of a blob's header and footer; the parts between them stay.
@@ -31,8 +29,7 @@ impl Trusted {
         provenance: Provenance<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Result<Resealed, SealError> {
-        let Vouched { contents, layout, digests, facts, .. } = &self.0;
-        let (header, keys) = (&contents.header, &contents.keys);
+        let (header, keys, facts) = (self.header(), self.keys(), self.facts());
         let draft = Draft {
             suite: header.suite(),
             part_size: header.part_size(),
@@ -47,10 +44,13 @@ impl Trusted {
         let mut sealed = Vec::new();
         if !facts.is_empty() {
             let (key, plain) = (&keys.footer, facts.encode());
-            chunked::seal(header.suite(), contents.engine, key, FACTS, &plain, rng, &mut sealed)?;
+            chunked::seal(header.suite(), self.engine(), key, FACTS, &plain, rng, &mut sealed)?;
         }
-        let contents =
-            FooterContents { total_length: layout.total_length(), digests, facts: &sealed };
+        let contents = FooterContents {
+            total_length: self.layout().total_length(),
+            digests: self.digests(),
+            facts: &sealed,
+        };
         Ok(Resealed { footer: contents.vouch(&header, keys, provenance), header: bytes })
     }
 }

@@ -5,12 +5,15 @@ use std::fmt;
 use rand::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use zput_proto::digest::{Digest, Hasher};
+use zput_proto::envelope::{PartSize, TooManyParts};
+use zput_proto::limits::{FACTS_MAX_BYTES, HEADER_MAX_BYTES, PARTS_MAX, RECIPIENTS_MAX};
+use zput_proto::name::ObjectKey;
 
 use super::derive::{DerivedKeys, HeaderSalt};
 use super::facts::Facts;
 use super::footer::{self, Provenance};
 use super::header::{Draft, Header, HeaderError};
-use super::layout::{PartSize, TooManyParts};
 use super::metadata::{Metadata, MetadataError};
 use super::part::{self, PIECE_BYTES};
 use super::transcript::Transcript;
@@ -19,9 +22,6 @@ use crate::age::{FileKey, Recipient, WrapError};
 use crate::chunked::{
     self, CHUNK_BYTES, PREFIX_BYTES, SEALED_CHUNK_BYTES, SealMessageError, Sealing, sealed_len,
 };
-use crate::digest::{Digest, Hasher};
-use crate::limits::{FACTS_MAX_BYTES, HEADER_MAX_BYTES, PARTS_MAX, RECIPIENTS_MAX};
-use crate::name::ObjectKey;
 
 /// What a blob is sealed as.
 #[derive(Clone, Debug)]
@@ -421,7 +421,7 @@ mod tests {
 
     use super::*;
     use crate::age::Identity;
-    use crate::name::BlobName;
+    use zput_proto::name::BlobName;
 
     /// FORMAT 6: "At most 262,144 parts". A full one in the last place would need another behind it.
     #[test]

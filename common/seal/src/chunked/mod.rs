@@ -19,52 +19,31 @@ use rand::CryptoRng;
 use sha2::Sha512;
 use subtle::ConstantTimeEq;
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
+use zput_proto::secret::Secret;
+
+pub use zput_proto::envelope::chunks::{
+    CHUNK_BYTES, COMMITMENT_BYTES, PREFIX_BYTES, SALT_BYTES, SEALED_CHUNK_BYTES, plain_len,
+    sealed_len,
+};
 
 use crate::aead::{ChunkCipher, Engine, EngineFailure, KEY_BYTES, NONCE_BYTES, Suite, TAG_BYTES};
 
 #[cfg(test)]
 mod tests;
 
-/// Plaintext of a full chunk.
-pub const CHUNK_BYTES: usize = 16_384;
-/// A full chunk with its tag.
-pub const SEALED_CHUNK_BYTES: usize = CHUNK_BYTES + TAG_BYTES;
-/// Salt at the start of a message.
-pub const SALT_BYTES: usize = 24;
-/// Commitment behind the salt.
-pub const COMMITMENT_BYTES: usize = 32;
-/// Salt and commitment.
-pub const PREFIX_BYTES: usize = SALT_BYTES + COMMITMENT_BYTES;
 /// "The message MUST NOT exceed 2³⁸ chunks."
 pub const CHUNKS_MAX: u64 = 1 << 38;
 
-/// Length of the message of `plain` bytes of plaintext, which must be below 2⁶³.
-#[must_use]
-pub const fn sealed_len(plain: u64) -> u64 {
-    PREFIX_BYTES as u64 + plain + TAG_BYTES as u64 * (plain / CHUNK_BYTES as u64 + 1)
-}
-
-/// Length of the plaintext of a message of `sealed` bytes; `None` where no message has that length.
-#[must_use]
-pub const fn plain_len(sealed: u64) -> Option<u64> {
-    let Some(body) = sealed.checked_sub(PREFIX_BYTES as u64) else { return None };
-    let (full, last) = (body / SEALED_CHUNK_BYTES as u64, body % SEALED_CHUNK_BYTES as u64);
-    match last.checked_sub(TAG_BYTES as u64) {
-        Some(last) => Some(full * CHUNK_BYTES as u64 + last),
-        None => None,
-    }
-}
-
-/// An input key: 32 uniformly random bytes, wiped when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct InputKey([u8; KEY_BYTES]);
+/// An input key: 32 uniformly random bytes.
+#[derive(Clone)]
+pub struct InputKey(Secret<KEY_BYTES>);
 
 impl InputKey {
     /// Takes `bytes` as a key. They must come from a random generator or a key derivation.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
-        Self(bytes)
+        Self(Secret::from_bytes(bytes))
     }
 }
 
@@ -174,7 +153,7 @@ impl Derived {
     ) -> Result<Self, EngineFailure> {
         let info = [LABEL, suite.name().as_bytes(), &[0], salt, context];
         let mut okm = Zeroizing::new([0; KEY_BYTES + NONCE_BYTES + COMMITMENT_BYTES]);
-        expand(&key.0, &info, okm.as_mut())?;
+        expand(key.0.as_bytes(), &info, okm.as_mut())?;
         let (cipher_key, rest) = okm.split_first_chunk().ok_or(EngineFailure)?;
         let (base_nonce, rest) = rest.split_first_chunk().ok_or(EngineFailure)?;
         let commitment = rest.first_chunk().ok_or(EngineFailure)?;

@@ -4,86 +4,43 @@ use std::fmt;
 
 use ed25519_dalek::{Signer, SigningKey};
 use rand::CryptoRng;
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zput_proto::keys::{DeviceTlsKey, WriterPublicKey};
+use zput_proto::secret::Secret;
 
 use super::derive;
-use super::public::{DevicePublicKey, WriterPublicKey};
 
 /// What makes a device itself: 32 random bytes of its key file.
-///
-/// Zeroized on drop; never shown by `Debug`; compared in constant time.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct DeviceSeed([u8; 32]);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceSeed(Secret<32>);
 
 impl DeviceSeed {
     /// A new device.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
-        let mut seed = Self([0; 32]);
-        rng.fill_bytes(&mut seed.0);
-        seed
+        Self(Secret::generate(rng))
     }
 
     /// A seed that was read from a key file.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Secret::from_bytes(bytes))
     }
 
     /// Its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        self.0.as_bytes()
     }
 
     /// The key with which the device shows itself to a server (FORMAT 10, `tls_seed`).
     #[must_use]
     pub fn tls_key(&self) -> DeviceTlsKey {
-        DeviceTlsKey(derive::key(&self.0, "zput/v1/device/tls"))
+        DeviceTlsKey::from_bytes(*derive::key(self.as_bytes(), "zput/v1/device/tls"))
     }
 
     /// The key under which the device signs its blobs (FORMAT 10, `writer_seed`).
     #[must_use]
     pub fn writer_key(&self) -> WriterKey {
-        WriterKey(SigningKey::from_bytes(&derive::key(&self.0, "zput/v1/device/writer")))
-    }
-}
-
-impl PartialEq for DeviceSeed {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for DeviceSeed {}
-
-impl fmt::Debug for DeviceSeed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DeviceSeed([secret])")
-    }
-}
-
-/// A device's TLS key: an Ed25519 private key, zeroized on drop.
-#[derive(Clone)]
-pub struct DeviceTlsKey(Zeroizing<[u8; 32]>);
-
-impl DeviceTlsKey {
-    /// The Ed25519 private key (RFC 8032, 5.1.5): what TLS signs with.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The device's account.
-    #[must_use]
-    pub fn public_key(&self) -> DevicePublicKey {
-        DevicePublicKey::from_bytes(SigningKey::from_bytes(&self.0).verifying_key().to_bytes())
-    }
-}
-
-impl fmt::Debug for DeviceTlsKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DeviceTlsKey({}, [secret])", self.public_key())
+        WriterKey(SigningKey::from_bytes(&derive::key(self.as_bytes(), "zput/v1/device/writer")))
     }
 }
 

@@ -9,24 +9,14 @@
 //!            server                key in `server`
 //! ```
 
-pub mod device;
-pub mod invite;
-pub mod keyfile;
-pub mod passphrase;
-pub mod public;
-pub mod remote;
-pub mod server;
-pub mod vault;
+mod device;
+mod keyfile;
+mod passphrase;
+mod vault;
 
 mod derive;
 
-pub use device::{DeviceSeed, DeviceTlsKey, WriterKey};
-pub use invite::{Invite, InviteError, InviteSecret};
+pub use device::{DeviceSeed, WriterKey};
 pub use keyfile::{KeyFile, KeyFileError, LockedKeyFile, ModePolicy, Names, ParsedKeyFile, Role};
 pub use passphrase::PassphraseError;
-pub use public::{
-    DevicePublicKey, PublicKeyError, ServerPublicKey, SignatureError, WriterPublicKey,
-};
-pub use remote::{Remote, RemoteError};
-pub use server::ServerKeySeed;
-pub use vault::{NameKey, VaultMacKey, VaultSecret};
+pub use vault::{NameKey, VaultMacKey, VaultMacMismatch, VaultSecret};

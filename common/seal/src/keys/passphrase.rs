@@ -4,10 +4,10 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rand::CryptoRng;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
+use zput_proto::fallible;
 
 use crate::aead::{Engine, Suite};
 use crate::chunked::{self, InputKey};
-use crate::fallible;
 
 /// Length of the salt.
 pub(super) const SALT_BYTES: usize = 16;

@@ -5,63 +5,45 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use rand::CryptoRng;
 use sha2::Sha256;
-use subtle::ConstantTimeEq;
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
+use zput_proto::name::{BlobName, ObjectKey};
+use zput_proto::secret::Secret;
 
 use super::derive;
-use crate::name::{BlobName, ObjectKey};
 
 /// The vault: 32 random bytes that every member's key file holds.
-///
-/// Zeroized on drop; never shown by `Debug`; compared in constant time.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct VaultSecret([u8; 32]);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultSecret(Secret<32>);
 
 impl VaultSecret {
     /// A new vault.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
-        let mut secret = Self([0; 32]);
-        rng.fill_bytes(&mut secret.0);
-        secret
+        Self(Secret::generate(rng))
     }
 
     /// A secret that was read from a key file.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Secret::from_bytes(bytes))
     }
 
     /// Its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        self.0.as_bytes()
     }
 
     /// What turns names into object keys (FORMAT 10, `name_key`).
     #[must_use]
     pub fn name_key(&self) -> NameKey {
-        NameKey(derive::key(&self.0, "zput/v1/vault/name"))
+        NameKey(derive::key(self.as_bytes(), "zput/v1/vault/name"))
     }
 
     /// What vouches for blobs (FORMAT 10, `vault_mac_key`).
     #[must_use]
     pub fn mac_key(&self) -> VaultMacKey {
-        VaultMacKey(derive::key(&self.0, "zput/v1/vault/mac"))
-    }
-}
-
-impl PartialEq for VaultSecret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for VaultSecret {}
-
-impl fmt::Debug for VaultSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("VaultSecret([secret])")
+        VaultMacKey(derive::key(self.as_bytes(), "zput/v1/vault/mac"))
     }
 }
 

@@ -6,9 +6,9 @@
 use std::{fmt, sync::Arc, time::Instant};
 
 use tracing::debug;
-use zput_common::{
+use zput_proto::{
+    message::{ErrorCode, Kind},
     name::ObjectKey,
-    proto::message::{ErrorCode, Kind},
 };
 
 use super::{

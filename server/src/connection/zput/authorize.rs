@@ -3,9 +3,9 @@
 //! Dispatch takes an [`Authorized`] request, and only [`Principal::authorize`] makes one: a request
 //! whose scope was not checked cannot be served.
 
-use zput_common::{
+use zput_proto::{
     keys::DevicePublicKey,
-    proto::message::{Request, Scopes},
+    message::{Request, Scopes},
 };
 
 use crate::mounts::Policy;
@@ -113,11 +113,11 @@ impl Principal {
 
 #[cfg(test)]
 mod tests {
-    use zput_common::{
+    use zput_proto::{
         digest::Digest,
+        message::{Condition, HeaderSlice, Kind, Version},
         mount::MountName,
         name::ObjectKey,
-        proto::message::{Condition, HeaderSlice, Kind, Version},
     };
 
     use super::*;

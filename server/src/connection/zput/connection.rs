@@ -6,13 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput_common::{
+use zput_proto::{
     limits::HANDSHAKE_SECONDS,
+    message::{ErrorCode, Response},
     mount::MountName,
-    proto::{
-        ServerConfig, ServerSession,
-        message::{ErrorCode, Response},
-    },
+    session::{ServerConfig, ServerSession},
 };
 
 use super::{

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use tracing::info;
-use zput_common::proto::message::{ErrorCode, Response};
+use zput_proto::message::{ErrorCode, Response};
 
 use super::{
     super::{close::CloseReason, context::TurnContext},

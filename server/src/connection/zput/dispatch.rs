@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
-use zput_common::{
+use zput_proto::{
     digest::Digest,
     keys::InviteSecret,
+    message::{ErrorCode, Kind, Request, Response, Section, Version},
     mount::MountName,
     name::ObjectKey,
-    proto::message::{ErrorCode, Kind, Request, Response, Section, Version},
 };
 
 use super::{

@@ -1,6 +1,6 @@
 //! The texts of error responses.
 
-use zput_common::proto::message::{ErrorCode, RemoteError, Response};
+use zput_proto::message::{ErrorCode, RemoteError, Response};
 
 use crate::jobs::JobError;
 

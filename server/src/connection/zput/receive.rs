@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use zput_common::digest::Digest;
+use zput_proto::digest::Digest;
 
 use crate::{
     jobs::{Append, BUFFERS_PER_CONNECTION, Buffer, Buffers},

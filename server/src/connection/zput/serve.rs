@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use tracing::{debug, info};
-use zput_common::{
+use zput_proto::{
+    hello::Mode,
     keys::DevicePublicKey,
-    proto::{
-        Event, Mode,
-        message::{ErrorCode, RemoteError, Request, Response, Section},
-    },
+    message::{ErrorCode, RemoteError, Request, Response, Section},
+    session::Event,
 };
 
 use super::{

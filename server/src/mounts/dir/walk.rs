@@ -8,7 +8,7 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use tracing::warn;
-use zput_common::limits::OBJECT_KEY_MAX_BYTES;
+use zput_proto::limits::OBJECT_KEY_MAX_BYTES;
 
 use super::{DirMount, names::Names};
 use crate::{

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use zput_common::{
-    blob::envelope::{Envelope, PREFIX_BYTES, TAIL_BYTES},
-    proto::message::{Info, Kind, Section, Version},
+use zput_proto::{
+    envelope::{Envelope, PREFIX_BYTES, TAIL_BYTES},
+    message::{Info, Kind, Section, Version},
 };
 
 use crate::{

@@ -110,7 +110,7 @@ fn store() -> (TempDir, Store) {
 
 #[test]
 fn a_stored_version_has_its_number_for_a_tag() {
-    use zput_common::{digest::Digest, name::ObjectKey, proto::message::Condition};
+    use zput_proto::{digest::Digest, message::Condition, name::ObjectKey};
     let (_dir, store) = store();
     let key = ObjectKey::new("k").unwrap();
     let mut upload = store.begin(&key, Kind::Plain, Condition::Any, None).unwrap();

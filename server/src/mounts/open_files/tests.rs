@@ -1,7 +1,7 @@
 use std::{fs, path::Path};
 
 use tempfile::TempDir;
-use zput_common::name::ObjectKey;
+use zput_proto::name::ObjectKey;
 
 use super::*;
 use crate::{

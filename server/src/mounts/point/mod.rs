@@ -8,10 +8,10 @@ use std::{
 
 use thiserror::Error;
 use tracing::warn;
-use zput_common::{
+use zput_proto::{
     limits::{CURSOR_MAX_BYTES, FRAME_MAX_BYTES},
+    message::{Entry, ErrorCode, Info, Kind, Scopes, Version, VersionInfo, VersionState},
     name::ObjectKey,
-    proto::message::{Entry, ErrorCode, Info, Kind, Scopes, Version, VersionInfo, VersionState},
 };
 
 use super::{DirMount, FoundFile, ListedFile, MountError, Page, TarMount};

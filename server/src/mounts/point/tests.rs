@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, fs};
 
 use tempfile::TempDir;
-use zput_common::proto::message::{Kind, Version};
+use zput_proto::message::{Kind, Version};
 
 use super::*;
 use crate::store::Clock;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use zput_common::limits::OBJECT_KEY_MAX_BYTES;
+use zput_proto::limits::OBJECT_KEY_MAX_BYTES;
 
 use super::{
     bounds::{MEMBERS_MAX, NAMES_MAX_BYTES},

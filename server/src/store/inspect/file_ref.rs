@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use zput_common::proto::message::Version;
+use zput_proto::message::Version;
 
 use crate::store::{
     Store,

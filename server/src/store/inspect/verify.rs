@@ -6,7 +6,7 @@ use std::{
     os::{fd::AsFd as _, unix::fs::FileExt as _},
 };
 
-use zput_common::digest::Hasher;
+use zput_proto::digest::Hasher;
 
 use super::file_ref::{FileRef, ParsedName};
 use crate::{

@@ -6,12 +6,12 @@
 
 use std::{fs::File, os::unix::fs::FileExt};
 
-use zput_common::{
+use zput_proto::{
     cursor::Cursor,
     digest::Digest,
-    keys::public::DevicePublicKey,
+    keys::DevicePublicKey,
+    message::{Info, Kind, Version},
     name::ObjectKey,
-    proto::message::{Info, Kind, Version},
 };
 
 use super::error::{Context, Corruption, StoreError};
@@ -23,7 +23,7 @@ const RECORD_FORMAT: u8 = 1;
 /// Bytes of a trailer without its key.
 const FIXED_BYTES: usize = 136;
 /// Bytes of the longest trailer.
-const TRAILER_MAX_BYTES: usize = zput_common::limits::OBJECT_KEY_MAX_BYTES + FIXED_BYTES;
+const TRAILER_MAX_BYTES: usize = zput_proto::limits::OBJECT_KEY_MAX_BYTES + FIXED_BYTES;
 
 /// The writer's key in the record of an object that no device wrote.
 const ANONYMOUS: [u8; 32] = [0; 32];

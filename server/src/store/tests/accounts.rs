@@ -2,9 +2,9 @@
 
 use std::{sync::Barrier, time::Duration};
 
-use zput_common::{
-    keys::{invite::InviteSecret, public::DevicePublicKey},
-    proto::message::{ErrorCode, Scopes},
+use zput_proto::{
+    keys::{DevicePublicKey, InviteSecret},
+    message::{ErrorCode, Scopes},
 };
 
 use super::*;

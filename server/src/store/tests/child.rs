@@ -159,7 +159,7 @@ fn restore(store: &Store, state: VersionState) {
 
 fn join(store: &Store) {
     use std::time::Duration;
-    use zput_common::{keys::public::DevicePublicKey, proto::message::Scopes};
+    use zput_proto::{keys::DevicePublicKey, message::Scopes};
     let secret = store.create_invite(Scopes::GET, Duration::from_secs(60)).unwrap();
     tell("ready");
     let device = DevicePublicKey::from_bytes([0xaa; 32]);

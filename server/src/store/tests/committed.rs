@@ -1,8 +1,8 @@
 //! Commits whose answers may have been lost are found by their header.
 
-use zput_common::{
-    keys::public::DevicePublicKey,
-    proto::message::{HeaderSlice, Request, Scopes},
+use zput_proto::{
+    keys::DevicePublicKey,
+    message::{HeaderSlice, Request, Scopes},
 };
 
 use super::*;

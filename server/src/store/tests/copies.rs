@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, process::Command};
 
-use zput_common::proto::message::ErrorCode;
+use zput_proto::message::ErrorCode;
 use zput_skip as skip;
 
 use super::*;
@@ -204,10 +204,12 @@ fn a_read_only_store_is_read_and_takes_nothing() {
         refused(store.begin(&key("c"), Kind::Plain, Condition::Any, None));
         refused(store.delete(&key("a"), Condition::Any));
         refused(store.restore(&key("a"), Version(1000)));
-        refused(store.create_invite(
-            zput_common::proto::message::Scopes::GET,
-            std::time::Duration::from_secs(60),
-        ));
+        refused(
+            store.create_invite(
+                zput_proto::message::Scopes::GET,
+                std::time::Duration::from_secs(60),
+            ),
+        );
         refused(store.clear_suspect(&mut ()));
         assert_eq!(store.expire_uploads().unwrap(), 0);
         let report = store.scrub(SCRUB, &mut ()).unwrap();

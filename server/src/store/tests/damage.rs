@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{FileExt, symlink};
 
-use zput_common::{keys::public::DevicePublicKey, proto::message::ErrorCode};
+use zput_proto::{keys::DevicePublicKey, message::ErrorCode};
 
 use super::*;
 use crate::{

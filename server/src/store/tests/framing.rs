@@ -1,7 +1,7 @@
 //! What a server checks of a sealed object without any key: no object becomes current that every
 //! reader would refuse for a reason visible in its framing (PROTOCOL 5).
 
-use zput_common::proto::message::{ClaimedSlice, ErrorCode, HeaderSlice};
+use zput_proto::message::{ClaimedSlice, ErrorCode, HeaderSlice};
 
 use super::*;
 use crate::store::Upload;

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use zput_common::{
-    keys::public::DevicePublicKey,
-    proto::message::{ErrorCode, HeaderSlice, Scopes},
+use zput_proto::{
+    keys::DevicePublicKey,
+    message::{ErrorCode, HeaderSlice, Scopes},
 };
 use zput_skip::{self as skip, or_skip};
 
@@ -42,7 +42,7 @@ fn clear(home: &Home) -> ClearReport {
 fn takes_no_writes(home: &Home, case: &str) {
     let store = &home.store;
     let header = HeaderSlice::of(sealed("a", b"")[0].clone());
-    let secret = zput_common::keys::invite::InviteSecret::from_bytes([1; 32]);
+    let secret = zput_proto::keys::InviteSecret::from_bytes([1; 32]);
     let refusals = [
         ("put", put(store, "a", b"x", Condition::Any).err()),
         ("put of what is there", put(store, "a", b"x", Condition::Absent).err()),
@@ -207,7 +207,7 @@ fn a_store_stays_suspect_while_something_is_wrong_that_stays() {
     make_suspect(&home.store, "sync something");
     let twin = home.area_path("trash", "a", 1000);
     fs::copy(home.area_path("history", "a", 1000), &twin).unwrap();
-    let writer = zput_common::keys::public::DevicePublicKey::from_bytes([1; 32]);
+    let writer = zput_proto::keys::DevicePublicKey::from_bytes([1; 32]);
     record_anew(&twin, |trailer| trailer.client = Some(writer));
     let old = fs::read(&twin).unwrap();
     fs::remove_file(&twin).unwrap();

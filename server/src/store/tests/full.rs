@@ -2,7 +2,7 @@
 
 use std::{process::Command, thread, time::Duration};
 
-use zput_common::proto::message::ErrorCode;
+use zput_proto::message::ErrorCode;
 use zput_skip::or_skip;
 
 use super::{child::Child, *};

@@ -1,6 +1,6 @@
 //! Which generations may follow which (PROTOCOL 5, "Generations").
 
-use zput_common::{keys::public::DevicePublicKey, proto::message::HeaderSlice};
+use zput_proto::{keys::DevicePublicKey, message::HeaderSlice};
 
 use super::*;
 use crate::store::Upload;

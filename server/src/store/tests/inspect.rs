@@ -255,7 +255,7 @@ fn a_check_tells_what_no_store_makes() {
     symlink("/etc/passwd", home.area_path("trash", "a", 7)).unwrap();
     // One version in two files with different records.
     fs::copy(home.area_path("history", "a", 1000), home.area_path("trash", "a", 1000)).unwrap();
-    let writer = zput_common::keys::public::DevicePublicKey::from_bytes([1; 32]);
+    let writer = zput_proto::keys::DevicePublicKey::from_bytes([1; 32]);
     record_anew(&home.area_path("trash", "a", 1000), |trailer| trailer.client = Some(writer));
     // Another object's file.
     let b = home.object_path("b");

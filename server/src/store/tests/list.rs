@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use zput_common::{
+use zput_proto::{
     limits::FRAME_MAX_BYTES,
-    proto::message::{Entry, ErrorCode, Response},
+    message::{Entry, ErrorCode, Response},
 };
 
 use super::*;

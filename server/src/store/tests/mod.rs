@@ -36,10 +36,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_common::{
+use zput_proto::{
     digest::Digest,
+    message::{Condition, Kind, Version, VersionInfo, VersionState},
     name::ObjectKey,
-    proto::message::{Condition, Kind, Version, VersionInfo, VersionState},
 };
 
 use super::{

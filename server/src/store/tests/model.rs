@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
-use zput_common::proto::message::{ErrorCode, VersionState};
+use zput_proto::message::{ErrorCode, VersionState};
 
 use super::*;
 

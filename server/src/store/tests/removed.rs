@@ -2,9 +2,9 @@
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
-use zput_common::{
-    keys::public::DevicePublicKey,
-    proto::message::{ErrorCode, Scopes},
+use zput_proto::{
+    keys::DevicePublicKey,
+    message::{ErrorCode, Scopes},
 };
 
 use super::*;

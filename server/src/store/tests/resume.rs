@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use zput_common::{
-    keys::public::DevicePublicKey,
-    proto::message::{ClaimedSlice, ErrorCode, HeaderSlice},
+use zput_proto::{
+    keys::DevicePublicKey,
+    message::{ClaimedSlice, ErrorCode, HeaderSlice},
 };
 
 use super::{child::Child, *};

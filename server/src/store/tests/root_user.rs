@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use zput_common::{keys::public::DevicePublicKey, proto::message::Scopes};
+use zput_proto::{keys::DevicePublicKey, message::Scopes};
 use zput_skip as skip;
 
 use super::*;

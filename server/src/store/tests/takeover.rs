@@ -3,9 +3,9 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use zput_common::{
-    keys::public::DevicePublicKey,
-    proto::message::{ErrorCode, HeaderSlice},
+use zput_proto::{
+    keys::DevicePublicKey,
+    message::{ErrorCode, HeaderSlice},
 };
 
 use super::{

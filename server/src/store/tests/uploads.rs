@@ -1,8 +1,6 @@
 //! Uploads: slices, framing, conditions, and what is left of a failed one.
 
-use zput_common::{
-    keys::public::DevicePublicKey, limits::SLICE_MAX_BYTES, proto::message::ErrorCode,
-};
+use zput_proto::{keys::DevicePublicKey, limits::SLICE_MAX_BYTES, message::ErrorCode};
 
 use super::*;
 use crate::store::FormatViolation;

@@ -4,10 +4,7 @@ use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 use clap_complete::Shell;
-use zput_common::{
-    blob::envelope,
-    proto::{hello, message::Scopes},
-};
+use zput_proto::{envelope, hello, message::Scopes};
 
 use super::{
     Config, MountConfig, MountPrefix, MountSource,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
-use zput_common::proto::message::Scopes;
+use zput_proto::message::Scopes;
 
 use super::{
     Config, ConfigError, DEFAULT_STAT_VALIDITY, Limits, MOUNTS_MAX, MountConfig, MountPrefix,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use zput_common::{mount::MountName, proto::message::Scopes};
+use zput_proto::{message::Scopes, mount::MountName};
 
 use crate::{
     runtime::{

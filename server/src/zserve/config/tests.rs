@@ -1,6 +1,6 @@
 use std::{fs, path::Path, thread, time::Duration};
 
-use zput_common::proto::message::Scopes;
+use zput_proto::message::Scopes;
 
 use super::*;
 use crate::{runtime::address::ListenAddress, transfer::engines::Engine, zserve::log::LogFormat};

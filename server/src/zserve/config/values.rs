@@ -6,9 +6,9 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, SeqAccess, Visitor},
 };
-use zput_common::{
+use zput_proto::{
+    message::Scopes,
     mount::{MountName, MountNameError},
-    proto::message::Scopes,
 };
 
 use super::MountPrefix;

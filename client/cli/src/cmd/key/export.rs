@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use zput::cli::{KeyPath, Output, Sink, os_rng};
-use zput_common::keys::{Remote, Role};
+use zput_proto::keys::Remote;
+use zput_seal::keys::Role;
 
 use super::{
     super::{Console, Failure, KeyArguments, directories, usage, warn_if_exposed},

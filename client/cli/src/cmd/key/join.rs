@@ -12,11 +12,8 @@ use zeroize::Zeroizing;
 use zput::cli::{
     IfExists, KeyFileLock, Session, Staged, Unlocked, os_rng, secret_file, standard_streams,
 };
-use zput_common::{
-    keys::{Invite, KeyFile},
-    label::is_label,
-    limits::LABEL_MAX_BYTES,
-};
+use zput_proto::{keys::Invite, label::is_label, limits::LABEL_MAX_BYTES};
+use zput_seal::keys::KeyFile;
 
 use super::{
     super::{

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use zput::cli::{KeyFileLock, os_rng};
-use zput_common::keys::{KeyFile, Names};
+use zput_seal::keys::{KeyFile, Names};
 
 use super::{
     super::{

@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use zput::cli::{Directories, Migrated, Session, printable};
-use zput_common::{
-    keys::{KeyFile, Remote},
-    name::BlobName,
-    proto::message::Version,
-};
+use zput_proto::{keys::Remote, message::Version, name::BlobName};
+use zput_seal::keys::KeyFile;
 
 use super::super::{Console, Context, Failure, Summary};
 

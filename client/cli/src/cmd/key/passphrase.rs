@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use zeroize::Zeroizing;
 use zput::cli::{IfExists, KeyFileLock, KeyPath, KeystoreError, Unlocked};
-use zput_common::keys::ParsedKeyFile;
+use zput_seal::keys::ParsedKeyFile;
 
 use super::super::{Console, Failure, KeyArguments, directories, usage};
 use crate::{error::CommandError, passphrase::PassphraseSource, terminal};

@@ -4,9 +4,10 @@ use clap::Args;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use zput::cli::printable;
-use zput_common::{
+use zput_proto::keys::Remote;
+use zput_seal::{
     age::Recipient,
-    keys::{KeyFile, ParsedKeyFile, Remote},
+    keys::{KeyFile, ParsedKeyFile},
 };
 
 use super::super::{Console, Failure, KeyArguments, directories};

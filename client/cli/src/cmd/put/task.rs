@@ -7,7 +7,7 @@ use std::{
 };
 
 use zput::cli::NamedFile;
-use zput_common::name::BlobName;
+use zput_proto::name::BlobName;
 
 use super::super::{Context, Failure, usage};
 

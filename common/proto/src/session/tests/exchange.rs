@@ -5,16 +5,15 @@ use proptest::prelude::*;
 use super::pair::{Pair, device_key, server_key};
 use crate::{
     digest::Digest,
+    hello::Mode,
     limits::FRAME_MAX_BYTES,
+    message::{
+        ClaimedSlice, Condition, Entry, HeaderSlice, Info, Kind, RemoteError, Request, Response,
+        Section, Version, VersionInfo, VersionState, frame,
+    },
     mount::MountName,
     name::ObjectKey,
-    proto::{
-        Event, Mode, SessionError, frame,
-        message::{
-            ClaimedSlice, Condition, Entry, HeaderSlice, Info, Kind, RemoteError, Request,
-            Response, Section, Version, VersionInfo, VersionState,
-        },
-    },
+    session::{Event, SessionError},
 };
 
 const KEY: &str = "the-object-key-0123456789";
@@ -83,7 +82,7 @@ fn answer(request: &Request, object: &[u8]) -> (Response, Vec<u8>) {
     let answer = match request {
         Request::Echo { .. } => unreachable!("the session's own"),
         Request::Ping => Response::Pong,
-        Request::Join { .. } => Response::Joined { scopes: crate::proto::message::Scopes::ALL },
+        Request::Join { .. } => Response::Joined { scopes: crate::message::Scopes::ALL },
         Request::Get { key, .. } if key.as_bytes() == KEY.as_bytes() => {
             let payload = object.len() as u64;
             let header = Some(vec![4; 65_536]);

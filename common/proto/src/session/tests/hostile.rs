@@ -15,15 +15,14 @@ use rustls::{
 use super::pair::{End, device_key, server_config, server_key};
 use crate::{
     digest::Digest,
-    keys::{DeviceSeed, DeviceTlsKey, ServerKeySeed},
+    hello::{ClientHello, Mode},
+    keys::{DeviceTlsKey, ServerKeySeed},
     limits::FRAME_MAX_BYTES,
-    proto::{
-        ClientSession, Event, ServerSession, SessionError, Wants,
+    message::{
+        Request, Response,
         frame::{self, FrameError},
-        hello::{ClientHello, Mode},
-        message::{Request, Response},
-        tls::{self, ClientTls},
     },
+    session::{ClientSession, ClientTls, Event, ServerSession, SessionError, Wants, tls},
 };
 
 /// A client that does what it likes with its TLS records, and the server it talks to.
@@ -124,7 +123,7 @@ fn slice(length: u32) -> Request {
 }
 
 fn other_device() -> DeviceTlsKey {
-    DeviceSeed::from_bytes([0xee; 32]).tls_key()
+    DeviceTlsKey::from_bytes([0xee; 32])
 }
 
 fn certified(device: &DeviceTlsKey) -> CertifiedKey {
@@ -217,7 +216,7 @@ fn nothing_is_resumed() {
 #[test]
 fn another_server_than_the_pinned_one_is_refused() {
     use super::pair::Pair;
-    use crate::proto::{ClientConfig, ServerConfig, tls::ServerTls};
+    use crate::session::{ClientConfig, ServerConfig, ServerTls};
 
     let server = ServerConfig {
         tls: Some(ServerTls::new(&ServerKeySeed::from_bytes([0x52; 32])).unwrap()),
@@ -246,7 +245,7 @@ fn another_server_than_the_pinned_one_is_refused() {
 #[test]
 fn the_pinned_key_counts_only_with_its_signature() {
     use super::pair::Pair;
-    use crate::proto::{ClientConfig, ServerConfig, tls::ServerTls};
+    use crate::session::{ClientConfig, ServerConfig, ServerTls};
 
     let other = ServerKeySeed::from_bytes([0x52; 32]);
     let shown = tls::raw_key(server_key().as_bytes()).unwrap().cert;
@@ -420,7 +419,7 @@ const SERVER_HELLO: &[u8; 36] = b"zput/s1\n\x00\x1a\x00\x01\x01\x00\x00\x00\x00\
 
 #[test]
 fn a_client_goes_along_with_nothing_that_it_did_not_offer() {
-    use crate::proto::{ClientConfig, hello::HelloError};
+    use crate::{hello::HelloError, session::ClientConfig};
 
     let given = |at: usize, value: u8| {
         let now = std::time::Instant::now();
@@ -437,7 +436,7 @@ fn a_client_goes_along_with_nothing_that_it_did_not_offer() {
 
 /// A client session on the other end of which a script speaks `plaintext`.
 fn scripted(answers: &[u8]) -> (End<ClientSession>, Result<(), SessionError>) {
-    use crate::proto::ClientConfig;
+    use crate::session::ClientConfig;
 
     let now = std::time::Instant::now();
     let mut client = End::new(ClientSession::new(&ClientConfig::Plaintext, now).unwrap());

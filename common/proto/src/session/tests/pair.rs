@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::keys::{DeviceSeed, DeviceTlsKey, ServerKeySeed};
-use crate::proto::{
-    ClientConfig, ClientSession, Event, Mode, ServerConfig, ServerLimits, ServerSession,
+use crate::hello::{Mode, ServerLimits};
+use crate::keys::{DeviceTlsKey, ServerKeySeed};
+use crate::message::{Request, Response};
+use crate::session::{
+    ClientConfig, ClientSession, ClientTls, Event, ServerConfig, ServerSession, ServerTls,
     SessionError, Transmit, Wants,
-    message::{Request, Response},
-    tls::{ClientTls, ServerTls},
 };
 
 /// The server's key in all tests.
@@ -21,7 +21,7 @@ pub(super) fn server_key() -> ServerKeySeed {
 
 /// The client's key in all tests.
 pub(super) fn device_key() -> DeviceTlsKey {
-    DeviceSeed::from_bytes([0xd0; 32]).tls_key()
+    DeviceTlsKey::from_bytes([0xd0; 32])
 }
 
 pub(super) fn server_config() -> ServerConfig {

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use super::pair::{Pair, client_config, server_config};
 use crate::{
+    hello::{HelloError, Mode},
     limits::HANDSHAKE_SECONDS,
-    proto::{
-        Event, Mode, SessionError,
-        hello::HelloError,
-        message::{Request, Response},
-    },
+    message::{Request, Response},
+    session::{Event, SessionError},
 };
 
 const CLIENT_HELLO_BYTES: usize = 17;

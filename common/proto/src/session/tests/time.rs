@@ -5,12 +5,10 @@ use std::time::Duration;
 use super::pair::Pair;
 use crate::{
     digest::Digest,
+    hello::Mode,
+    message::{Entry, Info, Kind, Request, Response, Section, Version},
     name::ObjectKey,
-    proto::{
-        Event, Mode, SessionError, Transmit, Wants,
-        message::{Entry, Info, Kind, Request, Response, Section, Version},
-        server::OUTBOX_MAX_BYTES,
-    },
+    session::{Event, OUTBOX_MAX_BYTES, SessionError, Transmit, Wants},
 };
 
 const BOTH: [Mode; 2] = [Mode::Plaintext, Mode::Tls];

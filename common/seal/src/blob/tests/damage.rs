@@ -1,7 +1,8 @@
 //! Every byte flipped, every length cut, bytes appended: a typed error, and no plaintext.
 
+use zput_proto::envelope::EnvelopeError;
+
 use super::*;
-use crate::blob::envelope::EnvelopeError;
 use crate::blob::footer::FooterError;
 use crate::blob::header::HeaderError;
 use crate::blob::part::PartError;

@@ -122,7 +122,7 @@ fn the_golden_blob_is_what_the_format_page_says() {
 
     // Section 2: the keys.
     let identity: Identity = IDENTITY.trim_end().parse().unwrap();
-    let stanzas = age::Stanza::parse_all(stanzas).unwrap();
+    let stanzas = zput_proto::envelope::Stanza::parse_all(stanzas).unwrap();
     let file_key = age::unwrap_file_key(&stanzas, &[identity]).unwrap().unwrap();
     let key = |purpose: &str| {
         let mut key = [0; 32];

@@ -12,20 +12,20 @@ mod trust;
 use std::convert::Infallible;
 
 use rand::{TryCryptoRng, TryRng};
+use zput_proto::digest::Digest;
+use zput_proto::envelope::PartSize;
+use zput_proto::name::{BlobName, ObjectKey};
 
 use super::derive::DerivedKeys;
 use super::footer::{self, Provenance};
 use super::header::Header;
-use super::layout::PartSize;
 use super::metadata::Metadata;
 use super::open::{Asked, BarePolicy, Named, OpenError, Seen, Trusted, Vouching};
 use super::seal::{SealOptions, SealedFooter, Sealer};
 use super::transcript::Transcript;
 use crate::aead::{Engine, Suite};
 use crate::age::{self, Identity};
-use crate::digest::Digest;
 use crate::keys::{DeviceSeed, VaultMacKey, VaultSecret, WriterKey};
-use crate::name::{BlobName, ObjectKey};
 
 /// Plaintext of a full part in these tests.
 const PART: usize = 65_536;
@@ -169,9 +169,9 @@ impl World {
 
 /// Header, payload and footer of an object, as far as it has them.
 fn split(object: &[u8]) -> Result<[&[u8]; 3], OpenError> {
-    use super::envelope::{EnvelopeError, footer_length, header_length};
     use super::footer::FooterError;
     use super::header::HeaderError;
+    use zput_proto::envelope::{EnvelopeError, footer_length, header_length};
     let length = header_length(object).map_err(HeaderError::Envelope)? as usize;
     let truncated = HeaderError::Envelope(EnvelopeError::Truncated);
     let (header, rest) = object.split_at_checked(length).ok_or(truncated)?;

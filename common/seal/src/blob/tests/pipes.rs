@@ -1,11 +1,10 @@
 //! The same blobs from a pipe: any split gives the same, and what the footer does not hold fails at the end.
 
 use proptest::prelude::*;
+use zput_proto::envelope::{EnvelopeError, TooManyParts};
 
 use super::*;
-use crate::blob::envelope::EnvelopeError;
 use crate::blob::footer::FooterError;
-use crate::blob::layout::TooManyParts;
 use crate::blob::part::PartError;
 use crate::blob::pipe::PipeOpener;
 use crate::chunked::ChunkError;

@@ -1,10 +1,10 @@
 //! Every length, suite, engine and split comes back as it was.
 
 use proptest::prelude::*;
+use zput_proto::digest::Digest;
 
 use super::*;
 use crate::blob::seal::SealError;
-use crate::digest::Digest;
 
 #[test]
 fn every_length_comes_back() {

@@ -1,12 +1,13 @@
 //! The order of trust: what each step refuses, from whom.
 
+use zput_proto::envelope::EnvelopeError;
+use zput_proto::limits::FACTS_MAX_BYTES;
+
 use super::*;
-use crate::blob::envelope::EnvelopeError;
 use crate::blob::footer::FooterError;
 use crate::blob::header::HeaderError;
 use crate::blob::part::PartError;
 use crate::chunked::ChunkError;
-use crate::limits::FACTS_MAX_BYTES;
 
 /// Two sealers that drew the same file key: what somebody can make who was given it, as a reader is.
 fn accomplices(world: &World) -> (Sealer, Sealer) {
@@ -253,7 +254,10 @@ fn malformed_headers_are_refused() {
     assert_eq!(with(57, &[13]), HeaderError::Fields);
     assert_eq!(with(72, &[0, 0]), HeaderError::Fields);
     assert_eq!(with(72, &[0xff, 0xff]), HeaderError::Fields);
-    assert_eq!(with(74, b"=>"), HeaderError::Stanzas(crate::age::StanzaError::Mark { stanza: 0 }));
+    assert_eq!(
+        with(74, b"=>"),
+        HeaderError::Stanzas(zput_proto::envelope::StanzaError::Mark { stanza: 0 })
+    );
     assert_eq!(with(48, &[0xff; 8]), HeaderError::LastGeneration);
     assert!(
         Header::parse(&{

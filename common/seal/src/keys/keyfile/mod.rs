@@ -10,16 +10,14 @@ use std::fmt;
 use rand::CryptoRng;
 use thiserror::Error;
 use zeroize::Zeroizing;
+use zput_proto::keys::{Invite, Remote, ServerPublicKey, WriterPublicKey};
+use zput_proto::limits::{KEY_FILE_MAX_BYTES, RECIPIENTS_MAX};
+use zput_proto::name::{BlobName, ObjectKey};
 
 use super::device::DeviceSeed;
-use super::invite::Invite;
 use super::passphrase::{PassphraseError, Protected};
-use super::public::{ServerPublicKey, WriterPublicKey};
-use super::remote::Remote;
 use super::vault::VaultSecret;
 use crate::age::{Identity, Recipient};
-use crate::limits::{KEY_FILE_MAX_BYTES, RECIPIENTS_MAX};
-use crate::name::{BlobName, ObjectKey};
 
 mod text;
 
@@ -292,37 +290,6 @@ impl KeyFile {
             Names::Sealed => self.secrets.vault_secret.name_key().object_key(name),
             Names::Clear => ObjectKey::new(name.as_str()).expect("1 to 1,024 bytes"),
         }
-    }
-
-    /// Parses a key file's text.
-    ///
-    /// # Errors
-    /// Says what is wrong, and in which line or field.
-    pub fn parse(text: &str) -> Result<ParsedKeyFile, KeyFileError> {
-        text::parse(text)
-    }
-
-    /// The file's text, secrets included. [`KeyFile::parse`] gives the same key file back.
-    ///
-    /// # Errors
-    /// When `parse` would refuse it.
-    pub fn to_toml(&self) -> Result<Zeroizing<String>, KeyFileError> {
-        self.check()?;
-        text::write(self, None)
-    }
-
-    /// The file's text with its secrets under `passphrase`.
-    ///
-    /// # Errors
-    /// When `parse` would refuse it, or the passphrase is empty.
-    pub fn to_toml_locked(
-        &self,
-        passphrase: &str,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Zeroizing<String>, KeyFileError> {
-        self.check()?;
-        let protected = Protected::lock(passphrase, &self.secrets.to_bytes(), rng)?;
-        text::write(self, Some(&protected))
     }
 
     /// The rules between the fields.

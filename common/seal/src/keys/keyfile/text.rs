@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use rand::CryptoRng;
 use serde::{Deserialize, Deserializer, de};
 use zeroize::Zeroizing;
+use zput_proto::limits::KEY_FILE_MAX_BYTES;
 
 use super::{
     KeyFile, KeyFileError, LockedKeyFile, ModePolicy, Names, ParsedKeyFile, Role, Secrets,
@@ -15,7 +17,6 @@ use super::{
 use crate::keys::device::DeviceSeed;
 use crate::keys::passphrase::{Cost, Protected, SALT_BYTES};
 use crate::keys::vault::VaultSecret;
-use crate::limits::KEY_FILE_MAX_BYTES;
 
 const FORMAT: i64 = 1;
 const KDF: &str = "argon2id";
@@ -58,7 +59,40 @@ struct FormatField {
     format: i64,
 }
 
-pub(super) fn parse(text: &str) -> Result<ParsedKeyFile, KeyFileError> {
+impl KeyFile {
+    /// Parses a key file's text.
+    ///
+    /// # Errors
+    /// Says what is wrong, and in which line or field.
+    pub fn parse(text: &str) -> Result<ParsedKeyFile, KeyFileError> {
+        parse(text)
+    }
+
+    /// The file's text, secrets included. [`KeyFile::parse`] gives the same key file back.
+    ///
+    /// # Errors
+    /// When `parse` would refuse it.
+    pub fn to_toml(&self) -> Result<Zeroizing<String>, KeyFileError> {
+        self.check()?;
+        write(self, None)
+    }
+
+    /// The file's text with its secrets under `passphrase`.
+    ///
+    /// # Errors
+    /// When `parse` would refuse it, or the passphrase is empty.
+    pub fn to_toml_locked(
+        &self,
+        passphrase: &str,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Zeroizing<String>, KeyFileError> {
+        self.check()?;
+        let protected = Protected::lock(passphrase, &self.secrets.to_bytes(), rng)?;
+        write(self, Some(&protected))
+    }
+}
+
+fn parse(text: &str) -> Result<ParsedKeyFile, KeyFileError> {
     if text.len() > KEY_FILE_MAX_BYTES {
         return Err(KeyFileError::TooLong(text.len()));
     }
@@ -198,10 +232,7 @@ fn explain(text: &str, error: &toml::de::Error) -> KeyFileError {
 }
 
 /// The text of `file`; of its secrets only what `protected` holds, where there is that.
-pub(super) fn write(
-    file: &KeyFile,
-    protected: Option<&Protected>,
-) -> Result<Zeroizing<String>, KeyFileError> {
+fn write(file: &KeyFile, protected: Option<&Protected>) -> Result<Zeroizing<String>, KeyFileError> {
     // All of it from the start: a buffer that grows would leave copies of the secrets behind.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_MAX_BYTES));
     let written = write_open(&mut text, file).and_then(|()| match protected {

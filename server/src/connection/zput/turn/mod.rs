@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use tracing::debug;
-use zput_common::proto::{SessionError, Transmit, Wants};
+use zput_proto::session::{SessionError, Transmit, Wants};
 
 use super::{
     super::{

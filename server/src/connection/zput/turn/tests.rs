@@ -6,10 +6,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_common::{
-    digest::Digest,
-    proto::{ServerConfig, ServerLimits, message::Scopes},
-};
+use zput_proto::{digest::Digest, hello::ServerLimits, message::Scopes, session::ServerConfig};
 
 use super::*;
 use crate::{

@@ -14,7 +14,7 @@ use rustix::{
     fs::{CWD, FileType, Mode, inotify},
     io::Errno,
 };
-use zput_common::proto::message::ErrorCode;
+use zput_proto::message::ErrorCode;
 use zput_skip as skip;
 
 use super::*;

@@ -135,7 +135,7 @@ fn a_file_without_a_size_is_none() {
         let mount = DirMount::open(Path::new(root), Clock::system()).unwrap();
         let refused = mount.find(file).unwrap_err();
         assert!(matches!(refused, MountError::NoSize), "{root}/{file}: {refused}");
-        assert_eq!(refused.code(), zput_common::proto::message::ErrorCode::NotFound);
+        assert_eq!(refused.code(), zput_proto::message::ErrorCode::NotFound);
     }
     let home = Home::new();
     fs::write(home.path("empty"), "").unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zput_common::proto::message::ErrorCode;
+use zput_proto::message::ErrorCode;
 
 use super::*;
 

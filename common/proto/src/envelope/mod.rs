@@ -1,0 +1,49 @@
+//! The public framing of a blob: what a server without keys may know of it.
+//!
+//! ```text
+//! blob = header || part 0 || part 1 || … || footer
+//!
+//!    footer ──▶ header ──▶ wrapped_key ──▶ stanza    the fields, parsed
+//!       │          │            └────────▶ point
+//!       ▼          ▼
+//!    layout     framing     suite                    lengths, offsets, numbers
+//!       └────▶ chunks ◀─┘
+//! ```
+//!
+//! Nothing here needs or touches key material, and nothing here proves anything: only a reader that
+//! holds the file key can tell whether the framing is the writer's.
+//!
+//! ```
+//! use zput_proto::envelope::{Layout, PartSize};
+//!
+//! // 40 MiB behind a header of 300 bytes: two full parts and a shorter one.
+//! let layout = Layout::new(300, PartSize::MAX, 40 << 20)?;
+//! assert_eq!(layout.parts(), 3);
+//! assert_eq!(layout.part_offset(1), Some(300 + PartSize::MAX.sealed_bytes()));
+//! # Ok::<(), zput_proto::envelope::TooManyParts>(())
+//! ```
+
+pub mod chunks;
+mod footer;
+mod framing;
+mod header;
+mod layout;
+mod point;
+mod stanza;
+mod suite;
+mod wrapped_key;
+
+pub use footer::{BARE, FooterError, FooterFields, SlicesError, VAULT, VaultSeal};
+pub use framing::{
+    Envelope, EnvelopeError, FOOTER_MAGIC, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES, VERSION,
+    footer_length, generation, header_length, longest_footer, object_key,
+};
+pub use header::{HEADER_LENGTH_FIELD, HeaderError, HeaderFields, MAC_BYTES, SALT_BYTES};
+pub use layout::{Layout, PartSize, TooManyParts};
+pub use point::{POINT_BYTES, is_canonical, is_low_order};
+pub use stanza::{Stanza, StanzaError};
+pub use suite::Suite;
+pub use wrapped_key::{
+    ENCAPSULATED_BYTES, FILE_KEY_BYTES, HYBRID, ShapeError, WRAPPED_KEY_BYTES, WrappedKey, X25519,
+    check_shapes,
+};

@@ -1,0 +1,75 @@
+//! The protocol of zput, and the public framing of its blobs: all that a server may know.
+//!
+//! This crate has no sockets, no files and no clock: bytes, time and randomness are arguments. It
+//! holds no key that opens a blob; those are in `zput-seal`, which a server does not depend on.
+//!
+//! ```text
+//!     session                             both ends of a connection, and their TLS
+//!        ↓
+//!     message          envelope           requests and answers; a blob's public fields
+//!        ↓                 ↓
+//!      hello              keys            first bytes of a connection; public keys, invites
+//!        ↓                 ↓
+//! error_code  name  mount  label  digest
+//!        ↓
+//! limits  cursor  secret  long_bech32  fallible
+//! ```
+//!
+//! The entry points are [`session::ClientSession`] and [`session::ServerSession`]. Both are sans-IO:
+//! bytes and time go in, events and bytes come out.
+//!
+//! ```
+//! use std::{sync::Arc, time::Instant};
+//! use zput_proto::{
+//!     hello::ServerLimits,
+//!     message::{Request, Response},
+//!     session::{
+//!         ClientConfig, ClientSession, Event, ServerConfig, ServerSession, SessionError, Transmit,
+//!     },
+//! };
+//!
+//! # fn main() -> Result<(), SessionError> {
+//! let now = Instant::now();
+//! let limits = ServerLimits::default();
+//! let config = ServerConfig { tls: None, allow_plaintext: true, limits };
+//! let mut server = ServerSession::new(Arc::new(config), now);
+//! let mut client = ClientSession::new(&ClientConfig::Plaintext, now)?;
+//! client.send(&Request::Ping)?;
+//!
+//! let mut pong = false;
+//! while !pong {
+//!     // In a program the bytes travel over a socket.
+//!     while let Some(Transmit::Bytes(bytes)) = client.poll_transmit(now) {
+//!         server.handle_input(now, &bytes)?;
+//!     }
+//!     while let Some(event) = server.poll_event() {
+//!         if event == Event::Message(Request::Ping) {
+//!             server.send(&Response::Pong)?;
+//!         }
+//!     }
+//!     while let Some(Transmit::Bytes(bytes)) = server.poll_transmit(now) {
+//!         client.handle_input(now, &bytes)?;
+//!     }
+//!     while let Some(event) = client.poll_event() {
+//!         pong |= event == Event::Message(Response::Pong);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod cursor;
+pub mod digest;
+pub mod envelope;
+pub mod error_code;
+pub mod fallible;
+pub mod hello;
+pub mod keys;
+pub mod label;
+pub mod limits;
+pub mod long_bech32;
+pub mod message;
+pub mod mount;
+pub mod name;
+pub mod secret;
+pub mod session;

@@ -1,0 +1,94 @@
+//! The bounds that the values of a message keep, whichever side sends it.
+
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+
+use crate::{
+    hello::{CLIENT_HELLO_MAX_BYTES, SERVER_HELLO_MAX_BYTES},
+    limits::{
+        CLAIM_MAX_SLICES, CURSOR_MAX_BYTES, ERROR_TEXT_MAX_BYTES, HEADER_MAX_BYTES,
+        LABEL_MAX_BYTES, PAGE_MAX_ENTRIES, SECTIONS_MAX, SLICE_MAX_BYTES,
+    },
+};
+
+/// A message as a frame carries it.
+pub trait Message: Serialize + DeserializeOwned {
+    /// Holds the values against the bounds of PROTOCOL 5, 6 and 9, on both ways.
+    ///
+    /// # Errors
+    /// Which bound does not hold.
+    fn check(&self) -> Result<(), OutOfBounds>;
+
+    /// How many raw bytes follow the message's frame on the stream.
+    fn announces(&self) -> u64;
+}
+
+/// A message whose values no peer may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OutOfBounds {
+    /// Over [`SECTIONS_MAX`].
+    #[error("a request has at most {SECTIONS_MAX} sections, this one has {0}")]
+    Sections(usize),
+    /// Over [`LABEL_MAX_BYTES`], or with control characters.
+    #[error("a label has at most {LABEL_MAX_BYTES} bytes and no control characters")]
+    Label,
+    /// Over [`CURSOR_MAX_BYTES`].
+    #[error("a cursor has at most {CURSOR_MAX_BYTES} bytes, this one has {0}")]
+    Cursor(usize),
+    /// A page of nothing.
+    #[error("the limit of a page is at least 1")]
+    PageLimit,
+    /// Over [`PAGE_MAX_ENTRIES`].
+    #[error("a page has at most {PAGE_MAX_ENTRIES} entries, this one has {0}")]
+    Page(usize),
+    /// Empty, or over [`SLICE_MAX_BYTES`].
+    #[error("a slice has 1 to {SLICE_MAX_BYTES} bytes, this one has {0}")]
+    Slice(u32),
+    /// None, or over [`CLAIM_MAX_SLICES`].
+    #[error("a claim has 1 to {CLAIM_MAX_SLICES} slices, this one has {0}")]
+    Claim(usize),
+    /// A sealed object's upload without a header, or a plain one's with one.
+    #[error("an upload begins with a header where the object is sealed, and only there")]
+    HeaderMisplaced,
+    /// Over [`HEADER_MAX_BYTES`].
+    #[error("a header has at most {HEADER_MAX_BYTES} bytes, this one has {0}")]
+    Header(usize),
+    /// Over [`ERROR_TEXT_MAX_BYTES`].
+    #[error("an error's text has at most {ERROR_TEXT_MAX_BYTES} bytes, this one has {0}")]
+    ErrorText(usize),
+    /// Longer than any hello.
+    #[error("an echoed hello is longer than any hello")]
+    Echo,
+}
+
+pub(super) fn is_slice(length: u32) -> bool {
+    (1..=SLICE_MAX_BYTES).contains(&length)
+}
+
+pub(super) fn check_echo(client: &[u8], server: &[u8]) -> Result<(), OutOfBounds> {
+    if client.len() > CLIENT_HELLO_MAX_BYTES || server.len() > SERVER_HELLO_MAX_BYTES {
+        return Err(OutOfBounds::Echo);
+    }
+    Ok(())
+}
+
+pub(super) fn check_cursor(cursor: Option<&[u8]>) -> Result<(), OutOfBounds> {
+    match cursor {
+        Some(bytes) if bytes.len() > CURSOR_MAX_BYTES => Err(OutOfBounds::Cursor(bytes.len())),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_header(header: Option<&[u8]>) -> Result<(), OutOfBounds> {
+    match header {
+        Some(bytes) if bytes.len() > HEADER_MAX_BYTES => Err(OutOfBounds::Header(bytes.len())),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_page(entries: usize) -> Result<(), OutOfBounds> {
+    if entries > PAGE_MAX_ENTRIES as usize {
+        return Err(OutOfBounds::Page(entries));
+    }
+    Ok(())
+}
