@@ -351,7 +351,7 @@ fn dependencies_are_all_in_the_architecture_and_no_others() {
     }
 }
 
-/// `common::age::{x25519, mlkem768x25519}` is two of them.
+/// `seal::age::{x25519, mlkem768x25519}` is two of them.
 fn spelled_out(path: &str) -> Vec<String> {
     match path.strip_suffix('}').and_then(|path| path.split_once('{')) {
         Some((stem, ends)) => ends.split(", ").map(|end| format!("{stem}{end}")).collect(),

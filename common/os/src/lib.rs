@@ -9,6 +9,16 @@
 //!
 //! A library that uses this crate changes nothing about its process. A program chooses the
 //! [`memory::Allocator`] and calls [`memory::init`] itself.
+//!
+//! # Floors
+//!
+//! A module imports from the floors below its own, never from its own floor or above.
+//!
+//! ```text
+//! threads       threads whose start fails with an error
+//! memory        out of memory: an error for large buffers, an end in order for a program
+//! clock stdio   the time, as an argument; which standard streams were open
+//! ```
 
 pub mod clock;
 pub mod memory;

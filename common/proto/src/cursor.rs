@@ -1,7 +1,6 @@
 //! Reading big-endian fields off the front of a byte string: headers, footers, hellos, records.
 
-/// What is left of a byte string. Every read is `None` where too little is left, and then takes
-/// nothing.
+/// A position in a byte string. A read is `None` when too few bytes are left, and then takes none.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a> {
     bytes: &'a [u8],
@@ -9,7 +8,7 @@ pub struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// At the front of `bytes`.
+    /// A cursor at the front of `bytes`.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
@@ -33,7 +32,7 @@ impl<'a> Cursor<'a> {
         self.position == self.bytes.len()
     }
 
-    /// The next `length` bytes.
+    /// Reads the next `length` bytes.
     pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let end = self.position.checked_add(length)?;
         let taken = self.bytes.get(self.position..end)?;
@@ -41,32 +40,32 @@ impl<'a> Cursor<'a> {
         Some(taken)
     }
 
-    /// The next `N` bytes.
+    /// Reads the next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
 
-    /// The next byte.
+    /// Reads the next byte.
     pub fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_be_bytes)
     }
 
-    /// The next 2 bytes.
+    /// Reads the next 2 bytes.
     pub fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
     }
 
-    /// The next 4 bytes.
+    /// Reads the next 4 bytes.
     pub fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// The next 8 bytes.
+    /// Reads the next 8 bytes.
     pub fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// The next 8 bytes, in two's complement.
+    /// Reads the next 8 bytes, in two's complement.
     pub fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_be_bytes)
     }

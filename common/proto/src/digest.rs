@@ -18,13 +18,13 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// A digest that was read from somewhere.
+    /// Takes over a digest that was stored or received.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// The 32 bytes of the digest.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
@@ -43,23 +43,23 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A digest under way.
+/// Computes a digest from pieces of the input.
 #[derive(Clone, Default)]
 pub struct Hasher(blake3::Hasher);
 
 impl Hasher {
-    /// Nothing hashed yet.
+    /// A hasher of the empty input.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Appends `bytes`.
+    /// Appends `bytes` to the input.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all that was appended.
+    /// The digest of the input so far.
     #[must_use]
     pub fn finish(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())

@@ -1,4 +1,4 @@
-//! How a failure is told to the peer (PROTOCOL 7).
+//! The codes and texts that report a failure to the peer (PROTOCOL 7).
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::ERROR_TEXT_MAX_BYTES;
 
-/// A failure as the peer is told of it: a code and a short text.
+/// A failure as it is reported to the peer: a code and a short text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteError {
-    /// Which (PROTOCOL 7).
+    /// Number of an [`ErrorCode`], or one that this version does not know (PROTOCOL 7).
     pub code: u8,
-    /// For a person; echoes no secret and no path.
+    /// An explanation for a person. It repeats no secret and no path.
     pub text: String,
-    /// What the code is about, where it is about a number (PROTOCOL 7): 0 elsewhere.
+    /// The number that the code is about (PROTOCOL 7); 0 with codes that are about none.
     pub number: u64,
 }
 
@@ -41,21 +41,21 @@ pub enum ErrorCode {
     Kind = 9,
     /// No upload is open, or one is open already.
     State = 10,
-    /// The server failed.
+    /// The server failed for a reason of its own.
     Internal = 11,
-    /// No common protocol version.
+    /// The peers have no protocol version in common.
     Version = 12,
-    /// No common mode.
+    /// The peers have no mode in common.
     Mode = 13,
     /// The volume takes no writes until it has been verified.
     Suspect = 14,
-    /// What is there has as high a generation: the number is that one.
+    /// The current version has as high a generation, which is the number.
     Older = 15,
     /// The store cannot be written to: it is read-only, or the server may not.
     ReadOnly = 16,
     /// Something is stored and cannot be read: it is damaged, or the disk or its permissions fail.
     Unreadable = 17,
-    /// The generation lies too far beyond the server's clock: the number is what that says.
+    /// The generation lies too far beyond the server's clock, which is the number.
     Ahead = 18,
 }
 
@@ -67,20 +67,20 @@ impl RemoteError {
         Self { code: code as u8, text: short_text(text), number: 0 }
     }
 
-    /// The same, about this number.
+    /// The same failure, about this number.
     #[must_use]
     pub fn about(self, number: u64) -> Self {
         Self { number, ..self }
     }
 
-    /// Its code, where this version knows it.
+    /// The code; `None` when this version does not know it.
     #[must_use]
     pub fn known(&self) -> Option<ErrorCode> {
         ErrorCode::from_u8(self.code)
     }
 }
 
-/// What a terminal may be shown: the peer wrote the text.
+/// The peer wrote the text, so control characters are replaced before a terminal shows it.
 impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.known() {

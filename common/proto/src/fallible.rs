@@ -1,7 +1,8 @@
-//! Buffers for which there may be no room, where that is an error of the caller and not the end of the program.
+//! Buffers whose allocation may fail with an error instead of ending the program.
 //!
-//! The standard library aborts a program that it has no memory for, which is why the programs of zput have an
-//! allocator that ends them in order instead. It asks [`may_fail`] whether the caller wants to hear of it.
+//! The standard library aborts a program when an allocation fails. The allocator of zput's programs
+//! ends them in order instead, unless [`may_fail`] says that the allocation was made by
+//! [`reserve`].
 
 use std::{cell::Cell, collections::TryReserveError};
 
@@ -9,19 +10,19 @@ thread_local! {
     static MAY_FAIL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Makes room for `more` elements behind those that `buffer` has. What it holds stays.
+/// Makes room for `more` elements after those in `buffer`, which keeps its contents.
 ///
 /// # Errors
-/// When there is no memory for them; `buffer` is as it was.
+/// When there is no memory for them. `buffer` is unchanged.
 pub fn reserve<T>(buffer: &mut Vec<T>, more: usize) -> Result<(), TryReserveError> {
     MAY_FAIL.set(true);
-    // The allocator is all that runs in it.
+    // Nothing but the allocator runs in between.
     let reserved = buffer.try_reserve_exact(more);
     MAY_FAIL.set(false);
     reserved
 }
 
-/// Whether this thread asks for memory by [`reserve`] now.
+/// Whether this thread is inside [`reserve`].
 #[must_use]
 pub fn may_fail() -> bool {
     MAY_FAIL.get()

@@ -1,4 +1,4 @@
-//! What a server's operator sees a device as.
+//! The label by which a server's operator sees a device.
 
 use crate::limits::LABEL_MAX_BYTES;
 

@@ -3,20 +3,8 @@
 //! This crate has no sockets, no files and no clock: bytes, time and randomness are arguments. It
 //! holds no key that opens a blob; those are in `zput-seal`, which a server does not depend on.
 //!
-//! ```text
-//!     session                             both ends of a connection, and their TLS
-//!        ↓
-//!     message          envelope           requests and answers; a blob's public fields
-//!        ↓                 ↓
-//!      hello              keys            first bytes of a connection; public keys, invites
-//!        ↓                 ↓
-//! error_code  name  mount  label  digest
-//!        ↓
-//! limits  cursor  secret  long_bech32  fallible
-//! ```
-//!
-//! The entry points are [`session::ClientSession`] and [`session::ServerSession`]. Both are sans-IO:
-//! bytes and time go in, events and bytes come out.
+//! The entry points are [`session::ClientSession`] and [`session::ServerSession`]. Both are
+//! sans-IO: bytes and time go in, events and bytes come out.
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};
@@ -56,6 +44,18 @@
 //! }
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! # Floors
+//!
+//! A module imports from the floors below its own, never from its own floor or above.
+//!
+//! ```text
+//! session                                    both ends of a connection, and their TLS
+//! message envelope                           requests, answers; the public fields of a blob
+//! hello keys                                 first bytes of a connection; public keys
+//! error_code name mount label digest         what messages and envelopes are made of
+//! limits cursor secret long_bech32 fallible  bounds and helpers
 //! ```
 
 pub mod cursor;

@@ -15,7 +15,7 @@ pub const FACTS_MAX_BYTES: usize = 1024;
 /// Longest key file (FORMAT 11).
 pub const KEY_FILE_MAX_BYTES: usize = 65_536;
 
-/// Most identities in a file of them.
+/// Most identities in an identity file.
 pub const IDENTITIES_MAX: usize = 32;
 /// Longest host name of a remote, in bytes (RFC 1035, 2.3.4, without its length octets).
 pub const HOST_MAX_BYTES: usize = 253;
@@ -28,11 +28,11 @@ pub const FRAME_MAX_BYTES: usize = 131_072;
 pub const SLICE_MAX_BYTES: u32 = 16_842_752;
 /// Most requests that may be unanswered on one connection (PROTOCOL 9).
 pub const PIPELINE_MAX: usize = 64;
-/// What a server takes in one slice at the least, a sealed part of 16 MiB (PROTOCOL 1).
+/// Shortest limit of a slice that a server may state: a sealed part of 16 MiB (PROTOCOL 1).
 pub const SERVER_SLICE_MIN_BYTES: u32 = 16_793_672;
-/// Requests that a server lets be unanswered at the least (PROTOCOL 1).
+/// Fewest unanswered requests that a server must accept (PROTOCOL 1).
 pub const SERVER_PIPELINE_MIN: u16 = 8;
-/// Time for which a server bears silence at the least (PROTOCOL 1).
+/// Shortest idle time that a server may state (PROTOCOL 1).
 pub const SERVER_IDLE_MIN_SECONDS: u32 = 1;
 /// Most sections of one Get (PROTOCOL 5).
 pub const SECTIONS_MAX: usize = 64;
@@ -40,7 +40,7 @@ pub const SECTIONS_MAX: usize = 64;
 pub const CLAIM_MAX_SLICES: usize = 64;
 /// Most entries in one page of a listing (PROTOCOL 6).
 pub const PAGE_MAX_ENTRIES: u32 = 1000;
-/// Longest cursor of a listing: that of a tree of files is a path (PROTOCOL 5).
+/// Longest cursor of a listing, in bytes; the cursor of a tree of files is a path (PROTOCOL 5).
 pub const CURSOR_MAX_BYTES: usize = 1024;
 /// Longest name of a mount, in bytes of UTF-8 (PROTOCOL 5).
 pub const MOUNT_NAME_MAX_BYTES: usize = 255;
@@ -52,11 +52,11 @@ pub const ERROR_TEXT_MAX_BYTES: usize = 256;
 pub const HANDSHAKE_SECONDS: u64 = 10;
 /// Time without a byte in either direction after which a server closes (PROTOCOL 9).
 pub const IDLE_SECONDS: u32 = 120;
-/// Time without a byte in either direction after which a client gives up on a payload, or on an answer
-/// for which no server works long: the line is dead, or what stands in it swallows bytes.
+/// Time without a byte in either direction after which a client gives up on a payload, or on an
+/// answer that takes a server no time: the connection is dead, or something on its way drops bytes.
 pub const SILENCE_SECONDS: u64 = 60;
-/// Time without a byte in either direction after which a client gives up on another answer that it
-/// waits for: the commit of a large blob may sync for minutes. That the line is dead it learns from TCP.
+/// Time without a byte in either direction after which a client gives up on any other answer: the
+/// commit of a large blob may sync for minutes. TCP keepalive notices a dead connection earlier.
 pub const ANSWER_SECONDS: u64 = 600;
 /// Longest TLS record with its 5-byte header (RFC 8446, 5.2).
 pub const TLS_RECORD_MAX_BYTES: usize = 16_640 + 5;

@@ -1,27 +1,28 @@
-//! Bech32 without its length limit: how age keys and invites are written.
+//! Bech32 without its length limit: the text form of age keys and invites.
 //!
-//! c2sp.org/age: "Bech32 is as specified in BIP173, but without length limits on the data part. Note
-//! that Bech32 strings can only be all uppercase or all lowercase, but the checksum is always computed
-//! over the lowercase string."
+//! c2sp.org/age: "Bech32 is as specified in BIP173, but without length limits on the data part.
+//! Note that Bech32 strings can only be all uppercase or all lowercase, but the checksum is always
+//! computed over the lowercase string."
 
 use bech32::primitives::decode::UncheckedHrpstring;
 use bech32::{Bech32, Checksum, Hrp};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// Why a text is not the Bech32 text that was expected. It never repeats the text, which may be a secret.
+/// Why a text is not the Bech32 text that was expected. It never repeats the text, which may be a
+/// secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Bech32Error {
-    /// Characters, case or separator are not those of Bech32.
+    /// The characters, the letter case or the separator are not those of Bech32.
     #[error("it is not Bech32 text")]
     NotBech32,
-    /// It is something else's Bech32 text.
+    /// The text has another human-readable prefix.
     #[error("it does not begin with \"{0}1\"")]
     Prefix(&'static str),
-    /// Mistyped or cut short.
+    /// The checksum does not match: the text was mistyped or cut short.
     #[error("its checksum does not match: it was mistyped or cut short")]
     Checksum,
-    /// Padding bits or letter case that no encoder writes.
+    /// The text has padding bits or a letter case that no encoder writes.
     #[error("it is not in its canonical form")]
     NotCanonical,
 }
@@ -40,12 +41,13 @@ impl Checksum for LongBech32 {
     const TARGET_RESIDUE: Self::MidstateRepr = Bech32::TARGET_RESIDUE;
 }
 
-/// `data` behind the human-readable `prefix`, in the prefix's letter case.
+/// Encodes `data` with the human-readable `prefix`, in the prefix's letter case.
 ///
 /// `prefix` is a constant: ASCII of one case.
 pub fn encode(prefix: &'static str, data: &[u8]) -> Zeroizing<String> {
     let hrp = Hrp::parse_unchecked(prefix);
-    // Enough from the start: a buffer that grows would leave copies of a secret behind.
+    // The whole capacity at once, since a buffer that grows would leave copies of a secret in
+    // memory.
     let length = prefix.len() + 1 + data.len().div_ceil(5) * 8 + LongBech32::CHECKSUM_LENGTH;
     let mut text = Zeroizing::new(String::with_capacity(length));
     let written = if prefix.starts_with(|c: char| c.is_ascii_uppercase()) {
@@ -57,7 +59,8 @@ pub fn encode(prefix: &'static str, data: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// The data behind `prefix` in `text`; only what [`encode`] would write is accepted.
+/// Decodes the data of a `text` with this `prefix`. Only what [`encode`] would write is accepted. #
+/// Errors Says how `text` differs from that.
 pub fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<Vec<u8>>, Bech32Error> {
     let parsed = UncheckedHrpstring::new(text).map_err(|_| Bech32Error::NotBech32)?;
     if parsed.hrp() != Hrp::parse_unchecked(prefix) {

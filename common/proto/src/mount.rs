@@ -1,4 +1,4 @@
-//! What one of a server's mounts is called.
+//! The names of a server's mounts.
 
 use std::fmt;
 
@@ -7,33 +7,33 @@ use thiserror::Error;
 
 use crate::limits::MOUNT_NAME_MAX_BYTES;
 
-/// The name of a mount (PROTOCOL 5): at most 255 bytes of UTF-8, components between slashes, none of them
-/// empty, `.` or `..`, no control characters. The root mount has the empty name.
+/// The name of a mount (PROTOCOL 5): at most 255 bytes of UTF-8, components between slashes, none
+/// of them empty, `.` or `..`, no control characters. The root mount has the empty name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MountName(String);
 
 /// Why a text is not the name of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum MountNameError {
-    /// Over [`MOUNT_NAME_MAX_BYTES`].
+    /// The name is longer than [`MOUNT_NAME_MAX_BYTES`].
     #[error("a mount's name has at most {MOUNT_NAME_MAX_BYTES} bytes, this one has {0}")]
     TooLong(usize),
-    /// A control character, which a terminal would act upon.
+    /// The name has a control character, which a terminal would act upon.
     #[error("a mount's name has no control characters, this one has U+{0:04X}")]
     Control(u32),
-    /// A leading, a doubled or a trailing slash.
+    /// The name has a leading, a doubled or a trailing slash.
     #[error("a mount's name has no empty components, and no slash at its beginning or its end")]
     EmptyComponent,
-    /// `.` or `..`.
+    /// The name has a component `.` or `..`.
     #[error("a mount's name has no component . or ..")]
     Dots,
 }
 
 impl MountName {
-    /// The mount that a connection speaks of unless it says otherwise.
+    /// The mount of a connection on which the client has selected none.
     pub const ROOT: Self = Self(String::new());
 
-    /// Accepts `text` as a name; the empty one is that of the root mount.
+    /// Accepts `text` as a name. The empty name is that of the root mount.
     ///
     /// # Errors
     /// Says which rule it breaks.
@@ -57,13 +57,13 @@ impl MountName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name itself.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is the root mount's.
+    /// Whether this is the name of the root mount.
     #[must_use]
     pub const fn is_root(&self) -> bool {
         self.0.is_empty()
@@ -82,7 +82,7 @@ impl Serialize for MountName {
     }
 }
 
-/// Looks at the text before it allocates: whoever wrote it does not choose how much.
+/// Checks the text before it allocates, so that a peer cannot choose how much memory is used.
 impl<'de> Deserialize<'de> for MountName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;

@@ -1,4 +1,4 @@
-//! What a blob is called: by its user, and by the server.
+//! The names of a blob: the one its user gave, and the key under which a server stores it.
 
 use std::fmt;
 
@@ -7,26 +7,27 @@ use thiserror::Error;
 
 use crate::limits::{NAME_MAX_BYTES, OBJECT_KEY_MAX_BYTES};
 
-/// What the user calls a blob (FORMAT 10): UTF-8, relative, no `.` or `..`, no control characters.
+/// The name that a user gives a blob (FORMAT 10): UTF-8, relative, no `.` or `..`, no control
+/// characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobName(String);
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NameError {
-    /// Nothing there.
+    /// The name is empty.
     #[error("a name cannot be empty")]
     Empty,
-    /// Over [`NAME_MAX_BYTES`].
+    /// The name is longer than [`NAME_MAX_BYTES`].
     #[error("a name has at most {NAME_MAX_BYTES} bytes, this one has {0}")]
     TooLong(usize),
-    /// A control character, which a terminal or a file system would act upon.
+    /// The name has a control character, which a terminal or a file system would act upon.
     #[error("a name has no control characters, this one has U+{0:04X}")]
     Control(u32),
-    /// An absolute path, a doubled or a trailing slash.
+    /// The name is an absolute path, or has a doubled or a trailing slash.
     #[error("a name is relative and has no empty components")]
     EmptyComponent,
-    /// `.` or `..`.
+    /// The name has a component `.` or `..`.
     #[error("a name has no component \"{0}\"")]
     Dots(String),
 }
@@ -56,13 +57,13 @@ impl BlobName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name itself.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its last component: what a file made from it is called.
+    /// The last component, which is the name of a file made from the blob.
     #[must_use]
     pub fn base_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
@@ -75,7 +76,7 @@ impl fmt::Display for BlobName {
     }
 }
 
-/// What the server knows an object by: 1 to 1,024 opaque bytes.
+/// The key under which a server stores an object: 1 to 1,024 opaque bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(Vec<u8>);
 
@@ -97,7 +98,7 @@ impl ObjectKey {
         Ok(Self(bytes))
     }
 
-    /// Its bytes.
+    /// The bytes of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -136,7 +137,7 @@ impl Serialize for ObjectKey {
     }
 }
 
-/// Looks at the length before it allocates: whoever wrote the bytes does not choose how much.
+/// Checks the length before it allocates, so that a peer cannot choose how much memory is used.
 impl<'de> Deserialize<'de> for ObjectKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;

@@ -1,7 +1,7 @@
 //! Sealing and opening one part of 16 MiB, per suite and engine, in bytes of plaintext per second.
 //!
-//! `open` is what a get does with each part: digest, chunks, comparison with the footer. The ciphertext comes
-//! in pieces of 256 KiB, as from a socket, and once more in small ones.
+//! `open` does what a get does with each part: digest, chunks, comparison with the footer. The
+//! ciphertext comes in pieces of 256 KiB, as from a socket, and once more in small ones.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
 

@@ -3,19 +3,6 @@
 //! This crate has no sockets, no files and no clock: bytes, time and randomness are arguments. A
 //! server does not depend on it; what a server may know of a blob is in [`zput_proto::envelope`].
 //!
-//! # Floors
-//!
-//! An import goes down only, and no files import one another in a circle; a test reads this block
-//! (`tests/tests/floors.rs`).
-//!
-//! ```text
-//!          blob  ──────────▶  keys             sealed blobs; key files, vaults, devices
-//!         ↙    ↘             ↙    ↘
-//!   chunked      age  ◀──────      passphrase  messages of chunks; recipients and identities
-//!      ↓
-//!    aead                                      two AEADs, two implementations of each
-//! ```
-//!
 //! A blob is sealed for recipients and opened in the order of trust: each type can only be had from
 //! the one before it, so a check that is left out does not compile.
 //!
@@ -65,6 +52,17 @@
 //! assert_eq!(&*opening.finish()?, b"all that I know");
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! # Floors
+//!
+//! A module imports from the floors below its own, never from its own floor or above.
+//!
+//! ```text
+//! blob         sealed blobs: the states of sealing and opening one
+//! keys         key files, vaults, devices
+//! age chunked  recipients and identities; messages of chunks
+//! aead         two AEADs, two implementations of each
 //! ```
 
 pub mod aead;

@@ -1,7 +1,7 @@
 //! The age project's own vectors against our stanzas, recipients and identities.
 //!
-//! The vectors are whole age files, so this file holds a reader of age's header and of a payload of one
-//! chunk: c2sp.org/age, "Header" and "Payload". Only the stanzas and what unwraps them is ours.
+//! The vectors are whole age files, so this file holds a reader of age's header and of a payload of
+//! one chunk: c2sp.org/age, "Header" and "Payload". Only the stanzas and what unwraps them is ours.
 
 #![expect(clippy::unwrap_used, reason = "a test file: what it reads is fixed")]
 

@@ -1,4 +1,5 @@
-//! The functions under fuzz over all inputs that were ever worth keeping, and over some random ones.
+//! The functions under fuzz over all inputs that were ever worth keeping, and over some random
+//! ones.
 
 #[path = "../../../fuzz/targets/mod.rs"]
 mod targets;

@@ -292,7 +292,9 @@ fn suggest_verb(name: &str, error: &clap::Error) -> Option<String> {
         Some(ContextValue::Strings(verbs)) => verbs.last().map(String::as_str),
         _ => None,
     };
-    let near = foreign_options::verb(&verb).or(similar);
+    let is_below_a_verb = name.contains(' ');
+    let foreign = if is_below_a_verb { None } else { foreign_options::verb(&verb) };
+    let near = foreign.or(similar);
     let near = near.map(|near| format!(": did you mean {near}?")).unwrap_or_default();
     Some(format!("there is no verb {verb}{near} ({name} --help lists what there is)"))
 }

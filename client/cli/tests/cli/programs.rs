@@ -97,6 +97,7 @@ fn unknown_verb_is_an_error_of_usage() {
         ("zblob list", "zblob: there is no verb list: did you mean ls? ("),
         ("zblob restor", "zblob: there is no verb restor: did you mean restore? ("),
         ("zblob key zzz", "zblob key: there is no verb zzz (zblob key --help lists"),
+        ("zblob key dir", "zblob key: there is no verb dir (zblob key --help lists"),
     ] {
         let ran = machine.run(line).code(2);
         assert!(ran.stderr.starts_with(text), "{line}: {}", ran.stderr);

@@ -7,13 +7,13 @@
 
 /// Bytes of plaintext in a full chunk. The last chunk has fewer, and may have none.
 pub const CHUNK_BYTES: usize = 16_384;
-/// Bytes of the tag behind each chunk.
+/// Bytes of the tag after each chunk.
 pub const TAG_BYTES: usize = 16;
 /// Bytes of a full chunk and its tag.
 pub const SEALED_CHUNK_BYTES: usize = CHUNK_BYTES + TAG_BYTES;
 /// Bytes of the salt that a message begins with.
 pub const SALT_BYTES: usize = 24;
-/// Bytes of the commitment behind the salt.
+/// Bytes of the commitment after the salt.
 pub const COMMITMENT_BYTES: usize = 32;
 /// Bytes of salt and commitment.
 pub const PREFIX_BYTES: usize = SALT_BYTES + COMMITMENT_BYTES;

@@ -1,5 +1,5 @@
-//! The footer's fields (FORMAT 7), and whether an object's slices are what the footer says of it. No key is needed for
-//! any of it.
+//! The fields of a footer (FORMAT 7), and the comparison of an object's slices with them, all
+//! without a key.
 
 use thiserror::Error;
 
@@ -15,32 +15,32 @@ use crate::limits::FACTS_MAX_BYTES;
 /// Why bytes are not the footer of a blob with this header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FooterError {
-    /// Already its framing is wrong.
+    /// The framing is wrong.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// There are more or fewer bytes than the footer says it has.
+    /// The number of bytes is not the length that the footer states.
     #[error("the footer says that it has {stated} bytes, and {found} are here")]
     Length {
-        /// Its `footer_length`.
+        /// The footer's `footer_length`.
         stated: u32,
-        /// What was given.
+        /// Number of bytes that were given.
         found: usize,
     },
-    /// Its fields end behind or before the end of the footer.
+    /// The fields do not end where the footer ends.
     #[error("the footer's fields do not fill it exactly")]
     Fields,
-    /// Its total length is more than a blob can hold.
+    /// The total length is more than a blob can hold.
     #[error(transparent)]
     TooManyParts(#[from] TooManyParts),
-    /// Its sealed facts have a length that no list of facts has.
+    /// No list of sealed facts has this length.
     #[error("the footer's facts cannot be {0} bytes long")]
     Facts(u16),
-    /// Neither 1 nor 2.
+    /// The provenance is neither 1 nor 2.
     #[error("a provenance of {0} is not known here")]
     UnknownProvenance(u8),
 }
 
-/// The fields of a footer that is well-formed, and no more than that.
+/// The fields of a well-formed footer. Nothing in it is authenticated.
 #[derive(Clone, Copy, Debug)]
 pub struct FooterFields<'a> {
     layout: Layout,
@@ -63,10 +63,10 @@ pub struct VaultSeal {
 }
 
 impl<'a> FooterFields<'a> {
-    /// Reads `bytes`, the whole footer of a blob with this header and nothing behind it.
+    /// Parses `bytes`, the whole footer of a blob with this header and nothing else.
     ///
     /// # Errors
-    /// Says which rule of FORMAT 7 they break.
+    /// Says which rule of FORMAT 7 the bytes break.
     pub fn parse(bytes: &'a [u8], header: &HeaderFields) -> Result<Self, FooterError> {
         let stated = footer_length(bytes)?;
         if stated as usize != bytes.len() {
@@ -74,7 +74,7 @@ impl<'a> FooterFields<'a> {
         }
         let mut cursor = Cursor::new(bytes);
         let total_length = cursor.u64().ok_or(FooterError::Fields)?;
-        // At most 262,144 parts, so their digests are at most 8 MiB; those that are not here are not read.
+        // At most 262,144 parts, so at most 8 MiB of digests; missing digests are not read.
         let layout = Layout::new(header.length(), header.part_size(), total_length)?;
         let digests = cursor.take(layout.parts() as usize * Digest::BYTES);
         let digests = digests.ok_or(FooterError::Fields)?.as_chunks().0;
@@ -92,7 +92,7 @@ impl<'a> FooterFields<'a> {
             BARE => None,
             other => return Err(FooterError::UnknownProvenance(other)),
         };
-        // The tail has been looked at already.
+        // `footer_length` has checked the tail already.
         cursor.take(TAIL_BYTES).ok_or(FooterError::Fields)?;
         if !cursor.is_at_end() {
             return Err(FooterError::Fields);
@@ -135,11 +135,11 @@ impl<'a> FooterFields<'a> {
         self.vault.as_ref()
     }
 
-    /// Compares the slices of an object, each with its length and its digest, with what header and footer say of it:
-    /// the header is the first, each part is the next, and the rest are the footer.
+    /// Compares the slices of an object, given by length and digest, with its header and footer.
+    /// The first slice is the header, each part is one slice, and the rest are the footer.
     ///
     /// # Errors
-    /// Says which slice is another one.
+    /// Says which slice differs.
     pub fn check_slices(
         &self,
         slices: impl IntoIterator<Item = (u32, Digest)>,
@@ -178,51 +178,52 @@ fn vault_seal(cursor: &mut Cursor<'_>) -> Option<VaultSeal> {
     Some(VaultSeal { mac, writer, signature: cursor.array()? })
 }
 
-/// Why slices are not those of the blob whose header and footer are among them.
+/// How the slices of an object differ from what its header and footer state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SlicesError {
-    /// The first one is not the header.
+    /// The first slice is not the header.
     #[error("the first slice is not the header")]
     Header,
     /// There are fewer slices than parts.
     #[error("part {part} is missing: each part is one slice")]
     Missing {
-        /// Which part.
+        /// Index of the part, from 0.
         part: u64,
     },
-    /// A part has another length than its slice, so it is no slice or several.
+    /// A part's length is not that of its slice.
     #[error(
         "part {part} has {sealed} bytes and came as a slice of {length}: each part is one slice"
     )]
     PartLength {
-        /// Which part.
+        /// Index of the part, from 0.
         part: u64,
-        /// Bytes that it has, by header and footer.
+        /// Bytes of the part, by header and footer.
         sealed: u64,
         /// Bytes of the slice.
         length: u32,
     },
-    /// The footer has another digest for a part than its slice.
+    /// The footer's digest of a part is not that of its slice.
     #[error("the footer has another digest for part {part} than its slice")]
     PartDigest {
-        /// Which part.
+        /// Index of the part, from 0.
         part: u64,
     },
-    /// What follows the parts is not the footer alone.
+    /// The slices after the parts are not as long as the footer.
     #[error("{behind} bytes follow the parts, and the footer has {footer}")]
     Footer {
         /// Bytes of the footer.
         footer: u64,
-        /// Bytes of the slices behind the parts.
+        /// Bytes of the slices after the parts.
         behind: u64,
     },
 }
 
 /// The provenance of a blob that a vault vouches for.
 pub const VAULT: u8 = 1;
-/// The provenance of a blob that nobody vouches for.
+/// The provenance of a bare blob, which no vault vouches for.
 pub const BARE: u8 = 2;
-/// Vault MAC, writer and signature.
+/// Bytes of vault MAC, writer and signature.
 const VAULT_BYTES: usize = 32 + 32 + 64;
-/// The shortest sealed list of facts: one with an empty value. No facts are no bytes.
+/// Bytes of the shortest sealed list of facts: one fact with an empty value. A blob without facts
+/// has no bytes there.
 const FACTS_MIN_BYTES: u64 = sealed_len(2);

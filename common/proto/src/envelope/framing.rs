@@ -6,24 +6,24 @@ use super::chunks::sealed_len;
 use crate::cursor::Cursor;
 use crate::limits::{HEADER_MAX_BYTES, OBJECT_KEY_MAX_BYTES, PARTS_MAX};
 
-/// What a header begins with (FORMAT 3).
+/// The bytes that a header begins with (FORMAT 3).
 pub const HEADER_MAGIC: [u8; 8] = *b"\x8Azput\r\n\x1A";
-/// What a footer ends with (FORMAT 7).
+/// The bytes that a footer ends with (FORMAT 7).
 pub const FOOTER_MAGIC: [u8; 8] = *b"\x8Azputend";
 /// The version of the format.
 pub const VERSION: u16 = 1;
-/// How much of an object's start [`header_length`] needs: magic, version, length.
+/// Bytes of an object's start that [`header_length`] needs: magic, version, length.
 pub const PREFIX_BYTES: usize = 14;
-/// How much of an object's end [`footer_length`] needs: length, magic.
+/// Bytes of an object's end that [`footer_length`] needs: length, magic.
 pub const TAIL_BYTES: usize = 12;
 
-/// A header without key, stanzas and metadata, which would still be refused.
+/// Bytes of a header without key, stanzas and metadata. Such a header is refused later.
 const HEADER_MIN_BYTES: usize = KEY_OFFSET + 2 + 2 + 32;
-/// Where the generation begins.
+/// Offset of the generation.
 const GENERATION_OFFSET: usize = 48;
-/// Where the object key begins.
+/// Offset of the object key.
 const KEY_OFFSET: usize = 58;
-/// A bare footer of one part without facts.
+/// Bytes of a bare footer of one part without facts.
 const FOOTER_MIN_BYTES: u64 = 8 + 32 + 2 + 1 + 32 + 4 + 8;
 
 /// Length of the longest footer of `parts` parts: `F(n) = 1207 + 32 n` (FORMAT 9).
@@ -32,25 +32,25 @@ pub const fn longest_footer(parts: u64) -> u64 {
     1207 + 32 * parts
 }
 
-/// Where the parts of an object begin and end.
+/// The lengths that say where the parts of an object begin and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// Bytes of the header: where the payload begins.
+    /// Bytes of the header, and so the offset of the payload.
     pub header_length: u32,
-    /// Bytes of the footer behind the payload.
+    /// Bytes of the footer after the payload.
     pub footer_length: u32,
 }
 
 /// Why bytes do not have the framing of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EnvelopeError {
-    /// Too few bytes to tell.
+    /// There are too few bytes to tell.
     #[error("the object is too short to be a sealed blob")]
     Truncated,
-    /// It does not begin with [`HEADER_MAGIC`].
+    /// The object does not begin with [`HEADER_MAGIC`].
     #[error("this is not a sealed blob")]
     NotABlob,
-    /// Made by a newer program.
+    /// The blob was made by a newer program.
     #[error("a sealed blob of version {0}, which is not known here")]
     UnknownVersion(u16),
     /// No header has this length.
@@ -59,7 +59,7 @@ pub enum EnvelopeError {
     /// The object key is longer than a key can be, or than the header.
     #[error("the header's object key cannot be {0} bytes long")]
     KeyLength(u16),
-    /// It does not end with [`FOOTER_MAGIC`]: truncated, or followed by something else.
+    /// The object does not end with [`FOOTER_MAGIC`]: it is truncated, or something follows it.
     #[error("the object does not end with a footer")]
     NoFooter,
     /// No footer has this length.
@@ -71,10 +71,11 @@ pub enum EnvelopeError {
 }
 
 impl Envelope {
-    /// The envelope of an object of `object_length` bytes that begins with `prefix` and ends with `tail`.
+    /// The envelope of an object of `object_length` bytes that begins with `prefix` and ends with
+    /// `tail`.
     ///
     /// # Errors
-    /// When one of them is not that of a blob, or nothing fits between them.
+    /// When prefix or tail is not that of a blob, or no part fits between header and footer.
     pub fn new(prefix: &[u8], tail: &[u8], object_length: u64) -> Result<Self, EnvelopeError> {
         let header_length = header_length(prefix)?;
         let footer_length = footer_length(tail)?;
@@ -86,7 +87,7 @@ impl Envelope {
     }
 }
 
-/// Length of the header whose first [`PREFIX_BYTES`] bytes, or more, are `prefix`.
+/// Length of the header that begins with `prefix`, of at least [`PREFIX_BYTES`] bytes.
 ///
 /// # Errors
 /// When this is not the start of a blob that is known here.
@@ -109,7 +110,7 @@ pub fn header_length(prefix: &[u8]) -> Result<u32, EnvelopeError> {
     }
 }
 
-/// Length of the footer whose last [`TAIL_BYTES`] bytes, or more, are `tail`.
+/// Length of the footer that ends with `tail`, of at least [`TAIL_BYTES`] bytes.
 ///
 /// # Errors
 /// When this is not the end of a blob.
@@ -127,7 +128,7 @@ pub fn footer_length(tail: &[u8]) -> Result<u32, EnvelopeError> {
     }
 }
 
-/// The generation in `header`, a whole header or the start of one.
+/// The generation in `header`, which may be the start of a header.
 ///
 /// # Errors
 /// When this is not the start of a blob that is known here, or ends before the generation does.
@@ -138,7 +139,8 @@ pub fn generation(header: &[u8]) -> Result<u64, EnvelopeError> {
     cursor.u64().ok_or(EnvelopeError::Truncated)
 }
 
-/// The object key in `header`, a whole header or the start of one; empty when the blob was sealed for no key.
+/// The object key in `header`, which may be the start of a header; empty when the blob was sealed
+/// for no key.
 ///
 /// # Errors
 /// When this is not the start of a blob that is known here, or ends before the key does.

@@ -1,4 +1,4 @@
-//! The header's fields (FORMAT 3): framing, bounds, one encoding for each header. No key is needed for any of it.
+//! The fields of a header (FORMAT 3): framing and bounds, checked without a key.
 
 use std::ops::Range;
 
@@ -17,18 +17,18 @@ use crate::name::{KeyLengthError, ObjectKey};
 /// Why bytes are not a header.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum HeaderError {
-    /// Already its framing is wrong.
+    /// The framing is wrong.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// There are more or fewer bytes than the header says it has.
+    /// The number of bytes is not the length that the header states.
     #[error("the header says that it has {stated} bytes, and {found} are here")]
     Length {
-        /// Its `header_length`.
+        /// The header's `header_length`.
         stated: u32,
-        /// What was given.
+        /// Number of bytes that were given.
         found: usize,
     },
-    /// Its fields end behind or before the end of the header.
+    /// The fields do not end where the header ends.
     #[error("the header's fields do not fill it exactly")]
     Fields,
     /// No suite has this number.
@@ -37,24 +37,24 @@ pub enum HeaderError {
     /// `part_size_log2` is not 16 to 24.
     #[error("a part size of 2^{0} bytes is out of bounds")]
     PartSize(u8),
-    /// The generation is the last number there is: none could follow it.
+    /// The generation is 2^64-1, which no other could follow.
     #[error("a generation of 2^64-1 leaves none for the next blob of its key")]
     LastGeneration,
     /// The object key has a length that no key has.
     #[error(transparent)]
     ObjectKey(#[from] KeyLengthError),
-    /// The stanzas are not canonical, or too many, or none.
+    /// The stanzas are not canonical, too many, or missing.
     #[error(transparent)]
     Stanzas(#[from] StanzaError),
-    /// A stanza of a known type has another shape than that type's.
+    /// A stanza of a known type does not have the shape of its type.
     #[error(transparent)]
     Stanza(#[from] ShapeError),
-    /// Sealed metadata has another length.
+    /// No sealed metadata has this length.
     #[error("sealed metadata cannot be {0} bytes long")]
     Metadata(u16),
 }
 
-/// The fields of a header that is well-formed, and no more than that.
+/// The fields of a well-formed header. Nothing in it is authenticated.
 #[derive(Clone, Debug)]
 pub struct HeaderFields {
     length: u32,
@@ -69,7 +69,7 @@ pub struct HeaderFields {
 }
 
 impl HeaderFields {
-    /// Reads `bytes`, a whole header and nothing behind it.
+    /// Parses `bytes`, a whole header and nothing else.
     ///
     /// # Errors
     /// Says which rule of FORMAT 3 and 4 they break.
@@ -105,7 +105,7 @@ impl HeaderFields {
         })
     }
 
-    /// Bytes of the whole header, magic to MAC.
+    /// Number of bytes of the whole header, magic to MAC.
     #[must_use]
     pub const fn length(&self) -> u32 {
         self.length
@@ -153,14 +153,14 @@ impl HeaderFields {
         self.part_size
     }
 
-    /// What the blob was sealed for; `None` when for no key.
+    /// The object key that the blob was sealed for; `None` when it was sealed for none.
     #[must_use]
     pub const fn object_key(&self) -> Option<&ObjectKey> {
         self.object_key.as_ref()
     }
 }
 
-/// The fields as they stand, not yet understood.
+/// The fields, read and not yet checked.
 struct Fields<'a> {
     suite: u8,
     part_size_log2: u8,
@@ -174,7 +174,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// `None` when they do not fill `bytes` exactly.
+    /// `None` when the fields do not fill `bytes` exactly.
     fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor::new(bytes);
         cursor.take(HEADER_LENGTH_FIELD.end)?;
@@ -203,9 +203,9 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Where `header_length` stands.
+/// Where `header_length` is in a header.
 pub const HEADER_LENGTH_FIELD: Range<usize> = 10..14;
-/// Bytes of the header MAC at its end.
+/// Number of bytes of the MAC at the end of a header.
 pub const MAC_BYTES: usize = 32;
 /// Bytes of the salt of the blob's key derivation.
 pub const SALT_BYTES: usize = 32;

@@ -1,4 +1,4 @@
-//! Which byte is where (FORMAT 6): arithmetic on lengths, and nothing else.
+//! Where the parts of a blob are (FORMAT 6): arithmetic on lengths, and nothing else.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use crate::limits::PARTS_MAX;
 pub struct PartSize(u8);
 
 impl PartSize {
-    /// The smallest there is: 64 KiB.
+    /// The smallest part size, 64 KiB.
     pub const MIN: Self = Self(16);
-    /// The largest, which writers use: 16 MiB.
+    /// The largest part size, 16 MiB, which writers use.
     pub const MAX: Self = Self(24);
 
     /// The part size of `2^log2` bytes; `None` unless `log2` is 16 to 24.
@@ -23,7 +23,7 @@ impl PartSize {
         if log2 >= Self::MIN.0 && log2 <= Self::MAX.0 { Some(Self(log2)) } else { None }
     }
 
-    /// Its binary logarithm, as a header holds it.
+    /// The binary logarithm of the part size, as a header holds it.
     #[must_use]
     pub const fn log2(self) -> u8 {
         self.0
@@ -48,12 +48,12 @@ impl Default for PartSize {
     }
 }
 
-/// A plaintext that needs more than [`PARTS_MAX`] parts.
+/// The plaintext needs more than [`PARTS_MAX`] parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{0} bytes are more than {PARTS_MAX} parts can hold")]
 pub struct TooManyParts(pub u64);
 
-/// Where everything is in one blob.
+/// The lengths and offsets of the parts of one blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     header_length: u32,
@@ -62,7 +62,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of `total_length` bytes of plaintext behind a header of `header_length` bytes.
+    /// The layout of `total_length` bytes of plaintext after a header of `header_length` bytes.
     ///
     /// # Errors
     /// When they do not fit into [`PARTS_MAX`] parts.
@@ -78,25 +78,25 @@ impl Layout {
         }
     }
 
-    /// The part size.
+    /// The part size of the blob.
     #[must_use]
     pub const fn part_size(&self) -> PartSize {
         self.part_size
     }
 
-    /// Bytes of plaintext in all parts.
+    /// Number of bytes of plaintext in all parts.
     #[must_use]
     pub const fn total_length(&self) -> u64 {
         self.total_length
     }
 
-    /// How many parts there are; at least one.
+    /// The number of parts, at least one.
     #[must_use]
     pub const fn parts(&self) -> u64 {
         self.total_length / self.part_size.bytes() + 1
     }
 
-    /// Plaintext bytes of part `index`; `None` behind the last part.
+    /// Plaintext bytes of part `index`; `None` after the last part.
     #[must_use]
     pub const fn plain_part_len(&self, index: u64) -> Option<u64> {
         let last = self.parts() - 1;
@@ -109,7 +109,7 @@ impl Layout {
         }
     }
 
-    /// Sealed bytes of part `index`; `None` behind the last part.
+    /// Sealed bytes of part `index`; `None` after the last part.
     #[must_use]
     pub const fn sealed_part_len(&self, index: u64) -> Option<u64> {
         match self.plain_part_len(index) {
@@ -118,7 +118,7 @@ impl Layout {
         }
     }
 
-    /// Where in the object part `index` begins; `None` behind the last part.
+    /// Offset of part `index` in the object; `None` after the last part.
     #[must_use]
     pub const fn part_offset(&self, index: u64) -> Option<u64> {
         if index < self.parts() {
@@ -135,7 +135,7 @@ impl Layout {
             + sealed_len(self.total_length % self.part_size.bytes())
     }
 
-    /// Where in the object the footer begins.
+    /// Offset of the footer in the object.
     #[must_use]
     pub const fn footer_offset(&self) -> u64 {
         self.header_length as u64 + self.payload_length()
@@ -147,7 +147,8 @@ impl Layout {
         self.footer_offset() + footer_length as u64
     }
 
-    /// The parts that hold the bytes `range` of the plaintext, as far as it has them; empty when it has none.
+    /// The parts that hold the bytes `range` of the plaintext. Bytes after its end are ignored;
+    /// empty when none is left.
     #[must_use]
     pub fn parts_of(&self, range: Range<u64>) -> Range<u64> {
         let end = range.end.min(self.total_length);

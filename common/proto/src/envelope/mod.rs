@@ -3,12 +3,13 @@
 //! ```text
 //! blob = header || part 0 || part 1 || … || footer
 //!
-//!    footer ──▶ header ──▶ wrapped_key ──▶ stanza    the fields, parsed
-//!       │          │            └────────▶ point
-//!       ▼          ▼
-//!    layout     framing     suite                    lengths, offsets, numbers
-//!       └────▶ chunks ◀─┘
+//! footer                              digests, MACs, signature; the slices of an object
+//! header                              suite, salt, generation, object key, stanzas
+//! framing   layout   wrapped_key      where header and footer end; offsets; shapes of stanzas
+//! chunks    suite    stanza   point   lengths, numbers, texts, X25519 keys as bytes
 //! ```
+//!
+//! The first line is a blob; below it a module imports from the rows below its own.
 //!
 //! Nothing here needs or touches key material, and nothing here proves anything: only a reader that
 //! holds the file key can tell whether the framing is the writer's.
@@ -16,7 +17,7 @@
 //! ```
 //! use zput_proto::envelope::{Layout, PartSize};
 //!
-//! // 40 MiB behind a header of 300 bytes: two full parts and a shorter one.
+//! // 40 MiB after a header of 300 bytes: two full parts and a shorter one.
 //! let layout = Layout::new(300, PartSize::MAX, 40 << 20)?;
 //! assert_eq!(layout.parts(), 3);
 //! assert_eq!(layout.part_offset(1), Some(300 + PartSize::MAX.sealed_bytes()));

@@ -1,4 +1,4 @@
-//! The text of a stanza: parsed, encoded, not yet understood.
+//! The text of recipient stanzas (c2sp.org/age): parsed and encoded, not interpreted.
 
 use std::str;
 
@@ -8,12 +8,12 @@ use thiserror::Error;
 
 use crate::limits::RECIPIENTS_MAX;
 
-/// Columns of a full body line; the last line is shorter.
+/// Columns of a full body line. The last line is shorter.
 const COLUMNS: usize = 64;
-/// What a stanza begins with.
+/// The bytes that a stanza begins with.
 const MARK: &[u8] = b"-> ";
 
-/// One recipient stanza: the file key wrapped for one recipient, of whatever type.
+/// One recipient stanza: the file key wrapped for one recipient, of a known or an unknown type.
 ///
 /// Its encoding is canonical: `parse_all(encode(x)) == x` and nothing else parses to `x`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,40 +26,40 @@ pub struct Stanza {
 /// Why a text is not a list of stanzas. `stanza` counts from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StanzaError {
-    /// Nothing there.
+    /// There is no stanza.
     #[error("there is no recipient stanza")]
     None,
-    /// Over [`RECIPIENTS_MAX`].
+    /// There are more stanzas than [`RECIPIENTS_MAX`].
     #[error("there are more than {RECIPIENTS_MAX} recipient stanzas")]
     TooMany,
-    /// It does not begin with `-> `.
+    /// A stanza does not begin with `-> `.
     #[error("stanza {stanza} does not begin with \"-> \"")]
     Mark {
-        /// Which one.
+        /// Index of the stanza, from 0.
         stanza: usize,
     },
     /// The text ends before the short line that ends a stanza.
     #[error("stanza {stanza} is cut short")]
     Truncated {
-        /// Which one.
+        /// Index of the stanza, from 0.
         stanza: usize,
     },
     /// An argument is empty or has a character outside `!` to `~`.
     #[error("stanza {stanza} has an argument that is empty or not of visible ASCII")]
     Argument {
-        /// Which one.
+        /// Index of the stanza, from 0.
         stanza: usize,
     },
     /// A body line is over 64 columns.
     #[error("stanza {stanza} has a body line of more than {COLUMNS} columns")]
     LongLine {
-        /// Which one.
+        /// Index of the stanza, from 0.
         stanza: usize,
     },
     /// The body is padded, not canonical or not base64 at all.
     #[error("stanza {stanza} has a body that is not canonical base64")]
     Base64 {
-        /// Which one.
+        /// Index of the stanza, from 0.
         stanza: usize,
     },
 }
@@ -81,19 +81,19 @@ impl Stanza {
         Ok(Self { kind, arguments, body })
     }
 
-    /// Its type: the first argument.
+    /// The type of the stanza, which is its first argument.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// The arguments behind the type.
+    /// The arguments after the type.
     #[must_use]
     pub fn arguments(&self) -> &[String] {
         &self.arguments
     }
 
-    /// The decoded body.
+    /// The body, decoded from base64.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
@@ -182,7 +182,7 @@ fn is_argument(word: &[u8]) -> bool {
     !word.is_empty() && word.iter().all(u8::is_ascii_graphic)
 }
 
-/// The line at the start of `text`, and what follows its LF.
+/// The first line of `text`, and the text after its LF.
 fn line(stanza: usize, text: &[u8]) -> Result<(&[u8], &[u8]), StanzaError> {
     let end =
         text.iter().position(|&byte| byte == b'\n').ok_or(StanzaError::Truncated { stanza })?;

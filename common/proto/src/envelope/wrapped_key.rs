@@ -42,14 +42,14 @@ pub enum WrappedKey<'a> {
 /// Why a stanza of a known type is refused. `stanza` is its index in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ShapeError {
-    /// The number of arguments behind the type is not one.
+    /// The number of arguments after the type is not one.
     #[error("stanza {stanza} of type {kind} has {arguments} arguments in place of one")]
     Arguments {
         /// Index of the stanza, from 0.
         stanza: usize,
         /// Type of the stanza.
         kind: &'static str,
-        /// Number of arguments behind the type.
+        /// Number of arguments after the type.
         arguments: usize,
     },
     /// The share or encapsulated key is not canonical base64 of the right length.
@@ -129,7 +129,8 @@ fn share<const BYTES: usize>(
     };
     let share = STANDARD_NO_PAD.decode(argument).ok().and_then(|share| share.try_into().ok());
     let share: Box<[u8; BYTES]> = share.ok_or(ShapeError::Share { stanza: index, kind })?;
-    // The X25519 share is all of it, or the end of it. FORMAT 4: whoever reads the blob refuses it.
+    // The X25519 share is all of it, or the end of it. FORMAT 4: every reader of the blob refuses
+    // it.
     if share.last_chunk().is_some_and(is_low_order) {
         return Err(ShapeError::LowOrder { stanza: index, kind });
     }

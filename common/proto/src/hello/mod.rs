@@ -1,6 +1,7 @@
-//! The hellos (PROTOCOL 1): who speaks which version, and whether inside TLS.
+//! The hellos (PROTOCOL 1): the two sides agree on a version, and on TLS or plaintext.
 //!
-//! They travel in the clear; each side keeps the bytes until both are echoed inside the channel.
+//! The hellos travel in the clear; each side keeps their bytes until both are echoed inside the
+//! channel.
 
 use std::ops::RangeInclusive;
 
@@ -34,14 +35,14 @@ const SERVER_FIELDS_BYTES: usize = 26;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Mode {
-    /// With nothing around them.
+    /// Frames travel as they are.
     Plaintext = 1,
-    /// Inside TLS records; payload between the records.
+    /// Frames travel inside TLS records, and raw payload between the records.
     Tls = 2,
 }
 
 impl Mode {
-    /// Its bit in a client hello.
+    /// The mode's bit in a client hello.
     #[must_use]
     pub const fn bit(self) -> u8 {
         match self {
@@ -59,16 +60,16 @@ impl Mode {
     }
 }
 
-/// What a server accepts, as its hello says it.
+/// What a server accepts, as its hello states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Longest body of a frame, in bytes.
     pub max_frame: u32,
     /// Longest slice, in bytes.
     pub max_slice: u32,
-    /// Requests that may be unanswered.
+    /// Most requests that may be unanswered.
     pub max_pipeline: u16,
-    /// Seconds without a byte in either direction after which it closes.
+    /// Seconds without a byte in either direction after which the server closes the connection.
     pub idle_seconds: u32,
 }
 
@@ -100,12 +101,12 @@ impl Default for ServerLimits {
     }
 }
 
-/// What a client says first.
+/// The first bytes of a connection from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientHello {
-    /// Oldest version it speaks.
+    /// Oldest protocol version that the client speaks.
     pub min_version: u8,
-    /// Newest version it speaks.
+    /// Newest protocol version that the client speaks.
     pub max_version: u8,
     /// Bit set of [`Mode::bit`]; unknown bits are ignored.
     pub modes: u8,
@@ -150,10 +151,10 @@ impl ClientHello {
     }
 }
 
-/// What a server says first.
+/// The first bytes of a connection from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerHello {
-    /// The connection goes on.
+    /// The server accepts the connection.
     Accepted {
         /// The version in force.
         version: u8,
@@ -164,7 +165,8 @@ pub enum ServerHello {
         /// What the server accepts.
         limits: ServerLimits,
     },
-    /// It ends here. In this hello version, mode, features and limits are 0 and mean nothing.
+    /// The server refuses the connection. Version, mode, features and limits of such a hello are 0
+    /// and mean nothing.
     Refused(RemoteError),
 }
 
@@ -242,28 +244,28 @@ impl ServerHello {
     }
 }
 
-/// What a listener carries.
+/// The modes that a listener accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Carries {
-    /// `tls`: it has a key.
+    /// `tls`: the listener has a key.
     pub tls: bool,
-    /// `plaintext`: its operator allows it.
+    /// `plaintext`: the operator allows it.
     pub plaintext: bool,
 }
 
 /// Why bytes are not a hello, or not one that can be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HelloError {
-    /// Another protocol.
+    /// The first bytes are those of an unknown protocol.
     #[error("the peer does not speak this protocol")]
     Magic,
-    /// Another protocol, and which.
+    /// The first bytes are those of a known protocol, which is named.
     #[error("this is no zput server: what listens there speaks {0} (is the port the right one?)")]
     Foreign(&'static str),
-    /// Longer or shorter than a hello can be.
+    /// The hello is longer or shorter than a hello can be.
     #[error("a hello cannot have a length of {0}")]
     Length(usize),
-    /// A mode that does not exist.
+    /// No mode has this number.
     #[error("there is no mode {0}")]
     Mode(u8),
     /// A limit below what each server has to accept.
@@ -271,9 +273,9 @@ pub enum HelloError {
     Limit {
         /// Its name in PROTOCOL 1.
         limit: &'static str,
-        /// What the server says.
+        /// The value in the server's hello.
         found: u32,
-        /// What it has to accept.
+        /// The lowest value that a server may state.
         least: u32,
     },
     /// A reason that is not UTF-8, or one where nothing was refused.
@@ -290,7 +292,7 @@ pub enum HelloError {
     FeaturesNotOffered(u32),
 }
 
-/// Collects a hello from a stream and takes not a byte more.
+/// Collects a hello from a stream, and takes no byte beyond it.
 #[derive(Debug)]
 pub(crate) struct HelloReader {
     magic: [u8; 8],
@@ -307,8 +309,8 @@ impl HelloReader {
         Self { magic: SERVER_MAGIC, lengths: SERVER_LENGTHS, bytes: Vec::new() }
     }
 
-    /// Takes from `input` what belongs to the hello; gives its bytes once they are whole.
-    /// What cannot become a hello is refused at its first wrong byte.
+    /// Takes from `input` what belongs to the hello; gives its bytes once they are whole. Refuses a
+    /// hello at its first wrong byte.
     pub(crate) fn read(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
         loop {
             let whole = match self.bytes.as_slice() {
@@ -337,7 +339,8 @@ impl HelloReader {
         }
     }
 
-    /// What the first bytes are, where they begin no hello: a server says something else on a port of its own.
+    /// Names the protocol of first bytes that begin no hello, for a client that was given the port
+    /// of another server.
     fn not_a_hello(&self) -> HelloError {
         let begins = |with: &[u8]| self.bytes.starts_with(with);
         if self.magic != SERVER_MAGIC {
@@ -378,7 +381,7 @@ fn fields(
     Ok(fields)
 }
 
-/// A server hello's fields as they stand, not yet understood.
+/// The fields of a server hello, read and not yet checked.
 struct ServerFields<'a> {
     status: u8,
     version: u8,
@@ -389,7 +392,7 @@ struct ServerFields<'a> {
 }
 
 impl<'a> ServerFields<'a> {
-    /// `None` when they do not fill what `fields` has left exactly.
+    /// `None` when the fields do not fill the rest of `fields` exactly.
     fn read(mut fields: Cursor<'a>) -> Option<Self> {
         let (status, version, mode) = (fields.u8()?, fields.u8()?, fields.u8()?);
         let features = fields.u32()?;

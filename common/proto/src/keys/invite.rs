@@ -1,4 +1,4 @@
-//! Invites: how a new device comes to an account on a server (PROTOCOL, "Invites").
+//! Invites, by which a new device gets an account on a server (PROTOCOL, "Invites").
 
 use std::str::FromStr;
 
@@ -10,34 +10,34 @@ use super::remote::{Remote, RemoteError};
 use crate::long_bech32::{self, Bech32Error};
 use crate::secret::Secret;
 
-/// What an invite's text begins with, in front of Bech32's `1`.
+/// Human-readable prefix of an invite's text, before Bech32's `1`.
 const PREFIX: &str = "zputinvite";
-/// The only version of the bytes within.
+/// The only version of the encoded bytes.
 const VERSION: u8 = 1;
 
-/// An invite: where the server is, how to know it, and the secret that is spent there.
+/// An invite: the server's address, its key, and the secret that the server accepts once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {
-    /// A server, never an embedded store.
+    /// The server's address, never that of an embedded store.
     pub address: Remote,
-    /// The key that the server must show.
+    /// The key that the server must prove to hold.
     pub server_key: ServerPublicKey,
-    /// What `Join` hands over.
+    /// The secret that a `Join` presents.
     pub secret: InviteSecret,
 }
 
-/// The 32 random bytes of an invite: zeroized on drop, never shown by `Debug`, compared in constant time.
+/// The 32 random bytes of an invite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InviteSecret(Secret<32>);
 
 impl InviteSecret {
-    /// A secret that came in a `Join`.
+    /// Takes over a secret that was received in a `Join`.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Secret::from_bytes(bytes))
     }
 
-    /// Its bytes.
+    /// The 32 secret bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
@@ -47,13 +47,13 @@ impl InviteSecret {
 /// Why a text is not an invite. It never repeats the text.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InviteError {
-    /// The text is damaged or something else's.
+    /// The text is damaged, or no invite.
     #[error("not an invite: {0}")]
     Text(#[from] Bech32Error),
-    /// From a newer version.
+    /// The invite was made by a newer version.
     #[error("the invite is of version {0}, this program knows version {VERSION}")]
     Version(u8),
-    /// Fewer bytes than a key and a secret.
+    /// The text encodes fewer bytes than a key and a secret have.
     #[error("not an invite: it is too short")]
     TooShort,
     /// The address is not a remote.
@@ -67,7 +67,7 @@ pub enum InviteError {
 impl Invite {
     /// The invite's text, which holds the secret.
     ///
-    /// It parses again when `address` is a server's that [`Remote`] would parse.
+    /// The text parses again when `address` is that of a server, as [`Remote`] parses it.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         let address = self.address.to_string();

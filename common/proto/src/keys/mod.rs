@@ -1,10 +1,9 @@
 //! The keys that a server knows, and the texts that carry them (FORMAT 10, PROTOCOL "Invites").
 //!
 //! ```text
-//! invite ──▶ remote
-//!    │
-//!    ▼
-//! public ◀── tls
+//! invite            an address, a server's key and a secret, in one text
+//! remote   tls      addresses; private keys of TLS
+//! public            public keys
 //! ```
 
 mod invite;

@@ -1,4 +1,4 @@
-//! Where a server or an embedded store is.
+//! The address of a server or of an embedded store.
 
 use core::net::Ipv6Addr;
 use std::fmt;
@@ -11,23 +11,23 @@ use crate::{
     mount::{MountName, MountNameError},
 };
 
-/// Where a server or an embedded store is: `zput://HOST:PORT` or, for one of its mounts,
+/// The address of a server or of an embedded store: `zput://HOST:PORT` or, for one of its mounts,
 /// `zput://HOST:PORT/MOUNT`; `unix:///PATH`; `file:///PATH`.
 ///
 /// Percent-encoding is not part of this syntax: a `%` in a path is just a `%`, and one in a host is
 /// refused. `Display` writes what `parse` reads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Remote {
-    /// A server by TCP.
+    /// A server that is reached by TCP.
     Tcp {
         /// A host name, an IPv4 address, or an IPv6 address without its brackets.
         host: String,
-        /// Never 0.
+        /// TCP port, never 0.
         port: u16,
-        /// Which of its mounts.
+        /// The server's mount that is meant.
         mount: MountName,
     },
-    /// A server by a Unix socket at this absolute path.
+    /// A server that is reached by a Unix socket at this absolute path.
     Unix(String),
     /// A store in this absolute path, served in the client's own process.
     Embedded(String),
@@ -36,22 +36,22 @@ pub enum Remote {
 /// Why a text is not a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RemoteError {
-    /// None of the three schemes.
+    /// The text begins with none of the three schemes.
     #[error("a remote begins with zput://, unix:/// or file:///")]
     Scheme,
-    /// No host in front of the port, or one with characters that no host has.
+    /// The host is missing, or has characters that no host has.
     #[error("the remote's host is not a name or an address (an IPv6 address stands in brackets)")]
     Host,
-    /// No port, or one outside 1 to 65,535.
+    /// The port is missing, or not 1 to 65,535.
     #[error("the remote needs a port from 1 to 65535 behind its host: zput://HOST:PORT")]
     Port,
-    /// A slash behind the port and nothing behind that.
+    /// A slash follows the port, and no mount follows the slash.
     #[error("a remote has no slash at its end: zput://HOST:PORT or zput://HOST:PORT/MOUNT")]
     SlashAtEnd,
-    /// What is behind the port names no mount.
+    /// The text after the port is not the name of a mount.
     #[error("the remote names no mount behind HOST:PORT/: {0}")]
     Mount(#[from] MountNameError),
-    /// Not an absolute path, too long, or with a control character.
+    /// The path is not absolute, is too long, or has a control character.
     #[error(
         "the remote's path must be absolute, of at most {REMOTE_PATH_MAX_BYTES} bytes and without \
          control characters"
@@ -60,7 +60,7 @@ pub enum RemoteError {
 }
 
 impl Remote {
-    /// Which mount of the server it names, unless that is the root mount.
+    /// The mount that the address names; `None` for the root mount.
     #[must_use]
     pub fn mount(&self) -> Option<&MountName> {
         match self {
@@ -69,7 +69,7 @@ impl Remote {
         }
     }
 
-    /// The server, whichever of its mounts this names.
+    /// The address of the server without a mount.
     #[must_use]
     pub fn server(&self) -> Self {
         match self {
@@ -100,7 +100,7 @@ impl FromStr for Remote {
 fn parse_address(address: &str) -> Result<Remote, RemoteError> {
     let (address, mount) = match address.split_once('/') {
         None => (address, MountName::ROOT),
-        // One spelling of the root mount is enough.
+        // The root mount has one spelling only.
         Some((_, "")) => return Err(RemoteError::SlashAtEnd),
         Some((address, mount)) => (address, MountName::parse(mount)?),
     };

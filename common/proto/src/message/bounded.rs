@@ -1,4 +1,5 @@
-//! Serde for fields whose length the peer writes: refused before anything is allocated for it.
+//! Serde for fields whose length the peer states. A length over the bound is refused before
+//! anything is allocated.
 //!
 //! The wire format is that of the plain type; only reading is stricter.
 
@@ -91,7 +92,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> de::Visitor<'de> for ListVisito
         write!(f, "at most {MAX} elements")
     }
 
-    /// Grows as elements come: the announced number is not believed.
+    /// Grows as elements come, since the peer may announce any number.
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
         let mut list = Vec::new();
         while let Some(element) = seq.next_element()? {

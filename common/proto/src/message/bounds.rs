@@ -13,50 +13,51 @@ use crate::{
 
 /// A message as a frame carries it.
 pub trait Message: Serialize + DeserializeOwned {
-    /// Holds the values against the bounds of PROTOCOL 5, 6 and 9, on both ways.
+    /// Checks the values against the bounds of PROTOCOL 5, 6 and 9, before sending and after
+    /// receiving.
     ///
     /// # Errors
-    /// Which bound does not hold.
+    /// Says which bound does not hold.
     fn check(&self) -> Result<(), OutOfBounds>;
 
-    /// How many raw bytes follow the message's frame on the stream.
+    /// The number of raw bytes that follow the message's frame on the stream.
     fn announces(&self) -> u64;
 }
 
-/// A message whose values no peer may send.
+/// A value that no message may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OutOfBounds {
-    /// Over [`SECTIONS_MAX`].
+    /// There are more sections than [`SECTIONS_MAX`].
     #[error("a request has at most {SECTIONS_MAX} sections, this one has {0}")]
     Sections(usize),
-    /// Over [`LABEL_MAX_BYTES`], or with control characters.
+    /// The label is longer than [`LABEL_MAX_BYTES`], or has control characters.
     #[error("a label has at most {LABEL_MAX_BYTES} bytes and no control characters")]
     Label,
-    /// Over [`CURSOR_MAX_BYTES`].
+    /// The cursor is longer than [`CURSOR_MAX_BYTES`].
     #[error("a cursor has at most {CURSOR_MAX_BYTES} bytes, this one has {0}")]
     Cursor(usize),
-    /// A page of nothing.
+    /// The limit of the page is 0.
     #[error("the limit of a page is at least 1")]
     PageLimit,
-    /// Over [`PAGE_MAX_ENTRIES`].
+    /// The page has more entries than [`PAGE_MAX_ENTRIES`].
     #[error("a page has at most {PAGE_MAX_ENTRIES} entries, this one has {0}")]
     Page(usize),
-    /// Empty, or over [`SLICE_MAX_BYTES`].
+    /// The slice is empty, or longer than [`SLICE_MAX_BYTES`].
     #[error("a slice has 1 to {SLICE_MAX_BYTES} bytes, this one has {0}")]
     Slice(u32),
-    /// None, or over [`CLAIM_MAX_SLICES`].
+    /// The claim has no slices, or more than [`CLAIM_MAX_SLICES`].
     #[error("a claim has 1 to {CLAIM_MAX_SLICES} slices, this one has {0}")]
     Claim(usize),
-    /// A sealed object's upload without a header, or a plain one's with one.
+    /// The upload of a sealed object has no header, or that of a plain one has one.
     #[error("an upload begins with a header where the object is sealed, and only there")]
     HeaderMisplaced,
-    /// Over [`HEADER_MAX_BYTES`].
+    /// The header is longer than [`HEADER_MAX_BYTES`].
     #[error("a header has at most {HEADER_MAX_BYTES} bytes, this one has {0}")]
     Header(usize),
-    /// Over [`ERROR_TEXT_MAX_BYTES`].
+    /// The text of the error is longer than [`ERROR_TEXT_MAX_BYTES`].
     #[error("an error's text has at most {ERROR_TEXT_MAX_BYTES} bytes, this one has {0}")]
     ErrorText(usize),
-    /// Longer than any hello.
+    /// An echoed hello is longer than any hello.
     #[error("an echoed hello is longer than any hello")]
     Echo,
 }

@@ -1,4 +1,4 @@
-//! Frames (PROTOCOL 3): a length, and one message in postcard.
+//! Frames (PROTOCOL 3): a length, then one message in postcard.
 
 use thiserror::Error;
 
@@ -8,7 +8,7 @@ use crate::limits::FRAME_MAX_BYTES;
 /// Bytes of a frame's length.
 pub const LENGTH_BYTES: usize = 4;
 
-/// The frame of `message`, with a body of at most `max_body` bytes.
+/// Encodes `message` as a frame with a body of at most `max_body` bytes.
 ///
 /// # Errors
 /// When the message breaks a bound or does not fit.
@@ -23,10 +23,10 @@ pub fn encode<M: Message>(message: &M, max_body: usize) -> Result<Vec<u8>, Frame
     Ok(frame)
 }
 
-/// The message in a frame's body. PROTOCOL 3: "A body with bytes left over is refused."
+/// Decodes the message in a frame's body. PROTOCOL 3: "A body with bytes left over is refused."
 ///
 /// # Errors
-/// When the body is no message of this protocol, or one that breaks a bound.
+/// When the body is no message of this protocol, or breaks a bound.
 pub fn decode<M: Message>(body: &[u8]) -> Result<M, FrameError> {
     let (message, rest) = postcard::take_from_bytes::<M>(body)?;
     if !rest.is_empty() {
@@ -39,47 +39,47 @@ pub fn decode<M: Message>(body: &[u8]) -> Result<M, FrameError> {
 /// Why bytes are not a frame of this protocol, or a message does not become one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// Empty, or over what the receiver accepts.
+    /// The body is empty, or longer than the receiver accepts.
     #[error("a frame cannot have a body of {0} bytes")]
     Length(usize),
-    /// Not the encoding of a known message.
+    /// The body does not encode a known message.
     #[error("a frame holds no message of this protocol: {0}")]
     Encoding(#[from] postcard::Error),
-    /// Bytes behind the message.
+    /// The body has bytes after the message.
     #[error("{0} bytes are left over behind a frame's message")]
     LeftOver(usize),
-    /// A known message with a value that it may not have.
+    /// The message has a value that it may not have.
     #[error(transparent)]
     OutOfBounds(#[from] OutOfBounds),
 }
 
-/// Collects frames from a stream, one at a time, and takes not a byte more.
+/// Collects frames from a stream, one at a time, and takes no byte beyond the frame.
 #[derive(Debug)]
 pub struct FrameReader {
-    /// A frame that is not whole yet: its length and what came of its body. At most
+    /// A frame that is not whole yet: its length, and the bytes of its body so far. At most
     /// `LENGTH_BYTES + max_body`; nothing between frames.
     partial: Vec<u8>,
     max_body: usize,
 }
 
 impl FrameReader {
-    /// Accepts frames with bodies of at most `max_body` bytes, and never more than
+    /// A reader of frames with bodies of at most `max_body` bytes, and never more than
     /// [`FRAME_MAX_BYTES`].
     #[must_use]
     pub fn new(max_body: usize) -> Self {
         Self { partial: Vec::new(), max_body: max_body.min(FRAME_MAX_BYTES) }
     }
 
-    /// Whether the stream stands between two frames.
+    /// Whether the stream is between two frames.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.partial.is_empty()
     }
 
-    /// Takes from `input` what belongs to the frame; gives its message once it is whole.
+    /// Takes the bytes of the frame from `input`, and returns its message once it is whole.
     ///
     /// # Errors
-    /// As [`decode`], and when the frame is too long, which its length alone decides.
+    /// As [`decode`]; also when the frame's length is over the bound, before its body is read.
     pub fn read<M: Message>(&mut self, input: &mut &[u8]) -> Result<Option<M>, FrameError> {
         if self.partial.is_empty()
             && let Some((length, rest)) = input.split_first_chunk::<LENGTH_BYTES>()
@@ -114,7 +114,8 @@ impl FrameReader {
         Ok(length)
     }
 
-    /// Room grows with what has come, not with what was announced, and never beyond the frame.
+    /// The buffer grows with the bytes received, not with the length announced, and never beyond
+    /// the frame.
     fn hold(&mut self, bytes: &[u8], whole: usize) {
         let needed = self.partial.len() + bytes.len();
         if needed > self.partial.capacity() {

@@ -1,13 +1,9 @@
 //! Requests and answers (PROTOCOL 4 to 7): typed, bounded, in postcard.
 //!
 //! ```text
-//!       frame                        a length and one message
-//!         ↓
-//! request   response                 the variants, numbered by their order
-//!         ↓
-//! object   scopes   bounds           what they say, and how much of it
-//!         ↓
-//!      bounded                       bounds that hold before anything is allocated
+//! frame    request   response   a length and one message; the variants, numbered by their order
+//! object   scopes    bounds     what the variants hold, and the bounds of their values
+//! bounded                       bounds that hold before anything is allocated
 //! ```
 //!
 //! ```

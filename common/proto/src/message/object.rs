@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Bytes, OptionBytes};
 use crate::{digest::Digest, limits::HEADER_MAX_BYTES, name::ObjectKey};
 
-/// Commit time in ns since 1970 by the server's clock, strictly increasing per key.
+/// A version of an object: its commit time in ns since 1970 by the server's clock, strictly
+/// increasing per key.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -20,58 +21,59 @@ impl fmt::Display for Version {
     }
 }
 
-/// What an object is.
+/// The kind of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
-    /// A sealed blob.
+    /// The object is a sealed blob.
     Sealed,
-    /// Bytes as they came (PROTOCOL 8).
+    /// The object is plain bytes (PROTOCOL 8).
     Plain,
 }
 
-/// What must hold of the current version for a change to take place.
+/// The condition on the current version under which a change takes place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Condition {
-    /// Nothing.
+    /// There is no condition.
     Any,
-    /// There is none.
+    /// There is no current version.
     Absent,
-    /// It is this one.
+    /// The current version is this one.
     Version(Version),
 }
 
-/// What of an object is asked for. All but the header travels raw.
+/// The part of an object that a reader asks for. All but the header travels as raw payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Section {
-    /// The header of a sealed object, inside the answer.
+    /// The header of a sealed object. It travels inside the answer.
     Header,
     /// The footer of a sealed object.
     Footer,
-    /// `length` bytes from `offset` of the object; of a sealed one, behind its header.
+    /// `length` bytes from `offset` of the object; in a sealed object, after its header.
     Range {
-        /// First byte.
+        /// Offset of the first byte in the object.
         offset: u64,
-        /// Number of bytes.
+        /// Number of bytes of the section.
         length: u64,
     },
     /// The whole of a plain object.
     All,
-    /// The parts of a sealed object: all between header and footer.
+    /// The parts of a sealed object: all bytes between header and footer.
     Body,
 }
 
-/// The header of a sealed object, as its upload begins with it. It names the object, so it travels inside a frame.
+/// The header of a sealed object, the first slice of its upload. It names the object, so it travels
+/// inside a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderSlice {
-    /// Its bytes, magic to MAC.
+    /// The bytes of the header, magic to MAC.
     #[serde(with = "Bytes::<HEADER_MAX_BYTES>")]
     pub bytes: Vec<u8>,
-    /// Their digest.
+    /// The digest of `bytes`.
     pub digest: Digest,
 }
 
 impl HeaderSlice {
-    /// `bytes` with their digest.
+    /// The slice of `bytes`, whose digest it computes.
     #[must_use]
     pub fn of(bytes: Vec<u8>) -> Self {
         let digest = Digest::of(&bytes);
@@ -79,38 +81,38 @@ impl HeaderSlice {
     }
 }
 
-/// A slice that a client has sent before.
+/// A slice that a client has sent in an upload that was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimedSlice {
-    /// Its length in bytes.
+    /// Length of the slice in bytes.
     pub length: u32,
-    /// Its digest.
+    /// Digest of the slice.
     pub digest: Digest,
 }
 
-/// What a server knows of an object's version.
+/// What a server knows of one version of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Info {
-    /// Which version.
+    /// The version that is described.
     pub version: Version,
-    /// What it is.
+    /// The kind of the object.
     pub kind: Kind,
     /// Bytes of the whole object.
     pub length: u64,
-    /// Bytes of its header; 0 for a plain object.
+    /// Bytes of the header; 0 for a plain object.
     pub header_length: u32,
-    /// Bytes of its footer; 0 for a plain object.
+    /// Bytes of the footer; 0 for a plain object.
     pub footer_length: u32,
 }
 
-/// An object in a page of the catalogue.
+/// An object in a page of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The object.
+    /// The key of the object.
     pub key: ObjectKey,
-    /// Its current version.
+    /// The current version of the object.
     pub info: Info,
-    /// Its header, where asked for.
+    /// The header of the object, if the request asked for headers.
     #[serde(with = "OptionBytes::<HEADER_MAX_BYTES>")]
     pub header: Option<Vec<u8>>,
 }
@@ -118,23 +120,23 @@ pub struct Entry {
 /// A version in a page of an object's versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VersionInfo {
-    /// Which.
+    /// The version that is described.
     pub version: Version,
-    /// What it is.
+    /// The kind of the object.
     pub kind: Kind,
     /// Bytes of the object.
     pub length: u64,
-    /// Where it is.
+    /// Where the server keeps the version.
     pub state: VersionState,
 }
 
-/// Where a version is.
+/// Where a server keeps a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VersionState {
-    /// The one that a get without a version gives.
+    /// The version is the one that a get without a version returns.
     Current,
-    /// Replaced by a later one.
+    /// A later version has replaced it.
     History,
-    /// Deleted.
+    /// The version is in the trash.
     Trash,
 }

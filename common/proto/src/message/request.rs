@@ -18,7 +18,7 @@ use crate::{
     name::ObjectKey,
 };
 
-/// What a client asks (PROTOCOL 5).
+/// A client's request (PROTOCOL 5).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Both hellos, as the client sent and received them.
@@ -30,32 +30,32 @@ pub enum Request {
         #[serde(with = "Bytes::<SERVER_HELLO_MAX_BYTES>")]
         server: Vec<u8>,
     },
-    /// Are you there?
+    /// Asks for a [`Pong`](super::Response::Pong).
     Ping,
     /// Redeems an invite for this connection's device.
     Join {
-        /// The invite's secret.
+        /// The secret of the invite.
         secret: [u8; 32],
-        /// What the operator will see this device as.
+        /// The label by which the operator will see this device.
         label: String,
     },
-    /// Sections of an object.
+    /// Asks for sections of an object.
     Get {
-        /// Of which object.
+        /// The key of the object.
         key: ObjectKey,
-        /// Of which version; the current one when absent.
+        /// The version that is meant; `None` means the current one.
         version: Option<Version>,
-        /// Which stretches, in this order.
+        /// The sections that are asked for, in this order.
         #[serde(deserialize_with = "List::<SECTIONS_MAX>::deserialize")]
         sections: Vec<Section>,
         /// The kind that the reader accepts.
         kind: Kind,
     },
-    /// What is known of an object.
+    /// Asks what the server knows of an object.
     Stat {
-        /// Of which object.
+        /// The key of the object.
         key: ObjectKey,
-        /// Of which version; the current one when absent.
+        /// The version that is meant; `None` means the current one.
         version: Option<Version>,
     },
     /// A page of the catalogue.
@@ -63,80 +63,81 @@ pub enum Request {
         /// Where the page before ended.
         #[serde(with = "OptionBytes::<CURSOR_MAX_BYTES>")]
         after: Option<Vec<u8>>,
-        /// Most entries wanted.
+        /// Most entries that the page may have.
         limit: u32,
         /// Whether the entries carry their headers.
         headers: bool,
     },
     /// A page of an object's versions, newest first.
     Versions {
-        /// Of which object.
+        /// The key of the object.
         key: ObjectKey,
         /// The last version of the page before.
         after: Option<Version>,
-        /// Most versions wanted.
+        /// Most versions that the page may have.
         limit: u32,
     },
     /// Opens the connection's one upload.
     Begin {
-        /// The object it will be.
+        /// The key of the object that the upload will be.
         key: ObjectKey,
         /// What it will be.
         kind: Kind,
-        /// What must hold at its commit.
+        /// The condition under which the commit takes place.
         condition: Condition,
         /// Its first slice, where it is sealed.
         header: Option<HeaderSlice>,
     },
     /// The next slice of the upload; `length` raw bytes follow.
     Slice {
-        /// Number of raw bytes.
+        /// Number of raw bytes that follow.
         length: u32,
-        /// Their digest.
+        /// Digest of the raw bytes.
         digest: Digest,
     },
     /// Makes the upload the current version, durably.
     Commit,
-    /// Throws the upload away.
+    /// Discards the upload.
     Abort,
     /// Moves the current version to the trash.
     Delete {
-        /// Of which object.
+        /// The key of the object.
         key: ObjectKey,
-        /// What must hold.
+        /// The condition under which the change takes place.
         condition: Condition,
     },
     /// Makes an earlier or deleted version the current one.
     Restore {
-        /// Of which object.
+        /// The key of the object.
         key: ObjectKey,
-        /// Which version.
+        /// The version that becomes current.
         version: Version,
     },
-    /// Says which mount the requests behind this one speak of.
+    /// Selects the mount that the requests after this one apply to.
     Mount {
-        /// Its name; the root mount's is empty.
+        /// The name of the mount. The empty name is that of the root mount.
         name: MountName,
     },
-    /// Opens the connection's one upload with what an upload that was cut off has left.
+    /// Opens the connection's one upload with what an interrupted upload has left.
     Resume {
-        /// The object it will be.
+        /// The key of the object that the upload will be.
         key: ObjectKey,
-        /// What must hold at its commit.
+        /// The condition under which the commit takes place.
         condition: Condition,
-        /// The header that the upload began with: what tells it from every other.
+        /// The header that the upload began with, which identifies it.
         header: HeaderSlice,
     },
-    /// What follows in the upload that was resumed, as the client knows it.
+    /// States the next slices of the resumed upload, as the client knows them.
     Claim {
-        /// The next slices, in order.
+        /// The next slices of the upload, in order.
         #[serde(deserialize_with = "List::<CLAIM_MAX_SLICES>::deserialize")]
         slices: Vec<ClaimedSlice>,
     },
 }
 
 impl Request {
-    /// Whether it speaks of the connection's mount (PROTOCOL 5): all do that read or change objects.
+    /// Whether the request applies to the connection's mount (PROTOCOL 5): all do that read or
+    /// change objects.
     #[must_use]
     pub const fn speaks_of_mount(&self) -> bool {
         match self {
@@ -157,7 +158,7 @@ impl Request {
     }
 }
 
-/// Secrets do not reach a log by way of `Debug`.
+/// Omits secrets and contents, so that they do not reach a log.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -14,7 +14,7 @@ use crate::{
     limits::{CURSOR_MAX_BYTES, ERROR_TEXT_MAX_BYTES, HEADER_MAX_BYTES, PAGE_MAX_ENTRIES},
 };
 
-/// What a server answers (PROTOCOL 6).
+/// A server's answer (PROTOCOL 6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
     /// Both hellos, as the server received and sent them.
@@ -26,72 +26,72 @@ pub enum Response {
         #[serde(with = "Bytes::<SERVER_HELLO_MAX_BYTES>")]
         server: Vec<u8>,
     },
-    /// Here I am.
+    /// Answers a `Ping`.
     Pong,
-    /// The device has an account now.
+    /// The device has an account on the server now.
     Joined {
-        /// What it may do.
+        /// The requests that the device may make.
         scopes: Scopes,
     },
-    /// The sections asked for; `payload` raw bytes follow.
+    /// The sections that were asked for. `payload` raw bytes follow.
     Object {
-        /// Of the object they belong to.
+        /// The object that the sections belong to.
         info: Info,
-        /// The object's header, where asked for.
+        /// The header of the object, if it was asked for.
         #[serde(with = "OptionBytes::<HEADER_MAX_BYTES>")]
         header: Option<Vec<u8>>,
-        /// Number of raw bytes.
+        /// Number of raw bytes that follow.
         payload: u64,
     },
-    /// What is known of an object.
+    /// What the server knows of an object.
     Stat {
-        /// It.
+        /// The version that was asked for.
         info: Info,
     },
-    /// A page of the catalogue.
+    /// A page of a listing.
     Page {
-        /// Its entries.
+        /// The entries of the page, in the order of their keys.
         #[serde(deserialize_with = "List::<{ PAGE_MAX_ENTRIES as usize }>::deserialize")]
         entries: Vec<Entry>,
-        /// Where the next page begins; absent on the last.
+        /// Where the next page begins; `None` on the last page.
         #[serde(with = "OptionBytes::<CURSOR_MAX_BYTES>")]
         next: Option<Vec<u8>>,
-        /// How many objects that belong on it are there and cannot be read.
+        /// Number of objects that belong on this page and cannot be read.
         unreadable: u32,
     },
     /// A page of an object's versions.
     Versions {
-        /// Newest first.
+        /// The versions, newest first.
         #[serde(deserialize_with = "List::<{ PAGE_MAX_ENTRIES as usize }>::deserialize")]
         versions: Vec<VersionInfo>,
-        /// Where the next page begins; absent on the last.
+        /// Where the next page begins; `None` on the last page.
         next: Option<Version>,
-        /// How many versions that belong on it are there and cannot be read.
+        /// Number of versions that belong on this page and cannot be read.
         unreadable: u32,
     },
     /// The upload is open.
     Begun,
-    /// The slice was received and matches its digest.
+    /// The server has received the slice, and it matches its digest.
     SliceHeld,
-    /// Durable, and current.
+    /// The upload is durable, and the current version.
     Committed {
-        /// The version it became.
+        /// The version that the upload became.
         version: Version,
     },
-    /// The upload is gone.
+    /// The upload was discarded.
     Aborted,
-    /// The object is in the trash.
+    /// The object was moved to the trash.
     Deleted {
         /// The version that was current.
         version: Version,
     },
-    /// The request failed.
+    /// The request failed for this reason.
     Error(RemoteError),
-    /// The requests behind that one speak of that mount.
+    /// The requests after that one apply to the mount.
     Mounted,
-    /// So many of the slices that were claimed are there, and match their digests.
+    /// The server holds the first of the claimed slices, and they match their digests.
     Held {
-        /// Of the first ones.
+        /// Number of slices that the server holds, from the first one.
         slices: u32,
     },
 }

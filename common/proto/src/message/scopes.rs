@@ -4,47 +4,47 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a device may do.
+/// The set of requests that a device may make.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// Nothing.
+    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// Begin, Slice, Commit, Abort.
+    /// The scope of Begin, Slice, Commit and Abort.
     pub const PUT: Self = Self(1);
-    /// Get, Stat, Versions.
+    /// The scope of Get, Stat and Versions.
     pub const GET: Self = Self(2);
-    /// List.
+    /// The scope of List.
     pub const LIST: Self = Self(4);
-    /// Delete, Restore.
+    /// The scope of Delete and Restore.
     pub const DELETE: Self = Self(8);
-    /// Everything.
+    /// The set of all scopes.
     pub const ALL: Self = Self(15);
 
     const NAMED: [(Self, &'static str); 4] =
         [(Self::PUT, "put"), (Self::GET, "get"), (Self::LIST, "list"), (Self::DELETE, "delete")];
 
-    /// Whether all of `needed` is in here.
+    /// Whether this set contains all of `needed`.
     #[must_use]
     pub const fn allows(self, needed: Self) -> bool {
         self.0 & needed.0 == needed.0
     }
 
-    /// Both together.
+    /// The union of both sets.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// The scope of this name.
+    /// The scope with this name; `None` when there is none.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMED.iter().find(|(_, n)| *n == name).map(|(scope, _)| *scope)
     }
 
-    /// The names of the scopes in here, in the order of their bits.
+    /// The names of the scopes in this set, in the order of their bits.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMED.into_iter().filter(move |(scope, _)| self.allows(*scope)).map(|(_, name)| name)
     }

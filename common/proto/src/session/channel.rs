@@ -1,4 +1,4 @@
-//! What is around the frames: nothing, or TLS records.
+//! The channel that frames travel in: the bare stream, or TLS records.
 //!
 //! PROTOCOL 2: "A receiver therefore reads one whole record (its 5-byte header says how long) and
 //! hands it to TLS before it looks at the next byte." [`TlsChannel::fill`] never reaches past the
@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{keys::DevicePublicKey, limits::TLS_RECORD_MAX_BYTES};
 
-/// How frames travel once the hellos are through.
+/// The channel of a connection once the hellos are exchanged.
 #[derive(Debug)]
 pub(super) enum Channel {
-    /// As they are.
+    /// Frames travel as they are.
     Plaintext,
-    /// In records.
+    /// Frames travel in TLS records.
     Tls(Box<TlsChannel>),
 }
 
@@ -30,7 +30,7 @@ impl Channel {
         Ok(Self::Tls(Box::new(TlsChannel::new(connection.into()))))
     }
 
-    /// Begins the handshake: its first message goes to `out`.
+    /// Begins the handshake, and queues its first message in `out`.
     pub(super) fn of_client(tls: &ClientTls, out: &mut Outbox) -> Result<Self, SessionError> {
         let connection = ClientConnection::new(tls.0.clone(), tls::server_name()?)?;
         let mut channel = TlsChannel::new(connection.into());
@@ -38,7 +38,7 @@ impl Channel {
         Ok(Self::Tls(Box::new(channel)))
     }
 
-    /// Whether frames can travel: at once, or after the handshake.
+    /// Whether frames can travel. A TLS channel opens when its handshake is complete.
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Plaintext => true,
@@ -46,7 +46,7 @@ impl Channel {
         }
     }
 
-    /// The client, by the key that it has proven to hold.
+    /// The key that the client has proven to hold; `None` without TLS.
     pub(super) fn device(&self) -> Result<Option<DevicePublicKey>, SessionError> {
         match self {
             Self::Plaintext => Ok(None),
@@ -57,7 +57,7 @@ impl Channel {
         }
     }
 
-    /// Queues a frame; in TLS it ends its record.
+    /// Queues a frame. In TLS the frame ends its record.
     pub(super) fn send(&mut self, frame: Vec<u8>, out: &mut Outbox) -> Result<(), SessionError> {
         match self {
             Self::Plaintext => out.push(frame),
@@ -69,7 +69,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Queues what tells the peer that nothing comes any more.
+    /// Queues a `close_notify` in TLS; a plaintext channel has no such message.
     pub(super) fn send_close(&mut self, out: &mut Outbox) -> Result<(), SessionError> {
         match self {
             Self::Plaintext => Ok(()),
@@ -91,13 +91,13 @@ pub(super) struct TlsChannel {
 
 impl TlsChannel {
     fn new(mut connection: Connection) -> Self {
-        // Every frame leaves rustls at once: a frame is the bound.
+        // Every frame leaves rustls at once, so the length of a frame bounds the buffer.
         connection.set_buffer_limit(None);
         Self { connection, record: RecordCursor::default(), peer_closed: false }
     }
 
-    /// Hands `input` to TLS up to the end of one record; what it answers goes to `out`, also when
-    /// it fails: then that is the alert.
+    /// Hands `input` to TLS up to the end of one record. The answer of TLS is queued in `out`;
+    /// after a failure that is the alert.
     pub(super) fn fill(&mut self, input: &mut &[u8], out: &mut Outbox) -> Result<(), SessionError> {
         while !input.is_empty() {
             let (mut stretch, rest) = input.split_at(self.record.advance(input)?);
@@ -117,7 +117,7 @@ impl TlsChannel {
         Ok(())
     }
 
-    /// What the last record held and nobody has taken yet.
+    /// The plaintext of the last record that has not been consumed yet.
     pub(super) fn plaintext(&mut self) -> &[u8] {
         self.connection.reader().into_first_chunk().unwrap_or_default()
     }
@@ -127,7 +127,7 @@ impl TlsChannel {
         self.connection.reader().consume(length);
     }
 
-    /// Whether the peer has said `close_notify`.
+    /// Whether the peer has sent `close_notify`.
     pub(super) fn peer_closed(&self) -> bool {
         self.peer_closed
     }
@@ -142,18 +142,18 @@ impl TlsChannel {
     }
 }
 
-/// Where in a record the stream stands.
+/// The position of the stream within a TLS record.
 #[derive(Debug, Default)]
 struct RecordCursor {
     header: [u8; RECORD_HEADER_BYTES],
-    /// Bytes of the header that are known.
+    /// Number of header bytes that have been read.
     known: usize,
-    /// Bytes of the record's body that are still to come, once the header is known.
+    /// Bytes of the record's body that have not been read, once the header has been.
     left: usize,
 }
 
 impl RecordCursor {
-    /// How many bytes of `input` are of the current record; goes on by as many.
+    /// Returns how many bytes of `input` belong to the current record, and advances by as many.
     fn advance(&mut self, input: &[u8]) -> Result<usize, SessionError> {
         let header = (RECORD_HEADER_BYTES - self.known).min(input.len());
         self.header[self.known..self.known + header].copy_from_slice(&input[..header]);
@@ -175,7 +175,7 @@ impl RecordCursor {
         Ok(header + body)
     }
 
-    /// Whether the stream stands between two records.
+    /// Whether the stream is between two records.
     fn is_between(&self) -> bool {
         self.known == 0
     }
@@ -183,7 +183,7 @@ impl RecordCursor {
 
 const RECORD_HEADER_BYTES: usize = 5;
 
-/// What rustls says by way of `io::Error` when no input or output of ours can fail.
+/// Reading from and writing to memory does not fail, so an `io::Error` carries a message of rustls.
 fn general(error: std::io::Error) -> SessionError {
     SessionError::Tls(rustls::Error::General(error.to_string()))
 }

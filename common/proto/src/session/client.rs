@@ -1,4 +1,4 @@
-//! The client's end of a connection: requests out, bytes and time in, answers out of them.
+//! The client's end of a connection: it sends requests, and turns bytes and time into answers.
 
 use std::{
     collections::VecDeque,
@@ -19,17 +19,17 @@ use crate::{
     message::{Kind, Message as _, Request, Response, Section},
 };
 
-/// The mode, which is this side's policy, and what it takes.
+/// The mode of a connection, which is the client's policy, and the keys that it needs.
 #[derive(Clone, Debug)]
 pub enum ClientConfig {
-    /// `plaintext` and nothing else.
+    /// The client offers `plaintext` and nothing else.
     Plaintext,
-    /// `tls` and nothing else, with these keys.
+    /// The client offers `tls` and nothing else, with these keys.
     Tls(ClientTls),
 }
 
 impl ClientConfig {
-    /// The mode.
+    /// The mode that the client offers.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         match self {
@@ -39,12 +39,14 @@ impl ClientConfig {
     }
 }
 
-/// For how long a client bears that no byte moves in either direction while it waits for the server.
+/// How long a client waits for the server while no byte moves in either direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// While payload is on its way, or an answer is due that no server has to work on for long.
+    /// Time without a byte while payload is on its way, or while an answer is due that takes a
+    /// server no time.
     pub silence: Duration,
-    /// While the server may be at work: it syncs, reads what was claimed, or waits for others.
+    /// Time without a byte while the server may be syncing, reading claimed slices, or waiting for
+    /// a lock.
     pub answer: Duration,
 }
 
@@ -59,39 +61,39 @@ impl Default for Patience {
 
 /// The client's end of one connection.
 ///
-/// Driven like a [`ServerSession`](super::server::ServerSession), with answers for events and
-/// requests to send. Requests may be sent from the start; they leave as soon as the channel is
-/// there, behind the echo, and cost no round trip of waiting.
+/// A caller drives it like a [`ServerSession`](super::ServerSession): its events are answers, and
+/// it sends requests. Requests may be sent at once. They are written as soon as the channel is
+/// open, after the echo, and cost no additional round trip.
 #[derive(Debug)]
 pub struct ClientSession {
     link: Link<Response>,
     phase: Phase,
     mode: Mode,
     limits: Option<ServerLimits>,
-    /// The client's hello, while it may have to be echoed.
+    /// The client's hello, kept until it has been echoed.
     hello: Vec<u8>,
-    /// Requests from before the channel was there.
+    /// Requests that were sent before the channel was open.
     early: VecDeque<Request>,
-    /// What the answers to come must fit, the next one first.
+    /// The kinds of the answers that are due, the next one first.
     expected: VecDeque<Expected>,
     patience: Patience,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// The server says hello. In `tls` it reads this side's ClientHello meanwhile.
+    /// The client reads the server's hello. In `tls` the server reads the ClientHello meanwhile.
     Hello(HelloReader),
-    /// The handshake.
+    /// The TLS handshake is under way.
     Handshake { server: Vec<u8> },
-    /// The server's echo.
+    /// The client reads the server's echo.
     Echo { server: Vec<u8> },
-    /// Answers.
+    /// The client reads answers.
     Open,
 }
 
 impl ClientSession {
-    /// A connection that was opened at `now`. What goes out first is queued already: the hello
-    /// and, in `tls`, the TLS ClientHello in the same flight.
+    /// Begins a session on a connection that was opened at `now`. The first flight is queued: the
+    /// hello and, in `tls`, the TLS ClientHello in the same flight.
     ///
     /// # Errors
     /// When TLS cannot begin.
@@ -115,34 +117,34 @@ impl ClientSession {
         })
     }
 
-    /// The same session, with another patience.
+    /// The same session with other waiting times.
     #[must_use]
     pub fn with_patience(self, patience: Patience) -> Self {
         Self { patience, ..self }
     }
 
-    /// The silence up to `now` was not the server's: this side did not listen.
+    /// Restarts the clocks at `now`, after a time in which the caller did not read from the socket.
     pub fn keep_alive(&mut self, now: Instant) {
         self.link.touch(now);
     }
 
-    /// What the server accepts, once it has said hello.
+    /// The limits of the server; `None` before its hello.
     #[must_use]
     pub fn limits(&self) -> Option<ServerLimits> {
         self.limits
     }
 
-    /// How the next bytes of the stream are to be taken.
+    /// How the caller is to treat the next bytes of the stream.
     #[must_use]
     pub fn wants(&self) -> Wants {
         self.link.wants()
     }
 
-    /// Takes control bytes, cut anywhere; returns how many. It leaves what is behind an announced
-    /// payload's beginning, and everything while [`wants`](Self::wants) is not `Control`.
+    /// Takes control bytes, split anywhere, and returns how many. It takes nothing after the frame
+    /// that announces a payload, and nothing while [`wants`](Self::wants) is not `Control`.
     ///
     /// # Errors
-    /// When the peer broke the protocol; the session is over. Events from before stay.
+    /// When the peer broke the protocol. The session is over; events from before the error stay.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<usize, SessionError> {
         self.link.alive()?;
         let mut rest = bytes;
@@ -160,36 +162,36 @@ impl ClientSession {
         Ok(taken)
     }
 
-    /// So many bytes of raw payload were received.
+    /// Notes that the caller received `length` bytes of raw payload.
     pub fn payload_received(&mut self, now: Instant, length: u64) {
         self.link.payload_received(now, length);
     }
 
-    /// The stream has ended, and all before its end was taken.
+    /// Notes that the stream has ended, after all bytes before its end were handled.
     ///
     /// # Errors
-    /// When it may not end here, be it that an answer is still to come; the session is over.
+    /// When the stream may not end here, or an answer is still due. The session is over.
     pub fn handle_eof(&mut self) -> Result<(), SessionError> {
         self.link.handle_eof(!self.expected.is_empty())
     }
 
-    /// What happened.
+    /// The next event, in order; `None` when there is none yet.
     pub fn poll_event(&mut self) -> Option<Event<Response>> {
         self.link.next_event(|_| false)
     }
 
-    /// What is to be written next. Bytes are handed over; a payload is named until
+    /// The next bytes to write. Control bytes are handed over; a payload is named again until
     /// [`payload_sent`](Self::payload_sent) has counted all of it.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.link.poll_transmit(now)
     }
 
-    /// So many bytes of the raw payload were written.
+    /// Notes that the caller wrote `length` bytes of the raw payload.
     pub fn payload_sent(&mut self, now: Instant, length: u64) {
         self.link.payload_sent(now, length);
     }
 
-    /// Whether something is to be written.
+    /// Whether there are bytes to write.
     #[must_use]
     pub fn has_output(&self) -> bool {
         !self.link.outbox.is_empty()
@@ -201,11 +203,11 @@ impl ClientSession {
         self.pipeline().saturating_sub(self.unanswered())
     }
 
-    /// Asks. The payload of a `Slice` is queued behind it.
+    /// Sends a request. The payload of a `Slice` is queued after it.
     ///
     /// # Errors
-    /// When there is no room or the request breaks a bound (it was not sent and the session goes
-    /// on), or when the session is over.
+    /// When there is no room, or the request breaks a bound: it is not sent, and the session
+    /// continues. Also when the session is over.
     pub fn send(&mut self, request: &Request) -> Result<(), SessionError> {
         self.link.alive()?;
         if self.room() == 0 {
@@ -221,26 +223,27 @@ impl ClientSession {
         }
     }
 
-    /// Requests that were not answered yet.
+    /// The number of requests that have not been answered.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         self.expected.len() + self.early.len()
     }
 
-    /// Nothing more is taken or sent; what is queued, and in `tls` a `close_notify` behind it,
-    /// still goes out.
+    /// Ends the session. It takes and sends nothing more; what is queued can still be written, and
+    /// in `tls` a `close_notify` after it.
     pub fn close(&mut self) {
         self.link.close();
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), unless something happens before.
-    /// A client that waits for no answer is in no hurry.
+    /// `None` while the client waits for no answer.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.link.deadline(self.patience())
     }
 
-    /// Whether the deadline has passed: the session is over, the connection is to be closed.
+    /// Whether the deadline has passed. The session is then over, and the caller closes the
+    /// connection.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         self.link.handle_timeout(now, self.patience())
     }
@@ -260,7 +263,7 @@ impl ClientSession {
         said.min(PIPELINE_MAX)
     }
 
-    /// One step; false when it takes more input.
+    /// Makes one step. False when more input is needed.
     fn step(&mut self, input: &mut &[u8]) -> Result<bool, SessionError> {
         match &mut self.phase {
             Phase::Hello(reader) => match reader.read(input)? {
@@ -293,8 +296,8 @@ impl ClientSession {
         Ok(true)
     }
 
-    /// PROTOCOL 1: "A client that is given a mode it did not offer closes the connection." So it
-    /// does with a version or a feature.
+    /// PROTOCOL 1: "A client that is given a mode it did not offer closes the connection." The same
+    /// holds for a version and a feature.
     fn accept_hello(&mut self, server: Vec<u8>) -> Result<(), SessionError> {
         let (version, mode, features, limits) = match ServerHello::parse(&server)? {
             ServerHello::Accepted { version, mode, features, limits } => {
@@ -368,13 +371,13 @@ impl ClientSession {
     }
 }
 
-/// Which answer a request has, unless it fails.
+/// The kind of answer that a request has unless it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Pong,
     Joined,
-    /// "Get.kind is the kind the reader asks for": the other one is not taken for it. The header is
-    /// there where it was asked for, and only there.
+    /// "Get.kind is the kind the reader asks for": an object of the other kind is no answer. The
+    /// header is in the answer exactly when it was asked for.
     Object {
         kind: Kind,
         header: bool,
@@ -383,21 +386,21 @@ enum Expected {
     Page,
     Versions,
     Begun,
-    /// Begun, or committed before.
+    /// Begun, or a version that was committed before.
     Resumed,
     SliceHeld,
     Committed,
     Aborted,
     Deleted,
     Mounted,
-    /// No more than were claimed.
+    /// At most as many slices as were claimed.
     Held {
         most: usize,
     },
 }
 
 impl Expected {
-    /// The table of PROTOCOL 5. An echo is the session's own and has no place in it.
+    /// The table of PROTOCOL 5. A caller does not send an echo, so it has no entry.
     fn of(request: &Request) -> Option<Self> {
         Some(match request {
             Request::Echo { .. } => return None,
@@ -420,7 +423,7 @@ impl Expected {
         })
     }
 
-    /// Whether an honest server may be at work on it for minutes: it syncs, waits for a lock, or reads a gigabyte.
+    /// Whether an honest server may need minutes: it syncs, waits for a lock, or reads a gigabyte.
     const fn takes_work(self) -> bool {
         match self {
             Self::Pong

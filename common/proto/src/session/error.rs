@@ -8,19 +8,19 @@ use crate::{error_code::RemoteError, hello::HelloError, message::frame::FrameErr
 /// Why a session does not go on, or does not send a message.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum SessionError {
-    /// The peer's hello is none, or one that cannot be accepted.
+    /// The peer sent no hello, or one that cannot be accepted.
     #[error(transparent)]
     Hello(#[from] HelloError),
-    /// The server refuses the connection: it told the client so, or this side was told.
+    /// The server refused the connection: this side refused, or received the refusal.
     #[error("the server refuses the connection: {0}")]
     Refused(RemoteError),
-    /// TLS failed: another key, a signature that is not the key's, damage, an alert.
+    /// TLS failed: a key that is not pinned, a bad signature, damaged bytes, or an alert.
     #[error("{}", told(.0))]
     Tls(#[from] rustls::Error),
-    /// A record over what RFC 8446, 5.2 allows.
+    /// A TLS record is longer than RFC 8446, 5.2 allows.
     #[error("a TLS record cannot have a body of {0} bytes")]
     RecordTooLong(usize),
-    /// The peer sent a frame that is none. After it the stream has no meaning.
+    /// The peer sent a malformed frame. The bytes after it have no meaning.
     #[error("the peer broke the protocol: {0}")]
     Frame(#[source] FrameError),
     /// PROTOCOL 2: "Bytes behind an announcing frame in the same record are a protocol error."
@@ -32,34 +32,34 @@ pub enum SessionError {
     /// PROTOCOL 3: "somebody changed one on its way."
     #[error("the hellos were changed on their way")]
     EchoMismatch,
-    /// An answer that fits no request, or not the one whose turn it is.
+    /// The server's answer does not fit the oldest unanswered request.
     #[error("the server answered what was not asked")]
     UnexpectedAnswer,
-    /// A request was sent before the server said hello, and it accepts less than that.
+    /// A request that was sent before the server's hello is over a limit that the hello states.
     #[error("the server accepts less than was asked of it before it said so")]
     EarlyUnsendable,
-    /// A slice over what this server said it accepts.
+    /// The client announced a slice over the limit that the server's hello states.
     #[error("the peer broke the protocol: a slice of {0} bytes")]
     SliceTooLong(u32),
-    /// The stream ended where it may not.
+    /// The stream ended where the protocol does not allow it.
     #[error("the connection was cut")]
     Truncated,
     /// No connection within [`HANDSHAKE_SECONDS`](crate::limits::HANDSHAKE_SECONDS).
     #[error("the peer took too long to say hello")]
     HandshakeTimeout,
-    /// No byte for as long as a connection may be idle.
+    /// No byte moved for as long as a connection may be idle.
     #[error("the peer was silent for too long")]
     IdleTimeout,
-    /// The session was closed by this side.
+    /// This side closed the session.
     #[error("the connection is closed")]
     Closed,
-    /// The message was not sent: it breaks a bound or what the peer accepts.
+    /// The message was not sent: it breaks a bound, or a limit of the peer.
     #[error("this message cannot be sent: {0}")]
     Unsendable(#[source] FrameError),
     /// The message was not sent: this slice is longer than the server accepts.
     #[error("a slice of {0} bytes is longer than the server accepts")]
     SliceUnsendable(u32),
-    /// The message was not sent: as many requests as may be are unanswered.
+    /// The message was not sent: the pipeline is full.
     #[error("too many requests are unanswered")]
     PipelineFull,
     /// The message was not sent: there is no request that it could answer.
@@ -67,12 +67,12 @@ pub enum SessionError {
     NothingToAnswer,
 }
 
-/// What TLS is said to have failed at. rustls has no words for a pinned key that is not the peer's.
+/// Explains a TLS failure. rustls has no words for a peer whose key is not the pinned one.
 fn told(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
-            "the server's key is not the one that is pinned: somebody else answers, or the server was \
-             set up anew (then zblob key join takes a new invite from its operator)"
+            "the server's key is not the one that is pinned: somebody else answers, or the server \
+             was set up anew (then zblob key join takes a new invite from its operator)"
                 .to_owned()
         }
         other => format!("TLS failed: {other}"),
@@ -80,8 +80,8 @@ fn told(error: &rustls::Error) -> String {
 }
 
 impl SessionError {
-    /// Whether bytes that were changed on their way can have caused it, as a bad cable or a bad memory changes them:
-    /// another connection may go well. What was said and authenticated is no such damage.
+    /// Whether bytes that a bad cable or bad memory changed can have caused the error, so that
+    /// another connection may succeed. What was authenticated is no such damage.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         match self {
@@ -108,7 +108,7 @@ impl SessionError {
         }
     }
 
-    /// Whether the session is over; after the others it is as it was before the call.
+    /// Whether the session is over. After an error that is not fatal it is as before the call.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         !matches!(

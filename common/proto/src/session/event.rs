@@ -2,36 +2,36 @@
 
 use crate::{hello::Mode, keys::DevicePublicKey};
 
-/// How the next bytes of the stream are to be taken.
+/// How the caller is to treat the next bytes of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
-    /// As control bytes, by `handle_input`.
+    /// They are control bytes, for `handle_input`.
     Control,
-    /// As raw payload: so many bytes, which `payload_received` is told of.
+    /// They are raw payload, which the caller keeps and counts by `payload_received`.
     Payload {
-        /// What is left of it.
+        /// Bytes of the payload that have not been received.
         remaining: u64,
     },
-    /// Not at all: as many requests as may be are unanswered, or the session is over. `send` and
-    /// `poll_transmit` may change that; look again after them.
+    /// The caller leaves them in the socket: the pipeline is full, or the session is over. `send`
+    /// and `poll_transmit` may change that; ask again after them.
     Nothing,
 }
 
-/// What came of the bytes.
+/// An event that bytes or time gave rise to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<M> {
-    /// Both sides agree on what was said in the hellos; messages follow.
+    /// Both sides have received the hellos unchanged. Messages follow.
     Connected {
-        /// On a server: the client's key, which it has proven to hold; nothing on a `plaintext`
-        /// connection. On a client nothing: the server's key is pinned.
+        /// On a server, the key that the client has proven to hold; `None` on a `plaintext`
+        /// connection. `None` on a client, which has pinned the server's key.
         peer: Option<DevicePublicKey>,
-        /// How the frames travel.
+        /// The mode in force.
         mode: Mode,
     },
-    /// A message; where it announces raw payload, that follows on the stream.
+    /// A message. If it announces raw payload, the payload follows on the stream.
     Message(M),
-    /// All of the payload was received. Does not come for a payload of no bytes.
+    /// The whole payload was received. There is no such event for a payload of no bytes.
     PayloadDone,
-    /// The peer sends nothing any more, and said so where it could.
+    /// The peer has closed its direction of the stream, in `tls` by a `close_notify`.
     Closed,
 }

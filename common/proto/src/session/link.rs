@@ -1,5 +1,5 @@
-//! One end of a connection, whichever side it is: frames in and out of the channel, raw payload
-//! between them, and the clocks.
+//! What both ends of a connection share: frames in the channel, raw payload between them, and
+//! clocks.
 
 use std::{
     collections::VecDeque,
@@ -26,11 +26,11 @@ pub(super) struct Link<M> {
     pub(super) channel: Channel,
     pub(super) outbox: Outbox,
     frames: FrameReader,
-    /// Raw payload that is still to come.
+    /// Bytes of announced payload that have not been received.
     arriving: u64,
     events: VecDeque<Event<M>>,
     opened: Instant,
-    /// When a byte last moved, in either direction.
+    /// The time at which a byte last moved, in either direction.
     moved: Instant,
     connected: bool,
     peer_closed: bool,
@@ -38,7 +38,7 @@ pub(super) struct Link<M> {
 }
 
 impl<M: Message> Link<M> {
-    /// A link on which nothing was said yet; it receives frames of at most `max_frame` bytes.
+    /// A link over which nothing was sent yet. It receives frames of at most `max_frame` bytes.
     pub(super) fn new(max_frame: usize, now: Instant) -> Self {
         Self {
             channel: Channel::Plaintext,
@@ -54,7 +54,7 @@ impl<M: Message> Link<M> {
         }
     }
 
-    /// Takes up to one record of the handshake.
+    /// Takes at most one record of the handshake from `input`.
     pub(super) fn shake_hands(&mut self, input: &mut &[u8]) -> Result<(), SessionError> {
         if let Channel::Tls(tls) = &mut self.channel {
             tls.fill(input, &mut self.outbox)?;
@@ -65,8 +65,8 @@ impl<M: Message> Link<M> {
         Ok(())
     }
 
-    /// The next message, if `input` completes one; stops in front of the payload that it
-    /// announces. `owed`: the peer still has something to say and may not close.
+    /// The next message, if `input` completes one. Takes nothing of the payload that the message
+    /// announces. `owed` says that the peer still owes an answer and may not close.
     pub(super) fn receive(
         &mut self,
         input: &mut &[u8],
@@ -107,7 +107,7 @@ impl<M: Message> Link<M> {
         Ok(message)
     }
 
-    /// Queues `message` and, behind it, the payload that it announces.
+    /// Queues `message`, and after it the payload that it announces.
     pub(super) fn send<N: Message>(
         &mut self,
         message: &N,
@@ -123,7 +123,7 @@ impl<M: Message> Link<M> {
         self.events.push_back(event);
     }
 
-    /// The peer agrees with the hellos.
+    /// Notes that the peer's echo matches the hellos.
     pub(super) fn connect(&mut self, event: Event<M>) {
         self.connected = true;
         self.events.push_back(event);
@@ -133,7 +133,7 @@ impl<M: Message> Link<M> {
         self.connected
     }
 
-    /// The next event, unless it is one that `holds` holds back.
+    /// The next event, unless `holds` holds it back.
     pub(super) fn next_event(&mut self, holds: impl Fn(&Event<M>) -> bool) -> Option<Event<M>> {
         if self.events.front().is_some_and(holds) {
             return None;
@@ -145,7 +145,7 @@ impl<M: Message> Link<M> {
         event
     }
 
-    /// How the next bytes are to be taken, where it is not `Control`.
+    /// How the caller is to treat the next bytes of the stream.
     pub(super) fn wants(&self) -> Wants {
         if self.failure.is_some() || self.peer_closed {
             Wants::Nothing
@@ -201,13 +201,13 @@ impl<M: Message> Link<M> {
         Ok(())
     }
 
-    /// A byte moved, or this side is at work on the peer's behalf.
+    /// Restarts the idle clock: a byte moved, or this side is working on an answer.
     pub(super) fn touch(&mut self, now: Instant) {
         self.moved = now;
     }
 
-    /// When the session is over unless a byte moves; `idle` is how long it may be silent once it
-    /// is connected.
+    /// When the session ends unless a byte moves. `idle` is the longest silence of an established
+    /// connection; `None` allows any.
     pub(super) fn deadline(&self, idle: Option<Duration>) -> Option<Instant> {
         if self.failure.is_some() {
             None
@@ -230,7 +230,7 @@ impl<M: Message> Link<M> {
         expired
     }
 
-    /// Nothing more is taken or sent; what is queued still goes out.
+    /// Ends the session. It takes and sends nothing more; what is queued can still be written.
     pub(super) fn close(&mut self) {
         if self.failure.is_none() {
             let closed = match self.channel.send_close(&mut self.outbox) {
@@ -241,7 +241,7 @@ impl<M: Message> Link<M> {
         }
     }
 
-    /// Ends the session, for good.
+    /// Ends the session with `error`, if that is fatal.
     pub(super) fn fail(&mut self, error: SessionError) -> SessionError {
         if error.is_fatal() && self.failure.is_none() {
             self.failure = Some(error.clone());
@@ -250,7 +250,7 @@ impl<M: Message> Link<M> {
     }
 
     /// # Errors
-    /// What the session ended with.
+    /// The error that the session ended with.
     pub(super) fn alive(&self) -> Result<(), SessionError> {
         match &self.failure {
             Some(error) => Err(error.clone()),

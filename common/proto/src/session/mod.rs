@@ -1,19 +1,16 @@
-//! The protocol, version 1 (docs/PROTOCOL.md), without sockets and without a clock.
+//! The two ends of a connection, version 1 of docs/PROTOCOL.md, without sockets and without a
+//! clock.
 //!
-//! Bytes and time go into a session, events and bytes come out of it. A frame that announces raw
-//! payload makes the session step aside: it says how many bytes there are, the caller moves them
-//! (by `sendfile`, if it likes), and the frames go on behind them.
+//! Bytes and time go into a session, events and bytes come out of it. After a frame that announces
+//! raw payload the session names the number of bytes, and the caller moves them, for example by
+//! `splice`. The next frame follows the payload.
 //!
 //! ```text
-//!    ClientSession            ServerSession       requests, answers, phases, pipeline
-//!              \               /
-//!                     link                        frames, payload between them, clocks
-//!                 ↙    ↓    ↘
-//!          frame    channel    outbox             one frame; one record; what goes out
-//!            ↓         ↓
-//!         message     tls                         what is said; who says it
-//!
-//!                    hello                        what comes before all that
+//! client   server        the two ends: requests, answers, phases, pipeline
+//! link                   frames, payload between them, clocks
+//! channel                the bare stream, or TLS records
+//! outbox   tls           the queue of outgoing bytes; keys and signatures
+//! event    error         what a caller is told
 //! ```
 
 mod channel;

@@ -1,18 +1,18 @@
-//! What goes out next, in order: control bytes, and raw payload that the caller holds.
+//! The queue of outgoing bytes: control bytes, and raw payload that the caller holds.
 
 use std::collections::VecDeque;
 
-/// The next stretch of the outgoing stream.
+/// The next bytes of the outgoing stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transmit {
-    /// Control bytes, handed over: the caller writes all of them before it asks again.
+    /// Control bytes. The caller writes all of them before it polls again.
     Bytes(Vec<u8>),
-    /// So many raw bytes are the caller's to send. It is named again, with what is left of it,
-    /// until all of it was reported as sent.
+    /// Number of raw bytes that the caller is to send. The payload is named again, with the number
+    /// left, until all of it was reported as sent.
     Payload(u64),
 }
 
-/// The queue of what goes out.
+/// The queue of outgoing bytes.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Transmit>,
@@ -20,7 +20,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Appends control bytes; small neighbours travel together.
+    /// Appends control bytes. Short neighbours are joined, so that one write sends them.
     pub(super) fn push(&mut self, bytes: Vec<u8>) {
         if bytes.is_empty() {
             return;
@@ -34,7 +34,7 @@ impl Outbox {
         }
     }
 
-    /// Appends `length` raw bytes of the caller's.
+    /// Appends `length` raw bytes that the caller will send.
     pub(super) fn push_payload(&mut self, length: u64) {
         if length > 0 {
             self.queue.push_back(Transmit::Payload(length));
@@ -64,7 +64,7 @@ impl Outbox {
         }
     }
 
-    /// Whether payload is in front.
+    /// Whether the next bytes are raw payload.
     pub(super) fn payload_is_next(&self) -> bool {
         matches!(self.queue.front(), Some(Transmit::Payload(_)))
     }
@@ -73,12 +73,12 @@ impl Outbox {
         self.queue.is_empty()
     }
 
-    /// Control bytes that nobody has taken yet.
+    /// Number of control bytes in the queue.
     pub(super) fn control_bytes(&self) -> usize {
         self.control_bytes
     }
 
-    /// An idle connection holds no room for a queue.
+    /// Frees an empty queue, so that an idle connection holds no memory for one.
     fn shrink(&mut self) {
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
@@ -86,7 +86,7 @@ impl Outbox {
     }
 }
 
-/// Up to this size control bytes are copied together into one write.
+/// Longest run of control bytes that is copied together for one write.
 const TOGETHER_MAX_BYTES: usize = 16_384;
 
 #[cfg(test)]

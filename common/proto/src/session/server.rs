@@ -1,4 +1,4 @@
-//! The server's end of a connection: bytes and time in, requests out, answers back.
+//! The server's end of a connection: it turns bytes and time into requests, and sends answers.
 
 use std::{
     sync::Arc,
@@ -20,31 +20,32 @@ use crate::{
     message::{Request, Response},
 };
 
-/// What a listener's connections have in common.
+/// The settings that all connections of a listener share.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The listener's key; without one it carries no `tls`.
+    /// The listener's key; `None` refuses `tls`.
     pub tls: Option<ServerTls>,
-    /// Whether it carries `plaintext` too.
+    /// Whether the listener accepts `plaintext` too.
     pub allow_plaintext: bool,
-    /// What its hello says that it accepts. Longer pipelines than [`PIPELINE_MAX`] and longer
-    /// frames than [`FRAME_MAX_BYTES`] are cut to these.
+    /// The limits that the server's hello states. A pipeline over [`PIPELINE_MAX`] and frames over
+    /// [`FRAME_MAX_BYTES`] are reduced to these.
     pub limits: ServerLimits,
 }
 
 /// The server's end of one connection.
 ///
-/// The caller owns the socket. It hands in what it read and writes out what it is given:
+/// The caller owns the socket. It hands in the bytes that it read, and writes the bytes that it
+/// gets:
 ///
 /// - While [`wants`](Self::wants) is `Control`, bytes go to [`handle_input`](Self::handle_input),
-///   which takes a part of them and stops exactly in front of raw payload.
-/// - While it is `Payload`, they are the caller's, who reports how many there were.
-/// - [`poll_event`](Self::poll_event) says what came of them. Each request is answered by exactly
-///   one [`send`](Self::send), in order.
+///   which takes a part of them and stops exactly before raw payload.
+/// - While it is `Payload`, the caller keeps the bytes and reports how many there were.
+/// - [`poll_event`](Self::poll_event) returns the requests in them. Each is answered by exactly one
+///   [`send`](Self::send), in order.
 /// - [`poll_transmit`](Self::poll_transmit) gives what to write, in order.
 ///
-/// After an error that [is fatal](SessionError::is_fatal) what is queued may still be written
-/// (a refusal, an alert); then the connection is closed.
+/// After an error that [is fatal](SessionError::is_fatal) the caller may still write what is queued
+/// (a refusal, an alert), and then closes the connection.
 #[derive(Debug)]
 pub struct ServerSession {
     config: Arc<ServerConfig>,
@@ -55,16 +56,16 @@ pub struct ServerSession {
 
 #[derive(Debug)]
 enum Phase {
-    /// The client says hello.
+    /// The server reads the client's hello.
     Hello(HelloReader),
-    /// The handshake, where there is one, and the client's echo.
+    /// The TLS handshake, if there is one, and then the client's echo.
     Echo { client: Vec<u8>, server: Vec<u8>, mode: Mode },
-    /// Requests.
+    /// The server reads requests.
     Open,
 }
 
 impl ServerSession {
-    /// A connection that was accepted at `now`.
+    /// Begins a session on a connection that was accepted at `now`.
     #[must_use]
     pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
         let max_frame = usize::try_from(config.limits.max_frame).unwrap_or(usize::MAX);
@@ -76,7 +77,7 @@ impl ServerSession {
         }
     }
 
-    /// How the next bytes of the stream are to be taken.
+    /// How the caller is to treat the next bytes of the stream.
     #[must_use]
     pub fn wants(&self) -> Wants {
         match self.link.wants() {
@@ -85,11 +86,11 @@ impl ServerSession {
         }
     }
 
-    /// Takes control bytes, cut anywhere; returns how many. It leaves what is behind an announced
-    /// payload's beginning, and everything while [`wants`](Self::wants) is not `Control`.
+    /// Takes control bytes, split anywhere, and returns how many. It takes nothing after the frame
+    /// that announces a payload, and nothing while [`wants`](Self::wants) is not `Control`.
     ///
     /// # Errors
-    /// When the peer broke the protocol; the session is over. Events from before stay.
+    /// When the peer broke the protocol. The session is over; events from before the error stay.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> Result<usize, SessionError> {
         self.link.alive()?;
         let mut rest = bytes;
@@ -101,55 +102,55 @@ impl ServerSession {
         Ok(taken)
     }
 
-    /// So many bytes of raw payload were received.
+    /// Notes that the caller received `length` bytes of raw payload.
     pub fn payload_received(&mut self, now: Instant, length: u64) {
         self.link.payload_received(now, length);
     }
 
-    /// The stream has ended, and all before its end was taken.
+    /// Notes that the stream has ended, after all bytes before its end were handled.
     ///
     /// # Errors
-    /// When it may not end here; the session is over.
+    /// When the stream may not end here. The session is over.
     pub fn handle_eof(&mut self) -> Result<(), SessionError> {
         self.link.handle_eof(false)
     }
 
-    /// What happened. While the answers that wait to be written are over
-    /// [`OUTBOX_MAX_BYTES`] the next request is held back: poll again after writing.
+    /// The next event, in order. While more than [`OUTBOX_MAX_BYTES`] of answers wait to be
+    /// written, the next request is held back: poll again after writing.
     pub fn poll_event(&mut self) -> Option<Event<Request>> {
         let full = self.link.outbox.control_bytes() >= OUTBOX_MAX_BYTES;
         self.link.next_event(|event| full && matches!(event, Event::Message(_)))
     }
 
-    /// What is to be written next. Bytes are handed over; a payload is named until
+    /// The next bytes to write. Control bytes are handed over; a payload is named again until
     /// [`payload_sent`](Self::payload_sent) has counted all of it.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.link.poll_transmit(now)
     }
 
-    /// Whether it is raw payload that is to be written next.
+    /// Whether the next bytes to write are raw payload.
     #[must_use]
     pub fn payload_is_next(&self) -> bool {
         self.link.outbox.payload_is_next()
     }
 
-    /// So many bytes of the raw payload were written.
+    /// Notes that the caller wrote `length` bytes of the raw payload.
     pub fn payload_sent(&mut self, now: Instant, length: u64) {
         self.link.payload_sent(now, length);
     }
 
-    /// Whether something is to be written.
+    /// Whether there are bytes to write.
     #[must_use]
     pub fn has_output(&self) -> bool {
         !self.link.outbox.is_empty()
     }
 
-    /// Answers the oldest unanswered request. The payload of an `Object` is queued behind it.
-    /// There may be new events afterwards.
+    /// Answers the oldest unanswered request. The payload of an `Object` is queued after it. There
+    /// may be new events afterwards.
     ///
     /// # Errors
-    /// When there is nothing to answer or the answer breaks a bound (it was not sent and the
-    /// session goes on), or when the session is over.
+    /// When there is nothing to answer, or the answer breaks a bound: it is not sent, and the
+    /// session continues. Also when the session is over.
     pub fn send(&mut self, answer: &Response) -> Result<(), SessionError> {
         self.link.alive()?;
         if self.unanswered == 0 || matches!(answer, Response::Echo { .. }) {
@@ -159,23 +160,23 @@ impl ServerSession {
             return Err(self.link.fail(error));
         }
         self.unanswered -= 1;
-        // A record may have held more requests than there was room for.
+        // The last record may have held more requests than the pipeline had room for.
         self.advance(&mut &[][..])
     }
 
-    /// Requests that were not answered yet.
+    /// The number of requests that have not been answered.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         self.unanswered
     }
 
-    /// Nothing more is taken or sent; what is queued, and in `tls` a `close_notify` behind it,
-    /// still goes out.
+    /// Ends the session. It takes and sends nothing more; what is queued can still be written, and
+    /// in `tls` a `close_notify` after it.
     pub fn close(&mut self) {
         self.link.close();
     }
 
-    /// This side is at work on an answer: the silence is not the peer's.
+    /// Restarts the idle clock at `now`, because the server is working on an answer.
     pub fn keep_alive(&mut self, now: Instant) {
         self.link.touch(now);
     }
@@ -186,7 +187,8 @@ impl ServerSession {
         self.link.deadline(self.idle())
     }
 
-    /// Whether the deadline has passed: the session is over, the connection is to be closed.
+    /// Whether the deadline has passed. The session is then over, and the caller closes the
+    /// connection.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         self.link.handle_timeout(now, self.idle())
     }
@@ -199,7 +201,7 @@ impl ServerSession {
         self.unanswered < usize::from(self.config.limits.max_pipeline).min(PIPELINE_MAX)
     }
 
-    /// Goes on as far as `input` and the pipeline allow.
+    /// Makes as many steps as `input` and the pipeline allow.
     fn advance(&mut self, input: &mut &[u8]) -> Result<(), SessionError> {
         while self.wants() == Wants::Control {
             match self.step(input) {
@@ -211,7 +213,7 @@ impl ServerSession {
         Ok(())
     }
 
-    /// One step; false when it takes more input.
+    /// Makes one step. False when more input is needed.
     fn step(&mut self, input: &mut &[u8]) -> Result<bool, SessionError> {
         match &mut self.phase {
             Phase::Hello(reader) => match reader.read(input)? {
@@ -283,7 +285,7 @@ impl ServerSession {
         Ok(())
     }
 
-    /// Ends the session. A client whose turn it is hears why.
+    /// Ends the session. A client that waits for no other answer is sent the reason.
     fn refuse(&mut self, error: SessionError) -> SessionError {
         let malformed = matches!(
             error,
@@ -303,6 +305,6 @@ impl ServerSession {
     }
 }
 
-/// From this many control bytes that wait to be written on, requests are held back: a client that
-/// asks for pages and reads none does not fill the server's memory.
+/// Requests are held back while this many control bytes wait to be written, so that a client that
+/// asks for pages and reads none cannot fill the server's memory.
 pub const OUTBOX_MAX_BYTES: usize = 2 * FRAME_MAX_BYTES;

@@ -1,8 +1,8 @@
 //! TLS as PROTOCOL 2 wants it: version 1.3, X25519MLKEM768, raw Ed25519 keys on both sides
 //! (RFC 7250), no tickets, no resumption, no early data.
 //!
-//! What a peer's key *means* is decided elsewhere. Here a client accepts exactly the key it has
-//! pinned, a server any Ed25519 key, and both only with a signature that the key made.
+//! A client accepts exactly the key that it has pinned, a server any Ed25519 key, and both only
+//! with a signature by that key. What a client's key may do is decided elsewhere.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -31,12 +31,12 @@ use zeroize::Zeroizing;
 
 use crate::keys::{DevicePublicKey, DeviceTlsKey, ServerKeySeed, ServerPublicKey};
 
-/// A server's side of TLS: its key, and every client's.
+/// The TLS settings of a server: its own key, and clients with any key.
 #[derive(Clone)]
 pub struct ServerTls(pub(super) Arc<ServerConfig>);
 
 impl ServerTls {
-    /// A server with this key.
+    /// The settings of a server with this key.
     ///
     /// # Errors
     /// When the TLS library refuses the key.
@@ -60,12 +60,12 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// A client's side of TLS: its key, and the one server's.
+/// The TLS settings of a client: its own key, and the one server that it accepts.
 #[derive(Clone)]
 pub struct ClientTls(pub(super) Arc<ClientConfig>);
 
 impl ClientTls {
-    /// A client with this key, of the server with that one.
+    /// The settings of the client with key `device`, which accepts the server with key `server`.
     ///
     /// # Errors
     /// When the TLS library refuses the key.
@@ -90,15 +90,15 @@ impl fmt::Debug for ClientTls {
     }
 }
 
-/// The name that a client calls its server by; it goes nowhere, the key is what counts.
+/// The server name that rustls asks for. It is never sent: a client knows its server by the key.
 pub(super) fn server_name() -> Result<ServerName<'static>, Error> {
     ServerName::try_from("zput").map_err(|e| Error::General(e.to_string()))
 }
 
-/// The device whose key is in a SubjectPublicKeyInfo.
+/// The device whose public key is in a SubjectPublicKeyInfo.
 ///
 /// # Errors
-/// When it is another kind of key.
+/// When the key is of another kind than Ed25519.
 pub(super) fn device(spki: &[u8]) -> Result<DevicePublicKey, Error> {
     spki.strip_prefix(&SPKI_PREFIX)
         .and_then(|key| key.try_into().ok())
@@ -130,7 +130,7 @@ pub(super) fn raw_key(seed: &[u8; 32]) -> Result<CertifiedKey, Error> {
     Ok(CertifiedKey::new(vec![CertificateDer::from(spki.to_vec())], key))
 }
 
-/// Accepts the server with this key and no other.
+/// A verifier that accepts the server with this key and no other.
 pub(super) fn pinned(server: &ServerPublicKey) -> Arc<PinnedServer> {
     let algorithms = provider().signature_verification_algorithms;
     Arc::new(PinnedServer { spki: spki(server.as_bytes()), algorithms })
@@ -143,7 +143,7 @@ fn provider() -> CryptoProvider {
     }
 }
 
-/// Raw keys have no dates, so nothing needs the clock that rustls asks for.
+/// A clock for rustls, which asks for one. Raw keys have no dates, so the time does not matter.
 #[derive(Debug)]
 struct NoClock;
 
@@ -184,7 +184,7 @@ macro_rules! raw_key_signatures {
     };
 }
 
-/// "The client pins the server's key": this one, byte for byte.
+/// Accepts one key, compared byte for byte. "The client pins the server's key."
 #[derive(Debug)]
 pub(super) struct PinnedServer {
     spki: [u8; 44],
@@ -211,8 +211,8 @@ impl ServerCertVerifier for PinnedServer {
     raw_key_signatures!();
 }
 
-/// Any Ed25519 key whose holder proves that it is theirs: "the client's key is its account", and
-/// what an unknown one may do is not for TLS to say.
+/// Accepts any Ed25519 key that the client proves to hold. "The client's key is its account"; what
+/// an unknown one may do is decided after the handshake.
 #[derive(Debug)]
 struct AnyDevice {
     algorithms: WebPkiSupportedAlgorithms,
@@ -253,7 +253,7 @@ fn verify_signature(
     verify_tls13_signature_with_raw_key(message, &spki, signature, algorithms)
 }
 
-/// Never asked for: only 1.3 is configured.
+/// rustls never asks for TLS 1.2 signatures, since only 1.3 is configured.
 fn not_this_version() -> Error {
     PeerMisbehaved::AttemptedDowngradeToTls12WhenTls13IsSupported.into()
 }

@@ -1,4 +1,4 @@
-//! The bulk engine: `aws-lc-rs`, whose AES-GCM uses the widest vector instructions there are.
+//! The bulk engine: `aws-lc-rs`, whose AES-GCM uses the widest vector instructions of the CPU.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zput_proto::envelope::Suite;

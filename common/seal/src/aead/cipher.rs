@@ -1,4 +1,4 @@
-//! What an engine gives: a cipher that seals and opens single chunks.
+//! The cipher that an engine makes: it seals and opens single chunks.
 
 use thiserror::Error;
 
@@ -9,9 +9,9 @@ pub const KEY_BYTES: usize = 32;
 /// Bytes of a nonce, both suites.
 pub const NONCE_BYTES: usize = 12;
 
-/// Seals and opens single chunks under one key, from one buffer straight into another. The caller keeps
-/// nonces apart. The chunked scheme has no associated data; `aad` is here so that every published
-/// vector can go through this seam.
+/// Seals and opens single chunks under one key, from one buffer straight into another. The caller
+/// uses each nonce once. The chunked scheme has no associated data; `aad` is there so that every
+/// published vector can be tested.
 pub trait ChunkCipher: Send + Sync {
     /// Encrypts `plaintext` into `ciphertext`, which is as long, and returns the tag.
     ///
@@ -25,8 +25,8 @@ pub trait ChunkCipher: Send + Sync {
         ciphertext: &mut [u8],
     ) -> Result<[u8; TAG_BYTES], EngineFailure>;
 
-    /// Decrypts `ciphertext` into `plaintext`, which is as long, if `tag` belongs to it. After an error
-    /// the contents of `plaintext` are meaningless and must not be used.
+    /// Decrypts `ciphertext` into `plaintext`, which is as long, if `tag` belongs to it. After an
+    /// error the contents of `plaintext` are meaningless and must not be used.
     ///
     /// # Errors
     /// When the tag does not match, or the two lengths differ.
@@ -40,12 +40,13 @@ pub trait ChunkCipher: Send + Sync {
     ) -> Result<(), TagMismatch>;
 }
 
-/// The tag is not the ciphertext's: wrong key, wrong place or changed bytes.
+/// The tag does not belong to the ciphertext: the key is wrong, the chunk is out of place, or bytes
+/// were changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the authentication tag does not match")]
 pub struct TagMismatch;
 
-/// An engine could not do what it must always be able to do.
+/// An engine failed at an operation that must always succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the cipher engine failed")]
 pub struct EngineFailure;

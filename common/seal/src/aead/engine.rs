@@ -7,10 +7,10 @@ use super::awslc;
 use super::cipher::{ChunkCipher, EngineFailure, KEY_BYTES};
 use super::rustcrypto;
 
-/// Whose implementation of the AEADs does the work.
+/// An implementation of the AEADs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Engine {
-    /// Pure Rust, always there: the reference.
+    /// RustCrypto, pure Rust and always compiled in: the reference.
     RustCrypto,
     /// aws-lc, several times faster on bulk data.
     #[cfg(feature = "aws-lc")]
@@ -28,7 +28,7 @@ impl Engine {
     /// A cipher of `suite` under `key`.
     ///
     /// # Errors
-    /// When the engine refuses the key, which no 32-byte key gives it a reason to do.
+    /// When the engine refuses the key. No key of 32 bytes gives it a reason to.
     pub fn cipher(
         self,
         suite: Suite,
@@ -43,7 +43,7 @@ impl Engine {
 }
 
 impl Default for Engine {
-    /// The fastest one that is compiled in.
+    /// The fastest engine that is compiled in.
     fn default() -> Self {
         #[cfg(feature = "aws-lc")]
         return Self::AwsLc;

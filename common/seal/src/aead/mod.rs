@@ -1,7 +1,8 @@
-//! The AEADs of the two suites behind one seam.
+//! The AEADs of the two suites, and their implementations.
 //!
-//! A [`Suite`] says which AEAD a blob uses; an [`Engine`] says whose code computes it. Both engines give
-//! the same bytes: the tests hold them against each other and against published vectors.
+//! A [`Suite`] names the AEAD of a blob; an [`Engine`] names the implementation that computes it.
+//! Both engines give the same bytes: the tests compare them with each other and with published
+//! vectors.
 
 #[cfg(feature = "aws-lc")]
 mod awslc;

@@ -1,4 +1,4 @@
-//! What the stanzas wrap.
+//! The key that the stanzas of a blob wrap.
 
 use rand::CryptoRng;
 use thiserror::Error;
@@ -9,21 +9,21 @@ use zput_proto::{envelope::FILE_KEY_BYTES, secret::Secret};
 pub struct FileKey(Secret<{ FileKey::BYTES }>);
 
 impl FileKey {
-    /// Length of a file key.
+    /// Number of bytes of a file key.
     pub const BYTES: usize = FILE_KEY_BYTES;
 
-    /// A fresh file key.
+    /// Draws a new file key from `rng`.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
         Self(Secret::generate(rng))
     }
 
-    /// A file key that was kept, as in the journal of an upload.
+    /// Takes over a file key that was stored, as in the journal of an upload.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(Secret::from_bytes(bytes))
     }
 
-    /// Its bytes.
+    /// The 16 secret bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         self.0.as_bytes()

@@ -1,4 +1,4 @@
-//! Private keys: what opens.
+//! Identities: the private keys that open blobs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,19 +18,19 @@ const HYBRID_PREFIX: &str = "AGE-SECRET-KEY-PQ-";
 
 /// An identity: `AGE-SECRET-KEY-1…` or `AGE-SECRET-KEY-PQ-1…`.
 ///
-/// Zeroized on drop; never shown by `Debug`; compared in constant time.
+/// Its seed is zeroized on drop, never shown by `Debug`, and compared in constant time.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// Elliptic curves only.
+    /// The seed of an X25519 identity.
     X25519(Secret<32>),
-    /// ML-KEM-768 and X25519 together.
+    /// The seed of a hybrid identity: ML-KEM-768 and X25519 together.
     MlKem768X25519(Secret<32>),
 }
 
 /// Why a text is not an identity. It never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum IdentityError {
-    /// Not an age identity of a type that is known here.
+    /// The text is no age identity of a known type.
     #[error(
         "not an age identity of a known type: those begin with \"AGE-SECRET-KEY-1\" or \
          \"AGE-SECRET-KEY-PQ-1\""
@@ -39,23 +39,23 @@ pub enum IdentityError {
     /// The text is damaged.
     #[error("not an age identity: {0}")]
     Text(#[from] Bech32Error),
-    /// The text is fine; it does not carry 32 bytes.
+    /// The text is sound, but does not encode 32 bytes.
     #[error("not an age identity: the key in it is not 32 bytes long")]
     Length,
 }
 
 impl Identity {
-    /// A fresh post-quantum identity: what `zblob key new` makes.
+    /// Draws a new post-quantum identity from `rng`.
     pub fn generate_hybrid(rng: &mut dyn CryptoRng) -> Self {
         Self::MlKem768X25519(Secret::generate(rng))
     }
 
-    /// A fresh X25519 identity.
+    /// Draws a new X25519 identity from `rng`.
     pub fn generate_x25519(rng: &mut dyn CryptoRng) -> Self {
         Self::X25519(Secret::generate(rng))
     }
 
-    /// The recipient whose stanzas it opens.
+    /// The recipient whose stanzas this identity opens.
     #[must_use]
     pub fn to_recipient(&self) -> Recipient {
         match self {
@@ -66,7 +66,7 @@ impl Identity {
         }
     }
 
-    /// Its text, which is the secret itself.
+    /// The identity as text, which is the secret itself.
     #[must_use]
     pub fn to_secret_string(&self) -> Zeroizing<String> {
         match self {

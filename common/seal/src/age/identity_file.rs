@@ -1,4 +1,4 @@
-//! Files of identities as `age-keygen` writes them.
+//! Identity files, as `age-keygen` writes them.
 
 use thiserror::Error;
 use zput_proto::limits::{IDENTITIES_MAX, KEY_FILE_MAX_BYTES};
@@ -8,30 +8,30 @@ use super::identity::{Identity, IdentityError};
 /// Why a text is not a file of identities. It never repeats a line, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum IdentityFileError {
-    /// Over [`KEY_FILE_MAX_BYTES`].
+    /// The file is longer than [`KEY_FILE_MAX_BYTES`].
     #[error("an identity file has at most {KEY_FILE_MAX_BYTES} bytes, this one has {0}")]
     TooLong(usize),
-    /// An age file: the identities in it are encrypted.
+    /// The file is an age file, so the identities in it are encrypted.
     #[error("the identity file is encrypted: decrypt it first (age -d)")]
     Encrypted,
-    /// A line that is neither a comment nor an identity. Lines count from 1.
+    /// A line is neither a comment nor an identity.
     #[error("line {line} of the identity file: {error}")]
     Line {
-        /// Which one.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         error: IdentityError,
     },
-    /// Nothing but comments.
+    /// The file has nothing but comments.
     #[error("there is no identity in the identity file")]
     None,
-    /// Over [`IDENTITIES_MAX`].
+    /// The file has more identities than [`IDENTITIES_MAX`].
     #[error("there are more than {IDENTITIES_MAX} identities in the identity file")]
     TooMany,
 }
 
-/// The identities of a file: one a line; empty lines and those that begin with `#` are skipped, and those of types that
-/// are not known here while there is one that is.
+/// Parses the identities of a file, one a line. Empty lines and those that begin with `#` are
+/// skipped; so are identities of unknown types if there is one of a known type.
 ///
 /// # Errors
 /// Says which line is not an identity, or that there is none.
@@ -56,7 +56,7 @@ pub fn parse_identity_file(text: &str) -> Result<Vec<Identity>, IdentityFileErro
             Ok(identity) => identities.push(identity),
             Err(error) => {
                 let error_of_line = IdentityFileError::Line { line: index + 1, error };
-                // A plugin's, or an SSH key: other programs open with those.
+                // A plugin's identity or an SSH key, which other programs use.
                 if error != IdentityError::UnknownType {
                     return Err(error_of_line);
                 }

@@ -34,7 +34,7 @@ impl PublicKey {
         Self(Box::new(XWing::sk_to_pk(&private_key(seed))))
     }
 
-    /// Its 1,216 bytes: ML-KEM-768's key and then X25519's.
+    /// The 1,216 bytes of the key: ML-KEM-768's key, then X25519's.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         self.0.to_bytes().to_vec()
     }
@@ -62,8 +62,8 @@ impl PublicKey {
 
 /// Tries the secret `seed` on a stanza's encapsulated key and body.
 ///
-/// `Ok(None)`: it is for somebody else. `Err`: the X25519 half would agree on zeros, which X-Wing by
-/// itself lets pass.
+/// `Ok(None)`: the stanza is for another recipient. `Err`: the X25519 half would agree on zeros,
+/// which X-Wing by itself does not refuse.
 pub(super) fn unwrap(
     seed: &[u8; 32],
     encapsulated: &[u8; ENCAPSULATED_BYTES],
@@ -100,7 +100,8 @@ fn private_key(seed: &[u8; 32]) -> <XWing as Kem>::PrivateKey {
 mod tests {
     use super::*;
 
-    /// filippo.io/hpke-pq and draft-ietf-hpke-pq: the KEM's number, and the sizes that age's text gives.
+    /// filippo.io/hpke-pq and draft-ietf-hpke-pq: the KEM's number, and the sizes that age's text
+    /// gives.
     #[test]
     fn the_kem_is_the_one_of_age() {
         assert_eq!(XWing::KEM_ID, 0x647a);

@@ -1,16 +1,18 @@
-//! age's recipients, identities and stanzas (c2sp.org/age), as FORMAT 4 uses them.
+//! The recipients and identities of age (c2sp.org/age), as FORMAT 4 uses them.
 //!
-//! Only the part of age that wraps a file key: the blob around it is our own. Two types of recipient
-//! are known, [`x25519`](Recipient::X25519) and the post-quantum hybrid
+//! zput uses the part of age that wraps a file key, in a blob format of its own. Two types of
+//! recipient are known, [`x25519`](Recipient::X25519) and the post-quantum hybrid
 //! [`mlkem768x25519`](Recipient::MlKem768X25519), so keys made by `age-keygen` work here and keys
 //! made here work there.
 //!
 //! ```text
-//! FileKey ──Recipient::wrap──▶ Stanza ──encode──▶ text ──parse_all──▶ [Stanza] ──unwrap_file_key──▶ FileKey
+//! FileKey ──Recipient::wrap──▶ Stanza ──encode──▶ text
+//! text ──parse_all──▶ [Stanza] ──unwrap_file_key──▶ FileKey
 //! ```
 //!
-//! Everything that age's own reader checks is checked: canonical base64, numbers of arguments, exact
-//! lengths of shares and bodies, shared secrets of zeros, and a bound on the stanzas.
+//! Everything that age's own reader checks is checked here and in [`zput_proto::envelope`]:
+//! canonical base64, numbers of arguments, exact lengths of shares and bodies, shared secrets of
+//! zeros, and a bound on the stanzas.
 
 mod file_key;
 mod identity;

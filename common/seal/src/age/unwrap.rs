@@ -6,13 +6,13 @@ use super::file_key::FileKey;
 use super::identity::Identity;
 use super::{mlkem768x25519, x25519};
 
-/// Finds the stanza that one of `identities` opens, and opens it; `None` when there is none.
+/// Opens the stanza that one of `identities` can open; `None` when there is no such stanza.
 ///
 /// FORMAT 4: a reader checks the shape of every stanza of a known type before it tries any key.
 ///
 /// # Errors
-/// Says which stanza breaks which rule. A stanza for somebody else, or one whose tag does not match,
-/// is no error: the two cannot be told apart.
+/// Says which stanza breaks which rule. A stanza for another recipient is no error, and neither is
+/// one whose tag does not match: the two cannot be told apart.
 pub fn unwrap_file_key(
     stanzas: &[Stanza],
     identities: &[Identity],
@@ -32,7 +32,7 @@ pub fn unwrap_file_key(
 }
 
 impl Identity {
-    /// The file key out of the stanza that is for this identity; `None` when there is none.
+    /// Opens the stanza that is for this identity; `None` when there is no such stanza.
     ///
     /// # Errors
     /// As [`unwrap_file_key`].

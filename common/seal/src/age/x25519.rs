@@ -46,8 +46,8 @@ pub(super) fn stanza(kind: &str, share: &[u8], body: Vec<u8>) -> Result<Stanza, 
 
 /// Tries the secret `seed` on a stanza's share and body.
 ///
-/// `Ok(None)`: it is for somebody else. `Err`: "If the shared secret is all 0x00 bytes, the identity
-/// implementation MUST abort."
+/// `Ok(None)`: the stanza is for another recipient. `Err`: "If the shared secret is all 0x00 bytes,
+/// the identity implementation MUST abort."
 pub(super) fn unwrap(
     seed: &[u8; 32],
     share: &[u8; POINT_BYTES],
@@ -65,12 +65,12 @@ pub(super) fn unwrap(
     Ok(opened.and_then(|bytes| bytes.as_slice().try_into().ok()).map(FileKey::from_bytes))
 }
 
-/// The share is a point of low order: the shared secret would be zeros whatever the identity.
+/// The share is a point of low order: the shared secret would be zeros under every identity.
 #[derive(Debug)]
 pub(super) struct LowOrder;
 
-/// The AEAD under the wrap key of `shared`. "the ChaCha20-Poly1305 nonce is fixed as 12 0x00 bytes":
-/// the key is used once.
+/// The AEAD under the wrap key of `shared`. "the ChaCha20-Poly1305 nonce is fixed as 12 0x00
+/// bytes": the key is used once.
 fn cipher(shared: &[u8; 32], share: &[u8], recipient: &[u8]) -> Option<ChaCha20Poly1305> {
     let salt = [share, recipient].concat();
     let mut key = Zeroizing::new([0; 32]);

@@ -1,4 +1,4 @@
-//! What is derived from the file key (FORMAT 2).
+//! The keys that are derived from the file key (FORMAT 2).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::aead::Suite;
 use crate::age::FileKey;
 use crate::chunked::InputKey;
 
-/// 32 random bytes, public, new whenever the file key is.
+/// The public salt of a blob: 32 random bytes, drawn together with the file key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeaderSalt(pub(super) [u8; HeaderSalt::BYTES]);
 
@@ -26,7 +26,7 @@ impl HeaderSalt {
     }
 }
 
-/// One key for each purpose of FORMAT 2; wiped when dropped.
+/// One key for each purpose of FORMAT 2. Each is zeroized on drop.
 pub(super) struct DerivedKeys {
     /// Input key of every part.
     pub(super) payload: InputKey,
@@ -71,10 +71,10 @@ fn hkdf(salt: &[u8], ikm: &[u8], info: &[&[u8]], okm: &mut [u8]) {
     Hkdf::<Sha512>::new(Some(salt), ikm).expand_multi_info(info, okm).expect("a short output");
 }
 
-/// A key of HMAC-SHA-256; wiped when dropped.
+/// A key of HMAC-SHA-256, zeroized on drop.
 pub(super) struct MacKey(Zeroizing<[u8; 32]>);
 
-/// A MAC is not the one of its bytes.
+/// The MAC does not belong to the bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MacMismatch;
 
@@ -83,7 +83,7 @@ impl MacKey {
         self.over(pieces).finalize().into_bytes().into()
     }
 
-    /// Compares in constant time.
+    /// Compares `mac` with that of `pieces`, in constant time.
     pub(super) fn verify(&self, pieces: &[&[u8]], mac: &[u8; 32]) -> Result<(), MacMismatch> {
         self.over(pieces).verify_slice(mac).map_err(|_| MacMismatch)
     }

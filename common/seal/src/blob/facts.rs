@@ -1,9 +1,9 @@
-//! What a writer knows only when the last byte has passed (FORMAT 8).
+//! The facts in a footer, which a writer knows only after the last byte (FORMAT 8).
 
 use thiserror::Error;
 use zput_proto::cursor::Cursor;
 
-/// The late facts of a blob.
+/// The facts of a blob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// SHA-256 of the whole plaintext, when the writer was asked for it.
@@ -13,24 +13,24 @@ pub struct Facts {
 /// Why a plaintext is not a list of facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FactsError {
-    /// It ends inside a fact.
+    /// The list ends inside a fact.
     #[error("the footer's facts are cut short")]
     Truncated,
     /// "Tags strictly increasing."
     #[error("the footer's fact {0} stands behind one that it must precede")]
     Order(u8),
-    /// A known fact has another length.
+    /// A known fact does not have this length.
     #[error("the footer's fact {tag} cannot be {length} bytes long")]
     Length {
-        /// Which fact.
+        /// Tag of the fact.
         tag: u8,
-        /// How long it is.
+        /// Bytes of the value.
         length: u8,
     },
 }
 
 impl Facts {
-    /// Whether there is none.
+    /// Whether there is no fact.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

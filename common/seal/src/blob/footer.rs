@@ -1,5 +1,5 @@
-//! The footer (FORMAT 7): framing and bounds. Nothing in it is proven until
-//! [`Named::vouched_by`](super::open::Named::vouched_by).
+//! A parsed footer (FORMAT 7), and what a writer adds to one. Nothing in a footer is authenticated
+//! before [`Named::vouched_by`](super::open::Named::vouched_by).
 
 pub use zput_proto::envelope::FooterError;
 
@@ -12,7 +12,7 @@ use super::header::Header;
 use super::transcript::Transcript;
 use crate::keys::{VaultMacKey, WriterKey};
 
-/// A footer that is well-formed, and no more than that.
+/// A well-formed footer. Nothing in it is authenticated.
 pub(super) struct Footer {
     pub(super) layout: Layout,
     pub(super) digests: Vec<Digest>,
@@ -38,17 +38,17 @@ impl Footer {
     }
 }
 
-/// Who vouches for a blob.
+/// What vouches for a blob.
 #[derive(Clone, Copy, Debug)]
 pub enum Provenance<'a> {
-    /// A vault, and one of its writers.
+    /// A vault and one of its writers vouch for the blob.
     Vault {
-        /// The vault's MAC key.
+        /// The MAC key of the vault.
         mac_key: &'a VaultMacKey,
-        /// Who signs.
+        /// The key that signs.
         writer: &'a WriterKey,
     },
-    /// Nobody: whoever knows the recipient can have made it.
+    /// Nothing does: anyone who knows the recipient can have made the blob.
     Bare,
 }
 
@@ -60,7 +60,7 @@ impl Provenance<'_> {
         }
     }
 
-    /// Appends the vault's MAC, the writer and the signature, where there are any.
+    /// Appends the vault's MAC, the writer and the signature, unless the blob is bare.
     pub(super) fn seal(&self, transcript: &Transcript, out: &mut Vec<u8>) {
         if let Self::Vault { mac_key, writer } = self {
             out.extend_from_slice(&mac_key.mac(&[VAULT_MAC, transcript.as_bytes()]));
@@ -70,7 +70,7 @@ impl Provenance<'_> {
     }
 }
 
-/// What a writer signs.
+/// The bytes that a writer signs.
 pub(super) fn signed(transcript: &Transcript) -> Vec<u8> {
     [WRITER, transcript.as_bytes()].concat()
 }
@@ -83,9 +83,9 @@ pub(super) fn append_tail(footer: &mut Vec<u8>) {
     footer.extend_from_slice(&FOOTER_MAGIC);
 }
 
-/// In front of the transcript under the file MAC.
+/// Label of the transcript under the file MAC.
 pub(super) const FILE_MAC: &[u8] = b"zput/v1/file-mac";
-/// In front of the transcript under the vault MAC.
+/// Label of the transcript under the vault MAC.
 pub(super) const VAULT_MAC: &[u8] = b"zput/v1/vault-mac";
-/// In front of the transcript under the signature.
+/// Label of the transcript under the signature.
 const WRITER: &[u8] = b"zput/v1/writer";

@@ -1,4 +1,4 @@
-//! The header (FORMAT 3): framing, bounds, one encoding for each header. Nothing in it is proven until
+//! A parsed header (FORMAT 3), and the encoding of one. Nothing in a header is authenticated before
 //! [`Unwrapped::authenticate`](super::open::Unwrapped::authenticate).
 
 use std::ops::Range;
@@ -14,7 +14,7 @@ use zput_proto::name::ObjectKey;
 use super::derive::{HeaderSalt, MacKey};
 use crate::aead::Suite;
 
-/// A header that is well-formed, and no more than that.
+/// A well-formed header. Nothing in it is authenticated.
 #[derive(Clone, Debug)]
 pub struct Header {
     bytes: Vec<u8>,
@@ -22,15 +22,15 @@ pub struct Header {
 }
 
 impl Header {
-    /// Accepts `bytes`, a whole header and nothing behind it.
+    /// Parses `bytes`, a whole header and nothing else.
     ///
     /// # Errors
-    /// Says which rule of FORMAT 3 they break.
+    /// Says which rule of FORMAT 3 the bytes break.
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         Ok(Self { fields: HeaderFields::parse(bytes)?, bytes: bytes.to_vec() })
     }
 
-    /// Which AEAD seals the blob.
+    /// The AEAD that seals the blob.
     #[must_use]
     pub const fn suite(&self) -> Suite {
         self.fields.suite()
@@ -48,7 +48,7 @@ impl Header {
         self.fields.generation()
     }
 
-    /// What the blob was sealed for; `None` when for no key.
+    /// The object key that the blob was sealed for; `None` when it was sealed for none.
     #[must_use]
     pub const fn object_key(&self) -> Option<&ObjectKey> {
         self.fields.object_key()
@@ -60,13 +60,13 @@ impl Header {
         self.fields.stanzas()
     }
 
-    /// Its bytes, magic to MAC.
+    /// The bytes of the header, magic to MAC.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many those are.
+    /// Number of bytes of the header.
     #[must_use]
     pub fn length(&self) -> u32 {
         self.fields.length()
@@ -80,18 +80,19 @@ impl Header {
         HeaderSalt(*self.fields.salt())
     }
 
-    /// The sealed metadata.
+    /// The sealed metadata, without its length.
     pub(super) fn metadata(&self) -> &[u8] {
         let Range { start, end } = self.fields.metadata();
         self.slice(start + 2..end)
     }
 
-    /// What the MAC is over, and the MAC.
+    /// The bytes that the MAC covers, and the MAC.
     pub(super) fn split_mac(&self) -> Option<(&[u8], &[u8; MAC_BYTES])> {
         self.bytes.split_last_chunk()
     }
 
-    /// What a transcript holds of it: "magic || version || suite … key || metadata_length || metadata".
+    /// The parts of the header that the transcript covers: "magic || version || suite … key ||
+    /// metadata_length || metadata".
     pub(super) fn vouched(&self) -> [&[u8]; 3] {
         [
             self.slice(0..HEADER_LENGTH_FIELD.start),
@@ -100,13 +101,13 @@ impl Header {
         ]
     }
 
-    /// The ranges come from `parse`, which read them from these bytes.
+    /// `range` comes from `parse`, which read it from these bytes.
     fn slice(&self, range: Range<usize>) -> &[u8] {
         self.bytes.get(range).unwrap_or_default()
     }
 }
 
-/// What a header is made of.
+/// The fields of a header that is being made.
 pub(super) struct Draft<'a> {
     pub(super) suite: Suite,
     pub(super) part_size: PartSize,
@@ -114,12 +115,12 @@ pub(super) struct Draft<'a> {
     pub(super) generation: u64,
     pub(super) object_key: Option<&'a ObjectKey>,
     pub(super) stanzas: &'a [Stanza],
-    /// Sealed.
+    /// The sealed metadata, without its length.
     pub(super) metadata: &'a [u8],
 }
 
 impl Draft<'_> {
-    /// The header's bytes; `None` when it would be longer than a header can be.
+    /// Encodes the header; `None` when it would be longer than a header can be.
     pub(super) fn encode(&self, key: &MacKey) -> Option<Vec<u8>> {
         let mut stanzas = Vec::new();
         for stanza in self.stanzas {

@@ -1,4 +1,5 @@
-//! What a blob's sealed metadata says (FORMAT 5). Whoever may put can write it: a reader treats it as hostile.
+//! The sealed metadata of a blob (FORMAT 5). Any device that may put can write it, so a reader
+//! treats it as hostile.
 
 use thiserror::Error;
 use zput_proto::cursor::Cursor;
@@ -7,29 +8,29 @@ use zput_proto::name::{BlobName, NameError};
 /// The permission bits that a reader keeps.
 pub const MODE_MASK: u32 = 0o777;
 
-/// What the file was where it was sealed.
+/// The attributes of a file at the time it was sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
-    /// What the user calls it.
+    /// The name that the user gave the blob.
     pub name: BlobName,
-    /// When it was last modified: whole seconds since 1970.
+    /// Time of the last modification, in whole seconds since 1970.
     pub mtime_s: i64,
-    /// And the nanoseconds of that second, below 10⁹.
+    /// Nanoseconds within that second, below 10⁹.
     pub mtime_ns: u32,
-    /// Its Unix permission bits; whatever is not in [`MODE_MASK`] is neither written nor read.
+    /// Unix permission bits. Bits outside [`MODE_MASK`] are neither written nor read.
     pub mode: u32,
 }
 
 /// Why a plaintext is not metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MetadataError {
-    /// Too short, too long, or its name is not UTF-8.
+    /// The plaintext is too short or too long, or its name is not UTF-8.
     #[error("the metadata is malformed")]
     Malformed,
-    /// Its name is not one.
+    /// The name is not a valid one.
     #[error("the metadata's name is refused: {0}")]
     Name(#[from] NameError),
-    /// A second has fewer nanoseconds.
+    /// The nanoseconds are 10⁹ or more.
     #[error("the metadata's modification time has {0} nanoseconds")]
     Nanoseconds(u32),
 }

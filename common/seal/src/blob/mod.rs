@@ -11,8 +11,9 @@
 //!            Named ──from_pipe──▶ PipeOpener: plaintext first, footer last
 //! ```
 //!
-//! Each arrow is a check of FORMAT 9, and each value can only be had from the one before it: a check that is
-//! left out does not compile. A server imports [`envelope`] and nothing else from here.
+//! Each arrow is a check of FORMAT 9, and each value can only be had from the one before it: a
+//! check that is left out does not compile. The fields of headers and footers are parsed by
+//! [`zput_proto::envelope`], which needs no key.
 
 pub mod facts;
 pub mod footer;

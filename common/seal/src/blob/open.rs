@@ -1,4 +1,5 @@
-//! Opening, in the order of trust (FORMAT 9). Each state is made by the check in front of it, and only by that.
+//! Opens a blob in the order of trust (FORMAT 9). Only the check before a state can make that
+//! state.
 //!
 //! ```text
 //! Header ─1→ Unwrapped ─2→ Authenticated ─3→ Named ─4→ Vouched ─5→ Trusted ─6→ OpenedPart
@@ -7,7 +8,8 @@
 //! 3 the key is the one asked for          6 the part's digest is the footer's
 //! ```
 //!
-//! A check that is left out does not compile. Parts of a blob whose footer was not looked at:
+//! A check that is left out does not compile. This would open parts of a blob whose footer was not
+//! checked:
 //!
 //! ```compile_fail,E0599
 //! use zput_seal::blob::open::Named;
@@ -16,7 +18,7 @@
 //! }
 //! ```
 //!
-//! Parts of a blob that may be an old one:
+//! This would open parts of a blob that may be an old one:
 //!
 //! ```compile_fail,E0599
 //! use zput_seal::blob::open::Vouched;
@@ -25,7 +27,7 @@
 //! }
 //! ```
 //!
-//! Metadata of a header that was not authenticated:
+//! This would read the metadata of a header that was not authenticated:
 //!
 //! ```compile_fail,E0599
 //! use zput_seal::blob::open::Unwrapped;
@@ -34,7 +36,7 @@
 //! }
 //! ```
 //!
-//! And this is how it goes:
+//! This opens a part:
 //!
 //! ```
 //! use zput_seal::blob::open::{OpenError, Trusted};
@@ -66,7 +68,7 @@ use crate::age::{self, Identity};
 use crate::chunked::{self, ChunkError};
 use crate::keys::VaultMacKey;
 
-/// Why a blob is not opened.
+/// Why a blob cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OpenError {
     /// The header is malformed.
@@ -75,10 +77,10 @@ pub enum OpenError {
     /// A recipient stanza is malformed.
     #[error(transparent)]
     Stanza(#[from] ShapeError),
-    /// The blob was sealed for others.
+    /// The blob was sealed for none of the identities.
     #[error("the blob was not sealed for any of these identities")]
     NoIdentityMatches,
-    /// The header was changed, or made by somebody without the file key.
+    /// The header was changed, or made without the file key.
     #[error("the header is not the one that was sealed")]
     HeaderMac,
     /// The sealed metadata does not open.
@@ -87,31 +89,34 @@ pub enum OpenError {
     /// The metadata is refused.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// Another object than the one asked for.
-    #[error("the blob was sealed for another object: {}", found.as_ref().map_or("none".to_owned(), ToString::to_string))]
+    /// The blob was sealed for another object key than the one asked for.
+    #[error(
+        "the blob was sealed for another object: {}",
+        found.as_ref().map_or("none".to_owned(), ToString::to_string)
+    )]
     WrongObject {
-        /// What it was sealed for.
+        /// The object key that the blob was sealed for.
         found: Option<ObjectKey>,
     },
     /// The footer is malformed.
     #[error(transparent)]
     Footer(#[from] FooterError),
-    /// The footer does not belong to this header, or was made by somebody without the file key.
+    /// The footer does not belong to this header, or was made without the file key.
     #[error("the footer is not the one that was sealed")]
     FileMac,
-    /// The vault does not vouch for the blob: who made it has no part in the vault.
+    /// The vault does not vouch for the blob: its maker is no member of the vault.
     #[error("the vault does not vouch for the blob")]
     VaultMac,
-    /// The blob says that a vault vouches for it, and there is no vault key to tell.
+    /// The blob claims that a vault vouches for it, and there is no vault key to check that.
     #[error("the blob is a vault's, and the vault's key is not here")]
     NoVaultKey,
     /// The writer's signature does not hold.
     #[error("the signature of writer {0} does not hold")]
     Signature(WriterPublicKey),
-    /// Signed by somebody else than the writers that are pinned.
+    /// The writer is not one of those that are pinned.
     #[error("writer {0} is not one of those that are pinned")]
     UnpinnedWriter(WriterPublicKey),
-    /// Nobody vouches for the blob.
+    /// The blob is bare: no vault vouches for it.
     #[error("nobody vouches for the blob: it was sealed outside any vault")]
     Bare,
     /// The sealed facts do not open.
@@ -123,18 +128,18 @@ pub enum OpenError {
     /// A newer blob has been seen under this key.
     #[error("the blob is of generation {found}, and {seen} has been seen")]
     Rollback {
-        /// The newest generation seen.
+        /// The newest generation that has been seen.
         seen: u64,
-        /// This one's.
+        /// The generation of this blob.
         found: u64,
     },
     /// Another blob of the same generation has been seen under this key.
     #[error("the blob is another one of generation {generation} than has been seen")]
     Equivocation {
-        /// That of both.
+        /// The generation of both blobs.
         generation: u64,
     },
-    /// A part is wrong.
+    /// A part is not the one that was sealed.
     #[error(transparent)]
     Part(#[from] PartError),
 }
@@ -152,7 +157,7 @@ impl Header {
     }
 }
 
-/// The file key is there; nothing in the header is proven.
+/// The file key is known. Nothing in the header is authenticated.
 #[derive(Debug)]
 pub struct Unwrapped {
     header: Header,
@@ -176,7 +181,7 @@ impl Unwrapped {
     }
 }
 
-/// What the states share once the header is authentic.
+/// The fields that the states share once the header is authenticated.
 struct Contents {
     header: Header,
     keys: DerivedKeys,
@@ -194,27 +199,27 @@ impl fmt::Debug for Contents {
     }
 }
 
-/// The header was made by somebody who had the file key.
+/// The header was made with the file key.
 #[derive(Debug)]
 pub struct Authenticated(Contents);
 
-/// Which object a reader wants.
+/// The object that a reader asks for.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked<'a> {
-    /// The one stored under this key.
+    /// The object that is stored under this key.
     Key(&'a ObjectKey),
-    /// Whatever this is: a blob that came as a file, from no server.
+    /// Any object, as a blob that came as a file has no key to compare.
     Any,
 }
 
 impl Authenticated {
-    /// What the file is, by its author's word.
+    /// The attributes of the file, as its author stated them.
     #[must_use]
     pub const fn metadata(&self) -> &Metadata {
         &self.0.metadata
     }
 
-    /// What it was sealed for.
+    /// The object key that the blob was sealed for.
     #[must_use]
     pub const fn object_key(&self) -> Option<&ObjectKey> {
         self.0.header.object_key()
@@ -223,7 +228,7 @@ impl Authenticated {
     /// Step 3: compares the header's key with the one asked for.
     ///
     /// # Errors
-    /// When it is another, or none.
+    /// When the blob was sealed for another key, or for none.
     pub fn for_key(self, asked: Asked<'_>) -> Result<Named, OpenError> {
         match asked {
             Asked::Key(key) if self.object_key() != Some(key) => {
@@ -234,33 +239,35 @@ impl Authenticated {
     }
 }
 
-/// It is the object that was asked for.
+/// The blob is the object that was asked for.
 #[derive(Debug)]
 pub struct Named(Contents);
 
-/// Who has to vouch for a blob.
+/// What must vouch for a blob.
 #[derive(Clone, Copy, Debug)]
 pub struct Vouching<'a> {
-    /// The vault it must be of. Without one a vault's blob is taken for a bare one, since its MAC tells
-    /// nothing.
+    /// The vault that must vouch for the blob. Without its key a vault's blob counts as bare, since
+    /// its MAC cannot be checked.
     pub vault: Option<&'a VaultMacKey>,
-    /// Who may have signed it; empty = any member of the vault.
+    /// The writers that may have signed the blob; empty allows any member of the vault.
     pub writers: &'a [WriterPublicKey],
-    /// What becomes of a blob that no vault vouches for.
+    /// Whether to open a blob that no vault vouches for.
     pub bare: BarePolicy,
 }
 
-/// What becomes of a blob that no vault vouches for: whoever knows the recipient can have made it.
+/// Whether to open a blob that no vault vouches for. Anyone who knows the recipient can have made
+/// such a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarePolicy {
-    /// It is refused.
+    /// A bare blob is refused.
     Refuse,
-    /// It is opened, unless writers are pinned: nobody signed it.
+    /// A bare blob is opened, unless writers are pinned, since it has no signature.
     Accept,
 }
 
 impl Vouching<'_> {
-    /// The writer, where somebody trusted vouches for them: the vault, or whoever pinned them.
+    /// The writer, if it is trusted: because the vault vouches for the blob, or because the writer
+    /// is pinned.
     fn check(
         &self,
         vault: Option<&VaultSeal>,
@@ -291,8 +298,8 @@ impl Vouching<'_> {
 }
 
 impl Named {
-    /// Step 4: parses the footer against the header; checks the file MAC, the vault MAC, the signature and
-    /// the writer; opens the facts.
+    /// Step 4: parses the footer against the header; checks the file MAC, the vault MAC, the
+    /// signature and the writer; opens the facts.
     ///
     /// # Errors
     /// When the footer is not this blob's, or not vouched for as `vouching` demands.
@@ -333,7 +340,7 @@ impl Contents {
     }
 }
 
-/// Everything but the age of the blob is vouched for.
+/// The footer is authentic and vouched for. The blob may be an old one.
 #[derive(Debug)]
 pub struct Vouched {
     contents: Contents,
@@ -347,18 +354,18 @@ pub struct Vouched {
 /// The newest blob that has been seen under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its generation.
+    /// The generation of the blob.
     pub generation: u64,
-    /// What tells it from others of that generation.
+    /// The transcript, which tells the blob from others of that generation.
     pub transcript: Transcript,
 }
 
 impl Vouched {
-    /// Step 5: compares the generation with the newest one `seen` under this key; `None` when none was, or
-    /// when the user wants an old one.
+    /// Step 5: compares the generation with the newest one `seen` under this key; `None` when none
+    /// was, or when the user wants an old one.
     ///
     /// # Errors
-    /// When it is lower, or the same one belongs to another blob.
+    /// When it is lower, or the same generation belongs to another blob.
     pub fn not_older_than(self, seen: Option<&Seen>) -> Result<Trusted, OpenError> {
         let generation = self.contents.header.generation();
         if let Some(seen) = seen {
@@ -373,37 +380,37 @@ impl Vouched {
     }
 }
 
-/// A blob whose parts may be opened. It can be shared: parts open one beside the other.
+/// A blob whose parts may be opened. Threads may share it and open parts in parallel.
 #[derive(Debug)]
 pub struct Trusted(Vouched);
 
 impl Trusted {
-    /// What the file is.
+    /// The attributes of the file.
     #[must_use]
     pub const fn metadata(&self) -> &Metadata {
         &self.0.contents.metadata
     }
 
-    /// Where everything is.
+    /// The lengths and offsets of the parts.
     #[must_use]
     pub const fn layout(&self) -> &Layout {
         &self.0.layout
     }
 
-    /// What to remember, so that an older blob is noticed.
+    /// The generation and transcript to remember, so that an older blob is noticed later.
     #[must_use]
     pub const fn seen(&self) -> Seen {
         let generation = self.0.contents.header.generation();
         Seen { generation, transcript: self.0.transcript }
     }
 
-    /// Who signed the blob; `None` when nobody who is trusted did.
+    /// The writer that signed the blob; `None` when no trusted writer did.
     #[must_use]
     pub const fn writer(&self) -> Option<WriterPublicKey> {
         self.0.writer
     }
 
-    /// SHA-256 of the plaintext, if the writer added it.
+    /// SHA-256 of the plaintext; `None` when the writer did not add it.
     #[must_use]
     pub const fn sha256(&self) -> Option<[u8; 32]> {
         self.0.facts.sha256

@@ -1,7 +1,9 @@
-//! One part of a blob (FORMAT 6): opened as it arrives, released when its digest is the footer's.
+//! Opens one part of a blob (FORMAT 6) as it arrives, and releases the plaintext once the digest
+//! matches the footer's.
 //!
-//! The ciphertext is hashed in pieces that are long enough for BLAKE3 to use the whole width of the machine and
-//! short enough to be still in the cache when they are decrypted, from where they lie to where they stay.
+//! The ciphertext is hashed in pieces that are long enough for BLAKE3 to use the widest vector
+//! instructions, and short enough to be in the cache when they are decrypted. Decryption goes from
+//! the input straight into the output buffer.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,8 +14,9 @@ use zput_proto::digest::{Digest, Hasher};
 use crate::aead::{Engine, Suite};
 use crate::chunked::{ChunkError, InputKey, Opening, sealed_len};
 
-/// Bytes that are hashed before they are decrypted, and the other way round. BLAKE3 takes whole subtrees, so
-/// pieces begin at multiples of a power of two; 256 KiB twice, sealed and plain, are in an L2 cache of 1 MiB.
+/// Bytes that are hashed before they are decrypted, or encrypted before they are hashed. BLAKE3
+/// hashes whole subtrees, so pieces begin at multiples of a power of two. Twice 256 KiB, sealed and
+/// plain, fit an L2 cache of 1 MiB.
 pub(super) const PIECE_BYTES: usize = 262_144;
 
 /// What is wrong with a part.
@@ -22,35 +25,35 @@ pub enum PartError {
     /// The blob has fewer parts.
     #[error("there is no part {part}: the blob has {parts}")]
     NoSuchPart {
-        /// The one asked for, from 0.
+        /// Index that was asked for, from 0.
         part: u64,
-        /// How many there are.
+        /// Number of parts.
         parts: u64,
     },
     /// There are fewer bytes than the part has.
     #[error("part {part} is truncated")]
     Truncated {
-        /// Which one, from 0.
+        /// Index of the part, from 0.
         part: u64,
     },
     /// There are more bytes than the part has.
     #[error("part {part} has bytes behind its end")]
     TooLong {
-        /// Which one, from 0.
+        /// Index of the part, from 0.
         part: u64,
     },
-    /// It is not the part that the footer lists.
+    /// The part's digest is not the one in the footer.
     #[error("part {part} is not the one that the footer vouches for")]
     DigestMismatch {
-        /// Which one, from 0.
+        /// Index of the part, from 0.
         part: u64,
     },
-    /// It does not authenticate.
+    /// A chunk of the part does not authenticate.
     #[error("part {part}: {error}")]
     Chunk {
-        /// Which one, from 0.
+        /// Index of the part, from 0.
         part: u64,
-        /// What is wrong with it.
+        /// What is wrong with the chunk.
         error: ChunkError,
     },
 }
@@ -64,9 +67,9 @@ pub(super) fn context(part: u64) -> [u8; 12] {
     context
 }
 
-/// A part that is being received; made by [`Trusted::open_part`](super::open::Trusted::open_part).
+/// A part that is being received, made by [`Trusted::open_part`](super::open::Trusted::open_part).
 ///
-/// Its plaintext is out of reach until [`finish`](Self::finish) has compared the digest:
+/// Its plaintext cannot be had before [`finish`](Self::finish) has compared the digest:
 ///
 /// ```compile_fail,E0599
 /// fn release_early(part: zput_seal::blob::part::PartOpening) -> Vec<u8> {
@@ -84,18 +87,19 @@ impl PartOpening {
         Self { reader, expected }
     }
 
-    /// Takes the next bytes of the part, as many as there are.
+    /// Takes the next bytes of the part, any number of them.
     ///
     /// # Errors
-    /// When they do not authenticate, or are more than the part has. The part fails once and for all.
+    /// When the bytes do not authenticate, or are more than the part has. Later calls fail with the
+    /// same error.
     pub fn push(&mut self, ciphertext: &[u8]) -> Result<(), PartError> {
         self.reader.push(ciphertext)
     }
 
-    /// The part has ended: compares its digest with the footer's.
+    /// Ends the part: compares its digest with the footer's.
     ///
     /// # Errors
-    /// When bytes are missing, or it is another part than the footer vouches for.
+    /// When bytes are missing, or the footer vouches for another part.
     pub fn finish(self) -> Result<OpenedPart, PartError> {
         let part = self.reader.part;
         let (plaintext, digest) = self.reader.finish()?;
@@ -113,7 +117,8 @@ pub struct OpenedPart {
 }
 
 impl OpenedPart {
-    /// Its buffer, to be given to the next part as it is: emptied, it would have to be filled again.
+    /// The plaintext. Pass the buffer to the next part as it is: an emptied buffer would have to be
+    /// zeroed again.
     #[must_use]
     pub fn into_buffer(self) -> Vec<u8> {
         self.plaintext
@@ -134,14 +139,14 @@ impl fmt::Debug for OpenedPart {
     }
 }
 
-/// Opens a part and computes its digest, whoever is to compare it.
+/// Opens a part and computes its digest, which the caller compares.
 pub(super) struct PartReader {
     part: u64,
     sealed_length: u64,
     received: u64,
     hasher: Hasher,
     opening: Opening,
-    /// As long as the part's plaintext.
+    /// The output, as long as the part's plaintext.
     plaintext: Vec<u8>,
     written: usize,
     failed: Option<PartError>,
@@ -182,7 +187,8 @@ impl PartReader {
         if ciphertext.len() as u64 > missing {
             return Err(PartError::TooLong { part: self.part });
         }
-        // Hashed up to the next multiple of PIECE_BYTES, decrypted up to the last full chunk before it.
+        // Hashed up to the next multiple of PIECE_BYTES, decrypted up to the last full chunk before
+        // it.
         let mut opened = ciphertext;
         let mut unhashed = ciphertext;
         while !unhashed.is_empty() {
@@ -229,7 +235,7 @@ impl fmt::Debug for PartReader {
     }
 }
 
-/// A buffer of `length` bytes, by way of `buffer`: only what it lacks is filled.
+/// Makes a buffer of `length` bytes from `buffer`. Only bytes after its end are zeroed.
 pub(super) fn of_length(mut buffer: Vec<u8>, length: usize) -> Vec<u8> {
     if buffer.capacity() < length {
         return vec![0; length];

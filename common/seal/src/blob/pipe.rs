@@ -1,9 +1,9 @@
-//! A blob from a pipe, where the footer comes last (FORMAT 9).
+//! Opens a blob from a pipe, where the footer comes last (FORMAT 9).
 //!
-//! The reader holds back one sealed part and the longest footer that could follow it: so it knows which part is
-//! the last without a flag. Every part but the last ones is released when its chunks authenticate and *before* the
-//! footer has been seen. Until [`PipeOpener::finish`] has returned, nobody vouches for what was
-//! released: if it fails, that must be thrown away.
+//! The reader holds back one sealed part and the longest footer that could follow it, so it knows
+//! the last part without a flag. Earlier parts are released when their chunks authenticate,
+//! *before* the footer has been seen. Nothing vouches for the released plaintext until
+//! [`PipeOpener::finish`] has returned; if that fails, the caller must discard it.
 
 use std::fmt;
 
@@ -16,36 +16,36 @@ use super::open::{Named, OpenError, Seen, Trusted, Vouching};
 use super::part::PartError;
 use crate::chunked::sealed_len;
 
-/// A blob that is being read from a pipe, behind its header.
+/// A blob that is being read from a pipe, after its header.
 ///
-/// Holds at most one sealed part, the longest footer that may follow it, one part of plaintext, and 32 bytes
-/// for each part that has been released.
+/// It holds at most one sealed part, the longest footer that may follow it, one part of plaintext,
+/// and 32 bytes for each part that has been released.
 pub struct PipeOpener {
     named: Named,
-    /// Not yet opened: begins with part `digests.len()`.
+    /// Bytes that are not opened yet. They begin with part `digests.len()`.
     held: Vec<u8>,
     plaintext: Vec<u8>,
-    /// Of the parts that have been released.
+    /// The digests of the parts that have been released.
     digests: Vec<Digest>,
     failed: Option<OpenError>,
 }
 
-/// The end of a blob that came from a pipe and is vouched for, all of it.
+/// The end of a blob that came from a pipe, once the whole blob is vouched for.
 #[derive(Debug)]
 #[must_use = "the rest of the plaintext is here"]
 pub struct PipeEnd {
-    /// The plaintext behind what [`PipeOpener::push`] gave.
+    /// The plaintext after that which [`PipeOpener::push`] returned.
     pub rest: Vec<u8>,
-    /// What is known of the blob.
+    /// The blob, trusted.
     pub trusted: Trusted,
 }
 
 impl Named {
-    /// Reads the parts from a pipe: plaintext first, proof last.
+    /// Reads the parts from a pipe. The plaintext comes first, the proof last.
     #[must_use]
     pub fn from_pipe(self) -> PipeOpener {
         let sealed_part = self.header().part_size().sealed_bytes();
-        // Address space, not memory: pages of it are used as bytes come.
+        // This reserves address space; memory is used as bytes come.
         let room = sealed_part + longest_footer(1) + FOOTER_GROWTH_BYTES;
         PipeOpener {
             named: self,
@@ -58,11 +58,12 @@ impl Named {
 }
 
 impl PipeOpener {
-    /// Takes bytes from the front of `bytes`, all of them or as many as make the next part certain; returns that
-    /// part's plaintext. Call again until it returns `None`: then all have been taken.
+    /// Takes bytes from the front of `bytes`: all of them, or as many as complete the next part,
+    /// whose plaintext it returns. Call again until it returns `None`; then all bytes have been
+    /// taken.
     ///
     /// # Errors
-    /// When a part does not authenticate. The blob fails once and for all.
+    /// When a part does not authenticate. Later calls fail with the same error.
     pub fn push(&mut self, bytes: &mut &[u8]) -> Result<Option<&[u8]>, OpenError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -82,8 +83,8 @@ impl PipeOpener {
         let part = self.digests.len() as u64;
         let part_size = self.named.header().part_size();
         let sealed_part = part_size.sealed_bytes() as usize;
-        // "Before part i is opened as a full part, more than S(part_size) - 1 + F(i+1) bytes must have
-        // arrived behind its start": were it the last, there would be fewer.
+        // "Before part i is opened as a full part, more than S(part_size) - 1 + F(i+1) bytes must
+        // have arrived behind its start": were it the last, there would be fewer.
         let enough = sealed_part + longest_footer(part + 1) as usize;
         if self.held.capacity() < enough {
             self.held.reserve_exact(enough - self.held.len() + FOOTER_GROWTH_BYTES as usize);
@@ -114,12 +115,12 @@ impl PipeOpener {
         self.held.capacity() + self.plaintext.capacity() + self.digests.capacity() * Digest::BYTES
     }
 
-    /// The pipe has ended: checks the footer as [`Named::vouched_by`] and
-    /// [`Vouched::not_older_than`](super::open::Vouched::not_older_than) do, compares the digests of the parts
-    /// that were released with the footer's, and opens the rest.
+    /// Ends the blob: checks the footer as [`Named::vouched_by`] and
+    /// [`Vouched::not_older_than`](super::open::Vouched::not_older_than) do, compares the digests
+    /// of the released parts with the footer's, and opens the rest.
     ///
     /// # Errors
-    /// When any of this fails: what was released before must then be thrown away.
+    /// When any of this fails. The caller must then discard the plaintext that was released.
     pub fn finish(
         self,
         vouching: &Vouching<'_>,
@@ -173,7 +174,7 @@ impl fmt::Debug for PipeOpener {
     }
 }
 
-/// How much room is made at once when the longest footer grows, by 32 bytes a part.
+/// Bytes that are reserved at once for a growing footer, which needs 32 bytes a part.
 const FOOTER_GROWTH_BYTES: u64 = 65_536;
 
 #[cfg(test)]

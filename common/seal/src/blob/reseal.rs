@@ -1,4 +1,4 @@
-//! A blob under another generation: a new header and a new footer over the parts as they are.
+//! Seals a blob again under another generation: a new header and a new footer for the same parts.
 
 use rand::CryptoRng;
 
@@ -8,21 +8,21 @@ use super::open::Trusted;
 use super::seal::{FACTS, FooterContents, SealError, SealedFooter};
 use crate::chunked;
 
-/// What takes the place of a blob's header and footer; the parts between them stay.
+/// The new header and footer of a blob. The parts between them stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resealed {
-    /// The header. It is as long as the one before.
+    /// The new header, as long as the old one.
     pub header: Vec<u8>,
-    /// The footer.
+    /// The new footer.
     pub footer: SealedFooter,
 }
 
 impl Trusted {
-    /// The same blob as of `generation`, vouched for by `provenance`: FORMAT 3, "a blob that is made current
-    /// again". File key, salt, stanzas, metadata and parts stay as they are.
+    /// Gives the same blob a new `generation`, vouched for by `provenance` (FORMAT 3, "a blob that
+    /// is made current again"). File key, salt, stanzas, metadata and parts stay as they are.
     ///
     /// # Errors
-    /// When the generation is none, or the engine fails.
+    /// When no blob can have the generation, or the engine fails.
     pub fn reseal(
         &self,
         generation: u64,

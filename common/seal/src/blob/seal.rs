@@ -1,4 +1,4 @@
-//! Sealing: header, parts in order, footer.
+//! Seals a blob: its header, its parts in order, its footer.
 
 use std::fmt;
 
@@ -23,21 +23,21 @@ use crate::chunked::{
     self, CHUNK_BYTES, PREFIX_BYTES, SEALED_CHUNK_BYTES, SealMessageError, Sealing, sealed_len,
 };
 
-/// What a blob is sealed as.
+/// The properties of a blob that is to be sealed.
 #[derive(Clone, Debug)]
 pub struct SealOptions {
-    /// Which AEAD.
+    /// The AEAD that seals the blob.
     pub suite: Suite,
-    /// Whose code.
+    /// The implementation of the AEAD.
     pub engine: Engine,
     /// Plaintext bytes of a full part.
     pub part_size: PartSize,
-    /// What the object will be stored under; `None` seals for no key.
+    /// The key that the object will be stored under; `None` seals for no key.
     pub object_key: Option<ObjectKey>,
-    /// The clock in ns since 1970, or one more than the newest generation known for this key, whichever is
-    /// greater.
+    /// The clock in ns since 1970, or one more than the newest generation known for this key if
+    /// that is greater.
     pub generation: u64,
-    /// What the file is.
+    /// The attributes of the file.
     pub metadata: Metadata,
     /// Whether the footer gets the SHA-256 of the plaintext.
     pub sha256: bool,
@@ -46,7 +46,7 @@ pub struct SealOptions {
 /// Why a blob could not be sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SealError {
-    /// None, or more than [`RECIPIENTS_MAX`].
+    /// There are no recipients, or more than [`RECIPIENTS_MAX`].
     #[error("a blob has 1 to {RECIPIENTS_MAX} recipients, not {0}")]
     Recipients(usize),
     /// A recipient's key cannot be used.
@@ -58,28 +58,29 @@ pub enum SealError {
     /// The header would be longer than [`HEADER_MAX_BYTES`].
     #[error("the header would have more than {HEADER_MAX_BYTES} bytes")]
     HeaderTooLong,
-    /// The header that was made is not one: a defect, found before anything was sealed.
+    /// The header that was made is malformed: a defect, found before anything was sealed.
     #[error("the header that was made is refused: {0}")]
     Header(#[from] HeaderError),
-    /// More plaintext at once than a part holds.
+    /// A part was given more plaintext than it can hold.
     #[error("{0} bytes are more than a part holds")]
     PartTooLong(usize),
     /// A part shorter than the part size has been sealed already, and was the last.
     #[error("nothing follows the short last part")]
     AfterLast,
-    /// The blob ends only behind a part that is shorter than the part size; it may be empty.
+    /// A blob ends with a part that is shorter than the part size, possibly empty. It has not been
+    /// sealed.
     #[error("the short last part has not been sealed")]
     NoLast,
-    /// More than [`PARTS_MAX`].
+    /// The blob would have more parts than [`PARTS_MAX`].
     #[error(transparent)]
     TooManyParts(#[from] TooManyParts),
-    /// The file key is not that of the header to go on with.
+    /// The header to continue was made with another file key.
     #[error("the file key is not the one that the header was made with")]
     AnotherFileKey,
-    /// What was sealed before is something else than what is there now.
+    /// The plaintext is not that of the part that was sealed before.
     #[error("part {part} is not the one that was sealed before")]
     AnotherPart {
-        /// Which one, from 0.
+        /// Index of the part, from 0.
         part: u64,
     },
     /// The cipher engine failed.
@@ -97,11 +98,12 @@ impl From<SealMessageError> for SealError {
     }
 }
 
-/// A blob that is being sealed, under a file key of its own.
+/// A blob that is being sealed, under a new file key.
 ///
-/// One that was interrupted goes on in another process: from its header, its file key, and for each part that
-/// need not be sealed again a [`SealedPart`]. The salts of parts are random, so one that *is* sealed again is
-/// another message under another key: no (salt, part) has two ciphertexts.
+/// Another process can continue a blob that was interrupted, from its header, its file key, and a
+/// [`SealedPart`] for each part that need not be sealed again. The salts of parts are random, so a
+/// part that *is* sealed again is another message under another key: no (salt, part) has two
+/// ciphertexts.
 pub struct Sealer {
     header: Header,
     file_key: FileKey,
@@ -113,7 +115,7 @@ pub struct Sealer {
     sha256: Option<Sha256>,
 }
 
-/// A part that was sealed before, as whoever sealed it has noted it.
+/// A part that was sealed before, as the process that sealed it noted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealedPart {
     /// The digest of its plaintext.
@@ -122,14 +124,14 @@ pub struct SealedPart {
     pub ciphertext: Digest,
 }
 
-/// What ends a blob.
+/// The end of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedFooter {
-    /// The footer itself.
+    /// The bytes of the footer.
     pub bytes: Vec<u8>,
-    /// What was vouched for: kept with the generation, it tells the blob from every other.
+    /// The transcript. Stored with the generation, it tells the blob from every other.
     pub transcript: Transcript,
-    /// Bytes of plaintext in all parts.
+    /// Number of bytes of plaintext in all parts.
     pub total_length: u64,
 }
 
@@ -171,11 +173,11 @@ impl Sealer {
         Ok(Self::behind(Header::parse(&bytes)?, file_key, keys, engine, sha256))
     }
 
-    /// Goes on with a blob that was begun before, behind its header: [`adopt_part`](Self::adopt_part) takes the parts
-    /// that were sealed, [`seal_part`](Self::seal_part) seals the others.
+    /// Continues a blob that was begun before, after its header: [`adopt_part`](Self::adopt_part)
+    /// takes the parts that were sealed, [`seal_part`](Self::seal_part) seals the others.
     ///
     /// # Errors
-    /// When `header` is none, or was not made with `file_key`.
+    /// When `header` is malformed, or was not made with `file_key`.
     pub fn resume(
         header: &[u8],
         file_key: FileKey,
@@ -189,7 +191,7 @@ impl Sealer {
         Ok(Self::behind(header, file_key, keys, engine, sha256))
     }
 
-    /// A blob of which nothing but the header is there.
+    /// A blob of which only the header exists.
     fn behind(
         header: Header,
         file_key: FileKey,
@@ -221,8 +223,8 @@ impl Sealer {
         self.header.generation()
     }
 
-    /// The file key, for [`resume`](Self::resume). Whoever has it opens the blob: it is to be kept as a secret, and no
-    /// longer than the blob is under way.
+    /// The file key, for [`resume`](Self::resume). It opens the blob, so the caller must keep it
+    /// secret, and no longer than until the blob is complete.
     #[must_use]
     pub const fn file_key(&self) -> &FileKey {
         &self.file_key
@@ -234,20 +236,21 @@ impl Sealer {
         self.header.part_size()
     }
 
-    /// How many parts have been sealed.
+    /// The number of parts that have been sealed.
     #[must_use]
     pub const fn parts(&self) -> u64 {
         self.digests.len() as u64
     }
 
-    /// Seals the next part; one that is shorter than the part size, if only by a byte, is the last. `out`
-    /// becomes the sealed part, whatever it held; the digest is that of `out`.
+    /// Seals the next part into `out`, whose contents are replaced, and returns the digest of
+    /// `out`. A part that is shorter than the part size, if only by a byte, is the last.
     ///
-    /// Give the same `out` again as it is: emptied, it would have to be filled again.
+    /// Pass the same `out` again as it is: an emptied buffer would have to be zeroed again.
     ///
     /// # Errors
-    /// Behind the last part, above the part size, at the last possible part if it is a full one, and when
-    /// the engine fails. The part then counts as not sealed, and may be sealed again: it gets a fresh salt.
+    /// After the last part, above the part size, at the last possible part if it is a full one, and
+    /// when the engine fails. The part then counts as not sealed, and may be sealed again with a
+    /// new salt.
     pub fn seal_part(
         &mut self,
         plaintext: &[u8],
@@ -260,11 +263,11 @@ impl Sealer {
         Ok(digest)
     }
 
-    /// Takes the next part as it was sealed before, `plaintext` being what was in it.
+    /// Takes over the next part as it was sealed before. `plaintext` is its content.
     ///
     /// # Errors
-    /// [`SealError::AnotherPart`] when something else was in it, and as of [`seal_part`](Self::seal_part). The part then
-    /// counts as not taken.
+    /// [`SealError::AnotherPart`] when the part had other content; otherwise as
+    /// [`seal_part`](Self::seal_part). The part then counts as not taken over.
     pub fn adopt_part(&mut self, plaintext: &[u8], sealed: &SealedPart) -> Result<(), SealError> {
         self.check_next(plaintext)?;
         if Digest::of(plaintext) != sealed.plaintext {
@@ -299,7 +302,7 @@ impl Sealer {
         self.has_last = (plaintext.len() as u64) < self.part_size().bytes();
     }
 
-    /// Encrypts some chunks and then hashes them while they are in the cache; see [`PIECE_BYTES`].
+    /// Encrypts chunks, and hashes them while they are in the cache; see [`PIECE_BYTES`].
     fn seal_into(
         &self,
         plaintext: &[u8],
@@ -335,7 +338,7 @@ impl Sealer {
         Ok(hasher.finish())
     }
 
-    /// Makes the footer.
+    /// Ends the blob and makes its footer.
     ///
     /// # Errors
     /// When the short last part has not been sealed, and when the engine fails.
@@ -365,11 +368,11 @@ impl Sealer {
     }
 }
 
-/// What a footer says of a blob before anybody vouches for it.
+/// The fields of a footer that the transcript covers.
 pub(super) struct FooterContents<'a> {
-    /// Bytes of plaintext in all parts.
+    /// Number of bytes of plaintext in all parts.
     pub(super) total_length: u64,
-    /// Of each part.
+    /// The digest of each sealed part.
     pub(super) digests: &'a [Digest],
     /// Sealed; empty when there are none.
     pub(super) facts: &'a [u8],
@@ -423,7 +426,8 @@ mod tests {
     use crate::age::Identity;
     use zput_proto::name::BlobName;
 
-    /// FORMAT 6: "At most 262,144 parts". A full one in the last place would need another behind it.
+    /// FORMAT 6: "At most 262,144 parts". A full part in the last place would need another after
+    /// it.
     #[test]
     fn the_last_possible_part_is_short() {
         let mut rng = StdRng::seed_from_u64(1);

@@ -6,11 +6,11 @@
 //!     "c2sp.org/chunked-encryption@v1+" || aead || 0x00 || salt || context)
 //! ```
 //!
-//! Every chunk holds 16 KiB of plaintext except the last, which is always shorter and may be empty. So a
-//! full chunk is never the last one, and a reader needs neither a flag nor the length to know it.
+//! Every chunk holds 16 KiB of plaintext except the last, which is always shorter and may be empty.
+//! So a full chunk is never the last one, and a reader knows the last without a flag or the length.
 //!
-//! [`seal`] and [`open`] take whole messages; [`Sealing`] and [`Opening`] take them piece by piece and
-//! never copy a byte that they can encrypt or decrypt where it lies.
+//! [`seal`] and [`open`] take whole messages. [`Sealing`] and [`Opening`] take them piece by piece,
+//! and copy no byte that they can encrypt or decrypt straight into the output.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ mod tests;
 pub const CHUNKS_MAX: u64 = 1 << 38;
 
 /// An input key: 32 uniformly random bytes.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct InputKey(Secret<KEY_BYTES>);
 
 impl InputKey {
@@ -47,28 +47,22 @@ impl InputKey {
     }
 }
 
-impl fmt::Debug for InputKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InputKey(..)")
-    }
-}
-
-/// What is wrong with a message.
+/// Why a message cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ChunkError {
-    /// It ends inside its prefix, inside a tag, or without the short last chunk.
+    /// The message ends inside its prefix, inside a tag, or without the short last chunk.
     #[error("the message is truncated")]
     Truncated,
     /// The key, the context, the salt or the commitment is not the one it was sealed with.
     #[error("the key does not belong to this message")]
     CommitmentMismatch,
-    /// A chunk does not authenticate where it stands. A chunk that was cut short looks the same.
+    /// A chunk does not authenticate at its position. A truncated chunk gives the same error.
     #[error("chunk {chunk} is corrupt")]
     ChunkCorrupt {
-        /// Which one, from 0.
+        /// Index of the chunk, from 0.
         chunk: u64,
     },
-    /// There is more of it than the caller has room for, or than 2³⁸ chunks.
+    /// The message is longer than the caller's buffer, or than 2³⁸ chunks.
     #[error("the message is too long")]
     TooLong,
     /// The cipher engine failed.
@@ -79,7 +73,7 @@ pub enum ChunkError {
 /// Why a message could not be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SealMessageError {
-    /// It would have more than 2³⁸ chunks.
+    /// The message would have more than 2³⁸ chunks.
     #[error("the message is too long")]
     TooLong,
     /// The cipher engine failed.
@@ -90,7 +84,7 @@ pub enum SealMessageError {
 /// Seals `plaintext` and appends the message to `out`.
 ///
 /// # Errors
-/// When the engine fails; what was appended must then be thrown away.
+/// When the engine fails. The caller must then discard the bytes that were appended.
 pub fn seal(
     suite: Suite,
     engine: Engine,
@@ -117,7 +111,7 @@ pub fn seal(
 /// Opens a whole message.
 ///
 /// # Errors
-/// When it was not sealed by this suite, key and context, or was changed since.
+/// When the message was not sealed with this suite, key and context, or was changed since.
 pub fn open(
     suite: Suite,
     engine: Engine,
@@ -126,7 +120,7 @@ pub fn open(
     message: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, ChunkError> {
     let room = plain_len(message.len() as u64).ok_or(ChunkError::Truncated);
-    // A message that has no valid length still gets its commitment checked: the first error counts.
+    // The commitment is checked even if the length is not valid, since the first error counts.
     let room = room.map_or(message.len(), |plain| plain as usize);
     let mut plaintext = Zeroizing::new(vec![0; room]);
     let mut opening = Opening::new(suite, engine, key, context);
@@ -136,7 +130,7 @@ pub fn open(
     Ok(plaintext)
 }
 
-/// What a message's salt and context give.
+/// The keys that are derived from a message's salt and context.
 struct Derived {
     cipher: Box<dyn ChunkCipher>,
     base_nonce: [u8; NONCE_BYTES],
@@ -161,8 +155,8 @@ impl Derived {
         Ok(Self { cipher, base_nonce: *base_nonce, commitment: *commitment })
     }
 
-    /// "The XOR of the base nonce and the chunk number as a big-endian integer as wide as the base nonce";
-    /// `None` from 2³⁸ on.
+    /// "The XOR of the base nonce and the chunk number as a big-endian integer as wide as the base
+    /// nonce"; `None` from 2³⁸ on.
     fn nonce(&self, chunk: u64) -> Option<[u8; NONCE_BYTES]> {
         if chunk >= CHUNKS_MAX {
             return None;
@@ -175,8 +169,9 @@ impl Derived {
     }
 }
 
-/// HKDF-Expand with SHA-512 (RFC 5869, 2.3) over the concatenation of `info`. The `hkdf` crate's refuses a
-/// key shorter than the hash; the scheme's input keys are as long as the AEAD's, which is shorter.
+/// HKDF-Expand with SHA-512 (RFC 5869, 2.3) over the concatenation of `info`. The `hkdf` crate's
+/// refuses a key shorter than the hash; the scheme's input keys are as long as the AEAD's, which is
+/// shorter.
 fn expand(prk: &[u8], info: &[&[u8]], okm: &mut [u8]) -> Result<(), EngineFailure> {
     let mut previous = Zeroizing::new([0_u8; 64]);
     for (index, block) in okm.chunks_mut(64).enumerate() {
@@ -227,11 +222,12 @@ impl Sealing {
         Ok((Self { derived, chunk: 0 }, prefix))
     }
 
-    /// Seals the next chunk into `sealed`, which has [`TAG_BYTES`] more. All chunks but the last have
-    /// [`CHUNK_BYTES`]; the last has fewer, and the caller seals nothing behind it.
+    /// Seals the next chunk into `sealed`, which has [`TAG_BYTES`] more. All chunks but the last
+    /// have [`CHUNK_BYTES`]; the last has fewer, and the caller seals nothing after it.
     ///
     /// # Errors
-    /// Behind the last possible chunk, when `sealed` has the wrong length, and when the engine fails.
+    /// After the last possible chunk, when `sealed` has the wrong length, and when the engine
+    /// fails.
     pub fn seal_chunk(&mut self, plain: &[u8], sealed: &mut [u8]) -> Result<(), SealMessageError> {
         let nonce = self.derived.nonce(self.chunk).ok_or(SealMessageError::TooLong)?;
         let (ciphertext, tag) = sealed.split_last_chunk_mut::<TAG_BYTES>().ok_or(EngineFailure)?;
@@ -247,8 +243,8 @@ impl fmt::Debug for Sealing {
     }
 }
 
-/// A message that is being opened, in pieces of any length. It fails once and for all: after an error every
-/// call returns that error again.
+/// A message that is being opened, in pieces of any length. After an error every call returns that
+/// error again.
 pub struct Opening {
     parameters: Parameters,
     /// Known once the prefix has been read and its commitment checked.
@@ -260,15 +256,15 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Nothing read yet.
+    /// An opening of which nothing has been read.
     #[must_use]
     pub fn new(suite: Suite, engine: Engine, key: &InputKey, context: &[u8]) -> Self {
         let parameters = Parameters { suite, engine, key: key.clone(), context: context.to_vec() };
         Self { parameters, derived: None, chunk: 0, partial: Partial::new(), failed: None }
     }
 
-    /// How many of the next `available` bytes reach exactly to the end of a full chunk: bytes that are
-    /// pushed in such pieces are decrypted where they lie and none is set aside.
+    /// How many of the next `available` bytes reach exactly to the end of a full chunk. Bytes that
+    /// are pushed in such pieces are decrypted without an intermediate copy.
     #[must_use]
     pub fn reach(&self, available: usize) -> usize {
         let wanted = if self.derived.is_none() { PREFIX_BYTES } else { SEALED_CHUNK_BYTES };
@@ -283,9 +279,9 @@ impl Opening {
         }
     }
 
-    /// Takes the next bytes of the message and writes the plaintext of each chunk that they complete to
-    /// the front of `plaintext`; returns how many bytes those are. `plaintext` must have room for
-    /// them: whole chunks of 16 KiB, at most one more than `sealed` holds.
+    /// Takes the next bytes of the message and writes the plaintext of each chunk that they
+    /// complete to the front of `plaintext`; returns how many bytes those are. `plaintext` must
+    /// have room for them: whole chunks of 16 KiB, at most one more than `sealed` holds.
     ///
     /// # Errors
     /// When the message does not authenticate so far, or `plaintext` is too short.
@@ -312,7 +308,7 @@ impl Opening {
         let mut chunks = plaintext.chunks_exact_mut(CHUNK_BYTES);
         let mut written = 0;
         while !sealed.is_empty() {
-            // A chunk that lies whole in the input is decrypted from there.
+            // A chunk that is whole in the input is decrypted from there.
             let chunk = if self.partial.is_empty() && sealed.len() >= SEALED_CHUNK_BYTES {
                 let (chunk, rest) = sealed.split_at(SEALED_CHUNK_BYTES);
                 sealed = rest;
@@ -332,17 +328,18 @@ impl Opening {
         Ok(written)
     }
 
-    /// The message has ended: opens its last chunk to the front of `plaintext` and returns its length.
+    /// Ends the message: opens its last chunk to the front of `plaintext` and returns its length.
     ///
     /// # Errors
-    /// When there is no short last chunk, when it does not authenticate, or when an earlier call failed.
+    /// When there is no short last chunk, when it does not authenticate, or when an earlier call
+    /// failed.
     pub fn finish(self, plaintext: &mut [u8]) -> Result<usize, ChunkError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         let derived = self.derived.as_ref().ok_or(ChunkError::Truncated)?;
-        // "The implementation MUST check that the final chunk is shorter than 16 KiB": a full one has been
-        // opened by `push` already, so what is left is short or missing.
+        // "The implementation MUST check that the final chunk is shorter than 16 KiB": a full one
+        // has been opened by `push` already, so what is left is short or missing.
         let last = self.partial.bytes();
         let length = last.len().checked_sub(TAG_BYTES).ok_or(ChunkError::Truncated)?;
         let room = plaintext.get_mut(..length).ok_or(ChunkError::TooLong)?;
@@ -357,7 +354,7 @@ impl fmt::Debug for Opening {
     }
 }
 
-/// What an [`Opening`] needs until the salt arrives.
+/// The parameters of an [`Opening`], kept until the salt arrives.
 struct Parameters {
     suite: Suite,
     engine: Engine,

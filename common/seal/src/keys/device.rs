@@ -1,4 +1,4 @@
-//! A device's seed and the two keys that come out of it.
+//! The seed of a device, and the two keys that are derived from it.
 
 use std::fmt;
 
@@ -9,47 +9,49 @@ use zput_proto::secret::Secret;
 
 use super::derive;
 
-/// What makes a device itself: 32 random bytes of its key file.
+/// The identity of a device: 32 random bytes in its key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceSeed(Secret<32>);
 
 impl DeviceSeed {
-    /// A new device.
+    /// Draws the seed of a new device from `rng`.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
         Self(Secret::generate(rng))
     }
 
-    /// A seed that was read from a key file.
+    /// Takes over a seed that was read from a key file.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Secret::from_bytes(bytes))
     }
 
-    /// Its bytes.
+    /// The 32 secret bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
 
-    /// The key with which the device shows itself to a server (FORMAT 10, `tls_seed`).
+    /// The key by which a server knows the device (FORMAT 10, `tls_seed`).
     #[must_use]
     pub fn tls_key(&self) -> DeviceTlsKey {
-        DeviceTlsKey::from_bytes(*derive::key(self.as_bytes(), "zput/v1/device/tls"))
+        let seed = derive::key(self.as_bytes(), "zput/v1/device/tls");
+        DeviceTlsKey::from_bytes(*seed.as_bytes())
     }
 
     /// The key under which the device signs its blobs (FORMAT 10, `writer_seed`).
     #[must_use]
     pub fn writer_key(&self) -> WriterKey {
-        WriterKey(SigningKey::from_bytes(&derive::key(self.as_bytes(), "zput/v1/device/writer")))
+        let seed = derive::key(self.as_bytes(), "zput/v1/device/writer");
+        WriterKey(SigningKey::from_bytes(seed.as_bytes()))
     }
 }
 
-/// The key that signs blobs; zeroized on drop.
+/// The key that signs blobs. It is zeroized on drop.
 #[derive(Clone)]
 pub struct WriterKey(SigningKey);
 
 impl WriterKey {
-    /// Who signs.
+    /// The public key, under which signatures are verified.
     #[must_use]
     pub fn public_key(&self) -> WriterPublicKey {
         WriterPublicKey::from_bytes(self.0.verifying_key().to_bytes())

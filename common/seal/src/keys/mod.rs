@@ -1,12 +1,9 @@
-//! The keys that machines hold, and the texts that carry them (FORMAT 10 and 11, PROTOCOL "Invites").
+//! The secret keys that a client holds, and the key files that carry them (FORMAT 10 and 11).
 //!
 //! ```text
-//! keyfile ──▶ passphrase          what a client holds
-//!    │
-//!    ├──▶ vault   device          secrets, and what is derived from them
-//!    ▼
-//! invite ──▶ remote  public       what a server may import as well, with its own
-//!            server                key in `server`
+//! keyfile                         the text of a key file, and its rules
+//! passphrase   vault   device     its secrets, and the keys that are derived from them
+//! derive                          the one key derivation
 //! ```
 
 mod device;

@@ -1,4 +1,5 @@
-//! Secrets of a key file under a passphrase (FORMAT 11, `protected`): Argon2id and one sealed message.
+//! The secrets of a key file under a passphrase (FORMAT 11, `protected`): Argon2id and one sealed
+//! message.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rand::CryptoRng;
@@ -9,27 +10,27 @@ use zput_proto::fallible;
 use crate::aead::{Engine, Suite};
 use crate::chunked::{self, InputKey};
 
-/// Length of the salt.
+/// Number of bytes of the salt.
 pub(super) const SALT_BYTES: usize = 16;
 
 /// The largest costs that a reader takes from a file.
 const COST_MAX: Cost = Cost { memory_kib: 1_048_576, passes: 16, lanes: 16 };
-/// What is written: RFC 9106, section 4, the second recommended option.
+/// The costs that are written: RFC 9106, section 4, the second recommended option.
 const COST: Cost = Cost { memory_kib: 65_536, passes: 3, lanes: 4 };
 const CONTEXT: &[u8] = b"zput/v1/keyfile";
 
-/// What Argon2id costs (RFC 9106).
+/// The costs of Argon2id (RFC 9106).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// `m`, in KiB.
+    /// Memory in KiB, `m`.
     pub(super) memory_kib: u32,
-    /// `t`.
+    /// Number of passes, `t`.
     pub(super) passes: u32,
-    /// `p`.
+    /// Number of lanes, `p`.
     pub(super) lanes: u32,
 }
 
-/// Secrets that a passphrase opens; nothing in it is secret by itself.
+/// Secrets that a passphrase opens. The sealed form is not secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Protected {
     pub(super) cost: Cost,
@@ -41,18 +42,20 @@ pub(super) struct Protected {
 /// Why a passphrase did not lock or unlock a key file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PassphraseError {
-    /// Nothing to protect with.
+    /// The passphrase is empty.
     #[error("the passphrase is empty")]
     Empty,
-    /// Another passphrase, or the file was changed: the two cannot be told apart.
+    /// The passphrase is wrong, or the file was changed. The two cannot be told apart.
     #[error("the passphrase is wrong, or the key file is damaged")]
     Wrong,
-    /// The file asks for more than 1 GiB, 16 passes or 16 lanes, or for what Argon2id does not allow.
+    /// The file asks for more than 1 GiB, 16 passes or 16 lanes, or for what Argon2id does not
+    /// allow.
     #[error("the key file asks for costs of Argon2id that are not allowed")]
     Cost,
     /// The memory that Argon2id needs cannot be had.
     #[error(
-        "not enough memory (Argon2id of its passphrase takes {0} KiB beside the program; raise its limit: ulimit -v, LimitAS=)"
+        "not enough memory (Argon2id of its passphrase takes {0} KiB beside the program; \
+         raise its limit: ulimit -v, LimitAS=)"
     )]
     Memory(u32),
     /// The cipher engine failed.
@@ -96,10 +99,10 @@ impl Protected {
 }
 
 impl Cost {
-    /// The same as Argon2id takes it.
+    /// The costs as parameters of Argon2id.
     ///
     /// # Errors
-    /// [`PassphraseError::Cost`] out of bounds.
+    /// [`PassphraseError::Cost`] when a cost is out of bounds.
     pub(super) fn params(self) -> Result<Params, PassphraseError> {
         if self.memory_kib > COST_MAX.memory_kib
             || self.passes > COST_MAX.passes
@@ -111,13 +114,13 @@ impl Cost {
             .map_err(|_| PassphraseError::Cost)
     }
 
-    /// Argon2id of `passphrase`, as the input key of the message.
+    /// Derives the input key of the message from `passphrase`.
     fn key(self, passphrase: &str, salt: &[u8]) -> Result<InputKey, PassphraseError> {
         if passphrase.is_empty() {
             return Err(PassphraseError::Empty);
         }
         let params = self.params()?;
-        // Filled here and not by the library, which would neither fail softly nor wipe it.
+        // Allocated here, because the library would abort without memory and would not wipe it.
         let mut memory = Vec::new();
         fallible::reserve(&mut memory, params.block_count())
             .map_err(|_| PassphraseError::Memory(self.memory_kib))?;

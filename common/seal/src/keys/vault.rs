@@ -1,86 +1,77 @@
-//! What the members of a vault share.
-
-use std::fmt;
+//! The secret that the members of a vault share, and the two keys that are derived from it.
 
 use hmac::{Hmac, KeyInit, Mac};
 use rand::CryptoRng;
 use sha2::Sha256;
 use thiserror::Error;
-use zeroize::Zeroizing;
 use zput_proto::name::{BlobName, ObjectKey};
 use zput_proto::secret::Secret;
 
 use super::derive;
 
-/// The vault: 32 random bytes that every member's key file holds.
+/// The secret of a vault: 32 random bytes that every member's key file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSecret(Secret<32>);
 
 impl VaultSecret {
-    /// A new vault.
+    /// Draws the secret of a new vault from `rng`.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
         Self(Secret::generate(rng))
     }
 
-    /// A secret that was read from a key file.
+    /// Takes over a secret that was read from a key file.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Secret::from_bytes(bytes))
     }
 
-    /// Its bytes.
+    /// The 32 secret bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
 
-    /// What turns names into object keys (FORMAT 10, `name_key`).
+    /// The key that turns names into object keys (FORMAT 10, `name_key`).
     #[must_use]
     pub fn name_key(&self) -> NameKey {
         NameKey(derive::key(self.as_bytes(), "zput/v1/vault/name"))
     }
 
-    /// What vouches for blobs (FORMAT 10, `vault_mac_key`).
+    /// The key that vouches for blobs (FORMAT 10, `vault_mac_key`).
     #[must_use]
     pub fn mac_key(&self) -> VaultMacKey {
         VaultMacKey(derive::key(self.as_bytes(), "zput/v1/vault/mac"))
     }
 }
 
-/// The key under which names become object keys; zeroized on drop.
-#[derive(Clone)]
-pub struct NameKey(Zeroizing<[u8; 32]>);
+/// The key that turns names into object keys. It is zeroized on drop.
+#[derive(Clone, Debug)]
+pub struct NameKey(Secret<32>);
 
 impl NameKey {
     /// FORMAT 10: "lower-case hex of HMAC(name_key, name), 64 bytes".
     #[must_use]
     #[expect(clippy::expect_used, reason = "64 bytes are within the bounds of an object key")]
     pub fn object_key(&self, name: &BlobName) -> ObjectKey {
-        let digest = hmac(&self.0, &[name.as_str().as_bytes()]).finalize().into_bytes();
+        let digest = hmac(self.0.as_bytes(), &[name.as_str().as_bytes()]).finalize().into_bytes();
         ObjectKey::new(hex::encode(digest)).expect("64 bytes")
     }
 }
 
-impl fmt::Debug for NameKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NameKey([secret])")
-    }
-}
+/// The key by which a vault vouches for its blobs. It is zeroized on drop.
+#[derive(Clone, Debug)]
+pub struct VaultMacKey(Secret<32>);
 
-/// The key under which a vault vouches for its blobs; zeroized on drop.
-#[derive(Clone)]
-pub struct VaultMacKey(Zeroizing<[u8; 32]>);
-
-/// The vault does not vouch for this.
+/// The vault's MAC does not match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the vault's MAC does not match")]
 pub struct VaultMacMismatch;
 
 impl VaultMacKey {
-    /// HMAC-SHA-256 of `pieces`, one behind the other.
+    /// HMAC-SHA-256 of the concatenation of `pieces`.
     #[must_use]
     pub fn mac(&self, pieces: &[&[u8]]) -> [u8; 32] {
-        hmac(&self.0, pieces).finalize().into_bytes().into()
+        hmac(self.0.as_bytes(), pieces).finalize().into_bytes().into()
     }
 
     /// Compares `mac` with that of `pieces`, in constant time.
@@ -88,13 +79,7 @@ impl VaultMacKey {
     /// # Errors
     /// [`VaultMacMismatch`] when they differ.
     pub fn verify(&self, pieces: &[&[u8]], mac: &[u8; 32]) -> Result<(), VaultMacMismatch> {
-        hmac(&self.0, pieces).verify_slice(mac).map_err(|_| VaultMacMismatch)
-    }
-}
-
-impl fmt::Debug for VaultMacKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("VaultMacKey([secret])")
+        hmac(self.0.as_bytes(), pieces).verify_slice(mac).map_err(|_| VaultMacMismatch)
     }
 }
 
@@ -117,7 +102,7 @@ mod tests {
         let vault = VaultSecret::from_bytes(std::array::from_fn(|i| i as u8));
         let name_key = vault.name_key();
         assert_eq!(
-            hex::encode(*name_key.0),
+            hex::encode(name_key.0.as_bytes()),
             "3b729bacb230201011b1dc584a68fa8dc52e530c3d2ae094258fd83120ab56f0"
         );
         let object_key = name_key.object_key(&BlobName::parse("Grüße/secret.bin").unwrap());
@@ -127,7 +112,7 @@ mod tests {
         );
         let mac_key = vault.mac_key();
         assert_eq!(
-            hex::encode(*mac_key.0),
+            hex::encode(mac_key.0.as_bytes()),
             "098129b76281bb7824d40c853b48c3b642ba2782068b7a16660f28e30d854ee8"
         );
         let mac = mac_key.mac(&[b"zput/v1/vault-mac", &[7; 64]]);

@@ -1,4 +1,4 @@
-//! Public keys: who a server, a device and a writer are. No secret comes near this module.
+//! The public keys that identify servers, devices and writers. This module handles no secret.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,12 +7,12 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A text that is not a public key: 64 lower-case hex digits.
+/// The text is not 64 lower-case hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a public key is written as 64 lower-case hex digits")]
 pub struct PublicKeyError;
 
-/// A signature that does not hold, or a key under which none can.
+/// The signature does not hold, or the key is one under which none can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the signature does not hold")]
 pub struct SignatureError;
@@ -28,13 +28,13 @@ macro_rules! public_key {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// A key that was read from somewhere.
+            /// Takes over a key that was stored or received.
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
-            /// Its bytes.
+            /// The 32 bytes of the key.
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
@@ -78,11 +78,11 @@ macro_rules! public_key {
 }
 
 public_key! {
-    /// A server's key, which clients pin.
+    /// The public key of a server, which clients pin.
     ServerPublicKey
 }
 public_key! {
-    /// A device's TLS key: its account on a server.
+    /// The public TLS key of a device, which is its account on a server.
     DevicePublicKey
 }
 public_key! {
@@ -91,11 +91,11 @@ public_key! {
 }
 
 impl WriterPublicKey {
-    /// Verifies `signature` over `message`, strictly (FORMAT 1): no small-order key or point, canonical
-    /// encodings of point and scalar, and the equation without the cofactor.
+    /// Verifies `signature` over `message`, strictly (FORMAT 1): no small-order key or point,
+    /// canonical encodings of point and scalar, and the equation without the cofactor.
     ///
-    /// A key has no second spelling under which anybody could sign: of the 19 values that the field's
-    /// order leaves over, those that are points are of small order or have no known private key.
+    /// A key has no second encoding under which a signature could be made: of the 19 values above
+    /// the field's order, those that are points are of small order or have no known private key.
     ///
     /// # Errors
     /// [`SignatureError`] when it does not hold.

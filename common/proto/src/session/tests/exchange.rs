@@ -191,8 +191,8 @@ fn every_request_is_answered_in_both_modes() {
     }
 }
 
-/// What travels in `tls` says nothing to who listens, save the hellos and the payload, which is
-/// ciphertext already.
+/// In `tls` an eavesdropper reads nothing but the hellos and the payload, which is ciphertext
+/// already.
 #[test]
 fn a_listener_finds_no_frame_in_tls() {
     let (slice, object) = (records(500), records(500));
@@ -251,7 +251,7 @@ proptest! {
     }
 
     /// What one flipped bit of a `tls` stream can do: cut the exchange short, never change it.
-    /// (There is no payload here: its digest is for those who know it.)
+    /// (There is no payload here: only a reader that knows the digest can check it.)
     #[test]
     fn a_flipped_bit_of_tls_changes_no_message(up: bool, at in 0..6_000_usize, bit in 0..8_u8) {
         let mut pair = Pair::new(Mode::Tls);

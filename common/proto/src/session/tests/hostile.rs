@@ -46,7 +46,7 @@ impl Foreign {
         }
     }
 
-    /// With the handshake and the echoes behind it.
+    /// After the handshake and the echoes.
     fn connected(config: ClientConfig) -> Self {
         let mut foreign = Self::new(config);
         foreign.shake_hands().unwrap();

@@ -18,7 +18,8 @@ const MODES: usize = 12;
 
 const BOTH: [Mode; 2] = [Mode::Plaintext, Mode::Tls];
 
-/// Both ends behind a proxy that rewrites their first flights; the pair, and how each end failed.
+/// Joins both ends by a proxy that rewrites their first flights. Returns the pair, and how each end
+/// failed.
 fn through(
     mode: Mode,
     up: impl Fn(&mut Vec<u8>),
@@ -101,7 +102,7 @@ fn an_echo_of_another_hello_ends_the_connection_on_both_sides() {
     }
 }
 
-/// Every bit of both hellos in both modes: nobody connects.
+/// With any bit of either hello flipped, in both modes, neither end connects.
 #[test]
 fn no_bit_of_a_hello_can_be_changed() {
     for mode in BOTH {
@@ -120,7 +121,7 @@ fn no_bit_of_a_hello_can_be_changed() {
         for (what, (mut pair, client, server)) in runs {
             assert!(!connected(&pair.client.events), "{mode:?}, {what}");
             assert!(!connected(&pair.server.events), "{mode:?}, {what}");
-            // Where nobody has noticed, one end waits for a hello that will not be: not for long.
+            // An end that has not noticed waits for a hello that does not come, until its deadline.
             pair.now += Duration::from_secs(HANDSHAKE_SECONDS);
             let late = pair.client.session.handle_timeout(pair.now)
                 && pair.server.session.handle_timeout(pair.now);
@@ -145,8 +146,8 @@ fn a_server_without_plaintext_refuses_it_with_a_reason() {
     );
 }
 
-/// Cuts one direction after `limit` bytes and says how the end behind the cut takes it; nothing
-/// when the whole exchange was shorter.
+/// Cuts one direction after `limit` bytes and says how the end after the cut fails; nothing when
+/// the whole exchange was shorter.
 fn cut(mode: Mode, up: bool, limit: usize) -> Option<Result<(), SessionError>> {
     let mut pair = Pair::new(mode);
     let object = [0x17; 40];

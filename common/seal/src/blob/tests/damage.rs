@@ -142,7 +142,8 @@ fn appended_bytes_are_refused() {
         stuffed.parts[1].extend(vec![0; extra]);
         assert_eq!(world.open(&stuffed.bytes()), Err(PartError::TooLong { part: 1 }.into()));
     }
-    // A second footer behind the first is the one that is found; it does not say where the payload ends.
+    // A second footer after the first is the one that is found; it does not say where the payload
+    // ends.
     let doubled = [&blob.bytes()[..], &blob.footer.bytes].concat();
     assert_eq!(world.open(&doubled), Err(PartError::TooLong { part: 1 }.into()));
 }

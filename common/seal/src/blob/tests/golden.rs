@@ -1,5 +1,5 @@
-//! One blob, byte for byte: the format does not drift. And the same blob read field by field as FORMAT.md says,
-//! with nothing of this crate but the age stanza's key.
+//! One blob, byte for byte: the format does not drift. And the same blob read field by field as
+//! FORMAT.md says, with nothing of this crate but the age stanza's key.
 
 use aes_gcm::aead::{Aead, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};

@@ -30,7 +30,7 @@ use crate::keys::{DeviceSeed, VaultMacKey, VaultSecret, WriterKey};
 /// Plaintext of a full part in these tests.
 const PART: usize = 65_536;
 
-/// The output of BLAKE3 on a seed, as long as needed: anybody can draw the same bytes.
+/// The extended output of BLAKE3 on a seed, so that the same bytes can be drawn again.
 struct SeededRng(blake3::OutputReader);
 
 impl SeededRng {
@@ -97,7 +97,7 @@ impl World {
         seal_with(sealer, plaintext, Provenance::Bare, &mut self.rng)
     }
 
-    /// A footer of whatever is given, vouched for by file key, vault and writer.
+    /// A footer of the given fields, vouched for by file key, vault and writer.
     fn forge_footer(&self, header: &[u8], total_length: &[u8; 8], digests: &[Digest]) -> Vec<u8> {
         let header = Header::parse(header).unwrap();
         let identities = std::slice::from_ref(&self.identity);
@@ -151,7 +151,7 @@ impl World {
             let start =
                 (layout.part_offset(part).unwrap() as usize - header.len()).min(payload.len());
             let rest = &payload[start..];
-            // What is behind the last part belongs to nothing: a reader that fetches it pushes it.
+            // Bytes after the last part belong to no part. A reader that fetches them pushes them.
             let length = if part + 1 == layout.parts() {
                 rest.len()
             } else {

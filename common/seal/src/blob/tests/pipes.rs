@@ -1,4 +1,5 @@
-//! The same blobs from a pipe: any split gives the same, and what the footer does not hold fails at the end.
+//! The same blobs from a pipe: any split gives the same, and what the footer does not hold fails at
+//! the end.
 
 use proptest::prelude::*;
 use zput_proto::envelope::{EnvelopeError, TooManyParts};
@@ -9,7 +10,8 @@ use crate::blob::part::PartError;
 use crate::blob::pipe::PipeOpener;
 use crate::chunked::ChunkError;
 
-/// Reads `rest`, an object behind its header, in pieces of `step` bytes. Also returns what came before an error.
+/// Reads `rest`, an object without its header, in pieces of `step` bytes. Also returns what came
+/// before an error.
 fn read(
     world: &World,
     header: &[u8],
@@ -35,7 +37,7 @@ fn read(
     (plaintext, end)
 }
 
-/// A blob behind its header.
+/// A blob without its header.
 fn behind_header(blob: &Blob) -> Vec<u8> {
     [&blob.parts.concat()[..], &blob.footer.bytes].concat()
 }
@@ -218,8 +220,8 @@ fn missing_and_surplus_parts_end_in_an_error() {
     assert_eq!(read(&twice), PartError::Chunk { part: 1, error }.into());
 }
 
-/// A member of the vault, who has the file key, vouches for a footer in which the full part that has flowed
-/// is the last one.
+/// A member of the vault, who has the file key, vouches for a footer in which the full part that
+/// has flowed is the last one.
 #[test]
 fn a_footer_that_ends_with_a_full_part_ends_in_an_error() {
     let mut world = World::new("pipe shorter");

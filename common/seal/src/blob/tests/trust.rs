@@ -1,4 +1,4 @@
-//! The order of trust: what each step refuses, from whom.
+//! The order of trust: what each step refuses, and from which attacker.
 
 use zput_proto::envelope::EnvelopeError;
 use zput_proto::limits::FACTS_MAX_BYTES;
@@ -9,7 +9,7 @@ use crate::blob::header::HeaderError;
 use crate::blob::part::PartError;
 use crate::chunked::ChunkError;
 
-/// Two sealers that drew the same file key: what somebody can make who was given it, as a reader is.
+/// Two sealers that drew the same file key, as an attacker can make who was given it as a reader.
 fn accomplices(world: &World) -> (Sealer, Sealer) {
     let recipients = [world.identity.to_recipient()];
     let new = || Sealer::new(options(), &recipients, &mut SeededRng::new("attempt")).unwrap();
@@ -56,7 +56,8 @@ fn another_object_than_asked_for_is_refused() {
     assert!(authenticated(&world, &keyless).for_key(Asked::Any).is_ok());
 }
 
-/// Whoever has the file key can make parts and a footer that fit the header; the vault did not.
+/// An attacker with the file key can make parts and a footer that fit the header, but not the
+/// vault's MAC.
 #[test]
 fn a_reader_cannot_forge_a_footer() {
     let mut world = World::new("forger");
@@ -70,7 +71,7 @@ fn a_reader_cannot_forge_a_footer() {
     let mut forged = seal_with(forger, b"pay 9", provenance, &mut world.rng);
     assert_eq!(world.open(&forged.bytes()), Err(OpenError::VaultMac));
 
-    // The genuine vault MAC, writer and signature behind the forged digests and file MAC.
+    // The genuine vault MAC, writer and signature after the forged digests and file MAC.
     let split = forged.footer.bytes.len() - 32 - 32 - 64 - 12;
     forged.footer.bytes.truncate(split);
     forged.footer.bytes.extend_from_slice(&genuine.footer.bytes[split..]);
@@ -250,7 +251,7 @@ fn malformed_headers_are_refused() {
     assert_eq!(with(15, &[15]), HeaderError::PartSize(15));
     assert_eq!(with(15, &[25]), HeaderError::PartSize(25));
     assert_eq!(with(9, &[2]), HeaderError::Envelope(EnvelopeError::UnknownVersion(2)));
-    // The object key is 14 bytes long; the stanzas' length stands behind it.
+    // The object key is 14 bytes long; the stanzas' length follows it.
     assert_eq!(with(57, &[13]), HeaderError::Fields);
     assert_eq!(with(72, &[0, 0]), HeaderError::Fields);
     assert_eq!(with(72, &[0xff, 0xff]), HeaderError::Fields);
@@ -298,13 +299,14 @@ fn malformed_footers_are_refused() {
     assert!(matches!(with(0, &too_many.to_be_bytes()), FooterError::TooManyParts(_)));
     // One part fewer, and 8 MiB of digests that are not here.
     assert_eq!(with(0, &(too_many - 1).to_be_bytes()), FooterError::Fields);
-    // One part more: its digest would be what stands behind the only one.
+    // One part more: its digest would be the bytes after the only one.
     let one_more = with(0, &(PART as u64).to_be_bytes());
     assert!(matches!(one_more, FooterError::Facts(_) | FooterError::Fields), "{one_more}");
     assert_eq!(FACTS_MAX_BYTES, 1024);
     assert_eq!(with(40, &1025_u16.to_be_bytes()), FooterError::Facts(1025));
     assert_eq!(with(40, &1024_u16.to_be_bytes()), FooterError::Fields);
-    // An empty list of facts would be a second way to write none: 72 bytes, and one byte is no fact.
+    // An empty list of facts would be a second way to write none: 72 bytes, and one byte is no
+    // fact.
     for length in [1, 72, 73] {
         assert_eq!(with(40, &u16::to_be_bytes(length)), FooterError::Facts(length));
     }

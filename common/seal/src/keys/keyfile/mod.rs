@@ -1,4 +1,4 @@
-//! Key files: one text that is a machine's whole capability (FORMAT 11).
+//! Key files: one text that holds all that a device may do (FORMAT 11).
 //!
 //! ```text
 //! text ──parse──▶ Open(KeyFile)
@@ -21,19 +21,19 @@ use crate::age::{Identity, Recipient};
 
 mod text;
 
-/// What a key file is for.
+/// The role of a key file: what its device may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Puts and opens.
+    /// The device puts blobs and opens them.
     Full,
-    /// Opens what others put.
+    /// The device opens what others put.
     Get,
-    /// Puts, and cannot open even what it put itself.
+    /// The device puts blobs, and cannot open even its own.
     Put,
 }
 
 impl Role {
-    /// As key files write it.
+    /// The word in a key file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,18 +50,18 @@ impl fmt::Display for Role {
     }
 }
 
-/// Whether connections are protected: local policy, never the peer's choice.
+/// Whether connections are protected. This is local policy, never the peer's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ModePolicy {
-    /// TLS with pinned keys.
+    /// Connections use TLS with pinned keys.
     #[default]
     Tls,
-    /// Frames in the clear; blobs are sealed all the same.
+    /// Frames travel in the clear. Blobs are sealed all the same.
     Plaintext,
 }
 
 impl ModePolicy {
-    /// As key files write it.
+    /// The word in a key file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -71,18 +71,18 @@ impl ModePolicy {
     }
 }
 
-/// What a server sees of a name.
+/// What a server sees of blob names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Names {
-    /// A keyed hash.
+    /// The server sees a keyed hash of the name.
     #[default]
     Sealed,
-    /// The name itself.
+    /// The server sees the name itself.
     Clear,
 }
 
 impl Names {
-    /// As key files write it.
+    /// The word in a key file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -96,22 +96,22 @@ impl Names {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFile {
     role: Role,
-    /// Where the server or the store is; `None` until somebody says.
+    /// The address of the server or the store; `None` until it is set.
     pub remote: Option<Remote>,
-    /// How to speak to it.
+    /// Whether connections to the server are protected.
     pub mode: ModePolicy,
-    /// The key that the server must show.
+    /// The key that the server must prove to hold.
     pub server_key: Option<ServerPublicKey>,
-    /// What the server sees of names.
+    /// What the server sees of blob names.
     pub names: Names,
-    /// Who may open what is put from here.
+    /// The recipients that blobs are sealed for.
     pub recipients: Vec<Recipient>,
-    /// Whose blobs are taken; empty = those of any member of the vault.
+    /// The writers whose blobs are accepted; empty accepts any member of the vault.
     pub writers: Vec<WriterPublicKey>,
     secrets: Secrets,
 }
 
-/// A key file whose secrets wait for their passphrase.
+/// A key file whose secrets are under a passphrase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedKeyFile {
     role: Role,
@@ -124,12 +124,12 @@ pub struct LockedKeyFile {
     protected: Protected,
 }
 
-/// What a key file's text holds.
+/// A key file, parsed from its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParsedKeyFile {
-    /// Everything.
+    /// The secrets are in the clear.
     Open(KeyFile),
-    /// Everything but the secrets.
+    /// The secrets are under a passphrase.
     Locked(LockedKeyFile),
 }
 
@@ -143,32 +143,33 @@ struct Secrets {
 /// What is wrong with a key file. It never repeats a value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyFileError {
-    /// Over [`KEY_FILE_MAX_BYTES`].
+    /// The file is longer than [`KEY_FILE_MAX_BYTES`].
     #[error("a key file has at most {KEY_FILE_MAX_BYTES} bytes, this one has {0}")]
     TooLong(usize),
-    /// Not TOML, a field that is missing, unknown or twice there, or a value of another type.
+    /// The text is not TOML, a field is missing, unknown or repeated, or a value has the wrong
+    /// type.
     #[error("line {line} of the key file: {message}")]
     Toml {
-        /// Where, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's message, without the line itself.
         message: String,
     },
-    /// From a newer version.
+    /// The file was written by a newer version.
     #[error("the key file is of format {0}, this program knows format 1")]
     Format(i64),
-    /// A value that its field cannot have.
+    /// A field has a value that it cannot have.
     #[error("{field} of the key file: {reason}")]
     Field {
-        /// Its name.
+        /// Name of the field.
         field: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         reason: String,
     },
-    /// A secret is neither there nor under `protected`.
+    /// A secret is missing.
     #[error("the key file has no {0}")]
     Missing(&'static str),
-    /// Secrets stand both in the clear and under `protected`.
+    /// The file has secrets both in the clear and under `protected`.
     #[error("the key file has both protected and unprotected secrets")]
     TwiceProtected,
     /// A `put` file must not be able to open.
@@ -177,36 +178,36 @@ pub enum KeyFileError {
     /// A `full` or `get` file must be able to open.
     #[error("the role is {0}, yet the key file has no identity")]
     NoIdentity(Role),
-    /// Nobody could open what a `full` or `put` file seals.
+    /// A `full` or `put` file must have recipients to seal for.
     #[error("the role is {0}, yet the key file has no recipients")]
     NoRecipients(Role),
-    /// Over [`RECIPIENTS_MAX`].
+    /// The file has more recipients than [`RECIPIENTS_MAX`].
     #[error("a key file has at most {RECIPIENTS_MAX} recipients")]
     TooManyRecipients,
-    /// A server without a key to know it by.
+    /// A server in mode `tls` needs a `server_key`.
     #[error("the mode is tls, yet the key file has no server_key")]
     NoServerKey,
-    /// This role cannot give that one away.
+    /// A key file of this role cannot make one of that role.
     #[error("a key file of role {from} cannot make one of role {to}")]
     Export {
-        /// What it is.
+        /// The role of this file.
         from: Role,
-        /// What was asked for.
+        /// The role that was asked for.
         to: Role,
     },
-    /// The passphrase.
+    /// Locking or unlocking by the passphrase failed.
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
 }
 
 impl KeyFile {
-    /// A new vault with a fresh post-quantum identity, as `zblob key new` makes it.
+    /// Makes a new vault with a new post-quantum identity.
     pub fn generate(rng: &mut dyn CryptoRng) -> Self {
         let identity = Identity::generate_hybrid(rng);
         Self::from_identity(identity, rng)
     }
 
-    /// A new vault around an identity that exists already, such as `age-keygen`'s.
+    /// Makes a new vault around an existing identity, such as one of `age-keygen`.
     pub fn from_identity(identity: Identity, rng: &mut dyn CryptoRng) -> Self {
         Self {
             role: Role::Full,
@@ -224,14 +225,14 @@ impl KeyFile {
         }
     }
 
-    /// A key file of `role` for another device of the same vault, with a device seed of its own.
+    /// Makes a key file of `role` for another device of the same vault, with a new device seed.
     ///
-    /// A `put` file gets no identity. A `get` file gets no recipients, and pins this device's writer key
-    /// beside the ones that are pinned here, so that one captured reader cannot forge for the others;
-    /// whoever wants it otherwise changes `writers`.
+    /// A `put` file gets no identity. A `get` file gets no recipients, and pins this device's
+    /// writer key beside the ones that are pinned here, so that one captured reader cannot forge
+    /// blobs for the others. Change `writers` to allow more.
     ///
     /// # Errors
-    /// [`KeyFileError::Export`] when this file cannot do itself what the other should.
+    /// [`KeyFileError::Export`] when this file cannot do what the other should.
     pub fn export(&self, role: Role, rng: &mut dyn CryptoRng) -> Result<Self, KeyFileError> {
         if self.role != Role::Full && self.role != role {
             return Err(KeyFileError::Export { from: self.role, to: role });
@@ -251,38 +252,38 @@ impl KeyFile {
         Ok(file)
     }
 
-    /// Takes over the address and the key of the server that `invite` is for.
+    /// Sets the address and the key of the server that `invite` is for.
     pub fn accept(&mut self, invite: &Invite) {
         self.remote = Some(invite.address.clone());
         self.server_key = Some(invite.server_key);
         self.mode = ModePolicy::Tls;
     }
 
-    /// What it is for.
+    /// The role of the key file.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
     }
 
-    /// This device.
+    /// The seed of this device.
     #[must_use]
     pub const fn device_seed(&self) -> &DeviceSeed {
         &self.secrets.device_seed
     }
 
-    /// The vault it is a member of.
+    /// The secret of the vault that the device is a member of.
     #[must_use]
     pub const fn vault_secret(&self) -> &VaultSecret {
         &self.secrets.vault_secret
     }
 
-    /// What opens; `None` in a `put` file.
+    /// The identity that opens blobs; `None` in a `put` file.
     #[must_use]
     pub const fn identity(&self) -> Option<&Identity> {
         self.secrets.identity.as_ref()
     }
 
-    /// What the server knows the blob of this name by.
+    /// The key under which the server stores the blob of this name.
     #[must_use]
     #[expect(clippy::expect_used, reason = "names and object keys have the same bounds")]
     pub fn object_key(&self, name: &BlobName) -> ObjectKey {
@@ -304,7 +305,7 @@ impl KeyFile {
     }
 }
 
-/// The rules between the fields that are no secrets.
+/// The rules between the fields that are not secret.
 fn check_open(
     role: Role,
     remote: Option<&Remote>,
@@ -319,7 +320,7 @@ fn check_open(
         return Err(KeyFileError::TooManyRecipients);
     }
     let Some(remote) = remote else { return Ok(()) };
-    // A remote can be put together without its parser.
+    // A remote can be made without its parser, so it is parsed here.
     if remote.to_string().parse().as_ref() != Ok(remote) {
         let reason = "it could not be read again".to_owned();
         return Err(KeyFileError::Field { field: "remote", reason });
@@ -332,10 +333,10 @@ fn check_open(
 }
 
 impl LockedKeyFile {
-    /// Opens the secrets; this takes about a second, and 64 MiB, by design.
+    /// Opens the secrets. This takes about a second and 64 MiB, by design.
     ///
     /// # Errors
-    /// [`PassphraseError::Wrong`], and whatever [`KeyFile::parse`] would say about an open file.
+    /// [`PassphraseError::Wrong`], or an error of [`KeyFile::parse`] about the opened file.
     pub fn unlock(&self, passphrase: &str) -> Result<KeyFile, KeyFileError> {
         let secrets = Secrets::from_bytes(&self.protected.unlock(passphrase)?)?;
         let file = KeyFile {
@@ -352,13 +353,13 @@ impl LockedKeyFile {
         Ok(file)
     }
 
-    /// What it is for.
+    /// The role of the key file.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
     }
 
-    /// Where the server or the store is.
+    /// The address of the server or the store; `None` until it is set.
     #[must_use]
     pub const fn remote(&self) -> Option<&Remote> {
         self.remote.as_ref()

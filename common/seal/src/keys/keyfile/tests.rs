@@ -30,8 +30,8 @@ fn written_by_hand() -> String {
     )
 }
 
-/// The same secrets under a passphrase. `sealed` was computed by Python's `cryptography` (Argon2id and
-/// ChaCha20-Poly1305) and `hmac` (HKDF-Expand) from FORMAT 11 and c2sp.org/chunked-encryption.
+/// The same secrets under a passphrase. `sealed` was computed by Python's `cryptography` (Argon2id
+/// and ChaCha20-Poly1305) and `hmac` (HKDF-Expand) from FORMAT 11 and c2sp.org/chunked-encryption.
 fn locked_by_another_program() -> String {
     format!(
         r#"
@@ -328,7 +328,7 @@ fn protected_tables_that_break_a_rule_are_refused() {
     ] {
         assert_eq!(KeyFile::parse(&good.replacen(from, to, 1)), Err(error), "{from} -> {to}");
     }
-    // Before anybody is asked for the passphrase.
+    // Before the passphrase is asked for.
     let greedy = KeyFile::parse(&good.replacen("65536", "1048577", 1));
     assert_eq!(greedy, Err(KeyFileError::Passphrase(PassphraseError::Cost)));
 }
@@ -418,7 +418,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// One slip of the hand anywhere: no panic, and no error that repeats eight characters of a secret.
+    /// One slip of the hand anywhere: no panic, and no error that repeats eight characters of a
+    /// secret.
     #[test]
     fn errors_tell_no_secret(
         at in any::<prop::sample::Index>(),

@@ -1,4 +1,4 @@
-//! The text of a key file: TOML that is read by serde and written by hand, for its comments.
+//! The text of a key file: TOML, read by serde, and written by hand for the sake of its comments.
 
 use std::fmt::{self, Display, Write};
 use std::str::FromStr;
@@ -21,7 +21,7 @@ use crate::keys::vault::VaultSecret;
 const FORMAT: i64 = 1;
 const KDF: &str = "argon2id";
 
-/// FORMAT 11, field by field; texts are understood later, so that no error repeats one.
+/// The fields of FORMAT 11. Texts are parsed later, so that no error repeats one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
@@ -53,7 +53,7 @@ struct ProtectedFields {
     sealed: Text,
 }
 
-/// Read before the rest, so that a file of a newer format is called that.
+/// The format is read first, so that the error about a newer format says so.
 #[derive(Deserialize)]
 struct FormatField {
     format: i64,
@@ -68,7 +68,7 @@ impl KeyFile {
         parse(text)
     }
 
-    /// The file's text, secrets included. [`KeyFile::parse`] gives the same key file back.
+    /// The file's text, with its secrets in the clear. [`KeyFile::parse`] reads it back.
     ///
     /// # Errors
     /// When `parse` would refuse it.
@@ -162,14 +162,14 @@ impl ProtectedFields {
         let sealed = STANDARD_NO_PAD
             .decode(self.sealed.as_str())
             .map_err(|_| wrong("protected.sealed", "it is not unpadded base64"))?;
-        // Nobody is asked for the passphrase of what is not to be opened.
+        // The costs are checked first, so that no passphrase is asked for in vain.
         let cost = Cost { memory_kib: self.memory_kib, passes: self.passes, lanes: self.lanes };
         cost.params()?;
         Ok(Protected { cost, salt: *self.salt.hex::<SALT_BYTES>("protected.salt")?, sealed })
     }
 }
 
-/// A text that may be a secret: wiped on drop, repeated by no error.
+/// A text that may be a secret. It is wiped on drop, and no error repeats it.
 struct Text(Zeroizing<String>);
 
 impl Text {
@@ -217,7 +217,8 @@ fn wrong(field: &'static str, reason: &str) -> KeyFileError {
     KeyFileError::Field { field, reason: reason.to_owned() }
 }
 
-/// The parser's error by line and message; its own `Display` would print the line with its secret.
+/// The parser's error as line and message. Its own `Display` would print the line, and a secret in
+/// it.
 fn explain(text: &str, error: &toml::de::Error) -> KeyFileError {
     let start = error.span().map_or(0, |span| span.start);
     let before = text.as_bytes().get(..start).unwrap_or_default();
@@ -231,9 +232,10 @@ fn explain(text: &str, error: &toml::de::Error) -> KeyFileError {
     KeyFileError::Toml { line, message }
 }
 
-/// The text of `file`; of its secrets only what `protected` holds, where there is that.
+/// Writes the text of `file`, with the secrets in `protected` if given, and in the clear otherwise.
 fn write(file: &KeyFile, protected: Option<&Protected>) -> Result<Zeroizing<String>, KeyFileError> {
-    // All of it from the start: a buffer that grows would leave copies of the secrets behind.
+    // The whole capacity at once, since a buffer that grows would leave copies of secrets in
+    // memory.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_MAX_BYTES));
     let written = write_open(&mut text, file).and_then(|()| match protected {
         None => write_secrets(&mut text, &file.secrets),
@@ -259,7 +261,8 @@ fn write_open(out: &mut String, file: &KeyFile) -> fmt::Result {
 
     writeln!(
         out,
-        "\n# Where the blobs are: zput://HOST:PORT or zput://HOST:PORT/MOUNT, unix:///PATH or file:///PATH."
+        "\n# Where the blobs are: zput://HOST:PORT or zput://HOST:PORT/MOUNT, unix:///PATH or \
+         file:///PATH."
     )?;
     match &file.remote {
         Some(remote) => writeln!(out, "remote = {}", quoted(&remote.to_string()))?,
@@ -326,7 +329,7 @@ fn write_protected(out: &mut String, protected: &Protected) -> fmt::Result {
     writeln!(out, "sealed = \"{}\"", STANDARD_NO_PAD.encode(sealed))
 }
 
-/// A TOML basic string. Control characters do not come here: a remote has none.
+/// A TOML basic string. A remote has no control characters, so they need no escape.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
