@@ -17,7 +17,6 @@ mod write_buffer;
 use std::{
     collections::VecDeque,
     fmt, io,
-    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
@@ -95,8 +94,9 @@ impl Connection {
     ///
     /// # Errors
     /// When TLS cannot be set up.
+    #[cfg(any(test, feature = "embedded"))]
     pub(crate) fn from_stream(
-        stream: UnixStream,
+        stream: std::os::unix::net::UnixStream,
         remote: Remote,
         config: &ClientConfig,
     ) -> Result<Self, ConnectionError> {

@@ -1,5 +1,6 @@
 use std::{
     io::{Read, Write},
+    os::unix::net::UnixStream,
     sync::{Arc, mpsc},
     thread,
 };

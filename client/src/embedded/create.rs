@@ -6,6 +6,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use zput_os::Clock;
@@ -22,12 +24,14 @@ use crate::{
         owner,
         path::{directory_of, is_taken},
     },
-    key::{
-        lock::{self, KeyFileLock},
-        path::KeyPath,
-    },
+    key::{lock::KeyFileLock, path::KeyPath},
     random,
 };
+
+/// How long to wait for the store of another process, where the directory cannot be locked.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often to look for that store.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the first put created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub fn create_on_first_use(
         Ok(created) => Ok(Some(created)),
         // Without locks another process may have created the key file first; then that one is used.
         Err(_) if path.exists()? => {
-            lock::wait_for_store(&directories.embedded_store());
+            wait_for_store(&directories.embedded_store());
             Ok(None)
         }
         Err(error) => Err(error),
@@ -151,4 +155,13 @@ fn roll_back(key_file: &KeyFile, path: &KeyPath, if_exists: IfExists) -> Result<
         IfExists::Replace => path.save(key_file, IfExists::Replace)?,
     }
     Ok(())
+}
+
+/// Waits until there is a directory at `path`, at most [`STORE_TIMEOUT`]. The caller's next use
+/// shows whether it exists.
+fn wait_for_store(path: &Path) {
+    let started = Instant::now();
+    while !path.is_dir() && started.elapsed() < STORE_TIMEOUT {
+        thread::sleep(POLL_INTERVAL);
+    }
 }

@@ -5,13 +5,7 @@
 //! that fails (NFS locks only files that are open for writing), the key file decides: it is created
 //! exclusively, and a process that comes second waits for the store that it names.
 
-use std::{
-    fs::File,
-    io,
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs::File, io, path::Path};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -20,11 +14,6 @@ use crate::files::{
     destination,
     path::{dangling_link, directory_of},
 };
-
-/// How long to wait for the store of another process, where the directory cannot be locked.
-const STORE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often to look for that store.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// While this value lives, no other process creates or changes a key file in the same directory.
 #[derive(Debug)]
@@ -49,14 +38,5 @@ impl KeyFileLock {
             Ok(directory)
         });
         Ok(Self { _directory: locked.ok() })
-    }
-}
-
-/// Waits until there is a directory at `path`, at most [`STORE_TIMEOUT`]. The caller's next use
-/// shows whether it exists.
-pub(crate) fn wait_for_store(path: &Path) {
-    let started = Instant::now();
-    while !path.is_dir() && started.elapsed() < STORE_TIMEOUT {
-        thread::sleep(POLL_INTERVAL);
     }
 }
