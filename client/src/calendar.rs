@@ -181,8 +181,9 @@ fn end_of(date: Date, now: &ZonedDateTime) -> Option<ZonedDateTime> {
 mod tests {
     use super::*;
 
+    /// Every number of seconds since 1970 is written as a time, also beyond the year 9999.
     #[test]
-    fn every_number_of_seconds_is_a_time() {
+    fn calendar_formats_every_number_of_seconds() {
         for (seconds, expected) in [
             (0, "1970-01-01T00:00:00Z"),
             (1_000_000_000, "2001-09-09T01:46:40Z"),
@@ -215,8 +216,9 @@ mod tests {
         moment(text, &now).map_or("not".to_owned(), |zoned| zoned.timestamp().to_string())
     }
 
+    /// Dates, times of day and spans like "2 days ago" parse in the local time zone.
     #[test]
-    fn dates_and_spans_are_understood() {
+    fn calendar_parses_dates_times_and_spans() {
         if TimeZone::get("Europe/Berlin").is_err() {
             return zput_skip::because("this machine has no time zone database");
         }
@@ -253,8 +255,9 @@ mod tests {
         }
     }
 
+    /// A number where a time is asked for is a version of up to 2^64 - 1.
     #[test]
-    fn a_number_is_a_version() {
+    fn when_parses_a_number_as_a_version() {
         assert_eq!("17".parse(), Ok(When::Version(Version(17))));
         assert_eq!(
             "18446744073709551615".parse(),

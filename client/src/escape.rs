@@ -34,15 +34,17 @@ fn acts_on_a_terminal(c: char) -> bool {
 mod tests {
     use super::*;
 
+    /// Ordinary text is printed unchanged.
     #[test]
-    fn ordinary_text_is_left_alone() {
+    fn printable_leaves_ordinary_text_alone() {
         for text in ["", "secret.bin", "Grüße/日本.txt", "a b \\ \"c\""] {
             assert!(matches!(printable(text), Cow::Borrowed(t) if t == text), "{text}");
         }
     }
 
+    /// Control, direction and zero-width characters are escaped.
     #[test]
-    fn what_a_terminal_would_act_upon_is_escaped() {
+    fn printable_escapes_control_and_bidi_characters() {
         assert_eq!(printable("a\x1b[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(printable("a\r\nb"), "a\\u{d}\\u{a}b");
         assert_eq!(printable("\u{9b}31m"), "\\u{9b}31m");

@@ -46,8 +46,9 @@ pub(crate) fn reserve_more(buffer: &mut Vec<u8>, bytes: usize) -> io::Result<()>
 mod tests {
     use super::*;
 
+    /// Reserving a buffer for which there is no memory is an error.
     #[test]
-    fn what_there_is_no_room_for_is_an_error() {
+    fn client_reserve_out_of_memory_is_an_error() {
         let mut buffer = vec![7; 100];
         reserve(&mut buffer, 50).unwrap();
         assert_eq!(buffer, [7; 100]);

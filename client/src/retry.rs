@@ -295,8 +295,9 @@ mod tests {
 
     use super::*;
 
+    /// The longest pause between retries doubles from 0.5 to 30 seconds.
     #[test]
-    fn pauses_double_up_to_a_bound() {
+    fn retry_pauses_double_up_to_thirty_seconds() {
         let pauses =
             [0, 1, 2, 5, 6, 31, 32, u32::MAX].map(|failures| longest_pause(failures).as_millis());
         assert_eq!(pauses, [500, 1000, 2000, 16_000, 30_000, 30_000, 30_000, 30_000]);
@@ -304,7 +305,7 @@ mod tests {
 
     /// A connection, or a server, on which each try gets one part further before bytes are damaged.
     #[test]
-    fn damage_ends_however_far_each_try_gets() {
+    fn retry_of_corruption_ends_despite_progress() {
         let failures = |is_corruption: bool, progresses: bool| {
             let mut retries = RetryState::default();
             (0..1000)
@@ -335,8 +336,9 @@ mod tests {
         ConnectionError::Connect { remote: remote(), source: error, was_connected }
     }
 
+    /// Only temporary errors of connections, sessions and servers are retried.
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn retry_only_transient_errors() {
         assert!(temporary(connect(io::ErrorKind::ConnectionRefused.into(), false)));
         assert!(temporary(connect(io::ErrorKind::TimedOut.into(), false)));
         assert!(!temporary(connect(io::ErrorKind::PermissionDenied.into(), true)));
@@ -372,7 +374,7 @@ mod tests {
 
     /// Numbers of asm-generic/errno.h: an interface that changes, a neighbour that is away.
     #[test]
-    fn a_network_that_changes_is_waited_for() {
+    fn retry_waits_for_a_changing_network() {
         for errno in [11, 32, 64, 71, 99, 100, 101, 102, 103, 104, 105, 107, 110, 111, 112, 113] {
             let error = || io::Error::from_raw_os_error(errno);
             assert!(temporary(connect(error(), false)), "connect: {errno}");
@@ -385,8 +387,9 @@ mod tests {
         }
     }
 
+    /// Bytes damaged in transit are told from refusals, rollbacks and wrong keys.
     #[test]
-    fn damage_on_the_line_is_told_from_what_was_said() {
+    fn retry_classifies_damage_apart_from_refusals() {
         let damage = |error: Error| classify(&error) == ErrorClass::Corruption;
         let refused = |code| {
             let error = RemoteError { code, text: String::new(), number: 0 };

@@ -54,8 +54,9 @@ fn cpu_ticks(stat: &mut File) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
+/// A server out of descriptors closes new connections, does not spin, and recovers.
 #[test]
-fn without_descriptors_peers_are_turned_away_and_nothing_spins() {
+fn server_out_of_descriptors_closes_new_peers_without_spinning() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Clock::system()).unwrap();
     let options = ServerOptions::new(

@@ -12,8 +12,9 @@ fn fuzz() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
 }
 
+/// Every input of the corpus passes its fuzz target of the server.
 #[test]
-fn every_input_of_the_corpus_passes() {
+fn fuzz_corpus_every_server_input_passes() {
     for (name, _) in targets::TARGETS {
         let mut inputs = 0;
         for entry in fs::read_dir(fuzz().join("corpus").join(name)).unwrap() {
@@ -26,7 +27,7 @@ fn every_input_of_the_corpus_passes() {
 
 /// The tests of `zput-seal` see to those of the others.
 #[test]
-fn every_target_of_the_server_is_replayed() {
+fn fuzz_corpus_replays_every_server_target() {
     let mut servers = 0;
     for entry in fs::read_dir(fuzz().join("fuzz_targets")).unwrap() {
         let path = entry.unwrap().path();
@@ -88,8 +89,9 @@ const WORDS: [&str; 44] = [
 ];
 
 proptest! {
+    /// The http fuzz target holds for heads of random words and bytes.
     #[test]
-    fn random_heads_pass(
+    fn fuzz_http_target_accepts_random_heads(
         step: u8,
         pieces in prop::collection::vec(
             prop_oneof![

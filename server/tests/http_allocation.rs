@@ -47,8 +47,9 @@ fn serve(session: &mut Session, now: &Now, input: &[u8], step: usize) -> usize {
     served
 }
 
+/// A warm HTTP Session serves a thousand requests of all kinds without an allocation.
 #[test]
-fn a_thousand_requests_allocate_nothing() {
+fn http_session_when_warm_allocates_nothing() {
     let now = Now { instant: Instant::now(), date: Date::at(UNIX_EPOCH + Duration::from_secs(9)) };
     let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(KEPT_BYTES - 27));
     assert_eq!(long.len(), KEPT_BYTES);
@@ -85,7 +86,7 @@ fn a_thousand_requests_allocate_nothing() {
 
 /// The counter counts.
 #[test]
-fn the_first_request_allocates() {
+fn http_session_first_request_allocates() {
     let now = Now { instant: Instant::now(), date: Date::at(UNIX_EPOCH) };
     let counted = allocation_counter::measure(|| {
         let mut session = Session::new(Timeouts::default(), now.instant);
@@ -97,7 +98,7 @@ fn the_first_request_allocates() {
 
 /// A connection does not hold on to the memory of its longest head.
 #[test]
-fn what_a_long_head_took_is_given_back() {
+fn http_session_frees_memory_of_long_head() {
     let now = Now { instant: Instant::now(), date: Date::at(UNIX_EPOCH) };
     let long = |path: usize, tags: usize| {
         format!(

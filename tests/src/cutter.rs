@@ -327,8 +327,9 @@ mod tests {
         (address, serving)
     }
 
+    /// Cutter cuts a connection at the set byte and records the bytes that passed.
     #[test]
-    fn a_line_is_cut_where_it_was_told_to_be_and_what_passed_is_known() {
+    fn cutter_cuts_connection_at_set_byte_and_records_what_passed() {
         let (address, serving) = echo(3);
         let cutter = Cutter::new(&address);
         cutter.plan([Fate::Cut(Way::Up, 3), Fate::Cut(Way::Down, 2)]);
@@ -352,8 +353,9 @@ mod tests {
         serving.join().unwrap();
     }
 
+    /// Behind the point of Fate::Swallow neither bytes nor the close of a connection pass.
     #[test]
-    fn what_is_swallowed_reaches_nobody_and_neither_does_the_end() {
+    fn cutter_swallow_forwards_neither_bytes_nor_close() {
         let (address, serving) = echo(2);
         let cutter = Cutter::new(&address);
         cutter.plan([Fate::Swallow(Way::Up, 3), Fate::Swallow(Way::Down, 3)]);
@@ -383,8 +385,9 @@ mod tests {
         serving.join().unwrap();
     }
 
+    /// Fate::Flip changes one bit of one connection and nothing else.
     #[test]
-    fn one_bit_is_flipped_and_nothing_else() {
+    fn cutter_flip_changes_one_bit_only() {
         let (address, serving) = echo(3);
         let cutter = Cutter::new(&address);
         cutter.plan([Fate::Flip(Way::Up, 2), Fate::Flip(Way::Down, 5)]);

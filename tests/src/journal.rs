@@ -257,7 +257,7 @@ mod tests {
 
     /// A full part of 64 KiB is sealed to 65,672 bytes; from 65,656 on what is left is lengthened to one.
     #[test]
-    fn a_body_of_any_length_is_framed() {
+    fn framed_splits_body_of_any_length_into_parts() {
         for (length, parts) in [
             (0, &[72][..]),
             (1, &[72]),

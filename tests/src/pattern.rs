@@ -102,16 +102,18 @@ impl Read for Pattern {
 mod tests {
     use super::*;
 
+    /// Pattern gives the published first outputs of SplitMix64.
     #[test]
-    fn the_bytes_are_those_of_splitmix64() {
+    fn pattern_bytes_are_those_of_splitmix64() {
         // The first outputs for the seed 1234567, as published with the generator.
         let words = [6_457_827_717_110_365_317_u64, 3_203_168_211_198_807_973];
         let expected: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!(Pattern::bytes(1_234_567, 16), expected);
     }
 
+    /// Pattern gives the same bytes for reads of any size.
     #[test]
-    fn any_split_gives_the_same_bytes() {
+    fn pattern_is_the_same_however_reads_are_split() {
         let whole = Pattern::bytes(7, 1000);
         for step in [1, 3, 8, 13, 999] {
             let (mut pattern, mut bytes, mut buffer) =
@@ -123,8 +125,9 @@ mod tests {
         }
     }
 
+    /// Pattern::compare gives the offset of the first difference between two streams.
     #[test]
-    fn a_comparison_says_where_two_streams_part() {
+    fn pattern_compare_gives_offset_of_first_difference() {
         let same = |bytes: &[u8]| Pattern::new(7, 1000).compare(bytes).unwrap();
         let mut bytes = Pattern::bytes(7, 1001);
         assert_eq!(same(&bytes[..1000]), Same::All(1000));

@@ -185,6 +185,7 @@ fn problems(blocks: &[Block], part: Option<&str>, sources: &Sources) -> Vec<Stri
     found
 }
 
+/// The test lists of the pages name tests that exist and run, or give a reason.
 #[test]
 fn test_lists_name_tests_that_run_or_give_a_reason() {
     let sources = Sources::of_the_workspace();
@@ -224,8 +225,9 @@ fn helps() {}
     Sources(vec![("common/src/a.rs".to_owned(), text.to_owned())])
 }
 
+/// A page with correct test lists, with or without empty lines, has no problems.
 #[test]
-fn test_list_problems_are_none_on_a_page_in_form() {
+fn test_list_problems_are_none_on_correct_page() {
     let page = "# Page
 
 ## Part
@@ -263,8 +265,9 @@ Tests:
     assert_eq!(reason, Some(" by construction, since there is no such thing."));
 }
 
+/// Each kind of error in a test list is reported with its line.
 #[test]
-fn test_list_problems_name_each_line_that_is_wrong() {
+fn test_list_problems_name_each_wrong_line() {
     for (below, problem) in [
         (
             "Tests:\n- `common/src/a.rs::fails`",
@@ -307,8 +310,9 @@ fn test_list_problems_name_each_line_that_is_wrong() {
     }
 }
 
+/// Outside the named part a heading needs no test list, and a listed test is still checked.
 #[test]
-fn test_list_problems_in_another_part_are_those_of_its_tests() {
+fn test_list_problems_outside_named_part_are_of_tests_only() {
     let page =
         "## Part\n### Untested\nProse.\n### Tested\nTests:\n- `a::b`\n## Promises\n### Fault\n";
     let found = problems(&blocks(page), Some("Promises"), &example());
@@ -329,7 +333,7 @@ fn is_ours(dependency: &toml::Value) -> bool {
 
 /// CONTRIBUTING: "A new dependency needs a sentence in docs/ARCHITECTURE.md."
 #[test]
-fn dependencies_are_all_in_the_architecture_and_no_others() {
+fn architecture_page_names_exactly_the_dependencies() {
     let manifest = page("Cargo.toml").parse::<toml::Table>().unwrap();
     let crates = manifest["workspace"]["dependencies"].as_table().unwrap();
     let others = crates.iter().filter(|(_, value)| !is_ours(value));
@@ -408,8 +412,9 @@ fn paths_are_those_of_crates_in_prose() {
     assert_eq!(paths(text), ["seal::age::x25519", "seal::age::unwrap", "cli::cmd"]);
 }
 
+/// Each path and item in ARCHITECTURE's table of places exists in the sources.
 #[test]
-fn architecture_names_only_places_that_exist() {
+fn architecture_page_names_only_places_that_exist() {
     let architecture = page("docs/ARCHITECTURE.md");
     let rows = part(&architecture, "Where is the thing that …").lines();
     let rows = rows.filter(|line| line.starts_with("| ") && line.contains("::")).count();

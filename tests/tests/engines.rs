@@ -164,8 +164,9 @@ fn for_each_way(test: impl Fn(&str, &str)) {
 /// Where a file is cut: to nothing, within a page, at a border of pages, at one of windows.
 const CUTS: [u64; 4] = [0, 24 * 1024 * 1024 + 123, 24 * 1024 * 1024 + 4096, 24 * 1024 * 1024];
 
+/// A file truncated during a get ends that connection, and the server goes on.
 #[test]
-fn a_truncated_file_ends_the_connection_and_nothing_else() {
+fn engine_closes_only_the_connection_of_truncated_file() {
     for_each_way(|engine, door| {
         let mut served = Served::new(engine);
         let old = Pattern::bytes(1, LENGTH);
@@ -195,8 +196,9 @@ fn a_truncated_file_ends_the_connection_and_nothing_else() {
     });
 }
 
+/// A get under way sends the file as it was opened, though it is replaced, deleted or grown.
 #[test]
-fn a_file_that_is_replaced_deleted_or_grown_is_sent_as_it_was() {
+fn engine_sends_open_file_though_replaced_deleted_or_grown() {
     for_each_way(|engine, door| {
         let served = Served::new(engine);
         let old = Pattern::bytes(2, LENGTH);
@@ -264,8 +266,9 @@ impl Write for Marks {
     }
 }
 
+/// Each engine sends a file of more than 2 GiB correctly, whole and in ranges.
 #[test]
-fn more_than_2_gib_arrives_whole_and_in_ranges() {
+fn engine_sends_file_over_2_gib_whole_and_in_ranges() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let file = File::create_new(dir.path().join("f")).unwrap();
     file.set_len(LARGE).unwrap();
@@ -327,8 +330,9 @@ fn cold_file(path: &Path, length: u64) -> Vec<u8> {
     bytes
 }
 
+/// Each engine sends a file correctly that is not in the page cache, or is evicted meanwhile.
 #[test]
-fn cold_files_arrive_right() {
+fn engine_sends_uncached_file_correctly() {
     for engine in ENGINES {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let bytes = cold_file(&dir.path().join("f"), 5_000_000);
@@ -367,7 +371,7 @@ fn threads(pid: u32, name: &str) -> BTreeSet<u32> {
 /// What is not in memory is read by the threads that may wait for the disk. Where a worker looks for itself it says
 /// that it does not wait, and the calls that move payload come for a window only once that was loaded.
 #[test]
-fn a_worker_reads_no_payload_from_the_disk() {
+fn engine_worker_reads_no_payload_from_disk() {
     or_skip!(can_trace());
     const WINDOW: u64 = 512 * 1024;
     const COLD: u64 = 12 * 1024 * 1024;

@@ -50,8 +50,9 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
+/// Missing and already existing objects and files are reported in one line with exit 4 or 10.
 #[test]
-fn what_is_not_there_and_what_is_there_already() {
+fn zblob_reports_missing_and_existing_objects() {
     let (home, server) = settled();
     let at = server.address();
     is_told(
@@ -88,8 +89,9 @@ fn what_is_not_there_and_what_is_there_already() {
     assert_eq!(names(&home.file(".")), ["secret"]);
 }
 
+/// A refused connection and an unknown host name are reported in one line with exit 5.
 #[test]
-fn a_server_that_cannot_be_reached() {
+fn zblob_reports_server_that_cannot_be_reached() {
     let (home, server) = settled();
     let at = server.address().to_owned();
     assert_eq!(server.stop(), Some(0));
@@ -112,8 +114,9 @@ fn a_server_that_cannot_be_reached() {
     assert_eq!(names(&home.file(".")), ["secret"]);
 }
 
+/// A missing, wrong, malformed or put-only key file is reported in one line.
 #[test]
-fn no_key_and_the_wrong_key() {
+fn zblob_reports_missing_wrong_or_limited_key_file() {
     let (home, server) = settled();
     let at = server.address();
     let stranger = Home::new();
@@ -164,8 +167,9 @@ fn no_key_and_the_wrong_key() {
     assert_eq!(names(&stranger.file(".")), [""; 0]);
 }
 
+/// A server key that is not the pinned one is reported in one line with exit 8.
 #[test]
-fn a_server_that_is_another_one() {
+fn zget_reports_server_key_that_is_not_the_pinned_one() {
     let (home, server) = settled();
     let at = server.address();
     let digits = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
@@ -180,8 +184,9 @@ fn a_server_that_is_another_one() {
     );
 }
 
+/// A spent invite and each missing scope are reported in one line with exit 6.
 #[test]
-fn an_invite_works_once_and_scopes_hold() {
+fn invite_spent_and_scope_missing_are_reported() {
     let (home, server) = settled();
     let at = server.address();
     let invite = server.invite(&["--scopes", "get"]);
@@ -211,7 +216,7 @@ fn an_invite_works_once_and_scopes_hold() {
 
 /// As root everything can be read: then the command runs as somebody else, in a home of theirs.
 #[test]
-fn a_file_that_cannot_be_read() {
+fn zput_reports_unreadable_file_and_sets_nothing_up() {
     let nobody = 65_534;
     let home = Home::new();
     home.write("closed", b"x");
@@ -269,8 +274,9 @@ fn with_small_disk(
     Ok(command)
 }
 
+/// A get onto a full disk ends with exit 9 and leaves no partial file.
 #[test]
-fn a_full_disk_under_the_output() {
+fn zget_on_full_disk_reports_it_and_leaves_no_file() {
     let (home, _server) = settled();
     let _stored = home.run_with("zput", ["--name", "large", "-"], &[7; 3_000_000]).ok();
     let disk = home.file("disk");
@@ -288,8 +294,9 @@ fn a_full_disk_under_the_output() {
     );
 }
 
+/// A put that fills the server's disk is refused, its space is freed, and reads go on.
 #[test]
-fn a_full_disk_under_the_server() {
+fn zserve_on_full_disk_refuses_put_and_frees_its_space() {
     let (home, server) = settled();
     let (at, store) = (server.address().to_owned(), server.store().to_owned());
     assert_eq!(server.stop(), Some(0));
@@ -320,7 +327,7 @@ fn a_full_disk_under_the_server() {
 
 /// STORE, "Suspicion".
 #[test]
-fn a_server_whose_disk_let_it_down() {
+fn zserve_with_suspect_store_refuses_writes_and_serves_reads() {
     let (home, server) = settled();
     let at = server.address();
     fs::write(server.store().join("suspect.toml"), "").unwrap();
@@ -346,8 +353,9 @@ fn stored(server: &ServerProcess) -> (usize, usize) {
     (objects, names(&server.store().join("staging")).len())
 }
 
+/// A put that SIGINT or SIGTERM interrupts stores no object, and its upload is released.
 #[test]
-fn a_put_that_is_interrupted_stores_nothing() {
+fn zput_interrupted_by_signal_stores_nothing() {
     let (home, server) = settled();
     for (by, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut put = home
@@ -380,8 +388,9 @@ fn a_put_that_is_interrupted_stores_nothing() {
     assert_eq!(names(&home.file(".")), ["secret"]);
 }
 
+/// An interrupted zput --exec ends its command and leaves no upload.
 #[test]
-fn a_put_that_is_interrupted_ends_its_command() {
+fn zput_exec_interrupted_by_signal_ends_its_command() {
     let (home, server) = settled();
     for (by, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut put = home
@@ -425,8 +434,9 @@ fn stalling_relay(server: &ServerProcess, down: u64) -> String {
     address
 }
 
+/// A get that a signal interrupts before its first part is whole leaves no file.
 #[test]
-fn a_get_that_is_interrupted_before_a_part_is_whole_leaves_nothing() {
+fn zget_interrupted_before_first_part_leaves_no_file() {
     let (home, server) = settled();
     let _stored = home.run_with("zput", ["--name", "large", "-"], &[7; 50_000_000]).ok();
     let mut at = server.address().to_owned();
@@ -449,8 +459,9 @@ fn a_get_that_is_interrupted_before_a_part_is_whole_leaves_nothing() {
     }
 }
 
+/// On SIGTERM a server accepts no connection and finishes the transfer under way.
 #[test]
-fn a_server_that_is_stopped_ends_what_it_began() {
+fn zserve_finishes_transfer_before_it_stops() {
     let (home, server) = settled();
     let bytes = Pattern::bytes(1, 100_000_000);
     let _stored = home.run_with("zput", ["--name", "large", "-"], &bytes).ok();
@@ -476,8 +487,9 @@ fn a_server_that_is_stopped_ends_what_it_began() {
     assert_eq!(stopping.join().unwrap(), Some(0));
 }
 
+/// The output of a command that fails or cannot be run is not stored.
 #[test]
-fn a_command_that_fails_stores_nothing() {
+fn zput_exec_stores_nothing_when_its_command_fails() {
     let (home, server) = settled();
     is_told(
         home.run("zput", ["--exec", "--name", "x", "--", "sh", "-c", "echo half; exit 3"]),

@@ -5,6 +5,7 @@ use std::{fs, process::Command};
 
 use zput_tests::{Home, Ran, ServerProcess, command_path, example_path, workspace};
 
+/// The quickstart example puts 20 MB over TLS and gets the same bytes.
 #[test]
 fn quickstart_puts_and_gets_over_tls() {
     let home = Home::new();
@@ -14,8 +15,9 @@ fn quickstart_puts_and_gets_over_tls() {
     assert_eq!(ran.stderr, "");
 }
 
+/// The library example puts, lists and gets numbers by a key file, repeatedly.
 #[test]
-fn library_works_with_a_key_file() {
+fn library_example_puts_lists_and_gets_by_key_file() {
     let home = Home::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
@@ -58,7 +60,7 @@ fn ran(mut command: Command, arguments: &[&str]) -> Ran {
 
 /// A laptop, a backup host that can only put, and a machine that can only get.
 #[test]
-fn the_scripts_back_up_and_pull() {
+fn example_scripts_back_up_and_pull() {
     let (laptop, backup, fleet) = (Home::new(), Home::new(), Home::new());
     let server = ServerProcess::start(&laptop.path().join("store"), &[]);
     server.admit(&laptop);

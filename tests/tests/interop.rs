@@ -105,28 +105,33 @@ fn reads_what_zput_stored(hybrid: bool, suite: &str) {
     assert!(home.read("opened") == bytes[..100_000]);
 }
 
+/// The independent reader opens a blob put for a hybrid identity by the AES suite.
 #[test]
-fn the_reader_opens_what_zput_stored_for_a_hybrid_identity_by_aes() {
+fn open_mjs_opens_put_for_hybrid_identity_by_aes() {
     reads_what_zput_stored(true, "aes");
 }
 
+/// The independent reader opens a blob put for a hybrid identity by the ChaCha suite.
 #[test]
-fn the_reader_opens_what_zput_stored_for_a_hybrid_identity_by_chacha() {
+fn open_mjs_opens_put_for_hybrid_identity_by_chacha() {
     reads_what_zput_stored(true, "chacha");
 }
 
+/// The independent reader opens a blob put for an X25519 identity by the AES suite.
 #[test]
-fn the_reader_opens_what_zput_stored_for_an_x25519_identity_by_aes() {
+fn open_mjs_opens_put_for_x25519_identity_by_aes() {
     reads_what_zput_stored(false, "aes");
 }
 
+/// The independent reader opens a blob put for an X25519 identity by the ChaCha suite.
 #[test]
-fn the_reader_opens_what_zput_stored_for_an_x25519_identity_by_chacha() {
+fn open_mjs_opens_put_for_x25519_identity_by_chacha() {
     reads_what_zput_stored(false, "chacha");
 }
 
+/// The independent reader opens a bare blob, and refuses it where a vault is asked for.
 #[test]
-fn the_reader_opens_what_zseal_sealed_to_a_recipient() {
+fn open_mjs_opens_blob_that_zblob_seal_sealed_to_a_recipient() {
     let reader = or_skip!(reader());
     for (hybrid, suite, length) in [
         (true, "aes", THREE_PARTS),
@@ -153,8 +158,9 @@ fn the_reader_opens_what_zseal_sealed_to_a_recipient() {
     }
 }
 
+/// The independent reader refuses a blob with a flipped byte or of another vault.
 #[test]
-fn the_reader_refuses_a_flipped_byte_and_another_vault() {
+fn open_mjs_refuses_flipped_byte_and_another_vault() {
     let reader = or_skip!(reader());
     let home = or_skip!(member(true));
     hand_out_secrets(&home);
@@ -176,8 +182,9 @@ fn the_reader_refuses_a_flipped_byte_and_another_vault() {
     let _refused = open(&reader, &home, "vault", "blob").ended(1);
 }
 
+/// A blob sealed to a recipient of age-keygen is opened by its identity and no other.
 #[test]
-fn an_identity_of_age_keygen_seals_and_opens() {
+fn age_keygen_identity_seals_and_opens() {
     let home = Home::new();
     let recipient = or_skip!(age_keygen(&home, "age.key"));
     assert!(recipient.starts_with("age1"), "{recipient}");
@@ -199,7 +206,7 @@ fn an_identity_of_age_keygen_seals_and_opens() {
 /// Two readers, one verdict: what FORMAT refuses without saying that it is forged, and what it takes although no
 /// writer makes it.
 #[test]
-fn the_reader_and_zopen_come_to_one_verdict() {
+fn open_mjs_and_zblob_open_come_to_one_verdict() {
     const NAME: &str = "plans/x";
     let reader = or_skip!(reader());
     let home = or_skip!(member(false));

@@ -197,14 +197,14 @@ fn servers_are_killed(kills: u32) {
 
 /// Promises 1, 2 and 4: a server is killed, and the next one has what was acknowledged.
 #[test]
-fn a_killed_server_loses_nothing_acknowledged() {
+fn zserve_killed_loses_nothing_acknowledged() {
     servers_are_killed(30);
 }
 
 /// By hand: `cargo test -p zput-tests --test kills -- --ignored --nocapture`
 #[test]
 #[ignore = "it takes minutes"]
-fn a_thousand_killed_servers_lose_nothing_acknowledged() {
+fn zserve_killed_a_thousand_times_loses_nothing_acknowledged() {
     servers_are_killed(1000);
 }
 
@@ -317,13 +317,13 @@ fn is_swept(store: &Path) {
 
 /// Promise 4: a client is killed, and what it had not finished is there wholly or not at all.
 #[test]
-fn a_killed_client_leaves_nothing_in_part() {
+fn zput_killed_stores_blob_whole_or_not_at_all() {
     clients_are_killed(20);
 }
 
 /// By hand: `cargo test -p zput-tests --test kills -- --ignored --nocapture`
 #[test]
 #[ignore = "it takes minutes"]
-fn a_thousand_killed_clients_leave_nothing_in_part() {
+fn zput_killed_a_thousand_times_stores_blob_whole_or_not_at_all() {
     clients_are_killed(1000);
 }

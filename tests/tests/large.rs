@@ -52,8 +52,9 @@ fn get_to_stdout(home: &Home, name: &str, pattern: Pattern) -> (Same, ResUse) {
     (same, child.wait4().unwrap())
 }
 
+/// A put and a get of 1 GiB over TLS keep client and server below 96 MiB.
 #[test]
-fn a_gibibyte_goes_over_tls_in_96_mib_on_either_side() {
+fn one_gib_over_tls_takes_96_mib_on_either_side() {
     let home = Home::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
@@ -75,8 +76,9 @@ fn a_gibibyte_goes_over_tls_in_96_mib_on_either_side() {
     assert!(peak < MEMORY_MAX_BYTES, "zserve had {peak} bytes at its peak");
 }
 
+/// A put of 4 large and 96 small files keeps client and server below 96 MiB.
 #[test]
-fn several_large_files_among_small_ones_go_in_96_mib() {
+fn zput_of_large_and_small_files_takes_96_mib_on_either_side() {
     let home = Home::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
@@ -94,8 +96,9 @@ fn several_large_files_among_small_ones_go_in_96_mib() {
     assert!(peak < MEMORY_MAX_BYTES, "zserve had {peak} bytes at its peak");
 }
 
+/// A put and a get of 1 GiB with an embedded store keep the program below 96 MiB.
 #[test]
-fn a_gibibyte_goes_through_an_embedded_store_in_96_mib() {
+fn embedded_store_takes_96_mib_for_one_gib() {
     let home = Home::new();
     is_modest("zput with its store", &put_from_stdin(&home, "large", Pattern::new(2, GIB)));
     let (same, used) = get_to_stdout(&home, "large", Pattern::new(2, GIB));
@@ -117,9 +120,10 @@ fn sparse_file(path: &Path) -> File {
     file
 }
 
+/// A put and a get of 20 GiB over TLS keep client and server below 96 MiB.
 #[test]
 #[ignore = "its store takes 20 GiB of disk, and it takes minutes"]
-fn twenty_gibibytes_go_over_tls_in_96_mib_on_either_side() {
+fn twenty_gib_over_tls_take_96_mib_on_either_side() {
     let home = Home::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);

@@ -76,8 +76,9 @@ fn commits(talks: &[Talk]) -> Vec<usize> {
     talks.iter().map(|talk| Uploads::of(talk).requests.iter().filter(is_commit).count()).collect()
 }
 
+/// A put of many small files has eight uploads in flight before the first answer.
 #[test]
-fn several_uploads_are_on_their_way_at_once() {
+fn zput_batch_keeps_eight_uploads_in_flight() {
     let pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 40);
     // Nobody hears an answer: what is sent now is sent without one.
@@ -95,8 +96,9 @@ fn several_uploads_are_on_their_way_at_once() {
     are_stored_once(&pair, &files);
 }
 
+/// The number of connections grows with the files, up to eight or to --jobs.
 #[test]
-fn connections_are_made_for_what_there_is() {
+fn zput_batch_makes_connections_by_number_of_files() {
     let pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 40);
     for (arguments, count, connections) in [
@@ -116,8 +118,9 @@ fn connections_are_made_for_what_there_is() {
     }
 }
 
+/// Results are printed in the order of the files, whatever order the puts end in.
 #[test]
-fn what_is_said_is_said_in_the_order_of_the_files() {
+fn zput_batch_reports_in_the_order_of_its_files() {
     let pair = Pair::in_clear(&[]);
     let mut files = small_files(&pair.home, 30);
     // Larger than what goes beside others, and of two parts; they take longer than what is behind them.
@@ -176,8 +179,9 @@ fn what_is_said_is_said_in_the_order_of_the_files() {
     are_stored(&pair.home, &[&good[..], &["new1".into(), "new2".into()]].concat());
 }
 
+/// Each file is stored once although connections are cut at various points.
 #[test]
-fn lines_that_are_cut_lose_nothing_and_store_nothing_twice() {
+fn zput_batch_over_cut_connections_stores_each_file_once() {
     for way in [Way::Up, Way::Down] {
         let pair = Pair::in_clear(&[]);
         let files = small_files(&pair.home, 60);
@@ -195,8 +199,9 @@ fn lines_that_are_cut_lose_nothing_and_store_nothing_twice() {
     }
 }
 
+/// Each file is stored once although the server is killed and restarted meanwhile.
 #[test]
-fn a_server_that_dies_and_comes_back_has_every_file_once() {
+fn zput_batch_stores_each_file_once_when_server_restarts() {
     let mut pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 300);
     // About ten files come through on each, so that some are left for the next server.
@@ -212,8 +217,9 @@ fn a_server_that_dies_and_comes_back_has_every_file_once() {
     are_stored_once(&pair, &files);
 }
 
+/// Without retries the file whose answer is lost is reported, and the others are stored.
 #[test]
-fn without_retries_what_was_on_its_way_is_told_and_the_others_are_stored() {
+fn zput_batch_without_retries_reports_file_of_lost_answer() {
     let pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 20);
     // The third put's answer is lost on the one connection that is made for so few: all but its first byte.
@@ -230,8 +236,9 @@ fn without_retries_what_was_on_its_way_is_told_and_the_others_are_stored() {
     are_stored_once(&pair, &files[..4]);
 }
 
+/// Without a server only the first file is retried, and each file is reported.
 #[test]
-fn where_nobody_is_there_only_the_first_file_waits() {
+fn zput_batch_without_server_retries_only_the_first_file() {
     let pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 20);
     pair.line.lead_to("127.0.0.1:1");
@@ -242,8 +249,9 @@ fn where_nobody_is_there_only_the_first_file_waits() {
     assert_eq!(ran.stderr.lines().count(), 2 + 20 + 1);
 }
 
+/// A limit of two connections is enough for many files; a denial is reported for each file.
 #[test]
-fn a_server_that_takes_few_connections_or_none_of_this_device() {
+fn zput_batch_accepts_connection_limit_and_reports_denial() {
     let pair = Pair::in_clear(&["--max-connections", "2"]);
     let files = small_files(&pair.home, 60);
     let ran = zput(&pair.home, "5", &[], &files).ok();
@@ -263,8 +271,9 @@ fn a_server_that_takes_few_connections_or_none_of_this_device() {
     }
 }
 
+/// A batch of 100 files is stored over TLS and into an embedded store.
 #[test]
-fn over_tls_and_into_a_store_of_ones_own() {
+fn zput_batch_works_over_tls_and_into_embedded_store() {
     let served = Home::new();
     let server = ServerProcess::start(&served.path().join("store"), &[]);
     server.admit(&served);
@@ -279,8 +288,9 @@ fn over_tls_and_into_a_store_of_ones_own() {
     }
 }
 
+/// A batch that puts the name of an interrupted put removes its journal.
 #[test]
-fn an_interrupted_put_of_the_same_name_is_given_up() {
+fn zput_batch_discards_journal_of_interrupted_put_of_same_name() {
     let pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 10);
     let small = pair.home.read("f0004");
@@ -295,8 +305,9 @@ fn an_interrupted_put_of_the_same_name_is_given_up() {
     are_stored_once(&pair, &files);
 }
 
+/// SIGINT ends a batch with exit 130, without temporary files, and it can be repeated.
 #[test]
-fn a_signal_ends_it_and_leaves_nothing_behind() {
+fn zput_batch_interrupted_by_signal_leaves_nothing_behind() {
     let pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 300);
     let child = spawn(&pair.home, "5", &[], &files);
@@ -318,8 +329,9 @@ fn a_signal_ends_it_and_leaves_nothing_behind() {
     are_stored(&pair.home, &files);
 }
 
+/// Of several files with one name in put_batch the last one becomes current.
 #[test]
-fn a_program_puts_a_name_twice_and_the_later_one_is_current() {
+fn put_batch_of_one_name_several_times_makes_the_last_current() {
     let home = Home::new();
     home.write("first", b"first");
     let _made = home.run("zput", ["first"]).ok();

@@ -112,8 +112,9 @@ fn sweep(home: &Home, command: &[&str], step: u64, check: impl Fn()) {
     );
 }
 
+/// Within any memory limit commands on small files work or fail with one sentence.
 #[test]
-fn a_limit_of_memory_is_an_error_of_what_is_small() {
+fn memory_limit_is_an_error_of_commands_on_small_files() {
     let home = settled();
     look_for_cores(&home);
     let nothing = || {};
@@ -147,8 +148,9 @@ fn a_limit_of_memory_is_an_error_of_what_is_small() {
     });
 }
 
+/// Within any memory limit commands on large files work or fail with one sentence.
 #[test]
-fn a_limit_of_memory_is_an_error_of_what_is_large() {
+fn memory_limit_is_an_error_of_commands_on_large_files() {
     let home = settled();
     look_for_cores(&home);
     let bytes = Pattern::bytes(5, LARGE_BYTES);
@@ -169,7 +171,7 @@ fn a_limit_of_memory_is_an_error_of_what_is_large() {
 
 /// Argon2id of a key file's passphrase takes 64 MiB: who opens one needs so much more than who does not.
 #[test]
-fn a_limit_of_memory_is_an_error_of_a_passphrase() {
+fn memory_limit_is_an_error_of_passphrase_derivation() {
     let home = settled();
     let shown = least(&home, &["zblob key show"]);
     let _set =
@@ -190,7 +192,7 @@ fn least(home: &Home, command: &[&str]) -> u64 {
 
 /// What the first put makes is made, or is not there.
 #[test]
-fn a_limit_of_memory_leaves_no_half_of_a_first_use() {
+fn memory_limit_leaves_no_half_of_a_first_zput() {
     let mut made = 0;
     let mut kib = loads(&Home::new(), "zput");
     while made < 4 {
@@ -276,8 +278,9 @@ impl Served {
     }
 }
 
+/// Within any memory limit zserve serves, or fails with one sentence.
 #[test]
-fn a_server_within_a_limit_of_memory_serves_or_says_why_not() {
+fn memory_limit_lets_zserve_serve_or_fail_with_a_reason() {
     let served = Served::new();
     let _stored = {
         let server = ServerProcess::start(&served.store, &["--listen", &served.address]);
@@ -311,7 +314,7 @@ fn alone_user() -> u32 {
 
 /// setrlimit(2), RLIMIT_NPROC: threads of a user; it does not bind root.
 #[test]
-fn a_limit_of_threads_is_an_error() {
+fn thread_limit_is_an_error() {
     if !geteuid().is_root() {
         return skip::because("only root can become a user who has no other processes");
     }

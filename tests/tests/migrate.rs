@@ -85,8 +85,9 @@ fn sent(talks: &[Talk]) -> u64 {
     talks.iter().map(|talk| talk.up.len() as u64).sum()
 }
 
+/// A join copies each blob with its versions to the server and keeps the embedded store.
 #[test]
-fn migrate_takes_every_version_along_and_leaves_the_store_as_it_was() {
+fn zblob_key_join_copies_every_version_and_keeps_the_store() {
     let setting = Setting::new();
     let big = Pattern::bytes(1, LENGTH);
     setting.put("plans/secret.bin", b"one");
@@ -112,8 +113,9 @@ fn migrate_takes_every_version_along_and_leaves_the_store_as_it_was() {
     assert_eq!(setting.get(&["plans/secret.bin"]), b"three");
 }
 
+/// A join whose copy was cut resumes behind the parts that the server holds.
 #[test]
-fn migrate_goes_on_where_it_was_cut_off() {
+fn zblob_key_join_resumes_interrupted_copy() {
     let setting = Setting::new();
     let big = Pattern::bytes(2, LENGTH);
     setting.put("a", b"small");
@@ -136,8 +138,9 @@ fn migrate_goes_on_where_it_was_cut_off() {
     assert_eq!(setting.get(&["a"]), b"small");
 }
 
+/// A version that was restored in the embedded store is current on the server after a join.
 #[test]
-fn migrate_of_what_was_restored_makes_it_current() {
+fn zblob_key_join_makes_restored_version_current() {
     let setting = Setting::new();
     setting.put("f", b"one");
     setting.put("f", b"two");
@@ -148,8 +151,9 @@ fn migrate_of_what_was_restored_makes_it_current() {
     assert_eq!(setting.get(&["f"]), b"one");
 }
 
+/// A join leaves a blob of a newer generation on the server as it is.
 #[test]
-fn migrate_replaces_nothing_newer() {
+fn zblob_key_join_replaces_nothing_newer() {
     let setting = Setting::new();
     setting.put("f", b"old");
     // Another machine with the same key file is there already.
@@ -165,8 +169,9 @@ fn migrate_replaces_nothing_newer() {
     assert_eq!(setting.get(&["f"]), b"new");
 }
 
+/// A damaged blob fails the join, which copies the others and keeps the key file's remote.
 #[test]
-fn migrate_of_a_damaged_blob_moves_the_others_and_keeps_the_key_file() {
+fn zblob_key_join_copies_others_beside_a_damaged_blob() {
     let setting = Setting::new();
     setting.put("a", b"whole");
     setting.put("b", &Pattern::bytes(3, 20_000_000));

@@ -126,8 +126,9 @@ fn assert_reads(home: &Home, what: &str) {
     assert!(absent.stdout.is_empty(), "a directory is no blob, {what}");
 }
 
+/// A public tree and archive are read by members and anonymous peers, a private one is not.
 #[test]
-fn what_is_published_is_read_from_a_tree_and_from_an_archive_by_members_and_by_anybody() {
+fn public_mounts_are_read_by_members_and_anonymous_peers() {
     let published = Published::new();
     let server = Configured::start(&published.config());
     let member = &published.publisher;
@@ -162,7 +163,7 @@ fn what_is_published_is_read_from_a_tree_and_from_an_archive_by_members_and_by_a
 
 /// With sealed names a file is called by its name's hash: whoever has the tree learns no name.
 #[test]
-fn a_tree_of_sealed_names_tells_none_and_is_read_all_the_same() {
+fn zblob_seal_into_tree_hides_names_and_members_read_it() {
     let published = Published::new();
     let home = Home::new();
     let _made = home.run("zblob key", ["new"]).ok();
@@ -204,8 +205,9 @@ fn a_tree_of_sealed_names_tells_none_and_is_read_all_the_same() {
     let _swapped = home.run("zget", ["-o", "-", "plans"]).ended(8);
 }
 
+/// The body of a sealed file over HTTP opens with zblob open, and not with a flipped bit.
 #[test]
-fn what_http_gives_is_what_zopen_opens() {
+fn http_body_of_sealed_file_is_opened_by_zblob_open() {
     let published = Published::new();
     let server = Configured::start(&published.config());
     let mut web = WebClient::connect(server.http()).unwrap();
@@ -231,8 +233,9 @@ fn what_http_gives_is_what_zopen_opens() {
     }
 }
 
+/// A replaced file is served within seconds, and a client refuses a return to the old one.
 #[test]
-fn a_file_that_is_replaced_under_the_server_is_noticed() {
+fn tree_mount_notices_file_replaced_under_the_server() {
     let published = Published::new();
     let server = Configured::start(&published.config());
     let reader = published.reader(&server, "tree");
@@ -279,8 +282,9 @@ fn status(server: &Configured, path: &str) -> u16 {
     WebClient::connect(server.http()).unwrap().get(path).unwrap().0.status
 }
 
+/// A reload applies a valid configuration; a wrong one is reported and changes nothing.
 #[test]
-fn a_reload_takes_a_good_configuration_and_refuses_a_wrong_one() {
+fn reload_takes_good_configuration_and_refuses_wrong_one() {
     let published = Published::new();
     let good = published.config();
     let server = Configured::start(&format!("sandbox = false\n{good}"));
@@ -353,8 +357,9 @@ fn small_archive(text: &str) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
+/// A reload indexes a replaced archive; a truncated or hostile one leaves the old one served.
 #[test]
-fn an_archive_is_indexed_again_on_a_signal_and_a_hostile_one_is_not() {
+fn reload_reindexes_archive_and_refuses_hostile_one() {
     let published = Published::new();
     published.install("pack.tar", &small_archive("first"));
     let config = published.config();
@@ -464,8 +469,9 @@ fn crowded_archive(published: &Published, count: usize) {
     fs::rename(published.at("new"), published.at("pack.tar")).unwrap();
 }
 
+/// A listing of a tree and of an archive of 20,000 files is complete.
 #[test]
-fn a_listing_of_twenty_thousand_is_complete() {
+fn zblob_ls_of_twenty_thousand_files_is_complete() {
     let published = Published::new();
     crowded_archive(&published, 20_000);
     crowd(&published, 20_000);
@@ -477,7 +483,7 @@ fn a_listing_of_twenty_thousand_is_complete() {
 /// By hand: `cargo test -p zput-tests --test mounts -- --ignored --nocapture million`
 #[test]
 #[ignore = "it makes a million files, and takes minutes"]
-fn a_listing_of_a_directory_of_a_million_is_complete() {
+fn zblob_ls_of_directory_of_a_million_is_complete() {
     let published = Published::new();
     crowd(&published, 1_000_000);
     let (server, seconds) = start_timed(&published);
@@ -488,7 +494,7 @@ fn a_listing_of_a_directory_of_a_million_is_complete() {
 /// By hand: `cargo test -p zput-tests --test mounts -- --ignored --nocapture hundred_thousand`
 #[test]
 #[ignore = "it takes a minute"]
-fn a_listing_of_an_archive_of_a_hundred_thousand_is_complete() {
+fn zblob_ls_of_archive_of_a_hundred_thousand_is_complete() {
     let published = Published::new();
     crowded_archive(&published, 100_000);
     let (server, seconds) = start_timed(&published);

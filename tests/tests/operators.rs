@@ -53,8 +53,9 @@ fn copy_files_alone(from: &Path, to: &Path) {
     assert!(copied > 3, "{copied} files");
 }
 
+/// A store copied without its empty directories passes a check, is served and takes puts.
 #[test]
-fn a_store_that_comes_back_without_its_empty_directories_is_served() {
+fn store_without_its_empty_directories_is_served() {
     let home = Home::new();
     home.write("f", b"hi");
     let _stored = home.run("zput", ["f"]).ok();
@@ -87,7 +88,7 @@ fn a_store_that_comes_back_without_its_empty_directories_is_served() {
 
 /// Beneath a server that runs, within its sandbox.
 #[test]
-fn a_store_that_is_tidied_up_takes_puts_and_one_that_was_moved_does_not() {
+fn store_makes_removed_directories_and_refuses_puts_once_moved() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let config = format!("[[mount]]\nstore = {:?}\n", at("store"));
@@ -170,8 +171,9 @@ fn zserve(theirs: Option<&Theirs>, arguments: &[&str]) -> Output {
     command.args(arguments).env("RUST_LOG", "warn").output().unwrap()
 }
 
+/// Files that zserve run by root makes in a store belong to the store's owner.
 #[test]
-fn root_beside_the_servers_user_closes_nothing_to_it() {
+fn zserve_run_by_root_keeps_the_owner_of_a_store() {
     if !geteuid().is_root() {
         return skip::because("only root can work in another user's store");
     }
@@ -218,8 +220,9 @@ fn root_beside_the_servers_user_closes_nothing_to_it() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// Objects that the server may not read are counted in a listing, and the others are listed.
 #[test]
-fn objects_that_the_server_may_not_read_are_counted_and_the_others_listed() {
+fn zblob_ls_counts_unreadable_objects_and_lists_the_others() {
     if !geteuid().is_root() {
         return skip::because("only root can close a file to the server's user");
     }
@@ -265,8 +268,9 @@ fn objects_that_the_server_may_not_read_are_counted_and_the_others_listed() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// A directory or link that replaces a mount's directory is served within the sandbox.
 #[test]
-fn a_directory_that_took_a_mounts_place_is_served_within_the_sandbox() {
+fn tree_mount_follows_replaced_directory_within_sandbox() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     for (name, body) in
@@ -321,7 +325,7 @@ fn a_directory_that_took_a_mounts_place_is_served_within_the_sandbox() {
 
 /// An archive is read after the sandbox was entered, and its name may be a link to somewhere else.
 #[test]
-fn an_archive_behind_a_link_is_served_within_the_sandbox() {
+fn archive_mount_behind_a_link_is_served_within_sandbox() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::create_dir(at("data")).unwrap();

@@ -152,25 +152,26 @@ fn a_copy_accepts_nothing_rotten(step: usize) {
 
 /// Promise 5.
 #[test]
-fn no_client_accepts_what_has_rotted() {
+fn get_returns_no_wrong_byte_of_object_corrupt_at_sampled_offsets() {
     a_client_accepts_nothing_rotten(97);
 }
 
+/// A restore refuses a version corrupted or cut at every 97th byte.
 #[test]
-fn no_copy_is_made_of_what_has_rotted() {
+fn restore_refuses_version_corrupt_at_sampled_offsets() {
     a_copy_accepts_nothing_rotten(97);
 }
 
 /// By hand: `cargo test -p zput-tests --test rot -- --ignored --nocapture`
 #[test]
 #[ignore = "it takes minutes"]
-fn no_client_accepts_any_byte_that_has_rotted() {
+fn get_returns_no_wrong_byte_of_object_corrupt_at_any_offset() {
     a_client_accepts_nothing_rotten(1);
 }
 
 /// By hand, as above.
 #[test]
 #[ignore = "it takes minutes"]
-fn no_copy_is_made_of_any_byte_that_has_rotted() {
+fn restore_refuses_version_corrupt_at_any_offset() {
     a_copy_accepts_nothing_rotten(1);
 }

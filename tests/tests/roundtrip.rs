@@ -74,28 +74,33 @@ fn round_trips(setting: &Setting, suite: &str) {
     assert_eq!(left, [""; 0], "nothing stays behind");
 }
 
+/// Blobs of lengths around chunk and part borders come back from an embedded store, by AES.
 #[test]
-fn every_length_comes_back_from_an_embedded_store_by_aes() {
+fn roundtrip_by_embedded_store_and_aes_returns_every_length() {
     round_trips(&Setting::embedded(), "aes");
 }
 
+/// Blobs of lengths around borders come back from an embedded store, by ChaCha.
 #[test]
-fn every_length_comes_back_from_an_embedded_store_by_chacha() {
+fn roundtrip_by_embedded_store_and_chacha_returns_every_length() {
     round_trips(&Setting::embedded(), "chacha");
 }
 
+/// Blobs of lengths around chunk and part borders come back over TLS, by AES.
 #[test]
-fn every_length_comes_back_over_tls_by_aes() {
+fn roundtrip_by_tls_and_aes_returns_every_length() {
     round_trips(&Setting::over_tls(), "aes");
 }
 
+/// Blobs of lengths around chunk and part borders come back over TLS, by ChaCha.
 #[test]
-fn every_length_comes_back_over_tls_by_chacha() {
+fn roundtrip_by_tls_and_chacha_returns_every_length() {
     round_trips(&Setting::over_tls(), "chacha");
 }
 
+/// A file comes back with its mode and its time in ns, and without setuid.
 #[test]
-fn a_file_keeps_its_permissions_and_its_time_and_loses_setuid() {
+fn roundtrip_keeps_mode_and_mtime_and_drops_setuid() {
     let Setting { home, _server } = Setting::over_tls();
     home.write("tool", b"#!/bin/sh\n");
     let file = File::options().write(true).open(home.file("tool")).unwrap();
@@ -109,8 +114,9 @@ fn a_file_keeps_its_permissions_and_its_time_and_loses_setuid() {
     assert_eq!((got.mtime(), got.mtime_nsec()), (1_000_000_000, 123_456_789));
 }
 
+/// Several files are put and got in one command; a missing one gives exit 3.
 #[test]
-fn several_files_go_and_come_in_one_command() {
+fn zput_and_zget_take_several_files_in_one_command() {
     let Setting { home, _server } = Setting::over_tls();
     let names = ["a", "b", "c"];
     for name in names {
@@ -128,8 +134,9 @@ fn several_files_go_and_come_in_one_command() {
     assert!(ran.stderr.ends_with("zget: 1 of 3 failed\n"), "{}", ran.stderr);
 }
 
+/// A put from a pipe and a get into a pipe transfer each byte.
 #[test]
-fn a_pipe_of_commands_loses_nothing() {
+fn zput_of_stdin_and_zget_to_stdout_lose_nothing() {
     let Setting { home, _server } = Setting::over_tls();
     let bytes = Pattern::bytes(5, 20_000_000);
     let _stored = home.run_with("zput", ["--name", "pipe", "-"], &bytes).ok();
@@ -147,8 +154,9 @@ fn range(home: &Home, range: &str) -> Ran {
     home.run("zget", ["-o", "-", "--range", range, "ranged"])
 }
 
+/// A range may begin and end at any byte; one that begins behind the blob is an error.
 #[test]
-fn ranges_begin_and_end_anywhere() {
+fn zget_range_begins_and_ends_anywhere() {
     let Setting { home, _server } = Setting::over_tls();
     let bytes = Pattern::bytes(9, RANGED_LENGTH);
     home.write("ranged", &bytes);
@@ -206,8 +214,9 @@ fn ranges_begin_and_end_anywhere() {
     assert_eq!(home.read("stretch"), &bytes[16_777_210..=16_777_220]);
 }
 
+/// An empty blob has the empty range at 0 only.
 #[test]
-fn an_empty_blob_has_only_the_empty_range() {
+fn zget_range_of_empty_blob_is_empty() {
     let Setting { home, _server } = Setting::embedded();
     home.write("ranged", b"");
     let _stored = home.run("zput", ["ranged"]).ok();
@@ -229,8 +238,9 @@ fn versions(home: &Home, name: &str) -> Vec<(String, String)> {
     lines.lines().map(line).collect()
 }
 
+/// Each version, current, in history or in trash, is got by its number with --at.
 #[test]
-fn every_version_comes_back_by_its_number() {
+fn zget_at_returns_each_version_by_its_number() {
     for Setting { home, _server } in [Setting::embedded(), Setting::over_tls()] {
         let contents = [Pattern::bytes(1, 10), Pattern::bytes(2, 17_000_000), Pattern::bytes(3, 0)];
         for content in &contents {

@@ -129,8 +129,9 @@ fn readers(home: &Besieged, count: usize) -> (Vec<WebClient>, Vec<HostileClient>
     (web, zput)
 }
 
+/// The idle limit closes 300 readers that stop, and other clients are served meanwhile.
 #[test]
-fn readers_that_stop_hold_nobody_up_and_lose_their_seats() {
+fn idle_limit_closes_stalled_readers_and_others_are_served() {
     let home = Besieged::new("limits.idle = \"3s\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
@@ -147,8 +148,9 @@ fn readers_that_stop_hold_nobody_up_and_lose_their_seats() {
     drop((web, zput));
 }
 
+/// Slow readers get all their bytes, cost little CPU time and delay no other client.
 #[test]
-fn readers_that_are_slow_hold_nobody_up_and_get_their_bytes() {
+fn zserve_serves_others_beside_slow_readers_and_these_in_full() {
     let home = Besieged::new("");
     let (mut web, mut zput) = readers(&home, 60);
     let started = Instant::now();
@@ -182,8 +184,9 @@ fn readers_that_are_slow_hold_nobody_up_and_get_their_bytes() {
     assert!(rest.ends_with(&home.large));
 }
 
+/// The HTTP head limit closes 300 requests that trickle in, and others are served meanwhile.
 #[test]
-fn heads_that_trickle_hold_nobody_up_and_lose_their_seats() {
+fn http_head_limit_closes_requests_that_trickle_in() {
     let home = Besieged::new("limits.http_head = \"2s\"\nlimits.idle = \"60s\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
@@ -210,8 +213,9 @@ fn heads_that_trickle_hold_nobody_up_and_lose_their_seats() {
     home.serves_the_good();
 }
 
+/// Silent, half-closed and unread connections are closed, and other clients are served.
 #[test]
-fn connections_that_are_half_open_hold_nobody_up_and_lose_their_seats() {
+fn zserve_closes_half_open_connections_and_serves_others() {
     let home = Besieged::new("limits.idle = \"2s\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
@@ -252,8 +256,9 @@ fn pour(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     poured
 }
 
+/// Clients that send 10,000 requests and read no answer cost little memory.
 #[test]
-fn ten_thousand_requests_and_no_reader_take_no_memory() {
+fn zserve_memory_is_bounded_with_ten_thousand_unread_requests() {
     let home = Besieged::new("limits.idle = \"5s\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
@@ -294,8 +299,9 @@ fn ten_thousand_requests_and_no_reader_take_no_memory() {
     assert!(answers.chunks(5).all(|answer| answer == &answers[..5]), "not only pongs");
 }
 
+/// The connection limit counts both listeners, and the idle limit frees its permits.
 #[test]
-fn seats_that_were_taken_by_nobody_come_back() {
+fn connection_limit_is_shared_and_frees_idle_connections() {
     let home = Besieged::new("limits.connections = 50\nlimits.idle = \"3s\"");
     let mut hogs: Vec<WebClient> = (0..50).map(|_| home.web()).collect();
     // All seats are taken once the last of them is seated, or refused.
@@ -326,7 +332,7 @@ fn seats_that_were_taken_by_nobody_come_back() {
 /// is judged, which is no operator's to change.
 #[test]
 #[ignore = "it takes more than a minute"]
-fn a_minimum_rate_ends_who_keeps_just_busy_enough() {
+fn minimum_rate_closes_readers_that_stay_just_busy_enough() {
     let home = Besieged::new("limits.idle = \"100s\"\nlimits.min_rate = \"64KiB\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
@@ -356,8 +362,9 @@ fn allow(pid: Pid, count: u64) {
     prlimit(Some(pid), Resource::Nofile, limit).unwrap();
 }
 
+/// Without free descriptors both listeners close new connections, and no worker spins.
 #[test]
-fn without_descriptors_both_doors_turn_peers_away_and_nothing_spins() {
+fn zserve_without_descriptors_turns_peers_away_and_does_not_spin() {
     let home = Besieged::new("");
     let (mut web, mut zput) = (home.web(), home.zput());
     assert_eq!(web.get("/small").unwrap().1, b"small");

@@ -65,8 +65,9 @@ fn feed(home: &Home, name: &str, bytes: Vec<u8>) -> thread::JoinHandle<()> {
     })
 }
 
+/// All bytes written into a named pipe are put, sealed or opened.
 #[test]
-fn a_named_pipe_gives_all_that_its_writer_gave() {
+fn named_pipe_is_stored_and_sealed_whole() {
     let home = settled();
     make_fifo(&home, "pipe");
     for length in [11, 300_000, 17_000_000] {
@@ -95,8 +96,9 @@ fn a_named_pipe_gives_all_that_its_writer_gave() {
     assert_eq!(opened.stdout, b"to be sealed");
 }
 
+/// A put of a process substitution stores what the command wrote.
 #[test]
-fn a_pipe_of_a_process_substitution_is_stored() {
+fn process_substitution_is_stored() {
     let home = settled();
     let script = "zput --name sub <(printf 'from a command') && zget -o - sub";
     assert_eq!(shell(&home, script).ok().stdout, b"from a command");
@@ -128,7 +130,7 @@ fn opens(home: &Home, command: &str, args: &[&str], name: &str) -> usize {
 
 /// Another file may have its name by then: what counts is the one that was opened.
 #[test]
-fn a_source_that_is_open_is_not_looked_for_by_its_name() {
+fn source_that_is_open_is_not_looked_up_by_its_name() {
     or_skip!(can_trace());
     let home = settled();
     home.write("small", b"small");
@@ -145,8 +147,9 @@ fn a_source_that_is_open_is_not_looked_for_by_its_name() {
     }
 }
 
+/// Each source that is named is opened once, alone and among others.
 #[test]
-fn each_source_is_opened_once() {
+fn source_is_opened_exactly_once() {
     or_skip!(can_trace());
     let home = settled();
     make_fifo(&home, "pipe");
@@ -178,8 +181,9 @@ fn each_source_is_opened_once() {
     }
 }
 
+/// A closed stdin is an error of each command that reads it, and not an empty file.
 #[test]
-fn a_closed_stdin_is_no_empty_file() {
+fn stdin_that_is_closed_is_an_error_and_no_empty_file() {
     let home = settled();
     for script in [
         "zput --name first - <&-",
@@ -212,7 +216,7 @@ fn a_closed_stdin_is_no_empty_file() {
 /// Python (`subprocess.DEVNULL`), Node (`stdio: "ignore"`) and daemon(3) open the null device for reading and
 /// writing, as Rust's start-up does where it finds a descriptor closed.
 #[test]
-fn a_null_device_that_can_be_read_and_written_is_not_closed() {
+fn null_device_open_for_both_is_not_taken_for_closed() {
     let home = settled();
     for script in [
         "zblob ls 0<>/dev/null 1<>/dev/null 2<>/dev/null",
@@ -229,8 +233,9 @@ fn a_null_device_that_can_be_read_and_written_is_not_closed() {
     }
 }
 
+/// A put without stdin, stdout and stderr stores its file and writes nothing into it.
 #[test]
-fn without_stdin_stdout_and_stderr_a_file_is_stored_as_it_is() {
+fn zput_without_standard_streams_stores_file_and_leaves_it() {
     let home = settled();
     home.write("file", b"nobody writes into this");
     let _stored = shell(&home, "zput file <&- >&- 2>&-").ok();
@@ -240,8 +245,9 @@ fn without_stdin_stdout_and_stderr_a_file_is_stored_as_it_is() {
     assert_eq!(home.read("file"), b"nobody writes into this");
 }
 
+/// A non-blocking stdin without data is waited for by poll(2).
 #[test]
-fn a_stdin_that_does_not_block_is_waited_for() {
+fn stdin_that_is_nonblocking_is_waited_for() {
     let home = settled();
     let bytes = Pattern::bytes(3, 3_000_000);
     for (command, args) in
@@ -263,7 +269,7 @@ fn a_stdin_that_does_not_block_is_waited_for() {
 
 /// signal(7): poll(2) is interrupted by any signal that has a handler, and that is no end of what is read.
 #[test]
-fn a_signal_does_not_end_the_wait_for_a_stdin() {
+fn stdin_wait_goes_on_after_eintr() {
     or_skip!(can_trace());
     let home = settled();
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -305,8 +311,9 @@ fn waits_in_poll(tasks: &str) -> bool {
     is_there() && on_cpu() == before
 }
 
+/// An empty pipe, socket or command output is stored only with --allow-empty.
 #[test]
-fn an_empty_pipe_is_stored_only_where_that_is_allowed() {
+fn allow_empty_is_needed_to_store_an_empty_pipe() {
     let home = settled();
     make_fifo(&home, "pipe");
     let refused = |script: &str| {
@@ -346,7 +353,7 @@ fn an_empty_pipe_is_stored_only_where_that_is_allowed() {
 
 /// What lanes put is read in one call; strace(1) stops the command behind it.
 #[test]
-fn a_small_file_that_changes_while_it_is_read_is_not_stored() {
+fn zput_refuses_small_file_that_changes_while_it_is_read() {
     or_skip!(can_trace());
     let home = settled();
     home.write("small", b"before");
@@ -372,8 +379,9 @@ fn a_small_file_that_changes_while_it_is_read_is_not_stored() {
     assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\nother\n");
 }
 
+/// The output of a command that is killed or fails replaces no version.
 #[test]
-fn a_writer_that_dies_is_not_taken_for_one_that_was_done() {
+fn zput_exec_stores_nothing_when_its_command_is_killed() {
     let home = settled();
     // A pipe does not tell; a command does.
     for script in ["head -c 100 /dev/zero; kill -9 $$", "head -c 40000000 /dev/zero; exit 1"] {
@@ -383,8 +391,9 @@ fn a_writer_that_dies_is_not_taken_for_one_that_was_done() {
     assert_eq!(got(&home, "first"), b"first");
 }
 
+/// A file on stdin is read from its offset; a directory or the output itself is refused.
 #[test]
-fn stdin_is_read_from_where_it_stands() {
+fn stdin_file_is_read_from_its_offset() {
     let home = settled();
     home.write("file", b"0123456789");
     let script = "(head -c 4 >/dev/null; zput --name rest -) < file && zget -o - rest";
@@ -398,8 +407,9 @@ fn stdin_is_read_from_where_it_stands() {
     assert_eq!(home.read("file"), b"0123456789");
 }
 
+/// Files of /proc and /sys that state no size are stored as they are read.
 #[test]
-fn files_without_a_size_are_what_is_read_from_them() {
+fn files_of_proc_and_sys_without_size_are_stored_as_read() {
     let home = settled();
     for path in
         ["/proc/version", "/proc/self/limits", "/sys/kernel/uevent_seqnum", "/proc/filesystems"]
@@ -422,8 +432,9 @@ fn files_without_a_size_are_what_is_read_from_them() {
     assert_eq!(got(&home, "version"), fs::read("/proc/version").unwrap());
 }
 
+/// A put of a file that grows meanwhile stores the prefix it had at first.
 #[test]
-fn a_file_that_only_grows_is_stored_as_it_was_at_first() {
+fn zput_of_growing_file_stores_its_length_at_open() {
     let home = settled();
     let bytes = Pattern::bytes(7, 60_000_000);
     home.write("log", &bytes);
@@ -447,8 +458,9 @@ fn a_file_that_only_grows_is_stored_as_it_was_at_first() {
     assert!(stored.len() < home.read("log").len());
 }
 
+/// Each file that cannot be put is one error, and the other files are stored.
 #[test]
-fn one_bad_name_of_many_is_one_error_of_many() {
+fn zput_reports_each_bad_name_and_stores_the_others() {
     let home = settled();
     for name in ["ok1", "ok2", "ok3"] {
         home.write(name, name.as_bytes());
@@ -477,8 +489,9 @@ fn one_bad_name_of_many_is_one_error_of_many() {
     assert_eq!(got(&home, &format!("{prefix}/ok2")), b"ok2");
 }
 
+/// Each bad name is one error, and the other blobs are got or removed.
 #[test]
-fn one_bad_name_of_many_does_not_keep_the_others_from_being_got_or_removed() {
+fn zget_and_zblob_rm_report_bad_names_and_do_the_others() {
     let home = settled();
     home.write("other", b"other");
     let _stored = home.run("zput", ["other"]).ok();
@@ -498,8 +511,9 @@ fn one_bad_name_of_many_does_not_keep_the_others_from_being_got_or_removed() {
     assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "");
 }
 
+/// A second argument meant as a destination is a usage error that names --name.
 #[test]
-fn a_destination_as_cp_has_it_stores_nothing() {
+fn zput_with_destination_like_cp_stores_nothing() {
     let home = settled();
     home.write("secret.bin", b"x");
     let ran = home.run("zput", ["secret.bin", "remote/name"]).ended(2);
@@ -507,8 +521,9 @@ fn a_destination_as_cp_has_it_stores_nothing() {
     assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\n");
 }
 
+/// A first put of a source that cannot be read makes no key file and no store.
 #[test]
-fn nothing_is_set_up_for_the_sake_of_what_cannot_be_read() {
+fn first_zput_of_unreadable_source_sets_nothing_up() {
     let home = Home::new();
     fs::create_dir(home.file("dir")).unwrap();
     let _failed = home.run("zput", ["missing"]).ended(4);
@@ -519,8 +534,9 @@ fn nothing_is_set_up_for_the_sake_of_what_cannot_be_read() {
     assert_eq!(names(home.path()), ["work"]);
 }
 
+/// A put works without /proc.
 #[test]
-fn without_proc_a_file_is_stored() {
+fn zput_works_without_proc() {
     if !geteuid().is_root() {
         return skip::because("only root can take /proc away");
     }
@@ -559,7 +575,7 @@ fn hangup_is_ignored() -> bool {
 
 /// All signals that end a process and can be caught leave what SIGTERM leaves: nothing.
 #[test]
-fn whatever_ends_a_command_leaves_no_file_and_no_child_behind() {
+fn signal_ends_command_without_its_files_and_children() {
     let home = settled();
     let endless = "echo $$ > pid; (sleep 1000 & echo $! > grandchild; wait) & wait";
     let ends = [
@@ -606,7 +622,7 @@ fn whatever_ends_a_command_leaves_no_file_and_no_child_behind() {
 
 /// A command that has closed its output and is not over yet.
 #[test]
-fn a_child_that_has_printed_everything_is_ended_by_a_signal_too() {
+fn signal_ends_exec_command_that_has_closed_its_output() {
     let home = settled();
     let script = "echo x; exec >&-; echo $$ > pid; exec sleep 1000";
     let mut put = home.command("zput");
@@ -620,8 +636,9 @@ fn a_child_that_has_printed_everything_is_ended_by_a_signal_too() {
     until(PATIENCE, "it is gone", || is_gone(child.trim()));
 }
 
+/// A put whose SIGHUP is ignored outlives a hangup, also without /proc.
 #[test]
-fn under_nohup_a_hangup_ends_nothing() {
+fn zput_under_nohup_outlives_sighup() {
     outlives_a_hangup("bash", &["-c", "trap '' HUP; exec \"$@\""]);
     // Nor where nothing says that it is ignored.
     let script = "umount -l /proc; trap '' HUP; exec \"$@\"";
@@ -655,7 +672,7 @@ fn outlives_a_hangup(program: &str, args: &[&str]) {
 
 /// setrlimit(2), RLIMIT_FSIZE: the write fails and says of which file; nothing stays.
 #[test]
-fn a_limit_of_file_sizes_is_an_error_and_no_death() {
+fn file_size_limit_is_an_error_and_leaves_no_file() {
     let home = settled();
     home.write("large", &Pattern::bytes(5, 3_000_000));
     let ran = shell(&home, "ulimit -f 1000; zblob seal -o out large").ended(1);
@@ -665,7 +682,7 @@ fn a_limit_of_file_sizes_is_an_error_and_no_death() {
 
 /// PR_SET_DUMPABLE: no core, and /proc/PID belongs to root.
 #[test]
-fn a_command_that_holds_keys_leaves_no_core() {
+fn zput_that_holds_keys_leaves_no_core() {
     let home = settled();
     let mut command = home.program("bash");
     command.args(["-c", "ulimit -c unlimited; exec \"$@\"", "bash"]).arg(command_path("zput"));
@@ -692,7 +709,7 @@ fn a_command_that_holds_keys_leaves_no_core() {
 
 /// A state directory on which nothing can be written: stored is stored, and got is got.
 #[test]
-fn without_a_state_directory_puts_and_gets_are_done_with_a_warning() {
+fn state_directory_that_is_read_only_is_a_warning() {
     let home = settled();
     home.write("small", b"small");
     home.write("large", &Pattern::bytes(5, 20_000_000));
@@ -743,8 +760,9 @@ fn without_a_state_directory_puts_and_gets_are_done_with_a_warning() {
     assert_eq!(home.run("zget", ["-o", "-", "token"]).ok().stderr, "");
 }
 
+/// A put that reached no server leaves no journal.
 #[test]
-fn a_put_that_no_server_has_heard_of_is_not_resumed() {
+fn put_journal_is_removed_if_no_server_was_reached() {
     let home = Home::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
@@ -760,7 +778,7 @@ fn a_put_that_no_server_has_heard_of_is_not_resumed() {
 
 /// The largest a put can be is not reached here; an endless device is read until it is ended.
 #[test]
-fn an_endless_device_is_ended_by_a_signal() {
+fn signal_ends_zput_of_endless_device() {
     let home = settled();
     let put = home.command("zput").args(["--name", "zero", "/dev/zero"]).spawn();
     let mut put = put.unwrap();
@@ -771,8 +789,9 @@ fn an_endless_device_is_ended_by_a_signal() {
     assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\n");
 }
 
+/// A put of /dev/tty stores what is typed until Ctrl-D.
 #[test]
-fn a_terminal_is_a_source_that_is_opened_once() {
+fn zput_reads_terminal_as_a_source() {
     let home = settled();
     // script(1) gives its command a terminal; what is typed ends with Ctrl-D.
     let mut command = Command::new("script");

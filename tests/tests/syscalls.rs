@@ -73,13 +73,15 @@ fn only_object(store: &Path) -> PathBuf {
     object.clone()
 }
 
+/// With the engine splice the payload is sent by splice(2) and not read by the server.
 #[test]
-fn a_payload_leaves_by_splice_and_is_not_read() {
+fn engine_splice_sends_payload_without_reading_it() {
     leaves_inside_the_kernel("splice");
 }
 
+/// With the engine sendfile the payload is sent by sendfile(2), not read by the server.
 #[test]
-fn a_payload_leaves_by_sendfile_and_is_not_read() {
+fn engine_sendfile_sends_payload_without_reading_it() {
     leaves_inside_the_kernel("sendfile");
 }
 
@@ -147,7 +149,7 @@ fn leaves_inside_the_kernel(engine: &str) {
 /// STORE, "Put": data and record are on disk before the object has its name, the name is on disk before
 /// the client hears of it.
 #[test]
-fn a_put_is_answered_when_all_of_it_is_on_disk() {
+fn put_is_answered_after_data_name_and_history_are_synced() {
     or_skip!(can_trace());
     let home = Home::new();
     let (server, trace) = traced_server(&home, &[]);
@@ -254,8 +256,9 @@ fn is_published(calls: &[Call], directory: &Path, name: &str) {
     assert!(named, "the directory of {name} was not synced");
 }
 
+/// A key file and a got file are synced before they get their names, and the directory after.
 #[test]
-fn what_a_client_writes_is_on_disk_before_it_has_its_name() {
+fn client_syncs_file_before_it_gets_its_name() {
     or_skip!(can_trace());
     let home = Home::new();
     home.write("blob", &Pattern::bytes(1, 17_000_000));

@@ -91,8 +91,9 @@ fn server_imports_nothing_that_opens_a_blob() {
     }
 }
 
+/// The sources of common name no socket, file, clock or log facility.
 #[test]
-fn common_has_no_sockets_no_files_no_clock_and_does_not_log() {
+fn common_uses_no_sockets_files_clock_or_log() {
     let mut checked = 0;
     for (file, text) in COMMON.into_iter().flat_map(crate_sources) {
         let text = code(&text);
@@ -117,7 +118,7 @@ const PRINTS: [&str; 5] = ["println!", "eprintln!", "print!", "eprint!", "dbg!"]
 
 /// A program that outlives its terminal says things by means that may fail; a library says nothing.
 #[test]
-fn libraries_and_the_server_print_nothing() {
+fn library_and_server_sources_use_no_print_macros() {
     let mut checked = 0;
     for name in ["common/proto", "common/seal", "common/os", "server", "client", "client/cli"] {
         for (file, text) in crate_sources(name) {
@@ -147,8 +148,9 @@ fn says_unsafe(text: &str) -> bool {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| UNSAFE_WORDS.contains(&word))
 }
 
+/// The files with unsafe code are exactly the listed ones.
 #[test]
-fn unsafe_code_is_where_it_is_expected_and_nowhere_else() {
+fn unsafe_code_is_in_the_listed_files_only() {
     for (text, is) in [
         ("unsafe { call() }", true),
         ("#![expect(unsafe_code, reason = \"x\")]", true),
@@ -193,6 +195,7 @@ const SEEDED_GENERATORS: [&str; 13] = [
     "oorandom",
 ];
 
+/// The crates import no seeded generator and no other source of randomness.
 #[test]
 fn keys_and_salts_come_from_the_operating_system() {
     let (mut checked, mut imports) = (0, 0);
@@ -233,8 +236,9 @@ const ASKED_FOR_ELSEWHERE: [(&str, &str); 4] = [
     ("try_reserve", "common/proto/src/fallible.rs"),
 ];
 
+/// Threads and large buffers are requested by calls that can fail.
 #[test]
-fn threads_and_large_buffers_are_requested_by_calls_that_can_fail() {
+fn threads_and_large_buffers_are_requested_fallibly() {
     let mut allowed = 0;
     for name in ["common/proto", "common/seal", "common/os", "client", "client/cli", "server"] {
         for (file, text) in crate_sources(name) {
@@ -281,8 +285,9 @@ fn unsafe_code_is_forbidden_but_where_it_is_denied() {
     }
 }
 
+/// No source file is longer than the limit of lines.
 #[test]
-fn files_stay_short_enough_to_read() {
+fn source_files_stay_below_the_line_limit() {
     for name in [
         "common/proto",
         "common/seal",
@@ -344,6 +349,7 @@ fn too_long(page: &str) -> Vec<usize> {
     found
 }
 
+/// No line of prose on a Markdown page is longer than 100 columns.
 #[test]
 fn markdown_lines_end_at_100_columns() {
     let (fits, long) = ("a ".repeat(50), "\u{e9} ".repeat(50) + "b");

@@ -51,8 +51,9 @@ fn for_each_engine(of_connection: impl Fn(&Configured)) {
     }
 }
 
+/// Ranges over HTTP on one connection wait for no timer of TCP, by any engine.
 #[test]
-fn ranges_over_http_wait_for_no_timer() {
+fn http_ranges_wait_for_no_tcp_timer() {
     for_each_engine(|server| {
         let mut client = WebClient::connect(server.http()).unwrap();
         for number in 0..RANGES {
@@ -64,8 +65,9 @@ fn ranges_over_http_wait_for_no_timer() {
     });
 }
 
+/// Ranges over the zput protocol on one connection wait for no TCP timer, by any engine.
 #[test]
-fn ranges_over_the_own_protocol_wait_for_no_timer() {
+fn zput_protocol_ranges_wait_for_no_tcp_timer() {
     for_each_engine(|server| {
         let mut client = HostileClient::connect(server.zput(), &ClientConfig::Plaintext).unwrap();
         for number in 0..RANGES {

@@ -258,7 +258,7 @@ mod tests {
 
     /// A refused request and a refused connection get the same text with advice.
     #[test]
-    fn who_is_told_that_a_server_is_busy_is_told_what_to_do() {
+    fn busy_error_advises_retries_for_request_and_connection() {
         let why = "as many uploads are under way as there may be";
         let said = "zput://example.org:7460 is busy: as many uploads are under way as there may be \
                     (try again later; --retries 20 goes on for minutes)";
@@ -269,8 +269,9 @@ mod tests {
         assert_eq!(describe(&error), said);
     }
 
+    /// The errors for a missing blob and for a rollback say what to do next.
     #[test]
-    fn errors_name_the_next_step() {
+    fn client_errors_name_the_next_step() {
         assert_eq!(
             describe(&refused(ErrorCode::NotFound, "no")),
             "not found on zput://example.org:7460 (zblob ls lists what is there)"
@@ -306,8 +307,9 @@ mod tests {
         );
     }
 
+    /// The error about a directory shows the quoted tar command that stores it.
     #[test]
-    fn a_directory_comes_with_the_command_that_stores_it() {
+    fn directory_error_shows_the_tar_command_that_stores_it() {
         let told = |path: &str| describe(&SourceError::Directory(path.into()).into());
         assert_eq!(
             told("some/photos"),

@@ -48,8 +48,9 @@ pub fn remove() {
 mod tests {
     use super::*;
 
+    /// The ephemeral state directory has mode 0700 and is removed with its files.
     #[test]
-    fn state_goes_with_its_end() {
+    fn ephemeral_state_directory_is_private_and_removed() {
         assert_eq!(directory(), None);
         create().unwrap();
         let path = directory().unwrap();

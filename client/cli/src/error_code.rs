@@ -153,8 +153,9 @@ fn opening(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    /// The hint of an error is the text in its last parentheses.
     #[test]
-    fn the_last_parentheses_say_what_to_do() {
+    fn split_hint_takes_the_last_parentheses() {
         for (text, before, hint) in [
             ("a is full (make room)", "a is full", Some("make room")),
             ("a (b) is full (make (more) room)", "a (b) is full", Some("make (more) room")),
@@ -169,8 +170,9 @@ mod tests {
         }
     }
 
+    /// The list of error codes is sorted and has no duplicates.
     #[test]
-    fn codes_are_sorted_and_each_is_there_once() {
+    fn error_codes_are_sorted_and_unique() {
         assert!(CODES.is_sorted());
         assert!(CODES.windows(2).all(|pair| pair[0] != pair[1]));
         for error in [Error::NoRemote, Error::Overtaken { newest: 9 }, Error::Unreadable(1)] {

@@ -74,7 +74,7 @@ mod tests {
 
     /// Exit codes of the README for the error codes of PROTOCOL 7, and for an unknown one.
     #[test]
-    fn the_servers_codes_become_exit_codes() {
+    fn client_error_maps_server_codes_to_exit_codes() {
         let expected = [1, 6, 4, 10, 9, 5, 8, 1, 1, 1, 1, 1, 1, 5, 5, 1, 1, 1, 1];
         for (code, expected) in (1..).zip(expected) {
             let remote = Box::new("zput://example.org:7447".parse().unwrap());
@@ -83,8 +83,9 @@ mod tests {
         }
     }
 
+    /// Messages that no honest server sends are integrity errors; other failures are not.
     #[test]
-    fn what_nobody_honest_says_is_an_integrity_error() {
+    fn protocol_violation_of_the_server_is_an_integrity_error() {
         let exit = |source| {
             let remote = Box::new("zput://example.org:7447".parse().unwrap());
             exit(ConnectionError::Session { remote, source })

@@ -114,8 +114,9 @@ mod tests {
         Directories { config: "/c/zput".into(), data: "/d/zput".into(), state: "/s/zput".into() }
     }
 
+    /// The key file is chosen by flag, then environment, then credential, then default.
     #[test]
-    fn the_flag_goes_before_the_environment_before_the_default() {
+    fn key_path_prefers_flag_over_environment_over_default() {
         let find = |flag: Option<&str>, variable: Option<&str>| {
             let (flag, variable) = (flag.map(Path::new), variable.map(OsString::from));
             let (path, is_named) = choose(flag, variable, None, &directories());

@@ -131,8 +131,9 @@ mod tests {
         read.map(|text| text.unwrap().to_string()).map_err(|error| error.to_string())
     }
 
+    /// A passphrase command must succeed and print 1 to 4,096 bytes; one line end is cut off.
     #[test]
-    fn a_command_prints_it_and_succeeds() {
+    fn passphrase_source_command_must_print_it_and_succeed() {
         assert_eq!(printed("echo hunter2"), Ok("hunter2".into()));
         assert_eq!(printed("printf 'a b\\r\\n'"), Ok("a b".into()));
         assert_eq!(printed("printf ' spaces stay \\n\\n'"), Ok(" spaces stay \n".into()));
@@ -141,8 +142,9 @@ mod tests {
         assert_eq!(printed("yes"), Err("it has more than 4096 bytes".into()));
     }
 
+    /// A passphrase file is read without its newline, and a missing one is an error.
     #[test]
-    fn a_file_holds_it() {
+    fn passphrase_source_file_is_read_without_newline() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("zput.passphrase");
         std::fs::write(&path, "hunter2\n").unwrap();

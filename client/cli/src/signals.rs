@@ -186,8 +186,9 @@ fn print_line(line: &str) {
 mod tests {
     use super::*;
 
+    /// An ignored signal is found in the SigIgn mask of /proc/self/status.
     #[test]
-    fn an_ignored_signal_is_found_in_the_mask() {
+    fn ignored_signal_is_read_from_proc_status() {
         let status = "Name:\tzget\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n";
         assert_eq!(is_ignored_in(status, SIGHUP), Some(true));
         assert_eq!(is_ignored_in(status, SIGINT), Some(false));

@@ -26,8 +26,9 @@ pub(crate) fn size(bytes: u64) -> String {
 mod tests {
     use super::*;
 
+    /// Sizes are written in binary units, rounded down.
     #[test]
-    fn sizes_are_short() {
+    fn size_is_written_short_in_binary_units() {
         for (bytes, expected) in [
             (0, "0 B"),
             (1_023, "1023 B"),

@@ -109,7 +109,7 @@ fn text(bytes: &[u8]) -> &str {
 
 /// Whatever the program was doing when memory ran out, it ends as by a signal, with exit code 1.
 #[test]
-fn want_of_memory_ends_a_program_in_order() {
+fn out_of_memory_ends_the_program_after_cleanup() {
     if let Some((role, directory)) = role() {
         work(directory.as_ref(), || match role.as_str() {
             "small" => use_up(),
@@ -132,7 +132,7 @@ fn want_of_memory_ends_a_program_in_order() {
     for role in ["small", "large", "threads", "files"] {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
-        let ended = run("want_of_memory_ends_a_program_in_order", role, directory);
+        let ended = run("out_of_memory_ends_the_program_after_cleanup", role, directory);
         let stderr = text(&ended.stderr);
         assert_eq!(
             (ended.status.code(), ended.status.signal()),
@@ -157,19 +157,19 @@ fn want_of_memory_ends_a_program_in_order() {
 
 /// Before there is a thread to end it, there is nothing to remove.
 #[test]
-fn want_of_memory_at_the_start_is_a_sentence() {
+fn out_of_memory_at_start_prints_a_sentence() {
     if role().is_some() {
         limit();
         use_up();
     }
     let directory = tempfile::tempdir().unwrap();
-    let ended = run("want_of_memory_at_the_start_is_a_sentence", "start", directory.path());
+    let ended = run("out_of_memory_at_start_prints_a_sentence", "start", directory.path());
     assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(1), SENTENCE));
 }
 
 /// A fallible buffer fails, and the program continues.
 #[test]
-fn want_of_memory_for_a_buffer_is_an_error() {
+fn out_of_memory_for_a_fallible_buffer_is_an_error() {
     let mut buffer = vec![7_u8; 3];
     assert!(zput_proto::fallible::reserve(&mut buffer, 1 << 56).is_err());
     assert_eq!(buffer, [7; 3]);
@@ -179,7 +179,7 @@ fn want_of_memory_for_a_buffer_is_an_error() {
 
 /// A thread is refused although its stack would fit, if nothing is left for its first allocations.
 #[test]
-fn want_of_memory_for_a_thread_is_an_error() {
+fn out_of_memory_for_a_thread_is_an_error() {
     if role().is_some() {
         limit();
         let mut threads = Vec::new();
@@ -194,7 +194,7 @@ fn want_of_memory_for_a_thread_is_an_error() {
         std::process::exit(0);
     }
     let directory = tempfile::tempdir().unwrap();
-    let ended = run("want_of_memory_for_a_thread_is_an_error", "threads", directory.path());
+    let ended = run("out_of_memory_for_a_thread_is_an_error", "threads", directory.path());
     assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
     let said = text(&ended.stdout).lines().find(|line| line.contains("threads: ")).unwrap();
     let (_, said) = said.split_once("threads: ").unwrap();

@@ -152,8 +152,9 @@ impl Drop for ChildGuard {
 mod tests {
     use super::*;
 
+    /// A file guard registers its file and removes it from the registry when dropped.
     #[test]
-    fn guards_are_forgotten_when_dropped() {
+    fn file_guard_is_unregistered_when_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let (file, guard) = FileGuard::create(directory.path()).unwrap();
         assert!(lock().files.contains_key(file.path()));

@@ -85,24 +85,27 @@ fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
 mod tests {
     use super::*;
 
+    /// A line of /proc/PID/stat parses whatever bytes the command's name has.
     #[test]
-    fn a_line_of_proc_is_read_whatever_the_command_is_called() {
+    fn process_stat_parses_any_command_name() {
         let process = Some(Process { pid: 7, parent: 3, group: 5 });
         assert_eq!(parse(7, b"7 (sh) S 3 5 5 0 -1 4194304"), process);
         assert_eq!(parse(7, b"7 (a) S 9 (\xff b)) R 3 5 5 0"), process);
         assert_eq!(parse(7, b"7 (sh"), None);
     }
 
+    /// All descendants of a process are found, in whatever order their ids are.
     #[test]
-    fn a_family_is_found_whatever_the_order_of_its_numbers() {
+    fn descendants_are_found_in_any_pid_order() {
         let process = |pid, parent| Process { pid, parent, group: 1 };
         let processes = [process(2, 9), process(3, 2), process(9, 4), process(5, 1)];
         assert_eq!(descendants(9, &processes), BTreeSet::from([2, 3, 9]));
         assert_eq!(descendants(8, &processes), BTreeSet::from([8]));
     }
 
+    /// The list of running processes contains this process.
     #[test]
-    fn this_process_is_among_those_that_run() {
+    fn running_processes_include_this_process() {
         let pid = std::process::id().cast_signed();
         assert!(running_processes().iter().any(|process| process.pid == pid));
     }

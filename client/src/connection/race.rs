@@ -171,8 +171,9 @@ mod tests {
         race.finish()
     }
 
+    /// Connecting uses a later address if the first ones do not respond.
     #[test]
-    fn a_first_address_that_is_dead_is_passed_by() {
+    fn race_skips_unresponsive_addresses() {
         let (dead, alive) = (Unresponsive::new(), TcpListener::bind("127.0.0.1:0").unwrap());
         let alive = alive.local_addr().map(|address| (alive, address)).unwrap();
         let connected = race(&[dead.address(), dead.address(), alive.1]).unwrap();
@@ -182,7 +183,7 @@ mod tests {
     /// With a clock of the test's own: an attempt that began a second ago is not waited for any
     /// more, even if it has succeeded.
     #[test]
-    fn the_next_address_is_begun_after_a_quarter_of_a_second() {
+    fn race_starts_next_address_after_250_ms() {
         let alive = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = alive.local_addr().unwrap();
         let now = Instant::now();
@@ -194,8 +195,9 @@ mod tests {
         assert_eq!(Race::default().start(address, in_a_minute).unwrap().0, address);
     }
 
+    /// Connecting passes an address that refuses or has no route.
     #[test]
-    fn a_first_address_that_refuses_or_has_no_route_is_passed_by_at_once() {
+    fn race_skips_refused_and_unroutable_addresses() {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let alive = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = alive.local_addr().unwrap();
@@ -206,8 +208,9 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
+    /// IPv6 and IPv4 addresses are tried in turns, as RFC 8305 says.
     #[test]
-    fn families_take_turns() {
+    fn interleaved_addresses_alternate_families() {
         let parse = |texts: &[&str]| -> Vec<SocketAddr> {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };

@@ -124,8 +124,9 @@ mod tests {
         assert_eq!(SessionEnded { remote, error: &error }.to_string(), said);
     }
 
+    /// The error about a failed server mentions its log once; an embedded store has none.
     #[test]
-    fn a_log_is_told_of_once_and_only_where_there_is_one() {
+    fn internal_error_mentions_the_server_log_once() {
         let said = |remote: &str, text: &str| {
             let remote = &remote.parse().unwrap();
             let error =

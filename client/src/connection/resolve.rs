@@ -114,8 +114,9 @@ fn is_temporary_failure(error: &LookupErrorKind) -> bool {
 mod tests {
     use super::*;
 
+    /// An IP address is taken as it is, without a lookup.
     #[test]
-    fn an_address_is_its_own_and_nobody_is_asked() {
+    fn resolver_takes_ip_addresses_without_lookup() {
         let resolver = Resolver::new(|_| panic!("nobody is asked"));
         for address in ["127.0.0.1", "::1", "2001:db8::7"] {
             let found = resolver.addresses(address).unwrap();
@@ -123,8 +124,9 @@ mod tests {
         }
     }
 
+    /// A name without addresses is final; a lookup without an answer is temporary.
     #[test]
-    fn a_name_that_is_in_no_zone_is_told_from_one_that_nobody_can_tell() {
+    fn resolver_tells_missing_name_from_failed_lookup() {
         // RFC 6761, 6.3: "localhost" is loopback everywhere.
         let found = Resolver::system().addresses("localhost").unwrap();
         assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
@@ -140,7 +142,7 @@ mod tests {
 
     /// The numbers are those of glibc's and musl's netdb.h.
     #[test]
-    fn what_the_system_says_of_a_name_is_told_apart() {
+    fn resolver_classifies_getaddrinfo_errors() {
         let passes = |number: i32| is_temporary_failure(&LookupErrorKind::new(number));
         for (number, name, passing) in [
             (-3, "EAI_AGAIN", true),
@@ -154,8 +156,9 @@ mod tests {
         }
     }
 
+    /// The resolver takes at most 32 addresses of a name.
     #[test]
-    fn a_long_list_of_addresses_is_cut() {
+    fn resolver_takes_at_most_32_addresses() {
         let many =
             Resolver::new(|_| Ok((0..1000).map(|n| IpAddr::from([10, 0, 3, n as u8])).collect()));
         assert_eq!(many.addresses("x").unwrap().len(), 32);

@@ -29,8 +29,9 @@ fn over(stream: UnixStream) -> Connection {
     Connection::from_stream(stream, Remote::Unix("/x".into()), &ClientConfig::Plaintext).unwrap()
 }
 
+/// Closing a connection does not wait for a peer that reads nothing.
 #[test]
-fn a_peer_that_takes_nothing_is_not_waited_for_at_the_end() {
+fn connection_close_does_not_wait_for_a_stuck_peer() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     while (&ours).write(&[0; 65_536]).is_ok() {}
@@ -39,8 +40,9 @@ fn a_peer_that_takes_nothing_is_not_waited_for_at_the_end() {
     drop(theirs);
 }
 
+/// Sending a slice fails if the peer closes before its hello is complete or sends garbage.
 #[test]
-fn a_peer_that_hangs_up_before_its_hello_ends_a_slice() {
+fn send_slice_fails_when_peer_ends_before_its_hello() {
     for said in [&b""[..], b"zput/s1\n", b"rubbish"] {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(said).unwrap();
@@ -119,8 +121,9 @@ fn mount() -> Request {
     Request::Mount { name: MountName::parse("images").unwrap() }
 }
 
+/// A connection selects its mount once, before the first request that needs it.
 #[test]
-fn the_mount_is_said_once_in_front_of_what_speaks_of_it() {
+fn connection_selects_the_mount_once_before_requests() {
     let (mut connection, server) = to_images(honest);
     assert_eq!((connection.capacity(), connection.in_flight()), (63, 0));
     for _ in 0..2 {
@@ -138,7 +141,7 @@ fn the_mount_is_said_once_in_front_of_what_speaks_of_it() {
 
 /// PROTOCOL 5: Join "is the only request that an unknown device may send".
 #[test]
-fn a_device_joins_before_it_speaks_of_a_mount() {
+fn connection_joins_before_selecting_the_mount() {
     let (mut connection, server) = to_images(honest);
     let join = Request::Join { secret: [7; 32], label: String::new() };
     connection.send(&join).unwrap();
@@ -152,7 +155,7 @@ fn a_device_joins_before_it_speaks_of_a_mount() {
 
 /// Not even if the server answers the later requests: they would be about another mount.
 #[test]
-fn nothing_is_taken_from_a_server_without_the_mount() {
+fn connection_drops_answers_when_the_mount_is_missing() {
     let (mut connection, server) = to_images(|request| match request {
         Request::Mount { .. } => refusal(3),
         other => honest(other),
@@ -175,8 +178,9 @@ fn nothing_is_taken_from_a_server_without_the_mount() {
     assert_eq!(server.join().unwrap(), [Request::Ping, mount(), list()]);
 }
 
+/// A mount that is refused because the server is busy is reported as busy.
 #[test]
-fn a_mount_that_is_refused_for_another_reason_says_it() {
+fn mount_refusal_for_another_reason_is_reported() {
     let (mut connection, server) = to_images(|_| refusal(6));
     let error = connection.call(&list()).unwrap_err();
     assert_eq!(error.to_string(), "zput://example.org:7447/images is busy: no");
@@ -185,8 +189,9 @@ fn a_mount_that_is_refused_for_another_reason_says_it() {
     server.join().unwrap();
 }
 
+/// A connection to the root mount sends no mount request.
 #[test]
-fn the_root_takes_no_words() {
+fn connection_to_the_root_sends_no_mount_request() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let remote = "zput://example.org:7447".parse().unwrap();
     let mut connection = Connection::from_stream(ours, remote, &ClientConfig::Plaintext).unwrap();

@@ -35,8 +35,9 @@ fn time(ns: u64) -> String {
 mod tests {
     use super::*;
 
+    /// The error about a generation far ahead tells both clocks, or the cause if they agree.
     #[test]
-    fn a_clock_that_is_wrong_is_named() {
+    fn clock_skew_error_names_the_wrong_clock() {
         let told = |server: u64, now: u64| {
             let remote: Remote = "zput://example.org:7447".parse().unwrap();
             clock_skew(&remote, server, now)

@@ -320,8 +320,9 @@ mod tests {
         ConnectionError::Refused { remote, error }.into()
     }
 
+    /// Control characters in a server's error text do not reach the terminal.
     #[test]
-    fn a_servers_text_cannot_act_on_a_terminal() {
+    fn server_error_text_is_escaped_for_terminals() {
         for code in 0..=20 {
             assert!(!refused(code).to_string().contains('\x1b'), "code {code}");
         }

@@ -83,8 +83,9 @@ mod tests {
 
     use super::*;
 
+    /// An atomic write creates a file of mode 0600 and replaces one only on request.
     #[test]
-    fn a_file_is_private_and_kept_unless_told() {
+    fn atomic_write_is_private_and_keeps_existing_file() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("a/b/file");
         write(&target, b"one", IfExists::Keep).unwrap();
@@ -98,8 +99,9 @@ mod tests {
         assert_eq!(fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
     }
 
+    /// A staged file that is dropped before it is published is removed.
     #[test]
-    fn what_is_not_published_vanishes() {
+    fn staged_file_is_removed_unless_published() {
         let dir = tempfile::tempdir().unwrap();
         drop(Staged::write(&dir.path().join("file"), b"x").unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

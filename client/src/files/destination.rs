@@ -276,8 +276,9 @@ mod tests {
         }
     }
 
+    /// A path through /dev/fd or /proc/PID/fd resolves to that descriptor, also by links.
     #[test]
-    fn what_passes_through_the_descriptors_of_a_process_is_one() {
+    fn resolve_finds_descriptor_behind_dev_fd_and_proc_paths() {
         let dir = tempfile::tempdir().unwrap();
         let link = |name: &str, to: &str| {
             symlink(to, dir.path().join(name)).unwrap();
@@ -306,8 +307,9 @@ mod tests {
         }
     }
 
+    /// A chain of links resolves to its last name, and a loop is an error.
     #[test]
-    fn links_are_followed_to_a_name() {
+    fn resolve_follows_links_to_a_name() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         symlink("file", at("first")).unwrap();
@@ -324,8 +326,9 @@ mod tests {
         );
     }
 
+    /// Another user's link in a sticky world-writable directory is not followed.
     #[test]
-    fn a_link_that_another_user_planted_is_not_followed() {
+    fn resolve_refuses_planted_link_in_sticky_directory() {
         if !geteuid().is_root() {
             return zput_skip::because("only root can make another user's link");
         }

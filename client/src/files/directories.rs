@@ -132,8 +132,9 @@ mod tests {
     const XDG: [(&str, &str); 3] =
         [("XDG_CONFIG_HOME", "/c"), ("XDG_DATA_HOME", "/d"), ("XDG_STATE_HOME", "/s")];
 
+    /// Directories are below the home unless an absolute XDG variable is set.
     #[test]
-    fn the_home_is_used_where_nothing_else_is_said() {
+    fn directories_default_to_the_home() {
         assert_eq!(found(Some("/h"), &[]), paths(HOME));
         let relative = XDG.map(|(name, _)| (name, "rel"));
         assert_eq!(found(Some("/h"), &relative), paths(HOME));
@@ -144,8 +145,9 @@ mod tests {
         );
     }
 
+    /// A missing or relative home is an error only if a directory depends on it.
     #[test]
-    fn a_home_is_needed_only_for_what_is_below_it() {
+    fn directories_need_a_home_only_as_a_fallback() {
         assert_eq!(found(None, &XDG), paths(["/c/zput", "/d/zput", "/s/zput"]));
         let uid = rustix::process::geteuid().as_raw();
         for home in [None, Some("")] {
@@ -156,8 +158,9 @@ mod tests {
         assert_eq!(found(Some("rel"), &XDG), paths(["/c/zput", "/d/zput", "/s/zput"]));
     }
 
+    /// A service's state is in the first path of STATE_DIRECTORY, if that is absolute.
     #[test]
-    fn a_service_has_its_state_where_it_is_told() {
+    fn directories_take_state_directory_of_a_service() {
         let state =
             |value: &str| found(Some("/h"), &[("STATE_DIRECTORY", value)]).unwrap()[2].clone();
         assert_eq!(state("/var/lib/zput"), "/var/lib/zput");

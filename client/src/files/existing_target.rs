@@ -182,8 +182,9 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// A file counts as another user's unless it belongs to root or to the caller.
     #[test]
-    fn what_is_roots_or_ones_own_is_nobody_elses() {
+    fn is_neither_root_nor_tells_other_users_files() {
         for (user, owner, is) in
             [(0, 0, false), (0, 7, true), (7, 7, false), (7, 0, false), (7, 8, true)]
         {
@@ -191,8 +192,9 @@ mod tests {
         }
     }
 
+    /// A file or link that took the place of the looked-up target is not opened.
     #[test]
-    fn what_took_the_place_of_a_device_or_a_pipe_is_not_opened() {
+    fn existing_target_open_refuses_a_file_swapped_in() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for name in ["first", "second", "file"] {

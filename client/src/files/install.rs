@@ -171,8 +171,9 @@ mod tests {
         file
     }
 
+    /// A copy goes only into the file that was looked up, if it has one name.
     #[test]
-    fn copying_is_into_what_was_looked_at_and_has_one_name() {
+    fn copy_into_refuses_hard_linked_or_swapped_target() {
         let dir = tempfile::tempdir().unwrap();
         let (target, other) = (dir.path().join("target"), dir.path().join("other"));
         fs::write(&target, "old and longer").unwrap();
@@ -190,8 +191,9 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"another file");
     }
 
+    /// A copy does not go into another user's file in a sticky world-writable directory.
     #[test]
-    fn what_another_user_put_where_everybody_may_is_not_copied_into() {
+    fn copy_into_refuses_planted_file_in_sticky_directory() {
         if !rustix::process::geteuid().is_root() {
             return zput_skip::because("only root can make another user's file");
         }
@@ -207,8 +209,9 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"theirs");
     }
 
+    /// An existing file stays unless replacing it is requested.
     #[test]
-    fn a_name_that_is_taken_stays() {
+    fn rename_or_copy_keeps_existing_name_unless_replacing() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("target");
         rename_or_copy(temporary(dir.path()), &target, IfExists::Keep).unwrap();

@@ -69,8 +69,9 @@ mod tests {
     use super::*;
     use crate::files::create::create_directory;
 
+    /// A dangling link on the path is found and named with its missing target.
     #[test]
-    fn a_link_to_nowhere_is_named_with_what_is_missing() {
+    fn dangling_link_error_names_the_missing_target() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let found = |name: &str| dangling_link(&at(name)).map(|d| (d.link, d.target));

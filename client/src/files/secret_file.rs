@@ -43,8 +43,9 @@ const BYTE_ORDER_MARKS_UTF16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 mod tests {
     use super::*;
 
+    /// A secret file is read up to its limit, and a longer or endless one is an error.
     #[test]
-    fn a_text_is_read_up_to_its_bound() {
+    fn secret_file_read_is_bounded() {
         assert_eq!(read(&b"abc"[..], 3).unwrap().as_str(), "abc");
         assert_eq!(read(&b""[..], 3).unwrap().as_str(), "");
         let error = read(&b"abcd"[..], 3).unwrap_err();
@@ -56,8 +57,9 @@ mod tests {
         assert_eq!(read(&b"\xff"[..], 3).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
+    /// A byte order mark is dropped from a secret file, and UTF-16 is an error that says so.
     #[test]
-    fn a_byte_order_is_no_text() {
+    fn secret_file_read_drops_bom_and_refuses_utf16() {
         assert_eq!(read(&b"\xef\xbb\xbfabc"[..], 6).unwrap().as_str(), "abc");
         let error = read(&b"\xff\xfea\0"[..], 6).unwrap_err();
         assert_eq!(error.to_string(), "it is UTF-16: save it as UTF-8");

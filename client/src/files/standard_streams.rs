@@ -137,8 +137,9 @@ mod tests {
         (reader, writer)
     }
 
+    /// Reading and writing non-blocking pipes waits until they are ready.
     #[test]
-    fn what_is_not_ready_is_waited_for_in_both_directions() {
+    fn blocking_stream_waits_on_nonblocking_descriptors() {
         let (reader, writer) = impatient_pipe();
         let most = 1_000_000;
         let written: Vec<u8> = (0..most).map(|i: u32| i.to_be_bytes()[3]).collect();
@@ -151,8 +152,9 @@ mod tests {
         });
     }
 
+    /// Writing to a pipe whose reader is gone is an error at once.
     #[test]
-    fn a_reader_that_is_gone_is_an_error_and_no_wait() {
+    fn blocking_stream_write_fails_when_reader_is_gone() {
         let (reader, writer) = impatient_pipe();
         drop(reader);
         let error = BlockingStream::new(writer).write_all(b"x").unwrap_err();
@@ -161,7 +163,7 @@ mod tests {
 
     /// An interrupted call is repeated, since a signal does not mean that the stream has ended.
     #[test]
-    fn what_a_signal_ends_is_done_again() {
+    fn retry_until_ready_repeats_interrupted_calls() {
         let (reader, _writer) = impatient_pipe();
         let mut answers =
             vec![Ok(7), Err(io::ErrorKind::Interrupted), Err(io::ErrorKind::Interrupted)];

@@ -245,8 +245,9 @@ fn offset_in_part(offset: u64, part_start: u64, length: usize) -> usize {
 mod tests {
     use super::*;
 
+    /// An offset of the blob becomes one within the part, between 0 and its length.
     #[test]
-    fn offsets_fall_into_parts() {
+    fn offset_in_part_is_clamped_to_the_part() {
         assert_eq!(offset_in_part(5, 10, 4), 0);
         assert_eq!(offset_in_part(12, 10, 4), 2);
         assert_eq!(offset_in_part(u64::MAX, 10, 4), 4);

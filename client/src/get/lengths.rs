@@ -61,8 +61,9 @@ mod tests {
         check_lengths(info, 300, payload, &request).err().map(|error| error.to_string())
     }
 
+    /// Lengths, versions and kinds that do not fit the request or a sealed blob are refused.
     #[test]
-    fn lengths_that_no_blob_has_are_refused_before_anything_is_allocated() {
+    fn check_lengths_refuses_lengths_no_sealed_blob_has() {
         assert_eq!(refusal(&info(1000, 300, 200), 700, None, true), None);
         assert_eq!(refusal(&info(1000, 300, 200), 200, None, false), None);
         let of = |what: &str| Some(format!("the server's answer fits no sealed blob: {what}"));

@@ -64,8 +64,9 @@ pub(super) fn clamp_range(range: Option<ByteRange>, total: u64) -> Result<Range<
 mod tests {
     use super::*;
 
+    /// A byte range is cut at the end of the blob, and a start beyond the end is an error.
     #[test]
-    fn ranges_end_where_the_blob_ends() {
+    fn clamp_range_ends_at_the_blob_end() {
         let range = |start, end| clamp_range(Some(ByteRange { start, end }), 10).ok();
         assert_eq!(range(0, Some(10)), Some(0..10));
         assert_eq!(range(3, None), Some(3..10));

@@ -76,8 +76,9 @@ mod tests {
         fn end(&self) {}
     }
 
+    /// Sealed bytes that moved are reported in proportion and sum to the plaintext's length.
     #[test]
-    fn sealed_bytes_are_told_as_plaintext_and_come_out_even() {
+    fn proportion_reports_sealed_bytes_as_plaintext() {
         for (sealed, plain) in [(1_040, 1_000), (16, 0), (7, 3), (u64::MAX, u64::MAX - 16)] {
             let sum = Sum::default();
             let mut proportion = Proportion::new(&sum, sealed, plain);

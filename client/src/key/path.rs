@@ -233,8 +233,9 @@ impl KeyPath {
 mod tests {
     use super::*;
 
+    /// A key file is saved privately, opens again and is not replaced.
     #[test]
-    fn a_key_file_is_written_and_read_back_and_not_replaced() {
+    fn key_path_saves_and_opens_without_replacing() {
         let dir = tempfile::tempdir().unwrap();
         let path = KeyPath::new(dir.path().join("new/k.zkey"));
         assert!(matches!(path.open(), Err(KeystoreError::Missing(_))));
@@ -246,8 +247,9 @@ mod tests {
         assert!(matches!(error, KeystoreError::Exists(_)), "{error}");
     }
 
+    /// A malformed or too long key file has exit code 7; a group-readable one is exposed.
     #[test]
-    fn a_file_that_is_none_is_an_error_of_the_key() {
+    fn key_path_open_refuses_malformed_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = KeyPath::new(dir.path().join("k.zkey"));
         for text in ["", "format = 1\n", &"#".repeat(65_536)] {

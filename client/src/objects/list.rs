@@ -245,8 +245,9 @@ fn plain_length(header: &Header, info: &Info) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// A listing ends with an error after 4,096 empty pages in a row.
     #[test]
-    fn a_listing_that_leads_nowhere_ends() {
+    fn listing_limits_stop_a_run_of_empty_pages() {
         let mut limits = ListingLimits::default();
         for _ in 0..4_095 {
             limits.count_page(0).unwrap();
@@ -258,8 +259,9 @@ mod tests {
         assert!(matches!(limits.count_page(0), Err(Error::TooMuchToList)));
     }
 
+    /// A listing of more than 4,194,304 objects ends with an error.
     #[test]
-    fn a_listing_has_a_size() {
+    fn listing_limits_bound_the_number_of_objects() {
         let mut limits = ListingLimits::default();
         limits.count_page(4_194_304).unwrap();
         let error = limits.count_page(1).unwrap_err();
@@ -272,7 +274,7 @@ mod tests {
 
     /// A million keys of 1,024 bytes are a gibibyte.
     #[test]
-    fn a_listing_has_a_size_in_bytes() {
+    fn listing_limits_bound_the_bytes_of_keys() {
         let mut limits = ListingLimits::default();
         for _ in 0..1_048_576 {
             limits.count_bytes(1_024).unwrap();

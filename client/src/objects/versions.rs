@@ -170,8 +170,9 @@ fn typing_errors(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
+    /// A mistyped name leads to the nearest existing name, or to none.
     #[test]
-    fn a_slip_leads_to_the_name_that_was_meant() {
+    fn nearest_suggests_the_name_that_was_meant() {
         let names = ["secret.bin", "plans/a.pdf", "b"].map(str::to_owned);
         let selected = |name| nearest(name, &names);
         assert_eq!(selected("secrt.bin"), Some("secret.bin"));
@@ -182,8 +183,9 @@ mod tests {
         assert_eq!(selected("c"), None);
     }
 
+    /// Typing errors count insertions, deletions, changes and swaps.
     #[test]
-    fn typing_errors_are_counted() {
+    fn typing_errors_count_edits_and_swaps() {
         assert_eq!(typing_errors("", ""), 0);
         assert_eq!(typing_errors("", "abc"), 3);
         assert_eq!(typing_errors("abc", ""), 3);

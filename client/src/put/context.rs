@@ -62,8 +62,9 @@ mod tests {
 
     use super::*;
 
+    /// A put's generation is above the newest one seen or reported, whatever the clock says.
     #[test]
-    fn the_generation_is_above_the_newest_even_when_the_clock_went_back() {
+    fn generation_after_is_above_the_newest_despite_clock() {
         let seen = |generation| {
             Some(Seen { generation, transcript: Transcript::from_bytes([0; Transcript::BYTES]) })
         };

@@ -312,8 +312,9 @@ mod tests {
         fn end(&self) {}
     }
 
+    /// Progress advances in steps while the socket takes a slice, not at its end.
     #[test]
-    fn progress_moves_as_the_socket_takes_a_slice() {
+    fn upload_progress_advances_as_the_socket_takes_a_slice() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || serve(theirs, ServerLimits::default()));
         let remote = Remote::Unix("/server".into());
@@ -334,8 +335,9 @@ mod tests {
         assert!(steps.iter().all(|step| *step < 8_000_000));
     }
 
+    /// An upload of 20 slices commits on servers that take 8, 9 or 13 requests at once.
     #[test]
-    fn a_server_that_takes_few_requests_at_once_is_waited_for() {
+    fn upload_respects_a_small_server_pipeline_limit() {
         for max_pipeline in [8, 9, 13] {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let limits = ServerLimits { max_pipeline, ..ServerLimits::default() };

@@ -138,8 +138,9 @@ fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
 mod tests {
     use super::*;
 
+    /// Dropping a locked state file frees its lock although a child has it open.
     #[test]
-    fn what_is_let_go_is_free_though_a_child_has_it_open_still() {
+    fn locked_state_file_unlocks_despite_inherited_descriptor() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, b"").unwrap();

@@ -13,7 +13,7 @@ const FAR: u64 = 4_070_908_800_000_000_000;
 
 /// Two machines and a reader, whose clocks differ from the server's by this many hours.
 #[test]
-fn machines_whose_clocks_differ_replace_each_others_blobs_in_any_order() {
+fn generations_grow_across_machines_with_different_clocks() {
     let setting = Setting::at(NOW);
     let at = |hours: i64| NOW.saturating_add_signed(hours * HOUR as i64);
     let mut count = 0;
@@ -50,7 +50,7 @@ fn machines_whose_clocks_differ_replace_each_others_blobs_in_any_order() {
 
 /// Both machines have seen the same generation, so both would choose the next one.
 #[test]
-fn two_that_have_seen_a_clock_that_is_ahead_do_not_make_one_generation() {
+fn put_with_stale_rollback_record_gets_its_own_generation() {
     let setting = Setting::at(NOW);
     setting.machine("ahead", NOW + HOUR).put(b"ahead");
     let (mut one, mut other) = (setting.machine("one", NOW), setting.machine("other", NOW));
@@ -61,8 +61,9 @@ fn two_that_have_seen_a_clock_that_is_ahead_do_not_make_one_generation() {
     one.gets(b"other");
 }
 
+/// A put from a machine over a day ahead is refused, stores nothing and names the clock.
 #[test]
-fn a_clock_that_is_far_ahead_is_named_and_in_nobodys_way() {
+fn put_with_clock_far_ahead_is_refused_and_stores_nothing() {
     let setting = Setting::at(NOW);
     let mut board = setting.machine("board", FAR);
     for far in [NOW + 25 * HOUR, FAR, u64::MAX - 1] {
@@ -85,7 +86,7 @@ fn a_clock_that_is_far_ahead_is_named_and_in_nobodys_way() {
 /// The blob was put while the server's clock was as wrong as the machine's. Later puts follow its
 /// generation, and restoring an earlier version removes it for every reader.
 #[test]
-fn what_was_sealed_far_ahead_is_not_remembered_and_not_contagious() {
+fn generation_far_ahead_is_not_recorded_by_readers() {
     let setting = Setting::at(FAR);
     let (mut owner, mut other) = (setting.machine("owner", NOW), setting.machine("other", NOW));
     let honest = owner.try_put(b"honest").unwrap().version;
@@ -109,7 +110,7 @@ fn what_was_sealed_far_ahead_is_not_remembered_and_not_contagious() {
 /// A reader that has seen the newest version does not take a restored earlier one for a rollback,
 /// whatever the clocks say and whatever was removed meanwhile.
 #[test]
-fn an_earlier_version_that_is_restored_is_the_newest_for_everybody() {
+fn restored_version_is_no_rollback_for_any_reader() {
     let setting = Setting::at(NOW);
     let (mut one, mut other) =
         (setting.machine("one", NOW - 2 * HOUR), setting.machine("other", NOW + HOUR));
@@ -141,7 +142,7 @@ fn an_earlier_version_that_is_restored_is_the_newest_for_everybody() {
 /// A machine whose clock stands at 1970 still detects a rollback, and puts above the current
 /// generation.
 #[test]
-fn a_machine_without_a_clock_puts_above_what_is_there() {
+fn machine_with_clock_at_1970_puts_above_and_detects_rollback() {
     let setting = Setting::at(NOW);
     let first = setting.machine("writer", NOW).try_put(b"first").unwrap().version;
     let mut board = setting.machine("board", NOW);
@@ -163,7 +164,7 @@ fn a_machine_without_a_clock_puts_above_what_is_there() {
 
 /// A server whose clock was set back continues from the times of its versions.
 #[test]
-fn a_server_without_a_clock_takes_what_follows() {
+fn server_with_clock_set_back_accepts_later_generations() {
     let setting = Setting::at(NOW);
     let mut writer = setting.machine("writer", NOW);
     writer.put(b"first");

@@ -59,8 +59,9 @@ fn by_name_at(setting: &Setting, at: String, script: Script) -> (Machine, Arc<At
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+/// A put retries a name lookup that fails for a moment, if retries are set.
 #[test]
-fn a_name_that_nobody_can_tell_for_a_moment_is_asked_for_again() {
+fn failed_name_lookup_is_retried() {
     let setting = Setting::at(NOW);
     let script: Script = vec![Err(again), Err(again), Ok(vec![LOOPBACK])];
     let (mut machine, asked) = by_name(&setting, script.clone());
@@ -71,8 +72,9 @@ fn a_name_that_nobody_can_tell_for_a_moment_is_asked_for_again() {
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
+/// A host name that does not exist is a final error after one lookup.
 #[test]
-fn a_name_that_is_none_is_final() {
+fn unknown_host_name_is_not_retried() {
     let setting = Setting::at(NOW);
     let (mut machine, asked) = by_name(&setting, vec![Err(no_such), Ok(vec![LOOPBACK])]);
     machine.client.set_retries(5, Arc::new(|_| panic!("it is tried again")));
@@ -83,7 +85,7 @@ fn a_name_that_is_none_is_final() {
 
 /// The name server is behind the same broken line.
 #[test]
-fn a_server_that_was_reached_is_reached_without_its_name() {
+fn client_reconnects_by_address_when_name_lookup_fails() {
     let setting = Setting::at(NOW);
     for lost in [again, no_such] {
         let (mut machine, _) = by_name(&setting, vec![Ok(vec![LOOPBACK]), Err(lost)]);
@@ -97,7 +99,7 @@ fn a_server_that_was_reached_is_reached_without_its_name() {
 
 /// RFC 8305: an address without a route, one that refuses, and one that drops packets.
 #[test]
-fn an_address_that_does_not_take_the_connection_is_passed_by() {
+fn client_skips_dead_addresses_and_remembers_a_working_one() {
     let setting = Setting::at(NOW);
     let port = setting.server.addresses()[0].to_string();
     let port: u16 = port.rsplit_once(':').unwrap().1.parse().unwrap();
@@ -141,8 +143,9 @@ fn saying(said: &'static [u8]) -> (String, thread::JoinHandle<()>) {
     (address, saying)
 }
 
+/// The error about a peer that speaks HTTP, TLS or SSH names the protocol.
 #[test]
-fn another_protocol_is_called_by_its_name() {
+fn client_names_the_foreign_protocol_of_a_peer() {
     let setting = Setting::at(NOW);
     for (said, protocol) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "HTTP"),
@@ -218,7 +221,7 @@ impl Swallowing {
 
 /// A line that forgets a connection: a NAT, a tunnel, a proxy that hangs.
 #[test]
-fn a_line_that_falls_silent_is_left_for_another_connection() {
+fn get_reconnects_after_silent_connection() {
     let setting = Setting::at(NOW);
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
     setting.machine("writer", NOW).put(&bytes);
@@ -253,7 +256,7 @@ fn a_line_that_falls_silent_is_left_for_another_connection() {
 
 /// A slow sink does not count as silence of the server.
 #[test]
-fn a_slow_sink_is_not_taken_for_silence() {
+fn get_with_slow_sink_is_not_a_silent_server() {
     use zput::cli::{Sink, SinkError};
 
     struct Slow(usize);

@@ -284,8 +284,9 @@ impl<const BYTES: usize> Reserve<BYTES> {
 mod tests {
     use super::*;
 
+    /// The memory reserve gives out aligned blocks without overlap, up to its last byte.
     #[test]
-    fn the_reserve_gives_no_byte_twice_and_none_beyond_its_end() {
+    fn memory_reserve_gives_each_byte_once() {
         static SMALL: Reserve<1000> = Reserve::new();
         let layout = |size, align| Layout::from_size_align(size, align).unwrap();
         let mut end = SMALL.bytes.get().addr();
@@ -304,8 +305,9 @@ mod tests {
         assert!(!SMALL.holds(SMALL.bytes.get().wrapping_add(1).cast()));
     }
 
+    /// Growing a block of the reserve moves its content to ordinary memory.
     #[test]
-    fn a_block_of_the_reserve_grows_with_what_is_in_it() {
+    fn allocator_moves_grown_reserve_block_with_content() {
         let allocator = Allocator("test");
         let layout = Layout::from_size_align(4, 1).unwrap();
         let block = RESERVE.take(layout).unwrap();
@@ -321,8 +323,9 @@ mod tests {
         unsafe { allocator.dealloc(grown, Layout::from_size_align(8, 1).unwrap()) };
     }
 
+    /// The check has_room is true for a mebibyte and false for more than the address space.
     #[test]
-    fn there_is_room_for_what_there_can_be_and_no_more() {
+    fn has_room_is_false_beyond_address_space() {
         assert!(has_room(1 << 20));
         // More addresses than a process has.
         assert!(!has_room(1 << 56));

@@ -63,16 +63,18 @@ fn explain_refusal(error: io::Error) -> io::Error {
 mod tests {
     use super::*;
 
+    /// The functions begin and begin_scoped run a closure on a thread of the given name.
     #[test]
-    fn a_thread_of_that_name_runs() {
+    fn thread_begin_runs_closure_under_given_name() {
         let name = || thread::current().name().map(str::to_owned);
         assert_eq!(spawn("here", name).unwrap().join().unwrap().as_deref(), Some("here"));
         let scoped = thread::scope(|scope| spawn_scoped(scope, "there", name).unwrap().join());
         assert_eq!(scoped.unwrap().as_deref(), Some("there"));
     }
 
+    /// The error of a refused thread names the limit to raise.
     #[test]
-    fn what_to_do_about_a_refusal_is_said() {
+    fn thread_refusal_names_limit_to_raise() {
         let text = |error: Errno| explain_refusal(error.into()).to_string();
         assert_eq!(
             text(Errno::AGAIN),

@@ -75,8 +75,9 @@ impl<'a> Cursor<'a> {
 mod tests {
     use super::*;
 
+    /// The cursor reads consecutive big-endian integers, arrays and the rest.
     #[test]
-    fn fields_are_big_endian_and_follow_each_other() {
+    fn cursor_reads_consecutive_big_endian_fields() {
         let mut fields = Cursor::new(
             b"\x01\x02\x03\x04\x05\x06\x07\0\0\0\0\0\0\x01\0\xff\xff\xff\xff\xff\xff\xff\xfeab",
         );
@@ -90,8 +91,9 @@ mod tests {
         assert!(fields.is_at_end());
     }
 
+    /// A read past the end of the cursor returns nothing and consumes nothing.
     #[test]
-    fn what_is_too_short_is_not_taken() {
+    fn cursor_consumes_nothing_when_too_short() {
         let mut fields = Cursor::new(b"abc");
         assert_eq!(fields.u32(), None);
         assert_eq!(fields.take(4), None);

@@ -78,14 +78,15 @@ mod tests {
 
     /// The digest of the empty input, from the BLAKE3 test vectors.
     #[test]
-    fn empty_input_has_the_published_digest() {
+    fn digest_of_empty_input_matches_blake3_vector() {
         let expected = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
         assert_eq!(Digest::of(b"").to_string(), expected);
         assert_eq!(Hasher::new().finish().to_string(), expected);
     }
 
+    /// The hasher gives for two pieces the BLAKE3 digest of the whole input.
     #[test]
-    fn pieces_and_whole_agree() {
+    fn digest_of_pieces_matches_b3sum_of_the_whole() {
         let mut hasher = Hasher::new();
         hasher.update(b"ab");
         hasher.update(b"c");

@@ -137,8 +137,9 @@ impl ErrorCode {
 mod tests {
     use super::*;
 
+    /// Error codes have the numbers of PROTOCOL 7; 0 and 19 are unknown.
     #[test]
-    fn codes_have_the_numbers_of_the_protocol() {
+    fn error_code_numbers_match_the_protocol() {
         assert_eq!(ErrorCode::from_u8(1), Some(ErrorCode::Malformed));
         assert_eq!(ErrorCode::from_u8(7), Some(ErrorCode::Digest));
         assert_eq!(ErrorCode::from_u8(13), Some(ErrorCode::Mode));
@@ -151,8 +152,9 @@ mod tests {
         assert_eq!(ErrorCode::from_u8(19), None);
     }
 
+    /// The text of a remote error is cut to 256 bytes and its control characters become a ?.
     #[test]
-    fn a_text_is_cut_and_cleaned() {
+    fn remote_error_text_is_truncated_and_sanitized() {
         let error = RemoteError::new(ErrorCode::Full, &"x\u{1b}ä".repeat(100));
         assert_eq!(error.text.len(), 256);
         assert!(error.text.starts_with("x?äx?ä"));

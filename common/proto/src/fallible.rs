@@ -32,8 +32,9 @@ pub fn may_fail() -> bool {
 mod tests {
     use super::*;
 
+    /// A reserve that cannot be met is an error and leaves the buffer's contents in place.
     #[test]
-    fn want_of_memory_is_an_error_and_what_was_there_stays() {
+    fn reserve_out_of_memory_is_an_error_and_keeps_contents() {
         let mut buffer = vec![7_u8; 3];
         assert!(reserve(&mut buffer, 1 << 60).is_err());
         assert_eq!(buffer, [7, 7, 7]);

@@ -13,8 +13,9 @@ pub fn is_label(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A label has at most 64 bytes and no control characters.
     #[test]
-    fn a_label_is_short_and_acts_on_no_terminal() {
+    fn label_is_short_and_free_of_control_characters() {
         for text in ["", "my laptop", "mañana", &"x".repeat(64)] {
             assert!(is_label(text), "{text:?}");
         }

@@ -81,21 +81,23 @@ pub fn decode(prefix: &'static str, text: &str) -> Result<Zeroizing<Vec<u8>>, Be
 mod tests {
     use super::*;
 
+    /// The checksum parameters of the long Bech32 pass the library's sanity check.
     #[test]
-    fn the_checksum_is_consistent() {
+    fn long_bech32_checksum_passes_sanity_check() {
         LongBech32::sanity_check();
     }
 
     /// BIP 173's own valid string, which is 90 characters and 82 of data, all zero.
     #[test]
-    fn a_published_string_is_read() {
+    fn long_bech32_decodes_bip173_string() {
         let text = "11qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqc8247j";
         // 82 characters carry 51 bytes and two bits of padding.
         assert_eq!(decode("1", text).unwrap().as_slice(), [0; 51]);
     }
 
+    /// Bech32 text with a changed character, mixed case or another prefix is refused.
     #[test]
-    fn damaged_text_is_refused() {
+    fn long_bech32_refuses_damaged_text() {
         // Computed by another implementation (BIP 173's Python).
         let text = "zputtest1qqqsyqcyq5rqwzqfmy0rck";
         assert_eq!(encode("zputtest", &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]).as_str(), text);
@@ -120,7 +122,7 @@ mod tests {
     /// A valid checksum over padding bits that are not zero (made by hand: the last of the five-bit
     /// groups carries a bit that belongs to no byte).
     #[test]
-    fn padding_bits_are_zero() {
+    fn long_bech32_refuses_nonzero_padding_bits() {
         use bech32::{Fe32, Fe32IterExt};
         let hrp = Hrp::parse_unchecked("zputtest");
         let groups = [Fe32::P, Fe32::P];

@@ -107,8 +107,9 @@ impl<'de> Deserialize<'de> for MountName {
 mod tests {
     use super::*;
 
+    /// Clean relative paths of up to 255 bytes are mount names.
     #[test]
-    fn names_of_mounts_are_clean_paths() {
+    fn mount_name_accepts_clean_paths() {
         let longest = "x".repeat(255);
         for name in
             ["images", "a/b", "...", "a/..b", ".hidden", "Grüße/日本", "a b%20", "-", &longest]
@@ -119,15 +120,17 @@ mod tests {
         }
     }
 
+    /// The root mount has the empty name.
     #[test]
-    fn the_root_has_the_empty_name() {
+    fn mount_name_of_the_root_is_empty() {
         assert_eq!(MountName::parse(""), Ok(MountName::ROOT));
         assert!(MountName::ROOT.is_root() && MountName::default().is_root());
         assert_eq!(MountName::ROOT.as_str(), "");
     }
 
+    /// Names with dot components, empty components, control characters or 256 bytes are refused.
     #[test]
-    fn every_other_name_is_refused() {
+    fn mount_name_refuses_dots_slashes_and_control_characters() {
         use MountNameError::{Control, Dots, EmptyComponent, TooLong};
         assert_eq!(MountName::parse(&"x".repeat(256)), Err(TooLong(256)));
         assert_eq!(MountName::parse(&"é".repeat(128)), Err(TooLong(256)));

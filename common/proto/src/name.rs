@@ -176,8 +176,9 @@ impl<'de> Deserialize<'de> for ObjectKey {
 mod tests {
     use super::*;
 
+    /// Deserializing refuses an object key that is empty or over 1,024 bytes.
     #[test]
-    fn a_key_is_bounded_where_it_is_read() {
+    fn object_key_deserialize_refuses_length_out_of_bounds() {
         let key = ObjectKey::new("abc").unwrap();
         assert_eq!(postcard::to_allocvec(&key).unwrap(), [3, b'a', b'b', b'c']);
         assert_eq!(postcard::from_bytes::<ObjectKey>(&[3, b'a', b'b', b'c']).unwrap(), key);
@@ -189,16 +190,18 @@ mod tests {
         assert_eq!(serde_json::to_string(&key).unwrap(), "[97,98,99]");
     }
 
+    /// Ordinary relative paths, with Unicode and spaces, are blob names.
     #[test]
-    fn ordinary_names_are_accepted() {
+    fn blob_name_accepts_ordinary_names() {
         for name in ["a", "secret.bin", "images/app.img", "Grüße/日本.txt", "...", "a b", "-"] {
             assert_eq!(BlobName::parse(name).map(|n| n.to_string()), Ok(name.to_owned()));
         }
         assert_eq!(BlobName::parse("images/app.img").unwrap().base_name(), "app.img");
     }
 
+    /// Absolute names, dot components, control characters and 1,025 bytes are refused.
     #[test]
-    fn hostile_names_are_refused() {
+    fn blob_name_refuses_absolute_dotted_and_control_names() {
         assert_eq!(BlobName::parse(""), Err(NameError::Empty));
         for name in ["/etc/passwd", "a//b", "a/", "/"] {
             assert_eq!(BlobName::parse(name), Err(NameError::EmptyComponent), "{name}");
@@ -212,8 +215,9 @@ mod tests {
         assert_eq!(BlobName::parse(&"x".repeat(1025)), Err(NameError::TooLong(1025)));
     }
 
+    /// An object key has 1 to 1,024 bytes.
     #[test]
-    fn keys_are_bounded() {
+    fn object_key_has_1_to_1024_bytes() {
         assert_eq!(ObjectKey::new(""), Err(KeyLengthError(0)));
         assert!(ObjectKey::new(vec![0xff; 1024]).is_ok());
         assert_eq!(ObjectKey::new(vec![0; 1025]), Err(KeyLengthError(1025)));

@@ -142,8 +142,9 @@ fn read(vector: &Vector) -> (Verdict, Option<String>) {
     }
 }
 
+/// Every vector of the age test kit gives the verdict and payload that it expects.
 #[test]
-fn every_vector_comes_to_what_it_expects() {
+fn age_testkit_vectors_give_their_expected_verdict() {
     let vectors = vectors();
     let count = |verdict| vectors.iter().filter(|vector| vector.expect == verdict).count();
     assert_eq!(count(Verdict::Success), 10);
@@ -165,7 +166,7 @@ fn every_vector_comes_to_what_it_expects() {
 /// CCTV: "any vector that's not a `header failure` can be used to test round-trips of header
 /// decode/encode".
 #[test]
-fn stanzas_are_written_as_they_were_read() {
+fn age_testkit_stanzas_round_trip() {
     let mut stanzas = 0;
     for vector in vectors().iter().filter(|vector| vector.expect != Verdict::HeaderFailure) {
         let file = take_apart(&vector.age_file).unwrap();

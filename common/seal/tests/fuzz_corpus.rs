@@ -12,8 +12,9 @@ fn corpus() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus")
 }
 
+/// Every fuzz target of the common crate passes all inputs of its corpus.
 #[test]
-fn every_input_of_the_corpus_passes() {
+fn fuzz_targets_pass_every_corpus_input() {
     for (name, _) in targets::TARGETS {
         let mut inputs = 0;
         for entry in fs::read_dir(corpus().join(name)).unwrap() {
@@ -24,8 +25,9 @@ fn every_input_of_the_corpus_passes() {
     }
 }
 
+/// Every corpus folder has a fuzz target that runs under its name.
 #[test]
-fn every_corpus_has_its_target() {
+fn fuzz_corpus_folders_match_fuzz_targets() {
     for entry in fs::read_dir(corpus()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let bin = corpus().join(format!("../fuzz_targets/{name}.rs"));
@@ -41,7 +43,7 @@ fn every_corpus_has_its_target() {
 proptest! {
     /// Steps of a few bytes with the beginnings of real messages among them.
     #[test]
-    fn random_input_passes(
+    fn fuzz_targets_pass_random_input(
         start: u8,
         asked: u8,
         pieces in prop::collection::vec(

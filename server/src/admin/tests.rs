@@ -31,8 +31,9 @@ fn get(address: SocketAddr, path: &str) -> String {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"))
 }
 
+/// GET /metrics returns OpenMetrics text, and HEAD returns the same head alone.
 #[test]
-fn metrics_are_told() {
+fn admin_metrics_answers_openmetrics_text() {
     let health = health();
     health.metrics.endpoints().accepted(Protocol::Zput);
     let (_admin, address) = start(&health);
@@ -51,8 +52,9 @@ fn metrics_are_told() {
     assert_eq!(head_only, format!("{head}\r\n\r\n"));
 }
 
+/// GET /healthz returns 200, and 503 with the reason while the server drains.
 #[test]
-fn health_is_told_with_its_reason() {
+fn admin_healthz_answers_503_while_draining() {
     let health = health();
     let (_admin, address) = start(&health);
     let fine = get(address, "/healthz");
@@ -63,8 +65,9 @@ fn health_is_told_with_its_reason() {
     assert!(draining.ends_with("\r\n\r\ndraining: the server stops\n"), "{draining}");
 }
 
+/// Health reports a worker that ran no turn after it was woken, except while draining.
 #[test]
-fn a_worker_that_hangs_is_unhealthy() {
+fn health_check_reports_stalled_worker() {
     let health = health();
     health.liveness.register(Heartbeat::default(), || {});
     let now = Instant::now();
@@ -77,8 +80,9 @@ fn a_worker_that_hangs_is_unhealthy() {
     assert_eq!(health.stalled(now + Duration::from_secs(14)), None);
 }
 
+/// The admin endpoint answers 404, 405, 400 or 431 to any other request.
 #[test]
-fn other_requests_are_refused() {
+fn admin_refuses_unknown_path_method_and_long_head() {
     let (_admin, address) = start(&health());
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(8 * 1024));
     for (request, status) in [
@@ -97,7 +101,7 @@ fn other_requests_are_refused() {
 /// The idle connections may be a load balancer's checks, a port scan, or a browser's spare
 /// connections. A probe that waits for 100 ms does not notice them.
 #[test]
-fn a_probe_is_answered_at_once_beside_a_thousand_idle_clients() {
+fn admin_probe_is_answered_in_100_ms_beside_1000_idle_clients() {
     raise_descriptor_limit();
     let took = || {
         let (_admin, address) = start(&health());
@@ -122,7 +126,7 @@ fn a_probe_is_answered_at_once_beside_a_thousand_idle_clients() {
 /// Clients that read no response, and clients whose request is incomplete, do not delay other
 /// responses; a client that continues its request is answered though others came after it.
 #[test]
-fn a_client_that_takes_its_time_is_answered_beside_others() {
+fn admin_answers_slow_client_beside_full_client_table() {
     let (_admin, address) = start(&health());
     let mut slow = TcpStream::connect(address).unwrap();
     slow.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
@@ -198,7 +202,7 @@ impl TestLoop {
 
 /// The client that has been silent for longest is closed.
 #[test]
-fn the_longest_silent_client_makes_room() {
+fn admin_client_limit_closes_longest_silent_client() {
     let mut test = TestLoop::new();
     test.connect_and_request();
     for _ in 1..ADMIN_CLIENTS_MAX {
@@ -213,8 +217,9 @@ fn the_longest_silent_client_makes_room() {
     }
 }
 
+/// When every admin client has sent its request, a new client replaces the oldest.
 #[test]
-fn where_all_have_asked_the_first_makes_room() {
+fn admin_client_limit_closes_oldest_when_all_have_requested() {
     let mut test = TestLoop::new();
     for _ in 0..ADMIN_CLIENTS_MAX {
         test.connect_and_request();
@@ -223,8 +228,9 @@ fn where_all_have_asked_the_first_makes_room() {
     assert_eq!(test.open_clients(), Vec::from_iter(1..=ADMIN_CLIENTS_MAX));
 }
 
+/// The admin loop closes a client two seconds after it connected.
 #[test]
-fn a_client_has_its_time_and_no_more() {
+fn admin_client_is_closed_after_two_seconds() {
     let mut test = TestLoop::new();
     assert_eq!(test.admin_loop.timeout(test.now), None, "there is no client");
     let first = test.now;
@@ -249,8 +255,9 @@ fn a_client_has_its_time_and_no_more() {
     assert_eq!(silent.read(&mut [0]).unwrap(), 0, "it was closed");
 }
 
+/// Dropping Admin ends its thread and closes its listening socket.
 #[test]
-fn it_ends_when_it_is_dropped() {
+fn admin_stops_listening_when_dropped() {
     let (admin, address) = start(&health());
     drop(admin);
     assert!(TcpStream::connect(address).is_err());

@@ -166,8 +166,9 @@ impl CloseReason {
 mod tests {
     use super::*;
 
+    /// A lingering close begins once, and a second begin_close does not extend its deadline.
     #[test]
-    fn a_farewell_begins_once_and_its_time_is_not_given_anew() {
+    fn close_phase_deadline_is_set_once() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut phase = Phase::Open;
@@ -182,8 +183,9 @@ mod tests {
         assert!(!phase.is_overdue(at(1_999)) && phase.is_overdue(at(2_000)));
     }
 
+    /// A lingering close discards one mebibyte and ends the connection at the next byte.
     #[test]
-    fn a_mebibyte_is_put_up_with() {
+    fn lingering_close_discards_at_most_one_mebibyte() {
         let mut phase = Phase::Open;
         phase.begin_close(Instant::now());
         phase.linger();

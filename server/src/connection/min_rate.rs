@@ -92,7 +92,7 @@ mod tests {
 
     /// 1,024 B/s are 61,440 bytes a minute; 131,072 bytes are the slack.
     #[test]
-    fn who_moves_too_little_while_it_has_to_act_is_too_slow() {
+    fn min_rate_finds_peer_below_rate_too_slow() {
         assert_eq!(found_out(1024, 61_440, 1000), None);
         assert_eq!(found_out(1024, 0, 1000), Some(3));
         assert_eq!(found_out(1024, 60, 1000), Some(3));
@@ -103,7 +103,7 @@ mod tests {
 
     /// A socket's buffer empties in steps.
     #[test]
-    fn who_takes_enough_in_steps_is_fast_enough() {
+    fn min_rate_accepts_peer_that_moves_enough_in_steps() {
         let start = Instant::now();
         let mut rate = RateMonitor::at_least(1024);
         rate.peer_acts(true, start);
@@ -120,7 +120,7 @@ mod tests {
 
     /// Bytes moved in one observation are no credit for the next.
     #[test]
-    fn who_was_fast_is_found_out_when_it_stops() {
+    fn min_rate_gives_no_credit_for_earlier_speed() {
         let start = Instant::now();
         let mut rate = RateMonitor::at_least(1024);
         rate.peer_acts(true, start);
@@ -130,8 +130,9 @@ mod tests {
         assert_eq!(slow, Some(4));
     }
 
+    /// RateMonitor does not count bytes that moved before it was the peer's turn.
     #[test]
-    fn what_moved_before_the_peer_had_to_act_does_not_count() {
+    fn min_rate_ignores_bytes_before_peer_had_to_act() {
         let start = Instant::now();
         let mut rate = RateMonitor::at_least(5_000);
         rate.moved(1 << 40);
@@ -139,8 +140,9 @@ mod tests {
         assert!(rate.is_too_slow(start + Duration::from_secs(60), UNNOTICED));
     }
 
+    /// RateMonitor has no deadline while the server has to act, or at a rate of 0.
     #[test]
-    fn the_servers_own_time_does_not_count() {
+    fn min_rate_ignores_time_of_server() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut rate = RateMonitor::at_least(1);

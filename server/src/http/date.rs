@@ -101,7 +101,7 @@ mod tests {
 
     /// The example of 5.6.7, and the ends.
     #[test]
-    fn a_date_is_an_imf_fixdate() {
+    fn http_date_is_imf_fixdate() {
         assert_eq!(text(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(text(0), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(text(253_402_300_799), "Fri, 31 Dec 9999 23:59:59 GMT");
@@ -109,28 +109,31 @@ mod tests {
 
     /// A clock that is off is no reason to fall over.
     #[test]
-    fn a_clock_beyond_the_calendar_is_at_its_end() {
+    fn http_date_clamps_clock_outside_calendar() {
         assert_eq!(text(253_402_300_800), "Fri, 31 Dec 9999 23:59:59 GMT");
         let before = Date::at(UNIX_EPOCH - Duration::from_nanos(1));
         assert_eq!(before.as_bytes(), b"Thu, 01 Jan 1970 00:00:00 GMT");
     }
 
+    /// Date::is_of holds for every time within the date's second and for no other.
     #[test]
-    fn a_date_is_good_for_its_second() {
+    fn http_date_is_valid_for_its_second() {
         let date = Date::at(UNIX_EPOCH + Duration::from_millis(5_200));
         assert!(date.is_of(UNIX_EPOCH + Duration::from_millis(5_999)));
         assert!(!date.is_of(UNIX_EPOCH + Duration::from_millis(6_000)));
         assert!(!date.is_of(UNIX_EPOCH + Duration::from_millis(4_999)));
     }
 
+    /// HttpTime has no value for a time before 1970 or after 9999.
     #[test]
-    fn a_file_of_no_year_has_no_date() {
+    fn http_time_outside_calendar_is_none() {
         assert_eq!(HttpTime::of(UNIX_EPOCH - Duration::from_secs(1)), None);
         assert_eq!(HttpTime::of(UNIX_EPOCH + Duration::from_secs(253_402_300_800)), None);
     }
 
+    /// HttpTime parses the three date forms of RFC 9110 and rejects all other text.
     #[test]
-    fn all_three_forms_of_a_date_are_read() {
+    fn http_time_parses_all_three_date_forms() {
         for text in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",

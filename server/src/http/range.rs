@@ -85,8 +85,9 @@ mod tests {
         }
     }
 
+    /// The first and the last position of a range are both included.
     #[test]
-    fn first_and_last_are_included() {
+    fn range_first_and_last_byte_are_inclusive() {
         check(&[
             ("bytes=0-0", 10, Part(0..1)),
             ("bytes=0-0", 1, Part(0..1)),
@@ -98,8 +99,9 @@ mod tests {
         ]);
     }
 
+    /// A range's last position beyond the object, of any size, is the object's last byte.
     #[test]
-    fn an_end_beyond_the_objects_is_the_objects() {
+    fn range_end_beyond_object_is_clamped() {
         check(&[
             ("bytes=0-10", 10, Part(0..10)),
             ("bytes=5-1000", 10, Part(5..10)),
@@ -112,8 +114,9 @@ mod tests {
         ]);
     }
 
+    /// A range without a last position reaches to the object's end.
     #[test]
-    fn an_open_end_is_the_objects() {
+    fn range_open_end_reaches_object_end() {
         check(&[
             ("bytes=0-", 10, Part(0..10)),
             ("bytes=9-", 10, Part(9..10)),
@@ -121,8 +124,9 @@ mod tests {
         ]);
     }
 
+    /// A suffix range selects the last bytes, and a longer one the whole object as a part.
     #[test]
-    fn a_suffix_counts_from_the_end() {
+    fn range_suffix_counts_from_object_end() {
         check(&[
             ("bytes=-1", 10, Part(9..10)),
             ("bytes=-10", 10, Part(0..10)),
@@ -132,8 +136,9 @@ mod tests {
         ]);
     }
 
+    /// A range that begins at or beyond the object's end, or -0, is unsatisfiable.
     #[test]
-    fn what_the_object_does_not_have_is_unsatisfiable() {
+    fn range_beyond_object_is_unsatisfiable() {
         check(&[
             ("bytes=10-", 10, Unsatisfiable),
             ("bytes=10-10", 10, Unsatisfiable),
@@ -153,8 +158,9 @@ mod tests {
         ]);
     }
 
+    /// A range of an empty object is unsatisfiable, except a suffix, which is the whole object.
     #[test]
-    fn an_empty_object_has_no_part() {
+    fn range_of_empty_object_is_unsatisfiable_or_whole() {
         check(&[
             ("bytes=0-", 0, Unsatisfiable),
             ("bytes=0-0", 0, Unsatisfiable),
@@ -163,8 +169,9 @@ mod tests {
         ]);
     }
 
+    /// A Range field with more than one range is ignored.
     #[test]
-    fn several_ranges_are_ignored() {
+    fn range_field_with_several_ranges_is_ignored() {
         check(&[
             ("bytes=0-0,2-2", 10, Whole),
             ("bytes=0-0, -1", 10, Whole),
@@ -176,8 +183,9 @@ mod tests {
         ]);
     }
 
+    /// A Range field that is malformed or has another unit than bytes is ignored.
     #[test]
-    fn other_units_and_what_is_no_range_are_ignored() {
+    fn range_field_malformed_or_other_unit_is_ignored() {
         for value in [
             "",
             "bytes",

@@ -279,8 +279,9 @@ impl fmt::Write for Counter {
 mod tests {
     use super::*;
 
+    /// HTML, SVG, XML, scripts and unknown names get the type application/octet-stream.
     #[test]
-    fn nothing_that_a_browser_runs_is_called_by_its_name() {
+    fn content_type_of_active_content_is_octet_stream() {
         for (path, expected) in [
             ("", "application/octet-stream"),
             ("app.img", "application/octet-stream"),

@@ -158,8 +158,9 @@ mod tests {
         decode(target, &mut path).map(|()| path)
     }
 
+    /// A request target is percent-decoded exactly once, and its query is dropped.
     #[test]
-    fn a_path_is_decoded_once() {
+    fn request_target_is_percent_decoded_once() {
         for (target, expected) in [
             ("/", ""),
             ("/?", ""),
@@ -201,8 +202,9 @@ mod tests {
         }
     }
 
+    /// A target with dot or empty segments, encoded slashes, NUL or bad encoding is rejected.
     #[test]
-    fn what_is_no_path_for_certain_is_refused() {
+    fn request_target_rejects_ambiguous_path() {
         use TargetError::{
             DotSegment, EmptySegment, EncodedSlash, Encoding, Form, Fragment, Host, NotUtf8, Nul,
         };
@@ -270,8 +272,9 @@ mod tests {
         }
     }
 
+    /// The check is_host accepts a host with an optional port, and nothing else.
     #[test]
-    fn a_host_is_a_host() {
+    fn is_host_accepts_only_host_and_port() {
         for host in [
             "",
             "host",

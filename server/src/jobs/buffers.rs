@@ -117,8 +117,9 @@ impl Buffers {
 mod tests {
     use super::*;
 
+    /// Buffers lends at most its bound, and a returned buffer is empty and available.
     #[test]
-    fn there_are_never_more_than_the_bound() {
+    fn buffers_never_exceed_bound() {
         let mut buffers = Buffers::new(2);
         let first = buffers.take().unwrap();
         let _second = buffers.take().unwrap();
@@ -129,8 +130,9 @@ mod tests {
         assert!(buffers.take().unwrap().is_empty());
     }
 
+    /// A buffer gives room up to its 262,144 bytes and none when it is full.
     #[test]
-    fn a_buffer_fills_up_to_its_end_and_no_further() {
+    fn buffer_fills_to_its_end_and_no_further() {
         let mut buffer = Buffer::new();
         assert_eq!(buffer.room(3).len(), 3);
         buffer.room(3).copy_from_slice(b"abc");

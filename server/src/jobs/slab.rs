@@ -87,8 +87,9 @@ impl<T> Slab<T> {
 mod tests {
     use super::*;
 
+    /// The id of a removed value finds nothing in the slab although its index is used again.
     #[test]
-    fn the_address_of_one_that_left_reaches_nobody() {
+    fn slab_id_of_removed_value_finds_nothing() {
         let mut slots = Slab::new();
         let first = slots.insert('a');
         assert_eq!(slots.remove(first), Some('a'));

@@ -292,8 +292,9 @@ mod tests {
         })
     }
 
+    /// A connection permit is free again when it is dropped.
     #[test]
-    fn a_seat_is_free_again_once_its_owner_is_gone() {
+    fn connection_permit_is_free_after_drop() {
         let limiter = ConnectionLimiter::new(ConnectionLimits { all: 2, ..ANY });
         let (first, _second) = (take(&limiter, None).unwrap(), take(&limiter, None).unwrap());
         assert_eq!(take(&limiter, None).unwrap_err(), LimitReached::Full);
@@ -302,8 +303,9 @@ mod tests {
         assert!(take(&limiter, None).is_ok());
     }
 
+    /// ConnectionLimiter limits each client by its IPv4 address or IPv6 network.
     #[test]
-    fn one_client_does_not_take_all_seats() {
+    fn connection_limiter_limits_each_client_address() {
         let limiter = ConnectionLimiter::new(ConnectionLimits { each: 1, ..ANY });
         let first = take(&limiter, address("192.0.2.1")).unwrap();
         for same in ["192.0.2.1", "::ffff:192.0.2.1"] {
@@ -319,8 +321,9 @@ mod tests {
         assert!(take(&limiter, address("192.0.2.1")).is_ok());
     }
 
+    /// ConnectionLimiter counts loopback as one client only when count_loopback is set.
     #[test]
-    fn this_machine_is_a_client_where_the_operator_says_so() {
+    fn connection_limiter_counts_loopback_when_configured() {
         for (count_loopback, ok) in [(true, false), (false, true)] {
             let limiter =
                 ConnectionLimiter::new(ConnectionLimits { each: 1, count_loopback, ..ANY });
@@ -331,8 +334,9 @@ mod tests {
         }
     }
 
+    /// At the limit a new connection evicts the one unregistered for longest.
     #[test]
-    fn who_is_not_known_makes_room() {
+    fn connection_limiter_evicts_longest_unregistered() {
         let start = Instant::now();
         let later = start + Duration::from_secs(1);
         let limiter = ConnectionLimiter::new(ConnectionLimits { all: 2, ..ANY });
@@ -359,7 +363,7 @@ mod tests {
 
     /// Registered peers stay, except evictable ones, and those only while they are evictable.
     #[test]
-    fn who_yields_makes_room_behind_those_who_are_not_known() {
+    fn connection_limiter_evicts_registered_only_if_evictable() {
         let later = Instant::now() + Duration::from_secs(9);
         let limiter = ConnectionLimiter::new(ConnectionLimits { all: 3, ..ANY });
         let take = |worker| limiter.take(None, false, worker, later);
@@ -386,8 +390,9 @@ mod tests {
         assert_eq!(take(1).unwrap_err(), LimitReached::Full, "the fifth has just come");
     }
 
+    /// Peers without a key share a part of the permits, and others still find one.
     #[test]
-    fn who_has_no_key_has_a_part_of_the_seats() {
+    fn connection_limiter_bounds_keyless_peers() {
         let limiter = ConnectionLimiter::new(ConnectionLimits { all: 4, keyless: 3, ..ANY });
         let now = Instant::now();
         let take = |keyless| limiter.take(None, keyless, 0, now).map(|(permit, _)| permit);

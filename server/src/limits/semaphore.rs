@@ -53,8 +53,9 @@ impl fmt::Debug for Permit {
 mod tests {
     use super::*;
 
+    /// Semaphore gives out no more permits than its bound, and a dropped permit is free again.
     #[test]
-    fn permits_are_bounded_and_come_back() {
+    fn semaphore_permits_are_bounded_and_returned() {
         let semaphore = Semaphore::new(2);
         let (first, second) = (semaphore.try_acquire().unwrap(), semaphore.try_acquire());
         assert!(second.is_some() && semaphore.try_acquire().is_none());

@@ -12,8 +12,9 @@ fn line<'a>(text: &'a str, start: &str) -> &'a str {
     line
 }
 
+/// Metrics encodes each observation in seconds and bytes, with its labels.
 #[test]
-fn what_was_observed_is_told_in_base_units() {
+fn metrics_encode_observations_in_base_units() {
     let metrics = Metrics::new(2, "sendfile");
     let worker = metrics.worker(1).unwrap();
     worker.turn(Duration::from_micros(1));
@@ -71,8 +72,9 @@ fn what_was_observed_is_told_in_base_units() {
     assert!(text.ends_with("# EOF\n"));
 }
 
+/// The connections gauge counts a connection until its guard is dropped.
 #[test]
-fn a_connection_counts_as_long_as_it_is_there() {
+fn metrics_connection_gauge_follows_guard() {
     let metrics = Metrics::new(1, "copy");
     let worker = metrics.worker(0).unwrap();
     let first = worker.connected(Protocol::Zput);
@@ -89,7 +91,7 @@ fn a_connection_counts_as_long_as_it_is_there() {
 
 /// docs/OPERATIONS.md, "Health and metrics".
 #[test]
-fn the_page_lists_every_metric() {
+fn operations_page_lists_every_metric() {
     let page = include_str!("../../../docs/OPERATIONS.md");
     let text = Metrics::new(1, "sendfile").encode().unwrap();
     let mut found = 0;
@@ -112,14 +114,14 @@ fn the_page_lists_every_metric() {
 
 /// Workers share no line of a cache.
 #[test]
-fn workers_are_apart() {
+fn worker_metrics_share_no_cache_line() {
     assert_eq!(align_of::<WorkerMetrics>(), 128);
 }
 
 /// 50 ns is what a lock would cost. Quarter of a million observations, so that a pause of this
 /// machine is not what is measured; the best of five rounds.
 #[test]
-fn an_observation_costs_little() {
+fn metrics_observation_takes_less_than_200_ns() {
     const ROUND: u32 = 50_000;
     let best = |observe: &dyn Fn(Duration)| {
         let round = |_| {

@@ -175,7 +175,7 @@ mod tests {
 
     /// The numbers are those of asm-generic/errno.h.
     #[test]
-    fn errors_of_the_system_have_the_codes_of_the_protocol() {
+    fn mount_error_maps_errno_to_protocol_code() {
         for (number, code) in [
             (2, ErrorCode::NotFound),
             (20, ErrorCode::NotFound),
@@ -195,8 +195,9 @@ mod tests {
         }
     }
 
+    /// MountError says that the kernel has no openat2 when the first walk fails so.
     #[test]
-    fn a_kernel_without_openat2_is_named() {
+    fn mount_error_names_missing_openat2() {
         for number in [38, 1] {
             let error = MountError::of_first_walk(errno(number));
             assert!(matches!(error, MountError::NoOpenat2), "errno {number}: {error}");

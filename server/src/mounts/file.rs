@@ -140,7 +140,7 @@ mod tests {
 
     /// Every field changes the fingerprint.
     #[test]
-    fn every_field_counts() {
+    fn fingerprint_depends_on_every_stat_field() {
         let state = FileState {
             inode: (1, 2),
             kind: EntryKind::File,
@@ -170,8 +170,9 @@ mod tests {
         }
     }
 
+    /// FileTime converts times before and after 1970 to the same SystemTime.
     #[test]
-    fn moments_are_those_of_the_clock() {
+    fn file_time_before_1970_converts_exactly() {
         let time = |seconds, nanoseconds| FileTime { seconds, nanoseconds }.time().unwrap();
         assert_eq!(time(1, 5), UNIX_EPOCH + Duration::new(1, 5));
         assert_eq!(time(-1, 5), UNIX_EPOCH - Duration::new(0, 999_999_995));
@@ -179,7 +180,7 @@ mod tests {
 
     /// A tag that changes with a new zserve would empty every cache in front of it.
     #[test]
-    fn it_stays_what_it_was() {
+    fn fingerprint_text_and_version_are_stable() {
         let bytes = *b"\x01\x23\x45\x67\x89\xab\xcd\xef\0\0\0\0\0\0\0\x0f";
         let fingerprint = Fingerprint(bytes);
         assert_eq!(fingerprint.etag(), "0123456789abcdef000000000000000f");

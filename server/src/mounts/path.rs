@@ -58,16 +58,18 @@ impl<'a> MemberPath<'a> {
 mod tests {
     use super::*;
 
+    /// MemberPath accepts relative paths of up to 1,024 bytes, also with odd names.
     #[test]
-    fn paths_inside_are_accepted() {
+    fn member_path_accepts_relative_path() {
         for path in ["a", "a/b", "...", "a/..b", ".hidden", "Grüße/日本", "a b", "-", "a\nb"] {
             assert_eq!(MemberPath::parse(path).map(MemberPath::as_str), Ok(path));
         }
         assert!(MemberPath::parse(&"x".repeat(1024)).is_ok());
     }
 
+    /// MemberPath rejects empty, long and NUL paths, and empty or dot components.
     #[test]
-    fn every_other_path_is_refused() {
+    fn member_path_rejects_dots_empty_components_and_nul() {
         assert_eq!(MemberPath::parse(""), Err(PathError::Empty));
         assert_eq!(MemberPath::parse(&"x".repeat(1025)), Err(PathError::TooLong));
         assert_eq!(MemberPath::parse("a\0b"), Err(PathError::Nul));

@@ -90,8 +90,9 @@ impl PathWatch {
 mod tests {
     use super::*;
 
+    /// PathWatch is due for one caller an interval, and a forced check once.
     #[test]
-    fn one_of_many_looks() {
+    fn path_watch_is_due_for_one_caller_per_interval() {
         let mut watch = PathWatch::new(Path::new("/"));
         assert!(!watch.is_due(), "it was opened just now");
         watch.force_check();

@@ -198,8 +198,9 @@ mod tests {
         protected.check(tree::open_dir_path(path).unwrap().as_fd())
     }
 
+    /// ProtectedPaths refuses a tree that contains a secret or lies in a store, links included.
     #[test]
-    fn what_contains_a_secret_or_lies_in_a_store_is_refused() {
+    fn protected_paths_refuse_tree_with_secret_or_in_store() {
         let dir = tree();
         let at = |path: &str| dir.path().join(path);
         let protected = set_protected(dir.path());
@@ -218,8 +219,9 @@ mod tests {
         }
     }
 
+    /// ProtectedPaths finds a store that is bind-mounted into a tree.
     #[test]
-    fn a_bind_mount_hides_nothing() {
+    fn protected_paths_see_through_bind_mount() {
         let dir = tree();
         let at = |path: &str| dir.path().join(path);
         let protected = set_protected(dir.path());
@@ -244,8 +246,9 @@ mod tests {
         assert_eq!(check(&protected, &at("srv/www")), Ok(()));
     }
 
+    /// The check is_secret_name matches server.key and .zkey files, and no similar names.
     #[test]
-    fn names_of_secrets_are_known() {
+    fn is_secret_name_matches_key_files() {
         for name in ["server.key", "a/server.key", "default.zkey", "deep/er/x.zkey"] {
             assert!(is_secret_name(name), "{name}");
         }

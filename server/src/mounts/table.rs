@@ -111,8 +111,9 @@ mod tests {
         }))
     }
 
+    /// Mounts resolves a path to the mount with the longest prefix in whole components.
     #[test]
-    fn the_longest_name_that_fits_has_the_path() {
+    fn mounts_resolve_path_to_longest_prefix() {
         let mounts = mounts(&["a", "a/b", "", "abc"]).unwrap();
         for (path, name, rest) in [
             ("x", "", "x"),
@@ -129,8 +130,9 @@ mod tests {
         }
     }
 
+    /// Without a root mount, a path outside every prefix resolves to nothing.
     #[test]
-    fn without_a_root_some_paths_lead_nowhere() {
+    fn mounts_without_root_leave_paths_unresolved() {
         let mounts = mounts(&["a"]).unwrap();
         assert!(mounts.resolve("b/x").is_none());
         assert!(mounts.resolve("a").is_none());
@@ -138,8 +140,9 @@ mod tests {
         assert_eq!(mounts.named("a").unwrap().name(), "a");
     }
 
+    /// Mounts rejects an empty table, a repeated name and a bad name.
     #[test]
-    fn mounts_that_cannot_be_are_refused() {
+    fn mounts_reject_none_duplicate_and_bad_names() {
         assert_eq!(mounts(&[]).unwrap_err(), MountsError::None);
         assert_eq!(mounts(&["a", "b", "a"]).unwrap_err(), MountsError::Twice("a".into()));
         for (name, kind) in [

@@ -164,8 +164,9 @@ impl fmt::Display for BoundAddress {
 mod tests {
     use super::*;
 
+    /// A ListenAddress prints the text that it was parsed from, TCP or Unix.
     #[test]
-    fn addresses_read_and_write_the_same() {
+    fn listen_address_parses_and_prints_same_text() {
         for text in ["127.0.0.1:0", "[::1]:7399", "backup.example:7399", "unix:/run/zput.sock"] {
             assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
         }
@@ -175,8 +176,9 @@ mod tests {
         );
     }
 
+    /// ListenAddress rejects a bad form, port or zone, and a Unix path over 107 bytes.
     #[test]
-    fn what_cannot_be_listened_on_is_refused() {
+    fn listen_address_rejects_missing_port_zone_and_long_path() {
         let refused = |text: &str| text.parse::<ListenAddress>().unwrap_err();
         for text in ["", "7399", "host", "host:", ":7399", "host:http", "::1:80", "unix:"] {
             assert_eq!(refused(text), AddressError::Form(text.into()), "{text}");
@@ -194,8 +196,9 @@ mod tests {
         assert_eq!(refused(&path(108)), AddressError::LongPath(path(108)));
     }
 
+    /// ClientAddress rejects the unspecified address and port 0.
     #[test]
-    fn a_client_needs_one_address_of_a_machine() {
+    fn client_address_rejects_unspecified_host_and_port_zero() {
         let parse = |text: &str| text.parse::<ClientAddress>();
         for text in ["backup.example:7460", "10.0.0.1:7460", "[::1]:7460", "unix:/run/z"] {
             assert!(parse(text).is_ok(), "{text}");

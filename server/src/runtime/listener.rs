@@ -234,8 +234,9 @@ mod tests {
         Listener::bind(&ListenAddress::Unix(path.to_owned()), None)
     }
 
+    /// Listener replaces the socket file of a dead server but not that of a running one.
     #[test]
-    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    fn listener_replaces_stale_unix_socket_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         // A listener that is dropped by std leaves its file behind, as a killed server does.
@@ -248,8 +249,9 @@ mod tests {
         assert!(!path.exists(), "it cleans up after itself");
     }
 
+    /// Listener refuses a path with a regular file and leaves the file as it is.
     #[test]
-    fn a_file_that_is_no_socket_is_left_alone() {
+    fn listener_does_not_replace_file_that_is_no_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("precious");
         fs::write(&path, "data").unwrap();
@@ -260,8 +262,9 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "data");
     }
 
+    /// A Listener that adopts a Unix socket accepts on it and does not remove its file.
     #[test]
-    fn an_adopted_socket_serves_and_keeps_its_file() {
+    fn listener_adopted_unix_socket_keeps_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -274,15 +277,17 @@ mod tests {
         assert!(path.exists(), "whoever made it removes it");
     }
 
+    /// A Listener on port 0 reports the port that the kernel chose.
     #[test]
-    fn port_0_is_chosen_by_the_kernel() {
+    fn listener_on_port_zero_reports_kernel_port() {
         let any = ListenAddress::Tcp("127.0.0.1:0".into());
         let listener = Listener::bind(&any, None).unwrap();
         assert_ne!(listener.address().tcp().unwrap().port(), 0);
     }
 
+    /// Accepted sockets inherit the listener's keepalive and TCP_NOTSENT_LOWAT options.
     #[test]
-    fn connections_inherit_what_their_listener_was_told() {
+    fn accepted_socket_inherits_keepalive_and_lowat() {
         let listener = Listener::bind(&ListenAddress::Tcp("127.0.0.1:0".into()), None).unwrap();
         let _peer = std::net::TcpStream::connect(listener.address().tcp().unwrap()).unwrap();
         let accepted = loop {
@@ -300,8 +305,9 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
     }
 
+    /// Listener::bind fails when the congestion control is unknown to the kernel.
     #[test]
-    fn an_unknown_congestion_control_is_an_error() {
+    fn listener_with_unknown_congestion_control_fails() {
         let any = ListenAddress::Tcp("127.0.0.1:0".into());
         assert!(Listener::bind(&any, Some("no-such-control")).is_err());
     }

@@ -130,8 +130,9 @@ mod tests {
         files.map(|file| file.unwrap().path()).collect()
     }
 
+    /// UploadExpiry removes expired uploads of served stores at its start and periodically.
     #[test]
-    fn uploads_go_at_the_start_and_whenever_it_looks_again() {
+    fn upload_expiry_removes_old_uploads_of_served_stores() {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let [one, two] =
             dirs.each_ref().map(|dir| Store::open(dir.path(), Clock::system()).unwrap());

@@ -272,7 +272,7 @@ mod tests {
 
     /// A panic costs the connections of that worker. The other workers finish what is under way.
     #[test]
-    fn a_worker_that_panics_ends_the_server_and_not_what_the_others_do() {
+    fn worker_panic_stops_server_after_other_workers_finish() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let policy = Policy { plaintext: zput_proto::message::Scopes::GET, ..Policy::PRIVATE };

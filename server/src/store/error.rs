@@ -383,7 +383,7 @@ mod tests {
 
     /// The numbers are those of asm-generic/errno.h.
     #[test]
-    fn errors_of_the_system_have_the_codes_of_the_protocol() {
+    fn store_error_maps_errno_to_protocol_code() {
         for (errno, code) in [
             (28, ErrorCode::Full),
             (122, ErrorCode::Full),

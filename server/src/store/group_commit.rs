@@ -139,8 +139,9 @@ mod tests {
         thread::sleep(Duration::from_millis(50));
     }
 
+    /// Callers that arrive during an fsync share the next one, and other directories do not wait.
     #[test]
-    fn who_comes_while_one_is_under_way_shares_the_next() {
+    fn group_commit_shares_next_fsync() {
         let group_commit = GroupCommit::default();
         let (fsync, done) = (AtomicU64::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
@@ -168,8 +169,9 @@ mod tests {
         assert!(locked(&group_commit.0).is_empty());
     }
 
+    /// Every caller that shares a failed fsync gets its error, and a later caller does not.
     #[test]
-    fn all_who_share_a_sync_are_told_that_it_failed() {
+    fn group_commit_returns_fsync_failure_to_all_waiters() {
         let group_commit = GroupCommit::default();
         let fsync = AtomicU64::new(0);
         thread::scope(|scope| {
@@ -192,8 +194,9 @@ mod tests {
         group_commit.wait(HERE, || Ok(())).unwrap();
     }
 
+    /// Each caller is covered by an fsync that began after the caller arrived.
     #[test]
-    fn each_wait_is_covered_by_a_sync_that_began_after_it() {
+    fn group_commit_fsync_begins_after_each_caller_arrived() {
         let group_commit = GroupCommit::default();
         let (clock, begun) = (AtomicU64::new(0), AtomicU64::new(0));
         let start = Barrier::new(8);

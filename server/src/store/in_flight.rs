@@ -229,8 +229,9 @@ fn slices_allowed(received: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// InFlight contains a name until the last guard of that name is dropped.
     #[test]
-    fn one_is_under_way_as_long_as_any_of_its_name_lives() {
+    fn in_flight_name_is_held_until_last_guard_drops() {
         let all = InFlight::default();
         let (first, second) = (all.insert("a"), all.insert("a"));
         assert!(all.contains("a") && !all.contains("b"));
@@ -240,8 +241,9 @@ mod tests {
         assert!(!all.contains("a") && all.names().is_empty());
     }
 
+    /// The number of allowed slices grows with the bytes received, from 64 to 262,400.
     #[test]
-    fn the_slices_allowed_grow_with_the_bytes_received_up_to_a_bound() {
+    fn slices_allowed_grows_with_bytes_received() {
         for (received, allowed) in [
             (0, 64),
             (65_535, 64),

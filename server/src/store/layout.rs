@@ -169,8 +169,9 @@ mod tests {
     /// SHA-256("abc") of FIPS 180-2, B.1.
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
+    /// The paths of objects, versions, trash and locks are those that STORE documents.
     #[test]
-    fn names_are_those_of_the_document() {
+    fn layout_names_match_documented_paths() {
         let name = ObjectName::for_key(&ObjectKey::new("abc").unwrap());
         assert_eq!(name.current_path(), format!("objects/ba/{ABC}"));
         assert_eq!(name.version_file(Version(1234)), format!("{ABC}.00000000000000001234"));
@@ -179,8 +180,9 @@ mod tests {
         assert_eq!(name.shard().lock_file(), "locks/ba");
     }
 
+    /// ObjectName and version names parse only in their canonical spelling.
     #[test]
-    fn only_one_spelling_is_a_name() {
+    fn object_name_parses_only_canonical_spelling() {
         let name = ObjectName::for_key(&ObjectKey::new("abc").unwrap());
         assert_eq!(ObjectName::parse(ABC), Some(name));
         for other in [&ABC.to_uppercase(), &ABC[1..], "", ".tmp-x", &format!("{ABC}0")] {

@@ -287,8 +287,9 @@ mod tests {
         }
     }
 
+    /// After a revocation the holder can neither use nor take the lease's value.
     #[test]
-    fn what_was_revoked_is_somebody_elses() {
+    fn lease_revoke_takes_value_from_holder() {
         let lease = Lease::new(7, 1);
         assert_eq!(lease.with(|value| std::mem::replace(value, 8)), Ok(7));
         assert_eq!(lease.revoke(LONG), Revocation::Taken(8));
@@ -297,8 +298,9 @@ mod tests {
         assert_eq!(lease.revoke(LONG), Revocation::Released);
     }
 
+    /// A lease whose holder has taken its value is released, and revoking it gets nothing.
     #[test]
-    fn what_its_holder_has_ended_is_nobodys() {
+    fn lease_taken_by_holder_cannot_be_revoked() {
         let lease = Lease::new(7, 1);
         let weak = lease.downgrade();
         assert_eq!(lease.take(), Ok(7));
@@ -314,7 +316,7 @@ mod tests {
     /// A connection that takes the upload over waits for the call in progress, and no other call
     /// comes between.
     #[test]
-    fn a_call_under_way_is_waited_for_and_is_the_last() {
+    fn lease_revoke_waits_for_call_in_progress() {
         let lease = Lease::new(0, 1);
         let other = lease.downgrade().upgrade().unwrap();
         let (began, begins) = mpsc::channel();
@@ -343,7 +345,7 @@ mod tests {
 
     /// The wait is bounded; a value without a taker is dropped when the call ends.
     #[test]
-    fn a_call_that_takes_too_long_is_left_and_what_it_worked_on_remove_on_drop() {
+    fn lease_revoke_is_busy_after_longest_call_wait() {
         let dropped = Arc::new(AtomicU64::new(0));
         let lease = Lease::new(Counted(0, Arc::clone(&dropped)), 1);
         let other = lease.downgrade().upgrade().unwrap();
@@ -365,7 +367,7 @@ mod tests {
     /// Data that had arrived on the older connection is written by one call after another, which
     /// are allowed to finish.
     #[test]
-    fn a_holder_that_is_at_work_is_let_come_to_rest_for_a_while() {
+    fn lease_revoke_waits_until_holder_is_quiet() {
         let timeouts = |quiet, quiet_wait_max| RevokeTimeouts {
             quiet: Duration::from_millis(quiet),
             quiet_wait_max: Duration::from_millis(quiet_wait_max),
@@ -407,8 +409,9 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(60));
     }
 
+    /// A lease whose call panicked is released and its value is not taken over.
     #[test]
-    fn what_a_call_that_panicked_left_is_not_taken_over() {
+    fn lease_after_panicked_call_is_released() {
         let lease = Lease::new(7, 1);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             lease.with(|_| panic!("a defect"))
@@ -420,7 +423,7 @@ mod tests {
     /// In any interleaving, the holder changes nothing after the value was taken, and only one
     /// caller gets the value.
     #[test]
-    fn of_many_who_revoke_it_one_gets_it_as_its_holder_left_it() {
+    fn lease_concurrent_revokes_give_value_to_one_caller() {
         for round in 0..200 {
             let lease = Lease::new(0_u64, 1);
             let others: Vec<_> = (0..3).map(|_| lease.downgrade().upgrade().unwrap()).collect();

@@ -254,7 +254,7 @@ mod tests {
     /// The file was committed between the open and the lock. It still has one name, and must not be
     /// written to.
     #[test]
-    fn a_file_that_was_placed_before_it_was_locked_is_left_alone() {
+    fn staged_lock_refuses_file_renamed_before_lock() {
         let dir = tempfile::tempdir().unwrap();
         let fd = std::sync::Arc::new(OwnedFd::from(File::open(dir.path()).unwrap()));
         let at = |name: &str| dir.path().join(name);

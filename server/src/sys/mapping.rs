@@ -140,8 +140,9 @@ mod tests {
         file
     }
 
+    /// A mapping that begins inside a page sends its own bytes and none beyond its end.
     #[test]
-    fn a_window_that_begins_inside_a_page_is_sent_from_there() {
+    fn mapping_sends_window_that_starts_inside_page() {
         let file = file(10_000);
         let map = Mapping::new(file.as_fd(), 5000, 4000).unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -154,8 +155,9 @@ mod tests {
         assert_eq!(got, [241, 242, 243, 244, 245, 214]);
     }
 
+    /// Sending a mapping of a truncated file fails with EFAULT and raises no signal.
     #[test]
-    fn a_file_that_has_shrunk_is_an_error_and_no_signal() {
+    fn mapping_of_truncated_file_is_efault_without_sigbus() {
         let file = file(16_384);
         let map = Mapping::new(file.as_fd(), 0, 16_384).unwrap();
         file.set_len(4096).unwrap();
@@ -166,8 +168,9 @@ mod tests {
         assert_eq!(failure.raw_os_error(), Some(libc::EFAULT));
     }
 
+    /// A dropped mapping is no longer in the process's address space.
     #[test]
-    fn a_map_is_unmapped_when_dropped() {
+    fn mapping_is_unmapped_when_dropped() {
         let file = file(4096);
         let name = "/proc/self/maps";
         let inode = {

@@ -117,8 +117,9 @@ mod tests {
 
     use super::*;
 
+    /// The call sendfile sends from the given offset and returns 0 at the end of the file.
     #[test]
-    fn sendfile_begins_at_the_offset_and_says_where_the_file_ends() {
+    fn sendfile_starts_at_offset_and_returns_zero_at_end() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"0123456789").unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -129,15 +130,17 @@ mod tests {
         assert_eq!(&got, b"789");
     }
 
+    /// Sending to a closed peer fails with EPIPE and raises no signal.
     #[test]
-    fn a_peer_that_is_gone_is_an_error_and_no_signal() {
+    fn send_to_closed_peer_is_epipe_without_sigpipe() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
         assert_eq!(send(ours.as_fd(), b"x", false).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
+    /// The check is_exhaustion holds for EMFILE and ENFILE and for no other error.
     #[test]
-    fn exhaustion_is_told_from_other_failures() {
+    fn is_exhaustion_is_true_for_emfile_and_enfile() {
         assert!(is_exhaustion(&io::Error::from_raw_os_error(24)));
         assert!(is_exhaustion(&io::Error::from_raw_os_error(23)));
         assert!(!is_exhaustion(&io::Error::from_raw_os_error(103)));

@@ -83,8 +83,9 @@ mod tests {
 
     use super::*;
 
+    /// A pipe passes a file's bytes on and counts the bytes that it holds.
     #[test]
-    fn bytes_go_through_and_are_counted() {
+    fn pipe_counts_bytes_held() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"0123456789").unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -102,8 +103,9 @@ mod tests {
         assert_eq!(&got, b"789");
     }
 
+    /// Filling a full pipe and draining an empty one return WouldBlock.
     #[test]
-    fn neither_a_full_nor_an_empty_pipe_waits() {
+    fn pipe_full_or_empty_returns_would_block() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(2 * PIPE_BYTES as u64).unwrap();
         let (ours, _theirs) = UnixStream::pair().unwrap();

@@ -193,8 +193,9 @@ mod tests {
         wait.recv_timeout(Duration::from_secs(10)).expect("it blocks")
     }
 
+    /// Opening a pipe in a tree returns at once with its kind.
     #[test]
-    fn a_pipe_blocks_no_open() {
+    fn tree_open_of_pipe_does_not_block() {
         let tree = tempfile::tempdir().unwrap();
         let root = open_root(tree.path()).unwrap();
         rustix::fs::mkfifoat(&root, "pipe", Mode::RWXU).unwrap();
@@ -206,8 +207,9 @@ mod tests {
         assert_eq!(soon(move || stat(open_named(&path).unwrap()).unwrap().kind), EntryKind::Other);
     }
 
+    /// The walk for_each_entry visits each of 5,000 entries once, with its kind.
     #[test]
-    fn every_entry_is_seen_once_and_with_its_kind() {
+    fn for_each_entry_visits_every_entry_once_with_kind() {
         let tree = tempfile::tempdir().unwrap();
         for i in 0..5000 {
             fs::write(tree.path().join(format!("{i:0>200}")), "").unwrap();

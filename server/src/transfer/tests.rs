@@ -57,8 +57,9 @@ fn moved(transfer: &mut Transfer, socket: &mut ReadySocket) -> Result<u64, Trans
     panic!("a window is absent after it was loaded")
 }
 
+/// A transfer sends its ranges in order, one in each step, and is then exhausted.
 #[test]
-fn stretches_leave_in_their_order_one_in_a_step() {
+fn transfer_sends_ranges_in_order_one_per_step() {
     let (mut socket, mut peer) = socket();
     let mut transfer = transfer(b"0123456789", [7..10, 4..4, 0..2]);
     assert_eq!(transfer.left(), 5);
@@ -71,8 +72,9 @@ fn stretches_leave_in_their_order_one_in_a_step() {
     assert_eq!(&got, b"78901");
 }
 
+/// A transfer whose file ends early fails and names the offset and the missing bytes.
 #[test]
-fn a_file_that_ends_early_is_an_error_and_not_an_end() {
+fn transfer_of_short_file_fails_with_file_ended() {
     let (mut socket, _peer) = socket();
     let mut transfer = transfer(b"0123456789", [0..12, 0..0]);
     assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 10);
@@ -82,8 +84,9 @@ fn a_file_that_ends_early_is_an_error_and_not_an_end() {
     ));
 }
 
+/// A transfer whose ranges add up to more than 63 bits is refused.
 #[test]
-fn the_sum_fits_63_bits() {
+fn transfer_ranges_sum_must_fit_63_bits() {
     let new = |ranges: Vec<Range<u64>>| {
         Transfer::new(object(b""), Engine::default(), ranges, Instant::now())
     };
@@ -94,8 +97,9 @@ fn the_sum_fits_63_bits() {
     assert_eq!(new(vec![0..u64::MAX, 0..u64::MAX]).unwrap_err(), TooLong);
 }
 
+/// A transfer's step ends at a boundary of 512 KiB.
 #[test]
-fn a_step_ends_at_a_window() {
+fn transfer_step_ends_at_window_boundary() {
     let (mut socket, _peer) = socket();
     let bytes = vec![7; 1_200_000];
     let mut transfer = transfer(&bytes, only(524_000..1_200_000));
@@ -105,7 +109,7 @@ fn a_step_ends_at_a_window() {
 
 /// However much was loaded: what is not announced does not leave.
 #[test]
-fn a_stretch_ends_where_it_should_and_not_where_its_window_does() {
+fn transfer_range_ends_before_loaded_window_end() {
     let object = object(b"0123456789");
     let mut transfer =
         Transfer::new(Arc::clone(&object), Engine::Sendfile, [2..5, 7..8], Instant::now()).unwrap();
@@ -121,7 +125,7 @@ fn a_stretch_ends_where_it_should_and_not_where_its_window_does() {
 
 /// A reader that takes its time: what was in memory when its window was looked at has gone since.
 #[test]
-fn what_was_found_in_memory_is_looked_at_again_after_a_while() {
+fn transfer_rechecks_residency_after_trusted_time() {
     let program = std::env::current_exe().unwrap();
     // On a disk, where TMPDIR may be memory.
     let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
@@ -154,7 +158,7 @@ fn what_was_found_in_memory_is_looked_at_again_after_a_while() {
 
 /// Up to 3.5 MiB.
 #[test]
-fn more_is_asked_for_ahead_the_longer_a_reader_keeps_up() {
+fn transfer_read_ahead_grows_while_reader_keeps_up() {
     let object = object(b"");
     let now = Instant::now();
     let window = || window(&object, 0..1);
@@ -170,8 +174,9 @@ fn more_is_asked_for_ahead_the_longer_a_reader_keeps_up() {
     assert_eq!(transfer.ahead, 524_288, "it is slow");
 }
 
+/// A payload of up to 32,768 bytes is put behind its head, complete or not at all.
 #[test]
-fn what_is_small_leaves_with_its_head_or_not_at_all() {
+fn transfer_small_payload_is_sent_with_its_head() {
     let mut room = vec![0; 65_536];
     let mut behind = |transfer: &Transfer, room_bytes: usize| {
         transfer.behind(b"head", &mut room[..room_bytes]).map(|all| all.map(<[u8]>::to_vec))

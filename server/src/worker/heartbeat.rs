@@ -106,8 +106,9 @@ mod tests {
         wake_count
     }
 
+    /// Liveness reports a worker that ran no turn for 10 s after it was woken.
     #[test]
-    fn a_worker_that_was_woken_and_does_not_turn_is_told() {
+    fn liveness_reports_woken_worker_without_turn_after_10_s() {
         let (liveness, start) = (Liveness::default(), Instant::now());
         let (first, second) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
         let _wakes = worker(&liveness, &first);

@@ -46,8 +46,9 @@ impl<K: Ord> Timers<K> {
 mod tests {
     use super::*;
 
+    /// Timers fire in the order of their deadlines and not before them.
     #[test]
-    fn timers_fire_in_order_and_not_before() {
+    fn timers_fire_in_order_and_not_early() {
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
         let mut timers = Timers::new();

@@ -131,8 +131,9 @@ mod tests {
     use super::*;
     use crate::store::Clock;
 
+    /// An invite holds the server's address and public key, and one device can redeem it.
     #[test]
-    fn an_invite_says_where_the_server_is_and_can_be_redeemed_once() {
+    fn invite_has_address_and_key_and_is_redeemed_once() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let day = Duration::from_secs(86_400);
@@ -147,8 +148,9 @@ mod tests {
         assert!(redeem(&other).is_err());
     }
 
+    /// An invite can name a mount in its address, except with a Unix socket.
     #[test]
-    fn an_invite_may_be_to_one_of_the_mounts() {
+    fn invite_names_mount_in_address() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let mount = MountName::parse("images/public").unwrap();
@@ -162,8 +164,9 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path().join("invites")).unwrap().count(), 1);
     }
 
+    /// An invite file has mode 0600, replaces no file, and is left out when none was made.
     #[test]
-    fn an_invite_in_a_file_is_its_owners_alone_and_replaces_nothing() {
+    fn invite_file_has_mode_0600_and_replaces_no_file() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("s"), Clock::system()).unwrap();
@@ -184,8 +187,9 @@ mod tests {
         assert!(!other.exists());
     }
 
+    /// An invite with port 0 is refused before anything is written to the store.
     #[test]
-    fn an_address_without_a_port_is_refused_before_anything_is_written() {
+    fn invite_with_port_zero_is_refused_before_writing() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();

@@ -268,8 +268,9 @@ mod tests {
         (server_options(config, &mut stores).unwrap().mounts, stores)
     }
 
+    /// OpenStores opens a store once although several mounts lead to it.
     #[test]
-    fn a_store_is_opened_once_however_many_mounts_it_has() {
+    fn open_stores_opens_store_of_several_mounts_once() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("first")).unwrap();
         std::os::unix::fs::symlink("first", dir.path().join("link")).unwrap();
@@ -280,8 +281,9 @@ mod tests {
         assert_eq!(stores.0.len(), 2);
     }
 
+    /// A reload keeps a store open when its mount changes, and closes a store no longer served.
     #[test]
-    fn a_store_stays_open_when_its_mount_changes() {
+    fn reload_mounts_keeps_store_open_and_closes_unused_one() {
         let dir = tempfile::tempdir().unwrap();
         let before = read(&dir, &[FIRST, SECOND].concat());
         let (served, mut stores) = start(&before);
@@ -298,8 +300,9 @@ mod tests {
         assert_eq!((mounts.stores().count(), stores.0.len()), (2, 2));
     }
 
+    /// A reload that makes another store the first one is refused and changes nothing.
     #[test]
-    fn the_servers_key_does_not_change_while_it_serves() {
+    fn reload_mounts_refuses_other_first_store() {
         let dir = tempfile::tempdir().unwrap();
         let before = read(&dir, &[FIRST, SECOND].concat());
         let (served, mut stores) = start(&before);
@@ -319,8 +322,9 @@ mod tests {
         }
     }
 
+    /// OpenStores makes no store when create is false, and opens an existing one.
     #[test]
-    fn no_store_is_made_where_none_may_be() {
+    fn open_stores_with_create_false_makes_no_store() {
         let dir = tempfile::tempdir().unwrap();
         let config = read(&dir, &["create = false\n", FIRST].concat());
         let refused = OpenStores::open(&config).unwrap_err().to_string();

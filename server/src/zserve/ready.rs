@@ -115,8 +115,9 @@ mod tests {
         BoundAddress::Tcp(text.parse().unwrap())
     }
 
+    /// The ready line lists each address with its protocol.
     #[test]
-    fn the_line_says_what_is_spoken_where() {
+    fn ready_line_lists_addresses_and_protocols() {
         let (zput, http) = ([tcp("127.0.0.1:7460")], [tcp("[::1]:8080")]);
         let admin = BoundAddress::Unix("/run/admin".into());
         assert_eq!(
@@ -126,8 +127,9 @@ mod tests {
         assert_eq!(line(&zput, &[], None), "zserve: ready on 127.0.0.1:7460");
     }
 
+    /// The invite command that zserve proposes can be pasted into a shell.
     #[test]
-    fn the_next_command_can_be_pasted() {
+    fn ready_next_command_is_quoted_for_shell() {
         let next = |store, address| next(store, &[tcp(address)]).unwrap();
         assert_eq!(
             next("/srv/zput", "10.0.0.1:7460"),

@@ -315,16 +315,18 @@ fn rate_delay(bytes: u64, rate: Option<u64>, passed: Duration) -> Option<Duratio
 mod tests {
     use super::*;
 
+    /// The scrub waits as long as the bytes read exceed the configured rate.
     #[test]
-    fn a_rate_is_kept_by_waiting() {
+    fn scrub_rate_delay_holds_configured_rate() {
         let second = Duration::from_secs(1);
         assert_eq!(rate_delay(300, Some(100), second), Some(2 * second));
         assert_eq!(rate_delay(100, Some(100), second), None);
         assert_eq!(rate_delay(u64::MAX, None, second), None);
     }
 
+    /// The exit code for damage, 8, takes precedence over that of a signal.
     #[test]
-    fn damage_goes_before_a_signal() {
+    fn inspection_exit_code_of_damage_precedes_signal() {
         let stop = StopSignal::new(AtomicUsize::new(15));
         assert_eq!(Outcome::new(true, true, &stop).exit_code(), 8);
         assert_eq!(Outcome::new(false, true, &stop).exit_code(), 143);

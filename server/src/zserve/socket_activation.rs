@@ -131,8 +131,9 @@ fn purpose(name: &str) -> Result<Purpose, ActivationError> {
 mod tests {
     use super::*;
 
+    /// The names in LISTEN_FDNAMES select zput, http or admin, and other names are refused.
     #[test]
-    fn names_say_what_sockets_are_for() {
+    fn activated_socket_names_select_protocol() {
         use Purpose::{Admin, Http, Zput};
         let named = |sockets, names| purposes(sockets, names).map_err(|e| e.to_string());
         assert_eq!(named(0, None), Ok(vec![]));

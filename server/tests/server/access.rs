@@ -31,8 +31,9 @@ fn requests() -> [(&'static str, Request); 6] {
     ]
 }
 
+/// A server whose mounts give plaintext no scope refuses plaintext connections.
 #[test]
-fn without_plaintext_scopes_there_are_no_plaintext_connections() {
+fn server_without_plaintext_scopes_refuses_plaintext() {
     let home = guarded();
     let Err(Gone(why)) = Peer::connect(home.tcp(), &ClientConfig::Plaintext) else {
         panic!("connected")
@@ -40,8 +41,9 @@ fn without_plaintext_scopes_there_are_no_plaintext_connections() {
     assert!(why.contains("refuses"), "{why}");
 }
 
+/// An unregistered device is denied and closed, whatever it requests.
 #[test]
-fn a_stranger_is_denied_and_left_whatever_it_asks() {
+fn unregistered_device_is_denied_and_closed_on_any_request() {
     let home = guarded();
     let put = ("put", begin("k", Kind::Sealed));
     let ping = ("", Request::Ping);
@@ -52,8 +54,9 @@ fn a_stranger_is_denied_and_left_whatever_it_asks() {
     }
 }
 
+/// A Join registers a device for its connection and for later ones.
 #[test]
-fn a_stranger_joins_once_and_is_known_from_then_on() {
+fn join_registers_device_for_this_and_later_connections() {
     let home = guarded();
     let mut peer = home.device(&seed(1));
     let answer = peer.ask(&join(&home, Scopes::GET.and(Scopes::LIST))).unwrap();
@@ -68,8 +71,9 @@ fn a_stranger_joins_once_and_is_known_from_then_on() {
     );
 }
 
+/// A Join with a wrong invite is denied and closes the connection before a second try.
 #[test]
-fn a_wrong_invite_is_denied_and_there_is_no_second_try() {
+fn join_with_wrong_invite_is_denied_and_closed() {
     let home = guarded();
     let good = join(&home, Scopes::ALL);
     let mut peer = home.device(&seed(1));
@@ -84,7 +88,7 @@ fn a_wrong_invite_is_denied_and_there_is_no_second_try() {
 
 /// PROTOCOL 5: the scopes of a second invite are added, on this connection and the next.
 #[test]
-fn a_member_that_joins_again_gains_scopes() {
+fn join_with_second_invite_adds_scopes() {
     let home = guarded();
     home.enroll(&seed(1), Scopes::GET);
     let list = Request::List { after: None, limit: 1, headers: false };
@@ -99,7 +103,7 @@ fn a_member_that_joins_again_gains_scopes() {
 
 /// PROTOCOL 5: the answer to a Join that was lost can be asked for again.
 #[test]
-fn a_member_that_joins_with_a_spent_invite_is_told_its_scopes() {
+fn join_with_spent_invite_returns_scopes_to_registered_device() {
     let home = guarded();
     let invite = join(&home, Scopes::GET);
     for _ in 0..2 {
@@ -117,7 +121,7 @@ fn a_member_that_joins_with_a_spent_invite_is_told_its_scopes() {
 /// A person edits an account, and makes a mistake: the device is told whose it is to mend, and
 /// until then may do nothing, whatever it asks. When it is mended, it is let in.
 #[test]
-fn a_device_whose_account_has_a_typing_error_is_told_so() {
+fn device_with_damaged_account_file_is_unreadable_until_mended() {
     let home = guarded();
     home.enroll(&seed(1), Scopes::ALL);
     let clients = std::fs::read_dir(home.dir.path().join("clients")).unwrap();
@@ -141,8 +145,9 @@ fn a_device_whose_account_has_a_typing_error_is_told_so() {
     assert_eq!(home.device(&seed(1)).ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
+/// A device's scope allows its own requests and no others.
 #[test]
-fn each_scope_allows_its_requests_and_no_others() {
+fn scope_allows_its_requests_only() {
     let home = guarded();
     for (n, scope) in ["put", "get", "list", "delete"].into_iter().enumerate() {
         let device = seed(u8::try_from(n).unwrap());
@@ -164,8 +169,9 @@ fn each_scope_allows_its_requests_and_no_others() {
     }
 }
 
+/// A plaintext peer has the scopes of the mount's policy and cannot join.
 #[test]
-fn plaintext_scopes_are_those_of_the_operator() {
+fn plaintext_peer_has_scopes_of_mount_policy() {
     let home = serve_as(Policy { plaintext: Scopes::GET, ..EVERYTHING }, |_| {});
     let mut peer = home.plain();
     for (needed, request) in requests() {
@@ -183,7 +189,7 @@ fn plaintext_scopes_are_those_of_the_operator() {
 
 /// PROTOCOL 5: "The slices of an unknown device, or of one that may not put, are not read at all".
 #[test]
-fn slices_that_may_not_be_put_are_not_read() {
+fn slices_of_device_without_put_scope_are_not_read() {
     let home = guarded();
     home.enroll(&seed(1), Scopes::GET);
     let [_, body, footer] = sealed("k", 200_000);
@@ -200,8 +206,9 @@ fn slices_that_may_not_be_put_are_not_read() {
     assert_eq!(home.staged(), 0);
 }
 
+/// A Slice without a Begin is denied to a device without the put scope.
 #[test]
-fn a_slice_without_a_begin_needs_the_scope_too() {
+fn slice_without_begin_requires_put_scope() {
     let home = guarded();
     home.enroll(&seed(1), Scopes::GET);
     let mut peer = home.device(&seed(1));

@@ -39,7 +39,7 @@ fn narrow(home: &Home) -> TcpStream {
 
 /// sendfile moves a part, then the socket is full, then it has room again, many times.
 #[test]
-fn a_slow_reader_gets_everything() {
+fn get_reaches_slow_reader_completely() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let unix = format!("unix:{}", path.display());
@@ -71,8 +71,9 @@ fn read_slowly<S: Read + Write>(mut peer: Peer<S>, object: &[u8]) {
     assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
+/// A small get on one worker is answered while large gets stream.
 #[test]
-fn a_small_get_is_answered_while_large_ones_stream() {
+fn get_of_small_object_is_answered_beside_large_gets() {
     let home = serve(|options| options.workers = 1);
     let mut small = home.plain();
     let object = bytes(16_000_000);
@@ -121,8 +122,9 @@ fn a_small_get_is_answered_while_large_ones_stream() {
     });
 }
 
+/// Forty concurrent range gets each return their own bytes.
 #[test]
-fn many_readers_at_once_each_get_their_own_bytes() {
+fn get_of_ranges_by_forty_readers_returns_own_bytes() {
     let home = serve(|_| {});
     let object = bytes(4_000_000);
     home.plain().put("k", &object, 4_000_000);
@@ -140,8 +142,9 @@ fn many_readers_at_once_each_get_their_own_bytes() {
     });
 }
 
+/// A get of a file that is truncated meanwhile closes the connection, and nothing spins.
 #[test]
-fn a_file_that_is_truncated_under_a_get_closes_the_connection() {
+fn get_of_truncated_file_closes_connection() {
     let home = serve(|_| {});
     let object = bytes(16_000_000);
     home.plain().put("k", &object, 16_000_000);
@@ -174,8 +177,9 @@ fn assert_stands_still(home: &Home) {
     });
 }
 
+/// A server whose peers are all idle or blocked runs no event-loop turns.
 #[test]
-fn a_server_with_nothing_to_do_stands_still() {
+fn server_with_blocked_peers_does_not_spin() {
     let home = serve(|_| {});
     let object = bytes(16_000_000);
     home.plain().put("k", &object, 16_000_000);
@@ -201,8 +205,9 @@ fn a_server_with_nothing_to_do_stands_still() {
     assert!(ended.payload().unwrap() == object);
 }
 
+/// A plaintext upload whose client vanishes or resets leaves no staging file.
 #[test]
-fn a_client_that_vanishes_leaves_no_staging_file() {
+fn upload_of_vanished_client_leaves_no_staging_file() {
     let home = serve(|_| {});
     for sent in [0, 1, 100_000, 700_000] {
         let mut peer = home.plain();
@@ -227,8 +232,9 @@ fn a_client_that_vanishes_leaves_no_staging_file() {
     assert_eq!(peer::count(&home.dir.path().join("staging")), 0);
 }
 
+/// A client that has ended its sending side gets the answers to all of its requests.
 #[test]
-fn half_a_connection_is_enough_for_answers() {
+fn half_closed_connection_gets_all_answers() {
     let home = serve(|_| {});
     let object = bytes(3_000_000);
     let mut peer = home.plain();
@@ -285,8 +291,9 @@ impl Read for Splitting {
     }
 }
 
+/// A put and get over plaintext work however the bytes are split.
 #[test]
-fn bytes_may_come_in_any_pieces() {
+fn plaintext_put_and_get_work_with_any_byte_splits() {
     let home = serve(|_| {});
     thread::scope(|scope| {
         for lane in 0..10_u64 {
@@ -305,8 +312,9 @@ fn bytes_may_come_in_any_pieces() {
     });
 }
 
+/// A put and get over TLS work however the bytes are split.
 #[test]
-fn bytes_may_come_in_any_pieces_over_tls() {
+fn tls_put_and_get_work_with_any_byte_splits() {
     let home = serve(|_| {});
     let device = peer::seed(3);
     home.enroll(&device, zput_proto::message::Scopes::ALL);
@@ -333,7 +341,7 @@ fn bytes_may_come_in_any_pieces_over_tls() {
 
 /// One buffer for all: everybody waits for it in turn, and nobody for ever.
 #[test]
-fn uploads_share_the_buffers() {
+fn uploads_share_single_buffer() {
     let home = serve(|options| {
         options.workers = 1;
         options.limits.pool_threads = 1;
@@ -354,7 +362,7 @@ fn uploads_share_the_buffers() {
 
 /// A peer that pauses in the middle of a slice does not sleep on a buffer that others need.
 #[test]
-fn a_slow_upload_holds_up_no_other() {
+fn slow_upload_does_not_hold_buffer_of_others() {
     let home = serve(|options| {
         options.workers = 1;
         options.limits.upload_memory = 256 * 1024;
@@ -372,8 +380,9 @@ fn a_slow_upload_holds_up_no_other() {
     assert!(home.plain().get("k", &[Section::All]).unwrap().1 == object);
 }
 
+/// A get under way sends the old bytes of an object that is replaced meanwhile.
 #[test]
-fn a_replaced_object_is_still_sent_as_it_was() {
+fn get_of_replaced_object_sends_old_bytes() {
     let home = serve(|_| {});
     let (old, new) = (bytes(16_000_000), vec![7; 1000]);
     home.plain().put("k", &old, 16_000_000);

@@ -41,8 +41,9 @@ fn objects(output: &Output) -> Vec<Value> {
     lines(output).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// On a sound store zserve scrub and check print their sums and end with exit code 0.
 #[test]
-fn a_sound_store_is_exit_code_0() {
+fn zserve_scrub_and_check_of_sound_store_exit_0() {
     let (dir, _server) = served();
     let scrubbed = on(&dir, "scrub", &[]);
     assert_eq!(scrubbed.status.code(), Some(0), "{scrubbed:?}");
@@ -58,8 +59,9 @@ fn a_sound_store_is_exit_code_0() {
     assert_eq!(lines(&checked), [sums, left]);
 }
 
+/// The command zserve scrub quarantines a corrupt object and ends with exit code 8.
 #[test]
-fn rot_is_exit_code_8_and_readers_are_told_that_it_is_gone() {
+fn zserve_scrub_of_corrupt_object_exits_8_and_quarantines() {
     let (dir, server) = served();
     let file = dir.path().join("store").join(BAD);
     let opened = fs::OpenOptions::new().write(true).open(&file).unwrap();
@@ -105,8 +107,9 @@ fn rot_is_exit_code_8_and_readers_are_told_that_it_is_gone() {
     assert!(lines(&on(&dir, "check", &[]))[1].ends_with("1 files in quarantine"));
 }
 
+/// The command zserve check finds a corrupt record, ends with 8 and leaves the file.
 #[test]
-fn a_record_that_does_not_hold_is_found_by_a_check() {
+fn zserve_check_finds_corrupt_record_and_leaves_it() {
     let (dir, _server) = served();
     let file = dir.path().join("store").join(BAD);
     let length = fs::metadata(&file).unwrap().len();
@@ -125,8 +128,9 @@ fn suspect(dir: &TempDir) {
     fs::write(dir.path().join("store/suspect.toml"), text).unwrap();
 }
 
+/// The command zserve check reports a suspect store; --clear-suspect makes it writable.
 #[test]
-fn a_check_tells_of_a_suspicion_and_clears_it_when_asked() {
+fn zserve_check_clear_suspect_makes_store_writable() {
     let (dir, server) = served();
     let not_suspect = on(&dir, "check", &["--clear-suspect"]);
     assert_eq!(not_suspect.status.code(), Some(0), "{not_suspect:?}");
@@ -154,8 +158,9 @@ fn a_check_tells_of_a_suspicion_and_clears_it_when_asked() {
     assert_eq!(on(&dir, "check", &[]).status.code(), Some(0));
 }
 
+/// The command zserve check --clear-suspect fails with 8 while there is damage.
 #[test]
-fn a_suspicion_is_not_cleared_while_there_is_damage() {
+fn zserve_check_clear_suspect_fails_beside_damage() {
     let (dir, server) = served();
     let file = dir.path().join("store").join(BAD);
     let opened = fs::OpenOptions::new().write(true).open(&file).unwrap();
@@ -210,7 +215,7 @@ fn a_suspicion_is_not_cleared_while_there_is_damage() {
 
 /// At 100 B/s the store would take 17 minutes.
 #[test]
-fn a_scrub_that_is_told_to_stop_says_so() {
+fn zserve_scrub_ends_with_143_on_sigterm() {
     let (dir, _server) = served();
     let store = dir.path().join("store");
     let mut command = std::process::Command::new(super::zserve::ZSERVE);
@@ -239,8 +244,9 @@ fn a_scrub_that_is_told_to_stop_says_so() {
     assert!(store.join("scrub.toml").exists());
 }
 
+/// On a missing store zserve scrub and check fail and make nothing.
 #[test]
-fn no_store_is_made_by_looking_for_one() {
+fn zserve_scrub_and_check_make_no_store() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["scrub", "check"] {
         let output = on(&dir, command, &[]);

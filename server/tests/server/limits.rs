@@ -23,8 +23,9 @@ fn until_closed(mut stream: TcpStream) -> Duration {
     start.elapsed()
 }
 
+/// The idle timeout closes idle connections, also with an open upload, and not busy ones.
 #[test]
-fn an_idle_connection_is_closed_in_time() {
+fn idle_timeout_closes_idle_connection_and_upload() {
     let home = serve(|options| options.limits.idle = Duration::from_secs(1));
     let peer = home.plain();
     let mut uploading = home.plain();
@@ -42,7 +43,7 @@ fn an_idle_connection_is_closed_in_time() {
 
 /// A peer that asks and does not read is idle too, and the object is let go.
 #[test]
-fn a_reader_that_does_not_read_is_closed_in_time() {
+fn idle_timeout_closes_peer_that_does_not_read() {
     let home = serve(|options| options.limits.idle = Duration::from_secs(1));
     home.plain().put("k", &bytes(16_000_000), 16_000_000);
     let mut peer = home.plain();
@@ -50,8 +51,9 @@ fn a_reader_that_does_not_read_is_closed_in_time() {
     until("it is closed", || home.server.stats().connections == 0);
 }
 
+/// The handshake deadline closes peers that send nothing or half a hello.
 #[test]
-fn a_handshake_has_a_deadline() {
+fn handshake_deadline_closes_silent_and_partial_peer() {
     let home = serve(|_| {});
     let (silent, mut half) = (home.tcp(), home.tcp());
     half.write_all(b"zput/c1\n\x00").unwrap();
@@ -65,7 +67,7 @@ fn a_handshake_has_a_deadline() {
 /// PROTOCOL 9: bytes do not move the deadline of a device without an account; a member's has none
 /// but the idle time.
 #[test]
-fn a_stranger_has_one_deadline_whatever_it_sends() {
+fn unregistered_device_deadline_is_not_extended_by_bytes() {
     let home = serve(|_| {});
     let member = seed(1);
     home.enroll(&member, Scopes::GET);
@@ -99,7 +101,7 @@ fn a_stranger_has_one_deadline_whatever_it_sends() {
 
 /// A quarter of the seats is for devices with an account, whoever else comes and stays.
 #[test]
-fn peers_without_a_key_leave_seats_to_devices() {
+fn keyless_peers_leave_connections_to_devices() {
     let home = serve(|options| options.limits.connections = 8);
     let member = seed(1);
     home.enroll(&member, Scopes::GET);
@@ -126,7 +128,7 @@ fn peers_without_a_key_leave_seats_to_devices() {
 /// Where all seats are taken, a peer that says nothing makes room for one that has something to
 /// say.
 #[test]
-fn silent_peers_make_room() {
+fn connection_limit_evicts_silent_peer_for_device() {
     let home = serve(|options| options.limits.connections = 4);
     let member = seed(1);
     home.enroll(&member, Scopes::GET);
@@ -149,7 +151,7 @@ fn silent_peers_make_room() {
 /// An upload that stands still beside pings holds neither a share of those without a key nor a seat
 /// that is needed.
 #[test]
-fn uploads_that_stand_still_make_room() {
+fn connection_limit_evicts_stalled_keyless_uploads() {
     let home = serve(|options| {
         (options.limits.connections, options.limits.idle) = (4, Duration::from_secs(2))
     });
@@ -183,8 +185,9 @@ fn uploads_that_stand_still_make_room() {
     until("those have made room that had to", || home.server.stats().connections <= 4);
 }
 
+/// At the connection limit a further peer is refused with the reason.
 #[test]
-fn at_the_connection_limit_a_peer_is_told_so() {
+fn connection_limit_refuses_peer_with_reason() {
     let home = serve(|options| options.limits.connections = 2);
     let (mut first, second) = (home.plain(), home.plain());
     let mut refused = 0;
@@ -202,8 +205,9 @@ fn at_the_connection_limit_a_peer_is_told_so() {
     assert_eq!(first.ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
+/// Garbage before or after the handshake closes its connection and harms no other.
 #[test]
-fn garbage_is_turned_away() {
+fn garbage_before_and_after_handshake_closes_connection() {
     let home = serve(|_| {});
     for garbage in [
         &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
@@ -233,7 +237,7 @@ fn garbage_is_turned_away() {
 
 /// A peer that pours in more than was asked for after its put was refused is cut off.
 #[test]
-fn a_peer_that_pours_after_its_dismissal_is_cut_off() {
+fn lingering_close_cuts_off_peer_that_keeps_sending() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     peer.stream.write_all(b"\x00\x00\x00\x01\x77").unwrap();
@@ -243,8 +247,9 @@ fn a_peer_that_pours_after_its_dismissal_is_cut_off() {
     until("it is gone", || home.server.stats().connections == 0);
 }
 
+/// A shutdown closes idle connections and waits for gets and uploads under way.
 #[test]
-fn what_is_under_way_ends_before_the_server_does() {
+fn shutdown_waits_for_gets_and_uploads_under_way() {
     let home = serve(|_| {});
     let object = bytes(16_000_000);
     home.plain().put("k", &object, 16_000_000);
@@ -272,8 +277,9 @@ fn what_is_under_way_ends_before_the_server_does() {
     drop(dir);
 }
 
+/// A shutdown ends at its drain timeout although peers are stuck.
 #[test]
-fn a_drain_has_an_end() {
+fn shutdown_ends_after_drain_timeout() {
     let home = serve(|options| options.limits.drain = Duration::from_millis(300));
     home.plain().put("k", &bytes(16_000_000), 16_000_000);
     let mut stuck = home.plain();
@@ -289,8 +295,9 @@ fn a_drain_has_an_end() {
     assert_eq!(peer::count(&dir.path().join("staging")), 0);
 }
 
+/// ShutdownHandle::stop ends the wait of another thread, and may be called twice.
 #[test]
-fn a_stopper_ends_the_wait_from_another_thread() {
+fn shutdown_handle_ends_wait_of_other_thread() {
     let home = serve(|_| {});
     let shutdown_handle = home.server.shutdown_handle().unwrap();
     let waiting = thread::spawn(move || home.server.wait());

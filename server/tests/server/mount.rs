@@ -30,8 +30,9 @@ fn requests() -> [Request; 7] {
     ]
 }
 
+/// The root mount is selected at the start and by a Mount of the empty name.
 #[test]
-fn the_root_is_mounted_from_the_start_and_by_its_name() {
+fn root_mount_is_selected_at_start_and_by_empty_name() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     peer.put("k", b"0123456789", 10);
@@ -43,7 +44,7 @@ fn the_root_is_mounted_from_the_start_and_by_its_name() {
 /// PROTOCOL 5: "After a Mount that fails the connection speaks of no mount": what a client sent
 /// behind it without waiting reaches no other.
 #[test]
-fn behind_a_mount_that_is_not_there_nothing_is() {
+fn failed_mount_leaves_connection_without_mount() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     let version = peer.put("k", b"0123456789", 10);
@@ -71,8 +72,9 @@ fn behind_a_mount_that_is_not_there_nothing_is() {
     assert_eq!(home.staged(), 0);
 }
 
+/// A Mount during an upload is refused with State and ends the upload.
 #[test]
-fn a_mount_ends_an_open_upload() {
+fn mount_during_upload_is_refused_and_ends_upload() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     assert_eq!(peer.ask(&begin("k", Kind::Plain)).unwrap(), Response::Begun);
@@ -85,8 +87,9 @@ fn a_mount_ends_an_open_upload() {
     assert!(peer.put("k", b"1", 1) > Version(0));
 }
 
+/// Any peer but an unregistered device may select a mount, whatever its scopes.
 #[test]
-fn every_peer_may_turn_to_a_mount_but_a_stranger() {
+fn mount_is_allowed_to_all_but_unregistered_devices() {
     let home = serve_as(Policy { plaintext: Scopes::LIST, ..EVERYTHING }, |_| {});
     assert_eq!(home.plain().ask(&mount("")).unwrap(), Response::Mounted);
     home.enroll(&seed(1), Scopes::NONE);
@@ -120,8 +123,9 @@ fn turned(home: &Home, name: &str) -> Peer<std::net::TcpStream> {
     peer
 }
 
+/// A directory mount answers get, stat and list, and denies put, delete and restore.
 #[test]
-fn a_tree_is_got_listed_and_never_written() {
+fn dir_mount_is_read_and_listed_but_never_written() {
     let (open, closed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::create_dir(open.path().join("deep")).unwrap();
     fs::write(open.path().join("deep/plain"), bytes(700_000)).unwrap();
@@ -169,8 +173,9 @@ fn a_tree_is_got_listed_and_never_written() {
     assert!(open.path().join("sealed").exists());
 }
 
+/// A keyless peer finds only public mounts; a registered device finds all.
 #[test]
-fn without_a_key_only_what_is_public_is_there() {
+fn keyless_peer_sees_only_public_mounts() {
     let (open, closed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(closed.path().join("f"), "text").unwrap();
     let home = with_trees(open.path(), closed.path());
@@ -192,8 +197,9 @@ fn without_a_key_only_what_is_public_is_there() {
     assert_eq!(code(&member.ask(&plain).unwrap()), Some(ErrorCode::Kind));
 }
 
+/// A mount that a reload removes is NotFound for open connections.
 #[test]
-fn a_mount_that_is_taken_away_is_gone_for_who_is_there() {
+fn reload_removes_mount_for_open_connections() {
     let (open, closed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(open.path().join("f"), "text").unwrap();
     let home = with_trees(open.path(), closed.path());
@@ -220,8 +226,9 @@ fn with_tree_that_is_believed(tree: &Path) -> Home {
     serve_mounts(Policy::PRIVATE, [MountPoint::new("t", Source::Dir(source), policy)])
 }
 
+/// A reload of the same mounts makes the server check cached files again.
 #[test]
-fn mounts_that_are_served_again_are_looked_at_again() {
+fn reload_of_same_mounts_revalidates_open_files() {
     let tree = tempfile::tempdir().unwrap();
     let write = |text: &str| {
         fs::write(tree.path().join("new"), text).unwrap();
@@ -240,8 +247,9 @@ fn mounts_that_are_served_again_are_looked_at_again() {
     assert_eq!(text(), b"second");
 }
 
+/// A reload closes the cached files of a removed mount.
 #[test]
-fn files_of_a_mount_that_is_taken_away_are_closed() {
+fn reload_closes_files_of_removed_mount() {
     let tree = tempfile::tempdir().unwrap();
     fs::write(tree.path().join("f"), "text").unwrap();
     let home = with_tree_that_is_believed(tree.path());

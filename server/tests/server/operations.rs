@@ -91,8 +91,9 @@ impl Setup {
     }
 }
 
+/// A configured zserve serves metrics and health, and notifies its service manager.
 #[test]
-fn a_configured_server_serves_and_tells_how_it_does() {
+fn zserve_with_config_serves_metrics_health_and_notifies() {
     let setup = Setup::new();
     let server = setup.start();
     assert_eq!(setup.heard(), "READY=1\n");
@@ -121,7 +122,7 @@ fn a_configured_server_serves_and_tells_how_it_does() {
 
 /// STORE, "Suspicion".
 #[test]
-fn a_suspect_store_is_read_and_not_written() {
+fn zserve_suspect_store_is_readable_and_reported() {
     let setup = Setup::new();
     let server = setup.start();
     server.plain().put("k", b"object", 6);
@@ -142,8 +143,9 @@ fn a_suspect_store_is_read_and_not_written() {
     assert!(log.contains("zserve check --clear-suspect"), "{log}");
 }
 
+/// The health endpoint answers 503 while zserve drains, and a get under way completes.
 #[test]
-fn a_server_that_drains_wants_no_more_clients() {
+fn zserve_healthz_is_503_while_draining() {
     let setup = Setup::new();
     let server = setup.start();
     server.plain().put("k", &bytes(16_000_000), 16_000_000);
@@ -161,15 +163,16 @@ fn a_server_that_drains_wants_no_more_clients() {
 
 /// A worker that owed its turn for longer than the limit would be told.
 #[test]
-fn workers_turn_when_they_are_woken() {
+fn server_liveness_check_passes_after_workers_turn() {
     let home = peer::serve(|_| {});
     let (liveness, now) = (home.server.liveness(), Instant::now());
     liveness.check(now).unwrap();
     peer::until("all have turned", || liveness.check(now + 2 * STALL_LIMIT).is_ok());
 }
 
+/// The server sends WATCHDOG=1 to its service manager when WATCHDOG_USEC is set.
 #[test]
-fn a_watchdog_is_kept_quiet() {
+fn zserve_notifies_systemd_watchdog() {
     let setup = Setup::new();
     let mut command = setup.command();
     command.env("WATCHDOG_USEC", "200000");
@@ -182,7 +185,7 @@ fn a_watchdog_is_kept_quiet() {
 
 /// What is wrong is said with file, line and key; what is right and cannot be taken yet is named.
 #[test]
-fn the_configuration_is_read_again_on_a_signal() {
+fn zserve_reloads_config_on_sighup() {
     let setup = Setup::new();
     let server = setup.start();
     assert_eq!(setup.heard(), "READY=1\n");
@@ -228,7 +231,7 @@ fn the_configuration_is_read_again_on_a_signal() {
 
 /// By seccomp, which each thread has from the one that starts it: no thread was there before.
 #[test]
-fn every_thread_is_confined() {
+fn zserve_confines_every_thread_with_seccomp() {
     let setup = Setup::new();
     let server = setup.start();
     server.plain().put("k", b"object", 6);
@@ -256,8 +259,9 @@ fn every_thread_is_confined() {
     assert_eq!(files, log.contains("sandbox: fully enforced"), "{log}{metrics}");
 }
 
+/// With --no-sandbox zserve says so in the log and the metrics.
 #[test]
-fn without_a_sandbox_the_log_says_so() {
+fn zserve_no_sandbox_is_logged_and_reported() {
     let setup = Setup::new();
     let mut command = setup.command();
     command.arg("--no-sandbox");
@@ -277,7 +281,7 @@ fn without_a_sandbox_the_log_says_so() {
 
 /// A socket that was made before the server, and is still there when it has ended.
 #[test]
-fn a_socket_is_taken_over() {
+fn zserve_adopts_activated_socket() {
     let setup = Setup::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
@@ -324,8 +328,9 @@ fn status(server: &Running, field: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
+/// Started as root zserve becomes the configured user in all threads, for good.
 #[test]
-fn root_becomes_somebody_else_for_good() {
+fn zserve_user_option_drops_root_privileges() {
     if !geteuid().is_root() {
         return skip::because("only root can become another user");
     }
@@ -372,8 +377,9 @@ fn daemon() -> Option<u32> {
     line.split(':').nth(2)?.parse().ok()
 }
 
+/// A wrong configuration ends zserve with exit code 2 and makes no store.
 #[test]
-fn wrong_use_ends_with_2_and_makes_nothing() {
+fn zserve_wrong_config_exits_2_and_makes_nothing() {
     let setup = Setup::new();
     let fresh = setup.at("fresh");
     let run = |arguments: &[&str]| {

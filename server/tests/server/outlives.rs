@@ -117,7 +117,7 @@ fn pipe() -> (Stdio, PipeReader) {
 
 /// The log's reader has gone (`EPIPE`), the log's disk is full (`ENOSPC`).
 #[test]
-fn a_log_that_cannot_be_written_ends_nothing() {
+fn zserve_survives_log_that_cannot_be_written() {
     let (stderr, reader) = pipe();
     let server = Outliving::start(Stdio::null(), stderr, &[]);
     drop(reader);
@@ -136,7 +136,7 @@ fn a_log_that_cannot_be_written_ends_nothing() {
 /// The reader of the log has stopped reading, and the pipe is full: no worker and no signal waits
 /// for it.
 #[test]
-fn a_log_that_nobody_reads_holds_nothing_up() {
+fn zserve_is_not_blocked_by_unread_log_pipe() {
     let (stderr, reader) = pipe();
     let server = Outliving::start(Stdio::null(), stderr, &["--log", "trace"]);
     peer::until("the log loses lines", || {
@@ -152,7 +152,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
 
 /// What says that the server is ready is no reason not to serve either.
 #[test]
-fn a_standard_output_that_takes_nothing_ends_nothing() {
+fn zserve_survives_stdout_that_takes_nothing() {
     Outliving::start(full(), Stdio::null(), &[]).lives_to_its_end();
     let (stdout, reader) = pipe();
     drop(reader);
@@ -169,7 +169,7 @@ fn a_standard_output_that_takes_nothing_ends_nothing() {
 /// Nothing that the server opens may become descriptor 0, 1 or 2: a line of the log would be
 /// written into it.
 #[test]
-fn closed_descriptors_are_no_place_for_files() {
+fn zserve_opens_closed_standard_descriptors_on_dev_null() {
     let dir = tempfile::tempdir().unwrap();
     let inner = Outliving::command(dir.path(), &[]);
     let mut command = Command::new("sh");
@@ -185,7 +185,7 @@ fn closed_descriptors_are_no_place_for_files() {
 
 /// What they print is what they are for: where it goes nowhere, nothing is made and that is said.
 #[test]
-fn commands_that_print_into_a_closed_stdout_fail() {
+fn zserve_commands_fail_with_closed_stdout() {
     let server = Outliving::start(Stdio::null(), Stdio::null(), &[]);
     server.plain().put("k", b"object", 6);
     let store = server.dir.path().join("store");
@@ -214,7 +214,7 @@ fn commands_that_print_into_a_closed_stdout_fail() {
 
 /// Their verdict is their exit code, whoever hears their log.
 #[test]
-fn commands_keep_their_exit_codes_without_a_log() {
+fn zserve_commands_keep_exit_codes_with_unwritable_log() {
     let server = Outliving::start(Stdio::null(), Stdio::null(), &[]);
     server.plain().put("k", b"object", 6);
     let store = server.dir.path().join("store");
@@ -241,7 +241,7 @@ fn commands_keep_their_exit_codes_without_a_log() {
 
 /// "zserve check | head -1" has heard enough.
 #[test]
-fn commands_end_quietly_when_nobody_reads_on() {
+fn zserve_commands_exit_141_on_broken_pipe() {
     let server = Outliving::start(Stdio::null(), Stdio::null(), &[]);
     let store = server.dir.path().join("store");
     // Its sockets are there before its store is.
@@ -262,7 +262,7 @@ fn commands_end_quietly_when_nobody_reads_on() {
 /// A device may ask for what it may not have as often as it likes; each of its requests is counted,
 /// and the log has a line or two.
 #[test]
-fn denied_requests_do_not_fill_the_log() {
+fn denied_requests_are_counted_and_not_all_logged() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let server = Outliving::start(Stdio::null(), File::create(&log).unwrap(), &[]);
@@ -293,7 +293,7 @@ fn denied_requests_do_not_fill_the_log() {
 
 /// A core of the server would hold its key.
 #[test]
-fn a_crash_leaves_no_core() {
+fn zserve_disables_core_dumps() {
     let server = Outliving::start(Stdio::null(), Stdio::null(), &[]);
     let of = |file: &str| -> Vec<String> {
         let path = PathBuf::from(format!("/proc/{}/{file}", server.child.id()));

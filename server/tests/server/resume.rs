@@ -113,8 +113,9 @@ fn staged(store: &TempDir) -> PathBuf {
     files.into_iter().next().unwrap().unwrap().path()
 }
 
+/// An upload whose connection ended is resumed and committed on another one.
 #[test]
-fn an_upload_outlives_its_connection() {
+fn upload_is_resumed_on_new_connection() {
     let (home, device) = home();
     let mut first = home.device(&device);
     let _unsent = put_two(&mut first);
@@ -130,7 +131,7 @@ fn an_upload_outlives_its_connection() {
 
 /// PROTOCOL 5: "a client whose connection ended behind a `Commit` asks, and stores nothing twice".
 #[test]
-fn a_commit_whose_answer_was_lost_is_answered_once_more() {
+fn resume_after_lost_commit_answer_returns_version() {
     let (home, device) = home();
     // The older of the two: it takes nothing from the other one.
     let mut second = home.device(&device);
@@ -171,7 +172,7 @@ fn a_commit_whose_answer_was_lost_is_answered_once_more() {
 /// PROTOCOL 5: a line that has died in silence has not ended for the server. The client comes back
 /// by another connection, and the upload is that one's, whatever is still on its way by the first.
 #[test]
-fn an_upload_is_taken_over_from_a_connection_that_is_silent() {
+fn resume_takes_upload_over_from_silent_connection() {
     for in_clear in [false, true] {
         let (home, device) = home();
         let connect = || if in_clear { home.plain() } else { home.device(&device) };
@@ -199,7 +200,7 @@ fn an_upload_is_taken_over_from_a_connection_that_is_silent() {
 
 /// Nobody takes over what is not its own, whatever header it knows.
 #[test]
-fn nobody_takes_over_the_upload_of_another() {
+fn resume_takes_over_no_upload_of_other_device() {
     let (home, device) = home();
     let other = seed(2);
     home.enroll(&other, Scopes::ALL);
@@ -219,8 +220,9 @@ fn nobody_takes_over_the_upload_of_another() {
     assert!(matches!(first.hear().unwrap(), Response::Committed { .. }));
 }
 
+/// Another device or an anonymous peer cannot resume an interrupted upload.
 #[test]
-fn an_upload_is_its_writers_alone() {
+fn interrupted_upload_is_resumed_by_its_writer_only() {
     let (home, device) = home();
     let mut first = home.device(&device);
     let _unsent = put_two(&mut first);
@@ -244,8 +246,9 @@ fn an_upload_is_its_writers_alone() {
     assert_eq!(resume_at_last(&mut again), Response::Begun);
 }
 
+/// A resumed upload that is aborted is removed and cannot be resumed again.
 #[test]
-fn an_upload_that_was_aborted_is_gone() {
+fn aborted_resumed_upload_cannot_be_resumed() {
     let (home, device) = home();
     let mut peer = home.device(&device);
     let _unsent = put_two(&mut peer);
@@ -262,7 +265,7 @@ fn an_upload_that_was_aborted_is_gone() {
 /// PROTOCOL 5: a slice that was damaged on its way ends the upload as the end of the connection
 /// would.
 #[test]
-fn an_upload_with_a_damaged_slice_goes_on_behind_the_slices_that_held() {
+fn upload_with_damaged_slice_is_resumed_after_intact_slices() {
     let (home, device) = home();
     let [one, two, three] = parts();
     let mut peer = home.device(&device);
@@ -285,8 +288,9 @@ fn an_upload_with_a_damaged_slice_goes_on_behind_the_slices_that_held() {
     assert_eq!(home.staged(), 0);
 }
 
+/// An upload under way at a shutdown is kept and resumed after the restart.
 #[test]
-fn a_server_that_stops_keeps_what_is_under_way() {
+fn shutdown_keeps_upload_for_resume_after_restart() {
     let home = serve(|options| options.limits.drain = Duration::from_millis(200));
     let device = seed(1);
     home.enroll(&device, Scopes::PUT.and(Scopes::GET));
@@ -302,8 +306,9 @@ fn a_server_that_stops_keeps_what_is_under_way() {
     finish(&mut peer);
 }
 
+/// A Claim without an upload and a Resume during one are refused with State.
 #[test]
-fn what_is_asked_out_of_turn_is_refused() {
+fn claim_and_resume_out_of_order_are_refused() {
     let (home, device) = home();
     let mut peer = home.device(&device);
     assert_eq!(code(&peer.ask(&claim(&[b"x"])).unwrap()), Some(ErrorCode::State));
@@ -330,8 +335,9 @@ fn what_is_asked_out_of_turn_is_refused() {
     assert!(peer.end().is_empty());
 }
 
+/// A Resume on a directory mount is denied.
 #[test]
-fn nothing_goes_on_where_nothing_can_be_put() {
+fn resume_on_read_only_mount_is_denied() {
     let tree = tempfile::tempdir().unwrap();
     let source = Source::Dir(DirMount::open(tree.path(), Clock::system()).unwrap());
     let policy = Policy { plaintext: Scopes::GET, ..Policy::PRIVATE };
@@ -344,8 +350,9 @@ fn nothing_goes_on_where_nothing_can_be_put() {
     assert_eq!(code(&peer.ask(&resume("k")).unwrap()), Some(ErrorCode::Denied));
 }
 
+/// Kept uploads that have expired are removed when the server starts.
 #[test]
-fn what_nobody_came_back_for_goes_at_the_start() {
+fn upload_expiry_removes_expired_uploads_at_server_start() {
     for (keep, age, left) in [(72 * 3600, 71 * 3600, 1), (72 * 3600, 73 * 3600, 0), (0, 0, 0)] {
         let (home, device) = home();
         let mut peer = home.device(&device);

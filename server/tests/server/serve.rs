@@ -14,8 +14,9 @@ use zput_proto::{
 };
 use zput_server::{embedded, mounts::Policy};
 
+/// A get returns the bytes and the ranges of what was put.
 #[test]
-fn what_was_put_is_got() {
+fn put_then_get_returns_bytes_and_ranges() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     let object = bytes(3_000_000);
@@ -33,8 +34,9 @@ fn what_was_put_is_got() {
     assert_eq!(peer.get("k", &[]).unwrap().1, b"");
 }
 
+/// An empty object is put and got, and the connection goes on.
 #[test]
-fn an_object_of_no_bytes_is_an_object() {
+fn put_then_get_of_empty_object_works() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     peer.put("empty", b"", 1);
@@ -42,8 +44,9 @@ fn an_object_of_no_bytes_is_an_object() {
     assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
+/// Requests that fail are answered with their error codes, and the connection goes on.
 #[test]
-fn errors_are_answers_and_the_connection_goes_on() {
+fn request_errors_are_answered_and_keep_connection() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     peer.put("k", b"0123456789", 10);
@@ -64,8 +67,9 @@ fn errors_are_answers_and_the_connection_goes_on() {
     assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
+/// List, versions, delete, restore and stat requests are answered over a socket.
 #[test]
-fn the_catalogue_is_served() {
+fn list_versions_delete_restore_and_stat_are_served() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     let first = peer.put("a", b"1", 1);
@@ -95,8 +99,9 @@ fn the_catalogue_is_served() {
     assert_eq!(info.length, 1);
 }
 
+/// Pipelined requests of the zput protocol are answered in order.
 #[test]
-fn pipelined_requests_are_answered_in_order() {
+fn zput_pipelined_requests_are_answered_in_order() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     let object = bytes(100_000);
@@ -115,8 +120,9 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
+/// A TLS connection puts and gets sealed objects and refuses plain ones.
 #[test]
-fn over_tls_a_sealed_object_goes_in_and_out_and_an_unsealed_one_does_not() {
+fn tls_connection_carries_sealed_objects_only() {
     let home = serve(|_| {});
     let device = seed(1);
     home.enroll(&device, Scopes::ALL);
@@ -157,8 +163,9 @@ fn over_tls_a_sealed_object_goes_in_and_out_and_an_unsealed_one_does_not() {
     assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
+/// Plain objects are neither put nor got on a mount that does not allow unsealed ones.
 #[test]
-fn unsealed_objects_need_the_operators_word() {
+fn plain_objects_need_unsealed_policy() {
     let home = serve_as(Policy { unsealed: false, ..EVERYTHING }, |_| {});
     let mut peer = home.plain();
     assert_eq!(code(&peer.ask(&begin("k", Kind::Plain)).unwrap()), Some(ErrorCode::Kind));
@@ -166,8 +173,9 @@ fn unsealed_objects_need_the_operators_word() {
     assert_eq!(code(&answer), Some(ErrorCode::Kind));
 }
 
+/// A slice with a wrong digest ends its upload, and the connection goes on.
 #[test]
-fn a_wrong_digest_ends_the_upload_and_not_the_connection() {
+fn slice_with_wrong_digest_ends_upload_and_keeps_connection() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     let slice = bytes(2_000_000);
@@ -191,8 +199,9 @@ fn a_wrong_digest_ends_the_upload_and_not_the_connection() {
     assert!(peer.get("k", &[Section::All]).unwrap().1 == slice);
 }
 
+/// A second Begin during an upload is refused with State and ends the first.
 #[test]
-fn a_second_begin_is_refused_and_ends_the_first() {
+fn second_begin_is_refused_and_ends_first_upload() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     assert_eq!(peer.ask(&begin("a", Kind::Plain)).unwrap(), Response::Begun);
@@ -204,8 +213,9 @@ fn a_second_begin_is_refused_and_ends_the_first() {
     peer::until("the staging file is gone", || home.staged() == 0);
 }
 
+/// An Abort removes the upload's staging file.
 #[test]
-fn an_abort_leaves_nothing() {
+fn abort_removes_staging_file() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     peer.say(&begin("k", Kind::Plain));
@@ -217,8 +227,9 @@ fn an_abort_leaves_nothing() {
     assert_eq!(home.staged(), 0);
 }
 
+/// A sealed put whose bytes are no blob is Malformed and closes the connection.
 #[test]
-fn a_sealed_put_that_is_not_sealed_ends_the_connection() {
+fn sealed_put_of_unsealed_bytes_closes_connection() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     peer.say(&begin("k", Kind::Sealed));
@@ -231,7 +242,7 @@ fn a_sealed_put_that_is_not_sealed_ends_the_connection() {
 
 /// PROTOCOL 5, "What a server checks": the connection ends, and what was there stays.
 #[test]
-fn what_no_reader_could_open_is_refused_and_the_older_version_stays() {
+fn put_of_unreadable_blob_is_refused_and_keeps_old_version() {
     let home = serve(|_| {});
     let [header, body, footer] = sealed("k", 500);
     let put = |header: &[u8], slices: &[&[u8]]| {
@@ -270,8 +281,9 @@ fn what_no_reader_could_open_is_refused_and_the_older_version_stays() {
     assert_eq!(home.staged(), 0);
 }
 
+/// A server on a Unix socket serves it and removes its file at the shutdown.
 #[test]
-fn unix_sockets_are_served() {
+fn unix_socket_is_served_and_removed_at_shutdown() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("zput.sock");
     let unix = format!("unix:{}", path.display()).parse().unwrap();
@@ -286,8 +298,9 @@ fn unix_sockets_are_served() {
     assert!(!path.exists());
 }
 
+/// An embedded server serves its own program over several connections.
 #[test]
-fn an_embedded_server_serves_its_own_program() {
+fn embedded_server_serves_several_connections() {
     let dir = tempfile::tempdir().unwrap();
     let clock = zput_server::store::Clock::system();
     let store = zput_server::store::Store::open(dir.path(), clock).unwrap();

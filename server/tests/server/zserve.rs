@@ -98,8 +98,9 @@ pub(super) fn run(arguments: &[&str]) -> Output {
     Command::new(ZSERVE).args(arguments).output().unwrap()
 }
 
+/// The server prints its addresses in one line and stops with 0 on SIGTERM or SIGINT.
 #[test]
-fn it_says_where_it_listens_in_one_line_and_stops_on_a_signal() {
+fn zserve_prints_addresses_and_stops_on_sigterm_or_sigint() {
     let dir = tempfile::tempdir().unwrap();
     for signal in [Signal::TERM, Signal::INT] {
         let server = open(&dir.path().join("store"), &["--listen", "127.0.0.1:0"]);
@@ -115,8 +116,9 @@ fn it_says_where_it_listens_in_one_line_and_stops_on_a_signal() {
     }
 }
 
+/// The first signal lets a get under way complete, and a later second one ends zserve.
 #[test]
-fn a_get_under_way_outlives_the_first_signal_and_not_the_second() {
+fn zserve_first_signal_drains_and_second_ends_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(&dir.path().join("store"), &[]);
     let object = bytes(16_000_000);
@@ -148,7 +150,7 @@ fn a_get_under_way_outlives_the_first_signal_and_not_the_second() {
 
 /// timeout(1), shells and supervisors send a signal to the process and to its group.
 #[test]
-fn a_signal_that_comes_twice_at_once_is_one() {
+fn zserve_signals_within_one_second_count_once() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(&dir.path().join("store"), &[]);
     let object = bytes(16_000_000);
@@ -165,8 +167,9 @@ fn a_signal_that_comes_twice_at_once_is_one() {
     assert_eq!(code, Some(0), "{log}");
 }
 
+/// An invite made beside a running server lets a device join it.
 #[test]
-fn an_invite_made_beside_a_running_server_lets_a_device_in() {
+fn zserve_invite_beside_running_server_admits_device() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
     let server = Running::start(zserve(&store, &[]));
@@ -191,7 +194,7 @@ fn an_invite_made_beside_a_running_server_lets_a_device_in() {
 
 /// A mistyped directory is no store, and does not become one.
 #[test]
-fn an_invite_needs_a_store_that_is_there() {
+fn zserve_invite_requires_existing_store() {
     let dir = tempfile::tempdir().unwrap();
     let (typo, empty, foreign) =
         (dir.path().join("typo"), dir.path().join("empty"), dir.path().join("foreign"));
@@ -216,8 +219,9 @@ fn an_invite_needs_a_store_that_is_there() {
     assert_eq!(peer::count(&foreign), 1);
 }
 
+/// The JSON log has one object on each line and never the secret of an invite.
 #[test]
-fn the_log_is_json_when_asked_and_holds_no_secret() {
+fn zserve_json_log_holds_no_invite_secret() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
     let server = open(&store, &["--log-format", "json", "--log", "trace"]);
@@ -234,8 +238,9 @@ fn the_log_is_json_when_asked_and_holds_no_secret() {
     assert!(!log.contains(&hex::encode(secret)) && !log.contains(&format!("{secret:?}")));
 }
 
+/// Failures of zserve have their exit codes and one line on standard error.
 #[test]
-fn failures_have_their_exit_codes_and_one_line() {
+fn zserve_failures_have_exit_code_and_one_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     assert_eq!(run(&[]).status.code(), Some(2));
@@ -264,7 +269,7 @@ fn failures_have_their_exit_codes_and_one_line() {
 
 /// Peak memory stays where it is said to stay, whatever is put.
 #[test]
-fn memory_does_not_grow_with_what_is_put() {
+fn zserve_peak_memory_is_bounded_during_puts() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(&dir.path().join("store"), &[]);
     let object = bytes(64_000_000);
@@ -284,7 +289,7 @@ fn memory_does_not_grow_with_what_is_put() {
 /// The payload of a get never enters the process: it leaves by sendfile(2), and of the object's
 /// file only the record at its end is read.
 #[test]
-fn a_get_is_sent_by_sendfile() {
+fn zserve_get_sends_payload_by_sendfile() {
     if Command::new("strace").arg("-V").output().is_err() {
         return skip::because("strace is not installed");
     }

@@ -20,8 +20,9 @@ fn begun() -> (Home, super::client::Client) {
     (home, client)
 }
 
+/// An HTTP response of a file that is replaced meanwhile has all of the old bytes.
 #[test]
-fn a_replaced_file_is_sent_to_its_end() {
+fn http_get_of_replaced_file_sends_old_bytes() {
     let (home, mut client) = begun();
     home.write("f", "new");
     let mut body = vec![0; LENGTH];
@@ -30,8 +31,9 @@ fn a_replaced_file_is_sent_to_its_end() {
     assert_eq!(client.get("/f").body, b"new");
 }
 
+/// An HTTP response of a file that is deleted meanwhile completes, and the next is a 404.
 #[test]
-fn a_deleted_file_is_sent_to_its_end_and_then_gone() {
+fn http_get_of_deleted_file_completes_and_next_is_404() {
     let (home, mut client) = begun();
     fs::remove_file(home.dir.path().join("f")).unwrap();
     let mut body = vec![0; LENGTH];
@@ -44,7 +46,7 @@ fn a_deleted_file_is_sent_to_its_end_and_then_gone() {
 /// What comes is a beginning of the old bytes, and the connection ends: never another response
 /// inside of it.
 #[test]
-fn a_truncated_file_ends_the_connection() {
+fn http_get_of_truncated_file_closes_connection() {
     for left in [0, 5_000_000, 33_554_432] {
         let (home, mut client) = begun();
         let file = OpenOptions::new().write(true).open(home.dir.path().join("f")).unwrap();
@@ -68,8 +70,9 @@ fn a_truncated_file_ends_the_connection() {
     }
 }
 
+/// An HTTP response of a file that grows meanwhile has the length that was announced.
 #[test]
-fn a_growing_file_is_sent_as_long_as_it_was() {
+fn http_get_of_growing_file_sends_announced_length() {
     let (home, mut client) = begun();
     let mut file = OpenOptions::new().append(true).open(home.dir.path().join("f")).unwrap();
     std::io::Write::write_all(&mut file, b"more").unwrap();

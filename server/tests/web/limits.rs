@@ -7,8 +7,9 @@ use std::{
 
 use super::client::{PATIENCE, bytes, serve};
 
+/// At the connection limit an HTTP client gets 503 with Retry-After.
 #[test]
-fn beyond_the_limit_clients_are_told_to_come_again() {
+fn http_connection_limit_answers_503_with_retry_after() {
     let home = serve(|options| options.limits.connections = 2);
     home.write("f", "text");
     let mut first = home.client();
@@ -27,8 +28,9 @@ fn beyond_the_limit_clients_are_told_to_come_again() {
     assert_eq!(second.get("/f").status, 200);
 }
 
+/// Beyond the limit for one address an HTTP client gets 503.
 #[test]
-fn one_address_does_not_take_all_connections() {
+fn http_per_client_limit_answers_503() {
     let home = serve(|options| options.limits.per_client = Some(1));
     home.write("f", "text");
     let mut first = home.client();
@@ -38,8 +40,9 @@ fn one_address_does_not_take_all_connections() {
     assert_eq!(second.hear(true).status, 503);
 }
 
+/// An HTTP request whose head does not end in time is answered with 408 and closed.
 #[test]
-fn a_head_that_does_not_end_is_not_waited_for() {
+fn http_incomplete_head_is_408_and_closed() {
     let home = serve(|options| options.limits.http_head = Duration::from_secs(1));
     let mut client = home.client();
     client.say("GET /f HTTP/1.1\r\nHost:");
@@ -50,8 +53,9 @@ fn a_head_that_does_not_end_is_not_waited_for() {
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 
+/// An idle HTTP connection is closed at its timeout and counts no more.
 #[test]
-fn who_asks_for_nothing_is_let_go_of() {
+fn http_idle_connection_is_closed_at_timeout() {
     let home = serve(|options| options.limits.idle = Duration::from_secs(1));
     home.write("f", "text");
     let mut client = home.client();
@@ -67,7 +71,7 @@ fn who_asks_for_nothing_is_let_go_of() {
 
 /// The limit of open files is met by sharing one, and then by telling clients to come again.
 #[test]
-fn open_files_are_bounded() {
+fn http_open_file_limit_answers_503() {
     let home = serve(|options| {
         options.limits.open_files = 2;
         options.limits.keep_files = 1;
@@ -95,8 +99,9 @@ fn open_files_are_bounded() {
     assert_eq!(home.client().get("/c").status, 200);
 }
 
+/// A server with an idle HTTP connection runs no event-loop turns.
 #[test]
-fn an_idle_server_stands_still() {
+fn http_server_when_idle_does_not_spin() {
     let home = serve(|_| {});
     home.write("f", "text");
     let mut client = home.client();
@@ -114,8 +119,9 @@ fn an_idle_server_stands_still() {
     assert_eq!(client.get("/f").status, 200);
 }
 
+/// A shutdown lets an HTTP response complete and closes idle connections.
 #[test]
-fn a_server_that_stops_lets_responses_end() {
+fn http_response_completes_during_shutdown() {
     let home = serve(|_| {});
     home.write("f", bytes(64 * 1024 * 1024));
     let mut busy = home.client();

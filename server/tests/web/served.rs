@@ -9,8 +9,9 @@ use zput_server::{
 
 use super::client::{Client, PUBLIC, bytes, put, serve, serve_as, start, tree};
 
+/// HTTP sends files of any length completely and keeps the connection.
 #[test]
-fn a_file_is_sent_whole_and_the_connection_goes_on() {
+fn http_server_sends_whole_file_and_keeps_connection() {
     let home = serve(|_| {});
     for length in [0, 1, 4096, 32_768, 32_769, 3_000_000] {
         home.write("f", bytes(length));
@@ -24,8 +25,9 @@ fn a_file_is_sent_whole_and_the_connection_goes_on() {
     }
 }
 
+/// HEAD returns the head of GET and no body.
 #[test]
-fn head_has_the_same_head_and_no_body() {
+fn http_server_head_equals_head_of_get() {
     let home = serve(|_| {});
     home.write("f", bytes(100_000));
     let mut client = home.client();
@@ -36,8 +38,9 @@ fn head_has_the_same_head_and_no_body() {
     assert_eq!(client.get("/f").body.len(), 100_000, "no byte too many, no byte too few");
 }
 
+/// HTTP sends the requested range of a file, and 416 beyond its end.
 #[test]
-fn a_range_is_cut_out() {
+fn http_server_sends_requested_range() {
     let home = serve(|_| {});
     let all = bytes(2_000_000);
     home.write("f", &all);
@@ -62,8 +65,9 @@ fn a_range_is_cut_out() {
     assert_eq!(client.get("/f").body.len(), 2_000_000);
 }
 
+/// HTTP answers 304 until the file changes, and If-Range never mixes two versions.
 #[test]
-fn who_has_it_is_told_so_until_it_changes() {
+fn http_server_answers_304_until_file_changes() {
     let home = serve(|_| {});
     home.write("f", "one");
     let mut client = home.client();
@@ -83,8 +87,9 @@ fn who_has_it_is_told_so_until_it_changes() {
     assert_eq!((part.status, &part.body[..]), (206, &b"wo"[..]));
 }
 
+/// Two hundred pipelined HTTP requests are answered in order.
 #[test]
-fn requests_that_come_at_once_are_answered_in_order() {
+fn http_server_answers_pipelined_requests_in_order() {
     let home = serve(|_| {});
     for n in 0..10 {
         home.write(&n.to_string(), bytes(n * 20_000 + n));
@@ -104,8 +109,9 @@ fn requests_that_come_at_once_are_answered_in_order() {
     }
 }
 
+/// An HTTP request sent one byte at a time is answered.
 #[test]
-fn a_request_in_single_bytes_is_a_request() {
+fn http_server_accepts_request_in_single_bytes() {
     let home = serve(|_| {});
     home.write("f", "text");
     let mut client = home.client();
@@ -117,7 +123,7 @@ fn a_request_in_single_bytes_is_a_request() {
 
 /// The request that a body would be taken for is never answered.
 #[test]
-fn a_body_is_refused_and_not_read_as_a_request() {
+fn http_server_refuses_body_and_does_not_parse_it() {
     let home = serve(|_| {});
     home.write("f", "text");
     for (framing, status) in [("Content-Length: 31", 413), ("Transfer-Encoding: chunked", 400)] {
@@ -131,8 +137,9 @@ fn a_body_is_refused_and_not_read_as_a_request() {
     }
 }
 
+/// The connection ends after an HTTP/1.0 request and after Connection: close.
 #[test]
-fn what_http_1_0_and_close_ask_for_ends_the_connection() {
+fn http_server_closes_after_http_1_0_and_close() {
     let home = serve(|_| {});
     home.write("f", "text");
     let mut client = home.client();
@@ -144,8 +151,9 @@ fn what_http_1_0_and_close_ask_for_ends_the_connection() {
     assert_eq!(client.rest(), b"");
 }
 
+/// An HTTP client that has ended its sending side gets all of its responses.
 #[test]
-fn a_client_that_half_closes_gets_its_answers() {
+fn http_half_closed_client_gets_all_responses() {
     let home = serve(|_| {});
     home.write("f", bytes(1_000_000));
     let mut client = home.client();
@@ -157,8 +165,9 @@ fn a_client_that_half_closes_gets_its_answers() {
     assert_eq!(client.rest(), b"");
 }
 
+/// HTTP serves public mounts, and a private mount is a 404.
 #[test]
-fn only_public_mounts_are_there() {
+fn http_serves_public_mounts_only() {
     let (open, closed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(open.path().join("f"), "open").unwrap();
     fs::create_dir(open.path().join("closed")).unwrap();
@@ -173,8 +182,9 @@ fn only_public_mounts_are_there() {
     assert_eq!(client.get("/closed/f").status, 404);
 }
 
+/// HTTP serves plain files only where unsealed ones are allowed, and whole blobs always.
 #[test]
-fn what_is_not_sealed_is_there_only_where_it_may_be() {
+fn http_serves_plain_files_only_with_unsealed_policy() {
     let sealed_only = Policy { unsealed: false, ..PUBLIC };
     let home = serve_as(sealed_only, |_| {});
     home.write("plain", "text");
@@ -191,8 +201,9 @@ fn what_is_not_sealed_is_there_only_where_it_may_be() {
     }
 }
 
+/// An HTTP GET sees the latest put or delete of any process at once.
 #[test]
-fn a_put_is_seen_by_the_next_get() {
+fn http_get_sees_latest_put_and_delete() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Clock::system()).unwrap();
     let server = start(Mounts::of_store(store.clone(), PUBLIC), |_| {});
@@ -214,8 +225,9 @@ fn a_put_is_seen_by_the_next_get() {
     }
 }
 
+/// HTTP serves an archive's members as files, with ranges and a stripped prefix.
 #[test]
-fn members_of_an_archive_are_files() {
+fn http_serves_tar_members_as_files() {
     let dir = tempfile::tempdir().unwrap();
     let mut archive = tar::Builder::new(Vec::new());
     for (name, length) in [("top/a", 5usize), ("top/deep/b", 700_000), ("elsewhere", 3)] {
@@ -244,7 +256,7 @@ fn members_of_an_archive_are_files() {
 /// Where its members lie is not known any more: not for a moment longer are bytes of it sent, open
 /// or not.
 #[test]
-fn an_archive_that_changes_in_place_is_served_no_more() {
+fn http_get_of_archive_changed_in_place_is_500() {
     let dir = tempfile::tempdir().unwrap();
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
@@ -264,8 +276,9 @@ fn an_archive_that_changes_in_place_is_served_no_more() {
     assert_eq!(client.get("/a").status, 500);
 }
 
+/// After a reload an open HTTP connection is served from the new mounts.
 #[test]
-fn other_mounts_are_served_from_the_next_request_on() {
+fn http_reload_serves_new_mounts_on_open_connection() {
     let home = serve(|_| {});
     home.write("f", "before");
     let mut client = home.client();

@@ -88,8 +88,9 @@ fn plain_length(sealed: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// A made header has exactly the requested length, padded by its stanza.
     #[test]
-    fn header_is_as_long_as_asked_for() {
+    fn framed_header_has_requested_length() {
         for length in [200, 201, 202, 203, 300, 65_536] {
             let header = header(b"doc", length, 16, 1, [7; 32]);
             assert_eq!(header.len(), length);
@@ -101,8 +102,9 @@ mod tests {
         }
     }
 
+    /// A made footer states the plaintext length, and sealed lengths follow from plain ones.
     #[test]
-    fn footer_says_how_much_plaintext_there_is() {
+    fn framed_footer_states_plaintext_length() {
         let (full, last) = (vec![1; 65_672], vec![2; 72]);
         let footer = footer(&[&full, &full, &last], SMALL_PARTS);
         assert_eq!(footer[..8], 131_072_u64.to_be_bytes());

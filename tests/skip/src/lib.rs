@@ -97,6 +97,7 @@ mod tests {
     /// Why it is skipped, with what would break the line.
     const REASON: &str = "a test of the skips themselves\tis\nnone";
 
+    /// A helper that another test runs: or_skip! leaves a test before it fails.
     #[test]
     #[ignore = "not a test: the one that another test starts"]
     fn skips() {
@@ -104,8 +105,9 @@ mod tests {
         panic!("it went on with {value}");
     }
 
+    /// A skip prints test and reason on stderr and adds a line to the file of skipped tests.
     #[test]
-    fn because_says_why_and_counts() {
+    fn skip_prints_its_reason_and_is_counted() {
         // In a target directory of its own.
         let program = env::current_exe().unwrap();
         let target = program.parent().unwrap().join(format!("skip-{}", std::process::id()));

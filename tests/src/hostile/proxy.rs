@@ -282,7 +282,7 @@ mod tests {
 
     /// The tests that use a proxy are worth as much as its damage is real.
     #[test]
-    fn damage_is_done_wherever_reads_are_cut() {
+    fn proxy_damage_is_the_same_however_reads_are_split() {
         for cut in 0..=8 {
             let done = |bytes: &[u8]| (bytes.to_vec(), true);
             assert_eq!(damaged(Damage::Flip(2, 1), cut), done(b"abbdefgh"));

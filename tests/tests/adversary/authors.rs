@@ -18,7 +18,7 @@ fn with_metadata(victim: &Victim, metadata: Vec<u8>) -> Vec<u8> {
 
 /// FORMAT 10: names are relative, without `..` and control characters. Others are refused, not mended.
 #[test]
-fn hostile_names_are_refused() {
+fn blob_with_hostile_name_is_refused_by_get_open_and_stat() {
     let victim = Victim::new(ModePolicy::Tls);
     let long = vec![b'a'; 1025];
     let names: [&[u8]; 19] = [
@@ -63,7 +63,7 @@ fn hostile_names_are_refused() {
 
 /// FORMAT 9, step 4: "the name inside leads to it". A get, a look and a listing come to one verdict.
 #[test]
-fn a_blob_of_another_name_is_refused_by_whatever_reads_it() {
+fn blob_of_another_name_is_refused_by_get_stat_and_ls() {
     let victim = Victim::new(ModePolicy::Tls);
     for name in ["work/other", "-rf", "a\u{202e}b"] {
         victim.serve(with_metadata(&victim, metadata(name.as_bytes(), 0, 0, 0o600)));
@@ -88,7 +88,7 @@ fn a_blob_of_another_name_is_refused_by_whatever_reads_it() {
 
 /// What an author allows to everybody is not what this machine's user does.
 #[test]
-fn modes_lose_their_special_bits_and_what_the_umask_keeps_back() {
+fn zget_strips_special_mode_bits_and_applies_umask() {
     let victim = Victim::new(ModePolicy::Tls);
     let zget = |umask: &str| -> Ran {
         let mut sh = Command::new("sh");
@@ -116,8 +116,9 @@ fn modes_lose_their_special_bits_and_what_the_umask_keeps_back() {
     }
 }
 
+/// Blobs with extreme times are got and listed; 10^9 or more nanoseconds are refused.
 #[test]
-fn times_that_cannot_be_are_survived() {
+fn blob_with_extreme_mtime_is_got_and_listed() {
     let victim = Victim::new(ModePolicy::Tls);
     let times = [
         (0, 0),
@@ -155,7 +156,7 @@ fn times_that_cannot_be_are_survived() {
 
 /// "Nothing follows; a longer or shorter plaintext is refused."
 #[test]
-fn metadata_and_facts_that_are_none_are_refused() {
+fn metadata_and_facts_that_are_malformed_are_refused() {
     let victim = Victim::new(ModePolicy::Tls);
     let honest = metadata(NAME.as_bytes(), 0, 0, 0o600);
     let with_length = |length: u16| [&length.to_be_bytes()[..], &honest[2..]].concat();
@@ -195,7 +196,7 @@ fn metadata_and_facts_that_are_none_are_refused() {
 /// SECURITY: "two plaintexts for one ciphertext". A stanza for a second recipient that wraps
 /// another file key opens nothing: the header's MAC is of one file key.
 #[test]
-fn one_blob_has_one_plaintext() {
+fn blob_has_one_plaintext_for_all_recipients() {
     let victim = Victim::new(ModePolicy::Tls);
     let other = member();
     let both = vec![other.recipients[0].clone(), victim.member.recipients[0].clone()];
@@ -218,7 +219,7 @@ fn one_blob_has_one_plaintext() {
 
 /// A part under another key does not open, even if a footer vouches for it.
 #[test]
-fn a_part_under_another_key_is_refused() {
+fn part_under_another_key_is_refused_although_footer_lists_it() {
     let victim = Victim::new(ModePolicy::Tls);
     let honest = victim.honest(SMALL);
     let other = Forgery { file_key: [9; 16], ..honest.clone() };
@@ -232,8 +233,9 @@ fn a_part_under_another_key_is_refused() {
     victim.accepts(SMALL);
 }
 
+/// Unknown suites and part sizes, 0 or 33 recipients and malformed stanzas are refused.
 #[test]
-fn framing_that_no_writer_makes_is_refused() {
+fn blob_framing_that_no_writer_makes_is_refused() {
     let victim = Victim::new(ModePolicy::Tls);
     let honest = victim.honest(SMALL);
     let many: Vec<_> = (0..33).map(|_| member().recipients[0].clone()).collect();
@@ -286,7 +288,7 @@ fn framing_that_no_writer_makes_is_refused() {
 /// can be restored. Nor does it spread: the machine that puts next goes on from its own clock, and another
 /// that has read everything takes all of it.
 #[test]
-fn a_generation_beyond_all_clocks_can_be_undone() {
+fn generation_beyond_all_clocks_is_undone_by_restore_or_put() {
     let victim = Victim::new(ModePolicy::Tls);
     let version = victim.server.shelf().put(&victim.key, victim.honest(SMALL).seal());
     // The library has a state of its own: another machine of the vault.

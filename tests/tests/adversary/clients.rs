@@ -67,8 +67,9 @@ fn requests() -> Vec<Request> {
     requests
 }
 
+/// A device without an account is denied every request, and the store stays as it was.
 #[test]
-fn an_unknown_device_gets_nothing() {
+fn device_without_account_is_denied_every_request() {
     let guarded = Guarded::new(&[]);
     let member = guarded.member("put,get,list,delete");
     put(&mut guarded.connect(&member), b"k", &blob(b"k", b"secret"));
@@ -92,8 +93,9 @@ fn an_unknown_device_gets_nothing() {
     guarded.is_well();
 }
 
+/// A device with the scope put cannot get, list or delete, and its puts keep older versions.
 #[test]
-fn a_device_that_may_put_can_neither_read_nor_list_nor_delete() {
+fn scope_put_allows_no_get_list_or_delete() {
     let guarded = Guarded::new(&[]);
     let backup = guarded.member("put");
     let mut client = guarded.connect(&backup);
@@ -134,8 +136,9 @@ fn a_device_that_may_put_can_neither_read_nor_list_nor_delete() {
     assert_eq!(guarded.staged(), 0);
 }
 
+/// An invite is redeemed by one device only, and by none after it has expired.
 #[test]
-fn an_invite_works_once_and_in_its_time() {
+fn invite_is_redeemed_once_and_before_it_expires() {
     let guarded = Guarded::new(&[]);
     let invite = guarded.invite(&["--scopes", "get"]);
     let joined = guarded.connect(&device()).ask(&join(&invite)).unwrap();
@@ -170,8 +173,9 @@ fn an_invite_works_once_and_in_its_time() {
     );
 }
 
+/// A wrong invite secret closes the connection before a second one is heard.
 #[test]
-fn invites_cannot_be_guessed_on_one_connection() {
+fn invite_guess_that_is_wrong_closes_connection() {
     let guarded = Guarded::new(&[]);
     let invite = guarded.invite(&[]);
     let mut client = guarded.connect(&device());
@@ -191,7 +195,7 @@ fn invites_cannot_be_guessed_on_one_connection() {
 
 /// The digest travels inside the protected channel; the bytes of the slice do not.
 #[test]
-fn a_slice_that_is_not_the_one_announced_ends_the_upload() {
+fn slice_that_differs_from_its_digest_ends_upload() {
     let guarded = Guarded::new(&[]);
     let mut client = guarded.connect(&guarded.member("put,get"));
     let blob = blob(b"k", &[7; 100_000]);
@@ -214,8 +218,9 @@ fn a_slice_that_is_not_the_one_announced_ends_the_upload() {
     assert_eq!(code(&client.ask(&stat).unwrap()), Some(ErrorCode::NotFound));
 }
 
+/// A commit of a blob with bad framing, another key or the other kind is refused.
 #[test]
-fn an_object_that_is_not_what_it_claims_is_not_committed() {
+fn commit_of_malformed_or_misdeclared_object_is_refused() {
     let guarded = Guarded::new(&["--plaintext", "put,get", "--allow-unsealed"]);
     let honest = blob(b"k", b"hello");
     let framing = |offset: usize, bytes: &[u8]| {
@@ -293,8 +298,9 @@ fn an_object_that_is_not_what_it_claims_is_not_committed() {
     assert!(guarded.forgets_uploads());
 }
 
+/// Object keys that look like paths are stored under hashed names inside the store.
 #[test]
-fn no_key_reaches_outside_the_store() {
+fn object_key_cannot_name_a_path_outside_the_store() {
     let guarded = Guarded::new(&[]);
     let mut client = guarded.connect(&guarded.member("put,get,list,delete"));
     let keys: [&[u8]; 14] = [
@@ -352,8 +358,9 @@ fn no_key_reaches_outside_the_store() {
     }
 }
 
+/// An upload leaves nothing in staging when its client vanishes.
 #[test]
-fn a_client_that_vanishes_leaves_nothing_behind() {
+fn upload_of_vanished_client_leaves_nothing_staged() {
     let guarded = Guarded::new(&[]);
     let device = guarded.member("put,get");
     let blob = blob(b"k", &[7; 200_000]);
@@ -403,7 +410,7 @@ fn a_client_that_vanishes_leaves_nothing_behind() {
 
 /// The session refuses these before a byte of them is read, so nothing is allocated for them.
 #[test]
-fn no_slice_is_longer_than_a_part() {
+fn slice_of_zero_or_too_many_bytes_is_refused() {
     let guarded = Guarded::new(&["--plaintext", "put"]);
     for length in [0, SLICE_MAX_BYTES + 1, u32::MAX] {
         let mut client = guarded.plain();

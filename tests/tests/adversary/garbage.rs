@@ -27,8 +27,9 @@ fn frame(body: &[u8]) -> Vec<u8> {
     [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], body].concat()
 }
 
+/// A malformed hello closes the connection; an unsupported one is refused with its reason.
 #[test]
-fn what_is_no_hello_is_hung_up_on() {
+fn hello_that_is_malformed_closes_connection() {
     let guarded = Guarded::new(&[]);
     let mut garbage: Vec<Vec<u8>> = vec![
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
@@ -67,8 +68,9 @@ fn what_is_no_hello_is_hung_up_on() {
     guarded.is_well();
 }
 
+/// Each malformed message is answered with Malformed and closes the connection.
 #[test]
-fn what_is_no_message_ends_the_connection() {
+fn message_that_is_malformed_closes_connection() {
     let guarded = Guarded::new(&["--plaintext", "put,get,list,delete"]);
     let long = |prefix: &[u8], count: usize, byte: u8, suffix: &[u8]| {
         [prefix, &vec![byte; count][..], suffix].concat()
@@ -128,7 +130,7 @@ fn what_is_no_message_ends_the_connection() {
 
 /// PROTOCOL 9: "hello and TLS handshake: 10 s", however the time is spent.
 #[test]
-fn a_slow_hello_is_hung_up_on() {
+fn hello_timeout_closes_slow_connection() {
     let guarded = Guarded::new(&["--plaintext", "get"]);
     let address = guarded.server.address();
     let slow = |first: Vec<u8>, drip: &'static [u8]| {
@@ -177,7 +179,7 @@ fn a_slow_hello_is_hung_up_on() {
 
 /// Silence in the middle of something is silence.
 #[test]
-fn a_client_that_stops_in_the_middle_is_hung_up_on() {
+fn idle_limit_closes_connection_stalled_inside_a_request() {
     let guarded = Guarded::new(&["--plaintext", "put,get", "--idle", "1"]);
     let slice = frame(&[&[8, 100][..], &[0; 32]].concat());
     let begun = frame(b"\x07\x01k\x00\x00");
@@ -205,7 +207,7 @@ fn a_client_that_stops_in_the_middle_is_hung_up_on() {
 
 /// A log is read in terminals and kept for long: no escapes, and no secret of anybody's.
 #[test]
-fn what_clients_say_does_not_reach_the_log_as_it_is() {
+fn log_has_no_control_characters_or_secrets_from_clients() {
     let root = quick_directory();
     let path = root.path().join("log");
     let mut zserve = Command::new(command_path("zserve"));

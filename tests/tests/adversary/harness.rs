@@ -23,8 +23,9 @@ fn member() -> KeyFile {
     KeyFile::from_identity(identity, &mut rand::rng())
 }
 
+/// An unchanged Forgery opens as a valid blob, by either suite and at any length.
 #[test]
-fn an_honest_forgery_is_a_blob() {
+fn forgery_without_changes_is_a_valid_blob() {
     let member = member();
     let name = BlobName::parse("a/b").unwrap();
     let key = member.object_key(&name);
@@ -61,8 +62,9 @@ fn an_honest_forgery_is_a_blob() {
     }
 }
 
+/// HostileServer, HostileClient and Proxy transfer an object correctly until told to lie.
 #[test]
-fn both_ends_and_the_line_between_them_can_behave() {
+fn hostile_server_client_and_proxy_can_behave_honestly() {
     let server = HostileServer::new();
     let proxy = Proxy::new(server.address());
     let device = DeviceSeed::generate(&mut rand::rng()).tls_key();

@@ -38,8 +38,9 @@ fn run_for(victim: &Victim, command: &str, args: &[&str], limit: Duration) -> Ra
     child.wait_with_output().unwrap().into()
 }
 
+/// A get refuses an object whose announced lengths are false, and writes no byte of it.
 #[test]
-fn lengths_that_are_lies_are_refused() {
+fn get_refuses_false_lengths_from_server() {
     let victim = Victim::new(ModePolicy::Tls);
     let honest = Stored::new(1, victim.honest(SMALL).seal());
     let Info { length, header_length, footer_length, .. } = honest.info;
@@ -98,7 +99,7 @@ fn lengths_that_are_lies_are_refused() {
 
 /// As much as is announced is taken, and no more is believed.
 #[test]
-fn a_payload_that_is_not_what_was_asked_for_is_refused() {
+fn get_refuses_payload_length_that_was_not_requested() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.serve(victim.honest(SMALL).seal());
     for change in [i64::MIN, -1000, -1, 1, 1000, i64::MAX] {
@@ -121,8 +122,9 @@ fn a_payload_that_is_not_what_was_asked_for_is_refused() {
     victim.accepts(SMALL);
 }
 
+/// The memory of zget stays below 64 MiB while a server sends endless payload.
 #[test]
-fn memory_is_not_the_servers_to_fill() {
+fn zget_memory_is_bounded_whatever_server_announces() {
     let victim = Victim::new(ModePolicy::Tls);
     let honest = Stored::new(1, victim.honest(SMALL).seal());
     victim.serve_stored(honest.clone());
@@ -150,8 +152,9 @@ fn memory_is_not_the_servers_to_fill() {
     }
 }
 
+/// Each verb of zblob ends with exit code 8 on an answer to another request.
 #[test]
-fn answers_to_something_else_are_refused() {
+fn zblob_refuses_answer_to_another_request() {
     let victim = Victim::new(ModePolicy::Tls);
     let stored = Stored::new(1, victim.honest(SMALL).seal());
     let info = stored.info;
@@ -201,7 +204,7 @@ fn answers_to_something_else_are_refused() {
 
 /// The cursors are the server's: it can lead a client round and round.
 #[test]
-fn a_listing_without_end_ends() {
+fn zblob_ls_and_stat_abandon_listing_without_end() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.serve(victim.honest(SMALL).seal());
     // Backwards is what no server does; on and on is what a very large one does.
@@ -248,7 +251,7 @@ fn a_listing_without_end_ends() {
 
 /// Page after page, each with the longest cursor that there is.
 #[test]
-fn a_large_listing_is_listed_whole() {
+fn zblob_ls_reads_every_page_of_large_listing() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.serve(victim.honest(SMALL).seal());
     let stored = victim.server.shelf().get(&victim.key).unwrap().clone();
@@ -275,8 +278,9 @@ fn a_large_listing_is_listed_whole() {
     assert!(ran.stderr.contains("200000 more are not sealed"), "{}", ran.stderr);
 }
 
+/// Entries of a listing that the vault did not name are refused, and the others are shown.
 #[test]
-fn a_listing_shows_only_what_the_vault_named() {
+fn zblob_ls_shows_only_names_of_the_vault() {
     let victim = Victim::new(ModePolicy::Tls);
     let honest = victim.honest(SMALL);
     victim.serve(honest.seal());
@@ -380,8 +384,9 @@ fn a_listing_shows_only_what_the_vault_named() {
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
 }
 
+/// Control characters in a server's errors and hello do not reach stderr.
 #[test]
-fn what_a_server_says_does_not_reach_the_terminal_as_it_is() {
+fn error_text_from_server_is_made_safe_for_terminal() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.serve(victim.honest(SMALL).seal());
     victim.home.write("file", SMALL);

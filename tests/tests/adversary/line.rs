@@ -179,8 +179,9 @@ fn in_records(bytes: &[u8], hello: usize, end: usize) -> Vec<usize> {
 const SERVER_HELLO_BYTES: usize = 36;
 const CLIENT_HELLO_BYTES: usize = 17;
 
+/// A get fails on changed, moved or cut bytes of an answer, and writes nothing.
 #[test]
-fn what_a_get_receives_cannot_be_changed_on_its_way() {
+fn get_refuses_answer_changed_on_the_way() {
     let line = Line::new();
     let proxy = Proxy::new(line.address());
     assert_eq!(line.put(&proxy, 9), 0);
@@ -266,8 +267,9 @@ fn what_a_get_receives_cannot_be_changed_on_its_way() {
     assert!(zget(&["-o", "-", NAME]).ok().stdout == line.plaintext);
 }
 
+/// A get fails if what it sends is changed or cut, and writes nothing.
 #[test]
-fn what_a_get_asks_cannot_be_changed_on_its_way() {
+fn get_fails_when_its_request_is_changed_on_the_way() {
     let line = Line::new();
     let proxy = Proxy::new(line.address());
     assert_eq!(line.put(&proxy, 9), 0);
@@ -300,7 +302,7 @@ fn what_a_get_asks_cannot_be_changed_on_its_way() {
 
 /// SECURITY: "The network corrupts an upload".
 #[test]
-fn an_upload_cannot_be_changed_on_its_way() {
+fn put_with_changed_upload_fails_and_stores_nothing() {
     let line = Line::new();
     let up = line.conversation(|proxy| assert_eq!(line.put(proxy, 9), 0)).up;
     let objects = line.objects();
@@ -349,7 +351,7 @@ fn an_upload_cannot_be_changed_on_its_way() {
 
 /// A put counts only once the server's own word for it has come.
 #[test]
-fn an_acknowledgement_cannot_be_made_up() {
+fn put_fails_unless_committed_answer_arrives_intact() {
     let line = Line::new();
     let down = line.conversation(|proxy| assert_eq!(line.put(proxy, 9), 0)).down;
     // What comes last is "committed".
@@ -365,8 +367,9 @@ fn an_acknowledgement_cannot_be_made_up() {
     });
 }
 
+/// A recorded connection that is replayed to the server or to a client has no effect.
 #[test]
-fn a_connection_cannot_be_played_again() {
+fn tls_connection_replayed_has_no_effect() {
     let line = Line::new();
     let put = line.conversation(|proxy| assert_eq!(line.put(proxy, 9), 0));
     let got = line.conversation(|proxy| assert_eq!(line.get(proxy, 9).0, 0));
@@ -390,8 +393,9 @@ fn a_connection_cannot_be_played_again() {
     }
 }
 
+/// Clients send no request to a server whose key is not the pinned one.
 #[test]
-fn another_server_is_not_spoken_to() {
+fn server_key_mismatch_is_refused_before_any_request() {
     let line = Line::new();
     let other = HostileServer::new();
     let home = Home::new();
@@ -414,7 +418,7 @@ fn another_server_is_not_spoken_to() {
 
 /// SECURITY: "the mode is local policy".
 #[test]
-fn a_server_cannot_talk_a_client_out_of_tls() {
+fn tls_downgrade_by_server_is_refused() {
     let line = Line::new();
     let home = Home::new();
     home.write("file", b"not in the clear");
@@ -468,7 +472,7 @@ fn a_server_cannot_talk_a_client_out_of_tls() {
 
 /// Everything that the commands say to a server and hear from it, as somebody on the line sees it.
 #[test]
-fn nothing_readable_passes_over_the_line() {
+fn tls_connection_shows_no_name_key_or_plaintext() {
     let line = Line::new();
     let proxy = Proxy::new(line.address());
     let home = Home::new();

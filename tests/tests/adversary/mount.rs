@@ -33,8 +33,9 @@ const COMMANDS: [(&str, &[&str]); 6] = [
     ("zblob rm", &[NAME]),
 ];
 
+/// Every command names its mount in the first request, and only there.
 #[test]
-fn every_command_speaks_of_the_mount_first() {
+fn mount_request_comes_first_and_once_in_every_command() {
     for mode in [ModePolicy::Tls, ModePolicy::Plaintext] {
         let victim = victim(mode);
         for (command, args) in COMMANDS {
@@ -54,7 +55,7 @@ fn every_command_speaks_of_the_mount_first() {
 
 /// It says no, and has the answers of its root mount ready all the same.
 #[test]
-fn nothing_is_taken_from_another_mount() {
+fn mount_refusal_ends_command_without_any_data() {
     let victim = victim(ModePolicy::Tls);
     let answers = [
         (

@@ -62,8 +62,9 @@ fn holds(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
+/// A put fails on a wrong or early answer and is not recorded as done.
 #[test]
-fn a_wrong_acknowledgement_is_none() {
+fn zput_refuses_wrong_or_early_acknowledgement() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.home.write("file", SECRET);
     let zput = || victim.run("zput", &["--name", NAME, "file"]);
@@ -135,7 +136,7 @@ fn a_wrong_acknowledgement_is_none() {
 
 /// An acknowledgement is a server's word. What it then gives back is not what was put: that shows.
 #[test]
-fn a_server_that_keeps_something_else_is_found_out() {
+fn rollback_guard_detects_server_that_drops_a_put() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.home.write("old", b"the old one");
     victim.home.write("new", b"the new one");
@@ -157,8 +158,9 @@ fn a_server_that_keeps_something_else_is_found_out() {
     let _refused = victim.run("zblob restore", &[NAME, "1"]).ended(8);
 }
 
+/// Requests carry the hashed object key and sealed blobs only.
 #[test]
-fn what_leaves_the_machine_is_sealed() {
+fn zblob_sends_only_hashed_names_and_sealed_content() {
     let victim = Victim::new(ModePolicy::Tls);
     let name = "plans/a-name-that-nobody-else-has";
     victim.home.write("file", SECRET);
@@ -194,7 +196,7 @@ fn what_leaves_the_machine_is_sealed() {
 
 /// SECURITY: "both come from the local key file only".
 #[test]
-fn no_server_changes_a_key_file() {
+fn key_file_is_not_changed_by_any_server() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.home.write("file", SECRET);
     let path = victim.home.path().join("victim.zkey");
@@ -253,7 +255,7 @@ fn join(victim: &Victim, label: &str) -> Ran {
 /// SECURITY: "both come from the local key file only". A join writes that file: what it takes on is
 /// the invite's, and nothing is the answer's.
 #[test]
-fn a_join_changes_only_what_the_invite_says() {
+fn zblob_key_join_changes_only_what_invite_says() {
     let victim = Victim::new(ModePolicy::Tls);
     let path = victim.home.path().join("victim.zkey");
     let before = fs::read_to_string(&path).unwrap();
@@ -282,7 +284,7 @@ fn a_join_changes_only_what_the_invite_says() {
 
 /// Everything that is on a server's disk, after two devices have joined and put, got and removed.
 #[test]
-fn a_stolen_disk_tells_nothing() {
+fn store_on_disk_reveals_no_name_secret_or_plaintext() {
     let guarded = Guarded::new(&[]);
     let name = "plans/a-name-that-nobody-else-has";
     let mut needles: Vec<Vec<u8>> = vec![
@@ -340,7 +342,7 @@ fn a_stolen_disk_tells_nothing() {
 
 /// SECURITY: "An attacker takes over a backup host". The attacker can put more, and that is all.
 #[test]
-fn a_backup_host_taken_over_reads_nothing_and_destroys_nothing() {
+fn put_only_host_taken_over_reads_and_destroys_nothing() {
     let guarded = Guarded::new(&[]);
     let owner = Home::new();
     let _made = owner.run("zblob key", ["new"]).ok();

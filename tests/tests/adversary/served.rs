@@ -30,8 +30,9 @@ fn stanzas(blob: &[u8]) -> std::ops::Range<usize> {
     begin..begin + length
 }
 
+/// A get refuses a blob with any one byte changed, and releases no byte of it.
 #[test]
-fn every_flipped_byte_is_refused() {
+fn get_refuses_blob_with_any_flipped_byte() {
     let victim = Victim::new(ModePolicy::Plaintext);
     let blob = victim.honest(SMALL).seal();
     let stored = Stored::new(1, blob.clone());
@@ -63,8 +64,9 @@ fn every_flipped_byte_is_refused() {
     assert_eq!(victim.exit(), (0, SMALL.to_vec()));
 }
 
+/// A get refuses a blob that is cut at any byte, from either end.
 #[test]
-fn a_blob_that_is_cut_anywhere_is_refused() {
+fn get_refuses_blob_cut_anywhere() {
     let victim = Victim::new(ModePolicy::Plaintext);
     let blob = victim.honest(SMALL).seal();
     let stored = Stored::new(1, blob.clone());
@@ -92,8 +94,9 @@ fn a_blob_that_is_cut_anywhere_is_refused() {
     assert_eq!(victim.exit(), (0, SMALL.to_vec()));
 }
 
+/// A get refuses a blob with bytes inserted at any place.
 #[test]
-fn bytes_that_are_added_anywhere_are_refused() {
+fn get_refuses_blob_with_bytes_inserted_anywhere() {
     let victim = Victim::new(ModePolicy::Plaintext);
     let blob = victim.honest(SMALL).seal();
     let stored = Stored::new(1, blob.clone());
@@ -111,7 +114,7 @@ fn bytes_that_are_added_anywhere_are_refused() {
 
 /// Whatever is done to whole parts, no byte of a wrong one is released.
 #[test]
-fn parts_that_are_moved_dropped_repeated_or_replaced_are_refused() {
+fn get_refuses_parts_moved_dropped_repeated_or_replaced() {
     let victim = Victim::new(ModePolicy::Plaintext);
     let plaintext = three_parts();
     let forgery = victim.honest(&plaintext);
@@ -233,7 +236,7 @@ fn parts_that_are_moved_dropped_repeated_or_replaced_are_refused() {
 
 /// SECURITY: "The object key is in the authenticated header."
 #[test]
-fn a_blob_under_another_name_is_refused() {
+fn get_refuses_blob_sealed_for_another_object_key() {
     let victim = Victim::new(ModePolicy::Tls);
     let honest = victim.honest(SMALL);
     let name = zput_proto::name::BlobName::parse("another").unwrap();
@@ -256,8 +259,9 @@ fn other_key(forgery: &Forgery) -> ObjectKey {
     ObjectKey::new(forgery.object_key.clone()).unwrap()
 }
 
+/// A get refuses an older generation unless --at or --allow-rollback asks for it.
 #[test]
-fn an_old_version_is_refused_unless_it_is_asked_for() {
+fn rollback_guard_refuses_older_version_unless_requested() {
     let victim = Victim::new(ModePolicy::Tls);
     let old = Forgery { generation: 100, ..victim.honest(b"the old one") };
     let new = Forgery { generation: 200, ..victim.honest(b"the new one") };
@@ -313,7 +317,7 @@ fn an_old_version_is_refused_unless_it_is_asked_for() {
 
 /// "--at" asks for a version of the server's counting; another number in its answer is a lie.
 #[test]
-fn another_version_than_the_one_asked_for_is_refused() {
+fn zget_at_refuses_another_version_number() {
     let victim = Victim::new(ModePolicy::Tls);
     victim.server.shelf().put(&victim.key, victim.honest(SMALL).seal());
     victim.server.lie(|_, answer| match answer.response {
@@ -328,8 +332,9 @@ fn another_version_than_the_one_asked_for_is_refused() {
     assert!(victim.files().is_empty());
 }
 
+/// A get refuses a blob without the vault's MAC and a valid writer's signature.
 #[test]
-fn a_blob_that_the_vault_does_not_vouch_for_is_refused() {
+fn get_refuses_blob_the_vault_does_not_vouch_for() {
     let victim = Victim::new(ModePolicy::Tls);
     let honest = victim.honest(SMALL);
     let outsider = member();
@@ -363,7 +368,7 @@ fn a_blob_that_the_vault_does_not_vouch_for_is_refused() {
 
 /// A get-only key file pins its exporter: other members' blobs are not taken.
 #[test]
-fn a_captured_reader_cannot_forge_for_the_others() {
+fn get_only_key_file_refuses_blob_of_another_reader() {
     let victim = Victim::new(ModePolicy::Tls);
     let reader = victim.member.export(Role::Get, &mut rand::rng()).unwrap();
     let captured = victim.member.export(Role::Get, &mut rand::rng()).unwrap();
@@ -390,7 +395,7 @@ fn a_captured_reader_cannot_forge_for_the_others() {
 
 /// SECURITY: "a reader who has the file key rewrites a blob together with the server".
 #[test]
-fn who_holds_the_file_key_cannot_rewrite_the_blob() {
+fn file_key_holder_cannot_rewrite_blob() {
     let victim = Victim::new(ModePolicy::Tls);
     let plaintext = three_parts();
     let honest = victim.honest(&plaintext);
@@ -427,8 +432,9 @@ fn who_holds_the_file_key_cannot_rewrite_the_blob() {
     victim.accepts(&plaintext);
 }
 
+/// A get refuses an unsealed object, whatever kind the server claims.
 #[test]
-fn an_unsealed_object_is_no_sealed_one() {
+fn get_refuses_unsealed_object_as_sealed() {
     for mode in [ModePolicy::Tls, ModePolicy::Plaintext] {
         let victim = Victim::new(mode);
         victim.serve(SMALL.to_vec());
@@ -469,7 +475,7 @@ fn an_unsealed_object_is_no_sealed_one() {
 
 /// A key file that cannot open opens nothing, whoever asks.
 #[test]
-fn a_put_only_key_file_opens_nothing() {
+fn put_only_key_file_opens_nothing() {
     let victim = Victim::new(ModePolicy::Tls);
     let backup = victim.member.export(Role::Put, &mut rand::rng()).unwrap();
     victim.install(&backup);
@@ -492,7 +498,7 @@ fn a_put_only_key_file_opens_nothing() {
 
 /// What one vault's key file opens, another's does not.
 #[test]
-fn another_vaults_key_file_opens_nothing() {
+fn key_file_of_another_vault_opens_nothing() {
     let victim = Victim::new(ModePolicy::Tls);
     let mut stranger: KeyFile = member();
     stranger.remote = Some(victim.server.remote());

@@ -98,8 +98,9 @@ impl Office {
     }
 }
 
+/// An acknowledged join survives power cuts, and no invite is redeemed twice.
 #[test]
-fn who_has_joined_before_a_power_cut_has_joined() {
+fn join_acknowledged_survives_power_cut() {
     let mut disk = or_skip!(fresh());
     let mut office = Office {
         accounts: [None; DEVICES as usize],

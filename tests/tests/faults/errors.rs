@@ -253,20 +253,23 @@ fn each_fails(furnished: &Disk, deed: Deed, errno: Errno, code: ErrorCode) -> u3
     failed
 }
 
+/// A failed write ends the change with Internal and leaves no trace, and reads go on.
 #[test]
-fn each_write_may_fail() {
+fn store_change_survives_eio_of_each_write() {
     let disk = or_skip!(furnished());
     assert!(each_fails(&disk, Deed::Write, Errno::EIO, ErrorCode::Internal) >= 10);
 }
 
+/// A full disk at any write ends the change with Full and leaves no space taken.
 #[test]
-fn each_write_may_find_the_disk_full() {
+fn store_change_survives_enospc_of_each_write() {
     let disk = or_skip!(furnished());
     assert!(each_fails(&disk, Deed::Write, Errno::ENOSPC, ErrorCode::Full) >= 10);
 }
 
+/// A full disk at any create or rename ends the change with Full and leaves no space taken.
 #[test]
-fn each_new_name_may_find_the_disk_full() {
+fn store_change_survives_enospc_of_each_new_name() {
     let disk = or_skip!(furnished());
     assert!(each_fails(&disk, Deed::Make, Errno::ENOSPC, ErrorCode::Full) >= 3);
     assert!(each_fails(&disk, Deed::Name, Errno::ENOSPC, ErrorCode::Full) >= 6);
@@ -274,7 +277,7 @@ fn each_new_name_may_find_the_disk_full() {
 
 /// After a sync that failed the disk has forgotten what was to be written, and says that all is well (see `disk`).
 #[test]
-fn each_sync_may_fail() {
+fn store_is_suspect_after_failure_of_each_fsync() {
     let disk = or_skip!(furnished());
     assert!(each_fails(&disk, Deed::SyncFile, Errno::EIO, ErrorCode::Internal) >= 3);
     assert!(each_fails(&disk, Deed::SyncDirectory, Errno::EIO, ErrorCode::Internal) >= 8);
@@ -282,7 +285,7 @@ fn each_sync_may_fail() {
 
 /// What memory holds is not what the disk holds: a store whose disk has lost something is not cleared by what is in memory.
 #[test]
-fn what_memory_alone_holds_clears_no_suspicion() {
+fn clear_suspect_reads_the_disk_and_not_the_page_cache() {
     let furnished = or_skip!(furnished());
     let device = DevicePublicKey::from_bytes([0xd5; 32]);
     // SHA-256("new").
@@ -328,8 +331,9 @@ fn what_memory_alone_holds_clears_no_suspicion() {
     }
 }
 
+/// A failed open or read ends the change with Busy or Unreadable and leaves no trace.
 #[test]
-fn each_open_and_each_read_may_fail() {
+fn store_change_survives_failure_of_each_open_and_read() {
     let disk = or_skip!(furnished());
     assert!(each_fails(&disk, Deed::Open, Errno::EMFILE, ErrorCode::Busy) >= 10);
     assert!(each_fails(&disk, Deed::Make, Errno::EMFILE, ErrorCode::Busy) >= 3);
@@ -338,7 +342,7 @@ fn each_open_and_each_read_may_fail() {
 
 /// A put of 25 blocks finds 0, 1, 2, … free ones.
 #[test]
-fn a_put_may_find_the_disk_full_at_every_4_kib() {
+fn put_on_full_disk_at_any_4_kib_leaves_store_unchanged() {
     let furnished = or_skip!(furnished());
     let mounted = Mounted::new(furnished).unwrap();
     let store = open(&mounted);
@@ -368,7 +372,7 @@ fn a_put_may_find_the_disk_full_at_every_4_kib() {
 
 /// The whole way: a server whose disk fails says so, goes on, and gives what it has.
 #[test]
-fn a_server_outlives_the_faults_of_its_disk() {
+fn zserve_goes_on_after_each_disk_fault() {
     let mounted = or_skip!(Mounted::new(Disk::default()));
     let home = Home::new();
     let server = ServerProcess::start(&mounted.path().join("store"), &[]);
@@ -406,7 +410,7 @@ fn a_server_outlives_the_faults_of_its_disk() {
 
 /// EMFILE wherever it comes: the server has as many descriptors as it has open, and one, two, … more.
 #[test]
-fn a_server_without_descriptors_answers_no_success_that_is_none() {
+fn zserve_without_descriptors_acknowledges_only_stored_puts() {
     let home = Home::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);

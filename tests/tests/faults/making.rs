@@ -19,8 +19,9 @@ fn open(mounted: &Mounted) -> Result<Store, StoreError> {
     Store::open(&mounted.path().join("store"), clock())
 }
 
+/// A store whose creation a power cut interrupts is finished by the next start.
 #[test]
-fn a_store_is_finished_after_a_power_cut_at_any_moment_of_its_making() {
+fn store_creation_is_finished_after_power_cut() {
     let mounted = or_skip!(Mounted::new(Disk::default()));
     drop(open(&mounted).unwrap());
     let operations = mounted.disk().done();

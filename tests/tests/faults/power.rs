@@ -143,7 +143,7 @@ fn nothing_acknowledged_is_lost(fresh: &Disk, cuts: u32) -> Tally {
 
 /// Promises 1, 2 and 4.
 #[test]
-fn a_power_cut_loses_nothing_acknowledged() {
+fn power_cut_loses_nothing_acknowledged() {
     let fresh = or_skip!(fresh());
     let _tally = nothing_acknowledged_is_lost(&fresh, 40);
 }
@@ -151,7 +151,7 @@ fn a_power_cut_loses_nothing_acknowledged() {
 /// By hand: `cargo test -p zput-tests --test faults -- --ignored --nocapture five_hundred`
 #[test]
 #[ignore = "it takes minutes"]
-fn five_hundred_power_cuts_lose_nothing_acknowledged() {
+fn power_cuts_five_hundred_lose_nothing_acknowledged() {
     let fresh = or_skip!(fresh());
     let Tally { cuts, loss, resumed, .. } = nothing_acknowledged_is_lost(&fresh, 500);
     assert!(resumed.0 > cuts / 5 && resumed.1 > cuts, "{resumed:?}");
@@ -169,22 +169,26 @@ fn is_found_out(sabotage: Sabotage) {
     assert!(matches!(broken, Broken::Kept(_)), "it is noticed by what is there");
 }
 
+/// The power cut test fails on a disk that ignores the fsync of files.
 #[test]
-fn a_disk_that_ignores_the_sync_of_files_is_found_out() {
+fn power_cut_test_detects_disk_that_ignores_file_fsync() {
     is_found_out(Sabotage { honesty: Honesty::NoFileSync, hasty: false });
 }
 
+/// The power cut test fails on a disk that ignores the fsync of directories.
 #[test]
-fn a_disk_that_ignores_the_sync_of_directories_is_found_out() {
+fn power_cut_test_detects_disk_that_ignores_directory_fsync() {
     is_found_out(Sabotage { honesty: Honesty::NoDirectorySync, hasty: false });
 }
 
+/// The power cut test fails on a disk whose fsync makes only the last write durable.
 #[test]
-fn a_record_that_is_on_the_disk_before_its_data_is_found_out() {
+fn power_cut_test_detects_record_on_disk_before_its_data() {
     is_found_out(Sabotage { honesty: Honesty::LastWriteOnly, hasty: false });
 }
 
+/// The power cut test fails if a put is acknowledged before its commit.
 #[test]
-fn an_acknowledgement_before_the_commit_is_found_out() {
+fn power_cut_test_detects_acknowledgement_before_commit() {
     is_found_out(Sabotage { honesty: Honesty::Honest, hasty: true });
 }

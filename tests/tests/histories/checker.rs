@@ -104,8 +104,9 @@ mod tests {
         assert_eq!(is_linearizable::<Register>(&backwards), linearizable, "{calls:?} backwards");
     }
 
+    /// Calls that do not overlap are linearizable only in their order.
     #[test]
-    fn one_after_the_other() {
+    fn is_linearizable_demands_order_of_sequential_calls() {
         assert_is(true, &[]);
         assert_is(true, &[(0, 1, Read(0)), (2, 3, Write(1)), (4, 5, Read(1))]);
         assert_is(false, &[(0, 1, Write(1)), (2, 3, Read(0))]);
@@ -113,8 +114,9 @@ mod tests {
         assert_is(false, &[(0, 1, Read(7))]);
     }
 
+    /// Overlapping calls may take effect in either order, which is one for all readers.
     #[test]
-    fn what_overlaps_may_have_either_order_and_only_one() {
+    fn is_linearizable_allows_one_order_of_overlapping_calls() {
         // Herlihy and Wing (1990), figure 1 and 2, as reads and writes of a register.
         assert_is(true, &[(0, 5, Write(1)), (1, 2, Read(0)), (3, 4, Read(1))]);
         assert_is(false, &[(0, 5, Write(1)), (1, 2, Read(1)), (3, 4, Read(0))]);
@@ -133,8 +135,9 @@ mod tests {
         );
     }
 
+    /// A read of the older value after a read of the newer one is not linearizable.
     #[test]
-    fn a_write_that_is_seen_early_stays_seen() {
+    fn is_linearizable_refuses_older_read_after_newer_one() {
         // Of two readers the later one sees the older value.
         assert_is(false, &[(0, 1, Write(1)), (2, 9, Write(2)), (3, 4, Read(2)), (5, 6, Read(1))]);
         // The readers overlap.
@@ -143,7 +146,7 @@ mod tests {
 
     /// Without memory this would take 14! steps.
     #[test]
-    fn what_was_tried_is_not_tried_again() {
+    fn is_linearizable_tries_no_state_twice() {
         let mut calls: Vec<_> = (0..14).map(|_| (0, 9, Write(1))).collect();
         calls.push((10, 11, Read(2)));
         assert_is(false, &calls);

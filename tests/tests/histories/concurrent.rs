@@ -211,13 +211,13 @@ fn is_found_out(mut history: History) -> bool {
 
 /// Promise 3.
 #[test]
-fn what_many_callers_are_told_has_an_order() {
+fn concurrent_histories_are_linearizable() {
     histories_are_linearizable(100);
 }
 
 /// By hand: `cargo test -p zput-tests --test histories -- --ignored --nocapture`
 #[test]
 #[ignore = "it takes minutes"]
-fn what_many_callers_are_told_ten_thousand_times_has_an_order() {
+fn concurrent_histories_ten_thousand_are_linearizable() {
     histories_are_linearizable(10_000);
 }

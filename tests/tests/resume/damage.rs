@@ -31,8 +31,9 @@ fn is_kept(setting: &Setting, parts: u64) {
     });
 }
 
+/// After a flipped bit zput resends the damaged part and those behind it, and no held one.
 #[test]
-fn a_put_sends_the_damaged_part_again_and_no_other() {
+fn zput_resends_from_the_damaged_part_on() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -62,8 +63,9 @@ fn a_put_sends_the_damaged_part_again_and_no_other() {
     }
 }
 
+/// On a line that damages each try zput gives up, and its upload can be resumed.
 #[test]
-fn a_put_by_a_line_that_damages_everything_gives_up_and_loses_nothing() {
+fn zput_gives_up_on_damaging_line_and_keeps_its_journal() {
     let setting = Setting::over_tls();
     let (ends, ..) = Setting::in_clear().ends();
     let bytes = setting.write(1);
@@ -93,8 +95,9 @@ fn a_put_by_a_line_that_damages_everything_gives_up_and_loses_nothing() {
     setting.is_stored(&bytes, 1);
 }
 
+/// After a flipped bit zget asks again for the damaged part, and for no verified one.
 #[test]
-fn a_get_asks_for_the_damaged_part_again_and_for_no_other() {
+fn zget_asks_again_from_the_damaged_part_on() {
     let setting = Setting::over_tls();
     let bytes = setting.write(1);
     let _stored = setting.put();
@@ -156,7 +159,7 @@ fn a_get_asks_for_the_damaged_part_again_and_for_no_other() {
 
 /// A bit in a TLS record: what is said is not believed, and said again on another connection.
 #[test]
-fn what_is_said_and_damaged_is_said_again() {
+fn damaged_tls_record_makes_zput_and_zget_reconnect() {
     let setting = Setting::over_tls();
     setting.home.write("small", b"a small file");
     let _put = setting.persistently("zput", &["small"]).ok();
@@ -184,8 +187,9 @@ fn what_is_said_and_damaged_is_said_again() {
     }
 }
 
+/// Each small file is stored once although each connection has a bit flipped.
 #[test]
-fn many_small_files_are_put_whatever_becomes_of_some() {
+fn zput_batch_stores_each_file_once_despite_flipped_bits() {
     let setting = Setting::in_clear();
     let files: Vec<String> = (0..12).map(|n| format!("f{n}")).collect();
     for file in &files {
@@ -210,7 +214,7 @@ fn many_small_files_are_put_whatever_becomes_of_some() {
 
 /// What can be read only once is sent again from memory.
 #[test]
-fn a_stream_survives_a_damaged_slice() {
+fn zput_exec_resends_damaged_slice_from_memory() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -235,7 +239,7 @@ fn a_stream_survives_a_damaged_slice() {
 /// Where nothing protects what is said, one bit of it makes another request or another answer of it, and the put may fail as
 /// somebody else's would. What it was going on with stays, as far as the server does not say that it has nothing.
 #[test]
-fn no_bit_of_what_is_said_costs_the_journal() {
+fn put_journal_survives_flipped_bits_of_messages() {
     let bytes = Pattern::bytes(1, PART + 1_000_000);
     let mut put = Impatient::of(Setting::in_clear());
     put.setting.home.write(FILE, &bytes);

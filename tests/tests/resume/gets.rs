@@ -52,8 +52,9 @@ fn is_there(setting: &Setting, bytes: &[u8]) {
     let _forgotten = setting.line.talks();
 }
 
+/// A get that was cut resumes behind its last whole part and asks for no part again.
 #[test]
-fn a_get_that_is_cut_goes_on_where_it_was() {
+fn zget_resumes_partial_download_after_cut() {
     let (setting, bytes, front) = stored();
     for (parts, more) in [(1, 0), (1, 1_000), (3, SEALED_PART - 1), (4, 0), (4, 1_000_000)] {
         let ran = cut(&setting, front + parts * SEALED_PART + more);
@@ -79,8 +80,9 @@ fn a_get_that_is_cut_goes_on_where_it_was() {
     is_there(&setting, &bytes);
 }
 
+/// One zget resumes by itself after cuts, into a file, a pipe and for a range.
 #[test]
-fn one_command_goes_on_by_itself_also_into_a_pipe() {
+fn zget_resumes_by_itself_into_file_pipe_and_range() {
     let (setting, bytes, front) = stored();
     let fates = [1, 2, 1].map(|parts| Fate::Cut(Way::Down, front + parts * SEALED_PART + 5));
     setting.line.plan(fates);
@@ -101,7 +103,7 @@ fn one_command_goes_on_by_itself_also_into_a_pipe() {
 
 /// The version that was begun with is gone on with, whatever is put meanwhile; a later command starts over.
 #[test]
-fn another_version_starts_over() {
+fn zget_starts_over_if_another_version_is_current() {
     let (setting, bytes, front) = stored();
     let _cut = cut(&setting, front + 2 * SEALED_PART);
     let newer = setting.write(2);
@@ -127,7 +129,7 @@ type Damage = (&'static str, fn(&File), u64);
 
 /// What lies there is compared before it counts.
 #[test]
-fn a_file_that_was_tampered_with_counts_as_far_as_it_is_sound() {
+fn zget_resumes_only_the_sound_parts_of_partial_download() {
     let (setting, bytes, front) = stored();
     let damages: [Damage; 4] = [
         ("the first byte", |file| file.write_all_at(&[0xa5; 8], 0).unwrap(), 0),
@@ -155,8 +157,9 @@ fn a_file_that_was_tampered_with_counts_as_far_as_it_is_sound() {
     is_there(&setting, &bytes);
 }
 
+/// A get that SIGINT or SIGTERM interrupts keeps its whole parts and says so.
 #[test]
-fn a_signal_leaves_what_came_and_says_so() {
+fn zget_interrupted_by_signal_keeps_partial_download() {
     let (setting, bytes, front) = stored();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         setting.line.plan([Fate::Hold(Way::Down, front + 2 * SEALED_PART + 7)]);
@@ -184,8 +187,9 @@ fn a_signal_leaves_what_came_and_says_so() {
     }
 }
 
+/// Two gets into one file share no partial download; the one left behind is resumed later.
 #[test]
-fn two_gets_into_one_file_do_not_share_what_they_leave() {
+fn zget_beside_another_into_one_file_shares_nothing() {
     let (setting, bytes, front) = stored();
     setting.line.plan([Fate::Hold(Way::Down, front + 2 * SEALED_PART + 7)]);
     let mut first = setting.spawn("zget", "0", &[FILE]);
@@ -203,8 +207,9 @@ fn two_gets_into_one_file_do_not_share_what_they_leave() {
     is_there(&setting, &bytes);
 }
 
+/// Both zget --verify-only and zblob stat --verify check each part and write nothing.
 #[test]
-fn all_of_it_can_be_verified_without_being_written() {
+fn zget_verify_only_checks_every_part_and_writes_nothing() {
     let (setting, _, front) = stored();
     let before = names(&setting.home.file("."));
     setting.line.plan([Fate::Cut(Way::Down, front + 3 * SEALED_PART)]);

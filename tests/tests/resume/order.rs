@@ -43,8 +43,9 @@ fn sends_behind(calls: &[Call], offset: u64) -> usize {
     panic!("only {sent} bytes were sent");
 }
 
+/// The journal's row of a part is synced before the part's first byte is sent.
 #[test]
-fn a_part_is_in_the_journal_before_its_first_byte_is_sent() {
+fn put_journal_has_part_synced_before_its_first_byte_is_sent() {
     or_skip!(can_trace());
     let setting = Setting::in_clear();
     let (ends, up, _) = setting.ends();

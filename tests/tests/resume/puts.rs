@@ -20,8 +20,9 @@ fn cut_and_put(setting: &Setting, bytes: &[u8], way: Way, cut: u64) -> String {
     again.stderr
 }
 
+/// A put that was cut between two parts resumes with the next part.
 #[test]
-fn a_put_that_is_cut_at_a_border_of_parts_goes_on_there() {
+fn zput_cut_between_parts_resumes_there() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     assert_eq!(ends.len(), 6, "five parts and a footer");
@@ -32,8 +33,9 @@ fn a_put_that_is_cut_at_a_border_of_parts_goes_on_there() {
     }
 }
 
+/// A put that was cut inside a part resumes with that part; in the first it starts over.
 #[test]
-fn a_put_that_is_cut_in_a_part_goes_on_before_it() {
+fn zput_cut_inside_a_part_resumes_before_it() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -53,8 +55,9 @@ fn a_put_that_is_cut_in_a_part_goes_on_before_it() {
     }
 }
 
+/// A put that was cut resumes over TLS, also with a put-only key file.
 #[test]
-fn so_it_is_over_tls_and_with_a_key_file_that_can_only_put() {
+fn zput_resumes_over_tls_and_with_put_only_key_file() {
     let setting = Setting::over_tls();
     let (ends, ..) = {
         // The same frames, in records.
@@ -87,8 +90,9 @@ fn so_it_is_over_tls_and_with_a_key_file_that_can_only_put() {
     }
 }
 
+/// One zput resumes after more cuts than --retries allows, as each makes progress.
 #[test]
-fn one_command_goes_on_by_itself() {
+fn zput_resumes_by_itself_as_long_as_it_makes_progress() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -109,7 +113,7 @@ fn one_command_goes_on_by_itself() {
 
 /// What is read from a pipe has no journal: the server is told that nobody comes back to it.
 #[test]
-fn a_stream_that_was_cut_leaves_nothing_on_the_server() {
+fn zput_of_stdin_cut_without_retries_leaves_nothing_on_server() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -132,7 +136,7 @@ fn first_answer_ends(down: &[u8]) -> u64 {
 /// What the server holds of a long put takes it a while to read: as long as it has not said how much that is, nothing
 /// else is sealed in the place of it.
 #[test]
-fn a_line_that_ends_before_it_is_said_what_is_held_loses_nothing() {
+fn zput_cut_before_held_answer_keeps_its_journal() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -160,7 +164,7 @@ fn a_line_that_ends_before_it_is_said_what_is_held_loses_nothing() {
 
 /// Whoever puts a file that is in the trash by now wants it stored.
 #[test]
-fn what_was_stored_and_removed_before_anybody_heard_of_it_is_put_again() {
+fn zput_after_lost_commit_and_rm_stores_again() {
     let setting = Setting::in_clear();
     let (_, _, down) = setting.ends();
     let bytes = setting.write(1);
@@ -176,7 +180,7 @@ fn what_was_stored_and_removed_before_anybody_heard_of_it_is_put_again() {
 
 /// A commit is answered, or it is asked what came of it: it is neither told as failed nor done twice.
 #[test]
-fn a_commit_whose_answer_is_lost_is_found_out_about() {
+fn zput_finds_out_about_commit_with_lost_answer() {
     let setting = Setting::in_clear();
     let (_, _, down) = setting.ends();
     let bytes = setting.write(1);
@@ -201,8 +205,9 @@ fn a_commit_whose_answer_is_lost_is_found_out_about() {
     }
 }
 
+/// A small file or command output whose Committed is lost is stored once.
 #[test]
-fn so_it_is_with_what_has_no_journal() {
+fn zput_without_journal_finds_out_about_commit_with_lost_answer() {
     let setting = Setting::in_clear();
     setting.home.write("small", b"a small file");
     let put = |arguments: &[&str]| setting.persistently("zput", arguments);
@@ -222,8 +227,9 @@ fn so_it_is_with_what_has_no_journal() {
     }
 }
 
+/// A put that was killed is resumed though the server still has its connection.
 #[test]
-fn a_machine_that_dies_goes_on_when_it_is_back() {
+fn zput_killed_is_resumed_while_server_still_waits_for_it() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -244,8 +250,9 @@ fn a_machine_that_dies_goes_on_when_it_is_back() {
     }
 }
 
+/// A put resumes after its server was killed and restarted, by itself or when repeated.
 #[test]
-fn a_server_that_dies_is_gone_on_with_when_it_is_back() {
+fn zput_resumes_after_server_was_killed_and_restarted() {
     let mut setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -276,7 +283,7 @@ fn a_server_that_dies_is_gone_on_with_when_it_is_back() {
 
 /// What is held is claimed and not sent again, and the journal holds it for the owner alone.
 #[test]
-fn what_is_held_is_not_sent_again() {
+fn zput_resumed_sends_no_held_slice_again() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -298,8 +305,9 @@ fn what_is_held_is_not_sent_again() {
     setting.is_stored(&bytes, 1);
 }
 
+/// With --resume zput needs a journal and a file; with --no-resume it sends all again.
 #[test]
-fn whoever_wants_to_start_over_does() {
+fn zput_obeys_resume_and_no_resume() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -328,7 +336,7 @@ fn whoever_wants_to_start_over_does() {
 
 /// What the server does not hold is in memory still.
 #[test]
-fn a_stream_that_was_cut_goes_on() {
+fn zput_exec_resumes_cut_upload_from_memory() {
     let setting = Setting::in_clear();
     let (ends, _, down) = setting.ends();
     let bytes = setting.write(1);

@@ -37,8 +37,9 @@ fn is_sound(setting: &Setting, name: &str, versions: usize) {
     assert_eq!(listed.lines().count(), versions, "{listed}");
 }
 
+/// Two puts of one name share no journal, and the older one does not replace the newer.
 #[test]
-fn two_puts_of_one_name_do_not_share_a_journal() {
+fn zput_beside_another_of_one_name_shares_no_journal() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -59,8 +60,9 @@ fn two_puts_of_one_name_do_not_share_a_journal() {
     setting.is_stored(&bytes, 2);
 }
 
+/// A put that another put of its name overtakes seals again and is stored above it.
 #[test]
-fn what_was_overtaken_is_sealed_again() {
+fn zput_overtaken_by_newer_put_seals_again() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
@@ -78,8 +80,9 @@ fn what_was_overtaken_is_sealed_again() {
     }
 }
 
+/// A commit that arrives after a newer put is refused, and zput seals again, also in a batch.
 #[test]
-fn the_older_one_is_not_committed_behind_the_newer() {
+fn zput_with_commit_behind_a_newer_put_seals_again() {
     for (files, retries) in
         [(&["a"][..], "0"), (&["a"], "5"), (&["b", "c", "a"], "0"), (&["b", "c", "a"], "5")]
     {
@@ -94,7 +97,7 @@ fn the_older_one_is_not_committed_behind_the_newer() {
 
 /// Nor when nobody waits for it any more.
 #[test]
-fn what_a_dead_process_has_sent_is_not_committed_behind_the_newer() {
+fn commit_of_killed_zput_is_refused_behind_a_newer_put() {
     let (setting, mut first) = delayed(&["a"], 10_000, "0");
     first.kill().unwrap();
     first.wait().unwrap();
@@ -106,7 +109,7 @@ fn what_a_dead_process_has_sent_is_not_committed_behind_the_newer() {
 
 /// Nor when whoever has lost its answer asks what became of it.
 #[test]
-fn a_lost_commit_is_not_made_good_behind_the_newer() {
+fn zput_with_lost_commit_behind_a_newer_put_seals_again() {
     let (setting, first) = delayed(&["a"], 3_000_000, "5");
     // On another line.
     setting.home.turn_to(&format!("zput://{}", setting.server.address()));
@@ -119,7 +122,7 @@ fn a_lost_commit_is_not_made_good_behind_the_newer() {
 
 /// Several names, several at a time, from several processes, over and over.
 #[test]
-fn everybody_comes_to_an_end() {
+fn concurrent_zputs_of_the_same_names_all_succeed() {
     let setting = Setting::in_clear();
     let names: Vec<String> = (0..12).map(|n| format!("f{n:02}")).collect();
     for name in &names {

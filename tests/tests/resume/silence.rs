@@ -31,7 +31,7 @@ fn came_back_once(ran: &Ran) {
 
 /// With the patience that commands have: 60 s, half of what the server bears.
 #[test]
-fn puts_and_gets_outlive_a_line_that_falls_silent() {
+fn zput_and_zget_resume_after_silence_of_60_s() {
     let (ends, ..) = Setting::in_clear().ends();
     // In the third part; over TLS the handshake is a few kilobytes longer.
     let third = ends[1] + SEALED_PART / 2;
@@ -140,7 +140,7 @@ impl Impatient {
 /// Wherever that is: in the handshake, in front of a part, in it, between two, in the footer, and before the answer to the
 /// commit has come.
 #[test]
-fn a_put_outlives_silence_wherever_it_begins() {
+fn put_resumes_after_silence_at_any_stage() {
     let bytes = Pattern::bytes(1, PART + 1_000_000);
     let probe = Setting::in_clear();
     probe.home.write(FILE, &bytes);

@@ -50,8 +50,9 @@ fn modified(file: &File) -> SystemTime {
     file.metadata().unwrap().modified().unwrap()
 }
 
+/// An interrupted put starts over if its file was appended to or truncated.
 #[test]
-fn a_file_that_was_appended_to_or_cut_short_becomes_another_blob() {
+fn zput_starts_over_if_file_has_changed_its_length() {
     let interrupted = Interrupted::new();
     let append = |mut file: &File| {
         std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap();
@@ -69,8 +70,9 @@ fn a_file_that_was_appended_to_or_cut_short_becomes_another_blob() {
     }
 }
 
+/// An interrupted put starts over if its file has another inode, time or mode.
 #[test]
-fn a_file_that_was_replaced_by_one_of_its_size_becomes_another_blob() {
+fn zput_starts_over_if_file_was_replaced() {
     let interrupted = Interrupted::new();
     let home = &interrupted.setting.home;
     let said = interrupted.then(|old| {
@@ -91,7 +93,7 @@ fn a_file_that_was_replaced_by_one_of_its_size_becomes_another_blob() {
 
 /// Whoever sets the clock of a file back hides that it changed, but not what changed.
 #[test]
-fn a_file_that_hides_its_change_is_found_out() {
+fn zput_starts_over_if_held_part_changed_despite_same_mtime() {
     let interrupted = Interrupted::new();
     let flip = |at: u64| {
         move |file: &File| {
@@ -115,7 +117,7 @@ fn a_file_that_hides_its_change_is_found_out() {
 
 /// The one case in which other bytes are sealed under the same key as the same part: they get another salt.
 #[test]
-fn a_part_that_was_half_sent_and_has_changed_is_sealed_under_another_salt() {
+fn zput_seals_half_sent_changed_part_under_another_salt() {
     let mut interrupted = Interrupted::new();
     interrupted.end += SEALED_PART / 2;
     let said = interrupted.then(|file| {
@@ -126,8 +128,9 @@ fn a_part_that_was_half_sent_and_has_changed_is_sealed_under_another_salt() {
     assert!(said.ends_with(&goes_on("zput", 3 * PART)), "{said}");
 }
 
+/// An interrupted put starts over if --sha256, the suite or the recipients have changed.
 #[test]
-fn what_is_to_be_sealed_otherwise_becomes_another_blob() {
+fn zput_starts_over_if_options_or_recipients_changed() {
     let interrupted = Interrupted::new();
     let setting = &interrupted.setting;
     let bytes = setting.write(1);
@@ -169,7 +172,7 @@ fn what_is_to_be_sealed_otherwise_becomes_another_blob() {
 
 /// A journal is found by its file's name, and what it is of is told by the header in it.
 #[test]
-fn a_journal_that_is_another_blobs_is_not_gone_on_with() {
+fn put_journal_of_another_blob_is_not_resumed() {
     let setting = Setting::in_clear();
     let bytes = Pattern::bytes(1, 2 * PART);
     setting.home.write(FILE, &bytes);
@@ -198,7 +201,7 @@ fn a_journal_that_is_another_blobs_is_not_gone_on_with() {
 
 /// The fact that was asked for is of all of it, also of what was sealed before.
 #[test]
-fn the_sha256_is_that_of_the_whole_file() {
+fn zput_sha256_after_resume_is_that_of_the_whole_file() {
     let interrupted = Interrupted::new();
     let setting = &interrupted.setting;
     let bytes = setting.write(1);

@@ -157,15 +157,17 @@ impl Drop for Bar {
 mod tests {
     use super::*;
 
+    /// The templates of the progress bar are valid.
     #[test]
-    fn templates_parse() {
+    fn progress_bar_templates_parse() {
         for template in [WITH_TOTAL, WITHOUT_TOTAL] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
     }
 
+    /// Bytes that were there before count for the bar's position and not for its speed.
     #[test]
-    fn what_was_there_before_is_position_and_no_speed() {
+    fn progress_bar_counts_held_bytes_as_position_not_speed() {
         let bar = Bar::with_target(ProgressDrawTarget::hidden(), "a");
         bar.begin(Some(100_000_000));
         bar.held(60_000_000);

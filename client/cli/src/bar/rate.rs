@@ -62,8 +62,9 @@ impl RateEstimator {
 mod tests {
     use super::*;
 
+    /// The rate counts bytes that moved and not those that were there before.
     #[test]
-    fn the_rate_is_of_what_was_moved() {
+    fn rate_estimator_excludes_held_bytes() {
         let started = Instant::now();
         let after = |ms| started + Duration::from_millis(ms);
         let mut estimator = RateEstimator::new(started);
@@ -73,8 +74,9 @@ mod tests {
         assert_eq!(estimator.per_second(after(2_000), 64 << 20), 8 << 20);
     }
 
+    /// The rate falls to zero when nothing moves any more.
     #[test]
-    fn a_rate_forgets_what_was_long_ago() {
+    fn rate_estimator_falls_to_zero_when_nothing_moves() {
         let started = Instant::now();
         let mut estimator = RateEstimator::new(started);
         let mut position = 0;
@@ -93,8 +95,9 @@ mod tests {
         assert!(estimator.samples.len() <= 42);
     }
 
+    /// The rate estimator keeps at most 42 samples however often it is asked.
     #[test]
-    fn a_rate_takes_no_memory_however_often_it_is_asked_for() {
+    fn rate_estimator_keeps_a_bounded_number_of_samples() {
         let started = Instant::now();
         let mut estimator = RateEstimator::new(started);
         for ms in 0..100_000 {

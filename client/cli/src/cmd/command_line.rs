@@ -324,8 +324,9 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// An empty variable sets no option, and one of "no" sets no flag.
     #[test]
-    fn an_empty_variable_and_a_no_say_nothing() {
+    fn environment_option_empty_or_no_is_unset() {
         for (value, as_flag, as_value) in [
             ("", false, false),
             ("0", false, true),
@@ -340,8 +341,9 @@ mod tests {
         }
     }
 
+    /// An option's variable is its name in capitals after ZPUT_; --force has none.
     #[test]
-    fn variables_are_named_by_their_options() {
+    fn environment_variable_is_named_by_its_option() {
         assert_eq!(environment_variable("no-resume").as_deref(), Some("ZPUT_NO_RESUME"));
         assert_eq!(environment_variable("key").as_deref(), Some("ZPUT_KEY"));
         assert_eq!(environment_variable("force"), None);

@@ -245,8 +245,9 @@ impl Summary {
 mod tests {
     use super::*;
 
+    /// Durations are written in milliseconds, seconds or minutes.
     #[test]
-    fn durations_are_short() {
+    fn duration_is_written_short() {
         assert_eq!(duration(0), "0 ms");
         assert_eq!(duration(999), "999 ms");
         assert_eq!(duration(1_000), "1.0 s");

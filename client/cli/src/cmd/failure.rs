@@ -127,8 +127,9 @@ mod tests {
         serde_json::to_string(&failure.json()).unwrap()
     }
 
+    /// The JSON of a failure has code, exit code and text, and hint and name where known.
     #[test]
-    fn a_failure_has_a_code_an_exit_code_a_text_and_a_hint() {
+    fn failure_json_has_code_exit_text_and_hint() {
         let failure: Result<(), Failure> = Err(CommandError::from(Error::NoRemote)).context("k");
         assert_eq!(
             json(&failure.unwrap_err()),

@@ -65,8 +65,9 @@ pub(super) fn verb(word: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    /// Every program has a suggestion for the common options of similar tools.
     #[test]
-    fn what_fingers_know_is_answered_everywhere() {
+    fn foreign_options_get_a_suggestion_in_every_program() {
         for verb in ["put", "get", "ls", "stat", "rm", "restore", "seal", "open", "key"] {
             for option in ["-r", "-n", "-f", "-H", "-s", "--recursive"] {
                 assert!(suggestion(verb, option).is_some(), "{verb} {option}");

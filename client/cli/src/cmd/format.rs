@@ -26,8 +26,9 @@ pub(crate) fn permissions(mode: u32) -> String {
 mod tests {
     use super::*;
 
+    /// Permission bits are written as ls and chmod write them.
     #[test]
-    fn permissions_read_as_usual() {
+    fn permissions_are_written_like_ls_and_chmod() {
         assert_eq!(permissions(0o755), "rwxr-xr-x");
         assert_eq!(permissions(0o4640), "rw-r-----");
         assert_eq!(permissions(0), "---------");

@@ -419,8 +419,9 @@ mod tests {
         targets(&arguments).map_err(told)?.into_iter().map(path).collect()
     }
 
+    /// Output paths are the last component of each name, or follow -o and --parents.
     #[test]
-    fn outputs_are_named_by_what_was_asked_for() {
+    fn zget_targets_are_named_by_the_requested_names() {
         assert_eq!(paths(&["zget", "a"]).unwrap(), ["a"]);
         assert_eq!(paths(&["zget", "x/y/a", "b"]).unwrap(), ["a", "b"]);
         assert_eq!(paths(&["zget", "-o", "-", "x/a"]).unwrap(), ["stdout"]);
@@ -432,8 +433,9 @@ mod tests {
         assert_eq!(paths(&["zget", "--verify-only", "x/a", "y/a"]).unwrap(), ["nowhere"; 2]);
     }
 
+    /// Arguments of zget that conflict, bad names and two blobs for one output are refused.
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn zget_refuses_senseless_argument_combinations() {
         for line in [
             &["zget"][..],
             &["zget", "../a"],
@@ -453,8 +455,9 @@ mod tests {
         }
     }
 
+    /// A range argument has an inclusive end or none; other texts are refused.
     #[test]
-    fn ranges_are_inclusive() {
+    fn range_argument_is_inclusive() {
         let range = |text: &str| text.parse::<RangeArgument>().ok().map(|r| (r.0.start, r.0.end));
         assert_eq!(range("0-0"), Some((0, Some(1))));
         assert_eq!(range("0-1023"), Some((0, Some(1024))));

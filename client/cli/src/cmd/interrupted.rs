@@ -79,8 +79,9 @@ impl Progress for InterruptMessage<'_> {
 mod tests {
     use super::message;
 
+    /// The message that a put can be resumed appears once a part was sent with a journal.
     #[test]
-    fn the_same_command_goes_on_once_a_part_was_sent() {
+    fn interrupted_message_appears_once_a_part_was_sent() {
         let mib = 1024 * 1024;
         assert_eq!(
             message(32 * mib, 60 * mib, true).as_deref(),

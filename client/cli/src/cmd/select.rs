@@ -161,8 +161,9 @@ mod tests {
         matching(text, mode, &names).iter().map(ToString::to_string).collect()
     }
 
+    /// The wildcards * and ? match within one component; ** matches any number.
     #[test]
-    fn patterns_stay_in_their_component() {
+    fn pattern_wildcards_stay_in_their_component() {
         assert_eq!(selected("*.txt", MatchMode::Exact), ["a.txt", "b[1].txt", "b1.txt"]);
         assert_eq!(selected("p/*", MatchMode::Exact), ["p/a.txt"]);
         assert_eq!(selected("p/**", MatchMode::Exact), ["p/a.txt", "p/q/c.txt"]);
@@ -173,15 +174,17 @@ mod tests {
         assert_eq!(selected("*.pdf", MatchMode::Exact), [""; 0]);
     }
 
+    /// A name with pattern characters that exists is taken as a name.
     #[test]
-    fn a_name_is_meant_before_a_pattern() {
+    fn exact_name_takes_precedence_over_pattern() {
         assert_eq!(selected("b[1].txt", MatchMode::Exact), ["b[1].txt"]);
         assert_eq!(selected("b[2].txt", MatchMode::Exact), [""; 0]);
         assert_eq!(selected("b\\[1].txt", MatchMode::Exact), ["b[1].txt"]);
     }
 
+    /// A recursive match takes the name and all names below it, not names it is a prefix of.
     #[test]
-    fn what_lies_below_a_name_is_no_neighbour() {
+    fn recursive_match_takes_names_below_not_neighbours() {
         assert_eq!(selected("p", MatchMode::Recursive), ["p", "p/a.txt", "p/q/c.txt"]);
         assert_eq!(selected("p/", MatchMode::Recursive), ["p/a.txt", "p/q/c.txt"]);
         assert_eq!(selected("p/q", MatchMode::Recursive), ["p/q/c.txt"]);
@@ -189,8 +192,9 @@ mod tests {
         assert_eq!(selected("x", MatchMode::Recursive), [""; 0]);
     }
 
+    /// A selector of zblob ls matches all names that begin with it, or that fit its pattern.
     #[test]
-    fn a_prefix_takes_what_begins_with_it() {
+    fn selector_matches_prefixes_and_patterns() {
         let selector = Selector::new("p");
         assert!(selector.matches("p/a") && selector.matches("pp/x") && !selector.matches("a/p"));
         let selector = Selector::new("*.txt");

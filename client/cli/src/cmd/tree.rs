@@ -63,8 +63,9 @@ pub(super) fn lines<'a>(blobs: impl Iterator<Item = (&'a str, u64)>) -> Vec<Stri
 mod tests {
     use super::*;
 
+    /// A tree listing draws names by directory, with the number and size of blobs.
     #[test]
-    fn names_are_drawn_by_directory() {
+    fn tree_draws_names_by_directory() {
         let blobs = [("b", 1), ("p", 2), ("p/a", 3), ("p/q/c", 2_048), ("p/z", 0)];
         assert_eq!(
             lines(blobs.into_iter()),

@@ -8,8 +8,9 @@ use std::{
 
 use crate::support::{Machine, copy, files, names};
 
+/// The first put creates a private key file and a store and says where they are.
 #[test]
-fn the_first_put_makes_a_key_file_and_a_store_and_says_where() {
+fn first_zput_creates_key_file_and_store() {
     let machine = Machine::new();
     machine.write("secret.bin", "the plans");
     let ran = machine.run("zput secret.bin").ok();
@@ -25,8 +26,9 @@ fn the_first_put_makes_a_key_file_and_a_store_and_says_where() {
     assert_eq!(machine.names(), ["secret.bin"]);
 }
 
+/// A second put creates nothing and prints nothing.
 #[test]
-fn the_second_put_makes_nothing() {
+fn second_zput_creates_nothing() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
@@ -35,16 +37,18 @@ fn the_second_put_makes_nothing() {
     assert_eq!(fs::read(machine.key_file()).unwrap(), key_file);
 }
 
+/// A first put of files that cannot be read creates neither key file nor store.
 #[test]
-fn what_cannot_be_read_sets_nothing_up() {
+fn zput_of_unreadable_file_creates_no_store() {
     let machine = Machine::new();
     machine.run("zput missing").code(4).says("cannot read missing");
     machine.run("zput missing /etc").code(3).says("zput: 2 of 2 failed");
     assert_eq!(names(machine.home()), ["work"]);
 }
 
+/// A store whose key file is missing is an error that points to the backup.
 #[test]
-fn a_store_without_its_key_file_is_not_papered_over() {
+fn store_without_its_key_file_is_an_error() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
@@ -54,8 +58,9 @@ fn a_store_without_its_key_file_is_not_papered_over() {
     machine.run("zget -o b a").code(7).says("there is no key file");
 }
 
+/// A key file whose store is missing is an error, and no store is created.
 #[test]
-fn a_key_file_without_its_store_is_not_papered_over() {
+fn key_file_without_its_store_is_an_error() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
@@ -65,8 +70,9 @@ fn a_key_file_without_its_store_is_not_papered_over() {
     assert!(!machine.store().exists());
 }
 
+/// The first put creates the store of a key file made by zblob key new.
 #[test]
-fn a_new_key_file_gets_its_store_by_the_first_put() {
+fn first_zput_creates_the_store_of_a_new_key_file() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zblob key new --names clear").ok();
@@ -77,8 +83,9 @@ fn a_new_key_file_gets_its_store_by_the_first_put() {
     assert_eq!(stat.json("key"), "a");
 }
 
+/// A key file named by --key or ZPUT_KEY must exist; nothing is created.
 #[test]
-fn a_key_file_that_is_named_must_be_there() {
+fn named_key_file_must_exist() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput --key other.zkey a").code(7).says("there is no key file other.zkey");
@@ -87,8 +94,9 @@ fn a_key_file_that_is_named_must_be_there() {
     assert_eq!(names(machine.home()), ["work"]);
 }
 
+/// Key file, store and state are created in the XDG directories.
 #[test]
-fn the_directories_are_those_of_xdg() {
+fn zput_uses_the_xdg_directories() {
     let machine = Machine::new();
     machine.write("a", "1");
     let run = |name: &str, argument: &str| {
@@ -107,8 +115,9 @@ fn the_directories_are_those_of_xdg() {
     assert_eq!(names(machine.home()), ["c", "d", "s", "work"]);
 }
 
+/// An existing output is kept with exit code 10 and replaced by --force.
 #[test]
-fn an_output_is_kept_unless_forced() {
+fn zget_keeps_existing_output_unless_forced() {
     let machine = Machine::new();
     machine.write("a", "new");
     machine.run("zput a").ok();
@@ -120,8 +129,9 @@ fn an_output_is_kept_unless_forced() {
     assert_eq!(machine.names(), ["a"]);
 }
 
+/// Commands on a missing blob or version fail with code 4 and leave no file.
 #[test]
-fn what_is_not_there_is_not_found_and_leaves_nothing() {
+fn missing_blob_is_not_found_and_leaves_no_file() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
@@ -138,8 +148,9 @@ fn what_is_not_there_is_not_found_and_leaves_nothing() {
     assert_eq!(machine.names(), ["a"]);
 }
 
+/// Some failures of several give exit code 3 and a line for each.
 #[test]
-fn some_of_several_is_exit_code_three_and_a_line_for_each() {
+fn some_failures_of_several_exit_with_three() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.write("b", "2");
@@ -153,8 +164,9 @@ fn some_of_several_is_exit_code_three_and_a_line_for_each() {
     assert_eq!(machine.run("zblob ls").ok().text(), "b\n");
 }
 
+/// Blobs are named by --name and --prefix, and bad names have exit code 2.
 #[test]
-fn names_are_given_by_flags() {
+fn zput_names_blobs_by_name_and_prefix() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.write("b", "2");
@@ -171,8 +183,9 @@ fn names_are_given_by_flags() {
     machine.run("zget --no-such-flag a").code(2);
 }
 
+/// A put with --if-absent keeps an existing blob and exits with 10.
 #[test]
-fn if_absent_keeps_what_is_there() {
+fn zput_if_absent_keeps_existing_blob() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput --if-absent a").ok();
@@ -183,8 +196,9 @@ fn if_absent_keeps_what_is_there() {
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"2");
 }
 
+/// A put of a command that fails, dies or cannot start stores nothing.
 #[test]
-fn a_command_that_fails_stores_nothing() {
+fn zput_exec_of_failing_command_stores_nothing() {
     let machine = Machine::new();
     let exec = |script: &str| {
         machine.run_with("zput", ["--exec", "--name", "n", "--", "sh", "-c", script])
@@ -199,8 +213,9 @@ fn a_command_that_fails_stores_nothing() {
     assert_eq!(machine.run("zblob stat --versions n").ok().text().lines().count(), 1);
 }
 
+/// A put of a file that changes while it is read stores nothing and exits with 5.
 #[test]
-fn a_source_that_changes_while_it_is_read_stores_nothing() {
+fn zput_of_file_changed_while_read_stores_nothing() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
@@ -225,7 +240,7 @@ fn a_source_that_changes_while_it_is_read_stores_nothing() {
 
 /// Otherwise the newest blob would have an older generation, which every reader refuses.
 #[test]
-fn a_put_that_was_overtaken_by_a_newer_one_stores_nothing() {
+fn zput_overtaken_by_a_newer_put_stores_nothing() {
     let machine = Machine::new();
     machine.write("a", "first");
     machine.run("zput --name n a").ok();
@@ -252,8 +267,9 @@ fn a_put_that_was_overtaken_by_a_newer_one_stores_nothing() {
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
 }
 
+/// A got file has the time and permission bits of the put file and no set-user-ID bit.
 #[test]
-fn times_and_permissions_come_back_and_no_more_than_those() {
+fn zget_restores_mtime_and_mode_without_set_uid() {
     let machine = Machine::new();
     machine.write("a", "1");
     fs::set_permissions(machine.path("a"), fs::Permissions::from_mode(0o4751)).unwrap();
@@ -272,8 +288,9 @@ fn times_and_permissions_come_back_and_no_more_than_those() {
     assert!(listed.starts_with("rwxr-x--x 1 2001-09-09T01:46:40Z a"), "{listed}");
 }
 
+/// Byte ranges across parts are exact and end with the blob; a later start is an error.
 #[test]
-fn ranges_are_exact_and_end_where_the_blob_does() {
+fn zget_range_is_exact_and_ends_with_the_blob() {
     let machine = Machine::new();
     let bytes: Vec<u8> = (0..40_000_000u32).map(|i| (i ^ i >> 8 ^ i >> 16) as u8).collect();
     machine.write("big", &bytes);
@@ -301,8 +318,9 @@ fn ranges_are_exact_and_end_where_the_blob_does() {
     assert_eq!(machine.names(), ["big"]);
 }
 
+/// An output may be a device or a directory, and a full device has exit code 9.
 #[test]
-fn outputs_can_be_devices_and_directories() {
+fn zget_writes_to_devices_and_directories() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput --name x/a a").ok();
@@ -314,8 +332,9 @@ fn outputs_can_be_devices_and_directories() {
     assert_eq!(machine.names(), ["a", "d"]);
 }
 
+/// Removed and earlier versions are listed, can be got by version and be restored.
 #[test]
-fn removed_and_earlier_versions_come_back() {
+fn zblob_restore_brings_back_removed_and_earlier_versions() {
     let machine = Machine::new();
     machine.write("a", "one");
     let first = machine.run("zput --json a").ok().json("version");
@@ -335,8 +354,9 @@ fn removed_and_earlier_versions_come_back() {
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"one");
 }
 
+/// A store set back to an old copy is an integrity error until --allow-rollback is given.
 #[test]
-fn an_old_version_is_an_integrity_error_until_somebody_accepts_it() {
+fn rollback_of_the_store_is_an_integrity_error_until_accepted() {
     let machine = Machine::new();
     machine.write("a", "one");
     machine.run("zput a").ok();
@@ -361,8 +381,9 @@ fn an_old_version_is_an_integrity_error_until_somebody_accepts_it() {
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"one");
 }
 
+/// A get records the generation, so a machine that never puts detects a rollback.
 #[test]
-fn a_get_is_seen_so_that_a_machine_that_never_puts_notices_a_rollback() {
+fn zget_records_generation_to_detect_rollback() {
     let machine = Machine::new();
     machine.write("a", "one");
     machine.run("zput a").ok();
@@ -377,8 +398,9 @@ fn a_get_is_seen_so_that_a_machine_that_never_puts_notices_a_rollback() {
     assert_eq!(machine.run("zget -o - a").code(8).stdout, b"");
 }
 
+/// A put writes the rollback record, and a damaged record is an integrity error.
 #[test]
-fn a_put_is_seen_so_that_its_own_machine_notices_a_rollback() {
+fn zput_records_generation_and_damaged_record_is_an_error() {
     let machine = Machine::new();
     machine.write("a", "one");
     machine.run("zput a").ok();
@@ -390,8 +412,9 @@ fn a_put_is_seen_so_that_its_own_machine_notices_a_rollback() {
     machine.run("zput a").code(8);
 }
 
+/// A flipped bit in header, part or footer of a stored object is an error without output.
 #[test]
-fn damage_in_the_store_reaches_no_file() {
+fn damaged_object_in_the_store_yields_no_output() {
     let machine = Machine::new();
     machine.write("a", vec![1; 100_000]);
     machine.run("zput a").ok();
@@ -417,8 +440,9 @@ fn damage_in_the_store_reaches_no_file() {
     assert_eq!(machine.read("code"), b"8\n");
 }
 
+/// The JSON of put, get, list and stat agrees on version, generation and SHA-256.
 #[test]
-fn json_is_one_object_a_line() {
+fn json_fields_agree_between_commands() {
     let machine = Machine::new();
     machine.write("a", "abc");
     let put = machine.run("zput --json --sha256 a").ok();
@@ -440,8 +464,9 @@ fn json_is_one_object_a_line() {
     machine.run("zget --json -o - a").code(2);
 }
 
+/// A blob put with either suite is got back.
 #[test]
-fn either_cipher_round_trips() {
+fn zput_suite_round_trips_with_either_cipher() {
     let machine = Machine::new();
     machine.write("a", vec![9; 70_000]);
     for suite in ["aes", "chacha"] {
@@ -450,8 +475,9 @@ fn either_cipher_round_trips() {
     }
 }
 
+/// Objects put with --plaintext are got only with --plaintext, and are counted by zblob ls.
 #[test]
-fn unsealed_objects_are_another_kind() {
+fn plaintext_objects_are_separate_from_sealed_ones() {
     let machine = Machine::new();
     machine.write("a", "in the clear");
     machine.run("zput --plaintext a").ok();
@@ -464,8 +490,9 @@ fn unsealed_objects_are_another_kind() {
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"in the clear");
 }
 
+/// SIGINT and SIGTERM leave no temporary file and no running command.
 #[test]
-fn signals_leave_nothing_behind() {
+fn signals_leave_no_temporary_file_and_no_child() {
     use rustix::process::{Pid, Signal, kill_process};
     let machine = Machine::new();
     machine.write("a", vec![1; 20_000_000]);
@@ -513,8 +540,9 @@ fn signals_leave_nothing_behind() {
     }
 }
 
+/// A first put that cannot create its store or key file does not block the next one.
 #[test]
-fn a_first_put_that_fails_leaves_nothing_in_the_way_of_the_next() {
+fn failed_first_zput_does_not_block_the_next() {
     let machine = Machine::new();
     machine.write("a", "1");
     // The store cannot be created.
@@ -538,8 +566,9 @@ fn a_first_put_that_fails_leaves_nothing_in_the_way_of_the_next() {
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
 }
 
+/// A store that cannot be created leaves the key file unchanged, and a later put works.
 #[test]
-fn a_store_that_fails_leaves_a_key_file_without_one_as_it_was() {
+fn failed_store_creation_leaves_key_file_unchanged() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zblob key new").ok();

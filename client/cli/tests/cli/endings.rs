@@ -49,8 +49,9 @@ fn member_with_files(served: &Served) -> Machine {
     machine
 }
 
+/// A put to a server with another key ends with an integrity error.
 #[test]
-fn a_put_to_another_servers_key_ends() {
+fn zput_to_a_server_with_another_key_ends() {
     let (one, two) = (Served::start(), Served::start());
     let machine = member_with_files(&one);
     redirect(&machine, &one, &two.remote().to_string());
@@ -59,8 +60,9 @@ fn a_put_to_another_servers_key_ends() {
     }
 }
 
+/// A put in a mode that the server refuses ends with exit code 1.
 #[test]
-fn a_put_in_a_mode_that_the_server_refuses_ends() {
+fn zput_in_a_refused_mode_ends() {
     let served = Served::start();
     let machine = member_with_files(&served);
     let text = fs::read_to_string(machine.key_file()).unwrap();
@@ -70,8 +72,9 @@ fn a_put_in_a_mode_that_the_server_refuses_ends() {
     }
 }
 
+/// A put to a server at its connection limit ends with exit code 5 and advice.
 #[test]
-fn a_put_to_a_server_without_a_seat_ends() {
+fn zput_to_a_server_at_its_connection_limit_ends() {
     let served = Served::with(|options| options.limits.connections = 1);
     let machine = member_with_files(&served);
     for file in ["small", "large"] {
@@ -91,8 +94,9 @@ fn a_put_to_a_server_without_a_seat_ends() {
     }
 }
 
+/// A put to a server that closes before the handshake is over ends with exit code 5.
 #[test]
-fn a_put_to_a_server_that_closes_before_the_echo_ends() {
+fn zput_to_a_server_that_closes_before_the_echo_ends() {
     let served = Served::start();
     let machine = member_with_files(&served);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -114,8 +118,9 @@ fn a_put_to_a_server_that_closes_before_the_echo_ends() {
     }
 }
 
+/// A put from a command that pauses longer than the server's idle limit succeeds.
 #[test]
-fn a_source_slower_than_the_servers_idle_limit_is_put() {
+fn zput_of_source_slower_than_the_idle_limit_succeeds() {
     let served = Served::in_clear(|options| options.limits.idle = Duration::from_secs(2));
     let slow = "head -c 16777216 /dev/zero; sleep 6; echo end";
     let machine = served.member();
@@ -134,7 +139,7 @@ fn a_source_slower_than_the_servers_idle_limit_is_put() {
 
 /// README, limits: a server does not wait beyond its idle limit for the reader of `zget -o -`.
 #[test]
-fn a_reader_that_stalls_longer_than_the_servers_idle_limit_is_cut_off() {
+fn zget_reader_stalled_beyond_the_idle_limit_is_cut_off() {
     const LENGTH: usize = 160 << 20;
     let served = Served::with(|options| options.limits.idle = Duration::from_secs(2));
     let machine = served.member();
@@ -162,8 +167,9 @@ fn a_reader_that_stalls_longer_than_the_servers_idle_limit_is_cut_off() {
     ran.code(5).says("the connection was cut");
 }
 
+/// A put that cannot write its rollback record succeeds, warns and tells the version.
 #[test]
-fn what_is_stored_and_not_noted_is_told_to_be_stored() {
+fn zput_without_rollback_record_warns_that_it_was_stored() {
     let served = Served::start();
     let machine = served.member();
     machine.write("a", "1");
@@ -182,8 +188,9 @@ fn what_is_stored_and_not_noted_is_told_to_be_stored() {
     ran.says(&format!("version {version}: "));
 }
 
+/// The mode of a got file is the sealed one, limited by the reader's umask.
 #[test]
-fn an_authors_mode_goes_no_further_than_the_readers_umask() {
+fn zget_limits_the_sealed_mode_by_the_umask() {
     let machine = Machine::new();
     machine.write("a", "1");
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);

@@ -11,8 +11,9 @@ fn longs(command: &Command, into: &mut BTreeSet<String>) {
     command.get_subcommands().for_each(|command| longs(command, into));
 }
 
+/// Every long option has a variable or a reason on the page ENVIRONMENT, and no other.
 #[test]
-fn every_option_has_a_variable_or_a_reason() {
+fn environment_page_covers_every_option() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ENVIRONMENT.md");
     let page = fs::read_to_string(page).unwrap();
     let mut all = BTreeSet::new();

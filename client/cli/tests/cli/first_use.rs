@@ -32,8 +32,9 @@ fn puts(machine: &Machine) -> Vec<String> {
     (0..6).map(put).collect()
 }
 
+/// First puts at once create one key file and one store and are all stored.
 #[test]
-fn several_first_puts_at_once_are_all_stored() {
+fn concurrent_first_puts_are_all_stored() {
     for _ in 0..3 {
         let machine = Machine::new();
         let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
@@ -45,8 +46,9 @@ fn several_first_puts_at_once_are_all_stored() {
     }
 }
 
+/// Puts at once with a new key file create one store.
 #[test]
-fn a_new_key_file_gets_one_store_from_several_puts_at_once() {
+fn concurrent_puts_create_one_store_for_a_new_key_file() {
     let machine = Machine::new();
     machine.run("zblob key new").ok();
     let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
@@ -54,8 +56,9 @@ fn a_new_key_file_gets_one_store_from_several_puts_at_once() {
     assert_eq!(machine.run("zblob ls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
 }
 
+/// Of several zblob key new at once one succeeds, and the others exit with 10.
 #[test]
-fn one_of_several_new_key_files_at_once_is_the_one() {
+fn concurrent_zblob_key_new_creates_one_key_file() {
     let machine = Machine::new();
     let ran = at_once(&machine, &vec!["zblob key new".to_owned(); 4]);
     let mut codes: Vec<_> = ran.iter().map(|ran| ran.code.unwrap()).collect();
@@ -63,8 +66,9 @@ fn one_of_several_new_key_files_at_once_is_the_one() {
     assert_eq!(codes, [0, 10, 10, 10]);
 }
 
+/// Joins at once with several invites all succeed and create one key file.
 #[test]
-fn invites_that_are_redeemed_at_once_make_one_key_file() {
+fn concurrent_zblob_key_join_creates_one_key_file() {
     let served = Served::start();
     let machine = Machine::new();
     let join = |number| {
@@ -78,8 +82,9 @@ fn invites_that_are_redeemed_at_once_make_one_key_file() {
     machine.run("zput a").ok();
 }
 
+/// An empty directory, or another store, in place of the key file's store is an error.
 #[test]
-fn an_empty_directory_is_no_store_of_a_key_file_that_has_one() {
+fn empty_or_foreign_directory_is_not_the_store_of_a_key_file() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
@@ -126,8 +131,9 @@ fn real(machine: &Machine) -> String {
     fs::read_to_string(machine.path("real/k.zkey")).unwrap()
 }
 
+/// Every command that writes a key file writes the target of a link and keeps the link.
 #[test]
-fn every_writer_of_a_key_file_writes_what_a_link_leads_to() {
+fn key_file_writers_follow_a_link() {
     let machine = linked();
     let (is_open, secret) = (|text: &str| text.contains("\ndevice_seed = "), "hunter2");
     let by = |command: &str| format!("--passphrase-command echo${{IFS}}{command}");
@@ -164,8 +170,9 @@ fn every_writer_of_a_key_file_writes_what_a_link_leads_to() {
     assert_ne!(real(&machine), before);
 }
 
+/// A key file is not written through a dangling link, and the error names its target.
 #[test]
-fn a_link_to_nothing_is_no_place_for_a_key_file() {
+fn key_file_is_not_written_through_a_dangling_link() {
     let machine = Machine::new();
     machine.run("zblob key new").ok();
     symlink("away/k.zkey", machine.path("link")).unwrap();
@@ -184,7 +191,7 @@ fn a_link_to_nothing_is_no_place_for_a_key_file() {
 
 /// `sudo zput` with HOME kept, and containers.
 #[test]
-fn what_root_makes_in_another_users_home_is_theirs() {
+fn root_creates_files_in_a_users_home_as_that_user() {
     if !geteuid().is_root() {
         return skip::because("only root can be root in another user's home");
     }
@@ -214,8 +221,9 @@ fn what_root_makes_in_another_users_home_is_theirs() {
     assert_eq!(fs::metadata(machine.path("other.zkey")).unwrap().uid(), user);
 }
 
+/// A relative HOME is an error before anything is created.
 #[test]
-fn a_home_that_is_none_is_told_of_before_anything_is_made() {
+fn relative_home_is_an_error_before_anything_is_created() {
     let machine = Machine::new();
     machine.write("a", "1");
     let put = |home: Option<&str>| {
@@ -235,8 +243,9 @@ fn a_home_that_is_none_is_told_of_before_anything_is_made() {
     assert_eq!(machine.names(), ["a"]);
 }
 
+/// A service takes key file and passphrase from its credentials and has its own state.
 #[test]
-fn a_service_finds_its_state_and_its_credentials() {
+fn service_uses_its_state_and_credentials_directories() {
     let machine = Machine::new();
     machine.write("a", "1");
     let credentials = machine.home().join("credentials");
@@ -261,8 +270,9 @@ fn a_service_finds_its_state_and_its_credentials() {
     assert_eq!(run("zget -o - a").ok().stdout, b"1");
 }
 
+/// A passphrase comes from a command or a descriptor, and a failed source is an error.
 #[test]
-fn a_passphrase_comes_from_a_command_or_a_descriptor() {
+fn passphrase_comes_from_a_command_or_a_descriptor() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();

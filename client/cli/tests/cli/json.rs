@@ -113,8 +113,9 @@ fn lines(ran: &Ran, name: &str, count: usize) {
     }
 }
 
+/// The JSON lines of put, get, list, stat, remove and restore fit their schemas.
 #[test]
-fn what_the_commands_print_is_what_the_schemas_say() {
+fn json_output_of_store_commands_fits_the_schemas() {
     let machine = Machine::new();
     machine.write("a", "abc");
     machine.write("b", "");
@@ -135,8 +136,9 @@ fn what_the_commands_print_is_what_the_schemas_say() {
     lines(&machine.run("zblob restore --json a").ok(), "restore", 1);
 }
 
+/// The JSON lines of zblob key, zblob seal and zblob open fit their schemas.
 #[test]
-fn what_is_done_without_a_server_has_a_line_too() {
+fn json_output_of_key_and_offline_commands_fits_the_schemas() {
     let machine = Machine::new();
     machine.write("a", "abc");
     lines(&machine.run("zblob key new --json").ok(), "key-made", 1);
@@ -157,8 +159,9 @@ fn what_is_done_without_a_server_has_a_line_too() {
     lines(&joined, "key-join", 1);
 }
 
+/// The JSON of failures fits the error schema and states the exit code.
 #[test]
-fn what_fails_is_what_the_schema_says() {
+fn json_errors_fit_the_schema_and_the_exit_code() {
     let machine = Machine::new();
     machine.write("a", "abc");
     lines(&machine.run("zblob ls --json").code(7), "error", 1);
@@ -193,8 +196,9 @@ fn what_fails_is_what_the_schema_says() {
     lines(&host.run("zblob rm --json --key put.zkey x").code(6), "error", 1);
 }
 
+/// The page JSON lists every error code and every field of the schemas.
 #[test]
-fn codes_and_fields_are_those_of_the_page() {
+fn json_page_lists_every_code_and_field() {
     let page = fs::read_to_string(docs().join("JSON.md")).unwrap();
     let error = schema("error");
     let codes: Vec<&str> = error["properties"]["error"]["properties"]["code"]["enum"]

@@ -16,8 +16,9 @@ use rustix::process::geteuid;
 
 use crate::support::{Machine, program};
 
+/// A new key file has mode 0600, and an existing one is replaced only by --force.
 #[test]
-fn a_key_file_is_made_once() {
+fn zblob_key_new_keeps_existing_key_file_unless_forced() {
     let machine = Machine::new();
     machine.run("zblob key new").ok().says("back it up");
     let key_file = fs::read(machine.key_file()).unwrap();
@@ -34,7 +35,7 @@ fn a_key_file_is_made_once() {
 
 /// A home whose `.config/zput` is on a disk that is not mounted is not an unconfigured one.
 #[test]
-fn a_link_to_nowhere_is_no_key_file_that_exists() {
+fn dangling_link_to_key_file_is_named_and_makes_no_store() {
     let machine = Machine::new();
     machine.write("a", "1");
     let config = machine.key_file().parent().unwrap().to_owned();
@@ -60,8 +61,9 @@ fn a_link_to_nowhere_is_no_key_file_that_exists() {
     machine.run("zput a").ok();
 }
 
+/// An identity file without end is refused after 65,536 bytes.
 #[test]
-fn an_identity_file_that_does_not_end_is_not_read_to_its_end() {
+fn endless_identity_file_is_refused() {
     let machine = Machine::new();
     machine.write("a", "1");
     for line in ["zblob open -i /dev/zero a", "zblob key import --identity /dev/zero"] {
@@ -69,8 +71,9 @@ fn an_identity_file_that_does_not_end_is_not_read_to_its_end() {
     }
 }
 
+/// The commands zblob key show and zblob key public print no secret of the key file.
 #[test]
-fn what_is_shown_is_not_secret() {
+fn zblob_key_show_and_public_print_no_secret() {
     let machine = Machine::new();
     machine.run("zblob key new").ok();
     let text = fs::read_to_string(machine.key_file()).unwrap();
@@ -90,8 +93,9 @@ fn what_is_shown_is_not_secret() {
     assert!(machine.run("zblob key public").ok().text().starts_with("recipient age1pq1"));
 }
 
+/// Exported key files have the role asked for, export no more and replace no file.
 #[test]
-fn exports_can_do_less_and_are_kept() {
+fn zblob_key_export_restricts_roles_and_keeps_existing_files() {
     let machine = Machine::new();
     machine.run("zblob key new").ok();
     machine.run("zblob key export --put-only -o put.zkey").ok();
@@ -106,8 +110,9 @@ fn exports_can_do_less_and_are_kept() {
     assert!(machine.run("zblob key export --put-only -o -").ok().text().contains("role = \"put\""));
 }
 
+/// An exported key file does not name the exporting machine's embedded store.
 #[test]
-fn an_exported_key_file_does_not_name_this_machines_store() {
+fn zblob_key_export_omits_the_embedded_store() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
@@ -115,8 +120,9 @@ fn an_exported_key_file_does_not_name_this_machines_store() {
     assert!(machine.run("zblob key show --key other.zkey").ok().text().contains("remote     none"));
 }
 
+/// A command warns about a key file that others can read.
 #[test]
-fn a_key_file_that_others_can_read_is_told_of() {
+fn key_file_readable_by_others_is_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let machine = Machine::new();
     machine.write("a", "1");
@@ -125,8 +131,9 @@ fn a_key_file_that_others_can_read_is_told_of() {
     machine.run("zblob ls").ok().says("others can read the key file");
 }
 
+/// Without a controlling terminal no passphrase is asked for and the exit code is 7.
 #[test]
-fn without_a_terminal_nobody_is_asked() {
+fn passphrase_prompt_without_terminal_is_an_error() {
     let machine = Machine::new();
     machine.run("zblob key new").ok();
     // A new session has no controlling terminal, whatever runs the tests.
@@ -181,8 +188,9 @@ pub(crate) fn shell_on_terminal(
     (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
 }
 
+/// A passphrase is set, asked for with three tries, changed and removed on a terminal.
 #[test]
-fn a_passphrase_is_set_asked_for_changed_and_taken_off() {
+fn zblob_key_passphrase_is_set_prompted_changed_and_removed() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.run("zput a").ok();
@@ -210,8 +218,9 @@ fn a_passphrase_is_set_asked_for_changed_and_taken_off() {
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
 }
 
+/// A wrong passphrase is reported with the number of tries left.
 #[test]
-fn a_wrong_passphrase_is_told_of_with_what_is_left() {
+fn passphrase_prompt_tells_the_tries_left() {
     let machine = Machine::new();
     machine.run("zblob key new").ok();
     machine.run("zblob key passphrase set --passphrase-command echo${IFS}x").ok();
@@ -224,7 +233,7 @@ fn a_wrong_passphrase_is_told_of_with_what_is_left() {
 
 /// Binary data is refused for a terminal, which would act upon it.
 #[test]
-fn a_terminal_gets_text_unless_somebody_insists() {
+fn zget_refuses_binary_to_a_terminal_unless_forced() {
     let machine = Machine::new();
     machine.write("text", "the plans");
     machine.write("binary", b"\x7fELF\0\x1b[2J");
@@ -239,8 +248,9 @@ fn a_terminal_gets_text_unless_somebody_insists() {
     assert_eq!((code, shown.contains("ELF")), (Some(0), true), "{shown}");
 }
 
+/// The error about a secret key given as a recipient does not repeat it.
 #[test]
-fn a_secret_on_the_command_line_is_not_printed() {
+fn secret_key_as_zblob_seal_recipient_is_not_repeated() {
     let machine = Machine::new();
     machine.write("a", "1");
     let identity = zput_seal::age::Identity::generate_x25519(&mut rand::rng());
@@ -257,7 +267,7 @@ fn a_secret_on_the_command_line_is_not_printed() {
 /// PR_SET_DUMPABLE makes /proc/PID root's. Root may read everything, so one unprivileged process
 /// looks at another.
 #[test]
-fn a_commands_memory_is_nobody_elses() {
+fn process_environ_is_unreadable_for_the_same_user() {
     const USER: u32 = 54_321;
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -300,8 +310,9 @@ fn a_commands_memory_is_nobody_elses() {
     }
 }
 
+/// An identity is found among other lines of its file; none, or UTF-16, is an error.
 #[test]
-fn identities_are_found_among_lines_of_other_kinds() {
+fn zblob_open_finds_identity_among_lines_of_other_kinds() {
     let machine = Machine::new();
     machine.write("a", "1");
     let identity = zput_seal::age::Identity::generate_x25519(&mut rand::rng());

@@ -16,7 +16,7 @@ use crate::{
 
 /// A user that may not give files away, NFS with squashed root, vfat.
 #[test]
-fn an_owner_that_cannot_be_kept_is_a_warning_and_narrows_the_mode() {
+fn zget_warns_and_narrows_mode_when_chown_is_refused() {
     if !geteuid().is_root() {
         return skip::because("only root can make another user's file");
     }
@@ -44,8 +44,9 @@ fn an_owner_that_cannot_be_kept_is_a_warning_and_narrows_the_mode() {
     assert!(fs::read_to_string(machine.path("k.zkey")).unwrap().contains("[protected]"));
 }
 
+/// Root puts and gets in a home whose file system refuses chown.
 #[test]
-fn a_home_on_a_file_system_without_owners_is_used_by_root() {
+fn root_uses_home_on_file_system_without_owners() {
     if !geteuid().is_root() {
         return skip::because("only root can be root in another user's home");
     }
@@ -61,8 +62,9 @@ fn a_home_on_a_file_system_without_owners_is_used_by_root() {
     }
 }
 
+/// A file is replaced without a warning where the file system has no extended attributes.
 #[test]
-fn a_file_system_without_attributes_has_none_to_keep() {
+fn zget_replaces_file_on_file_system_without_xattrs() {
     let machine = machine();
     machine.write("out", "old");
     let faults = "-e inject=llistxattr:error=EOPNOTSUPP";
@@ -72,7 +74,7 @@ fn a_file_system_without_attributes_has_none_to_keep() {
 
 /// A directory in which a user may create names need not be readable, and then it cannot be synced.
 #[test]
-fn a_directory_that_cannot_be_read_takes_files() {
+fn outputs_are_written_to_an_unreadable_directory() {
     let machine = machine();
     fs::create_dir(machine.path("drop")).unwrap();
     for line in ["zget -o drop/out f", "zblob seal -o drop/out f", "zblob key new --key drop/out"] {
@@ -85,7 +87,7 @@ fn a_directory_that_cannot_be_read_takes_files() {
 
 /// Without renames and links an empty file claims the name first; it does not stay behind.
 #[test]
-fn a_name_that_was_taken_in_vain_is_given_back() {
+fn zget_removes_placeholder_when_copy_fails() {
     let machine = machine();
     let faults = "-e inject=renameat2,rename,renameat,link,linkat:error=EOPNOTSUPP \
                   -e inject=copy_file_range,sendfile:error=ENOSPC";

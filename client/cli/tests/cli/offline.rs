@@ -13,8 +13,9 @@ fn machine() -> Machine {
     machine
 }
 
+/// A file is sealed and opened again, and existing outputs are kept unless forced.
 #[test]
-fn a_file_is_sealed_and_opened() {
+fn zblob_seal_and_zblob_open_round_trip_a_file() {
     let machine = machine();
     machine.write("a", "the plans");
     assert_eq!(machine.run("zblob seal a").ok().stderr, "");
@@ -30,8 +31,9 @@ fn a_file_is_sealed_and_opened() {
     assert_eq!(machine.run("zblob open -o - b").ok().stdout, b"the plans");
 }
 
+/// Bytes of all boundary lengths are sealed and opened through pipes.
 #[test]
-fn pipes_work_at_both_ends_for_every_length() {
+fn zblob_seal_and_zblob_open_round_trip_every_length_through_pipes() {
     let machine = machine();
     let part = 16 * 1024 * 1024;
     for length in [0, 1, 16_384, part - 1, part, part + 1, 2 * part + 77] {
@@ -43,8 +45,9 @@ fn pipes_work_at_both_ends_for_every_length() {
     }
 }
 
+/// A damaged, cut or extended sealed file is an error and leaves no output.
 #[test]
-fn a_damaged_file_gives_not_a_byte() {
+fn zblob_open_of_a_damaged_file_leaves_no_output() {
     let machine = machine();
     machine.write("a", vec![1; 20_000_000]);
     machine.run("zblob seal a").ok();
@@ -67,8 +70,9 @@ fn a_damaged_file_gives_not_a_byte() {
     assert_eq!(machine.names(), ["a", "a.zput", "d"]);
 }
 
+/// A damaged or cut pipe is an integrity error, leaves no file and holds back a part.
 #[test]
-fn a_damaged_pipe_ends_in_an_integrity_error_and_leaves_no_file() {
+fn zblob_open_of_a_damaged_pipe_is_an_integrity_error() {
     let machine = machine();
     let sealed = machine.run_on(&vec![1; 40_000_000], "zblob seal -").ok().stdout;
     for length in [0, 5, 13, 200, 20_000_000, sealed.len() - 1] {
@@ -83,8 +87,9 @@ fn a_damaged_pipe_ends_in_an_integrity_error_and_leaves_no_file() {
     assert!(ran.stdout.len() < 40_000_000, "the last part is held back");
 }
 
+/// A blob of another vault does not open, and a bare one only with --bare.
 #[test]
-fn another_vaults_blob_is_not_taken() {
+fn zblob_open_refuses_blobs_of_another_vault_and_bare_blobs() {
     let (one, two) = (machine(), machine());
     one.write("a", "1");
     one.run("zblob seal a").ok();
@@ -102,8 +107,9 @@ fn another_vaults_blob_is_not_taken() {
     assert_eq!(two.read("b"), b"forged");
 }
 
+/// A blob opens with an identity file in the form of age-keygen.
 #[test]
-fn identities_of_age_keygen_open() {
+fn zblob_open_accepts_age_keygen_identity_files() {
     let machine = Machine::new();
     // The one-line identity of age-keygen, made by zput's own code.
     let identity = zput_seal::age::Identity::generate_x25519(&mut rand::rng());
@@ -125,7 +131,7 @@ fn identities_of_age_keygen_open() {
 
 /// With the installed `age-keygen`: its identity opens a blob.
 #[test]
-fn the_real_age_keygen_agrees() {
+fn zblob_open_accepts_identity_of_installed_age_keygen() {
     let machine = Machine::new();
     let key = machine.path("key.txt");
     let made = Command::new("age-keygen").arg("-o").arg(&key).output();
@@ -138,8 +144,9 @@ fn the_real_age_keygen_agrees() {
     assert_eq!(machine.run("zblob open -i key.txt -o - a.zput").ok().stdout, b"1");
 }
 
+/// The output of zblob open is named by the sealed file, not by the name in the blob.
 #[test]
-fn the_output_is_named_by_the_file_and_never_by_the_blob() {
+fn zblob_open_names_the_output_by_the_file_not_the_blob() {
     let machine = machine();
     machine.write("a", "1");
     machine.run("zblob seal --name deep/inside.txt a").ok();

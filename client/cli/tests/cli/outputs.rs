@@ -31,8 +31,9 @@ pub(crate) fn machine() -> Machine {
     machine
 }
 
+/// A closed stdout is an error of every program that prints; a closed stderr is not.
 #[test]
-fn a_closed_stdout_is_an_error_and_a_closed_stderr_is_none() {
+fn closed_stdout_is_an_error_and_closed_stderr_is_not() {
     let machine = machine();
     for line in [
         "zget -o - f",
@@ -57,8 +58,9 @@ fn a_closed_stdout_is_an_error_and_a_closed_stderr_is_none() {
 /// Commands that write data, without the output that follows.
 const WRITERS: [(&str, &str); 2] = [("zget", "f"), ("zblob open", "f.zput")];
 
+/// An output path that leads to a descriptor, also by links, is written at its position.
 #[test]
-fn a_path_to_a_descriptor_is_that_descriptor() {
+fn output_path_to_a_descriptor_writes_that_descriptor() {
     let machine = machine();
     symlink("/proc/self/fd/1", machine.path("link")).unwrap();
     symlink("link", machine.path("chain")).unwrap();
@@ -96,7 +98,7 @@ fn a_path_to_a_descriptor_is_that_descriptor() {
 /// A descriptor that is not open would be a file of the program's own, or of the next file that it
 /// opens.
 #[test]
-fn a_descriptor_that_was_given_by_nobody_is_not_written() {
+fn output_to_a_closed_or_read_only_descriptor_is_an_error() {
     let machine = machine();
     // The program that runs the tests may have passed on descriptors.
     let given = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-";
@@ -108,8 +110,9 @@ fn a_descriptor_that_was_given_by_nobody_is_not_written() {
     machine.sh("zget -o - f 1< f").code(1).says("Bad file descriptor");
 }
 
+/// Another user's pipe is written only by --force, and a planted link never.
 #[test]
-fn another_users_pipe_gets_nothing_unless_forced() {
+fn output_to_another_users_pipe_needs_force() {
     let machine = machine();
     machine.sh("mkfifo mine; cat mine > got & zget -o mine f; wait").ok();
     assert_eq!(machine.read("got"), b"the plans\n");
@@ -147,7 +150,7 @@ fn another_users_pipe_gets_nothing_unless_forced() {
 /// A device of the machine belongs to no user, whoever may use it; one outside of /dev was placed
 /// there.
 #[test]
-fn another_users_descriptor_and_device_are_theirs_unless_the_machine_has_them() {
+fn output_to_another_users_descriptor_or_device_needs_force() {
     if !geteuid().is_root() {
         return skip::because("only root can make another user's files and devices");
     }
@@ -173,8 +176,9 @@ fn another_users_descriptor_and_device_are_theirs_unless_the_machine_has_them() 
     machine.run("zget -o made/null f").code(1).says("is another user's (number 54321)");
 }
 
+/// An output that is a link writes the link's target, and the link stays.
 #[test]
-fn a_link_is_followed_and_stays() {
+fn output_follows_links_and_keeps_them() {
     let machine = machine();
     fs::create_dir(machine.path("real")).unwrap();
     symlink("real/out", machine.path("out")).unwrap();
@@ -196,8 +200,9 @@ pub(crate) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
+/// A replaced file keeps its owner and gets no wider mode; a planted one is replaced.
 #[test]
-fn what_is_replaced_keeps_its_owner_and_gets_no_wider_mode() {
+fn replaced_output_keeps_owner_and_gets_no_wider_mode() {
     let machine = machine();
     let out = machine.path("out");
     for (before, expected) in [(0o600, 0o600), (0o640, 0o640), (0o664, 0o644), (0o755, 0o644)] {
@@ -229,8 +234,9 @@ fn what_is_replaced_keeps_its_owner_and_gets_no_wider_mode() {
     assert_eq!((fs::metadata(&out).unwrap().uid(), machine.read("theirs")), (0, b"old".to_vec()));
 }
 
+/// A replaced file keeps its extended attributes and its access control list.
 #[test]
-fn what_is_replaced_keeps_its_attributes_and_its_access_list() {
+fn replaced_output_keeps_xattrs_and_acl() {
     let machine = machine();
     machine.write("out", "old");
     let out = machine.path("out");
@@ -262,8 +268,9 @@ fn what_is_replaced_keeps_its_attributes_and_its_access_list() {
     assert_eq!(mode(&out), 0o640);
 }
 
+/// An output or key file that is a bind mount is overwritten in place.
 #[test]
-fn a_file_that_is_mounted_on_its_name_is_written_over() {
+fn output_on_a_mounted_file_is_overwritten_in_place() {
     let machine = machine();
     let mount = "echo 'something longer than the plans' > inner; chmod 640 inner; mkdir d; echo > d/out; \
                  mount --bind inner d/out; ";
@@ -304,7 +311,7 @@ pub(crate) fn refused(machine: &Machine, faults: &str, line: &str) -> Result<Ran
 
 /// SMB, WSL, FUSE, vfat: cp, curl, rsync and tar leave a file there too.
 #[test]
-fn what_cannot_be_set_on_a_file_is_a_warning() {
+fn output_attribute_failures_are_warnings() {
     let machine = machine();
     fs::set_permissions(machine.path("f"), Permissions::from_mode(0o755)).unwrap();
     machine.run("zput f").ok();
@@ -342,8 +349,9 @@ fn what_cannot_be_set_on_a_file_is_a_warning() {
     refused(&machine, faults, "zblob key new --key new.zkey").unwrap().code(10);
 }
 
+/// A failed fsync of the output is an error, with code 9 for a full disk or quota.
 #[test]
-fn a_disk_that_is_full_at_the_end_is_an_error() {
+fn output_fsync_failure_is_an_error() {
     let machine = machine();
     for (error, code) in [("EDQUOT", 9), ("ENOSPC", 9), ("EIO", 1)] {
         let faults = format!("-e inject=fsync,fdatasync:error={error}");
@@ -359,7 +367,7 @@ fn a_disk_that_is_full_at_the_end_is_an_error() {
 
 /// Like `cat`, which a signal ends.
 #[test]
-fn a_reader_that_is_gone_is_no_error_to_tell_of() {
+fn closed_pipe_reader_exits_141_without_a_message() {
     let machine = machine();
     let unread = |line: &str| {
         let (reader, writer) = io::pipe().unwrap();
@@ -405,8 +413,9 @@ fn a_reader_that_is_gone_is_no_error_to_tell_of() {
     assert_eq!(codes.iter().filter(|code| **code == 141).count(), 2, "{codes:?}");
 }
 
+/// Missing directories are created for a trailing slash or --parents, and not otherwise.
 #[test]
-fn directories_are_made_where_that_was_asked_for() {
+fn zget_creates_directories_only_when_asked() {
     let machine = machine();
     machine.run("zput --name plans/a/b f").ok();
     machine.run("zget -o new/deep/ f plans/a/b").ok();
@@ -430,8 +439,9 @@ fn directories_are_made_where_that_was_asked_for() {
     machine.run(&format!("zget -o {long} f")).code(1).says("File name too long");
 }
 
+/// A sealed file with late damage yields no byte on stdout.
 #[test]
-fn a_sealed_file_is_verified_before_any_of_it_is_written() {
+fn zblob_open_verifies_a_file_before_writing_to_stdout() {
     let machine = Machine::new();
     machine.run("zblob key new").ok();
     machine.write("a", vec![1; 20_000_000]);
@@ -450,8 +460,9 @@ fn a_sealed_file_is_verified_before_any_of_it_is_written() {
     assert!(!ran.stderr.contains("server"), "{}", ran.stderr);
 }
 
+/// Without /proc a got file has its sealed mode under the umask.
 #[test]
-fn without_proc_a_file_has_the_mode_that_files_get() {
+fn zget_applies_the_umask_without_proc() {
     let machine = machine();
     fs::set_permissions(machine.path("f"), Permissions::from_mode(0o777)).unwrap();
     machine.run("zput f").ok();
@@ -461,8 +472,9 @@ fn without_proc_a_file_has_the_mode_that_files_get() {
     assert_eq!(mode(&machine.path("out")), 0o750);
 }
 
+/// A get with a read-only state directory succeeds and warns about rollbacks.
 #[test]
-fn a_state_directory_that_cannot_be_written_is_a_warning() {
+fn read_only_state_directory_is_a_warning() {
     let machine = machine();
     machine.run("zput --name g f").ok();
     fs::remove_dir_all(machine.home().join(".local/state/zput/seen")).unwrap();

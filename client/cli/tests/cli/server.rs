@@ -21,8 +21,9 @@ use zput_seal::{
     },
 };
 
+/// A machine joins by an invite, then puts, lists, gets and removes on the server.
 #[test]
-fn a_machine_joins_puts_and_gets() {
+fn zblob_key_join_then_zput_and_zget_work_on_a_server() {
     let served = Served::start();
     let machine = Machine::new();
     machine.write("invite.txt", served.invite(Scopes::ALL) + "\n");
@@ -38,8 +39,9 @@ fn a_machine_joins_puts_and_gets() {
     machine.run("zblob key show").ok();
 }
 
+/// An invite works once, and a join that fails leaves no key file.
 #[test]
-fn an_invite_works_once_and_what_fails_leaves_no_key_file() {
+fn zblob_key_join_accepts_an_invite_once_and_leaves_no_key_on_failure() {
     let served = Served::start();
     let invite = served.invite(Scopes::ALL);
     let first = Machine::new();
@@ -55,7 +57,7 @@ fn an_invite_works_once_and_what_fails_leaves_no_key_file() {
 
 /// Nothing that is meant for a mount reaches the store at the server's root.
 #[test]
-fn a_mount_that_the_server_has_not_is_not_found() {
+fn missing_mount_is_not_found_and_touches_no_store() {
     let served = Served::start();
     let machine = served.member();
     machine.write("a", "1");
@@ -88,7 +90,7 @@ fn a_mount_that_the_server_has_not_is_not_found() {
 
 /// The account is created before the mount is selected.
 #[test]
-fn an_invite_may_name_a_mount() {
+fn zblob_key_join_takes_an_invite_with_a_mount() {
     let served = Served::start();
     let machine = Machine::new();
     let Remote::Tcp { host, port, .. } = served.remote() else { panic!("no port") };
@@ -100,8 +102,9 @@ fn an_invite_may_name_a_mount() {
     machine.run("zblob ls").code(4).says("has no mount images");
 }
 
+/// Joining another server keeps the key file unless --force is given.
 #[test]
-fn joining_another_server_needs_force() {
+fn zblob_key_join_of_another_server_needs_force() {
     let (one, two) = (Served::start(), Served::start());
     let machine = one.member();
     let key_file = fs::read(machine.key_file()).unwrap();
@@ -113,8 +116,9 @@ fn joining_another_server_needs_force() {
     assert_eq!(machine.run("zblob ls").ok().text(), "a\n");
 }
 
+/// A put-only key file can put, and cannot get, list, remove or restore.
 #[test]
-fn a_backup_host_puts_and_nothing_else() {
+fn put_only_key_file_can_only_put() {
     let served = Served::start();
     let laptop = served.member();
     laptop.run("zblob key export --put-only -o backup.zkey").ok();
@@ -133,8 +137,9 @@ fn a_backup_host_puts_and_nothing_else() {
     assert_eq!(laptop.run("zget -o - pg/main").ok().stdout, b"dump\n");
 }
 
+/// A get-only key file gets blobs of its pinned writer and none of other members.
 #[test]
-fn a_fleet_machine_takes_what_its_publisher_put_and_nothing_else() {
+fn get_only_key_file_opens_only_blobs_of_pinned_writer() {
     let served = Served::start();
     let laptop = served.member();
     laptop.write("app.img", "image");
@@ -158,8 +163,9 @@ fn a_fleet_machine_takes_what_its_publisher_put_and_nothing_else() {
     assert_eq!(laptop.run("zget -o - app.img").ok().stdout, b"forged");
 }
 
+/// A device without an account is denied by the server and leaves nothing behind.
 #[test]
-fn a_device_that_was_not_invited_gets_nothing() {
+fn uninvited_device_is_denied() {
     let served = Served::start();
     let laptop = served.member();
     laptop.run("zblob key export --full -o copy.zkey").ok();
@@ -173,8 +179,9 @@ fn a_device_that_was_not_invited_gets_nothing() {
     assert_eq!(served.staging(), [""; 0]);
 }
 
+/// Commands to a stopped server fail with exit code 5 and advice.
 #[test]
-fn a_server_that_is_not_there_is_temporary() {
+fn stopped_server_is_a_temporary_error() {
     let mut served = Served::start();
     let machine = served.member();
     served.stop();
@@ -184,8 +191,9 @@ fn a_server_that_is_not_there_is_temporary() {
     assert_eq!(machine.names(), ["a"]);
 }
 
+/// A server whose key differs from the key file's is an integrity error.
 #[test]
-fn another_servers_key_is_an_integrity_error() {
+fn server_with_another_key_is_an_integrity_error() {
     let (one, two) = (Served::start(), Served::start());
     let machine = one.member();
     let text = fs::read_to_string(machine.key_file()).unwrap();
@@ -195,8 +203,9 @@ fn another_servers_key_is_an_integrity_error() {
     machine.run("zblob ls").code(8);
 }
 
+/// The commands speak only the mode of the key file, whatever the server allows.
 #[test]
-fn no_mode_but_the_key_files_is_spoken() {
+fn client_speaks_only_the_mode_of_its_key_file() {
     // A server that allows plaintext does not make a client use it.
     let served = Served::in_clear(|_| {});
     let machine = served.member();
@@ -217,8 +226,9 @@ fn no_mode_but_the_key_files_is_spoken() {
     other.run("zblob ls").code(1);
 }
 
+/// Of several blobs one fails, and the others are put and got on the same connection.
 #[test]
-fn one_failure_of_several_does_not_spoil_the_connection() {
+fn one_failed_blob_of_several_leaves_the_others_intact() {
     let served = Served::start();
     let machine = served.member();
     machine.write("a", "1");
@@ -234,8 +244,9 @@ fn one_failure_of_several_does_not_spoil_the_connection() {
     assert_eq!(served.staging(), [""; 0]);
 }
 
+/// A listing of 150 names, which takes several pages, is complete and sorted.
 #[test]
-fn every_page_is_listed() {
+fn zblob_ls_lists_the_names_of_every_page() {
     let served = Served::start();
     let machine = served.member();
     let mut expected = String::new();
@@ -249,8 +260,9 @@ fn every_page_is_listed() {
     assert_eq!(machine.run("zblob ls").ok().text(), expected);
 }
 
+/// A listing counts the blobs of another vault on the server without naming them.
 #[test]
-fn a_vault_next_door_is_not_listed() {
+fn zblob_ls_does_not_list_blobs_of_another_vault() {
     let served = Served::start();
     let (one, two) = (served.member(), served.member());
     one.write("a", "1");
@@ -264,7 +276,7 @@ fn a_vault_next_door_is_not_listed() {
 /// Anyone who knows a recipient can seal a header with any name in it; only the vault's name key
 /// maps that name to its object key.
 #[test]
-fn a_name_that_leads_elsewhere_is_not_listed() {
+fn zblob_ls_refuses_forged_name_under_another_object_key() {
     let served = Served::start();
     let machine = served.member();
     machine.write("a", "1");
@@ -304,7 +316,7 @@ fn a_name_that_leads_elsewhere_is_not_listed() {
 
 /// Lengths around every boundary, with the parts and chunks of both suites.
 #[test]
-fn every_length_comes_back() {
+fn blobs_of_every_length_round_trip_through_a_server() {
     let served = Served::start();
     let machine = served.member();
     let part = 16 * 1024 * 1024;
@@ -324,7 +336,7 @@ fn every_length_comes_back() {
 
 /// 96 MiB, whatever the length.
 #[test]
-fn memory_does_not_grow_with_the_length() {
+fn zput_and_zget_memory_stays_below_96_mib() {
     const LIMIT_KIB: u64 = 96 * 1024;
     let served = Served::start();
     let machine = served.member();

@@ -53,7 +53,7 @@ fn all_are_ended(script: &str, files: &[&str], is_ready: impl Fn(&[String]) -> b
 /// `sh -c 'dump | gzip &'` in a shell with job control: the parent has exited, and only the process
 /// group still relates the processes.
 #[test]
-fn what_has_lost_its_parent_is_ended_with_its_group() {
+fn sigterm_ends_orphaned_process_groups_of_zput_exec() {
     let script = "set -m; ((sleep 600 & echo $! > orphan); echo $BASHPID > leader; exec sleep 600) & \
                   echo $$ > child; wait";
     all_are_ended(script, &["child", "leader", "orphan"], |pids| {
@@ -65,8 +65,9 @@ fn what_has_lost_its_parent_is_ended_with_its_group() {
     });
 }
 
+/// SIGTERM to zput ends a command that is stopped.
 #[test]
-fn what_was_stopped_is_ended_too() {
+fn sigterm_ends_a_stopped_command_of_zput_exec() {
     let script = "echo $$ > child; kill -STOP $$; sleep 600";
     all_are_ended(script, &["child"], |pids| state(&pids[0]) == Some('T'));
 }
@@ -74,7 +75,7 @@ fn what_was_stopped_is_ended_too() {
 /// core(5): where the kernel refuses `PR_SET_DUMPABLE`, the limit is used, which the command of
 /// `--exec` inherits.
 #[test]
-fn without_prctl_no_core_has_any_room() {
+fn core_limit_is_zero_when_prctl_is_refused() {
     let limit = |by: &str| {
         let machine = Machine::new();
         let script =

@@ -31,8 +31,9 @@ fn with(machine: &Machine, variable: &str, value: &str, line: &str) -> Ran {
     command.output().unwrap().into()
 }
 
+/// Names with odd Unicode pass through a pipe unchanged and work as arguments.
 #[test]
-fn a_name_goes_through_a_pipe_as_it_is() {
+fn zblob_ls_prints_names_unchanged_to_a_pipe() {
     // Zero width joiners and non-joiners, direction marks, separators, and a text that looks like
     // an escape.
     let odd = [
@@ -60,8 +61,9 @@ fn a_name_goes_through_a_pipe_as_it_is() {
     assert_eq!(machine.run("zblob ls").ok().text(), "");
 }
 
+/// A modification time before 1970 is printed by zblob ls and zblob stat.
 #[test]
-fn times_before_1970_are_times() {
+fn mtime_before_1970_is_printed_as_a_time() {
     let machine = Machine::new();
     machine.write("old", "1");
     // 1938-04-24T22:13:20Z.
@@ -80,7 +82,7 @@ fn times_before_1970_are_times() {
 /// On a file system that can store them: what is sealed, listed, got and opened has the file's
 /// time.
 #[test]
-fn times_of_any_year_are_told_and_kept() {
+fn mtime_of_any_year_is_printed_and_restored() {
     let memory = tempfile::tempdir_in("/dev/shm");
     let memory = or_skip!(memory.map_err(|error| format!("no file system in memory: {error}")));
     let machine = Machine::new();
@@ -118,8 +120,9 @@ fn times_of_any_year_are_told_and_kept() {
     }
 }
 
+/// A bad name among several arguments of zblob stat or zblob rm fails alone.
 #[test]
-fn one_bad_name_of_many_is_one_error_of_many() {
+fn one_bad_name_of_several_fails_alone() {
     let machine = vault(&["a", "b", "c"]);
     for bad in ["../a", "/a", "", "a//b", "none"] {
         let ran = machine.run_with("zblob stat", ["a", bad, "b"]).code(3).says("1 of 3 failed");
@@ -129,8 +132,9 @@ fn one_bad_name_of_many_is_one_error_of_many() {
     assert_eq!(machine.run("zblob ls").ok().text(), "c\n");
 }
 
+/// An empty argument fails alone among several, and is a usage error by itself.
 #[test]
-fn an_empty_argument_is_one_error_of_many() {
+fn empty_argument_of_several_fails_alone() {
     let machine = vault(&["a", "b"]);
     machine.write("f", "1");
     machine.run_with("zput", ["", "f"]).code(3).says("zput: '': ").says("1 of 2 failed");
@@ -145,8 +149,9 @@ fn an_empty_argument_is_one_error_of_many() {
     assert_eq!(machine.run("zblob ls").ok().text(), "b\nf\n");
 }
 
+/// A name that is not UTF-8 fails alone among several.
 #[test]
-fn a_name_that_is_no_text_is_one_error_of_many() {
+fn non_utf8_name_of_several_fails_alone() {
     use std::os::unix::ffi::OsStrExt as _;
     let machine = vault(&["a"]);
     for name in ["zblob stat", "zget", "zblob rm"] {
@@ -157,8 +162,9 @@ fn a_name_that_is_no_text_is_one_error_of_many() {
     }
 }
 
+/// An invite or identity on the command line is refused and not repeated.
 #[test]
-fn a_secret_that_is_typed_is_not_repeated() {
+fn secret_argument_is_refused_and_not_repeated() {
     let machine = vault(&["a"]);
     let invite = format!("zputinvite1{}", "q".repeat(60));
     let identity = format!("AGE-SECRET-KEY-1{}", "Q".repeat(58));
@@ -178,16 +184,18 @@ fn a_secret_that_is_typed_is_not_repeated() {
     machine.run("zget zputinvite1-notes").code(4);
 }
 
+/// The error about a missing second file suggests --name.
 #[test]
-fn a_plain_name_behind_a_file_is_told_how_it_was_meant() {
+fn zput_suggests_name_option_for_a_missing_second_file() {
     let machine = vault(&["a"]);
     let ran = machine.run("zput file b").code(3).says("did you mean zput --name b file?");
     ran.says("cannot read b: No such file").says("1 of 2 failed");
     assert_eq!(machine.run("zblob ls").ok().text(), "a\nfile\n");
 }
 
+/// The option --at selects a version by number or time, and explains a missing one.
 #[test]
-fn a_version_is_asked_for_by_a_date() {
+fn version_at_a_time_is_selected() {
     let machine = Machine::new();
     machine.write("f", "one");
     let first = machine.run("zput --json f").ok().json("version");
@@ -215,8 +223,9 @@ fn a_version_is_asked_for_by_a_date() {
     assert_eq!(machine.run("zget -o - f").ok().stdout, b"one");
 }
 
+/// A removed blob is reported as removed, and zblob restore needs no version.
 #[test]
-fn what_was_removed_is_told_of_and_comes_back_without_a_version() {
+fn removed_blob_is_reported_and_restored_without_a_version() {
     let machine = vault(&["f", "g"]);
     machine.run("zblob rm f").ok();
     for line in ["zget f", "zget --verify-only f", "zblob stat f", "zblob rm f"] {
@@ -228,8 +237,9 @@ fn what_was_removed_is_told_of_and_comes_back_without_a_version() {
     machine.run("zblob restore never").code(4).says("not found");
 }
 
+/// Patterns select blobs for zblob ls, zblob stat, zget and zblob rm, and no match is an error.
 #[test]
-fn patterns_are_blobs() {
+fn patterns_select_blobs_in_every_command() {
     let machine = vault(&["a.txt", "b.pdf", "p/c.txt", "p/d.pdf", "p/q/e.txt", "pp"]);
     let listed = |pattern: &str| machine.run_with("zblob ls", [pattern]).ok().text();
     assert_eq!(listed("*.txt"), "a.txt\n");
@@ -258,8 +268,9 @@ fn patterns_are_blobs() {
     machine.run("zblob rm -f p nosuch").ok();
 }
 
+/// Listings are sorted by name, size or time and show sizes in bytes or units.
 #[test]
-fn a_listing_is_sorted_and_sized_as_asked() {
+fn zblob_ls_sorts_and_formats_sizes_as_asked() {
     let machine = Machine::new();
     for (name, size, seconds) in [("a", 2_048, 30), ("b", 5, 10), ("c", 70, 20)] {
         machine.write(name, vec![1; size]);
@@ -281,8 +292,9 @@ fn a_listing_is_sorted_and_sized_as_asked() {
     assert!(machine.run("zblob ls --tree").ok().text().contains("a  2 KiB\n"));
 }
 
+/// A mistyped name, or an option of another tool, is answered with a suggestion.
 #[test]
-fn a_slip_is_answered_with_what_was_meant() {
+fn mistyped_name_or_option_gets_a_suggestion() {
     let machine = vault(&["secret.bin"]);
     machine.run("zget secrt.bin").code(4).says("did you mean secret.bin?");
     machine.run("zblob stat plans/secret.bin").code(4).says("did you mean secret.bin?");
@@ -300,8 +312,9 @@ fn a_slip_is_answered_with_what_was_meant() {
     }
 }
 
+/// A device that may not list is told of a missing blob only that it is not found.
 #[test]
-fn a_device_that_may_not_list_hears_no_more_than_before() {
+fn device_without_list_scope_gets_plain_not_found() {
     use zput_proto::message::Scopes;
     let served = Served::start();
     let laptop = served.member();
@@ -315,8 +328,9 @@ fn a_device_that_may_not_list_hears_no_more_than_before() {
     fleet.run("zget --key k.zkey -o - a").ok();
 }
 
+/// The option --quiet prints errors only, and --verbose prints what was done.
 #[test]
-fn quiet_says_errors_alone_and_verbose_says_what_was_done() {
+fn quiet_prints_only_errors_and_verbose_prints_actions() {
     let machine = Machine::new();
     machine.write("a", "1");
     assert_eq!(machine.run("zput -q a").ok().stderr, "");
@@ -326,8 +340,9 @@ fn quiet_says_errors_alone_and_verbose_says_what_was_done() {
     assert_eq!(machine.run("zput a").ok().stderr, "");
 }
 
+/// Options come from ZPUT_ variables, and the command line takes precedence.
 #[test]
-fn options_come_from_the_environment_and_the_command_line_counts_more() {
+fn environment_options_yield_to_the_command_line() {
     let machine = vault(&["a", "b"]);
     assert!(
         with(&machine, "ZPUT_JSON", "1", "zblob ls").ok().text().starts_with("{\"name\":\"a\"")
@@ -349,8 +364,9 @@ fn options_come_from_the_environment_and_the_command_line_counts_more() {
     with(&machine, "ZPUT_FORCE", "1", "zget -o copy a").code(10);
 }
 
+/// With --json a failure is an object with its code, exit code, name and hint.
 #[test]
-fn a_failure_is_an_object_of_json_too() {
+fn json_failure_is_an_object_with_code_and_name() {
     let machine = vault(&["a"]);
     let error = |ran: &Ran| {
         let text = ran.text();
@@ -380,8 +396,9 @@ fn a_failure_is_an_object_of_json_too() {
     assert_eq!(error(&ran)["code"], "usage");
 }
 
+/// On a terminal zblob ls escapes characters that the terminal would act upon.
 #[test]
-fn a_terminal_gets_what_it_would_act_upon_escaped() {
+fn zblob_ls_escapes_names_for_a_terminal() {
     let machine = vault(&["exe.\u{202e}txt", "b"]);
     let (code, shown) = on_terminal(&machine, "zblob ls", &[]);
     assert_eq!((code, shown.as_str()), (Some(0), "b\r\nexe.\\u{202e}txt\r\n"));
@@ -389,8 +406,9 @@ fn a_terminal_gets_what_it_would_act_upon_escaped() {
     assert!(long.contains(" 1 B ") && long.ends_with("2 blobs, 2 B\r\n"), "{long}");
 }
 
+/// On a terminal zput reports success, and zblob rm asks before it removes several blobs.
 #[test]
-fn a_terminal_is_told_of_success_and_asked_about_many() {
+fn terminal_shows_success_and_zblob_rm_asks_before_removing_many() {
     let machine = vault(&["p/a", "p/b", "p/c", "p/d"]);
     let (code, shown) = on_terminal(&machine, "zput file", &[]);
     assert_eq!(code, Some(0));
@@ -412,8 +430,9 @@ fn a_terminal_is_told_of_success_and_asked_about_many() {
     machine.run("zblob ls p/").code(4);
 }
 
+/// The bar is drawn on a terminal with a movable cursor, and not with --quiet.
 #[test]
-fn a_bar_is_drawn_where_the_cursor_can_be_moved() {
+fn progress_bar_is_drawn_only_on_a_capable_terminal() {
     let machine = vault(&["a"]);
     let line = "--exec --allow-empty --name slow -- sleep 1";
     let escape = '\u{1b}';
@@ -430,8 +449,9 @@ fn a_bar_is_drawn_where_the_cursor_can_be_moved() {
     assert!(!bar("TERM=xterm ZPUT_QUIET=1", ""));
 }
 
+/// With ZPUT_NO_STATE set no state and no temporary file stays on the machine.
 #[test]
-fn without_state_nothing_is_left_on_the_machine() {
+fn no_state_option_leaves_nothing_on_the_machine() {
     let served = Served::start();
     let machine = served.member();
     let temporary = machine.home().join("tmp");

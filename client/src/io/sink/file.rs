@@ -301,16 +301,18 @@ fn probe_umask(target: &Path) -> Option<u32> {
 mod tests {
     use super::*;
 
+    /// The umask is parsed from the text of /proc/self/status.
     #[test]
-    fn the_umask_is_read_from_proc() {
+    fn parse_umask_reads_proc_status() {
         let status = "Name:\tzget\nUmask:\t0027\nState:\tR (running)\n";
         assert_eq!(parse_umask(status), Some(0o027));
         assert_eq!(parse_umask("Name:\tzget\n"), None);
         assert_eq!(parse_umask("Umask:\tnine\n"), None);
     }
 
+    /// The umask found by creating a file equals the one of /proc/self/status.
     #[test]
-    fn the_umask_is_seen_by_a_file() {
+    fn probe_umask_matches_proc_status() {
         let dir = tempfile::tempdir().unwrap();
         let status = fs::read_to_string("/proc/self/status").unwrap();
         assert_eq!(probe_umask(&dir.path().join("x")), parse_umask(&status));

@@ -121,8 +121,9 @@ fn is_binary(bytes: &[u8]) -> bool {
 mod tests {
     use super::is_binary;
 
+    /// Text, also cut within a character, is told from bytes that are not text.
     #[test]
-    fn text_is_told_from_what_is_none() {
+    fn is_binary_tells_text_from_binary() {
         for text in [&b""[..], b"a\tb\r\n", "Gr\u{fc}\u{df}e".as_bytes(), b"cut \xe6\x97"] {
             assert!(!is_binary(text), "{text:?}");
         }

@@ -123,15 +123,17 @@ mod tests {
     use super::*;
     use crate::io::source::interface::tests::read_all;
 
+    /// The output of a command that succeeds is a source.
     #[test]
-    fn a_command_that_ends_well_is_stood_by() {
+    fn command_source_reads_output_of_a_successful_command() {
         let mut source = CommandSource::start(OsStr::new("printf"), &["%s", "hello"]).unwrap();
         assert_eq!(read_all(&mut source, 100), [b"hello"]);
         source.finish().unwrap();
     }
 
+    /// The output of a command that fails or cannot start is an error.
     #[test]
-    fn a_command_that_fails_is_not_stood_by() {
+    fn command_source_refuses_output_of_a_failed_command() {
         let mut source =
             CommandSource::start(OsStr::new("sh"), &["-c", "printf half; exit 3"]).unwrap();
         assert_eq!(read_all(&mut source, 100), [b"half"]);
@@ -143,8 +145,9 @@ mod tests {
         ));
     }
 
+    /// A command that prints nothing is an error unless an empty blob is allowed.
     #[test]
-    fn a_command_that_prints_nothing_is_stood_by_only_where_that_is_allowed() {
+    fn command_source_refuses_empty_output_unless_allowed() {
         let start = || CommandSource::start(OsStr::new("true"), &[] as &[&str]).unwrap();
         let mut source = start();
         assert_eq!(read_all(&mut source, 100), [b""]);
@@ -155,16 +158,18 @@ mod tests {
         source.finish().unwrap();
     }
 
+    /// Dropping a command source ends its command.
     #[test]
-    fn a_command_that_nobody_reads_is_ended() {
+    fn command_source_drop_ends_the_command() {
         let source = CommandSource::start(OsStr::new("sleep"), &["1000"]).unwrap();
         let id = source.child.id();
         drop(source);
         assert!(!Path::new(&format!("/proc/{id}")).exists());
     }
 
+    /// Dropping a command source ends the background processes of its command too.
     #[test]
-    fn what_a_command_that_nobody_reads_has_started_is_ended() {
+    fn command_source_drop_ends_processes_the_command_started() {
         let started = Instant::now();
         let until = |what: &str, is: &dyn Fn() -> bool| {
             while !is() {

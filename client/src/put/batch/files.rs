@@ -43,8 +43,9 @@ pub(super) fn select_small(files: &[NamedFile], lengths: &[Option<u64>]) -> Vec<
 mod tests {
     use super::*;
 
+    /// Workers get files of at most 262,144 bytes, and only the first file of a name.
     #[test]
-    fn lanes_take_what_is_small_and_first_of_its_name() {
+    fn select_small_takes_first_small_file_of_each_name() {
         let file =
             |name: &str| NamedFile { name: BlobName::parse(name).unwrap(), path: "/".into() };
         let files = ["a", "b", "c", "b", "d", "e"].map(file);

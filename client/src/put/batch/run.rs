@@ -287,8 +287,9 @@ mod tests {
         }
     }
 
+    /// Bytes that a second attempt sends again do not advance the progress again.
     #[test]
-    fn what_is_sent_again_counts_once() {
+    fn file_progress_counts_resent_bytes_once() {
         let sum = Sum::default();
         let progress = FileProgress::new(&sum);
         for attempt in [&[10, 20][..], &[10], &[10, 20, 30]] {

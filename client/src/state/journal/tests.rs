@@ -59,8 +59,9 @@ fn rows(dir: &Path) -> Option<(usize, bool)> {
     entry(dir).map(|entry| (entry.parts.len(), entry.transcript.is_some()))
 }
 
+/// A journal entry reads back its key, header, parts and footer, in a 0600 file.
 #[test]
-fn what_was_noted_is_read_again() {
+fn journal_entry_reads_back_what_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
@@ -74,8 +75,9 @@ fn what_was_noted_is_read_again() {
     assert_eq!(entry.transcript, Some(transcript()));
 }
 
+/// A resumed journal is cut to the parts that are held and continues after them.
 #[test]
-fn a_put_goes_on_behind_what_is_held() {
+fn journal_resume_truncates_and_appends() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path());
     let journal = journals(dir.path()).lock(&key()).unwrap().unwrap();
@@ -87,8 +89,9 @@ fn a_put_goes_on_behind_what_is_held() {
     assert_eq!((entry.parts, entry.transcript), (vec![part(10), part(30)], None));
 }
 
+/// A journal ends at its first torn, changed, swapped or foreign row.
 #[test]
-fn what_a_crash_has_torn_ends_the_journal() {
+fn journal_ends_at_the_first_torn_row() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path());
     let sound = fs::read(&path).unwrap();
@@ -133,8 +136,9 @@ fn what_a_crash_has_torn_ends_the_journal() {
     assert_eq!((entry.parts.len(), entry.transcript), (0, None));
 }
 
+/// A journal is locked by one put at a time; other keys are independent.
 #[test]
-fn a_journal_is_one_puts_alone() {
+fn journal_lock_is_exclusive() {
     let dir = tempfile::tempdir().unwrap();
     let journals = journals(dir.path());
     assert!(journals.lock_existing(&key()).unwrap().is_none());
@@ -146,8 +150,9 @@ fn a_journal_is_one_puts_alone() {
     assert!(journals.lock_existing(&key()).unwrap().is_some());
 }
 
+/// Discarding or restarting a journal overwrites its file key on the disk.
 #[test]
-fn what_is_over_is_overwritten_and_gone() {
+fn journal_discard_erases_the_file_key() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path());
     let before = File::open(&path).unwrap();
@@ -165,8 +170,9 @@ fn what_is_over_is_overwritten_and_gone() {
     assert!(!left.windows(16).any(|window| window == [0x77; 16]));
 }
 
+/// A journal that is over 30 days old and unlocked is removed by a later put.
 #[test]
-fn what_nobody_came_back_to_goes_with_a_later_put() {
+fn abandoned_journal_is_removed_by_a_later_put() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path());
     let other = ObjectKey::new("other").unwrap();
@@ -187,8 +193,9 @@ fn what_nobody_came_back_to_goes_with_a_later_put() {
     assert!(!path.exists());
 }
 
+/// A journal file of another format or of excessive length counts as none.
 #[test]
-fn what_is_no_journal_is_none() {
+fn journal_of_another_format_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path());
     fs::write(&path, "zput/v2/journal\n").unwrap();

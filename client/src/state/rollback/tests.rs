@@ -27,8 +27,9 @@ fn generation(guard: &RollbackGuard) -> Option<u64> {
     guard.newest(&key()).unwrap().map(|seen| seen.generation)
 }
 
+/// The rollback record of a key only advances to higher generations.
 #[test]
-fn the_record_only_moves_up() {
+fn rollback_guard_record_only_advances() {
     let dir = tempfile::tempdir().unwrap();
     let guard = guard(dir.path());
     assert_eq!(generation(&guard), None);
@@ -41,8 +42,9 @@ fn the_record_only_moves_up() {
     assert_eq!(guard.newest(&numbered(1)).unwrap(), None);
 }
 
+/// A second transcript of a recorded generation is a conflict.
 #[test]
-fn one_generation_has_one_transcript() {
+fn rollback_guard_refuses_two_transcripts_of_one_generation() {
     let dir = tempfile::tempdir().unwrap();
     let guard = guard(dir.path());
     guard.advance(&key(), &seen(5, 1)).unwrap();
@@ -50,8 +52,9 @@ fn one_generation_has_one_transcript() {
     assert!(matches!(guard.advance(&key(), &seen(5, 2)), Err(RollbackError::Conflict)));
 }
 
+/// A generation over a day ahead of the clock is not recorded; a recorded one counts.
 #[test]
-fn what_is_far_ahead_of_the_clock_is_not_noted() {
+fn rollback_guard_ignores_generations_a_day_ahead() {
     let dir = tempfile::tempdir().unwrap();
     let (now, day) = (1_800_000_000_000_000_000, 86_400_000_000_000);
     let guard = guard_at(dir.path(), now);
@@ -67,8 +70,9 @@ fn what_is_far_ahead_of_the_clock_is_not_noted() {
     assert_eq!(generation(&guard), Some(now + day));
 }
 
+/// Accepting an older generation lowers the record.
 #[test]
-fn a_decision_moves_it_down() {
+fn rollback_guard_accept_lowers_the_record() {
     let dir = tempfile::tempdir().unwrap();
     let first = guard(dir.path());
     first.advance(&key(), &seen(5, 1)).unwrap();
@@ -76,8 +80,9 @@ fn a_decision_moves_it_down() {
     assert_eq!((generation(&first), generation(&guard(dir.path()))), (Some(3), Some(3)));
 }
 
+/// The rollback record has the documented bytes and mode 0600.
 #[test]
-fn the_file_is_as_documented() {
+fn rollback_record_has_the_documented_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let guard = guard(dir.path());
     guard.advance(&ObjectKey::new("k").unwrap(), &seen(5, 0xab)).unwrap();
@@ -93,8 +98,9 @@ fn the_file_is_as_documented() {
     assert_eq!(metadata.mode() & 0o777, 0o600);
 }
 
+/// The records of 300 keys are in one file beside the lock.
 #[test]
-fn many_names_are_one_file() {
+fn rollback_guard_keeps_many_keys_in_one_file() {
     let dir = tempfile::tempdir().unwrap();
     let writer = guard(dir.path());
     for number in 0..300 {
@@ -108,8 +114,9 @@ fn many_names_are_one_file() {
     }
 }
 
+/// Outdated rows are removed, so the record file stays small.
 #[test]
-fn rows_that_no_longer_count_go() {
+fn rollback_record_is_compacted() {
     let dir = tempfile::tempdir().unwrap();
     let (first, other) = (guard(dir.path()), guard(dir.path()));
     for generation in 1..=3000 {
@@ -127,8 +134,9 @@ fn rows_that_no_longer_count_go() {
     }
 }
 
+/// Rows that a crash has torn or left as zeros are ignored, and later rows count.
 #[test]
-fn what_a_crash_has_not_written_counts_for_nothing() {
+fn rollback_record_ignores_rows_torn_by_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     guard(dir.path()).advance(&key(), &seen(5, 1)).unwrap();
     let path = guard(dir.path()).path();
@@ -150,8 +158,9 @@ fn what_a_crash_has_not_written_counts_for_nothing() {
     assert_eq!(guard.newest(&numbered(2)).unwrap(), Some(seen(7, 1)));
 }
 
+/// A damaged record is an error and stays as it is; a removed record counts as none.
 #[test]
-fn what_cannot_be_understood_is_an_error_and_not_nothing() {
+fn rollback_guard_refuses_a_damaged_record() {
     let dir = tempfile::tempdir().unwrap();
     guard(dir.path()).advance(&numbered(1), &seen(4, 1)).unwrap();
     guard(dir.path()).advance(&key(), &seen(5, 1)).unwrap();
@@ -182,8 +191,9 @@ fn what_cannot_be_understood_is_an_error_and_not_nothing() {
     assert_eq!(generation(&guard), None);
 }
 
+/// Threads that record the same keys at once leave the highest generation of each.
 #[test]
-fn threads_that_note_the_same_keys_only_move_them_up() {
+fn rollback_guard_only_advances_under_concurrent_threads() {
     let dir = tempfile::tempdir().unwrap();
     let guard = guard(dir.path());
     thread::scope(|scope| {
@@ -208,8 +218,9 @@ fn threads_that_note_the_same_keys_only_move_them_up() {
     assert_eq!(fs::read_dir(&guard.directory).unwrap().count(), 2);
 }
 
+/// Several guards on one record file, as in several processes, lose no update.
 #[test]
-fn no_update_is_lost_between_processes() {
+fn rollback_guards_sharing_a_record_lose_no_update() {
     let dir = tempfile::tempdir().unwrap();
     thread::scope(|scope| {
         for worker in 0..4u64 {

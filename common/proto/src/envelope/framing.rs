@@ -168,8 +168,9 @@ mod tests {
         header
     }
 
+    /// The envelope gives the header length, object key, generation and footer length.
     #[test]
-    fn the_framing_is_read() {
+    fn envelope_reads_lengths_key_and_generation() {
         assert_eq!(header_length(&header()), Ok(300));
         assert_eq!(header_length(&header()[..14]), Ok(300));
         assert_eq!(object_key(&header()), Ok(&b"abc"[..]));
@@ -185,8 +186,9 @@ mod tests {
         }
     }
 
+    /// The envelope refuses headers that are foreign, truncated, newer or out of bounds.
     #[test]
-    fn what_is_not_a_blob_is_refused() {
+    fn envelope_refuses_malformed_headers() {
         assert_eq!(header_length(b""), Err(EnvelopeError::Truncated));
         assert_eq!(header_length(b"\x8Azp"), Err(EnvelopeError::Truncated));
         assert_eq!(header_length(b"GIF"), Err(EnvelopeError::NotABlob));
@@ -220,8 +222,9 @@ mod tests {
         assert_eq!(object_key(&long_key), Err(EnvelopeError::KeyLength(207)));
     }
 
+    /// The envelope refuses footer tails that are truncated, foreign or out of bounds.
     #[test]
-    fn what_is_not_a_footer_is_refused() {
+    fn envelope_refuses_malformed_footers() {
         assert_eq!(footer_length(b"zputend"), Err(EnvelopeError::Truncated));
         assert_eq!(footer_length(b"\x8Azputend"), Err(EnvelopeError::Truncated));
         assert_eq!(footer_length(b"\x00\x00\x00\x57\x8AzputenD"), Err(EnvelopeError::NoFooter));

@@ -163,8 +163,9 @@ impl Layout {
 mod tests {
     use super::*;
 
+    /// A part size is a power of two from 64 KiB to 16 MiB.
     #[test]
-    fn part_sizes_are_bounded() {
+    fn part_size_is_between_64_kib_and_16_mib() {
         assert_eq!(PartSize::from_log2(15), None);
         assert_eq!(PartSize::from_log2(25), None);
         assert_eq!(PartSize::from_log2(16).map(PartSize::bytes), Some(65_536));
@@ -176,7 +177,7 @@ mod tests {
 
     /// Header of 1,000 bytes, parts of 64 KiB: `(length, parts, last sealed part, payload)`.
     #[test]
-    fn lengths_follow_the_format() {
+    fn layout_lengths_and_offsets_follow_the_format() {
         let table = [
             (0, 1, 72, 72),
             (1, 1, 73, 73),
@@ -204,16 +205,18 @@ mod tests {
         assert_eq!(layout.part_offset(2), Some(132_344));
     }
 
+    /// A layout has at most 262,144 parts and refuses a longer plaintext.
     #[test]
-    fn the_number_of_parts_is_bounded() {
+    fn layout_refuses_more_than_262144_parts() {
         let most = 262_144 * 65_536 - 1;
         assert_eq!(Layout::new(0, PartSize::MIN, most).map(|l| l.parts()), Ok(262_144));
         assert_eq!(Layout::new(0, PartSize::MIN, most + 1), Err(TooManyParts(most + 1)));
         assert_eq!(Layout::new(0, PartSize::MAX, u64::MAX), Err(TooManyParts(u64::MAX)));
     }
 
+    /// A layout gives the parts that a byte range of the plaintext touches.
     #[test]
-    fn ranges_find_their_parts() {
+    fn layout_maps_byte_ranges_to_parts() {
         let layout = Layout::new(1000, PartSize::MIN, 200_000).unwrap();
         for (range, parts) in [
             (0..1, 0..1),

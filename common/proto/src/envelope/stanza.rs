@@ -197,7 +197,7 @@ mod tests {
 
     /// Each breaks one rule of the grammar; the test kit has the same and more, within whole files.
     #[test]
-    fn stanzas_that_break_the_grammar_are_refused() {
+    fn age_stanza_parse_refuses_broken_grammar() {
         let stanza = 0;
         for (text, error) in [
             ("", StanzaError::None),
@@ -250,21 +250,23 @@ mod tests {
     }
 
     proptest! {
+        /// Random stanzas encode and parse back to the same stanzas.
         #[test]
-        fn stanzas_survive_their_text(stanzas in prop::collection::vec(stanza(), 1..5)) {
+        fn age_stanzas_round_trip_through_text(stanzas in prop::collection::vec(stanza(), 1..5)) {
             let mut text = Vec::new();
             stanzas.iter().for_each(|stanza| stanza.encode(&mut text));
             prop_assert_eq!(Stanza::parse_all(&text), Ok(stanzas));
         }
 
+        /// The stanza parser does not panic on random bytes.
         #[test]
-        fn no_text_makes_the_parser_panic(text in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn age_stanza_parser_never_panics(text in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = Stanza::parse_all(&text);
         }
 
         /// What is parsed has one spelling only.
         #[test]
-        fn stanzas_have_one_text(
+        fn age_stanza_text_is_canonical(
             stanzas in prop::collection::vec(stanza(), 1..3),
             at in any::<prop::sample::Index>(),
             byte in prop::sample::select(b"\n -=>AQZz09/+\r!".to_vec()),

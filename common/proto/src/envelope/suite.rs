@@ -53,8 +53,9 @@ impl fmt::Display for Suite {
 mod tests {
     use super::*;
 
+    /// AEAD suites have the numbers and names of FORMAT.
     #[test]
-    fn suites_have_the_numbers_and_names_of_the_format() {
+    fn aead_suite_numbers_and_names_match_the_format() {
         assert_eq!(Suite::from_u8(1), Some(Suite::Aes256Gcm));
         assert_eq!(Suite::from_u8(2), Some(Suite::ChaCha20Poly1305));
         assert_eq!(Suite::from_u8(0), None);

@@ -2,8 +2,9 @@ use super::*;
 
 const BOTH: Carries = Carries { tls: true, plaintext: true };
 
+/// Client and server hellos encode to the literal bytes of PROTOCOL 1 and parse back.
 #[test]
-fn hellos_have_the_bytes_of_the_protocol() {
+fn hellos_encode_to_the_bytes_of_the_protocol() {
     let client = ClientHello::only(Mode::Tls).encode();
     assert_eq!(client, *b"zput/c1\n\x00\x07\x01\x01\x02\x00\x00\x00\x00");
     let server = ServerHello::Accepted {
@@ -24,8 +25,9 @@ fn hellos_have_the_bytes_of_the_protocol() {
     assert_eq!(ServerHello::parse(&bytes), Ok(refused));
 }
 
+/// The server picks TLS when the client offers it and never falls back to plaintext.
 #[test]
-fn the_server_picks_tls_whenever_it_is_offered() {
+fn server_hello_picks_tls_whenever_it_is_offered() {
     let limits = ServerLimits::default();
     let pick = |modes, carries| {
         let client = ClientHello { min_version: 1, max_version: 1, modes, features: 0 };
@@ -44,8 +46,9 @@ fn the_server_picks_tls_whenever_it_is_offered() {
     assert_eq!(pick(0b1111_1100, BOTH), Err(13));
 }
 
+/// The server refuses a version range without version 1 and accepts a wider range with it.
 #[test]
-fn a_version_that_is_not_spoken_is_refused() {
+fn server_hello_refuses_unsupported_versions() {
     for (min_version, max_version) in [(2, 9), (0, 0), (2, 1)] {
         let client = ClientHello { min_version, max_version, modes: 3, features: 0 };
         let answer = ServerHello::answer(&client, BOTH, ServerLimits::default());
@@ -56,8 +59,9 @@ fn a_version_that_is_not_spoken_is_refused() {
     assert!(matches!(answer, ServerHello::Accepted { version: 1, features: 0, .. }));
 }
 
+/// A client hello with 64 bytes of fields parses; one of 65 or of 6 bytes is refused.
 #[test]
-fn a_longer_client_hello_is_read_and_a_too_long_one_refused() {
+fn client_hello_accepts_trailing_fields_up_to_its_bound() {
     let mut long = b"zput/c1\n\x00\x40\x01\x02\x03\x00\x00\x00\x01".to_vec();
     long.resize(74, 0xaa);
     assert_eq!(
@@ -73,8 +77,9 @@ fn a_longer_client_hello_is_read_and_a_too_long_one_refused() {
     );
 }
 
+/// Parsing refuses a server hello with a wrong magic, length, mode or reason text.
 #[test]
-fn a_server_hello_says_nothing_that_it_may_not() {
+fn server_hello_parse_refuses_malformed_fields() {
     let good = ServerHello::Accepted {
         version: 1,
         mode: Mode::Tls,
@@ -108,7 +113,7 @@ fn a_server_hello_says_nothing_that_it_may_not() {
 
 /// PROTOCOL 1: "at least" for each limit, and "elsewhere no limit is 0".
 #[test]
-fn a_server_accepts_what_every_server_has_to() {
+fn server_hello_parse_refuses_limits_below_the_minimum() {
     let least =
         ServerLimits { max_frame: 1, max_slice: 16_793_672, max_pipeline: 8, idle_seconds: 1 };
     let parse = |limits| {
@@ -126,8 +131,9 @@ fn a_server_accepts_what_every_server_has_to() {
     assert_eq!(parse(ServerLimits { idle_seconds: 0, ..least }), below("idle_seconds", 0, 1));
 }
 
+/// The hello reader consumes exactly one hello and fails at the first wrong byte.
 #[test]
-fn a_reader_stops_behind_the_hello_and_at_the_first_wrong_byte() {
+fn hello_reader_stops_after_the_hello_and_at_a_wrong_byte() {
     let bytes = [ClientHello::only(Mode::Plaintext).encode(), b"next".to_vec()].concat();
     for split in 0..=bytes.len() {
         let mut reader = HelloReader::of_client();

@@ -119,23 +119,26 @@ mod tests {
     /// The text was computed by another implementation of Bech32 (BIP 173's Python).
     const TEXT: &str = "zputinvite1qyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3z0fc82ap69uhk27rpd4cxcefwdaexww3hxs6rw05kxuz";
 
+    /// An invite is written as the Bech32 text that Python computed and parses back.
     #[test]
-    fn an_invite_has_the_text_of_protocol() {
+    fn invite_has_the_text_of_the_protocol() {
         let invite = invite("zput://example.org:7447");
         assert_eq!(invite.to_text().as_str(), TEXT);
         assert_eq!(TEXT.parse(), Ok(invite));
     }
 
+    /// An invite with an address of the longest Unix path or an IPv6 address parses back.
     #[test]
-    fn long_addresses_fit() {
+    fn invite_holds_the_longest_address() {
         let long = invite(&format!("unix:///{}", "a".repeat(4094)));
         assert_eq!(long.to_text().parse(), Ok(long));
         let ipv6 = invite("zput://[2001:db8::1]:7447");
         assert_eq!(ipv6.to_text().parse(), Ok(ipv6));
     }
 
+    /// Parsing refuses invites that are short, of another version, prefix or address.
     #[test]
-    fn what_is_not_an_invite_is_refused() {
+    fn invite_parse_refuses_malformed_text() {
         let encode = |bytes: &[u8]| long_bech32::encode(PREFIX, bytes);
         let parse = |bytes: &[u8]| encode(bytes).parse::<Invite>().unwrap_err();
         assert_eq!(parse(&[]), InviteError::TooShort);
@@ -149,8 +152,9 @@ mod tests {
         assert_eq!(other.parse::<Invite>(), Err(wrong));
     }
 
+    /// The Debug text of an invite shows the server's key and hides the secret.
     #[test]
-    fn the_secret_does_not_show() {
+    fn invite_debug_hides_the_secret() {
         let shown = format!("{:?}", invite("zput://example.org:7447"));
         assert!(shown.contains("[secret]") && shown.contains("1111"));
         assert!(!shown.contains("2222") && !shown.contains("34, 34"));

@@ -155,8 +155,9 @@ impl fmt::Display for Remote {
 mod tests {
     use super::*;
 
+    /// Remotes over TCP, with a mount, on a Unix socket and embedded parse and write back.
     #[test]
-    fn remotes_are_read_and_written() {
+    fn remote_parses_and_writes_each_form() {
         let mounted = |host: &str, port, mount| {
             let mount = MountName::parse(mount).unwrap();
             Remote::Tcp { host: host.into(), port, mount }
@@ -177,8 +178,9 @@ mod tests {
         }
     }
 
+    /// A remote splits into its server and the name of its mount.
     #[test]
-    fn a_remote_is_a_server_and_one_of_its_mounts() {
+    fn remote_splits_into_server_and_mount() {
         for (text, server, mount) in [
             ("zput://example.org:7447/a/b", "zput://example.org:7447", Some("a/b")),
             ("zput://[::1]:7447", "zput://[::1]:7447", None),
@@ -191,8 +193,9 @@ mod tests {
         }
     }
 
+    /// Parsing refuses a malformed remote with the reason: scheme, host, port, path or mount.
     #[test]
-    fn what_is_not_a_remote_is_refused_with_its_reason() {
+    fn remote_parse_refuses_malformed_text_with_a_reason() {
         use MountNameError::{Control, Dots, EmptyComponent, TooLong};
         use RemoteError::{Host, Mount, Path, Port, Scheme, SlashAtEnd};
         for (text, error) in [

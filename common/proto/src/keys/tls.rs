@@ -85,7 +85,7 @@ mod tests {
 
     /// Computed by Python's `cryptography`.
     #[test]
-    fn the_public_key_has_a_fixed_value() {
+    fn server_key_seed_derives_a_fixed_public_key() {
         let seed = ServerKeySeed::from_bytes([0x42; 32]);
         let public = "2152f8d19b791d24453242e15f2eab6cb7cffa7b6a5ed30097960e069881db12";
         assert_eq!(seed.public_key().to_string(), public);

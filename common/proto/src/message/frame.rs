@@ -131,8 +131,9 @@ mod tests {
     use super::*;
     use crate::message::Request;
 
+    /// A frame is a 4-byte length and a body; its reader stops at the end of it.
     #[test]
-    fn a_frame_is_a_length_and_a_body() {
+    fn frame_is_a_length_and_a_body() {
         assert_eq!(encode(&Request::Ping, 1).unwrap(), [0, 0, 0, 1, 1]);
         let mut reader = FrameReader::new(FRAME_MAX_BYTES);
         let mut input = &[0, 0, 0, 1, 9, 0xff][..];
@@ -140,8 +141,9 @@ mod tests {
         assert_eq!(input, [0xff]);
     }
 
+    /// The frame reader refuses a length of 0 or over 131,072 without a byte of the body.
     #[test]
-    fn lengths_out_of_bounds_are_refused_by_the_length_alone() {
+    fn frame_reader_refuses_length_before_the_body() {
         let read =
             |bytes: &[u8]| FrameReader::new(FRAME_MAX_BYTES).read::<Request>(&mut &bytes[..]);
         assert_eq!(read(&[0, 0, 0, 0]), Err(FrameError::Length(0)));
@@ -150,13 +152,15 @@ mod tests {
         assert_eq!(read(&[0xff; 4]), Err(FrameError::Length(0xffff_ffff)));
     }
 
+    /// Decoding refuses a body with bytes after the message.
     #[test]
-    fn left_over_bytes_are_refused() {
+    fn frame_decode_refuses_left_over_bytes() {
         assert_eq!(decode::<Request>(&[1, 0]), Err(FrameError::LeftOver(1)));
     }
 
+    /// The frame reader allocates memory as bytes arrive, not for the announced length.
     #[test]
-    fn an_announced_frame_takes_no_room_before_it_comes() {
+    fn frame_reader_allocates_only_as_bytes_arrive() {
         let mut reader = FrameReader::new(FRAME_MAX_BYTES);
         assert_eq!(reader.read::<Request>(&mut &[0, 2, 0, 0, 1][..]), Ok(None));
         assert!(reader.partial.capacity() < 64);
@@ -168,8 +172,9 @@ mod tests {
         assert_eq!(reader.partial.capacity(), 0);
     }
 
+    /// Encoding refuses a message whose body is longer than the receiver takes.
     #[test]
-    fn a_message_that_does_not_fit_the_receiver_is_not_sent() {
+    fn frame_encode_refuses_body_over_the_receivers_limit() {
         let join = Request::Join { secret: [1; 32], label: "laptop".into() };
         assert_eq!(encode(&join, 39), Err(FrameError::Length(40)));
         assert_eq!(encode(&join, 40).map(|frame| frame.len()), Ok(44));

@@ -4,7 +4,7 @@ use crate::{digest::Digest, mount::MountName, name::ObjectKey};
 
 /// The variant numbers of PROTOCOL 5 and 6, as literals.
 #[test]
-fn variant_numbers_are_those_of_the_protocol() {
+fn message_variant_numbers_match_the_protocol() {
     let key = ObjectKey::new("k").unwrap();
     let request = |r: &Request| postcard::to_allocvec(r).unwrap();
     assert_eq!(request(&Request::Ping), [1]);
@@ -46,23 +46,26 @@ fn variant_numbers_are_those_of_the_protocol() {
     assert_eq!(postcard::to_allocvec(&error).unwrap(), [12, 15, 0, 0xac, 0x02]);
 }
 
+/// Decoding refuses requests with the numbers 16 to 19.
 #[test]
-fn reserved_and_free_numbers_are_refused() {
+fn request_with_reserved_number_is_refused() {
     for number in 16..=19 {
         assert!(postcard::from_bytes::<Request>(&[number, 0, 0, 0]).is_err());
     }
 }
 
+/// Scopes are written and parsed as words, and each allows only what it includes.
 #[test]
-fn scopes_read_as_words() {
+fn scopes_are_written_and_parsed_as_words() {
     assert_eq!(Scopes::ALL.to_string(), "put,get,list,delete");
     assert_eq!(Scopes::named("list"), Some(Scopes::LIST));
     assert!(!Scopes::PUT.allows(Scopes::GET));
     assert!(Scopes::PUT.and(Scopes::GET).allows(Scopes::GET));
 }
 
+/// The Debug text of a join request does not contain its secret.
 #[test]
-fn a_secret_does_not_show_in_debug() {
+fn join_request_debug_hides_the_secret() {
     let join = Request::Join { secret: [0x5a; 32], label: "x".into() };
     assert!(!format!("{join:?}").contains("90"));
     assert!(!format!("{join:?}").contains("5a"));
@@ -86,16 +89,18 @@ fn refused<M: std::fmt::Debug>(result: Result<M, FrameError>) {
     assert!(matches!(result, Err(FrameError::Encoding(_))), "{result:?}");
 }
 
+/// Decoding accepts a get of 64 sections and refuses one of 65 or of 2^32 - 1.
 #[test]
-fn a_get_has_at_most_64_sections() {
+fn get_request_has_at_most_64_sections() {
     assert!(request(&body(&[3, 1, b'k', 0, 64], &[1], 64, &[0])).is_ok());
     refused(request(&body(&[3, 1, b'k', 0, 65], &[1], 65, &[0])));
     // A number of sections that is not there: 2^32 - 1.
     refused(request(&[3, 1, b'k', 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 1]));
 }
 
+/// Decoding accepts object keys and cursors of 1,024 bytes and refuses longer ones.
 #[test]
-fn keys_and_cursors_are_bounded() {
+fn object_keys_and_cursors_have_at_most_1024_bytes() {
     assert!(request(&body(&[4, 0x80, 0x08], b"k", 1024, &[0])).is_ok());
     refused(request(&body(&[4, 0x81, 0x08], b"k", 1025, &[0])));
     refused(request(&[4, 0, 0]));
@@ -105,8 +110,9 @@ fn keys_and_cursors_are_bounded() {
     refused(response(&body(&[5, 0, 1, 0x81, 0x08], b"c", 1025, &[0])));
 }
 
+/// Decoding refuses a mount request whose name is too long or not a clean path.
 #[test]
-fn a_mount_has_a_clean_name() {
+fn mount_request_name_is_a_clean_path() {
     assert_eq!(request(&[13, 0]), Ok(Request::Mount { name: MountName::ROOT }));
     assert!(request(&body(&[13, 0xff, 0x01], b"m", 255, &[])).is_ok());
     refused(request(&body(&[13, 0x80, 0x02], b"m", 256, &[])));
@@ -116,8 +122,9 @@ fn a_mount_has_a_clean_name() {
     }
 }
 
+/// Decoding refuses a join label over 64 bytes or with a control character.
 #[test]
-fn labels_are_bounded_and_clean() {
+fn join_label_is_short_and_free_of_control_characters() {
     let join = |length: u8, letter: &[u8]| {
         request(&body(&[2], &[7], 32, &body(&[length], letter, usize::from(length), &[])))
     };
@@ -127,16 +134,18 @@ fn labels_are_bounded_and_clean() {
     refused(join(1, b"\xff"));
 }
 
+/// Decoding refuses list and versions requests with a page limit of zero.
 #[test]
-fn a_page_of_nothing_is_not_asked_for() {
+fn list_request_with_limit_zero_is_refused() {
     assert!(request(&[5, 0, 1, 0]).is_ok());
     assert_eq!(request(&[5, 0, 0, 0]), Err(OutOfBounds::PageLimit.into()));
     assert!(request(&[6, 1, b'k', 0, 1]).is_ok());
     assert_eq!(request(&[6, 1, b'k', 0, 0]), Err(OutOfBounds::PageLimit.into()));
 }
 
+/// Decoding accepts slices of 1 to 16,842,752 bytes and refuses 0 and one byte more.
 #[test]
-fn a_slice_has_a_byte_and_no_more_than_its_bound() {
+fn slice_request_length_is_bounded() {
     let slice = |length: &[u8]| request(&body(&[&[8], length].concat(), &[5], 32, &[]));
     assert_eq!(slice(&[0]), Err(OutOfBounds::Slice(0).into()));
     assert!(slice(&[1]).is_ok());
@@ -146,8 +155,9 @@ fn a_slice_has_a_byte_and_no_more_than_its_bound() {
     assert_eq!(slice(&[1]).map(|slice| slice.announces()), Ok(1));
 }
 
+/// Decoding accepts claims of 1 to 64 slices, each of a length that a slice may have.
 #[test]
-fn a_claim_has_1_to_64_slices_that_slices_can_be() {
+fn claim_request_has_1_to_64_slices_of_valid_length() {
     let slice = |length: &[u8]| [length, &[9; 32]].concat();
     let claim = |count: &[u8], n| request(&body(&[&[15], count].concat(), &slice(&[1]), n, &[]));
     assert_eq!(claim(&[0], 0), Err(OutOfBounds::Claim(0).into()));
@@ -159,8 +169,9 @@ fn a_claim_has_1_to_64_slices_that_slices_can_be() {
     assert_eq!(request(&long), Err(OutOfBounds::Slice(16_842_753).into()));
 }
 
+/// Decoding accepts pages of 1,000 entries and headers of 65,536 bytes, and no larger.
 #[test]
-fn pages_are_bounded() {
+fn page_answers_and_their_headers_are_bounded() {
     let entry = [1, b'k', 1, 0, 1, 1, 1, 0];
     // Behind the entries: no next page, and none that is unreadable.
     assert!(response(&body(&[5, 0xe8, 0x07], &entry, 1000, &[0, 0])).is_ok());
@@ -176,8 +187,9 @@ fn pages_are_bounded() {
     refused(header(&[0x81, 0x80, 0x04], 65_537));
 }
 
+/// Decoding refuses error texts over 256 bytes and echoes longer than a hello.
 #[test]
-fn texts_and_echoes_are_bounded() {
+fn error_texts_and_echoes_are_bounded() {
     assert!(response(&body(&[12, 1, 0x80, 0x02], b"t", 256, &[0])).is_ok());
     assert_eq!(
         response(&body(&[12, 1, 0x81, 0x02], b"t", 257, &[0])),
@@ -188,8 +200,9 @@ fn texts_and_echoes_are_bounded() {
     refused(response(&body(&[0, 0, 0xa4, 0x02], b"s", 292, &[])));
 }
 
+/// Encoding refuses requests and answers that break a bound of the protocol.
 #[test]
-fn what_a_peer_would_refuse_is_not_sent() {
+fn encode_refuses_messages_that_the_peer_would_refuse() {
     let key = ObjectKey::new("k").unwrap();
     let get = |count| Request::Get {
         key: key.clone(),

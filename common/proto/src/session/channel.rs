@@ -192,8 +192,9 @@ fn general(error: std::io::Error) -> SessionError {
 mod tests {
     use super::*;
 
+    /// The record cursor stops at the end of each TLS record however the input is split.
     #[test]
-    fn a_cursor_stops_behind_each_record_whatever_the_split() {
+    fn record_cursor_stops_after_each_record_for_any_split() {
         let stream = b"\x17\x03\x03\x00\x02ab\x16\x03\x03\x00\x00raw";
         for step in 1..=stream.len() {
             let mut cursor = RecordCursor::default();
@@ -209,8 +210,9 @@ mod tests {
         }
     }
 
+    /// The record cursor refuses a record of 16,641 bytes when it has read the length.
     #[test]
-    fn a_record_over_the_bound_is_refused_by_its_header() {
+    fn record_cursor_refuses_too_long_record_by_its_header() {
         let mut cursor = RecordCursor::default();
         assert_eq!(cursor.advance(b"\x17\x03\x03\x41\x00"), Ok(5));
         let mut cursor = RecordCursor::default();

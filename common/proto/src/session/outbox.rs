@@ -93,8 +93,9 @@ const TOGETHER_MAX_BYTES: usize = 16_384;
 mod tests {
     use super::*;
 
+    /// The outbox keeps control bytes and payload in order and names payload until it is sent.
     #[test]
-    fn order_is_kept_and_payload_is_named_until_it_is_sent() {
+    fn outbox_keeps_order_and_repeats_payload_until_sent() {
         let mut outbox = Outbox::default();
         outbox.push(vec![1]);
         outbox.push(vec![2]);

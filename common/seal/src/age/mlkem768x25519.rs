@@ -103,7 +103,7 @@ mod tests {
     /// filippo.io/hpke-pq and draft-ietf-hpke-pq: the KEM's number, and the sizes that age's text
     /// gives.
     #[test]
-    fn the_kem_is_the_one_of_age() {
+    fn hybrid_kem_has_the_id_and_sizes_of_age() {
         assert_eq!(XWing::KEM_ID, 0x647a);
         assert_eq!(ENCAPSULATED_BYTES, 1120);
         assert_eq!(PublicKey::of(&[7; 32]).to_bytes().len(), 1216);

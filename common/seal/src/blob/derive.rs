@@ -105,8 +105,9 @@ mod tests {
 
     use super::*;
 
+    /// HKDF-SHA512 gives the output of all valid Wycheproof vectors.
     #[test]
-    fn published_hkdf_vectors_hold() {
+    fn hkdf_sha512_passes_wycheproof_vectors() {
         let (mut valid, mut too_large) = (0, 0);
         for group in TestSet::load(TestName::HkdfSha512).unwrap().test_groups {
             for test in group.tests {
@@ -129,7 +130,7 @@ mod tests {
 
     /// From an independent implementation: Python's `hmac` and `hashlib`, following FORMAT 2.
     #[test]
-    fn each_purpose_has_its_key() {
+    fn derived_key_of_each_purpose_has_a_fixed_value() {
         let salt = HeaderSalt([0x11; 32]);
         let file_key = FileKey::from_bytes([0x22; 16]);
         let table = [
@@ -169,8 +170,9 @@ mod tests {
         }
     }
 
+    /// The Debug text of derived keys does not show them.
     #[test]
-    fn keys_are_not_shown() {
+    fn derived_keys_debug_hides_the_keys() {
         let keys =
             DerivedKeys::new(Suite::Aes256Gcm, &HeaderSalt([1; 32]), &FileKey::from_bytes([2; 16]));
         assert_eq!(format!("{keys:?}"), "DerivedKeys(..)");

@@ -70,8 +70,9 @@ const SHA256: u8 = 1;
 mod tests {
     use super::*;
 
+    /// Facts encode to the literal bytes of FORMAT 8 and parse back.
     #[test]
-    fn the_encoding_is_the_format_s() {
+    fn facts_encode_to_the_bytes_of_the_format() {
         let facts = Facts { sha256: Some([7; 32]) };
         assert_eq!(facts.encode(), [&[1, 32][..], &[7; 32]].concat());
         assert_eq!(Facts::parse(&facts.encode()), Ok(facts));
@@ -79,14 +80,16 @@ mod tests {
         assert_eq!(Facts::parse(b""), Ok(Facts::default()));
     }
 
+    /// Parsing skips facts with an unknown tag and reads the SHA-256 among them.
     #[test]
-    fn unknown_facts_are_skipped() {
+    fn facts_parse_skips_unknown_tags() {
         let list = [&[0, 1, 9, 1, 32][..], &[7; 32], &[2, 0, 9, 3, 1, 2, 3]].concat();
         assert_eq!(Facts::parse(&list), Ok(Facts { sha256: Some([7; 32]) }));
     }
 
+    /// Parsing refuses facts that are truncated, out of order or of a wrong length.
     #[test]
-    fn malformed_facts_are_refused() {
+    fn facts_parse_refuses_truncated_or_unordered_facts() {
         assert_eq!(Facts::parse(&[1]), Err(FactsError::Truncated));
         assert_eq!(Facts::parse(&[9, 2, 0]), Err(FactsError::Truncated));
         assert_eq!(Facts::parse(&[9, 0, 9, 0]), Err(FactsError::Order(9)));

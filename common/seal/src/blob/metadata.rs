@@ -88,14 +88,16 @@ mod tests {
         Metadata { name, mtime_s: -2, mtime_ns: 999_999_999, mode: 0o644 }
     }
 
+    /// Metadata encodes to the literal bytes of FORMAT 5 and parses back.
     #[test]
-    fn the_encoding_is_the_format_s() {
+    fn metadata_encodes_to_the_bytes_of_the_format() {
         assert_eq!(metadata().encode().unwrap(), ENCODED);
         assert_eq!(Metadata::parse(ENCODED).unwrap(), metadata());
     }
 
+    /// Metadata is written and read without the bits above 0777 of the mode.
     #[test]
-    fn set_uid_is_neither_written_nor_read() {
+    fn metadata_drops_set_uid_bits_on_both_sides() {
         let privileged = Metadata { mode: 0o104_644, ..metadata() };
         assert_eq!(privileged.encode().unwrap(), ENCODED);
         let mut bytes = ENCODED.to_vec();
@@ -103,8 +105,9 @@ mod tests {
         assert_eq!(Metadata::parse(&bytes).unwrap().mode, 0o644);
     }
 
+    /// Parsing refuses metadata that is cut, padded, badly named or with too many nanoseconds.
     #[test]
-    fn malformed_metadata_is_refused() {
+    fn metadata_parse_refuses_malformed_fields() {
         for length in 0..ENCODED.len() {
             assert_eq!(Metadata::parse(&ENCODED[..length]), Err(MetadataError::Malformed));
         }

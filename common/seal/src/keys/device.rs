@@ -76,7 +76,7 @@ mod tests {
 
     /// Computed by Python's `hmac` and `cryptography` from the seed 20 21 … 3F.
     #[test]
-    fn derived_keys_have_fixed_values() {
+    fn device_seed_derives_keys_of_fixed_value() {
         let seed = DeviceSeed::from_bytes(std::array::from_fn(|i| 32 + i as u8));
         let tls = seed.tls_key();
         assert_eq!(
@@ -106,8 +106,9 @@ mod tests {
         assert!(writer.public_key().verify(b"massage", &signature).is_err());
     }
 
+    /// The Debug texts of a device's seed and keys show only the public keys.
     #[test]
-    fn debug_shows_public_keys_only() {
+    fn device_seed_debug_shows_only_public_keys() {
         let seed = DeviceSeed::from_bytes([0x5a; 32]);
         assert_eq!(format!("{seed:?}"), "DeviceSeed([secret])");
         let (tls, writer) = (seed.tls_key(), seed.writer_key());

@@ -150,15 +150,17 @@ mod tests {
 
     const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 2 };
 
+    /// Locking writes the documented Argon2id cost of 64 MiB, 3 passes and 4 lanes.
     #[test]
-    fn the_written_cost_is_the_documented_one() {
+    fn passphrase_lock_writes_the_documented_argon2_cost() {
         let written = Protected::lock("x", b"secrets", &mut StdRng::seed_from_u64(1)).unwrap();
         assert_eq!(written.cost, Cost { memory_kib: 65_536, passes: 3, lanes: 4 });
         assert_eq!(written.unlock("x").unwrap().as_slice(), b"secrets");
     }
 
+    /// Unlocking fails for another passphrase, changed bytes, another salt or another cost.
     #[test]
-    fn only_the_passphrase_opens() {
+    fn passphrase_unlock_refuses_wrong_passphrase_or_changed_bytes() {
         let mut rng = StdRng::seed_from_u64(2);
         let locked = Protected::lock_at(CHEAP, "correct horse", b"secrets", &mut rng).unwrap();
         assert_eq!(locked.unlock("correct horse").unwrap().as_slice(), b"secrets");
@@ -184,8 +186,9 @@ mod tests {
         }
     }
 
+    /// Unlocking refuses Argon2id memory, passes or lanes out of bounds.
     #[test]
-    fn a_file_cannot_ask_for_any_cost() {
+    fn passphrase_unlock_refuses_argon2_cost_out_of_bounds() {
         let protected = |cost| Protected { cost, salt: [0; 16], sealed: vec![0; 72] };
         for cost in [
             Cost { memory_kib: 1_048_577, ..CHEAP },

@@ -98,7 +98,7 @@ mod tests {
 
     /// All values computed by Python's `hmac` from the secret 00 01 … 1F.
     #[test]
-    fn derived_keys_have_fixed_values() {
+    fn vault_secret_derives_keys_of_fixed_value() {
         let vault = VaultSecret::from_bytes(std::array::from_fn(|i| i as u8));
         let name_key = vault.name_key();
         assert_eq!(
@@ -129,8 +129,9 @@ mod tests {
         }
     }
 
+    /// The Debug texts of the vault's secret and keys show nothing of them.
     #[test]
-    fn debug_shows_nothing() {
+    fn vault_secret_debug_hides_the_keys() {
         let vault = VaultSecret::from_bytes([0x5a; 32]);
         let shown = format!("{vault:?} {:?} {:?}", vault.name_key(), vault.mac_key());
         assert_eq!(shown, "VaultSecret([secret]) NameKey([secret]) VaultMacKey([secret])");

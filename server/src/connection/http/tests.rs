@@ -109,7 +109,7 @@ impl Bench {
 /// Once a connection and its files are warm, a request asks for no memory: not to be read, looked
 /// up, answered or sent, with no engine.
 #[test]
-fn a_request_allocates_nothing() {
+fn http_request_on_warm_connection_allocates_nothing() {
     let requests: [&[u8]; 6] = [
         b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -141,7 +141,7 @@ fn a_request_allocates_nothing() {
 
 /// The counter counts what a first request takes.
 #[test]
-fn the_first_request_allocates() {
+fn http_request_first_on_connection_allocates() {
     let mut bench = Bench::new(Engine::default());
     let counted = allocation_counter::measure(|| {
         bench.ask(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -149,8 +149,9 @@ fn the_first_request_allocates() {
     assert!(counted.count_total > 3, "{counted:?}");
 }
 
+/// An HTTP connection is closed as slow when its client reads less than the minimum rate.
 #[test]
-fn who_takes_too_little_is_left() {
+fn http_connection_closes_client_below_min_rate() {
     let mut bench = Bench::stuck();
     let second = |n| Instant::now() + Duration::from_secs(n);
     assert!(bench.connection.deadline().unwrap() <= second(60), "it is watched");
@@ -160,7 +161,7 @@ fn who_takes_too_little_is_left() {
 
 /// 61 s at 16 KiB are 999,424.
 #[test]
-fn who_takes_enough_may_go_on() {
+fn http_connection_keeps_client_above_min_rate() {
     let mut bench = Bench::stuck();
     for _ in 0..20 {
         let mut some = [0; 60_000];
@@ -170,8 +171,9 @@ fn who_takes_enough_may_go_on() {
     bench.outlives(Instant::now() + Duration::from_secs(61)).unwrap();
 }
 
+/// An HTTP client that has read everything so far is not slow.
 #[test]
-fn who_has_nothing_to_take_is_not_slow() {
+fn http_connection_client_with_nothing_to_read_is_not_slow() {
     let mut bench = Bench::stuck();
     let mut nothing_new = 0;
     while nothing_new < 3 {
@@ -186,7 +188,7 @@ fn who_has_nothing_to_take_is_not_slow() {
 
 /// What was answered is not lost for a reset, and nobody lingers for ever.
 #[test]
-fn a_farewell_waits_for_the_client_and_has_an_end() {
+fn http_lingering_close_lasts_two_seconds_or_one_mebibyte() {
     let last = b"GET /small HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     let mut bench = Bench::new(Engine::Sendfile);
     let before = Instant::now();
@@ -218,7 +220,7 @@ fn a_farewell_waits_for_the_client_and_has_an_end() {
 
 /// RFC 9112, 9.6: a client that has ended already is not waited for.
 #[test]
-fn a_client_that_has_ended_is_not_waited_for() {
+fn http_connection_does_not_linger_after_client_eof() {
     let mut bench = Bench::new(Engine::Sendfile);
     bench.client.write_all(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     bench.client.shutdown(std::net::Shutdown::Write).unwrap();
@@ -242,7 +244,7 @@ fn a_client_that_has_ended_is_not_waited_for() {
 
 /// A window that the disk does not give ends the connection: what was announced cannot be kept.
 #[test]
-fn what_cannot_be_loaded_is_not_sent() {
+fn http_connection_closes_when_disk_read_fails() {
     let mut bench = Bench::new(Engine::Sendfile);
     let source = Source::Dir(DirMount::open(bench._dir.path(), Clock::system()).unwrap());
     let mount = MountPoint::new("", source, Policy { unsealed: true, ..Policy::PRIVATE });
@@ -260,7 +262,7 @@ fn what_cannot_be_loaded_is_not_sent() {
 
 /// Whether somebody else may read it is nobody's to know.
 #[test]
-fn what_cannot_be_opened_is_answered_by_its_reason() {
+fn http_open_error_maps_to_404_503_or_500() {
     for (code, status) in [
         (ErrorCode::NotFound, "404"),
         (ErrorCode::Denied, "404"),

@@ -157,8 +157,9 @@ mod tests {
         Policy { public: true, plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE }
     }
 
+    /// An anonymous peer may get and list a public mount, and nothing more.
     #[test]
-    fn what_is_public_may_be_got_and_listed_by_everybody_and_no_more() {
+    fn public_mount_allows_anonymous_get_and_list_only() {
         let public = Policy { public: true, ..Policy::PRIVATE };
         for (request, needed, _) in table() {
             let name = format!("{request:?}");
@@ -172,8 +173,9 @@ mod tests {
         Request::Join { secret: [0; 32], label: String::new() }
     }
 
+    /// Each request needs its own scope, and any other scope does not allow it.
     #[test]
-    fn each_request_needs_its_own_scope_and_no_other() {
+    fn authorize_requires_exact_scope_for_each_request() {
         for scope in ["put", "get", "list", "delete"] {
             let scopes = Scopes::named(scope).unwrap();
             let policy = Policy { plaintext: scopes, ..Policy::PRIVATE };
@@ -194,8 +196,9 @@ mod tests {
         }
     }
 
+    /// An unregistered device may send Join, and is refused everything else.
     #[test]
-    fn a_stranger_may_only_join() {
+    fn unregistered_device_may_only_join() {
         let stranger = Principal::Unregistered(device());
         for (request, _, _) in table() {
             let denied = Forbidden { why: "this device has no account here", close: true };
@@ -204,8 +207,9 @@ mod tests {
         assert!(stranger.authorize(join(), None).is_ok());
     }
 
+    /// Join is refused on an anonymous connection and allowed for a registered device.
     #[test]
-    fn joining_needs_a_device() {
+    fn join_requires_device_key() {
         let denied = Forbidden { why: "nobody can join on this connection", close: true };
         let joined = Principal::Anonymous.authorize(join(), Some(&everything()));
         assert_eq!(joined.map(|_| ()), Err(denied));

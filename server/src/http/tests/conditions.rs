@@ -25,8 +25,9 @@ fn check(path: &str, cases: &[(&str, &str)]) {
     }
 }
 
+/// If-Match compares entity tags strongly, and a malformed list fails the condition.
 #[test]
-fn if_match_compares_strongly() {
+fn if_match_uses_strong_comparison() {
     check(
         "/digits",
         &[
@@ -55,8 +56,9 @@ fn if_match_compares_strongly() {
     );
 }
 
+/// If-None-Match compares entity tags weakly, and a malformed list matches nothing.
 #[test]
-fn if_none_match_compares_weakly() {
+fn if_none_match_uses_weak_comparison() {
     check(
         "/digits",
         &[
@@ -86,13 +88,14 @@ fn if_none_match_compares_weakly() {
 
 /// 8.8.3: obs-text may be in a client's tag; it is not ours.
 #[test]
-fn a_tag_of_any_bytes_is_read() {
+fn if_none_match_accepts_obs_text_in_tags() {
     let request = b"GET /digits HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"\xff\xfe\", \"v1\"\r\n\r\n";
     assert!(talk(request).0.starts_with("HTTP/1.1 304 "));
 }
 
+/// If-Modified-Since and If-Unmodified-Since compare dates by the second.
 #[test]
-fn dates_are_compared_by_the_second() {
+fn date_conditions_compare_whole_seconds() {
     check(
         "/digits",
         &[
@@ -108,8 +111,9 @@ fn dates_are_compared_by_the_second() {
     );
 }
 
+/// An invalid or repeated date, or an object without one, makes a date condition void.
 #[test]
-fn what_is_no_date_is_no_condition() {
+fn date_conditions_ignore_invalid_or_repeated_date() {
     check(
         "/digits",
         &[
@@ -132,7 +136,7 @@ fn what_is_no_date_is_no_condition() {
 
 /// 13.2.2.
 #[test]
-fn conditions_count_in_their_order() {
+fn conditions_are_evaluated_in_rfc_9110_order() {
     check(
         "/digits",
         &[
@@ -183,7 +187,7 @@ fn conditions_count_in_their_order() {
 
 /// 13.1.5.
 #[test]
-fn if_range_takes_a_strong_tag_or_the_exact_date() {
+fn if_range_matches_strong_tag_or_exact_date() {
     check(
         "/digits",
         &[
@@ -221,7 +225,7 @@ fn if_range_takes_a_strong_tag_or_the_exact_date() {
 
 /// 8.8.2.2: bytes of this second may be others in a moment, so its date validates no range.
 #[test]
-fn the_date_of_the_current_second_does_not_validate_a_range() {
+fn if_range_rejects_date_of_current_second() {
     let mut connection = Connection::new();
     let fields = "Range: bytes=0-0\r\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
     connection.session.handle_input(&connection.now, get("/digits", fields).as_bytes());
@@ -233,8 +237,9 @@ fn the_date_of_the_current_second_does_not_validate_a_range() {
     assert!(connection.out().starts_with("HTTP/1.1 200 OK\r\n"));
 }
 
+/// A 304 response carries the entity tag and no content, to GET and to HEAD.
 #[test]
-fn not_modified_has_no_content_and_the_tag() {
+fn not_modified_response_has_tag_and_no_content() {
     let expected = "HTTP/1.1 304 Not Modified\r\n\
          Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          ETag: \"v1\"\r\n\
@@ -247,8 +252,9 @@ fn not_modified_has_no_content_and_the_tag() {
     assert!(open);
 }
 
+/// A failed condition is answered with 412 and one line, and the connection stays open.
 #[test]
-fn a_failed_condition_is_said_in_a_line() {
+fn condition_failed_answers_412_and_keeps_connection() {
     let (out, open) = talk(get("/digits", "If-Match: \"v0\"\r\n").as_bytes());
     assert_eq!(
         out,

@@ -47,8 +47,9 @@ fn accepted(head: &str) {
     assert_eq!(connection.asked, [(Method::Get, "digits".to_owned())], "{head:?}");
 }
 
+/// A malformed request line is answered with 400, also for TLS and native protocol bytes.
 #[test]
-fn what_is_no_request_line_is_refused() {
+fn request_line_malformed_is_400() {
     for line in [
         "GET /digits\r\n",
         "GET\r\n",
@@ -87,8 +88,9 @@ fn what_is_no_request_line_is_refused() {
     refused_bytes(b"GET /\xff HTTP/1.1\r\n", "400 Bad Request", "no HTTP/1.1 request line");
 }
 
+/// An HTTP version other than 1.0 and 1.1 is answered with 505.
 #[test]
-fn other_versions_are_refused() {
+fn http_version_other_than_1_0_and_1_1_is_505() {
     let text = "the versions of HTTP spoken here are 1.1 and 1.0";
     for line in [
         // RFC 9113, 3.4.
@@ -102,8 +104,9 @@ fn other_versions_are_refused() {
     }
 }
 
+/// A known method other than GET and HEAD is answered with 405, an unknown one with 501.
 #[test]
-fn other_methods_are_refused() {
+fn method_other_than_get_and_head_is_405_or_501() {
     for method in ["POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"] {
         refused(
             &format!("{method} /digits HTTP/1.1\r\n"),
@@ -132,7 +135,7 @@ fn other_methods_are_refused() {
 
 /// target.rs has all of these; here is what the client learns of it.
 #[test]
-fn targets_that_leave_their_place_are_refused() {
+fn request_target_error_is_400_with_reason() {
     for (target, text) in [
         ("/../etc/passwd", "a dot segment in the request target"),
         ("/%2e%2e/etc/passwd", "a dot segment in the request target"),
@@ -152,8 +155,9 @@ fn targets_that_leave_their_place_are_refused() {
     }
 }
 
+/// Targets in origin form and in absolute form of http and https are accepted.
 #[test]
-fn targets_in_all_forms_that_name_a_path_are_accepted() {
+fn request_target_in_origin_or_absolute_form_is_accepted() {
     for target in [
         "/digits",
         "/digits?a=b",
@@ -167,8 +171,9 @@ fn targets_in_all_forms_that_name_a_path_are_accepted() {
     }
 }
 
+/// A line of the head that ends in LF without CR is answered with 400.
 #[test]
-fn lines_end_in_cr_lf() {
+fn request_head_with_bare_lf_is_400() {
     let text = "a line of the head does not end in CR LF";
     for head in [
         "\n",
@@ -184,8 +189,9 @@ fn lines_end_in_cr_lf() {
     }
 }
 
+/// One empty line before each request line is allowed, and a second one is a 400.
 #[test]
-fn one_empty_line_may_be_in_front() {
+fn request_head_allows_one_leading_empty_line() {
     accepted("\r\nGET /digits HTTP/1.1\r\nHost: h\r\n\r\n");
     // And in front of each request.
     let (out, open) = talk(format!("{0}\r\n{0}\r\n{0}\r\n", get("/none", "")).as_bytes());
@@ -194,8 +200,9 @@ fn one_empty_line_may_be_in_front() {
     refused("\r\n\r\n", "400 Bad Request", "empty lines in front of the request line");
 }
 
+/// A malformed field line, a folded one included, is answered with 400.
 #[test]
-fn malformed_fields_are_refused() {
+fn field_line_malformed_is_400() {
     for field in [
         // tiny-http#173.
         "Content-Length : 5",
@@ -227,8 +234,9 @@ fn malformed_fields_are_refused() {
     }
 }
 
+/// Fields that the server does not use are accepted and ignored.
 #[test]
-fn other_fields_are_nobodys_business() {
+fn unknown_request_fields_are_ignored() {
     accepted(&get(
         "/digits",
         "A: \"b\"; c=\t d \r\nB:\r\nC:\t \r\nX-grüße: x\r\n"
@@ -243,8 +251,9 @@ fn other_fields_are_nobodys_business() {
     accepted(&get("/digits", "Trailer: Content-Length\r\n"));
 }
 
+/// A request with content is refused, and its content is never parsed as a request.
 #[test]
-fn content_is_refused_and_never_read_as_a_request() {
+fn request_content_is_refused_and_not_parsed_as_request() {
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
     // tarweb#3.
     for field in [
@@ -283,8 +292,9 @@ fn content_is_refused_and_never_read_as_a_request() {
     accepted(&get("/digits", "Content-Length: 000\r\n"));
 }
 
+/// A Content-Length that is not one decimal number, or is repeated, is answered with 400.
 #[test]
-fn a_length_is_one_number() {
+fn content_length_must_be_one_number() {
     for length in [
         "", "-1", "+1", "+0", "0x0", "0 0", "0,0", "0, 0", "1e0", "0.0", "a", "0a", "0;", "\"0\"",
         "٠",
@@ -301,8 +311,9 @@ fn a_length_is_one_number() {
     }
 }
 
+/// HTTP/1.1 needs exactly one valid Host field; otherwise the answer is 400.
 #[test]
-fn there_is_one_host() {
+fn host_field_must_be_single_and_valid() {
     refused("GET /digits HTTP/1.1\r\n\r\n", "400 Bad Request", "the Host field is missing");
     // RFC 9112, 3.2: also beside an absolute form.
     refused(
@@ -332,8 +343,9 @@ fn there_is_one_host() {
     accepted("GET /digits HTTP/1.1\r\nhOST:h\r\n\r\n");
 }
 
+/// HTTP/1.0 needs no Host field and closes unless keep-alive is requested.
 #[test]
-fn http_1_0_may_leave_the_host_out_and_closes_unless_asked() {
+fn http_1_0_needs_no_host_and_closes_without_keep_alive() {
     for (fields, open) in [
         ("", false),
         ("Host: h\r\n", false),
@@ -363,8 +375,9 @@ fn http_1_0_may_leave_the_host_out_and_closes_unless_asked() {
     }
 }
 
+/// HTTP/1.1 keeps the connection open unless the close option is given.
 #[test]
-fn http_1_1_goes_on_unless_asked_to_close() {
+fn http_1_1_keeps_connection_without_close_option() {
     for (fields, open) in [
         ("", true),
         ("Connection: keep-alive\r\n", true),
@@ -392,8 +405,9 @@ fn http_1_1_goes_on_unless_asked_to_close() {
     }
 }
 
+/// A request target of more than 8192 bytes is answered with 414.
 #[test]
-fn a_target_has_8192_bytes_at_most() {
+fn request_target_over_8192_bytes_is_414() {
     assert_eq!(TARGET_MAX_BYTES, 8192);
     assert_eq!(status(&get(&format!("/{}", "a".repeat(8191)), "")), "HTTP/1.1 404 Not Found");
     accepted(&get(&format!("/digits?{}", "a".repeat(8184)), ""));
@@ -406,8 +420,9 @@ fn a_target_has_8192_bytes_at_most() {
     refused(&"A".repeat(8256), "501 Not Implemented", "the methods known here are GET and HEAD");
 }
 
+/// A request head of more than 16384 bytes is answered with 431.
 #[test]
-fn a_head_has_16384_bytes_at_most() {
+fn request_head_over_16384_bytes_is_431() {
     assert_eq!(HEAD_MAX_BYTES, 16_384);
     let text = "the head of the request is longer than 16384 bytes";
     // Behind the first lines, "A: " … CR LF CR LF.
@@ -422,8 +437,9 @@ fn a_head_has_16384_bytes_at_most() {
     refused(&lines[..16_384], "431 Request Header Fields Too Large", text);
 }
 
+/// A request head of more than 64 fields is answered with 431.
 #[test]
-fn a_head_has_64_fields_at_most() {
+fn request_head_over_64_fields_is_431() {
     assert_eq!(FIELDS_MAX, 64);
     accepted(&get("/digits", &"A: b\r\n".repeat(63)));
     refused(

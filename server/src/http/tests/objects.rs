@@ -20,13 +20,15 @@ fn answered(input: &str, expected: &str) {
     assert!(open, "{input:?}");
 }
 
+/// GET sends an object's head and all of its bytes.
 #[test]
-fn an_object_is_sent_whole() {
+fn http_get_sends_whole_object() {
     answered("GET /digits HTTP/1.1\r\nHost: h\r\n\r\n", &format!("{WHOLE}0123456789"));
 }
 
+/// HEAD sends the head of GET without content, and ignores ranges.
 #[test]
-fn head_says_the_same_and_sends_nothing() {
+fn http_head_sends_same_head_without_content() {
     answered("HEAD /digits HTTP/1.1\r\nHost: h\r\n\r\n", WHOLE);
     // 14.2: HEAD knows no ranges.
     for range in ["bytes=0-0", "bytes=10-", "bytes=-0"] {
@@ -48,8 +50,9 @@ fn head_says_the_same_and_sends_nothing() {
     );
 }
 
+/// GET of an empty object sends a length of 0, and a range of it is a 416.
 #[test]
-fn an_empty_object_is_sent() {
+fn http_get_of_empty_object_sends_length_zero() {
     let head = "HTTP/1.1 200 OK\r\n\
          Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          Content-Type: application/octet-stream\r\n\
@@ -76,8 +79,9 @@ fn an_empty_object_is_sent() {
     }
 }
 
+/// GET with a range sends 206 with Content-Range and the bytes of the range.
 #[test]
-fn a_range_is_sent() {
+fn http_range_get_sends_206_with_content_range() {
     for (range, length, said, bytes) in [
         ("bytes=0-0", 1, "0-0", "0"),
         ("bytes=2-5", 4, "2-5", "2345"),
@@ -106,8 +110,9 @@ fn a_range_is_sent() {
     }
 }
 
+/// GET of a range beyond 4 GiB of an object of a tebibyte sends exactly that range.
 #[test]
-fn a_range_of_a_huge_object_is_sent() {
+fn http_range_get_beyond_4_gib_is_exact() {
     answered(
         &get("/huge", "Range: bytes=4294967296-4294967297\r\n"),
         "HTTP/1.1 206 Partial Content\r\n\
@@ -123,8 +128,9 @@ fn a_range_of_a_huge_object_is_sent() {
     );
 }
 
+/// GET of a range beyond the end is answered with 416 and the object's length.
 #[test]
-fn a_range_beyond_the_end_is_not() {
+fn http_range_get_beyond_end_is_416() {
     for range in ["bytes=10-", "bytes=18446744073709551616-", "bytes=-0"] {
         let (out, open) =
             talk(get("/digits", &format!("Range: {range}\r\nConnection: close\r\n")).as_bytes());
@@ -144,8 +150,9 @@ fn a_range_beyond_the_end_is_not() {
     }
 }
 
+/// GET with several, repeated or malformed ranges sends the whole object.
 #[test]
-fn a_range_field_that_means_nothing_here_is_ignored() {
+fn http_get_ignores_unusable_range_field() {
     for range in [
         "Range: bytes=0-0,2-2",
         "Range: bytes=0-0\r\nRange: bytes=2-2",
@@ -160,8 +167,9 @@ fn a_range_field_that_means_nothing_here_is_ignored() {
     }
 }
 
+/// A 404, 503 or 500 answer is one line of text, and the connection stays open.
 #[test]
-fn what_cannot_be_sent_is_said_in_a_line_and_the_connection_goes_on() {
+fn http_get_error_is_one_line_and_keeps_connection() {
     for path in ["/none", "/", "/?a", "http://h"] {
         answered(
             &get(path, ""),
@@ -197,15 +205,17 @@ fn what_cannot_be_sent_is_said_in_a_line_and_the_connection_goes_on() {
     );
 }
 
+/// GET of the root path asks for no object.
 #[test]
-fn the_root_is_not_looked_up() {
+fn http_get_of_root_looks_up_nothing() {
     let mut connection = Connection::new();
     connection.feed(get("/", "").as_bytes());
     assert_eq!(connection.asked, []);
 }
 
+/// The Content-Type follows the path's suffix unless the object's facts give one.
 #[test]
-fn an_object_is_called_what_its_path_or_its_owner_says() {
+fn content_type_follows_path_unless_facts_override() {
     let (out, _) = talk(get("/notes.txt", "").as_bytes());
     assert!(out.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"), "{out}");
     let mut connection = Connection::new();
@@ -220,7 +230,7 @@ fn an_object_is_called_what_its_path_or_its_owner_says() {
 
 /// 8.8.2.1, and see `last_modified`.
 #[test]
-fn a_date_of_this_second_or_later_is_not_said() {
+fn last_modified_of_current_second_or_later_is_omitted() {
     for (before_now, said) in [
         (Some(Duration::from_millis(1001)), true),
         (Some(Duration::from_millis(1)), true),
@@ -241,7 +251,7 @@ fn a_date_of_this_second_or_later_is_not_said() {
 
 /// Dates that HTTP has no words for are not said, and are nothing to fall over.
 #[test]
-fn a_date_of_no_year_is_not_said() {
+fn last_modified_outside_calendar_is_omitted() {
     for modified in
         [UNIX_EPOCH - Duration::from_secs(1), UNIX_EPOCH + Duration::from_secs(253_402_300_800)]
     {
@@ -257,8 +267,9 @@ fn a_date_of_no_year_is_not_said() {
     }
 }
 
+/// EntityTag rejects quotes, spaces, control characters and bytes beyond ASCII.
 #[test]
-fn an_etag_is_one_that_can_be_said() {
+fn entity_tag_rejects_quotes_controls_and_non_ascii() {
     for opaque in ["", "v1", "1732191000-2a", "!#~"] {
         assert!(EntityTag::strong(opaque).is_some(), "{opaque}");
     }
@@ -267,8 +278,9 @@ fn an_etag_is_one_that_can_be_said() {
     }
 }
 
+/// Session::answer returns the byte range to send, or none when no content follows.
 #[test]
-fn the_caller_learns_which_stretch_to_send() {
+fn http_session_answer_returns_byte_range_to_send() {
     for (request, expected) in [
         (get("/digits", ""), Some(0..10)),
         (get("/digits", "Range: bytes=3-4\r\n"), Some(3..5)),
@@ -290,8 +302,9 @@ fn the_caller_learns_which_stretch_to_send() {
     }
 }
 
+/// Session hands out each request once and takes one answer for it.
 #[test]
-fn a_request_is_polled_once_and_answered_once() {
+fn http_session_polls_and_answers_each_request_once() {
     let mut connection = Connection::new();
     let now = connection.now;
     let session = &mut connection.session;
@@ -310,7 +323,7 @@ fn a_request_is_polled_once_and_answered_once() {
 
 /// The next head is not looked at before the body has left to its last byte.
 #[test]
-fn pipelined_requests_are_served_one_after_the_other() {
+fn http_session_serves_pipelined_requests_in_order() {
     let input =
         [get("/digits", ""), get("/none", ""), get("/digits", "Range: bytes=-1\r\n")].concat();
     let first = get("/digits", "").len();
@@ -341,8 +354,9 @@ fn pipelined_requests_are_served_one_after_the_other() {
     assert!(connection.out().ends_with("\r\n\r\n9"));
 }
 
+/// Session takes no input after a request with Connection: close.
 #[test]
-fn nothing_behind_a_request_that_closes_is_taken() {
+fn http_session_reads_nothing_after_connection_close() {
     let closing = get("/digits", "Connection: close\r\n");
     let mut connection = Connection::new();
     let input = [closing.as_str(), &get("/digits", "")].concat();
@@ -353,8 +367,9 @@ fn nothing_behind_a_request_that_closes_is_taken() {
     assert_eq!(connection.asked.len(), 1);
 }
 
+/// Session carries no fields, conditions or options over to the next request.
 #[test]
-fn what_a_request_said_is_forgotten_by_the_next() {
+fn http_session_resets_request_state_between_requests() {
     let all = "Range: bytes=0-0\r\nIf-Match: \"v1\"\r\nIf-None-Match: \"v2\"\r\nIf-Range: \"v1\"\r\n\
                If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
                If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n";

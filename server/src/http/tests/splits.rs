@@ -70,8 +70,9 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    /// Session gives the same result for any input however its bytes are split.
     #[test]
-    fn any_split_of_any_input_gives_the_same(
+    fn http_session_result_is_independent_of_input_split(
         input in prop::collection::vec(piece(), 0..12).prop_map(|pieces| pieces.concat()),
         sizes in prop::collection::vec(prop_oneof![1..4_usize, 1..200_usize, 1..20_000_usize], 1..8),
         step in prop_oneof![1..4_usize, 1..400_usize],
@@ -84,7 +85,7 @@ proptest! {
 
 /// Each byte at which a pipeline can be cut.
 #[test]
-fn each_cut_of_a_pipeline_gives_the_same() {
+fn http_session_result_is_same_for_each_cut_of_pipeline() {
     let input = "GET /digits HTTP/1.1\r\nHost: h\r\nRange: bytes=2-3\r\n\r\n\
                  \r\nHEAD /digits HTTP/1.1\r\nHost: h\r\n\r\n\
                  GET /none HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\nGET";

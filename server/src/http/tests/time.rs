@@ -8,8 +8,9 @@ const fn seconds(seconds: u64) -> Duration {
 
 const NEARLY: Duration = Duration::from_millis(1);
 
+/// Session closes a connection without a request after 60 seconds.
 #[test]
-fn a_silent_connection_is_closed_after_60_seconds() {
+fn http_session_closes_silent_connection_after_60_s() {
     let mut connection = Connection::new();
     let start = connection.now.instant;
     assert_eq!(connection.session.deadline(), Some(start + seconds(60)));
@@ -26,8 +27,9 @@ fn a_silent_connection_is_closed_after_60_seconds() {
     assert_eq!(connection.session.handle_input(&now, get("/digits", "").as_bytes()), 0);
 }
 
+/// Session answers 408 when a head is incomplete 10 seconds after its first byte.
 #[test]
-fn a_head_takes_10_seconds_from_its_first_byte() {
+fn http_session_head_timeout_is_10_s_from_first_byte() {
     let mut connection = Connection::new();
     connection.pass(seconds(50));
     let first = connection.now.instant;
@@ -60,7 +62,7 @@ fn a_head_takes_10_seconds_from_its_first_byte() {
 
 /// An empty line is no head, and is good for no more than one more wait.
 #[test]
-fn an_empty_line_begins_no_head() {
+fn http_session_empty_line_does_not_count_as_request() {
     let mut connection = Connection::new();
     connection.feed(b"\r");
     assert_eq!(connection.session.deadline(), Some(connection.now.instant + seconds(10)));
@@ -73,8 +75,9 @@ fn an_empty_line_begins_no_head() {
     assert_eq!(connection.out(), "");
 }
 
+/// The idle timeout of 60 seconds restarts with each response.
 #[test]
-fn a_kept_connection_waits_60_seconds_from_its_last_byte() {
+fn http_session_idle_timeout_restarts_after_each_response() {
     let mut connection = Connection::new();
     for _ in 0..3 {
         connection.pass(seconds(59));
@@ -86,8 +89,9 @@ fn a_kept_connection_waits_60_seconds_from_its_last_byte() {
     assert_eq!(connection.asked.len(), 3);
 }
 
+/// Session has no deadline while the server looks an object up.
 #[test]
-fn a_look_up_has_no_deadline() {
+fn http_session_has_no_deadline_during_lookup() {
     let mut connection = Connection::new();
     connection.session.handle_input(&connection.now, get("/digits", "").as_bytes());
     assert_eq!(connection.session.deadline(), None);
@@ -101,8 +105,9 @@ fn a_look_up_has_no_deadline() {
     assert!(connection.out().ends_with("\r\n\r\n0123456789"));
 }
 
+/// Session closes a connection when the client takes no byte of a response for 60 seconds.
 #[test]
-fn a_client_that_takes_nothing_for_60_seconds_is_left() {
+fn http_session_closes_client_that_reads_nothing_for_60_s() {
     let mut connection = Connection::new();
     connection.step.set(1);
     connection.session.handle_input(&connection.now, get("/digits", "").as_bytes());
@@ -125,8 +130,9 @@ fn a_client_that_takes_nothing_for_60_seconds_is_left() {
     assert!(connection.session.should_close());
 }
 
+/// Session uses the idle and head timeouts that it was given.
 #[test]
-fn the_waits_are_the_ones_that_were_asked_for() {
+fn http_session_uses_configured_timeouts() {
     let now = Instant::now();
     let mut session = Session::new(Timeouts { head: seconds(1), idle: seconds(2) }, now);
     assert_eq!(session.deadline(), Some(now + seconds(2)));
@@ -134,8 +140,9 @@ fn the_waits_are_the_ones_that_were_asked_for() {
     assert_eq!(session.deadline(), Some(now + seconds(1)));
 }
 
+/// Session answers a complete request after the client has stopped writing, then closes.
 #[test]
-fn a_client_that_ends_is_answered_what_it_had_asked_for() {
+fn http_session_answers_pending_request_after_eof() {
     let mut connection = Connection::new();
     connection.session.handle_input(&connection.now, get("/digits", "").as_bytes());
     connection.session.handle_eof();
@@ -147,8 +154,9 @@ fn a_client_that_ends_is_answered_what_it_had_asked_for() {
     assert!(connection.session.should_close());
 }
 
+/// Session closes without an answer when the input ends within a head or between requests.
 #[test]
-fn a_client_that_ends_in_a_head_or_between_two_is_left() {
+fn http_session_closes_on_eof_without_complete_request() {
     for input in ["", "G", "GET /digits HTTP/1.1\r\nHost: h\r\n", &get("/digits", "")] {
         let mut connection = Connection::new();
         connection.feed(input.as_bytes());
@@ -160,8 +168,9 @@ fn a_client_that_ends_in_a_head_or_between_two_is_left() {
     }
 }
 
+/// Session::close finishes the request or response under way and then closes.
 #[test]
-fn a_server_that_stops_answers_what_has_begun() {
+fn http_session_close_finishes_request_under_way() {
     // Between two requests.
     let mut connection = Connection::new();
     connection.feed(get("/digits", "").as_bytes());
@@ -190,7 +199,7 @@ fn a_server_that_stops_answers_what_has_begun() {
 
 /// What was not announced is not counted.
 #[test]
-fn more_than_was_announced_cannot_be_sent() {
+fn http_session_ignores_sent_bytes_beyond_announced() {
     let mut connection = Connection::new();
     connection.session.handle_input(&connection.now, get("/digits", "").as_bytes());
     connection.serve();

@@ -63,8 +63,9 @@ impl Gate {
     }
 }
 
+/// The pool adds a thread for each blocked job, up to its maximum.
 #[test]
-fn a_thread_is_added_for_each_job_that_blocks_up_to_the_most() {
+fn pool_adds_thread_per_blocked_job_up_to_maximum() {
     let (pool, running) = pool(1, 4, IDLE);
     assert_eq!(threads(&pool), 1);
     let mut gate = Gate::new();
@@ -85,8 +86,9 @@ fn a_thread_is_added_for_each_job_that_blocks_up_to_the_most() {
     running.join();
 }
 
+/// No job waits in the pool while a thread can be added.
 #[test]
-fn no_job_waits_while_a_thread_could_be_added() {
+fn pool_starts_job_while_thread_can_be_added() {
     for _ in 0..300 {
         let (pool, running) = pool(1, 3, IDLE);
         let mut gate = Gate::new();
@@ -101,8 +103,9 @@ fn no_job_waits_while_a_thread_could_be_added() {
     }
 }
 
+/// The pool runs 10,000 jobs of four senders on no more threads than its maximum.
 #[test]
-fn ten_thousand_jobs_from_four_sides_are_all_done_by_no_more_threads_than_may_be() {
+fn pool_runs_10_000_jobs_of_four_senders_within_thread_limit() {
     let (pool, running) = pool(1, 5, Duration::from_millis(1));
     let [now, peak, done] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
     thread::scope(|scope| {
@@ -134,8 +137,9 @@ fn ten_thousand_jobs_from_four_sides_are_all_done_by_no_more_threads_than_may_be
     assert!((2..=5).contains(&peak.load(SeqCst)), "{peak:?} jobs at once");
 }
 
+/// The pool ends idle threads down to its minimum and adds them again under load.
 #[test]
-fn threads_that_nobody_needs_end_and_come_back() {
+fn pool_ends_idle_threads_and_adds_them_again() {
     let (pool, running) = pool(2, 6, Duration::from_millis(20));
     for round in 0..3 {
         let mut gate = Gate::new();
@@ -153,8 +157,9 @@ fn threads_that_nobody_needs_end_and_come_back() {
     running.join();
 }
 
+/// The pool finishes all queued jobs before join returns.
 #[test]
-fn the_last_jobs_are_done_before_the_threads_end() {
+fn pool_finishes_queued_jobs_before_join_returns() {
     let (pool, running) = pool(1, 3, IDLE);
     let done = Arc::new(AtomicUsize::new(0));
     for _ in 0..500 {
@@ -169,8 +174,9 @@ fn the_last_jobs_are_done_before_the_threads_end() {
     assert_eq!(done.load(SeqCst), 500);
 }
 
+/// A job that panics ends no pool thread.
 #[test]
-fn a_panic_costs_no_thread() {
+fn pool_thread_survives_panic_of_job() {
     let (pool, running) = pool(1, 1, IDLE);
     let (tell, told) = bounded(1);
     submit(&pool, || panic!("as this test wants"));
@@ -181,8 +187,9 @@ fn a_panic_costs_no_thread() {
     running.join();
 }
 
+/// A full queue returns the job, and the metrics count threads and queued jobs.
 #[test]
-fn a_full_queue_gives_the_job_back_and_the_numbers_are_told() {
+fn pool_full_queue_returns_job_and_metrics_count_threads() {
     let metrics = Arc::new(PoolMetrics::default());
     let size = Size { name: "test", least: 1, most: 2, queue: 3, idle: IDLE };
     let (pool, running) = Pool::start(size, Arc::clone(&metrics), |job: Job| job()).unwrap();

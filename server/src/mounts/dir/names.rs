@@ -331,7 +331,7 @@ mod tests {
     /// 64 threads that each read a directory of a million names share the budget; once it is used
     /// up, the rest get short windows.
     #[test]
-    fn room_for_names_is_bounded() {
+    fn name_memory_budget_bounds_windows_of_many_threads() {
         static SMALL: MemoryBudget = MemoryBudget::new(256 * 1024 * 1024);
         let mut held = Vec::new();
         for n in 0..64 {
@@ -352,7 +352,7 @@ mod tests {
 
     /// Without any budget every name is still listed.
     #[test]
-    fn without_room_all_names_are_read() {
+    fn names_read_all_without_memory_budget() {
         static NONE: MemoryBudget = MemoryBudget::new(0);
         let dir = tempfile::tempdir().unwrap();
         for n in 0..5000 {
@@ -376,8 +376,9 @@ mod tests {
         assert_eq!(NONE.reserved(), 0);
     }
 
+    /// A directory's names may be cached from three seconds after its last change on.
     #[test]
-    fn a_directory_is_settled_three_seconds_after_its_last_change() {
+    fn directory_is_settled_three_seconds_after_change() {
         assert!(!is_settled(&state(100), 103_499_999_999));
         assert!(is_settled(&state(100), 103_500_000_000));
         assert!(!is_settled(&state(100), 0));

@@ -29,8 +29,9 @@ fn opened(bytes: &[u8]) -> OpenObject {
     OpenObject::found(mount.find("f").unwrap(), permit()).unwrap()
 }
 
+/// OpenObject splits a sealed file into header, body, footer and ranges by its framing.
 #[test]
-fn a_sealed_file_is_split_by_its_framing() {
+fn open_object_splits_sealed_file_into_sections() {
     let object = opened(&framed());
     let info = object.info();
     assert_eq!((info.kind, info.length), (Kind::Sealed, 5350));
@@ -51,8 +52,9 @@ fn a_sealed_file_is_split_by_its_framing() {
     }
 }
 
+/// OpenObject of a plain file has only its whole and its ranges.
 #[test]
-fn a_plain_file_has_neither_header_nor_footer() {
+fn open_object_of_plain_file_has_no_header_or_footer() {
     let object = opened(b"abc");
     assert_eq!((object.info().kind, object.info().length), (Kind::Plain, 3));
     assert_eq!(object.header(), None);
@@ -63,8 +65,9 @@ fn a_plain_file_has_neither_header_nor_footer() {
     assert_eq!(object.section(Section::Range { offset: 0, length: 3 }), Ok(0..3));
 }
 
+/// A file with only part of a blob's framing is served as plain.
 #[test]
-fn what_only_begins_or_ends_like_a_blob_is_plain() {
+fn open_object_with_incomplete_framing_is_plain() {
     let whole = framed();
     let mut no_footer = whole.clone();
     no_footer[5349] = 0;
@@ -80,7 +83,7 @@ fn what_only_begins_or_ends_like_a_blob_is_plain() {
 
 /// Two stanzas of age's post-quantum kind fit, a vault of thirty does not.
 #[test]
-fn what_has_a_long_header_is_not_kept_in_memory() {
+fn open_object_with_header_over_4096_bytes_is_not_cached() {
     assert!(opened(&framed()).is_worth_keeping());
     let mut long = vec![3; 20_000];
     long[..14].copy_from_slice(b"\x8Azput\r\n\x1A\x00\x01\x00\x00\x10\x01");
@@ -90,8 +93,9 @@ fn what_has_a_long_header_is_not_kept_in_memory() {
     assert!(!object.is_worth_keeping());
 }
 
+/// OpenObject reads the sections of an archive member from its offset.
 #[test]
-fn a_member_of_an_archive_begins_where_it_lies() {
+fn open_object_of_archive_member_starts_at_its_offset() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("f"), [&[9; 700][..], &framed(), &[9; 100]].concat()).unwrap();
     let mut found = DirMount::open(dir.path(), Clock::system()).unwrap().find("f").unwrap();
@@ -108,8 +112,9 @@ fn store() -> (TempDir, Store) {
     (dir, store)
 }
 
+/// A stored version's etag is its number, and only the current version is cached.
 #[test]
-fn a_stored_version_has_its_number_for_a_tag() {
+fn open_object_of_stored_version_has_version_as_etag() {
     use zput_proto::{digest::Digest, message::Condition, name::ObjectKey};
     let (_dir, store) = store();
     let key = ObjectKey::new("k").unwrap();

@@ -59,8 +59,9 @@ fn mount(dir: &Path, validity: u64) -> MountPoint {
     MountPoint::new("", source, Policy { stat_validity, ..Policy::PRIVATE })
 }
 
+/// The open-file cache trusts a name for its validity and then checks the file again.
 #[test]
-fn a_name_is_believed_as_long_as_it_may_be() {
+fn open_file_cache_revalidates_after_validity() {
     let mut bench = Bench::new(4, 5);
     bench.write("a", "1");
     assert_eq!(bench.get("a", 0), None);
@@ -76,8 +77,9 @@ fn a_name_is_believed_as_long_as_it_may_be() {
     assert_eq!(bench.get("a", 16), None, "so is one that is gone");
 }
 
+/// The call revalidate_all makes the open-file cache check every name at its next get.
 #[test]
-fn a_name_is_looked_at_again_when_the_mounts_were() {
+fn open_file_cache_revalidates_all_on_request() {
     let mut bench = Bench::new(4, 100);
     for name in ["a", "b"] {
         bench.write(name, "1");
@@ -92,8 +94,9 @@ fn a_name_is_looked_at_again_when_the_mounts_were() {
     assert_eq!(bench.get("b", 102), None);
 }
 
+/// With a validity of zero the open-file cache checks the file at each get.
 #[test]
-fn without_validity_each_get_looks() {
+fn open_file_cache_without_validity_checks_each_get() {
     let mut bench = Bench::new(4, 0);
     bench.write("a", "1");
     drop(bench.open("a", 0));
@@ -102,8 +105,9 @@ fn without_validity_each_get_looks() {
     assert_eq!(bench.get("a", 0), None);
 }
 
+/// The full open-file cache closes the oldest idle file and none that is in use.
 #[test]
-fn what_is_idle_is_closed_in_the_order_it_came_and_what_is_in_use_never() {
+fn open_file_cache_evicts_oldest_idle_file_and_none_in_use() {
     let mut bench = Bench::new(2, 100);
     for name in ["a", "b", "c", "d"] {
         bench.write(name, name);
@@ -125,8 +129,9 @@ fn what_is_idle_is_closed_in_the_order_it_came_and_what_is_in_use_never() {
     drop((in_use, also_in_use));
 }
 
+/// The open-file cache's sweep closes files that are idle for a minute.
 #[test]
-fn what_nobody_asks_for_is_closed_in_time() {
+fn open_file_cache_sweep_closes_idle_files() {
     let mut bench = Bench::new(4, 100);
     bench.write("a", "1");
     bench.write("b", "1");
@@ -144,8 +149,9 @@ fn what_nobody_asks_for_is_closed_in_time() {
     assert_eq!(bench.files.next_sweep(), None);
 }
 
+/// The open-file cache closes the files of a removed mount.
 #[test]
-fn what_belongs_to_a_mount_that_is_gone_is_closed() {
+fn open_file_cache_closes_files_of_removed_mount() {
     let mut bench = Bench::new(4, 100);
     bench.write("a", "1");
     drop(bench.open("a", 0));
@@ -156,8 +162,9 @@ fn what_belongs_to_a_mount_that_is_gone_is_closed() {
     assert_eq!(bench.open.count(), 0);
 }
 
+/// A name that is replaced a thousand times leaves the eviction queue bounded.
 #[test]
-fn replaced_names_leave_no_turns_behind() {
+fn open_file_cache_queue_is_bounded_for_replaced_names() {
     let mut bench = Bench::new(4, 0);
     for round in 0..1000 {
         bench.write("a", "1");
@@ -167,8 +174,9 @@ fn replaced_names_leave_no_turns_behind() {
     assert_eq!(bench.open.count(), 1);
 }
 
+/// An open-file cache of size zero keeps no file open.
 #[test]
-fn none_are_kept_where_none_may_be() {
+fn open_file_cache_of_zero_keeps_no_file() {
     let mut bench = Bench::new(0, 100);
     bench.write("a", "1");
     drop(bench.open("a", 0));

@@ -27,7 +27,7 @@ fn with_long_header() -> Vec<u8> {
 
 /// PROTOCOL 3: a frame has 131,072 bytes at most. Two of these headers fit into one, three do not.
 #[test]
-fn a_page_with_headers_fits_into_a_frame_and_the_next_one_has_what_did_not() {
+fn list_page_with_headers_fits_into_frame() {
     let (dir, mount) = mount();
     let names: BTreeSet<String> = (0..9).map(|n| format!("blob-{n}")).collect();
     for name in &names {
@@ -54,8 +54,9 @@ fn a_page_with_headers_fits_into_a_frame_and_the_next_one_has_what_did_not() {
     assert!(entries.iter().all(|entry| entry.header.is_none()));
 }
 
+/// A file removed while its page is made is left out, and the cursor stays.
 #[test]
-fn what_is_gone_when_its_page_is_made_is_left_out() {
+fn list_page_omits_file_removed_meanwhile() {
     let (dir, mount) = mount();
     for name in ["a", "c"] {
         fs::write(dir.path().join(name), name).unwrap();
@@ -71,7 +72,7 @@ fn what_is_gone_when_its_page_is_made_is_left_out() {
 
 /// A file has one version; every other version is not found.
 #[test]
-fn another_version_is_not_there() {
+fn dir_mount_open_of_other_version_is_not_found() {
     let (dir, mount) = mount();
     let files = Semaphore::new(8);
     fs::write(dir.path().join("f"), "first").unwrap();
@@ -94,8 +95,9 @@ fn another_version_is_not_there() {
     assert_eq!((versions.len(), next), (0, None), "the page after the only one is empty");
 }
 
+/// Opening a file at the open-file limit is Busy, and a failed open takes no permit.
 #[test]
-fn at_the_limit_of_open_files_a_get_is_told_to_come_again() {
+fn mount_open_at_open_file_limit_is_busy() {
     let (dir, mount) = mount();
     fs::write(dir.path().join("f"), "text").unwrap();
     let files = Semaphore::new(1);

@@ -129,8 +129,9 @@ fn base_256(bytes: &[u8], sign: i64) -> Option<i64> {
 mod tests {
     use super::*;
 
+    /// A tar number field is read in octal and in base 256.
     #[test]
-    fn numbers_are_read() {
+    fn tar_number_parses_octal_and_base_256() {
         for (field, value) in [
             (&b"00000000017\0"[..], 15),
             (b"00000000017 ", 15),
@@ -147,8 +148,9 @@ mod tests {
         }
     }
 
+    /// A tar number field with garbage, signs or overflow is no number.
     #[test]
-    fn garbage_is_no_number() {
+    fn tar_number_rejects_garbage_and_overflow() {
         for field in [
             &b"            "[..],
             b"8\0\0\0",

@@ -132,8 +132,9 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// Pax parses path, linkpath, size and mtime, and the last record of a keyword counts.
     #[test]
-    fn records_are_read() {
+    fn pax_records_are_parsed() {
         let pax = Pax::parse(
             b"12 path=a/b\n16 linkpath=c/d\n11 size=42\n20 mtime=1234567.25\n13 comment=x\n",
         )
@@ -152,8 +153,9 @@ mod tests {
         assert_eq!(newline.path.as_deref(), Some(&b"a\nb=c\n"[..]));
     }
 
+    /// Pax refuses records whose length or form is wrong.
     #[test]
-    fn malformed_records_are_refused() {
+    fn pax_malformed_record_is_refused() {
         for body in [
             &b"12 path=a/b"[..],
             b"11 path=a/b\n",
@@ -183,8 +185,9 @@ mod tests {
         }
     }
 
+    /// Pax refuses empty names, sizes and times that are no numbers, and NUL in names.
     #[test]
-    fn impossible_values_are_refused() {
+    fn pax_impossible_value_is_refused() {
         for (body, key) in [
             (&b"8 path=\n"[..], "path"),
             (b"13 linkpath=\n", "linkpath"),
@@ -205,8 +208,9 @@ mod tests {
         assert_eq!(Pax::parse(b"12 path=a\0b\n"), Err(ArchiveErrorKind::NulInName));
     }
 
+    /// A PAX time before 1970 with a fraction rounds down to its second.
     #[test]
-    fn times_before_1970_round_down() {
+    fn pax_time_before_1970_rounds_down() {
         assert_eq!(time(b"0"), Some((0, 0)));
         assert_eq!(time(b"1."), Some((1, 0)));
         assert_eq!(time(b"-1"), Some((-1, 0)));

@@ -124,8 +124,9 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// FileRef prints the text that it was parsed from, and its order is the scrub's order.
     #[test]
-    fn a_place_reads_as_it_is_written_down() {
+    fn file_ref_parses_and_prints_same_text_in_order() {
         let texts = [
             format!("ba/objects/{ABC}"),
             format!("ba/history/{ABC}.00000000000000001234"),
@@ -145,8 +146,9 @@ mod tests {
         }
     }
 
+    /// FileRef accepts an object's name only in its own area and shard.
     #[test]
-    fn a_name_belongs_to_its_shelf_and_shard() {
+    fn file_ref_accepts_name_only_in_its_area_and_shard() {
         let name = ObjectName::parse(ABC).unwrap();
         let parsed = |text: &str| file_ref(text).parse_name();
         let version = format!("{ABC}.00000000000000001234");

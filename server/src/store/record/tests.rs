@@ -47,8 +47,9 @@ fn greeting() -> (Trailer, SliceTable) {
     (trailer, table)
 }
 
+/// A record's trailer and slice table encode to the bytes that STORE documents.
 #[test]
-fn a_record_has_the_bytes_of_the_document() {
+fn record_encodes_to_documented_bytes() {
     let (trailer, table) = greeting();
     let mut file = b"hello, store".to_vec();
     file.extend_from_slice(&table.into_bytes());
@@ -56,16 +57,18 @@ fn a_record_has_the_bytes_of_the_document() {
     assert_eq!(hex::encode(file), GOLDEN);
 }
 
+/// The documented bytes of a record are parsed to its trailer and slice table.
 #[test]
-fn the_bytes_of_the_document_are_read() {
+fn record_documented_bytes_are_parsed() {
     let (trailer, table) = greeting();
     let file = current_file_path(&golden());
     assert_eq!(Trailer::read(&file).unwrap(), trailer);
     assert_eq!(SliceTable::read(&file, &trailer).unwrap(), table);
 }
 
+/// A trailer without a writer holds 32 zero bytes, and they parse to no writer.
 #[test]
-fn an_anonymous_writer_is_zeros() {
+fn trailer_of_anonymous_writer_has_zero_key() {
     let (mut trailer, _) = greeting();
     trailer.client = None;
     let bytes = trailer.encode();
@@ -74,8 +77,9 @@ fn an_anonymous_writer_is_zeros() {
     assert_eq!(Trailer::parse(&bytes).unwrap().client, None);
 }
 
+/// A change of any byte of a trailer is detected.
 #[test]
-fn every_byte_of_a_trailer_matters() {
+fn trailer_detects_every_changed_byte() {
     let good = golden();
     for at in good.len() - GOLDEN_TRAILER_BYTES..good.len() {
         for flip in [0x01, 0x80, 0xff] {
@@ -93,8 +97,9 @@ fn every_byte_of_a_trailer_matters() {
     }
 }
 
+/// A change of any byte of the slice table is detected.
 #[test]
-fn every_byte_of_the_table_matters() {
+fn slice_table_detects_every_changed_byte() {
     let (trailer, _) = greeting();
     for at in 12..12 + 72 {
         let mut bad = golden();
@@ -104,8 +109,9 @@ fn every_byte_of_the_table_matters() {
     }
 }
 
+/// Trailer::read refuses a file that lost or gained bytes at either end.
 #[test]
-fn a_file_of_another_length_is_refused() {
+fn trailer_read_refuses_file_of_other_length() {
     let good = golden();
     assert_eq!(rot(&good[1..]), Corruption::Length);
     assert_eq!(rot(&good[..good.len() - 1]), Corruption::Magic);
@@ -118,7 +124,7 @@ fn a_file_of_another_length_is_refused() {
 
 /// Field values that this version does not write, with a valid digest.
 #[test]
-fn impossible_fields_are_refused() {
+fn trailer_refuses_impossible_fields() {
     let resealed = |at: usize, value: u8| {
         let (trailer, _) = greeting();
         let mut bytes = trailer.encode();
@@ -133,16 +139,18 @@ fn impossible_fields_are_refused() {
     assert_eq!(resealed(9, 2), Err(Corruption::Field));
 }
 
+/// A trailer whose lengths overflow 64 bits is refused.
 #[test]
-fn lengths_beyond_a_u64_are_refused() {
+fn trailer_refuses_lengths_that_overflow() {
     let (mut trailer, table) = greeting();
     trailer.payload_length = u64::MAX - 10;
     let bytes = [&b"hello, store"[..], &table.into_bytes(), &trailer.encode()].concat();
     assert_eq!(rot(&bytes), Corruption::Length);
 }
 
+/// Trailer::read refuses a directory.
 #[test]
-fn a_directory_is_no_object() {
+fn trailer_read_refuses_directory() {
     let dir = tempfile::tempdir().unwrap();
     let result = Trailer::read(&File::open(dir.path()).unwrap());
     assert!(matches!(result, Err(StoreError::Corrupt(Corruption::NotAFile))));

@@ -17,8 +17,9 @@ fn client_file(home: &Home, digits: &str) -> PathBuf {
     home.path().join("clients").join(format!("{}.toml", digits.repeat(32)))
 }
 
+/// An invite makes one account with its scopes and label, and a second device is denied.
 #[test]
-fn an_invite_makes_one_account() {
+fn redeem_invite_makes_one_account() {
     let mut home = Home::new();
     home.set_time(1_700_000_000_123_456_789);
     assert_eq!(home.store.scopes_of(&LAPTOP).unwrap(), None);
@@ -40,8 +41,9 @@ fn an_invite_makes_one_account() {
     );
 }
 
+/// An invite's file is named by the hash of its secret and does not contain the secret.
 #[test]
-fn an_invite_is_stored_by_the_hash_of_its_secret_alone() {
+fn invite_file_is_named_by_hash_of_secret() {
     let home = Home::new();
     home.set_time(1_700_000_000_000_000_000);
     let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
@@ -63,8 +65,9 @@ fn an_invite_is_stored_by_the_hash_of_its_secret_alone() {
     assert_eq!(home.store.redeem_invite(&zeros, &PHONE, "").unwrap(), Scopes::ALL);
 }
 
+/// An invite is denied at its expiry and spent by that, and is valid just before.
 #[test]
-fn an_invite_ends_with_its_time() {
+fn redeem_invite_after_expiry_is_denied() {
     let home = Home::new();
     home.set_time(1_700_000_000_000_000_000);
     let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
@@ -83,8 +86,9 @@ fn an_invite_ends_with_its_time() {
     home.store.redeem_invite(&secret, &LAPTOP, "laptop").unwrap();
 }
 
+/// A second invite adds its scopes to the account of the device.
 #[test]
-fn a_second_invite_adds_scopes() {
+fn redeem_second_invite_adds_scopes() {
     let home = Home::new();
     for scopes in [Scopes::PUT, Scopes::GET] {
         let secret = home.store.create_invite(scopes, HOUR).unwrap();
@@ -96,7 +100,7 @@ fn a_second_invite_adds_scopes() {
 
 /// STORE: "a lost answer can be asked for again".
 #[test]
-fn a_device_with_an_account_may_ask_again_and_others_may_not() {
+fn redeem_invite_again_returns_scopes_to_known_device() {
     let home = Home::new();
     let secret = home.store.create_invite(Scopes::PUT, HOUR).unwrap();
     for _ in 0..2 {
@@ -111,8 +115,9 @@ fn a_device_with_an_account_may_ask_again_and_others_may_not() {
     assert_eq!(home.store.scopes_of(&PHONE).unwrap(), None);
 }
 
+/// Four invites that one device redeems at once all add their scopes.
 #[test]
-fn invites_that_one_device_redeems_at_once_all_count() {
+fn redeem_invites_concurrently_adds_all_scopes() {
     let home = Home::new();
     for byte in 0..20u8 {
         let device = DevicePublicKey::from_bytes([byte; 32]);
@@ -131,8 +136,9 @@ fn invites_that_one_device_redeems_at_once_all_count() {
     }
 }
 
+/// A label that is too long or has control characters is refused and spends no invite.
 #[test]
-fn a_label_that_does_not_fit_spends_nothing() {
+fn redeem_invite_with_bad_label_keeps_invite() {
     let home = Home::new();
     let secret = home.store.create_invite(Scopes::ALL, HOUR).unwrap();
     for label in ["\u{1b}[31m", "a\nb", &"x".repeat(65)] {
@@ -142,8 +148,9 @@ fn a_label_that_does_not_fit_spends_nothing() {
     home.store.redeem_invite(&secret, &LAPTOP, &"x".repeat(64)).unwrap();
 }
 
+/// Of six devices that redeem one invite at once exactly one succeeds.
 #[test]
-fn of_many_devices_one_redeems_an_invite() {
+fn redeem_invite_by_many_devices_succeeds_once() {
     let home = Home::new();
     for round in 0..100u8 {
         let barrier = Barrier::new(6);
@@ -174,8 +181,9 @@ fn of_many_devices_one_redeems_an_invite() {
     assert_eq!(names_in(&home.path().join("invites")), Vec::<String>::new());
 }
 
+/// A damaged account file is an error that names the file and the reason.
 #[test]
-fn an_account_that_cannot_be_understood_may_do_nothing() {
+fn account_file_damaged_is_unreadable_with_reason() {
     let home = Home::new();
     let good = "format = 1\nlabel = \"x\"\nscopes = [\"get\"]\njoined = \"2026-01-01T00:00:00Z\"\n";
     let path = client_file(&home, "aa");

@@ -97,6 +97,7 @@ fn hear() -> String {
     line.trim_end().to_owned()
 }
 
+/// The second process that other store tests start plays its role on the same store.
 #[test]
 #[ignore = "not a test: the second process that other tests start"]
 fn child() {

@@ -43,8 +43,9 @@ fn found(home: &Home, writer: Option<DevicePublicKey>, generation: u8) -> Option
     found.unwrap().map(|version| version.0)
 }
 
+/// Store::committed finds a commit after it was replaced, deleted or restored.
 #[test]
-fn what_was_committed_is_found_whatever_became_of_it() {
+fn committed_finds_version_after_replace_delete_restore() {
     let home = Home::new();
     assert_eq!(found(&home, Some(WRITER), 1), None);
     let first = whole(&home, 1).commit().unwrap().0;
@@ -59,8 +60,9 @@ fn what_was_committed_is_found_whatever_became_of_it() {
     assert_eq!(found(&home, Some(WRITER), 2), Some(second));
 }
 
+/// Store::committed finds a commit only for its own writer and header.
 #[test]
-fn it_is_its_writers_alone() {
+fn committed_finds_version_of_same_writer_only() {
     let home = Home::new();
     whole(&home, 1).commit().unwrap();
     assert_eq!(found(&home, None, 1), None);
@@ -70,7 +72,7 @@ fn it_is_its_writers_alone() {
 
 /// An upload too small to be kept cannot be told from one that was never begun.
 #[test]
-fn whoever_asks_while_it_is_under_way_waits() {
+fn resume_during_commit_is_in_use() {
     let home = Home::new();
     let resume = || {
         let resumed =
@@ -94,7 +96,7 @@ fn whoever_asks_while_it_is_under_way_waits() {
 
 /// Also while the job is still in the pool's queue.
 #[test]
-fn whoever_asks_while_it_waits_for_its_turn_waits_as_well() {
+fn resume_is_in_use_while_begin_waits_in_pool() {
     let home = Home::new();
     let policy = Policy { plaintext: Scopes::ALL, ..Policy::PRIVATE };
     let mounts = Mounts::of_store(home.store.clone(), policy);
@@ -118,8 +120,9 @@ fn whoever_asks_while_it_waits_for_its_turn_waits_as_well() {
     assert!(matches!(resumed(), Err(StoreError::NotFound)));
 }
 
+/// Store::committed searches the current version and the 64 before it.
 #[test]
-fn versions_that_were_replaced_are_looked_at_up_to_a_bound() {
+fn committed_searches_current_and_64_earlier_versions() {
     let home = Home::new();
     for generation in 0..66 {
         whole(&home, generation).commit().unwrap();

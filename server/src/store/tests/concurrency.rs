@@ -51,8 +51,9 @@ fn check_winners(home: &Home, winners: &[(u8, Vec<u32>)]) {
     assert_eq!(home.staged(), 0);
 }
 
+/// Of six threads that put with the condition Absent exactly one succeeds.
 #[test]
-fn of_many_threads_one_puts_what_was_absent() {
+fn put_absent_by_many_threads_has_one_winner() {
     let home = Home::on_disk();
     let barrier = Barrier::new(6);
     let winners: Vec<_> = thread::scope(|scope| {
@@ -80,8 +81,9 @@ pub(super) fn race(store: &Store, me: u8) {
     println!("child: {won:?}");
 }
 
+/// Of two processes that put with the condition Absent exactly one succeeds.
 #[test]
-fn of_two_processes_one_puts_what_was_absent() {
+fn put_absent_by_two_processes_has_one_winner() {
     let home = Home::on_disk();
     let mut child = Child::start("race", &home.path());
     assert_eq!(child.line(), "ready");
@@ -117,7 +119,7 @@ pub(super) fn count(store: &Store) {
 
 /// Promise 3, across threads and processes: no increment is lost, no version number is given twice.
 #[test]
-fn conditional_puts_count_without_a_loss() {
+fn conditional_puts_lose_no_increment() {
     let home = Home::on_disk();
     home.put("counter", b"0");
     let child = Child::start("count", &home.path());
@@ -133,7 +135,7 @@ fn conditional_puts_count_without_a_loss() {
 
 /// Promise 2: whatever writers do, a reader gets one complete version.
 #[test]
-fn readers_see_whole_versions() {
+fn get_during_puts_returns_one_whole_version() {
     let home = Home::on_disk();
     home.put("a", &[0; 100]);
     let done = AtomicBool::new(false);
@@ -166,7 +168,7 @@ fn readers_see_whole_versions() {
 
 /// A version can be got by its number while it is deleted, restored and replaced.
 #[test]
-fn a_version_is_found_while_it_moves() {
+fn version_is_found_during_delete_and_restore() {
     let home = Home::on_disk();
     let version = home.put("a", b"first");
     let done = AtomicBool::new(false);
@@ -191,7 +193,7 @@ fn a_version_is_found_while_it_moves() {
 
 /// A listing shows everything that stays, while neighbouring objects come and go.
 #[test]
-fn a_list_misses_nothing_that_stays() {
+fn store_list_has_every_lasting_object_under_changes() {
     let home = Home::new();
     let stays: Vec<String> = (0..50).map(|i| format!("stays {i}")).collect();
     for name in &stays {
@@ -229,7 +231,7 @@ fn a_list_misses_nothing_that_stays() {
 /// A listing of versions holds its shard's lock, shared, while it reads: a put to that shard waits
 /// for it, one to another shard does not, and other readers read at the same time.
 #[test]
-fn a_put_waits_for_a_list_of_versions_of_its_shard_alone() {
+fn put_waits_for_versions_listing_of_its_shard_only() {
     let home = Home::new();
     home.put("a", b"1");
     let listing = home.lock_file("a");

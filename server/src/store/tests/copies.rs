@@ -63,8 +63,9 @@ fn copy_files(home: &Home, empty_ones: bool) -> PathBuf {
     copy
 }
 
+/// A copy of a store without its empty directories opens and is complete.
 #[test]
-fn a_copy_without_empty_directories_is_a_store() {
+fn store_copy_without_empty_directories_opens() {
     for empty_files in [true, false] {
         let mut home = with_everything();
         let copy = copy_files(&home, empty_files);
@@ -83,7 +84,7 @@ fn a_copy_without_empty_directories_is_a_store() {
 
 /// Each directory alone, when a server starts and beneath a running one.
 #[test]
-fn any_directory_that_is_missing_is_made_again() {
+fn store_open_makes_missing_directories_again() {
     let pieces = [
         "staging",
         "quarantine",
@@ -136,8 +137,9 @@ fn any_directory_that_is_missing_is_made_again() {
     home.store.delete(&key("a"), Condition::Any).unwrap();
 }
 
+/// Opening a copy of a store sets the modes of its directories and files right.
 #[test]
-fn modes_of_a_copy_are_those_of_a_store_again() {
+fn store_open_repairs_modes_of_copy() {
     for (dirs, files) in [(0o755, 0o644), (0o777, 0o666), (0o500, 0o400)] {
         let mut home = with_everything();
         let (all_dirs, all_files) = tree(&home.path());
@@ -184,8 +186,9 @@ fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) {
     assert!(text.starts_with("this store is read-only: Read-only file system"), "{text}");
 }
 
+/// A store on a read-only disk serves reads, scrubs and checks and refuses every write.
 #[test]
-fn a_read_only_store_is_read_and_takes_nothing() {
+fn read_only_store_serves_reads_and_refuses_writes() {
     let home = with_everything();
     // A copy without the empty directories.
     for piece in ["trash/00", "quarantine", "staging", "locks/00"] {
@@ -223,7 +226,7 @@ fn a_read_only_store_is_read_and_takes_nothing() {
 
 /// A corrupt file cannot be quarantined there, and is reported.
 #[test]
-fn rot_of_a_read_only_store_is_told_and_stays() {
+fn read_only_store_scrub_reports_damage_without_quarantine() {
     let home = with_everything();
     fs::write(home.object_path("a"), "rubbish").unwrap();
     on_a_read_only_disk(&home, |path| {
@@ -236,8 +239,9 @@ fn rot_of_a_read_only_store_is_told_and_stays() {
     assert!(home.object_path("a").exists());
 }
 
+/// Opening an empty read-only directory as a store fails.
 #[test]
-fn an_empty_directory_that_is_read_only_becomes_no_store() {
+fn store_open_of_empty_read_only_directory_fails() {
     let home = Home::new();
     fs::remove_dir_all(home.path()).unwrap();
     fs::create_dir(home.path()).unwrap();

@@ -47,8 +47,9 @@ const OLD: (u64, VersionState) = (1000, VersionState::Current);
 const OLD_KEPT: (u64, VersionState) = (1000, VersionState::History);
 const NEW: (u64, VersionState) = (1001, VersionState::Current);
 
+/// After a crash in step 5 of a put the torn record is not seen and the old version stays.
 #[test]
-fn put_5_a_torn_record_is_never_seen() {
+fn put_crash_at_step_5_torn_record_is_not_seen() {
     let (mut home, staged) = before_step_6();
     let length = fs::metadata(&staged).unwrap().len();
     let file = fs::OpenOptions::new().write(true).open(&staged).unwrap();
@@ -56,14 +57,16 @@ fn put_5_a_torn_record_is_never_seen() {
     check(&mut home, "step 5", Some(b"old"), &[OLD]);
 }
 
+/// After a crash before step 6 of a put the complete staging file is no object.
 #[test]
-fn put_6_a_whole_file_in_staging_is_no_object() {
+fn put_crash_before_step_6_keeps_old_version() {
     let (mut home, _) = before_step_6();
     check(&mut home, "before step 6", Some(b"old"), &[OLD]);
 }
 
+/// A current version that is also linked in the history counts once.
 #[test]
-fn put_7_the_current_version_under_history_too_counts_once() {
+fn put_crash_before_step_7_counts_current_version_once() {
     let (mut home, _) = before_step_6();
     fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
     check(&mut home, "before step 7", Some(b"old"), &[OLD]);
@@ -71,16 +74,18 @@ fn put_7_the_current_version_under_history_too_counts_once() {
     assert!(home.area_path("history", "a", 1000).exists());
 }
 
+/// After a crash before step 8 of a put the renamed object is the current version.
 #[test]
-fn put_8_a_renamed_object_is_the_current_one() {
+fn put_crash_before_step_8_renamed_object_is_current() {
     let (mut home, staged) = before_step_6();
     fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
     fs::rename(staged, home.object_path("a")).unwrap();
     check(&mut home, "before step 8", Some(b"new"), &[NEW, OLD_KEPT]);
 }
 
+/// A staging name of a committed object that a crash brought back is removed.
 #[test]
-fn put_8_a_staging_name_that_came_back_is_swept() {
+fn put_crash_at_step_8_returned_staging_name_is_removed() {
     // A file system may bring back the old name when only the new one's directory was synced.
     let (mut home, staged) = before_step_6();
     fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
@@ -89,8 +94,9 @@ fn put_8_a_staging_name_that_came_back_is_swept() {
     check(&mut home, "staging not synced", Some(b"new"), &[NEW, OLD_KEPT]);
 }
 
+/// After a crash before a delete's unlink the object is current and can be deleted again.
 #[test]
-fn delete_a_version_in_the_trash_too_is_current_still() {
+fn delete_crash_before_unlink_keeps_object_current() {
     let mut home = Home::new();
     home.put("a", b"old");
     fs::hard_link(home.object_path("a"), home.area_path("trash", "a", 1000)).unwrap();
@@ -104,16 +110,18 @@ fn delete_a_version_in_the_trash_too_is_current_still() {
     check(&mut home, "deleted again", None, &[(1000, VersionState::Trash)]);
 }
 
+/// After a crash that follows a delete's unlink the object is in the trash.
 #[test]
-fn delete_after_the_unlink_is_a_delete() {
+fn delete_crash_after_unlink_is_complete() {
     let mut home = Home::new();
     home.put("a", b"old");
     fs::rename(home.object_path("a"), home.area_path("trash", "a", 1000)).unwrap();
     check(&mut home, "after unlink", None, &[(1000, VersionState::Trash)]);
 }
 
+/// A delete after an interrupted put leaves the version once, in the trash.
 #[test]
-fn delete_after_half_a_put_leaves_one_version_in_the_trash() {
+fn delete_after_interrupted_put_leaves_one_trash_version() {
     let mut home = Home::new();
     home.put("a", b"old");
     fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
@@ -121,8 +129,9 @@ fn delete_after_half_a_put_leaves_one_version_in_the_trash() {
     check(&mut home, "history and trash", None, &[(1000, VersionState::Trash)]);
 }
 
+/// After a crash before a restore's unlink the version is current and counts once.
 #[test]
-fn restore_a_version_still_in_the_trash_is_current() {
+fn restore_crash_before_unlink_makes_version_current() {
     let mut home = Home::new();
     home.put("a", b"old");
     home.store.delete(&key("a"), Condition::Any).unwrap();
@@ -130,8 +139,9 @@ fn restore_a_version_still_in_the_trash_is_current() {
     check(&mut home, "before unlink", Some(b"old"), &[OLD]);
 }
 
+/// A put over an interrupted restore or delete leaves the old version in the history once.
 #[test]
-fn put_over_half_a_restore_or_half_a_delete_leaves_one_version_in_the_history() {
+fn put_after_interrupted_restore_leaves_one_history_version() {
     let mut home = Home::new();
     home.put("a", b"old");
     fs::hard_link(home.object_path("a"), home.area_path("trash", "a", 1000)).unwrap();
@@ -181,7 +191,7 @@ const CALLS: [&str; 7] =
 /// Promise 4, and promise 1 for earlier versions: killed at any call, a change is there completely
 /// or not at all.
 #[test]
-fn a_process_killed_at_any_call_leaves_a_whole_store() {
+fn store_is_whole_after_kill_at_any_system_call() {
     let mut kills = 0;
     for attempt in &ATTEMPTS {
         for call in CALLS {

@@ -20,8 +20,9 @@ fn rot(result: Result<impl std::fmt::Debug, StoreError>) -> Corruption {
     }
 }
 
+/// A corrupt trailer fails gets, puts and deletes of its object and of no other.
 #[test]
-fn a_rotten_trailer_is_an_error_for_that_object_alone() {
+fn trailer_corruption_fails_its_object_only() {
     let home = Home::new();
     home.put("good", b"1");
     home.put("bad", b"2");
@@ -40,8 +41,9 @@ fn a_rotten_trailer_is_an_error_for_that_object_alone() {
     assert_eq!(home.body("good"), Some(b"1".to_vec()));
 }
 
+/// A corrupt version hides no other version, and its number is not given again.
 #[test]
-fn a_rotten_version_hides_no_other() {
+fn version_corruption_hides_no_other_version() {
     let home = Home::new();
     for body in [b"1", b"2", b"3"] {
         home.put("a", body);
@@ -55,8 +57,9 @@ fn a_rotten_version_hides_no_other() {
     assert_eq!(home.put("a", b"4"), 1003);
 }
 
+/// A file under another object's or version's name is refused as misplaced.
 #[test]
-fn files_under_a_strange_name_are_refused() {
+fn object_file_under_other_name_is_misplaced() {
     let home = Home::new();
     home.put("a", b"1");
     home.put("a", b"2");
@@ -69,8 +72,9 @@ fn files_under_a_strange_name_are_refused() {
     assert_eq!(rot(home.store.restore(&key("a"), Version(7))), Corruption::Misplaced);
 }
 
+/// Two different files of one version are both kept, and checks and scrubs report them.
 #[test]
-fn two_files_that_claim_one_version_are_both_kept() {
+fn duplicate_version_files_are_kept_and_reported() {
     for area in ["history", "trash"] {
         let home = Home::new();
         let version = home.put("a", b"1");
@@ -106,7 +110,7 @@ fn two_files_that_claim_one_version_are_both_kept() {
 /// A crash between the link and the rename leaves two names of one file; a copy without hard links
 /// makes two files.
 #[test]
-fn two_files_with_one_record_are_one_version() {
+fn duplicate_files_with_equal_record_are_one_version() {
     for area in ["history", "trash"] {
         let home = Home::new();
         let version = home.put("a", b"1");
@@ -159,8 +163,9 @@ fn misfits(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
     assert!(!path.exists(), "it was set aside");
 }
 
+/// A check finds a record whose lengths, kind or key do not match its blob.
 #[test]
-fn a_record_that_does_not_fit_its_blob_is_found() {
+fn check_finds_record_that_does_not_match_blob() {
     let blob = sealed("a", &[7; 5000]);
     let parts = [&blob[0][..], &blob[1], &blob[2]];
     misfits(parts, Kind::Sealed, |trailer| trailer.header_length += 1);
@@ -185,8 +190,9 @@ fn a_record_that_does_not_fit_its_blob_is_found() {
     assert_eq!(damaged[0].what, Corruption::Envelope.to_string());
 }
 
+/// A plain object's record with a header or footer length is corrupt.
 #[test]
-fn a_record_with_impossible_fields_is_none() {
+fn plain_record_with_header_or_footer_is_corrupt() {
     let home = Home::new();
     home.put("a", b"1");
     record_anew(&home.object_path("a"), |trailer| trailer.header_length = 1);
@@ -196,8 +202,9 @@ fn a_record_with_impossible_fields_is_none() {
     assert_eq!(rot(home.store.lookup(&key("b"), None)), Corruption::Field);
 }
 
+/// An upload refuses a slice of no bytes.
 #[test]
-fn an_empty_slice_is_refused() {
+fn upload_refuses_empty_slice() {
     let home = Home::new();
     let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
     let refused = upload.start_slice(0, Digest::of(b"")).unwrap_err();
@@ -207,7 +214,7 @@ fn an_empty_slice_is_refused() {
 /// Whatever is in the place of an object's file, the other objects are listed, and the page says
 /// how many are missing.
 #[test]
-fn what_cannot_be_read_is_left_out_and_counted() {
+fn store_list_counts_unreadable_objects() {
     let home = Home::new();
     for n in 0..30 {
         home.put(&n.to_string(), b"x");
@@ -237,8 +244,9 @@ fn what_cannot_be_read_is_left_out_and_counted() {
     }
 }
 
+/// A listing of versions leaves out a version that cannot be read and counts it.
 #[test]
-fn a_version_that_cannot_be_read_is_left_out_and_counted() {
+fn versions_listing_counts_unreadable_versions() {
     let home = Home::new();
     for body in [b"1", b"2", b"3"] {
         home.put("a", body);
@@ -250,8 +258,9 @@ fn a_version_that_cannot_be_read_is_left_out_and_counted() {
     assert_eq!((versions.len(), next, unreadable), (2, None, 1));
 }
 
+/// A restore verifies each slice and the slice table, and fails on a corrupt one.
 #[test]
-fn a_restored_copy_is_verified_slice_by_slice() {
+fn restore_verifies_every_slice_of_copy() {
     let home = Home::new();
     let version = home.put("a", &[1; 2500]);
     home.put("a", b"2");
@@ -267,8 +276,9 @@ fn a_restored_copy_is_verified_slice_by_slice() {
     assert_eq!(home.staged(), 0);
 }
 
+/// The store follows no symbolic link in place of an object or a shard.
 #[test]
-fn no_planted_link_is_followed() {
+fn store_follows_no_planted_symlink() {
     let home = Home::new();
     home.put("a", b"1");
     home.put("b", b"1");
@@ -301,8 +311,9 @@ fn no_planted_link_is_followed() {
     assert!(matches!(open(&home.path(), &home.time), Err(StoreError::Missing(_))));
 }
 
+/// A pipe in place of an object is refused at once and not listed.
 #[test]
-fn a_planted_pipe_does_not_hang_a_get() {
+fn store_get_of_planted_pipe_does_not_block() {
     let home = Home::new();
     let mode = rustix::fs::Mode::RWXU;
     let path = home.object_path("a");
@@ -312,8 +323,9 @@ fn a_planted_pipe_does_not_hang_a_get() {
     assert!(entries.is_empty());
 }
 
+/// Files with strange names in a shard are ignored by lists and puts.
 #[test]
-fn strange_names_are_left_alone() {
+fn store_ignores_files_with_strange_names() {
     let home = Home::new();
     home.put("a", b"1");
     home.put("a", b"2");
@@ -332,7 +344,7 @@ fn strange_names_are_left_alone() {
 
 /// Names of the store's files contain nothing that a client chose, and are what an operator needs.
 #[test]
-fn no_error_shows_a_path_of_the_machine_or_a_key() {
+fn store_errors_show_no_key_or_outside_path() {
     let home = Home::new();
     let version = home.put("a", b"1");
     symlink("/etc/passwd", home.object_path("secret-b")).unwrap();

@@ -35,8 +35,9 @@ fn begin(home: &Home) -> Upload {
     home.store.begin(&key("doc"), Kind::Sealed, Condition::Any, None).unwrap()
 }
 
+/// A sealed header that every reader would refuse is refused before any part is sent.
 #[test]
-fn a_header_that_no_reader_takes_is_refused_before_its_parts() {
+fn upload_refuses_header_that_no_reader_accepts() {
     let home = Home::new();
     let version = home.put("doc", b"older");
     // As shares: 9, the base point, and 1, of low order.
@@ -143,8 +144,9 @@ fn no_blobs() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     ]
 }
 
+/// Slices that do not form a blob by their framing are refused and change nothing.
 #[test]
-fn slices_that_no_reader_could_open_do_not_become_current() {
+fn commit_refuses_slices_that_no_reader_could_open() {
     let home = Home::new();
     let version = home.put("doc", b"older");
     for (case, slices) in no_blobs() {
@@ -163,15 +165,16 @@ fn slices_that_no_reader_could_open_do_not_become_current() {
 
 /// The footer may be several slices, and must be where it is longer than one can be.
 #[test]
-fn a_footer_may_come_in_pieces() {
+fn upload_footer_may_span_several_slices() {
     let home = Home::new();
     let [header, full, last, footer] = whole();
     let slices = [&header[..], &full, &last].into_iter().chain(footer.chunks(50));
     put_slices(&home.store, "doc", Kind::Sealed, Condition::Any, slices).unwrap();
 }
 
+/// A resumed upload is held to the same framing when it is committed.
 #[test]
-fn a_resumed_upload_is_held_to_the_same() {
+fn resumed_upload_framing_is_checked_on_commit() {
     let home = Home::new();
     let version = home.put("doc", b"older");
     let [header, full, ..] = whole();
@@ -204,7 +207,7 @@ fn a_resumed_upload_is_held_to_the_same() {
 
 /// PROTOCOL 8: "A plain object may be empty: it is committed without a slice."
 #[test]
-fn a_plain_object_may_have_no_bytes() {
+fn plain_object_may_be_committed_without_slice() {
     let home = Home::new();
     let none = [].into_iter();
     put_slices(&home.store, "empty", Kind::Plain, Condition::Any, none).unwrap();

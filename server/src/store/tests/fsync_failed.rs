@@ -64,8 +64,9 @@ fn takes_no_writes(home: &Home, case: &str) {
     assert_eq!(store.list(None, 10, false).unwrap().entries.len(), 1, "{case}");
 }
 
+/// After a failed fsync every process refuses writes until the store is cleared.
 #[test]
-fn after_a_failed_sync_nothing_is_written_by_anybody_until_it_is_cleared() {
+fn fsync_failure_refuses_all_writes_until_cleared() {
     for (role, inject, doing) in [
         ("put", "inject=fdatasync:error=EIO:when=1", "sync an upload"),
         ("put large", "inject=fdatasync:error=EIO:when=1", "sync an upload"),
@@ -99,8 +100,9 @@ fn after_a_failed_sync_nothing_is_written_by_anybody_until_it_is_cleared() {
     }
 }
 
+/// Uploads under way fail at their next slice or commit once the store is suspect.
 #[test]
-fn an_upload_under_way_is_given_up() {
+fn fsync_failure_ends_uploads_under_way() {
     let home = Home::new();
     home.put("a", b"old");
     let begin = || home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
@@ -114,8 +116,9 @@ fn an_upload_under_way_is_given_up() {
     assert_eq!(suspicion.since, None);
 }
 
+/// A second failed fsync does not overwrite the first failure's time and cause.
 #[test]
-fn the_first_suspicion_stays() {
+fn fsync_failure_keeps_first_failure() {
     let home = Home::new();
     home.set_time(1_700_000_000_000_000_000);
     make_suspect(&home.store, "sync the first");
@@ -130,7 +133,7 @@ fn the_first_suspicion_stays() {
 
 /// On a disk that accepts no more files, at least this process knows.
 #[test]
-fn what_cannot_be_written_down_is_remembered() {
+fn fsync_failure_without_marker_is_kept_in_memory() {
     let home = Home::new();
     home.put("a", b"old");
     let gone = home.dir.path().join("gone");
@@ -152,7 +155,7 @@ fn what_cannot_be_written_down_is_remembered() {
 
 /// On a disk, where pages are evicted: the page cache says nothing about the disk.
 #[test]
-fn a_store_is_read_from_the_disk_before_it_is_trusted() {
+fn clear_suspect_reads_from_disk() {
     use crate::sys::residency::Residency;
     let home = Home::within(std::env::current_exe().unwrap().parent().unwrap());
     home.put("hot", &vec![7; 2_000_000]);
@@ -173,8 +176,9 @@ fn a_store_is_read_from_the_disk_before_it_is_trusted() {
     assert!(!is_there(), "it was read from memory");
 }
 
+/// A store stays suspect until a verification finds no damage.
 #[test]
-fn a_damaged_store_stays_suspect_until_a_run_finds_nothing() {
+fn clear_suspect_fails_until_run_finds_no_damage() {
     let home = Home::new();
     home.put("a", b"old");
     home.put("b", b"bad");
@@ -200,7 +204,7 @@ fn a_damaged_store_stays_suspect_until_a_run_finds_nothing() {
 
 /// A file that cannot be quarantined is left to the operator.
 #[test]
-fn a_store_stays_suspect_while_something_is_wrong_that_stays() {
+fn clear_suspect_fails_while_unquarantined_damage_stays() {
     let mut home = Home::new();
     home.put("a", b"old");
     home.put("a", b"new");
@@ -266,8 +270,9 @@ impl<F: FnMut()> Observer for Meanwhile<F> {
     }
 }
 
+/// An fsync that fails during the verification leaves the store suspect.
 #[test]
-fn a_sync_that_fails_while_it_is_verified_is_not_forgotten() {
+fn clear_suspect_keeps_failure_during_verification() {
     let home = Home::new();
     home.put("a", b"old");
     let server = open(&home.path(), &home.time).unwrap();
@@ -291,8 +296,9 @@ fn a_sync_that_fails_while_it_is_verified_is_not_forgotten() {
     put(&server, "a", b"new", Condition::Any).unwrap();
 }
 
+/// A verification that is stopped or dropped leaves the store suspect.
 #[test]
-fn a_verification_that_does_not_come_to_its_end_clears_nothing() {
+fn clear_suspect_interrupted_clears_nothing() {
     struct Stop;
     impl Observer for Stop {
         fn on_read(&mut self, _bytes: u64) -> ControlFlow<()> {
@@ -329,7 +335,7 @@ fn a_verification_that_does_not_come_to_its_end_clears_nothing() {
 /// STORE, "Suspicion": every directory is synced before anything is read, and every file before it
 /// is read.
 #[test]
-fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
+fn clear_suspect_syncs_everything_and_fails_with_any_fsync() {
     let suspected = || {
         let home = Home::new();
         home.put("a", b"old");
@@ -373,7 +379,7 @@ fn a_sync_that_fails_while_it_is_cleared_leaves_it_suspect() {
 
 /// While a writer waits for a shard, an fsync of the writer before it may fail.
 #[test]
-fn who_waited_for_a_lock_does_not_build_on_what_failed() {
+fn writer_waiting_for_shard_lock_sees_fsync_failure() {
     type Deed = fn(&Store) -> Result<u64, StoreError>;
     let home = Home::new();
     home.put("a", b"old");
@@ -402,7 +408,7 @@ fn who_waited_for_a_lock_does_not_build_on_what_failed() {
 
 /// A store whose creation could not be made durable exists, and is suspect.
 #[test]
-fn a_store_whose_making_was_not_durable_takes_no_writes() {
+fn store_creation_with_failed_fsync_is_suspect() {
     // The fsyncs of the store's directory and of the history's.
     for nth in [3, 6] {
         let dir = tempfile::tempdir_in(memory()).unwrap();

@@ -45,8 +45,9 @@ impl Drop for Mounted {
     }
 }
 
+/// A full disk fails puts and frees their space; gets, deletes and restores work.
 #[test]
-fn a_full_disk_fails_puts_and_nothing_else() {
+fn full_disk_fails_puts_and_no_other_request() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Mounted::new(dir.path(), "size=8m").ok_or("mount(8) is not allowed here");
     let disk = or_skip!(disk);
@@ -94,7 +95,7 @@ fn a_full_disk_fails_puts_and_nothing_else() {
 /// The same with a limit on the length of files, which every user can set: the write beyond it
 /// fails.
 #[test]
-fn a_write_beyond_the_limit_fails_the_put() {
+fn put_beyond_file_size_limit_fails_with_full() {
     let home = Home::new();
     home.put("a", b"old");
     // 4 blocks of 512 bytes (POSIX sh). A process that does not ignore SIGXFSZ is killed by it.

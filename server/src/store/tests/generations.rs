@@ -54,7 +54,7 @@ fn there<T: std::fmt::Debug>(result: Result<T, StoreError>) -> u64 {
 
 /// FORMAT 9, step 6: a reader that has seen one of them would refuse the other.
 #[test]
-fn a_generation_has_one_blob() {
+fn generation_admits_one_blob() {
     let home = Home::new();
     let (first, second) = (filled(&home, 9, 1).unwrap(), filled(&home, 9, 2).unwrap());
     let version = first.commit().unwrap();
@@ -65,8 +65,9 @@ fn a_generation_has_one_blob() {
     commit(&home, 10, 2).unwrap();
 }
 
+/// An upload of an old generation is refused at its begin and at its resume.
 #[test]
-fn what_is_too_old_is_told_so_before_it_is_sent() {
+fn generation_too_old_is_refused_before_upload() {
     let home = Home::new();
     drop(filled(&home, 8, 1).unwrap());
     assert_eq!(home.staged(), 1);
@@ -85,7 +86,7 @@ fn what_is_too_old_is_told_so_before_it_is_sent() {
 
 /// Readers also remember versions that were deleted or replaced.
 #[test]
-fn what_follows_is_above_what_was_deleted_and_what_was_restored() {
+fn generation_must_exceed_deleted_and_restored_versions() {
     let home = Home::new();
     let first = commit(&home, 5, 1).unwrap();
     commit(&home, 9, 2).unwrap();
@@ -101,8 +102,9 @@ fn what_follows_is_above_what_was_deleted_and_what_was_restored() {
     commit(&home, 11, 4).unwrap();
 }
 
+/// A generation more than a day ahead of clock and versions is refused.
 #[test]
-fn what_is_a_day_ahead_of_the_clock_is_refused() {
+fn generation_over_one_day_ahead_of_clock_is_refused() {
     let home = Home::new();
     let now = 1_700_000_000_000_000_000;
     home.set_time(now);
@@ -120,7 +122,7 @@ fn what_is_a_day_ahead_of_the_clock_is_refused() {
 
 /// For example a version that was copied from another store. Readers do not remember it.
 #[test]
-fn what_is_there_and_beyond_all_clocks_is_followed_by_what_is_not() {
+fn generation_beyond_clock_on_disk_does_not_block_puts() {
     let home = Home::new();
     let far = 1_000 * DAY_NS;
     home.set_time(far);

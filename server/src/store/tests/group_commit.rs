@@ -26,8 +26,9 @@ pub(super) fn put_neighbours(store: &Store) -> usize {
     })
 }
 
+/// Eight puts to one directory share two to four fsyncs of it.
 #[test]
-fn puts_of_one_directory_share_its_sync() {
+fn group_commit_puts_of_one_directory_share_fsync() {
     let home = Home::new();
     let inject = "inject=fsync:delay_enter=300000";
     let traced = or_skip!(trace(&[inject], "put neighbours", &home));
@@ -45,8 +46,9 @@ fn puts_of_one_directory_share_its_sync() {
     }
 }
 
+/// A failed shared fsync fails every put and makes the store suspect.
 #[test]
-fn a_sync_that_fails_fails_all_who_shared_it() {
+fn group_commit_failed_fsync_fails_every_put() {
     let home = Home::new();
     let expressions = ["inject=fsync:delay_enter=300000:error=EIO"];
     let traced = or_skip!(trace(&expressions, "put neighbours", &home));
@@ -56,7 +58,7 @@ fn a_sync_that_fails_fails_all_who_shared_it() {
 
 /// Whichever put sees the failure first, none is acknowledged from then on.
 #[test]
-fn nothing_is_acknowledged_by_a_store_that_became_suspect() {
+fn suspect_store_acknowledges_no_put_or_delete_in_progress() {
     for (role, area) in [("put", "objects"), ("delete", "trash")] {
         let home = Home::new();
         if role == "delete" {

@@ -43,8 +43,9 @@ fn flip(path: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
+/// A scrub and a check of a sound store report its counts and change nothing.
 #[test]
-fn a_sound_store_is_left_as_it_is() {
+fn scrub_of_sound_store_changes_nothing() {
     let home = Home::new();
     for body in [b"one".as_slice(), &[7; 700_000], b""] {
         home.put("a", body);
@@ -66,7 +67,7 @@ fn a_sound_store_is_left_as_it_is() {
 
 /// A directory cannot be linked. It is reported, and the files after it are still verified.
 #[test]
-fn what_cannot_be_set_aside_stays_and_holds_nobody_up() {
+fn scrub_reports_directory_that_cannot_be_quarantined() {
     let mut home = Home::new();
     home.put("a", b"1111");
     let path = home.object_path("a");
@@ -90,8 +91,9 @@ fn what_cannot_be_set_aside_stays_and_holds_nobody_up() {
     home.put("a", b"2222");
 }
 
+/// A scrub quarantines corrupt files, keeps their bytes, and touches no others.
 #[test]
-fn what_is_rotten_is_set_aside_and_nothing_else() {
+fn scrub_quarantines_corrupt_files_only() {
     let mut home = Home::new();
     for body in [b"1111", b"2222", b"3333"] {
         home.put("a", body);
@@ -166,15 +168,16 @@ fn every_rot_is_found(stride: u64) {
     assert_eq!(home.body("a"), Some(body));
 }
 
+/// A scrub finds a flipped byte or a cut at any of the sampled positions of a file.
 #[test]
-fn rot_of_any_byte_and_any_length_is_found() {
+fn scrub_finds_flipped_byte_and_truncation_in_sample() {
     every_rot_is_found(61);
 }
 
 /// By hand: `cargo test -p zput-server --lib -- --ignored every_byte`
 #[test]
 #[ignore = "it takes a minute"]
-fn rot_of_every_byte_and_every_length_is_found() {
+fn scrub_finds_flip_of_every_byte_and_every_truncation() {
     every_rot_is_found(1);
 }
 
@@ -194,8 +197,9 @@ impl Observer for Limit {
     }
 }
 
+/// A stopped scrub continues at the file where it stopped, also after a restart.
 #[test]
-fn a_scrub_that_was_stopped_goes_on_where_it_was() {
+fn scrub_continues_where_it_was_stopped() {
     let mut home = Home::new();
     for n in 0..40 {
         home.put(&n.to_string(), &[7; 1000]);
@@ -209,8 +213,9 @@ fn a_scrub_that_was_stopped_goes_on_where_it_was() {
     assert_eq!(scrub(&home).files, 40, "the next pass begins at the beginning");
 }
 
+/// Thirty scrubs of a share of 1/30 each cover the whole store once.
 #[test]
-fn thirty_shares_are_the_whole_store() {
+fn scrub_of_thirty_shares_covers_whole_store() {
     let home = Home::new();
     for n in 0..300 {
         home.put(&n.to_string(), b"x");
@@ -233,8 +238,9 @@ fn thirty_shares_are_the_whole_store() {
     assert!("2/3".parse::<crate::store::Share>().is_err());
 }
 
+/// A scrub whose saved state cannot be read starts from the beginning.
 #[test]
-fn a_state_that_cannot_be_understood_loses_nothing() {
+fn scrub_with_unreadable_state_starts_over() {
     let home = Home::new();
     home.put("a", b"1");
     for text in ["", "format = 2\n", "rubbish", "format = 1\nafter = \"zz/objects/\"\n"] {
@@ -243,8 +249,9 @@ fn a_state_that_cannot_be_understood_loses_nothing() {
     }
 }
 
+/// A check reports foreign, misplaced and duplicate files and leftovers, and changes nothing.
 #[test]
-fn a_check_tells_what_no_store_makes() {
+fn check_reports_foreign_files_and_leftovers() {
     let home = Home::new();
     home.put("a", b"1");
     home.put("a", b"2");
@@ -289,7 +296,7 @@ fn a_check_tells_what_no_store_makes() {
 
 /// On a disk, where pages are evicted.
 #[test]
-fn a_scrub_leaves_in_memory_what_was_there_and_no_more() {
+fn scrub_leaves_page_cache_as_it_was() {
     use crate::sys::{fs::drop_cached, residency::Residency};
     let program = std::env::current_exe().unwrap();
     let home = Home::within(program.parent().unwrap());
@@ -322,7 +329,7 @@ fn a_scrub_leaves_in_memory_what_was_there_and_no_more() {
 /// Cached pages may be corrupt where the disk is not, so a file is quarantined only for what the
 /// disk holds.
 #[test]
-fn what_looks_rotten_in_memory_is_read_from_the_disk_before_it_is_set_aside() {
+fn scrub_rereads_from_disk_before_quarantine() {
     use crate::sys::residency::Residency;
     let program = std::env::current_exe().unwrap();
     let home = Home::within(program.parent().unwrap());

@@ -40,8 +40,9 @@ fn postcard_len(response: &Response) -> usize {
     1 + 3 + entries + 1 + next.as_deref().map_or(0, bytes) + 5
 }
 
+/// A listing is complete and in one order at any page size.
 #[test]
-fn a_list_is_complete_and_in_one_order_whatever_the_pages() {
+fn store_list_is_complete_and_ordered_at_any_page_size() {
     let home = Home::new();
     let keys: BTreeSet<_> = (0..700).map(|i| key(&format!("key {i}"))).collect();
     for key in &keys {
@@ -61,8 +62,9 @@ fn a_list_is_complete_and_in_one_order_whatever_the_pages() {
     assert!(hashes.is_sorted());
 }
 
+/// A page of a listing has at most 1,000 entries.
 #[test]
-fn a_page_has_no_more_than_a_thousand_entries() {
+fn store_list_page_has_at_most_1000_entries() {
     let home = Home::new();
     for i in 0..1001 {
         let key = key(&format!("key {i}"));
@@ -72,8 +74,9 @@ fn a_page_has_no_more_than_a_thousand_entries() {
     assert_eq!(pages, [1000, 1]);
 }
 
+/// A page with headers of 65,536 bytes and keys of 1,024 bytes has one entry.
 #[test]
-fn pages_with_the_longest_headers_and_keys_fit_a_frame() {
+fn store_list_page_with_longest_headers_fits_into_frame() {
     let home = Home::new();
     for i in 0..5u8 {
         let mut name = vec![i; 1024];
@@ -98,8 +101,9 @@ fn pages_with_the_longest_headers_and_keys_fit_a_frame() {
     assert!(without[0].iter().all(|entry| entry.header.is_none()));
 }
 
+/// Corrupt objects shorten pages of a listing but hide no other object.
 #[test]
-fn rotten_objects_shorten_a_page_and_not_the_list() {
+fn store_list_is_complete_beside_corrupt_objects() {
     let home = Home::new();
     for i in 0..40 {
         home.put(&format!("key {i}"), b"1");
@@ -113,8 +117,9 @@ fn rotten_objects_shorten_a_page_and_not_the_list() {
     assert_eq!(found, (30..40).map(|i| key(&format!("key {i}"))).collect());
 }
 
+/// A cursor of any other length than 32 bytes is malformed.
 #[test]
-fn only_cursors_are_cursors() {
+fn store_list_rejects_malformed_cursor() {
     let home = Home::new();
     for cursor in [&b""[..], &[0; 31], &[0; 33], &[0; 64]] {
         let error = home.store.list(Some(cursor), 10, false).unwrap_err();

@@ -282,14 +282,15 @@ fn does_what_a_map_of_versions_does(sequences: u32) {
     result.unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// Random steps on a store give the same results as a map of versions.
 #[test]
-fn a_store_does_what_a_map_of_versions_does() {
+fn store_behaves_like_model_of_versions() {
     does_what_a_map_of_versions_does(200);
 }
 
 /// By hand: `cargo test -p zput-server --lib -- --ignored hundred_thousand`
 #[test]
 #[ignore = "it takes many minutes"]
-fn a_store_does_what_a_map_of_versions_does_a_hundred_thousand_times() {
+fn store_behaves_like_model_in_hundred_thousand_cases() {
     does_what_a_map_of_versions_does(100_000);
 }

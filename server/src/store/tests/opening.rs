@@ -17,8 +17,9 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
+/// A new store has the documented directories, files and modes.
 #[test]
-fn a_new_store_has_the_layout_of_the_document() {
+fn store_open_creates_documented_layout() {
     let dir = tempfile::tempdir_in(memory()).unwrap();
     let path = dir.path().join("srv/zput");
     let store = at(&path).unwrap();
@@ -55,8 +56,9 @@ fn a_new_store_has_the_layout_of_the_document() {
     assert!(text.lines().any(|line| line == "format = 1"));
 }
 
+/// The server key stays across restarts, and a damaged or missing one is an error.
 #[test]
-fn the_server_key_stays() {
+fn server_key_is_kept_and_never_replaced() {
     let mut home = Home::new();
     let seed = *home.store.server_key().as_bytes();
     assert_ne!(seed, [0; 32]);
@@ -75,8 +77,9 @@ fn the_server_key_stays() {
     assert!(matches!(at(&home.path()), Err(StoreError::Missing(name)) if name == "server.key"));
 }
 
+/// Four threads that open a new store at once get the same server key.
 #[test]
-fn stores_that_are_opened_at_once_are_one() {
+fn store_opened_concurrently_is_created_once() {
     let dir = tempfile::tempdir_in(memory()).unwrap();
     let path = dir.path().join("store");
     let seeds: Vec<[u8; 32]> = thread::scope(|scope| {
@@ -88,8 +91,9 @@ fn stores_that_are_opened_at_once_are_one() {
     assert!(seeds.iter().all(|seed| *seed == seeds[0]));
 }
 
+/// An empty directory becomes a store, and one with other files is refused untouched.
 #[test]
-fn an_empty_directory_becomes_a_store_and_a_foreign_one_does_not() {
+fn store_open_makes_store_of_empty_directory_only() {
     let dir = tempfile::tempdir_in(memory()).unwrap();
     fs::create_dir(dir.path().join("lost+found")).unwrap();
     at(dir.path()).unwrap();
@@ -102,8 +106,9 @@ fn an_empty_directory_becomes_a_store_and_a_foreign_one_does_not() {
     assert_eq!(names_in(dir.path()), ["thesis.tex"]);
 }
 
+/// Opening a regular file as a store fails with NotADirectory.
 #[test]
-fn a_file_is_not_a_store() {
+fn store_open_of_file_is_not_a_directory() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for path in [file.path(), &file.path().join("store")] {
         let error = at(path).unwrap_err();
@@ -112,8 +117,9 @@ fn a_file_is_not_a_store() {
     }
 }
 
+/// A store of a newer format is refused and nothing in it is touched.
 #[test]
-fn a_newer_store_is_refused_and_not_touched() {
+fn store_open_refuses_newer_format_untouched() {
     let home = Home::new();
     let staged = home.path().join("staging/left-over");
     fs::write(&staged, "x").unwrap();
@@ -132,8 +138,9 @@ fn a_newer_store_is_refused_and_not_touched() {
     }
 }
 
+/// Opening a store fails when a link stands in place of one of its directories.
 #[test]
-fn something_else_in_the_place_of_a_directory_is_refused() {
+fn store_open_refuses_link_in_place_of_directory() {
     for piece in ["objects/ab", "history/00", "trash/ff", "staging", "clients", "locks/7f"] {
         let home = Home::new();
         let path = home.path().join(piece);
@@ -145,8 +152,9 @@ fn something_else_in_the_place_of_a_directory_is_refused() {
     }
 }
 
+/// A copy without zput-store.toml is refused as incomplete.
 #[test]
-fn a_part_of_a_store_is_no_store() {
+fn store_open_refuses_copy_without_store_file() {
     let home = Home::new();
     fs::remove_file(home.path().join("zput-store.toml")).unwrap();
     let error = at(&home.path()).unwrap_err();
@@ -154,8 +162,9 @@ fn a_part_of_a_store_is_no_store() {
     assert!(error.to_string().contains("copy all files of the store"), "{error}");
 }
 
+/// Opening completes a store whose creation was interrupted at any step.
 #[test]
-fn a_store_that_nobody_finished_is_finished() {
+fn store_open_completes_interrupted_creation() {
     let whole = Home::new();
     let key = fs::read(whole.path().join("server.key")).unwrap();
     // In the order of its creation, step by step, with the store's file named last.
@@ -183,8 +192,9 @@ fn a_store_that_nobody_finished_is_finished() {
     }
 }
 
+/// Opening removes abandoned staging and temporary files and follows no link.
 #[test]
-fn what_nobody_works_on_is_swept() {
+fn store_open_removes_abandoned_temporary_files() {
     let mut home = Home::new();
     for left in ["staging/0123", "staging/x", ".tmp-1", "clients/.tmp-2", "invites/.tmp-3"] {
         fs::write(home.path().join(left), "x").unwrap();
@@ -201,8 +211,9 @@ fn what_nobody_works_on_is_swept() {
     assert!(outside.exists());
 }
 
+/// Opening keeps the uploads of living processes and removes those of a dead one.
 #[test]
-fn an_upload_of_a_living_process_is_not_swept() {
+fn store_open_keeps_uploads_of_living_processes() {
     let mut home = Home::new();
     // Of this process, and of another one.
     let mut mine = home.store.begin(&key("mine"), Kind::Plain, Condition::Any, None).unwrap();
@@ -235,8 +246,9 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Opening a directory that cannot be written to fails and makes nothing.
 #[test]
-fn a_directory_without_permission_is_refused() {
+fn store_open_refuses_unwritable_directory() {
     let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir();
     let dir = dir.unwrap();
     let path = dir.path().join("store");

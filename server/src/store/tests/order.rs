@@ -101,7 +101,7 @@ fn calls_of(role: &str, before: fn(&Home)) -> Result<Vec<String>, &'static str> 
 
 /// Promise 1: STORE, "Put" 1 to 8.
 #[test]
-fn a_put_is_durable_before_it_is_acknowledged() {
+fn put_system_calls_are_durable_before_acknowledgement() {
     let calls = or_skip!(calls_of("put", |home| _ = home.put("a", b"old")));
     assert_eq!(
         calls,
@@ -130,7 +130,7 @@ fn a_put_is_durable_before_it_is_acknowledged() {
 
 /// From 1 MiB on no writer waits for the lock while the data is synced.
 #[test]
-fn the_data_of_a_large_put_is_durable_before_the_lock_is_taken() {
+fn put_of_large_object_syncs_data_before_shard_lock() {
     let mut calls = or_skip!(calls_of("put large", |_| {}));
     calls.dedup();
     assert_eq!(
@@ -149,8 +149,9 @@ fn the_data_of_a_large_put_is_durable_before_the_lock_is_taken() {
     );
 }
 
+/// A key's first put links nothing into the history and syncs its name.
 #[test]
-fn a_first_put_has_no_history() {
+fn put_of_new_key_makes_no_history_link() {
     let calls = or_skip!(calls_of("put absent", |_| {}));
     assert_eq!(
         calls,
@@ -169,7 +170,7 @@ fn a_first_put_has_no_history() {
 
 /// Promise 1: "'Already there' means the same."
 #[test]
-fn already_there_is_durable_too() {
+fn put_absent_of_existing_object_syncs_before_exists() {
     let home = Home::new();
     home.put("a", b"old");
     let traced = or_skip!(trace(&[], "put absent", &home));
@@ -177,8 +178,9 @@ fn already_there_is_durable_too() {
     assert_eq!(traced.calls, ["flock locks/ab", "fsync objects/ab"]);
 }
 
+/// A delete syncs the trash before it unlinks the object's name.
 #[test]
-fn a_delete_is_in_the_trash_before_it_is_gone() {
+fn delete_syncs_trash_before_unlink() {
     let calls = or_skip!(calls_of("delete", |home| _ = home.put("a", b"old")));
     assert_eq!(
         calls,
@@ -192,8 +194,9 @@ fn a_delete_is_in_the_trash_before_it_is_gone() {
     );
 }
 
+/// A restore syncs the object's name before it unlinks it from the trash.
 #[test]
-fn a_restore_is_back_before_it_leaves_the_trash() {
+fn restore_from_trash_syncs_object_before_unlink() {
     let before = |home: &Home| {
         home.put("a", b"old");
         home.store.delete(&key("a"), Condition::Any).unwrap();
@@ -211,8 +214,9 @@ fn a_restore_is_back_before_it_leaves_the_trash() {
     );
 }
 
+/// A restore from the history copies the version with the calls of a put.
 #[test]
-fn a_restored_copy_is_put_like_any_other() {
+fn restore_from_history_makes_calls_of_put() {
     let before = |home: &Home| {
         home.put("a", b"old");
         home.put("a", b"new");
@@ -237,7 +241,7 @@ fn a_restored_copy_is_put_like_any_other() {
 
 /// STORE, "Invites": "spent by unlink + fsync(invites) before the client's file is written".
 #[test]
-fn an_invite_is_spent_before_it_is_good_for_anything() {
+fn invite_is_unlinked_and_synced_before_account_is_written() {
     let calls = or_skip!(calls_of("join", |_| {}));
     assert_eq!(
         calls,
@@ -256,7 +260,7 @@ fn an_invite_is_spent_before_it_is_good_for_anything() {
 
 /// STORE, promises: "A sync that fails fails the put and is not repeated"; the file is discarded.
 #[test]
-fn a_failed_sync_fails_the_put_and_is_not_repeated() {
+fn fdatasync_failure_fails_put_and_is_not_repeated() {
     for (role, nth) in [("put", 1), ("put large", 1), ("put large", 2)] {
         let home = Home::new();
         home.put("a", b"old");
@@ -278,8 +282,9 @@ fn a_failed_sync_fails_the_put_and_is_not_repeated() {
     }
 }
 
+/// A failed fsync of a directory fails the put and keeps the old version readable.
 #[test]
-fn a_failed_sync_of_a_directory_fails_the_put() {
+fn directory_fsync_failure_fails_put() {
     for nth in 1..=2 {
         let home = Home::new();
         home.put("a", b"old");

@@ -31,7 +31,7 @@ fn is_used(home: &Home) {
 
 /// Each directory, with its contents, while the store is open.
 #[test]
-fn a_directory_that_is_removed_is_made_again_by_the_next_who_needs_it() {
+fn store_remakes_directory_removed_while_open() {
     for removed in
         ["staging", "quarantine", "locks", "clients", "invites", "objects", "history", "trash"]
     {
@@ -49,7 +49,7 @@ fn a_directory_that_is_removed_is_made_again_by_the_next_who_needs_it() {
 
 /// An upload in progress is lost with its file, and fails; later ones do not.
 #[test]
-fn an_upload_whose_file_is_removed_fails_alone() {
+fn upload_with_removed_staging_file_fails_alone() {
     let home = Home::new();
     let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
     upload.start_slice(5, Digest::of(b"hello")).unwrap();
@@ -64,7 +64,7 @@ fn an_upload_whose_file_is_removed_fails_alone() {
 
 /// The next start looks for interrupted uploads in whatever directory is called `staging`.
 #[test]
-fn uploads_are_in_the_directory_that_has_the_name() {
+fn uploads_use_directory_now_named_staging() {
     let home = Home::new();
     let (staging, moved) = (home.path().join("staging"), home.dir.path().join("moved"));
     fs::rename(&staging, &moved).unwrap();
@@ -89,7 +89,7 @@ fn uploads_are_in_the_directory_that_has_the_name() {
 /// A disk that is unmounted, a store that is moved or restored: acknowledged data would be where no
 /// reader looks.
 #[test]
-fn a_store_that_is_not_where_it_was_takes_no_writes_and_is_not_mended() {
+fn displaced_store_refuses_writes_and_is_not_repaired() {
     let home = Home::new();
     let version = home.put("a", b"1");
     let moved = home.dir.path().join("moved");
@@ -144,7 +144,7 @@ fn a_store_that_is_not_where_it_was_takes_no_writes_and_is_not_mended() {
 /// A thread that waits for a lock whose file is removed then waits for the one that takes its
 /// place.
 #[test]
-fn a_lock_that_is_removed_while_somebody_waits_orders_nobody() {
+fn writer_follows_replaced_shard_lock_file() {
     let home = Home::new();
     let old = home.lock_file("a");
     old.lock().unwrap();

@@ -90,7 +90,7 @@ pub(super) fn finish(home: &Home, mut upload: Upload, parts: &[&[u8]]) {
 
 /// BLAKE3 of "zput/v1/staging", the writer and the digest, computed by another implementation.
 #[test]
-fn its_name_is_that_of_the_document() {
+fn resume_name_matches_documented_digest() {
     let digest = Digest::from_bytes(std::array::from_fn(|i| i as u8));
     let name = layout::resume_name(Some(&WRITER), &digest);
     assert_eq!(name, "70afdf28dda1c8d2529c50d7678561ccdb09fad1b7ea6c9b6cf4a9658a2d981b");
@@ -98,8 +98,9 @@ fn its_name_is_that_of_the_document() {
     assert_eq!(name, "40024ba530911f834f0c64b1609cee6c0c1346c4b946a5eef1af14b71334ee8b");
 }
 
+/// An interrupted upload is resumed after a restart with the slices it had.
 #[test]
-fn what_was_cut_off_goes_on_where_it_was() {
+fn resume_continues_interrupted_upload_after_restart() {
     let mut home = Home::new();
     let (one, two, three) = (part(1), part(2), part(3));
     drop(begun(&home, &[&one, &two]));
@@ -116,8 +117,9 @@ fn what_was_cut_off_goes_on_where_it_was() {
     assert_eq!(refused(resume(&home)), ErrorCode::NotFound);
 }
 
+/// A resumed upload that is interrupted again can be resumed once more.
 #[test]
-fn what_was_resumed_and_cut_off_again_stays() {
+fn resume_works_again_after_each_interruption() {
     let home = Home::new();
     let (one, two, three) = (part(1), part(2), part(3));
     drop(begun(&home, &[&one, &two]));
@@ -136,8 +138,9 @@ fn what_was_resumed_and_cut_off_again_stays() {
     finish(&home, upload, &[&one, &two, &three]);
 }
 
+/// A claim counts the leading slices that match, and the rest of the file is dropped.
 #[test]
-fn nothing_counts_that_does_not_match() {
+fn claim_counts_only_matching_leading_slices() {
     let (one, two, three) = (part(1), part(2), part(3));
     let shorter = ClaimedSlice { length: 524_871, ..claimed(&three) };
     let cases: [(&str, Vec<ClaimedSlice>, u32); 5] = [
@@ -165,8 +168,9 @@ fn nothing_counts_that_does_not_match() {
     }
 }
 
+/// After a new slice nothing can be claimed, and a claim within a slice is malformed.
 #[test]
-fn nothing_can_be_claimed_behind_a_slice() {
+fn claim_after_new_slice_holds_nothing() {
     let home = Home::new();
     let (one, two) = (part(1), part(2));
     let mut fresh = begun(&home, &[&one, &two]);
@@ -189,7 +193,7 @@ fn nothing_can_be_claimed_behind_a_slice() {
 
 /// Slices that were not claimed are not in the object: neither the client's nor a record.
 #[test]
-fn a_commit_without_claims_has_the_header_alone() {
+fn commit_contains_only_header_and_claimed_slices() {
     let home = Home::new();
     let (one, two) = (part(1), part(2));
     drop(begun(&home, &[&one, &two]));
@@ -216,8 +220,9 @@ fn a_commit_without_claims_has_the_header_alone() {
     assert_eq!(home.staged(), 0);
 }
 
+/// A claim of more slices than an upload may have is malformed.
 #[test]
-fn a_claim_has_no_more_slices_than_an_upload() {
+fn claim_is_bounded_like_upload_slices() {
     let home = Home::new();
     drop(begun(&home, &[&part(1), &part(1)]));
     let mut upload = resume(&home).unwrap();
@@ -228,8 +233,9 @@ fn a_claim_has_no_more_slices_than_an_upload() {
     assert_eq!(home.staged(), 0);
 }
 
+/// Interrupted uploads of less than a mebibyte, and plain ones, are not kept.
 #[test]
-fn less_than_a_mebibyte_and_plain_objects_are_not_kept() {
+fn upload_below_one_mebibyte_or_plain_is_not_kept() {
     let home = Home::new();
     let short = vec![1; 1_048_375];
     drop(begun(&home, &[&short]));
@@ -256,8 +262,9 @@ fn less_than_a_mebibyte_and_plain_objects_are_not_kept() {
     assert_eq!(home.staged(), 0);
 }
 
+/// A slice that was cut off is not part of the kept upload.
 #[test]
-fn a_slice_that_was_cut_off_is_no_part_of_it() {
+fn interrupted_slice_is_not_part_of_kept_upload() {
     let home = Home::new();
     let (one, two, three) = (part(1), part(2), part(3));
     let mut upload = begun(&home, &[&one, &two]);
@@ -271,8 +278,9 @@ fn a_slice_that_was_cut_off_is_no_part_of_it() {
     finish(&home, upload, &[&one, &two, &three]);
 }
 
+/// An aborted upload and one whose commit failed leave no file.
 #[test]
-fn an_error_and_an_abort_leave_nothing() {
+fn aborted_or_failed_upload_is_not_kept() {
     let home = Home::new();
     let (one, two) = (part(1), part(2));
     begun(&home, &[&one, &two]).abort();
@@ -288,7 +296,7 @@ fn an_error_and_an_abort_leave_nothing() {
 
 /// A bit was changed on the line: the slices before it are kept.
 #[test]
-fn a_wrong_digest_takes_nothing_but_its_slice() {
+fn slice_with_wrong_digest_keeps_earlier_slices() {
     let home = Home::new();
     let (one, two, three) = (part(1), part(2), part(3));
     let mut upload = begun(&home, &[&one, &two]);
@@ -310,7 +318,7 @@ fn a_wrong_digest_takes_nothing_but_its_slice() {
 
 /// Each claim may read a gigabyte: they may not take all threads that wait for the disk.
 #[test]
-fn claims_beyond_a_bound_wait_and_lose_nothing() {
+fn claims_beyond_bound_are_busy_and_lose_nothing() {
     let home = Home::new();
     let one = part(1);
     drop(begun(&home, &[&one, &one]));
@@ -321,8 +329,9 @@ fn claims_beyond_a_bound_wait_and_lose_nothing() {
     assert_eq!(resume(&home).unwrap().claim(&[claimed(&one)]).unwrap(), 1);
 }
 
+/// A kept upload is found only with its writer, its key and its header.
 #[test]
-fn it_is_found_by_its_writer_its_key_and_its_header() {
+fn resume_requires_same_writer_key_and_header() {
     let home = Home::new();
     let (one, two) = (part(1), part(2));
     drop(begun(&home, &[&one, &two]));
@@ -351,8 +360,9 @@ fn it_is_found_by_its_writer_its_key_and_its_header() {
     assert_eq!(home.staged(), 2);
 }
 
+/// A resumed upload's condition is checked at the resume and at the commit.
 #[test]
-fn the_condition_is_that_of_now() {
+fn resume_checks_condition_at_resume_and_commit() {
     let home = Home::new();
     let (one, two) = (part(1), part(2));
     drop(begun(&home, &[&one, &two]));
@@ -370,8 +380,9 @@ fn the_condition_is_that_of_now() {
     assert!(matches!(upload.commit(), Err(StoreError::Exists(Some(Version(1001))))));
 }
 
+/// Resuming an upload that a connection or process works on is Busy.
 #[test]
-fn one_works_on_it_at_a_time() {
+fn resume_of_upload_in_use_is_busy() {
     let home = Home::new();
     let (one, two) = (part(1), part(2));
     let upload = begun(&home, &[&one, &two]);
@@ -389,8 +400,9 @@ fn one_works_on_it_at_a_time() {
     assert_eq!(home.staged(), 1);
 }
 
+/// A second upload with the same header replaces the kept one unless it is in use.
 #[test]
-fn a_second_upload_with_its_header_takes_its_place_unless_somebody_works_on_it() {
+fn upload_with_same_header_replaces_unused_kept_one() {
     let home = Home::new();
     let (one, two, three) = (part(1), part(2), part(3));
     let first = begun(&home, &[&one, &two]);
@@ -408,7 +420,7 @@ fn a_second_upload_with_its_header_takes_its_place_unless_somebody_works_on_it()
 
 /// After a power cut a file may be shorter, or have zeros in it.
 #[test]
-fn a_torn_file_is_as_good_as_its_beginning() {
+fn resume_of_torn_file_keeps_intact_beginning() {
     let (one, two) = (part(1), part(2));
     let home = Home::new();
     drop(begun(&home, &[&one, &two]));
@@ -433,7 +445,7 @@ fn a_torn_file_is_as_good_as_its_beginning() {
 /// A file system may bring back the old name when only the new one's directory was synced. Writing
 /// to that name would change an acknowledged version.
 #[test]
-fn the_name_of_a_version_is_not_resumed() {
+fn resume_refuses_staging_name_of_committed_version() {
     let mut home = Home::new();
     let (one, two) = (part(1), part(2));
     drop(begun(&home, &[&one, &two]));
@@ -454,8 +466,9 @@ fn the_name_of_a_version_is_not_resumed() {
     }
 }
 
+/// A kept upload expires after 72 hours or the configured time unless it is in use.
 #[test]
-fn it_is_kept_for_so_long_and_no_longer() {
+fn kept_upload_expires_after_72_hours_or_configured_time() {
     const SECOND: u64 = 1_000_000_000;
     let home = Home::new();
     let (one, two) = (part(1), part(2));
@@ -486,8 +499,9 @@ fn it_is_kept_for_so_long_and_no_longer() {
     assert_eq!(home.store.expire_uploads().unwrap(), 1);
 }
 
+/// With a keep time of zero no interrupted upload is kept.
 #[test]
-fn none_is_kept_where_none_is_to_be() {
+fn keep_uploads_zero_keeps_none() {
     let home = Home::new();
     let (one, two) = (part(1), part(2));
     drop(begun(&home, &[&one, &two]));
@@ -500,7 +514,7 @@ fn none_is_kept_where_none_is_to_be() {
 
 /// Begins, resumes, replaces and removes one upload concurrently: what is committed is complete.
 #[test]
-fn nobody_takes_the_name_of_another() {
+fn resume_and_expiry_concurrently_commit_whole_uploads() {
     let home = Home::new();
     // The year 2096: every upload without a lock has expired.
     home.set_time(4_000_000_000_000_000_000);
@@ -551,8 +565,9 @@ fn nobody_takes_the_name_of_another() {
     }
 }
 
+/// An upload of a killed process is resumed with the slices it had.
 #[test]
-fn a_killed_process_leaves_what_it_had() {
+fn resume_after_killed_process_has_its_slices() {
     let mut home = Home::new();
     let mut child = Child::start("upload sealed", &home.path());
     assert_eq!(child.line(), "uploading");

@@ -28,8 +28,9 @@ fn owners(path: &Path) -> Vec<(u32, u32)> {
     owners
 }
 
+/// Everything that root makes in another user's store belongs to the store's owner.
 #[test]
-fn what_root_makes_in_a_store_is_its_owners() {
+fn root_gives_new_store_files_to_store_owner() {
     if !rustix::process::geteuid().is_root() {
         return skip::because("only root makes files that it gives away");
     }
@@ -77,7 +78,7 @@ fn what_root_makes_in_a_store_is_its_owners() {
 
 /// A file of another user, which this one cannot open, does no harm.
 #[test]
-fn a_file_that_cannot_be_swept_keeps_no_store_from_opening() {
+fn store_opens_with_temporary_file_that_cannot_be_removed() {
     let mut home = Home::new();
     home.put("a", b"1");
     for left in [".tmp-1", "clients/.tmp-2", "staging/3"] {

@@ -61,8 +61,9 @@ fn is_over(mut upload: Upload, bytes: &[u8]) {
     state(upload.commit().map(drop));
 }
 
+/// A newer connection takes over the slices of the older one, which can write no more.
 #[test]
-fn a_newer_connection_takes_over_what_the_older_one_had_received() {
+fn takeover_continues_slices_of_older_connection() {
     let home = hasty();
     let (one, two, three) = (part(1), part(2), part(3));
     let mut older = begun_by(&home, by(1), &[&one, &two]);
@@ -86,7 +87,7 @@ fn a_newer_connection_takes_over_what_the_older_one_had_received() {
 
 /// As with every end of an upload: an Abort, and the end of the connection.
 #[test]
-fn the_end_of_the_older_connection_takes_nothing_away() {
+fn takeover_survives_end_of_older_connection() {
     let home = hasty();
     let (one, two) = (part(1), part(2));
     for end in [Upload::abort, drop::<Upload>] {
@@ -100,7 +101,7 @@ fn the_end_of_the_older_connection_takes_nothing_away() {
 
 /// An upload too small to be kept at the end of a connection can be taken over as well.
 #[test]
-fn what_is_too_small_to_be_kept_is_taken_over() {
+fn takeover_works_for_upload_too_small_to_be_kept() {
     let home = hasty();
     let older = begun_by(&home, by(3), &[&[7; 90]]);
     let mut newer = resume(&home, by(7)).unwrap();
@@ -113,8 +114,9 @@ fn what_is_too_small_to_be_kept_is_taken_over() {
     finish(&home, newest, &[&[7; 90]]);
 }
 
+/// Another writer, an older connection or a forged header takes nothing over.
 #[test]
-fn nobody_else_takes_it_over() {
+fn takeover_requires_same_writer_newer_connection_and_header() {
     let home = hasty();
     let (one, two) = (part(1), part(2));
     let stranger = DevicePublicKey::from_bytes([0xd6; 32]);
@@ -166,7 +168,7 @@ fn forget(home: &Home) {
 /// PROTOCOL 5: a Begin with its header ends the older connection's upload as the end of that
 /// connection would.
 #[test]
-fn a_newer_begin_with_its_header_takes_its_place() {
+fn begin_of_newer_connection_ends_older_upload() {
     let home = hasty();
     let (one, two, three) = (part(1), part(2), part(3));
     let older = begun_by(&home, by(1), &[&one, &two]);
@@ -185,7 +187,7 @@ fn a_newer_begin_with_its_header_takes_its_place() {
 
 /// Calls of the older connection that arrive after the newer one's begin nothing.
 #[test]
-fn an_older_begin_that_comes_late_takes_nothing_over() {
+fn begin_of_older_connection_arriving_late_is_in_use() {
     let home = hasty();
     let (one, two) = (part(1), part(2));
     let newer = begun_by(&home, by(2), &[&one]);
@@ -200,7 +202,7 @@ fn an_older_begin_that_comes_late_takes_nothing_over() {
 
 /// A refused resume takes nothing from the older connection.
 #[test]
-fn whoever_is_refused_takes_nothing_over() {
+fn resume_refused_by_condition_takes_nothing_over() {
     let home = hasty();
     let (one, two) = (part(1), part(2));
     home.put("doc", b"before");
@@ -215,7 +217,7 @@ fn whoever_is_refused_takes_nothing_over() {
 
 /// The upload's descriptor counts once, whichever connection has it.
 #[test]
-fn an_upload_that_is_taken_over_is_one_upload() {
+fn takeover_counts_as_one_upload_towards_limit() {
     let home = hasty();
     let _others: Vec<_> = (1..1024).map(|_| home.store.0.uploads.try_acquire().unwrap()).collect();
     let older = begun_by(&home, by(1), &[&[7; 90]]);
@@ -231,7 +233,7 @@ fn an_upload_that_is_taken_over_is_one_upload() {
 /// At any moment: what was acknowledged is kept, and from then on the file belongs to the newer
 /// connection alone.
 #[test]
-fn nothing_acknowledged_is_lost_and_nothing_is_written_after_it() {
+fn takeover_keeps_acknowledged_slices_and_stops_older_writes() {
     let home = hasty();
     let small = vec![5; 60_000];
     for round in 0..40 {
@@ -280,7 +282,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_written_after_it() {
 /// A commit and a newer connection that takes the upload over: one of them gets it, and the blob is
 /// stored once.
 #[test]
-fn a_commit_that_meets_a_takeover_is_done_once() {
+fn commit_racing_takeover_is_done_once() {
     let home = hasty();
     let (one, two) = (part(1), part(2));
     let slices = [&one[..], &two, &LAST, &footer(&[&one, &two, &LAST])];
@@ -317,7 +319,7 @@ fn a_commit_that_meets_a_takeover_is_done_once() {
 /// Data that had arrived before the line died is written, as long as the older connection keeps
 /// writing.
 #[test]
-fn an_older_connection_that_is_at_work_is_let_finish() {
+fn takeover_waits_for_older_connection_at_work() {
     let home = Home::new();
     let small = vec![5; 60_000];
     let whole = (0..10).any(|_| {

@@ -5,8 +5,9 @@ use zput_proto::{keys::DevicePublicKey, limits::SLICE_MAX_BYTES, message::ErrorC
 use super::*;
 use crate::store::FormatViolation;
 
+/// An object has the bytes that were put, however they were split into slices.
 #[test]
-fn what_was_put_is_got_whatever_the_splits() {
+fn upload_body_is_independent_of_slice_splits() {
     let home = Home::new();
     let body: Vec<u8> = (0..50_000u32).map(|i| (i % 251) as u8).collect();
     let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
@@ -23,15 +24,17 @@ fn what_was_put_is_got_whatever_the_splits() {
     assert_eq!(home.staged(), 0);
 }
 
+/// An object of no bytes is stored and read as empty.
 #[test]
-fn an_empty_object_is_an_object() {
+fn put_of_empty_object_is_read_as_empty() {
     let home = Home::new();
     home.put("none", b"");
     assert_eq!(home.body("none"), Some(vec![]));
 }
 
+/// A version's record holds the key of the device that wrote it.
 #[test]
-fn a_version_keeps_its_writer_on_disk() {
+fn version_record_holds_its_writer() {
     let home = Home::new();
     let device = DevicePublicKey::from_bytes([0xd5; 32]);
     let upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, Some(device));
@@ -41,8 +44,9 @@ fn a_version_keeps_its_writer_on_disk() {
     assert_eq!(file[27..59], [0xd5; 32]);
 }
 
+/// A slice with wrong bytes or length ends the upload and removes its file at once.
 #[test]
-fn wrong_bytes_end_an_upload_and_leave_nothing() {
+fn upload_with_wrong_bytes_ends_and_is_removed() {
     let home = Home::new();
     let cases: [(&str, &[u8], bool); 3] =
         [("flipped", b"abcx", true), ("short", b"abc", false), ("long", b"abcde", false)];
@@ -65,8 +69,9 @@ fn wrong_bytes_end_an_upload_and_leave_nothing() {
     assert_eq!(home.body("a"), None);
 }
 
+/// Bytes outside of a slice, nested or too long slices, and open ones are malformed.
 #[test]
-fn bytes_and_slices_have_to_fit() {
+fn upload_refuses_calls_out_of_order_and_long_slices() {
     let home = Home::new();
     let begin = || home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
     let code = |result: Result<(), StoreError>| result.unwrap_err().code();
@@ -84,8 +89,9 @@ fn bytes_and_slices_have_to_fit() {
     assert_eq!(home.staged(), 0);
 }
 
+/// An upload may have 64 slices and one more for each 65,536 bytes received.
 #[test]
-fn an_upload_has_so_many_slices_and_no_more() {
+fn upload_slice_count_is_bounded_by_bytes_received() {
     let home = Home::new();
     let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
     let short = Digest::of(b"x");
@@ -109,8 +115,9 @@ fn an_upload_has_so_many_slices_and_no_more() {
     assert!(matches!(error, StoreError::Malformed(FormatViolation::SliceCount)), "{error:?}");
 }
 
+/// A store has at most 1,024 uploads under way, and the next one is Busy.
 #[test]
-fn so_many_uploads_are_under_way_and_no_more() {
+fn store_limits_uploads_under_way_to_1024() {
     let home = Home::new();
     assert!(crate::sys::net::raise_descriptor_limit() > 2048, "each upload has a descriptor");
     let begin = || home.store.begin(&key("a"), Kind::Plain, Condition::Any, None);
@@ -122,8 +129,9 @@ fn so_many_uploads_are_under_way_and_no_more() {
     uploads.push(begin().unwrap());
 }
 
+/// A dropped small upload leaves no file and no object.
 #[test]
-fn a_dropped_upload_leaves_nothing() {
+fn upload_dropped_leaves_no_file() {
     let home = Home::new();
     let mut upload = home.store.begin(&key("a"), Kind::Plain, Condition::Any, None).unwrap();
     upload.start_slice(3, Digest::of(b"abc")).unwrap();
@@ -134,8 +142,9 @@ fn a_dropped_upload_leaves_nothing() {
     assert_eq!(home.body("a"), None);
 }
 
+/// A sealed object's lengths of header and footer follow from its framing.
 #[test]
-fn a_sealed_object_is_split_by_its_framing() {
+fn sealed_object_info_has_lengths_of_its_framing() {
     let home = Home::new();
     let parts = sealed("doc", &[3; 5000]);
     let slices = parts.iter().map(Vec::as_slice);
@@ -147,16 +156,18 @@ fn a_sealed_object_is_split_by_its_framing() {
     assert_eq!(object.read_header().unwrap().unwrap(), parts[0]);
 }
 
+/// A plain object has no header.
 #[test]
-fn a_plain_object_has_no_header() {
+fn plain_object_has_no_header() {
     let home = Home::new();
     home.put("a", b"abc");
     let object = home.store.lookup(&key("a"), None).unwrap();
     assert_eq!(object.read_header().unwrap(), None);
 }
 
+/// Sealed objects with wrong framing, and plain ones that look sealed, are refused.
 #[test]
-fn objects_whose_framing_does_not_fit_are_refused() {
+fn commit_refuses_sealed_object_with_wrong_framing() {
     let home = Home::new();
     let [header, body, footer] = sealed("doc", &[3; 5000]);
     let change = |bytes: &[u8], at: usize, value: u8| {
@@ -189,8 +200,9 @@ fn objects_whose_framing_does_not_fit_are_refused() {
     home.put("doc", b"\x8azput\r\n");
 }
 
+/// Upload::write_header accepts only a complete header of the upload's own key and digest.
 #[test]
-fn an_upload_takes_one_whole_header_of_its_own_key() {
+fn write_header_accepts_whole_header_of_its_key_only() {
     let home = Home::new();
     let [header, body, footer] = sealed("doc", &[3; 5000]);
     let begin = || home.store.begin(&key("doc"), Kind::Sealed, Condition::Any, None).unwrap();
@@ -216,8 +228,9 @@ fn an_upload_takes_one_whole_header_of_its_own_key() {
     assert_eq!(home.body("doc"), Some([header, body, footer].concat()));
 }
 
+/// An upload whose condition already fails is refused at its begin.
 #[test]
-fn a_hopeless_upload_is_refused_before_its_bytes() {
+fn begin_refuses_upload_whose_condition_fails() {
     let home = Home::new();
     let version = home.put("a", b"1");
     let begin = |condition| home.store.begin(&key("a"), Kind::Plain, condition, None);
@@ -232,8 +245,9 @@ fn a_hopeless_upload_is_refused_before_its_bytes() {
     assert_eq!(there(other), None);
 }
 
+/// An upload's condition is decided at its commit.
 #[test]
-fn the_condition_is_decided_at_the_commit() {
+fn commit_decides_condition() {
     let home = Home::new();
     let begin = |condition| home.store.begin(&key("a"), Kind::Plain, condition, None).unwrap();
     let late = begin(Condition::Absent);
@@ -246,8 +260,9 @@ fn the_condition_is_decided_at_the_commit() {
     assert_eq!(home.staged(), 0);
 }
 
+/// Version numbers of a key increase although the clock stands still or goes back.
 #[test]
-fn versions_increase_though_the_clock_does_not() {
+fn version_numbers_increase_when_clock_stands_or_goes_back() {
     let home = Home::new();
     assert_eq!(home.put("a", b"1"), 1000);
     assert_eq!(home.put("a", b"2"), 1001);
@@ -268,8 +283,9 @@ fn versions_increase_though_the_clock_does_not() {
     assert_eq!(home.body("a"), Some(b"6".to_vec()));
 }
 
+/// An open object can be read after its file and store were removed.
 #[test]
-fn an_open_object_outlives_its_name() {
+fn open_object_is_readable_after_store_is_removed() {
     let home = Home::new();
     home.put("a", b"first");
     let object = home.store.lookup(&key("a"), None).unwrap();
@@ -279,8 +295,9 @@ fn an_open_object_outlives_its_name() {
     assert_eq!(read(&object), b"first");
 }
 
+/// A restored copy has the writer, the payload and the slice table of its version.
 #[test]
-fn a_copy_of_a_version_has_its_writer_and_its_slices() {
+fn restored_copy_keeps_writer_and_slices() {
     let home = Home::new();
     let device = DevicePublicKey::from_bytes([0xd5; 32]);
     let mut upload =

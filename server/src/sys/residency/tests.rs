@@ -49,8 +49,9 @@ fn has_cachestat() -> Result<(), &'static str> {
     }
 }
 
+/// A window is resident after a write or load, and not after it was evicted.
 #[test]
-fn what_was_dropped_is_not_there_until_it_was_loaded() {
+fn residency_follows_eviction_and_load() {
     or_skip!(has_cachestat());
     for probe in [Probe::Unknown, Probe::Samples] {
         let file = written();
@@ -69,8 +70,9 @@ fn what_was_dropped_is_not_there_until_it_was_loaded() {
     }
 }
 
+/// A window with one cached page is not resident, but that page alone is.
 #[test]
-fn one_page_that_is_there_is_not_a_window() {
+fn residency_of_one_cached_page_is_not_whole_window() {
     or_skip!(has_cachestat());
     let file = written();
     evict(&file);
@@ -89,8 +91,9 @@ fn one_page_that_is_there_is_not_a_window() {
     assert_eq!(residency.read(file.as_fd(), 0, &mut got).unwrap(), None);
 }
 
+/// A window with only its first and last page cached is not resident.
 #[test]
-fn both_ends_of_a_window_are_not_the_window() {
+fn residency_of_both_ends_is_not_whole_window() {
     or_skip!(has_cachestat());
     for probe in [Probe::Unknown, Probe::Samples] {
         let file = written();
@@ -106,7 +109,7 @@ fn both_ends_of_a_window_are_not_the_window() {
 /// cachestat(2) counts pages from when their read is queued. Whether a read is in progress here
 /// depends on the disk; if one is, its pages must not count as resident.
 #[test]
-fn what_is_on_its_way_is_not_there() {
+fn residency_excludes_pages_still_being_read() {
     or_skip!(has_cachestat());
     const WINDOWS: u64 = 16;
     let mut file = disk();
@@ -126,7 +129,7 @@ fn what_is_on_its_way_is_not_there() {
 
 /// The read stops short before a missing page, which is not the end of the file.
 #[test]
-fn a_read_that_runs_into_a_missing_page_gives_all_or_nothing() {
+fn residency_read_returns_all_or_nothing() {
     or_skip!(has_cachestat());
     let file = written();
     evict(&file);
@@ -142,8 +145,9 @@ fn a_read_that_runs_into_a_missing_page_gives_all_or_nothing() {
     }
 }
 
+/// A window that reaches beyond the end is resident when the file's own pages are.
 #[test]
-fn a_window_that_reaches_over_the_end_is_there_when_the_file_is() {
+fn residency_of_window_beyond_end_of_file_follows_file() {
     let mut small = disk();
     small.write_all(&[1; 10_000]).unwrap();
     for probe in [Probe::Unknown, Probe::Samples] {
@@ -169,8 +173,9 @@ fn a_window_that_reaches_over_the_end_is_there_when_the_file_is() {
     assert_eq!(load(small.as_fd(), 10_000, WINDOW, WINDOW).unwrap(), 0);
 }
 
+/// Files on a memory file system are always resident.
 #[test]
-fn memory_is_always_there() {
+fn residency_of_memory_file_system_is_always_true() {
     let file = tempfile::tempfile_in("/dev/shm");
     let mut file = or_skip!(file.map_err(|error| format!("nothing is made in /dev/shm: {error}")));
     if rustix::fs::fstatfs(&file).unwrap().f_type as u32 != MEMORY_FILE_SYSTEMS[0] {
@@ -188,7 +193,7 @@ fn memory_is_always_there() {
 
 /// Files of procfs are not in the page cache: they stand for a file system that refuses.
 #[test]
-fn what_does_not_tell_is_never_there() {
+fn residency_of_unsupported_file_system_is_never_true() {
     let residency = Residency(AtomicU8::new(Probe::NeverResident as u8));
     let file = written();
     assert!(!residency.is_resident(file.as_fd(), 0, WINDOW).unwrap());
@@ -199,9 +204,10 @@ fn what_does_not_tell_is_never_there() {
     assert_eq!(residency.probe(), Probe::NeverResident);
 }
 
+/// The child process of another user probes the residency of its standard input.
 #[test]
 #[ignore = "not a test: the process of another user that the next test starts"]
-fn looks_at_its_stdin() {
+fn residency_child_probes_its_stdin() {
     let file = io::stdin();
     let residency = Residency::default();
     assert!(residency.is_resident(file.as_fd(), 0, WINDOW).unwrap());
@@ -210,7 +216,7 @@ fn looks_at_its_stdin() {
 
 /// Linux 6.14: cachestat(2) needs ownership of the file or write access.
 #[test]
-fn without_the_right_to_count_it_looks() {
+fn residency_without_cachestat_permission_samples_pages() {
     if !rustix::process::geteuid().is_root() {
         return skip::because("only root can become another user");
     }
@@ -221,7 +227,7 @@ fn without_the_right_to_count_it_looks() {
     let file = File::open(&path).unwrap();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut output = tempfile::tempfile().unwrap();
-    let test = "sys::residency::tests::looks_at_its_stdin";
+    let test = "sys::residency::tests::residency_child_probes_its_stdin";
     let status = Command::new(Path::new("/proc/self/exe"))
         .args(["--exact", test, "--ignored", "--nocapture"])
         .uid(65_534)

@@ -153,8 +153,9 @@ fn pump(
     got
 }
 
+/// Every engine sends any range in any step size over TCP and Unix sockets.
 #[test]
-fn the_bytes_arrive_whatever_the_range_the_steps_and_the_socket() {
+fn send_engine_delivers_any_range_in_any_step_size() {
     let bytes = pattern(1_500_000);
     let file = file(&bytes);
     let ranges = [0..1_500_000, 0..1, 4_095..4_097, 12_345..1_234_567, 1_499_999..1_500_000];
@@ -178,8 +179,9 @@ fn the_bytes_arrive_whatever_the_range_the_steps_and_the_socket() {
     }
 }
 
+/// An engine returns WouldBlock on a full socket and resumes where it stopped.
 #[test]
-fn a_full_socket_is_would_block_and_goes_on_where_it_was() {
+fn send_engine_returns_would_block_and_resumes_at_offset() {
     let bytes = pattern(8 << 20);
     let file = file(&bytes);
     for engine in Engine::ALL {
@@ -209,8 +211,9 @@ fn a_full_socket_is_would_block_and_goes_on_where_it_was() {
     }
 }
 
+/// An engine's step returns 0 at and beyond the end of the file.
 #[test]
-fn the_end_of_the_file_is_zero_bytes() {
+fn send_engine_returns_zero_at_end_of_file() {
     let file = file(b"0123456789");
     for engine in Engine::ALL {
         let (mut resources, mut pair) = (resources(), Pair::unix());
@@ -252,8 +255,9 @@ fn to_its_end(
     }
 }
 
+/// An engine ends at the new end of a file that is truncated during the transfer.
 #[test]
-fn a_file_that_shrinks_ends_the_transfer() {
+fn send_engine_ends_at_new_end_of_truncated_file() {
     const LENGTH: u64 = 4 << 20;
     let bytes = pattern(4 << 20);
     for engine in Engine::ALL {
@@ -287,7 +291,7 @@ fn a_file_that_shrinks_ends_the_transfer() {
 
 /// In a mapped window, or between two steps.
 #[test]
-fn a_file_that_shrinks_within_a_window_ends_the_transfer() {
+fn send_engine_survives_truncation_within_mapped_window() {
     for engine in Engine::ALL {
         for cut in [0u64, 4_096, 5_000, 450_560, 450_561] {
             let file = file(&pattern(524_288));
@@ -310,8 +314,9 @@ fn a_file_that_shrinks_within_a_window_ends_the_transfer() {
     }
 }
 
+/// An engine returns EPIPE when the peer has closed, and closes its pipe.
 #[test]
-fn a_peer_that_is_gone_is_an_error() {
+fn send_engine_returns_broken_pipe_for_closed_peer() {
     let file = file(&pattern(1 << 20));
     for engine in Engine::ALL {
         let (mut resources, pair) = (resources(), Pair::unix());
@@ -327,8 +332,9 @@ fn a_peer_that_is_gone_is_an_error() {
     }
 }
 
+/// A splice transfer that is dropped leaves no bytes in a pipe for the next transfer.
 #[test]
-fn a_transfer_that_is_given_up_leaves_no_bytes_to_the_next() {
+fn splice_aborted_transfer_leaves_no_bytes_in_reused_pipe() {
     let bytes = pattern(4 << 20);
     let file = file(&bytes);
     let mut resources = resources();
@@ -352,8 +358,9 @@ fn a_transfer_that_is_given_up_leaves_no_bytes_to_the_next() {
     assert!(got == bytes[9..99_999]);
 }
 
+/// A step at another offset sends the bytes of that offset, not those read ahead.
 #[test]
-fn a_step_that_begins_elsewhere_starts_anew() {
+fn send_engine_step_at_other_offset_sends_that_offset() {
     let bytes = pattern(4 << 20);
     let file = file(&bytes);
     for engine in Engine::ALL {
@@ -370,8 +377,9 @@ fn a_step_that_begins_elsewhere_starts_anew() {
     }
 }
 
+/// The splice engine uses sendfile when it may hold no pipe.
 #[test]
-fn without_a_pipe_sendfile_does_it() {
+fn splice_without_pipe_falls_back_to_sendfile() {
     let bytes = pattern(1_500_000);
     let file = file(&bytes);
     let mut resources = EngineResources::new(Pipes::new(0));
@@ -383,8 +391,9 @@ fn without_a_pipe_sendfile_does_it() {
     assert_eq!(resources.pipes.count(), (0, 0));
 }
 
+/// Pipes lends at most its bound, and retries a refused pipe only after 256 requests.
 #[test]
-fn pipes_are_bounded_and_a_refusal_is_not_asked_for_again_at_once() {
+fn pipes_are_bounded_and_back_off_after_refusal() {
     let pipes = Pipes::new(2);
     let first = pipes.lend().unwrap();
     let second = pipes.lend().unwrap();
@@ -428,8 +437,9 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// Engines leave no descriptor and no mapping behind after finished or dropped transfers.
 #[test]
-fn nothing_is_leaked() {
+fn send_engine_leaks_no_descriptor_or_mapping() {
     alone("nothing_is_leaked", None, leak_nothing);
 }
 
@@ -466,8 +476,8 @@ fn leak_nothing() {
 /// pipe(7): "users cannot increase the capacity of a pipe" beyond pipe-user-pages-soft, all
 /// together.
 #[test]
-fn at_the_kernels_limit_of_pipes_sendfile_does_it() {
-    alone("at_the_kernels_limit_of_pipes_sendfile_does_it", Some(65_533), take_all_pipes);
+fn splice_falls_back_to_sendfile_at_kernel_pipe_limit() {
+    alone("splice_falls_back_to_sendfile_at_kernel_pipe_limit", Some(65_533), take_all_pipes);
 }
 
 fn take_all_pipes() {
@@ -490,8 +500,9 @@ fn take_all_pipes() {
     assert_eq!(descriptors(), descriptors_then, "a refused pipe is closed");
 }
 
+/// Each engine prints and parses its name, and other names are rejected.
 #[test]
-fn engines_have_names() {
+fn engine_name_parses_and_prints() {
     for (engine, name) in [
         (Engine::Sendfile, "sendfile"),
         (Engine::Splice, "splice"),

@@ -20,8 +20,9 @@ fn pair() -> (ReadySocket, std::os::unix::net::UnixStream) {
     (ReadySocket::new(Socket::Unix(UnixStream::from_std(ours))), theirs)
 }
 
+/// ReadySocket gives a Blocked witness only after the direction returned WouldBlock.
 #[test]
-fn only_would_block_gives_a_witness() {
+fn ready_socket_gives_blocked_only_after_would_block() {
     let (mut socket, mut peer) = pair();
     assert!(socket.blocked(READ, None, Instant::now()).is_none(), "never tried");
     peer.write_all(b"ab").unwrap();
@@ -37,7 +38,7 @@ fn only_would_block_gives_a_witness() {
 
 /// `TCP_NOTSENT_LOWAT` before and after a megabyte.
 #[test]
-fn who_has_taken_much_may_be_held_more() {
+fn ready_socket_raises_notsent_lowat_after_one_mebibyte() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (ours, _) = listener.accept().unwrap();
@@ -57,8 +58,9 @@ fn who_has_taken_much_may_be_held_more() {
     reads.join().unwrap().unwrap();
 }
 
+/// A Blocked witness for both directions is given once both have blocked.
 #[test]
-fn all_wanted_directions_must_have_blocked() {
+fn ready_socket_blocked_requires_all_wanted_directions() {
     let (mut socket, _peer) = pair();
     let mut buffer = [0; 8];
     assert_eq!(socket.read(&mut buffer).unwrap(), Received::Blocked);
@@ -72,8 +74,9 @@ fn all_wanted_directions_must_have_blocked() {
     assert!(socket.blocked(WRITE, None, Instant::now()).is_some());
 }
 
+/// A Blocked witness without a direction is given only with the ticket of a job.
 #[test]
-fn waiting_for_nothing_gives_no_witness_unless_a_job_is_under_way() {
+fn ready_socket_blocked_on_nothing_requires_ticket() {
     let (mut socket, _peer) = pair();
     assert!(socket.blocked(NOTHING, None, Instant::now()).is_none());
     assert!(socket.blocked(NOTHING, Some(&Ticket::for_test()), Instant::now()).is_some());
@@ -83,8 +86,9 @@ fn waiting_for_nothing_gives_no_witness_unless_a_job_is_under_way() {
     );
 }
 
+/// ReadySocket::read returns End when the peer has closed and Blocked when nothing came.
 #[test]
-fn the_end_of_the_peer_is_told_from_nothing_now() {
+fn ready_socket_read_distinguishes_end_from_blocked() {
     let (mut socket, peer) = pair();
     let mut buffer = [0; 8];
     assert_eq!(socket.read(&mut buffer).unwrap(), Received::Blocked);
@@ -113,7 +117,7 @@ fn roomy() -> (ReadySocket, std::net::TcpStream) {
 /// more than [`UNSENT_BYTES`]. Splice and sendfile left such a segment in the socket, nothing under
 /// way, until a timer of 200 ms.
 #[test]
-fn a_full_socket_holds_nothing_back() {
+fn ready_socket_full_send_leaves_no_held_segment() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&[7; 160_000]).unwrap();
     for engine in Engine::ALL {
@@ -142,7 +146,7 @@ fn a_full_socket_holds_nothing_back() {
 
 /// The kernel would keep each for 200 ms: 10 s in all, of which half may pass on a busy machine.
 #[test]
-fn what_announces_more_does_not_wait_for_the_disk() {
+fn ready_socket_pushes_announcement_when_it_blocks() {
     let (mut socket, mut peer) = roomy();
     let began = Instant::now();
     for _ in 0..50 {

@@ -261,7 +261,7 @@ mod tests {
 
     /// Beyond the calendar nobody can say when it ends.
     #[test]
-    fn an_invite_ends_within_a_hundred_years() {
+    fn invite_expiry_over_100_years_is_rejected() {
         let given = |expires: &str| {
             let line =
                 ["zserve", "invite", "--store", "s", "--address", "h:1", "--expires", expires];
@@ -273,14 +273,15 @@ mod tests {
         }
     }
 
+    /// The definition of zserve's command line passes clap's own assertions.
     #[test]
-    fn the_command_line_is_sound() {
+    fn zserve_command_line_passes_clap_debug_assert() {
         Cli::command().debug_assert();
     }
 
     /// docs/OPERATIONS.md, "The file".
     #[test]
-    fn every_option_has_a_variable_of_the_environment() {
+    fn zserve_options_each_have_environment_variable() {
         fn look(command: &clap::Command, seen: &mut usize) {
             for argument in command.get_arguments() {
                 let Some(long) = argument.get_long() else {
@@ -300,8 +301,9 @@ mod tests {
         assert_eq!(seen, 34);
     }
 
+    /// The command line parses addresses and scopes, and rejects wrong values and combinations.
     #[test]
-    fn flags_are_read() {
+    fn zserve_flags_parse_or_are_rejected_by_kind() {
         let line = "zserve --store /s --listen 127.0.0.1:0 --listen unix:/x --plaintext get,list";
         let serve = parse(line).unwrap().serve;
         assert_eq!(serve.listen.len(), 2);
@@ -318,8 +320,9 @@ mod tests {
         }
     }
 
+    /// An invite has all scopes and expires in 24 hours by default; its address is required.
     #[test]
-    fn an_invite_has_everything_but_an_address_by_default() {
+    fn invite_defaults_to_all_scopes_and_24_hours() {
         let cli = parse("zserve invite --store /s --address h:1").unwrap();
         let Some(Command::Invite(invite)) = cli.command else { panic!("{cli:?}") };
         assert_eq!(invite.scopes, Scopes::ALL);

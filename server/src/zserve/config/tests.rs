@@ -62,8 +62,9 @@ fn refused(text: &str) -> String {
     parse(Path::new("z.toml"), text).unwrap_err().to_string()
 }
 
+/// Every key of the configuration file sets its field of Config.
 #[test]
-fn every_key_has_its_place() {
+fn config_file_sets_every_key() {
     let expected = Config {
         file: Some("/etc/zput/zserve.toml".into()),
         listen: vec![
@@ -126,8 +127,9 @@ fn every_key_has_its_place() {
     assert_eq!(read_file(FULL), expected);
 }
 
+/// Keys that the configuration file leaves out have their documented defaults.
 #[test]
-fn what_is_left_out_has_its_default() {
+fn config_missing_keys_have_defaults() {
     let config = read_file("[[mount]]\nstore = \"s\"\n[[mount]]\nprefix = \"d\"\ndir = \"d\"");
     let cores = thread::available_parallelism().unwrap().get();
     assert_eq!(config.workers, cores);
@@ -150,15 +152,16 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(read_file("[limits]\nopen_files = 4").limits.keep_files, 4);
 }
 
+/// Zero for per_client, min_rate and keep_files is read as off.
 #[test]
-fn zero_switches_off_what_may_be_off() {
+fn config_limit_zero_disables_limit() {
     let limits = read_file("[limits]\nper_client = 0\nmin_rate = 0\nkeep_files = 0").limits;
     assert_eq!((limits.per_client, limits.min_rate, limits.keep_files), (Some(0), 0, 0));
 }
 
 /// File, line, key, and what to do.
 #[test]
-fn a_bad_file_is_refused_with_its_line_and_its_key() {
+fn config_error_names_line_key_and_fix() {
     for (text, expected) in [
         ("listen = [\n", "z.toml:1: unclosed array, expected `]`"),
         (
@@ -296,8 +299,9 @@ fn a_bad_file_is_refused_with_its_line_and_its_key() {
     assert_eq!(refused(&many), "z.toml:769: there are more than 256 mounts");
 }
 
+/// The example contrib/zserve.toml parses as it is, and with every commented key enabled.
 #[test]
-fn the_example_is_a_configuration() {
+fn config_example_parses_with_every_comment_enabled() {
     let text = include_str!("../../../../contrib/zserve.toml");
     let path = Path::new("/etc/zput/zserve.toml");
     let example = parse(path, text).unwrap();
@@ -315,7 +319,7 @@ fn the_example_is_a_configuration() {
 
 /// What contrib/ starts is what the program takes.
 #[test]
-fn the_units_and_the_image_start_a_server_that_there_is() {
+fn contrib_units_and_image_use_valid_command_lines() {
     use clap::Parser as _;
     let lines = [
         include_str!("../../../../contrib/zserve.service"),
@@ -342,7 +346,7 @@ fn the_units_and_the_image_start_a_server_that_there_is() {
 
 /// docs/OPERATIONS.md, "The file".
 #[test]
-fn the_page_lists_every_key() {
+fn operations_page_lists_every_config_key() {
     let page = include_str!("../../../../docs/OPERATIONS.md");
     let mut table = "";
     for line in FULL.lines() {
@@ -371,8 +375,9 @@ fn load_beside(file: Option<&str>, flags: &str, own: &Directories) -> Result<Con
     Config::load_beside(&Cli::try_parse_from(line).unwrap().serve, own)
 }
 
+/// The server takes its configuration and its store from the directories that systemd sets.
 #[test]
-fn what_a_unit_gives_to_the_service_is_where_its_things_are() {
+fn config_uses_systemd_configuration_and_state_directories() {
     let dir = tempfile::tempdir().unwrap();
     let own = Directories {
         configuration: Some(dir.path().to_owned()),
@@ -392,8 +397,9 @@ fn what_a_unit_gives_to_the_service_is_where_its_things_are() {
     assert_eq!(path(&config), Path::new("/t"));
 }
 
+/// The listen and http keys take one address or a list of addresses.
 #[test]
-fn an_address_may_stand_without_a_list() {
+fn config_address_key_takes_string_or_list() {
     let config = read_file("listen = \"127.0.0.1:1\"\nhttp = [\"127.0.0.1:2\"]");
     assert_eq!(config.listen, ["127.0.0.1:1".parse().unwrap()]);
     assert_eq!(config.http, ["127.0.0.1:2".parse().unwrap()]);
@@ -403,8 +409,9 @@ fn an_address_may_stand_without_a_list() {
     assert!(said.contains("up to 65535"), "{said}");
 }
 
+/// The --store flag without a file makes one mount of that store at the root.
 #[test]
-fn a_store_alone_is_a_mount_at_the_root() {
+fn store_flag_alone_makes_root_mount() {
     let config = load(None, "--store blobs --listen h:1 --plaintext get --allow-unsealed").unwrap();
     assert_eq!(config.listen, [ListenAddress::Tcp("h:1".into())]);
     assert_eq!(
@@ -419,8 +426,9 @@ fn a_store_alone_is_a_mount_at_the_root() {
     );
 }
 
+/// Flags override the configuration file, and all other keys keep the file's values.
 #[test]
-fn flags_go_before_the_file() {
+fn config_flags_override_file() {
     let flags = "--listen h:1 --http h:2 --admin h:3 --user root --no-sandbox --engine mmap --congestion reno \
                  --workers 9 --log warn --log-format text --max-connections 7 --idle 8 \
                  --pool-threads 6 --drain 5 --store blobs";
@@ -446,15 +454,17 @@ fn flags_go_before_the_file() {
     assert_eq!(config.mounts[2].plaintext, Scopes::NONE, "the file's went with its mount");
 }
 
+/// Without flags the mounts and addresses of the configuration file are used.
 #[test]
-fn without_flags_the_file_stands() {
+fn config_without_flags_keeps_file_values() {
     let Config { file, ref mounts, ref listen, .. } = load(Some(FULL), "").unwrap();
     assert_eq!((mounts.len(), listen.len()), (3, 2));
     assert!(file.is_some());
 }
 
+/// Config rejects a setup with nothing to serve, conflicting limits, and unreadable files.
 #[test]
-fn what_cannot_be_served_is_refused() {
+fn config_load_rejects_nothing_to_serve_and_bad_file() {
     let load = |file, flags| load_beside(file, flags, &Directories::default());
     let nothing = load(None, "--listen h:1").unwrap_err();
     assert!(matches!(nothing, ConfigError::NothingToServe), "{nothing}");
@@ -475,8 +485,9 @@ fn what_cannot_be_served_is_refused() {
     assert!(matches!(Config::load(&endless), Err(ConfigError::TooLong { .. })));
 }
 
+/// Config::differences names the changed keys as the file spells them.
 #[test]
-fn differences_are_named_as_the_file_spells_them() {
+fn config_differences_name_changed_keys() {
     let old = read_file(FULL);
     assert!(old.differences(&old).is_empty());
     let text =

@@ -200,8 +200,9 @@ mod tests {
         (0..times).filter(|_| look() != Verdict::LeaveOut).count().try_into().unwrap()
     }
 
+    /// A peer gets six lines for each place in the code, and other peers keep their lines.
     #[test]
-    fn a_peer_writes_a_few_lines_and_leaves_the_others_theirs() {
+    fn log_limit_gives_each_peer_few_lines_per_place() {
         let (mut budgets, start) = (Budgets::default(), Instant::now());
         assert_eq!(written(&mut budgets, 100_000, "192.0.2.1", start), 6);
         assert_eq!(written(&mut budgets, 1, "192.0.2.2", start), 1);
@@ -216,8 +217,9 @@ mod tests {
         assert_eq!(written(&mut budgets, 1000, "192.0.2.1", much_later), 5);
     }
 
+    /// Five thousand peers together get 60 lines for one place, and memory stays bounded.
     #[test]
-    fn very_many_peers_write_no_more_lines_than_a_place_may() {
+    fn log_limit_bounds_lines_of_place_over_all_peers() {
         let (mut budgets, start) = (Budgets::default(), Instant::now());
         let lines: u32 =
             (0..5000).map(|n| written(&mut budgets, 2, &format!("peer {n}"), start)).sum();

@@ -209,8 +209,9 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
+    /// Outlet writes lines in order, those pushed before its thread started first.
     #[test]
-    fn lines_are_written_in_their_order_from_before_the_start_on() {
+    fn log_outlet_writes_lines_in_order_from_before_start() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let outlet = Outlet::default();
         outlet.push(b"first\n");
@@ -223,8 +224,9 @@ mod tests {
         assert_eq!(outlet.lost(), 0);
     }
 
+    /// Outlet::write_out writes the buffered lines without a thread, and gives up in time.
     #[test]
-    fn without_a_thread_whoever_ends_writes() {
+    fn log_outlet_write_out_works_without_thread() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let outlet = Outlet::default();
         outlet.push(b"why it ends\n");
@@ -243,8 +245,9 @@ mod tests {
         outlet.write_out(&writer, Duration::from_millis(1));
     }
 
+    /// Outlet drops and counts lines that the descriptor refuses.
     #[test]
-    fn what_is_refused_is_lost_and_counted() {
+    fn log_outlet_counts_lines_refused_by_descriptor() {
         let outlet = Outlet::default();
         outlet.start(File::options().write(true).open("/dev/full").unwrap()).unwrap();
         outlet.push(b"one\n");
@@ -265,7 +268,7 @@ mod tests {
     /// A pipe whose reader has stopped reading: nobody waits, memory is bounded, and when the
     /// reader goes on all that was kept is there, line by line.
     #[test]
-    fn a_reader_that_stops_reading_holds_nobody_up() {
+    fn log_outlet_never_blocks_on_stopped_reader() {
         for nonblocking in [false, true] {
             let (reader, writer) = std::io::pipe().unwrap();
             if nonblocking {

@@ -227,8 +227,9 @@ mod tests {
     use super::*;
     use crate::zserve::config;
 
+    /// The allowlist has the stores, trees, archives, sockets and configuration of a config.
     #[test]
-    fn what_is_served_stays_within_reach() {
+    fn allowlist_contains_served_paths() {
         let text = "listen = [\"h:1\", \"unix:/run/z/s\"]\nadmin = \"unix:/run/a\"\n\
                     [[mount]]\nstore = \"/srv/s\"\n\
                     [[mount]]\nprefix = \"d\"\ndir = \"/srv/d\"\n\
@@ -256,7 +257,7 @@ mod tests {
 
     /// A file that is a link is read at its target.
     #[test]
-    fn what_links_lead_to_stays_within_reach() {
+    fn allowlist_contains_targets_of_symlinks() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let at = |name: &str| root.join(name);
@@ -275,7 +276,7 @@ mod tests {
 
     /// On a thread of its own, because a sandbox cannot be left.
     #[test]
-    fn nothing_else_is_within_reach() {
+    fn sandbox_denies_files_and_sockets_outside_allowlist() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for name in ["store", "store/a", "tree", "outside", "sockets"] {
@@ -342,7 +343,7 @@ mod tests {
     /// On another thread than the one that applied the filter, and without Landlock, so that
     /// nothing else refuses.
     #[test]
-    fn sockets_programs_and_processes_cannot_be_made() {
+    fn seccomp_denies_new_sockets_programs_and_signals() {
         let dir = tempfile::tempdir().unwrap();
         let (stream, datagram) = (dir.path().join("stream"), dir.path().join("datagram"));
         let _stream = UnixListener::bind(&stream).unwrap();

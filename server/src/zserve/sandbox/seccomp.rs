@@ -307,7 +307,7 @@ mod tests {
     /// Each call alone: elsewhere, a call missing from this list may be denied because of another
     /// one.
     #[test]
-    fn each_call_that_a_server_never_makes_is_refused() {
+    fn seccomp_filter_refuses_each_denied_call() {
         let own = u64::from(process::id());
         let threads = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
         let always_refused = [
@@ -448,7 +448,7 @@ mod tests {
     /// By the numbers of arch/x86/entry/syscalls: x86-64's own calls; x32's renumbered calls, with
     /// and without the bit; and all calls of the 32-bit ABI, which end the process.
     #[test]
-    fn no_other_abi_of_x86_64_makes_what_is_refused() {
+    fn seccomp_filter_refuses_calls_of_x32_and_i386() {
         if !cfg!(target_arch = "x86_64") {
             return zput_skip::because("this is no x86-64");
         }

@@ -22,8 +22,9 @@ fn outcomes<T: Ord>(disk: &Disk, look: impl Fn(&Disk) -> T) -> Vec<T> {
     all
 }
 
+/// The model disk keeps a file whose data and name were synced after every cut.
 #[test]
-fn what_was_synced_is_there_after_every_cut() {
+fn disk_keeps_synced_file_and_name_after_every_cut() {
     let mut disk = Disk::default();
     let file = disk.make_file(ROOT, "a").unwrap();
     disk.write(file, 0, b"whole").unwrap();
@@ -32,8 +33,9 @@ fn what_was_synced_is_there_after_every_cut() {
     assert_eq!(outcomes(&disk, |left| content(left, "a")), [Some(b"whole".to_vec())]);
 }
 
+/// A cut may lose a name that was not synced, and data that was not synced may be zeros.
 #[test]
-fn a_synced_file_without_a_synced_name_may_be_gone_and_a_name_without_data_is_a_hole() {
+fn disk_cut_may_lose_unsynced_name_or_leave_a_hole() {
     let mut disk = Disk::default();
     let file = disk.make_file(ROOT, "a").unwrap();
     disk.write(file, 0, b"whole").unwrap();
@@ -48,8 +50,9 @@ fn a_synced_file_without_a_synced_name_may_be_gone_and_a_name_without_data_is_a_
     assert_eq!(outcomes(&disk, |left| content(left, "a")), holes);
 }
 
+/// A cut may lose either half of a rename, and a replaced entry is the old or the new one.
 #[test]
-fn the_halves_of_a_rename_are_lost_independently_and_a_replaced_entry_is_old_or_new() {
+fn disk_cut_may_lose_either_half_of_a_rename() {
     let mut disk = Disk::default();
     let from = disk.make_directory(ROOT, "from").unwrap();
     let to = disk.make_directory(ROOT, "to").unwrap();
@@ -74,8 +77,9 @@ fn the_halves_of_a_rename_are_lost_independently_and_a_replaced_entry_is_old_or_
     );
 }
 
+/// A cut may lose unsynced writes in any order and tear them at sector borders.
 #[test]
-fn writes_are_lost_in_any_order_and_torn_at_sectors() {
+fn disk_cut_loses_writes_in_any_order_and_tears_them_at_sectors() {
     let mut disk = Disk::default();
     let file = disk.make_file(ROOT, "a").unwrap();
     disk.sync_directory(ROOT).unwrap();
@@ -99,8 +103,9 @@ fn writes_are_lost_in_any_order_and_torn_at_sectors() {
     assert!(found.iter().all(|f| f[0] == f[1] && f[2] == f[3] && f[4] == f[5]), "{found:?}");
 }
 
+/// Data of a failed sync is not written by a later sync that succeeds.
 #[test]
-fn what_a_failed_sync_did_not_write_no_later_one_writes() {
+fn disk_never_writes_data_of_failed_sync() {
     let mut disk = Disk::default();
     let file = disk.make_file(ROOT, "a").unwrap();
     disk.sync_directory(ROOT).unwrap();
@@ -112,8 +117,9 @@ fn what_a_failed_sync_did_not_write_no_later_one_writes() {
     assert_eq!(outcomes(&disk, |left| content(left, "a")), [Some(Vec::new())]);
 }
 
+/// The model disk dies at the operation that was set, and what was not synced may be gone.
 #[test]
-fn a_cut_comes_with_the_operation_it_was_set_to() {
+fn disk_cut_comes_at_set_operation() {
     let mut disk = Disk::default();
     disk.cut_after(3);
     let file = disk.make_file(ROOT, "a").unwrap();
@@ -124,8 +130,9 @@ fn a_cut_comes_with_the_operation_it_was_set_to() {
     assert!(outcomes(&disk, |left| content(left, "a")).contains(&None));
 }
 
+/// A full model disk refuses writes and frees the blocks of an unlinked file once closed.
 #[test]
-fn a_full_disk_takes_no_block_more_and_gives_back_what_nobody_has() {
+fn disk_at_capacity_refuses_writes_and_frees_closed_files() {
     let mut disk = Disk { capacity: Some(2), ..Disk::default() };
     let file = disk.make_file(ROOT, "a").unwrap();
     disk.write(file, 0, &[1; 8192]).unwrap();

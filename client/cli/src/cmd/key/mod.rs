@@ -90,8 +90,9 @@ mod tests {
     use super::*;
     use crate::cmd::parse_arguments;
 
+    /// The command zblob key export requires an output and exactly one role.
     #[test]
-    fn an_export_has_one_role() {
+    fn zblob_key_export_requires_exactly_one_role() {
         let parse = |line: &[&str]| parse_arguments::<Arguments>(line).map(drop);
         assert!(parse(&["key", "export", "--put-only", "-o", "f"]).is_ok());
         assert!(parse(&["key", "export", "--get-only", "-o", "f"]).is_ok());
@@ -102,7 +103,7 @@ mod tests {
 
     /// A secret on a command line is visible to every user.
     #[test]
-    fn an_invite_is_no_argument() {
+    fn zblob_key_join_refuses_invite_as_argument() {
         assert!(parse_arguments::<Arguments>(&["key", "join", "zputinvite1qqq"]).is_err());
     }
 }

@@ -180,7 +180,7 @@ mod tests {
 
     /// The SHA-256 of the four lines is 0a7a8f96…, computed by sha256sum(1) and python.
     #[test]
-    fn a_fingerprint_is_thirty_digits_of_all_lines() {
+    fn fingerprint_is_thirty_digits_of_all_lines() {
         let lines = ["age1x".to_owned(), "device".to_owned(), "writer".to_owned()];
         assert_eq!(fingerprint(lines.iter()), "03433 67881 79021 76066 20674 36316");
         assert_ne!(fingerprint(lines[1..].iter()), "03433 67881 79021 76066 20674 36316");

@@ -140,8 +140,9 @@ mod tests {
         Ok(names)
     }
 
+    /// The name of a put file is the prefix and the last component of its path, or --name.
     #[test]
-    fn names_are_last_components_behind_the_prefix() {
+    fn zput_names_are_prefix_and_last_component() {
         assert_eq!(names(&["zput", "/a/b.txt", "c"]).unwrap(), ["b.txt", "c"]);
         assert_eq!(names(&["zput", "--prefix", "x/y", "a/b"]).unwrap(), ["x/y/b"]);
         assert_eq!(names(&["zput", "--prefix", "x/", "a/b"]).unwrap(), ["x/b"]);
@@ -151,8 +152,9 @@ mod tests {
         assert_eq!(names(&["zput", "--exec", "--name", "n", "--", "ls", "-l"]).unwrap(), ["n"]);
     }
 
+    /// Arguments of zput that conflict, lack a name or hold a bad name are refused.
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn zput_refuses_senseless_argument_combinations() {
         for line in [
             &["zput"][..],
             &["zput", "-"],
@@ -176,8 +178,9 @@ mod tests {
         }
     }
 
+    /// A bad or doubled name among several files is an error of that file alone.
     #[test]
-    fn one_bad_name_of_many_is_one_error_of_many() {
+    fn zput_task_reports_bad_names_per_file() {
         let long = format!("/x/{}", "n".repeat(1000));
         let prefix = "p".repeat(1000);
         for (line, expected) in [

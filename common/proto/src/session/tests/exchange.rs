@@ -176,8 +176,9 @@ fn holds(mode: Mode, pair: &Pair, slice: &[u8], object: &[u8]) {
     assert!(pair.client.payload == object, "the sections arrived as they were sent");
 }
 
+/// Every request and its answer cross both sessions, in plaintext and in TLS.
 #[test]
-fn every_request_is_answered_in_both_modes() {
+fn sessions_exchange_every_request_in_both_modes() {
     for mode in [Mode::Plaintext, Mode::Tls] {
         let (slice, object) = (records(40_000), records(70_000));
         let mut pair = exchange(Pair::new(mode), &slice, &object);
@@ -194,7 +195,7 @@ fn every_request_is_answered_in_both_modes() {
 /// In `tls` an eavesdropper reads nothing but the hellos and the payload, which is ciphertext
 /// already.
 #[test]
-fn a_listener_finds_no_frame_in_tls() {
+fn tls_hides_frames_keys_and_names_from_eavesdropper() {
     let (slice, object) = (records(500), records(500));
     let seen = |mode| {
         let pair = exchange(Pair::new(mode), &slice, &object);
@@ -231,7 +232,7 @@ proptest! {
 
     /// In `tls` the bytes differ from run to run, so the ends run live; what they see must not.
     #[test]
-    fn no_split_changes_what_both_ends_see(
+    fn sessions_see_the_same_events_for_any_split(
         tls: bool,
         steps in prop::collection::vec(prop_oneof![1..=7_usize, 1..=300_usize, 1..=40_000_usize], 1..40),
         slice in 1..3_000_usize,
@@ -253,7 +254,7 @@ proptest! {
     /// What one flipped bit of a `tls` stream can do: cut the exchange short, never change it.
     /// (There is no payload here: only a reader that knows the digest can check it.)
     #[test]
-    fn a_flipped_bit_of_tls_changes_no_message(up: bool, at in 0..6_000_usize, bit in 0..8_u8) {
+    fn tls_bit_flip_never_changes_a_message(up: bool, at in 0..6_000_usize, bit in 0..8_u8) {
         let mut pair = Pair::new(Mode::Tls);
         pair.flip = Some((up, at, bit));
         let mut said = vec![Event::Connected { peer: Some(device_key().public_key()), mode: Mode::Tls }];

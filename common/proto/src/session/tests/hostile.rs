@@ -134,8 +134,9 @@ fn resolver(key: CertifiedKey) -> Arc<dyn ResolvesClientCert> {
     Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::new(key)))
 }
 
+/// The server session serves a plain rustls client, with a hybrid key exchange.
 #[test]
-fn a_foreign_client_that_keeps_to_the_protocol_is_served() {
+fn server_session_serves_foreign_rustls_client() {
     let mut foreign = Foreign::connected(honest());
     let group = foreign.tls.negotiated_key_exchange_group().unwrap();
     assert_eq!(group.name(), rustls::NamedGroup::X25519MLKEM768);
@@ -144,8 +145,9 @@ fn a_foreign_client_that_keeps_to_the_protocol_is_served() {
     assert_eq!(foreign.hear(), [0, 0, 0, 1, 1]);
 }
 
+/// The handshake fails for a client that shows another device's key and signs with its own.
 #[test]
-fn a_client_key_counts_only_with_its_signature() {
+fn client_key_without_its_signature_is_refused() {
     // It shows the key of a device with an account and signs with its own.
     let stolen = CertifiedKey::new(certified(&device_key()).cert, certified(&other_device()).key);
     let mut config = honest();
@@ -157,8 +159,9 @@ fn a_client_key_counts_only_with_its_signature() {
     assert!(foreign.server.events.is_empty());
 }
 
+/// The TLS handshake fails for a client that presents no key.
 #[test]
-fn a_client_without_a_key_is_refused() {
+fn client_without_a_key_is_refused_in_handshake() {
     #[derive(Debug)]
     struct Nothing;
 
@@ -183,8 +186,9 @@ fn a_client_without_a_key_is_refused() {
     assert!(foreign.server.events.is_empty());
 }
 
+/// The TLS handshake fails for a client that offers X25519 without ML-KEM.
 #[test]
-fn a_client_without_the_hybrid_key_exchange_is_refused() {
+fn client_without_hybrid_key_exchange_is_refused() {
     let provider = rustls::crypto::CryptoProvider {
         kx_groups: vec![aws_lc_rs::kx_group::X25519],
         ..aws_lc_rs::default_provider()
@@ -202,7 +206,7 @@ fn a_client_without_the_hybrid_key_exchange_is_refused() {
 
 /// A client that would keep tickets gets none: its second handshake is whole again.
 #[test]
-fn nothing_is_resumed() {
+fn tls_sessions_are_never_resumed() {
     let mut config = honest();
     config.resumption = Resumption::in_memory_sessions(8);
     config.enable_early_data = true;
@@ -213,8 +217,9 @@ fn nothing_is_resumed() {
     }
 }
 
+/// The client session refuses a server whose key is not the pinned one and sends an alert.
 #[test]
-fn another_server_than_the_pinned_one_is_refused() {
+fn client_session_refuses_server_with_another_key() {
     use super::pair::Pair;
     use crate::session::{ClientConfig, ServerConfig, ServerTls};
 
@@ -242,8 +247,9 @@ fn another_server_than_the_pinned_one_is_refused() {
     assert!(pair.server.events.is_empty());
 }
 
+/// The client refuses a server that shows the pinned key and signs with another.
 #[test]
-fn the_pinned_key_counts_only_with_its_signature() {
+fn pinned_server_key_without_its_signature_is_refused() {
     use super::pair::Pair;
     use crate::session::{ClientConfig, ServerConfig, ServerTls};
 
@@ -261,8 +267,9 @@ fn the_pinned_key_counts_only_with_its_signature() {
     assert!(pair.client.events.is_empty());
 }
 
+/// The server refuses a TLS record with bytes after the frame that announces payload.
 #[test]
-fn nothing_may_stand_behind_an_announcement_in_its_record() {
+fn announcement_must_end_its_tls_record() {
     let mut foreign = Foreign::connected(honest());
     let both = [encode(&slice(4)), encode(&Request::Ping)].concat();
     assert_eq!(foreign.say(&both), Err(SessionError::BehindAnnouncement));
@@ -275,8 +282,9 @@ fn nothing_may_stand_behind_an_announcement_in_its_record() {
     assert_eq!(foreign.say(&one), Err(SessionError::BehindAnnouncement));
 }
 
+/// The frame that announces payload may be the last of several in one TLS record.
 #[test]
-fn an_announcement_may_stand_behind_other_frames_of_its_record() {
+fn announcement_may_follow_frames_in_its_tls_record() {
     let mut foreign = Foreign::connected(honest());
     let both = [encode(&Request::Ping), encode(&slice(4))].concat();
     let mut bytes = foreign.seal(&both);
@@ -295,8 +303,9 @@ fn an_announcement_may_stand_behind_other_frames_of_its_record() {
     );
 }
 
+/// A frame may be spread over TLS records, and one record may hold several frames.
 #[test]
-fn a_frame_may_span_records_and_a_record_hold_frames() {
+fn frames_may_span_tls_records_and_share_them() {
     let mut foreign = Foreign::connected(honest());
     let frame = encode(&Request::Join { secret: [1; 32], label: "x".into() });
     for byte in &frame {
@@ -306,8 +315,9 @@ fn a_frame_may_span_records_and_a_record_hold_frames() {
     assert_eq!(foreign.server.messages().len(), 4);
 }
 
+/// The server delivers 64 requests of a larger TLS record and one more for each answer.
 #[test]
-fn a_record_of_more_requests_than_may_be_unanswered_waits() {
+fn server_session_delivers_64_requests_until_answers_follow() {
     let mut foreign = Foreign::connected(honest());
     foreign.say(&encode(&Request::Ping).repeat(200)).unwrap();
     foreign.say(&encode(&Request::Abort)).unwrap();
@@ -325,7 +335,7 @@ fn a_record_of_more_requests_than_may_be_unanswered_waits() {
 
 /// The last request of a full record is bad: it shows when there is room for it.
 #[test]
-fn a_bad_frame_that_waits_is_refused_in_its_turn() {
+fn malformed_frame_behind_full_pipeline_fails_in_turn() {
     let mut foreign = Foreign::connected(honest());
     let mut plaintext = encode(&Request::Ping).repeat(64);
     plaintext.extend_from_slice(&[0, 0, 0, 1, 14]);
@@ -335,8 +345,9 @@ fn a_bad_frame_that_waits_is_refused_in_its_turn() {
     assert!(foreign.server.session.send(&Response::Pong).is_err());
 }
 
+/// TLS key updates between records, also around payload, do not disturb the exchange.
 #[test]
-fn keys_may_be_updated_between_any_two_records() {
+fn tls_key_update_between_records_is_accepted() {
     let mut foreign = Foreign::connected(honest());
     let mut bytes = foreign.seal(&encode(&Request::Ping));
     foreign.tls.refresh_traffic_keys().unwrap();
@@ -356,8 +367,9 @@ fn keys_may_be_updated_between_any_two_records() {
     assert_eq!(foreign.hear(), [0, 0, 0, 1, 1, 0, 0, 0, 1, 8]);
 }
 
+/// A close_notify within a frame is a truncation; between frames answers may still follow.
 #[test]
-fn a_close_within_a_message_is_truncation() {
+fn close_notify_within_a_message_is_truncation() {
     let close = |foreign: &mut Foreign| {
         foreign.tls.send_close_notify();
         let records = foreign.records();
@@ -385,8 +397,9 @@ fn a_close_within_a_message_is_truncation() {
     assert_eq!(foreign.server.session.handle_eof(), Err(SessionError::Truncated));
 }
 
+/// A damaged or too long TLS record ends the server session; a damaged one queues an alert.
 #[test]
-fn an_alert_and_a_damaged_record_end_the_connection() {
+fn damaged_or_too_long_tls_record_ends_the_session() {
     let mut foreign = Foreign::connected(honest());
     let mut record = foreign.seal(&encode(&Request::Ping));
     let last = record.len() - 1;
@@ -402,8 +415,9 @@ fn an_alert_and_a_damaged_record_end_the_connection() {
     assert_eq!(error, SessionError::RecordTooLong(16_641));
 }
 
+/// The server requires an echo as the first message and refuses a later echo.
 #[test]
-fn the_first_message_is_an_echo_and_no_other_is() {
+fn server_session_requires_echo_first_and_only_once() {
     let mut foreign = Foreign::new(honest());
     foreign.shake_hands().unwrap();
     assert_eq!(foreign.say(&encode(&Request::Ping)), Err(SessionError::EchoMisplaced));
@@ -417,8 +431,9 @@ fn the_first_message_is_an_echo_and_no_other_is() {
 const SERVER_HELLO: &[u8; 36] = b"zput/s1\n\x00\x1a\x00\x01\x01\x00\x00\x00\x00\
 \x00\x02\x00\x00\x01\x01\x00\x00\x00\x40\x00\x00\x00\x78\x00\x00\x00\x00\x00";
 
+/// The client refuses a version, a mode or features that its hello did not offer.
 #[test]
-fn a_client_goes_along_with_nothing_that_it_did_not_offer() {
+fn client_session_refuses_choices_it_did_not_offer() {
     use crate::{hello::HelloError, session::ClientConfig};
 
     let given = |at: usize, value: u8| {
@@ -452,8 +467,9 @@ fn scripted(answers: &[u8]) -> (End<ClientSession>, Result<(), SessionError>) {
     (client, result)
 }
 
+/// The client refuses an answer that matches no request; an error answers any request.
 #[test]
-fn a_client_takes_no_answer_that_it_did_not_ask_for() {
+fn client_session_refuses_unexpected_answers() {
     let (client, result) = scripted(&[0, 0, 0, 1, 1]);
     assert_eq!(result, Ok(()));
     assert_eq!(client.messages(), [&Response::Pong]);
@@ -469,8 +485,9 @@ fn a_client_takes_no_answer_that_it_did_not_ask_for() {
     assert_eq!(scripted(&error).1, Ok(()));
 }
 
+/// The client refuses frames that are empty, too long, with bytes left over or undecodable.
 #[test]
-fn frames_out_of_bounds_end_the_client_too() {
+fn client_session_refuses_frames_out_of_bounds() {
     let length = |n| SessionError::Frame(FrameError::Length(n));
     assert_eq!(scripted(&[0, 2, 0, 1]).1, Err(length(131_073)));
     assert_eq!(scripted(&[0, 0, 0, 0]).1, Err(length(0)));

@@ -55,8 +55,9 @@ fn connected<M>(events: &[Event<M>]) -> bool {
     events.iter().any(|event| matches!(event, Event::Connected { .. }))
 }
 
+/// A TLS client fails when a proxy rewrites its offer or the server's choice to plaintext.
 #[test]
-fn tls_is_not_talked_down_to_plaintext() {
+fn tls_client_refuses_downgrade_to_plaintext() {
     // The client's offer becomes `plaintext`, which this server would carry.
     let (pair, client, _) = through(Mode::Tls, |up| up[MODES] = 1, |_| {});
     assert_eq!(client, Some(HelloError::ModeNotOffered(Mode::Plaintext).into()));
@@ -67,8 +68,9 @@ fn tls_is_not_talked_down_to_plaintext() {
     assert!(!connected(&pair.client.events) && !connected(&pair.server.events));
 }
 
+/// The echo exposes a client hello to which a proxy added a mode.
 #[test]
-fn an_offer_that_grew_on_its_way_is_found_by_the_echo() {
+fn echo_detects_modes_added_to_client_hello() {
     let (pair, _, server) = through(Mode::Tls, |up| up[MODES] = 3, |_| {});
     assert_eq!(server, Some(SessionError::EchoMismatch));
     assert!(!connected(&pair.client.events) && !connected(&pair.server.events));
@@ -76,7 +78,7 @@ fn an_offer_that_grew_on_its_way_is_found_by_the_echo() {
 
 /// A proxy that speaks both hellos itself: the server's echo is the client's only witness.
 #[test]
-fn an_echo_of_another_hello_ends_the_connection_on_both_sides() {
+fn echo_mismatch_ends_connection_on_both_sides() {
     for (at, value) in [(25, 1), (12, 1)] {
         let mut pair = Pair::new(Mode::Plaintext);
         let up = pair.client.transmit(pair.now);
@@ -104,7 +106,7 @@ fn an_echo_of_another_hello_ends_the_connection_on_both_sides() {
 
 /// With any bit of either hello flipped, in both modes, neither end connects.
 #[test]
-fn no_bit_of_a_hello_can_be_changed() {
+fn hello_with_any_bit_flipped_never_connects() {
     for mode in BOTH {
         let flips = |bytes: usize| (0..bytes).flat_map(|at| (0..8).map(move |bit| (at, bit)));
         let mut runs: Vec<_> = Vec::new();
@@ -130,8 +132,9 @@ fn no_bit_of_a_hello_can_be_changed() {
     }
 }
 
+/// A server session without plaintext refuses a plaintext client and sends the reason.
 #[test]
-fn a_server_without_plaintext_refuses_it_with_a_reason() {
+fn server_session_without_plaintext_refuses_it_with_a_reason() {
     let mut server = server_config();
     server.allow_plaintext = false;
     let mut pair = Pair::with(client_config(Mode::Plaintext), server);
@@ -196,8 +199,9 @@ fn cut(mode: Mode, up: bool, limit: usize) -> Option<Result<(), SessionError>> {
     }
 }
 
+/// End of file at any byte of a TLS connection, in either direction, is a truncation.
 #[test]
-fn a_stream_cut_at_any_byte_of_tls_is_truncated() {
+fn tls_stream_cut_at_any_byte_is_truncated() {
     for up in [true, false] {
         let mut limit = 0;
         while let Some(result) = cut(Mode::Tls, up, limit) {
@@ -208,8 +212,9 @@ fn a_stream_cut_at_any_byte_of_tls_is_truncated() {
     }
 }
 
+/// A plaintext stream may end only where no message is open and no answer is owed.
 #[test]
-fn a_plaintext_stream_may_end_between_messages_only() {
+fn plaintext_stream_may_end_only_between_messages() {
     let clean = |up| {
         let mut places = Vec::new();
         let mut limit = 0;

@@ -25,8 +25,9 @@ fn connected(mode: Mode) -> Pair {
     pair
 }
 
+/// Both sessions time out ten seconds after the start, whether or not bytes trickle in.
 #[test]
-fn a_handshake_takes_ten_seconds_at_most() {
+fn handshake_times_out_after_ten_seconds() {
     for mode in BOTH {
         let mut pair = Pair::new(mode);
         let start = pair.now;
@@ -50,8 +51,9 @@ fn a_handshake_takes_ten_seconds_at_most() {
     }
 }
 
+/// The server session times out after 120 seconds in which no byte moved either way.
 #[test]
-fn a_server_closes_after_120_idle_seconds() {
+fn server_session_times_out_after_120_idle_seconds() {
     for mode in BOTH {
         let mut pair = connected(mode);
         let moved = pair.server.session.deadline().unwrap() - seconds(120);
@@ -79,8 +81,9 @@ fn a_server_closes_after_120_idle_seconds() {
     }
 }
 
+/// Payload that moves extends the deadlines of both sessions; a move of zero bytes does not.
 #[test]
-fn payload_moves_the_clock_of_both_ends() {
+fn payload_progress_extends_both_deadlines() {
     let mut pair = connected(Mode::Tls);
     let slice = Request::Slice { length: 1000, digest: Digest::of(b"") };
     pair.client.session.send(&slice).unwrap();
@@ -105,8 +108,9 @@ fn payload_moves_the_clock_of_both_ends() {
     assert_eq!(pair.server.session.wants(), Wants::Control);
 }
 
+/// An idle client session has no deadline; one that awaits a commit has 600 seconds.
 #[test]
-fn a_client_that_waits_for_nothing_has_no_deadline() {
+fn client_session_has_deadline_only_while_waiting() {
     let mut pair = connected(Mode::Plaintext);
     assert_eq!(pair.client.session.deadline(), None);
     assert!(!pair.client.session.handle_timeout(pair.now + seconds(1_000_000)));
@@ -116,8 +120,9 @@ fn a_client_that_waits_for_nothing_has_no_deadline() {
     assert!(pair.client.session.handle_timeout(pair.now + seconds(600)));
 }
 
+/// The client refuses the 65th unanswered request, and the server reads no further.
 #[test]
-fn a_client_asks_no_more_than_the_server_takes() {
+fn client_session_stops_at_64_unanswered_requests() {
     for mode in BOTH {
         let mut pair = connected(mode);
         for room in (1..=64).rev() {
@@ -136,8 +141,9 @@ fn a_client_asks_no_more_than_the_server_takes() {
     }
 }
 
+/// The server takes the payload of the 64th request although its pipeline is full.
 #[test]
-fn the_payload_of_the_last_request_that_fits_is_taken() {
+fn server_session_takes_payload_of_last_request_that_fits() {
     let mut pair = connected(Mode::Tls);
     for _ in 0..63 {
         pair.client.session.send(&Request::Ping).unwrap();
@@ -149,8 +155,9 @@ fn the_payload_of_the_last_request_that_fits_is_taken() {
     assert_eq!(pair.server.session.wants(), Wants::Nothing);
 }
 
+/// Requests queued before the handshake leave only as the server's limit of 8 allows.
 #[test]
-fn what_was_asked_early_leaves_as_far_as_the_server_takes_it() {
+fn early_requests_wait_for_the_server_pipeline_limit() {
     for mode in BOTH {
         let mut server = super::pair::server_config();
         server.limits.max_pipeline = 8;
@@ -168,8 +175,9 @@ fn what_was_asked_early_leaves_as_far_as_the_server_takes_it() {
     }
 }
 
+/// The client does not send a slice over the server's limit, and the server refuses one.
 #[test]
-fn a_slice_over_what_the_server_takes_is_not_sent() {
+fn slice_over_server_limit_is_neither_sent_nor_taken() {
     let slice = |length| Request::Slice { length, digest: Digest::of(b"") };
     let small = || {
         let mut server = super::pair::server_config();
@@ -199,8 +207,9 @@ fn a_slice_over_what_the_server_takes_is_not_sent() {
     assert_eq!(refused, Err(SessionError::SliceTooLong(16_793_673)));
 }
 
+/// The server delivers no more requests while over 262,144 bytes of answers are unread.
 #[test]
-fn requests_are_held_back_while_answers_are_not_read() {
+fn server_session_holds_requests_while_outbox_is_full() {
     let mut pair = connected(Mode::Tls);
     for _ in 0..64 {
         let list = Request::List { after: None, limit: 1000, headers: true };
@@ -231,8 +240,9 @@ fn requests_are_held_back_while_answers_are_not_read() {
     assert!(pair.server.session.poll_event().is_some());
 }
 
+/// The server refuses to send an answer to which there is no request of that kind.
 #[test]
-fn a_server_answers_what_it_was_asked() {
+fn server_session_refuses_answer_without_request() {
     let mut pair = connected(Mode::Plaintext);
     assert_eq!(pair.server.session.send(&Response::Pong), Err(SessionError::NothingToAnswer));
     pair.client.session.send(&Request::Ping).unwrap();
@@ -245,7 +255,7 @@ fn a_server_answers_what_it_was_asked() {
 
 /// PROTOCOL 6: "header: where asked for, and only there".
 #[test]
-fn a_header_is_there_where_it_was_asked_for_and_only_there() {
+fn object_answer_has_header_only_when_requested() {
     for (sections, header, is_fit) in [
         (vec![Section::Footer, Section::Header], Some(vec![7; 300]), true),
         (vec![Section::Footer, Section::Header], None, false),
@@ -270,8 +280,9 @@ fn a_header_is_there_where_it_was_asked_for_and_only_there() {
     }
 }
 
+/// The client refuses a plain object as the answer to a get of a sealed one.
 #[test]
-fn an_object_of_the_other_kind_is_no_answer() {
+fn object_answer_of_other_kind_is_refused() {
     let mut pair = connected(Mode::Plaintext);
     let get = Request::Get {
         key: ObjectKey::new("k").unwrap(),
@@ -293,8 +304,9 @@ fn an_object_of_the_other_kind_is_no_answer() {
     assert!(pair.client.messages().is_empty());
 }
 
+/// A closed client session takes no input and no requests; in TLS the server sees the close.
 #[test]
-fn a_closed_session_takes_and_sends_nothing() {
+fn closed_client_session_takes_and_sends_nothing() {
     for mode in BOTH {
         let mut pair = connected(mode);
         pair.client.session.close();
@@ -310,8 +322,9 @@ fn a_closed_session_takes_and_sends_nothing() {
     }
 }
 
+/// A server that closes before it answers a request leaves the client with a truncation.
 #[test]
-fn a_server_that_closes_owing_an_answer_has_cut_the_connection() {
+fn server_close_with_unanswered_request_is_truncation() {
     let mut pair = connected(Mode::Tls);
     pair.client.session.send(&Request::Commit).unwrap();
     let up = pair.client.transmit(pair.now);

@@ -48,8 +48,9 @@ fn is_expected_of_footer(at: usize, error: &OpenError) -> bool {
     }
 }
 
+/// A flip in any byte of header or footer is refused with the error of that field.
 #[test]
-fn every_flipped_byte_of_header_and_footer_is_refused() {
+fn blob_with_any_header_or_footer_byte_flipped_is_refused() {
     let mut world = World::new("flips");
     let blob = world.seal(options(), &plaintext(PART + 100));
     let object = blob.bytes();
@@ -77,8 +78,9 @@ fn every_flipped_byte_of_header_and_footer_is_refused() {
     assert_eq!(world.open(&flipped), Err(OpenError::HeaderMac));
 }
 
+/// A flip in any byte of a part is refused with the error of that chunk.
 #[test]
-fn every_flipped_byte_of_a_part_is_refused() {
+fn part_with_any_byte_flipped_is_refused() {
     let mut world = World::new("part flips");
     let blob = world.seal(options(), &plaintext(PART + 100));
     let trusted = world.trusted(&blob.header, &blob.footer.bytes).unwrap();
@@ -105,8 +107,9 @@ fn every_flipped_byte_of_a_part_is_refused() {
     }
 }
 
+/// A blob cut at any length, and a part cut at sampled lengths, is refused.
 #[test]
-fn every_cut_is_refused() {
+fn blob_or_part_cut_at_any_length_is_refused() {
     let mut world = World::new("cuts");
     let blob = world.seal(options(), &plaintext(PART + 100));
     let object = blob.bytes();
@@ -127,8 +130,9 @@ fn every_cut_is_refused() {
     }
 }
 
+/// Bytes appended to a blob or to its last part, and a second footer, are refused.
 #[test]
-fn appended_bytes_are_refused() {
+fn blob_with_appended_bytes_is_refused() {
     let mut world = World::new("appended");
     let blob = world.seal(options(), &plaintext(PART + 100));
     for extra in [1, 12, 72, 20_000] {
@@ -148,8 +152,9 @@ fn appended_bytes_are_refused() {
     assert_eq!(world.open(&doubled), Err(PartError::TooLong { part: 1 }.into()));
 }
 
+/// A part that failed to open returns the same error to every later call.
 #[test]
-fn a_part_fails_once_and_for_all() {
+fn part_opening_stays_failed_after_an_error() {
     let mut world = World::new("sticky");
     let blob = world.seal(options(), &plaintext(PART + 100));
     let trusted = world.trusted(&blob.header, &blob.footer.bytes).unwrap();

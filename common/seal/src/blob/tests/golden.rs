@@ -28,8 +28,9 @@ fn seal() -> (World, Blob) {
     (world, blob)
 }
 
+/// Sealing with the seeded random source gives the committed golden blob byte for byte.
 #[test]
-fn the_golden_blob_is_made_again_byte_for_byte() {
+fn golden_blob_is_reproduced_byte_for_byte() {
     let (world, blob) = seal();
     assert_eq!(hex::encode(blob.bytes()), hex::encode(GOLDEN));
     assert_eq!(*world.identity.to_secret_string(), *IDENTITY.trim_end());
@@ -40,15 +41,16 @@ fn the_golden_blob_is_made_again_byte_for_byte() {
     assert_eq!(GOLDEN.len(), 779);
 }
 
+/// The committed golden blob opens to its plaintext.
 #[test]
-fn the_golden_blob_opens() {
+fn golden_blob_opens() {
     let (world, _) = seal();
     assert_eq!(world.open(GOLDEN), Ok(PLAINTEXT.to_vec()));
 }
 
 /// Full parts, the other suite, no vault: as a digest.
 #[test]
-fn a_long_bare_blob_is_made_again() {
+fn golden_bare_blob_of_three_parts_is_reproduced() {
     let mut world = World::new("zput golden blob 2");
     let suite = Suite::ChaCha20Poly1305;
     let options = SealOptions { suite, object_key: None, ..options() };
@@ -89,8 +91,9 @@ fn open_message(key: &[u8; 32], context: &[u8], message: &[u8]) -> Vec<u8> {
     Aes256Gcm::new_from_slice(&okm[..32]).unwrap().decrypt(&nonce, chunk).unwrap()
 }
 
+/// Code independent of the crate reads every field of the golden blob as FORMAT says.
 #[test]
-fn the_golden_blob_is_what_the_format_page_says() {
+fn golden_blob_matches_the_format_page_field_by_field() {
     let take = |at: &mut usize, length: usize| {
         *at += length;
         &GOLDEN[*at - length..*at]

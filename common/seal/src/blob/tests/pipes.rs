@@ -42,8 +42,9 @@ fn behind_header(blob: &Blob) -> Vec<u8> {
     [&blob.parts.concat()[..], &blob.footer.bytes].concat()
 }
 
+/// The pipe opener returns the plaintext for all boundary lengths and read sizes.
 #[test]
-fn every_length_comes_back() {
+fn pipe_opener_returns_plaintext_of_every_length() {
     let mut world = World::new("pipe lengths");
     for length in [
         0,
@@ -85,8 +86,9 @@ fn every_length_comes_back() {
     }
 }
 
+/// The pipe opener releases a full part once the input is too long for it to be the last.
 #[test]
-fn full_parts_flow_before_the_end() {
+fn pipe_opener_releases_full_parts_before_the_end() {
     let mut world = World::new("flow");
     let long = plaintext(4 * PART);
     let blob = world.seal(options(), &long);
@@ -100,7 +102,7 @@ fn full_parts_flow_before_the_end() {
 
 /// FORMAT 9: "The reader holds back one part and the longest footer that could follow it."
 #[test]
-fn memory_is_bounded() {
+fn pipe_opener_memory_is_bounded() {
     let mut world = World::new("memory");
     let long = plaintext(40 * PART);
     let blob = world.seal(options(), &long);
@@ -120,8 +122,9 @@ fn memory_is_bounded() {
     }
 }
 
+/// The pipe opener fails for a blob cut at any sampled length, last 300 bytes included.
 #[test]
-fn every_cut_ends_in_an_error() {
+fn pipe_opener_refuses_every_truncation() {
     let mut world = World::new("pipe cuts");
     let long = plaintext(PART + 3000);
     let blob = world.seal(options(), &long);
@@ -136,8 +139,9 @@ fn every_cut_ends_in_an_error() {
     assert_eq!(read(&world, &blob.header, b"", 1).1.unwrap_err(), OpenError::Footer(empty));
 }
 
+/// The pipe opener fails for a flip in any footer byte and releases only the full part.
 #[test]
-fn every_flipped_byte_of_the_footer_ends_in_an_error() {
+fn pipe_opener_refuses_every_flipped_footer_byte() {
     let mut world = World::new("pipe footer");
     let long = plaintext(PART + 3000);
     let blob = world.seal(SealOptions { sha256: true, ..options() }, &long);
@@ -154,8 +158,9 @@ fn every_flipped_byte_of_the_footer_ends_in_an_error() {
     assert_eq!(read(&world, &blob.header, &flipped, object.len()).0, long);
 }
 
+/// The pipe opener fails at a changed part before it releases any of it, and stays failed.
 #[test]
-fn a_changed_part_is_refused_before_it_flows() {
+fn pipe_opener_releases_nothing_of_a_changed_part() {
     let mut world = World::new("pipe part");
     let blob = world.seal(options(), &plaintext(2 * PART));
     let mut object = behind_header(&blob);
@@ -176,7 +181,7 @@ fn a_changed_part_is_refused_before_it_flows() {
 
 /// A part that fits its place and the file key, but was not the one that the footer lists.
 #[test]
-fn a_part_of_another_upload_ends_in_an_error() {
+fn pipe_opener_refuses_part_of_another_upload() {
     let world = World::new("pipe splice");
     let recipients = [world.identity.to_recipient()];
     let provenance = Provenance::Vault { mac_key: &world.mac_key, writer: &world.writer };
@@ -197,8 +202,9 @@ fn a_part_of_another_upload_ends_in_an_error() {
     assert_eq!(read(&world, &first.header, &behind_header(&first), 10_000).0, long);
 }
 
+/// The pipe opener refuses a blob with a part missing, extended, appended or doubled.
 #[test]
-fn missing_and_surplus_parts_end_in_an_error() {
+fn pipe_opener_refuses_missing_and_surplus_parts() {
     let mut world = World::new("pipe parts");
     let blob = world.seal(options(), &plaintext(2 * PART + 5));
     let read = |blob: &Blob| {
@@ -223,7 +229,7 @@ fn missing_and_surplus_parts_end_in_an_error() {
 /// A member of the vault, who has the file key, vouches for a footer in which the full part that
 /// has flowed is the last one.
 #[test]
-fn a_footer_that_ends_with_a_full_part_ends_in_an_error() {
+fn pipe_opener_refuses_footer_that_ends_before_a_released_part() {
     let mut world = World::new("pipe shorter");
     let blob = world.seal(options(), &plaintext(PART + 5000));
     let total_length = 5_u64.to_be_bytes();
@@ -237,7 +243,7 @@ fn a_footer_that_ends_with_a_full_part_ends_in_an_error() {
 
 /// FORMAT 6: "At most 262,144 parts". The last possible one cannot be full.
 #[test]
-fn the_number_of_parts_is_bounded() {
+fn pipe_opener_refuses_more_than_262144_parts() {
     let mut world = World::new("pipe bound");
     let header = world.seal(options(), b"").header;
     let endless = vec![0; 9 << 20];
@@ -247,8 +253,9 @@ fn the_number_of_parts_is_bounded() {
     assert_eq!(pipe.push(&mut &endless[..]), Err(OpenError::Footer(expected)));
 }
 
+/// Finishing a pipe refuses another vault, a bare blob and an older generation.
 #[test]
-fn the_end_checks_who_vouches_and_how_old_it_is() {
+fn pipe_opener_finish_checks_provenance_and_rollback() {
     let mut world = World::new("pipe trust");
     let other = World::new("pipe other");
     let blob = world.seal(options(), b"x");
@@ -269,8 +276,9 @@ fn the_end_checks_who_vouches_and_how_old_it_is() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
+    /// The pipe opener returns the same plaintext however the input is split.
     #[test]
-    fn any_split_gives_the_same(
+    fn pipe_opener_returns_the_same_for_any_split(
         length in 0..PART * 3,
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
     ) {

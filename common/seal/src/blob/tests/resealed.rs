@@ -16,8 +16,9 @@ fn pair() -> (World, Blob, Blob) {
     (world, before, after)
 }
 
+/// Reseal gives a blob a later generation and keeps plaintext, metadata and SHA-256.
 #[test]
-fn reseal_changes_the_generation_and_nothing_that_is_in_the_blob() {
+fn reseal_changes_only_the_generation() {
     let (world, before, after) = pair();
     assert!(world.open(&after.bytes()).unwrap() == plaintext(2 * PART + 5));
     let opened = world.trusted(&after.header, &after.footer.bytes).unwrap();
@@ -35,8 +36,9 @@ fn reseal_changes_the_generation_and_nothing_that_is_in_the_blob() {
     assert_eq!(older, Err(OpenError::Rollback { seen: LATER, found: LATER - 1 }));
 }
 
+/// The header and footer of a resealed blob do not open with those of the old one.
 #[test]
-fn reseal_makes_header_and_footer_that_fit_each_other_alone() {
+fn reseal_header_and_footer_fit_only_each_other() {
     let (world, before, after) = pair();
     let mixed = Blob { footer: before.footer.clone(), ..after.clone() };
     assert_eq!(world.open(&mixed.bytes()), Err(OpenError::FileMac));
@@ -44,8 +46,9 @@ fn reseal_makes_header_and_footer_that_fit_each_other_alone() {
     assert_eq!(world.open(&mixed.bytes()), Err(OpenError::FileMac));
 }
 
+/// Reseal refuses the generation 2^64 - 1.
 #[test]
-fn reseal_for_a_generation_that_is_none_is_refused() {
+fn reseal_refuses_invalid_generation() {
     let (mut world, before, _) = pair();
     let trusted = world.trusted(&before.header, &before.footer.bytes).unwrap();
     let provenance = Provenance::Vault { mac_key: &world.mac_key, writer: &world.writer };

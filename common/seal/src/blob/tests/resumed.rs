@@ -33,8 +33,9 @@ fn resumed(begun: &Begun, sha256: bool) -> Sealer {
     Sealer::resume(&begun.header, begun.file_key.clone(), Engine::default(), sha256).unwrap()
 }
 
+/// A resumed sealer adopts the held parts and completes a blob with the right SHA-256.
 #[test]
-fn a_blob_that_is_gone_on_with_is_one_blob() {
+fn sealer_resume_completes_an_interrupted_blob() {
     let plain = vec![b'a'; 1_000_000];
     let parts: Vec<&[u8]> = plain.chunks(PART).collect();
     for held in [0, 1, 7, 15, 16] {
@@ -61,8 +62,9 @@ fn a_blob_that_is_gone_on_with_is_one_blob() {
     }
 }
 
+/// A part that is sealed again after a resume gets a fresh salt and another digest.
 #[test]
-fn a_part_that_is_sealed_again_gets_a_fresh_salt() {
+fn sealer_resume_uses_a_fresh_salt_for_a_resealed_part() {
     let mut world = World::new("again");
     let plain = plaintext(PART);
     let begun = begin(&mut world, options(), &[&plain, &plain]);
@@ -74,8 +76,9 @@ fn a_part_that_is_sealed_again_gets_a_fresh_salt() {
     assert_ne!(digest, begun.journal[1].ciphertext);
 }
 
+/// A resumed sealer does not adopt a part whose plaintext changed, nor one after the last.
 #[test]
-fn another_plaintext_is_not_adopted() {
+fn sealer_resume_refuses_to_adopt_changed_plaintext() {
     let mut world = World::new("changed");
     let plain = plaintext(PART);
     let begun = begin(&mut world, options(), &[&plain, &plain, b"end"]);
@@ -96,8 +99,9 @@ fn another_plaintext_is_not_adopted() {
     assert_eq!(sealed, Err(SealError::AfterLast));
 }
 
+/// Resuming fails with another file key, a changed header or a cut one.
 #[test]
-fn a_header_takes_its_own_file_key_and_no_other() {
+fn sealer_resume_requires_the_file_key_of_the_header() {
     let mut world = World::new("keys");
     let begun = begin(&mut world, options(), &[]);
     let resume = |header: &[u8], key| {

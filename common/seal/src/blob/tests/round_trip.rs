@@ -6,8 +6,9 @@ use zput_proto::digest::Digest;
 use super::*;
 use crate::blob::seal::SealError;
 
+/// A blob opens to its plaintext for all boundary lengths, suites and engines.
 #[test]
-fn every_length_comes_back() {
+fn blob_opens_to_plaintext_of_every_length() {
     let mut world = World::new("round trip");
     for suite in Suite::ALL {
         for &sealing in Engine::ALL {
@@ -35,8 +36,9 @@ fn every_length_comes_back() {
     }
 }
 
+/// A trusted blob shows the metadata, generation, writer and SHA-256 that were sealed in.
 #[test]
-fn what_was_sealed_in_is_read_out() {
+fn blob_opens_to_its_metadata_generation_and_writer() {
     let mut world = World::new("contents");
     let blob = world.seal(SealOptions { sha256: true, ..options() }, b"abc");
     let trusted = world.trusted(&blob.header, &blob.footer.bytes).unwrap();
@@ -52,8 +54,9 @@ fn what_was_sealed_in_is_read_out() {
     assert_eq!(world.trusted(&plain.header, &plain.footer.bytes).unwrap().sha256(), None);
 }
 
+/// The SHA-256 fact of a blob of 16 parts is that of the whole plaintext.
 #[test]
-fn sha256_covers_all_parts() {
+fn blob_sha256_covers_all_parts() {
     let mut world = World::new("sha256");
     let blob = world.seal(SealOptions { sha256: true, ..options() }, &vec![b'a'; 1_000_000]);
     let trusted = world.trusted(&blob.header, &blob.footer.bytes).unwrap();
@@ -62,8 +65,9 @@ fn sha256_covers_all_parts() {
     assert_eq!(trusted.sha256().map(hex::encode).as_deref(), Some(sha256));
 }
 
+/// Each of three recipients opens the blob, with either AEAD engine.
 #[test]
-fn each_recipient_opens_it_with_either_engine() {
+fn blob_opens_for_each_recipient_with_either_engine() {
     let mut world = World::new("recipients");
     let second = World::new("another");
     let hybrid = Identity::generate_hybrid(&mut world.rng);
@@ -93,8 +97,9 @@ fn each_recipient_opens_it_with_either_engine() {
     }
 }
 
+/// The digest that sealing a part returns is that of its sealed bytes.
 #[test]
-fn a_digest_is_that_of_the_sealed_part() {
+fn seal_part_returns_the_digest_of_the_sealed_bytes() {
     let mut world = World::new("digest");
     let mut sealer = world.sealer(options());
     let mut sealed = b"left over".to_vec();
@@ -106,8 +111,9 @@ fn a_digest_is_that_of_the_sealed_part() {
     assert_eq!(sealer.parts(), 3);
 }
 
+/// The sealer refuses too long parts, parts after the last and 0 or 33 recipients.
 #[test]
-fn a_sealer_refuses_what_is_no_blob() {
+fn sealer_refuses_invalid_parts_and_recipient_counts() {
     let mut world = World::new("refusals");
     let mut sealed = Vec::new();
     let mut sealer = world.sealer(options());
@@ -140,8 +146,9 @@ fn a_sealer_refuses_what_is_no_blob() {
     assert!(sealer.header().len() <= 65_536, "{}", sealer.header().len());
 }
 
+/// The same part sealed twice has two different salts.
 #[test]
-fn a_part_sealed_twice_has_two_salts() {
+fn sealer_uses_a_fresh_salt_for_each_part() {
     let mut world = World::new("salts");
     let (mut first, mut second) = (world.sealer(options()), Vec::new());
     let mut sealed = Vec::new();
@@ -150,8 +157,9 @@ fn a_part_sealed_twice_has_two_salts() {
     assert_ne!(sealed[..24], second[..24]);
 }
 
+/// The Debug texts of sealing and opening states show no keys and no plaintext.
 #[test]
-fn secrets_are_not_shown() {
+fn blob_state_debug_hides_keys_and_plaintext() {
     let mut world = World::new("debug");
     let blob = world.seal(options(), b"");
     let sealer = world.sealer(options());
@@ -175,8 +183,9 @@ fn secrets_are_not_shown() {
     assert_eq!(format!("{:?}", part.finish().unwrap()), "OpenedPart(0 bytes)");
 }
 
+/// The states of sealing and opening a blob are Send and Sync.
 #[test]
-fn states_can_go_to_other_threads() {
+fn blob_states_are_send_and_sync() {
     fn shared<T: Send + Sync>() {}
     shared::<Trusted>();
     shared::<crate::blob::part::PartOpening>();
@@ -186,8 +195,9 @@ fn states_can_go_to_other_threads() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
+    /// A part opens to the same plaintext however its bytes are split.
     #[test]
-    fn any_split_of_a_part_gives_the_same(
+    fn part_opening_returns_the_same_for_any_split(
         length in 0..PART * 4,
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
     ) {

@@ -18,8 +18,9 @@ fn accomplices(world: &World) -> (Sealer, Sealer) {
     sealers
 }
 
+/// A blob opens only with an identity of one of its recipients.
 #[test]
-fn a_stranger_s_identity_does_not_open() {
+fn blob_does_not_open_with_a_foreign_identity() {
     let mut world = World::new("stranger");
     let blob = world.seal(options(), b"secret");
     let stranger = Identity::generate_x25519(&mut world.rng);
@@ -30,8 +31,9 @@ fn a_stranger_s_identity_does_not_open() {
     assert!(header().unwrap_file_key(&[stranger, world.identity.clone()]).is_ok());
 }
 
+/// The header of a blob under another object key, or under none, is refused.
 #[test]
-fn another_object_than_asked_for_is_refused() {
+fn blob_of_another_object_key_is_refused() {
     let mut world = World::new("another object");
     let authenticated = |world: &World, blob: &Blob| {
         Header::parse(&blob.header)
@@ -59,7 +61,7 @@ fn another_object_than_asked_for_is_refused() {
 /// An attacker with the file key can make parts and a footer that fit the header, but not the
 /// vault's MAC.
 #[test]
-fn a_reader_cannot_forge_a_footer() {
+fn footer_forged_with_the_file_key_is_refused() {
     let mut world = World::new("forger");
     let (genuine, forger) = accomplices(&world);
     let provenance = Provenance::Vault { mac_key: &world.mac_key, writer: &world.writer };
@@ -84,7 +86,7 @@ fn a_reader_cannot_forge_a_footer() {
 
 /// One fleet machine holds the vault's secret; its readers pin the publisher.
 #[test]
-fn a_member_cannot_sign_for_a_pinned_writer() {
+fn vault_member_cannot_sign_for_a_pinned_writer() {
     let mut world = World::new("publisher");
     let member = World::new("captured").writer;
     let publisher = world.writer.public_key();
@@ -110,8 +112,9 @@ fn a_member_cannot_sign_for_a_pinned_writer() {
     assert_eq!(world.open(&forged.bytes()), refused);
 }
 
+/// A bare blob opens only under a policy that accepts it, and never with pinned writers.
 #[test]
-fn a_bare_blob_is_only_opened_when_that_is_accepted() {
+fn bare_blob_opens_only_when_accepted() {
     let mut world = World::new("bare");
     let blob = world.seal_bare(options(), b"for anybody").bytes();
     assert_eq!(world.open(&blob), Err(OpenError::Bare));
@@ -122,8 +125,9 @@ fn a_bare_blob_is_only_opened_when_that_is_accepted() {
     assert_eq!(world.open_with(&blob, &pinned, None), Err(OpenError::Bare));
 }
 
+/// A reader without the vault's key treats a vault's blob as bare, except for pinned writers.
 #[test]
-fn a_vault_s_blob_without_the_vault_s_key_is_as_good_as_bare() {
+fn vault_blob_without_vault_key_is_treated_as_bare() {
     let mut world = World::new("no vault key");
     let blob = world.seal(options(), b"x");
     let publisher = [world.writer.public_key()];
@@ -148,8 +152,9 @@ fn a_vault_s_blob_without_the_vault_s_key_is_as_good_as_bare() {
     assert_eq!(writer(&wrong), Err(OpenError::VaultMac));
 }
 
+/// A blob older than the one seen is a rollback; another of that generation equivocates.
 #[test]
-fn an_older_blob_is_refused() {
+fn blob_older_than_seen_is_refused_as_rollback() {
     let mut world = World::new("rollback");
     let at = |generation| SealOptions { generation, ..options() };
     let old = world.seal(at(1), b"old").bytes();
@@ -169,8 +174,9 @@ fn an_older_blob_is_refused() {
     assert_eq!(open(&newer), Ok(b"newer".to_vec()));
 }
 
+/// A footer of another upload of the same plaintext fails the file MAC.
 #[test]
-fn the_footer_of_another_attempt_is_refused() {
+fn footer_of_another_upload_is_refused() {
     let mut world = World::new("footers");
     let mut first = world.seal(options(), b"same");
     let second = world.seal(options(), b"same");
@@ -196,8 +202,9 @@ fn parts_of_two_uploads_under_one_file_key_do_not_mix() {
     assert_eq!(world.open(&first.bytes()), Ok(long));
 }
 
+/// Parts that are swapped, doubled, dropped or taken from another blob are refused.
 #[test]
-fn parts_cannot_be_moved() {
+fn blob_parts_cannot_be_moved() {
     let mut world = World::new("moved");
     let long = plaintext(3 * PART + 10);
     let blob = world.seal(options(), &long);
@@ -225,8 +232,9 @@ fn parts_cannot_be_moved() {
     assert_eq!(world.open(&foreign.bytes()), elsewhere(2));
 }
 
+/// Opening a part that the blob does not have is refused.
 #[test]
-fn a_part_that_does_not_exist_is_refused() {
+fn open_part_refuses_part_number_past_the_end() {
     let mut world = World::new("no such part");
     let blob = world.seal(options(), b"");
     let trusted = world.trusted(&blob.header, &blob.footer.bytes).unwrap();
@@ -236,8 +244,9 @@ fn a_part_that_does_not_exist_is_refused() {
     }
 }
 
+/// Parsing refuses headers with a bad suite, part size, field length or generation.
 #[test]
-fn malformed_headers_are_refused() {
+fn header_parse_refuses_malformed_headers() {
     let mut world = World::new("malformed headers");
     let header = world.seal(options(), b"").header;
     let with = |at: usize, bytes: &[u8]| {
@@ -277,8 +286,9 @@ fn malformed_headers_are_refused() {
     assert_eq!(Header::parse(&bytes).unwrap_err(), HeaderError::Fields, "one encoding");
 }
 
+/// Parsing refuses footers with bad lengths, facts, provenance or too many parts.
 #[test]
-fn malformed_footers_are_refused() {
+fn footer_parse_refuses_malformed_footers() {
     let mut world = World::new("malformed footers");
     let blob = world.seal(options(), b"abc");
     let footer = &blob.footer.bytes;

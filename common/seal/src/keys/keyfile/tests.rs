@@ -68,8 +68,9 @@ fn rng() -> StdRng {
     StdRng::seed_from_u64(1)
 }
 
+/// Parsing reads every field of a key file written by hand.
 #[test]
-fn every_field_is_read() {
+fn key_file_parse_reads_every_field() {
     let file = open(&written_by_hand());
     assert_eq!(file.role(), Role::Full);
     assert_eq!(file.remote, Some(tcp("example.org", 7447, "")));
@@ -85,7 +86,7 @@ fn every_field_is_read() {
 
 /// Both object keys computed by hand: the sealed one as in the vault's test.
 #[test]
-fn names_become_object_keys() {
+fn key_file_maps_names_to_object_keys() {
     let mut file = open(&written_by_hand());
     let name = BlobName::parse("Grüße/secret.bin").unwrap();
     assert_eq!(
@@ -96,8 +97,9 @@ fn names_become_object_keys() {
     assert_eq!(file.object_key(&name).as_bytes(), "Grüße/secret.bin".as_bytes());
 }
 
+/// A generated key file has a hybrid recipient and parses back from its text.
 #[test]
-fn a_fresh_key_file_is_post_quantum_and_survives_its_text() {
+fn key_file_generate_is_post_quantum_and_round_trips() {
     let file = KeyFile::generate(&mut rng());
     assert_eq!(file.role(), Role::Full);
     assert!(matches!(file.recipients[..], [Recipient::MlKem768X25519(_)]));
@@ -107,8 +109,9 @@ fn a_fresh_key_file_is_post_quantum_and_survives_its_text() {
     assert_eq!(open(&text), file);
 }
 
+/// A locked key file shows no secret and unlocks only with its passphrase.
 #[test]
-fn a_passphrase_locks_and_unlocks() {
+fn key_file_locks_and_unlocks_with_passphrase() {
     let mut file = open(&written_by_hand());
     file.mode = ModePolicy::Plaintext;
     let text = file.to_toml_locked("correct horse", &mut rng()).unwrap();
@@ -124,8 +127,9 @@ fn a_passphrase_locks_and_unlocks() {
     assert_eq!(empty, KeyFileError::Passphrase(PassphraseError::Empty));
 }
 
+/// A key file that Python locked by FORMAT 11 unlocks.
 #[test]
-fn what_another_program_locked_is_unlocked() {
+fn key_file_locked_by_python_unlocks() {
     let file = locked(&locked_by_another_program()).unlock("correct horse battery staple").unwrap();
     assert_eq!(hex::encode(file.device_seed().as_bytes()), DEVICE_SEED);
     assert_eq!(hex::encode(file.vault_secret().as_bytes()), VAULT_SECRET);
@@ -134,14 +138,15 @@ fn what_another_program_locked_is_unlocked() {
 
 /// The role of a locked file is not under its passphrase, but it must fit what is.
 #[test]
-fn a_locked_file_that_was_made_a_put_file_does_not_open() {
+fn key_file_unlock_refuses_changed_role() {
     let text = locked_by_another_program().replace("role = \"full\"", "role = \"put\"");
     let verdict = locked(&text).unlock("correct horse battery staple");
     assert_eq!(verdict.unwrap_err(), KeyFileError::IdentityInPut);
 }
 
+/// Exported key files hold what their role needs; put and get ones export no other role.
 #[test]
-fn exports_can_do_what_their_role_says() {
+fn key_file_exports_hold_only_what_their_role_needs() {
     let mut full = KeyFile::generate(&mut rng());
     let invite = Invite {
         address: "zput://[::1]:7447".parse().unwrap(),
@@ -183,8 +188,9 @@ fn exports_can_do_what_their_role_says() {
     assert!(put.export(Role::Put, &mut rng).is_ok());
 }
 
+/// A key file with 32 recipients is written; one with 33 is refused.
 #[test]
-fn a_key_file_has_at_most_32_recipients() {
+fn key_file_has_at_most_32_recipients() {
     let mut file = KeyFile::from_identity(IDENTITY.parse().unwrap(), &mut rng());
     assert_eq!(file.recipients[0].to_string(), RECIPIENT);
     let mut rng = rng();
@@ -198,7 +204,7 @@ fn a_key_file_has_at_most_32_recipients() {
 
 /// Each case changes one thing in a file that is otherwise read.
 #[test]
-fn files_that_break_a_rule_are_refused() {
+fn key_file_parse_refuses_each_broken_rule() {
     let field = |field, reason: &str| KeyFileError::Field { field, reason: reason.into() };
     let good = written_by_hand();
     let line = |start: &str| good.lines().find(|line| line.trim().starts_with(start)).unwrap();
@@ -268,8 +274,9 @@ fn files_that_break_a_rule_are_refused() {
     assert_eq!(KeyFile::parse(&"#".repeat(65_537)), Err(KeyFileError::TooLong(65_537)));
 }
 
+/// Parsing refuses unknown, missing, doubled and mistyped fields and names the line.
 #[test]
-fn unknown_missing_and_doubled_fields_are_refused_by_line() {
+fn key_file_parse_names_line_of_unknown_or_missing_field() {
     let good = written_by_hand();
     for (from, to, expected_line, part) in [
         ("names = ", "colour = \"red\"\nnames = ", 6, "unknown field `colour`"),
@@ -296,7 +303,7 @@ fn unknown_missing_and_doubled_fields_are_refused_by_line() {
 
 /// serde's own words for a value of another type repeat the value.
 #[test]
-fn a_secret_without_its_quotes_is_not_repeated() {
+fn key_file_error_does_not_repeat_unquoted_secret() {
     let quoted = format!("\"{DEVICE_SEED}\"");
     for value in
         ["2021222324252627", "20212223.24252627", "[2021222324252627]", "true", "2021-12-31"]
@@ -308,8 +315,9 @@ fn a_secret_without_its_quotes_is_not_repeated() {
     }
 }
 
+/// Parsing refuses a protected table with a wrong field or with secrets beside it.
 #[test]
-fn protected_tables_that_break_a_rule_are_refused() {
+fn key_file_parse_refuses_malformed_protected_table() {
     let good = locked_by_another_program();
     let field = |field, reason: &str| KeyFileError::Field { field, reason: reason.into() };
     for (from, to, error) in [
@@ -335,7 +343,7 @@ fn protected_tables_that_break_a_rule_are_refused() {
 
 /// What cannot be read again is not written either.
 #[test]
-fn remotes_that_were_put_together_by_hand_are_checked() {
+fn key_file_to_toml_refuses_invalid_remote() {
     let mut file = open(&written_by_hand());
     for remote in [
         Remote::Embedded("relative".into()),
@@ -352,8 +360,9 @@ fn remotes_that_were_put_together_by_hand_are_checked() {
     assert_eq!(open(&file.to_toml().unwrap()), file);
 }
 
+/// The Debug text of a key file contains none of its secrets.
 #[test]
-fn debug_shows_no_secret() {
+fn key_file_debug_hides_secrets() {
     let shown = format!("{:?}", open(&written_by_hand()));
     for secret in [DEVICE_SEED, VAULT_SECRET, IDENTITY, "32, 33, 34", "0, 1, 2"] {
         assert!(!shown.contains(secret), "{shown}");
@@ -401,14 +410,16 @@ fn key_file() -> impl Strategy<Value = KeyFile> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// Random key files are written and parse back to the same key files.
     #[test]
-    fn key_files_survive_their_text(file in key_file()) {
+    fn key_file_round_trips_through_text(file in key_file()) {
         let text = file.to_toml().unwrap();
         prop_assert_eq!(KeyFile::parse(&text), Ok(ParsedKeyFile::Open(file)));
     }
 
+    /// The parsers of key files, remotes and invites do not panic on random text.
     #[test]
-    fn no_text_makes_the_parser_panic(text in "\\PC{0,200}") {
+    fn key_file_remote_and_invite_parsers_never_panic(text in "\\PC{0,200}") {
         let _ = KeyFile::parse(&text);
         let _ = text.parse::<Remote>();
         let _ = text.parse::<Invite>();
@@ -421,7 +432,7 @@ proptest! {
     /// One slip of the hand anywhere: no panic, and no error that repeats eight characters of a
     /// secret.
     #[test]
-    fn errors_tell_no_secret(
+    fn key_file_errors_reveal_no_secret(
         at in any::<prop::sample::Index>(),
         slip in prop::sample::select(vec!["", "\"", "'", "\n", "=", "[", "\\", "x", "é", "#", "."]),
         remove in 0_usize..2,

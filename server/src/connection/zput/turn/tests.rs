@@ -115,8 +115,9 @@ impl Bench {
     }
 }
 
+/// A turn yields when its budget is used up, and later turns answer the rest.
 #[test]
-fn a_turn_ends_though_there_is_more_to_do() {
+fn session_turn_yields_when_budget_is_used_up() {
     let mut bench = Bench::new(1);
     bench.peer.write_all(&PING.repeat(1000)).unwrap();
     bench.connection.socket().wake_for_test();
@@ -141,7 +142,7 @@ fn a_turn_ends_though_there_is_more_to_do() {
 /// A peer without a key that the server does not hurry may take its time; one that it does has to
 /// ask for something, and a ping is nothing.
 #[test]
-fn pings_keep_no_seat_for_a_peer_without_a_key() {
+fn keyless_peer_pings_do_not_extend_request_deadline() {
     let in_seconds = |n| Instant::now() + Duration::from_secs(n);
     for (must_request, request, ends_in_10, ends_in_119) in
         [(true, PING, true, true), (false, PING, false, false), (true, LIST, false, false)]
@@ -160,7 +161,7 @@ fn pings_keep_no_seat_for_a_peer_without_a_key() {
 /// PROTOCOL 9: a peer without a key keeps no seat by an upload that makes no progress. Pings say
 /// that somebody is there, and other requests are about something else.
 #[test]
-fn pings_keep_no_seat_beside_an_upload_that_stands_still() {
+fn keyless_stalled_upload_is_evictable_despite_pings() {
     // Request 8 in a frame: one byte and its digest; then the byte.
     let slice = [&b"\x00\x00\x00\x22\x08\x01"[..], Digest::of(b"x").as_bytes(), b"x"].concat();
     for (must_request, request, yields) in
@@ -213,8 +214,9 @@ fn pings_keep_no_seat_beside_an_upload_that_stands_still() {
     }
 }
 
+/// A session that has a slice to receive and finds no buffer waits for one.
 #[test]
-fn a_connection_without_a_buffer_waits_for_one() {
+fn session_turn_awaits_buffer_for_slice() {
     let mut bench = Bench::new(0);
     // Begin: request 7, key "k", plain, any condition, no header; then Slice: request 8, one byte,
     // its digest.
@@ -245,8 +247,9 @@ fn stuck() -> Bench {
     bench
 }
 
+/// A session closes a peer as slow that reads less than the minimum rate.
 #[test]
-fn who_takes_too_little_is_left() {
+fn session_closes_peer_that_reads_below_min_rate() {
     let mut bench = stuck();
     let second = |n| Instant::now() + Duration::from_secs(n);
     assert!(bench.connection.deadline().unwrap() <= second(60), "it is watched");
@@ -254,8 +257,9 @@ fn who_takes_too_little_is_left() {
     assert!(matches!(bench.connection.expire(second(61)), Err(CloseReason::Slow)));
 }
 
+/// A session keeps a peer that reads at least the minimum rate.
 #[test]
-fn who_takes_enough_may_go_on() {
+fn session_keeps_peer_that_reads_above_min_rate() {
     let mut bench = stuck();
     // What the socket holds moved before it was full.
     let (mut taken, mut turns) = (0, 0);
@@ -272,7 +276,7 @@ fn who_takes_enough_may_go_on() {
 
 /// A slice that was announced and does not come.
 #[test]
-fn who_sends_too_little_of_a_slice_is_left() {
+fn session_closes_peer_that_sends_slice_below_min_rate() {
     let mut bench = Bench::with(1, 4400);
     bench.peer.write_all(BEGIN).unwrap();
     bench.peer.write_all(b"\x00\x00\x00\x22\x08\x40").unwrap();

@@ -30,8 +30,9 @@ fn fifo(path: PathBuf) {
     rustix::fs::mkfifoat(CWD, path, Mode::RWXU).unwrap();
 }
 
+/// DirMount::find returns a file's bytes, length and modification time, or NotFound.
 #[test]
-fn a_file_is_found_with_what_is_known_of_it() {
+fn dir_mount_finds_file_with_length_and_mtime() {
     let home = Home::new();
     home.file("images/app.img");
     home.file("Grüße/日本");
@@ -55,8 +56,9 @@ fn a_file_is_found_with_what_is_known_of_it() {
     assert!(matches!(home.mount.find(&long), Err(MountError::NotFound)));
 }
 
+/// DirMount rejects dot segments, absolute, empty, long and NUL paths as not found.
 #[test]
-fn no_path_leads_out() {
+fn dir_mount_rejects_path_that_leaves_root() {
     let home = Home::new();
     home.file("dir/file");
     fs::write(home.dir.path().join("secret"), "secret").unwrap();
@@ -83,7 +85,7 @@ fn no_path_leads_out() {
 
 /// The kernel refuses these paths, even if they were not checked before.
 #[test]
-fn the_kernel_keeps_a_walk_inside() {
+fn openat2_refuses_unchecked_path_outside_root() {
     let home = Home::new();
     home.file("dir/file");
     fs::write(home.dir.path().join("secret"), "secret").unwrap();
@@ -99,8 +101,9 @@ fn the_kernel_keeps_a_walk_inside() {
     }
 }
 
+/// DirMount finds and lists nothing through a symbolic link, inside or outside the tree.
 #[test]
-fn no_link_is_followed() {
+fn dir_mount_follows_no_link() {
     let home = Home::new();
     home.file("dir/file");
     let outside = home.dir.path().join("outside");
@@ -134,8 +137,9 @@ fn no_link_is_followed() {
     assert_eq!(home.list(10), ["dir/file"]);
 }
 
+/// DirMount refuses directories, pipes, sockets and devices, and does not list them.
 #[test]
-fn only_regular_files_are_files() {
+fn dir_mount_serves_only_regular_files() {
     let home = Home::new();
     home.file("dir/file");
     fifo(home.path("pipe"));
@@ -164,7 +168,7 @@ fn only_regular_files_are_files() {
 /// A process at the other end of a pipe, or a driver that acts when its device is opened, does not
 /// notice a lookup.
 #[test]
-fn nothing_but_a_file_is_ever_opened() {
+fn dir_mount_lookup_never_opens_pipe() {
     let home = Home::new();
     home.file("file");
     fifo(home.path("pipe"));
@@ -183,7 +187,7 @@ fn nothing_but_a_file_is_ever_opened() {
 /// A name that keeps changing between a file, a directory, a pipe and links never returns anything
 /// but the file, and never blocks.
 #[test]
-fn a_changing_tree_gives_files_of_the_tree_or_nothing() {
+fn dir_mount_find_is_safe_while_tree_changes() {
     let home = Home::new();
     let outside = home.dir.path().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -235,8 +239,9 @@ fn a_changing_tree_gives_files_of_the_tree_or_nothing() {
     assert!(found > 0 && lost > 0, "{found} {lost}");
 }
 
+/// A replaced file has another fingerprint even with equal name, bytes and time.
 #[test]
-fn another_file_has_another_identity() {
+fn dir_mount_fingerprint_changes_with_replaced_file() {
     let home = Home::new();
     home.file("file");
     let before = home.mount.find("file").unwrap();
@@ -259,8 +264,9 @@ fn another_file_has_another_identity() {
     assert_eq!(bytes(&before), b"file");
 }
 
+/// DirMount::open needs an existing directory, and keeps the one it opened.
 #[test]
-fn a_root_is_a_directory_that_is_there() {
+fn dir_mount_root_must_be_existing_directory() {
     let home = Home::new();
     home.file("file");
     let open = |path: &str| DirMount::open(&home.path(path), Clock::system());
@@ -274,8 +280,9 @@ fn a_root_is_a_directory_that_is_there() {
     assert_eq!(bytes(&mount.find("file").unwrap()), b"file");
 }
 
+/// DirMount answers Denied for a file or directory that the server may not read.
 #[test]
-fn what_the_server_may_not_read_is_said_to_be_denied() {
+fn dir_mount_answers_denied_for_unreadable_file() {
     if rustix::process::geteuid().is_root() {
         return skip::because("root may read everything");
     }

@@ -13,8 +13,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// DirMount::list returns paths in byte order at any page size.
 #[test]
-fn paths_come_in_the_order_of_their_bytes() {
+fn dir_list_is_in_byte_order() {
     let home = Home::new();
     for path in ["a/y/z", "a0", "a.txt", "a/x", "a-b", "b", "A", "a/y-", "é", "\u{1}"] {
         home.file(path);
@@ -27,8 +28,9 @@ fn paths_come_in_the_order_of_their_bytes() {
     assert_eq!(home.list(0x7fff_ffff), order);
 }
 
+/// A listing cursor is a position: it need not name a file, and leads nowhere else.
 #[test]
-fn a_cursor_is_a_place_and_need_not_be_there() {
+fn dir_list_cursor_need_not_name_existing_file() {
     let home = Home::new();
     for path in ["a", "b/c", "b/d", "c"] {
         home.file(path);
@@ -58,8 +60,9 @@ fn a_cursor_is_a_place_and_need_not_be_there() {
     assert!(matches!(home.mount.list(Some(&[b'a'; 1025]), 10), Err(MountError::Cursor)));
 }
 
+/// DirMount::list leaves out links, pipes and names that are not UTF-8.
 #[test]
-fn what_cannot_be_served_is_left_out() {
+fn dir_list_omits_links_pipes_and_names_not_utf8() {
     let home = Home::new();
     home.file("file");
     home.file("dir/file");
@@ -76,7 +79,7 @@ fn what_cannot_be_served_is_left_out() {
 
 /// A path of 1,024 bytes is a key, one of 1,025 is not.
 #[test]
-fn a_path_that_is_too_long_is_left_out() {
+fn dir_list_omits_path_over_1024_bytes() {
     let home = Home::new();
     let component = "x".repeat(255);
     // Four components and their slashes have 1,024 bytes; with a file in the last one there are
@@ -100,7 +103,7 @@ fn a_path_that_is_too_long_is_left_out() {
 
 /// A page of a tree of empty directories ends too, and the next one makes progress.
 #[test]
-fn directories_count_as_entries() {
+fn dir_list_counts_directories_towards_page() {
     let home = Home::new();
     for i in 0..30 {
         home.dir(&format!("{i:02}/a/b"));
@@ -113,8 +116,9 @@ fn directories_count_as_entries() {
     assert_eq!(home.pages(1).len(), 91);
 }
 
+/// A page of long paths in a tree fits into one protocol frame.
 #[test]
-fn a_page_fits_into_a_frame() {
+fn dir_list_page_fits_into_frame() {
     let home = Home::new();
     let dir = [&"x".repeat(255)[..]; 3].join("/");
     for i in 0..300 {
@@ -129,8 +133,9 @@ fn a_page_fits_into_a_frame() {
     }
 }
 
+/// A directory of 20,000 files is read once and listed whole over many pages.
 #[test]
-fn a_large_directory_is_read_once_and_listed_whole() {
+fn dir_list_reads_large_directory_once() {
     let home = Home::new();
     let names: Vec<String> = (0..20_000).map(|i| format!("{:05}", (i * 7919) % 20_000)).collect();
     for name in &names {
@@ -145,7 +150,7 @@ fn a_large_directory_is_read_once_and_listed_whole() {
 
 /// More names than fit into memory are read a part at a time.
 #[test]
-fn a_directory_larger_than_a_window_is_listed_whole() {
+fn dir_list_is_complete_in_several_windows() {
     // 3,000 names of 5 bytes and their spans of 8.
     let home = Home::within(39_000, 78_000);
     for i in 0..20_000 {
@@ -159,8 +164,9 @@ fn a_directory_larger_than_a_window_is_listed_whole() {
     assert!(home.mount.cache.bytes() <= 78_000);
 }
 
+/// A listing is complete even when each window holds a single name.
 #[test]
-fn windows_of_a_single_name_get_on() {
+fn dir_list_advances_with_window_of_one_name() {
     let home = Home::within(1, 1);
     for i in 0..50 {
         home.file(&format!("{}/{i}", i % 7));
@@ -172,7 +178,7 @@ fn windows_of_a_single_name_get_on() {
 
 /// The cache is bounded, and the most recently used windows stay.
 #[test]
-fn the_cache_is_bounded() {
+fn dir_name_cache_is_bounded() {
     let home = Home::within(WINDOW_BYTES, 50_000);
     for i in 0..2000 {
         home.file(&format!("{}/{i:05}", i % 2));
@@ -194,8 +200,9 @@ fn the_cache_is_bounded() {
     assert_eq!(home.mount.cache.bytes(), 130_000);
 }
 
+/// The next page of a listing shows files that were added or removed meanwhile.
 #[test]
-fn a_change_is_seen_on_the_next_page() {
+fn dir_list_next_page_sees_changed_directory() {
     let home = Home::new();
     for i in 0..3000 {
         fs::write(home.path(&format!("{i:05}")), "").unwrap();
@@ -221,7 +228,7 @@ fn a_change_is_seen_on_the_next_page() {
 
 /// A change in the same tick of the clock leaves the times unchanged.
 #[test]
-fn a_directory_that_changed_just_now_is_read_again() {
+fn dir_list_does_not_cache_directory_changed_just_now() {
     let home = Home::new();
     for i in 0..3000 {
         fs::write(home.path(&format!("{i:05}")), "").unwrap();
@@ -239,7 +246,7 @@ fn a_directory_that_changed_just_now_is_read_again() {
 
 /// A file that exists before the first page and still after the last one is on exactly one page.
 #[test]
-fn what_stays_is_listed_whatever_comes_and_goes() {
+fn dir_list_has_each_lasting_file_once_under_changes() {
     let home = Home::within(20_000, 40_000);
     home.time.store(0, Ordering::SeqCst);
     let mut stays = BTreeSet::new();
@@ -281,7 +288,7 @@ proptest! {
     /// The pages of any tree, of any size and through windows of any size, contain its sorted
     /// paths.
     #[test]
-    fn pages_are_the_sorted_paths_of_the_tree(
+    fn dir_list_pages_equal_sorted_paths_of_any_tree(
         paths in prop::collection::vec(
             prop::collection::vec(
                 prop::sample::select(vec!["a", "b", "a-", "a.b", "a0", "ab", "é", "~"]),
@@ -310,7 +317,7 @@ proptest! {
 /// files, in pages of 1,000.
 #[test]
 #[ignore = "makes a million files: a minute, and a gigabyte where temporary files are"]
-fn a_million_entries_are_listed_whole() {
+fn dir_list_of_a_million_entries_is_complete() {
     let home = Home::new();
     let start = Instant::now();
     for i in 0..1_000_000_u64 {

@@ -21,8 +21,9 @@ fn with_file(dir: &Path, text: &str) {
     fs::write(dir.join("v"), text).unwrap();
 }
 
+/// DirMount serves the directory that its path leads to after a link or rename changed it.
 #[test]
-fn a_directory_that_took_the_place_is_served() {
+fn dir_mount_serves_directory_that_replaced_its_path() {
     let home = tempfile::tempdir().unwrap();
     let at = |path: &str| home.path().join(path);
     with_file(&at("rel1"), "one");
@@ -57,8 +58,9 @@ fn a_directory_that_took_the_place_is_served() {
     }
 }
 
+/// DirMount keeps the old directory when its path leads to nothing, a file or a store.
 #[test]
-fn a_path_that_leads_nowhere_or_to_a_secret_keeps_what_was_served() {
+fn dir_mount_keeps_old_root_when_new_one_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let at = |path: &str| home.path().join(path);
     with_file(&at("pub"), "kept");
@@ -80,8 +82,9 @@ fn a_path_that_leads_nowhere_or_to_a_secret_keeps_what_was_served() {
     assert!(matches!(mount.reopen(), Err(MountError::NotADirectory)));
 }
 
+/// DirMount checks its path at the set interval, and reopen does so at once.
 #[test]
-fn a_path_is_looked_at_as_often_as_it_was_said() {
+fn dir_mount_checks_path_at_set_interval() {
     let home = tempfile::tempdir().unwrap();
     let at = |path: &str| home.path().join(path);
     with_file(&at("pub"), "old");
@@ -97,8 +100,9 @@ fn a_path_is_looked_at_as_often_as_it_was_said() {
     assert!(!mount.reopen().unwrap());
 }
 
+/// A public DirMount hides key files and files that only their owner may read.
 #[test]
-fn nobody_is_shown_a_key() {
+fn public_dir_mount_hides_key_and_private_files() {
     let home = tempfile::tempdir().unwrap();
     for name in ["server.key", "default.zkey", "v"] {
         fs::write(home.path().join(name), name).unwrap();
@@ -125,7 +129,7 @@ fn nobody_is_shown_a_key() {
 
 /// Files of /proc claim 0 bytes, those of /sys 4096.
 #[test]
-fn a_file_without_a_size_is_none() {
+fn dir_mount_refuses_proc_and_sys_files() {
     for (root, file) in
         [("/proc", "version"), ("/proc/sys/kernel", "ostype"), ("/sys/kernel", "uevent_seqnum")]
     {

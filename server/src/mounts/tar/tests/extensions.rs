@@ -8,7 +8,7 @@ const BODY: [u8; 300] = [b'x'; 300];
 /// RUSTSEC-2025-0111: the reader used the header's size of 0 and took the file's contents for
 /// members.
 #[test]
-fn a_file_of_members_is_not_opened_by_a_smaller_header() {
+fn tar_pax_size_above_header_size_is_refused() {
     let inside = Build::new().file(b"smuggled", b"").cut();
     let archive = Build::new()
         .extension(b'x', b"12 size=512\n")
@@ -21,7 +21,7 @@ fn a_file_of_members_is_not_opened_by_a_smaller_header() {
 
 /// RUSTSEC-2026-0068: the reader used the header's size where that was not 0.
 #[test]
-fn a_size_that_is_overridden_is_refused() {
+fn tar_pax_size_below_header_size_is_refused() {
     let inside = Build::new().file(b"smuggled", b"").cut();
     let archive = Build::new()
         .extension(b'x', b"10 size=0\n")
@@ -38,8 +38,9 @@ fn a_size_that_is_overridden_is_refused() {
     assert_eq!(refused(&archive), (1024, ArchiveErrorKind::BeyondEnd(1_099_511_627_776)));
 }
 
+/// A member whose PAX size equals its header's size is read.
 #[test]
-fn a_size_that_is_said_twice_is_read() {
+fn tar_pax_size_equal_to_header_size_is_read() {
     let archive = Build::new().extension(b'x', b"12 size=300\n").file(b"a", &BODY).end();
     assert_eq!(files(&index(&archive)), [("a", 1536, 300)]);
 }
@@ -47,7 +48,7 @@ fn a_size_that_is_said_twice_is_read() {
 /// GHSA-3pv8-6f4r-ffg2, GHSA-3cv2-h65g-fgmm: the PAX header's size was applied to the long name's
 /// header.
 #[test]
-fn a_pax_header_says_nothing_of_another_extension() {
+fn tar_pax_header_before_long_name_is_refused() {
     let archive = Build::new()
         .extension(b'x', b"13 size=2048\n")
         .extension(b'L', b"longname.txt\0")
@@ -57,8 +58,9 @@ fn a_pax_header_says_nothing_of_another_extension() {
     assert_eq!(refused(&archive), (1024, ArchiveErrorKind::ExtensionTwice));
 }
 
+/// Two extension headers for one member are refused, except a long name with a long link.
 #[test]
-fn extensions_that_contradict_each_other_are_refused() {
+fn tar_combined_extension_headers_are_refused() {
     let x = |b: Build| b.extension(b'x', b"10 path=x\n");
     let l = |b: Build| b.extension(b'L', b"long\0");
     let k = |b: Build| b.extension(b'K', b"link\0");
@@ -75,8 +77,9 @@ fn extensions_that_contradict_each_other_are_refused() {
     assert_eq!(files(&index(&both)), [("c", 3072, 0)]);
 }
 
+/// An extension header that no member follows is refused.
 #[test]
-fn an_extension_without_a_member_is_refused() {
+fn tar_extension_without_member_is_refused() {
     let archive = Build::new().extension(b'x', b"10 path=x\n").end();
     assert_eq!(refused(&archive), (1024, ArchiveErrorKind::ExtensionAlone));
     let archive = Build::new().extension(b'L', b"long\0").of_kind(b"label", b'V').end();
@@ -85,8 +88,9 @@ fn an_extension_without_a_member_is_refused() {
     assert_eq!(refused(&archive), (1024, ArchiveErrorKind::Truncated));
 }
 
+/// An extension header of more than one mebibyte is refused.
 #[test]
-fn extensions_are_bounded() {
+fn tar_extension_over_one_mebibyte_is_refused() {
     for kind in *b"xgLK" {
         let body = vec![b'1'; 1024 * 1024 + 1];
         let archive = Build::new().extension(kind, &body).file(b"a", b"").end();
@@ -102,8 +106,9 @@ fn extensions_are_bounded() {
     assert_eq!(files(&index(&archive)), [("a", 1_049_600, 0)]);
 }
 
+/// A malformed PAX record or long name is refused at its position.
 #[test]
-fn malformed_extensions_are_refused() {
+fn tar_malformed_extension_is_refused() {
     let pax = Build::new().extension(b'x', b"99 path=x\n").file(b"a", b"").end();
     assert_eq!(refused(&pax), (0, ArchiveErrorKind::PaxRecord));
     let pax = Build::new().extension(b'x', b"9 mtime=\n").file(b"a", b"").end();
@@ -112,8 +117,9 @@ fn malformed_extensions_are_refused() {
     assert_eq!(refused(&long), (0, ArchiveErrorKind::NoName));
 }
 
+/// A PAX global header may set a time or a comment, but no path, link, size or map.
 #[test]
-fn a_global_header_names_no_member() {
+fn tar_global_header_may_set_only_mtime_and_comment() {
     for (body, key) in [
         (&b"10 path=x\n"[..], "path"),
         (b"14 linkpath=x\n", "linkpath"),
@@ -148,7 +154,7 @@ fn a_global_header_names_no_member() {
 
 /// GNU's old format: the map continues in blocks before the data, and the size is that of the data.
 #[test]
-fn old_sparse_members_are_skipped_whole_and_said_to_be_sparse() {
+fn tar_gnu_sparse_member_is_skipped_and_reported() {
     let block = Build::block(b"sparse", b'S', 300);
     let gnu = |goes_on: &[u8]| Build::new().with(block, &[(257, b"ustar  \0"), (482, goes_on)]);
     let mut more = [b'0'; 512];
@@ -178,8 +184,9 @@ fn old_sparse_members_are_skipped_whole_and_said_to_be_sparse() {
     assert_eq!(refused(&sized), (1024, ArchiveErrorKind::ForeignSparse));
 }
 
+/// A PAX sparse member is reported as sparse under its real name.
 #[test]
-fn pax_sparse_members_have_their_real_names() {
+fn tar_pax_sparse_member_has_its_real_name() {
     let archive = Build::new()
         .extension(b'x', b"22 GNU.sparse.major=1\n24 GNU.sparse.name=disk\n")
         .file(b"GNUSparseFile.1/disk", &BODY)
@@ -191,14 +198,16 @@ fn pax_sparse_members_have_their_real_names() {
     assert_eq!(index.find("GNUSparseFile.1/disk"), Ok(None));
 }
 
+/// A member continued from another volume is reported as a continuation.
 #[test]
-fn a_member_of_two_volumes_is_said_to_be_one() {
+fn tar_multi_volume_member_is_reported() {
     let archive = Build::new().header(Build::block(b"b", b'M', 300)).data(&BODY).end();
     assert_eq!(index(&archive).find("b"), Err(Unavailable::Continuation));
 }
 
+/// Volume labels and dump directories are skipped and not counted as files.
 #[test]
-fn labels_and_dumps_are_no_files() {
+fn tar_labels_and_dump_directories_are_skipped() {
     let archive = Build::new()
         .of_kind(b"/a label/../with anything", b'V')
         .header(Build::block(b"dir/", b'D', 300))
@@ -213,7 +222,7 @@ fn labels_and_dumps_are_no_files() {
 // Links.
 
 #[test]
-fn a_hard_link_is_its_target() {
+fn tar_hard_link_resolves_to_earlier_member() {
     let archive = Build::new()
         .file(b"a", b"hello")
         .link(b"b", b'1', b"./a")
@@ -245,8 +254,9 @@ fn a_hard_link_is_its_target() {
     );
 }
 
+/// A hard link's target of 150 bytes is read from GNU and PAX extensions.
 #[test]
-fn a_long_link_name_is_read() {
+fn tar_long_link_target_is_read() {
     let target = [b'd'; 150];
     let name = [&target[..], b"\0"].concat();
     let gnu = Build::new()
@@ -270,7 +280,7 @@ fn a_long_link_name_is_read() {
 // The member can be served.
 
 #[test]
-fn a_prefix_is_stripped() {
+fn tar_strip_prefix_removes_prefix_from_names() {
     let archive = Build::new()
         .file(b"img/a", b"1")
         .file(b"img-b", b"")

@@ -5,8 +5,9 @@ use super::*;
 /// Of 300 bytes: one block of data.
 const BODY: [u8; 300] = [b'x'; 300];
 
+/// Index reads the files of a plain archive with offset, length and time.
 #[test]
-fn the_plain_case_is_read() {
+fn tar_index_reads_plain_archive() {
     let archive =
         Build::new().file(b"a", b"hello").of_kind(b"d/", b'5').file(b"d/b", &[7; 513]).end();
     assert_eq!(archive.len(), 512 + 512 + 512 + 512 + 1024 + 1024);
@@ -23,7 +24,7 @@ fn the_plain_case_is_read() {
 // The archive.
 
 #[test]
-fn an_archive_without_an_end_mark_is_cut_off() {
+fn tar_without_end_mark_is_truncated() {
     let whole = Build::new().file(b"a", &BODY);
     // A clean end without the mark: the rest may still be written, or is lost.
     assert_eq!(refused(&whole.clone().cut()), (1024, ArchiveErrorKind::Truncated));
@@ -42,35 +43,40 @@ fn an_archive_without_an_end_mark_is_cut_off() {
     }
 }
 
+/// An archive that consists only of zero blocks has no members.
 #[test]
-fn an_archive_of_nothing_is_empty() {
+fn tar_of_zero_blocks_is_empty() {
     assert!(index(&[0; 1024]).is_empty());
     assert!(index(&[0; 512]).is_empty());
     assert!(index(&[0; 10_240]).is_empty());
 }
 
+/// Members after the end mark are not read.
 #[test]
-fn what_follows_the_end_mark_is_not_read() {
+fn tar_bytes_after_end_mark_are_not_read() {
     let hidden = Build::new().file(b"hidden", &BODY).end();
     let archive = Build::new().file(b"a", &BODY).raw(&[0; 1024]).raw(&hidden).cut();
     assert_eq!(files(&index(&archive)), [("a", 512, 300)]);
 }
 
+/// A single zero block between members is refused.
 #[test]
-fn a_single_block_of_zeros_is_refused() {
+fn tar_lone_zero_block_is_refused() {
     let archive = Build::new().file(b"a", &BODY).raw(&[0; 512]).file(b"b", &BODY).end();
     assert_eq!(refused(&archive), (1024, ArchiveErrorKind::LoneZeroBlock));
 }
 
+/// A file that is no archive is refused, and garbage between members is a bad checksum.
 #[test]
-fn something_else_is_no_archive() {
+fn tar_rejects_file_that_is_no_archive() {
     assert_eq!(refused(&[b'x'; 2048]), (0, ArchiveErrorKind::NotAnArchive));
     let later = Build::new().file(b"a", &BODY).raw(&[b'x'; 512]).end();
     assert_eq!(refused(&later), (1024, ArchiveErrorKind::Checksum));
 }
 
+/// A compressed archive is refused with the name of its compressor.
 #[test]
-fn a_compressed_archive_is_named() {
+fn tar_compressed_archive_names_its_compressor() {
     for (magic, expected) in [
         (&b"\x1f\x8b\x08\0\0\0\0\0"[..], Compression::Gzip),
         (b"\x28\xb5\x2f\xfd\0\0\0\0", Compression::Zstd),
@@ -98,8 +104,9 @@ fn a_compressed_archive_is_named() {
     assert_eq!(files(&index(&Build::new().file(b"BZh", b"").end())), [("BZh", 512, 0)]);
 }
 
+/// Index refuses more members, or more bytes of names, than its bounds.
 #[test]
-fn members_and_their_names_are_bounded() {
+fn tar_index_bounds_members_and_name_bytes() {
     let archive = Build::new().file(b"a", b"").file(b"bcd", b"").of_kind(b"e", b'5').end();
     let read = |members, bytes| match Index::read_within(&&archive[..], None, members, bytes) {
         Ok(index) => Ok(index.len()),
@@ -115,7 +122,7 @@ fn members_and_their_names_are_bounded() {
 // Headers.
 
 #[test]
-fn every_bit_of_a_header_is_under_its_checksum() {
+fn tar_checksum_detects_every_flipped_header_bit() {
     let archive = Build::new().file(b"zero", b"").file(b"name", &BODY).end();
     for at in 512..1024 {
         for bit in 0..8 {
@@ -134,7 +141,7 @@ fn every_bit_of_a_header_is_under_its_checksum() {
 
 /// The sum of signed bytes, as some tars of the eighties wrote it.
 #[test]
-fn the_signed_checksum_is_taken() {
+fn tar_signed_checksum_is_accepted() {
     let mut archive = Build::new().file("é".as_bytes(), b"").end();
     // Two bytes of 0x80 and more: 512 less.
     let sum = str::from_utf8(&archive[148..154]).unwrap();
@@ -143,8 +150,9 @@ fn the_signed_checksum_is_taken() {
     assert_eq!(files(&index(&archive)), [("é", 512, 0)]);
 }
 
+/// Garbage in the size or mtime field of a header is refused.
 #[test]
-fn garbage_in_a_number_is_refused() {
+fn tar_garbage_in_size_or_mtime_is_refused() {
     let block = || Build::block(b"a", b'0', 0);
     for size in [
         &b"0000000000x\0"[..],
@@ -164,8 +172,9 @@ fn garbage_in_a_number_is_refused() {
     assert_eq!(refused(&archive), (0, ArchiveErrorKind::Number("mtime")));
 }
 
+/// A member whose size reaches beyond the archive's end is refused.
 #[test]
-fn a_member_beyond_the_end_is_refused() {
+fn tar_member_beyond_end_is_refused() {
     for (size, claimed) in [
         (&b"00000000001\0"[..], None),
         (b"00000002001\0", Some(1025)),
@@ -192,7 +201,7 @@ fn a_member_beyond_the_end_is_refused() {
 
 /// Numbers in base 256 are read where octal digits are not enough.
 #[test]
-fn a_size_in_base_256_is_read() {
+fn tar_size_in_base_256_is_read() {
     let archive = Build::new()
         .with(
             Build::block(b"a", b'0', 0),
@@ -211,7 +220,7 @@ fn a_size_in_base_256_is_read() {
 /// Some readers skip the data that such a header claims, others do not: bytes that one takes for
 /// data are members to the other.
 #[test]
-fn data_of_what_is_no_file_is_refused() {
+fn tar_data_of_link_or_directory_is_refused() {
     let inside = Build::new().file(b"smuggled", b"").cut();
     for kind in *b"123456" {
         let archive = Build::new().header(Build::block(b"a", kind, 512)).raw(&inside).end();
@@ -223,16 +232,18 @@ fn data_of_what_is_no_file_is_refused() {
     }
 }
 
+/// The member types X and N, which only some readers know, are refused.
 #[test]
-fn types_that_only_some_readers_know_are_refused() {
+fn tar_type_with_ambiguous_meaning_is_refused() {
     for (kind, letter) in [(b'X', 'X'), (b'N', 'N')] {
         let archive = Build::new().file(b"a", b"").of_kind(b"b", kind).end();
         assert_eq!(refused(&archive), (512, ArchiveErrorKind::Type(letter)));
     }
 }
 
+/// A member of an unknown type is skipped together with its data.
 #[test]
-fn unknown_types_are_skipped_with_their_data() {
+fn tar_unknown_type_is_skipped_with_its_data() {
     for kind in [b'A', b'Z', b'8', b'!', 200] {
         let archive = Build::new()
             .header(Build::block(b"odd", kind, 300))
@@ -245,8 +256,9 @@ fn unknown_types_are_skipped_with_their_data() {
     }
 }
 
+/// The prefix field counts in ustar headers, not in GNU or V7 ones.
 #[test]
-fn a_prefix_counts_where_all_readers_read_it() {
+fn tar_prefix_field_counts_only_in_ustar() {
     let block = Build::block(b"name", b'0', 0);
     let ustar = Build::new().with(block, &[(345, b"some/where")]).end();
     assert_eq!(files(&index(&ustar)), [("some/where/name", 512, 0)]);
@@ -267,7 +279,7 @@ fn a_prefix_counts_where_all_readers_read_it() {
 // Names.
 
 #[test]
-fn names_that_lead_elsewhere_are_refused() {
+fn tar_absolute_dotdot_and_empty_names_are_refused() {
     for (name, expected) in [
         (&b"/etc/passwd"[..], ArchiveErrorKind::AbsoluteName),
         (b"/", ArchiveErrorKind::AbsoluteName),
@@ -305,8 +317,9 @@ fn names_that_lead_elsewhere_are_refused() {
     }
 }
 
+/// Names with ./ or // are read as the one path that they spell.
 #[test]
-fn spellings_of_a_path_are_one() {
+fn tar_name_spellings_are_normalized() {
     let archive = Build::new()
         .of_kind(b"./", b'5')
         .file(b"./a", b"1")
@@ -319,16 +332,18 @@ fn spellings_of_a_path_are_one() {
     assert_eq!(index.left_out(), LeftOut::default());
 }
 
+/// A NUL inside a long or PAX name is refused.
 #[test]
-fn a_nul_in_a_name_is_refused() {
+fn tar_nul_in_extension_name_is_refused() {
     let long = Build::new().extension(b'L', b"a\0b").file(b"c", b"").end();
     assert_eq!(refused(&long), (0, ArchiveErrorKind::NulInName));
     let pax = Build::new().extension(b'x', b"12 path=a\0b\n").file(b"c", b"").end();
     assert_eq!(refused(&pax), (0, ArchiveErrorKind::NulInName));
 }
 
+/// The last member of a name counts, whatever its type.
 #[test]
-fn the_last_of_one_name_counts() {
+fn tar_last_member_of_one_name_counts() {
     let archive = Build::new().file(b"a", b"1").file(b"b", b"").file(b"./a", b"12").end();
     assert_eq!(files(&index(&archive)), [("a", 2048, 2), ("b", 1536, 0)]);
     // Whatever its type.
@@ -342,8 +357,9 @@ fn the_last_of_one_name_counts() {
     }
 }
 
+/// Members whose names are not UTF-8 or exceed 1,024 bytes are left out and counted.
 #[test]
-fn names_that_no_key_can_have_are_left_out() {
+fn tar_names_not_utf8_or_over_1024_bytes_are_omitted() {
     let long = |length: usize| [vec![b'x'; length], vec![0]].concat();
     let archive = Build::new()
         .file(b"caf\xe9", b"")
@@ -362,7 +378,7 @@ fn names_that_no_key_can_have_are_left_out() {
 /// An archive of links to names of a megabyte each, which no member can have, takes no memory for
 /// them; a target that is kept counts towards the bytes of names.
 #[test]
-fn targets_of_links_are_bounded() {
+fn tar_link_targets_count_towards_name_bytes() {
     let target = vec![b'x'; 1_000_000];
     let long = |name: &[u8]| {
         let name_of_link = [&target[..], b"\0"].concat();

@@ -52,13 +52,15 @@ fn step() -> impl Strategy<Value = (u8, Vec<u8>, Vec<u8>, u64)> {
 }
 
 proptest! {
+    /// Index of random bytes causes no panic and no member outside of the archive.
     #[test]
-    fn any_bytes(archive in prop::collection::vec(any::<u8>(), 0..3000)) {
+    fn tar_index_survives_random_bytes(archive in prop::collection::vec(any::<u8>(), 0..3000)) {
         check(&archive);
     }
 
+    /// Index of random headers causes no panic and no member outside of the archive.
     #[test]
-    fn any_headers(
+    fn tar_index_survives_random_headers(
         steps in prop::collection::vec(step(), 0..8),
         fields in prop::collection::vec((0_usize..500, any::<[u8; 4]>()), 0..2),
         ended: bool,
@@ -82,7 +84,7 @@ proptest! {
 
     /// A valid archive with some bytes changed, and with or without its checksums corrected.
     #[test]
-    fn a_damaged_archive(
+    fn tar_index_survives_damaged_archive(
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cut in any::<prop::sample::Index>(),
         whole: bool,

@@ -6,8 +6,9 @@ use zput_proto::message::ErrorCode;
 
 use super::*;
 
+/// TarMount::find returns a member as a range of the archive's bytes, or NotFound.
 #[test]
-fn a_member_is_a_stretch_of_the_archive() {
+fn tar_mount_finds_member_as_range_of_archive() {
     let home = Home::new(
         &Build::new().file(b"a", b"hello").file(b"d/b", b"world!").file(b"empty", b"").end(),
     );
@@ -30,8 +31,9 @@ fn a_member_is_a_stretch_of_the_archive() {
     }
 }
 
+/// TarMount::list returns the sorted members at any page size and from any cursor.
 #[test]
-fn pages_are_the_sorted_members() {
+fn tar_list_pages_are_sorted_members() {
     let mut build = Build::new();
     for i in 0..2500 {
         build = build.file(format!("{:04}", (i * 7919) % 2500).as_bytes(), b"");
@@ -65,8 +67,9 @@ fn pages_are_the_sorted_members() {
     assert!(matches!(mount.list(Some(&[0; 1025]), 1), Err(MountError::Cursor)));
 }
 
+/// A page of long names in an archive fits into one protocol frame.
 #[test]
-fn a_page_fits_into_a_frame() {
+fn tar_list_page_fits_into_frame() {
     let mut build = Build::new();
     for i in 0..300 {
         let name = [format!("{i:04}").as_bytes(), &[b'x'; 1020], b"\0"].concat();
@@ -79,8 +82,9 @@ fn a_page_fits_into_a_frame() {
     assert_eq!(page.next.unwrap(), page.entries[121].path.as_bytes());
 }
 
+/// TarMount serves a replaced archive after reindex, and keeps the old one if refused.
 #[test]
-fn a_new_archive_is_served_after_it_was_indexed() {
+fn tar_mount_serves_replaced_archive_after_reindex() {
     let home = Home::new(&Build::new().file(b"a", b"old").end());
     let mount = home.open().unwrap();
     let old = mount.find("a").unwrap();
@@ -105,8 +109,9 @@ fn a_new_archive_is_served_after_it_was_indexed() {
     assert_eq!(bytes(&mount.find("a").unwrap()), b"new");
 }
 
+/// TarMount refuses an archive that was written to until it is indexed again.
 #[test]
-fn an_archive_that_changes_in_place_is_not_served() {
+fn tar_mount_refuses_archive_changed_in_place() {
     let archive = Build::new().file(b"a", b"hello").end();
     let home = Home::new(&archive);
     let mount = home.open().unwrap();
@@ -132,7 +137,7 @@ fn an_archive_that_changes_in_place_is_not_served() {
 
 /// As `mv new.tar archive.tar` does.
 #[test]
-fn an_archive_that_was_renamed_to_the_place_is_served() {
+fn tar_mount_serves_archive_renamed_over_its_path() {
     let home = Home::new(&Build::new().file(b"a", b"first").end());
     let mount = home.open().unwrap().check_every(Duration::ZERO);
     let first = mount.find("a").unwrap();
@@ -156,8 +161,9 @@ fn an_archive_that_was_renamed_to_the_place_is_served() {
     assert_eq!(bytes(&mount.find("a").unwrap()), b"third");
 }
 
+/// TarMount::open refuses pipes, directories, missing and empty files.
 #[test]
-fn an_archive_is_a_regular_file() {
+fn tar_mount_archive_must_be_regular_file() {
     let home = Home::new(b"");
     let open = |name: &str| TarMount::open(&home.dir.path().join(name), None);
     rustix::fs::mkfifoat(rustix::fs::CWD, home.dir.path().join("pipe"), rustix::fs::Mode::RWXU)
@@ -174,7 +180,7 @@ fn an_archive_is_a_regular_file() {
 
 /// Members beyond 4 GiB, in a sparse file.
 #[test]
-fn an_archive_may_be_larger_than_memory() {
+fn tar_mount_serves_members_beyond_4_gib() {
     let home = Home::new(b"");
     let large: u64 = 5 << 30;
     let header =
@@ -202,7 +208,7 @@ fn an_archive_may_be_larger_than_memory() {
 /// By hand: `cargo test --release -p zput-server -- --ignored --nocapture an_archive_of_100_000`.
 #[test]
 #[ignore = "measures"]
-fn an_archive_of_100_000_members_is_indexed_in_little_memory() {
+fn tar_index_of_an_archive_of_100_000_members_is_small() {
     let mut build = Build::new();
     for i in 0..100_000 {
         build = build.file(format!("usr/share/things/of/kind/{i:06}.dat").as_bytes(), b"hello");

@@ -60,8 +60,9 @@ fn paths(mount: &TarMount) -> Vec<String> {
     page.entries.into_iter().map(|listed| listed.path).collect()
 }
 
+/// Archives of the system's tar in its six formats are read with times and contents.
 #[test]
-fn every_format_is_read() {
+fn system_tar_archive_of_every_format_is_read() {
     let tree = tree();
     for format in ["v7", "ustar", "oldgnu", "gnu", "pax", "posix"] {
         // The oldest format has no type for a pipe.
@@ -83,8 +84,9 @@ fn every_format_is_read() {
     }
 }
 
+/// Long names and links in archives of the system's tar are read.
 #[test]
-fn long_names_are_read() {
+fn system_tar_long_names_are_read() {
     let tree = tempfile::tempdir().unwrap();
     let directory = ["d".repeat(90), "e".repeat(60)].join("/");
     fs::create_dir_all(tree.path().join(&directory)).unwrap();
@@ -114,7 +116,7 @@ fn long_names_are_read() {
 
 /// A sparse file with more data ranges than fit into a header's map.
 #[test]
-fn sparse_members_are_known_and_not_served() {
+fn system_tar_sparse_member_is_refused_by_name() {
     let tree = tempfile::tempdir().unwrap();
     let file = fs::File::create(tree.path().join("disk")).unwrap();
     for i in 0..60 {
@@ -146,8 +148,9 @@ fn sparse_members_are_known_and_not_served() {
     }
 }
 
+/// A member appended by the system's tar replaces the earlier one of its name.
 #[test]
-fn archives_that_were_added_to_are_read() {
+fn system_tar_appended_member_replaces_earlier_one() {
     let tree = tree();
     let dir = or_skip!(tar(tree.path(), &["--format=gnu", "a", "dir"]));
     fs::write(tree.path().join("a"), "hello again").unwrap();
@@ -162,7 +165,7 @@ fn archives_that_were_added_to_are_read() {
 
 /// Archives of `tar -P`, and compressed archives, are refused.
 #[test]
-fn what_is_not_served_says_why() {
+fn system_tar_absolute_or_compressed_archive_is_refused() {
     let tree = tree();
     let absolute = tree.path().join("a");
     let dir = or_skip!(tar(tree.path(), &["-P", absolute.to_str().unwrap()]));
@@ -178,7 +181,7 @@ fn what_is_not_served_says_why() {
 
 /// Labels and global headers may come before members.
 #[test]
-fn labels_are_skipped() {
+fn system_tar_label_is_skipped() {
     let tree = tree();
     for format in ["gnu", "pax"] {
         let arguments = [&format!("--format={format}"), "-V", "a label", "a"];
