@@ -440,7 +440,7 @@ fn descriptors() -> usize {
 /// Engines leave no descriptor and no mapping behind after finished or dropped transfers.
 #[test]
 fn send_engine_leaks_no_descriptor_or_mapping() {
-    alone("nothing_is_leaked", None, leak_nothing);
+    alone("send_engine_leaks_no_descriptor_or_mapping", None, leak_nothing);
 }
 
 fn leak_nothing() {
