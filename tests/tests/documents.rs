@@ -412,6 +412,22 @@ fn paths_are_those_of_crates_in_prose() {
     assert_eq!(paths(text), ["seal::age::x25519", "seal::age::unwrap", "cli::cmd"]);
 }
 
+/// Whether a source defines this item, and does not only import it.
+fn defines(text: &str, item: &str) -> bool {
+    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let keywords = ["const", "enum", "fn", "static", "struct", "trait", "type"];
+    words.windows(2).any(|pair| keywords.contains(&pair[0]) && pair[1] == item)
+}
+
+/// An import, a use and a longer name are no definition.
+#[test]
+fn defines_tells_a_definition_from_a_use() {
+    assert!(defines("pub(crate) struct Limits {", "Limits"));
+    assert!(defines("const DRAIN: Duration = x;", "DRAIN"));
+    assert!(!defines("use options::Limits; fn f() -> Limits {}", "Limits"));
+    assert!(!defines("struct LimitsTable;", "Limits"));
+}
+
 /// Each path and item in ARCHITECTURE's table of places exists in the sources.
 #[test]
 fn architecture_page_names_only_places_that_exist() {
@@ -423,8 +439,10 @@ fn architecture_page_names_only_places_that_exist() {
         let (file, item) = file_of(&path);
         let text = fs::read_to_string(&file);
         let text = text.unwrap_or_else(|e| panic!("{path} is not at {}: {e}", file.display()));
-        let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
-        let has = |item: &str| text.split(|c: char| !is_of_word(c)).any(|word| word == item);
-        assert!(item.is_none_or(has), "{path} is not in {}", file.display());
+        assert!(
+            item.is_none_or(|item| defines(&text, item)),
+            "{path} is not in {}",
+            file.display()
+        );
     }
 }
