@@ -2,7 +2,8 @@
 //!
 //! Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or configuration, 8 a scrub or a check
 //! found damage, or a check a store that is suspect, 130 or 143 when a signal ended one of these,
-//! or a second one the server at once, 141 when nobody reads what a scrub or a check has to say.
+//! or a second one the server at once, 141 when the reader of a scrub's or a check's output is
+//! gone.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! One connection: its protocol's state, the request being served, and its end.
+//! One connection: the state of its protocol, the request being served, and its end.
 
 mod close;
 mod context;

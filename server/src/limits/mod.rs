@@ -1,4 +1,4 @@
-//! What bounds the connections of a server, and the things that they hold.
+//! Bounds of a server: its connections, and counted resources.
 
 mod connections;
 mod semaphore;

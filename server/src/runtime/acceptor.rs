@@ -61,7 +61,7 @@ pub(crate) enum ListenerProtocol {
 }
 
 impl ListenerProtocol {
-    const fn protocol(self) -> Protocol {
+    const fn label(self) -> Protocol {
         match self {
             Self::Zput => Protocol::Zput,
             Self::Http => Protocol::Http,
@@ -84,9 +84,9 @@ impl Endpoints {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Arc::new(zput);
     }
 
-    fn of(&self, speaks: ListenerProtocol) -> Endpoint {
+    fn of(&self, protocol: ListenerProtocol) -> Endpoint {
         let (zput, web) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match speaks {
+        match protocol {
             ListenerProtocol::Zput => Endpoint::Zput(Arc::clone(zput)),
             ListenerProtocol::Http => Endpoint::Web(Arc::clone(web)),
         }
@@ -124,15 +124,15 @@ impl Acceptor {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut states = Vec::with_capacity(listeners.len());
-        for (n, (mut listener, speaks)) in listeners.into_iter().enumerate() {
+        for (n, (mut listener, protocol)) in listeners.into_iter().enumerate() {
             poll.registry().register(listener.source(), Token(n), Interest::READABLE)?;
-            states.push(ListenerState { listener, speaks, ready: true, rests_until: None });
+            states.push(ListenerState { listener, protocol, ready: true, paused_until: None });
         }
-        let mut room =
+        let mut accept_loop =
             AcceptLoop { poll, states, handler, spare: spare(), stop: Arc::clone(&stop) };
         let thread = threads::spawn("acceptor", move || {
             let _at_end = exit_notice;
-            room.run()
+            accept_loop.run()
         })?;
         Ok(Self { stop, waker, thread })
     }
@@ -148,11 +148,11 @@ impl Acceptor {
 /// A listening socket and its readiness.
 struct ListenerState {
     listener: Listener,
-    speaks: ListenerProtocol,
+    protocol: ListenerProtocol,
     /// Whether accept(2) may succeed: it did not return `WouldBlock` last.
     ready: bool,
     /// End of the pause, while descriptors or memory are exhausted.
-    rests_until: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 struct AcceptLoop {
@@ -179,10 +179,10 @@ impl AcceptLoop {
             }
             let now = Instant::now();
             for state in &mut self.states {
-                if state.rests_until.is_some_and(|until| until <= now) {
-                    state.rests_until = None;
+                if state.paused_until.is_some_and(|until| until <= now) {
+                    state.paused_until = None;
                 }
-                if state.ready && state.rests_until.is_none() {
+                if state.ready && state.paused_until.is_none() {
                     state.accept_some(&self.handler, &mut self.spare, now);
                 }
             }
@@ -194,7 +194,9 @@ impl AcceptLoop {
     fn timeout(&self) -> Option<Duration> {
         let now = Instant::now();
         let ready = self.states.iter().filter(|state| state.ready);
-        ready.map(|state| state.rests_until.map_or(Duration::ZERO, |u| u.duration_since(now))).min()
+        ready
+            .map(|state| state.paused_until.map_or(Duration::ZERO, |u| u.duration_since(now)))
+            .min()
     }
 }
 
@@ -202,7 +204,7 @@ impl ListenerState {
     fn accept_some(&mut self, handler: &AcceptedHandler, spare: &mut Option<File>, now: Instant) {
         for _ in 0..ACCEPTS_PER_ROUND {
             match self.listener.accept() {
-                Ok(accepted) => handler.receive(accepted, self.speaks),
+                Ok(accepted) => handler.receive(accepted, self.protocol),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.ready = false;
                     return;
@@ -215,11 +217,11 @@ impl ListenerState {
                     ) => {}
                 Err(failure) => {
                     if sys::net::is_exhaustion(&failure) {
-                        turn_one_away(&self.listener, spare);
-                        handler.metrics.refused(self.speaks.protocol(), Refusal::Exhausted);
+                        reject_one(&self.listener, spare);
+                        handler.metrics.refused(self.protocol.label(), Refusal::Exhausted);
                     }
-                    warn!(%failure, "cannot accept: resting");
-                    self.rests_until = Some(now + EXHAUSTED_PAUSE);
+                    warn!(%failure, "cannot accept: pausing");
+                    self.paused_until = Some(now + EXHAUSTED_PAUSE);
                     return;
                 }
             }
@@ -229,7 +231,7 @@ impl ListenerState {
 
 /// Without descriptors the peer at the head of the queue would stay there and accept(2) would fail
 /// again and again. So the spare descriptor is given up to accept that peer and close it at once.
-fn turn_one_away(listener: &Listener, spare: &mut Option<File>) {
+fn reject_one(listener: &Listener, spare: &mut Option<File>) {
     drop(spare.take());
     if let Ok(accepted) = listener.accept() {
         drop(accepted);
@@ -242,7 +244,7 @@ fn spare() -> Option<File> {
 }
 
 impl AcceptedHandler {
-    fn receive(&self, accepted: Accepted, speaks: ListenerProtocol) {
+    fn receive(&self, accepted: Accepted, protocol: ListenerProtocol) {
         let Accepted { socket, peer, address } = accepted;
         if let Socket::Tcp(stream) = &socket {
             let mut tuned = sys::net::set_nodelay(stream);
@@ -254,16 +256,16 @@ impl AcceptedHandler {
                 debug!(peer, %failure, "cannot tune a socket");
             }
         }
-        let endpoint = self.endpoints.of(speaks);
+        let endpoint = self.endpoints.of(protocol);
         match self.dispatcher.dispatch(socket, endpoint, peer, address) {
-            Ok(()) => self.metrics.accepted(speaks.protocol()),
+            Ok(()) => self.metrics.accepted(protocol.label()),
             Err((socket, reason)) => {
                 let why = match reason {
                     LimitReached::Full => Refusal::Limit,
                     LimitReached::ClientFull => Refusal::PerClient,
                 };
-                self.metrics.refused(speaks.protocol(), why);
-                refuse(&socket, speaks, reason);
+                self.metrics.refused(protocol.label(), why);
+                refuse(&socket, protocol, reason);
             }
         }
     }
@@ -275,7 +277,7 @@ const HTTP_REFUSAL: &[u8] =
     Content-Length: 31\r\nConnection: close\r\n\r\nthere are too many connections\n";
 
 /// Tells a peer that a connection limit is reached.
-fn refuse(socket: &Socket, speaks: ListenerProtocol, reason: LimitReached) {
+fn refuse(socket: &Socket, protocol: ListenerProtocol, reason: LimitReached) {
     let why = match reason {
         LimitReached::Full => "the server has too many connections",
         LimitReached::ClientFull => "your address has too many connections",
@@ -286,7 +288,7 @@ fn refuse(socket: &Socket, speaks: ListenerProtocol, reason: LimitReached) {
     // connection that was closed.
     let mut unread = [0; 512];
     let _hello = socket.read_once(&mut unread);
-    let refusal = match speaks {
+    let refusal = match protocol {
         ListenerProtocol::Zput => {
             ServerHello::Refused(RemoteError::new(ErrorCode::Busy, why)).encode()
         }

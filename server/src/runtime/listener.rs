@@ -1,4 +1,4 @@
-//! Listening sockets: made, and what comes out of them.
+//! Listening sockets, and the connections that they accept.
 
 use std::{
     fs, io,
@@ -26,7 +26,7 @@ use crate::{
     transfer::socket::{Socket, UNSENT_BYTES},
 };
 
-/// Connections that the kernel keeps until they are accepted; it caps this at its `somaxconn`.
+/// Connections that the kernel queues until they are accepted; it caps this at its `somaxconn`.
 const BACKLOG: i32 = 1024;
 
 /// A listening socket that a service manager has opened for this process.
@@ -53,17 +53,17 @@ enum Kind {
 pub(crate) struct Accepted {
     /// Its socket.
     pub(crate) socket: Socket,
-    /// Who it is, for the log.
+    /// The peer's address, for the log.
     pub(crate) peer: String,
-    /// Its address; a Unix socket's peer has none.
+    /// The peer's IP address; `None` for a Unix socket.
     pub(crate) address: Option<IpAddr>,
 }
 
 impl Listener {
-    /// Listens on `address`; with `congestion`, for all TCP connections that come of it.
+    /// Listens on `address`, with this congestion control for all TCP connections that it accepts.
     ///
     /// # Errors
-    /// When that address is not to be had, or that congestion control.
+    /// When the address is not available, or the congestion control is not.
     pub fn bind(address: &ListenAddress, congestion: Option<&str>) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(text) => bind_tcp(text, congestion),
@@ -71,10 +71,11 @@ impl Listener {
         }
     }
 
-    /// Takes over a socket that listens already; its file stays with whoever made it.
+    /// Takes over a socket that listens already. The file of a Unix socket is left to the process
+    /// that created it.
     ///
     /// # Errors
-    /// When that congestion control is not to be had.
+    /// When the congestion control is not available.
     pub fn adopt(socket: InheritedSocket, congestion: Option<&str>) -> io::Result<Self> {
         match socket {
             InheritedSocket::Tcp(socket) => {
@@ -92,7 +93,7 @@ impl Listener {
         }
     }
 
-    /// Where it listens.
+    /// The address it is bound to.
     #[must_use]
     pub fn address(&self) -> BoundAddress {
         match &self.0 {
@@ -101,7 +102,7 @@ impl Listener {
         }
     }
 
-    /// As the event source that it is.
+    /// The listener as an event source.
     pub(crate) fn source(&mut self) -> &mut dyn Source {
         match &mut self.0 {
             Kind::Tcp(listener, _) => listener,
@@ -144,7 +145,7 @@ fn bind_tcp(text: &str, congestion: Option<&str>) -> io::Result<Listener> {
         let bound = (|| {
             let kind = Type::STREAM.nonblocking();
             let socket = RawSocket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-            // Without it a server cannot come back while connections of the last one linger.
+            // Without it a restarted server cannot bind while old connections are in TIME_WAIT.
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;
             tune(&socket, congestion)?;
@@ -161,7 +162,7 @@ fn bind_tcp(text: &str, congestion: Option<&str>) -> io::Result<Listener> {
     Err(failure)
 }
 
-/// What the connections of a listener inherit from it.
+/// Sets the options that accepted connections inherit from a listener.
 fn tune(listener: &impl AsFd, congestion: Option<&str>) -> io::Result<()> {
     sys::net::set_unsent(listener, UNSENT_BYTES)?;
     sys::net::set_keep_alive(listener)?;
@@ -193,7 +194,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     }
 }
 
-/// Whether nothing listens on the socket at `path`: what a server leaves that was killed.
+/// Whether no process listens on the socket at `path`: a server that was killed leaves its file.
 fn is_stale(path: &Path) -> bool {
     let refused = |e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
     UnixStream::connect(path).is_err_and(refused)
@@ -204,7 +205,7 @@ fn is_stale(path: &Path) -> bool {
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    /// Device and inode of what this server made.
+    /// Device and inode of the file, if this server created it.
     owned: Option<(u64, u64)>,
 }
 

@@ -63,7 +63,7 @@ impl ServerOptions {
             all,
             each: match self.limits.per_client {
                 None => self.limits.connections.div_ceil(4).max(1),
-                Some(0) => self.limits.connections.max(1),
+                Some(0) => usize::MAX,
                 Some(most) => most,
             },
             count_loopback: self.limits.per_client.is_some(),

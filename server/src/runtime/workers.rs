@@ -128,7 +128,7 @@ impl WorkerSet {
     /// Starts the workers and pools.
     ///
     /// # Errors
-    /// When a thread or an epoll instance cannot be had.
+    /// When a thread or an epoll instance cannot be created.
     pub(crate) fn start(
         mounts: &Mounts,
         options: WorkerSetOptions,

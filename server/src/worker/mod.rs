@@ -191,7 +191,7 @@ impl Worker {
             self.wait(&mut events)?;
             self.rounds.fetch_add(1, Ordering::Relaxed);
             self.heartbeat.beat();
-            self.look_at_clocks();
+            self.read_clocks();
             for event in &events {
                 if event.token() != WAKER
                     && let Some((id, entry)) = self.connections.at(event.token().0)
@@ -219,7 +219,7 @@ impl Worker {
         }
     }
 
-    fn look_at_clocks(&mut self) {
+    fn read_clocks(&mut self) {
         self.now.instant = Instant::now();
         let time = SystemTime::now();
         if !self.now.date.is_of(time) {

@@ -106,7 +106,7 @@ impl<T: Send + 'static> Pool<T> {
     pub(crate) fn submit(&self, task: T) -> Result<(), T> {
         match self.tasks.try_send(task) {
             Ok(()) => {
-                self.shared.look(&mut self.shared.state());
+                self.shared.add_if_needed(&mut self.shared.state());
                 Ok(())
             }
             Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => Err(task),
@@ -121,7 +121,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// Adds a thread if there is a task that no idle thread will take.
-    fn look(self: &Arc<Self>, state: &mut PoolState) {
+    fn add_if_needed(self: &Arc<Self>, state: &mut PoolState) {
         let queued = self.incoming.len();
         self.metrics.queued(queued);
         if queued <= state.idle || state.threads >= self.size.most {
@@ -157,7 +157,7 @@ impl<T: Send + 'static> Shared<T> {
                 Ok(task) => {
                     let mut state = self.state();
                     state.idle -= 1;
-                    self.look(&mut state);
+                    self.add_if_needed(&mut state);
                     drop(state);
                     self.run(task);
                 }

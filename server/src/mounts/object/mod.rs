@@ -89,7 +89,7 @@ impl OpenObject {
     /// When it cannot be read.
     pub(crate) fn found(found: FoundFile, permit: Permit) -> io::Result<Self> {
         let FoundFile { file, offset: base, length, modified, fingerprint } = found;
-        let (info, header) = look_at(&file, base, length, fingerprint.version())?;
+        let (info, header) = sniff(&file, base, length, fingerprint.version())?;
         Ok(Self {
             base,
             info,
@@ -172,7 +172,7 @@ impl OpenObject {
 
 /// Reads what the bytes `base..base + length` of `file` are: a sealed blob, with its header, or a
 /// plain file.
-pub(crate) fn look_at(
+pub(crate) fn sniff(
     file: &File,
     base: u64,
     length: u64,

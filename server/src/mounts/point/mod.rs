@@ -1,4 +1,4 @@
-//! One mount: what it serves, under which name, and to whom.
+//! One mount: its source, its name, and the policy that says which peers may do what.
 
 use std::{
     str,
@@ -19,7 +19,7 @@ use crate::{
     limits::Semaphore,
     mounts::{
         OpenObject,
-        object::{Origin, look_at},
+        object::{Origin, sniff},
     },
     store::{Page as StorePage, Store, StoreError},
 };
@@ -295,7 +295,7 @@ impl MountPoint {
 
     fn entry(&self, key: ObjectKey, headers: bool) -> Result<Entry, MountError> {
         let FoundFile { file, offset, length, fingerprint, .. } = self.find(&key)?;
-        let (info, header) = look_at(&file, offset, length, fingerprint.version())
+        let (info, header) = sniff(&file, offset, length, fingerprint.version())
             .map_err(|source| MountError::Io { doing: "read a file", source })?;
         let header = header.filter(|_| headers).map(<[u8]>::into_vec);
         Ok(Entry { key, info, header })

@@ -1,4 +1,4 @@
-//! What an inspection finds, and who is told.
+//! Damage that an inspection finds, and its observer.
 
 use std::ops::ControlFlow;
 

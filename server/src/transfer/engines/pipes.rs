@@ -61,7 +61,7 @@ impl Pipes {
         Self(Arc::new(Shelf { most, stock: Mutex::default() }))
     }
 
-    /// An empty pipe, if one can be had.
+    /// An empty pipe; `None` when the limit of pipes or of descriptors is reached.
     pub(super) fn lend(&self) -> Option<LentPipe> {
         self.lend_or_make(Pipe::new)
     }

@@ -86,7 +86,7 @@ impl<S: Subscriber> Layer<S> for Limit {
         event.record(&mut peer);
         let verdict = {
             let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            budgets.look(about.callsite(), peer.0, Instant::now())
+            budgets.decide(about.callsite(), peer.0, Instant::now())
         };
         match verdict {
             Verdict::Write(0) => true,
@@ -103,12 +103,12 @@ impl<S: Subscriber> Layer<S> for Limit {
 }
 
 impl Budgets {
-    fn look(&mut self, place: Identifier, address: Option<String>, now: Instant) -> Verdict {
+    fn decide(&mut self, place: Identifier, address: Option<String>, now: Instant) -> Verdict {
         let all = Budget::of(&mut self.places, place.clone(), LINES_AT_ONCE, now);
         let each = address.and_then(|address| {
             if self.addresses.len() >= ADDRESSES_MAX {
                 // A full bucket need not be kept.
-                self.addresses.retain(|_, budget| !budget.is_whole(LINES_AT_ONCE_EACH, now));
+                self.addresses.retain(|_, budget| !budget.is_full(LINES_AT_ONCE_EACH, now));
             }
             let room = self.addresses.len() < ADDRESSES_MAX;
             let key = (place, address);
@@ -130,24 +130,29 @@ impl Budgets {
 
 impl Budget {
     /// The bucket of `key`, with its tokens as of `now`.
-    fn of<K: Eq + Hash>(all: &mut HashMap<K, Self>, key: K, whole: u32, now: Instant) -> &mut Self {
-        let budget = all.entry(key).or_insert(Self { left: whole, since: now, out: 0 });
-        let come = budget.come(now);
+    fn of<K: Eq + Hash>(
+        all: &mut HashMap<K, Self>,
+        key: K,
+        capacity: u32,
+        now: Instant,
+    ) -> &mut Self {
+        let budget = all.entry(key).or_insert(Self { left: capacity, since: now, out: 0 });
+        let come = budget.new_tokens(now);
         if come > 0 {
-            budget.left = budget.left.saturating_add(come).min(whole);
+            budget.left = budget.left.saturating_add(come).min(capacity);
             budget.since += LINE_EVERY * come;
         }
         budget
     }
 
     /// Tokens that it got since it was updated.
-    fn come(&self, now: Instant) -> u32 {
+    fn new_tokens(&self, now: Instant) -> u32 {
         let passed = now.saturating_duration_since(self.since);
         u32::try_from(passed.as_secs() / LINE_EVERY.as_secs()).unwrap_or(u32::MAX)
     }
 
-    fn is_whole(&self, whole: u32, now: Instant) -> bool {
-        self.left.saturating_add(self.come(now)) >= whole
+    fn is_full(&self, capacity: u32, now: Instant) -> bool {
+        self.left.saturating_add(self.new_tokens(now)) >= capacity
     }
 }
 
@@ -196,8 +201,8 @@ mod tests {
 
     fn written(budgets: &mut Budgets, times: u32, address: &str, now: Instant) -> u32 {
         let place = || Identifier(&HERE);
-        let mut look = || budgets.look(place(), Some(address.to_owned()), now);
-        (0..times).filter(|_| look() != Verdict::LeaveOut).count().try_into().unwrap()
+        let mut decide = || budgets.decide(place(), Some(address.to_owned()), now);
+        (0..times).filter(|_| decide() != Verdict::LeaveOut).count().try_into().unwrap()
     }
 
     /// A peer gets six lines for each place in the code, and other peers keep their lines.
@@ -208,11 +213,11 @@ mod tests {
         assert_eq!(written(&mut budgets, 1, "192.0.2.2", start), 1);
         // The next one comes when there is budget again, and says what is missing.
         let later = start + Duration::from_secs(10);
-        let verdict = budgets.look(Identifier(&HERE), Some("192.0.2.1".to_owned()), later);
+        let verdict = budgets.decide(Identifier(&HERE), Some("192.0.2.1".to_owned()), later);
         assert_eq!(verdict, Verdict::Write(0), "the other peer's line has told of them");
         assert_eq!(written(&mut budgets, 1000, "192.0.2.1", later), 0);
         let much_later = later + Duration::from_secs(600);
-        let verdict = budgets.look(Identifier(&HERE), Some("192.0.2.1".to_owned()), much_later);
+        let verdict = budgets.decide(Identifier(&HERE), Some("192.0.2.1".to_owned()), much_later);
         assert_eq!(verdict, Verdict::Write(1000));
         assert_eq!(written(&mut budgets, 1000, "192.0.2.1", much_later), 5);
     }
