@@ -19,7 +19,7 @@ pub struct PutOptions {
     pub unsealed: bool,
     /// What to do about an interrupted put of this name.
     pub resume: Resume,
-    /// Whether a pipe among several paths may give no byte. A source passed to [`Session::put`]
+    /// Whether a pipe among several paths may give no byte. A source passed to `Session::put`
     /// carries this setting itself.
     pub allow_empty: bool,
 }
@@ -30,7 +30,7 @@ pub enum Resume {
     /// Resume it if there is one.
     #[default]
     Auto,
-    /// Resume it, or fail with [`Error::NothingToResume`].
+    /// Resume it, or fail with [`Error::NothingToResume`](crate::Error::NothingToResume).
     Insist,
     /// Abandon it and start over.
     Never,

@@ -72,6 +72,12 @@ fn failed_name_lookup_is_retried() {
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
+/// The text of an error and of its cause.
+fn with_cause(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    format!("{error}: {}", cause.unwrap_or_default())
+}
+
 /// A host name that does not exist is a final error after one lookup.
 #[test]
 fn unknown_host_name_is_not_retried() {
@@ -79,7 +85,7 @@ fn unknown_host_name_is_not_retried() {
     let (mut machine, asked) = by_name(&setting, vec![Err(no_such), Ok(vec![LOOPBACK])]);
     machine.client.set_retries(5, Arc::new(|_| panic!("it is tried again")));
     let error = machine.try_put(b"x").unwrap_err();
-    assert_eq!(error.to_string(), "cannot find server.example: no such name");
+    assert_eq!(with_cause(&error), "cannot find server.example: no such name");
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
@@ -159,9 +165,9 @@ fn client_names_the_foreign_protocol_of_a_peer() {
         machine.client.set_retries(5, Arc::new(|_| panic!("it is tried again")));
         let error = machine.try_get().unwrap_err();
         assert_eq!(
-            error.to_string(),
+            with_cause(&error),
             format!(
-                "zput://{address}: this is no zput server: what listens there speaks {protocol} (is the port the \
+                "the session with zput://{address} ended: this is no zput server: what listens there speaks {protocol} (is the port the \
                  right one?)"
             )
         );
@@ -239,7 +245,7 @@ fn get_reconnects_after_silent_connection() {
             2,
             Arc::new(move |notice| {
                 if let Event::Retry { error, .. } = notice.event {
-                    says.lock().unwrap().push(error.to_string());
+                    says.lock().unwrap().push(with_cause(error));
                 }
             }),
         );
@@ -247,7 +253,9 @@ fn get_reconnects_after_silent_connection() {
         machine.gets(&bytes);
         // Otherwise the client would wait ten minutes for the answer to Commit.
         assert!(begun.elapsed() < Duration::from_secs(60));
-        let silent = format!("zput://{}: the peer was silent for too long", line.address);
+        let address = &line.address;
+        let silent =
+            format!("the session with zput://{address} ended: the peer was silent for too long");
         assert_eq!(*said.lock().unwrap(), [silent]);
         drop(machine);
         line.thread.join().unwrap();
