@@ -8,7 +8,7 @@ use std::{
 
 use zput_proto::{
     limits::HANDSHAKE_SECONDS,
-    message::{ErrorCode, Response},
+    message::{ErrorCode, RemoteError, Response},
     mount::MountName,
     session::{ServerConfig, ServerSession},
 };
@@ -78,9 +78,10 @@ pub(crate) struct Connection {
     pub(super) denied: bool,
     /// Whether the peer holds the store's directory itself, so that error responses give the cause.
     pub(super) explains_failures: bool,
-    /// Why the device's account could not be looked up. Its first request gets this as the
-    /// response, and the connection closes.
-    pub(super) unknown: Option<JobError>,
+    /// Why the peer gets nothing: its account could not be looked up, or too many peers without a
+    /// key are connected. Its first request gets this as the response, and the connection closes:
+    /// the protocol has no response without a request.
+    pub(super) turned_away: Option<RemoteError>,
     /// The selected mount; `None` after a Mount request that failed.
     pub(super) mount: Option<MountName>,
     pub(super) task: Task,
@@ -149,7 +150,7 @@ impl Connection {
             is_plaintext: false,
             denied: false,
             explains_failures: settings.explains_failures,
-            unknown: None,
+            turned_away: None,
             mount: Some(MountName::ROOT),
             task: Task::Idle,
             kind: RequestKind::Ping,

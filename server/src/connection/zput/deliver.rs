@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use tracing::info;
-use zput_proto::message::{ErrorCode, Response};
+use zput_proto::message::{ErrorCode, RemoteError, Response};
 
 use super::{
     super::{close::CloseReason, context::TurnContext},
@@ -48,7 +48,9 @@ impl Connection {
             }
             Done::Account(Err(refusal)) => {
                 // There is no request yet to respond to.
-                self.unknown = Some(refusal);
+                let text = "the server cannot read what this device may do: its operator has to mend \
+                            the account";
+                self.turned_away = Some(RemoteError::new(refusal.code, text));
                 Ok(())
             }
             Done::Joined(Err(refusal)) => {

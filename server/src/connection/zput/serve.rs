@@ -71,8 +71,7 @@ impl Connection {
                 self.keyless = cx.keyless.try_acquire();
                 if self.keyless.is_none() {
                     let why = "too many peers without a key are connected";
-                    self.respond(&Response::Error(RemoteError::new(ErrorCode::Busy, why)))?;
-                    self.begin_close(cx.now.instant);
+                    self.turned_away = Some(RemoteError::new(ErrorCode::Busy, why));
                 }
                 Ok(())
             }
@@ -83,9 +82,8 @@ impl Connection {
         let now = cx.now.instant;
         self.kind = RequestKind::from(&request);
         self.keeps_permit = false;
-        if let Some(unknown) = self.unknown.take() {
-            let text = "the server cannot read what this device may do: its operator has to mend the account";
-            self.respond(&Response::Error(RemoteError::new(unknown.code, text)))?;
+        if let Some(error) = self.turned_away.take() {
+            self.respond(&Response::Error(error))?;
             self.begin_close(now);
             return Ok(());
         }
