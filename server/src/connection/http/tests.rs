@@ -26,6 +26,8 @@ struct Bench {
     lent: TestContext,
     completed: ReceivedCompletions,
     heard: Vec<u8>,
+    /// Jobs that requests waited for.
+    jobs: usize,
     _dir: TempDir,
 }
 
@@ -47,7 +49,7 @@ impl Bench {
         let mut lent = TestContext::new(mounts, completions);
         lent.engine = engine;
         client.set_nonblocking(true).unwrap();
-        Self { connection, client, lent, completed, heard: vec![0; 1 << 20], _dir: dir }
+        Self { connection, client, lent, completed, heard: vec![0; 1 << 20], jobs: 0, _dir: dir }
     }
 
     /// As [`Self::new`], with a client that may be silent for a long time but has to take 16 KiB a
@@ -92,6 +94,7 @@ impl Bench {
             self.connection.socket().wake_for_test();
             let verdict = self.connection.turn(&mut self.lent.cx());
             if self.connection.ticket.is_some() {
+                self.jobs += 1;
                 let done = self.completed.done();
                 self.connection.deliver(done, &mut self.lent.cx()).unwrap();
                 continue;
@@ -128,14 +131,22 @@ fn http_request_on_warm_connection_allocates_nothing() {
             let head = length - payload;
             assert!((50..800).contains(&head), "{engine}: {length} bytes for {payload}");
         }
-        let counted = allocation_counter::measure(|| {
-            for _ in 0..100 {
-                for (request, length) in requests.iter().zip(&expected) {
+        // A job allocates. Now and then there is one: when the file's name is looked at again, or
+        // when the kernel has evicted its pages.
+        let mut without_job = 0;
+        for _ in 0..100 {
+            for (request, length) in requests.iter().zip(&expected) {
+                let jobs = bench.jobs;
+                let counted = allocation_counter::measure(|| {
                     assert_eq!(bench.ask(request), *length);
+                });
+                if bench.jobs == jobs {
+                    assert_eq!(counted.count_total, 0, "{engine}");
+                    without_job += 1;
                 }
             }
-        });
-        assert_eq!(counted.count_total, 0, "{engine}");
+        }
+        assert!(without_job >= 300, "{engine}: {without_job} of 600 requests needed no job");
     }
 }
 
