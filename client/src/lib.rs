@@ -51,15 +51,15 @@
 //! ```text
 //! cli client  what the programs need beside the façade, and the façade
 //! objects offline source  list, stat, restore, …; files without a server; what a put can read
-//! get put  head → parts → sink, and source → seal → upload → commit
-//! retry
-//! session  a key file, and a connection that is made on first use
-//! event
-//! error
+//! get put     head → parts → sink, and source → seal → upload → commit
+//! retry       which errors are retried, how often, after which pause
+//! session     a key file, and a connection that is made on first use
+//! event       what a caller is told while an operation runs
+//! error       what went wrong, and what a caller can do about it
 //! embedded io  a server in this process; sources, sinks, progress
-//! key state  key files; journals, partial downloads, rollback guard
+//! key state   key files; journals, partial downloads, rollback guard
 //! connection files  the socket; how files of this user are written
-//! calendar cleanup escape limits memory random
+//! calendar cleanup escape limits memory random  times as text; what must not outlive the process
 //! ```
 //!
 //! Imports go down only.

@@ -3,11 +3,12 @@
 //! # Floors
 //!
 //! ```text
-//! cmd  the programs; bin/ calls it
+//! bin         the programs zblob, zput and zget
+//! cmd         the verbs, and what the programs share
 //! key_choice  which key file, and its passphrase
-//! error_code terminal  words for JSON; questions
-//! error notice_text signals  why a command failed; events; what must not outlive the process
-//! advice bar core_dump ephemeral_state exit_code passphrase sizes
+//! error_code terminal  the codes of JSON; questions on a terminal
+//! error notice_text signals  errors of a program; what is told on the way; signals and clean-up
+//! advice bar core_dump ephemeral_state exit_code passphrase sizes  what only a program has
 //! ```
 //!
 //! Imports go down only. What a failure says is made in `advice`, its number in `exit_code`.

@@ -17,8 +17,10 @@ use crate::transfer::TransferError;
 /// Maximum time for closing: more than a round trip around the world and one retransmission.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// Maximum bytes discarded while lingering: what a peer may have had on its way.
-const LINGER_MAX_BYTES: usize = 1024 * 1024;
+/// Maximum bytes discarded while lingering: what a peer may have had on its way, four slices of
+/// 16 MiB and their frames. Congestion control may hold the response back while the peer's bytes
+/// arrive, and a reset would overtake it.
+const LINGER_MAX_BYTES: usize = 80 * 1024 * 1024;
 
 /// The phase of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -332,7 +332,8 @@ fn contrib_units_and_image_use_valid_command_lines() {
         .collect();
     let image = include_str!("../../../../contrib/Dockerfile");
     let words = |key: &str| -> Vec<String> {
-        let line = image.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        // The server's image is the last stage of the file.
+        let line = image.lines().rev().find_map(|line| line.strip_prefix(key)).unwrap();
         serde_json::from_str(line).unwrap()
     };
     commands.push([words("ENTRYPOINT "), words("CMD ")].concat());
