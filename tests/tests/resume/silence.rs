@@ -76,6 +76,17 @@ pub(crate) struct Impatient {
     said: Arc<Mutex<Vec<String>>>,
 }
 
+/// The texts of an error and of its causes.
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 impl Impatient {
     pub(crate) fn of(setting: Setting) -> Self {
         let key_file = KeyPath::new(setting.home.key_file()).open().unwrap();
@@ -92,7 +103,7 @@ impl Impatient {
         let says = Arc::clone(&said);
         let listen = move |notice: &Notice<'_>| {
             if let Event::Retry { error, .. } = notice.event {
-                says.lock().unwrap().push(error.to_string());
+                says.lock().unwrap().push(with_causes(error));
             }
         };
         client.set_retries(5, Arc::new(listen));
