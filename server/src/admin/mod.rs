@@ -1,6 +1,6 @@
 //! The admin endpoints `/metrics` and `/healthz`, on an address of their own.
 //!
-//! One thread serves at most [`ADMIN_CLIENTS_MAX`] clients at a time, one request for each
+//! One thread serves at most `ADMIN_CLIENTS_MAX` clients at a time, one request for each
 //! connection. A client has two seconds in all. No client waits for another: at the limit a new
 //! client replaces the one that has been silent for longest, so that no number of idle connections
 //! makes a healthy server look unhealthy.
