@@ -156,6 +156,6 @@ else
     mkdir "$machines/stranger"
     HOME=$machines/stranger bash -euc "$first"
     cargo build --locked --release --quiet --bins
-    PATH=$repository/target/release:$PATH
+    PATH=${CARGO_TARGET_DIR:-$repository/target}/release:$PATH
 fi
 for entry in "${pages[@]}"; do run_page "${entry%:*}" "${entry##*:}"; done
