@@ -1,6 +1,6 @@
 //! `zblob completions`: scripts that let a shell complete verbs, options and values.
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::{Console, Failure, Program};
@@ -24,23 +24,27 @@ pub struct Arguments {
     program: Option<Program>,
 }
 
-/// Runs the command.
+/// Runs the command; `command` defines each program.
 ///
 /// # Errors
 /// When stdout cannot be written.
-pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
+pub fn run(
+    arguments: Arguments,
+    command: fn(Program) -> Command,
+    console: &Console,
+) -> Result<(), Failure> {
     let programs = arguments.program.map_or(Program::ALL.to_vec(), |program| vec![program]);
-    Ok(console.print_with_end(&script(arguments.shell, &programs), "")?)
+    Ok(console.print_with_end(&script(arguments.shell, &programs, command), "")?)
 }
 
 /// The line that PowerShell accepts only before all others.
 const POWERSHELL_IMPORT: &str = "using namespace ";
 
-fn script(shell: Shell, programs: &[Program]) -> String {
+fn script(shell: Shell, programs: &[Program], command: fn(Program) -> Command) -> String {
     let mut text = String::new();
     for program in programs {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut program.command(), program.name(), &mut script);
+        clap_complete::generate(shell, &mut command(*program), program.name(), &mut script);
         let script = String::from_utf8_lossy(&script);
         let is_first = text.is_empty();
         let lines = script.lines().filter(|line| is_first || !line.starts_with(POWERSHELL_IMPORT));
@@ -57,7 +61,7 @@ mod tests {
 
     #[test]
     fn powershell_script_imports_before_all_else() {
-        let text = script(Shell::PowerShell, &Program::ALL);
+        let text = script(Shell::PowerShell, &Program::ALL, Program::command);
         let imports = |line: &&str| line.starts_with(POWERSHELL_IMPORT);
         let before: Vec<&str> =
             text.lines().take_while(|line| line.is_empty() || imports(line)).collect();
@@ -70,7 +74,7 @@ mod tests {
     #[test]
     fn script_of_each_shell_has_each_program() {
         for shell in Shell::value_variants() {
-            let text = script(*shell, &Program::ALL);
+            let text = script(*shell, &Program::ALL, Program::command);
             for program in Program::ALL {
                 assert!(text.contains(program.name()), "{shell}: {}", program.name());
             }

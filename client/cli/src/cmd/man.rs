@@ -8,7 +8,7 @@ use clap_mangen::{
     roff::{Roff, roman},
 };
 
-use super::{Console, Failure, Program, local};
+use super::{Failure, Program, local};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,16 +23,16 @@ pub struct Arguments {
     directory: PathBuf,
 }
 
-/// Runs the command.
+/// Runs the command; `command` defines each program.
 ///
 /// # Errors
 /// When a page cannot be written.
-pub fn run(arguments: Arguments, _console: &Console) -> Result<(), Failure> {
+pub fn run(arguments: Arguments, command: fn(Program) -> Command) -> Result<(), Failure> {
     let directory = &arguments.directory;
     let describe = |path: &std::path::Path| format!("cannot write {}", path.display());
     fs::create_dir_all(directory).map_err(|error| local(&describe(directory), error))?;
     for program in Program::ALL {
-        let mut command = program.command().disable_help_subcommand(true);
+        let mut command = command(program).disable_help_subcommand(true);
         command.build();
         for (name, page) in pages(&command) {
             let path = directory.join(name);

@@ -9,7 +9,7 @@ use zput_seal::keys::Role;
 
 use super::{
     super::{Console, Failure, KeyArguments, directories, usage, warn_if_exposed},
-    CreatedLine, if_exists,
+    created::{CreatedLine, if_exists},
 };
 
 #[derive(Args, Debug)]

@@ -10,7 +10,7 @@ use super::{
     super::{
         Console, Failure, KeyArguments, directories, open::read_identities, usage, warn_if_exposed,
     },
-    CreatedLine, if_exists,
+    created::{CreatedLine, if_exists},
 };
 
 #[derive(Args, Debug)]

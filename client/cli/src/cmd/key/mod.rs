@@ -1,5 +1,6 @@
 //! `zblob key`: makes, shows, shares and protects key files.
 
+mod created;
 mod export;
 mod join;
 mod make;
@@ -8,8 +9,6 @@ mod passphrase;
 mod show;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
-use zput::cli::IfExists;
 
 use super::{Console, Failure};
 
@@ -71,18 +70,6 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         Action::Passphrase(passphrase) => passphrase.run(console),
         Action::Import(import) => import.run(console),
     }
-}
-
-/// A new key file, as JSON (docs/JSON.md).
-#[derive(Serialize)]
-struct CreatedLine {
-    file: String,
-    role: String,
-}
-
-/// What `--force` means for an existing file.
-const fn if_exists(force: bool) -> IfExists {
-    if force { IfExists::Replace } else { IfExists::Keep }
 }
 
 #[cfg(test)]
