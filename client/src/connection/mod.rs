@@ -41,6 +41,10 @@ use self::{
     write_buffer::{Gathered, WriteBuffer},
 };
 
+/// Most bytes of payload that one call offers to the socket. When the peer reads meanwhile, one call
+/// can take a whole slice, and progress would move once.
+const STEP_MAX_BYTES: usize = 1 << 20;
+
 /// A connection. Requests are sent in order and answered in order.
 pub(crate) struct Connection {
     socket: Socket,
@@ -185,7 +189,7 @@ impl Connection {
                     return Ok(());
                 }
                 Gathered::Payload if self.output.is_flushed() => {
-                    let taken = self.write_some(rest)?;
+                    let taken = self.write_some(&rest[..rest.len().min(STEP_MAX_BYTES)])?;
                     self.session.payload_sent(Instant::now(), taken as u64);
                     sent(taken as u64);
                     rest = &rest[taken..];
