@@ -83,10 +83,10 @@ impl Imports {
         self.0.len()
     }
 
-    /// Whether there is a module of this name at the crate's root.
+    /// Whether there is a module, or a folder of programs, of this name at the crate's root.
     #[must_use]
     pub fn is_top_level(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.0.keys().any(|file| file.split("::").next() == Some(name))
     }
 
     /// All imports: the file that imports, and the one that is imported.

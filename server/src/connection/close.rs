@@ -185,14 +185,14 @@ mod tests {
         assert!(!phase.is_overdue(at(1_999)) && phase.is_overdue(at(2_000)));
     }
 
-    /// A lingering close discards one mebibyte and ends the connection at the next byte.
+    /// A lingering close discards 80 MiB and ends the connection at the next byte.
     #[test]
-    fn lingering_close_discards_at_most_one_mebibyte() {
+    fn lingering_close_discards_at_most_80_mib() {
         let mut phase = Phase::Open;
         phase.begin_close(Instant::now());
         phase.linger();
-        phase.discard(1_000_000).unwrap();
-        phase.discard(48_576).unwrap();
+        phase.discard(83_000_000).unwrap();
+        phase.discard(886_080).unwrap();
         assert!(matches!(phase.discard(1), Err(CloseReason::Done)));
     }
 }
