@@ -36,17 +36,17 @@
 //!
 //! | bound | where |
 //! |---|---|
-//! | connections, and those of one client | [`Limits::connections`], [`Limits::per_client`] |
+//! | connections, and those of one client | [`Limits::max_connections`], `max_connections_per_client` |
 //! | bytes a connection moves in a turn | `connection::context::TURN_BYTES` |
 //! | bytes that are loaded at once | `transfer::WINDOW_BYTES` |
-//! | open files, and those kept idle | [`Limits::open_files`], [`Limits::keep_files`] |
+//! | open files, and those kept idle | [`Limits::max_open_files`], [`Limits::open_file_cache`] |
 //! | pipes | `transfer::engines::pipes` |
-//! | time that cut-off uploads are kept | [`Limits::keep_uploads`] |
+//! | time that cut-off uploads are kept | [`Limits::upload_expiry`] |
 //! | memory for uploads | [`Limits::upload_memory`] |
 //! | jobs that wait | two for each connection, in each pool |
 //! | unread control bytes of a connection | `worker::SCRATCH_BYTES` |
 //! | head of an HTTP request | [`http::HEAD_MAX_BYTES`] |
-//! | silence, slowness | [`Limits::idle`], [`Limits::min_rate`] |
+//! | silence, slowness | [`Limits::idle_timeout`], [`Limits::min_rate`] |
 
 pub mod admin;
 mod connection;

@@ -60,7 +60,7 @@ fn server_out_of_descriptors_closes_new_peers_without_spinning() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Clock::system()).unwrap();
     let options = ServerOptions::new(
-        Mounts::of_store(store, Policy { plaintext: Scopes::ALL, ..Policy::PRIVATE }),
+        Mounts::of_store(store, Policy { anonymous: Scopes::ALL, ..Policy::PRIVATE }),
         vec!["127.0.0.1:0".parse().unwrap()],
     );
     let server = Server::bind(options).unwrap().spawn().unwrap();

@@ -114,7 +114,7 @@ fn chains(dir: &Path, threads: usize, puts: usize) -> f64 {
 
 /// Puts a second, over so many connections.
 fn puts(dir: &Path, arguments: &[&str], connections: usize, puts: usize) -> f64 {
-    let arguments = [&["--plaintext", "put", "--log", "error"], arguments].concat();
+    let arguments = [&["--anonymous", "put", "--log", "error"], arguments].concat();
     let server = ServerProcess::start(&dir.join("store"), &arguments);
     let address = server.address();
     let author = KeyFile::generate(&mut rand::rng());

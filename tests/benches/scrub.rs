@@ -11,7 +11,7 @@ use zput_proto::{
     message::{Condition, Kind},
     name::ObjectKey,
 };
-use zput_server::store::{Clock, ReadFrom, ScrubOptions, Share, Store};
+use zput_server::store::{Clock, Fraction, ReadFrom, ScrubOptions, Store};
 use zput_tests::measure::median;
 
 /// Objects in the store, and bytes of each: 4 GiB.
@@ -39,7 +39,7 @@ fn main() {
         upload.commit().unwrap();
     }
     let bytes = (OBJECTS * OBJECT_BYTES) as f64;
-    let options = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+    let options = ScrubOptions { fraction: Fraction::ALL, from: ReadFrom::PageCache };
     let mut rounds = Vec::new();
     for round in 0..=runs {
         let started = Instant::now();

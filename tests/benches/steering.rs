@@ -2,7 +2,7 @@
 //!
 //! On TCP a connection is at a worker before its first request names anything. To steer a name, that worker would hand the
 //! request to the name's own and be handed the open file back: two messages, each of which wakes a thread that sleeps in epoll.
-//! What it saves is that a file is opened and looked at by one worker rather than by all, once in `stat_validity`.
+//! What it saves is that a file is opened and looked at by one worker rather than by all, once per `revalidate_after`.
 //!
 //! `cargo bench -p zput-tests --bench steering`
 #![expect(

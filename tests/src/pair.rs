@@ -15,7 +15,7 @@ pub struct Pair {
 
 impl Pair {
     /// What its server is started with: everybody may do everything in clear.
-    pub const ARGUMENTS: [&str; 2] = ["--plaintext", "put,get,list,delete"];
+    pub const ARGUMENTS: [&str; 2] = ["--anonymous", "put,get,list,delete"];
 
     /// In `plaintext` mode, where a test can read what was sent. Its server is started with `arguments` besides.
     ///

@@ -64,7 +64,7 @@ impl Served {
 
 fn config(engine: &str, tree: &Path) -> String {
     format!(
-        "engine = {engine:?}\nworkers = 1\n[[mount]]\ndir = {tree:?}\npublic = true\nstat_validity = \"0s\"\n"
+        "engine = {engine:?}\nworkers = 1\n[[mount]]\ndir = {tree:?}\npublic = true\nrevalidate_after = \"0s\"\n"
     )
 }
 

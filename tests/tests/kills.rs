@@ -159,7 +159,7 @@ fn has_nothing_else(store: &Store, path: &Path, writers: &[Writer]) {
 
 fn servers_are_killed(kills: u32) {
     let mut dice = StdRng::seed_from_u64(seed());
-    let args = ["--plaintext", "put,get,list,delete", "--allow-unsealed"];
+    let args = ["--anonymous", "put,get,list,delete", "--allow-unsealed"];
     let (mut killed, mut kept, mut undecided, mut dead_uploads) = (0, 0, 0, 0);
     while killed < kills {
         let dir: TempDir = tempfile::tempdir_in(memory()).unwrap();

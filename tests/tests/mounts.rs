@@ -250,7 +250,7 @@ fn tree_mount_notices_file_replaced_under_the_server() {
             break;
         }
         assert_eq!(got, plain("notes", 11), "neither the old nor the new one");
-        // The default of stat_validity is 2 s.
+        // The default of revalidate_after is 2 s.
         assert!(started.elapsed() < Duration::from_secs(8), "it was not noticed");
         thread::sleep(Duration::from_millis(50));
     }
@@ -298,7 +298,7 @@ fn reload_takes_good_configuration_and_refuses_wrong_one() {
         |what: &str, path: &Path| format!("{good}[[mount]]\nprefix = \"x\"\n{what} = {path:?}\n");
     for (config, why) in [
         (format!("{good}publik = true\n"), "unknown field `publik`"),
-        (format!("{good}stat_validity = 2\n"), "expected a time with its unit"),
+        (format!("{good}revalidate_after = 2\n"), "expected a time with its unit"),
         (format!("{good}[[mount]]\nprefix = \"pack\"\ndir = {:?}\n", published.at("tree")), "pack"),
         (mount("dir", &missing), "No such file or directory"),
         (mount("tar", &missing), "No such file or directory"),

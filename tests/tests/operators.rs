@@ -285,8 +285,8 @@ fn tree_mount_follows_replaced_directory_within_sandbox() {
     let mut config = String::new();
     for (prefix, path, more) in [
         ("watched", "links/current", ""),
-        ("current", "links/current", "stat_validity = \"1h\"\n"),
-        ("pub", "pub", "stat_validity = \"1h\"\n"),
+        ("current", "links/current", "revalidate_after = \"1h\"\n"),
+        ("pub", "pub", "revalidate_after = \"1h\"\n"),
     ] {
         config += &format!(
             "[[mount]]\nprefix = \"{prefix}\"\ndir = {:?}\npublic = true\n{more}",

@@ -132,7 +132,7 @@ fn readers(home: &Besieged, count: usize) -> (Vec<WebClient>, Vec<HostileClient>
 /// The idle limit closes 300 readers that stop, and other clients are served meanwhile.
 #[test]
 fn idle_limit_closes_stalled_readers_and_others_are_served() {
-    let home = Besieged::new("limits.idle = \"3s\"");
+    let home = Besieged::new("limits.idle_timeout = \"3s\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
     let before = vitals.descriptors();
@@ -187,7 +187,7 @@ fn zserve_serves_others_beside_slow_readers_and_these_in_full() {
 /// The HTTP head limit closes 300 requests that trickle in, and others are served meanwhile.
 #[test]
 fn http_head_limit_closes_requests_that_trickle_in() {
-    let home = Besieged::new("limits.http_head = \"2s\"\nlimits.idle = \"60s\"");
+    let home = Besieged::new("limits.http_header_timeout = \"2s\"\nlimits.idle_timeout = \"60s\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
     let before = vitals.descriptors();
@@ -216,7 +216,7 @@ fn http_head_limit_closes_requests_that_trickle_in() {
 /// Silent, half-closed and unread connections are closed, and other clients are served.
 #[test]
 fn zserve_closes_half_open_connections_and_serves_others() {
-    let home = Besieged::new("limits.idle = \"2s\"");
+    let home = Besieged::new("limits.idle_timeout = \"2s\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
     let before = vitals.descriptors();
@@ -259,7 +259,7 @@ fn pour(stream: &mut TcpStream, bytes: &[u8]) -> usize {
 /// Clients that send 10,000 requests and read no answer cost little memory.
 #[test]
 fn zserve_memory_is_bounded_with_ten_thousand_unread_requests() {
-    let home = Besieged::new("limits.idle = \"5s\"");
+    let home = Besieged::new("limits.idle_timeout = \"5s\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
     let (before, memory) = (vitals.descriptors(), vitals.memory());
@@ -302,7 +302,7 @@ fn zserve_memory_is_bounded_with_ten_thousand_unread_requests() {
 /// The connection limit counts both listeners, and the idle limit frees its permits.
 #[test]
 fn connection_limit_is_shared_and_frees_idle_connections() {
-    let home = Besieged::new("limits.connections = 50\nlimits.idle = \"3s\"");
+    let home = Besieged::new("limits.max_connections = 50\nlimits.idle_timeout = \"3s\"");
     let mut hogs: Vec<WebClient> = (0..50).map(|_| home.web()).collect();
     // All seats are taken once the last of them is seated, or refused.
     let started = Instant::now();
@@ -333,7 +333,7 @@ fn connection_limit_is_shared_and_frees_idle_connections() {
 #[test]
 #[ignore = "it takes more than a minute"]
 fn minimum_rate_closes_readers_that_stay_just_busy_enough() {
-    let home = Besieged::new("limits.idle = \"100s\"\nlimits.min_rate = \"64KiB\"");
+    let home = Besieged::new("limits.idle_timeout = \"100s\"\nlimits.min_rate = \"64KiB\"");
     home.serves_the_good();
     let vitals = home.server.vitals();
     let before = vitals.descriptors();

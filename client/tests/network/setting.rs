@@ -59,7 +59,7 @@ impl Setting {
         let dir = dir.unwrap();
         let time = Arc::new(AtomicU64::new(now));
         let store = Store::open(&dir.path().join("store"), clock(&time)).unwrap();
-        let policy = Policy { plaintext: Scopes::ALL, ..Policy::PRIVATE };
+        let policy = Policy { anonymous: Scopes::ALL, ..Policy::PRIVATE };
         let mounts = Mounts::of_store(store, policy);
         let options = ServerOptions::new(mounts, vec!["127.0.0.1:0".parse().unwrap()]);
         let server = Server::bind(options).unwrap().spawn().unwrap();

@@ -23,7 +23,7 @@
 //! | sorted names kept between pages | `dir::CACHE_BYTES` |
 //! | names held while a directory is read | `dir::WINDOW_BYTES` |
 //! | names held by all reads in progress, in all mounts | `dir::NAMES_BUDGET_BYTES` |
-//! | how often a mount's path is checked | `path_watch::CHECK_EVERY`, or `stat_validity` |
+//! | how often a mount's path is checked | `path_watch::CHECK_EVERY`, or `revalidate_after` |
 //! | members of an archive, bytes of their names | [`tar::MEMBERS_MAX`], [`tar::NAMES_MAX_BYTES`] |
 //! | bytes of a PAX header or a long name | [`tar::EXTENSION_MAX_BYTES`] |
 

@@ -34,7 +34,7 @@ const POOL_THREADS: usize = 3;
 const CONNECTIONS_MAX: usize = 64;
 
 /// Maximum objects kept open: a command may request the same object again at once.
-const KEEP_FILES: usize = 16;
+const OPEN_FILE_CACHE: usize = 16;
 
 /// Bytes of upload buffers: for two connections that write as fast as they can.
 const UPLOAD_MEMORY_BYTES: usize = 2 * 1024 * 1024;
@@ -57,7 +57,7 @@ pub struct EmbeddedServer {
 /// # Errors
 /// When a socket pair or a thread cannot be created.
 pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
-    let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
+    let policy = Policy { anonymous: Scopes::ALL, allow_unsealed: true, ..Policy::PRIVATE };
     let mounts = Mounts::of_store(store.clone(), policy);
     let workers = WorkerSet::start(
         &mounts,
@@ -72,8 +72,8 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
             limits: Limits {
                 pool_threads: POOL_THREADS,
                 upload_memory: UPLOAD_MEMORY_BYTES,
-                open_files: CONNECTIONS_MAX,
-                keep_files: KEEP_FILES,
+                max_open_files: CONNECTIONS_MAX,
+                open_file_cache: OPEN_FILE_CACHE,
                 ..Limits::default()
             },
             engine: Engine::default(),

@@ -19,7 +19,7 @@ const DEFAULT_MAX_CONNECTIONS: usize = 1024;
 const DEFAULT_UPLOAD_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Default time that requests under way get to end when a server stops.
-const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
+const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Default maximum threads of each pool. A thread is started when a job needs it. A commit spends
 /// its time in fsync, and commits that wait at the same time share a journal's commit and a disk's
@@ -29,10 +29,10 @@ fn default_pool_threads(cores: usize) -> usize {
 }
 
 /// Default maximum of objects that are open to be served: as many as connections.
-const DEFAULT_OPEN_FILES: usize = 1024;
+const DEFAULT_MAX_OPEN_FILES: usize = 1024;
 
 /// Default maximum of objects that are kept open while no client gets them.
-const DEFAULT_KEEP_FILES: usize = 512;
+const DEFAULT_OPEN_FILE_CACHE: usize = 512;
 
 /// Default minimum rate of a peer while it has to act, in bytes a second: a quarter of the rate of
 /// the slowest mobile networks.
@@ -66,7 +66,7 @@ impl ServerOptions {
             mounts,
             listen,
             http: Vec::new(),
-            limits: Limits { per_client: Some(0), ..Limits::default() },
+            limits: Limits { max_connections_per_client: Some(0), ..Limits::default() },
             workers: cores(),
             engine: Engine::default(),
             congestion: None,
@@ -78,45 +78,45 @@ impl ServerOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Maximum connections over both protocols; at least 1.
-    pub connections: usize,
+    pub max_connections: usize,
     /// Maximum connections of one IP address; 0 for no limit. `None` is a quarter of all, and no
     /// limit for peers on the loopback interface.
-    pub per_client: Option<usize>,
+    pub max_connections_per_client: Option<usize>,
     /// Time without a byte in either direction after which a connection ends; whole seconds, 1 or
     /// more.
-    pub idle: Duration,
+    pub idle_timeout: Duration,
     /// Minimum bytes a second of a peer while it has to act; 0 for no minimum.
     pub min_rate: u64,
     /// Time in which the head of an HTTP request must arrive.
-    pub http_head: Duration,
+    pub http_header_timeout: Duration,
     /// Maximum objects that are open to be served, over all workers.
-    pub open_files: usize,
-    /// Maximum objects kept open while no client gets them; at most `open_files`.
-    pub keep_files: usize,
+    pub max_open_files: usize,
+    /// Maximum objects kept open while no client gets them; at most `max_open_files`.
+    pub open_file_cache: usize,
     /// How long an interrupted upload can be resumed. Zero disables resuming.
-    pub keep_uploads: Duration,
+    pub upload_expiry: Duration,
     /// Bytes of upload buffers over all workers.
     pub upload_memory: usize,
     /// Maximum threads of each of the two pools that wait for the disk.
     pub pool_threads: usize,
     /// Time that requests under way get to end when the server stops.
-    pub drain: Duration,
+    pub shutdown_timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: DEFAULT_MAX_CONNECTIONS,
-            per_client: None,
-            idle: Duration::from_secs(IDLE_SECONDS.into()),
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            max_connections_per_client: None,
+            idle_timeout: Duration::from_secs(IDLE_SECONDS.into()),
             min_rate: DEFAULT_MIN_RATE,
-            http_head: Duration::from_secs(HEAD_SECONDS.into()),
-            open_files: DEFAULT_OPEN_FILES,
-            keep_files: DEFAULT_KEEP_FILES,
-            keep_uploads: DEFAULT_KEEP_UPLOADS,
+            http_header_timeout: Duration::from_secs(HEAD_SECONDS.into()),
+            max_open_files: DEFAULT_MAX_OPEN_FILES,
+            open_file_cache: DEFAULT_OPEN_FILE_CACHE,
+            upload_expiry: DEFAULT_KEEP_UPLOADS,
             upload_memory: DEFAULT_UPLOAD_MEMORY_BYTES,
             pool_threads: default_pool_threads(cores()),
-            drain: DEFAULT_DRAIN,
+            shutdown_timeout: DEFAULT_SHUTDOWN_TIMEOUT,
         }
     }
 }

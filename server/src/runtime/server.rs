@@ -40,8 +40,8 @@ impl ServerOptions {
     fn zput_settings(&self) -> Result<zput::Settings, ServerError> {
         let tls =
             self.mounts.first_store().map(|home| ServerTls::new(home.server_key())).transpose();
-        let open = |mount: &Arc<MountPoint>| mount.policy().anonymous() != Scopes::NONE;
-        let idle_seconds = u32::try_from(self.limits.idle.as_secs()).unwrap_or(u32::MAX);
+        let open = |mount: &Arc<MountPoint>| mount.policy().anonymous_scopes() != Scopes::NONE;
+        let idle_seconds = u32::try_from(self.limits.idle_timeout.as_secs()).unwrap_or(u32::MAX);
         let limits = ServerLimits { idle_seconds, ..ServerLimits::default() };
         Ok(zput::Settings {
             session: Arc::new(ServerConfig {
@@ -61,18 +61,19 @@ impl ServerOptions {
         let reserved = if self.mounts.first_store().is_some() { all / 4 } else { 0 };
         ConnectionLimits {
             all,
-            each: match self.limits.per_client {
-                None => self.limits.connections.div_ceil(4).max(1),
+            each: match self.limits.max_connections_per_client {
+                None => self.limits.max_connections.div_ceil(4).max(1),
                 Some(0) => usize::MAX,
                 Some(most) => most,
             },
-            count_loopback: self.limits.per_client.is_some(),
+            count_loopback: self.limits.max_connections_per_client.is_some(),
             keyless: all - reserved,
         }
     }
 
     fn web_settings(&self) -> http::Settings {
-        let timeouts = Timeouts { head: self.limits.http_head, idle: self.limits.idle };
+        let timeouts =
+            Timeouts { head: self.limits.http_header_timeout, idle: self.limits.idle_timeout };
         http::Settings { timeouts, min_rate: self.limits.min_rate }
     }
 }
@@ -194,8 +195,8 @@ impl Server {
             WorkerSetOptions {
                 workers,
                 connections: options.connection_limits(max_connections(
-                    limits.connections,
-                    limits.open_files.max(1) + uploads,
+                    limits.max_connections,
+                    limits.max_open_files.max(1) + uploads,
                     descriptors,
                 )),
                 limits,
@@ -398,7 +399,7 @@ impl ServerHandle {
     fn stop(&mut self) -> Result<(), ServerError> {
         let Some(Running { workers, acceptor, .. }) = self.running.take() else { return Ok(()) };
         info!(connections = workers.connections(), "stopping");
-        let until = Instant::now() + self.options.limits.drain;
+        let until = Instant::now() + self.options.limits.shutdown_timeout;
         let accepting = acceptor.stop();
         let serving = workers.stop(until);
         info!("stopped");

@@ -135,7 +135,7 @@ impl WorkerSet {
         metrics: &Metrics,
     ) -> io::Result<Self> {
         let limits = options.limits;
-        let open_files_max = limits.open_files.max(1);
+        let open_files_max = limits.max_open_files.max(1);
         let ended = bounded(1);
         let rounds = Arc::new(AtomicU64::new(0));
         // One job per connection, and one per closed connection whose job is still running.
@@ -154,7 +154,7 @@ impl WorkerSet {
         let mut threads = Vec::with_capacity(workers);
         let liveness = Liveness::default();
         let upload_expiry =
-            UploadExpiry::start(mounts, limits.keep_uploads, upload_expiry::INTERVAL)?;
+            UploadExpiry::start(mounts, limits.upload_expiry, upload_expiry::INTERVAL)?;
         for number in 0..workers {
             let heartbeat = Heartbeat::default();
             let running = worker::start(
@@ -165,7 +165,7 @@ impl WorkerSet {
                     pool: pool.clone(),
                     loaders: loaders.clone(),
                     mounts: mounts.clone(),
-                    keep_files: limits.keep_files.min(open_files_max) / workers,
+                    open_file_cache: limits.open_file_cache.min(open_files_max) / workers,
                     open_files: open_files.clone(),
                     keyless: limiter.keyless().clone(),
                     engine: options.engine,
@@ -275,15 +275,15 @@ mod tests {
     fn worker_panic_stops_server_after_other_workers_finish() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Clock::system()).unwrap();
-        let policy = Policy { plaintext: zput_proto::message::Scopes::GET, ..Policy::PRIVATE };
+        let policy = Policy { anonymous: zput_proto::message::Scopes::GET, ..Policy::PRIVATE };
         let options = WorkerSetOptions {
             workers: 2,
             connections: ConnectionLimits { all: 4, each: 4, count_loopback: true, keyless: 4 },
             limits: Limits {
                 pool_threads: 1,
                 upload_memory: 1,
-                open_files: 4,
-                keep_files: 4,
+                max_open_files: 4,
+                open_file_cache: 4,
                 ..Limits::default()
             },
             engine: Engine::default(),

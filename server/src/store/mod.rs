@@ -57,8 +57,8 @@ pub use self::{
     fsync::ReadFrom,
     fsync_failed::FsyncFailure,
     inspect::{
-        CheckReport, ClearReport, Damage, LastScrub, Leftovers, Observer, ScrubOptions,
-        ScrubReport, Share,
+        CheckReport, ClearReport, Damage, Fraction, LastScrub, Leftovers, Observer, ScrubOptions,
+        ScrubReport,
     },
     list::Page,
     object::Object,

@@ -72,7 +72,7 @@ pub(crate) struct WorkerOptions {
     /// The mounts to serve at first.
     pub(crate) mounts: Mounts,
     /// Maximum idle objects kept open.
-    pub(crate) keep_files: usize,
+    pub(crate) open_file_cache: usize,
     /// Bounds the objects that are open over all workers.
     pub(crate) open_files: Semaphore,
     /// Bounds the connections of peers without a key over all workers.
@@ -116,7 +116,7 @@ pub(crate) fn start(
         pool: options.pool,
         loaders: options.loaders,
         mounts: options.mounts,
-        files: OpenFileCache::new(options.keep_files),
+        files: OpenFileCache::new(options.open_file_cache),
         open_files: options.open_files,
         keyless: options.keyless,
         engine: options.engine,

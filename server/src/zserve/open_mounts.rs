@@ -230,18 +230,18 @@ fn open(
     let path = mount.source.path();
     let mut policy = Policy {
         public: mount.public,
-        plaintext: mount.plaintext,
-        unsealed: mount.unsealed,
+        anonymous: mount.anonymous,
+        allow_unsealed: mount.allow_unsealed,
         ..Policy::PRIVATE
     };
     let unmountable = |source| OpenMountsError::Mount { path: path.to_owned(), source };
     let source = match &mount.source {
         MountSource::Store(path) => Source::Store(stores.get(path, create)?),
-        MountSource::Dir { path, stat_validity } => {
-            policy.stat_validity = *stat_validity;
+        MountSource::Dir { path, revalidate_after } => {
+            policy.revalidate_after = *revalidate_after;
             let dir = DirMount::open(path, Clock::system()).map_err(unmountable)?;
-            let dir = dir.check_every(*stat_validity);
-            let for_all = policy.anonymous().allows(Scopes::GET);
+            let dir = dir.check_every(*revalidate_after);
+            let for_all = policy.anonymous_scopes().allows(Scopes::GET);
             Source::Dir(if for_all { dir.public() } else { dir })
         }
         MountSource::Tar { path, strip_prefix } => {
@@ -287,7 +287,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let before = read(&dir, &[FIRST, SECOND].concat());
         let (served, mut stores) = start(&before);
-        let after = read(&dir, &[FIRST, "public = true\n", SECOND, "unsealed = true\n"].concat());
+        let after =
+            read(&dir, &[FIRST, "public = true\n", SECOND, "allow_unsealed = true\n"].concat());
         let mounts = reload_mounts(&after, &before, &served, &mut stores).unwrap();
         let pairs = served.stores().zip(mounts.stores());
         assert!(pairs.map(|(before, after)| before.ptr_eq(after)).eq([true, true]));

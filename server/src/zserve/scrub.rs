@@ -21,7 +21,7 @@ use tracing::{error, info};
 
 use crate::{
     store::{
-        CheckReport, ClearReport, Damage, FsyncFailure, Observer, ReadFrom, ScrubOptions, Share,
+        CheckReport, ClearReport, Damage, Fraction, FsyncFailure, Observer, ReadFrom, ScrubOptions,
         Store, StoreError,
     },
     sys::stdio,
@@ -106,7 +106,7 @@ pub fn scrub(
     stop: &StopSignal,
 ) -> Result<Outcome, InspectionError> {
     let from = if args.from_disk { ReadFrom::Disk } else { ReadFrom::PageCache };
-    let options = ScrubOptions { share: args.share.unwrap_or(Share::ALL), from };
+    let options = ScrubOptions { fraction: args.fraction.unwrap_or(Fraction::ALL), from };
     let mut reporter = Reporter::new(args.json, args.rate, stop);
     let report = store.scrub(options, &mut reporter)?;
     reporter.take_failure()?;

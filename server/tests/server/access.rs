@@ -172,7 +172,7 @@ fn scope_allows_its_requests_only() {
 /// A plaintext peer has the scopes of the mount's policy and cannot join.
 #[test]
 fn plaintext_peer_has_scopes_of_mount_policy() {
-    let home = serve_as(Policy { plaintext: Scopes::GET, ..EVERYTHING }, |_| {});
+    let home = serve_as(Policy { anonymous: Scopes::GET, ..EVERYTHING }, |_| {});
     let mut peer = home.plain();
     for (needed, request) in requests() {
         let answer = peer.ask(&request).unwrap();

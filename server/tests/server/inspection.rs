@@ -255,6 +255,6 @@ fn zserve_scrub_and_check_make_no_store() {
         assert!(said.contains("no store is there"), "{said}");
     }
     assert!(!dir.path().join("store").exists());
-    assert_eq!(on(&dir, "scrub", &["--share", "half"]).status.code(), Some(2));
+    assert_eq!(on(&dir, "scrub", &["--fraction", "half"]).status.code(), Some(2));
     assert_eq!(on(&dir, "scrub", &["--rate", "0"]).status.code(), Some(2));
 }

@@ -26,7 +26,7 @@ fn until_closed(mut stream: TcpStream) -> Duration {
 /// The idle timeout closes idle connections, also with an open upload, and not busy ones.
 #[test]
 fn idle_timeout_closes_idle_connection_and_upload() {
-    let home = serve(|options| options.limits.idle = Duration::from_secs(1));
+    let home = serve(|options| options.limits.idle_timeout = Duration::from_secs(1));
     let peer = home.plain();
     let mut uploading = home.plain();
     assert_eq!(uploading.ask(&begin("k", Kind::Plain)).unwrap(), Response::Begun);
@@ -44,7 +44,7 @@ fn idle_timeout_closes_idle_connection_and_upload() {
 /// A peer that asks and does not read is idle too, and the object is let go.
 #[test]
 fn idle_timeout_closes_peer_that_does_not_read() {
-    let home = serve(|options| options.limits.idle = Duration::from_secs(1));
+    let home = serve(|options| options.limits.idle_timeout = Duration::from_secs(1));
     home.plain().put("k", &bytes(16_000_000), 16_000_000);
     let mut peer = home.plain();
     peer.ask(&get("k", &[Section::All; 64], Kind::Plain)).unwrap();
@@ -102,7 +102,7 @@ fn unregistered_device_deadline_is_not_extended_by_bytes() {
 /// A quarter of the seats is for devices with an account, whoever else comes and stays.
 #[test]
 fn keyless_peers_leave_connections_to_devices() {
-    let home = serve(|options| options.limits.connections = 8);
+    let home = serve(|options| options.limits.max_connections = 8);
     let member = seed(1);
     home.enroll(&member, Scopes::GET);
     let mut keyless: Vec<_> = (0..6).map(|_| home.plain()).collect();
@@ -128,7 +128,7 @@ fn keyless_peers_leave_connections_to_devices() {
 /// say.
 #[test]
 fn connection_limit_evicts_silent_peer_for_device() {
-    let home = serve(|options| options.limits.connections = 4);
+    let home = serve(|options| options.limits.max_connections = 4);
     let member = seed(1);
     home.enroll(&member, Scopes::GET);
     let mut silent: Vec<_> = (0..4).map(|_| home.tcp()).collect();
@@ -152,7 +152,7 @@ fn connection_limit_evicts_silent_peer_for_device() {
 #[test]
 fn connection_limit_evicts_stalled_keyless_uploads() {
     let home = serve(|options| {
-        (options.limits.connections, options.limits.idle) = (4, Duration::from_secs(2))
+        (options.limits.max_connections, options.limits.idle_timeout) = (4, Duration::from_secs(2))
     });
     let member = seed(1);
     home.enroll(&member, Scopes::PUT);
@@ -187,7 +187,7 @@ fn connection_limit_evicts_stalled_keyless_uploads() {
 /// At the connection limit a further peer is refused with the reason.
 #[test]
 fn connection_limit_refuses_peer_with_reason() {
-    let home = serve(|options| options.limits.connections = 2);
+    let home = serve(|options| options.limits.max_connections = 2);
     let (mut first, second) = (home.plain(), home.plain());
     let mut refused = 0;
     for _ in 0..5 {
@@ -279,7 +279,7 @@ fn shutdown_waits_for_gets_and_uploads_under_way() {
 /// A shutdown ends at its drain timeout although peers are stuck.
 #[test]
 fn shutdown_ends_after_drain_timeout() {
-    let home = serve(|options| options.limits.drain = Duration::from_millis(300));
+    let home = serve(|options| options.limits.shutdown_timeout = Duration::from_millis(300));
     home.plain().put("k", &bytes(16_000_000), 16_000_000);
     let mut stuck = home.plain();
     stuck.ask(&get("k", &[Section::All; 64], Kind::Plain)).unwrap();

@@ -90,7 +90,7 @@ fn mount_during_upload_is_refused_and_ends_upload() {
 /// Any peer but an unregistered device may select a mount, whatever its scopes.
 #[test]
 fn mount_is_allowed_to_all_but_unregistered_devices() {
-    let home = serve_as(Policy { plaintext: Scopes::LIST, ..EVERYTHING }, |_| {});
+    let home = serve_as(Policy { anonymous: Scopes::LIST, ..EVERYTHING }, |_| {});
     assert_eq!(home.plain().ask(&mount("")).unwrap(), Response::Mounted);
     home.enroll(&seed(1), Scopes::NONE);
     let mut member = home.device(&seed(1));
@@ -110,7 +110,7 @@ fn with_trees(open: &Path, closed: &Path) -> Home {
         let source = DirMount::open(path, zput_server::store::Clock::system()).unwrap();
         MountPoint::new(name, Source::Dir(source), policy)
     };
-    let public = Policy { public: true, unsealed: true, ..Policy::PRIVATE };
+    let public = Policy { public: true, allow_unsealed: true, ..Policy::PRIVATE };
     serve_mounts(
         Policy::PRIVATE,
         [tree("open", open, public), tree("closed/x", closed, Policy::PRIVATE)],
@@ -219,8 +219,8 @@ fn with_tree_that_is_believed(tree: &Path) -> Home {
     let source = DirMount::open(tree, zput_server::store::Clock::system()).unwrap();
     let policy = Policy {
         public: true,
-        unsealed: true,
-        stat_validity: Duration::from_secs(3600),
+        allow_unsealed: true,
+        revalidate_after: Duration::from_secs(3600),
         ..Policy::PRIVATE
     };
     serve_mounts(Policy::PRIVATE, [MountPoint::new("t", Source::Dir(source), policy)])

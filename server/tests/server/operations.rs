@@ -57,7 +57,7 @@ impl Setup {
         let admin = self.at("admin");
         let text = format!(
             "listen = [\"127.0.0.1:0\"]\nadmin = \"unix:{}\"\n{more}\n[[mount]]\n\
-             store = \"../store\"\nplaintext = \"put,get\"\nunsealed = true\n",
+             store = \"../store\"\nanonymous = \"put,get\"\nallow_unsealed = true\n",
             admin.display()
         );
         fs::write(self.at("etc/zserve.toml"), text).unwrap();
@@ -196,7 +196,7 @@ fn zserve_reloads_config_on_sighup() {
         assert!(since.trim_end().parse::<u64>().unwrap() > 0, "{reloading}");
         assert_eq!(setup.heard(), "READY=1\n");
     };
-    setup.configure("limits.idle = 5");
+    setup.configure("limits.idle_timeout = 5");
     reload();
     setup.configure("log = \"zput_server=much\"");
     reload();
@@ -214,7 +214,7 @@ fn zserve_reloads_config_on_sighup() {
     let path = file.display();
     let wrong = format!(
         "the configuration stays as it was: {path}:3: invalid type: integer `5`, expected a time \
-         with its unit, such as \"90s\" or \"2m\" in `limits.idle`"
+         with its unit, such as \"90s\" or \"2m\" in `limits.idle_timeout`"
     );
     assert!(log.contains(&wrong), "{log}");
     let filter = "the configuration stays as it was: --log or RUST_LOG is no log filter";
@@ -287,7 +287,7 @@ fn zserve_adopts_activated_socket() {
     let address = socket.local_addr().unwrap().to_string();
     let start = |names: &str| {
         let mut command = Command::new(ZSERVE);
-        command.arg("--store").arg(setup.at("store")).args(["--plaintext", "get"]);
+        command.arg("--store").arg(setup.at("store")).args(["--anonymous", "get"]);
         fcntl_setfd(&socket, FdFlags::empty()).unwrap();
         command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", names);
         command.env("LISTEN_FDS_FIRST_FD", socket.as_raw_fd().to_string());

@@ -39,7 +39,7 @@ impl Outliving {
         let mut command = Command::new(ZSERVE);
         let unix = |name: &str| format!("unix:{}", dir.join(name).display());
         command.env_remove("RUST_LOG").stdin(Stdio::null());
-        command.args(["--plaintext", "put,get", "--allow-unsealed"]);
+        command.args(["--anonymous", "put,get", "--allow-unsealed"]);
         command.arg("--store").arg(dir.join("store"));
         command.args(["--listen", &unix("s"), "--admin", &unix("admin")]).args(arguments);
         command

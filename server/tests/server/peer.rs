@@ -42,7 +42,7 @@ pub(crate) fn serve(change: impl FnOnce(&mut ServerOptions)) -> Home {
 
 /// What anybody may do everything with in clear.
 pub(crate) const EVERYTHING: Policy =
-    Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
+    Policy { anonymous: Scopes::ALL, allow_unsealed: true, ..Policy::PRIVATE };
 
 /// A server whose store has this policy.
 pub(crate) fn serve_as(policy: Policy, change: impl FnOnce(&mut ServerOptions)) -> Home {
@@ -76,7 +76,7 @@ pub(crate) fn serve_in(
     let mut options = ServerOptions::new(mounts, listen);
     options.workers = 2;
     options.limits.pool_threads = 4;
-    options.limits.drain = Duration::from_secs(5);
+    options.limits.shutdown_timeout = Duration::from_secs(5);
     change(&mut options);
     let server = Server::bind(options).unwrap().spawn().unwrap();
     Home { server, store, dir }

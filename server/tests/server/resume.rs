@@ -291,7 +291,7 @@ fn upload_with_damaged_slice_is_resumed_after_intact_slices() {
 /// An upload under way at a shutdown is kept and resumed after the restart.
 #[test]
 fn shutdown_keeps_upload_for_resume_after_restart() {
-    let home = serve(|options| options.limits.drain = Duration::from_millis(200));
+    let home = serve(|options| options.limits.shutdown_timeout = Duration::from_millis(200));
     let device = seed(1);
     home.enroll(&device, Scopes::PUT.and(Scopes::GET));
     let mut peer = home.device(&device);
@@ -340,7 +340,7 @@ fn claim_and_resume_out_of_order_are_refused() {
 fn resume_on_read_only_mount_is_denied() {
     let tree = tempfile::tempdir().unwrap();
     let source = Source::Dir(DirMount::open(tree.path(), Clock::system()).unwrap());
-    let policy = Policy { plaintext: Scopes::GET, ..Policy::PRIVATE };
+    let policy = Policy { anonymous: Scopes::GET, ..Policy::PRIVATE };
     let home = serve_mounts(EVERYTHING, [MountPoint::new("tree", source, policy)]);
     let reader = seed(1);
     home.enroll(&reader, Scopes::ALL);
@@ -365,7 +365,7 @@ fn upload_expiry_removes_expired_uploads_at_server_start() {
         file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
         drop(file);
         let home = serve_in(dir, EVERYTHING, [], |options| {
-            options.limits.keep_uploads = Duration::from_secs(keep);
+            options.limits.upload_expiry = Duration::from_secs(keep);
         });
         if left == 0 {
             until("it is gone", || home.staged() == 0);

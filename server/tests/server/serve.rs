@@ -166,7 +166,7 @@ fn tls_connection_carries_sealed_objects_only() {
 /// Plain objects are neither put nor got on a mount that does not allow unsealed ones.
 #[test]
 fn plain_objects_need_unsealed_policy() {
-    let home = serve_as(Policy { unsealed: false, ..EVERYTHING }, |_| {});
+    let home = serve_as(Policy { allow_unsealed: false, ..EVERYTHING }, |_| {});
     let mut peer = home.plain();
     assert_eq!(code(&peer.ask(&begin("k", Kind::Plain)).unwrap()), Some(ErrorCode::Kind));
     let answer = peer.ask(&get("k", &[], Kind::Plain)).unwrap();

@@ -90,7 +90,7 @@ fn zserve(store: &Path, arguments: &[&str]) -> Command {
 }
 
 pub(super) fn open(store: &Path, arguments: &[&str]) -> Running {
-    let everything = ["--plaintext", "put,get,list,delete", "--allow-unsealed"];
+    let everything = ["--anonymous", "put,get,list,delete", "--allow-unsealed"];
     Running::start(zserve(store, &[&everything, arguments].concat()))
 }
 
@@ -306,7 +306,7 @@ fn zserve_get_sends_payload_by_sendfile() {
     let calls =
         "trace=openat2,openat,open,read,readv,pread64,preadv,preadv2,mmap,close,sendto,sendfile";
     command.args(["-f", "-e", calls, "-e", "signal=none", "-o"]).arg(&trace);
-    let args = ["--plaintext", "get", "--allow-unsealed", "--engine", "sendfile"];
+    let args = ["--anonymous", "get", "--allow-unsealed", "--engine", "sendfile"];
     let inner = zserve(&store, &args);
     command.arg(inner.get_program()).args(inner.get_args());
     let server = Running::start(command);

@@ -24,7 +24,7 @@ use zput_server::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Everybody may get everything.
-pub(crate) const PUBLIC: Policy = Policy { public: true, unsealed: true, ..Policy::PRIVATE };
+pub(crate) const PUBLIC: Policy = Policy { public: true, allow_unsealed: true, ..Policy::PRIVATE };
 
 /// A server with a tree at the root, and that tree.
 pub(crate) struct Home {
@@ -47,7 +47,7 @@ pub(crate) fn start(mounts: Mounts, change: impl FnOnce(&mut ServerOptions)) -> 
     let mut options = ServerOptions::new(mounts, Vec::new());
     options.http = vec!["127.0.0.1:0".parse().unwrap()];
     options.workers = 2;
-    options.limits.drain = Duration::from_secs(5);
+    options.limits.shutdown_timeout = Duration::from_secs(5);
     change(&mut options);
     Server::bind(options).unwrap().spawn().unwrap()
 }

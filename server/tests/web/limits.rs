@@ -10,7 +10,7 @@ use super::client::{PATIENCE, bytes, serve};
 /// At the connection limit an HTTP client gets 503 with Retry-After.
 #[test]
 fn http_connection_limit_answers_503_with_retry_after() {
-    let home = serve(|options| options.limits.connections = 2);
+    let home = serve(|options| options.limits.max_connections = 2);
     home.write("f", "text");
     let mut first = home.client();
     let mut second = home.client();
@@ -31,7 +31,7 @@ fn http_connection_limit_answers_503_with_retry_after() {
 /// Beyond the limit for one address an HTTP client gets 503.
 #[test]
 fn http_per_client_limit_answers_503() {
-    let home = serve(|options| options.limits.per_client = Some(1));
+    let home = serve(|options| options.limits.max_connections_per_client = Some(1));
     home.write("f", "text");
     let mut first = home.client();
     assert_eq!(first.get("/f").status, 200);
@@ -43,7 +43,7 @@ fn http_per_client_limit_answers_503() {
 /// An HTTP request whose head does not end in time is answered with 408 and closed.
 #[test]
 fn http_incomplete_head_is_408_and_closed() {
-    let home = serve(|options| options.limits.http_head = Duration::from_secs(1));
+    let home = serve(|options| options.limits.http_header_timeout = Duration::from_secs(1));
     let mut client = home.client();
     client.say("GET /f HTTP/1.1\r\nHost:");
     let began = Instant::now();
@@ -56,7 +56,7 @@ fn http_incomplete_head_is_408_and_closed() {
 /// An idle HTTP connection is closed at its timeout and counts no more.
 #[test]
 fn http_idle_connection_is_closed_at_timeout() {
-    let home = serve(|options| options.limits.idle = Duration::from_secs(1));
+    let home = serve(|options| options.limits.idle_timeout = Duration::from_secs(1));
     home.write("f", "text");
     let mut client = home.client();
     assert_eq!(client.get("/f").status, 200);
@@ -73,8 +73,8 @@ fn http_idle_connection_is_closed_at_timeout() {
 #[test]
 fn http_open_file_limit_answers_503() {
     let home = serve(|options| {
-        options.limits.open_files = 2;
-        options.limits.keep_files = 1;
+        options.limits.max_open_files = 2;
+        options.limits.open_file_cache = 1;
         options.workers = 1;
     });
     for name in ["a", "b", "c"] {

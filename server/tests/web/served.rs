@@ -185,7 +185,7 @@ fn http_serves_public_mounts_only() {
 /// HTTP serves plain files only where unsealed ones are allowed, and whole blobs always.
 #[test]
 fn http_serves_plain_files_only_with_unsealed_policy() {
-    let sealed_only = Policy { unsealed: false, ..PUBLIC };
+    let sealed_only = Policy { allow_unsealed: false, ..PUBLIC };
     let home = serve_as(sealed_only, |_| {});
     home.write("plain", "text");
     let mut blob = vec![3; 5350];

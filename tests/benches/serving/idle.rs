@@ -31,7 +31,7 @@ pub(crate) fn run(options: &Options, ground: &Ground) -> Result<(), Failure> {
     let home = Home::new();
     let count = crowd::size(options.connections);
     // Two of a kind: what the crowd does to one shows beside the other.
-    let arguments = ["--max-connections", &(count + 64).to_string(), "--idle", "3600"];
+    let arguments = ["--max-connections", &(count + 64).to_string(), "--idle-timeout", "3600"];
     let start = || Side::zserve(ground, options.engine(), &arguments);
     let mut table = Table::new([
         "idle connections".to_owned(),

@@ -75,7 +75,7 @@ impl Ground {
         let (config, unix) = (own.join("zserve.toml"), own.join("socket"));
         let files = self.path(FILES);
         let mount = format!(
-            "[[mount]]\nprefix = {FILES:?}\ndir = {files:?}\npublic = true\nplaintext = \"get\"\n"
+            "[[mount]]\nprefix = {FILES:?}\ndir = {files:?}\npublic = true\nanonymous = \"get\"\n"
         );
         fs::write(&config, mount)?;
         let (config, listen) = (config.display().to_string(), format!("unix:{}", unix.display()));
@@ -88,7 +88,7 @@ impl Ground {
                 ["--http", "127.0.0.1:0"],
                 ["--engine", engine.name()],
                 ["--congestion", congestion],
-                ["--plaintext", "put,get"],
+                ["--anonymous", "put,get"],
                 ["--log", "error"],
             ]
             .concat(),

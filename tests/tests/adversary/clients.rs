@@ -221,7 +221,7 @@ fn slice_that_differs_from_its_digest_ends_upload() {
 /// A commit of a blob with bad framing, another key or the other kind is refused.
 #[test]
 fn commit_of_malformed_or_misdeclared_object_is_refused() {
-    let guarded = Guarded::new(&["--plaintext", "put,get", "--allow-unsealed"]);
+    let guarded = Guarded::new(&["--anonymous", "put,get", "--allow-unsealed"]);
     let honest = blob(b"k", b"hello");
     let framing = |offset: usize, bytes: &[u8]| {
         let mut changed = honest.clone();
@@ -411,7 +411,7 @@ fn upload_of_vanished_client_leaves_nothing_staged() {
 /// The session refuses these before a byte of them is read, so nothing is allocated for them.
 #[test]
 fn slice_of_zero_or_too_many_bytes_is_refused() {
-    let guarded = Guarded::new(&["--plaintext", "put"]);
+    let guarded = Guarded::new(&["--anonymous", "put"]);
     for length in [0, SLICE_MAX_BYTES + 1, u32::MAX] {
         let mut client = guarded.plain();
         assert_eq!(client.ask(&begin(b"k")).unwrap(), Response::Begun);

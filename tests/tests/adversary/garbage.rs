@@ -71,7 +71,7 @@ fn hello_that_is_malformed_closes_connection() {
 /// Each malformed message is answered with Malformed and closes the connection.
 #[test]
 fn message_that_is_malformed_closes_connection() {
-    let guarded = Guarded::new(&["--plaintext", "put,get,list,delete"]);
+    let guarded = Guarded::new(&["--anonymous", "put,get,list,delete"]);
     let long = |prefix: &[u8], count: usize, byte: u8, suffix: &[u8]| {
         [prefix, &vec![byte; count][..], suffix].concat()
     };
@@ -131,7 +131,7 @@ fn message_that_is_malformed_closes_connection() {
 /// PROTOCOL 9: "hello and TLS handshake: 10 s", however the time is spent.
 #[test]
 fn hello_timeout_closes_slow_connection() {
-    let guarded = Guarded::new(&["--plaintext", "get"]);
+    let guarded = Guarded::new(&["--anonymous", "get"]);
     let address = guarded.server.address();
     let slow = |first: Vec<u8>, drip: &'static [u8]| {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -180,7 +180,7 @@ fn hello_timeout_closes_slow_connection() {
 /// Silence in the middle of something is silence.
 #[test]
 fn idle_limit_closes_connection_stalled_inside_a_request() {
-    let guarded = Guarded::new(&["--plaintext", "put,get", "--idle", "1"]);
+    let guarded = Guarded::new(&["--anonymous", "put,get", "--idle-timeout", "1"]);
     let slice = frame(&[&[8, 100][..], &[0; 32]].concat());
     let begun = frame(b"\x07\x01k\x00\x00");
     let middles = [
@@ -212,7 +212,7 @@ fn log_has_no_control_characters_or_secrets_from_clients() {
     let path = root.path().join("log");
     let mut zserve = Command::new(command_path("zserve"));
     zserve.stderr(File::create(&path).unwrap());
-    let args = ["--log", "trace", "--plaintext", "get"];
+    let args = ["--log", "trace", "--anonymous", "get"];
     let server = ServerProcess::start_by(zserve, &root.path().join("store"), &args);
     let invite: Invite = server.invite(&[]).parse().unwrap();
     let wrong = [0x5a; 32];

@@ -45,7 +45,7 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn new() -> Self {
-        let guarded = Guarded::new(&["--plaintext", "get"]);
+        let guarded = Guarded::new(&["--anonymous", "get"]);
         let member = member();
         let invite = guarded.invite(&[]);
         let mut client = guarded.connect(&member.device_seed().tls_key());

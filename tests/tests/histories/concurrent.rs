@@ -38,7 +38,7 @@ impl Ground {
     fn new() -> Self {
         let dir = tempfile::tempdir_in(memory()).unwrap();
         let path = dir.path().join("store");
-        let args = ["--plaintext", "put,get,list,delete", "--allow-unsealed"];
+        let args = ["--anonymous", "put,get,list,delete", "--allow-unsealed"];
         let servers = [(); 2].map(|()| ServerProcess::start(&path, &args));
         let mut ports: Vec<Box<dyn Port>> = Vec::new();
         for server in &servers {

@@ -75,7 +75,7 @@ fn zput_in_a_refused_mode_ends() {
 /// A put to a server at its connection limit ends with exit code 5 and advice.
 #[test]
 fn zput_to_a_server_at_its_connection_limit_ends() {
-    let served = Served::with(|options| options.limits.connections = 1);
+    let served = Served::with(|options| options.limits.max_connections = 1);
     let machine = member_with_files(&served);
     for file in ["small", "large"] {
         // The first connection is silent and holds the only slot; later ones are refused with a
@@ -121,7 +121,7 @@ fn zput_to_a_server_that_closes_before_the_echo_ends() {
 /// A put from a command that pauses longer than the server's idle limit succeeds.
 #[test]
 fn zput_of_source_slower_than_the_idle_limit_succeeds() {
-    let served = Served::in_clear(|options| options.limits.idle = Duration::from_secs(2));
+    let served = Served::in_clear(|options| options.limits.idle_timeout = Duration::from_secs(2));
     let slow = "head -c 16777216 /dev/zero; sleep 6; echo end";
     let machine = served.member();
     let exec = |more: &[&str]| {
@@ -141,7 +141,7 @@ fn zput_of_source_slower_than_the_idle_limit_succeeds() {
 #[test]
 fn zget_reader_stalled_beyond_the_idle_limit_is_cut_off() {
     const LENGTH: usize = 160 << 20;
-    let served = Served::with(|options| options.limits.idle = Duration::from_secs(2));
+    let served = Served::with(|options| options.limits.idle_timeout = Duration::from_secs(2));
     let machine = served.member();
     let zeros = format!("head -c {LENGTH} /dev/zero");
     machine.run_with("zput", ["--exec", "--name", "zeros", "--", "sh", "-c", &zeros]).ok();

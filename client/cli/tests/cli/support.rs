@@ -262,7 +262,7 @@ impl Served {
 
     /// A server whose store is open to every device, over plaintext.
     pub(crate) fn in_clear(change: impl FnOnce(&mut ServerOptions)) -> Self {
-        let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
+        let policy = Policy { anonymous: Scopes::ALL, allow_unsealed: true, ..Policy::PRIVATE };
         Self::with_policy(policy, change)
     }
 

@@ -38,7 +38,7 @@ impl Bench {
             fs::write(dir.path().join(name), vec![7; length]).unwrap();
         }
         let source = Source::Dir(DirMount::open(dir.path(), Clock::system()).unwrap());
-        let policy = Policy { public: true, unsealed: true, ..Policy::PRIVATE };
+        let policy = Policy { public: true, allow_unsealed: true, ..Policy::PRIVATE };
         let mounts = Mounts::new([MountPoint::new("", source, policy)]).unwrap();
         let (ours, client) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -258,7 +258,7 @@ fn http_connection_does_not_linger_after_client_eof() {
 fn http_connection_closes_when_disk_read_fails() {
     let mut bench = Bench::new(Engine::Sendfile);
     let source = Source::Dir(DirMount::open(bench._dir.path(), Clock::system()).unwrap());
-    let mount = MountPoint::new("", source, Policy { unsealed: true, ..Policy::PRIVATE });
+    let mount = MountPoint::new("", source, Policy { allow_unsealed: true, ..Policy::PRIVATE });
     let key = ObjectKey::new("large").unwrap();
     let object = Arc::new(mount.open(&key, None, &bench.lent.open_files).unwrap());
     let window = Window::new(Arc::clone(object.file()), 0..100_000, 0, Instant::now());

@@ -62,7 +62,7 @@ impl Principal {
         match self {
             Self::Unregistered(_) => false,
             Self::Registered(..) => true,
-            Self::Anonymous => policy.anonymous() != Scopes::NONE,
+            Self::Anonymous => policy.anonymous_scopes() != Scopes::NONE,
         }
     }
 
@@ -82,7 +82,7 @@ impl Principal {
             }
             Self::Registered(_, scopes) => *scopes,
             // Without a mount there is nothing to refuse.
-            Self::Anonymous => mount.map_or(Scopes::ALL, Policy::anonymous),
+            Self::Anonymous => mount.map_or(Scopes::ALL, Policy::anonymous_scopes),
         };
         let (needed, why, close) = match &request {
             Request::Get { .. } | Request::Stat { .. } | Request::Versions { .. } => {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn everything() -> Policy {
-        Policy { public: true, plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE }
+        Policy { public: true, anonymous: Scopes::ALL, allow_unsealed: true, ..Policy::PRIVATE }
     }
 
     /// An anonymous peer may get and list a public mount, and nothing more.
@@ -178,7 +178,7 @@ mod tests {
     fn authorize_requires_exact_scope_for_each_request() {
         for scope in ["put", "get", "list", "delete"] {
             let scopes = Scopes::named(scope).unwrap();
-            let policy = Policy { plaintext: scopes, ..Policy::PRIVATE };
+            let policy = Policy { anonymous: scopes, ..Policy::PRIVATE };
             for principal in [Principal::Registered(device(), scopes), Principal::Anonymous] {
                 for (request, needed, close) in table() {
                     let name = format!("{request:?} with {scope}");

@@ -83,7 +83,7 @@ impl OpenFileCache {
         now: Instant,
     ) -> Option<Arc<OpenObject>> {
         let entry = self.of(mount.id())?.get_mut(key)?;
-        let validity = mount.stat_validity();
+        let validity = mount.revalidate_after();
         if entry.checked.is_none_or(|at| now.saturating_duration_since(at) >= validity) {
             if !mount.is_unchanged(key, &entry.opened) {
                 self.remove(mount.id(), key);

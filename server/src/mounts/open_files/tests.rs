@@ -55,8 +55,8 @@ impl Bench {
 
 fn mount(dir: &Path, validity: u64) -> MountPoint {
     let source = Source::Dir(DirMount::open(dir, Clock::system()).unwrap());
-    let stat_validity = Duration::from_secs(validity);
-    MountPoint::new("", source, Policy { stat_validity, ..Policy::PRIVATE })
+    let revalidate_after = Duration::from_secs(validity);
+    MountPoint::new("", source, Policy { revalidate_after, ..Policy::PRIVATE })
 }
 
 /// The open-file cache trusts a name for its validity and then checks the file again.

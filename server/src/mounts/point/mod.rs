@@ -46,28 +46,28 @@ pub struct Policy {
     /// Whether every peer may get and list, on `plaintext` connections and by HTTP.
     pub public: bool,
     /// The operations that every peer may use on `plaintext` connections, in addition.
-    pub plaintext: Scopes,
+    pub anonymous: Scopes,
     /// Whether unsealed objects are served on `plaintext` connections and by HTTP.
-    pub unsealed: bool,
+    pub allow_unsealed: bool,
     /// How long a tree's name is assumed to stand for the same file after it was checked. Zero: it
     /// is checked each time.
-    pub stat_validity: Duration,
+    pub revalidate_after: Duration,
 }
 
 impl Policy {
     /// For devices with an account, sealed objects only.
     pub const PRIVATE: Self = Self {
         public: false,
-        plaintext: Scopes::NONE,
-        unsealed: false,
-        stat_validity: Duration::ZERO,
+        anonymous: Scopes::NONE,
+        allow_unsealed: false,
+        revalidate_after: Duration::ZERO,
     };
 
     /// The operations of a peer without a key on a `plaintext` connection.
     #[must_use]
-    pub fn anonymous(&self) -> Scopes {
+    pub fn anonymous_scopes(&self) -> Scopes {
         let public = if self.public { Scopes::GET.and(Scopes::LIST) } else { Scopes::NONE };
-        public.and(self.plaintext)
+        public.and(self.anonymous)
     }
 }
 
@@ -220,10 +220,10 @@ impl MountPoint {
     /// How long an answer of [`Self::is_unchanged`] may be reused. A store's objects are checked
     /// each time, because other processes may change them and a client that was told of a put must
     /// not get the version before. So are an archive's, because that costs next to nothing.
-    pub(crate) const fn stat_validity(&self) -> Duration {
+    pub(crate) const fn revalidate_after(&self) -> Duration {
         match &self.source {
             Source::Store(_) | Source::Tar(_) => Duration::ZERO,
-            Source::Dir(_) => self.policy.stat_validity,
+            Source::Dir(_) => self.policy.revalidate_after,
         }
     }
 
@@ -321,7 +321,7 @@ impl MountPoint {
 
     /// Whether objects of this kind are served on `plaintext` connections and by HTTP.
     pub(crate) fn carries(&self, kind: Kind) -> bool {
-        kind == Kind::Sealed || self.policy.unsealed
+        kind == Kind::Sealed || self.policy.allow_unsealed
     }
 }
 

@@ -30,6 +30,6 @@ pub use self::{
     check::{CheckReport, Leftovers},
     clear_suspect::ClearReport,
     damage::{Damage, Observer},
-    scrub::{ScrubOptions, ScrubReport, Share},
+    scrub::{Fraction, ScrubOptions, ScrubReport},
     state::LastScrub,
 };

@@ -1,4 +1,4 @@
-//! A scrub: every byte of every file, or of a share of the files, against its record.
+//! A scrub: every byte of every file, or of a fraction of the files, against its record.
 
 use std::{
     ops::ControlFlow,
@@ -26,11 +26,11 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Number of shards in a store.
 const SHARDS: u32 = 256;
 
-/// The share of a store that one run covers: one `n`th, with `n` from 1 to 256.
+/// The fraction of a store that one run covers: one `n`th, with `n` from 1 to 256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(u32);
+pub struct Fraction(u32);
 
-impl Share {
+impl Fraction {
     /// The whole store.
     pub const ALL: Self = Self(1);
 
@@ -39,14 +39,14 @@ impl Share {
     }
 }
 
-impl FromStr for Share {
+impl FromStr for Fraction {
     type Err = &'static str;
 
     /// Parses `1/30`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("1/").and_then(|n| n.parse().ok()) {
             Some(n) if (1..=SHARDS).contains(&n) => Ok(Self(n)),
-            _ => Err("write a share such as 1/30, of at least 1/256"),
+            _ => Err("write a fraction such as 1/30, of at least 1/256"),
         }
     }
 }
@@ -55,7 +55,7 @@ impl FromStr for Share {
 #[derive(Clone, Copy, Debug)]
 pub struct ScrubOptions {
     /// How much of the store to read.
-    pub share: Share,
+    pub fraction: Fraction,
     /// Where to read it from.
     pub from: ReadFrom,
 }
@@ -79,7 +79,7 @@ pub struct ScrubReport {
 }
 
 impl Store {
-    /// Verifies every file, or the next share of them, against its record. Corrupt files are
+    /// Verifies every file, or the next fraction of them, against its record. Corrupt files are
     /// quarantined; nothing is repaired. A run begins where the last one ended or was stopped, and
     /// ends at the latest at the end of a pass over the store.
     ///
@@ -102,14 +102,14 @@ impl Store {
             report: ScrubReport { read_only: self.is_read_only(), ..ScrubReport::default() },
         };
         let first = run.state.after.as_ref().map_or(0, |file_ref| file_ref.shard().0);
-        for shard in Shard::all().skip(first.into()).take(options.share.shards()) {
+        for shard in Shard::all().skip(first.into()).take(options.fraction.shards()) {
             if run.shard(shard)?.is_break() {
                 run.report.stopped = true;
                 self.save_scrub_state(&run.state)?;
                 return Ok(run.report);
             }
         }
-        run.end(usize::from(first) + options.share.shards())
+        run.end(usize::from(first) + options.fraction.shards())
     }
 }
 
@@ -206,7 +206,7 @@ impl Run<'_> {
         *corrupt += damaged;
     }
 
-    /// Ends a run that covered its share. `next` is the first shard that it did not cover.
+    /// Ends a run that covered its fraction. `next` is the first shard that it did not cover.
     fn end(mut self, next: usize) -> Result<ScrubReport, StoreError> {
         if next >= SHARDS as usize {
             let Tally { files, bytes, damaged } = self.state.so_far;
@@ -215,7 +215,7 @@ impl Run<'_> {
             self.report.pass = Some(pass);
             self.state = State { after: None, so_far: Tally::default(), last: Some(pass) };
         } else {
-            // The next run begins at this shard, not behind the last file of the share, which may
+            // The next run begins at this shard, not behind the last file of this run, which may
             // lie some shards before its end.
             self.state.after = Some(FileRef::before(Shard(next as u8)));
         }

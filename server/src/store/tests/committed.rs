@@ -98,7 +98,7 @@ fn resume_during_commit_is_in_use() {
 #[test]
 fn resume_is_in_use_while_begin_waits_in_pool() {
     let home = Home::new();
-    let policy = Policy { plaintext: Scopes::ALL, ..Policy::PRIVATE };
+    let policy = Policy { anonymous: Scopes::ALL, ..Policy::PRIVATE };
     let mounts = Mounts::of_store(home.store.clone(), policy);
     let (mount, principal) = (mounts.named("").unwrap(), Principal::Anonymous);
     let (key, kind, condition) = (key("doc"), Kind::Sealed, Condition::Any);

@@ -6,9 +6,9 @@ use zput_proto::message::ErrorCode;
 use zput_skip as skip;
 
 use super::*;
-use crate::store::{ReadFrom, ScrubOptions, Share};
+use crate::store::{Fraction, ReadFrom, ScrubOptions};
 
-const SCRUB: ScrubOptions = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+const SCRUB: ScrubOptions = ScrubOptions { fraction: Fraction::ALL, from: ReadFrom::PageCache };
 
 /// A store with an object in each area, whose contents the tests know.
 fn with_everything() -> Home {

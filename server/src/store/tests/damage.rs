@@ -7,7 +7,7 @@ use zput_proto::{keys::DevicePublicKey, message::ErrorCode};
 use super::*;
 use crate::{
     limits::Semaphore,
-    store::{Corruption, ReadFrom, ScrubOptions, Share, record::Trailer},
+    store::{Corruption, Fraction, ReadFrom, ScrubOptions, record::Trailer},
 };
 
 fn rot(result: Result<impl std::fmt::Debug, StoreError>) -> Corruption {
@@ -87,7 +87,7 @@ fn duplicate_version_files_are_kept_and_reported() {
         assert!(planted.exists());
         // Both a check and a scrub report it.
         let file = planted.strip_prefix(home.path()).unwrap().to_str().unwrap().to_owned();
-        let all = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+        let all = ScrubOptions { fraction: Fraction::ALL, from: ReadFrom::PageCache };
         let scrubbed = home.store.scrub(all, &mut ()).unwrap().damaged;
         assert!(scrubbed.iter().any(|damage| damage.file == file), "{scrubbed:?}");
         fs::remove_file(&planted).ok();
@@ -118,7 +118,7 @@ fn duplicate_files_with_equal_record_are_one_version() {
         fs::copy(home.object_path("a"), &copy).unwrap();
         assert_eq!(home.states("a"), [(version, VersionState::Current)]);
         assert_eq!(home.store.check(&mut ()).unwrap().damaged, []);
-        let all = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+        let all = ScrubOptions { fraction: Fraction::ALL, from: ReadFrom::PageCache };
         assert_eq!(home.store.scrub(all, &mut ()).unwrap().damaged, []);
         let second = home.put("a", b"2");
         assert_eq!(
@@ -157,7 +157,7 @@ fn misfits(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
     let damaged = home.store.check(&mut ()).unwrap().damaged;
     assert_eq!(damaged.iter().map(|damage| &damage.what).collect::<Vec<_>>(), [&what]);
     assert!(path.exists());
-    let all = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+    let all = ScrubOptions { fraction: Fraction::ALL, from: ReadFrom::PageCache };
     let damaged = home.store.scrub(all, &mut ()).unwrap().damaged;
     assert_eq!(damaged.iter().map(|damage| &damage.what).collect::<Vec<_>>(), [&what]);
     assert!(!path.exists(), "it was set aside");

@@ -13,7 +13,7 @@ use crate::store::{
 };
 
 const ALL: ScrubOptions =
-    ScrubOptions { share: crate::store::Share::ALL, from: ReadFrom::PageCache };
+    ScrubOptions { fraction: crate::store::Fraction::ALL, from: ReadFrom::PageCache };
 
 fn scrub(home: &Home) -> ScrubReport {
     home.store.scrub(ALL, &mut ()).unwrap()
@@ -135,8 +135,8 @@ fn scrub_shard_of(home: &Home, path: &Path) -> Vec<Damage> {
         "format = 1\nafter = \"{shard}/objects/\"\n[so_far]\nfiles = 0\nbytes = 0\ndamaged = 0\n"
     );
     fs::write(home.path().join("scrub.toml"), state).unwrap();
-    let share = "1/256".parse().unwrap();
-    home.store.scrub(ScrubOptions { share, ..ALL }, &mut ()).unwrap().damaged
+    let fraction = "1/256".parse().unwrap();
+    home.store.scrub(ScrubOptions { fraction, ..ALL }, &mut ()).unwrap().damaged
 }
 
 /// Damages an object of 64 KiB at every `stride`th byte, and truncates it at every `stride`th
@@ -213,14 +213,14 @@ fn scrub_continues_where_it_was_stopped() {
     assert_eq!(scrub(&home).files, 40, "the next pass begins at the beginning");
 }
 
-/// Thirty scrubs of a share of 1/30 each cover the whole store once.
+/// Thirty scrubs of a fraction of 1/30 each cover the whole store once.
 #[test]
 fn scrub_of_thirty_shares_covers_whole_store() {
     let home = Home::new();
     for n in 0..300 {
         home.put(&n.to_string(), b"x");
     }
-    let options = ScrubOptions { share: "1/30".parse().unwrap(), ..ALL };
+    let options = ScrubOptions { fraction: "1/30".parse().unwrap(), ..ALL };
     let mut files = 0;
     for run in 1..=30 {
         let report = home.store.scrub(options, &mut ()).unwrap();
@@ -233,9 +233,9 @@ fn scrub_of_thirty_shares_covers_whole_store() {
             break;
         }
     }
-    assert!("1/0".parse::<crate::store::Share>().is_err());
-    assert!("1/257".parse::<crate::store::Share>().is_err());
-    assert!("2/3".parse::<crate::store::Share>().is_err());
+    assert!("1/0".parse::<crate::store::Fraction>().is_err());
+    assert!("1/257".parse::<crate::store::Fraction>().is_err());
+    assert!("2/3".parse::<crate::store::Fraction>().is_err());
 }
 
 /// A scrub whose saved state cannot be read starts from the beginning.

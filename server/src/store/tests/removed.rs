@@ -8,7 +8,7 @@ use zput_proto::{
 };
 
 use super::*;
-use crate::store::{ReadFrom, ScrubOptions, Share};
+use crate::store::{Fraction, ReadFrom, ScrubOptions};
 
 const DEVICE: DevicePublicKey = DevicePublicKey::from_bytes([0xd7; 32]);
 
@@ -24,7 +24,7 @@ fn is_used(home: &Home) {
     home.store.redeem_invite(&invite, &DEVICE, "a device").unwrap();
     assert_eq!(home.store.scopes_of(&DEVICE).unwrap(), Some(Scopes::ALL));
     home.store.expire_uploads().unwrap();
-    let scrub = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+    let scrub = ScrubOptions { fraction: Fraction::ALL, from: ReadFrom::PageCache };
     assert_eq!(home.store.scrub(scrub, &mut ()).unwrap().damaged, []);
     assert_eq!(home.store.check(&mut ()).unwrap().damaged, []);
 }

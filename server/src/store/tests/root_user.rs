@@ -6,7 +6,7 @@ use zput_proto::{keys::DevicePublicKey, message::Scopes};
 use zput_skip as skip;
 
 use super::*;
-use crate::store::{ReadFrom, ScrubOptions, Share};
+use crate::store::{Fraction, ReadFrom, ScrubOptions};
 
 /// A user and group ID that need not exist on the machine.
 const USER: u32 = 54_321;
@@ -60,7 +60,7 @@ fn root_gives_new_store_files_to_store_owner() {
         store.redeem_invite(&secret, &DevicePublicKey::from_bytes([7; 32]), "x").unwrap();
         assert_eq!(owners(&path), mine, "{mode:o}: joined");
         fs::write(path.join("objects").join("ab").join("f".repeat(64)), "").unwrap();
-        let all = ScrubOptions { share: Share::ALL, from: ReadFrom::PageCache };
+        let all = ScrubOptions { fraction: Fraction::ALL, from: ReadFrom::PageCache };
         fs::remove_file(path.join("objects").join("ab").join("f".repeat(64))).unwrap();
         store.scrub(all, &mut ()).unwrap();
         assert_eq!(owners(&path), mine, "{mode:o}: scrubbed");

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     runtime::address::{ClientAddress, ListenAddress},
-    store::Share,
+    store::Fraction,
     transfer::engines::Engine,
     zserve::log::LogFormat,
 };
@@ -81,41 +81,40 @@ pub struct ServeArgs {
     /// Address for /metrics and /healthz.
     #[arg(long, env = "ZSERVE_ADMIN", value_name = "ADDR")]
     pub admin: Option<ListenAddress>,
-    /// Requests that are allowed on plaintext connections, without a key: some of
-    /// put,get,list,delete.
-    #[arg(long, env = "ZSERVE_PLAINTEXT", value_name = "SCOPES", value_parser = scopes, requires = "store")]
-    pub plaintext: Option<Scopes>,
+    /// Scopes of clients without a key, on plaintext connections: some of put,get,list,delete.
+    #[arg(long, env = "ZSERVE_ANONYMOUS", value_name = "SCOPES", value_parser = scopes, requires = "store")]
+    pub anonymous: Option<Scopes>,
     /// Store and send unsealed objects on plaintext connections.
     #[arg(long, env = "ZSERVE_ALLOW_UNSEALED", requires = "store", value_parser = FalseyValueParser::new())]
     pub allow_unsealed: bool,
-    /// Most connections at once; further ones are refused as busy [default: 1024].
+    /// Maximum connections; further clients get the error Busy [default: 1024].
     #[arg(long, env = "ZSERVE_MAX_CONNECTIONS", value_name = "N", value_parser = positive)]
     pub max_connections: Option<usize>,
     /// Seconds without a byte after which a connection is closed [default: 120].
-    #[arg(long, env = "ZSERVE_IDLE", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub idle: Option<u32>,
+    #[arg(long, env = "ZSERVE_IDLE_TIMEOUT", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub idle_timeout: Option<u32>,
     /// Worker threads, which own the connections [default: one for each core].
     #[arg(long, env = "ZSERVE_WORKERS", value_name = "N", value_parser = positive)]
     pub workers: Option<usize>,
-    /// Most threads for blocking disk operations [default: two for each core, at least 32].
+    /// Maximum threads of each of the two disk pools [default: two for each core, at least 32].
     #[arg(long, env = "ZSERVE_POOL_THREADS", value_name = "N", value_parser = positive)]
     pub pool_threads: Option<usize>,
-    /// How payload is moved to and from sockets [default: splice].
+    /// Engine that sends payload [default: splice].
     #[arg(long, env = "ZSERVE_ENGINE", value_name = "ENGINE", value_enum)]
     pub engine: Option<Engine>,
     /// Congestion control of TCP connections [default: the system's; cubic on loopback].
     #[arg(long, env = "ZSERVE_CONGESTION", value_name = "NAME")]
     pub congestion: Option<String>,
-    /// Seconds that running requests have to end when the server is stopped [default: 30].
-    #[arg(long, env = "ZSERVE_DRAIN", value_name = "SECONDS")]
-    pub drain: Option<u32>,
-    /// User to run as if started as root.
+    /// Seconds that requests in progress get to end when the server is stopped [default: 30].
+    #[arg(long, env = "ZSERVE_SHUTDOWN_TIMEOUT", value_name = "SECONDS")]
+    pub shutdown_timeout: Option<u32>,
+    /// User to change to when started as root.
     #[arg(long, env = "ZSERVE_USER", value_name = "NAME")]
     pub user: Option<String>,
     /// Do not restrict the process to its files and system calls (Landlock, seccomp).
     #[arg(long, env = "ZSERVE_NO_SANDBOX", value_parser = FalseyValueParser::new())]
     pub no_sandbox: bool,
-    /// Fail if there is no store, instead of creating one: its disk may not be mounted.
+    /// Do not create a missing store, but fail: its disk may not be mounted.
     #[arg(long, env = "ZSERVE_NO_CREATE", value_parser = FalseyValueParser::new())]
     pub no_create: bool,
     /// Format of the log [default: text].
@@ -159,11 +158,11 @@ pub struct ScrubArgs {
     /// Directory of the store.
     #[arg(long, env = "ZSERVE_STORE", value_name = "DIR")]
     pub store: PathBuf,
-    /// Share of the store to read, beginning where the last run ended: with 1/30, 30 runs read all
+    /// Fraction of the store to read, from where the last run ended: with 1/30, 30 runs read all
     /// of it [default: the rest of the store].
-    #[arg(long, env = "ZSERVE_SHARE", value_name = "1/N")]
-    pub share: Option<Share>,
-    /// Most bytes to read in a second, for example 100MiB [default: no limit].
+    #[arg(long, env = "ZSERVE_FRACTION", value_name = "1/N")]
+    pub fraction: Option<Fraction>,
+    /// Maximum bytes to read per second, for example 100MiB [default: no limit].
     #[arg(long, env = "ZSERVE_RATE", value_name = "SIZE", value_parser = rate)]
     pub rate: Option<u64>,
     /// Read objects from the disk even if they are in the page cache; this evicts hot objects from
@@ -216,8 +215,8 @@ impl ServeArgs {
                 prefix: MountPrefix::default(),
                 source: MountSource::Store(store.clone()),
                 public: false,
-                plaintext: self.plaintext.unwrap_or(Scopes::NONE),
-                unsealed: self.allow_unsealed,
+                anonymous: self.anonymous.unwrap_or(Scopes::NONE),
+                allow_unsealed: self.allow_unsealed,
             });
         }
         if !self.listen.is_empty() {
@@ -233,10 +232,10 @@ impl ServeArgs {
         }
         let seconds = |n: u32| Duration::from_secs(n.into());
         let limits = &mut config.limits;
-        set(&mut limits.connections, &self.max_connections);
-        set(&mut limits.idle, &self.idle.map(seconds));
+        set(&mut limits.max_connections, &self.max_connections);
+        set(&mut limits.idle_timeout, &self.idle_timeout.map(seconds));
         set(&mut limits.pool_threads, &self.pool_threads);
-        set(&mut limits.drain, &self.drain.map(seconds));
+        set(&mut limits.shutdown_timeout, &self.shutdown_timeout.map(seconds));
         set(&mut config.workers, &self.workers);
         set(&mut config.engine, &self.engine);
         set(&mut config.log_format, &self.log_format);
@@ -279,7 +278,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// docs/OPERATIONS.md, "The file".
+    /// docs/OPERATIONS.md, "Install and start".
     #[test]
     fn zserve_options_each_have_environment_variable() {
         fn look(command: &clap::Command, seen: &mut usize) {
@@ -304,16 +303,16 @@ mod tests {
     /// The command line parses addresses and scopes, and rejects wrong values and combinations.
     #[test]
     fn zserve_flags_parse_or_are_rejected_by_kind() {
-        let line = "zserve --store /s --listen 127.0.0.1:0 --listen unix:/x --plaintext get,list";
+        let line = "zserve --store /s --listen 127.0.0.1:0 --listen unix:/x --anonymous get,list";
         let serve = parse(line).unwrap().serve;
         assert_eq!(serve.listen.len(), 2);
-        assert_eq!(serve.plaintext, Some(Scopes::GET.and(Scopes::LIST)));
+        assert_eq!(serve.anonymous, Some(Scopes::GET.and(Scopes::LIST)));
         for (line, kind) in [
-            ("zserve --store /s --plaintext read", ErrorKind::ValueValidation),
+            ("zserve --store /s --anonymous read", ErrorKind::ValueValidation),
             ("zserve --store /s --listen nowhere", ErrorKind::ValueValidation),
-            ("zserve --store /s --idle 0", ErrorKind::ValueValidation),
+            ("zserve --store /s --idle-timeout 0", ErrorKind::ValueValidation),
             // There is no saying of which mount.
-            ("zserve --config c --plaintext get", ErrorKind::MissingRequiredArgument),
+            ("zserve --config c --anonymous get", ErrorKind::MissingRequiredArgument),
             ("zserve --config c --allow-unsealed", ErrorKind::MissingRequiredArgument),
         ] {
             assert_eq!(parse(line).unwrap_err(), kind, "{line}");

@@ -18,7 +18,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is longer than [`CONFIG_FILE_MAX_BYTES`].
-    #[error("the configuration {path} has more than {CONFIG_FILE_MAX_BYTES} bytes: is it one?", path = .path.display())]
+    #[error("the configuration {path} is longer than {CONFIG_FILE_MAX_BYTES} bytes", path = .path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
@@ -39,15 +39,15 @@ pub enum ConfigError {
          see zserve --help"
     )]
     NothingToServe,
-    /// `limits.keep_files` exceeds `limits.open_files`.
+    /// `limits.open_file_cache` exceeds `limits.max_open_files`.
     #[error(
-        "limits.keep_files ({keep}) is more than limits.open_files ({open}): keep at most as many \
-         files open as may be open"
+        "limits.open_file_cache ({cached}) is more than limits.max_open_files ({open}): lower the \
+         first or raise the second"
     )]
-    KeepFiles {
-        /// `keep_files`.
-        keep: usize,
-        /// `open_files`.
+    OpenFileCache {
+        /// `open_file_cache`.
+        cached: usize,
+        /// `max_open_files`.
         open: usize,
     },
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 use zput_proto::message::Scopes;
 
 use super::{
-    Config, ConfigError, DEFAULT_STAT_VALIDITY, Limits, MOUNTS_MAX, MountConfig, MountPrefix,
+    Config, ConfigError, DEFAULT_REVALIDATE_AFTER, Limits, MOUNTS_MAX, MountConfig, MountPrefix,
     MountSource,
     values::{Address, Addresses, Count, EngineName, ScopeList, Seconds, Size, Time},
 };
@@ -65,17 +65,17 @@ struct File {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsTable {
-    connections: Option<Count>,
-    per_client: Option<usize>,
-    idle: Option<Seconds>,
+    max_connections: Option<Count>,
+    max_connections_per_client: Option<usize>,
+    idle_timeout: Option<Seconds>,
     min_rate: Option<Size>,
-    http_head: Option<Seconds>,
-    open_files: Option<Count>,
-    keep_files: Option<usize>,
-    keep_uploads: Option<Time>,
+    http_header_timeout: Option<Seconds>,
+    max_open_files: Option<Count>,
+    open_file_cache: Option<usize>,
+    upload_expiry: Option<Time>,
     upload_memory: Option<Size>,
     pool_threads: Option<Count>,
-    drain: Option<Time>,
+    shutdown_timeout: Option<Time>,
 }
 
 #[derive(Deserialize)]
@@ -89,9 +89,9 @@ struct MountTable {
     strip_prefix: Option<String>,
     #[serde(default)]
     public: bool,
-    plaintext: Option<ScopeList>,
-    unsealed: Option<bool>,
-    stat_validity: Option<Time>,
+    anonymous: Option<ScopeList>,
+    allow_unsealed: Option<bool>,
+    revalidate_after: Option<Time>,
 }
 
 impl LimitsTable {
@@ -99,19 +99,25 @@ impl LimitsTable {
     fn into_limits(self) -> Limits {
         let defaults = Limits::default();
         let memory = |Size(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let open_files = self.open_files.map_or(defaults.open_files, |Count(n)| n);
+        let max_open_files = self.max_open_files.map_or(defaults.max_open_files, |Count(n)| n);
         Limits {
-            connections: self.connections.map_or(defaults.connections, |Count(n)| n),
-            per_client: self.per_client,
-            idle: self.idle.map_or(defaults.idle, |Seconds(time)| time),
+            max_connections: self.max_connections.map_or(defaults.max_connections, |Count(n)| n),
+            max_connections_per_client: self.max_connections_per_client,
+            idle_timeout: self.idle_timeout.map_or(defaults.idle_timeout, |Seconds(time)| time),
             min_rate: self.min_rate.map_or(defaults.min_rate, |Size(bytes)| bytes),
-            http_head: self.http_head.map_or(defaults.http_head, |Seconds(time)| time),
-            open_files,
-            keep_files: self.keep_files.unwrap_or(defaults.keep_files.min(open_files)),
-            keep_uploads: self.keep_uploads.map_or(defaults.keep_uploads, |Time(time)| time),
+            http_header_timeout: self
+                .http_header_timeout
+                .map_or(defaults.http_header_timeout, |Seconds(time)| time),
+            max_open_files,
+            open_file_cache: self
+                .open_file_cache
+                .unwrap_or(defaults.open_file_cache.min(max_open_files)),
+            upload_expiry: self.upload_expiry.map_or(defaults.upload_expiry, |Time(time)| time),
             upload_memory: self.upload_memory.map_or(defaults.upload_memory, memory),
             pool_threads: self.pool_threads.map_or(defaults.pool_threads, |Count(n)| n),
-            drain: self.drain.map_or(defaults.drain, |Time(time)| time),
+            shutdown_timeout: self
+                .shutdown_timeout
+                .map_or(defaults.shutdown_timeout, |Time(time)| time),
         }
     }
 }
@@ -143,21 +149,24 @@ impl Here<'_> {
     }
 
     fn mount(&self, table: MountTable) -> Result<MountConfig, String> {
-        let asked = table.plaintext.map_or(Scopes::NONE, |ScopeList(scopes)| scopes);
+        let asked = table.anonymous.map_or(Scopes::NONE, |ScopeList(scopes)| scopes);
         let reading = Scopes::GET.and(Scopes::LIST);
         let source = match (table.store, table.dir, table.tar) {
             (Some(store), None, None) => MountSource::Store(self.path(store)),
             (None, Some(dir), None) => MountSource::Dir {
                 path: self.path(dir),
-                stat_validity: table.stat_validity.as_ref().map_or(DEFAULT_STAT_VALIDITY, |t| t.0),
+                revalidate_after: table
+                    .revalidate_after
+                    .as_ref()
+                    .map_or(DEFAULT_REVALIDATE_AFTER, |t| t.0),
             },
             (None, None, Some(tar)) => {
                 MountSource::Tar { path: self.path(tar), strip_prefix: table.strip_prefix.clone() }
             }
             _ => return Err("give exactly one of store, dir and tar".to_owned()),
         };
-        if table.stat_validity.is_some() && !matches!(source, MountSource::Dir { .. }) {
-            return Err("stat_validity is for a dir: leave it out".to_owned());
+        if table.revalidate_after.is_some() && !matches!(source, MountSource::Dir { .. }) {
+            return Err("revalidate_after is for a dir: leave it out".to_owned());
         }
         if table.strip_prefix.is_some() && !matches!(source, MountSource::Tar { .. }) {
             return Err("strip_prefix is for a tar: leave it out".to_owned());
@@ -165,15 +174,15 @@ impl Here<'_> {
         let is_store = matches!(source, MountSource::Store(_));
         if !is_store && !reading.allows(asked) {
             return Err(format!(
-                "plaintext = \"{asked}\", but a dir or a tar is only read: write get, list or both"
+                "anonymous = \"{asked}\", but a dir or a tar is only read: write get, list or both"
             ));
         }
         Ok(MountConfig {
             prefix: table.prefix,
             source,
             public: table.public,
-            plaintext: if table.public { asked.and(reading) } else { asked },
-            unsealed: table.unsealed.unwrap_or(!is_store),
+            anonymous: if table.public { asked.and(reading) } else { asked },
+            allow_unsealed: table.allow_unsealed.unwrap_or(!is_store),
         })
     }
 

@@ -76,10 +76,10 @@ impl Config {
         if config.mounts.is_empty() {
             return Err(ConfigError::NothingToServe);
         }
-        if config.limits.keep_files > config.limits.open_files {
-            return Err(ConfigError::KeepFiles {
-                keep: config.limits.keep_files,
-                open: config.limits.open_files,
+        if config.limits.open_file_cache > config.limits.max_open_files {
+            return Err(ConfigError::OpenFileCache {
+                cached: config.limits.open_file_cache,
+                open: config.limits.max_open_files,
             });
         }
         Ok(config)

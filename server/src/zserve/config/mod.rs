@@ -19,8 +19,8 @@ pub use error::ConfigError;
 pub use file::parse;
 pub use load::Directories;
 pub use settings::{
-    CONFIG_FILE_MAX_BYTES, Config, DEFAULT_LISTEN, DEFAULT_STAT_VALIDITY, MOUNTS_MAX, MountConfig,
-    MountPrefix, MountSource,
+    CONFIG_FILE_MAX_BYTES, Config, DEFAULT_LISTEN, DEFAULT_REVALIDATE_AFTER, MOUNTS_MAX,
+    MountConfig, MountPrefix, MountSource,
 };
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub const CONFIG_FILE_MAX_BYTES: u64 = 1024 * 1024;
 pub const MOUNTS_MAX: usize = 256;
 
 /// Default time for which an open file of a `dir` mount is served before its name is checked again.
-pub const DEFAULT_STAT_VALIDITY: Duration = Duration::from_secs(2);
+pub const DEFAULT_REVALIDATE_AFTER: Duration = Duration::from_secs(2);
 
 /// The configuration of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +70,12 @@ pub struct MountConfig {
     pub prefix: MountPrefix,
     /// The source of its objects.
     pub source: MountSource,
-    /// Whether every peer may read and list it: by HTTP, and in plaintext without a key.
+    /// Whether every peer may get and list: by HTTP, and on `plaintext` connections without a key.
     pub public: bool,
-    /// The scopes of every peer in plaintext without a key; with get and list if it is public.
-    pub plaintext: Scopes,
+    /// The scopes of peers without a key on `plaintext` connections; with get and list if `public`.
+    pub anonymous: Scopes,
     /// Whether unsealed objects are transferred.
-    pub unsealed: bool,
+    pub allow_unsealed: bool,
 }
 
 /// The source of a mount's objects.
@@ -88,7 +88,7 @@ pub enum MountSource {
         /// The directory.
         path: PathBuf,
         /// How long an open file is served before its name is checked again.
-        stat_validity: Duration,
+        revalidate_after: Duration,
     },
     /// An archive, which is only read.
     Tar {
@@ -150,17 +150,20 @@ impl Config {
             ("workers", self.workers != other.workers),
             ("log", self.log != other.log),
             ("log_format", self.log_format != other.log_format),
-            ("limits.connections", ours.connections != theirs.connections),
-            ("limits.per_client", ours.per_client != theirs.per_client),
-            ("limits.idle", ours.idle != theirs.idle),
+            ("limits.max_connections", ours.max_connections != theirs.max_connections),
+            (
+                "limits.max_connections_per_client",
+                ours.max_connections_per_client != theirs.max_connections_per_client,
+            ),
+            ("limits.idle_timeout", ours.idle_timeout != theirs.idle_timeout),
             ("limits.min_rate", ours.min_rate != theirs.min_rate),
-            ("limits.http_head", ours.http_head != theirs.http_head),
-            ("limits.open_files", ours.open_files != theirs.open_files),
-            ("limits.keep_files", ours.keep_files != theirs.keep_files),
-            ("limits.keep_uploads", ours.keep_uploads != theirs.keep_uploads),
+            ("limits.http_header_timeout", ours.http_header_timeout != theirs.http_header_timeout),
+            ("limits.max_open_files", ours.max_open_files != theirs.max_open_files),
+            ("limits.open_file_cache", ours.open_file_cache != theirs.open_file_cache),
+            ("limits.upload_expiry", ours.upload_expiry != theirs.upload_expiry),
             ("limits.upload_memory", ours.upload_memory != theirs.upload_memory),
             ("limits.pool_threads", ours.pool_threads != theirs.pool_threads),
-            ("limits.drain", ours.drain != theirs.drain),
+            ("limits.shutdown_timeout", ours.shutdown_timeout != theirs.shutdown_timeout),
             ("mount", self.mounts != other.mounts),
         ]
         .into_iter()

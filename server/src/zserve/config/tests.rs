@@ -19,35 +19,35 @@ log = "info,zput_server=debug"
 log_format = "json"
 
 [limits]
-connections = 5000
-per_client = 64
-idle = "90s"
+max_connections = 5000
+max_connections_per_client = 64
+idle_timeout = "90s"
 min_rate = "2KiB"
-http_head = "5s"
-open_files = 300
-keep_files = 200
-keep_uploads = "36h"
+http_header_timeout = "5s"
+max_open_files = 300
+open_file_cache = 200
+upload_expiry = "36h"
 upload_memory = "64MiB"
 pool_threads = 16
-drain = "1500ms"
+shutdown_timeout = "1500ms"
 
 [[mount]]
 store = "blobs"
-plaintext = "put,get"
-unsealed = true
+anonymous = "put,get"
+allow_unsealed = true
 
 [[mount]]
 prefix = "images/base"
 dir = "/srv/images"
 public = true
-stat_validity = "250ms"
+revalidate_after = "250ms"
 
 [[mount]]
 prefix = "images"
 tar = "/srv/images.tar"
 strip_prefix = "export/"
-plaintext = "list"
-unsealed = false
+anonymous = "list"
+allow_unsealed = false
 "#;
 
 fn prefix(text: &str) -> MountPrefix {
@@ -82,35 +82,35 @@ fn config_file_sets_every_key() {
         log: Some("info,zput_server=debug".into()),
         log_format: LogFormat::Json,
         limits: Limits {
-            connections: 5000,
-            per_client: Some(64),
-            idle: Duration::from_secs(90),
+            max_connections: 5000,
+            max_connections_per_client: Some(64),
+            idle_timeout: Duration::from_secs(90),
             min_rate: 2048,
-            http_head: Duration::from_secs(5),
-            open_files: 300,
-            keep_files: 200,
-            keep_uploads: Duration::from_secs(129_600),
+            http_header_timeout: Duration::from_secs(5),
+            max_open_files: 300,
+            open_file_cache: 200,
+            upload_expiry: Duration::from_secs(129_600),
             upload_memory: 67_108_864,
             pool_threads: 16,
-            drain: Duration::from_millis(1500),
+            shutdown_timeout: Duration::from_millis(1500),
         },
         mounts: vec![
             MountConfig {
                 prefix: prefix(""),
                 source: MountSource::Store("/etc/zput/blobs".into()),
                 public: false,
-                plaintext: Scopes::PUT.and(Scopes::GET),
-                unsealed: true,
+                anonymous: Scopes::PUT.and(Scopes::GET),
+                allow_unsealed: true,
             },
             MountConfig {
                 prefix: prefix("images/base"),
                 source: MountSource::Dir {
                     path: "/srv/images".into(),
-                    stat_validity: Duration::from_millis(250),
+                    revalidate_after: Duration::from_millis(250),
                 },
                 public: true,
-                plaintext: Scopes::GET.and(Scopes::LIST),
-                unsealed: true,
+                anonymous: Scopes::GET.and(Scopes::LIST),
+                allow_unsealed: true,
             },
             MountConfig {
                 prefix: prefix("images"),
@@ -119,8 +119,8 @@ fn config_file_sets_every_key() {
                     strip_prefix: Some("export/".into()),
                 },
                 public: false,
-                plaintext: Scopes::LIST,
-                unsealed: false,
+                anonymous: Scopes::LIST,
+                allow_unsealed: false,
             },
         ],
     };
@@ -135,28 +135,30 @@ fn config_missing_keys_have_defaults() {
     assert_eq!(config.workers, cores);
     assert!(config.sandbox && config.create && config.listen.is_empty() && config.admin.is_none());
     let limits = config.limits;
-    assert_eq!((limits.connections, limits.per_client), (1024, None));
-    assert_eq!((limits.idle, limits.min_rate), (Duration::from_secs(120), 1024));
-    assert_eq!((limits.open_files, limits.keep_files), (1024, 512));
-    assert_eq!(limits.keep_uploads, Duration::from_secs(259_200));
+    assert_eq!((limits.max_connections, limits.max_connections_per_client), (1024, None));
+    assert_eq!((limits.idle_timeout, limits.min_rate), (Duration::from_secs(120), 1024));
+    assert_eq!((limits.max_open_files, limits.open_file_cache), (1024, 512));
+    assert_eq!(limits.upload_expiry, Duration::from_secs(259_200));
     assert_eq!(limits.upload_memory, 33_554_432);
     assert_eq!(limits.pool_threads, (2 * cores).clamp(32, 64));
-    assert_eq!(limits.http_head, Duration::from_secs(10));
-    assert_eq!(limits.drain, Duration::from_secs(30));
+    assert_eq!(limits.http_header_timeout, Duration::from_secs(10));
+    assert_eq!(limits.shutdown_timeout, Duration::from_secs(30));
     let [store, dir] = &config.mounts[..] else { panic!("{:?}", config.mounts) };
-    assert_eq!((store.public, store.plaintext, store.unsealed), (false, Scopes::NONE, false));
-    assert!(dir.unsealed && dir.plaintext == Scopes::NONE);
-    let MountSource::Dir { stat_validity, .. } = dir.source else { panic!("{dir:?}") };
-    assert_eq!(stat_validity, Duration::from_secs(2));
+    assert_eq!((store.public, store.anonymous, store.allow_unsealed), (false, Scopes::NONE, false));
+    assert!(dir.allow_unsealed && dir.anonymous == Scopes::NONE);
+    let MountSource::Dir { revalidate_after, .. } = dir.source else { panic!("{dir:?}") };
+    assert_eq!(revalidate_after, Duration::from_secs(2));
     // Few open files bring down how many are kept.
-    assert_eq!(read_file("[limits]\nopen_files = 4").limits.keep_files, 4);
+    assert_eq!(read_file("[limits]\nmax_open_files = 4").limits.open_file_cache, 4);
 }
 
-/// Zero for per_client, min_rate and keep_files is read as off.
+/// Zero for max_connections_per_client, min_rate and open_file_cache is read as off.
 #[test]
 fn config_limit_zero_disables_limit() {
-    let limits = read_file("[limits]\nper_client = 0\nmin_rate = 0\nkeep_files = 0").limits;
-    assert_eq!((limits.per_client, limits.min_rate, limits.keep_files), (Some(0), 0, 0));
+    let zeros = "[limits]\nmax_connections_per_client = 0\nmin_rate = 0\nopen_file_cache = 0";
+    let limits = read_file(zeros).limits;
+    assert_eq!((limits.min_rate, limits.open_file_cache), (0, 0));
+    assert_eq!(limits.max_connections_per_client, Some(0));
 }
 
 /// File, line, key, and what to do.
@@ -198,22 +200,22 @@ fn config_error_names_line_key_and_fix() {
             "z.toml:1: unknown variant `xml`, expected `text` or `json` in `log_format`",
         ),
         (
-            "[limits]\nidle = 90",
+            "[limits]\nidle_timeout = 90",
             "z.toml:2: invalid type: integer `90`, expected a time with its unit, such as \"90s\" \
-             or \"2m\" in `limits.idle`",
+             or \"2m\" in `limits.idle_timeout`",
         ),
         (
-            "[limits]\nidle = \"1500ms\"",
-            "z.toml:2: write a time of whole seconds, at least \"1s\" in `limits.idle`",
+            "[limits]\nidle_timeout = \"1500ms\"",
+            "z.toml:2: write a time of whole seconds, at least \"1s\" in `limits.idle_timeout`",
         ),
         (
-            "[limits]\nidle = \"0s\"",
-            "z.toml:2: write a time of whole seconds, at least \"1s\" in `limits.idle`",
+            "[limits]\nidle_timeout = \"0s\"",
+            "z.toml:2: write a time of whole seconds, at least \"1s\" in `limits.idle_timeout`",
         ),
         (
-            "[limits]\ndrain = \"soon\"",
+            "[limits]\nshutdown_timeout = \"soon\"",
             "z.toml:2: invalid value: string \"soon\", expected a time with its unit, such as \
-             \"90s\" or \"2m\" in `limits.drain`",
+             \"90s\" or \"2m\" in `limits.shutdown_timeout`",
         ),
         (
             "[limits]\nupload_memory = \"much\"",
@@ -232,9 +234,10 @@ fn config_error_names_line_key_and_fix() {
         ),
         (
             "[limits]\nconections = 1",
-            "z.toml:2: unknown field `conections`, expected one of `connections`, `per_client`, \
-             `idle`, `min_rate`, `http_head`, `open_files`, `keep_files`, `keep_uploads`, `upload_memory`, \
-             `pool_threads`, `drain` in `limits`",
+            "z.toml:2: unknown field `conections`, expected one of `max_connections`, \
+             `max_connections_per_client`, `idle_timeout`, `min_rate`, `http_header_timeout`, \
+             `max_open_files`, `open_file_cache`, `upload_expiry`, `upload_memory`, \
+             `pool_threads`, `shutdown_timeout` in `limits`",
         ),
         (
             "\n[[mount]]\nprefix = \"a\"",
@@ -249,23 +252,23 @@ fn config_error_names_line_key_and_fix() {
             "z.toml:3: mount \"\": it is there already: give each mount a prefix of its own",
         ),
         (
-            "[[mount]]\ndir = \"d\"\nplaintext = \"get,put\"",
-            "z.toml:1: mount \"\": plaintext = \"put,get\", but a dir or a tar is only read: write \
+            "[[mount]]\ndir = \"d\"\nanonymous = \"get,put\"",
+            "z.toml:1: mount \"\": anonymous = \"put,get\", but a dir or a tar is only read: write \
              get, list or both",
         ),
         (
-            "[[mount]]\ntar = \"t\"\nplaintext = \"delete\"",
-            "z.toml:1: mount \"\": plaintext = \"delete\", but a dir or a tar is only read: write \
+            "[[mount]]\ntar = \"t\"\nanonymous = \"delete\"",
+            "z.toml:1: mount \"\": anonymous = \"delete\", but a dir or a tar is only read: write \
              get, list or both",
         ),
         (
-            "[[mount]]\nstore = \"s\"\nplaintext = \"read\"",
+            "[[mount]]\nstore = \"s\"\nanonymous = \"read\"",
             "z.toml:3: \"read\" is no scope: write some of put,get,list,delete in \
-             `mount.plaintext`",
+             `mount.anonymous`",
         ),
         (
-            "[[mount]]\nstore = \"s\"\nstat_validity = \"1s\"",
-            "z.toml:1: mount \"\": stat_validity is for a dir: leave it out",
+            "[[mount]]\nstore = \"s\"\nrevalidate_after = \"1s\"",
+            "z.toml:1: mount \"\": revalidate_after is for a dir: leave it out",
         ),
         (
             "[[mount]]\ndir = \"d\"\nstrip_prefix = \"x\"",
@@ -345,7 +348,7 @@ fn contrib_units_and_image_use_valid_command_lines() {
     }
 }
 
-/// docs/OPERATIONS.md, "The file".
+/// docs/OPERATIONS.md, "Configuration file".
 #[test]
 fn operations_page_lists_every_config_key() {
     let page = include_str!("../../../../docs/OPERATIONS.md");
@@ -413,7 +416,7 @@ fn config_address_key_takes_string_or_list() {
 /// The --store flag without a file makes one mount of that store at the root.
 #[test]
 fn store_flag_alone_makes_root_mount() {
-    let config = load(None, "--store blobs --listen h:1 --plaintext get --allow-unsealed").unwrap();
+    let config = load(None, "--store blobs --listen h:1 --anonymous get --allow-unsealed").unwrap();
     assert_eq!(config.listen, [ListenAddress::Tcp("h:1".into())]);
     assert_eq!(
         config.mounts,
@@ -421,8 +424,8 @@ fn store_flag_alone_makes_root_mount() {
             prefix: prefix(""),
             source: MountSource::Store("blobs".into()),
             public: false,
-            plaintext: Scopes::GET,
-            unsealed: true,
+            anonymous: Scopes::GET,
+            allow_unsealed: true,
         }]
     );
 }
@@ -431,8 +434,8 @@ fn store_flag_alone_makes_root_mount() {
 #[test]
 fn config_flags_override_file() {
     let flags = "--listen h:1 --http h:2 --admin h:3 --user root --no-sandbox --engine mmap --congestion reno \
-                 --workers 9 --log warn --log-format text --max-connections 7 --idle 8 \
-                 --pool-threads 6 --drain 5 --store blobs";
+                 --workers 9 --log warn --log-format text --max-connections 7 --idle-timeout 8 \
+                 --pool-threads 6 --shutdown-timeout 5 --store blobs";
     let file = FULL.replace("sandbox = false", "sandbox = true");
     let config = load(Some(&file), flags).unwrap();
     assert_eq!(config.listen, [ListenAddress::Tcp("h:1".into())]);
@@ -444,15 +447,15 @@ fn config_flags_override_file() {
     assert_eq!(config.congestion.as_deref(), Some("reno"));
     assert_eq!((config.workers, config.log_format), (9, LogFormat::Text));
     assert_eq!(config.log.as_deref(), Some("warn"));
-    assert_eq!((config.limits.connections, config.limits.pool_threads), (7, 6));
-    let (idle, drain) = (Duration::from_secs(8), Duration::from_secs(5));
-    assert_eq!((config.limits.idle, config.limits.drain), (idle, drain));
+    assert_eq!((config.limits.max_connections, config.limits.pool_threads), (7, 6));
+    let (idle, shutdown) = (Duration::from_secs(8), Duration::from_secs(5));
+    assert_eq!((config.limits.idle_timeout, config.limits.shutdown_timeout), (idle, shutdown));
     // What no flag speaks of is the file's.
-    assert_eq!(config.limits.open_files, 300);
+    assert_eq!(config.limits.max_open_files, 300);
     let prefixes: Vec<&str> = config.mounts.iter().map(|mount| mount.prefix.as_str()).collect();
     assert_eq!(prefixes, ["images/base", "images", ""]);
     assert_eq!(config.mounts[2].source, MountSource::Store("blobs".into()));
-    assert_eq!(config.mounts[2].plaintext, Scopes::NONE, "the file's went with its mount");
+    assert_eq!(config.mounts[2].anonymous, Scopes::NONE, "the file's went with its mount");
 }
 
 /// Without flags the mounts and addresses of the configuration file are used.
@@ -471,11 +474,11 @@ fn config_load_rejects_nothing_to_serve_and_bad_file() {
     assert!(matches!(nothing, ConfigError::NothingToServe), "{nothing}");
     let nothing = load(Some("listen = []"), "").unwrap_err();
     assert!(matches!(nothing, ConfigError::NothingToServe), "{nothing}");
-    let file = "[limits]\nopen_files = 3\nkeep_files = 4\n[[mount]]\nstore = \"s\"";
+    let file = "[limits]\nmax_open_files = 3\nopen_file_cache = 4\n[[mount]]\nstore = \"s\"";
     assert_eq!(
         load(Some(file), "").unwrap_err().to_string(),
-        "limits.keep_files (4) is more than limits.open_files (3): keep at most as many files open \
-         as may be open"
+        "limits.open_file_cache (4) is more than limits.max_open_files (3): lower the first or \
+         raise the second"
     );
     let absent = ServeArgs { config: Some("/no/such.toml".into()), ..ServeArgs::default() };
     assert_eq!(

@@ -63,7 +63,7 @@ impl Bench {
             must_request: false,
             explains_failures: false,
         });
-        let policy = Policy { plaintext: Scopes::ALL, unsealed: true, ..Policy::PRIVATE };
+        let policy = Policy { anonymous: Scopes::ALL, allow_unsealed: true, ..Policy::PRIVATE };
         let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (completions, completed) = ReceivedCompletions::channel();
         let connection = Connection::new(socket, &door, "test".to_owned(), 1, Instant::now());
