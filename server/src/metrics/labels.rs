@@ -147,7 +147,7 @@ labelled! {
         /// Code 3; HTTP: 404.
         NotFound = "not_found",
         /// Code 4; HTTP: 412.
-        Exists = "condition",
+        Exists = "exists",
         /// Code 5.
         Full = "full",
         /// Code 6; HTTP: 503.

@@ -165,43 +165,57 @@ impl Collector for Counted {
 impl Counted {
     fn encode_workers(&self, page: &mut Page<'_>) -> fmt::Result {
         let engine = Some(self.engine);
-        page.histogram("turn", "Time of one turn of a connection", self, None, |w| &w.turns)?;
-        page.histogram("step", "Time of one step of the engine", self, engine, |w| &w.steps)?;
         page.histogram(
-            "load",
-            "Time waited for a stretch of a file that was not in memory",
+            "connection_turn",
+            "Duration of one turn of a connection",
+            self,
+            None,
+            |w| &w.turns,
+        )?;
+        page.histogram(
+            "engine_step",
+            "Duration of one step of the send engine",
+            self,
+            engine,
+            |w| &w.steps,
+        )?;
+        page.histogram(
+            "page_cache_load",
+            "Time that a transfer waited for contents of a file to be loaded into the page cache",
             self,
             None,
             |w| &w.loads,
         )?;
         page.histogram(
-            "write_wait",
-            "Time waited for a socket that was full to take bytes again",
+            "socket_write_wait",
+            "Time that a connection waited for room in a full socket",
             self,
             None,
             |w| &w.write_waits,
         )?;
-        page.counter("sent", "Bytes put into sockets", Some(&Unit::Bytes), self, |w| {
-            &w.sent_bytes
-        })?;
-        page.counter("received", "Bytes taken out of sockets", Some(&Unit::Bytes), self, |w| {
+        page.counter("sent", "Bytes sent", Some(&Unit::Bytes), self, |w| &w.sent_bytes)?;
+        page.counter("received", "Bytes received", Some(&Unit::Bytes), self, |w| {
             &w.received_bytes
         })?;
-        page.counter("file_hits", "Files to be served that were open already", None, self, |w| {
+        page.counter("open_file_cache_hits", "Requests whose file was open", None, self, |w| {
             &w.file_hits
         })?;
-        page.counter("file_misses", "Files to be served that had to be opened", None, self, |w| {
-            &w.file_misses
-        })?;
-        page.gauge("open_files", "Served files that are open", self, |w| &w.open_files)?;
-        page.gauge("upload_buffers", "Buffers of 256 KiB that hold parts of uploads", self, |w| {
+        page.counter(
+            "open_file_cache_misses",
+            "Requests whose file had to be opened",
+            None,
+            self,
+            |w| &w.file_misses,
+        )?;
+        page.gauge("open_files", "Open files of objects that are served", self, |w| &w.open_files)?;
+        page.gauge("upload_buffers", "Upload buffers of 256 KiB in use", self, |w| {
             &w.upload_buffers
         })
     }
 
     /// A combination of kind and outcome has a line once it has occurred.
     fn encode_requests(&self, page: &mut Page<'_>) -> fmt::Result {
-        let mut family = page.family("requests", "Requests answered", None, MetricType::Counter)?;
+        let mut family = page.family("requests", "Answered requests", None, MetricType::Counter)?;
         for (number, worker) in self.workers.iter().enumerate() {
             for (kind, row) in RequestKind::ALL.iter().zip(&worker.requests) {
                 for (outcome, count) in Outcome::ALL.iter().zip(row) {
@@ -222,7 +236,7 @@ impl Counted {
     }
 
     fn encode_endpoints(&self, page: &mut Page<'_>) -> fmt::Result {
-        let about = "Connections there are";
+        let about = "Open connections";
         let mut family = page.family("connections", about, None, MetricType::Gauge)?;
         for (number, worker) in self.workers.iter().enumerate() {
             for (protocol, there) in Protocol::ALL.iter().zip(&worker.connections) {
@@ -231,12 +245,12 @@ impl Counted {
                 family.encode_family(&labels)?.encode_gauge(&there.load(Relaxed))?;
             }
         }
-        let about = "Connections taken";
+        let about = "Accepted connections";
         let mut family = page.family("connections_accepted", about, None, MetricType::Counter)?;
         for (protocol, count) in Protocol::ALL.iter().zip(&self.endpoints.accepted) {
             counter(&mut family, &[("protocol", protocol.label())], count.load(Relaxed))?;
         }
-        let about = "Connections not taken";
+        let about = "Refused connections";
         let mut family = page.family("connections_refused", about, None, MetricType::Counter)?;
         for (protocol, row) in Protocol::ALL.iter().zip(&self.endpoints.refused) {
             for (why, count) in Refusal::ALL.iter().zip(row) {
@@ -256,8 +270,8 @@ impl Counted {
             }
             Ok(())
         };
-        gauge("pool_threads", "Threads that wait for the disk", |pool| &pool.threads)?;
-        gauge("pool_queued", "Jobs that wait for such a thread", |pool| &pool.queued)
+        gauge("pool_threads", "Threads of a disk pool", |pool| &pool.threads)?;
+        gauge("pool_queued", "Jobs that wait for a thread of the pool", |pool| &pool.queued)
     }
 }
 
@@ -281,18 +295,18 @@ impl Page<'_> {
     }
 
     fn log(&mut self) -> fmt::Result {
-        let about = "Lines that the log does not have";
-        let (unwritten, repeated) = program::lost_log_lines();
-        let mut family = self.family("log_lines_lost", about, None, MetricType::Counter)?;
-        counter(&mut family, &[("reason", "unwritten")], unwritten)?;
-        counter(&mut family, &[("reason", "repeated")], repeated)
+        let about = "Dropped log lines";
+        let (write_failed, rate_limited) = program::dropped_log_lines();
+        let mut family = self.family("log_lines_dropped", about, None, MetricType::Counter)?;
+        counter(&mut family, &[("reason", "write_failed")], write_failed)?;
+        counter(&mut family, &[("reason", "rate_limited")], rate_limited)
     }
 
     fn sandbox(&mut self) -> fmt::Result {
-        let about = "1 for what the sandbox enforces fully";
+        let about = "1 if the kernel enforces all of this part of the sandbox";
         let (files, calls) = program::sandbox_in_force();
         let mut family = self.family("sandbox", about, None, MetricType::Gauge)?;
-        for (part, is) in [("files", files), ("calls", calls)] {
+        for (part, is) in [("landlock", files), ("seccomp", calls)] {
             family.encode_family(&[("part", part)])?.encode_gauge(&u64::from(is))?;
         }
         Ok(())

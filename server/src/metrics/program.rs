@@ -6,14 +6,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-static LOST_LOG_LINES: OnceLock<fn() -> (u64, u64)> = OnceLock::new();
+static DROPPED_LOG_LINES: OnceLock<fn() -> (u64, u64)> = OnceLock::new();
 static FILES_RESTRICTED: AtomicBool = AtomicBool::new(false);
 static SYSCALLS_FILTERED: AtomicBool = AtomicBool::new(false);
 
-/// Registers how to get the number of log lines that were not written, and of those that were left
-/// out as repetitions. Only the first call has an effect.
-pub(crate) fn set_lost_log_lines(read: fn() -> (u64, u64)) {
-    let _first = LOST_LOG_LINES.set(read);
+/// Registers how to get the number of log lines that could not be written, and of those that the
+/// rate limit dropped. Only the first call has an effect.
+pub(crate) fn set_dropped_log_lines(read: fn() -> (u64, u64)) {
+    let _first = DROPPED_LOG_LINES.set(read);
 }
 
 /// Notes whether the sandbox restricts all access to files.
@@ -26,9 +26,9 @@ pub(crate) fn set_syscalls_filtered(is: bool) {
     SYSCALLS_FILTERED.store(is, Relaxed);
 }
 
-/// Log lines that were not written, and log lines that were left out as repetitions.
-pub(super) fn lost_log_lines() -> (u64, u64) {
-    LOST_LOG_LINES.get().map_or((0, 0), |read| read())
+/// Log lines that could not be written, and log lines that the rate limit dropped.
+pub(super) fn dropped_log_lines() -> (u64, u64) {
+    DROPPED_LOG_LINES.get().map_or((0, 0), |read| read())
 }
 
 /// Whether the sandbox restricts all access to files, and whether it filters system calls.

@@ -48,13 +48,15 @@ impl Collector for StoreGauges {
             move |store: &Store| store.last_scrub().ok().flatten().map(of)
         };
         let encoder = &mut encoder;
-        let about = "When the last scrub of all files ended, in seconds since 1970";
-        self.gauge(encoder, "scrub_finished_seconds", about, scrub(|last| last.finished))?;
-        let about = "Files that it found damaged";
-        self.gauge(encoder, "scrub_damaged", about, scrub(|last| last.damaged))?;
-        let about = "Whether it takes no writes because a sync has failed";
-        self.gauge(encoder, "suspect", about, |store| store.is_suspect().ok().map(u64::from))?;
-        let about = "Files that were set aside";
-        self.gauge(encoder, "quarantined", about, |store| store.count_quarantined().ok())
+        let about = "End of the last complete scrub, in seconds since 1970";
+        let name = "scrub_last_completion_timestamp_seconds";
+        self.gauge(encoder, name, about, scrub(|last| last.finished))?;
+        let about = "Damaged files that the last complete scrub found";
+        self.gauge(encoder, "scrub_damaged_files", about, scrub(|last| last.damaged))?;
+        let about = "1 while the store is read-only after a failed fsync";
+        let suspect = |store: &Store| store.is_suspect().ok().map(u64::from);
+        self.gauge(encoder, "store_suspect", about, suspect)?;
+        let about = "Files in quarantine";
+        self.gauge(encoder, "quarantined_files", about, |store| store.count_quarantined().ok())
     }
 }

@@ -104,14 +104,20 @@ fn zserve_with_config_serves_metrics_health_and_notifies() {
     );
     let metrics = setup.admin("/metrics");
     assert!(metrics.contains("\nzserve_build_info{version=\""), "{metrics}");
-    assert!(metrics.contains("\nzserve_quarantined{mount=\"\"} 0\n"), "{metrics}");
-    assert!(!metrics.contains("\nzserve_scrub_finished_seconds{"), "nobody has: {metrics}");
+    assert!(metrics.contains("\nzserve_quarantined_files{mount=\"\"} 0\n"), "{metrics}");
+    assert!(
+        !metrics.contains("\nzserve_scrub_last_completion_timestamp_seconds{"),
+        "nobody has: {metrics}"
+    );
     let store = setup.at("store");
     let scrubbed = super::zserve::run(&["scrub", "--store", store.to_str().unwrap()]);
     assert_eq!(scrubbed.status.code(), Some(0), "{scrubbed:?}");
     let metrics = setup.admin("/metrics");
-    assert!(metrics.contains("\nzserve_scrub_damaged{mount=\"\"} 0\n"), "{metrics}");
-    assert!(metrics.contains("\nzserve_scrub_finished_seconds{mount=\"\"} 1"), "{metrics}");
+    assert!(metrics.contains("\nzserve_scrub_damaged_files{mount=\"\"} 0\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nzserve_scrub_last_completion_timestamp_seconds{mount=\"\"} 1"),
+        "{metrics}"
+    );
     assert!(setup.admin("/healthz").starts_with("HTTP/1.1 200 OK\r\n"));
     server.signal(Signal::TERM);
     assert_eq!(setup.heard(), "STOPPING=1\n");
@@ -126,18 +132,18 @@ fn zserve_suspect_store_is_readable_and_reported() {
     let setup = Setup::new();
     let server = setup.start();
     server.plain().put("k", b"object", 6);
-    assert!(setup.admin("/metrics").contains("\nzserve_suspect{mount=\"\"} 0\n"));
+    assert!(setup.admin("/metrics").contains("\nzserve_store_suspect{mount=\"\"} 0\n"));
     let marker = setup.at("store/suspect.toml");
     fs::write(&marker, "").unwrap();
     let mut peer = server.plain();
     let refused = peer.ask(&begin("k", Kind::Plain)).unwrap();
     assert_eq!(code(&refused), Some(ErrorCode::Suspect));
     assert_eq!(peer.get("k", &[Section::All]).unwrap().1, b"object");
-    assert!(setup.admin("/metrics").contains("\nzserve_suspect{mount=\"\"} 1\n"));
+    assert!(setup.admin("/metrics").contains("\nzserve_store_suspect{mount=\"\"} 1\n"));
     assert!(setup.admin("/healthz").starts_with("HTTP/1.1 200 OK\r\n"), "it can be read");
     fs::remove_file(&marker).unwrap();
     peer.put("k", b"again", 5);
-    assert!(setup.admin("/metrics").contains("\nzserve_suspect{mount=\"\"} 0\n"));
+    assert!(setup.admin("/metrics").contains("\nzserve_store_suspect{mount=\"\"} 0\n"));
     server.signal(Signal::TERM);
     let (_, _, log) = server.end();
     assert!(log.contains("zserve check --clear-suspect"), "{log}");
@@ -236,7 +242,7 @@ fn zserve_confines_every_thread_with_seccomp() {
     let server = setup.start();
     server.plain().put("k", b"object", 6);
     let metrics = setup.admin("/metrics");
-    if metrics.contains("\nzserve_sandbox{part=\"calls\"} 0\n") {
+    if metrics.contains("\nzserve_sandbox{part=\"seccomp\"} 0\n") {
         server.signal(Signal::TERM);
         let (_, _, log) = server.end();
         assert!(log.contains("no seccomp is to be had here"), "{log}");
@@ -254,8 +260,8 @@ fn zserve_confines_every_thread_with_seccomp() {
     let (code, _, log) = server.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("sandbox: no further sockets, programs and processes"), "{log}");
-    assert!(metrics.contains("\nzserve_sandbox{part=\"calls\"} 1\n"), "{metrics}");
-    let files = metrics.contains("\nzserve_sandbox{part=\"files\"} 1\n");
+    assert!(metrics.contains("\nzserve_sandbox{part=\"seccomp\"} 1\n"), "{metrics}");
+    let files = metrics.contains("\nzserve_sandbox{part=\"landlock\"} 1\n");
     assert_eq!(files, log.contains("sandbox: fully enforced"), "{log}{metrics}");
 }
 
@@ -268,7 +274,7 @@ fn zserve_no_sandbox_is_logged_and_reported() {
     let server = Running::start(command);
     assert_eq!(status(&server, "NoNewPrivs:"), ["1"], "that is given up all the same");
     let metrics = setup.admin("/metrics");
-    for part in ["files", "calls"] {
+    for part in ["landlock", "seccomp"] {
         let none = format!("\nzserve_sandbox{{part=\"{part}\"}} 0\n");
         assert!(metrics.contains(&none), "{metrics}");
     }

@@ -126,7 +126,7 @@ fn zserve_survives_log_that_cannot_be_written() {
     server.is_denied_and_served();
     peer::until("lost lines are counted", || {
         let metrics = server.metrics();
-        let start = "zserve_log_lines_lost_total{reason=\"unwritten\"} ";
+        let start = "zserve_log_lines_dropped_total{reason=\"write_failed\"} ";
         let line = metrics.lines().find_map(|line| line.strip_prefix(start)).unwrap();
         line.parse::<u64>().unwrap() > 0
     });
@@ -144,7 +144,7 @@ fn zserve_is_not_blocked_by_unread_log_pipe() {
             server.is_denied_and_served();
         }
         let metrics = server.metrics();
-        !metrics.contains("zserve_log_lines_lost_total{reason=\"unwritten\"} 0\n")
+        !metrics.contains("zserve_log_lines_dropped_total{reason=\"write_failed\"} 0\n")
     });
     server.lives_to_its_end();
     drop(reader);

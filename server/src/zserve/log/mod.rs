@@ -109,7 +109,7 @@ pub fn start(
     let registry = tracing_subscriber::registry().with(filter).with(lines).with(limit);
     registry.try_init().map_err(|_| LogError::Twice)?;
     panic::set_hook(Box::new(log_panic));
-    program::set_lost_log_lines(lost);
+    program::set_dropped_log_lines(lost);
     Ok(Filtering(Box::new(move |filter| handle.reload(filter))))
 }
 
