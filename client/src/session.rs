@@ -244,7 +244,7 @@ impl Session {
     /// Redeems an invite, which gives this device an account on the server.
     ///
     /// # Errors
-    /// When the invite is unknown, spent or expired.
+    /// When the invite is unknown, used or expired.
     pub fn join(&mut self, invite: &Invite, label: &str) -> Result<Scopes, Error> {
         let connection = self.connection()?;
         let mut request =

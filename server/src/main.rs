@@ -163,25 +163,24 @@ fn adopt(
     sockets: impl IntoIterator<Item = InheritedSocket>,
     congestion: Option<&str>,
 ) -> Result<Vec<Listener>> {
-    let adopt = |socket| {
-        Listener::adopt(socket, congestion).context("cannot use a socket that was handed over")
-    };
+    let adopt =
+        |socket| Listener::adopt(socket, congestion).context("cannot use an inherited socket");
     sockets.into_iter().map(adopt).collect()
 }
 
 fn drop_privileges(config: &Config) -> Result<()> {
     if let Some(user) = &config.user {
         privileges::become_user(user)?;
-        info!(user, "running as this user alone");
+        info!(user, "changed to this user");
     } else if privileges::is_root() {
-        warn!("running as root: name a user who may do less (--user NAME)");
+        warn!("running as root: name a user with fewer rights (--user NAME)");
     }
     privileges::forbid_new_privileges().context("cannot give up new privileges")
 }
 
 fn enter_sandbox(config: &Config) -> Result<()> {
     if !config.sandbox {
-        info!("no sandbox: as was asked for");
+        info!("sandbox: disabled by the configuration");
         return Ok(());
     }
     match Allowlist::for_config(config).enforce()? {
@@ -190,9 +189,9 @@ fn enter_sandbox(config: &Config) -> Result<()> {
         Enforced::NotAvailable => warn!("sandbox: not available: the kernel has no Landlock"),
     }
     if sandbox::deny_syscalls()? {
-        info!("sandbox: no further sockets, programs and processes");
+        info!("sandbox: seccomp filter installed");
     } else {
-        warn!("sandbox: sockets, programs and processes can be made: no seccomp is to be had here");
+        warn!("sandbox: no system calls are denied: seccomp is not available");
     }
     Ok(())
 }
@@ -216,15 +215,15 @@ impl Reload {
                 let taken = |key: &&str| ["log", "mount"].contains(key);
                 let waiting: Vec<_> = differing.into_iter().filter(|key| !taken(key)).collect();
                 if !waiting.is_empty() {
-                    warn!(keys = waiting.join(", "), "these take effect with the next start");
+                    warn!(keys = waiting.join(", "), "these keys take effect at the next start");
                 }
                 self.running.log = config.log;
                 self.running.mounts = config.mounts;
-                info!("the configuration was read again");
+                info!("configuration reloaded");
             }
-            Ok(None) => info!("there is no configuration file to read again"),
+            Ok(None) => info!("no configuration file to reload"),
             Err(failure) => {
-                error!("the configuration stays as it was: {}", with_causes(&failure));
+                error!("reload failed, the configuration is unchanged: {}", with_causes(&failure));
             }
         }
     }
@@ -269,7 +268,7 @@ fn handle_signals(mut signals: Signals, mut reload: Reload, shutdown_handle: &Sh
             }
             (_, Some(since)) if since.elapsed() < SAME_SIGNAL => {}
             (_, Some(_)) => {
-                warn!("a second signal: ending at once");
+                warn!("second signal: exiting immediately");
                 log::finish(LOG_FLUSH_TIMEOUT);
                 process::exit(128 + signal);
             }
@@ -305,7 +304,7 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
     }
     let file = args.output.as_ref().map(|path| format!(" ({})", path.display()));
     log::print_line(&format!(
-        "zserve: an invite{} for one device to {}, which may {}; it can be redeemed once, until {until}",
+        "zserve: invite{} for one device to {} with scopes {}; valid once, until {until}",
         file.unwrap_or_default(),
         invite.address,
         args.scopes,

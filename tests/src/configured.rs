@@ -121,7 +121,7 @@ impl Configured {
         let started = Instant::now();
         loop {
             let said = self.log().split_off(before);
-            let over = ["configuration was read again", "configuration stays as it was"];
+            let over = ["configuration reloaded", "the configuration is unchanged"];
             if said.ends_with('\n') && over.iter().any(|words| said.contains(words)) {
                 return said;
             }

@@ -160,7 +160,7 @@ fn zblob_reports_missing_wrong_or_limited_key_file() {
         home.run("zput", ["--key", "put.zkey", "secret"]),
         6,
         &format!(
-            "zput: secret: denied by zput://{at}: this device has no account here (its operator gives invites \
+            "zput: secret: denied by zput://{at}: no account for this device (its operator gives invites \
              and scopes; zblob key join redeems one)"
         ),
     );
@@ -197,7 +197,7 @@ fn invite_spent_and_scope_missing_are_reported() {
         late.run_with("zblob key", ["join"], invite.as_bytes()),
         6,
         &format!(
-            "zblob key join: the invite: denied by zput://{at}: the invite is unknown, spent or expired (its operator gives invites and \
+            "zblob key join: the invite: denied by zput://{at}: the invite is unknown, used or expired (its operator gives invites and \
              scopes; zblob key join redeems one)"
         ),
     );

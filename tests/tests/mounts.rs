@@ -304,11 +304,11 @@ fn reload_takes_good_configuration_and_refuses_wrong_one() {
         (mount("tar", &missing), "No such file or directory"),
         (mount("tar", &published.at("archive.tgz")), "compressed"),
         (mount("dir", &published.at("pack.tar")), "cannot mount"),
-        ("[[mount".to_owned(), "stays as it was"),
-        (String::new(), "stays as it was"),
+        ("[[mount".to_owned(), "the configuration is unchanged"),
+        (String::new(), "the configuration is unchanged"),
     ] {
         let said = server.reload(&format!("{head}{config}"));
-        assert!(said.contains("the configuration stays as it was"), "{config}\n{said}");
+        assert!(said.contains("reload failed, the configuration is unchanged"), "{config}\n{said}");
         assert!(said.contains(why), "{why} is not said: {said}");
         for (path, expected) in
             [("/tree/notes", 200), ("/pack/notes", 200), ("/x/notes", 404), ("/more/notes", 404)]
@@ -328,7 +328,7 @@ fn reload_takes_good_configuration_and_refuses_wrong_one() {
         published.at("tree")
     );
     let said = server.reload(&next);
-    assert!(said.contains("the configuration was read again"), "{said}");
+    assert!(said.contains("configuration reloaded"), "{said}");
     let started = Instant::now();
     // Each worker hears of it with its next turn.
     while status(&server, "/tree/notes") != 404 || status(&server, "/pack/notes") != 404 {
@@ -372,7 +372,7 @@ fn reload_reindexes_archive_and_refuses_hostile_one() {
     published.install("pack.tar", &small_archive("second edition"));
     assert_eq!(get().1, b"first");
     let said = server.reload(&config);
-    assert!(said.contains("the configuration was read again"), "{said}");
+    assert!(said.contains("configuration reloaded"), "{said}");
     let started = Instant::now();
     while get().1 != b"second edition" {
         assert!(started.elapsed() < PATIENCE, "the new archive is not served");
@@ -399,7 +399,7 @@ fn reload_reindexes_archive_and_refuses_hostile_one() {
     ] {
         published.install("pack.tar", &archive);
         let said = server.reload(&config);
-        assert!(said.contains("the configuration stays as it was"), "{why}: {said}");
+        assert!(said.contains("reload failed, the configuration is unchanged"), "{why}: {said}");
         assert!(said.contains("pack.tar") && said.contains(why), "{why} is not said: {said}");
         assert_eq!(get().1, b"second edition", "{why}");
     }

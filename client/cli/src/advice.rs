@@ -259,8 +259,8 @@ mod tests {
     /// A refused request and a refused connection get the same text with advice.
     #[test]
     fn busy_error_advises_retries_for_request_and_connection() {
-        let why = "as many uploads are under way as there may be";
-        let said = "zput://example.org:7460 is busy: as many uploads are under way as there may be \
+        let why = "the limit of uploads in progress is reached";
+        let said = "zput://example.org:7460 is busy: the limit of uploads in progress is reached \
                     (try again later; --retries 20 goes on for minutes)";
         assert_eq!(describe(&refused(ErrorCode::Busy, why)), said);
         let source = SessionError::Refused(RemoteError::new(ErrorCode::Busy, why));

@@ -120,7 +120,7 @@ impl Client {
     /// [accept](KeyFile::accept) the invite before.
     ///
     /// # Errors
-    /// When the invite is unknown, spent or expired.
+    /// When the invite is unknown, used or expired.
     pub fn join(&mut self, invite: &Invite, label: &str) -> Result<Scopes, Error> {
         self.session.join(invite, label)
     }

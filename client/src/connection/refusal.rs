@@ -116,9 +116,9 @@ mod tests {
     #[test]
     fn a_busy_server_says_so_at_any_time() {
         let remote = &"zput://example.org:7460".parse().unwrap();
-        let why = "as many uploads are under way as there may be";
+        let why = "the limit of uploads in progress is reached";
         let error = RemoteError::new(ErrorCode::Busy, why);
-        let said = "zput://example.org:7460 is busy: as many uploads are under way as there may be";
+        let said = "zput://example.org:7460 is busy: the limit of uploads in progress is reached";
         assert_eq!(Refusal { remote, error: &error }.to_string(), said);
         let error = SessionError::Refused(error);
         assert_eq!(SessionEnded { remote, error: &error }.to_string(), said);

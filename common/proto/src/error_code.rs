@@ -47,7 +47,7 @@ pub enum ErrorCode {
     Version = 12,
     /// The peers have no mode in common.
     Mode = 13,
-    /// The volume takes no writes until it has been verified.
+    /// The store takes no writes until it has been verified.
     Suspect = 14,
     /// The current version has as high a generation, which is the number.
     Older = 15,

@@ -67,7 +67,7 @@ impl Health {
     /// The reason why it should not, in words.
     pub fn check(&self, now: Instant) -> Result<(), String> {
         if self.draining.load(Ordering::Relaxed) {
-            return Err("draining: the server stops".to_owned());
+            return Err("shutting down".to_owned());
         }
         self.liveness.check(now).map_err(|stalled| stalled.to_string())
     }

@@ -62,7 +62,7 @@ fn admin_healthz_answers_503_while_draining() {
     health.drain();
     let draining = get(address, "/healthz");
     assert!(draining.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{draining}");
-    assert!(draining.ends_with("\r\n\r\ndraining: the server stops\n"), "{draining}");
+    assert!(draining.ends_with("\r\n\r\nshutting down\n"), "{draining}");
 }
 
 /// Health reports a worker that ran no turn after it was woken, except while draining.
@@ -73,7 +73,7 @@ fn health_check_reports_stalled_worker() {
     let now = Instant::now();
     assert_eq!(health.check(now), Ok(()));
     let why = health.check(now + Duration::from_secs(12)).unwrap_err();
-    assert_eq!(why, "worker 0 has not turned for 12 s although it was woken");
+    assert_eq!(why, "worker 0 has not run for 12 s although it was woken");
     assert!(health.stalled(now + Duration::from_secs(13)).is_some());
     // While workers drain they end one by one, and another deadline covers that.
     health.drain();

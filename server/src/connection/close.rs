@@ -96,11 +96,11 @@ pub(crate) enum CloseReason {
     #[error("the peer did not close its side in time")]
     CloseTimeout,
     /// A device without an account did not join in time, or a peer without a key sent no request.
-    #[error("a peer without an account did not join or ask for something in time")]
+    #[error("a peer without an account sent no Join or request in time")]
     NotRegistered,
     /// The connection limit was reached and a newer connection took the place of this one, whose
     /// peer had not authenticated or whose upload stood still.
-    #[error("evicted at the connection limit: not authenticated, or its upload stood still")]
+    #[error("evicted at the connection limit: not authenticated, or its upload has stalled")]
     Evicted,
     /// No byte moved for the idle time while it was the peer's turn.
     #[error("the peer was idle for too long")]
@@ -118,7 +118,7 @@ pub(crate) enum CloseReason {
     #[error("cannot answer: {0}")]
     Encoding(SessionError),
     /// An announced payload could not be sent.
-    #[error("cannot go on sending: {0}")]
+    #[error("cannot send the payload: {0}")]
     Transfer(#[from] TransferError),
     /// An announced payload could not be loaded into memory.
     #[error("cannot load what is to be sent: {0}")]

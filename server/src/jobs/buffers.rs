@@ -83,7 +83,10 @@ impl Buffers {
         // Uploads then wait for the buffers that exist; the rest of the memory is for small
         // allocations.
         if self.made > 0 && !memory::has_room(SLACK_BYTES) {
-            warn!(buffers = self.made, "no memory for further buffers: uploads wait for these");
+            warn!(
+                buffers = self.made,
+                "out of memory: no further upload buffers, uploads wait for these"
+            );
             self.most = self.made;
             return None;
         }

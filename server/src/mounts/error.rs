@@ -51,7 +51,7 @@ pub enum MountError {
     #[error("not a regular file")]
     NotAFile,
     /// A file as in /proc, whose bytes are generated when it is read.
-    #[error("this file has no size that could be told beforehand: serve a copy of it")]
+    #[error("this file states no size: serve a copy of it")]
     NoSize,
     /// A member of an archive that is not one range of the archive's bytes.
     #[error("this member cannot be served: {0}")]
@@ -60,7 +60,7 @@ pub enum MountError {
     #[error("the server may not read this file")]
     Unreadable,
     /// The bytes are longer than a cursor can be.
-    #[error("this is no cursor of a listing")]
+    #[error("invalid cursor of a listing")]
     Cursor,
     /// The archive changed since it was indexed, or while it was.
     #[error("the archive has changed since it was indexed: index it again")]

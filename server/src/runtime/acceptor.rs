@@ -220,7 +220,7 @@ impl ListenerState {
                         reject_one(&self.listener, spare);
                         handler.metrics.refused(self.protocol.label(), Refusal::Exhausted);
                     }
-                    warn!(%failure, "cannot accept: pausing");
+                    warn!(%failure, "cannot accept a connection: pausing");
                     self.paused_until = Some(now + EXHAUSTED_PAUSE);
                     return;
                 }

@@ -243,7 +243,10 @@ fn max_connections(wanted: usize, others: usize, descriptors: u64) -> usize {
     let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED + others as u64);
     let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
     if room < wanted {
-        warn!(wanted, room, descriptors, "fewer connections: the limit of descriptors is low");
+        warn!(
+            wanted,
+            room, descriptors, "connection limit lowered: the limit of descriptors is too low"
+        );
     }
     wanted.clamp(1, room)
 }

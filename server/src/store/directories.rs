@@ -48,7 +48,7 @@ fn recreate(fsync: &Fsync, path: &str) -> Result<OwnedFd, StoreError> {
         }
         dir = fs::open_dir(&dir, name).context_file(MAKING, path)?;
     }
-    tracing::warn!(directory = path, "a directory of the store was missing and was made again");
+    tracing::warn!(directory = path, "recreated a missing directory of the store");
     Ok(dir)
 }
 
@@ -231,7 +231,7 @@ impl Repairs {
             (0, _) => {}
             (missing, false) => tracing::warn!(
                 missing,
-                "directories of the store were missing and were made again: some tools copy none \
+                "recreated missing directories of the store: some tools copy none \
                  that are empty"
             ),
             (missing, true) => tracing::warn!(
@@ -245,26 +245,25 @@ impl Repairs {
                 file = SERVER_KEY_FILE,
                 "other users of this machine could read the server's key, as after a copy with \
                  modes of its own: \
-                 whoever did can pose as this server"
+                 anybody who did can pose as this server"
             );
         }
         match unfixable {
             Some((file, error)) => tracing::warn!(
                 file,
                 %error,
-                "files of the store have modes that no store makes, and they cannot be changed \
+                "files of the store have wrong modes, which cannot be changed \
                  (directories are \
                  0700, server.key 0600)"
             ),
             None if *wrong_mode > 0 && read_only => tracing::warn!(
                 files = wrong_mode,
-                "files of the store have modes that no store makes (directories are 0700, \
+                "files of the store have wrong modes (directories are 0700, \
                  server.key 0600)"
             ),
             None if *wrong_mode > 0 => tracing::warn!(
                 files = wrong_mode,
-                "files of the store had modes that no store makes: directories are 0700 again, \
-                 server.key 0600"
+                "files of the store had wrong modes: directories are 0700 again, server.key 0600"
             ),
             None => {}
         }

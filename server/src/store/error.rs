@@ -24,8 +24,7 @@ pub enum StoreError {
     /// There is a `server.key` and no `zput-store.toml`: a part of a store.
     #[error(
         "this directory has a store's server.key and no zput-store.toml: it is a part of a store, \
-         or an \
-         unfinished copy; copy all files of the store"
+         or an unfinished copy; copy all files of the store"
     )]
     IncompleteCopy,
     /// There is no store, and the caller did not allow creating one.
@@ -62,19 +61,18 @@ pub enum StoreError {
     #[error("the condition does not hold: the current version is another one, or there is none")]
     Exists(Option<Version>),
     /// The limit of uploads in progress (OPERATIONS: 1024) is reached.
-    #[error("as many uploads are under way as there may be")]
+    #[error("the limit of uploads in progress is reached")]
     TooManyUploads,
     /// The limit of claims that are read at once is reached.
-    #[error("as many interrupted uploads are compared as there may be")]
+    #[error("the limit of claims in progress is reached")]
     TooManyClaims,
     /// Another connection or process holds the upload's lease or its file's lock.
-    #[error("another connection or process has this upload, or it is being committed")]
+    #[error("the upload is in use by another connection or process, or is being committed")]
     InUse,
     /// An fsync of this store has failed, and the store has not been verified since.
     #[error(
-        "a sync of this store failed earlier, and it takes no writes until \"zserve check \
-         --clear-suspect\" has \
-         read it from the disk"
+        "an fsync of this store failed: the store takes no writes until \"zserve check \
+         --clear-suspect\" has read it from the disk"
     )]
     Suspect,
     /// The file system or the permissions allow no writes.
@@ -82,9 +80,8 @@ pub enum StoreError {
     ReadOnly(io::Error),
     /// The store's directory was unmounted, moved or removed, or another directory took its place.
     #[error(
-        "the store's directory is not where it was when it was opened: nothing is written until \
-         it is, or the server \
-         starts again"
+        "the store's directory was moved, unmounted or replaced: nothing is written until it is \
+         back in its place, or the server is restarted"
     )]
     Displaced,
     /// Another process is verifying the store already.
@@ -106,7 +103,7 @@ pub enum StoreError {
     Digest,
     /// A current or earlier version has as high a generation. Clients that have seen that version
     /// would take the new one for a rollback.
-    #[error("what is there is of generation {there}, and this is not a later one")]
+    #[error("the generation is not higher than that of the current or an earlier version, {there}")]
     Older {
         /// The highest generation among those versions.
         there: u64,
@@ -131,7 +128,7 @@ pub enum StoreError {
 
     // Accounts.
     /// An invite that this store did not make, or that was redeemed already.
-    #[error("this invite is unknown or spent")]
+    #[error("unknown or used invite")]
     InviteUnknown,
     /// An invite whose validity has ended.
     #[error("this invite has expired")]
@@ -140,7 +137,7 @@ pub enum StoreError {
     #[error("a label has at most 64 bytes and no control characters")]
     Label,
     /// A cursor that no page of a listing returned.
-    #[error("this is no cursor of a listing")]
+    #[error("invalid cursor of a listing")]
     Cursor,
     /// An account or an invite file that cannot be parsed, perhaps after an edit.
     #[error("{file} is damaged: {what}")]
@@ -297,13 +294,13 @@ impl StoreError {
     /// It contains no names.
     pub(crate) fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::TooManyUploads => Some("as many uploads are under way as there may be"),
-            Self::TooManyClaims => Some("as many interrupted uploads are compared as there may be"),
+            Self::TooManyUploads => Some("the limit of uploads in progress is reached"),
+            Self::TooManyClaims => Some("the limit of claims in progress is reached"),
             Self::InUse => {
-                Some("another connection or process has this upload, or it is being committed")
+                Some("the upload is in use by another connection or process, or is being committed")
             }
             Self::TakenOver => Some("a newer connection of this device has taken the upload over"),
-            Self::Displaced => Some("the store's directory is not where it was"),
+            Self::Displaced => Some("the store's directory was moved, unmounted or replaced"),
             Self::Io { .. } | Self::Unreadable { .. } if self.code() == ErrorCode::Busy => {
                 Some("it has no descriptors or no memory left")
             }

@@ -148,7 +148,7 @@ fn read_marker(store: &Store, name: &str) -> Result<Option<Zeroizing<String>>, S
 fn remove_marker(store: &Store, name: &str) -> Result<(), StoreError> {
     match fs::unlink(store.root(), name) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.context_file("clear a suspicion", name),
+        removed => removed.context_file("remove the mark of a failed fsync", name),
     }
 }
 
@@ -176,7 +176,9 @@ impl Fsync {
             match fs::stat_at(self.root(), name) {
                 Ok(_) => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error).context_file("look for a suspicion", name),
+                Err(error) => {
+                    return Err(error).context_file("look for the mark of a failed fsync", name);
+                }
             }
         }
         Ok(false)
@@ -187,12 +189,12 @@ impl Fsync {
         tracing::error!(
             doing,
             %why,
-            "a sync failed: the store takes no writes until \"zserve check --clear-suspect\" has \
+            "fsync failed: the store takes no writes until \"zserve check --clear-suspect\" has \
              read it from the disk"
         );
         if let Err(failure) = self.write_marker(doing) {
             self.unrecorded_failures.fetch_add(1, Relaxed);
-            tracing::error!(%failure, "that the store is suspect is known to this process alone");
+            tracing::error!(%failure, "cannot record the failed fsync: only this process knows of it");
         }
     }
 
@@ -211,7 +213,7 @@ impl Fsync {
         }
         // The name alone is enough until the machine goes down.
         if let Err(failure) = synced.and_then(|()| fs::sync_dir(self.root())) {
-            tracing::error!(%failure, "that the store is suspect may not outlive a power cut");
+            tracing::error!(%failure, "the record of the failed fsync may be lost at a power cut");
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ impl Heartbeat {
 
 /// A worker that does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("worker {worker} has not turned for {} s although it was woken", .since.as_secs())]
+#[error("worker {worker} has not run for {} s although it was woken", .since.as_secs())]
 pub struct Stalled {
     /// The worker's number, from 0.
     pub worker: usize,
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(liveness.check(at(3610)), Ok(()));
         let stalled = Stalled { worker: 1, since: Duration::from_secs(10) };
         assert_eq!(liveness.check(at(3611)), Err(stalled));
-        assert_eq!(stalled.to_string(), "worker 1 has not turned for 10 s although it was woken");
+        assert_eq!(stalled.to_string(), "worker 1 has not run for 10 s although it was woken");
         assert_eq!(wake_count.load(Relaxed), 3, "what owes a turn is not woken again");
         // It was slow and not dead.
         let heartbeats = liveness.0.lock().unwrap();

@@ -473,7 +473,7 @@ impl Worker {
     fn close_all(&mut self) -> io::Result<()> {
         let left = self.connections.len();
         if left > 0 {
-            warn!(left, "connections cut off at the end of the drain");
+            warn!(left, "connections closed at the end of the shutdown timeout");
         }
         for id in self.connections.ids() {
             self.close(id, &CloseReason::Done);

@@ -36,7 +36,7 @@ pub enum OpenMountsError {
         source: StoreError,
     },
     /// The directory of a store cannot be looked up.
-    #[error("cannot look at the directory of the store {}: {source}", path.display())]
+    #[error("cannot stat the directory of the store {}: {source}", path.display())]
     Look {
         /// The store's directory.
         path: PathBuf,
@@ -53,8 +53,8 @@ pub enum OpenMountsError {
     },
     /// A reload would change the first store, and with it the server's key.
     #[error(
-        "the first store among the mounts has the server's key and the accounts, and it would not \
-         be {} any more: leave it the first one, or restart the server", path.display()
+        "a reload cannot change the first store, which has the server's key and the accounts: \
+         leave {} the first one, or restart the server", path.display()
     )]
     Home {
         /// The directory of the current first store.
@@ -108,7 +108,7 @@ impl OpenStores {
         let store = open(path, Clock::system()).map_err(cannot)?;
         if is_new {
             // The disk of a store that is not mounted looks like a missing store.
-            warn!(path = %path.display(), "there was no store: made a new one, with a new key");
+            warn!(path = %path.display(), "created a new store with a new server key");
         }
         let directory = device_and_inode(path)
             .map_err(|source| OpenMountsError::Look { path: path.to_owned(), source })?;
@@ -314,8 +314,8 @@ mod tests {
             assert_eq!(
                 refused.to_string(),
                 format!(
-                    "the first store among the mounts has the server's key and the accounts, and \
-                     it would not be {} any more: leave it the first one, or restart the server",
+                    "a reload cannot change the first store, which has the server's key and the \
+                     accounts: leave {} the first one, or restart the server",
                     dir.path().join("first").display()
                 )
             );

@@ -63,7 +63,7 @@ impl Readiness {
     pub fn announce(self) -> io::Result<()> {
         let Self { line, next, http_in_vain } = self;
         if http_in_vain {
-            warn!("HTTP shows public mounts alone, and there are none: set public = true in one");
+            warn!("no mount is public, so HTTP serves nothing: set public = true in one");
         }
         if let Some(next) = next {
             info!("next: {next}");
@@ -72,7 +72,7 @@ impl Readiness {
             let mut stdout = io::stdout().lock();
             let said = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
             if let Err(failure) = said {
-                warn!(%failure, line, "cannot write to standard output that the server is ready");
+                warn!(%failure, line, "cannot write the ready line to standard output");
             }
         };
         threads::spawn("ready", say).map(drop)

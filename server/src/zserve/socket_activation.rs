@@ -26,10 +26,10 @@ pub struct ActivatedSockets {
 #[derive(Debug, Error)]
 pub enum ActivationError {
     /// The socket's name does not say what it is for.
-    #[error("a socket was handed over as \"{0}\": set FileDescriptorName= to zput, http or admin")]
+    #[error("an inherited socket is named \"{0}\": set FileDescriptorName= to zput, http or admin")]
     Name(String),
     /// The numbers of sockets and of names differ.
-    #[error("{sockets} sockets were handed over with {names} names in LISTEN_FDNAMES")]
+    #[error("there are {sockets} inherited sockets and {names} names in LISTEN_FDNAMES")]
     Names {
         /// Number of sockets.
         sockets: usize,
@@ -37,12 +37,12 @@ pub enum ActivationError {
         names: usize,
     },
     /// More than one socket is named `admin`.
-    #[error("more than one socket was handed over as admin: leave one")]
+    #[error("more than one inherited socket is named admin: leave one")]
     Admins,
     /// The socket does not listen, or is of another type.
     #[error(
-        "the socket number {number} that was handed over cannot be used ({source}): hand over \
-         listening stream sockets (ListenStream=)"
+        "inherited socket {number} cannot be used ({source}): pass listening stream sockets \
+         (ListenStream=)"
     )]
     Socket {
         /// The socket's number, from 1.
@@ -144,13 +144,15 @@ mod tests {
         assert_eq!(named(2, Some("zserve.socket:")), Ok(vec![Zput, Zput]));
         assert_eq!(
             named(1, Some("htttp")),
-            Err("a socket was handed over as \"htttp\": set FileDescriptorName= to zput, http or \
+            Err(
+                "an inherited socket is named \"htttp\": set FileDescriptorName= to zput, http or \
                  admin"
-                .to_owned())
+                    .to_owned()
+            )
         );
         assert_eq!(
             named(2, Some("zput")),
-            Err("2 sockets were handed over with 1 names in LISTEN_FDNAMES".to_owned())
+            Err("there are 2 inherited sockets and 1 names in LISTEN_FDNAMES".to_owned())
         );
     }
 }

@@ -64,7 +64,7 @@ pub fn reloading() {
     // the one before (sd_notify(3), MONOTONIC_USEC=).
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(failure) => warn!(%failure, "there is no monotonic clock"),
+        Err(failure) => warn!(%failure, "cannot read the monotonic clock"),
     }
 }
 

@@ -149,7 +149,7 @@ fn resume_after_lost_commit_answer_returns_version() {
     assert_eq!(busy.known(), Some(ErrorCode::Busy));
     assert_eq!(
         busy.text,
-        "another connection or process has this upload, or it is being committed"
+        "the upload is in use by another connection or process, or is being committed"
     );
     first.say_slice(&body);
     first.say_slice(&footer);

@@ -77,7 +77,7 @@ impl Principal {
             Self::Unregistered(_) => {
                 return match request {
                     Request::Join { .. } => Ok(Authorized(request)),
-                    _ => Err(Forbidden { why: "this device has no account here", close: true }),
+                    _ => Err(Forbidden { why: "no account for this device", close: true }),
                 };
             }
             Self::Registered(_, scopes) => *scopes,
@@ -104,7 +104,10 @@ impl Principal {
             Request::Join { .. } if self.device().is_some() => return Ok(Authorized(request)),
             // Only a device can have an account. The session answers an Echo itself.
             Request::Join { .. } | Request::Echo { .. } => {
-                return Err(Forbidden { why: "nobody can join on this connection", close: true });
+                return Err(Forbidden {
+                    why: "Join is not possible on this connection",
+                    close: true,
+                });
             }
         };
         if scopes.allows(needed) { Ok(Authorized(request)) } else { Err(Forbidden { why, close }) }
@@ -201,7 +204,7 @@ mod tests {
     fn unregistered_device_may_only_join() {
         let stranger = Principal::Unregistered(device());
         for (request, _, _) in table() {
-            let denied = Forbidden { why: "this device has no account here", close: true };
+            let denied = Forbidden { why: "no account for this device", close: true };
             assert_eq!(stranger.authorize(request, Some(&everything())).map(|_| ()), Err(denied));
         }
         assert!(stranger.authorize(join(), None).is_ok());
@@ -210,7 +213,7 @@ mod tests {
     /// Join is refused on an anonymous connection and allowed for a registered device.
     #[test]
     fn join_requires_device_key() {
-        let denied = Forbidden { why: "nobody can join on this connection", close: true };
+        let denied = Forbidden { why: "Join is not possible on this connection", close: true };
         let joined = Principal::Anonymous.authorize(join(), Some(&everything()));
         assert_eq!(joined.map(|_| ()), Err(denied));
         assert!(Principal::Registered(device(), Scopes::NONE).authorize(join(), None).is_ok());

@@ -28,11 +28,11 @@ pub(super) fn forbidden(why: &'static str) -> Response {
 pub(super) fn error_response(code: ErrorCode) -> Response {
     let text = match code {
         ErrorCode::Malformed => "malformed request or object",
-        ErrorCode::Denied => "the invite is unknown, spent or expired",
+        ErrorCode::Denied => "the invite is unknown, used or expired",
         ErrorCode::NotFound => "no such object, version or mount",
         ErrorCode::Exists => "the condition does not hold",
         ErrorCode::Full => "disk full or quota reached",
-        ErrorCode::Busy => "it has too much to do",
+        ErrorCode::Busy => "it is overloaded",
         ErrorCode::Digest => "the slice does not match its digest",
         ErrorCode::Range => "a section lies outside the object",
         ErrorCode::Kind => "an object of the other kind, or one not carried here",
@@ -40,8 +40,8 @@ pub(super) fn error_response(code: ErrorCode) -> Response {
         ErrorCode::Internal => "the server failed",
         ErrorCode::Version => "no common protocol version",
         ErrorCode::Mode => "no common mode",
-        ErrorCode::Suspect => "the volume takes no writes until it has been verified",
-        ErrorCode::Older => "what is there is of a later generation",
+        ErrorCode::Suspect => "the store takes no writes until it has been verified",
+        ErrorCode::Older => "the generation is not higher than that of the current version",
         ErrorCode::ReadOnly => "the store is read-only, or the server may not write there",
         ErrorCode::Unreadable => {
             "something is stored and cannot be read: it is damaged, or its disk or its permissions fail"

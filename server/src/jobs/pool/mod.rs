@@ -132,7 +132,7 @@ impl<T: Send + 'static> Shared<T> {
             // The existing threads will take the task. Logged once, not for each task.
             Err(failure) if !state.short => {
                 state.short = true;
-                warn!(%failure, threads = state.threads, "no further thread for the disk");
+                warn!(%failure, threads = state.threads, "cannot start a further disk thread");
             }
             Err(_) => {}
         }
@@ -184,7 +184,7 @@ impl<T: Send + 'static> Shared<T> {
     fn run(&self, task: T) {
         // The thread is counted, so it must survive a panic.
         if catch_unwind(AssertUnwindSafe(|| (self.run)(task))).is_err() {
-            error!("a thread for the disk panicked outside of a job");
+            error!("a disk thread panicked outside of a job");
         }
     }
 }
@@ -196,7 +196,7 @@ impl<T: Send + 'static> PoolThreads<T> {
         loop {
             let Some(thread) = self.0.state().handles.pop() else { return };
             if thread.join().is_err() {
-                error!("a thread for the disk has panicked");
+                error!("a disk thread has panicked");
             }
         }
     }

@@ -145,7 +145,7 @@ impl DirMount {
         self.watch.clear_reported();
         info!(
             path = %self.watch.path().display(),
-            "another directory is at this path: it is served"
+            "the path leads to another directory, which is served from now on"
         );
         Ok(true)
     }
@@ -166,7 +166,8 @@ impl DirMount {
             warn!(
                 path = %self.watch.path().display(),
                 %error,
-                "what is at this path now cannot be served: what was there before is; logged once"
+                "the path leads to another directory, which cannot be served: the previous one is \
+                 still served; logged once"
             );
         }
         self.current()
@@ -222,7 +223,7 @@ impl DirMount {
             if LoggedOnce::first(&self.logged.sizeless) {
                 warn!(
                     file = path,
-                    "files without a size of their own, as in /proc, are not served; logged once"
+                    "files without a size, as in /proc, are not served; logged once"
                 );
             }
             return Err(MountError::NoSize);

@@ -116,7 +116,7 @@ impl OpenError {
     pub(crate) fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Store(error) => error.reason(),
-            Self::TooManyOpen => Some("as many objects are open as there may be"),
+            Self::TooManyOpen => Some("the limit of open files is reached"),
             Self::Mount(_) | Self::NoVersion => None,
         }
     }

@@ -126,7 +126,7 @@ impl TarMount {
             Ok(files) => {
                 *refused = None;
                 self.watch.clear_reported();
-                info!(%path, files, "another archive is at this path: it is served");
+                info!(%path, files, "the archive was replaced: the new one is served from now on");
             }
             Err(error) => {
                 *refused = Some(found);
@@ -134,7 +134,8 @@ impl TarMount {
                     error!(
                         %path,
                         %error,
-                        "what is at this path now cannot be served: the archive before it is"
+                        "the archive was replaced by one that cannot be served: the previous one is \
+                         still served"
                     );
                 }
             }

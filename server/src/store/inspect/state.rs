@@ -67,14 +67,14 @@ impl Store {
             Ok(Some(text)) => text,
             // The file may belong to another user. The next save replaces it.
             Err(error) if error.is_unreadable_file() => {
-                tracing::warn!(%error, "the scrub begins anew");
+                tracing::warn!(%error, "the scrub starts from the beginning");
                 return Ok(State::default());
             }
             Err(error) => return Err(error),
         };
         let read: Option<Text> = toml::from_str(&text).ok().filter(|t: &Text| t.format == FORMAT);
         let Some(Text { after, so_far, last, .. }) = read else {
-            tracing::warn!("{SCRUB_FILE} cannot be understood: the scrub begins anew");
+            tracing::warn!("cannot parse {SCRUB_FILE}: the scrub starts from the beginning");
             return Ok(State::default());
         };
         Ok(match after.map(|text| text.parse()) {

@@ -109,7 +109,7 @@ fn displaced_store_refuses_writes_and_is_not_repaired() {
             let error = result.unwrap_err();
             assert!(matches!(error, StoreError::Displaced), "{round}: {error:?}");
             assert_eq!(error.code(), ErrorCode::ReadOnly);
-            assert!(error.to_string().starts_with("the store's directory is not where it was"));
+            assert!(error.to_string().starts_with("the store's directory was moved"));
         };
         refused(put(&home.store, "b", b"2", Condition::Any).map(drop));
         refused(home.store.delete(&key("a"), Condition::Any).map(drop));

@@ -91,7 +91,7 @@ impl<S: Subscriber> Layer<S> for Limit {
         match verdict {
             Verdict::Write(0) => true,
             Verdict::Write(lines) => {
-                info!(target: TARGET, lines, "lines like the next one were left out");
+                info!(target: TARGET, lines, "similar lines suppressed");
                 true
             }
             Verdict::LeaveOut => {

@@ -158,7 +158,7 @@ impl Shared {
             };
             let lost = self.lost.load(Relaxed);
             if rest.is_empty() && lost > told {
-                warn!(lines = lost - told, "the log lost lines: standard error did not take them");
+                warn!(lines = lost - told, "log lines dropped: standard error did not accept them");
                 told = lost;
             }
             self.lock().writing = false;

@@ -56,7 +56,7 @@ pub enum Enforced {
 #[derive(Debug, Error)]
 pub enum SandboxError {
     /// A path that should stay accessible does not exist.
-    #[error("cannot keep {path} within reach of the sandbox: {source}", path = .path.display())]
+    #[error("cannot allow {path} in the sandbox: {source}", path = .path.display())]
     Path {
         /// The path.
         path: PathBuf,
@@ -67,7 +67,9 @@ pub enum SandboxError {
     #[error("cannot enter the sandbox ({0}): see whether it runs without (sandbox = false)")]
     Kernel(#[from] RulesetError),
     /// The kernel refused the filter of system calls.
-    #[error("cannot give up system calls ({0}): see whether it runs without (sandbox = false)")]
+    #[error(
+        "cannot install the seccomp filter ({0}): see whether it runs without (sandbox = false)"
+    )]
     Calls(#[source] io::Error),
 }
 
@@ -393,7 +395,7 @@ mod tests {
         let confined = || {
             set_no_new_privs(true).unwrap();
             if !deny_syscalls().unwrap() {
-                return skip::because("no seccomp is to be had here");
+                return skip::because("seccomp is not available");
             }
             thread::scope(|scope| scope.spawn(tried).join().unwrap());
         };
