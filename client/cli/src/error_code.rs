@@ -13,13 +13,18 @@ use crate::{error::CommandError, exit_code::ExitCode};
 
 /// All codes, as docs/JSON.md lists them.
 pub const CODES: [&str; 28] = [
+    "broken-pipe",
     "busy",
     "changed",
-    "clock",
+    "clock-skew",
+    "conflict",
     "connection",
     "denied",
+    "dns",
     "exists",
     "full",
+    "in-progress",
+    "in-trash",
     "integrity",
     "key",
     "name",
@@ -27,18 +32,13 @@ pub const CODES: [&str; 28] = [
     "no-version",
     "not-found",
     "other",
-    "overtaken",
     "partial",
     "read-only",
-    "removed",
-    "resolve",
     "rollback",
     "server",
     "source",
     "suspect",
     "temporary",
-    "under-way",
-    "unread",
     "unreadable",
     "usage",
 ];
@@ -70,10 +70,10 @@ fn of_library(error: &Error) -> &'static str {
         Error::Open(OpenError::Rollback { .. } | OpenError::Equivocation { .. }) => "rollback",
         Error::Name(_) => "name",
         Error::NoVersion { .. } | Error::NotYet { .. } => "no-version",
-        Error::Removed(_) => "removed",
-        Error::Overtaken { .. } | Error::NoLaterGeneration => "overtaken",
-        Error::Ahead { .. } => "clock",
-        Error::PutUnderWay => "under-way",
+        Error::Removed(_) => "in-trash",
+        Error::Overtaken { .. } | Error::NoLaterGeneration => "conflict",
+        Error::Ahead { .. } => "clock-skew",
+        Error::PutUnderWay => "in-progress",
         Error::Unreadable(_) => "unreadable",
         Error::StreamLost(error) | Error::OutcomeUnknown(error) => of_library(error),
         _ => of_kind(),
@@ -82,7 +82,7 @@ fn of_library(error: &Error) -> &'static str {
 
 fn of_connection(error: &ConnectionError) -> Option<&'static str> {
     match error {
-        ConnectionError::Resolve { .. } => Some("resolve"),
+        ConnectionError::Resolve { .. } => Some("dns"),
         ConnectionError::Connect { .. } | ConnectionError::Socket { .. } => Some("connection"),
         ConnectionError::Refused { error, .. } | ConnectionError::NotMounted { error, .. } => {
             match error.known() {
@@ -114,7 +114,7 @@ fn of_exit(code: ExitCode) -> &'static str {
         ExitCode::Integrity => "integrity",
         ExitCode::Full => "full",
         ExitCode::Exists => "exists",
-        ExitCode::ReaderGone => "unread",
+        ExitCode::ReaderGone => "broken-pipe",
     }
 }
 

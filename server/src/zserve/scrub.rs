@@ -48,7 +48,7 @@ pub enum InspectionError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Standard output failed.
-    #[error("cannot say what was found: {0}")]
+    #[error("cannot write the result: {0}")]
     Output(#[from] io::Error),
 }
 
@@ -114,24 +114,23 @@ pub fn scrub(
     let damaged = report.damaged.len();
     if args.json {
         print_line(&json!({
-            "event": "scrubbed",
+            "event": "scrub_summary",
             "files": report.files,
             "bytes": report.bytes,
             "damaged": damaged,
             "seconds": seconds,
-            "whole_store": report.pass.is_some(),
+            "pass_complete": report.pass.is_some(),
             "stopped": report.stopped,
             "read_only": report.read_only,
         }))?;
     } else {
         let how_far = match (report.stopped, report.pass) {
             _ if report.read_only => {
-                "the store is read-only: nothing was set aside, and scrub.toml does not say how \
-                 far this run came"
+                "the store is read-only: nothing was quarantined, and the position was not recorded"
             }
-            (true, _) => "stopped; the next run goes on here",
-            (false, Some(_)) => "that was the end of the store",
-            (false, None) => "the next run goes on here",
+            (true, _) => "stopped; the next run continues here",
+            (false, Some(_)) => "complete: the end of the store was reached",
+            (false, None) => "the next run continues here",
         };
         print_line(&format_args!(
             "{} files with {} bytes in {seconds:.1} s, {damaged} of them damaged; {how_far}",
@@ -168,7 +167,7 @@ pub fn check(
     let (left, damaged) = (report.leftovers, report.damaged.len());
     if args.json {
         print_line(&json!({
-            "event": "checked",
+            "event": "check_summary",
             "current": report.current,
             "history": report.history,
             "trash": report.trash,
@@ -190,7 +189,7 @@ pub fn check(
             report.current, report.history, report.trash, report.bytes
         ))?;
         print_line(&format_args!(
-            "{} uploads under way or kept ({} bytes), {} temporary files, {} files in quarantine",
+            "{} uploads in progress or kept ({} bytes), {} temporary files, {} files in quarantine",
             left.uploads, left.upload_bytes, left.temporary, left.quarantined
         ))?;
         if let Some(end) = closing_line(args.clear_suspect, from_disk, suspect, &report) {
@@ -206,9 +205,9 @@ pub fn check(
 fn print_fsync_failure(FsyncFailure { since, doing }: &FsyncFailure, json: bool) -> io::Result<()> {
     let since = since.map(|since| humantime::format_rfc3339_seconds(since).to_string());
     if json {
-        return print_line(&json!({ "event": "suspect", "since": since, "doing": doing }));
+        return print_line(&json!({ "event": "suspect", "since": since, "operation": doing }));
     }
-    let since = since.as_deref().unwrap_or("a time that is not known");
+    let since = since.as_deref().unwrap_or("an unknown time");
     print_line(&format_args!("suspect since {since}, when it could not {}", doing.escape_debug()))
 }
 
@@ -220,14 +219,16 @@ fn closing_line(
     report: &CheckReport,
 ) -> Option<&'static str> {
     Some(match (from_disk, suspect) {
-        (true, false) => "all of it was read from the disk: it takes writes again",
-        (true, true) if report.stopped => "stopped: it takes no writes",
+        (true, false) => "all of it was read from the disk: the store takes writes again",
+        (true, true) if report.stopped => "stopped: the store takes no writes",
         (true, true) if !report.damaged.is_empty() => {
-            "it takes no writes: run this again when nothing damaged is left where it was"
+            "the store takes no writes: run this again when no damaged file is left in its place"
         }
-        (true, true) => "another sync failed meanwhile: it takes no writes",
-        (false, true) => "it takes no writes until zserve check --clear-suspect has read all of it",
-        (false, false) if asked_to_clear => "it is not suspect: there is nothing to clear",
+        (true, true) => "another fsync failed meanwhile: the store takes no writes",
+        (false, true) => {
+            "the store takes no writes until zserve check --clear-suspect has read all of it"
+        }
+        (false, false) if asked_to_clear => "the store is not suspect: there is nothing to clear",
         (false, false) => return None,
     })
 }
@@ -287,14 +288,14 @@ impl Observer for Reporter<'_> {
                 "event": "damage",
                 "file": file,
                 "key": key,
-                "what": what,
+                "error": what,
                 "quarantined": quarantined,
             }))
         } else {
             let key = key.as_ref().map(|key| format!(" (key {key})")).unwrap_or_default();
             let destination = match quarantined {
-                Some(path) => format!("; set aside as {}", path.escape_debug()),
-                None => "; left where it is".to_owned(),
+                Some(path) => format!("; quarantined as {}", path.escape_debug()),
+                None => "; left in place".to_owned(),
             };
             print_line(&format_args!("{}{key}: {what}{destination}", file.escape_debug()))
         };

@@ -50,12 +50,15 @@ fn zserve_scrub_and_check_of_sound_store_exit_0() {
     let said = lines(&scrubbed);
     assert_eq!(said.len(), 1);
     assert!(said[0].starts_with("2 files with 103000 bytes in "), "{said:?}");
-    assert!(said[0].ends_with(" 0 of them damaged; that was the end of the store"), "{said:?}");
+    assert!(
+        said[0].ends_with(" 0 of them damaged; complete: the end of the store was reached"),
+        "{said:?}"
+    );
     let checked = on(&dir, "check", &[]);
     assert_eq!(checked.status.code(), Some(0), "{checked:?}");
     let sums = "2 current versions, 0 earlier and 0 deleted ones, 103000 bytes in all; \
                 0 of them damaged";
-    let left = "0 uploads under way or kept (0 bytes), 0 temporary files, 0 files in quarantine";
+    let left = "0 uploads in progress or kept (0 bytes), 0 temporary files, 0 files in quarantine";
     assert_eq!(lines(&checked), [sums, left]);
 }
 
@@ -78,16 +81,16 @@ fn zserve_scrub_of_corrupt_object_exits_8_and_quarantines() {
             "event": "damage",
             "file": BAD,
             "key": "bad",
-            "what": "slice 1 does not match its digest",
+            "error": "slice 1 does not match its digest",
             "quarantined": ASIDE,
         })]
     );
     for (field, value) in [
-        ("event", json!("scrubbed")),
+        ("event", json!("scrub_summary")),
         ("files", json!(2)),
         ("bytes", json!(100_000)),
         ("damaged", json!(1)),
-        ("whole_store", json!(true)),
+        ("pass_complete", json!(true)),
         ("stopped", json!(false)),
     ] {
         assert_eq!(sums[field], value, "{field}");
@@ -117,7 +120,7 @@ fn zserve_check_finds_corrupt_record_and_leaves_it() {
     opened.write_all_at(b"x", length - 50).unwrap();
     let output = on(&dir, "check", &[]);
     assert_eq!(output.status.code(), Some(8), "{output:?}");
-    let line = format!("{BAD}: its record does not match its digest; left where it is");
+    let line = format!("{BAD}: its record does not match its digest; left in place");
     assert_eq!(lines(&output)[0], line);
     assert!(file.exists());
 }
@@ -140,10 +143,10 @@ fn zserve_check_clear_suspect_makes_store_writable() {
     let since = "suspect since 2026-11-21T10:00:00Z, when it could not sync a record";
     let sums = "2 current versions, 0 earlier and 0 deleted ones, 103000 bytes in all; \
                 0 of them damaged";
-    let left = "0 uploads under way or kept (0 bytes), 0 temporary files, 0 files in quarantine";
+    let left = "0 uploads in progress or kept (0 bytes), 0 temporary files, 0 files in quarantine";
     let told = on(&dir, "check", &[]);
     assert_eq!(told.status.code(), Some(8), "{told:?}");
-    let end = "it takes no writes until zserve check --clear-suspect has read all of it";
+    let end = "the store takes no writes until zserve check --clear-suspect has read all of it";
     assert_eq!(lines(&told), [since, sums, left, end]);
     let mut peer = server.plain();
     let begin = begin("new", Kind::Plain);
@@ -151,7 +154,7 @@ fn zserve_check_clear_suspect_makes_store_writable() {
 
     let cleared = on(&dir, "check", &["--clear-suspect"]);
     assert_eq!(cleared.status.code(), Some(0), "{cleared:?}");
-    let end = "all of it was read from the disk: it takes writes again";
+    let end = "all of it was read from the disk: the store takes writes again";
     assert_eq!(lines(&cleared), [since, sums, left, end]);
     // The running server notices.
     peer.put("new", b"new", 3);
@@ -173,18 +176,18 @@ fn zserve_check_clear_suspect_fails_beside_damage() {
     let suspicion = json!({
         "event": "suspect",
         "since": "2026-11-21T10:00:00Z",
-        "doing": "sync a record",
+        "operation": "sync a record",
     });
     let damage = json!({
         "event": "damage",
         "file": BAD,
         "key": "bad",
-        "what": "slice 1 does not match its digest",
+        "error": "slice 1 does not match its digest",
         "quarantined": ASIDE,
     });
     assert_eq!(said, [suspicion.clone(), damage]);
     let expected = [
-        ("event", json!("checked")),
+        ("event", json!("check_summary")),
         ("current", json!(1)),
         ("bytes", json!(100_000)),
         ("damaged", json!(1)),
@@ -240,7 +243,7 @@ fn zserve_scrub_ends_with_143_on_sigterm() {
     });
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(143), "{output:?}");
-    assert!(lines(&output)[0].ends_with("; stopped; the next run goes on here"), "{output:?}");
+    assert!(lines(&output)[0].ends_with("; stopped; the next run continues here"), "{output:?}");
     assert!(store.join("scrub.toml").exists());
 }
 

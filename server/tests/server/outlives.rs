@@ -196,8 +196,8 @@ fn zserve_commands_fail_with_closed_stdout() {
     };
     for (arguments, what) in [
         (&["invite", "--address", "h:1"][..], "cannot print the invite: it is closed"),
-        (&["check"], "cannot say what was found: it is closed"),
-        (&["scrub", "--json"], "cannot say what was found: it is closed"),
+        (&["check"], "cannot write the result: it is closed"),
+        (&["scrub", "--json"], "cannot write the result: it is closed"),
     ] {
         let ran = run(">&-", arguments);
         assert_eq!(ran.status.code(), Some(1), "{ran:?}");

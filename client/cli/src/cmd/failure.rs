@@ -55,7 +55,7 @@ impl Failure {
         let error = ErrorObject {
             code: self.error.code(),
             exit: self.exit_code() as u8,
-            text: text.to_owned(),
+            message: text.to_owned(),
             hint: hint.map(str::to_owned),
             name: self.name(),
         };
@@ -101,7 +101,7 @@ pub(super) struct ErrorLine<'a> {
 struct ErrorObject<'a> {
     code: &'static str,
     exit: u8,
-    text: String,
+    message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,16 +127,19 @@ mod tests {
         serde_json::to_string(&failure.json()).unwrap()
     }
 
-    /// The JSON of a failure has code, exit code and text, and hint and name where known.
+    /// The JSON of a failure has code, exit code and message, and hint and name where known.
     #[test]
     fn failure_json_has_code_exit_text_and_hint() {
         let failure: Result<(), Failure> = Err(CommandError::from(Error::NoRemote)).context("k");
         assert_eq!(
             json(&failure.unwrap_err()),
-            "{\"error\":{\"code\":\"key\",\"exit\":7,\"text\":\"the key file names no server\",\
+            "{\"error\":{\"code\":\"key\",\"exit\":7,\"message\":\"the key file names no server\",\
              \"hint\":\"zblob key join takes an invite; or set remote in it\",\"name\":\"k\"}}"
         );
         let failure = Failure::from(CommandError::Usage("no".to_owned()));
-        assert_eq!(json(&failure), "{\"error\":{\"code\":\"usage\",\"exit\":2,\"text\":\"no\"}}");
+        assert_eq!(
+            json(&failure),
+            "{\"error\":{\"code\":\"usage\",\"exit\":2,\"message\":\"no\"}}"
+        );
     }
 }

@@ -54,7 +54,7 @@ struct Line<'a> {
     version: String,
     committed: String,
     /// The version that was restored.
-    restored: String,
+    restored_version: String,
 }
 
 /// Runs the command.
@@ -84,7 +84,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
             name: name.as_str(),
             version: format::number(version.0),
             committed: format::version_time(version),
-            restored: format::number(asked.0),
+            restored_version: format::number(asked.0),
         })?;
     }
     Ok(())

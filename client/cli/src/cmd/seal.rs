@@ -158,7 +158,7 @@ fn seal(
             output: path.display().to_string(),
             length,
             recipients: recipients.len(),
-            vouched: !is_bare,
+            authenticated: !is_bare,
         })?;
     }
     Ok(())
@@ -171,7 +171,7 @@ struct Line<'a> {
     output: String,
     length: u64,
     recipients: usize,
-    vouched: bool,
+    authenticated: bool,
 }
 
 /// The default output path: `FILE.zput`.

@@ -64,12 +64,12 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
-    sealed_as: &'a str,
+    original_name: &'a str,
     version: String,
     committed: String,
     generation: String,
     length: u64,
-    stored: u64,
+    stored_length: u64,
     mode: String,
     mtime: String,
     writer: Option<String>,
@@ -86,7 +86,7 @@ struct VersionLine<'a> {
     version: String,
     committed: String,
     state: &'static str,
-    stored: u64,
+    stored_length: u64,
 }
 
 /// Runs the command.
@@ -148,8 +148,8 @@ fn one(
         return Ok(());
     }
     let mut lines = vec![("name", name.as_str().to_owned())];
-    if line.sealed_as != name.as_str() {
-        lines.push(("sealed as", line.sealed_as.to_owned()));
+    if line.original_name != name.as_str() {
+        lines.push(("sealed as", line.original_name.to_owned()));
     }
     lines.extend([
         ("bytes", stat.length.to_string()),
@@ -176,12 +176,12 @@ fn one(
 fn line<'a>(name: &'a BlobName, stat: &'a Stat) -> Line<'a> {
     Line {
         name: name.as_str(),
-        sealed_as: stat.metadata.name.as_str(),
+        original_name: stat.metadata.name.as_str(),
         version: format::number(stat.version.0),
         committed: format::version_time(stat.version),
         generation: format::number(stat.generation),
         length: stat.length,
-        stored: stat.stored,
+        stored_length: stat.stored,
         mode: format::octal(stat.metadata.mode),
         mtime: format::precise_time(stat.metadata.mtime_s, stat.metadata.mtime_ns),
         writer: stat.writer.map(|writer| writer.to_string()),
@@ -212,13 +212,13 @@ fn versions(
                 VersionState::History => "history",
                 VersionState::Trash => "trash",
             },
-            stored: info.length,
+            stored_length: info.length,
         };
         if json {
             console.print_json(&line)?;
         } else {
-            let VersionLine { version, committed, state, stored, .. } = line;
-            console.print(&format_args!("{version} {committed} {state:<7} {stored:>14}"))?;
+            let VersionLine { version, committed, state, stored_length, .. } = line;
+            console.print(&format_args!("{version} {committed} {state:<7} {stored_length:>14}"))?;
         }
     }
     Ok(())

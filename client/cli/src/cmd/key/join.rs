@@ -52,7 +52,7 @@ struct Line {
     remote: String,
     label: String,
     scopes: String,
-    made: bool,
+    created: bool,
 }
 
 impl Join {
@@ -120,7 +120,7 @@ impl Join {
                 remote: invite.address.to_string(),
                 label,
                 scopes: scopes.to_string(),
-                made: !existed,
+                created: !existed,
             })?;
         }
         Ok(())

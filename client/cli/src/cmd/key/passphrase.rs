@@ -33,7 +33,7 @@ pub(super) struct Passphrase {
 #[derive(Serialize)]
 struct Line {
     file: String,
-    locked: bool,
+    encrypted: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +97,8 @@ impl Passphrase {
             PassphraseAction::Remove => "the secrets are no longer under a passphrase",
         });
         if self.json {
-            let locked = self.action != PassphraseAction::Remove;
-            console.print_json(&Line { file: path.as_path().display().to_string(), locked })?;
+            let encrypted = self.action != PassphraseAction::Remove;
+            console.print_json(&Line { file: path.as_path().display().to_string(), encrypted })?;
         }
         Ok(())
     }
