@@ -161,7 +161,7 @@ fn zblob_reports_missing_wrong_or_limited_key_file() {
         6,
         &format!(
             "zput: secret: denied by zput://{at}: no account for this device (its operator gives invites \
-             and scopes; zblob key join redeems one)"
+             and scopes; zblob key join redeems an invite)"
         ),
     );
     assert_eq!(names(&stranger.file(".")), [""; 0]);
@@ -198,14 +198,14 @@ fn invite_spent_and_scope_missing_are_reported() {
         6,
         &format!(
             "zblob key join: the invite: denied by zput://{at}: the invite is unknown, used or expired (its operator gives invites and \
-             scopes; zblob key join redeems one)"
+             scopes; zblob key join redeems an invite)"
         ),
     );
     other.write("x", b"x");
     let scope = |name: &str| {
         format!(
             "denied by zput://{at}: this device may not {name} (its operator gives invites and scopes; zblob key join \
-             redeems one)"
+             redeems an invite)"
         )
     };
     is_told(other.run("zput", ["x"]), 6, &format!("zput: x: {}", scope("put")));
@@ -332,8 +332,8 @@ fn zserve_with_suspect_store_refuses_writes_and_serves_reads() {
     let at = server.address();
     fs::write(server.store().join("suspect.toml"), "").unwrap();
     let refused = format!(
-        "zput://{at} takes no writes: a write to its disk has failed, and its operator has to verify the store (zserve \
-         check --clear-suspect); what is there can be read"
+        "zput://{at} takes no writes after a failed fsync: its operator has to verify the store \
+         (zserve check --clear-suspect); reads work"
     );
     is_told(home.run("zput", ["secret"]), 5, &format!("zput: secret: {refused}"));
     is_told(home.run("zblob rm", ["secret"]), 5, &format!("zblob rm: secret: {refused}"));

@@ -148,7 +148,7 @@ fn open_mjs_opens_blob_that_zblob_seal_sealed_to_a_recipient() {
             home.run("zblob seal", ["--suite", suite, "-r", recipient, "-o", "blob", "plain"]).ok();
         assert_eq!(
             sealed.stderr,
-            "zblob seal: sealed outside any vault: nobody vouches for who made this blob\n"
+            "zblob seal: sealed without a vault: the author of this blob is not authenticated\n"
         );
         let opened = open(&reader, &home, "-", "blob").ok();
         assert!(opened.stdout == home.read("plain"), "{length} bytes by {suite}");

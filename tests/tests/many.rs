@@ -92,7 +92,7 @@ fn zput_batch_keeps_eight_uploads_in_flight() {
     let ran = Ran::from(zput.wait_with_output().unwrap()).ok();
     // It was told once that the connections ended, and of each file that it was there.
     let said = |what: &str| ran.stderr.lines().filter(|line| line.contains(what)).count();
-    assert_eq!((said("again in"), said("had been stored already")), (1, 8));
+    assert_eq!((said("retrying in"), said("was already stored")), (1, 8));
     are_stored_once(&pair, &files);
 }
 
@@ -194,7 +194,7 @@ fn zput_batch_over_cut_connections_stores_each_file_once() {
         });
         pair.line.plan(fates);
         let ran = zput(&pair.home, "5", &[], &files).ok();
-        assert!(ran.stderr.contains("again in"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("retrying in"), "{}", ran.stderr);
         are_stored_once(&pair, &files);
     }
 }
@@ -213,7 +213,7 @@ fn zput_batch_stores_each_file_once_when_server_restarts() {
     assert!(stored(&store, "objects") < files.len(), "it came too late");
     pair.line.lead_to(pair.server.address());
     let ran = Ran::from(zput.wait_with_output().unwrap()).ok();
-    assert!(ran.stderr.contains("again in"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("retrying in"), "{}", ran.stderr);
     are_stored_once(&pair, &files);
 }
 
@@ -230,7 +230,7 @@ fn zput_batch_without_retries_reports_file_of_lost_answer() {
         ran.text().lines().filter(|line| !line.starts_with("{\"error\"")).collect();
     assert_eq!(named(&stored), [true, true, false, true]);
     let errors: Vec<&str> = ran.stderr.lines().collect();
-    assert!(errors[0].contains("f0002: ") && errors[0].ends_with("is not known"), "{}", ran.stderr);
+    assert!(errors[0].contains("f0002: ") && errors[0].ends_with("is unknown"), "{}", ran.stderr);
     assert_eq!(errors[1..], ["zput: 1 of 4 failed"]);
     // It was stored.
     are_stored_once(&pair, &files[..4]);
@@ -243,7 +243,7 @@ fn zput_batch_without_server_retries_only_the_first_file() {
     let files = small_files(&pair.home, 20);
     pair.line.lead_to("127.0.0.1:1");
     let ran = zput(&pair.home, "2", &[], &files).ended(3);
-    let waits: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("again in")).collect();
+    let waits: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("retrying in")).collect();
     assert!(waits.len() == 2 && waits.iter().all(|l| l.contains("f0000")), "{}", ran.stderr);
     assert!(ran.stderr.ends_with("zput: 20 of 20 failed\n"), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 2 + 20 + 1);
@@ -264,7 +264,7 @@ fn zput_batch_accepts_connection_limit_and_reports_denial() {
     let _joined = home.run_with("zblob key", ["join"], reads.as_bytes()).ok();
     let files = small_files(&home, 20);
     let ran = zput(&home, "5", &[], &files).ended(3);
-    assert!(!ran.stderr.contains("again in"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("retrying in"), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 20 + 1, "{}", ran.stderr);
     for (line, file) in ran.stderr.lines().zip(&files) {
         assert!(line.starts_with(&format!("zput: {file}: ")) && line.contains("denied"), "{line}");

@@ -123,7 +123,7 @@ fn zblob_key_join_resumes_interrupted_copy() {
     // The second part is on its way.
     setting.line.plan([Fate::Cut(Way::Up, SEALED_PART + SEALED_PART / 2)]);
     let cut = setting.join(&[]).ended(3);
-    assert!(cut.stderr.contains("the same command goes on"), "{}", cut.stderr);
+    assert!(cut.stderr.contains("run the same command to continue"), "{}", cut.stderr);
     let store = format!("file://{}", setting.store().display());
     assert_eq!(setting.home.key_field("remote"), store);
     assert_eq!(setting.listed(), "a\nbig\n");

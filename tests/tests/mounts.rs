@@ -194,7 +194,7 @@ fn zblob_seal_into_tree_hides_names_and_members_read_it() {
     assert_eq!(home.run("zget", ["-o", "-", "plans"]).ok().text(), "the plans");
     let listed = home.run("zblob ls", [] as [&str; 0]).ok();
     assert_eq!(listed.text(), "plans\n");
-    assert!(listed.stderr.contains("3 more are sealed to others"), "{}", listed.stderr);
+    assert!(listed.stderr.contains("3 more are sealed to other keys"), "{}", listed.stderr);
     // The server's user may read it, and learns nothing of when the plans were made.
     let metadata = fs::metadata(published.file(hash)).unwrap();
     assert_eq!(metadata.mode() & 0o777, 0o644);

@@ -201,8 +201,8 @@ fn zget_range_begins_and_ends_anywhere() {
         for asked in [format!("{first}-"), format!("{first}-18446744073709551614")] {
             let ran = range(&home, &asked).ended(2);
             let said = format!(
-                "zget: ranged: bytes from {first} on were asked for, counted from 0, and there \
-                 are 33554437\n"
+                "zget: ranged: the range begins at byte {first}, counted from 0, and the blob has \
+                 33554437 bytes\n"
             );
             assert_eq!(ran.stderr, said);
             assert_eq!(ran.stdout, b"");
@@ -223,7 +223,8 @@ fn zget_range_of_empty_blob_is_empty() {
     assert_eq!(range(&home, "0-").ok().stdout, b"");
     assert_eq!(range(&home, "0-0").ok().stdout, b"");
     let ran = range(&home, "1-").ended(2);
-    let said = "zget: ranged: bytes from 1 on were asked for, counted from 0, and there are 0\n";
+    let said =
+        "zget: ranged: the range begins at byte 1, counted from 0, and the blob has 0 bytes\n";
     assert_eq!(ran.stderr, said);
 }
 

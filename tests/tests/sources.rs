@@ -318,7 +318,7 @@ fn allow_empty_is_needed_to_store_an_empty_pipe() {
     make_fifo(&home, "pipe");
     let refused = |script: &str| {
         let ran = shell(&home, script).ended(1);
-        assert!(ran.stderr.contains("gave no byte; nothing was stored (--allow-empty"), "{ran:?}");
+        assert!(ran.stderr.contains("gave no data; nothing was stored (--allow-empty"), "{ran:?}");
     };
     refused("false | zput --name first -");
     refused("zput --exec --name first -- true");
@@ -332,7 +332,7 @@ fn allow_empty_is_needed_to_store_an_empty_pipe() {
     let mut put = home.command("zput");
     put.args(["--name", "first", "-"]).stdin(OwnedFd::from(stdin));
     let ran = Ran::from(put.output().unwrap()).ended(1);
-    assert!(ran.stderr.contains("stdin gave no byte; nothing was stored"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stdin gave no data; nothing was stored"), "{}", ran.stderr);
     assert_eq!(got(&home, "first"), b"first");
     assert_eq!(names(&home.file(".")), ["first", "pipe"]);
     for script in [

@@ -20,7 +20,8 @@ use zput_proto::{
 use zput_seal::blob::open::OpenError;
 
 /// What follows the text of an error after which a stream cannot be sent again.
-const STREAM_LOST: &str = "what comes from stdin or a command cannot be sent again: start it over";
+const STREAM_LOST: &str =
+    "stdin and the output of a command cannot be sent again: run the command again";
 
 /// The text of an error: what happened, why, and what to do next.
 pub(crate) fn describe(error: &Error) -> String {
@@ -41,8 +42,8 @@ pub(crate) fn describe(error: &Error) -> String {
         }
         Error::Damaged { source, times } => {
             return format!(
-                "{}; so it was {times} times in a row: the line to the server, or the server's \
-                 disk or memory, changes bytes (what was verified stays; try another line, or let \
+                "{}; bytes were damaged {times} times in a row: the network, or the server's disk \
+                 or memory, changes them (verified parts are kept; try another network, or let \
                  the operator run zserve scrub)",
                 describe(source)
             );
@@ -53,7 +54,7 @@ pub(crate) fn describe(error: &Error) -> String {
         }
         Error::OutcomeUnknown(source) => {
             return format!(
-                "{}; whether the server had done it by then is not known",
+                "{}; whether the server has carried out the request is unknown",
                 describe(source)
             );
         }
@@ -66,19 +67,19 @@ pub(crate) fn describe(error: &Error) -> String {
             if text.contains("set the clock that is wrong") {
                 return text;
             }
-            let hint = "zget --allow-rollback takes what is there for the newest";
+            let hint = "zget --allow-rollback remembers the current version as the newest";
             return with_hint_before(&text, hint, "; nothing was stored");
         }
         Error::NoRemote => "zblob key join takes an invite; or set remote in it",
         Error::CannotOpen(_) => "use one of role full or get: --key PATH",
         Error::CannotPut(_) => "use one of role full or put: --key PATH",
         Error::NoLaterGeneration => {
-            "zblob restore brings an earlier version back; zget --allow-rollback takes what is there for \
-             the newest"
+            "zblob restore brings an earlier version back; zget --allow-rollback remembers the \
+             current version as the newest"
         }
         Error::NothingToResume(_) => "without --resume it starts over",
         Error::PutUnderWay => "without --resume this one starts over",
-        Error::Removed(_) => "zblob restore NAME takes it out",
+        Error::Removed(_) => "zblob restore NAME brings it back",
         Error::NoVersion { .. } => "zblob stat --versions lists them",
         Error::NothingRemoved => {
             "zblob restore NAME VERSION takes an earlier version; zblob stat --versions lists them"
@@ -141,14 +142,15 @@ fn of_refusal(error: &ConnectionError, refusal: &RemoteError) -> String {
     let text = error.to_string();
     match refusal.known() {
         Some(ErrorCode::NotFound) => with_hint(&text, "zblob ls lists what is there"),
-        Some(ErrorCode::Denied) => {
-            with_hint(&text, "its operator gives invites and scopes; zblob key join redeems one")
-        }
+        Some(ErrorCode::Denied) => with_hint(
+            &text,
+            "its operator gives invites and scopes; zblob key join redeems an invite",
+        ),
         Some(ErrorCode::Busy) => {
-            with_hint(&text, "try again later; --retries 20 goes on for minutes")
+            with_hint(&text, "try again later; --retries 20 tries for minutes")
         }
         Some(ErrorCode::Suspect) => {
-            with_hint_before(&text, "zserve check --clear-suspect", "; what is there can be read")
+            with_hint_before(&text, "zserve check --clear-suspect", "; reads work")
         }
         Some(ErrorCode::Kind) => {
             with_hint(&text, "--plaintext is for unsealed objects, and only for those")
@@ -173,8 +175,8 @@ fn of_source(error: &SourceError) -> String {
 fn of_sink(error: &SinkError) -> String {
     let hint = match error {
         SinkError::Exists(_) => "--force replaces it",
-        SinkError::BlockDevice(_) => "--force writes over it",
-        SinkError::OtherOwner { .. } => "--force writes all the same",
+        SinkError::BlockDevice(_) => "--force overwrites it",
+        SinkError::OtherOwner { .. } => "--force writes to it",
         SinkError::Terminal => "-o PATH, or --force if you insist",
         error => return with_cause(error),
     };
@@ -213,9 +215,9 @@ fn of_open(error: &OpenError) -> String {
     let advice = match error {
         OpenError::NoIdentityMatches => " (is this the right key file? --key PATH names another)",
         OpenError::Rollback { .. } | OpenError::Equivocation { .. } => {
-            ": the server gives something else than the newest. Either somebody has restored an \
-             earlier version, or the server goes back by itself (--allow-rollback accepts what is \
-             there, --at VERSION asks for an old one)"
+            ": rollback detected. Either somebody has restored an earlier version, or the server \
+             returns an old one by itself (--allow-rollback accepts the current version, --at \
+             VERSION asks for an old one)"
         }
         OpenError::Bare => " (zblob open --bare opens such a blob)",
         OpenError::UnpinnedWriter(_) => " (writers in the key file lists them)",
@@ -261,7 +263,7 @@ mod tests {
     fn busy_error_advises_retries_for_request_and_connection() {
         let why = "the limit of uploads in progress is reached";
         let said = "zput://example.org:7460 is busy: the limit of uploads in progress is reached \
-                    (try again later; --retries 20 goes on for minutes)";
+                    (try again later; --retries 20 tries for minutes)";
         assert_eq!(describe(&refused(ErrorCode::Busy, why)), said);
         let source = SessionError::Refused(RemoteError::new(ErrorCode::Busy, why));
         let remote = Box::new("zput://example.org:7460".parse().unwrap());
@@ -278,9 +280,9 @@ mod tests {
         );
         assert_eq!(
             describe(&OpenError::Rollback { seen: 9, found: 8 }.into()),
-            "the blob is of generation 8, and 9 has been seen: the server gives something else than \
-             the newest. Either somebody has restored an earlier version, or the server goes back \
-             by itself (--allow-rollback accepts what is there, --at VERSION asks for an old one)"
+            "the blob is of generation 8, and 9 has been seen: rollback detected. Either somebody \
+             has restored an earlier version, or the server returns an old one by itself \
+             (--allow-rollback accepts the current version, --at VERSION asks for an old one)"
         );
     }
 
@@ -288,22 +290,21 @@ mod tests {
     fn a_text_that_goes_on_after_its_hint_does() {
         assert_eq!(
             describe(&refused(ErrorCode::Suspect, "no")),
-            "zput://example.org:7460 takes no writes: a write to its disk has failed, and its \
-             operator has to verify the store (zserve check --clear-suspect); what is there can be \
-             read"
+            "zput://example.org:7460 takes no writes after a failed fsync: its operator has to \
+             verify the store (zserve check --clear-suspect); reads work"
         );
         let (server, remote) = (1_796_000_000_000_000_000, "zput://example.org:7447");
         let remote = Box::new(remote.parse().unwrap());
         assert_eq!(
             describe(&Error::Ahead { remote, server, here: server + 1 }),
             "this machine has seen a blob under this name that was sealed far ahead of the clock of \
-             zput://example.org:7447, which says 2026-11-30T00:53:20Z (zget --allow-rollback takes \
-             what is there for the newest); nothing was stored"
+             zput://example.org:7447, which says 2026-11-30T00:53:20Z (zget --allow-rollback \
+             remembers the current version as the newest); nothing was stored"
         );
         assert_eq!(
             describe(&Error::Overtaken { newest: 4_070_908_800_000_000_000 }),
-            "what is there under this name is of 2099-01-01T00:00:00Z, and this put was not sealed \
-             later; nothing was stored (try again)"
+            "the version under this name was sealed at 2099-01-01T00:00:00Z, and this put was not \
+             sealed later; nothing was stored (try again)"
         );
     }
 

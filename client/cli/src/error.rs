@@ -31,8 +31,8 @@ pub enum CommandError {
     },
     /// The key file has a passphrase, and there is no terminal to ask for it.
     #[error(
-        "{} is under a passphrase and there is no terminal to ask on (--passphrase-command or \
-         --passphrase-fd gives it; zblob key passphrase remove takes it off)",
+        "{} is encrypted and there is no terminal to ask for the passphrase (--passphrase-command \
+         or --passphrase-fd gives it; zblob key passphrase remove removes it)",
         .0.display()
     )]
     CannotAsk(PathBuf),

@@ -21,22 +21,21 @@ impl fmt::Display for NoticeText<'_> {
                 let error = describe(error);
                 write!(
                     f,
-                    "{}; again in {seconds:.1} s (try {number} of {max_retries})",
+                    "{}; retrying in {seconds:.1} s (retry {number} of {max_retries})",
                     printable(&error)
                 )
             }
             Event::Resumed { held, length } => {
                 let (held, length) = (size(held), size(length));
-                write!(f, "going on where it was interrupted: {held} of {length} are there")
+                write!(f, "resuming: {held} of {length} are done")
             }
             Event::Restarted(why) => write!(f, "{why}: starting over"),
             Event::AlreadyStored(version) => {
-                write!(f, "had been stored already, as version {version}: only the answer was lost")
+                write!(f, "was already stored, as version {version}: only the response was lost")
             }
             Event::NotRecorded { version, error } => write!(
                 f,
-                "warning: this machine will not notice if the server goes back behind version {}: \
-                 {}",
+                "warning: this machine will not detect a rollback behind version {}: {}",
                 version.0,
                 printable(&describe(error))
             ),
@@ -45,18 +44,16 @@ impl fmt::Display for NoticeText<'_> {
                 "warning: if this put is interrupted it starts over: {}",
                 printable(&describe(error))
             ),
-            Event::Unreadable(1) => {
-                f.write_str("1 version is there and could not be read by the server")
-            }
+            Event::Unreadable(1) => f.write_str("1 version could not be read by the server"),
             Event::Unreadable(count) => {
-                write!(f, "{count} versions are there and could not be read by the server")
+                write!(f, "{count} versions could not be read by the server")
             }
             Event::GenerationAhead { generation } => {
                 let at = version_time(Version(generation));
                 write!(
                     f,
-                    "what is there was sealed at {at} by its writer's clock, far ahead of this \
-                     machine's: that it is the newest is not remembered"
+                    "the current version was sealed at {at} by its writer's clock, too far ahead \
+                     of this machine's: it is not recorded as the newest"
                 )
             }
             Event::JournalNotRemoved { error } => {

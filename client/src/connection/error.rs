@@ -65,7 +65,7 @@ pub enum ConnectionError {
         error: RemoteError,
     },
     /// The answer does not fit the request.
-    #[error("{remote} answered what was not asked: {what}")]
+    #[error("{remote} sent an unexpected response: {what}")]
     Unexpected {
         /// The server's address.
         remote: Box<Remote>,

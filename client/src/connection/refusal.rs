@@ -31,16 +31,16 @@ impl fmt::Display for Refusal<'_> {
             Some(ErrorCode::Busy) => write!(f, "{remote} is busy: {text}"),
             Some(ErrorCode::Suspect) => write!(
                 f,
-                "{remote} takes no writes: a write to its disk has failed, and its operator has to \
-                 verify the store; what is there can be read"
+                "{remote} takes no writes after a failed fsync: its operator has to verify the \
+                 store; reads work"
             ),
             Some(ErrorCode::Digest) => {
-                write!(f, "the bytes were damaged on their way to {remote} (try again)")
+                write!(f, "the bytes were damaged in transit to {remote} (try again)")
             }
             Some(ErrorCode::Kind) => write!(f, "{remote}: {text}"),
             Some(ErrorCode::Ahead) => write!(
                 f,
-                "{remote} takes nothing that was sealed so far ahead of its clock, which says {}; \
+                "{remote} rejects what was sealed too far ahead of its clock, which says {}; \
                  nothing was stored",
                 version_time(Version(error.number))
             ),
@@ -59,7 +59,7 @@ impl fmt::Display for Refusal<'_> {
             }
             Some(ErrorCode::Unreadable) => write!(f, "{remote}: {text} (its log names the file)"),
             Some(ErrorCode::ReadOnly) => {
-                write!(f, "{remote} takes no writes: {text}; what is there can be read")
+                write!(f, "{remote} takes no writes: {text}; reads work")
             }
             Some(code) => write!(f, "{remote} refused ({code:?}): {text}"),
             None => write!(f, "{remote} refused (code {}): {text}", error.code),

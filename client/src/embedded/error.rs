@@ -19,7 +19,7 @@ pub enum EmbeddedError {
     NoStore(PathBuf),
     /// The store at this path has another server key than the key file states.
     #[error(
-        "the store {} is another one than the key file's (is the right disk mounted? else restore \
+        "the store {} does not match the key file (is the right disk mounted? else restore \
          it from a backup; server_key in the key file says which store it is)",
         .0.display()
     )]

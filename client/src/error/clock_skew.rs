@@ -14,8 +14,8 @@ pub(super) fn clock_skew(remote: &Remote, server: u64, here: u64) -> String {
     let says = time(server);
     if here > server.saturating_add(DAY_NS) {
         format!(
-            "the clock of {remote} says {says} and that of this machine {}: what is sealed so far \
-             ahead would be in everybody's way (set the clock that is wrong); nothing was stored",
+            "the clock of {remote} says {says} and that of this machine {}: a blob sealed so far \
+             ahead would block later puts (set the clock that is wrong); nothing was stored",
             time(here)
         )
     } else {
@@ -46,8 +46,8 @@ mod tests {
         assert_eq!(
             told(in_2026, in_2099),
             "the clock of zput://example.org:7447 says 2026-11-30T00:53:20Z and that of this machine \
-             2099-01-01T00:00:00Z: what is sealed so far ahead would be in everybody's way (set the clock that is \
-             wrong); nothing was stored"
+             2099-01-01T00:00:00Z: a blob sealed so far ahead would block later puts (set the \
+             clock that is wrong); nothing was stored"
         );
         assert_eq!(
             told(in_2026, in_2026 + 1),

@@ -21,12 +21,12 @@ pub enum RestartReason {
 impl fmt::Display for RestartReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Changed => "not what was interrupted",
-            Self::NotKept => "nothing was kept of what was interrupted",
-            Self::Superseded => "something newer is there than what was interrupted",
-            Self::Refused => "the server does not take what was interrupted",
+            Self::Changed => "the source has changed since the interruption",
+            Self::NotKept => "the server kept nothing of the interrupted transfer",
+            Self::Superseded => "there is a newer version than the interrupted one",
+            Self::Refused => "the server refused the interrupted transfer",
             Self::NoLongerCurrent => {
-                "what was interrupted had been stored, and was removed or replaced since"
+                "the interrupted transfer was stored, and its version was removed or replaced since"
             }
         })
     }

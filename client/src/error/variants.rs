@@ -63,13 +63,15 @@ pub enum Error {
     #[error("the blob cannot be opened")]
     Open(#[from] OpenError),
     /// The plaintext is as it was sealed, but does not have the SHA-256 that the writer stated.
-    #[error("it is as it was sealed, but its SHA-256 is not the one that its writer noted")]
+    #[error(
+        "it is as it was sealed, but its SHA-256 does not match the one that its writer recorded"
+    )]
     Sha256,
     /// The server stated lengths that no sealed blob has.
     #[error("the server's answer fits no sealed blob: {0}")]
     Envelope(&'static str),
     /// A local file that is not a sealed blob, or only part of one.
-    #[error("it is no sealed blob, or not all of one: {0}")]
+    #[error("not a sealed blob, or truncated: {0}")]
     File(&'static str),
     /// The text is not a valid blob name.
     #[error(transparent)]
@@ -85,11 +87,11 @@ pub enum Error {
     CannotPut(Role),
     /// Unsealed objects are not sent over TLS.
     #[error(
-        "unsealed objects move only on plaintext connections, and the key file says mode = \"tls\""
+        "unsealed objects move only on plaintext connections, and the key file has mode = \"tls\""
     )]
     UnsealedOverTls,
     /// The range begins after the end of the blob.
-    #[error("bytes from {offset} on were asked for, counted from 0, and there are {length}")]
+    #[error("the range begins at byte {offset}, counted from 0, and the blob has {length} bytes")]
     Range {
         /// Offset of the first byte asked for.
         offset: u64,
@@ -97,7 +99,7 @@ pub enum Error {
         length: u64,
     },
     /// The listing exceeds its bounds.
-    #[error("more than {LISTED_MAX} objects, or too little in too many pages: nothing is listed")]
+    #[error("more than {LISTED_MAX} objects, or too many empty pages: nothing is listed")]
     TooMuchToList,
     /// The server could not read this many objects of the listing.
     #[error("{0} more could not be read by the server")]
@@ -105,8 +107,8 @@ pub enum Error {
     /// The current version has a generation that is not lower than this blob's: another put of this
     /// name was faster, or the clock of its machine is ahead.
     #[error(
-        "what is there under this name is of {}, and this put was not sealed later; nothing was \
-         stored (try again)",
+        "the version under this name was sealed at {}, and this put was not sealed later; nothing \
+         was stored (try again)",
         version_time(Version(*newest))
     )]
     Overtaken {
@@ -124,12 +126,12 @@ pub enum Error {
         here: u64,
     },
     /// The newest known generation under this name is the highest possible one.
-    #[error("what was put under this name claims the last of all times, so nothing can be later")]
+    #[error("the current version has the highest possible generation, so no put can follow it")]
     NoLaterGeneration,
     /// Bytes were damaged in transit on several connections in a row.
     #[error(
-        "bytes were damaged {times} times in a row: the line to the server, or the server's disk or \
-         memory, changes them"
+        "bytes were damaged {times} times in a row: the network, or the server's disk or memory, \
+         changes them"
     )]
     Damaged {
         /// The error of the last connection.
@@ -143,26 +145,26 @@ pub enum Error {
     /// Resuming was required, and there is nothing to resume; with the reason, if there was an
     /// interrupted put.
     #[error(
-        "there is nothing to go on with{}",
+        "there is nothing to resume{}",
         .0.map(|why| format!(": {why}")).unwrap_or_default()
     )]
     NothingToResume(Option<RestartReason>),
     /// Another process is putting this name.
-    #[error("another put of this name is under way")]
+    #[error("another put of this name is in progress")]
     PutUnderWay,
     /// A stream failed after the client no longer had all of its bytes.
     #[error("the put failed, and a stream cannot be sent again")]
     StreamLost(#[source] Box<Error>),
     /// The connection ended after a request that changes something, and the server could not be
     /// asked for the outcome.
-    #[error("whether the server has done it is not known")]
+    #[error("whether the server has carried out the request is unknown")]
     OutcomeUnknown(#[source] Box<Error>),
     /// The server does not have a stream whose connection ended during the commit.
     #[error("the connection ended before it was stored, and a stream cannot be sent again")]
     NotStored,
     /// The blob is stored, and the rollback guard contradicts it.
     #[error(
-        "stored as version {}, but this machine will not notice if the server goes back behind it",
+        "stored as version {}, but this machine will not detect a rollback to an earlier version",
         version.0
     )]
     NotRecorded {
@@ -205,7 +207,7 @@ pub enum Error {
     },
     /// The blob did not exist yet at the time that was asked for.
     #[error(
-        "it was not there yet at {moment}; the oldest version is {oldest} of {}",
+        "it did not exist at {moment}; the oldest version is {oldest} of {}",
         local_version_time(*oldest)
     )]
     NotYet {
@@ -215,7 +217,7 @@ pub enum Error {
         oldest: Version,
     },
     /// No version of this name is in the trash.
-    #[error("nothing of it is in the trash")]
+    #[error("no version of it is in the trash")]
     NothingRemoved,
 }
 

@@ -114,7 +114,7 @@ fn refuse_planted(link: &Path, metadata: &Metadata) -> io::Result<()> {
     }
     let owner = metadata.uid();
     let text = format!(
-        "{} is a link of another user (number {owner}) in a directory that everybody may write to",
+        "{} is a link of another user (uid {owner}) in a directory that everybody may write to",
         link.display()
     );
     Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
@@ -338,7 +338,7 @@ mod tests {
         std::os::unix::fs::lchown(&link, Some(54_321), None).unwrap();
         assert!(found(&link).starts_with("name "));
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o1777)).unwrap();
-        assert!(found(&link).contains("is a link of another user (number 54321)"));
+        assert!(found(&link).contains("is a link of another user (uid 54321)"));
         chown(dir.path(), Some(54_321), None).unwrap();
         assert!(found(&link).starts_with("name "));
     }

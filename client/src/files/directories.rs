@@ -36,7 +36,7 @@ pub enum DirectoriesError {
     /// There is no home directory, and not all variables that could replace it are set. Holds the
     /// user id.
     #[error(
-        "HOME is not set, and this user (number {0}) has no home directory (set HOME, or XDG_CONFIG_HOME, \
+        "HOME is not set, and this user (uid {0}) has no home directory (set HOME, or XDG_CONFIG_HOME, \
          XDG_DATA_HOME and XDG_STATE_HOME)"
     )]
     NoHome(u32),

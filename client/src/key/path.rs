@@ -77,7 +77,7 @@ pub enum KeystoreError {
         source: KeyFileError,
     },
     /// The key file has a passphrase, and nobody was asked for it.
-    #[error("{} is under a passphrase", .0.display())]
+    #[error("{} is encrypted with a passphrase", .0.display())]
     Locked(PathBuf),
     /// The passphrase could not be got from where it comes.
     #[error("cannot get the passphrase from {from}")]

@@ -267,7 +267,7 @@ mod tests {
         let error = limits.count_page(1).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "more than 4194304 objects, or too little in too many pages: nothing is listed"
+            "more than 4194304 objects, or too many empty pages: nothing is listed"
         );
         assert_eq!(error.kind(), crate::error::ErrorKind::Other);
     }

@@ -88,7 +88,7 @@ pub enum RollbackError {
     },
     /// The file is not a record, is damaged, or was written by a newer zput.
     #[error(
-        "the rollback record {} cannot be understood (remove it to trust what the server has now)",
+        "cannot parse the rollback record {} (remove it to trust what the server has now)",
         .0.display()
     )]
     Unreadable(PathBuf),

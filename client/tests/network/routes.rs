@@ -255,7 +255,7 @@ fn get_reconnects_after_silent_connection() {
         assert!(begun.elapsed() < Duration::from_secs(60));
         let address = &line.address;
         let silent =
-            format!("the session with zput://{address} ended: the peer was silent for too long");
+            format!("the session with zput://{address} ended: the peer was idle for too long");
         assert_eq!(*said.lock().unwrap(), [silent]);
         drop(machine);
         line.thread.join().unwrap();

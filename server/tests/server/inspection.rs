@@ -137,7 +137,7 @@ fn zserve_check_clear_suspect_makes_store_writable() {
     let (dir, server) = served();
     let not_suspect = on(&dir, "check", &["--clear-suspect"]);
     assert_eq!(not_suspect.status.code(), Some(0), "{not_suspect:?}");
-    assert_eq!(lines(&not_suspect)[2], "it is not suspect: there is nothing to clear");
+    assert_eq!(lines(&not_suspect)[2], "the store is not suspect: there is nothing to clear");
 
     suspect(&dir);
     let since = "suspect since 2026-11-21T10:00:00Z, when it could not sync a record";

@@ -344,7 +344,7 @@ fn get_refuses_blob_the_vault_does_not_vouch_for() {
     let attacks = [
         // Recipients are public: whoever knows them can seal to them.
         (Some(own.clone()), vault),
-        (None, "nobody vouches for the blob"),
+        (None, "no vault authenticates the blob"),
         // An outsider who says that our writer signed.
         (Some(Voucher { claimed: ours.claimed, ..own.clone() }), vault),
         // The server has seen our writer's signatures, and does not know the vault's secret.
@@ -406,7 +406,7 @@ fn file_key_holder_cannot_rewrite_blob() {
     let rewritten = Forgery { plaintext: changed, ..honest.clone() };
     let outsider = Voucher::of(&member());
     for (voucher, reason) in [
-        (None, "nobody vouches for the blob"),
+        (None, "no vault authenticates the blob"),
         (Some(outsider), "the vault does not vouch for the blob"),
     ] {
         let forged = Forgery { voucher, ..rewritten.clone() };

@@ -14,9 +14,9 @@ use crate::{
     silence::Impatient,
 };
 
-const DAMAGED: &str = "the bytes were damaged on their way to zput://";
-const SUSPECT: &str = "; so it was 3 times in a row: the line to the server";
-const STAYS: &str = "what came stays, and the same command goes on with it";
+const DAMAGED: &str = "the bytes were damaged in transit to zput://";
+const SUSPECT: &str = "; bytes were damaged 3 times in a row: the network";
+const STAYS: &str = "the partial file is kept; run the same command to resume";
 
 /// Waits until the server keeps an upload with this many parts.
 fn is_kept(setting: &Setting, parts: u64) {
@@ -42,7 +42,7 @@ fn zput_resends_from_the_damaged_part_on() {
         setting.line.plan([Fate::Flip(Way::Up, at)]);
         let ran = setting.persistently("zput", &[FILE]).ok();
         assert!(ran.stderr.contains(DAMAGED), "{}", ran.stderr);
-        assert!(ran.stderr.contains("(try 1 of 2)"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("(retry 1 of 2)"), "{}", ran.stderr);
         let talks = setting.line.talks();
         // The server may say that it is busy: that it has not seen yet that the first one is gone.
         assert!(talks.len() >= 2);
@@ -117,7 +117,7 @@ fn zget_asks_again_from_the_damaged_part_on() {
         for arguments in [&["-o", "-", FILE][..], &["-o", "got", FILE]] {
             setting.line.plan([Fate::Flip(Way::Down, at)]);
             let ran = setting.persistently("zget", arguments).ok();
-            assert!(ran.stderr.contains("again in"), "{}", ran.stderr);
+            assert!(ran.stderr.contains("retrying in"), "{}", ran.stderr);
             let got = if arguments[1] == "-" { ran.stdout } else { setting.home.read("got") };
             assert!(got == bytes, "{at}");
             let talks = setting.line.talks();

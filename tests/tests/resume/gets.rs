@@ -11,7 +11,7 @@ use zput_tests::{Fate, Ran, Way, names, until};
 
 use crate::setting::{FILE, LENGTH, PART, PATIENCE, SEALED_PART, Setting, goes_on};
 
-const STAYS: &str = "what came stays, and the same command goes on with it";
+const STAYS: &str = "the partial file is kept; run the same command to resume";
 
 /// A blob on a server; and how long a get's answer is in front of the parts.
 fn stored() -> (Setting, Vec<u8>, u64) {
@@ -88,10 +88,10 @@ fn zget_resumes_by_itself_into_file_pipe_and_range() {
     setting.line.plan(fates);
     let ran = setting.persistently("zget", &["-o", "-", FILE]).ok();
     assert!(ran.stdout == bytes, "{} bytes came", ran.stdout.len());
-    assert_eq!(ran.stderr.matches("again in").count(), 3, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("retrying in").count(), 3, "{}", ran.stderr);
     setting.line.plan(fates);
     let ran = setting.persistently("zget", &[FILE]).ok();
-    assert_eq!(ran.stderr.matches("again in").count(), 3, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("retrying in").count(), 3, "{}", ran.stderr);
     is_there(&setting, &bytes);
     // A stretch that begins and ends inside of parts.
     let range = format!("{}-{}", PART - 5, 3 * PART + 4);
@@ -214,7 +214,7 @@ fn zget_verify_only_checks_every_part_and_writes_nothing() {
     let before = names(&setting.home.file("."));
     setting.line.plan([Fate::Cut(Way::Down, front + 3 * SEALED_PART)]);
     let ran = setting.persistently("zget", &["--verify-only", "--json", FILE]).ok();
-    assert_eq!(ran.stderr.matches("again in").count(), 1, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("retrying in").count(), 1, "{}", ran.stderr);
     let line: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
     assert_eq!((line["length"].as_u64(), line["output"].is_null()), (Some(LENGTH), true));
     let stat = setting.home.run("zblob stat", ["--verify", "--json", FILE]).ok().text();

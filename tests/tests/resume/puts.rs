@@ -50,7 +50,8 @@ fn zput_cut_inside_a_part_resumes_before_it() {
     // In the first part, and in front of it, there is nothing.
     for cut in [ends[0] - 1, ends[0] - SEALED_PART, 100] {
         let said = cut_and_put(&setting, &bytes, Way::Up, cut);
-        let nothing = "zput: file: nothing was kept of what was interrupted: starting over\n";
+        let nothing =
+            "zput: file: the server kept nothing of the interrupted transfer: starting over\n";
         assert!(said.ends_with(nothing), "{cut}: {said}");
     }
 }
@@ -103,7 +104,7 @@ fn zput_resumes_by_itself_as_long_as_it_makes_progress() {
     setting.line.plan([further(1), nowhere, further(2), nowhere, further(3), further(4)]);
     let ran = setting.home.command("zput").args(["--retries", "3", FILE]).output().unwrap();
     let ran = Ran::from(ran).ok();
-    assert!(ran.stderr.matches("again in").count() >= 6, "{}", ran.stderr);
+    assert!(ran.stderr.matches("retrying in").count() >= 6, "{}", ran.stderr);
     assert!(ran.stderr.contains(&goes_on("zput", PART)), "{}", ran.stderr);
     let talks = setting.line.talks();
     assert!(talks.len() >= 7);
@@ -173,7 +174,8 @@ fn zput_after_lost_commit_and_rm_stores_again() {
     assert_eq!(setting.journals().len(), 1);
     let _removed = setting.home.run("zblob rm", [FILE]).ok();
     let said = setting.put().stderr;
-    let gone = "zput: file: what was interrupted had been stored, and was removed or replaced since: starting over\n";
+    let gone = "zput: file: the interrupted transfer was stored, and its version was removed or \
+                replaced since: starting over\n";
     assert!(said.ends_with(gone), "{said}");
     setting.is_stored(&bytes, 2);
 }
@@ -184,7 +186,7 @@ fn zput_finds_out_about_commit_with_lost_answer() {
     let setting = Setting::in_clear();
     let (_, _, down) = setting.ends();
     let bytes = setting.write(1);
-    let stored = "zput: file: had been stored already, as version ";
+    let stored = "zput: file: was already stored, as version ";
     for lost in [1, 8] {
         // By the same command.
         setting.line.plan([Fate::Cut(Way::Down, down - lost)]);
@@ -196,7 +198,11 @@ fn zput_finds_out_about_commit_with_lost_answer() {
         for arguments in [&[FILE][..], &["--if-absent", FILE], &["--resume", FILE]] {
             setting.line.plan([Fate::Cut(Way::Down, down - lost)]);
             let ran = setting.zput(&[FILE]).ended(5);
-            assert!(ran.stderr.contains("whether the server had done it"), "{}", ran.stderr);
+            assert!(
+                ran.stderr.contains("whether the server has carried out the request"),
+                "{}",
+                ran.stderr
+            );
             let ran = setting.persistently("zput", arguments).ok();
             assert!(ran.stderr.contains(stored), "{}", ran.stderr);
             setting.is_stored(&bytes, 1);
@@ -220,7 +226,7 @@ fn zput_without_journal_finds_out_about_commit_with_lost_answer() {
         setting.forget();
         setting.line.plan([Fate::Cut(Way::Down, down - 1)]);
         let ran = put(arguments).ok();
-        assert!(ran.stderr.contains("had been stored already"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("was already stored"), "{}", ran.stderr);
         let versions = setting.home.run("zblob stat", ["--versions", name]).ok().text();
         assert_eq!(versions.lines().count(), 1, "{versions}");
         assert_eq!(setting.home.run("zget", ["-o", "-", name]).ok().text(), "a small file");
@@ -277,7 +283,7 @@ fn zput_resumes_after_server_was_killed_and_restarted() {
     setting.restart();
     setting.line.hang_up();
     let ran = Ran::from(put.wait_with_output().unwrap()).ok();
-    assert!(ran.stderr.contains("going on where it was interrupted"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("resuming: "), "{}", ran.stderr);
     setting.is_stored(&bytes, 1);
 }
 
@@ -312,13 +318,13 @@ fn zput_obeys_resume_and_no_resume() {
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
     let ran = setting.zput(&["--resume", FILE]).ended(4);
-    let nothing = "zput: file: there is nothing to go on with (without --resume it starts over)\n";
+    let nothing = "zput: file: there is nothing to resume (without --resume it starts over)\n";
     assert_eq!(ran.stderr, nothing);
     setting.line.plan([Fate::Cut(Way::Up, ends[3])]);
     let _cut = setting.zput(&[FILE]).ended(5);
     let _begun = setting.line.talks();
     let ran = setting.persistently("zput", &["--no-resume", FILE]).ok();
-    assert!(!ran.stderr.contains("going on"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("resuming"), "{}", ran.stderr);
     let talks = setting.line.talks();
     let last = Uploads::of(talks.last().unwrap());
     assert_eq!(last.slices.len(), 6);
@@ -329,7 +335,7 @@ fn zput_obeys_resume_and_no_resume() {
     setting.line.plan([Fate::Cut(Way::Up, ends[1])]);
     let exec = ["--exec", "--name", "stream", "--", "cat", FILE];
     let ran = setting.home.run("zput", exec).ended(5);
-    let lost = "; what comes from stdin or a command cannot be sent again: start it over\n";
+    let lost = "; stdin and the output of a command cannot be sent again: run the command again\n";
     assert!(ran.stderr.ends_with(lost), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 1, "it was not tried again: {}", ran.stderr);
 }
@@ -358,7 +364,7 @@ fn zput_exec_resumes_cut_upload_from_memory() {
         let connections = fates.len() + 1;
         setting.line.plan(fates.clone());
         let ran = setting.persistently("zput", &exec).ok();
-        assert!(ran.stderr.contains("again in"), "{fates:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("retrying in"), "{fates:?}: {}", ran.stderr);
         let talks = setting.line.talks();
         assert!(talks.len() >= connections, "{fates:?}: {}", talks.len());
         assert_no_salt_has_two_ciphertexts(&talks, PARTS);

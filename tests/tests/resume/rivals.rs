@@ -47,7 +47,7 @@ fn zput_beside_another_of_one_name_shares_no_journal() {
     let mut first = setting.spawn("zput", "0", &[FILE]);
     setting.line.wait_for(Way::Up, ends[1]);
     let ran = setting.zput(&["--resume", FILE]).ended(5);
-    assert!(ran.stderr.contains("another put of this name is under way"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("another put of this name is in progress"), "{}", ran.stderr);
     let ran = setting.zput(&[FILE]).ok();
     assert_eq!(ran.stderr, "");
     first.kill().unwrap();
@@ -55,7 +55,7 @@ fn zput_beside_another_of_one_name_shares_no_journal() {
     setting.line.hang_up();
     // What is newer is there: the older one is not put on top of it.
     let ran = setting.put();
-    let newer = "zput: file: something newer is there than what was interrupted: starting over\n";
+    let newer = "zput: file: there is a newer version than the interrupted one: starting over\n";
     assert!(ran.stderr.ends_with(newer), "{}", ran.stderr);
     setting.is_stored(&bytes, 2);
 }
@@ -116,7 +116,7 @@ fn zput_with_lost_commit_behind_a_newer_put_seals_again() {
     assert_eq!(setting.zput(&["a"]).ok().stderr, "");
     setting.line.hang_up();
     let first = ended(first).ok();
-    assert!(first.stderr.contains("again in"), "{}", first.stderr);
+    assert!(first.stderr.contains("retrying in"), "{}", first.stderr);
     is_sound(&setting, "a", 3);
 }
 

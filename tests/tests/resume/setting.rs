@@ -151,9 +151,5 @@ impl Setting {
 
 /// What is said when a put goes on behind so many bytes.
 pub(crate) fn goes_on(command: &str, held: u64) -> String {
-    format!(
-        "{command}: {FILE}: going on where it was interrupted: {} MiB of {} MiB are there\n",
-        held >> 20,
-        LENGTH >> 20
-    )
+    format!("{command}: {FILE}: resuming: {} MiB of {} MiB are done\n", held >> 20, LENGTH >> 20)
 }

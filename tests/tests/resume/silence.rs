@@ -20,13 +20,13 @@ use zput_tests::{Fate, Pattern, Ran, Way, names, until};
 
 use crate::setting::{FILE, PART, PATIENCE, SEALED_PART, Setting, goes_on};
 
-const SILENT: &str = ": the peer was silent for too long";
+const SILENT: &str = ": the peer was idle for too long";
 
 /// It was left once, and the first try after that came through: nobody was busy.
 #[track_caller]
 fn came_back_once(ran: &Ran) {
     assert_eq!(ran.stderr.matches(SILENT).count(), 1, "{}", ran.stderr);
-    assert_eq!(ran.stderr.matches("again in").count(), 1, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("retrying in").count(), 1, "{}", ran.stderr);
 }
 
 /// With the patience that commands have: 60 s, half of what the server bears.

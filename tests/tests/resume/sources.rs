@@ -14,7 +14,8 @@ use crate::setting::{FILE, LENGTH, PART, PARTS, SEALED_PART, Setting, goes_on};
 /// Behind how many parts the put is cut.
 const HELD: usize = 3;
 
-const STARTS_OVER: &str = "zput: file: not what was interrupted: starting over\n";
+const STARTS_OVER: &str =
+    "zput: file: the source has changed since the interruption: starting over\n";
 
 struct Interrupted {
     setting: Setting,
@@ -66,7 +67,7 @@ fn zput_starts_over_if_file_has_changed_its_length() {
     // Too short for a journal: nothing is left of the old one.
     for length in [PART - 1, 0] {
         let said = interrupted.then(|file| file.set_len(length).unwrap());
-        assert!(!said.contains("going on"), "{length}: {said}");
+        assert!(!said.contains("resuming"), "{length}: {said}");
     }
 }
 
@@ -146,7 +147,7 @@ fn zput_starts_over_if_options_or_recipients_changed() {
         cut(first);
         let insists = [&["--resume"], second].concat();
         let ran = setting.persistently("zput", &insists).ended(4);
-        let why = "there is nothing to go on with: not what was interrupted (without --resume";
+        let why = "there is nothing to resume: the source has changed since the interruption (without --resume";
         assert!(ran.stderr.contains(why), "{}", ran.stderr);
         let ran = setting.persistently("zput", second).ok();
         assert!(ran.stderr.ends_with(STARTS_OVER), "{}", ran.stderr);
@@ -188,7 +189,7 @@ fn put_journal_of_another_blob_is_not_resumed() {
     };
     let journal = cut("first");
     let ran = setting.persistently("zput", &["--name", "first", FILE]).ok();
-    assert!(ran.stderr.contains("going on where it was interrupted"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("resuming: "), "{}", ran.stderr);
     fs::rename(cut("second"), journal).unwrap();
     setting.line.plan([]);
     let ran = setting.persistently("zput", &["--name", "first", FILE]).ok();

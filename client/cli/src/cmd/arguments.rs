@@ -67,7 +67,7 @@ impl KeyArguments {
 /// How often what fails for a moment is tried again.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct RetryArguments {
-    /// How often in a row to try again when the connection fails or the server is busy
+    /// Retries in a row when the connection fails or the server is busy
     #[arg(long, value_name = "N", default_value_t = RETRIES)]
     retries: u32,
 }
@@ -93,7 +93,7 @@ pub(crate) fn warn_if_exposed(path: &KeyPath, console: &Console) {
     if path.is_exposed() {
         let path = path.as_path().display();
         console
-            .warn(&format_args!("warning: others can read the key file {path} (chmod 600 {path})"));
+            .warn(&format_args!("warning: other users can read the key file {path} (chmod 600 {path})"));
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn blob_name(text: &OsStr) -> Result<BlobName, Failure> {
 
 pub(crate) fn directories() -> Result<Directories, CommandError> {
     let mut directories = Directories::of_user()
-        .map_err(|error| local("it is not known where your files are", io::Error::other(error)))?;
+        .map_err(|error| local("cannot determine your directories", io::Error::other(error)))?;
     if let Some(state) = ephemeral_state::directory() {
         directories.state = state;
     }

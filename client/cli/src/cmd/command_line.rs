@@ -100,7 +100,7 @@ fn is_secret(word: &OsStr) -> bool {
 
 /// Reports a secret argument without repeating it, because stderr often goes to a log.
 fn report_secret(name: &'static str, given: &[OsString]) -> process::ExitCode {
-    let text = "an argument is a secret, which other users of this machine can see; it is not used \
+    let text = "an argument is a secret, visible to other users of this machine; it was not used \
                 (zblob key join reads an invite from stdin or --invite-file PATH; age identities are \
                 named by their file)";
     Console::new(name, Verbosity::Normal, is_json(given)).report_failure(&usage(text));

@@ -21,13 +21,13 @@ struct Common {
 
 /// Options without an environment variable, and the reason for each.
 pub const COMMAND_LINE_ONLY: [(&str, &str); 7] = [
-    ("help", "it asks for words and does nothing"),
-    ("version", "it asks for words and does nothing"),
-    ("force", "it replaces what is there: that is said where it is meant"),
-    ("yes", "it answers a question that was not asked yet"),
-    ("allow-rollback", "it lowers a guard, for one blob and once"),
-    ("bare", "it lowers a guard: nobody vouches for what is opened"),
-    ("plaintext", "it lowers a guard: nothing is sealed"),
+    ("help", "prints text only"),
+    ("version", "prints text only"),
+    ("force", "overwrites files: to be typed where that is wanted"),
+    ("yes", "confirms a removal: to be typed where that is wanted"),
+    ("allow-rollback", "disables the rollback check for one blob"),
+    ("bare", "disables authentication by a vault"),
+    ("plaintext", "disables encryption"),
 ];
 
 /// The environment variable of the option `--long`, if it has one.

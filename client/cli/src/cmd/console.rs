@@ -107,8 +107,8 @@ impl Console {
 
     /// Reports a new key file, and that it has to be backed up.
     pub(crate) fn note_created_key_file(&self, key_file: &KeyPath) {
-        self.note(&format_args!("made a key file: {}", key_file.as_path().display()));
-        self.note(&"back it up: what is sealed to a key that is lost stays sealed");
+        self.note(&format_args!("created a key file: {}", key_file.as_path().display()));
+        self.note(&"back it up: nothing else opens what is sealed to it");
     }
 
     /// Prints a line of data to stdout.

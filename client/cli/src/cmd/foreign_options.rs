@@ -8,12 +8,12 @@ pub(super) fn suggestion(verb: &str, option: &str) -> Option<&'static str> {
             "a directory is stored as an archive: tar c DIR | zput --name DIR.tar -"
         }
         ("put", "-f" | "--force") => {
-            "a put makes a new version and keeps the earlier ones, so there is nothing to force"
+            "a put makes a new version and keeps the earlier ones, so --force is not needed"
         }
         ("put", "-o" | "--output" | "--as" | "--to") => "--name NAME says what it is stored as",
         ("get", "-r" | "-R" | "--recursive") => "a pattern takes several: zget -o DIR/ 'plans/**'",
         ("get", "-O" | "-c" | "--stdout") => "-o - is stdout",
-        ("get", "-p" | "--parents") => "-o DIR/ is made where it is missing",
+        ("get", "-p" | "--parents") => "-o DIR/ is created if it is missing",
         ("ls", "-R" | "--recursive") => "all of a vault is listed; --tree shows it by directory",
         ("ls", "-a" | "-A" | "--all") => "nothing is hidden",
         ("ls", "-t") => "--sort time",
@@ -23,23 +23,23 @@ pub(super) fn suggestion(verb: &str, option: &str) -> Option<&'static str> {
         ("ls", "-b") => "--bytes",
         ("stat", "-r" | "-R" | "--recursive") => "a pattern takes several: zblob stat 'plans/**'",
         ("rm", "-i" | "-I" | "--interactive") => {
-            "a person at a terminal is asked when many go; -n only says what would"
+            "zblob rm asks at a terminal before it removes many; -n prints what would be removed"
         }
         ("get" | "ls" | "stat" | "open", "-n" | "--dry-run") => "it removes nothing anyway",
         ("put" | "seal", "-n" | "--dry-run") => {
             "there is no dry run; a put makes a new version, and the earlier ones stay"
         }
         ("restore", "-n" | "--dry-run") => "zblob stat --versions NAME lists what can be restored",
-        ("restore" | "ls" | "stat", "-f" | "--force") => "there is nothing to force",
-        ("ls", "-H" | "--human-readable") => "--human says sizes as people do",
-        (_, "-h" | "-H" | "--human-readable") => "sizes are for people on a terminal already",
+        ("restore" | "ls" | "stat", "-f" | "--force") => "nothing is overwritten",
+        ("ls", "-H" | "--human-readable") => "--human prints sizes with units",
+        (_, "-h" | "-H" | "--human-readable") => "sizes have units on a terminal already",
         (_, "-P" | "--progress") => "progress is shown on a terminal",
         (_, "-s" | "--silent" | "--no-progress") => "--quiet",
         (_, "-d" | "--debug" | "-vv") => "--verbose",
-        (_, "-i" | "--interactive") => "nobody is asked",
-        (_, "-c" | "--config" | "-k") => "--key PATH is all the configuration there is",
+        (_, "-i" | "--interactive") => "there is no confirmation",
+        (_, "-c" | "--config" | "-k") => "--key PATH is the only configuration",
         (_, "-r" | "-R" | "--recursive") => "names are flat: a pattern takes several",
-        (_, "-f") => "--force, where there is something to force",
+        (_, "-f") => "--force, where something can be overwritten",
         (_, "-n") => "there is no dry run here",
         _ => return None,
     })

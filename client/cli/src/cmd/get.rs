@@ -86,7 +86,7 @@ pub struct Arguments {
     #[arg(long, value_name = "VERSION|WHEN")]
     at: Option<When>,
 
-    /// Accept an older version than this machine has seen, and take it for the newest from now on
+    /// Accept an older version than this machine has seen, and remember it as the newest
     #[arg(long, conflicts_with = "at")]
     allow_rollback: bool,
 
@@ -159,7 +159,7 @@ struct Line<'a> {
 }
 
 /// The note about a partial file that is kept.
-const RESUMABLE: &str = "what came stays, and the same command goes on with it";
+const RESUMABLE: &str = "the partial file is kept; run the same command to resume";
 
 /// Runs the command.
 ///

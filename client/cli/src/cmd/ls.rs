@@ -124,7 +124,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
     sort(&mut blobs, arguments.sort, arguments.reverse);
     print(&blobs, &arguments, console)?;
     if foreign > 0 {
-        console.note(&format_args!("{foreign} more are sealed to others than this key file"));
+        console.note(&format_args!("{foreign} more are sealed to other keys"));
     }
     if unsealed > 0 {
         console

@@ -44,7 +44,7 @@ pub struct Arguments {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Open with the age identities in this file, and accept blobs that no vault vouches for; may
+    /// Open with the age identities in this file, and accept blobs that no vault authenticates; may
     /// be repeated
     #[arg(short, long = "identity", value_name = "PATH", conflicts_with = "key")]
     identities: Vec<PathBuf>,
@@ -58,7 +58,7 @@ pub struct Arguments {
     #[arg(short, long)]
     force: bool,
 
-    /// Accept a blob that no vault vouches for
+    /// Accept a blob that no vault authenticates
     #[arg(long)]
     bare: bool,
 

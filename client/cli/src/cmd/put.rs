@@ -382,5 +382,5 @@ fn key_file(
 }
 
 fn note_created_store(created: &CreatedStore, console: &Console) {
-    console.note(&format_args!("made a store: {}", created.store.display()));
+    console.note(&format_args!("created a store: {}", created.store.display()));
 }

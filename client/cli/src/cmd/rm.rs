@@ -25,7 +25,7 @@ Examples:
   zblob rm -r plans
   zblob rm --json secret.bin | jq -r .version   the version that zblob restore takes
 
-A removed blob stays in the server's trash; zblob restore takes it out again. At a terminal, zblob
+A removed blob stays in the server's trash; zblob restore brings it back. At a terminal, zblob
 rm asks before it removes more than three blobs that are not named one by one.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 some of several failed, 4 not found, 5 try again, 6 denied,
@@ -123,7 +123,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
             })?;
         }
         let shown = printable(name.as_str());
-        console.success(&format_args!("{shown} is in the trash (zblob restore takes it out)"));
+        console.success(&format_args!("{shown} is in the trash (zblob restore brings it back)"));
         Ok(())
     })
 }

@@ -35,7 +35,7 @@ Examples:
   zblob seal secret.bin                       seal to your key file's recipients, into
                                               secret.bin.zput
   tar c home | zblob seal - > home.tar.zput   seal the output of a pipe
-  zblob seal -r age1... secret.bin            seal to another recipient, vouched for by no vault
+  zblob seal -r age1... secret.bin            seal to another recipient, authenticated by no vault
   zblob seal --into /srv/images app.img       seal to where zget app.img finds the blob, once a
                                               server mounts /srv/images, or an archive of it
 
@@ -150,7 +150,7 @@ fn seal(
     let warnings = output.commit(arguments.into.as_ref().map(|_| server_attributes()))?;
     console.warn_attributes(&warnings);
     if is_bare {
-        console.note(&"sealed outside any vault: nobody vouches for who made this blob");
+        console.note(&"sealed without a vault: the author of this blob is not authenticated");
     }
     if arguments.json {
         console.print_json(&Line {
@@ -256,7 +256,7 @@ fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
     };
     if output.is_terminal() {
         return Err(usage(
-            "a sealed blob is nothing for a terminal (-o PATH, or -o - if you insist)",
+            "a sealed blob is not written to a terminal (-o PATH, or -o - if you insist)",
         ));
     }
     Ok(output)

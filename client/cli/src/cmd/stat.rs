@@ -46,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_name = "VERSION|WHEN")]
     at: Option<When>,
 
-    /// Accept an older version than this machine has seen, and take it for the newest from now on
+    /// Accept an older version than this machine has seen, and remember it as the newest
     #[arg(long, conflicts_with = "at")]
     allow_rollback: bool,
 

@@ -77,7 +77,7 @@ fn first_zput_creates_the_store_of_a_new_key_file() {
     machine.write("a", "1");
     machine.run("zblob key new --names clear").ok();
     machine.run("zblob ls").code(7).says("names no server");
-    machine.run("zput a").ok().says("made a store");
+    machine.run("zput a").ok().says("created a store");
     machine.run("zget -o - a").ok();
     let stat = machine.run("zblob stat --json a").ok();
     assert_eq!(stat.json("key"), "a");
@@ -261,7 +261,8 @@ fn zput_overtaken_by_a_newer_put_stores_nothing() {
     let output = slow.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5));
     assert!(
-        String::from_utf8_lossy(&output.stderr).contains("what is there under this name is of")
+        String::from_utf8_lossy(&output.stderr)
+            .contains("the version under this name was sealed at")
     );
     assert_eq!(machine.run("zget -o - n").ok().stdout, b"fast");
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
@@ -313,7 +314,7 @@ fn zget_range_is_exact_and_ends_with_the_blob() {
     machine
         .run("zget --range 40000001- -o x big")
         .code(2)
-        .says("bytes from 40000001 on were asked for, counted from 0, and there are 40000000");
+        .says("the range begins at byte 40000001, counted from 0, and the blob has 40000000 bytes");
     machine.run("zget --range 5-4 -o x big").code(2);
     assert_eq!(machine.names(), ["big"]);
 }
@@ -408,7 +409,7 @@ fn zput_records_generation_and_damaged_record_is_an_error() {
     let records: Vec<_> = files(&seen).into_iter().filter(|path| !path.ends_with("lock")).collect();
     assert_eq!(records.len(), 1);
     fs::write(&records[0], "rubbish").unwrap();
-    machine.run("zget -o - a").code(8).says("cannot be understood");
+    machine.run("zget -o - a").code(8).says("cannot parse the rollback record");
     machine.run("zput a").code(8);
 }
 
@@ -561,7 +562,7 @@ fn failed_first_zput_does_not_block_the_next() {
     fs::remove_file(&config).unwrap();
     let data = machine.store().parent().unwrap().to_owned();
     assert!(!data.exists());
-    machine.run("zput a").ok().says("made a key file").says("made a store");
+    machine.run("zput a").ok().says("created a key file").says("created a store");
     assert_eq!(names(&data), ["store"]);
     assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
 }

@@ -89,7 +89,7 @@ fn zput_to_a_server_at_its_connection_limit_ends() {
             }
         };
         run_bounded(&machine, &format!("zput {file}")).code(5).says(
-            "is busy: the server has too many connections (try again later; --retries 20 goes on for minutes)",
+            "is busy: the server has too many connections (try again later; --retries 20 tries for minutes)",
         );
     }
 }
@@ -179,7 +179,11 @@ fn zput_without_rollback_record_warns_that_it_was_stored() {
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
     machine.write("a", "22");
-    let ran = machine.run("zput --json a").ok().says("will not notice").says("rollback record");
+    let ran = machine
+        .run("zput --json a")
+        .ok()
+        .says("will not detect a rollback")
+        .says("rollback record");
     fs::remove_dir(&lock).unwrap();
     let stat = machine.run("zblob stat --json a").ok();
     assert_eq!(stat.json("length"), 2);

@@ -39,7 +39,7 @@ fn concurrent_first_puts_are_all_stored() {
         let machine = Machine::new();
         let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
         let made = |what: &str| ran.iter().filter(|ran| ran.stderr.contains(what)).count();
-        assert_eq!((made("made a key file"), made("made a store")), (1, 1));
+        assert_eq!((made("created a key file"), made("created a store")), (1, 1));
         assert_eq!(machine.run("zblob ls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
         assert_eq!(names(machine.store().parent().unwrap()), ["store"]);
         assert_eq!(names(machine.key_file().parent().unwrap()), ["default.zkey"]);
@@ -52,7 +52,7 @@ fn concurrent_puts_create_one_store_for_a_new_key_file() {
     let machine = Machine::new();
     machine.run("zblob key new").ok();
     let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
-    assert_eq!(ran.iter().filter(|ran| ran.stderr.contains("made a store")).count(), 1);
+    assert_eq!(ran.iter().filter(|ran| ran.stderr.contains("created a store")).count(), 1);
     assert_eq!(machine.run("zblob ls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
 }
 
@@ -77,7 +77,7 @@ fn concurrent_zblob_key_join_creates_one_key_file() {
     };
     let lines: Vec<_> = (0..3).map(join).collect();
     let ran: Vec<_> = at_once(&machine, &lines).into_iter().map(Ran::ok).collect();
-    assert_eq!(ran.iter().filter(|ran| ran.stderr.contains("made a key file")).count(), 1);
+    assert_eq!(ran.iter().filter(|ran| ran.stderr.contains("created a key file")).count(), 1);
     machine.write("a", "1");
     machine.run("zput a").ok();
 }
@@ -102,7 +102,7 @@ fn empty_or_foreign_directory_is_not_the_store_of_a_key_file() {
     other.run("zput a").ok();
     copy(&other.store(), &machine.store());
     for line in ["zblob ls", "zput a", "zget -o b a"] {
-        machine.run(line).code(8).says("is another one than the key file's");
+        machine.run(line).code(8).says("does not match the key file");
     }
     fs::remove_dir_all(machine.store()).unwrap();
     copy(&away, &machine.store());
@@ -151,7 +151,7 @@ fn key_file_writers_follow_a_link() {
     assert!(is_open(&real(&machine)));
 
     machine.write("a", "1");
-    machine.run("zput a").ok().says("made a store");
+    machine.run("zput a").ok().says("created a store");
     assert!(real(&machine).contains("remote = \"file://"));
     let served = Served::start();
     machine.run_on(served.invite(Scopes::ALL).as_bytes(), "zblob key join").ok();

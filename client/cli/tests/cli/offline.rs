@@ -99,7 +99,7 @@ fn zblob_open_refuses_blobs_of_another_vault_and_bare_blobs() {
     let public = two.run("zblob key public --json").ok().json("recipients");
     let recipient = public[0].as_str().unwrap().to_owned();
     one.write("b", "forged");
-    one.run(&format!("zblob seal -r {recipient} b")).ok().says("nobody vouches");
+    one.run(&format!("zblob seal -r {recipient} b")).ok().says("is not authenticated");
     two.write("b.zput", one.read("b.zput"));
     two.run("zblob open b.zput").code(8).says("zblob open --bare opens such a blob");
     assert_eq!(two.names(), ["a.zput", "b.zput"]);

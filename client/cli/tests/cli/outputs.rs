@@ -129,7 +129,7 @@ fn output_to_another_users_pipe_needs_force() {
     for (command, input) in WRITERS {
         for path in ["shared/pipe", "shared/link", "theirs/pipe"] {
             let ran = machine.run(&format!("{command} -o {path} {input}")).code(1);
-            ran.says("is another user's (number 54321)");
+            ran.says("belongs to another user (uid 54321)");
         }
     }
     let forced = "cat shared/pipe > got & zget --force -o shared/pipe f; wait";
@@ -142,7 +142,7 @@ fn output_to_another_users_pipe_needs_force() {
     std::os::unix::fs::lchown(&planted, Some(NOBODY), None).unwrap();
     for force in ["", "--force"] {
         let ran = machine.run(&format!("zget {force} -o shared/planted f")).code(1);
-        ran.says("is a link of another user (number 54321)");
+        ran.says("is a link of another user (uid 54321)");
     }
     assert!(!machine.path("elsewhere").exists());
 }
@@ -158,7 +158,7 @@ fn output_to_another_users_descriptor_or_device_needs_force() {
     machine.write("theirs", "");
     chown(machine.path("theirs"), Some(NOBODY), None).unwrap();
     let script = "exec 7> theirs; zget -o /proc/$$/fd/7 f";
-    machine.sh(script).code(1).says("is another user's (number 54321)");
+    machine.sh(script).code(1).says("belongs to another user (uid 54321)");
     assert_eq!(machine.read("theirs"), b"");
     machine.sh(&script.replace("zget", "zget --force")).ok();
     assert_eq!(machine.read("theirs"), b"the plans\n");
@@ -173,7 +173,7 @@ fn output_to_another_users_descriptor_or_device_needs_force() {
     if made.code != Some(0) {
         return skip::because(format!("no device can be made: {}", made.stderr));
     }
-    machine.run("zget -o made/null f").code(1).says("is another user's (number 54321)");
+    machine.run("zget -o made/null f").code(1).says("belongs to another user (uid 54321)");
 }
 
 /// An output that is a link writes the link's target, and the link stays.
@@ -485,6 +485,5 @@ fn read_only_state_directory_is_a_warning() {
         (ran.text().as_str(), machine.read("out").as_slice()),
         ("the plans\n", &b"the plans\n"[..])
     );
-    ran.says("warning: this machine will not notice if the server goes back")
-        .says(".local/state/zput");
+    ran.says("warning: this machine will not detect a rollback").says(".local/state/zput");
 }

@@ -28,7 +28,7 @@ fn zblob_key_join_then_zput_and_zget_work_on_a_server() {
     let machine = Machine::new();
     machine.write("invite.txt", served.invite(Scopes::ALL) + "\n");
     let ran = machine.run("zblob key join --invite-file invite.txt --label laptop").ok();
-    ran.says("as laptop: may put,get,list,delete").says("made a key file").says("back it up");
+    ran.says("as laptop: may put,get,list,delete").says("created a key file").says("back it up");
     machine.write("secret.bin", "the plans");
     assert_eq!(machine.run("zput --name plans/secret.bin secret.bin").ok().stderr, "");
     assert_eq!(machine.run("zblob ls").ok().text(), "plans/secret.bin\n");
@@ -269,7 +269,7 @@ fn zblob_ls_does_not_list_blobs_of_another_vault() {
     one.run("zput a").ok();
     two.write("b", "2");
     two.run("zput b").ok();
-    assert_eq!(one.run("zblob ls").ok().says("1 more are sealed to others").text(), "a\n");
+    assert_eq!(one.run("zblob ls").ok().says("1 more are sealed to other keys").text(), "a\n");
     two.run("zget -o x a").code(4);
 }
 

@@ -214,8 +214,8 @@ fn version_at_a_time_is_selected() {
     assert_eq!(get(&moment).ok().stdout, b"one");
     let ran = machine.run_with("zblob stat", ["--json", "--at", &moment, "f"]).ok();
     assert_eq!(ran.json("version"), first);
-    get("2000-01-01").code(4).says("it was not there yet").says(&first);
-    get("3 years ago").code(4).says("it was not there yet");
+    get("2000-01-01").code(4).says("it did not exist at").says(&first);
+    get("3 years ago").code(4).says("it did not exist at");
     get("WRONG").code(2).says("neither a version nor a time");
     let newest = second.json("version").as_str().unwrap().to_owned();
     get("5").code(4).says(&format!("it has no version 5; the newest is {newest} of 20"));
@@ -229,11 +229,15 @@ fn removed_blob_is_reported_and_restored_without_a_version() {
     let machine = vault(&["f", "g"]);
     machine.run("zblob rm f").ok();
     for line in ["zget f", "zget --verify-only f", "zblob stat f", "zblob rm f"] {
-        machine.run(line).code(4).says("f: it was removed").says("zblob restore NAME takes it out");
+        machine
+            .run(line)
+            .code(4)
+            .says("f: it was removed")
+            .says("zblob restore NAME brings it back");
     }
     machine.run("zblob restore f").ok();
     machine.run("zget -o copy f").ok();
-    machine.run("zblob restore f").code(4).says("nothing of it is in the trash");
+    machine.run("zblob restore f").code(4).says("no version of it is in the trash");
     machine.run("zblob restore never").code(4).says("not found");
 }
 
@@ -304,8 +308,8 @@ fn mistyped_name_or_option_gets_a_suggestion() {
         ("zblob ls -R", "--tree"),
         ("zblob ls -S", "--sort size"),
         ("zget -n x", "removes nothing"),
-        ("zput -f x", "nothing to force"),
-        ("zget --human-readable x", "sizes are for people"),
+        ("zput -f x", "--force is not needed"),
+        ("zget --human-readable x", "sizes have units"),
     ] {
         let ran = machine.run(line).code(2).says(says);
         assert!(!ran.stderr.contains("tip:"), "{}", ran.stderr);

@@ -19,7 +19,7 @@ pub enum SinkError {
     Directory(PathBuf),
     /// A pipe, a device or a socket belongs to another user.
     #[error(
-        "{} is another user's (number {owner}), who would get what is written to it",
+        "{} belongs to another user (uid {owner}), who would get what is written to it",
         path.display()
     )]
     OtherOwner {
@@ -29,7 +29,7 @@ pub enum SinkError {
         owner: u32,
     },
     /// Binary data for a terminal, and `force` was not given.
-    #[error("what comes is no text and nothing for a terminal")]
+    #[error("binary data is not written to a terminal")]
     Terminal,
     /// The file system refused.
     #[error("cannot write {}", path.display())]

@@ -152,7 +152,7 @@ mod tests {
         let mut source = start();
         assert_eq!(read_all(&mut source, 100), [b""]);
         let error = source.finish().unwrap_err();
-        assert_eq!(error.to_string(), "true gave no byte; nothing was stored");
+        assert_eq!(error.to_string(), "true gave no data; nothing was stored");
         let mut source = start().allow_empty(true);
         assert_eq!(read_all(&mut source, 100), [b""]);
         source.finish().unwrap();

@@ -33,7 +33,7 @@ pub enum SourceError {
     )]
     Changed(PathBuf),
     /// A pipe or a command ended without a byte.
-    #[error("{} gave no byte; nothing was stored", .0.display())]
+    #[error("{} gave no data; nothing was stored", .0.display())]
     Empty(PathBuf),
     /// The command could not be started.
     #[error("cannot run {}", command.to_string_lossy())]

@@ -30,10 +30,10 @@ pub enum SessionError {
     #[error("the peer broke the protocol: an echo is the first message, and only that")]
     EchoMisplaced,
     /// PROTOCOL 3: "somebody changed one on its way."
-    #[error("the hellos were changed on their way")]
+    #[error("the hellos were modified in transit")]
     EchoMismatch,
     /// The server's answer does not fit the oldest unanswered request.
-    #[error("the server answered what was not asked")]
+    #[error("the server sent an unexpected response")]
     UnexpectedAnswer,
     /// A request that was sent before the server's hello is over a limit that the hello states.
     #[error("the server accepts less than was asked of it before it said so")]
@@ -45,10 +45,10 @@ pub enum SessionError {
     #[error("the connection was cut")]
     Truncated,
     /// No connection within [`HANDSHAKE_SECONDS`](crate::limits::HANDSHAKE_SECONDS).
-    #[error("the peer took too long to say hello")]
+    #[error("the peer sent no hello in time")]
     HandshakeTimeout,
     /// No byte moved for as long as a connection may be idle.
-    #[error("the peer was silent for too long")]
+    #[error("the peer was idle for too long")]
     IdleTimeout,
     /// This side closed the session.
     #[error("the connection is closed")]

@@ -117,7 +117,7 @@ pub enum OpenError {
     #[error("writer {0} is not one of those that are pinned")]
     UnpinnedWriter(WriterPublicKey),
     /// The blob is bare: no vault vouches for it.
-    #[error("nobody vouches for the blob: it was sealed outside any vault")]
+    #[error("no vault authenticates the blob: it was sealed without one")]
     Bare,
     /// The sealed facts do not open.
     #[error("the footer's facts do not open: {0}")]

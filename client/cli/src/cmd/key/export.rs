@@ -74,7 +74,9 @@ impl Export {
                 return Err(usage("--json prints on stdout, and -o leads to a stream: -o PATH"));
             }
             if stream.is_terminal() {
-                return Err(usage("a key file is secret and nothing for a terminal: -o PATH"));
+                return Err(usage(
+                    "a key file is secret and is not written to a terminal: -o PATH",
+                ));
             }
             let text = exported.to_toml().map_err(|error| path.file.malformed(error))?;
             stream.write(text.as_bytes())?;

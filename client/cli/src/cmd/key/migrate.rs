@@ -78,7 +78,8 @@ impl LocalStore {
         }
         summary.finish().map(|()| moved).inspect_err(|_| {
             console.note(&format_args!(
-                "the key file still names {}: the same command goes on (--force leaves the store as it is)",
+                "the key file still names {}: run the same command to continue (--force leaves the \
+                 store as it is)",
                 self.path
             ));
         })

@@ -60,7 +60,7 @@ impl Passphrase {
                 return Err(usage("there is no passphrase yet (zblob key passphrase set)"));
             }
             (PassphraseAction::Remove, false) => {
-                return Err(usage("there is no passphrase to take off"));
+                return Err(usage("there is no passphrase to remove"));
             }
             _ => {}
         }
@@ -89,12 +89,12 @@ impl Passphrase {
         path.save_text(&text, IfExists::Replace)?;
         console.note(&match self.action {
             PassphraseAction::Set => {
-                "the secrets are under a passphrase now; a lost one cannot be found again"
+                "the secrets are encrypted with a passphrase now; nobody can recover a lost one"
             }
             PassphraseAction::Change => {
                 "the passphrase is changed; backups of the key file keep the old one"
             }
-            PassphraseAction::Remove => "the secrets are no longer under a passphrase",
+            PassphraseAction::Remove => "the secrets are no longer encrypted with a passphrase",
         });
         if self.json {
             let encrypted = self.action != PassphraseAction::Remove;
@@ -122,7 +122,7 @@ fn ask_twice() -> Result<Zeroizing<String>, Failure> {
         return Err(usage("a passphrase cannot be empty"));
     }
     if *first != *ask("The same again: ")? {
-        return Err(usage("the two are not the same; nothing was changed"));
+        return Err(usage("the two passphrases differ; nothing was changed"));
     }
     Ok(first)
 }

@@ -99,7 +99,7 @@ impl Show {
             ParsedKeyFile::Locked(locked) => lines.extend([
                 ("role", locked.role().to_string()),
                 ("remote", remote(locked.remote())),
-                ("secrets", "under a passphrase".to_owned()),
+                ("secrets", "encrypted with a passphrase".to_owned()),
             ]),
             ParsedKeyFile::Open(file) => {
                 lines.extend([
@@ -111,7 +111,7 @@ impl Show {
                 lines.extend(file.server_key.map(|key| ("server key", key.to_string())));
                 lines.extend(file.recipients.iter().map(|key| ("recipient", shortened(key))));
                 lines.extend(file.writers.iter().map(|key| ("writer", key.to_string())));
-                lines.push(("secrets", "not under a passphrase".to_owned()));
+                lines.push(("secrets", "not encrypted".to_owned()));
             }
         }
         for (label, value) in lines {

@@ -68,7 +68,7 @@ pub(super) fn parse_task(arguments: TaskArguments<'_>) -> Result<Task, Failure> 
             return Err(usage("stdin has no name: zput --name NAME -"));
         };
         if resume {
-            return Err(usage("stdin cannot be gone on with: --resume is for files"));
+            return Err(usage("stdin cannot be resumed: --resume is for files"));
         }
         return Ok(Task::Stdin { name });
     }
