@@ -65,14 +65,14 @@ pub(crate) fn run(options: &Options, ground: &Ground) -> Result<(), Failure> {
     let mut sides = vec![Side::zserve(ground, options.engine(), &arguments)?];
     sides.extend(Side::nginx(ground, "nginx", "")?);
     let mut table = Table::new([
+        "server",
         "hostile clients",
-        "number",
         "good clients alone, GB/s",
-        "beside them, GB/s",
+        "with hostile ones, GB/s",
         "ratio",
-        "idle CPU with them",
-        "the kernel's TCP memory, MiB",
-        "closed by the server in a second",
+        "idle CPU",
+        "TCP memory, MiB",
+        "closed per second",
     ]);
     for side in &sides {
         let attack = attack(side, count, options)?;

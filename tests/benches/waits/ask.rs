@@ -1,4 +1,4 @@
-//! The least of a client at each door: it asks for a range, and throws away what comes.
+//! The least of a client at each transport: it asks for a range, and throws away what comes.
 
 use std::{
     io::{Read, Write},
@@ -32,7 +32,7 @@ const HEAD_MAX_BYTES: usize = 4096;
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Transport {
     Http,
     Tls,
     Plaintext,
@@ -40,7 +40,7 @@ pub(crate) enum Door {
     Unix,
 }
 
-impl Door {
+impl Transport {
     pub(crate) const ALL: [Self; 4] = [Self::Http, Self::Tls, Self::Plaintext, Self::Unix];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -53,12 +53,12 @@ impl Door {
     }
 }
 
-impl FromStr for Door {
+impl FromStr for Transport {
     type Err = Failure;
 
     fn from_str(name: &str) -> Result<Self, Failure> {
-        let named = Self::ALL.into_iter().find(|door| door.name() == name);
-        named.ok_or_else(|| format!("{name} is no door").into())
+        let named = Self::ALL.into_iter().find(|transport| transport.name() == name);
+        named.ok_or_else(|| format!("{name} is no transport").into())
     }
 }
 
@@ -69,7 +69,7 @@ impl<T: Read + Write> Line for T {}
 /// A connection.
 pub(crate) struct Reader {
     line: Box<dyn Line>,
-    /// None at the HTTP door.
+    /// None at the HTTP transport.
     session: Option<ClientSession>,
     /// Received, and not looked at yet.
     held: Vec<u8>,
@@ -77,7 +77,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn connect(door: Door, served: &Served, congestion: &str) -> Result<Self, Failure> {
+    pub(crate) fn connect(
+        transport: Transport,
+        served: &Served,
+        congestion: &str,
+    ) -> Result<Self, Failure> {
         let tcp = |address: &str| -> Result<Box<dyn Line>, Failure> {
             let stream = TcpStream::connect(address)?;
             stream.set_nodelay(true)?;
@@ -85,19 +89,19 @@ impl Reader {
             sockopt::set_tcp_congestion(&stream, congestion)?;
             Ok(Box::new(stream))
         };
-        let line = match door {
-            Door::Http => tcp(served.http()?)?,
-            Door::Tls | Door::Plaintext => tcp(served.zput())?,
-            Door::Unix => Box::new(UnixStream::connect(served.unix())?),
+        let line = match transport {
+            Transport::Http => tcp(served.http()?)?,
+            Transport::Tls | Transport::Plaintext => tcp(served.zput())?,
+            Transport::Unix => Box::new(UnixStream::connect(served.unix())?),
         };
-        let config = match door {
-            Door::Http => None,
-            Door::Tls => {
+        let config = match transport {
+            Transport::Http => None,
+            Transport::Tls => {
                 let key_file = served.key_file();
                 let server = key_file.server_key.as_ref().ok_or("no server in the key file")?;
                 Some(ClientConfig::Tls(ClientTls::new(&key_file.device_seed().tls_key(), server)?))
             }
-            Door::Plaintext | Door::Unix => Some(ClientConfig::Plaintext),
+            Transport::Plaintext | Transport::Unix => Some(ClientConfig::Plaintext),
         };
         let session =
             config.map(|config| ClientSession::new(&config, Instant::now())).transpose()?;

@@ -14,7 +14,7 @@ use zput_seal::keys::{KeyFile, ModePolicy};
 use zput_server::Engine;
 use zput_tests::{Home, ServerProcess, command_path, measure::random_file};
 
-use crate::{Failure, ask::Door, options::Options};
+use crate::{Failure, ask::Transport, options::Options};
 
 /// What is served under this prefix, and the blob there.
 pub(crate) const FILES: &str = "files";
@@ -118,13 +118,13 @@ impl Served {
         &self.key_file
     }
 
-    /// What the client library is to speak with at this door.
-    pub(crate) fn key_file_for(&self, door: Door) -> KeyFile {
+    /// What the client library is to speak with at this transport.
+    pub(crate) fn key_file_for(&self, transport: Transport) -> KeyFile {
         let mut key_file = self.key_file.clone();
-        if door != Door::Tls {
+        if transport != Transport::Tls {
             key_file.mode = ModePolicy::Plaintext;
         }
-        if door == Door::Unix {
+        if transport == Transport::Unix {
             key_file.remote = Some(Remote::Unix(self.unix.display().to_string()));
         }
         key_file

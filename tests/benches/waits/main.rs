@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench -p zput-tests --bench waits -- [--mtu N,…] [--congestion NAME,…]
-//!                                            [--engines NAME,…] [--doors NAME,…] [--requests N]
+//!                                            [--engines NAME,…] [--transports NAME,…] [--requests N]
 //!                                            [--only ranges|library] [--zserve PATH] [--all]
 //! ```
 //!
@@ -12,7 +12,7 @@
 //! | MTU of loopback | 65536 and 1500, each in a network namespace of its own |
 //! | congestion control of both sides | cubic, bbr |
 //! | engine | splice, sendfile, mmap, copy |
-//! | door | `http`, `tls`, `plaintext`, `unix` (plaintext over a Unix socket) |
+//! | transport | `http`, `tls`, `plaintext`, `unix` (plaintext over a Unix socket) |
 //! | `ranges` | of 1 byte to 100 MiB of a sealed blob, beginning in the middle of a page |
 //! | `library` | puts and gets by the client library, which seal and open: of nothing to 40 MB |
 //!

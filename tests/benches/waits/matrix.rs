@@ -8,7 +8,7 @@ use zput_tests::{Pattern, measure::median};
 
 use crate::{
     Failure, MARK,
-    ask::{Door, Reader},
+    ask::{Reader, Transport},
     ground::{Ground, Served},
     options::Options,
 };
@@ -59,24 +59,27 @@ struct Cell {
 
 pub(crate) fn run(options: &Options, ground: &Ground) -> Result<(), Failure> {
     let mut table = String::from(
-        "| congestion control | engine | door | what | requests | over 40 ms | sizes with a median \
+        "| congestion control | engine | transport | what | requests | over 40 ms | sizes with a median \
          over | 1 MiB: median ms | slowest ms | of |\n\
          |---|---|---|---|---:|---:|---:|---:|---:|---|\n",
     );
     for congestion in &options.congestions {
         for engine in &options.engines {
             let served = ground.serve(*engine, congestion)?;
-            for door in &options.doors {
+            for transport in &options.transports {
                 let mut parts = Vec::new();
                 if options.ranges {
-                    parts.push(("ranges", ranges(*door, &served, congestion, options.requests)?));
+                    parts.push((
+                        "ranges",
+                        ranges(*transport, &served, congestion, options.requests)?,
+                    ));
                 }
-                if options.library && *door != Door::Http {
-                    let cells = library(*door, ground, &served, options.requests)?;
+                if options.library && *transport != Transport::Http {
+                    let cells = library(*transport, ground, &served, options.requests)?;
                     parts.push(("puts, gets", cells));
                 }
                 for (part, cells) in parts {
-                    let name = format!("{congestion} | {engine} | {} | {part}", door.name());
+                    let name = format!("{congestion} | {engine} | {} | {part}", transport.name());
                     writeln!(table, "| {name} | {}", summary(&cells))?;
                     if options.all {
                         cells.iter().for_each(|cell| println!("{name} | {}", line(cell)));
@@ -96,14 +99,14 @@ fn count(bytes: u64, requests: usize) -> u64 {
 }
 
 fn ranges(
-    door: Door,
+    transport: Transport,
     served: &Served,
     congestion: &str,
     requests: usize,
 ) -> Result<Vec<Cell>, Failure> {
     let mut cells = Vec::new();
     for bytes in RANGES {
-        let mut reader = Reader::connect(door, served, congestion)?;
+        let mut reader = Reader::connect(transport, served, congestion)?;
         let mut times = Vec::new();
         for number in 0..count(bytes, requests) {
             // Behind the header, and nearly never at the beginning of a page.
@@ -116,7 +119,7 @@ fn ranges(
 }
 
 fn library(
-    door: Door,
+    transport: Transport,
     ground: &Ground,
     served: &Served,
     requests: usize,
@@ -124,10 +127,10 @@ fn library(
     let directories = ground.directories()?;
     let mut cells = Vec::new();
     for bytes in BLOBS {
-        let name = BlobName::parse(&format!("{}-{bytes}", door.name()))?;
+        let name = BlobName::parse(&format!("{}-{bytes}", transport.name()))?;
         let plain = Pattern::bytes(bytes, bytes);
         let mut puts = Vec::new();
-        let mut client = Session::new(served.key_file_for(door), &directories)?;
+        let mut client = Session::new(served.key_file_for(transport), &directories)?;
         for _ in 0..count(bytes, requests) {
             let source = Cursor::new(plain.clone());
             let put = || client.put(&name, source, &PutOptions::default(), &Silent);
@@ -135,7 +138,7 @@ fn library(
         }
         cells.push(Cell { what: "put", bytes, first: puts.remove(0), rest: puts });
         let mut gets = Vec::new();
-        let mut client = Session::new(served.key_file_for(door), &directories)?;
+        let mut client = Session::new(served.key_file_for(transport), &directories)?;
         for _ in 0..count(bytes, requests) {
             let mut got = Vec::with_capacity(plain.len());
             gets.push(timed(|| client.get(&name, &GetOptions::default(), &mut got, &Silent))?);

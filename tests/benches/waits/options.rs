@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use zput_server::Engine;
 
-use crate::{Failure, ask::Door};
+use crate::{Failure, ask::Transport};
 
 pub(crate) struct Options {
     /// Of loopback.
@@ -12,7 +12,7 @@ pub(crate) struct Options {
     /// Names of congestion controls.
     pub(crate) congestions: Vec<String>,
     pub(crate) engines: Vec<Engine>,
-    pub(crate) doors: Vec<Door>,
+    pub(crate) transports: Vec<Transport>,
     /// Of each kind; of large ones fewer.
     pub(crate) requests: usize,
     /// Whether ranges are asked for, without the client library.
@@ -31,7 +31,7 @@ impl Options {
             mtus: vec![65_536, 1_500],
             congestions: vec!["cubic".to_owned(), "bbr".to_owned()],
             engines: Engine::ALL.to_vec(),
-            doors: Door::ALL.to_vec(),
+            transports: Transport::ALL.to_vec(),
             requests: 20,
             ranges: true,
             library: true,
@@ -45,7 +45,7 @@ impl Options {
                 "--mtu" => options.mtus = list(&value()?)?,
                 "--congestion" => options.congestions = list(&value()?)?,
                 "--engines" => options.engines = list(&value()?)?,
-                "--doors" => options.doors = list(&value()?)?,
+                "--transports" => options.transports = list(&value()?)?,
                 "--requests" => options.requests = value()?.parse::<usize>()?.max(2),
                 "--only" => match value()?.as_str() {
                     "ranges" => options.library = false,
@@ -57,7 +57,7 @@ impl Options {
                 // cargo bench passes this to every target.
                 "--bench" => {}
                 other => {
-                    let known = "--mtu, --congestion, --engines, --doors, --requests, --only, \
+                    let known = "--mtu, --congestion, --engines, --transports, --requests, --only, \
                                  --zserve, --all";
                     return Err(format!("{other}? it takes {known}").into());
                 }
