@@ -92,8 +92,9 @@ pub(crate) fn open_key_file(path: &KeyChoice, console: &Console) -> Result<KeyFi
 pub(crate) fn warn_if_exposed(path: &KeyPath, console: &Console) {
     if path.is_exposed() {
         let path = path.as_path().display();
-        console
-            .warn(&format_args!("warning: other users can read the key file {path} (chmod 600 {path})"));
+        console.warn(&format_args!(
+            "warning: other users can read the key file {path} (chmod 600 {path})"
+        ));
     }
 }
 
