@@ -51,9 +51,12 @@ fn builder(name: String) -> io::Result<Builder> {
 }
 
 /// pthread_create(3): EAGAIN where there is no memory, or where there are too many threads. The
-/// memory was checked before.
+/// memory was checked before, but another thread may have taken it meanwhile.
 fn explain_refusal(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) {
+        if !memory::has_room(STACK_BYTES + STARTUP_BYTES) {
+            return memory::error();
+        }
         return io::Error::other("too many threads (raise their limit: ulimit -u, TasksMax=)");
     }
     error
@@ -63,9 +66,9 @@ fn explain_refusal(error: io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    /// The functions begin and begin_scoped run a closure on a thread of the given name.
+    /// Both functions run a closure on a thread of the given name.
     #[test]
-    fn thread_begin_runs_closure_under_given_name() {
+    fn thread_spawn_runs_closure_under_given_name() {
         let name = || thread::current().name().map(str::to_owned);
         assert_eq!(spawn("here", name).unwrap().join().unwrap().as_deref(), Some("here"));
         let scoped = thread::scope(|scope| spawn_scoped(scope, "there", name).unwrap().join());
