@@ -191,7 +191,7 @@ impl Connection {
 
     /// Whether it may be evicted at the connection limit.
     pub(crate) const fn is_evictable(&self) -> bool {
-        self.stalled
+        self.stalled || self.turned_away.is_some()
     }
 
     /// Begins to close the connection.
