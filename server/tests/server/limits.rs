@@ -124,6 +124,35 @@ fn keyless_peers_leave_connections_to_devices() {
     assert_eq!(home.plain().ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
+/// Keyless peers beyond their share make room for a device at once, also when they say nothing.
+#[test]
+fn connection_limit_evicts_silent_keyless_peers_beyond_their_share() {
+    let home = serve(|options| options.limits.max_connections = 8);
+    let member = seed(1);
+    home.enroll(&member, Scopes::GET);
+    let mut keyless: Vec<_> = (0..6).map(|_| home.plain()).collect();
+    for peer in &mut keyless {
+        assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+    }
+    let begun = Instant::now();
+    let silent: Vec<_> = (0..2).map(|_| home.plain()).collect();
+    until("every connection is taken", || home.server.stats().connections == 8);
+    let mut devices = Vec::new();
+    until("two devices have got in", || {
+        devices.extend(Peer::connect(home.tcp(), &home.tls(&member)).ok());
+        devices.len() == 2
+    });
+    // A silent peer would be closed for its silence after ten seconds.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    for peer in keyless.iter_mut().chain(&mut devices) {
+        assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
+    }
+    for peer in silent {
+        until_closed(peer.stream);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+}
+
 /// Where all seats are taken, a peer that says nothing makes room for one that has something to
 /// say.
 #[test]
