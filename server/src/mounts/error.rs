@@ -10,7 +10,7 @@ use super::{
     tar::{ArchiveError, Compression},
 };
 
-/// Why a mount could not do what it was asked. No message contains a path.
+/// Why an operation on a mount failed. No message contains a path.
 #[derive(Debug, Error)]
 pub enum MountError {
     // Opening.

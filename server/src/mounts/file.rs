@@ -22,7 +22,7 @@ pub struct FoundFile {
     pub length: u64,
     /// When it was last modified.
     pub modified: FileTime,
-    /// Identifies these bytes.
+    /// Identifies these bytes: changes with the file and with the position in an archive.
     pub fingerprint: Fingerprint,
 }
 

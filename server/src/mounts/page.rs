@@ -61,7 +61,7 @@ impl PageBuilder {
     }
 
     /// Counts a file or directory that exists and cannot be read.
-    pub(super) fn unreadable(&mut self) {
+    pub(super) fn count_unreadable(&mut self) {
         self.unreadable += 1;
     }
 

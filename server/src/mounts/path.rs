@@ -6,7 +6,7 @@ use zput_proto::limits::OBJECT_KEY_MAX_BYTES;
 /// A path of at most [`OBJECT_KEY_MAX_BYTES`], relative, without empty components, `.`, `..` and
 /// NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MemberPath<'a>(&'a str);
+pub(super) struct RelativePath<'a>(&'a str);
 
 /// Why a text is not a path of a file in a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -28,7 +28,7 @@ pub enum PathError {
     Dots,
 }
 
-impl<'a> MemberPath<'a> {
+impl<'a> RelativePath<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self, PathError> {
         if text.is_empty() {
             return Err(PathError::Empty);
@@ -58,26 +58,26 @@ impl<'a> MemberPath<'a> {
 mod tests {
     use super::*;
 
-    /// MemberPath accepts relative paths of up to 1,024 bytes, also with odd names.
+    /// RelativePath accepts relative paths of up to 1,024 bytes, also with odd names.
     #[test]
-    fn member_path_accepts_relative_path() {
+    fn relative_path_accepts_relative_path() {
         for path in ["a", "a/b", "...", "a/..b", ".hidden", "Grüße/日本", "a b", "-", "a\nb"] {
-            assert_eq!(MemberPath::parse(path).map(MemberPath::as_str), Ok(path));
+            assert_eq!(RelativePath::parse(path).map(RelativePath::as_str), Ok(path));
         }
-        assert!(MemberPath::parse(&"x".repeat(1024)).is_ok());
+        assert!(RelativePath::parse(&"x".repeat(1024)).is_ok());
     }
 
-    /// MemberPath rejects empty, long and NUL paths, and empty or dot components.
+    /// RelativePath rejects empty, long and NUL paths, and empty or dot components.
     #[test]
-    fn member_path_rejects_dots_empty_components_and_nul() {
-        assert_eq!(MemberPath::parse(""), Err(PathError::Empty));
-        assert_eq!(MemberPath::parse(&"x".repeat(1025)), Err(PathError::TooLong));
-        assert_eq!(MemberPath::parse("a\0b"), Err(PathError::Nul));
+    fn relative_path_rejects_dots_empty_components_and_nul() {
+        assert_eq!(RelativePath::parse(""), Err(PathError::Empty));
+        assert_eq!(RelativePath::parse(&"x".repeat(1025)), Err(PathError::TooLong));
+        assert_eq!(RelativePath::parse("a\0b"), Err(PathError::Nul));
         for path in ["/", "/etc/passwd", "a//b", "a/", "//"] {
-            assert_eq!(MemberPath::parse(path), Err(PathError::EmptyComponent), "{path}");
+            assert_eq!(RelativePath::parse(path), Err(PathError::EmptyComponent), "{path}");
         }
         for path in ["..", ".", "../a", "a/..", "a/../b", "a/./b", "./a"] {
-            assert_eq!(MemberPath::parse(path), Err(PathError::Dots), "{path}");
+            assert_eq!(RelativePath::parse(path), Err(PathError::Dots), "{path}");
         }
     }
 }

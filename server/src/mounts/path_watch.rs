@@ -43,7 +43,7 @@ impl PathWatch {
         self.every = every;
     }
 
-    /// The path.
+    /// The path that is watched, as the operator gave it.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     MountPoint, Policy, Source,
-    path::{MemberPath, PathError},
+    path::{PathError, RelativePath},
 };
 use crate::store::Store;
 
@@ -44,7 +44,7 @@ impl Mounts {
         for (n, point) in points.iter().enumerate() {
             let name = point.name();
             if !name.is_empty()
-                && let Err(kind) = MemberPath::parse(name)
+                && let Err(kind) = RelativePath::parse(name)
             {
                 return Err(MountsError::Name(name.to_owned(), kind));
             }
@@ -74,7 +74,7 @@ impl Mounts {
         Some((point, strip_mount_name(point.name(), path)?))
     }
 
-    /// All mounts.
+    /// All mounts, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<MountPoint>> {
         self.0.iter()
     }

@@ -24,7 +24,7 @@ use super::{
     MountError, ProtectedPaths,
     error::Context,
     file::{Fingerprint, FoundFile},
-    path::MemberPath,
+    path::RelativePath,
     path_watch::PathWatch,
     protected::is_secret_name,
 };
@@ -62,10 +62,10 @@ pub struct DirMount {
 /// again and again.
 #[derive(Debug, Default)]
 struct LoggedOnce {
-    not_utf8: AtomicBool,
-    too_long: AtomicBool,
+    name_not_utf8: AtomicBool,
+    path_too_long: AtomicBool,
     unreadable: AtomicBool,
-    sizeless: AtomicBool,
+    no_size: AtomicBool,
 }
 
 impl DirMount {
@@ -179,15 +179,15 @@ impl DirMount {
         if !self.watch.is_due() {
             return true;
         }
-        let is = match (self.watch.stat_cached(), tree::stat(&*self.current())) {
+        let is_current = match (self.watch.stat_cached(), tree::stat(&*self.current())) {
             (Ok(found), Ok(current)) => found.inode == current.inode,
             _ => false,
         };
-        if !is {
+        if !is_current {
             // A thread that may wait for a disk checks next.
             self.watch.force_check();
         }
-        is
+        is_current
     }
 
     /// Finds a regular file by its path below the root, and opens it.
@@ -196,14 +196,14 @@ impl DirMount {
     /// [`MountError::NotFound`], also where a link is on the way; [`MountError::NotAFile`],
     /// [`MountError::Path`], [`MountError::Unreadable`].
     pub fn find(&self, path: &str) -> Result<FoundFile, MountError> {
-        let path = MemberPath::parse(path)?.as_str();
+        let path = RelativePath::parse(path)?.as_str();
         // The path is looked up before it is opened: opening a pipe or a device can have effects.
         let root = self.root();
         if self.is_public && is_secret_name(path) {
             return Err(MountError::Unreadable);
         }
-        let there = tree::open_path(&root, path).map_err(MountError::of_walk)?;
-        match tree::stat(&there).context("look at a file")?.kind {
+        let path_fd = tree::open_path(&root, path).map_err(MountError::of_walk)?;
+        match tree::stat(&path_fd).context("look at a file")?.kind {
             EntryKind::File => {}
             // Not a link: O_PATH and RESOLVE_NO_SYMLINKS give ELOOP for one. So this is a pipe, a
             // directory, …
@@ -220,7 +220,7 @@ impl DirMount {
             return Err(MountError::Unreadable);
         }
         if !tree::has_stated_size(&file, state.length).context("read a file")? {
-            if LoggedOnce::first(&self.logged.sizeless) {
+            if LoggedOnce::is_first(&self.logged.no_size) {
                 warn!(
                     file = path,
                     "files without a size, as in /proc, are not served; logged once"
@@ -241,7 +241,7 @@ impl DirMount {
     /// have to, the answer is `false` (openat2(2), `RESOLVE_CACHED`).
     #[must_use]
     pub fn is_unchanged(&self, path: &str, fingerprint: Fingerprint) -> bool {
-        let Ok(path) = MemberPath::parse(path) else { return false };
+        let Ok(path) = RelativePath::parse(path) else { return false };
         if !self.is_current() {
             return false;
         }
@@ -262,12 +262,12 @@ impl DirMount {
         let (names, cacheable) =
             Names::read(dir, at, self.window_bytes, now_ns, &NAMES_BUDGET).context(READING)?;
         let names = Arc::new(names);
-        if names.not_utf8 > 0 && LoggedOnce::first(&self.logged.not_utf8) {
-            let count = names.not_utf8;
+        if names.names_not_utf8 > 0 && LoggedOnce::is_first(&self.logged.name_not_utf8) {
+            let count = names.names_not_utf8;
             warn!(directory = ?path, count, "names that are not UTF-8 are not served; logged once");
         }
         if cacheable {
-            self.cache.keep(&names);
+            self.cache.insert(&names);
         }
         Ok(names)
     }
@@ -283,18 +283,18 @@ fn open_root(path: &Path) -> Result<OwnedFd, MountError> {
 }
 
 impl LoggedOnce {
-    fn first(of: &AtomicBool) -> bool {
+    fn is_first(of: &AtomicBool) -> bool {
         !of.swap(true, Ordering::Relaxed)
     }
 
-    fn too_long(&self, directory: &str) {
-        if Self::first(&self.too_long) {
+    fn warn_path_too_long(&self, directory: &str) {
+        if Self::is_first(&self.path_too_long) {
             warn!(?directory, "paths of more than 1,024 bytes are not served; logged once");
         }
     }
 
-    fn unreadable(&self, directory: &str) {
-        if Self::first(&self.unreadable) {
+    fn warn_unreadable(&self, directory: &str) {
+        if Self::is_first(&self.unreadable) {
             warn!(
                 ?directory,
                 "a directory that the server may not read is not listed; logged once"

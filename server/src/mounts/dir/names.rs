@@ -117,11 +117,11 @@ pub(super) struct Names {
     spans: Vec<NameSpan>,
     arena: Vec<u8>,
     /// Number of names that were left out because they are not UTF-8.
-    pub(super) not_utf8: usize,
+    pub(super) names_not_utf8: usize,
     reserved: Reservation,
 }
 
-/// The position of a name in the arena.
+/// The position of a name in the arena, in bytes.
 #[derive(Clone, Copy, Debug)]
 struct NameSpan {
     start: u32,
@@ -147,7 +147,7 @@ impl Names {
             complete: true,
             spans: Vec::new(),
             arena: Vec::new(),
-            not_utf8: 0,
+            names_not_utf8: 0,
             reserved,
         };
         // Names from this one on exist and did not fit.
@@ -159,7 +159,7 @@ impl Names {
                 EntryKind::Other => return,
             };
             if str::from_utf8(name).is_err() {
-                names.not_utf8 += 1;
+                names.names_not_utf8 += 1;
             } else if let Some(beyond) = names.add(name, is_dir, cut.as_deref(), max_bytes) {
                 cut = Some(beyond);
             }
@@ -286,7 +286,7 @@ impl NameCache {
     }
 
     /// Caches a window, and evicts those that were not used for longest.
-    pub(super) fn keep(&self, names: &Arc<Names>) {
+    pub(super) fn insert(&self, names: &Arc<Names>) {
         if names.bytes() < CACHED_MIN_BYTES.min(self.max_bytes) {
             return;
         }

@@ -33,7 +33,7 @@ impl DirMount {
     /// [`MountError::Cursor`] when `after` is longer than any page's cursor.
     pub fn list(&self, after: Option<&[u8]>, limit: u32) -> Result<Page, MountError> {
         page::check_cursor(after)?;
-        page(self, after.unwrap_or_default(), limit)
+        make_page(self, after.unwrap_or_default(), limit)
     }
 }
 
@@ -59,7 +59,7 @@ struct Level {
 }
 
 /// The page after the position `after`.
-fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> {
+fn make_page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> {
     // A page is made from one tree, even if another takes its place meanwhile.
     let tree = &Tree { mount, root: mount.root() };
     let mut page = PageBuilder::new(limit);
@@ -71,7 +71,7 @@ fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> 
         let names = match level.names(tree, &path) {
             Err(error) if error.is_unreadable_file() => {
                 warn!(directory = path, %error, "a directory cannot be read and is not listed");
-                page.unreadable();
+                page.count_unreadable();
                 None
             }
             names => names?,
@@ -90,9 +90,9 @@ fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> 
         };
         let is_dir = name.ends_with('/');
         path.push_str(name);
-        // In a directory there must be room for a name.
+        // A path below a directory has at least one more byte.
         if path.len() + usize::from(is_dir) > OBJECT_KEY_MAX_BYTES {
-            mount.logged.too_long(&path[..level.prefix]);
+            mount.logged.warn_path_too_long(&path[..level.prefix]);
             level.at = successor(name.as_bytes());
             continue;
         }
@@ -117,7 +117,7 @@ fn page(mount: &DirMount, after: &[u8], limit: u32) -> Result<Page, MountError> 
                 Ok(None) => page.count_skipped(),
                 Err(error) if error.is_unreadable_file() => {
                     warn!(file = path, %error, "a file cannot be read and is not listed");
-                    page.unreadable();
+                    page.count_unreadable();
                     page.count_skipped();
                 }
                 Err(error) => return Err(error),
@@ -163,7 +163,7 @@ impl Level {
             Ok(state) => state,
             Err(MountError::NotFound) => return Ok(None),
             Err(MountError::Unreadable) => {
-                tree.mount.logged.unreadable(directory);
+                tree.mount.logged.warn_unreadable(directory);
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -197,7 +197,7 @@ fn open(tree: &Tree<'_>, path: &str) -> Result<Option<OwnedFd>, MountError> {
         Ok(dir) => Ok(Some(dir)),
         Err(MountError::NotFound) => Ok(None),
         Err(MountError::Unreadable) => {
-            tree.mount.logged.unreadable(path);
+            tree.mount.logged.warn_unreadable(path);
             Ok(None)
         }
         Err(error) => Err(error),

@@ -139,7 +139,7 @@ impl OpenObject {
     }
 
     /// Whether the cache may keep it open: its header is small, and its name alone leads to it.
-    pub(crate) const fn is_worth_keeping(&self) -> bool {
+    pub(crate) const fn is_cacheable(&self) -> bool {
         self.info.header_length <= HEADER_KEPT_BYTES && !matches!(self.origin, Origin::Version)
     }
 

@@ -84,13 +84,13 @@ fn open_object_with_incomplete_framing_is_plain() {
 /// Two stanzas of age's post-quantum kind fit, a vault of thirty does not.
 #[test]
 fn open_object_with_header_over_4096_bytes_is_not_cached() {
-    assert!(opened(&framed()).is_worth_keeping());
+    assert!(opened(&framed()).is_cacheable());
     let mut long = vec![3; 20_000];
     long[..14].copy_from_slice(b"\x8Azput\r\n\x1A\x00\x01\x00\x00\x10\x01");
     long[19_988..].copy_from_slice(b"\x00\x00\x00\x96\x8Azputend");
     let object = opened(&long);
     assert_eq!(object.info().header_length, 4097);
-    assert!(!object.is_worth_keeping());
+    assert!(!object.is_cacheable());
 }
 
 /// OpenObject reads the sections of an archive member from its offset.
@@ -126,11 +126,11 @@ fn open_object_of_stored_version_has_version_as_etag() {
     let (object, current_file) = store.open_current(&key).unwrap();
     let object = OpenObject::stored(object, Some(current_file), permit()).unwrap();
     assert_eq!(u64::from_str_radix(object.etag(), 16), Ok(version));
-    assert!(object.is_worth_keeping());
+    assert!(object.is_cacheable());
     let Origin::Current(current_file) = object.origin() else { panic!("{object:?}") };
     assert!(store.is_current(current_file));
     store.delete(&key, Condition::Any).unwrap();
     assert!(!store.is_current(current_file));
     let earlier = store.lookup(&key, Some(Version(version))).unwrap();
-    assert!(!OpenObject::stored(earlier, None, permit()).unwrap().is_worth_keeping());
+    assert!(!OpenObject::stored(earlier, None, permit()).unwrap().is_cacheable());
 }

@@ -3,9 +3,9 @@
 //! An object that was served stays open, so the next get of it needs no walk through directories
 //! and no job in the pool. Each worker has its own cache, so there is no lock. A transfer holds a
 //! reference too, so an object is never closed while it is being sent. Of idle objects at most
-//! `keep` stay open; they are evicted in the order of insertion, except that an object used since
-//! its last place is passed over once (the clock algorithm). Objects unused for [`IDLE`] are
-//! closed, so that a deleted file gives its space back.
+//! `keep` stay open; they are evicted in the order of insertion, except that an object that was
+//! used since it was queued is queued once more (the clock algorithm). Objects unused for [`IDLE`]
+//! are closed, so that a deleted file gives its space back.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,22 +21,22 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Interval between searches for unused objects.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// The cache.
+/// The open objects of all mounts that one worker serves.
 #[derive(Debug)]
 pub(crate) struct OpenFileCache {
-    mounts: Vec<(MountId, OfMount)>,
+    mounts: Vec<(MountId, MountEntries)>,
     /// Entries in the order of eviction, with some that were removed meanwhile.
     order: VecDeque<Place>,
     /// Number of entries over all mounts.
     count: usize,
     keep: usize,
     /// Number of the last entry: tells an entry from an earlier one with the same key.
-    made: u64,
+    last_number: u64,
     next_sweep: Option<Instant>,
 }
 
 /// The entries of one mount, by key.
-type OfMount = HashMap<Arc<[u8]>, Entry>;
+type MountEntries = HashMap<Arc<[u8]>, Entry>;
 
 #[derive(Debug)]
 struct Entry {
@@ -45,8 +45,8 @@ struct Entry {
     /// When the name was last checked; `None` when it must be checked before the next use.
     checked: Option<Instant>,
     used_at: Instant,
-    /// Whether it was used since its last place.
-    used: bool,
+    /// The reference bit of the clock algorithm: the entry was used since it was queued last.
+    referenced: bool,
 }
 
 /// An entry's place in the order of eviction.
@@ -69,7 +69,7 @@ impl OpenFileCache {
             order: VecDeque::new(),
             count: 0,
             keep,
-            made: 0,
+            last_number: 0,
             next_sweep: None,
         }
     }
@@ -82,7 +82,7 @@ impl OpenFileCache {
         key: &[u8],
         now: Instant,
     ) -> Option<Arc<OpenObject>> {
-        let entry = self.of(mount.id())?.get_mut(key)?;
+        let entry = self.entries_of(mount.id())?.get_mut(key)?;
         let validity = mount.revalidate_after();
         if entry.checked.is_none_or(|at| now.saturating_duration_since(at) >= validity) {
             if !mount.is_unchanged(key, &entry.opened) {
@@ -92,7 +92,7 @@ impl OpenFileCache {
             entry.checked = Some(now);
         }
         entry.used_at = now;
-        entry.used = true;
+        entry.referenced = true;
         Some(Arc::clone(&entry.opened))
     }
 
@@ -104,22 +104,22 @@ impl OpenFileCache {
         opened: &Arc<OpenObject>,
         now: Instant,
     ) {
-        if self.keep == 0 || !opened.is_worth_keeping() {
+        if self.keep == 0 || !opened.is_cacheable() {
             return;
         }
         self.remove(mount.id(), key);
         if self.count >= self.keep && !self.evict_one() {
             return;
         }
-        self.made += 1;
-        let (key, number): (Arc<[u8]>, _) = (key.into(), self.made);
+        self.last_number += 1;
+        let (key, number): (Arc<[u8]>, _) = (key.into(), self.last_number);
         self.order.push_back(Place { mount: mount.id(), key: Arc::clone(&key), number });
         let opened = Arc::clone(opened);
-        let entry = Entry { opened, number, checked: Some(now), used_at: now, used: false };
-        if self.of(mount.id()).is_none() {
+        let entry = Entry { opened, number, checked: Some(now), used_at: now, referenced: false };
+        if self.entries_of(mount.id()).is_none() {
             self.mounts.push((mount.id(), HashMap::new()));
         }
-        if let Some(of_mount) = self.of(mount.id()) {
+        if let Some(of_mount) = self.entries_of(mount.id()) {
             of_mount.insert(key, entry);
             self.count += 1;
         }
@@ -128,13 +128,13 @@ impl OpenFileCache {
 
     /// Removes the entry of `key`.
     pub(crate) fn remove(&mut self, mount: MountId, key: &[u8]) {
-        if self.of(mount).and_then(|entries| entries.remove(key)).is_some() {
+        if self.entries_of(mount).and_then(|entries| entries.remove(key)).is_some() {
             self.count -= 1;
         }
         // Removed entries must not outgrow the others in the order of eviction.
         if self.order.len() > 2 * self.count + EVICTION_TRIES {
             let order = std::mem::take(&mut self.order);
-            self.order = order.into_iter().filter(|place| self.has(place)).collect();
+            self.order = order.into_iter().filter(|place| self.contains(place)).collect();
         }
     }
 
@@ -175,7 +175,7 @@ impl OpenFileCache {
         self.next_sweep
     }
 
-    /// Number of entries.
+    /// Number of open objects, those in use included.
     pub(crate) const fn count(&self) -> usize {
         self.count
     }
@@ -187,13 +187,13 @@ impl OpenFileCache {
             && let Some(place) = self.order.pop_front()
         {
             let Some(entry) = self
-                .of(place.mount)
+                .entries_of(place.mount)
                 .and_then(|entries| entries.get_mut(&place.key))
                 .filter(|entry| entry.number == place.number)
             else {
                 continue;
             };
-            if Arc::strong_count(&entry.opened) == 1 && !std::mem::take(&mut entry.used) {
+            if Arc::strong_count(&entry.opened) == 1 && !std::mem::take(&mut entry.referenced) {
                 self.remove(place.mount, &place.key);
                 return true;
             }
@@ -203,13 +203,13 @@ impl OpenFileCache {
         false
     }
 
-    fn has(&self, place: &Place) -> bool {
+    fn contains(&self, place: &Place) -> bool {
         let entries = self.mounts.iter().find(|(id, _)| *id == place.mount).map(|(_, all)| all);
         let entry = entries.and_then(|entries| entries.get(&place.key));
         entry.is_some_and(|entry| entry.number == place.number)
     }
 
-    fn of(&mut self, mount: MountId) -> Option<&mut OfMount> {
+    fn entries_of(&mut self, mount: MountId) -> Option<&mut MountEntries> {
         self.mounts.iter_mut().find(|(id, _)| *id == mount).map(|(_, entries)| entries)
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A tree, a cache, and a clock of its own.
-struct Bench {
+struct CacheTest {
     dir: TempDir,
     mount: MountPoint,
     files: OpenFileCache,
@@ -19,7 +19,7 @@ struct Bench {
     start: Instant,
 }
 
-impl Bench {
+impl CacheTest {
     fn new(keep: usize, validity: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mount = mount(dir.path(), validity);
@@ -37,7 +37,7 @@ impl Bench {
         self.start + Duration::from_secs(seconds)
     }
 
-    /// Opens and keeps.
+    /// Opens an object and inserts it into the cache.
     fn open(&mut self, name: &str, seconds: u64) -> Arc<OpenObject> {
         let key = ObjectKey::new(name).unwrap();
         let opened = Arc::new(self.mount.open(&key, None, &self.open).unwrap());
@@ -62,7 +62,7 @@ fn mount(dir: &Path, validity: u64) -> MountPoint {
 /// The open-file cache trusts a name for its validity and then checks the file again.
 #[test]
 fn open_file_cache_revalidates_after_validity() {
-    let mut bench = Bench::new(4, 5);
+    let mut bench = CacheTest::new(4, 5);
     bench.write("a", "1");
     assert_eq!(bench.get("a", 0), None);
     drop(bench.open("a", 0));
@@ -80,7 +80,7 @@ fn open_file_cache_revalidates_after_validity() {
 /// The call revalidate_all makes the open-file cache check every name at its next get.
 #[test]
 fn open_file_cache_revalidates_all_on_request() {
-    let mut bench = Bench::new(4, 100);
+    let mut bench = CacheTest::new(4, 100);
     for name in ["a", "b"] {
         bench.write(name, "1");
         drop(bench.open(name, 0));
@@ -97,7 +97,7 @@ fn open_file_cache_revalidates_all_on_request() {
 /// With a validity of zero the open-file cache checks the file at each get.
 #[test]
 fn open_file_cache_without_validity_checks_each_get() {
-    let mut bench = Bench::new(4, 0);
+    let mut bench = CacheTest::new(4, 0);
     bench.write("a", "1");
     drop(bench.open("a", 0));
     assert_eq!(bench.get("a", 0), Some(1));
@@ -108,7 +108,7 @@ fn open_file_cache_without_validity_checks_each_get() {
 /// The full open-file cache closes the oldest idle file and none that is in use.
 #[test]
 fn open_file_cache_evicts_oldest_idle_file_and_none_in_use() {
-    let mut bench = Bench::new(2, 100);
+    let mut bench = CacheTest::new(2, 100);
     for name in ["a", "b", "c", "d"] {
         bench.write(name, name);
     }
@@ -117,7 +117,7 @@ fn open_file_cache_evicts_oldest_idle_file_and_none_in_use() {
     drop(bench.open("c", 0));
     assert_eq!(bench.get("b", 1), None, "the first that was idle");
     assert_eq!((bench.get("a", 1), bench.get("c", 1)), (Some(1), Some(1)));
-    // Both are asked for: each is passed over once, and then the one in use again.
+    // Both are used: each is queued once more, and then the one in use again.
     drop(bench.open("d", 2));
     assert_eq!(bench.get("c", 3), None);
     assert_eq!((bench.get("a", 3), bench.get("d", 3)), (Some(1), Some(1)));
@@ -132,7 +132,7 @@ fn open_file_cache_evicts_oldest_idle_file_and_none_in_use() {
 /// The open-file cache's sweep closes files that are idle for a minute.
 #[test]
 fn open_file_cache_sweep_closes_idle_files() {
-    let mut bench = Bench::new(4, 100);
+    let mut bench = CacheTest::new(4, 100);
     bench.write("a", "1");
     bench.write("b", "1");
     assert_eq!(bench.files.next_sweep(), None, "nothing to do, nothing to wake up for");
@@ -152,7 +152,7 @@ fn open_file_cache_sweep_closes_idle_files() {
 /// The open-file cache closes the files of a removed mount.
 #[test]
 fn open_file_cache_closes_files_of_removed_mount() {
-    let mut bench = Bench::new(4, 100);
+    let mut bench = CacheTest::new(4, 100);
     bench.write("a", "1");
     drop(bench.open("a", 0));
     let other = mount(bench.dir.path(), 100);
@@ -165,7 +165,7 @@ fn open_file_cache_closes_files_of_removed_mount() {
 /// A name that is replaced a thousand times leaves the eviction queue bounded.
 #[test]
 fn open_file_cache_queue_is_bounded_for_replaced_names() {
-    let mut bench = Bench::new(4, 0);
+    let mut bench = CacheTest::new(4, 0);
     for round in 0..1000 {
         bench.write("a", "1");
         drop(bench.open("a", round));
@@ -177,7 +177,7 @@ fn open_file_cache_queue_is_bounded_for_replaced_names() {
 /// An open-file cache of size zero keeps no file open.
 #[test]
 fn open_file_cache_of_zero_keeps_no_file() {
-    let mut bench = Bench::new(0, 100);
+    let mut bench = CacheTest::new(0, 100);
     bench.write("a", "1");
     drop(bench.open("a", 0));
     assert_eq!(bench.get("a", 0), None);

@@ -75,7 +75,7 @@ impl Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MountId(u64);
 
-/// A mount.
+/// A mount: an id, a name, a source of objects, and a policy.
 #[derive(Debug)]
 pub struct MountPoint {
     id: MountId,
@@ -131,8 +131,8 @@ impl MountPoint {
     /// A mount of `source` under `name` (see [`super::Mounts::new`]).
     #[must_use]
     pub fn new(name: impl Into<String>, source: Source, policy: Policy) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = MountId(NEXT.fetch_add(1, Ordering::Relaxed));
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let id = MountId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         Self { id, name: name.into(), source, policy }
     }
 

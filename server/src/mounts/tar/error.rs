@@ -111,25 +111,25 @@ pub enum ArchiveErrorKind {
 /// The compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Compression {
-    /// RFC 1952.
+    /// gzip (RFC 1952).
     #[error("gzip")]
     Gzip,
-    /// bzip2.
+    /// bzip2: a file that begins with `BZh`.
     #[error("bzip2")]
     Bzip2,
     /// The .xz file format.
     #[error("xz")]
     Xz,
-    /// RFC 8878.
+    /// Zstandard (RFC 8878).
     #[error("zstd")]
     Zstd,
     /// The LZ4 frame format.
     #[error("lz4")]
     Lz4,
-    /// compress(1).
+    /// compress(1): LZW, `.Z`.
     #[error("compress")]
     Compress,
-    /// lzip.
+    /// lzip: LZMA, `.lz`.
     #[error("lzip")]
     Lzip,
 }
@@ -140,7 +140,7 @@ pub enum ReadError {
     /// It violates the format, or could be read in two ways.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// It is compressed.
+    /// It is compressed, so its members are not plain bytes of the file.
     #[error("it is compressed with {0}")]
     Compressed(Compression),
     /// It cannot be read, or became shorter.

@@ -21,10 +21,10 @@ pub(super) struct Header {
     pub(super) kind: u8,
     /// Bytes of the data that follows; at most 2^63 - 1.
     pub(super) size: u64,
-    /// Seconds since 1970.
+    /// Time of the last modification, in seconds since 1970; negative before.
     pub(super) modified: i64,
     /// GNU's old sparse format: another block of the sparse map follows this one.
-    pub(super) map_goes_on: bool,
+    pub(super) sparse_map_continues: bool,
     dialect: Dialect,
 }
 
@@ -63,7 +63,7 @@ impl Header {
             kind: block[156],
             size: size.ok_or(ArchiveErrorKind::Number("size"))?,
             modified: number(&block[136..148]).ok_or(ArchiveErrorKind::Number("mtime"))?,
-            map_goes_on: block[482] != 0,
+            sparse_map_continues: block[482] != 0,
             dialect,
         })
     }

@@ -9,7 +9,7 @@ use super::{
     error::{ArchiveError, ArchiveErrorKind, ReadError},
     reader::{Member, MemberKind, ReadAt, Reader},
 };
-use crate::mounts::{Unavailable, file::FileTime, path::MemberPath};
+use crate::mounts::{Unavailable, file::FileTime, path::RelativePath};
 
 /// The files of an archive, by their paths.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub struct Index {
     names: String,
     entries: Vec<IndexEntry>,
     unavailable: Vec<(Box<str>, Unavailable)>,
-    left_out: LeftOut,
+    skipped: SkippedMembers,
 }
 
 /// The position of a file.
@@ -43,14 +43,15 @@ pub struct Extent {
     pub modified: FileTime,
 }
 
-/// Numbers of members that are not served. Directories are no loss and are not counted.
+/// Numbers of members that are skipped: they are not served. Directories are no loss and are not
+/// counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Names that are not UTF-8.
-    pub not_utf8: usize,
-    /// Names of more than 1,024 bytes.
-    pub too_long: usize,
-    /// Names without the prefix to strip.
+pub struct SkippedMembers {
+    /// Members whose names are not UTF-8.
+    pub name_not_utf8: usize,
+    /// Members whose names, without the prefix to strip, have more than 1,024 bytes.
+    pub name_too_long: usize,
+    /// Members whose names do not begin with the prefix to strip.
     pub outside_prefix: usize,
     /// Symbolic links, devices, pipes, and unknown types.
     pub special: usize,
@@ -118,7 +119,7 @@ impl Index {
             .filter_map(|index| Some((self.name(index)?, self.entries[index].extent())))
     }
 
-    /// Number of files.
+    /// Number of files that are served.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -132,8 +133,8 @@ impl Index {
 
     /// Numbers of members that are not in the index.
     #[must_use]
-    pub fn left_out(&self) -> LeftOut {
-        self.left_out
+    pub fn skipped(&self) -> SkippedMembers {
+        self.skipped
     }
 
     /// The members that are known and not served, by name.
@@ -204,7 +205,7 @@ struct IndexBuilder {
     longest: usize,
     most_members: usize,
     most_name_bytes: usize,
-    left_out: LeftOut,
+    skipped: SkippedMembers,
 }
 
 struct GatheredMember {
@@ -245,12 +246,12 @@ impl IndexBuilder {
         let name_length = match u16::try_from(path.len()) {
             Ok(length) if path.len() <= self.longest => length,
             _ => {
-                self.left_out.too_long += usize::from(served);
+                self.skipped.name_too_long += usize::from(served);
                 return Ok(());
             }
         };
         let Ok(name) = str::from_utf8(&path) else {
-            self.left_out.not_utf8 += usize::from(served);
+            self.skipped.name_not_utf8 += usize::from(served);
             return Ok(());
         };
         let name_begin = match u32::try_from(self.names.len()) {
@@ -349,11 +350,11 @@ impl IndexBuilder {
                 continue;
             }
             let Some(path) = name.strip_prefix(prefix).filter(|path| !path.is_empty()) else {
-                self.left_out.outside_prefix += 1;
+                self.skipped.outside_prefix += 1;
                 continue;
             };
-            if MemberPath::parse(path).is_err() {
-                self.left_out.too_long += 1;
+            if RelativePath::parse(path).is_err() {
+                self.skipped.name_too_long += 1;
                 continue;
             }
             match what {
@@ -361,16 +362,16 @@ impl IndexBuilder {
                     index.push(path, Extent { offset, length, modified });
                 }
                 GatheredKind::Unavailable(why) => index.unavailable.push((path.into(), why)),
-                GatheredKind::DanglingLink => self.left_out.dangling_links += 1,
-                GatheredKind::Special => self.left_out.special += 1,
+                GatheredKind::DanglingLink => self.skipped.dangling_links += 1,
+                GatheredKind::Special => self.skipped.special += 1,
                 GatheredKind::Directory => {}
             }
         }
         index.names.shrink_to_fit();
         index.entries.shrink_to_fit();
         index.unavailable.shrink_to_fit();
-        self.left_out.unavailable = index.unavailable.len();
-        index.left_out = self.left_out;
+        self.skipped.unavailable = index.unavailable.len();
+        index.skipped = self.skipped;
         index
     }
 }

@@ -27,7 +27,7 @@ use super::{
     error::Context,
     file::{Fingerprint, FoundFile, ListedFile},
     page::{self, Page, PageBuilder},
-    path::MemberPath,
+    path::RelativePath,
     path_watch::PathWatch,
 };
 use crate::sys::{
@@ -37,7 +37,7 @@ use crate::sys::{
 
 pub use bounds::{EXTENSION_MAX_BYTES, MEMBERS_MAX, NAMES_MAX_BYTES};
 pub use error::{ArchiveError, ArchiveErrorKind, Compression, ReadError};
-pub use index::{Extent, Index, LeftOut};
+pub use index::{Extent, Index, SkippedMembers};
 
 /// How many members that are not served are logged by name; all are logged by number.
 const LOGGED_MEMBERS_MAX: usize = 10;
@@ -77,7 +77,7 @@ impl TarMount {
     pub fn open(path: &Path, strip_prefix: Option<&str>) -> Result<Self, MountError> {
         let strip_prefix = strip_prefix.map(|prefix| prefix.strip_suffix('/').unwrap_or(prefix));
         if let Some(prefix) = strip_prefix {
-            MemberPath::parse(prefix).map_err(MountError::Prefix)?;
+            RelativePath::parse(prefix).map_err(MountError::Prefix)?;
         }
         let watch = PathWatch::new(path);
         let archive = Archive::open(path, strip_prefix)?;
@@ -148,16 +148,16 @@ impl TarMount {
         if !self.watch.is_due() {
             return true;
         }
-        let is = self.watch.stat_cached().is_ok_and(|found| {
+        let is_current = self.watch.stat_cached().is_ok_and(|found| {
             // A file that another thread is indexing counts as changed until that ends.
             let refused = self.refused.try_lock();
             found.inode == self.current().state.inode
                 || refused.is_ok_and(|refused| *refused == Some(found))
         });
-        if !is {
+        if !is_current {
             self.watch.force_check();
         }
-        is
+        is_current
     }
 
     /// Finds a file by its path in the archive.
@@ -167,11 +167,11 @@ impl TarMount {
     /// [`MountError::ArchiveChanged`], [`MountError::Path`].
     pub fn find(&self, path: &str) -> Result<FoundFile, MountError> {
         self.check_replaced();
-        self.find_now(path)
+        self.find_in_current(path)
     }
 
-    fn find_now(&self, path: &str) -> Result<FoundFile, MountError> {
-        let path = MemberPath::parse(path)?.as_str();
+    fn find_in_current(&self, path: &str) -> Result<FoundFile, MountError> {
+        let path = RelativePath::parse(path)?.as_str();
         let archive = self.current();
         let Extent { offset, length, modified } =
             archive.index.find(path)?.ok_or(MountError::NotFound)?;
@@ -183,7 +183,8 @@ impl TarMount {
     /// Whether `path` still stands for this member. Does not wait for a disk.
     #[must_use]
     pub fn is_unchanged(&self, path: &str, fingerprint: Fingerprint) -> bool {
-        self.is_current() && self.find_now(path).is_ok_and(|found| found.fingerprint == fingerprint)
+        self.is_current()
+            && self.find_in_current(path).is_ok_and(|found| found.fingerprint == fingerprint)
     }
 
     /// A page of all files in the order of the bytes of their paths. It holds at most `limit` and
@@ -253,9 +254,9 @@ impl Archive {
         for (member, why) in self.index.unavailable().iter().take(LOGGED_MEMBERS_MAX) {
             warn!(?member, %why, "a member of the archive cannot be served");
         }
-        let left_out = self.index.left_out();
-        if left_out != LeftOut::default() {
-            warn!(?left_out, "members of the archive are not served");
+        let skipped = self.index.skipped();
+        if skipped != SkippedMembers::default() {
+            warn!(?skipped, "members of the archive are not served");
         }
     }
 }

@@ -26,13 +26,13 @@ impl Pax {
             let equals = record.iter().position(|byte| *byte == b'=');
             let (key, value) =
                 record.split_at(equals.filter(|at| *at > 0).ok_or(ArchiveErrorKind::PaxRecord)?);
-            pax.take(key, &value[1..])?;
+            pax.set(key, &value[1..])?;
             body = rest;
         }
         Ok(pax)
     }
 
-    fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), ArchiveErrorKind> {
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), ArchiveErrorKind> {
         match key {
             b"path" => self.path = Some(name(value, "path")?),
             b"linkpath" => self.link_path = Some(name(value, "linkpath")?),

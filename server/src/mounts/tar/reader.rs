@@ -49,7 +49,7 @@ pub(super) enum MemberKind {
     HardLink(Vec<u8>),
     /// A symbolic link, a device, a pipe, or an unknown type.
     Special,
-    /// A directory.
+    /// A directory, or the directory list of an incremental dump. It is not served.
     Directory,
 }
 
@@ -81,20 +81,20 @@ impl<'a, S: ReadAt> Reader<'a, S> {
             let at = self.at;
             let at_header = |kind| ReadError::Archive(ArchiveError { offset: at, kind });
             let Some(header) = self.header()? else {
-                return match extensions.any() {
-                    true => Err(at_header(ArchiveErrorKind::ExtensionAlone)),
-                    false => Ok(None),
+                return match extensions.is_empty() {
+                    true => Ok(None),
+                    false => Err(at_header(ArchiveErrorKind::ExtensionAlone)),
                 };
             };
             let kind = header.kind;
             match kind {
                 b'x' | b'g' | b'L' | b'K' => {
                     let body = self.extension(&header)?;
-                    self.extend(&mut extensions, kind, body).map_err(at_header)?;
+                    self.apply_extension(&mut extensions, kind, body).map_err(at_header)?;
                 }
                 // A volume label names no file; its "name" is free text.
                 b'V' => {
-                    if extensions.any() {
+                    if !extensions.is_empty() {
                         return Err(at_header(ArchiveErrorKind::ExtensionAlone));
                     }
                     self.skip(header.size)?;
@@ -182,7 +182,7 @@ impl<'a, S: ReadAt> Reader<'a, S> {
         Ok(body)
     }
 
-    fn extend(
+    fn apply_extension(
         &mut self,
         extensions: &mut Extensions,
         kind: u8,
@@ -191,7 +191,7 @@ impl<'a, S: ReadAt> Reader<'a, S> {
         match kind {
             b'g' => {
                 // A header for all members is not allowed between a member and its extensions.
-                if extensions.any() {
+                if !extensions.is_empty() {
                     return Err(ArchiveErrorKind::ExtensionTwice);
                 }
                 let global = Pax::parse(&body)?;
@@ -205,7 +205,8 @@ impl<'a, S: ReadAt> Reader<'a, S> {
         }
     }
 
-    /// The member that this header and its extensions describe.
+    /// The member that this header and its extensions describe. `first` is the offset of the first
+    /// of these headers.
     fn member(
         &mut self,
         first: u64,
@@ -217,14 +218,14 @@ impl<'a, S: ReadAt> Reader<'a, S> {
         let Extensions { pax, long_name, long_link } = extensions;
         let Pax { path, link_path, size: pax_size, modified, sparse, sparse_name } =
             pax.unwrap_or_default();
-        let size = one_size(pax_size, &header).map_err(at_header)?;
+        let size = effective_size(pax_size, &header).map_err(at_header)?;
         let is_gnu = header.is_gnu();
         let name = sparse_name.or(path).or(long_name).unwrap_or(header.name);
         let link_name = link_path.or(long_link).unwrap_or(header.link_name);
-        let path = clean(&name).map_err(at_header)?;
+        let path = normalize(&name).map_err(at_header)?;
         // Old tars marked directories by the trailing slash alone, and GNU tar still looks at it.
         let is_file = matches!(header.kind, 0 | b'0' | b'7') && !name.ends_with(b"/");
-        let bodiless = || match size {
+        let require_no_data = || match size {
             0 => Ok(()),
             size => Err(at_header(ArchiveErrorKind::DataOfNoFile(size))),
         };
@@ -238,22 +239,22 @@ impl<'a, S: ReadAt> Reader<'a, S> {
                 MemberKind::File { offset, length: size }
             }
             0 | b'0' | b'7' | b'5' => {
-                bodiless()?;
+                require_no_data()?;
                 MemberKind::Directory
             }
             b'1' => {
-                bodiless()?;
-                MemberKind::HardLink(clean(&link_name).map_err(at_header)?)
+                require_no_data()?;
+                MemberKind::HardLink(normalize(&link_name).map_err(at_header)?)
             }
             b'2' | b'3' | b'4' | b'6' => {
-                bodiless()?;
+                require_no_data()?;
                 MemberKind::Special
             }
             b'S' if !is_gnu || pax_size.is_some() => {
                 return Err(at_header(ArchiveErrorKind::ForeignSparse));
             }
             b'S' => {
-                self.skip_sparse_map(header.map_goes_on)?;
+                self.skip_sparse_map(header.sparse_map_continues)?;
                 self.skip(size)?;
                 MemberKind::Unavailable(Unavailable::Sparse)
             }
@@ -282,22 +283,22 @@ impl<'a, S: ReadAt> Reader<'a, S> {
 
     /// GNU's old sparse format: blocks of 21 entries, whose byte 504 says whether another block
     /// follows.
-    fn skip_sparse_map(&mut self, mut goes_on: bool) -> Result<(), ReadError> {
-        while goes_on {
-            goes_on = self.block()?[504] != 0;
+    fn skip_sparse_map(&mut self, mut continues: bool) -> Result<(), ReadError> {
+        while continues {
+            continues = self.block()?[504] != 0;
         }
         Ok(())
     }
 }
 
 impl Extensions {
-    fn any(&self) -> bool {
-        self.pax.is_some() || self.long_name.is_some() || self.long_link.is_some()
+    fn is_empty(&self) -> bool {
+        self.pax.is_none() && self.long_name.is_none() && self.long_link.is_none()
     }
 
     /// Readers differ in whether the PAX header or the long name counts; no program writes both.
     fn set_pax(&mut self, pax: Pax) -> Result<(), ArchiveErrorKind> {
-        if self.any() {
+        if !self.is_empty() {
             return Err(ArchiveErrorKind::ExtensionTwice);
         }
         self.pax = Some(pax);
@@ -332,7 +333,7 @@ fn long_name(mut body: Vec<u8>) -> Result<Vec<u8>, ArchiveErrorKind> {
 /// The size in a PAX header counts (POSIX: it "shall override" the header's) if it equals the
 /// header's or does not fit into eleven octal digits. In every other case a reader that does not
 /// know PAX headers would see other members in the same bytes.
-fn one_size(pax: Option<u64>, header: &Header) -> Result<u64, ArchiveErrorKind> {
+fn effective_size(pax: Option<u64>, header: &Header) -> Result<u64, ArchiveErrorKind> {
     match pax {
         Some(pax) if pax != header.size && pax <= OCTAL_SIZE_MAX => {
             Err(ArchiveErrorKind::SizesDisagree { pax, ustar: header.size })
@@ -343,7 +344,7 @@ fn one_size(pax: Option<u64>, header: &Header) -> Result<u64, ArchiveErrorKind> 
 }
 
 /// A name as a path inside the archive: `./a//b/` is `a/b`.
-fn clean(name: &[u8]) -> Result<Vec<u8>, ArchiveErrorKind> {
+fn normalize(name: &[u8]) -> Result<Vec<u8>, ArchiveErrorKind> {
     if name.starts_with(b"/") {
         return Err(ArchiveErrorKind::AbsoluteName);
     }

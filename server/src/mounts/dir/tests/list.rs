@@ -73,8 +73,8 @@ fn dir_list_omits_links_pipes_and_names_not_utf8() {
     fs::create_dir(home.path("").join(OsStr::from_bytes(b"dir\xff"))).unwrap();
     fs::write(home.path("").join(OsStr::from_bytes(b"dir\xff/file")), "").unwrap();
     assert_eq!(home.list(1), ["dir/file", "file"]);
-    assert!(home.mount.logged.not_utf8.load(Ordering::SeqCst));
-    assert!(!home.mount.logged.too_long.load(Ordering::SeqCst));
+    assert!(home.mount.logged.name_not_utf8.load(Ordering::SeqCst));
+    assert!(!home.mount.logged.path_too_long.load(Ordering::SeqCst));
 }
 
 /// A path of 1,024 bytes is a key, one of 1,025 is not.
@@ -93,7 +93,7 @@ fn dir_list_omits_path_over_1024_bytes() {
     let too_deep = deepest.join("d");
     fs::create_dir(&too_deep).unwrap();
     assert_eq!(home.list(10).iter().map(String::len).collect::<Vec<_>>(), [1023, 1024]);
-    assert!(home.mount.logged.too_long.load(Ordering::SeqCst));
+    assert!(home.mount.logged.path_too_long.load(Ordering::SeqCst));
     assert_eq!(home.list(1).len(), 2);
     fs::write(deepest.join("gg"), "").unwrap();
     assert_eq!(home.list(10).len(), 2);
@@ -273,7 +273,7 @@ fn dir_list_has_each_lasting_file_once_under_changes() {
         for limit in [50, 100, 1000] {
             let listed = home.list(limit);
             let once: BTreeSet<String> = listed.iter().cloned().collect();
-            assert_eq!(once.len(), listed.len(), "something is listed twice");
+            assert_eq!(once.len(), listed.len(), "a path is listed twice");
             assert!(listed.is_sorted());
             let missing: Vec<_> = stays.difference(&once).collect();
             assert!(missing.is_empty(), "{missing:?}");

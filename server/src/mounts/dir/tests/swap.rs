@@ -5,7 +5,7 @@ use std::{os::unix::fs::symlink, time::Duration};
 use super::*;
 
 /// A mount of `path` that checks it for each request.
-fn always_looking(path: &Path) -> DirMount {
+fn mount_checking_always(path: &Path) -> DirMount {
     DirMount::open(path, Clock::system()).unwrap().check_every(Duration::ZERO)
 }
 
@@ -29,7 +29,7 @@ fn dir_mount_serves_directory_that_replaced_its_path() {
     with_file(&at("rel1"), "one");
     with_file(&at("rel2"), "two");
     symlink("rel1", at("current")).unwrap();
-    let mount = always_looking(&at("current"));
+    let mount = mount_checking_always(&at("current"));
     let first = mount.find("v").unwrap();
     assert_eq!(text(&mount, "v").unwrap(), "one");
     // Changes the link as `ln -s` and `mv -T` do.
@@ -41,7 +41,7 @@ fn dir_mount_serves_directory_that_replaced_its_path() {
     assert_eq!(mount.list(None, 10).unwrap().entries[0].length, 3);
 
     with_file(&at("pub"), "old");
-    let mount = always_looking(&at("pub"));
+    let mount = mount_checking_always(&at("pub"));
     // Two renames; the old directory is removed.
     with_file(&at("new"), "new");
     fs::rename(at("pub"), at("old")).unwrap();
@@ -65,7 +65,7 @@ fn dir_mount_keeps_old_root_when_new_one_is_refused() {
     let at = |path: &str| home.path().join(path);
     with_file(&at("pub"), "kept");
     with_file(&at("srv/store"), "secret");
-    let mount = always_looking(&at("pub"));
+    let mount = mount_checking_always(&at("pub"));
     let mut protected = ProtectedPaths::default();
     protected.add_store(&at("srv/store"));
     mount.set_protected(Arc::new(protected)).unwrap();
@@ -102,7 +102,7 @@ fn dir_mount_checks_path_at_set_interval() {
 
 /// A public DirMount hides key files and files that only their owner may read.
 #[test]
-fn public_dir_mount_hides_key_and_private_files() {
+fn dir_mount_public_hides_key_and_private_files() {
     let home = tempfile::tempdir().unwrap();
     for name in ["server.key", "default.zkey", "v"] {
         fs::write(home.path().join(name), name).unwrap();

@@ -170,7 +170,7 @@ fn tar_gnu_sparse_member_is_skipped_and_reported() {
         let index = index(&archive);
         assert_eq!(files(&index), [("a", offset, 5)]);
         assert_eq!(index.find("sparse"), Err(Unavailable::Sparse));
-        assert_eq!(index.left_out().unavailable, 1);
+        assert_eq!(index.skipped().unavailable, 1);
     }
     let endless = gnu(b"\x01").raw(&more).raw(&more).cut();
     assert_eq!(refused(&endless), (1536, ArchiveErrorKind::Truncated));
@@ -216,7 +216,7 @@ fn tar_labels_and_dump_directories_are_skipped() {
         .end();
     let index = index(&archive);
     assert_eq!(files(&index), [("dir/a", 2048, 0)]);
-    assert_eq!(index.left_out(), LeftOut::default());
+    assert_eq!(index.skipped(), SkippedMembers::default());
 }
 
 // Links.
@@ -249,8 +249,13 @@ fn tar_hard_link_resolves_to_earlier_member() {
     );
     assert_eq!(index.find("of-sparse"), Err(Unavailable::Sparse));
     assert_eq!(
-        index.left_out(),
-        LeftOut { special: 1, dangling_links: 4, unavailable: 2, ..LeftOut::default() }
+        index.skipped(),
+        SkippedMembers {
+            special: 1,
+            dangling_links: 4,
+            unavailable: 2,
+            ..SkippedMembers::default()
+        }
     );
 }
 
@@ -290,7 +295,7 @@ fn tar_strip_prefix_removes_prefix_from_names() {
         .end();
     let index = Index::of_bytes(&archive, Some("img")).unwrap();
     assert_eq!(files(&index), [("a", 512, 1), ("c", 2048, 0), ("d/b", 2560, 2)]);
-    assert_eq!(index.left_out(), LeftOut { outside_prefix: 2, ..LeftOut::default() });
+    assert_eq!(index.skipped(), SkippedMembers { outside_prefix: 2, ..SkippedMembers::default() });
     let home = Home::new(&archive);
     let open = |prefix| TarMount::open(&home.path(), Some(prefix));
     assert_eq!(bytes(&open("img/").unwrap().find("d/b").unwrap()), b"12");

@@ -13,7 +13,7 @@ fn tar_index_reads_plain_archive() {
     assert_eq!(archive.len(), 512 + 512 + 512 + 512 + 1024 + 1024);
     let index = index(&archive);
     assert_eq!(files(&index), [("a", 512, 5), ("d/b", 2048, 513)]);
-    assert_eq!(index.left_out(), LeftOut::default());
+    assert_eq!(index.skipped(), SkippedMembers::default());
     let found = index.find("a").unwrap().unwrap();
     assert_eq!(found.modified, FileTime { seconds: 1_700_000_000, nanoseconds: 0 });
     assert_eq!(index.find("d").unwrap(), None);
@@ -252,7 +252,7 @@ fn tar_unknown_type_is_skipped_with_its_data() {
             .end();
         let index = index(&archive);
         assert_eq!(files(&index), [("a", 1536, 5)], "{kind}");
-        assert_eq!(index.left_out().special, 1);
+        assert_eq!(index.skipped().special, 1);
     }
 }
 
@@ -329,7 +329,7 @@ fn tar_name_spellings_are_normalized() {
         .end();
     let index = index(&archive);
     assert_eq!(files(&index), [("a", 1024, 1), ("b/c", 2048, 2), ("d/e", 3072, 3)]);
-    assert_eq!(index.left_out(), LeftOut::default());
+    assert_eq!(index.skipped(), SkippedMembers::default());
 }
 
 /// A NUL inside a long or PAX name is refused.
@@ -351,7 +351,7 @@ fn tar_last_member_of_one_name_counts() {
         let archive = Build::new().file(b"a", b"1").link(b"a", kind, b"b").end();
         let index = index(&archive);
         assert_eq!(files(&index), []);
-        assert_eq!(index.left_out().special, special);
+        assert_eq!(index.skipped().special, special);
         let archive = Build::new().link(b"a", kind, b"b").file(b"a", b"1").end();
         assert_eq!(files(&super::index(&archive)), [("a", 1024, 1)]);
     }
@@ -372,7 +372,10 @@ fn tar_names_not_utf8_or_over_1024_bytes_are_omitted() {
         .end();
     let index = index(&archive);
     assert_eq!(files(&index).iter().map(|file| file.0.len()).collect::<Vec<_>>(), [1024]);
-    assert_eq!(index.left_out(), LeftOut { not_utf8: 1, too_long: 2, ..LeftOut::default() });
+    assert_eq!(
+        index.skipped(),
+        SkippedMembers { name_not_utf8: 1, name_too_long: 2, ..SkippedMembers::default() }
+    );
 }
 
 /// An archive of links to names of a megabyte each, which no member can have, takes no memory for
@@ -393,7 +396,7 @@ fn tar_link_targets_count_towards_name_bytes() {
     // The names a, l1, l2 and l3, and the one target that a member can have.
     let index = read(8).unwrap();
     assert_eq!(files(&index), [("a", 512, 5), ("l3", 512, 5)]);
-    assert_eq!(index.left_out(), LeftOut { dangling_links: 2, ..LeftOut::default() });
+    assert_eq!(index.skipped(), SkippedMembers { dangling_links: 2, ..SkippedMembers::default() });
     let refused = read(7).unwrap_err();
     let ReadError::Archive(ArchiveError { kind, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!(kind, ArchiveErrorKind::TooManyNames);

@@ -17,7 +17,7 @@ fn check_index(index: &Index, archive: &[u8]) {
         let end = extent.offset.checked_add(extent.length).unwrap();
         assert!(extent.offset >= 512 && end <= archive.len() as u64, "{path} ends at {end}");
         assert!(extent.modified.nanoseconds < 1_000_000_000);
-        assert!(MemberPath::parse(path).is_ok(), "{path}");
+        assert!(RelativePath::parse(path).is_ok(), "{path}");
         assert!(last.is_none_or(|last| last < path), "{path}");
         assert_eq!(index.find(path), Ok(Some(extent)));
         last = Some(path);
