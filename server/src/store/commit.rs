@@ -127,7 +127,7 @@ pub(super) fn check_condition(
     current: Option<&Object>,
 ) -> Result<(), StoreError> {
     let current = current.map(Object::version);
-    if holds(condition, current) {
+    if condition_holds(condition, current) {
         return Ok(());
     }
     shard.sync(Area::Objects)?;
@@ -135,7 +135,7 @@ pub(super) fn check_condition(
 }
 
 /// Whether `condition` holds where `current` is the current version.
-pub(super) fn holds(condition: Condition, current: Option<Version>) -> bool {
+pub(super) fn condition_holds(condition: Condition, current: Option<Version>) -> bool {
     match condition {
         Condition::Any => true,
         Condition::Absent => current.is_none(),

@@ -56,11 +56,11 @@ fn recreate(fsync: &Fsync, path: &str) -> Result<OwnedFd, StoreError> {
 #[derive(Debug)]
 pub(super) struct OpenDirectory {
     path: &'static str,
-    open: Mutex<Option<Identified>>,
+    open: Mutex<Option<DirWithInode>>,
 }
 
 /// An open directory, with its device and inode numbers.
-type Identified = (Arc<OwnedFd>, (u64, u64));
+type DirWithInode = (Arc<OwnedFd>, (u64, u64));
 
 impl OpenDirectory {
     /// The directory at `path`, from the store's own. It is opened when it is first used.
@@ -72,9 +72,9 @@ impl OpenDirectory {
     /// is opened; `None` on a read-only store without it.
     pub(super) fn get(&self, fsync: &Fsync) -> Result<Option<Arc<OwnedFd>>, StoreError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = fs::stat_at(fsync.root(), self.path).map(|found| found.inode);
-        if let (Some((dir, inode)), Ok(there)) = (&*open, &there)
-            && inode == there
+        let at_path = fs::stat_at(fsync.root(), self.path).map(|found| found.inode);
+        if let (Some((dir, inode)), Ok(at_path)) = (&*open, &at_path)
+            && inode == at_path
         {
             return Ok(Some(Arc::clone(dir)));
         }
@@ -244,8 +244,7 @@ impl Repairs {
             tracing::warn!(
                 file = SERVER_KEY_FILE,
                 "other users of this machine could read the server's key, as after a copy with \
-                 modes of its own: \
-                 anybody who did can pose as this server"
+                 modes of its own: with the key, another server can pose as this one"
             );
         }
         match unfixable {

@@ -8,7 +8,7 @@ use zput_proto::{
     message::{ErrorCode, Version},
 };
 
-/// Why a store could not do what it was asked. No message contains a secret. The only paths in
+/// Why an operation on a store failed. No message contains a secret. The only paths in
 /// messages are those of files within the store, whose names contain nothing that a client chose.
 #[derive(Debug, Error)]
 pub enum StoreError {

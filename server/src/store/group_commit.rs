@@ -102,18 +102,18 @@ mod tests {
 
     use super::*;
 
-    const HERE: (u64, u64) = (1, 2);
+    const DIR: (u64, u64) = (1, 2);
 
-    /// Starts the first fsync of [`HERE`], which counts itself in `fsync` and blocks until the
+    /// Starts the first fsync of [`DIR`], which counts itself in `fsync` and blocks until the
     /// returned function is called; then it succeeds.
-    fn held_up<'scope>(
+    fn block_first_fsync<'scope>(
         scope: &'scope Scope<'scope, '_>,
         group_commit: &'scope GroupCommit,
         fsync: &'scope AtomicU64,
     ) -> impl FnOnce() {
         let (go, may_go) = channel::<()>();
         let first = scope.spawn(move || {
-            group_commit.wait(HERE, || {
+            group_commit.wait(DIR, || {
                 fsync.fetch_add(1, SeqCst);
                 may_go.recv().map_err(io::Error::other)
             })
@@ -128,11 +128,11 @@ mod tests {
     }
 
     /// Waits until `waiting` other callers wait for an fsync of `inode`.
-    fn until_waiting(group_commit: &GroupCommit, inode: (u64, u64), waiting: usize) {
+    fn wait_until_waiting(group_commit: &GroupCommit, inode: (u64, u64), waiting: usize) {
         let begun = Instant::now();
         // One reference is the map's, and one is the caller's that is in the fsync.
         while locked(&group_commit.0).get(&inode).map_or(0, Arc::strong_count) < waiting + 2 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "nobody waits");
+            assert!(begun.elapsed() < Duration::from_secs(60), "no thread waits");
             thread::yield_now();
         }
         // The callers have their references, but may not wait on the condition variable yet.
@@ -146,19 +146,19 @@ mod tests {
         let (fsync, done) = (AtomicU64::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
             let (group_commit, fsync, done) = (&group_commit, &fsync, &done);
-            let release = held_up(scope, group_commit, fsync);
+            let release = block_first_fsync(scope, group_commit, fsync);
             for _ in 0..7 {
                 scope.spawn(move || {
                     let count = || {
                         fsync.fetch_add(1, SeqCst);
                         Ok(())
                     };
-                    group_commit.wait(HERE, count).unwrap();
+                    group_commit.wait(DIR, count).unwrap();
                     done.fetch_add(1, SeqCst);
                 });
             }
-            until_waiting(group_commit, HERE, 7);
-            // The fsync in progress began before these callers came, so it does not cover their
+            wait_until_waiting(group_commit, DIR, 7);
+            // The fsync in progress began before these callers arrived, so it does not cover their
             // changes.
             assert_eq!((fsync.load(SeqCst), done.load(SeqCst)), (1, 0));
             // Another directory does not wait.
@@ -176,14 +176,14 @@ mod tests {
         let fsync = AtomicU64::new(0);
         thread::scope(|scope| {
             let (group_commit, fsync) = (&group_commit, &fsync);
-            let release = held_up(scope, group_commit, fsync);
+            let release = block_first_fsync(scope, group_commit, fsync);
             let fail = || {
                 fsync.fetch_add(1, SeqCst);
                 Err(io::Error::from_raw_os_error(5))
             };
             let others: Vec<_> =
-                (0..3).map(|_| scope.spawn(move || group_commit.wait(HERE, fail))).collect();
-            until_waiting(group_commit, HERE, 3);
+                (0..3).map(|_| scope.spawn(move || group_commit.wait(DIR, fail))).collect();
+            wait_until_waiting(group_commit, DIR, 3);
             release();
             for other in others {
                 assert_eq!(other.join().unwrap().unwrap_err().raw_os_error(), Some(5));
@@ -191,7 +191,7 @@ mod tests {
         });
         assert_eq!(fsync.load(SeqCst), 2);
         // A later caller does not get the error.
-        group_commit.wait(HERE, || Ok(())).unwrap();
+        group_commit.wait(DIR, || Ok(())).unwrap();
     }
 
     /// Each caller is covered by an fsync that began after the caller arrived.
@@ -205,14 +205,14 @@ mod tests {
                 scope.spawn(|| {
                     start.wait();
                     for _ in 0..2_000 {
-                        let came = clock.fetch_add(1, SeqCst);
+                        let arrived = clock.fetch_add(1, SeqCst);
                         let sync = || {
                             begun.fetch_max(clock.fetch_add(1, SeqCst), SeqCst);
                             thread::yield_now();
                             Ok(())
                         };
-                        group_commit.wait(HERE, sync).unwrap();
-                        assert!(begun.load(SeqCst) > came);
+                        group_commit.wait(DIR, sync).unwrap();
+                        assert!(begun.load(SeqCst) > arrived);
                     }
                 });
             }

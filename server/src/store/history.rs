@@ -93,27 +93,27 @@ impl Store {
         let shard = LockedShard::shared(self.fsync(), name.shard())?;
         let mut unreadable = 0;
         let mut page =
-            NewestVersions { after, most: limit + 1, found: BTreeMap::new(), any: false };
+            NewestVersions { after, most: limit + 1, found: BTreeMap::new(), exists: false };
         // A crash may leave one version in two places (STORE, "Put"); the place that is offered
         // last wins.
         for version in shard.versions(Area::History, name)? {
-            page.offer(version?, VersionState::History);
+            page.insert(version?, VersionState::History);
         }
         for version in shard.versions(Area::Trash, name)? {
-            page.offer(version?, VersionState::Trash);
+            page.insert(version?, VersionState::Trash);
         }
         match shard.current(key) {
-            Ok(Some(current)) => page.offer(current.version(), VersionState::Current),
+            Ok(Some(current)) => page.insert(current.version(), VersionState::Current),
             Ok(None) => {}
             Err(error) if error.is_unreadable_file() => {
-                page.any = true;
+                page.exists = true;
                 unreadable += u32::from(after.is_none());
                 let file = name.current_path();
                 tracing::warn!(file, %error, "a current version cannot be read and is not listed");
             }
             Err(error) => return Err(error),
         }
-        if !page.any {
+        if !page.exists {
             return Err(StoreError::NotFound);
         }
         let next = page.found.keys().nth(limit - 1).map(|version| version.0);
@@ -150,12 +150,12 @@ struct NewestVersions {
     most: usize,
     found: BTreeMap<Reverse<Version>, VersionState>,
     /// Whether the object has any version, on this page or an earlier one.
-    any: bool,
+    exists: bool,
 }
 
 impl NewestVersions {
-    fn offer(&mut self, version: Version, state: VersionState) {
-        self.any = true;
+    fn insert(&mut self, version: Version, state: VersionState) {
+        self.exists = true;
         if self.after.is_some_and(|after| version >= after) {
             return;
         }

@@ -76,7 +76,7 @@ pub(super) struct NotNewer;
 pub(super) struct Received {
     pub(super) staged: Staged<Arc<OwnedFd>>,
     pub(super) table: SliceTable,
-    /// Bytes received.
+    /// Bytes received and verified; a slice counts when its digest matched.
     pub(super) length: u64,
     /// End of the range that the kernel was asked to write.
     written_to: u64,

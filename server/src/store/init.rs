@@ -52,7 +52,7 @@ pub(super) fn open_or_make(
         }
         // An earlier attempt may have made the directory and ended before it synced the one above.
         sync_parent(path)?;
-        make(fsync)
+        create_layout(fsync)
     })
 }
 
@@ -162,7 +162,7 @@ pub(super) fn check_store_file(text: &str) -> Result<(), StoreError> {
 
 /// Creates a store in an empty directory, or continues an interrupted creation. The store's file
 /// gets its name last.
-fn make(fsync: &Fsync) -> Result<(), StoreError> {
+fn create_layout(fsync: &Fsync) -> Result<(), StoreError> {
     let root = fsync.root();
     let names = fs::names(root).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let names = names.context("read a directory")?;
@@ -194,7 +194,7 @@ fn make(fsync: &Fsync) -> Result<(), StoreError> {
         }
         fsync.dir(&area)?;
     }
-    server_key::make(fsync)?;
+    server_key::create(fsync)?;
     let file = fs::open_lock(root, UNFINISHED_STORE_FILE).context("make a store")?;
     file.write_all_at(STORE_FILE_TEXT.as_bytes(), 0).context("make a store")?;
     fsync.data(&file, "sync a file")?;

@@ -1,10 +1,10 @@
 //! The lease of an upload: the right to write to its file, which one connection holds at a time.
 //!
-//! A client whose connection died silently comes back on another connection while the server still
-//! waits for the first one. The newer connection then takes the upload over (PROTOCOL 5,
+//! A client whose connection was lost reconnects while the server still waits for data on the first
+//! connection. The newer connection then takes the upload over (PROTOCOL 5,
 //! "Take-over"): it revokes the older connection's lease and receives what that connection had
 //! received. A call that the older connection is still making, with data that arrived before the
-//! line died, is waited for; every later call fails before it touches the file.
+//! connection was lost, is waited for; every later call fails before it touches the file.
 
 use std::{
     fmt,
@@ -39,9 +39,9 @@ pub(super) const REPLACE_TIMEOUTS: RevokeTimeouts = RevokeTimeouts {
     call_wait_max: Duration::from_secs(1),
 };
 
-/// How long a connection waits that takes an upload over: data that had arrived before the line
-/// died is written first. Between two buffers of a slice that has arrived there is less than half a
-/// second.
+/// How long a connection waits that takes an upload over: data that had arrived before the
+/// connection was lost is written first. Between two buffers of a slice that has arrived there is
+/// less than half a second.
 pub(super) const TAKE_OVER_TIMEOUTS: RevokeTimeouts = RevokeTimeouts {
     quiet: Duration::from_millis(500),
     quiet_wait_max: Duration::from_secs(2),
@@ -87,7 +87,7 @@ struct State<T> {
 }
 
 enum Slot<T> {
-    /// Between two calls.
+    /// The holder makes no call at the moment.
     Idle(T),
     /// A call of the holder is using the value.
     Borrowed,

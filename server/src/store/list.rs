@@ -70,7 +70,7 @@ impl Store {
                 names => names?,
             };
             for name in names {
-                if page.examined == most || !page.offer(self.entry(name, headers)?) {
+                if page.examined == most || !page.add(self.entry(name, headers)?) {
                     page.page.next = last.map(|name| name.0.to_vec());
                     return Ok(page.page);
                 }
@@ -146,8 +146,9 @@ struct PageBuilder {
 }
 
 impl PageBuilder {
-    /// Adds an entry. Returns `false` if it does not fit into the frame.
-    fn offer(&mut self, lookup: Lookup) -> bool {
+    /// Adds an entry, or counts an object without one. Returns `false` if the entry does not fit
+    /// into the frame.
+    fn add(&mut self, lookup: Lookup) -> bool {
         match lookup {
             Lookup::Entry(entry) => {
                 let header = entry.header.as_ref().map_or(0, Vec::len);

@@ -43,7 +43,7 @@ impl Object {
         Ok(Self { file: Arc::new(file), trailer })
     }
 
-    /// The object's key.
+    /// The key under which the object is stored.
     #[must_use]
     pub fn key(&self) -> &ObjectKey {
         &self.trailer.key
@@ -55,7 +55,7 @@ impl Object {
         self.trailer.info()
     }
 
-    /// The version's number.
+    /// The number of the version: its commit time in nanoseconds since 1970.
     #[must_use]
     pub fn version(&self) -> Version {
         self.trailer.version

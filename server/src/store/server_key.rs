@@ -47,7 +47,7 @@ pub(super) fn parse(text: &str) -> Result<ServerKeySeed, StoreError> {
 }
 
 /// Creates a key, unless an interrupted creation of the store has made one.
-pub(super) fn make(fsync: &Fsync) -> Result<(), StoreError> {
+pub(super) fn create(fsync: &Fsync) -> Result<(), StoreError> {
     if small_file::read(fsync.root(), SERVER_KEY_FILE, SERVER_KEY_FILE)?.is_some() {
         return Ok(());
     }
@@ -55,7 +55,7 @@ pub(super) fn make(fsync: &Fsync) -> Result<(), StoreError> {
     let seed = Zeroizing::new(hex::encode(*seed));
     let text = Zeroizing::new(format!(
         "# The key that this server proves itself with. Clients pin its public half: back this\n\
-         # file up, and show it to nobody.\n\
+         # file up, and keep it secret.\n\
          format = {FORMAT}\n\
          seed = \"{}\"\n",
         *seed

@@ -52,7 +52,7 @@ pub struct Leftovers {
     pub quarantined: u64,
 }
 
-/// How far a check goes.
+/// What a check reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
     /// Names, records and framing. Nothing is changed.
@@ -78,7 +78,7 @@ impl Store {
         depth: Depth,
         watcher: &mut dyn Observer,
     ) -> Result<CheckReport, StoreError> {
-        let report = CheckReport { leftovers: self.leftovers()?, ..CheckReport::default() };
+        let report = CheckReport { leftovers: self.count_leftovers()?, ..CheckReport::default() };
         let mut run = Run { store: self, depth, watcher, block: Vec::new(), report };
         let from = if depth == Depth::Bytes { ReadFrom::Disk } else { ReadFrom::PageCache };
         for damage in self.corrupt_small_files(from)? {
@@ -93,7 +93,7 @@ impl Store {
         Ok(run.report)
     }
 
-    fn leftovers(&self) -> Result<Leftovers, StoreError> {
+    fn count_leftovers(&self) -> Result<Leftovers, StoreError> {
         let mut found = Leftovers::default();
         let each = |dir: &str, count: &mut dyn FnMut(&str, u64)| -> Result<(), StoreError> {
             let Some(fd) = directories::open(self.fsync(), dir)? else { return Ok(()) };
@@ -151,7 +151,7 @@ impl Run<'_> {
             self.on_damage(damage(None, "no file that a store makes".to_owned(), None));
             return Ok(ControlFlow::Continue(()));
         };
-        match self.look(file_ref, parsed) {
+        match self.verify(file_ref, parsed) {
             Ok(Verified::Intact(object)) => {
                 self.count(file_ref, &object);
                 if self.store.has_duplicate(file_ref, parsed, &object)? {
@@ -178,7 +178,7 @@ impl Run<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn look(&mut self, file_ref: &FileRef, parsed: ParsedName) -> Result<Verified, StoreError> {
+    fn verify(&mut self, file_ref: &FileRef, parsed: ParsedName) -> Result<Verified, StoreError> {
         match self.depth {
             Depth::Records => self.store.check_framing(file_ref, parsed, ReadFrom::PageCache),
             Depth::Bytes => {

@@ -38,7 +38,7 @@ pub trait Observer {
     /// rate.
     fn on_read(&mut self, bytes: u64) -> ControlFlow<()>;
 
-    /// Damage was found.
+    /// Called for each damaged file or directory, once.
     fn on_damage(&mut self, damage: &Damage);
 }
 

@@ -10,7 +10,7 @@ use super::{
     Damage, Observer,
     file_ref::FileRef,
     quarantine::Quarantined,
-    state::{self, LastScrub, State, Tally},
+    state::{self, LastScrub, PassCounts, State},
     verify::{Reader, Verified},
 };
 use crate::store::{
@@ -42,7 +42,7 @@ impl Fraction {
 impl FromStr for Fraction {
     type Err = &'static str;
 
-    /// Parses `1/30`.
+    /// Parses a fraction such as `1/30`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("1/").and_then(|n| n.parse().ok()) {
             Some(n) if (1..=SHARDS).contains(&n) => Ok(Self(n)),
@@ -200,7 +200,7 @@ impl Run<'_> {
     fn count(&mut self, bytes: u64, damaged: u64) {
         self.report.files += 1;
         self.report.bytes += bytes;
-        let Tally { files, bytes: read, damaged: corrupt } = &mut self.state.so_far;
+        let PassCounts { files, bytes: read, damaged: corrupt } = &mut self.state.so_far;
         *files += 1;
         *read += bytes;
         *corrupt += damaged;
@@ -209,11 +209,11 @@ impl Run<'_> {
     /// Ends a run that covered its fraction. `next` is the first shard that it did not cover.
     fn end(mut self, next: usize) -> Result<ScrubReport, StoreError> {
         if next >= SHARDS as usize {
-            let Tally { files, bytes, damaged } = self.state.so_far;
+            let PassCounts { files, bytes, damaged } = self.state.so_far;
             let finished = state::now_seconds(self.store);
             let pass = LastScrub { finished, files, bytes, damaged };
             self.report.pass = Some(pass);
-            self.state = State { after: None, so_far: Tally::default(), last: Some(pass) };
+            self.state = State { after: None, so_far: PassCounts::default(), last: Some(pass) };
         } else {
             // The next run begins at this shard, not behind the last file of this run, which may
             // lie some shards before its end.

@@ -35,7 +35,7 @@ pub(super) struct State {
     /// The last file that was read; `None` at the beginning of a pass.
     pub(super) after: Option<FileRef>,
     /// The counts of the pass in progress.
-    pub(super) so_far: Tally,
+    pub(super) so_far: PassCounts,
     /// The last completed pass.
     pub(super) last: Option<LastScrub>,
 }
@@ -43,7 +43,7 @@ pub(super) struct State {
 /// The counts of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Tally {
+pub(super) struct PassCounts {
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) damaged: u64,
@@ -51,10 +51,10 @@ pub(super) struct Tally {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Text {
+struct StateFile {
     format: u64,
     after: Option<String>,
-    so_far: Tally,
+    so_far: PassCounts,
     last: Option<LastScrub>,
 }
 
@@ -72,14 +72,15 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        let read: Option<Text> = toml::from_str(&text).ok().filter(|t: &Text| t.format == FORMAT);
-        let Some(Text { after, so_far, last, .. }) = read else {
+        let read: Option<StateFile> =
+            toml::from_str(&text).ok().filter(|t: &StateFile| t.format == FORMAT);
+        let Some(StateFile { after, so_far, last, .. }) = read else {
             tracing::warn!("cannot parse {SCRUB_FILE}: the scrub starts from the beginning");
             return Ok(State::default());
         };
         Ok(match after.map(|text| text.parse()) {
             Some(Ok(after)) => State { after: Some(after), so_far, last },
-            None | Some(Err(())) => State { after: None, so_far: Tally::default(), last },
+            None | Some(Err(())) => State { after: None, so_far: PassCounts::default(), last },
         })
     }
 
@@ -90,7 +91,7 @@ impl Store {
         }
         let State { after, so_far, last } = state;
         let after = after.as_ref().map(ToString::to_string);
-        let text = Text { format: FORMAT, after, so_far: *so_far, last: *last };
+        let text = StateFile { format: FORMAT, after, so_far: *so_far, last: *last };
         // TOML can represent every value in it.
         let text = toml::to_string(&text).map_err(|_| StoreError::Damaged(SCRUB_FILE))?;
         small_file::write(self.fsync(), self.root(), ".", SCRUB_FILE, &format!("{COMMENT}{text}"))

@@ -65,7 +65,7 @@ impl Store {
         let path = file_ref.path();
         let file = open_file(self.root(), &path, &path);
         match file.and_then(|file| file.map(opened).transpose()).with_file(&path) {
-            Ok(Some(object)) if belongs(&object, parsed) => Ok(Verified::Intact(object)),
+            Ok(Some(object)) if has_name_of(&object, parsed) => Ok(Verified::Intact(object)),
             Ok(Some(object)) => Ok(Verified::Corrupt(Corruption::Misplaced, Some(object))),
             Ok(None) => Ok(Verified::Missing),
             Err(StoreError::Corrupt(rot)) => Ok(Verified::Corrupt(rot, None)),
@@ -152,7 +152,7 @@ fn check_framed(object: Object) -> Result<Verified, StoreError> {
     }
 }
 
-fn belongs(object: &Object, parsed: ParsedName) -> bool {
+fn has_name_of(object: &Object, parsed: ParsedName) -> bool {
     let is = |name| ObjectName::for_key(object.key()) == name;
     match parsed {
         ParsedName::Current(name) => is(name),

@@ -17,7 +17,7 @@ use zput_proto::{
 use super::error::{Context, Corruption, StoreError};
 use crate::sys::fs::{self, EntryKind};
 
-/// STORE: `\x8Azputrec`.
+/// The first bytes of a trailer (STORE, "The record"): `\x8Azputrec`.
 const MAGIC: [u8; 8] = *b"\x8azputrec";
 const RECORD_FORMAT: u8 = 1;
 /// Bytes of a trailer without its key.
@@ -211,7 +211,7 @@ impl SliceTable {
         Ok(table)
     }
 
-    /// Appends a slice.
+    /// Appends the row of a slice: its length in bytes and its digest.
     pub(super) fn push(&mut self, length: u32, digest: &Digest) {
         self.0.extend_from_slice(&length.to_be_bytes());
         self.0.extend_from_slice(digest.as_bytes());

@@ -1,4 +1,4 @@
-//! Accounts and invites.
+//! Accounts and invites: files, scopes, expiry, and concurrent devices.
 
 use std::{sync::Barrier, time::Duration};
 

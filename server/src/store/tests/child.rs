@@ -13,7 +13,7 @@ const STORE: &str = "ZPUT_TEST_STORE";
 /// The prefix that tells the child's lines from those of the test harness.
 const MARK: &str = "child: ";
 
-/// The child process.
+/// A child process that runs one role on a store, driven by lines over its pipes.
 pub(super) struct Child {
     process: std::process::Child,
     input: ChildStdin,
@@ -67,7 +67,7 @@ impl Child {
         line
     }
 
-    pub(super) fn say(&mut self, line: &str) {
+    pub(super) fn send_line(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
     }
 
@@ -87,11 +87,11 @@ impl Child {
     }
 }
 
-fn tell(line: impl std::fmt::Display) {
+fn print_line(line: impl std::fmt::Display) {
     println!("{MARK}{line}");
 }
 
-fn hear() -> String {
+fn read_line() -> String {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     line.trim_end().to_owned()
@@ -106,20 +106,22 @@ fn child() {
     let store = Store::open(&path, Clock::system());
     match role.as_str() {
         "open" => match store {
-            Ok(_) => tell("opened"),
-            Err(error) => tell(error),
+            Ok(_) => print_line("opened"),
+            Err(error) => print_line(error),
         },
         "upload" => upload(&store.unwrap()),
         "upload sealed" => {
             let _upload = resume::upload_sealed(&store.unwrap());
-            tell("uploading");
-            hear();
+            print_line("uploading");
+            read_line();
         }
         "race" => concurrency::race(&store.unwrap(), 0xc1),
         "count" => concurrency::count(&store.unwrap()),
         "put" => report(put(&ready(store), "a", &[b'n'; 5000], Condition::Any)),
         "put large" => report(put(&ready(store), "a", &[b'n'; 1_048_577], Condition::Any)),
-        "put neighbours" => tell(format!("ok {}", group_commit::put_neighbours(&ready(store)))),
+        "put one shard" => {
+            print_line(format!("ok {}", group_commit::put_all_in_one_shard(&ready(store))))
+        }
         "put absent" => report(put(&ready(store), "a", b"new", Condition::Absent)),
         "delete" => report(ready(store).delete(&key("a"), Condition::Any).map(|v| v.0)),
         "restore" => restore(&store.unwrap(), VersionState::Trash),
@@ -133,7 +135,7 @@ fn child() {
 /// Tells the parent that the store is open and the role itself begins.
 fn ready(store: Result<Store, StoreError>) -> Store {
     let store = store.unwrap();
-    tell("ready");
+    print_line("ready");
     store
 }
 
@@ -142,19 +144,19 @@ fn upload(store: &Store) {
     let mut upload = store.begin(&key("child's"), Kind::Plain, Condition::Any, None).unwrap();
     upload.start_slice(body.len() as u32, Digest::of(body)).unwrap();
     upload.write(&body[..5]).unwrap();
-    tell("uploading");
-    assert_eq!(hear(), "commit");
+    print_line("uploading");
+    assert_eq!(read_line(), "commit");
     upload.write(&body[5..]).unwrap();
     upload.end_slice().unwrap();
     upload.commit().unwrap();
-    tell("committed");
+    print_line("committed");
 }
 
 /// Restores the newest version of "a" in this state.
 fn restore(store: &Store, state: VersionState) {
     let (versions, _, _) = store.versions(&key("a"), None, 1000).unwrap();
     let version = versions.iter().find(|version| version.state == state).unwrap().version;
-    tell("ready");
+    print_line("ready");
     report(store.restore(&key("a"), version).map(|version| version.0));
 }
 
@@ -162,20 +164,20 @@ fn join(store: &Store) {
     use std::time::Duration;
     use zput_proto::{keys::DevicePublicKey, message::Scopes};
     let secret = store.create_invite(Scopes::GET, Duration::from_secs(60)).unwrap();
-    tell("ready");
+    print_line("ready");
     let device = DevicePublicKey::from_bytes([0xaa; 32]);
     report(store.redeem_invite(&secret, &device, "x").map(|_| 0));
 }
 
 fn clear(store: &Store) {
-    tell("ready");
+    print_line("ready");
     let clearing = store.clear_suspect(&mut ());
     report(clearing.map(|clearing| clearing.unwrap().cleared.into()));
 }
 
 fn report(result: Result<u64, StoreError>) {
     match result {
-        Ok(version) => tell(format!("ok {version}")),
-        Err(error) => tell(format!("{:?}: {error}", error.code())),
+        Ok(version) => print_line(format!("ok {version}")),
+        Err(error) => print_line(format!("{:?}: {error}", error.code())),
     }
 }

@@ -12,17 +12,17 @@ use super::{child::Child, *};
 
 const ROUNDS: u32 = 40;
 
-/// Ends the loops of other threads, even when its own thread panics.
-struct Ends<'a>(&'a AtomicBool);
+/// Stops the loops of other threads, even when its own thread panics.
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Ends<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 /// Each contender puts each key once, if it is absent; returns the keys of its successful puts.
-fn contend(store: &Store, me: u8, mut start: impl FnMut(u32)) -> Vec<u32> {
+fn put_each_if_absent(store: &Store, me: u8, mut start: impl FnMut(u32)) -> Vec<u32> {
     let mut won = Vec::new();
     for round in 0..ROUNDS {
         start(round);
@@ -38,9 +38,9 @@ fn contend(store: &Store, me: u8, mut start: impl FnMut(u32)) -> Vec<u32> {
 
 fn check_winners(home: &Home, winners: &[(u8, Vec<u32>)]) {
     let mut by_round = HashMap::new();
-    for (who, won) in winners {
+    for (winner, won) in winners {
         for round in won {
-            assert_eq!(by_round.insert(*round, *who), None, "two winners of round {round}");
+            assert_eq!(by_round.insert(*round, *winner), None, "two winners of round {round}");
         }
     }
     for round in 0..ROUNDS {
@@ -65,7 +65,7 @@ fn put_absent_by_many_threads_has_one_winner() {
                     _ => open(&home.path(), &home.time).unwrap(),
                 };
                 let barrier = &barrier;
-                scope.spawn(move || (me, contend(&store, me, |_| _ = barrier.wait())))
+                scope.spawn(move || (me, put_each_if_absent(&store, me, |_| _ = barrier.wait())))
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -77,7 +77,7 @@ fn put_absent_by_many_threads_has_one_winner() {
 pub(super) fn race(store: &Store, me: u8) {
     let mut input = std::io::stdin().lock().lines();
     println!("child: ready");
-    let won = contend(store, me, |_| drop(input.next().unwrap().unwrap()));
+    let won = put_each_if_absent(store, me, |_| drop(input.next().unwrap().unwrap()));
     println!("child: {won:?}");
 }
 
@@ -87,8 +87,8 @@ fn put_absent_by_two_processes_has_one_winner() {
     let home = Home::on_disk();
     let mut child = Child::start("race", &home.path());
     assert_eq!(child.line(), "ready");
-    let won = contend(&home.store, 1, |round| {
-        child.say("go");
+    let won = put_each_if_absent(&home.store, 1, |round| {
+        child.send_line("go");
         // Sometimes one contender is a little earlier, sometimes the other.
         thread::sleep(Duration::from_micros(u64::from(round % 8) * 100));
     });
@@ -155,7 +155,7 @@ fn get_during_puts_returns_one_whole_version() {
                 })
             })
             .collect();
-        let ends = Ends(&done);
+        let ends = StopOnDrop(&done);
         for i in 0..60u8 {
             home.put("a", &vec![i; 100 * (usize::from(i) + 1)]);
         }
@@ -181,7 +181,7 @@ fn version_is_found_during_delete_and_restore() {
                 assert_eq!(there, 1);
             }
         });
-        let _ends = Ends(&done);
+        let _ends = StopOnDrop(&done);
         for _ in 0..40 {
             home.store.delete(&key("a"), Condition::Any).unwrap();
             home.store.restore(&key("a"), Version(version)).unwrap();
@@ -202,7 +202,7 @@ fn store_list_has_every_lasting_object_under_changes() {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let _ends = Ends(&done);
+            let _ends = StopOnDrop(&done);
             for i in 0..40 {
                 home.put(&format!("comes {i}"), b"1");
                 home.put(&stays[i % 50], b"2");
@@ -241,8 +241,8 @@ fn put_waits_for_versions_listing_of_its_shard_only() {
         assert_eq!(home.states("a").len(), 1, "readers do not exclude each other");
         home.put("b", b"another shard");
         let waits = scope.spawn(|| home.put("a", b"2"));
-        until_waited_for(&listing, || waits.is_finished());
-        assert_eq!(home.body("a"), Some(b"1".to_vec()), "who gets does not wait");
+        wait_for_lock_waiter(&listing, || waits.is_finished());
+        assert_eq!(home.body("a"), Some(b"1".to_vec()), "a get does not wait for a writer");
         listing.unlock().unwrap();
         assert_eq!(waits.join().unwrap(), 1001);
     });

@@ -11,7 +11,7 @@ use crate::store::{Fraction, ReadFrom, ScrubOptions};
 const SCRUB: ScrubOptions = ScrubOptions { fraction: Fraction::ALL, from: ReadFrom::PageCache };
 
 /// A store with an object in each area, whose contents the tests know.
-fn with_everything() -> Home {
+fn home_with_all_areas() -> Home {
     let home = Home::new();
     for body in [b"1", b"2", b"3"] {
         home.put("a", body);
@@ -67,7 +67,7 @@ fn copy_files(home: &Home, empty_ones: bool) -> PathBuf {
 #[test]
 fn store_copy_without_empty_directories_opens() {
     for empty_files in [true, false] {
-        let mut home = with_everything();
+        let mut home = home_with_all_areas();
         let copy = copy_files(&home, empty_files);
         assert!(tree(&copy).0.len() < 20);
         fs::rename(&copy, home.dir.path().join("store2")).unwrap();
@@ -97,7 +97,7 @@ fn store_open_makes_missing_directories_again() {
         "trash/ff",
         "locks/ab",
     ];
-    let mut home = with_everything();
+    let mut home = home_with_all_areas();
     for piece in pieces {
         let path = home.path().join(piece);
         if path.is_dir() {
@@ -141,7 +141,7 @@ fn store_open_makes_missing_directories_again() {
 #[test]
 fn store_open_repairs_modes_of_copy() {
     for (dirs, files) in [(0o755, 0o644), (0o777, 0o666), (0o500, 0o400)] {
-        let mut home = with_everything();
+        let mut home = home_with_all_areas();
         let (all_dirs, all_files) = tree(&home.path());
         for (paths, mode) in [(&all_files, files), (&all_dirs, dirs)] {
             for path in paths.iter().rev() {
@@ -161,7 +161,7 @@ fn store_open_repairs_modes_of_copy() {
 }
 
 /// Calls `looks` with a store on a read-only file system.
-fn on_a_read_only_disk(home: &Home, looks: impl FnOnce(&Path)) {
+fn with_read_only_mount(home: &Home, looks: impl FnOnce(&Path)) {
     let target = home.dir.path().join("mounted");
     fs::create_dir(&target).unwrap();
     let mount = |arguments: &[&str]| {
@@ -189,13 +189,13 @@ fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) {
 /// A store on a read-only disk serves reads, scrubs and checks and refuses every write.
 #[test]
 fn read_only_store_serves_reads_and_refuses_writes() {
-    let home = with_everything();
+    let home = home_with_all_areas();
     // A copy without the empty directories.
     for piece in ["trash/00", "quarantine", "staging", "locks/00"] {
         let path = home.path().join(piece);
         fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
     }
-    on_a_read_only_disk(&home, |path| {
+    with_read_only_mount(&home, |path| {
         let store = Store::open(path, Clock::system()).unwrap();
         assert!(store.is_read_only());
         let page = store.list(None, 1000, true).unwrap();
@@ -227,9 +227,9 @@ fn read_only_store_serves_reads_and_refuses_writes() {
 /// A corrupt file cannot be quarantined there, and is reported.
 #[test]
 fn read_only_store_scrub_reports_damage_without_quarantine() {
-    let home = with_everything();
+    let home = home_with_all_areas();
     fs::write(home.object_path("a"), "rubbish").unwrap();
-    on_a_read_only_disk(&home, |path| {
+    with_read_only_mount(&home, |path| {
         let store = Store::open(path, Clock::system()).unwrap();
         let report = store.scrub(SCRUB, &mut ()).unwrap();
         assert_eq!(report.damaged.len(), 1);
@@ -245,7 +245,7 @@ fn store_open_of_empty_read_only_directory_fails() {
     let home = Home::new();
     fs::remove_dir_all(home.path()).unwrap();
     fs::create_dir(home.path()).unwrap();
-    on_a_read_only_disk(&home, |path| {
+    with_read_only_mount(&home, |path| {
         let error = Store::open(path, Clock::system()).unwrap_err();
         assert!(matches!(error, StoreError::NotWritable(_)), "{error:?}");
         let error = Store::open_existing(path, Clock::system()).unwrap_err();

@@ -32,7 +32,7 @@ fn check(home: &mut Home, case: &str, current: Option<&[u8]>, states: &[(u64, Ve
 
 /// A store with version 1000 of "a", and the complete file of version 1001 in staging, as before
 /// step 6.
-fn before_step_6() -> (Home, PathBuf) {
+fn home_before_step_6() -> (Home, PathBuf) {
     let scratch = Home::new();
     scratch.put("a", b"old");
     scratch.put("a", b"new");
@@ -50,7 +50,7 @@ const NEW: (u64, VersionState) = (1001, VersionState::Current);
 /// After a crash in step 5 of a put the torn record is not seen and the old version stays.
 #[test]
 fn put_crash_at_step_5_torn_record_is_not_seen() {
-    let (mut home, staged) = before_step_6();
+    let (mut home, staged) = home_before_step_6();
     let length = fs::metadata(&staged).unwrap().len();
     let file = fs::OpenOptions::new().write(true).open(&staged).unwrap();
     file.set_len(length - 20).unwrap();
@@ -60,14 +60,14 @@ fn put_crash_at_step_5_torn_record_is_not_seen() {
 /// After a crash before step 6 of a put the complete staging file is no object.
 #[test]
 fn put_crash_before_step_6_keeps_old_version() {
-    let (mut home, _) = before_step_6();
+    let (mut home, _) = home_before_step_6();
     check(&mut home, "before step 6", Some(b"old"), &[OLD]);
 }
 
 /// A current version that is also linked in the history counts once.
 #[test]
 fn put_crash_before_step_7_counts_current_version_once() {
-    let (mut home, _) = before_step_6();
+    let (mut home, _) = home_before_step_6();
     fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
     check(&mut home, "before step 7", Some(b"old"), &[OLD]);
     // The next put found the link there, and recognised it.
@@ -77,7 +77,7 @@ fn put_crash_before_step_7_counts_current_version_once() {
 /// After a crash before step 8 of a put the renamed object is the current version.
 #[test]
 fn put_crash_before_step_8_renamed_object_is_current() {
-    let (mut home, staged) = before_step_6();
+    let (mut home, staged) = home_before_step_6();
     fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
     fs::rename(staged, home.object_path("a")).unwrap();
     check(&mut home, "before step 8", Some(b"new"), &[NEW, OLD_KEPT]);
@@ -87,7 +87,7 @@ fn put_crash_before_step_8_renamed_object_is_current() {
 #[test]
 fn put_crash_at_step_8_returned_staging_name_is_removed() {
     // A file system may bring back the old name when only the new one's directory was synced.
-    let (mut home, staged) = before_step_6();
+    let (mut home, staged) = home_before_step_6();
     fs::hard_link(home.object_path("a"), home.area_path("history", "a", 1000)).unwrap();
     fs::rename(&staged, home.object_path("a")).unwrap();
     fs::hard_link(home.object_path("a"), &staged).unwrap();
@@ -150,8 +150,8 @@ fn put_after_interrupted_restore_leaves_one_history_version() {
     check(&mut home, "it was not deleted", Some(b"new"), &[NEW, OLD_KEPT]);
 }
 
-/// What a killed process was doing, and the state of "a" afterwards: unchanged, or with the change
-/// done.
+/// The operation of a killed process, and the state of "a" afterwards: unchanged, or with the
+/// change done.
 struct Attempt {
     role: &'static str,
     before: fn(&Home),
@@ -199,7 +199,7 @@ fn store_is_whole_after_kill_at_any_system_call() {
                 let mut home = Home::new();
                 (attempt.before)(&home);
                 let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
-                let Traced { said, .. } = or_skip!(trace(&[&inject], attempt.role, &home));
+                let Traced { output: said, .. } = or_skip!(trace(&[&inject], attempt.role, &home));
                 let done = said.starts_with("ok ");
                 let case = format!("{} killed at {call} {nth}", attempt.role);
                 let now = home.body("a");

@@ -10,7 +10,7 @@ use crate::{
     store::{Corruption, Fraction, ReadFrom, ScrubOptions, record::Trailer},
 };
 
-fn rot(result: Result<impl std::fmt::Debug, StoreError>) -> Corruption {
+fn corruption(result: Result<impl std::fmt::Debug, StoreError>) -> Corruption {
     match result {
         Err(error @ StoreError::Corrupt(rot)) => {
             assert_eq!(error.code(), ErrorCode::Unreadable);
@@ -29,10 +29,16 @@ fn trailer_corruption_fails_its_object_only() {
     let file = fs::OpenOptions::new().write(true).open(home.object_path("bad")).unwrap();
     let length = file.metadata().unwrap().len();
     file.write_all_at(b"\xff", length - 50).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("bad"), None)), Corruption::TrailerDigest);
+    assert_eq!(corruption(home.store.lookup(&key("bad"), None)), Corruption::TrailerDigest);
     // Its version is not known, so it cannot be moved to the history or the trash, and stays.
-    assert_eq!(rot(put(&home.store, "bad", b"3", Condition::Any)), Corruption::TrailerDigest);
-    assert_eq!(rot(home.store.delete(&key("bad"), Condition::Any)), Corruption::TrailerDigest);
+    assert_eq!(
+        corruption(put(&home.store, "bad", b"3", Condition::Any)),
+        Corruption::TrailerDigest
+    );
+    assert_eq!(
+        corruption(home.store.delete(&key("bad"), Condition::Any)),
+        Corruption::TrailerDigest
+    );
     assert_eq!(fs::metadata(home.object_path("bad")).unwrap().len(), length);
     let Page { entries, next, .. } = home.store.list(None, 10, true).unwrap();
     assert_eq!(entries.iter().map(|e| &e.key).collect::<Vec<_>>(), [&key("good")]);
@@ -50,7 +56,7 @@ fn version_corruption_hides_no_other_version() {
     }
     fs::write(home.area_path("history", "a", 1001), "rubbish").unwrap();
     assert_eq!(home.states("a"), [(1002, VersionState::Current), (1000, VersionState::History)]);
-    assert_eq!(rot(home.store.lookup(&key("a"), Some(Version(1001)))), Corruption::Short);
+    assert_eq!(corruption(home.store.lookup(&key("a"), Some(Version(1001)))), Corruption::Short);
     assert_eq!(get(&home.store, "a", Some(1000)), Some(b"1".to_vec()));
     // Its number is not given again.
     home.store.delete(&key("a"), Condition::Any).unwrap();
@@ -64,24 +70,27 @@ fn object_file_under_other_name_is_misplaced() {
     home.put("a", b"1");
     home.put("a", b"2");
     fs::copy(home.object_path("a"), home.object_path("b")).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("b"), None)), Corruption::Misplaced);
+    assert_eq!(corruption(home.store.lookup(&key("b"), None)), Corruption::Misplaced);
     let Page { entries, .. } = home.store.list(None, 10, false).unwrap();
     assert_eq!(entries.len(), 1);
     fs::copy(home.object_path("a"), home.area_path("history", "a", 7)).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("a"), Some(Version(7)))), Corruption::Misplaced);
-    assert_eq!(rot(home.store.restore(&key("a"), Version(7))), Corruption::Misplaced);
+    assert_eq!(corruption(home.store.lookup(&key("a"), Some(Version(7)))), Corruption::Misplaced);
+    assert_eq!(corruption(home.store.restore(&key("a"), Version(7))), Corruption::Misplaced);
 }
 
 /// Two different files of one version are both kept, and checks and scrubs report them.
 #[test]
-fn duplicate_version_files_are_kept_and_reported() {
+fn version_in_two_unequal_files_is_reported() {
     for area in ["history", "trash"] {
         let home = Home::new();
         let version = home.put("a", b"1");
         let planted = home.area_path(area, "a", version);
         fs::copy(home.object_path("a"), &planted).unwrap();
         record_anew(&planted, |trailer| trailer.slices_digest = Digest::of(b"another table"));
-        assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Corruption::DuplicateVersion);
+        assert_eq!(
+            corruption(put(&home.store, "a", b"2", Condition::Any)),
+            Corruption::DuplicateVersion
+        );
         assert_eq!(home.body("a"), Some(b"1".to_vec()));
         assert_eq!(home.staged(), 0);
         assert!(planted.exists());
@@ -110,7 +119,7 @@ fn duplicate_version_files_are_kept_and_reported() {
 /// A crash between the link and the rename leaves two names of one file; a copy without hard links
 /// makes two files.
 #[test]
-fn duplicate_files_with_equal_record_are_one_version() {
+fn version_in_two_equal_files_is_listed_once() {
     for area in ["history", "trash"] {
         let home = Home::new();
         let version = home.put("a", b"1");
@@ -131,7 +140,7 @@ fn duplicate_files_with_equal_record_are_one_version() {
 }
 
 /// Whether a get, a check and a scrub all find a record that does not fit its payload.
-fn misfits(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
+fn check_mismatch_is_found(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
     let home = Home::new();
     put_slices(
         &home.store,
@@ -152,7 +161,7 @@ fn misfits(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
     };
     opened(&home.store).unwrap();
     record_anew(&path, change);
-    assert_eq!(rot(opened(&home.store)), Corruption::Envelope);
+    assert_eq!(corruption(opened(&home.store)), Corruption::Envelope);
     let what = Corruption::Envelope.to_string();
     let damaged = home.store.check(&mut ()).unwrap().damaged;
     assert_eq!(damaged.iter().map(|damage| &damage.what).collect::<Vec<_>>(), [&what]);
@@ -168,15 +177,17 @@ fn misfits(body: [&[u8]; 3], kind: Kind, change: impl Fn(&mut Trailer)) {
 fn check_finds_record_that_does_not_match_blob() {
     let blob = sealed("a", &[7; 5000]);
     let parts = [&blob[0][..], &blob[1], &blob[2]];
-    misfits(parts, Kind::Sealed, |trailer| trailer.header_length += 1);
-    misfits(parts, Kind::Sealed, |trailer| trailer.footer_length -= 1);
-    misfits(parts, Kind::Sealed, |trailer| trailer.footer_length = 0);
-    misfits(parts, Kind::Sealed, |trailer| trailer.header_length = u32::MAX);
+    check_mismatch_is_found(parts, Kind::Sealed, |trailer| trailer.header_length += 1);
+    check_mismatch_is_found(parts, Kind::Sealed, |trailer| trailer.footer_length -= 1);
+    check_mismatch_is_found(parts, Kind::Sealed, |trailer| trailer.footer_length = 0);
+    check_mismatch_is_found(parts, Kind::Sealed, |trailer| trailer.header_length = u32::MAX);
     let plain = |trailer: &mut Trailer| {
         (trailer.kind, trailer.header_length, trailer.footer_length) = (Kind::Plain, 0, 0);
     };
-    misfits(parts, Kind::Sealed, plain);
-    misfits([b"plain bytes", b"", b""], Kind::Plain, |trailer| trailer.kind = Kind::Sealed);
+    check_mismatch_is_found(parts, Kind::Sealed, plain);
+    check_mismatch_is_found([b"plain bytes", b"", b""], Kind::Plain, |trailer| {
+        trailer.kind = Kind::Sealed
+    });
     // Another object's file with a matching record: the header still names the key that it was
     // sealed for.
     let home = Home::new();
@@ -196,10 +207,10 @@ fn plain_record_with_header_or_footer_is_corrupt() {
     let home = Home::new();
     home.put("a", b"1");
     record_anew(&home.object_path("a"), |trailer| trailer.header_length = 1);
-    assert_eq!(rot(home.store.lookup(&key("a"), None)), Corruption::Field);
+    assert_eq!(corruption(home.store.lookup(&key("a"), None)), Corruption::Field);
     home.put("b", b"1");
     record_anew(&home.object_path("b"), |trailer| trailer.footer_length = 1);
-    assert_eq!(rot(home.store.lookup(&key("b"), None)), Corruption::Field);
+    assert_eq!(corruption(home.store.lookup(&key("b"), None)), Corruption::Field);
 }
 
 /// An upload refuses a slice of no bytes.
@@ -267,11 +278,11 @@ fn restore_verifies_every_slice_of_copy() {
     let old = home.area_path("history", "a", version);
     let file = fs::OpenOptions::new().write(true).open(&old).unwrap();
     file.write_all_at(b"\0", 1500).unwrap();
-    assert_eq!(rot(home.store.restore(&key("a"), Version(version))), Corruption::Slice(1));
+    assert_eq!(corruption(home.store.restore(&key("a"), Version(version))), Corruption::Slice(1));
     // The table of slices begins after the payload.
     file.write_all_at(&[1], 1500).unwrap();
     file.write_all_at(b"\xff", 2500).unwrap();
-    assert_eq!(rot(home.store.restore(&key("a"), Version(version))), Corruption::SliceTable);
+    assert_eq!(corruption(home.store.restore(&key("a"), Version(version))), Corruption::SliceTable);
     assert_eq!(home.body("a"), Some(b"2".to_vec()));
     assert_eq!(home.staged(), 0);
 }
@@ -287,9 +298,9 @@ fn store_follows_no_planted_symlink() {
 
     fs::remove_file(home.object_path("a")).unwrap();
     symlink(&outside, home.object_path("a")).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("a"), None)), Corruption::NotAFile);
-    assert_eq!(rot(put(&home.store, "a", b"2", Condition::Any)), Corruption::NotAFile);
-    assert_eq!(rot(home.store.delete(&key("a"), Condition::Any)), Corruption::NotAFile);
+    assert_eq!(corruption(home.store.lookup(&key("a"), None)), Corruption::NotAFile);
+    assert_eq!(corruption(put(&home.store, "a", b"2", Condition::Any)), Corruption::NotAFile);
+    assert_eq!(corruption(home.store.delete(&key("a"), Condition::Any)), Corruption::NotAFile);
     assert!(home.object_path("a").is_symlink());
     let Page { entries, .. } = home.store.list(None, 10, true).unwrap();
     assert_eq!(entries.iter().map(|e| &e.key).collect::<Vec<_>>(), [&key("b")]);
@@ -298,7 +309,7 @@ fn store_follows_no_planted_symlink() {
     let moved = home.dir.path().join("moved");
     fs::rename(&shard, &moved).unwrap();
     symlink(&moved, &shard).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("b"), None)), Corruption::NotAFile);
+    assert_eq!(corruption(home.store.lookup(&key("b"), None)), Corruption::NotAFile);
     assert_eq!(
         put(&home.store, "b", b"2", Condition::Any).unwrap_err().code(),
         ErrorCode::Unreadable
@@ -318,7 +329,7 @@ fn store_get_of_planted_pipe_does_not_block() {
     let mode = rustix::fs::Mode::RWXU;
     let path = home.object_path("a");
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    assert_eq!(rot(home.store.lookup(&key("a"), None)), Corruption::NotAFile);
+    assert_eq!(corruption(home.store.lookup(&key("a"), None)), Corruption::NotAFile);
     let Page { entries, .. } = home.store.list(None, 10, false).unwrap();
     assert!(entries.is_empty());
 }

@@ -137,7 +137,7 @@ fn no_blobs() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("another first digest", all(change(8, &[0; 32]))),
         ("a byte more of plaintext", all(change(0, &524_307_u64.to_be_bytes()))),
         ("more parts than there can be", all(change(0, &[0xff; 8]))),
-        ("a provenance that nobody knows", all(change(74, &[3]))),
+        ("an unknown provenance", all(change(74, &[3]))),
         ("a vault's footer without its fields", all(change(74, &[1]))),
         ("an empty list of facts", all(facts)),
         ("no parts at all", vec![header.clone(), footer.clone()]),
@@ -174,7 +174,7 @@ fn upload_footer_may_span_several_slices() {
 
 /// A resumed upload is held to the same framing when it is committed.
 #[test]
-fn resumed_upload_framing_is_checked_on_commit() {
+fn resume_framing_is_checked_on_commit() {
     let home = Home::new();
     let version = home.put("doc", b"older");
     let [header, full, ..] = whole();

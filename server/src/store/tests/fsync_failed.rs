@@ -24,7 +24,7 @@ use crate::store::{
 
 const DEVICE: DevicePublicKey = DevicePublicKey::from_bytes([0xd5; 32]);
 
-/// The marker's path.
+/// The path of the store's `suspect` marker.
 fn marker(home: &Home) -> PathBuf {
     home.path().join("suspect.toml")
 }
@@ -53,9 +53,9 @@ fn takes_no_writes(home: &Home, case: &str) {
         ("invite", store.create_invite(Scopes::GET, Duration::from_secs(60)).err()),
         ("join", store.redeem_invite(&secret, &DEVICE, "x").err()),
     ];
-    for (deed, refusal) in refusals {
+    for (operation, refusal) in refusals {
         let code = refusal.map(|refusal| refusal.code());
-        assert_eq!(code, Some(ErrorCode::Suspect), "{case}: {deed}");
+        assert_eq!(code, Some(ErrorCode::Suspect), "{case}: {operation}");
     }
     assert_eq!(home.staged(), 0, "{case}");
     assert_eq!(names_in(&home.path().join("invites")).len(), 0, "{case}");
@@ -79,7 +79,7 @@ fn fsync_failure_refuses_all_writes_until_cleared() {
         home.put("a", b"old");
         assert_eq!(home.store.fsync_failure().unwrap(), None);
         let traced = or_skip!(trace(&[inject], role, &home));
-        assert_eq!(traced.said.split(':').next(), Some("Internal"), "{}", traced.said);
+        assert_eq!(traced.output.split(':').next(), Some("Internal"), "{}", traced.output);
         let text = fs::read_to_string(marker(&home)).unwrap();
         assert!(text.contains("format = 1") && text.contains(&format!("doing = \"{doing}\"")));
         // The store that another process had open all the time refuses writes, and so does a new
@@ -142,7 +142,7 @@ fn fsync_failure_without_marker_is_kept_in_memory() {
     fs::remove_dir(&gone).unwrap();
     let root = Root::new(fd, &gone).unwrap();
     let fsync = Fsync::new(root, Clock::system(), None);
-    fsync.record_failure("sync something", &std::io::Error::from_raw_os_error(5));
+    fsync.record_failure("sync a test file", &std::io::Error::from_raw_os_error(5));
     assert!(fsync.unrecorded_failures.load(Ordering::Relaxed) == 1);
     // As the store sets it.
     home.store.fsync().unrecorded_failures.store(1, Ordering::Relaxed);
@@ -153,7 +153,7 @@ fn fsync_failure_without_marker_is_kept_in_memory() {
     home.put("a", b"new");
 }
 
-/// On a disk, where pages are evicted: the page cache says nothing about the disk.
+/// On a disk, where pages are evicted: the page cache is no evidence of what is on the disk.
 #[test]
 fn clear_suspect_reads_from_disk() {
     use crate::sys::residency::Residency;
@@ -169,7 +169,7 @@ fn clear_suspect_reads_from_disk() {
     }
     assert_eq!(home.store.clear_suspect(&mut ()).unwrap(), None, "it is not suspect");
     assert!(is_there());
-    make_suspect(&home.store, "sync something");
+    make_suspect(&home.store, "sync a test file");
     let ClearReport { report, cleared } = clear(&home);
     assert!(cleared);
     assert_eq!((report.current, report.bytes, report.damaged), (1, 2_000_000, vec![]));
@@ -185,7 +185,7 @@ fn clear_suspect_fails_until_run_finds_no_damage() {
     let path = home.object_path("b");
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(b"x", 1).unwrap();
-    make_suspect(&home.store, "sync something");
+    make_suspect(&home.store, "sync a test file");
     let ClearReport { report, cleared } = clear(&home);
     assert!(!cleared);
     let name = path.file_name().unwrap().to_str().unwrap();
@@ -208,7 +208,7 @@ fn clear_suspect_fails_while_unquarantined_damage_stays() {
     let mut home = Home::new();
     home.put("a", b"old");
     home.put("a", b"new");
-    make_suspect(&home.store, "sync something");
+    make_suspect(&home.store, "sync a test file");
     let twin = home.area_path("trash", "a", 1000);
     fs::copy(home.area_path("history", "a", 1000), &twin).unwrap();
     let writer = zput_proto::keys::DevicePublicKey::from_bytes([1; 32]);
@@ -255,9 +255,9 @@ fn clear_suspect_fails_while_unquarantined_damage_stays() {
 }
 
 /// Calls a function once, while a verification runs.
-struct Meanwhile<F: FnMut()>(F);
+struct OnRead<F: FnMut()>(F);
 
-impl<F: FnMut()> Observer for Meanwhile<F> {
+impl<F: FnMut()> Observer for OnRead<F> {
     fn on_read(&mut self, bytes: u64) -> ControlFlow<()> {
         if bytes > 0 {
             (self.0)();
@@ -277,7 +277,7 @@ fn clear_suspect_keeps_failure_during_verification() {
     home.put("a", b"old");
     let server = open(&home.path(), &home.time).unwrap();
     make_suspect(&home.store, "sync the first");
-    let mut fails = Meanwhile(|| {
+    let mut fails = OnRead(|| {
         assert!(server.is_suspect().unwrap());
         make_suspect(&server, "sync the second");
         let doing = server.fsync_failure().unwrap().unwrap().doing;
@@ -289,7 +289,7 @@ fn clear_suspect_keeps_failure_during_verification() {
     takes_no_writes(&home, "a second failure");
     // The same where only this process knows of the failure.
     let mut fails =
-        Meanwhile(|| _ = home.store.fsync().unrecorded_failures.fetch_add(1, Ordering::Relaxed));
+        OnRead(|| _ = home.store.fsync().unrecorded_failures.fetch_add(1, Ordering::Relaxed));
     assert!(!home.store.clear_suspect(&mut fails).unwrap().unwrap().cleared);
     takes_no_writes(&home, "a third failure");
     assert!(clear(&home).cleared);
@@ -311,14 +311,14 @@ fn clear_suspect_interrupted_clears_nothing() {
     }
     let mut home = Home::new();
     home.put("a", b"old");
-    make_suspect(&home.store, "sync something");
+    make_suspect(&home.store, "sync a test file");
     let stopped = home.store.clear_suspect(&mut Stop).unwrap().unwrap();
     assert_eq!((stopped.cleared, stopped.report.stopped), (false, true));
     // The state that a killed verification leaves.
     assert!(!marker(&home).exists() && home.path().join(VERIFYING_FILE).exists());
     home.reopen();
     takes_no_writes(&home, "stopped");
-    assert_eq!(home.store.fsync_failure().unwrap().unwrap().doing, "sync something");
+    assert_eq!(home.store.fsync_failure().unwrap().unwrap().doing, "sync a test file");
     // Another process is verifying.
     let verification = home.store.begin_verification().unwrap();
     let other = open(&home.path(), &home.time).unwrap();
@@ -339,11 +339,11 @@ fn clear_suspect_syncs_everything_and_fails_with_any_fsync() {
     let suspected = || {
         let home = Home::new();
         home.put("a", b"old");
-        make_suspect(&home.store, "sync something");
+        make_suspect(&home.store, "sync a test file");
         home
     };
     let home = suspected();
-    let Traced { said, calls } = or_skip!(trace(&[], "clear", &home));
+    let Traced { output: said, calls } = or_skip!(trace(&[], "clear", &home));
     assert_eq!(said, "ok 1");
     let count = |wanted: &str| calls.iter().filter(|call| *call == wanted).count();
     for area in ["objects", "history", "trash"] {
@@ -361,7 +361,7 @@ fn clear_suspect_syncs_everything_and_fails_with_any_fsync() {
     for nth in [1, 2, 400, 778, 779] {
         let home = suspected();
         let inject = format!("inject=fsync:error=EIO:when={nth}");
-        let Traced { said, .. } = or_skip!(trace(&[&inject], "clear", &home));
+        let Traced { output: said, .. } = or_skip!(trace(&[&inject], "clear", &home));
         assert!(said.starts_with("Internal: cannot sync a directory"), "{nth}: {said}");
         takes_no_writes(&home, &format!("fsync {nth}"));
         assert!(clear(&home).cleared, "{nth}");
@@ -370,7 +370,7 @@ fn clear_suspect_syncs_everything_and_fails_with_any_fsync() {
     for nth in 1..=3 {
         let home = suspected();
         let inject = format!("inject=fdatasync:error=EIO:when={nth}");
-        let Traced { said, .. } = or_skip!(trace(&[&inject], "clear", &home));
+        let Traced { output: said, .. } = or_skip!(trace(&[&inject], "clear", &home));
         assert_eq!(said, "ok 0", "{nth}");
         takes_no_writes(&home, &inject);
         assert!(clear(&home).cleared, "{nth}");
@@ -380,28 +380,28 @@ fn clear_suspect_syncs_everything_and_fails_with_any_fsync() {
 /// While a writer waits for a shard, an fsync of the writer before it may fail.
 #[test]
 fn writer_waiting_for_shard_lock_sees_fsync_failure() {
-    type Deed = fn(&Store) -> Result<u64, StoreError>;
+    type Operation = fn(&Store) -> Result<u64, StoreError>;
     let home = Home::new();
     home.put("a", b"old");
     let store = &home.store;
     let shard = ObjectName::for_key(&key("a")).shard();
     let lock = home.lock_file("a");
-    let deeds: [(&str, Deed); 3] = [
+    let operations: [(&str, Operation); 3] = [
         ("put", |store| put(store, "a", b"new", Condition::Any)),
         ("delete", |store| store.delete(&key("a"), Condition::Any).map(|version| version.0)),
         ("restore", |store| store.restore(&key("a"), Version(1000)).map(|version| version.0)),
     ];
-    for (deed, make) in deeds {
+    for (operation, make) in operations {
         let locked = LockedShard::exclusive(store.fsync(), shard).unwrap();
         let refused = thread::scope(|scope| {
             let made = scope.spawn(|| make(store));
-            until_waited_for(&lock, || made.is_finished());
-            make_suspect(store, "sync something");
+            wait_for_lock_waiter(&lock, || made.is_finished());
+            make_suspect(store, "sync a test file");
             drop(locked);
             made.join().unwrap().unwrap_err()
         });
-        assert_eq!(refused.code(), ErrorCode::Suspect, "{deed}");
-        takes_no_writes(&home, deed);
+        assert_eq!(refused.code(), ErrorCode::Suspect, "{operation}");
+        takes_no_writes(&home, operation);
         assert!(clear(&home).cleared);
     }
 }
@@ -414,7 +414,7 @@ fn store_creation_with_failed_fsync_is_suspect() {
         let dir = tempfile::tempdir_in(memory()).unwrap();
         let mut home = Home::new();
         let path = dir.path().join("store");
-        let made = made_with(&format!("inject=fsync:error=EIO:when={nth}"), &path);
+        let made = created_under_strace(&format!("inject=fsync:error=EIO:when={nth}"), &path);
         let made = or_skip!(made.ok_or(NO_STRACE));
         assert!(!made, "{nth}");
         let store = open(&path, &home.time).unwrap();
@@ -426,7 +426,7 @@ fn store_creation_with_failed_fsync_is_suspect() {
 
 /// Whether a process created a store under strace with this argument; `None` where strace cannot
 /// run.
-fn made_with(inject: &str, path: &Path) -> Option<bool> {
+fn created_under_strace(inject: &str, path: &Path) -> Option<bool> {
     let log = path.with_extension("log");
     let command = ["strace", "-f", "-o", log.to_str()?, "-e", "trace=fsync", "-e", inject];
     let mut child = super::child::Child::start_under(&command, "open", path)?;

@@ -47,7 +47,7 @@ impl Drop for Mounted {
 
 /// A full disk fails puts and frees their space; gets, deletes and restores work.
 #[test]
-fn full_disk_fails_puts_and_no_other_request() {
+fn store_on_full_disk_fails_puts_only() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Mounted::new(dir.path(), "size=8m").ok_or("mount(8) is not allowed here");
     let disk = or_skip!(disk);

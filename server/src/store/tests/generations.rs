@@ -41,8 +41,8 @@ fn commit(home: &Home, generation: u64, blob: u8) -> Result<Version, StoreError>
     filled(home, generation, blob)?.commit()
 }
 
-/// The conflicting generation.
-fn there<T: std::fmt::Debug>(result: Result<T, StoreError>) -> u64 {
+/// The generation that the error names as the conflicting one.
+fn conflicting<T: std::fmt::Debug>(result: Result<T, StoreError>) -> u64 {
     match result {
         Err(error @ StoreError::Older { there }) => {
             assert_eq!((error.code() as u8, error.number()), (15, there));
@@ -58,7 +58,7 @@ fn generation_admits_one_blob() {
     let home = Home::new();
     let (first, second) = (filled(&home, 9, 1).unwrap(), filled(&home, 9, 2).unwrap());
     let version = first.commit().unwrap();
-    assert_eq!(there(second.commit()), 9);
+    assert_eq!(conflicting(second.commit()), 9);
     assert_eq!(home.store.open_current(&key("doc")).unwrap().0.version(), version);
     // The same upload again is the same blob.
     commit(&home, 9, 1).unwrap();
@@ -72,14 +72,14 @@ fn generation_too_old_is_refused_before_upload() {
     drop(filled(&home, 8, 1).unwrap());
     assert_eq!(home.staged(), 1);
     commit(&home, 9, 2).unwrap();
-    assert_eq!(there(begin(&home, 9, 3)), 9);
-    assert_eq!(there(begin(&home, 0, 3)), 9);
+    assert_eq!(conflicting(begin(&home, 9, 3)), 9);
+    assert_eq!(conflicting(begin(&home, 0, 3)), 9);
     // A kept upload that can no longer be committed is removed.
     let resume = |generation, blob| {
         let header = HeaderSlice::of(header(generation, blob));
         home.store.resume(&key("doc"), Condition::Any, Some(WRITER), &header)
     };
-    assert_eq!(there(resume(8, 1)), 9);
+    assert_eq!(conflicting(resume(8, 1)), 9);
     assert!(matches!(resume(8, 1), Err(StoreError::NotFound)));
     assert_eq!(home.staged(), 0);
 }
@@ -91,14 +91,14 @@ fn generation_must_exceed_deleted_and_restored_versions() {
     let first = commit(&home, 5, 1).unwrap();
     commit(&home, 9, 2).unwrap();
     home.store.delete(&key("doc"), Condition::Any).unwrap();
-    assert_eq!(there(filled(&home, 8, 3).unwrap().commit()), 9);
+    assert_eq!(conflicting(filled(&home, 8, 3).unwrap().commit()), 9);
     // A restored version becomes current whatever its generation.
     home.store.restore(&key("doc"), first).unwrap();
-    assert_eq!(there(filled(&home, 9, 3).unwrap().commit()), 9);
+    assert_eq!(conflicting(filled(&home, 9, 3).unwrap().commit()), 9);
     commit(&home, 10, 3).unwrap();
     // An unsealed object has no generation.
     home.put("doc", b"plain");
-    assert_eq!(there(filled(&home, 10, 4).unwrap().commit()), 10);
+    assert_eq!(conflicting(filled(&home, 10, 4).unwrap().commit()), 10);
     commit(&home, 11, 4).unwrap();
 }
 

@@ -24,12 +24,12 @@ fn check(home: &Home) -> CheckReport {
 }
 
 /// The part of `path` below the store's directory.
-fn within(home: &Home, path: &Path) -> String {
+fn relative(home: &Home, path: &Path) -> String {
     path.strip_prefix(home.path()).unwrap().to_str().unwrap().to_owned()
 }
 
-fn rotten(home: &Home, path: &Path, rot: Corruption, key: Option<&str>) -> Damage {
-    let file = within(home, path);
+fn corrupt_damage(home: &Home, path: &Path, rot: Corruption, key: Option<&str>) -> Damage {
+    let file = relative(home, path);
     let mut parts = file.split('/');
     let (area, name) = (parts.next().unwrap(), parts.next_back().unwrap());
     let quarantined = Some(format!("quarantine/{area}-{name}"));
@@ -81,7 +81,7 @@ fn scrub_reports_directory_that_cannot_be_quarantined() {
     let report = scrub(&home);
     is_told(&report.damaged);
     assert!(!report.stopped && path.is_dir());
-    home.store.fsync().record_failure("sync something", &std::io::Error::from_raw_os_error(5));
+    home.store.fsync().record_failure("sync a test file", &std::io::Error::from_raw_os_error(5));
     let clearing = home.store.clear_suspect(&mut ()).unwrap().unwrap();
     is_told(&clearing.report.damaged);
     assert!(!clearing.cleared && path.is_dir());
@@ -106,7 +106,10 @@ fn scrub_quarantines_corrupt_files_only() {
     let slice = Corruption::Slice(0);
     assert_eq!(
         damaged,
-        [rotten(&home, &current, slice, Some("a")), rotten(&home, &old, slice, Some("a"))]
+        [
+            corrupt_damage(&home, &current, slice, Some("a")),
+            corrupt_damage(&home, &old, slice, Some("a"))
+        ]
     );
     assert!(!current.exists() && !old.exists());
     for damage in &damaged {
@@ -141,7 +144,7 @@ fn scrub_shard_of(home: &Home, path: &Path) -> Vec<Damage> {
 
 /// Damages an object of 64 KiB at every `stride`th byte, and truncates it at every `stride`th
 /// length; at every one in its last kilobyte, where the record is.
-fn every_rot_is_found(stride: u64) {
+fn check_scrub_finds_corruption(stride: u64) {
     let home = Home::new();
     let body: Vec<u8> = (0..65_536u32).map(|i| (i % 251) as u8).collect();
     home.put("a", &body);
@@ -171,14 +174,14 @@ fn every_rot_is_found(stride: u64) {
 /// A scrub finds a flipped byte or a cut at any of the sampled positions of a file.
 #[test]
 fn scrub_finds_flipped_byte_and_truncation_in_sample() {
-    every_rot_is_found(61);
+    check_scrub_finds_corruption(61);
 }
 
 /// By hand: `cargo test -p zput-server --lib -- --ignored every_byte`
 #[test]
 #[ignore = "it takes a minute"]
 fn scrub_finds_flip_of_every_byte_and_every_truncation() {
-    every_rot_is_found(1);
+    check_scrub_finds_corruption(1);
 }
 
 /// An observer that records the damage and stops the inspection after some bytes.
@@ -270,7 +273,7 @@ fn check_reports_foreign_files_and_leftovers() {
     fs::write(home.path().join(".tmp-1"), "cut off").unwrap();
     let report = check(&home);
     let damage = |path: &Path, what: &str, key: Option<&str>| Damage {
-        file: within(&home, path),
+        file: relative(&home, path),
         key: key.map(str::to_owned),
         what: what.to_owned(),
         quarantined: None,

@@ -9,7 +9,7 @@ use zput_proto::{
 
 use super::*;
 
-/// All pages.
+/// The entries of all pages of a listing, page by page.
 fn pages(store: &Store, limit: u32, headers: bool) -> Vec<Vec<Entry>> {
     let mut pages = Vec::new();
     let mut after: Option<Vec<u8>> = None;

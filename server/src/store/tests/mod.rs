@@ -126,13 +126,13 @@ impl Home {
 /// Waits until the kernel reports that a thread waits for the lock of this file, which is held
 /// (proc_locks(5): "->").
 #[track_caller]
-fn until_waited_for(lock: &fs::File, is_over: impl Fn() -> bool) {
+fn wait_for_lock_waiter(lock: &fs::File, is_over: impl Fn() -> bool) {
     let inode = format!(":{} ", lock.metadata().unwrap().ino());
     let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&inode);
     let begun = Instant::now();
     while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
         assert!(!is_over(), "it did not wait");
-        assert!(begun.elapsed() < Duration::from_secs(60), "it never came to the lock");
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never waited for the lock");
         thread::sleep(Duration::from_millis(1));
     }
 }

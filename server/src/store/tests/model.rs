@@ -259,7 +259,7 @@ fn empty(home: &mut Home) {
 }
 
 /// Promises 2 and 3, for one caller at a time, in `sequences` sequences of calls.
-fn does_what_a_map_of_versions_does(sequences: u32) {
+fn compare_random_sequences(sequences: u32) {
     let home = RefCell::new(Home::new());
     let config =
         ProptestConfig { cases: sequences, max_shrink_iters: 400, ..ProptestConfig::default() };
@@ -285,12 +285,12 @@ fn does_what_a_map_of_versions_does(sequences: u32) {
 /// Random steps on a store give the same results as a map of versions.
 #[test]
 fn store_behaves_like_model_of_versions() {
-    does_what_a_map_of_versions_does(200);
+    compare_random_sequences(200);
 }
 
 /// By hand: `cargo test -p zput-server --lib -- --ignored hundred_thousand`
 #[test]
 #[ignore = "it takes many minutes"]
 fn store_behaves_like_model_in_hundred_thousand_cases() {
-    does_what_a_map_of_versions_does(100_000);
+    compare_random_sequences(100_000);
 }

@@ -227,7 +227,7 @@ fn store_open_keeps_uploads_of_living_processes() {
     mine.write(b"b").unwrap();
     mine.end_slice().unwrap();
     mine.commit().unwrap();
-    child.say("commit");
+    child.send_line("commit");
     assert_eq!(child.line(), "committed");
     child.finish();
     assert_eq!(home.body("mine"), Some(b"ab".to_vec()));

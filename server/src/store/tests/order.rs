@@ -13,7 +13,7 @@ pub(super) const NO_STRACE: &str = "strace(1) is not installed or may not trace"
 /// The output of a traced process, and the calls that it made between "ready" and that output.
 pub(super) struct Traced {
     /// Empty when it was killed.
-    pub(super) said: String,
+    pub(super) output: String,
     pub(super) calls: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ fn trace_if_possible(expressions: &[&str], role: &str, home: &Home) -> Option<Tr
     if ready.is_empty() && !log.contains("killed by SIGKILL") {
         return None;
     }
-    Some(Traced { said, calls: calls_between(&log, &home.path()) })
+    Some(Traced { output: said, calls: calls_between(&log, &home.path()) })
 }
 
 /// The calls on the store between the child's two lines, in words.
@@ -61,13 +61,13 @@ fn describe(line: &str, store: &str) -> String {
     for piece in arguments.split(", ") {
         if let Some((_, path)) = piece.split_once(store) {
             let path = path.split(['>', ')']).next().unwrap();
-            places.push(place(path.trim_end_matches(" (deleted)")));
+            places.push(path_pattern(path.trim_end_matches(" (deleted)")));
         } else if let Some(entry) = piece.strip_prefix('"')
             && name != "pwrite64"
         {
             let entry = entry.split('"').next().unwrap();
             if let Some(dir) = places.pop() {
-                places.push(place(&format!("{dir}/{entry}")));
+                places.push(path_pattern(&format!("{dir}/{entry}")));
             }
         }
     }
@@ -77,7 +77,7 @@ fn describe(line: &str, store: &str) -> String {
 }
 
 /// A path of the store without the parts that differ from run to run: shards and random names.
-fn place(path: &str) -> String {
+fn path_pattern(path: &str) -> String {
     let words = path.split('/').map(|part| match part.len() {
         2 if part != ".." => "ab",
         32 => "*",
@@ -95,7 +95,7 @@ fn calls_of(role: &str, before: fn(&Home)) -> Result<Vec<String>, &'static str> 
     let home = Home::new();
     before(&home);
     let traced = trace(&[], role, &home)?;
-    assert!(traced.said.starts_with("ok "), "{}", traced.said);
+    assert!(traced.output.starts_with("ok "), "{}", traced.output);
     Ok(traced.calls)
 }
 
@@ -174,7 +174,7 @@ fn put_absent_of_existing_object_syncs_before_exists() {
     let home = Home::new();
     home.put("a", b"old");
     let traced = or_skip!(trace(&[], "put absent", &home));
-    assert!(traced.said.starts_with("Exists:"), "{}", traced.said);
+    assert!(traced.output.starts_with("Exists:"), "{}", traced.output);
     assert_eq!(traced.calls, ["flock locks/ab", "fsync objects/ab"]);
 }
 
@@ -265,7 +265,7 @@ fn fdatasync_failure_fails_put_and_is_not_repeated() {
         let home = Home::new();
         home.put("a", b"old");
         let inject = format!("inject=fdatasync:error=EIO:when={nth}");
-        let Traced { said, calls } = or_skip!(trace(&[&inject], role, &home));
+        let Traced { output: said, calls } = or_skip!(trace(&[&inject], role, &home));
         assert_eq!(said.split(':').next(), Some("Internal"), "{said}");
         // The further calls mark the store suspect.
         let expected = [
@@ -289,7 +289,7 @@ fn directory_fsync_failure_fails_put() {
         let home = Home::new();
         home.put("a", b"old");
         let inject = format!("inject=fsync:error=EIO:when={nth}");
-        let Traced { said, calls } = or_skip!(trace(&[&inject], "put", &home));
+        let Traced { output: said, calls } = or_skip!(trace(&[&inject], "put", &home));
         assert_eq!(said.split(':').next(), Some("Internal"), "{said}");
         if nth == 1 {
             // The old version's new name is not durable, so its old one stays.

@@ -89,7 +89,7 @@ fn uploads_use_directory_now_named_staging() {
 /// A disk that is unmounted, a store that is moved or restored: acknowledged data would be where no
 /// reader looks.
 #[test]
-fn displaced_store_refuses_writes_and_is_not_repaired() {
+fn store_displaced_refuses_writes_and_is_not_repaired() {
     let home = Home::new();
     let version = home.put("a", b"1");
     let moved = home.dir.path().join("moved");
@@ -150,7 +150,7 @@ fn writer_follows_replaced_shard_lock_file() {
     old.lock().unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| home.put("a", b"1"));
-        until_waited_for(&old, || waiting.is_finished());
+        wait_for_lock_waiter(&old, || waiting.is_finished());
         fs::remove_dir_all(home.path().join("locks")).unwrap();
         // Another process makes it again, and holds it.
         home.put("b", b"2");
@@ -158,7 +158,7 @@ fn writer_follows_replaced_shard_lock_file() {
         let new = home.lock_file("a");
         new.lock().unwrap();
         drop(old);
-        until_waited_for(&new, || waiting.is_finished());
+        wait_for_lock_waiter(&new, || waiting.is_finished());
         assert_eq!(home.body("a"), None);
         drop(new);
         waiting.join().unwrap();

@@ -264,7 +264,7 @@ fn upload_below_one_mebibyte_or_plain_is_not_kept() {
 
 /// A slice that was cut off is not part of the kept upload.
 #[test]
-fn interrupted_slice_is_not_part_of_kept_upload() {
+fn kept_upload_excludes_interrupted_slice() {
     let home = Home::new();
     let (one, two, three) = (part(1), part(2), part(3));
     let mut upload = begun(&home, &[&one, &two]);
@@ -280,7 +280,7 @@ fn interrupted_slice_is_not_part_of_kept_upload() {
 
 /// An aborted upload and one whose commit failed leave no file.
 #[test]
-fn aborted_or_failed_upload_is_not_kept() {
+fn upload_aborted_or_failed_is_not_kept() {
     let home = Home::new();
     let (one, two) = (part(1), part(2));
     begun(&home, &[&one, &two]).abort();
@@ -344,8 +344,8 @@ fn resume_requires_same_writer_key_and_header() {
     };
     let code = |result: Result<(), StoreError>| result.unwrap_err().code();
     assert_eq!(code(ask("doc", None, &header)), ErrorCode::NotFound);
-    let stranger = DevicePublicKey::from_bytes([0xd6; 32]);
-    assert_eq!(code(ask("doc", Some(stranger), &header)), ErrorCode::NotFound);
+    let other_device = DevicePublicKey::from_bytes([0xd6; 32]);
+    assert_eq!(code(ask("doc", Some(other_device), &header)), ErrorCode::NotFound);
     assert_eq!(code(ask("doc", Some(WRITER), &other)), ErrorCode::NotFound);
     assert_eq!(code(ask("cod", Some(WRITER), &header)), ErrorCode::Malformed);
     assert_eq!(code(ask("doc", Some(WRITER), &header[..199])), ErrorCode::Malformed);
@@ -484,7 +484,7 @@ fn kept_upload_expires_after_72_hours_or_configured_time() {
     assert_eq!(home.store.expire_uploads().unwrap(), 0);
     home.set_time(269_200 * SECOND);
     let upload = resume(&home).unwrap();
-    assert_eq!(home.store.expire_uploads().unwrap(), 0, "somebody works on it");
+    assert_eq!(home.store.expire_uploads().unwrap(), 0, "a connection has it");
     drop(upload);
     assert_eq!(home.store.expire_uploads().unwrap(), 1);
     assert_eq!(home.staged(), 0);

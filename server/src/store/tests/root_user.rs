@@ -64,7 +64,7 @@ fn root_gives_new_store_files_to_store_owner() {
         fs::remove_file(path.join("objects").join("ab").join("f".repeat(64))).unwrap();
         store.scrub(all, &mut ()).unwrap();
         assert_eq!(owners(&path), mine, "{mode:o}: scrubbed");
-        store.fsync().record_failure("sync something", &std::io::Error::from_raw_os_error(5));
+        store.fsync().record_failure("sync a test file", &std::io::Error::from_raw_os_error(5));
         assert_eq!(owners(&path), mine, "{mode:o}: suspected");
         store.clear_suspect(&mut ()).unwrap();
         for missing in ["quarantine", "trash/00", "history/00", "locks/00"] {

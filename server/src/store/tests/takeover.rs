@@ -1,4 +1,4 @@
-//! Uploads whose connection died silently: a newer connection of the same writer takes them over
+//! Uploads whose connection was lost: a newer connection of the same writer takes them over
 //! (PROTOCOL 5, "Resume"), no other one does, and the older one cannot change them any more.
 
 use std::sync::atomic::AtomicUsize;
@@ -15,14 +15,14 @@ use super::{
 use crate::store::{Upload, Writer, lease::REPLACE_TIMEOUTS};
 
 /// A store whose take-overs do not wait until the older connection is quiet.
-fn hasty() -> Home {
+fn home_without_quiet_wait() -> Home {
     let mut home = Home::new();
     Arc::get_mut(&mut home.store.0).unwrap().take_over_timeouts = REPLACE_TIMEOUTS;
     home
 }
 
 /// The connection with this number, of the test's device.
-fn by(connection: u64) -> Writer {
+fn writer(connection: u64) -> Writer {
     Writer { device: Some(WRITER), connection }
 }
 
@@ -64,15 +64,15 @@ fn is_over(mut upload: Upload, bytes: &[u8]) {
 /// A newer connection takes over the slices of the older one, which can write no more.
 #[test]
 fn takeover_continues_slices_of_older_connection() {
-    let home = hasty();
+    let home = home_without_quiet_wait();
     let (one, two, three) = (part(1), part(2), part(3));
-    let mut older = begun_by(&home, by(1), &[&one, &two]);
+    let mut older = begun_by(&home, writer(1), &[&one, &two]);
     // The line went silent in the middle of a slice.
     older.start_slice(PART as u32, Digest::of(&three)).unwrap();
     older.write(&three[..100_000]).unwrap();
     let file = staged_file(&home);
 
-    let mut newer = resume(&home, by(2)).unwrap();
+    let mut newer = resume(&home, writer(2)).unwrap();
     assert_eq!(staged_file(&home), file, "it is the same file");
     let there = fs::read(&file).unwrap();
     // The rest of the slice was in the kernel, and arrives now.
@@ -88,11 +88,11 @@ fn takeover_continues_slices_of_older_connection() {
 /// As with every end of an upload: an Abort, and the end of the connection.
 #[test]
 fn takeover_survives_end_of_older_connection() {
-    let home = hasty();
+    let home = home_without_quiet_wait();
     let (one, two) = (part(1), part(2));
     for end in [Upload::abort, drop::<Upload>] {
-        let older = begun_by(&home, by(1), &[&one, &two]);
-        let mut newer = resume(&home, by(2)).unwrap();
+        let older = begun_by(&home, writer(1), &[&one, &two]);
+        let mut newer = resume(&home, writer(2)).unwrap();
         end(older);
         assert_eq!(newer.claim(&[claimed(&one), claimed(&two)]).unwrap(), 2);
         finish(&home, newer, &[&one, &two]);
@@ -102,13 +102,13 @@ fn takeover_survives_end_of_older_connection() {
 /// An upload too small to be kept at the end of a connection can be taken over as well.
 #[test]
 fn takeover_works_for_upload_too_small_to_be_kept() {
-    let home = hasty();
-    let older = begun_by(&home, by(3), &[&[7; 90]]);
-    let mut newer = resume(&home, by(7)).unwrap();
+    let home = home_without_quiet_wait();
+    let older = begun_by(&home, writer(3), &[&[7; 90]]);
+    let mut newer = resume(&home, writer(7)).unwrap();
     assert_eq!(newer.claim(&[claimed(&[7; 90])]).unwrap(), 1);
     is_over(older, &[7; 90]);
     // Once more: the third connection takes it from the second.
-    let mut newest = resume(&home, by(8)).unwrap();
+    let mut newest = resume(&home, writer(8)).unwrap();
     is_over(newer, &[7; 90]);
     assert_eq!(newest.claim(&[claimed(&[7; 90])]).unwrap(), 1);
     finish(&home, newest, &[&[7; 90]]);
@@ -117,17 +117,17 @@ fn takeover_works_for_upload_too_small_to_be_kept() {
 /// Another writer, an older connection or a forged header takes nothing over.
 #[test]
 fn takeover_requires_same_writer_newer_connection_and_header() {
-    let home = hasty();
+    let home = home_without_quiet_wait();
     let (one, two) = (part(1), part(2));
-    let stranger = DevicePublicKey::from_bytes([0xd6; 32]);
+    let other_device = DevicePublicKey::from_bytes([0xd6; 32]);
     for (writer, others) in [
-        (by(5), [Some(stranger), None]),
-        (Writer { device: None, connection: 5 }, [Some(stranger), Some(WRITER)]),
+        (writer(5), [Some(other_device), None]),
+        (Writer { device: None, connection: 5 }, [Some(other_device), Some(WRITER)]),
     ] {
         let mut upload = begun_by(&home, writer, &[&one, &two]);
         for device in others {
             let other = Writer { device, connection: 9 };
-            // Other writers are not told that there is an upload.
+            // Other writers get the answer that there is no upload.
             assert!(matches!(resume(&home, other), Err(StoreError::NotFound)), "{other:?}");
             drop(begin(&home, other).unwrap());
         }
@@ -169,10 +169,10 @@ fn forget(home: &Home) {
 /// connection would.
 #[test]
 fn begin_of_newer_connection_ends_older_upload() {
-    let home = hasty();
+    let home = home_without_quiet_wait();
     let (one, two, three) = (part(1), part(2), part(3));
-    let older = begun_by(&home, by(1), &[&one, &two]);
-    let mut newer = begin(&home, by(2)).unwrap();
+    let older = begun_by(&home, writer(1), &[&one, &two]);
+    let mut newer = begin(&home, writer(2)).unwrap();
     is_over(older, &three);
     // The older upload's file stays until the newer one can be resumed itself.
     assert_eq!(home.staged(), 2);
@@ -180,7 +180,7 @@ fn begin_of_newer_connection_ends_older_upload() {
     add(&mut newer, &two);
     assert_eq!(home.staged(), 1);
     drop(newer);
-    let mut again = resume(&home, by(3)).unwrap();
+    let mut again = resume(&home, writer(3)).unwrap();
     assert_eq!(again.claim(&[claimed(&three), claimed(&two)]).unwrap(), 2);
     finish(&home, again, &[&three, &two]);
 }
@@ -188,13 +188,13 @@ fn begin_of_newer_connection_ends_older_upload() {
 /// Calls of the older connection that arrive after the newer one's begin nothing.
 #[test]
 fn begin_of_older_connection_arriving_late_is_in_use() {
-    let home = hasty();
+    let home = home_without_quiet_wait();
     let (one, two) = (part(1), part(2));
-    let newer = begun_by(&home, by(2), &[&one]);
-    assert!(matches!(begin(&home, by(1)), Err(StoreError::InUse)));
+    let newer = begun_by(&home, writer(2), &[&one]);
+    assert!(matches!(begin(&home, writer(1)), Err(StoreError::InUse)));
     assert_eq!(home.staged(), 1);
     drop(newer);
-    let mut newer = begun_by(&home, by(3), &[&one, &two]);
+    let mut newer = begun_by(&home, writer(3), &[&one, &two]);
     add(&mut newer, &LAST);
     add(&mut newer, &footer(&[&one, &two, &LAST]));
     newer.commit().unwrap();
@@ -203,11 +203,11 @@ fn begin_of_older_connection_arriving_late_is_in_use() {
 /// A refused resume takes nothing from the older connection.
 #[test]
 fn resume_refused_by_condition_takes_nothing_over() {
-    let home = hasty();
+    let home = home_without_quiet_wait();
     let (one, two) = (part(1), part(2));
     home.put("doc", b"before");
-    let mut older = begun_by(&home, by(1), &[&one]);
-    let absent = home.store.resume(&key("doc"), Condition::Absent, by(2), &header());
+    let mut older = begun_by(&home, writer(1), &[&one]);
+    let absent = home.store.resume(&key("doc"), Condition::Absent, writer(2), &header());
     assert!(matches!(absent, Err(StoreError::Exists(_))));
     add(&mut older, &two);
     add(&mut older, &LAST);
@@ -218,11 +218,11 @@ fn resume_refused_by_condition_takes_nothing_over() {
 /// The upload's descriptor counts once, whichever connection has it.
 #[test]
 fn takeover_counts_as_one_upload_towards_limit() {
-    let home = hasty();
+    let home = home_without_quiet_wait();
     let _others: Vec<_> = (1..1024).map(|_| home.store.0.uploads.try_acquire().unwrap()).collect();
-    let older = begun_by(&home, by(1), &[&[7; 90]]);
+    let older = begun_by(&home, writer(1), &[&[7; 90]]);
     assert!(home.store.0.uploads.try_acquire().is_none());
-    let newer = resume(&home, by(2)).unwrap();
+    let newer = resume(&home, writer(2)).unwrap();
     assert!(home.store.0.uploads.try_acquire().is_none());
     drop(newer);
     assert!(home.store.0.uploads.try_acquire().is_some());
@@ -230,14 +230,14 @@ fn takeover_counts_as_one_upload_towards_limit() {
     assert_eq!(home.store.0.uploads.count(), 1023);
 }
 
-/// At any moment: what was acknowledged is kept, and from then on the file belongs to the newer
-/// connection alone.
+/// A take-over at any moment keeps what was acknowledged, and from then on only the newer
+/// connection writes to the file.
 #[test]
 fn takeover_keeps_acknowledged_slices_and_stops_older_writes() {
-    let home = hasty();
+    let home = home_without_quiet_wait();
     let small = vec![5; 60_000];
     for round in 0..40 {
-        let mut older = begun_by(&home, by(1), &[&part(1), &part(2)]);
+        let mut older = begun_by(&home, writer(1), &[&part(1), &part(2)]);
         let acknowledged = AtomicUsize::new(2);
         std::thread::scope(|scope| {
             let working = scope.spawn(|| {
@@ -258,7 +258,7 @@ fn takeover_keeps_acknowledged_slices_and_stops_older_writes() {
             while acknowledged.load(Ordering::SeqCst) < round {
                 std::thread::yield_now();
             }
-            let mut newer = resume(&home, by(2)).unwrap();
+            let mut newer = resume(&home, writer(2)).unwrap();
             let file = staged_file(&home);
             let there = fs::read(&file).unwrap();
             // The last result of the older connection.
@@ -283,18 +283,18 @@ fn takeover_keeps_acknowledged_slices_and_stops_older_writes() {
 /// stored once.
 #[test]
 fn commit_racing_takeover_is_done_once() {
-    let home = hasty();
+    let home = home_without_quiet_wait();
     let (one, two) = (part(1), part(2));
     let slices = [&one[..], &two, &LAST, &footer(&[&one, &two, &LAST])];
     let (mut committed, mut taken) = (0, 0);
     for round in 0..60 {
-        let older = begun_by(&home, by(1), &slices);
+        let older = begun_by(&home, writer(1), &slices);
         let (old, new) = std::thread::scope(|scope| {
             let old = scope.spawn(|| {
                 (0..round % 30 * 40).for_each(|_| std::hint::spin_loop());
                 older.commit()
             });
-            let new = resume(&home, by(2)).and_then(|mut newer| {
+            let new = resume(&home, writer(2)).and_then(|mut newer| {
                 assert_eq!(newer.claim(&slices.map(claimed)).unwrap(), 4);
                 newer.commit()
             });
@@ -303,7 +303,7 @@ fn commit_racing_takeover_is_done_once() {
         match (old, new) {
             (Ok(version), Err(StoreError::InUse | StoreError::NotFound)) => {
                 committed += 1;
-                // PROTOCOL 5: "it was committed before, and nobody may have heard of it".
+                // The newer connection's client finds the version by its header (PROTOCOL 5).
                 let found = home.store.committed(&key("doc"), Some(WRITER), &header());
                 assert_eq!(found.unwrap(), Some(version));
             }
@@ -316,15 +316,15 @@ fn commit_racing_takeover_is_done_once() {
     assert_eq!(committed + taken, 60);
 }
 
-/// Data that had arrived before the line died is written, as long as the older connection keeps
-/// writing.
+/// Data that had arrived on the older connection is written first, as long as that connection
+/// keeps writing.
 #[test]
 fn takeover_waits_for_older_connection_at_work() {
     let home = Home::new();
     let small = vec![5; 60_000];
     let whole = (0..10).any(|_| {
-        let mut older = begun_by(&home, by(1), &[&part(1), &part(2)]);
-        let (came, acknowledged) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let mut older = begun_by(&home, writer(1), &[&part(1), &part(2)]);
+        let (begun_at, acknowledged) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let working = scope.spawn(|| {
                 for _ in 0..40 {
@@ -336,8 +336,8 @@ fn takeover_waits_for_older_connection_at_work() {
                 }
                 Ok::<_, StoreError>(())
             });
-            came.store(acknowledged.load(Ordering::SeqCst), Ordering::SeqCst);
-            let mut newer = resume(&home, by(2)).unwrap();
+            begun_at.store(acknowledged.load(Ordering::SeqCst), Ordering::SeqCst);
+            let mut newer = resume(&home, writer(2)).unwrap();
             let claims: Vec<_> = [&part(1), &part(2)]
                 .into_iter()
                 .chain(std::iter::repeat_n(&small, 40))
@@ -347,7 +347,7 @@ fn takeover_waits_for_older_connection_at_work() {
             newer.abort();
             // On a busy machine it may have been quiet for too long.
             let all = working.join().unwrap().is_ok() && held == 42;
-            all && came.load(Ordering::SeqCst) < 40
+            all && begun_at.load(Ordering::SeqCst) < 40
         })
     });
     assert!(whole, "it was never let finish");

@@ -260,7 +260,7 @@ fn commit_decides_condition() {
     assert_eq!(home.staged(), 0);
 }
 
-/// Version numbers of a key increase although the clock stands still or goes back.
+/// Version numbers of a key increase although the clock stops or goes back.
 #[test]
 fn version_numbers_increase_when_clock_stands_or_goes_back() {
     let home = Home::new();
@@ -297,7 +297,7 @@ fn open_object_is_readable_after_store_is_removed() {
 
 /// A restored copy has the writer, the payload and the slice table of its version.
 #[test]
-fn restored_copy_keeps_writer_and_slices() {
+fn restore_copy_keeps_writer_and_slices() {
     let home = Home::new();
     let device = DevicePublicKey::from_bytes([0xd5; 32]);
     let mut upload =
