@@ -7,8 +7,8 @@ use super::{date::HttpTime, field::FieldValue};
 pub struct EntityTag<'a>(&'a str);
 
 impl<'a> EntityTag<'a> {
-    /// The tag that is `opaque` between quotes. None when that cannot be said in one: only visible
-    /// ASCII other than `"` can.
+    /// The tag that is `opaque` between quotes; `None` where a tag cannot contain it: it may
+    /// consist only of visible ASCII other than `"`.
     #[must_use]
     pub fn strong(opaque: &'a str) -> Option<Self> {
         let valid = opaque.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
@@ -127,8 +127,7 @@ enum Comparison {
 }
 
 /// Whether the value of an If-Match or If-None-Match field, `"*" / #entity-tag`, names `current`. A
-/// value that is neither names nothing: what is asked for only if it is known is not sent, what is
-/// asked for unless it is known is.
+/// value that is neither matches nothing: If-Match then fails, and If-None-Match holds.
 fn matches(list: &[u8], current: EntityTag<'_>, comparison: Comparison) -> bool {
     let mut rest = list.trim_ascii();
     if rest == b"*" {

@@ -10,7 +10,7 @@ use httpdate::HttpDate;
 /// A point in time: by the monotonic clock for deadlines, and by the wall clock for peers.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// The monotonic clock.
+    /// The time of the monotonic clock.
     pub instant: Instant,
     /// The second of the wall clock.
     pub date: Date,
@@ -42,7 +42,7 @@ impl Date {
         HttpTime::of(time) == Some(self.time)
     }
 
-    /// As an IMF-fixdate.
+    /// The second as an IMF-fixdate, for example `Sun, 06 Nov 1994 08:49:37 GMT`.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {
         &self.text

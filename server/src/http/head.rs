@@ -27,7 +27,7 @@ impl HeadReader {
     /// Takes bytes off the front of `input`, none behind the head's end. True when it is complete.
     ///
     /// # Errors
-    /// When this is no head. Nothing is to be read after that.
+    /// When this is no head. The caller must read nothing after that.
     pub(super) fn read(&mut self, input: &mut &[u8]) -> Result<bool, Refusal> {
         loop {
             let newline = input.iter().position(|byte| *byte == b'\n');
@@ -49,7 +49,7 @@ impl HeadReader {
         !self.bytes.is_empty()
     }
 
-    /// What the head asks for, as far as it was read.
+    /// The request, as far as its head was read.
     pub(super) const fn request(&self) -> &Request {
         &self.request
     }

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use super::field::decimal;
 
-/// What of an object a `Range` field asks for.
+/// The part of an object that a `Range` field selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selected {
-    /// All of it: the field means nothing, or nothing that this server does.
+    /// All of it: the field is invalid, or has a form that this server ignores.
     Whole,
     /// These bytes, at least one.
     Part(Range<u64>),
-    /// Bytes that the object does not have.
+    /// No byte: the range begins behind the object's end.
     Unsatisfiable,
 }
 
@@ -30,39 +30,39 @@ pub enum Selected {
 #[must_use]
 pub fn select(value: &[u8], length: u64) -> Selected {
     match parse(value) {
-        Some(Spec::From { first, last }) if first < length => {
+        Some(RangeSpec::From { first, last }) if first < length => {
             Selected::Part(first..last.map_or(length, |last| last.saturating_add(1).min(length)))
         }
-        Some(Spec::From { .. } | Spec::Last(0)) => Selected::Unsatisfiable,
-        Some(Spec::Last(_)) if length == 0 => Selected::Whole,
-        Some(Spec::Last(count)) => Selected::Part(length.saturating_sub(count)..length),
+        Some(RangeSpec::From { .. } | RangeSpec::Last(0)) => Selected::Unsatisfiable,
+        Some(RangeSpec::Last(_)) if length == 0 => Selected::Whole,
+        Some(RangeSpec::Last(count)) => Selected::Part(length.saturating_sub(count)..length),
         None => Selected::Whole,
     }
 }
 
 /// One range; numbers over 2^64 - 1 are that.
-enum Spec {
+enum RangeSpec {
     /// `first-pos "-" [ last-pos ]`.
     From { first: u64, last: Option<u64> },
-    /// `"-" suffix-length`.
+    /// `"-" suffix-length`: this many bytes at the end.
     Last(u64),
 }
 
 /// One valid range in bytes, or nothing.
-fn parse(value: &[u8]) -> Option<Spec> {
+fn parse(value: &[u8]) -> Option<RangeSpec> {
     let (unit, spec) = split(value, b'=')?;
     if !unit.eq_ignore_ascii_case(b"bytes") {
         return None;
     }
     let (first, last) = split(spec, b'-')?;
     if first.is_empty() {
-        return decimal(last).map(Spec::Last);
+        return decimal(last).map(RangeSpec::Last);
     }
     let first = decimal(first)?;
     let last = if last.is_empty() { None } else { Some(decimal(last)?) };
     match last {
         Some(last) if last < first => None,
-        _ => Some(Spec::From { first, last }),
+        _ => Some(RangeSpec::From { first, last }),
     }
 }
 

@@ -18,7 +18,7 @@ pub enum Refusal {
     /// two programs that disagree on where a line ends disagree on where a request ends.
     #[error("a line of the head does not end in CR LF")]
     LineEnding,
-    /// More than the one empty line that RFC 9112, 2.2 asks to ignore.
+    /// More than one empty line before the request; RFC 9112, 2.2 says to ignore one.
     #[error("empty lines in front of the request line")]
     EmptyLines,
     /// Not `method SP target SP version`. HTTP/0.9 is among these.

@@ -13,7 +13,7 @@ use super::{
 /// The method of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
-    /// Send the object.
+    /// Send the object (9.3.1).
     #[default]
     Get,
     /// Describe the object: 9.3.2, "identical to GET except that the server MUST NOT send content".
@@ -25,7 +25,7 @@ pub enum Method {
 pub struct Request {
     method: Method,
     /// Whether the version is HTTP/1.0.
-    is_old: bool,
+    is_http_1_0: bool,
     path: String,
     fields: Fields,
 }
@@ -43,7 +43,7 @@ struct Fields {
 }
 
 impl Request {
-    /// The method.
+    /// GET or HEAD: other methods are refused while the head is read.
     #[must_use]
     pub const fn method(&self) -> Method {
         self.method
@@ -59,12 +59,12 @@ impl Request {
     /// Whether the client means to send more requests (RFC 9112, 9.3).
     #[must_use]
     pub const fn keeps_alive(&self) -> bool {
-        !self.fields.close && (!self.is_old || self.fields.keep_alive)
+        !self.fields.close && (!self.is_http_1_0 || self.fields.keep_alive)
     }
 
-    /// Whether the client must be told that the connection goes on: HTTP/1.0 does not expect it.
-    pub(super) const fn is_old(&self) -> bool {
-        self.is_old
+    /// Whether the response must say that the connection stays open: HTTP/1.0 does not expect it.
+    pub(super) const fn is_http_1_0(&self) -> bool {
+        self.is_http_1_0
     }
 
     pub(super) const fn conditions(&self) -> &Conditions {
@@ -84,7 +84,7 @@ impl Request {
 
     pub(super) fn reset(&mut self) {
         self.method = Method::Get;
-        self.is_old = false;
+        self.is_http_1_0 = false;
         self.path.clear();
         self.path.shrink_to(KEPT_BYTES);
         self.fields.reset();
@@ -104,7 +104,7 @@ impl Request {
         else {
             return Err(Refusal::RequestLine);
         };
-        self.is_old = minor == 0;
+        self.is_http_1_0 = minor == 0;
         self.method = match method {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
@@ -130,13 +130,13 @@ impl Request {
         for field in parsed {
             self.fields.read(field.name, field.value)?;
         }
-        self.fields.frame(self.is_old)
+        self.fields.frame(self.is_http_1_0)
     }
 }
 
 impl Fields {
-    /// Takes note of one field line. What is not known here changes nothing (5.1), and what asks
-    /// for more than an answer (`Expect`, `Upgrade`) may be ignored (10.1.1, 7.8).
+    /// Reads one field line. Unknown fields are ignored (5.1), and `Expect` and `Upgrade` may be
+    /// ignored (10.1.1, 7.8).
     fn read(&mut self, name: &str, value: &[u8]) -> Result<(), Refusal> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("host") {
@@ -176,14 +176,14 @@ impl Fields {
     }
 
     /// Makes sure that the next request begins where this head ends.
-    fn frame(&self, is_old: bool) -> Result<(), Refusal> {
+    fn frame(&self, is_http_1_0: bool) -> Result<(), Refusal> {
         if self.has_coding {
             return Err(Refusal::TransferCoding);
         }
         if self.content_length.is_some_and(|length| length > 0) {
             return Err(Refusal::Content);
         }
-        if !self.has_host && !is_old {
+        if !self.has_host && !is_http_1_0 {
             return Err(Refusal::HostMissing);
         }
         Ok(())

@@ -10,37 +10,37 @@ use super::{Date, conditional::EntityTag, date::HttpTime};
 /// The status of a response (15; 431 is of RFC 6585, 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// 200
+    /// 200: the whole object, or its description.
     Ok,
-    /// 206
+    /// 206: the range of the object that was requested.
     PartialContent,
-    /// 304
+    /// 304: the client has the current bytes.
     NotModified,
-    /// 400
+    /// 400: the head is malformed, or its target is invalid.
     BadRequest,
-    /// 404
+    /// 404: there is no object, or the client may not read it.
     NotFound,
-    /// 405
+    /// 405: a method that exists and is not GET or HEAD.
     MethodNotAllowed,
-    /// 408
+    /// 408: the head was not complete in time.
     RequestTimeout,
-    /// 412
+    /// 412: `If-Match` or `If-Unmodified-Since` does not hold.
     PreconditionFailed,
-    /// 413
+    /// 413: the request has content, which is not read.
     ContentTooLarge,
-    /// 414
+    /// 414: the target is longer than 8,192 bytes.
     UriTooLong,
-    /// 416
+    /// 416: the requested range lies outside of the object.
     RangeNotSatisfiable,
-    /// 431
+    /// 431: the head is longer than 16,384 bytes, or has more than 64 fields.
     HeaderFieldsTooLarge,
-    /// 500
+    /// 500: the object could not be read.
     InternalServerError,
-    /// 501
+    /// 501: a method that this server does not know.
     NotImplemented,
-    /// 503
+    /// 503: a limit is reached; the client may try again.
     ServiceUnavailable,
-    /// 505
+    /// 505: another version than HTTP/1.0 and HTTP/1.1.
     VersionNotSupported,
 }
 
@@ -127,8 +127,8 @@ pub(super) enum Persistence {
     /// It continues, as HTTP/1.1 expects.
     KeepAlive,
     /// It continues, as an HTTP/1.0 client has requested.
-    KeepAliveTold,
-    /// It ends.
+    KeepAliveHttp10,
+    /// It ends: the server closes the connection behind the response.
     Close,
 }
 
@@ -229,7 +229,7 @@ impl Writer<'_> {
     fn end(&mut self) {
         match self.persistence {
             Persistence::KeepAlive => {}
-            Persistence::KeepAliveTold => self.field("Connection", "keep-alive"),
+            Persistence::KeepAliveHttp10 => self.field("Connection", "keep-alive"),
             Persistence::Close => self.field("Connection", "close"),
         }
         self.put(format_args!("\r\n"));

@@ -50,7 +50,7 @@ pub struct Facts<'a> {
 /// The result of looking a path up.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'a> {
-    /// The object exists.
+    /// The object exists and the client may read it.
     Found(Facts<'a>),
     /// There is no object, or the client may not read it.
     NotFound,
@@ -65,7 +65,7 @@ pub enum Answer<'a> {
 pub enum Transmit<'a> {
     /// These bytes; the caller reports the number written to [`Session::bytes_sent`].
     Bytes {
-        /// At least one.
+        /// At least one byte of the response's head or text.
         bytes: &'a [u8],
         /// Whether a payload follows, so that both can leave together.
         more: bool,
@@ -84,12 +84,12 @@ pub struct NothingToAnswer;
 ///
 /// The caller owns the socket and the objects. One request after the other:
 ///
-/// - While [`wants_read`](Self::wants_read), what was read goes to
-///   [`handle_input`](Self::handle_input), which takes a part of it and stops behind a head. The
-///   rest is offered again once it wants to read again.
-/// - [`poll_request`](Self::poll_request) then says what to look up, once.
+/// - While [`wants_read`](Self::wants_read), the bytes read go to
+///   [`handle_input`](Self::handle_input), which takes a part of them and stops behind a head. The
+///   rest is given to it again once the session wants to read again.
+/// - [`poll_request`](Self::poll_request) then returns the request to look up, once.
 /// - [`answer`](Self::answer) takes the result, and returns the range of the object to send.
-/// - [`poll_transmit`](Self::poll_transmit) gives what to write until there is nothing more.
+/// - [`poll_transmit`](Self::poll_transmit) returns the next bytes to write, until there are none.
 ///
 /// When it [should close](Self::should_close), the connection is ended. If the last response was
 /// not to a whole request, unread bytes may still arrive, and a socket that is closed over them
@@ -159,7 +159,7 @@ impl Session {
         let was_started = self.reader.is_started();
         let mut rest = bytes;
         match self.reader.read(&mut rest) {
-            Ok(true) => self.requested(now),
+            Ok(true) => self.on_head_complete(now),
             Ok(false) => {
                 if self.reader.is_started() != was_started {
                     self.since = now.instant;
@@ -170,7 +170,7 @@ impl Session {
         bytes.len() - rest.len()
     }
 
-    /// The client sends nothing any more, and all before that end was taken. What it has asked for
+    /// The client has shut down its side, and all bytes before that were taken. A complete request
     /// is still answered.
     pub fn handle_eof(&mut self) {
         self.closing = true;
@@ -241,19 +241,19 @@ impl Session {
         (!self.payload.is_empty()).then(|| Transmit::Payload(self.payload.clone()))
     }
 
-    /// So many of the bytes were written, at least one.
+    /// `count` of the bytes were written, at least one.
     pub fn bytes_sent(&mut self, now: &Now, count: usize) {
         self.out_sent = self.out_sent.saturating_add(count);
-        self.moved(now);
+        self.on_bytes_sent(now);
     }
 
-    /// So many bytes of the payload were written, at least one.
+    /// `count` bytes of the payload were written, at least one.
     pub fn payload_sent(&mut self, now: &Now, count: u64) {
         self.payload.start = self.payload.start.saturating_add(count);
-        self.moved(now);
+        self.on_bytes_sent(now);
     }
 
-    /// No more requests: a response that is under way still goes out, and so does the one to a head
+    /// Takes no more requests. A response in progress is still sent, and so is the one to a head
     /// that has begun.
     pub fn close(&mut self) {
         self.closing = true;
@@ -262,14 +262,14 @@ impl Session {
         }
     }
 
-    /// Whether the connection is to be closed: all was written that could be.
+    /// Whether the connection must be closed: all responses are written, or cannot be.
     #[must_use]
     pub fn should_close(&self) -> bool {
         self.phase == Phase::Over
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout), unless something happens before. None
-    /// while the caller looks something up.
+    /// When to call [`handle_timeout`](Self::handle_timeout), unless the session makes
+    /// progress before. None while the caller looks an object up.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let after = match self.phase {
@@ -293,8 +293,8 @@ impl Session {
         }
     }
 
-    /// A head is complete.
-    fn requested(&mut self, now: &Now) {
+    /// Called when a head is complete: the request then waits for an answer.
+    fn on_head_complete(&mut self, now: &Now) {
         self.phase = Phase::Requested;
         if self.reader.request().path().is_empty() {
             self.answer_error(now, Status::NotFound, "no such object");
@@ -311,7 +311,7 @@ impl Session {
                 return self.answer_error(
                     now,
                     Status::PreconditionFailed,
-                    "the object is not the one that was meant",
+                    "If-Match or If-Unmodified-Since does not hold for this object",
                 );
             }
             Outcome::NotModified => {
@@ -358,9 +358,9 @@ impl Session {
     fn respond(&mut self, now: &Now, write: impl FnOnce(Writer<'_>)) {
         let request = self.reader.request();
         self.closing |= !request.keeps_alive();
-        let persistence = match (self.closing, request.is_old()) {
+        let persistence = match (self.closing, request.is_http_1_0()) {
             (true, _) => Persistence::Close,
-            (false, true) => Persistence::KeepAliveTold,
+            (false, true) => Persistence::KeepAliveHttp10,
             (false, false) => Persistence::KeepAlive,
         };
         let head_only = request.method() == Method::Head;
@@ -370,8 +370,9 @@ impl Session {
         self.since = now.instant;
     }
 
-    /// Bytes have left.
-    fn moved(&mut self, now: &Now) {
+    /// Called when bytes of the response were sent: restarts the timeout, and ends the response
+    /// with its last byte.
+    fn on_bytes_sent(&mut self, now: &Now) {
         if self.phase != Phase::Responding {
             return;
         }

@@ -25,7 +25,7 @@ pub enum TargetError {
     /// `%2f`: a slash that does not separate cannot be in a name.
     #[error("an encoded slash in the request target")]
     EncodedSlash,
-    /// `%00`.
+    /// `%00`: no name on a Unix file system contains a NUL.
     #[error("a NUL in the request target")]
     Nul,
     /// The decoded path is not UTF-8.
@@ -43,7 +43,7 @@ pub enum TargetError {
 /// `/`.
 pub(super) fn decode(target: &str, path: &mut String) -> Result<(), TargetError> {
     path.clear();
-    let reference = if target.starts_with('/') { target } else { behind_authority(target)? };
+    let reference = if target.starts_with('/') { target } else { strip_authority(target)? };
     if reference.contains('#') {
         return Err(TargetError::Fragment);
     }
@@ -69,9 +69,9 @@ pub(super) fn decode(target: &str, path: &mut String) -> Result<(), TargetError>
     Ok(())
 }
 
-/// What is behind scheme and authority of an absolute form. RFC 9112, 3.2.2: "a server MUST accept
-/// the absolute-form in requests".
-fn behind_authority(target: &str) -> Result<&str, TargetError> {
+/// Path and query of an absolute form: what follows scheme and authority. RFC 9112, 3.2.2: "a
+/// server MUST accept the absolute-form in requests".
+fn strip_authority(target: &str) -> Result<&str, TargetError> {
     let (scheme, rest) = target.split_once("://").ok_or(TargetError::Form)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(TargetError::Form);

@@ -90,7 +90,7 @@ fn if_none_match_uses_weak_comparison() {
 #[test]
 fn if_none_match_accepts_obs_text_in_tags() {
     let request = b"GET /digits HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"\xff\xfe\", \"v1\"\r\n\r\n";
-    assert!(talk(request).0.starts_with("HTTP/1.1 304 "));
+    assert!(exchange(request).0.starts_with("HTTP/1.1 304 "));
 }
 
 /// If-Modified-Since and If-Unmodified-Since compare dates by the second.
@@ -134,7 +134,7 @@ fn date_conditions_ignore_invalid_or_repeated_date() {
     );
 }
 
-/// 13.2.2.
+/// RFC 9110, 13.2.2: the order in which conditions are evaluated.
 #[test]
 fn conditions_are_evaluated_in_rfc_9110_order() {
     check(
@@ -185,7 +185,7 @@ fn conditions_are_evaluated_in_rfc_9110_order() {
     }
 }
 
-/// 13.1.5.
+/// RFC 9110, 13.1.5: If-Range takes a strong tag or an exact date.
 #[test]
 fn if_range_matches_strong_tag_or_exact_date() {
     check(
@@ -208,7 +208,7 @@ fn if_range_matches_strong_tag_or_exact_date() {
             ("Range: bytes=0-0\r\nIf-Range: {after}", WHOLE),
             ("Range: bytes=10-\r\nIf-Range: {after}", WHOLE),
             ("Range: bytes=0-0\r\nIf-Range: yesterday", WHOLE),
-            // Without a range it says nothing.
+            // Without Range, If-Range is ignored.
             ("If-Range: \"v1\"", WHOLE),
             ("If-Range: \"v0\"", WHOLE),
         ],
@@ -244,27 +244,27 @@ fn not_modified_response_has_tag_and_no_content() {
          Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          ETag: \"v1\"\r\n\
          \r\n";
-    let (out, open) = talk(get("/digits", "If-None-Match: \"v1\"\r\n").as_bytes());
+    let (out, open) = exchange(get("/digits", "If-None-Match: \"v1\"\r\n").as_bytes());
     assert_eq!(out, expected);
     assert!(open);
-    let (out, open) = talk(b"HEAD /digits HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\n\r\n");
+    let (out, open) = exchange(b"HEAD /digits HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\n\r\n");
     assert_eq!(out, expected);
     assert!(open);
 }
 
 /// A failed condition is answered with 412 and one line, and the connection stays open.
 #[test]
-fn condition_failed_answers_412_and_keeps_connection() {
-    let (out, open) = talk(get("/digits", "If-Match: \"v0\"\r\n").as_bytes());
+fn if_match_failed_answers_412_and_keeps_connection() {
+    let (out, open) = exchange(get("/digits", "If-Match: \"v0\"\r\n").as_bytes());
     assert_eq!(
         out,
         "HTTP/1.1 412 Precondition Failed\r\n\
          Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          Content-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: 41\r\n\
+         Content-Length: 62\r\n\
          X-Content-Type-Options: nosniff\r\n\
          \r\n\
-         the object is not the one that was meant\n"
+         If-Match or If-Unmodified-Since does not hold for this object\n"
     );
     assert!(open);
 }

@@ -31,20 +31,20 @@ fn refused_bytes(head: &[u8], status: &str, text: &str) {
         "{shown}"
     );
     assert!(connection.session.should_close(), "{shown}");
-    assert!(connection.asked.is_empty(), "{shown}");
+    assert!(connection.requests.is_empty(), "{shown}");
     assert!(left >= next.len(), "{shown}");
     assert_eq!(connection.session.handle_input(&connection.now, next), 0);
     assert_eq!(connection.session.deadline(), None);
 }
 
-/// Answered, and the connection goes on.
+/// The request is answered, and the connection stays open.
 #[track_caller]
 fn accepted(head: &str) {
     let mut connection = Connection::new();
     connection.feed(head.as_bytes());
     assert_eq!(connection.out().split("\r\n").next(), Some(OK), "{head:?}");
     assert!(!connection.session.should_close(), "{head:?}");
-    assert_eq!(connection.asked, [(Method::Get, "digits".to_owned())], "{head:?}");
+    assert_eq!(connection.requests, [(Method::Get, "digits".to_owned())], "{head:?}");
 }
 
 /// A malformed request line is answered with 400, also for TLS and native protocol bytes.
@@ -133,7 +133,7 @@ fn method_other_than_get_and_head_is_405_or_501() {
     }
 }
 
-/// target.rs has all of these; here is what the client learns of it.
+/// The unit tests of target.rs have all cases; these are the responses.
 #[test]
 fn request_target_error_is_400_with_reason() {
     for (target, text) in [
@@ -194,7 +194,7 @@ fn request_head_with_bare_lf_is_400() {
 fn request_head_allows_one_leading_empty_line() {
     accepted("\r\nGET /digits HTTP/1.1\r\nHost: h\r\n\r\n");
     // And in front of each request.
-    let (out, open) = talk(format!("{0}\r\n{0}\r\n{0}\r\n", get("/none", "")).as_bytes());
+    let (out, open) = exchange(format!("{0}\r\n{0}\r\n{0}\r\n", get("/none", "")).as_bytes());
     assert_eq!(out.matches("HTTP/1.1 404 Not Found\r\n").count(), 3);
     assert!(open);
     refused("\r\n\r\n", "400 Bad Request", "empty lines in front of the request line");
@@ -236,7 +236,7 @@ fn field_line_malformed_is_400() {
 
 /// Fields that the server does not use are accepted and ignored.
 #[test]
-fn unknown_request_fields_are_ignored() {
+fn request_fields_unknown_are_ignored() {
     accepted(&get(
         "/digits",
         "A: \"b\"; c=\t d \r\nB:\r\nC:\t \r\nX-grüße: x\r\n"
@@ -359,7 +359,7 @@ fn http_1_0_needs_no_host_and_closes_without_keep_alive() {
         ("Connection: keep-alives\r\n", false),
         ("Keep-Alive: timeout=5\r\n", false),
     ] {
-        let (out, kept) = talk(format!("GET /none HTTP/1.0\r\n{fields}\r\n").as_bytes());
+        let (out, kept) = exchange(format!("GET /none HTTP/1.0\r\n{fields}\r\n").as_bytes());
         let connection = if open { "keep-alive" } else { "close" };
         assert_eq!(
             out,
@@ -390,7 +390,7 @@ fn http_1_1_keeps_connection_without_close_option() {
         ("Connection: x,close,y\r\n", false),
         ("Connection: keep-alive\r\nConnection:\tclose \r\n", false),
     ] {
-        let (out, kept) = talk(get("/none", fields).as_bytes());
+        let (out, kept) = exchange(get("/none", fields).as_bytes());
         let connection = if open { "" } else { "Connection: close\r\n" };
         assert_eq!(
             out,

@@ -40,7 +40,7 @@ fn facts(length: u64) -> Facts<'static> {
     }
 }
 
-fn look_up(path: &str) -> Answer<'static> {
+fn lookup(path: &str) -> Answer<'static> {
     match path {
         "digits" | "notes.txt" => Answer::Found(facts(10)),
         "empty" => Answer::Found(facts(0)),
@@ -52,13 +52,13 @@ fn look_up(path: &str) -> Answer<'static> {
     }
 }
 
-/// A connection with a client that takes what it gets.
+/// A session whose client reads all bytes at once.
 struct Connection {
     session: Session,
     now: Now,
-    /// What the client got. A stretch of `huge` is only named.
+    /// The bytes that the client received; of the object `huge` only the range.
     out: Vec<u8>,
-    asked: Vec<(Method, String)>,
+    requests: Vec<(Method, String)>,
     /// The most bytes that leave at a time.
     step: Cell<usize>,
 }
@@ -70,17 +70,17 @@ impl Connection {
             session: Session::new(Timeouts::default(), now.instant),
             now,
             out: Vec::new(),
-            asked: Vec::new(),
+            requests: Vec::new(),
             step: Cell::new(usize::MAX),
         }
     }
 
-    fn pass(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.now.instant += time;
     }
 
-    /// Hands `input` over as it is wanted, and serves what is asked for. Returns what was not
-    /// taken.
+    /// Gives `input` to the session as it accepts bytes, and answers its requests. Returns the
+    /// bytes that were not taken.
     fn feed<'a>(&mut self, mut input: &'a [u8]) -> &'a [u8] {
         loop {
             let taken = self.session.handle_input(&self.now, input);
@@ -97,19 +97,19 @@ impl Connection {
     fn serve(&mut self) -> bool {
         let Some(request) = self.session.poll_request() else { return false };
         let (method, path) = (request.method(), request.path().to_owned());
-        let answer = look_up(&path);
-        self.asked.push((method, path));
+        let answer = lookup(&path);
+        self.requests.push((method, path));
         self.session.answer(&self.now, &answer).unwrap();
         true
     }
 
-    /// Lets everything out.
+    /// Accepts all bytes that the session wants to write.
     fn drain(&mut self) {
-        while self.put_out() {}
+        while self.transmit_one() {}
     }
 
-    /// Lets one step out; false when there is nothing.
-    fn put_out(&mut self) -> bool {
+    /// Accepts one step of output; false when there is none.
+    fn transmit_one(&mut self) -> bool {
         let step = self.step.get();
         match self.session.poll_transmit() {
             None => return false,
@@ -137,8 +137,8 @@ impl Connection {
     }
 }
 
-/// All that a client gets for `input`, and whether the connection goes on.
-fn talk(input: &[u8]) -> (String, bool) {
+/// All bytes that a client receives for `input`, and whether the connection stays open.
+fn exchange(input: &[u8]) -> (String, bool) {
     let mut connection = Connection::new();
     connection.feed(input);
     (connection.out().to_owned(), !connection.session.should_close())
@@ -151,5 +151,5 @@ fn get(path: &str, fields: &str) -> String {
 
 /// The status line of what a client gets for `input`.
 fn status(input: &str) -> String {
-    talk(input.as_bytes()).0.split("\r\n").next().unwrap().to_owned()
+    exchange(input.as_bytes()).0.split("\r\n").next().unwrap().to_owned()
 }

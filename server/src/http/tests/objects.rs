@@ -1,4 +1,4 @@
-//! What is sent of an object, and what is said instead.
+//! Responses with an object, with a part of it, and with an error.
 
 use super::*;
 use crate::http::{ContentType, NothingToAnswer};
@@ -15,7 +15,7 @@ const WHOLE: &str = "HTTP/1.1 200 OK\r\n\
 
 #[track_caller]
 fn answered(input: &str, expected: &str) {
-    let (out, open) = talk(input.as_bytes());
+    let (out, open) = exchange(input.as_bytes());
     assert_eq!(out, expected, "{input:?}");
     assert!(open, "{input:?}");
 }
@@ -132,8 +132,9 @@ fn http_range_get_beyond_4_gib_is_exact() {
 #[test]
 fn http_range_get_beyond_end_is_416() {
     for range in ["bytes=10-", "bytes=18446744073709551616-", "bytes=-0"] {
-        let (out, open) =
-            talk(get("/digits", &format!("Range: {range}\r\nConnection: close\r\n")).as_bytes());
+        let (out, open) = exchange(
+            get("/digits", &format!("Range: {range}\r\nConnection: close\r\n")).as_bytes(),
+        );
         assert_eq!(
             out,
             "HTTP/1.1 416 Range Not Satisfiable\r\n\
@@ -210,13 +211,13 @@ fn http_get_error_is_one_line_and_keeps_connection() {
 fn http_get_of_root_looks_up_nothing() {
     let mut connection = Connection::new();
     connection.feed(get("/", "").as_bytes());
-    assert_eq!(connection.asked, []);
+    assert_eq!(connection.requests, []);
 }
 
 /// The Content-Type follows the path's suffix unless the object's facts give one.
 #[test]
 fn content_type_follows_path_unless_facts_override() {
-    let (out, _) = talk(get("/notes.txt", "").as_bytes());
+    let (out, _) = exchange(get("/notes.txt", "").as_bytes());
     assert!(out.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"), "{out}");
     let mut connection = Connection::new();
     connection.session.handle_input(&connection.now, get("/notes.txt", "").as_bytes());
@@ -249,7 +250,7 @@ fn last_modified_of_current_second_or_later_is_omitted() {
     }
 }
 
-/// Dates that HTTP has no words for are not said, and are nothing to fall over.
+/// A date that no HTTP-date can express is not sent, and conditions on it are ignored.
 #[test]
 fn last_modified_outside_calendar_is_omitted() {
     for modified in
@@ -293,7 +294,7 @@ fn http_session_answer_returns_byte_range_to_send() {
     ] {
         let mut connection = Connection::new();
         connection.session.handle_input(&connection.now, request.as_bytes());
-        let answer = look_up(connection.session.poll_request().unwrap().path());
+        let answer = lookup(connection.session.poll_request().unwrap().path());
         assert_eq!(connection.session.answer(&connection.now, &answer), Ok(expected.clone()));
         let Some(Transmit::Bytes { more, .. }) = connection.session.poll_transmit() else {
             panic!("a head comes first")
@@ -340,14 +341,14 @@ fn http_session_serves_pipelined_requests_in_order() {
         assert!(!connection.session.wants_read());
         assert_eq!(connection.session.handle_input(&now, rest), 0);
         assert!(connection.session.poll_request().is_none());
-        assert!(connection.put_out());
+        assert!(connection.transmit_one());
     }
     assert!(connection.session.wants_read());
     assert!(connection.session.poll_transmit().is_none());
     connection.step.set(usize::MAX);
     assert_eq!(connection.feed(rest), b"");
-    let asked: Vec<_> = connection.asked.iter().map(|(_, path)| path.as_str()).collect();
-    assert_eq!(asked, ["digits", "none", "digits"]);
+    let requests: Vec<_> = connection.requests.iter().map(|(_, path)| path.as_str()).collect();
+    assert_eq!(requests, ["digits", "none", "digits"]);
     let statuses: Vec<_> =
         connection.out().split("HTTP/1.1 ").skip(1).map(|response| &response[..3]).collect();
     assert_eq!(statuses, ["200", "404", "206"]);
@@ -364,7 +365,7 @@ fn http_session_reads_nothing_after_connection_close() {
     assert_eq!(left, get("/digits", "").as_bytes());
     assert!(connection.session.should_close());
     assert!(!connection.session.wants_read());
-    assert_eq!(connection.asked.len(), 1);
+    assert_eq!(connection.requests.len(), 1);
 }
 
 /// Session carries no fields, conditions or options over to the next request.

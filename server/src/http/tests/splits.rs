@@ -1,16 +1,16 @@
-//! However the bytes come, the same comes of them.
+//! The result of an input does not depend on the pieces in which it arrives.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What came of an input.
+/// The result of an input: requests, responses, and the end of the session.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    asked: Vec<(Method, String)>,
+    requests: Vec<(Method, String)>,
     out: Vec<u8>,
     over: bool,
-    /// Bytes that were taken.
+    /// Number of bytes that the session took.
     taken: usize,
 }
 
@@ -39,7 +39,7 @@ fn run(input: &[u8], sizes: &[usize], step: usize) -> Outcome {
 
 impl Connection {
     fn end(self, taken: usize) -> Outcome {
-        Outcome { asked: self.asked, over: self.session.should_close(), out: self.out, taken }
+        Outcome { requests: self.requests, over: self.session.should_close(), out: self.out, taken }
     }
 }
 
@@ -91,7 +91,7 @@ fn http_session_result_is_same_for_each_cut_of_pipeline() {
                  GET /none HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\nGET";
     let whole = run(input.as_bytes(), &[usize::MAX], usize::MAX);
     assert_eq!(whole.taken, input.len() - 3);
-    assert_eq!(whole.asked.len(), 3);
+    assert_eq!(whole.requests.len(), 3);
     assert!(whole.over);
     for cut in 1..input.len() {
         let sizes = [cut, usize::MAX];

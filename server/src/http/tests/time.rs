@@ -14,10 +14,10 @@ fn http_session_closes_silent_connection_after_60_s() {
     let mut connection = Connection::new();
     let start = connection.now.instant;
     assert_eq!(connection.session.deadline(), Some(start + seconds(60)));
-    connection.pass(seconds(60) - NEARLY);
+    connection.advance(seconds(60) - NEARLY);
     connection.session.handle_timeout(&connection.now);
     assert!(!connection.session.should_close());
-    connection.pass(NEARLY);
+    connection.advance(NEARLY);
     connection.session.handle_timeout(&connection.now);
     assert!(connection.session.should_close());
     assert!(!connection.session.wants_read());
@@ -31,20 +31,20 @@ fn http_session_closes_silent_connection_after_60_s() {
 #[test]
 fn http_session_head_timeout_is_10_s_from_first_byte() {
     let mut connection = Connection::new();
-    connection.pass(seconds(50));
+    connection.advance(seconds(50));
     let first = connection.now.instant;
     // Bytes that come one at a time do not prolong it.
     for byte in &get("/digits", "").as_bytes()[..10] {
         connection.feed(&[*byte]);
         assert_eq!(connection.session.deadline(), Some(first + seconds(10)));
-        connection.pass(Duration::from_millis(999));
+        connection.advance(Duration::from_millis(999));
         connection.session.handle_timeout(&connection.now);
         assert!(connection.session.wants_read());
     }
-    connection.pass(Duration::from_millis(10));
+    connection.advance(Duration::from_millis(10));
     connection.session.handle_timeout(&connection.now);
     assert!(!connection.session.wants_read());
-    assert!(!connection.session.should_close(), "it is told first");
+    assert!(!connection.session.should_close(), "the 408 is sent first");
     connection.drain();
     assert_eq!(
         connection.out(),
@@ -66,10 +66,10 @@ fn http_session_empty_line_does_not_count_as_request() {
     let mut connection = Connection::new();
     connection.feed(b"\r");
     assert_eq!(connection.session.deadline(), Some(connection.now.instant + seconds(10)));
-    connection.pass(seconds(5));
+    connection.advance(seconds(5));
     connection.feed(b"\n");
     assert_eq!(connection.session.deadline(), Some(connection.now.instant + seconds(60)));
-    connection.pass(seconds(60));
+    connection.advance(seconds(60));
     connection.session.handle_timeout(&connection.now);
     assert!(connection.session.should_close());
     assert_eq!(connection.out(), "");
@@ -80,13 +80,13 @@ fn http_session_empty_line_does_not_count_as_request() {
 fn http_session_idle_timeout_restarts_after_each_response() {
     let mut connection = Connection::new();
     for _ in 0..3 {
-        connection.pass(seconds(59));
+        connection.advance(seconds(59));
         connection.session.handle_timeout(&connection.now);
         connection.feed(get("/digits", "").as_bytes());
         let last = connection.now.instant;
         assert_eq!(connection.session.deadline(), Some(last + seconds(60)));
     }
-    assert_eq!(connection.asked.len(), 3);
+    assert_eq!(connection.requests.len(), 3);
 }
 
 /// Session has no deadline while the server looks an object up.
@@ -97,7 +97,7 @@ fn http_session_has_no_deadline_during_lookup() {
     assert_eq!(connection.session.deadline(), None);
     connection.session.poll_request().unwrap();
     assert_eq!(connection.session.deadline(), None);
-    connection.pass(seconds(1000));
+    connection.advance(seconds(1000));
     connection.session.handle_timeout(&connection.now);
     connection.session.answer(&connection.now, &Answer::Found(facts(10))).unwrap();
     assert_eq!(connection.session.deadline(), Some(connection.now.instant + seconds(60)));
@@ -114,14 +114,14 @@ fn http_session_closes_client_that_reads_nothing_for_60_s() {
     connection.serve();
     // Any byte prolongs it, of the head and of the payload.
     while !connection.out.ends_with(b"\r\n\r\n01234") {
-        connection.pass(seconds(59));
+        connection.advance(seconds(59));
         connection.session.handle_timeout(&connection.now);
-        assert!(connection.put_out());
+        assert!(connection.transmit_one());
     }
-    connection.pass(seconds(60) - NEARLY);
+    connection.advance(seconds(60) - NEARLY);
     connection.session.handle_timeout(&connection.now);
     assert_eq!(connection.session.poll_transmit(), Some(Transmit::Payload(5..10)));
-    connection.pass(NEARLY);
+    connection.advance(NEARLY);
     connection.session.handle_timeout(&connection.now);
     assert!(connection.session.should_close());
     assert_eq!(connection.session.poll_transmit(), None);
@@ -186,7 +186,7 @@ fn http_session_close_finishes_request_under_way() {
     assert!(connection.out().contains("\r\nConnection: close\r\n"));
     assert!(connection.out().ends_with("\r\n\r\n0123456789"));
     assert!(connection.session.should_close());
-    // Within a response: the client was not told, and learns it from the end.
+    // Within a response: no 408 can be sent, and the client sees only the end.
     let mut connection = Connection::new();
     connection.session.handle_input(&connection.now, request.as_bytes());
     connection.serve();
