@@ -30,7 +30,7 @@ use zput_server::{
         ManArgs, ScrubArgs, ServeArgs,
     },
     invite,
-    log::{self, Author, Filtering, LogFormat},
+    log::{self, Filtering, LogFormat, ProgramKind},
     memory::{self, Allocator},
     open_mounts::{self, OpenStores},
     privileges,
@@ -111,15 +111,15 @@ fn serve(args: &ServeArgs) -> Result<()> {
         }
         config.listen.push(DEFAULT_LISTEN.parse()?);
     }
-    let filtering = log::start(Author::Server, config.log_format, config.log.as_deref())?;
+    let filtering = log::start(ProgramKind::Server, config.log_format, config.log.as_deref())?;
     systemd::connect();
     let congestion = config.congestion.as_deref();
     let mut zput = server::listen(&config.listen, congestion)?;
-    zput.extend(adopt(activated.zput, congestion)?);
+    zput.extend(adopt_sockets(activated.zput, congestion)?);
     let mut http = server::listen(&config.http, congestion)?;
-    http.extend(adopt(activated.http, congestion)?);
+    http.extend(adopt_sockets(activated.http, congestion)?);
     let admin = match (activated.admin, &config.admin) {
-        (Some(socket), _) => adopt([socket], None)?.pop(),
+        (Some(socket), _) => adopt_sockets([socket], None)?.pop(),
         (None, Some(address)) => server::listen(slice::from_ref(address), None)?.pop(),
         (None, None) => None,
     };
@@ -159,7 +159,7 @@ fn serve(args: &ServeArgs) -> Result<()> {
     Ok(result?)
 }
 
-fn adopt(
+fn adopt_sockets(
     sockets: impl IntoIterator<Item = InheritedSocket>,
     congestion: Option<&str>,
 ) -> Result<Vec<Listener>> {
@@ -284,10 +284,10 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
         drop(stdio::stdout().context("cannot print the invite")?);
     }
     let address = &args.address.0;
-    let make = || invite::make(&store, address, args.mount.name(), args.scopes, args.expires);
+    let create = || invite::create(&store, address, args.mount.name(), args.scopes, args.expires);
     let invite = match &args.output {
-        Some(path) => invite::write(path, make)?,
-        None => make()?,
+        Some(path) => invite::write(path, create)?,
+        None => create()?,
     };
     let until = humantime::format_rfc3339_seconds(SystemTime::now() + args.expires).to_string();
     let text = invite.to_text();
@@ -313,7 +313,7 @@ fn print_invite(args: &InviteArgs) -> Result<()> {
 }
 
 fn scrub(args: &ScrubArgs) -> Result<ExitCode> {
-    let _filtering = log::start(Author::Command, LogFormat::default(), None)?;
+    let _filtering = log::start(ProgramKind::Command, LogFormat::default(), None)?;
     log::start_writing().context("cannot start a thread")?;
     let store = open_store(&args.store, Store::open_existing)?;
     let stop = scrub::stop_signals().context("cannot take signals")?;
@@ -322,7 +322,7 @@ fn scrub(args: &ScrubArgs) -> Result<ExitCode> {
 }
 
 fn check(args: &CheckArgs) -> Result<ExitCode> {
-    let _filtering = log::start(Author::Command, LogFormat::default(), None)?;
+    let _filtering = log::start(ProgramKind::Command, LogFormat::default(), None)?;
     log::start_writing().context("cannot start a thread")?;
     let store = open_store(&args.store, Store::open_existing)?;
     let stop = scrub::stop_signals().context("cannot take signals")?;

@@ -1,4 +1,4 @@
-//! `zserve invite`: makes an invite for one device.
+//! `zserve invite`: creates an invite for one device.
 //!
 //! The store's files are the database, so this works beside a running server.
 
@@ -26,7 +26,7 @@ use crate::{
 
 /// Why no invite was made.
 #[derive(Debug, Error)]
-pub enum MakeInviteError {
+pub enum CreateInviteError {
     /// Clients cannot connect to the address.
     #[error("\"{0}\" is no address that a client can connect to: write HOST:PORT or unix:/path")]
     Address(ListenAddress),
@@ -46,41 +46,42 @@ pub enum MakeInviteError {
     Store(#[from] StoreError),
 }
 
-/// Makes an invite to `mount` of the server of `store` at `address`. The one device that redeems it
-/// within `valid_for` gets `scopes`.
+/// Creates an invite to `mount` of the server of `store` at `address`. The one device that redeems
+/// it within `valid_for` gets `scopes`.
 ///
 /// # Errors
 /// When clients cannot connect to the address, or the store cannot be written.
-pub fn make(
+pub fn create(
     store: &Store,
     address: &ListenAddress,
     mount: &MountName,
     scopes: Scopes,
     valid_for: Duration,
-) -> Result<Invite, MakeInviteError> {
+) -> Result<Invite, CreateInviteError> {
     let remote = match address {
         ListenAddress::Tcp(text) if mount.is_root() => format!("zput://{text}"),
         ListenAddress::Tcp(text) => format!("zput://{text}/{mount}"),
-        ListenAddress::Unix(_) if !mount.is_root() => return Err(MakeInviteError::UnixMount),
+        ListenAddress::Unix(_) if !mount.is_root() => return Err(CreateInviteError::UnixMount),
         ListenAddress::Unix(path) => format!("unix://{}", path.display()),
     };
-    let address: Remote = remote.parse().map_err(|_| MakeInviteError::Address(address.clone()))?;
+    let address: Remote =
+        remote.parse().map_err(|_| CreateInviteError::Address(address.clone()))?;
     let secret = store.create_invite(scopes, valid_for)?;
     Ok(Invite { address, server_key: store.server_key().public_key(), secret })
 }
 
-/// Makes an invite and writes it into a new file at `path`, which only its owner can read.
+/// Creates an invite and writes it into a new file at `path`, which only its owner can read.
 ///
 /// # Errors
 /// When the file exists or cannot be written, and when no invite was made. No file is left then.
 pub fn write(
     path: &Path,
-    make: impl FnOnce() -> Result<Invite, MakeInviteError>,
-) -> Result<Invite, MakeInviteError> {
-    let cannot = |source| MakeInviteError::File { path: path.to_owned(), source };
+    create: impl FnOnce() -> Result<Invite, CreateInviteError>,
+) -> Result<Invite, CreateInviteError> {
+    let cannot = |source| CreateInviteError::File { path: path.to_owned(), source };
     let mut file =
         File::options().write(true).create_new(true).mode(0o600).open(path).map_err(cannot)?;
-    let written = make().and_then(|invite| {
+    let written = create().and_then(|invite| {
         let text = invite.to_text();
         file.write_all(text.as_bytes())
             .and_then(|()| file.write_all(b"\n"))
@@ -138,7 +139,7 @@ mod tests {
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let day = Duration::from_secs(86_400);
         let address = "backup.example:7399".parse().unwrap();
-        let invite = make(&store, &address, &MountName::ROOT, Scopes::PUT, day).unwrap();
+        let invite = create(&store, &address, &MountName::ROOT, Scopes::PUT, day).unwrap();
         assert_eq!(invite.address.to_string(), "zput://backup.example:7399");
         assert_eq!(invite.server_key, store.server_key().public_key());
         let device = DevicePublicKey::from_bytes([7; 32]);
@@ -156,11 +157,11 @@ mod tests {
         let mount = MountName::parse("images/public").unwrap();
         let to = |address: &str| {
             let address = address.parse().unwrap();
-            make(&store, &address, &mount, Scopes::GET, Duration::from_secs(60))
+            create(&store, &address, &mount, Scopes::GET, Duration::from_secs(60))
         };
         let invite = to("[::1]:7399").unwrap();
         assert_eq!(invite.address.to_string(), "zput://[::1]:7399/images/public");
-        assert!(matches!(to("unix:/run/z"), Err(MakeInviteError::UnixMount)));
+        assert!(matches!(to("unix:/run/z"), Err(CreateInviteError::UnixMount)));
         assert_eq!(std::fs::read_dir(dir.path().join("invites")).unwrap().count(), 1);
     }
 
@@ -172,7 +173,7 @@ mod tests {
         let store = Store::open(&dir.path().join("s"), Clock::system()).unwrap();
         let address = "h:1".parse().unwrap();
         let day = Duration::from_secs(86_400);
-        let make = || make(&store, &address, &MountName::ROOT, Scopes::PUT, day);
+        let make = || create(&store, &address, &MountName::ROOT, Scopes::PUT, day);
         let path = dir.path().join("invite");
         let invite = write(&path, make).unwrap();
         let text = fs::read_to_string(&path).unwrap();
@@ -183,7 +184,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("s/invites")).unwrap().count(), 1);
         // Where no invite was made, no file is left.
         let other = dir.path().join("other");
-        assert!(write(&other, || Err(MakeInviteError::UnixMount)).is_err());
+        assert!(write(&other, || Err(CreateInviteError::UnixMount)).is_err());
         assert!(!other.exists());
     }
 
@@ -194,9 +195,9 @@ mod tests {
         let store = Store::open(dir.path(), Clock::system()).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
         let failure =
-            make(&store, &address, &MountName::ROOT, Scopes::PUT, Duration::from_secs(60))
+            create(&store, &address, &MountName::ROOT, Scopes::PUT, Duration::from_secs(60))
                 .unwrap_err();
-        assert!(matches!(failure, MakeInviteError::Address(_)));
+        assert!(matches!(failure, CreateInviteError::Address(_)));
         assert_eq!(std::fs::read_dir(dir.path().join("invites")).unwrap().count(), 0);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 /// The port in a hint, for a server that has no TCP listener.
 const ANY_HOST: &str = "SERVER";
 
-/// What to print.
+/// The lines that are printed when the server is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     /// The addresses for clients, then those for HTTP, then the admin address.
@@ -24,7 +24,7 @@ pub struct Readiness {
     /// The command that lets the first client in.
     next: Option<String>,
     /// Whether there is an HTTP listener but no public mount.
-    http_in_vain: bool,
+    http_without_public_mount: bool,
 }
 
 impl Readiness {
@@ -49,7 +49,7 @@ impl Readiness {
         let admin = admin.map(Listener::address);
         Self {
             next: store.and_then(|store| next(&store, &zput)),
-            http_in_vain: !http.is_empty() && !is_public,
+            http_without_public_mount: !http.is_empty() && !is_public,
             line: line(&zput, &http, admin.as_ref()),
         }
     }
@@ -61,8 +61,8 @@ impl Readiness {
     /// # Errors
     /// When the thread cannot be started.
     pub fn announce(self) -> io::Result<()> {
-        let Self { line, next, http_in_vain } = self;
-        if http_in_vain {
+        let Self { line, next, http_without_public_mount } = self;
+        if http_without_public_mount {
             warn!("no mount is public, so HTTP serves nothing: set public = true in one");
         }
         if let Some(next) = next {

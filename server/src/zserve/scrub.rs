@@ -44,10 +44,10 @@ pub type StopSignal = Arc<AtomicUsize>;
 /// Why an inspection did not complete.
 #[derive(Debug, Error)]
 pub enum InspectionError {
-    /// The store failed.
+    /// The store could not be read, or its state not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Standard output failed.
+    /// The result could not be written to standard output.
     #[error("cannot write the result: {0}")]
     Output(#[from] io::Error),
 }

@@ -31,9 +31,9 @@ pub enum ActivationError {
     /// The numbers of sockets and of names differ.
     #[error("there are {sockets} inherited sockets and {names} names in LISTEN_FDNAMES")]
     Names {
-        /// Number of sockets.
+        /// Number of inherited sockets.
         sockets: usize,
-        /// Number of names.
+        /// Number of names in `LISTEN_FDNAMES`.
         names: usize,
     },
     /// More than one socket is named `admin`.
@@ -69,11 +69,11 @@ impl ActivatedSockets {
     /// When a socket has an unknown name or cannot be listened on.
     pub fn take() -> Result<Self, ActivationError> {
         let mut sockets = ListenFd::from_env();
-        let purposes = purposes(sockets.len(), env::var(NAMES).ok().as_deref())?;
+        let purposes = parse_purposes(sockets.len(), env::var(NAMES).ok().as_deref())?;
         let mut taken = Self::default();
         for (n, purpose) in purposes.into_iter().enumerate() {
             let cannot = |source| ActivationError::Socket { number: n + 1, source };
-            let Some(socket) = take(&mut sockets, n).map_err(cannot)? else { continue };
+            let Some(socket) = take_socket(&mut sockets, n).map_err(cannot)? else { continue };
             match purpose {
                 Purpose::Zput => taken.zput.push(socket),
                 Purpose::Http => taken.http.push(socket),
@@ -85,7 +85,7 @@ impl ActivatedSockets {
     }
 }
 
-fn take(sockets: &mut ListenFd, n: usize) -> io::Result<Option<InheritedSocket>> {
+fn take_socket(sockets: &mut ListenFd, n: usize) -> io::Result<Option<InheritedSocket>> {
     let taken = match sockets.take_tcp_listener(n) {
         Ok(socket) => socket.map(InheritedSocket::Tcp),
         Err(_) => sockets.take_unix_listener(n)?.map(InheritedSocket::Unix),
@@ -105,18 +105,18 @@ fn take(sockets: &mut ListenFd, n: usize) -> io::Result<Option<InheritedSocket>>
 }
 
 /// The purpose of each of `sockets` sockets.
-fn purposes(sockets: usize, names: Option<&str>) -> Result<Vec<Purpose>, ActivationError> {
+fn parse_purposes(sockets: usize, names: Option<&str>) -> Result<Vec<Purpose>, ActivationError> {
     let Some(names) = names.filter(|_| sockets > 0) else {
         return Ok(vec![Purpose::Zput; sockets]);
     };
-    let purposes = names.split(':').map(purpose).collect::<Result<Vec<_>, _>>()?;
+    let purposes = names.split(':').map(parse_purpose).collect::<Result<Vec<_>, _>>()?;
     if purposes.len() != sockets {
         return Err(ActivationError::Names { sockets, names: purposes.len() });
     }
     Ok(purposes)
 }
 
-fn purpose(name: &str) -> Result<Purpose, ActivationError> {
+fn parse_purpose(name: &str) -> Result<Purpose, ActivationError> {
     match name {
         "zput" | "" | "unknown" => Ok(Purpose::Zput),
         "http" => Ok(Purpose::Http),
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn activated_socket_names_select_protocol() {
         use Purpose::{Admin, Http, Zput};
-        let named = |sockets, names| purposes(sockets, names).map_err(|e| e.to_string());
+        let named = |sockets, names| parse_purposes(sockets, names).map_err(|e| e.to_string());
         assert_eq!(named(0, None), Ok(vec![]));
         // What another process was handed is still in the environment.
         assert_eq!(named(0, Some("a:b")), Ok(vec![]));

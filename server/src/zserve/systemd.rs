@@ -23,7 +23,7 @@ use tracing::{error, warn};
 
 use crate::{admin::Health, sys::threads};
 
-/// The connected socket.
+/// The socket that is connected to the service manager; unset without one.
 static MANAGER: OnceLock<UnixDatagram> = OnceLock::new();
 
 /// How long sending a message may block: a manager that reads none must not delay the handling of a

@@ -258,7 +258,7 @@ mod tests {
         Cli::try_parse_from(line.split(' ')).map_err(|e| e.kind())
     }
 
-    /// Beyond the calendar nobody can say when it ends.
+    /// A later expiry may lie beyond the year 9999, which no RFC 3339 text can express.
     #[test]
     fn invite_expiry_over_100_years_is_rejected() {
         let given = |expires: &str| {

@@ -12,7 +12,7 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration {path}: {source}", path = .path.display())]
     Read {
-        /// The file.
+        /// The path of the configuration file.
         path: PathBuf,
         /// The error of the system call.
         source: io::Error,
@@ -20,13 +20,13 @@ pub enum ConfigError {
     /// The file is longer than [`CONFIG_FILE_MAX_BYTES`].
     #[error("the configuration {path} is longer than {CONFIG_FILE_MAX_BYTES} bytes", path = .path.display())]
     TooLong {
-        /// The file.
+        /// The path of the configuration file.
         path: PathBuf,
     },
     /// A line of the file is invalid.
     #[error("{path}:{line}: {message}", path = .path.display())]
     Line {
-        /// The file.
+        /// The path of the configuration file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
@@ -45,9 +45,9 @@ pub enum ConfigError {
          first or raise the second"
     )]
     OpenFileCache {
-        /// `open_file_cache`.
+        /// The value of `limits.open_file_cache`, in files.
         cached: usize,
-        /// `max_open_files`.
+        /// The value of `limits.max_open_files`, in files.
         open: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! The configuration file.
+//! The configuration file: its TOML tables, and the [`Config`] that they make.
 
 use std::path::{Path, PathBuf};
 
@@ -18,9 +18,9 @@ use crate::zserve::log::LogFormat;
 /// # Errors
 /// When it says what cannot be: in which line, of which key, and what to write instead.
 pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let here = Here { path, text };
-    let mut file: File = toml::from_str(text).map_err(|e| here.syntax(e))?;
-    let mounts = here.mounts(std::mem::take(&mut file.mount))?;
+    let source = SourceFile { path, text };
+    let mut file: File = toml::from_str(text).map_err(|e| source.syntax(e))?;
+    let mounts = source.mounts(std::mem::take(&mut file.mount))?;
     let defaults = Config::default();
     Ok(Config {
         file: Some(path.to_owned()),
@@ -123,22 +123,22 @@ impl LimitsTable {
 }
 
 /// The file, for errors and relative paths.
-struct Here<'a> {
+struct SourceFile<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl Here<'_> {
+impl SourceFile<'_> {
     fn mounts(&self, tables: Vec<Spanned<MountTable>>) -> Result<Vec<MountConfig>, ConfigError> {
         let mut mounts: Vec<MountConfig> = Vec::with_capacity(tables.len());
         for table in tables {
             let at = table.span().start;
             let table = table.into_inner();
             let prefix = table.prefix.clone();
-            let mount = self.mount(table).map_err(|m| self.error(at, named(&prefix, &m)))?;
+            let mount = self.mount(table).map_err(|m| self.error(at, in_mount(&prefix, &m)))?;
             if mounts.iter().any(|other| other.prefix == mount.prefix) {
                 let twice = "it is there already: give each mount a prefix of its own";
-                return Err(self.error(at, named(&prefix, twice)));
+                return Err(self.error(at, in_mount(&prefix, twice)));
             }
             if mounts.len() == MOUNTS_MAX {
                 return Err(self.error(at, format!("there are more than {MOUNTS_MAX} mounts")));
@@ -206,6 +206,6 @@ impl Here<'_> {
     }
 }
 
-fn named(prefix: &MountPrefix, message: &str) -> String {
+fn in_mount(prefix: &MountPrefix, message: &str) -> String {
     format!("mount \"{prefix}\": {message}")
 }

@@ -37,7 +37,7 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Addresses for zput's protocol.
     pub listen: Vec<ListenAddress>,
-    /// Addresses for HTTP.
+    /// Addresses for HTTP; empty for none.
     pub http: Vec<ListenAddress>,
     /// The address for `/metrics` and `/healthz`.
     pub admin: Option<ListenAddress>,
@@ -63,7 +63,7 @@ pub struct Config {
     pub mounts: Vec<MountConfig>,
 }
 
-/// A mount.
+/// One table `[[mount]]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountConfig {
     /// The prefix of its names.
@@ -85,14 +85,14 @@ pub enum MountSource {
     Store(PathBuf),
     /// A directory, which is only read.
     Dir {
-        /// The directory.
+        /// The path of the directory.
         path: PathBuf,
         /// How long an open file is served before its name is checked again.
         revalidate_after: Duration,
     },
     /// An archive, which is only read.
     Tar {
-        /// The archive.
+        /// The path of the archive, a tar file without compression.
         path: PathBuf,
         /// Removed from the names of members; members without it are not served.
         strip_prefix: Option<String>,

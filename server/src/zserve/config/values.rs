@@ -113,7 +113,7 @@ impl<'de> Deserialize<'de> for Addresses {
     }
 }
 
-/// An engine.
+/// The name of an engine, as in [`Engine::name`].
 pub(super) struct EngineName(pub(super) Engine);
 
 impl<'de> Deserialize<'de> for EngineName {
@@ -122,7 +122,7 @@ impl<'de> Deserialize<'de> for EngineName {
     }
 }
 
-/// Scopes.
+/// A text of scopes, separated by commas.
 pub(super) struct ScopeList(pub(super) Scopes);
 
 impl<'de> Deserialize<'de> for ScopeList {

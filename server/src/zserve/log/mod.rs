@@ -1,7 +1,7 @@
 //! The log: lines of text or JSON on stderr.
 //!
 //! Only the thread that writes to stderr waits for it (`outlet`), and no thread ends because of it:
-//! lines that cannot be written are lost and counted. `limit` bounds the lines that peers can
+//! lines that cannot be written are dropped and counted. `limit` bounds the lines that peers can
 //! cause.
 
 mod limit;
@@ -31,14 +31,13 @@ use outlet::Outlet;
 /// Everything that this process writes to stderr.
 static STDERR: LazyLock<Outlet> = LazyLock::new(Outlet::default);
 
-/// The default filter.
 const DEFAULT_FILTER: &str = "info";
 
 /// The format of the lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Text for people.
+    /// One line of text, with colours on a terminal.
     #[default]
     Text,
     /// One JSON object per line.
@@ -78,7 +77,7 @@ impl Filtering {
 
 /// The kind of program that logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Author {
+pub enum ProgramKind {
     /// A server: the lines that its peers can cause are bounded.
     Server,
     /// A command that ends by itself: every line is written.
@@ -91,7 +90,7 @@ pub enum Author {
 /// # Errors
 /// [`LogError::Filter`]; [`LogError::Twice`].
 pub fn start(
-    author: Author,
+    kind: ProgramKind,
     format: LogFormat,
     filter: Option<&str>,
 ) -> Result<Filtering, LogError> {
@@ -105,11 +104,11 @@ pub fn start(
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    let limit = (author == Author::Server).then(Limit::default);
+    let limit = (kind == ProgramKind::Server).then(Limit::default);
     let registry = tracing_subscriber::registry().with(filter).with(lines).with(limit);
     registry.try_init().map_err(|_| LogError::Twice)?;
     panic::set_hook(Box::new(log_panic));
-    program::set_dropped_log_lines(lost);
+    program::set_dropped_log_lines(dropped_lines);
     Ok(Filtering(Box::new(move |filter| handle.reload(filter))))
 }
 
@@ -136,10 +135,11 @@ pub fn finish(patience: Duration) {
     }
 }
 
-/// The number of lines that could not be written, and of lines that were left out as repetitions.
+/// Number of lines that could not be written, and of lines beyond the rate limit, since the process
+/// started.
 #[must_use]
-pub fn lost() -> (u64, u64) {
-    (STDERR.lost(), limit::left_out())
+pub fn dropped_lines() -> (u64, u64) {
+    (STDERR.dropped(), limit::suppressed_lines())
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {

@@ -1,7 +1,7 @@
 //! A buffer of lines for a descriptor that may refuse them, or block for ever.
 //!
 //! A thread that logs appends its line to a buffer in memory and continues. One thread writes the
-//! buffer out. Lines that the descriptor refuses (`EPIPE`, `ENOSPC`, `EIO`) are lost and counted,
+//! buffer out. Lines that the descriptor refuses (`EPIPE`, `ENOSPC`, `EIO`) are dropped, counted,
 //! and so are lines that come while the buffer is full because the reader of a pipe has stopped
 //! reading or a terminal was stopped. A log that cannot be written affects nothing else.
 
@@ -29,10 +29,10 @@ pub(super) const PENDING_MAX_BYTES: usize = 256 * 1024;
 
 /// Bytes of one write(2): a pipe that polls as writable accepts this many without blocking
 /// (pipe(7), `PIPE_BUF`).
-const WRITTEN_AT_ONCE: usize = 4096;
+const WRITE_BYTES: usize = 4096;
 
 /// Pause before the next write to a descriptor that polled as writable and then returned `EAGAIN`.
-const CONTRARY_PAUSE: Duration = Duration::from_millis(20);
+const EAGAIN_PAUSE: Duration = Duration::from_millis(20);
 
 /// The buffer, and the thread that writes it out. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ pub(super) struct Outlet(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    lost: AtomicU64,
+    dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl Outlet {
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.0.lock();
         if state.pending.len() + line.len() > PENDING_MAX_BYTES {
-            self.0.lost.fetch_add(1, Relaxed);
+            self.0.dropped.fetch_add(1, Relaxed);
             return;
         }
         state.pending.extend_from_slice(line);
@@ -77,7 +77,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Waits until every line pushed before is written or lost, for at most `patience`.
+    /// Waits until every line pushed before is written or dropped, for at most `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let mut state = self.0.lock();
@@ -105,7 +105,7 @@ impl Outlet {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }
-            let piece = rest.get(..WRITTEN_AT_ONCE).unwrap_or(rest);
+            let piece = rest.get(..WRITE_BYTES).unwrap_or(rest);
             match write(to, piece) {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(Errno::INTR | Errno::AGAIN) => {}
@@ -114,9 +114,9 @@ impl Outlet {
         }
     }
 
-    /// Number of lines lost so far.
-    pub(super) fn lost(&self) -> u64 {
-        self.0.lost.load(Relaxed)
+    /// Number of lines dropped since the process started.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.dropped.load(Relaxed)
     }
 }
 
@@ -138,10 +138,10 @@ impl Shared {
     }
 
     fn run(&self, to: &impl AsFd) {
-        // Lost lines that were reported, and whether the last line was cut.
-        let (mut told, mut torn) = (0, false);
+        // Dropped lines that were reported, and whether the last line was cut.
+        let (mut reported, mut torn) = (0, false);
         loop {
-            let mut bytes = self.take();
+            let mut bytes = self.take_pending();
             if torn {
                 bytes.insert(0, b'\n');
             }
@@ -149,25 +149,28 @@ impl Shared {
             let rest = bytes.get(written..).unwrap_or_default();
             if !rest.is_empty() {
                 let lines = rest.iter().filter(|byte| **byte == b'\n').count();
-                self.lost.fetch_add(lines as u64, Relaxed);
+                self.dropped.fetch_add(lines as u64, Relaxed);
             }
             torn = match (written, rest.is_empty()) {
                 (_, true) => false,
                 (0, false) => torn,
                 (_, false) => bytes.get(written - 1) != Some(&b'\n'),
             };
-            let lost = self.lost.load(Relaxed);
-            if rest.is_empty() && lost > told {
-                warn!(lines = lost - told, "log lines dropped: standard error did not accept them");
-                told = lost;
+            let dropped = self.dropped.load(Relaxed);
+            if rest.is_empty() && dropped > reported {
+                warn!(
+                    lines = dropped - reported,
+                    "log lines dropped: standard error did not accept them"
+                );
+                reported = dropped;
             }
             self.lock().writing = false;
             self.changed.notify_all();
         }
     }
 
-    /// Waits for bytes.
-    fn take(&self) -> Vec<u8> {
+    /// Waits until lines are pending, and takes all of them.
+    fn take_pending(&self) -> Vec<u8> {
         let mut state = self.lock();
         while state.pending.is_empty() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +193,7 @@ fn write_all(to: &impl AsFd, bytes: &[u8]) -> usize {
                 if poll(&mut [PollFd::new(to, PollFlags::OUT)], None).is_err() {
                     break;
                 }
-                thread::sleep(CONTRARY_PAUSE);
+                thread::sleep(EAGAIN_PAUSE);
             }
             Err(_) => break,
         }
@@ -221,7 +224,7 @@ mod tests {
         let mut got = [0; 13];
         reader.read_exact(&mut got).unwrap();
         assert_eq!(&got, b"first\nsecond\n");
-        assert_eq!(outlet.lost(), 0);
+        assert_eq!(outlet.dropped(), 0);
     }
 
     /// Outlet::write_out writes the buffered lines without a thread, and gives up in time.
@@ -236,7 +239,7 @@ mod tests {
         reader.read_to_string(&mut got).unwrap();
         assert_eq!(got, "why it ends\n");
 
-        // Nobody reads: it is given up when the pipe is full.
+        // Without a reader it gives up when the pipe is full.
         let (_reader, writer) = std::io::pipe().unwrap();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         for _ in 0..255 {
@@ -254,19 +257,19 @@ mod tests {
         outlet.flush(PATIENCE);
         outlet.push(b"two\nthree\n");
         outlet.flush(PATIENCE);
-        assert_eq!(outlet.lost(), 3);
+        assert_eq!(outlet.dropped(), 3);
 
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let outlet = Outlet::default();
         outlet.start(writer).unwrap();
-        outlet.push(b"nobody reads it\n");
+        outlet.push(b"without a reader\n");
         outlet.flush(PATIENCE);
-        assert_eq!(outlet.lost(), 1);
+        assert_eq!(outlet.dropped(), 1);
     }
 
-    /// A pipe whose reader has stopped reading: nobody waits, memory is bounded, and when the
-    /// reader goes on all that was kept is there, line by line.
+    /// Outlet never blocks on a pipe whose reader has stopped: memory is bounded, and when the
+    /// reader continues, it gets every line that was not dropped.
     #[test]
     fn log_outlet_never_blocks_on_stopped_reader() {
         for nonblocking in [false, true] {
@@ -283,14 +286,14 @@ mod tests {
             }
             outlet.flush(Duration::from_millis(1));
             // 64 KiB in the pipe, up to 256 KiB in the thread's hands, as much in the buffer.
-            let lost = outlet.lost();
-            assert!((2048 - 64 - 512..2048).contains(&lost), "{lost}");
+            let dropped = outlet.dropped();
+            assert!((2048 - 64 - 512..2048).contains(&dropped), "{dropped}");
             let mut lines = BufReader::new(reader).lines();
-            for _ in 0..2048 - lost {
+            for _ in 0..2048 - dropped {
                 assert_eq!(lines.next().unwrap().unwrap().len(), 1023);
             }
             outlet.flush(PATIENCE);
-            assert_eq!(outlet.lost(), lost);
+            assert_eq!(outlet.dropped(), dropped);
         }
     }
 }

@@ -43,9 +43,9 @@ pub struct Allowlist {
 /// How much of the file sandbox the kernel enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enforced {
-    /// All rights.
+    /// All rights that this server requests.
     Fully,
-    /// The rights that the kernel knows.
+    /// Those of the rights that an older kernel knows.
     Partially,
     /// None: the kernel has no Landlock, or one that cannot allow renames between directories
     /// (before 5.19).
@@ -58,7 +58,7 @@ pub enum SandboxError {
     /// A path that should stay accessible does not exist.
     #[error("cannot allow {path} in the sandbox: {source}", path = .path.display())]
     Path {
-        /// The path.
+        /// The path, from the configuration.
         path: PathBuf,
         /// The error of opening it.
         source: PathFdError,

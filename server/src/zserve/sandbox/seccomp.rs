@@ -155,7 +155,7 @@ const OWNER_FCNTLS: [u64; 3] = [8, 10, 15]; // F_SETOWN, F_SETSIG, F_SETOWN_EX
 /// When the kernel has filters and refuses this one.
 pub(super) fn apply() -> Result<bool, io::Error> {
     let Ok(target) = TargetArch::try_from(ARCH) else { return Ok(false) };
-    for program in programs(target)? {
+    for program in filter_programs(target)? {
         match apply_filter(&program) {
             Ok(()) => {}
             // Not compiled in, or denied by an outer sandbox.
@@ -168,7 +168,7 @@ pub(super) fn apply() -> Result<bool, io::Error> {
 }
 
 /// The filters; a call has to pass both.
-fn programs(target: TargetArch) -> Result<[BpfProgram; 2], io::Error> {
+fn filter_programs(target: TargetArch) -> Result<[BpfProgram; 2], io::Error> {
     // clone3(2) takes its flags in memory, which filters cannot read. The C library falls back to
     // clone(2) when it does not exist.
     let absent = Errno::NOSYS.raw_os_error().unsigned_abs();
@@ -235,8 +235,8 @@ mod tests {
 
     use super::*;
 
-    /// linux/audit.h: `AUDIT_ARCH_*`.
-    const HERE: u32 = if cfg!(target_arch = "x86_64") {
+    /// The number of the architecture in linux/audit.h (`AUDIT_ARCH_*`).
+    const NATIVE_ARCH: u32 = if cfg!(target_arch = "x86_64") {
         0xc000_003e
     } else if cfg!(target_arch = "aarch64") {
         0xc000_00b7
@@ -288,7 +288,7 @@ mod tests {
         let Ok(target) = TargetArch::try_from(ARCH) else {
             panic!("no filter is known for {ARCH}")
         };
-        let programs = programs(target).unwrap();
+        let programs = filter_programs(target).unwrap();
         let verdicts = programs.map(|program| verdict(&program, arch, call, arguments));
         verdicts.into_iter().min_by_key(|verdict| verdict.cast_signed()).unwrap()
     }
@@ -296,7 +296,7 @@ mod tests {
     /// The error that a call fails with; `None` if it is allowed.
     fn refused(call: c_long, arguments: &[u64]) -> Option<Errno> {
         // SECCOMP_RET_ERRNO and SECCOMP_RET_ALLOW.
-        let strictest = strictest(HERE, call, arguments);
+        let strictest = strictest(NATIVE_ARCH, call, arguments);
         match (strictest & 0xffff_0000, strictest & 0xffff) {
             (0x7fff_0000, _) => None,
             (0x0005_0000, errno) => Some(Errno::from_raw_os_error(errno as i32)),
