@@ -21,17 +21,17 @@
 //! ```
 //!
 //! A get goes down and comes back as an event: `worker` gives the connection a turn, `dispatch`
-//! says what is to be done about the request, a job opens the object, and `transfer` sends it. A
+//! decides what to do about the request, a job opens the object, and `transfer` sends it. A
 //! put goes the same way: the connection receives a slice into buffers, and a job hashes and writes
 //! them.
 //!
 //! A worker never waits for the disk and a pool thread never touches a socket. Every wait of a
-//! connection is backed by a witness: that the socket said `WouldBlock` (and will speak up when it
-//! no longer does), or that a job is under way (and will wake the connection when it ends).
+//! connection is backed by a witness: that the socket said `WouldBlock` (and will report an event
+//! when it no longer does), or that a job is under way (and will wake the connection when it ends).
 //!
 //! Around it: [`config`] says what is served, [`privileges`] and [`sandbox`] give up what that does
 //! not need, [`metrics`] and [`heartbeat`] are written by the workers and read by [`admin`],
-//! [`socket_activation`] and [`systemd`] speak with a service manager, and [`scrub`] is what
+//! [`socket_activation`] and [`systemd`] talk to a service manager, and [`scrub`] is what
 //! `zserve scrub` and `zserve check` do.
 //!
 //! | bound | where |

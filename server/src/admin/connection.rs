@@ -17,7 +17,7 @@ const HEAD_MAX_BYTES: usize = 8 * 1024;
 /// Most header fields of a request.
 const FIELDS_MAX: usize = 64;
 
-/// A response.
+/// The status line and the body of a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Response {
     status: &'static str,
@@ -85,7 +85,7 @@ impl AdminConnection {
         Self { socket, deadline, stage: Stage::ReadingHead(Vec::new()) }
     }
 
-    /// When the connection ends, in whatever state it is.
+    /// When the connection is closed, in any state.
     pub(super) const fn deadline(&self) -> Instant {
         self.deadline
     }

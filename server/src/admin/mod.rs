@@ -230,7 +230,7 @@ impl AdminLoop {
     }
 
     /// Closes the client that has been silent for longest; where all have sent their request, the
-    /// first that came.
+    /// one that connected first.
     fn evict_one(&mut self) {
         let silent = self.clients.iter().position(AdminConnection::is_awaiting_request);
         drop(self.clients.remove(silent.unwrap_or(0)));

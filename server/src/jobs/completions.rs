@@ -13,7 +13,7 @@ use super::{job::Done, slab::ConnectionId};
 pub(crate) struct Completion {
     /// The connection that submitted the job.
     pub(crate) connection: ConnectionId,
-    /// The result.
+    /// The result of its job.
     pub(crate) done: Done,
 }
 

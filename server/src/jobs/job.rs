@@ -23,13 +23,13 @@ use crate::{
 pub(crate) enum Job {
     /// Look up the scopes of a device.
     Account(Store, DevicePublicKey),
-    /// Redeem an invite.
+    /// Redeem an invite: give a device its scopes.
     Join { home: Store, device: DevicePublicKey, secret: InviteSecret, label: String },
     /// Open an object to be sent.
     Open { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version>, files: Semaphore },
     /// Load bytes of an open object into memory.
     Load(Window),
-    /// Describe an object.
+    /// Read the metadata of an object.
     Stat { mount: Arc<MountPoint>, key: ObjectKey, version: Option<Version> },
     /// One page of a listing.
     List { mount: Arc<MountPoint>, after: Option<Vec<u8>>, limit: u32, headers: bool },
@@ -39,7 +39,7 @@ pub(crate) enum Job {
     Delete { store: Store, key: ObjectKey, condition: Condition },
     /// Make a version from the trash or the history current.
     Restore { store: Store, key: ObjectKey, version: Version },
-    /// Begin an upload.
+    /// Begin an upload: check its condition and create its staging file.
     Begin {
         store: Store,
         key: ObjectKey,
@@ -65,7 +65,7 @@ pub(crate) enum Job {
     Append(Append),
     /// Make an upload durable and current.
     Commit(Box<Upload>),
-    /// Remove an upload.
+    /// Remove an upload and its staging file.
     Abort(Box<Upload>),
     /// Release an upload whose connection has ended. It is kept if it can be resumed.
     Release(Box<Upload>),
@@ -77,7 +77,7 @@ pub(crate) struct Append {
     pub(crate) upload: Box<Upload>,
     /// Length and digest of the slice, with its first bytes only.
     pub(crate) start: Option<(u32, Digest)>,
-    /// The bytes.
+    /// The received bytes; the last buffer may be partly filled.
     pub(crate) buffers: Vec<Buffer>,
     /// Whether the slice ends with these bytes, so that its digest has to be compared.
     pub(crate) end: bool,
@@ -87,7 +87,7 @@ pub(crate) struct Append {
 pub(crate) enum Done {
     /// The response to the request.
     Answer(Response),
-    /// The request failed.
+    /// The request failed with this error.
     Refused(JobError),
     /// The scopes of a device; `None` for a device without an account.
     Account(Result<Option<Scopes>, JobError>),
@@ -110,7 +110,7 @@ pub(crate) enum Done {
         /// The buffers that held the bytes.
         buffers: Vec<Buffer>,
     },
-    /// The job panicked.
+    /// The job panicked, and what it held was dropped.
     Panicked {
         /// Number of buffers that were lost with it.
         buffers: usize,

@@ -36,7 +36,7 @@ impl Ticket {
 pub(crate) struct ReplyTo {
     /// The worker that owns the connection.
     pub(crate) completions: Completions,
-    /// The connection.
+    /// The connection that waits for the result.
     pub(crate) connection: ConnectionId,
 }
 

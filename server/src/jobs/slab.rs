@@ -31,12 +31,12 @@ pub(crate) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// An empty slab.
+    /// An empty slab, which has allocated nothing.
     pub(crate) const fn new() -> Self {
         Self { slots: Vec::new(), free: Vec::new() }
     }
 
-    /// Adds `value`.
+    /// Adds `value` and returns its id, which no earlier value had.
     pub(crate) fn insert(&mut self, value: T) -> ConnectionId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(SlabEntry { generation: 0, value: None });
@@ -71,7 +71,7 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// Number of values.
+    /// Number of values in the slab.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

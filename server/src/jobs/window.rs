@@ -44,7 +44,7 @@ impl Window {
         now.saturating_duration_since(self.since)
     }
 
-    /// Loads it. Blocks.
+    /// Reads the window into the page cache and requests the bytes behind it. Blocks.
     pub(crate) fn load(&self) -> io::Result<()> {
         let Self { file, range, ahead, .. } = self;
         residency::load(file.as_fd(), range.start, range.end - range.start, *ahead)?;

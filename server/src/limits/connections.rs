@@ -2,8 +2,8 @@
 //!
 //! A connection whose peer has not authenticated yet keeps its permit only as long as no other
 //! connection needs it: at the limit, a new connection evicts the one that has been unregistered
-//! for longest, or else one whose upload stands still. Peers without a key have only a part of the
-//! permits, so that devices with an account always find one.
+//! for longest, or else one whose upload makes no progress. Peers without a key have only a part of
+//! the permits, so that devices with an account always find one.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,7 +23,7 @@ const UNREGISTERED_MIN: Duration = Duration::from_secs(1);
 
 /// The number of the next permit of any server in this process; the first is 1. The numbers follow
 /// the order in which the connections were accepted.
-static NEXT: AtomicU64 = AtomicU64::new(1);
+static NEXT_PERMIT: AtomicU64 = AtomicU64::new(1);
 
 /// Maximum evicted connections that have not ended yet. They exceed the limit for that time.
 pub(crate) const EVICTING_MAX: usize = 64;
@@ -35,26 +35,26 @@ pub(crate) const ADMIN_CLIENTS_MAX: usize = 64;
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionLimits {
-    /// Over all.
+    /// Maximum connections over all clients; at most [`EVICTING_MAX`] evicted ones are not counted.
     pub(crate) all: usize,
-    /// Of one client: one IPv4 address, or one IPv6 network of 64 bits.
+    /// Maximum connections of one client: one IPv4 address, or one IPv6 network of 64 bits.
     pub(crate) each: usize,
     /// Whether the limit per client applies to the loopback interface too.
     pub(crate) count_loopback: bool,
-    /// Of peers without a key.
+    /// Maximum connections of peers without a key.
     pub(crate) keyless: usize,
 }
 
 /// Gives out a permit for each connection, within [`ConnectionLimits`].
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionLimiter {
-    taken: Arc<Mutex<Taken>>,
+    state: Arc<Mutex<State>>,
     limits: ConnectionLimits,
     keyless: Semaphore,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct State {
     all: usize,
     /// Of `all`, the evicted ones that have not ended yet.
     evicting: usize,
@@ -82,7 +82,7 @@ pub(crate) enum LimitReached {
     ClientFull,
 }
 
-/// An evicted connection.
+/// A connection that its worker must close, because its permit was given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Eviction {
     /// The worker that owns it.
@@ -94,7 +94,7 @@ pub(crate) struct Eviction {
 /// The right to one connection; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
-    taken: Arc<Mutex<Taken>>,
+    state: Arc<Mutex<State>>,
     client: Option<IpAddr>,
     number: u64,
     worker: usize,
@@ -108,7 +108,7 @@ impl ConnectionLimiter {
     /// Permits within `limits`, all free.
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
         let keyless = Semaphore::new(limits.keyless);
-        Self { taken: Arc::default(), limits, keyless }
+        Self { state: Arc::default(), limits, keyless }
     }
 
     /// Bounds the connections of peers without a key.
@@ -133,8 +133,8 @@ impl ConnectionLimiter {
         let counts =
             |address: &IpAddr| self.limits.count_loopback || !address.to_canonical().is_loopback();
         let client = address.filter(counts).map(client_of);
-        let mut taken = lock(&self.taken);
-        let of_client = client.and_then(|client| taken.by_client.get(&client)).copied();
+        let mut state = lock(&self.state);
+        let of_client = client.and_then(|client| state.by_client.get(&client)).copied();
         if client.is_some() && of_client.unwrap_or(0) >= self.limits.each {
             return Err(LimitReached::ClientFull);
         }
@@ -143,22 +143,22 @@ impl ConnectionLimiter {
         } else {
             None
         };
-        let evicting = if taken.all - taken.evicting >= self.limits.all {
-            Some(taken.evict(now).ok_or(LimitReached::Full)?)
+        let evicting = if state.all - state.evicting >= self.limits.all {
+            Some(state.evict(now).ok_or(LimitReached::Full)?)
         } else {
             None
         };
-        taken.all += 1;
+        state.all += 1;
         if let Some(client) = client {
-            *taken.by_client.entry(client).or_default() += 1;
+            *state.by_client.entry(client).or_default() += 1;
         }
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT_PERMIT.fetch_add(1, Ordering::Relaxed);
         if !keyless {
-            taken.unregistered.insert(number, Unregistered { since: now, worker });
+            state.unregistered.insert(number, Unregistered { since: now, worker });
         }
-        let taken = Arc::clone(&self.taken);
+        let state = Arc::clone(&self.state);
         let permit = ConnectionPermit {
-            taken,
+            state,
             client,
             number,
             worker,
@@ -169,13 +169,13 @@ impl ConnectionLimiter {
         Ok((permit, evicting))
     }
 
-    /// Number of permits taken.
-    pub(crate) fn taken(&self) -> usize {
-        lock(&self.taken).all
+    /// Number of permits in use, those of evicted connections that have not ended included.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.state).all
     }
 }
 
-impl Taken {
+impl State {
     /// Evicts the connection that has been unregistered for longest, if that is long enough, or
     /// else the oldest evictable one.
     fn evict(&mut self, now: Instant) -> Option<Eviction> {
@@ -197,11 +197,11 @@ impl Taken {
         Some(Eviction { worker, permit })
     }
 
-    /// The permit can no longer be evicted: its peer registered, its upload moves again, or it
-    /// ended.
-    fn keep(&mut self, number: u64) {
+    /// The permit can no longer be evicted: its peer registered, its upload makes progress again,
+    /// or it ended.
+    fn protect(&mut self, number: u64) {
         if self.unregistered.remove(&number).is_none() && self.evictable.remove(&number).is_none() {
-            // It was evicted, and ended or authenticated before its worker heard of that.
+            // It was evicted, and ended or authenticated before its worker received the eviction.
             self.evicting = self.evicting.saturating_sub(1);
         }
     }
@@ -214,7 +214,8 @@ impl ConnectionPermit {
         self.number
     }
 
-    /// Whether it may be evicted: its peer has not authenticated, or its upload stands still.
+    /// Whether it may be evicted: its peer has not authenticated, or its upload makes no
+    /// progress.
     pub(crate) const fn is_evictable(&self) -> bool {
         !self.registered || self.evictable
     }
@@ -224,41 +225,41 @@ impl ConnectionPermit {
         if !self.registered || std::mem::replace(&mut self.evictable, evictable) == evictable {
             return;
         }
-        let mut taken = lock(&self.taken);
+        let mut state = lock(&self.state);
         if evictable {
-            taken.evictable.insert(self.number, self.worker);
+            state.evictable.insert(self.number, self.worker);
         } else {
-            taken.keep(self.number);
+            state.protect(self.number);
         }
     }
 
     /// Notes that its peer has authenticated.
     pub(crate) fn register(&mut self) {
         if !std::mem::replace(&mut self.registered, true) {
-            lock(&self.taken).keep(self.number);
+            lock(&self.state).protect(self.number);
         }
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = lock(&self.taken);
-        taken.all = taken.all.saturating_sub(1);
+        let mut state = lock(&self.state);
+        state.all = state.all.saturating_sub(1);
         if self.is_evictable() {
-            taken.keep(self.number);
+            state.protect(self.number);
         }
         if let Some(client) = self.client
-            && let Some(of_client) = taken.by_client.get_mut(&client)
+            && let Some(of_client) = state.by_client.get_mut(&client)
         {
             *of_client = of_client.saturating_sub(1);
             if *of_client == 0 {
-                taken.by_client.remove(&client);
+                state.by_client.remove(&client);
             }
         }
     }
 }
 
-/// Whoever has one address of an IPv6 network of 64 bits has all of them (RFC 4291, 2.5.4).
+/// A client with one address of an IPv6 network of 64 bits has all of them (RFC 4291, 2.5.4).
 fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
@@ -267,8 +268,8 @@ fn client_of(address: IpAddr) -> IpAddr {
 }
 
 /// A thread that panicked while it held the lock left the counts consistent.
-fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
-    taken.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -298,7 +299,7 @@ mod tests {
         let limiter = ConnectionLimiter::new(ConnectionLimits { all: 2, ..ANY });
         let (first, _second) = (take(&limiter, None).unwrap(), take(&limiter, None).unwrap());
         assert_eq!(take(&limiter, None).unwrap_err(), LimitReached::Full);
-        assert_eq!(limiter.taken(), 2);
+        assert_eq!(limiter.count(), 2);
         drop(first);
         assert!(take(&limiter, None).is_ok());
     }
@@ -347,15 +348,15 @@ mod tests {
         assert_eq!(take(1, start).unwrap_err(), LimitReached::Full);
         let (third, evicting) = take(1, later).unwrap();
         assert_eq!(evicting, Some(Eviction { worker: 7, permit: first.number() }));
-        assert_eq!(limiter.taken(), 3, "until the first one is gone");
+        assert_eq!(limiter.count(), 3, "until the first one has ended");
         drop(first);
-        assert_eq!(limiter.taken(), 2);
+        assert_eq!(limiter.count(), 2);
         // A registered peer stays.
         second.register();
         assert_eq!(take(1, later).unwrap_err(), LimitReached::Full, "the third has just come");
         let (_fourth, evicting) = take(1, later + Duration::from_secs(1)).unwrap();
         assert_eq!(evicting, Some(Eviction { worker: 1, permit: third.number() }));
-        // It authenticated before its worker heard of the eviction: it stays, and counts.
+        // It authenticated before its worker received the eviction: it stays, and counts.
         let mut third = third;
         third.register();
         assert_eq!(take(1, later + Duration::from_secs(9)).unwrap().1.map(|l| l.worker), Some(1));
@@ -376,17 +377,17 @@ mod tests {
         assert!(known[1].is_evictable() && !known[2].is_evictable());
         let (fourth, evicting) = take(1).unwrap();
         assert_eq!(evicting, Some(Eviction { worker: 8, permit: known[1].number() }));
-        // It was evicted, and its upload moves again: it stays, and counts.
+        // It was evicted, and its upload makes progress again: it stays, and counts.
         known[1].set_evictable(false);
         assert!(!known[1].is_evictable());
-        assert_eq!(limiter.taken(), 4);
+        assert_eq!(limiter.count(), 4);
         drop(fourth);
         assert_eq!(take(1).unwrap_err(), LimitReached::Full);
         known[1].set_evictable(true);
         let (_fifth, evicting) = take(1).unwrap();
         assert_eq!(evicting.map(|evicting| evicting.worker), Some(8));
         drop(known.remove(1));
-        assert_eq!(limiter.taken(), 3);
+        assert_eq!(limiter.count(), 3);
         assert_eq!(take(1).unwrap_err(), LimitReached::Full, "the fifth has just come");
     }
 
@@ -399,7 +400,7 @@ mod tests {
         let (web, _web) = (take(true).unwrap(), take(true).unwrap());
         let _zput = limiter.keyless().try_acquire().unwrap();
         assert_eq!(take(true).unwrap_err(), LimitReached::Full);
-        assert!(take(false).is_ok(), "there is a permit for who has a key");
+        assert!(take(false).is_ok(), "there is a permit for a peer with a key");
         drop(web);
         assert!(take(true).is_ok());
     }

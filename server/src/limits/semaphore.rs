@@ -19,7 +19,7 @@ pub(crate) struct Semaphore {
 pub(crate) struct Permit(Arc<AtomicUsize>);
 
 impl Semaphore {
-    /// With `most` permits.
+    /// A semaphore with `most` permits; with 0 no permit is ever given.
     pub(crate) fn new(most: usize) -> Self {
         Self { given: Arc::default(), most }
     }

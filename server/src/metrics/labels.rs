@@ -8,7 +8,7 @@ pub(super) trait Labelled: Copy + 'static {
     const ALL: &'static [Self];
 
     /// The index of this value.
-    fn place(self) -> usize;
+    fn index(self) -> usize;
 
     /// The text of this value in Prometheus.
     fn label(self) -> &'static str;
@@ -25,7 +25,7 @@ macro_rules! labelled {
         impl Labelled for $name {
             const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            fn place(self) -> usize {
+            fn index(self) -> usize {
                 self as usize
             }
 
@@ -43,7 +43,7 @@ labelled! {
     Protocol {
         /// The protocol of docs/PROTOCOL.md.
         Zput = "zput",
-        /// HTTP/1.1.
+        /// HTTP/1.1, of the listeners under `http`.
         Http = "http",
     }
 }
@@ -69,7 +69,7 @@ labelled! {
         Ping = "ping",
         /// Send sections of an object.
         Get = "get",
-        /// Describe an object.
+        /// Send the metadata of an object.
         Stat = "stat",
         /// Send a page of the listing.
         List = "list",
@@ -135,50 +135,50 @@ impl From<crate::http::Method> for RequestKind {
 }
 
 labelled! {
-    /// How a request was answered: an error code of PROTOCOL 6, or an HTTP status by the same
+    /// How a request was answered: an error code of PROTOCOL 7, or an HTTP status by the same
     /// words.
     Outcome {
         /// The request succeeded; HTTP: 200.
         Ok = "ok",
         /// Code 1; HTTP: 400, 405, 408, 413, 414, 431, 501 and 505.
         Malformed = "malformed",
-        /// Code 2.
+        /// Code 2: unknown device, scope missing, or invite unknown, spent or expired.
         Denied = "denied",
         /// Code 3; HTTP: 404.
         NotFound = "not_found",
         /// Code 4; HTTP: 412.
         Exists = "exists",
-        /// Code 5.
+        /// Code 5: disk full or quota reached.
         Full = "full",
         /// Code 6; HTTP: 503.
         Busy = "busy",
-        /// Code 7.
+        /// Code 7: a slice does not match its digest.
         Digest = "digest",
         /// Code 8; HTTP: 416.
         Range = "range",
-        /// Code 9.
+        /// Code 9: the object is of the other kind, or the listener does not carry its kind.
         Kind = "kind",
-        /// Code 10.
+        /// Code 10: no upload is open, or one is open already.
         State = "state",
         /// Code 11; HTTP: 500.
         Internal = "internal",
-        /// Code 12.
+        /// Code 12: no common protocol version.
         Version = "version",
-        /// Code 13.
+        /// Code 13: no common mode.
         Mode = "mode",
-        /// Code 14.
+        /// Code 14: the store takes no writes until it has been verified.
         Suspect = "suspect",
-        /// Code 15.
+        /// Code 15: the key has or had an object of as high a generation.
         Older = "older",
-        /// Code 16.
+        /// Code 16: the store cannot be written to.
         ReadOnly = "read_only",
-        /// Code 17.
+        /// Code 17: something is stored and cannot be read.
         Unreadable = "unreadable",
-        /// Code 18.
+        /// Code 18: the generation is more than 24 hours ahead of the server's clock.
         Ahead = "ahead",
-        /// HTTP: 206.
+        /// HTTP: 206, a range of the object.
         Partial = "partial",
-        /// HTTP: 304.
+        /// HTTP: 304, the client has the current bytes.
         NotModified = "not_modified",
     }
 }

@@ -43,14 +43,14 @@ pub struct EndpointMetrics {
 impl EndpointMetrics {
     /// Counts a connection that was handed to a worker.
     pub fn accepted(&self, protocol: Protocol) {
-        if let Some(counter) = self.accepted.get(protocol.place()) {
+        if let Some(counter) = self.accepted.get(protocol.index()) {
             counter.fetch_add(1, Relaxed);
         }
     }
 
     /// Counts a connection that was refused.
     pub fn refused(&self, protocol: Protocol, why: Refusal) {
-        let counter = self.refused.get(protocol.place()).and_then(|row| row.get(why.place()));
+        let counter = self.refused.get(protocol.index()).and_then(|row| row.get(why.index()));
         if let Some(counter) = counter {
             counter.fetch_add(1, Relaxed);
         }
@@ -79,13 +79,13 @@ impl PoolMetrics {
 /// The metrics of a server: the handles of its threads, and their text.
 #[derive(Debug)]
 pub struct Metrics {
-    counted: Arc<Counted>,
+    counted: Arc<ThreadMetrics>,
     registry: Registry,
 }
 
 /// The handles that were given to the threads.
 #[derive(Debug)]
-struct Counted {
+struct ThreadMetrics {
     /// The label `engine` of the steps of transfers.
     engine: &'static str,
     workers: Vec<Arc<WorkerMetrics>>,
@@ -98,7 +98,7 @@ impl Metrics {
     /// moves payload.
     #[must_use]
     pub fn new(workers: usize, engine: &'static str) -> Self {
-        let counted = Arc::new(Counted {
+        let counted = Arc::new(ThreadMetrics {
             engine,
             workers: (0..workers).map(|_| Arc::default()).collect(),
             endpoints: Arc::default(),
@@ -149,7 +149,7 @@ impl Metrics {
     }
 }
 
-impl Collector for Counted {
+impl Collector for ThreadMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page(encoder);
         page.build()?;
@@ -162,7 +162,7 @@ impl Collector for Counted {
     }
 }
 
-impl Counted {
+impl ThreadMetrics {
     fn encode_workers(&self, page: &mut Page<'_>) -> fmt::Result {
         let engine = Some(self.engine);
         page.histogram(
@@ -316,7 +316,7 @@ impl Page<'_> {
         &mut self,
         name: &str,
         about: &str,
-        counted: &Counted,
+        counted: &ThreadMetrics,
         engine: Option<&str>,
         of: fn(&WorkerMetrics) -> &Histogram,
     ) -> fmt::Result {
@@ -335,7 +335,7 @@ impl Page<'_> {
         name: &str,
         about: &str,
         unit: Option<&Unit>,
-        counted: &Counted,
+        counted: &ThreadMetrics,
         of: fn(&WorkerMetrics) -> &AtomicU64,
     ) -> fmt::Result {
         let mut family = self.family(name, about, unit, MetricType::Counter)?;
@@ -350,7 +350,7 @@ impl Page<'_> {
         &mut self,
         name: &str,
         about: &str,
-        counted: &Counted,
+        counted: &ThreadMetrics,
         of: fn(&WorkerMetrics) -> &AtomicU64,
     ) -> fmt::Result {
         let mut family = self.family(name, about, None, MetricType::Gauge)?;

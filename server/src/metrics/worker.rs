@@ -74,7 +74,7 @@ impl WorkerMetrics {
 
     /// Counts a request that was answered.
     pub fn answered(&self, kind: RequestKind, outcome: Outcome) {
-        let counter = self.requests.get(kind.place()).and_then(|row| row.get(outcome.place()));
+        let counter = self.requests.get(kind.index()).and_then(|row| row.get(outcome.index()));
         if let Some(counter) = counter {
             counter.fetch_add(1, Relaxed);
         }
@@ -103,7 +103,7 @@ impl WorkerMetrics {
     /// Counts an open connection of `protocol` until the returned value is dropped.
     #[must_use]
     pub fn connected(self: &Arc<Self>, protocol: Protocol) -> Connected {
-        if let Some(there) = self.connections.get(protocol.place()) {
+        if let Some(there) = self.connections.get(protocol.index()) {
             there.fetch_add(1, Relaxed);
         }
         Connected { metrics: Arc::clone(self), protocol }
@@ -119,7 +119,7 @@ pub struct Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        if let Some(there) = self.metrics.connections.get(self.protocol.place()) {
+        if let Some(there) = self.metrics.connections.get(self.protocol.index()) {
             there.fetch_sub(1, Relaxed);
         }
     }

@@ -56,7 +56,7 @@ const LOOPBACK_CONGESTION: &str = "cubic";
 pub(crate) enum ListenerProtocol {
     /// The protocol of docs/PROTOCOL.md.
     Zput,
-    /// HTTP/1.1.
+    /// HTTP/1.1, with GET and HEAD.
     Http,
 }
 
@@ -84,7 +84,7 @@ impl Endpoints {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Arc::new(zput);
     }
 
-    fn of(&self, protocol: ListenerProtocol) -> Endpoint {
+    fn endpoint(&self, protocol: ListenerProtocol) -> Endpoint {
         let (zput, web) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match protocol {
             ListenerProtocol::Zput => Endpoint::Zput(Arc::clone(zput)),
@@ -93,7 +93,7 @@ impl Endpoints {
     }
 }
 
-/// Handles an accepted socket: settings, limits, metrics, and the way to a worker.
+/// Handles an accepted socket: applies settings and limits, counts it, and gives it to a worker.
 pub(crate) struct AcceptedHandler {
     /// Gives the connection to a worker.
     pub(crate) dispatcher: Dispatcher,
@@ -129,7 +129,7 @@ impl Acceptor {
             states.push(ListenerState { listener, protocol, ready: true, paused_until: None });
         }
         let mut accept_loop =
-            AcceptLoop { poll, states, handler, spare: spare(), stop: Arc::clone(&stop) };
+            AcceptLoop { poll, states, handler, spare: open_spare(), stop: Arc::clone(&stop) };
         let thread = threads::spawn("acceptor", move || {
             let _at_end = exit_notice;
             accept_loop.run()
@@ -236,10 +236,10 @@ fn reject_one(listener: &Listener, spare: &mut Option<File>) {
     if let Ok(accepted) = listener.accept() {
         drop(accepted);
     }
-    *spare = self::spare();
+    *spare = open_spare();
 }
 
-fn spare() -> Option<File> {
+fn open_spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
@@ -256,7 +256,7 @@ impl AcceptedHandler {
                 debug!(peer, %failure, "cannot tune a socket");
             }
         }
-        let endpoint = self.endpoints.of(protocol);
+        let endpoint = self.endpoints.endpoint(protocol);
         match self.dispatcher.dispatch(socket, endpoint, peer, address) {
             Ok(()) => self.metrics.accepted(protocol.label()),
             Err((socket, reason)) => {

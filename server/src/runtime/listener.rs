@@ -32,13 +32,14 @@ const BACKLOG: i32 = 1024;
 /// A listening socket that a service manager has opened for this process.
 #[derive(Debug)]
 pub enum InheritedSocket {
-    /// A TCP socket.
+    /// A TCP socket, IPv4 or IPv6.
     Tcp(std::net::TcpListener),
     /// A Unix domain socket.
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// A listening socket.
+/// A listening socket in non-blocking mode. Dropping it removes the file of a Unix socket that it
+/// created.
 #[derive(Debug)]
 pub struct Listener(Kind);
 
@@ -51,7 +52,7 @@ enum Kind {
 /// A connection that was accepted.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    /// Its socket.
+    /// The connected socket, in non-blocking mode.
     pub(crate) socket: Socket,
     /// The peer's address, for the log.
     pub(crate) peer: String,
@@ -275,7 +276,7 @@ mod tests {
         let _peer = UnixStream::connect(&path).unwrap();
         assert!(listener.accept().is_ok());
         drop(listener);
-        assert!(path.exists(), "whoever made it removes it");
+        assert!(path.exists(), "only the process that created the file removes it");
     }
 
     /// A Listener on port 0 reports the port that the kernel chose.

@@ -84,7 +84,7 @@ pub enum ServerError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {source}{}", next_step(source))]
     Listen {
-        /// The address.
+        /// The address, as it was configured.
         address: ListenAddress,
         /// The error of the system call.
         source: io::Error,
@@ -95,7 +95,7 @@ pub enum ServerError {
          /proc/sys/net/ipv4/tcp_allowed_congestion_control"
     )]
     Congestion {
-        /// Its name.
+        /// The name of the congestion control, as it was configured.
         name: String,
         /// The error of the system call.
         source: io::Error,
@@ -315,7 +315,7 @@ impl ShutdownHandle {
 /// Counters of a running server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Open connections.
+    /// Number of open connections, of both protocols.
     pub connections: usize,
     /// Times that a worker woke up since the start; does not grow while there is nothing to do.
     pub rounds: u64,
@@ -360,7 +360,7 @@ impl ServerHandle {
         Some(ReloadHandle { options: self.options.clone(), dispatcher, endpoints })
     }
 
-    /// Its metrics.
+    /// The metrics of the server, which can be read after it has stopped.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)

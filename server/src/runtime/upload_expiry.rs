@@ -110,7 +110,7 @@ mod tests {
     use crate::{mounts::Policy, store::Clock};
 
     /// Leaves an interrupted upload in the store of `dir`, last modified `seconds_ago`.
-    fn cut_off(store: &Store, dir: &Path, seconds_ago: u64) {
+    fn leave_upload(store: &Store, dir: &Path, seconds_ago: u64) {
         let header = zput_framed::header(b"k", 300, 24, 1, [7; 32]);
         let key = ObjectKey::new("k").unwrap();
         let mut upload = store.begin(&key, Kind::Sealed, Condition::Any, None).unwrap();
@@ -120,12 +120,12 @@ mod tests {
         upload.write(&part).unwrap();
         upload.end_slice().unwrap();
         drop(upload);
-        let [file] = &staged(dir)[..] else { panic!("{:?}", staged(dir)) };
+        let [file] = &staged_files(dir)[..] else { panic!("{:?}", staged_files(dir)) };
         let file = fs::File::options().write(true).open(file).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(seconds_ago)).unwrap();
     }
 
-    fn staged(dir: &Path) -> Vec<std::path::PathBuf> {
+    fn staged_files(dir: &Path) -> Vec<std::path::PathBuf> {
         let files = fs::read_dir(dir.join("staging")).unwrap();
         files.map(|file| file.unwrap().path()).collect()
     }
@@ -139,30 +139,30 @@ mod tests {
         let mounts = |store: &Store| Mounts::of_store(store.clone(), Policy::PRIVATE);
         let gone = |dir: &Path| {
             for _ in 0..1000 {
-                if staged(dir).is_empty() {
+                if staged_files(dir).is_empty() {
                     return true;
                 }
                 thread::sleep(Duration::from_millis(10));
             }
             false
         };
-        cut_off(&one, dirs[0].path(), 60);
+        leave_upload(&one, dirs[0].path(), 60);
         let (keep, every) = (Duration::from_secs(30), Duration::from_millis(50));
         let expiry = UploadExpiry::start(&mounts(&one), keep, every).unwrap();
         assert!(gone(dirs[0].path()), "at the start");
-        cut_off(&one, dirs[0].path(), 60);
+        leave_upload(&one, dirs[0].path(), 60);
         assert!(gone(dirs[0].path()), "later");
         // Other mounts are served: their uploads expire, and those of a store that is no longer
-        // served are left alone.
-        cut_off(&two, dirs[1].path(), 60);
+        // served are kept.
+        leave_upload(&two, dirs[1].path(), 60);
         expiry.handle().set_stores(&mounts(&two));
         assert!(gone(dirs[1].path()), "of other mounts");
-        cut_off(&one, dirs[0].path(), 60);
+        leave_upload(&one, dirs[0].path(), 60);
         thread::sleep(Duration::from_millis(300));
-        assert_eq!(staged(dirs[0].path()).len(), 1);
+        assert_eq!(staged_files(dirs[0].path()).len(), 1);
         // A recent upload stays.
-        cut_off(&two, dirs[1].path(), 10);
+        leave_upload(&two, dirs[1].path(), 10);
         thread::sleep(Duration::from_millis(300));
-        assert_eq!(staged(dirs[1].path()).len(), 1);
+        assert_eq!(staged_files(dirs[1].path()).len(), 1);
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct WorkerSetOptions {
     pub(crate) workers: usize,
     /// Limits on the number of connections.
     pub(crate) connections: ConnectionLimits,
-    /// The other limits.
+    /// Limits of files, memory, threads and time.
     pub(crate) limits: Limits,
     /// How payload gets from a file into a socket.
     pub(crate) engine: Engine,
@@ -228,7 +228,7 @@ impl WorkerSet {
 
     /// Number of open connections.
     pub(crate) fn connections(&self) -> usize {
-        self.dispatcher.limiter.taken()
+        self.dispatcher.limiter.count()
     }
 
     /// Lets requests under way finish until `until`, then closes all connections and joins all

@@ -36,9 +36,9 @@ const RESOLVE_INSIDE: ResolveFlags = ResolveFlags::BENEATH
 /// The type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
-    /// A regular file.
+    /// A regular file (`S_IFREG`).
     File,
-    /// A directory.
+    /// A directory (`S_IFDIR`).
     Directory,
     /// A link, a pipe, a socket or a device, none of which a store makes.
     Other,
@@ -71,7 +71,7 @@ pub(crate) struct FileStat {
     pub(crate) modified_ns: u64,
     /// The user ID of its owner.
     pub(crate) owner: u32,
-    /// Its permission bits.
+    /// The permission bits, without the type.
     pub(crate) mode: Mode,
 }
 

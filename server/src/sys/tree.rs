@@ -187,7 +187,7 @@ mod tests {
     use crate::sys::fs::open_root;
 
     /// Runs `f` on a thread of its own and fails when it takes longer than ten seconds.
-    fn soon<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    fn within_ten_seconds<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, wait) = mpsc::channel();
         thread::spawn(move || done.send(f()));
         wait.recv_timeout(Duration::from_secs(10)).expect("it blocks")
@@ -201,10 +201,13 @@ mod tests {
         rustix::fs::mkfifoat(&root, "pipe", Mode::RWXU).unwrap();
         let path = tree.path().join("pipe");
         assert_eq!(
-            soon(move || stat(open_read(root, "pipe").unwrap()).unwrap().kind),
+            within_ten_seconds(move || stat(open_read(root, "pipe").unwrap()).unwrap().kind),
             EntryKind::Other
         );
-        assert_eq!(soon(move || stat(open_named(&path).unwrap()).unwrap().kind), EntryKind::Other);
+        assert_eq!(
+            within_ten_seconds(move || stat(open_named(&path).unwrap()).unwrap().kind),
+            EntryKind::Other
+        );
     }
 
     /// The walk for_each_entry visits each of 5,000 entries once, with its kind.

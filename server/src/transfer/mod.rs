@@ -44,7 +44,7 @@ const AHEAD_MAX_BYTES: u64 = 7 * WINDOW_BYTES;
 
 /// How long bytes that were found in memory are assumed to stay there. The kernel may evict them,
 /// and a slow reader may take long for a window.
-const TRUSTED: Duration = Duration::from_secs(1);
+const RESIDENCY_TRUSTED: Duration = Duration::from_secs(1);
 
 /// Maximum payload that is copied behind its response, to leave with it in one call.
 const SMALL_BYTES: usize = 32 * 1024;
@@ -61,7 +61,7 @@ pub(crate) struct Transfer {
     /// The rest of the current range, as offsets in the file.
     current: Range<u64>,
     /// The ranges after it.
-    then: VecDeque<Range<u64>>,
+    later: VecDeque<Range<u64>>,
     /// Bytes left of all ranges.
     left: u64,
     /// The offset up to which the current range was found in memory.
@@ -117,16 +117,16 @@ impl Transfer {
         let mut ranges = ranges.into_iter().filter(|range| !range.is_empty());
         let first = ranges.next().unwrap_or(0..0);
         // A single range needs no allocation.
-        let then: VecDeque<_> = ranges.collect();
+        let later: VecDeque<_> = ranges.collect();
         let left = [&first]
             .into_iter()
-            .chain(&then)
+            .chain(&later)
             .try_fold(0u64, |sum, range| sum.checked_add(range.end - range.start));
         let left = left.filter(|left| *left <= PAYLOAD_MAX_BYTES).ok_or(TooLong)?;
         let mut transfer = Self {
             object,
             current: 0..0,
-            then,
+            later,
             left,
             loaded: 0,
             found: now,
@@ -155,7 +155,7 @@ impl Transfer {
         metrics: &WorkerMetrics,
         now: Instant,
     ) -> Result<Stepped, TransferError> {
-        if let Some(window) = self.absent(now)? {
+        if let Some(window) = self.next_absent(now)? {
             return Ok(Stepped::Absent(window));
         }
         let ready = usize::try_from(self.loaded - self.current.start).unwrap_or(usize::MAX);
@@ -174,7 +174,7 @@ impl Transfer {
     }
 
     /// The next window, if it is not in memory.
-    fn absent(&mut self, now: Instant) -> Result<Option<Window>, TransferError> {
+    fn next_absent(&mut self, now: Instant) -> Result<Option<Window>, TransferError> {
         if self.left == 0 {
             return Err(TransferError::Exhausted);
         }
@@ -186,7 +186,7 @@ impl Transfer {
         let range = start..border.min(self.current.end);
         let file = self.object.file();
         if self.object.residency().is_resident(file.as_fd(), start, range.end - start)? {
-            self.found_up_to(range.end, now);
+            self.mark_resident(range.end, now);
             return Ok(None);
         }
         let ahead = self.ahead.min(self.current.end - range.end);
@@ -194,19 +194,19 @@ impl Transfer {
     }
 
     /// Notes that a window was loaded. A fast reader gets more windows read ahead. For a slow
-    /// reader they would be evicted before it wants them, and bytes of other readers with them.
+    /// reader they would be evicted before it reads them, and bytes of other readers with them.
     pub(crate) fn loaded(&mut self, window: &Window, now: Instant) {
         self.ahead =
             if self.is_trusted(now) { (2 * self.ahead).min(AHEAD_MAX_BYTES) } else { WINDOW_BYTES };
-        self.found_up_to(window.end().min(self.current.end), now);
+        self.mark_resident(window.end().min(self.current.end), now);
     }
 
     /// Whether the bytes that were found in memory last are assumed to be there still.
     fn is_trusted(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.found) < TRUSTED
+        now.saturating_duration_since(self.found) < RESIDENCY_TRUSTED
     }
 
-    fn found_up_to(&mut self, end: u64, now: Instant) {
+    fn mark_resident(&mut self, end: u64, now: Instant) {
         self.loaded = end;
         self.found = now;
     }
@@ -219,7 +219,7 @@ impl Transfer {
         room: &'a mut [u8],
     ) -> Result<Option<&'a [u8]>, TransferError> {
         let length = match usize::try_from(self.left) {
-            Ok(length) if length <= SMALL_BYTES && self.then.is_empty() => length,
+            Ok(length) if length <= SMALL_BYTES && self.later.is_empty() => length,
             Ok(_) | Err(_) => return Ok(None),
         };
         let Some((in_front, payload)) =
@@ -242,7 +242,7 @@ impl Transfer {
         self.current.start += bytes;
         self.left -= bytes;
         if self.current.is_empty()
-            && let Some(next) = self.then.pop_front()
+            && let Some(next) = self.later.pop_front()
         {
             self.begin(&next);
         }

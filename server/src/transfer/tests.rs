@@ -23,7 +23,7 @@ fn transfer(bytes: &[u8], ranges: impl IntoIterator<Item = Range<u64>>) -> Trans
     Transfer::new(object(bytes), Engine::default(), ranges, Instant::now()).unwrap()
 }
 
-fn only(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+fn one_range(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     std::iter::once(range)
 }
 
@@ -42,7 +42,7 @@ fn resources() -> EngineResources {
 }
 
 /// One step of a transfer whose bytes are in memory, or are loaded first.
-fn moved(transfer: &mut Transfer, socket: &mut ReadySocket) -> Result<u64, TransferError> {
+fn step(transfer: &mut Transfer, socket: &mut ReadySocket) -> Result<u64, TransferError> {
     let mut resources = resources();
     for _ in 0..2 {
         match transfer.step(socket, &mut resources, &WorkerMetrics::default(), Instant::now())? {
@@ -63,10 +63,10 @@ fn transfer_sends_ranges_in_order_one_per_step() {
     let (mut socket, mut peer) = socket();
     let mut transfer = transfer(b"0123456789", [7..10, 4..4, 0..2]);
     assert_eq!(transfer.left(), 5);
-    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 3);
-    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 2);
+    assert_eq!(step(&mut transfer, &mut socket).unwrap(), 3);
+    assert_eq!(step(&mut transfer, &mut socket).unwrap(), 2);
     assert_eq!(transfer.left(), 0);
-    assert!(matches!(moved(&mut transfer, &mut socket), Err(TransferError::Exhausted)));
+    assert!(matches!(step(&mut transfer, &mut socket), Err(TransferError::Exhausted)));
     let mut got = [0; 5];
     peer.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"78901");
@@ -77,9 +77,9 @@ fn transfer_sends_ranges_in_order_one_per_step() {
 fn transfer_of_short_file_fails_with_file_ended() {
     let (mut socket, _peer) = socket();
     let mut transfer = transfer(b"0123456789", [0..12, 0..0]);
-    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 10);
+    assert_eq!(step(&mut transfer, &mut socket).unwrap(), 10);
     assert!(matches!(
-        moved(&mut transfer, &mut socket),
+        step(&mut transfer, &mut socket),
         Err(TransferError::FileEnded { offset: 10, left: 2 })
     ));
 }
@@ -102,9 +102,9 @@ fn transfer_ranges_sum_must_fit_63_bits() {
 fn transfer_step_ends_at_window_boundary() {
     let (mut socket, _peer) = socket();
     let bytes = vec![7; 1_200_000];
-    let mut transfer = transfer(&bytes, only(524_000..1_200_000));
-    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 288);
-    assert!(moved(&mut transfer, &mut socket).unwrap() <= 524_288);
+    let mut transfer = transfer(&bytes, one_range(524_000..1_200_000));
+    assert_eq!(step(&mut transfer, &mut socket).unwrap(), 288);
+    assert!(step(&mut transfer, &mut socket).unwrap() <= 524_288);
 }
 
 /// However much was loaded: what is not announced does not leave.
@@ -115,8 +115,8 @@ fn transfer_range_ends_before_loaded_window_end() {
         Transfer::new(Arc::clone(&object), Engine::Sendfile, [2..5, 7..8], Instant::now()).unwrap();
     transfer.loaded(&window(&object, 0..10), Instant::now());
     let (mut socket, mut peer) = socket();
-    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 3);
-    assert_eq!(moved(&mut transfer, &mut socket).unwrap(), 1);
+    assert_eq!(step(&mut transfer, &mut socket).unwrap(), 3);
+    assert_eq!(step(&mut transfer, &mut socket).unwrap(), 1);
     assert_eq!(transfer.left(), 0);
     let mut got = [0; 4];
     peer.read_exact(&mut got).unwrap();
@@ -136,14 +136,14 @@ fn transfer_rechecks_residency_after_trusted_time() {
     let object =
         Arc::new(OpenObject::found(found, Semaphore::new(1).try_acquire().unwrap()).unwrap());
     let mut transfer =
-        Transfer::new(object, Engine::Sendfile, only(0..500_000), Instant::now()).unwrap();
+        Transfer::new(object, Engine::Sendfile, one_range(0..500_000), Instant::now()).unwrap();
     let (mut socket, _peer) = socket();
     assert!(
-        (1..500_000).contains(&moved(&mut transfer, &mut socket).unwrap()),
+        (1..500_000).contains(&step(&mut transfer, &mut socket).unwrap()),
         "the socket holds less"
     );
     let mut step = |transfer: &mut Transfer, now: Instant| {
-        // Pages that somebody looks at just now stay.
+        // Pages that are in use at the moment are not evicted.
         (0..100).any(|_| {
             crate::sys::fs::drop_cached(&file, 0, 500_000);
             let stepped =
@@ -153,7 +153,7 @@ fn transfer_rechecks_residency_after_trusted_time() {
     };
     let found = transfer.found;
     assert!(!step(&mut transfer, found), "it was looked at just now");
-    assert!(step(&mut transfer, found + TRUSTED), "the worker would wait for the disk");
+    assert!(step(&mut transfer, found + RESIDENCY_TRUSTED), "the worker would wait for the disk");
 }
 
 /// Up to 3.5 MiB.
@@ -163,14 +163,14 @@ fn transfer_read_ahead_grows_while_reader_keeps_up() {
     let now = Instant::now();
     let window = || window(&object, 0..1);
     let mut transfer =
-        Transfer::new(Arc::clone(&object), Engine::default(), only(0..1 << 30), now).unwrap();
+        Transfer::new(Arc::clone(&object), Engine::default(), one_range(0..1 << 30), now).unwrap();
     let mut asked = Vec::new();
     for _ in 0..5 {
         asked.push(transfer.ahead);
         transfer.loaded(&window(), now);
     }
     assert_eq!(asked, [524_288, 1_048_576, 2_097_152, 3_670_016, 3_670_016]);
-    transfer.loaded(&window(), now + TRUSTED);
+    transfer.loaded(&window(), now + RESIDENCY_TRUSTED);
     assert_eq!(transfer.ahead, 524_288, "it is slow");
 }
 
@@ -181,14 +181,14 @@ fn transfer_small_payload_is_sent_with_its_head() {
     let mut behind = |transfer: &Transfer, room_bytes: usize| {
         transfer.behind(b"head", &mut room[..room_bytes]).map(|all| all.map(<[u8]>::to_vec))
     };
-    let small = transfer(b"0123456789", only(3..7));
+    let small = transfer(b"0123456789", one_range(3..7));
     assert_eq!(behind(&small, 65_536).unwrap().unwrap(), b"head3456");
     assert_eq!(small.left(), 4, "nothing has left");
     assert!(behind(&small, 8).unwrap().is_some());
     assert_eq!(behind(&small, 7).unwrap(), None, "there is no room for it");
     assert_eq!(behind(&transfer(b"0123456789", [0..1, 2..3]), 65_536).unwrap(), None);
     let bytes = vec![7; 40_000];
-    assert_eq!(behind(&transfer(&bytes, only(0..32_769)), 65_536).unwrap(), None);
-    assert!(behind(&transfer(&bytes, only(0..32_768)), 65_536).unwrap().is_some());
-    assert!(behind(&transfer(b"0123", only(4..8)), 65_536).is_err(), "the file ends");
+    assert_eq!(behind(&transfer(&bytes, one_range(0..32_769)), 65_536).unwrap(), None);
+    assert!(behind(&transfer(&bytes, one_range(0..32_768)), 65_536).unwrap().is_some());
+    assert!(behind(&transfer(b"0123", one_range(4..8)), 65_536).is_err(), "the file ends");
 }

@@ -7,7 +7,7 @@
 //! After every change of the queue or of the idle count, the thread that made the change checks
 //! under one lock whether a thread must be added: the submitter after it queued a job, a pool
 //! thread after it took one and is no longer idle. So no job waits behind a thread that was idle
-//! when the job came and took another one.
+//! when the job arrived and took another one.
 
 use std::{
     fmt, io,
@@ -27,27 +27,33 @@ use crate::{metrics::PoolMetrics, sys::threads};
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Minimum threads of a pool, so that a single job does not wait for a thread to start.
-const LEAST: usize = 2;
+const THREADS_MIN: usize = 2;
 
 /// Bounds of a pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Size {
     /// Prefix of the threads' names; a number follows.
     pub(crate) name: &'static str,
-    /// Minimum threads; at least one is started.
-    pub(crate) least: usize,
-    /// Maximum threads.
-    pub(crate) most: usize,
-    /// Maximum queued jobs.
-    pub(crate) queue: usize,
+    /// Threads that are started at once and do not end when idle; at least one.
+    pub(crate) min_threads: usize,
+    /// Threads that may exist at once.
+    pub(crate) max_threads: usize,
+    /// Jobs that may wait for a thread; a further one is returned to the caller.
+    pub(crate) max_queued: usize,
     /// Time without a job after which a thread beyond the minimum ends.
     pub(crate) idle: Duration,
 }
 
 impl Size {
-    /// A pool of up to `most` threads, with room for `queue` jobs.
-    pub(crate) fn up_to(most: usize, name: &'static str, queue: usize) -> Self {
-        Self { name, least: LEAST.min(most), most, queue, idle: IDLE }
+    /// A pool of up to `max_threads` threads and `max_queued` jobs that wait for one.
+    pub(crate) fn up_to(max_threads: usize, name: &'static str, max_queued: usize) -> Self {
+        Self {
+            name,
+            min_threads: THREADS_MIN.min(max_threads),
+            max_threads,
+            max_queued,
+            idle: IDLE,
+        }
     }
 }
 
@@ -75,7 +81,7 @@ struct PoolState {
     /// Of `threads`, those that wait for a task. A new thread counts as idle from its start; a
     /// thread that has taken a task, until it reports that.
     idle: usize,
-    /// Threads ever started.
+    /// Number of threads started since the pool was made: the suffix of the next name.
     started: usize,
     /// Whether the last attempt to start a thread failed, which is logged once.
     short: bool,
@@ -93,10 +99,10 @@ impl<T: Send + 'static> Pool<T> {
         metrics: Arc<PoolMetrics>,
         run: impl Fn(T) + Send + Sync + 'static,
     ) -> io::Result<(Self, PoolThreads<T>)> {
-        let (tasks, incoming) = bounded(size.queue);
+        let (tasks, incoming) = bounded(size.max_queued);
         let state = Mutex::default();
         let shared = Arc::new(Shared { size, incoming, run: Box::new(run), state, metrics });
-        for _ in 0..shared.size.least.max(1) {
+        for _ in 0..shared.size.min_threads.max(1) {
             shared.add(&mut shared.state())?;
         }
         Ok((Self { tasks, shared: Arc::clone(&shared) }, PoolThreads(shared)))
@@ -124,7 +130,7 @@ impl<T: Send + 'static> Shared<T> {
     fn add_if_needed(self: &Arc<Self>, state: &mut PoolState) {
         let queued = self.incoming.len();
         self.metrics.queued(queued);
-        if queued <= state.idle || state.threads >= self.size.most {
+        if queued <= state.idle || state.threads >= self.size.max_threads {
             return;
         }
         match self.add(state) {
@@ -142,7 +148,7 @@ impl<T: Send + 'static> Shared<T> {
         state.handles.retain(|thread| !thread.is_finished());
         let name = format!("{}-{}", self.size.name, state.started);
         let shared = Arc::clone(self);
-        state.handles.push(threads::spawn(name, move || shared.work())?);
+        state.handles.push(threads::spawn(name, move || shared.run_thread())?);
         state.started += 1;
         state.threads += 1;
         state.idle += 1;
@@ -151,7 +157,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// The body of a thread.
-    fn work(self: Arc<Self>) {
+    fn run_thread(self: Arc<Self>) {
         loop {
             match self.incoming.recv_timeout(self.size.idle) {
                 Ok(task) => {
@@ -163,7 +169,7 @@ impl<T: Send + 'static> Shared<T> {
                 }
                 Err(end) => {
                     let mut state = self.state();
-                    let spare = state.threads > self.size.least && self.incoming.is_empty();
+                    let spare = state.threads > self.size.min_threads && self.incoming.is_empty();
                     if end == RecvTimeoutError::Disconnected || spare {
                         state.idle -= 1;
                         state.threads -= 1;
@@ -190,7 +196,7 @@ impl<T: Send + 'static> Shared<T> {
 }
 
 impl<T: Send + 'static> PoolThreads<T> {
-    /// Joins all threads.
+    /// Waits until all jobs are done and all threads have ended.
     pub(crate) fn join(self) {
         // A thread that is being joined may start others before it ends.
         loop {

@@ -11,7 +11,8 @@ type Job = Box<dyn FnOnce() + Send>;
 const SECONDS: Duration = Duration::from_secs(20);
 
 fn pool(least: usize, most: usize, idle: Duration) -> (Pool<Job>, PoolThreads<Job>) {
-    let size = Size { name: "test", least, most, queue: 20_000, idle };
+    let size =
+        Size { name: "test", min_threads: least, max_threads: most, max_queued: 20_000, idle };
     Pool::start(size, Arc::default(), |job: Job| job()).unwrap()
 }
 
@@ -54,7 +55,7 @@ impl Gate {
         }
     }
 
-    fn entered(&self) {
+    fn wait_entered(&self) {
         self.entered.recv_timeout(SECONDS).unwrap();
     }
 
@@ -71,7 +72,7 @@ fn pool_adds_thread_per_blocked_job_up_to_maximum() {
     let mut gate = Gate::new();
     for n in 1..=4 {
         submit(&pool, gate.job());
-        gate.entered();
+        gate.wait_entered();
         assert_eq!(threads(&pool), n);
     }
     for _ in 0..50 {
@@ -81,7 +82,7 @@ fn pool_adds_thread_per_blocked_job_up_to_maximum() {
     assert!(fifth.is_err(), "a fifth job runs");
     assert_eq!(threads(&pool), 4);
     gate.open();
-    (0..50).for_each(|_| gate.entered());
+    (0..50).for_each(|_| gate.wait_entered());
     drop(pool);
     running.join();
 }
@@ -96,7 +97,7 @@ fn pool_starts_job_while_thread_can_be_added() {
         submit(&pool, gate.job());
         submit(&pool, gate.job());
         submit(&pool, gate.job());
-        (0..3).for_each(|_| gate.entered());
+        (0..3).for_each(|_| gate.wait_entered());
         gate.open();
         drop(pool);
         running.join();
@@ -144,7 +145,7 @@ fn pool_ends_idle_threads_and_adds_them_again() {
     for round in 0..3 {
         let mut gate = Gate::new();
         (0..6).for_each(|_| submit(&pool, gate.job()));
-        (0..6).for_each(|_| gate.entered());
+        (0..6).for_each(|_| gate.wait_entered());
         assert_eq!(threads(&pool), 6, "round {round}");
         let handles = pool.shared.state().handles.len();
         assert_eq!(handles, 6, "round {round}: ended threads are kept");
@@ -178,10 +179,10 @@ fn pool_finishes_queued_jobs_before_join_returns() {
 #[test]
 fn pool_thread_survives_panic_of_job() {
     let (pool, running) = pool(1, 1, IDLE);
-    let (tell, told) = bounded(1);
-    submit(&pool, || panic!("as this test wants"));
-    submit(&pool, move || tell.send(()).unwrap());
-    told.recv_timeout(SECONDS).unwrap();
+    let (done, finished) = bounded(1);
+    submit(&pool, || panic!("in a test job"));
+    submit(&pool, move || done.send(()).unwrap());
+    finished.recv_timeout(SECONDS).unwrap();
     assert_eq!(threads(&pool), 1);
     drop(pool);
     running.join();
@@ -191,17 +192,17 @@ fn pool_thread_survives_panic_of_job() {
 #[test]
 fn pool_full_queue_returns_job_and_metrics_count_threads() {
     let metrics = Arc::new(PoolMetrics::default());
-    let size = Size { name: "test", least: 1, most: 2, queue: 3, idle: IDLE };
+    let size = Size { name: "test", min_threads: 1, max_threads: 2, max_queued: 3, idle: IDLE };
     let (pool, running) = Pool::start(size, Arc::clone(&metrics), |job: Job| job()).unwrap();
     let mut gate = Gate::new();
     for _ in 0..2 {
         submit(&pool, gate.job());
-        gate.entered();
+        gate.wait_entered();
     }
     (0..3).for_each(|_| submit(&pool, || ()));
     assert!(pool.submit(Box::new(|| ())).is_err());
-    let told = format!("{metrics:?}");
-    assert_eq!(told, "PoolMetrics { threads: 2, queued: 3 }");
+    let shown = format!("{metrics:?}");
+    assert_eq!(shown, "PoolMetrics { threads: 2, queued: 3 }");
     gate.open();
     drop(pool);
     running.join();

@@ -1,8 +1,8 @@
 //! Whether a range of a file is in the page cache, and loading it if it is not.
 //!
 //! sendfile(2), splice(2) and reads of a mapping sleep on a page that is not cached, even for a
-//! non-blocking socket, and with them every connection of the worker. So a worker asks first, for
-//! each window, and leaves the loading to a thread that may wait.
+//! non-blocking socket, and with them every connection of the worker. So a worker probes each
+//! window first, and leaves the loading to a thread that may wait.
 //!
 //! | a window of 512 KiB that is cached, ext4 on Linux 6.18 | µs |
 //! |---|---|
@@ -55,7 +55,7 @@ pub(crate) struct Residency(AtomicU8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Probe {
-    /// None yet.
+    /// No method has been chosen yet.
     Unknown = 0,
     /// cachestat(2), and a look at the last page.
     Cachestat = 1,
@@ -87,7 +87,7 @@ impl Residency {
         probe
     }
 
-    /// The method for `file`; on first use, finds out which file system it is on.
+    /// The method for `file`; on first use, determines its file system.
     fn probe_for(&self, file: BorrowedFd<'_>) -> io::Result<Probe> {
         match self.probe() {
             Probe::Unknown => {

@@ -33,7 +33,7 @@ impl MmapState {
         Self(None)
     }
 
-    /// See [`super::SendEngine::step`].
+    /// Sends bytes of the mapped window; see [`super::SendEngine::step`].
     pub(super) fn step(
         &mut self,
         socket: BorrowedFd<'_>,

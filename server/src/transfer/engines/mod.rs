@@ -50,14 +50,14 @@ pub(crate) use self::pipes::Pipes;
 /// How payload gets from a file into a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Engine {
-    /// sendfile(2).
+    /// sendfile(2) from the file into the socket.
     Sendfile,
     /// splice(2) through pipes of 1 MiB; sendfile(2) while no pipe is free.
     #[default]
     Splice,
     /// mmap(2) of a window, and send(2).
     Mmap,
-    /// pread(2) and send(2).
+    /// pread(2) into a buffer, and send(2).
     Copy,
 }
 
@@ -67,7 +67,7 @@ pub enum Engine {
 pub struct UnknownEngine(String);
 
 impl Engine {
-    /// All engines.
+    /// All engines, in the order of the measurements in this module.
     pub const ALL: [Self; 4] = [Self::Sendfile, Self::Splice, Self::Mmap, Self::Copy];
 
     /// Its name on command lines and in configuration files.

@@ -19,20 +19,20 @@ const PIPES_MAX: usize = 32;
 
 /// Requests without a pipe after the kernel refused one, before it is asked again. Each refusal
 /// costs some calls, and the limit is shared with the user's other programs, which end some day.
-const ASK_AGAIN_AFTER: u32 = 256;
+const REQUESTS_BEFORE_RETRY: u32 = 256;
 
-/// Lends pipes.
+/// The pipes of a server, lent to transfers. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Pipes(Arc<Shelf>);
+pub(crate) struct Pipes(Arc<Shared>);
 
 #[derive(Debug)]
-struct Shelf {
+struct Shared {
     most: usize,
-    stock: Mutex<Stock>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct Stock {
+struct State {
     /// Pipes that are free; they are empty.
     free: Vec<Pipe>,
     /// Number of free and lent pipes.
@@ -41,10 +41,10 @@ struct Stock {
     pause: u32,
 }
 
-impl Shelf {
-    fn stock(&self) -> MutexGuard<'_, Stock> {
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
         // A thread that panicked while it held the lock left the counts and pipes consistent.
-        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,44 +58,44 @@ impl Default for Pipes {
 impl Pipes {
     /// At most `most` pipes, each made when it is needed.
     pub(crate) fn new(most: usize) -> Self {
-        Self(Arc::new(Shelf { most, stock: Mutex::default() }))
+        Self(Arc::new(Shared { most, state: Mutex::default() }))
     }
 
     /// An empty pipe; `None` when the limit of pipes or of descriptors is reached.
     pub(super) fn lend(&self) -> Option<LentPipe> {
-        self.lend_or_make(Pipe::new)
+        self.lend_with(Pipe::new)
     }
 
     /// As [`Self::lend`], with another way to make a pipe.
-    pub(super) fn lend_or_make(&self, make: impl FnOnce() -> io::Result<Pipe>) -> Option<LentPipe> {
-        let mut stock = self.0.stock();
-        let pipe = match stock.free.pop() {
+    pub(super) fn lend_with(&self, make: impl FnOnce() -> io::Result<Pipe>) -> Option<LentPipe> {
+        let mut state = self.0.state();
+        let pipe = match state.free.pop() {
             Some(pipe) => pipe,
-            None if stock.open >= self.0.most => return None,
-            None if stock.pause > 0 => {
-                stock.pause -= 1;
+            None if state.open >= self.0.most => return None,
+            None if state.pause > 0 => {
+                state.pause -= 1;
                 return None;
             }
             None => match make() {
                 Ok(pipe) => {
-                    stock.open += 1;
+                    state.open += 1;
                     pipe
                 }
                 Err(failure) => {
-                    debug!(%failure, open = stock.open, "no further pipe: using sendfile instead");
-                    stock.pause = ASK_AGAIN_AFTER;
+                    debug!(%failure, open = state.open, "no further pipe: using sendfile instead");
+                    state.pause = REQUESTS_BEFORE_RETRY;
                     return None;
                 }
             },
         };
-        Some(LentPipe { pipe: Some(pipe), shelf: Arc::clone(&self.0) })
+        Some(LentPipe { pipe: Some(pipe), shared: Arc::clone(&self.0) })
     }
 
     /// Number of free pipes, and of all.
     #[cfg(test)]
     pub(super) fn count(&self) -> (usize, usize) {
-        let stock = self.0.stock();
-        (stock.free.len(), stock.open)
+        let state = self.0.state();
+        (state.free.len(), state.open)
     }
 }
 
@@ -104,16 +104,16 @@ impl Pipes {
 pub(super) struct LentPipe {
     /// Set until it is dropped.
     pipe: Option<Pipe>,
-    shelf: Arc<Shelf>,
+    shared: Arc<Shared>,
 }
 
 impl LentPipe {
-    /// Bytes in it.
+    /// Bytes that were filled in and not drained yet.
     pub(super) fn held(&self) -> usize {
         self.pipe.as_ref().map_or(0, Pipe::held)
     }
 
-    /// See [`Pipe::fill`].
+    /// Fills the pipe from the file; see [`Pipe::fill`].
     pub(super) fn fill(
         &mut self,
         file: BorrowedFd<'_>,
@@ -123,7 +123,7 @@ impl LentPipe {
         self.pipe.as_mut().map_or(Ok(0), |pipe| pipe.fill(file, offset, count))
     }
 
-    /// See [`Pipe::drain`].
+    /// Drains the pipe into the socket; see [`Pipe::drain`].
     pub(super) fn drain(&mut self, socket: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
         self.pipe.as_mut().map_or(Ok(0), |pipe| pipe.drain(socket, count))
     }
@@ -131,12 +131,12 @@ impl LentPipe {
 
 impl Drop for LentPipe {
     fn drop(&mut self) {
-        let mut stock = self.shelf.stock();
+        let mut state = self.shared.state();
         match self.pipe.take() {
-            Some(pipe) if pipe.held() == 0 => stock.free.push(pipe),
+            Some(pipe) if pipe.held() == 0 => state.free.push(pipe),
             closed => {
-                stock.open -= 1;
-                drop(stock);
+                state.open -= 1;
+                drop(state);
                 drop(closed);
             }
         }

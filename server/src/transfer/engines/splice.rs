@@ -11,10 +11,10 @@ use crate::sys;
 
 /// Bytes of a transfer that have left the file and not reached the socket.
 #[derive(Debug)]
-pub(super) struct SpliceState(Option<UnderWay>);
+pub(super) struct SpliceState(Option<FilledPipe>);
 
 #[derive(Debug)]
-struct UnderWay {
+struct FilledPipe {
     /// The pipe; never empty between two steps.
     pipe: LentPipe,
     /// Offset in the file of its first byte.
@@ -26,7 +26,7 @@ impl SpliceState {
         Self(None)
     }
 
-    /// See [`super::SendEngine::step`].
+    /// Fills a pipe if this transfer has none, and drains it; see [`super::SendEngine::step`].
     pub(super) fn step(
         &mut self,
         pipes: &Pipes,
@@ -35,8 +35,8 @@ impl SpliceState {
         offset: u64,
         count: usize,
     ) -> io::Result<usize> {
-        let mut under_way = match self.0.take() {
-            Some(under_way) if under_way.offset == offset => under_way,
+        let mut filled = match self.0.take() {
+            Some(filled) if filled.offset == offset => filled,
             _ => {
                 let Some(mut pipe) = pipes.lend() else {
                     return sys::net::sendfile(socket, file, offset, count);
@@ -51,22 +51,22 @@ impl SpliceState {
                     }
                     Err(e) => return Err(e),
                 }
-                UnderWay { pipe, offset }
+                FilledPipe { pipe, offset }
             }
         };
-        match under_way.pipe.drain(socket, count) {
+        match filled.pipe.drain(socket, count) {
             // A 0 would mean the end of the file.
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(moved) => {
-                under_way.offset += moved as u64;
-                if under_way.pipe.held() > 0 {
-                    self.0 = Some(under_way);
+                filled.offset += moved as u64;
+                if filled.pipe.held() > 0 {
+                    self.0 = Some(filled);
                 }
                 Ok(moved)
             }
             Err(e) => {
                 if e.kind() == io::ErrorKind::WouldBlock {
-                    self.0 = Some(under_way);
+                    self.0 = Some(filled);
                 }
                 Err(e)
             }

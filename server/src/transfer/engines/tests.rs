@@ -15,7 +15,7 @@ use zput_skip as skip;
 use super::*;
 
 /// Tells a process of these tests that it runs one of them, alone.
-const ALONE: &str = "ZPUT_ENGINES_ALONE";
+const CHILD: &str = "ZPUT_ENGINES_OWN_PROCESS";
 
 const KIB: usize = 1024;
 
@@ -230,8 +230,8 @@ fn send_engine_returns_zero_at_end_of_file() {
     }
 }
 
-/// The peer takes all it gets; the transfer goes on until it ends, which it must.
-fn to_its_end(
+/// The peer takes all it gets; the transfer continues until it ends, which it must.
+fn send_to_end(
     engine: Engine,
     engine_state: &mut SendEngine,
     resources: &mut EngineResources,
@@ -272,7 +272,7 @@ fn send_engine_ends_at_new_end_of_truncated_file() {
                 assert!(sent < 3 << 20, "{engine}: the socket takes {sent} bytes");
                 file.set_len(cut).unwrap();
                 let end =
-                    to_its_end(engine, &mut engine_state, &mut resources, &mut pair, &file, sent);
+                    send_to_end(engine, &mut engine_state, &mut resources, &mut pair, &file, sent);
                 // What was in a pipe when the file shrank is sent still.
                 let lost = if engine == Engine::Splice { crate::sys::pipe::PIPE_BYTES } else { 0 };
                 let most = cut.max(sent + lost as u64);
@@ -303,7 +303,7 @@ fn send_engine_survives_truncation_within_mapped_window() {
                 engine_state.step(&mut resources, pair.socket(), file.as_fd(), 0, 524_288).unwrap();
             file.set_len(cut).unwrap();
             let at = first as u64;
-            let end = to_its_end(engine, &mut engine_state, &mut resources, &mut pair, &file, at);
+            let end = send_to_end(engine, &mut engine_state, &mut resources, &mut pair, &file, at);
             assert!(at < 524_288, "{engine}: the socket takes all at once");
             if engine == Engine::Splice {
                 assert_eq!(end, 524_288, "all of it was in the pipe");
@@ -405,26 +405,26 @@ fn pipes_are_bounded_and_back_off_after_refusal() {
 
     let pipes = Pipes::new(2);
     let refuse = || Err(io::Error::from_raw_os_error(libc::EPERM));
-    assert!(pipes.lend_or_make(refuse).is_none());
+    assert!(pipes.lend_with(refuse).is_none());
     for n in 0..256 {
-        assert!(pipes.lend_or_make(|| panic!("asked again after {n}")).is_none());
+        assert!(pipes.lend_with(|| panic!("asked again after {n}")).is_none());
     }
     let lent = pipes.lend().unwrap();
     assert_eq!(lent.held(), 0);
     assert_eq!(pipes.count(), (0, 1));
 }
 
-/// Runs `body`, which is all of the test of this name, in a process of its own, as `user` if one is
-/// given.
-fn alone(test: &str, user: Option<u32>, body: fn()) {
-    if std::env::var_os(ALONE).is_some() {
+/// Runs `body`, which is all of the test with this name, in a process of its own, as `user` if one
+/// is given.
+fn in_child(test: &str, user: Option<u32>, body: fn()) {
+    if std::env::var_os(CHILD).is_some() {
         return body();
     }
     if user.is_some() && !rustix::process::geteuid().is_root() {
         return skip::because("only root can become another user");
     }
     let mut command = Command::new("/proc/self/exe");
-    command.args(["--exact", &format!("transfer::engines::tests::{test}")]).env(ALONE, "1");
+    command.args(["--exact", &format!("transfer::engines::tests::{test}")]).env(CHILD, "1");
     if let Some(user) = user {
         command.uid(user).env("TMPDIR", "/tmp");
     }
@@ -440,10 +440,10 @@ fn descriptors() -> usize {
 /// Engines leave no descriptor and no mapping behind after finished or dropped transfers.
 #[test]
 fn send_engine_leaks_no_descriptor_or_mapping() {
-    alone("send_engine_leaks_no_descriptor_or_mapping", None, leak_nothing);
+    in_child("send_engine_leaks_no_descriptor_or_mapping", None, check_no_leaks);
 }
 
-fn leak_nothing() {
+fn check_no_leaks() {
     let bytes = pattern(4 << 20);
     let file = file(&bytes);
     let inode = format!(" {} ", file.metadata().unwrap().ino());
@@ -457,10 +457,10 @@ fn leak_nothing() {
             if n % 2 == 0 {
                 let mut got = Vec::new();
                 pair.take_until(usize::try_from(sent).unwrap(), &mut got);
-                to_its_end(engine, &mut engine_state, &mut resources, &mut pair, &file, sent);
+                send_to_end(engine, &mut engine_state, &mut resources, &mut pair, &file, sent);
             }
         }
-        // A transfer that has sent all it was asked to holds on to nothing.
+        // A transfer that has sent all its bytes holds no descriptor.
         let pair = Pair::unix();
         let mut engine_state = SendEngine::new(engine);
         assert_eq!(fill(&mut engine_state, &mut resources, &pair, &file, 1..4096), 4095);
@@ -477,10 +477,10 @@ fn leak_nothing() {
 /// together.
 #[test]
 fn splice_falls_back_to_sendfile_at_kernel_pipe_limit() {
-    alone("splice_falls_back_to_sendfile_at_kernel_pipe_limit", Some(65_533), take_all_pipes);
+    in_child("splice_falls_back_to_sendfile_at_kernel_pipe_limit", Some(65_533), check_pipe_limit);
 }
 
-fn take_all_pipes() {
+fn check_pipe_limit() {
     let soft = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap();
     let most = soft.trim().parse::<usize>().unwrap() / 256;
     let mut resources = EngineResources::new(Pipes::new(most + 100));

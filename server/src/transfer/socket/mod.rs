@@ -43,16 +43,16 @@ pub(crate) const UNSENT_BYTES: u32 = 32 * 1024;
 /// fast as no bound; at 25 Gbit/s 256 KiB last for 84 us, more than a worker needs for a round.
 const UNSENT_PROVEN_BYTES: u32 = 256 * 1024;
 
-/// Bytes that a peer must take before its socket may buffer more: a peer that wants to use up
-/// memory has to pay for it.
+/// Bytes that a peer must acknowledge before its socket may buffer more, so that a peer cannot use
+/// up memory without receiving that much.
 const PROVEN_BYTES: usize = 1024 * 1024;
 
 /// A stream socket in non-blocking mode.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    /// Over TCP.
+    /// A connected TCP socket.
     Tcp(TcpStream),
-    /// Over a Unix domain socket.
+    /// A connected Unix domain socket.
     Unix(UnixStream),
 }
 
@@ -126,7 +126,7 @@ pub(crate) enum Received {
 pub(crate) enum Sent {
     /// Number of bytes accepted, at least one.
     Bytes(usize),
-    /// No room now.
+    /// The send buffer has no space now.
     Blocked,
     /// The file has no more bytes: it is shorter than before.
     FileEnded,

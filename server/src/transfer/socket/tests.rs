@@ -98,8 +98,8 @@ fn ready_socket_read_distinguishes_end_from_blocked() {
 }
 
 /// A connection over loopback, set up as a listener does it. Its peer has a window of 190 KiB, into
-/// which everything fits that these tests send, so that nobody waits for an acknowledgement.
-fn roomy() -> (ReadySocket, std::net::TcpStream) {
+/// which everything fits that these tests send, so that no send waits for an acknowledgement.
+fn loopback_pair() -> (ReadySocket, std::net::TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     sys::net::set_unsent(&listener, UNSENT_BYTES).unwrap();
     let peer = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -122,7 +122,7 @@ fn ready_socket_full_send_leaves_no_held_segment() {
     file.write_all(&[7; 160_000]).unwrap();
     for engine in Engine::ALL {
         for offset in [0, 1, 900, 4095] {
-            let (mut socket, mut peer) = roomy();
+            let (mut socket, mut peer) = loopback_pair();
             let (mut engine_state, mut resources) =
                 (SendEngine::new(engine), EngineResources::new(Pipes::default()));
             assert_eq!(socket.send(&[9; 100], true).unwrap(), Sent::Bytes(100));
@@ -147,7 +147,7 @@ fn ready_socket_full_send_leaves_no_held_segment() {
 /// The kernel would keep each for 200 ms: 10 s in all, of which half may pass on a busy machine.
 #[test]
 fn ready_socket_pushes_announcement_when_it_blocks() {
-    let (mut socket, mut peer) = roomy();
+    let (mut socket, mut peer) = loopback_pair();
     let began = Instant::now();
     for _ in 0..50 {
         assert_eq!(socket.send(&[9; 100], true).unwrap(), Sent::Bytes(100));
