@@ -33,7 +33,7 @@ fn greet(stream: &mut TcpStream) -> Vec<u8> {
     if said.is_ok() { heard } else { Vec::new() }
 }
 
-/// Knocks. The server, turning somebody away, may have taken the last descriptor for a moment.
+/// Connects. The server may have the last descriptor for a moment, while it refuses another peer.
 fn connect(address: SocketAddr) -> TcpStream {
     for _ in 0..200 {
         match TcpStream::connect(address) {

@@ -87,13 +87,13 @@ impl Configured {
         &self.http
     }
 
-    /// Its process.
+    /// Statistics of the server's process.
     #[must_use]
     pub fn vitals(&self) -> Vitals {
         Vitals::of(self.child.id())
     }
 
-    /// Its process id.
+    /// The ID of the server's process.
     #[must_use]
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
@@ -112,7 +112,7 @@ impl Configured {
     /// Writes another configuration, lets the server read it, and gives what it logged about that.
     ///
     /// # Panics
-    /// When it says nothing.
+    /// When the server logs nothing in time.
     #[must_use]
     pub fn reload(&self, config: &str) -> String {
         write(&self.dir.path().join("zserve.toml"), config);

@@ -1,4 +1,4 @@
-//! Somebody on the line who passes everything on and writes it down, until it cuts the line, holds it up or swallows what comes.
+//! A proxy that forwards and records all bytes, until it cuts, holds or discards a stream.
 
 use std::{
     collections::VecDeque,
@@ -30,25 +30,26 @@ pub enum Way {
 /// What happens to one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Everything passes.
+    /// All bytes pass in both directions.
     Pass,
-    /// So many bytes pass this way; then both sides are hung up on.
+    /// This many bytes pass this way; then both connections are closed.
     Cut(Way, u64),
-    /// So many bytes pass this way; then nothing more does until it is let go, and nobody is told.
+    /// This many bytes pass this way; then no more do until [`Cutter::let_go`], with no error.
     Hold(Way, u64),
-    /// So many bytes pass this way; then whatever either side sends, an answer to them too, is taken and thrown away, and
-    /// neither hears that the other has gone. So it is behind a proxy that hangs: its kernel acknowledges everything, keep-alives as well.
+    /// This many bytes pass this way; then all bytes of both sides are discarded, answers too, and
+    /// neither side sees the other end. So it is behind a proxy that hangs: its kernel acknowledges
+    /// all bytes and keep-alives.
     Swallow(Way, u64),
-    /// Everything passes, but for one bit of the byte behind so many.
+    /// All bytes pass, and one bit of the byte at this offset is flipped.
     Flip(Way, u64),
 }
 
 /// What was sent over one connection, as far as it passed.
 #[derive(Clone, Debug, Default)]
 pub struct Talk {
-    /// By the client.
+    /// The bytes that the client sent.
     pub up: Vec<u8>,
-    /// By the server.
+    /// The bytes that the server sent.
     pub down: Vec<u8>,
 }
 
@@ -64,10 +65,10 @@ struct Shared {
     /// Of the connections to come; those behind pass.
     fates: Mutex<VecDeque<Fate>>,
     talks: Mutex<Vec<Arc<Mutex<Talk>>>>,
-    /// What hangs up on everybody.
+    /// Both sockets of each connection, to close them.
     streams: Mutex<Vec<TcpStream>>,
     pumps: Mutex<Vec<JoinHandle<()>>>,
-    /// How often everybody was let go.
+    /// How often held bytes were let go.
     let_go: AtomicUsize,
     is_over: AtomicBool,
 }
@@ -107,7 +108,7 @@ impl Cutter {
         Self { address, shared, listening: Some(listening) }
     }
 
-    /// `127.0.0.1:PORT`.
+    /// The address that it listens on: `127.0.0.1:PORT`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
@@ -128,7 +129,7 @@ impl Cutter {
         self.shared.let_go.fetch_add(1, Ordering::Release);
     }
 
-    /// Hangs up on everybody who is connected.
+    /// Closes all connections.
     pub fn hang_up(&self) {
         for stream in locked(&self.shared.streams).drain(..) {
             let _gone = stream.shutdown(Shutdown::Both);
@@ -142,13 +143,13 @@ impl Cutter {
         talks.into_iter().map(|talk| locked(&talk).clone()).collect()
     }
 
-    /// What was sent since the last time, and goes on.
+    /// What was sent since the last time, also over connections that are open.
     #[must_use]
     pub fn so_far(&self) -> Vec<Talk> {
         locked(&self.shared.talks).iter().map(|talk| locked(talk).clone()).collect()
     }
 
-    /// Waits until so many bytes have passed this way on the latest connection.
+    /// Waits until this many bytes have passed this way on the latest connection.
     ///
     /// # Panics
     /// When they do not come.
@@ -284,7 +285,7 @@ fn pump(
                 to.write_all(bytes)?;
                 passed += received as u64;
             }
-            // signal(7): a read with a time limit is interrupted when the process is stopped and goes on.
+            // signal(7): a read with a time limit is interrupted when the process is stopped.
             Err(e) if is_for_now(e.kind()) => {
                 if shared.is_over() {
                     return Ok(());
@@ -314,7 +315,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    /// A server that says back what it hears, to so many.
+    /// An echo server for this many connections.
     fn echo(times: usize) -> (String, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();

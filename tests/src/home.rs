@@ -22,7 +22,7 @@ pub struct Home {
 pub struct Ran {
     /// Its exit code; `None` when a signal ended it.
     pub code: Option<i32>,
-    /// Standard output.
+    /// The bytes of standard output.
     pub stdout: Vec<u8>,
     /// Standard error, as text.
     pub stderr: String,
@@ -96,7 +96,7 @@ impl Home {
         Self { root }
     }
 
-    /// The home directory.
+    /// The path of the home directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.root.path()
@@ -125,7 +125,7 @@ impl Home {
         std::fs::read(self.file(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    /// Where its key file is when nobody says otherwise.
+    /// The path of the default key file.
     #[must_use]
     pub fn key_file(&self) -> PathBuf {
         self.root.path().join(".config/zput/default.zkey")
@@ -134,7 +134,7 @@ impl Home {
     /// What the key file says of `field`, a string.
     ///
     /// # Panics
-    /// When it says nothing.
+    /// When the key file has no such field.
     #[must_use]
     pub fn key_field(&self, field: &str) -> String {
         let path = self.key_file();
@@ -144,7 +144,7 @@ impl Home {
         value.unwrap_or_else(|| panic!("{path:?} has no {field}")).to_owned()
     }
 
-    /// Makes its key file name another remote, as somebody with an editor would.
+    /// Makes its key file name another remote, as with an editor.
     ///
     /// # Panics
     /// When there is no key file with a remote.

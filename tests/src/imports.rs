@@ -12,7 +12,7 @@ use syn::{
 /// The parts of a source that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All of it.
+    /// All items, those with `#[cfg(test)]` included.
     Everything,
     /// What is compiled into programs: everything but items with `#[cfg(test)]`.
     Production,

@@ -46,9 +46,9 @@ pub type History = BTreeMap<u64, Kept>;
 pub enum Wish {
     /// This object becomes the current version.
     Put {
-        /// What it is.
+        /// The kind of the object.
         kind: Kind,
-        /// Bytes of it.
+        /// The length of the object in bytes.
         length: u64,
         /// The digest of all of them.
         content: Digest,
@@ -82,7 +82,7 @@ impl Subject {
         Self { key, history: History::new(), open: None }
     }
 
-    /// Its key.
+    /// The key of the object.
     #[must_use]
     pub fn key(&self) -> &ObjectKey {
         &self.key
@@ -100,7 +100,7 @@ impl Subject {
         self.open.as_ref()
     }
 
-    /// Its current version.
+    /// The number of the current version; `None` without one.
     #[must_use]
     pub fn current(&self) -> Option<u64> {
         let mut current = self.history.iter().filter(|(_, k)| k.state == VersionState::Current);
@@ -154,7 +154,7 @@ impl Subject {
         history
     }
 
-    /// Compares what the store has with what was acknowledged, and goes on from what it has. What is open has happened or
+    /// Compares what the store has with what was acknowledged, and continues from what it has. What is open has happened or
     /// has not; where the caller was `hasty`, and took it for granted, it has to have happened.
     ///
     /// # Errors
@@ -196,7 +196,7 @@ pub fn look(store: &Store, key: &ObjectKey) -> Result<History, String> {
     let versions = match store.versions(key, None, 1000) {
         Ok((versions, None, 0)) => versions,
         Ok((_, None, unreadable)) => return Err(format!("{unreadable} versions are unreadable")),
-        Ok((_, Some(_), _)) => return Err("more versions than anybody put".into()),
+        Ok((_, Some(_), _)) => return Err("more versions than were put".into()),
         Err(StoreError::NotFound) => Vec::new(),
         Err(error) => return Err(format!("versions: {error}")),
     };

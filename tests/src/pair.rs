@@ -1,4 +1,4 @@
-//! A machine and its server, and somebody on the line between them.
+//! A machine, its server, and a proxy between them.
 
 use crate::{Cutter, Home, ServerProcess};
 
@@ -7,14 +7,14 @@ use crate::{Cutter, Home, ServerProcess};
 pub struct Pair {
     /// The machine, whose key file leads to the line.
     pub home: Home,
-    /// The server.
+    /// The server's process, with its store in `home`.
     pub server: ServerProcess,
-    /// Whoever is between them.
+    /// The proxy between them.
     pub line: Cutter,
 }
 
 impl Pair {
-    /// What its server is started with: everybody may do everything in clear.
+    /// The server's arguments: anonymous peers may do all operations.
     pub const ARGUMENTS: [&str; 2] = ["--anonymous", "put,get,list,delete"];
 
     /// In `plaintext` mode, where a test can read what was sent. Its server is started with `arguments` besides.

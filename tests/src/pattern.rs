@@ -69,7 +69,7 @@ impl Pattern {
 /// How far two streams are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Same {
-    /// In all of their bytes, so many.
+    /// All of their bytes are equal; their number.
     All(u64),
     /// Only before this offset.
     Until(u64),

@@ -58,7 +58,7 @@ impl ServerProcess {
         Self { child, addresses, store: store.to_owned() }
     }
 
-    /// `127.0.0.1:PORT`.
+    /// The first address that it listens on: `127.0.0.1:PORT`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.addresses[0]
@@ -70,13 +70,13 @@ impl ServerProcess {
         &self.addresses
     }
 
-    /// Its store.
+    /// The directory of its store.
     #[must_use]
     pub fn store(&self) -> &Path {
         &self.store
     }
 
-    /// Its process id.
+    /// The ID of the server's process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()

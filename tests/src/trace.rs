@@ -4,16 +4,16 @@ use std::process::Command;
 
 use crate::installed;
 
-/// A system call as strace(1) tells of it, descriptors with their paths.
+/// A system call as strace(1) prints it, descriptors with their paths.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The thread's number.
+    /// The thread ID, as strace prints it.
     pub thread: u32,
-    /// What was called.
+    /// The name of the system call, such as `openat`.
     pub name: String,
-    /// With what.
+    /// The arguments, as strace prints them between the parentheses.
     pub arguments: String,
-    /// What came of it; negative when it failed.
+    /// The return value; negative when the call failed.
     pub result: i64,
     /// The line of the trace in which it began.
     pub began: usize,
@@ -98,7 +98,7 @@ pub fn calls(trace: &str) -> Vec<Call> {
             thread: thread.parse().unwrap_or(0),
             name: name.to_owned(),
             arguments: arguments.trim_end().trim_end_matches(')').to_owned(),
-            // mmap gives an address, an exit nothing: nobody asks for those.
+            // mmap returns an address and an exit nothing; no test reads those.
             result: result.parse().unwrap_or(0),
             began,
             ended: number,

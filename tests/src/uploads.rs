@@ -13,7 +13,7 @@ pub struct SentSlice {
     pub number: u64,
     /// How many bytes were announced.
     pub length: u64,
-    /// Those that came.
+    /// The bytes that were sent, at most `length`.
     pub bytes: Vec<u8>,
     /// Where in the client's stream the last of them ends, or would.
     pub end: u64,
@@ -34,7 +34,7 @@ pub struct Uploads {
     pub requests: Vec<Request>,
     /// The server's answers to them, as far as they came.
     pub answers: Vec<Response>,
-    /// The slices.
+    /// The slices of all its uploads, in order.
     pub slices: Vec<SentSlice>,
 }
 
@@ -128,7 +128,7 @@ pub fn frames(talk: &Talk, way: Way) -> Vec<Range<u64>> {
 /// FORMAT 1: "24-byte random salt".
 const SALT_BYTES: usize = 24;
 
-/// What is behind a hello: PROTOCOL 1, "magic[8] || length[2]" and so many bytes.
+/// What is behind a hello: PROTOCOL 1, "magic[8] || length[2]" and that many bytes.
 fn behind_hello(stream: &[u8]) -> &[u8] {
     match stream.get(8..10) {
         Some(length) => {

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest head that is read.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 
-/// A connection.
+/// An HTTP client with one connection.
 #[derive(Debug)]
 pub struct WebClient {
     stream: TcpStream,
@@ -32,7 +32,7 @@ impl WebClient {
     /// Connects to `HOST:PORT`.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// When no server accepts the connection.
     pub fn connect(address: &str) -> io::Result<Self> {
         Self::over(TcpStream::connect(address)?)
     }
@@ -48,7 +48,7 @@ impl WebClient {
         Ok(Self { stream })
     }
 
-    /// Its socket.
+    /// The socket of the connection, for raw reads and writes.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
@@ -131,7 +131,7 @@ impl Head {
 /// A connection on whose way only some kilobytes fit: what it does not read stays with the server.
 ///
 /// # Panics
-/// When nobody answers.
+/// When no server accepts the connection.
 #[must_use]
 pub fn narrow(address: &str) -> TcpStream {
     let connected = || -> io::Result<TcpStream> {

@@ -164,7 +164,7 @@ fn for_each_way(test: impl Fn(&str, &str)) {
 /// Where a file is cut: to nothing, within a page, at a border of pages, at one of windows.
 const CUTS: [u64; 4] = [0, 24 * 1024 * 1024 + 123, 24 * 1024 * 1024 + 4096, 24 * 1024 * 1024];
 
-/// A file truncated during a get ends that connection, and the server goes on.
+/// A file truncated during a get ends that connection only.
 #[test]
 fn engine_closes_only_the_connection_of_truncated_file() {
     for_each_way(|engine, door| {
@@ -310,7 +310,7 @@ fn engine_sends_file_over_2_gib_whole_and_in_ranges() {
             zput.payload_to(&mut marks).unwrap();
         }
         println!("{engine}: {:.1} s", started.elapsed().as_secs_f64());
-        // A mark may lie across two reads, and then nobody looks at it here.
+        // A mark that lies across two reads is not checked here.
         assert!(marks.at == LARGE && marks.seen >= 3, "{engine}: {} {}", marks.at, marks.seen);
     }
 }

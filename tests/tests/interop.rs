@@ -152,7 +152,7 @@ fn open_mjs_opens_blob_that_zblob_seal_sealed_to_a_recipient() {
         );
         let opened = open(&reader, &home, "-", "blob").ok();
         assert!(opened.stdout == home.read("plain"), "{length} bytes by {suite}");
-        // It is no vault's, and who asks for one's hears that.
+        // It has no vault, and a get that requires one reports that.
         let _refused = open(&reader, &home, "vault", "blob").ended(1);
         let _refused = home.run("zblob open", ["-o", "x", "blob"]).ended(8);
     }

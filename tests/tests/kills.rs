@@ -35,7 +35,7 @@ const WRITERS: usize = 3;
 const OBJECTS_EACH: usize = 2;
 /// Longest life of a server that is ready.
 const LIFE: Duration = Duration::from_millis(60);
-/// Longest wait for a server to notice that somebody is gone.
+/// Longest wait for a server to notice that a client has ended.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A file system in memory, if there is one: a killed process takes no page cache with it.
@@ -132,7 +132,7 @@ fn put(
     client.send(&Request::Commit)
 }
 
-/// Nothing is in the store but versions that it has and uploads that can be resumed: no file that nobody finds.
+/// The store has only files of its versions and of uploads that can be resumed.
 fn has_nothing_else(store: &Store, path: &Path, writers: &[Writer]) {
     for upload in fs::read_dir(path.join("staging")).unwrap() {
         let upload = upload.unwrap();
@@ -260,7 +260,7 @@ fn clients_are_killed(kills: u32) {
             }
             code => panic!("zput ended with {code:?}"),
         }
-        // Behind this no put of those who are gone can come any more.
+        // After this no put of a killed client can arrive.
         is_swept(server.store());
         if dice.random_bool(0.2) {
             is_there(&home, &name, named);
@@ -286,12 +286,12 @@ fn is_there(home: &Home, name: &str, named: &mut Named) {
         let length = LENGTHS[**number as usize];
         length == got.len() as u64 && Pattern::bytes(**number, length) == got
     });
-    let number = *number.unwrap_or_else(|| panic!("{name}: {} bytes that nobody put", got.len()));
+    let number = *number.unwrap_or_else(|| panic!("{name}: {} bytes that were not put", got.len()));
     // The others came before it, or never.
     *named = Named { acknowledged: Some(number), unanswered: Vec::new() };
 }
 
-/// The server gives up the uploads of those who are gone, or keeps them and works on them no more.
+/// The server removes the uploads of killed clients, or keeps them without writing to them.
 fn is_swept(store: &Path) {
     let started = Instant::now();
     loop {

@@ -23,7 +23,7 @@ const BEFORE_ANSWERS: u64 = 101;
 /// Of one put: Begun, SliceHeld twice, Committed with a varint of 9 bytes.
 const ANSWERS: u64 = 3 * 5 + 14;
 
-/// A command that goes on while the test does something else.
+/// A command that runs while the test does something else.
 fn spawn(home: &Home, retries: &str, arguments: &[&str], files: &[String]) -> Child {
     let mut command = home.command("zput");
     command.args(arguments).args(files).env("ZPUT_RETRIES", retries);
@@ -34,7 +34,7 @@ fn zput(home: &Home, retries: &str, arguments: &[&str], files: &[String]) -> Ran
     spawn(home, retries, arguments, files).wait_with_output().unwrap().into()
 }
 
-/// Writes so many small files, and no two alike; gives their names.
+/// Writes this many different small files; returns their names.
 fn small_files(home: &Home, count: usize) -> Vec<String> {
     let name = |n: usize| format!("f{n:04}");
     for n in 0..count {

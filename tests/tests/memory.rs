@@ -46,7 +46,7 @@ fn settled() -> Home {
     home
 }
 
-/// `command` in `kib` KiB of addresses, where a core may have so many blocks (`ulimit -c`).
+/// `command` in `kib` KiB of addresses, where a core may have this many blocks (`ulimit -c`).
 fn within(home: &Home, kib: u64, core: &str, command: &[&str]) -> Command {
     let script = "ulimit -c \"$1\" 2>/dev/null; ulimit -v \"$0\" || exit 99; shift; exec \"$@\"";
     let mut shell = home.program("bash");
@@ -169,7 +169,7 @@ fn memory_limit_is_an_error_of_commands_on_large_files() {
     });
 }
 
-/// Argon2id of a key file's passphrase takes 64 MiB: who opens one needs so much more than who does not.
+/// Argon2id of a key file's passphrase takes 64 MiB: unlocking one needs that much more.
 #[test]
 fn memory_limit_is_an_error_of_passphrase_derivation() {
     let home = settled();
@@ -206,7 +206,7 @@ fn memory_limit_leaves_no_half_of_a_first_zput() {
         let stores = if stores.exists() { names(&stores) } else { Vec::new() };
         assert!(stores.is_empty() || stores == ["store"], "in {kib} KiB: {stores:?}");
         assert_eq!(stores.is_empty(), !home.key_file().exists(), "in {kib} KiB");
-        // Whatever there was: it goes on from there.
+        // The next put resumes from the parts that are there, if any.
         let _stored = home.run("zput", ["file"]).ok();
         assert_eq!(home.run("zget", ["-o", "-", "file"]).ok().stdout, b"first");
         made += usize::from(ran.code == Some(0));

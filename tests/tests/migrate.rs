@@ -108,7 +108,7 @@ fn zblob_key_join_copies_every_version_and_keeps_the_store() {
     let numbers: Vec<_> = versions.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(numbers.len(), 2, "{versions}");
     assert_eq!(setting.get(&["--at", numbers[1], "plans/secret.bin"]), b"one");
-    // And life goes on there.
+    // And the moved store takes puts.
     setting.put("plans/secret.bin", b"three");
     assert_eq!(setting.get(&["plans/secret.bin"]), b"three");
 }

@@ -21,7 +21,7 @@ use zput_tests::{Configured, Home, Ran, ServerProcess, WebClient, command_path, 
 /// Longest wait for what takes a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A user and a group that nobody on the machine needs to have.
+/// A user and a group ID that need not exist on the machine.
 const USER: u32 = 54_321;
 
 /// Everything below `dir` and itself.

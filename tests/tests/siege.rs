@@ -1,4 +1,4 @@
-//! Clients by the hundred that take seats and give nothing, and a good one beside them, at both doors.
+//! Hundreds of clients that hold connections and send nothing, beside a good one, over both ports.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -20,7 +20,7 @@ use zput_tests::{Configured, Pattern, WebClient, hostile::HostileClient, narrow}
 
 const MIB: u64 = 1024 * 1024;
 
-/// What a server may have at its peak, whoever besieges it: what OPERATIONS allows for uploads, and as much again.
+/// Peak memory that a server may have under load: what OPERATIONS allows for uploads, twice.
 const MEMORY_MAX_BYTES: u64 = 96 * MIB;
 
 /// Longest wait of a good client for a small file.
@@ -304,7 +304,7 @@ fn zserve_memory_is_bounded_with_ten_thousand_unread_requests() {
 fn connection_limit_is_shared_and_frees_idle_connections() {
     let home = Besieged::new("limits.max_connections = 50\nlimits.idle_timeout = \"3s\"");
     let mut hogs: Vec<WebClient> = (0..50).map(|_| home.web()).collect();
-    // All seats are taken once the last of them is seated, or refused.
+    // All permits are taken once the last connection is accepted, or refused.
     let started = Instant::now();
     let mut refused = false;
     while !refused {

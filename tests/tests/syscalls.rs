@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn traced_server(home: &Home, args: &[&str]) -> (ServerProcess, PathBuf) {
     let trace = home.path().join("trace");
     let mut command = Command::new("strace");
-    // -D: the tracer is nobody's parent, so the child is the server itself.
+    // -D: the tracer is not the parent, so the child is the server itself.
     command.args(["-D", "-f", "-y", "-q", "-s", "8", "-e", CALLS, "-o"]).arg(&trace);
     command.arg(command_path("zserve"));
     (ServerProcess::start_by(command, &home.path().join("store"), args), trace)

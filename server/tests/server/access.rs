@@ -9,7 +9,7 @@ use zput_proto::{
 };
 use zput_server::mounts::Policy;
 
-/// A server that lets nobody in without a key.
+/// A server that refuses peers without a key.
 fn guarded() -> Home {
     serve_as(Policy::PRIVATE, |_| {})
 }

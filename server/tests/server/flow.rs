@@ -167,7 +167,7 @@ fn get_of_truncated_file_closes_connection() {
     assert_stands_still(&home);
 }
 
-/// The workers do not turn while nobody asks anything of them, once what they had to do is done.
+/// Idle workers do not wake up: the number of rounds stays the same while no request arrives.
 fn assert_stands_still(home: &Home) {
     until("the workers rest", || {
         let before = home.server.stats().rounds;
@@ -339,7 +339,7 @@ fn tls_put_and_get_work_with_any_byte_splits() {
     }
 }
 
-/// One buffer for all: everybody waits for it in turn, and nobody for ever.
+/// Uploads that share one buffer wait for it in turn, and all of them end.
 #[test]
 fn uploads_share_single_buffer() {
     let home = serve(|options| {

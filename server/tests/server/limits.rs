@@ -99,7 +99,7 @@ fn unregistered_device_deadline_is_not_extended_by_bytes() {
     assert!(!closed.join().unwrap(), "a member may be slow");
 }
 
-/// A quarter of the seats is for devices with an account, whoever else comes and stays.
+/// A quarter of the connections is reserved for devices with an account.
 #[test]
 fn keyless_peers_leave_connections_to_devices() {
     let home = serve(|options| options.limits.max_connections = 8);
@@ -120,7 +120,7 @@ fn keyless_peers_leave_connections_to_devices() {
         assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
     }
     drop(keyless.pop());
-    until("a seat is free", || home.server.stats().connections == 7);
+    until("a permit is free", || home.server.stats().connections == 7);
     assert_eq!(home.plain().ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
@@ -153,31 +153,31 @@ fn connection_limit_evicts_silent_keyless_peers_beyond_their_share() {
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
 }
 
-/// Where all seats are taken, a peer that says nothing makes room for one that has something to
-/// say.
+/// At the connection limit, a silent peer that has not authenticated is evicted for a new
+/// connection.
 #[test]
 fn connection_limit_evicts_silent_peer_for_device() {
     let home = serve(|options| options.limits.max_connections = 4);
     let member = seed(1);
     home.enroll(&member, Scopes::GET);
     let mut silent: Vec<_> = (0..4).map(|_| home.tcp()).collect();
-    until("all seats are taken", || home.server.stats().connections == 4);
+    until("all permits are taken", || home.server.stats().connections == 4);
     let begun = Instant::now();
     let mut device = loop {
         match Peer::connect(home.tcp(), &home.tls(&member)) {
             Ok(device) => break device,
-            // They have a second to say who they are.
+            // Each peer has a second to authenticate before it can be evicted.
             Err(Gone(_)) => thread::sleep(Duration::from_millis(50)),
         }
-        assert!(begun.elapsed() < Duration::from_secs(8), "not before they end by themselves");
+        assert!(begun.elapsed() < Duration::from_secs(8), "evicted before they time out");
     };
     assert_eq!(device.ask(&Request::Ping).unwrap(), Response::Pong);
     let first = silent.remove(0);
-    assert!(until_closed(first) < Duration::from_secs(8), "the first one has made room");
+    assert!(until_closed(first) < Duration::from_secs(8), "the first one was evicted");
 }
 
-/// An upload that stands still beside pings holds neither a share of those without a key nor a seat
-/// that is needed.
+/// A stalled upload on a connection that sends pings is evicted when another peer needs its
+/// permit.
 #[test]
 fn connection_limit_evicts_stalled_keyless_uploads() {
     let home = serve(|options| {
@@ -292,7 +292,7 @@ fn shutdown_waits_for_gets_and_uploads_under_way() {
     let Home { server, store, dir } = home;
     let stopping = thread::spawn(move || server.shutdown());
     assert!(until_closed(idle.stream) < Duration::from_secs(3), "an idle one is closed at once");
-    until("nobody is let in any more", || TcpStream::connect(address).is_err());
+    until("no connection is accepted any more", || TcpStream::connect(address).is_err());
     assert!(getting.payload().unwrap() == object.repeat(4));
     putting.say_slice(b"late");
     putting.say(&Request::Commit);

@@ -103,8 +103,8 @@ fn mount_is_allowed_to_all_but_unregistered_devices() {
     assert!(stranger.end().is_empty(), "closed");
 }
 
-/// A server with a store at the root, a tree that everybody may read, and one that nobody may
-/// without a key.
+/// A server with a store at the root, a public tree, and a tree that only
+/// devices with a key may read.
 fn with_trees(open: &Path, closed: &Path) -> Home {
     let tree = |name, path, policy| {
         let source = DirMount::open(path, zput_server::store::Clock::system()).unwrap();
@@ -214,7 +214,7 @@ fn reload_removes_mount_for_open_connections() {
     }
 }
 
-/// A server with a tree `t` that everybody may read, whose names are believed for an hour.
+/// A server with a public tree `t`, whose names are revalidated after an hour.
 fn with_tree_that_is_believed(tree: &Path) -> Home {
     let source = DirMount::open(tree, zput_server::store::Clock::system()).unwrap();
     let policy = Policy {

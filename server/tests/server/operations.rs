@@ -107,7 +107,7 @@ fn zserve_with_config_serves_metrics_health_and_notifies() {
     assert!(metrics.contains("\nzserve_quarantined_files{mount=\"\"} 0\n"), "{metrics}");
     assert!(
         !metrics.contains("\nzserve_scrub_last_completion_timestamp_seconds{"),
-        "nobody has: {metrics}"
+        "no scrub has completed: {metrics}"
     );
     let store = setup.at("store");
     let scrubbed = super::zserve::run(&["scrub", "--store", store.to_str().unwrap()]);

@@ -1,4 +1,4 @@
-//! What the program outlives: a log that cannot be written or that nobody reads, a standard output
+//! What the program survives: a log that cannot be written or that has no reader, a standard output
 //! that is full, descriptors that are closed, peers that would fill the log.
 
 use std::{
@@ -157,7 +157,7 @@ fn zserve_survives_stdout_that_takes_nothing() {
     let (stdout, reader) = pipe();
     drop(reader);
     Outliving::start(stdout, Stdio::null(), &[]).lives_to_its_end();
-    // A pipe that is full and that nobody reads.
+    // A pipe that is full and has no reader.
     let (reader, mut writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
     while std::io::Write::write(&mut writer, &[b'x'; 4096]).is_ok() {}
@@ -212,7 +212,7 @@ fn zserve_commands_fail_with_closed_stdout() {
     }
 }
 
-/// Their verdict is their exit code, whoever hears their log.
+/// The result of a command is its exit code, also when its log cannot be written.
 #[test]
 fn zserve_commands_keep_exit_codes_with_unwritable_log() {
     let server = Outliving::start(Stdio::null(), Stdio::null(), &[]);

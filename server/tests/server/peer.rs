@@ -35,12 +35,12 @@ pub(crate) struct Home {
     pub(crate) dir: TempDir,
 }
 
-/// A server that lets anybody do everything in clear, unless `change` says otherwise.
+/// A server that allows anonymous peers all operations, unless `change` changes that.
 pub(crate) fn serve(change: impl FnOnce(&mut ServerOptions)) -> Home {
     serve_as(EVERYTHING, change)
 }
 
-/// What anybody may do everything with in clear.
+/// The policy that allows anonymous peers all operations, on unsealed objects too.
 pub(crate) const EVERYTHING: Policy =
     Policy { anonymous: Scopes::ALL, allow_unsealed: true, ..Policy::PRIVATE };
 
@@ -91,7 +91,7 @@ impl Home {
         stream
     }
 
-    /// An anonymous client.
+    /// Connects an anonymous client in `plaintext` mode.
     pub(crate) fn plain(&self) -> Peer<TcpStream> {
         Peer::connect(self.tcp(), &ClientConfig::Plaintext).unwrap()
     }
@@ -197,7 +197,7 @@ impl<S: Read + Write> Peer<S> {
         if bytes.is_empty() { Ok(()) } else { self.stream.write_all(&bytes).map_err(gone) }
     }
 
-    /// Queues a request.
+    /// Queues a request without sending it.
     pub(crate) fn say(&mut self, request: &Request) {
         self.session.send(request).unwrap();
     }
@@ -247,7 +247,7 @@ impl<S: Read + Write> Peer<S> {
         Ok(())
     }
 
-    /// The next answer.
+    /// Receives the next answer.
     pub(crate) fn hear(&mut self) -> Result<Response, Gone> {
         loop {
             match self.event()? {
@@ -258,7 +258,7 @@ impl<S: Read + Write> Peer<S> {
         }
     }
 
-    /// Asks and hears.
+    /// Sends a request and receives its answer.
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Response, Gone> {
         self.say(request);
         self.hear()

@@ -68,7 +68,7 @@ fn put_two(peer: &mut Peer<TcpStream>) -> Vec<u8> {
 /// Resumes, once the other connection's end has been noticed.
 fn resume_at_last(peer: &mut Peer<TcpStream>) -> Response {
     let mut answer = peer.ask(&resume("k")).unwrap();
-    until("nobody else works on it", || {
+    until("no other connection has it", || {
         let busy = code(&answer) == Some(ErrorCode::Busy);
         if busy {
             answer = peer.ask(&resume("k")).unwrap();
@@ -319,7 +319,7 @@ fn claim_and_resume_out_of_order_are_refused() {
     assert_eq!(code(&peer.ask(&resume("k")).unwrap()), Some(ErrorCode::State));
     assert_eq!(code(&peer.ask(&Request::Commit).unwrap()), Some(ErrorCode::State));
     until("it is gone", || home.staged() == 0);
-    // What follows a Resume that fails is read and thrown away, and the connection goes on.
+    // Slices behind a Resume that fails are discarded, and the connection stays open.
     peer.say(&resume("k"));
     peer.say(&claim(&[b"x"]));
     peer.say_slice(&bytes(100_000));

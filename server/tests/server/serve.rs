@@ -34,7 +34,7 @@ fn put_then_get_returns_bytes_and_ranges() {
     assert_eq!(peer.get("k", &[]).unwrap().1, b"");
 }
 
-/// An empty object is put and got, and the connection goes on.
+/// An empty object is put and got, and the connection stays open.
 #[test]
 fn put_then_get_of_empty_object_works() {
     let home = serve(|_| {});
@@ -44,7 +44,7 @@ fn put_then_get_of_empty_object_works() {
     assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
-/// Requests that fail are answered with their error codes, and the connection goes on.
+/// Requests that fail are answered with their error codes, and the connection stays open.
 #[test]
 fn request_errors_are_answered_and_keep_connection() {
     let home = serve(|_| {});
@@ -173,7 +173,7 @@ fn plain_objects_need_unsealed_policy() {
     assert_eq!(code(&answer), Some(ErrorCode::Kind));
 }
 
-/// A slice with a wrong digest ends its upload, and the connection goes on.
+/// A slice with a wrong digest ends its upload, and the connection stays open.
 #[test]
 fn slice_with_wrong_digest_ends_upload_and_keeps_connection() {
     let home = serve(|_| {});
@@ -264,7 +264,7 @@ fn put_of_unreadable_blob_is_refused_and_keeps_old_version() {
     let (one, two) = body.split_at(250);
     let other = peer::bytes(501);
     let cases = [
-        ("a suite that nobody knows", &suite, vec![&body[..], &footer]),
+        ("an unknown suite", &suite, vec![&body[..], &footer]),
         ("the footer twice", &header, vec![&body, &footer, &footer]),
         ("a part in two slices", &header, vec![one, two, &footer]),
         ("another part", &header, vec![&other[1..], &footer]),

@@ -258,7 +258,7 @@ fn zserve_failures_have_exit_code_and_one_line() {
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8(output.stderr).unwrap();
-        // Besides what is logged to somebody who runs the tests as root.
+        // Without the warning that is logged when the tests run as root.
         let said: Vec<&str> = said.lines().filter(|line| !line.contains(" WARN ")).collect();
         assert!(said.len() == 1 && said[0].starts_with("zserve: "), "{said:?}");
     }

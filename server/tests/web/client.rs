@@ -83,7 +83,7 @@ pub(crate) fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect()
 }
 
-/// A connection.
+/// An HTTP client with one connection.
 pub(crate) struct Client(pub(crate) TcpStream);
 
 /// A response as it came.
@@ -111,7 +111,7 @@ impl Client {
         self.ask("GET", path, "")
     }
 
-    /// Asks, with further field lines.
+    /// Sends a request with further field lines, and receives the response.
     pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &str) -> Response {
         self.say(&format!("{method} {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n"));
         self.hear(method != "HEAD")
@@ -129,7 +129,7 @@ impl Client {
         String::from_utf8(head).unwrap()
     }
 
-    /// The next response.
+    /// Receives the next response.
     pub(crate) fn hear(&mut self, with_body: bool) -> Response {
         let head = self.head();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();

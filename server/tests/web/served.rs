@@ -1,4 +1,4 @@
-//! What is served, and to whom.
+//! Which objects are served by HTTP, and to which clients.
 
 use std::fs;
 
@@ -77,7 +77,7 @@ fn http_server_answers_304_until_file_changes() {
     home.write("f", "two");
     let changed = client.ask("GET", "/f", &condition);
     assert_eq!((changed.status, &changed.body[..]), (200, &b"two"[..]));
-    // Half of one and half of the other is nobody's file.
+    // A range of the new file must not complete a range of the old one.
     let ranged = format!("If-Range: {etag}\r\nRange: bytes=1-\r\n");
     let whole = client.ask("GET", "/f", &ranged);
     assert_eq!((whole.status, &whole.body[..]), (200, &b"two"[..]));

@@ -1,4 +1,4 @@
-//! Blobs made by somebody who keeps to the format as far as an attack wants, and no further.
+//! Blobs that keep to the format as far as an attack wants, and no further.
 //!
 //! This is a second writer of FORMAT.md: it shares the AEAD, the stanzas and the key types with the
 //! library and nothing else, so it can author what the library refuses to.
@@ -23,39 +23,39 @@ const SMALL_PART_LOG2: u8 = 16;
 pub struct Forgery {
     /// From which everything is derived.
     pub file_key: [u8; 16],
-    /// Of the header.
+    /// The salt in the header, from which its keys are derived.
     pub salt: [u8; 32],
     /// The suite's number; parts and metadata are sealed with this one, or with suite 1 if there is
     /// none of this number.
     pub suite: u8,
-    /// Of the plaintext.
+    /// Binary logarithm of the plaintext bytes of a part.
     pub part_size_log2: u8,
-    /// The writer's clock.
+    /// The generation in the header: nanoseconds since 1970, by the writer's clock.
     pub generation: u64,
     /// What it is stored under; empty for none.
     pub object_key: Vec<u8>,
-    /// To whom the file key is wrapped.
+    /// The recipients to which the file key is wrapped.
     pub recipients: Vec<Recipient>,
     /// These stanzas, instead of ones for the recipients.
     pub stanzas: Option<Vec<u8>>,
     /// The plaintext of the metadata; [`metadata`] makes it.
     pub metadata: Vec<u8>,
-    /// The plaintext.
+    /// The plaintext of the blob, all parts together.
     pub plaintext: Vec<u8>,
     /// The plaintext of the facts, if any.
     pub facts: Option<Vec<u8>>,
-    /// Who vouches; nobody for a bare blob.
+    /// The vault and the writer that vouch; `None` for a bare blob.
     pub voucher: Option<Voucher>,
 }
 
-/// Who vouches for a blob.
+/// The keys that vouch for a blob.
 #[derive(Clone, Debug)]
 pub struct Voucher {
-    /// The vault.
+    /// The key of the vault MAC.
     pub vault: VaultMacKey,
-    /// Who signs.
+    /// The key that signs.
     pub writer: WriterKey,
-    /// Who is said to have signed.
+    /// The public key that the blob names as the writer's.
     pub claimed: WriterPublicKey,
 }
 
@@ -81,7 +81,7 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// The blob.
+    /// The bytes of the whole blob.
     #[must_use]
     pub fn join(&self) -> Vec<u8> {
         let mut blob = self.header.clone();
@@ -91,7 +91,7 @@ impl Pieces {
     }
 }
 
-/// FORMAT 5.
+/// The plaintext of the metadata (FORMAT 5).
 #[must_use]
 pub fn metadata(name: &[u8], mtime_s: i64, mtime_ns: u32, mode: u32) -> Vec<u8> {
     let mut bytes = length(name.len()).to_vec();
@@ -122,7 +122,7 @@ impl Forgery {
         }
     }
 
-    /// The blob.
+    /// The bytes of the whole blob.
     ///
     /// # Panics
     /// When a field does not fit its length, which even a forger has to write.
@@ -235,7 +235,7 @@ impl Forgery {
         footer
     }
 
-    /// FORMAT 3.
+    /// The header (FORMAT 3).
     fn header(&self, sealed_metadata: &[u8]) -> Vec<u8> {
         let stanzas = self.stanzas.clone().unwrap_or_else(|| self.stanzas());
         let mut rest = length(stanzas.len()).to_vec();
@@ -301,7 +301,7 @@ impl Forgery {
         if self.suite == 2 { Suite::ChaCha20Poly1305 } else { Suite::Aes256Gcm }
     }
 
-    /// FORMAT 2.
+    /// The key for a purpose, derived from the file key (FORMAT 2).
     fn key(&self, purpose: &str) -> [u8; 32] {
         let name = match self.cipher() {
             Suite::Aes256Gcm => "AEAD_AES_256_GCM",

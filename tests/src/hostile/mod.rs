@@ -1,6 +1,6 @@
-//! Those against whom zput must hold (SECURITY.md): a server that lies, a client that does not keep
-//! to the protocol, somebody on the line between the two, and authors of blobs who know a secret or
-//! two.
+//! The adversaries of SECURITY.md: a server that lies, a client that does not keep to the protocol,
+//! an attacker on the network between the two, and authors of blobs that have some of the
+//! secrets.
 //!
 //! ```text
 //!  forge ─────▶ shelf ─▶ server ◀──── zget, zput, the library

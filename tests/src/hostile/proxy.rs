@@ -46,9 +46,9 @@ pub enum Damage {
 /// What passed over one connection, as it was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversation {
-    /// By the client.
+    /// The bytes that the client sent.
     pub up: Vec<u8>,
-    /// By the server.
+    /// The bytes that the server sent.
     pub down: Vec<u8>,
 }
 
@@ -84,7 +84,7 @@ impl Proxy {
         Self { raw, shared }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.raw.address()

@@ -22,10 +22,10 @@ use zput_proto::{
 
 use super::{shelf::Shelf, wire::Wire};
 
-/// What is said to a request.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// In a frame.
+    /// The response, sent in a frame.
     pub response: Response,
     /// Raw, behind it. Fewer bytes than the response announces are followed by the end of the
     /// connection; more are written all the same.
@@ -37,7 +37,7 @@ pub struct Answer {
 /// Raw bytes behind a response.
 #[derive(Clone, Debug)]
 pub enum Payload {
-    /// These.
+    /// These bytes, once.
     Bytes(Vec<u8>),
     /// This one again and again, until the client hangs up.
     Endless(u8),
@@ -108,7 +108,7 @@ impl HostileServer {
         Self { raw, key: seed.public_key(), shared }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.raw.address()
@@ -126,7 +126,7 @@ impl HostileServer {
         self.key
     }
 
-    /// What it keeps.
+    /// The objects that it stores, locked.
     pub fn shelf(&self) -> MutexGuard<'_, Shelf> {
         locked(&self.shared.shelf)
     }
@@ -225,7 +225,7 @@ impl RawServer {
         Self { address, stop, thread: Some(thread) }
     }
 
-    /// A listener that sends `bytes` to whoever connects, and then waits until they hang up.
+    /// A listener that sends `bytes` to each client, and then waits until the client closes.
     ///
     /// # Panics
     /// When there is no port for it.
@@ -240,7 +240,7 @@ impl RawServer {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -17,7 +17,7 @@ use super::server::{Answer, Payload};
 /// A version of an object, and what the server says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The object.
+    /// The bytes of the object, as the server sends them.
     pub bytes: Vec<u8>,
     /// What the server says of it; its lengths are also where the server cuts header and footer.
     pub info: Info,

@@ -16,7 +16,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the two sessions have in common.
 pub(super) trait Session {
-    /// What it receives.
+    /// The messages that the session receives.
     type Message;
     fn wants(&self) -> Wants;
     fn handle_input(&mut self, bytes: &[u8]) -> Result<usize, SessionError>;
@@ -101,7 +101,7 @@ impl<S: Session> Wire<S> {
         Ok(())
     }
 
-    /// The next thing that the peer says; an error when it says nothing any more.
+    /// The next message of the peer; an error when the connection has ended.
     pub(super) fn next(&mut self) -> io::Result<Event<S::Message>> {
         loop {
             if let Some(event) = self.session.poll_event() {

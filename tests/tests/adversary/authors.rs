@@ -86,7 +86,7 @@ fn blob_of_another_name_is_refused_by_get_stat_and_ls() {
     victim.accepts(SMALL);
 }
 
-/// What an author allows to everybody is not what this machine's user does.
+/// Special mode bits that an author sealed are not set, and this machine's umask applies.
 #[test]
 fn zget_strips_special_mode_bits_and_applies_umask() {
     let victim = Victim::new(ModePolicy::Tls);
@@ -260,7 +260,7 @@ fn blob_framing_that_no_writer_makes_is_refused() {
     let share = "A".repeat(43);
     let body = "A".repeat(43);
     for stanza in [
-        // A share of zeros, the low-order point: anybody can open that.
+        // A share of zeros, the low-order point: the shared secret is known to all.
         x25519(&share, &body),
         x25519(&share[1..], &body),
         x25519(&share, &body[1..]),

@@ -130,7 +130,7 @@ fn scope_put_allows_no_get_list_or_delete() {
     };
     assert!(whole(&mut reader, &old) == Ok(first));
     assert!(whole(&mut reader, &get(b"k")) == Ok(second));
-    // And who reads cannot put.
+    // And a device that may only read cannot put.
     assert_eq!(code(&reader.ask(&begin(b"k")).unwrap()), Some(ErrorCode::Denied));
     assert!(reader.is_hung_up_on());
     assert_eq!(guarded.staged(), 0);

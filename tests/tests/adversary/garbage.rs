@@ -205,7 +205,7 @@ fn idle_limit_closes_connection_stalled_inside_a_request() {
     assert!(guarded.forgets_uploads());
 }
 
-/// A log is read in terminals and kept for long: no escapes, and no secret of anybody's.
+/// A log is read in terminals and kept for long: no escapes, and no secrets.
 #[test]
 fn log_has_no_control_characters_or_secrets_from_clients() {
     let root = quick_directory();

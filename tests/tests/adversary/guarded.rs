@@ -88,7 +88,7 @@ impl Guarded {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// The server still does what it should, for those who behave.
+    /// The server still serves clients that keep to the protocol.
     #[track_caller]
     pub(crate) fn is_well(&self) {
         let device = self.member("put,get,list,delete");
@@ -173,7 +173,7 @@ pub(crate) fn whole(client: &mut HostileClient, get: &Request) -> Result<Vec<u8>
     }
 }
 
-/// A blob of nobody's vault, for this key, of a later generation than those before.
+/// A blob without a vault, for this key, of a later generation than those before.
 pub(crate) fn blob(of: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let identity = Identity::generate_x25519(&mut rand::rng());
     let author = KeyFile::from_identity(identity, &mut rand::rng());

@@ -1,4 +1,4 @@
-//! Those who attack can also behave: what the attacks change is all that is wrong with them.
+//! The harness without an attack keeps to the protocol, so only the attack makes a difference.
 
 use zput_proto::{
     message::{Condition, Info, Kind, Request, Response, Section, Version},

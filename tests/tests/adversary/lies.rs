@@ -403,7 +403,7 @@ fn error_text_from_server_is_made_safe_for_terminal() {
             assert!(ran.stdout.is_empty());
         }
     }
-    // And in its hello, before anybody knows who it is.
+    // And in its hello, before it is authenticated.
     for text in texts {
         for code in [3_u8, 6, 99] {
             let mut hello = b"zput/s1\n".to_vec();

@@ -184,7 +184,7 @@ fn zblob_sends_only_hashed_names_and_sealed_content() {
             other => panic!("{other:?} was not to be asked"),
         }
     }
-    // The blob: to whom the key file says, and to nobody else.
+    // The blob is sealed to the key file's recipients and to no others.
     let _put = victim.run("zput", &["--name", name, "file"]).ok();
     let blob = victim.server.shelf().get(&key).unwrap().clone();
     let header = &blob.bytes[..blob.info.header_length as usize];

@@ -1,4 +1,4 @@
-//! Invites and accounts where the power goes: who was told that they have joined has, and no invite is spent twice.
+//! Invites and accounts at a power loss: acknowledged joins are durable, no invite is spent twice.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ impl Office {
                 continue;
             }
             // It was not told; but then its invite is spent.
-            let Some((secret, scopes, who)) = &open else { panic!("nobody asked for {now:?}") };
+            let Some((secret, scopes, who)) = &open else { panic!("no join explains {now:?}") };
             assert_eq!((*who, now), (number, Some(both(*account, *scopes))));
             assert_eq!(taken(secret), None, "an invite counts and is not spent");
             *account = now;

@@ -28,7 +28,7 @@ use super::{
     workload::{clock, put},
 };
 
-/// How long the kernel may take to close a file that nobody has any more.
+/// How long the kernel may take to close a file without descriptors.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn key(text: &str) -> ObjectKey {
@@ -43,7 +43,7 @@ fn body(seed: u64) -> Vec<u8> {
     Pattern::bytes(seed, 100_000)
 }
 
-/// Whether the files take so many blocks, now or in a moment.
+/// Whether the files take this many blocks, now or in a moment.
 fn takes(mounted: &Mounted, blocks: u64) -> bool {
     let started = Instant::now();
     while mounted.disk().used() != blocks {
@@ -370,7 +370,7 @@ fn put_on_full_disk_at_any_4_kib_leaves_store_unchanged() {
     assert_eq!(look(&store, &key("new")).unwrap().len(), 1);
 }
 
-/// The whole way: a server whose disk fails says so, goes on, and gives what it has.
+/// A server whose disk fails reports that, keeps serving, and sends what it can read.
 #[test]
 fn zserve_goes_on_after_each_disk_fault() {
     let mounted = or_skip!(Mounted::new(Disk::default()));
@@ -402,7 +402,7 @@ fn zserve_goes_on_after_each_disk_fault() {
             assert!(home.run("zget", ["-o", "-", "kept"]).ok().stdout == body(1));
             let _cleared = clear_suspect(&mounted).ended(0);
         }
-        // The same server goes on.
+        // The same server keeps serving.
         let _stored = home.run("zput", ["new"]).ok();
     }
     assert_eq!(server.stop(), Some(0));

@@ -28,7 +28,7 @@ const NAMES_HOLD: Duration = Duration::from_secs(3600);
 const ATTRIBUTES_HOLD: Duration = Duration::ZERO;
 const GENERATION: Generation = Generation(0);
 
-/// A mounted disk. It is unmounted when dropped, whoever has files open.
+/// A mounted disk. It is unmounted when dropped, even with files open.
 pub(crate) struct Mounted {
     disk: Arc<Mutex<Disk>>,
     dir: TempDir,

@@ -164,7 +164,7 @@ fn power_cuts_five_hundred_lose_nothing_acknowledged() {
 fn is_found_out(sabotage: Sabotage) {
     let fresh = or_skip!(fresh());
     let (tally, result) = cut(LIES_MAX, &fresh, sabotage, seed());
-    let Err(broken) = result else { panic!("{sabotage:?}: nobody noticed") };
+    let Err(broken) = result else { panic!("{sabotage:?}: not detected") };
     println!("{sabotage:?}: noticed after {} cuts, {broken}", tally.cuts);
     assert!(matches!(broken, Broken::Kept(_)), "it is noticed by what is there");
 }

@@ -67,7 +67,7 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Somebody who puts, deletes and restores, and writes down what was answered.
+/// A client that puts, deletes and restores, and records the answers.
 #[derive(Debug)]
 pub(crate) struct Caller {
     subjects: Vec<Subject>,
@@ -80,7 +80,7 @@ pub(crate) struct Caller {
     dice: StdRng,
 }
 
-/// What a client's journal has of an upload: its object, its slices, and who it is from.
+/// An upload in a client's journal: its object, its slices, and its writer.
 #[derive(Debug)]
 struct CutOff {
     number: usize,
@@ -108,7 +108,7 @@ pub(crate) fn callers(count: usize, hasty: bool, dice: &mut StdRng) -> Vec<Calle
         .collect()
 }
 
-/// A clock that never stands still.
+/// A clock that returns a later time with each call.
 pub(crate) fn clock() -> Clock {
     let time = Arc::new(AtomicU64::new(1_000));
     Clock::new(move || time.fetch_add(1, Ordering::Relaxed))
@@ -292,7 +292,7 @@ impl Caller {
         Ok(())
     }
 
-    /// Compares what is there with what was answered, and goes on from what is there.
+    /// Compares the store with the answers, and continues from the store's state.
     ///
     /// # Errors
     /// [`Broken::Kept`].

@@ -147,7 +147,7 @@ fn bytes_of(body: u32) -> Vec<u8> {
 fn body_of(bytes: &[u8]) -> u32 {
     let body = bytes.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes).into());
     let body = body.unwrap_or_else(|| panic!("nothing but {} bytes", bytes.len()));
-    assert!(bytes == bytes_of(body), "a get gave what nobody put");
+    assert!(bytes == bytes_of(body), "a get returned bytes that no client put");
     body
 }
 

@@ -6,7 +6,7 @@ use zput_proto::message::{Condition, VersionState};
 
 use super::checker::Model;
 
-/// What was asked and what came of it. A put is known by a number that no other one has.
+/// A request and its answer. Each put has a number that no other put has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Put {

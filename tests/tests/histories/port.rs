@@ -94,7 +94,7 @@ fn done(result: Result<Version, StoreError>) -> Answer {
     }
 }
 
-/// A connection to a server that anybody may use.
+/// A connection to a server that allows anonymous peers all operations.
 pub(crate) struct Connection(HostileClient);
 
 impl Connection {

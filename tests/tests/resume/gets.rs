@@ -36,7 +36,7 @@ fn records(setting: &Setting) -> usize {
     names(&setting.home.path().join(".local/state/zput/gets")).len()
 }
 
-/// Gets, cut when so many bytes have come down.
+/// Gets, and cuts the connection after this many bytes from the server.
 fn cut(setting: &Setting, at: u64) -> Ran {
     setting.line.plan([Fate::Cut(Way::Down, at)]);
     setting.home.run("zget", [FILE]).ended(5)
@@ -146,7 +146,7 @@ fn zget_resumes_only_the_sound_parts_of_partial_download() {
         assert_eq!(ran.stderr, expected, "{what}");
         is_there(&setting, &bytes);
     }
-    // Another file in its place is nobody's partial file: it is left alone.
+    // Another file in its place is no partial file, and is not touched.
     let _cut = cut(&setting, front + 3 * SEALED_PART);
     let partial = setting.home.file(&partials(&setting)[0]);
     fs::remove_file(&partial).unwrap();

@@ -60,7 +60,7 @@ fn put_journal_has_part_synced_before_its_first_byte_is_sent() {
     for (write, sync) in writes.iter().zip(&syncs) {
         assert!(write.ended < sync.began && sync.result == 0, "{sync:?}");
     }
-    // The head and its name, before anybody is called.
+    // The header and the name, before the server is connected to.
     let first = sends_behind(&calls, 0);
     let directory = calls.iter().find(|call| {
         call.is(&["fsync"]) && call.on(JOURNALS) && !on_journal(call) && call.began > syncs[0].ended

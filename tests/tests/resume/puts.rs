@@ -7,7 +7,7 @@ use zput_tests::{Fate, Ran, Uploads, Way, assert_no_salt_has_two_ciphertexts, na
 
 use crate::setting::{FILE, LENGTH, PART, PARTS, PATIENCE, SEALED_PART, Setting, goes_on};
 
-/// Cuts a put when so many bytes have gone this way, and puts again; gives what was said then.
+/// Cuts a put after this many bytes in one direction, and puts again; returns the second output.
 fn cut_and_put(setting: &Setting, bytes: &[u8], way: Way, cut: u64) -> String {
     setting.line.plan([Fate::Cut(way, cut)]);
     let _cut = setting.zput(&[FILE]).ended(5);
@@ -112,7 +112,7 @@ fn zput_resumes_by_itself_as_long_as_it_makes_progress() {
     setting.is_stored(&bytes, 1);
 }
 
-/// What is read from a pipe has no journal: the server is told that nobody comes back to it.
+/// A put from a pipe has no journal: its upload is not kept, because no client will resume it.
 #[test]
 fn zput_of_stdin_cut_without_retries_leaves_nothing_on_server() {
     let setting = Setting::in_clear();
@@ -180,7 +180,7 @@ fn zput_after_lost_commit_and_rm_stores_again() {
     setting.is_stored(&bytes, 2);
 }
 
-/// A commit is answered, or it is asked what came of it: it is neither told as failed nor done twice.
+/// A commit without an answer is looked up: it is neither reported as failed nor done twice.
 #[test]
 fn zput_finds_out_about_commit_with_lost_answer() {
     let setting = Setting::in_clear();
@@ -246,7 +246,7 @@ fn zput_killed_is_resumed_while_server_still_waits_for_it() {
         setting.has_received(parts);
         put.kill().unwrap();
         put.wait().unwrap();
-        // Nobody tells the server: it still waits for the dead one, and nobody waits for that.
+        // The server is not notified: it still has the old connection, and the new put takes over.
         let back = setting.zput(&["--resume", FILE]).ok();
         assert_eq!(back.stderr, goes_on("zput", parts * PART));
         setting.line.hang_up();
@@ -263,7 +263,7 @@ fn zput_resumes_after_server_was_killed_and_restarted() {
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
     for (parts, at) in [(1, ends[0] + 1_000), (4, ends[3])] {
-        // The command fails, and the next one goes on.
+        // The command fails, and the next one resumes.
         setting.line.plan([Fate::Hold(Way::Up, at)]);
         let put = setting.spawn("zput", "0", &[FILE]);
         setting.line.wait_for(Way::Up, at);

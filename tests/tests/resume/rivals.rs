@@ -1,4 +1,4 @@
-//! Several puts of one name at once: what is newer stays, and nobody takes it for a rollback.
+//! Several puts of one name at once: the newest stays, and no reader reports a rollback.
 
 use std::{process::Child, thread, time::Duration};
 
@@ -95,7 +95,7 @@ fn zput_with_commit_behind_a_newer_put_seals_again() {
     }
 }
 
-/// Nor when nobody waits for it any more.
+/// Nor when its client has ended.
 #[test]
 fn commit_of_killed_zput_is_refused_behind_a_newer_put() {
     let (setting, mut first) = delayed(&["a"], 10_000, "0");
@@ -107,7 +107,7 @@ fn commit_of_killed_zput_is_refused_behind_a_newer_put() {
     is_sound(&setting, "a", 2);
 }
 
-/// Nor when whoever has lost its answer asks what became of it.
+/// Nor when the client that lost the answer looks the commit up.
 #[test]
 fn zput_with_lost_commit_behind_a_newer_put_seals_again() {
     let (setting, first) = delayed(&["a"], 3_000_000, "5");

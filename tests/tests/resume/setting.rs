@@ -1,4 +1,4 @@
-//! A machine, a server, and somebody on the line between them.
+//! A machine, a server, and a proxy between them.
 
 use std::{
     fs::{self, File},
@@ -63,7 +63,7 @@ impl Setting {
         self.home.command(name).args(arguments).env_remove("ZPUT_RETRIES").output().unwrap().into()
     }
 
-    /// A command that goes on while the test does something else.
+    /// A command that runs while the test does something else.
     pub(crate) fn spawn(&self, name: &str, retries: &str, arguments: &[&str]) -> Child {
         let mut command = self.home.command(name);
         command.args(arguments).env("ZPUT_RETRIES", retries);
@@ -85,7 +85,7 @@ impl Setting {
         assert_eq!(self.journals(), [""; 0]);
     }
 
-    /// Waits until the server knows that whoever was cut off is gone: nobody works on what it keeps.
+    /// Waits until the server has closed the lost connection: its upload is kept and not in flight.
     pub(crate) fn nobody_uploads(&self) {
         let staging = self.server.store().join("staging");
         until(PATIENCE, "no upload is worked on", || {
@@ -96,7 +96,7 @@ impl Setting {
         });
     }
 
-    /// Waits until the server has so many parts of an upload.
+    /// Waits until the server has this many parts of an upload.
     pub(crate) fn has_received(&self, parts: u64) {
         until(PATIENCE, "the server has them", || {
             let staging = self.server.store().join("staging");
@@ -149,7 +149,7 @@ impl Setting {
     }
 }
 
-/// What is said when a put goes on behind so many bytes.
+/// The message of a put that resumes behind this many bytes.
 pub(crate) fn goes_on(command: &str, held: u64) -> String {
     format!("{command}: {FILE}: resuming: {} MiB of {} MiB are done\n", held >> 20, LENGTH >> 20)
 }

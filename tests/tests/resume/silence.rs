@@ -22,7 +22,7 @@ use crate::setting::{FILE, PART, PATIENCE, SEALED_PART, Setting, goes_on};
 
 const SILENT: &str = ": the peer was idle for too long";
 
-/// It was left once, and the first try after that came through: nobody was busy.
+/// One connection was abandoned, and the first retry succeeded: no answer was `Busy`.
 #[track_caller]
 fn came_back_once(ran: &Ran) {
     assert_eq!(ran.stderr.matches(SILENT).count(), 1, "{}", ran.stderr);
@@ -138,7 +138,7 @@ impl Impatient {
         assert_eq!(self.setting.journals(), [""; 0]);
     }
 
-    /// The server has forgotten nobody's upload: what lies there was of a connection that is over.
+    /// The server has lost no upload: the kept file is that of a closed connection.
     pub(crate) fn forget(&mut self) {
         self.client.disconnect();
         self.setting.line.hang_up();
