@@ -150,7 +150,9 @@ impl AdminLoop {
             waiting.extend(clients.map(|client| PollFd::new(client, client.interest())));
             match poll(&mut waiting, self.timeout(Instant::now()).as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(failure) => return warn!(%failure, "the admin thread cannot wait: it ends"),
+                Err(failure) => {
+                    return warn!(error = %failure, "the admin thread cannot wait: it ends");
+                }
                 Ok(_) => {}
             }
             let ready: Vec<bool> = waiting.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -188,7 +190,7 @@ impl AdminLoop {
                     Ok(true) => {}
                     Ok(false) => return false,
                     Err(failure) => {
-                        debug!(%failure, "an admin client was not answered");
+                        debug!(error = %failure, "an admin client was not answered");
                         return false;
                     }
                 }
@@ -221,7 +223,7 @@ impl AdminLoop {
                     self.evict_one();
                 }
                 Err(failure) => {
-                    warn!(%failure, "cannot accept an admin client: pausing");
+                    warn!(error = %failure, "cannot accept an admin client: pausing");
                     self.paused_until = Some(now + EXHAUSTED_PAUSE);
                     return;
                 }

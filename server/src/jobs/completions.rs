@@ -39,7 +39,7 @@ impl Completions {
         }
         // Without a wake the worker would see it only at the next event, possibly never.
         if let Err(failure) = self.waker.wake() {
-            error!(%failure, "cannot wake a worker");
+            error!(error = %failure, "cannot wake a worker");
         }
         true
     }

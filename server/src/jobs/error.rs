@@ -32,7 +32,7 @@ impl JobError {
         if !error.is_server_fault() {
             return error;
         }
-        error!(%failure, "a request failed");
+        error!(error = %failure, "a request failed");
         Self { cause: Some(failure.to_string()), ..error }
     }
 
@@ -45,7 +45,7 @@ impl JobError {
                 return error;
             }
             let file = store::current_file_path(&key);
-            error!(%failure, file, "a request failed");
+            error!(error = %failure, file, "a request failed");
             Self { cause: Some(format!("{failure} ({file})")), ..error }
         }
     }

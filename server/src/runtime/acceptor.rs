@@ -220,7 +220,7 @@ impl ListenerState {
                         reject_one(&self.listener, spare);
                         handler.metrics.refused(self.protocol.label(), Refusal::Exhausted);
                     }
-                    warn!(%failure, "cannot accept a connection: pausing");
+                    warn!(error = %failure, "cannot accept a connection: pausing");
                     self.paused_until = Some(now + EXHAUSTED_PAUSE);
                     return;
                 }
@@ -253,7 +253,7 @@ impl AcceptedHandler {
             }
             if let Err(failure) = tuned {
                 // The connection works without it, only slower.
-                debug!(peer, %failure, "cannot tune a socket");
+                debug!(peer, error = %failure, "cannot tune a socket");
             }
         }
         let endpoint = self.endpoints.endpoint(protocol);

@@ -117,7 +117,7 @@ impl Drop for EmbeddedServer {
         if let Some(workers) = self.workers.take()
             && let Err(failure) = workers.stop(Instant::now() + DRAIN)
         {
-            warn!(%failure, "the embedded server did not stop cleanly");
+            warn!(error = %failure, "the embedded server did not stop cleanly");
         }
     }
 }

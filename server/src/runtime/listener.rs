@@ -223,7 +223,7 @@ impl Drop for SocketFile {
         if fs::symlink_metadata(&self.path).is_ok_and(ours)
             && let Err(failure) = fs::remove_file(&self.path)
         {
-            warn!(path = %self.path.display(), %failure, "cannot remove a socket");
+            warn!(path = %self.path.display(), error = %failure, "cannot remove a socket");
         }
     }
 }

@@ -245,7 +245,9 @@ fn max_connections(wanted: usize, others: usize, descriptors: u64) -> usize {
     if room < wanted {
         warn!(
             wanted,
-            room, descriptors, "connection limit lowered: the limit of descriptors is too low"
+            allowed = room,
+            descriptors,
+            "connection limit lowered: the limit of descriptors is too low"
         );
     }
     wanted.clamp(1, room)
@@ -413,7 +415,7 @@ impl ServerHandle {
 impl Drop for ServerHandle {
     fn drop(&mut self) {
         if let Err(failure) = self.stop() {
-            warn!(%failure, "the server did not stop cleanly");
+            warn!(error = %failure, "the server did not stop cleanly");
         }
     }
 }

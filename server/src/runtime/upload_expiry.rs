@@ -90,7 +90,7 @@ fn run(received: &Receiver<Command>, every: Duration) {
             match store.expire_uploads() {
                 Ok(0) => {}
                 Ok(removed) => info!(removed, "removed expired uploads"),
-                Err(failure) => warn!(%failure, "cannot remove expired uploads"),
+                Err(failure) => warn!(error = %failure, "cannot remove expired uploads"),
             }
         }
     }

@@ -188,13 +188,16 @@ impl Fsync {
     pub(super) fn record_failure(&self, doing: &'static str, why: &io::Error) {
         tracing::error!(
             doing,
-            %why,
+            error = %why,
             "fsync failed: the store takes no writes until \"zserve check --clear-suspect\" has \
              read it from the disk"
         );
         if let Err(failure) = self.write_marker(doing) {
             self.unrecorded_failures.fetch_add(1, Relaxed);
-            tracing::error!(%failure, "cannot record the failed fsync: only this process knows of it");
+            tracing::error!(
+                error = %failure,
+                "cannot record the failed fsync: only this process knows of it"
+            );
         }
     }
 
@@ -213,7 +216,7 @@ impl Fsync {
         }
         // The name alone is enough until the machine goes down.
         if let Err(failure) = synced.and_then(|()| fs::sync_dir(self.root())) {
-            tracing::error!(%failure, "the record of the failed fsync may be lost at a power cut");
+            tracing::error!(error = %failure, "the record of the failed fsync may be lost at a power cut");
         }
         Ok(())
     }

@@ -101,7 +101,7 @@ fn open(
     }
     let server_key = server_key::read(root)?;
     if let Some(why) = read_only {
-        tracing::warn!(%why, "the store is read-only: gets and lists work, puts are refused");
+        tracing::warn!(error = %why, "the store is read-only: gets and lists work, puts are refused");
     }
     Ok((Arc::new(fsync), server_key))
 }

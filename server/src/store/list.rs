@@ -63,7 +63,7 @@ impl Store {
             let names = match self.names_after(shard, last, most + 1) {
                 Err(error) if error.is_unreadable_file() => {
                     let directory = shard.dir_in(Area::Objects);
-                    tracing::warn!(directory, %error, "cannot be listed");
+                    tracing::warn!(directory, %error, "a directory cannot be read and is not listed");
                     page.page.unreadable += 1;
                     continue;
                 }

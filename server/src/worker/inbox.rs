@@ -70,7 +70,7 @@ impl Inbox {
     /// Makes the worker run one round.
     pub(crate) fn wake(&self) {
         if let Err(failure) = self.waker.wake() {
-            error!(%failure, "cannot wake a worker");
+            error!(error = %failure, "cannot wake a worker");
         }
     }
 

@@ -72,7 +72,7 @@ impl Readiness {
             let mut stdout = io::stdout().lock();
             let said = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
             if let Err(failure) = said {
-                warn!(%failure, line, "cannot write the ready line to standard output");
+                warn!(error = %failure, line, "cannot write the ready line to standard output");
             }
         };
         threads::spawn("ready", say).map(drop)

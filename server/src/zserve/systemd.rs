@@ -49,7 +49,7 @@ pub fn connect() {
     match connected {
         // A second call keeps the first socket.
         Ok(socket) => drop(MANAGER.set(socket)),
-        Err(failure) => warn!(%failure, ?name, "cannot reach the service manager"),
+        Err(failure) => warn!(error = %failure, ?name, "cannot reach the service manager"),
     }
 }
 
@@ -64,7 +64,7 @@ pub fn reloading() {
     // the one before (sd_notify(3), MONOTONIC_USEC=).
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(failure) => warn!(%failure, "cannot read the monotonic clock"),
+        Err(failure) => warn!(error = %failure, "cannot read the monotonic clock"),
     }
 }
 
@@ -107,6 +107,6 @@ fn notify(states: &[NotifyState<'_>]) {
         text
     });
     if let Err(failure) = manager.send(text.as_bytes()) {
-        warn!(%failure, "cannot notify the service manager");
+        warn!(error = %failure, "cannot notify the service manager");
     }
 }

@@ -138,7 +138,7 @@ impl<T: Send + 'static> Shared<T> {
             // The existing threads will take the task. Logged once, not for each task.
             Err(failure) if !state.short => {
                 state.short = true;
-                warn!(%failure, threads = state.threads, "cannot start a further disk thread");
+                warn!(error = %failure, threads = state.threads, "cannot start a further disk thread");
             }
             Err(_) => {}
         }

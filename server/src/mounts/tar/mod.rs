@@ -252,7 +252,7 @@ impl Archive {
         let (files, memory_bytes) = (self.index.len(), self.index.memory_bytes());
         info!(files, memory_bytes, "indexed an archive");
         for (member, why) in self.index.unavailable().iter().take(LOGGED_MEMBERS_MAX) {
-            warn!(?member, %why, "a member of the archive cannot be served");
+            warn!(?member, error = %why, "a member of the archive cannot be served");
         }
         let skipped = self.index.skipped();
         if skipped != SkippedMembers::default() {

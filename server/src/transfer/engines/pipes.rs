@@ -82,7 +82,7 @@ impl Pipes {
                     pipe
                 }
                 Err(failure) => {
-                    debug!(%failure, open = state.open, "no further pipe: using sendfile instead");
+                    debug!(error = %failure, open = state.open, "no further pipe: using sendfile instead");
                     state.pause = REQUESTS_BEFORE_RETRY;
                     return None;
                 }
