@@ -186,7 +186,11 @@ fn enter_sandbox(config: &Config) -> Result<()> {
     match Allowlist::for_config(config).enforce()? {
         Enforced::Fully => info!("sandbox: fully enforced"),
         Enforced::Partially => info!("sandbox: partially enforced, by an older kernel"),
-        Enforced::NotAvailable => warn!("sandbox: not available: the kernel has no Landlock"),
+        Enforced::NotAvailable => {
+            warn!(
+                "sandbox: not available: the kernel is older than Linux 5.19, or has no Landlock"
+            );
+        }
     }
     if sandbox::deny_syscalls()? {
         info!("sandbox: seccomp filter installed");

@@ -40,6 +40,7 @@ mod object;
 mod open_store;
 mod random;
 mod record;
+mod restore;
 mod resume;
 mod root;
 mod server_key;

@@ -1,10 +1,11 @@
 //! The payload of a response: ranges of one open object, sent window by window by a send engine.
 //!
-//! The payload does not enter this process, except small ones that leave together with their
-//! response. No window is sent before its bytes are in memory, because a worker that waits for the
-//! disk would delay all its connections. The file of an object is never changed or truncated while
-//! it is served (stores replace files), so a file that ends early was damaged from outside. The
-//! connection is then closed, because the peer relies on every announced byte.
+//! With the engines splice and sendfile a payload passes through the page cache alone, except a
+//! small one, which is copied behind its response. No window is sent before its bytes are in
+//! memory, because a worker that waits for the disk would delay all its connections. The file of an
+//! object is never changed or truncated while it is served (stores replace files), so a file that
+//! ends early was damaged from outside. The connection is then closed, because the peer relies on
+//! every announced byte.
 
 pub(crate) mod engines;
 pub(crate) mod socket;
