@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::Command;
 use zput_cli::cmd::Program;
+use zput_skip as skip;
 
 use crate::support::{Machine, names};
 
@@ -108,7 +109,7 @@ fn unknown_verb_is_an_error_of_usage() {
 #[test]
 fn completions_of_bash_complete_verbs_and_options() {
     let machine = Machine::new();
-    machine.sh("zblob completions bash >script && bash -n script").ok();
+    machine.sh("zblob completions bash >script").ok();
     let script = String::from_utf8(machine.read("script")).unwrap();
     for verb in verbs() {
         assert!(script.contains(&format!("zblob,{verb})")), "{verb}");
@@ -137,6 +138,27 @@ fn completions_are_printed_for_each_shell_and_program() {
         assert!(one.contains("zget") && !one.contains("zblob,"), "{shell}");
     }
     machine.run("zblob completions tcsh").code(2);
+}
+
+/// Each shell parses its script, that of all programs and that of each, without running it.
+#[test]
+fn completions_are_parsed_by_their_shell() {
+    let machine = Machine::new();
+    for (shell, parse) in [("bash", "bash -n"), ("zsh", "zsh -n"), ("fish", "fish --no-execute")] {
+        if machine.sh(&format!("command -v {shell}")).code != Some(0) {
+            skip::because(format!("{shell} is not installed"));
+            continue;
+        }
+        // What the shell says of a script that it cannot parse.
+        machine.write("broken", "if true; then echo \"\n");
+        let broken = machine.sh(&format!("{parse} broken"));
+        assert_ne!(broken.code, Some(0), "{shell} takes anything for a script");
+        for program in ["", "zblob", "zput", "zget"] {
+            machine.sh(&format!("zblob completions {shell} {program} >script")).ok();
+            let parsed = machine.sh(&format!("{parse} script")).ok();
+            assert_eq!(parsed.stderr, "", "{shell} {program}");
+        }
+    }
 }
 
 /// The manual pages that a command and its subcommands have, with the long options of each.
