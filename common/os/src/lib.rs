@@ -10,6 +10,21 @@
 //! A library that uses this crate changes nothing about its process. A program chooses the
 //! [`memory::Allocator`] and calls [`memory::init`] itself.
 //!
+//! ```
+//! use zput_os::{Clock, memory, threads};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! // Where there is no memory for a thread, or too many run, this is an error and no abort.
+//! let worker = threads::spawn("worker", || 6 * 7)?;
+//! assert_eq!(worker.join().unwrap(), 42);
+//! // Whether so many bytes can be had now.
+//! assert!(memory::has_room(1 << 20));
+//! // A test chooses the time; a program takes `Clock::system()`.
+//! assert_eq!(Clock::new(|| 1_000_000_007).now_ns(), 1_000_000_007);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Floors
 //!
 //! A module imports from the floors below its own, never from its own floor or above.
