@@ -1,4 +1,5 @@
-//! Temporary files and child processes that must not outlive the process.
+//! Temporary files and child processes that must not outlive the process: for a program that
+//! handles signals.
 //!
 //! The library removes a temporary file and ends a child process itself, when the value that owns
 //! it is dropped. A program that ends otherwise, by a signal, asks this registry what there is:

@@ -1,4 +1,4 @@
-//! How a client is made: which key file, where its state is, and who is told of what happens.
+//! How a client is made: which key file, where its state is, and what is told of its events.
 
 use std::{
     fmt, io,
@@ -20,8 +20,8 @@ use crate::{
 };
 
 impl Client {
-    /// A client with the key file at `path`. Asks nobody for a passphrase: a key file that has one
-    /// is an error that [is locked](Error::is_locked). Does not connect yet.
+    /// A client with the key file at `path`. Does not prompt for a passphrase: a key file that has
+    /// one is an error that [is locked](Error::is_locked). Does not connect yet.
     ///
     /// # Errors
     /// As of [`ClientBuilder::open`].

@@ -11,7 +11,7 @@ use crate::{error::Error, objects::list};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Blob {
-    /// Its name.
+    /// The name under which it was put.
     pub name: BlobName,
     /// Length of the plaintext in bytes.
     pub length: u64,
@@ -27,7 +27,7 @@ pub struct Blob {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Listing {
-    /// The blobs.
+    /// The blobs, sorted by name.
     pub blobs: Vec<Blob>,
     /// Number of objects that are sealed to other recipients.
     pub foreign: usize,

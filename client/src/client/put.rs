@@ -54,7 +54,7 @@ impl<'a> Put<'a> {
         self
     }
 
-    /// Reports progress.
+    /// Reports each part that was stored to `progress`, in bytes of plaintext.
     pub fn progress(mut self, progress: &'a dyn Progress) -> Self {
         self.progress = progress;
         self

@@ -24,7 +24,7 @@ pub(super) enum MountSelection {
 /// The receiver of an answer.
 #[derive(Debug)]
 pub(super) enum Routed {
-    /// The caller.
+    /// The caller, whose request it answers.
     ToCaller(Response),
     /// This module: the answer to the selection, or one after a refused selection, which is about
     /// another mount.

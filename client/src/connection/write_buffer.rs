@@ -44,7 +44,7 @@ impl WriteBuffer {
         self.bytes.len() + more <= GATHER_BYTES
     }
 
-    /// Appends payload.
+    /// Appends payload, which was announced before.
     pub(super) fn append(&mut self, payload: &[u8]) {
         self.bytes.extend_from_slice(payload);
     }

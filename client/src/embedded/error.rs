@@ -53,7 +53,7 @@ pub enum EmbeddedError {
     /// A file or directory of this user cannot be used.
     #[error("cannot use {}", path.display())]
     File {
-        /// Its path.
+        /// The path of the file or directory.
         path: PathBuf,
         /// The error of the file system.
         source: io::Error,

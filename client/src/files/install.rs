@@ -24,12 +24,12 @@ use tempfile::NamedTempFile;
 
 use super::destination::is_planted;
 
-/// What to do if the file exists.
+/// What to do if the output exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfExists {
-    /// Replace it.
+    /// Replace a file, and write to a block device or to a pipe of another user.
     Replace,
-    /// Keep it and fail with [`io::ErrorKind::AlreadyExists`].
+    /// Fail, for a file with [`io::ErrorKind::AlreadyExists`].
     Keep,
 }
 

@@ -1,4 +1,4 @@
-//! Where plaintext comes from and goes to, and who is told how far it is.
+//! Where plaintext comes from and goes to, and how progress is reported.
 
 pub(crate) mod attributes;
 pub(crate) mod progress;

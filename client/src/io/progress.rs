@@ -10,7 +10,7 @@ pub trait Progress: Send + Sync {
     }
     /// `bytes` more were transferred.
     fn advance(&self, bytes: u64);
-    /// So many of several files are done, successfully or not.
+    /// `_ended` of `_all` files of a batch are done, successfully or not.
     fn files(&self, _ended: usize, _all: usize) {}
     /// The transfer has ended, successfully or not.
     fn end(&self);

@@ -47,7 +47,7 @@ impl Unlocked {
     }
 }
 
-/// Gives the passphrase of the key file at a path. The library asks nobody itself.
+/// Gives the passphrase of the key file at a path. The library does not prompt.
 pub(crate) type PassphraseCallback<'a> = dyn FnMut(&Path) -> io::Result<Zeroizing<String>> + 'a;
 
 /// Why a key file cannot be used.
@@ -60,7 +60,7 @@ pub enum KeystoreError {
     /// The file cannot be read or written.
     #[error("cannot use the key file {}", path.display())]
     File {
-        /// Its path.
+        /// The path of the key file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -71,12 +71,12 @@ pub enum KeystoreError {
     /// The file is not a valid key file, or the passphrase is wrong.
     #[error("{}", path.display())]
     Malformed {
-        /// Its path.
+        /// The path of the key file.
         path: PathBuf,
         /// The parser's error.
         source: KeyFileError,
     },
-    /// The key file has a passphrase, and nobody was asked for it.
+    /// The key file has a passphrase, and the caller gave none.
     #[error("{} is encrypted with a passphrase", .0.display())]
     Locked(PathBuf),
     /// The passphrase could not be got from where it comes.
@@ -96,7 +96,7 @@ impl KeyPath {
         Self(path.into())
     }
 
-    /// The path.
+    /// The path as it was given.
     #[must_use]
     pub fn as_path(&self) -> &Path {
         &self.0
@@ -141,8 +141,8 @@ impl KeyPath {
         }
     }
 
-    /// Reads the file, and calls `passphrase` if it has one. Returns the passphrase too, so that the
-    /// file can be written again.
+    /// Reads the file, and calls `passphrase` if it has one. Returns the passphrase too, so that
+    /// the file can be written again.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse), an error of `passphrase`, and a wrong passphrase.

@@ -16,7 +16,7 @@
 //! Commit is sent, so the journal covers everything that the server can hold, whatever ends the
 //! process or the machine. Rows count up to the first that is incomplete, which a crash may have
 //! torn. If a row cannot be written, because the disk is full or read-only, no further rows are
-//! written: the put goes on, and an interruption costs the parts after the last row.
+//! written: the put continues, and an interruption costs the parts after the last row.
 //!
 //! The file key opens the blob. It is overwritten before the file is removed, which happens when
 //! the put is committed or abandoned. A later put of the vault removes journals that were not

@@ -81,7 +81,7 @@ pub enum RollbackError {
     /// The file system refused.
     #[error("cannot use the rollback record {}", path.display())]
     File {
-        /// The path.
+        /// The path of the record, or of its directory.
         path: PathBuf,
         /// The system's error.
         source: io::Error,

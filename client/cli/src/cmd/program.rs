@@ -1,7 +1,7 @@
 //! The three programs: `zblob` with its verbs, and `zput` and `zget`, which are two of the verbs.
 //!
-//! `zput FILE…` is `zblob put FILE…` and `zget NAME…` is `zblob get NAME…`, by the same definition of
-//! the arguments. A link to `zblob` under one of the two names is that program.
+//! `zput FILE…` is `zblob put FILE…` and `zget NAME…` is `zblob get NAME…`, by the same definition
+//! of the arguments. A link to `zblob` under one of the two names is that program.
 
 use std::{env, ffi::OsStr, path::Path};
 
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 /// A program of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Program {
-    /// All verbs.
+    /// `zblob`, which has all verbs.
     #[value(help = None)]
     Zblob,
     /// The verb `put`.
@@ -22,7 +22,7 @@ pub enum Program {
 }
 
 impl Program {
-    /// All programs.
+    /// The three programs of the package.
     pub const ALL: [Self; 3] = [Self::Zblob, Self::Zput, Self::Zget];
 
     /// The program that this process was called as: `zput` or `zget` if the last component of

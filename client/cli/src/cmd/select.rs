@@ -46,7 +46,7 @@ fn glob(pattern: &str) -> Option<GlobMatcher> {
 /// What a name on the command line selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MatchMode {
-    /// One blob.
+    /// The blob of exactly this name.
     Exact,
     /// The blob and everything below its name.
     Recursive,

@@ -11,7 +11,7 @@ pub enum SinkError {
     /// The name exists, and replacing was not allowed.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
-    /// The path is a block device, and `force` was not given.
+    /// The path is a block device, and was not to be replaced.
     #[error("{} is a block device", .0.display())]
     BlockDevice(PathBuf),
     /// The path is a directory.
@@ -23,18 +23,18 @@ pub enum SinkError {
         path.display()
     )]
     OtherOwner {
-        /// Its path.
+        /// The path of the stream.
         path: PathBuf,
         /// The owner's user id.
         owner: u32,
     },
-    /// Binary data for a terminal, and `force` was not given.
+    /// Binary data, and the output is a terminal.
     #[error("binary data is not written to a terminal")]
     Terminal,
     /// The file system refused.
     #[error("cannot write {}", path.display())]
     Write {
-        /// The path.
+        /// The path that was given for the output.
         path: PathBuf,
         /// The system's error.
         source: io::Error,

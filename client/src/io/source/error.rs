@@ -16,7 +16,7 @@ pub enum SourceError {
     /// The source could not be opened or read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// Its path.
+        /// The path that was given for the source.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -38,7 +38,7 @@ pub enum SourceError {
     /// The command could not be started.
     #[error("cannot run {}", command.to_string_lossy())]
     Start {
-        /// The command.
+        /// The command, without its arguments.
         command: OsString,
         /// The system's error.
         source: io::Error,
@@ -46,7 +46,7 @@ pub enum SourceError {
     /// The command ended with a failure.
     #[error("{} failed with {status}; nothing was stored", command.to_string_lossy())]
     Failed {
-        /// The command.
+        /// The command, without its arguments.
         command: OsString,
         /// Its exit status.
         status: ExitStatus,

@@ -42,14 +42,14 @@ const FILES_PER_WORKER: usize = 4;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BatchItem<'a> {
-    /// The file.
+    /// The file that was put, or was not.
     pub file: &'a NamedFile,
-    /// What came of its put.
+    /// The version that the file became, or why it was not put.
     pub result: Result<PutReceipt, Error>,
 }
 
 impl Session {
-    /// Puts `files`, up to `jobs` small ones ([`SMALL_BYTES`]) concurrently ([`JOBS_MAX`] at most,
+    /// Puts `files`, up to `jobs` small ones (256 KiB at most) concurrently ([`JOBS_MAX`] at most,
     /// three for an embedded store); with 1, one after the other. `done` is called with the
     /// result of each file, in the order of `files`, whatever the results of the others.
     /// `progress` covers all of them.
