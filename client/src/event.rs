@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use zput_proto::message::Version;
 
-use crate::error::{Error, RestartReason};
+use crate::{
+    error::{Error, RestartReason},
+    io::sink::AttributeWarning,
+};
 
 /// An event, and the blob that it is about.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +15,7 @@ use crate::error::{Error, RestartReason};
 pub struct Notice<'a> {
     /// The name of the blob; `None` if the event is not about a single one.
     pub thing: Option<&'a str>,
-    /// The event.
+    /// What happened.
     pub event: Event<'a>,
 }
 
@@ -22,7 +25,7 @@ pub struct Notice<'a> {
 pub enum Event<'a> {
     /// A temporary failure, after which the operation is retried.
     Retry {
-        /// The failure.
+        /// Why the attempt failed.
         error: &'a Error,
         /// Time until the retry.
         pause: Duration,
@@ -45,7 +48,7 @@ pub enum Event<'a> {
     /// The rollback guard could not be written. The blob is stored, or was verified, as this
     /// version.
     NotRecorded {
-        /// The version.
+        /// The version that is stored, or was verified.
         version: Version,
         /// The write error.
         error: &'a Error,
@@ -62,6 +65,12 @@ pub enum Event<'a> {
     GenerationAhead {
         /// That generation, in ns since 1970.
         generation: u64,
+    },
+    /// A file is saved and complete, but its mode or time could not be set, or what the replaced
+    /// file had could not be kept.
+    AttributeNotSet {
+        /// Which attribute, of which file, and why.
+        warning: &'a AttributeWarning,
     },
     /// The blob is stored, but its journal could not be removed.
     JournalNotRemoved {

@@ -41,9 +41,10 @@
 //! | get to a file, a writer, memory, or only a range | [`Client::get`], [`Get`] |
 //! | know about retries, and resumed transfers | [`ClientBuilder::on_event`], [`Notice`] |
 //! | give a passphrase | [`ClientBuilder::passphrase`] |
-//! | decide by an error | [`Error::kind`], [`Error::is_not_found`] |
+//! | decide by an error | [`Error::kind`], [`Error::is_not_found`], [`error`] |
+//! | handle a signal that ends the program | [`cleanup`] |
 //!
-//! The library prints nothing, asks nobody, and handles no signal. Randomness comes from the
+//! The library prints nothing, does not prompt, and handles no signal. Randomness comes from the
 //! operating system.
 //!
 //! # Floors
@@ -64,16 +65,16 @@
 //!
 //! Imports go down only.
 
+pub mod cleanup;
 #[doc(hidden)]
 pub mod cli;
+pub mod error;
 pub mod source;
 
 mod calendar;
-mod cleanup;
 mod client;
 mod connection;
 mod embedded;
-mod error;
 mod escape;
 mod event;
 mod files;

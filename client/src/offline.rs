@@ -9,7 +9,7 @@ use std::{
 
 use zput_os::Clock;
 use zput_proto::{
-    envelope::{self, Envelope, PartSize},
+    envelope::{self, Envelope},
     name::{BlobName, ObjectKey},
 };
 use zput_seal::{
@@ -90,21 +90,10 @@ pub fn seal(
     sink: &mut dyn Sink,
     progress: &dyn Progress,
 ) -> Result<u64, Error> {
-    let attributes = source.attributes();
-    let options = SealOptions {
-        suite,
-        engine: Engine::default(),
-        part_size: PartSize::MAX,
-        object_key: voucher.as_ref().and_then(|voucher| voucher.object_key.clone()),
-        generation: Clock::system().now_ns(),
-        metadata: Metadata {
-            name: name.clone(),
-            mtime_s: attributes.mtime_s,
-            mtime_ns: attributes.mtime_ns,
-            mode: attributes.mode & 0o777,
-        },
-        sha256: false,
-    };
+    let metadata = source.attributes().to_metadata(name.clone());
+    let mut options = SealOptions::new(Clock::system().now_ns(), metadata);
+    options.suite = suite;
+    options.object_key = voucher.as_ref().and_then(|voucher| voucher.object_key.clone());
     let sealer = Sealer::new(options, recipients, &mut random::os_rng())?;
     progress.begin(source.length());
     let read = pipeline::spawn_reader(source, PART_BYTES).map_err(Error::Thread)?;

@@ -57,7 +57,7 @@ pub struct Session {
 }
 
 /// Receives notices. Called from the thread that works on the operation.
-pub type NoticeHandler = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
+pub(crate) type NoticeHandler = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
 
 /// Warns once of a rollback guard that cannot be written.
 #[derive(Clone)]

@@ -11,8 +11,9 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use zput::cli::{
-    Directories, GetOptions, JOBS, KeyPath, NamedFile, PutOptions, PutReceipt, Session, Silent,
+use zput::{
+    PutReceipt, Silent,
+    cli::{Directories, GetOptions, JOBS, KeyPath, NamedFile, PutOptions, Session},
 };
 use zput_proto::{message::Request, name::BlobName};
 use zput_tests::{Fate, Home, Pair, Pattern, Ran, ServerProcess, Talk, Uploads, Way, names, until};

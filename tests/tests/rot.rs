@@ -11,7 +11,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput::cli::{Directories, GetOptions, PutOptions, Session, Silent};
+use zput::{
+    Silent,
+    cli::{Directories, GetOptions, PutOptions, Session},
+};
 use zput_cli::ExitCode;
 use zput_proto::{
     keys::Remote,

@@ -403,7 +403,7 @@ fn stdin_file_is_read_from_its_offset() {
     let ran = shell(&home, "zput --name dir - < .").ended(1);
     assert_eq!(ran.stderr, "zput: cannot read stdin: is a directory\n");
     let ran = shell(&home, "zblob seal - < file >> file").ended(2);
-    assert_eq!(ran.stderr, "zblob seal: what is to be sealed is where the sealed blob goes\n");
+    assert_eq!(ran.stderr, "zblob seal: input and output are the same file\n");
     assert_eq!(home.read("file"), b"0123456789");
 }
 

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zput::cli::{Directories, KeyPath, PutOptions, Session, Silent};
+use zput::{
+    Silent,
+    cli::{Directories, KeyPath, PutOptions, Session},
+};
 use zput_proto::name::BlobName;
 use zput_tests::{
     Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path, or_skip,

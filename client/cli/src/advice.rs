@@ -3,13 +3,14 @@
 //! The library knows no command line. What its errors mean for a user of the programs is said here:
 //! behind the text and its cause, in parentheses, which a reader of JSON gets as the hint.
 
-use std::{error::Error as StdError, path::Path};
+use std::{error::Error as StdError, iter, path::Path};
 
 use zput::{
     Error,
-    cli::{
+    cli::printable,
+    error::{
         ConnectionError, EmbeddedError, KeystoreError, ResolveError, RollbackError, SinkError,
-        SourceError, printable,
+        SourceError,
     },
 };
 use zput_proto::{
@@ -33,10 +34,10 @@ pub(crate) fn describe(error: &Error) -> String {
         Error::Keystore(error) => return of_keystore(error),
         Error::Embedded(error) => return of_embedded(error),
         Error::Open(error) => return of_open(error),
-        Error::Seal(_) | Error::Thread(_) => return with_cause(error),
+        Error::Seal(_) | Error::Thread(_) => return with_causes(error),
         Error::Journal(error) => {
             return with_hint(
-                &with_cause(error),
+                &with_causes(error),
                 "XDG_STATE_HOME names another place for it; --no-resume puts without one",
             );
         }
@@ -90,19 +91,17 @@ pub(crate) fn describe(error: &Error) -> String {
     with_hint(&error.to_string(), hint)
 }
 
-/// The text of an error and that of its cause.
-pub(crate) fn with_cause(error: &dyn StdError) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
+/// The text of an error, and those of its causes, which it does not repeat.
+pub(crate) fn with_causes(error: &dyn StdError) -> String {
+    let causes = iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn with_hint(text: &str, hint: &str) -> String {
     format!("{text} ({hint})")
 }
 
-/// The hint before the `end` of a text that goes on after it.
+/// The text with the hint before its `end`, or behind it if it ends otherwise.
 fn with_hint_before(text: &str, hint: &str, end: &str) -> String {
     match text.strip_suffix(end) {
         Some(text) => format!("{text} ({hint}){end}"),
@@ -113,19 +112,23 @@ fn with_hint_before(text: &str, hint: &str, end: &str) -> String {
 fn of_connection(error: &ConnectionError) -> String {
     match error {
         ConnectionError::Resolve { source, .. } => {
-            let text = format!("{error}: {}", with_cause(source));
+            let text = format!("{error}: {}", with_causes(source));
             match source {
                 ResolveError::Unknown(_) => with_hint(&text, "is the network there? try again"),
                 _ => text,
             }
         }
-        ConnectionError::Connect { .. } => with_hint(&with_cause(error), "is the server running?"),
-        ConnectionError::Socket { .. } => with_hint(&with_cause(error), "try again"),
+        ConnectionError::Connect { .. } => with_hint(&with_causes(error), "is the server running?"),
+        ConnectionError::Socket { .. } => with_hint(&with_causes(error), "try again"),
         ConnectionError::Session { remote, source } => match source {
             SessionError::Refused(refusal) if refusal.known() == Some(ErrorCode::Busy) => {
                 of_refusal(error, refusal)
             }
-            source => format!("{remote}: {source}"),
+            SessionError::AnotherServerKey => with_hint(
+                &format!("{remote}: {source}"),
+                "then zblob key join takes a new invite from its operator",
+            ),
+            source => format!("{remote}: {}", with_causes(source)),
         },
         ConnectionError::NotMounted { remote, error: refusal }
             if refusal.known() == Some(ErrorCode::NotFound) && remote.mount().is_some() =>
@@ -168,7 +171,7 @@ fn of_source(error: &SourceError) -> String {
         SourceError::Empty(_) => {
             with_hint(&error.to_string(), "--allow-empty stores an empty blob")
         }
-        error => with_cause(error),
+        error => with_causes(error),
     }
 }
 
@@ -178,7 +181,7 @@ fn of_sink(error: &SinkError) -> String {
         SinkError::BlockDevice(_) => "--force overwrites it",
         SinkError::OtherOwner { .. } => "--force writes to it",
         SinkError::Terminal => "-o PATH, or --force if you insist",
-        error => return with_cause(error),
+        error => return with_causes(error),
     };
     with_hint(&error.to_string(), hint)
 }
@@ -186,7 +189,7 @@ fn of_sink(error: &SinkError) -> String {
 fn of_rollback(error: &RollbackError) -> String {
     match error {
         RollbackError::File { .. } => {
-            with_hint(&with_cause(error), "XDG_STATE_HOME names another place for it")
+            with_hint(&with_causes(error), "XDG_STATE_HOME names another place for it")
         }
         error => error.to_string(),
     }
@@ -196,7 +199,7 @@ fn of_keystore(error: &KeystoreError) -> String {
     let hint = match error {
         KeystoreError::Missing(_) => "zblob key new makes one, zblob key join takes an invite",
         KeystoreError::Exists(_) => "--force replaces it, and what it opens is lost without it",
-        error => return with_cause(error),
+        error => return with_causes(error),
     };
     with_hint(&error.to_string(), hint)
 }
@@ -204,14 +207,15 @@ fn of_keystore(error: &KeystoreError) -> String {
 fn of_embedded(error: &EmbeddedError) -> String {
     match error {
         EmbeddedError::Store { path, source } => {
+            // The texts of the server's errors have their causes in them.
             format!("the store {}: {source}", path.display())
         }
-        error => with_cause(error),
+        error => with_causes(error),
     }
 }
 
 fn of_open(error: &OpenError) -> String {
-    let text = error.to_string();
+    let text = with_causes(error);
     let advice = match error {
         OpenError::NoIdentityMatches => " (is this the right key file? --key PATH names another)",
         OpenError::Rollback { .. } | OpenError::Equivocation { .. } => {
@@ -249,7 +253,7 @@ fn archive(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use zput::cli::ConnectionError;
+    use zput::error::ConnectionError;
 
     use super::*;
 

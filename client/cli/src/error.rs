@@ -3,31 +3,38 @@
 use std::{io, path::PathBuf};
 
 use thiserror::Error;
-use zput::cli::{EmbeddedError, KeystoreError, SinkError, SourceError, printable};
+use zput::{
+    cli::printable,
+    error::{EmbeddedError, KeystoreError, SinkError, SourceError},
+};
 use zput_proto::{keys::InviteError, name::NameError};
 use zput_seal::age::{IdentityFileError, RecipientError};
 
-use crate::{advice::describe, exit_code::ExitCode};
+use crate::{
+    advice::{describe, with_causes},
+    exit_code::ExitCode,
+};
 
-/// Why a command failed. The text says what to do next.
+/// Why a command failed. The text has the causes in it and says what to do next, so there is no
+/// `source`.
 #[derive(Debug, Error)]
 pub enum CommandError {
     /// The library failed.
     #[error("{}", describe(.0))]
     Library(zput::Error),
     /// The text is not a recipient.
-    #[error("not a recipient: {0}")]
-    Recipient(#[from] RecipientError),
+    #[error("not a recipient: {}", with_causes(.0))]
+    Recipient(RecipientError),
     /// The text is not an invite.
-    #[error("{0}")]
-    Invite(#[from] InviteError),
+    #[error("{}", with_causes(.0))]
+    Invite(InviteError),
     /// An identity file could not be parsed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), with_causes(error))]
     Identities {
         /// The file's path.
         path: PathBuf,
         /// The parser's error.
-        source: IdentityFileError,
+        error: IdentityFileError,
     },
     /// The key file has a passphrase, and there is no terminal to ask for it.
     #[error(
@@ -43,12 +50,12 @@ pub enum CommandError {
     #[error("cannot write to stdout: {0}")]
     Stdout(io::Error),
     /// An operation on this machine failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {error}")]
     Local {
         /// The operation, as the error text names it.
         what: String,
         /// The system's error.
-        source: io::Error,
+        error: io::Error,
     },
     /// The arguments contradict each other.
     #[error("{0}")]
@@ -93,6 +100,18 @@ impl CommandError {
 impl From<zput::Error> for CommandError {
     fn from(error: zput::Error) -> Self {
         Self::Library(error)
+    }
+}
+
+impl From<RecipientError> for CommandError {
+    fn from(error: RecipientError) -> Self {
+        Self::Recipient(error)
+    }
+}
+
+impl From<InviteError> for CommandError {
+    fn from(error: InviteError) -> Self {
+        Self::Invite(error)
     }
 }
 

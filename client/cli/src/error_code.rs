@@ -4,7 +4,7 @@ use std::io;
 
 use zput::{
     Error,
-    cli::{ConnectionError, SourceError},
+    error::{ConnectionError, SourceError},
 };
 use zput_proto::{message::ErrorCode, session::SessionError};
 use zput_seal::blob::open::OpenError;

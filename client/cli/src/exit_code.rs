@@ -59,7 +59,7 @@ impl From<ErrorKind> for ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use zput::{Error, cli::ConnectionError};
+    use zput::{Error, error::ConnectionError};
     use zput_proto::{
         hello::{HelloError, Mode},
         message::RemoteError,

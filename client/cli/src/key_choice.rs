@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zput::cli::{Directories, KeyPath, KeystoreError, Unlocked};
+use zput::{
+    cli::{Directories, KeyPath, Unlocked},
+    error::KeystoreError,
+};
 use zput_seal::keys::{KeyFile, KeyFileError, ParsedKeyFile, PassphraseError};
 
 use crate::{

@@ -2,10 +2,16 @@
 
 use std::fmt;
 
-use zput::cli::{Event, Notice, printable, version_time};
+use zput::{
+    Event, Notice,
+    cli::{printable, version_time},
+};
 use zput_proto::message::Version;
 
-use crate::{advice::describe, sizes::size};
+use crate::{
+    advice::{describe, with_causes},
+    sizes::size,
+};
 
 /// A notice, as a line for the user.
 pub(crate) struct NoticeText<'a>(pub(crate) &'a Notice<'a>);
@@ -55,6 +61,9 @@ impl fmt::Display for NoticeText<'_> {
                     "the current version was sealed at {at} by its writer's clock, too far ahead \
                      of this machine's: it is not recorded as the newest"
                 )
+            }
+            Event::AttributeNotSet { warning } => {
+                write!(f, "warning: {}", printable(&with_causes(warning)))
             }
             Event::JournalNotRemoved { error } => {
                 write!(f, "is stored; but {}", printable(&describe(error)))

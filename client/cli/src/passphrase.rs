@@ -14,7 +14,10 @@ use std::{
 };
 
 use zeroize::Zeroizing;
-use zput::cli::{cleanup::ChildGuard, open_inherited, secret_file};
+use zput::{
+    cleanup::ChildGuard,
+    cli::{open_inherited, secret_file},
+};
 
 /// systemd.exec(5): the variable with a service's credentials directory.
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";

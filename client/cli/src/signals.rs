@@ -1,11 +1,11 @@
 //! Terminating signals: cleanup of what must not outlive the process.
 //!
-//! [`watch_signals`] starts a thread that handles terminating signals: it ends the children and their
-//! descendants, removes the files ([`zput::cli::cleanup`]), restores the echo and exits with 128 plus
-//! the signal's number. A file that a later command can resume from stays, and a line about it is
-//! printed. Each resource is created and registered under a lock that the signal thread takes, so no
-//! signal can arrive in between. Lack of memory wakes the thread like a signal, with exit code 1
-//! ([`zput_os::memory`]).
+//! [`watch_signals`] starts a thread that handles terminating signals: it ends the children and
+//! their descendants, removes the files ([`zput::cleanup`]), restores the echo and exits with 128
+//! plus the signal's number. A file that a later command can resume from stays, and a line about it
+//! is printed. Each resource is created and registered under a lock that the signal thread takes,
+//! so no signal can arrive in between. Lack of memory wakes the thread like a signal, with exit
+//! code 1 ([`zput_os::memory`]).
 //!
 //! SIGHUP is not handled if it is ignored, as under nohup(1). SIGXFSZ terminates nothing: the write
 //! fails with EFBIG, and the command names the file.
@@ -26,7 +26,7 @@ use signal_hook::{
     flag,
     iterator::{Handle, Signals},
 };
-use zput::cli::cleanup;
+use zput::cleanup;
 use zput_os::{memory, threads};
 
 use crate::{bar, ephemeral_state, exit_code::ExitCode};

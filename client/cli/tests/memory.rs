@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use zput::cli::cleanup::{ChildGuard, FileGuard};
+use zput::cleanup::{ChildGuard, FileGuard};
 use zput_cli::{ephemeral_state, signals};
 use zput_os::memory::{self, Allocator};
 
@@ -147,7 +147,10 @@ fn out_of_memory_ends_the_program_after_cleanup() {
             thread::sleep(MOMENT);
             fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
         });
-        assert!(is_gone.take(3000).any(|gone| gone), "{role}: what the child has started goes on");
+        assert!(
+            is_gone.take(3000).any(|gone| gone),
+            "{role}: a descendant of the child still runs"
+        );
         let mut left = names(directory);
         left.retain(|name| name != "started");
         assert_eq!(left.len(), 1, "{role}: {left:?}");

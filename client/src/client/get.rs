@@ -14,6 +14,8 @@ use zput_proto::{
 
 use crate::{
     error::Error,
+    event::{Event, Notice},
+    files::install::IfExists,
     get::{BlobHead, ByteRange, GetOptions, GetReceipt},
     io::{
         attributes::Attributes,
@@ -35,7 +37,7 @@ pub struct Get<'a> {
     head: BlobHead,
     stat: Stat,
     range: Option<ByteRange>,
-    replace: bool,
+    if_exists: IfExists,
     progress: &'a dyn Progress,
 }
 
@@ -48,11 +50,11 @@ impl<'a> Get<'a> {
         head: BlobHead,
     ) -> Self {
         let stat = Stat::of(key, &head);
-        let (range, replace, progress) = (None, false, &Silent);
-        Self { session, partial_downloads, name, head, stat, range, replace, progress }
+        let (range, if_exists, progress) = (None, IfExists::Keep, &Silent);
+        Self { session, partial_downloads, name, head, stat, range, if_exists, progress }
     }
 
-    /// The version.
+    /// The version that was found: its commit time in ns since 1970.
     #[must_use]
     pub fn version(&self) -> Version {
         self.stat.version
@@ -89,20 +91,21 @@ impl<'a> Get<'a> {
 
     /// Lets [`save_to`](Self::save_to) replace a file that exists.
     pub fn replace(mut self) -> Self {
-        self.replace = true;
+        self.if_exists = IfExists::Replace;
         self
     }
 
-    /// Reports progress.
+    /// Reports each part that was verified and written to `progress`.
     pub fn progress(mut self, progress: &'a dyn Progress) -> Self {
         self.progress = progress;
         self
     }
 
     /// Saves to the file at `path`, which appears complete and synced or not at all. It gets the
-    /// mode and the time of the file that was put, unless this is a range. Until then the bytes are
-    /// in a temporary file beside it; a get that is interrupted after a whole part of 16 MiB is
-    /// resumed by the next one to the same path.
+    /// mode and the time of the file that was put, unless this is a range; what cannot be set is
+    /// told by [`Event::AttributeNotSet`]. Until then the bytes are in a temporary file beside it;
+    /// a get that is interrupted after a whole part of 16 MiB is resumed by the next one to the
+    /// same path.
     ///
     /// # Errors
     /// When the file exists, unless [`replace`](Self::replace) was called; when it cannot be
@@ -110,10 +113,10 @@ impl<'a> Get<'a> {
     pub fn save_to(self, path: impl AsRef<Path>) -> Result<GetReceipt, Error> {
         let path = path.as_ref();
         let mut output = match self.range {
-            Some(_) => Output::at(path, self.replace)?,
+            Some(_) => Output::at(path, self.if_exists)?,
             None => {
                 let note = String::new();
-                Output::resumable(path, self.replace, self.partial_downloads, note)?
+                Output::resumable(path, self.if_exists, self.partial_downloads, note)?
             }
         };
         let options = self.options();
@@ -126,7 +129,10 @@ impl<'a> Get<'a> {
         )?;
         let attributes = options.range.is_none().then(|| Attributes::from(&receipt.metadata));
         // An attribute that cannot be set does not make the contents wrong.
-        let _warnings = output.commit(attributes)?;
+        for warning in &output.commit(attributes)? {
+            let thing = Some(self.name.as_str());
+            self.session.notify(&Notice { thing, event: Event::AttributeNotSet { warning } });
+        }
         Ok(receipt)
     }
 

@@ -117,7 +117,7 @@ mod tests {
     /// An IP address is taken as it is, without a lookup.
     #[test]
     fn resolver_takes_ip_addresses_without_lookup() {
-        let resolver = Resolver::new(|_| panic!("nobody is asked"));
+        let resolver = Resolver::new(|_| panic!("the resolver was called"));
         for address in ["127.0.0.1", "::1", "2001:db8::7"] {
             let found = resolver.addresses(address).unwrap();
             assert_eq!(found, [address.parse::<IpAddr>().unwrap()]);

@@ -166,7 +166,8 @@ fn of_session(error: &SessionError) -> ErrorKind {
             Some(ErrorCode::Busy) => ErrorKind::Temporary,
             _ => ErrorKind::Other,
         },
-        SessionError::Tls(_)
+        SessionError::AnotherServerKey
+        | SessionError::Tls(_)
         | SessionError::RecordTooLong(_)
         | SessionError::Frame(_)
         | SessionError::BehindAnnouncement

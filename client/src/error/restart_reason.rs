@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Why an interrupted transfer is not resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RestartReason {
     /// The file, its contents, or the way to seal it have changed.
     Changed,

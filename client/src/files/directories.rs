@@ -32,6 +32,7 @@ pub struct Directories {
 
 /// Why the directories are unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum DirectoriesError {
     /// There is no home directory, and not all variables that could replace it are set. Holds the
     /// user id.

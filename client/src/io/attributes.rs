@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use zput_seal::blob::metadata::Metadata;
+use zput_proto::name::BlobName;
+use zput_seal::blob::metadata::{MODE_MASK, Metadata};
 
 /// Attributes that an output file takes from its blob's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,15 @@ impl Attributes {
             mtime_s: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
             mtime_ns: now.subsec_nanos(),
         }
+    }
+
+    /// The metadata of a blob of this name. The mode loses the bits that metadata has no place for.
+    pub(crate) fn to_metadata(self, name: BlobName) -> Metadata {
+        let mut metadata = Metadata::new(name);
+        metadata.mtime_s = self.mtime_s;
+        metadata.mtime_ns = self.mtime_ns;
+        metadata.mode = self.mode & MODE_MASK;
+        metadata
     }
 
     /// The modification time; `None` if the system cannot represent it.

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use zput_proto::{digest::Digest, envelope::PartSize, message::HeaderSlice};
+use zput_proto::{digest::Digest, message::HeaderSlice};
 use zput_seal::{
-    aead::Engine,
     blob::{
         footer::Provenance,
         header::Header,
-        metadata::Metadata,
         open::Seen,
         seal::{SealOptions, Sealer},
     },
@@ -217,20 +215,12 @@ pub(super) fn new_sealer(
     attributes: Attributes,
 ) -> Result<Sealer, Error> {
     let newest = guard.newest(&context.key)?;
-    let options = SealOptions {
-        suite: context.options.suite,
-        engine: Engine::default(),
-        part_size: PartSize::MAX,
-        object_key: Some(context.key.clone()),
-        generation: generation_after(guard.now_ns(), newest, context.server_generation.get())?,
-        metadata: Metadata {
-            name: context.name.clone(),
-            mtime_s: attributes.mtime_s,
-            mtime_ns: attributes.mtime_ns,
-            mode: attributes.mode & 0o777,
-        },
-        sha256: context.options.sha256,
-    };
+    let generation = generation_after(guard.now_ns(), newest, context.server_generation.get())?;
+    let metadata = attributes.to_metadata(context.name.clone());
+    let mut options = SealOptions::new(generation, metadata);
+    options.suite = context.options.suite;
+    options.object_key = Some(context.key.clone());
+    options.sha256 = context.options.sha256;
     Ok(Sealer::new(options, &key_file.recipients, &mut random::os_rng())?)
 }
 

@@ -31,6 +31,6 @@ pub(crate) mod upload;
 
 pub(crate) use self::context::generation_after;
 pub use self::{
-    batch::{BatchItem, JOBS, JOBS_MAX, NamedFile, SMALL_BYTES},
+    batch::{JOBS, JOBS_MAX, NamedFile},
     options::{PutOptions, PutReceipt, Resume},
 };

@@ -26,6 +26,7 @@ pub struct PutOptions {
 
 /// What to do about an interrupted put of the same file under the same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Resume {
     /// Resume it if there is one.
     #[default]

@@ -13,4 +13,4 @@ pub(crate) mod rollback;
 mod file_identity;
 mod locked_file;
 
-pub use self::file_identity::FileIdentity;
+pub(crate) use self::file_identity::FileIdentity;

@@ -1,6 +1,6 @@
 //! Honest machines and an honest server whose clocks differ: no reader reports a rollback.
 
-use zput::{ErrorKind, cli::Silent};
+use zput::{ErrorKind, Silent};
 use zput_proto::name::BlobName;
 use zput_seal::keys::Role;
 

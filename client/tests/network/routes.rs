@@ -13,8 +13,9 @@ use std::{
 };
 
 use zput::{
-    Error, ErrorKind,
-    cli::{Event, GetOptions, ResolveError, Resolver, Route, Silent},
+    Error, ErrorKind, Event, Silent,
+    cli::{GetOptions, Resolver, Route},
+    error::ResolveError,
 };
 use zput_proto::{keys::Remote, session::Patience};
 
@@ -26,7 +27,7 @@ const NOW: u64 = 1_796_000_000_000_000_000;
 type Script = Vec<Result<Vec<IpAddr>, fn() -> ResolveError>>;
 
 fn again() -> ResolveError {
-    ResolveError::Unknown(io::Error::other("nobody answers"))
+    ResolveError::Unknown(io::Error::other("no name server answers"))
 }
 
 fn no_such() -> ResolveError {
@@ -237,7 +238,8 @@ fn get_reconnects_after_silent_connection() {
         let mut key_file = setting.key_file.clone();
         key_file.remote = Some(format!("zput://{}", line.address).parse::<Remote>().unwrap());
         let mut machine = setting.machine_with("reader", NOW, key_file);
-        let patience = Patience { silence: Duration::from_millis(300), ..Patience::default() };
+        let mut patience = Patience::default();
+        patience.silence = Duration::from_millis(300);
         machine.client.set_route(Route::new(Resolver::system(), patience));
         let said = Arc::new(Mutex::new(Vec::new()));
         let says = Arc::clone(&said);
@@ -265,7 +267,7 @@ fn get_reconnects_after_silent_connection() {
 /// A slow sink does not count as silence of the server.
 #[test]
 fn get_with_slow_sink_is_not_a_silent_server() {
-    use zput::cli::{Sink, SinkError};
+    use zput::{cli::Sink, error::SinkError};
 
     struct Slow(usize);
     impl Sink for Slow {
@@ -280,7 +282,8 @@ fn get_with_slow_sink_is_not_a_silent_server() {
     let bytes = vec![7; 3 * 16_777_216];
     setting.machine("writer", NOW).put(&bytes);
     let mut machine = setting.machine("reader", NOW);
-    let patience = Patience { silence: Duration::from_millis(300), ..Patience::default() };
+    let mut patience = Patience::default();
+    patience.silence = Duration::from_millis(300);
     machine.client.set_route(Route::new(Resolver::system(), patience));
     let mut slow = Slow(0);
     let got: Result<_, Error> =

@@ -11,11 +11,9 @@ use std::{
 
 use tempfile::TempDir;
 use zput::{
-    Error, ErrorKind,
-    cli::{
-        Directories, FileSource, GetOptions, PutOptions, PutReceipt, Session, Silent, Sink,
-        SinkError,
-    },
+    Error, ErrorKind, PutReceipt, Silent,
+    cli::{Directories, FileSource, GetOptions, PutOptions, Session, Sink},
+    error::SinkError,
 };
 use zput_proto::{message::Scopes, name::BlobName};
 use zput_seal::keys::{KeyFile, ModePolicy};

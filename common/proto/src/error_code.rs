@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::ERROR_TEXT_MAX_BYTES;
 
 /// A failure as it is reported to the peer: a code and a short text.
+/// Exhaustive, as a message is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteError {
     /// Number of an [`ErrorCode`], or one that this version does not know (PROTOCOL 7).
@@ -17,7 +18,8 @@ pub struct RemoteError {
     pub number: u64,
 }
 
-/// The codes of PROTOCOL 7.
+/// The codes of PROTOCOL 7. Exhaustive: a client has to decide what a caller can do about each. A
+/// code of a newer server is `None` of [`from_u8`](Self::from_u8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ErrorCode {

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 /// Why a text is not the Bech32 text that was expected. It never repeats the text, which may be a
 /// secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Bech32Error {
     /// The characters, the letter case or the separator are not those of Bech32.
     #[error("it is not Bech32 text")]

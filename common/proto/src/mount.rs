@@ -12,7 +12,8 @@ use crate::limits::MOUNT_NAME_MAX_BYTES;
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MountName(String);
 
-/// Why a text is not the name of a mount.
+/// Why a text is not the name of a mount. Exhaustive: a server tells its operator in the words of
+/// its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum MountNameError {
     /// The name is longer than [`MOUNT_NAME_MAX_BYTES`].

@@ -14,6 +14,7 @@ pub struct BlobName(String);
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum NameError {
     /// The name is empty.
     #[error("a name cannot be empty")]

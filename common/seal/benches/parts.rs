@@ -12,7 +12,6 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use zput_proto::digest::Digest;
-use zput_proto::envelope::PartSize;
 use zput_proto::name::BlobName;
 use zput_seal::aead::{Engine, Suite};
 use zput_seal::age::Identity;
@@ -26,15 +25,10 @@ const PART_BYTES: usize = 16 << 20;
 
 fn options(suite: Suite, engine: Engine) -> SealOptions {
     let name = BlobName::parse("bench").unwrap();
-    SealOptions {
-        suite,
-        engine,
-        part_size: PartSize::MAX,
-        object_key: None,
-        generation: 1,
-        metadata: Metadata { name, mtime_s: 0, mtime_ns: 0, mode: 0o600 },
-        sha256: false,
-    }
+    let mut options = SealOptions::new(1, Metadata::new(name));
+    options.suite = suite;
+    options.engine = engine;
+    options
 }
 
 /// A blob of one full part and an empty one: what opens it, and the full part.

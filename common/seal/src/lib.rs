@@ -8,9 +8,9 @@
 //!
 //! ```
 //! use rand::{rand_core::UnwrapErr, rngs::SysRng};
-//! use zput_proto::{envelope::PartSize, name::BlobName};
+//! use zput_proto::name::BlobName;
 //! use zput_seal::{
-//!     aead::{Engine, Suite},
+//!     aead::Engine,
 //!     age::Identity,
 //!     blob::{
 //!         footer::Provenance,
@@ -25,15 +25,7 @@
 //! let rng = &mut UnwrapErr(SysRng);
 //! let identity = Identity::generate_hybrid(rng);
 //! let name = BlobName::parse("notes.txt")?;
-//! let options = SealOptions {
-//!     suite: Suite::default(),
-//!     engine: Engine::default(),
-//!     part_size: PartSize::default(),
-//!     object_key: None,
-//!     generation: 1,
-//!     metadata: Metadata { name, mtime_s: 0, mtime_ns: 0, mode: 0o600 },
-//!     sha256: false,
-//! };
+//! let options = SealOptions::new(1, Metadata::new(name));
 //! let mut sealer = Sealer::new(options, &[identity.to_recipient()], rng)?;
 //! let header = sealer.header().to_vec();
 //! let mut part = Vec::new();

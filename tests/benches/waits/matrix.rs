@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, io::Cursor, time::Instant};
 
-use zput::cli::{GetOptions, PutOptions, Session, Silent};
+use zput::{
+    Silent,
+    cli::{GetOptions, PutOptions, Session},
+};
 use zput_proto::name::BlobName;
 use zput_tests::{Pattern, measure::median};
 

@@ -12,7 +12,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput::cli::{Directories, FileSource, GetOptions, PutOptions, Session, Silent};
+use zput::{
+    Silent,
+    cli::{Directories, FileSource, GetOptions, PutOptions, Session},
+};
 use zput_cli::ExitCode;
 use zput_proto::{
     envelope::{FOOTER_MAGIC, HEADER_MAGIC},

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path};
 
 use tempfile::TempDir;
-use zput::cli::{Directories, GetOptions, GetReceipt, Session, Silent};
+use zput::{
+    GetReceipt, Silent,
+    cli::{Directories, GetOptions, Session},
+};
 use zput_cli::ExitCode;
 use zput_proto::{
     keys::{Remote, ServerPublicKey},

@@ -9,11 +9,8 @@ use std::{
 };
 
 use zput::{
-    Error,
-    cli::{
-        Directories, Event, FileSource, KeyPath, Notice, PutOptions, PutReceipt, Resolver, Route,
-        Session, Silent,
-    },
+    Error, Event, Notice, PutReceipt, Silent,
+    cli::{Directories, FileSource, KeyPath, PutOptions, Resolver, Route, Session},
 };
 use zput_proto::{name::BlobName, session::Patience};
 use zput_tests::{Fate, Pattern, Ran, Way, names, until};
@@ -97,7 +94,9 @@ impl Impatient {
             state: home.join(".local/state/zput"),
         };
         let mut client = Session::new(key_file, &directories).unwrap();
-        let patience = Patience { silence: Duration::from_secs(1), answer: Duration::from_secs(2) };
+        let mut patience = Patience::default();
+        patience.silence = Duration::from_secs(1);
+        patience.answer = Duration::from_secs(2);
         client.set_route(Route::new(Resolver::system(), patience));
         let said = Arc::new(Mutex::new(Vec::new()));
         let says = Arc::clone(&said);

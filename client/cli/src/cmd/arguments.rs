@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use ::zput::cli::{Directories, KeyPath, RETRIES, Session};
+use ::zput::cli::{Directories, IfExists, KeyPath, RETRIES, Session};
 use clap::Args;
 use zput_proto::name::BlobName;
 use zput_seal::keys::KeyFile;
@@ -20,6 +20,11 @@ use crate::{
     ephemeral_state, error::CommandError, key_choice::KeyChoice, notice_text::NoticeText,
     passphrase::PassphraseSource,
 };
+
+/// What `--force` means for an output.
+pub(crate) const fn if_exists(force: bool) -> IfExists {
+    if force { IfExists::Replace } else { IfExists::Keep }
+}
 
 /// Which key file.
 #[derive(Args, Clone, Debug)]

@@ -13,13 +13,14 @@ use std::{
 
 use serde::Serialize;
 use zput::{
-    Progress,
-    cli::{AttributeWarning, KeyPath, Silent, printable, standard_streams},
+    Progress, Silent,
+    cli::{KeyPath, printable, standard_streams},
+    error::AttributeWarning,
 };
 
 use super::failure::{Failure, local};
 use crate::{
-    advice::with_cause,
+    advice::with_causes,
     bar::{self, Bar},
     error::CommandError,
     terminal::has_cursor,
@@ -131,7 +132,7 @@ impl Console {
     /// Warns of attributes that could not be set on a complete file.
     pub(crate) fn warn_attributes(&self, warnings: &[AttributeWarning]) {
         for warning in warnings {
-            self.warn(&format_args!("warning: {}", printable(&with_cause(warning))));
+            self.warn(&format_args!("warning: {}", printable(&with_causes(warning))));
         }
     }
 

@@ -110,7 +110,7 @@ struct ErrorObject<'a> {
 
 /// An operation on this machine that failed.
 pub(crate) fn local(what: &str, error: io::Error) -> CommandError {
-    CommandError::Local { what: what.to_owned(), source: error }
+    CommandError::Local { what: what.to_owned(), error }
 }
 
 /// Arguments that contradict each other.

@@ -11,14 +11,19 @@ use std::{
 
 use clap::Args;
 use serde::Serialize;
-use zput::cli::{
-    Attributes, ByteRange, GetOptions, GetReceipt, Output, PartialDownloads, Session, SinkError,
-    When, create_missing, printable,
+use zput::{
+    GetReceipt,
+    cli::{
+        Attributes, ByteRange, GetOptions, Output, PartialDownloads, Session, When, create_missing,
+        printable,
+    },
+    error::SinkError,
 };
 use zput_proto::name::BlobName;
 
 use super::{
     Console, Context, Failure, KeyArguments, RetryArguments, blob_name, directories, format,
+    if_exists,
     select::{expand_or_keep, is_pattern},
     usage, utf8,
 };
@@ -244,11 +249,11 @@ fn fetch<'a>(
                 || arguments.plaintext
                 || ephemeral_state::directory().is_some() =>
         {
-            Output::at(path, arguments.force)?
+            Output::at(path, if_exists(arguments.force))?
         }
         Target::Path(path) => {
             let line = console.line(&format_args!("{name}: interrupted; {RESUMABLE}"));
-            Output::resumable(path, arguments.force, partial_downloads, line)?
+            Output::resumable(path, if_exists(arguments.force), partial_downloads, line)?
         }
     };
     let path = match target {

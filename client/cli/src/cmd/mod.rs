@@ -41,7 +41,7 @@ pub use self::{
     run::run,
 };
 pub(crate) use self::{
-    arguments::{blob_name, directories, open_key_file, utf8, warn_if_exposed},
+    arguments::{blob_name, directories, if_exists, open_key_file, utf8, warn_if_exposed},
     console::Summary,
     failure::{Context, local, usage},
 };

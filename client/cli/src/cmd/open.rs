@@ -8,8 +8,9 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 use zput::{
-    Error,
-    cli::{FileSource, Output, Silent, Sink, SinkError, offline, secret_file, standard_streams},
+    Error, Silent,
+    cli::{FileSource, Output, Sink, offline, secret_file, standard_streams},
+    error::SinkError,
 };
 use zput_proto::limits::KEY_FILE_MAX_BYTES;
 use zput_seal::{
@@ -19,7 +20,8 @@ use zput_seal::{
 };
 
 use super::{
-    Console, Failure, KeyArguments, directories, format, local, open_key_file, seal::SUFFIX, usage,
+    Console, Failure, KeyArguments, directories, format, if_exists, local, open_key_file,
+    seal::SUFFIX, usage,
 };
 use crate::error::CommandError;
 
@@ -166,7 +168,7 @@ fn target(arguments: &Arguments) -> PathBuf {
     }
 }
 
-/// Discards plaintext.
+/// Discards plaintext: a blob is verified by opening it.
 struct Discard;
 
 impl Sink for Discard {
@@ -179,14 +181,14 @@ impl Sink for Discard {
 fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
     let output = match &arguments.output {
         Some(path) if path == Path::new("-") => Output::stdout(),
-        Some(path) => Output::at(path, arguments.force),
+        Some(path) => Output::at(path, if_exists(arguments.force)),
         None if is_stdin && !arguments.force => Output::stdout().map(Output::text_only_on_terminal),
         None if is_stdin => Output::stdout(),
         None => {
             let text = arguments.file.to_str().and_then(|file| file.strip_suffix(SUFFIX));
             match text {
                 Some(text) if !text.is_empty() && !text.ends_with('/') => {
-                    Output::at(Path::new(text), arguments.force)
+                    Output::at(Path::new(text), if_exists(arguments.force))
                 }
                 _ => {
                     let file = arguments.file.display();
@@ -210,5 +212,5 @@ pub(crate) fn read_identities(path: &Path) -> Result<Vec<Identity>, CommandError
     };
     let text = text.map_err(describe)?;
     parse_identity_file(&text)
-        .map_err(|error| CommandError::Identities { path: path.to_owned(), source: error })
+        .map_err(|error| CommandError::Identities { path: path.to_owned(), error })
 }

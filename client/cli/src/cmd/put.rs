@@ -10,11 +10,10 @@ use clap::{
 };
 use serde::Serialize;
 use zput::{
-    Error,
+    Error, PutReceipt, Resume,
     cli::{
         CommandSource, CreatedStore, Directories, FileSource, JOBS, JOBS_MAX, NamedFile,
-        PutOptions, PutReceipt, Resume, Session, Source, check_readable, create_on_first_use,
-        create_store, printable,
+        PutOptions, Session, Source, check_readable, create_on_first_use, create_store, printable,
     },
 };
 use zput_proto::{message::Condition, name::BlobName};

@@ -12,17 +12,19 @@ use serde::Serialize;
 use zput::{
     Error,
     cli::{
-        Attributes, FileSource, Output, SinkError,
+        Attributes, FileSource, Output,
         offline::{self, Voucher},
         standard_streams::{self, BlockingStream},
     },
+    error::SinkError,
 };
 use zput_os::Clock;
 use zput_proto::name::{BlobName, ObjectKey};
 use zput_seal::{age::Recipient, keys::Role};
 
 use super::{
-    Console, Context, Failure, KeyArguments, directories, open_key_file, put::SuiteName, usage,
+    Console, Context, Failure, KeyArguments, directories, if_exists, open_key_file, put::SuiteName,
+    usage,
 };
 
 /// Suffix of a sealed file's name.
@@ -104,7 +106,7 @@ pub fn run(arguments: Arguments, console: &Console) -> Result<(), Failure> {
         && to_stdout
         && standard_streams::stdout().is_ok_and(|stdout| feeds_itself(&source, &stdout))
     {
-        return Err(usage("what is to be sealed is where the sealed blob goes"));
+        return Err(usage("input and output are the same file"));
     }
     seal(source, &name, &recipients, voucher, &arguments, is_stdin, console)
 }
@@ -127,7 +129,9 @@ fn seal(
     let is_bare = voucher.is_none();
     let object_key = voucher.as_ref().and_then(|voucher| voucher.object_key.as_ref());
     let mut output = match (&arguments.into, object_key) {
-        (Some(tree), Some(key)) => Output::at(&path_in_tree(tree, key)?, arguments.force)?,
+        (Some(tree), Some(key)) => {
+            Output::at(&path_in_tree(tree, key)?, if_exists(arguments.force))?
+        }
         _ => output(arguments, is_stdin)?,
     };
     if arguments.json && matches!(output, Output::Stream(_)) {
@@ -250,9 +254,9 @@ fn server_attributes() -> Attributes {
 fn output(arguments: &Arguments, is_stdin: bool) -> Result<Output, Failure> {
     let output = match &arguments.output {
         Some(path) if path == Path::new("-") => return Ok(Output::stdout()?),
-        Some(path) => Output::at(path, arguments.force)?,
+        Some(path) => Output::at(path, if_exists(arguments.force))?,
         None if is_stdin => Output::stdout()?,
-        None => Output::at(&default_output(&arguments.file), arguments.force)?,
+        None => Output::at(&default_output(&arguments.file), if_exists(arguments.force))?,
     };
     if output.is_terminal() {
         return Err(usage(

@@ -4,7 +4,10 @@ use std::ffi::OsString;
 
 use clap::Args;
 use serde::Serialize;
-use zput::cli::{GetOptions, Session, Stat, When};
+use zput::{
+    Stat,
+    cli::{GetOptions, Session, When},
+};
 use zput_proto::{message::VersionState, name::BlobName};
 
 use super::{

@@ -5,14 +5,12 @@ use std::{fs, thread, time::Duration};
 use crate::support::{Machine, Served, names};
 use zput_proto::{
     digest::Digest,
-    envelope::PartSize,
     keys::Remote,
     message::{Condition, Kind, Scopes},
     mount::MountName,
     name::{BlobName, ObjectKey},
 };
 use zput_seal::{
-    aead::{Engine, Suite},
     age::Recipient,
     blob::{
         footer::Provenance,
@@ -284,20 +282,8 @@ fn zblob_ls_refuses_forged_name_under_another_object_key() {
     let public = machine.run("zblob key public --json").ok().json("recipients");
     let recipient: Recipient = public[0].as_str().unwrap().parse().unwrap();
     let key = ObjectKey::new("elsewhere").unwrap();
-    let options = SealOptions {
-        suite: Suite::default(),
-        engine: Engine::default(),
-        part_size: PartSize::MAX,
-        object_key: Some(key.clone()),
-        generation: 1,
-        metadata: Metadata {
-            name: BlobName::parse("forged").unwrap(),
-            mtime_s: 0,
-            mtime_ns: 0,
-            mode: 0o600,
-        },
-        sha256: false,
-    };
+    let mut options = SealOptions::new(1, Metadata::new(BlobName::parse("forged").unwrap()));
+    options.object_key = Some(key.clone());
     let mut sealer = Sealer::new(options, &[recipient], &mut rand::rng()).unwrap();
     let header = sealer.header().to_vec();
     let mut part = Vec::new();

@@ -46,13 +46,14 @@ impl Output {
 
     /// The output at `path`. Descriptors, devices, pipes and sockets are written directly; anything
     /// else becomes a new file where the path leads, which replaces an existing one only with
-    /// `force`.
+    /// [`IfExists::Replace`].
     ///
     /// # Errors
-    /// [`SinkError::Exists`] before anything is written, so that no transfer is wasted.
-    /// [`SinkError::OtherOwner`] for a stream that another user would read, unless `force` is set.
-    pub fn at(path: &Path, force: bool) -> Result<Self, SinkError> {
-        Self::open(path, force, None)
+    /// With [`IfExists::Keep`]: [`SinkError::Exists`] before anything is written, so that no
+    /// transfer is wasted; [`SinkError::OtherOwner`] for a stream that another user would read; and
+    /// [`SinkError::BlockDevice`].
+    pub fn at(path: &Path, if_exists: IfExists) -> Result<Self, SinkError> {
+        Self::open(path, if_exists, None)
     }
 
     /// The same for a get that a later one can resume once a whole part was written. Resumes from
@@ -63,19 +64,19 @@ impl Output {
     /// As of [`at`](Self::at).
     pub fn resumable(
         path: &Path,
-        force: bool,
+        if_exists: IfExists,
         partial_downloads: &PartialDownloads,
         line: String,
     ) -> Result<Self, SinkError> {
-        Self::open(path, force, Some((partial_downloads, line)))
+        Self::open(path, if_exists, Some((partial_downloads, line)))
     }
 
     /// The same for streams only; `None` if the path leads to a file or to nothing.
     ///
     /// # Errors
     /// As of [`at`](Self::at), except for [`SinkError::Exists`].
-    pub fn stream_at(path: &Path, force: bool) -> Result<Option<Self>, SinkError> {
-        match OutputPath::resolve(path, force)? {
+    pub fn stream_at(path: &Path, if_exists: IfExists) -> Result<Option<Self>, SinkError> {
+        match OutputPath::resolve(path, if_exists)? {
             OutputPath::Stream(stream) => Ok(Some(Self::Stream(stream))),
             OutputPath::File { .. } => Ok(None),
         }
@@ -83,18 +84,17 @@ impl Output {
 
     fn open(
         path: &Path,
-        force: bool,
+        if_exists: IfExists,
         resumable: Option<(&PartialDownloads, String)>,
     ) -> Result<Self, SinkError> {
-        let (target, existing) = match OutputPath::resolve(path, force)? {
+        let (target, existing) = match OutputPath::resolve(path, if_exists)? {
             OutputPath::Stream(stream) => return Ok(Self::Stream(stream)),
             OutputPath::File { target, existing } => (target, existing),
         };
         // A dangling link has the name too.
-        if !force && (existing.is_some() || target != path) {
+        if if_exists == IfExists::Keep && (existing.is_some() || target != path) {
             return Err(SinkError::Exists(path.to_owned()));
         }
-        let if_exists = if force { IfExists::Replace } else { IfExists::Keep };
         let file = FileSink::new(path, &target, existing, if_exists, resumable)?;
         Ok(Self::File(Box::new(file)))
     }
@@ -151,11 +151,11 @@ enum OutputPath {
 }
 
 impl OutputPath {
-    fn resolve(path: &Path, force: bool) -> Result<Self, SinkError> {
+    fn resolve(path: &Path, if_exists: IfExists) -> Result<Self, SinkError> {
         let failed = |source| SinkError::Write { path: path.to_owned(), source };
         let target = match destination::resolve(path).map_err(failed)? {
             Destination::Descriptor(descriptor) => {
-                return StreamSink::descriptor(&descriptor, path, force).map(Self::Stream);
+                return StreamSink::descriptor(&descriptor, path, if_exists).map(Self::Stream);
             }
             Destination::Name(name) => name,
         };
@@ -169,10 +169,10 @@ impl OutputPath {
         if kind.is_file() {
             return Ok(Self::File { target, existing: Some(existing) });
         }
-        if kind.is_block_device() && !force {
+        if kind.is_block_device() && if_exists == IfExists::Keep {
             return Err(SinkError::BlockDevice(path.to_owned()));
         }
-        if !force && existing.belongs_to_other_user() {
+        if if_exists == IfExists::Keep && existing.belongs_to_other_user() {
             let owner = existing.metadata().uid();
             return Err(SinkError::OtherOwner { path: path.to_owned(), owner });
         }

@@ -16,7 +16,7 @@ use super::error::SinkError;
 use crate::files::{
     destination::Descriptor,
     existing_target::is_other_user,
-    install,
+    install::{self, IfExists},
     standard_streams::{self, BlockingStream},
 };
 
@@ -42,7 +42,7 @@ impl StreamSink {
     pub(super) fn descriptor(
         descriptor: &Descriptor,
         path: &Path,
-        force: bool,
+        if_exists: IfExists,
     ) -> Result<Self, SinkError> {
         if descriptor.is_stdout() {
             return Self::stdout();
@@ -51,7 +51,8 @@ impl StreamSink {
         let file = descriptor.duplicate().map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let owner = metadata.uid();
-        if descriptor.is_of_another_process() && !force && is_other_user(owner) {
+        let may_write = if_exists == IfExists::Replace || !descriptor.is_of_another_process();
+        if !may_write && is_other_user(owner) {
             return Err(SinkError::OtherOwner { path: path.to_owned(), owner });
         }
         Self::new(file, path)

@@ -9,7 +9,7 @@ pub const JOBS: usize = 8;
 /// The highest number of concurrent puts that is accepted.
 pub const JOBS_MAX: usize = 64;
 /// Files of at most this many bytes are put by workers.
-pub const SMALL_BYTES: u64 = 256 * 1024;
+pub(super) const SMALL_BYTES: u64 = 256 * 1024;
 
 /// A file, and the name to put it under.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,4 @@ mod files;
 mod run;
 mod worker;
 
-pub use self::{
-    files::{JOBS, JOBS_MAX, NamedFile, SMALL_BYTES},
-    run::BatchItem,
-};
+pub use self::files::{JOBS, JOBS_MAX, NamedFile};

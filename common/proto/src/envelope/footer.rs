@@ -14,6 +14,7 @@ use crate::limits::FACTS_MAX_BYTES;
 
 /// Why bytes are not the footer of a blob with this header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum FooterError {
     /// The framing is wrong.
     #[error(transparent)]
@@ -51,7 +52,7 @@ pub struct FooterFields<'a> {
     vault: Option<VaultSeal>,
 }
 
-/// The fields that a vault's blob has and a bare one lacks.
+/// The fields that a vault's blob has and a bare one lacks. Exhaustive: the fields of FORMAT 7.
 #[derive(Clone, Copy, Debug)]
 pub struct VaultSeal {
     /// HMAC-SHA-256 under the vault's key.
@@ -180,6 +181,7 @@ fn vault_seal(cursor: &mut Cursor<'_>) -> Option<VaultSeal> {
 
 /// How the slices of an object differ from what its header and footer state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SlicesError {
     /// The first slice is not the header.
     #[error("the first slice is not the header")]

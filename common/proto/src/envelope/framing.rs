@@ -32,7 +32,8 @@ pub const fn longest_footer(parts: u64) -> u64 {
     1207 + 32 * parts
 }
 
-/// The lengths that say where the parts of an object begin and end.
+/// The lengths that say where the parts of an object begin and end. Exhaustive: FORMAT has no third
+/// length that varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// Bytes of the header, and so the offset of the payload.
@@ -43,6 +44,7 @@ pub struct Envelope {
 
 /// Why bytes do not have the framing of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum EnvelopeError {
     /// There are too few bytes to tell.
     #[error("the object is too short to be a sealed blob")]

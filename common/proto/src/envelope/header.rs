@@ -16,6 +16,7 @@ use crate::name::{KeyLengthError, ObjectKey};
 
 /// Why bytes are not a header.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum HeaderError {
     /// The framing is wrong.
     #[error(transparent)]

@@ -25,6 +25,7 @@ pub struct Stanza {
 
 /// Why a text is not a list of stanzas. `stanza` counts from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum StanzaError {
     /// There is no stanza.
     #[error("there is no recipient stanza")]

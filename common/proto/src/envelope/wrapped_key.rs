@@ -18,7 +18,7 @@ pub const FILE_KEY_BYTES: usize = 16;
 /// Bytes of a stanza's body: a file key and a Poly1305 tag.
 pub const WRAPPED_KEY_BYTES: usize = FILE_KEY_BYTES + 16;
 
-/// A stanza whose shape has been checked.
+/// A stanza whose shape has been checked. Exhaustive: a reader has to decide which it can open.
 #[derive(Debug)]
 pub enum WrappedKey<'a> {
     /// A file key wrapped for an X25519 recipient.
@@ -41,6 +41,7 @@ pub enum WrappedKey<'a> {
 
 /// Why a stanza of a known type is refused. `stanza` is its index in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ShapeError {
     /// The number of arguments after the type is not one.
     #[error("stanza {stanza} of type {kind} has {arguments} arguments in place of one")]

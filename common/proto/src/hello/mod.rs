@@ -31,7 +31,7 @@ const PREFIX_BYTES: usize = 10;
 const CLIENT_FIELDS_BYTES: usize = 7;
 const SERVER_FIELDS_BYTES: usize = 26;
 
-/// How the frames of a connection travel.
+/// How the frames of a connection travel. Exhaustive: two values of the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Mode {
@@ -60,7 +60,7 @@ impl Mode {
     }
 }
 
-/// What a server accepts, as its hello states it.
+/// What a server accepts, as its hello states it. Exhaustive: the fields of PROTOCOL 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Longest body of a frame, in bytes.
@@ -101,7 +101,7 @@ impl Default for ServerLimits {
     }
 }
 
-/// The first bytes of a connection from the client.
+/// The first bytes of a connection from the client. Exhaustive: the fields of PROTOCOL 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientHello {
     /// Oldest protocol version that the client speaks.
@@ -151,7 +151,7 @@ impl ClientHello {
     }
 }
 
-/// The first bytes of a connection from the server.
+/// The first bytes of a connection from the server. Exhaustive: the two answers of PROTOCOL 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerHello {
     /// The server accepts the connection.
@@ -246,6 +246,7 @@ impl ServerHello {
 
 /// The modes that a listener accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Carries {
     /// `tls`: the listener has a key.
     pub tls: bool,
@@ -255,6 +256,7 @@ pub struct Carries {
 
 /// Why bytes are not a hello, or not one that can be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum HelloError {
     /// The first bytes are those of an unknown protocol.
     #[error("the peer does not speak this protocol")]

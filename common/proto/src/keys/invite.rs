@@ -16,6 +16,7 @@ const PREFIX: &str = "zputinvite";
 const VERSION: u8 = 1;
 
 /// An invite: the server's address, its key, and the secret that the server accepts once.
+/// Exhaustive: the fields of version 1 of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {
     /// The server's address, never that of an embedded store.
@@ -46,9 +47,10 @@ impl InviteSecret {
 
 /// Why a text is not an invite. It never repeats the text.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum InviteError {
     /// The text is damaged, or no invite.
-    #[error("not an invite: {0}")]
+    #[error("not an invite")]
     Text(#[from] Bech32Error),
     /// The invite was made by a newer version.
     #[error("the invite is of version {0}, this program knows version {VERSION}")]
@@ -57,7 +59,7 @@ pub enum InviteError {
     #[error("not an invite: it is too short")]
     TooShort,
     /// The address is not a remote.
-    #[error("the invite's address is not valid: {0}")]
+    #[error("the invite's address is not valid")]
     Address(#[from] RemoteError),
     /// The address is not UTF-8, not a server's, or not in its canonical form.
     #[error("the invite's address is not that of a server")]

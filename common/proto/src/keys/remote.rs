@@ -15,7 +15,7 @@ use crate::{
 /// `zput://HOST:PORT/MOUNT`; `unix:///PATH`; `file:///PATH`.
 ///
 /// Percent-encoding is not part of this syntax: a `%` in a path is just a `%`, and one in a host is
-/// refused. `Display` writes what `parse` reads.
+/// refused. `Display` writes what `parse` reads. Exhaustive: a client has to reach each kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Remote {
     /// A server that is reached by TCP.
@@ -35,6 +35,7 @@ pub enum Remote {
 
 /// Why a text is not a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum RemoteError {
     /// The text begins with none of the three schemes.
     #[error("a remote begins with zput://, unix:/// or file:///")]
@@ -49,7 +50,7 @@ pub enum RemoteError {
     #[error("a remote has no slash at its end: zput://HOST:PORT or zput://HOST:PORT/MOUNT")]
     SlashAtEnd,
     /// The text after the port is not the name of a mount.
-    #[error("the remote names no mount behind HOST:PORT/: {0}")]
+    #[error("the remote names no mount behind HOST:PORT/")]
     Mount(#[from] MountNameError),
     /// The path is not absolute, is too long, or has a control character.
     #[error(

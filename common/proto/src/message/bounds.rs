@@ -26,6 +26,7 @@ pub trait Message: Serialize + DeserializeOwned {
 
 /// A value that no message may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum OutOfBounds {
     /// There are more sections than [`SECTIONS_MAX`].
     #[error("a request has at most {SECTIONS_MAX} sections, this one has {0}")]

@@ -38,12 +38,13 @@ pub fn decode<M: Message>(body: &[u8]) -> Result<M, FrameError> {
 
 /// Why bytes are not a frame of this protocol, or a message does not become one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum FrameError {
     /// The body is empty, or longer than the receiver accepts.
     #[error("a frame cannot have a body of {0} bytes")]
     Length(usize),
     /// The body does not encode a known message.
-    #[error("a frame holds no message of this protocol: {0}")]
+    #[error("a frame holds no message of this protocol")]
     Encoding(#[from] postcard::Error),
     /// The body has bytes after the message.
     #[error("{0} bytes are left over behind a frame's message")]

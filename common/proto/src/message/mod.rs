@@ -6,6 +6,10 @@
 //! bounded                       bounds that hold before anything is allocated
 //! ```
 //!
+//! The messages and what they hold are exhaustive on purpose: postcard has neither names of fields
+//! nor a default for a missing one, so another field or variant is another version of the protocol,
+//! and both ends have to decide about it before they compile.
+//!
 //! ```
 //! use zput_proto::message::{Request, frame};
 //!

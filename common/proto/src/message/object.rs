@@ -21,7 +21,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// The kind of an object.
+/// The kind of an object. Exhaustive: two values of the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// The object is a sealed blob.
@@ -30,7 +30,8 @@ pub enum Kind {
     Plain,
 }
 
-/// The condition on the current version under which a change takes place.
+/// The condition on the current version under which a change takes place. Exhaustive: three values
+/// of the wire, each of which a server has to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Condition {
     /// There is no condition.
@@ -42,6 +43,7 @@ pub enum Condition {
 }
 
 /// The part of an object that a reader asks for. All but the header travels as raw payload.
+/// Exhaustive: a server has to find the bytes of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Section {
     /// The header of a sealed object. It travels inside the answer.
@@ -62,7 +64,7 @@ pub enum Section {
 }
 
 /// The header of a sealed object, the first slice of its upload. It names the object, so it travels
-/// inside a frame.
+/// inside a frame. Exhaustive, as a message is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderSlice {
     /// The bytes of the header, magic to MAC.
@@ -81,7 +83,7 @@ impl HeaderSlice {
     }
 }
 
-/// A slice that a client has sent in an upload that was interrupted.
+/// A slice that a client has sent in an upload that was interrupted. Exhaustive, as a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimedSlice {
     /// Length of the slice in bytes.
@@ -90,7 +92,7 @@ pub struct ClaimedSlice {
     pub digest: Digest,
 }
 
-/// What a server knows of one version of an object.
+/// What a server knows of one version of an object. Exhaustive, as a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Info {
     /// The version that is described.
@@ -105,7 +107,7 @@ pub struct Info {
     pub footer_length: u32,
 }
 
-/// An object in a page of a listing.
+/// An object in a page of a listing. Exhaustive, as a message is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The key of the object.
@@ -117,7 +119,7 @@ pub struct Entry {
     pub header: Option<Vec<u8>>,
 }
 
-/// A version in a page of an object's versions.
+/// A version in a page of an object's versions. Exhaustive, as a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VersionInfo {
     /// The version that is described.
@@ -130,7 +132,7 @@ pub struct VersionInfo {
     pub state: VersionState,
 }
 
-/// Where a server keeps a version.
+/// Where a server keeps a version. Exhaustive: three values of the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VersionState {
     /// The version is the one that a get without a version returns.

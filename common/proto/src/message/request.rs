@@ -18,7 +18,7 @@ use crate::{
     name::ObjectKey,
 };
 
-/// A client's request (PROTOCOL 5).
+/// A client's request (PROTOCOL 5). Exhaustive: a server has to answer each.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Both hellos, as the client sent and received them.

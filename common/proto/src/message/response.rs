@@ -14,7 +14,7 @@ use crate::{
     limits::{CURSOR_MAX_BYTES, ERROR_TEXT_MAX_BYTES, HEADER_MAX_BYTES, PAGE_MAX_ENTRIES},
 };
 
-/// A server's answer (PROTOCOL 6).
+/// A server's answer (PROTOCOL 6). Exhaustive: a client has to decide which request it may follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
     /// Both hellos, as the server received and sent them.

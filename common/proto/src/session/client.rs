@@ -20,6 +20,7 @@ use crate::{
 };
 
 /// The mode of a connection, which is the client's policy, and the keys that it needs.
+/// Exhaustive: the two modes of the wire.
 #[derive(Clone, Debug)]
 pub enum ClientConfig {
     /// The client offers `plaintext` and nothing else.
@@ -39,8 +40,10 @@ impl ClientConfig {
     }
 }
 
-/// How long a client waits for the server while no byte moves in either direction.
+/// How long a client waits for the server while no byte moves in either direction. Made by
+/// [`Patience::default`]; the fields can be set then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Patience {
     /// Time without a byte while payload is on its way, or while an answer is due that takes a
     /// server no time.

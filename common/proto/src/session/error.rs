@@ -5,8 +5,9 @@ use thiserror::Error;
 
 use crate::{error_code::RemoteError, hello::HelloError, message::frame::FrameError};
 
-/// Why a session does not go on, or does not send a message.
+/// Why a session is over, or does not send a message.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum SessionError {
     /// The peer sent no hello, or one that cannot be accepted.
     #[error(transparent)]
@@ -14,14 +15,20 @@ pub enum SessionError {
     /// The server refused the connection: this side refused, or received the refusal.
     #[error("the server refuses the connection: {0}")]
     Refused(RemoteError),
-    /// TLS failed: a key that is not pinned, a bad signature, damaged bytes, or an alert.
-    #[error("{}", told(.0))]
-    Tls(#[from] rustls::Error),
+    /// The server proved to hold another key than the pinned one.
+    #[error(
+        "the server's key is not the one that is pinned: somebody else answers, or the server was \
+         set up anew"
+    )]
+    AnotherServerKey,
+    /// TLS failed for another reason: a bad signature, damaged bytes, or an alert.
+    #[error("TLS failed")]
+    Tls(#[source] rustls::Error),
     /// A TLS record is longer than RFC 8446, 5.2 allows.
     #[error("a TLS record cannot have a body of {0} bytes")]
     RecordTooLong(usize),
     /// The peer sent a malformed frame. The bytes after it have no meaning.
-    #[error("the peer broke the protocol: {0}")]
+    #[error("the peer broke the protocol")]
     Frame(#[source] FrameError),
     /// PROTOCOL 2: "Bytes behind an announcing frame in the same record are a protocol error."
     #[error("the peer broke the protocol: bytes behind a frame that announces payload")]
@@ -54,7 +61,7 @@ pub enum SessionError {
     #[error("the connection is closed")]
     Closed,
     /// The message was not sent: it breaks a bound, or a limit of the peer.
-    #[error("this message cannot be sent: {0}")]
+    #[error("this message cannot be sent")]
     Unsendable(#[source] FrameError),
     /// The message was not sent: this slice is longer than the server accepts.
     #[error("a slice of {0} bytes is longer than the server accepts")]
@@ -67,15 +74,16 @@ pub enum SessionError {
     NothingToAnswer,
 }
 
-/// Explains a TLS failure. rustls has no words for a peer whose key is not the pinned one.
-fn told(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
-            "the server's key is not the one that is pinned: somebody else answers, or the server \
-             was set up anew (then zblob key join takes a new invite from its operator)"
-                .to_owned()
+/// rustls has no error of its own for a peer whose key is not the pinned one: the verifier of
+/// server keys reports it as a failure of the application.
+impl From<rustls::Error> for SessionError {
+    fn from(error: rustls::Error) -> Self {
+        match error {
+            rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
+                Self::AnotherServerKey
+            }
+            error => Self::Tls(error),
         }
-        other => format!("TLS failed: {other}"),
     }
 }
 

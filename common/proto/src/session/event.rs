@@ -2,7 +2,8 @@
 
 use crate::{hello::Mode, keys::DevicePublicKey};
 
-/// How the caller is to treat the next bytes of the stream.
+/// How the caller is to treat the next bytes of the stream. Exhaustive: a caller has to act on
+/// each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
     /// They are control bytes, for `handle_input`.
@@ -17,7 +18,7 @@ pub enum Wants {
     Nothing,
 }
 
-/// An event that bytes or time gave rise to.
+/// An event that bytes or time gave rise to. Exhaustive: a caller has to act on each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<M> {
     /// Both sides have received the hellos unchanged. Messages follow.

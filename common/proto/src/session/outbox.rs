@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// The next bytes of the outgoing stream.
+/// The next bytes of the outgoing stream. Exhaustive: a caller has to send each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transmit {
     /// Control bytes. The caller writes all of them before it polls again.

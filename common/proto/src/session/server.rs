@@ -20,7 +20,8 @@ use crate::{
     message::{Request, Response},
 };
 
-/// The settings that all connections of a listener share.
+/// The settings that all connections of a listener share. Exhaustive: there is no safe default for
+/// what a listener accepts, so each setting is chosen where a server is made.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// The listener's key; `None` refuses `tls`.

@@ -44,9 +44,11 @@ pub trait ChunkCipher: Send + Sync {
 /// were changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the authentication tag does not match")]
+#[non_exhaustive]
 pub struct TagMismatch;
 
 /// An engine failed at an operation that must always succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the cipher engine failed")]
+#[non_exhaustive]
 pub struct EngineFailure;

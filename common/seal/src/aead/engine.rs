@@ -9,6 +9,7 @@ use super::rustcrypto;
 
 /// An implementation of the AEADs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Engine {
     /// RustCrypto, pure Rust and always compiled in: the reference.
     RustCrypto,

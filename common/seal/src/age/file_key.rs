@@ -33,4 +33,5 @@ impl FileKey {
 /// The file key could not be wrapped. No recipient that was parsed or derived gives this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the file key cannot be wrapped for this recipient")]
+#[non_exhaustive]
 pub struct WrapError;

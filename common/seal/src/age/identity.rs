@@ -20,6 +20,7 @@ const HYBRID_PREFIX: &str = "AGE-SECRET-KEY-PQ-";
 ///
 /// Its seed is zeroized on drop, never shown by `Debug`, and compared in constant time.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Identity {
     /// The seed of an X25519 identity.
     X25519(Secret<32>),
@@ -29,6 +30,7 @@ pub enum Identity {
 
 /// Why a text is not an identity. It never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// The text is no age identity of a known type.
     #[error(
@@ -37,7 +39,7 @@ pub enum IdentityError {
     )]
     UnknownType,
     /// The text is damaged.
-    #[error("not an age identity: {0}")]
+    #[error("not an age identity")]
     Text(#[from] Bech32Error),
     /// The text is sound, but does not encode 32 bytes.
     #[error("not an age identity: the key in it is not 32 bytes long")]

@@ -7,6 +7,7 @@ use super::identity::{Identity, IdentityError};
 
 /// Why a text is not a file of identities. It never repeats a line, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum IdentityFileError {
     /// The file is longer than [`KEY_FILE_MAX_BYTES`].
     #[error("an identity file has at most {KEY_FILE_MAX_BYTES} bytes, this one has {0}")]
@@ -15,12 +16,12 @@ pub enum IdentityFileError {
     #[error("the identity file is encrypted: decrypt it first (age -d)")]
     Encrypted,
     /// A line is neither a comment nor an identity.
-    #[error("line {line} of the identity file: {error}")]
+    #[error("line {line} of the identity file")]
     Line {
         /// Number of the line, from 1.
         line: usize,
         /// What is wrong with the line.
-        error: IdentityError,
+        source: IdentityError,
     },
     /// The file has nothing but comments.
     #[error("there is no identity in the identity file")]
@@ -55,7 +56,7 @@ pub fn parse_identity_file(text: &str) -> Result<Vec<Identity>, IdentityFileErro
         match line.parse() {
             Ok(identity) => identities.push(identity),
             Err(error) => {
-                let error_of_line = IdentityFileError::Line { line: index + 1, error };
+                let error_of_line = IdentityFileError::Line { line: index + 1, source: error };
                 // A plugin's identity or an SSH key, which other programs use.
                 if error != IdentityError::UnknownType {
                     return Err(error_of_line);

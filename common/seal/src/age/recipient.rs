@@ -17,6 +17,7 @@ const HYBRID_PREFIX: &str = "age1pq";
 /// A recipient: `age1…` or `age1pq…`. Only its [`Identity`](super::Identity) opens what is sealed
 /// for it.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Recipient {
     /// X25519 alone. An attacker who keeps a blob until there is a quantum computer can open it.
     X25519(X25519Recipient),
@@ -34,12 +35,13 @@ pub struct HybridRecipient(mlkem768x25519::PublicKey);
 
 /// Why a text is not a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum RecipientError {
     /// The text is no age recipient of a known type.
     #[error("not an age recipient of a known type: those begin with \"age1\" or \"age1pq1\"")]
     UnknownType,
     /// The text is damaged.
-    #[error("not an age recipient: {0}")]
+    #[error("not an age recipient")]
     Text(#[from] Bech32Error),
     /// The text is sound, but the key that it encodes is not.
     #[error("not an age recipient: the key in it is not a valid public key")]

@@ -184,10 +184,10 @@ fn age_identity_file_errors_do_not_repeat_the_text() {
     let damaged = format!("# a comment\n{}\n", HYBRID.replace("XX76", "XX77"));
     let error = parse_identity_file(&damaged).unwrap_err();
     let checksum = IdentityError::Text(zput_proto::long_bech32::Bech32Error::Checksum);
-    assert_eq!(error, IdentityFileError::Line { line: 2, error: checksum });
+    assert_eq!(error, IdentityFileError::Line { line: 2, source: checksum });
     assert!(!error.to_string().contains("XX77"));
     for other in ["AGE-PLUGIN-YUBIKEY-1QQQQ", "age1qqqq", &HYBRID.to_lowercase(), "hello"] {
-        let expected = IdentityFileError::Line { line: 1, error: IdentityError::UnknownType };
+        let expected = IdentityFileError::Line { line: 1, source: IdentityError::UnknownType };
         assert_eq!(parse_identity_file(other), Err(expected), "{other}");
     }
     let short = zput_proto::long_bech32::encode("AGE-SECRET-KEY-", &[7; 31]);

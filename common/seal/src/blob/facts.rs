@@ -5,6 +5,7 @@ use zput_proto::cursor::Cursor;
 
 /// The facts of a blob.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Facts {
     /// SHA-256 of the whole plaintext, when the writer was asked for it.
     pub sha256: Option<[u8; 32]>,
@@ -12,6 +13,7 @@ pub struct Facts {
 
 /// Why a plaintext is not a list of facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum FactsError {
     /// The list ends inside a fact.
     #[error("the footer's facts are cut short")]

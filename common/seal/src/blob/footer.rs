@@ -38,7 +38,7 @@ impl Footer {
     }
 }
 
-/// What vouches for a blob.
+/// What vouches for a blob. Exhaustive: FORMAT 7 has these two.
 #[derive(Clone, Copy, Debug)]
 pub enum Provenance<'a> {
     /// A vault and one of its writers vouch for the blob.

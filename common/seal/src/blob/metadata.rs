@@ -8,8 +8,10 @@ use zput_proto::name::{BlobName, NameError};
 /// The permission bits that a reader keeps.
 pub const MODE_MASK: u32 = 0o777;
 
-/// The attributes of a file at the time it was sealed.
+/// The attributes of a file at the time it was sealed. Made by [`Metadata::new`]; the other fields
+/// can be set then.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metadata {
     /// The name that the user gave the blob.
     pub name: BlobName,
@@ -23,12 +25,13 @@ pub struct Metadata {
 
 /// Why a plaintext is not metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum MetadataError {
     /// The plaintext is too short or too long, or its name is not UTF-8.
     #[error("the metadata is malformed")]
     Malformed,
     /// The name is not a valid one.
-    #[error("the metadata's name is refused: {0}")]
+    #[error("the metadata's name is refused")]
     Name(#[from] NameError),
     /// The nanoseconds are 10⁹ or more.
     #[error("the metadata's modification time has {0} nanoseconds")]
@@ -36,6 +39,13 @@ pub enum MetadataError {
 }
 
 impl Metadata {
+    /// A file of this name that was last modified in 1970 and that its owner alone may read and
+    /// write (mode 0600).
+    #[must_use]
+    pub const fn new(name: BlobName) -> Self {
+        Self { name, mtime_s: 0, mtime_ns: 0, mode: 0o600 }
+    }
+
     pub(super) fn encode(&self) -> Result<Vec<u8>, MetadataError> {
         if self.mtime_ns >= NANOSECONDS {
             return Err(MetadataError::Nanoseconds(self.mtime_ns));

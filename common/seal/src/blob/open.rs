@@ -70,6 +70,7 @@ use crate::keys::VaultMacKey;
 
 /// Why a blob cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The header is malformed.
     #[error(transparent)]
@@ -84,8 +85,8 @@ pub enum OpenError {
     #[error("the header is not the one that was sealed")]
     HeaderMac,
     /// The sealed metadata does not open.
-    #[error("the metadata does not open: {0}")]
-    SealedMetadata(ChunkError),
+    #[error("the metadata does not open")]
+    SealedMetadata(#[source] ChunkError),
     /// The metadata is refused.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
@@ -120,8 +121,8 @@ pub enum OpenError {
     #[error("no vault authenticates the blob: it was sealed without one")]
     Bare,
     /// The sealed facts do not open.
-    #[error("the footer's facts do not open: {0}")]
-    SealedFacts(ChunkError),
+    #[error("the footer's facts do not open")]
+    SealedFacts(#[source] ChunkError),
     /// The facts are malformed.
     #[error(transparent)]
     Facts(#[from] FactsError),
@@ -205,6 +206,7 @@ pub struct Authenticated(Contents);
 
 /// The object that a reader asks for.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Asked<'a> {
     /// The object that is stored under this key.
     Key(&'a ObjectKey),
@@ -243,7 +245,7 @@ impl Authenticated {
 #[derive(Debug)]
 pub struct Named(Contents);
 
-/// What must vouch for a blob.
+/// What must vouch for a blob. Exhaustive: each field decides about trust, so none has a default.
 #[derive(Clone, Copy, Debug)]
 pub struct Vouching<'a> {
     /// The vault that must vouch for the blob. Without its key a vault's blob counts as bare, since
@@ -258,6 +260,7 @@ pub struct Vouching<'a> {
 /// Whether to open a blob that no vault vouches for. Anyone who knows the recipient can have made
 /// such a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BarePolicy {
     /// A bare blob is refused.
     Refuse,
@@ -351,7 +354,8 @@ pub struct Vouched {
     writer: Option<WriterPublicKey>,
 }
 
-/// The newest blob that has been seen under a key.
+/// The newest blob that has been seen under a key. Exhaustive: a rollback guard has to keep each
+/// field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The generation of the blob.

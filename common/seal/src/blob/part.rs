@@ -21,6 +21,7 @@ pub(super) const PIECE_BYTES: usize = 262_144;
 
 /// What is wrong with a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum PartError {
     /// The blob has fewer parts.
     #[error("there is no part {part}: the blob has {parts}")]
@@ -49,12 +50,12 @@ pub enum PartError {
         part: u64,
     },
     /// A chunk of the part does not authenticate.
-    #[error("part {part}: {error}")]
+    #[error("part {part} does not open")]
     Chunk {
         /// Index of the part, from 0.
         part: u64,
         /// What is wrong with the chunk.
-        error: ChunkError,
+        source: ChunkError,
     },
 }
 
@@ -208,7 +209,7 @@ impl PartReader {
     fn decrypt(&mut self, ciphertext: &[u8]) -> Result<(), PartError> {
         let room = self.plaintext.get_mut(self.written..).unwrap_or_default();
         let written = self.opening.push(ciphertext, room);
-        self.written += written.map_err(|error| PartError::Chunk { part: self.part, error })?;
+        self.written += written.map_err(|source| PartError::Chunk { part: self.part, source })?;
         Ok(())
     }
 
@@ -221,7 +222,7 @@ impl PartReader {
             return Err(PartError::Truncated { part });
         }
         let room = self.plaintext.get_mut(self.written..).unwrap_or_default();
-        self.opening.finish(room).map_err(|error| PartError::Chunk { part, error })?;
+        self.opening.finish(room).map_err(|source| PartError::Chunk { part, source })?;
         Ok((self.plaintext, self.hasher.finish()))
     }
 }

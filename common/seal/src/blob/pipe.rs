@@ -33,6 +33,7 @@ pub struct PipeOpener {
 /// The end of a blob that came from a pipe, once the whole blob is vouched for.
 #[derive(Debug)]
 #[must_use = "the rest of the plaintext is here"]
+#[non_exhaustive]
 pub struct PipeEnd {
     /// The plaintext after that which [`PipeOpener::push`] returned.
     pub rest: Vec<u8>,

@@ -10,6 +10,7 @@ use crate::chunked;
 
 /// The new header and footer of a blob. The parts between them stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Resealed {
     /// The new header, as long as the old one.
     pub header: Vec<u8>,

@@ -23,8 +23,10 @@ use crate::chunked::{
     self, CHUNK_BYTES, PREFIX_BYTES, SEALED_CHUNK_BYTES, SealMessageError, Sealing, sealed_len,
 };
 
-/// The properties of a blob that is to be sealed.
+/// The properties of a blob that is to be sealed. Made by [`SealOptions::new`]; the other fields
+/// can be set then.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SealOptions {
     /// The AEAD that seals the blob.
     pub suite: Suite,
@@ -43,8 +45,26 @@ pub struct SealOptions {
     pub sha256: bool,
 }
 
+impl SealOptions {
+    /// A blob with this generation and these attributes, for no object key, of the default suite
+    /// and part size, without a SHA-256.
+    #[must_use]
+    pub fn new(generation: u64, metadata: Metadata) -> Self {
+        Self {
+            suite: Suite::default(),
+            engine: Engine::default(),
+            part_size: PartSize::default(),
+            object_key: None,
+            generation,
+            metadata,
+            sha256: false,
+        }
+    }
+}
+
 /// Why a blob could not be sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SealError {
     /// There are no recipients, or more than [`RECIPIENTS_MAX`].
     #[error("a blob has 1 to {RECIPIENTS_MAX} recipients, not {0}")]
@@ -59,7 +79,7 @@ pub enum SealError {
     #[error("the header would have more than {HEADER_MAX_BYTES} bytes")]
     HeaderTooLong,
     /// The header that was made is malformed: a defect, found before anything was sealed.
-    #[error("the header that was made is refused: {0}")]
+    #[error("the header that was made is refused")]
     Header(#[from] HeaderError),
     /// A part was given more plaintext than it can hold.
     #[error("{0} bytes are more than a part holds")]
@@ -115,7 +135,8 @@ pub struct Sealer {
     sha256: Option<Sha256>,
 }
 
-/// A part that was sealed before, as the process that sealed it noted it.
+/// A part that was sealed before, as the process that sealed it noted it. Exhaustive: a journal has
+/// to keep each field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealedPart {
     /// The digest of its plaintext.
@@ -126,6 +147,7 @@ pub struct SealedPart {
 
 /// The end of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SealedFooter {
     /// The bytes of the footer.
     pub bytes: Vec<u8>,

@@ -49,6 +49,7 @@ impl InputKey {
 
 /// Why a message cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ChunkError {
     /// The message ends inside its prefix, inside a tag, or without the short last chunk.
     #[error("the message is truncated")]
@@ -72,6 +73,7 @@ pub enum ChunkError {
 
 /// Why a message could not be sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SealMessageError {
     /// The message would have more than 2³⁸ chunks.
     #[error("the message is too long")]

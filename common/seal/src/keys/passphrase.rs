@@ -41,6 +41,7 @@ pub(super) struct Protected {
 
 /// Why a passphrase did not lock or unlock a key file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum PassphraseError {
     /// The passphrase is empty.
     #[error("the passphrase is empty")]

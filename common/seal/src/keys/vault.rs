@@ -65,6 +65,7 @@ pub struct VaultMacKey(Secret<32>);
 /// The vault's MAC does not match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the vault's MAC does not match")]
+#[non_exhaustive]
 pub struct VaultMacMismatch;
 
 impl VaultMacKey {

@@ -8,8 +8,8 @@ use zput_proto::keys::Remote;
 use zput_seal::keys::Role;
 
 use super::{
-    super::{Console, Failure, KeyArguments, directories, usage, warn_if_exposed},
-    created::{CreatedLine, if_exists},
+    super::{Console, Failure, KeyArguments, directories, if_exists, usage, warn_if_exposed},
+    created::CreatedLine,
 };
 
 #[derive(Args, Debug)]
@@ -67,7 +67,7 @@ impl Export {
         }
         let stream = match self.output == Path::new("-") {
             true => Some(Output::stdout()?),
-            false => Output::stream_at(&self.output, self.force)?,
+            false => Output::stream_at(&self.output, if_exists(self.force))?,
         };
         if let Some(mut stream) = stream {
             if self.json {

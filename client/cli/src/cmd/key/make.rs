@@ -8,9 +8,10 @@ use zput_seal::keys::{KeyFile, Names};
 
 use super::{
     super::{
-        Console, Failure, KeyArguments, directories, open::read_identities, usage, warn_if_exposed,
+        Console, Failure, KeyArguments, directories, if_exists, open::read_identities, usage,
+        warn_if_exposed,
     },
-    created::{CreatedLine, if_exists},
+    created::CreatedLine,
 };
 
 #[derive(Args, Debug)]

@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use zeroize::Zeroizing;
-use zput::cli::{IfExists, KeyFileLock, KeyPath, KeystoreError, Unlocked};
+use zput::{
+    cli::{IfExists, KeyFileLock, KeyPath, Unlocked},
+    error::KeystoreError,
+};
 use zput_seal::keys::ParsedKeyFile;
 
 use super::super::{Console, Failure, KeyArguments, directories, usage};

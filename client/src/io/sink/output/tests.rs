@@ -14,7 +14,7 @@ fn names(dir: &Path) -> Vec<String> {
 fn output_file_appears_only_when_committed() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
-    let mut output = Output::at(&target, false).unwrap();
+    let mut output = Output::at(&target, IfExists::Keep).unwrap();
     output.write(b"hello ").unwrap();
     output.write(b"world").unwrap();
     assert!(!target.exists());
@@ -33,7 +33,7 @@ fn output_file_keeps_mtime_before_1970() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let attributes = Attributes { mode: 0o600, mtime_s: -2, mtime_ns: 500_000_000 };
-    Output::at(&target, false).unwrap().commit(Some(attributes)).unwrap();
+    Output::at(&target, IfExists::Keep).unwrap().commit(Some(attributes)).unwrap();
     let metadata = fs::metadata(&target).unwrap();
     assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (-2, 500_000_000));
 }
@@ -42,7 +42,7 @@ fn output_file_keeps_mtime_before_1970() {
 #[test]
 fn output_dropped_without_commit_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut output = Output::at(&dir.path().join("out"), false).unwrap();
+    let mut output = Output::at(&dir.path().join("out"), IfExists::Keep).unwrap();
     output.write(b"half").unwrap();
     assert_eq!(names(dir.path()).len(), 1);
     drop(output);
@@ -55,8 +55,8 @@ fn output_refuses_existing_file_unless_forced() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     fs::write(&target, "old").unwrap();
-    assert!(matches!(Output::at(&target, false), Err(SinkError::Exists(_))));
-    let mut output = Output::at(&target, true).unwrap();
+    assert!(matches!(Output::at(&target, IfExists::Keep), Err(SinkError::Exists(_))));
+    let mut output = Output::at(&target, IfExists::Replace).unwrap();
     output.write(b"new").unwrap();
     output.commit(None).unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"new");
@@ -67,7 +67,7 @@ fn output_refuses_existing_file_unless_forced() {
 fn output_commit_keeps_file_that_appeared_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
-    let output = Output::at(&target, false).unwrap();
+    let output = Output::at(&target, IfExists::Keep).unwrap();
     fs::write(&target, "other's").unwrap();
     assert!(matches!(output.commit(None), Err(SinkError::Exists(_))));
     assert_eq!(fs::read(&target).unwrap(), b"other's");
@@ -80,8 +80,8 @@ fn output_follows_dangling_link_only_when_forced() {
     let dir = tempfile::tempdir().unwrap();
     let (link, elsewhere) = (dir.path().join("link"), dir.path().join("elsewhere"));
     std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
-    assert!(matches!(Output::at(&link, false), Err(SinkError::Exists(_))));
-    Output::at(&link, true).unwrap().commit(None).unwrap();
+    assert!(matches!(Output::at(&link, IfExists::Keep), Err(SinkError::Exists(_))));
+    Output::at(&link, IfExists::Replace).unwrap().commit(None).unwrap();
     assert!(elsewhere.is_file());
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
 }
@@ -89,7 +89,7 @@ fn output_follows_dangling_link_only_when_forced() {
 /// A device is written directly and stays a device.
 #[test]
 fn output_writes_devices_directly() {
-    let mut output = Output::at(Path::new("/dev/null"), false).unwrap();
+    let mut output = Output::at(Path::new("/dev/null"), IfExists::Keep).unwrap();
     assert!(matches!(output, Output::Stream(_)));
     output.write(b"x").unwrap();
     output.commit(None).unwrap();
@@ -99,7 +99,7 @@ fn output_writes_devices_directly() {
 /// An error for lack of space is recognized as a full disk.
 #[test]
 fn output_error_tells_a_full_disk() {
-    let mut output = Output::at(Path::new("/dev/full"), false).unwrap();
+    let mut output = Output::at(Path::new("/dev/full"), IfExists::Keep).unwrap();
     let error = output.write(b"x").unwrap_err();
     assert!(error.is_full(), "{error}");
 }
@@ -108,5 +108,5 @@ fn output_error_tells_a_full_disk() {
 #[test]
 fn output_refuses_a_directory() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(Output::at(dir.path(), true), Err(SinkError::Directory(_))));
+    assert!(matches!(Output::at(dir.path(), IfExists::Replace), Err(SinkError::Directory(_))));
 }

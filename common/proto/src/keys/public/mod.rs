@@ -10,11 +10,13 @@ use thiserror::Error;
 /// The text is not 64 lower-case hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a public key is written as 64 lower-case hex digits")]
+#[non_exhaustive]
 pub struct PublicKeyError;
 
 /// The signature does not hold, or the key is one under which none can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the signature does not hold")]
+#[non_exhaustive]
 pub struct SignatureError;
 
 macro_rules! public_key {

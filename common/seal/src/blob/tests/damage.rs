@@ -95,7 +95,7 @@ fn part_with_any_byte_flipped_is_refused() {
                 ChunkError::ChunkCorrupt { chunk: (at as u64 - 56) / 16_400 }
             };
             let pushed = opening.push(&flipped);
-            let expected = PartError::Chunk { part, error: expected };
+            let expected = PartError::Chunk { part, source: expected };
             // A short last chunk is only known to be one at the end.
             if let Err(error) = pushed {
                 assert_eq!(error, expected, "byte {at}");

@@ -167,13 +167,13 @@ fn pipe_opener_releases_nothing_of_a_changed_part() {
     object[65_672 + 20_000] ^= 1;
     let (plaintext, result) = read(&world, &blob.header, &object, 1 << 20);
     let error = ChunkError::ChunkCorrupt { chunk: 1 };
-    assert_eq!(result.unwrap_err(), PartError::Chunk { part: 1, error }.into());
+    assert_eq!(result.unwrap_err(), PartError::Chunk { part: 1, source: error }.into());
     assert_eq!(plaintext.len(), PART);
 
     let mut pipe = world.named(&blob.header).unwrap().from_pipe();
     object[0] ^= 1;
     let error = ChunkError::CommitmentMismatch;
-    let expected = OpenError::from(PartError::Chunk { part: 0, error });
+    let expected = OpenError::from(PartError::Chunk { part: 0, source: error });
     assert_eq!(pipe.push(&mut &object[..]).unwrap_err(), expected);
     assert_eq!(pipe.push(&mut &[][..]).unwrap_err(), expected, "once and for all");
     assert_eq!(pipe.finish(&world.vouching(), None).unwrap_err(), expected);
@@ -223,7 +223,7 @@ fn pipe_opener_refuses_missing_and_surplus_parts() {
     let mut twice = blob.clone();
     twice.parts.insert(1, twice.parts[0].clone());
     let error = ChunkError::CommitmentMismatch;
-    assert_eq!(read(&twice), PartError::Chunk { part: 1, error }.into());
+    assert_eq!(read(&twice), PartError::Chunk { part: 1, source: error }.into());
 }
 
 /// A member of the vault, who has the file key, vouches for a footer in which the full part that

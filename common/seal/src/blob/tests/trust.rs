@@ -209,7 +209,7 @@ fn blob_parts_cannot_be_moved() {
     let long = plaintext(3 * PART + 10);
     let blob = world.seal(options(), &long);
     let elsewhere = |part| -> Result<Vec<u8>, OpenError> {
-        Err(PartError::Chunk { part, error: ChunkError::CommitmentMismatch }.into())
+        Err(PartError::Chunk { part, source: ChunkError::CommitmentMismatch }.into())
     };
     let mut swapped = blob.clone();
     swapped.parts.swap(1, 2);

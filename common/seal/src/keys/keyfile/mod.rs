@@ -23,6 +23,7 @@ mod text;
 
 /// The role of a key file: what its device may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Role {
     /// The device puts blobs and opens them.
     Full,
@@ -50,7 +51,8 @@ impl fmt::Display for Role {
     }
 }
 
-/// Whether connections are protected. This is local policy, never the peer's choice.
+/// Whether connections are protected. This is local policy, never the peer's choice. Exhaustive: a
+/// client has to obey each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ModePolicy {
     /// Connections use TLS with pinned keys.
@@ -73,6 +75,7 @@ impl ModePolicy {
 
 /// What a server sees of blob names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Names {
     /// The server sees a keyed hash of the name.
     #[default]
@@ -124,7 +127,7 @@ pub struct LockedKeyFile {
     protected: Protected,
 }
 
-/// A key file, parsed from its text.
+/// A key file, parsed from its text. Exhaustive: a caller has to unlock it, or need not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParsedKeyFile {
     /// The secrets are in the clear.
@@ -142,6 +145,7 @@ struct Secrets {
 
 /// What is wrong with a key file. It never repeats a value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum KeyFileError {
     /// The file is longer than [`KEY_FILE_MAX_BYTES`].
     #[error("a key file has at most {KEY_FILE_MAX_BYTES} bytes, this one has {0}")]
@@ -163,7 +167,8 @@ pub enum KeyFileError {
     Field {
         /// Name of the field.
         field: &'static str,
-        /// What is wrong with the value.
+        /// What is wrong with the value, and why: a text, because the error of its parser is that
+        /// of another type for each field.
         reason: String,
     },
     /// A secret is missing.
@@ -388,10 +393,9 @@ impl Secrets {
         let (vault_secret, identity) = bytes.split_first_chunk().ok_or_else(short)?;
         let identity = match std::str::from_utf8(identity) {
             Ok("") => None,
-            Ok(text) => Some(
-                text.parse()
-                    .map_err(|error: crate::age::IdentityError| malformed(&error.to_string()))?,
-            ),
+            Ok(text) => Some(text.parse().map_err(|error: crate::age::IdentityError| {
+                malformed(&text::with_causes(&error))
+            })?),
             Err(_) => return Err(malformed("the identity in it is not text")),
         };
         Ok(Self {

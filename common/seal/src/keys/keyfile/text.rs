@@ -1,5 +1,6 @@
 //! The text of a key file: TOML, read by serde, and written by hand for the sake of its comments.
 
+use std::error::Error;
 use std::fmt::{self, Display, Write};
 use std::str::FromStr;
 
@@ -177,8 +178,8 @@ impl Text {
         &self.0
     }
 
-    fn parse<T: FromStr<Err: Display>>(&self, field: &'static str) -> Result<T, KeyFileError> {
-        self.0.parse().map_err(|error: T::Err| wrong(field, &error.to_string()))
+    fn parse<T: FromStr<Err: Error>>(&self, field: &'static str) -> Result<T, KeyFileError> {
+        self.0.parse().map_err(|error: T::Err| wrong(field, &with_causes(&error)))
     }
 
     fn hex<const N: usize>(&self, field: &'static str) -> Result<Zeroizing<[u8; N]>, KeyFileError> {
@@ -211,6 +212,18 @@ impl<'de> Deserialize<'de> for Text {
         }
         deserializer.deserialize_string(Visitor)
     }
+}
+
+/// The text of an error and of its causes.
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 fn wrong(field: &'static str, reason: &str) -> KeyFileError {
