@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use zput_tests::{
-    Home, ServerProcess,
+    Machine, ServerProcess,
     measure::{median, random_file},
 };
 
@@ -49,7 +49,7 @@ impl Options {
 
 fn main() -> Result<(), Failure> {
     let Options { files, bytes, runs, jobs } = Options::from_arguments()?;
-    let home = Home::new_in(env!("CARGO_TARGET_TMPDIR").as_ref());
+    let home = Machine::new_in(env!("CARGO_TARGET_TMPDIR").as_ref());
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
     let names: Vec<String> = (0..files).map(|n| format!("f{n}")).collect();

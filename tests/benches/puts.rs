@@ -29,8 +29,8 @@ use zput_proto::{
 };
 use zput_seal::keys::KeyFile;
 use zput_tests::{
-    ServerProcess,
-    hostile::{Forgery, HostileClient, forge::Pieces},
+    RawClient, ServerProcess,
+    hostile::{Forgery, forge::Pieces},
     measure::{Congestion, median},
 };
 
@@ -132,7 +132,7 @@ fn puts(dir: &Path, arguments: &[&str], connections: usize, puts: usize) -> f64 
         for connection in 0..connections {
             let mine = sent.iter().skip(connection).step_by(connections);
             scope.spawn(move || {
-                let mut client = HostileClient::connect(address, &ClientConfig::Plaintext).unwrap();
+                let mut client = RawClient::connect(address, &ClientConfig::Plaintext).unwrap();
                 mine.for_each(|sent| put(client.stream(), sent));
             });
         }

@@ -19,7 +19,7 @@ use std::{
 
 use wait4::Wait4;
 use zput_tests::{
-    Home, ServerProcess, installed,
+    Machine, ServerProcess, installed,
     measure::{Congestion, cpu_seconds, median, random_file},
 };
 
@@ -36,7 +36,7 @@ fn main() -> Result<(), Failure> {
         options.runs,
         congestion.in_force()
     );
-    let home = Home::new();
+    let home = Machine::new();
     let plain = home.file("big");
     random_file(&plain, options.size)?;
 
@@ -136,7 +136,7 @@ struct Zput {
 }
 
 impl Zput {
-    fn start(home: &Home) -> Result<Self, Failure> {
+    fn start(home: &Machine) -> Result<Self, Failure> {
         let server = ServerProcess::start(&home.path().join("store"), &[]);
         server.admit(home);
         let zput = Self { server };
@@ -144,7 +144,7 @@ impl Zput {
         Ok(zput)
     }
 
-    fn measured(&self, home: &Home, name: &str, args: &[&str]) -> Result<Cost, Failure> {
+    fn measured(&self, home: &Machine, name: &str, args: &[&str]) -> Result<Cost, Failure> {
         let before = cpu_seconds(&[self.server.pid()])?;
         let mut command = home.command(name);
         command.args(args).stdout(Stdio::null());
@@ -153,11 +153,11 @@ impl Zput {
         Ok(cost)
     }
 
-    fn get(&self, home: &Home) -> Result<Cost, Failure> {
+    fn get(&self, home: &Machine) -> Result<Cost, Failure> {
         self.measured(home, "zget", &["-o", "/dev/null", "big"])
     }
 
-    fn put(&self, home: &Home) -> Result<Cost, Failure> {
+    fn put(&self, home: &Machine) -> Result<Cost, Failure> {
         let cost = self.measured(home, "zput", &["big"])?;
         // Old versions would fill the disk; the store is not what is measured here.
         let history = self.server.store().join("history");
@@ -180,7 +180,7 @@ struct Other {
 }
 
 impl Other {
-    fn start(home: &Home, plain: &Path) -> Result<Self, Failure> {
+    fn start(home: &Machine, plain: &Path) -> Result<Self, Failure> {
         for program in ["age", "age-keygen", "curl", "bash"] {
             installed(program).ok_or(format!("{program} is not installed"))?;
         }
@@ -256,11 +256,11 @@ impl Other {
         Ok(cost)
     }
 
-    fn get(&self, _home: &Home) -> Result<Cost, Failure> {
+    fn get(&self, _home: &Machine) -> Result<Cost, Failure> {
         self.measured(r#"curl -sf "$URL" | age -d -i "$IDENTITY" > /dev/null"#)
     }
 
-    fn put(&self, _home: &Home) -> Result<Cost, Failure> {
+    fn put(&self, _home: &Machine) -> Result<Cost, Failure> {
         self.measured(r#"age -r "$RECIPIENT" "$PLAIN" | curl -sf -T - "$URL""#)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::process::ExitStatusExt as _};
 
-use crate::{Home, names};
+use crate::{Machine, names};
 
 /// Whether a process that a signal ends leaves a core in its working directory, as one of a shell shows.
 ///
@@ -11,7 +11,7 @@ use crate::{Home, names};
 ///
 /// # Panics
 /// When the shell does not start.
-pub fn leaves_cores(home: &Home) -> Result<(), String> {
+pub fn leaves_cores(home: &Machine) -> Result<(), String> {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     let pattern = pattern.trim();
     // core(5): a pipe to a program, or a place of its own.

@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longest wait for something that a test wants to have happened on the line.
-const PATIENCE: Duration = Duration::from_secs(60);
+use zput_testkit::PATIENCE;
+
 /// How soon a pump notices that it is to stop.
 const TICK: Duration = Duration::from_millis(10);
 

@@ -1,11 +1,9 @@
 //! What the tests that cross crates share: the built commands, machines with a home of their own, and
 //! servers that are stopped when the test is over.
 
-mod commands;
 mod configured;
 mod cores;
 mod cutter;
-mod home;
 pub mod hostile;
 pub mod imports;
 pub mod journal;
@@ -15,30 +13,27 @@ mod pattern;
 mod seed;
 mod server;
 mod trace;
-mod until;
 mod uploads;
 mod vitals;
-mod web;
 
-pub use commands::{command_path, command_words, example_path};
 pub use configured::Configured;
 pub use cores::leaves_cores;
 pub use cutter::{Cutter, Fate, Talk, Way};
-pub use home::{Home, Ran};
 pub use pair::Pair;
 pub use pattern::{Pattern, Same};
 pub use seed::seed;
 pub use server::ServerProcess;
 pub use trace::{Call, calls, can_trace};
-pub use until::until;
 pub use uploads::{SentSlice, Uploads, assert_no_salt_has_two_ciphertexts, frames};
 pub use vitals::Vitals;
-pub use web::{Head, WebClient, narrow};
 pub use zput_skip::{self as skip, or_skip};
+pub use zput_testkit::{
+    Head, Machine, PATIENCE, Ran, RawClient, WebClient, WebResponse, command_path, command_words,
+    example_path, names, narrow, until, workspace,
+};
 
 use std::{
     env, fs,
-    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -47,30 +42,6 @@ use std::{
 pub fn installed(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
-}
-
-/// The names in a directory, sorted.
-///
-/// # Panics
-/// When it cannot be read, or has a name that is not UTF-8.
-#[must_use]
-pub fn names(directory: &Path) -> Vec<String> {
-    let read = || -> std::io::Result<Vec<String>> {
-        std::fs::read_dir(directory)?
-            .map(|entry| {
-                entry?.file_name().into_string().map_err(|_| ErrorKind::InvalidData.into())
-            })
-            .collect()
-    };
-    let mut names = read().unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
-    names.sort();
-    names
-}
-
-/// The root of the workspace.
-#[must_use]
-pub fn workspace() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// The Rust sources below a directory, with their texts.

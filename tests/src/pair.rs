@@ -1,13 +1,13 @@
 //! A machine, its server, and a proxy between them.
 
-use crate::{Cutter, Home, ServerProcess};
+use crate::{Cutter, Machine, ServerProcess};
 
 /// The store of the server is in the home of the machine.
 #[derive(Debug)]
 pub struct Pair {
     /// The machine, whose key file leads to the line.
-    pub home: Home,
-    /// The server's process, with its store in `home`.
+    pub home: Machine,
+    /// The server.
     pub server: ServerProcess,
     /// The proxy between them.
     pub line: Cutter,
@@ -23,7 +23,7 @@ impl Pair {
     /// When the server does not start, or no key file can be made.
     #[must_use]
     pub fn in_clear(arguments: &[&str]) -> Self {
-        let home = Home::new();
+        let home = Machine::new();
         let arguments = [&Self::ARGUMENTS, arguments].concat();
         let server = ServerProcess::start(&home.path().join("store"), &arguments);
         let line = Cutter::new(server.address());

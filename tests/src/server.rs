@@ -1,18 +1,19 @@
-//! A `zserve` process on loopback, with a port of the kernel's choosing.
+//! A `zserve` process on a store.
 
 use std::{
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
-use crate::{Home, command_path, measure::memory_bytes};
+use zput_testkit::{Machine, Zserve, command_path};
 
-/// A running server. It is killed when dropped; [`ServerProcess::stop`] ends it as an operator would.
+use crate::measure::memory_bytes;
+
+/// A running server. It is killed when dropped; [`ServerProcess::stop`] ends it as an operator
+/// would.
 #[derive(Debug)]
 pub struct ServerProcess {
-    child: Child,
-    addresses: Vec<String>,
+    process: Zserve,
     store: PathBuf,
 }
 
@@ -22,6 +23,7 @@ impl ServerProcess {
     /// # Panics
     /// When it does not start.
     #[must_use]
+    #[track_caller]
     pub fn start(store: &Path, args: &[&str]) -> Self {
         Self::start_by(Command::new(command_path("zserve")), store, args)
     }
@@ -31,43 +33,26 @@ impl ServerProcess {
     /// # Panics
     /// When it does not start.
     #[must_use]
+    #[track_caller]
     pub fn start_by(mut command: Command, store: &Path, args: &[&str]) -> Self {
-        let mut child = command
-            .arg("--store")
-            .arg(store)
-            .args(["--listen", "127.0.0.1:0"])
-            .args(args)
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("zserve does not start: {e}"));
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout)
-                .read_line(&mut line)
-                .unwrap_or_else(|e| panic!("zserve says nothing: {e}"));
-        }
-        let addresses = line
-            .trim_end()
-            .strip_prefix("zserve: ready on ")
-            .unwrap_or_else(|| panic!("zserve's first line is {line:?}"))
-            .split(", ")
-            .map(|address| address.trim_start_matches("http ").to_owned())
-            .collect();
-        Self { child, addresses, store: store.to_owned() }
+        command.arg("--store").arg(store).args(["--listen", "127.0.0.1:0"]).args(args);
+        command.env("RUST_LOG", "warn");
+        Self { process: Zserve::start(command), store: store.to_owned() }
     }
 
     /// The first address that it listens on: `127.0.0.1:PORT`.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.addresses[0]
+        self.process.zput()
     }
 
-    /// All that it listens on: for its own protocol, then for HTTP.
+    /// Where it listens for HTTP.
+    ///
+    /// # Panics
+    /// When it does not.
     #[must_use]
-    pub fn addresses(&self) -> &[String] {
-        &self.addresses
+    pub fn http(&self) -> &str {
+        self.process.http()
     }
 
     /// The directory of its store.
@@ -79,7 +64,7 @@ impl ServerProcess {
     /// The ID of the server's process.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// The most memory that it has had, in bytes.
@@ -113,7 +98,7 @@ impl ServerProcess {
     ///
     /// # Panics
     /// When `zblob key join` fails.
-    pub fn admit(&self, home: &Home) {
+    pub fn admit(&self, home: &Machine) {
         let _joined = home.run_with("zblob key", ["join"], self.invite(&[]).as_bytes()).ok();
     }
 
@@ -122,8 +107,7 @@ impl ServerProcess {
     /// # Panics
     /// When that does not start.
     pub fn restart(&mut self, args: &[&str]) {
-        let _gone_already = self.child.kill();
-        let _reaped_already = self.child.wait();
+        self.process.kill();
         *self = Self::start(&self.store.clone(), args);
     }
 
@@ -135,24 +119,9 @@ impl ServerProcess {
     /// Ends it with SIGTERM and waits. Gives its exit code.
     ///
     /// # Panics
-    /// When it cannot be signalled or waited for.
-    pub fn stop(mut self) -> Option<i32> {
-        self.terminate();
-        self.child.wait().unwrap_or_else(|e| panic!("zserve: {e}")).code()
-    }
-
-    fn terminate(&self) {
-        if let Some(pid) =
-            i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
-        {
-            let _gone_already = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-    }
-}
-
-impl Drop for ServerProcess {
-    fn drop(&mut self) {
-        let _gone_already = self.child.kill();
-        let _reaped_already = self.child.wait();
+    /// When it does not end.
+    #[track_caller]
+    pub fn stop(self) -> Option<i32> {
+        self.process.stop().code
     }
 }

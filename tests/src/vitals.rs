@@ -6,10 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::measure::{cpu_seconds, memory_bytes};
+use zput_testkit::PATIENCE;
 
-/// Longest wait for a process to come to rest.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::measure::{cpu_seconds, memory_bytes};
 
 /// A process as `/proc` shows it.
 #[derive(Clone, Copy, Debug)]

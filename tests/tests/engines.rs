@@ -19,14 +19,11 @@ use zput_proto::{
     session::ClientConfig,
 };
 use zput_tests::{
-    Call, Configured, Pattern, Vitals, WebClient, calls, can_trace, command_path,
-    hostile::HostileClient, narrow, or_skip,
+    Call, Configured, PATIENCE, Pattern, RawClient, Vitals, WebClient, WebResponse, calls,
+    can_trace, command_path, narrow, or_skip,
 };
 
 const ENGINES: [&str; 4] = ["sendfile", "splice", "mmap", "copy"];
-
-/// Longest wait for what takes a moment.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Of the file that is changed while it is served: far more than sockets and pipes hold.
 const LENGTH: u64 = 32 * 1024 * 1024;
@@ -71,7 +68,7 @@ fn config(engine: &str, tree: &Path) -> String {
 /// A reader that has got the announcement of the whole file, and none of its bytes.
 enum Reader {
     Web(WebClient),
-    Zput(Box<HostileClient>),
+    Zput(Box<RawClient>),
 }
 
 const DOORS: [&str; 2] = ["http", "zput"];
@@ -88,7 +85,7 @@ impl Reader {
             }
             _ => {
                 let mut client =
-                    HostileClient::over(narrow(server.zput()), &ClientConfig::Plaintext).unwrap();
+                    RawClient::over(narrow(server.zput()), &ClientConfig::Plaintext).unwrap();
                 assert_eq!(ask(&mut client, Section::All), announced);
                 Self::Zput(Box::new(client))
             }
@@ -112,7 +109,7 @@ impl Reader {
     /// The whole file, by another request.
     fn again(&mut self) -> Vec<u8> {
         match self {
-            Self::Web(client) => client.get("/f").unwrap().1,
+            Self::Web(client) => client.get("/f").unwrap().body,
             Self::Zput(client) => {
                 let announced = ask(client, Section::All);
                 let payload = client.payload().unwrap();
@@ -124,7 +121,7 @@ impl Reader {
 }
 
 /// Asks for a section of the file; gives the bytes that are announced.
-fn ask(client: &mut HostileClient, section: Section) -> u64 {
+fn ask(client: &mut RawClient, section: Section) -> u64 {
     let key = ObjectKey::new("f").unwrap();
     let get = Request::Get { key, version: None, sections: vec![section], kind: Kind::Plain };
     match client.ask(&get).unwrap() {
@@ -136,9 +133,9 @@ fn ask(client: &mut HostileClient, section: Section) -> u64 {
 /// The whole file, by a connection of its own.
 fn fresh(door: &str, server: &Configured) -> Vec<u8> {
     match door {
-        "http" => WebClient::connect(server.http()).unwrap().get("/f").unwrap().1,
+        "http" => WebClient::connect(server.http()).unwrap().get("/f").unwrap().body,
         _ => {
-            let client = HostileClient::connect(server.zput(), &ClientConfig::Plaintext).unwrap();
+            let client = RawClient::connect(server.zput(), &ClientConfig::Plaintext).unwrap();
             Reader::Zput(Box::new(client)).again()
         }
     }
@@ -278,7 +275,7 @@ fn engine_sends_file_over_2_gib_whole_and_in_ranges() {
     for engine in ENGINES {
         let server = Configured::start(&config(engine, dir.path()));
         let mut web = WebClient::connect(server.http()).unwrap();
-        let mut zput = HostileClient::connect(server.zput(), &ClientConfig::Plaintext).unwrap();
+        let mut zput = RawClient::connect(server.zput(), &ClientConfig::Plaintext).unwrap();
         let border = 1 << 31;
         for (offset, length) in [
             (border - 8, 16),
@@ -291,7 +288,7 @@ fn engine_sends_file_over_2_gib_whole_and_in_ranges() {
             let mut expected = vec![0; length];
             file.read_exact_at(&mut expected, offset).unwrap();
             let range = format!("Range: bytes={offset}-{}\r\n", offset + length as u64 - 1);
-            let (head, body) = web.get_with("/f", &range).unwrap();
+            let WebResponse { head, body } = web.get_with("/f", &range).unwrap();
             assert!(head.status == 206 && body == expected, "{engine}, {range}");
             let section = Section::Range { offset, length: length as u64 };
             assert_eq!(ask(&mut zput, section), length as u64);
@@ -388,7 +385,7 @@ fn engine_worker_reads_no_payload_from_disk() {
         let server = Configured::start_by(command, &config(engine, tree.path()));
         let pid = server.pid().as_raw_nonzero().get().cast_unsigned();
         cool(&File::open(tree.path().join("f")).unwrap());
-        let body = WebClient::connect(server.http()).unwrap().get("/f").unwrap().1;
+        let body = WebClient::connect(server.http()).unwrap().get("/f").unwrap().body;
         assert!(body == bytes, "{engine}");
         // A thread gives itself its name, so not before it has done something.
         let workers = threads(pid, "worker-");

@@ -10,27 +10,23 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use zput_tests::{
-    Home, Pattern, Ran, ServerProcess, command_path, installed, names, or_skip, skip, until,
+    Machine, Pattern, Ran, ServerProcess, command_path, installed, names, or_skip, skip, until,
 };
 
-/// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Changes the text of a home's key file.
-fn rewrite_key_file(home: &Home, from: &str, to: &str) {
+fn rewrite_key_file(home: &Machine, from: &str, to: &str) {
     let text = fs::read_to_string(home.key_file()).unwrap();
     assert_eq!(text.matches(from).count(), 1, "{from}");
     fs::write(home.key_file(), text.replace(from, to)).unwrap();
 }
 
 /// A machine that is known to a server, with a blob called `secret` on it and in its directory.
-fn settled() -> (Home, ServerProcess) {
-    let home = Home::new();
+fn settled() -> (Machine, ServerProcess) {
+    let home = Machine::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
     home.write("secret", b"the plans");
@@ -119,7 +115,7 @@ fn zblob_reports_server_that_cannot_be_reached() {
 fn zblob_reports_missing_wrong_or_limited_key_file() {
     let (home, server) = settled();
     let at = server.address();
-    let stranger = Home::new();
+    let stranger = Machine::new();
     is_told(
         stranger.run("zget", ["secret"]),
         7,
@@ -190,9 +186,9 @@ fn invite_spent_and_scope_missing_are_reported() {
     let (home, server) = settled();
     let at = server.address();
     let invite = server.invite(&["--scopes", "get"]);
-    let other = Home::new();
+    let other = Machine::new();
     let _joined = other.run_with("zblob key", ["join"], invite.as_bytes()).ok();
-    let late = Home::new();
+    let late = Machine::new();
     is_told(
         late.run_with("zblob key", ["join"], invite.as_bytes()),
         6,
@@ -218,7 +214,7 @@ fn invite_spent_and_scope_missing_are_reported() {
 #[test]
 fn zput_reports_unreadable_file_and_sets_nothing_up() {
     let nobody = 65_534;
-    let home = Home::new();
+    let home = Machine::new();
     home.write("closed", b"x");
     fs::set_permissions(home.file("closed"), Permissions::from_mode(0o000)).unwrap();
     let mut command = home.command("zput");
@@ -371,7 +367,7 @@ fn zput_interrupted_by_signal_stores_nothing() {
         stdin.write_all(&Pattern::bytes(1, 40_000_000)).unwrap();
         let staging = server.store().join("staging");
         // STORE: 32 digits, and 64 once it is worth keeping.
-        until(PATIENCE, "an upload", || names(&staging).iter().any(|name| name.len() == 64));
+        until("an upload", || names(&staging).iter().any(|name| name.len() == 64));
         signal(&put, by);
         let ran = Ran::from(put.wait_with_output().unwrap()).ended(code);
         assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""));
@@ -379,9 +375,7 @@ fn zput_interrupted_by_signal_stores_nothing() {
         // The server keeps what it has, and lets go of it.
         let [upload] = &names(&staging)[..] else { panic!("{:?}", names(&staging)) };
         let upload = staging.join(upload);
-        until(PATIENCE, "the server lets go of it", || {
-            fs::File::open(&upload).unwrap().try_lock().is_ok()
-        });
+        until("the server lets go of it", || fs::File::open(&upload).unwrap().try_lock().is_ok());
         assert_eq!(stored(&server), (1, 1));
         fs::remove_file(upload).unwrap();
     }
@@ -398,17 +392,15 @@ fn zput_exec_interrupted_by_signal_ends_its_command() {
             .args(["--exec", "--name", "large", "--", "sh", "-c", "echo $$ > pid; exec sleep 1000"])
             .spawn()
             .unwrap();
-        until(PATIENCE, "the command runs", || {
-            fs::read(home.file("pid")).is_ok_and(|text| !text.is_empty())
-        });
+        until("the command runs", || fs::read(home.file("pid")).is_ok_and(|text| !text.is_empty()));
         let child = String::from_utf8(home.read("pid")).unwrap();
         let child = PathBuf::from(format!("/proc/{}/stat", child.trim()));
-        until(PATIENCE, "the command sleeps", || {
+        until("the command sleeps", || {
             fs::read_to_string(&child).is_ok_and(|stat| stat.contains("(sleep)"))
         });
         signal(&put, by);
         assert_eq!(put.wait().unwrap().code(), Some(code));
-        until(PATIENCE, "the command is gone", || {
+        until("the command is gone", || {
             fs::read_to_string(&child).map_or(true, |stat| stat.contains(") Z "))
         });
         fs::remove_file(home.file("pid")).unwrap();
@@ -451,7 +443,7 @@ fn zget_interrupted_before_first_part_leaves_no_file() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        until(PATIENCE, "it has begun", || names(&home.file(".")).len() > 1);
+        until("it has begun", || names(&home.file(".")).len() > 1);
         signal(&get, by);
         let ran = Ran::from(get.wait_with_output().unwrap()).ended(code);
         assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""));
@@ -478,7 +470,7 @@ fn zserve_finishes_transfer_before_it_stops() {
     stdout.read_exact(&mut got).unwrap();
     let at = server.address().to_owned();
     let stopping = thread::spawn(move || server.stop());
-    until(PATIENCE, "the door is shut", || TcpStream::connect(&at).is_err());
+    until("the door is shut", || TcpStream::connect(&at).is_err());
     assert!(!stopping.is_finished(), "the server did not wait");
     stdout.read_to_end(&mut got).unwrap();
     assert!(got == bytes);
@@ -502,5 +494,5 @@ fn zput_exec_stores_nothing_when_its_command_fails() {
         "zput: cannot run /nonexistent: No such file or directory (os error 2)",
     );
     assert_eq!(stored(&server).0, 1);
-    until(PATIENCE, "the upload is gone", || stored(&server) == (1, 0));
+    until("the upload is gone", || stored(&server) == (1, 0));
 }

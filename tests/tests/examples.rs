@@ -3,12 +3,12 @@
 
 use std::{fs, process::Command};
 
-use zput_tests::{Home, Ran, ServerProcess, command_path, example_path, workspace};
+use zput_tests::{Machine, Ran, ServerProcess, command_path, example_path, workspace};
 
 /// The quickstart example puts 20 MB over TLS and gets the same bytes.
 #[test]
 fn quickstart_puts_and_gets_over_tls() {
-    let home = Home::new();
+    let home = Machine::new();
     let ran = Ran::from(home.program(example_path("quickstart")).output().unwrap()).ok();
     assert!(ran.text().contains("put 20000000 bytes as plans/first"), "{}", ran.text());
     assert!(ran.text().ends_with("they are the same\n"), "{}", ran.text());
@@ -18,7 +18,7 @@ fn quickstart_puts_and_gets_over_tls() {
 /// The library example puts, lists and gets numbers by a key file, repeatedly.
 #[test]
 fn library_example_puts_lists_and_gets_by_key_file() {
-    let home = Home::new();
+    let home = Machine::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
     let run = || {
@@ -43,7 +43,7 @@ fn library_example_puts_lists_and_gets_by_key_file() {
 }
 
 /// A script of `examples/scripts`, with the built commands on its path and no patience.
-fn script(home: &Home, name: &str) -> Command {
+fn script(home: &Machine, name: &str) -> Command {
     let mut command = home.program("bash");
     let commands = command_path("").display().to_string();
     command
@@ -61,7 +61,7 @@ fn ran(mut command: Command, arguments: &[&str]) -> Ran {
 /// A laptop, a backup host that can only put, and a machine that can only get.
 #[test]
 fn example_scripts_back_up_and_pull() {
-    let (laptop, backup, fleet) = (Home::new(), Home::new(), Home::new());
+    let (laptop, backup, fleet) = (Machine::new(), Machine::new(), Machine::new());
     let server = ServerProcess::start(&laptop.path().join("store"), &[]);
     server.admit(&laptop);
     for (home, role, scopes) in [(&backup, "--put-only", "put"), (&fleet, "--get-only", "get")] {

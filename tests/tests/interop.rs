@@ -11,7 +11,7 @@ use std::{
 use zput_proto::name::BlobName;
 use zput_seal::keys::{KeyFile, ParsedKeyFile};
 use zput_tests::{
-    Home, Pattern, Ran,
+    Machine, Pattern, Ran,
     hostile::{Forgery, forge::metadata},
     installed, or_skip, workspace,
 };
@@ -32,8 +32,8 @@ fn reader() -> Result<PathBuf, &'static str> {
 }
 
 /// A home whose key file is around the identity of a hybrid key of its own, or of age-keygen's.
-fn member(hybrid: bool) -> Result<Home, &'static str> {
-    let home = Home::new();
+fn member(hybrid: bool) -> Result<Machine, &'static str> {
+    let home = Machine::new();
     if hybrid {
         let _made = home.run("zblob key", ["new"]).ok();
         return Ok(home);
@@ -44,7 +44,7 @@ fn member(hybrid: bool) -> Result<Home, &'static str> {
 }
 
 /// An identity by age-keygen in `file`; its recipient.
-fn age_keygen(home: &Home, file: &str) -> Result<String, &'static str> {
+fn age_keygen(home: &Machine, file: &str) -> Result<String, &'static str> {
     if installed("age-keygen").is_none() {
         return Err("age-keygen is not installed");
     }
@@ -57,20 +57,20 @@ fn age_keygen(home: &Home, file: &str) -> Result<String, &'static str> {
 }
 
 /// Opens `blob` by the reader: its exit code, what came out, what it said.
-fn open(reader: &Path, home: &Home, vault: &str, blob: &str) -> Ran {
+fn open(reader: &Path, home: &Machine, vault: &str, blob: &str) -> Ran {
     let mut command = Command::new("node");
     command.arg(reader).args(["identity", vault, blob]).current_dir(home.file("."));
     Ran::from(command.output().unwrap())
 }
 
 /// Writes what the reader needs of a key file.
-fn hand_out_secrets(home: &Home) {
+fn hand_out_secrets(home: &Machine) {
     home.write("identity", home.key_field("identity").as_bytes());
     home.write("vault", home.key_field("vault_secret").as_bytes());
 }
 
 /// The one object of the embedded store, without the server's record (STORE, "The record").
-fn only_blob(home: &Home) -> Vec<u8> {
+fn only_blob(home: &Machine) -> Vec<u8> {
     let objects = home.path().join(".local/share/zput/store/objects");
     let mut files = fs::read_dir(objects)
         .unwrap()
@@ -94,7 +94,7 @@ fn reads_what_zput_stored(hybrid: bool, suite: &str) {
     let bytes = Pattern::bytes(1, THREE_PARTS);
     let put = ["--suite", suite, "--sha256", "--name", "plans/big", "-"];
     let _stored = home.run_with("zput", put, &bytes).ok();
-    home.write("blob", &only_blob(&home));
+    home.write("blob", only_blob(&home));
     let opened = open(&reader, &home, "vault", "blob").ok();
     assert!(opened.stdout == bytes, "{} bytes came", opened.stdout.len());
 
@@ -143,7 +143,7 @@ fn open_mjs_opens_blob_that_zblob_seal_sealed_to_a_recipient() {
         hand_out_secrets(&home);
         let public = home.run("zblob key", ["public"]).ok().text();
         let recipient = public.lines().find_map(|line| line.strip_prefix("recipient ")).unwrap();
-        home.write("plain", &Pattern::bytes(2, length));
+        home.write("plain", Pattern::bytes(2, length));
         let sealed =
             home.run("zblob seal", ["--suite", suite, "-r", recipient, "-o", "blob", "plain"]).ok();
         assert_eq!(
@@ -178,14 +178,14 @@ fn open_mjs_refuses_flipped_byte_and_another_vault() {
         assert!(refused.stdout.is_empty(), "byte {at}");
         assert!(refused.stderr.starts_with("open.mjs: "), "byte {at}: {}", refused.stderr);
     }
-    home.write("vault", &[b'7'; 64]);
+    home.write("vault", [b'7'; 64]);
     let _refused = open(&reader, &home, "vault", "blob").ended(1);
 }
 
 /// A blob sealed to a recipient of age-keygen is opened by its identity and no other.
 #[test]
 fn age_keygen_identity_seals_and_opens() {
-    let home = Home::new();
+    let home = Machine::new();
     let recipient = or_skip!(age_keygen(&home, "age.key"));
     assert!(recipient.starts_with("age1"), "{recipient}");
     let bytes = Pattern::bytes(3, 17_000_000);
@@ -265,7 +265,7 @@ fn open_mjs_and_zblob_open_come_to_one_verdict() {
         ("the last nanosecond", named(NAME.as_bytes(), 999_999_999)),
     ];
     let verdicts = |forgery: &Forgery| {
-        home.write("blob", &forgery.seal());
+        home.write("blob", forgery.seal());
         (open(&reader, &home, "vault", "blob"), home.run("zblob open", ["-o", "-", "blob"]))
     };
     for (what, forgery) in &refused {

@@ -22,8 +22,7 @@ use zput_proto::{
 };
 use zput_server::store::{Clock, Store};
 use zput_tests::{
-    Home, Pattern, ServerProcess,
-    hostile::HostileClient,
+    Machine, PATIENCE, Pattern, RawClient, ServerProcess,
     journal::{Subject, Wish, framed, next_generation},
     seed,
 };
@@ -35,9 +34,6 @@ const WRITERS: usize = 3;
 const OBJECTS_EACH: usize = 2;
 /// Longest life of a server that is ready.
 const LIFE: Duration = Duration::from_millis(60);
-/// Longest wait for a server to notice that a client has ended.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// A file system in memory, if there is one: a killed process takes no page cache with it.
 fn memory() -> PathBuf {
     let shm = Path::new("/dev/shm");
@@ -65,13 +61,13 @@ impl Writer {
 
     /// Changes its objects until the server is gone.
     fn write(&mut self, address: &str) {
-        let Ok(mut client) = HostileClient::connect(address, &ClientConfig::Plaintext) else {
+        let Ok(mut client) = RawClient::connect(address, &ClientConfig::Plaintext) else {
             return;
         };
         while self.change(&mut client).is_ok() {}
     }
 
-    fn change(&mut self, client: &mut HostileClient) -> io::Result<()> {
+    fn change(&mut self, client: &mut RawClient) -> io::Result<()> {
         let dice = &mut self.dice;
         let subject = &mut self.subjects[dice.random_range(0..OBJECTS_EACH)];
         let key = subject.key().clone();
@@ -110,12 +106,7 @@ impl Writer {
 }
 
 /// Sends a put and hears all answers but the last one.
-fn put(
-    client: &mut HostileClient,
-    key: ObjectKey,
-    slices: &[Vec<u8>],
-    kind: Kind,
-) -> io::Result<()> {
+fn put(client: &mut RawClient, key: ObjectKey, slices: &[Vec<u8>], kind: Kind) -> io::Result<()> {
     let mut rest = slices.iter();
     let header = match kind {
         Kind::Plain => None,
@@ -221,7 +212,7 @@ const LENGTHS: [u64; 5] = [100, 70_000, 3_000_000, 17_000_000, 40_000_000];
 
 fn clients_are_killed(kills: u32) {
     let mut dice = StdRng::seed_from_u64(seed());
-    let home = Home::new();
+    let home = Machine::new();
     let store = tempfile::tempdir_in(memory()).unwrap();
     let server = ServerProcess::start(&store.path().join("store"), &[]);
     server.admit(&home);
@@ -229,7 +220,7 @@ fn clients_are_killed(kills: u32) {
     let mut lives = Vec::new();
     for (number, length) in (0..).zip(LENGTHS) {
         let source = format!("source {number}");
-        home.write(&source, &Pattern::bytes(number, length));
+        home.write(&source, Pattern::bytes(number, length));
         let begun = Instant::now();
         let _stored = home.run("zput", ["--name", "measured", &source]).ok();
         lives.push(begun.elapsed());
@@ -275,7 +266,7 @@ fn clients_are_killed(kills: u32) {
 }
 
 /// What a name gives was put whole; and it is not older than what was acknowledged.
-fn is_there(home: &Home, name: &str, named: &mut Named) {
+fn is_there(home: &Machine, name: &str, named: &mut Named) {
     let got = home.run("zget", ["-o", "-", name]);
     if got.code == Some(4) && named.acknowledged.is_none() {
         return;

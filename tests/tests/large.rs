@@ -14,7 +14,7 @@ use std::{
 };
 
 use wait4::{ResUse, Wait4};
-use zput_tests::{Home, Pattern, Same, ServerProcess};
+use zput_tests::{Machine, Pattern, Same, ServerProcess};
 
 const GIB: u64 = 1 << 30;
 /// What each process may have at its peak, whatever the length.
@@ -32,7 +32,7 @@ fn is_modest(what: &str, used: &ResUse) {
 }
 
 /// Runs a put whose stdin is `pattern`.
-fn put_from_stdin(home: &Home, name: &str, mut pattern: Pattern) -> ResUse {
+fn put_from_stdin(home: &Machine, name: &str, mut pattern: Pattern) -> ResUse {
     let mut put = home.command("zput");
     put.args(["--name", name, "-"]).stdin(Stdio::piped());
     let mut child = spawned(put);
@@ -43,7 +43,7 @@ fn put_from_stdin(home: &Home, name: &str, mut pattern: Pattern) -> ResUse {
 }
 
 /// Runs a get to stdout, and compares what comes.
-fn get_to_stdout(home: &Home, name: &str, pattern: Pattern) -> (Same, ResUse) {
+fn get_to_stdout(home: &Machine, name: &str, pattern: Pattern) -> (Same, ResUse) {
     let mut get = home.command("zget");
     get.args(["-o", "-", name]).stdout(Stdio::piped());
     let mut child = spawned(get);
@@ -55,7 +55,7 @@ fn get_to_stdout(home: &Home, name: &str, pattern: Pattern) -> (Same, ResUse) {
 /// A put and a get of 1 GiB over TLS keep client and server below 96 MiB.
 #[test]
 fn one_gib_over_tls_takes_96_mib_on_either_side() {
-    let home = Home::new();
+    let home = Machine::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
     let mut file = File::create(home.file("large")).unwrap();
@@ -79,7 +79,7 @@ fn one_gib_over_tls_takes_96_mib_on_either_side() {
 /// A put of 4 large and 96 small files keeps client and server below 96 MiB.
 #[test]
 fn zput_of_large_and_small_files_takes_96_mib_on_either_side() {
-    let home = Home::new();
+    let home = Machine::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
     let mut put = home.command("zput");
@@ -99,7 +99,7 @@ fn zput_of_large_and_small_files_takes_96_mib_on_either_side() {
 /// A put and a get of 1 GiB with an embedded store keep the program below 96 MiB.
 #[test]
 fn embedded_store_takes_96_mib_for_one_gib() {
-    let home = Home::new();
+    let home = Machine::new();
     is_modest("zput with its store", &put_from_stdin(&home, "large", Pattern::new(2, GIB)));
     let (same, used) = get_to_stdout(&home, "large", Pattern::new(2, GIB));
     is_modest("zget with its store", &used);
@@ -124,7 +124,7 @@ fn sparse_file(path: &Path) -> File {
 #[test]
 #[ignore = "its store takes 20 GiB of disk, and it takes minutes"]
 fn twenty_gib_over_tls_take_96_mib_on_either_side() {
-    let home = Home::new();
+    let home = Machine::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
     drop(sparse_file(&home.file("huge")));

@@ -7,7 +7,6 @@ use std::{
     fs,
     path::Path,
     process::{Child, Stdio},
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,37 +15,38 @@ use zput::{
     cli::{Directories, GetOptions, JOBS, KeyPath, NamedFile, PutOptions, Session},
 };
 use zput_proto::{message::Request, name::BlobName};
-use zput_tests::{Fate, Home, Pair, Pattern, Ran, ServerProcess, Talk, Uploads, Way, names, until};
+use zput_tests::{
+    Fate, Machine, Pair, Pattern, Ran, ServerProcess, Talk, Uploads, Way, names, until,
+};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What a server says before it answers a put: its hello, the echo of both, and a Pong (PROTOCOL 1 and 3).
 const BEFORE_ANSWERS: u64 = 101;
 /// Of one put: Begun, SliceHeld twice, Committed with a varint of 9 bytes.
 const ANSWERS: u64 = 3 * 5 + 14;
 
 /// A command that runs while the test does something else.
-fn spawn(home: &Home, retries: &str, arguments: &[&str], files: &[String]) -> Child {
+fn spawn(home: &Machine, retries: &str, arguments: &[&str], files: &[String]) -> Child {
     let mut command = home.command("zput");
     command.args(arguments).args(files).env("ZPUT_RETRIES", retries);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn zput(home: &Home, retries: &str, arguments: &[&str], files: &[String]) -> Ran {
+fn zput(home: &Machine, retries: &str, arguments: &[&str], files: &[String]) -> Ran {
     spawn(home, retries, arguments, files).wait_with_output().unwrap().into()
 }
 
 /// Writes this many different small files; returns their names.
-fn small_files(home: &Home, count: usize) -> Vec<String> {
+fn small_files(home: &Machine, count: usize) -> Vec<String> {
     let name = |n: usize| format!("f{n:04}");
     for n in 0..count {
-        home.write(&name(n), &Pattern::bytes(n as u64, (n % 7 * 1000) as u64));
+        home.write(&name(n), Pattern::bytes(n as u64, (n % 7 * 1000) as u64));
     }
     (0..count).map(name).collect()
 }
 
 /// What comes back of `files` is what they are.
 #[track_caller]
-fn are_stored(home: &Home, files: &[String]) {
+fn are_stored(home: &Machine, files: &[String]) {
     fs::create_dir(home.file("back")).unwrap();
     let _got = home.run("zget", [&["-o".into(), "back/".into()], files].concat()).ok();
     for file in files {
@@ -62,7 +62,7 @@ fn are_stored_once(pair: &Pair, files: &[String]) {
     are_stored(&pair.home, files);
     let store = pair.server.store();
     assert_eq!((stored(store, "objects"), stored(store, "history")), (files.len(), 0));
-    until(PATIENCE, "staging is empty", || names(&store.join("staging")).is_empty());
+    until("staging is empty", || names(&store.join("staging")).is_empty());
 }
 
 /// Files on a shelf of a store.
@@ -85,10 +85,10 @@ fn zput_batch_keeps_eight_uploads_in_flight() {
     // Nobody hears an answer: what is sent now is sent without one.
     pair.line.plan([Fate::Hold(Way::Down, BEFORE_ANSWERS); JOBS]);
     let zput = spawn(&pair.home, "5", &[], &files);
-    until(PATIENCE, "eight are on their way", || commits(&pair.line.so_far()) == [1; 8]);
+    until("eight are on their way", || commits(&pair.line.so_far()) == [1; 8]);
     let talks = pair.line.so_far();
     assert!(talks.iter().all(|talk| talk.down.len() as u64 == BEFORE_ANSWERS));
-    until(PATIENCE, "they are stored", || stored(pair.server.store(), "objects") == 8);
+    until("they are stored", || stored(pair.server.store(), "objects") == 8);
     pair.line.hang_up();
     let ran = Ran::from(zput.wait_with_output().unwrap()).ok();
     // It was told once that the connections ended, and of each file that it was there.
@@ -126,7 +126,7 @@ fn zput_batch_reports_in_the_order_of_its_files() {
     let mut files = small_files(&pair.home, 30);
     // Larger than what goes beside others, and of two parts; they take longer than what is behind them.
     for (name, length) in [("f0003", 300_000), ("f0010", 17_000_000), ("f0020", 262_145)] {
-        pair.home.write(name, &Pattern::bytes(1, length));
+        pair.home.write(name, Pattern::bytes(1, length));
     }
     // What failed has a line of its own, with an error and without a length.
     let all = |ran: &Ran| -> Vec<serde_json::Value> {
@@ -209,7 +209,7 @@ fn zput_batch_stores_each_file_once_when_server_restarts() {
     pair.line.plan([Fate::Hold(Way::Up, 60_000); 8]);
     let zput = spawn(&pair.home, "8", &[], &files);
     let store = pair.server.store().to_owned();
-    until(PATIENCE, "some are stored", || stored(&store, "objects") > 20);
+    until("some are stored", || stored(&store, "objects") > 20);
     pair.server.restart(&Pair::ARGUMENTS);
     assert!(stored(&store, "objects") < files.len(), "it came too late");
     pair.line.lead_to(pair.server.address());
@@ -259,7 +259,7 @@ fn zput_batch_accepts_connection_limit_and_reports_denial() {
     assert_eq!(ran.stderr, "");
     are_stored_once(&pair, &files);
 
-    let home = Home::new();
+    let home = Machine::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     let reads = server.invite(&["--scopes", "get"]);
     let _joined = home.run_with("zblob key", ["join"], reads.as_bytes()).ok();
@@ -275,10 +275,10 @@ fn zput_batch_accepts_connection_limit_and_reports_denial() {
 /// A batch of 100 files is stored over TLS and into an embedded store.
 #[test]
 fn zput_batch_works_over_tls_and_into_embedded_store() {
-    let served = Home::new();
+    let served = Machine::new();
     let server = ServerProcess::start(&served.path().join("store"), &[]);
     server.admit(&served);
-    for home in [served, Home::new()] {
+    for home in [served, Machine::new()] {
         let files = small_files(&home, 100);
         let ran = zput(&home, "0", &["--json"], &files).ok();
         assert_eq!(ran.text().lines().count(), 100);
@@ -295,7 +295,7 @@ fn zput_batch_discards_journal_of_interrupted_put_of_same_name() {
     let pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 10);
     let small = pair.home.read("f0004");
-    pair.home.write("f0004", &Pattern::bytes(1, 40_000_000));
+    pair.home.write("f0004", Pattern::bytes(1, 40_000_000));
     pair.line.plan([Fate::Cut(Way::Up, 20_000_000)]);
     let _cut = zput(&pair.home, "0", &[], &files[4..5]).ended(5);
     let journals = pair.home.path().join(".local/state/zput/puts");
@@ -312,7 +312,7 @@ fn zput_batch_interrupted_by_signal_leaves_nothing_behind() {
     let pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 300);
     let child = spawn(&pair.home, "5", &[], &files);
-    until(PATIENCE, "some are stored", || stored(pair.server.store(), "objects") > 10);
+    until("some are stored", || stored(pair.server.store(), "objects") > 10);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
     assert!(stored(pair.server.store(), "objects") < files.len(), "it came too late");
@@ -333,7 +333,7 @@ fn zput_batch_interrupted_by_signal_leaves_nothing_behind() {
 /// Of several files with one name in put_batch the last one becomes current.
 #[test]
 fn put_batch_of_one_name_several_times_makes_the_last_current() {
-    let home = Home::new();
+    let home = Machine::new();
     home.write("first", b"first");
     let _made = home.run("zput", ["first"]).ok();
     let key_file = KeyPath::new(home.key_file()).open().unwrap();

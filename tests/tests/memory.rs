@@ -15,7 +15,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use zput_tests::{
-    Home, Pattern, Ran, ServerProcess, command_words, leaves_cores, names, or_skip, skip,
+    Machine, Pattern, Ran, ServerProcess, command_words, leaves_cores, names, or_skip, skip,
 };
 
 /// A mebibyte, in KiB.
@@ -37,17 +37,17 @@ const TIMES: usize = 8;
 const LARGE_BYTES: u64 = 40_000_000;
 
 /// A machine with a blob that is small and one that is not, and with what was sealed of it.
-fn settled() -> Home {
-    let home = Home::new();
+fn settled() -> Machine {
+    let home = Machine::new();
     home.write("small", b"small");
-    home.write("large", &Pattern::bytes(5, LARGE_BYTES));
+    home.write("large", Pattern::bytes(5, LARGE_BYTES));
     let _stored = home.run("zput", ["small", "large"]).ok();
     let _sealed = home.run("zblob seal", ["-o", "sealed", "large"]).ok();
     home
 }
 
 /// `command` in `kib` KiB of addresses, where a core may have this many blocks (`ulimit -c`).
-fn within(home: &Home, kib: u64, core: &str, command: &[&str]) -> Command {
+fn within(home: &Machine, kib: u64, core: &str, command: &[&str]) -> Command {
     let script = "ulimit -c \"$1\" 2>/dev/null; ulimit -v \"$0\" || exit 99; shift; exec \"$@\"";
     let mut shell = home.program("bash");
     shell.args(["-c", script, &kib.to_string(), core]).args(command_words(command[0]));
@@ -55,13 +55,13 @@ fn within(home: &Home, kib: u64, core: &str, command: &[&str]) -> Command {
     shell
 }
 
-fn run_within(home: &Home, kib: u64, command: &[&str]) -> Ran {
+fn run_within(home: &Machine, kib: u64, command: &[&str]) -> Ran {
     within(home, kib, "unlimited", command).output().unwrap().into()
 }
 
 /// The least memory in which the program of `command` loads, in KiB, and a little more: in between,
 /// the standard library fails before `main`.
-fn loads(home: &Home, command: &str) -> u64 {
+fn loads(home: &Machine, command: &str) -> u64 {
     let program = command.split(' ').next().unwrap();
     let loads = |kib| {
         let ran = within(home, kib, "0", &[program, "--version"]).output().unwrap();
@@ -87,7 +87,7 @@ fn is_sentence(ran: &Ran, command: &str, what: &str) {
 }
 
 /// Runs `command` within less and less narrow limits. Where it works, `check` looks at what it made and removes it.
-fn sweep(home: &Home, command: &[&str], step: u64, check: impl Fn()) {
+fn sweep(home: &Machine, command: &[&str], step: u64, check: impl Fn()) {
     let there = names(&home.file("."));
     let (mut refused, mut worked) = (0, 0);
     let mut kib = loads(home, command[0]);
@@ -185,7 +185,7 @@ fn memory_limit_is_an_error_of_passphrase_derivation() {
 }
 
 /// The first limit within which `command` works, in KiB.
-fn least(home: &Home, command: &[&str]) -> u64 {
+fn least(home: &Machine, command: &[&str]) -> u64 {
     let mut limits = (loads(home, command[0])..ENOUGH).step_by(LARGE_STEP as usize);
     limits.find(|&kib| run_within(home, kib, command).code == Some(0)).unwrap()
 }
@@ -194,10 +194,10 @@ fn least(home: &Home, command: &[&str]) -> u64 {
 #[test]
 fn memory_limit_leaves_no_half_of_a_first_zput() {
     let mut made = 0;
-    let mut kib = loads(&Home::new(), "zput");
+    let mut kib = loads(&Machine::new(), "zput");
     while made < 4 {
         assert!(kib < ENOUGH, "there is never enough memory");
-        let home = Home::new();
+        let home = Machine::new();
         home.write("file", b"first");
         let ran = run_within(&home, kib, &["zput", "--quiet", "file"]);
         assert!(matches!(ran.code, Some(0 | 1)), "in {kib} KiB: {ran:?}");
@@ -215,7 +215,7 @@ fn memory_limit_leaves_no_half_of_a_first_zput() {
 }
 
 /// Says so where a core would not be seen. Elsewhere the sweep sees it: it lies among the files.
-fn look_for_cores(home: &Home) {
+fn look_for_cores(home: &Machine) {
     if let Err(reason) = leaves_cores(home) {
         skip::because(format!("no core is seen among the files: {reason}"));
     }
@@ -223,7 +223,7 @@ fn look_for_cores(home: &Home) {
 
 /// A server with a client, which listens on a socket of its own.
 struct Served {
-    home: Home,
+    home: Machine,
     store: std::path::PathBuf,
     address: String,
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use zput_tests::{Cutter, Fate, Home, Pattern, ServerProcess, Talk, Way};
+use zput_tests::{Cutter, Fate, Machine, Pattern, ServerProcess, Talk, Way};
 
 /// Two full parts and a short one.
 const LENGTH: u64 = 40_000_000;
@@ -11,7 +11,7 @@ const SEALED_PART: u64 = 16_793_672;
 
 /// A machine with a store in its home, a server, and the line between them.
 struct Setting {
-    home: Home,
+    home: Machine,
     server: ServerProcess,
     line: Cutter,
     invite: String,
@@ -19,7 +19,7 @@ struct Setting {
 
 impl Setting {
     fn new() -> Self {
-        let home = Home::new();
+        let home = Machine::new();
         let server = ServerProcess::start(&home.path().join("server"), &[]);
         let line = Cutter::new(server.address());
         let invite = invite_by(&server, &line);
@@ -157,7 +157,7 @@ fn zblob_key_join_replaces_nothing_newer() {
     let setting = Setting::new();
     setting.put("f", b"old");
     // Another machine with the same key file is there already.
-    let other = Home::new();
+    let other = Machine::new();
     fs::create_dir_all(other.path().join(".config/zput")).unwrap();
     fs::copy(setting.home.key_file(), other.key_file()).unwrap();
     let invite = setting.server.invite(&[]);

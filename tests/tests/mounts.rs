@@ -11,10 +11,9 @@ use std::{
 };
 
 use tempfile::TempDir;
-use zput_tests::{Configured, Home, Pattern, Ran, WebClient, command_words, narrow};
-
-/// Longest wait for what takes a moment.
-const PATIENCE: Duration = Duration::from_secs(20);
+use zput_tests::{
+    Configured, Machine, PATIENCE, Pattern, Ran, WebClient, WebResponse, command_words, narrow,
+};
 
 /// Plaintexts of what the publisher seals, by name: nothing, a little, and two parts.
 const ARTIFACTS: [(&str, u64); 3] =
@@ -22,14 +21,14 @@ const ARTIFACTS: [(&str, u64); 3] =
 
 /// A publisher's machine, a tree of what it sealed, and that tree as an archive.
 struct Published {
-    publisher: Home,
+    publisher: Machine,
     dir: TempDir,
 }
 
 impl Published {
     /// Seals the artifacts into a tree, each at its name: with clear names that is its object key.
     fn new() -> Self {
-        let publisher = Home::new();
+        let publisher = Machine::new();
         let _made = publisher.run("zblob key", ["new", "--names", "clear"]).ok();
         let published = Self { publisher, dir: tempfile::tempdir().unwrap() };
         fs::create_dir(published.at("tree")).unwrap();
@@ -89,8 +88,8 @@ impl Published {
     }
 
     /// A machine of the fleet: it can open, reads in clear, and has no account.
-    fn reader(&self, server: &Configured, mount: &str) -> Home {
-        let reader = Home::new();
+    fn reader(&self, server: &Configured, mount: &str) -> Machine {
+        let reader = Machine::new();
         let _exported = self
             .publisher
             .run("zblob key", ["export", "--get-only", "--force", "-o", "fleet"])
@@ -107,12 +106,12 @@ fn plain(name: &str, length: u64) -> Vec<u8> {
     Pattern::bytes(name.len() as u64, length)
 }
 
-fn turn(home: &Home, server: &Configured, mount: &str) {
+fn turn(home: &Machine, server: &Configured, mount: &str) {
     home.turn_to(&format!("zput://{}/{mount}", server.zput()));
 }
 
 /// Whether `home` reads all artifacts and lists them.
-fn assert_reads(home: &Home, what: &str) {
+fn assert_reads(home: &Machine, what: &str) {
     for (name, length) in ARTIFACTS {
         let got = home.run("zget", ["-o", "-", name]).ok();
         assert!(got.stdout == plain(name, length), "{name} from {what}");
@@ -155,7 +154,7 @@ fn public_mounts_are_read_by_members_and_anonymous_peers() {
     let mut web = WebClient::connect(server.http()).unwrap();
     for path in ["/members/notes", "/notes", "/store", "/tree", "/tree/", "/tree/../members/notes"]
     {
-        let status = web.get(path).map_or(400, |(head, _)| head.status);
+        let status = web.get(path).map_or(400, |response| response.status);
         assert!(matches!(status, 400 | 404), "{path}: {status}");
         web = WebClient::connect(server.http()).unwrap();
     }
@@ -165,7 +164,7 @@ fn public_mounts_are_read_by_members_and_anonymous_peers() {
 #[test]
 fn zblob_seal_into_tree_hides_names_and_members_read_it() {
     let published = Published::new();
-    let home = Home::new();
+    let home = Machine::new();
     let _made = home.run("zblob key", ["new"]).ok();
     home.write("plans", b"the plans");
     let source = File::open(home.file("plans")).unwrap();
@@ -214,13 +213,14 @@ fn http_body_of_sealed_file_is_opened_by_zblob_open() {
     for mount in ["tree", "pack"] {
         for (name, length) in ARTIFACTS {
             let sealed = fs::read(published.file(name)).unwrap();
-            let (head, body) = web.get(&format!("/{mount}/{name}")).unwrap();
+            let WebResponse { head, body } = web.get(&format!("/{mount}/{name}")).unwrap();
             assert_eq!((head.status, head.length()), (200, sealed.len() as u64));
             assert!(body == sealed, "{mount}/{name}");
             let opened = published.publisher.run_with("zblob open", ["-"], &body).ok();
             assert!(opened.stdout == plain(name, length), "{mount}/{name}");
             let range = format!("Range: bytes=-{}\r\n", body.len().min(1000));
-            let (head, tail) = web.get_with(&format!("/{mount}/{name}"), &range).unwrap();
+            let WebResponse { head, body: tail } =
+                web.get_with(&format!("/{mount}/{name}"), &range).unwrap();
             assert_eq!(head.status, 206);
             assert_eq!(tail, &sealed[sealed.len() - tail.len()..], "{mount}/{name}");
             // One bit on the way, and it opens no more.
@@ -279,7 +279,7 @@ fn tree_mount_notices_file_replaced_under_the_server() {
 
 /// What a GET of `path` is answered with.
 fn status(server: &Configured, path: &str) -> u16 {
-    WebClient::connect(server.http()).unwrap().get(path).unwrap().0.status
+    WebClient::connect(server.http()).unwrap().get(path).unwrap().status
 }
 
 /// A reload applies a valid configuration; a wrong one is reported and changes nothing.
@@ -365,16 +365,15 @@ fn reload_reindexes_archive_and_refuses_hostile_one() {
     let config = published.config();
     let server = Configured::start(&config);
     let get = || WebClient::connect(server.http()).unwrap().get("/pack/a").unwrap();
-    let (_, first) = get();
-    assert_eq!(first, b"first");
+    assert_eq!(get().body, b"first");
 
     // In its place, and nobody said so: the old one is served.
     published.install("pack.tar", &small_archive("second edition"));
-    assert_eq!(get().1, b"first");
+    assert_eq!(get().body, b"first");
     let said = server.reload(&config);
     assert!(said.contains("configuration reloaded"), "{said}");
     let started = Instant::now();
-    while get().1 != b"second edition" {
+    while get().body != b"second edition" {
         assert!(started.elapsed() < PATIENCE, "the new archive is not served");
     }
 
@@ -401,12 +400,12 @@ fn reload_reindexes_archive_and_refuses_hostile_one() {
         let said = server.reload(&config);
         assert!(said.contains("reload failed, the configuration is unchanged"), "{why}: {said}");
         assert!(said.contains("pack.tar") && said.contains(why), "{why} is not said: {said}");
-        assert_eq!(get().1, b"second edition", "{why}");
+        assert_eq!(get().body, b"second edition", "{why}");
     }
     published.install("pack.tar", &whole);
     let _read_again = server.reload(&config);
     let started = Instant::now();
-    while get().1 != b"third" {
+    while get().body != b"third" {
         assert!(started.elapsed() < PATIENCE, "the good archive is not served");
     }
     let (code, log) = server.stop();
@@ -428,7 +427,8 @@ fn list_all(published: &Published, server: &Configured, mount: &str, unsealed: u
     let (kind, length) = if mount == "tree" { ("file", 0) } else { ("member", 1) };
     let target = format!("/{mount}/crowd/{kind}-{:07}", unsealed - 1);
     let started = Instant::now();
-    let (head, body) = WebClient::connect(server.http()).unwrap().get(&target).unwrap();
+    let WebResponse { head, body } =
+        WebClient::connect(server.http()).unwrap().get(&target).unwrap();
     let by_name = started.elapsed().as_secs_f64();
     assert_eq!((head.status, body.len()), (200, length), "{target}");
     let started = Instant::now();

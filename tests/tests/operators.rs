@@ -10,16 +10,14 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Output},
-    time::Duration,
 };
 
 use rustix::process::geteuid;
 use tempfile::TempDir;
 use zput_skip as skip;
-use zput_tests::{Configured, Home, Ran, ServerProcess, WebClient, command_path, names, until};
-
-/// Longest wait for what takes a moment.
-const PATIENCE: Duration = Duration::from_secs(20);
+use zput_tests::{
+    Configured, Machine, Ran, ServerProcess, WebClient, WebResponse, command_path, names, until,
+};
 
 /// A user and a group ID that need not exist on the machine.
 const USER: u32 = 54_321;
@@ -56,7 +54,7 @@ fn copy_files_alone(from: &Path, to: &Path) {
 /// A store copied without its empty directories passes a check, is served and takes puts.
 #[test]
 fn store_without_its_empty_directories_is_served() {
-    let home = Home::new();
+    let home = Machine::new();
     home.write("f", b"hi");
     let _stored = home.run("zput", ["f"]).ok();
     let store = home.path().join(".local/share/zput/store");
@@ -68,7 +66,7 @@ fn store_without_its_empty_directories_is_served() {
     let checked: Ran = zserve(None, &["check", "--store", store.to_str().unwrap()]).into();
     let _sound = checked.ok();
     let server = ServerProcess::start(&store, &[]);
-    let client = Home::new();
+    let client = Machine::new();
     server.admit(&client);
     client.write("g", b"more");
     let _stored = client.run("zput", ["g"]).ok();
@@ -93,7 +91,7 @@ fn store_makes_removed_directories_and_refuses_puts_once_moved() {
     let at = |name: &str| dir.path().join(name);
     let config = format!("[[mount]]\nstore = {:?}\n", at("store"));
     let server = Configured::start(&config);
-    let home = Home::new();
+    let home = Machine::new();
     server.admit(&home, &at("store"), "");
     home.turn_to(&format!("zput://{}", server.zput()));
     home.write("f", b"one");
@@ -153,8 +151,8 @@ impl Theirs {
     }
 
     /// An invite that the server's user makes, and a machine that takes it.
-    fn member(&self, server: &ServerProcess) -> Home {
-        let (home, store) = (Home::new(), self.store());
+    fn member(&self, server: &ServerProcess) -> Machine {
+        let (home, store) = (Machine::new(), self.store());
         let arguments =
             ["invite", "--store", store.to_str().unwrap(), "--address", server.address()];
         let invite = zserve(Some(self), &arguments);
@@ -192,7 +190,7 @@ fn zserve_run_by_root_keeps_the_owner_of_a_store() {
     let _stored = home.run("zput", ["f"]).ok();
 
     // Root's invite is redeemed by the server, and root's scrub leaves nothing in the way of the next one.
-    server.admit(&Home::new());
+    server.admit(&Machine::new());
     let scrub = ["scrub", "--store", store];
     let _scrubbed = Ran::from(zserve(None, &scrub)).ok();
     let _scrubbed = Ran::from(zserve(Some(&theirs), &scrub)).ok();
@@ -295,7 +293,7 @@ fn tree_mount_follows_replaced_directory_within_sandbox() {
     }
     let server = Configured::start(&config);
     let get = |mount: &str| {
-        let (head, body) =
+        let WebResponse { head, body } =
             WebClient::connect(server.http()).unwrap().get(&format!("/{mount}/v")).unwrap();
         (head.status, String::from_utf8(body).unwrap())
     };
@@ -306,14 +304,14 @@ fn tree_mount_follows_replaced_directory_within_sandbox() {
     fs::rename(at("links/next"), at("links/current")).unwrap();
     fs::rename(at("pub"), at("oldpub")).unwrap();
     fs::rename(at("newpub"), at("pub")).unwrap();
-    until(PATIENCE, "the link that was flipped is followed", || is("watched", "two"));
+    until("the link that was flipped is followed", || is("watched", "two"));
     assert!(is("current", "one") && is("pub", "old"), "they are looked at after an hour");
     // What was open is open still; the directory that was served has gone meanwhile.
     fs::remove_dir_all(at("oldpub")).unwrap();
     let said = server.reload(&config);
     assert!(said.contains("configuration reloaded"), "{said}");
-    until(PATIENCE, "the link is followed after a signal", || is("current", "two"));
-    until(PATIENCE, "the directory in its place is served", || is("pub", "new"));
+    until("the link is followed after a signal", || is("current", "two"));
+    until("the directory in its place is served", || is("pub", "new"));
     assert!(is("watched", "two"));
     let (code, log) = server.stop();
     assert_eq!(code, Some(0), "{log}");
@@ -341,11 +339,11 @@ fn archive_mount_behind_a_link_is_served_within_sandbox() {
     symlink("../data/x.tar", at("srv/x.tar")).unwrap();
     let config = format!("[[mount]]\nprefix = \"t\"\ntar = {:?}\npublic = true\n", at("srv/x.tar"));
     let server = Configured::start(&config);
-    let get = || WebClient::connect(server.http()).unwrap().get("/t/v").unwrap().1;
+    let get = || WebClient::connect(server.http()).unwrap().get("/t/v").unwrap().body;
     assert_eq!(get(), b"one");
     pack("data/new.tar", b"another");
     fs::rename(at("data/new.tar"), at("data/x.tar")).unwrap();
-    until(PATIENCE, "the archive in its place is served", || get() == b"another");
+    until("the archive in its place is served", || get() == b"another");
     let (code, log) = server.stop();
     assert_eq!(code, Some(0), "{log}");
     if log.contains("sandbox: not available") {
@@ -357,7 +355,7 @@ fn archive_mount_behind_a_link_is_served_within_sandbox() {
 /// What the packages hold beside the program.
 #[test]
 fn zserve_has_completions_manual_pages_and_numbers() {
-    let home = Home::new();
+    let home = Machine::new();
     let ran = |arguments: &[&str]| Ran::from(zserve(None, arguments));
     home.write("script", &ran(&["completions", "bash"]).ok().stdout);
     let script = home.file("script");

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use zput_tests::{Home, Pattern, Ran, ServerProcess};
+use zput_tests::{Machine, Pattern, Ran, ServerProcess};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -18,17 +18,17 @@ const LENGTHS: [u64; 8] = [0, 1, 16_383, 16_384, 16_385, 16 * MIB - 1, 16 * MIB,
 
 /// A machine, and the server it uses; without one its store is embedded.
 struct Setting {
-    home: Home,
+    home: Machine,
     _server: Option<ServerProcess>,
 }
 
 impl Setting {
     fn embedded() -> Self {
-        Self { home: Home::new(), _server: None }
+        Self { home: Machine::new(), _server: None }
     }
 
     fn over_tls() -> Self {
-        let home = Home::new();
+        let home = Machine::new();
         let server = ServerProcess::start(&home.path().join("store"), &[]);
         server.admit(&home);
         Self { home, _server: Some(server) }
@@ -150,7 +150,7 @@ fn zput_of_stdin_and_zget_to_stdout_lose_nothing() {
 /// A blob of three parts, the last of 5 bytes.
 const RANGED_LENGTH: u64 = 33_554_437;
 
-fn range(home: &Home, range: &str) -> Ran {
+fn range(home: &Machine, range: &str) -> Ran {
     home.run("zget", ["-o", "-", "--range", range, "ranged"])
 }
 
@@ -229,7 +229,7 @@ fn zget_range_of_empty_blob_is_empty() {
 }
 
 /// The versions of `name`, newest first, each with its state.
-fn versions(home: &Home, name: &str) -> Vec<(String, String)> {
+fn versions(home: &Machine, name: &str) -> Vec<(String, String)> {
     let lines = home.run("zblob stat", ["--versions", "--json", name]).ok().text();
     let line = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -16,7 +16,7 @@ use zput_proto::{
     name::ObjectKey,
     session::ClientConfig,
 };
-use zput_tests::{Configured, Pattern, WebClient, hostile::HostileClient, narrow};
+use zput_tests::{Configured, PATIENCE, Pattern, RawClient, WebClient, narrow};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -25,9 +25,6 @@ const MEMORY_MAX_BYTES: u64 = 96 * MIB;
 
 /// Longest wait of a good client for a small file.
 const GOOD_ENOUGH: Duration = Duration::from_secs(3);
-
-/// Longest wait for what takes a moment.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a bad client asks for: far more than its way holds.
 const LARGE: u64 = 16 * MIB;
@@ -57,15 +54,15 @@ impl Besieged {
         WebClient::connect(self.server.http()).unwrap()
     }
 
-    fn zput(&self) -> HostileClient {
-        HostileClient::connect(self.server.zput(), &ClientConfig::Plaintext).unwrap()
+    fn zput(&self) -> RawClient {
+        RawClient::connect(self.server.zput(), &ClientConfig::Plaintext).unwrap()
     }
 
     /// A new client of each door is served at once.
     #[track_caller]
     fn serves_the_good(&self) {
         let started = Instant::now();
-        assert_eq!(self.web().get("/small").unwrap().1, b"small");
+        assert_eq!(self.web().get("/small").unwrap().body, b"small");
         assert_eq!(get(&mut self.zput(), "small").unwrap(), b"small");
         assert!(started.elapsed() < GOOD_ENOUGH, "it took {:?}", started.elapsed());
     }
@@ -92,7 +89,7 @@ impl Besieged {
 
     /// A large file still comes whole.
     fn serves_large(&self) {
-        assert!(self.web().get("/large").unwrap().1 == self.large);
+        assert!(self.web().get("/large").unwrap().body == self.large);
         assert!(get(&mut self.zput(), "large").unwrap() == self.large);
     }
 }
@@ -102,7 +99,7 @@ fn request(name: &str) -> Request {
     Request::Get { key, version: None, sections: vec![Section::All], kind: Kind::Plain }
 }
 
-fn get(client: &mut HostileClient, name: &str) -> io::Result<Vec<u8>> {
+fn get(client: &mut RawClient, name: &str) -> io::Result<Vec<u8>> {
     match client.ask(&request(name))? {
         Response::Object { .. } => client.payload(),
         other => Err(io::Error::other(format!("{other:?}"))),
@@ -110,7 +107,7 @@ fn get(client: &mut HostileClient, name: &str) -> io::Result<Vec<u8>> {
 }
 
 /// Readers that have asked for a large file, `count` of each door.
-fn readers(home: &Besieged, count: usize) -> (Vec<WebClient>, Vec<HostileClient>) {
+fn readers(home: &Besieged, count: usize) -> (Vec<WebClient>, Vec<RawClient>) {
     let web = (0..count)
         .map(|_| {
             let mut client = WebClient::over(narrow(home.server.http())).unwrap();
@@ -121,7 +118,7 @@ fn readers(home: &Besieged, count: usize) -> (Vec<WebClient>, Vec<HostileClient>
     let zput = (0..count)
         .map(|_| {
             let stream = narrow(home.server.zput());
-            let mut client = HostileClient::over(stream, &ClientConfig::Plaintext).unwrap();
+            let mut client = RawClient::over(stream, &ClientConfig::Plaintext).unwrap();
             client.send(&request("large")).unwrap();
             client
         })
@@ -265,8 +262,8 @@ fn zserve_memory_is_bounded_with_ten_thousand_unread_requests() {
     let (before, memory) = (vitals.descriptors(), vitals.memory());
     let requests = b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n".repeat(10_000);
     let mut web: Vec<TcpStream> = (0..20).map(|_| narrow(home.server.http())).collect();
-    let mut zput: Vec<HostileClient> = (0..20)
-        .map(|_| HostileClient::over(narrow(home.server.zput()), &ClientConfig::Plaintext).unwrap())
+    let mut zput: Vec<RawClient> = (0..20)
+        .map(|_| RawClient::over(narrow(home.server.zput()), &ClientConfig::Plaintext).unwrap())
         .collect();
     thread::scope(|scope| {
         for stream in &mut web {
@@ -316,9 +313,9 @@ fn connection_limit_is_shared_and_frees_idle_connections() {
             head.status == 503
         });
     }
-    let busy = HostileClient::connect(home.server.zput(), &ClientConfig::Plaintext);
+    let busy = RawClient::connect(home.server.zput(), &ClientConfig::Plaintext);
     assert!(busy.is_err(), "the seats are those of both doors");
-    while home.web().get("/small").ok().is_none_or(|(head, _)| head.status != 200) {
+    while home.web().get("/small").ok().is_none_or(|response| response.status != 200) {
         assert!(started.elapsed() < PATIENCE, "the seats do not come back");
         thread::sleep(Duration::from_millis(100));
     }
@@ -367,7 +364,7 @@ fn allow(pid: Pid, count: u64) {
 fn zserve_without_descriptors_turns_peers_away_and_does_not_spin() {
     let home = Besieged::new("");
     let (mut web, mut zput) = (home.web(), home.zput());
-    assert_eq!(web.get("/small").unwrap().1, b"small");
+    assert_eq!(web.get("/small").unwrap().body, b"small");
     assert_eq!(get(&mut zput, "small").unwrap(), b"small");
     let vitals = home.server.vitals();
     let enough = 1024;
@@ -377,11 +374,11 @@ fn zserve_without_descriptors_turns_peers_away_and_does_not_spin() {
         // Turned away, not left waiting.
         let started = Instant::now();
         assert!(home.web().get("/small").is_err(), "{round}");
-        assert!(HostileClient::connect(home.server.zput(), &ClientConfig::Plaintext).is_err());
+        assert!(RawClient::connect(home.server.zput(), &ClientConfig::Plaintext).is_err());
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         // Who is in is served: what is open, and of what is not it is told to come again.
         fs::write(home.dir.path().join(format!("new-{round}")), "new").unwrap();
-        let (head, _) = web.get(&format!("/new-{round}")).unwrap();
+        let head = web.get(&format!("/new-{round}")).unwrap();
         assert_eq!(head.status, 503);
         let refused = zput.ask(&request(&format!("new-{round}"))).unwrap();
         // PROTOCOL 7: Busy.
@@ -398,7 +395,7 @@ fn zserve_without_descriptors_turns_peers_away_and_does_not_spin() {
         assert!(started.elapsed() < PATIENCE, "the door stays shut");
         thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(web.get("/new-0").unwrap().1, b"new");
+    assert_eq!(web.get("/new-0").unwrap().body, b"new");
     assert_eq!(get(&mut zput, "new-1").unwrap(), b"new");
     home.serves_large();
 }

@@ -25,39 +25,36 @@ use rustix::{
     process::{Pid, Signal, geteuid, kill_process},
 };
 use zput_tests::{
-    Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path, command_words,
+    Call, Machine, Pattern, Ran, ServerProcess, calls, can_trace, command_path, command_words,
     leaves_cores, names, or_skip, skip, until,
 };
 
-/// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A home whose first put is over.
-fn settled() -> Home {
-    let home = Home::new();
+fn settled() -> Machine {
+    let home = Machine::new();
     home.write("first", b"first");
     let _stored = home.run("zput", ["first"]).ok();
     home
 }
 
-fn got(home: &Home, name: &str) -> Vec<u8> {
+fn got(home: &Machine, name: &str) -> Vec<u8> {
     home.run("zget", ["-o", "-", name]).ok().stdout
 }
 
 /// What a shell makes of `script`, with the commands on its path.
-fn shell(home: &Home, script: &str) -> Ran {
+fn shell(home: &Machine, script: &str) -> Ran {
     let directory = command_path("zput").parent().unwrap().to_owned();
     let mut command = home.program("bash");
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", directory.display());
     command.args(["-c", script]).env("PATH", path).output().unwrap().into()
 }
 
-fn make_fifo(home: &Home, name: &str) {
+fn make_fifo(home: &Machine, name: &str) {
     mkfifoat(CWD, home.file(name), Mode::RWXU).unwrap();
 }
 
 /// Writes `bytes` into a named pipe, once there is a reader, and closes it.
-fn feed(home: &Home, name: &str, bytes: Vec<u8>) -> thread::JoinHandle<()> {
+fn feed(home: &Machine, name: &str, bytes: Vec<u8>) -> thread::JoinHandle<()> {
     let path = home.file(name);
     thread::spawn(move || {
         let mut pipe = OpenOptions::new().write(true).open(path).unwrap();
@@ -107,7 +104,7 @@ fn process_substitution_is_stored() {
 const OPENS: [&str; 3] = ["open", "openat", "openat2"];
 
 /// The calls of a command, in their order, whose argument is the name `name`.
-fn calls_of(home: &Home, command: &str, args: &[&str], name: &str) -> Vec<Call> {
+fn calls_of(home: &Machine, command: &str, args: &[&str], name: &str) -> Vec<Call> {
     let trace = home.path().join("trace");
     let mut strace = home.program("strace");
     strace.args(["-f", "-e", "trace=%file", "-o"]).arg(&trace);
@@ -123,7 +120,7 @@ fn calls_of(home: &Home, command: &str, args: &[&str], name: &str) -> Vec<Call> 
 }
 
 /// How often a command opens the file called `name`.
-fn opens(home: &Home, command: &str, args: &[&str], name: &str) -> usize {
+fn opens(home: &Machine, command: &str, args: &[&str], name: &str) -> usize {
     let calls = calls_of(home, command, args, name);
     calls.iter().filter(|call| call.is(&OPENS) && call.result >= 0).count()
 }
@@ -258,7 +255,7 @@ fn stdin_that_is_nonblocking_is_waited_for() {
         let child = home.command(command).args(args).stdin(reader).spawn().unwrap();
         // It has asked for the first byte by the time that it sleeps.
         let tasks = format!("/proc/{}/task", child.id());
-        until(PATIENCE, "it waits", || waits_in_poll(&tasks));
+        until("it waits", || waits_in_poll(&tasks));
         writer.write_all(&bytes).unwrap();
         drop(writer);
         assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0), "{command}");
@@ -282,7 +279,7 @@ fn stdin_wait_goes_on_after_eintr() {
     strace.args(command_words("zblob seal")).args(["-o", "sealed", "-"]);
     let child = strace.stdin(reader).stderr(Stdio::piped()).spawn().unwrap();
     let was_interrupted = |call: &Call| call.arguments.contains("events=POLLIN") && call.result < 0;
-    until(PATIENCE, "it was interrupted", || {
+    until("it was interrupted", || {
         let trace = fs::read_to_string(&trace).unwrap_or_default();
         let whole = trace.rsplit_once('\n').map_or("", |(whole, _)| whole);
         calls(whole).iter().any(was_interrupted)
@@ -371,7 +368,7 @@ fn zput_refuses_small_file_that_changes_while_it_is_read() {
         let has_read = |call: &Call| thread.parse() == Ok(call.thread) && call.result == 6;
         calls(&trace).iter().any(has_read).then(|| thread.parse().unwrap())
     };
-    until(PATIENCE, "it has read and was stopped", || stopped().is_some());
+    until("it has read and was stopped", || stopped().is_some());
     home.write("small", b"behind");
     kill_process(Pid::from_raw(stopped().unwrap()).unwrap(), Signal::CONT).unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap()).ended(3);
@@ -524,7 +521,7 @@ fn zput_with_destination_like_cp_stores_nothing() {
 /// A first put of a source that cannot be read makes no key file and no store.
 #[test]
 fn first_zput_of_unreadable_source_sets_nothing_up() {
-    let home = Home::new();
+    let home = Machine::new();
     fs::create_dir(home.file("dir")).unwrap();
     let _failed = home.run("zput", ["missing"]).ended(4);
     let ran = home.run("zput", ["dir"]).ended(1);
@@ -556,8 +553,8 @@ fn zput_works_without_proc() {
 }
 
 /// Waits until the file called `name` has text in it, and gives it.
-fn written(home: &Home, name: &str) -> String {
-    until(PATIENCE, name, || fs::read(home.file(name)).is_ok_and(|text| text.ends_with(b"\n")));
+fn written(home: &Machine, name: &str) -> String {
+    until(name, || fs::read(home.file(name)).is_ok_and(|text| text.ends_with(b"\n")));
     String::from_utf8(home.read(name)).unwrap()
 }
 
@@ -598,7 +595,7 @@ fn signal_ends_command_without_its_files_and_children() {
         kill_process(Pid::from_child(&put), by).unwrap();
         assert_eq!(put.wait().unwrap().code(), Some(code));
         for pid in [child, grandchild] {
-            until(PATIENCE, "it is gone", || is_gone(pid.trim()));
+            until("it is gone", || is_gone(pid.trim()));
         }
         fs::remove_file(home.file("pid")).unwrap();
         fs::remove_file(home.file("grandchild")).unwrap();
@@ -612,7 +609,7 @@ fn signal_ends_command_without_its_files_and_children() {
             let mut child = child.spawn().unwrap();
             // Waiting for the child would close it, and end the input.
             let _stdin = child.stdin.take();
-            until(PATIENCE, "a temporary file", || names(&home.file(".")).len() > 1);
+            until("a temporary file", || names(&home.file(".")).len() > 1);
             kill_process(Pid::from_child(&child), by).unwrap();
             assert_eq!(child.wait().unwrap().code(), Some(code), "{command}");
             assert_eq!(names(&home.file(".")), ["first"], "{command}");
@@ -628,12 +625,12 @@ fn signal_ends_exec_command_that_has_closed_its_output() {
     let mut put = home.command("zput");
     let mut put = put.args(["--exec", "--name", "e", "--", "bash", "-c", script]).spawn().unwrap();
     let child = written(&home, "pid");
-    until(PATIENCE, "it sleeps", || {
+    until("it sleeps", || {
         fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap().contains("(sleep)")
     });
     kill_process(Pid::from_child(&put), Signal::TERM).unwrap();
     assert_eq!(put.wait().unwrap().code(), Some(143));
-    until(PATIENCE, "it is gone", || is_gone(child.trim()));
+    until("it is gone", || is_gone(child.trim()));
 }
 
 /// A put whose SIGHUP is ignored outlives a hangup, also without /proc.
@@ -657,7 +654,7 @@ fn outlives_a_hangup(program: &str, args: &[&str]) {
     command.args(["--name", "slow", "-"]).stdin(Stdio::piped());
     let mut put = command.spawn().unwrap();
     let status = format!("/proc/{}/status", put.id());
-    until(PATIENCE, "it handles signals", || {
+    until("it handles signals", || {
         let status = fs::read_to_string(&status).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
         // SIGTERM is 15.
@@ -689,7 +686,7 @@ fn zput_that_holds_keys_leaves_no_core() {
     command.args(["--name", "slow", "-"]).stdin(Stdio::piped());
     let mut put = command.spawn().unwrap();
     put.stdin.as_mut().unwrap().write_all(b"x").unwrap();
-    until(PATIENCE, "it has begun", || {
+    until("it has begun", || {
         let comm = fs::read_to_string(format!("/proc/{}/comm", put.id())).unwrap();
         comm == "zput\n" && names(Path::new(&format!("/proc/{}/task", put.id()))).len() > 1
     });
@@ -763,7 +760,7 @@ fn state_directory_that_is_read_only_is_a_warning() {
 /// A put that reached no server leaves no journal.
 #[test]
 fn put_journal_is_removed_if_no_server_was_reached() {
-    let home = Home::new();
+    let home = Machine::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
     home.write("large", &Pattern::bytes(5, 40_000_000));
@@ -783,7 +780,7 @@ fn signal_ends_zput_of_endless_device() {
     let put = home.command("zput").args(["--name", "zero", "/dev/zero"]).spawn();
     let mut put = put.unwrap();
     let staging = home.path().join(".local/share/zput/store/staging");
-    until(PATIENCE, "an upload", || !names(&staging).is_empty());
+    until("an upload", || !names(&staging).is_empty());
     kill_process(Pid::from_child(&put), Signal::TERM).unwrap();
     assert_eq!(put.wait().unwrap().code(), Some(143));
     assert_eq!(home.run("zblob ls", [""; 0]).ok().text(), "first\n");

@@ -16,18 +16,15 @@ use zput::{
 };
 use zput_proto::name::BlobName;
 use zput_tests::{
-    Call, Home, Pattern, Ran, ServerProcess, calls, can_trace, command_path, or_skip,
+    Call, Machine, PATIENCE, Pattern, Ran, ServerProcess, calls, can_trace, command_path, or_skip,
 };
 
 /// What moves bytes, names them, or makes them durable.
 const CALLS: &str = "trace=openat,openat2,read,readv,pread64,preadv,preadv2,mmap,splice,copy_file_range,sendfile,write,\
      writev,pwrite64,sendto,sendmsg,recvfrom,recvmsg,link,linkat,rename,renameat,renameat2,unlink,unlinkat,fsync,\
      fdatasync,sync_file_range,syncfs";
-/// How long strace may take to write its last line.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A server under strace, and where its trace goes.
-fn traced_server(home: &Home, args: &[&str]) -> (ServerProcess, PathBuf) {
+fn traced_server(home: &Machine, args: &[&str]) -> (ServerProcess, PathBuf) {
     let trace = home.path().join("trace");
     let mut command = Command::new("strace");
     // -D: the tracer is not the parent, so the child is the server itself.
@@ -53,7 +50,7 @@ fn stopped(server: ServerProcess, trace: &Path) -> Vec<Call> {
 }
 
 /// Runs a command under strace; gives its calls.
-fn traced(home: &Home, name: &str, arguments: &[&str]) -> Vec<Call> {
+fn traced(home: &Machine, name: &str, arguments: &[&str]) -> Vec<Call> {
     let trace = home.path().join("trace");
     let inner = home.command(name);
     let mut command = Command::new("strace");
@@ -93,7 +90,7 @@ fn engine_sendfile_sends_payload_without_reading_it() {
 /// more than its own record at the end.
 fn leaves_inside_the_kernel(engine: &str) {
     or_skip!(can_trace());
-    let home = Home::new();
+    let home = Machine::new();
     let (server, trace) = traced_server(&home, &["--engine", engine]);
     server.admit(&home);
     let bytes = Pattern::bytes(1, 40_000_000);
@@ -154,7 +151,7 @@ fn leaves_inside_the_kernel(engine: &str) {
 #[test]
 fn put_is_answered_after_data_name_and_history_are_synced() {
     or_skip!(can_trace());
-    let home = Home::new();
+    let home = Machine::new();
     let (server, trace) = traced_server(&home, &[]);
     server.admit(&home);
     let key_file = KeyPath::new(home.key_file()).open().unwrap();
@@ -263,8 +260,8 @@ fn is_published(calls: &[Call], directory: &Path, name: &str) {
 #[test]
 fn client_syncs_file_before_it_gets_its_name() {
     or_skip!(can_trace());
-    let home = Home::new();
-    home.write("blob", &Pattern::bytes(1, 17_000_000));
+    let home = Machine::new();
+    home.write("blob", Pattern::bytes(1, 17_000_000));
     // The first put of all makes a key file.
     let put = traced(&home, "zput", &["blob"]);
     is_published(&put, &home.path().join(".config/zput"), "default.zkey");

@@ -12,7 +12,7 @@ use zput_proto::{
     name::ObjectKey,
     session::ClientConfig,
 };
-use zput_tests::{Configured, WebClient, hostile::HostileClient};
+use zput_tests::{Configured, RawClient, WebClient, WebResponse};
 
 const ENGINES: [&str; 4] = ["splice", "sendfile", "mmap", "copy"];
 
@@ -59,7 +59,7 @@ fn http_ranges_wait_for_no_tcp_timer() {
         for number in 0..RANGES {
             let (first, last) = (offset(number), offset(number) + LENGTH - 1);
             let fields = format!("Range: bytes={first}-{last}\r\n");
-            let (head, body) = client.get_with("/f", &fields).unwrap();
+            let WebResponse { head, body } = client.get_with("/f", &fields).unwrap();
             assert_eq!((head.status, body.len()), (206, 120_000));
         }
     });
@@ -69,7 +69,7 @@ fn http_ranges_wait_for_no_tcp_timer() {
 #[test]
 fn zput_protocol_ranges_wait_for_no_tcp_timer() {
     for_each_engine(|server| {
-        let mut client = HostileClient::connect(server.zput(), &ClientConfig::Plaintext).unwrap();
+        let mut client = RawClient::connect(server.zput(), &ClientConfig::Plaintext).unwrap();
         for number in 0..RANGES {
             let get = Request::Get {
                 key: ObjectKey::new("f").unwrap(),

@@ -1,8 +1,7 @@
 //! Who may do what (PROTOCOL 5).
+use zput_testkit::{RawClient, StoreServer};
 
-use super::peer::{
-    EVERYTHING, Gone, Home, Peer, begin, code, get, key, public, sealed, seed, serve_as,
-};
+use super::peer::{begin, code, get, key, public, sealed, seed};
 use zput_proto::{
     message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
     session::ClientConfig,
@@ -10,11 +9,11 @@ use zput_proto::{
 use zput_server::mounts::Policy;
 
 /// A server that refuses peers without a key.
-fn guarded() -> Home {
-    serve_as(Policy::PRIVATE, |_| {})
+fn guarded() -> StoreServer {
+    StoreServer::start(Policy::PRIVATE, |_| {})
 }
 
-fn join(home: &Home, scopes: Scopes) -> Request {
+fn join(home: &StoreServer, scopes: Scopes) -> Request {
     Request::Join { secret: *home.invite(scopes).as_bytes(), label: "laptop".to_owned() }
 }
 
@@ -35,10 +34,10 @@ fn requests() -> [(&'static str, Request); 6] {
 #[test]
 fn server_without_plaintext_scopes_refuses_plaintext() {
     let home = guarded();
-    let Err(Gone(why)) = Peer::connect(home.tcp(), &ClientConfig::Plaintext) else {
+    let Err(why) = RawClient::over(home.tcp(), &ClientConfig::Plaintext) else {
         panic!("connected")
     };
-    assert!(why.contains("refuses"), "{why}");
+    assert!(why.to_string().contains("refuses"), "{why}");
 }
 
 /// An unregistered device is denied and closed, whatever it requests.
@@ -77,8 +76,8 @@ fn join_with_wrong_invite_is_denied_and_closed() {
     let home = guarded();
     let good = join(&home, Scopes::ALL);
     let mut peer = home.device(&seed(1));
-    peer.say(&Request::Join { secret: [0x5a; 32], label: String::new() });
-    peer.say(&good);
+    peer.queue(&Request::Join { secret: [0x5a; 32], label: String::new() });
+    peer.queue(&good);
     let said = peer.end();
     assert_eq!(said.iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Denied)]);
     assert_eq!(home.store.scopes_of(&public(&seed(1))).unwrap(), None);
@@ -172,7 +171,8 @@ fn scope_allows_its_requests_only() {
 /// A plaintext peer has the scopes of the mount's policy and cannot join.
 #[test]
 fn plaintext_peer_has_scopes_of_mount_policy() {
-    let home = serve_as(Policy { anonymous: Scopes::GET, ..EVERYTHING }, |_| {});
+    let home =
+        StoreServer::start(Policy { anonymous: Scopes::GET, ..StoreServer::EVERYTHING }, |_| {});
     let mut peer = home.plain();
     for (needed, request) in requests() {
         let answer = peer.ask(&request).unwrap();
@@ -195,11 +195,11 @@ fn slices_of_device_without_put_scope_are_not_read() {
     let [_, body, footer] = sealed("k", 200_000);
     for device in [seed(1), seed(9)] {
         let mut peer = home.device(&device);
-        peer.say(&begin("k", Kind::Sealed));
+        peer.queue(&begin("k", Kind::Sealed));
         for slice in [&body, &footer] {
-            peer.say_slice(slice);
+            peer.queue_slice(slice);
         }
-        peer.say(&Request::Commit);
+        peer.queue(&Request::Commit);
         let said = peer.end();
         assert_eq!(said.iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Denied)]);
     }
@@ -212,6 +212,6 @@ fn slice_without_begin_requires_put_scope() {
     let home = guarded();
     home.enroll(&seed(1), Scopes::GET);
     let mut peer = home.device(&seed(1));
-    peer.say_slice(b"x");
+    peer.queue_slice(b"x");
     assert_eq!(peer.end().iter().map(code).collect::<Vec<_>>(), [Some(ErrorCode::Denied)]);
 }

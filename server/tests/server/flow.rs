@@ -11,15 +11,16 @@ use std::{
     time::Duration,
 };
 
-use super::peer::{self, Home, PATIENCE, Peer, begin, bytes, get, serve, until};
+use super::peer::{self, begin, bytes, get, serve};
 use socket2::{Domain, Socket, Type};
 use zput_proto::{
     message::{Kind, Request, Response, Section},
     session::ClientConfig,
 };
+use zput_testkit::{PATIENCE, RawClient, StoreServer, until};
 
 /// The one object file of a store.
-fn object_file(home: &Home) -> PathBuf {
+fn object_file(home: &StoreServer) -> PathBuf {
     let shards = fs::read_dir(home.dir.path().join("objects")).unwrap();
     let files = shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
     let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
@@ -28,7 +29,7 @@ fn object_file(home: &Home) -> PathBuf {
 }
 
 /// A connection whose peer can have only little on its way.
-fn narrow(home: &Home) -> TcpStream {
+fn narrow(home: &StoreServer) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&home.server.addresses()[0].tcp().unwrap().into()).unwrap();
@@ -47,14 +48,14 @@ fn get_reaches_slow_reader_completely() {
     let object = bytes(12_000_000);
     home.plain().put("k", &object, 6_000_000);
 
-    let tcp = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    let tcp = RawClient::over(narrow(&home), &ClientConfig::Plaintext).unwrap();
     read_slowly(tcp, &object);
     let stream = UnixStream::connect(&path).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    read_slowly(Peer::connect(stream, &ClientConfig::Plaintext).unwrap(), &object);
+    read_slowly(RawClient::over(stream, &ClientConfig::Plaintext).unwrap(), &object);
 }
 
-fn read_slowly<S: Read + Write>(mut peer: Peer<S>, object: &[u8]) {
+fn read_slowly<S: Read + Write>(mut peer: RawClient<S>, object: &[u8]) {
     let sections = [Section::Range { offset: 3, length: 5_000_000 }, Section::All];
     let answer = peer.ask(&get("k", &sections, Kind::Plain)).unwrap();
     assert!(matches!(answer, Response::Object { payload: 17_000_000, .. }));
@@ -65,7 +66,7 @@ fn read_slowly<S: Read + Write>(mut peer: Peer<S>, object: &[u8]) {
             pauses += 1;
             thread::sleep(Duration::from_millis(10));
         }
-        got.extend(peer.some_payload(usize::MAX).unwrap());
+        got.extend(peer.some_payload().unwrap());
     }
     assert!(got == [&object[3..5_000_003], object].concat());
     assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
@@ -87,11 +88,11 @@ fn get_of_small_object_is_answered_beside_large_gets() {
             scope.spawn(move || {
                 // 1 GB of payload from 16 MB on disk, again and again.
                 'asking: loop {
-                    large.say(&get("large", &[Section::All; 64], Kind::Plain));
-                    let answer = large.hear().unwrap();
+                    large.queue(&get("large", &[Section::All; 64], Kind::Plain));
+                    let answer = large.receive().unwrap();
                     assert!(matches!(answer, Response::Object { payload: 1_024_000_000, .. }));
                     loop {
-                        let some = large.some_payload(usize::MAX).unwrap().len();
+                        let some = large.some_payload().unwrap().len();
                         received.fetch_add(some as u64, Ordering::Relaxed);
                         if done.load(Ordering::Relaxed) {
                             break 'asking;
@@ -148,14 +149,14 @@ fn get_of_truncated_file_closes_connection() {
     let home = serve(|_| {});
     let object = bytes(16_000_000);
     home.plain().put("k", &object, 16_000_000);
-    let mut peer = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    let mut peer = RawClient::over(narrow(&home), &ClientConfig::Plaintext).unwrap();
     let answer = peer.ask(&get("k", &[Section::All; 8], Kind::Plain)).unwrap();
     assert!(matches!(answer, Response::Object { payload: 128_000_000, .. }));
     let cut = File::options().write(true).open(object_file(&home)).unwrap();
     cut.set_len(1_000_000).unwrap();
     let mut got = 0;
     let closed = loop {
-        match peer.some_payload(usize::MAX) {
+        match peer.some_payload() {
             Ok(bytes) if bytes.is_empty() => break None,
             Ok(bytes) => got += bytes.len(),
             Err(gone) => break Some(gone),
@@ -168,7 +169,7 @@ fn get_of_truncated_file_closes_connection() {
 }
 
 /// Idle workers do not wake up: the number of rounds stays the same while no request arrives.
-fn assert_stands_still(home: &Home) {
+fn assert_stands_still(home: &StoreServer) {
     until("the workers rest", || {
         let before = home.server.stats().rounds;
         thread::sleep(Duration::from_millis(300));
@@ -186,18 +187,18 @@ fn server_with_blocked_peers_does_not_spin() {
     let _idle = home.plain();
     let _silent = home.tcp();
     // One that does not read what it asked for.
-    let mut full = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    let mut full = RawClient::over(narrow(&home), &ClientConfig::Plaintext).unwrap();
     full.ask(&get("k", &[Section::All], Kind::Plain)).unwrap();
     // One in the middle of a slice.
     let mut half = home.plain();
     assert_eq!(half.ask(&begin("h", Kind::Plain)).unwrap(), Response::Begun);
-    half.say_slice(&bytes(1_000_000));
-    let written = half.written();
-    half.stream.write_all(&written[..500_000]).unwrap();
+    half.queue_slice(&bytes(1_000_000));
+    let written = half.queued();
+    half.stream().write_all(&written[..500_000]).unwrap();
     // One that will not send any more.
-    let mut ended = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    let mut ended = RawClient::over(narrow(&home), &ClientConfig::Plaintext).unwrap();
     ended.ask(&get("k", &[Section::All], Kind::Plain)).unwrap();
-    ended.stream.shutdown(Shutdown::Write).unwrap();
+    ended.stream().shutdown(Shutdown::Write).unwrap();
     until("all have seats", || home.server.stats().connections == 5);
     assert_stands_still(&home);
     assert_eq!(home.server.stats().connections, 5);
@@ -213,19 +214,19 @@ fn upload_of_vanished_client_leaves_no_staging_file() {
         let mut peer = home.plain();
         assert_eq!(peer.ask(&begin("k", Kind::Plain)).unwrap(), Response::Begun);
         assert_eq!(home.staged(), 1);
-        peer.say_slice(&bytes(1_000_000));
-        let written = peer.written();
-        peer.stream.write_all(&written[..sent]).unwrap();
+        peer.queue_slice(&bytes(1_000_000));
+        let written = peer.queued();
+        peer.stream().write_all(&written[..sent]).unwrap();
         drop(peer);
         until("the staging file is gone", || home.staged() == 0);
     }
     // Reset in the middle, with answers unread.
     let mut peer = home.plain();
     assert_eq!(peer.ask(&begin("k", Kind::Plain)).unwrap(), Response::Begun);
-    peer.say_slice(&bytes(1_000_000));
+    peer.queue_slice(&bytes(1_000_000));
     peer.flush().unwrap();
-    peer.stream.set_nonblocking(false).unwrap();
-    socket2::SockRef::from(&peer.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    peer.stream().set_nonblocking(false).unwrap();
+    socket2::SockRef::from(&*peer.stream()).set_linger(Some(Duration::ZERO)).unwrap();
     drop(peer);
     until("the staging file is gone", || home.staged() == 0);
     until("all connections are gone", || home.server.stats().connections == 0);
@@ -238,16 +239,16 @@ fn half_closed_connection_gets_all_answers() {
     let home = serve(|_| {});
     let object = bytes(3_000_000);
     let mut peer = home.plain();
-    peer.say(&begin("k", Kind::Plain));
-    peer.say_slice(&object);
-    peer.say(&Request::Commit);
-    peer.say(&get("k", &[Section::All], Kind::Plain));
+    peer.queue(&begin("k", Kind::Plain));
+    peer.queue_slice(&object);
+    peer.queue(&Request::Commit);
+    peer.queue(&get("k", &[Section::All], Kind::Plain));
     peer.flush().unwrap();
-    peer.stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(peer.hear().unwrap(), Response::Begun);
-    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
-    assert!(matches!(peer.hear().unwrap(), Response::Committed { .. }));
-    assert!(matches!(peer.hear().unwrap(), Response::Object { .. }));
+    peer.stream().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(peer.receive().unwrap(), Response::Begun);
+    assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
+    assert!(matches!(peer.receive().unwrap(), Response::Committed { .. }));
+    assert!(matches!(peer.receive().unwrap(), Response::Object { .. }));
     assert!(peer.payload().unwrap() == object);
     assert!(peer.end().is_empty());
     until("the connection is gone", || home.server.stats().connections == 0);
@@ -302,7 +303,7 @@ fn plaintext_put_and_get_work_with_any_byte_splits() {
                 for n in 0..10 {
                     let state = lane * 10 + n;
                     let stream = Splitting { stream: home.tcp(), state };
-                    let mut peer = Peer::connect(stream, &ClientConfig::Plaintext).unwrap();
+                    let mut peer = RawClient::over(stream, &ClientConfig::Plaintext).unwrap();
                     let (name, object) = (format!("k{state}"), bytes(10_000 + 1_000 * n as usize));
                     peer.put(&name, &object, 3_333);
                     assert!(peer.get(&name, &[Section::All]).unwrap().1 == object, "seed {state}");
@@ -320,17 +321,17 @@ fn tls_put_and_get_work_with_any_byte_splits() {
     home.enroll(&device, zput_proto::message::Scopes::ALL);
     for state in 0..10 {
         let stream = Splitting { stream: home.tcp(), state };
-        let mut peer = Peer::connect(stream, &home.tls(&device)).unwrap();
+        let mut peer = RawClient::over(stream, &home.tls(&device)).unwrap();
         let name = format!("k{state}");
         let slices = peer::sealed(&name, 20_000);
-        peer.say(&begin(&name, Kind::Sealed));
-        slices[1..].iter().for_each(|slice| peer.say_slice(slice));
-        peer.say(&Request::Commit);
-        assert_eq!(peer.hear().unwrap(), Response::Begun);
+        peer.queue(&begin(&name, Kind::Sealed));
+        slices[1..].iter().for_each(|slice| peer.queue_slice(slice));
+        peer.queue(&Request::Commit);
+        assert_eq!(peer.receive().unwrap(), Response::Begun);
         for _ in 0..2 {
-            assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+            assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
         }
-        assert!(matches!(peer.hear().unwrap(), Response::Committed { .. }));
+        assert!(matches!(peer.receive().unwrap(), Response::Committed { .. }));
         let sections = [Section::Header, Section::Body, Section::Footer];
         let answer = peer.ask(&get(&name, &sections, Kind::Sealed)).unwrap();
         let Response::Object { header, .. } = answer else { panic!("{answer:?}") };
@@ -371,9 +372,9 @@ fn slow_upload_does_not_hold_buffer_of_others() {
     let mut slow: Vec<_> = (0..3).map(|_| home.plain()).collect();
     for (n, peer) in slow.iter_mut().enumerate() {
         assert_eq!(peer.ask(&begin(&format!("s{n}"), Kind::Plain)).unwrap(), Response::Begun);
-        peer.say_slice(&object);
-        let written = peer.written();
-        peer.stream.write_all(&written[..100_000 + n]).unwrap();
+        peer.queue_slice(&object);
+        let written = peer.queued();
+        peer.stream().write_all(&written[..100_000 + n]).unwrap();
     }
     thread::sleep(Duration::from_millis(50));
     home.plain().put("k", &object, 1_000_000);
@@ -386,7 +387,7 @@ fn get_of_replaced_object_sends_old_bytes() {
     let home = serve(|_| {});
     let (old, new) = (bytes(16_000_000), vec![7; 1000]);
     home.plain().put("k", &old, 16_000_000);
-    let mut peer = Peer::connect(narrow(&home), &ClientConfig::Plaintext).unwrap();
+    let mut peer = RawClient::over(narrow(&home), &ClientConfig::Plaintext).unwrap();
     peer.ask(&get("k", &[Section::All], Kind::Plain)).unwrap();
     home.plain().put("k", &new, 1000);
     assert!(peer.payload().unwrap() == old);

@@ -6,10 +6,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use zput_proto::message::{ErrorCode, Kind, Section};
+use zput_testkit::{Zserve, until};
 
 use super::{
     peer::{begin, code, get},
-    zserve::{Running, open, run},
+    zserve::{self, open, run},
 };
 
 /// Where the object "bad" is: SHA-256("bad").
@@ -18,10 +19,10 @@ const ASIDE: &str =
     "quarantine/objects-2f05d4b689d270cafb02285f35f44866f7dc8a2d368a3f9d1124373eeab31fb1";
 
 /// A store with two objects, and the server that serves it.
-fn served() -> (TempDir, Running) {
+fn served() -> (TempDir, Zserve) {
     let dir = tempfile::tempdir().unwrap();
     let server = open(&dir.path().join("store"), &[]);
-    let mut peer = server.plain();
+    let mut peer = zserve::plain(&server);
     peer.put("good", &[7; 100_000], 50_000);
     peer.put("bad", &[8; 3000], 1000);
     (dir, server)
@@ -99,7 +100,7 @@ fn zserve_scrub_of_corrupt_object_exits_8_and_quarantines() {
     assert!(log.contains("ERROR") && log.contains("damage was found"), "{log}");
     assert!(!file.exists() && dir.path().join("store").join(ASIDE).exists());
 
-    let mut peer = server.plain();
+    let mut peer = zserve::plain(&server);
     let answer = peer.ask(&get("bad", &[Section::All], Kind::Plain)).unwrap();
     assert_eq!(code(&answer), Some(ErrorCode::NotFound));
     peer.ask(&get("good", &[Section::All], Kind::Plain)).unwrap();
@@ -148,7 +149,7 @@ fn zserve_check_clear_suspect_makes_store_writable() {
     assert_eq!(told.status.code(), Some(8), "{told:?}");
     let end = "the store takes no writes until zserve check --clear-suspect has read all of it";
     assert_eq!(lines(&told), [since, sums, left, end]);
-    let mut peer = server.plain();
+    let mut peer = zserve::plain(&server);
     let begin = begin("new", Kind::Plain);
     assert_eq!(code(&peer.ask(&begin).unwrap()), Some(ErrorCode::Suspect));
 
@@ -199,7 +200,7 @@ fn zserve_check_clear_suspect_fails_beside_damage() {
     for (field, value) in expected {
         assert_eq!(sums[field], value, "{field}");
     }
-    let mut peer = server.plain();
+    let mut peer = zserve::plain(&server);
     assert_eq!(code(&peer.ask(&begin("new", Kind::Plain)).unwrap()), Some(ErrorCode::Suspect));
 
     let said = lines(&on(&dir, "check", &[]));
@@ -221,19 +222,19 @@ fn zserve_check_clear_suspect_fails_beside_damage() {
 fn zserve_scrub_ends_with_143_on_sigterm() {
     let (dir, _server) = served();
     let store = dir.path().join("store");
-    let mut command = std::process::Command::new(super::zserve::ZSERVE);
+    let mut command = std::process::Command::new(zserve::ZSERVE);
     command.args(["scrub", "--rate", "100", "--store"]).arg(&store);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
     // Not before it catches SIGTERM (proc(5): a bit for each signal; SIGTERM is 15). That it is
     // blocked would say nothing: it is while a thread begins.
-    super::peer::until("it catches SIGTERM", || {
+    until("it catches SIGTERM", || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
         u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << 14) != 0
     });
     // Again until it ends: the first may come between the handler and what the handler does.
-    super::peer::until("it has ended", || {
+    until("it has ended", || {
         let child_id = rustix::process::Pid::from_child(&child);
         let ended = child.try_wait().unwrap().is_some();
         if !ended {

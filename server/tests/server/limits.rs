@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::peer::{self, Gone, Home, Peer, begin, bytes, get, seed, serve, until};
+use super::peer::{self, begin, bytes, get, seed, serve};
 use zput_proto::{
     digest::Digest,
     message::{ErrorCode, Kind, Request, Response, Scopes, Section},
     session::ClientConfig,
 };
+use zput_testkit::{RawClient, StoreServer, until};
 
 /// Reads until the server closes; gives how long that took.
 fn until_closed(mut stream: TcpStream) -> Duration {
@@ -35,7 +36,7 @@ fn idle_timeout_closes_idle_connection_and_upload() {
         thread::sleep(Duration::from_millis(250));
         assert_eq!(busy.ask(&Request::Ping).unwrap(), Response::Pong);
     }
-    assert!(until_closed(peer.stream) < Duration::from_secs(1));
+    assert!(until_closed(peer.into_stream()) < Duration::from_secs(1));
     assert!(uploading.end().is_empty());
     until("the upload is gone", || home.staged() == 0);
     assert_eq!(busy.ask(&Request::Ping).unwrap(), Response::Pong);
@@ -72,7 +73,7 @@ fn unregistered_device_deadline_is_not_extended_by_bytes() {
     let member = seed(1);
     home.enroll(&member, Scopes::GET);
     let start = Instant::now();
-    let silent = home.device(&seed(8)).stream;
+    let silent = home.device(&seed(8)).into_stream();
     let (stranger, member) = (home.device(&seed(9)), home.device(&member));
     // The header of a TLS record of 16,384 bytes, and then one byte now and then.
     let trickle = |mut stream: TcpStream, most: Duration| {
@@ -91,8 +92,8 @@ fn unregistered_device_deadline_is_not_extended_by_bytes() {
         }
         false
     };
-    let closed = thread::spawn(move || trickle(member.stream, Duration::from_secs(14)));
-    assert!(trickle(stranger.stream, Duration::from_secs(14)), "a seat held by a trickle");
+    let closed = thread::spawn(move || trickle(member.into_stream(), Duration::from_secs(14)));
+    assert!(trickle(stranger.into_stream(), Duration::from_secs(14)), "a seat held by a trickle");
     assert!(start.elapsed() > Duration::from_secs(9), "{:?}", start.elapsed());
     until_closed(silent);
     assert!(start.elapsed() < Duration::from_secs(14), "{:?}", start.elapsed());
@@ -139,7 +140,7 @@ fn connection_limit_evicts_silent_keyless_peers_beyond_their_share() {
     until("every connection is taken", || home.server.stats().connections == 8);
     let mut devices = Vec::new();
     until("two devices have got in", || {
-        devices.extend(Peer::connect(home.tcp(), &home.tls(&member)).ok());
+        devices.extend(RawClient::connect(home.tcp(), &home.tls(&member)).ok());
         devices.len() == 2
     });
     // A silent peer would be closed for its silence after ten seconds.
@@ -148,7 +149,7 @@ fn connection_limit_evicts_silent_keyless_peers_beyond_their_share() {
         assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
     }
     for peer in silent {
-        until_closed(peer.stream);
+        until_closed(peer.into_stream());
     }
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
 }
@@ -164,10 +165,10 @@ fn connection_limit_evicts_silent_peer_for_device() {
     until("all permits are taken", || home.server.stats().connections == 4);
     let begun = Instant::now();
     let mut device = loop {
-        match Peer::connect(home.tcp(), &home.tls(&member)) {
+        match RawClient::over(home.tcp(), &home.tls(&member)) {
             Ok(device) => break device,
             // Each peer has a second to authenticate before it can be evicted.
-            Err(Gone(_)) => thread::sleep(Duration::from_millis(50)),
+            Err(_) => thread::sleep(Duration::from_millis(50)),
         }
         assert!(begun.elapsed() < Duration::from_secs(8), "evicted before they time out");
     };
@@ -197,14 +198,14 @@ fn connection_limit_evicts_stalled_keyless_uploads() {
             // Whoever has made room hears nothing.
             let _pong = peer.ask(&Request::Ping);
         }
-        if let Ok(mut peer) = Peer::connect(home.tcp(), &ClientConfig::Plaintext)
+        if let Ok(mut peer) = RawClient::over(home.tcp(), &ClientConfig::Plaintext)
             && matches!(peer.ask(&begin("d", Kind::Plain)), Ok(Response::Begun))
         {
             come.push(peer);
         }
         come.retain_mut(|peer| {
-            peer.say_slice(&piece);
-            matches!(peer.hear(), Ok(Response::SliceHeld))
+            peer.queue_slice(&piece);
+            matches!(peer.receive(), Ok(Response::SliceHeld))
         });
         come.len() == 3
     });
@@ -220,16 +221,16 @@ fn connection_limit_refuses_peer_with_reason() {
     let (mut first, second) = (home.plain(), home.plain());
     let mut refused = 0;
     for _ in 0..5 {
-        match Peer::connect(home.tcp(), &ClientConfig::Plaintext) {
+        match RawClient::over(home.tcp(), &ClientConfig::Plaintext) {
             Ok(_) => panic!("a third connection"),
             // The refusal, unless the reset overtook it.
-            Err(Gone(why)) => refused += usize::from(why.contains("too many connections")),
+            Err(why) => refused += usize::from(why.to_string().contains("too many connections")),
         }
     }
     assert!(refused > 0);
     assert_eq!(first.ask(&Request::Ping).unwrap(), Response::Pong);
     drop(second);
-    until("there is a seat", || Peer::connect(home.tcp(), &ClientConfig::Plaintext).is_ok());
+    until("there is a seat", || RawClient::over(home.tcp(), &ClientConfig::Plaintext).is_ok());
     assert_eq!(first.ask(&Request::Ping).unwrap(), Response::Pong);
 }
 
@@ -252,9 +253,9 @@ fn garbage_before_and_after_handshake_closes_connection() {
     // After the handshake: a frame of an unknown message, and one that is too long.
     for garbage in [b"\x00\x00\x00\x01\x77", b"\xff\xff\xff\xff\x00"] {
         let mut peer = home.plain();
-        peer.stream.write_all(garbage).unwrap();
+        peer.stream().write_all(garbage).unwrap();
         let mut said = Vec::new();
-        peer.stream.read_to_end(&mut said).unwrap();
+        peer.stream().read_to_end(&mut said).unwrap();
         // PROTOCOL 6 and 7: answer 12, Error, with the code 1, Malformed.
         assert_eq!(said[4..6], [12, 1], "{said:?}");
     }
@@ -268,9 +269,9 @@ fn garbage_before_and_after_handshake_closes_connection() {
 fn lingering_close_cuts_off_peer_that_keeps_sending() {
     let home = serve(|_| {});
     let mut peer = home.plain();
-    peer.stream.write_all(b"\x00\x00\x00\x01\x77").unwrap();
+    peer.stream().write_all(b"\x00\x00\x00\x01\x77").unwrap();
     let megabyte = vec![0; 1_000_000];
-    let cut = (0..200).any(|_| peer.stream.write_all(&megabyte).is_err());
+    let cut = (0..200).any(|_| peer.stream().write_all(&megabyte).is_err());
     assert!(cut, "200 MB were taken from a peer that was dismissed");
     until("it is gone", || home.server.stats().connections == 0);
 }
@@ -289,15 +290,18 @@ fn shutdown_waits_for_gets_and_uploads_under_way() {
     let mut putting = home.plain();
     assert_eq!(putting.ask(&begin("new", Kind::Plain)).unwrap(), Response::Begun);
 
-    let Home { server, store, dir } = home;
+    let StoreServer { server, store, dir } = home;
     let stopping = thread::spawn(move || server.shutdown());
-    assert!(until_closed(idle.stream) < Duration::from_secs(3), "an idle one is closed at once");
+    assert!(
+        until_closed(idle.into_stream()) < Duration::from_secs(3),
+        "an idle one is closed at once"
+    );
     until("no connection is accepted any more", || TcpStream::connect(address).is_err());
     assert!(getting.payload().unwrap() == object.repeat(4));
-    putting.say_slice(b"late");
-    putting.say(&Request::Commit);
-    assert_eq!(putting.hear().unwrap(), Response::SliceHeld);
-    assert!(matches!(putting.hear().unwrap(), Response::Committed { .. }));
+    putting.queue_slice(b"late");
+    putting.queue(&Request::Commit);
+    assert_eq!(putting.receive().unwrap(), Response::SliceHeld);
+    assert!(matches!(putting.receive().unwrap(), Response::Committed { .. }));
     assert!(putting.end().is_empty(), "the server takes its leave");
     assert!(getting.end().is_empty());
     stopping.join().unwrap().unwrap();
@@ -313,11 +317,11 @@ fn shutdown_ends_after_drain_timeout() {
     let mut stuck = home.plain();
     stuck.ask(&get("k", &[Section::All; 64], Kind::Plain)).unwrap();
     let mut putting = home.plain();
-    putting.say(&begin("new", Kind::Plain));
-    putting.say(&Request::Slice { length: 1_000_000, digest: Digest::of(b"") });
-    assert_eq!(putting.hear().unwrap(), Response::Begun);
+    putting.queue(&begin("new", Kind::Plain));
+    putting.queue(&Request::Slice { length: 1_000_000, digest: Digest::of(b"") });
+    assert_eq!(putting.receive().unwrap(), Response::Begun);
     let start = Instant::now();
-    let Home { server, dir, .. } = home;
+    let StoreServer { server, dir, .. } = home;
     server.shutdown().unwrap();
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(peer::count(&dir.path().join("staging")), 0);

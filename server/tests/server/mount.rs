@@ -2,13 +2,12 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use super::peer::{
-    EVERYTHING, Home, Peer, begin, bytes, code, get, key, seed, serve, serve_as, serve_mounts,
-};
+use super::peer::{begin, bytes, code, get, key, seed, serve, serve_mounts};
 use zput_proto::{
     message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section, Version},
     mount::MountName,
 };
+use zput_testkit::{PATIENCE, RawClient, StoreServer};
 
 use zput_server::mounts::{DirMount, MountPoint, Mounts, Policy, Source};
 
@@ -49,20 +48,20 @@ fn failed_mount_leaves_connection_without_mount() {
     let mut peer = home.plain();
     let version = peer.put("k", b"0123456789", 10);
     for name in ["images", "a/b"] {
-        peer.say(&mount(name));
+        peer.queue(&mount(name));
         for request in requests() {
-            peer.say(&request);
+            peer.queue(&request);
         }
         for _ in 0..=requests().len() {
-            assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::NotFound), "{name}");
+            assert_eq!(code(&peer.receive().unwrap()), Some(ErrorCode::NotFound), "{name}");
         }
         assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
     }
     // The slices of a put that did not begin are read, and go nowhere.
-    peer.say(&begin("k", Kind::Plain));
-    peer.say_slice(&bytes(1_000_000));
-    peer.say(&Request::Commit);
-    let said: Vec<_> = (0..3).map(|_| code(&peer.hear().unwrap())).collect();
+    peer.queue(&begin("k", Kind::Plain));
+    peer.queue_slice(&bytes(1_000_000));
+    peer.queue(&Request::Commit);
+    let said: Vec<_> = (0..3).map(|_| code(&peer.receive().unwrap())).collect();
     let state = Some(ErrorCode::State);
     assert_eq!(said, [Some(ErrorCode::NotFound), state, state]);
 
@@ -78,8 +77,8 @@ fn mount_during_upload_is_refused_and_ends_upload() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     assert_eq!(peer.ask(&begin("k", Kind::Plain)).unwrap(), Response::Begun);
-    peer.say_slice(b"0123456789");
-    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+    peer.queue_slice(b"0123456789");
+    assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
     for request in [mount(""), Request::Commit] {
         assert_eq!(code(&peer.ask(&request).unwrap()), Some(ErrorCode::State), "{request:?}");
     }
@@ -90,7 +89,8 @@ fn mount_during_upload_is_refused_and_ends_upload() {
 /// Any peer but an unregistered device may select a mount, whatever its scopes.
 #[test]
 fn mount_is_allowed_to_all_but_unregistered_devices() {
-    let home = serve_as(Policy { anonymous: Scopes::LIST, ..EVERYTHING }, |_| {});
+    let home =
+        StoreServer::start(Policy { anonymous: Scopes::LIST, ..StoreServer::EVERYTHING }, |_| {});
     assert_eq!(home.plain().ask(&mount("")).unwrap(), Response::Mounted);
     home.enroll(&seed(1), Scopes::NONE);
     let mut member = home.device(&seed(1));
@@ -105,7 +105,7 @@ fn mount_is_allowed_to_all_but_unregistered_devices() {
 
 /// A server with a store at the root, a public tree, and a tree that only
 /// devices with a key may read.
-fn with_trees(open: &Path, closed: &Path) -> Home {
+fn with_trees(open: &Path, closed: &Path) -> StoreServer {
     let tree = |name, path, policy| {
         let source = DirMount::open(path, zput_server::store::Clock::system()).unwrap();
         MountPoint::new(name, Source::Dir(source), policy)
@@ -117,7 +117,7 @@ fn with_trees(open: &Path, closed: &Path) -> Home {
     )
 }
 
-fn turned(home: &Home, name: &str) -> Peer<std::net::TcpStream> {
+fn turned(home: &StoreServer, name: &str) -> RawClient<std::net::TcpStream> {
     let mut peer = home.plain();
     assert_eq!(peer.ask(&mount(name)).unwrap(), Response::Mounted);
     peer
@@ -207,7 +207,7 @@ fn reload_removes_mount_for_open_connections() {
     assert_eq!(peer.get("f", &[Section::All]).unwrap().1, b"text");
     let mounts = Mounts::of_store(home.store.clone(), Policy::PRIVATE);
     home.server.reload_handle().unwrap().serve(mounts).unwrap();
-    let deadline = std::time::Instant::now() + super::peer::PATIENCE;
+    let deadline = std::time::Instant::now() + PATIENCE;
     let stat = Request::Stat { key: key("f"), version: None };
     while code(&peer.ask(&stat).unwrap()) != Some(ErrorCode::NotFound) {
         assert!(std::time::Instant::now() < deadline, "it is still there");
@@ -215,7 +215,7 @@ fn reload_removes_mount_for_open_connections() {
 }
 
 /// A server with a public tree `t`, whose names are revalidated after an hour.
-fn with_tree_that_is_believed(tree: &Path) -> Home {
+fn with_tree_that_is_believed(tree: &Path) -> StoreServer {
     let source = DirMount::open(tree, zput_server::store::Clock::system()).unwrap();
     let policy = Policy {
         public: true,

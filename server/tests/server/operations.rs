@@ -25,10 +25,11 @@ use tempfile::TempDir;
 use zput_proto::message::{ErrorCode, Kind, Request, Response, Section};
 use zput_server::heartbeat::STALL_LIMIT;
 use zput_skip::{self as skip, or_skip};
+use zput_testkit::{PATIENCE, Ran, Zserve, until};
 
 use super::{
-    peer::{self, PATIENCE, begin, bytes, code, get},
-    zserve::{Running, ZSERVE},
+    peer::{self, begin, bytes, code, get},
+    zserve::{self, ZSERVE},
 };
 
 /// A configuration of one store and an admin address, and what the service manager hears.
@@ -70,8 +71,8 @@ impl Setup {
         command
     }
 
-    fn start(&self) -> Running {
-        Running::start(self.command())
+    fn start(&self) -> Zserve {
+        zserve::start(self.command())
     }
 
     /// What the service manager hears next.
@@ -97,7 +98,7 @@ fn zserve_with_config_serves_metrics_health_and_notifies() {
     let setup = Setup::new();
     let server = setup.start();
     assert_eq!(setup.heard(), "READY=1\n");
-    server.plain().put("k", b"object", 6);
+    zserve::plain(&server).put("k", b"object", 6);
     assert!(
         setup.at("store/zput-store.toml").exists(),
         "paths are taken from the file's directory"
@@ -110,7 +111,7 @@ fn zserve_with_config_serves_metrics_health_and_notifies() {
         "no scrub has completed: {metrics}"
     );
     let store = setup.at("store");
-    let scrubbed = super::zserve::run(&["scrub", "--store", store.to_str().unwrap()]);
+    let scrubbed = zserve::run(&["scrub", "--store", store.to_str().unwrap()]);
     assert_eq!(scrubbed.status.code(), Some(0), "{scrubbed:?}");
     let metrics = setup.admin("/metrics");
     assert!(metrics.contains("\nzserve_scrub_damaged_files{mount=\"\"} 0\n"), "{metrics}");
@@ -121,7 +122,7 @@ fn zserve_with_config_serves_metrics_health_and_notifies() {
     assert!(setup.admin("/healthz").starts_with("HTTP/1.1 200 OK\r\n"));
     server.signal(Signal::TERM);
     assert_eq!(setup.heard(), "STOPPING=1\n");
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(!setup.at("admin").exists(), "the sandbox lets it remove its socket");
 }
@@ -131,11 +132,11 @@ fn zserve_with_config_serves_metrics_health_and_notifies() {
 fn zserve_suspect_store_is_readable_and_reported() {
     let setup = Setup::new();
     let server = setup.start();
-    server.plain().put("k", b"object", 6);
+    zserve::plain(&server).put("k", b"object", 6);
     assert!(setup.admin("/metrics").contains("\nzserve_store_suspect{mount=\"\"} 0\n"));
     let marker = setup.at("store/suspect.toml");
     fs::write(&marker, "").unwrap();
-    let mut peer = server.plain();
+    let mut peer = zserve::plain(&server);
     let refused = peer.ask(&begin("k", Kind::Plain)).unwrap();
     assert_eq!(code(&refused), Some(ErrorCode::Suspect));
     assert_eq!(peer.get("k", &[Section::All]).unwrap().1, b"object");
@@ -145,7 +146,7 @@ fn zserve_suspect_store_is_readable_and_reported() {
     peer.put("k", b"again", 5);
     assert!(setup.admin("/metrics").contains("\nzserve_store_suspect{mount=\"\"} 0\n"));
     server.signal(Signal::TERM);
-    let (_, _, log) = server.end();
+    let log = server.end().stderr;
     assert!(log.contains("zserve check --clear-suspect"), "{log}");
 }
 
@@ -154,16 +155,16 @@ fn zserve_suspect_store_is_readable_and_reported() {
 fn zserve_healthz_is_503_while_draining() {
     let setup = Setup::new();
     let server = setup.start();
-    server.plain().put("k", &bytes(16_000_000), 16_000_000);
-    let mut slow = server.plain();
+    zserve::plain(&server).put("k", &bytes(16_000_000), 16_000_000);
+    let mut slow = zserve::plain(&server);
     slow.ask(&get("k", &[Section::All; 4], Kind::Plain)).unwrap();
     server.signal(Signal::TERM);
-    peer::until("the door is shut", || std::net::TcpStream::connect(&server.address).is_err());
+    until("the door is shut", || std::net::TcpStream::connect(server.zput()).is_err());
     let health = setup.admin("/healthz");
     assert!(health.starts_with("HTTP/1.1 503 "), "{health}");
     assert!(health.ends_with("shutting down\n"), "{health}");
     slow.payload().unwrap();
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(0), "{log}");
 }
 
@@ -173,7 +174,7 @@ fn server_liveness_check_passes_after_workers_turn() {
     let home = peer::serve(|_| {});
     let (liveness, now) = (home.server.liveness(), Instant::now());
     liveness.check(now).unwrap();
-    peer::until("all have turned", || liveness.check(now + 2 * STALL_LIMIT).is_ok());
+    until("all have turned", || liveness.check(now + 2 * STALL_LIMIT).is_ok());
 }
 
 /// The server sends WATCHDOG=1 to its service manager when WATCHDOG_USEC is set.
@@ -182,7 +183,7 @@ fn zserve_notifies_systemd_watchdog() {
     let setup = Setup::new();
     let mut command = setup.command();
     command.env("WATCHDOG_USEC", "200000");
-    let server = Running::start(command);
+    let server = zserve::start(command);
     let heard: Vec<String> = (0..4).map(|_| setup.heard()).collect();
     assert_eq!(heard.iter().filter(|message| *message == "WATCHDOG=1\n").count(), 3, "{heard:?}");
     assert_eq!(heard.iter().filter(|message| *message == "READY=1\n").count(), 1, "{heard:?}");
@@ -208,14 +209,14 @@ fn zserve_reloads_config_on_sighup() {
     reload();
     setup.configure("workers = 63\nlog = \"debug\"");
     reload();
-    server.plain().put("k", b"x", 1);
+    zserve::plain(&server).put("k", b"x", 1);
     // As root it could be read, if it were within reach.
     let file = setup.at("etc/zserve.toml");
     fs::rename(&file, setup.at("elsewhere.toml")).unwrap();
     symlink(setup.at("elsewhere.toml"), &file).unwrap();
     reload();
     server.signal(Signal::TERM);
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(0), "{log}");
     let path = file.display();
     let wrong = format!(
@@ -242,16 +243,16 @@ fn zserve_reloads_config_on_sighup() {
 fn zserve_confines_every_thread_with_seccomp() {
     let setup = Setup::new();
     let server = setup.start();
-    server.plain().put("k", b"object", 6);
+    zserve::plain(&server).put("k", b"object", 6);
     let metrics = setup.admin("/metrics");
     if metrics.contains("\nzserve_sandbox{part=\"seccomp\"} 0\n") {
         server.signal(Signal::TERM);
-        let (_, _, log) = server.end();
+        let log = server.end().stderr;
         assert!(log.contains("seccomp is not available"), "{log}");
         return skip::because("seccomp is not available");
     }
     let mut threads = 0;
-    for task in fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap() {
+    for task in fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap() {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         // proc(5): "2 means SECCOMP_MODE_FILTER".
         assert!(status.contains("\nSeccomp:\t2\n"), "{status}");
@@ -259,7 +260,7 @@ fn zserve_confines_every_thread_with_seccomp() {
     }
     assert!(threads > 4, "{threads}: workers, pools, the acceptor, the log, signals");
     server.signal(Signal::TERM);
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("sandbox: seccomp filter installed"), "{log}");
     assert!(metrics.contains("\nzserve_sandbox{part=\"seccomp\"} 1\n"), "{metrics}");
@@ -273,7 +274,7 @@ fn zserve_no_sandbox_is_logged_and_reported() {
     let setup = Setup::new();
     let mut command = setup.command();
     command.arg("--no-sandbox");
-    let server = Running::start(command);
+    let server = zserve::start(command);
     assert_eq!(status(&server, "NoNewPrivs:"), ["1"], "that is given up all the same");
     let metrics = setup.admin("/metrics");
     for part in ["landlock", "seccomp"] {
@@ -281,7 +282,7 @@ fn zserve_no_sandbox_is_logged_and_reported() {
         assert!(metrics.contains(&none), "{metrics}");
     }
     server.signal(Signal::TERM);
-    let (_, _, log) = server.end();
+    let log = server.end().stderr;
     assert!(log.contains("sandbox: disabled by the configuration"), "{log}");
     let is_warned = log.contains("running as root: name a user with fewer rights (--user NAME)");
     assert_eq!(is_warned, geteuid().is_root(), "{log}");
@@ -301,11 +302,11 @@ fn zserve_adopts_activated_socket() {
         command.env("LISTEN_FDS_FIRST_FD", socket.as_raw_fd().to_string());
         command
     };
-    let server = Running::start(start("zput"));
-    assert_eq!(server.address, address);
-    assert_eq!(server.plain().ask(&Request::Ping).unwrap(), Response::Pong);
+    let server = zserve::start(start("zput"));
+    assert_eq!(server.zput(), address);
+    assert_eq!(zserve::plain(&server).ask(&Request::Ping).unwrap(), Response::Pong);
     server.signal(Signal::TERM);
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(std::net::TcpStream::connect(&address).is_ok(), "it listens on");
 
@@ -330,8 +331,8 @@ fn zserve_adopts_activated_socket() {
     );
 }
 
-fn status(server: &Running, field: &str) -> Vec<String> {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+fn status(server: &Zserve, field: &str) -> Vec<String> {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.split_whitespace().map(str::to_owned).collect()
 }
@@ -350,7 +351,7 @@ fn zserve_user_option_drops_root_privileges() {
     }
     setup.configure("user = \"daemon\"");
     let server = setup.start();
-    server.plain().put("k", b"object", 6);
+    zserve::plain(&server).put("k", b"object", 6);
     let id = daemon.to_string();
     assert_eq!(status(&server, "Uid:"), [id.as_str(); 4]);
     assert!(!status(&server, "Gid:").contains(&"0".to_owned()));
@@ -360,12 +361,12 @@ fn zserve_user_option_drops_root_privileges() {
     }
     assert_eq!(status(&server, "NoNewPrivs:"), ["1"]);
     // All threads are that user, not only the one that asked.
-    for task in fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap() {
+    for task in fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap() {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         assert!(status.contains(&format!("\nUid:\t{id}\t{id}\t{id}\t{id}\n")), "{status}");
     }
     server.signal(Signal::TERM);
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(0), "{log}");
 
     for (user, expected) in [

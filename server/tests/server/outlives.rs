@@ -15,11 +15,9 @@ use zput_proto::{
     message::{ErrorCode, Request, Response},
     session::ClientConfig,
 };
+use zput_testkit::{PATIENCE, RawClient, until};
 
-use super::{
-    peer::{self, PATIENCE, Peer, code},
-    zserve::ZSERVE,
-};
+use super::{peer::code, zserve::ZSERVE};
 
 /// A server on Unix sockets, whose standard descriptors are what a test makes them.
 struct Outliving {
@@ -47,14 +45,14 @@ impl Outliving {
 
     fn with(dir: TempDir, child: Child) -> Self {
         let server = Self { dir, child };
-        peer::until("it listens", || UnixStream::connect(server.dir.path().join("s")).is_ok());
+        until("it listens", || UnixStream::connect(server.dir.path().join("s")).is_ok());
         server
     }
 
-    fn plain(&self) -> Peer<UnixStream> {
+    fn plain(&self) -> RawClient<UnixStream> {
         let stream = UnixStream::connect(self.dir.path().join("s")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Peer::connect(stream, &ClientConfig::Plaintext).unwrap()
+        RawClient::over(stream, &ClientConfig::Plaintext).unwrap()
     }
 
     fn signal(&self, signal: Signal) {
@@ -82,7 +80,7 @@ impl Outliving {
     }
 
     fn ended(&mut self) -> ExitStatus {
-        peer::until("it has ended", || self.child.try_wait().unwrap().is_some());
+        until("it has ended", || self.child.try_wait().unwrap().is_some());
         self.child.wait().unwrap()
     }
 
@@ -124,7 +122,7 @@ fn zserve_survives_log_that_cannot_be_written() {
     server.lives_to_its_end();
     let server = Outliving::start(Stdio::null(), full(), &["--log-format", "json"]);
     server.is_denied_and_served();
-    peer::until("lost lines are counted", || {
+    until("lost lines are counted", || {
         let metrics = server.metrics();
         let start = "zserve_log_lines_dropped_total{reason=\"write_failed\"} ";
         let line = metrics.lines().find_map(|line| line.strip_prefix(start)).unwrap();
@@ -139,7 +137,7 @@ fn zserve_survives_log_that_cannot_be_written() {
 fn zserve_is_not_blocked_by_unread_log_pipe() {
     let (stderr, reader) = pipe();
     let server = Outliving::start(Stdio::null(), stderr, &["--log", "trace"]);
-    peer::until("the log loses lines", || {
+    until("the log loses lines", || {
         for _ in 0..50 {
             server.is_denied_and_served();
         }

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    net::TcpStream,
     path::PathBuf,
     thread,
     time::{Duration, SystemTime},
@@ -21,10 +20,10 @@ use zput_server::{
     mounts::{DirMount, MountPoint, Policy, Source},
     store::Clock,
 };
+use zput_testkit::{RawClient, StoreServer, until};
 
 use super::peer::{
-    self, EVERYTHING, Home, PART_SIZE_LOG2, Peer, begin, bytes, code, get, key, sealed, seed,
-    serve, serve_in, serve_mounts, until,
+    self, PART_SIZE_LOG2, begin, bytes, code, get, key, sealed, seed, serve, serve_mounts,
 };
 
 /// A full part, of which two are worth keeping.
@@ -51,22 +50,22 @@ fn parts() -> [Vec<u8>; 3] {
 }
 
 /// Puts two parts of "k", and a piece of the third on its way. Gives the rest of that.
-fn put_two(peer: &mut Peer<TcpStream>) -> Vec<u8> {
+fn put_two(peer: &mut RawClient) -> Vec<u8> {
     let [one, two, three] = parts();
     assert_eq!(peer.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
     for part in [&one, &two] {
-        peer.say_slice(part);
-        assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+        peer.queue_slice(part);
+        assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
     }
-    peer.say_slice(&three);
-    let mut written = peer.written();
+    peer.queue_slice(&three);
+    let mut written = peer.queued();
     let rest = written.split_off(100_000);
-    std::io::Write::write_all(&mut peer.stream, &written).unwrap();
+    std::io::Write::write_all(peer.stream(), &written).unwrap();
     rest
 }
 
 /// Resumes, once the other connection's end has been noticed.
-fn resume_at_last(peer: &mut Peer<TcpStream>) -> Response {
+fn resume_at_last(peer: &mut RawClient) -> Response {
     let mut answer = peer.ask(&resume("k")).unwrap();
     until("no other connection has it", || {
         let busy = code(&answer) == Some(ErrorCode::Busy);
@@ -79,18 +78,18 @@ fn resume_at_last(peer: &mut Peer<TcpStream>) -> Response {
 }
 
 /// Claims what is there, puts the rest, and reads all of it.
-fn finish(peer: &mut Peer<TcpStream>) {
+fn finish(peer: &mut RawClient) {
     let [one, two, three] = parts();
     assert_eq!(peer.ask(&claim(&[&one])).unwrap(), Response::Held { slices: 1 });
     assert_eq!(peer.ask(&claim(&[&two, &three])).unwrap(), Response::Held { slices: 1 });
     let [header, ..] = sealed("k", 0);
     let footer = zput_framed::footer(&[&one, &two, &three], PART_SIZE_LOG2);
-    peer.say_slice(&three);
-    peer.say_slice(&footer);
-    peer.say(&Request::Commit);
-    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
-    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
-    assert!(matches!(peer.hear().unwrap(), Response::Committed { .. }));
+    peer.queue_slice(&three);
+    peer.queue_slice(&footer);
+    peer.queue(&Request::Commit);
+    assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
+    assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
+    assert!(matches!(peer.receive().unwrap(), Response::Committed { .. }));
     let answer =
         peer.ask(&get("k", &[Section::Header, Section::Body, Section::Footer], Kind::Sealed));
     let Response::Object { header: got, .. } = answer.unwrap() else { panic!("no object") };
@@ -99,7 +98,7 @@ fn finish(peer: &mut Peer<TcpStream>) {
 }
 
 /// A server, and a device that may put and get.
-fn home() -> (Home, DeviceTlsKey) {
+fn home() -> (StoreServer, DeviceTlsKey) {
     let home = serve(|_| {});
     let device = seed(1);
     home.enroll(&device, Scopes::PUT.and(Scopes::GET));
@@ -151,11 +150,11 @@ fn resume_after_lost_commit_answer_returns_version() {
         busy.text,
         "the upload is in use by another connection or process, or is being committed"
     );
-    first.say_slice(&body);
-    first.say_slice(&footer);
-    first.say(&Request::Commit);
+    first.queue_slice(&body);
+    first.queue_slice(&footer);
+    first.queue(&Request::Commit);
     let versions: Vec<_> = (0..3)
-        .filter_map(|_| match first.hear().unwrap() {
+        .filter_map(|_| match first.receive().unwrap() {
             Response::Committed { version } => Some(version),
             _ => None,
         })
@@ -185,8 +184,8 @@ fn resume_takes_upload_over_from_silent_connection() {
         let there = fs::metadata(&file).unwrap().len();
         // What the line had swallowed comes after all: PROTOCOL 5, "read, thrown away and answered
         // `State`".
-        std::io::Write::write_all(&mut first.stream, &rest).unwrap();
-        assert_eq!(code(&first.hear().unwrap()), Some(ErrorCode::State));
+        std::io::Write::write_all(first.stream(), &rest).unwrap();
+        assert_eq!(code(&first.receive().unwrap()), Some(ErrorCode::State));
         for request in [Request::Commit, claim(&[&parts()[0]])] {
             assert_eq!(code(&first.ask(&request).unwrap()), Some(ErrorCode::State));
         }
@@ -212,12 +211,12 @@ fn resume_takes_over_no_upload_of_other_device() {
         assert_eq!(stranger.ask(&Request::Abort).unwrap(), Response::Aborted);
     }
     let [one, two, three] = parts();
-    std::io::Write::write_all(&mut first.stream, &rest).unwrap();
-    assert_eq!(first.hear().unwrap(), Response::SliceHeld);
-    first.say_slice(&zput_framed::footer(&[&one, &two, &three], PART_SIZE_LOG2));
-    first.say(&Request::Commit);
-    assert_eq!(first.hear().unwrap(), Response::SliceHeld);
-    assert!(matches!(first.hear().unwrap(), Response::Committed { .. }));
+    std::io::Write::write_all(first.stream(), &rest).unwrap();
+    assert_eq!(first.receive().unwrap(), Response::SliceHeld);
+    first.queue_slice(&zput_framed::footer(&[&one, &two, &three], PART_SIZE_LOG2));
+    first.queue(&Request::Commit);
+    assert_eq!(first.receive().unwrap(), Response::SliceHeld);
+    assert!(matches!(first.receive().unwrap(), Response::Committed { .. }));
 }
 
 /// Another device or an anonymous peer cannot resume an interrupted upload.
@@ -252,7 +251,7 @@ fn aborted_resumed_upload_cannot_be_resumed() {
     let (home, device) = home();
     let mut peer = home.device(&device);
     let _unsent = put_two(&mut peer);
-    peer.say_slice_as(&bytes(PART)[..1], Digest::of(&bytes(PART)[..1]));
+    peer.queue_slice_as(&bytes(PART)[..1], Digest::of(&bytes(PART)[..1]));
     drop(peer);
     until("it was cut off", || home.server.stats().connections == 0);
     let mut peer = home.device(&device);
@@ -271,13 +270,13 @@ fn upload_with_damaged_slice_is_resumed_after_intact_slices() {
     let mut peer = home.device(&device);
     assert_eq!(peer.ask(&begin("k", Kind::Sealed)).unwrap(), Response::Begun);
     for part in [&one, &two] {
-        peer.say_slice(part);
-        assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+        peer.queue_slice(part);
+        assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
     }
     let mut damaged = three.clone();
     damaged[PART / 2] ^= 1;
-    peer.say_slice_as(&damaged, Digest::of(&three));
-    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::Digest));
+    peer.queue_slice_as(&damaged, Digest::of(&three));
+    assert_eq!(code(&peer.receive().unwrap()), Some(ErrorCode::Digest));
     assert_eq!(code(&peer.ask(&Request::Commit).unwrap()), Some(ErrorCode::State));
     assert_eq!(home.staged(), 1);
     // Also on the same connection.
@@ -296,11 +295,11 @@ fn shutdown_keeps_upload_for_resume_after_restart() {
     home.enroll(&device, Scopes::PUT.and(Scopes::GET));
     let mut peer = home.device(&device);
     let _unsent = put_two(&mut peer);
-    let Home { server, dir, .. } = home;
+    let StoreServer { server, dir, .. } = home;
     server.shutdown().unwrap();
     assert_eq!(peer::count(&dir.path().join("staging")), 1);
 
-    let home = serve_in(dir, EVERYTHING, [], |_| {});
+    let home = StoreServer::start_in(dir, StoreServer::EVERYTHING, [], |_| {});
     let mut peer = home.device(&device);
     assert_eq!(peer.ask(&resume("k")).unwrap(), Response::Begun);
     finish(&mut peer);
@@ -320,11 +319,11 @@ fn claim_and_resume_out_of_order_are_refused() {
     assert_eq!(code(&peer.ask(&Request::Commit).unwrap()), Some(ErrorCode::State));
     until("it is gone", || home.staged() == 0);
     // Slices behind a Resume that fails are discarded, and the connection stays open.
-    peer.say(&resume("k"));
-    peer.say(&claim(&[b"x"]));
-    peer.say_slice(&bytes(100_000));
-    peer.say(&Request::Ping);
-    let answers: Vec<_> = (0..4).map(|_| peer.hear().unwrap()).collect();
+    peer.queue(&resume("k"));
+    peer.queue(&claim(&[b"x"]));
+    peer.queue_slice(&bytes(100_000));
+    peer.queue(&Request::Ping);
+    let answers: Vec<_> = (0..4).map(|_| peer.receive().unwrap()).collect();
     let codes: Vec<_> = answers.iter().map(code).collect();
     let (missing, state) = (Some(ErrorCode::NotFound), Some(ErrorCode::State));
     assert_eq!(codes, [missing, state, state, None]);
@@ -341,7 +340,7 @@ fn resume_on_read_only_mount_is_denied() {
     let tree = tempfile::tempdir().unwrap();
     let source = Source::Dir(DirMount::open(tree.path(), Clock::system()).unwrap());
     let policy = Policy { anonymous: Scopes::GET, ..Policy::PRIVATE };
-    let home = serve_mounts(EVERYTHING, [MountPoint::new("tree", source, policy)]);
+    let home = serve_mounts(StoreServer::EVERYTHING, [MountPoint::new("tree", source, policy)]);
     let reader = seed(1);
     home.enroll(&reader, Scopes::ALL);
     let mut peer = home.device(&reader);
@@ -359,12 +358,12 @@ fn upload_expiry_removes_expired_uploads_at_server_start() {
         let _unsent = put_two(&mut peer);
         drop(peer);
         until("it was cut off", || home.server.stats().connections == 0);
-        let Home { server, dir, .. } = home;
+        let StoreServer { server, dir, .. } = home;
         server.shutdown().unwrap();
         let file = File::options().write(true).open(staged(&dir)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
         drop(file);
-        let home = serve_in(dir, EVERYTHING, [], |options| {
+        let home = StoreServer::start_in(dir, StoreServer::EVERYTHING, [], |options| {
             options.limits.upload_expiry = Duration::from_secs(keep);
         });
         if left == 0 {

@@ -2,9 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use super::peer::{
-    self, EVERYTHING, Peer, begin, bytes, code, get, key, sealed, seed, serve, serve_as,
-};
+use super::peer::{self, begin, bytes, code, get, key, sealed, seed, serve};
 use zput_proto::{
     digest::Digest,
     message::{
@@ -13,6 +11,7 @@ use zput_proto::{
     session::ClientConfig,
 };
 use zput_server::{embedded, mounts::Policy};
+use zput_testkit::{RawClient, StoreServer, until};
 
 /// A get returns the bytes and the ranges of what was put.
 #[test]
@@ -107,16 +106,16 @@ fn zput_pipelined_requests_are_answered_in_order() {
     let object = bytes(100_000);
     peer.put("k", &object, 100_000);
     for n in 0..20 {
-        peer.say(&get("k", &[Section::Range { offset: n * 1000, length: 1000 }], Kind::Plain));
-        peer.say(&Request::Ping);
-        peer.say(&get("absent", &[], Kind::Plain));
+        peer.queue(&get("k", &[Section::Range { offset: n * 1000, length: 1000 }], Kind::Plain));
+        peer.queue(&Request::Ping);
+        peer.queue(&get("absent", &[], Kind::Plain));
     }
     for n in 0..20 {
-        let answer = peer.hear().unwrap();
+        let answer = peer.receive().unwrap();
         assert!(matches!(answer, Response::Object { payload: 1000, .. }), "{n}: {answer:?}");
         assert!(peer.payload().unwrap() == object[n * 1000..(n + 1) * 1000]);
-        assert_eq!(peer.hear().unwrap(), Response::Pong);
-        assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::NotFound));
+        assert_eq!(peer.receive().unwrap(), Response::Pong);
+        assert_eq!(code(&peer.receive().unwrap()), Some(ErrorCode::NotFound));
     }
 }
 
@@ -128,16 +127,16 @@ fn tls_connection_carries_sealed_objects_only() {
     home.enroll(&device, Scopes::ALL);
     let mut peer = home.device(&device);
     let [header, body, footer] = sealed("blob", 500_000);
-    peer.say(&begin("blob", Kind::Sealed));
+    peer.queue(&begin("blob", Kind::Sealed));
     for slice in [&body, &footer] {
-        peer.say_slice(slice);
+        peer.queue_slice(slice);
     }
-    peer.say(&Request::Commit);
-    assert_eq!(peer.hear().unwrap(), Response::Begun);
+    peer.queue(&Request::Commit);
+    assert_eq!(peer.receive().unwrap(), Response::Begun);
     for _ in 0..2 {
-        assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
+        assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
     }
-    assert!(matches!(peer.hear().unwrap(), Response::Committed { .. }));
+    assert!(matches!(peer.receive().unwrap(), Response::Committed { .. }));
     let asked = [Section::Footer, Section::Header, Section::Body];
     let answer = peer.ask(&get("blob", &asked, Kind::Sealed)).unwrap();
     let Response::Object { info, header: said, payload } = answer else { panic!("{answer:?}") };
@@ -166,7 +165,8 @@ fn tls_connection_carries_sealed_objects_only() {
 /// Plain objects are neither put nor got on a mount that does not allow unsealed ones.
 #[test]
 fn plain_objects_need_unsealed_policy() {
-    let home = serve_as(Policy { allow_unsealed: false, ..EVERYTHING }, |_| {});
+    let home =
+        StoreServer::start(Policy { allow_unsealed: false, ..StoreServer::EVERYTHING }, |_| {});
     let mut peer = home.plain();
     assert_eq!(code(&peer.ask(&begin("k", Kind::Plain)).unwrap()), Some(ErrorCode::Kind));
     let answer = peer.ask(&get("k", &[], Kind::Plain)).unwrap();
@@ -179,20 +179,20 @@ fn slice_with_wrong_digest_ends_upload_and_keeps_connection() {
     let home = serve(|_| {});
     let mut peer = home.plain();
     let slice = bytes(2_000_000);
-    peer.say(&begin("k", Kind::Plain));
-    peer.say_slice(&slice);
-    peer.say_slice_as(&slice, Digest::of(b"something else"));
+    peer.queue(&begin("k", Kind::Plain));
+    peer.queue_slice(&slice);
+    peer.queue_slice_as(&slice, Digest::of(b"something else"));
     // PROTOCOL 5: "the slices that are still on their way are read, thrown away and answered
     // State".
-    peer.say_slice(&slice);
-    peer.say(&Request::Commit);
-    peer.say(&Request::Ping);
-    assert_eq!(peer.hear().unwrap(), Response::Begun);
-    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
-    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::Digest));
-    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::State));
-    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::State));
-    assert_eq!(peer.hear().unwrap(), Response::Pong);
+    peer.queue_slice(&slice);
+    peer.queue(&Request::Commit);
+    peer.queue(&Request::Ping);
+    assert_eq!(peer.receive().unwrap(), Response::Begun);
+    assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
+    assert_eq!(code(&peer.receive().unwrap()), Some(ErrorCode::Digest));
+    assert_eq!(code(&peer.receive().unwrap()), Some(ErrorCode::State));
+    assert_eq!(code(&peer.receive().unwrap()), Some(ErrorCode::State));
+    assert_eq!(peer.receive().unwrap(), Response::Pong);
     assert_eq!(home.staged(), 0);
     // The connection has room for a new upload.
     peer.put("k", &slice, 500_000);
@@ -207,10 +207,10 @@ fn second_begin_is_refused_and_ends_first_upload() {
     assert_eq!(peer.ask(&begin("a", Kind::Plain)).unwrap(), Response::Begun);
     assert_eq!(home.staged(), 1);
     assert_eq!(code(&peer.ask(&begin("b", Kind::Plain)).unwrap()), Some(ErrorCode::State));
-    peer.say_slice(b"for b, not for a");
-    assert_eq!(code(&peer.hear().unwrap()), Some(ErrorCode::State));
+    peer.queue_slice(b"for b, not for a");
+    assert_eq!(code(&peer.receive().unwrap()), Some(ErrorCode::State));
     assert_eq!(code(&peer.ask(&Request::Commit).unwrap()), Some(ErrorCode::State));
-    peer::until("the staging file is gone", || home.staged() == 0);
+    until("the staging file is gone", || home.staged() == 0);
 }
 
 /// An Abort removes the upload's staging file.
@@ -218,12 +218,12 @@ fn second_begin_is_refused_and_ends_first_upload() {
 fn abort_removes_staging_file() {
     let home = serve(|_| {});
     let mut peer = home.plain();
-    peer.say(&begin("k", Kind::Plain));
-    peer.say_slice(b"bytes");
-    peer.say(&Request::Abort);
-    assert_eq!(peer.hear().unwrap(), Response::Begun);
-    assert_eq!(peer.hear().unwrap(), Response::SliceHeld);
-    assert_eq!(peer.hear().unwrap(), Response::Aborted);
+    peer.queue(&begin("k", Kind::Plain));
+    peer.queue_slice(b"bytes");
+    peer.queue(&Request::Abort);
+    assert_eq!(peer.receive().unwrap(), Response::Begun);
+    assert_eq!(peer.receive().unwrap(), Response::SliceHeld);
+    assert_eq!(peer.receive().unwrap(), Response::Aborted);
     assert_eq!(home.staged(), 0);
 }
 
@@ -232,10 +232,10 @@ fn abort_removes_staging_file() {
 fn sealed_put_of_unsealed_bytes_closes_connection() {
     let home = serve(|_| {});
     let mut peer = home.plain();
-    peer.say(&begin("k", Kind::Sealed));
-    peer.say_slice(b"not the magic of a sealed blob");
-    peer.say(&Request::Commit);
-    peer.say(&Request::Ping);
+    peer.queue(&begin("k", Kind::Sealed));
+    peer.queue_slice(b"not the magic of a sealed blob");
+    peer.queue(&Request::Commit);
+    peer.queue(&Request::Ping);
     let said: Vec<_> = peer.end().iter().map(code).collect();
     assert_eq!(said.last(), Some(&Some(ErrorCode::Malformed)), "{said:?}");
 }
@@ -249,16 +249,16 @@ fn put_of_unreadable_blob_is_refused_and_keeps_old_version() {
         let mut peer = home.plain();
         let header = Some(HeaderSlice::of(header.to_vec()));
         let (kind, condition) = (Kind::Sealed, Condition::Any);
-        peer.say(&Request::Begin { key: key("k"), kind, condition, header });
-        slices.iter().for_each(|slice| peer.say_slice(slice));
-        peer.say(&Request::Commit);
+        peer.queue(&Request::Begin { key: key("k"), kind, condition, header });
+        slices.iter().for_each(|slice| peer.queue_slice(slice));
+        peer.queue(&Request::Commit);
         peer
     };
     let mut peer = put(&header, &[&body, &footer]);
     for expected in [Response::Begun, Response::SliceHeld, Response::SliceHeld] {
-        assert_eq!(peer.hear().unwrap(), expected);
+        assert_eq!(peer.receive().unwrap(), expected);
     }
-    assert!(matches!(peer.hear().unwrap(), Response::Committed { .. }));
+    assert!(matches!(peer.receive().unwrap(), Response::Committed { .. }));
     let mut suite = header.clone();
     suite[14] = 9;
     let (one, two) = body.split_at(250);
@@ -289,7 +289,7 @@ fn unix_socket_is_served_and_removed_at_shutdown() {
     let unix = format!("unix:{}", path.display()).parse().unwrap();
     let home = serve(|options| options.listen = vec![unix]);
     let stream = UnixStream::connect(&path).unwrap();
-    let mut peer = Peer::connect(stream, &ClientConfig::Plaintext).unwrap();
+    let mut peer = RawClient::over(stream, &ClientConfig::Plaintext).unwrap();
     let object = bytes(2_000_000);
     peer.put("k", &object, 1_000_000);
     assert!(peer.get("k", &[Section::All]).unwrap().1 == object);
@@ -305,11 +305,11 @@ fn embedded_server_serves_several_connections() {
     let clock = zput_server::store::Clock::system();
     let store = zput_server::store::Store::open(dir.path(), clock).unwrap();
     let (stream, server) = embedded::serve(&store).unwrap();
-    let mut peer = Peer::connect(stream, &ClientConfig::Plaintext).unwrap();
+    let mut peer = RawClient::over(stream, &ClientConfig::Plaintext).unwrap();
     let object = bytes(5_000_000);
     peer.put("k", &object, 1_000_000);
     let second = server.connect().unwrap();
-    let mut second = Peer::connect(second, &ClientConfig::Plaintext).unwrap();
+    let mut second = RawClient::over(second, &ClientConfig::Plaintext).unwrap();
     assert!(second.get("k", &[Section::All]).unwrap().1 == object);
     drop((peer, second));
     drop(server);

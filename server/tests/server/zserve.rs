@@ -2,84 +2,35 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
     net::TcpStream,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use zput_skip as skip;
-
-use super::peer::{self, PATIENCE, Peer, bytes, get, seed};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use zput_proto::{
     keys::Invite,
     message::{Kind, Request, Response, Scopes, Section},
     session::{ClientConfig, ClientTls},
 };
+use zput_skip as skip;
+use zput_testkit::{Ran, RawClient, Zserve, until};
+
+use super::peer::{self, bytes, get, seed};
 
 pub(super) const ZSERVE: &str = env!("CARGO_BIN_EXE_zserve");
 
-/// A running server; killed when dropped.
-pub(super) struct Running {
-    pub(super) child: Child,
-    pub(super) address: String,
+/// A server whose log a test reads when it has ended.
+pub(super) fn start(mut command: Command) -> Zserve {
+    command.stderr(Stdio::piped());
+    Zserve::start(command)
 }
 
-impl Running {
-    pub(super) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let Some(address) = line.trim_end().strip_prefix("zserve: ready on ") else {
-            let mut said = String::new();
-            child.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
-            panic!("{line:?}, {said}")
-        };
-        let is_zput = |address: &&str| !["http ", "admin "].iter().any(|w| address.starts_with(w));
-        let zput: Vec<&str> = address.split(", ").filter(is_zput).collect();
-        let address = zput.join(", ");
-        Self { child, address }
-    }
-
-    pub(super) fn plain(&self) -> Peer<TcpStream> {
-        Peer::connect(self.tcp(), &ClientConfig::Plaintext).unwrap()
-    }
-
-    fn tcp(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
-    pub(super) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
-    }
-
-    /// Waits for its end; gives its exit code, its other lines on stdout, and its log.
-    pub(super) fn end(mut self) -> (Option<i32>, String, String) {
-        let start = Instant::now();
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(start.elapsed() < PATIENCE, "the server does not end");
-            thread::sleep(Duration::from_millis(10));
-        }
-        let (mut out, mut log) = Default::default();
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        (self.child.wait().unwrap().code(), out, log)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
+/// A client without a key.
+pub(super) fn plain(server: &Zserve) -> RawClient {
+    RawClient::connect(server.zput(), &ClientConfig::Plaintext).unwrap()
 }
 
 fn zserve(store: &Path, arguments: &[&str]) -> Command {
@@ -89,9 +40,9 @@ fn zserve(store: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-pub(super) fn open(store: &Path, arguments: &[&str]) -> Running {
+pub(super) fn open(store: &Path, arguments: &[&str]) -> Zserve {
     let everything = ["--anonymous", "put,get,list,delete", "--allow-unsealed"];
-    Running::start(zserve(store, &[&everything, arguments].concat()))
+    start(zserve(store, &[&everything, arguments].concat()))
 }
 
 pub(super) fn run(arguments: &[&str]) -> Output {
@@ -104,15 +55,14 @@ fn zserve_prints_addresses_and_stops_on_sigterm_or_sigint() {
     let dir = tempfile::tempdir().unwrap();
     for signal in [Signal::TERM, Signal::INT] {
         let server = open(&dir.path().join("store"), &["--listen", "127.0.0.1:0"]);
-        let (first, second) = server.address.split_once(", ").unwrap();
-        for address in [first, second] {
-            let stream = TcpStream::connect(address).unwrap();
-            let mut peer = Peer::connect(stream, &ClientConfig::Plaintext).unwrap();
+        assert_eq!(server.zput_addresses().len(), 2);
+        for address in server.zput_addresses() {
+            let mut peer = RawClient::connect(address, &ClientConfig::Plaintext).unwrap();
             assert_eq!(peer.ask(&Request::Ping).unwrap(), Response::Pong);
         }
         server.signal(signal);
-        let (code, rest, log) = server.end();
-        assert_eq!((code, rest.as_str()), (Some(0), ""), "{log}");
+        let ran = server.end().ended(0);
+        assert_eq!(ran.text(), "");
     }
 }
 
@@ -122,29 +72,29 @@ fn zserve_first_signal_drains_and_second_ends_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(&dir.path().join("store"), &[]);
     let object = bytes(16_000_000);
-    server.plain().put("k", &object, 16_000_000);
-    let mut peer = server.plain();
+    plain(&server).put("k", &object, 16_000_000);
+    let mut peer = plain(&server);
     peer.ask(&get("k", &[Section::All; 2], Kind::Plain)).unwrap();
     server.signal(Signal::TERM);
-    peer::until("the door is shut", || TcpStream::connect(&server.address).is_err());
+    until("the door is shut", || TcpStream::connect(server.zput()).is_err());
     assert!(peer.payload().unwrap() == object.repeat(2));
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(0), "{log}");
 
     let server = open(&dir.path().join("store"), &[]);
-    let mut peer = server.plain();
+    let mut peer = plain(&server);
     peer.ask(&get("k", &[Section::All; 64], Kind::Plain)).unwrap();
     let first = Instant::now();
     server.signal(Signal::TERM);
-    peer::until("the door is shut", || TcpStream::connect(&server.address).is_err());
+    until("the door is shut", || TcpStream::connect(server.zput()).is_err());
     // One that comes within a second is the same one; until then it asks in vain.
     let mut server = server;
-    peer::until("another one ends it", || {
+    until("another one ends it", || {
         server.signal(Signal::TERM);
-        server.child.try_wait().unwrap().is_some()
+        !server.is_alive()
     });
     assert!(first.elapsed() >= Duration::from_secs(1), "{:?}", first.elapsed());
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(143), "{log}");
 }
 
@@ -154,8 +104,8 @@ fn zserve_signals_within_one_second_count_once() {
     let dir = tempfile::tempdir().unwrap();
     let server = open(&dir.path().join("store"), &[]);
     let object = bytes(16_000_000);
-    server.plain().put("k", &object, 16_000_000);
-    let mut peer = server.plain();
+    plain(&server).put("k", &object, 16_000_000);
+    let mut peer = plain(&server);
     peer.ask(&get("k", &[Section::All; 2], Kind::Plain)).unwrap();
     // With nothing between them: on a busy machine it could take the second that makes another one
     // of it.
@@ -163,7 +113,7 @@ fn zserve_signals_within_one_second_count_once() {
     server.signal(Signal::TERM);
     server.signal(Signal::INT);
     assert!(peer.payload().unwrap() == object.repeat(2));
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(0), "{log}");
 }
 
@@ -172,10 +122,9 @@ fn zserve_signals_within_one_second_count_once() {
 fn zserve_invite_beside_running_server_admits_device() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
-    let server = Running::start(zserve(&store, &[]));
+    let server = start(zserve(&store, &[]));
     let path = store.to_str().unwrap();
-    let arguments =
-        ["invite", "--store", path, "--address", &server.address, "--scopes", "get,list"];
+    let arguments = ["invite", "--store", path, "--address", server.zput(), "--scopes", "get,list"];
     let output = run(&arguments);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
@@ -186,7 +135,7 @@ fn zserve_invite_beside_running_server_admits_device() {
     let invite: Invite = text.trim().parse().unwrap();
     let device = seed(1);
     let tls = ClientTls::new(&device, &invite.server_key).unwrap();
-    let mut peer = Peer::connect(server.tcp(), &ClientConfig::Tls(tls)).unwrap();
+    let mut peer = RawClient::connect(server.zput(), &ClientConfig::Tls(tls)).unwrap();
     let secret = *invite.secret.as_bytes();
     let joined = peer.ask(&Request::Join { secret, label: "laptop".to_owned() }).unwrap();
     assert_eq!(joined, Response::Joined { scopes: Scopes::GET.and(Scopes::LIST) });
@@ -225,14 +174,14 @@ fn zserve_json_log_holds_no_invite_secret() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
     let server = open(&store, &["--log-format", "json", "--log", "trace"]);
-    let output = run(&["invite", "--store", store.to_str().unwrap(), "--address", &server.address]);
+    let output = run(&["invite", "--store", store.to_str().unwrap(), "--address", server.zput()]);
     let invite: Invite = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
     let tls = ClientTls::new(&seed(1), &invite.server_key).unwrap();
-    let mut peer = Peer::connect(server.tcp(), &ClientConfig::Tls(tls)).unwrap();
+    let mut peer = RawClient::connect(server.zput(), &ClientConfig::Tls(tls)).unwrap();
     let secret = *invite.secret.as_bytes();
     peer.ask(&Request::Join { secret, label: "laptop".to_owned() }).unwrap();
     server.signal(Signal::TERM);
-    let (_, _, log) = server.end();
+    let log = server.end().stderr;
     assert!(log.lines().count() > 3);
     assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
     assert!(!log.contains(&hex::encode(secret)) && !log.contains(&format!("{secret:?}")));
@@ -276,11 +225,11 @@ fn zserve_peak_memory_is_bounded_during_puts() {
     thread::scope(|scope| {
         for n in 0..4 {
             let (server, object) = (&server, &object);
-            scope.spawn(move || server.plain().put(&format!("k{n}"), object, 16_000_000));
+            scope.spawn(move || plain(server).put(&format!("k{n}"), object, 16_000_000));
         }
     });
-    server.plain().get("k0", &[Section::All]).unwrap();
-    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    plain(&server).get("k0", &[Section::All]).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(kibibytes < 96 * 1024, "{kibibytes} KiB");
@@ -298,7 +247,7 @@ fn zserve_get_sends_payload_by_sendfile() {
     let store = dir.path().join("store");
     {
         let server = open(&store, &[]);
-        server.plain().put("k", &bytes(16_000_000), 16_000_000);
+        plain(&server).put("k", &bytes(16_000_000), 16_000_000);
     }
     // -D: the server is this program's child, and strace is not, so that ending it ends both.
     let mut command = Command::new("strace");
@@ -309,15 +258,15 @@ fn zserve_get_sends_payload_by_sendfile() {
     let args = ["--anonymous", "get", "--allow-unsealed", "--engine", "sendfile"];
     let inner = zserve(&store, &args);
     command.arg(inner.get_program()).args(inner.get_args());
-    let server = Running::start(command);
-    let (_, got) = server.plain().get("k", &[Section::All]).unwrap();
+    let server = start(command);
+    let (_, got) = plain(&server).get("k", &[Section::All]).unwrap();
     assert!(got == bytes(16_000_000));
 
     server.signal(Signal::TERM);
-    let (code, _, log) = server.end();
+    let Ran { code, stderr: log, .. } = server.end();
     assert_eq!(code, Some(0), "{log}");
     let read = || fs::read_to_string(&trace).unwrap();
-    peer::until("strace has ended", || read().contains("+++ exited with 0 +++\n"));
+    until("strace has ended", || read().contains("+++ exited with 0 +++\n"));
     let trace = read();
     let opened = trace.lines().find(|line| line.contains("open") && is_object(line));
     let opened = opened.unwrap_or_else(|| panic!("no object was opened:\n{trace}"));

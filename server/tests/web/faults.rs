@@ -6,17 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::client::{Home, PATIENCE, bytes, serve};
+use super::tree::{ServedTree, bytes, serve};
+use zput_testkit::PATIENCE;
 
 const LENGTH: usize = 64 * 1024 * 1024;
 
 /// A server, and a client that has read the head and nothing else of a long file.
-fn begun() -> (Home, super::client::Client) {
+fn begun() -> (ServedTree, zput_testkit::WebClient) {
     let home = serve(|_| {});
     home.write("f", bytes(LENGTH));
     let mut client = home.client();
-    client.say("GET /f HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert!(client.head().contains("Content-Length: 67108864\r\n"));
+    client.send("GET /f HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert!(client.head().unwrap().text.contains("Content-Length: 67108864\r\n"));
     (home, client)
 }
 
@@ -26,9 +27,9 @@ fn http_get_of_replaced_file_sends_old_bytes() {
     let (home, mut client) = begun();
     home.write("f", "new");
     let mut body = vec![0; LENGTH];
-    client.0.read_exact(&mut body).unwrap();
+    client.stream().read_exact(&mut body).unwrap();
     assert!(body == bytes(LENGTH));
-    assert_eq!(client.get("/f").body, b"new");
+    assert_eq!(client.get("/f").unwrap().body, b"new");
 }
 
 /// An HTTP response of a file that is deleted meanwhile completes, and the next is a 404.
@@ -37,9 +38,9 @@ fn http_get_of_deleted_file_completes_and_next_is_404() {
     let (home, mut client) = begun();
     fs::remove_file(home.dir.path().join("f")).unwrap();
     let mut body = vec![0; LENGTH];
-    client.0.read_exact(&mut body).unwrap();
+    client.stream().read_exact(&mut body).unwrap();
     assert!(body == bytes(LENGTH));
-    assert_eq!(client.get("/f").status, 404);
+    assert_eq!(client.get("/f").unwrap().status, 404);
     assert_eq!(home.server.stats().open_files, 0);
 }
 
@@ -66,7 +67,7 @@ fn http_get_of_truncated_file_closes_connection() {
         let rounds = home.server.stats().rounds - before;
         assert!(rounds < 10_000, "{rounds} rounds: it spins");
         // Others are served, and the file as it is now.
-        assert_eq!(home.client().get("/f").body.len(), left as usize);
+        assert_eq!(home.client().get("/f").unwrap().body.len(), left as usize);
     }
 }
 
@@ -77,7 +78,7 @@ fn http_get_of_growing_file_sends_announced_length() {
     let mut file = OpenOptions::new().append(true).open(home.dir.path().join("f")).unwrap();
     std::io::Write::write_all(&mut file, b"more").unwrap();
     let mut body = vec![0; LENGTH];
-    client.0.read_exact(&mut body).unwrap();
+    client.stream().read_exact(&mut body).unwrap();
     assert!(body == bytes(LENGTH));
-    assert_eq!(client.get("/f").body.len(), LENGTH + 4);
+    assert_eq!(client.get("/f").unwrap().body.len(), LENGTH + 4);
 }

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::client::{PATIENCE, bytes, serve};
+use super::tree::{bytes, serve};
+use zput_testkit::PATIENCE;
 
 /// At the connection limit an HTTP client gets 503 with Retry-After.
 #[test]
@@ -14,18 +15,18 @@ fn http_connection_limit_answers_503_with_retry_after() {
     home.write("f", "text");
     let mut first = home.client();
     let mut second = home.client();
-    assert_eq!((first.get("/f").status, second.get("/f").status), (200, 200));
+    assert_eq!((first.get("/f").unwrap().status, second.get("/f").unwrap().status), (200, 200));
     let mut third = home.client();
-    third.say("GET /f HTTP/1.1\r\nHost: h\r\n\r\n");
-    let refusal = third.hear(true);
+    third.send("GET /f HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let refusal = third.receive().unwrap();
     assert_eq!((refusal.status, refusal.field("Retry-After")), (503, Some("1")));
     assert_eq!(third.rest(), b"");
     drop(first);
     let deadline = Instant::now() + PATIENCE;
-    while home.client().get("/f").status != 200 {
+    while home.client().get("/f").unwrap().status != 200 {
         assert!(Instant::now() < deadline, "a seat is not given back");
     }
-    assert_eq!(second.get("/f").status, 200);
+    assert_eq!(second.get("/f").unwrap().status, 200);
 }
 
 /// Beyond the limit for one address an HTTP client gets 503.
@@ -34,10 +35,10 @@ fn http_per_client_limit_answers_503() {
     let home = serve(|options| options.limits.max_connections_per_client = Some(1));
     home.write("f", "text");
     let mut first = home.client();
-    assert_eq!(first.get("/f").status, 200);
+    assert_eq!(first.get("/f").unwrap().status, 200);
     let mut second = home.client();
-    second.say("GET /f HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert_eq!(second.hear(true).status, 503);
+    second.send("GET /f HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    assert_eq!(second.receive().unwrap().status, 503);
 }
 
 /// An HTTP request whose head does not end in time is answered with 408 and closed.
@@ -45,9 +46,9 @@ fn http_per_client_limit_answers_503() {
 fn http_incomplete_head_is_408_and_closed() {
     let home = serve(|options| options.limits.http_header_timeout = Duration::from_secs(1));
     let mut client = home.client();
-    client.say("GET /f HTTP/1.1\r\nHost:");
+    client.send("GET /f HTTP/1.1\r\nHost:").unwrap();
     let began = Instant::now();
-    let refusal = client.hear(true);
+    let refusal = client.receive().unwrap();
     assert_eq!(refusal.status, 408);
     assert_eq!(client.rest(), b"");
     assert!(began.elapsed() < Duration::from_secs(10));
@@ -59,7 +60,7 @@ fn http_idle_connection_is_closed_at_timeout() {
     let home = serve(|options| options.limits.idle_timeout = Duration::from_secs(1));
     home.write("f", "text");
     let mut client = home.client();
-    assert_eq!(client.get("/f").status, 200);
+    assert_eq!(client.get("/f").unwrap().status, 200);
     let began = Instant::now();
     assert_eq!(client.rest(), b"");
     assert!(began.elapsed() < Duration::from_secs(10));
@@ -84,19 +85,19 @@ fn http_open_file_limit_answers_503() {
         .into_iter()
         .map(|path| {
             let mut client = home.client();
-            client.say(&format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
-            assert!(client.head().starts_with("HTTP/1.1 200 "), "{path}");
+            client.send(&format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")).unwrap();
+            assert!(client.head().unwrap().text.starts_with("HTTP/1.1 200 "), "{path}");
             client
         })
         .collect();
     assert!(home.server.stats().open_files <= 2);
-    assert_eq!(home.client().get("/c").status, 503);
+    assert_eq!(home.client().get("/c").unwrap().status, 503);
     for reader in &mut readers {
         let mut body = vec![0; 32 * 1024 * 1024];
-        reader.0.read_exact(&mut body).unwrap();
+        reader.stream().read_exact(&mut body).unwrap();
         assert!(body == bytes(body.len()));
     }
-    assert_eq!(home.client().get("/c").status, 200);
+    assert_eq!(home.client().get("/c").unwrap().status, 200);
 }
 
 /// A server with an idle HTTP connection runs no event-loop turns.
@@ -105,7 +106,7 @@ fn http_server_when_idle_does_not_spin() {
     let home = serve(|_| {});
     home.write("f", "text");
     let mut client = home.client();
-    assert_eq!(client.get("/f").status, 200);
+    assert_eq!(client.get("/f").unwrap().status, 200);
     let began = Instant::now();
     loop {
         let before = home.server.stats().rounds;
@@ -116,7 +117,7 @@ fn http_server_when_idle_does_not_spin() {
         }
         assert!(began.elapsed() < PATIENCE, "{rounds} rounds of nothing");
     }
-    assert_eq!(client.get("/f").status, 200);
+    assert_eq!(client.get("/f").unwrap().status, 200);
 }
 
 /// A shutdown lets an HTTP response complete and closes idle connections.
@@ -126,14 +127,14 @@ fn http_response_completes_during_shutdown() {
     home.write("f", bytes(64 * 1024 * 1024));
     let mut busy = home.client();
     let mut idle = home.client();
-    busy.say("GET /f HTTP/1.1\r\nHost: h\r\n\r\n");
-    busy.head();
-    assert_eq!(idle.ask("HEAD", "/f", "").status, 200);
+    busy.send("GET /f HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    busy.head().unwrap();
+    assert_eq!(idle.head_of("/f").unwrap().status, 200);
     let server = home.server;
     let stopping = std::thread::spawn(move || server.shutdown());
     assert_eq!(idle.rest(), b"");
     let mut body = vec![0; 64 * 1024 * 1024];
-    busy.0.read_exact(&mut body).unwrap();
+    busy.stream().read_exact(&mut body).unwrap();
     assert!(body == bytes(body.len()));
     assert_eq!(busy.rest(), b"");
     stopping.join().unwrap().unwrap();

@@ -1,7 +1,7 @@
 //! The HTTP door, over sockets.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod client;
 mod faults;
 mod limits;
 mod served;
+mod tree;

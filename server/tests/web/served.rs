@@ -7,7 +7,8 @@ use zput_server::{
     store::{Clock, Store},
 };
 
-use super::client::{Client, PUBLIC, bytes, put, serve, serve_as, start, tree};
+use super::tree::{PUBLIC, bytes, client, put, serve, serve_as, start, tree};
+use zput_testkit::PATIENCE;
 
 /// HTTP sends files of any length completely and keeps the connection.
 #[test]
@@ -17,7 +18,7 @@ fn http_server_sends_whole_file_and_keeps_connection() {
         home.write("f", bytes(length));
         let mut client = home.client();
         for _ in 0..3 {
-            let response = client.get("/f");
+            let response = client.get("/f").unwrap();
             assert_eq!(response.status, 200);
             assert_eq!(response.field("Connection"), None);
             assert!(response.body == bytes(length), "{length} bytes");
@@ -31,11 +32,11 @@ fn http_server_head_equals_head_of_get() {
     let home = serve(|_| {});
     home.write("f", bytes(100_000));
     let mut client = home.client();
-    let head = client.ask("HEAD", "/f", "");
-    let get = client.get("/f");
-    assert_eq!(head.head, get.head);
-    assert_eq!(client.ask("HEAD", "/none", "").status, 404);
-    assert_eq!(client.get("/f").body.len(), 100_000, "no byte too many, no byte too few");
+    let head = client.head_of("/f").unwrap();
+    let get = client.get("/f").unwrap();
+    assert_eq!(head, get.head);
+    assert_eq!(client.head_of("/none").unwrap().status, 404);
+    assert_eq!(client.get("/f").unwrap().body.len(), 100_000, "no byte too many, no byte too few");
 }
 
 /// HTTP sends the requested range of a file, and 416 beyond its end.
@@ -53,16 +54,16 @@ fn http_server_sends_requested_range() {
         ("-1", 1_999_999..2_000_000),
         ("1500000-", 1_500_000..2_000_000),
     ] {
-        let response = client.ask("GET", "/f", &format!("Range: bytes={range}\r\n"));
+        let response = client.get_with("/f", &format!("Range: bytes={range}\r\n")).unwrap();
         assert_eq!(response.status, 206, "{range}");
         let (first, last) = (expected.start, expected.end - 1);
         let content_range = format!("bytes {first}-{last}/2000000");
         assert_eq!(response.field("Content-Range"), Some(&content_range[..]));
         assert!(response.body == all[expected], "{range}");
     }
-    let beyond = client.ask("GET", "/f", "Range: bytes=2000000-\r\n");
+    let beyond = client.get_with("/f", "Range: bytes=2000000-\r\n").unwrap();
     assert_eq!((beyond.status, beyond.field("Content-Range")), (416, Some("bytes */2000000")));
-    assert_eq!(client.get("/f").body.len(), 2_000_000);
+    assert_eq!(client.get("/f").unwrap().body.len(), 2_000_000);
 }
 
 /// HTTP answers 304 until the file changes, and If-Range never mixes two versions.
@@ -71,19 +72,19 @@ fn http_server_answers_304_until_file_changes() {
     let home = serve(|_| {});
     home.write("f", "one");
     let mut client = home.client();
-    let etag = client.get("/f").field("ETag").unwrap().to_owned();
+    let etag = client.get("/f").unwrap().field("ETag").unwrap().to_owned();
     let condition = format!("If-None-Match: {etag}\r\n");
-    assert_eq!(client.ask("GET", "/f", &condition).status, 304);
+    assert_eq!(client.get_with("/f", &condition).unwrap().status, 304);
     home.write("f", "two");
-    let changed = client.ask("GET", "/f", &condition);
+    let changed = client.get_with("/f", &condition).unwrap();
     assert_eq!((changed.status, &changed.body[..]), (200, &b"two"[..]));
     // A range of the new file must not complete a range of the old one.
     let ranged = format!("If-Range: {etag}\r\nRange: bytes=1-\r\n");
-    let whole = client.ask("GET", "/f", &ranged);
+    let whole = client.get_with("/f", &ranged).unwrap();
     assert_eq!((whole.status, &whole.body[..]), (200, &b"two"[..]));
     let etag = changed.field("ETag").unwrap();
     let ranged = format!("If-Range: {etag}\r\nRange: bytes=1-\r\n");
-    let part = client.ask("GET", "/f", &ranged);
+    let part = client.get_with("/f", &ranged).unwrap();
     assert_eq!((part.status, &part.body[..]), (206, &b"wo"[..]));
 }
 
@@ -96,9 +97,9 @@ fn http_server_answers_pipelined_requests_in_order() {
     }
     let mut client = home.client();
     let request = |n: usize| format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", n % 12);
-    client.say(&(0..200).map(request).collect::<String>());
+    client.send(&(0..200).map(request).collect::<String>()).unwrap();
     for n in 0..200 {
-        let response = client.hear(true);
+        let response = client.receive().unwrap();
         let n = n % 12;
         if n < 10 {
             assert_eq!(response.status, 200, "{n}");
@@ -116,9 +117,9 @@ fn http_server_accepts_request_in_single_bytes() {
     home.write("f", "text");
     let mut client = home.client();
     for byte in "GET /f HTTP/1.1\r\nHost: h\r\n\r\n".chars() {
-        client.say(&byte.to_string());
+        client.send(&byte.to_string()).unwrap();
     }
-    assert_eq!(client.hear(true).body, b"text");
+    assert_eq!(client.receive().unwrap().body, b"text");
 }
 
 /// The request that a body would be taken for is never answered.
@@ -128,9 +129,9 @@ fn http_server_refuses_body_and_does_not_parse_it() {
     home.write("f", "text");
     for (framing, status) in [("Content-Length: 31", 413), ("Transfer-Encoding: chunked", 400)] {
         let mut client = home.client();
-        client.say(&format!("GET /f HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n"));
-        client.say("GET /f HTTP/1.1\r\nHost: h\r\n\r\n");
-        let refusal = client.hear(true);
+        client.send(&format!("GET /f HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n")).unwrap();
+        client.send("GET /f HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let refusal = client.receive().unwrap();
         assert_eq!(refusal.status, status, "{refusal:?}");
         assert_eq!(refusal.field("Connection"), Some("close"));
         assert_eq!(client.rest(), b"");
@@ -143,11 +144,11 @@ fn http_server_closes_after_http_1_0_and_close() {
     let home = serve(|_| {});
     home.write("f", "text");
     let mut client = home.client();
-    client.say("GET /f HTTP/1.0\r\n\r\n");
-    assert_eq!(client.hear(true).body, b"text");
+    client.send("GET /f HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(client.receive().unwrap().body, b"text");
     assert_eq!(client.rest(), b"");
     let mut client = home.client();
-    assert_eq!(client.ask("GET", "/f", "Connection: close\r\n").body, b"text");
+    assert_eq!(client.get_with("/f", "Connection: close\r\n").unwrap().body, b"text");
     assert_eq!(client.rest(), b"");
 }
 
@@ -157,10 +158,10 @@ fn http_half_closed_client_gets_all_responses() {
     let home = serve(|_| {});
     home.write("f", bytes(1_000_000));
     let mut client = home.client();
-    client.say("GET /f HTTP/1.1\r\nHost: h\r\n\r\nGET /f HTTP/1.1\r\nHost: h\r\n\r\n");
-    client.0.shutdown(std::net::Shutdown::Write).unwrap();
+    client.send("GET /f HTTP/1.1\r\nHost: h\r\n\r\nGET /f HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    client.stream().shutdown(std::net::Shutdown::Write).unwrap();
     for _ in 0..2 {
-        assert!(client.hear(true).body == bytes(1_000_000));
+        assert!(client.receive().unwrap().body == bytes(1_000_000));
     }
     assert_eq!(client.rest(), b"");
 }
@@ -177,9 +178,9 @@ fn http_serves_public_mounts_only() {
     let mounts =
         Mounts::new([tree("", open.path(), PUBLIC), tree("closed", closed.path(), private)]);
     let server = start(mounts.unwrap(), |_| {});
-    let mut client = Client::of(&server);
-    assert_eq!(client.get("/f").body, b"open");
-    assert_eq!(client.get("/closed/f").status, 404);
+    let mut client = client(&server);
+    assert_eq!(client.get("/f").unwrap().body, b"open");
+    assert_eq!(client.get("/closed/f").unwrap().status, 404);
 }
 
 /// HTTP serves plain files only where unsealed ones are allowed, and whole blobs always.
@@ -194,8 +195,8 @@ fn http_serves_plain_files_only_with_unsealed_policy() {
     home.write("blob.txt", &blob);
     let mut client = home.client();
     for _ in 0..2 {
-        assert_eq!(client.get("/plain").status, 404);
-        let response = client.get("/blob.txt");
+        assert_eq!(client.get("/plain").unwrap().status, 404);
+        let response = client.get("/blob.txt").unwrap();
         assert!(response.body == blob, "with its header and its footer");
         assert_eq!(response.field("Content-Type"), Some("application/octet-stream"));
     }
@@ -209,19 +210,19 @@ fn http_get_sees_latest_put_and_delete() {
     let server = start(Mounts::of_store(store.clone(), PUBLIC), |_| {});
     // Another process, as far as the server can tell.
     let other = Store::open(dir.path(), Clock::system()).unwrap();
-    let mut clients: Vec<_> = (0..4).map(|_| Client::of(&server)).collect();
+    let mut clients: Vec<_> = (0..4).map(|_| client(&server)).collect();
     for n in 0..50 {
         let by = if n % 2 == 0 { &store } else { &other };
         let text = format!("version {n}");
         put(by, "k", text.as_bytes());
         for client in &mut clients {
-            assert_eq!(String::from_utf8(client.get("/k").body).unwrap(), text);
+            assert_eq!(String::from_utf8(client.get("/k").unwrap().body).unwrap(), text);
         }
     }
     let key = zput_proto::name::ObjectKey::new("k").unwrap();
     other.delete(&key, zput_proto::message::Condition::Any).unwrap();
     for client in &mut clients {
-        assert_eq!(client.get("/k").status, 404);
+        assert_eq!(client.get("/k").unwrap().status, 404);
     }
 }
 
@@ -241,15 +242,15 @@ fn http_serves_tar_members_as_files() {
     let source = Source::Tar(TarMount::open(&path, Some("top")).unwrap());
     let mounts = Mounts::new([MountPoint::new("docs/v1", source, PUBLIC)]).unwrap();
     let server = start(mounts, |_| {});
-    let mut client = Client::of(&server);
+    let mut client = client(&server);
     for _ in 0..2 {
-        assert!(client.get("/docs/v1/a").body == bytes(5));
-        assert!(client.get("/docs/v1/deep/b").body == bytes(700_000));
+        assert!(client.get("/docs/v1/a").unwrap().body == bytes(5));
+        assert!(client.get("/docs/v1/deep/b").unwrap().body == bytes(700_000));
     }
-    let part = client.ask("GET", "/docs/v1/deep/b", "Range: bytes=600000-600009\r\n");
+    let part = client.get_with("/docs/v1/deep/b", "Range: bytes=600000-600009\r\n").unwrap();
     assert_eq!(part.body, &bytes(700_000)[600_000..600_010]);
     for absent in ["/docs/v1/elsewhere", "/docs/v1/top/a", "/docs/v1/deep", "/docs/v1", "/a"] {
-        assert_eq!(client.get(absent).status, 404, "{absent}");
+        assert_eq!(client.get(absent).unwrap().status, 404, "{absent}");
     }
 }
 
@@ -267,13 +268,13 @@ fn http_get_of_archive_changed_in_place_is_500() {
     fs::write(&path, archive.into_inner().unwrap()).unwrap();
     let source = Source::Tar(TarMount::open(&path, None).unwrap());
     let server = start(Mounts::new([MountPoint::new("", source, PUBLIC)]).unwrap(), |_| {});
-    let mut client = Client::of(&server);
+    let mut client = client(&server);
     for _ in 0..2 {
-        assert!(client.get("/a").body == bytes(5));
+        assert!(client.get("/a").unwrap().body == bytes(5));
     }
     let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
     std::io::Write::write_all(&mut file, b"more").unwrap();
-    assert_eq!(client.get("/a").status, 500);
+    assert_eq!(client.get("/a").unwrap().status, 500);
 }
 
 /// After a reload an open HTTP connection is served from the new mounts.
@@ -282,17 +283,17 @@ fn http_reload_serves_new_mounts_on_open_connection() {
     let home = serve(|_| {});
     home.write("f", "before");
     let mut client = home.client();
-    assert_eq!(client.get("/f").body, b"before");
+    assert_eq!(client.get("/f").unwrap().body, b"before");
     let other = tempfile::tempdir().unwrap();
     fs::write(other.path().join("f"), "after").unwrap();
     let server = home.server;
     let mounts = Mounts::new([tree("new", other.path(), PUBLIC)]).unwrap();
     server.reload_handle().unwrap().serve(mounts).unwrap();
     // Workers hear of it when they turn next.
-    let deadline = std::time::Instant::now() + super::client::PATIENCE;
-    while client.get("/f").status != 404 {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while client.get("/f").unwrap().status != 404 {
         assert!(std::time::Instant::now() < deadline, "it is still served");
     }
-    assert_eq!(client.get("/new/f").body, b"after");
+    assert_eq!(client.get("/new/f").unwrap().body, b"after");
     assert_eq!(server.stats().open_files, 1, "what was open of the old one is closed");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{Advice, fadvise, fstatfs, fstatvfs};
 use tempfile::TempDir;
-use zput_tests::{Home, measure::random_file};
+use zput_tests::{Machine, measure::random_file};
 
 use crate::Failure;
 
@@ -61,7 +61,7 @@ impl Ground {
     }
 
     /// Makes a sealed blob of `length` bytes of plaintext, to the recipients of `home`.
-    pub(crate) fn sealed(&self, name: &str, length: u64, home: &Home) -> Result<(), Failure> {
+    pub(crate) fn sealed(&self, name: &str, length: u64, home: &Machine) -> Result<(), Failure> {
         let plain = self.root.path().join("plain");
         random_file(&plain, length)?;
         let (plain_path, path) = (plain.as_os_str(), self.file(name));

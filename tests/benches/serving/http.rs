@@ -4,15 +4,14 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    time::Duration,
 };
 
 use rustix::net::{RecvFlags, recv};
 
+use zput_testkit::PATIENCE;
+
 use crate::Failure;
 
-/// Longer than any server here takes to say something; then the run has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest head of an answer.
 const HEAD_MAX_BYTES: usize = 4096;
 /// The most that one call throws away. Nothing is written to this memory, so none is used.

@@ -8,7 +8,7 @@ use std::{
 
 use zput_proto::session::ClientConfig;
 use zput_tests::{
-    Home,
+    Machine,
     measure::{median, memory_bytes},
 };
 
@@ -28,7 +28,7 @@ const IDLE_CPU_SECONDS: f64 = 0.02;
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub(crate) fn run(options: &Options, ground: &Ground) -> Result<(), Failure> {
-    let home = Home::new();
+    let home = Machine::new();
     let count = crowd::size(options.connections);
     // Two of a kind: what the crowd does to one shows beside the other.
     let arguments = ["--max-connections", &(count + 64).to_string(), "--idle-timeout", "3600"];

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use zput_tests::{Home, measure::median};
+use zput_tests::{Machine, measure::median};
 
 use crate::{
     Failure, ground::Ground, http::HttpClient, options::Options, sealed, sealed::SealedClient,
@@ -23,7 +23,7 @@ struct Cost {
 
 pub(crate) fn run(options: &Options, ground: &Ground) -> Result<(), Failure> {
     let sides = Side::all(ground, &options.engines)?;
-    let home = Home::new();
+    let home = Machine::new();
     let tls = sides.first().ok_or("nobody serves")?;
     let server = tls.server().ok_or("no engine was chosen")?;
     server.admit(&home);

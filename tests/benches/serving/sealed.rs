@@ -13,7 +13,7 @@ use zput_proto::{
     session::{ClientConfig, ClientSession, ClientTls, Event, Transmit, Wants},
 };
 use zput_seal::keys::{KeyFile, ParsedKeyFile};
-use zput_tests::Home;
+use zput_tests::Machine;
 
 use crate::{Failure, ground::FILES, http::Discard};
 
@@ -21,7 +21,7 @@ use crate::{Failure, ground::FILES, http::Discard};
 const CONTROL_BYTES: usize = 4096;
 
 /// What `home`, which has an account, speaks with.
-pub(crate) fn credentials(home: &Home) -> Result<ClientConfig, Failure> {
+pub(crate) fn credentials(home: &Machine) -> Result<ClientConfig, Failure> {
     let ParsedKeyFile::Open(key_file) = KeyFile::parse(&std::fs::read_to_string(home.key_file())?)?
     else {
         return Err("the key file is locked".into());

@@ -16,7 +16,7 @@ use zput_tests::{ServerProcess, installed, measure::cpu_seconds};
 use crate::{Failure, ground::Ground};
 
 /// How long nginx may take to listen.
-const PATIENCE: Duration = Duration::from_secs(5);
+const NGINX_STARTS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A server over the files. It is stopped when dropped.
 pub(crate) struct Side {
@@ -53,10 +53,9 @@ impl Side {
         ];
         let server =
             ServerProcess::start(&own.join("store"), &[common.as_flattened(), arguments].concat());
-        let http = server.addresses().get(1).ok_or("zserve does not say where it answers HTTP")?;
         Ok(Self {
             name: format!("zserve {engine}"),
-            http: http.parse()?,
+            http: server.http().parse()?,
             process: Process::Zserve(server),
         })
     }
@@ -132,7 +131,7 @@ impl Nginx {
             .arg(&error_log)
             .spawn()?;
         let mut nginx = Self { master };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + NGINX_STARTS_WITHIN;
         while TcpStream::connect(address).is_err() {
             if Instant::now() > deadline || nginx.master.try_wait()?.is_some() {
                 let why = fs::read_to_string(error_log).unwrap_or_default();

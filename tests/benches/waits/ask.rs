@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
     os::unix::net::UnixStream,
     str::FromStr,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rustix::net::sockopt;
@@ -15,14 +15,12 @@ use zput_proto::{
     name::ObjectKey,
     session::{ClientConfig, ClientSession, ClientTls, Event, Transmit, Wants},
 };
+use zput_testkit::PATIENCE;
 
 use crate::{
     Failure,
     ground::{BLOB, FILES, Served},
 };
-
-/// Longer than any wait that is looked for.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes that are received at once, as the client library does it.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -90,7 +88,7 @@ impl Reader {
             Ok(Box::new(stream))
         };
         let line = match transport {
-            Transport::Http => tcp(served.http()?)?,
+            Transport::Http => tcp(served.http())?,
             Transport::Tls | Transport::Plaintext => tcp(served.zput())?,
             Transport::Unix => Box::new(UnixStream::connect(served.unix())?),
         };

@@ -12,7 +12,7 @@ use zput::cli::{Directories, KeyPath};
 use zput_proto::keys::Remote;
 use zput_seal::keys::{KeyFile, ModePolicy};
 use zput_server::Engine;
-use zput_tests::{Home, ServerProcess, command_path, measure::random_file};
+use zput_tests::{Machine, ServerProcess, command_path, measure::random_file};
 
 use crate::{Failure, ask::Transport, options::Options};
 
@@ -29,7 +29,7 @@ const MEMORY: &str = "/dev/shm";
 /// What all servers serve.
 pub(crate) struct Ground {
     root: TempDir,
-    home: Home,
+    home: Machine,
     zserve: PathBuf,
 }
 
@@ -45,7 +45,7 @@ impl Ground {
         let memory = Some(Path::new(MEMORY)).filter(|memory| memory.is_dir());
         let root = tempfile::tempdir_in(memory.unwrap_or(&std::env::temp_dir()))?;
         let zserve = options.zserve.clone().unwrap_or_else(|| command_path("zserve"));
-        let ground = Self { root, home: Home::new(), zserve };
+        let ground = Self { root, home: Machine::new(), zserve };
         // The first put of all makes a key file, and a store in the home.
         ground.home.write("first", b"");
         let _made = ground.home.run("zput", ["first"]).ok();
@@ -93,7 +93,7 @@ impl Ground {
             ]
             .concat(),
         );
-        let home = Home::new();
+        let home = Machine::new();
         process.admit(&home);
         let key_file = KeyPath::new(home.key_file()).open()?;
         Ok(Served { process, unix, key_file })
@@ -105,8 +105,8 @@ impl Served {
         self.process.address()
     }
 
-    pub(crate) fn http(&self) -> Result<&str, Failure> {
-        Ok(self.process.addresses().last().ok_or("zserve does not say where it answers HTTP")?)
+    pub(crate) fn http(&self) -> &str {
+        self.process.http()
     }
 
     pub(crate) fn unix(&self) -> &Path {

@@ -12,14 +12,11 @@
 //!
 //! An attack states only what it changes: everything else is honest.
 
-mod client;
 pub mod forge;
 mod proxy;
 mod server;
 mod shelf;
-mod wire;
 
-pub use client::HostileClient;
 pub use forge::Forgery;
 pub use proxy::{Conversation, Damage, Direction, Proxy};
 pub use server::{Answer, HostileServer, Payload, RawServer};

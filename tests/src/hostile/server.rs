@@ -19,8 +19,9 @@ use zput_proto::{
     mount::MountName,
     session::{Event, ServerConfig, ServerSession, ServerTls},
 };
+use zput_testkit::{PATIENCE, Wire, set_up};
 
-use super::{shelf::Shelf, wire::Wire};
+use super::shelf::Shelf;
 
 /// The answer to a request.
 #[derive(Clone, Debug)]
@@ -156,10 +157,11 @@ impl fmt::Debug for HostileServer {
 
 fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let session = ServerSession::new(shared.config.clone(), Instant::now());
-    let mut wire = Wire::new(stream, session)?;
+    set_up(&stream)?;
+    let mut wire = Wire::new(stream, session);
     let mut upload = None;
     loop {
-        let request = match wire.next()? {
+        let request = match wire.event()? {
             Event::Message(request) => request,
             Event::Connected { .. } | Event::PayloadDone => continue,
             Event::Closed => return Ok(()),
@@ -233,7 +235,7 @@ impl RawServer {
     pub fn saying(bytes: Vec<u8>) -> Self {
         Self::new(move |mut stream| {
             let said = stream.write_all(&bytes);
-            let _their_end = stream.set_read_timeout(Some(super::wire::PATIENCE));
+            let _their_end = stream.set_read_timeout(Some(PATIENCE));
             if said.is_ok() {
                 let _hung_up = io::copy(&mut stream, &mut io::sink());
             }

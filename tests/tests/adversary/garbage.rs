@@ -14,7 +14,7 @@ use zput_proto::{
     message::{ErrorCode, Request, Response},
     session::{ClientConfig, ClientTls},
 };
-use zput_tests::{ServerProcess, command_path, hostile::HostileClient};
+use zput_tests::{RawClient, ServerProcess, command_path};
 
 use crate::guarded::{Guarded, code, device, get, quick_directory};
 
@@ -47,14 +47,14 @@ fn hello_that_is_malformed_closes_connection() {
     ];
     garbage.extend((0..hello(2).len()).map(|cut| hello(2)[..cut].to_vec()));
     for bytes in &garbage {
-        let said = HostileClient::babble(guarded.server.address(), bytes).unwrap();
+        let said = RawClient::babble(guarded.server.address(), bytes).unwrap();
         // At most its own hello and an alert.
         assert!(said.is_empty() || said.starts_with(b"zput/s1\n"), "{bytes:?}: {said:?}");
         assert!(said.len() < 100, "{bytes:?}: {said:?}");
     }
     // Hellos that are honest and lead nowhere: a refusal, with its reason.
     let refused = |bytes: &[u8], status: u8| {
-        let said = HostileClient::babble(guarded.server.address(), bytes).unwrap();
+        let said = RawClient::babble(guarded.server.address(), bytes).unwrap();
         assert!(said.starts_with(b"zput/s1\n"), "{bytes:?}: {said:?}");
         assert_eq!(said[10], status, "{bytes:?}");
         assert_eq!(said[11..35], [0; 24], "{bytes:?}");
@@ -218,14 +218,14 @@ fn log_has_no_control_characters_or_secrets_from_clients() {
     let wrong = [0x5a; 32];
     for secret in [wrong, *invite.secret.as_bytes()] {
         let tls = ClientTls::new(&device(), &invite.server_key).unwrap();
-        let mut client = HostileClient::connect(server.address(), &ClientConfig::Tls(tls)).unwrap();
+        let mut client = RawClient::connect(server.address(), &ClientConfig::Tls(tls)).unwrap();
         let label = "\u{202e}a label".to_owned();
         let _answered = client.ask(&Request::Join { secret, label }).unwrap();
         let _maybe_denied = client.ask(&get(b"\x1b]0;pwned\x07\n"));
     }
     let babble = [b"\x1b[2J".to_vec(), [&hello(1)[..], b"\x1b[2J"].concat()];
     for bytes in babble {
-        HostileClient::babble(server.address(), &bytes).unwrap();
+        RawClient::babble(server.address(), &bytes).unwrap();
     }
     assert_eq!(server.stop(), Some(0));
     let log = fs::read_to_string(path).unwrap();

@@ -20,10 +20,7 @@ use zput_seal::{
     age::Identity,
     keys::{DeviceSeed, KeyFile},
 };
-use zput_tests::{
-    ServerProcess,
-    hostile::{Forgery, HostileClient},
-};
+use zput_tests::{RawClient, ServerProcess, hostile::Forgery};
 
 /// The server; everything it may touch is below `root`.
 pub(crate) struct Guarded {
@@ -45,15 +42,15 @@ impl Guarded {
     }
 
     /// A connection of the device with this key.
-    pub(crate) fn connect(&self, device: &DeviceTlsKey) -> HostileClient {
+    pub(crate) fn connect(&self, device: &DeviceTlsKey) -> RawClient {
         let key = self.invite(&[]).server_key;
         let tls = ClientTls::new(device, &key).unwrap();
-        HostileClient::connect(self.server.address(), &ClientConfig::Tls(tls)).unwrap()
+        RawClient::connect(self.server.address(), &ClientConfig::Tls(tls)).unwrap()
     }
 
     /// A connection without TLS.
-    pub(crate) fn plain(&self) -> HostileClient {
-        HostileClient::connect(self.server.address(), &ClientConfig::Plaintext).unwrap()
+    pub(crate) fn plain(&self) -> RawClient {
+        RawClient::connect(self.server.address(), &ClientConfig::Plaintext).unwrap()
     }
 
     /// A device that the server knows and that may do this.
@@ -164,7 +161,7 @@ pub(crate) fn get(of: &[u8]) -> Request {
 }
 
 /// The blob that `get` asks for, or the server's answer that it has none.
-pub(crate) fn whole(client: &mut HostileClient, get: &Request) -> Result<Vec<u8>, Response> {
+pub(crate) fn whole(client: &mut RawClient, get: &Request) -> Result<Vec<u8>, Response> {
     match client.ask(get).unwrap() {
         Response::Object { header: Some(header), .. } => {
             Ok([header, client.payload().unwrap()].concat())
@@ -195,7 +192,7 @@ pub(crate) fn slices(rest: &[u8]) -> Vec<&[u8]> {
 
 /// Puts `blob`, however the server takes it; gives the commit's answer, or the
 /// one that says no to the header.
-pub(crate) fn put(client: &mut HostileClient, of: &[u8], blob: &[u8]) -> Response {
+pub(crate) fn put(client: &mut RawClient, of: &[u8], blob: &[u8]) -> Response {
     let (begin, rest) = begin_blob(of, blob);
     match client.ask(&begin).unwrap() {
         Response::Begun => {}

@@ -14,9 +14,8 @@ use zput_seal::{
     },
     keys::{DeviceSeed, KeyFile},
 };
-use zput_tests::hostile::{
-    Answer, Damage, Direction, Forgery, HostileClient, HostileServer, Payload, Proxy,
-};
+use zput_tests::RawClient;
+use zput_tests::hostile::{Answer, Damage, Direction, Forgery, HostileServer, Payload, Proxy};
 
 fn member() -> KeyFile {
     let identity = Identity::generate_x25519(&mut rand::rng());
@@ -62,7 +61,7 @@ fn forgery_without_changes_is_a_valid_blob() {
     }
 }
 
-/// HostileServer, HostileClient and Proxy transfer an object correctly until told to lie.
+/// HostileServer, RawClient and Proxy transfer an object correctly until told to lie.
 #[test]
 fn hostile_server_client_and_proxy_can_behave_honestly() {
     let server = HostileServer::new();
@@ -70,7 +69,7 @@ fn hostile_server_client_and_proxy_can_behave_honestly() {
     let device = DeviceSeed::generate(&mut rand::rng()).tls_key();
     let tls = ClientConfig::Tls(ClientTls::new(&device, &server.key()).unwrap());
     for config in [ClientConfig::Plaintext, tls] {
-        let mut client = HostileClient::connect(proxy.address(), &config).unwrap();
+        let mut client = RawClient::connect(proxy.address(), &config).unwrap();
         let key = ObjectKey::new("k").unwrap();
         let begin = Request::Begin {
             key: key.clone(),
@@ -112,6 +111,6 @@ fn hostile_server_client_and_proxy_can_behave_honestly() {
     assert!(recorded[0].down.windows(5).any(|w| w == b"world"));
 
     proxy.damage(Direction::Down, Damage::Flip(11, 1));
-    let refused = HostileClient::connect(proxy.address(), &ClientConfig::Plaintext).unwrap_err();
+    let refused = RawClient::connect(proxy.address(), &ClientConfig::Plaintext).unwrap_err();
     assert_eq!(refused.to_string(), "the server chose version 0, which was not offered");
 }

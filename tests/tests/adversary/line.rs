@@ -28,8 +28,8 @@ use zput_seal::{
     keys::{KeyFile, ModePolicy},
 };
 use zput_tests::{
-    Home, Ran,
-    hostile::{Conversation, Damage, Direction, HostileClient, HostileServer, Proxy, RawServer},
+    Machine, Ran, RawClient,
+    hostile::{Conversation, Damage, Direction, HostileServer, Proxy, RawServer},
 };
 
 use crate::{
@@ -245,7 +245,7 @@ fn get_refuses_answer_changed_on_the_way() {
     );
     // And by the command, into a file.
     let proxy = Proxy::new(line.address());
-    let home = Home::new();
+    let home = Machine::new();
     write_key_file(&home.path().join("k"), &line.by(proxy.remote(), ModePolicy::Tls));
     let zget = |args: &[&str]| -> Ran {
         let args = ["--key", "../k"].iter().chain(args);
@@ -378,7 +378,7 @@ fn tls_connection_replayed_has_no_effect() {
     let got = line.conversation(|proxy| assert_eq!(line.get(proxy, 9).0, 0));
     let before = line.guarded.tree();
     for up in [&put.up, &got.up] {
-        let said = HostileClient::babble(line.address(), up).unwrap();
+        let said = RawClient::babble(line.address(), up).unwrap();
         // Its side of the handshake, and nothing of the blob.
         assert!(said.starts_with(b"zput/s1\n"));
         assert!(find(&said, &HEADER_MAGIC).is_empty());
@@ -401,7 +401,7 @@ fn tls_connection_replayed_has_no_effect() {
 fn server_key_mismatch_is_refused_before_any_request() {
     let line = Line::new();
     let other = HostileServer::new();
-    let home = Home::new();
+    let home = Machine::new();
     home.write("file", b"for nobody else");
     write_key_file(&home.path().join("k"), &line.by(other.remote(), ModePolicy::Tls));
     for (command, args) in [
@@ -423,7 +423,7 @@ fn server_key_mismatch_is_refused_before_any_request() {
 #[test]
 fn tls_downgrade_by_server_is_refused() {
     let line = Line::new();
-    let home = Home::new();
+    let home = Machine::new();
     home.write("file", b"not in the clear");
     let mut server_hello = b"zput/s1\n\x00\x1a\x00\x01\x01".to_vec();
     server_hello.extend_from_slice(&[0; 4]);
@@ -478,7 +478,7 @@ fn tls_downgrade_by_server_is_refused() {
 fn tls_connection_shows_no_name_key_or_plaintext() {
     let line = Line::new();
     let proxy = Proxy::new(line.address());
-    let home = Home::new();
+    let home = Machine::new();
     write_key_file(&home.path().join("k"), &line.by(proxy.remote(), ModePolicy::Tls));
     let name = "plans/a-name-that-nobody-else-has.bin";
     home.write("file", &line.plaintext);

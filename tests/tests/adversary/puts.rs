@@ -17,7 +17,7 @@ use zput_seal::{
     keys::{KeyFile, ModePolicy, ParsedKeyFile, Role},
 };
 use zput_tests::{
-    Home, Ran,
+    Machine, Ran,
     hostile::{Answer, Forgery},
 };
 
@@ -296,7 +296,7 @@ fn store_on_disk_reveals_no_name_secret_or_plaintext() {
     needles.extend(SECRET.chunks_exact(12).map(<[u8]>::to_vec));
     let spent = guarded.server.invite(&[]);
     let unspent = guarded.server.invite(&[]);
-    let home = Home::new();
+    let home = Machine::new();
     let _made = home.run("zblob key", ["new"]).ok();
     let _joined = home.run_with("zblob key", ["join"], spent.as_bytes()).ok();
     home.write("file", SECRET);
@@ -344,14 +344,14 @@ fn store_on_disk_reveals_no_name_secret_or_plaintext() {
 #[test]
 fn put_only_host_taken_over_reads_and_destroys_nothing() {
     let guarded = Guarded::new(&[]);
-    let owner = Home::new();
+    let owner = Machine::new();
     let _made = owner.run("zblob key", ["new"]).ok();
     let _joined = owner.run_with("zblob key", ["join"], guarded.server.invite(&[]).as_bytes()).ok();
     owner.write("file", SECRET);
     let _put = owner.run("zput", ["--name", "other", "file"]).ok();
     let _exported = owner.run("zblob key", ["export", "--put-only", "-o", "backup.zkey"]).ok();
-    let backup = Home::new();
-    backup.write("k", &owner.read("backup.zkey"));
+    let backup = Machine::new();
+    backup.write("k", owner.read("backup.zkey"));
     let invite = guarded.server.invite(&["--scopes", "put"]);
     let _joined = backup.run_with("zblob key", ["join", "--key", "k"], invite.as_bytes()).ok();
     backup.write("dump", b"the first dump");

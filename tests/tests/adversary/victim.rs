@@ -17,7 +17,7 @@ use zput_seal::{
     keys::{KeyFile, ModePolicy},
 };
 use zput_tests::{
-    Home, Ran,
+    Machine, Ran,
     hostile::{Forgery, HostileServer, Stored},
 };
 
@@ -31,7 +31,7 @@ pub(crate) const FILE: &str = "secret.bin";
 /// The machine, its key file, and the server that the key file leads to.
 pub(crate) struct Victim {
     pub(crate) server: HostileServer,
-    pub(crate) home: Home,
+    pub(crate) home: Machine,
     pub(crate) member: KeyFile,
     pub(crate) name: BlobName,
     pub(crate) key: ObjectKey,
@@ -47,7 +47,7 @@ impl Victim {
         let name = BlobName::parse(NAME).unwrap();
         let key = member.object_key(&name);
         let victim =
-            Self { server, home: Home::new(), member, name, key, state: quick_directory() };
+            Self { server, home: Machine::new(), member, name, key, state: quick_directory() };
         victim.install(&victim.member);
         victim
     }

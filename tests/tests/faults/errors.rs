@@ -17,7 +17,7 @@ use zput_proto::{
 };
 use zput_server::store::{Store, StoreError};
 use zput_tests::{
-    Home, Pattern, Ran, ServerProcess, command_path,
+    Machine, PATIENCE, Pattern, Ran, ServerProcess, command_path,
     journal::{History, Kept, look},
     or_skip,
 };
@@ -27,9 +27,6 @@ use super::{
     mounted::Mounted,
     workload::{clock, put},
 };
-
-/// How long the kernel may take to close a file without descriptors.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn key(text: &str) -> ObjectKey {
     ObjectKey::new(text).unwrap()
@@ -374,11 +371,11 @@ fn put_on_full_disk_at_any_4_kib_leaves_store_unchanged() {
 #[test]
 fn zserve_goes_on_after_each_disk_fault() {
     let mounted = or_skip!(Mounted::new(Disk::default()));
-    let home = Home::new();
+    let home = Machine::new();
     let server = ServerProcess::start(&mounted.path().join("store"), &[]);
     server.admit(&home);
-    home.write("kept", &body(1));
-    home.write("new", &body(2));
+    home.write("kept", body(1));
+    home.write("new", body(2));
     let _stored = home.run("zput", ["kept"]).ok();
     let faults = [
         (Deed::Write, Errno::ENOSPC, 9),
@@ -411,10 +408,10 @@ fn zserve_goes_on_after_each_disk_fault() {
 /// EMFILE wherever it comes: the server has as many descriptors as it has open, and one, two, … more.
 #[test]
 fn zserve_without_descriptors_acknowledges_only_stored_puts() {
-    let home = Home::new();
+    let home = Machine::new();
     let server = ServerProcess::start(&home.path().join("store"), &[]);
     server.admit(&home);
-    home.write("kept", &body(1));
+    home.write("kept", body(1));
     let _stored = home.run("zput", ["kept"]).ok();
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count() as u64;
@@ -425,7 +422,7 @@ fn zserve_without_descriptors_acknowledges_only_stored_puts() {
     let mut refused = 0;
     for more in 0..16 {
         let name = format!("new {more}");
-        home.write(&name, &body(more));
+        home.write(&name, body(more));
         limit(Some(open + more));
         let put = home.run("zput", [&name]);
         let got = home.run("zget", ["-o", "-", "kept"]);

@@ -11,7 +11,7 @@ use zput_proto::{
     session::ClientConfig,
 };
 use zput_server::store::{Store, StoreError};
-use zput_tests::hostile::HostileClient;
+use zput_tests::RawClient;
 
 use super::object::Answer;
 
@@ -95,11 +95,11 @@ fn done(result: Result<Version, StoreError>) -> Answer {
 }
 
 /// A connection to a server that allows anonymous peers all operations.
-pub(crate) struct Connection(HostileClient);
+pub(crate) struct Connection(RawClient);
 
 impl Connection {
     pub(crate) fn to(address: &str) -> Self {
-        Self(HostileClient::connect(address, &ClientConfig::Plaintext).unwrap())
+        Self(RawClient::connect(address, &ClientConfig::Plaintext).unwrap())
     }
 
     fn ask(&mut self, request: &Request) -> Result<Response, ErrorCode> {

@@ -10,7 +10,7 @@ use zput_tests::{
 };
 
 use crate::{
-    setting::{FILE, LENGTH, PART, PARTS, PATIENCE, SEALED_PART, Setting, goes_on},
+    setting::{FILE, LENGTH, PART, PARTS, SEALED_PART, Setting, goes_on},
     silence::Impatient,
 };
 
@@ -22,7 +22,7 @@ const STAYS: &str = "the partial file is kept; run the same command to resume";
 fn is_kept(setting: &Setting, parts: u64) {
     setting.nobody_uploads();
     let staging = setting.server.store().join("staging");
-    until(PATIENCE, "the parts that held are kept", || {
+    until("the parts that held are kept", || {
         names(&staging).iter().any(|name| {
             fs::metadata(staging.join(name)).is_ok_and(|file| {
                 (parts * SEALED_PART..(parts + 1) * SEALED_PART).contains(&file.len())
@@ -277,7 +277,7 @@ fn put_journal_survives_flipped_bits_of_messages() {
                     assert_eq!(put.setting.journals().len(), 1, "{way:?} {at}: {error}");
                     put.setting.line.plan([]);
                     // What was committed by then, or is just being, is stored.
-                    until(PATIENCE, "it is stored", || match put.try_put() {
+                    until("it is stored", || match put.try_put() {
                         Ok(_) => true,
                         Err(again) => {
                             let again = CommandError::from(again);

@@ -9,7 +9,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use zput_tests::{Fate, Ran, Way, names, until};
 
-use crate::setting::{FILE, LENGTH, PART, PATIENCE, SEALED_PART, Setting, goes_on};
+use crate::setting::{FILE, LENGTH, PART, SEALED_PART, Setting, goes_on};
 
 const STAYS: &str = "the partial file is kept; run the same command to resume";
 
@@ -166,11 +166,11 @@ fn zget_interrupted_by_signal_keeps_partial_download() {
         let get = setting.spawn("zget", "0", &[FILE]);
         let partial: fn(&Setting) -> Option<PathBuf> =
             |setting| partials(setting).first().map(|name| setting.home.file(name));
-        until(PATIENCE, "two parts are written", || {
+        until("two parts are written", || {
             partial(&setting).is_some_and(|p| fs::metadata(p).is_ok_and(|m| m.len() == 2 * PART))
         });
         // The row of the second part is written behind it.
-        until(PATIENCE, "they are noted", || {
+        until("they are noted", || {
             let gets = setting.home.path().join(".local/state/zput/gets");
             let record = gets.join(&names(&gets)[0]);
             let path = partial(&setting).unwrap();

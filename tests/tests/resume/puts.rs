@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use zput_proto::message::{Request, Response};
 use zput_tests::{Fate, Ran, Uploads, Way, assert_no_salt_has_two_ciphertexts, names, until};
 
-use crate::setting::{FILE, LENGTH, PART, PARTS, PATIENCE, SEALED_PART, Setting, goes_on};
+use crate::setting::{FILE, LENGTH, PART, PARTS, SEALED_PART, Setting, goes_on};
 
 /// Cuts a put after this many bytes in one direction, and puts again; returns the second output.
 fn cut_and_put(setting: &Setting, bytes: &[u8], way: Way, cut: u64) -> String {
@@ -122,7 +122,7 @@ fn zput_of_stdin_cut_without_retries_leaves_nothing_on_server() {
     let ran = setting.home.run_with("zput", ["--name", FILE, "-"], &bytes).ended(5);
     assert!(ran.stderr.contains("cannot be sent again"), "{}", ran.stderr);
     let staging = setting.server.store().join("staging");
-    until(PATIENCE, "staging is empty", || names(&staging).is_empty());
+    until("staging is empty", || names(&staging).is_empty());
 }
 
 /// Where the answer to the first request ends in a server's stream: behind its hello and the echo (PROTOCOL 1 and 3).

@@ -18,7 +18,7 @@ fn ended(child: Child) -> Ran {
 fn delayed(files: &[&str], length: u64, retries: &str) -> (Setting, Child) {
     let setting = Setting::in_clear();
     for name in files {
-        setting.home.write(name, &Pattern::bytes(1, length));
+        setting.home.write(name, Pattern::bytes(1, length));
     }
     let _stored = setting.zput(files).ok();
     let whole = setting.line.talks()[0].up.len() as u64;
@@ -126,7 +126,7 @@ fn concurrent_zputs_of_the_same_names_all_succeed() {
     let setting = Setting::in_clear();
     let names: Vec<String> = (0..12).map(|n| format!("f{n:02}")).collect();
     for name in &names {
-        setting.home.write(name, &Pattern::bytes(2, 3_000));
+        setting.home.write(name, Pattern::bytes(2, 3_000));
     }
     let forwards: Vec<&str> = names.iter().map(String::as_str).collect();
     let backwards: Vec<&str> = forwards.iter().rev().copied().collect();

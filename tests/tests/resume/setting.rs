@@ -3,10 +3,9 @@
 use std::{
     fs::{self, File},
     process::{Child, Stdio},
-    time::Duration,
 };
 
-use zput_tests::{Cutter, Home, Pair, Pattern, Ran, ServerProcess, Uploads, names, until};
+use zput_tests::{Cutter, Machine, Pair, Pattern, Ran, ServerProcess, Uploads, names, until};
 
 /// Bytes of a full part, plain and sealed (FORMAT 6).
 pub(crate) const PART: u64 = 16_777_216;
@@ -17,10 +16,8 @@ pub(crate) const PARTS: u64 = 5;
 /// What the file is called everywhere here, and what it is put as.
 pub(crate) const FILE: &str = "file";
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
 pub(crate) struct Setting {
-    pub(crate) home: Home,
+    pub(crate) home: Machine,
     pub(crate) server: ServerProcess,
     pub(crate) line: Cutter,
 }
@@ -34,7 +31,7 @@ impl Setting {
 
     /// In `tls` mode, with an account.
     pub(crate) fn over_tls() -> Self {
-        let home = Home::new();
+        let home = Machine::new();
         let server = ServerProcess::start(&home.path().join("store"), &Pair::ARGUMENTS);
         let line = Cutter::new(server.address());
         server.admit(&home);
@@ -79,16 +76,14 @@ impl Setting {
         assert!(got.stdout == bytes, "{} bytes came back, and not those", got.stdout.len());
         let listed = self.home.run("zblob stat", ["--versions", FILE]).ok();
         assert_eq!(listed.text().lines().count(), versions, "{}", listed.text());
-        until(PATIENCE, "staging is empty", || {
-            names(&self.server.store().join("staging")).is_empty()
-        });
+        until("staging is empty", || names(&self.server.store().join("staging")).is_empty());
         assert_eq!(self.journals(), [""; 0]);
     }
 
     /// Waits until the server has closed the lost connection: its upload is kept and not in flight.
     pub(crate) fn nobody_uploads(&self) {
         let staging = self.server.store().join("staging");
-        until(PATIENCE, "no upload is worked on", || {
+        until("no upload is worked on", || {
             let free = |name: &String| {
                 File::open(staging.join(name)).is_ok_and(|file| file.try_lock().is_ok())
             };
@@ -98,7 +93,7 @@ impl Setting {
 
     /// Waits until the server has this many parts of an upload.
     pub(crate) fn has_received(&self, parts: u64) {
-        until(PATIENCE, "the server has them", || {
+        until("the server has them", || {
             let staging = self.server.store().join("staging");
             // STORE, "Kept uploads": a resume name has 64 digits, and is given behind the first whole slice.
             names(&staging).iter().any(|name| {

@@ -15,7 +15,7 @@ use zput::{
 use zput_proto::{name::BlobName, session::Patience};
 use zput_tests::{Fate, Pattern, Ran, Way, names, until};
 
-use crate::setting::{FILE, PART, PATIENCE, SEALED_PART, Setting, goes_on};
+use crate::setting::{FILE, PART, SEALED_PART, Setting, goes_on};
 
 const SILENT: &str = ": the peer was idle for too long";
 
@@ -142,7 +142,7 @@ impl Impatient {
         self.client.disconnect();
         self.setting.line.hang_up();
         let staging = self.setting.server.store().join("staging");
-        until(PATIENCE, "staging is empty", || names(&staging).is_empty());
+        until("staging is empty", || names(&staging).is_empty());
         self.setting.forget();
     }
 }

@@ -78,7 +78,7 @@ fn zput_starts_over_if_file_was_replaced() {
     let home = &interrupted.setting.home;
     let said = interrupted.then(|old| {
         // Another inode, with the same time.
-        home.write("other", &Pattern::bytes(2, LENGTH));
+        home.write("other", Pattern::bytes(2, LENGTH));
         let other = File::options().write(true).open(home.file("other")).unwrap();
         other.set_modified(modified(old)).unwrap();
         fs::rename(home.file("other"), home.file(FILE)).unwrap();

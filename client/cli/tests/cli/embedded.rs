@@ -5,22 +5,23 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     time::{Duration, Instant, UNIX_EPOCH},
 };
+use zput_testkit::{Machine, names};
 
-use crate::support::{Machine, copy, files, names};
+use crate::support::{copy, files};
 
 /// The first put creates a private key file and a store and says where they are.
 #[test]
 fn first_zput_creates_key_file_and_store() {
     let machine = Machine::new();
     machine.write("secret.bin", "the plans");
-    let ran = machine.run("zput secret.bin").ok();
+    let ran = machine.run_line("zput secret.bin").ok();
     let (key_file, store) = (machine.key_file(), machine.store());
     let ran = ran.says(key_file.to_str().unwrap()).says(store.to_str().unwrap());
     ran.says("back it up");
     assert_eq!(fs::metadata(&key_file).unwrap().mode() & 0o7777, 0o600);
     assert!(store.is_dir());
-    fs::remove_file(machine.path("secret.bin")).unwrap();
-    let ran = machine.run("zget secret.bin").ok();
+    fs::remove_file(machine.file("secret.bin")).unwrap();
+    let ran = machine.run_line("zget secret.bin").ok();
     assert_eq!((ran.text().as_str(), ran.stderr.as_str()), ("", ""));
     assert_eq!(machine.read("secret.bin"), b"the plans");
     assert_eq!(machine.names(), ["secret.bin"]);
@@ -31,9 +32,9 @@ fn first_zput_creates_key_file_and_store() {
 fn second_zput_creates_nothing() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     let key_file = fs::read(machine.key_file()).unwrap();
-    assert_eq!(machine.run("zput a").ok().stderr, "");
+    assert_eq!(machine.run_line("zput a").ok().stderr, "");
     assert_eq!(fs::read(machine.key_file()).unwrap(), key_file);
 }
 
@@ -41,9 +42,9 @@ fn second_zput_creates_nothing() {
 #[test]
 fn zput_of_unreadable_file_creates_no_store() {
     let machine = Machine::new();
-    machine.run("zput missing").code(4).says("cannot read missing");
-    machine.run("zput missing /etc").code(3).says("zput: 2 of 2 failed");
-    assert_eq!(names(machine.home()), ["work"]);
+    machine.run_line("zput missing").ended(4).says("cannot read missing");
+    machine.run_line("zput missing /etc").ended(3).says("zput: 2 of 2 failed");
+    assert_eq!(names(machine.path()), ["work"]);
 }
 
 /// A store whose key file is missing is an error that points to the backup.
@@ -51,11 +52,11 @@ fn zput_of_unreadable_file_creates_no_store() {
 fn store_without_its_key_file_is_an_error() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     fs::remove_file(machine.key_file()).unwrap();
-    machine.run("zput a").code(7).says("restore that from your backup");
+    machine.run_line("zput a").ended(7).says("restore that from your backup");
     assert!(!machine.key_file().exists());
-    machine.run("zget -o b a").code(7).says("there is no key file");
+    machine.run_line("zget -o b a").ended(7).says("there is no key file");
 }
 
 /// A key file whose store is missing is an error, and no store is created.
@@ -63,10 +64,10 @@ fn store_without_its_key_file_is_an_error() {
 fn key_file_without_its_store_is_an_error() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput a").ok();
-    fs::rename(machine.store(), machine.path("gone")).unwrap();
-    machine.run("zput a").code(4).says("there is no store");
-    machine.run("zget -o b a").code(4).says("there is no store");
+    machine.run_line("zput a").ok();
+    fs::rename(machine.store(), machine.file("gone")).unwrap();
+    machine.run_line("zput a").ended(4).says("there is no store");
+    machine.run_line("zget -o b a").ended(4).says("there is no store");
     assert!(!machine.store().exists());
 }
 
@@ -75,11 +76,11 @@ fn key_file_without_its_store_is_an_error() {
 fn first_zput_creates_the_store_of_a_new_key_file() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zblob key new --names clear").ok();
-    machine.run("zblob ls").code(7).says("names no server");
-    machine.run("zput a").ok().says("created a store");
-    machine.run("zget -o - a").ok();
-    let stat = machine.run("zblob stat --json a").ok();
+    machine.run_line("zblob key new --names clear").ok();
+    machine.run_line("zblob ls").ended(7).says("names no server");
+    machine.run_line("zput a").ok().says("created a store");
+    machine.run_line("zget -o - a").ok();
+    let stat = machine.run_line("zblob stat --json a").ok();
     assert_eq!(stat.json("key"), "a");
 }
 
@@ -88,10 +89,10 @@ fn first_zput_creates_the_store_of_a_new_key_file() {
 fn named_key_file_must_exist() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput --key other.zkey a").code(7).says("there is no key file other.zkey");
+    machine.run_line("zput --key other.zkey a").ended(7).says("there is no key file other.zkey");
     let ran = machine.command("zput").arg("a").env("ZPUT_KEY", "env.zkey").output().unwrap();
     assert_eq!(ran.status.code(), Some(7));
-    assert_eq!(names(machine.home()), ["work"]);
+    assert_eq!(names(machine.path()), ["work"]);
 }
 
 /// Key file, store and state are created in the XDG directories.
@@ -104,15 +105,15 @@ fn zput_uses_the_xdg_directories() {
         for (variable, directory) in
             [("XDG_CONFIG_HOME", "c"), ("XDG_DATA_HOME", "d"), ("XDG_STATE_HOME", "s")]
         {
-            command.env(variable, machine.home().join(directory));
+            command.env(variable, machine.path().join(directory));
         }
         command.arg(argument).output().unwrap().status.code()
     };
     assert_eq!(run("zput", "a"), Some(0));
-    assert!(machine.home().join("c/zput/default.zkey").is_file());
-    assert!(machine.home().join("d/zput/store").is_dir());
-    assert!(machine.home().join("s/zput/seen").is_dir());
-    assert_eq!(names(machine.home()), ["c", "d", "s", "work"]);
+    assert!(machine.path().join("c/zput/default.zkey").is_file());
+    assert!(machine.path().join("d/zput/store").is_dir());
+    assert!(machine.path().join("s/zput/seen").is_dir());
+    assert_eq!(names(machine.path()), ["c", "d", "s", "work"]);
 }
 
 /// An existing output is kept with exit code 10 and replaced by --force.
@@ -120,11 +121,11 @@ fn zput_uses_the_xdg_directories() {
 fn zget_keeps_existing_output_unless_forced() {
     let machine = Machine::new();
     machine.write("a", "new");
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     machine.write("a", "old");
-    machine.run("zget a").code(10).says("a exists already (--force replaces it)");
+    machine.run_line("zget a").ended(10).says("a exists already (--force replaces it)");
     assert_eq!(machine.read("a"), b"old");
-    machine.run("zget --force a").ok();
+    machine.run_line("zget --force a").ok();
     assert_eq!(machine.read("a"), b"new");
     assert_eq!(machine.names(), ["a"]);
 }
@@ -134,17 +135,17 @@ fn zget_keeps_existing_output_unless_forced() {
 fn missing_blob_is_not_found_and_leaves_no_file() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     let store = machine.store();
     let expected = format!(
         "zget: b: not found on file://{} (zblob ls lists what is there)\n",
         store.display()
     );
-    assert_eq!(machine.run("zget b").code(4).stderr, expected);
-    machine.run("zget --at 5 -o c a").code(4);
-    machine.run("zblob rm b").code(4);
-    machine.run("zblob stat b").code(4);
-    machine.run("zblob restore a 5").code(4);
+    assert_eq!(machine.run_line("zget b").ended(4).stderr, expected);
+    machine.run_line("zget --at 5 -o c a").ended(4);
+    machine.run_line("zblob rm b").ended(4);
+    machine.run_line("zblob stat b").ended(4);
+    machine.run_line("zblob restore a 5").ended(4);
     assert_eq!(machine.names(), ["a"]);
 }
 
@@ -154,14 +155,14 @@ fn some_failures_of_several_exit_with_three() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.write("b", "2");
-    let ran = machine.run("zput a missing b").code(3).says("cannot read missing");
+    let ran = machine.run_line("zput a missing b").ended(3).says("cannot read missing");
     assert!(ran.stderr.ends_with("zput: 1 of 3 failed\n"), "{}", ran.stderr);
-    fs::create_dir(machine.path("out")).unwrap();
-    let ran = machine.run("zget -o out/ a missing b other").code(3);
+    fs::create_dir(machine.file("out")).unwrap();
+    let ran = machine.run_line("zget -o out/ a missing b other").ended(3);
     assert_eq!(ran.stderr.lines().count(), 3, "{}", ran.stderr);
-    assert_eq!(names(&machine.path("out")), ["a", "b"]);
-    machine.run("zblob rm a missing").code(3);
-    assert_eq!(machine.run("zblob ls").ok().text(), "b\n");
+    assert_eq!(names(&machine.file("out")), ["a", "b"]);
+    machine.run_line("zblob rm a missing").ended(3);
+    assert_eq!(machine.run_line("zblob ls").ok().text(), "b\n");
 }
 
 /// Blobs are named by --name and --prefix, and bad names have exit code 2.
@@ -170,17 +171,17 @@ fn zput_names_blobs_by_name_and_prefix() {
     let machine = Machine::new();
     machine.write("a", "1");
     machine.write("b", "2");
-    machine.run("zput --prefix x/y a b").ok();
-    machine.run("zput --name plans/z a").ok();
-    machine.run_on(b"piped", "zput --name pipe -").ok();
-    assert_eq!(machine.run("zblob ls").ok().text(), "pipe\nplans/z\nx/y/a\nx/y/b\n");
-    assert_eq!(machine.run("zblob ls x/").ok().text(), "x/y/a\nx/y/b\n");
-    assert_eq!(machine.run("zget -o - pipe").ok().stdout, b"piped");
-    machine.run_on(b"piped", "zput -").code(2);
-    machine.run("zput --name ../x a").code(2);
-    machine.run("zput").code(2);
-    machine.run("zget ../../etc/passwd").code(2);
-    machine.run("zget --no-such-flag a").code(2);
+    machine.run_line("zput --prefix x/y a b").ok();
+    machine.run_line("zput --name plans/z a").ok();
+    machine.run_line_on(b"piped", "zput --name pipe -").ok();
+    assert_eq!(machine.run_line("zblob ls").ok().text(), "pipe\nplans/z\nx/y/a\nx/y/b\n");
+    assert_eq!(machine.run_line("zblob ls x/").ok().text(), "x/y/a\nx/y/b\n");
+    assert_eq!(machine.run_line("zget -o - pipe").ok().stdout, b"piped");
+    machine.run_line_on(b"piped", "zput -").ended(2);
+    machine.run_line("zput --name ../x a").ended(2);
+    machine.run_line("zput").ended(2);
+    machine.run_line("zget ../../etc/passwd").ended(2);
+    machine.run_line("zget --no-such-flag a").ended(2);
 }
 
 /// A put with --if-absent keeps an existing blob and exits with 10.
@@ -188,29 +189,28 @@ fn zput_names_blobs_by_name_and_prefix() {
 fn zput_if_absent_keeps_existing_blob() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput --if-absent a").ok();
+    machine.run_line("zput --if-absent a").ok();
     machine.write("a", "2");
-    machine.run("zput --if-absent a").code(10).says("exists already");
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
-    machine.run("zput a").ok();
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"2");
+    machine.run_line("zput --if-absent a").ended(10).says("exists already");
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"1");
+    machine.run_line("zput a").ok();
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"2");
 }
 
 /// A put of a command that fails, dies or cannot start stores nothing.
 #[test]
 fn zput_exec_of_failing_command_stores_nothing() {
     let machine = Machine::new();
-    let exec = |script: &str| {
-        machine.run_with("zput", ["--exec", "--name", "n", "--", "sh", "-c", script])
-    };
+    let exec =
+        |script: &str| machine.run("zput", ["--exec", "--name", "n", "--", "sh", "-c", script]);
     exec("echo dump").ok();
-    exec("echo half; exit 3").code(1).says("sh failed with exit status: 3; nothing was stored");
-    exec("head -c 40000000 /dev/zero; exit 1").code(1);
-    exec("kill -9 $$").code(1);
-    machine.run("zput --exec --name n -- /nonexistent/program").code(1).says("cannot run");
-    assert_eq!(machine.run("zget -o - n").ok().stdout, b"dump\n");
+    exec("echo half; exit 3").ended(1).says("sh failed with exit status: 3; nothing was stored");
+    exec("head -c 40000000 /dev/zero; exit 1").ended(1);
+    exec("kill -9 $$").ended(1);
+    machine.run_line("zput --exec --name n -- /nonexistent/program").ended(1).says("cannot run");
+    assert_eq!(machine.run_line("zget -o - n").ok().stdout, b"dump\n");
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
-    assert_eq!(machine.run("zblob stat --versions n").ok().text().lines().count(), 1);
+    assert_eq!(machine.run_line("zblob stat --versions n").ok().text().lines().count(), 1);
 }
 
 /// A put of a file that changes while it is read stores nothing and exits with 5.
@@ -218,11 +218,11 @@ fn zput_exec_of_failing_command_stores_nothing() {
 fn zput_of_file_changed_while_read_stores_nothing() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     machine.write("big", vec![7; 300_000_000]);
     let mut child =
         machine.command("zput").arg("big").stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let file = File::options().append(true).open(machine.path("big")).unwrap();
+    let file = File::options().append(true).open(machine.file("big")).unwrap();
     // For as long as it reads, whenever it began.
     for i in 0.. {
         file.set_modified(UNIX_EPOCH + Duration::from_secs(i)).unwrap();
@@ -234,7 +234,7 @@ fn zput_of_file_changed_while_read_stores_nothing() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains("changed while it was read"));
-    assert_eq!(machine.run("zblob ls").ok().text(), "a\n");
+    assert_eq!(machine.run_line("zblob ls").ok().text(), "a\n");
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
 }
 
@@ -243,7 +243,7 @@ fn zput_of_file_changed_while_read_stores_nothing() {
 fn zput_overtaken_by_a_newer_put_stores_nothing() {
     let machine = Machine::new();
     machine.write("a", "first");
-    machine.run("zput --name n a").ok();
+    machine.run_line("zput --name n a").ok();
     // After its first part was read it is sealed as it was then.
     let script = "head -c 20000000 /dev/zero; while [ ! -e go ]; do sleep 0.01; done; echo slow";
     let slow = machine
@@ -256,7 +256,7 @@ fn zput_overtaken_by_a_newer_put_stores_nothing() {
         std::thread::sleep(Duration::from_millis(5));
     }
     machine.write("a", "fast");
-    machine.run("zput --name n a").ok();
+    machine.run_line("zput --name n a").ok();
     machine.write("go", "");
     let output = slow.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5));
@@ -264,7 +264,7 @@ fn zput_overtaken_by_a_newer_put_stores_nothing() {
         String::from_utf8_lossy(&output.stderr)
             .contains("the version under this name was sealed at")
     );
-    assert_eq!(machine.run("zget -o - n").ok().stdout, b"fast");
+    assert_eq!(machine.run_line("zget -o - n").ok().stdout, b"fast");
     assert_eq!(names(&machine.store().join("staging")), [""; 0]);
 }
 
@@ -273,19 +273,19 @@ fn zput_overtaken_by_a_newer_put_stores_nothing() {
 fn zget_restores_mtime_and_mode_without_set_uid() {
     let machine = Machine::new();
     machine.write("a", "1");
-    fs::set_permissions(machine.path("a"), fs::Permissions::from_mode(0o4751)).unwrap();
+    fs::set_permissions(machine.file("a"), fs::Permissions::from_mode(0o4751)).unwrap();
     File::options()
         .write(true)
-        .open(machine.path("a"))
+        .open(machine.file("a"))
         .unwrap()
         .set_modified(UNIX_EPOCH + Duration::new(1_000_000_000, 123))
         .unwrap();
-    machine.run("zput a").ok();
-    machine.run("zget -o b a").ok();
-    let metadata = fs::metadata(machine.path("b")).unwrap();
+    machine.run_line("zput a").ok();
+    machine.run_line("zget -o b a").ok();
+    let metadata = fs::metadata(machine.file("b")).unwrap();
     assert_eq!(metadata.mode() & 0o7777, 0o751);
     assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 123));
-    let listed = machine.run("zblob ls -l").ok().text();
+    let listed = machine.run_line("zblob ls -l").ok().text();
     assert!(listed.starts_with("rwxr-x--x 1 2001-09-09T01:46:40Z a"), "{listed}");
 }
 
@@ -295,7 +295,7 @@ fn zget_range_is_exact_and_ends_with_the_blob() {
     let machine = Machine::new();
     let bytes: Vec<u8> = (0..40_000_000u32).map(|i| (i ^ i >> 8 ^ i >> 16) as u8).collect();
     machine.write("big", &bytes);
-    machine.run("zput big").ok();
+    machine.run_line("zput big").ok();
     for (range, expected) in [
         ("0-0", &bytes[..1]),
         ("0-1023", &bytes[..1024]),
@@ -308,14 +308,14 @@ fn zget_range_is_exact_and_ends_with_the_blob() {
         ("39999999-40000000", &bytes[39_999_999..]),
         ("39999000-18446744073709551614", &bytes[39_999_000..]),
     ] {
-        let ran = machine.run(&format!("zget --range {range} -o - big")).ok();
+        let ran = machine.run_line(&format!("zget --range {range} -o - big")).ok();
         assert!(ran.stdout == expected, "{range}: {} bytes", ran.stdout.len());
     }
     machine
-        .run("zget --range 40000001- -o x big")
-        .code(2)
+        .run_line("zget --range 40000001- -o x big")
+        .ended(2)
         .says("the range begins at byte 40000001, counted from 0, and the blob has 40000000 bytes");
-    machine.run("zget --range 5-4 -o x big").code(2);
+    machine.run_line("zget --range 5-4 -o x big").ended(2);
     assert_eq!(machine.names(), ["big"]);
 }
 
@@ -324,12 +324,12 @@ fn zget_range_is_exact_and_ends_with_the_blob() {
 fn zget_writes_to_devices_and_directories() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput --name x/a a").ok();
-    machine.run("zget -o /dev/null x/a").ok();
-    machine.run("zget -o /dev/full x/a").code(9);
-    fs::create_dir(machine.path("d")).unwrap();
-    machine.run("zget -o d x/a").ok();
-    assert_eq!(names(&machine.path("d")), ["a"]);
+    machine.run_line("zput --name x/a a").ok();
+    machine.run_line("zget -o /dev/null x/a").ok();
+    machine.run_line("zget -o /dev/full x/a").ended(9);
+    fs::create_dir(machine.file("d")).unwrap();
+    machine.run_line("zget -o d x/a").ok();
+    assert_eq!(names(&machine.file("d")), ["a"]);
     assert_eq!(machine.names(), ["a", "d"]);
 }
 
@@ -338,21 +338,21 @@ fn zget_writes_to_devices_and_directories() {
 fn zblob_restore_brings_back_removed_and_earlier_versions() {
     let machine = Machine::new();
     machine.write("a", "one");
-    let first = machine.run("zput --json a").ok().json("version");
+    let first = machine.run_line("zput --json a").ok().json("version");
     let first = first.as_str().unwrap().to_owned();
     machine.write("a", "two");
-    machine.run("zput a").ok();
-    assert_eq!(machine.run(&format!("zget --at {first} -o - a")).ok().stdout, b"one");
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"two");
-    let removed = machine.run("zblob rm --json a").ok().json("version");
-    machine.run("zget -o - a").code(4);
-    let versions = machine.run("zblob stat --versions a").ok().text();
+    machine.run_line("zput a").ok();
+    assert_eq!(machine.run_line(&format!("zget --at {first} -o - a")).ok().stdout, b"one");
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"two");
+    let removed = machine.run_line("zblob rm --json a").ok().json("version");
+    machine.run_line("zget -o - a").ended(4);
+    let versions = machine.run_line("zblob stat --versions a").ok().text();
     assert!(versions.contains("trash") && versions.contains("history"), "{versions}");
-    machine.run(&format!("zblob restore a {}", removed.as_str().unwrap())).ok();
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"two");
+    machine.run_line(&format!("zblob restore a {}", removed.as_str().unwrap())).ok();
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"two");
     // The user who restores an old version has decided so.
-    machine.run(&format!("zblob restore a {first}")).ok();
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"one");
+    machine.run_line(&format!("zblob restore a {first}")).ok();
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"one");
 }
 
 /// A store set back to an old copy is an integrity error until --allow-rollback is given.
@@ -360,26 +360,26 @@ fn zblob_restore_brings_back_removed_and_earlier_versions() {
 fn rollback_of_the_store_is_an_integrity_error_until_accepted() {
     let machine = Machine::new();
     machine.write("a", "one");
-    machine.run("zput a").ok();
-    let old = machine.path("old-store");
+    machine.run_line("zput a").ok();
+    let old = machine.file("old-store");
     copy(&machine.store(), &old);
     machine.write("a", "two");
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     fs::remove_dir_all(machine.store()).unwrap();
     copy(&old, &machine.store());
-    fs::remove_file(machine.path("a")).unwrap();
+    fs::remove_file(machine.file("a")).unwrap();
 
-    machine.run("zget a").code(8).says("--allow-rollback");
-    machine.run("zget -o - a").code(8);
-    machine.run("zblob stat a").code(8);
+    machine.run_line("zget a").ended(8).says("--allow-rollback");
+    machine.run_line("zget -o - a").ended(8);
+    machine.run_line("zblob stat a").ended(8);
     assert_eq!(machine.names(), ["old-store"]);
-    let versions = machine.run("zblob stat --versions --json a").ok();
+    let versions = machine.run_line("zblob stat --versions --json a").ok();
     let version = versions.json("version");
     let at = format!("zget --at {} -o - a", version.as_str().unwrap());
-    assert_eq!(machine.run(&at).ok().stdout, b"one");
-    machine.run("zget -o - a").code(8);
-    assert_eq!(machine.run("zget --allow-rollback -o - a").ok().stdout, b"one");
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"one");
+    assert_eq!(machine.run_line(&at).ok().stdout, b"one");
+    machine.run_line("zget -o - a").ended(8);
+    assert_eq!(machine.run_line("zget --allow-rollback -o - a").ok().stdout, b"one");
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"one");
 }
 
 /// A get records the generation, so a machine that never puts detects a rollback.
@@ -387,16 +387,16 @@ fn rollback_of_the_store_is_an_integrity_error_until_accepted() {
 fn zget_records_generation_to_detect_rollback() {
     let machine = Machine::new();
     machine.write("a", "one");
-    machine.run("zput a").ok();
-    let old = machine.path("old-store");
+    machine.run_line("zput a").ok();
+    let old = machine.file("old-store");
     copy(&machine.store(), &old);
     machine.write("a", "two");
-    machine.run("zput a").ok();
-    fs::remove_dir_all(machine.home().join(".local/state/zput")).unwrap();
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"two");
+    machine.run_line("zput a").ok();
+    fs::remove_dir_all(machine.path().join(".local/state/zput")).unwrap();
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"two");
     fs::remove_dir_all(machine.store()).unwrap();
     copy(&old, &machine.store());
-    assert_eq!(machine.run("zget -o - a").code(8).stdout, b"");
+    assert_eq!(machine.run_line("zget -o - a").ended(8).stdout, b"");
 }
 
 /// A put writes the rollback record, and a damaged record is an integrity error.
@@ -404,13 +404,13 @@ fn zget_records_generation_to_detect_rollback() {
 fn zput_records_generation_and_damaged_record_is_an_error() {
     let machine = Machine::new();
     machine.write("a", "one");
-    machine.run("zput a").ok();
-    let seen = machine.home().join(".local/state/zput/seen");
+    machine.run_line("zput a").ok();
+    let seen = machine.path().join(".local/state/zput/seen");
     let records: Vec<_> = files(&seen).into_iter().filter(|path| !path.ends_with("lock")).collect();
     assert_eq!(records.len(), 1);
     fs::write(&records[0], "rubbish").unwrap();
-    machine.run("zget -o - a").code(8).says("cannot parse the rollback record");
-    machine.run("zput a").code(8);
+    machine.run_line("zget -o - a").ended(8).says("cannot parse the rollback record");
+    machine.run_line("zput a").ended(8);
 }
 
 /// A flipped bit in header, part or footer of a stored object is an error without output.
@@ -418,7 +418,7 @@ fn zput_records_generation_and_damaged_record_is_an_error() {
 fn damaged_object_in_the_store_yields_no_output() {
     let machine = Machine::new();
     machine.write("a", vec![1; 100_000]);
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     let objects = files(&machine.store().join("objects"));
     assert_eq!(objects.len(), 1);
     let sound = fs::read(&objects[0]).unwrap();
@@ -427,14 +427,14 @@ fn damaged_object_in_the_store_yields_no_output() {
         let mut damaged = sound.clone();
         damaged[offset] ^= 1;
         fs::write(&objects[0], damaged).unwrap();
-        let ran = machine.run("zget -o b a");
+        let ran = machine.run_line("zget -o b a");
         assert!(matches!(ran.code, Some(1 | 7 | 8)), "{offset}: {:?} {}", ran.code, ran.stderr);
         assert_eq!(machine.names(), ["a"], "{offset}");
     }
     let mut damaged = sound.clone();
     damaged[50_000] ^= 1;
     fs::write(&objects[0], damaged).unwrap();
-    let ran = machine.run("zget -o - a").code(8);
+    let ran = machine.run_line("zget -o - a").ended(8);
     assert_eq!(ran.stdout, b"");
     // A reader that is gone does not hide this: its exit code is for output that was verified.
     machine.sh("{ zget -o - a; echo $? > code; } | true").ok().says("is corrupt");
@@ -446,15 +446,15 @@ fn damaged_object_in_the_store_yields_no_output() {
 fn json_fields_agree_between_commands() {
     let machine = Machine::new();
     machine.write("a", "abc");
-    let put = machine.run("zput --json --sha256 a").ok();
+    let put = machine.run_line("zput --json --sha256 a").ok();
     assert_eq!(put.json("name"), "a");
     assert_eq!(put.json("length"), 3);
-    let get = machine.run("zget --json -o b a").ok();
+    let get = machine.run_line("zget --json -o b a").ok();
     assert_eq!(get.json("output"), "b");
     assert_eq!(get.json("version"), put.json("version"));
-    let list = machine.run("zblob ls --json").ok();
+    let list = machine.run_line("zblob ls --json").ok();
     assert_eq!((list.json("name"), list.json("length")), ("a".into(), 3.into()));
-    let stat = machine.run("zblob stat --json a").ok();
+    let stat = machine.run_line("zblob stat --json a").ok();
     assert_eq!(stat.json("generation"), put.json("generation"));
     // SHA-256("abc"), FIPS 180-2.
     assert_eq!(
@@ -462,7 +462,7 @@ fn json_fields_agree_between_commands() {
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     );
     assert_eq!(stat.json("recipients"), 1);
-    machine.run("zget --json -o - a").code(2);
+    machine.run_line("zget --json -o - a").ended(2);
 }
 
 /// A blob put with either suite is got back.
@@ -471,8 +471,8 @@ fn zput_suite_round_trips_with_either_cipher() {
     let machine = Machine::new();
     machine.write("a", vec![9; 70_000]);
     for suite in ["aes", "chacha"] {
-        machine.run(&format!("zput --suite {suite} a")).ok();
-        assert!(machine.run("zget -o - a").ok().stdout == vec![9; 70_000]);
+        machine.run_line(&format!("zput --suite {suite} a")).ok();
+        assert!(machine.run_line("zget -o - a").ok().stdout == vec![9; 70_000]);
     }
 }
 
@@ -481,14 +481,14 @@ fn zput_suite_round_trips_with_either_cipher() {
 fn plaintext_objects_are_separate_from_sealed_ones() {
     let machine = Machine::new();
     machine.write("a", "in the clear");
-    machine.run("zput --plaintext a").ok();
-    assert_eq!(machine.run("zget --plaintext -o - a").ok().stdout, b"in the clear");
-    assert_eq!(machine.run("zget --plaintext --range 3-5 -o - a").ok().stdout, b"the");
-    machine.run("zget -o - a").code(1).says("--plaintext");
-    machine.run("zblob ls").ok().says("1 more are not sealed");
-    machine.run("zput a").ok();
-    machine.run("zget --plaintext -o - a").code(1);
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"in the clear");
+    machine.run_line("zput --plaintext a").ok();
+    assert_eq!(machine.run_line("zget --plaintext -o - a").ok().stdout, b"in the clear");
+    assert_eq!(machine.run_line("zget --plaintext --range 3-5 -o - a").ok().stdout, b"the");
+    machine.run_line("zget -o - a").ended(1).says("--plaintext");
+    machine.run_line("zblob ls").ok().says("1 more are not sealed");
+    machine.run_line("zput a").ok();
+    machine.run_line("zget --plaintext -o - a").ended(1);
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"in the clear");
 }
 
 /// SIGINT and SIGTERM leave no temporary file and no running command.
@@ -497,7 +497,7 @@ fn signals_leave_no_temporary_file_and_no_child() {
     use rustix::process::{Pid, Signal, kill_process};
     let machine = Machine::new();
     machine.write("a", vec![1; 20_000_000]);
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         // A pipe without a reader: zblob seal waits with a temporary file open.
         let mut child = machine
@@ -524,7 +524,7 @@ fn signals_leave_no_temporary_file_and_no_child() {
         .spawn()
         .unwrap();
     let pid = loop {
-        match fs::read_to_string(machine.path("pid")) {
+        match fs::read_to_string(machine.file("pid")) {
             Ok(text) if text.ends_with('\n') => break text.trim().to_owned(),
             _ => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -547,10 +547,10 @@ fn failed_first_zput_does_not_block_the_next() {
     let machine = Machine::new();
     machine.write("a", "1");
     // The store cannot be created.
-    let share = machine.home().join(".local/share");
+    let share = machine.path().join(".local/share");
     fs::create_dir_all(share.parent().unwrap()).unwrap();
     fs::write(&share, "").unwrap();
-    machine.run("zput a").code(1);
+    machine.run_line("zput a").ended(1);
     assert!(!machine.key_file().exists());
     fs::remove_file(&share).unwrap();
     // The key file cannot be created.
@@ -558,13 +558,13 @@ fn failed_first_zput_does_not_block_the_next() {
     fs::create_dir_all(config.parent().unwrap()).unwrap();
     let _made_before = fs::remove_dir(&config);
     std::os::unix::fs::symlink("/nonexistent/directory", &config).unwrap();
-    machine.run("zput a").code(7);
+    machine.run_line("zput a").ended(7);
     fs::remove_file(&config).unwrap();
     let data = machine.store().parent().unwrap().to_owned();
     assert!(!data.exists());
-    machine.run("zput a").ok().says("created a key file").says("created a store");
+    machine.run_line("zput a").ok().says("created a key file").says("created a store");
     assert_eq!(names(&data), ["store"]);
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"1");
 }
 
 /// A store that cannot be created leaves the key file unchanged, and a later put works.
@@ -572,12 +572,12 @@ fn failed_first_zput_does_not_block_the_next() {
 fn failed_store_creation_leaves_key_file_unchanged() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zblob key new").ok();
+    machine.run_line("zblob key new").ok();
     let before = fs::read(machine.key_file()).unwrap();
-    fs::create_dir_all(machine.home().join(".local")).unwrap();
-    fs::write(machine.home().join(".local/share"), "").unwrap();
-    machine.run("zput a").code(1);
+    fs::create_dir_all(machine.path().join(".local")).unwrap();
+    fs::write(machine.path().join(".local/share"), "").unwrap();
+    machine.run_line("zput a").ended(1);
     assert_eq!(fs::read(machine.key_file()).unwrap(), before);
-    fs::remove_file(machine.home().join(".local/share")).unwrap();
-    machine.run("zput a").ok();
+    fs::remove_file(machine.path().join(".local/share")).unwrap();
+    machine.run_line("zput a").ok();
 }

@@ -10,10 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Machine, Ran, Served, names, program};
-
-/// Far longer than any of these takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use zput_server::mounts::Policy;
+use zput_testkit::{Machine, PATIENCE, Ran, StoreServer, command_path, names};
 
 /// Runs a command that has to end by itself.
 #[track_caller]
@@ -34,7 +32,7 @@ fn run_bounded(machine: &Machine, line: &str) -> Ran {
 }
 
 /// Sets another address in the machine's key file, with the same key.
-fn redirect(machine: &Machine, from: &Served, to: &str) {
+fn redirect(machine: &Machine, from: &StoreServer, to: &str) {
     let text = fs::read_to_string(machine.key_file()).unwrap();
     let moved = text.replace(&from.remote().to_string(), to);
     assert_ne!(moved, text);
@@ -42,7 +40,7 @@ fn redirect(machine: &Machine, from: &Served, to: &str) {
 }
 
 /// A member's machine with a small and a large file to put.
-fn member_with_files(served: &Served) -> Machine {
+fn member_with_files(served: &StoreServer) -> Machine {
     let machine = served.member();
     machine.write("small", "1");
     machine.write("large", vec![7; 40_000_000]);
@@ -52,43 +50,43 @@ fn member_with_files(served: &Served) -> Machine {
 /// A put to a server with another key ends with an integrity error.
 #[test]
 fn zput_to_a_server_with_another_key_ends() {
-    let (one, two) = (Served::start(), Served::start());
+    let (one, two) = (StoreServer::private(), StoreServer::private());
     let machine = member_with_files(&one);
     redirect(&machine, &one, &two.remote().to_string());
     for file in ["small", "large"] {
-        run_bounded(&machine, &format!("zput {file}")).code(8);
+        run_bounded(&machine, &format!("zput {file}")).ended(8);
     }
 }
 
 /// A put in a mode that the server refuses ends with exit code 1.
 #[test]
 fn zput_in_a_refused_mode_ends() {
-    let served = Served::start();
+    let served = StoreServer::private();
     let machine = member_with_files(&served);
     let text = fs::read_to_string(machine.key_file()).unwrap();
     fs::write(machine.key_file(), text.replace("\"tls\"", "\"plaintext\"")).unwrap();
     for file in ["small", "large"] {
-        run_bounded(&machine, &format!("zput {file}")).code(1);
+        run_bounded(&machine, &format!("zput {file}")).ended(1);
     }
 }
 
 /// A put to a server at its connection limit ends with exit code 5 and advice.
 #[test]
 fn zput_to_a_server_at_its_connection_limit_ends() {
-    let served = Served::with(|options| options.limits.max_connections = 1);
+    let served = StoreServer::start(Policy::PRIVATE, |options| options.limits.max_connections = 1);
     let machine = member_with_files(&served);
     for file in ["small", "large"] {
         // The first connection is silent and holds the only slot; later ones are refused with a
         // reason.
         let _held = loop {
-            let mut held = TcpStream::connect(served.address).unwrap();
+            let mut held = TcpStream::connect(served.address()).unwrap();
             held.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
             match held.read(&mut [0; 64]) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break held,
                 _ => thread::sleep(Duration::from_millis(50)),
             }
         };
-        run_bounded(&machine, &format!("zput {file}")).code(5).says(
+        run_bounded(&machine, &format!("zput {file}")).ended(5).says(
             "is busy: the server has too many connections (try again later; --retries 20 tries for minutes)",
         );
     }
@@ -97,7 +95,7 @@ fn zput_to_a_server_at_its_connection_limit_ends() {
 /// A put to a server that closes before the handshake is over ends with exit code 5.
 #[test]
 fn zput_to_a_server_that_closes_before_the_echo_ends() {
-    let served = Served::start();
+    let served = StoreServer::private();
     let machine = member_with_files(&served);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -114,37 +112,41 @@ fn zput_to_a_server_that_closes_before_the_echo_ends() {
     });
     redirect(&machine, &served, &format!("zput://{address}"));
     for file in ["small", "small", "large", "large"] {
-        run_bounded(&machine, &format!("zput {file}")).code(5);
+        run_bounded(&machine, &format!("zput {file}")).ended(5);
     }
 }
 
 /// A put from a command that pauses longer than the server's idle limit succeeds.
 #[test]
 fn zput_of_source_slower_than_the_idle_limit_succeeds() {
-    let served = Served::in_clear(|options| options.limits.idle_timeout = Duration::from_secs(2));
+    let served = StoreServer::start(StoreServer::EVERYTHING, |options| {
+        options.limits.idle_timeout = Duration::from_secs(2)
+    });
     let slow = "head -c 16777216 /dev/zero; sleep 6; echo end";
     let machine = served.member();
     let exec = |more: &[&str]| {
         let line = [more, &["--exec", "--name", "slow", "--", "sh", "-c", slow]].concat();
-        machine.run_with("zput", line).ok();
+        machine.run("zput", line).ok();
     };
     exec(&[]);
-    assert_eq!(machine.run("zblob stat --json slow").ok().json("length"), 16_777_220);
+    assert_eq!(machine.run_line("zblob stat --json slow").ok().json("length"), 16_777_220);
     let text = fs::read_to_string(machine.key_file()).unwrap();
     fs::write(machine.key_file(), text.replace("\"tls\"", "\"plaintext\"")).unwrap();
     exec(&["--plaintext"]);
-    assert_eq!(machine.run("zget --plaintext -o - slow").ok().stdout.len(), 16_777_220);
-    assert_eq!(served.staging(), [""; 0]);
+    assert_eq!(machine.run_line("zget --plaintext -o - slow").ok().stdout.len(), 16_777_220);
+    assert_eq!(served.staged(), 0);
 }
 
 /// README, limits: a server does not wait beyond its idle limit for the reader of `zget -o -`.
 #[test]
 fn zget_reader_stalled_beyond_the_idle_limit_is_cut_off() {
     const LENGTH: usize = 160 << 20;
-    let served = Served::with(|options| options.limits.idle_timeout = Duration::from_secs(2));
+    let served = StoreServer::start(Policy::PRIVATE, |options| {
+        options.limits.idle_timeout = Duration::from_secs(2)
+    });
     let machine = served.member();
     let zeros = format!("head -c {LENGTH} /dev/zero");
-    machine.run_with("zput", ["--exec", "--name", "zeros", "--", "sh", "-c", &zeros]).ok();
+    machine.run("zput", ["--exec", "--name", "zeros", "--", "sh", "-c", &zeros]).ok();
     let get = |stall| {
         let mut child = machine
             .command("zget")
@@ -164,28 +166,28 @@ fn zget_reader_stalled_beyond_the_idle_limit_is_cut_off() {
     assert_eq!((read, ran.ok().stderr), (LENGTH, String::new()));
     let (read, ran) = get(Duration::from_secs(7));
     assert!(read < LENGTH, "{read}");
-    ran.code(5).says("the connection was cut");
+    ran.ended(5).says("the connection was cut");
 }
 
 /// A put that cannot write its rollback record succeeds, warns and tells the version.
 #[test]
 fn zput_without_rollback_record_warns_that_it_was_stored() {
-    let served = Served::start();
+    let served = StoreServer::private();
     let machine = served.member();
     machine.write("a", "1");
-    machine.run("zput a").ok();
-    let seen = machine.home().join(".local/state/zput/seen");
+    machine.run_line("zput a").ok();
+    let seen = machine.path().join(".local/state/zput/seen");
     let lock = seen.join(&names(&seen)[0]).join("lock");
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
     machine.write("a", "22");
     let ran = machine
-        .run("zput --json a")
+        .run_line("zput --json a")
         .ok()
         .says("will not detect a rollback")
         .says("rollback record");
     fs::remove_dir(&lock).unwrap();
-    let stat = machine.run("zblob stat --json a").ok();
+    let stat = machine.run_line("zblob stat --json a").ok();
     assert_eq!(stat.json("length"), 2);
     let version = stat.json("version").as_str().unwrap().to_owned();
     assert_eq!(ran.json("version"), version);
@@ -198,12 +200,12 @@ fn zget_limits_the_sealed_mode_by_the_umask() {
     let machine = Machine::new();
     machine.write("a", "1");
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    fs::set_permissions(machine.path("a"), everybody).unwrap();
-    machine.run("zput a").ok();
+    fs::set_permissions(machine.file("a"), everybody).unwrap();
+    machine.run_line("zput a").ok();
     let zget = machine.command("zget");
     let mut shell = Command::new("sh");
-    shell.args(["-c", "umask 027; exec \"$0\" -o b a", program("zget")]);
-    shell.current_dir(machine.path(""));
+    shell.args(["-c", "umask 027; exec \"$0\" -o b a"]).arg(command_path("zget"));
+    shell.current_dir(machine.file(""));
     for (name, value) in zget.get_envs() {
         match value {
             Some(value) => shell.env(name, value),
@@ -211,5 +213,5 @@ fn zget_limits_the_sealed_mode_by_the_umask() {
         };
     }
     assert!(shell.status().unwrap().success());
-    assert_eq!(fs::metadata(machine.path("b")).unwrap().mode() & 0o7777, 0o750);
+    assert_eq!(fs::metadata(machine.file("b")).unwrap().mode() & 0o7777, 0o750);
 }

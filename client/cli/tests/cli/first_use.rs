@@ -10,8 +10,9 @@ use std::{
 use rustix::process::geteuid;
 use zput_proto::message::Scopes;
 use zput_skip as skip;
+use zput_testkit::{Machine, Ran, StoreServer, names};
 
-use crate::support::{Machine, Ran, Served, copy, names};
+use crate::support::copy;
 
 /// Runs all commands at once and waits for them.
 fn at_once(machine: &Machine, lines: &[String]) -> Vec<Ran> {
@@ -40,7 +41,7 @@ fn concurrent_first_puts_are_all_stored() {
         let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
         let made = |what: &str| ran.iter().filter(|ran| ran.stderr.contains(what)).count();
         assert_eq!((made("created a key file"), made("created a store")), (1, 1));
-        assert_eq!(machine.run("zblob ls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
+        assert_eq!(machine.run_line("zblob ls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
         assert_eq!(names(machine.store().parent().unwrap()), ["store"]);
         assert_eq!(names(machine.key_file().parent().unwrap()), ["default.zkey"]);
     }
@@ -50,10 +51,10 @@ fn concurrent_first_puts_are_all_stored() {
 #[test]
 fn concurrent_puts_create_one_store_for_a_new_key_file() {
     let machine = Machine::new();
-    machine.run("zblob key new").ok();
+    machine.run_line("zblob key new").ok();
     let ran: Vec<_> = at_once(&machine, &puts(&machine)).into_iter().map(Ran::ok).collect();
     assert_eq!(ran.iter().filter(|ran| ran.stderr.contains("created a store")).count(), 1);
-    assert_eq!(machine.run("zblob ls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
+    assert_eq!(machine.run_line("zblob ls").ok().text(), "f0\nf1\nf2\nf3\nf4\nf5\n");
 }
 
 /// Of several zblob key new at once one succeeds, and the others exit with 10.
@@ -69,17 +70,17 @@ fn concurrent_zblob_key_new_creates_one_key_file() {
 /// Joins at once with several invites all succeed and create one key file.
 #[test]
 fn concurrent_zblob_key_join_creates_one_key_file() {
-    let served = Served::start();
+    let served = StoreServer::private();
     let machine = Machine::new();
     let join = |number| {
-        machine.write(&format!("i{number}"), served.invite(Scopes::ALL));
+        machine.write(&format!("i{number}"), served.invite_text(Scopes::ALL));
         format!("zblob key join --invite-file i{number}")
     };
     let lines: Vec<_> = (0..3).map(join).collect();
     let ran: Vec<_> = at_once(&machine, &lines).into_iter().map(Ran::ok).collect();
     assert_eq!(ran.iter().filter(|ran| ran.stderr.contains("created a key file")).count(), 1);
     machine.write("a", "1");
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
 }
 
 /// An empty directory, or another store, in place of the key file's store is an error.
@@ -87,48 +88,48 @@ fn concurrent_zblob_key_join_creates_one_key_file() {
 fn empty_or_foreign_directory_is_not_the_store_of_a_key_file() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput a").ok();
-    let away = machine.path("away");
+    machine.run_line("zput a").ok();
+    let away = machine.file("away");
     fs::rename(machine.store(), &away).unwrap();
     fs::create_dir(machine.store()).unwrap();
     for line in ["zblob ls", "zput a", "zget -o b a", "zblob stat a", "zblob rm a"] {
-        machine.run(line).code(4).says("there is no store").says("is its disk mounted?");
+        machine.run_line(line).ended(4).says("there is no store").says("is its disk mounted?");
     }
     assert_eq!(names(&machine.store()), [""; 0]);
 
     // Another disk is mounted there.
     let other = Machine::new();
     other.write("a", "2");
-    other.run("zput a").ok();
+    other.run_line("zput a").ok();
     copy(&other.store(), &machine.store());
     for line in ["zblob ls", "zput a", "zget -o b a"] {
-        machine.run(line).code(8).says("does not match the key file");
+        machine.run_line(line).ended(8).says("does not match the key file");
     }
     fs::remove_dir_all(machine.store()).unwrap();
     copy(&away, &machine.store());
-    assert_eq!(machine.run("zget -o - a").ok().stdout, b"1");
+    assert_eq!(machine.run_line("zget -o - a").ok().stdout, b"1");
     // A key file for another device does not name this machine's store.
-    machine.run("zblob key export --full -o other.zkey").ok();
-    let text = fs::read_to_string(machine.path("other.zkey")).unwrap();
+    machine.run_line("zblob key export --full -o other.zkey").ok();
+    let text = fs::read_to_string(machine.file("other.zkey")).unwrap();
     assert!(!text.contains("server_key"), "{text}");
 }
 
 /// A machine whose key file is a link to `work/real/k.zkey`.
 fn linked() -> Machine {
     let machine = Machine::new();
-    fs::create_dir(machine.path("real")).unwrap();
-    machine.run("zblob key new --key real/k.zkey").ok();
+    fs::create_dir(machine.file("real")).unwrap();
+    machine.run_line("zblob key new --key real/k.zkey").ok();
     fs::create_dir_all(machine.key_file().parent().unwrap()).unwrap();
-    symlink(machine.path("real/k.zkey"), machine.key_file()).unwrap();
+    symlink(machine.file("real/k.zkey"), machine.key_file()).unwrap();
     machine
 }
 
 /// The contents behind the link, if it is still a link.
 fn real(machine: &Machine) -> String {
     assert!(fs::symlink_metadata(machine.key_file()).unwrap().is_symlink());
-    assert_eq!(names(&machine.path("real")), ["k.zkey"]);
+    assert_eq!(names(&machine.file("real")), ["k.zkey"]);
     assert_eq!(names(machine.key_file().parent().unwrap()), ["default.zkey"]);
-    fs::read_to_string(machine.path("real/k.zkey")).unwrap()
+    fs::read_to_string(machine.file("real/k.zkey")).unwrap()
 }
 
 /// Every command that writes a key file writes the target of a link and keeps the link.
@@ -137,36 +138,36 @@ fn key_file_writers_follow_a_link() {
     let machine = linked();
     let (is_open, secret) = (|text: &str| text.contains("\ndevice_seed = "), "hunter2");
     let by = |command: &str| format!("--passphrase-command echo${{IFS}}{command}");
-    machine.run(&format!("zblob key passphrase set {}", by(secret))).ok();
+    machine.run_line(&format!("zblob key passphrase set {}", by(secret))).ok();
     let locked = real(&machine);
     assert!(!is_open(&locked) && locked.contains("[protected]"), "{locked}");
     let change = format!(
         "zblob key passphrase change {} --new-passphrase-command echo${{IFS}}x",
         by(secret)
     );
-    machine.run(&change).ok();
+    machine.run_line(&change).ok();
     assert_ne!(real(&machine), locked);
-    machine.run(&format!("zblob key passphrase remove {}", by(secret))).code(7);
-    machine.run(&format!("zblob key passphrase remove {}", by("x"))).ok();
+    machine.run_line(&format!("zblob key passphrase remove {}", by(secret))).ended(7);
+    machine.run_line(&format!("zblob key passphrase remove {}", by("x"))).ok();
     assert!(is_open(&real(&machine)));
 
     machine.write("a", "1");
-    machine.run("zput a").ok().says("created a store");
+    machine.run_line("zput a").ok().says("created a store");
     assert!(real(&machine).contains("remote = \"file://"));
-    let served = Served::start();
-    machine.run_on(served.invite(Scopes::ALL).as_bytes(), "zblob key join").ok();
+    let served = StoreServer::private();
+    machine.run_line_on(served.invite_text(Scopes::ALL).as_bytes(), "zblob key join").ok();
     assert!(real(&machine).contains("remote = \"zput://"));
-    let other = Served::start();
-    machine.run_on(other.invite(Scopes::ALL).as_bytes(), "zblob key join").code(2);
-    machine.run_on(other.invite(Scopes::ALL).as_bytes(), "zblob key join --force").ok();
+    let other = StoreServer::private();
+    machine.run_line_on(other.invite_text(Scopes::ALL).as_bytes(), "zblob key join").ended(2);
+    machine.run_line_on(other.invite_text(Scopes::ALL).as_bytes(), "zblob key join --force").ok();
     assert!(real(&machine).contains(&other.remote().to_string()));
     let before = real(&machine);
-    machine.run("zblob key new").code(10);
+    machine.run_line("zblob key new").ended(10);
     assert_eq!(real(&machine), before);
-    machine.run("zblob key new --force").ok();
+    machine.run_line("zblob key new --force").ok();
     assert_ne!(real(&machine), before);
     let export = format!("zblob key export --full --force -o {}", machine.key_file().display());
-    machine.run(&export).ok();
+    machine.run_line(&export).ok();
     assert_ne!(real(&machine), before);
 }
 
@@ -174,8 +175,8 @@ fn key_file_writers_follow_a_link() {
 #[test]
 fn key_file_is_not_written_through_a_dangling_link() {
     let machine = Machine::new();
-    machine.run("zblob key new").ok();
-    symlink("away/k.zkey", machine.path("link")).unwrap();
+    machine.run_line("zblob key new").ok();
+    symlink("away/k.zkey", machine.file("link")).unwrap();
     for line in [
         "zblob key new --key link",
         "zblob key new --key link --force",
@@ -184,7 +185,11 @@ fn key_file_is_not_written_through_a_dangling_link() {
         "zput --key link a",
     ] {
         machine.write("a", "1");
-        machine.run(line).code(7).says("link is a link to ").says("away/k.zkey, which is missing");
+        machine
+            .run_line(line)
+            .ended(7)
+            .says("link is a link to ")
+            .says("away/k.zkey, which is missing");
     }
     assert_eq!(machine.names(), ["a", "link"]);
 }
@@ -197,16 +202,16 @@ fn root_creates_files_in_a_users_home_as_that_user() {
     }
     let machine = Machine::new();
     let user = 54_321;
-    for directory in [machine.home(), &machine.path("")] {
+    for directory in [machine.path(), &machine.file("")] {
         chown(directory, Some(user), Some(user)).unwrap();
     }
     machine.write("a", vec![1; 20_000_000]);
-    machine.run("zput a").ok();
-    machine.run("zget -o b a").ok();
-    machine.run("zblob key passphrase set --passphrase-command echo${IFS}x").ok();
-    machine.run("zblob key passphrase remove --passphrase-command echo${IFS}x").ok();
-    machine.run("zblob key export --get-only -o other.zkey").ok();
-    let mut left = vec![machine.home().join(".config"), machine.home().join(".local")];
+    machine.run_line("zput a").ok();
+    machine.run_line("zget -o b a").ok();
+    machine.run_line("zblob key passphrase set --passphrase-command echo${IFS}x").ok();
+    machine.run_line("zblob key passphrase remove --passphrase-command echo${IFS}x").ok();
+    machine.run_line("zblob key export --get-only -o other.zkey").ok();
+    let mut left = vec![machine.path().join(".config"), machine.path().join(".local")];
     let mut looked_at = 0;
     while let Some(path) = left.pop() {
         let metadata = fs::symlink_metadata(&path).unwrap();
@@ -218,7 +223,7 @@ fn root_creates_files_in_a_users_home_as_that_user() {
         }
     }
     assert!(looked_at >= 9, "{looked_at}");
-    assert_eq!(fs::metadata(machine.path("other.zkey")).unwrap().uid(), user);
+    assert_eq!(fs::metadata(machine.file("other.zkey")).unwrap().uid(), user);
 }
 
 /// A relative HOME is an error before anything is created.
@@ -239,7 +244,7 @@ fn relative_home_is_an_error_before_anything_is_created() {
             .map(Ran::from)
             .unwrap()
     };
-    put(Some("rel")).code(1).says("HOME is rel, which is relative");
+    put(Some("rel")).ended(1).says("HOME is rel, which is relative");
     assert_eq!(machine.names(), ["a"]);
 }
 
@@ -248,20 +253,20 @@ fn relative_home_is_an_error_before_anything_is_created() {
 fn service_uses_its_state_and_credentials_directories() {
     let machine = Machine::new();
     machine.write("a", "1");
-    let credentials = machine.home().join("credentials");
+    let credentials = machine.path().join("credentials");
     fs::create_dir(&credentials).unwrap();
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     fs::rename(machine.key_file(), credentials.join("zput.key")).unwrap();
-    fs::remove_dir_all(machine.home().join(".local/state")).unwrap();
+    fs::remove_dir_all(machine.path().join(".local/state")).unwrap();
     let run = |line: &str| {
         let mut words = line.split_whitespace();
         let mut command = machine.command(words.next().unwrap());
         command.args(words).env("CREDENTIALS_DIRECTORY", &credentials);
-        Ran::from(command.env("STATE_DIRECTORY", machine.home().join("s")).output().unwrap())
+        Ran::from(command.env("STATE_DIRECTORY", machine.path().join("s")).output().unwrap())
     };
     assert_eq!(run("zget -o - a").ok().stdout, b"1");
-    assert_eq!(names(&machine.home().join("s/zput")), ["seen"]);
-    assert!(!machine.home().join(".local/state").exists());
+    assert_eq!(names(&machine.path().join("s/zput")), ["seen"]);
+    assert!(!machine.path().join(".local/state").exists());
 
     fs::write(credentials.join("zput.passphrase"), "hunter2\n").unwrap();
     run("zblob key passphrase set").ok();
@@ -275,7 +280,7 @@ fn service_uses_its_state_and_credentials_directories() {
 fn passphrase_comes_from_a_command_or_a_descriptor() {
     let machine = Machine::new();
     machine.write("a", "1");
-    machine.run("zput a").ok();
+    machine.run_line("zput a").ok();
     machine.sh("zblob key passphrase set --passphrase-fd 3 3<<E\nhunter2\nE\n").ok();
     for line in [
         "zget --passphrase-fd 3 -o - a 3<<E\nhunter2\nE\n",
@@ -286,12 +291,15 @@ fn passphrase_comes_from_a_command_or_a_descriptor() {
         assert_eq!(machine.sh(line).ok().text(), "1", "{line}");
     }
     machine
-        .run("zget --passphrase-command false -o - a")
-        .code(7)
+        .run_line("zget --passphrase-command false -o - a")
+        .ended(7)
         .says("it failed with exit status: 1");
-    machine.run("zget --passphrase-command true -o - a").code(7).says("it is empty");
-    machine.run("zget --passphrase-command pwd -o - a").code(7).says("the passphrase is wrong");
-    machine.run("zget --passphrase-fd 9 -o - a").code(7).says("descriptor 9");
+    machine.run_line("zget --passphrase-command true -o - a").ended(7).says("it is empty");
+    machine
+        .run_line("zget --passphrase-command pwd -o - a")
+        .ended(7)
+        .says("the passphrase is wrong");
+    machine.run_line("zget --passphrase-fd 9 -o - a").ended(7).says("descriptor 9");
     let change = "zblob key passphrase change --passphrase-command 'echo hunter2'";
     machine.sh(&format!("{change} --new-passphrase-fd 3 3<<E\nnew\nE\n")).ok();
     assert_eq!(machine.sh("zget --passphrase-command 'echo new' -o - a").ok().text(), "1");

@@ -8,8 +8,7 @@ use std::{
 
 use serde_json::{Map, Value};
 use zput_proto::message::Scopes;
-
-use crate::support::{Machine, Ran, Served};
+use zput_testkit::{Machine, Ran, StoreServer};
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
@@ -119,21 +118,21 @@ fn json_output_of_store_commands_fits_the_schemas() {
     let machine = Machine::new();
     machine.write("a", "abc");
     machine.write("b", "");
-    lines(&machine.run("zput --json --sha256 a").ok(), "put", 1);
-    lines(&machine.run("zput --json a b").ok(), "put", 2);
-    lines(&machine.run("zput --json --plaintext --name plain a").ok(), "put", 1);
-    lines(&machine.run("zget --json -o c a").ok(), "get", 1);
-    lines(&machine.run("zget --json --verify-only a b").ok(), "get", 2);
-    lines(&machine.run("zget --json --plaintext plain").ok(), "get", 1);
-    lines(&machine.run("zblob ls --json").ok(), "ls", 2);
-    lines(&machine.run("zblob stat --json a b").ok(), "stat", 2);
-    lines(&machine.run("zblob stat --json --verify a").ok(), "stat", 1);
-    machine.run("zput --sha256 a").ok();
-    lines(&machine.run("zblob stat --json a").ok(), "stat", 1);
-    lines(&machine.run("zblob stat --json --versions a").ok(), "stat-versions", 3);
-    lines(&machine.run("zblob rm --json -n a").ok(), "rm", 1);
-    lines(&machine.run("zblob rm --json a").ok(), "rm", 1);
-    lines(&machine.run("zblob restore --json a").ok(), "restore", 1);
+    lines(&machine.run_line("zput --json --sha256 a").ok(), "put", 1);
+    lines(&machine.run_line("zput --json a b").ok(), "put", 2);
+    lines(&machine.run_line("zput --json --plaintext --name plain a").ok(), "put", 1);
+    lines(&machine.run_line("zget --json -o c a").ok(), "get", 1);
+    lines(&machine.run_line("zget --json --verify-only a b").ok(), "get", 2);
+    lines(&machine.run_line("zget --json --plaintext plain").ok(), "get", 1);
+    lines(&machine.run_line("zblob ls --json").ok(), "ls", 2);
+    lines(&machine.run_line("zblob stat --json a b").ok(), "stat", 2);
+    lines(&machine.run_line("zblob stat --json --verify a").ok(), "stat", 1);
+    machine.run_line("zput --sha256 a").ok();
+    lines(&machine.run_line("zblob stat --json a").ok(), "stat", 1);
+    lines(&machine.run_line("zblob stat --json --versions a").ok(), "stat-versions", 3);
+    lines(&machine.run_line("zblob rm --json -n a").ok(), "rm", 1);
+    lines(&machine.run_line("zblob rm --json a").ok(), "rm", 1);
+    lines(&machine.run_line("zblob restore --json a").ok(), "restore", 1);
 }
 
 /// The JSON lines of zblob key, zblob seal and zblob open fit their schemas.
@@ -141,21 +140,22 @@ fn json_output_of_store_commands_fits_the_schemas() {
 fn json_output_of_key_and_offline_commands_fits_the_schemas() {
     let machine = Machine::new();
     machine.write("a", "abc");
-    lines(&machine.run("zblob key new --json").ok(), "key-made", 1);
-    lines(&machine.run("zblob key show --json").ok(), "key-show", 1);
-    lines(&machine.run("zblob key public --json").ok(), "key-public", 1);
-    lines(&machine.run("zblob key export --json --get-only -o g.zkey").ok(), "key-made", 1);
-    lines(&machine.run("zblob seal --json a").ok(), "seal", 1);
-    lines(&machine.run("zblob seal --json -o - a").code(2), "error", 1);
-    lines(&machine.run("zblob open --json -o b a.zput").ok(), "open", 1);
-    lines(&machine.run("zblob open --json -o - a.zput").code(2), "error", 1);
+    lines(&machine.run_line("zblob key new --json").ok(), "key-made", 1);
+    lines(&machine.run_line("zblob key show --json").ok(), "key-show", 1);
+    lines(&machine.run_line("zblob key public --json").ok(), "key-public", 1);
+    lines(&machine.run_line("zblob key export --json --get-only -o g.zkey").ok(), "key-made", 1);
+    lines(&machine.run_line("zblob seal --json a").ok(), "seal", 1);
+    lines(&machine.run_line("zblob seal --json -o - a").ended(2), "error", 1);
+    lines(&machine.run_line("zblob open --json -o b a.zput").ok(), "open", 1);
+    lines(&machine.run_line("zblob open --json -o - a.zput").ended(2), "error", 1);
     machine.write("word", "hunter2");
     let set = ["passphrase", "set", "--json", "--passphrase-command", "cat word"];
-    lines(&machine.run_with("zblob key", set).ok(), "key-passphrase", 1);
-    lines(&machine.run("zblob key show --json").ok(), "key-show", 1);
-    let served = Served::start();
-    let invite = served.invite(Scopes::ALL);
-    let joined = machine.run_on(invite.as_bytes(), "zblob key join --json --key other.zkey").ok();
+    lines(&machine.run("zblob key", set).ok(), "key-passphrase", 1);
+    lines(&machine.run_line("zblob key show --json").ok(), "key-show", 1);
+    let served = StoreServer::private();
+    let invite = served.invite_text(Scopes::ALL);
+    let joined =
+        machine.run_line_on(invite.as_bytes(), "zblob key join --json --key other.zkey").ok();
     lines(&joined, "key-join", 1);
 }
 
@@ -164,10 +164,10 @@ fn json_output_of_key_and_offline_commands_fits_the_schemas() {
 fn json_errors_fit_the_schema_and_the_exit_code() {
     let machine = Machine::new();
     machine.write("a", "abc");
-    lines(&machine.run("zblob ls --json").code(7), "error", 1);
-    machine.run("zput a").ok();
-    machine.run("zput --name gone a").ok();
-    machine.run("zblob rm gone").ok();
+    lines(&machine.run_line("zblob ls --json").ended(7), "error", 1);
+    machine.run_line("zput a").ok();
+    machine.run_line("zput --name gone a").ok();
+    machine.run_line("zblob rm gone").ok();
     for (line, code) in [
         ("zput --json --if-absent a", 10),
         ("zput --json nothing", 4),
@@ -185,15 +185,16 @@ fn json_errors_fit_the_schema_and_the_exit_code() {
         ("zblob restore --json a", 4),
         ("zblob key public --json --key none", 7),
     ] {
-        let ran = machine.run(line).code(code);
+        let ran = machine.run_line(line).ended(code);
         lines(&ran, "error", 1);
         assert_eq!(ran.json("error")["exit"], code, "{line}");
     }
-    let served = Served::start();
+    let served = StoreServer::private();
     let host = served.member();
-    host.run("zblob key export --put-only -o put.zkey").ok();
-    host.run_on(served.invite(Scopes::PUT).as_bytes(), "zblob key join --key put.zkey").ok();
-    lines(&host.run("zblob rm --json --key put.zkey x").code(6), "error", 1);
+    host.run_line("zblob key export --put-only -o put.zkey").ok();
+    host.run_line_on(served.invite_text(Scopes::PUT).as_bytes(), "zblob key join --key put.zkey")
+        .ok();
+    lines(&host.run_line("zblob rm --json --key put.zkey x").ended(6), "error", 1);
 }
 
 /// The page JSON lists every error code and every field of the schemas.

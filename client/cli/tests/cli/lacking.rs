@@ -8,11 +8,9 @@ use std::{
 
 use rustix::process::geteuid;
 use zput_skip::{self as skip, or_skip};
+use zput_testkit::Machine;
 
-use crate::{
-    outputs::{NOBODY, machine, mode, refused},
-    support::Machine,
-};
+use crate::outputs::{NOBODY, machine, mode, refused};
 
 /// A user that may not give files away, NFS with squashed root, vfat.
 #[test]
@@ -21,7 +19,7 @@ fn zget_warns_and_narrows_mode_when_chown_is_refused() {
         return skip::because("only root can make another user's file");
     }
     let machine = machine();
-    let out = machine.path("out");
+    let out = machine.file("out");
     // All of it is refused, or only the owner: a member of the group may set the group.
     for (calls, group, expected) in [("", 0, 0o600), (":when=1", NOBODY + 1, 0o640)] {
         machine.write("out", "old");
@@ -36,12 +34,12 @@ fn zget_warns_and_narrows_mode_when_chown_is_refused() {
         fs::remove_file(&out).unwrap();
     }
     // A key file is written nevertheless, and stays private.
-    machine.run("zblob key new --key k.zkey").ok();
-    chown(machine.path("k.zkey"), Some(NOBODY), Some(NOBODY)).unwrap();
+    machine.run_line("zblob key new --key k.zkey").ok();
+    chown(machine.file("k.zkey"), Some(NOBODY), Some(NOBODY)).unwrap();
     let set = "zblob key passphrase set --key k.zkey --passphrase-command 'echo x'";
     refused(&machine, "-e inject=fchown:error=EPERM", set).unwrap().ok();
-    assert_eq!(mode(&machine.path("k.zkey")), 0o600);
-    assert!(fs::read_to_string(machine.path("k.zkey")).unwrap().contains("[protected]"));
+    assert_eq!(mode(&machine.file("k.zkey")), 0o600);
+    assert!(fs::read_to_string(machine.file("k.zkey")).unwrap().contains("[protected]"));
 }
 
 /// Root puts and gets in a home whose file system refuses chown.
@@ -51,7 +49,7 @@ fn root_uses_home_on_file_system_without_owners() {
         return skip::because("only root can be root in another user's home");
     }
     let machine = Machine::new();
-    for directory in [machine.home(), &machine.path("")] {
+    for directory in [machine.path(), &machine.file("")] {
         chown(directory, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     machine.write("f", "the plans\n");
@@ -76,12 +74,12 @@ fn zget_replaces_file_on_file_system_without_xattrs() {
 #[test]
 fn outputs_are_written_to_an_unreadable_directory() {
     let machine = machine();
-    fs::create_dir(machine.path("drop")).unwrap();
+    fs::create_dir(machine.file("drop")).unwrap();
     for line in ["zget -o drop/out f", "zblob seal -o drop/out f", "zblob key new --key drop/out"] {
         let faults = "-P drop -e inject=open,openat:error=EACCES";
         let ran = or_skip!(refused(&machine, faults, line)).ok();
         assert!(!ran.stderr.contains("denied"), "{}", ran.stderr);
-        fs::remove_file(machine.path("drop/out")).unwrap();
+        fs::remove_file(machine.file("drop/out")).unwrap();
     }
 }
 
@@ -91,7 +89,7 @@ fn zget_removes_placeholder_when_copy_fails() {
     let machine = machine();
     let faults = "-e inject=renameat2,rename,renameat,link,linkat:error=EOPNOTSUPP \
                   -e inject=copy_file_range,sendfile:error=ENOSPC";
-    or_skip!(refused(&machine, faults, "zget -o out f")).code(9);
+    or_skip!(refused(&machine, faults, "zget -o out f")).ended(9);
     assert_eq!(machine.names(), ["f", "f.zput"]);
-    machine.run("zget -o out f").ok();
+    machine.run_line("zget -o out f").ok();
 }

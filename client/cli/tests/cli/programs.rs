@@ -5,8 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use clap::Command;
 use zput_cli::cmd::Program;
 use zput_skip as skip;
-
-use crate::support::{Machine, names};
+use zput_testkit::{Machine, names};
 
 /// The names of the verbs.
 fn verbs() -> Vec<String> {
@@ -29,7 +28,7 @@ fn links_by_the_names_of_the_programs_are_these_programs() {
         ("./other stat none", "zblob stat: none: "),
         ("./other get none", "zblob get: none: "),
     ] {
-        let ran = machine.sh(line).code(4);
+        let ran = machine.sh(line).ended(4);
         assert!(ran.stderr.starts_with(begins), "{line}: {}", ran.stderr);
     }
     assert!(machine.sh("./zget --version").ok().text().starts_with("zget "));
@@ -49,34 +48,34 @@ fn versions_name_format_and_protocol() {
     for program in Program::ALL {
         let name = program.name();
         let version = format!("{name} {}\n", env!("CARGO_PKG_VERSION"));
-        let long = machine.run(&format!("{name} --version")).ok().text();
+        let long = machine.run_line(&format!("{name} --version")).ok().text();
         assert_eq!(long, format!("{version}blob format 1, protocol 1\n"));
-        assert_eq!(machine.run(&format!("{name} -V")).ok().text(), version);
+        assert_eq!(machine.run_line(&format!("{name} -V")).ok().text(), version);
     }
 }
 
 #[test]
 fn help_has_a_line_for_each_verb_and_a_page() {
     let machine = Machine::new();
-    let help = machine.run("zblob help").ok().text();
-    assert_eq!(machine.run("zblob --help").ok().text(), help);
-    assert_eq!(machine.run("zblob").code(2).stderr, help);
+    let help = machine.run_line("zblob help").ok().text();
+    assert_eq!(machine.run_line("zblob --help").ok().text(), help);
+    assert_eq!(machine.run_line("zblob").ended(2).stderr, help);
     for verb in verbs() {
         let begins = format!("  {verb} ");
         let lines: Vec<&str> = help.lines().filter(|line| line.starts_with(&begins)).collect();
         assert!(lines.len() == 1 && lines[0].len() <= 80, "{verb}: {lines:?}");
-        let page = machine.run(&format!("zblob help {verb}")).ok().text();
+        let page = machine.run_line(&format!("zblob help {verb}")).ok().text();
         assert!(page.contains(&format!("\nUsage: zblob {verb} ")), "{page}");
-        assert_eq!(machine.run(&format!("zblob {verb} --help")).ok().text(), page);
+        assert_eq!(machine.run_line(&format!("zblob {verb} --help")).ok().text(), page);
     }
-    let page = machine.run("zblob help key join").ok().text();
+    let page = machine.run_line("zblob help key join").ok().text();
     assert!(page.contains("\nUsage: zblob key join "), "{page}");
 }
 
 #[test]
 fn error_lines_begin_with_program_and_verbs() {
     let machine = Machine::new();
-    machine.run("zblob key new").ok();
+    machine.run_line("zblob key new").ok();
     for (line, code, begins) in [
         ("zblob -q ls", 7, "zblob ls: the key file names no server"),
         ("zblob ls -R", 2, "zblob ls: there is no -R here: "),
@@ -85,7 +84,7 @@ fn error_lines_begin_with_program_and_verbs() {
         ("zblob key join --invite-file none", 1, "zblob key join: cannot read none: "),
         ("zblob key -v show --key none", 7, "zblob key show: "),
     ] {
-        let ran = machine.run(line).code(code);
+        let ran = machine.run_line(line).ended(code);
         assert!(ran.stderr.starts_with(begins), "{line}: {}", ran.stderr);
     }
 }
@@ -100,7 +99,7 @@ fn unknown_verb_is_an_error_of_usage() {
         ("zblob key zzz", "zblob key: there is no verb zzz (zblob key --help lists"),
         ("zblob key dir", "zblob key: there is no verb dir (zblob key --help lists"),
     ] {
-        let ran = machine.run(line).code(2);
+        let ran = machine.run_line(line).ended(2);
         assert!(ran.stderr.starts_with(text), "{line}: {}", ran.stderr);
         assert_eq!(ran.stderr.lines().count(), 1, "{line}");
     }
@@ -132,12 +131,12 @@ fn completions_of_bash_complete_verbs_and_options() {
 fn completions_are_printed_for_each_shell_and_program() {
     let machine = Machine::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let all = machine.run(&format!("zblob completions {shell}")).ok().text();
-        let one = machine.run(&format!("zblob completions {shell} zget")).ok().text();
+        let all = machine.run_line(&format!("zblob completions {shell}")).ok().text();
+        let one = machine.run_line(&format!("zblob completions {shell} zget")).ok().text();
         assert!(all.contains("zblob") && all.contains("zput"), "{shell}");
         assert!(one.contains("zget") && !one.contains("zblob,"), "{shell}");
     }
-    machine.run("zblob completions tcsh").code(2);
+    machine.run_line("zblob completions tcsh").ended(2);
 }
 
 /// Each shell parses its script, that of all programs and that of each, without running it.
@@ -175,14 +174,14 @@ fn expected_pages(command: &Command, prefix: &str, pages: &mut Vec<(String, BTre
 #[test]
 fn manual_pages_have_every_verb_and_option() {
     let machine = Machine::new();
-    machine.run("zblob man new/pages").ok();
+    machine.run_line("zblob man new/pages").ok();
     let mut expected = Vec::new();
     for program in Program::ALL {
         let mut command = program.command();
         command.build();
         expected_pages(&command, "", &mut expected);
     }
-    let directory = machine.path("new/pages");
+    let directory = machine.file("new/pages");
     let mut written: Vec<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
     written.sort_unstable();
     assert_eq!(names(&directory), written);
@@ -201,5 +200,5 @@ fn manual_pages_have_every_verb_and_option() {
         assert!(page.contains(part), "{part}");
     }
     machine.write("file", "");
-    machine.run("zblob man file").code(1).says("zblob man: cannot write file: ");
+    machine.run_line("zblob man file").ended(1).says("zblob man: cannot write file: ");
 }

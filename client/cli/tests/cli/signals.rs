@@ -5,26 +5,11 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use zput_skip::{self as skip, or_skip};
-
-use crate::support::Machine;
-
-/// Far longer than any of these takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-#[track_caller]
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is() {
-        assert!(begun.elapsed() < PATIENCE, "not within a minute: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
+use zput_testkit::{Machine, until};
 
 /// proc_pid_stat(5): the state letter after the command's name; `None` for a process that is gone.
 fn state(pid: &str) -> Option<char> {
@@ -39,7 +24,7 @@ fn all_are_ended(script: &str, files: &[&str], is_ready: impl Fn(&[String]) -> b
     let mut put = machine.command("zput");
     put.args(["--exec", "--name", "e", "--", "bash", "-c", script]).stderr(Stdio::null());
     let mut put = put.spawn().unwrap();
-    let read = |name: &&str| fs::read_to_string(machine.path(name)).unwrap_or_default();
+    let read = |name: &&str| fs::read_to_string(machine.file(name)).unwrap_or_default();
     until("all have begun", || files.iter().all(|name| read(name).ends_with('\n')));
     let pids: Vec<String> = files.iter().map(|name| read(name).trim().to_owned()).collect();
     until("all are as they should be", || is_ready(&pids));
@@ -81,7 +66,7 @@ fn core_limit_is_zero_when_prctl_is_refused() {
         let script =
             format!("ulimit -S -c $(ulimit -H -c); {by} zput --exec --name l -- sh -c 'ulimit -c'");
         machine.sh(&script).ok();
-        machine.run("zget -o - l").ok().text()
+        machine.run_line("zget -o - l").ok().text()
     };
     let traces = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
     let traces = traces.is_ok_and(|traced| traced.status.success());

@@ -8,18 +8,16 @@ use std::{
 
 use serde_json::Value;
 use zput_skip::{self as skip, or_skip};
+use zput_testkit::{Machine, Ran, StoreServer, command_path, names};
 
-use crate::{
-    keys::{on_terminal, shell_on_terminal},
-    support::{Machine, Ran, Served, names, program},
-};
+use crate::keys::{on_terminal, shell_on_terminal};
 
 /// A machine whose vault has these names.
 fn vault(blobs: &[&str]) -> Machine {
     let machine = Machine::new();
     machine.write("file", "1");
     for name in blobs {
-        machine.run_with("zput", ["--quiet", "--name", name, "file"]).ok();
+        machine.run("zput", ["--quiet", "--name", name, "file"]).ok();
     }
     machine
 }
@@ -47,18 +45,18 @@ fn zblob_ls_prints_names_unchanged_to_a_pipe() {
     let machine = vault(&odd);
     let mut expected: Vec<&str> = odd.to_vec();
     expected.sort_unstable();
-    let listed = machine.run("zblob ls").ok().text();
+    let listed = machine.run_line("zblob ls").ok().text();
     assert_eq!(listed.lines().collect::<Vec<_>>(), expected);
-    let ended = machine.run("zblob ls -0").ok().text();
+    let ended = machine.run_line("zblob ls -0").ok().text();
     assert_eq!(ended, expected.iter().map(|name| format!("{name}\0")).collect::<String>());
     for name in listed.lines() {
-        assert_eq!(machine.run_with("zget", ["-o", "-", "--", name]).ok().stdout, b"1");
-        machine.run_with("zblob stat", ["--", name]).ok();
-        let long = machine.run_with("zblob ls", ["-l", "--", name]).ok().text();
+        assert_eq!(machine.run("zget", ["-o", "-", "--", name]).ok().stdout, b"1");
+        machine.run("zblob stat", ["--", name]).ok();
+        let long = machine.run("zblob ls", ["-l", "--", name]).ok().text();
         assert!(long.ends_with(&format!(" {name}\n")), "{long}");
     }
-    machine.run_with("zblob rm", listed.lines()).ok();
-    assert_eq!(machine.run("zblob ls").ok().text(), "");
+    machine.run("zblob rm", listed.lines()).ok();
+    assert_eq!(machine.run_line("zblob ls").ok().text(), "");
 }
 
 /// A modification time before 1970 is printed by zblob ls and zblob stat.
@@ -68,14 +66,21 @@ fn mtime_before_1970_is_printed_as_a_time() {
     machine.write("old", "1");
     // 1938-04-24T22:13:20Z.
     let time = UNIX_EPOCH - Duration::from_secs(1_000_000_000);
-    File::options().write(true).open(machine.path("old")).unwrap().set_modified(time).unwrap();
-    machine.run("zput old").ok();
-    let long = machine.run("zblob ls -l").ok().text();
+    File::options().write(true).open(machine.file("old")).unwrap().set_modified(time).unwrap();
+    machine.run_line("zput old").ok();
+    let long = machine.run_line("zblob ls -l").ok().text();
     assert!(long.contains(" 1938-04-24T22:13:20Z old\n"), "{long}");
-    assert_eq!(machine.run("zblob ls --json").ok().json("mtime"), "1938-04-24T22:13:20Z");
-    assert_eq!(machine.run("zblob stat --json old").ok().json("mtime"), "1938-04-24T22:13:20Z");
+    assert_eq!(machine.run_line("zblob ls --json").ok().json("mtime"), "1938-04-24T22:13:20Z");
+    assert_eq!(
+        machine.run_line("zblob stat --json old").ok().json("mtime"),
+        "1938-04-24T22:13:20Z"
+    );
     assert!(
-        machine.run("zblob stat old").ok().text().contains("modified   1938-04-24T22:13:20Z\n")
+        machine
+            .run_line("zblob stat old")
+            .ok()
+            .text()
+            .contains("modified   1938-04-24T22:13:20Z\n")
     );
 }
 
@@ -100,16 +105,16 @@ fn mtime_of_any_year_is_printed_and_restored() {
         if modified("f") != seconds {
             return skip::because(format!("/dev/shm does not keep {told}"));
         }
-        machine.run(&format!("zput {}", at("f"))).ok();
-        let long = machine.run("zblob ls -l").ok().text();
+        machine.run_line(&format!("zput {}", at("f"))).ok();
+        let long = machine.run_line("zblob ls -l").ok().text();
         assert!(long.contains(&format!(" {told} f\n")), "{long}");
-        let stat = machine.run("zblob stat f").ok().text();
+        let stat = machine.run_line("zblob stat f").ok().text();
         assert!(stat.contains(&format!(" {told}\n")), "{stat}");
-        machine.run(&format!("zblob seal -o {} {}", at("sealed"), at("f"))).ok();
+        machine.run_line(&format!("zblob seal -o {} {}", at("sealed"), at("f"))).ok();
         let get = format!("zget --json -o {} f", at("got"));
         let open = format!("zblob open --json -o {} {}", at("opened"), at("sealed"));
         for line in ["zblob ls --json", "zblob stat --json f", &get, &open] {
-            assert_eq!(machine.run(line).ok().json("mtime"), told, "{line}");
+            assert_eq!(machine.run_line(line).ok().json("mtime"), told, "{line}");
         }
         for name in ["got", "opened"] {
             assert_eq!(modified(name), seconds, "{name}");
@@ -125,11 +130,11 @@ fn mtime_of_any_year_is_printed_and_restored() {
 fn one_bad_name_of_several_fails_alone() {
     let machine = vault(&["a", "b", "c"]);
     for bad in ["../a", "/a", "", "a//b", "none"] {
-        let ran = machine.run_with("zblob stat", ["a", bad, "b"]).code(3).says("1 of 3 failed");
+        let ran = machine.run("zblob stat", ["a", bad, "b"]).ended(3).says("1 of 3 failed");
         assert!(ran.text().contains("name       b\n"), "{bad}");
     }
-    machine.run_with("zblob rm", ["a", "../x", "b"]).code(3).says("1 of 3 failed");
-    assert_eq!(machine.run("zblob ls").ok().text(), "c\n");
+    machine.run("zblob rm", ["a", "../x", "b"]).ended(3).says("1 of 3 failed");
+    assert_eq!(machine.run_line("zblob ls").ok().text(), "c\n");
 }
 
 /// An empty argument fails alone among several, and is a usage error by itself.
@@ -137,16 +142,16 @@ fn one_bad_name_of_several_fails_alone() {
 fn empty_argument_of_several_fails_alone() {
     let machine = vault(&["a", "b"]);
     machine.write("f", "1");
-    machine.run_with("zput", ["", "f"]).code(3).says("zput: '': ").says("1 of 2 failed");
-    machine.run_with("zput", ["--name", "n", ""]).code(2).says("zput: '': ");
-    machine.run_with("zget", ["", "a"]).code(3).says("zget: '': ").says("1 of 2 failed");
+    machine.run("zput", ["", "f"]).ended(3).says("zput: '': ").says("1 of 2 failed");
+    machine.run("zput", ["--name", "n", ""]).ended(2).says("zput: '': ");
+    machine.run("zget", ["", "a"]).ended(3).says("zget: '': ").says("1 of 2 failed");
     assert_eq!(machine.names(), ["a", "f", "file"]);
-    machine.run_with("zget", [""]).code(2).says("zget: '': ");
-    machine.run_with("zblob stat", ["", "a"]).code(3).says("zblob stat: '': ");
-    machine.run_with("zblob rm", ["", "a"]).code(3).says("zblob rm: '': ").says("1 of 2 failed");
-    machine.run_with("zblob rm", ["-r", ""]).code(2).says("zblob rm: '': ");
-    machine.run_with("zblob restore", [""]).code(2).says("zblob restore: '': ");
-    assert_eq!(machine.run("zblob ls").ok().text(), "b\nf\n");
+    machine.run("zget", [""]).ended(2).says("zget: '': ");
+    machine.run("zblob stat", ["", "a"]).ended(3).says("zblob stat: '': ");
+    machine.run("zblob rm", ["", "a"]).ended(3).says("zblob rm: '': ").says("1 of 2 failed");
+    machine.run("zblob rm", ["-r", ""]).ended(2).says("zblob rm: '': ");
+    machine.run("zblob restore", [""]).ended(2).says("zblob restore: '': ");
+    assert_eq!(machine.run_line("zblob ls").ok().text(), "b\nf\n");
 }
 
 /// A name that is not UTF-8 fails alone among several.
@@ -158,7 +163,7 @@ fn non_utf8_name_of_several_fails_alone() {
         let mut command = machine.command(name);
         command.arg("a").arg(std::ffi::OsStr::from_bytes(b"\xff"));
         let ran: Ran = command.output().unwrap().into();
-        ran.code(3).says("is not UTF-8").says("1 of 2 failed");
+        ran.ended(3).says("is not UTF-8").says("1 of 2 failed");
     }
 }
 
@@ -177,20 +182,20 @@ fn secret_argument_is_refused_and_not_repeated() {
         &["zget", "--json", &invite],
         &["zblob open", "--identity", &identity, "a"],
     ] {
-        let ran = machine.run_with(line[0], &line[1..]).code(2).says("is a secret");
+        let ran = machine.run(line[0], &line[1..]).ended(2).says("is a secret");
         let said = format!("{}{}", ran.stderr, ran.text()).to_lowercase();
         assert!(!said.contains("qqq"), "{line:?}: {said}");
     }
-    machine.run("zget zputinvite1-notes").code(4);
+    machine.run_line("zget zputinvite1-notes").ended(4);
 }
 
 /// The error about a missing second file suggests --name.
 #[test]
 fn zput_suggests_name_option_for_a_missing_second_file() {
     let machine = vault(&["a"]);
-    let ran = machine.run("zput file b").code(3).says("did you mean zput --name b file?");
+    let ran = machine.run_line("zput file b").ended(3).says("did you mean zput --name b file?");
     ran.says("cannot read b: No such file").says("1 of 2 failed");
-    assert_eq!(machine.run("zblob ls").ok().text(), "a\nfile\n");
+    assert_eq!(machine.run_line("zblob ls").ok().text(), "a\nfile\n");
 }
 
 /// The option --at selects a version by number or time, and explains a missing one.
@@ -198,11 +203,11 @@ fn zput_suggests_name_option_for_a_missing_second_file() {
 fn version_at_a_time_is_selected() {
     let machine = Machine::new();
     machine.write("f", "one");
-    let first = machine.run("zput --json f").ok().json("version");
+    let first = machine.run_line("zput --json f").ok().json("version");
     let first = first.as_str().unwrap().to_owned();
     machine.write("f", "two");
-    let second = machine.run("zput --json f").ok();
-    let get = |at: &str| machine.run_with("zget", ["--at", at, "-o", "-", "f"]);
+    let second = machine.run_line("zput --json f").ok();
+    let get = |at: &str| machine.run("zget", ["--at", at, "-o", "-", "f"]);
     assert_eq!(get(&first).ok().stdout, b"one");
     for now in ["now", "today"] {
         assert_eq!(get(now).ok().stdout, b"two");
@@ -212,64 +217,64 @@ fn version_at_a_time_is_selected() {
     let moment =
         zput::cli::precise_time(ns / 1_000_000_000, u32::try_from(ns % 1_000_000_000).unwrap());
     assert_eq!(get(&moment).ok().stdout, b"one");
-    let ran = machine.run_with("zblob stat", ["--json", "--at", &moment, "f"]).ok();
+    let ran = machine.run("zblob stat", ["--json", "--at", &moment, "f"]).ok();
     assert_eq!(ran.json("version"), first);
-    get("2000-01-01").code(4).says("it did not exist at").says(&first);
-    get("3 years ago").code(4).says("it did not exist at");
-    get("WRONG").code(2).says("neither a version nor a time");
+    get("2000-01-01").ended(4).says("it did not exist at").says(&first);
+    get("3 years ago").ended(4).says("it did not exist at");
+    get("WRONG").ended(2).says("neither a version nor a time");
     let newest = second.json("version").as_str().unwrap().to_owned();
-    get("5").code(4).says(&format!("it has no version 5; the newest is {newest} of 20"));
-    machine.run_with("zblob restore", ["f", &moment]).ok();
-    assert_eq!(machine.run("zget -o - f").ok().stdout, b"one");
+    get("5").ended(4).says(&format!("it has no version 5; the newest is {newest} of 20"));
+    machine.run("zblob restore", ["f", &moment]).ok();
+    assert_eq!(machine.run_line("zget -o - f").ok().stdout, b"one");
 }
 
 /// A removed blob is reported as removed, and zblob restore needs no version.
 #[test]
 fn removed_blob_is_reported_and_restored_without_a_version() {
     let machine = vault(&["f", "g"]);
-    machine.run("zblob rm f").ok();
+    machine.run_line("zblob rm f").ok();
     for line in ["zget f", "zget --verify-only f", "zblob stat f", "zblob rm f"] {
         machine
-            .run(line)
-            .code(4)
+            .run_line(line)
+            .ended(4)
             .says("f: it was removed")
             .says("zblob restore NAME brings it back");
     }
-    machine.run("zblob restore f").ok();
-    machine.run("zget -o copy f").ok();
-    machine.run("zblob restore f").code(4).says("no version of it is in the trash");
-    machine.run("zblob restore never").code(4).says("not found");
+    machine.run_line("zblob restore f").ok();
+    machine.run_line("zget -o copy f").ok();
+    machine.run_line("zblob restore f").ended(4).says("no version of it is in the trash");
+    machine.run_line("zblob restore never").ended(4).says("not found");
 }
 
 /// Patterns select blobs for zblob ls, zblob stat, zget and zblob rm, and no match is an error.
 #[test]
 fn patterns_select_blobs_in_every_command() {
     let machine = vault(&["a.txt", "b.pdf", "p/c.txt", "p/d.pdf", "p/q/e.txt", "pp"]);
-    let listed = |pattern: &str| machine.run_with("zblob ls", [pattern]).ok().text();
+    let listed = |pattern: &str| machine.run("zblob ls", [pattern]).ok().text();
     assert_eq!(listed("*.txt"), "a.txt\n");
     assert_eq!(listed("**/*.txt"), "a.txt\np/c.txt\np/q/e.txt\n");
     assert_eq!(listed("p/"), "p/c.txt\np/d.pdf\np/q/e.txt\n");
     assert_eq!(listed("p"), "p/c.txt\np/d.pdf\np/q/e.txt\npp\n");
-    machine.run("zblob ls nosuch").code(4).says("nothing matches nosuch");
-    machine.run("zblob ls a.txt nosuch").code(3).says("nothing matches nosuch");
-    let stat = machine.run("zblob stat --json p/*").ok().text();
+    machine.run_line("zblob ls nosuch").ended(4).says("nothing matches nosuch");
+    machine.run_line("zblob ls a.txt nosuch").ended(3).says("nothing matches nosuch");
+    let stat = machine.run_line("zblob stat --json p/*").ok().text();
     let stat_names: Vec<Value> = stat
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].clone())
         .collect();
     assert_eq!(stat_names, ["p/c.txt", "p/d.pdf"]);
-    fs::create_dir(machine.path("out")).unwrap();
-    machine.run("zget -o out/ **/*.txt").ok();
-    assert_eq!(names(&machine.path("out")), ["a.txt", "c.txt", "e.txt"]);
+    fs::create_dir(machine.file("out")).unwrap();
+    machine.run_line("zget -o out/ **/*.txt").ok();
+    assert_eq!(names(&machine.file("out")), ["a.txt", "c.txt", "e.txt"]);
 
-    machine.run("zblob rm *.doc").code(4).says("nothing matches *.doc");
-    assert_eq!(machine.run("zblob rm -rn p").ok().text(), "p/c.txt\np/d.pdf\np/q/e.txt\n");
+    machine.run_line("zblob rm *.doc").ended(4).says("nothing matches *.doc");
+    assert_eq!(machine.run_line("zblob rm -rn p").ok().text(), "p/c.txt\np/d.pdf\np/q/e.txt\n");
     assert_eq!(listed("**").lines().count(), 6);
-    machine.run("zblob rm p/*.pdf").ok();
-    machine.run("zblob rm -r p").ok();
+    machine.run_line("zblob rm p/*.pdf").ok();
+    machine.run_line("zblob rm -r p").ok();
     assert_eq!(listed(""), "a.txt\nb.pdf\npp\n");
-    machine.run("zblob rm -r p").code(4).says("nothing matches p");
-    machine.run("zblob rm -f p nosuch").ok();
+    machine.run_line("zblob rm -r p").ended(4).says("nothing matches p");
+    machine.run_line("zblob rm -f p nosuch").ok();
 }
 
 /// Listings are sorted by name, size or time and show sizes in bytes or units.
@@ -279,30 +284,30 @@ fn zblob_ls_sorts_and_formats_sizes_as_asked() {
     for (name, size, seconds) in [("a", 2_048, 30), ("b", 5, 10), ("c", 70, 20)] {
         machine.write(name, vec![1; size]);
         let time = UNIX_EPOCH + Duration::from_secs(seconds);
-        File::options().write(true).open(machine.path(name)).unwrap().set_modified(time).unwrap();
-        machine.run(&format!("zput {name}")).ok();
+        File::options().write(true).open(machine.file(name)).unwrap().set_modified(time).unwrap();
+        machine.run_line(&format!("zput {name}")).ok();
     }
-    assert_eq!(machine.run("zblob ls --sort size").ok().text(), "a\nc\nb\n");
-    assert_eq!(machine.run("zblob ls --sort time").ok().text(), "a\nc\nb\n");
-    assert_eq!(machine.run("zblob ls --sort time -r").ok().text(), "b\nc\na\n");
-    let long = machine.run("zblob ls -l").ok().text();
+    assert_eq!(machine.run_line("zblob ls --sort size").ok().text(), "a\nc\nb\n");
+    assert_eq!(machine.run_line("zblob ls --sort time").ok().text(), "a\nc\nb\n");
+    assert_eq!(machine.run_line("zblob ls --sort time -r").ok().text(), "b\nc\na\n");
+    let long = machine.run_line("zblob ls -l").ok().text();
     assert!(long.contains(" 2048 1970-01-01T00:00:30Z a\n"), "{long}");
     assert!(long.contains("    5 1970-01-01T00:00:10Z b\n"), "{long}");
     for line in ["zblob ls -lh", "zblob ls -l --human"] {
-        let long = machine.run(line).ok().text();
+        let long = machine.run_line(line).ok().text();
         assert!(long.contains(" 2 KiB 1970-01-01T00:00:30Z a\n"), "{long}");
     }
-    assert!(machine.run("zblob ls -h").ok().text().contains("Usage: zblob ls"));
-    assert!(machine.run("zblob ls --tree").ok().text().contains("a  2 KiB\n"));
+    assert!(machine.run_line("zblob ls -h").ok().text().contains("Usage: zblob ls"));
+    assert!(machine.run_line("zblob ls --tree").ok().text().contains("a  2 KiB\n"));
 }
 
 /// A mistyped name, or an option of another tool, is answered with a suggestion.
 #[test]
 fn mistyped_name_or_option_gets_a_suggestion() {
     let machine = vault(&["secret.bin"]);
-    machine.run("zget secrt.bin").code(4).says("did you mean secret.bin?");
-    machine.run("zblob stat plans/secret.bin").code(4).says("did you mean secret.bin?");
-    machine.run("zget --forse x").code(2).says("did you mean --force?");
+    machine.run_line("zget secrt.bin").ended(4).says("did you mean secret.bin?");
+    machine.run_line("zblob stat plans/secret.bin").ended(4).says("did you mean secret.bin?");
+    machine.run_line("zget --forse x").ended(2).says("did you mean --force?");
     for (line, says) in [
         ("zput -r x", "tar c DIR"),
         ("zblob ls -R", "--tree"),
@@ -311,7 +316,7 @@ fn mistyped_name_or_option_gets_a_suggestion() {
         ("zput -f x", "--force is not needed"),
         ("zget --human-readable x", "sizes have units"),
     ] {
-        let ran = machine.run(line).code(2).says(says);
+        let ran = machine.run_line(line).ended(2).says(says);
         assert!(!ran.stderr.contains("tip:"), "{}", ran.stderr);
     }
 }
@@ -320,16 +325,18 @@ fn mistyped_name_or_option_gets_a_suggestion() {
 #[test]
 fn device_without_list_scope_gets_plain_not_found() {
     use zput_proto::message::Scopes;
-    let served = Served::start();
+    let served = StoreServer::private();
     let laptop = served.member();
     laptop.write("a", "1");
-    laptop.run("zput a").ok();
-    laptop.run("zblob key export --full -o fleet.zkey").ok();
+    laptop.run_line("zput a").ok();
+    laptop.run_line("zblob key export --full -o fleet.zkey").ok();
     let fleet = Machine::new();
     fleet.write("k.zkey", laptop.read("fleet.zkey"));
-    fleet.run_on(served.invite(Scopes::GET).as_bytes(), "zblob key join --key k.zkey").ok();
-    fleet.run("zget --key k.zkey b").code(4).says("not found");
-    fleet.run("zget --key k.zkey -o - a").ok();
+    fleet
+        .run_line_on(served.invite_text(Scopes::GET).as_bytes(), "zblob key join --key k.zkey")
+        .ok();
+    fleet.run_line("zget --key k.zkey b").ended(4).says("not found");
+    fleet.run_line("zget --key k.zkey -o - a").ok();
 }
 
 /// The option --quiet prints errors only, and --verbose prints what was done.
@@ -337,11 +344,11 @@ fn device_without_list_scope_gets_plain_not_found() {
 fn quiet_prints_only_errors_and_verbose_prints_actions() {
     let machine = Machine::new();
     machine.write("a", "1");
-    assert_eq!(machine.run("zput -q a").ok().stderr, "");
-    machine.run("zget -q none").code(4).says("not found");
-    machine.run("zput -v a").ok().says("a → file://").says("  1 B  version ");
-    machine.run("zget -v -o b a").ok().says("a → b  1 B  version ");
-    assert_eq!(machine.run("zput a").ok().stderr, "");
+    assert_eq!(machine.run_line("zput -q a").ok().stderr, "");
+    machine.run_line("zget -q none").ended(4).says("not found");
+    machine.run_line("zput -v a").ok().says("a → file://").says("  1 B  version ");
+    machine.run_line("zget -v -o b a").ok().says("a → b  1 B  version ");
+    assert_eq!(machine.run_line("zput a").ok().stderr, "");
 }
 
 /// Options come from ZPUT_ variables, and the command line takes precedence.
@@ -359,13 +366,13 @@ fn environment_options_yield_to_the_command_line() {
     // The variable conflicts with a typed option.
     with(&machine, "ZPUT_PREFIX", "laptop", "zput --name c file").ok();
     with(&machine, "ZPUT_PREFIX", "laptop", "zput file").ok();
-    assert_eq!(machine.run("zblob ls").ok().text(), "a\nb\nc\nlaptop/file\n");
+    assert_eq!(machine.run_line("zblob ls").ok().text(), "a\nb\nc\nlaptop/file\n");
     with(&machine, "ZPUT_QUIET", "1", "zput -v file").ok().says("file → file://");
-    with(&machine, "ZPUT_RETRIES", "many", "zblob ls").code(2).says("ZPUT_RETRIES is \"many\"");
-    with(&machine, "ZPUT_SORT", "colour", "zblob ls").code(2).says("ZPUT_SORT is \"colour\"");
+    with(&machine, "ZPUT_RETRIES", "many", "zblob ls").ended(2).says("ZPUT_RETRIES is \"many\"");
+    with(&machine, "ZPUT_SORT", "colour", "zblob ls").ended(2).says("ZPUT_SORT is \"colour\"");
     // Options that replace something or lower a guard have to be typed.
-    machine.run("zget -o copy a").ok();
-    with(&machine, "ZPUT_FORCE", "1", "zget -o copy a").code(10);
+    machine.run_line("zget -o copy a").ok();
+    with(&machine, "ZPUT_FORCE", "1", "zget -o copy a").ended(10);
 }
 
 /// With --json a failure is an object with its code, exit code, name and hint.
@@ -377,26 +384,26 @@ fn json_failure_is_an_object_with_code_and_name() {
         let line = text.lines().rfind(|line| line.starts_with("{\"error\"")).unwrap();
         serde_json::from_str::<Value>(line).unwrap()["error"].clone()
     };
-    let ran = machine.run("zget --json none").code(4);
+    let ran = machine.run_line("zget --json none").ended(4);
     let not_found = error(&ran);
     assert_eq!((&not_found["code"], &not_found["exit"]), (&"not-found".into(), &4.into()));
     assert_eq!(
         (&not_found["name"], &not_found["hint"]),
         (&"none".into(), &"zblob ls lists what is there".into())
     );
-    let ran = machine.run("zblob stat --json a none").code(3);
+    let ran = machine.run_line("zblob stat --json a none").ended(3);
     assert_eq!(ran.text().lines().count(), 2);
     assert_eq!(error(&ran)["name"], "none");
     // The text names the file itself, and the `name` field is there nevertheless: for one file and
     // for several.
     for line in ["zput --json gone.bin", "zput --json gone.bin file"] {
-        assert_eq!(error(&machine.run(line))["name"], "gone.bin", "{line}");
+        assert_eq!(error(&machine.run_line(line))["name"], "gone.bin", "{line}");
     }
-    let ran = machine.run("zput --json --exec --name x -- false").code(1);
+    let ran = machine.run_line("zput --json --exec --name x -- false").ended(1);
     assert_eq!(error(&ran)["name"], "x", "what it was to be stored as");
-    let ran = machine.run("zblob ls --json --colour").code(2);
+    let ran = machine.run_line("zblob ls --json --colour").ended(2);
     assert_eq!((&error(&ran)["code"], &error(&ran)["exit"]), (&"usage".into(), &2.into()));
-    let ran = machine.run("zblob rm --json").code(2);
+    let ran = machine.run_line("zblob rm --json").ended(2);
     assert_eq!(error(&ran)["code"], "usage");
 }
 
@@ -425,13 +432,13 @@ fn terminal_shows_success_and_zblob_rm_asks_before_removing_many() {
     assert_eq!(code, Some(3));
     assert!(shown.contains("2 of 2 files → file://") && shown.contains("  4 B  "), "{shown}");
     assert!(!shown.contains("file → file://"), "{shown}");
-    machine.run("zblob rm file other").ok();
+    machine.run_line("zblob rm file other").ok();
     let (code, shown) = on_terminal(&machine, "zblob rm -r p", &["n"]);
     assert_eq!(code, Some(0));
     assert!(shown.contains("Move 4 blobs to the trash") && shown.contains("nothing was removed"));
-    assert_eq!(machine.run("zblob ls p/").ok().text().lines().count(), 4);
+    assert_eq!(machine.run_line("zblob ls p/").ok().text().lines().count(), 4);
     assert_eq!(on_terminal(&machine, "zblob rm -r p", &["y"]).0, Some(0));
-    machine.run("zblob ls p/").code(4);
+    machine.run_line("zblob ls p/").ended(4);
 }
 
 /// The bar is drawn on a terminal with a movable cursor, and not with --quiet.
@@ -441,7 +448,8 @@ fn progress_bar_is_drawn_only_on_a_capable_terminal() {
     let line = "--exec --allow-empty --name slow -- sleep 1";
     let escape = '\u{1b}';
     let bar = |before: &str, flag: &str| {
-        let zput = program("zput");
+        let zput = command_path("zput");
+        let zput = zput.display();
         let (code, shown) =
             shell_on_terminal(&machine, &format!("{before} {zput} {flag} {line}"), &[]);
         assert_eq!(code, Some(0), "{shown}");
@@ -456,9 +464,9 @@ fn progress_bar_is_drawn_only_on_a_capable_terminal() {
 /// With ZPUT_NO_STATE set no state and no temporary file stays on the machine.
 #[test]
 fn no_state_option_leaves_nothing_on_the_machine() {
-    let served = Served::start();
+    let served = StoreServer::private();
     let machine = served.member();
-    let temporary = machine.home().join("tmp");
+    let temporary = machine.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
     machine.write("large", vec![7; 20_000_000]);
     let run = |name: &str, arguments: &[&str]| -> Ran {
@@ -470,8 +478,8 @@ fn no_state_option_leaves_nothing_on_the_machine() {
     run("zget", &["-o", "copy", "large"]).ok();
     run("zblob stat", &["large"]).ok();
     assert!(machine.read("copy") == vec![7; 20_000_000]);
-    assert!(!machine.home().join(".local/state").exists());
+    assert!(!machine.path().join(".local/state").exists());
     assert_eq!(names(&temporary), [""; 0]);
-    machine.run("zget -o again large").ok();
-    assert!(machine.home().join(".local/state/zput/seen").exists());
+    machine.run_line("zget -o again large").ok();
+    assert!(machine.path().join(".local/state/zput/seen").exists());
 }

@@ -208,9 +208,9 @@ mod tests {
         io::{BufRead as _, BufReader, Read as _},
     };
 
-    use super::*;
+    use zput_testkit::PATIENCE;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    use super::*;
 
     /// Outlet writes lines in order, those pushed before its thread started first.
     #[test]
