@@ -11,4 +11,6 @@ mod line;
 mod mount;
 mod puts;
 mod served;
+mod tls;
 mod victim;
+mod vouched;

@@ -13,6 +13,7 @@ mod full;
 mod generations;
 mod group_commit;
 mod inspect;
+mod kept;
 mod list;
 mod model;
 mod opening;

@@ -1,10 +1,9 @@
 use std::{
     fs::File,
-    io::{self, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    io::{self, Write as _},
     os::{
-        fd::{AsFd, BorrowedFd},
-        unix::{fs::MetadataExt as _, net::UnixStream, process::CommandExt as _},
+        fd::AsFd as _,
+        unix::{fs::MetadataExt as _, process::CommandExt as _},
     },
     process::Command,
 };
@@ -12,77 +11,15 @@ use std::{
 use rustix::net::sockopt;
 use zput_skip as skip;
 
+use self::pair::Pair;
 use super::*;
+
+mod pair;
 
 /// Tells a process of these tests that it runs one of them, alone.
 const CHILD: &str = "ZPUT_ENGINES_OWN_PROCESS";
 
 const KIB: usize = 1024;
-
-/// Two ends of a connection.
-struct Pair {
-    ours: Box<dyn AsFd>,
-    theirs: Box<dyn Peer>,
-}
-
-trait Peer: io::Read {
-    fn nonblocking(&self, yes: bool);
-}
-
-impl Peer for UnixStream {
-    fn nonblocking(&self, yes: bool) {
-        self.set_nonblocking(yes).unwrap();
-    }
-}
-
-impl Peer for TcpStream {
-    fn nonblocking(&self, yes: bool) {
-        self.set_nonblocking(yes).unwrap();
-    }
-}
-
-impl Pair {
-    fn unix() -> Self {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        sockopt::set_socket_send_buffer_size(&ours, 64 * KIB).unwrap();
-        Self { ours: Box::new(ours), theirs: Box::new(theirs) }
-    }
-
-    fn tcp() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (ours, _) = listener.accept().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        sockopt::set_socket_send_buffer_size(&ours, 64 * KIB).unwrap();
-        Self { ours: Box::new(ours), theirs: Box::new(theirs) }
-    }
-
-    fn socket(&self) -> BorrowedFd<'_> {
-        self.ours.as_fd()
-    }
-
-    /// What has arrived, at most `most`.
-    fn take(&mut self, most: usize, into: &mut Vec<u8>) -> usize {
-        self.theirs.nonblocking(true);
-        let mut buffer = vec![0; most];
-        let n = match self.theirs.read(&mut buffer) {
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(e) => panic!("{e}"),
-        };
-        into.extend_from_slice(&buffer[..n]);
-        n
-    }
-
-    /// All that has been sent, up to `total` bytes in `into`.
-    fn take_until(&mut self, total: usize, into: &mut Vec<u8>) {
-        self.theirs.nonblocking(false);
-        let have = into.len();
-        into.resize(total, 0);
-        self.theirs.read_exact(&mut into[have..]).unwrap();
-    }
-}
 
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n % 251) as u8 ^ (n / 4096) as u8).collect()
