@@ -268,6 +268,11 @@ impl Session {
         self.phase == Phase::Over
     }
 
+    /// Restarts the idle clock at `now`, because the client waited for the server.
+    pub fn keep_alive(&mut self, now: Instant) {
+        self.since = now;
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout), unless the session makes
     /// progress before. None while the caller looks an object up.
     #[must_use]

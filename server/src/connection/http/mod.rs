@@ -195,6 +195,8 @@ impl Connection {
         cx: &mut TurnContext<'_>,
     ) -> Result<(), CloseReason> {
         self.ticket = None;
+        // The time that the disk took does not count as the client's idle time.
+        self.session.keep_alive(cx.now.instant);
         match (done, std::mem::replace(&mut self.task, Task::Idle)) {
             (Done::Opened(Ok(object)), Task::Opening(mount, key)) => {
                 let object = Arc::new(object);

@@ -64,6 +64,19 @@ impl Bench {
         bench
     }
 
+    /// The object of 100,000 bytes.
+    fn large(&self) -> Arc<OpenObject> {
+        let source = Source::Dir(DirMount::open(self._dir.path(), Clock::system()).unwrap());
+        let mount = MountPoint::new("", source, Policy { allow_unsealed: true, ..Policy::PRIVATE });
+        let key = ObjectKey::new("large").unwrap();
+        Arc::new(mount.open(&key, None, &self.lent.open_files).unwrap())
+    }
+
+    /// A window of it that a job has loaded.
+    fn window(&self) -> Window {
+        Window::new(Arc::clone(self.large().file()), 0..100_000, 0, Instant::now())
+    }
+
     /// Gives turns until the connection waits for the client.
     fn rest(&mut self) {
         self.connection.socket().wake_for_test();
@@ -257,18 +270,29 @@ fn http_connection_does_not_linger_after_client_eof() {
 #[test]
 fn http_connection_closes_when_disk_read_fails() {
     let mut bench = Bench::new(Engine::Sendfile);
-    let source = Source::Dir(DirMount::open(bench._dir.path(), Clock::system()).unwrap());
-    let mount = MountPoint::new("", source, Policy { allow_unsealed: true, ..Policy::PRIVATE });
-    let key = ObjectKey::new("large").unwrap();
-    let object = Arc::new(mount.open(&key, None, &bench.lent.open_files).unwrap());
-    let window = Window::new(Arc::clone(object.file()), 0..100_000, 0, Instant::now());
+    let window = bench.window();
     bench.connection.task = Task::Sending(
-        Transfer::new(object, Engine::Sendfile, std::iter::once(0..100_000), Instant::now())
+        Transfer::new(bench.large(), Engine::Sendfile, std::iter::once(0..100_000), Instant::now())
             .unwrap(),
     );
     let done = Done::Loaded(window, Err(std::io::Error::from_raw_os_error(5)));
     let end = bench.connection.deliver(done, &mut bench.lent.cx());
     assert!(matches!(end, Err(CloseReason::Load(_))), "{end:?}");
+}
+
+/// A client is not idle while the server waits for its disk.
+#[test]
+fn http_connection_idle_time_restarts_after_load() {
+    let mut bench = Bench::stuck();
+    let window = bench.window();
+    bench.connection.ticket = Some(Ticket::for_test());
+    assert!(matches!(bench.connection.turn(&mut bench.lent.cx()), TurnOutcome::Park(_)));
+    bench.lent.ahead = HOUR - Duration::from_secs(60);
+    bench.connection.deliver(Done::Loaded(window, Ok(())), &mut bench.lent.cx()).unwrap();
+    let start = Instant::now();
+    bench.outlives(start + HOUR + Duration::from_secs(60)).unwrap();
+    let end = bench.outlives(start + 2 * HOUR);
+    assert!(matches!(end, Err(CloseReason::Idle)), "{end:?}");
 }
 
 /// Whether somebody else may read it is nobody's to know.
