@@ -20,10 +20,10 @@
 //! http limits sys  HTTP/1.1 without sockets; bounds of a server; system calls
 //! ```
 //!
-//! A get goes down and comes back as an event: `worker` gives the connection a turn, `dispatch`
-//! decides what to do about the request, a job opens the object, and `transfer` sends it. A
-//! put goes the same way: the connection receives a slice into buffers, and a job hashes and writes
-//! them.
+//! A get goes down and comes back as an event: `worker` gives the connection a turn, its `driver`
+//! receives the request, `dispatch` says what is to be done about it, a job opens the object, and
+//! `transfer` sends it. A put goes the same way: the driver receives a slice into buffers, and a job
+//! hashes and writes them. zput's protocol and HTTP have the same driver.
 //!
 //! A worker never waits for the disk and a pool thread never touches a socket. Every wait of a
 //! connection is backed by a witness: that the socket said `WouldBlock` (and will report an event

@@ -2,7 +2,9 @@
 
 mod close;
 mod context;
+mod driver;
 pub(crate) mod http;
+mod input;
 mod min_rate;
 #[cfg(test)]
 mod testing;
@@ -10,5 +12,6 @@ pub(crate) mod zput;
 
 pub(crate) use close::CloseReason;
 pub(crate) use context::{TurnContext, TurnOutcome};
+pub(crate) use driver::{Driver, Protocol};
 #[cfg(test)]
 pub(crate) use testing::TestContext;

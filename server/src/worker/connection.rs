@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    connection::{CloseReason, TurnContext, TurnOutcome, http, zput},
+    connection::{CloseReason, Driver, Protocol as _, TurnContext, TurnOutcome, http, zput},
     http::Now,
     jobs::{Buffer, Done},
-    metrics::Protocol,
+    metrics,
     store::Upload,
     transfer::socket::ReadySocket,
 };
@@ -22,18 +22,28 @@ pub(crate) enum Endpoint {
 
 impl Endpoint {
     /// Its label in the metrics.
-    pub(super) const fn protocol(&self) -> Protocol {
+    pub(super) const fn protocol(&self) -> metrics::Protocol {
         match self {
-            Self::Zput(_) => Protocol::Zput,
-            Self::Web(_) => Protocol::Http,
+            Self::Zput(_) => metrics::Protocol::Zput,
+            Self::Web(_) => metrics::Protocol::Http,
         }
     }
 }
 
 /// A connection. Boxed, because the variants differ in size and there may be thousands.
 pub(super) enum Connection {
-    Zput(Box<zput::Connection>),
-    Web(Box<http::Connection>),
+    Zput(Box<Driver<zput::Service>>),
+    Web(Box<Driver<http::Service>>),
+}
+
+/// What `$call` gives for the driver of either protocol.
+macro_rules! either {
+    ($connection:expr, $driver:ident => $call:expr) => {
+        match $connection {
+            Connection::Zput($driver) => $call,
+            Connection::Web($driver) => $call,
+        }
+    };
 }
 
 impl Connection {
@@ -47,49 +57,37 @@ impl Connection {
     ) -> Self {
         match endpoint {
             Endpoint::Zput(settings) => {
-                Self::Zput(Box::new(zput::Connection::new(socket, settings, peer, number, now)))
+                let service = zput::Service::new(settings, peer, number, now);
+                Self::Zput(Box::new(Driver::new(socket, service, settings.min_rate)))
             }
             Endpoint::Web(settings) => {
-                Self::Web(Box::new(http::Connection::new(socket, settings, peer, now)))
+                let service = http::Service::new(settings, peer, now);
+                Self::Web(Box::new(Driver::new(socket, service, settings.min_rate)))
             }
         }
     }
 
     pub(super) fn socket(&mut self) -> &mut ReadySocket {
-        match self {
-            Self::Zput(connection) => connection.socket(),
-            Self::Web(connection) => connection.socket(),
-        }
+        either!(self, driver => driver.socket())
     }
 
+    /// The peer's address, for the log.
     pub(super) fn peer(&self) -> &str {
-        match self {
-            Self::Zput(connection) => connection.peer(),
-            Self::Web(connection) => connection.peer(),
-        }
+        either!(self, driver => driver.protocol().peer())
     }
 
     /// Whether its peer has authenticated, or has nothing to authenticate with.
-    pub(super) const fn is_registered(&self) -> bool {
-        match self {
-            Self::Zput(connection) => connection.is_registered(),
-            Self::Web(_) => true,
-        }
+    pub(super) fn is_registered(&self) -> bool {
+        either!(self, driver => driver.protocol().is_registered())
     }
 
     /// Whether it may be evicted at the connection limit.
-    pub(super) const fn is_evictable(&self) -> bool {
-        match self {
-            Self::Zput(connection) => connection.is_evictable(),
-            Self::Web(_) => false,
-        }
+    pub(super) fn is_evictable(&self) -> bool {
+        either!(self, driver => driver.protocol().is_evictable())
     }
 
     pub(super) fn turn(&mut self, cx: &mut TurnContext<'_>) -> TurnOutcome {
-        match self {
-            Self::Zput(connection) => connection.turn(cx),
-            Self::Web(connection) => connection.turn(cx),
-        }
+        either!(self, driver => driver.turn(cx))
     }
 
     pub(super) fn deliver(
@@ -97,31 +95,19 @@ impl Connection {
         done: Done,
         cx: &mut TurnContext<'_>,
     ) -> Result<(), CloseReason> {
-        match self {
-            Self::Zput(connection) => connection.deliver(done, cx),
-            Self::Web(connection) => connection.deliver(done, cx),
-        }
+        either!(self, driver => driver.deliver(done, cx))
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Zput(connection) => connection.deadline(),
-            Self::Web(connection) => connection.deadline(),
-        }
+        either!(self, driver => driver.deadline())
     }
 
     pub(super) fn expire(&mut self, now: &Now) -> Result<(), CloseReason> {
-        match self {
-            Self::Zput(connection) => connection.expire(now.instant),
-            Self::Web(connection) => connection.expire(now),
-        }
+        either!(self, driver => driver.expire(now))
     }
 
     /// What remains to be released: an open upload, and buffers.
     pub(super) fn into_leftovers(self) -> (Option<Box<Upload>>, Vec<Buffer>) {
-        match self {
-            Self::Zput(connection) => connection.into_leftovers(),
-            Self::Web(_) => (None, Vec::new()),
-        }
+        either!(self, driver => driver.into_leftovers())
     }
 }

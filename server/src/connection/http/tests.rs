@@ -9,19 +9,22 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    connection::TestContext,
+    connection::{Driver, TestContext, TurnOutcome},
     http::Date,
-    jobs::{ReceivedCompletions, Window},
+    jobs::{ReceivedCompletions, Ticket, Window},
     mounts::{DirMount, Mounts, Policy, Source},
     store::Clock,
-    transfer::{engines::Engine, socket::Socket},
+    transfer::{
+        engines::Engine,
+        socket::{ReadySocket, Socket},
+    },
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A connection, all that a worker lends it, and a client that asks for no memory itself.
 struct Bench {
-    connection: Connection,
+    connection: Driver<Service>,
     client: UnixStream,
     lent: TestContext,
     completed: ReceivedCompletions,
@@ -45,7 +48,8 @@ impl Bench {
         let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (completions, completed) = ReceivedCompletions::channel();
         let door = Settings { timeouts: Timeouts::default(), min_rate: 16 * 1024 };
-        let connection = Connection::new(socket, &door, "test".to_owned(), Instant::now());
+        let service = Service::new(&door, "test".to_owned(), Instant::now());
+        let connection = Driver::new(socket, service, door.min_rate);
         let mut lent = TestContext::new(mounts, completions);
         lent.engine = engine;
         client.set_nonblocking(true).unwrap();
@@ -57,7 +61,7 @@ impl Bench {
     fn stuck() -> Self {
         let mut bench = Self::new(Engine::Sendfile);
         let long = Timeouts { head: HOUR, idle: HOUR };
-        bench.connection.session = Session::new(long, Instant::now());
+        bench.connection.protocol.session = Session::new(long, Instant::now());
         let request = b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n";
         bench.client.write_all(&request.repeat(100)).unwrap();
         bench.rest();
@@ -271,7 +275,7 @@ fn http_connection_does_not_linger_after_client_eof() {
 fn http_connection_closes_when_disk_read_fails() {
     let mut bench = Bench::new(Engine::Sendfile);
     let window = bench.window();
-    bench.connection.task = Task::Sending(
+    bench.connection.sending = Some(
         Transfer::new(bench.large(), Engine::Sendfile, std::iter::once(0..100_000), Instant::now())
             .unwrap(),
     );

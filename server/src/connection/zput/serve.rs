@@ -2,92 +2,90 @@
 
 use std::sync::Arc;
 
-use tracing::{debug, info};
 use zput_proto::{
     hello::Mode,
     keys::DevicePublicKey,
     message::{ErrorCode, RemoteError, Request, Response, Section},
-    session::Event,
+    session::{Event, Wants},
 };
 
 use super::{
-    super::{close::CloseReason, context::TurnContext},
-    authorize::Principal,
-    connection::{Connection, Task},
-    deadlines,
+    super::{
+        close::CloseReason,
+        context::TurnContext,
+        driver::{Next, Protocol as _},
+    },
     dispatch::{Action, ReadRequest, RequestContext, dispatch},
     error_response::{error_response, forbidden},
     receive::SliceReceiver,
+    service::{Service, Task},
 };
 use crate::{
-    jobs::{Job, Window},
+    jobs::Job,
     metrics::RequestKind,
     mounts::{OpenObject, Policy},
     transfer::Transfer,
 };
 
-impl Connection {
+impl Service {
     /// Takes the next event of the state machine, unless something has to be finished first.
-    /// Returns whether there was something to do.
-    pub(super) fn step(&mut self, cx: &mut TurnContext<'_>) -> Result<bool, CloseReason> {
-        let now = cx.now.instant;
-        let at_rest = matches!(self.task, Task::Idle) && self.is_flushed();
-        if !at_rest || self.ticket.is_some() || !self.phase.is_open() {
-            return Ok(false);
+    pub(super) fn take_event(
+        &mut self,
+        cx: &mut TurnContext<'_>,
+    ) -> Result<Option<Next>, CloseReason> {
+        if let Task::Discarding(answer) = self.task
+            && !matches!(self.session.wants(), Wants::Payload { .. })
+        {
+            self.task = Task::Idle;
+            let Some(code) = answer else { return Ok(Some(Next::Continue)) };
+            return self.respond(&error_response(code)).map(Some);
         }
-        if cx.draining && self.upload.is_none() {
-            self.begin_close(now);
-            return Ok(true);
+        if !self.is_at_rest() {
+            return Ok(None);
         }
         match self.session.poll_event() {
-            Some(Event::Connected { peer, mode }) => self.connected(peer, mode, cx)?,
-            Some(Event::Message(request)) => self.serve(request, cx)?,
-            Some(Event::PayloadDone) => {}
-            Some(Event::Closed) => self.peer_ended = true,
-            None if self.peer_ended => self.begin_close(now),
-            None => return Ok(false),
+            None => Ok(None),
+            Some(Event::Connected { peer, mode }) => self.connected(peer, mode, cx).map(Some),
+            Some(Event::Message(request)) => self.serve_request(request, cx).map(Some),
+            Some(Event::PayloadDone) => Ok(Some(Next::Continue)),
+            Some(Event::Closed) => {
+                self.close();
+                Ok(Some(Next::PeerEnded))
+            }
         }
-        Ok(true)
     }
 
     fn connected(
         &mut self,
         device: Option<DevicePublicKey>,
         mode: Mode,
-        cx: &mut TurnContext<'_>,
-    ) -> Result<(), CloseReason> {
-        debug!(peer = self.peer, ?mode, "connected");
-        self.is_plaintext = mode == Mode::Plaintext;
+        cx: &TurnContext<'_>,
+    ) -> Result<Next, CloseReason> {
+        self.peer.connected(device, mode);
         match (device, cx.mounts.first_store()) {
-            (Some(device), Some(home)) => {
-                // An unregistered device may only join. Whether this one is registered, the store
-                // knows.
-                self.principal = Some(Principal::Unregistered(device));
-                self.ask(Job::Account(home.clone(), device), cx)
-            }
+            (Some(device), Some(home)) => Ok(self.ask(Job::Account(home.clone(), device))),
             (Some(_), None) => Err(CloseReason::Stuck("a device without a store of accounts")),
             (None, _) => {
-                self.principal = Some(Principal::Anonymous);
-                self.keyless = cx.keyless.try_acquire();
-                if self.keyless.is_none() {
+                if !self.anonymous.acquire(cx.keyless) {
                     let why = "too many peers without a key are connected";
                     self.turned_away = Some(RemoteError::new(ErrorCode::Busy, why));
                 }
-                Ok(())
+                Ok(Next::Continue)
             }
         }
     }
 
-    fn serve(&mut self, request: Request, cx: &mut TurnContext<'_>) -> Result<(), CloseReason> {
-        let now = cx.now.instant;
+    fn serve_request(
+        &mut self,
+        request: Request,
+        cx: &mut TurnContext<'_>,
+    ) -> Result<Next, CloseReason> {
         self.kind = RequestKind::from(&request);
-        self.keeps_permit = false;
+        self.anonymous.begin(None);
         if let Some(error) = self.turned_away.take() {
-            self.respond(&Response::Error(error))?;
-            self.begin_close(now);
-            return Ok(());
+            return self.respond_last(&Response::Error(error));
         }
-        let Some(principal) = &self.principal else {
+        let Some(principal) = &self.peer.principal else {
             return Err(CloseReason::Stuck("a request before the handshake"));
         };
         // A mount that existed when it was selected may be gone: the configuration was reloaded.
@@ -95,24 +93,19 @@ impl Connection {
         let authorized = match principal.authorize(request, mount.map(|mount| mount.policy())) {
             Ok(authorized) => authorized,
             Err(denied) => {
-                // The metrics count each refusal; the log has the first one of a connection.
-                if std::mem::replace(&mut self.denied, true) {
-                    debug!(peer = self.peer, why = denied.why, "denied again");
-                } else {
-                    info!(peer = self.peer, why = denied.why, "denied");
-                }
-                self.respond(&forbidden(denied.why))?;
-                if denied.close {
-                    self.begin_close(now);
-                }
-                return Ok(());
+                self.peer.log_denied(denied.why);
+                let response = forbidden(denied.why);
+                return match denied.close {
+                    true => self.respond_last(&response),
+                    false => self.respond(&response),
+                };
             }
         };
-        self.keeps_permit = deadlines::keeps_permit(self.kind, self.upload.is_some());
+        self.anonymous.begin(Some((self.kind, self.upload.is_some())));
         let facts = RequestContext {
             principal,
-            connection: self.number,
-            is_plaintext: self.is_plaintext,
+            connection: self.peer.number,
+            is_plaintext: self.peer.is_plaintext,
             mount,
             home: cx.mounts.first_store(),
         };
@@ -122,9 +115,9 @@ impl Connection {
                 if let Some(upload) = left_behind {
                     cx.pool.discard(Job::Abort(upload));
                 }
-                self.refuse(code, now)
+                self.refuse(code)
             }
-            Action::Submit(job) => self.ask(job, cx),
+            Action::Submit(job) => Ok(self.ask(job)),
             Action::Open(mount, read) => {
                 let known = match read.version {
                     None => cx.open_already(&mount, read.key.as_bytes()),
@@ -139,17 +132,16 @@ impl Connection {
                     version: read.version,
                     files: cx.open_files.clone(),
                 };
-                self.ask(job, cx)?;
                 self.task = Task::Opening(mount, read);
-                Ok(())
+                Ok(Next::Submit(job))
             }
             Action::Receive(upload, length, digest) => {
                 self.task = Task::Receiving(SliceReceiver::new(upload, length, digest));
-                Ok(())
+                Ok(Next::Continue)
             }
             Action::Discard => {
                 self.task = Task::Discarding(Some(ErrorCode::State));
-                Ok(())
+                Ok(Next::Continue)
             }
             Action::SelectMount(name) => {
                 // A mount where the peer may do nothing is reported as absent, so that its
@@ -171,48 +163,33 @@ impl Connection {
         object: &Arc<OpenObject>,
         read: &ReadRequest,
         cx: &TurnContext<'_>,
-    ) -> Result<(), CloseReason> {
-        let now = cx.now.instant;
+    ) -> Result<Next, CloseReason> {
         // Sections of the other kind lie outside of this object too; that the kind differs says
         // more.
         if object.info().kind != read.kind {
-            return self.refuse(ErrorCode::Kind, now);
+            return self.refuse(ErrorCode::Kind);
         }
         let is_header = |section: &&Section| matches!(section, Section::Header);
         let with_header = read.sections.iter().any(|section| is_header(&section));
         if with_header && object.header().is_none() {
-            return self.refuse(ErrorCode::Range, now);
+            return self.refuse(ErrorCode::Range);
         }
         let raw = read.sections.iter().filter(|section| !is_header(section));
         let ranges: Result<Vec<_>, _> = raw.map(|section| object.section(*section)).collect();
-        let Ok(ranges) = ranges else { return self.refuse(ErrorCode::Range, now) };
-        let Ok(transfer) = Transfer::new(Arc::clone(object), cx.engine, ranges, now) else {
-            return self.refuse(ErrorCode::Range, now);
+        let Ok(ranges) = ranges else { return self.refuse(ErrorCode::Range) };
+        let Ok(transfer) = Transfer::new(Arc::clone(object), cx.engine, ranges, cx.now.instant)
+        else {
+            return self.refuse(ErrorCode::Range);
         };
         let payload = transfer.left();
-        if payload > 0 {
-            self.task = Task::Sending(transfer);
-        }
         let header = object.header().filter(|_| with_header).map(<[u8]>::to_vec);
-        self.respond(&Response::Object { info: object.info(), header, payload })
+        let next = self.respond(&Response::Object { info: object.info(), header, payload })?;
+        Ok(if payload > 0 { Next::Send(transfer) } else { next })
     }
 
-    /// Submits a job.
-    pub(super) fn ask(&mut self, job: Job, cx: &mut TurnContext<'_>) -> Result<(), CloseReason> {
-        if !matches!(job, Job::Append(_)) {
-            self.task = Task::Working;
-        }
-        self.ticket = Some(cx.submit(job)?);
-        Ok(())
-    }
-
-    /// Has a window loaded that is to be sent.
-    pub(super) fn load(
-        &mut self,
-        window: Window,
-        cx: &mut TurnContext<'_>,
-    ) -> Result<(), CloseReason> {
-        self.ticket = Some(cx.submit(Job::Load(window))?);
-        Ok(())
+    /// Has a job done whose result is the response.
+    fn ask(&mut self, job: Job) -> Next {
+        self.task = Task::Working;
+        Next::Submit(job)
     }
 }

@@ -8,9 +8,10 @@ use std::{
 use tempfile::TempDir;
 use zput_proto::{digest::Digest, hello::ServerLimits, message::Scopes, session::ServerConfig};
 
-use super::*;
+use super::{Service, Settings};
 use crate::{
-    connection::{TestContext, zput::Settings},
+    connection::{CloseReason, Driver, Protocol as _, TestContext, TurnOutcome},
+    http::{Date, Now},
     jobs::{Buffers, ReceivedCompletions},
     mounts::{Mounts, Policy},
     store::{Clock, Store},
@@ -31,7 +32,7 @@ const BEGIN: &[u8] = b"\x00\x00\x00\x06\x07\x01k\x01\x00\x00";
 
 /// A connection, all that a worker lends it, and its peer.
 struct Bench {
-    connection: Connection,
+    connection: Driver<Service>,
     peer: UnixStream,
     lent: TestContext,
     completed: ReceivedCompletions,
@@ -66,7 +67,8 @@ impl Bench {
         let policy = Policy { anonymous: Scopes::ALL, allow_unsealed: true, ..Policy::PRIVATE };
         let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (completions, completed) = ReceivedCompletions::channel();
-        let connection = Connection::new(socket, &door, "test".to_owned(), 1, Instant::now());
+        let service = Service::new(&door, "test".to_owned(), 1, Instant::now());
+        let connection = Driver::new(socket, service, door.min_rate);
         let mut lent = TestContext::new(Mounts::of_store(store, policy), completions);
         lent.buffers = Buffers::new(buffers);
         let mut bench = Self { connection, peer, lent, completed, _dir: dir };
@@ -86,6 +88,12 @@ impl Bench {
         self.connection.socket().wake_for_test();
         assert!(matches!(self.turn(), TurnOutcome::Park(_)));
         self.heard();
+    }
+
+    /// Lets the deadlines pass that pass by this moment.
+    fn expire(&mut self, instant: Instant) -> Result<(), CloseReason> {
+        let date = Date::at(std::time::SystemTime::now());
+        self.connection.expire(&Now { instant, date })
     }
 
     fn turn(&mut self) -> TurnOutcome {
@@ -149,11 +157,11 @@ fn keyless_peer_pings_do_not_extend_request_deadline() {
     {
         let mut bench = Bench::at(1, |door| Settings { must_request, ..door });
         assert!(bench.serve(request) > 0, "it was answered");
-        bench.connection.expire(in_seconds(9)).unwrap();
+        bench.expire(in_seconds(9)).unwrap();
         assert!(bench.connection.phase.is_open());
-        bench.connection.expire(in_seconds(11)).unwrap();
+        bench.expire(in_seconds(11)).unwrap();
         assert_eq!(!bench.connection.phase.is_open(), ends_in_10, "{must_request} {request:?}");
-        let _over = bench.connection.expire(in_seconds(118));
+        let _over = bench.expire(in_seconds(118));
         assert_eq!(!bench.connection.phase.is_open(), ends_in_119, "{must_request} {request:?}");
     }
 }
@@ -174,11 +182,11 @@ fn keyless_stalled_upload_is_evictable_despite_pings() {
         for seconds in [60, 119, 121, 239] {
             bench.lent.ahead = Duration::from_secs(seconds);
             let now = bench.lent.cx().now.instant;
-            bench.connection.expire(now).unwrap();
+            bench.expire(now).unwrap();
             assert!(bench.connection.phase.is_open());
             let stalled = seconds > 120 && yields;
             assert_eq!(
-                bench.connection.is_evictable(),
+                bench.connection.protocol.is_evictable(),
                 stalled,
                 "{must_request} {request:?} {seconds}"
             );
@@ -192,12 +200,12 @@ fn keyless_stalled_upload_is_evictable_despite_pings() {
         // A source that was slow goes on, where there is a share for it.
         let others: Vec<_> = (0..15).map(|_| bench.lent.keyless.try_acquire().unwrap()).collect();
         assert_eq!(bench.serve(&slice), 5);
-        assert!(!bench.connection.is_evictable() && bench.connection.phase.is_open());
+        assert!(!bench.connection.protocol.is_evictable() && bench.connection.phase.is_open());
         assert!(bench.lent.keyless.try_acquire().is_none());
         for seconds in [300, 361] {
             bench.lent.ahead = Duration::from_secs(seconds);
             let now = bench.lent.cx().now.instant;
-            bench.connection.expire(now).unwrap();
+            bench.expire(now).unwrap();
             assert!(bench.serve(PING) > 0, "it was answered");
         }
         let _last = bench.lent.keyless.try_acquire().unwrap();
@@ -253,8 +261,8 @@ fn session_closes_peer_that_reads_below_min_rate() {
     let mut bench = stuck();
     let second = |n| Instant::now() + Duration::from_secs(n);
     assert!(bench.connection.deadline().unwrap() <= second(60), "it is watched");
-    bench.connection.expire(second(59)).unwrap();
-    assert!(matches!(bench.connection.expire(second(61)), Err(CloseReason::Slow)));
+    bench.expire(second(59)).unwrap();
+    assert!(matches!(bench.expire(second(61)), Err(CloseReason::Slow)));
 }
 
 /// A session keeps a peer that reads at least the minimum rate.
@@ -271,7 +279,7 @@ fn session_keeps_peer_that_reads_above_min_rate() {
         turns += 1;
         assert!(turns < 10_000, "{taken} bytes came");
     }
-    bench.connection.expire(Instant::now() + Duration::from_secs(61)).unwrap();
+    bench.expire(Instant::now() + Duration::from_secs(61)).unwrap();
 }
 
 /// A slice that was announced and does not come.
@@ -290,8 +298,8 @@ fn session_closes_peer_that_sends_slice_below_min_rate() {
     }
     assert!(matches!(bench.turn(), TurnOutcome::Park(_)));
     let second = |n| Instant::now() + Duration::from_secs(n);
-    bench.connection.expire(second(59)).unwrap();
+    bench.expire(second(59)).unwrap();
     assert!(bench.connection.phase.is_open());
-    bench.connection.expire(second(61)).unwrap();
+    bench.expire(second(61)).unwrap();
     assert!(!bench.connection.phase.is_open(), "one byte of 64 in a minute is enough");
 }
