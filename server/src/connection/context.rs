@@ -23,6 +23,60 @@ pub(crate) const TURN_BYTES: usize = 512 * 1024;
 /// Cost of each step besides its bytes, so that a flood of tiny requests ends a turn as well.
 const STEP_COST_BYTES: usize = 4096;
 
+/// What a worker lends to one connection after the other.
+#[derive(Debug)]
+pub(crate) struct TurnResources {
+    /// The mounts being served.
+    pub(crate) mounts: Mounts,
+    /// Threads for jobs on the disk, except loads.
+    pub(crate) pool: JobQueue,
+    /// Threads that load file contents into memory.
+    pub(crate) loaders: JobQueue,
+    /// Where the pools send the results of jobs.
+    pub(crate) completions: Completions,
+    /// The worker's buffers for uploads.
+    pub(crate) buffers: Buffers,
+    /// The worker's open objects.
+    pub(crate) files: OpenFileCache,
+    /// Bounds the objects that are open over all workers.
+    pub(crate) open_files: Semaphore,
+    /// Bounds the connections of peers without a key over all workers.
+    pub(crate) keyless: Semaphore,
+    /// How payload gets from a file into a socket.
+    pub(crate) engine: Engine,
+    /// Pipes and memory that the send engines share.
+    pub(crate) engine_resources: EngineResources,
+    /// Memory for control bytes that are read, and for bytes that are discarded.
+    pub(crate) scratch: Box<[u8]>,
+    /// The worker's counters.
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    /// The time by the monotonic clock and by the wall clock, as of this round.
+    pub(crate) now: Now,
+}
+
+impl TurnResources {
+    /// The context for a turn of `connection`.
+    pub(crate) fn cx(&mut self, connection: ConnectionId, draining: bool) -> TurnContext<'_> {
+        TurnContext {
+            mounts: &self.mounts,
+            pool: &self.pool,
+            loaders: &self.loaders,
+            completions: &self.completions,
+            connection,
+            buffers: &mut self.buffers,
+            files: &mut self.files,
+            open_files: &self.open_files,
+            keyless: &self.keyless,
+            engine: self.engine,
+            resources: &mut self.engine_resources,
+            scratch: &mut self.scratch,
+            metrics: &self.metrics,
+            now: &self.now,
+            draining,
+        }
+    }
+}
+
 /// The worker's state as one connection may use it during its turn.
 #[derive(Debug)]
 pub(crate) struct TurnContext<'a> {

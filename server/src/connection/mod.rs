@@ -11,7 +11,7 @@ mod testing;
 pub(crate) mod zput;
 
 pub(crate) use close::CloseReason;
-pub(crate) use context::{TurnContext, TurnOutcome};
+pub(crate) use context::{TurnContext, TurnOutcome, TurnResources};
 pub(crate) use driver::{Driver, Protocol};
 #[cfg(test)]
 pub(crate) use testing::TestContext;

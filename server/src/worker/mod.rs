@@ -7,12 +7,12 @@
 //! end the wait.
 
 mod connection;
+mod connections;
 pub mod heartbeat;
 mod inbox;
 mod timers;
 
 use std::{
-    collections::VecDeque,
     io,
     sync::{
         Arc,
@@ -28,14 +28,15 @@ use tracing::{debug, error, warn};
 
 use connection::Connection;
 pub(crate) use connection::Endpoint;
+use connections::Connections;
 pub(crate) use inbox::{Inbox, NewConnection};
 
 use crate::{
-    connection::{CloseReason, TurnContext, TurnOutcome},
+    connection::{CloseReason, TurnContext, TurnOutcome, TurnResources},
     http::{Date, Now},
-    jobs::{Buffers, Completion, Completions, ConnectionId, Done, Job, JobQueue, Slab},
-    limits::{ConnectionPermit, Semaphore},
-    metrics::{Connected, WorkerMetrics},
+    jobs::{Buffers, Completion, Completions, ConnectionId, Done, Job, JobQueue},
+    limits::Semaphore,
+    metrics::WorkerMetrics,
     mounts::{Mounts, OpenFileCache},
     sys::threads,
     transfer::{
@@ -45,7 +46,6 @@ use crate::{
 };
 use heartbeat::Heartbeat;
 use inbox::Message;
-use timers::Timers;
 
 /// The waker's token; a connection's token is its index in the slab.
 const WAKER: Token = Token(usize::MAX);
@@ -108,29 +108,29 @@ pub(crate) fn start(
         Completions::channel(Arc::clone(&waker), options.max_connections);
     let (inbox, incoming) = Inbox::new(waker, options.max_connections);
     let name = format!("worker-{}", options.number);
-    let mut worker = Worker {
-        poll,
-        incoming,
-        completions,
-        completed,
+    let lent = TurnResources {
+        mounts: options.mounts,
         pool: options.pool,
         loaders: options.loaders,
-        mounts: options.mounts,
+        completions,
+        buffers: Buffers::new(options.buffers),
         files: OpenFileCache::new(options.open_file_cache),
         open_files: options.open_files,
         keyless: options.keyless,
         engine: options.engine,
-        resources: options.resources,
-        rounds: options.rounds,
-        heartbeat: options.heartbeat,
+        engine_resources: options.resources,
+        scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
         metrics: options.metrics,
         now: Now { instant: Instant::now(), date: Date::at(SystemTime::now()) },
-        connections: Slab::new(),
-        queue: VecDeque::new(),
-        waiting_for_buffer: VecDeque::new(),
-        timers: Timers::new(),
-        buffers: Buffers::new(options.buffers),
-        scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+    };
+    let mut worker = Worker {
+        poll,
+        incoming,
+        completed,
+        lent,
+        connections: Connections::new(),
+        rounds: options.rounds,
+        heartbeat: options.heartbeat,
         drain: None,
     };
     let thread = threads::spawn(name, move || {
@@ -140,46 +140,15 @@ pub(crate) fn start(
     Ok(RunningWorker { inbox, thread })
 }
 
-/// A connection, and its state in the worker's queues.
-struct Entry {
-    connection: Connection,
-    /// Whether it is in the run queue.
-    queued: bool,
-    /// Whether it is in the queue of connections that wait for a buffer.
-    waiting_for_buffer: bool,
-    /// When its timer fires, if one is set.
-    armed: Option<Instant>,
-    /// Its permit, which is given back when the connection is dropped.
-    permit: ConnectionPermit,
-    _connected: Connected,
-}
-
 struct Worker {
     poll: Poll,
     incoming: Receiver<Message>,
-    completions: Completions,
     completed: Receiver<Completion>,
-    pool: JobQueue,
-    loaders: JobQueue,
-    mounts: Mounts,
-    files: OpenFileCache,
-    open_files: Semaphore,
-    keyless: Semaphore,
-    engine: Engine,
-    resources: EngineResources,
+    /// What the connections may use in their turns.
+    lent: TurnResources,
+    connections: Connections,
     rounds: Arc<AtomicU64>,
     heartbeat: Heartbeat,
-    metrics: Arc<WorkerMetrics>,
-    /// The time as of the beginning of this round.
-    now: Now,
-    connections: Slab<Entry>,
-    /// Connections that have something to do; each is in it at most once.
-    queue: VecDeque<ConnectionId>,
-    /// Connections that wait for a buffer, in the order of arrival.
-    waiting_for_buffer: VecDeque<ConnectionId>,
-    timers: Timers<ConnectionId>,
-    buffers: Buffers,
-    scratch: Box<[u8]>,
     /// Set when the server stops: when the remaining connections are closed.
     drain: Option<Instant>,
 }
@@ -197,20 +166,20 @@ impl Worker {
                     && let Some((id, entry)) = self.connections.at(event.token().0)
                 {
                     if let Some(waited) =
-                        entry.connection.socket().on_event(event, self.now.instant)
+                        entry.connection.socket().on_event(event, self.lent.now.instant)
                     {
-                        self.metrics.write_wait(waited);
+                        self.lent.metrics.write_wait(waited);
                     }
-                    self.enqueue(id);
+                    self.connections.enqueue(id);
                 }
             }
             self.read_inbox();
             self.read_completions();
             self.fire_timers();
             self.run_round();
-            self.files.sweep(self.now.instant);
-            self.metrics.open_files(self.files.count());
-            self.metrics.upload_buffers(self.buffers.in_use());
+            self.lent.files.sweep(self.lent.now.instant);
+            self.lent.metrics.open_files(self.lent.files.count());
+            self.lent.metrics.upload_buffers(self.lent.buffers.in_use());
             if let Some(until) = self.drain
                 && (self.connections.len() == 0 || until <= Instant::now())
             {
@@ -220,19 +189,19 @@ impl Worker {
     }
 
     fn read_clocks(&mut self) {
-        self.now.instant = Instant::now();
+        self.lent.now.instant = Instant::now();
         let time = SystemTime::now();
-        if !self.now.date.is_of(time) {
-            self.now.date = Date::at(time);
+        if !self.lent.now.date.is_of(time) {
+            self.lent.now.date = Date::at(time);
         }
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = if self.queue.is_empty() {
+        let timeout = if self.connections.is_idle() {
             let now = Instant::now();
-            let ends = [self.drain, self.files.next_sweep()];
+            let ends = [self.drain, self.lent.files.next_sweep()];
             let ends = ends.into_iter().flatten().map(|end| end.saturating_duration_since(now));
-            ends.chain(self.timers.wait(now)).min()
+            ends.chain(self.connections.wait(now)).min()
         } else {
             Some(Duration::ZERO)
         };
@@ -252,13 +221,13 @@ impl Worker {
                 Ok(Message::NewConnection(new)) => self.add(new),
                 Ok(Message::Evict(permit)) => self.evict(permit),
                 Ok(Message::Mounts(mounts)) => {
-                    self.files.retain_mounts(&mounts);
-                    self.files.revalidate_all();
-                    self.mounts = mounts;
+                    self.lent.files.retain_mounts(&mounts);
+                    self.lent.files.revalidate_all();
+                    self.lent.mounts = mounts;
                 }
                 Ok(Message::Drain(until)) => {
                     self.drain = Some(self.drain.map_or(until, |before| before.min(until)));
-                    self.connections.ids().into_iter().for_each(|id| self.enqueue(id));
+                    self.connections.ids().into_iter().for_each(|id| self.connections.enqueue(id));
                 }
                 #[cfg(test)]
                 Ok(Message::Panic) => panic!("a test asks for it"),
@@ -283,29 +252,22 @@ impl Worker {
             ReadySocket::new(socket),
             peer,
             permit.number(),
-            self.now.instant,
+            self.lent.now.instant,
         );
-        let id = self.connections.insert(Entry {
-            connection,
-            queued: false,
-            waiting_for_buffer: false,
-            armed: None,
-            permit,
-            _connected: self.metrics.connected(endpoint.protocol()),
-        });
+        let connected = self.lent.metrics.connected(endpoint.protocol());
+        let id = self.connections.insert(connection, permit, connected);
         let Some(entry) = self.connections.get(id) else { return };
         match entry.connection.socket().register(self.poll.registry(), Token(id.index)) {
-            Ok(()) => self.enqueue(id),
+            Ok(()) => self.connections.enqueue(id),
             Err(error) => self.close(id, &CloseReason::Socket(error)),
         }
     }
 
     /// Closes the connection that has this permit, unless it is no longer evictable.
     fn evict(&mut self, permit: u64) {
-        let is_it = |entry: &Entry| entry.permit.number() == permit && entry.permit.is_evictable();
-        let connections = &mut self.connections;
-        let id =
-            connections.ids().into_iter().find(|id| connections.get(*id).is_some_and(|s| is_it(s)));
+        let id = self
+            .connections
+            .find(|entry| entry.permit.number() == permit && entry.permit.is_evictable());
         if let Some(id) = id {
             self.close(id, &CloseReason::Evicted);
         }
@@ -315,7 +277,7 @@ impl Worker {
         let (connections, mut cx) = self.cx(id);
         match connections.get(id) {
             Some(entry) => match entry.connection.deliver(done, &mut cx) {
-                Ok(()) => self.enqueue(id),
+                Ok(()) => self.connections.enqueue(id),
                 Err(end) => self.close(id, &end),
             },
             None => self.reclaim(done),
@@ -324,24 +286,8 @@ impl Worker {
     }
 
     /// The connections, and the context for a turn of one of them.
-    fn cx(&mut self, connection: ConnectionId) -> (&mut Slab<Entry>, TurnContext<'_>) {
-        let cx = TurnContext {
-            mounts: &self.mounts,
-            pool: &self.pool,
-            loaders: &self.loaders,
-            completions: &self.completions,
-            connection,
-            buffers: &mut self.buffers,
-            files: &mut self.files,
-            open_files: &self.open_files,
-            keyless: &self.keyless,
-            engine: self.engine,
-            resources: &mut self.resources,
-            scratch: &mut self.scratch,
-            metrics: &self.metrics,
-            now: &self.now,
-            draining: self.drain.is_some(),
-        };
+    fn cx(&mut self, connection: ConnectionId) -> (&mut Connections, TurnContext<'_>) {
+        let cx = self.lent.cx(connection, self.drain.is_some());
         (&mut self.connections, cx)
     }
 
@@ -349,15 +295,15 @@ impl Worker {
     fn reclaim(&mut self, done: Done) {
         match done {
             Done::Begun(upload) | Done::Claimed(upload, _) => {
-                self.pool.discard(Job::Release(upload))
+                self.lent.pool.discard(Job::Release(upload))
             }
             Done::Appended { upload, buffers, .. } => {
-                buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));
+                buffers.into_iter().for_each(|buffer| self.lent.buffers.give(buffer));
                 if let Ok(upload) = upload {
-                    self.pool.discard(Job::Release(upload));
+                    self.lent.pool.discard(Job::Release(upload));
                 }
             }
-            Done::Panicked { buffers } => self.buffers.lost(buffers),
+            Done::Panicked { buffers } => self.lent.buffers.lost(buffers),
             Done::Answer(_)
             | Done::Refused(..)
             | Done::Account(_)
@@ -367,37 +313,19 @@ impl Worker {
         }
     }
 
-    fn await_buffer(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.connections.get(id)
-            && !entry.waiting_for_buffer
-        {
-            entry.waiting_for_buffer = true;
-            self.waiting_for_buffer.push_back(id);
-        }
-        self.wake_buffer_waiters();
-    }
-
     /// Puts every connection that waits for a buffer into the run queue, if there are free buffers.
     fn wake_buffer_waiters(&mut self) {
-        if self.buffers.available() {
-            while let Some(id) = self.waiting_for_buffer.pop_front() {
-                if let Some(entry) = self.connections.get(id) {
-                    entry.waiting_for_buffer = false;
-                }
-                self.enqueue(id);
-            }
+        if self.lent.buffers.available() {
+            self.connections.wake_buffer_waiters();
         }
     }
 
     fn fire_timers(&mut self) {
-        let now = self.now.instant;
-        while let Some((when, id)) = self.timers.fired(now) {
-            let Some(entry) = self.connections.get(id).filter(|s| s.armed == Some(when)) else {
-                continue;
-            };
-            entry.armed = None;
-            match entry.connection.expire(&self.now) {
-                Ok(()) => self.enqueue(id),
+        let now = self.lent.now.instant;
+        while let Some(id) = self.connections.expired(now) {
+            let Some(entry) = self.connections.get(id) else { continue };
+            match entry.connection.expire(&self.lent.now) {
+                Ok(()) => self.connections.enqueue(id),
                 Err(end) => self.close(id, &end),
             }
         }
@@ -406,50 +334,31 @@ impl Worker {
     /// Gives one turn to each connection that is in the run queue now.
     fn run_round(&mut self) {
         let mut began = Instant::now();
-        for _ in 0..self.queue.len() {
-            let Some(id) = self.queue.pop_front() else { return };
+        for _ in 0..self.connections.queued() {
+            let Some(id) = self.connections.pop() else { return };
             let (connections, mut cx) = self.cx(id);
             let Some(entry) = connections.get(id) else { continue };
-            entry.queued = false;
             let verdict = entry.connection.turn(&mut cx);
             if entry.connection.is_registered() {
                 entry.permit.register();
             }
             entry.permit.set_evictable(entry.connection.is_evictable());
             let ended = Instant::now();
-            self.metrics.turn(ended - began);
+            self.lent.metrics.turn(ended - began);
             began = ended;
             match verdict {
-                TurnOutcome::Park(_blocked) => self.arm(id),
+                TurnOutcome::Park(_blocked) => self.connections.arm(id),
                 TurnOutcome::Yield(_spent) => {
-                    self.arm(id);
-                    self.enqueue(id);
+                    self.connections.arm(id);
+                    self.connections.enqueue(id);
                 }
                 TurnOutcome::AwaitBuffer(_no_buffer) => {
-                    self.arm(id);
-                    self.await_buffer(id);
+                    self.connections.arm(id);
+                    self.connections.await_buffer(id);
+                    self.wake_buffer_waiters();
                 }
                 TurnOutcome::Close(end) => self.close(id, &end),
             }
-        }
-    }
-
-    fn enqueue(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.connections.get(id)
-            && !entry.queued
-        {
-            entry.queued = true;
-            self.queue.push_back(id);
-        }
-    }
-
-    /// Makes sure that a timer fires no later than the connection's deadline.
-    fn arm(&mut self, id: ConnectionId) {
-        let Some(entry) = self.connections.get(id) else { return };
-        let Some(deadline) = entry.connection.deadline() else { return };
-        if entry.armed.is_none_or(|armed| deadline < armed) {
-            entry.armed = Some(deadline);
-            self.timers.set(deadline, id);
         }
     }
 
@@ -462,9 +371,9 @@ impl Worker {
             end => warn!(peer, %end, "closed"),
         }
         let (upload, buffers) = entry.connection.into_leftovers();
-        buffers.into_iter().for_each(|buffer| self.buffers.give(buffer));
+        buffers.into_iter().for_each(|buffer| self.lent.buffers.give(buffer));
         if let Some(upload) = upload {
-            self.pool.discard(Job::Release(upload));
+            self.lent.pool.discard(Job::Release(upload));
         }
         self.wake_buffer_waiters();
     }

@@ -51,7 +51,7 @@ impl Bench {
         let service = Service::new(&door, "test".to_owned(), Instant::now());
         let connection = Driver::new(socket, service, door.min_rate);
         let mut lent = TestContext::new(mounts, completions);
-        lent.engine = engine;
+        lent.worker.engine = engine;
         client.set_nonblocking(true).unwrap();
         Self { connection, client, lent, completed, heard: vec![0; 1 << 20], jobs: 0, _dir: dir }
     }
@@ -73,7 +73,7 @@ impl Bench {
         let source = Source::Dir(DirMount::open(self._dir.path(), Clock::system()).unwrap());
         let mount = MountPoint::new("", source, Policy { allow_unsealed: true, ..Policy::PRIVATE });
         let key = ObjectKey::new("large").unwrap();
-        Arc::new(mount.open(&key, None, &self.lent.open_files).unwrap())
+        Arc::new(mount.open(&key, None, &self.lent.worker.open_files).unwrap())
     }
 
     /// A window of it that a job has loaded.

@@ -70,7 +70,7 @@ impl Bench {
         let service = Service::new(&door, "test".to_owned(), 1, Instant::now());
         let connection = Driver::new(socket, service, door.min_rate);
         let mut lent = TestContext::new(Mounts::of_store(store, policy), completions);
-        lent.buffers = Buffers::new(buffers);
+        lent.worker.buffers = Buffers::new(buffers);
         let mut bench = Self { connection, peer, lent, completed, _dir: dir };
         bench.shake_hands();
         bench
@@ -178,7 +178,7 @@ fn keyless_stalled_upload_is_evictable_despite_pings() {
         let mut bench = Bench::at(1, |door| Settings { must_request, ..door });
         // Answer 7 in a frame: Begun.
         assert_eq!(bench.serve(BEGIN), 5);
-        assert_eq!(bench.lent.keyless.count(), 1);
+        assert_eq!(bench.lent.worker.keyless.count(), 1);
         for seconds in [60, 119, 121, 239] {
             bench.lent.ahead = Duration::from_secs(seconds);
             let now = bench.lent.cx().now.instant;
@@ -191,24 +191,25 @@ fn keyless_stalled_upload_is_evictable_despite_pings() {
                 "{must_request} {request:?} {seconds}"
             );
             // Its share is somebody else's.
-            assert_eq!(bench.lent.keyless.count(), usize::from(!stalled));
+            assert_eq!(bench.lent.worker.keyless.count(), usize::from(!stalled));
             assert!(bench.serve(request) > 0, "it was answered");
         }
         if !yields {
             continue;
         }
         // A source that was slow goes on, where there is a share for it.
-        let others: Vec<_> = (0..15).map(|_| bench.lent.keyless.try_acquire().unwrap()).collect();
+        let others: Vec<_> =
+            (0..15).map(|_| bench.lent.worker.keyless.try_acquire().unwrap()).collect();
         assert_eq!(bench.serve(&slice), 5);
         assert!(!bench.connection.protocol.is_evictable() && bench.connection.phase.is_open());
-        assert!(bench.lent.keyless.try_acquire().is_none());
+        assert!(bench.lent.worker.keyless.try_acquire().is_none());
         for seconds in [300, 361] {
             bench.lent.ahead = Duration::from_secs(seconds);
             let now = bench.lent.cx().now.instant;
             bench.expire(now).unwrap();
             assert!(bench.serve(PING) > 0, "it was answered");
         }
-        let _last = bench.lent.keyless.try_acquire().unwrap();
+        let _last = bench.lent.worker.keyless.try_acquire().unwrap();
         bench.peer.write_all(&slice).unwrap();
         bench.connection.socket().wake_for_test();
         while !matches!(bench.turn(), TurnOutcome::Close(_)) && bench.connection.phase.is_open() {
