@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     println!("a server listens on {address}");
 
     // Its operator lets one device in. The invite holds the server's key, which the client pins.
-    let invite = invite::make(
+    let invite = invite::create(
         &store,
         &address.parse()?,
         &MountName::ROOT,

@@ -140,7 +140,7 @@ fn connection_limit_evicts_silent_keyless_peers_beyond_their_share() {
     until("every connection is taken", || home.server.stats().connections == 8);
     let mut devices = Vec::new();
     until("two devices have got in", || {
-        devices.extend(RawClient::connect(home.tcp(), &home.tls(&member)).ok());
+        devices.extend(RawClient::over(home.tcp(), &home.tls(&member)).ok());
         devices.len() == 2
     });
     // A silent peer would be closed for its silence after ten seconds.
