@@ -20,10 +20,10 @@ use clap::{
 };
 
 use super::{
-    common_arguments::environment_variable,
     console::{Console, Verbosity},
     failure::{Failure, usage},
     foreign_options,
+    global_options::environment_variable,
     program::Program,
     verb::Verb,
 };

@@ -16,32 +16,32 @@ pub mod rm;
 pub mod seal;
 pub mod stat;
 
-mod arguments;
 mod command_line;
-mod common_arguments;
 mod console;
 mod failure;
 mod foreign_options;
 mod format;
+mod global_options;
 mod interrupted;
 mod program;
 mod run;
 mod select;
+mod shared_arguments;
 mod tree;
 mod verb;
 
 #[cfg(test)]
-pub(crate) use self::arguments::parse_arguments;
-pub use self::{
-    arguments::{KeyArguments, RetryArguments},
-    common_arguments::{COMMAND_LINE_ONLY, environment_variable},
-    console::{Console, Verbosity},
-    failure::Failure,
-    program::Program,
-    run::run,
-};
+pub(crate) use self::shared_arguments::parse_arguments;
 pub(crate) use self::{
-    arguments::{blob_name, directories, if_exists, open_key_file, utf8, warn_if_exposed},
     console::Summary,
     failure::{Context, local, usage},
+    shared_arguments::{blob_name, directories, if_exists, open_key_file, utf8, warn_if_exposed},
+};
+pub use self::{
+    console::{Console, Verbosity},
+    failure::Failure,
+    global_options::{COMMAND_LINE_ONLY, environment_variable},
+    program::Program,
+    run::run,
+    shared_arguments::{KeyArguments, RetryArguments},
 };

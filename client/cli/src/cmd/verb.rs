@@ -6,8 +6,8 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, Subcommand, buil
 use zput_proto::{envelope, hello};
 
 use super::{
-    common_arguments::with_common_arguments, completions, console::Console, failure::Failure, get,
-    key, ls, man, open, program::Program, put, restore, rm, seal, stat,
+    completions, console::Console, failure::Failure, get, global_options::with_global_options, key,
+    ls, man, open, program::Program, put, restore, rm, seal, stat,
 };
 
 impl Program {
@@ -17,7 +17,7 @@ impl Program {
         let command = Command::new(self.name())
             .version(env!("CARGO_PKG_VERSION"))
             .long_version(LONG_VERSION.as_str());
-        with_common_arguments(match self {
+        with_global_options(match self {
             Self::Zblob => zblob(command),
             Self::Zput => put::Arguments::augment_args(command),
             Self::Zget => get::Arguments::augment_args(command),

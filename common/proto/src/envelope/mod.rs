@@ -6,7 +6,7 @@
 //! footer                              digests, MACs, signature; the slices of an object
 //! header                              suite, salt, generation, object key, stanzas
 //! framing   layout   wrapped_key      where header and footer end; offsets; shapes of stanzas
-//! chunks    suite    stanza   point   lengths, numbers, texts, X25519 keys as bytes
+//! chunks    suite    stanza   x25519_key   lengths, numbers, texts, X25519 keys as bytes
 //! ```
 //!
 //! The first line is a blob; below it a module imports from the rows below its own.
@@ -29,10 +29,10 @@ mod footer;
 mod framing;
 mod header;
 mod layout;
-mod point;
 mod stanza;
 mod suite;
 mod wrapped_key;
+mod x25519_key;
 
 pub use footer::{BARE, FooterError, FooterFields, SlicesError, VAULT, VaultSeal};
 pub use framing::{
@@ -41,10 +41,10 @@ pub use framing::{
 };
 pub use header::{HEADER_LENGTH_FIELD, HeaderError, HeaderFields, MAC_BYTES, SALT_BYTES};
 pub use layout::{Layout, PartSize, TooManyParts};
-pub use point::{POINT_BYTES, is_canonical, is_low_order};
 pub use stanza::{Stanza, StanzaError};
 pub use suite::Suite;
 pub use wrapped_key::{
     ENCAPSULATED_BYTES, FILE_KEY_BYTES, HYBRID, ShapeError, WRAPPED_KEY_BYTES, WrappedKey, X25519,
     check_shapes,
 };
+pub use x25519_key::{POINT_BYTES, is_canonical, is_low_order};

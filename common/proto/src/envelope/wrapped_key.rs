@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use thiserror::Error;
 
-use super::point::{POINT_BYTES, is_low_order};
 use super::stanza::Stanza;
+use super::x25519_key::{POINT_BYTES, is_low_order};
 
 /// First argument of an X25519 stanza.
 pub const X25519: &str = "X25519";

@@ -38,7 +38,7 @@ pub fn environment_variable(long: &str) -> Option<String> {
 }
 
 /// The command with the options of every verb, without the environment.
-pub(super) fn with_common_arguments(command: Command) -> Command {
+pub(super) fn with_global_options(command: Command) -> Command {
     // The derived definition also describes the command it is added to.
     let about = command.get_about().cloned();
     Common::augment_args(command).about(about.unwrap_or_default())
