@@ -1,9 +1,9 @@
 //! A client's session against any server: it takes no more than it was given, gets no more answers
 //! than it has asked for, and is silent once it is over.
 //!
-//! The first byte says how the connection begins (bit 0: a `plaintext` one whose hellos are through;
-//! bit 1: `tls`, with the hello through; else `plaintext` from the start). The second picks what is
-//! asked, by its bits. Each byte after it is a step: that many bytes are handed over.
+//! The first byte says how the connection begins (bit 0: a `plaintext` one whose hellos are
+//! through; bit 1: `tls`, with the hello through; else `plaintext` from the start). The second
+//! picks what is asked, by its bits. Each byte after it is a step: that many bytes are handed over.
 
 use std::{sync::LazyLock, time::Instant};
 

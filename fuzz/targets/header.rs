@@ -1,5 +1,5 @@
-//! A header: one that parses is the only encoding of itself, what a server without keys reads of it is
-//! what a reader reads, and only the golden one authenticates under the golden identity.
+//! A header: one that parses is the only encoding of itself, what a server without keys reads of it
+//! is what a reader reads, and only the golden one authenticates under the golden identity.
 
 use zput_proto::envelope;
 use zput_seal::{aead::Engine, blob::header::Header};

@@ -1,9 +1,9 @@
 //! A server's session against any client: it takes no more than it was given, keeps within its
 //! pipeline, and is silent once it is over.
 //!
-//! The first byte says how the connection begins (bit 0: a `plaintext` one whose hellos are through;
-//! bit 1: the listener has a key). Each byte after it is a step: that many bytes (up to 127) are
-//! handed over, and where its highest bit is set, a request is answered.
+//! The first byte says how the connection begins (bit 0: a `plaintext` one whose hellos are
+//! through; bit 1: the listener has a key). Each byte after it is a step: that many bytes (up to
+//! 127) are handed over, and where its highest bit is set, a request is answered.
 
 use std::{
     sync::{Arc, LazyLock},

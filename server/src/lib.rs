@@ -22,8 +22,8 @@
 //!
 //! A get goes down and comes back as an event: `worker` gives the connection a turn, its `driver`
 //! receives the request, `dispatch` says what is to be done about it, a job opens the object, and
-//! `transfer` sends it. A put goes the same way: the driver receives a slice into buffers, and a job
-//! hashes and writes them. zput's protocol and HTTP have the same driver.
+//! `transfer` sends it. A put goes the same way: the driver receives a slice into buffers, and a
+//! job hashes and writes them. zput's protocol and HTTP have the same driver.
 //!
 //! A worker never waits for the disk and a pool thread never touches a socket. Every wait of a
 //! connection is backed by a witness: that the socket said `WouldBlock` (and will report an event

@@ -1,11 +1,13 @@
-//! Many small files by one `zput`: one after the other, and several in flight, over TLS on loopback to a store on a disk.
+//! Many small files by one `zput`: one after the other, and several in flight, over TLS on loopback
+//! to a store on a disk.
 //!
 //! ```text
 //! cargo bench -p zput-tests --bench many -- [--files N] [--bytes N] [--runs N] [--jobs N,N,…]
 //! ```
 //!
-//! All ways go in turn, A B C A B C …, in one run; times are medians, and ratios are medians of each round's own. Every put makes
-//! a new version of the same names. Client and server share the machine and its disk, and both sync what they note.
+//! All ways go in turn, A B C A B C …, in one run; times are medians, and ratios are medians of
+//! each round's own. Every put makes a new version of the same names. Client and server share the
+//! machine and its disk, and both sync what they note.
 
 use std::time::Instant;
 

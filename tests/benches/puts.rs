@@ -2,8 +2,9 @@
 //!
 //! `cargo bench -p zput-tests --bench puts [-- --runs N] [--dir DIR]`
 //!
-//! ext4 looks at every inode that was freed in the last minutes before it makes a file near them: where files have just been
-//! removed, that is what is measured. `--dir` names a directory elsewhere.
+//! ext4 looks at every inode that was freed in the last minutes before it makes a file near them:
+//! where files have just been removed, that is what is measured. `--dir` names a directory
+//! elsewhere.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
 use std::{
@@ -79,9 +80,9 @@ fn main() {
     }
 }
 
-/// What a put does where nothing is shared: data, record, the directory that it comes to and the one that it leaves, each with
-/// a sync of its own.
-/// Puts a second, by so many threads, without any network.
+/// What a put does where nothing is shared: data, record, the directory that it comes to and the
+/// one that it leaves, each with a sync of its own. Puts a second, by so many threads, without any
+/// network.
 fn chains(dir: &Path, threads: usize, puts: usize) -> f64 {
     let staging = dir.join("staging");
     let shards: Vec<PathBuf> =

@@ -1,8 +1,10 @@
-//! Whether it pays to serve each name by one worker only: what a hand-over of a request costs, against what it saves.
+//! Whether it pays to serve each name by one worker only: what a hand-over of a request costs,
+//! against what it saves.
 //!
-//! On TCP a connection is at a worker before its first request names anything. To steer a name, that worker would hand the
-//! request to the name's own and be handed the open file back: two messages, each of which wakes a thread that sleeps in epoll.
-//! What it saves is that a file is opened and looked at by one worker rather than by all, once per `revalidate_after`.
+//! On TCP a connection is at a worker before its first request names anything. To steer a name,
+//! that worker would hand the request to the name's own and be handed the open file back: two
+//! messages, each of which wakes a thread that sleeps in epoll. What it saves is that a file is
+//! opened and looked at by one worker rather than by all, once per `revalidate_after`.
 //!
 //! `cargo bench -p zput-tests --bench steering`
 #![expect(

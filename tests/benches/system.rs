@@ -4,10 +4,10 @@
 //! cargo bench -p zput-tests --bench system -- [--size BYTES] [--runs N]
 //! ```
 //!
-//! Both sides run in turn, A B A B …, in one go; the figures are medians and the ratios are medians of
-//! each run's own ratio. zput is in `tls` mode and durable; nginx serves plain HTTP and does not sync. Loopback with
-//! a pacing congestion control measures the pacing, so the system's default is set to `cubic` for the
-//! time of the run where that is allowed, and the one in force is printed.
+//! Both sides run in turn, A B A B …, in one go; the figures are medians and the ratios are medians
+//! of each run's own ratio. zput is in `tls` mode and durable; nginx serves plain HTTP and does not
+//! sync. Loopback with a pacing congestion control measures the pacing, so the system's default is
+//! set to `cubic` for the time of the run where that is allowed, and the one in force is printed.
 
 use std::{
     fs,

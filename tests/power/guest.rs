@@ -1,5 +1,5 @@
-//! The part inside the machine. A line for what is asked, a line for what was answered, and then it waits until the host
-//! has written that down.
+//! The part inside the machine. A line for what is asked, a line for what was answered, and then it
+//! waits until the host has written that down.
 
 use std::{
     io::{self, Write as _},

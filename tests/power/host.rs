@@ -16,8 +16,9 @@ const CALLS: u32 = 80;
 /// Of the guest's disk.
 const DISK_BYTES: u64 = 96 << 20;
 
-/// Runs the guest. In `dir` are then `before.img`, the disk before it started; `writes.log`, what it was told; and `journal`: a
-/// line for each word of the guest, behind the number of entries that the log had when it was said.
+/// Runs the guest. In `dir` are then `before.img`, the disk before it started; `writes.log`, what
+/// it was told; and `journal`: a line for each word of the guest, behind the number of entries that
+/// the log had when it was said.
 pub(crate) fn record(kernel: &Path, initramfs: &Path, dir: &Path) {
     let seed = seed();
     let [before, disk, log] = ["before.img", "disk.img", "writes.log"].map(|name| dir.join(name));

@@ -1,5 +1,5 @@
-//! What the disk was told, in order: the format of Linux' Documentation/admin-guide/device-mapper/log-writes.rst, which
-//! QEMU's blklogwrites writes too.
+//! What the disk was told, in order: the format of Linux'
+//! Documentation/admin-guide/device-mapper/log-writes.rst, which QEMU's blklogwrites writes too.
 
 use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
 

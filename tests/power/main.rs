@@ -1,5 +1,6 @@
-//! A power cut as close to a real one as one machine can make it: a guest whose disk writes down every write and every
-//! flush, and a look at what the disk would hold if the power had gone at each flush. tests/power/run does all of it.
+//! A power cut as close to a real one as one machine can make it: a guest whose disk writes down
+//! every write and every flush, and a look at what the disk would hold if the power had gone at
+//! each flush. tests/power/run does all of it.
 //!
 //! ```text
 //!   guest     in the machine: changes a store, one call after the other, and tells what it asks and what it is told

@@ -47,7 +47,8 @@ pub(crate) fn check(dir: &Path) {
     assert!(points >= POINTS_MIN && acknowledged > 50);
 }
 
-/// Checks the disk as it is when the log has `number` entries. Gives how many calls were answered by then.
+/// Checks the disk as it is when the log has `number` entries. Gives how many calls were answered
+/// by then.
 fn point(dir: &Path, journal: &str, number: u64) -> u32 {
     let (image, mounted) = (dir.join("check.img"), dir.join("mounted"));
     // Mounting writes: the journal of the file system is played back.
@@ -67,7 +68,8 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {said}");
 }
 
-/// What was acknowledged when the log had `number` entries is there, and of what was asked then all or nothing.
+/// What was acknowledged when the log had `number` entries is there, and of what was asked then all
+/// or nothing.
 fn store_is_right(path: &Path, journal: &str, number: u64) -> Result<u32, String> {
     let mut subjects: Vec<_> = (0..OBJECTS).map(|number| Subject::new(key(number))).collect();
     let mut acknowledged = 0;

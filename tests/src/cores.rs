@@ -4,7 +4,8 @@ use std::{fs, os::unix::process::ExitStatusExt as _};
 
 use crate::{Machine, names};
 
-/// Whether a process that a signal ends leaves a core in its working directory, as one of a shell shows.
+/// Whether a process that a signal ends leaves a core in its working directory, as one of a shell
+/// shows.
 ///
 /// # Errors
 /// Why not: a test that looks for none would see none in any case.

@@ -298,7 +298,8 @@ fn pump(
             }
         }
     }
-    // What has passed arrives: a side that may send no more, but may be sent to, is not reset before it has read all.
+    // What has passed arrives: a side that may send no more, but may be sent to, is not reset
+    // before it has read all.
     to.shutdown(Shutdown::Write)?;
     from.shutdown(Shutdown::Both)
 }
@@ -364,7 +365,8 @@ mod tests {
             let mut client = TcpStream::connect(cutter.address()).unwrap();
             client.write_all(b"abcdef").unwrap();
             cutter.wait_for(way, 3);
-            // Of the answer to what passed on its way up, as much arrives as was faster than the silence.
+            // Of the answer to what passed on its way up, as much arrives as was faster than the
+            // silence.
             let mut got = vec![0; if way == Way::Down { 3 } else { 0 }];
             client.read_exact(&mut got).unwrap();
             client.write_all(&[7; 1_000_000]).unwrap();

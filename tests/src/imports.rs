@@ -94,8 +94,8 @@ impl Imports {
         self.0.iter().flat_map(|(file, all)| all.iter().map(move |to| (file.as_str(), to.as_str())))
     }
 
-    /// For each file that imports itself by way of others, the shortest way: `a → b → a`. A cycle is
-    /// told once, from its first file.
+    /// For each file that imports itself by way of others, the shortest way: `a → b → a`. A cycle
+    /// is told once, from its first file.
     #[must_use]
     pub fn cycles(&self) -> Vec<String> {
         let mut found = Vec::new();

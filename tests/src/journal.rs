@@ -1,4 +1,5 @@
-//! A journal of what a store acknowledged, kept outside of it, and the comparison with what the store has.
+//! A journal of what a store acknowledged, kept outside of it, and the comparison with what the
+//! store has.
 
 use std::{
     collections::BTreeMap,
@@ -154,8 +155,9 @@ impl Subject {
         history
     }
 
-    /// Compares what the store has with what was acknowledged, and continues from what it has. What is open has happened or
-    /// has not; where the caller was `hasty`, and took it for granted, it has to have happened.
+    /// Compares what the store has with what was acknowledged, and continues from what it has. What
+    /// is open has happened or has not; where the caller was `hasty`, and took it for granted, it
+    /// has to have happened.
     ///
     /// # Errors
     /// Says what of it is wrong.
@@ -223,14 +225,16 @@ pub fn look(store: &Store, key: &ObjectKey) -> Result<History, String> {
     Ok(found)
 }
 
-/// A generation above all that this process was given before: what has it may replace what has those.
+/// A generation above all that this process was given before: what has it may replace what has
+/// those.
 pub fn next_generation() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Header, parts and footer that have the framing of a sealed blob (FORMAT 3 to 7): `body` in full parts of 64 KiB and
-/// what is left of it, which is lengthened by a little where no part is so long. No two uploads have the same header.
+/// Header, parts and footer that have the framing of a sealed blob (FORMAT 3 to 7): `body` in full
+/// parts of 64 KiB and what is left of it, which is lengthened by a little where no part is so
+/// long. No two uploads have the same header.
 #[must_use]
 pub fn framed(key: &ObjectKey, body: &[u8], generation: u64) -> Vec<Vec<u8>> {
     let full = zput_framed::sealed_length(1 << zput_framed::SMALL_PARTS) as usize;
@@ -255,7 +259,8 @@ pub fn framed(key: &ObjectKey, body: &[u8], generation: u64) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// A full part of 64 KiB is sealed to 65,672 bytes; from 65,656 on what is left is lengthened to one.
+    /// A full part of 64 KiB is sealed to 65,672 bytes; from 65,656 on what is left is lengthened
+    /// to one.
     #[test]
     fn framed_splits_body_of_any_length_into_parts() {
         for (length, parts) in [

@@ -1,5 +1,5 @@
-//! What the tests that cross crates share: the built commands, machines with a home of their own, and
-//! servers that are stopped when the test is over.
+//! What the tests that cross crates share: the built commands, machines with a home of their own,
+//! and servers that are stopped when the test is over.
 
 mod configured;
 mod cores;

@@ -1,5 +1,5 @@
-//! What benchmarks share: what a process has used, medians, files to serve, and a congestion control that
-//! does not measure itself.
+//! What benchmarks share: what a process has used, medians, files to serve, and a congestion
+//! control that does not measure itself.
 
 use std::{
     fs::{self, File},
@@ -81,7 +81,8 @@ pub struct Congestion {
 }
 
 impl Congestion {
-    /// `cubic` for both sides, where that may be chosen: loopback with one that paces measures the pacing.
+    /// `cubic` for both sides, where that may be chosen: loopback with one that paces measures the
+    /// pacing.
     #[must_use]
     pub fn cubic() -> Self {
         let before = fs::read_to_string(CONGESTION).ok();

@@ -17,7 +17,8 @@ impl Pair {
     /// The server's arguments: anonymous peers may do all operations.
     pub const ARGUMENTS: [&str; 2] = ["--anonymous", "put,get,list,delete"];
 
-    /// In `plaintext` mode, where a test can read what was sent. Its server is started with `arguments` besides.
+    /// In `plaintext` mode, where a test can read what was sent. Its server is started with
+    /// `arguments` besides.
     ///
     /// # Panics
     /// When the server does not start, or no key file can be made.

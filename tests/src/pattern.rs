@@ -1,4 +1,5 @@
-//! Plaintext of any length that is held nowhere: the bytes of a seed, to be read and to be compared with.
+//! Plaintext of any length that is held nowhere: the bytes of a seed, to be read and to be compared
+//! with.
 
 use std::io::{self, Read};
 

@@ -2,7 +2,8 @@
 
 use std::env;
 
-/// The seed of a run: that of `ZPUT_SEED`, or another one each time. It is printed, so that a failure can be had again.
+/// The seed of a run: that of `ZPUT_SEED`, or another one each time. It is printed, so that a
+/// failure can be had again.
 ///
 /// # Panics
 /// When `ZPUT_SEED` is no number.

@@ -78,7 +78,8 @@ impl Uploads {
     }
 }
 
-/// Every part that was ever sent by its salt and its number: none has two ciphertexts. Gives how many there are.
+/// Every part that was ever sent by its salt and its number: none has two ciphertexts. Gives how
+/// many there are.
 ///
 /// # Panics
 /// When one has.
@@ -104,7 +105,8 @@ pub fn assert_no_salt_has_two_ciphertexts(talks: &[Talk], parts: u64) {
     assert!(!known.is_empty(), "no part was sent");
 }
 
-/// Where the frames of an upload lie in one side's stream in `plaintext` mode, each with its length; the echo is the first.
+/// Where the frames of an upload lie in one side's stream in `plaintext` mode, each with its
+/// length; the echo is the first.
 ///
 /// # Panics
 /// When it is no such stream.

@@ -372,7 +372,8 @@ const FOLDERS: [(&str, &str); 6] = [
     ("cli", "client/cli"),
 ];
 
-/// The paths in code below one of [`FOLDERS`]; `seal::age::{x25519, mlkem768x25519}` is two of them.
+/// The paths in code below one of [`FOLDERS`]; `seal::age::{x25519, mlkem768x25519}` is two of
+/// them.
 fn paths(text: &str) -> Vec<String> {
     // Code in blocks has no paths, and its fences are backticks too.
     let prose = text.split("```").step_by(2).flat_map(quoted);
@@ -391,8 +392,8 @@ fn spelled_out(path: &str) -> Vec<String> {
     }
 }
 
-/// The file of a module: `client::put::batch`. Of an item of a module, `server::worker::Endpoint` or
-/// `proto::limits::NAME_MAX_BYTES`, the file of the module, and the item's name.
+/// The file of a module: `client::put::batch`. Of an item of a module, `server::worker::Endpoint`
+/// or `proto::limits::NAME_MAX_BYTES`, the file of the module, and the item's name.
 fn file_of(path: &str) -> (PathBuf, Option<&str>) {
     let (module, item) = match path.rsplit_once("::") {
         Some((module, item)) if item.starts_with(char::is_uppercase) => (module, Some(item)),

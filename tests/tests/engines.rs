@@ -1,4 +1,5 @@
-//! What moves payload, from outside: files that change under it, files over 2 GiB, files that only the disk has.
+//! What moves payload, from outside: files that change under it, files over 2 GiB, files that only
+//! the disk has.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -30,8 +31,8 @@ const LENGTH: u64 = 32 * 1024 * 1024;
 
 const GIB: u64 = 1 << 30;
 
-/// A tree with one door of each kind before it, and one worker: what that keeps open is one descriptor. What changes
-/// is looked at for each request.
+/// A tree with one door of each kind before it, and one worker: what that keeps open is one
+/// descriptor. What changes is looked at for each request.
 struct Served {
     server: Configured,
     dir: TempDir,
@@ -180,7 +181,8 @@ fn engine_closes_only_the_connection_of_truncated_file() {
             assert!(ended, "{cut}: more bytes than the file had");
             let whole = got.len().min(usize::try_from(cut).unwrap());
             assert!(got[..whole] == old[..whole], "{cut}: other bytes");
-            // The kernel fills the rest of the last page with zeros, under those that are on their way.
+            // The kernel fills the rest of the last page with zeros, under those that are on their
+            // way.
             let behind = got[whole..].iter().zip(&old[whole..]);
             assert!(behind.clone().all(|(got, old)| got == old || *got == 0), "{cut}");
             drop(reader);
@@ -338,7 +340,8 @@ fn engine_sends_uncached_file_correctly() {
             cool(&File::open(dir.path().join("f")).unwrap());
             assert!(fresh(door, &server) == bytes, "{engine} over {door}");
         }
-        // Cooled again and again while it is read: each window may have gone since it was looked at.
+        // Cooled again and again while it is read: each window may have gone since it was looked
+        // at.
         for door in DOORS {
             let mut reader = Reader::begin(door, &server, 5_000_000);
             let file = File::open(dir.path().join("f")).unwrap();
@@ -365,8 +368,9 @@ fn threads(pid: u32, name: &str) -> BTreeSet<u32> {
         .collect()
 }
 
-/// What is not in memory is read by the threads that may wait for the disk. Where a worker looks for itself it says
-/// that it does not wait, and the calls that move payload come for a window only once that was loaded.
+/// What is not in memory is read by the threads that may wait for the disk. Where a worker looks
+/// for itself it says that it does not wait, and the calls that move payload come for a window only
+/// once that was loaded.
 #[test]
 fn engine_worker_reads_no_payload_from_disk() {
     or_skip!(can_trace());
@@ -428,8 +432,8 @@ fn engine_worker_reads_no_payload_from_disk() {
             })
             .collect();
         assert!(!moves.is_empty(), "{engine}: nothing moved the file:\n{text}");
-        // No byte is moved before a thread that may wait has been there. It asks for up to seven windows behind its
-        // own, and they are found in memory.
+        // No byte is moved before a thread that may wait has been there. It asks for up to seven
+        // windows behind its own, and they are found in memory.
         let mut moved = 0;
         for call in moves {
             let before = loads.iter().filter(|load| load.ended < call.began);

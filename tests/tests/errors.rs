@@ -248,7 +248,8 @@ fn zput_reports_unreadable_file_and_sets_nothing_up() {
     assert_eq!(names(home.path()), ["work"], "nothing was set up for the sake of it");
 }
 
-/// A shell with a small file system at `$1`, which nobody else sees; then the rest of the arguments.
+/// A shell with a small file system at `$1`, which nobody else sees; then the rest of the
+/// arguments.
 const WITH_SMALL_DISK: &str = "mount -t tmpfs -o size=\"$2\" none \"$1\" && { [ -z \"$3\" ] || cp -a \"$3/.\" \"$1\"; } && shift 3 && exec \"$@\"";
 
 /// The command that runs `program` with a disk of `size` at `place`, filled from `from` if that is

@@ -83,7 +83,8 @@ fn example_scripts_back_up_and_pull() {
     assert_eq!(laptop.run("zget", ["-o", "-", "pg/main"]).ok().text(), "a dump");
     let _usage = back_up(&["its.zkey"]).ended(2);
 
-    // What the laptop put is pulled; what the backup host put is not vouched for by a pinned writer.
+    // What the laptop put is pulled; what the backup host put is not vouched for by a pinned
+    // writer.
     laptop.write("app.img", b"version 1");
     let _stored = laptop.run("zput", ["--name", "images/app", "app.img"]).ok();
     let pull = |name: &str| ran(script(&fleet, "fleet-pull.sh"), &["its.zkey", name, "app"]);

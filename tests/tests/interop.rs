@@ -1,5 +1,5 @@
-//! Others read what zput writes, and zput reads what others wrote: an independent reader of the format
-//! (`tests/interop/open.mjs`, on node), and age's own key generator.
+//! Others read what zput writes, and zput reads what others wrote: an independent reader of the
+//! format (`tests/interop/open.mjs`, on node), and age's own key generator.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -203,8 +203,8 @@ fn age_keygen_identity_seals_and_opens() {
     assert!(!home.file("x").exists());
 }
 
-/// Two readers, one verdict: what FORMAT refuses without saying that it is forged, and what it takes although no
-/// writer makes it.
+/// Two readers, one verdict: what FORMAT refuses without saying that it is forged, and what it
+/// takes although no writer makes it.
 #[test]
 fn open_mjs_and_zblob_open_come_to_one_verdict() {
     const NAME: &str = "plans/x";
@@ -222,7 +222,8 @@ fn open_mjs_and_zblob_open_come_to_one_verdict() {
         Forgery { stanzas: Some(stanzas), ..honest.clone() }
     };
     let body = "A".repeat(43);
-    // RFC 7748: u = 0 and u = 1 are points of low order, and so are they with the bit that is masked.
+    // RFC 7748: u = 0 and u = 1 are points of low order, and so are they with the bit that is
+    // masked.
     let [zero, one] =
         [&body, &format!("AQ{}", "A".repeat(41))].map(|s| format!("-> X25519 {s}\n{body}\n"));
     let masked = format!("-> X25519 {}IA\n{body}\n", "A".repeat(41));

@@ -1,5 +1,6 @@
-//! Promises 1, 2 and 4 where a process is killed: SIGKILL at any moment, to a server or to a client in the middle of
-//! puts of all sizes. What was acknowledged is written down by the test, which lives on.
+//! Promises 1, 2 and 4 where a process is killed: SIGKILL at any moment, to a server or to a client
+//! in the middle of puts of all sizes. What was acknowledged is written down by the test, which
+//! lives on.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{

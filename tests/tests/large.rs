@@ -1,7 +1,8 @@
-//! What is larger than any buffer: it comes back byte for byte, and neither side's memory grows with it.
+//! What is larger than any buffer: it comes back byte for byte, and neither side's memory grows
+//! with it.
 //!
-//! A child's peak counts the pages of the process that started it (execve(2) carries the mark over), so
-//! nothing else runs in this binary and nothing here holds what it sends.
+//! A child's peak counts the pages of the process that started it (execve(2) carries the mark
+//! over), so nothing else runs in this binary and nothing here holds what it sends.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{

@@ -1,5 +1,5 @@
-//! Many files in one command: several are on their way at once, and what is said, stored and left behind is what it
-//! would be if they had gone one by one.
+//! Many files in one command: several are on their way at once, and what is said, stored and left
+//! behind is what it would be if they had gone one by one.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -19,7 +19,8 @@ use zput_tests::{
     Fate, Machine, Pair, Pattern, Ran, ServerProcess, Talk, Uploads, Way, names, until,
 };
 
-/// What a server says before it answers a put: its hello, the echo of both, and a Pong (PROTOCOL 1 and 3).
+/// What a server says before it answers a put: its hello, the echo of both, and a Pong (PROTOCOL 1
+/// and 3).
 const BEFORE_ANSWERS: u64 = 101;
 /// Of one put: Begun, SliceHeld twice, Committed with a varint of 9 bytes.
 const ANSWERS: u64 = 3 * 5 + 14;
@@ -124,7 +125,8 @@ fn zput_batch_makes_connections_by_number_of_files() {
 fn zput_batch_reports_in_the_order_of_its_files() {
     let pair = Pair::in_clear(&[]);
     let mut files = small_files(&pair.home, 30);
-    // Larger than what goes beside others, and of two parts; they take longer than what is behind them.
+    // Larger than what goes beside others, and of two parts; they take longer than what is behind
+    // them.
     for (name, length) in [("f0003", 300_000), ("f0010", 17_000_000), ("f0020", 262_145)] {
         pair.home.write(name, Pattern::bytes(1, length));
     }
@@ -186,7 +188,8 @@ fn zput_batch_over_cut_connections_stores_each_file_once() {
     for way in [Way::Up, Way::Down] {
         let pair = Pair::in_clear(&[]);
         let files = small_files(&pair.home, 60);
-        // In the handshake; in front of the first answer, inside it, in front of a commit's, behind one, and inside others.
+        // In the handshake; in front of the first answer, inside it, in front of a commit's, behind
+        // one, and inside others.
         let fates = [50, 0, 1, ANSWERS - 14, ANSWERS, ANSWERS + 1, 2 * ANSWERS - 1];
         let fates = fates.map(|bytes| match (way, bytes) {
             (Way::Down, 50) => Fate::Cut(way, 50),
@@ -223,7 +226,8 @@ fn zput_batch_stores_each_file_once_when_server_restarts() {
 fn zput_batch_without_retries_reports_file_of_lost_answer() {
     let pair = Pair::in_clear(&[]);
     let files = small_files(&pair.home, 20);
-    // The third put's answer is lost on the one connection that is made for so few: all but its first byte.
+    // The third put's answer is lost on the one connection that is made for so few: all but its
+    // first byte.
     pair.line.plan([Fate::Cut(Way::Down, BEFORE_ANSWERS + 2 * ANSWERS + 3 * 5 + 1)]);
     let ran = zput(&pair.home, "0", &["--json", "--jobs", "2"], &files[..4]).ended(3);
     let named = |text: &str| -> Vec<bool> { files[..4].iter().map(|f| text.contains(f)).collect() };

@@ -1,8 +1,10 @@
-//! Limits of memory and of threads. From the limit at which a program loads to the one at which it works it ends with
-//! exit code 0 or 1, with one sentence, and with nothing half-written; never by a signal.
+//! Limits of memory and of threads. From the limit at which a program loads to the one at which it
+//! works it ends with exit code 0 or 1, with one sentence, and with nothing half-written; never by
+//! a signal.
 //!
-//! What happens before `main` is outside: the dynamic loader's own failure (127), and what the kernel and the
-//! standard library do until then. So each sweep begins at the limit at which `--version` works.
+//! What happens before `main` is outside: the dynamic loader's own failure (127), and what the
+//! kernel and the standard library do until then. So each sweep begins at the limit at which
+//! `--version` works.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -22,16 +24,17 @@ use zput_tests::{
 const MIB: u64 = 1024;
 /// Nothing takes more than this, in KiB.
 const ENOUGH: u64 = 1024 * MIB;
-/// Between two limits of a sweep, in KiB: no multiple of anything, so that what a program asks for is met in each of its parts.
+/// Between two limits of a sweep, in KiB: no multiple of anything, so that what a program asks for
+/// is met in each of its parts.
 const STEP: u64 = 764;
 /// The same where a part of a blob is held, and several seconds would pass.
 const LARGE_STEP: u64 = 2_044;
-/// More than enough: how far a sweep goes where the program works, each time by a sixth. What depends on the order in
-/// which threads ask for memory fails somewhere in between.
+/// More than enough: how far a sweep goes where the program works, each time by a sixth. What
+/// depends on the order in which threads ask for memory fails somewhere in between.
 const BEYOND: u64 = 640 * MIB;
 
-/// How often it works before the steps grow. Of several threads that begin at once some limits have room for those that were
-/// faster: so it may not work once more in between.
+/// How often it works before the steps grow. Of several threads that begin at once some limits have
+/// room for those that were faster: so it may not work once more in between.
 const TIMES: usize = 8;
 
 const LARGE_BYTES: u64 = 40_000_000;
@@ -86,7 +89,8 @@ fn is_sentence(ran: &Ran, command: &str, what: &str) {
     assert!(is_one && ran.stderr.contains("not enough memory ("), "{what}: {}", ran.stderr);
 }
 
-/// Runs `command` within less and less narrow limits. Where it works, `check` looks at what it made and removes it.
+/// Runs `command` within less and less narrow limits. Where it works, `check` looks at what it made
+/// and removes it.
 fn sweep(home: &Machine, command: &[&str], step: u64, check: impl Fn()) {
     let there = names(&home.file("."));
     let (mut refused, mut worked) = (0, 0);
@@ -240,7 +244,8 @@ impl Served {
         Self { home, store, address }
     }
 
-    /// A server in so much memory, what clients came to, and how it ended; without clients where it did not begin.
+    /// A server in so much memory, what clients came to, and how it ended; without clients where it
+    /// did not begin.
     fn within(&self, kib: u64) -> (Ran, Vec<Ran>) {
         let store = self.store.to_str().unwrap();
         let command = ["zserve", "--store", store, "--listen", &self.address];
@@ -306,8 +311,8 @@ fn memory_limit_lets_zserve_serve_or_fail_with_a_reason() {
     assert!(refused > 2 && worked > 3, "{refused} limits were too low, {worked} not");
 }
 
-/// A user without other processes, as whom root may run the commands in this home: another one for each run of this
-/// test, for two may go on at once.
+/// A user without other processes, as whom root may run the commands in this home: another one for
+/// each run of this test, for two may go on at once.
 fn alone_user() -> u32 {
     60_000 + std::process::id() % 5_000
 }

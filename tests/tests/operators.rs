@@ -1,5 +1,6 @@
-//! What operators do to the directories of a server: they copy a store, tidy it up, move it, work in it as another user, lose the
-//! right to read a file of it, and let a mount's path lead elsewhere. The programs are those that a user has.
+//! What operators do to the directories of a server: they copy a store, tidy it up, move it, work
+//! in it as another user, lose the right to read a file of it, and let a mount's path lead
+//! elsewhere. The programs are those that a user has.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -35,7 +36,8 @@ fn below(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// The files of `from` alone, as rclone, object storage, git or `zip -D` copy them, with modes as a careless one sets them.
+/// The files of `from` alone, as rclone, object storage, git or `zip -D` copy them, with modes as a
+/// careless one sets them.
 fn copy_files_alone(from: &Path, to: &Path) {
     let mut copied = 0;
     for path in below(from).iter().filter(|path| path.is_file()) {
@@ -189,7 +191,8 @@ fn zserve_run_by_root_keeps_the_owner_of_a_store() {
     home.write("f", b"1");
     let _stored = home.run("zput", ["f"]).ok();
 
-    // Root's invite is redeemed by the server, and root's scrub leaves nothing in the way of the next one.
+    // Root's invite is redeemed by the server, and root's scrub leaves nothing in the way of the
+    // next one.
     server.admit(&Machine::new());
     let scrub = ["scrub", "--store", store];
     let _scrubbed = Ran::from(zserve(None, &scrub)).ok();
@@ -244,7 +247,7 @@ fn zblob_ls_counts_unreadable_objects_and_lists_the_others() {
         assert_eq!(
             listed.stderr,
             format!(
-                "zblob ls: {closed} more could not be read by the server (its operator's zserve check \
+                "zblob ls: objects that the server could not read: {closed} (its operator's zserve check \
                  says why)\n"
             )
         );

@@ -1,7 +1,9 @@
-//! Promise 5 where a disk rots: any byte of an object's file or of its record is another one, or the file ends early.
+//! Promise 5 where a disk rots: any byte of an object's file or of its record is another one, or
+//! the file ends early.
 //!
-//! Two read it: the client, which has to open what the server gives, and the store when it copies an old version and
-//! verifies it on the way. What a client accepts is what was put, to the byte, or it is nothing.
+//! Two read it: the client, which has to open what the server gives, and the store when it copies
+//! an old version and verifies it on the way. What a client accepts is what was put, to the byte,
+//! or it is nothing.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
@@ -70,7 +72,8 @@ impl Rotting {
         file
     }
 
-    /// Puts other bytes in place of a file, as another file: a server that has it open is to notice.
+    /// Puts other bytes in place of a file, as another file: a server that has it open is to
+    /// notice.
     fn replace(&self, file: &Path, bytes: &[u8]) {
         let beside = self.dir.path().join("beside");
         fs::write(&beside, bytes).unwrap();

@@ -1,5 +1,5 @@
-//! What is put comes back byte for byte, whatever its length, its cipher, where it came from, where it
-//! goes and where it was kept meanwhile.
+//! What is put comes back byte for byte, whatever its length, its cipher, where it came from, where
+//! it goes and where it was kept meanwhile.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{

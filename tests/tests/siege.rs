@@ -67,8 +67,8 @@ impl Besieged {
         assert!(started.elapsed() < GOOD_ENOUGH, "it took {:?}", started.elapsed());
     }
 
-    /// Nothing is done for those who do nothing, once what they asked for fills their ways: within 2 s, before their
-    /// time is over.
+    /// Nothing is done for those who do nothing, once what they asked for fills their ways: within
+    /// 2 s, before their time is over.
     #[track_caller]
     fn rests(&self) {
         let mut used = f64::MAX;
@@ -270,7 +270,8 @@ fn zserve_memory_is_bounded_with_ten_thousand_unread_requests() {
             scope.spawn(|| pour(stream, &requests));
         }
         for client in &mut zput {
-            // Their answers are small: a way of some kilobytes holds hundreds, and not ten thousand.
+            // Their answers are small: a way of some kilobytes holds hundreds, and not ten
+            // thousand.
             scope.spawn(|| pour(client.stream(), &PING.repeat(10_000)));
         }
         home.serves_the_good();
@@ -325,8 +326,8 @@ fn connection_limit_is_shared_and_frees_idle_connections() {
     }
 }
 
-/// By hand: `cargo test -p zput-tests --test siege -- --ignored minimum_rate`. Who is slow is watched for 60 s before it
-/// is judged, which is no operator's to change.
+/// By hand: `cargo test -p zput-tests --test siege -- --ignored minimum_rate`. Who is slow is
+/// watched for 60 s before it is judged, which is no operator's to change.
 #[test]
 #[ignore = "it takes more than a minute"]
 fn minimum_rate_closes_readers_that_stay_just_busy_enough() {

@@ -85,9 +85,9 @@ fn engine_sendfile_sends_payload_without_reading_it() {
     leaves_inside_the_kernel("sendfile");
 }
 
-/// The payload leaves the server by `engine` alone: no byte of it passes through its memory, but for those that are
-/// looked at to see whether they are in memory, one for each window of 512 KiB. Of the object's file it reads no
-/// more than its own record at the end.
+/// The payload leaves the server by `engine` alone: no byte of it passes through its memory, but
+/// for those that are looked at to see whether they are in memory, one for each window of 512 KiB.
+/// Of the object's file it reads no more than its own record at the end.
 fn leaves_inside_the_kernel(engine: &str) {
     or_skip!(can_trace());
     let home = Machine::new();
@@ -146,8 +146,8 @@ fn leaves_inside_the_kernel(engine: &str) {
     assert!(written < 16_384, "{written} bytes were copied into sockets");
 }
 
-/// STORE, "Put": data and record are on disk before the object has its name, the name is on disk before
-/// the client hears of it.
+/// STORE, "Put": data and record are on disk before the object has its name, the name is on disk
+/// before the client hears of it.
 #[test]
 fn put_is_answered_after_data_name_and_history_are_synced() {
     or_skip!(can_trace());
@@ -213,7 +213,8 @@ fn put_is_answered_after_data_name_and_history_are_synced() {
         let in_time = synced_between("objects/", rename.ended, answer.began);
         assert!(in_time, "put {n}: objects/ was not synced before the answer");
 
-        // A second version: the first one has its name in history, durably, before it loses its own.
+        // A second version: the first one has its name in history, durably, before it loses its
+        // own.
         let linked = calls.iter().find(|c| {
             c.is(&["link", "linkat"])
                 && c.arguments.contains("/history/")

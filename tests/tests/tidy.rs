@@ -289,35 +289,23 @@ fn unsafe_code_is_forbidden_but_where_it_is_denied() {
 /// targets.
 #[test]
 fn source_files_stay_below_the_line_limit() {
-    let folders = fs::read_dir(workspace()).unwrap().map(|entry| entry.unwrap().path());
-    let is_ours = |path: &PathBuf| {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        path.is_dir() && !name.starts_with('.') && !FOREIGN_DIRECTORIES.contains(&name)
-    };
-    let mut checked = 0;
-    let mut left: Vec<PathBuf> = folders.filter(is_ours).collect();
-    while let Some(folder) = left.pop() {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if is_ours(&path) {
-                left.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let lines = fs::read_to_string(&path).unwrap().lines().count();
-                assert!(lines <= FILE_MAX_LINES, "{} has {lines} lines", path.display());
-                checked += 1;
-            }
-        }
+    let files = files_ending(".rs");
+    for (file, text) in &files {
+        let lines = text.lines().count();
+        assert!(lines <= FILE_MAX_LINES, "{file} has {lines} lines");
     }
-    assert!(checked > 500, "the scan found only {checked} files: it no longer sees them");
+    let count = files.len();
+    assert!(count > 500, "the scan found only {count} files: it no longer sees them");
 }
 
-/// A line of Markdown ends here, in characters.
-const MARKDOWN_MAX_COLUMNS: usize = 100;
+/// A line of prose ends here, in characters: on a page, and in a comment.
+const MAX_COLUMNS: usize = 100;
 
 /// Directories of other people's files.
 const FOREIGN_DIRECTORIES: [&str; 2] = ["target", "node_modules"];
 
-/// The pages of the repository, by their paths from its root.
-fn pages() -> Vec<(String, String)> {
+/// The repository's files with such names, by their paths from its root.
+fn files_ending(end: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut left = vec![workspace().to_owned()];
     while let Some(directory) = left.pop() {
@@ -326,7 +314,7 @@ fn pages() -> Vec<(String, String)> {
             let name = path.file_name().unwrap().to_str().unwrap();
             if path.is_dir() && !name.starts_with('.') && !FOREIGN_DIRECTORIES.contains(&name) {
                 left.push(path);
-            } else if name.ends_with(".md") {
+            } else if name.ends_with(end) {
                 let from_root = path.strip_prefix(workspace()).unwrap().to_str().unwrap();
                 found.push((from_root.to_owned(), fs::read_to_string(&path).unwrap()));
             }
@@ -336,22 +324,48 @@ fn pages() -> Vec<(String, String)> {
     found
 }
 
-/// The numbers of lines that are too long. Rows of tables, code, and lines of one word, which
-/// nothing can wrap, may be longer.
-fn too_long(page: &str) -> Vec<usize> {
+/// The numbers of lines that are too long, with what they are a line of. Rows of tables, code, and
+/// lines of one word, which nothing can wrap, may be longer.
+fn too_long<'a>(lines: impl Iterator<Item = (usize, &'a str, &'a str)>) -> Vec<usize> {
     let mut is_fenced = false;
     let mut found = Vec::new();
-    for (number, line) in (1..).zip(page.lines()) {
-        let is_fence = line.trim_start().starts_with("```");
+    for (number, line, prose) in lines {
+        let is_fence = prose.trim_start().starts_with("```");
         is_fenced ^= is_fence;
-        let is_code = is_fenced || is_fence || line.starts_with("    ");
-        let is_one_word = !line.strip_prefix("- ").unwrap_or(line).trim().contains(' ');
-        let may_be_long = is_code || line.starts_with('|') || is_one_word;
-        if !may_be_long && line.chars().count() > MARKDOWN_MAX_COLUMNS {
+        let is_code = is_fenced || is_fence || prose.starts_with("    ");
+        let is_one_word = !prose.strip_prefix("- ").unwrap_or(prose).trim().contains(' ');
+        let may_be_long = is_code || prose.starts_with('|') || is_one_word;
+        if !may_be_long && line.chars().count() > MAX_COLUMNS {
             found.push(number);
         }
     }
     found
+}
+
+fn too_long_on_page(page: &str) -> Vec<usize> {
+    too_long((1..).zip(page.lines()).map(|(number, line)| (number, line, line)))
+}
+
+fn too_long_in_comments(text: &str) -> Vec<usize> {
+    too_long((1..).zip(text.lines()).filter_map(|(number, line)| {
+        let comment = line.trim_start().strip_prefix("//")?;
+        let prose = comment.trim_start_matches(['/', '!']);
+        Some((number, line, prose.strip_prefix(' ').unwrap_or(prose)))
+    }))
+}
+
+/// No comment is wider than 100 columns.
+#[test]
+fn comments_end_at_100_columns() {
+    let (fits, long) = ("a ".repeat(46), "\u{e9} ".repeat(50));
+    let text = format!("    /// {fits}\n    /// {long}\n//! {long}\n//! | {long}\n    {long}\n");
+    assert_eq!(too_long_in_comments(&text), [2, 3]);
+    let files = files_ending(".rs");
+    let lines = files.iter().flat_map(|(file, text)| {
+        too_long_in_comments(text).into_iter().map(move |number| format!("{file}:{number}"))
+    });
+    let lines: Vec<String> = lines.collect();
+    assert!(lines.is_empty(), "{} lines are too long:\n{}", lines.len(), lines.join("\n"));
 }
 
 /// No line of prose on a Markdown page is longer than 100 columns.
@@ -361,13 +375,13 @@ fn markdown_lines_end_at_100_columns() {
     let word = "a".repeat(101);
     let code = format!("    {long}\n```text\n{long}\n```");
     let page = format!("{fits}\n{long}\n| {long} |\n{code}\n{long}\n- `{word}`\n- {long}\n");
-    assert_eq!(too_long(&page), [2, 8, 10]);
-    let pages = pages();
+    assert_eq!(too_long_on_page(&page), [2, 8, 10]);
+    let pages = files_ending(".md");
     for name in ["README.md", "SECURITY.md", "docs/STORE.md", "fuzz/README.md"] {
         assert!(pages.iter().any(|(page, _)| page == name), "the scan does not see {name}");
     }
     let lines = pages.iter().flat_map(|(page, text)| {
-        too_long(text).into_iter().map(move |number| format!("{page}:{number}"))
+        too_long_on_page(text).into_iter().map(move |number| format!("{page}:{number}"))
     });
     let lines: Vec<String> = lines.collect();
     let count = lines.len();

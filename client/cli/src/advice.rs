@@ -55,7 +55,8 @@ pub(crate) fn describe(error: &Error) -> String {
         }
         Error::OutcomeUnknown(source) => {
             return format!(
-                "{}; whether the server has carried out the request is unknown",
+                "{}; whether the server has carried out the request is unknown (zblob stat --versions \
+                 NAME shows what it has)",
                 describe(source)
             );
         }
@@ -284,7 +285,7 @@ mod tests {
         );
         assert_eq!(
             describe(&OpenError::Rollback { seen: 9, found: 8 }.into()),
-            "the blob is of generation 8, and 9 has been seen: rollback detected. Either somebody \
+            "the blob has generation 8, and generation 9 has been seen: rollback detected. Either somebody \
              has restored an earlier version, or the server returns an old one by itself \
              (--allow-rollback accepts the current version, --at VERSION asks for an old one)"
         );

@@ -41,7 +41,7 @@ impl fmt::Display for NoticeText<'_> {
             }
             Event::NotRecorded { version, error } => write!(
                 f,
-                "warning: this machine will not detect a rollback behind version {}: {}",
+                "warning: this machine will not detect a rollback to a version before {}: {}",
                 version.0,
                 printable(&describe(error))
             ),

@@ -41,8 +41,8 @@ use self::{
     write_buffer::{Gathered, WriteBuffer},
 };
 
-/// Most bytes of payload that one call offers to the socket. When the peer reads meanwhile, one call
-/// can take a whole slice, and progress would move once.
+/// Most bytes of payload that one call offers to the socket. When the peer reads meanwhile, one
+/// call can take a whole slice, and progress would move once.
 const STEP_MAX_BYTES: usize = 1 << 20;
 
 /// A connection. Requests are sent in order and answered in order.

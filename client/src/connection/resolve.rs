@@ -24,7 +24,7 @@ pub enum ResolveError {
     #[error(transparent)]
     NoSuchName(io::Error),
     /// The system did not answer in time.
-    #[error("the system does not say within {RESOLVE_SECONDS} seconds (try again)")]
+    #[error("no answer from the resolver within {RESOLVE_SECONDS} seconds (try again)")]
     TimedOut,
     /// The lookup thread could not be started.
     #[error("cannot start a thread")]

@@ -84,9 +84,9 @@ pub(crate) fn create_at(path: &KeyPath, store: &Path) -> Result<CreatedStore, Em
     create(&mut KeyFile::generate(&mut random::os_rng()), path, IfExists::Keep, store)
 }
 
-/// Creates a store for a key file that names none, as `zblob key new` makes it, and records it there.
-/// Returns `None` if another process did so meanwhile. On failure there is neither a store nor a
-/// key file that names one.
+/// Creates a store for a key file that names none, as `zblob key new` makes it, and records it
+/// there. Returns `None` if another process did so meanwhile. On failure there is neither a store
+/// nor a key file that names one.
 ///
 /// # Errors
 /// [`EmbeddedError::NoKeyFile`] when a store exists already, which belongs to another key file.

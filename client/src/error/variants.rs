@@ -64,11 +64,11 @@ pub enum Error {
     Open(#[from] OpenError),
     /// The plaintext is as it was sealed, but does not have the SHA-256 that the writer stated.
     #[error(
-        "it is as it was sealed, but its SHA-256 does not match the one that its writer recorded"
+        "the plaintext is what was sealed, but its SHA-256 is not the one that its writer recorded"
     )]
     Sha256,
     /// The server stated lengths that no sealed blob has.
-    #[error("the server's answer fits no sealed blob: {0}")]
+    #[error("the server's answer is not a sealed blob: {0}")]
     Envelope(&'static str),
     /// A local file that is not a sealed blob, or only part of one.
     #[error("not a sealed blob, or truncated: {0}")]
@@ -102,7 +102,7 @@ pub enum Error {
     #[error("more than {LISTED_MAX} objects, or too many empty pages: nothing is listed")]
     TooMuchToList,
     /// The server could not read this many objects of the listing.
-    #[error("{0} more could not be read by the server")]
+    #[error("objects that the server could not read: {0}")]
     Unreadable(u64),
     /// The current version has a generation that is not lower than this blob's: another put of this
     /// name was faster, or the clock of its machine is ahead.
@@ -164,7 +164,7 @@ pub enum Error {
     NotStored,
     /// The blob is stored, and the rollback guard contradicts it.
     #[error(
-        "stored as version {}, but this machine will not detect a rollback to an earlier version",
+        "stored as version {}, but this machine will not detect a rollback to a version before it",
         version.0
     )]
     NotRecorded {
@@ -192,7 +192,7 @@ pub enum Error {
         near: String,
     },
     /// The blob is in the trash.
-    #[error("it was removed; what was put {} is in the trash", local_version_time(*.0))]
+    #[error("it was removed; its version of {} is in the trash", local_version_time(*.0))]
     Removed(Version),
     /// The blob exists, without this version.
     #[error(
@@ -346,7 +346,7 @@ mod tests {
         let open = Error::from(OpenError::Rollback { seen: 9, found: 8 });
         assert_eq!(open.to_string(), "the blob cannot be opened");
         let cause = open.source().unwrap().to_string();
-        assert_eq!(cause, "the blob is of generation 8, and 9 has been seen");
+        assert_eq!(cause, "the blob has generation 8, and generation 9 has been seen");
         let source = std::io::Error::other("it is full");
         let file = KeystoreError::File { path: "/k".into(), source };
         let error = Error::from(file);

@@ -66,7 +66,7 @@ mod tests {
     fn check_lengths_refuses_lengths_no_sealed_blob_has() {
         assert_eq!(refusal(&info(1000, 300, 200), 700, None, true), None);
         assert_eq!(refusal(&info(1000, 300, 200), 200, None, false), None);
-        let of = |what: &str| Some(format!("the server's answer fits no sealed blob: {what}"));
+        let of = |what: &str| Some(format!("the server's answer is not a sealed blob: {what}"));
         let (header, footer) = ("its header has another length", "its footer cannot be so long");
         assert_eq!(refusal(&info(1000, 0, 200), 700, None, true), of(header));
         assert_eq!(refusal(&info(1000, 299, 200), 700, None, true), of(header));

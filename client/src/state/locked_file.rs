@@ -106,8 +106,9 @@ impl LockedStateFile {
 }
 
 impl Drop for LockedStateFile {
-    /// flock(2): a lock is held "until all such descriptors have been closed", and a process that this one has just forked
-    /// has copies of them until it execs. Unlocked by any of them it is free at once.
+    /// flock(2): a lock is held "until all such descriptors have been closed", and a process that
+    /// this one has just forked has copies of them until it execs. Unlocked by any of them it is
+    /// free at once.
     fn drop(&mut self) {
         // What cannot be unlocked is free when it is closed.
         let _free = flock(&self.file, FlockOperation::Unlock);

@@ -8,10 +8,12 @@ use crate::Failure;
 
 /// Threads that connect. A TLS handshake keeps one busy on both sides.
 const THREADS: usize = 4;
-/// Descriptors of a server, and of this process, that are none of the crowd: objects, uploads, and a thousand more.
+/// Descriptors of a server, and of this process, that are none of the crowd: objects, uploads, and
+/// a thousand more.
 const RESERVED: u64 = 1024 + 1024 + 1000;
 
-/// `wanted`, or as many as the limit of descriptors lets a server have: it says so where that is fewer. Raises this process's own limit, which the servers inherit.
+/// `wanted`, or as many as the limit of descriptors lets a server have: it says so where that is
+/// fewer. Raises this process's own limit, which the servers inherit.
 pub(crate) fn size(wanted: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();

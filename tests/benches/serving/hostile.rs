@@ -1,4 +1,5 @@
-//! What good clients keep beside thousands of bad ones, and what those cost when nobody else is there.
+//! What good clients keep beside thousands of bad ones, and what those cost when nobody else is
+//! there.
 
 use std::{
     fs,
@@ -180,7 +181,8 @@ impl Target {
     }
 }
 
-/// Lets each bad client act once a beat, and sends another for each that was closed. Says how many were.
+/// Lets each bad client act once a beat, and sends another for each that was closed. Says how many
+/// were.
 fn keep_up(
     target: Target,
     mut bad: Vec<(Malice, TcpStream)>,

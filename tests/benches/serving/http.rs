@@ -1,5 +1,5 @@
-//! The least of an HTTP client: keep-alive, one request at a time, and what comes is thrown away in the
-//! kernel.
+//! The least of an HTTP client: keep-alive, one request at a time, and what comes is thrown away in
+//! the kernel.
 
 use std::{
     io::{Read as _, Write as _},

@@ -14,9 +14,10 @@
 //! | `cold` | hot small files beside large cold ones: how long the slowest of a thousand gets takes |
 //! | `hostile` | 12,000 slow and silent clients: what good ones keep, CPU when nobody else is there |
 //!
-//! Figures are medians; ratios are medians of each round's own ratio. All that reads discards in the
-//! kernel (`MSG_TRUNC`, but for wrk), so that what is measured is who serves. The tables are Markdown, as
-//! docs/PERFORMANCE.md has them. What is not installed or not allowed is skipped, with the reason.
+//! Figures are medians; ratios are medians of each round's own ratio. All that reads discards in
+//! the kernel (`MSG_TRUNC`, but for wrk), so that what is measured is who serves. The tables are
+//! Markdown, as docs/PERFORMANCE.md has them. What is not installed or not allowed is skipped, with
+//! the reason.
 
 mod cold;
 mod crowd;

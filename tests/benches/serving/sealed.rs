@@ -1,4 +1,5 @@
-//! The least of a zput client: `tls` mode, payload thrown away in the kernel as [`crate::http`] does.
+//! The least of a zput client: `tls` mode, payload thrown away in the kernel as [`crate::http`]
+//! does.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,11 +1,12 @@
-//! Objects whose framing is that of a sealed blob (FORMAT 3 to 7) and whose ciphertext is none: what a server without
-//! keys checks of a blob holds of them. Written from FORMAT, and not with the code that it tests.
+//! Objects whose framing is that of a sealed blob (FORMAT 3 to 7) and whose ciphertext is none:
+//! what a server without keys checks of a blob holds of them. Written from FORMAT, and not with the
+//! code that it tests.
 
 /// `part_size_log2` of parts that are quick to make: a full one is sealed to 65,672 bytes.
 pub const SMALL_PARTS: u8 = 16;
 
-/// A header of exactly `length` bytes for the object `key`: suite 1, one stanza of a type that nobody knows, and no
-/// sense in metadata and MAC. Two of one `salt` are one header.
+/// A header of exactly `length` bytes for the object `key`: suite 1, one stanza of a type that
+/// nobody knows, and no sense in metadata and MAC. Two of one `salt` are one header.
 ///
 /// # Panics
 /// When no header of this key has that length.
@@ -67,7 +68,8 @@ pub fn sealed_length(plain: u64) -> u64 {
     56 + plain + 16 * (plain / 16_384 + 1)
 }
 
-/// The least that something is sealed to, of `length` bytes or more: the next chunk's tag comes all at once.
+/// The least that something is sealed to, of `length` bytes or more: the next chunk's tag comes all
+/// at once.
 #[must_use]
 pub fn next_sealed_length(length: u64) -> u64 {
     let fits = |sealed: &u64| unsealed(*sealed).is_some();

@@ -1,5 +1,5 @@
-//! The programs under test: those that cargo built for this test, or else built by the same cargo in
-//! the same profile.
+//! The programs under test: those that cargo built for this test, or else built by the same cargo
+//! in the same profile.
 
 use std::{
     env,

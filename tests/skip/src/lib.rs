@@ -20,8 +20,8 @@
 //! ```
 //!
 //! Each skip is a line on stderr, which the test harness does not capture, and a line in the file
-//! `skipped-tests` of the target directory. `.ci/run` empties that file before the tests and prints it
-//! with its count behind them.
+//! `skipped-tests` of the target directory. `.ci/run` empties that file before the tests and prints
+//! it with its count behind them.
 
 use std::{
     env,
@@ -32,8 +32,8 @@ use std::{
     thread,
 };
 
-/// The file of the target directory that has a line for each skip: test, place and reason, with tabs
-/// between them.
+/// The file of the target directory that has a line for each skip: test, place and reason, with
+/// tabs between them.
 pub const FILE: &str = "skipped-tests";
 
 /// Says and counts that the test that calls it, or a part of it, cannot run here.

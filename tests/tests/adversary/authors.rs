@@ -16,7 +16,8 @@ fn with_metadata(victim: &Victim, metadata: Vec<u8>) -> Vec<u8> {
     Forgery { metadata, ..victim.honest(SMALL) }.seal()
 }
 
-/// FORMAT 10: names are relative, without `..` and control characters. Others are refused, not mended.
+/// FORMAT 10: names are relative, without `..` and control characters. Others are refused, not
+/// mended.
 #[test]
 fn blob_with_hostile_name_is_refused_by_get_open_and_stat() {
     let victim = Victim::new(ModePolicy::Tls);
@@ -61,7 +62,8 @@ fn blob_with_hostile_name_is_refused_by_get_open_and_stat() {
     assert!(home.len() <= 3, "{home:?}");
 }
 
-/// FORMAT 9, step 4: "the name inside leads to it". A get, a look and a listing come to one verdict.
+/// FORMAT 9, step 4: "the name inside leads to it". A get, a look and a listing come to one
+/// verdict.
 #[test]
 fn blob_of_another_name_is_refused_by_get_stat_and_ls() {
     let victim = Victim::new(ModePolicy::Tls);
@@ -284,9 +286,9 @@ fn blob_framing_that_no_writer_makes_is_refused() {
     victim.accepts(SMALL);
 }
 
-/// A member can claim a generation that nothing can follow: no reader remembers it, and what was there before
-/// can be restored. Nor does it spread: the machine that puts next goes on from its own clock, and another
-/// that has read everything takes all of it.
+/// A member can claim a generation that nothing can follow: no reader remembers it, and what was
+/// there before can be restored. Nor does it spread: the machine that puts next goes on from its
+/// own clock, and another that has read everything takes all of it.
 #[test]
 fn generation_beyond_all_clocks_is_undone_by_restore_or_put() {
     let victim = Victim::new(ModePolicy::Tls);

@@ -16,7 +16,8 @@ use crate::guarded::{
     Guarded, begin, begin_blob, blob, code, device, get, join, key, put, slices, whole,
 };
 
-/// PROTOCOL 5's number of a request. One that is new does not compile here: [`requests`] then needs it too.
+/// PROTOCOL 5's number of a request. One that is new does not compile here: [`requests`] then needs
+/// it too.
 const fn number(request: &Request) -> u8 {
     match request {
         Request::Echo { .. } => 0,

@@ -145,7 +145,8 @@ pub(crate) fn begin(of: &[u8]) -> Request {
     begin_blob(of, &blob(of, b"")).0
 }
 
-/// With the header that `blob` says it has, and the bytes behind it; one that has none is all header.
+/// With the header that `blob` says it has, and the bytes behind it; one that has none is all
+/// header.
 pub(crate) fn begin_blob<'b>(of: &[u8], blob: &'b [u8]) -> (Request, &'b [u8]) {
     let header = envelope::header_length(blob).map_or(blob.len(), |length| length as usize);
     let (header, rest) = blob.split_at_checked(header).unwrap_or((blob, b""));
@@ -182,8 +183,8 @@ pub(crate) fn blob(of: &[u8], plaintext: &[u8]) -> Vec<u8> {
 /// How many blobs were made.
 static MADE: AtomicU64 = AtomicU64::new(0);
 
-/// What stands behind the header of a [`blob`], in the slices that a client sends: each part of 64 KiB, sealed to 65,672
-/// bytes, and the footer.
+/// What stands behind the header of a [`blob`], in the slices that a client sends: each part of 64
+/// KiB, sealed to 65,672 bytes, and the footer.
 pub(crate) fn slices(rest: &[u8]) -> Vec<&[u8]> {
     let footer = envelope::footer_length(rest).map_or(0, |length| length as usize);
     let (parts, footer) = rest.split_at(rest.len().saturating_sub(footer));

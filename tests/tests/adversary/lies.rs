@@ -347,7 +347,8 @@ fn zblob_ls_shows_only_names_of_the_vault() {
             assert!(shown == 0 || ran.text().contains(NAME), "{what}: {}", ran.text());
         }
     }
-    // A name that is one, and that a terminal would still act upon: a program that reads it gets it as it is.
+    // A name that is one, and that a terminal would still act upon: a program that reads it gets it
+    // as it is.
     let name = "a\u{202e}b";
     let key = victim.member.object_key(&BlobName::parse(name).unwrap());
     let blob = Forgery::honest(&victim.member, &key, name, SMALL).seal();

@@ -153,8 +153,8 @@ fn flips(offsets: impl Iterator<Item = usize>, mask: u8) -> Vec<Damage> {
 }
 
 /// Where the bytes of TLS records are that a flip may do something to: all but the first three of
-/// each, which say what TLS 1.3 ignores (RFC 8446, 5.2). From behind the hello up to `end`, or up to
-/// the record that ends the connection.
+/// each, which say what TLS 1.3 ignores (RFC 8446, 5.2). From behind the hello up to `end`, or up
+/// to the record that ends the connection.
 fn in_records(bytes: &[u8], hello: usize, end: usize) -> Vec<usize> {
     let mut offsets = Vec::new();
     let mut at = hello;
@@ -287,8 +287,8 @@ fn get_fails_when_its_request_is_changed_on_the_way() {
             assert_eq!(line.get(proxy, whose), (5, Vec::new()), "{damage:?}");
         },
     );
-    // The server picks what it was told is offered; the client knows better. With both modes on offer
-    // it picks tls, and the echo tells it that somebody lied.
+    // The server picks what it was told is offered; the client knows better. With both modes on
+    // offer it picks tls, and the echo tells it that somebody lied.
     for (mask, code) in [(3, 8), (1, 5)] {
         proxy.damage(Direction::Up, Damage::Flip(12, mask));
         assert_eq!(line.get(&proxy, 9), (code, Vec::new()), "{mask}");

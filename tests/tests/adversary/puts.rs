@@ -51,7 +51,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether this machine has noted that it saw a blob: behind the record's head of 128 bytes there is a row.
+/// Whether this machine has noted that it saw a blob: behind the record's head of 128 bytes there
+/// is a row.
 fn has_seen(victim: &Victim) -> bool {
     files(&victim.home.path().join(".local/state/zput/seen"))
         .iter()

@@ -79,8 +79,8 @@ impl Victim {
         self.server.shelf().replace(&self.key, Stored::new(1, blob));
     }
 
-    /// Loses the record of what was seen: a refusal is then for what a blob is, and not for what was
-    /// there before it.
+    /// Loses the record of what was seen: a refusal is then for what a blob is, and not for what
+    /// was there before it.
     fn forget(&self) {
         for state in [self.directories().state, self.home.path().join(".local/state/zput")] {
             match fs::remove_dir_all(state) {

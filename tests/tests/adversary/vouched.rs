@@ -132,11 +132,11 @@ fn get_refuses_blob_the_vault_does_not_vouch_for() {
         // The server has seen our writer's signatures, and does not know the vault's secret.
         (Some(Voucher { vault: own.vault.clone(), ..ours.clone() }), vault),
         // A member, whose own signature is not another's.
-        (Some(Voucher { claimed: own.claimed, ..ours.clone() }), "does not hold"),
+        (Some(Voucher { claimed: own.claimed, ..ours.clone() }), "is not valid"),
         // A point of small order, which every signature fits in a lenient verifier.
         (
             Some(Voucher { claimed: WriterPublicKey::from_bytes([0; 32]), ..ours.clone() }),
-            "does not hold",
+            "is not valid",
         ),
     ];
     for (voucher, reason) in attacks {
@@ -161,7 +161,7 @@ fn get_only_key_file_refuses_blob_of_another_reader() {
     let ours = Voucher::of(&victim.member);
     for (voucher, reason) in [
         (theirs.clone(), "is not one of those that are pinned"),
-        (Voucher { claimed: ours.claimed, ..theirs }, "does not hold"),
+        (Voucher { claimed: ours.claimed, ..theirs }, "is not valid"),
     ] {
         let forged = Forgery { voucher: Some(voucher), ..victim.honest(b"forged") };
         victim.serve(forged.seal());

@@ -1,5 +1,5 @@
-//! Promise 7, and what becomes of calls that fail: no answer that is not so, no end of the server, no space that stays
-//! taken, and what was there can be read all the while.
+//! Promise 7, and what becomes of calls that fail: no answer that is not so, no end of the server,
+//! no space that stays taken, and what was there can be read all the while.
 
 use std::{
     process::Command,
@@ -52,7 +52,8 @@ fn takes(mounted: &Mounted, blocks: u64) -> bool {
     true
 }
 
-/// A disk that has, all of it synced, "kept" with one version, and "old" with two and one in the trash.
+/// A disk that has, all of it synced, "kept" with one version, and "old" with two and one in the
+/// trash.
 fn furnished() -> Result<Disk, String> {
     let mounted = Mounted::new(Disk::default())?;
     let store = open(&mounted);
@@ -127,7 +128,8 @@ fn is_old_or_new(disk: &Disk, before: &[History; 3], change: Change, what: &str)
     }
 }
 
-/// The store is what it would be if the change had been made; if it was not `done` it may be what it was, too.
+/// The store is what it would be if the change had been made; if it was not `done` it may be what
+/// it was, too.
 fn is_old_or_new_now(store: &Store, before: &[History; 3], change: Change, done: bool, what: &str) {
     let now = histories(store);
     assert_eq!(now[0], before[0], "{what}");
@@ -146,7 +148,8 @@ fn is_old_or_new_now(store: &Store, before: &[History; 3], change: Change, done:
     assert!(changed || (is_as_before && !done), "{what}: {now:#?}, {new:#?}");
 }
 
-/// Nothing is put on top of what may not be there: not by the server that found out, and not by a later one.
+/// Nothing is put on top of what may not be there: not by the server that found out, and not by a
+/// later one.
 fn takes_no_writes(mounted: &Mounted, store: &Store, what: &str) {
     let before = histories(store);
     for store in [store, &open(mounted)] {
@@ -168,8 +171,9 @@ fn clear_suspect(mounted: &Mounted) -> Ran {
     Ran::from(command.output().unwrap())
 }
 
-/// The disk is well again and was read: the store that is open takes writes, and behind a cut nothing is missing that was
-/// acknowledged, be it before or after. (What a failed sync was to bring to the disk is not there: no second one does it.)
+/// The disk is well again and was read: the store that is open takes writes, and behind a cut
+/// nothing is missing that was acknowledged, be it before or after. (What a failed sync was to
+/// bring to the disk is not there: no second one does it.)
 fn takes_writes_when_cleared(
     mounted: &Mounted,
     store: &Store,
@@ -205,8 +209,8 @@ fn takes_writes_when_cleared(
     }
 }
 
-/// Fails the first, the second, … deed of a kind that each change comes to, until it comes to no more of them. Gives
-/// how many were failed.
+/// Fails the first, the second, … deed of a kind that each change comes to, until it comes to no
+/// more of them. Gives how many were failed.
 fn each_fails(furnished: &Disk, deed: Deed, errno: Errno, code: ErrorCode) -> u32 {
     // On a mount of its own: nothing of it is in memory when the change is made.
     let before = histories(&open(&Mounted::new(furnished.clone()).unwrap()));
@@ -272,7 +276,8 @@ fn store_change_survives_enospc_of_each_new_name() {
     assert!(each_fails(&disk, Deed::Name, Errno::ENOSPC, ErrorCode::Full) >= 6);
 }
 
-/// After a sync that failed the disk has forgotten what was to be written, and says that all is well (see `disk`).
+/// After a sync that failed the disk has forgotten what was to be written, and says that all is
+/// well (see `disk`).
 #[test]
 fn store_is_suspect_after_failure_of_each_fsync() {
     let disk = or_skip!(furnished());
@@ -280,7 +285,8 @@ fn store_is_suspect_after_failure_of_each_fsync() {
     assert!(each_fails(&disk, Deed::SyncDirectory, Errno::EIO, ErrorCode::Internal) >= 8);
 }
 
-/// What memory holds is not what the disk holds: a store whose disk has lost something is not cleared by what is in memory.
+/// What memory holds is not what the disk holds: a store whose disk has lost something is not
+/// cleared by what is in memory.
 #[test]
 fn clear_suspect_reads_the_disk_and_not_the_page_cache() {
     let furnished = or_skip!(furnished());
@@ -405,7 +411,8 @@ fn zserve_goes_on_after_each_disk_fault() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// EMFILE wherever it comes: the server has as many descriptors as it has open, and one, two, … more.
+/// EMFILE wherever it comes: the server has as many descriptors as it has open, and one, two, …
+/// more.
 #[test]
 fn zserve_without_descriptors_acknowledges_only_stored_puts() {
     let home = Machine::new();

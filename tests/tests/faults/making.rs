@@ -66,7 +66,8 @@ fn store_creation_is_finished_after_power_cut() {
             finished += 1;
             assert_eq!(store.server_key().public_key(), server_key, "{story}");
         }
-        // STORE, "Suspicion": what says so may have gone with the power, with all that was not synced.
+        // STORE, "Suspicion": what says so may have gone with the power, with all that was not
+        // synced.
         if store.fsync_failure().unwrap().is_some() {
             assert!(sync_failed, "{story}");
             assert!(store.clear_suspect(&mut ()).unwrap().unwrap().cleared, "{story}");

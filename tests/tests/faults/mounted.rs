@@ -1,7 +1,7 @@
 //! A [`Disk`] mounted by FUSE: what a program sees of it, system call by system call.
 //!
-//! Nothing is written back late: the kernel hands each write(2) on before it returns, so what the disk has not synced is
-//! what a program has not synced.
+//! Nothing is written back late: the kernel hands each write(2) on before it returns, so what the
+//! disk has not synced is what a program has not synced.
 
 use std::{
     collections::HashMap,
@@ -61,7 +61,8 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Lazily: a process that another test starts may have our descriptors until it has become what it is to be.
+        // Lazily: a process that another test starts may have our descriptors until it has become
+        // what it is to be.
         let _not_mounted = Command::new("umount").arg("-l").arg(self.dir.path()).status();
     }
 }

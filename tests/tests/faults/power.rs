@@ -1,7 +1,9 @@
-//! Promises 1, 2 and 4 where the power goes: at any operation, with any part of what was not synced.
+//! Promises 1, 2 and 4 where the power goes: at any operation, with any part of what was not
+//! synced.
 //!
-//! Each cut is followed by the start of a store on what is left, by a look at every byte that was acknowledged, and by
-//! more work and the next cut. With one caller a seed gives the same run again.
+//! Each cut is followed by the start of a store on what is left, by a look at every byte that was
+//! acknowledged, and by more work and the next cut. With one caller a seed gives the same run
+//! again.
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use zput_server::store::{Page, Store};

@@ -1,5 +1,5 @@
-//! What is asked of a store while the power goes: puts, deletes and restores by several callers, each with keys of its
-//! own, and a journal of what was answered, which is not on the disk.
+//! What is asked of a store while the power goes: puts, deletes and restores by several callers,
+//! each with keys of its own, and a journal of what was answered, which is not on the disk.
 
 use std::{
     fmt,
@@ -261,7 +261,8 @@ impl Caller {
         Ok(())
     }
 
-    /// Goes on with an upload that was cut off, by its caller or by the power, if anything of it was kept.
+    /// Goes on with an upload that was cut off, by its caller or by the power, if anything of it
+    /// was kept.
     fn resume(&mut self, store: &Store, cut_off: CutOff) -> Result<(), String> {
         let CutOff { number, header, slices, client } = cut_off;
         let subject = &mut self.subjects[number];

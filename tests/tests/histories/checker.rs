@@ -1,5 +1,5 @@
-//! Whether a history is linearizable: the algorithm of Wing and Gong (1993), with the memory of Lowe (2017): what was
-//! done by now and what that came to is not tried twice.
+//! Whether a history is linearizable: the algorithm of Wing and Gong (1993), with the memory of
+//! Lowe (2017): what was done by now and what that came to is not tried twice.
 
 use std::{collections::HashSet, fmt::Debug, hash::Hash, time::Instant};
 
@@ -22,8 +22,8 @@ pub(crate) struct Entry<C> {
     pub(crate) call: C,
 }
 
-/// Whether the calls have an order that a single caller could have made them in, in which each that ended before another
-/// one began comes before it.
+/// Whether the calls have an order that a single caller could have made them in, in which each that
+/// ended before another one began comes before it.
 pub(crate) fn is_linearizable<M: Model>(history: &[Entry<M::Call>]) -> bool {
     let mut entries: Vec<_> = history.iter().collect();
     entries.sort_by_key(|entry| entry.began);

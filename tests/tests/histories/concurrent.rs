@@ -186,7 +186,8 @@ fn histories_are_linearizable(count: u32) {
     assert!(refused > count as usize / 4 && told > count as usize / 2);
 }
 
-/// Lets one more caller, behind all others, be told of a version that was current before. Says whether there was one.
+/// Lets one more caller, behind all others, be told of a version that was current before. Says
+/// whether there was one.
 fn is_found_out(mut history: History) -> bool {
     let versions = history.iter().filter_map(|entry| match entry.call {
         Call::Put { body, answer: Answer::Done(version), .. } => Some((version, body)),

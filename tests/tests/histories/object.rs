@@ -76,8 +76,8 @@ impl Model for Object {
                 {
                     Some(moved(state, *version, Place::Current))
                 }
-                // A copy. That one was needed was decided when the restore began; versions are never lost, so it
-                // is as good when the current one has been deleted meanwhile.
+                // A copy. That one was needed was decided when the restore began; versions are
+                // never lost, so it is as good when the current one has been deleted meanwhile.
                 (Some((body, _)), Answer::Done(told)) => put(state, *told, *body),
                 _ => None,
             },

@@ -19,7 +19,8 @@ fn start_timed(published: &Published) -> (Configured, f64) {
     (server, started.elapsed().as_secs_f64())
 }
 
-/// Gets the last of the `unsealed` files that a mount has besides the artifacts by its name, lists all, and says what it cost.
+/// Gets the last of the `unsealed` files that a mount has besides the artifacts by its name, lists
+/// all, and says what it cost.
 fn list_all(published: &Published, server: &Configured, mount: &str, unsealed: usize) {
     let reader = published.reader(server, mount);
     let (kind, length) = if mount == "tree" { ("file", 0) } else { ("member", 1) };

@@ -1,5 +1,6 @@
-//! A line that changes bytes: one bit costs the part that it is in, and nothing else. TLS protects what is said, not the
-//! parts and footers, which travel as they are (PROTOCOL 2): their digests tell.
+//! A line that changes bytes: one bit costs the part that it is in, and nothing else. TLS protects
+//! what is said, not the parts and footers, which travel as they are (PROTOCOL 2): their digests
+//! tell.
 
 use std::fs;
 
@@ -69,11 +70,12 @@ fn zput_gives_up_on_damaging_line_and_keeps_its_journal() {
     let setting = Setting::over_tls();
     let (ends, ..) = Setting::in_clear().ends();
     let bytes = setting.write(1);
-    // The handshake is a few kilobytes longer than what is said in clear: it is the third part all the same.
+    // The handshake is a few kilobytes longer than what is said in clear: it is the third part all
+    // the same.
     let third = ends[1] + SEALED_PART / 2;
     setting.line.plan([
-        // That something is held now is progress; three times in a row it comes to nothing then. One connection more
-        // is there to ask what became of a commit that was on its way already.
+        // That something is held now is progress; three times in a row it comes to nothing then.
+        // One connection more is there to ask what became of a commit that was on its way already.
         Fate::Flip(Way::Up, third),
         Fate::Flip(Way::Up, 200_000),
         Fate::Flip(Way::Up, 200_000),
@@ -146,7 +148,8 @@ fn zget_asks_again_from_the_damaged_part_on() {
         Fate::Flip(Way::Down, 100_000),
     ]);
     let ran = setting.persistently("zget", &["-o", "got", FILE]);
-    // A flip in the footer's place of the first answer, or in a part of one that goes on: never the whole again.
+    // A flip in the footer's place of the first answer, or in a part of one that goes on: never the
+    // whole again.
     let ran = ran.ended(8);
     assert!(ran.stderr.contains(SUSPECT), "{}", ran.stderr);
     assert_eq!(partials().len(), 1);
@@ -195,7 +198,8 @@ fn zput_batch_stores_each_file_once_despite_flipped_bits() {
     for file in &files {
         setting.home.write(file, file.repeat(1000).as_bytes());
     }
-    // All lanes and the connection behind them: each has a bit flipped once, somewhere in its first file.
+    // All lanes and the connection behind them: each has a bit flipped once, somewhere in its first
+    // file.
     setting.line.plan([
         Fate::Flip(Way::Up, 3_000),
         Fate::Flip(Way::Up, 3_500),
@@ -236,8 +240,9 @@ fn zput_exec_resends_damaged_slice_from_memory() {
     }
 }
 
-/// Where nothing protects what is said, one bit of it makes another request or another answer of it, and the put may fail as
-/// somebody else's would. What it was going on with stays, as far as the server does not say that it has nothing.
+/// Where nothing protects what is said, one bit of it makes another request or another answer of
+/// it, and the put may fail as somebody else's would. What it was going on with stays, as far as
+/// the server does not say that it has nothing.
 #[test]
 fn put_journal_survives_flipped_bits_of_messages() {
     let bytes = Pattern::bytes(1, PART + 1_000_000);

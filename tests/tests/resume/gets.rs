@@ -101,7 +101,8 @@ fn zget_resumes_by_itself_into_file_pipe_and_range() {
     assert!(ran.stdout == expected, "{} bytes came", ran.stdout.len());
 }
 
-/// The version that was begun with is gone on with, whatever is put meanwhile; a later command starts over.
+/// The version that was begun with is gone on with, whatever is put meanwhile; a later command
+/// starts over.
 #[test]
 fn zget_starts_over_if_another_version_is_current() {
     let (setting, bytes, front) = stored();

@@ -125,7 +125,8 @@ fn zput_of_stdin_cut_without_retries_leaves_nothing_on_server() {
     until("staging is empty", || names(&staging).is_empty());
 }
 
-/// Where the answer to the first request ends in a server's stream: behind its hello and the echo (PROTOCOL 1 and 3).
+/// Where the answer to the first request ends in a server's stream: behind its hello and the echo
+/// (PROTOCOL 1 and 3).
 fn first_answer_ends(down: &[u8]) -> u64 {
     let mut end = 10 + usize::from(u16::from_be_bytes([down[8], down[9]]));
     for _ in 0..2 {
@@ -134,8 +135,8 @@ fn first_answer_ends(down: &[u8]) -> u64 {
     end as u64
 }
 
-/// What the server holds of a long put takes it a while to read: as long as it has not said how much that is, nothing
-/// else is sealed in the place of it.
+/// What the server holds of a long put takes it a while to read: as long as it has not said how
+/// much that is, nothing else is sealed in the place of it.
 #[test]
 fn zput_cut_before_held_answer_keeps_its_journal() {
     let setting = Setting::in_clear();
@@ -349,7 +350,8 @@ fn zput_exec_resumes_cut_upload_from_memory() {
     let exec = ["--exec", "--name", FILE, "--", "cat", FILE];
     let begun = ends[0] - SEALED_PART;
     let fates = [
-        // In the first part, of which nothing is kept; behind it; in a later one; in the footer; before the answer.
+        // In the first part, of which nothing is kept; behind it; in a later one; in the footer;
+        // before the answer.
         vec![Fate::Cut(Way::Up, begun + 1000)],
         vec![Fate::Cut(Way::Up, ends[0])],
         vec![

@@ -13,8 +13,8 @@ fn ended(child: Child) -> Ran {
     child.wait_with_output().unwrap().into()
 }
 
-/// A put of these files of which the server has all but the last byte of the last one; they were put once before. Several
-/// are put by a lane.
+/// A put of these files of which the server has all but the last byte of the last one; they were
+/// put once before. Several are put by a lane.
 fn delayed(files: &[&str], length: u64, retries: &str) -> (Setting, Child) {
     let setting = Setting::in_clear();
     for name in files {
@@ -66,7 +66,8 @@ fn zput_overtaken_by_newer_put_seals_again() {
     let setting = Setting::in_clear();
     let (ends, ..) = setting.ends();
     let bytes = setting.write(1);
-    // At once, whether anything else is tried again or not: the server has said what it has to be above.
+    // At once, whether anything else is tried again or not: the server has said what it has to be
+    // above.
     for (retries, versions) in [("0", 2), ("5", 4)] {
         setting.line.plan([Fate::Hold(Way::Up, ends[1])]);
         let first = setting.spawn("zput", retries, &[FILE]);

@@ -50,7 +50,8 @@ impl Setting {
         self.home.run("zput", arguments)
     }
 
-    /// Puts the file; it has to succeed. A server that has not noticed yet that somebody is gone says that it is busy.
+    /// Puts the file; it has to succeed. A server that has not noticed yet that somebody is gone
+    /// says that it is busy.
     pub(crate) fn put(&self) -> Ran {
         self.persistently("zput", &[FILE]).ok()
     }
@@ -67,8 +68,8 @@ impl Setting {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// What is stored under the file's name is `bytes`, as one version among `versions`, and nothing is left of any
-    /// upload, here or there.
+    /// What is stored under the file's name is `bytes`, as one version among `versions`, and
+    /// nothing is left of any upload, here or there.
     #[track_caller]
     pub(crate) fn is_stored(&self, bytes: &[u8], versions: usize) {
         self.line.plan([]);
@@ -95,7 +96,8 @@ impl Setting {
     pub(crate) fn has_received(&self, parts: u64) {
         until("the server has them", || {
             let staging = self.server.store().join("staging");
-            // STORE, "Kept uploads": a resume name has 64 digits, and is given behind the first whole slice.
+            // STORE, "Kept uploads": a resume name has 64 digits, and is given behind the first
+            // whole slice.
             names(&staging).iter().any(|name| {
                 let length = fs::metadata(staging.join(name)).map_or(0, |m| m.len());
                 name.len() == 64 && length >= parts * SEALED_PART
@@ -112,7 +114,8 @@ impl Setting {
         names(&puts).iter().flat_map(|vault| names(&puts.join(vault))).collect()
     }
 
-    /// Where the slices of an undisturbed put of such a file end in the client's stream, and how long both streams are.
+    /// Where the slices of an undisturbed put of such a file end in the client's stream, and how
+    /// long both streams are.
     pub(crate) fn ends(&self) -> (Vec<u64>, u64, u64) {
         self.write(0);
         let _drained = self.line.talks();

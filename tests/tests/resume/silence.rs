@@ -1,6 +1,7 @@
-//! A line that falls silent: what either side sends is swallowed, keep-alives are answered, and nobody is told of anything. So
-//! is a proxy that hangs, and so, for a while, is a NAT that has forgotten a connection. The client gives the connection up after
-//! its time of silence; the server still waits for it, for its idle time, when the client is back by another one.
+//! A line that falls silent: what either side sends is swallowed, keep-alives are answered, and
+//! nobody is told of anything. So is a proxy that hangs, and so, for a while, is a NAT that has
+//! forgotten a connection. The client gives the connection up after its time of silence; the server
+//! still waits for it, for its idle time, when the client is back by another one.
 
 use std::{
     sync::{Arc, Mutex},
@@ -121,7 +122,8 @@ impl Impatient {
         self.setting.home.write(FILE, bytes);
         let _stored = self.try_put().unwrap();
         let said = std::mem::take(&mut *self.said.lock().unwrap());
-        // A busy machine may take its time as well; a server that is busy is none that has a dead line.
+        // A busy machine may take its time as well; a server that is busy is none that has a dead
+        // line.
         assert!(!said.is_empty() && said.iter().all(|said| said.ends_with(SILENT)), "{said:?}");
         self.is_stored(bytes);
     }
@@ -147,8 +149,8 @@ impl Impatient {
     }
 }
 
-/// Wherever that is: in the handshake, in front of a part, in it, between two, in the footer, and before the answer to the
-/// commit has come.
+/// Wherever that is: in the handshake, in front of a part, in it, between two, in the footer, and
+/// before the answer to the commit has come.
 #[test]
 fn put_resumes_after_silence_at_any_stage() {
     let bytes = Pattern::bytes(1, PART + 1_000_000);

@@ -116,7 +116,8 @@ fn zput_starts_over_if_held_part_changed_despite_same_mtime() {
     }
 }
 
-/// The one case in which other bytes are sealed under the same key as the same part: they get another salt.
+/// The one case in which other bytes are sealed under the same key as the same part: they get
+/// another salt.
 #[test]
 fn zput_seals_half_sent_changed_part_under_another_salt() {
     let mut interrupted = Interrupted::new();

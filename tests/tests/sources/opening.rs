@@ -166,8 +166,8 @@ fn stdin_that_is_closed_is_an_error_and_no_empty_file() {
     assert_eq!(got(&home, "null"), b"");
 }
 
-/// Python (`subprocess.DEVNULL`), Node (`stdio: "ignore"`) and daemon(3) open the null device for reading and
-/// writing, as Rust's start-up does where it finds a descriptor closed.
+/// Python (`subprocess.DEVNULL`), Node (`stdio: "ignore"`) and daemon(3) open the null device for
+/// reading and writing, as Rust's start-up does where it finds a descriptor closed.
 #[test]
 fn null_device_open_for_both_is_not_taken_for_closed() {
     let home = settled();
@@ -220,7 +220,8 @@ fn stdin_that_is_nonblocking_is_waited_for() {
     assert!(home.run("zblob open", ["-o", "-", "sealed"]).ok().stdout == bytes);
 }
 
-/// signal(7): poll(2) is interrupted by any signal that has a handler, and that is no end of what is read.
+/// signal(7): poll(2) is interrupted by any signal that has a handler, and that is no end of what
+/// is read.
 #[test]
 fn stdin_wait_goes_on_after_eintr() {
     or_skip!(can_trace());
@@ -247,13 +248,15 @@ fn stdin_wait_goes_on_after_eintr() {
     assert_eq!(home.run("zblob open", ["-o", "-", "sealed"]).ok().stdout, b"all of it");
 }
 
-/// Whether the thread that reads is in poll(2) and stays there: one that asks again and again uses up time.
+/// Whether the thread that reads is in poll(2) and stays there: one that asks again and again uses
+/// up time.
 fn waits_in_poll(tasks: &str) -> bool {
     let of = |task: &Path, file: &str| fs::read_to_string(task.join(file)).unwrap_or_default();
     let Ok(entries) = fs::read_dir(tasks) else { return false };
     let tasks: Vec<_> = entries.flatten().map(|task| task.path()).collect();
     let Some(reader) = tasks.iter().find(|task| of(task, "comm") == "read\n") else { return false };
-    // proc(5): its system call by number, 7 on x86-64 and 73 (ppoll) elsewhere; and its time on a CPU, in ns.
+    // proc(5): its system call by number, 7 on x86-64 and 73 (ppoll) elsewhere; and its time on a
+    // CPU, in ns.
     let is_there = || {
         let syscall = of(reader, "syscall");
         ["7 ", "73 ", "271 "].iter().any(|number| syscall.starts_with(number))

@@ -13,7 +13,8 @@ use zput_tests::{command_path, leaves_cores, names, skip, until};
 
 use crate::setting::{got, is_gone, settled, written};
 
-/// Whether this process, and with it what it starts, ignores SIGHUP (proc(5): a bit for each signal; SIGHUP is 1).
+/// Whether this process, and with it what it starts, ignores SIGHUP (proc(5): a bit for each
+/// signal; SIGHUP is 1).
 fn hangup_is_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();

@@ -1,4 +1,5 @@
-//! `zblob`: the client, one verb for each task. A link to it named `zput` or `zget` is that program.
+//! `zblob`: the client, one verb for each task. A link to it named `zput` or `zget` is that
+//! program.
 
 #[global_allocator]
 static ALLOCATOR: zput_os::memory::Allocator = zput_os::memory::Allocator("zblob");

@@ -214,6 +214,33 @@ pub fn run(mut arguments: Arguments, console: &Console) -> Result<(), Failure> {
     })
 }
 
+/// The output for `target`; `None` where nothing is written. A range, an unsealed object and a get
+/// without state cannot be resumed.
+fn output(
+    name: &BlobName,
+    target: &Target,
+    partial_downloads: &PartialDownloads,
+    arguments: &Arguments,
+    console: &Console,
+) -> Result<Option<Output>, Failure> {
+    Ok(Some(match target {
+        Target::Discard => return Ok(None),
+        Target::Stdout if arguments.force => Output::stdout()?,
+        Target::Stdout => Output::stdout()?.text_only_on_terminal(),
+        Target::Path(path)
+            if arguments.range.is_some()
+                || arguments.plaintext
+                || ephemeral_state::directory().is_some() =>
+        {
+            Output::at(path, if_exists(arguments.force))?
+        }
+        Target::Path(path) => {
+            let line = console.line(&format_args!("{name}: interrupted; {RESUMABLE}"));
+            Output::resumable(path, if_exists(arguments.force), partial_downloads, line)?
+        }
+    }))
+}
+
 fn fetch<'a>(
     client: &mut Session,
     name: &'a BlobName,
@@ -235,26 +262,10 @@ fn fetch<'a>(
     if let Target::Path(path) = target {
         created.create(path, arguments)?;
     }
-    let mut output = match target {
-        Target::Discard => {
-            let got = client.verify(name, &options, &*progress);
-            let got = explain(client, name, &options, got)?;
-            return Ok(Line::of(client, name, &got, None));
-        }
-        Target::Stdout if arguments.force => Output::stdout()?,
-        Target::Stdout => Output::stdout()?.text_only_on_terminal(),
-        // A range, an unsealed object and a get without state cannot be resumed.
-        Target::Path(path)
-            if options.range.is_some()
-                || arguments.plaintext
-                || ephemeral_state::directory().is_some() =>
-        {
-            Output::at(path, if_exists(arguments.force))?
-        }
-        Target::Path(path) => {
-            let line = console.line(&format_args!("{name}: interrupted; {RESUMABLE}"));
-            Output::resumable(path, if_exists(arguments.force), partial_downloads, line)?
-        }
+    let Some(mut output) = output(name, target, partial_downloads, arguments, console)? else {
+        let got = client.verify(name, &options, &*progress);
+        let got = explain(client, name, &options, got)?;
+        return Ok(Line::of(client, name, &got, None));
     };
     let path = match target {
         Target::Path(path) => Some(path.display().to_string()),

@@ -46,7 +46,10 @@ fn message(done: u64, total: u64, kept: bool) -> Option<String> {
         return None;
     }
     let percent = u128::from(done).saturating_mul(100).checked_div(u128::from(total))?.min(100);
-    Some(format!("interrupted at {percent} %; run the same command to resume (kept 72 h)"))
+    Some(format!(
+        "interrupted at {percent} %; run the same command to resume (a server keeps it for 72 h by \
+         default)"
+    ))
 }
 
 impl Progress for InterruptMessage<'_> {
@@ -85,7 +88,10 @@ mod tests {
         let mib = 1024 * 1024;
         assert_eq!(
             message(32 * mib, 60 * mib, true).as_deref(),
-            Some("interrupted at 53 %; run the same command to resume (kept 72 h)")
+            Some(
+                "interrupted at 53 %; run the same command to resume (a server keeps it for 72 h \
+                 by default)"
+            )
         );
         // Without a whole part, or a journal, nothing can be resumed.
         assert_eq!(message(15 * mib, 60 * mib, true), None);

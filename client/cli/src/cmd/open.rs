@@ -32,8 +32,8 @@ Examples:
   zblob open -i key.txt -o plan plan.zput    with an identity of age-keygen
 
 A file is verified to its end before anything is written, also with -o -, and the output file
-appears when all of it is written. From a pipe, plaintext is written as its parts are authenticated, and the
-whole is verified at the end: if the exit code is not 0, discard the output.
+appears when all of it is written. From a pipe, plaintext is written as its parts are
+authenticated, and the whole is verified at the end: if the exit code is not 0, discard the output.
 
 Exit codes: 0 ok, 1 other, 2 usage, 7 key missing or wrong, 8 integrity, 9 disk full, 10 the output
 exists, 141 the reader of a pipe is gone.";

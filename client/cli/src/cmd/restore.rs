@@ -16,7 +16,8 @@ Examples:
   zblob restore secret.bin 1763715600000000000
 
 The current version becomes an earlier version. The restored version is the newest for every
-machine: an earlier version is sealed again under a new generation, so its bytes are fetched and sent.
+machine: an earlier version is sealed again under a new generation, so its bytes are fetched and
+sent.
 
 Exit codes: 0 ok, 1 other, 2 usage, 4 not found, 5 try again, 6 denied, 7 key missing or wrong,
 8 integrity.";

@@ -48,7 +48,10 @@ pub enum AttributeWarning {
         source: io::Error,
     },
     /// Owner, group, access list or extended attributes of the replaced file could not be kept.
-    #[error("{} is there, but not all of what the replaced file had could be kept (owner, access list)", path.display())]
+    #[error(
+        "{} was written, but the owner or the access list of the replaced file could not be kept",
+        path.display()
+    )]
     Kept {
         /// The file's path.
         path: PathBuf,

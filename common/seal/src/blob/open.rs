@@ -85,7 +85,7 @@ pub enum OpenError {
     #[error("the header is not the one that was sealed")]
     HeaderMac,
     /// The sealed metadata does not open.
-    #[error("the metadata does not open")]
+    #[error("cannot decrypt the metadata")]
     SealedMetadata(#[source] ChunkError),
     /// The metadata is refused.
     #[error(transparent)]
@@ -109,10 +109,10 @@ pub enum OpenError {
     #[error("the vault does not vouch for the blob")]
     VaultMac,
     /// The blob claims that a vault vouches for it, and there is no vault key to check that.
-    #[error("the blob is a vault's, and the vault's key is not here")]
+    #[error("the blob belongs to a vault, and no vault secret was given")]
     NoVaultKey,
     /// The writer's signature does not hold.
-    #[error("the signature of writer {0} does not hold")]
+    #[error("the signature of writer {0} is not valid")]
     Signature(WriterPublicKey),
     /// The writer is not one of those that are pinned.
     #[error("writer {0} is not one of those that are pinned")]
@@ -121,13 +121,13 @@ pub enum OpenError {
     #[error("no vault authenticates the blob: it was sealed without one")]
     Bare,
     /// The sealed facts do not open.
-    #[error("the footer's facts do not open")]
+    #[error("cannot decrypt the footer's facts")]
     SealedFacts(#[source] ChunkError),
     /// The facts are malformed.
     #[error(transparent)]
     Facts(#[from] FactsError),
     /// A newer blob has been seen under this key.
-    #[error("the blob is of generation {found}, and {seen} has been seen")]
+    #[error("the blob has generation {found}, and generation {seen} has been seen")]
     Rollback {
         /// The newest generation that has been seen.
         seen: u64,
@@ -135,7 +135,7 @@ pub enum OpenError {
         found: u64,
     },
     /// Another blob of the same generation has been seen under this key.
-    #[error("the blob is another one of generation {generation} than has been seen")]
+    #[error("another blob of the same generation ({generation}) has been seen under this name")]
     Equivocation {
         /// The generation of both blobs.
         generation: u64,

@@ -58,8 +58,8 @@ impl Disk {
     }
 }
 
-/// What one cut is inclined to keep: cuts that take all, nothing, the older or the newer are as likely as those that
-/// take at random.
+/// What one cut is inclined to keep: cuts that take all, nothing, the older or the newer are as
+/// likely as those that take at random.
 #[derive(Debug)]
 struct CutOdds {
     /// How likely a write survives.
@@ -100,7 +100,8 @@ impl CutOdds {
 
     fn file(&self, file: &File, dice: &mut StdRng, loss: &mut Loss) -> Vec<u8> {
         let mut content = file.synced.clone();
-        // The length is metadata: it may be that of any moment since the sync, whatever happened to the bytes.
+        // The length is metadata: it may be that of any moment since the sync, whatever happened to
+        // the bytes.
         let mut lengths = vec![content.len()];
         let last = file.unsynced.len().saturating_sub(1);
         for (number, change) in file.unsynced.iter().enumerate() {

@@ -1,13 +1,15 @@
-//! A disk in memory that remembers what was synced, and on a power cut (`cut`) loses any of the rest.
+//! A disk in memory that remembers what was synced, and on a power cut (`cut`) loses any of the
+//! rest.
 //!
 //! | call | makes durable |
 //! |---|---|
 //! | fsync, fdatasync of a file | the changes of its bytes and of its length so far |
 //! | fsync of a directory | the entries made, replaced and removed in it so far |
 //!
-//! Nothing else is promised: not that a file's sync brings its name along, not that what happened first survives first,
-//! not that the two halves of a rename (an entry made here, one removed there) share a fate. One entry is one
-//! thing, though: it stands for the old file or for the new one.
+//! Nothing else is promised: not that a file's sync brings its name along, not that what happened
+//! first survives first, not that the two halves of a rename (an entry made here, one removed
+//! there) share a fate. One entry is one thing, though: it stands for the old file or for the new
+//! one.
 
 mod cut;
 
@@ -39,7 +41,8 @@ pub(crate) enum Honesty {
     NoFileSync,
     /// The sync of a directory does nothing.
     NoDirectorySync,
-    /// The sync of a file makes its last write durable and not the ones before it: the record before the data.
+    /// The sync of a file makes its last write durable and not the ones before it: the record
+    /// before the data.
     LastWriteOnly,
 }
 
@@ -62,9 +65,10 @@ pub(crate) enum Deed {
     SyncDirectory,
 }
 
-/// The `nth` deed of a kind, counted from 1 and from when this is set, fails and changes nothing. Of reads and writes
-/// those behind it fail too, until the disk is healed: of a write(2) that comes here in pieces the kernel reports what went
-/// well, and a program tries the rest again; a page that was to be read ahead is read again by the kernel itself.
+/// The `nth` deed of a kind, counted from 1 and from when this is set, fails and changes nothing.
+/// Of reads and writes those behind it fail too, until the disk is healed: of a write(2) that comes
+/// here in pieces the kernel reports what went well, and a program tries the rest again; a page
+/// that was to be read ahead is read again by the kernel itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) deed: Deed,
@@ -179,7 +183,8 @@ impl Default for Disk {
 }
 
 impl Disk {
-    /// The power goes with the `nth` change or sync from now, counted from 1: a change may survive, a sync has no effect.
+    /// The power goes with the `nth` change or sync from now, counted from 1: a change may survive,
+    /// a sync has no effect.
     pub(crate) fn cut_after(&mut self, nth: u64) {
         self.cut_at = Some(self.done + nth);
     }
@@ -377,7 +382,8 @@ impl Disk {
         let file = self.file_mut(inode)?;
         if let Err(error) = result {
             if error == Errno::EIO {
-                // What Linux does: the pages are clean from now on, and no later sync tells of them again.
+                // What Linux does: the pages are clean from now on, and no later sync tells of them
+                // again.
                 file.unsynced.clear();
             }
             return Err(error);
@@ -479,19 +485,14 @@ impl Disk {
 }
 
 fn blocks(node: &Node) -> u64 {
-    match node {
-        Node::File(file) if file.names > 0 || file.opened > 0 => {
-            (file.now.len() as u64).div_ceil(BLOCK_BYTES)
-        }
-        _ => 0,
-    }
+    let Node::File(file) = node else { return 0 };
+    let is_kept = file.names > 0 || file.opened > 0;
+    if is_kept { (file.now.len() as u64).div_ceil(BLOCK_BYTES) } else { 0 }
 }
 
 fn set(entries: &mut BTreeMap<String, u64>, name: String, to: Option<u64>) {
-    match to {
-        Some(inode) => entries.insert(name, inode),
-        None => entries.remove(&name),
-    };
+    entries.remove(&name);
+    entries.extend(to.map(|inode| (name, inode)));
 }
 
 #[cfg(test)]

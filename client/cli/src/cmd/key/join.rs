@@ -86,7 +86,8 @@ impl Join {
         {
             let (path, address) = (path.as_path().display(), &invite.address);
             return Err(usage(format!(
-                "{path} is for {remote} already (--force leaves that for {address}; --key PATH makes another key file)"
+                "{path} names the server {remote} already (--force replaces it by {address}; \
+                 --key PATH makes another key file)"
             )));
         }
         unlocked.key_file.accept(&invite);

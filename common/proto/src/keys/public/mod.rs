@@ -15,7 +15,7 @@ pub struct PublicKeyError;
 
 /// The signature does not hold, or the key is one under which none can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the signature does not hold")]
+#[error("the signature is not valid")]
 #[non_exhaustive]
 pub struct SignatureError;
 
