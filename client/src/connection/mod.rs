@@ -225,7 +225,7 @@ impl Connection {
     /// When the connection ends first.
     pub(crate) fn receive(&mut self) -> Result<Response, ConnectionError> {
         // The caller was busy until now; that was not silence of the server.
-        self.session.keep_alive(Instant::now());
+        self.session.restart_idle(Instant::now());
         loop {
             self.take_control();
             if let Some(answer) = self.answers.pop_front() {

@@ -17,7 +17,7 @@ impl Connection {
         let mut filled = 0;
         // The caller was busy until now, possibly with a slow sink; that was not silence of the
         // server.
-        self.session.keep_alive(Instant::now());
+        self.session.restart_idle(Instant::now());
         while filled < block.len() {
             let Wants::Payload { remaining } = self.session.wants() else { break };
             let free = block.len() - filled;

@@ -90,7 +90,7 @@ pub(crate) trait Protocol {
     fn handle_timeout(&mut self, now: &Now) -> Option<CloseReason>;
 
     /// Restarts the idle clock: the time that the disk took is not the peer's.
-    fn keep_alive(&mut self, now: Instant);
+    fn restart_idle(&mut self, now: Instant);
 
     /// Takes no more requests. What is queued is still sent.
     fn close(&mut self);
@@ -230,7 +230,7 @@ impl<P: Protocol> Driver<P> {
             }
             budget.step();
             if !moved {
-                return self.rest(starved, cx);
+                return self.park(starved, cx);
             }
             if let Some(spent) = budget.spent() {
                 return Ok(TurnOutcome::Yield(spent));
@@ -239,7 +239,7 @@ impl<P: Protocol> Driver<P> {
     }
 
     /// Nothing moves: returns what the connection waits for.
-    fn rest(
+    fn park(
         &mut self,
         starved: Option<NoBuffer>,
         cx: &TurnContext<'_>,
@@ -378,7 +378,7 @@ impl<P: Protocol> Driver<P> {
     ) -> Result<(), CloseReason> {
         let now = cx.now.instant;
         self.ticket = None;
-        self.protocol.keep_alive(now);
+        self.protocol.restart_idle(now);
         match (done, &mut self.sending) {
             (Done::Loaded(window, loaded), Some(transfer)) => {
                 loaded.map_err(CloseReason::Load)?;

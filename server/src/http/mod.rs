@@ -35,7 +35,7 @@ pub use refusal::Refusal;
 pub use request::{Method, Request};
 pub use response::{ContentType, Status};
 pub use session::{
-    Answer, Facts, HEAD_SECONDS, IDLE_SECONDS, NothingToAnswer, Session, Timeouts, Transmit,
+    Answer, DEFAULT_IDLE_SECONDS, Facts, HEAD_SECONDS, NothingToAnswer, Session, Timeouts, Transmit,
 };
 
 #[cfg(test)]

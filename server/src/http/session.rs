@@ -29,7 +29,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(HEAD_SECONDS.into()),
-            idle: Duration::from_secs(IDLE_SECONDS.into()),
+            idle: Duration::from_secs(DEFAULT_IDLE_SECONDS.into()),
         }
     }
 }
@@ -269,7 +269,7 @@ impl Session {
     }
 
     /// Restarts the idle clock at `now`, because the client waited for the server.
-    pub fn keep_alive(&mut self, now: Instant) {
+    pub fn restart_idle(&mut self, now: Instant) {
         self.since = now;
     }
 
@@ -398,4 +398,4 @@ impl Session {
 pub const HEAD_SECONDS: u32 = 10;
 
 /// Default idle time in seconds: about as long as browsers and CDNs keep a connection.
-pub const IDLE_SECONDS: u32 = 60;
+pub const DEFAULT_IDLE_SECONDS: u32 = 60;

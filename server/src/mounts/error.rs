@@ -7,7 +7,7 @@ use zput_proto::message::ErrorCode;
 
 use super::{
     path::PathError,
-    tar::{ArchiveError, Compression},
+    tar::error::{ArchiveError, Compression},
 };
 
 /// Why an operation on a mount failed. No message contains a path.

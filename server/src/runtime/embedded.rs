@@ -44,7 +44,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// Seconds without a byte after which a connection ends: a day. The program may wait for a person
 /// to type a passphrase, and no other client needs the connection.
-const IDLE_SECONDS: u32 = 86_400;
+const EMBEDDED_IDLE_SECONDS: u32 = 86_400;
 
 /// A server inside this program. Dropping it lets requests under way end and stops its threads.
 pub struct EmbeddedServer {
@@ -80,7 +80,7 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
         },
         &Metrics::new(1, Engine::default().name()),
     )?;
-    let limits = ServerLimits { idle_seconds: IDLE_SECONDS, ..ServerLimits::default() };
+    let limits = ServerLimits { idle_seconds: EMBEDDED_IDLE_SECONDS, ..ServerLimits::default() };
     let endpoint = Arc::new(Settings {
         session: Arc::new(ServerConfig { tls: None, allow_plaintext: true, limits }),
         min_rate: 0,

@@ -127,7 +127,7 @@ impl ClientSession {
     }
 
     /// Restarts the clocks at `now`, after a time in which the caller did not read from the socket.
-    pub fn keep_alive(&mut self, now: Instant) {
+    pub fn restart_idle(&mut self, now: Instant) {
         self.link.touch(now);
     }
 

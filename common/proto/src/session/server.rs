@@ -178,7 +178,7 @@ impl ServerSession {
     }
 
     /// Restarts the idle clock at `now`, because the server is working on an answer.
-    pub fn keep_alive(&mut self, now: Instant) {
+    pub fn restart_idle(&mut self, now: Instant) {
         self.link.touch(now);
     }
 

@@ -188,8 +188,8 @@ impl Protocol for Service {
         self.session.should_close().then_some(CloseReason::Idle)
     }
 
-    fn keep_alive(&mut self, now: Instant) {
-        self.session.keep_alive(now);
+    fn restart_idle(&mut self, now: Instant) {
+        self.session.restart_idle(now);
     }
 
     fn close(&mut self) {

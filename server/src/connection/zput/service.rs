@@ -210,8 +210,8 @@ impl Protocol for Service {
         self.pass_deadlines(now.instant)
     }
 
-    fn keep_alive(&mut self, now: Instant) {
-        self.session.keep_alive(now);
+    fn restart_idle(&mut self, now: Instant) {
+        self.session.restart_idle(now);
     }
 
     fn close(&mut self) {

@@ -1,7 +1,7 @@
 //! A mount of one archive, whose members are sent from where they lie in it.
 
 mod bounds;
-mod error;
+pub(super) mod error;
 mod header;
 mod index;
 mod pax;

@@ -71,7 +71,7 @@ fn server_session_times_out_after_120_idle_seconds() {
         pair.server.transmit(pair.now);
         assert_eq!(pair.server.session.deadline(), Some(pair.now + seconds(120)));
         pair.now += seconds(30);
-        pair.server.session.keep_alive(pair.now);
+        pair.server.session.restart_idle(pair.now);
         assert!(!pair.server.session.handle_timeout(pair.now + seconds(119)));
         assert!(pair.server.session.handle_timeout(pair.now + seconds(120)));
         assert_eq!(

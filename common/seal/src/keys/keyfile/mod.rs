@@ -19,6 +19,7 @@ use super::passphrase::{PassphraseError, Protected};
 use super::vault::VaultSecret;
 use crate::age::{Identity, Recipient};
 
+mod causes;
 mod text;
 
 /// The role of a key file: what its device may do.
@@ -394,7 +395,7 @@ impl Secrets {
         let identity = match std::str::from_utf8(identity) {
             Ok("") => None,
             Ok(text) => Some(text.parse().map_err(|error: crate::age::IdentityError| {
-                malformed(&text::with_causes(&error))
+                malformed(&causes::with_causes(&error))
             })?),
             Err(_) => return Err(malformed("the identity in it is not text")),
         };

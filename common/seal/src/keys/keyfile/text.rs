@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use zeroize::Zeroizing;
 use zput_proto::limits::KEY_FILE_MAX_BYTES;
 
+use super::causes::with_causes;
 use super::{
     KeyFile, KeyFileError, LockedKeyFile, ModePolicy, Names, ParsedKeyFile, Role, Secrets,
     check_open,
@@ -212,18 +213,6 @@ impl<'de> Deserialize<'de> for Text {
         }
         deserializer.deserialize_string(Visitor)
     }
-}
-
-/// The text of an error and of its causes.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn wrong(field: &'static str, reason: &str) -> KeyFileError {
