@@ -42,7 +42,7 @@ impl DeviceSeed {
     #[must_use]
     pub fn writer_key(&self) -> WriterKey {
         let seed = derive::key(self.as_bytes(), "zput/v1/device/writer");
-        WriterKey(SigningKey::from_bytes(seed.as_bytes()))
+        WriterKey::from_seed(&seed)
     }
 }
 
@@ -51,6 +51,11 @@ impl DeviceSeed {
 pub struct WriterKey(SigningKey);
 
 impl WriterKey {
+    /// The key of this seed (RFC 8032, 5.1.5).
+    pub(super) fn from_seed(seed: &Secret<32>) -> Self {
+        Self(SigningKey::from_bytes(seed.as_bytes()))
+    }
+
     /// The public key, under which signatures are verified.
     #[must_use]
     pub fn public_key(&self) -> WriterPublicKey {

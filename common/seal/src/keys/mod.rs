@@ -3,7 +3,7 @@
 //! ```text
 //! keyfile                         the text of a key file, and its rules
 //! passphrase   vault   device     its secrets, and the keys that are derived from them
-//! derive                          the one key derivation
+//! derive   mac                    the one key derivation; HMAC-SHA-256
 //! ```
 
 mod device;
@@ -12,6 +12,7 @@ mod passphrase;
 mod vault;
 
 mod derive;
+mod mac;
 
 pub use device::{DeviceSeed, WriterKey};
 pub use keyfile::{KeyFile, KeyFileError, LockedKeyFile, ModePolicy, Names, ParsedKeyFile, Role};

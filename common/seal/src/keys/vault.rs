@@ -1,13 +1,13 @@
 //! The secret that the members of a vault share, and the two keys that are derived from it.
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use rand::CryptoRng;
-use sha2::Sha256;
 use thiserror::Error;
 use zput_proto::name::{BlobName, ObjectKey};
 use zput_proto::secret::Secret;
 
 use super::derive;
+use super::mac::hmac;
 
 /// The secret of a vault: 32 random bytes that every member's key file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,15 +82,6 @@ impl VaultMacKey {
     pub fn verify(&self, pieces: &[&[u8]], mac: &[u8; 32]) -> Result<(), VaultMacMismatch> {
         hmac(self.0.as_bytes(), pieces).verify_slice(mac).map_err(|_| VaultMacMismatch)
     }
-}
-
-#[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-fn hmac(key: &[u8; 32], pieces: &[&[u8]]) -> Hmac<Sha256> {
-    let mut hmac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
-    for piece in pieces {
-        hmac.update(piece);
-    }
-    hmac
 }
 
 #[cfg(test)]
