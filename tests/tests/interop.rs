@@ -182,6 +182,19 @@ fn open_mjs_refuses_flipped_byte_and_another_vault() {
     let _refused = open(&reader, &home, "vault", "blob").ended(1);
 }
 
+/// The golden files of the next format's secrets are what the independent script makes of the page.
+#[test]
+fn secrets_v2_mjs_makes_golden_files() {
+    let node = or_skip!(installed("node").ok_or("node is not installed"));
+    for (what, file) in [("derive", "derive-v2.txt"), ("kit", "kit-v2.txt")] {
+        let mut script = Command::new(&node);
+        script.arg(workspace().join("tests/interop/secrets-v2.mjs")).arg(what);
+        let made = Ran::from(script.output().unwrap()).ok().text();
+        let golden = workspace().join("common/seal/tests/data").join(file);
+        assert_eq!(made, fs::read_to_string(golden).unwrap(), "{file}");
+    }
+}
+
 /// A blob sealed to a recipient of age-keygen is opened by its identity and no other.
 #[test]
 fn age_keygen_identity_seals_and_opens() {
