@@ -52,7 +52,7 @@
 //!
 //! ```text
 //! blob         sealed blobs: the states of sealing and opening one
-//! keys         key files, vaults, devices
+//! keys         key files; roots, members, epochs and devices of vaults
 //! age chunked  recipients and identities; messages of chunks
 //! aead         two AEADs, two implementations of each
 //! ```
@@ -62,3 +62,6 @@ pub mod age;
 pub mod blob;
 pub mod chunked;
 pub mod keys;
+
+#[cfg(test)]
+mod tests;
