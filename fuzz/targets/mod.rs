@@ -5,6 +5,7 @@ mod footer;
 mod golden;
 mod header;
 mod hello;
+mod kit;
 mod message;
 mod server_session;
 
@@ -16,6 +17,7 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("header", header::run),
     ("footer", footer::run),
     ("hello", hello::run),
+    ("kit", kit::run),
     ("message", message::run),
     ("server_session", server_session::run),
     ("client_session", client_session::run),

@@ -51,7 +51,7 @@
 //! A module imports from the floors below its own, never from its own floor or above.
 //!
 //! ```text
-//! blob         sealed blobs: the states of sealing and opening one
+//! blob kit     sealed blobs: the states of sealing and opening one; recovery kits
 //! keys         key files; roots, members, epochs and devices of vaults
 //! age chunked  recipients and identities; messages of chunks
 //! aead         two AEADs, two implementations of each
@@ -62,6 +62,7 @@ pub mod age;
 pub mod blob;
 pub mod chunked;
 pub mod keys;
+pub mod kit;
 
 #[cfg(test)]
 mod tests;

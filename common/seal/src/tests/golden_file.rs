@@ -15,6 +15,11 @@ impl GoldenFile {
         Self::parse(include_str!("../../tests/data/derive-v2.txt"))
     }
 
+    /// Recovery kits of the same vault.
+    pub(crate) fn kit() -> Self {
+        Self::parse(include_str!("../../tests/data/kit-v2.txt"))
+    }
+
     /// The value of a name, which every file has once.
     pub(crate) fn text(&self, name: &str) -> &'static str {
         let mut found = self.0.iter().filter(|(other, _)| *other == name);
@@ -29,5 +34,11 @@ impl GoldenFile {
 
     pub(crate) fn array<const N: usize>(&self, name: &str) -> [u8; N] {
         self.bytes(name).try_into().unwrap_or_else(|_| panic!("{name} has another length"))
+    }
+
+    /// Every value of 32 bytes, with its name.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, [u8; 32])> {
+        let rows = self.0.iter().filter(|(name, _)| !name.ends_with(".text"));
+        rows.filter_map(|(name, value)| Some((*name, hex::decode(value).ok()?.try_into().ok()?)))
     }
 }
