@@ -53,8 +53,9 @@
 //! ```text
 //! session                                    both ends of a connection, and their TLS
 //! message envelope                           requests, answers; the public fields of a blob
+//! vault                                      certificates, charters, and the rules about them
 //! hello keys                                 first bytes of a connection; public keys
-//! error_code name mount label digest         what messages and envelopes are made of
+//! error_code name mount label digest tagged  what messages and envelopes are made of
 //! limits cursor secret long_bech32 fallible  bounds and helpers
 //! ```
 
@@ -73,3 +74,5 @@ pub mod mount;
 pub mod name;
 pub mod secret;
 pub mod session;
+pub mod tagged;
+pub mod vault;

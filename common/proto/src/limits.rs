@@ -15,6 +15,21 @@ pub const FACTS_MAX_BYTES: usize = 1024;
 /// Longest key file (FORMAT 11).
 pub const KEY_FILE_MAX_BYTES: usize = 65_536;
 
+/// Longest certificate (docs/next/FORMAT 12).
+pub const CERTIFICATE_MAX_BYTES: usize = 8192;
+/// Longest signature of a certificate, of any algorithm (docs/next/FORMAT 18).
+pub const SIGNATURE_MAX_BYTES: usize = 4096;
+/// Longest charter (docs/next/FORMAT 13).
+pub const CHARTER_MAX_BYTES: usize = 114_688;
+/// Most epochs of a vault: the last one is one below (docs/next/FORMAT 13).
+pub const EPOCHS_MAX: usize = 1024;
+/// Most roots of a vault, one after the other (docs/next/FORMAT 13).
+pub const ROOTS_MAX: usize = 16;
+/// Most devices that a charter revokes (docs/next/FORMAT 13).
+pub const REVOKED_MAX: usize = 2048;
+/// Most certificates of older roots that a charter keeps (docs/next/FORMAT 13).
+pub const KEPT_MAX: usize = 4096;
+
 /// Most identities in an identity file.
 pub const IDENTITIES_MAX: usize = 32;
 /// Longest host name of a remote, in bytes (RFC 1035, 2.3.4, without its length octets).

@@ -4,13 +4,16 @@
 //! invite            an address, a server's key and a secret, in one text
 //! remote   tls      addresses; private keys of TLS
 //! public            public keys
+//! algorithm         signatures by the number of their algorithm, and keys that verify them
 //! ```
 
+mod algorithm;
 mod invite;
 mod public;
 mod remote;
 mod tls;
 
+pub use algorithm::{Algorithm, AlgorithmError, Signature, SignatureLabel, SigningPublicKey};
 pub use invite::{Invite, InviteError, InviteSecret};
 pub use public::{
     DevicePublicKey, PublicKeyError, ServerPublicKey, SignatureError, WriterPublicKey,

@@ -1,0 +1,321 @@
+// Makes the golden certificates and charters of format 2, or compares them:
+//
+//     node tests/interop/golden-v2.mjs [--check] [--values]
+//
+// Written from docs/next/FORMAT.md alone, on node's own cryptography, and never from the crates
+// that read the files. The same bytes come out each time: Ed25519 has no randomness.
+//
+// A charter's `members` and `owner` are sealed, and a server reads neither. Here they are bytes of
+// one value, as long as the page says that the sealed parts are.
+
+import { createHash, createHmac, createPrivateKey, createPublicKey, hkdfSync, sign } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const DATA = join(dirname(fileURLToPath(import.meta.url)), "../../common/seal/tests/data");
+const check = process.argv.includes("--check");
+
+const cat = (...parts) => Buffer.concat(parts.map((part) =>
+  typeof part === "string" ? Buffer.from(part, "utf8") : Buffer.from(part)));
+const uint = (bytes) => (n) => {
+  const all = Buffer.alloc(8);
+  all.writeBigUInt64BE(BigInt(n));
+  return all.subarray(8 - bytes);
+};
+const [u8, u16, u32, u64] = [1, 2, 4, 8].map(uint);
+const zeros = (n) => Buffer.alloc(n);
+const run = (from) => Buffer.from(Array.from({ length: 32 }, (_, i) => from + i));
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest();
+const label = (text) => cat(text, u8(0));
+
+// FORMAT 1: HKDF-SHA-512, empty salt, 32 bytes out
+const hkdf = (ikm, info) => Buffer.from(hkdfSync("sha512", ikm, zeros(0), info, 32));
+
+function signer(seed) {
+  const pkcs8 = cat(Buffer.from("302e020100300506032b657004220420", "hex"), seed);
+  const secret = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
+  const key = createPublicKey(secret).export({ format: "der", type: "spki" }).subarray(-32);
+  return { key, sign: (bytes) => sign(null, bytes, secret) };
+}
+
+// FORMAT 10
+const roots = [run(0x00), run(0x20), run(0x80)];
+const rootSigners = roots.map((root) => signer(hkdf(root, "zput/v2/root/sign")));
+const vaultOf = (key) => sha256(cat(label("zput/v2/vault"), u8(1), key));
+const V = vaultOf(rootSigners[0].key);
+const nameKey = hkdf(hkdf(roots[0], "zput/v2/member"), "zput/v2/name");
+const prefixTag = (prefix) =>
+  createHmac("sha256", nameKey).update(cat(label("zput/v2/prefix"), prefix)).digest();
+const deviceOf = (seed) => ({
+  device: signer(hkdf(seed, "zput/v2/device/tls")).key,
+  writer: signer(hkdf(seed, "zput/v2/device/writer")).key,
+});
+const [laptop, host, reader] = [0x40, 0x60, 0xa0].map((from) => deviceOf(run(from)));
+
+const field = (type, value) => cat(u8(type), u16(value.length), value);
+
+// FORMAT 12. Each field can be replaced, so that a refused certificate has one fault.
+function certificate(fields) {
+  const it = {
+    version: 2, root: 0, vault: V, scopes: 31, notAfter: 0, prefix: zeros(32), device: laptop.device,
+    algorithm: 1, writer: laptop.writer, extensions: zeros(0), label: "zput/v2/certificate", ...fields,
+  };
+  const bytes = cat(
+    u8(it.version), u8(it.root), it.vault, u16(it.scopes), u64(it.notAfter), it.prefix, it.device,
+    u8(it.algorithm), it.writer, u16(it.extensionsLength ?? it.extensions.length), it.extensions);
+  const by = it.by ?? rootSigners[it.root];
+  return cat(bytes, (it.change ?? ((s) => s))(by.sign(cat(label(it.label), bytes))));
+}
+
+// FORMAT 13
+function state(fields) {
+  const it = {
+    flags: 0, vault: V, past: [], roots: [rootSigners[0].key], untils: [], revoked: [], kept: [],
+    extensions: zeros(0), ...fields,
+  };
+  return cat(
+    u8(it.flags), it.vault, u32(it.epoch ?? it.past.length), ...it.past, u8(it.rootCount ?? it.roots.length),
+    ...it.roots.map((root, index) => index === 0 && root.length === 32 ? cat(u8(1), root) : root),
+    ...it.untils.map(u32), u16(it.revoked.length), ...it.revoked.map(([device, until]) => cat(device, u32(until))),
+    u16(it.kept.length), ...it.kept, u16(it.extensionsLength ?? it.extensions.length), it.extensions);
+}
+
+function succession(index, fields = {}) {
+  const it = { by: rootSigners[index - 1], signedIndex: index, key: rootSigners[index]?.key, vault: V, ...fields };
+  const body = cat(u8(1), it.key);
+  const signature = it.by.sign(cat(label("zput/v2/root"), it.vault, u8(it.signedIndex), body));
+  return cat(body, (it.change ?? ((s) => s))(signature));
+}
+
+const sealedLength = (p) => 56 + p + 16 * (Math.floor(p / 16384) + 1);
+// Lengths of the two plaintexts of FORMAT 13.
+const membersLength = ({ epoch = 0, further = 0, envelopes = 1 }) => 32 + 1216 + 1 + further
+  + 4 + (epoch === 0 ? 0 : sealedLength(32 * epoch)) + 2 + 104 * envelopes + 2;
+const ownerLength = ({ wrapRoots = 0, labels = [] }) => 32 + 32 + 1 + 33 * wrapRoots
+  + 2 + labels.reduce((sum, label) => sum + 51 + label.length, 0) + 2;
+
+function charter(fields) {
+  const it = {
+    magic: Buffer.from("8a7a707574636872", "hex"), version: 2, serial: 1, issued: 1_800_000_000,
+    state: state({}), members: { envelopes: 1 }, owner: { labels: ["laptop"] },
+    by: rootSigners[0], label: "zput/v2/charter", ...fields,
+  };
+  const members = Buffer.alloc(it.membersBytes ?? sealedLength(membersLength(it.members)), "m");
+  const owner = Buffer.alloc(it.ownerBytes ?? sealedLength(ownerLength(it.owner)), "o");
+  const bytes = cat(
+    it.magic, u16(it.version), u64(it.serial), u64(it.issued), it.state,
+    u32(it.membersLength ?? members.length), members, u32(it.ownerLength ?? owner.length), owner);
+  return cat(bytes, (it.change ?? ((s) => s))(it.by.sign(cat(label(it.label), bytes))));
+}
+
+// What is wrong with a signature or a key.
+const flipped = (bytes) => { const copy = Buffer.from(bytes); copy[0] ^= 1; return copy; };
+const shorter = (bytes) => bytes.subarray(0, -1);
+const longer = (bytes) => cat(bytes, u8(0));
+const L = 2n ** 252n + 27742317777372353535851937790883648493n;
+function aboveL(signature) {
+  const little = (bytes) => BigInt("0x" + Buffer.from(bytes).reverse().toString("hex"));
+  const s = little(signature.subarray(32)) + L;
+  return cat(signature.subarray(0, 32), Buffer.from(s.toString(16).padStart(64, "0"), "hex").reverse());
+}
+const smallOrder = Buffer.from("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", "hex");
+// y = 3 + p
+const notCanonical = cat(u8(0xf0), Buffer.alloc(30, 0xff), u8(0x7f));
+const noPoint = Buffer.alloc(32, 2);
+const otherVault = vaultOf(rootSigners[2].key);
+
+const files = new Map();
+const put = (folder, name, bytes) => files.set(join(folder, name), bytes);
+
+// Certificates.
+const lists = {
+  skipped: field(0x05, cat("later")),
+  critical: field(0x85, zeros(0)),
+  order: cat(field(6, zeros(0)), field(5, zeros(0))),
+  twice: cat(field(5, zeros(0)), field(5, zeros(0))),
+  cut: cat(u8(5), u16(2), u8(0)),
+};
+const certificates = {
+  "all-scopes": certificate({}),
+  "put-prefix": certificate({
+    scopes: 1, notAfter: 1_900_000_000, prefix: prefixTag("Grüße/"), device: host.device, writer: host.writer,
+  }),
+  get: certificate({ scopes: 6, device: reader.device, algorithm: 0, writer: zeros(0) }),
+  "later-scope": certificate({ scopes: 0x21 }),
+  "skipped-extension": certificate({ extensions: lists.skipped }),
+  "root-1": certificate({ root: 1 }),
+};
+const get = { scopes: 2, algorithm: 0, writer: zeros(0) };
+const refusedCertificates = {
+  "too-long": certificate({ extensions: field(5, zeros(8192 - 207 - 3 + 1)) }),
+  "cut": certificate({}).subarray(0, 142),
+  "version-1": certificate({ version: 1 }),
+  "version-3": certificate({ version: 3 }),
+  "not-after-2-33": certificate({ notAfter: 2n ** 33n }),
+  "device-small-order": certificate({ device: smallOrder }),
+  "device-not-canonical": certificate({ device: notCanonical }),
+  "device-no-point": certificate({ device: noPoint }),
+  "writer-small-order": certificate({ writer: smallOrder }),
+  "writer-not-canonical": certificate({ writer: notCanonical }),
+  "writer-algorithm-2": certificate({ algorithm: 2 }),
+  "writer-algorithm-255": certificate({ algorithm: 255 }),
+  "writer-without-put": certificate({ scopes: 30 }),
+  "put-without-writer": certificate({ ...get, scopes: 3 }),
+  "extension-critical": certificate({ extensions: lists.critical }),
+  "extension-order": certificate({ extensions: lists.order }),
+  "extension-twice": certificate({ extensions: lists.twice }),
+  "extension-cut": certificate({ extensions: lists.cut }),
+  "extensions-beyond-end": certificate({ extensionsLength: 65 }),
+  "signature-4097": certificate({ change: (s) => cat(s, zeros(4097 - 64)) }),
+  // These parse, and do not hold under charter 1.
+  "other-vault": certificate({ vault: otherVault }),
+  "root-of-no-charter": certificate({ root: 1 }),
+  "signature-flipped": certificate({ change: flipped }),
+  "signature-63": certificate({ change: shorter }),
+  "signature-65": certificate({ change: longer }),
+  "signature-none": certificate({ change: () => zeros(0) }),
+  "signature-above-l": certificate({ change: aboveL }),
+  "signature-other-root": certificate({ by: rootSigners[1] }),
+  "signature-other-label": certificate({ label: "zput/v2/charter" }),
+};
+
+// Charters.
+const tag = (state) => sha256(state).subarray(0, 16);
+const kept = (certificate) => sha256(certificate).subarray(0, 16);
+const sorted = (list) => [...list].sort((a, b) => Buffer.compare(Buffer.isBuffer(a) ? a : a[0], Buffer.isBuffer(b) ? b : b[0]));
+const first = state({});
+const revoking = (device) => state({ past: [tag(first)], revoked: [[device, 1]] });
+const [third, fork] = [revoking(host.device), revoking(reader.device)];
+const past = [tag(first), tag(third)];
+const twoRoots = [rootSigners[0].key, succession(1)];
+const planned = state({ past, roots: twoRoots, untils: [2], revoked: [[host.device, 1]] });
+const theft = state({
+  past, roots: twoRoots, untils: [0], revoked: [[host.device, 1]],
+  kept: sorted([kept(certificates["all-scopes"]), kept(certificates.get)]),
+});
+const labels = ["laptop", "host", "reader"];
+const later = { serial: 3, members: { epoch: 1, further: 33, envelopes: 2 }, owner: { labels } };
+const rooted = {
+  serial: 4, members: { epoch: 2, further: 33, envelopes: 2 }, owner: { wrapRoots: 1, labels }, by: rootSigners[1],
+};
+const charters = {
+  "1": charter({ state: first }),
+  "2": charter({ state: first, serial: 2, members: { envelopes: 3 }, owner: { labels } }),
+  "3": charter({ ...later, state: third }),
+  "3-fork": charter({ ...later, state: fork }),
+  "4-planned": charter({ ...rooted, state: planned }),
+  "4-theft": charter({
+    ...rooted, state: theft, members: { epoch: 2, further: 33, envelopes: 1 }, owner: { labels },
+  }),
+};
+const counted = (n, bytes) => Array.from({ length: n }, (_, i) => cat(zeros(bytes - 4), u32(i)));
+const chain = (n) => {
+  const signers = Array.from({ length: n }, (_, i) => i === 0 ? rootSigners[0] : signer(sha256(u32(i))));
+  const roots = signers.map(({ key }, i) => i === 0 ? key : succession(i, { by: signers[i - 1], key }));
+  return { roots, by: signers.at(-1), untils: Array(n - 1).fill(0) };
+};
+const stated = (fields, others = {}) => charter({ state: state(fields), ...others });
+const rootAlgorithm = (number, key = rootSigners[0].key) => [cat(u8(number), key)];
+const sixteen = chain(16);
+charters["16-roots"] = stated(sixteen, { by: sixteen.by });
+const seventeen = chain(17);
+const bad = (key) => ({ vault: vaultOf(key), roots: rootAlgorithm(1, key) });
+const badSuccession = (fields) =>
+  stated({ roots: [rootSigners[0].key, succession(1, fields)], untils: [0] }, { by: rootSigners[1] });
+const refusedCharters = {
+  "too-long": charter({ ownerBytes: 114_689 - (charters["1"].length - sealedLength(ownerLength({ labels: ["laptop"] }))) }),
+  "cut": charters["1"].subarray(0, 100),
+  "magic": charter({ magic: Buffer.from("8a7a70757463680a", "hex") }),
+  "version-1": charter({ version: 1 }),
+  "version-3": charter({ version: 3 }),
+  "serial-0": charter({ serial: 0 }),
+  "flags-2": stated({ flags: 2 }),
+  "flags-80": stated({ flags: 0x80 }),
+  "epoch-1024": stated({ past: counted(1024, 16) }),
+  "root-count-0": stated({ roots: [] }),
+  "root-count-17": stated(seventeen, { by: seventeen.by }),
+  "root-algorithm-0": stated({ roots: rootAlgorithm(0) }),
+  "root-algorithm-2": stated({ roots: rootAlgorithm(2) }),
+  "root-small-order": stated(bad(smallOrder)),
+  "root-not-canonical": stated(bad(notCanonical)),
+  "root-no-point": stated(bad(noPoint)),
+  "later-root-small-order": badSuccession({ key: smallOrder }),
+  "vault-of-other-root": stated({ vault: otherVault }),
+  "other-vault": charter({
+    state: state({ vault: otherVault, roots: [rootSigners[2].key] }), by: rootSigners[2],
+  }),
+  "succession-flipped": badSuccession({ change: flipped }),
+  "succession-of-other-index": badSuccession({ signedIndex: 2 }),
+  "succession-of-other-vault": badSuccession({ vault: otherVault }),
+  "succession-by-itself": badSuccession({ by: rootSigners[1] }),
+  "succession-by-root-before-last": stated(
+    { roots: [...twoRoots, succession(2, { by: rootSigners[0] })], untils: [0, 0] }, { by: rootSigners[2] }),
+  "until-of-root-beyond-epoch": stated({ roots: twoRoots, untils: [1] }, { by: rootSigners[1] }),
+  "until-of-device-beyond-epoch": stated({ revoked: [[host.device, 1]] }),
+  "revoked-2049": stated({ revoked: counted(2049, 32).map((device) => [device, 0]) }),
+  "revoked-order": stated({ revoked: sorted([[host.device, 0], [reader.device, 0]]).reverse() }),
+  "revoked-twice": stated({ revoked: [[host.device, 0], [host.device, 0]] }),
+  "kept-4097": stated({ kept: counted(4097, 16) }),
+  "kept-order": stated({ kept: sorted([kept(certificates.get), kept(certificates["all-scopes"])]).reverse() }),
+  "kept-twice": stated({ kept: [kept(certificates.get), kept(certificates.get)] }),
+  "extension-critical": stated({ extensions: lists.critical }),
+  "extension-order": stated({ extensions: lists.order }),
+  "extension-twice": stated({ extensions: lists.twice }),
+  "extension-cut": stated({ extensions: lists.cut }),
+  "extensions-beyond-end": stated({ extensionsLength: 0xffff }),
+  "members-beyond-end": charter({ membersLength: 0xffffffff }),
+  "owner-beyond-end": charter({ ownerLength: 0xffffffff }),
+  "signature-flipped": charter({ change: flipped }),
+  "signature-63": charter({ change: shorter }),
+  "signature-65": charter({ change: longer }),
+  "signature-none": charter({ change: () => zeros(0) }),
+  "signature-above-l": charter({ change: aboveL }),
+  "signature-other-label": charter({ label: "zput/v2/certificate" }),
+  "signature-of-first-root": charter({ ...rooted, state: planned, by: rootSigners[0] }),
+};
+charters["skipped-extension"] = stated({ extensions: lists.skipped });
+
+for (const [name, bytes] of Object.entries(certificates)) put("certificate-v2", `${name}.certificate`, bytes);
+for (const [name, bytes] of Object.entries(refusedCertificates)) put("certificate-v2/refused", `${name}.certificate`, bytes);
+for (const [name, bytes] of Object.entries(charters)) put("charter-v2", `${name}.charter`, bytes);
+for (const [name, bytes] of Object.entries(refusedCharters)) put("charter-v2/refused", `${name}.charter`, bytes);
+
+if (process.argv.includes("--values")) {
+  const show = (name, bytes) => console.log(`${name} ${Buffer.from(bytes).toString("hex")}`);
+  show("vault", V);
+  show("other vault", otherVault);
+  rootSigners.forEach(({ key }, j) => show(`root ${j}`, key));
+  Object.entries({ laptop, host, reader }).forEach(([name, it]) => {
+    show(`${name} device`, it.device);
+    show(`${name} writer`, it.writer);
+  });
+  show("prefix tag", prefixTag("Grüße/"));
+  Object.entries({ first, third, fork, planned, theft }).forEach(([name, it]) => show(`tag ${name}`, tag(it)));
+  for (const [name, bytes] of files) {
+    if (name.endsWith(".certificate") && !name.includes("refused")) show(`digest ${name}`, kept(bytes));
+    console.log(`length ${name} ${bytes.length}`);
+  }
+}
+
+const folders = ["certificate-v2", "certificate-v2/refused", "charter-v2", "charter-v2/refused"];
+const wrong = [];
+for (const folder of folders) {
+  const path = join(DATA, folder);
+  if (!check) mkdirSync(path, { recursive: true });
+  for (const entry of existsSync(path) ? readdirSync(path, { withFileTypes: true }) : []) {
+    if (entry.isFile() && !files.has(join(folder, entry.name))) {
+      if (check) wrong.push(`${join(folder, entry.name)} is not made here`);
+      else rmSync(join(path, entry.name));
+    }
+  }
+}
+for (const [name, bytes] of files) {
+  const path = join(DATA, name);
+  if (!check) writeFileSync(path, bytes);
+  else if (!existsSync(path) || !readFileSync(path).equals(bytes)) wrong.push(`${name} differs`);
+}
+if (wrong.length > 0) {
+  console.error(wrong.join("\n"));
+  process.exit(1);
+}
