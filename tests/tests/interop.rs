@@ -306,3 +306,13 @@ fn open_mjs_and_zblob_open_come_to_one_verdict() {
         assert!(theirs.text() == "plaintext" && ours.text() == "plaintext", "{what}");
     }
 }
+
+/// The golden files of format 2 are what the script makes of the page, byte for byte, and no others
+/// lie beside them.
+#[test]
+fn golden_files_of_format_2_are_those_of_the_script() {
+    let node = or_skip!(installed("node").ok_or("node is not installed"));
+    let script = workspace().join("tests/interop/golden-v2.mjs");
+    let ran = Ran::from(Command::new(node).arg(script).arg("--check").output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
