@@ -1,8 +1,11 @@
 //! The functions under fuzz: bytes in, a panic when a promise does not hold.
 
+mod certificate;
+mod charter;
 mod client_session;
 mod footer;
 mod golden;
+mod golden_v2;
 mod header;
 mod hello;
 mod kit;
@@ -16,6 +19,8 @@ pub(crate) type Target = fn(&[u8]);
 pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("header", header::run),
     ("footer", footer::run),
+    ("certificate", certificate::run),
+    ("charter", charter::run),
     ("hello", hello::run),
     ("kit", kit::run),
     ("message", message::run),
