@@ -93,8 +93,8 @@ fn signature_of_mixed_order_key_holds_without_cofactor_only() {
     assert!(!holds(&key, b"zpuT", &hex::decode(MIXED_HOLDS).unwrap()));
 }
 
-/// Signatures whose R is the neutral point, under a key of prime order, and a point of order 8, under
-/// the key of mixed order. Both hold for a lax reader, since `[S]B = R + [k]A`.
+/// Signatures whose R is the neutral point, under a key of prime order, and a point of order 8,
+/// under the key of mixed order. Both hold for a lax reader, since `[S]B = R + [k]A`.
 #[test]
 fn signature_with_r_of_small_order_does_not_hold() {
     let neutral = "0100000000000000000000000000000000000000000000000000000000000000\
