@@ -191,7 +191,7 @@ fn zput_without_rollback_record_warns_that_it_was_stored() {
     assert_eq!(stat.json("length"), 2);
     let version = stat.json("version").as_str().unwrap().to_owned();
     assert_eq!(ran.json("version"), version);
-    ran.says(&format!("version {version}: "));
+    ran.says(&format!("a rollback to a version before {version}: "));
 }
 
 /// The mode of a got file is the sealed one, limited by the reader's umask.
