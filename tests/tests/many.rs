@@ -235,7 +235,8 @@ fn zput_batch_without_retries_reports_file_of_lost_answer() {
         ran.text().lines().filter(|line| !line.starts_with("{\"error\"")).collect();
     assert_eq!(named(&stored), [true, true, false, true]);
     let errors: Vec<&str> = ran.stderr.lines().collect();
-    assert!(errors[0].contains("f0002: ") && errors[0].ends_with("is unknown"), "{}", ran.stderr);
+    let unknown = "is unknown (zblob stat --versions NAME shows what it has)";
+    assert!(errors[0].contains("f0002: ") && errors[0].ends_with(unknown), "{}", ran.stderr);
     assert_eq!(errors[1..], ["zput: 1 of 4 failed"]);
     // It was stored.
     are_stored_once(&pair, &files[..4]);
