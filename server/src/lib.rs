@@ -13,7 +13,7 @@
 //! worker        one thread, one epoll; owns its connections and gives them turns
 //! connection    one connection: the state of its protocol, the request being served, its end
 //! transfer      ranges of an open object, each sent once it is in memory; engines; the socket
-//! jobs          what waits for the disk, on the threads of a pool
+//! jobs          what waits for the disk, on the threads of pools
 //! mounts        names to objects: stores, trees, archives; objects that stay open
 //! store         the disk: objects, uploads, accounts
 //! metrics       what the threads count
@@ -43,7 +43,7 @@
 //! | pipes | `transfer::engines::pipes` |
 //! | time that cut-off uploads are kept | [`Limits::upload_expiry`] |
 //! | memory for uploads | [`Limits::upload_memory`] |
-//! | jobs that wait | two for each connection, in each pool |
+//! | jobs that wait | two for each connection, in each pool; 10 s |
 //! | unread control bytes of a connection | `worker::SCRATCH_BYTES` |
 //! | head of an HTTP request | [`http::HEAD_MAX_BYTES`] |
 //! | silence, slowness | [`Limits::idle_timeout`], [`Limits::min_rate`] |

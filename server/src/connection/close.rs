@@ -123,9 +123,6 @@ pub(crate) enum CloseReason {
     /// An announced payload could not be loaded into memory.
     #[error("cannot load what is to be sent: {0}")]
     Load(#[source] io::Error),
-    /// The pool's queue is full.
-    #[error("the pool takes no jobs")]
-    PoolFull,
     /// A defect: the connection has nothing to do and nothing to wait for.
     #[error("defect: neither working nor waiting, in {0}")]
     Stuck(&'static str),
@@ -158,7 +155,6 @@ impl CloseReason {
             Self::Transfer(TransferError::FileEnded { .. } | TransferError::Exhausted)
             | Self::Encoding(_)
             | Self::Load(_)
-            | Self::PoolFull
             | Self::Stuck(_) => false,
         }
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::close::CloseReason;
+
 use crate::{
     http::Now,
-    jobs::{Buffers, Completions, ConnectionId, Job, JobQueue, ReplyTo, Ticket},
+    jobs::{Buffers, Completions, ConnectionId, Device, Job, Pools, ReplyTo, Ticket},
     limits::Semaphore,
     metrics::WorkerMetrics,
     mounts::{MountPoint, Mounts, OpenFileCache, OpenObject},
@@ -28,10 +29,8 @@ const STEP_COST_BYTES: usize = 4096;
 pub(crate) struct TurnResources {
     /// The mounts being served.
     pub(crate) mounts: Mounts,
-    /// Threads for jobs on the disk, except loads.
-    pub(crate) pool: JobQueue,
-    /// Threads that load file contents into memory.
-    pub(crate) loaders: JobQueue,
+    /// Threads for jobs on the disk.
+    pub(crate) pools: Pools,
     /// Where the pools send the results of jobs.
     pub(crate) completions: Completions,
     /// The worker's buffers for uploads.
@@ -59,8 +58,7 @@ impl TurnResources {
     pub(crate) fn cx(&mut self, connection: ConnectionId, draining: bool) -> TurnContext<'_> {
         TurnContext {
             mounts: &self.mounts,
-            pool: &self.pool,
-            loaders: &self.loaders,
+            pools: &self.pools,
             completions: &self.completions,
             connection,
             buffers: &mut self.buffers,
@@ -82,11 +80,8 @@ impl TurnResources {
 pub(crate) struct TurnContext<'a> {
     /// The mounts being served.
     pub(crate) mounts: &'a Mounts,
-    /// Threads for jobs on the disk, except loads.
-    pub(crate) pool: &'a JobQueue,
-    /// Threads that load file contents into memory: separate, so that a commit that waits for fsync
-    /// delays no get.
-    pub(crate) loaders: &'a JobQueue,
+    /// Threads for jobs on the disk.
+    pub(crate) pools: &'a Pools,
     /// Where the pools send the results of jobs.
     pub(crate) completions: &'a Completions,
     /// The connection whose turn it is.
@@ -128,17 +123,16 @@ impl TurnContext<'_> {
         object
     }
 
-    /// Hands a job to its pool.
-    ///
-    /// # Errors
-    /// [`CloseReason::PoolFull`] when the pool's queue is full.
-    pub(crate) fn submit(&mut self, job: Job) -> Result<Ticket, CloseReason> {
-        let reply = ReplyTo { completions: self.completions.clone(), connection: self.connection };
-        let pool = if matches!(job, Job::Load(_)) { self.loaders } else { self.pool };
-        pool.submit(job, reply).map_err(|job| {
-            self.buffers.lost(job.buffers());
-            CloseReason::PoolFull
-        })
+    /// Hands a job of a device to its pool.
+    pub(crate) fn submit(&self, job: Job, device: Device) -> Ticket {
+        let (completions, connection) = (self.completions.clone(), self.connection);
+        let reply = ReplyTo { completions, connection, device };
+        self.pools.submit(job, reply, self.now.instant)
+    }
+
+    /// Hands a job of a device to its pool whose result nothing waits for.
+    pub(crate) fn discard(&self, job: Job, device: Device) {
+        self.pools.discard(job, device, self.now.instant);
     }
 }
 

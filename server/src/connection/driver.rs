@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     http::Now,
-    jobs::{Buffer, Buffers, Done, Job, Ticket},
+    jobs::{Buffer, Buffers, Device, Done, Job, Ticket},
     metrics::{Outcome, RequestKind},
     store::Upload,
     transfer::{
@@ -38,6 +38,9 @@ use crate::{
 pub(crate) trait Protocol {
     /// The peer's address, for the log.
     fn peer(&self) -> &str;
+
+    /// The device for which its jobs are done.
+    fn device(&self) -> Device;
 
     /// Whether the peer has authenticated, or has nothing to authenticate with.
     fn is_registered(&self) -> bool;
@@ -218,7 +221,7 @@ impl<P: Protocol> Driver<P> {
                     Filled::Starved(witness) => starved = Some(witness),
                     Filled::Bytes => moved = true,
                     Filled::Append(append) => {
-                        self.ticket = Some(cx.submit(Job::Append(append))?);
+                        self.ticket = Some(cx.submit(Job::Append(append), self.protocol.device()));
                         moved = true;
                     }
                     Filled::End => {
@@ -304,7 +307,8 @@ impl<P: Protocol> Driver<P> {
                     match transfer.step(&mut self.socket, cx.resources, cx.metrics, now)? {
                         Stepped::Blocked => break,
                         Stepped::Absent(window) => {
-                            self.ticket = Some(cx.submit(Job::Load(window))?);
+                            self.ticket =
+                                Some(cx.submit(Job::Load(window), self.protocol.device()));
                             break;
                         }
                         Stepped::Moved(n) => {
@@ -334,18 +338,17 @@ impl<P: Protocol> Driver<P> {
             return Ok(false);
         }
         let Some(next) = self.protocol.serve(cx)? else { return Ok(false) };
-        self.obey(next, cx)?;
+        self.obey(next, cx);
         Ok(true)
     }
 
-    fn obey(&mut self, next: Next, cx: &mut TurnContext<'_>) -> Result<(), CloseReason> {
+    fn obey(&mut self, next: Next, cx: &TurnContext<'_>) {
         match next {
             Next::Continue => {}
-            Next::Submit(job) => self.ticket = Some(cx.submit(job)?),
+            Next::Submit(job) => self.ticket = Some(cx.submit(job, self.protocol.device())),
             Next::Send(transfer) => self.sending = Some(transfer),
             Next::PeerEnded => self.peer_ended = true,
         }
-        Ok(())
     }
 
     /// Receives bytes, if the connection can take any.
@@ -390,7 +393,7 @@ impl<P: Protocol> Driver<P> {
             }
             (done, _) => {
                 let next = self.protocol.deliver(done, cx)?;
-                self.obey(next, cx)?;
+                self.obey(next, cx);
                 self.begin_close(now);
             }
         }

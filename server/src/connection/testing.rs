@@ -8,7 +8,7 @@ use std::{
 use super::context::{TurnContext, TurnResources};
 use crate::{
     http::{Date, Now},
-    jobs::{Buffers, Completions, ConnectionId, JobQueue, Size},
+    jobs::{Buffers, Completions, ConnectionId, Pools},
     limits::Semaphore,
     mounts::{Mounts, OpenFileCache},
     transfer::engines::{Engine, EngineResources, Pipes},
@@ -22,14 +22,11 @@ pub(crate) struct TestContext {
 }
 
 impl TestContext {
-    /// With one pool thread, and with an open file cache.
+    /// With one thread in each pool, and with an open file cache.
     pub(crate) fn new(mounts: Mounts, completions: Completions) -> Self {
-        let (pool, _threads) = JobQueue::start(Size::up_to(1, "disk", 8), Arc::default())
-            .expect("a thread is to be had");
         let worker = TurnResources {
             mounts,
-            loaders: pool.clone(),
-            pool,
+            pools: Pools::for_test(),
             completions,
             buffers: Buffers::new(1),
             files: OpenFileCache::new(16),

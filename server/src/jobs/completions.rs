@@ -7,12 +7,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use tracing::error;
 
-use super::{job::Done, slab::ConnectionId};
+use super::{device::Device, job::Done, slab::ConnectionId};
 
 /// The result of a job.
 pub(crate) struct Completion {
     /// The connection that submitted the job.
     pub(crate) connection: ConnectionId,
+    /// The device of that connection, which may have ended.
+    pub(crate) device: Device,
     /// The result of its job.
     pub(crate) done: Done,
 }
@@ -33,8 +35,8 @@ impl Completions {
     }
 
     /// Sends a completion. Returns whether the worker is still running.
-    pub(crate) fn send(&self, connection: ConnectionId, done: Done) -> bool {
-        if self.sender.send(Completion { connection, done }).is_err() {
+    pub(crate) fn send(&self, completion: Completion) -> bool {
+        if self.sender.send(completion).is_err() {
             return false;
         }
         // Without a wake the worker would see it only at the next event, possibly never.

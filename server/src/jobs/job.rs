@@ -5,10 +5,11 @@
 
 use std::{fmt, io, sync::Arc};
 
+use tracing::{info, warn};
 use zput_proto::{
     digest::Digest,
     keys::{DevicePublicKey, InviteSecret},
-    message::{ClaimedSlice, Condition, HeaderSlice, Kind, Response, Scopes, Version},
+    message::{ClaimedSlice, Condition, ErrorCode, HeaderSlice, Kind, Response, Scopes, Version},
     name::ObjectKey,
 };
 
@@ -69,6 +70,8 @@ pub(crate) enum Job {
     Abort(Box<Upload>),
     /// Release an upload whose connection has ended. It is kept if it can be resumed.
     Release(Box<Upload>),
+    /// Remove the interrupted uploads of a store that were not resumed in time.
+    Expire(Store),
 }
 
 /// Received bytes of one slice, in order.
@@ -110,6 +113,8 @@ pub(crate) enum Done {
         /// The buffers that held the bytes.
         buffers: Vec<Buffer>,
     },
+    /// The job has ended, and nothing waits for it.
+    Finished,
     /// The job panicked, and what it held was dropped.
     Panicked {
         /// Number of buffers that were lost with it.
@@ -207,8 +212,47 @@ impl Job {
             }
             Self::Release(upload) => {
                 drop(upload);
-                Done::Answer(Response::Aborted)
+                Done::Finished
             }
+            Self::Expire(store) => {
+                match store.expire_uploads() {
+                    Ok(0) => {}
+                    Ok(removed) => info!(removed, "removed expired uploads"),
+                    Err(failure) => warn!(error = %failure, "cannot remove expired uploads"),
+                }
+                Done::Finished
+            }
+        }
+    }
+
+    /// Does not do the job, because it has waited too long for a thread or cannot be queued.
+    /// Returns its result, and what has to be done all the same.
+    pub(crate) fn refuse(self) -> (Done, Option<Self>) {
+        let busy = || JobError::from(ErrorCode::Busy);
+        match self {
+            Self::Account(..) => (Done::Account(Err(busy())), None),
+            Self::Join { .. } => (Done::Joined(Err(busy())), None),
+            Self::Open { .. } => (Done::Opened(Err(busy())), None),
+            Self::Load(window) => {
+                let refused = io::Error::new(io::ErrorKind::ResourceBusy, "no thread is free");
+                (Done::Loaded(window, Err(refused)), None)
+            }
+            Self::Stat { .. }
+            | Self::List { .. }
+            | Self::Versions { .. }
+            | Self::Delete { .. }
+            | Self::Restore { .. }
+            | Self::Begin { .. }
+            | Self::Resume { .. } => (Done::Refused(busy()), None),
+            // As if the connection had ended: the upload is kept if it can be resumed.
+            Self::Claim(upload, _) | Self::Commit(upload) => {
+                (Done::Refused(busy()), Some(Self::Release(upload)))
+            }
+            Self::Append(Append { upload, end, buffers, .. }) => {
+                (Done::Appended { upload: Err(busy()), end, buffers }, Some(Self::Release(upload)))
+            }
+            Self::Abort(_) => (Done::Refused(busy()), Some(self)),
+            Self::Release(_) | Self::Expire(_) => (Done::Finished, Some(self)),
         }
     }
 }
@@ -269,6 +313,7 @@ impl fmt::Debug for Job {
             Self::Commit(_) => "Commit",
             Self::Abort(_) => "Abort",
             Self::Release(_) => "Release",
+            Self::Expire(_) => "Expire",
         })
     }
 }

@@ -259,8 +259,9 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// A client with one address of an IPv6 network of 64 bits has all of them (RFC 4291, 2.5.4).
-fn client_of(address: IpAddr) -> IpAddr {
+/// The client at an address. A client with one address of an IPv6 network of 64 bits has all of
+/// them (RFC 4291, 2.5.4).
+pub(crate) fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 => v4,

@@ -5,6 +5,6 @@ mod semaphore;
 
 pub(crate) use connections::{
     ADMIN_CLIENTS_MAX, ConnectionLimiter, ConnectionLimits, ConnectionPermit, EVICTING_MAX,
-    LimitReached,
+    LimitReached, client_of,
 };
 pub(crate) use semaphore::{Permit, Semaphore};

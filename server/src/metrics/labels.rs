@@ -233,11 +233,25 @@ impl From<crate::http::Status> for Outcome {
 }
 
 labelled! {
-    /// A pool of threads that wait for the disk.
+    /// A pool of threads that wait for the disk, and the prefix of their names.
     PoolKind {
-        /// Opens, writes and syncs files.
-        Store = "store",
+        /// Looks up accounts and redeems invites.
+        Control = "control",
+        /// Opens and describes current versions.
+        Open = "open",
         /// Loads windows of files into memory.
-        Loader = "loader",
+        Load = "load",
+        /// Receives and commits uploads, deletes and restores.
+        Write = "write",
+        /// Reads directories, and versions that are not current.
+        List = "list",
+        /// Does what no peer waits for.
+        Upkeep = "upkeep",
+    }
+}
+
+impl From<PoolKind> for &'static str {
+    fn from(kind: PoolKind) -> Self {
+        kind.label()
     }
 }

@@ -131,10 +131,14 @@ impl Metrics {
     /// The handle of a pool.
     #[must_use]
     pub fn pool(&self, kind: PoolKind) -> Arc<PoolMetrics> {
-        let [store, loader] = &self.counted.pools;
+        let [control, open, load, write, list, upkeep] = &self.counted.pools;
         Arc::clone(match kind {
-            PoolKind::Store => store,
-            PoolKind::Loader => loader,
+            PoolKind::Control => control,
+            PoolKind::Open => open,
+            PoolKind::Load => load,
+            PoolKind::Write => write,
+            PoolKind::List => list,
+            PoolKind::Upkeep => upkeep,
         })
     }
 
@@ -270,7 +274,7 @@ impl ThreadMetrics {
             }
             Ok(())
         };
-        gauge("pool_threads", "Threads of a disk pool", |pool| &pool.threads)?;
+        gauge("pool_threads", "Threads of a pool", |pool| &pool.threads)?;
         gauge("pool_queued", "Jobs that wait for a thread of the pool", |pool| &pool.queued)
     }
 }

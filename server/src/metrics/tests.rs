@@ -34,8 +34,8 @@ fn metrics_encode_observations_in_base_units() {
     worker.answered(RequestKind::HttpGet, Outcome::from(crate::http::Status::PartialContent));
     metrics.endpoints().accepted(Protocol::Http);
     metrics.endpoints().refused(Protocol::Zput, Refusal::Limit);
-    metrics.pool(PoolKind::Loader).threads(5);
-    metrics.pool(PoolKind::Store).queued(6);
+    metrics.pool(PoolKind::Load).threads(5);
+    metrics.pool(PoolKind::Write).queued(6);
     assert!(metrics.worker(2).is_none());
     let text = metrics.encode().unwrap();
     for expected in [
@@ -61,8 +61,8 @@ fn metrics_encode_observations_in_base_units() {
         "zserve_requests_total{worker=\"1\",kind=\"http_get\",outcome=\"partial\"} 1",
         "zserve_connections_accepted_total{protocol=\"http\"} 1",
         "zserve_connections_refused_total{protocol=\"zput\",reason=\"limit\"} 1",
-        "zserve_pool_threads{pool=\"loader\"} 5",
-        "zserve_pool_queued{pool=\"store\"} 6",
+        "zserve_pool_threads{pool=\"load\"} 5",
+        "zserve_pool_queued{pool=\"write\"} 6",
     ] {
         let start = expected.rsplit_once(' ').unwrap().0;
         assert_eq!(line(&text, &format!("{start} ")), expected);

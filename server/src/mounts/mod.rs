@@ -11,7 +11,7 @@
 //!                    ListedFile: an entry of a page
 //! ```
 //!
-//! All calls block; the server makes them on the threads of its disk pool. Clients name a file by a
+//! All calls block; the server makes them on the threads of its pools. Clients name a file by a
 //! path in UTF-8. Neither the client nor the author of the tree or archive is trusted: no path, no
 //! link and no archive leads outside of what the operator named. docs/MOUNTS.md says what is
 //! refused and why.

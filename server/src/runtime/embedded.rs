@@ -77,6 +77,7 @@ pub fn serve(store: &Store) -> io::Result<(UnixStream, EmbeddedServer)> {
                 ..Limits::default()
             },
             engine: Engine::default(),
+            is_embedded: true,
         },
         &Metrics::new(1, Engine::default().name()),
     )?;

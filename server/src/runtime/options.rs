@@ -21,9 +21,9 @@ const DEFAULT_UPLOAD_MEMORY_BYTES: usize = 32 * 1024 * 1024;
 /// Default time that requests under way get to end when a server stops.
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Default maximum threads of each pool. A thread is started when a job needs it. A commit spends
-/// its time in fsync, and commits that wait at the same time share a journal's commit and a disk's
-/// flush.
+/// Default maximum threads of each of the pools that read and write payload. A thread is started
+/// when a job needs it. A commit spends its time in fsync, and commits that wait at the same time
+/// share a journal's commit and a disk's flush.
 fn default_pool_threads(cores: usize) -> usize {
     (2 * cores).clamp(32, 64)
 }
@@ -97,7 +97,7 @@ pub struct Limits {
     pub upload_expiry: Duration,
     /// Bytes of upload buffers over all workers.
     pub upload_memory: usize,
-    /// Maximum threads of each of the two pools that wait for the disk.
+    /// Maximum threads of each of the two pools that read and write payload.
     pub pool_threads: usize,
     /// Time that requests under way get to end when the server stops.
     pub shutdown_timeout: Duration,

@@ -201,6 +201,7 @@ impl Server {
                 )),
                 limits,
                 engine: options.engine,
+                is_embedded: false,
             },
             &metrics,
         )

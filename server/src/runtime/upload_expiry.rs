@@ -1,14 +1,23 @@
-//! The thread that removes interrupted uploads which were not resumed in time: at the start, and
-//! every hour.
+//! The thread that has a pool remove the interrupted uploads which were not resumed in time: at the
+//! start, and every hour.
 
-use std::{fmt, io, thread::JoinHandle, time::Duration};
+use std::{
+    fmt, io,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use tracing::{error, info, warn};
+use tracing::error;
 
-use crate::{mounts::Mounts, store::Store, sys::threads};
+use crate::{
+    jobs::{Device, Job, Pools},
+    mounts::Mounts,
+    store::Store,
+    sys::threads,
+};
 
-/// How often the thread looks for expired uploads.
+/// How often the stores are searched for expired uploads.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// A handle to the thread.
@@ -25,20 +34,26 @@ pub(crate) struct UploadExpiry {
 }
 
 enum Command {
-    /// The stores to look at from now on, beginning at once.
+    /// The stores to search from now on, beginning at once.
     SetStores(Vec<Store>),
     Stop,
 }
 
 impl UploadExpiry {
     /// Starts the thread for the stores of `mounts`, which keep uploads for `keep`. The thread
-    /// looks for expired ones once every `every`.
+    /// has them searched by `pools` once every `every`.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub(crate) fn start(mounts: &Mounts, keep: Duration, every: Duration) -> io::Result<Self> {
+    pub(crate) fn start(
+        mounts: &Mounts,
+        keep: Duration,
+        every: Duration,
+        pools: &Pools,
+    ) -> io::Result<Self> {
         let (commands, received) = bounded(1);
-        let run = move || run(&received, every);
+        let pools = pools.clone();
+        let run = move || run(&received, every, &pools);
         let thread = threads::spawn("upload-expiry", run)?;
         let handle = UploadExpiryHandle { commands, keep };
         handle.set_stores(mounts);
@@ -62,7 +77,7 @@ impl Drop for UploadExpiry {
 }
 
 impl UploadExpiryHandle {
-    /// Sets the stores to look at from now on: those of `mounts`, and no others.
+    /// Sets the stores to search from now on: those of `mounts`, and no others.
     pub(crate) fn set_stores(&self, mounts: &Mounts) {
         let stores: Vec<Store> = mounts.stores().cloned().collect();
         stores.iter().for_each(|store| store.keep_uploads(self.keep));
@@ -78,7 +93,7 @@ impl fmt::Debug for UploadExpiryHandle {
     }
 }
 
-fn run(received: &Receiver<Command>, every: Duration) {
+fn run(received: &Receiver<Command>, every: Duration, pools: &Pools) {
     let mut stores = Vec::new();
     loop {
         match received.recv_timeout(every) {
@@ -87,11 +102,7 @@ fn run(received: &Receiver<Command>, every: Duration) {
             Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
         for store in &stores {
-            match store.expire_uploads() {
-                Ok(0) => {}
-                Ok(removed) => info!(removed, "removed expired uploads"),
-                Err(failure) => warn!(error = %failure, "cannot remove expired uploads"),
-            }
+            pools.discard(Job::Expire(store.clone()), Device::Local, Instant::now());
         }
     }
 }
@@ -148,7 +159,8 @@ mod tests {
         };
         leave_upload(&one, dirs[0].path(), 60);
         let (keep, every) = (Duration::from_secs(30), Duration::from_millis(50));
-        let expiry = UploadExpiry::start(&mounts(&one), keep, every).unwrap();
+        let pools = Pools::for_test();
+        let expiry = UploadExpiry::start(&mounts(&one), keep, every, &pools).unwrap();
         assert!(gone(dirs[0].path()), "at the start");
         leave_upload(&one, dirs[0].path(), 60);
         assert!(gone(dirs[0].path()), "later");

@@ -14,9 +14,9 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
-    jobs::{BUFFER_BYTES, JobQueue, PoolThreads, Size, Task},
+    jobs::{BUFFER_BYTES, Device, PoolSizes, Pools, PoolsThreads},
     limits::{ConnectionLimiter, ConnectionLimits, EVICTING_MAX, LimitReached, Semaphore},
-    metrics::{Metrics, PoolKind},
+    metrics::Metrics,
     mounts::Mounts,
     runtime::{
         options::Limits,
@@ -43,13 +43,15 @@ pub(crate) struct WorkerSetOptions {
     pub(crate) limits: Limits,
     /// How payload gets from a file into a socket.
     pub(crate) engine: Engine,
+    /// Whether the server serves the program that it is in, and no one else.
+    pub(crate) is_embedded: bool,
 }
 
 /// Running workers and their pools.
 pub(crate) struct WorkerSet {
     dispatcher: Dispatcher,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    pools: [PoolThreads<Task>; 2],
+    pools: PoolsThreads,
     upload_expiry: UploadExpiry,
     open_files: Semaphore,
     rounds: Arc<AtomicU64>,
@@ -110,7 +112,8 @@ impl Dispatcher {
             inbox.evict(evicting.permit);
         }
         if let Some(inbox) = self.inboxes.get(number) {
-            inbox.connected(NewConnection { socket, endpoint, peer, permit });
+            let without_key = Device::without_key(address);
+            inbox.connected(NewConnection { socket, endpoint, peer, without_key, permit });
         }
         Ok(())
     }
@@ -138,13 +141,13 @@ impl WorkerSet {
         let open_files_max = limits.max_open_files.max(1);
         let ended = bounded(1);
         let rounds = Arc::new(AtomicU64::new(0));
-        // One job per connection, and one per closed connection whose job is still running.
         let most = options.connections.all + EVICTING_MAX;
-        let queue = 2 * most;
-        let size = |name| Size::up_to(limits.pool_threads.max(1), name, queue);
-        let (pool, pool_threads) = JobQueue::start(size("disk"), metrics.pool(PoolKind::Store))?;
-        let (loaders, loader_threads) =
-            JobQueue::start(size("load"), metrics.pool(PoolKind::Loader))?;
+        let sizes = PoolSizes {
+            threads: limits.pool_threads,
+            connections: most,
+            is_embedded: options.is_embedded,
+        };
+        let (pools, pool_threads) = Pools::start(sizes, metrics)?;
         let open_files = Semaphore::new(open_files_max);
         let limiter = ConnectionLimiter::new(options.connections);
         let pipes = Pipes::default();
@@ -154,7 +157,7 @@ impl WorkerSet {
         let mut threads = Vec::with_capacity(workers);
         let liveness = Liveness::default();
         let upload_expiry =
-            UploadExpiry::start(mounts, limits.upload_expiry, upload_expiry::INTERVAL)?;
+            UploadExpiry::start(mounts, limits.upload_expiry, upload_expiry::INTERVAL, &pools)?;
         for number in 0..workers {
             let heartbeat = Heartbeat::default();
             let running = worker::start(
@@ -162,8 +165,7 @@ impl WorkerSet {
                     number,
                     max_connections: most,
                     buffers: share.max(1),
-                    pool: pool.clone(),
-                    loaders: loaders.clone(),
+                    pools: pools.clone(),
                     mounts: mounts.clone(),
                     open_file_cache: limits.open_file_cache.min(open_files_max) / workers,
                     open_files: open_files.clone(),
@@ -187,8 +189,16 @@ impl WorkerSet {
             next: Arc::default(),
             handle: upload_expiry.handle(),
         };
-        let pools = [pool_threads, loader_threads];
-        Ok(Self { dispatcher, threads, pools, upload_expiry, open_files, rounds, liveness, ended })
+        Ok(Self {
+            dispatcher,
+            threads,
+            pools: pool_threads,
+            upload_expiry,
+            open_files,
+            rounds,
+            liveness,
+            ended,
+        })
     }
 
     /// Number of objects that are open to be served.
@@ -246,9 +256,9 @@ impl WorkerSet {
                 thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
             result = result.and(ended);
         }
-        // The workers held the pools' other handles. Jobs that are queued still run.
-        self.pools.into_iter().for_each(PoolThreads::join);
+        // These held the pools' other handles. Jobs that are queued still run.
         drop(self.upload_expiry);
+        self.pools.join();
         result
     }
 }
@@ -287,6 +297,7 @@ mod tests {
                 ..Limits::default()
             },
             engine: Engine::default(),
+            is_embedded: false,
         };
         let metrics = Metrics::new(2, Engine::default().name());
         let workers =

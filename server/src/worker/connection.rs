@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     connection::{CloseReason, Driver, Protocol as _, TurnContext, TurnOutcome, http, zput},
     http::Now,
-    jobs::{Buffer, Done},
+    jobs::{Buffer, Device, Done},
     metrics,
     store::Upload,
     transfer::socket::ReadySocket,
@@ -47,21 +47,23 @@ macro_rules! either {
 }
 
 impl Connection {
-    /// A connection that was just accepted. `number` is that of its permit.
+    /// A connection that was just accepted. `number` is that of its permit, and the peer is the
+    /// device `without_key` unless it has a key.
     pub(super) fn by(
         endpoint: &Endpoint,
         socket: ReadySocket,
         peer: String,
+        without_key: Device,
         number: u64,
         now: Instant,
     ) -> Self {
         match endpoint {
             Endpoint::Zput(settings) => {
-                let service = zput::Service::new(settings, peer, number, now);
+                let service = zput::Service::new(settings, peer, without_key, number, now);
                 Self::Zput(Box::new(Driver::new(socket, service, settings.min_rate)))
             }
             Endpoint::Web(settings) => {
-                let service = http::Service::new(settings, peer, now);
+                let service = http::Service::new(settings, peer, without_key, now);
                 Self::Web(Box::new(Driver::new(socket, service, settings.min_rate)))
             }
         }
@@ -74,6 +76,11 @@ impl Connection {
     /// The peer's address, for the log.
     pub(super) fn peer(&self) -> &str {
         either!(self, driver => driver.protocol().peer())
+    }
+
+    /// The device for which its jobs are done.
+    pub(super) fn device(&self) -> Device {
+        either!(self, driver => driver.protocol().device())
     }
 
     /// Whether its peer has authenticated, or has nothing to authenticate with.

@@ -8,6 +8,7 @@ use tracing::error;
 
 use super::connection::Endpoint;
 use crate::{
+    jobs::Device,
     limits::{ConnectionPermit, EVICTING_MAX},
     mounts::Mounts,
     transfer::socket::Socket,
@@ -21,6 +22,8 @@ pub(crate) struct NewConnection {
     pub(crate) endpoint: Endpoint,
     /// The peer's address, for the log.
     pub(crate) peer: String,
+    /// The device that the peer is without a key.
+    pub(crate) without_key: Device,
     /// Its permit.
     pub(crate) permit: ConnectionPermit,
 }

@@ -34,10 +34,11 @@ pub(crate) use inbox::{Inbox, NewConnection};
 use crate::{
     connection::{CloseReason, TurnContext, TurnOutcome, TurnResources},
     http::{Date, Now},
-    jobs::{Buffers, Completion, Completions, ConnectionId, Done, Job, JobQueue},
+    jobs::{Buffers, Completion, Completions, ConnectionId, Device, Done, Job, Pools},
     limits::Semaphore,
     metrics::WorkerMetrics,
     mounts::{Mounts, OpenFileCache},
+    store::Upload,
     sys::threads,
     transfer::{
         engines::{Engine, EngineResources},
@@ -65,10 +66,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) max_connections: usize,
     /// Maximum buffers for uploads.
     pub(crate) buffers: usize,
-    /// Threads for jobs on the disk, except loads.
-    pub(crate) pool: JobQueue,
-    /// Threads that load file contents into memory.
-    pub(crate) loaders: JobQueue,
+    /// Threads for jobs on the disk.
+    pub(crate) pools: Pools,
     /// The mounts to serve at first.
     pub(crate) mounts: Mounts,
     /// Maximum idle objects kept open.
@@ -110,8 +109,7 @@ pub(crate) fn start(
     let name = format!("worker-{}", options.number);
     let lent = TurnResources {
         mounts: options.mounts,
-        pool: options.pool,
-        loaders: options.loaders,
+        pools: options.pools,
         completions,
         buffers: Buffers::new(options.buffers),
         files: OpenFileCache::new(options.open_file_cache),
@@ -239,18 +237,19 @@ impl Worker {
     /// Takes the results of jobs that have arrived.
     fn read_completions(&mut self) {
         for _ in 0..self.completed.len() {
-            let Ok(Completion { connection, done }) = self.completed.try_recv() else { return };
-            self.deliver(connection, done);
+            let Ok(completion) = self.completed.try_recv() else { return };
+            self.deliver(completion);
         }
     }
 
     fn add(&mut self, new: NewConnection) {
-        let NewConnection { socket, endpoint, peer, permit } = new;
+        let NewConnection { socket, endpoint, peer, without_key, permit } = new;
         debug!(peer, "connected");
         let connection = Connection::by(
             &endpoint,
             ReadySocket::new(socket),
             peer,
+            without_key,
             permit.number(),
             self.lent.now.instant,
         );
@@ -273,14 +272,14 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, id: ConnectionId, done: Done) {
+    fn deliver(&mut self, Completion { connection: id, device, done }: Completion) {
         let (connections, mut cx) = self.cx(id);
         match connections.get(id) {
             Some(entry) => match entry.connection.deliver(done, &mut cx) {
                 Ok(()) => self.connections.enqueue(id),
                 Err(end) => self.close(id, &end),
             },
-            None => self.reclaim(done),
+            None => self.reclaim(done, device),
         }
         self.wake_buffer_waiters();
     }
@@ -292,15 +291,13 @@ impl Worker {
     }
 
     /// Releases what a job holds whose connection has ended.
-    fn reclaim(&mut self, done: Done) {
+    fn reclaim(&mut self, done: Done, device: Device) {
         match done {
-            Done::Begun(upload) | Done::Claimed(upload, _) => {
-                self.lent.pool.discard(Job::Release(upload))
-            }
+            Done::Begun(upload) | Done::Claimed(upload, _) => self.release(upload, device),
             Done::Appended { upload, buffers, .. } => {
                 buffers.into_iter().for_each(|buffer| self.lent.buffers.give(buffer));
                 if let Ok(upload) = upload {
-                    self.lent.pool.discard(Job::Release(upload));
+                    self.release(upload, device);
                 }
             }
             Done::Panicked { buffers } => self.lent.buffers.lost(buffers),
@@ -309,8 +306,14 @@ impl Worker {
             | Done::Account(_)
             | Done::Joined(_)
             | Done::Opened(_)
-            | Done::Loaded(..) => {}
+            | Done::Loaded(..)
+            | Done::Finished => {}
         }
+    }
+
+    /// Has an upload released whose connection has ended.
+    fn release(&self, upload: Box<Upload>, device: Device) {
+        self.lent.pools.discard(Job::Release(upload), device, self.lent.now.instant);
     }
 
     /// Puts every connection that waits for a buffer into the run queue, if there are free buffers.
@@ -370,10 +373,11 @@ impl Worker {
             end if end.is_the_peers() => debug!(peer, %end, "closed"),
             end => warn!(peer, %end, "closed"),
         }
+        let device = entry.connection.device();
         let (upload, buffers) = entry.connection.into_leftovers();
         buffers.into_iter().for_each(|buffer| self.lent.buffers.give(buffer));
         if let Some(upload) = upload {
-            self.lent.pool.discard(Job::Release(upload));
+            self.release(upload, device);
         }
         self.wake_buffer_waiters();
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     http::{self, Answer, ContentType, EntityTag, Facts, KEPT_BYTES, Now, Session, Timeouts},
-    jobs::{Buffer, Buffers, Done, Job},
+    jobs::{Buffer, Buffers, Device, Done, Job},
     metrics::{Outcome, RequestKind},
     mounts::{MountPoint, OpenObject},
     store::Upload,
@@ -39,14 +39,15 @@ pub(crate) struct Settings {
 pub(crate) struct Service {
     session: Session,
     peer: String,
+    device: Device,
     /// The object that a pool thread opens.
     opening: Option<(Arc<MountPoint>, ObjectKey)>,
 }
 
 impl Service {
     /// For a connection that was just accepted.
-    pub(crate) fn new(settings: &Settings, peer: String, now: Instant) -> Self {
-        Self { session: Session::new(settings.timeouts, now), peer, opening: None }
+    pub(crate) fn new(settings: &Settings, peer: String, device: Device, now: Instant) -> Self {
+        Self { session: Session::new(settings.timeouts, now), peer, device, opening: None }
     }
 
     /// Responds with an object.
@@ -84,6 +85,10 @@ impl Service {
 impl Protocol for Service {
     fn peer(&self) -> &str {
         &self.peer
+    }
+
+    fn device(&self) -> Device {
+        self.device
     }
 
     /// A client has nothing to authenticate with.

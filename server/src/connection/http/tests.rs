@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     connection::{Driver, TestContext, TurnOutcome},
     http::Date,
-    jobs::{ReceivedCompletions, Ticket, Window},
+    jobs::{Device, ReceivedCompletions, Ticket, Window},
     mounts::{DirMount, Mounts, Policy, Source},
     store::Clock,
     transfer::{
@@ -48,7 +48,7 @@ impl Bench {
         let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (completions, completed) = ReceivedCompletions::channel();
         let door = Settings { timeouts: Timeouts::default(), min_rate: 16 * 1024 };
-        let service = Service::new(&door, "test".to_owned(), Instant::now());
+        let service = Service::new(&door, "test".to_owned(), Device::Local, Instant::now());
         let connection = Driver::new(socket, service, door.min_rate);
         let mut lent = TestContext::new(mounts, completions);
         lent.worker.engine = engine;

@@ -39,8 +39,13 @@ impl Service {
             }
             Done::Account(Err(refusal)) => {
                 // There is no request yet to respond to.
-                let text = "the server cannot read what this device may do: its operator has to mend \
-                            the account";
+                let text = match refusal.code {
+                    ErrorCode::Busy => "it is overloaded",
+                    _ => {
+                        "the server cannot read what this device may do: its operator has to mend \
+                         the account"
+                    }
+                };
                 self.turned_away = Some(RemoteError::new(refusal.code, text));
                 Ok(Next::Continue)
             }
@@ -72,6 +77,7 @@ impl Service {
             Done::Loaded(..) => {
                 Err(CloseReason::Stuck("bytes were loaded that are not being sent"))
             }
+            Done::Finished => Err(CloseReason::Stuck("a job ended that nobody waits for")),
             Done::Appended { upload, end, buffers } => {
                 buffers.into_iter().for_each(|buffer| cx.buffers.give(buffer));
                 self.appended(task, upload, end, cx)

@@ -6,12 +6,15 @@ use tracing::{debug, info};
 use zput_proto::{hello::Mode, keys::DevicePublicKey, message::Scopes};
 
 use super::authorize::Principal;
+use crate::jobs::Device;
 
 /// The peer.
 #[derive(Debug)]
 pub(super) struct Peer {
     /// Its address, for the log.
     pub(super) address: String,
+    /// The device that it is without a key.
+    without_key: Device,
     /// The number of its permit: greater than those of all connections accepted before.
     pub(super) number: u64,
     /// `None` until the handshake is over.
@@ -26,8 +29,27 @@ pub(super) struct Peer {
 
 impl Peer {
     /// A peer that must register in time.
-    pub(super) const fn new(address: String, number: u64, register_by: Instant) -> Self {
-        Self { address, number, principal: None, is_plaintext: false, register_by, denied: false }
+    pub(super) const fn new(
+        address: String,
+        without_key: Device,
+        number: u64,
+        register_by: Instant,
+    ) -> Self {
+        Self {
+            address,
+            without_key,
+            number,
+            principal: None,
+            is_plaintext: false,
+            register_by,
+            denied: false,
+        }
+    }
+
+    /// The device for which its jobs are done.
+    pub(super) fn device(&self) -> Device {
+        let key = self.principal.as_ref().and_then(Principal::device);
+        key.map_or(self.without_key, Device::Key)
     }
 
     /// Notes the end of the handshake. An unregistered device may only join; whether this one is

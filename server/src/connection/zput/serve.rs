@@ -113,7 +113,7 @@ impl Service {
             Action::Answer(response) => self.respond(&response),
             Action::Fail(code, left_behind) => {
                 if let Some(upload) = left_behind {
-                    cx.pool.discard(Job::Abort(upload));
+                    cx.discard(Job::Abort(upload), self.peer.device());
                 }
                 self.refuse(code)
             }

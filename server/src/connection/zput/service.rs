@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     http::Now,
-    jobs::{Buffer, Buffers, Done, JobError},
+    jobs::{Buffer, Buffers, Device, Done, JobError},
     metrics::{Outcome, RequestKind},
     mounts::MountPoint,
     store::Upload,
@@ -79,13 +79,20 @@ pub(super) enum Task {
 }
 
 impl Service {
-    /// For a connection that was just accepted. `number` is that of its permit.
-    pub(crate) fn new(settings: &Settings, address: String, number: u64, now: Instant) -> Self {
+    /// For a connection that was just accepted. `number` is that of its permit, and the peer is the
+    /// device `without_key` unless it turns out to have a key.
+    pub(crate) fn new(
+        settings: &Settings,
+        address: String,
+        without_key: Device,
+        number: u64,
+        now: Instant,
+    ) -> Self {
         let register_by = now + REGISTRATION;
         Self {
             session: ServerSession::new(Arc::clone(&settings.session), now),
             outgoing: Outgoing::default(),
-            peer: Peer::new(address, number, register_by),
+            peer: Peer::new(address, without_key, number, register_by),
             anonymous: AnonymousPermit::new(settings, register_by),
             turned_away: None,
             mount: Some(MountName::ROOT),
@@ -141,6 +148,10 @@ impl Service {
 impl Protocol for Service {
     fn peer(&self) -> &str {
         &self.peer.address
+    }
+
+    fn device(&self) -> Device {
+        self.peer.device()
     }
 
     fn is_registered(&self) -> bool {

@@ -12,7 +12,7 @@ use super::{Service, Settings};
 use crate::{
     connection::{CloseReason, Driver, Protocol as _, TestContext, TurnOutcome},
     http::{Date, Now},
-    jobs::{Buffers, ReceivedCompletions},
+    jobs::{Buffers, Device, ReceivedCompletions},
     mounts::{Mounts, Policy},
     store::{Clock, Store},
     transfer::socket::{ReadySocket, Socket},
@@ -67,7 +67,7 @@ impl Bench {
         let policy = Policy { anonymous: Scopes::ALL, allow_unsealed: true, ..Policy::PRIVATE };
         let socket = ReadySocket::new(Socket::Unix(mio::net::UnixStream::from_std(ours)));
         let (completions, completed) = ReceivedCompletions::channel();
-        let service = Service::new(&door, "test".to_owned(), 1, Instant::now());
+        let service = Service::new(&door, "test".to_owned(), Device::Local, 1, Instant::now());
         let connection = Driver::new(socket, service, door.min_rate);
         let mut lent = TestContext::new(Mounts::of_store(store, policy), completions);
         lent.worker.buffers = Buffers::new(buffers);

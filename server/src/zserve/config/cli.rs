@@ -96,7 +96,8 @@ pub struct ServeArgs {
     /// Worker threads, which own the connections [default: one for each core].
     #[arg(long, env = "ZSERVE_WORKERS", value_name = "N", value_parser = positive)]
     pub workers: Option<usize>,
-    /// Maximum threads of each of the two disk pools [default: two for each core, at least 32].
+    /// Maximum threads of the pool load and of the pool write [default: two for each core, at least
+    /// 32].
     #[arg(long, env = "ZSERVE_POOL_THREADS", value_name = "N", value_parser = positive)]
     pub pool_threads: Option<usize>,
     /// Engine that sends payload [default: splice].

@@ -1,0 +1,221 @@
+use std::{fs::File, sync::Arc};
+
+use tempfile::TempDir;
+use zput_proto::{
+    digest::Digest,
+    keys::{DevicePublicKey, InviteSecret},
+    message::{Condition, ErrorCode, HeaderSlice, Kind, Version},
+    name::ObjectKey,
+};
+
+use super::*;
+use crate::{
+    jobs::{Append, Done, ReceivedCompletions, Window, slab::ConnectionId},
+    limits::Semaphore,
+    mounts::{MountPoint, Policy, Source},
+    store::{Clock, Store, Upload, Writer},
+};
+
+struct Bench {
+    store: Store,
+    mount: Arc<MountPoint>,
+    dir: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Clock::system()).unwrap();
+        let source = Source::Store(store.clone());
+        let mount = Arc::new(MountPoint::new("", source, Policy::PRIVATE));
+        Self { store, mount, dir }
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey::new("k").unwrap()
+    }
+
+    fn upload(&self) -> Box<Upload> {
+        let begun = self.store.begin(&Self::key(), Kind::Plain, Condition::Any, None);
+        Box::new(begun.unwrap())
+    }
+
+    /// One job of each kind, with the names of its pools in a server and in a program.
+    fn jobs(&self) -> Vec<(Job, &'static str, &'static str)> {
+        let (store, mount, key) = (&self.store, &self.mount, Self::key());
+        let device = DevicePublicKey::from_bytes([7; 32]);
+        let writer = || Writer { device: None, connection: 1 };
+        let condition = Condition::Any;
+        let header = || HeaderSlice { bytes: Vec::new(), digest: Digest::of(b"") };
+        let open = |version| {
+            let (mount, key, files) = (Arc::clone(mount), key.clone(), Semaphore::new(1));
+            Job::Open { mount, key, version, files }
+        };
+        let stat = |version| Job::Stat { mount: Arc::clone(mount), key: key.clone(), version };
+        let file = Arc::new(File::open("/dev/null").unwrap());
+        let append = Append { upload: self.upload(), start: None, buffers: Vec::new(), end: false };
+        vec![
+            (Job::Account(store.clone(), device), "control", "open"),
+            (
+                Job::Join {
+                    home: store.clone(),
+                    device,
+                    secret: InviteSecret::from_bytes([7; 32]),
+                    label: String::new(),
+                },
+                "control",
+                "open",
+            ),
+            (open(None), "open", "open"),
+            (stat(None), "open", "open"),
+            (Job::Load(Window::new(file, 0..1, 0, Instant::now())), "load", "load"),
+            (
+                Job::Begin {
+                    store: store.clone(),
+                    key: key.clone(),
+                    kind: Kind::Plain,
+                    condition,
+                    header: None,
+                    writer: writer(),
+                    expected: None,
+                },
+                "write",
+                "write",
+            ),
+            (
+                Job::Resume {
+                    store: store.clone(),
+                    key: key.clone(),
+                    condition,
+                    header: header(),
+                    writer: writer(),
+                },
+                "write",
+                "write",
+            ),
+            (Job::Claim(self.upload(), Vec::new()), "write", "write"),
+            (Job::Append(append), "write", "write"),
+            (Job::Commit(self.upload()), "write", "write"),
+            (Job::Abort(self.upload()), "write", "write"),
+            (Job::Release(self.upload()), "write", "write"),
+            (Job::Delete { store: store.clone(), key: key.clone(), condition }, "write", "write"),
+            (
+                Job::Restore { store: store.clone(), key: key.clone(), version: Version(1) },
+                "write",
+                "write",
+            ),
+            (
+                Job::List { mount: Arc::clone(mount), after: None, limit: 1, headers: false },
+                "list",
+                "write",
+            ),
+            (
+                Job::Versions { mount: Arc::clone(mount), key: key.clone(), after: None, limit: 1 },
+                "list",
+                "write",
+            ),
+            (open(Some(Version(1))), "list", "write"),
+            (stat(Some(Version(1))), "list", "write"),
+            (Job::Expire(store.clone()), "upkeep", "upkeep"),
+        ]
+    }
+}
+
+fn start(is_embedded: bool) -> Pools {
+    let sizes = PoolSizes { threads: 40, connections: 4, is_embedded };
+    Pools::start(sizes, &Metrics::new(1, "test")).unwrap().0
+}
+
+/// Accounts, opens, loads, writes and listings wait in different pools. An embedded server has
+/// fewer pools.
+#[test]
+fn pools_keep_kinds_of_jobs_apart() {
+    let bench = Bench::new();
+    let (server, embedded) = (start(false), start(true));
+    for (job, in_server, in_embedded) in bench.jobs() {
+        assert_eq!(server.of(&job).facts().0, in_server, "{job:?}");
+        assert_eq!(embedded.of(&job).facts().0, in_embedded, "{job:?}");
+    }
+}
+
+/// Each pool has the threads that docs/OPERATIONS.md says, and starts none before its first
+/// job. Those of an embedded server are there from the start.
+#[test]
+fn pools_have_threads_of_operations_page() {
+    let all = |pools: &Pools| {
+        let Pools { control, open, load, write, list, upkeep } = pools;
+        [control, open, load, write, list, upkeep].map(Pool::facts)
+    };
+    let expected = [
+        ("control", 0, 4),
+        ("open", 0, 16),
+        ("load", 0, 40),
+        ("write", 0, 40),
+        ("list", 0, 4),
+        ("upkeep", 0, 2),
+    ];
+    assert_eq!(all(&start(false)), expected);
+    let expected = [
+        ("open", 1, 40),
+        ("open", 1, 40),
+        ("load", 1, 40),
+        ("write", 1, 40),
+        ("write", 1, 40),
+        ("upkeep", 0, 1),
+    ];
+    assert_eq!(all(&start(true)), expected);
+}
+
+/// A refused job is answered `Busy`, whichever it is, and an upload is released.
+#[test]
+fn job_that_is_refused_answers_busy_and_releases_upload() {
+    for (job, ..) in Bench::new().jobs() {
+        let name = format!("{job:?}");
+        let (done, rest) = job.refuse();
+        let rest = rest.map(|job| format!("{job:?}"));
+        let code = match done {
+            Done::Account(Err(error)) => Some(error.code),
+            Done::Joined(Err(error)) => Some(error.code),
+            Done::Opened(Err(error)) => Some(error.code),
+            Done::Refused(error) => Some(error.code),
+            Done::Appended { upload: Err(error), .. } => Some(error.code),
+            Done::Loaded(_, Err(_)) | Done::Finished => None,
+            _ => panic!("{name} has an answer"),
+        };
+        let expected = match name.as_str() {
+            "Load" => (None, None),
+            "Claim" | "Commit" | "Append" => (Some(6), Some("Release")),
+            "Abort" => (Some(6), Some("Abort")),
+            "Release" | "Expire" => (None, Some(name.as_str())),
+            _ => (Some(6), None),
+        };
+        assert_eq!((code.map(|code| code as u8), rest.as_deref()), expected, "{name}");
+    }
+}
+
+/// A job that cannot be queued is refused, and its connection hears of that as of any result. What
+/// nothing waits for is done at once.
+#[test]
+fn pools_answer_busy_when_queue_is_full() {
+    let bench = Bench::new();
+    let sizes = PoolSizes { threads: 1, connections: 0, is_embedded: false };
+    let (pools, _threads) = Pools::start(sizes, &Metrics::new(1, "test")).unwrap();
+    let (completions, received) = ReceivedCompletions::channel();
+    let reply = || ReplyTo {
+        completions: completions.clone(),
+        connection: ConnectionId::for_test(),
+        device: Device::Local,
+    };
+    let account = Job::Account(bench.store.clone(), DevicePublicKey::from_bytes([7; 32]));
+    pools.submit(account, reply(), Instant::now());
+    let Done::Account(Err(error)) = received.done() else { panic!("it was looked up") };
+    assert_eq!(error.code, ErrorCode::Busy);
+    let staged = || std::fs::read_dir(bench.dir.path().join("staging")).unwrap().count();
+    for job in [Job::Commit as fn(_) -> _, Job::Abort] {
+        let job = job(bench.upload());
+        assert_eq!(staged(), 1);
+        pools.submit(job, reply(), Instant::now());
+        assert!(matches!(received.done(), Done::Refused(error) if error.code == ErrorCode::Busy));
+        assert_eq!(staged(), 0, "it is not released");
+    }
+}
