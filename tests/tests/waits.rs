@@ -1,18 +1,24 @@
-//! Waits without a cause: nothing that is sent over loopback waits for a timer of TCP.
+//! Waits without a cause: nothing that is sent over loopback waits for a timer of TCP, and no
+//! request waits behind requests of another kind.
+//!
 //! `benches/waits` looks at all sizes; these are the sizes at which it happened.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     time::{Duration, Instant},
 };
 
+use rustix::fs::{FlockOperation, flock};
 use zput_proto::{
-    message::{Kind, Request, Response, Section},
+    keys::DeviceTlsKey,
+    message::{Condition, ErrorCode, Kind, Request, Response, Scopes, Section},
     name::ObjectKey,
     session::ClientConfig,
 };
-use zput_tests::{Configured, RawClient, WebClient, WebResponse};
+use zput_testkit::StoreServer;
+use zput_tests::{Configured, RawClient, WebClient, WebResponse, names, until};
 
 const ENGINES: [&str; 4] = ["splice", "sendfile", "mmap", "copy"];
 
@@ -83,4 +89,184 @@ fn zput_protocol_ranges_wait_for_no_tcp_timer() {
             client.payload_to(&mut io::sink()).unwrap();
         }
     });
+}
+
+/// Threads of the pool `write` of [`StoreServer`], and of the pools `list` and `control` of every
+/// server.
+const THREADS: usize = 4;
+
+/// Requests that wait for a lock or for a thread that waits for it: twice as many as threads.
+const WAITING: usize = 2 * THREADS;
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new(name).unwrap()
+}
+
+fn device(number: u8) -> DeviceTlsKey {
+    DeviceTlsKey::from_bytes([number; 32])
+}
+
+/// A server of two objects in different shards, with the devices 1 to 3. A file of it is locked as
+/// by another process, until `lock` is dropped.
+struct Held {
+    /// Dropped before the server, which waits for what has begun.
+    lock: File,
+    server: StoreServer,
+}
+
+impl Held {
+    /// Locks a file or a directory of the store; `None` for the lock of the shard of "held".
+    fn new(path: Option<&str>) -> Self {
+        let server = StoreServer::start(StoreServer::EVERYTHING, |_| {});
+        (1..=3).for_each(|number| server.enroll(&device(number), Scopes::ALL));
+        server.plain().put("held", b"old", 3);
+        let objects = server.dir.path().join("objects");
+        let used = || {
+            let shards = names(&objects).into_iter();
+            shards.filter(|shard| !names(&objects.join(shard)).is_empty()).collect::<Vec<_>>()
+        };
+        let [shard] = &used()[..] else { panic!("one object is in {:?}", used()) };
+        server.plain().put("other", b"free", 4);
+        assert_eq!(used().len(), 2, "both objects are in one shard");
+        let path = path.map_or_else(|| format!("locks/{shard}"), str::to_owned);
+        let lock = File::open(server.dir.path().join(path)).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        Self { lock, server }
+    }
+
+    /// Clients without a key, as many as are to wait.
+    fn clients(&self) -> Vec<RawClient> {
+        (0..WAITING).map(|_| self.server.plain()).collect()
+    }
+
+    /// Lets each client send this request. Returns when all threads of the pool are at work, and
+    /// the other requests wait for one.
+    fn let_wait(&self, clients: &mut [RawClient], pool: &str, request: &Request) {
+        clients.iter_mut().for_each(|client| client.send(request).unwrap());
+        self.until_queued(pool, WAITING - THREADS);
+    }
+
+    /// Waits until so many jobs wait for a thread of the pool.
+    fn until_queued(&self, pool: &str, jobs: usize) {
+        let line = format!("\nzserve_pool_queued{{pool=\"{pool}\"}} {jobs}\n");
+        let metrics = self.server.server.metrics();
+        until(&line, || metrics.encode().unwrap().contains(&line));
+    }
+
+    /// Gets and stats are answered, on old and new connections, by protocol.
+    fn assert_reads_are_answered(&self, what: &str) {
+        for name in ["held", "other"] {
+            let stat = Request::Stat { key: key(name), version: None };
+            let answer = self.server.plain().ask(&stat).unwrap();
+            assert!(matches!(answer, Response::Stat { .. }), "{what}: {answer:?}");
+            let got = self.server.plain().get(name, &[Section::All]);
+            assert!(got.is_ok(), "{what}: {got:?}");
+        }
+    }
+
+    /// A new connection of a device is taken, which looks up its account.
+    fn assert_account_is_looked_up(&self, number: u8, what: &str) {
+        let stat = Request::Stat { key: key("other"), version: None };
+        let answer = self.server.device(&device(number)).ask(&stat).unwrap();
+        assert!(matches!(answer, Response::Stat { .. }), "{what}: {answer:?}");
+    }
+}
+
+/// While puts wait for a lock of another process on all threads for puts, gets, stats, listings and
+/// new connections do not.
+#[test]
+fn puts_that_wait_for_lock_delay_no_other_kind_of_request() {
+    let held = Held::new(None);
+    let mut puts = held.clients();
+    for client in &mut puts {
+        let (key, kind, condition) = (key("held"), Kind::Plain, Condition::Any);
+        let begin = Request::Begin { key, kind, condition, header: None };
+        assert_eq!(client.ask(&begin).unwrap(), Response::Begun);
+        client.slice(b"new").unwrap();
+        assert_eq!(client.receive().unwrap(), Response::SliceHeld);
+    }
+    held.let_wait(&mut puts, "write", &Request::Commit);
+    held.assert_reads_are_answered("puts wait");
+    held.assert_account_is_looked_up(1, "puts wait");
+    let versions = Request::Versions { key: key("other"), after: None, limit: 9 };
+    let answer = held.server.plain().ask(&versions).unwrap();
+    assert!(matches!(answer, Response::Versions { .. }), "{answer:?}");
+    let join =
+        Request::Join { secret: *held.server.invite(Scopes::GET).as_bytes(), label: "new".into() };
+    let answer = held.server.device(&device(9)).ask(&join).unwrap();
+    assert!(matches!(answer, Response::Joined { .. }), "{answer:?}");
+    held.until_queued("write", WAITING - THREADS);
+    drop(held.lock);
+    for client in &mut puts {
+        let answer = client.receive().unwrap();
+        assert!(matches!(answer, Response::Committed { .. }), "{answer:?}");
+    }
+}
+
+/// While listings wait for a lock on all threads for listings, puts, gets, stats and new
+/// connections do not.
+#[test]
+fn listings_that_wait_for_lock_delay_no_other_kind_of_request() {
+    let held = Held::new(None);
+    let versions = Request::Versions { key: key("held"), after: None, limit: 9 };
+    let mut listings = held.clients();
+    held.let_wait(&mut listings, "list", &versions);
+    held.assert_reads_are_answered("listings wait");
+    held.assert_account_is_looked_up(2, "listings wait");
+    held.server.plain().put("other", b"more", 4);
+    held.until_queued("list", WAITING - THREADS);
+    drop(held.lock);
+    for client in &mut listings {
+        let answer = client.receive().unwrap();
+        assert!(matches!(answer, Response::Versions { .. }), "{answer:?}");
+    }
+}
+
+/// While devices that join wait for a lock on all threads for accounts, puts, gets and stats do
+/// not.
+#[test]
+fn joins_that_wait_for_lock_delay_no_put_or_get() {
+    let held = Held::new(Some("clients"));
+    let mut joining = Vec::new();
+    for number in 0..THREADS {
+        let secret = *held.server.invite(Scopes::GET).as_bytes();
+        let mut client = held.server.device(&device(10 + u8::try_from(number).unwrap()));
+        client.send(&Request::Join { secret, label: "new".into() }).unwrap();
+        joining.push(client);
+    }
+    let invites = held.server.dir.path().join("invites");
+    until("the invites are spent", || names(&invites).is_empty());
+    held.assert_reads_are_answered("joins wait");
+    held.server.plain().put("held", b"more", 4);
+    drop(held.lock);
+    for client in &mut joining {
+        let answer = client.receive().unwrap();
+        assert!(matches!(answer, Response::Joined { .. }), "{answer:?}");
+    }
+}
+
+/// A put for which no thread was free for 10 s is answered `Busy`, its connection goes on, and what
+/// has begun is not cut off.
+#[test]
+fn put_that_waits_10_s_for_thread_is_answered_busy() {
+    let held = Held::new(None);
+    let delete = Request::Delete { key: key("held"), condition: Condition::Any };
+    let began = Instant::now();
+    let mut clients = held.clients();
+    held.let_wait(&mut clients, "write", &delete);
+    held.until_queued("write", 0);
+    assert!(began.elapsed() >= Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(held.lock);
+    let (mut busy, mut deleted) = (0, 0);
+    for client in &mut clients {
+        match client.receive().unwrap() {
+            Response::Deleted { .. } => deleted += 1,
+            Response::Error(error) if error.known() == Some(ErrorCode::Busy) => busy += 1,
+            Response::Error(error) if error.known() == Some(ErrorCode::NotFound) => {}
+            other => panic!("{other:?}"),
+        }
+        let stat = Request::Stat { key: key("other"), version: None };
+        assert!(matches!(client.ask(&stat).unwrap(), Response::Stat { .. }));
+    }
+    assert_eq!((busy, deleted), (WAITING - THREADS, 1), "and the others had nothing to delete");
 }
