@@ -15,7 +15,8 @@ use super::{
     object::Object,
     open_store::Store,
     record::Trailer,
-    shard::LockedShard,
+    shard_dirs::ShardDirs,
+    survey,
     upload::{Target, Upload, check_header},
 };
 
@@ -54,11 +55,14 @@ impl Upload {
         }
 
         let name = ObjectName::for_key(&target.key);
-        let shard = LockedShard::for_write(store.fsync(), name.shard())?;
-        let current = shard.current(&target.key)?;
-        check_condition(target.condition, &shard, current.as_ref())?;
+        let (shard, current, newest_noncurrent) =
+            survey::lock_for_commit(store.fsync(), &target.key, |shard| {
+                let current = shard.current(&target.key)?;
+                check_condition(target.condition, shard, current.as_ref())?;
+                Ok(current)
+            })?;
         let now_ns = store.clock().now_ns();
-        let newest_noncurrent = shard.newest_noncurrent(name)?;
+        let newest_noncurrent = newest_noncurrent?;
         if let Some(header) = header {
             // An old version that is corrupt has no generation to compare with.
             let noncurrent = newest_noncurrent.and_then(|(version, area)| {
@@ -98,6 +102,7 @@ impl Upload {
             // name.
             shard.sync(Area::History)?;
             shard.unlink_from_trash(current)?;
+            shard.before_replace()?;
         }
         staged.rename_into_place(shard.dir_for_write(Area::Objects)?, &name.to_string())?;
         // The next writer of this shard need not wait for this fsync and may share it. A caller
@@ -112,8 +117,8 @@ pub(super) fn check_early(store: &Store, target: &Target) -> Result<(), StoreErr
     if target.condition == Condition::Any {
         return Ok(());
     }
-    let shard = LockedShard::shared(store.fsync(), ObjectName::for_key(&target.key).shard())?;
-    check_condition(target.condition, &shard, shard.current(&target.key)?.as_ref())
+    let dirs = ShardDirs::open(store.fsync(), ObjectName::for_key(&target.key).shard())?;
+    check_condition(target.condition, &dirs, dirs.current(&target.key)?.as_ref())
 }
 
 /// Checks that `condition` holds for the current version.
@@ -123,7 +128,7 @@ pub(super) fn check_early(store: &Store, target: &Target) -> Result<(), StoreErr
 /// made durable here first.
 pub(super) fn check_condition(
     condition: Condition,
-    shard: &LockedShard,
+    shard: &ShardDirs,
     current: Option<&Object>,
 ) -> Result<(), StoreError> {
     let current = current.map(Object::version);

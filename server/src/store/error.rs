@@ -69,6 +69,9 @@ pub enum StoreError {
     /// Another connection or process holds the upload's lease or its file's lock.
     #[error("the upload is in use by another connection or process, or is being committed")]
     InUse,
+    /// Versions of an object, or objects of a shard, were moved at each of five looks.
+    #[error("writers change what is looked for too often: try again")]
+    Changing,
     /// An fsync of this store has failed, and the store has not been verified since.
     #[error(
         "an fsync of this store failed: the store takes no writes until \"zserve check \
@@ -256,9 +259,11 @@ impl StoreError {
             Self::Digest => ErrorCode::Digest,
             Self::UploadGone | Self::TakenOver => ErrorCode::State,
             Self::Malformed(_) | Self::Label | Self::Cursor => ErrorCode::Malformed,
-            Self::TooManyUploads | Self::TooManyClaims | Self::InUse | Self::Verifying => {
-                ErrorCode::Busy
-            }
+            Self::TooManyUploads
+            | Self::TooManyClaims
+            | Self::InUse
+            | Self::Changing
+            | Self::Verifying => ErrorCode::Busy,
             Self::Suspect => ErrorCode::Suspect,
             Self::Older { .. } => ErrorCode::Older,
             Self::Ahead { .. } => ErrorCode::Ahead,
@@ -299,6 +304,7 @@ impl StoreError {
             Self::InUse => {
                 Some("the upload is in use by another connection or process, or is being committed")
             }
+            Self::Changing => Some("writers change what is looked for too often"),
             Self::TakenOver => Some("a newer connection of this device has taken the upload over"),
             Self::Displaced => Some("the store's directory was moved, unmounted or replaced"),
             Self::Io { .. } | Self::Unreadable { .. } if self.code() == ErrorCode::Busy => {

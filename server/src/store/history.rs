@@ -10,10 +10,12 @@ use zput_proto::{
 
 use super::{
     Store,
-    error::{Context, StoreError},
+    change_count::ChangeCount,
+    error::{Context, Corruption, StoreError},
     layout::{Area, ObjectName},
+    look::{Current, Look, Noncurrent, Wanted},
     object::{Object, open_object},
-    shard::LockedShard,
+    shard_dirs::{LOOKS, ShardDirs},
 };
 use crate::sys::fs;
 
@@ -50,38 +52,62 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the file's record does not hold.
+    /// [`StoreError::Changing`] when the version moved behind each of five looks.
     pub fn lookup(&self, key: &ObjectKey, version: Option<Version>) -> Result<Object, StoreError> {
         let name = ObjectName::for_key(key);
         let path = name.current_path();
-        let current = open_object(self.root(), &path, &path, key);
+        let current = || open_object(self.root(), &path, &path, key);
         let Some(version) = version else {
-            return current?.ok_or(StoreError::NotFound);
+            return current()?.ok_or(StoreError::NotFound);
         };
-        if let Ok(Some(object)) = current
-            && object.version() == version
-        {
-            return Ok(object);
-        }
-        // A writer may be moving the version from one area to another right now, so look again
-        // under the lock.
-        let shard = LockedShard::shared(self.fsync(), name.shard())?;
-        for area in [Area::History, Area::Trash] {
-            if let Some(object) = shard.noncurrent(area, key, version)? {
-                return Ok(object);
+        // Without a return between two counts a version leaves `objects` only, and has its other
+        // name before it does: where it was at the first count, or behind that.
+        let count = || ChangeCount::read(self.root(), name.shard());
+        let mut before = count()?;
+        for _ in LOOKS {
+            let unreadable = match current() {
+                Ok(Some(object)) if object.version() == version => return Ok(object),
+                Ok(_) => None,
+                Err(error) => Some(error),
+            };
+            for area in [Area::History, Area::Trash] {
+                if let Some(object) = self.open_noncurrent(area, key, version)? {
+                    return Ok(object);
+                }
             }
+            let now = count()?;
+            if now.has_no_return_since(before) {
+                // A current version that cannot be read may be this one.
+                return Err(unreadable.unwrap_or(StoreError::NotFound));
+            }
+            before = now;
         }
-        match shard.current(key)? {
-            Some(object) if object.version() == version => Ok(object),
-            _ => Err(StoreError::NotFound),
-        }
+        Err(StoreError::Changing)
     }
 
-    /// A page of an object's versions, newest first; the cursor of the next page (absent on the
-    /// last); and how many versions of this page cannot be read, which are logged and left out. A
-    /// page holds at most `limit` and 1,000 versions.
+    /// Opens a replaced or deleted version of an object.
+    fn open_noncurrent(
+        &self,
+        area: Area,
+        key: &ObjectKey,
+        version: Version,
+    ) -> Result<Option<Object>, StoreError> {
+        let name = ObjectName::for_key(key);
+        let path = format!("{}/{}", name.shard().dir_in(area), name.version_file(version));
+        let found = open_object(self.root(), &path, &path, key)?;
+        if found.as_ref().is_some_and(|object| object.version() != version) {
+            return Err(Corruption::Misplaced.into());
+        }
+        Ok(found)
+    }
+
+    /// A page of an object's versions, newest first, as they were at one moment; the cursor of the
+    /// next page (absent on the last); and how many versions of this page cannot be read, which are
+    /// logged and left out. A page holds at most `limit` and 1,000 versions.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the object has no version at all.
+    /// [`StoreError::NotFound`] when the object has no version at all; [`StoreError::Changing`] as
+    /// [`Store::lookup`].
     pub fn versions(
         &self,
         key: &ObjectKey,
@@ -89,79 +115,85 @@ impl Store {
         limit: u32,
     ) -> Result<(Vec<VersionInfo>, Option<Version>, u32), StoreError> {
         let limit = limit.clamp(1, PAGE_MAX_ENTRIES) as usize;
-        let name = ObjectName::for_key(key);
-        let shard = LockedShard::shared(self.fsync(), name.shard())?;
-        let mut unreadable = 0;
-        let mut page =
-            NewestVersions { after, most: limit + 1, found: BTreeMap::new(), exists: false };
-        // A crash may leave one version in two places (STORE, "Put"); the place that is offered
-        // last wins.
-        for version in shard.versions(Area::History, name)? {
-            page.insert(version?, VersionState::History);
-        }
-        for version in shard.versions(Area::Trash, name)? {
-            page.insert(version?, VersionState::Trash);
-        }
-        match shard.current(key) {
-            Ok(Some(current)) => page.insert(current.version(), VersionState::Current),
-            Ok(None) => {}
-            Err(error) if error.is_unreadable_file() => {
-                page.exists = true;
-                unreadable += u32::from(after.is_none());
-                let file = name.current_path();
-                tracing::warn!(file, %error, "a current version cannot be read and is not listed");
-            }
-            Err(error) => return Err(error),
-        }
-        if !page.exists {
-            return Err(StoreError::NotFound);
-        }
-        let next = page.found.keys().nth(limit - 1).map(|version| version.0);
-        let next = next.filter(|_| page.found.len() > limit);
-        let mut versions = Vec::new();
-        for (Reverse(version), state) in page.found.into_iter().take(limit) {
-            let object = match state {
-                VersionState::Current => shard.current(key),
-                VersionState::History => shard.noncurrent(Area::History, key, version),
-                VersionState::Trash => shard.noncurrent(Area::Trash, key, version),
-            };
-            match object {
-                Ok(Some(object)) => {
-                    let info = object.info();
-                    let (kind, length) = (info.kind, info.length);
-                    versions.push(VersionInfo { version, kind, length, state });
-                }
-                Ok(None) => {}
-                Err(error) if error.is_unreadable_file() => {
-                    unreadable += 1;
-                    let file = name.version_file(version);
-                    tracing::warn!(file, %error, "a version cannot be read and is not listed");
-                }
-                Err(error) => return Err(error),
+        let dirs = ShardDirs::open(self.fsync(), ObjectName::for_key(key).shard())?;
+        let mut looks = LOOKS;
+        loop {
+            let look = dirs.look(key, Wanted { after, most: limit + 1 }, &mut looks)?;
+            if let Some(page) = page(&dirs, key, look, after, limit)? {
+                return Ok(page);
             }
         }
-        Ok((versions, next, unreadable))
     }
 }
 
-/// The newest `most` versions among those that come after the previous page.
-struct NewestVersions {
+/// What [`Store::versions`] returns.
+type VersionsPage = (Vec<VersionInfo>, Option<Version>, u32);
+
+/// The page of these versions; `None` when one of their files was moved since the look.
+fn page(
+    dirs: &ShardDirs,
+    key: &ObjectKey,
+    look: Look,
     after: Option<Version>,
-    most: usize,
-    found: BTreeMap<Reverse<Version>, VersionState>,
-    /// Whether the object has any version, on this page or an earlier one.
-    exists: bool,
+    limit: usize,
+) -> Result<Option<VersionsPage>, StoreError> {
+    let Look { current, noncurrent: Noncurrent { wanted, exist } } = look;
+    let name = ObjectName::for_key(key);
+    let mut found: BTreeMap<_, _> =
+        wanted.into_iter().map(|(version, area)| (version, Place::Area(area))).collect();
+    let mut unreadable = 0;
+    match current {
+        Current::Absent if !exist => return Err(StoreError::NotFound),
+        Current::Absent => {}
+        Current::Present(object) => {
+            // A crash may leave the current version another name (STORE, "Put").
+            if after.is_none_or(|after| object.version() < after) {
+                found.insert(Reverse(object.version()), Place::Current(object));
+            }
+        }
+        Current::Unreadable(error) => {
+            unreadable += u32::from(after.is_none());
+            let file = name.current_path();
+            tracing::warn!(file, %error, "a current version cannot be read and is not listed");
+        }
+    }
+    let next = found.keys().nth(limit - 1).map(|version| version.0);
+    let next = next.filter(|_| found.len() > limit);
+    let mut versions = Vec::new();
+    for (Reverse(version), place) in found.into_iter().take(limit) {
+        let (state, object) = match place {
+            Place::Current(object) => (VersionState::Current, Ok(Some(object))),
+            Place::Area(area) => (state_in(area), dirs.noncurrent(area, key, version)),
+        };
+        match object {
+            Ok(Some(object)) => {
+                let info = object.info();
+                let (kind, length) = (info.kind, info.length);
+                versions.push(VersionInfo { version, kind, length, state });
+            }
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_unreadable_file() => {
+                unreadable += 1;
+                let file = name.version_file(version);
+                tracing::warn!(file, %error, "a version cannot be read and is not listed");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some((versions, next, unreadable)))
 }
 
-impl NewestVersions {
-    fn insert(&mut self, version: Version, state: VersionState) {
-        self.exists = true;
-        if self.after.is_some_and(|after| version >= after) {
-            return;
-        }
-        self.found.insert(Reverse(version), state);
-        if self.found.len() > self.most {
-            self.found.pop_last();
-        }
+/// Where a version on a page was at the look.
+enum Place {
+    Current(Object),
+    Area(Area),
+}
+
+/// The state of the versions in an area.
+fn state_in(area: Area) -> VersionState {
+    match area {
+        Area::Objects => VersionState::Current,
+        Area::History => VersionState::History,
+        Area::Trash => VersionState::Trash,
     }
 }

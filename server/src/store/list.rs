@@ -12,7 +12,7 @@ use super::{
     error::{Corruption, StoreError, WithFile as _},
     layout::{Area, ObjectName, Shard},
     object::{Object, open_file},
-    shard::LockedShard,
+    shard_dirs::ShardDirs,
 };
 
 /// Bytes that an entry takes in a frame beyond its key and its header: at most two lengths of 3
@@ -44,7 +44,8 @@ impl Store {
     /// is on exactly one page.
     ///
     /// # Errors
-    /// [`StoreError::Cursor`] when `after` is not a cursor of a page.
+    /// [`StoreError::Cursor`] when `after` is not a cursor of a page; [`StoreError::Changing`] when
+    /// objects of one shard were replaced at each of five looks.
     pub fn list(
         &self,
         after: Option<&[u8]>,
@@ -87,20 +88,21 @@ impl Store {
         after: Option<ObjectName>,
         most: usize,
     ) -> Result<BTreeSet<ObjectName>, StoreError> {
-        // Under the lock: some file systems move a directory entry when its file is replaced, and a
-        // concurrent reader of the directory can then miss it.
-        let locked = LockedShard::shared(self.fsync(), shard)?;
+        let dirs = ShardDirs::open(self.fsync(), shard)?;
         let mut first = BTreeSet::new();
-        for file_name in locked.names(Area::Objects)? {
-            let Some(name) = ObjectName::parse(&file_name?) else { continue };
-            if name.shard() == shard && after.is_none_or(|after| name > after) {
-                first.insert(name);
-                if first.len() > most {
-                    first.pop_last();
+        let is_complete = dirs.read_all_lasting(|| {
+            for file_name in dirs.names(Area::Objects)? {
+                let Some(name) = ObjectName::parse(&file_name?) else { continue };
+                if name.shard() == shard && after.is_none_or(|after| name > after) {
+                    first.insert(name);
+                    if first.len() > most {
+                        first.pop_last();
+                    }
                 }
             }
-        }
-        Ok(first)
+            Ok(())
+        })?;
+        if is_complete { Ok(first) } else { Err(StoreError::Changing) }
     }
 
     /// The entry of one object.

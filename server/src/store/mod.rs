@@ -1,25 +1,30 @@
 //! The store: the file system is the database (docs/STORE.md).
 //!
 //! ```text
-//!   put         get, list      accounts        scrub, check
-//!    │              │              │                 │
-//!  upload, resume   │  delete   invites           inspect
-//!    │              │    │         │                 │
-//!  commit ──── shard (lock) ───────┼─────────────────┤
-//!    │              │              │                 │
-//!  staging     record, object   small_file           │
-//!    └──────────────┴───────┬──────┴─────────────────┘
+//!   put          get, list      accounts        scrub, check
+//!    │               │              │                 │
+//!  upload, resume    │  delete   invites           inspect
+//!    │               │    │         │                 │
+//!  commit ── survey  │    │         │                 │
+//!    │          │   look  │         │                 │
+//!   shard (lock) ────│────┘         │          shard (lock)
+//!    │          │    │              │                 │
+//!    │       shard_dirs, change_count (no lock) ──────┤
+//!    │               │              │                 │
+//!  staging     record, object   small_file            │
+//!    └───────────────┴───────┬──────┴─────────────────┘
 //!       fsync (group_commit, fsync_failed)    layout    sys::fs
 //! ```
 //!
-//! Every call here blocks, so a server makes them on pool threads. Readers take no lock: they open
-//! one file, and the bytes of a version never change. Writers of a key are ordered by flock(2) on
-//! the key's shard, which holds across processes. Everything is reached through a descriptor of the
-//! store's directory. No file name contains anything that a client chose, and no error contains a
-//! path outside the store.
+//! Every call here blocks, so a server makes them on pool threads. Readers take no lock: the bytes
+//! of a version never change, and that a name moved while it looked a reader learns from the
+//! shard's change count. Writers of a key are ordered by flock(2) on the key's shard, which holds
+//! across processes. Everything is reached through a descriptor of the store's directory. No file
+//! name contains anything that a client chose, and no error contains a path outside the store.
 
 mod accounts;
 mod begin;
+mod change_count;
 mod commit;
 mod delete;
 mod directories;
@@ -36,6 +41,7 @@ mod invites;
 mod layout;
 mod lease;
 mod list;
+mod look;
 mod object;
 mod open_store;
 mod random;
@@ -45,8 +51,10 @@ mod resume;
 mod root;
 mod server_key;
 mod shard;
+mod shard_dirs;
 mod small_file;
 mod staging;
+mod survey;
 mod upload;
 mod writer;
 

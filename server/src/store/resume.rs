@@ -24,9 +24,11 @@ use super::{
     in_flight::Received,
     layout::{Area, ObjectName, STAGING, is_resume_name, resume_name},
     lease::Revocation,
+    look::{Current, Look, Wanted},
     object::Object,
     open_store::Store,
     shard::LockedShard,
+    shard_dirs::{LOOKS, ShardDirs},
     staging::{self, Staged},
     upload::{Target, Upload, check_header},
     writer::Writer,
@@ -126,34 +128,24 @@ impl Store {
             Ok(object.trailer().client == client
                 && object.read_header()?.as_ref() == Some(&header.bytes))
         };
-        let name = ObjectName::for_key(key);
-        // By the time this thread has the lock, a commit in progress has succeeded or failed.
-        let shard = LockedShard::for_write(self.fsync(), name.shard())?;
-        if let Some(current) = shard.current(key)?
-            && is_this_upload(&current)?
-        {
-            // As for "already there": the process that renamed the file may have been killed before
-            // the name was durable.
-            shard.sync(Area::Objects)?;
-            return Ok(Some(current.version()));
-        }
-        let mut noncurrent = Vec::new();
-        for area in [Area::History, Area::Trash] {
-            for version in shard.versions(area, name)? {
-                noncurrent.push((version?, area));
+        let shard = ObjectName::for_key(key).shard();
+        // A commit in progress succeeds or fails before this thread has the lock. What it made
+        // stays, so the search needs no lock.
+        drop(LockedShard::for_write(self.fsync(), shard)?);
+        let dirs = ShardDirs::open(self.fsync(), shard)?;
+        let (wanted, mut looks) = (Wanted { after: None, most: VERSIONS_SEARCHED_MAX }, LOOKS);
+        loop {
+            let look = dirs.look(key, wanted, &mut looks)?;
+            match search(&dirs, key, look, is_this_upload)? {
+                // A writer moves a version after its new name is durable.
+                Search::Found(version, area) => {
+                    dirs.sync(area)?;
+                    return Ok(Some(version));
+                }
+                Search::Absent => return Ok(None),
+                Search::Moved => {}
             }
         }
-        noncurrent.sort_unstable_by_key(|(version, _)| Reverse(*version));
-        for (version, area) in noncurrent.into_iter().take(VERSIONS_SEARCHED_MAX) {
-            // A corrupt version is not an answer, and does not end the search.
-            if let Ok(Some(object)) = shard.noncurrent(area, key, version)
-                && is_this_upload(&object)?
-            {
-                shard.sync(area)?;
-                return Ok(Some(version));
-            }
-        }
-        Ok(None)
     }
 
     /// Removes uploads that are not locked and whose file was last modified at least as long ago as
@@ -231,6 +223,43 @@ impl Received {
         self.write_back();
         Ok(true)
     }
+}
+
+/// What a search among an object's versions came to.
+enum Search {
+    /// This version, in this area.
+    Found(Version, Area),
+    /// None of them.
+    Absent,
+    /// The file of one of them was moved before it was looked at.
+    Moved,
+}
+
+/// Searches the versions of a look for one that `is_wanted`.
+fn search(
+    dirs: &ShardDirs,
+    key: &ObjectKey,
+    look: Look,
+    is_wanted: impl Fn(&Object) -> Result<bool, StoreError>,
+) -> Result<Search, StoreError> {
+    match look.current {
+        Current::Absent => {}
+        Current::Present(current) => {
+            if is_wanted(&current)? {
+                return Ok(Search::Found(current.version(), Area::Objects));
+            }
+        }
+        Current::Unreadable(error) => return Err(error),
+    }
+    for (Reverse(version), area) in look.noncurrent.wanted {
+        match dirs.noncurrent(area, key, version) {
+            Ok(Some(object)) if is_wanted(&object)? => return Ok(Search::Found(version, area)),
+            Ok(None) => return Ok(Search::Moved),
+            // A corrupt version is not an answer, and does not end the search.
+            Ok(Some(_)) | Err(_) => {}
+        }
+    }
+    Ok(Search::Absent)
 }
 
 /// Whether a file of `file_length` bytes begins with `bytes`.

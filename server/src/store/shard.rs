@@ -3,18 +3,19 @@
 use std::{
     fs::File,
     io::ErrorKind,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ops::Deref,
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
 
-use zput_proto::{message::Version, name::ObjectKey};
-
 use super::{
+    change_count::{self, Change},
     directories,
     error::{Context, Corruption, StoreError, WithFile as _},
     fsync::Fsync,
     layout::{Area, LOCKS, ObjectName, Shard},
-    object::{Object, open_file, open_object},
+    object::{Object, open_file},
+    shard_dirs::ShardDirs,
     staging::has_name,
 };
 use crate::sys::fs;
@@ -22,19 +23,25 @@ use crate::sys::fs;
 /// The three directories of a shard, and its lock. Dropping it releases the lock.
 #[derive(Debug)]
 pub(super) struct LockedShard {
-    shard: Shard,
-    /// In the order of [`Area::ALL`]. `None` where a directory is missing on a read-only store.
-    dirs: [Option<OwnedFd>; 3],
-    fsync: Arc<Fsync>,
+    dirs: ShardDirs,
     /// `None` where the lock file is missing on a read-only store, which has no writers.
-    _lock: Option<File>,
+    lock: Option<File>,
+}
+
+/// What a reader can do without the lock.
+impl Deref for LockedShard {
+    type Target = ShardDirs;
+
+    fn deref(&self) -> &ShardDirs {
+        &self.dirs
+    }
 }
 
 impl LockedShard {
     /// Waits until no other thread or process holds the shard.
     pub(super) fn exclusive(fsync: &Arc<Fsync>, shard: Shard) -> Result<Self, StoreError> {
-        let lock = acquire(fsync, shard, |lock| fs::lock(lock))?;
-        Self::open(fsync, shard, lock)
+        let lock = acquire(fsync, shard)?;
+        Ok(Self { dirs: ShardDirs::open(fsync, shard)?, lock })
     }
 
     /// Waits as [`Self::exclusive`], to change objects. While this thread waited, an fsync of
@@ -45,100 +52,18 @@ impl LockedShard {
         Ok(locked)
     }
 
-    /// Waits until no writer holds the shard. For reading only.
-    pub(super) fn shared(fsync: &Arc<Fsync>, shard: Shard) -> Result<Self, StoreError> {
-        let lock = acquire(fsync, shard, |lock| fs::lock_shared(lock))?;
-        Self::open(fsync, shard, lock)
+    /// Tells readers that the current version is about to be replaced. It has its name in the
+    /// history.
+    pub(super) fn before_replace(&self) -> Result<(), StoreError> {
+        self.count(Change::Leave)
     }
 
-    fn open(fsync: &Arc<Fsync>, shard: Shard, lock: Option<File>) -> Result<Self, StoreError> {
-        let open = |area| directories::open(fsync, &shard.dir_in(area));
-        let dirs = [open(Area::Objects)?, open(Area::History)?, open(Area::Trash)?];
-        Ok(Self { shard, dirs, fsync: Arc::clone(fsync), _lock: lock })
-    }
-
-    /// The shard's directory in an area; `None` where it is missing on a read-only store.
-    pub(super) fn dir(&self, area: Area) -> Option<BorrowedFd<'_>> {
-        self.dirs[area as usize].as_ref().map(AsFd::as_fd)
-    }
-
-    /// The shard's directory in an area, where something is to be changed.
-    pub(super) fn dir_for_write(&self, area: Area) -> Result<BorrowedFd<'_>, StoreError> {
-        self.dir(area).ok_or_else(|| StoreError::Missing(self.shard.dir_in(area)))
-    }
-
-    /// The file names in an area, in no particular order.
-    pub(super) fn names(
-        &self,
-        area: Area,
-    ) -> Result<impl Iterator<Item = Result<String, StoreError>>, StoreError> {
-        const READING: &str = "read a directory";
-        let path = self.shard.dir_in(area);
-        let names = self.dir(area).map(fs::names).transpose().context_read(READING, &path)?;
-        Ok(names.into_iter().flatten().map(move |name| name.context_read(READING, &path)))
-    }
-
-    /// Opens the file with this name in an area.
-    fn open_in(
-        &self,
-        area: Area,
-        name: &str,
-        key: &ObjectKey,
-    ) -> Result<Option<Object>, StoreError> {
-        let Some(dir) = self.dir(area) else { return Ok(None) };
-        open_object(dir, name, &self.path(area, name), key)
-    }
-
-    fn path(&self, area: Area, name: &str) -> String {
-        format!("{}/{name}", self.shard.dir_in(area))
-    }
-
-    /// Opens the current version of an object.
-    pub(super) fn current(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
-        self.open_in(Area::Objects, &ObjectName::for_key(key).to_string(), key)
-    }
-
-    /// Opens a replaced or deleted version of an object.
-    pub(super) fn noncurrent(
-        &self,
-        area: Area,
-        key: &ObjectKey,
-        version: Version,
-    ) -> Result<Option<Object>, StoreError> {
-        let name = ObjectName::for_key(key).version_file(version);
-        match self.open_in(area, &name, key)? {
-            Some(object) if object.version() != version => Err(Corruption::Misplaced.into()),
-            found => Ok(found),
+    /// Counts a change before it is made.
+    fn count(&self, change: Change) -> Result<(), StoreError> {
+        match &self.lock {
+            Some(lock) => change_count::count(lock, change).context("count a change of a shard"),
+            None => Ok(()),
         }
-    }
-
-    /// The numbers of an object's versions in an area, by their file names, in no particular order.
-    pub(super) fn versions(
-        &self,
-        area: Area,
-        name: ObjectName,
-    ) -> Result<impl Iterator<Item = Result<Version, StoreError>>, StoreError> {
-        Ok(self.names(area)?.filter_map(move |file_name| match file_name {
-            Ok(file_name) => name.parse_version(&file_name).map(Ok),
-            Err(error) => Some(Err(error)),
-        }))
-    }
-
-    /// The newest version of an object apart from the current one, and its area.
-    pub(super) fn newest_noncurrent(
-        &self,
-        name: ObjectName,
-    ) -> Result<Option<(Version, Area)>, StoreError> {
-        let mut newest: Option<(Version, Area)> = None;
-        for area in [Area::History, Area::Trash] {
-            for version in self.versions(area, name)? {
-                let version = version?;
-                if newest.is_none_or(|(newest, _)| version > newest) {
-                    newest = Some((version, area));
-                }
-            }
-        }
-        Ok(newest)
     }
 
     /// Gives the current version a second name, in `area`.
@@ -153,6 +78,7 @@ impl LockedShard {
     pub(super) fn link_as_current(&self, trashed: &Object) -> Result<(), StoreError> {
         let name = ObjectName::for_key(trashed.key());
         let version_name = name.version_file(trashed.version());
+        self.count(Change::Return)?;
         self.link(Area::Trash, &version_name, Area::Objects, &name.to_string())
     }
 
@@ -225,19 +151,17 @@ impl LockedShard {
 
     /// Removes a name of an object.
     pub(super) fn unlink(&self, area: Area, file_name: &str) -> Result<(), StoreError> {
+        self.count(match area {
+            Area::Objects => Change::Leave,
+            Area::History | Area::Trash => Change::Return,
+        })?;
         fs::unlink(self.dir_for_write(area)?, file_name)
             .context_file("unlink an object", self.path(area, file_name))
     }
 
     /// Releases the lock and returns the shard's directory in an area.
     pub(super) fn unlock(self, area: Area) -> Result<OwnedFd, StoreError> {
-        let Self { shard, mut dirs, .. } = self;
-        dirs[area as usize].take().ok_or_else(|| StoreError::Missing(shard.dir_in(area)))
-    }
-
-    /// Makes the names in an area durable.
-    pub(super) fn sync(&self, area: Area) -> Result<(), StoreError> {
-        self.fsync.dir_before_ack(self.dir_for_write(area)?)
+        self.dirs.into_dir(area)
     }
 }
 
@@ -245,16 +169,12 @@ impl LockedShard {
 const LOCK_ATTEMPTS_MAX: usize = 8;
 
 /// Waits for the lock of a shard.
-fn acquire(
-    fsync: &Fsync,
-    shard: Shard,
-    lock: impl Fn(&File) -> std::io::Result<()>,
-) -> Result<Option<File>, StoreError> {
+fn acquire(fsync: &Fsync, shard: Shard) -> Result<Option<File>, StoreError> {
     const LOCKING: &str = "lock a shard";
     let path = shard.lock_file();
     for _ in 0..LOCK_ATTEMPTS_MAX {
         let Some(file) = open_lock(fsync, shard)? else { return Ok(None) };
-        lock(&file).context_file(LOCKING, &path)?;
+        fs::lock(&file).context_file(LOCKING, &path)?;
         // If the lock file was removed meanwhile, later callers wait for another file, and this
         // lock excludes no other caller.
         if has_name(fsync.root(), &path, &file).context_file(LOCKING, &path)? {

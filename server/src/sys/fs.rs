@@ -15,7 +15,7 @@ use std::{
 use rustix::{
     fs::{
         Access, Advice, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags,
-        ResolveFlags,
+        ResolveFlags, Timespec, Timestamps, UTIME_OMIT,
     },
     process::{Gid, Uid},
 };
@@ -69,6 +69,8 @@ pub(crate) struct FileStat {
     pub(crate) linked: bool,
     /// When its bytes last changed, in nanoseconds since 1970; 0 for earlier times.
     pub(crate) modified_ns: u64,
+    /// When its bytes, its names or its metadata last changed, as `modified_ns`.
+    pub(crate) changed_ns: u64,
     /// The user ID of its owner.
     pub(crate) owner: u32,
     /// The permission bits, without the type.
@@ -84,6 +86,7 @@ impl From<rustix::fs::Stat> for FileStat {
             named: stat.st_nlink > 0,
             linked: stat.st_nlink > 1,
             modified_ns: ns_since_1970(stat.st_mtime, stat.st_mtime_nsec),
+            changed_ns: ns_since_1970(stat.st_ctime, stat.st_ctime_nsec),
             owner: stat.st_uid,
             mode: Mode::from_raw_mode(stat.st_mode),
         }
@@ -235,6 +238,21 @@ pub(crate) fn stat_at(dir: impl AsFd, name: &str) -> io::Result<FileStat> {
     Ok(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.into())
 }
 
+/// Sets the modification time of an open file, in nanoseconds since 1970. A file system may keep
+/// whole seconds only.
+pub(crate) fn set_modified(file: impl AsFd, ns: u64) -> io::Result<()> {
+    const NS_PER_SECOND: u64 = 1_000_000_000;
+    // The quotient is below 2^35, and the rest below 2^30.
+    let time = |seconds: u64, ns: u64| Timespec { tv_sec: seconds as _, tv_nsec: ns as _ };
+    Ok(rustix::fs::futimens(
+        file,
+        &Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },
+            last_modification: time(ns / NS_PER_SECOND, ns % NS_PER_SECOND),
+        },
+    )?)
+}
+
 /// fdatasync(2): the data, and of the metadata the size and what else is needed to read it back.
 ///
 /// Never called again after an error: the kernel marks the pages clean when their write-back fails
@@ -269,12 +287,8 @@ pub(crate) fn drop_cached(file: impl AsFd, offset: u64, length: u64) {
 /// flock(2) `LOCK_EX`, waiting. The lock belongs to the open file description: closing the file, or
 /// the end of the process in any way, releases it; two opens in one process exclude each other.
 pub(crate) fn lock(file: impl AsFd) -> io::Result<()> {
-    wait_for_lock(file, FlockOperation::LockExclusive)
-}
-
-/// flock(2) `LOCK_SH`, waiting.
-pub(crate) fn lock_shared(file: impl AsFd) -> io::Result<()> {
-    wait_for_lock(file, FlockOperation::LockShared)
+    let exclusive = FlockOperation::LockExclusive;
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::flock(file.as_fd(), exclusive))?)
 }
 
 /// flock(2) `LOCK_EX | LOCK_NB`. Returns whether the lock was free.
@@ -289,10 +303,6 @@ pub(crate) fn try_lock(file: impl AsFd) -> io::Result<bool> {
 /// flock(2) `LOCK_UN`, which also releases the lock of descriptors inherited by other processes.
 pub(crate) fn unlock(file: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::flock(file, FlockOperation::Unlock)?)
-}
-
-fn wait_for_lock(file: impl AsFd, operation: FlockOperation) -> io::Result<()> {
-    Ok(rustix::io::retry_on_intr(|| rustix::fs::flock(file.as_fd(), operation))?)
 }
 
 /// linkat(2): a second name for the same file; of a link the link itself is linked. Never replaces.

@@ -129,13 +129,16 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn shard(&mut self, shard: Shard) -> Result<ControlFlow<()>, StoreError> {
-        let files = match self.store.files(shard, None) {
+        let (files, are_all) = match self.store.files(shard, None) {
             Err(error) if error.is_unreadable_file() => {
                 self.on_damage(Damage::of_shard(shard, &error));
                 return Ok(ControlFlow::Continue(()));
             }
             files => files?,
         };
+        if !are_all && self.depth == Depth::Bytes {
+            return Err(StoreError::Changing);
+        }
         for file_ref in files {
             if self.watcher.on_read(0).is_break() || self.file(&file_ref)?.is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -163,10 +166,11 @@ impl Run<'_> {
                 let key = object.map(|object| object.key().to_string());
                 let quarantined = match self.depth {
                     Depth::Records => None,
-                    Depth::Bytes => match self.store.quarantine(file_ref, parsed)? {
+                    Depth::Bytes => match self.quarantine(file_ref, parsed)? {
                         Quarantined::Moved(path) => Some(path),
                         Quarantined::LeftInPlace => None,
                         Quarantined::NotCorrupt => return Ok(ControlFlow::Continue(())),
+                        Quarantined::Stopped => return Ok(ControlFlow::Break(())),
                     },
                 };
                 self.on_damage(damage(key, rot.to_string(), quarantined));
@@ -182,16 +186,25 @@ impl Run<'_> {
         match self.depth {
             Depth::Records => self.store.check_framing(file_ref, parsed, ReadFrom::PageCache),
             Depth::Bytes => {
-                let watcher = &mut *self.watcher;
-                let mut read = |bytes| watcher.on_read(bytes);
-                let block = &mut self.block;
-                self.store.verify(
-                    file_ref,
-                    parsed,
-                    &mut Reader { from: ReadFrom::Disk, read: &mut read, block },
-                )
+                self.read_from_disk(|store, reader| store.verify(file_ref, parsed, reader))
             }
         }
+    }
+
+    fn quarantine(
+        &mut self,
+        file_ref: &FileRef,
+        parsed: ParsedName,
+    ) -> Result<Quarantined, StoreError> {
+        self.read_from_disk(|store, reader| store.quarantine(file_ref, parsed, reader))
+    }
+
+    /// Calls `read` with a reader that tells the observer of this run.
+    fn read_from_disk<T>(&mut self, read: impl FnOnce(&Store, &mut Reader<'_>) -> T) -> T {
+        let watcher = &mut *self.watcher;
+        let mut on_read = |bytes| watcher.on_read(bytes);
+        let (from, block) = (ReadFrom::Disk, &mut self.block);
+        read(self.store, &mut Reader { from, read: &mut on_read, block })
     }
 
     /// Counts an intact version.

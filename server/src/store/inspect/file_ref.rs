@@ -8,7 +8,7 @@ use crate::store::{
     Store,
     error::StoreError,
     layout::{Area, ObjectName, Shard},
-    shard::LockedShard,
+    shard_dirs::ShardDirs,
 };
 
 /// The position of a file. Files are ordered by shard, then by area, then by name.
@@ -91,25 +91,27 @@ impl FromStr for FileRef {
 }
 
 impl Store {
-    /// The files of a shard that come after `after`, in order.
+    /// The files of a shard that come after `after`, in order; and whether all are among them that
+    /// were there throughout. Versions that move at each look may be missing.
     pub(super) fn files(
         &self,
         shard: Shard,
         after: Option<&FileRef>,
-    ) -> Result<BTreeSet<FileRef>, StoreError> {
-        // The lock keeps writers from moving files between areas, or within a directory, while
-        // these are read.
-        let locked = LockedShard::shared(self.fsync(), shard)?;
+    ) -> Result<(BTreeSet<FileRef>, bool), StoreError> {
+        let dirs = ShardDirs::open(self.fsync(), shard)?;
         let mut files = BTreeSet::new();
-        for (at, area) in Area::ALL.into_iter().enumerate() {
-            for file_name in locked.names(area)? {
-                let file_ref = FileRef { shard: shard.0, area: at, file_name: file_name? };
-                if after.is_none_or(|after| file_ref > *after) {
-                    files.insert(file_ref);
+        let is_complete = dirs.read_all_lasting(|| {
+            for (at, area) in Area::ALL.into_iter().enumerate() {
+                for file_name in dirs.names(area)? {
+                    let file_ref = FileRef { shard: shard.0, area: at, file_name: file_name? };
+                    if after.is_none_or(|after| file_ref > *after) {
+                        files.insert(file_ref);
+                    }
                 }
             }
-        }
-        Ok(files)
+            Ok(())
+        })?;
+        Ok((files, is_complete))
     }
 }
 

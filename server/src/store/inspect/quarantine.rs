@@ -1,7 +1,7 @@
 //! Moving corrupt files out of the way of readers, into a directory from which their bytes can
 //! still be recovered.
 
-use std::{io::ErrorKind, ops::ControlFlow};
+use std::io::ErrorKind;
 
 use super::{
     file_ref::{FileRef, ParsedName},
@@ -14,8 +14,9 @@ use crate::{
         fsync::ReadFrom,
         layout::QUARANTINE,
         shard::LockedShard,
+        shard_dirs::LOOKS,
     },
-    sys::fs,
+    sys::fs::{self, FileStat},
 };
 
 /// Most files of one name in quarantine.
@@ -29,30 +30,72 @@ pub(super) enum Quarantined {
     LeftInPlace,
     /// A second look found the file intact, or gone.
     NotCorrupt,
+    /// The observer stopped the second look.
+    Stopped,
+}
+
+/// What tells a file from one that replaced it, or that was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    inode: (u64, u64),
+    length: u64,
+    changed_ns: u64,
 }
 
 impl Store {
-    /// Verifies a corrupt file once more, from the disk, while the shard's lock keeps writers out.
-    /// A file that is still corrupt gets a name in quarantine and loses its own.
+    /// Verifies a corrupt file once more, from the disk. A file that is still corrupt gets a name
+    /// in quarantine and loses its own.
     ///
-    /// Both steps happen in the order of a delete: at every moment the file has a durable name.
+    /// The bytes of a version never change, so this reads them without the shard's lock. Under the
+    /// lock it makes sure that the name still leads to the file that was read.
+    ///
+    /// Both names change in the order of a delete: at every moment the file has a durable name.
     pub(super) fn quarantine(
         &self,
         file_ref: &FileRef,
         parsed: ParsedName,
+        reader: &mut Reader<'_>,
     ) -> Result<Quarantined, StoreError> {
         if self.is_read_only() {
             return Ok(Quarantined::LeftInPlace);
         }
-        let shard = LockedShard::exclusive(self.fsync(), file_ref.shard())?;
-        let mut go_on = |_| ControlFlow::Continue(());
-        let mut reader = Reader { from: ReadFrom::Disk, read: &mut go_on, block: &mut Vec::new() };
-        match self.verify(file_ref, parsed, &mut reader)? {
-            Verified::Corrupt(..) => {}
-            Verified::Intact(_) | Verified::Missing | Verified::Stopped => {
+        reader.from = ReadFrom::Disk;
+        for _ in LOOKS {
+            let Some(verified) = self.identity(file_ref)? else {
                 return Ok(Quarantined::NotCorrupt);
+            };
+            match self.verify(file_ref, parsed, reader)? {
+                Verified::Corrupt(..) => {}
+                Verified::Intact(_) | Verified::Missing => return Ok(Quarantined::NotCorrupt),
+                Verified::Stopped => return Ok(Quarantined::Stopped),
+            }
+            let shard = LockedShard::exclusive(self.fsync(), file_ref.shard())?;
+            if self.identity(file_ref)? == Some(verified) {
+                return self.set_aside(file_ref, &shard);
             }
         }
+        // It gets new names each time, or is replaced. The next run may be luckier.
+        Ok(Quarantined::LeftInPlace)
+    }
+
+    /// Which file has this name now; `None`: none.
+    fn identity(&self, file_ref: &FileRef) -> Result<Option<Identity>, StoreError> {
+        let path = file_ref.path();
+        match fs::stat_at(self.root(), &path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            found => {
+                let FileStat { inode, length, changed_ns, .. } =
+                    found.context_read("look at an object", path)?;
+                Ok(Some(Identity { inode, length, changed_ns }))
+            }
+        }
+    }
+
+    fn set_aside(
+        &self,
+        file_ref: &FileRef,
+        shard: &LockedShard,
+    ) -> Result<Quarantined, StoreError> {
         let missing = || StoreError::Missing(QUARANTINE.to_owned());
         let quarantine = directories::open(self.fsync(), QUARANTINE)?.ok_or_else(missing)?;
         let from = shard.dir_for_write(file_ref.area())?;

@@ -131,7 +131,8 @@ impl Run<'_> {
                 self.on_damage(Damage::of_shard(shard, &error));
                 return Ok(ControlFlow::Continue(()));
             }
-            files => files?,
+            // What moved at each look is found by the next pass.
+            files => files?.0,
         };
         for file_ref in files {
             if self.file(&file_ref)?.is_break() {
@@ -178,7 +179,8 @@ impl Run<'_> {
         };
         let quarantined = match what {
             // A writer may have replaced the file meanwhile, or the second look may find it intact.
-            Ok(_) => match self.store.quarantine(file_ref, parsed)? {
+            Ok(_) => match self.store.quarantine(file_ref, parsed, &mut reader)? {
+                Quarantined::Stopped => return Ok(ControlFlow::Break(())),
                 Quarantined::Moved(path) => Some(path),
                 Quarantined::LeftInPlace => None,
                 Quarantined::NotCorrupt => return Ok(ControlFlow::Continue(())),

@@ -351,3 +351,77 @@ fn scrub_rereads_from_disk_before_quarantine() {
     assert!(damage.quarantined.is_some(), "{damage:?}");
     assert!(!is_there(&object), "it was not read from the disk");
 }
+
+/// An observer that makes sure that the lock of a shard is free while a file is read.
+struct LockIsFree(fs::File);
+
+impl Observer for LockIsFree {
+    fn on_read(&mut self, _bytes: u64) -> ControlFlow<()> {
+        self.0.try_lock().expect("the lock is held while a file is read");
+        self.0.unlock().unwrap();
+        ControlFlow::Continue(())
+    }
+
+    fn on_damage(&mut self, _damage: &Damage) {}
+}
+
+/// Neither look at a corrupt file holds up writers of its shard, and both obey the observer.
+#[test]
+fn scrub_reads_corrupt_file_without_lock() {
+    let home = Home::new();
+    home.put("a", &[7; 300_000]);
+    flip(&home.object_path("a"), 299_999);
+    let mut watcher = LockIsFree(home.lock_file("a"));
+    let report = home.store.scrub(ALL, &mut watcher).unwrap();
+    assert!(report.damaged[0].quarantined.is_some(), "{report:?}");
+    home.put("a", &[7; 300_000]);
+    flip(&home.object_path("a"), 299_999);
+    // 300,000 bytes are the first look.
+    let stopped = home.store.scrub(ALL, &mut Limit { left: 300_001 }).unwrap();
+    assert!(stopped.stopped && stopped.damaged.is_empty());
+    assert!(home.object_path("a").exists());
+}
+
+/// While a scrub waits for the lock to quarantine a file, another file gets its name. That one is
+/// looked at anew.
+#[test]
+fn scrub_leaves_file_that_replaced_corrupt_one() {
+    let home = Home::new();
+    home.put("a", &[7; 5000]);
+    let path = home.object_path("a");
+    let sound = home.dir.path().join("sound");
+    fs::copy(&path, &sound).unwrap();
+    flip(&path, 2000);
+    let lock = home.lock_file("a");
+    lock.lock().unwrap();
+    let report = thread::scope(|scope| {
+        let scrub = scope.spawn(|| scrub(&home));
+        wait_for_lock_waiter(&lock, || scrub.is_finished());
+        fs::rename(&sound, &path).unwrap();
+        lock.unlock().unwrap();
+        scrub.join().unwrap()
+    });
+    assert_eq!(report.damaged, []);
+    assert_eq!(home.body("a"), Some(vec![7; 5000]));
+}
+
+/// The same where the corrupt file gets another name meanwhile: it is quarantined in the end.
+#[test]
+fn scrub_quarantines_corrupt_file_that_changes_meanwhile() {
+    let home = Home::new();
+    home.put("a", &[7; 5000]);
+    let path = home.object_path("a");
+    flip(&path, 2000);
+    let lock = home.lock_file("a");
+    lock.lock().unwrap();
+    let report = thread::scope(|scope| {
+        let scrub = scope.spawn(|| scrub(&home));
+        wait_for_lock_waiter(&lock, || scrub.is_finished());
+        fs::hard_link(&path, home.area_path("history", "a", 1000)).unwrap();
+        lock.unlock().unwrap();
+        scrub.join().unwrap()
+    });
+    // The new name came when the names were read already, and is left to the next scrub.
+    assert_eq!(report.damaged, [corrupt_damage(&home, &path, Corruption::Slice(2), Some("a"))]);
+    assert!(!path.exists());
+}

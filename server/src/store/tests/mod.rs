@@ -18,6 +18,7 @@ mod list;
 mod model;
 mod opening;
 mod order;
+mod readers;
 mod removed;
 mod resume;
 mod root_user;

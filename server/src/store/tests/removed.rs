@@ -8,7 +8,7 @@ use zput_proto::{
 };
 
 use super::*;
-use crate::store::{Fraction, ReadFrom, ScrubOptions};
+use crate::store::{Fraction, ReadFrom, ScrubOptions, shard::LockedShard};
 
 const DEVICE: DevicePublicKey = DevicePublicKey::from_bytes([0xd7; 32]);
 
@@ -154,7 +154,8 @@ fn writer_follows_replaced_shard_lock_file() {
         fs::remove_dir_all(home.path().join("locks")).unwrap();
         // Another process makes it again, and holds it.
         home.put("b", b"2");
-        home.store.versions(&key("a"), None, 1).unwrap_err();
+        let shard = ObjectName::for_key(&key("a")).shard();
+        drop(LockedShard::exclusive(home.store.fsync(), shard).unwrap());
         let new = home.lock_file("a");
         new.lock().unwrap();
         drop(old);
