@@ -67,7 +67,7 @@ impl Port for Store {
     }
 
     fn get(&mut self, key: &ObjectKey, version: Option<u64>) -> Option<(u64, Vec<u8>)> {
-        match self.lookup(key, version.map(Version)) {
+        match until_it_rests(|| self.lookup(key, version.map(Version)), StoreError::code) {
             Ok(object) => {
                 let mut bytes = vec![0; object.info().length as usize];
                 object.file().read_exact_at(&mut bytes, 0).unwrap();
@@ -79,10 +79,23 @@ impl Port for Store {
     }
 
     fn list(&mut self, key: &ObjectKey) -> Vec<(u64, VersionState)> {
-        match self.versions(key, None, VERSIONS_MAX) {
+        match until_it_rests(|| self.versions(key, None, VERSIONS_MAX), StoreError::code) {
             Ok((versions, _, _)) => listed(versions),
             Err(StoreError::NotFound) => Vec::new(),
             Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Asks again while writers change what is asked for too often.
+fn until_it_rests<T, E>(
+    mut ask: impl FnMut() -> Result<T, E>,
+    code: impl Fn(&E) -> ErrorCode,
+) -> Result<T, E> {
+    loop {
+        match ask() {
+            Err(error) if code(&error) == ErrorCode::Busy => {}
+            answer => return answer,
         }
     }
 }
@@ -153,7 +166,8 @@ impl Port for Connection {
     fn get(&mut self, key: &ObjectKey, version: Option<u64>) -> Option<(u64, Vec<u8>)> {
         let (key, version) = (key.clone(), version.map(Version));
         let (sections, kind) = (vec![Section::All], Kind::Plain);
-        match self.ask(&Request::Get { key, version, sections, kind }) {
+        let get = Request::Get { key, version, sections, kind };
+        match until_it_rests(|| self.ask(&get), |code| *code) {
             Ok(Response::Object { info, .. }) => Some((info.version.0, self.0.payload().unwrap())),
             Err(ErrorCode::NotFound) => None,
             other => panic!("{other:?}"),
@@ -161,7 +175,8 @@ impl Port for Connection {
     }
 
     fn list(&mut self, key: &ObjectKey) -> Vec<(u64, VersionState)> {
-        match self.ask(&Request::Versions { key: key.clone(), after: None, limit: VERSIONS_MAX }) {
+        let list = Request::Versions { key: key.clone(), after: None, limit: VERSIONS_MAX };
+        match until_it_rests(|| self.ask(&list), |code| *code) {
             Ok(Response::Versions { versions, .. }) => listed(versions),
             Err(ErrorCode::NotFound) => Vec::new(),
             other => panic!("{other:?}"),

@@ -1,8 +1,10 @@
-//! Waits without a cause: nothing that is sent over loopback waits for a timer of TCP, and no
-//! request waits behind requests of another kind.
+//! Waits without a cause: nothing that is sent over loopback waits for a timer of TCP, no request
+//! waits behind requests of another kind, and only writers wait for the lock of a shard.
 //!
-//! `benches/waits` looks at all sizes; these are the sizes at which it happened.
+//! `benches/waits` looks at all sizes of what is sent; these are the sizes at which it happened.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod locks;
 
 use std::{
     fs::{self, File},
