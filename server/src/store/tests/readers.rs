@@ -9,6 +9,7 @@ use std::{
 use super::*;
 use crate::store::{
     layout::{Area, Shard},
+    shard::LockedShard,
     shard_dirs::{LOOKS, ShardDirs},
 };
 
@@ -207,11 +208,13 @@ impl Watched {
         true
     }
 
-    /// Gets the current version, and one that was there before the call.
+    /// Gets the current version, and those that were there before the call and may move.
     fn read_bodies(&self, store: &Store) -> bool {
         let reached = self.reached.load(Ordering::SeqCst) as usize;
-        let known = self.states.lock().unwrap()[reached - 1].keys().next().copied();
-        if let Some(version) = known {
+        let known = self.states.lock().unwrap()[reached - 1].clone();
+        // Those that move.
+        let known: Vec<_> = known.iter().filter(|(_, s)| **s != VersionState::History).collect();
+        for version in known.into_iter().map(|(version, _)| *version) {
             match store.lookup(&key(&self.name), Some(Version(version))) {
                 Ok(object) => assert_eq!(read(&object), version.to_string().as_bytes()),
                 Err(StoreError::Changing) => return false,
@@ -357,4 +360,36 @@ fn commits_beside_each_other_give_no_number_twice() {
     let made = made.into_inner().unwrap();
     assert_eq!(home.states("a").len(), made.len() + 1);
     assert_eq!(*made.last().unwrap(), 1000 + made.len() as u64, "each is one above the newest");
+}
+
+/// While a put that has looked waits for the lock, the version that it saw is deleted, or another
+/// one comes and goes. The put looks again, and its number is above that of the version.
+#[test]
+fn commit_looks_again_after_change_while_it_waits() {
+    for seen in [true, false] {
+        let home = Home::new();
+        let version = home.put("a", b"1");
+        let (path, aside) = (home.object_path("a"), home.dir.path().join("aside"));
+        if !seen {
+            fs::rename(&path, &aside).unwrap();
+        }
+        let shard = ObjectName::for_key(&key("a")).shard();
+        let (store, lock) = (&home.store, home.lock_file("a"));
+        let next = thread::scope(|scope| {
+            let locked = LockedShard::exclusive(store.fsync(), shard).unwrap();
+            let waiting = scope.spawn(|| home.put("a", b"2"));
+            wait_for_lock_waiter(&lock, || waiting.is_finished());
+            if !seen {
+                fs::rename(&aside, &path).unwrap();
+            }
+            let current = locked.current(&key("a")).unwrap().unwrap();
+            locked.link_current_to(Area::Trash, &current).unwrap();
+            locked.unlink(Area::Objects, &ObjectName::for_key(&key("a")).to_string()).unwrap();
+            drop(locked);
+            waiting.join().unwrap()
+        });
+        assert_eq!(next, version + 1, "seen: {seen}");
+        let states = [(next, VersionState::Current), (version, VersionState::Trash)];
+        assert_eq!(home.states("a"), states);
+    }
 }
