@@ -44,6 +44,7 @@
 //! | time that cut-off uploads are kept | [`Limits::upload_expiry`] |
 //! | memory for uploads | [`Limits::upload_memory`] |
 //! | jobs that wait | two for each connection, in each pool; 10 s |
+//! | jobs that wait for a lock | 64 for each lock, 16 of them of one device; 5 s |
 //! | unread control bytes of a connection | `worker::SCRATCH_BYTES` |
 //! | head of an HTTP request | [`http::HEAD_MAX_BYTES`] |
 //! | silence, slowness | [`Limits::idle_timeout`], [`Limits::min_rate`] |

@@ -34,6 +34,11 @@ impl Completions {
         (Self { sender, waker }, receiver)
     }
 
+    /// Whether both lead to the same worker.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.sender.same_channel(&other.sender)
+    }
+
     /// Sends a completion. Returns whether the worker is still running.
     pub(crate) fn send(&self, completion: Completion) -> bool {
         if self.sender.send(completion).is_err() {

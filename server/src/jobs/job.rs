@@ -1,9 +1,9 @@
 //! The work of requests on the disk, as jobs for the pool.
 //!
-//! A job owns all it needs, blocks as long as it has to, and returns a value. Jobs know nothing of
-//! sockets.
+//! A job owns all it needs, blocks as long as the disk does, and returns a value. It waits for no
+//! lock: one that needs a lock returns what is left of it. Jobs know nothing of sockets.
 
-use std::{fmt, io, sync::Arc};
+use std::{any::Any, fmt, io, sync::Arc, time::Instant};
 
 use tracing::{info, warn};
 use zput_proto::{
@@ -17,7 +17,10 @@ use super::{buffers::Buffer, error::JobError, window::Window};
 use crate::{
     limits::Semaphore,
     mounts::{MountPoint, OpenError, OpenObject},
-    store::{InFlightGuard, Page, Store, StoreError, Upload, Writer},
+    store::{
+        CommitStep, InFlightGuard, LOCK_WAIT_MAX, Lock, LockName, Page, PendingCommit, RestoreStep,
+        ResumeStep, Store, StoreError, TakeOver, Upload, Writer,
+    },
 };
 
 /// Work for a pool thread.
@@ -66,10 +69,16 @@ pub(crate) enum Job {
     Append(Append),
     /// Make an upload durable and current.
     Commit(Box<Upload>),
+    /// The rest of it, or of a restore, with the lock.
+    FinishCommit(Box<PendingCommit>),
+    /// The rest of a Resume, once an older connection's lease has come free.
+    TakeOver(Box<TakeOver>, InDoubt),
+    /// The end of a Resume that found no upload: look, with the lock, whether it was committed.
+    FindCommitted(InDoubt, StoreError),
     /// Remove an upload and its staging file.
     Abort(Box<Upload>),
-    /// Release an upload whose connection has ended. It is kept if it can be resumed.
-    Release(Box<Upload>),
+    /// Drop what an upload holds whose connection has ended. It is kept if it can be resumed.
+    Release(Box<dyn Any + Send>),
     /// Remove the interrupted uploads of a store that were not resumed in time.
     Expire(Store),
 }
@@ -84,6 +93,24 @@ pub(crate) struct Append {
     pub(crate) buffers: Vec<Buffer>,
     /// Whether the slice ends with these bytes, so that its digest has to be compared.
     pub(crate) end: bool,
+}
+
+/// An upload of which the client does not know whether it was committed.
+pub(crate) struct InDoubt {
+    store: Store,
+    key: ObjectKey,
+    device: Option<DevicePublicKey>,
+    header: HeaderSlice,
+}
+
+/// How far a run of a job came.
+pub(crate) enum Step {
+    /// To its end.
+    Done(Done),
+    /// It waits for a lock of this store, until this time at most. Then the job runs with the lock.
+    AwaitLock(Store, LockName, Instant, Job),
+    /// It waits until the job [is ready](Job::is_ready).
+    AwaitLease(Job),
 }
 
 /// The result of a job.
@@ -128,14 +155,24 @@ impl Job {
         if let Self::Append(append) = self { append.buffers.len() } else { 0 }
     }
 
-    /// Runs the job. Blocks.
-    pub(crate) fn run(self) -> Done {
-        match self {
+    /// Runs the job, with the lock that it has waited for. Blocks.
+    pub(crate) fn run(self, lock: Option<Lock>) -> Step {
+        Step::Done(match self {
             Self::Account(home, device) => {
                 Done::Account(home.scopes_of(&device).map_err(|e| JobError::of(e.into())))
             }
             Self::Join { home, device, secret, label } => {
-                let joined = home.redeem_invite(&secret, &device, &label);
+                let joined = match lock {
+                    Some(lock) => home.redeem_invite_with(lock, &secret, &device, &label),
+                    None => match home.redeemed_before(&secret, &device, &label) {
+                        Ok(None) => {
+                            let job = Self::Join { home: home.clone(), device, secret, label };
+                            return await_lock(home, LockName::Accounts, job);
+                        }
+                        Ok(Some(scopes)) => Ok(scopes),
+                        Err(error) => Err(error),
+                    },
+                };
                 Done::Joined(joined.map_err(|e| JobError::of(e.into())))
             }
             Self::Open { mount, key, version, files } => {
@@ -164,12 +201,25 @@ impl Job {
                 }),
             ),
             Self::Delete { store, key, condition } => {
-                let deleted = store.delete(&key, condition);
+                let Some(lock) = lock else {
+                    let (home, name) = (store.clone(), LockName::of_object(&key));
+                    return await_lock(home, name, Self::Delete { store, key, condition });
+                };
+                let deleted = store.delete_with(lock, &key, condition);
                 answer_of(&key, deleted.map(|version| Response::Deleted { version }))
             }
             Self::Restore { store, key, version } => {
-                let restored = store.restore(&key, version);
-                answer_of(&key, restored.map(|version| Response::Committed { version }))
+                let Some(lock) = lock else {
+                    let (home, name) = (store.clone(), LockName::of_object(&key));
+                    return await_lock(home, name, Self::Restore { store, key, version });
+                };
+                match store.restore_with(lock, &key, version) {
+                    Ok(RestoreStep::Copied(copy)) => return await_commit(copy),
+                    Ok(RestoreStep::Restored(version)) => {
+                        Done::Answer(Response::Committed { version })
+                    }
+                    Err(e) => Done::Refused(JobError::about(&key)(e.into())),
+                }
             }
             Self::Begin { store, key, kind, condition, header, writer, expected } => {
                 let begun = store.begin(&key, kind, condition, writer).and_then(|mut upload| {
@@ -182,18 +232,24 @@ impl Job {
                 opened(&key, begun)
             }
             Self::Resume { store, key, condition, header, writer } => {
-                let resumed = store.resume(&key, condition, writer, &header);
-                if !matches!(
-                    resumed,
-                    Err(StoreError::NotFound | StoreError::Exists(_) | StoreError::Older { .. })
-                ) {
-                    return opened(&key, resumed);
-                }
-                // If the upload was committed there is no staging file any more, and `Exists` or
-                // `Older` is caused by the upload's own version.
-                match store.committed(&key, writer.device, &header) {
+                let device = writer.device;
+                let resumed = store.begin_resume(&key, condition, writer, &header);
+                let in_doubt = InDoubt { store, key, device, header };
+                return match resumed {
+                    Ok(ResumeStep::Waits(take_over)) => {
+                        Step::AwaitLease(Self::TakeOver(take_over, in_doubt))
+                    }
+                    Ok(ResumeStep::Resumed(upload)) => in_doubt.resumed(Ok(upload)),
+                    Err(error) => in_doubt.resumed(Err(error)),
+                };
+            }
+            Self::TakeOver(take_over, in_doubt) => return in_doubt.resumed(take_over.finish()),
+            Self::FindCommitted(in_doubt, error) => {
+                let Some(lock) = lock else { return in_doubt.await_lock(error) };
+                let InDoubt { store, key, device, header } = in_doubt;
+                match store.committed_with(lock, &key, device, &header) {
                     Ok(Some(version)) => Done::Answer(Response::Committed { version }),
-                    Ok(None) => opened(&key, resumed),
+                    Ok(None) => opened(&key, Err(error)),
                     Err(e) => Done::Refused(JobError::about(&key)(e.into())),
                 }
             }
@@ -204,14 +260,28 @@ impl Job {
             Self::Append(append) => append.run(),
             Self::Commit(upload) => {
                 let key = upload.key().clone();
-                answer_of(&key, upload.commit().map(|version| Response::Committed { version }))
+                match upload.prepare_commit() {
+                    Ok(commit) => return await_commit(commit),
+                    Err(e) => Done::Refused(JobError::about(&key)(e.into())),
+                }
+            }
+            Self::FinishCommit(commit) => {
+                let Some(lock) = lock else { return await_commit(commit) };
+                let key = commit.key().clone();
+                match commit.commit_with(lock) {
+                    Ok(CommitStep::Committed(version)) => {
+                        Done::Answer(Response::Committed { version })
+                    }
+                    Ok(CommitStep::Again(commit)) => return await_commit(commit),
+                    Err(e) => Done::Refused(JobError::about(&key)(e.into())),
+                }
             }
             Self::Abort(upload) => {
                 upload.abort();
                 Done::Answer(Response::Aborted)
             }
-            Self::Release(upload) => {
-                drop(upload);
+            Self::Release(held) => {
+                drop(held);
                 Done::Finished
             }
             Self::Expire(store) => {
@@ -222,17 +292,24 @@ impl Job {
                 }
                 Done::Finished
             }
+        })
+    }
+
+    /// Whether the lease that the job waits for has come free. It is asked again and again.
+    pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
+        match self {
+            Self::TakeOver(take_over, _) => take_over.is_ready(now),
+            _ => true,
         }
     }
 
-    /// Does not do the job, because it has waited too long for a thread or cannot be queued.
-    /// Returns its result, and what has to be done all the same.
-    pub(crate) fn refuse(self) -> (Done, Option<Self>) {
-        let busy = || JobError::from(ErrorCode::Busy);
+    /// Does not do the job, because it has waited too long or cannot be queued. Returns its result,
+    /// and what has to be done all the same.
+    pub(crate) fn refuse(self, why: JobError) -> (Done, Option<Self>) {
         match self {
-            Self::Account(..) => (Done::Account(Err(busy())), None),
-            Self::Join { .. } => (Done::Joined(Err(busy())), None),
-            Self::Open { .. } => (Done::Opened(Err(busy())), None),
+            Self::Account(..) => (Done::Account(Err(why)), None),
+            Self::Join { .. } => (Done::Joined(Err(why)), None),
+            Self::Open { .. } => (Done::Opened(Err(why)), None),
             Self::Load(window) => {
                 let refused = io::Error::new(io::ErrorKind::ResourceBusy, "no thread is free");
                 (Done::Loaded(window, Err(refused)), None)
@@ -243,18 +320,55 @@ impl Job {
             | Self::Delete { .. }
             | Self::Restore { .. }
             | Self::Begin { .. }
-            | Self::Resume { .. } => (Done::Refused(busy()), None),
+            | Self::Resume { .. }
+            | Self::FindCommitted(..) => (Done::Refused(why), None),
             // As if the connection had ended: the upload is kept if it can be resumed.
             Self::Claim(upload, _) | Self::Commit(upload) => {
-                (Done::Refused(busy()), Some(Self::Release(upload)))
+                (Done::Refused(why), Some(Self::Release(upload)))
             }
+            Self::FinishCommit(mut commit) => {
+                if why.code != ErrorCode::Busy {
+                    commit.remove_on_drop();
+                }
+                (Done::Refused(why), Some(Self::Release(commit)))
+            }
+            Self::TakeOver(take_over, _) => (Done::Refused(why), Some(Self::Release(take_over))),
             Self::Append(Append { upload, end, buffers, .. }) => {
-                (Done::Appended { upload: Err(busy()), end, buffers }, Some(Self::Release(upload)))
+                (Done::Appended { upload: Err(why), end, buffers }, Some(Self::Release(upload)))
             }
-            Self::Abort(_) => (Done::Refused(busy()), Some(self)),
+            Self::Abort(_) => (Done::Refused(why), Some(self)),
             Self::Release(_) | Self::Expire(_) => (Done::Finished, Some(self)),
         }
     }
+}
+
+impl InDoubt {
+    /// The end of a Resume, unless the upload may have been committed: then there is no staging
+    /// file any more, and `Exists` or `Older` is caused by the upload's own version.
+    fn resumed(self, resumed: Result<Upload, StoreError>) -> Step {
+        match resumed {
+            Err(e @ (StoreError::NotFound | StoreError::Exists(_) | StoreError::Older { .. })) => {
+                self.await_lock(e)
+            }
+            resumed => Step::Done(opened(&self.key, resumed)),
+        }
+    }
+
+    fn await_lock(self, error: StoreError) -> Step {
+        let (home, name) = (self.store.clone(), LockName::of_object(&self.key));
+        await_lock(home, name, Job::FindCommitted(self, error))
+    }
+}
+
+/// A job that waits for a lock from now on.
+fn await_lock(store: Store, name: LockName, job: Job) -> Step {
+    Step::AwaitLock(store, name, Instant::now() + LOCK_WAIT_MAX, job)
+}
+
+/// A commit that waits for its lock, for the first time or again: in all as long as any job.
+fn await_commit(commit: Box<PendingCommit>) -> Step {
+    let (store, name) = (commit.store().clone(), LockName::of_object(commit.key()));
+    Step::AwaitLock(store, name, commit.until(), Job::FinishCommit(commit))
 }
 
 impl Append {
@@ -311,6 +425,9 @@ impl fmt::Debug for Job {
             Self::Claim(..) => "Claim",
             Self::Append(_) => "Append",
             Self::Commit(_) => "Commit",
+            Self::FinishCommit(_) => "FinishCommit",
+            Self::TakeOver(..) => "TakeOver",
+            Self::FindCommitted(..) => "FindCommitted",
             Self::Abort(_) => "Abort",
             Self::Release(_) => "Release",
             Self::Expire(_) => "Expire",

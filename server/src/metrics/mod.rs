@@ -76,6 +76,21 @@ impl PoolMetrics {
     }
 }
 
+/// The gauges of the jobs that wait for what other jobs or processes have.
+#[derive(Debug, Default)]
+pub struct LockMetrics {
+    for_locks: AtomicU64,
+    for_leases: AtomicU64,
+}
+
+impl LockMetrics {
+    /// Sets the numbers of jobs that wait for a lock of a store, and for the lease of an upload.
+    pub fn waiting(&self, for_locks: usize, for_leases: usize) {
+        self.for_locks.store(for_locks as u64, Relaxed);
+        self.for_leases.store(for_leases as u64, Relaxed);
+    }
+}
+
 /// The metrics of a server: the handles of its threads, and their text.
 #[derive(Debug)]
 pub struct Metrics {
@@ -91,6 +106,7 @@ struct ThreadMetrics {
     workers: Vec<Arc<WorkerMetrics>>,
     endpoints: Arc<EndpointMetrics>,
     pools: [Arc<PoolMetrics>; PoolKind::ALL.len()],
+    locks: Arc<LockMetrics>,
 }
 
 impl Metrics {
@@ -103,6 +119,7 @@ impl Metrics {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             endpoints: Arc::default(),
             pools: Default::default(),
+            locks: Arc::default(),
         });
         let mut registry = Registry::with_prefix("zserve");
         registry.register_collector(Box::new(Arc::clone(&counted)));
@@ -142,6 +159,12 @@ impl Metrics {
         })
     }
 
+    /// The handle of the queues for locks.
+    #[must_use]
+    pub fn locks(&self) -> Arc<LockMetrics> {
+        Arc::clone(&self.counted.locks)
+    }
+
     /// The text of all metrics, in the format of [`CONTENT_TYPE`].
     ///
     /// # Errors
@@ -161,6 +184,7 @@ impl Collector for ThreadMetrics {
         self.encode_requests(&mut page)?;
         self.encode_endpoints(&mut page)?;
         self.encode_pools(&mut page)?;
+        self.encode_locks(&mut page)?;
         page.log()?;
         page.sandbox()
     }
@@ -276,6 +300,15 @@ impl ThreadMetrics {
         };
         gauge("pool_threads", "Threads of a pool", |pool| &pool.threads)?;
         gauge("pool_queued", "Jobs that wait for a thread of the pool", |pool| &pool.queued)
+    }
+
+    fn encode_locks(&self, page: &mut Page<'_>) -> fmt::Result {
+        let about = "Jobs that wait for a lock of a store, or for the lease of an upload";
+        let mut family = page.family("lock_queued", about, None, MetricType::Gauge)?;
+        for (what, count) in [("lock", &self.locks.for_locks), ("lease", &self.locks.for_leases)] {
+            family.encode_family(&[("for", what)])?.encode_gauge(&count.load(Relaxed))?;
+        }
+        Ok(())
     }
 }
 

@@ -109,7 +109,7 @@ fn operations_page_lists_every_metric() {
             found += 1;
         }
     }
-    assert_eq!(found, 19);
+    assert_eq!(found, 20);
 }
 
 /// Workers share no line of a cache.

@@ -10,12 +10,11 @@ use zput_proto::{keys::DevicePublicKey, label::is_label, message::Scopes};
 
 use super::{
     Store, directories,
-    error::{Context, StoreError},
+    error::StoreError,
     layout::{CLIENTS, FORMAT},
+    lock::Lock,
     small_file,
 };
-use crate::sys::fs;
-
 /// What the operator's files say about a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -58,15 +57,15 @@ impl Store {
     }
 
     /// Writes a device's account, durably. An existing account keeps its scopes and gains these.
+    /// The lock is held because a device may redeem two invites at once.
     pub(super) fn add_account(
         &self,
+        _lock: &Lock,
         device: &DevicePublicKey,
         label: &str,
         scopes: Scopes,
     ) -> Result<Scopes, StoreError> {
         let dir = self.clients_dir()?.ok_or_else(|| StoreError::Missing(CLIENTS.to_owned()))?;
-        // The directory is locked because a device may redeem two invites at once.
-        fs::lock(&dir).context_file("lock the accounts", CLIENTS)?;
         let before = self.scopes_of(device)?.unwrap_or(Scopes::NONE);
         let scopes = before.and(scopes);
         let file = AccountFile {

@@ -1,10 +1,11 @@
 //! The commit: an upload becomes the current version, durably (STORE, "Put" 3 to 8).
 
-use std::os::unix::fs::FileExt;
+use std::{mem, ops::Range, os::unix::fs::FileExt, time::Instant};
 
 use zput_proto::{
     envelope::{Envelope, FooterFields, HEADER_MAGIC, PREFIX_BYTES, TAIL_BYTES},
     message::{Condition, Kind, Version},
+    name::ObjectKey,
 };
 
 use super::{
@@ -12,17 +13,47 @@ use super::{
     generation,
     in_flight::Received,
     layout::{Area, ObjectName},
+    lock::{LOCK_WAIT_MAX, Lock, LockName},
     object::Object,
     open_store::Store,
     record::Trailer,
-    shard_dirs::ShardDirs,
-    survey,
+    shard::LockedShard,
+    shard_dirs::{LOOKS, ShardDirs},
+    survey::Survey,
     upload::{Target, Upload, check_header},
 };
 
 /// An object of at most this many bytes is synced together with its record, while the shard is
 /// locked.
 const SYNCED_WITH_RECORD_MAX_BYTES: u64 = 1024 * 1024;
+
+/// A commit that lacks nothing but the lock of its object's shard. Dropping it keeps the upload if
+/// it can be resumed: a commit that does not get its lock in time may be tried again.
+#[derive(Debug)]
+pub(crate) struct PendingCommit {
+    store: Store,
+    target: Target,
+    received: Received,
+    envelope: Envelope,
+    header: Option<Vec<u8>>,
+    /// Whether it is a copy of an earlier version, whose generation may be lower than the current
+    /// one's.
+    is_copy: bool,
+    /// What was found without the lock.
+    survey: Survey,
+    /// The looks without the lock that are left.
+    looks: Range<usize>,
+    /// When it waits no longer.
+    until: Instant,
+}
+
+/// What became of a commit that had its lock.
+pub(crate) enum CommitStep {
+    /// The version is durable.
+    Committed(Version),
+    /// Another writer made a change before. The commit has looked again and needs the lock again.
+    Again(Box<PendingCommit>),
+}
 
 impl Upload {
     /// Makes the object the current version. The version is durable when this returns it.
@@ -31,52 +62,155 @@ impl Upload {
     /// [`StoreError::Exists`] when the condition does not hold, [`StoreError::Older`] and
     /// [`StoreError::Ahead`] for its generation, [`StoreError::Malformed`] when a sealed object's
     /// header, key or footer length do not fit; [`StoreError::Suspect`]. After [`StoreError::Io`]
-    /// the whole object may be there or not, never a part of it.
+    /// the whole object may be there or not, never a part of it. [`StoreError::Locked`], after
+    /// which the upload is kept as if its connection had ended.
     pub fn commit(self) -> Result<Version, StoreError> {
-        self.commit_checked(generation::check)
+        self.prepare_commit()?.commit_blocking()
     }
 
-    /// Commits a copy of an earlier version, whose generation may be lower than the current one's.
-    pub(super) fn commit_copy(self) -> Result<Version, StoreError> {
-        self.commit_checked(|_, _, _| Ok(()))
+    /// Does what a commit does before it has the lock.
+    ///
+    /// # Errors
+    /// Those of [`Self::commit`].
+    pub(crate) fn prepare_commit(self) -> Result<Box<PendingCommit>, StoreError> {
+        self.prepare(false)
     }
 
-    fn commit_checked(
-        self,
-        check_generation: impl FnOnce(u64, &[u8], &[&Object]) -> Result<(), StoreError>,
-    ) -> Result<Version, StoreError> {
-        let (store, target, received) = self.into_received()?;
-        let (envelope, header) = check_payload(&target, &received)?;
-        let is_small = received.length <= SYNCED_WITH_RECORD_MAX_BYTES;
-        if !is_small {
-            // The expensive fsync comes before this thread takes the shard's lock, so other writers
-            // do not wait for it.
-            store.fsync().data(received.staged.file(), "sync an upload")?;
+    /// Prepares to commit a copy of an earlier version.
+    pub(super) fn prepare_copy(self) -> Result<Box<PendingCommit>, StoreError> {
+        self.prepare(true)
+    }
+
+    fn prepare(self, is_copy: bool) -> Result<Box<PendingCommit>, StoreError> {
+        let (store, target, mut received) = self.into_received()?;
+        let prepared = (|| {
+            let (envelope, header) = check_payload(&target, &received)?;
+            if !is_small(&received) {
+                // The expensive fsync comes before the lock, so other writers do not wait for it.
+                store.fsync().data(received.staged.file(), "sync an upload")?;
+            }
+            let mut looks = LOOKS;
+            looks.next();
+            let survey = Survey::of(store.fsync(), ObjectName::for_key(&target.key))?;
+            Ok((envelope, header, looks, survey))
+        })();
+        match prepared {
+            Ok((envelope, header, looks, survey)) => Ok(Box::new(PendingCommit {
+                store,
+                target,
+                received,
+                envelope,
+                header,
+                is_copy,
+                survey,
+                looks,
+                until: Instant::now() + LOCK_WAIT_MAX,
+            })),
+            Err(error) => {
+                received.staged.remove_on_drop();
+                Err(error)
+            }
         }
+    }
+}
 
-        let name = ObjectName::for_key(&target.key);
-        let (shard, current, newest_noncurrent) =
-            survey::lock_for_commit(store.fsync(), &target.key, |shard| {
-                let current = shard.current(&target.key)?;
-                check_condition(target.condition, shard, current.as_ref())?;
-                Ok(current)
-            })?;
+impl PendingCommit {
+    /// The key of its object.
+    pub(crate) const fn key(&self) -> &ObjectKey {
+        &self.target.key
+    }
+
+    /// Its store.
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// When it waits for its lock no longer.
+    pub(crate) const fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Removes the upload with the commit.
+    pub(crate) fn remove_on_drop(&mut self) {
+        self.received.staged.remove_on_drop();
+    }
+
+    /// Commits, waiting for the lock.
+    ///
+    /// # Errors
+    /// Those of [`Upload::commit`].
+    pub(super) fn commit_blocking(self: Box<Self>) -> Result<Version, StoreError> {
+        let mut commit = self;
+        loop {
+            let name = LockName::of_object(commit.key());
+            let lock = Lock::acquire_blocking(commit.store.fsync(), name, commit.until)?;
+            match commit.commit_with(lock)? {
+                CommitStep::Committed(version) => return Ok(version),
+                CommitStep::Again(again) => commit = again,
+            }
+        }
+    }
+
+    /// Commits with the lock of the object's shard.
+    ///
+    /// # Errors
+    /// Those of [`Upload::commit`], after which the upload is gone.
+    pub(crate) fn commit_with(mut self: Box<Self>, lock: Lock) -> Result<CommitStep, StoreError> {
+        match self.look(lock) {
+            Ok(Some(look)) => {
+                // From here on any failure discards the upload.
+                self.remove_on_drop();
+                self.finish(look).map(CommitStep::Committed)
+            }
+            Ok(None) => Ok(CommitStep::Again(self)),
+            Err(error) => {
+                self.remove_on_drop();
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks under the lock whether the object may be committed. `None` when what was found before
+    /// may not hold any more: then this has looked again, without the lock.
+    fn look(&mut self, lock: Lock) -> Result<Option<LockedLook>, StoreError> {
+        let name = ObjectName::for_key(&self.target.key);
+        let shard = LockedShard::for_write(self.store.fsync(), name, lock)?;
+        let current = shard.current(&self.target.key)?;
+        check_condition(self.target.condition, &shard, current.as_ref())?;
+        let newest_noncurrent = if self.survey.holds(&shard, name)? {
+            mem::replace(&mut self.survey.newest, Ok(None))
+        } else if self.looks.next().is_some() {
+            drop(shard);
+            self.survey = Survey::of(self.store.fsync(), name)?;
+            return Ok(None);
+        } else {
+            // Other writers were faster each time.
+            shard.newest_noncurrent(name)
+        };
+        Ok(Some(LockedLook { shard, current, newest_noncurrent: newest_noncurrent? }))
+    }
+
+    /// Makes the object the current version.
+    fn finish(self, look: LockedLook) -> Result<Version, StoreError> {
+        let Self { store, target, received, envelope, header, is_copy, .. } = self;
+        let LockedLook { shard, current, newest_noncurrent } = look;
         let now_ns = store.clock().now_ns();
-        let newest_noncurrent = newest_noncurrent?;
-        if let Some(header) = header {
+        if let Some(header) = header.filter(|_| !is_copy) {
             // An old version that is corrupt has no generation to compare with.
             let noncurrent = newest_noncurrent.and_then(|(version, area)| {
                 shard.noncurrent(area, &target.key, version).ok().flatten()
             });
             let before: Vec<&Object> = current.iter().chain(&noncurrent).collect();
-            check_generation(now_ns, &header, &before)?;
+            generation::check(now_ns, &header, &before)?;
         }
         let newest = newest_noncurrent
             .map(|(version, _)| version)
             .max(current.as_ref().map(Object::version));
         let version = next_version(now_ns, newest)?;
 
+        let is_small = is_small(&received);
         let Received { staged, table, length, .. } = received;
+        let name = ObjectName::for_key(&target.key);
         let trailer = Trailer {
             key: target.key,
             kind: target.kind,
@@ -110,6 +244,18 @@ impl Upload {
         store.fsync().dir_before_ack(shard.unlock(Area::Objects)?)?;
         Ok(version)
     }
+}
+
+/// What a commit found under the lock.
+struct LockedLook {
+    shard: LockedShard,
+    current: Option<Object>,
+    newest_noncurrent: Option<(Version, Area)>,
+}
+
+/// Whether the object is synced once, together with its record.
+fn is_small(received: &Received) -> bool {
+    received.length <= SYNCED_WITH_RECORD_MAX_BYTES
 }
 
 /// Refuses an object whose condition already does not hold, before the client sends it.

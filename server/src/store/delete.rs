@@ -10,6 +10,7 @@ use super::{
     commit::check_condition,
     error::StoreError,
     layout::{Area, ObjectName},
+    lock::{Lock, LockName},
     shard::LockedShard,
 };
 
@@ -19,10 +20,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when there is no current version, whatever the condition;
     /// [`StoreError::Exists`] when there is one and the condition does not hold;
-    /// [`StoreError::Suspect`].
+    /// [`StoreError::Suspect`]; [`StoreError::Locked`].
     pub fn delete(&self, key: &ObjectKey, condition: Condition) -> Result<Version, StoreError> {
+        let lock = self.lock_blocking(LockName::of_object(key))?;
+        self.delete_with(lock, key, condition)
+    }
+
+    /// As [`Self::delete`], with the lock of the object's shard.
+    pub(crate) fn delete_with(
+        &self,
+        lock: Lock,
+        key: &ObjectKey,
+        condition: Condition,
+    ) -> Result<Version, StoreError> {
         let name = ObjectName::for_key(key);
-        let shard = LockedShard::for_write(self.fsync(), name.shard())?;
+        let shard = LockedShard::for_write(self.fsync(), name, lock)?;
         let Some(current) = shard.current(key)? else {
             // An earlier delete may have been killed before it made the unlink durable.
             shard.sync(Area::Objects)?;

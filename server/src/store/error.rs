@@ -69,6 +69,9 @@ pub enum StoreError {
     /// Another connection or process holds the upload's lease or its file's lock.
     #[error("the upload is in use by another connection or process, or is being committed")]
     InUse,
+    /// Another thread or process has had a lock for as long as a change waits for it.
+    #[error("another writer has had the lock for 5 seconds: try again")]
+    Locked,
     /// Versions of an object, or objects of a shard, were moved at each of five looks.
     #[error("writers change what is looked for too often: try again")]
     Changing,
@@ -262,6 +265,7 @@ impl StoreError {
             Self::TooManyUploads
             | Self::TooManyClaims
             | Self::InUse
+            | Self::Locked
             | Self::Changing
             | Self::Verifying => ErrorCode::Busy,
             Self::Suspect => ErrorCode::Suspect,
@@ -304,6 +308,7 @@ impl StoreError {
             Self::InUse => {
                 Some("the upload is in use by another connection or process, or is being committed")
             }
+            Self::Locked => Some("another writer has had the lock for 5 seconds"),
             Self::Changing => Some("writers change what is looked for too often"),
             Self::TakenOver => Some("a newer connection of this device has taken the upload over"),
             Self::Displaced => Some("the store's directory was moved, unmounted or replaced"),

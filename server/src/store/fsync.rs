@@ -36,6 +36,8 @@ pub(super) struct Fsync {
     /// Failed fsyncs that could not be recorded in `suspect.toml`. While this is above 0, only this
     /// process knows that the store is suspect.
     pub(super) unrecorded_failures: AtomicU64,
+    #[cfg(test)]
+    pub(super) lock_waiters: super::lock::LockWaiters,
 }
 
 impl Fsync {
@@ -50,6 +52,8 @@ impl Fsync {
             group_commit: GroupCommit::default(),
             read_only,
             unrecorded_failures: AtomicU64::new(0),
+            #[cfg(test)]
+            lock_waiters: super::lock::LockWaiters::default(),
         }
     }
 

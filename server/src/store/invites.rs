@@ -20,6 +20,7 @@ use super::{
     directories,
     error::{Context, StoreError},
     layout::{FORMAT, INVITES},
+    lock::{Lock, LockName},
     random, small_file,
 };
 use crate::sys::fs;
@@ -66,17 +67,58 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::InviteUnknown`], [`StoreError::InviteExpired`]; [`StoreError::Label`] and
-    /// [`StoreError::Suspect`], which leave the invite unspent.
+    /// [`StoreError::Suspect`], which leave the invite unspent, as does [`StoreError::Locked`].
     pub fn redeem_invite(
         &self,
         secret: &InviteSecret,
         device: &DevicePublicKey,
         label: &str,
     ) -> Result<Scopes, StoreError> {
+        match self.redeemed_before(secret, device, label)? {
+            Some(scopes) => Ok(scopes),
+            None => {
+                let lock = self.lock_blocking(LockName::Accounts)?;
+                self.redeem_invite_with(lock, secret, device, label)
+            }
+        }
+    }
+
+    /// What a Join can say without the lock of the accounts: the device's scopes, when the invite
+    /// is spent already. `None` when there is an invite to redeem.
+    ///
+    /// # Errors
+    /// Those of [`Self::redeem_invite`], but [`StoreError::Locked`].
+    pub(crate) fn redeemed_before(
+        &self,
+        secret: &InviteSecret,
+        device: &DevicePublicKey,
+        label: &str,
+    ) -> Result<Option<Scopes>, StoreError> {
+        check_label(label)?;
+        self.check_writable()?;
+        if let Some(dir) = self.invites_dir()? {
+            let name = file_name(secret);
+            if small_file::read(dir.as_fd(), &name, &path(&name))?.is_some() {
+                return Ok(None);
+            }
+        }
+        self.scopes_of(device)?.ok_or(StoreError::InviteUnknown).map(Some)
+    }
+
+    /// As [`Self::redeem_invite`], with the lock of the accounts. The lock comes before the invite
+    /// is spent, so that a device which does not get it in time still has its invite.
+    pub(crate) fn redeem_invite_with(
+        &self,
+        lock: Lock,
+        secret: &InviteSecret,
+        device: &DevicePublicKey,
+        label: &str,
+    ) -> Result<Scopes, StoreError> {
+        debug_assert_eq!(lock.name(), LockName::Accounts, "it is another lock");
         check_label(label)?;
         self.check_writable()?;
         match self.spend(secret) {
-            Ok(scopes) => self.add_account(device, label, scopes),
+            Ok(scopes) => self.add_account(&lock, device, label, scopes),
             Err(StoreError::InviteUnknown) => {
                 self.scopes_of(device)?.ok_or(StoreError::InviteUnknown)
             }

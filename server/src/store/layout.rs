@@ -72,8 +72,8 @@ impl Area {
 }
 
 /// The first byte of an [`ObjectName`]. Directories and locks are divided by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shard(pub(super) u8);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shard(pub(super) u8);
 
 impl Shard {
     /// All 256 shards, in order.

@@ -7,8 +7,9 @@
 //!    │               │    │         │                 │
 //!  commit ── survey  │    │         │                 │
 //!    │          │   look  │         │                 │
-//!   shard (lock) ────│────┘         │          shard (lock)
-//!    │          │    │              │                 │
+//!   shard ───────────│────┘         │               shard
+//!    │    ╲     │    │              │              ╱  │
+//!    │      lock │   │             lock        lock   │
 //!    │       shard_dirs, change_count (no lock) ──────┤
 //!    │               │              │                 │
 //!  staging     record, object   small_file            │
@@ -41,6 +42,7 @@ mod invites;
 mod layout;
 mod lease;
 mod list;
+mod lock;
 mod look;
 mod object;
 mod open_store;
@@ -76,10 +78,14 @@ pub use self::{
     writer::Writer,
 };
 pub(crate) use self::{
+    commit::{CommitStep, PendingCommit},
     history::CurrentFile,
     in_flight::InFlightGuard,
     layout::{STORE_FILE, current_file_path},
+    lock::{LOCK_WAIT_MAX, Lock, LockName},
     open_store::UPLOADS_MAX,
+    restore::RestoreStep,
+    resume::{ResumeStep, TakeOver},
 };
 
 #[cfg(test)]

@@ -32,8 +32,7 @@ pub(crate) const UPLOADS_MAX: usize = 1024;
 /// on a pool thread that other requests wait for. Half of the fewest threads that a server has.
 const CLAIMS_MAX: usize = 16;
 
-/// Most connections that take over an upload at once in an open store. Each may wait for seconds on
-/// a pool thread.
+/// Most connections that take over an upload at once in an open store. Each may wait for seconds.
 const TAKE_OVERS_MAX: usize = 8;
 
 /// How long an upload is kept by default: over a weekend.
@@ -111,6 +110,11 @@ impl Store {
     #[must_use]
     pub fn server_key(&self) -> &ServerKeySeed {
         &self.0.server_key
+    }
+
+    /// A number that no other store has which is open at the same time.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {

@@ -9,8 +9,10 @@ use zput_proto::{
 
 use super::{
     Store,
+    commit::PendingCommit,
     error::{Context, Corruption, StoreError, WithFile as _},
     layout::{Area, ObjectName},
+    lock::{Lock, LockName},
     object::Object,
     record::SliceTable,
     shard::LockedShard,
@@ -19,6 +21,14 @@ use super::{
 
 /// Bytes of a slice that are copied at a time.
 const COPY_BYTES: usize = 256 * 1024;
+
+/// What became of a restore that had its lock.
+pub(crate) enum RestoreStep {
+    /// The version is current, and durable.
+    Restored(Version),
+    /// It was copied, without the lock. The copy has to be committed.
+    Copied(Box<PendingCommit>),
+}
 
 impl Store {
     /// Makes an earlier or deleted version the current one and returns the number it has then. That
@@ -29,20 +39,35 @@ impl Store {
     /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the copy finds a damaged slice;
     /// [`StoreError::Suspect`].
     pub fn restore(&self, key: &ObjectKey, version: Version) -> Result<Version, StoreError> {
-        match self.restore_in_place(key, version)? {
-            None => Ok(version),
-            Some(old) => self.copy_to_current(&old),
+        let lock = self.lock_blocking(LockName::of_object(key))?;
+        match self.restore_with(lock, key, version)? {
+            RestoreStep::Restored(version) => Ok(version),
+            RestoreStep::Copied(copy) => copy.commit_blocking(),
+        }
+    }
+
+    /// As [`Self::restore`], with the lock of the object's shard.
+    pub(crate) fn restore_with(
+        &self,
+        lock: Lock,
+        key: &ObjectKey,
+        version: Version,
+    ) -> Result<RestoreStep, StoreError> {
+        match self.restore_in_place(lock, key, version)? {
+            None => Ok(RestoreStep::Restored(version)),
+            Some(old) => self.copy(&old).map(RestoreStep::Copied),
         }
     }
 
     /// Restores a version that needs no copy; returns a version that does need one.
     fn restore_in_place(
         &self,
+        lock: Lock,
         key: &ObjectKey,
         version: Version,
     ) -> Result<Option<Object>, StoreError> {
         let name = ObjectName::for_key(key);
-        let shard = LockedShard::for_write(self.fsync(), name.shard())?;
+        let shard = LockedShard::for_write(self.fsync(), name, lock)?;
         let current = shard.current(key)?;
         if current.as_ref().is_some_and(|current| current.version() == version) {
             shard.sync(Area::Objects)?;
@@ -63,8 +88,8 @@ impl Store {
     }
 
     /// Puts a version's bytes again, in the same slices and for the same device, and verifies them
-    /// while copying.
-    fn copy_to_current(&self, old: &Object) -> Result<Version, StoreError> {
+    /// while copying. The copy lacks its commit.
+    fn copy(&self, old: &Object) -> Result<Box<PendingCommit>, StoreError> {
         let trailer = old.trailer();
         let version_name = ObjectName::for_key(&trailer.key).version_file(old.version());
         let table = SliceTable::read(old.file(), trailer).with_file(&version_name)?;
@@ -92,6 +117,6 @@ impl Store {
                 other => other,
             })?;
         }
-        upload.commit_copy()
+        upload.prepare_copy()
     }
 }

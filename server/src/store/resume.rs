@@ -6,8 +6,12 @@
 
 use std::{
     cmp::Reverse,
-    os::{fd::AsFd, unix::fs::FileExt},
-    sync::atomic::Ordering,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
 use zput_proto::{
@@ -21,18 +25,19 @@ use super::{
     commit,
     error::{Context, StoreError},
     generation,
-    in_flight::Received,
+    in_flight::{InFlightGuard, Received},
     layout::{Area, ObjectName, STAGING, is_resume_name, resume_name},
-    lease::Revocation,
+    lease::{Revocation, Revoking},
+    lock::{Lock, LockName},
     look::{Current, Look, Wanted},
     object::Object,
     open_store::Store,
-    shard::LockedShard,
     shard_dirs::{LOOKS, ShardDirs},
     staging::{self, Staged},
     upload::{Target, Upload, check_header},
     writer::Writer,
 };
+use crate::limits::Permit;
 
 /// Most versions that are no longer current which [`Store::committed`] searches.
 const VERSIONS_SEARCHED_MAX: usize = 64;
@@ -59,6 +64,23 @@ impl Store {
         writer: impl Into<Writer>,
         header: &HeaderSlice,
     ) -> Result<Upload, StoreError> {
+        match self.begin_resume(key, condition, writer, header)? {
+            ResumeStep::Resumed(upload) => Ok(upload),
+            ResumeStep::Waits(take_over) => {
+                let TakeOver { resume, older, guard: _guard, permit: _permit } = *take_over;
+                resume.with_revoked(older.take_blocking())
+            }
+        }
+    }
+
+    /// As [`Self::resume`], up to the wait for the older connection.
+    pub(crate) fn begin_resume(
+        &self,
+        key: &ObjectKey,
+        condition: Condition,
+        writer: impl Into<Writer>,
+        header: &HeaderSlice,
+    ) -> Result<ResumeStep, StoreError> {
         check_header(&header.bytes, key)?;
         if Digest::of(&header.bytes) != header.digest {
             return Err(StoreError::Digest);
@@ -75,40 +97,25 @@ impl Store {
             None => None,
         };
         commit::check_early(self, &target)?;
-        let (mut staged, permit, _guard) = match older_lease {
+        let resume =
+            Resume { store: self.clone(), target, header: header.clone(), name, connection };
+        match older_lease {
             Some(lease) => {
                 // Meanwhile a third connection is told that the upload is in use, rather than not
                 // found.
-                let guard = self.0.in_flight.insert(&name);
-                let _permit = self.0.take_overs.try_acquire().ok_or(StoreError::InUse)?;
-                match lease.revoke(self.0.take_over_timeouts) {
-                    Revocation::Taken(Received { staged, permit, .. }) => {
-                        (staged, permit, Some(guard))
-                    }
-                    Revocation::Released | Revocation::Busy => return Err(StoreError::InUse),
-                }
+                let guard = self.0.in_flight.insert(&resume.name);
+                let permit = self.0.take_overs.try_acquire().ok_or(StoreError::InUse)?;
+                let older = lease.revoke(self.0.take_over_timeouts, Instant::now());
+                Ok(ResumeStep::Waits(Box::new(TakeOver { resume, older, guard, permit })))
             }
             None => {
                 let permit = self.0.uploads.try_acquire().ok_or(StoreError::TooManyUploads)?;
-                let staged = Staged::reopen(&self.staging()?, &name)?;
-                (staged.ok_or(StoreError::NotFound)?, permit, None)
+                let staged = Staged::reopen(&self.staging()?, &resume.name)?;
+                resume
+                    .with_file(staged.ok_or(StoreError::NotFound)?, permit)
+                    .map(ResumeStep::Resumed)
             }
-        };
-        if let Err(error) = generation::check_early(self, key, &header.bytes) {
-            if matches!(error, StoreError::Older { .. }) {
-                // It can never be committed any more.
-                staged.remove_on_drop();
-            }
-            return Err(error);
         }
-        let file_length = staged.stat()?.length;
-        if !begins_with(&staged, file_length, &header.bytes)? {
-            // The system went down before the header was written.
-            staged.remove_on_drop();
-            return Err(StoreError::NotFound);
-        }
-        let received = Received::with_header(staged, permit, header, file_length);
-        Upload::resume(self.clone(), target, received, name, connection)
     }
 
     /// The version that an upload of `client` with this `header` became, if it was committed,
@@ -124,14 +131,27 @@ impl Store {
         client: Option<DevicePublicKey>,
         header: &HeaderSlice,
     ) -> Result<Option<Version>, StoreError> {
+        // A commit in progress succeeds or fails before this caller has the lock.
+        let lock = self.lock_blocking(LockName::of_object(key))?;
+        self.committed_with(lock, key, client, header)
+    }
+
+    /// As [`Self::committed`], with the lock of the object's shard.
+    pub(crate) fn committed_with(
+        &self,
+        lock: Lock,
+        key: &ObjectKey,
+        client: Option<DevicePublicKey>,
+        header: &HeaderSlice,
+    ) -> Result<Option<Version>, StoreError> {
         let is_this_upload = |object: &Object| -> Result<bool, StoreError> {
             Ok(object.trailer().client == client
                 && object.read_header()?.as_ref() == Some(&header.bytes))
         };
         let shard = ObjectName::for_key(key).shard();
-        // A commit in progress succeeds or fails before this thread has the lock. What it made
-        // stays, so the search needs no lock.
-        drop(LockedShard::for_write(self.fsync(), shard)?);
+        // What a commit made stays, so the search needs no lock.
+        drop(lock);
+        self.check_writable()?;
         let dirs = ShardDirs::open(self.fsync(), shard)?;
         let (wanted, mut looks) = (Wanted { after: None, most: VERSIONS_SEARCHED_MAX }, LOOKS);
         loop {
@@ -162,6 +182,86 @@ impl Store {
         staging::remove_abandoned(self.staging()?.as_fd(), STAGING, |name, file| {
             is_resume_name(name) && now_ns.saturating_sub(file.modified_ns) >= keep_ns
         })
+    }
+}
+
+/// What became of a Resume.
+pub(crate) enum ResumeStep {
+    /// The upload goes on.
+    Resumed(Upload),
+    /// An older connection has the upload, and may still write what had arrived for it.
+    Waits(Box<TakeOver>),
+}
+
+/// A Resume that waits for the lease of an older connection. Dropping it gives up.
+#[derive(Debug)]
+pub(crate) struct TakeOver {
+    resume: Resume,
+    older: Revoking<Received>,
+    /// Registers the upload until the new connection has it.
+    guard: InFlightGuard,
+    /// One of the take-overs that a store has at once.
+    permit: Permit,
+}
+
+impl TakeOver {
+    /// Whether [`Self::finish`] need not wait any longer.
+    pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
+        self.older.is_ready(now)
+    }
+
+    /// Takes the upload over.
+    ///
+    /// # Errors
+    /// Those of [`Store::resume`].
+    pub(crate) fn finish(self) -> Result<Upload, StoreError> {
+        let Self { resume, older, guard, permit } = self;
+        let resumed = resume.with_revoked(older.take());
+        drop((guard, permit));
+        resumed
+    }
+}
+
+/// A Resume that was checked.
+#[derive(Debug)]
+struct Resume {
+    store: Store,
+    target: Target,
+    header: HeaderSlice,
+    name: String,
+    connection: u64,
+}
+
+impl Resume {
+    fn with_revoked(self, older: Revocation<Received>) -> Result<Upload, StoreError> {
+        match older {
+            Revocation::Taken(Received { staged, permit, .. }) => self.with_file(staged, permit),
+            Revocation::Released | Revocation::Busy => Err(StoreError::InUse),
+        }
+    }
+
+    /// Goes on with the upload's file.
+    fn with_file(
+        self,
+        mut staged: Staged<Arc<OwnedFd>>,
+        permit: Permit,
+    ) -> Result<Upload, StoreError> {
+        let Self { store, target, header, name, connection } = self;
+        if let Err(error) = generation::check_early(&store, &target.key, &header.bytes) {
+            if matches!(error, StoreError::Older { .. }) {
+                // It can never be committed any more.
+                staged.remove_on_drop();
+            }
+            return Err(error);
+        }
+        let file_length = staged.stat()?.length;
+        if !begins_with(&staged, file_length, &header.bytes)? {
+            // The system went down before the header was written.
+            staged.remove_on_drop();
+            return Err(StoreError::NotFound);
+        }
+        let received = Received::with_header(staged, permit, &header, file_length);
+        Upload::resume(store, target, received, name, connection)
     }
 }
 

@@ -1,31 +1,23 @@
 //! A locked shard: its holder may change the shard's objects (STORE, "Put" 4).
 
-use std::{
-    fs::File,
-    io::ErrorKind,
-    ops::Deref,
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-};
+use std::{io::ErrorKind, ops::Deref, os::fd::OwnedFd, sync::Arc, time::Instant};
 
 use super::{
     change_count::{self, Change},
-    directories,
     error::{Context, Corruption, StoreError, WithFile as _},
     fsync::Fsync,
-    layout::{Area, LOCKS, ObjectName, Shard},
+    layout::{Area, ObjectName, Shard},
+    lock::{LOCK_WAIT_MAX, Lock, LockName},
     object::{Object, open_file},
     shard_dirs::ShardDirs,
-    staging::has_name,
 };
 use crate::sys::fs;
 
-/// The three directories of a shard, and its lock. Dropping it releases the lock.
+/// The three directories of a shard, and its lock. Dropping it gives up the lock.
 #[derive(Debug)]
 pub(super) struct LockedShard {
     dirs: ShardDirs,
-    /// `None` where the lock file is missing on a read-only store, which has no writers.
-    lock: Option<File>,
+    lock: Lock,
 }
 
 /// What a reader can do without the lock.
@@ -38,16 +30,24 @@ impl Deref for LockedShard {
 }
 
 impl LockedShard {
-    /// Waits until no other thread or process holds the shard.
+    /// Waits until no other thread or process holds the shard, for 5 s at most.
     pub(super) fn exclusive(fsync: &Arc<Fsync>, shard: Shard) -> Result<Self, StoreError> {
-        let lock = acquire(fsync, shard)?;
+        let until = Instant::now() + LOCK_WAIT_MAX;
+        let lock = Lock::acquire_blocking(fsync, LockName::Shard(shard), until)?;
         Ok(Self { dirs: ShardDirs::open(fsync, shard)?, lock })
     }
 
-    /// Waits as [`Self::exclusive`], to change objects. While this thread waited, an fsync of
-    /// another writer may have failed, and nothing may be built on what that writer left.
-    pub(super) fn for_write(fsync: &Arc<Fsync>, shard: Shard) -> Result<Self, StoreError> {
-        let locked = Self::exclusive(fsync, shard)?;
+    /// The shard of an object, whose lock is held, to change objects. While the lock was waited
+    /// for, an fsync of another writer may have failed, and nothing may be built on what that
+    /// writer left.
+    pub(super) fn for_write(
+        fsync: &Arc<Fsync>,
+        name: ObjectName,
+        lock: Lock,
+    ) -> Result<Self, StoreError> {
+        let shard = name.shard();
+        debug_assert_eq!(lock.name(), LockName::Shard(shard), "it is the lock of another shard");
+        let locked = Self { dirs: ShardDirs::open(fsync, shard)?, lock };
         fsync.check_writable()?;
         Ok(locked)
     }
@@ -60,7 +60,7 @@ impl LockedShard {
 
     /// Counts a change before it is made.
     fn count(&self, change: Change) -> Result<(), StoreError> {
-        match &self.lock {
+        match self.lock.file() {
             Some(lock) => change_count::count(lock, change).context("count a change of a shard"),
             None => Ok(()),
         }
@@ -159,46 +159,8 @@ impl LockedShard {
             .context_file("unlink an object", self.path(area, file_name))
     }
 
-    /// Releases the lock and returns the shard's directory in an area.
+    /// Gives up the lock and returns the shard's directory in an area.
     pub(super) fn unlock(self, area: Area) -> Result<OwnedFd, StoreError> {
         self.dirs.into_dir(area)
-    }
-}
-
-/// How many times a lock file may be removed while this thread waits for its lock.
-const LOCK_ATTEMPTS_MAX: usize = 8;
-
-/// Waits for the lock of a shard.
-fn acquire(fsync: &Fsync, shard: Shard) -> Result<Option<File>, StoreError> {
-    const LOCKING: &str = "lock a shard";
-    let path = shard.lock_file();
-    for _ in 0..LOCK_ATTEMPTS_MAX {
-        let Some(file) = open_lock(fsync, shard)? else { return Ok(None) };
-        fs::lock(&file).context_file(LOCKING, &path)?;
-        // If the lock file was removed meanwhile, later callers wait for another file, and this
-        // lock excludes no other caller.
-        if has_name(fsync.root(), &path, &file).context_file(LOCKING, &path)? {
-            return Ok(Some(file));
-        }
-    }
-    Err(StoreError::Missing(path))
-}
-
-/// Opens the file whose lock orders the writers of a shard. A missing one is recreated; `None` on a
-/// read-only store without it.
-fn open_lock(fsync: &Fsync, shard: Shard) -> Result<Option<File>, StoreError> {
-    const OPENING: &str = "open a lock";
-    let path = shard.lock_file();
-    match fs::open_lock(fsync.root(), &path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let Some(locks) = directories::open(fsync, LOCKS)? else { return Ok(None) };
-            if fsync.is_read_only() {
-                return Ok(None);
-            }
-            directories::make_lock(locks.as_fd(), &shard.to_string(), &path)?;
-            fsync.dir(locks)?;
-            fs::open_lock(fsync.root(), &path).map(Some).context_read(OPENING, path)
-        }
-        lock => lock.map(Some).context_read(OPENING, path),
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use zput_proto::{message::Version, name::ObjectKey};
+use zput_proto::message::Version;
 
 use super::{
     change_count::ChangeCount,
@@ -15,52 +15,33 @@ use super::{
     fsync::Fsync,
     layout::{Area, ObjectName},
     shard::LockedShard,
-    shard_dirs::{LOOKS, ShardDirs},
+    shard_dirs::ShardDirs,
 };
 
 /// The newest version of an object apart from the current one, and its area.
 pub(super) type NewestNoncurrent = Result<Option<(Version, Area)>, StoreError>;
 
 /// What was found before the lock.
-struct Survey {
+#[derive(Debug)]
+pub(super) struct Survey {
     count: ChangeCount,
     /// The inode of the current version.
     current: Option<(u64, u64)>,
-    newest: NewestNoncurrent,
-}
-
-/// Locks the shard of an object to write to it, and returns the newest version apart from the
-/// current one. `may_write` looks at the locked shard, before the directories' errors count.
-pub(super) fn lock_for_commit<T>(
-    fsync: &Arc<Fsync>,
-    key: &ObjectKey,
-    may_write: impl Fn(&LockedShard) -> Result<T, StoreError>,
-) -> Result<(LockedShard, T, NewestNoncurrent), StoreError> {
-    let name = ObjectName::for_key(key);
-    for _ in LOOKS {
-        let survey = Survey::of(&ShardDirs::open(fsync, name.shard())?, name)?;
-        let shard = LockedShard::for_write(fsync, name.shard())?;
-        let answer = may_write(&shard)?;
-        if survey.holds(&shard, name)? {
-            return Ok((shard, answer, survey.newest));
-        }
-    }
-    // Other writers were faster each time.
-    let shard = LockedShard::for_write(fsync, name.shard())?;
-    let answer = may_write(&shard)?;
-    let newest = shard.newest_noncurrent(name);
-    Ok((shard, answer, newest))
+    /// The newest version apart from the current one.
+    pub(super) newest: NewestNoncurrent,
 }
 
 impl Survey {
-    fn of(dirs: &ShardDirs, name: ObjectName) -> Result<Self, StoreError> {
+    /// Looks at the directories now.
+    pub(super) fn of(fsync: &Arc<Fsync>, name: ObjectName) -> Result<Self, StoreError> {
+        let dirs = ShardDirs::open(fsync, name.shard())?;
         let count = dirs.change_count()?;
         let current = dirs.current_inode(name);
         Ok(Self { count, current, newest: dirs.newest_noncurrent(name) })
     }
 
     /// Whether the newest version is still the same, now that no other writer has the shard.
-    fn holds(&self, shard: &LockedShard, name: ObjectName) -> Result<bool, StoreError> {
+    pub(super) fn holds(&self, shard: &LockedShard, name: ObjectName) -> Result<bool, StoreError> {
         if shard.current_inode(name) != self.current {
             return Ok(false);
         }

@@ -17,7 +17,7 @@ use super::{
     generation,
     in_flight::{NotNewer, RESUMABLE_MIN_BYTES, Received},
     layout::{STAGING, resume_name},
-    lease::{Lease, LeaseLost, REPLACE_TIMEOUTS},
+    lease::{Lease, LeaseLost},
     open_store::Store,
     staging::Staged,
 };
@@ -109,8 +109,8 @@ impl Upload {
         let Some(name) = &self.resume_name else { return Ok(()) };
         let older = self.store.0.in_flight.set_lease(name, &self.lease);
         if let Some(older) = older.map_err(|NotNewer| StoreError::InUse)? {
-            // The value is dropped here; its file is kept if it can be resumed.
-            older.revoke(REPLACE_TIMEOUTS);
+            // Its file is kept if it can be resumed. A call that writes to it ends first.
+            older.end();
         }
         Ok(())
     }
@@ -210,9 +210,7 @@ impl Upload {
     pub(super) fn into_received(mut self) -> Result<(Store, Target, Received), StoreError> {
         let writable = self.store.check_writable();
         self.between_slices(|received| writable.and_then(|()| received.discard_unclaimed()))?;
-        let mut received = self.lease.take()?;
-        // A commit that fails discards the upload, as any other error does.
-        received.staged.remove_on_drop();
+        let received = self.lease.take()?;
         Ok((self.store, self.target, received))
     }
 

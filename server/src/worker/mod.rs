@@ -367,6 +367,7 @@ impl Worker {
 
     fn close(&mut self, id: ConnectionId, end: &CloseReason) {
         let Some(entry) = self.connections.remove(id) else { return };
+        self.lent.pools.cancel(&self.lent.completions, id);
         let peer = entry.connection.peer();
         match end {
             CloseReason::Stuck(_) => error!(peer, %end, "closed"),

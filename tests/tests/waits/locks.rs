@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     ops::ControlFlow,
-    os::unix::fs::{FileExt as _, MetadataExt as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -24,13 +24,6 @@ fn key(name: &str) -> ObjectKey {
 fn locks(store: &Path) -> Vec<File> {
     let open = |shard| File::open(store.join(format!("locks/{shard:02x}"))).unwrap();
     (0..256).map(open).collect()
-}
-
-/// Whether the kernel reports that a thread waits for this lock (proc_locks(5): "->").
-fn is_waited_for(lock: &File) -> bool {
-    let inode = format!(":{} ", lock.metadata().unwrap().ino());
-    let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&inode);
-    fs::read_to_string("/proc/locks").unwrap().lines().any(waits)
 }
 
 /// Asks for everything that changes nothing, about the object `name` with these versions.
@@ -75,7 +68,8 @@ fn held_lock_delays_no_get() {
     locks.iter().for_each(|lock| lock.lock().unwrap());
     thread::scope(|scope| {
         let writer = scope.spawn(|| server.plain().put("a", b"newest", 100));
-        until("the put waits for the lock", || locks.iter().any(is_waited_for));
+        let waits = "\nzserve_lock_queued{for=\"lock\"} 1\n";
+        until(waits, || server.server.metrics().encode().unwrap().contains(waits));
         read_all(&mut client, "a", &[(old, b"old"), (new, b"new")]);
         assert!(!writer.is_finished(), "it was the lock that the put waited for");
         drop(locks);

@@ -93,12 +93,9 @@ fn zput_protocol_ranges_wait_for_no_tcp_timer() {
     });
 }
 
-/// Threads of the pool `write` of [`StoreServer`], and of the pools `list` and `control` of every
-/// server.
-const THREADS: usize = 4;
-
-/// Requests that wait for a lock or for a thread that waits for it: twice as many as threads.
-const WAITING: usize = 2 * THREADS;
+/// Requests that wait for a lock: twice as many as the pool `write` of [`StoreServer`] has threads,
+/// or the pool `control` of any server.
+const WAITING: usize = 8;
 
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new(name).unwrap()
@@ -141,16 +138,15 @@ impl Held {
         (0..WAITING).map(|_| self.server.plain()).collect()
     }
 
-    /// Lets each client send this request. Returns when all threads of the pool are at work, and
-    /// the other requests wait for one.
-    fn let_wait(&self, clients: &mut [RawClient], pool: &str, request: &Request) {
+    /// Lets each client send this request. Returns when all of them wait.
+    fn let_wait(&self, clients: &mut [RawClient], request: &Request) {
         clients.iter_mut().for_each(|client| client.send(request).unwrap());
-        self.until_queued(pool, WAITING - THREADS);
+        self.until_waiting(clients.len());
     }
 
-    /// Waits until so many jobs wait for a thread of the pool.
-    fn until_queued(&self, pool: &str, jobs: usize) {
-        let line = format!("\nzserve_pool_queued{{pool=\"{pool}\"}} {jobs}\n");
+    /// Waits until so many jobs wait for a lock.
+    fn until_waiting(&self, jobs: usize) {
+        let line = format!("\nzserve_lock_queued{{for=\"lock\"}} {jobs}\n");
         let metrics = self.server.server.metrics();
         until(&line, || metrics.encode().unwrap().contains(&line));
     }
@@ -174,20 +170,32 @@ impl Held {
     }
 }
 
-/// While puts wait for a lock of another process on all threads for puts, gets, stats, listings and
-/// new connections do not.
-#[test]
-fn puts_that_wait_for_lock_delay_no_other_kind_of_request() {
-    let held = Held::new(None);
-    let mut puts = held.clients();
-    for client in &mut puts {
+/// Clients without a key, each with an upload of an object in the shard whose lock is held.
+fn puts(held: &Held) -> Vec<RawClient> {
+    let mut clients = held.clients();
+    for client in &mut clients {
         let (key, kind, condition) = (key("held"), Kind::Plain, Condition::Any);
         let begin = Request::Begin { key, kind, condition, header: None };
         assert_eq!(client.ask(&begin).unwrap(), Response::Begun);
         client.slice(b"new").unwrap();
         assert_eq!(client.receive().unwrap(), Response::SliceHeld);
     }
-    held.let_wait(&mut puts, "write", &Request::Commit);
+    clients
+}
+
+/// While more puts than there are threads wait for a lock that another process has, no other
+/// request waits: puts and deletes of other objects, gets, stats, listings, joins and new
+/// connections.
+#[test]
+fn puts_that_wait_for_lock_delay_no_other_request() {
+    let held = Held::new(None);
+    let mut puts = puts(&held);
+    held.let_wait(&mut puts, &Request::Commit);
+    held.server.plain().put("other", b"more", 2);
+    let delete = Request::Delete { key: key("other"), condition: Condition::Any };
+    let answer = held.server.plain().ask(&delete).unwrap();
+    assert!(matches!(answer, Response::Deleted { .. }), "{answer:?}");
+    held.server.device(&device(3)).put("other", b"again", 2);
     held.assert_reads_are_answered("puts wait");
     held.assert_account_is_looked_up(1, "puts wait");
     let versions = Request::Versions { key: key("other"), after: None, limit: 9 };
@@ -197,7 +205,7 @@ fn puts_that_wait_for_lock_delay_no_other_kind_of_request() {
         Request::Join { secret: *held.server.invite(Scopes::GET).as_bytes(), label: "new".into() };
     let answer = held.server.device(&device(9)).ask(&join).unwrap();
     assert!(matches!(answer, Response::Joined { .. }), "{answer:?}");
-    held.until_queued("write", WAITING - THREADS);
+    held.until_waiting(WAITING);
     drop(held.lock);
     for client in &mut puts {
         let answer = client.receive().unwrap();
@@ -205,70 +213,51 @@ fn puts_that_wait_for_lock_delay_no_other_kind_of_request() {
     }
 }
 
-/// While listings wait for a lock on all threads for listings, puts, gets, stats and new
-/// connections do not.
+/// While more devices than there are threads for accounts wait for the lock of the accounts to
+/// join, puts, gets, stats and new connections do not. No invite is spent before its device has the
+/// lock.
 #[test]
-fn listings_that_wait_for_lock_delay_no_other_kind_of_request() {
-    let held = Held::new(None);
-    let versions = Request::Versions { key: key("held"), after: None, limit: 9 };
-    let mut listings = held.clients();
-    held.let_wait(&mut listings, "list", &versions);
-    held.assert_reads_are_answered("listings wait");
-    held.assert_account_is_looked_up(2, "listings wait");
-    held.server.plain().put("other", b"more", 4);
-    held.until_queued("list", WAITING - THREADS);
-    drop(held.lock);
-    for client in &mut listings {
-        let answer = client.receive().unwrap();
-        assert!(matches!(answer, Response::Versions { .. }), "{answer:?}");
-    }
-}
-
-/// While devices that join wait for a lock on all threads for accounts, puts, gets and stats do
-/// not.
-#[test]
-fn joins_that_wait_for_lock_delay_no_put_or_get() {
+fn joins_that_wait_for_lock_delay_no_other_request() {
     let held = Held::new(Some("clients"));
     let mut joining = Vec::new();
-    for number in 0..THREADS {
+    for number in 0..WAITING {
         let secret = *held.server.invite(Scopes::GET).as_bytes();
         let mut client = held.server.device(&device(10 + u8::try_from(number).unwrap()));
         client.send(&Request::Join { secret, label: "new".into() }).unwrap();
         joining.push(client);
     }
+    held.until_waiting(WAITING);
     let invites = held.server.dir.path().join("invites");
-    until("the invites are spent", || names(&invites).is_empty());
+    assert_eq!(names(&invites).len(), WAITING);
     held.assert_reads_are_answered("joins wait");
+    held.assert_account_is_looked_up(2, "joins wait");
     held.server.plain().put("held", b"more", 4);
+    held.until_waiting(WAITING);
     drop(held.lock);
     for client in &mut joining {
         let answer = client.receive().unwrap();
         assert!(matches!(answer, Response::Joined { .. }), "{answer:?}");
     }
+    assert_eq!(names(&invites).len(), 0);
 }
 
-/// A put for which no thread was free for 10 s is answered `Busy`, its connection goes on, and what
-/// has begun is not cut off.
+/// A put that does not get its lock within 5 s is answered `Busy`. Its connection goes on.
 #[test]
-fn put_that_waits_10_s_for_thread_is_answered_busy() {
+fn put_that_waits_5_s_for_lock_is_answered_busy() {
     let held = Held::new(None);
-    let delete = Request::Delete { key: key("held"), condition: Condition::Any };
+    let mut puts = puts(&held);
     let began = Instant::now();
-    let mut clients = held.clients();
-    held.let_wait(&mut clients, "write", &delete);
-    held.until_queued("write", 0);
-    assert!(began.elapsed() >= Duration::from_secs(10), "{:?}", began.elapsed());
-    drop(held.lock);
-    let (mut busy, mut deleted) = (0, 0);
-    for client in &mut clients {
-        match client.receive().unwrap() {
-            Response::Deleted { .. } => deleted += 1,
-            Response::Error(error) if error.known() == Some(ErrorCode::Busy) => busy += 1,
-            Response::Error(error) if error.known() == Some(ErrorCode::NotFound) => {}
-            other => panic!("{other:?}"),
-        }
-        let stat = Request::Stat { key: key("other"), version: None };
-        assert!(matches!(client.ask(&stat).unwrap(), Response::Stat { .. }));
+    held.let_wait(&mut puts, &Request::Commit);
+    for client in &mut puts {
+        let answer = client.receive().unwrap();
+        let took = began.elapsed();
+        let Response::Error(error) = answer else { panic!("{answer:?} after {took:?}") };
+        assert_eq!(error.known(), Some(ErrorCode::Busy));
+        assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(9), "{took:?}");
     }
-    assert_eq!((busy, deleted), (WAITING - THREADS, 1), "and the others had nothing to delete");
+    drop(held.lock);
+    for client in &mut puts {
+        client.put("held", b"newest", 3);
+    }
+    assert_eq!(names(&held.server.dir.path().join("staging")), [] as [String; 0]);
 }

@@ -162,14 +162,22 @@ impl<T> Lanes<T> {
 
     /// Removes the jobs whose deadline has passed.
     pub(super) fn remove_late(&mut self, now: Instant) -> Vec<(Device, T)> {
+        self.remove(|_, deadline| deadline.is_some_and(|deadline| deadline <= now))
+    }
+
+    /// Removes the jobs for which this holds, by themselves and their deadline.
+    pub(super) fn remove(
+        &mut self,
+        is_over: impl Fn(&T, Option<Instant>) -> bool,
+    ) -> Vec<(Device, T)> {
         let mut removed = Vec::new();
         for _ in 0..self.turn.len() {
             let Some(number) = self.turn.pop_front() else { break };
             let (mut before, mut at) = (None, self.lanes[number].first);
             while let Some(place) = at {
-                let Place { deadline, next, .. } = self.places[place];
-                at = next;
-                if deadline.is_some_and(|deadline| deadline <= now) {
+                let Place { job, deadline, next } = &self.places[place];
+                at = *next;
+                if job.as_ref().is_some_and(|job| is_over(job, *deadline)) {
                     let job = self.unlink(number, before, place).map(|(job, _)| job);
                     removed.extend(job.map(|job| (self.lanes[number].device, job)));
                 } else {

@@ -1,14 +1,28 @@
 //! The pools of a server: one for each kind of request, so that no kind waits behind another.
 
-use std::{io, time::Instant};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use zput_proto::message::ErrorCode;
 
 use super::{
+    completions::Completions,
     device::Device,
-    job::Job,
-    pool::{Pool, PoolThreads, Size, Work as _},
-    task::{ReplyTo, Task, Ticket},
+    error::JobError,
+    job::{Done, Job, Step},
+    locks::{LockQueues, Waiter},
+    pool::{Pool, PoolThreads, Size, Work},
+    reply::{ReplyTo, Ticket},
+    slab::ConnectionId,
 };
-use crate::metrics::{Metrics, PoolKind};
+use crate::{
+    metrics::{Metrics, PoolKind},
+    store::Lock,
+};
 
 /// Maximum threads of `control`. An account is a small file that is in memory as a rule.
 const CONTROL_THREADS: usize = 4;
@@ -46,7 +60,10 @@ pub(crate) struct PoolSizes {
 
 /// Hands jobs to the pools.
 #[derive(Clone, Debug)]
-pub(crate) struct Pools {
+pub(crate) struct Pools(Arc<AllPools>);
+
+#[derive(Debug)]
+struct AllPools {
     /// Accounts and invites.
     control: Pool<Task>,
     /// Opens and descriptions of current versions.
@@ -59,17 +76,38 @@ pub(crate) struct Pools {
     list: Pool<Task>,
     /// What no peer waits for.
     upkeep: Pool<Task>,
+    /// The jobs that wait for a lock or a lease.
+    locks: LockQueues<Task>,
 }
 
 /// The threads of the pools, to be joined.
 #[derive(Debug)]
-pub(crate) struct PoolsThreads(Vec<PoolThreads<Task>>);
+pub(crate) struct PoolsThreads {
+    pools: Vec<PoolThreads<Task>>,
+    locks: LockQueues<Task>,
+}
 
 impl PoolsThreads {
-    /// Waits until all jobs are done and all threads have ended.
+    /// Ends the jobs that wait for locks. Waits until all others are done and all threads have
+    /// ended.
     pub(crate) fn join(self) {
-        self.0.into_iter().for_each(PoolThreads::join);
+        self.locks.close();
+        self.pools.into_iter().for_each(PoolThreads::join);
+        self.locks.join();
     }
+}
+
+/// A job on its way through a pool, with the address for its result; without one, nothing waits for
+/// it.
+#[derive(Debug)]
+struct Task {
+    job: Job,
+    reply: Option<ReplyTo>,
+    device: Device,
+    /// The lock that the job has waited for.
+    lock: Option<Lock>,
+    /// Where the job goes on when it has waited.
+    pools: Pools,
 }
 
 impl Pools {
@@ -95,71 +133,177 @@ impl Pools {
         };
         let load = pool(PoolKind::Load, threads);
         let write = pool(PoolKind::Write, threads);
+        let locks = LockQueues::new(metrics.locks());
         let pools = if is_embedded {
             let open = pool(PoolKind::Open, threads);
             [&open, &load, &write].into_iter().try_for_each(Pool::start)?;
-            Self {
+            AllPools {
                 control: open.clone(),
                 open,
                 load,
                 list: write.clone(),
                 write,
                 upkeep: pool(PoolKind::Upkeep, SINGLE_THREAD),
+                locks: locks.clone(),
             }
         } else {
-            Self {
+            AllPools {
                 control: pool(PoolKind::Control, CONTROL_THREADS),
                 open: pool(PoolKind::Open, OPEN_THREADS),
                 load,
                 write,
                 list: pool(PoolKind::List, LIST_THREADS),
                 upkeep: pool(PoolKind::Upkeep, UPKEEP_THREADS),
+                locks: locks.clone(),
             }
         };
-        Ok((pools, PoolsThreads(running)))
+        Ok((Self(Arc::new(pools)), PoolsThreads { pools: running, locks }))
     }
 
     /// The pool for a job.
     fn of(&self, job: &Job) -> &Pool<Task> {
+        let pools = &*self.0;
         match job {
-            Job::Account(..) | Job::Join { .. } => &self.control,
-            Job::Open { version: None, .. } | Job::Stat { version: None, .. } => &self.open,
-            Job::Load(_) => &self.load,
+            Job::Account(..) | Job::Join { .. } => &pools.control,
+            Job::Open { version: None, .. } | Job::Stat { version: None, .. } => &pools.open,
+            Job::Load(_) => &pools.load,
             Job::Begin { .. }
             | Job::Resume { .. }
+            | Job::TakeOver(..)
+            | Job::FindCommitted(..)
             | Job::Claim(..)
             | Job::Append(_)
             | Job::Commit(_)
+            | Job::FinishCommit(_)
             | Job::Abort(_)
             | Job::Release(_)
             | Job::Delete { .. }
-            | Job::Restore { .. } => &self.write,
+            | Job::Restore { .. } => &pools.write,
             Job::List { .. }
             | Job::Versions { .. }
             | Job::Open { version: Some(_), .. }
-            | Job::Stat { version: Some(_), .. } => &self.list,
-            Job::Expire(_) => &self.upkeep,
+            | Job::Stat { version: Some(_), .. } => &pools.list,
+            Job::Expire(_) => &pools.upkeep,
         }
     }
 
     /// Has a job done. One that cannot be queued is refused, and its connection hears of it as of
     /// any result.
     pub(crate) fn submit(&self, job: Job, reply: ReplyTo, now: Instant) -> Ticket {
-        let (pool, device) = (self.of(&job), reply.device);
-        if let Err(task) = pool.submit(device, Task { job, reply: Some(reply) }, now)
-            && let Some(Task { job, .. }) = task.refuse()
+        let (device, pools) = (reply.device, self.clone());
+        self.queue(Task { job, reply: Some(reply), device, lock: None, pools }, now);
+        Ticket::new()
+    }
+
+    fn queue(&self, task: Task, now: Instant) {
+        if let Err(task) = self.of(&task.job).submit(task.device, task, now)
+            && let Some(Task { job, device, .. }) = task.refuse()
         {
             self.discard(job, device, now);
         }
-        Ticket::new()
     }
 
     /// Has a job done whose result nothing waits for, such as to release what a closed connection
     /// held. With a full queue it runs on the calling thread, which is rare, and better than not
     /// releasing.
     pub(crate) fn discard(&self, job: Job, device: Device, now: Instant) {
-        if let Err(task) = self.of(&job).submit(device, Task { job, reply: None }, now) {
+        let task = Task { job, reply: None, device, lock: None, pools: self.clone() };
+        if let Err(task) = self.of(&task.job).submit(device, task, now) {
             task.run();
+        }
+    }
+
+    /// Ends the job of a connection that has ended, if it waits for a lock or a lease.
+    pub(crate) fn cancel(&self, completions: &Completions, connection: ConnectionId) {
+        self.0.locks.cancel(|task| {
+            let is_its = |reply: &ReplyTo| {
+                reply.connection == connection && reply.completions.is_same(completions)
+            };
+            task.reply.as_ref().is_some_and(is_its)
+        });
+    }
+}
+
+impl Work for Task {
+    /// What nothing waits for is done whenever there is time. The answer to which a load belongs
+    /// has begun and can only be cut off.
+    fn is_refusable(&self) -> bool {
+        self.reply.is_some() && !matches!(self.job, Job::Load(_))
+    }
+
+    fn run(mut self) {
+        loop {
+            let Self { job, reply, device, lock, pools } = self;
+            let buffers = job.buffers();
+            // A job that panics must still send a result: its connection waits for nothing else.
+            // The store's invariants live on disk, and what the job held in memory is dropped.
+            let step = catch_unwind(AssertUnwindSafe(|| job.run(lock)))
+                .unwrap_or(Step::Done(Done::Panicked { buffers }));
+            match step {
+                Step::Done(done) => {
+                    if let Some(reply) = reply {
+                        reply.send(done);
+                    }
+                    return;
+                }
+                Step::AwaitLock(store, name, until, job) => {
+                    let locks = pools.0.locks.clone();
+                    let task = Self { job, reply, device, lock: None, pools };
+                    let Some((task, lock)) = locks.acquire(task, &store, name, until) else {
+                        return;
+                    };
+                    self = Self { lock: Some(lock), ..task };
+                }
+                Step::AwaitLease(job) => {
+                    let locks = pools.0.locks.clone();
+                    return locks.await_lease(Self { job, reply, device, lock: None, pools });
+                }
+            }
+        }
+    }
+
+    fn refuse(self) -> Option<Self> {
+        self.refuse_with(ErrorCode::Busy.into())
+    }
+}
+
+impl Task {
+    /// Reports that it is not done. Returns what has to be done all the same.
+    fn refuse_with(self, why: JobError) -> Option<Self> {
+        let Self { job, reply, device, lock, pools } = self;
+        let Some(reply) = reply else { return Some(Self { job, reply, device, lock, pools }) };
+        let (done, rest) = job.refuse(why);
+        reply.send(done);
+        rest.map(|job| Self { job, reply: None, device, lock: None, pools })
+    }
+}
+
+impl Waiter for Task {
+    fn device(&self) -> Device {
+        self.device
+    }
+
+    fn is_ready(&mut self, now: Instant) -> bool {
+        self.job.is_ready(now)
+    }
+
+    fn go_on(self, lock: Option<Lock>) {
+        let pools = self.pools.clone();
+        pools.queue(Self { lock, ..self }, Instant::now());
+    }
+
+    fn fail(self, why: JobError) {
+        let pools = self.pools.clone();
+        if let Some(Self { job, device, .. }) = self.refuse_with(why) {
+            pools.discard(job, device, Instant::now());
+        }
+    }
+
+    /// Its worker hears nothing of it: the connection is gone.
+    fn end(self) {
+        let Self { job, device, pools, .. } = self;
+        if let (_, Some(rest)) = job.refuse(ErrorCode::Busy.into()) {
+            pools.discard(rest, device, Instant::now());
         }
     }
 }

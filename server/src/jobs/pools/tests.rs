@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use zput_proto::{
     digest::Digest,
     keys::{DevicePublicKey, InviteSecret},
-    message::{Condition, ErrorCode, HeaderSlice, Kind, Version},
+    message::{Condition, ErrorCode, HeaderSlice, Kind, Response, Version},
     name::ObjectKey,
 };
 
@@ -96,6 +96,7 @@ impl Bench {
             (Job::Claim(self.upload(), Vec::new()), "write", "write"),
             (Job::Append(append), "write", "write"),
             (Job::Commit(self.upload()), "write", "write"),
+            (Job::FinishCommit(self.upload().prepare_commit().unwrap()), "write", "write"),
             (Job::Abort(self.upload()), "write", "write"),
             (Job::Release(self.upload()), "write", "write"),
             (Job::Delete { store: store.clone(), key: key.clone(), condition }, "write", "write"),
@@ -143,7 +144,7 @@ fn pools_keep_kinds_of_jobs_apart() {
 #[test]
 fn pools_have_threads_of_operations_page() {
     let all = |pools: &Pools| {
-        let Pools { control, open, load, write, list, upkeep } = pools;
+        let AllPools { control, open, load, write, list, upkeep, .. } = &*pools.0;
         [control, open, load, write, list, upkeep].map(Pool::facts)
     };
     let expected = [
@@ -171,7 +172,7 @@ fn pools_have_threads_of_operations_page() {
 fn job_that_is_refused_answers_busy_and_releases_upload() {
     for (job, ..) in Bench::new().jobs() {
         let name = format!("{job:?}");
-        let (done, rest) = job.refuse();
+        let (done, rest) = job.refuse(ErrorCode::Busy.into());
         let rest = rest.map(|job| format!("{job:?}"));
         let code = match done {
             Done::Account(Err(error)) => Some(error.code),
@@ -184,7 +185,7 @@ fn job_that_is_refused_answers_busy_and_releases_upload() {
         };
         let expected = match name.as_str() {
             "Load" => (None, None),
-            "Claim" | "Commit" | "Append" => (Some(6), Some("Release")),
+            "Claim" | "Commit" | "FinishCommit" | "Append" => (Some(6), Some("Release")),
             "Abort" => (Some(6), Some("Abort")),
             "Release" | "Expire" => (None, Some(name.as_str())),
             _ => (Some(6), None),
@@ -218,4 +219,102 @@ fn pools_answer_busy_when_queue_is_full() {
         assert!(matches!(received.done(), Done::Refused(error) if error.code == ErrorCode::Busy));
         assert_eq!(staged(), 0, "it is not released");
     }
+}
+
+fn reply(completions: &Completions) -> ReplyTo {
+    ReplyTo {
+        completions: completions.clone(),
+        connection: ConnectionId::for_test(),
+        device: Device::Local,
+    }
+}
+
+/// The lock that `k` needs, as another process has it: SHA-256 of "k" begins with 82.
+fn held_lock(bench: &Bench) -> File {
+    let lock = File::open(bench.dir.path().join("locks/82")).unwrap();
+    lock.lock().unwrap();
+    lock
+}
+
+fn delete(bench: &Bench, name: &str) -> Job {
+    let (key, condition) = (ObjectKey::new(name).unwrap(), Condition::Any);
+    Job::Delete { store: bench.store.clone(), key, condition }
+}
+
+/// Jobs whose lock another process has leave the one thread to a job that needs another lock. They
+/// go on in their order when the lock is released.
+#[test]
+fn job_that_waits_for_lock_leaves_its_thread() {
+    let bench = Bench::new();
+    let pools = Pools::for_test();
+    let (completions, received) = ReceivedCompletions::channel();
+    let submit = |job| pools.submit(job, reply(&completions), Instant::now());
+    let lock = held_lock(&bench);
+    let (store, key) = (bench.store.clone(), Bench::key());
+    for job in [
+        delete(&bench, "k"),
+        Job::Commit(bench.upload()),
+        Job::Restore { store, key, version: Version(1) },
+        delete(&bench, "k"),
+        delete(&bench, "x"),
+    ] {
+        submit(job);
+    }
+    let not_found = |done: Done| {
+        assert!(matches!(done, Done::Refused(error) if error.code == ErrorCode::NotFound));
+    };
+    not_found(received.done());
+    drop(lock);
+    not_found(received.done());
+    let Done::Answer(Response::Committed { version }) = received.done() else {
+        panic!("it is not committed")
+    };
+    not_found(received.done());
+    let deleted = received.done();
+    assert!(matches!(deleted, Done::Answer(Response::Deleted { version: v }) if v == version));
+}
+
+/// A Resume that waits until an older connection is quiet leaves its thread, and gets the upload.
+#[test]
+fn job_that_waits_for_lease_leaves_its_thread() {
+    let bench = Bench::new();
+    let pools = Pools::for_test();
+    let (completions, received) = ReceivedCompletions::channel();
+    let header = HeaderSlice::of(zput_framed::header(b"k", 200, 19, 7, [7; 32]));
+    let by = |connection| Writer { device: None, connection };
+    let (key, condition) = (Bench::key(), Condition::Any);
+    let mut older = bench.store.begin(&key, Kind::Sealed, condition, by(1)).unwrap();
+    older.write_header(&header.bytes, header.digest).unwrap();
+    let store = bench.store.clone();
+    let resume = Job::Resume { store, key, condition, header, writer: by(2) };
+    pools.submit(resume, reply(&completions), Instant::now());
+    pools.submit(delete(&bench, "x"), reply(&completions), Instant::now());
+    let done = received.done();
+    assert!(matches!(done, Done::Refused(error) if error.code == ErrorCode::NotFound));
+    let Done::Begun(newer) = received.done() else { panic!("it is not taken over") };
+    assert_eq!((older.length(), newer.length()), (0, 200));
+}
+
+/// The job of a closed connection waits no longer, its upload is released, and nothing is answered.
+#[test]
+fn job_of_closed_connection_waits_no_longer() {
+    let bench = Bench::new();
+    let pools = Pools::for_test();
+    let (completions, received) = ReceivedCompletions::channel();
+    let lock = held_lock(&bench);
+    pools.submit(Job::Commit(bench.upload()), reply(&completions), Instant::now());
+    let staged = || std::fs::read_dir(bench.dir.path().join("staging")).unwrap().count();
+    let begun = Instant::now();
+    while staged() > 0 {
+        assert_eq!(staged(), 1);
+        pools.cancel(&ReceivedCompletions::channel().0, ConnectionId::for_test());
+        assert_eq!(staged(), 1, "it was that of another worker");
+        pools.cancel(&completions, ConnectionId::for_test());
+        assert!(begun.elapsed() < crate::store::LOCK_WAIT_MAX, "it waits on");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    pools.submit(delete(&bench, "x"), reply(&completions), Instant::now());
+    let done = received.done();
+    assert!(matches!(done, Done::Refused(error) if error.code == ErrorCode::NotFound));
+    drop(lock);
 }

@@ -69,7 +69,11 @@ impl Store {
                 Verified::Intact(_) | Verified::Missing => return Ok(Quarantined::NotCorrupt),
                 Verified::Stopped => return Ok(Quarantined::Stopped),
             }
-            let shard = LockedShard::exclusive(self.fsync(), file_ref.shard())?;
+            let shard = match LockedShard::exclusive(self.fsync(), file_ref.shard()) {
+                // The next run may be luckier.
+                Err(StoreError::Locked) => return Ok(Quarantined::LeftInPlace),
+                shard => shard?,
+            };
             if self.identity(file_ref)? == Some(verified) {
                 return self.set_aside(file_ref, &shard);
             }

@@ -385,7 +385,6 @@ fn writer_waiting_for_shard_lock_sees_fsync_failure() {
     home.put("a", b"old");
     let store = &home.store;
     let shard = ObjectName::for_key(&key("a")).shard();
-    let lock = home.lock_file("a");
     let operations: [(&str, Operation); 3] = [
         ("put", |store| put(store, "a", b"new", Condition::Any)),
         ("delete", |store| store.delete(&key("a"), Condition::Any).map(|version| version.0)),
@@ -395,7 +394,7 @@ fn writer_waiting_for_shard_lock_sees_fsync_failure() {
         let locked = LockedShard::exclusive(store.fsync(), shard).unwrap();
         let refused = thread::scope(|scope| {
             let made = scope.spawn(|| make(store));
-            wait_for_lock_waiter(&lock, || made.is_finished());
+            wait_for_lock_waiter(store, || made.is_finished());
             make_suspect(store, "sync a test file");
             drop(locked);
             made.join().unwrap().unwrap_err()

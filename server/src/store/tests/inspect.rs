@@ -396,7 +396,7 @@ fn scrub_leaves_file_that_replaced_corrupt_one() {
     lock.lock().unwrap();
     let report = thread::scope(|scope| {
         let scrub = scope.spawn(|| scrub(&home));
-        wait_for_lock_waiter(&lock, || scrub.is_finished());
+        wait_for_lock_waiter(&home.store, || scrub.is_finished());
         fs::rename(&sound, &path).unwrap();
         lock.unlock().unwrap();
         scrub.join().unwrap()
@@ -416,7 +416,7 @@ fn scrub_quarantines_corrupt_file_that_changes_meanwhile() {
     lock.lock().unwrap();
     let report = thread::scope(|scope| {
         let scrub = scope.spawn(|| scrub(&home));
-        wait_for_lock_waiter(&lock, || scrub.is_finished());
+        wait_for_lock_waiter(&home.store, || scrub.is_finished());
         fs::hard_link(&path, home.area_path("history", "a", 1000)).unwrap();
         lock.unlock().unwrap();
         scrub.join().unwrap()

@@ -1,6 +1,7 @@
 //! What docs/STORE.md promises, on real file systems.
 
 mod accounts;
+mod bounded;
 mod child;
 mod committed;
 mod concurrency;
@@ -27,7 +28,7 @@ mod uploads;
 
 use std::{
     fs,
-    os::unix::fs::{FileExt as _, MetadataExt as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -125,14 +126,11 @@ impl Home {
     }
 }
 
-/// Waits until the kernel reports that a thread waits for the lock of this file, which is held
-/// (proc_locks(5): "->").
+/// Waits until a thread has found a lock of the store taken, and tries again.
 #[track_caller]
-fn wait_for_lock_waiter(lock: &fs::File, is_over: impl Fn() -> bool) {
-    let inode = format!(":{} ", lock.metadata().unwrap().ino());
-    let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&inode);
+fn wait_for_lock_waiter(store: &Store, is_over: impl Fn() -> bool) {
     let begun = Instant::now();
-    while !fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+    while store.fsync().lock_waiters.count() == 0 {
         assert!(!is_over(), "it did not wait");
         assert!(begun.elapsed() < Duration::from_secs(60), "it never waited for the lock");
         thread::sleep(Duration::from_millis(1));

@@ -265,9 +265,9 @@ fn invite_is_unlinked_and_synced_before_account_is_written() {
     assert_eq!(
         calls,
         [
+            "flock clients exclusively",
             "unlinkat invites/X.toml",
             "fsync invites",
-            "flock clients exclusively",
             "flock clients/.tmp exclusively",
             "pwrite64 clients/.tmp",
             "fdatasync clients/.tmp",

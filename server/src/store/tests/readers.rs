@@ -374,11 +374,11 @@ fn commit_looks_again_after_change_while_it_waits() {
             fs::rename(&path, &aside).unwrap();
         }
         let shard = ObjectName::for_key(&key("a")).shard();
-        let (store, lock) = (&home.store, home.lock_file("a"));
+        let store = &home.store;
         let next = thread::scope(|scope| {
             let locked = LockedShard::exclusive(store.fsync(), shard).unwrap();
             let waiting = scope.spawn(|| home.put("a", b"2"));
-            wait_for_lock_waiter(&lock, || waiting.is_finished());
+            wait_for_lock_waiter(store, || waiting.is_finished());
             if !seen {
                 fs::rename(&aside, &path).unwrap();
             }

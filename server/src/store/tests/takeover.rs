@@ -12,12 +12,16 @@ use super::{
     resume::{LAST, PART, WRITER, add, begun_by, claimed, finish, part, staged_file},
     *,
 };
-use crate::store::{Upload, Writer, lease::REPLACE_TIMEOUTS};
+use crate::store::{Upload, Writer, lease::RevokeTimeouts};
 
 /// A store whose take-overs do not wait until the older connection is quiet.
 fn home_without_quiet_wait() -> Home {
     let mut home = Home::new();
-    Arc::get_mut(&mut home.store.0).unwrap().take_over_timeouts = REPLACE_TIMEOUTS;
+    Arc::get_mut(&mut home.store.0).unwrap().take_over_timeouts = RevokeTimeouts {
+        quiet: Duration::ZERO,
+        quiet_wait_max: Duration::ZERO,
+        call_wait_max: Duration::from_secs(1),
+    };
     home
 }
 
