@@ -316,3 +316,14 @@ fn golden_files_of_format_2_are_those_of_the_script() {
     let ran = Ran::from(Command::new(node).arg(script).arg("--check").output().unwrap());
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
 }
+
+/// The golden blobs of format 2, their values and the refused pieces are what the script makes of
+/// the page. It needs packages, as the reader does.
+#[test]
+fn golden_blobs_of_format_2_are_those_of_the_script() {
+    let reader = or_skip!(reader());
+    let ran = Ran::from(
+        Command::new("node").arg(reader.with_file_name("blob-v2.mjs")).arg("--check").output().unwrap(),
+    );
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
