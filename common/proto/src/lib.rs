@@ -52,6 +52,7 @@
 //!
 //! ```text
 //! session                                    both ends of a connection, and their TLS
+//! blob                                       header, front and tail of format 2; checks without keys
 //! message envelope                           requests, answers; the public fields of a blob
 //! vault                                      certificates, charters, and the rules about them
 //! hello keys                                 first bytes of a connection; public keys
@@ -59,6 +60,7 @@
 //! limits cursor secret long_bech32 fallible  bounds and helpers
 //! ```
 
+pub mod blob;
 pub mod cursor;
 pub mod digest;
 pub mod envelope;

@@ -15,6 +15,14 @@ pub const FACTS_MAX_BYTES: usize = 1024;
 /// Longest key file (FORMAT 11).
 pub const KEY_FILE_MAX_BYTES: usize = 65_536;
 
+/// Longest metadata of a blob, before it is sealed (docs/next/FORMAT 5).
+pub const METADATA_MAX_BYTES: usize = 49_152;
+/// Longest list of the packs that a folder needs (docs/next/FORMAT 7).
+pub const REFERENCES_MAX_BYTES: usize = 16_760_832;
+/// Most packs that a folder needs (docs/next/FORMAT 7).
+pub const PACKS_MAX: usize = 65_536;
+/// Longest footer without its tail (docs/next/FORMAT 18).
+pub const FRONT_MAX_BYTES: usize = 25_150_470;
 /// Longest certificate (docs/next/FORMAT 12).
 pub const CERTIFICATE_MAX_BYTES: usize = 8192;
 /// Longest signature of a certificate, of any algorithm (docs/next/FORMAT 18).

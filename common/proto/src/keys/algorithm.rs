@@ -86,6 +86,8 @@ pub enum SignatureLabel {
     Certificate,
     /// A charter, signed by the last root.
     Charter,
+    /// The transcript of a blob, signed by its writer.
+    Writer,
 }
 
 impl SignatureLabel {
@@ -94,6 +96,7 @@ impl SignatureLabel {
             Self::Root => "zput/v2/root",
             Self::Certificate => "zput/v2/certificate",
             Self::Charter => "zput/v2/charter",
+            Self::Writer => "zput/v2/writer",
         }
     }
 

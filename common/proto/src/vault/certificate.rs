@@ -244,6 +244,12 @@ impl<'a> Held<'a> {
         self.certificate
     }
 
+    /// The state under which it holds.
+    #[must_use]
+    pub const fn state(self) -> &'a State {
+        self.state
+    }
+
     /// Whether the certificate vouches for a blob of this epoch and generation, whatever its name.
     ///
     /// # Errors
