@@ -141,8 +141,8 @@ pub fn header(header: &Header, asked: &Asked<'_>) -> Result<HeaderVerdict, Check
         return Ok(HeaderVerdict::Stale);
     }
     if let Entered::Device(held) = asked.vault {
-        // "the generation keeps to `not_after` of the connection's certificate, by the rule of
-        // section 12"
+        // "the connection's certificate counts for this header (section 12), its prefix aside: it
+        // has the put bit, and the generation keeps to its `not_after`"
         held.counts(header.fields().core.order).map_err(CheckError::Certificate)?;
     }
     Ok(order_verdict(header, asked))

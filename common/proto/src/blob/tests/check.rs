@@ -192,7 +192,7 @@ fn header_ahead_of_the_clock_is_future() {
     assert_eq!(header(&own, &late), Ok(HeaderVerdict::Good));
 }
 
-/// "the generation keeps to `not_after` of the connection's certificate"; attack 59.
+/// "it has the put bit, and the generation keeps to its `not_after`"; attack 59.
 #[test]
 fn header_keeps_to_the_end_of_the_certificate() {
     let world = World::new();

@@ -2,7 +2,6 @@
 
 use super::super::check::*;
 use super::world::*;
-use super::*;
 use crate::vault::{Certificate, Epoch, PrefixTag, Scopes};
 
 const OWN: u8 = 20;
