@@ -1,8 +1,12 @@
-//! The golden certificates and charters of `common/seal/tests/data`.
+//! The golden certificates, charters and one blob of `common/seal/tests/data`.
 
 use std::sync::LazyLock;
 
-use zput_proto::vault::{HeldCharter, VaultId};
+use zput_proto::{
+    blob::{Header, Tail, header_length},
+    digest::Digest,
+    vault::{HeldCharter, VaultId},
+};
 
 macro_rules! golden {
     ($folder:literal, $ending:literal, $($name:literal),+) => {
@@ -53,4 +57,26 @@ pub(crate) static HELD: LazyLock<Vec<HeldCharter>> = LazyLock::new(|| {
         panic!("a golden charter does not hold");
     };
     held
+});
+
+/// The golden blob of one part, taken apart.
+pub(crate) struct GoldenBlob {
+    pub(crate) header: Header,
+    pub(crate) front: &'static [u8],
+    pub(crate) tail: Tail,
+    /// Its part and its front, as an upload has them.
+    pub(crate) slices: [(u32, Digest); 2],
+}
+
+/// A blob of the first charter's vault.
+pub(crate) static BLOB: LazyLock<Option<GoldenBlob>> = LazyLock::new(|| {
+    const BYTES: &[u8] = include_bytes!("../../common/seal/tests/data/blob-v2/file.zput");
+    let tail = Tail::parse_end(BYTES).ok()?;
+    let (before, _) = BYTES.split_at_checked(BYTES.len() - tail.as_bytes().len())?;
+    let front = tail.end().front_length() as usize;
+    let (before, front) = before.split_at_checked(before.len().checked_sub(front)?)?;
+    let (header, part) = before.split_at_checked(header_length(BYTES).ok()? as usize)?;
+    let slice = |bytes: &[u8]| (bytes.len() as u32, Digest::of(bytes));
+    let slices = [slice(part), slice(front)];
+    Some(GoldenBlob { header: Header::parse(header).ok()?, front, tail, slices })
 });

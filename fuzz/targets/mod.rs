@@ -4,13 +4,16 @@ mod certificate;
 mod charter;
 mod client_session;
 mod footer;
+mod front;
 mod golden;
 mod golden_v2;
 mod header;
+mod header2;
 mod hello;
 mod kit;
 mod message;
 mod server_session;
+mod tail2;
 
 /// A function under fuzz.
 pub(crate) type Target = fn(&[u8]);
@@ -19,6 +22,9 @@ pub(crate) type Target = fn(&[u8]);
 pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("header", header::run),
     ("footer", footer::run),
+    ("header2", header2::run),
+    ("front", front::run),
+    ("tail2", tail2::run),
     ("certificate", certificate::run),
     ("charter", charter::run),
     ("hello", hello::run),

@@ -323,7 +323,11 @@ fn golden_files_of_format_2_are_those_of_the_script() {
 fn golden_blobs_of_format_2_are_those_of_the_script() {
     let reader = or_skip!(reader());
     let ran = Ran::from(
-        Command::new("node").arg(reader.with_file_name("blob-v2.mjs")).arg("--check").output().unwrap(),
+        Command::new("node")
+            .arg(reader.with_file_name("blob-v2.mjs"))
+            .arg("--check")
+            .output()
+            .unwrap(),
     );
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
 }
