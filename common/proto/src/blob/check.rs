@@ -214,7 +214,7 @@ pub enum Change {
 /// Checks a new header and tail over the body of `base` by FORMAT 15. `current` is the tail of the
 /// current version under the new address, where there is a sealed one.
 ///
-/// A verdict of `Stale` comes before the tail is looked at.
+/// A verdict of `Stale` comes before certificate and signature are looked at.
 ///
 /// # Errors
 /// Says which rule they break.
