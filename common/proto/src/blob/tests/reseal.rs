@@ -92,6 +92,11 @@ fn reseal_under_another_name_is_checked_as_a_commit() {
     };
     let stale = verdict(|it| it.core.order = order(EPOCH - 1, NOW));
     assert_eq!(stale, Ok(HeaderVerdict::Stale));
+    // Nothing further is asked: the next header gets another tail.
+    let stale_header = base.world.header(|it| it.core.order = order(EPOCH - 1, NOW));
+    let unsigned = super::world::tail(&stale_header, Some(&base.own), HOST, |_| {});
+    let stale = Ok((HeaderVerdict::Stale, Change::Anew));
+    assert_eq!(base.check(&stale_header, &unsigned, "a"), stale);
     assert_eq!(verdict(|it| it.stanza_epoch = Epoch::new(3)), Ok(HeaderVerdict::Stale));
     let future = verdict(|it| it.core.order = order(EPOCH, NOW + DAY + 1));
     assert_eq!(future, Ok(HeaderVerdict::Future));
