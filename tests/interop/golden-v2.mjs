@@ -5,13 +5,13 @@
 // Written from docs/next/FORMAT.md alone, on node's own cryptography, and never from the crates
 // that read the files. The same bytes come out each time: Ed25519 has no randomness.
 //
-// A charter's `members` and `owner` are sealed, and a server reads neither. Here they are bytes of
-// one value, as long as the page says that the sealed parts are.
+// What is sealed in a charter is in sealed-v2.mjs.
 
 import { createHash, createHmac, createPrivateKey, createPublicKey, hkdfSync, sign } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { members, message, owner, x25519Public, xwingPublic } from "./sealed-v2.mjs";
 
 const DATA = join(dirname(fileURLToPath(import.meta.url)), "../../common/seal/tests/data");
 const check = process.argv.includes("--check");
@@ -41,10 +41,19 @@ function signer(seed) {
 
 // FORMAT 10
 const roots = [run(0x00), run(0x20), run(0x80)];
-const rootSigners = roots.map((root) => signer(hkdf(root, "zput/v2/root/sign")));
+const rootOf = (secret) => ({
+  ...signer(hkdf(secret, "zput/v2/root/sign")), secret,
+  ownerKey: hkdf(secret, "zput/v2/owner"), wrapRoot: hkdf(secret, "zput/v2/wrap"),
+});
+const rootSigners = roots.map(rootOf);
 const vaultOf = (key) => sha256(cat(label("zput/v2/vault"), u8(1), key));
 const V = vaultOf(rootSigners[0].key);
-const nameKey = hkdf(hkdf(roots[0], "zput/v2/member"), "zput/v2/name");
+const M = hkdf(roots[0], "zput/v2/member");
+const nameKey = hkdf(M, "zput/v2/name");
+const charterKey = hkdf(M, "zput/v2/charter");
+const epochSecret = (root, k) => hkdf(root.secret, cat(label("zput/v2/epoch"), u32(k)));
+const wrapKey = (root, device) => hkdf(root.wrapRoot, cat(label("zput/v2/wrap/device"), device));
+const recipient = (secret) => xwingPublic(hkdf(secret, "zput/v2/epoch/identity"));
 const prefixTag = (prefix) =>
   createHmac("sha256", nameKey).update(cat(label("zput/v2/prefix"), prefix)).digest();
 const deviceOf = (seed) => ({
@@ -88,24 +97,50 @@ function succession(index, fields = {}) {
   return cat(body, (it.change ?? ((s) => s))(signature));
 }
 
-const sealedLength = (p) => 56 + p + 16 * (Math.floor(p / 16384) + 1);
-// Lengths of the two plaintexts of FORMAT 13.
-const membersLength = ({ epoch = 0, further = 0, envelopes = 1 }) => 32 + 1216 + 1 + further
-  + 4 + (epoch === 0 ? 0 : sealedLength(32 * epoch)) + 2 + 104 * envelopes + 2;
-const ownerLength = ({ wrapRoots = 0, labels = [] }) => 32 + 32 + 1 + 33 * wrapRoots
-  + 2 + labels.reduce((sum, label) => sum + 51 + label.length, 0) + 2;
+// A list of certificates that were issued, in the order of the page.
+const sorted = (list, by = (it) => it) => [...list].sort((a, b) => Buffer.compare(by(a), by(b)));
+const issued = (...list) =>
+  sorted(list.map(([certificate, root, role, label]) => ({
+    device: certificate.subarray(76, 108), digest: sha256(certificate).subarray(0, 16), root, role, label,
+  })), (it) => cat(it.device, it.digest));
+
+// The message of `members`. `secrets` are those of all epochs, the last in force; `readers` are
+// devices with the root that signed their certificates.
+function sealedMembers(publicHash, fields) {
+  const it = {
+    publicHash, secrets: [epochSecret(rootSigners[0], 0)], readers: [], further: [],
+    extensions: zeros(0), key: charterKey, context: cat("members"), excess: zeros(0), ...fields,
+  };
+  const k = it.epoch ?? it.secrets.length - 1, secret = it.secret ?? it.secrets.at(-1);
+  const historyKey = it.historyKey ?? hkdf(it.secrets.at(-1), "zput/v2/epoch/history");
+  const context = it.envelopeContext ?? cat("envelope", u32(k));
+  it.recipient ??= recipient(it.secrets.at(-1));
+  it.history ??= k === 0 ? zeros(0)
+    : message(historyKey, cat(it.historyContext ?? "history"), cat(...it.secrets.slice(0, -1)));
+  it.envelopes ??= sorted(it.readers, ([device]) => device)
+    .map(([device, root]) => message(wrapKey(root, device), context, secret));
+  return message(it.key, it.context, cat(members(it), it.excess));
+}
+
+function sealedOwner(publicHash, root, fields) {
+  const it = {
+    publicHash, memberSecret: M, wrapRoots: [], issued: [], extensions: zeros(0),
+    key: root.ownerKey, context: cat("owner"), excess: zeros(0), ...fields,
+  };
+  return message(it.key, it.context, cat(owner(it), it.excess));
+}
 
 function charter(fields) {
   const it = {
     magic: Buffer.from("8a7a707574636872", "hex"), version: 2, serial: 1, issued: 1_800_000_000,
-    state: state({}), members: { envelopes: 1 }, owner: { labels: ["laptop"] },
-    by: rootSigners[0], label: "zput/v2/charter", ...fields,
+    state: state({}), by: rootSigners[0], label: "zput/v2/charter", ...fields,
   };
-  const members = Buffer.alloc(it.membersBytes ?? sealedLength(membersLength(it.members)), "m");
-  const owner = Buffer.alloc(it.ownerBytes ?? sealedLength(ownerLength(it.owner)), "o");
+  const open = cat(it.magic, u16(it.version), u64(it.serial), u64(it.issued), it.state);
+  const members = sealedMembers(sha256(open), it.members);
+  const owner = it.ownerBytes === undefined
+    ? sealedOwner(sha256(open), it.by, it.owner) : Buffer.alloc(it.ownerBytes, "o");
   const bytes = cat(
-    it.magic, u16(it.version), u64(it.serial), u64(it.issued), it.state,
-    u32(it.membersLength ?? members.length), members, u32(it.ownerLength ?? owner.length), owner);
+    open, u32(it.membersLength ?? members.length), members, u32(it.ownerLength ?? owner.length), owner);
   return cat(bytes, (it.change ?? ((s) => s))(it.by.sign(cat(label(it.label), bytes))));
 }
 
@@ -183,7 +218,6 @@ const refusedCertificates = {
 // Charters.
 const tag = (state) => sha256(state).subarray(0, 16);
 const kept = (certificate) => sha256(certificate).subarray(0, 16);
-const sorted = (list) => [...list].sort((a, b) => Buffer.compare(Buffer.isBuffer(a) ? a : a[0], Buffer.isBuffer(b) ? b : b[0]));
 const first = state({});
 const revoking = (device) => state({ past: [tag(first)], revoked: [[device, 1]] });
 const [third, fork] = [revoking(host.device), revoking(reader.device)];
@@ -194,37 +228,57 @@ const theft = state({
   past, roots: twoRoots, untils: [0], revoked: [[host.device, 1]],
   kept: sorted([kept(certificates["all-scopes"]), kept(certificates.get)]),
 });
-const labels = ["laptop", "host", "reader"];
-const later = { serial: 3, members: { epoch: 1, further: 33, envelopes: 2 }, owner: { labels } };
+// Certificates that are noted and in no file: the host's as a member, the reader's of root 1.
+const hostMember = certificate({ device: host.device, writer: host.writer });
+const readerAgain = certificate({ root: 1, scopes: 6, device: reader.device, algorithm: 0, writer: zeros(0) });
+const notes = [
+  [certificates["all-scopes"], 0, 0, "laptop"], [certificates["put-prefix"], 0, 3, "host"],
+  [hostMember, 0, 1, "host"], [certificates.get, 0, 2, "Grüße"],
+];
+const laptopAgain = [certificates["root-1"], 1, 0, "laptop"];
+const secrets = [epochSecret(rootSigners[0], 0), epochSecret(rootSigners[0], 1), epochSecret(rootSigners[1], 2)];
+const further = [[1, x25519Public(run(0xc0))]];
+const [hostReads, readerReads] = [[host.device, rootSigners[0]], [reader.device, rootSigners[0]]];
+const later = (state, reads) => ({
+  serial: 3, state, members: { secrets: secrets.slice(0, 2), further, readers: [reads] },
+  owner: { issued: issued(...notes) },
+});
 const rooted = {
-  serial: 4, members: { epoch: 2, further: 33, envelopes: 2 }, owner: { wrapRoots: 1, labels }, by: rootSigners[1],
+  serial: 4, state: planned, by: rootSigners[1], members: { secrets, further, readers: [readerReads] },
+  owner: { wrapRoots: [[0, rootSigners[0].wrapRoot]], issued: issued(...notes, laptopAgain) },
 };
 const charters = {
-  "1": charter({ state: first }),
-  "2": charter({ state: first, serial: 2, members: { envelopes: 3 }, owner: { labels } }),
-  "3": charter({ ...later, state: third }),
-  "3-fork": charter({ ...later, state: fork }),
-  "4-planned": charter({ ...rooted, state: planned }),
+  "1": charter({ state: first, owner: { issued: issued(notes[0]) } }),
+  "2": charter({
+    state: first, serial: 2, members: { readers: [hostReads, readerReads] }, owner: { issued: issued(...notes) },
+  }),
+  "3": charter(later(third, readerReads)),
+  "3-fork": charter(later(fork, hostReads)),
+  "4-planned": charter(rooted),
   "4-theft": charter({
-    ...rooted, state: theft, members: { epoch: 2, further: 33, envelopes: 1 }, owner: { labels },
+    ...rooted, state: theft, members: { secrets, further, readers: [[reader.device, rootSigners[1]]] },
+    owner: { issued: issued(...notes, laptopAgain, [readerAgain, 1, 2, "Grüße"]) },
   }),
 };
 const counted = (n, bytes) => Array.from({ length: n }, (_, i) => cat(zeros(bytes - 4), u32(i)));
 const chain = (n) => {
-  const signers = Array.from({ length: n }, (_, i) => i === 0 ? rootSigners[0] : signer(sha256(u32(i))));
+  const signers = Array.from({ length: n }, (_, i) => i === 0 ? rootSigners[0] : rootOf(sha256(u32(i))));
   const roots = signers.map(({ key }, i) => i === 0 ? key : succession(i, { by: signers[i - 1], key }));
-  return { roots, by: signers.at(-1), untils: Array(n - 1).fill(0) };
+  return { signers, roots, by: signers.at(-1), untils: Array(n - 1).fill(0) };
 };
 const stated = (fields, others = {}) => charter({ state: state(fields), ...others });
 const rootAlgorithm = (number, key = rootSigners[0].key) => [cat(u8(number), key)];
 const sixteen = chain(16);
-charters["16-roots"] = stated(sixteen, { by: sixteen.by });
+const wrapRoots = sixteen.signers.slice(0, 15).map(({ wrapRoot }, index) => [index, wrapRoot]);
+charters["16-roots"] = stated(sixteen, {
+  by: sixteen.by, owner: { wrapRoots }, members: { secrets: [epochSecret(sixteen.by, 0)] },
+});
 const seventeen = chain(17);
 const bad = (key) => ({ vault: vaultOf(key), roots: rootAlgorithm(1, key) });
 const badSuccession = (fields) =>
   stated({ roots: [rootSigners[0].key, succession(1, fields)], untils: [0] }, { by: rootSigners[1] });
 const refusedCharters = {
-  "too-long": charter({ ownerBytes: 114_689 - (charters["1"].length - sealedLength(ownerLength({ labels: ["laptop"] }))) }),
+  "too-long": charter({ ownerBytes: 114_689 - charter({ ownerBytes: 0 }).length }),
   "cut": charters["1"].subarray(0, 100),
   "magic": charter({ magic: Buffer.from("8a7a70757463680a", "hex") }),
   "version-1": charter({ version: 1 }),
@@ -254,7 +308,7 @@ const refusedCharters = {
   "until-of-root-beyond-epoch": stated({ roots: twoRoots, untils: [1] }, { by: rootSigners[1] }),
   "until-of-device-beyond-epoch": stated({ revoked: [[host.device, 1]] }),
   "revoked-2049": stated({ revoked: counted(2049, 32).map((device) => [device, 0]) }),
-  "revoked-order": stated({ revoked: sorted([[host.device, 0], [reader.device, 0]]).reverse() }),
+  "revoked-order": stated({ revoked: sorted([[host.device, 0], [reader.device, 0]], ([device]) => device).reverse() }),
   "revoked-twice": stated({ revoked: [[host.device, 0], [host.device, 0]] }),
   "kept-4097": stated({ kept: counted(4097, 16) }),
   "kept-order": stated({ kept: sorted([kept(certificates.get), kept(certificates["all-scopes"])]).reverse() }),
@@ -272,14 +326,103 @@ const refusedCharters = {
   "signature-none": charter({ change: () => zeros(0) }),
   "signature-above-l": charter({ change: aboveL }),
   "signature-other-label": charter({ label: "zput/v2/certificate" }),
-  "signature-of-first-root": charter({ ...rooted, state: planned, by: rootSigners[0] }),
+  "signature-of-first-root": charter({ ...rooted, by: rootSigners[0] }),
 };
 charters["skipped-extension"] = stated({ extensions: lists.skipped });
+
+// Charters that hold, each with one fault in what is sealed: they are charter 3, or charter 4 where
+// it takes two roots.
+const base = later(third, readerReads);
+const membered = (members) => charter({ ...base, members: { ...base.members, ...members } });
+const owned = (owner, others = base) => charter({ ...others, owner: { ...others.owner, ...owner } });
+const noted = (fields) => owned({ issued: base.owner.issued.map((it, at) => at === 0 ? { ...it, ...fields } : it) });
+const flippedEnd = (bytes) => { const copy = Buffer.from(bytes); copy[copy.length - 1] ^= 1; return copy; };
+const own = (k, secret = secrets[1]) =>
+  message(wrapKey(...readerReads.toReversed()), cat("envelope", u32(k)), secret);
+const history = (key, secrets) => message(key, cat("history"), cat(...secrets));
+const historyKey = hkdf(secrets[1], "zput/v2/epoch/history");
+const lastPast = counted(1023, 16);
+const lastSecrets = Array.from({ length: 1024 }, (_, k) => epochSecret(rootSigners[k < 2 ? 0 : 1], k));
+const manyFurther = Array.from({ length: 30 }, (_, i) =>
+  i % 10 === 9 ? [2, xwingPublic(sha256(u32(i)))] : [1, x25519Public(sha256(u32(i)))]);
+const sealedCharters = {
+  "last-epoch": charter({
+    ...rooted, state: state({ past: lastPast, roots: twoRoots, untils: [2] }),
+    members: { secrets: lastSecrets, further: manyFurther, readers: [hostReads, readerReads] },
+  }),
+  "skipped-extension": charter({
+    ...base, members: { ...base.members, extensions: lists.skipped }, owner: { ...base.owner, extensions: lists.skipped },
+  }),
+  // Each has the right envelope for the reader behind others.
+  "envelopes-of-others": membered({ envelopes: [own(0), message(wrapKey(rootSigners[0], laptop.device), cat("envelope", u32(1)), secrets[1]), own(1)] }),
+};
+const lowOrder = zeros(32);
+const aboveQ = (() => { const key = Buffer.from(recipient(secrets[1])); key.fill(0xff, 0, 3); return key; })();
+const refusedMembers = {
+  "other-key": membered({ key: hkdf(M, "zput/v2/name") }),
+  "other-context": membered({ context: cat("owner") }),
+  "public-hash": membered({ publicHash: sha256(cat("another charter")) }),
+  "cut": membered({ extensionsLength: 1 }),
+  "excess": membered({ excess: u8(0) }),
+  "recipient-above-q": membered({ recipient: aboveQ }),
+  "further-31": membered({ further: Array.from({ length: 31 }, () => further[0]) }),
+  "further-type-0": membered({ further: [[0, further[0][1]]] }),
+  "further-type-3": membered({ further: [[3, further[0][1]]] }),
+  "further-low-order": membered({ further: [further[0], [1, lowOrder]] }),
+  "further-hybrid-above-q": membered({ further: [[2, aboveQ]] }),
+  "further-beyond-end": membered({ furtherCount: 30 }),
+  "history-of-epoch-0": membered({ history: zeros(0) }),
+  "history-of-epoch-2": membered({ history: history(historyKey, [secrets[0], secrets[0]]) }),
+  "history-beyond-end": membered({ historyLength: 0xffffffff }),
+  "envelopes-beyond-end": membered({ envelopeCount: 0xffff }),
+  "extension-critical": membered({ extensions: lists.critical }),
+  "extension-order": membered({ extensions: lists.order }),
+};
+// These open, and give the reader no secret of epoch 1, or none of epoch 0.
+const refusedEpochs = {
+  "no-envelope": membered({ readers: [] }),
+  "envelope-of-other-epoch": membered({ envelopes: [own(0)] }),
+  "envelope-without-epoch": membered({ envelopeContext: cat("envelope") }),
+  "envelope-of-other-root": membered({ readers: [[reader.device, rootSigners[1]]] }),
+  "envelope-flipped": membered({ envelopes: [flippedEnd(own(1)), own(1)] }),
+  "secret-of-other-recipient": membered({ secret: secrets[0] }),
+  "recipient-of-other-secret": membered({ recipient: recipient(secrets[0]) }),
+  "history-other-key": membered({ historyKey: hkdf(secrets[0], "zput/v2/epoch/history") }),
+  "history-other-context": membered({ historyContext: "members" }),
+  "history-flipped": membered({ history: flippedEnd(history(historyKey, [secrets[0]])) }),
+};
+const wraps = (...indices) => owned({ wrapRoots: indices.map((index) => [index, rootSigners[0].wrapRoot]) }, rooted);
+const refusedOwners = {
+  "other-key": owned({ key: rootSigners[1].ownerKey }),
+  "other-context": owned({ context: cat("members") }),
+  "public-hash": owned({ publicHash: sha256(cat("another charter")) }),
+  "cut": owned({ extensionsLength: 1 }),
+  "excess": owned({ excess: u8(0) }),
+  "wrap-root-of-last-root": wraps(0, 1),
+  "wrap-root-twice": wraps(0, 0),
+  "wrap-roots-beyond-end": owned({ wrapCount: 255 }),
+  "issued-order": owned({ issued: base.owner.issued.toReversed() }),
+  "issued-twice": owned({ issued: [base.owner.issued[0], base.owner.issued[0]] }),
+  "issued-beyond-end": owned({ issuedCount: 0xffff }),
+  "issued-root-1": noted({ root: 1 }),
+  "role-5": noted({ role: 5 }),
+  "label-65": noted({ label: "l".repeat(65) }),
+  "label-control": noted({ label: "lap\u009btop" }),
+  "label-not-utf8": noted({ label: Buffer.from("c328", "hex") }),
+  "extension-critical": owned({ extensions: lists.critical }),
+  "extension-twice": owned({ extensions: lists.twice }),
+};
 
 for (const [name, bytes] of Object.entries(certificates)) put("certificate-v2", `${name}.certificate`, bytes);
 for (const [name, bytes] of Object.entries(refusedCertificates)) put("certificate-v2/refused", `${name}.certificate`, bytes);
 for (const [name, bytes] of Object.entries(charters)) put("charter-v2", `${name}.charter`, bytes);
 for (const [name, bytes] of Object.entries(refusedCharters)) put("charter-v2/refused", `${name}.charter`, bytes);
+for (const [folder, charters] of Object.entries({
+  "members-v2": sealedCharters, "members-v2/refused": refusedMembers, "members-v2/refused-epochs": refusedEpochs,
+  "owner-v2/refused": refusedOwners,
+})) {
+  for (const [name, bytes] of Object.entries(charters)) put(folder, `${name}.charter`, bytes);
+}
 
 if (process.argv.includes("--values")) {
   const show = (name, bytes) => console.log(`${name} ${Buffer.from(bytes).toString("hex")}`);
@@ -298,7 +441,10 @@ if (process.argv.includes("--values")) {
   }
 }
 
-const folders = ["certificate-v2", "certificate-v2/refused", "charter-v2", "charter-v2/refused"];
+const folders = [
+  "certificate-v2", "certificate-v2/refused", "charter-v2", "charter-v2/refused",
+  "members-v2", "members-v2/refused", "members-v2/refused-epochs", "owner-v2/refused",
+];
 const wrong = [];
 for (const folder of folders) {
   const path = join(DATA, folder);

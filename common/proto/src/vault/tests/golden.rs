@@ -126,12 +126,12 @@ const TAG_2_THEFT: &str = "587d90cc19b328f2b765ab264c06b7b8";
 fn golden_charters_say_what_the_script_put_in() {
     // Name, serial, tags up to the charter's own, length of members and of owner.
     let expected: [(&str, u64, &[&str], usize, usize); 6] = [
-        ("1", 1, &[TAG_0], 1433, 198),
-        ("2", 2, &[TAG_0], 1641, 310),
-        ("3", 3, &[TAG_0, TAG_1], 1674, 310),
-        ("3-fork", 3, &[TAG_0, TAG_1_FORK], 1674, 310),
-        ("4-planned", 4, &[TAG_0, TAG_1, TAG_2_PLANNED], 1706, 343),
-        ("4-theft", 4, &[TAG_0, TAG_1, TAG_2_THEFT], 1602, 310),
+        ("1", 1, &[TAG_0], 1329, 198),
+        ("2", 2, &[TAG_0], 1537, 366),
+        ("3", 3, &[TAG_0, TAG_1], 1570, 366),
+        ("3-fork", 3, &[TAG_0, TAG_1_FORK], 1570, 366),
+        ("4-planned", 4, &[TAG_0, TAG_1, TAG_2_PLANNED], 1602, 456),
+        ("4-theft", 4, &[TAG_0, TAG_1, TAG_2_THEFT], 1602, 481),
     ];
     for (name, serial, tags, members, owner) in expected {
         let charter = golden_charter(name);
@@ -143,8 +143,8 @@ fn golden_charters_say_what_the_script_put_in() {
             assert_eq!(state.tag_of(Epoch::new(epoch)), Some(&tag(expected)), "{name}");
         }
         assert_eq!(state.tag_of(Epoch::new(tags.len() as u32)), None, "{name}");
-        assert_eq!(charter.members(), vec![b'm'; members], "{name}");
-        assert_eq!(charter.owner(), vec![b'o'; owner], "{name}");
+        // What is in them, `zput-seal` reads.
+        assert_eq!((charter.members().len(), charter.owner().len()), (members, owner), "{name}");
         assert!(!state.fields().has_clear_names);
         assert_eq!(state.root(0), Some(&public(ROOTS[0])), "{name}");
     }
