@@ -2,8 +2,9 @@
 //! its place when key files become format 2.
 
 use rand::CryptoRng;
-use zput_proto::keys::DeviceTlsKey;
+use zput_proto::keys::{Algorithm, DeviceTlsKey, SigningPublicKey};
 use zput_proto::secret::Secret;
+use zput_proto::vault::Device;
 
 use super::derive;
 use super::device::WriterKey;
@@ -28,6 +29,21 @@ impl DeviceSeed {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
+    }
+
+    /// The device: the public half of its TLS key, which is in its certificates.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a scalar of RFC 8032 gives no point of small order")]
+    pub fn device(&self) -> Device {
+        Device::parse(self.tls_key().public_key()).expect("a key of RFC 8032")
+    }
+
+    /// The public half of the key that signs the device's blobs, which is in its certificates.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a scalar of RFC 8032 gives no point of small order")]
+    pub fn writer(&self) -> SigningPublicKey {
+        let key = self.writer_key().public_key();
+        SigningPublicKey::parse(Algorithm::Ed25519, key.as_bytes()).expect("a key of RFC 8032")
     }
 
     /// The key whose public half is the device (FORMAT 10, `tls_seed`).

@@ -4,6 +4,7 @@ use hmac::Mac;
 use thiserror::Error;
 use zput_proto::name::ObjectKey;
 use zput_proto::secret::Secret;
+use zput_proto::vault::PrefixTag;
 
 use super::derive;
 use super::mac::hmac;
@@ -70,12 +71,13 @@ impl NameKey {
 
     /// The tag of a prefix, which ends with `/` (FORMAT 10, `prefix_tag`).
     #[must_use]
-    pub fn prefix_tag(&self, prefix: &[u8]) -> [u8; 32] {
-        hmac(self.0.as_bytes(), &[b"zput/v2/prefix\0", prefix]).finalize().into_bytes().into()
+    pub fn prefix_tag(&self, prefix: &[u8]) -> PrefixTag {
+        let tag = hmac(self.0.as_bytes(), &[b"zput/v2/prefix\0", prefix]).finalize().into_bytes();
+        PrefixTag::from_bytes(tag.into())
     }
 
     /// The tags of all prefixes of `name`, the shortest first: `a/b/c` has `a/` and `a/b/`.
-    pub fn prefix_tags(&self, name: &[u8]) -> impl Iterator<Item = [u8; 32]> {
+    pub fn prefix_tags(&self, name: &[u8]) -> impl Iterator<Item = PrefixTag> {
         let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         slashes.map(|(at, _)| self.prefix_tag(name.get(..=at).unwrap_or_default()))
     }

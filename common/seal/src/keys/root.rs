@@ -4,9 +4,10 @@ use std::fmt;
 
 use ed25519_dalek::{Signer, SigningKey};
 use rand::CryptoRng;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
+use zput_proto::keys::{Algorithm, Signature, SigningPublicKey};
 use zput_proto::secret::Secret;
+use zput_proto::vault::{Epoch, VaultId};
 
 use super::derive;
 use super::epoch::EpochSecret;
@@ -57,18 +58,18 @@ impl RootSecret {
     ///
     /// # Errors
     /// [`NotFirstRoot`] when `vault` is not the id that this root gives.
-    pub fn member_secret(&self, vault: &[u8; 32]) -> Result<MemberSecret, NotFirstRoot> {
+    pub fn member_secret(&self, vault: &VaultId) -> Result<MemberSecret, NotFirstRoot> {
         if self.signer().vault_id() != *vault {
             return Err(NotFirstRoot);
         }
         Ok(MemberSecret::of(derive::key(self.as_bytes(), "zput/v2/member")))
     }
 
-    /// The secret of the epoch `number`, if that epoch begins while this root is in force
-    /// (FORMAT 10, `E_k`).
+    /// The secret of `epoch`, if it begins while this root is in force (FORMAT 10, `E_k`).
     #[must_use]
-    pub fn epoch(&self, number: u32) -> EpochSecret {
-        let secret = derive::key_of(self.as_bytes(), "zput/v2/epoch", &number.to_be_bytes());
+    pub fn epoch(&self, epoch: Epoch) -> EpochSecret {
+        let number = epoch.number().to_be_bytes();
+        let secret = derive::key_of(self.as_bytes(), "zput/v2/epoch", &number);
         EpochSecret::of(secret)
     }
 
@@ -101,9 +102,6 @@ message_key! {
     KitKey
 }
 
-/// The number of Ed25519 among the signature algorithms (FORMAT 1).
-const ED25519: u8 = 1;
-
 /// The signing key of a root, an Ed25519 key. It is zeroized on drop.
 #[derive(Clone)]
 pub struct RootSigner(pub(super) SigningKey);
@@ -111,29 +109,29 @@ pub struct RootSigner(pub(super) SigningKey);
 impl RootSigner {
     /// The public key, under which signatures are verified.
     #[must_use]
-    pub fn public_key(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
+    #[expect(clippy::expect_used, reason = "a scalar of RFC 8032 gives no point of small order")]
+    pub fn public_key(&self) -> SigningPublicKey {
+        let key = self.0.verifying_key();
+        SigningPublicKey::parse(Algorithm::Ed25519, key.as_bytes()).expect("a key of RFC 8032")
     }
 
     /// The id of the vault that this key's root makes as root 0 (FORMAT 10, `V`).
     #[must_use]
-    pub fn vault_id(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(b"zput/v2/vault\0");
-        hash.update([ED25519]);
-        hash.update(self.public_key());
-        hash.finalize().into()
+    pub fn vault_id(&self) -> VaultId {
+        VaultId::of(&self.public_key())
     }
 
-    /// The Ed25519 signature of `message`, which begins with the label of its purpose (FORMAT 1).
+    /// The signature of `message`, which begins with the label of its purpose (FORMAT 1).
     #[must_use]
-    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
+    #[expect(clippy::expect_used, reason = "signatures of Ed25519 have 64 bytes")]
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        let signature = self.0.sign(message).to_bytes();
+        Signature::parse(Algorithm::Ed25519, &signature).expect("64 bytes")
     }
 }
 
 impl fmt::Debug for RootSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RootSigner({}, [secret])", hex::encode(self.public_key()))
+        write!(f, "RootSigner({}, [secret])", hex::encode(self.0.verifying_key()))
     }
 }

@@ -1,6 +1,7 @@
 //! The derivations of format 2 against `derive-v2.txt`, which another implementation made.
 
-use zput_proto::keys::WriterPublicKey;
+use zput_proto::keys::SignatureLabel;
+use zput_proto::vault::{Epoch, PrefixTag, VaultId};
 
 use super::device_v2::DeviceSeed;
 use super::epoch::EpochSecret;
@@ -25,22 +26,26 @@ fn root_secret_derives_golden_keys() {
         let signer = root.signer();
         assert_eq!(hex::encode(signer.0.to_bytes()), row("root_sign"));
         let public = golden.text(&format!("root_sign_{index}.public"));
-        assert_eq!(hex::encode(signer.public_key()), public);
+        assert_eq!(hex::encode(signer.public_key().as_bytes()), public);
         assert_eq!(hex::encode(root.owner_key().0.as_bytes()), row("owner_key"));
         assert_eq!(hex::encode(root.kit_key().0.as_bytes()), row("kit_key"));
         assert_eq!(hex::encode(root.wrap_root().as_bytes()), row("wrap_root"));
     }
-    assert_eq!(hex::encode(root(&golden, 0).signer().vault_id()), golden.text("V"));
+    let signer = root(&golden, 0).signer();
+    assert_eq!(signer.vault_id().to_string(), golden.text("V"));
+    // The type that all crates share makes the same id of the public key alone.
+    assert_eq!(VaultId::of(&signer.public_key()).to_string(), golden.text("V"));
 }
 
 /// What a root signs is verified under its public key, and nothing else is.
 #[test]
 fn root_signer_signs_what_its_public_key_verifies() {
     let signer = root(&GoldenFile::derive(), 0).signer();
-    let verifier = WriterPublicKey::from_bytes(signer.public_key());
-    let signature = signer.sign(b"zput/v2/charter\0");
-    assert_eq!(verifier.verify(b"zput/v2/charter\0", &signature), Ok(()));
-    assert!(verifier.verify(b"zput/v2/root\0", &signature).is_err());
+    let signature = signer.sign(b"zput/v2/charter\0x");
+    let verify = |label, piece: &[u8]| signer.public_key().verify(label, &[piece], &signature);
+    assert_eq!(verify(SignatureLabel::Charter, b"x"), Ok(()));
+    assert!(verify(SignatureLabel::Charter, b"y").is_err());
+    assert!(verify(SignatureLabel::Root, b"x").is_err());
 }
 
 /// The first root derives the member secret of its vault; a later root derives none.
@@ -48,7 +53,7 @@ fn root_signer_signs_what_its_public_key_verifies() {
 fn member_secret_comes_of_first_root_only() {
     let golden = GoldenFile::derive();
     let (first, second) = (root(&golden, 0), root(&golden, 1));
-    let vault = golden.array("V");
+    let vault = VaultId::from_bytes(golden.array("V"));
     let member = first.member_secret(&vault).unwrap();
     assert_eq!(hex::encode(member.as_bytes()), golden.text("M"));
     assert_eq!(second.member_secret(&vault), Err(NotFirstRoot));
@@ -60,7 +65,7 @@ fn member_secret_comes_of_first_root_only() {
 fn epoch_secret_derives_golden_keys() {
     let golden = GoldenFile::derive();
     for (number, index) in [(0, 0), (1, 0), (2, 1), (1023, 1)] {
-        let epoch = root(&golden, index).epoch(number);
+        let epoch = root(&golden, index).epoch(Epoch::new(number));
         let row = |name: &str| golden.text(&format!("{name}_{number}"));
         assert_eq!(hex::encode(epoch.as_bytes()), row("E"));
         let Identity::MlKem768X25519(seed) = epoch.identity() else { panic!("{number}") };
@@ -84,7 +89,7 @@ fn member_secret_derives_golden_keys_and_names() {
         let key = golden.text(&format!("{of}.object_key.text"));
         assert_eq!(name_key.object_key(&name).as_bytes(), key.as_bytes());
         let prefix = golden.bytes(&format!("{of}.prefix"));
-        let tag = golden.array(&format!("{of}.prefix_tag"));
+        let tag = PrefixTag::from_bytes(golden.array(&format!("{of}.prefix_tag")));
         assert_eq!(name_key.prefix_tag(&prefix), tag);
         assert_eq!(name_key.prefix_tags(&name).collect::<Vec<_>>(), [tag]);
     }
@@ -121,8 +126,10 @@ fn device_seed_v2_derives_golden_keys() {
     assert_eq!(hex::encode(tls.as_bytes()), golden.text("tls_seed"));
     let device = tls.public_key();
     assert_eq!(device.to_string(), golden.text("device"));
+    assert_eq!(seed.device().key(), &device);
     // The public key says which seed it was: no two seeds have the same.
     assert_eq!(seed.writer_key().public_key().to_string(), golden.text("writer"));
+    assert_eq!(hex::encode(seed.writer().as_bytes()), golden.text("writer"));
     for index in [0, 1] {
         let wrap_root = WrapRoot::from_bytes(golden.array(&format!("wrap_root_{index}")));
         let wrap_key = WrapKey::of(&wrap_root, &device);
@@ -152,7 +159,7 @@ fn message_key_opens_its_own_messages_only() {
 fn secrets_v2_debug_shows_only_public_keys() {
     let golden = GoldenFile::derive();
     let (root, member) = (root(&golden, 0), MemberSecret::from_bytes(golden.array("M")));
-    let (epoch, wrap_root) = (root.epoch(0), root.wrap_root());
+    let (epoch, wrap_root) = (root.epoch(Epoch::new(0)), root.wrap_root());
     let seed = DeviceSeed::from_bytes(golden.array("device_seed"));
     let wrap_key = WrapKey::of(&wrap_root, &seed.tls_key().public_key());
     let keys = format!("{:?} {:?} {wrap_key:?}", root.owner_key(), root.kit_key());

@@ -36,7 +36,7 @@ message_key! {
 
 impl WrapKey {
     /// The wrap key of `device`'s key file, whose certificate was signed by the root of `wrap_root`
-    /// (FORMAT 10, `wrap_key`).
+    /// (FORMAT 10, `wrap_key`). Any 32 bytes may be a device: one of a later algorithm is a hash.
     #[must_use]
     pub fn of(wrap_root: &WrapRoot, device: &DevicePublicKey) -> Self {
         let label = "zput/v2/wrap/device";

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 use zput_proto::keys::{Remote, RemoteError, ServerPublicKey};
 use zput_proto::long_bech32::{self, Bech32Error};
+use zput_proto::vault::VaultId;
 
 /// What recovery needs beside the words. `Display` writes what `parse` reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub struct KitLine {
     /// The index of the root that the words are, at most 15.
     pub root: u8,
     /// The vault's id (FORMAT 10, `V`).
-    pub vault: [u8; 32],
+    pub vault: VaultId,
     /// The key that the server must prove to hold. A key of zeros, which no server has, is written
     /// like none.
     pub server_key: Option<ServerPublicKey>,
@@ -69,7 +70,7 @@ impl FromStr for KitLine {
         let remote = std::str::from_utf8(remote).map_err(|_| KitLineError::RemoteNotText)?;
         Ok(Self {
             root: *root,
-            vault: *vault,
+            vault: VaultId::from_bytes(*vault),
             server_key: (*server_key != NO_SERVER_KEY)
                 .then(|| ServerPublicKey::from_bytes(*server_key)),
             remote: if remote.is_empty() { None } else { Some(remote.parse()?) },
@@ -81,7 +82,8 @@ impl fmt::Display for KitLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let server_key = self.server_key.as_ref().map_or(&NO_SERVER_KEY, |key| key.as_bytes());
         let remote = self.remote.as_ref().map_or_else(String::new, Remote::to_string);
-        let data = [&[FORMAT, self.root], &self.vault[..], server_key, remote.as_bytes()].concat();
+        let data = [&[FORMAT, self.root][..], self.vault.as_bytes(), server_key, remote.as_bytes()]
+            .concat();
         f.write_str(&long_bech32::encode(PREFIX, &data))
     }
 }
@@ -95,7 +97,7 @@ mod tests {
     #[test]
     fn kit_line_is_that_of_golden_file() {
         let golden = GoldenFile::kit();
-        let vault = golden.array("vault");
+        let vault = VaultId::from_bytes(golden.array("vault"));
         let server_key = Some(ServerPublicKey::from_bytes(golden.array("server_key")));
         for (name, root, server_key, remote) in [
             ("line_server.text", 0, server_key, Some("zput://vault.example.org:7447/home")),
